@@ -1,0 +1,15 @@
+//! Names: registries, layered configs, tasks, clocks and named randomness.
+//!
+//! Nothing in this crate knows what an image or a tensor is.
+
+pub mod clock;
+pub mod config;
+pub mod mix;
+pub mod rng;
+pub mod task;
+
+mod choice;
+
+pub use clock::Clock;
+pub use rng::{Rng, Seed};
+pub use task::Task;

@@ -1,0 +1,334 @@
+//! What is asked of a picture: joint classes, and the factors that they are a product of.
+//!
+//! class = Σ_f level_f · Π_{g > f} levels_g, the last factor running fastest; for the mask
+//! competition mask·6 + gender·3 + age.
+//! Everything above this crate is written against [`Task`], never against the number 18.
+
+use serde::{Deserialize, Serialize};
+
+/// The joint classes of a data set, as a product of factors.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Task {
+    /// The questions, slowest first. A many-class task has one.
+    pub factors: Vec<Factor>,
+}
+
+/// One question that a picture answers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Factor {
+    /// For example `age`.
+    pub name: String,
+    /// The names of the levels, in order.
+    pub levels: Vec<String>,
+    /// For levels that are ranges of a number: where each level after the first begins.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cuts: Vec<f64>,
+}
+
+/// Which question a distribution answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Scope {
+    /// All factors at once: one probability a joint class.
+    Joint,
+    /// The factor of this position: one probability a level.
+    Factor(usize),
+}
+
+/// One head's answer about one picture.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Answer {
+    /// The question.
+    pub scope: Scope,
+    /// A distribution over the scope's classes.
+    pub probabilities: Vec<f64>,
+}
+
+/// The members answer too little to name a joint class.
+#[derive(Debug, PartialEq, thiserror::Error)]
+#[error(
+    "no member of the bundle answers `{factor}`: add one with a joint head or a `{factor}` head"
+)]
+pub struct Unanswered {
+    /// The factor without an answer.
+    pub factor: String,
+}
+
+impl Factor {
+    /// A factor whose levels are unordered names.
+    pub fn new(name: &str, levels: &[&str]) -> Factor {
+        let levels = levels.iter().map(|&it| it.to_owned()).collect();
+        Factor { name: name.to_owned(), levels, cuts: Vec::new() }
+    }
+
+    /// A factor that cuts a number into ranges; `cuts` holds where levels 1, 2, … begin.
+    pub fn ranges(name: &str, levels: &[&str], cuts: &[f64]) -> Factor {
+        assert_eq!(levels.len(), cuts.len() + 1, "one cut between each two levels");
+        Factor { cuts: cuts.to_vec(), ..Factor::new(name, levels) }
+    }
+
+    /// The level that `number` falls in when the ranges begin at `cuts`.
+    pub fn level_of(number: f64, cuts: &[f64]) -> usize {
+        cuts.iter().filter(|&&cut| number >= cut).count()
+    }
+}
+
+impl Task {
+    /// The competition's task: mask (worn, incorrect, not worn), gender, and age by 30 and 60.
+    pub fn mask_gender_age() -> Task {
+        Task {
+            factors: vec![
+                Factor::new("mask", &["worn", "incorrect", "not worn"]),
+                Factor::new("gender", &["male", "female"]),
+                Factor::ranges("age", &["<30", "30-59", ">=60"], &[30.0, 60.0]),
+            ],
+        }
+    }
+
+    /// The number of joint classes.
+    pub fn n_classes(&self) -> usize {
+        self.factors.iter().map(|it| it.levels.len()).product()
+    }
+
+    /// The number of classes that an answer of this scope distributes over.
+    pub fn n_classes_of(&self, scope: Scope) -> usize {
+        match scope {
+            Scope::Joint => self.n_classes(),
+            Scope::Factor(idx) => self.factors[idx].levels.len(),
+        }
+    }
+
+    /// The joint class of one level for each factor.
+    pub fn class_of(&self, levels: &[usize]) -> usize {
+        assert_eq!(levels.len(), self.factors.len(), "one level for each factor");
+        self.factors.iter().zip(levels).fold(0, |class, (factor, &level)| {
+            assert!(level < factor.levels.len(), "{} has no level {level}", factor.name);
+            class * factor.levels.len() + level
+        })
+    }
+
+    /// The class that a joint class belongs to when only `scope` is asked.
+    pub fn project(&self, class: usize, scope: Scope) -> usize {
+        match scope {
+            Scope::Joint => class,
+            Scope::Factor(idx) => {
+                let faster: usize =
+                    self.factors[idx + 1..].iter().map(|it| it.levels.len()).product();
+                class / faster % self.factors[idx].levels.len()
+            }
+        }
+    }
+
+    /// The level of each factor.
+    pub fn levels_of(&self, class: usize) -> Vec<usize> {
+        (0..self.factors.len()).map(|idx| self.project(class, Scope::Factor(idx))).collect()
+    }
+
+    /// What a person calls the scope: `joint`, or the factor's name.
+    pub fn scope_name(&self, scope: Scope) -> &str {
+        match scope {
+            Scope::Joint => "joint",
+            Scope::Factor(idx) => &self.factors[idx].name,
+        }
+    }
+
+    /// What a person calls a class of the scope, for example `worn male <30`.
+    pub fn class_name(&self, class: usize, scope: Scope) -> String {
+        match scope {
+            Scope::Factor(idx) => self.factors[idx].levels[class].clone(),
+            Scope::Joint => {
+                let levels = self.levels_of(class).into_iter().zip(&self.factors);
+                levels.map(|(level, it)| it.levels[level].as_str()).collect::<Vec<_>>().join(" ")
+            }
+        }
+    }
+
+    /// All class names of the scope, in order.
+    pub fn class_names(&self, scope: Scope) -> Vec<String> {
+        (0..self.n_classes_of(scope)).map(|it| self.class_name(it, scope)).collect()
+    }
+
+    /// The joint scope, then each factor's; a task of one factor has the joint scope only.
+    pub fn scopes(&self) -> Vec<Scope> {
+        let n_factors = if self.factors.len() == 1 { 0 } else { self.factors.len() };
+        std::iter::once(Scope::Joint).chain((0..n_factors).map(Scope::Factor)).collect()
+    }
+
+    /// Sums a joint distribution over everything that `scope` does not ask.
+    pub fn marginal(&self, joint: &[f64], scope: Scope) -> Vec<f64> {
+        let mut sums = vec![0.0; self.n_classes_of(scope)];
+        for (class, p) in joint.iter().enumerate() {
+            sums[self.project(class, scope)] += p;
+        }
+        sums
+    }
+
+    /// Composes what the heads of one or several members say of a picture into one joint
+    /// distribution.
+    ///
+    /// A member that answers jointly, or every factor, has a joint distribution of its own (the
+    /// product over its factors); these are averaged.
+    /// A member that answers only some factors then bends that average: its answers are averaged
+    /// with every other member's marginal of the same factor, and each level is scaled by how much
+    /// the averaged marginal differs from the one before.
+    /// Where no member is complete, the factors' averages are multiplied.
+    ///
+    /// # Errors
+    /// [`Unanswered`] when no member says anything about some factor.
+    pub fn join(&self, members: &[Vec<Answer>]) -> Result<Vec<f64>, Unanswered> {
+        let whole: Vec<Vec<f64>> = members.iter().filter_map(|it| self.own_joint(it)).collect();
+        let part: Vec<&Vec<Answer>> =
+            members.iter().filter(|it| self.own_joint(it).is_none()).collect();
+        if part.is_empty() && !whole.is_empty() {
+            return Ok(mean(&whole));
+        }
+        let base = match whole.is_empty() {
+            true => vec![1.0; self.n_classes()],
+            false => mean(&whole),
+        };
+        let mut joint = base.clone();
+        for (idx, factor) in self.factors.iter().enumerate() {
+            let scope = Scope::Factor(idx);
+            let mut answers: Vec<Vec<f64>> =
+                whole.iter().map(|it| self.marginal(it, scope)).collect();
+            let partly = part.iter().flat_map(|it| it.iter()).filter(|it| it.scope == scope);
+            answers.extend(partly.map(|it| it.probabilities.clone()));
+            if answers.is_empty() {
+                return Err(Unanswered { factor: factor.name.clone() });
+            }
+            let want = mean(&answers);
+            let have = match whole.is_empty() {
+                true => vec![1.0; want.len()],
+                false => self.marginal(&base, scope),
+            };
+            for (class, p) in joint.iter_mut().enumerate() {
+                let level = self.project(class, scope);
+                *p *= if have[level] > 0.0 { want[level] / have[level] } else { 0.0 };
+            }
+        }
+        let sum: f64 = joint.iter().sum();
+        match sum > 0.0 {
+            true => joint.iter_mut().for_each(|p| *p /= sum),
+            // The members contradict each other with certainty: nothing is left but to not know.
+            false => joint.fill(1.0 / self.n_classes() as f64),
+        }
+        Ok(joint)
+    }
+
+    /// The joint distribution of one member, if it answers enough for one.
+    fn own_joint(&self, answers: &[Answer]) -> Option<Vec<f64>> {
+        if let Some(joint) = answers.iter().find(|it| it.scope == Scope::Joint) {
+            return Some(joint.probabilities.clone());
+        }
+        let of = |idx| answers.iter().find(|it| it.scope == Scope::Factor(idx));
+        let factors: Vec<&Answer> = (0..self.factors.len()).map(of).collect::<Option<_>>()?;
+        let p = |class: usize, (idx, it): (usize, &&Answer)| {
+            it.probabilities[self.project(class, Scope::Factor(idx))]
+        };
+        let product = |class| factors.iter().enumerate().map(|it| p(class, it)).product();
+        Some((0..self.n_classes()).map(product).collect())
+    }
+}
+
+/// The mean of several distributions over the same classes.
+fn mean(distributions: &[Vec<f64>]) -> Vec<f64> {
+    let mut mean = vec![0.0; distributions[0].len()];
+    for distribution in distributions {
+        for (sum, p) in mean.iter_mut().zip(distribution) {
+            *sum += p / distributions.len() as f64;
+        }
+    }
+    mean
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Answer, Factor, Scope, Task};
+
+    #[track_caller]
+    fn check_close(got: &[f64], want: &[f64]) {
+        assert_eq!(got.len(), want.len());
+        assert!(got.iter().zip(want).all(|(a, b)| (a - b).abs() < 1e-12), "{got:?} != {want:?}");
+    }
+
+    fn factor(idx: usize, p: &[f64]) -> Answer {
+        Answer { scope: Scope::Factor(idx), probabilities: p.to_vec() }
+    }
+
+    fn joint(p: &[f64]) -> Answer {
+        Answer { scope: Scope::Joint, probabilities: p.to_vec() }
+    }
+
+    /// Two factors of two levels: class = a * 2 + b.
+    fn two_by_two() -> Task {
+        Task { factors: vec![Factor::new("a", &["x", "y"]), Factor::new("b", &["0", "1"])] }
+    }
+
+    #[test]
+    fn the_competition_numbers_its_classes_by_mask_gender_age() {
+        let task = Task::mask_gender_age();
+        assert_eq!(task.n_classes(), 18);
+        for class in 0..18 {
+            let (mask, gender, age) = (class / 6 % 3, class / 3 % 2, class % 3);
+            assert_eq!(task.levels_of(class), [mask, gender, age]);
+            assert_eq!(task.class_of(&[mask, gender, age]), class);
+        }
+        assert_eq!(task.class_name(11, Scope::Joint), "incorrect female >=60");
+    }
+
+    #[test]
+    fn an_age_on_the_cut_belongs_to_the_older_range() {
+        let ages = [18.0, 29.0, 30.0, 59.0, 60.0, 90.0];
+        assert_eq!(ages.map(|it| Factor::level_of(it, &[30.0, 60.0])), [0, 0, 1, 1, 2, 2]);
+    }
+
+    #[test]
+    fn a_marginal_sums_over_the_other_factors() {
+        let task = two_by_two();
+        check_close(&task.marginal(&[0.1, 0.2, 0.3, 0.4], Scope::Factor(0)), &[0.3, 0.7]);
+        check_close(&task.marginal(&[0.1, 0.2, 0.3, 0.4], Scope::Factor(1)), &[0.4, 0.6]);
+    }
+
+    #[test]
+    fn factors_of_one_member_multiply() {
+        let member = vec![factor(0, &[0.25, 0.75]), factor(1, &[0.9, 0.1])];
+        check_close(&two_by_two().join(&[member]).unwrap(), &[0.225, 0.025, 0.675, 0.075]);
+    }
+
+    #[test]
+    fn complete_members_are_averaged() {
+        let a = vec![joint(&[1.0, 0.0, 0.0, 0.0])];
+        let b = vec![factor(0, &[0.5, 0.5]), factor(1, &[0.5, 0.5])];
+        check_close(&two_by_two().join(&[a, b]).unwrap(), &[0.625, 0.125, 0.125, 0.125]);
+    }
+
+    #[test]
+    fn a_member_for_one_factor_bends_the_rest() {
+        // The joint member says a = x with 0.5, the partial one with 0.9: 0.7 on average.
+        let a = vec![joint(&[0.4, 0.1, 0.1, 0.4])];
+        let b = vec![factor(0, &[0.9, 0.1])];
+        check_close(&two_by_two().join(&[a, b]).unwrap(), &[0.56, 0.14, 0.06, 0.24]);
+    }
+
+    #[test]
+    fn members_for_one_factor_each_make_a_whole() {
+        let members = [vec![factor(1, &[0.9, 0.1])], vec![factor(0, &[0.25, 0.75])]];
+        check_close(&two_by_two().join(&members).unwrap(), &[0.225, 0.025, 0.675, 0.075]);
+    }
+
+    #[test]
+    fn a_factor_nobody_answers_is_an_error() {
+        let err = two_by_two().join(&[vec![factor(0, &[0.5, 0.5])]]).unwrap_err();
+        assert_eq!(err.factor, "b");
+    }
+
+    #[test]
+    fn members_that_exclude_each_other_leave_no_knowledge() {
+        let a = vec![joint(&[1.0, 0.0, 0.0, 0.0])];
+        let b = vec![factor(0, &[0.0, 1.0])];
+        let p = two_by_two().join(&[a, b]).unwrap();
+        assert!((p.iter().sum::<f64>() - 1.0).abs() < 1e-12 && p.iter().all(|it| it.is_finite()));
+    }
+}

@@ -1,0 +1,208 @@
+//! Activations: functions of each number alone.
+//!
+//! relu(x) = max(x, 0), relu6(x) = min(max(x, 0), 6), sigmoid(x) = 1 / (1 + e⁻ˣ),
+//! silu(x) = x·sigmoid(x). At their kinks the derivatives are 0, as in PyTorch.
+//!
+//! The result is not kept for the way back: the input is, and the slope is computed again from it.
+
+use candle::Result;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    Value,
+    blocks::{build, rows_per_block},
+    isa::{Fma, kernel},
+    real::{Reading, Real, by_dtype, tensor},
+};
+
+/// What is done to each number after a layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Activation {
+    /// Nothing.
+    None,
+    /// max(x, 0).
+    Relu,
+    /// min(max(x, 0), 6): Krizhevsky, 2010; used by networks made for 8-bit phones.
+    Relu6,
+    /// x·sigmoid(x): Elfwing et al., 2017; also called swish.
+    Silu,
+    /// 1 / (1 + e⁻ˣ).
+    Sigmoid,
+}
+
+/// The activation as a constant of the compiler's, so that each is a loop of its own.
+pub(crate) const NONE: u8 = Activation::None as u8;
+pub(crate) const RELU: u8 = Activation::Relu as u8;
+pub(crate) const RELU6: u8 = Activation::Relu6 as u8;
+pub(crate) const SILU: u8 = Activation::Silu as u8;
+pub(crate) const SIGMOID: u8 = Activation::Sigmoid as u8;
+
+/// Runs an expression with the constant `A` standing for an activation.
+macro_rules! by_activation {
+    ($activation:expr, $A:ident => $body:expr) => {
+        match $activation {
+            crate::Activation::None => {
+                const $A: u8 = crate::activation::NONE;
+                $body
+            }
+            crate::Activation::Relu => {
+                const $A: u8 = crate::activation::RELU;
+                $body
+            }
+            crate::Activation::Relu6 => {
+                const $A: u8 = crate::activation::RELU6;
+                $body
+            }
+            crate::Activation::Silu => {
+                const $A: u8 = crate::activation::SILU;
+                $body
+            }
+            crate::Activation::Sigmoid => {
+                const $A: u8 = crate::activation::SIGMOID;
+                $body
+            }
+        }
+    };
+}
+pub(crate) use by_activation;
+
+/// The activation `A` of x.
+#[inline(always)]
+pub(crate) fn value_at<F: Fma, T: Real, const A: u8>(x: T) -> T {
+    match A {
+        RELU => x.larger(T::ZERO),
+        RELU6 => x.larger(T::ZERO).smaller(T::of(6.0)),
+        SILU => x / (T::ONE + (-x).exponential::<F>()),
+        SIGMOID => T::ONE / (T::ONE + (-x).exponential::<F>()),
+        _ => x,
+    }
+}
+
+/// The derivative of the activation `A` at x.
+#[inline(always)]
+pub(crate) fn slope_at<F: Fma, T: Real, const A: u8>(x: T) -> T {
+    match A {
+        RELU => {
+            if x > T::ZERO {
+                T::ONE
+            } else {
+                T::ZERO
+            }
+        }
+        RELU6 => {
+            if x > T::ZERO && x < T::of(6.0) {
+                T::ONE
+            } else {
+                T::ZERO
+            }
+        }
+        // With s = sigmoid(x): (x s)' = s + x s (1 - s).
+        SILU => {
+            let s = T::ONE / (T::ONE + (-x).exponential::<F>());
+            s * T::fma::<F>(x, T::ONE - s, T::ONE)
+        }
+        SIGMOID => {
+            let s = T::ONE / (T::ONE + (-x).exponential::<F>());
+            s * (T::ONE - s)
+        }
+        _ => T::ONE,
+    }
+}
+
+/// Applies an activation to every number.
+pub fn activate(xs: &Value, activation: Activation) -> Result<Value> {
+    if activation == Activation::None {
+        return Ok(xs.clone());
+    }
+    let x = xs.tensor().contiguous()?;
+    let ys = by_dtype!("activate", x, T => {
+        let xs = Reading::of(&x);
+        let xs = xs.slice::<T>()?;
+        let ys = build(xs.len(), 1, rows_per_block(xs.len(), 1), |first, ys: &mut [T]| {
+            let xs = &xs[first..first + ys.len()];
+            by_activation!(activation, A => values::<T, A>(xs, ys));
+        });
+        tensor(ys, x.dims())
+    })?;
+    let slot = xs.slot();
+    Value::record(&[xs], ys, move |grad, slots| {
+        by_dtype!("activate", x, T => {
+            slots.give(slot, || {
+                let grad = grad.contiguous()?;
+                let (xs, gs) = (Reading::of(&x), Reading::of(&grad));
+                let (xs, gs) = (xs.slice::<T>()?, gs.slice::<T>()?);
+                let per_block = rows_per_block(xs.len(), 1);
+                let dx = build(xs.len(), 1, per_block, |first, dx: &mut [T]| {
+                    let (xs, gs) = (&xs[first..first + dx.len()], &gs[first..first + dx.len()]);
+                    by_activation!(activation, A => slopes::<T, A>(xs, gs, dx));
+                });
+                tensor(dx, x.dims())
+            })
+        })
+    })
+}
+
+kernel! {
+    fn values<F, T, const A: u8>(xs: &[T], ys: &mut [T]) {
+        for (y, &x) in ys.iter_mut().zip(xs) {
+            *y = value_at::<F, T, A>(x);
+        }
+    }
+}
+
+kernel! {
+    fn slopes<F, T, const A: u8>(xs: &[T], gs: &[T], dx: &mut [T]) {
+        for ((d, &x), &g) in dx.iter_mut().zip(xs).zip(gs) {
+            *d = g * slope_at::<F, T, A>(x);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use candle::{Device, Result, Tensor};
+    use testkit::check_close;
+
+    use super::{Activation, activate};
+    use crate::{Value, check::check};
+
+    #[test]
+    fn are_what_the_textbooks_say() -> Result<()> {
+        let of = |activation, want: [f64; 4]| {
+            let xs = Tensor::new(&[-1.0f64, 0.0, 2.0, 7.0], &Device::Cpu)?;
+            let ys = activate(&Value::constant(xs), activation)?;
+            check_close(ys.tensor(), &want, 1e-9);
+            Ok::<_, candle::Error>(())
+        };
+        of(Activation::None, [-1.0, 0.0, 2.0, 7.0])?;
+        of(Activation::Relu, [0.0, 0.0, 2.0, 7.0])?;
+        of(Activation::Relu6, [0.0, 0.0, 2.0, 6.0])?;
+        of(Activation::Sigmoid, [0.268_941_421, 0.5, 0.880_797_078, 0.999_088_949])?;
+        of(Activation::Silu, [-0.268_941_421, 0.0, 1.761_594_156, 6.993_622_642])
+    }
+
+    #[test]
+    fn extreme_numbers_stay_numbers() -> Result<()> {
+        let xs = Tensor::new(&[-1e4f32, 1e4], &Device::Cpu)?;
+        let silu = activate(&Value::constant(xs.clone()), Activation::Silu)?;
+        check_close(silu.tensor(), &[0.0, 1e4], 1e-30);
+        let sigmoid = activate(&Value::constant(xs), Activation::Sigmoid)?;
+        check_close(sigmoid.tensor(), &[0.0, 1.0], 1e-30);
+        Ok(())
+    }
+
+    #[test]
+    fn have_the_right_gradients() {
+        for it in [Activation::Relu, Activation::Relu6, Activation::Silu, Activation::Sigmoid] {
+            // Nine halves reach the upper kink of relu6 without landing on it.
+            check(&[&[31]], |xs| {
+                let wide = Value::record(&[&xs[0]], (xs[0].tensor() * 9.0)?, {
+                    let slot = xs[0].slot();
+                    move |grad, slots| slots.give(slot, || grad * 9.0)
+                })?;
+                activate(&wide, it)
+            });
+        }
+    }
+}

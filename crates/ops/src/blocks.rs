@@ -1,0 +1,98 @@
+//! Work in blocks of rows: the cut depends on the shapes alone, never on the number of threads.
+//!
+//! This is what makes the bits of every result independent of how many threads computed it.
+
+use std::{mem::MaybeUninit, ops::Range};
+
+use rayon::prelude::*;
+
+use crate::real::Real;
+
+/// Elements that a block should touch: small enough to stay in a core's second-level cache.
+const BLOCK_ELEMENTS: usize = 64 * 1024;
+
+/// How many rows of `width` elements make a block.
+pub(crate) fn rows_per_block(n_rows: usize, width: usize) -> usize {
+    // At least sixteen blocks where there are enough rows, so that small maps use all cores too.
+    (BLOCK_ELEMENTS / width.max(1)).min(n_rows.div_ceil(16)).max(1)
+}
+
+/// A new vector of `n_rows` rows of `width` elements, filled in parallel.
+///
+/// `fill` gets the position of a block's first row, and the block, zeroed. The zeros are written
+/// just before, block by block, so that they cost cache traffic and no memory traffic.
+pub(crate) fn build<T: Real>(
+    n_rows: usize,
+    width: usize,
+    rows_per_block: usize,
+    fill: impl Fn(usize, &mut [T]) + Sync,
+) -> Vec<T> {
+    let n = n_rows * width;
+    let mut built = Vec::with_capacity(n);
+    let spare = &mut built.spare_capacity_mut()[..n];
+    let block_len = (rows_per_block * width).max(1);
+    spare.par_chunks_mut(block_len).enumerate().for_each(|(idx, block)| {
+        fill(idx * rows_per_block, zeroed(block));
+    });
+    // SAFETY: the chunks cover all `n` elements, and `zeroed` has written each of them.
+    unsafe { built.set_len(n) };
+    built
+}
+
+fn zeroed<T: Real>(block: &mut [MaybeUninit<T>]) -> &mut [T] {
+    for element in block.iter_mut() {
+        element.write(T::ZERO);
+    }
+    // SAFETY: every element was written in the loop above.
+    unsafe { block.assume_init_mut() }
+}
+
+/// The sum over blocks of rows of vectors of `width` elements, added in the order of the blocks.
+pub(crate) fn reduce<T: Real>(
+    n_rows: usize,
+    rows_per_block: usize,
+    width: usize,
+    partial: impl Fn(Range<usize>) -> Vec<T> + Sync,
+) -> Vec<T> {
+    let block = |idx: usize| {
+        let first = idx * rows_per_block;
+        partial(first..(first + rows_per_block).min(n_rows))
+    };
+    let partials: Vec<Vec<T>> =
+        (0..n_rows.div_ceil(rows_per_block)).into_par_iter().map(block).collect();
+    let mut partials = partials.into_iter();
+    let mut sums = partials.next().unwrap_or_else(|| vec![T::ZERO; width]);
+    for partial in partials {
+        for (sum, x) in sums.iter_mut().zip(partial) {
+            *sum += x;
+        }
+    }
+    sums
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{build, reduce};
+
+    #[test]
+    fn blocks_cover_all_rows_once() {
+        let rows = build::<f64>(7, 2, 3, |first, block| {
+            for (idx, row) in block.chunks_mut(2).enumerate() {
+                row.fill((first + idx) as f64);
+            }
+        });
+        assert_eq!(rows, [0., 0., 1., 1., 2., 2., 3., 3., 4., 4., 5., 5., 6., 6.]);
+    }
+
+    #[test]
+    fn the_last_block_may_be_short() {
+        let sum = reduce::<f64>(7, 3, 1, |rows| vec![rows.map(|it| it as f64).sum::<f64>()]);
+        assert_eq!(sum, [21.0]);
+    }
+
+    #[test]
+    fn nothing_sums_to_zero() {
+        assert_eq!(reduce::<f64>(0, 3, 2, |_| unreachable!()), [0.0, 0.0]);
+        assert!(build::<f32>(0, 4, 1, |_, _| unreachable!()).is_empty());
+    }
+}

@@ -1,0 +1,128 @@
+//! Dropout, of numbers and of whole residual branches, with masks drawn by name.
+//!
+//! A kept number is divided by the chance of being kept, so that nothing changes at inference.
+//!
+//! Srivastava et al., "Dropout", 2014, <https://jmlr.org/papers/v15/srivastava14a.html>; Huang et
+//! al., "Deep Networks with Stochastic Depth", 2016, <https://arxiv.org/abs/1603.09382>, here per
+//! row as in timm and torchvision.
+//! A mask depends on seed, layer, step and global row, not on how the step was cut into batches.
+
+use base::Rng;
+use candle::{Result, Tensor};
+use rand::Rng as _;
+
+use crate::{Pass, Value};
+
+/// Zeroes each number with probability `p` and scales the others by 1 / (1 - p).
+///
+/// - `xs`: `[n, …]`.
+/// - `name`: the layer's, unique within the network.
+pub fn dropout(xs: &Value, p: f64, pass: &Pass<'_>, name: &str) -> Result<Value> {
+    let per_row: usize = xs.dims()[1..].iter().product();
+    mask(xs, p, pass, name, per_row)
+}
+
+/// Zeroes each row as a whole with probability `p` and scales the others by 1 / (1 - p).
+///
+/// - `xs`: `[n, …]`: what a residual branch adds.
+/// - `name`: the layer's, unique within the network.
+pub fn drop_path(xs: &Value, p: f64, pass: &Pass<'_>, name: &str) -> Result<Value> {
+    mask(xs, p, pass, name, 1)
+}
+
+fn mask(xs: &Value, p: f64, pass: &Pass<'_>, name: &str, per_row: usize) -> Result<Value> {
+    assert!((0.0..=1.0).contains(&p), "{p} is no probability");
+    if p == 0.0 || matches!(pass, Pass::Eval) {
+        return Ok(xs.clone());
+    }
+    let dims = xs.dims();
+    // 1 / (1 - p) is infinite where everything is dropped; there nothing is left to scale.
+    let kept = if p < 1.0 { (1.0 / (1.0 - p)) as f32 } else { 0.0 };
+    let draw = |rng: &mut Rng| if rng.random::<f64>() < p { 0.0 } else { kept };
+    let mut mask = Vec::with_capacity(dims[0] * per_row);
+    for row in 0..dims[0] {
+        let mut rng = pass.stream(name, row).expect("a training pass has streams");
+        mask.extend((0..per_row).map(|_| draw(&mut rng)));
+    }
+    let mut mask_dims = vec![1; dims.len()];
+    mask_dims[0] = dims[0];
+    if per_row > 1 {
+        mask_dims = dims.to_vec();
+    }
+    let mask = Tensor::from_vec(mask, mask_dims, xs.tensor().device())?;
+    let mask = mask.to_dtype(xs.tensor().dtype())?;
+    let (slot, ys) = (xs.slot(), xs.tensor().broadcast_mul(&mask)?);
+    Value::record(&[xs], ys, move |grad, slots| slots.give(slot, || grad.broadcast_mul(&mask)))
+}
+
+#[cfg(test)]
+mod tests {
+    use base::Seed;
+    use candle::{DType, Device, Result, Tensor};
+
+    use super::{drop_path, dropout};
+    use crate::{Pass, Tape, Training, Value, check::check};
+
+    fn pass(tape: &Tape, step: usize, first_row: usize) -> Pass<'_> {
+        Pass::Train(Training { tape, seed: Seed(7), step, first_row })
+    }
+
+    fn ones(n: usize, width: usize) -> Result<Value> {
+        Ok(Value::constant(Tensor::ones((n, width), DType::F32, &Device::Cpu)?))
+    }
+
+    #[test]
+    fn drops_its_share_and_keeps_the_mean() -> Result<()> {
+        let tape = Tape::default();
+        let ys = dropout(&ones(100, 100)?, 0.3, &pass(&tape, 0, 0), "drop")?;
+        let ys = ys.tensor().flatten_all()?.to_vec1::<f32>()?;
+        let dropped = ys.iter().filter(|&&it| it == 0.0).count();
+        // 10,000 draws at 0.3: three standard deviations are 137.
+        assert!(dropped.abs_diff(3000) < 140, "{dropped}");
+        assert!(ys.iter().all(|&it| it == 0.0 || (it - 1.0 / 0.7).abs() < 1e-6));
+        Ok(())
+    }
+
+    #[test]
+    fn a_mask_belongs_to_a_row_not_to_a_batch() -> Result<()> {
+        let tape = Tape::default();
+        let whole = dropout(&ones(4, 8)?, 0.5, &pass(&tape, 3, 0), "drop")?;
+        let half = dropout(&ones(2, 8)?, 0.5, &pass(&tape, 3, 2), "drop")?;
+        let rows = whole.tensor().narrow(0, 2, 2)?.to_vec2::<f32>()?;
+        assert_eq!(rows, half.tensor().to_vec2::<f32>()?);
+        let next = dropout(&ones(4, 8)?, 0.5, &pass(&tape, 4, 0), "drop")?;
+        assert_ne!(whole.tensor().to_vec2::<f32>()?, next.tensor().to_vec2::<f32>()?);
+        Ok(())
+    }
+
+    #[test]
+    fn a_path_is_dropped_as_a_whole() -> Result<()> {
+        let tape = Tape::default();
+        let ys = drop_path(&ones(64, 5)?, 0.5, &pass(&tape, 0, 0), "path")?;
+        let rows = ys.tensor().to_vec2::<f32>()?;
+        assert!(rows.iter().all(|row| row.iter().all(|it| *it == row[0])));
+        assert!(rows.iter().any(|row| row[0] == 0.0) && rows.iter().any(|row| row[0] == 2.0));
+        Ok(())
+    }
+
+    #[test]
+    fn dropping_everything_leaves_zeros() -> Result<()> {
+        let tape = Tape::default();
+        let ys = dropout(&ones(2, 2)?, 1.0, &pass(&tape, 0, 0), "drop")?;
+        assert_eq!(ys.tensor().to_vec2::<f32>()?, [[0.0; 2]; 2]);
+        Ok(())
+    }
+
+    #[test]
+    fn nothing_is_dropped_when_answering() -> Result<()> {
+        let ys = dropout(&ones(2, 2)?, 0.9, &Pass::Eval, "drop")?;
+        assert_eq!(ys.tensor().to_vec2::<f32>()?, [[1.0; 2]; 2]);
+        Ok(())
+    }
+
+    #[test]
+    fn have_the_right_gradients() {
+        check(&[&[4, 6]], |it| dropout(&it[0], 0.4, &pass(&Tape::default(), 0, 0), "a"));
+        check(&[&[5, 2, 3]], |it| drop_path(&it[0], 0.4, &pass(&Tape::default(), 0, 0), "b"));
+    }
+}

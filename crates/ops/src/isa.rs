@@ -1,0 +1,138 @@
+//! Instruction sets: each kernel is compiled for several, and one is chosen at run time.
+//!
+//! Kernels are plain loops over slices that the compiler vectorises; [`kernel!`] compiles them once
+//! for AVX-512, once for AVX2 with FMA and once for the target's baseline.
+
+use std::sync::atomic::{AtomicU8, Ordering};
+
+/// An instruction set that the kernels are compiled for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Isa {
+    /// What every processor of the target has.
+    Portable,
+    /// 256 bits with fused multiply-add: x86-64 since about 2013.
+    Avx2,
+    /// 512 bits: x86-64 servers since about 2017.
+    Avx512,
+}
+
+/// The chosen one plus 1; 0 until the first kernel asks.
+static CHOSEN: AtomicU8 = AtomicU8::new(0);
+
+impl Isa {
+    /// What this machine has, best first.
+    pub fn available() -> Vec<Isa> {
+        let mut list = Vec::new();
+        #[cfg(target_arch = "x86_64")]
+        {
+            let avx2 = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
+            let avx512 = is_x86_feature_detected!("avx512f")
+                && is_x86_feature_detected!("avx512bw")
+                && is_x86_feature_detected!("avx512dq")
+                && is_x86_feature_detected!("avx512vl");
+            if avx2 && avx512 {
+                list.push(Isa::Avx512);
+            }
+            if avx2 {
+                list.push(Isa::Avx2);
+            }
+        }
+        list.push(Isa::Portable);
+        list
+    }
+
+    /// The one in use: the best, unless another was [forced](Isa::force).
+    pub fn chosen() -> Isa {
+        match CHOSEN.load(Ordering::Relaxed) {
+            1 => Isa::Portable,
+            2 => Isa::Avx2,
+            3 => Isa::Avx512,
+            _ => {
+                let best = Isa::available()[0];
+                CHOSEN.store(best as u8 + 1, Ordering::Relaxed);
+                best
+            }
+        }
+    }
+
+    /// Makes every kernel of the process use this set from now on.
+    ///
+    /// Returns whether the machine has it; if not, nothing changes.
+    pub fn force(self) -> bool {
+        let has = Isa::available().contains(&self);
+        if has {
+            CHOSEN.store(self as u8 + 1, Ordering::Relaxed);
+        }
+        has
+    }
+}
+
+/// How a kernel multiplies and adds: in one rounding where the instruction set can.
+pub(crate) trait Fma {
+    /// Whether `mul_add` is one instruction.
+    const FUSED: bool;
+}
+
+pub(crate) struct Fused;
+pub(crate) struct Separate;
+
+impl Fma for Fused {
+    const FUSED: bool = true;
+}
+
+impl Fma for Separate {
+    // Other architectures' baselines have the instruction; x86-64's does not, and would call a
+    // library function for every product.
+    const FUSED: bool = !cfg!(target_arch = "x86_64");
+}
+
+/// Declares a function whose body is compiled for every [`Isa`] and dispatched to the chosen one.
+///
+/// Inside, `F` is an [`Fma`]: write `T::fma::<F>(a, b, c)` for a·b + c.
+macro_rules! kernel {
+    (
+        $(#[$meta:meta])*
+        $vis:vis fn $name:ident<F, T $(, const $n:ident: $nt:ty)*>($($arg:ident: $ty:ty),* $(,)?) $(-> $ret:ty)? $body:block
+    ) => {
+        $(#[$meta])*
+        $vis fn $name<T: crate::real::Real $(, const $n: $nt)*>($($arg: $ty),*) $(-> $ret)? {
+            #[inline(always)]
+            fn body<F: crate::isa::Fma, T: crate::real::Real $(, const $n: $nt)*>($($arg: $ty),*) $(-> $ret)? $body
+
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
+            fn avx512<T: crate::real::Real $(, const $n: $nt)*>($($arg: $ty),*) $(-> $ret)? {
+                body::<crate::isa::Fused, T $(, $n)*>($($arg),*)
+            }
+
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx2,fma")]
+            fn avx2<T: crate::real::Real $(, const $n: $nt)*>($($arg: $ty),*) $(-> $ret)? {
+                body::<crate::isa::Fused, T $(, $n)*>($($arg),*)
+            }
+
+            match crate::isa::Isa::chosen() {
+                // SAFETY: a set is only ever chosen after the processor said that it has it.
+                #[cfg(target_arch = "x86_64")]
+                crate::isa::Isa::Avx512 => unsafe { avx512::<T $(, $n)*>($($arg),*) },
+                // SAFETY: as above.
+                #[cfg(target_arch = "x86_64")]
+                crate::isa::Isa::Avx2 => unsafe { avx2::<T $(, $n)*>($($arg),*) },
+                _ => body::<crate::isa::Separate, T $(, $n)*>($($arg),*),
+            }
+        }
+    };
+}
+pub(crate) use kernel;
+
+#[cfg(test)]
+mod tests {
+    use super::Isa;
+
+    #[test]
+    fn the_best_is_listed_first_and_the_portable_one_always() {
+        let all = Isa::available();
+        assert!(all.is_sorted_by(|a, b| a > b), "{all:?}");
+        assert_eq!(all.last(), Some(&Isa::Portable));
+    }
+}

@@ -1,0 +1,51 @@
+//! Tensor operations that candle lacks or gets wrong, with their gradients.
+//!
+//! Activations are contiguous and channels last, `[n, h, w, c]`; weights lie as `[out, kh, kw, in]`
+//! (dense), `[kh, kw, c]` (depthwise) and `[out, in]` (products).
+//! An operation takes [`Value`]s and returns one; it remembers on its inputs' [`Tape`] how to go
+//! back. Every operation works in `f32`, and in `f64` for its gradient check.
+//!
+//! The bits of a result depend on the instruction set and never on the number of threads: work is
+//! cut into blocks that are a function of the shapes, and partial sums are added in block order.
+
+#![expect(unsafe_code, reason = "the kernels of the workspace live here, and nowhere else")]
+
+mod activation;
+mod batch_norm;
+mod blocks;
+mod conv2d;
+mod depthwise;
+mod dropout;
+mod gate;
+mod isa;
+mod logits;
+mod matmul;
+mod memory;
+mod normalise;
+mod pass;
+mod pool;
+mod product;
+mod real;
+mod sum;
+mod tape;
+mod window;
+
+pub use activation::{Activation, activate};
+pub use batch_norm::{Moments, batch_norm, batch_norm_fixed};
+pub use conv2d::conv2d;
+pub use depthwise::depthwise;
+pub use dropout::{drop_path, dropout};
+pub use gate::gate;
+pub use isa::Isa;
+pub use logits::Logits;
+pub use memory::keep_freed_memory;
+pub use normalise::{Rows, normalise};
+pub use pass::{Pass, Training};
+pub use pool::global_avg_pool;
+pub use product::product;
+pub use sum::sum;
+pub use tape::{Gradients, Tape, Value};
+pub use window::{Padding, Window};
+
+#[cfg(test)]
+mod check;

@@ -1,0 +1,189 @@
+//! The two element types: `f32` to work in, `f64` to check gradients in.
+
+use std::ops::{Add, AddAssign, Deref, Div, Mul, Neg, Sub};
+
+use candle::{DType, Device, Layout, Result, Shape, Storage, Tensor, WithDType, bail};
+
+use crate::isa::Fma;
+
+/// A floating-point number that kernels compute with.
+pub(crate) trait Real:
+    WithDType
+    + Add<Output = Self>
+    + AddAssign
+    + Sub<Output = Self>
+    + Mul<Output = Self>
+    + Div<Output = Self>
+    + Neg<Output = Self>
+{
+    const ZERO: Self;
+    const ONE: Self;
+
+    /// From a constant or a sum that was kept in `f64`.
+    fn of(x: f64) -> Self;
+
+    /// a·b + c.
+    fn fma<F: Fma>(a: Self, b: Self, c: Self) -> Self;
+
+    /// eˣ: vectorisable, within 2 units in the last place in `f32`.
+    fn exponential<F: Fma>(self) -> Self;
+
+    fn larger(self, other: Self) -> Self;
+    fn smaller(self, other: Self) -> Self;
+}
+
+impl Real for f32 {
+    const ZERO: f32 = 0.0;
+    const ONE: f32 = 1.0;
+
+    #[inline(always)]
+    fn of(x: f64) -> f32 {
+        x as f32
+    }
+
+    #[inline(always)]
+    fn fma<F: Fma>(a: f32, b: f32, c: f32) -> f32 {
+        if F::FUSED { a.mul_add(b, c) } else { a * b + c }
+    }
+
+    /// Cody and Waite: x = k ln 2 + r with |r| <= ln 2 / 2, eˣ = 2ᵏ Σ rⁱ / i! up to the 7th power.
+    #[inline(always)]
+    fn exponential<F: Fma>(self) -> f32 {
+        // ln 2 in two parts, the first with so few digits that k times it is exact.
+        const LN_2_HIGH: f32 = 0.693_359_4;
+        const LN_2_LOW: f32 = -2.121_944_4e-4;
+        // Adding and subtracting 1.5 · 2^23 rounds to the nearest integer.
+        const ROUND: f32 = 12_582_912.0;
+        // Beyond these the result is 0 or infinite in all but the last binade.
+        let x = self.clamp(-87.3, 88.3);
+        let shifted = Self::fma::<F>(x, std::f32::consts::LOG2_E, ROUND);
+        let k = shifted - ROUND;
+        let r = Self::fma::<F>(k, -LN_2_HIGH, x);
+        let r = Self::fma::<F>(k, -LN_2_LOW, r);
+        let mut p = 1.0 / 5040.0;
+        for inverse in [1.0 / 720.0, 1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0, 1.0] {
+            p = Self::fma::<F>(p, r, inverse);
+        }
+        // The low bits of `shifted` hold k: moved up, they are its exponent.
+        p * f32::from_bits((shifted.to_bits() << 23).wrapping_add(0x3f80_0000))
+    }
+
+    #[inline(always)]
+    fn larger(self, other: f32) -> f32 {
+        if self > other { self } else { other }
+    }
+
+    #[inline(always)]
+    fn smaller(self, other: f32) -> f32 {
+        if self < other { self } else { other }
+    }
+}
+
+impl Real for f64 {
+    const ZERO: f64 = 0.0;
+    const ONE: f64 = 1.0;
+
+    #[inline(always)]
+    fn of(x: f64) -> f64 {
+        x
+    }
+
+    #[inline(always)]
+    fn fma<F: Fma>(a: f64, b: f64, c: f64) -> f64 {
+        if F::FUSED { a.mul_add(b, c) } else { a * b + c }
+    }
+
+    #[inline(always)]
+    fn exponential<F: Fma>(self) -> f64 {
+        f64::exp(self)
+    }
+
+    #[inline(always)]
+    fn larger(self, other: f64) -> f64 {
+        if self > other { self } else { other }
+    }
+
+    #[inline(always)]
+    fn smaller(self, other: f64) -> f64 {
+        if self < other { self } else { other }
+    }
+}
+
+/// A tensor whose elements can be read: on the CPU and contiguous.
+pub(crate) struct Reading<'a> {
+    storage: Box<dyn Deref<Target = Storage> + 'a>,
+    layout: &'a Layout,
+}
+
+impl<'a> Reading<'a> {
+    pub(crate) fn of(tensor: &'a Tensor) -> Reading<'a> {
+        let (storage, layout) = tensor.storage_and_layout();
+        Reading { storage: Box::new(storage), layout }
+    }
+
+    /// The elements in row-major order.
+    pub(crate) fn slice<T: Real>(&self) -> Result<&[T]> {
+        let Storage::Cpu(storage) = &**self.storage else {
+            bail!("this operation has no kernel for the GPU yet: run it on the CPU");
+        };
+        match self.layout.contiguous_offsets() {
+            Some((start, end)) => Ok(&storage.as_slice::<T>()?[start..end]),
+            None => bail!("a kernel was given a tensor that is not contiguous"),
+        }
+    }
+}
+
+/// A tensor on the CPU that takes over `data`.
+pub(crate) fn tensor<T: Real>(data: Vec<T>, dims: &[usize]) -> Result<Tensor> {
+    Tensor::from_vec(data, Shape::from(dims), &Device::Cpu)
+}
+
+pub(crate) fn unsupported(name: &str, dtype: DType) -> candle::Error {
+    candle::Error::Msg(format!("{name} computes in f32 (or f64, for checks), not in {dtype:?}"))
+}
+
+/// Runs an expression with `T` standing for the element type of a tensor.
+macro_rules! by_dtype {
+    ($name:literal, $tensor:expr, $T:ident => $body:expr) => {
+        match $tensor.dtype() {
+            candle::DType::F32 => {
+                type $T = f32;
+                $body
+            }
+            candle::DType::F64 => {
+                type $T = f64;
+                $body
+            }
+            dtype => Err(crate::real::unsupported($name, dtype)),
+        }
+    };
+}
+pub(crate) use by_dtype;
+
+#[cfg(test)]
+mod tests {
+    use super::Real as _;
+    use crate::isa::{Fused, Separate};
+
+    #[test]
+    fn the_vector_exponential_is_within_two_units_in_the_last_place() {
+        let mut worst = 0.0_f64;
+        for idx in -87_000..=88_000 {
+            let x = idx as f32 / 1000.0;
+            let want = f64::from(x).exp();
+            for got in [x.exponential::<Fused>(), x.exponential::<Separate>()] {
+                worst = worst.max((f64::from(got) - want).abs() / want);
+            }
+        }
+        assert!(worst < 2.0 * f64::from(f32::EPSILON), "relative error {worst:e}");
+    }
+
+    #[test]
+    fn the_vector_exponential_saturates() {
+        for (x, lo, hi) in [(-1e4, 0.0, 1.3e-38), (1e4, 1e38, f32::INFINITY)] {
+            let y = x.exponential::<Separate>();
+            assert!((lo..=hi).contains(&y), "{y}");
+        }
+        assert!(f32::NAN.exponential::<Separate>().is_nan());
+    }
+}

@@ -1,0 +1,228 @@
+//! The tape: what a forward pass did, so that it can be gone back.
+//!
+//! Reverse-mode differentiation over whole layers. Candle's own is left for what comes after the
+//! network (heads' logits to loss), because here a layer may have any number of inputs and of
+//! results, the first gradient of a value is stored instead of added to zeros, an activation is
+//! freed as soon as its layer has been gone back through, and an operation without a gradient does
+//! not compile.
+//!
+//! The two meet in [`Tape::export`] (a value becomes a leaf of candle's graph) and
+//! [`Tape::backward`] (candle's gradients of those leaves start the way back).
+
+use std::{cell::RefCell, collections::HashMap, rc::Rc};
+
+use candle::{Result, Tensor, TensorId, Var, bail};
+
+/// A tensor on its way through a network, and its place on a tape, if it is on one.
+#[derive(Clone)]
+pub struct Value {
+    tensor: Tensor,
+    place: Option<(Tape, usize)>,
+}
+
+/// What one forward pass did.
+#[derive(Clone, Default)]
+pub struct Tape(Rc<RefCell<Record>>);
+
+#[derive(Default)]
+struct Record {
+    steps: Vec<Step>,
+    n_slots: usize,
+    /// Where each parameter's gradient is collected.
+    leaves: HashMap<TensorId, usize>,
+    /// The values that candle's graph goes on from.
+    exports: Vec<(Var, usize)>,
+}
+
+/// One operation: the slot of its result, and the way back from there.
+struct Step {
+    slot: usize,
+    back: Back,
+}
+
+type Back = Box<dyn FnOnce(Tensor, &mut Slots) -> Result<()>>;
+
+/// The gradients that a backward pass has found so far, one slot for each value on the tape.
+pub(crate) struct Slots(Vec<Option<Tensor>>);
+
+/// Where the gradient of an operation's input belongs; nowhere for a constant.
+#[derive(Clone, Copy)]
+pub(crate) struct Slot(Option<usize>);
+
+/// The gradient of each parameter that took part.
+#[derive(Default)]
+pub struct Gradients(HashMap<TensorId, Tensor>);
+
+impl Tape {
+    /// A value that gradients end at: a parameter.
+    pub fn leaf(&self, var: &Var) -> Value {
+        let mut record = self.0.borrow_mut();
+        let next = record.n_slots;
+        let slot = *record.leaves.entry(var.id()).or_insert(next);
+        record.n_slots = record.n_slots.max(slot + 1);
+        drop(record);
+        Value { tensor: var.as_detached_tensor(), place: Some((self.clone(), slot)) }
+    }
+
+    /// A leaf of candle's graph that holds `value`: what comes after it may use candle's own
+    /// differentiable operations.
+    pub fn export(&self, value: &Value) -> Result<Tensor> {
+        let Some((_, slot)) = &value.place else { return Ok(value.tensor.clone()) };
+        let var = Var::from_tensor(&value.tensor)?;
+        self.0.borrow_mut().exports.push((var.clone(), *slot));
+        Ok(var.as_tensor().clone())
+    }
+
+    /// Goes back from a scalar of candle's graph to every leaf of this tape.
+    ///
+    /// The tape is empty afterwards, and the activations that it held are free.
+    pub fn backward(&self, loss: &Tensor) -> Result<Gradients> {
+        let found = loss.backward()?;
+        let Record { mut steps, n_slots, leaves, exports } = self.0.take();
+        let mut slots = Slots(vec![None; n_slots]);
+        for (var, slot) in exports {
+            if let Some(grad) = found.get(&var) {
+                slots.add(slot, grad.detach())?;
+            }
+        }
+        drop(found);
+        while let Some(Step { slot, back }) = steps.pop() {
+            // A value that the loss does not depend on has no gradient, and neither have its
+            // inputs from here.
+            if let Some(grad) = slots.0[slot].take() {
+                back(grad, &mut slots)?;
+            }
+        }
+        let grads = leaves.into_iter();
+        Ok(Gradients(grads.filter_map(|(id, slot)| Some((id, slots.0[slot].take()?))).collect()))
+    }
+}
+
+impl Value {
+    /// A value that no gradient is asked for: a picture, or anything outside training.
+    pub fn constant(tensor: Tensor) -> Value {
+        Value { tensor, place: None }
+    }
+
+    /// The tensor itself.
+    pub fn tensor(&self) -> &Tensor {
+        &self.tensor
+    }
+
+    /// The sizes of the tensor.
+    pub fn dims(&self) -> &[usize] {
+        self.tensor.dims()
+    }
+
+    /// The same numbers under another shape of as many elements.
+    pub fn reshape(&self, dims: &[usize]) -> Result<Value> {
+        let from = self.tensor.dims().to_vec();
+        let (slot, tensor) = (self.slot(), self.tensor.reshape(dims)?);
+        Value::record(&[self], tensor, move |grad, slots| {
+            slots.give(slot, || grad.reshape(from.as_slice()))
+        })
+    }
+
+    /// Where the gradient of this value belongs.
+    pub(crate) fn slot(&self) -> Slot {
+        Slot(self.place.as_ref().map(|(_, slot)| *slot))
+    }
+
+    /// The result of an operation on `inputs`, with its way back: a function from the gradient of
+    /// the result, which has the result's shape, to the gradients of the inputs.
+    pub(crate) fn record(
+        inputs: &[&Value],
+        tensor: Tensor,
+        back: impl FnOnce(Tensor, &mut Slots) -> Result<()> + 'static,
+    ) -> Result<Value> {
+        let mut tapes = inputs.iter().filter_map(|it| it.place.as_ref()).map(|(tape, _)| tape);
+        let Some(tape) = tapes.next() else { return Ok(Value::constant(tensor)) };
+        if tapes.any(|it| !Rc::ptr_eq(&it.0, &tape.0)) {
+            bail!("an operation takes values of two tapes");
+        }
+        let mut record = tape.0.borrow_mut();
+        let slot = record.n_slots;
+        record.n_slots += 1;
+        record.steps.push(Step { slot, back: Box::new(back) });
+        drop(record);
+        Ok(Value { tensor, place: Some((tape.clone(), slot)) })
+    }
+}
+
+impl Slots {
+    /// Adds the gradient of an input, computing it only where it is wanted.
+    pub(crate) fn give(&mut self, to: Slot, grad: impl FnOnce() -> Result<Tensor>) -> Result<()> {
+        match to.0 {
+            Some(slot) => self.add(slot, grad()?),
+            None => Ok(()),
+        }
+    }
+
+    fn add(&mut self, slot: usize, grad: Tensor) -> Result<()> {
+        let sum = match self.0[slot].take() {
+            Some(before) => (before + grad)?,
+            None => grad,
+        };
+        self.0[slot] = Some(sum);
+        Ok(())
+    }
+}
+
+impl Gradients {
+    /// The gradient of a parameter, of its shape; `None` when the loss does not depend on it.
+    pub fn get(&self, var: &Var) -> Option<&Tensor> {
+        self.0.get(&var.id())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use candle::{Device, Result, Tensor, Var};
+
+    use super::{Tape, Value};
+    use crate::sum;
+
+    fn var(xs: &[f64]) -> Result<Var> {
+        Var::from_slice(xs, xs.len(), &Device::Cpu)
+    }
+
+    #[test]
+    fn a_value_used_twice_gets_both_gradients() -> Result<()> {
+        let (tape, x) = (Tape::default(), var(&[2.0, 3.0])?);
+        let twice = sum(&tape.leaf(&x), &tape.leaf(&x))?;
+        let loss = tape.export(&twice)?.sqr()?.sum_all()?;
+        // d/dx Σ (2x)² = 8x.
+        let grads = tape.backward(&loss)?;
+        assert_eq!(grads.get(&x).unwrap().to_vec1::<f64>()?, [16.0, 24.0]);
+        Ok(())
+    }
+
+    #[test]
+    fn what_the_loss_does_not_use_has_no_gradient() -> Result<()> {
+        let (tape, x, y) = (Tape::default(), var(&[1.0])?, var(&[1.0])?);
+        let used = sum(&tape.leaf(&x), &Value::constant(y.as_tensor().clone()))?;
+        sum(&tape.leaf(&y), &tape.leaf(&y))?;
+        let loss = tape.export(&used)?.sum_all()?;
+        let grads = tape.backward(&loss)?;
+        assert!(grads.get(&x).is_some() && grads.get(&y).is_none());
+        Ok(())
+    }
+
+    #[test]
+    fn nothing_is_remembered_without_a_leaf() -> Result<()> {
+        let tape = Tape::default();
+        let x = Value::constant(Tensor::new(&[1f64], &Device::Cpu)?);
+        assert!(!tape.export(&sum(&x, &x)?)?.is_variable());
+        assert!(tape.0.borrow().steps.is_empty());
+        Ok(())
+    }
+
+    #[test]
+    fn going_back_frees_the_tape() -> Result<()> {
+        let (tape, x) = (Tape::default(), var(&[1.0])?);
+        let loss = tape.export(&sum(&tape.leaf(&x), &tape.leaf(&x))?)?.sum_all()?;
+        tape.backward(&loss)?;
+        assert!(tape.0.borrow().steps.is_empty() && tape.0.borrow().exports.is_empty());
+        Ok(())
+    }
+}

@@ -1,0 +1,1 @@
+//! Tests of the workspace as a whole, in one binary: it links candle once.
