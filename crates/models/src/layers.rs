@@ -1,0 +1,191 @@
+//! The layers that backbones are made of, each a function of its own parameters.
+
+use candle::{Result, Tensor, Var};
+use ops::{Activation, Padding, Pass, Value, Window};
+
+use crate::params::{Builder, Init, Kind};
+
+/// A convolution without bias: dense, 1x1 or depthwise.
+pub(crate) struct Conv {
+    weight: Var,
+    window: Window,
+    kind: Kind,
+}
+
+impl Conv {
+    /// From `n_in` to `n_out` channels.
+    pub(crate) fn dense(
+        mut builder: Builder<'_>,
+        n_in: usize,
+        n_out: usize,
+        window: Window,
+    ) -> Result<Conv> {
+        let [kh, kw] = window.kernel;
+        let dims = [n_out, kh, kw, n_in];
+        let weight = builder.param("weight", Kind::Dense, &dims, Init::KaimingFanOut)?;
+        Ok(Conv { weight, window, kind: Kind::Dense })
+    }
+
+    /// From `n_in` to `n_out` channels, each pixel alone.
+    pub(crate) fn pointwise(builder: Builder<'_>, n_in: usize, n_out: usize) -> Result<Conv> {
+        Conv::dense(builder, n_in, n_out, Window::square(1, 1, Padding::Symmetric))
+    }
+
+    /// Each of `c` channels alone.
+    pub(crate) fn depthwise(mut builder: Builder<'_>, c: usize, window: Window) -> Result<Conv> {
+        let [kh, kw] = window.kernel;
+        let dims = [kh, kw, c];
+        let weight = builder.param("weight", Kind::Depthwise, &dims, Init::KaimingFanOut)?;
+        Ok(Conv { weight, window, kind: Kind::Depthwise })
+    }
+
+    pub(crate) fn forward(&self, xs: &Value, pass: &Pass<'_>) -> Result<Value> {
+        let weight = pass.param(&self.weight);
+        match self.kind {
+            Kind::Depthwise => ops::depthwise(xs, &weight, self.window),
+            _ if self.window.kernel == [1, 1] && self.window.stride == 1 => {
+                ops::product(xs, &weight, None)
+            }
+            _ => ops::conv2d(xs, &weight, self.window),
+        }
+    }
+}
+
+/// Batch norm and the activation after it.
+pub(crate) struct BatchNorm {
+    path: String,
+    weight: Var,
+    bias: Var,
+    running_mean: Var,
+    running_var: Var,
+    activation: Activation,
+    settings: NormSettings,
+}
+
+/// What the batch norms of a network have in common.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct NormSettings {
+    /// Added to the variance.
+    pub(crate) eps: f64,
+    /// The share of each batch in the running statistics, as PyTorch counts it.
+    pub(crate) momentum: f64,
+}
+
+impl BatchNorm {
+    pub(crate) fn new(
+        mut builder: Builder<'_>,
+        c: usize,
+        settings: NormSettings,
+        activation: Activation,
+    ) -> Result<BatchNorm> {
+        let path = builder.path_of("");
+        let mut param = |name, kind, value| builder.param(name, kind, &[c], Init::Constant(value));
+        Ok(BatchNorm {
+            path: path.trim_end_matches('.').to_owned(),
+            weight: param("weight", Kind::Vector, 1.0)?,
+            bias: param("bias", Kind::Vector, 0.0)?,
+            running_mean: param("running_mean", Kind::Buffer, 0.0)?,
+            running_var: param("running_var", Kind::Buffer, 1.0)?,
+            activation,
+            settings,
+        })
+    }
+
+    pub(crate) fn forward(&self, xs: &Value, pass: &Pass<'_>) -> Result<Value> {
+        let (gamma, beta) = (pass.param(&self.weight), pass.param(&self.bias));
+        let NormSettings { eps, momentum } = self.settings;
+        match pass {
+            Pass::Eval => {
+                let running = (self.running_mean.as_tensor(), self.running_var.as_tensor());
+                ops::batch_norm_fixed(xs, &gamma, &beta, running, eps, self.activation)
+            }
+            Pass::Train(_) => {
+                let normed = ops::batch_norm(xs, &gamma, &beta, eps, self.activation);
+                let (ys, moments) = normed.map_err(|err| err.context(self.path.clone()))?;
+                follow(&self.running_mean, moments.mean.iter().copied(), momentum)?;
+                follow(&self.running_var, moments.unbiased_variance(), momentum)?;
+                Ok(ys)
+            }
+        }
+    }
+}
+
+/// Moves a running statistic towards a batch's: (1 - momentum)·old + momentum·new.
+fn follow(running: &Var, batch: impl Iterator<Item = f64>, momentum: f64) -> Result<()> {
+    let old = running.to_dtype(candle::DType::F64)?.to_vec1::<f64>()?;
+    let new = old.iter().zip(batch).map(|(old, new)| old + momentum * (new - old));
+    let new = Tensor::from_iter(new, running.device())?.to_dtype(running.dtype())?;
+    running.set(&new)
+}
+
+/// A convolution, its norm and its activation.
+pub(crate) struct ConvNorm {
+    pub(crate) conv: Conv,
+    pub(crate) norm: BatchNorm,
+}
+
+impl ConvNorm {
+    pub(crate) fn forward(&self, xs: &Value, pass: &Pass<'_>) -> Result<Value> {
+        self.norm.forward(&self.conv.forward(xs, pass)?, pass)
+    }
+}
+
+/// y = x Wᵀ + b.
+pub(crate) struct Linear {
+    weight: Var,
+    bias: Var,
+}
+
+impl Linear {
+    /// With PyTorch's default initialisation: uniform within 1 / √in.
+    pub(crate) fn new(mut builder: Builder<'_>, n_in: usize, n_out: usize) -> Result<Linear> {
+        let init = Init::Uniform(1.0 / (n_in as f64).sqrt());
+        Ok(Linear {
+            weight: builder.param("weight", Kind::Matrix, &[n_out, n_in], init)?,
+            bias: builder.param("bias", Kind::Vector, &[n_out], init)?,
+        })
+    }
+
+    pub(crate) fn forward(&self, xs: &Value, pass: &Pass<'_>) -> Result<Value> {
+        ops::product(xs, &pass.param(&self.weight), Some(&pass.param(&self.bias)))
+    }
+}
+
+/// Squeeze and excite: gates each channel by what the whole picture says.
+///
+/// Hu et al., "Squeeze-and-Excitation Networks", 2017, <https://arxiv.org/abs/1709.01507>.
+pub(crate) struct SqueezeExcite {
+    reduce: (Var, Var),
+    expand: (Var, Var),
+    activation: Activation,
+}
+
+impl SqueezeExcite {
+    pub(crate) fn new(
+        mut builder: Builder<'_>,
+        c: usize,
+        c_reduced: usize,
+        activation: Activation,
+    ) -> Result<SqueezeExcite> {
+        let mut conv = |name: &str, n_in: usize, n_out: usize| -> Result<(Var, Var)> {
+            let mut builder = builder.under(name);
+            let dims = [n_out, 1, 1, n_in];
+            let weight = builder.param("weight", Kind::Dense, &dims, Init::KaimingFanOut)?;
+            Ok((weight, builder.param("bias", Kind::Vector, &[n_out], Init::Constant(0.0))?))
+        };
+        Ok(SqueezeExcite {
+            reduce: conv("conv_reduce", c, c_reduced)?,
+            expand: conv("conv_expand", c_reduced, c)?,
+            activation,
+        })
+    }
+
+    pub(crate) fn forward(&self, xs: &Value, pass: &Pass<'_>) -> Result<Value> {
+        let conv = |xs: &Value, (weight, bias): &(Var, Var)| {
+            ops::product(xs, &pass.param(weight), Some(&pass.param(bias)))
+        };
+        let squeezed = conv(&ops::global_avg_pool(xs)?, &self.reduce)?;
+        let excited = conv(&ops::activate(&squeezed, self.activation)?, &self.expand)?;
+        ops::gate(xs, &ops::activate(&excited, Activation::Sigmoid)?)
+    }
+}

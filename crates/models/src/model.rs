@@ -1,0 +1,88 @@
+//! A backbone with a head, and the parameters of both.
+
+use base::{Seed, Task};
+use candle::{DType, Device, Result, Tensor};
+use ops::{Logits, Pass, Value};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    Backbone, BackboneConfig, HeadConfig,
+    head::Heads,
+    params::Params,
+    weights::{Fitted, WeightsError, fit},
+};
+
+/// Which network: enough to build it anew.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelSpec {
+    /// What turns pictures into features.
+    pub backbone: BackboneConfig,
+    /// What is asked of the features.
+    pub head: HeadConfig,
+}
+
+/// A network from pictures to logits.
+pub struct Model {
+    spec: ModelSpec,
+    params: Params,
+    backbone: Box<dyn Backbone>,
+    heads: Box<dyn Heads>,
+}
+
+impl Model {
+    /// A model with fresh weights, a function of `seed` and their names.
+    pub fn fresh(spec: &ModelSpec, task: &Task, seed: Seed, device: &Device) -> Result<Model> {
+        Model::with_dtype(spec, task, seed, DType::F32, device)
+    }
+
+    /// A model that computes in `dtype`: `F64` serves gradient checks.
+    pub fn with_dtype(
+        spec: &ModelSpec,
+        task: &Task,
+        seed: Seed,
+        dtype: DType,
+        device: &Device,
+    ) -> Result<Model> {
+        let mut params = Params::fresh(seed, dtype, device);
+        let backbone = spec.backbone.get().build(params.builder())?;
+        let head = params.builder();
+        let heads = spec.head.get().build(backbone.width(), task, { head }.under("head"))?;
+        Ok(Model { spec: spec.clone(), params, backbone, heads })
+    }
+
+    /// What the model was built from.
+    pub fn spec(&self) -> &ModelSpec {
+        &self.spec
+    }
+
+    /// The parameters and buffers.
+    pub fn params(&self) -> &Params {
+        &self.params
+    }
+
+    /// Answers for pictures `[n, h, w, 3]`, normalised.
+    ///
+    /// In a training pass the logits are leaves of candle's graph, and
+    /// [`Tape::backward`](ops::Tape::backward) finds the gradients of the parameters from there.
+    pub fn forward(&self, xs: &Tensor, pass: &Pass<'_>) -> Result<Logits> {
+        let features = self.backbone.features(&Value::constant(xs.clone()), pass)?;
+        let export = |(scope, logits)| match pass {
+            Pass::Eval => Ok((scope, Value::tensor(&logits).clone())),
+            Pass::Train(it) => Ok((scope, it.tape.export(&logits)?)),
+        };
+        let heads = self.heads.logits(&features, pass)?;
+        Ok(Logits { heads: heads.into_iter().map(export).collect::<Result<_>>()? })
+    }
+
+    /// Takes over published weights, whichever library named them.
+    ///
+    /// # Errors
+    /// Weights of another architecture or variant; then nothing has changed.
+    pub fn fit_weights(
+        &self,
+        tensors: &std::collections::BTreeMap<String, Tensor>,
+    ) -> std::result::Result<Fitted, WeightsError> {
+        fit(&self.spec, &self.params, tensors)
+    }
+}

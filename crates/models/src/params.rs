@@ -1,0 +1,332 @@
+//! A model's parameters and buffers: named, ordered, and reproducible.
+//!
+//! - A fresh weight is a function of the seed and its own name, so that neither the order of
+//!   construction nor a new layer elsewhere changes it.
+//! - Iteration is in name order, so that sums over all parameters round the same way every run.
+//! - Parameters are not buffers: running statistics are saved and averaged, never optimised.
+//! - In memory weights lie as the kernels want them; files keep the field's usual layout.
+
+use std::collections::BTreeMap;
+
+use base::Seed;
+use candle::{DType, Device, Result, Tensor, Var, bail};
+use rand_distr::{Distribution as _, Normal, Uniform};
+
+use crate::WeightsError;
+
+/// All parameters and buffers of one model.
+pub struct Params {
+    seed: Seed,
+    dtype: DType,
+    device: Device,
+    entries: BTreeMap<String, Param>,
+}
+
+/// One parameter or buffer. Clones share the numbers.
+#[derive(Clone)]
+pub struct Param {
+    /// The numbers, in memory's layout.
+    pub var: Var,
+    /// What it is.
+    pub kind: Kind,
+}
+
+/// What a tensor of a model is, and how it lies in memory and in files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A linear layer's weight: `[out, in]` in memory and in files.
+    Matrix,
+    /// A dense convolution's: `[out, kh, kw, in]` in memory, `[out, in, kh, kw]` in files.
+    Dense,
+    /// A depthwise convolution's: `[kh, kw, c]` in memory, `[c, 1, kh, kw]` in files.
+    Depthwise,
+    /// A bias, or a norm's scale or shift: `[c]`.
+    Vector,
+    /// A running statistic, `[c]`: kept, averaged, never optimised.
+    Buffer,
+}
+
+/// What a fresh parameter is drawn from.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Init {
+    /// The same number everywhere.
+    Constant(f64),
+    /// Uniform in -bound..bound.
+    Uniform(f64),
+    /// Normal with variance 2 / (outputs that each input reaches): He et al., 2015,
+    /// <https://arxiv.org/abs/1502.01852>, in the form that EfficientNet uses.
+    ///
+    /// As in timm the outputs of a depthwise kernel are those of its own channel; torchvision
+    /// counts all channels, which starts these layers far too small.
+    KaimingFanOut,
+}
+
+impl Kind {
+    /// Whether an optimizer may change it.
+    pub fn is_trained(self) -> bool {
+        self != Kind::Buffer
+    }
+
+    /// The axis, in memory, that runs over a layer's outputs.
+    pub fn output_axis(self) -> usize {
+        match self {
+            Kind::Depthwise => 2,
+            _ => 0,
+        }
+    }
+
+    /// From memory's layout to the files'.
+    pub fn to_file(self, tensor: &Tensor) -> Result<Tensor> {
+        match self {
+            Kind::Dense => tensor.permute((0, 3, 1, 2))?.contiguous(),
+            Kind::Depthwise => tensor.permute((2, 0, 1))?.unsqueeze(1)?.contiguous(),
+            _ => tensor.contiguous(),
+        }
+    }
+
+    /// From the files' layout to memory's.
+    pub fn from_file(self, tensor: &Tensor) -> Result<Tensor> {
+        match self {
+            Kind::Dense => tensor.permute((0, 2, 3, 1))?.contiguous(),
+            Kind::Depthwise => tensor.squeeze(1)?.permute((1, 2, 0))?.contiguous(),
+            _ => tensor.contiguous(),
+        }
+    }
+
+    /// The sizes in a file of a tensor that has `dims` in memory.
+    pub fn file_dims(self, dims: &[usize]) -> Vec<usize> {
+        match (self, dims) {
+            (Kind::Dense, &[out, kh, kw, n_in]) => vec![out, n_in, kh, kw],
+            (Kind::Depthwise, &[kh, kw, c]) => vec![c, 1, kh, kw],
+            _ => dims.to_vec(),
+        }
+    }
+}
+
+impl Params {
+    /// No parameters yet: building a model on [`Params::builder`] creates them.
+    pub fn fresh(seed: Seed, dtype: DType, device: &Device) -> Params {
+        Params { seed, dtype, device: device.clone(), entries: BTreeMap::new() }
+    }
+
+    /// The builder to construct a model on.
+    pub fn builder(&mut self) -> Builder<'_> {
+        Builder { params: self, path: String::new() }
+    }
+
+    /// Where the numbers are.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// Everything, in name order.
+    pub fn named(&self) -> impl Iterator<Item = (&str, &Param)> {
+        self.entries.iter().map(|(name, param)| (name.as_str(), param))
+    }
+
+    /// What an optimizer may change, in name order.
+    pub fn trained(&self) -> impl Iterator<Item = (&str, &Param)> {
+        self.named().filter(|(_, it)| it.kind.is_trained())
+    }
+
+    /// The parameter or buffer of this name.
+    pub fn get(&self, name: &str) -> Option<&Param> {
+        self.entries.get(name)
+    }
+
+    /// How many numbers training changes.
+    pub fn n_trained(&self) -> usize {
+        self.trained().map(|(_, it)| it.var.elem_count()).sum()
+    }
+
+    /// All tensors in the files' layout, in name order. They share nothing with the model.
+    pub fn to_file(&self) -> Result<Vec<(String, Tensor)>> {
+        let entry = |(name, it): (&str, &Param)| {
+            // `copy` because what stays contiguous would still share the model's numbers.
+            Ok((name.to_owned(), it.kind.to_file(it.var.as_tensor())?.copy()?))
+        };
+        self.named().map(entry).collect()
+    }
+
+    /// Takes every tensor from `tensors`, which are in the files' layout.
+    ///
+    /// # Errors
+    /// A missing, a superfluous or a wrongly shaped tensor; then nothing has changed.
+    pub fn load(
+        &self,
+        tensors: &BTreeMap<String, Tensor>,
+    ) -> std::result::Result<(), WeightsError> {
+        let misfit = |what: String| Err(WeightsError::DoNotFit(what));
+        if let Some(name) = tensors.keys().find(|it| !self.entries.contains_key(*it)) {
+            return misfit(format!("`{name}` belongs to no layer of this architecture"));
+        }
+        for (name, param) in &self.entries {
+            let Some(tensor) = tensors.get(name) else {
+                return misfit(format!("`{name}` is missing"));
+            };
+            let want = param.kind.file_dims(param.var.dims());
+            if tensor.dims() != want {
+                let dims = tensor.dims();
+                return misfit(format!("`{name}` has shape {dims:?}, but {want:?} is needed"));
+            }
+        }
+        for (name, param) in &self.entries {
+            param.set_from_file(&tensors[name])?;
+        }
+        Ok(())
+    }
+}
+
+impl Param {
+    /// Replaces the numbers by those of a tensor in the files' layout.
+    pub fn set_from_file(&self, tensor: &Tensor) -> Result<()> {
+        let tensor = tensor.to_dtype(self.var.dtype())?.to_device(self.var.device())?;
+        self.var.set(&self.kind.from_file(&tensor)?)
+    }
+}
+
+/// A place in a model, under which parameters get their names.
+pub struct Builder<'a> {
+    params: &'a mut Params,
+    path: String,
+}
+
+impl Builder<'_> {
+    /// The place `name` below this one.
+    pub fn under(&mut self, name: impl std::fmt::Display) -> Builder<'_> {
+        let path = self.path_of(name);
+        Builder { params: self.params, path }
+    }
+
+    /// The full name of `name` here.
+    pub fn path_of(&self, name: impl std::fmt::Display) -> String {
+        if self.path.is_empty() { name.to_string() } else { format!("{}.{name}", self.path) }
+    }
+
+    /// A new parameter of `dims` in memory's layout.
+    pub fn param(&mut self, name: &str, kind: Kind, dims: &[usize], init: Init) -> Result<Var> {
+        let path = self.path_of(name);
+        if self.params.entries.contains_key(&path) {
+            bail!("two parameters are called `{path}`");
+        }
+        // Drawn in the files' order, so that memory's layout is free to change.
+        let dims = kind.file_dims(dims);
+        let values = draw(init, kind, &dims, &mut self.params.seed.stream(&format!("init/{path}")));
+        let tensor = Tensor::from_vec(values, dims, &Device::Cpu)?.to_dtype(self.params.dtype)?;
+        let tensor = kind.from_file(&tensor)?.to_device(&self.params.device)?;
+        let var = Var::from_tensor(&tensor)?;
+        self.params.entries.insert(path, Param { var: var.clone(), kind });
+        Ok(var)
+    }
+}
+
+fn draw(init: Init, kind: Kind, file_dims: &[usize], rng: &mut base::Rng) -> Vec<f32> {
+    let n: usize = file_dims.iter().product();
+    match init {
+        Init::Constant(value) => vec![value as f32; n],
+        Init::Uniform(bound) => {
+            let dist = Uniform::new_inclusive(-bound, bound).expect("a finite range");
+            (0..n).map(|_| dist.sample(rng) as f32).collect()
+        }
+        Init::KaimingFanOut => {
+            let area: usize = file_dims[2..].iter().product();
+            let fan_out = if kind == Kind::Depthwise { area } else { file_dims[0] * area };
+            let dist = Normal::new(0.0, (2.0 / fan_out as f64).sqrt()).expect("a finite deviation");
+            (0..n).map(|_| dist.sample(rng) as f32).collect()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use base::Seed;
+    use candle::{DType, Device, Result, Tensor};
+
+    use super::{Init, Kind, Params};
+
+    fn weights(names: &[&str]) -> Result<Vec<(String, Tensor)>> {
+        let mut params = Params::fresh(Seed(7), DType::F32, &Device::Cpu);
+        for name in names {
+            let mut builder = params.builder();
+            builder.under(name).param("weight", Kind::Matrix, &[3, 2], Init::Uniform(1.0))?;
+        }
+        params.to_file()
+    }
+
+    fn numbers(all: &[(String, Tensor)], name: &str) -> Vec<f32> {
+        let (_, tensor) = all.iter().find(|it| it.0 == name).unwrap();
+        tensor.flatten_all().unwrap().to_vec1().unwrap()
+    }
+
+    #[test]
+    fn a_weight_depends_on_its_name_and_on_nothing_else() -> Result<()> {
+        let (a, b) = (weights(&["stem", "head"])?, weights(&["head", "extra", "stem"])?);
+        assert_eq!(numbers(&a, "stem.weight"), numbers(&b, "stem.weight"));
+        assert_ne!(numbers(&a, "stem.weight"), numbers(&a, "head.weight"));
+        Ok(())
+    }
+
+    #[test]
+    fn names_come_in_order() -> Result<()> {
+        let names: Vec<String> = weights(&["b", "a", "c"])?.into_iter().map(|it| it.0).collect();
+        assert_eq!(names, ["a.weight", "b.weight", "c.weight"]);
+        Ok(())
+    }
+
+    #[test]
+    fn a_name_used_twice_is_an_error() {
+        assert!(weights(&["a", "a"]).is_err());
+    }
+
+    #[test]
+    fn layouts_go_there_and_back() -> Result<()> {
+        for (kind, memory, file) in [
+            (Kind::Dense, vec![4, 3, 2, 5], vec![4, 5, 3, 2]),
+            (Kind::Depthwise, vec![3, 2, 7], vec![7, 1, 3, 2]),
+            (Kind::Matrix, vec![4, 5], vec![4, 5]),
+        ] {
+            let n = memory.iter().product::<usize>() as u32;
+            let xs = Tensor::arange(0, n, &Device::Cpu)?.reshape(memory.clone())?;
+            let there = kind.to_file(&xs)?;
+            assert_eq!((there.dims(), kind.file_dims(&memory)), (&file[..], file.clone()));
+            let back = kind.from_file(&there)?;
+            assert_eq!(back.flatten_all()?.to_vec1::<u32>()?, (0..n).collect::<Vec<_>>());
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn what_is_written_out_shares_nothing() -> Result<()> {
+        let mut params = Params::fresh(Seed(0), DType::F32, &Device::Cpu);
+        let var = params.builder().param("bias", Kind::Vector, &[2], Init::Constant(1.0))?;
+        let kept = params.to_file()?;
+        var.set(&Tensor::zeros(2, DType::F32, &Device::Cpu)?)?;
+        assert_eq!(numbers(&kept, "bias"), [1.0, 1.0]);
+        Ok(())
+    }
+
+    #[test]
+    fn a_load_that_fails_changes_nothing() -> Result<()> {
+        let mut params = Params::fresh(Seed(0), DType::F32, &Device::Cpu);
+        for name in ["a", "b"] {
+            params.builder().param(name, Kind::Vector, &[2], Init::Constant(1.0))?;
+        }
+        let zeros = |n: usize| Tensor::zeros(n, DType::F32, &Device::Cpu);
+        for (tensors, want) in [
+            (vec![("a", zeros(2)?)], "`b` is missing"),
+            (vec![("a", zeros(2)?), ("b", zeros(3)?)], "`b` has shape [3], but [2] is needed"),
+            (
+                vec![("a", zeros(2)?), ("b", zeros(2)?), ("c", zeros(2)?)],
+                "`c` belongs to no layer of this architecture",
+            ),
+        ] {
+            let tensors: BTreeMap<_, _> =
+                tensors.into_iter().map(|(name, it)| (name.to_owned(), it)).collect();
+            assert_eq!(params.load(&tensors).unwrap_err().to_string(), want);
+            assert_eq!(numbers(&params.to_file()?, "a"), [1.0, 1.0]);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,133 @@
+//! crates/models against timm and torchvision: see networks.py.
+
+use std::collections::BTreeMap;
+
+use base::{Seed, Task, task::Factor};
+use candle::{DType, Device, Result, Tensor};
+use models::{BackboneConfig, EfficientNet, HeadConfig, Joint, Model, ModelSpec, Variant};
+use ops::{Padding, Pass, Tape, Training};
+use testkit::{Golden, check_close, numbers};
+
+/// The network that a case of the golden file is called after.
+fn network(name: &str) -> EfficientNet {
+    let plain = |variant| EfficientNet { variant, drop_path: 0.0, ..EfficientNet::default() };
+    match name {
+        "timm/b0" | "torchvision/b0" => plain(Variant::B0),
+        "timm/b4" | "torchvision/b4" => plain(Variant::B4),
+        "timm_tf/b0" => EfficientNet {
+            padding: Some(Padding::Same),
+            norm_eps: Some(1e-3),
+            ..plain(Variant::B0)
+        },
+        "timm_tf/lite0" => plain(Variant::Lite0),
+        other => panic!("no network {other}"),
+    }
+}
+
+/// A task of `n` classes without names of their own.
+pub(crate) fn plain_task(n: usize) -> Task {
+    let names: Vec<String> = (0..n).map(|it| it.to_string()).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    Task { factors: vec![Factor::new("class", &names)] }
+}
+
+/// The same weights as `formula` of networks.py gives.
+fn set_by_formula(model: &Model) -> Result<()> {
+    for (name, param) in model.params().named() {
+        let dims = param.kind.file_dims(param.var.dims());
+        let xs = numbers(name, dims.iter().product());
+        let fan_in: usize = dims[1..].iter().product();
+        let scaled = xs.into_iter().map(|x| {
+            if name.ends_with("running_mean") {
+                0.1 * x
+            } else if name.ends_with("running_var") {
+                1.0 + 0.5 * x
+            } else if dims.len() > 1 {
+                x * (6.0 / fan_in as f64).sqrt()
+            } else if name.ends_with("bias") {
+                0.1 * x
+            } else {
+                1.0 + 0.2 * x
+            }
+        });
+        param.set_from_file(&Tensor::from_vec(scaled.collect(), dims, &Device::Cpu)?)?;
+    }
+    Ok(())
+}
+
+/// How far ours may be from the reference, which computes in f64.
+struct Tolerance {
+    dtype: DType,
+    /// Of each logit.
+    logits: f64,
+    /// Of each parameter's gradient, relative to its norm.
+    gradients: f64,
+}
+
+#[track_caller]
+fn check(name: &str, tolerance: Tolerance) -> Result<()> {
+    let case = Golden::read("networks").at("cases").at(name);
+    let head = HeadConfig::Joint(Joint { dropout: 0.0 });
+    let spec = ModelSpec { backbone: BackboneConfig::EfficientNet(network(name)), head };
+    let Tolerance { dtype, .. } = tolerance;
+    let model = Model::with_dtype(&spec, &plain_task(18), Seed(0), dtype, &Device::Cpu)?;
+    set_by_formula(&model)?;
+    let ([h, w], n): ([usize; 2], usize) = (case.to("size"), case.to("batch"));
+    let pictures = numbers("pictures", n * h * w * 3);
+    let pictures = Tensor::from_vec(pictures, (n, h, w, 3), &Device::Cpu)?.to_dtype(dtype)?;
+    let logits = model.forward(&pictures, &Pass::Eval)?.heads.remove(0).1;
+    check_close(&logits, &case.to::<Vec<f64>>("eval"), tolerance.logits);
+
+    let tape = Tape::default();
+    let training = Training { tape: &tape, seed: Seed(0), step: 0, first_row: 0 };
+    let logits = model.forward(&pictures, &Pass::Train(training))?.heads.remove(0).1;
+    check_close(&logits, &case.to::<Vec<f64>>("train"), tolerance.logits);
+
+    let r = Tensor::from_vec(numbers("projection", n * 18), (n, 18), &Device::Cpu)?;
+    let grads = tape.backward(&(&logits * r.to_dtype(dtype)?)?.sum_all()?)?;
+    let want: BTreeMap<String, [f64; 5]> = case.to("gradients");
+    let mut worst = 0.0_f64;
+    for (name, param) in model.params().trained() {
+        let grad = param.kind.to_file(grads.get(&param.var).expect("a gradient"))?;
+        let grad = grad.flatten_all()?.to_dtype(DType::F64)?.to_vec1::<f64>()?;
+        let [want_norm, want_projections @ ..] = want[name];
+        let norm = grad.iter().map(|g| g * g).sum::<f64>().sqrt();
+        if want_norm < 1e-10 {
+            // Zero by construction: what a shift before the next batch norm can do.
+            assert!(norm < 1e-3, "{name}: {norm:e} instead of nothing");
+            continue;
+        }
+        // Each projection of an error e on a random direction has the mean square |e|^2.
+        let square = want_projections.iter().enumerate().map(|(k, want)| {
+            let r = numbers(&format!("{name}/{k}"), grad.len());
+            let got: f64 = grad.iter().zip(r).map(|(g, r)| g * r * 3f64.sqrt()).sum();
+            (got - want) * (got - want)
+        });
+        let error = (square.sum::<f64>() / 4.0).sqrt().max((norm - want_norm).abs()) / want_norm;
+        worst = worst.max(error);
+        assert!(error <= tolerance.gradients, "{name}: off by {error:e} of its norm");
+    }
+    assert_eq!(want.len(), model.params().trained().count());
+    eprintln!("{name} in {dtype:?}: the worst gradient is off by {worst:.1e} of its norm");
+    Ok(())
+}
+
+#[test]
+fn every_network_agrees_with_its_reference_in_double_precision() -> Result<()> {
+    for name in Golden::read("networks").at("cases").keys() {
+        // The golden file keeps nine digits of each gradient's norm.
+        check(&name, Tolerance { dtype: DType::F64, logits: 1e-9, gradients: 1e-8 })?;
+    }
+    Ok(())
+}
+
+#[test]
+fn every_network_agrees_with_its_reference_in_single_precision() -> Result<()> {
+    for name in Golden::read("networks").at("cases").keys() {
+        // ReLU6 has kinks, and rounding puts a few numbers on their other side: PyTorch in f32 is
+        // up to 1.1e-2 away from itself in f64 on this network.
+        let gradients = if name.ends_with("lite0") { 2e-2 } else { 1e-3 };
+        check(&name, Tolerance { dtype: DType::F32, logits: 1e-4, gradients })?;
+    }
+    Ok(())
+}

@@ -1,0 +1,98 @@
+"""Golden numbers of PyTorch for crates/ops, in f64: python3 ops.py
+
+Inputs are made by shared_numbers.py, channels last as in Rust; outputs and gradients are written in the same layout.
+The loss is the sum of the output times a fixed projection.
+"""
+
+import json
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from shared_numbers import numbers
+
+
+def tensor(name, *shape):
+    return torch.from_numpy(numbers(name, *shape)).requires_grad_()
+
+
+def flat(t):
+    return t.detach().flatten().tolist()
+
+
+def case(name, inputs, f):
+    """`inputs`: name -> shape; `f` takes the tensors in order and returns the output, channels last."""
+    xs = [tensor(f"{name}/{key}", *shape) for key, shape in inputs.items()]
+    y = f(*xs)
+    r = torch.from_numpy(numbers(f"{name}/projection", *y.shape))
+    (y * r).sum().backward()
+    return dict(shapes=[list(s) for s in inputs.values()], output=flat(y), output_shape=list(y.shape), gradients=[flat(x.grad) for x in xs])
+
+
+def nchw(x):
+    return x.permute(0, 3, 1, 2)
+
+
+def nhwc(x):
+    return x.permute(0, 2, 3, 1)
+
+
+def pad_same(x, kernel, stride):
+    """TensorFlow's SAME, as timm pads."""
+    pads = []
+    for size in (x.shape[3], x.shape[2]):
+        total = max((-(-size // stride) - 1) * stride + kernel - size, 0)
+        pads += [total // 2, total - total // 2]
+    return F.pad(x, pads)
+
+
+def conv(kernel, stride, padding, groups=1):
+    def f(x, w):
+        x = nchw(x)
+        if padding == "same":
+            x, p = pad_same(x, kernel, stride), 0
+        else:
+            p = (kernel - 1) // 2
+        # Ours: [out, kh, kw, in], or [kh, kw, c] where every channel is alone.
+        w = w.permute(2, 0, 1)[:, None] if groups > 1 else w.permute(0, 3, 1, 2)
+        return nhwc(F.conv2d(x, w, stride=stride, padding=p, groups=groups))
+
+    return f
+
+
+ACTIVATIONS = dict(none=lambda x: x, relu=F.relu, relu6=F.relu6, silu=F.silu, sigmoid=torch.sigmoid)
+cases = {}
+for padding in ["symmetric", "same"]:
+    for kernel, stride, h, w in [(3, 1, 5, 4), (3, 2, 5, 4), (3, 2, 6, 7), (5, 2, 7, 8), (1, 2, 4, 5)]:
+        name = f"conv2d/{kernel}/{stride}/{padding}/{h}/{w}"
+        cases[name] = case(name, dict(x=(2, h, w, 3), w=(4, kernel, kernel, 3)), conv(kernel, stride, padding))
+        name = f"depthwise/{kernel}/{stride}/{padding}/{h}/{w}"
+        cases[name] = case(name, dict(x=(2, h, w, 9), w=(kernel, kernel, 9)), conv(kernel, stride, padding, 9))
+cases["product"] = case("product", dict(x=(2, 3, 2, 5), w=(4, 5), b=(4,)), F.linear)
+for key, act in ACTIVATIONS.items():
+    name = f"activate/{key}"
+    cases[name] = case(name, dict(x=(40,)), lambda x: act(9 * x))
+    name = f"batch_norm/{key}"
+    cases[name] = case(
+        name,
+        dict(x=(3, 2, 2, 6), gamma=(6,), beta=(6,)),
+        lambda x, g, b: nhwc(act(F.batch_norm(nchw(x), None, None, g, b, training=True, eps=1e-3))),
+    )
+    name = f"batch_norm_fixed/{key}"
+    mean, var = torch.from_numpy(numbers("mean", 6)), 1.5 + torch.from_numpy(numbers("variance", 6))
+    cases[name] = case(
+        name,
+        dict(x=(3, 2, 2, 6), gamma=(6,), beta=(6,)),
+        lambda x, g, b: nhwc(act(F.batch_norm(nchw(x), mean, var, g, b, training=False, eps=1e-3))),
+    )
+cases["global_avg_pool"] = case("global_avg_pool", dict(x=(2, 3, 4, 5)), lambda x: x.mean((1, 2)))
+cases["gate"] = case("gate", dict(x=(2, 3, 4, 5), g=(2, 5)), lambda x, g: x * g[:, None, None])
+
+# Running statistics after one batch, momentum 0.1: what models::BatchNorm keeps.
+bn = torch.nn.BatchNorm2d(6, eps=1e-3, momentum=0.1).double()
+bn(nchw(torch.from_numpy(numbers("running/x", 3, 2, 2, 6))))
+running = dict(mean=flat(bn.running_mean), variance=flat(bn.running_var))
+
+out = Path(__file__).with_suffix(".json")
+out.write_text(json.dumps(dict(made_by=f"torch {torch.__version__}", cases=cases, running=running)))
+print(out, out.stat().st_size)
