@@ -131,3 +131,30 @@ fn every_network_agrees_with_its_reference_in_single_precision() -> Result<()> {
     }
     Ok(())
 }
+
+#[test]
+fn lite0_on_its_published_weights_agrees_with_timm() -> Result<()> {
+    let Some(path) = testkit::shared_data("weights/efficientnet-lite0-57934424.pth") else {
+        return Ok(());
+    };
+    let config = EfficientNet { variant: Variant::Lite0, ..EfficientNet::default() };
+    let backbone = BackboneConfig::EfficientNet(config);
+    let spec = ModelSpec { backbone, head: HeadConfig::default() };
+    let model = Model::fresh(&spec, &plain_task(1000), Seed(0), &Device::Cpu)?;
+    let weights = models::read_weights(&path).expect("the published file");
+    let fitted = model.fit_weights(&weights).expect("weights of this network");
+    eprintln!("{fitted}");
+
+    let coarse = numbers("lite0", 10 * 8 * 8 * 3);
+    let level = |n: usize, y: usize, x: usize, c: usize| {
+        let at = ((n * 8 + y / 16) * 8 + x / 16) * 3 + c;
+        ((127.5 * (1.0 + coarse[at])).floor() as f32 - 127.0) / 128.0
+    };
+    let pixels = (0..10 * 128 * 128 * 3)
+        .map(|it| level(it / (128 * 128 * 3), it / (128 * 3) % 128, it / 3 % 128, it % 3));
+    let pictures = Tensor::from_iter(pixels, &Device::Cpu)?.reshape((10, 128, 128, 3))?;
+    let logits = model.forward(&pictures, &Pass::Eval)?.heads.remove(0).1;
+    let want: Vec<Vec<f64>> = Golden::read("lite0").to("logits");
+    check_close(&logits, &want.concat(), 1e-4);
+    Ok(())
+}

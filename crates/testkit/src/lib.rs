@@ -6,11 +6,13 @@ mod close;
 mod differences;
 mod golden;
 mod numbers;
+mod shared;
 
 pub use close::{check_close, check_close_slices, relative_distance};
 pub use differences::check_gradient;
 pub use golden::Golden;
 pub use numbers::numbers;
+pub use shared::shared_data;
 
 /// Whether to skip a slow check: they run under `RUN_SLOW=1` and in `cargo xtask ci`.
 pub fn skip_slow() -> bool {

@@ -1,0 +1,207 @@
+//! Encoded bytes to RGB8, and whether the bytes are a whole picture at all.
+//!
+//! Grey, palette, 16-bit, transparent and CMYK pictures become RGB8 (transparency is dropped, as by
+//! PIL's `convert("RGB")`), and EXIF orientation is applied.
+//! The `image` crate decodes a cut-off JPEG without complaint, and fills the rest with grey; so the
+//! end of a file is looked for explicitly.
+
+use std::io::Cursor;
+
+use image::{DynamicImage, ImageDecoder as _, ImageReader, Limits};
+
+use crate::{Picture, end::has_an_end};
+
+/// Why bytes are no picture.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum DecodeError {
+    /// There are no bytes.
+    #[error("the file is empty")]
+    Empty,
+    /// The bytes begin like no format that is read here.
+    #[error("this is no picture: it begins like none of JPEG, PNG, WebP, GIF, BMP and TIFF")]
+    NoPicture,
+    /// The end is missing.
+    #[error("the picture is cut off")]
+    CutOff,
+    /// The decoder gave up.
+    #[error("the picture is damaged: {0}")]
+    Damaged(String),
+    /// Decoding would fill the memory.
+    #[error("{width}x{height} pixels are more than the {limit} that `max_pixels` allows")]
+    TooLarge {
+        /// Pixels.
+        width: u32,
+        /// Pixels.
+        height: u32,
+        /// What is allowed.
+        limit: u64,
+    },
+}
+
+/// Decodes a picture of at most `max_pixels` pixels.
+///
+/// # Errors
+/// What the decoder cannot make sense of. A cut-off JPEG is not noticed here: see [`verify`].
+pub fn decode(bytes: &[u8], max_pixels: u64) -> Result<Picture, DecodeError> {
+    if bytes.is_empty() {
+        return Err(DecodeError::Empty);
+    }
+    let format = image::guess_format(bytes).map_err(|_| DecodeError::NoPicture)?;
+    let damaged = |err: image::ImageError| DecodeError::Damaged(err.to_string());
+    let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
+    // The pixels are counted below; 16 bits and four channels are the widest.
+    let mut limits = Limits::default();
+    limits.max_alloc = Some(max_pixels.saturating_mul(8).saturating_add(1 << 20));
+    reader.limits(limits);
+    let mut decoder = match reader.into_decoder() {
+        Ok(it) => it,
+        Err(image::ImageError::Unsupported(_)) => return Err(DecodeError::NoPicture),
+        Err(err) => return Err(damaged(err)),
+    };
+    let (width, height) = decoder.dimensions();
+    if u64::from(width) * u64::from(height) > max_pixels {
+        return Err(DecodeError::TooLarge { width, height, limit: max_pixels });
+    }
+    if width == 0 || height == 0 {
+        return Err(DecodeError::Damaged("it has no pixels".to_owned()));
+    }
+    let orientation = decoder.orientation().map_err(damaged)?;
+    let mut picture = DynamicImage::from_decoder(decoder).map_err(damaged)?;
+    picture.apply_orientation(orientation);
+    Ok(picture.into_rgb8())
+}
+
+/// Decodes a picture and makes sure that the file has an end.
+///
+/// # Errors
+/// As [`decode`], and [`DecodeError::CutOff`].
+pub fn verify(bytes: &[u8], max_pixels: u64) -> Result<(), DecodeError> {
+    decode(bytes, max_pixels)?;
+    let format = image::guess_format(bytes).map_err(|_| DecodeError::NoPicture)?;
+    if has_an_end(bytes, format) { Ok(()) } else { Err(DecodeError::CutOff) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{io::Cursor, path::Path};
+
+    use image::{DynamicImage, ImageFormat, RgbImage, RgbaImage};
+
+    use super::{DecodeError, decode, verify};
+
+    fn gradient(width: u32, height: u32) -> RgbImage {
+        RgbImage::from_fn(width, height, |x, y| image::Rgb([(x * 7) as u8, (y * 11) as u8, 128]))
+    }
+
+    fn encoded(picture: &DynamicImage, format: ImageFormat) -> Vec<u8> {
+        let mut bytes = Cursor::new(Vec::new());
+        picture.write_to(&mut bytes, format).unwrap();
+        bytes.into_inner()
+    }
+
+    fn golden(name: &str) -> Vec<u8> {
+        let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/pictures");
+        std::fs::read(dir.join(name)).unwrap()
+    }
+
+    #[test]
+    fn every_cut_of_a_file_is_noticed() {
+        let picture = DynamicImage::from(gradient(33, 21));
+        for format in [
+            ImageFormat::Jpeg,
+            ImageFormat::Png,
+            ImageFormat::Bmp,
+            ImageFormat::Gif,
+            ImageFormat::WebP,
+        ] {
+            let whole = encoded(&picture, format);
+            assert_eq!(verify(&whole, 1000), Ok(()), "{format:?}");
+            for n in 0..whole.len() {
+                // A GIF whose last byte, the trailer, is missing still has all its pixels, and
+                // so has a WebP without its padding.
+                let is_harmless =
+                    n + 1 == whole.len() && matches!(format, ImageFormat::Gif | ImageFormat::WebP);
+                let cut = verify(&whole[..n], 1000);
+                assert!(cut.is_err() || is_harmless, "{format:?} cut to {n} of {}", whole.len());
+            }
+        }
+    }
+
+    #[test]
+    fn the_decoder_alone_does_not_notice_a_cut_jpeg() {
+        // This is why `verify` exists: if it fails one day, `verify` can go.
+        let whole = encoded(&DynamicImage::from(gradient(64, 64)), ImageFormat::Jpeg);
+        assert!(decode(&whole[..whole.len() * 2 / 3], 10_000).is_ok());
+    }
+
+    #[test]
+    fn a_progressive_jpeg_with_a_thumbnail_is_whole() {
+        let bytes = golden("progressive_thumbnail.jpg");
+        assert_eq!(verify(&bytes, 10_000), Ok(()));
+        assert_eq!(verify(&bytes[..bytes.len() - 20], 10_000), Err(DecodeError::CutOff));
+    }
+
+    #[test]
+    fn what_is_no_picture_says_so() {
+        assert_eq!(verify(b"", 100), Err(DecodeError::Empty));
+        assert_eq!(verify(b"hello, I am a text file", 100), Err(DecodeError::NoPicture));
+    }
+
+    #[test]
+    fn a_bomb_is_refused_before_it_is_decoded() {
+        // 30,000 x 30,000 black pixels are a PNG of about a megabyte and 2.7 GB of memory; the
+        // header alone is enough to refuse it.
+        let mut png = encoded(&DynamicImage::from(gradient(4, 4)), ImageFormat::Png);
+        png[16..20].copy_from_slice(&30_000_u32.to_be_bytes());
+        png[20..24].copy_from_slice(&30_000_u32.to_be_bytes());
+        let crc = crc32(&png[12..29]);
+        png[29..33].copy_from_slice(&crc.to_be_bytes());
+        let want = DecodeError::TooLarge { width: 30_000, height: 30_000, limit: 100 };
+        assert_eq!(verify(&png, 100), Err(want));
+    }
+
+    /// The checksum of PNG chunks.
+    fn crc32(bytes: &[u8]) -> u32 {
+        !bytes.iter().fold(!0, |crc: u32, &byte| {
+            (0..8).fold(crc ^ u32::from(byte), |crc, _| {
+                if crc & 1 == 1 { (crc >> 1) ^ 0xedb8_8320 } else { crc >> 1 }
+            })
+        })
+    }
+
+    #[test]
+    fn every_colour_type_becomes_rgb8() {
+        let rgb = gradient(9, 5);
+        let grey = DynamicImage::from(rgb.clone()).into_luma8();
+        let check = |picture: DynamicImage, want: &RgbImage| {
+            assert_eq!(&decode(&encoded(&picture, ImageFormat::Png), 100).unwrap(), want);
+        };
+        check(DynamicImage::from(rgb.clone()), &rgb);
+        check(DynamicImage::from(grey.clone()), &DynamicImage::from(grey).into_rgb8());
+        check(DynamicImage::from(DynamicImage::from(rgb.clone()).into_rgb16()), &rgb);
+        let half_transparent = RgbaImage::from_fn(9, 5, |x, y| {
+            let [r, g, b] = rgb.get_pixel(x, y).0;
+            image::Rgba([r, g, b, 128])
+        });
+        check(DynamicImage::from(half_transparent), &rgb);
+    }
+
+    #[test]
+    fn pil_and_this_see_the_same_picture() {
+        // palette.png, cmyk.jpg, rotated.jpg (EXIF orientation 6) and grey16.png, each beside
+        // what PIL makes of it: see pictures.py. JPEG decoders may round as they like.
+        for (name, tolerance) in [
+            ("palette.png", 0),
+            ("rotated.jpg", 4),
+            ("cmyk.jpg", 4),
+            ("grey16.png", 0),
+            ("alpha.png", 0),
+        ] {
+            let got = decode(&golden(name), 10_000).unwrap();
+            let want = decode(&golden(&format!("{name}.want.png")), 10_000).unwrap();
+            assert_eq!(got.dimensions(), want.dimensions(), "{name}");
+            let worst = got.iter().zip(want.iter()).map(|(a, b)| a.abs_diff(*b)).max();
+            assert!(worst <= Some(tolerance), "{name}: off by {worst:?}");
+        }
+    }
+}

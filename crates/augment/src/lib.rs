@@ -1,0 +1,15 @@
+//! From encoded bytes to pictures: decoding, cropping, resizing, colours, and the pipeline of them.
+//!
+//! To add a picture operation, write its file, declare it in `picture.rs`, and give it a line in
+//! [`PictureOpConfig`]. The zoo tests find it there.
+
+mod decode;
+mod end;
+mod picture;
+mod pipeline;
+mod statistics;
+
+pub use decode::{DecodeError, decode, verify};
+pub use picture::{Picture, PictureOp, PictureOpConfig};
+pub use pipeline::{Pipeline, PipelineError};
+pub use statistics::{Statistics, StatisticsConfig, StatisticsSource};

@@ -1,0 +1,80 @@
+//! The middle of the picture.
+//!
+//! As torchvision's `center_crop`, whose rounding to even is kept; a picture that is too small is
+//! an error here, not padded with black.
+
+use base::Rng;
+use serde::{Deserialize, Serialize};
+
+use super::{Picture, PictureOp, crop, room, size_problem};
+
+/// `kind = "center_crop"`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct CenterCrop {
+    /// `[height, width]` in pixels.
+    pub size: [usize; 2],
+}
+
+impl Default for CenterCrop {
+    /// ImageNet's usual size.
+    fn default() -> CenterCrop {
+        CenterCrop { size: [224, 224] }
+    }
+}
+
+impl PictureOp for CenterCrop {
+    fn apply(&self, picture: Picture, _: &mut Rng) -> Result<Picture, String> {
+        let corner =
+            room(&picture, self.size)?.map(|it| (it as f64 / 2.0).round_ties_even() as usize);
+        Ok(crop(&picture, corner, self.size))
+    }
+
+    fn is_random(&self) -> bool {
+        false
+    }
+
+    fn gives_size(&self) -> Option<[usize; 2]> {
+        Some(self.size)
+    }
+
+    fn problem(&self) -> Option<String> {
+        size_problem(self.size)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use base::Seed;
+    use testkit::Golden;
+
+    use super::{CenterCrop, Picture, PictureOp as _};
+
+    #[test]
+    fn agrees_with_torchvision() {
+        let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/pictures");
+        let source = image::open(dir.join("source.png")).unwrap().into_rgb8();
+        for case in Golden::read("pictures").at("center_crop").list() {
+            let op = CenterCrop { size: case.to("size") };
+            let got = op.apply(source.clone(), &mut Seed(0).stream("test")).unwrap();
+            assert_eq!(got.into_raw(), case.to::<Vec<u8>>("picture"), "{op:?}");
+        }
+    }
+
+    #[test]
+    fn an_odd_margin_rounds_to_even() {
+        // Margins of 3 and 1 leave 1.5 -> 2 above and 0.5 -> 0 to the left.
+        let picture = Picture::from_fn(5, 7, |x, y| image::Rgb([x as u8, y as u8, 0]));
+        let part = CenterCrop { size: [4, 4] }.apply(picture, &mut Seed(0).stream("test")).unwrap();
+        assert_eq!(part.get_pixel(0, 0).0, [0, 2, 0]);
+    }
+
+    #[test]
+    fn a_picture_that_is_too_small_is_an_error() {
+        let err =
+            CenterCrop { size: [4, 4] }.apply(Picture::new(9, 3), &mut Seed(0).stream("test"));
+        assert!(err.unwrap_err().contains("put a `resize` before"));
+    }
+}
