@@ -26,23 +26,23 @@ macro_rules! choice {
 
         impl $name {
             /// Every kind with its doc, in the order of the registry.
-            pub const KINDS: &'static [(&'static str, &'static str)] =
+            $vis const KINDS: &'static [(&'static str, &'static str)] =
                 &[$( ($kind, concat!($($doc, "\n"),+)), )+];
 
             /// Every member at its default settings, for tests that visit the whole zoo.
-            pub fn zoo() -> Vec<(&'static str, Self)> {
+            $vis fn zoo() -> Vec<(&'static str, Self)> {
                 vec![$( ($kind, Self::$variant(<$member>::default())), )+]
             }
 
             /// The name of the chosen member, as configs spell it.
-            pub fn kind(&self) -> &'static str {
+            $vis fn kind(&self) -> &'static str {
                 match self {
                     $( Self::$variant(_) => $kind, )+
                 }
             }
 
             /// The chosen member.
-            pub fn get(&self) -> &$role {
+            $vis fn get(&self) -> &$role {
                 match self {
                     $( Self::$variant(it) => it, )+
                 }

@@ -4,6 +4,7 @@
 
 pub mod clock;
 pub mod config;
+pub mod files;
 pub mod mix;
 pub mod rng;
 pub mod task;

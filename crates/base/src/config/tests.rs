@@ -39,9 +39,21 @@ struct Focal {
     gamma: f64,
 }
 
-trait AnyLoss {}
-impl AnyLoss for CrossEntropy {}
-impl AnyLoss for Focal {}
+trait AnyLoss {
+    fn is_plain(&self) -> bool;
+}
+
+impl AnyLoss for CrossEntropy {
+    fn is_plain(&self) -> bool {
+        true
+    }
+}
+
+impl AnyLoss for Focal {
+    fn is_plain(&self) -> bool {
+        false
+    }
+}
 
 crate::choice! {
     enum Loss: dyn AnyLoss {
@@ -84,6 +96,7 @@ fn the_default_alone_is_complete() {
 fn a_registry_knows_its_docs() {
     assert_eq!(Loss::KINDS[1], ("focal", " The one that looks away.\n"));
     assert_eq!(Loss::zoo().len(), Loss::KINDS.len());
+    assert_eq!((Loss::default().kind(), Loss::default().get().is_plain()), ("cross_entropy", true));
 }
 
 #[test]

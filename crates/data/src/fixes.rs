@@ -1,0 +1,110 @@
+//! Label fixes: corrections of a published data set's labels, in a file of their own.
+//!
+//! ```toml
+//! [[fix]]
+//! ids = ["006359", "006360"]
+//! gender = { from = "female", to = "male" }
+//!
+//! [[fix]]
+//! ids = ["000020"]
+//! swap = ["normal", "incorrect_mask"]   # The two files are labelled as each other.
+//!
+//! [[fix]]
+//! ids = ["000645"]
+//! relabel = { incorrect_mask = "mask" } # The file shows a mask worn rightly.
+//!
+//! [[fix]]
+//! ids = ["001009"]
+//! age = 29                              # What the person is taken for.
+//!
+//! [[fix]]
+//! ids = ["003399"]
+//! ignore = true                         # Left out altogether.
+//! ```
+//!
+//! An id is the `id` column of `train.csv`, or, where two people share one, the name of the folder.
+
+use std::{collections::BTreeMap, fs, path::Path};
+
+use serde::Deserialize;
+
+use crate::drawn::Gender;
+
+/// The fixes of one file.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Fixes {
+    /// In the order of the file.
+    #[serde(default)]
+    pub(crate) fix: Vec<Fix>,
+}
+
+/// One correction, of one or more people.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Fix {
+    pub(crate) ids: Vec<String>,
+    #[serde(default)]
+    pub(crate) gender: Option<GenderFix>,
+    #[serde(default)]
+    pub(crate) age: Option<f64>,
+    #[serde(default)]
+    pub(crate) swap: Option<[String; 2]>,
+    #[serde(default)]
+    pub(crate) relabel: BTreeMap<String, MaskName>,
+    #[serde(default)]
+    pub(crate) ignore: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct GenderFix {
+    pub(crate) from: Gender,
+    pub(crate) to: Gender,
+}
+
+/// How a mask is worn, as file names say it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum MaskName {
+    Mask,
+    IncorrectMask,
+    Normal,
+}
+
+impl MaskName {
+    /// What a file name without its ending says; `None` for a name that is none of the seven.
+    pub(crate) fn of_file(stem: &str) -> Option<MaskName> {
+        match stem {
+            "mask1" | "mask2" | "mask3" | "mask4" | "mask5" => Some(MaskName::Mask),
+            "incorrect_mask" => Some(MaskName::IncorrectMask),
+            "normal" => Some(MaskName::Normal),
+            _ => None,
+        }
+    }
+
+    /// The level of the task's mask factor.
+    pub(crate) fn level(self) -> usize {
+        self as usize
+    }
+}
+
+impl Fixes {
+    /// Reads a file of fixes.
+    ///
+    /// # Errors
+    /// A file that cannot be read, or that is no list of fixes; the text names it.
+    pub fn read(path: &Path) -> Result<Fixes, String> {
+        let text = fs::read_to_string(path).map_err(|err| format!("{}: {err}", path.display()))?;
+        let fixes: Fixes =
+            toml::from_str(&text).map_err(|err| format!("{}: {err}", path.display()))?;
+        for fix in &fixes.fix {
+            let names = fix.swap.iter().flatten().chain(fix.relabel.keys());
+            if let Some(name) = names.into_iter().find(|it| MaskName::of_file(it).is_none()) {
+                let files = "`mask1` to `mask5`, `incorrect_mask` and `normal`";
+                return Err(format!("{}: `{name}` is none of {files}", path.display()));
+            }
+        }
+        Ok(fixes)
+    }
+}

@@ -1,0 +1,28 @@
+//! Examples: where pictures come from, who is held out, in which order they are seen, and how they
+//! reach the network in batches.
+//!
+//! To add a source, a split or a sampler, write its file, declare it in `source.rs`, `split.rs` or
+//! `sampler.rs`, and give it a line in the registry there. The zoo tests find it.
+
+pub mod drawn;
+mod findings;
+mod fixes;
+mod loader;
+mod manifest;
+mod measure;
+mod sampler;
+mod source;
+mod split;
+mod verified;
+
+pub use findings::{Finding, Findings};
+pub use fixes::Fixes;
+pub use loader::{Batch, Load, LoadError, Loader};
+pub use manifest::{Content, Example, Manifest, Use};
+pub use measure::measure_statistics;
+pub use sampler::{Sampler, SamplerConfig};
+pub use source::{
+    Context, MaskProfiles, People, Source, SourceConfig, SourceError,
+    mask_profiles::{Listing, from_names},
+};
+pub use split::{Sides, Split, SplitConfig, SplitError, StratifiedKfold};

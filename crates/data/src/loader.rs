@@ -1,0 +1,294 @@
+//! The loader: pictures in batches, made ahead by threads of its own.
+//!
+//! Batch k is the same whatever the number of threads: every picture has a random stream of its own,
+//! and batches are handed out in order. At most `n_ahead` finished batches wait in memory.
+
+use std::{
+    collections::BTreeMap,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use augment::{Pipeline, PipelineError};
+use base::{
+    Seed,
+    mix::{Row, unmixed},
+};
+
+use crate::manifest::Content;
+
+/// Pictures on their way to the network.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Batch {
+    /// `[m, h, w, 3]`, RGB8.
+    pub pictures: Vec<u8>,
+    /// `[h, w]` of every picture.
+    pub size: [usize; 2],
+    /// What each row is blended from.
+    pub rows: Vec<Row>,
+    /// Which examples the pictures are, as positions in what was loaded.
+    pub examples: Vec<usize>,
+}
+
+/// What is to be loaded.
+#[derive(Clone)]
+pub struct Load {
+    /// What each example is called, and where its bytes are.
+    pub pictures: Arc<[(String, Content)]>,
+    /// The examples batch by batch, as positions in `pictures`.
+    pub batches: Vec<Vec<usize>>,
+    /// What happens to each picture.
+    pub pipeline: Arc<Pipeline>,
+    /// The root of the pictures' random streams.
+    pub seed: Seed,
+    /// The streams' common name: `<stream>/<position among all that is loaded>`.
+    pub stream: String,
+    /// The first batch to hand out; those before were seen in an earlier life.
+    pub first_batch: usize,
+    /// How many threads; 0 is taken for 1.
+    pub n_threads: usize,
+    /// How many batches may wait; 0 is taken for 1.
+    pub n_ahead: usize,
+}
+
+/// Why a picture did not come.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// Its file cannot be read.
+    #[error("{name}: {source}")]
+    Io {
+        /// The picture.
+        name: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// It is no picture, or none that the operations can be applied to.
+    #[error("{name}: {source}")]
+    Picture {
+        /// The picture.
+        name: String,
+        /// Why.
+        source: PipelineError,
+    },
+    /// A pipeline whose pictures differ in size.
+    #[error("{0}")]
+    Size(String),
+    /// A bug in an operation.
+    #[error("a loader thread ended early: {0}")]
+    Panic(String),
+}
+
+/// Hands out batches in order.
+pub struct Loader {
+    shared: Arc<Shared>,
+    threads: Vec<JoinHandle<()>>,
+    waited: Duration,
+}
+
+struct Shared {
+    load: Load,
+    state: Mutex<State>,
+    /// Told whenever a batch is finished or taken.
+    changed: Condvar,
+}
+
+struct State {
+    /// The next batch that a thread begins.
+    next_to_make: usize,
+    /// The next batch that is handed out.
+    next_to_give: usize,
+    finished: BTreeMap<usize, Result<Batch, LoadError>>,
+    stopped: bool,
+}
+
+impl Loader {
+    /// Starts the threads.
+    pub fn start(load: Load) -> Loader {
+        let (first, n_threads) = (load.first_batch, load.n_threads.max(1));
+        let state = State {
+            next_to_make: first,
+            next_to_give: first,
+            finished: BTreeMap::new(),
+            stopped: false,
+        };
+        let shared = Arc::new(Shared { load, state: Mutex::new(state), changed: Condvar::new() });
+        let worker = |_| {
+            let shared = Arc::clone(&shared);
+            thread::spawn(move || shared.work())
+        };
+        let threads = (0..n_threads).map(worker).collect();
+        Loader { shared, threads, waited: Duration::ZERO }
+    }
+
+    /// The next batch, or `None` after the last.
+    pub fn next(&mut self) -> Option<Result<Batch, LoadError>> {
+        let began = Instant::now();
+        let shared = &self.shared;
+        let mut state = shared.lock();
+        if state.next_to_give >= shared.load.batches.len() {
+            return None;
+        }
+        let batch = loop {
+            let want = state.next_to_give;
+            if let Some(batch) = state.finished.remove(&want) {
+                break batch;
+            }
+            state = shared.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        };
+        state.next_to_give += 1;
+        drop(state);
+        shared.changed.notify_all();
+        self.waited += began.elapsed();
+        Some(batch)
+    }
+
+    /// How long [`next`](Loader::next) has waited for data so far.
+    pub fn waited(&self) -> Duration {
+        self.waited
+    }
+}
+
+impl Drop for Loader {
+    fn drop(&mut self) {
+        self.shared.lock().stopped = true;
+        self.shared.changed.notify_all();
+        for thread in self.threads.drain(..) {
+            // A panic has been handed out as an error already.
+            drop(thread.join());
+        }
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // The state is changed in single steps, so it is sound whatever happened to its holder.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// One thread: makes batch after batch, while there is room for them.
+    fn work(&self) {
+        loop {
+            let mut state = self.lock();
+            let idx = loop {
+                if state.stopped || state.next_to_make >= self.load.batches.len() {
+                    return;
+                }
+                if state.next_to_make < state.next_to_give + self.load.n_ahead.max(1) {
+                    break state.next_to_make;
+                }
+                state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            };
+            state.next_to_make += 1;
+            drop(state);
+            let batch = catch_unwind(AssertUnwindSafe(|| self.load.make(idx)));
+            let batch = batch.unwrap_or_else(|panic| {
+                let text = panic.downcast_ref::<String>().cloned();
+                let text = text.or_else(|| panic.downcast_ref::<&str>().map(|&it| it.to_owned()));
+                Err(LoadError::Panic(text.unwrap_or_default()))
+            });
+            self.lock().finished.insert(idx, batch);
+            self.changed.notify_all();
+        }
+    }
+}
+
+impl Load {
+    /// Makes one batch: a function of its position and nothing else.
+    fn make(&self, idx: usize) -> Result<Batch, LoadError> {
+        let examples = self.batches[idx].clone();
+        let size = self.pipeline.size().map_err(LoadError::Size)?;
+        let before: usize = self.batches[..idx].iter().map(Vec::len).sum();
+        let mut pictures = Vec::with_capacity(examples.len() * size[0] * size[1] * 3);
+        for (offset, &example) in examples.iter().enumerate() {
+            let (name, content) = &self.pictures[example];
+            let bytes =
+                content.bytes().map_err(|source| LoadError::Io { name: name.clone(), source })?;
+            let mut rng = self.seed.stream(&format!("{}/{}", self.stream, before + offset));
+            let picture = self
+                .pipeline
+                .apply(&bytes, &mut rng)
+                .map_err(|source| LoadError::Picture { name: name.clone(), source })?;
+            pictures.extend_from_slice(picture.as_raw());
+        }
+        Ok(Batch { pictures, size, rows: unmixed(examples.len()), examples })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use augment::{PictureOpConfig, Pipeline, StatisticsConfig};
+    use base::Seed;
+
+    use super::{Batch, Load, LoadError, Loader};
+    use crate::{Content, Context, People, Source as _};
+
+    fn load(n_threads: usize, first_batch: usize) -> Load {
+        let people =
+            People { n_people: 4, n_scored: 0, size: [32, 24], wrong_labels: 0.0, seed: 0 };
+        let context = Context { cache: None, max_pixels: 1 << 20, progress: &|_, _| {} };
+        let manifest = people.read(&context).unwrap();
+        let pictures = manifest.examples.into_iter().map(|it| (it.name, it.content)).collect();
+        let ops = PictureOpConfig::zoo().into_iter().map(|(_, it)| it);
+        let mut ops: Vec<PictureOpConfig> = ops.collect();
+        // The zoo's sizes are ImageNet's; a small resize goes last.
+        ops.push(toml::from_str("kind = \"resize\"\nsize = [16, 12]").unwrap());
+        let statistics = StatisticsConfig::default().get().known().unwrap();
+        let pipeline = Arc::new(Pipeline { ops, statistics, max_pixels: 1 << 20 });
+        let order: Vec<usize> = (0..28).rev().collect();
+        let batches = order.chunks(5).map(<[usize]>::to_vec).collect();
+        let stream = "augment/0".to_owned();
+        Load {
+            pictures,
+            batches,
+            pipeline,
+            seed: Seed(1),
+            stream,
+            first_batch,
+            n_threads,
+            n_ahead: 2,
+        }
+    }
+
+    fn all(load: Load) -> Vec<Batch> {
+        let mut loader = Loader::start(load);
+        std::iter::from_fn(|| loader.next()).map(|it| it.unwrap()).collect()
+    }
+
+    #[test]
+    fn the_number_of_threads_does_not_change_the_batches() {
+        let one = all(load(1, 0));
+        assert_eq!(one.len(), 6);
+        assert_eq!((one[0].examples.len(), one[5].examples.len()), (5, 3));
+        assert!(one == all(load(4, 0)));
+    }
+
+    #[test]
+    fn a_later_start_sees_the_same_later_batches() {
+        assert!(all(load(1, 0))[4..] == all(load(2, 4)));
+    }
+
+    #[test]
+    fn a_picture_that_cannot_be_read_is_named() {
+        let mut load = load(2, 0);
+        let mut pictures = load.pictures.to_vec();
+        pictures[27].1 = Content::File("no/such.jpg".into());
+        pictures[20].1 = Content::Memory(b"no picture".as_slice().into());
+        load.pictures = pictures.into();
+        let mut loader = Loader::start(load);
+        let err = |it: Option<Result<Batch, LoadError>>| it.unwrap().unwrap_err().to_string();
+        assert!(err(loader.next()).contains("No such file"));
+        assert!(err(loader.next()).contains("this is no picture"));
+        assert!(loader.next().unwrap().is_ok());
+    }
+
+    #[test]
+    fn a_loader_that_is_dropped_early_stops_its_threads() {
+        let mut loader = Loader::start(load(3, 0));
+        loader.next().unwrap().unwrap();
+        drop(loader);
+    }
+}

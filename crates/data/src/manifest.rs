@@ -1,0 +1,169 @@
+//! What there is to train on: every picture, with its person, its labels and what it may be used for.
+
+use std::{borrow::Cow, fs, io, path::PathBuf, sync::Arc};
+
+use base::{
+    Task,
+    task::{Factor, Scope},
+};
+
+/// All examples of a source, people and pictures in the order of their names.
+#[derive(Clone, Debug)]
+pub struct Manifest {
+    /// What the classes mean.
+    pub task: Task,
+    /// What each person is called.
+    pub people: Vec<String>,
+    /// The pictures.
+    pub examples: Vec<Example>,
+    /// What a person should know of the data, though nothing is wrong.
+    pub notes: Vec<String>,
+}
+
+/// One picture.
+#[derive(Clone, Debug)]
+pub struct Example {
+    /// What it is called, for example `000001_female_Asian_45/mask1.jpg`.
+    pub name: String,
+    /// Where its bytes are.
+    pub content: Content,
+    /// The position of its person in [`Manifest::people`].
+    pub person: usize,
+    /// Its joint class, by the task's own cuts.
+    pub class: usize,
+    /// Its person's age in years, where the source knows ages.
+    pub age: Option<f64>,
+    /// What it may be used for.
+    pub usage: Use,
+}
+
+/// What a picture may be used for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Use {
+    /// To train on, or to validate on, as the split says.
+    Pool,
+    /// To score the finished model, and nothing else: never to train on, nor to choose a model by.
+    Score,
+}
+
+/// Where the encoded bytes of a picture are.
+#[derive(Clone, Debug)]
+pub enum Content {
+    /// In a file.
+    File(PathBuf),
+    /// Here.
+    Memory(Arc<[u8]>),
+}
+
+impl Content {
+    /// The bytes.
+    ///
+    /// # Errors
+    /// A file that cannot be read.
+    pub fn bytes(&self) -> io::Result<Cow<'_, [u8]>> {
+        match self {
+            Content::File(path) => fs::read(path).map(Cow::Owned),
+            Content::Memory(bytes) => Ok(Cow::Borrowed(bytes)),
+        }
+    }
+}
+
+impl Manifest {
+    /// The class of each example when the ages are cut elsewhere than for scoring.
+    ///
+    /// Without `cuts`, the task's own are used.
+    ///
+    /// # Errors
+    /// Cuts for a task without a factor of ranges, too many or too few, or not rising.
+    pub fn training_classes(&self, cuts: &[f64]) -> Result<Vec<usize>, String> {
+        let own = || self.examples.iter().map(|it| it.class);
+        if cuts.is_empty() {
+            return Ok(own().collect());
+        }
+        let ranges = |it: &&(usize, &Factor)| !it.1.cuts.is_empty();
+        let factors: Vec<(usize, &Factor)> = self.task.factors.iter().enumerate().collect();
+        let Some(&(idx, factor)) = factors.iter().find(ranges) else {
+            return Err("this data has no ages to cut: leave `training_cuts` empty".to_owned());
+        };
+        let is_rising = cuts.windows(2).all(|it| it[0] < it[1]);
+        if cuts.len() != factor.cuts.len() || !is_rising {
+            let n = factor.cuts.len();
+            return Err(format!("`training_cuts` are {n} rising numbers, not {cuts:?}"));
+        }
+        let class = |example: &Example| {
+            let Some(age) = example.age else { return example.class };
+            let mut levels = self.task.levels_of(example.class);
+            levels[idx] = Factor::level_of(age, cuts);
+            self.task.class_of(&levels)
+        };
+        Ok(self.examples.iter().map(class).collect())
+    }
+
+    /// How many pictures each joint class has, among those of `usage`.
+    pub fn counts(&self, usage: Use) -> Vec<usize> {
+        let mut counts = vec![0; self.task.n_classes()];
+        for example in self.examples.iter().filter(|it| it.usage == usage) {
+            counts[example.class] += 1;
+        }
+        counts
+    }
+
+    /// The people who may be trained or validated on, each with the stratum that a split keeps in
+    /// proportion: the levels of those factors that all of the person's pictures share.
+    pub fn pool(&self) -> Vec<(usize, Vec<usize>)> {
+        let mut classes: Vec<Vec<usize>> = vec![Vec::new(); self.people.len()];
+        for example in self.examples.iter().filter(|it| it.usage == Use::Pool) {
+            classes[example.person].push(example.class);
+        }
+        let stratum = |classes: &[usize]| -> Vec<usize> {
+            let shared = |idx: usize| {
+                let level = |class: &usize| self.task.project(*class, Scope::Factor(idx));
+                let first = level(&classes[0]);
+                // A level that is not shared counts as one of its own, so that no two strata merge.
+                let n_levels = self.task.factors[idx].levels.len();
+                if classes.iter().all(|it| level(it) == first) { first } else { n_levels }
+            };
+            (0..self.task.factors.len()).map(shared).collect()
+        };
+        let people = classes.iter().enumerate().filter(|(_, classes)| !classes.is_empty());
+        people.map(|(person, classes)| (person, stratum(classes))).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use base::Task;
+
+    use super::{Content, Example, Manifest, Use};
+
+    /// A manifest of one person, of a gender and age, with a mask and without.
+    fn one_person(gender: usize, age: f64) -> Manifest {
+        let task = Task::mask_gender_age();
+        let level = base::task::Factor::level_of(age, &[30.0, 60.0]);
+        let example = |mask: usize| Example {
+            name: format!("picture {mask}"),
+            content: Content::Memory([].into()),
+            person: 0,
+            class: task.class_of(&[mask, gender, level]),
+            age: Some(age),
+            usage: Use::Pool,
+        };
+        let examples = vec![example(0), example(2)];
+        Manifest { examples, people: vec!["a".to_owned()], notes: vec![], task }
+    }
+
+    #[test]
+    fn training_may_cut_ages_elsewhere() {
+        let manifest = one_person(1, 59.0);
+        assert_eq!(manifest.training_classes(&[]).unwrap(), [4, 16]);
+        assert_eq!(manifest.training_classes(&[29.0, 59.0]).unwrap(), [5, 17]);
+        assert!(manifest.training_classes(&[30.0]).unwrap_err().contains("2 rising numbers"));
+        assert!(manifest.training_classes(&[60.0, 30.0]).is_err());
+    }
+
+    #[test]
+    fn a_stratum_is_what_all_pictures_of_a_person_share() {
+        // The mask differs (level 3 stands for that); gender and age group are shared.
+        assert_eq!(one_person(1, 59.0).pool(), [(0, vec![3, 1, 1])]);
+    }
+}

@@ -1,0 +1,77 @@
+//! The mean and deviation of the colours of pictures.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use augment::{Pipeline, Statistics};
+use base::Seed;
+use rayon::prelude::*;
+
+use crate::{Content, LoadError};
+
+/// Measures the colours of pictures as they come out of a pipeline: the mean over all pixels, and the
+/// deviation from it.
+///
+/// Sums are exact (they are of whole numbers), so the result does not depend on their order.
+///
+/// # Errors
+/// A picture that cannot be read.
+pub fn measure_statistics(
+    pictures: &[(String, Content)],
+    pipeline: &Pipeline,
+    progress: &(dyn Fn(usize, usize) + Sync),
+) -> Result<Statistics, LoadError> {
+    let n_done = AtomicUsize::new(0);
+    let sums = |(name, content): &(String, Content)| {
+        let bytes = content.bytes();
+        let bytes = bytes.map_err(|source| LoadError::Io { name: name.clone(), source })?;
+        // An evaluation pipeline draws nothing.
+        let picture = pipeline.apply(&bytes, &mut Seed(0).stream("measure"));
+        let picture =
+            picture.map_err(|source| LoadError::Picture { name: name.clone(), source })?;
+        let mut sums = [[0_u64; 3]; 3];
+        for pixel in picture.pixels() {
+            for (c, &value) in pixel.0.iter().enumerate() {
+                let value = u64::from(value);
+                sums[0][c] += 1;
+                sums[1][c] += value;
+                sums[2][c] += value * value;
+            }
+        }
+        progress(n_done.fetch_add(1, Ordering::Relaxed) + 1, pictures.len());
+        Ok(sums)
+    };
+    let add = |a: [[u64; 3]; 3], b: [[u64; 3]; 3]| {
+        Ok(std::array::from_fn(|k| std::array::from_fn(|c| a[k][c] + b[k][c])))
+    };
+    let [n, sum, square] = pictures.par_iter().map(sums).try_reduce(|| [[0; 3]; 3], add)?;
+    let mean = |c: usize| sum[c] as f64 / n[c].max(1) as f64 / 255.0;
+    let variance =
+        |c: usize| square[c] as f64 / n[c].max(1) as f64 / 255.0 / 255.0 - mean(c) * mean(c);
+    Ok(Statistics {
+        mean: std::array::from_fn(mean),
+        // Pictures of one colour have no deviation to divide by.
+        std: std::array::from_fn(|c| variance(c).max(0.0).sqrt().max(1e-3)),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use augment::{Pipeline, StatisticsConfig};
+    use image::{Rgb, RgbImage};
+
+    use super::measure_statistics;
+    use crate::Content;
+
+    #[test]
+    fn black_and_white_halves_have_a_mean_and_deviation_of_a_half() {
+        let picture =
+            RgbImage::from_fn(4, 4, |x, _| Rgb(if x < 2 { [0, 0, 51] } else { [255, 0, 51] }));
+        let mut bytes = std::io::Cursor::new(Vec::new());
+        picture.write_to(&mut bytes, image::ImageFormat::Png).unwrap();
+        let statistics = StatisticsConfig::default().get().known().unwrap();
+        let pipeline = Pipeline { ops: Vec::new(), statistics, max_pixels: 100 };
+        let pictures = [("a".to_owned(), Content::Memory(bytes.into_inner().into()))];
+        let got = measure_statistics(&pictures, &pipeline, &|_, _| {}).unwrap();
+        assert_eq!((got.mean, got.std), ([0.5, 0.0, 0.2], [0.5, 1e-3, 1e-3]));
+    }
+}

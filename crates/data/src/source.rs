@@ -1,0 +1,69 @@
+//! Sources: where examples come from. One file a source.
+
+pub(crate) mod mask_profiles;
+mod people;
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
+
+pub use mask_profiles::MaskProfiles;
+pub use people::People;
+
+use crate::{Findings, Manifest};
+
+base::choice! {
+    /// `[data] source`: where examples come from.
+    pub enum SourceConfig: dyn Source {
+        /// Drawn people: portraits made up by the program, for trying it without a data set.
+        "people" => People(People),
+        /// The mask competition's layout: `train.csv` and seven pictures a person under `images/`.
+        "mask_profiles" => MaskProfiles(MaskProfiles),
+    }
+}
+
+/// Where examples come from.
+pub trait Source {
+    /// Lists and checks all examples.
+    ///
+    /// # Errors
+    /// Everything that is wrong with the data, at once.
+    fn read(&self, context: &Context<'_>) -> Result<Manifest, SourceError>;
+}
+
+/// What reading a source may use.
+pub struct Context<'a> {
+    /// A folder to remember checked files in.
+    pub cache: Option<&'a Path>,
+    /// Pictures with more pixels are refused.
+    pub max_pixels: u64,
+    /// Is told now and then how many pictures of how many are done.
+    pub progress: &'a (dyn Fn(usize, usize) + Sync),
+}
+
+/// Why a source could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    /// A file or folder that must be there cannot be opened.
+    #[error("{}: {source}: {remedy}", path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+        /// What to do.
+        remedy: &'static str,
+    },
+    /// The settings make no sense.
+    #[error("{0}")]
+    Settings(String),
+    /// The data itself has faults.
+    #[error("{}: {findings}", root.display())]
+    Findings {
+        /// The data's folder.
+        root: PathBuf,
+        /// All faults.
+        findings: Findings,
+    },
+}

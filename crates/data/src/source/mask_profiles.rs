@@ -1,0 +1,351 @@
+//! The mask competition's layout.
+//!
+//! `train.csv` with the columns `id,gender,race,age,path`, and for each row a folder `images/<path>/`
+//! of seven pictures: `mask1` to `mask5`, `incorrect_mask`, `normal`, each of any picture ending.
+//! The person is the folder: ids are not unique. Names that start with `.` are not looked at.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ffi::OsStr,
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use base::{Task, task::Factor};
+use serde::{Deserialize, Serialize};
+
+use super::{Context, Source, SourceError};
+use crate::{
+    drawn::Gender,
+    findings::Findings,
+    fixes::{Fixes, MaskName},
+    manifest::{Content, Example, Manifest, Use},
+    verified::check_files,
+};
+
+/// `source = { kind = "mask_profiles", root = "..." }`
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct MaskProfiles {
+    /// The folder of `train.csv` and `images/`.
+    pub root: PathBuf,
+    /// Files of label fixes, for example `configs/label_fixes.toml`.
+    pub label_fixes: Vec<PathBuf>,
+}
+
+/// The file names in each person's folder.
+pub type Listing = BTreeMap<String, Vec<String>>;
+
+const COLUMNS: [&str; 5] = ["id", "gender", "race", "age", "path"];
+const STEMS: [&str; 7] = ["incorrect_mask", "mask1", "mask2", "mask3", "mask4", "mask5", "normal"];
+
+impl Source for MaskProfiles {
+    fn read(&self, context: &Context<'_>) -> Result<Manifest, SourceError> {
+        if self.root.as_os_str().is_empty() {
+            let what = "`data.source.root` is empty: name the folder of `train.csv` and `images/`";
+            return Err(SourceError::Settings(what.to_owned()));
+        }
+        let csv_path = self.root.join("train.csv");
+        let missing = |path: PathBuf| {
+            let remedy = "`data.source.root` is to be the folder of `train.csv` and `images/`";
+            move |source| SourceError::Io { path, source, remedy }
+        };
+        let csv = fs::read(&csv_path).map_err(missing(csv_path.clone()))?;
+        let mut findings = Findings::default();
+        let images = self.root.join("images");
+        let listing = list(&images, &mut findings).map_err(missing(images.clone()))?;
+        let fixes =
+            self.label_fixes.iter().map(|it| Fixes::read(it)).collect::<Result<Vec<_>, _>>();
+        let fixes = fixes.map_err(SourceError::Settings)?;
+        let manifest = from_names(&csv, &listing, &images, &fixes, &mut findings);
+
+        let files: Vec<PathBuf> = manifest.examples.iter().map(path_of).collect();
+        for (path, problem) in check_files(&self.root, &files, context) {
+            let place = path.strip_prefix(&self.root).unwrap_or(&path).display().to_string();
+            findings.add(
+                place,
+                problem,
+                "replace the file, or leave its person out by a label fix",
+            );
+        }
+        if findings.0.is_empty() {
+            return Ok(manifest);
+        }
+        findings.0.sort();
+        Err(SourceError::Findings { root: self.root.clone(), findings })
+    }
+}
+
+fn path_of(example: &Example) -> PathBuf {
+    match &example.content {
+        Content::File(path) => path.clone(),
+        Content::Memory(_) => unreachable!("this source names files"),
+    }
+}
+
+/// The names below `images/`.
+fn list(images: &Path, findings: &mut Findings) -> io::Result<Listing> {
+    let mut listing = Listing::new();
+    for entry in fs::read_dir(images)? {
+        let entry = entry?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if name.starts_with('.') {
+            continue;
+        }
+        if !entry.path().is_dir() {
+            let remedy = "move it out of `images/`, which holds a folder a person";
+            findings.add(format!("images/{name}"), "is no folder", remedy);
+            continue;
+        }
+        let mut files = Vec::new();
+        for file in fs::read_dir(entry.path())? {
+            let file = file?;
+            let file_name = file.file_name().to_string_lossy().into_owned();
+            if file_name.starts_with('.') {
+                continue;
+            }
+            if file.path().is_dir() {
+                let remedy = "move it away: a person's folder holds seven pictures";
+                findings.add(format!("images/{name}/{file_name}"), "is a folder", remedy);
+            } else {
+                files.push(file_name);
+            }
+        }
+        files.sort();
+        listing.insert(name, files);
+    }
+    Ok(listing)
+}
+
+/// A row of `train.csv`, corrected by the fixes.
+struct Row {
+    id: String,
+    gender: Gender,
+    age: f64,
+    path: String,
+    ignored: bool,
+    /// What a file's name says, where a fix says otherwise.
+    relabelled: BTreeMap<String, MaskName>,
+}
+
+/// Puts rows and file names together; opens no file.
+///
+/// - `csv`: the text of `train.csv`.
+/// - `listing`: the file names in each folder of `images`.
+/// - `findings`: gets everything that does not fit.
+pub fn from_names(
+    csv: &[u8],
+    listing: &Listing,
+    images: &Path,
+    fixes: &[Fixes],
+    findings: &mut Findings,
+) -> Manifest {
+    let (mut rows, named) = read_rows(csv, findings);
+    let mut notes = Vec::new();
+    for fix in fixes.iter().flat_map(|it| &it.fix) {
+        apply_fix(fix, &mut rows, findings, &mut notes);
+    }
+    // A table that cannot be read at all would make every folder one too many.
+    let unnamed = listing.keys().filter(|it| !named.is_empty() && !named.contains(*it));
+    for folder in unnamed {
+        let remedy = "add a row, or move the folder out of `images/`";
+        findings.add(format!("images/{folder}"), "has no row in train.csv", remedy);
+    }
+    rows.retain(|it| !it.ignored);
+    rows.sort_by(|a, b| a.path.cmp(&b.path));
+
+    let task = Task::mask_gender_age();
+    let mut examples = Vec::new();
+    for (person, row) in rows.iter().enumerate() {
+        let Some(files) = listing.get(&row.path) else {
+            let remedy = "put the folder there, or remove the row";
+            findings.add(format!("images/{}", row.path), "is missing", remedy);
+            continue;
+        };
+        for (stem, file) in seven_files(&row.path, files, findings) {
+            let mask = row.relabelled.get(stem).copied().or_else(|| MaskName::of_file(stem));
+            let age = Factor::level_of(row.age, &task.factors[2].cuts);
+            let levels = [mask.expect("one of the seven names").level(), row.gender as usize, age];
+            examples.push(Example {
+                name: format!("{}/{file}", row.path),
+                content: Content::File(images.join(&row.path).join(file)),
+                person,
+                class: task.class_of(&levels),
+                age: Some(row.age),
+                usage: Use::Pool,
+            });
+        }
+    }
+    let people = rows.into_iter().map(|it| it.path).collect();
+    Manifest { task, people, examples, notes }
+}
+
+/// The rows that can be used, and the folders that any row names.
+fn read_rows(csv: &[u8], findings: &mut Findings) -> (Vec<Row>, BTreeSet<String>) {
+    let place = "train.csv";
+    let nothing = || (Vec::new(), BTreeSet::new());
+    let mut reader = csv::ReaderBuilder::new().flexible(true).trim(csv::Trim::All).from_reader(csv);
+    let headers: Vec<String> = match reader.headers() {
+        Ok(it) => it.iter().map(|it| it.trim_start_matches('\u{feff}').to_owned()).collect(),
+        Err(err) => {
+            findings.add(place, format!("is no CSV ({err})"), "save it as UTF-8 text");
+            return nothing();
+        }
+    };
+    if headers.iter().all(String::is_empty) {
+        findings.add(
+            place,
+            "is empty",
+            "put the header `id,gender,race,age,path` and the rows there",
+        );
+        return nothing();
+    }
+    let column = |name: &str| headers.iter().position(|it| it == name);
+    let absent: Vec<&str> = COLUMNS.into_iter().filter(|it| column(it).is_none()).collect();
+    for name in &absent {
+        let problem = format!("has no column `{name}` (it has {})", headers.join(", "));
+        findings.add(place, problem, "the header is `id,gender,race,age,path`");
+    }
+    // Race is not used.
+    let [Some(id), Some(gender), Some(age), Some(path)] =
+        ["id", "gender", "age", "path"].map(column)
+    else {
+        return nothing();
+    };
+    let mut rows: Vec<Row> = Vec::new();
+    let mut seen = BTreeSet::new();
+    for (idx, record) in reader.records().enumerate() {
+        let record = match record {
+            Ok(it) => it,
+            Err(err) => {
+                findings.add(
+                    place,
+                    format!("cannot be read further ({err})"),
+                    "save it as UTF-8 text",
+                );
+                break;
+            }
+        };
+        let line = record.position().map_or(idx as u64 + 2, csv::Position::line);
+        let place = format!("train.csv line {line}");
+        if record.len() != headers.len() {
+            let problem = format!("has {} fields, the header {}", record.len(), headers.len());
+            findings.add(place, problem, "correct the row");
+            continue;
+        }
+        let gender = match &record[gender] {
+            "male" => Some(Gender::Male),
+            "female" => Some(Gender::Female),
+            other => {
+                let problem = format!("the gender `{other}` is unknown");
+                findings.add(place.clone(), problem, "write `male` or `female`");
+                None
+            }
+        };
+        let years = record[age].parse::<f64>().ok().filter(|it| (0.0..=130.0).contains(it));
+        if years.is_none() {
+            let problem = format!("the age `{}` is no number of years", &record[age]);
+            findings.add(place.clone(), problem, "write the age in years");
+        }
+        let path = record[path].to_owned();
+        let is_name = !path.is_empty() && !path.starts_with('.') && !path.contains(['/', '\\']);
+        if !is_name {
+            let problem = format!("the path `{path}` is no folder name");
+            findings.add(place.clone(), problem, "write the name of a folder in `images/`");
+        } else if !seen.insert(path.clone()) {
+            findings.add(
+                place.clone(),
+                format!("`{path}` has a row already"),
+                "remove one of the two",
+            );
+            continue;
+        }
+        if let (Some(gender), Some(age), true) = (gender, years, is_name) {
+            let id = record[id].to_owned();
+            rows.push(Row { id, gender, age, path, ignored: false, relabelled: BTreeMap::new() });
+        }
+    }
+    if seen.is_empty() && findings.0.is_empty() {
+        findings.add(place, "has no rows", "add a row for each person");
+    }
+    (rows, seen)
+}
+
+fn apply_fix(
+    fix: &crate::fixes::Fix,
+    rows: &mut [Row],
+    findings: &mut Findings,
+    notes: &mut Vec<String>,
+) {
+    let mut unknown = Vec::new();
+    for id in &fix.ids {
+        let found: Vec<usize> =
+            (0..rows.len()).filter(|&it| rows[it].id == *id || rows[it].path == *id).collect();
+        let row = match found.as_slice() {
+            [] => {
+                unknown.push(id.as_str());
+                continue;
+            }
+            [one] => &mut rows[*one],
+            _ => {
+                let remedy = "name the folder instead of the id";
+                findings.add(format!("label fix of {id}"), "several people have this id", remedy);
+                continue;
+            }
+        };
+        if let Some(gender) = fix.gender {
+            if row.gender == gender.from {
+                row.gender = gender.to;
+            } else {
+                let is = gender.to.name();
+                notes.push(format!("the label fix of {id} changes nothing: already {is}"));
+            }
+        }
+        row.age = fix.age.unwrap_or(row.age);
+        row.ignored |= fix.ignore;
+        row.relabelled.extend(fix.relabel.iter().map(|(name, mask)| (name.clone(), *mask)));
+        if let Some([a, b]) = &fix.swap {
+            let says = |name: &str| MaskName::of_file(name).expect("names are checked when read");
+            row.relabelled.extend([(a.clone(), says(b)), (b.clone(), says(a))]);
+        }
+    }
+    if !unknown.is_empty() {
+        notes.push(format!("label fixes name nobody here: {}", unknown.join(", ")));
+    }
+}
+
+/// The file of each of the seven names, where there is exactly one.
+fn seven_files<'a>(
+    folder: &str,
+    files: &'a [String],
+    findings: &mut Findings,
+) -> Vec<(&'static str, &'a str)> {
+    let stem = |file: &str| {
+        Path::new(file).file_stem().and_then(OsStr::to_str).unwrap_or_default().to_owned()
+    };
+    let place = |name: &str| format!("images/{folder}/{name}");
+    let mut found = Vec::new();
+    for name in STEMS {
+        let those: Vec<&String> = files.iter().filter(|it| stem(it) == name).collect();
+        match those.as_slice() {
+            [one] => found.push((name, one.as_str())),
+            [] => {
+                let remedy = "put the picture there, or leave the person out by a label fix";
+                findings.add(place(name), "is missing", remedy);
+            }
+            several => {
+                let names: Vec<&str> = several.iter().map(|it| it.as_str()).collect();
+                let problem = format!("is there {} times ({})", names.len(), names.join(", "));
+                findings.add(place(name), problem, "keep one of them");
+            }
+        }
+    }
+    for file in files.iter().filter(|it| !STEMS.contains(&stem(it).as_str())) {
+        let remedy = "move it away: the names are `mask1` to `mask5`, `incorrect_mask`, `normal`";
+        findings.add(place(file), "is none of the seven pictures", remedy);
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests;

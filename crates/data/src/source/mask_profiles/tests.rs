@@ -1,0 +1,187 @@
+use std::{fs, path::Path};
+
+use expect_test::{Expect, expect};
+
+use super::{Listing, MaskProfiles, Source as _, from_names};
+use crate::{Context, Findings, Fixes, Manifest, drawn};
+
+const HEADER: &str = "id,gender,race,age,path\n";
+
+fn seven() -> Vec<String> {
+    super::STEMS.iter().map(|it| format!("{it}.jpg")).collect()
+}
+
+fn people(names: &[&str]) -> Listing {
+    names.iter().map(|&it| (it.to_owned(), seven())).collect()
+}
+
+fn read(csv: &str, listing: &Listing, fixes: &str) -> (Manifest, Findings) {
+    let mut findings = Findings::default();
+    let fixes: Fixes = toml::from_str(fixes).unwrap();
+    let manifest =
+        from_names(csv.as_bytes(), listing, Path::new("images"), &[fixes], &mut findings);
+    (manifest, findings)
+}
+
+#[track_caller]
+fn check(csv: &str, listing: &Listing, want: Expect) {
+    want.assert_eq(&read(csv, listing, "").1.to_string());
+}
+
+#[test]
+fn a_person_is_a_folder() {
+    let csv =
+        format!("{HEADER}003397,female,Asian,20,003397_20\n003397,female,Asian,19,003397_19\n");
+    let (manifest, findings) = read(&csv, &people(&["003397_20", "003397_19"]), "");
+    assert_eq!(findings.0, []);
+    assert_eq!(manifest.people, ["003397_19", "003397_20"]);
+    // incorrect (1), mask (0) five times, normal (2); female (1), under 30 (0).
+    let classes: Vec<usize> = manifest.examples[..7].iter().map(|it| it.class).collect();
+    assert_eq!(classes, [9, 3, 3, 3, 3, 3, 15]);
+    assert!(manifest.examples[7..].iter().all(|it| it.person == 1));
+}
+
+#[test]
+fn endings_are_found_file_by_file() {
+    let mut listing = people(&["a"]);
+    let files = listing.get_mut("a").unwrap();
+    files[0] = "incorrect_mask.PNG".to_owned();
+    files[1] = "mask1.jpeg".to_owned();
+    let (manifest, findings) = read(&format!("{HEADER}1,male,Asian,60,a\n"), &listing, "");
+    assert_eq!(findings.0, []);
+    assert_eq!(manifest.examples[0].name, "a/incorrect_mask.PNG");
+}
+
+#[test]
+fn everything_that_is_wrong_is_said_at_once() {
+    let csv = format!(
+        "{HEADER}1,male,Asian,abc,a\n2,mle,Asian,30,b\n3,male,Asian,30,absent\n4,male,Asian,30\n\
+         5,female,Asian,41,c\n6,female,Asian,41,c\n7,female,Asian,41,../c\n"
+    );
+    let mut listing = people(&["a", "b", "c", "nobody"]);
+    listing.get_mut("c").unwrap().retain(|it| it != "mask3.jpg");
+    listing.get_mut("c").unwrap().extend(["mask1.png".to_owned(), "notes.txt".to_owned()]);
+    check(
+        &csv,
+        &listing,
+        expect![[r#"
+        10 things are wrong with the data:
+          train.csv line 2: the age `abc` is no number of years: write the age in years
+          train.csv line 3: the gender `mle` is unknown: write `male` or `female`
+          train.csv line 5: has 4 fields, the header 5: correct the row
+          train.csv line 7: `c` has a row already: remove one of the two
+          train.csv line 8: the path `../c` is no folder name: write the name of a folder in `images/`
+          images/nobody: has no row in train.csv: add a row, or move the folder out of `images/`
+          images/absent: is missing: put the folder there, or remove the row
+          images/c/mask1: is there 2 times (mask1.jpg, mask1.png): keep one of them
+          images/c/mask3: is missing: put the picture there, or leave the person out by a label fix
+          images/c/notes.txt: is none of the seven pictures: move it away: the names are `mask1` to `mask5`, `incorrect_mask`, `normal`"#]],
+    );
+}
+
+#[test]
+fn files_that_are_no_table_say_so() {
+    check(
+        "",
+        &Listing::new(),
+        expect![[r#"
+        1 thing is wrong with the data:
+          train.csv: is empty: put the header `id,gender,race,age,path` and the rows there"#]],
+    );
+    check(
+        HEADER,
+        &Listing::new(),
+        expect![[r#"
+        1 thing is wrong with the data:
+          train.csv: has no rows: add a row for each person"#]],
+    );
+    check(
+        "id,gender,race,path\n1,male,Asian,a\n",
+        &people(&["a"]),
+        expect![[r#"
+        1 thing is wrong with the data:
+          train.csv: has no column `age` (it has id, gender, race, path): the header is `id,gender,race,age,path`"#]],
+    );
+}
+
+#[test]
+fn fixes_change_labels_and_nothing_else() {
+    let csv = format!("{HEADER}1,female,Asian,20,a\n2,male,Asian,57,b\n3,male,Asian,20,c\n");
+    let fixes = r#"
+        [[fix]]
+        ids = ["1"]
+        gender = { from = "female", to = "male" }
+        swap = ["normal", "incorrect_mask"]
+        [[fix]]
+        ids = ["b"]
+        age = 60
+        relabel = { incorrect_mask = "mask" }
+        [[fix]]
+        ids = ["3", "999"]
+        ignore = true
+        [[fix]]
+        ids = ["2"]
+        gender = { from = "female", to = "male" }
+    "#;
+    let (manifest, findings) = read(&csv, &people(&["a", "b", "c"]), fixes);
+    assert_eq!(findings.0, []);
+    assert_eq!(manifest.people, ["a", "b"]);
+    let classes: Vec<usize> = manifest.examples.iter().map(|it| it.class).collect();
+    assert_eq!(classes, [12, 0, 0, 0, 0, 0, 6, 2, 2, 2, 2, 2, 2, 14]);
+    assert_eq!(
+        manifest.notes,
+        ["label fixes name nobody here: 999", "the label fix of 2 changes nothing: already male"]
+    );
+}
+
+#[test]
+fn an_id_of_two_people_cannot_be_fixed_by_id() {
+    let csv = format!("{HEADER}1,female,Asian,20,a\n1,female,Asian,20,b\n");
+    let (_, findings) = read(&csv, &people(&["a", "b"]), "[[fix]]\nids = [\"1\"]\nignore = true\n");
+    expect![[r#"
+        1 thing is wrong with the data:
+          label fix of 1: several people have this id: name the folder instead of the id"#]]
+    .assert_eq(&findings.to_string());
+}
+
+#[test]
+fn damaged_pictures_are_found_before_anything_else_happens() {
+    let dir = tempfile::tempdir().unwrap();
+    let few =
+        crate::People { n_people: 2, n_scored: 0, size: [32, 24], wrong_labels: 0.0, seed: 0 };
+    few.write(dir.path(), &|_, _| {}).unwrap();
+    let root = dir.path().join("train");
+    let names: Vec<String> = {
+        let mut names: Vec<_> = fs::read_dir(root.join("images")).unwrap().collect();
+        names.sort_by_key(|it| it.as_ref().unwrap().file_name());
+        names.into_iter().map(|it| it.unwrap().file_name().into_string().unwrap()).collect()
+    };
+    let file = |idx: usize, name: &str| root.join("images").join(&names[idx]).join(name);
+    let whole = fs::read(file(0, "mask1.jpg")).unwrap();
+    fs::write(file(0, "mask1.jpg"), &whole[..whole.len() / 2]).unwrap();
+    fs::write(file(0, "normal.jpg"), b"not a picture").unwrap();
+    fs::remove_file(file(1, "mask2.jpg")).unwrap();
+    fs::write(file(1, "mask2.png"), b"").unwrap();
+    let huge = drawn::draw(&drawn::Person::new(base::Seed(0), 0), drawn::Shot::Normal, [99, 99]);
+    huge.save(file(1, "mask5.jpg")).unwrap();
+    fs::write(file(1, "._mask5.jpg"), b"what other systems leave behind").unwrap();
+
+    let source = MaskProfiles { root: root.clone(), ..MaskProfiles::default() };
+    let context = Context { cache: None, max_pixels: 99 * 98, progress: &|_, _| {} };
+    let err = source.read(&context).unwrap_err().to_string();
+    expect![[r#"
+        ROOT: 4 things are wrong with the data:
+          images/000001_female_Drawn_23/mask1.jpg: the picture is cut off: replace the file, or leave its person out by a label fix
+          images/000001_female_Drawn_23/normal.jpg: this is no picture: it begins like none of JPEG, PNG, WebP, GIF, BMP and TIFF: replace the file, or leave its person out by a label fix
+          images/000002_male_Drawn_20/mask2.png: the file is empty: replace the file, or leave its person out by a label fix
+          images/000002_male_Drawn_20/mask5.jpg: 99x99 pixels are more than the 9702 that `max_pixels` allows: replace the file, or leave its person out by a label fix"#]].assert_eq(&err.replace(&root.display().to_string(), "ROOT"));
+}
+
+#[test]
+fn a_folder_that_is_not_there_says_what_should_be() {
+    let context = Context { cache: None, max_pixels: 100, progress: &|_, _| {} };
+    let source = MaskProfiles { root: "no/such".into(), ..MaskProfiles::default() };
+    expect!["no/such/train.csv: No such file or directory (os error 2): `data.source.root` is to be the folder of `train.csv` and `images/`"].assert_eq(&source.read(&context).unwrap_err().to_string());
+    expect!["`data.source.root` is empty: name the folder of `train.csv` and `images/`"]
+        .assert_eq(&MaskProfiles::default().read(&context).unwrap_err().to_string());
+}

@@ -1,0 +1,302 @@
+//! Drawn people, as a source: some to train on, with a share of wrong labels, and others with right
+//! ones that the finished model is scored on.
+
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    path::Path,
+    sync::atomic::{AtomicUsize, Ordering},
+};
+
+use base::{Seed, Task, files::write_whole, task::Factor};
+use image::codecs::jpeg::JpegEncoder;
+use rand::Rng as _;
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use super::{Context, Source, SourceError};
+use crate::{
+    drawn::{self, Gender, Person, Shot},
+    fixes::MaskName,
+    manifest::{Content, Example, Manifest, Use},
+};
+
+/// `source = { kind = "people" }`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct People {
+    /// How many people may be trained and validated on.
+    pub n_people: usize,
+    /// How many further people the finished model is scored on.
+    pub n_scored: usize,
+    /// `[height, width]` of the pictures.
+    pub size: [usize; 2],
+    /// The share of people with a wrong label: another gender, another age, or the picture without
+    /// a mask and the one with a mask worn wrongly exchanged. The scored people have none.
+    pub wrong_labels: f64,
+    /// Other people for another number.
+    pub seed: u64,
+}
+
+impl Default for People {
+    fn default() -> People {
+        People { n_people: 1000, n_scored: 300, size: [64, 48], wrong_labels: 0.03, seed: 0 }
+    }
+}
+
+/// A person as the data describes them.
+struct Profile {
+    name: String,
+    person: Person,
+    gender: Gender,
+    age: u32,
+    swapped: bool,
+    usage: Use,
+}
+
+impl Source for People {
+    fn read(&self, context: &Context<'_>) -> Result<Manifest, SourceError> {
+        self.check()?;
+        let profiles = self.profiles();
+        let task = Task::mask_gender_age();
+        let n = profiles.len() * Shot::ALL.len();
+        let n_done = AtomicUsize::new(0);
+        let pictures: Vec<Vec<Example>> = profiles
+            .par_iter()
+            .enumerate()
+            .map(|(person, profile)| {
+                let example = |shot: Shot| {
+                    let bytes = jpeg(&profile.person, shot, self.size);
+                    (context.progress)(n_done.fetch_add(1, Ordering::Relaxed) + 1, n);
+                    Example {
+                        name: format!("{}/{}.jpg", profile.name, shot.name()),
+                        content: Content::Memory(bytes.into()),
+                        person,
+                        class: profile.class(&task, shot),
+                        age: Some(f64::from(profile.age)),
+                        usage: profile.usage,
+                    }
+                };
+                Shot::ALL.map(example).into()
+            })
+            .collect();
+        Ok(Manifest {
+            people: profiles.into_iter().map(|it| it.name).collect(),
+            examples: pictures.into_iter().flatten().collect(),
+            notes: Vec::new(),
+            task,
+        })
+    }
+}
+
+impl Profile {
+    fn class(&self, task: &Task, shot: Shot) -> usize {
+        let shown = match (shot, self.swapped) {
+            (Shot::Incorrect, true) => Shot::Normal,
+            (Shot::Normal, true) => Shot::Incorrect,
+            _ => shot,
+        };
+        let mask = MaskName::of_file(&shown.name()).expect("a shot is called as its file");
+        let age = &task.factors[2];
+        let age = Factor::level_of(f64::from(self.age), &age.cuts);
+        task.class_of(&[mask.level(), self.gender as usize, age])
+    }
+}
+
+impl People {
+    fn check(&self) -> Result<(), SourceError> {
+        let settings = |what: String| Err(SourceError::Settings(format!("`data.source`: {what}")));
+        if !(0.0..=1.0).contains(&self.wrong_labels) {
+            return settings(format!("`wrong_labels` is a share, not {}", self.wrong_labels));
+        }
+        if self.size.iter().any(|it| !(8..=4096).contains(it)) {
+            return settings(format!(
+                "`size` is [height, width] from 8 to 4096, not {:?}",
+                self.size
+            ));
+        }
+        Ok(())
+    }
+
+    /// Everybody, as described: the trained ones first.
+    fn profiles(&self) -> Vec<Profile> {
+        let seed = Seed(self.seed);
+        let profile = |idx: usize| {
+            let person = Person::new(seed, idx);
+            let (mut gender, mut age, mut swapped) = (person.gender, person.age, false);
+            let usage = if idx < self.n_people { Use::Pool } else { Use::Score };
+            let mut rng = seed.stream(&format!("labels/{idx}"));
+            if usage == Use::Pool && rng.random_bool(self.wrong_labels) {
+                match rng.random_range(0..3) {
+                    0 if gender == Gender::Male => gender = Gender::Female,
+                    0 => gender = Gender::Male,
+                    // Somebody else's age.
+                    1 => age = Person::new(seed, usize::MAX - idx).age,
+                    _ => swapped = true,
+                }
+            }
+            let name = format!("{:06}_{}_Drawn_{age:02}", idx + 1, gender.name());
+            Profile { name, person, gender, age, swapped, usage }
+        };
+        (0..self.n_people + self.n_scored).into_par_iter().map(profile).collect()
+    }
+
+    /// Writes the people to a folder in the competition's layout.
+    ///
+    /// `train/` holds `train.csv` and `images/<person>/<picture>.jpg`. `eval/` holds the scored
+    /// people as the competition does: `info.csv`, with names that say nothing, and `images/`; and
+    /// `answers.csv` beside them.
+    ///
+    /// # Errors
+    /// Settings that make no sense, or what the system says.
+    pub fn write(
+        &self,
+        dir: &Path,
+        progress: &(dyn Fn(usize, usize) + Sync),
+    ) -> Result<(), SourceError> {
+        self.check()?;
+        let io = |path: &Path| {
+            let path = path.to_owned();
+            move |source| SourceError::Io { path, source, remedy: "choose another folder" }
+        };
+        let profiles = self.profiles();
+        let n = profiles.len() * Shot::ALL.len();
+        let n_done = AtomicUsize::new(0);
+        let task = Task::mask_gender_age();
+        let (train, eval) = (dir.join("train"), dir.join("eval"));
+        for path in [train.join("images"), eval.join("images")] {
+            fs::create_dir_all(&path).map_err(io(&path))?;
+        }
+        let save = |path: &Path, profile: &Profile, shot: Shot| {
+            fs::write(path, jpeg(&profile.person, shot, self.size)).map_err(io(path))?;
+            progress(n_done.fetch_add(1, Ordering::Relaxed) + 1, n);
+            Ok::<_, SourceError>(())
+        };
+        let trained = || profiles.iter().filter(|it| it.usage == Use::Pool);
+        trained().collect::<Vec<_>>().par_iter().try_for_each(|profile| {
+            let folder = train.join("images").join(&profile.name);
+            fs::create_dir_all(&folder).map_err(io(&folder))?;
+            for shot in Shot::ALL {
+                // Where the labels of two pictures are exchanged, their names are.
+                let named = match (shot, profile.swapped) {
+                    (Shot::Incorrect, true) => Shot::Normal,
+                    (Shot::Normal, true) => Shot::Incorrect,
+                    _ => shot,
+                };
+                save(&folder.join(format!("{}.jpg", named.name())), profile, shot)?;
+            }
+            Ok(())
+        })?;
+        let mut csv = "id,gender,race,age,path\n".to_owned();
+        for (idx, it) in trained().enumerate() {
+            csv += &format!("{:06},{},Drawn,{},{}\n", idx + 1, it.gender.name(), it.age, it.name);
+        }
+        let path = train.join("train.csv");
+        write_whole(&path, csv.as_bytes()).map_err(io(&path))?;
+
+        // Shuffled by a name that tells nothing of person or class.
+        let mut pictures = BTreeMap::new();
+        for profile in profiles.iter().filter(|it| it.usage == Use::Score) {
+            for shot in Shot::ALL {
+                let hash = Seed(self.seed)
+                    .stream(&format!("{}/{}", profile.name, shot.name()))
+                    .random::<u128>();
+                pictures.insert(format!("{hash:032x}.jpg"), (profile, shot));
+            }
+        }
+        let list: Vec<_> = pictures.iter().collect();
+        list.par_iter().try_for_each(|(name, (profile, shot))| {
+            save(&eval.join("images").join(name), profile, *shot)
+        })?;
+        let (mut info, mut answers) = ("ImageID,ans\n".to_owned(), "ImageID,ans\n".to_owned());
+        for (name, (profile, shot)) in list {
+            info += &format!("{name},0\n");
+            answers += &format!("{name},{}\n", profile.class(&task, *shot));
+        }
+        for (name, text) in [("info.csv", info), ("answers.csv", answers)] {
+            let path = eval.join(name);
+            write_whole(&path, text.as_bytes()).map_err(io(&path))?;
+        }
+        Ok(())
+    }
+}
+
+/// A picture as a camera would keep it.
+fn jpeg(person: &Person, shot: Shot, size: [usize; 2]) -> Vec<u8> {
+    let mut bytes = io::Cursor::new(Vec::new());
+    let encoder = JpegEncoder::new_with_quality(&mut bytes, 92);
+    let drawn = drawn::draw(person, shot, size).write_with_encoder(encoder);
+    drawn.expect("a picture of a size that JPEG has, into memory");
+    bytes.into_inner()
+}
+
+#[cfg(test)]
+mod tests {
+    use base::Task;
+
+    use super::{People, Source as _};
+    use crate::{Content, Context, MaskProfiles, Use};
+
+    const FEW: People =
+        People { n_people: 12, n_scored: 5, size: [32, 24], wrong_labels: 0.5, seed: 3 };
+
+    fn context() -> Context<'static> {
+        Context { cache: None, max_pixels: 1 << 20, progress: &|_, _| {} }
+    }
+
+    #[test]
+    fn the_same_seed_draws_the_same_pictures() {
+        let bytes = |people: &People| -> Vec<Vec<u8>> {
+            let manifest = people.read(&context()).unwrap();
+            manifest.examples.iter().map(|it| it.content.bytes().unwrap().into_owned()).collect()
+        };
+        let (one, two) = (bytes(&FEW), bytes(&FEW));
+        assert_eq!(one.len(), 17 * 7);
+        assert!(one == two);
+        assert!(one != bytes(&People { seed: 4, ..FEW }));
+    }
+
+    #[test]
+    fn the_pictures_never_change_between_releases() {
+        // Recorded once: whoever changes this changes every score on drawn people.
+        let manifest = FEW.read(&context()).unwrap();
+        let all: Vec<u8> = manifest
+            .examples
+            .iter()
+            .flat_map(|it| it.content.bytes().unwrap().into_owned())
+            .collect();
+        assert_eq!(base::rng::fnv1a(&all), 1);
+    }
+
+    #[test]
+    fn only_people_to_train_on_have_wrong_labels() {
+        let (clean, noisy) = (People { wrong_labels: 0.0, ..FEW }, FEW);
+        let (clean, noisy) = (clean.read(&context()).unwrap(), noisy.read(&context()).unwrap());
+        let differing = |usage| {
+            let pairs = clean.examples.iter().zip(&noisy.examples);
+            pairs.filter(|(a, b)| a.usage == usage && a.class != b.class).count()
+        };
+        assert!(differing(Use::Pool) > 0);
+        assert_eq!(differing(Use::Score), 0);
+    }
+
+    #[test]
+    fn what_is_written_reads_back_as_the_same_people() {
+        let dir = tempfile::tempdir().unwrap();
+        FEW.write(dir.path(), &|_, _| {}).unwrap();
+        let source = MaskProfiles { root: dir.path().join("train"), ..MaskProfiles::default() };
+        let (drawn, read) = (FEW.read(&context()).unwrap(), source.read(&context()).unwrap());
+        let pool: Vec<_> = drawn.examples.iter().filter(|it| it.usage == Use::Pool).collect();
+        assert_eq!(pool.len(), read.examples.len());
+        let mut classes = [vec![0; 18], vec![0; 18]];
+        for (ours, theirs) in pool.into_iter().zip(&read.examples) {
+            classes[0][ours.class] += 1;
+            classes[1][theirs.class] += 1;
+            assert!(matches!(theirs.content, Content::File(_)));
+        }
+        assert_eq!(classes[0], classes[1]);
+        assert_eq!(read.task, Task::mask_gender_age());
+        let info = std::fs::read_to_string(dir.path().join("eval/info.csv")).unwrap();
+        assert_eq!(info.lines().count(), 5 * 7 + 1);
+    }
+}

@@ -1,0 +1,103 @@
+//! Splits: who is held out. One file a split.
+//!
+//! People are split, never pictures: nobody is on both sides.
+
+mod baseline;
+mod profile;
+mod stratified_kfold;
+
+use base::Rng;
+
+use baseline::Baseline;
+use profile::Profile;
+pub use stratified_kfold::StratifiedKfold;
+
+use crate::manifest::Manifest;
+
+base::choice! {
+    /// `[data] split`: who is held out to validate on.
+    pub enum SplitConfig: dyn Split {
+        /// A share of the people, stratified by gender and age group, drawn without replacement.
+        "profile" => Profile(Profile),
+        /// As many parts as there are folds, stratified; each is held out once.
+        "stratified_kfold" => StratifiedKfold(StratifiedKfold),
+        /// The competition's own code: people drawn *with* replacement, so that fewer are held out
+        /// than the ratio says; not stratified. Kept for comparison.
+        "baseline" => Baseline(Baseline),
+    }
+}
+
+/// A way to hold people out.
+pub trait Split {
+    /// The people to hold out, fold by fold, as positions in `strata`.
+    ///
+    /// `strata` has an entry a person: what is to be spread alike.
+    ///
+    /// # Errors
+    /// Settings that make no sense for this many people.
+    fn held_out(&self, strata: &[Vec<usize>], rng: &mut Rng)
+    -> Result<Vec<Vec<usize>>, SplitError>;
+}
+
+/// Why people cannot be split.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[error("`data.split`: {0}")]
+pub struct SplitError(pub(crate) String);
+
+/// A training set and what it is validated on, as positions in [`Manifest::examples`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sides {
+    /// May be trained on.
+    pub train: Vec<usize>,
+    /// Validates.
+    pub valid: Vec<usize>,
+}
+
+impl SplitConfig {
+    /// Splits the people of a manifest who may be trained on: one pair of sides a fold.
+    ///
+    /// # Errors
+    /// A split that leaves a side empty.
+    pub fn sides(&self, manifest: &Manifest, rng: &mut Rng) -> Result<Vec<Sides>, SplitError> {
+        let (people, strata): (Vec<usize>, Vec<Vec<usize>>) = manifest.pool().into_iter().unzip();
+        let folds = self.get().held_out(&strata, rng)?;
+        let side = |held_out: Vec<usize>| {
+            let mut is_held_out = vec![false; manifest.people.len()];
+            let mut may_train = vec![false; manifest.people.len()];
+            people.iter().for_each(|&it| may_train[it] = true);
+            held_out.iter().for_each(|&it| is_held_out[people[it]] = true);
+            let all = manifest.examples.iter().enumerate();
+            let pool = all.filter(|(_, it)| it.usage == crate::Use::Pool && may_train[it.person]);
+            let (valid, train): (Vec<_>, Vec<_>) = pool.partition(|(_, it)| is_held_out[it.person]);
+            let positions = |side: Vec<(usize, _)>| side.into_iter().map(|it| it.0).collect();
+            let sides = Sides { train: positions(train), valid: positions(valid) };
+            if sides.train.is_empty() || sides.valid.is_empty() {
+                let n = people.len();
+                let what = format!("{n} people leave a side empty: it takes at least two people");
+                return Err(SplitError(what));
+            }
+            Ok(sides)
+        };
+        folds.into_iter().map(side).collect()
+    }
+}
+
+/// The people of each stratum, each in random order.
+fn shuffled_strata(strata: &[Vec<usize>], rng: &mut Rng) -> Vec<Vec<usize>> {
+    use rand::seq::SliceRandom as _;
+    let mut groups: std::collections::BTreeMap<&[usize], Vec<usize>> = Default::default();
+    for (person, stratum) in strata.iter().enumerate() {
+        groups.entry(stratum).or_default().push(person);
+    }
+    let mut groups: Vec<Vec<usize>> = groups.into_values().collect();
+    groups.iter_mut().for_each(|it| it.shuffle(rng));
+    groups
+}
+
+/// What is wrong with a ratio, if anything is.
+fn check_ratio(ratio: f64) -> Result<(), SplitError> {
+    match ratio > 0.0 && ratio < 1.0 {
+        true => Ok(()),
+        false => Err(SplitError(format!("`ratio` is a share between 0 and 1, not {ratio}"))),
+    }
+}
