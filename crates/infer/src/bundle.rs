@@ -1,0 +1,255 @@
+//! The bundle: a folder with all that is needed to answer, and nothing that lies elsewhere.
+//!
+//! `bundle.toml` names the task and, for each member, its architecture, its pipeline with its
+//! statistics, and its file of weights. It is written last, so that a bundle being replaced is the old
+//! one until it is the new one, whenever the process ends.
+
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    path::{Path, PathBuf},
+    rc::Rc,
+};
+
+use augment::Pipeline;
+use base::{Seed, Task, files::write_whole};
+use candle::{Device, Tensor};
+use models::{Model, ModelSpec, WeightsError, read_weights};
+use serde::{Deserialize, Serialize};
+
+/// Everything needed to answer.
+pub struct Bundle {
+    /// What the classes mean.
+    pub task: Task,
+    /// The models, each with the pipeline that it was validated with.
+    pub members: Vec<Member>,
+}
+
+/// A model and what its pictures go through.
+#[derive(Clone)]
+pub struct Member {
+    /// The network with its weights.
+    pub model: Rc<Model>,
+    /// From bytes to pictures.
+    pub pipeline: Pipeline,
+}
+
+/// Why a bundle could not be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum BundleError {
+    /// A file cannot be read or written.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The folder is no bundle.
+    #[error("{}: this is no bundle: name the folder of a `bundle.toml`, or a run", path.display())]
+    NoBundle {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// The description cannot be understood.
+    #[error("{}: {reason}", path.display())]
+    Description {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// The weights cannot be read.
+    #[error(transparent)]
+    Weights(#[from] WeightsError),
+    /// The weights are of another network than the description.
+    #[error("{}: {source}", path.display())]
+    OtherWeights {
+        /// The file.
+        path: PathBuf,
+        /// What differs.
+        source: WeightsError,
+    },
+    /// A tensor operation failed.
+    #[error(transparent)]
+    Tensor(#[from] candle::Error),
+}
+
+const FILE: &str = "bundle.toml";
+const VERSION: u32 = 1;
+
+/// `bundle.toml`.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Description {
+    /// Of this format.
+    version: u32,
+    task: Task,
+    members: Vec<MemberDescription>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct MemberDescription {
+    /// A file beside this one.
+    weights: String,
+    model: ModelSpec,
+    pipeline: Pipeline,
+}
+
+impl Bundle {
+    /// Writes the bundle to a folder, in place of the one that is there.
+    ///
+    /// `tag` tells its weights from those of the bundle before, for example the step.
+    ///
+    /// # Errors
+    /// What the system says; the bundle before is then still whole.
+    pub fn save(&self, dir: &Path, tag: &str) -> Result<(), BundleError> {
+        let io = |path: &Path| {
+            let path = path.to_owned();
+            move |source| BundleError::Io { path, source }
+        };
+        fs::create_dir_all(dir).map_err(io(dir))?;
+        let mut members = Vec::new();
+        for (idx, member) in self.members.iter().enumerate() {
+            let weights = format!("weights-{idx}-{tag}.safetensors");
+            let path = dir.join(&weights);
+            let tensors = member.model.params().to_file()?;
+            let bytes = safetensors::serialize(tensors, None).map_err(candle::Error::wrap)?;
+            write_whole(&path, &bytes).map_err(io(&path))?;
+            let (model, pipeline) = (member.model.spec().clone(), member.pipeline.clone());
+            members.push(MemberDescription { weights, model, pipeline });
+        }
+        let kept: Vec<String> = members.iter().map(|it| it.weights.clone()).collect();
+        let description = Description { version: VERSION, task: self.task.clone(), members };
+        let text = toml::to_string(&description).expect("a description is TOML");
+        let path = dir.join(FILE);
+        write_whole(&path, text.as_bytes()).map_err(io(&path))?;
+
+        // What the bundle before needed.
+        for entry in fs::read_dir(dir).map_err(io(dir))?.flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if name.starts_with("weights-") && !kept.contains(&name) {
+                fs::remove_file(entry.path()).map_err(io(&entry.path()))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads a bundle from its folder.
+    ///
+    /// # Errors
+    /// A folder that is no bundle, or a file of it that is damaged.
+    pub fn open(dir: &Path, device: &Device) -> Result<Bundle, BundleError> {
+        let path = dir.join(FILE);
+        let text = fs::read_to_string(&path).map_err(|source| match source.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
+                BundleError::NoBundle { path: dir.to_owned() }
+            }
+            _ => BundleError::Io { path: path.clone(), source },
+        })?;
+        let unclear = |reason: String| BundleError::Description { path: path.clone(), reason };
+        let description: Description =
+            toml::from_str(&text).map_err(|err| unclear(err.message().to_owned()))?;
+        if description.version != VERSION {
+            let reason = format!(
+                "the bundle is of version {}, and this program reads version {VERSION}",
+                description.version
+            );
+            return Err(unclear(reason));
+        }
+        let mut members = Vec::new();
+        for member in description.members {
+            let path = dir.join(&member.weights);
+            let tensors = read_weights(&path)?;
+            // The fresh weights are all replaced.
+            let model = Model::fresh(&member.model, &description.task, Seed(0), device)?;
+            let loaded = model.params().load(&tensors);
+            loaded.map_err(|source| BundleError::OtherWeights { path, source })?;
+            members.push(Member { model: Rc::new(model), pipeline: member.pipeline });
+        }
+        Ok(Bundle { task: description.task, members })
+    }
+}
+
+/// The tensors of a model by name, for comparisons.
+#[cfg(test)]
+fn tensors(model: &Model) -> BTreeMap<String, Tensor> {
+    model.params().to_file().expect("tensors can be copied").into_iter().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, rc::Rc};
+
+    use augment::{PictureOpConfig, Pipeline, StatisticsConfig};
+    use base::{Seed, Task};
+    use candle::Device;
+    use models::{BackboneConfig, EfficientNet, HeadConfig, Model, ModelSpec};
+
+    use super::{Bundle, Member, tensors};
+
+    fn bundle(seed: u64) -> Bundle {
+        let backbone = EfficientNet { width: 0.25, depth: 0.3, ..EfficientNet::default() };
+        let backbone = BackboneConfig::EfficientNet(backbone);
+        let spec = ModelSpec { backbone, head: HeadConfig::default() };
+        let task = Task::mask_gender_age();
+        let model = Model::fresh(&spec, &task, Seed(seed), &Device::Cpu).unwrap();
+        let statistics = StatisticsConfig::default().get().known().unwrap();
+        let ops = vec![PictureOpConfig::default()];
+        let pipeline = Pipeline { ops, statistics, max_pixels: 1000 };
+        Bundle { task, members: vec![Member { model: Rc::new(model), pipeline }] }
+    }
+
+    fn numbers(bundle: &Bundle) -> Vec<(String, Vec<f32>)> {
+        let all = tensors(&bundle.members[0].model).into_iter();
+        all.map(|(name, it)| (name, it.flatten_all().unwrap().to_vec1().unwrap())).collect()
+    }
+
+    #[test]
+    fn what_is_saved_is_what_is_opened() {
+        let dir = tempfile::tempdir().unwrap();
+        let saved = bundle(1);
+        saved.save(dir.path(), "7").unwrap();
+        let opened = Bundle::open(dir.path(), &Device::Cpu).unwrap();
+        assert_eq!(opened.task, saved.task);
+        assert_eq!(opened.members[0].pipeline, saved.members[0].pipeline);
+        assert_eq!(opened.members[0].model.spec(), saved.members[0].model.spec());
+        assert!(numbers(&opened) == numbers(&saved));
+    }
+
+    #[test]
+    fn a_newer_bundle_replaces_the_older_one_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        bundle(1).save(dir.path(), "1").unwrap();
+        bundle(2).save(dir.path(), "2").unwrap();
+        let opened = Bundle::open(dir.path(), &Device::Cpu).unwrap();
+        assert!(numbers(&opened) == numbers(&bundle(2)));
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn damaged_bundles_say_what_is_wrong() {
+        let dir = tempfile::tempdir().unwrap();
+        let err = || Bundle::open(dir.path(), &Device::Cpu).err().unwrap().to_string();
+        assert!(err().contains("this is no bundle"), "{}", err());
+
+        bundle(1).save(dir.path(), "1").unwrap();
+        let weights = dir.path().join("weights-0-1.safetensors");
+        let whole = fs::read(&weights).unwrap();
+        fs::write(&weights, &whole[..whole.len() - 100]).unwrap();
+        assert!(err().contains("weights-0-1.safetensors: this is no whole"), "{}", err());
+        fs::remove_file(&weights).unwrap();
+        assert!(err().contains("No such file"), "{}", err());
+
+        fs::write(&weights, whole).unwrap();
+        let text = fs::read_to_string(dir.path().join("bundle.toml")).unwrap();
+        let other = text.replace("width = 0.25", "width = 0.5");
+        assert_ne!(text, other);
+        fs::write(dir.path().join("bundle.toml"), other).unwrap();
+        assert!(err().contains("has shape"), "{}", err());
+        fs::write(dir.path().join("bundle.toml"), text.replace("version = 1", "version = 9"))
+            .unwrap();
+        assert!(err().contains("of version 9"), "{}", err());
+    }
+}

@@ -1,0 +1,13 @@
+//! Answers: the bundle that a training run leaves, the predictor that serves it, and submissions.
+//!
+//! Validation is inference: the predictor here is the only evaluation there is.
+
+mod bundle;
+mod predictor;
+mod submission;
+mod table;
+
+pub use bundle::{Bundle, BundleError, Member};
+pub use predictor::{PredictError, Predictor, Serving};
+pub use submission::{SubmissionError, list_pictures, read_info, submission_csv};
+pub use table::{probabilities_csv, read_probabilities};

@@ -1,0 +1,149 @@
+//! The predictor: a bundle's answers for pictures, as joint probabilities.
+
+use std::sync::Arc;
+
+use base::{
+    Seed, Task,
+    task::{Answer, Unanswered},
+};
+use candle::{DType, Device, Tensor};
+use data::{Content, Load, LoadError, Loader};
+use ops::{Pass, Rows};
+
+use crate::bundle::{Bundle, Member};
+
+/// Answers for pictures.
+pub struct Predictor {
+    task: Task,
+    members: Vec<Member>,
+    device: Device,
+}
+
+/// How pictures are served; changes nothing of the answers.
+#[derive(Clone, Copy, Debug)]
+pub struct Serving {
+    /// How many pictures the network sees at once.
+    pub batch_size: usize,
+    /// Threads that load pictures.
+    pub n_loaders: usize,
+    /// Batches that wait at most.
+    pub n_ahead: usize,
+}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum PredictError {
+    /// A picture could not be loaded.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// The members leave a factor open.
+    #[error(transparent)]
+    Unanswered(#[from] Unanswered),
+    /// The network answers with something that is no number.
+    #[error(
+        "the network's answer for {0} is no number: its weights are damaged, or it has diverged"
+    )]
+    NotFinite(String),
+    /// A tensor operation failed.
+    #[error(transparent)]
+    Tensor(#[from] candle::Error),
+}
+
+impl Predictor {
+    /// A predictor with a bundle's members.
+    pub fn new(bundle: Bundle, device: &Device) -> Predictor {
+        Predictor { task: bundle.task, members: bundle.members, device: device.clone() }
+    }
+
+    /// What the classes mean.
+    pub fn task(&self) -> &Task {
+        &self.task
+    }
+
+    /// The probabilities of the joint classes for each picture, `[n][class]`.
+    ///
+    /// `progress` is told how many pictures of how many are done, all members counted.
+    pub fn predict(
+        &self,
+        pictures: &Arc<[(String, Content)]>,
+        serving: Serving,
+        progress: &mut dyn FnMut(usize, usize),
+    ) -> Result<Vec<Vec<f64>>, PredictError> {
+        let n_all = pictures.len() * self.members.len();
+        let mut answers: Vec<Vec<Vec<Answer>>> = vec![Vec::new(); pictures.len()];
+        let mut n_done = 0;
+        for member in &self.members {
+            let order: Vec<usize> = (0..pictures.len()).collect();
+            let mut loader = Loader::start(Load {
+                pictures: Arc::clone(pictures),
+                batches: order.chunks(serving.batch_size.max(1)).map(<[usize]>::to_vec).collect(),
+                pipeline: Arc::new(member.pipeline.clone()),
+                // An evaluation pipeline draws nothing.
+                seed: Seed(0),
+                stream: "serve".to_owned(),
+                first_batch: 0,
+                n_threads: serving.n_loaders,
+                n_ahead: serving.n_ahead,
+            });
+            while let Some(batch) = loader.next() {
+                let batch = batch?;
+                let rows = Rows { pictures: &batch.pictures, size: batch.size, rows: &batch.rows };
+                let said = self.ask(member, rows)?;
+                for (&example, said) in batch.examples.iter().zip(said) {
+                    let is_finite = |it: &Answer| it.probabilities.iter().all(|p| p.is_finite());
+                    if !said.iter().all(is_finite) {
+                        return Err(PredictError::NotFinite(pictures[example].0.clone()));
+                    }
+                    answers[example].push(said);
+                }
+                n_done += batch.examples.len();
+                progress(n_done, n_all);
+            }
+        }
+        Ok(answers.iter().map(|it| self.task.join(it)).collect::<Result<_, _>>()?)
+    }
+
+    /// What one member's heads say of each row.
+    fn ask(&self, member: &Member, rows: Rows<'_>) -> candle::Result<Vec<Vec<Answer>>> {
+        let statistics = member.pipeline.statistics;
+        let n_rows = rows.rows.len();
+        let xs = ops::normalise(rows, statistics.mean, statistics.std, &self.device)?;
+        let logits = member.model.forward(&xs, &Pass::Eval)?;
+        let mut said = vec![Vec::new(); n_rows];
+        for (scope, logits) in logits.heads {
+            for (row, probabilities) in softmax(&logits)?.into_iter().enumerate() {
+                said[row].push(Answer { scope, probabilities });
+            }
+        }
+        Ok(said)
+    }
+}
+
+/// The distribution of each row of logits, in double precision.
+fn softmax(logits: &Tensor) -> candle::Result<Vec<Vec<f64>>> {
+    let rows = logits.to_dtype(DType::F64)?.to_vec2::<f64>()?;
+    let row = |mut row: Vec<f64>| {
+        let largest = row.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        row.iter_mut().for_each(|it| *it = (*it - largest).exp());
+        let sum: f64 = row.iter().sum();
+        row.iter_mut().for_each(|it| *it /= sum);
+        row
+    };
+    Ok(rows.into_iter().map(row).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use candle::{Device, Result, Tensor};
+
+    use super::softmax;
+
+    #[test]
+    fn extreme_logits_are_still_a_distribution() -> Result<()> {
+        let logits = Tensor::new(&[[1e4f32, -1e4, 0.0], [0.0, 0.0, 0.0]], &Device::Cpu)?;
+        let p = softmax(&logits)?;
+        assert_eq!(p[0], [1.0, 0.0, 0.0]);
+        assert!(p[1].iter().all(|it| (it - 1.0 / 3.0).abs() < 1e-15));
+        Ok(())
+    }
+}
