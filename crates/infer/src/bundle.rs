@@ -5,7 +5,6 @@
 //! one until it is the new one, whenever the process ends.
 
 use std::{
-    collections::BTreeMap,
     fs, io,
     path::{Path, PathBuf},
     rc::Rc,
@@ -13,11 +12,12 @@ use std::{
 
 use augment::Pipeline;
 use base::{Seed, Task, files::write_whole};
-use candle::{Device, Tensor};
+use candle::Device;
 use models::{Model, ModelSpec, WeightsError, read_weights};
 use serde::{Deserialize, Serialize};
 
 /// Everything needed to answer.
+#[derive(Clone)]
 pub struct Bundle {
     /// What the classes mean.
     pub task: Task,
@@ -172,12 +172,6 @@ impl Bundle {
     }
 }
 
-/// The tensors of a model by name, for comparisons.
-#[cfg(test)]
-fn tensors(model: &Model) -> BTreeMap<String, Tensor> {
-    model.params().to_file().expect("tensors can be copied").into_iter().collect()
-}
-
 #[cfg(test)]
 mod tests {
     use std::{fs, rc::Rc};
@@ -187,7 +181,7 @@ mod tests {
     use candle::Device;
     use models::{BackboneConfig, EfficientNet, HeadConfig, Model, ModelSpec};
 
-    use super::{Bundle, Member, tensors};
+    use super::{Bundle, Member};
 
     fn bundle(seed: u64) -> Bundle {
         let backbone = EfficientNet { width: 0.25, depth: 0.3, ..EfficientNet::default() };
@@ -202,7 +196,7 @@ mod tests {
     }
 
     fn numbers(bundle: &Bundle) -> Vec<(String, Vec<f32>)> {
-        let all = tensors(&bundle.members[0].model).into_iter();
+        let all = bundle.members[0].model.params().to_file().unwrap().into_iter();
         all.map(|(name, it)| (name, it.flatten_all().unwrap().to_vec1().unwrap())).collect()
     }
 

@@ -177,17 +177,20 @@ mod tests {
         fs::write(dir.path().join("info.csv"), "id\n1\n").unwrap();
         expect![[r#"
             ROOT: 1 thing is wrong with the data:
-              info.csv: has no column `ImageID`: add it"#]].assert_eq(&err());
+              info.csv: has no column `ImageID`: add it"#]]
+        .assert_eq(&err());
         fs::write(dir.path().join("info.csv"), "ImageID,ans\nc.jpg,0\na.jpg,0\n../x,0\n").unwrap();
         expect![[r#"
             ROOT: 3 things are wrong with the data:
               images/a.jpg: is missing: put the picture there
               images/c.jpg: is missing: put the picture there
-              info.csv line 4: `../x` is no file name: correct the row"#]].assert_eq(&err());
+              info.csv line 4: `../x` is no file name: correct the row"#]]
+        .assert_eq(&err());
         fs::write(dir.path().join("info.csv"), "ImageID,ans\n").unwrap();
         expect![[r#"
             ROOT: 1 thing is wrong with the data:
-              info.csv: has no rows: add a row for each picture"#]].assert_eq(&err());
+              info.csv: has no rows: add a row for each picture"#]]
+        .assert_eq(&err());
     }
 
     #[test]

@@ -28,6 +28,7 @@ mod product;
 mod real;
 mod sum;
 mod tape;
+mod update;
 mod window;
 
 pub use activation::{Activation, activate};
@@ -45,6 +46,7 @@ pub use pool::global_avg_pool;
 pub use product::product;
 pub use sum::sum;
 pub use tape::{Gradients, Tape, Value};
+pub use update::update;
 pub use window::{Padding, Window};
 
 #[cfg(test)]

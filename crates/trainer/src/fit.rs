@@ -1,0 +1,400 @@
+//! The training loop.
+//!
+//! It reads from top to bottom in the order of ARCHITECTURE.md's table.
+//! A step is a function of its number: resuming at step n is running from step n.
+
+use std::{
+    rc::Rc,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use data::{Batch, Load, LoadError, Loader};
+use infer::{Bundle, BundleError, Member, PredictError, Predictor, probabilities_csv};
+use losses::{Labels, Targets};
+use metrics::{Predictions, Report};
+use models::Model;
+use ops::{Gradients, Pass, Rows, Tape, Training};
+
+use crate::{
+    checkpoint::{self, Best, State},
+    plan::{Plan, PlanError},
+    run::{Lines, Run, RunError},
+    watch::{EpochReport, StepReport, Watch},
+};
+
+/// How a run came to an end.
+pub enum Ended {
+    /// It is finished.
+    Finished(Box<Outcome>),
+    /// It was asked to stop, and can be taken up again.
+    Stopped {
+        /// Steps done.
+        step: usize,
+    },
+}
+
+/// What a finished run came to.
+pub struct Outcome {
+    /// Steps done when the best bundle was saved.
+    pub best_step: usize,
+    /// The best bundle on the people held out, who chose it.
+    pub valid: Report,
+    /// The best bundle on people that nothing was decided by, where the source has such.
+    pub scored: Option<Report>,
+}
+
+/// Why a run failed. What was saved before is whole.
+#[derive(Debug, thiserror::Error)]
+pub enum FitError {
+    /// The settings, the data or the weights are at fault.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    /// A picture could not be loaded.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// The model could not answer.
+    #[error(transparent)]
+    Predict(#[from] PredictError),
+    /// A file of the run could not be read or written.
+    #[error(transparent)]
+    Run(#[from] RunError),
+    /// A bundle could not be read or written.
+    #[error(transparent)]
+    Bundle(#[from] BundleError),
+    /// The loss is no number any more.
+    #[error(
+        "step {step}: the loss is {loss}: lower `optim.lr`, or go on from the last checkpoint with \
+         other settings; the batch's pictures are {}",
+        pictures.join(", ")
+    )]
+    NotFinite {
+        /// The step, from 1.
+        step: usize,
+        /// What it is instead.
+        loss: f64,
+        /// The pictures of the batch.
+        pictures: Vec<String>,
+    },
+    /// Some parameters take no part.
+    #[error("these parameters get no gradient, a fault of the network's code: {}", .0.join(", "))]
+    NoGradient(Vec<String>),
+    /// A tensor operation failed.
+    #[error(transparent)]
+    Tensor(#[from] candle::Error),
+}
+
+/// Trains, from the beginning or from the run's checkpoint, to the end or until asked to stop.
+///
+/// # Errors
+/// Whatever keeps it from going on; what was saved before is whole.
+pub fn fit(plan: &Plan, run: &Run, watch: &dyn Watch) -> Result<Ended, FitError> {
+    let model = plan.model(watch)?;
+    let mut optimizer = plan.experiment.optim.get().build(model.params());
+    let mut state = checkpoint::load(run, &model, optimizer.as_mut())?;
+    let mut log = Log::open(plan, run, state.step)?;
+    let mut pace = Pace::start();
+    let mut loader = None;
+
+    while state.step < plan.total {
+        let clock = plan.clock(state.step);
+        let epoch_loader = match loader.take() {
+            Some(it) if clock.step % clock.steps_per_epoch != 0 => it,
+            _ => load_epoch(plan, state.step), //                                  pick, see
+        };
+        let loader = loader.insert(epoch_loader);
+        let waited = loader.waited();
+        let batch = loader.next().expect("an epoch has a batch for each step")?; // gather
+        pace.waited += loader.waited() - waited;
+
+        let tape = Tape::default();
+        let pass = Training { tape: &tape, seed: plan.seed(), step: clock.step, first_row: 0 };
+        let rates = plan.experiment.schedule.rates(&clock, plan.warmup);
+        let statistics = plan.train_pipeline.statistics;
+        let rows = Rows { pictures: &batch.pictures, size: batch.size, rows: &batch.rows };
+        let xs = ops::normalise(rows, statistics.mean, statistics.std, &plan.device)?;
+        let logits = model.forward(&xs, &Pass::Train(pass))?; //                   think
+        let targets = targets(plan, &batch);
+        let loss = plan.loss.judge(&logits, &targets, &clock)?.mean()?; //         judge
+        let gradients = tape.backward(&loss)?;
+        let loss = f64::from(loss.to_scalar::<f32>()?);
+        check_step(plan, &model, &batch, clock.step, loss, &gradients)?;
+        optimizer.step(&gradients, rates)?; //                                     learn
+
+        state.step += 1;
+        state.loss_sum += loss;
+        state.n_losses += 1;
+        pace.n_pictures += batch.rows.len();
+        let lr = plan.experiment.optim.get().lr() * rates.lr;
+        log.step(watch, plan, &state, loss, lr, batch.rows.len(), &pace)?;
+
+        let is_last = state.step == plan.total;
+        if state.step.is_multiple_of(plan.eval_every) || is_last {
+            let trained = pace.elapsed();
+            let (valid, _) =
+                answer(plan, &bundle_of(plan, &model), &plan.sides.valid, "validating", watch)?;
+            let score = plan.experiment.eval.best_by.get().score(&valid);
+            let is_best = state
+                .best
+                .is_none_or(|it| plan.experiment.eval.best_by.get().improves(score, it.score));
+            if is_best {
+                bundle_of(plan, &model).save(&run.best(), &state.step.to_string())?; // keep
+                state.best = Some(Best { score, step: state.step });
+            }
+            log.epoch(watch, plan, &state, &valid, score, is_best, trained, &pace)?;
+            (state.loss_sum, state.n_losses) = (0.0, 0);
+            pace = Pace::start();
+        }
+        let asked_to_stop = watch.asks_to_stop() && !is_last;
+        if state.step.is_multiple_of(plan.eval_every) || is_last || asked_to_stop {
+            checkpoint::save(run, &state, &model, optimizer.as_ref())?;
+        }
+        if asked_to_stop {
+            return Ok(Ended::Stopped { step: state.step });
+        }
+    }
+    finish(plan, run, &state, watch)
+}
+
+/// The batches of the epoch that `step` lies in, from that step on.
+fn load_epoch(plan: &Plan, step: usize) -> Loader {
+    let epoch_idx = step / plan.steps_per_epoch;
+    Loader::start(Load {
+        pictures: Arc::clone(&plan.pictures),
+        batches: plan.batches(epoch_idx),
+        pipeline: Arc::clone(&plan.train_pipeline),
+        seed: plan.seed(),
+        stream: format!("augment/{epoch_idx}"),
+        first_batch: step % plan.steps_per_epoch,
+        n_threads: plan.experiment.data.n_loaders,
+        n_ahead: plan.experiment.data.n_ahead,
+    })
+}
+
+fn targets(plan: &Plan, batch: &Batch) -> Targets {
+    let labels = Labels {
+        classes: batch.examples.iter().map(|&it| plan.training_classes[it]).collect(),
+        ages: batch.examples.iter().map(|&it| plan.ages[it]).collect(),
+    };
+    Targets::new(&plan.task, labels, &batch.rows, candle::DType::F32, &plan.device)
+}
+
+/// Stops at the first number that is none, and at a parameter that takes no part.
+fn check_step(
+    plan: &Plan,
+    model: &Model,
+    batch: &Batch,
+    step: usize,
+    loss: f64,
+    gradients: &Gradients,
+) -> Result<(), FitError> {
+    if !loss.is_finite() {
+        let pictures = batch.examples.iter().map(|&it| plan.pictures[it].0.clone()).collect();
+        return Err(FitError::NotFinite { step: step + 1, loss, pictures });
+    }
+    if step == 0 {
+        let trained = model.params().trained();
+        let without = trained.filter(|(_, it)| gradients.get(&it.var).is_none());
+        let names: Vec<String> = without.map(|(name, _)| name.to_owned()).collect();
+        if !names.is_empty() {
+            return Err(FitError::NoGradient(names));
+        }
+    }
+    Ok(())
+}
+
+fn bundle_of(plan: &Plan, model: &Rc<Model>) -> Bundle {
+    let member = Member { model: Rc::clone(model), pipeline: plan.eval_pipeline.clone() };
+    Bundle { task: plan.task.clone(), members: vec![member] }
+}
+
+/// What a bundle says of some of the plan's pictures, beside the truth; and the pictures' names.
+fn answer(
+    plan: &Plan,
+    bundle: &Bundle,
+    side: &[usize],
+    what: &str,
+    watch: &dyn Watch,
+) -> Result<(Predictions, Vec<String>), FitError> {
+    let pictures: Arc<[_]> = side.iter().map(|&it| plan.pictures[it].clone()).collect();
+    let predictor = Predictor::new(bundle.clone(), &plan.device);
+    let mut progress = |done, total| watch.progress(what, done, total);
+    let probabilities = predictor.predict(&pictures, plan.serving(), &mut progress)?;
+    let predictions = Predictions {
+        task: plan.task.clone(),
+        probabilities,
+        classes: side.iter().map(|&it| plan.classes[it]).collect(),
+        people: side.iter().map(|&it| plan.persons[it]).collect(),
+    };
+    Ok((predictions, pictures.iter().map(|it| it.0.clone()).collect()))
+}
+
+/// Scores the best bundle, as it was saved, and writes the run's last files.
+fn finish(plan: &Plan, run: &Run, state: &State, watch: &dyn Watch) -> Result<Ended, FitError> {
+    let bundle = Bundle::open(&run.best(), &plan.device)?;
+    let report = |side: &[usize], what: &str, file: &str| -> Result<Report, FitError> {
+        let (predictions, names) = answer(plan, &bundle, side, what, watch)?;
+        let names = names.iter().map(String::as_str);
+        let predicted = predictions.predicted();
+        let table = probabilities_csv(&plan.task, names, &predictions.probabilities, &predicted);
+        run.write(file, &table)?;
+        Ok(Report::new(&predictions, plan.seed()))
+    };
+    let valid = report(&plan.sides.valid, "validating the best", "valid.csv")?;
+    let scored = match plan.scored.is_empty() {
+        true => None,
+        false => Some(report(&plan.scored, "scoring the best", "scored.csv")?),
+    };
+    let best_step = state.best.map_or(0, |it| it.step);
+    let outcome = Outcome { best_step, valid, scored };
+    run.write("report.toml", &outcome.to_toml(plan))?;
+    Ok(Ended::Finished(Box::new(outcome)))
+}
+
+impl Outcome {
+    /// The main scores as a file.
+    fn to_toml(&self, plan: &Plan) -> String {
+        let mut text = format!("best_step = {}\nsteps = {}\n", self.best_step, plan.total);
+        for (name, report) in [("valid", Some(&self.valid)), ("scored", self.scored.as_ref())] {
+            let Some(report) = report else { continue };
+            let metrics::Interval { value, low, high } = report.macro_f1;
+            text += &format!(
+                "\n[{name}]\npeople = {}\npictures = {}\nmacro_f1 = {value}\n\
+                 macro_f1_interval = [{low}, {high}]\n",
+                report.n_people, report.n_pictures
+            );
+            for scope in &report.scopes {
+                let scores = toml::to_string(&scope.scores).expect("scores are TOML");
+                text += &format!("\n[{name}.scores.{:?}]\n{scores}", scope.name);
+            }
+        }
+        text
+    }
+}
+
+/// How fast it goes, since the last evaluation.
+struct Pace {
+    began: Instant,
+    waited: Duration,
+    n_pictures: usize,
+}
+
+impl Pace {
+    fn start() -> Pace {
+        Pace { began: Instant::now(), waited: Duration::ZERO, n_pictures: 0 }
+    }
+
+    fn elapsed(&self) -> Duration {
+        self.began.elapsed()
+    }
+
+    /// The share of a time that was spent waiting for pictures.
+    fn waiting(&self, elapsed: Duration) -> f64 {
+        self.waited.as_secs_f64() / elapsed.as_secs_f64().max(1e-9)
+    }
+}
+
+/// The run's tables.
+struct Log {
+    steps: Lines,
+    epochs: Lines,
+    timing: Lines,
+}
+
+impl Log {
+    fn open(plan: &Plan, run: &Run, step: usize) -> Result<Log, RunError> {
+        let scopes = plan.task.scopes().into_iter();
+        let names: Vec<&str> = scopes.map(|it| plan.task.scope_name(it)).collect();
+        let columns = names.iter().map(|it| format!(",{it}_macro_f1,{it}_accuracy,{it}_log_loss"));
+        let epochs = format!("step,epoch,train_loss,score,best{}", columns.collect::<String>());
+        let timing = "step,train_seconds,images_per_second,waiting_share,eval_seconds";
+        let open = |name: &str, header: &str| Lines::open(&run.dir().join(name), header, step);
+        if step == 0 {
+            run.write("split.csv", &split_csv(plan))?;
+        }
+        Ok(Log {
+            steps: open("steps.csv", "step,epoch,loss,lr")?,
+            epochs: open("epochs.csv", &epochs)?,
+            timing: open("timing.csv", timing)?,
+        })
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "one call, with all that a step came to")]
+    fn step(
+        &mut self,
+        watch: &dyn Watch,
+        plan: &Plan,
+        state: &State,
+        loss: f64,
+        lr: f64,
+        n_pictures: usize,
+        pace: &Pace,
+    ) -> Result<(), RunError> {
+        let epoch = plan.clock(state.step).epoch();
+        self.steps.add(&format!("{},{epoch},{loss},{lr}", state.step))?;
+        let waiting = pace.waiting(pace.elapsed());
+        let (step, total) = (state.step, plan.total);
+        watch.step(&StepReport { step, total, epoch, loss, lr, n_pictures, waiting });
+        Ok(())
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "one call, with all that an evaluation came to")]
+    fn epoch(
+        &mut self,
+        watch: &dyn Watch,
+        plan: &Plan,
+        state: &State,
+        valid: &Predictions,
+        score: f64,
+        is_best: bool,
+        trained: Duration,
+        pace: &Pace,
+    ) -> Result<(), RunError> {
+        let report = Report::new(valid, plan.seed());
+        let scores: Vec<_> = report.scopes.iter().map(|it| (it.name.clone(), it.scores)).collect();
+        let train_seconds = trained.as_secs_f64();
+        let report = EpochReport {
+            step: state.step,
+            epoch: plan.clock(state.step).epoch(),
+            train_loss: state.loss_sum / state.n_losses.max(1) as f64,
+            scores,
+            score,
+            is_best,
+            images_per_second: pace.n_pictures as f64 / train_seconds.max(1e-9),
+            waiting: pace.waiting(trained),
+            train_seconds,
+            eval_seconds: (pace.elapsed() - trained).as_secs_f64(),
+        };
+        let columns = report
+            .scores
+            .iter()
+            .map(|(_, it)| format!(",{},{},{}", it.macro_f1, it.accuracy, it.log_loss));
+        let EpochReport { step, epoch, train_loss, .. } = &report;
+        let columns: String = columns.collect();
+        self.epochs.add(&format!("{step},{epoch},{train_loss},{score},{is_best}{columns}"))?;
+        self.timing.add(&format!(
+            "{step},{:.3},{:.2},{:.4},{:.3}",
+            report.train_seconds, report.images_per_second, report.waiting, report.eval_seconds
+        ))?;
+        watch.epoch(&report);
+        Ok(())
+    }
+}
+
+/// Which person is on which side.
+fn split_csv(plan: &Plan) -> String {
+    let mut sides = vec!["left out"; plan.people.len()];
+    for (name, side) in
+        [("train", &plan.sides.train), ("valid", &plan.sides.valid), ("scored", &plan.scored)]
+    {
+        side.iter().for_each(|&it| sides[plan.persons[it]] = name);
+    }
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    let mut write = |row: [&str; 2]| {
+        writer.write_record(row).expect("memory takes every record of two fields");
+    };
+    write(["person", "side"]);
+    plan.people.iter().zip(sides).for_each(|(person, side)| write([person, side]));
+    let bytes = writer.into_inner().expect("memory can be flushed");
+    String::from_utf8(bytes).expect("names are text")
+}

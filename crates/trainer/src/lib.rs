@@ -1,0 +1,29 @@
+//! Turns an experiment into trained weights.
+//!
+//! [`Experiment`] is what a person writes; [`Plan`] is what it means, with everything at hand; [`fit`]
+//! carries it out, and [`kfold`](kfold::kfold) does so for every fold.
+//! To add an optimizer or a schedule, write its file, declare it in `optim.rs` or `schedule.rs`, and
+//! give it a line in the registry there. The zoo tests find it.
+
+mod checkpoint;
+mod experiment;
+mod fit;
+pub mod kfold;
+mod length;
+mod optim;
+mod plan;
+mod run;
+mod schedule;
+mod watch;
+
+pub use experiment::{
+    AugmentSection, DEFAULT, DataSection, EvalSection, Experiment, ModelSection, RunSection,
+    TrainSection,
+};
+pub use fit::{Ended, FitError, Outcome, fit};
+pub use length::Length;
+pub use optim::{Optim, OptimConfig, Optimizer};
+pub use plan::{Plan, PlanError};
+pub use run::{Run, RunError};
+pub use schedule::{Rates, Schedule, ScheduleConfig};
+pub use watch::{EpochReport, StepReport, Watch};

@@ -1,0 +1,70 @@
+//! Adam: steps along the average gradient, scaled by its average size.
+//!
+//! Kingma & Ba, "Adam", 2014, <https://arxiv.org/abs/1412.6980>, with PyTorch's defaults: weight decay
+//! is added to the gradient.
+
+use std::collections::BTreeMap;
+
+use candle::{Result, Tensor};
+use models::Params;
+use ops::Gradients;
+use serde::{Deserialize, Serialize};
+
+use super::{AdamStep, Moments, Optim, Optimizer, common_problem};
+use crate::schedule::Rates;
+
+/// `[optim] kind = "adam"`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Adam {
+    /// The peak learning rate.
+    pub lr: f64,
+    /// How much of each average is kept at a step: of gradients, and of their squares.
+    pub betas: [f64; 2],
+    /// Added to the size that is divided by.
+    pub eps: f64,
+    /// Added to the gradient, times the parameter.
+    pub weight_decay: f64,
+}
+
+impl Default for Adam {
+    /// The paper's.
+    fn default() -> Adam {
+        Adam { lr: 1e-3, betas: [0.9, 0.999], eps: 1e-8, weight_decay: 0.0 }
+    }
+}
+
+impl Optim for Adam {
+    fn lr(&self) -> f64 {
+        self.lr
+    }
+
+    fn build(&self, params: &Params) -> Box<dyn Optimizer> {
+        Box::new(Built { config: self.clone(), moments: Moments::of(params) })
+    }
+
+    fn problem(&self) -> Option<String> {
+        common_problem(self.lr, self.betas, self.weight_decay)
+    }
+}
+
+struct Built {
+    config: Adam,
+    moments: Moments,
+}
+
+impl Optimizer for Built {
+    fn step(&mut self, gradients: &Gradients, rates: Rates) -> Result<()> {
+        let Adam { lr, betas, eps, weight_decay } = self.config;
+        let step = AdamStep { lr: lr * rates.lr, betas, eps, l2: weight_decay, decay: 0.0 };
+        self.moments.step(gradients, step)
+    }
+
+    fn state(&self) -> Result<Vec<(String, Tensor)>> {
+        self.moments.state()
+    }
+
+    fn load(&mut self, state: &BTreeMap<String, Tensor>) -> Result<()> {
+        self.moments.load(state)
+    }
+}

@@ -1,0 +1,70 @@
+//! AdamW: Adam, with weight decay taken from the parameter instead of added to the gradient.
+//!
+//! Loshchilov & Hutter, "Decoupled Weight Decay Regularization", 2017,
+//! <https://arxiv.org/abs/1711.05101>, with PyTorch's defaults; as there, all parameters decay.
+
+use std::collections::BTreeMap;
+
+use candle::{Result, Tensor};
+use models::Params;
+use ops::Gradients;
+use serde::{Deserialize, Serialize};
+
+use super::{AdamStep, Moments, Optim, Optimizer, common_problem};
+use crate::schedule::Rates;
+
+/// `[optim] kind = "adamw"`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AdamW {
+    /// The peak learning rate.
+    pub lr: f64,
+    /// How much of each average is kept at a step: of gradients, and of their squares.
+    pub betas: [f64; 2],
+    /// Added to the size that is divided by.
+    pub eps: f64,
+    /// Taken from the parameter, times learning rate and parameter.
+    pub weight_decay: f64,
+}
+
+impl Default for AdamW {
+    /// PyTorch's.
+    fn default() -> AdamW {
+        AdamW { lr: 1e-3, betas: [0.9, 0.999], eps: 1e-8, weight_decay: 0.01 }
+    }
+}
+
+impl Optim for AdamW {
+    fn lr(&self) -> f64 {
+        self.lr
+    }
+
+    fn build(&self, params: &Params) -> Box<dyn Optimizer> {
+        Box::new(Built { config: self.clone(), moments: Moments::of(params) })
+    }
+
+    fn problem(&self) -> Option<String> {
+        common_problem(self.lr, self.betas, self.weight_decay)
+    }
+}
+
+struct Built {
+    config: AdamW,
+    moments: Moments,
+}
+
+impl Optimizer for Built {
+    fn step(&mut self, gradients: &Gradients, rates: Rates) -> Result<()> {
+        let AdamW { lr, betas, eps, weight_decay } = self.config;
+        let step = AdamStep { lr: lr * rates.lr, betas, eps, l2: 0.0, decay: weight_decay };
+        self.moments.step(gradients, step)
+    }
+
+    fn state(&self) -> Result<Vec<(String, Tensor)>> {
+        self.moments.state()
+    }
+
+    fn load(&mut self, state: &BTreeMap<String, Tensor>) -> Result<()> {
+        self.moments.load(state)
+    }
+}

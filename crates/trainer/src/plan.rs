@@ -1,0 +1,223 @@
+//! What an experiment means: every object that a run needs, ready.
+//!
+//! Whatever can be wrong with the settings, the data or the weights is found here, before the first
+//! step.
+
+use std::{path::PathBuf, rc::Rc, sync::Arc};
+
+use augment::{Pipeline, Statistics};
+use base::{Clock, Seed, Task};
+use candle::Device;
+use data::{Content, LoadError, Manifest, Sides, SplitError, Use, measure_statistics};
+use infer::Serving;
+use losses::{Counts, Loss};
+use models::{Model, ModelSpec, WeightsError, read_weights};
+
+use crate::{experiment::Experiment, watch::Watch};
+
+/// A run, ready to go.
+pub struct Plan {
+    /// The settings that it came from.
+    pub experiment: Experiment,
+    /// What the classes mean.
+    pub task: Task,
+    /// What each person is called.
+    pub people: Vec<String>,
+    /// Every picture of the source.
+    pub pictures: Arc<[(String, Content)]>,
+    /// The person of each picture.
+    pub persons: Vec<usize>,
+    /// The class of each picture, as it is scored.
+    pub classes: Vec<usize>,
+    /// The class of each picture, as it is trained on.
+    pub training_classes: Vec<usize>,
+    /// The age on each picture, where the source knows ages.
+    pub ages: Vec<Option<f64>>,
+    /// Pictures to train on and to validate on.
+    pub sides: Sides,
+    /// Pictures that score the finished model.
+    pub scored: Vec<usize>,
+    /// What pictures go through in training.
+    pub train_pipeline: Arc<Pipeline>,
+    /// What they go through in validation and serving.
+    pub eval_pipeline: Pipeline,
+    /// The network.
+    pub spec: ModelSpec,
+    /// What it descends on.
+    pub loss: Box<dyn Loss>,
+    /// Steps of one pass over the training side.
+    pub steps_per_epoch: usize,
+    /// Steps of the whole run.
+    pub total: usize,
+    /// Steps in which the learning rate rises.
+    pub warmup: usize,
+    /// Steps from one evaluation to the next.
+    pub eval_every: usize,
+    /// Where it computes.
+    pub device: Device,
+}
+
+/// Why there is no run.
+#[derive(Debug, thiserror::Error)]
+pub enum PlanError {
+    /// Settings that make no sense.
+    #[error("{}", .0.join("\n"))]
+    Settings(Vec<String>),
+    /// People that cannot be split.
+    #[error(transparent)]
+    Split(#[from] SplitError),
+    /// A picture that cannot be read.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// Published weights that cannot be read or used.
+    #[error("`model.pretrained`: {0}")]
+    Weights(#[from] WeightsError),
+    /// A tensor operation failed.
+    #[error(transparent)]
+    Tensor(#[from] candle::Error),
+}
+
+impl Plan {
+    /// Makes everything ready.
+    ///
+    /// # Errors
+    /// Whatever would make the run fail later.
+    pub fn new(
+        experiment: &Experiment,
+        manifest: &Manifest,
+        fold_idx: usize,
+        device: &Device,
+        watch: &(dyn Watch + Sync),
+    ) -> Result<Plan, PlanError> {
+        let wrong = |what: String| PlanError::Settings(vec![what]);
+        let problems = experiment.problems();
+        if !problems.is_empty() {
+            return Err(PlanError::Settings(problems));
+        }
+        let Experiment { seed, data, augment, model, train, eval, .. } = experiment;
+        let training_classes = manifest
+            .training_classes(&data.training_cuts)
+            .map_err(|it| wrong(format!("at `data.training_cuts`: {it}")))?;
+        let folds = data.split.sides(manifest, &mut seed.stream("split"))?;
+        let n_folds = folds.len();
+        let Some(mut sides) = folds.into_iter().nth(fold_idx) else {
+            return Err(wrong(format!(
+                "at `data.fold`: there is no fold {fold_idx} of {n_folds}, counted from 0"
+            )));
+        };
+        let is_left_out = |&idx: &usize| {
+            let age = manifest.examples[idx].age;
+            age.is_some_and(|age| data.leave_out_ages.contains(&age))
+        };
+        sides.train.retain(|it| !is_left_out(it));
+        if sides.train.is_empty() {
+            return Err(wrong("at `data.leave_out_ages`: nobody is left to train on".to_owned()));
+        }
+        let pictures: Arc<[(String, Content)]> =
+            manifest.examples.iter().map(|it| (it.name.clone(), it.content.clone())).collect();
+        let mut counts = vec![0; manifest.task.n_classes()];
+        sides.train.iter().for_each(|&it| counts[training_classes[it]] += 1);
+
+        let bare = |ops: &[augment::PictureOpConfig]| Pipeline {
+            ops: ops.to_vec(),
+            // Replaced below, once known.
+            statistics: Statistics { mean: [0.0; 3], std: [1.0; 3] },
+            max_pixels: data.max_pixels,
+        };
+        let mut eval_pipeline = bare(&augment.eval);
+        let mut train_pipeline = bare(&augment.train);
+        train_pipeline.size().map_err(|it| wrong(format!("at `augment.train`: {it}")))?;
+        eval_pipeline.size().map_err(|it| wrong(format!("at `augment.eval`: {it}")))?;
+        let statistics = match augment.statistics.get().known() {
+            Some(it) => it,
+            None => {
+                let side: Vec<_> = sides.train.iter().map(|&it| pictures[it].clone()).collect();
+                let progress = |done, total| watch.progress("measuring colours", done, total);
+                measure_statistics(&side, &eval_pipeline, &progress)?
+            }
+        };
+        eval_pipeline.statistics = statistics;
+        train_pipeline.statistics = statistics;
+
+        let n_train = sides.train.len();
+        let n_full = n_train / train.batch_size;
+        let steps_per_epoch = match train.drop_last && n_full > 0 {
+            true => n_full,
+            false => n_train.div_ceil(train.batch_size),
+        };
+        let total = train.total.to_steps(steps_per_epoch, 0);
+        if total == 0 {
+            return Err(wrong(
+                "at `train.total`: the run has no steps: write \"3 epochs\" or \"500 steps\""
+                    .to_owned(),
+            ));
+        }
+        let spec = ModelSpec { backbone: model.backbone.clone(), head: experiment.head.clone() };
+        let loss = experiment.loss.get().bind(&manifest.task, &Counts(counts));
+        let of_use = |usage| {
+            let all = manifest.examples.iter().enumerate();
+            all.filter(move |(_, it)| it.usage == usage).map(|(idx, _)| idx).collect()
+        };
+        Ok(Plan {
+            task: manifest.task.clone(),
+            people: manifest.people.clone(),
+            pictures,
+            persons: manifest.examples.iter().map(|it| it.person).collect(),
+            classes: manifest.examples.iter().map(|it| it.class).collect(),
+            training_classes,
+            ages: manifest.examples.iter().map(|it| it.age).collect(),
+            sides,
+            scored: of_use(Use::Score),
+            train_pipeline: Arc::new(train_pipeline),
+            eval_pipeline,
+            spec,
+            loss,
+            steps_per_epoch,
+            total,
+            warmup: train.warmup.to_steps(steps_per_epoch, total).min(total),
+            eval_every: eval.every.to_steps(steps_per_epoch, total).max(1),
+            device: device.clone(),
+            experiment: experiment.clone(),
+        })
+    }
+
+    /// The root of the run's randomness.
+    pub fn seed(&self) -> Seed {
+        self.experiment.seed
+    }
+
+    /// The moment after `step` steps.
+    pub fn clock(&self, step: usize) -> Clock {
+        Clock { step, total: self.total, steps_per_epoch: self.steps_per_epoch }
+    }
+
+    /// The model before the first step: fresh, with published weights where they are asked for.
+    ///
+    /// # Errors
+    /// Published weights that cannot be read, or of another network.
+    pub fn model(&self, watch: &dyn Watch) -> Result<Rc<Model>, PlanError> {
+        let model = Model::fresh(&self.spec, &self.task, self.seed(), &self.device)?;
+        let path: &PathBuf = &self.experiment.model.pretrained;
+        if !path.as_os_str().is_empty() {
+            watch.pretrained(&model.fit_weights(&read_weights(path)?)?);
+        }
+        Ok(Rc::new(model))
+    }
+
+    /// The batches of an epoch, as positions among all pictures.
+    pub fn batches(&self, epoch_idx: usize) -> Vec<Vec<usize>> {
+        let train = &self.sides.train;
+        let classes: Vec<usize> = train.iter().map(|&it| self.training_classes[it]).collect();
+        let rng = &mut self.seed().stream(&format!("sample/{epoch_idx}"));
+        let order = self.experiment.data.sampler.get().order(&classes, epoch_idx, rng);
+        let batches = order.chunks(self.experiment.train.batch_size);
+        let batches = batches.map(|it| it.iter().map(|&at| train[at]).collect());
+        batches.take(self.steps_per_epoch).collect()
+    }
+
+    /// How pictures are served.
+    pub fn serving(&self) -> Serving {
+        let Experiment { data, eval, .. } = &self.experiment;
+        Serving { batch_size: eval.batch_size, n_loaders: data.n_loaders, n_ahead: data.n_ahead }
+    }
+}

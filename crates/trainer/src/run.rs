@@ -1,0 +1,151 @@
+//! The run's folder: what a run leaves, and what it can be taken up from.
+//!
+//! ```text
+//! config.toml     the resolved settings: running this file repeats the run
+//! split.csv       which person is on which side
+//! steps.csv       loss and learning rate of every step
+//! epochs.csv      scores of every evaluation
+//! timing.csv      what is measured in seconds, kept apart because it never repeats
+//! best/           the bundle of the best evaluation
+//! last/           the checkpoint that a resumed run goes on from
+//! valid.csv       the best bundle's probabilities for the people held out
+//! scored.csv      the same for people never trained on, where the source has such
+//! report.toml     the final scores; its presence says that the run is finished
+//! lock            held while a program works on the run
+//! ```
+
+mod lines;
+
+use std::{
+    fs::{self, File, TryLockError},
+    io,
+    path::{Path, PathBuf},
+};
+
+use base::files::write_whole;
+
+pub(crate) use lines::Lines;
+
+/// A run's folder, held by this program.
+pub struct Run {
+    dir: PathBuf,
+    /// Released when dropped.
+    _lock: File,
+}
+
+/// Why a run's folder cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// A file cannot be read or written.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// There is a run of this name.
+    #[error("{}: a run of this name is there already: choose another `run.name`, or go on with `--resume {}`", .0.display(), .0.display())]
+    Exists(PathBuf),
+    /// There is no run of this name.
+    #[error("{}: there is no run here: name a folder of `runs/`, or `latest`", .0.display())]
+    Absent(PathBuf),
+    /// Another program works on it.
+    #[error("{}: another program is working on this run: wait for it, or stop it first", .0.display())]
+    Busy(PathBuf),
+    /// A file is not what this program wrote.
+    #[error("{}: {reason}", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+/// Adds the path to an I/O error.
+pub(crate) fn at(path: &Path) -> impl FnOnce(io::Error) -> RunError {
+    let path = path.to_owned();
+    move |source| RunError::Io { path, source }
+}
+
+impl Run {
+    /// Makes a new folder for a run, with its settings.
+    ///
+    /// # Errors
+    /// A folder that exists, or what the system says.
+    pub fn create(dir: &Path, config: &str) -> Result<Run, RunError> {
+        if dir.join("config.toml").exists() {
+            return Err(RunError::Exists(dir.to_owned()));
+        }
+        fs::create_dir_all(dir).map_err(at(dir))?;
+        let run = Run::hold(dir)?;
+        run.write("config.toml", config)?;
+        Ok(run)
+    }
+
+    /// Takes up a run.
+    ///
+    /// # Errors
+    /// A folder that is no run, or that another program works on.
+    pub fn open(dir: &Path) -> Result<Run, RunError> {
+        if !dir.join("config.toml").is_file() {
+            return Err(RunError::Absent(dir.to_owned()));
+        }
+        Run::hold(dir)
+    }
+
+    fn hold(dir: &Path) -> Result<Run, RunError> {
+        let path = dir.join("lock");
+        let lock = File::options().create(true).append(true).open(&path).map_err(at(&path))?;
+        match lock.try_lock() {
+            Ok(()) => Ok(Run { dir: dir.to_owned(), _lock: lock }),
+            Err(TryLockError::WouldBlock) => Err(RunError::Busy(dir.to_owned())),
+            Err(TryLockError::Error(source)) => Err(RunError::Io { path, source }),
+        }
+    }
+
+    /// The folder.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The folder of the best bundle.
+    pub fn best(&self) -> PathBuf {
+        self.dir.join("best")
+    }
+
+    /// Whether the run has come to its end.
+    pub fn is_finished(&self) -> bool {
+        self.dir.join("report.toml").is_file()
+    }
+
+    /// Reads a file of the run.
+    pub fn read(&self, name: &str) -> Result<String, RunError> {
+        let path = self.dir.join(name);
+        fs::read_to_string(&path).map_err(at(&path))
+    }
+
+    /// Writes a file of the run, whole or not at all.
+    pub fn write(&self, name: &str, text: &str) -> Result<(), RunError> {
+        let path = self.dir.join(name);
+        write_whole(&path, text.as_bytes()).map_err(at(&path))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Run, RunError};
+
+    #[test]
+    fn a_run_is_made_once_and_held_by_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a");
+        assert!(matches!(Run::open(&path), Err(RunError::Absent(_))));
+        let run = Run::create(&path, "seed = 0").unwrap();
+        assert!(matches!(Run::create(&path, ""), Err(RunError::Exists(_))));
+        assert!(matches!(Run::open(&path), Err(RunError::Busy(_))));
+        drop(run);
+        assert_eq!(Run::open(&path).unwrap().read("config.toml").unwrap(), "seed = 0");
+    }
+}

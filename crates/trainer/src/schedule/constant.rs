@@ -1,0 +1,17 @@
+//! The same rate throughout.
+
+use base::Clock;
+use serde::{Deserialize, Serialize};
+
+use super::{Rates, Schedule};
+
+/// `[schedule] kind = "constant"`
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Constant {}
+
+impl Schedule for Constant {
+    fn at(&self, _: &Clock) -> Rates {
+        Rates { lr: 1.0 }
+    }
+}

@@ -1,0 +1,33 @@
+//! Times `gamma` every epoch.
+//!
+//! gamma^epoch, with whole epochs: PyTorch's `ExponentialLR`, stepped once an epoch.
+
+use base::Clock;
+use serde::{Deserialize, Serialize};
+
+use super::{Rates, Schedule, factor_problem};
+
+/// `[schedule] kind = "exponential"`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Exponential {
+    /// What is kept each epoch.
+    pub gamma: f64,
+}
+
+impl Default for Exponential {
+    /// That of a competition entry.
+    fn default() -> Exponential {
+        Exponential { gamma: 0.995 }
+    }
+}
+
+impl Schedule for Exponential {
+    fn at(&self, clock: &Clock) -> Rates {
+        Rates { lr: self.gamma.powf(clock.epoch_idx() as f64) }
+    }
+
+    fn problem(&self) -> Option<String> {
+        factor_problem("gamma", self.gamma)
+    }
+}

@@ -1,0 +1,73 @@
+//! Who looks on: what a run says while it goes, and whether it is asked to stop.
+//!
+//! A watch sees; it cannot change anything but the end.
+
+use metrics::Scores;
+use models::Fitted;
+
+/// Looks on.
+pub trait Watch {
+    /// Something that takes a while: `what`, of which `done` of `total` is done.
+    fn progress(&self, what: &str, done: usize, total: usize);
+
+    /// Something that a person should know.
+    fn note(&self, text: &str);
+
+    /// Published weights were taken over.
+    fn pretrained(&self, fitted: &Fitted) {
+        self.note(&format!("pretrained weights: {fitted}"));
+    }
+
+    /// A step is done.
+    fn step(&self, report: &StepReport);
+
+    /// An evaluation is done.
+    fn epoch(&self, report: &EpochReport);
+
+    /// Whether to end after this step.
+    fn asks_to_stop(&self) -> bool;
+}
+
+/// A step as it went.
+#[derive(Clone, Copy, Debug)]
+pub struct StepReport {
+    /// Steps done, this one included.
+    pub step: usize,
+    /// Steps of the whole run.
+    pub total: usize,
+    /// Epochs done, with their fraction.
+    pub epoch: f64,
+    /// The batch's loss.
+    pub loss: f64,
+    /// The learning rate.
+    pub lr: f64,
+    /// Pictures in the batch.
+    pub n_pictures: usize,
+    /// The share of the time since the last evaluation that was spent waiting for pictures.
+    pub waiting: f64,
+}
+
+/// An evaluation as it went.
+#[derive(Clone, Debug)]
+pub struct EpochReport {
+    /// Steps done.
+    pub step: usize,
+    /// Epochs done.
+    pub epoch: f64,
+    /// The mean loss of the steps since the evaluation before.
+    pub train_loss: f64,
+    /// For each scope its name and scores: the joint classes first, then each factor.
+    pub scores: Vec<(String, Scores)>,
+    /// What the best model is chosen by.
+    pub score: f64,
+    /// Whether this is the best so far.
+    pub is_best: bool,
+    /// Training pictures a second since the evaluation before.
+    pub images_per_second: f64,
+    /// The share of that time spent waiting for pictures.
+    pub waiting: f64,
+    /// Seconds that the training took since the evaluation before.
+    pub train_seconds: f64,
+    /// Seconds that this evaluation took.
+    pub eval_seconds: f64,
+}
