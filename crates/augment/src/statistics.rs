@@ -24,6 +24,13 @@ base::choice! {
     }
 }
 
+impl StatisticsConfig {
+    /// Those of the data, measured.
+    pub fn measured() -> StatisticsConfig {
+        StatisticsConfig::Data(Data {})
+    }
+}
+
 /// Where statistics come from.
 pub trait StatisticsSource {
     /// The statistics, or `None` where they must be measured first.

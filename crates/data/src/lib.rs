@@ -26,3 +26,4 @@ pub use source::{
     mask_profiles::{Listing, from_names},
 };
 pub use split::{Sides, Split, SplitConfig, SplitError, StratifiedKfold};
+pub use verified::check_pictures;

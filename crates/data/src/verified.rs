@@ -5,7 +5,7 @@
 //! any time.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
     sync::atomic::{AtomicUsize, Ordering},
@@ -16,7 +16,26 @@ use augment::{DecodeError, verify};
 use base::{files::write_whole, rng::fnv1a};
 use rayon::prelude::*;
 
-use crate::Context;
+use crate::{Content, Context};
+
+/// Checks that pictures are whole, and says what is wrong with those that are not, by name.
+///
+/// - `root`: the folder that they belong to; what is remembered is kept apart by it.
+pub fn check_pictures(
+    root: &Path,
+    pictures: &[(String, Content)],
+    context: &Context<'_>,
+) -> Vec<(String, String)> {
+    let path = |(_, content): &(String, Content)| match content {
+        Content::File(path) => path.clone(),
+        Content::Memory(_) => unreachable!("pictures in memory come from this program"),
+    };
+    let files: Vec<PathBuf> = pictures.iter().map(path).collect();
+    let names: BTreeMap<&PathBuf, &String> =
+        files.iter().zip(pictures.iter().map(|it| &it.0)).collect();
+    let problems = check_files(root, &files, context);
+    problems.into_iter().map(|(path, problem)| (names[&path].clone(), problem)).collect()
+}
 
 /// Checks that each file is a whole picture, and says what is wrong with those that are not.
 pub(crate) fn check_files(

@@ -54,6 +54,7 @@ pub fn with_folds(experiment: &Experiment, n_folds: Option<usize>) -> Experiment
 
 /// Trains and validates every fold that is not finished yet, and scores them together.
 ///
+/// `begin` is called before each fold with its position, the number of folds, its plan and its run.
 /// Each fold is a run of its own in `fold-<n>/`, counted from 0. The out-of-fold probabilities are
 /// written to `oof.csv`, the scores to `report.toml`.
 ///
@@ -65,7 +66,7 @@ pub fn kfold(
     run: &Run,
     device: &Device,
     watch: &(dyn Watch + Sync),
-    mut begin: impl FnMut(usize, usize, &Plan),
+    mut begin: impl FnMut(usize, usize, &Plan, &Run),
 ) -> Result<KfoldEnded, FitError> {
     let SplitConfig::StratifiedKfold(StratifiedKfold { n_folds }) = experiment.data.split else {
         unreachable!("`with_folds` gives every experiment folds");
@@ -86,7 +87,7 @@ pub fn kfold(
             Some(it) => it,
             None => Run::create(&dir, &fold.to_toml())?,
         };
-        begin(fold_idx, n_folds, &plan);
+        begin(fold_idx, n_folds, &plan, &fold_run);
         if let Ended::Stopped { .. } = fit(&plan, &fold_run, watch)? {
             return Ok(KfoldEnded::Stopped { fold_idx });
         }

@@ -96,6 +96,7 @@ mod tests {
             10 0.146 ###
             11 0.038 #
             12 0.000
-        "#]].assert_eq(&sketch);
+        "#]]
+        .assert_eq(&sketch);
     }
 }

@@ -1,0 +1,166 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+
+/// Trains, cross-validates and submits image classifiers.
+///
+/// Settings come from three layers, the last wins: configs/default.toml (built in, every setting with
+/// its meaning), one experiment file, and any number of `--set path.to.key=value`.
+#[derive(Debug, Parser)]
+#[command(name = "maskfit", version, max_term_width = 100, disable_help_subcommand = true)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Train a model. Without a config: on drawn people, in about three minutes.
+    Train {
+        #[command(flatten)]
+        experiment: ExperimentArgs,
+        /// Go on with a run that was stopped: its folder, or `latest`.
+        #[arg(long, value_name = "RUN", conflicts_with_all = ["config", "set"])]
+        resume: Option<PathBuf>,
+    },
+    /// Train a model for each fold, and score what each says of the people it never saw.
+    Kfold {
+        #[command(flatten)]
+        experiment: ExperimentArgs,
+        /// How many folds [default: as the config says, else 5].
+        #[arg(long, value_name = "N", conflicts_with = "resume")]
+        folds: Option<usize>,
+        /// Go on with a cross-validation that was stopped: its folder, or `latest`.
+        #[arg(long, value_name = "RUN", conflicts_with_all = ["config", "set"])]
+        resume: Option<PathBuf>,
+    },
+    /// Answer the competition's evaluation pictures: `ImageID,ans` in the order of `info.csv`.
+    Submit {
+        #[command(flatten)]
+        models: ModelArgs,
+        /// The folder of `info.csv` and `images/`.
+        #[arg(long, value_name = "DIR")]
+        images: PathBuf,
+        /// Where to write.
+        #[arg(short, long, value_name = "FILE", default_value = "output.csv")]
+        output: PathBuf,
+    },
+    /// Write the probabilities of all classes for pictures.
+    Predict {
+        #[command(flatten)]
+        models: ModelArgs,
+        /// A picture, or a folder of pictures.
+        #[arg(long, value_name = "PATH")]
+        images: PathBuf,
+        /// Where to write.
+        #[arg(short, long, value_name = "FILE", default_value = "probabilities.csv")]
+        output: PathBuf,
+    },
+    /// Look at data, check it, draw some.
+    Data {
+        #[command(subcommand)]
+        command: DataCommand,
+    },
+    /// Print what a config may name, with what it is and its settings.
+    List {
+        /// sources, splits, samplers, pictures, statistics, models, heads, losses, optimizers,
+        /// schedules or metrics [default: all].
+        registry: Option<String>,
+    },
+    /// Measure how fast this machine trains and answers.
+    Bench {
+        #[command(subcommand)]
+        command: BenchCommand,
+    },
+}
+
+/// Which experiment.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct ExperimentArgs {
+    /// The experiment: a file like those in `configs/`, saying what differs from the default.
+    pub(crate) config: Option<PathBuf>,
+    /// Override one setting, for example `optim.lr=1e-4`. May be repeated.
+    #[arg(long, value_name = "PATH=VALUE")]
+    pub(crate) set: Vec<String>,
+}
+
+/// Which models answer.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct ModelArgs {
+    /// Runs, cross-validations or bundles, or `latest`; the answers of several are averaged.
+    #[arg(required = true, value_name = "RUN")]
+    pub(crate) runs: Vec<PathBuf>,
+    /// Pictures at once.
+    #[arg(long, value_name = "N", default_value_t = 64)]
+    pub(crate) batch: usize,
+    /// Threads that load pictures.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) loaders: usize,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum DataCommand {
+    /// Draw people to a folder in the competition's layout: `train/`, and `eval/` with its answers.
+    People {
+        /// The folder to write.
+        dir: PathBuf,
+        /// People to train on.
+        #[arg(long, default_value_t = 1000)]
+        people: usize,
+        /// Further people for `eval/`, with right labels.
+        #[arg(long, default_value_t = 300)]
+        scored: usize,
+        /// Height and width of the pictures.
+        #[arg(long, value_name = "HxW", default_value = "128x96", value_parser = size)]
+        size: [usize; 2],
+        /// The share of people to train on with a wrong label.
+        #[arg(long, default_value_t = 0.03)]
+        wrong_labels: f64,
+        /// Other people for another number.
+        #[arg(long, default_value_t = 0)]
+        seed: u64,
+    },
+    /// Read an experiment's data, say what is wrong with it, and count its classes.
+    Check {
+        #[command(flatten)]
+        experiment: ExperimentArgs,
+    },
+    /// Measure the mean and deviation of the colours of the pictures that are trained on.
+    Stats {
+        #[command(flatten)]
+        experiment: ExperimentArgs,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum BenchCommand {
+    /// Time training steps and answers on random pixels; ends with a line of JSON.
+    Train {
+        /// For example efficientnet_b0 or tf_efficientnet_lite0.
+        #[arg(long, default_value = "efficientnet_b0")]
+        model: String,
+        /// Pictures a step.
+        #[arg(long, default_value_t = 16)]
+        batch: usize,
+        /// Height and width of the pictures: one number, or HxW.
+        #[arg(long, value_name = "HxW", default_value = "224", value_parser = size)]
+        size: [usize; 2],
+        /// Steps to take the median of.
+        #[arg(long, default_value_t = 8)]
+        steps: usize,
+        /// Threads [default: all].
+        #[arg(long, default_value_t = 0)]
+        threads: usize,
+    },
+}
+
+/// Reads `128x96` or `224`.
+fn size(text: &str) -> Result<[usize; 2], String> {
+    let (h, w) = text.split_once('x').unwrap_or((text, text));
+    match (h.parse(), w.parse()) {
+        (Ok(h), Ok(w)) if h > 0 && w > 0 => Ok([h, w]),
+        _ => Err("a size is height and width in pixels, for example 128x96".to_owned()),
+    }
+}

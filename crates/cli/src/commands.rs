@@ -1,0 +1,53 @@
+//! One file a command.
+
+mod bench;
+mod data;
+mod kfold;
+mod list;
+mod predict;
+mod train;
+
+use ::data::{Context, Manifest};
+use anyhow::Context as _;
+use trainer::{Experiment, Watch as _};
+
+use crate::{
+    End,
+    args::{Args, Command},
+    runs,
+    terminal::Terminal,
+};
+
+pub(crate) fn run(args: Args) -> anyhow::Result<End> {
+    match args.command {
+        Command::Train { experiment, resume } => train::train(&experiment, resume.as_deref()),
+        Command::Kfold { experiment, folds, resume } => {
+            kfold::kfold(&experiment, folds, resume.as_deref())
+        }
+        Command::Submit { models, images, output } => predict::submit(&models, &images, &output),
+        Command::Predict { models, images, output } => predict::predict(&models, &images, &output),
+        Command::Data { command } => data::data(command),
+        Command::List { registry } => list::list(registry.as_deref()),
+        Command::Bench { command } => bench::bench(&command),
+    }
+}
+
+/// Reads an experiment's data, checked, with progress.
+fn manifest(experiment: &Experiment, terminal: &Terminal) -> anyhow::Result<Manifest> {
+    let cache = runs::cache_dir();
+    let manifest = experiment.data.source.get().read(&Context {
+        cache: cache.as_deref(),
+        max_pixels: experiment.data.max_pixels,
+        progress: &|done, total| terminal.progress("reading pictures", done, total),
+    });
+    terminal.clear();
+    let manifest = manifest?;
+    manifest.notes.iter().for_each(|it| terminal.say(&format!("note: {it}")));
+    Ok(manifest)
+}
+
+/// Lets as many threads compute as the settings say.
+fn use_threads(n: usize) -> anyhow::Result<()> {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(n);
+    pool.build_global().context("the threads cannot be started")
+}

@@ -1,0 +1,58 @@
+//! `maskfit data`
+
+use base::{Task, task::Scope};
+use candle::Device;
+use data::{People, Use};
+use trainer::{Plan, Watch as _};
+
+use super::{manifest, use_threads};
+use crate::{End, args::DataCommand, runs, terminal::Terminal};
+
+pub(crate) fn data(command: DataCommand) -> anyhow::Result<End> {
+    let terminal = Terminal::new();
+    match command {
+        DataCommand::People { dir, people, scored, size, wrong_labels, seed } => {
+            let source = People { n_people: people, n_scored: scored, size, wrong_labels, seed };
+            let progress = |done, total| terminal.progress("drawing people", done, total);
+            source.write(&dir, &progress)?;
+            terminal.clear();
+            println!("{people} people to train on: {}", dir.join("train").display());
+            println!("{scored} people to score on: {}", dir.join("eval").display());
+        }
+        DataCommand::Check { experiment } => {
+            let (experiment, _) = runs::experiment(&experiment)?;
+            use_threads(experiment.threads)?;
+            let manifest = manifest(&experiment, &terminal)?;
+            println!(
+                "nothing is wrong with {} pictures of {} people",
+                manifest.examples.len(),
+                manifest.people.len()
+            );
+            print_counts(&manifest.task, &manifest.counts(Use::Pool));
+        }
+        DataCommand::Stats { experiment } => {
+            let (mut experiment, _) = runs::experiment(&experiment)?;
+            use_threads(experiment.threads)?;
+            experiment.augment.statistics = augment::StatisticsConfig::measured();
+            let manifest = manifest(&experiment, &terminal)?;
+            let fold = experiment.data.fold;
+            let plan = Plan::new(&experiment, &manifest, fold, &Device::Cpu, &terminal)?;
+            terminal.clear();
+            let it = plan.eval_pipeline.statistics;
+            let list = |xs: [f64; 3]| xs.map(|x| format!("{x:.4}")).join(", ");
+            println!("of {} pictures that are trained on:", plan.sides.train.len());
+            println!(
+                "statistics = {{ kind = \"given\", mean = [{}], std = [{}] }}",
+                list(it.mean),
+                list(it.std)
+            );
+        }
+    }
+    Ok(End::Done)
+}
+
+fn print_counts(task: &Task, counts: &[usize]) {
+    for (class, n) in counts.iter().enumerate() {
+        println!("{class:>3}  {:<24} {n:>7}", task.class_name(class, Scope::Joint));
+    }
+}

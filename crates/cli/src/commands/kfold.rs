@@ -1,0 +1,76 @@
+//! `maskfit kfold`
+
+use std::path::Path;
+
+use anyhow::bail;
+use candle::Device;
+use trainer::{
+    Run,
+    kfold::{KfoldEnded, kfold as train_folds, with_folds},
+};
+
+use super::{manifest, train::announce, use_threads};
+use crate::{
+    End,
+    args::ExperimentArgs,
+    runs,
+    tables::{interval, report},
+    terminal::Terminal,
+};
+
+pub(crate) fn kfold(
+    args: &ExperimentArgs,
+    n_folds: Option<usize>,
+    resume: Option<&Path>,
+) -> anyhow::Result<End> {
+    let terminal = Terminal::new();
+    let (experiment, run) = match resume {
+        None => {
+            let (experiment, name) = runs::experiment(args)?;
+            let experiment = with_folds(&experiment, n_folds);
+            (experiment, Err(format!("{name}-kfold")))
+        }
+        Some(named) => {
+            let dir = runs::find(named)?;
+            let run = Run::open(&dir)?;
+            if dir.join("last").is_dir() || run.is_finished() && !dir.join("fold-0").is_dir() {
+                bail!("{}: this is a single run: go on with `train --resume`", dir.display());
+            }
+            (runs::experiment_of(&run)?, Ok(run))
+        }
+    };
+    use_threads(experiment.threads)?;
+    let manifest = manifest(&experiment, &terminal)?;
+    let run = match run {
+        Ok(it) => it,
+        Err(name) => {
+            // Whatever is wrong shows before there is a folder.
+            trainer::Plan::new(&experiment, &manifest, 0, &Device::Cpu, &terminal)?
+                .model(&terminal)?;
+            Run::create(&runs::new_dir(&experiment, &name), &experiment.to_toml())?
+        }
+    };
+    let begin = |fold_idx: usize, n_folds: usize, plan: &trainer::Plan, run: &Run| {
+        terminal.say(&format!("\nfold {} of {n_folds}", fold_idx + 1));
+        announce(plan, run, &terminal);
+    };
+    let ended = train_folds(&experiment, &manifest, &run, &Device::Cpu, &terminal, begin);
+    terminal.clear();
+    match ended? {
+        KfoldEnded::Stopped { fold_idx } => {
+            let dir = run.dir().display();
+            println!("stopped in fold {}; go on with: --resume {dir}", fold_idx + 1);
+            Ok(End::Stopped)
+        }
+        KfoldEnded::Finished(outcome) => {
+            println!("{}", report("\nout-of-fold predictions", &outcome.joined));
+            for (idx, score) in outcome.folds.iter().enumerate() {
+                println!("fold {}: macro F1 {score:.4}", idx + 1);
+            }
+            println!("mean {:.4}, deviation {:.4}", outcome.mean, outcome.deviation);
+            println!("joined: macro F1 {}", interval(outcome.joined.macro_f1));
+            println!("out-of-fold probabilities: {}", run.dir().join("oof.csv").display());
+            Ok(End::Done)
+        }
+    }
+}

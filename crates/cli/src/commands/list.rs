@@ -1,0 +1,77 @@
+//! `maskfit list`
+
+use anyhow::bail;
+use augment::{PictureOpConfig, StatisticsConfig};
+use data::{SamplerConfig, SourceConfig, SplitConfig};
+use losses::LossConfig;
+use metrics::MetricConfig;
+use models::{BackboneConfig, HeadConfig};
+use serde::Serialize;
+use trainer::{OptimConfig, ScheduleConfig};
+
+use crate::End;
+
+/// A registry as it is printed.
+struct Shelf {
+    name: &'static str,
+    /// Where in a config its members stand.
+    place: &'static str,
+    /// Each kind, its doc, and its settings.
+    members: Vec<(&'static str, &'static str, String)>,
+}
+
+macro_rules! shelf {
+    ($name:literal, $place:literal, $registry:ty) => {
+        Shelf {
+            name: $name,
+            place: $place,
+            members: <$registry>::KINDS
+                .iter()
+                .zip(<$registry>::zoo())
+                .map(|(&(kind, doc), (_, member))| (kind, doc, settings(&member)))
+                .collect(),
+        }
+    };
+}
+
+pub(crate) fn list(registry: Option<&str>) -> anyhow::Result<End> {
+    let shelves = [
+        shelf!("sources", "data.source", SourceConfig),
+        shelf!("splits", "data.split", SplitConfig),
+        shelf!("samplers", "data.sampler", SamplerConfig),
+        shelf!("pictures", "augment.train, augment.eval", PictureOpConfig),
+        shelf!("statistics", "augment.statistics", StatisticsConfig),
+        shelf!("models", "model.backbone", BackboneConfig),
+        shelf!("heads", "head", HeadConfig),
+        shelf!("losses", "loss", LossConfig),
+        shelf!("optimizers", "optim", OptimConfig),
+        shelf!("schedules", "schedule", ScheduleConfig),
+        shelf!("metrics", "eval.best_by", MetricConfig),
+    ];
+    let names: Vec<&str> = shelves.iter().map(|it| it.name).collect();
+    if let Some(asked) = registry.filter(|it| !names.contains(it)) {
+        bail!("there is no list of `{asked}`, there are: {}", names.join(", "));
+    }
+    let shown = shelves.iter().filter(|it| registry.is_none_or(|name| name == it.name));
+    for (idx, shelf) in shown.enumerate() {
+        if idx > 0 {
+            println!();
+        }
+        println!("{} ({})", shelf.name, shelf.place);
+        for (kind, doc, settings) in &shelf.members {
+            let doc: Vec<&str> = doc.lines().map(str::trim).collect();
+            println!("  {kind}\n      {}", doc.join(" "));
+            if !settings.is_empty() {
+                println!("      {settings}");
+            }
+        }
+    }
+    Ok(End::Done)
+}
+
+/// The settings of a member at their defaults, on one line.
+fn settings(member: &impl Serialize) -> String {
+    let table = toml::Table::try_from(member).expect("a config is TOML");
+    let fields = table.iter().filter(|(key, _)| *key != "kind");
+    fields.map(|(key, value)| format!("{key} = {value}")).collect::<Vec<_>>().join(", ")
+}

@@ -1,0 +1,101 @@
+//! `maskfit train`
+
+use std::path::Path;
+
+use anyhow::bail;
+use candle::Device;
+use trainer::{Ended, Plan, Run, fit};
+
+use super::{manifest, use_threads};
+use crate::{
+    End,
+    args::ExperimentArgs,
+    runs,
+    tables::{interval, report},
+    terminal::Terminal,
+};
+
+pub(crate) fn train(args: &ExperimentArgs, resume: Option<&Path>) -> anyhow::Result<End> {
+    let terminal = Terminal::new();
+    let (experiment, name, held) = match resume {
+        None => {
+            let (experiment, name) = runs::experiment(args)?;
+            (experiment, name, None)
+        }
+        Some(named) => {
+            let dir = runs::find(named)?;
+            if dir.join("fold-0").is_dir() {
+                bail!("{}: this is a cross-validation: go on with `kfold --resume`", dir.display());
+            }
+            let run = Run::open(&dir)?;
+            if run.is_finished() {
+                bail!("{}: this run is finished: there is nothing to go on with", dir.display());
+            }
+            (runs::experiment_of(&run)?, String::new(), Some(run))
+        }
+    };
+    use_threads(experiment.threads)?;
+    let manifest = manifest(&experiment, &terminal)?;
+    let plan = Plan::new(&experiment, &manifest, experiment.data.fold, &Device::Cpu, &terminal)?;
+    // Before the folder, so that a run that cannot begin leaves none.
+    plan.model(&terminal)?;
+    let run = match held {
+        Some(it) => it,
+        None => Run::create(&runs::new_dir(&experiment, &name), &experiment.to_toml())?,
+    };
+    announce(&plan, &run, &terminal);
+    let ended = fit(&plan, &run, &terminal);
+    terminal.clear();
+    match ended? {
+        Ended::Stopped { step } => {
+            let dir = run.dir().display();
+            println!("stopped after step {step} of {}; go on with: --resume {dir}", plan.total);
+            Ok(End::Stopped)
+        }
+        Ended::Finished(outcome) => {
+            let (title, last) = match &outcome.scored {
+                Some(it) => ("\npeople never seen", it),
+                None => ("\npeople held out", &outcome.valid),
+            };
+            println!("{}", report(title, last));
+            let epoch = plan.clock(outcome.best_step).epoch();
+            println!(
+                "best of epoch {epoch} by {}, on people held out:",
+                plan.experiment.eval.best_by.kind()
+            );
+            println!("  macro F1 {}", interval(outcome.valid.macro_f1));
+            match &outcome.scored {
+                Some(it) => println!("on people never seen:\n  macro F1 {}", interval(it.macro_f1)),
+                None => println!("  (chosen on the same people, so a little too good)"),
+            }
+            println!("bundle: {}", run.best().display());
+            Ok(End::Done)
+        }
+    }
+}
+
+/// Says what is about to happen.
+pub(super) fn announce(plan: &Plan, run: &Run, terminal: &Terminal) {
+    let people = |side: &[usize]| {
+        let mut people: Vec<usize> = side.iter().map(|&it| plan.persons[it]).collect();
+        people.sort_unstable();
+        people.dedup();
+        people.len()
+    };
+    let [h, w] = plan.train_pipeline.size().unwrap_or_default();
+    let side = |name: &str, side: &[usize]| {
+        format!("{name} {} pictures of {} people", side.len(), people(side))
+    };
+    let mut sides =
+        vec![side("train on", &plan.sides.train), side("validate on", &plan.sides.valid)];
+    if !plan.scored.is_empty() {
+        sides.push(side("score on", &plan.scored));
+    }
+    terminal.say(&format!("run:   {}", run.dir().display()));
+    terminal.say(&format!("data:  {}", sides.join(", ")));
+    terminal.say(&format!(
+        "plan:  {} steps of {} pictures of {h}x{w}, {} an epoch",
+        plan.total, plan.experiment.train.batch_size, plan.steps_per_epoch
+    ));
+    terminal.new_table();
+}

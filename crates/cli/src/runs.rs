@@ -1,0 +1,140 @@
+//! Finding runs and their bundles, and loading experiments.
+
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use anyhow::{Context as _, bail};
+use base::config::Layer;
+use candle::Device;
+use infer::Bundle;
+use trainer::{Experiment, Run};
+
+use crate::args::ExperimentArgs;
+
+/// The experiment of a file and `--set` arguments, and what to call it.
+pub(crate) fn experiment(args: &ExperimentArgs) -> anyhow::Result<(Experiment, String)> {
+    let mut layers = Vec::new();
+    let mut name = "quickstart".to_owned();
+    if let Some(path) = &args.config {
+        let text = fs::read_to_string(path).with_context(|| path.display().to_string())?;
+        layers.push(Layer::from_toml(&path.display().to_string(), &text)?);
+        name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    }
+    for arg in &args.set {
+        layers.push(Layer::from_set(arg)?);
+    }
+    Ok((Experiment::load(&layers)?, name))
+}
+
+/// The experiment that a run was started with.
+pub(crate) fn experiment_of(run: &Run) -> anyhow::Result<Experiment> {
+    let path = run.dir().join("config.toml");
+    let layer = Layer::from_toml(&path.display().to_string(), &run.read("config.toml")?)?;
+    Ok(Experiment::load(&[layer])?)
+}
+
+/// The folder for a new run of an experiment.
+pub(crate) fn new_dir(experiment: &Experiment, name: &str) -> PathBuf {
+    let section = &experiment.run;
+    if !section.name.is_empty() {
+        return section.dir.join(&section.name);
+    }
+    let base = format!("{name}-{}", now());
+    let free = |it: &PathBuf| !it.exists();
+    let numbered = (2..).map(|idx| section.dir.join(format!("{base}-{idx}")));
+    let mut candidates = std::iter::once(section.dir.join(&base)).chain(numbered);
+    candidates.find(free).expect("there are numbers enough")
+}
+
+/// The time as `20261121-220433`, UTC.
+fn now() -> String {
+    let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |it| it.as_secs());
+    let (days, rest) = (seconds / 86_400, seconds % 86_400);
+    let (year, month, day) = civil(days as i64);
+    format!("{year:04}{month:02}{day:02}-{:02}{:02}{:02}", rest / 3600, rest / 60 % 60, rest % 60)
+}
+
+/// The date of a day counted from 1970-01-01.
+///
+/// Hinnant, "chrono-compatible low-level date algorithms", 2013: years begin in March, so that leap
+/// days come last.
+fn civil(days: i64) -> (i64, i64, i64) {
+    let days = days + 719_468;
+    let era = days.div_euclid(146_097);
+    let of_era = days.rem_euclid(146_097);
+    let year = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year + year / 4 - year / 100);
+    let month = (5 * of_year + 2) / 153;
+    let day = of_year - (153 * month + 2) / 5 + 1;
+    let month = if month < 10 { month + 3 } else { month - 9 };
+    (era * 400 + year + i64::from(month <= 2), month, day)
+}
+
+/// A run's folder as a person names it: a path, or `latest`.
+pub(crate) fn find(named: &Path) -> anyhow::Result<PathBuf> {
+    if named.as_os_str() != "latest" || named.exists() {
+        return Ok(named.to_owned());
+    }
+    let runs = experiment(&ExperimentArgs { config: None, set: Vec::new() })?.0.run.dir;
+    let begun =
+        |path: &PathBuf| fs::metadata(path.join("config.toml")).and_then(|it| it.modified()).ok();
+    let entries = fs::read_dir(&runs).with_context(|| runs.display().to_string())?;
+    let all = entries.flatten().map(|it| it.path());
+    let newest = all.filter_map(|it| Some((begun(&it)?, it))).max();
+    match newest {
+        Some((_, path)) => Ok(path),
+        None => bail!("{}: there are no runs yet: train first", runs.display()),
+    }
+}
+
+/// Opens the bundles of runs, cross-validations and bundle folders as one.
+pub(crate) fn open_bundles(named: &[PathBuf], device: &Device) -> anyhow::Result<Bundle> {
+    let mut all: Option<Bundle> = None;
+    for named in named {
+        for dir in bundle_dirs(&find(named)?)? {
+            let bundle = Bundle::open(&dir, device)?;
+            match &mut all {
+                None => all = Some(bundle),
+                Some(all) if all.task == bundle.task => all.members.extend(bundle.members),
+                Some(_) => bail!("{}: its classes are others than those before", dir.display()),
+            }
+        }
+    }
+    all.context("name at least one run")
+}
+
+/// The bundle folders that a path stands for.
+fn bundle_dirs(path: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    if path.join("fold-0").is_dir() {
+        let folds = (0..).map(|it| path.join(format!("fold-{it}"))).take_while(|it| it.is_dir());
+        let folds: Vec<PathBuf> = folds.map(|it| it.join("best")).collect();
+        return Ok(folds);
+    }
+    let best = path.join("best");
+    if path.join("config.toml").is_file() && !best.is_dir() {
+        bail!("{}: the run has no bundle yet: it is saved at the first evaluation", path.display());
+    }
+    Ok(vec![if best.is_dir() { best } else { path.to_owned() }])
+}
+
+/// The folder to remember checked files in.
+pub(crate) fn cache_dir() -> Option<PathBuf> {
+    let var = |name: &str| env::var_os(name).filter(|it| !it.is_empty()).map(PathBuf::from);
+    var("MASKFIT_CACHE")
+        .or_else(|| Some(var("XDG_CACHE_HOME")?.join("maskfit")))
+        .or_else(|| Some(var("HOME")?.join(".cache/maskfit")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::civil;
+
+    #[test]
+    fn days_become_dates() {
+        let dates = [0, 59, 11_016, 20_778].map(civil);
+        assert_eq!(dates, [(1970, 1, 1), (1970, 3, 1), (2000, 2, 29), (2026, 11, 21)]);
+    }
+}

@@ -1,0 +1,222 @@
+//! What a person sees while a run goes: bars on a terminal, plain lines elsewhere.
+
+use std::{
+    io::{self, IsTerminal as _},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use indicatif::{ProgressBar, ProgressStyle};
+use trainer::{EpochReport, StepReport, Watch};
+
+/// Looks on for the person at the terminal.
+pub(crate) struct Terminal {
+    state: Mutex<State>,
+    interrupts: Arc<AtomicUsize>,
+    is_terminal: bool,
+    /// Whether the table of epochs has its header.
+    has_header: AtomicBool,
+}
+
+#[derive(Default)]
+struct State {
+    bar: Option<(String, ProgressBar)>,
+    /// For plain lines: when the last one was written.
+    said: Option<Instant>,
+    /// Steps and pictures since the rate was last measured.
+    rate: Rate,
+}
+
+/// Pictures a second, over the last few seconds.
+#[derive(Default)]
+struct Rate {
+    since: Option<Instant>,
+    n_pictures: usize,
+    per_second: f64,
+}
+
+/// Plain lines come no faster than this.
+const PLAIN_EVERY: Duration = Duration::from_secs(15);
+
+impl Terminal {
+    /// A terminal that Ctrl-C asks to stop: once after the step, twice at once.
+    pub(crate) fn new() -> Terminal {
+        let interrupts = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&interrupts);
+        let handler = move || {
+            if count.fetch_add(1, Ordering::Relaxed) > 0 {
+                std::process::exit(i32::from(crate::INTERRUPTED));
+            }
+            eprintln!("\nstopping after this step; once more to stop at once");
+        };
+        // Without a handler Ctrl-C ends the program; the last checkpoint is whole all the same.
+        drop(ctrlc::set_handler(handler));
+        Terminal {
+            state: Mutex::default(),
+            interrupts,
+            is_terminal: io::stderr().is_terminal(),
+            has_header: AtomicBool::new(false),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Prints a line above whatever bar is there.
+    pub(crate) fn say(&self, line: &str) {
+        match &self.lock().bar {
+            Some((_, bar)) if self.is_terminal => bar.suspend(|| println!("{line}")),
+            _ => println!("{line}"),
+        }
+    }
+
+    /// Takes the bar away.
+    pub(crate) fn clear(&self) {
+        if let Some((_, bar)) = self.lock().bar.take() {
+            bar.finish_and_clear();
+        }
+    }
+
+    /// Begins the table of epochs anew, for a new run.
+    pub(crate) fn new_table(&self) {
+        self.has_header.store(false, Ordering::Relaxed);
+    }
+
+    /// The bar called `what`, in place of any other.
+    fn bar(&self, state: &mut State, what: &str, total: usize, template: &str) -> ProgressBar {
+        match &state.bar {
+            Some((name, bar)) if name == what => bar.clone(),
+            _ => {
+                if let Some((_, bar)) = state.bar.take() {
+                    bar.finish_and_clear();
+                }
+                let bar = ProgressBar::new(total as u64);
+                let style = ProgressStyle::with_template(template).expect("a template of ours");
+                bar.set_style(style.progress_chars("━╸ "));
+                state.bar = Some((what.to_owned(), bar.clone()));
+                bar
+            }
+        }
+    }
+}
+
+impl Watch for Terminal {
+    fn progress(&self, what: &str, done: usize, total: usize) {
+        let mut state = self.lock();
+        if self.is_terminal {
+            let template = "{prefix:>20} {bar:30} {pos}/{len}  {eta} left";
+            let bar = self.bar(&mut state, what, total, template);
+            bar.set_prefix(what.to_owned());
+            bar.set_position(done as u64);
+            if done == total {
+                state.bar = None;
+                bar.finish_and_clear();
+            }
+        } else if state.said.is_none_or(|it| it.elapsed() > PLAIN_EVERY) {
+            // The first call only starts the clock, so that short things pass in silence.
+            if state.said.is_some() {
+                println!("{what}: {done} of {total}");
+            }
+            state.said = Some(Instant::now());
+        }
+    }
+
+    fn note(&self, text: &str) {
+        self.say(text);
+    }
+
+    fn step(&self, report: &StepReport) {
+        let mut state = self.lock();
+        let rate = &mut state.rate;
+        let since = *rate.since.get_or_insert_with(Instant::now);
+        rate.n_pictures += report.n_pictures;
+        if since.elapsed() > Duration::from_secs(2) {
+            rate.per_second = rate.n_pictures as f64 / since.elapsed().as_secs_f64();
+            (rate.since, rate.n_pictures) = (Some(Instant::now()), 0);
+        }
+        let pictures = match rate.per_second {
+            0.0 => String::new(),
+            it => format!("{it:.0} img/s, "),
+        };
+        let line = format!(
+            "{pictures}{:.0} % waiting, loss {:.4}, lr {:.2e}",
+            100.0 * report.waiting,
+            report.loss,
+            report.lr
+        );
+        let StepReport { step, total, epoch, .. } = *report;
+        if self.is_terminal {
+            let template = "{prefix} {bar:24} {pos}/{len} steps, {eta} left, {msg}";
+            let bar = self.bar(&mut state, "training", total, template);
+            if bar.position() == 0 {
+                // A resumed run is not as fast as its first position says.
+                bar.set_position(step as u64 - 1);
+                bar.reset_eta();
+            }
+            bar.set_prefix(format!("epoch {epoch:.1}"));
+            bar.set_position(step as u64);
+            bar.set_message(line);
+        } else if state.said.is_none_or(|it| it.elapsed() > PLAIN_EVERY) {
+            if state.said.is_some() {
+                println!("step {step} of {total}, epoch {epoch:.1}: {line}");
+            }
+            state.said = Some(Instant::now());
+        }
+    }
+
+    fn epoch(&self, report: &EpochReport) {
+        let mut lines = Vec::new();
+        if !self.has_header.swap(true, Ordering::Relaxed) {
+            let factors = report
+                .scores
+                .iter()
+                .skip(1)
+                .map(|(name, _)| format!("  {:>9}", format!("{name} F1")));
+            lines.push(format!(
+                "{:>6}  {:>8}  {:>8}  {:>8}  {:>8}{}  {:>7}  {:>7}  {:>7}",
+                "epoch",
+                "loss",
+                "macro F1",
+                "accuracy",
+                "log loss",
+                factors.collect::<String>(),
+                "img/s",
+                "waiting",
+                "time"
+            ));
+        }
+        let joint = report.scores[0].1;
+        let factors = report.scores.iter().skip(1).map(|(_, it)| format!("  {:>9.4}", it.macro_f1));
+        lines.push(format!(
+            "{:>6}  {:>8.4}  {:>8.4}  {:>8.4}  {:>8.4}{}  {:>7.0}  {:>5.1} %  {:>7}{}",
+            format!("{:.2}", report.epoch).trim_end_matches(".00"),
+            report.train_loss,
+            joint.macro_f1,
+            joint.accuracy,
+            joint.log_loss,
+            factors.collect::<String>(),
+            report.images_per_second,
+            100.0 * report.waiting,
+            seconds(report.train_seconds + report.eval_seconds),
+            if report.is_best { "  best" } else { "" }
+        ));
+        self.say(&lines.join("\n"));
+    }
+
+    fn asks_to_stop(&self) -> bool {
+        self.interrupts.load(Ordering::Relaxed) > 0
+    }
+}
+
+/// A time as a person reads it.
+pub(crate) fn seconds(seconds: f64) -> String {
+    match seconds as u64 {
+        0..60 => format!("{seconds:.1} s"),
+        60..3600 => format!("{}m {:02}s", seconds as u64 / 60, seconds as u64 % 60),
+        _ => format!("{}h {:02}m", seconds as u64 / 3600, seconds as u64 / 60 % 60),
+    }
+}
