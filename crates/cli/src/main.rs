@@ -46,7 +46,7 @@ fn main() -> ExitCode {
         Ok(Ok(End::Done)) => ExitCode::SUCCESS,
         Ok(Ok(End::Stopped)) => ExitCode::from(INTERRUPTED),
         Ok(Err(err)) => {
-            eprintln!("error: {err:#}");
+            eprintln!("error: {}", full_text(&err));
             ExitCode::from(FAILED)
         }
         Err(_) => {
@@ -55,5 +55,34 @@ fn main() -> ExitCode {
             );
             ExitCode::from(BUG)
         }
+    }
+}
+
+/// An error with what caused it, each thing said once: some errors name their cause themselves.
+fn full_text(err: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in err.chain().map(ToString::to_string) {
+        if text.is_empty() {
+            text = cause;
+        } else if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::Context as _;
+
+    use super::full_text;
+
+    #[test]
+    fn a_cause_is_said_once() {
+        let io = || std::io::Error::other("no space");
+        let named = anyhow::Error::new(io()).context("a.txt: no space");
+        assert_eq!(full_text(&named), "a.txt: no space");
+        let unnamed = Err::<(), _>(io()).context("a.txt").unwrap_err();
+        assert_eq!(full_text(&unnamed), "a.txt: no space");
     }
 }

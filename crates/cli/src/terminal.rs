@@ -132,7 +132,10 @@ impl Watch for Terminal {
     fn step(&self, report: &StepReport) {
         let mut state = self.lock();
         let rate = &mut state.rate;
-        let since = *rate.since.get_or_insert_with(Instant::now);
+        let Some(since) = rate.since else {
+            (rate.since, rate.n_pictures) = (Some(Instant::now()), 0);
+            return;
+        };
         rate.n_pictures += report.n_pictures;
         if since.elapsed() > Duration::from_secs(2) {
             rate.per_second = rate.n_pictures as f64 / since.elapsed().as_secs_f64();
@@ -169,6 +172,8 @@ impl Watch for Terminal {
     }
 
     fn epoch(&self, report: &EpochReport) {
+        // An evaluation is no training: the rate starts anew.
+        self.lock().rate.since = None;
         let mut lines = Vec::new();
         if !self.has_header.swap(true, Ordering::Relaxed) {
             let factors = report

@@ -77,16 +77,21 @@ pub(crate) fn save(
     Ok(())
 }
 
+/// Whether the run has a checkpoint.
+pub(crate) fn exists(run: &Run) -> bool {
+    run.dir().join("last").join("state.toml").exists()
+}
+
 /// Goes on from the run's checkpoint; a run without one begins.
 pub(crate) fn load(
     run: &Run,
     model: &Model,
     optimizer: &mut dyn Optimizer,
 ) -> Result<State, FitError> {
-    let path = run.dir().join("last").join("state.toml");
-    if !path.exists() {
+    if !exists(run) {
         return Ok(State::default());
     }
+    let path = run.dir().join("last").join("state.toml");
     let damaged = |reason: String| RunError::Damaged { path: path.clone(), reason };
     let text = fs::read_to_string(&path).map_err(at(&path))?;
     let file: File = toml::from_str(&text).map_err(|err| damaged(err.message().to_owned()))?;

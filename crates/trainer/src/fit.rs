@@ -89,7 +89,7 @@ pub enum FitError {
 /// # Errors
 /// Whatever keeps it from going on; what was saved before is whole.
 pub fn fit(plan: &Plan, run: &Run, watch: &dyn Watch) -> Result<Ended, FitError> {
-    let model = plan.model(watch)?;
+    let model = begin(plan, run, watch)?;
     let mut optimizer = plan.experiment.optim.get().build(model.params());
     let mut state = checkpoint::load(run, &model, optimizer.as_mut())?;
     let mut log = Log::open(plan, run, state.step)?;
@@ -154,6 +154,18 @@ pub fn fit(plan: &Plan, run: &Run, watch: &dyn Watch) -> Result<Ended, FitError>
         }
     }
     finish(plan, run, &state, watch)
+}
+
+/// The model to go on with: its weights are the checkpoint's business where there is one.
+fn begin(plan: &Plan, run: &Run, watch: &dyn Watch) -> Result<Rc<Model>, FitError> {
+    if checkpoint::exists(run) {
+        return Ok(plan.bare_model()?);
+    }
+    let (model, fitted) = plan.model()?;
+    if let Some(fitted) = fitted {
+        watch.note(&format!("pretrained weights: {fitted}"));
+    }
+    Ok(model)
 }
 
 /// The batches of the epoch that `step` lies in, from that step on.

@@ -11,7 +11,7 @@ use candle::Device;
 use data::{Content, LoadError, Manifest, Sides, SplitError, Use, measure_statistics};
 use infer::Serving;
 use losses::{Counts, Loss};
-use models::{Model, ModelSpec, WeightsError, read_weights};
+use models::{Fitted, Model, ModelSpec, WeightsError, read_weights};
 
 use crate::{experiment::Experiment, watch::Watch};
 
@@ -191,16 +191,24 @@ impl Plan {
         Clock { step, total: self.total, steps_per_epoch: self.steps_per_epoch }
     }
 
-    /// The model before the first step: fresh, with published weights where they are asked for.
+    /// The model before the first step: fresh, with published weights where they are asked for, and
+    /// what became of these.
     ///
     /// # Errors
     /// Published weights that cannot be read, or of another network.
-    pub fn model(&self, watch: &dyn Watch) -> Result<Rc<Model>, PlanError> {
-        let model = Model::fresh(&self.spec, &self.task, self.seed(), &self.device)?;
+    pub fn model(&self) -> Result<(Rc<Model>, Option<Fitted>), PlanError> {
+        let model = self.bare_model()?;
         let path: &PathBuf = &self.experiment.model.pretrained;
-        if !path.as_os_str().is_empty() {
-            watch.pretrained(&model.fit_weights(&read_weights(path)?)?);
-        }
+        let fitted = match path.as_os_str().is_empty() {
+            true => None,
+            false => Some(model.fit_weights(&read_weights(path)?)?),
+        };
+        Ok((model, fitted))
+    }
+
+    /// The model without published weights, for a run whose weights come from its checkpoint.
+    pub(crate) fn bare_model(&self) -> Result<Rc<Model>, PlanError> {
+        let model = Model::fresh(&self.spec, &self.task, self.seed(), &self.device)?;
         Ok(Rc::new(model))
     }
 

@@ -3,7 +3,6 @@
 //! A watch sees; it cannot change anything but the end.
 
 use metrics::Scores;
-use models::Fitted;
 
 /// Looks on.
 pub trait Watch {
@@ -12,11 +11,6 @@ pub trait Watch {
 
     /// Something that a person should know.
     fn note(&self, text: &str);
-
-    /// Published weights were taken over.
-    fn pretrained(&self, fitted: &Fitted) {
-        self.note(&format!("pretrained weights: {fitted}"));
-    }
 
     /// A step is done.
     fn step(&self, report: &StepReport);

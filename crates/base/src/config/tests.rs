@@ -120,6 +120,17 @@ fn a_new_kind_starts_from_its_own_defaults() {
 }
 
 #[test]
+fn a_kind_named_again_starts_from_its_own_defaults_too() {
+    check(
+        "[loss]\nkind = \"cross_entropy\"",
+        &[],
+        expect![
+            "Experiment { optim: Optim { lr: 0.001 }, loss: CrossEntropy(CrossEntropy { smoothing: 0.0 }) }"
+        ],
+    );
+}
+
+#[test]
 fn a_kind_and_its_settings_may_be_set_together() {
     check(
         "",

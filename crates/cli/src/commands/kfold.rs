@@ -45,8 +45,8 @@ pub(crate) fn kfold(
         Ok(it) => it,
         Err(name) => {
             // Whatever is wrong shows before there is a folder.
-            trainer::Plan::new(&experiment, &manifest, 0, &Device::Cpu, &terminal)?
-                .model(&terminal)?;
+            let device = &Device::Cpu;
+            trainer::Plan::new(&experiment, &manifest, 0, device, &terminal)?.model()?;
             Run::create(&runs::new_dir(&experiment, &name), &experiment.to_toml())?
         }
     };

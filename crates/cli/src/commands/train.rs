@@ -37,11 +37,13 @@ pub(crate) fn train(args: &ExperimentArgs, resume: Option<&Path>) -> anyhow::Res
     use_threads(experiment.threads)?;
     let manifest = manifest(&experiment, &terminal)?;
     let plan = Plan::new(&experiment, &manifest, experiment.data.fold, &Device::Cpu, &terminal)?;
-    // Before the folder, so that a run that cannot begin leaves none.
-    plan.model(&terminal)?;
     let run = match held {
         Some(it) => it,
-        None => Run::create(&runs::new_dir(&experiment, &name), &experiment.to_toml())?,
+        None => {
+            // A run whose weights do not fit leaves no folder.
+            plan.model()?;
+            Run::create(&runs::new_dir(&experiment, &name), &experiment.to_toml())?
+        }
     };
     announce(&plan, &run, &terminal);
     let ended = fit(&plan, &run, &terminal);

@@ -138,7 +138,7 @@ impl Person {
         let hair = pick(rng, hairs);
         let hair = jitter(rng, hair, 0.04);
         let dyed = looks > 40.0 && rng.random_bool(0.08);
-        let greyness = if dyed { 0.0 } else { rises(looks, 55.0, 4.0) };
+        let greyness = if dyed { 0.0 } else { rises(looks, 57.5, 2.0) };
         let style = (masculine + normal(rng, 0.45) as f32, rng.random::<f32>());
         let hairstyle = match style {
             (m, x) if m > 0.0 => match x {
@@ -167,8 +167,10 @@ impl Person {
             round: rng.random_bool(f64::from(0.3 + 0.4 * (1.0 - rises(looks, 35.0, 4.0)))),
             colour: pick(rng, frames),
         });
-        let wrinkles =
-            (rises(looks, 45.0, 7.5) * 1.05 + 0.04 * normal(rng, 1.0) as f32).clamp(0.0, 1.0);
+        let wrinkles = (0.62 * rises(looks, 42.0, 6.0)
+            + 0.4 * rises(looks, 58.0, 1.8)
+            + 0.03 * normal(rng, 1.0) as f32)
+            .clamp(0.0, 1.0);
         let clothes = Clothes {
             colour: std::array::from_fn(|_| rng.random_range(0.08..0.92)),
             collar: rng.random_bool(f64::from(0.15 + 0.7 * rises(looks, 32.0, 4.0))),

@@ -40,7 +40,7 @@ pub struct People {
 
 impl Default for People {
     fn default() -> People {
-        People { n_people: 1000, n_scored: 300, size: [64, 48], wrong_labels: 0.03, seed: 0 }
+        People { n_people: 1000, n_scored: 300, size: [96, 72], wrong_labels: 0.03, seed: 0 }
     }
 }
 
