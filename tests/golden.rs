@@ -3,3 +3,4 @@
 mod networks;
 pub(crate) use networks::plain_task;
 mod ops;
+mod training;

@@ -1,0 +1,25 @@
+//! The competition's real table and file names, where they are at hand.
+
+use std::{fs, path::Path};
+
+use data::{Findings, Listing, Use, from_names};
+
+#[test]
+fn the_competition_counts_as_published() {
+    let Some(dir) = testkit::shared_data("competition") else { return };
+    let csv = fs::read(dir.join("train.csv")).unwrap();
+    let names = fs::read_to_string(dir.join("files.csv")).unwrap();
+    let mut listing = Listing::new();
+    for line in names.lines().skip(1) {
+        let (folder, file) = line.split_once(',').expect("path,file");
+        listing.entry(folder.to_owned()).or_default().push(file.to_owned());
+    }
+    let mut findings = Findings::default();
+    let manifest = from_names(&csv, &listing, Path::new("images"), &[], &mut findings);
+    assert_eq!(findings.0, []);
+    assert_eq!((manifest.people.len(), manifest.examples.len()), (2700, 18_900));
+    let want = [
+        2745, 2050, 415, 3660, 4085, 545, 549, 410, 83, 732, 817, 109, 549, 410, 83, 732, 817, 109,
+    ];
+    assert_eq!(manifest.counts(Use::Pool), want);
+}

@@ -1,0 +1,61 @@
+//! Every file of `configs/` loads, and a resolved config is the experiment again.
+
+use std::{fs, path::Path};
+
+use base::config::Layer;
+use data::Fixes;
+use trainer::{DEFAULT, Experiment};
+
+fn configs() -> Vec<(String, String)> {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs");
+    let mut files: Vec<_> = fs::read_dir(dir).unwrap().map(|it| it.unwrap().path()).collect();
+    files.sort();
+    let text = |path: &std::path::PathBuf| fs::read_to_string(path).unwrap();
+    files
+        .iter()
+        .map(|it| (it.file_stem().unwrap().to_string_lossy().into_owned(), text(it)))
+        .collect()
+}
+
+#[test]
+fn every_experiment_loads_and_makes_sense() {
+    for (name, text) in configs().into_iter().filter(|(name, _)| !name.starts_with("label_fixes")) {
+        let experiment = Experiment::load(&[Layer::from_toml(&name, &text).unwrap()]);
+        let experiment = experiment.unwrap_or_else(|err| panic!("{err}"));
+        assert_eq!(experiment.problems(), Vec::<String>::new(), "{name}");
+        assert!(text.starts_with('#'), "{name} does not open with a note on what it is for");
+    }
+}
+
+#[test]
+fn a_resolved_config_is_the_same_experiment() {
+    for (name, text) in configs().into_iter().filter(|(name, _)| !name.starts_with("label_fixes")) {
+        let experiment = Experiment::load(&[Layer::from_toml(&name, &text).unwrap()]).unwrap();
+        let resolved = Layer::from_toml("config.toml", &experiment.to_toml()).unwrap();
+        assert_eq!(Experiment::load(&[resolved]).unwrap(), experiment, "{name}");
+    }
+}
+
+#[test]
+fn the_default_says_every_setting() {
+    // Nothing may be left to a default of serde's: what `default.toml` does not say is an error.
+    let default: toml::Table = DEFAULT.parse().unwrap();
+    let resolved: toml::Table = Experiment::load(&[]).unwrap().to_toml().parse().unwrap();
+    for (section, value) in &resolved {
+        let Some(table) = value.as_table() else { continue };
+        for key in table.keys() {
+            assert!(
+                default[section].get(key).is_some(),
+                "default.toml does not say {section}.{key}"
+            );
+        }
+    }
+}
+
+#[test]
+fn every_list_of_label_fixes_can_be_read() {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs");
+    for (name, _) in configs().into_iter().filter(|(name, _)| name.starts_with("label_fixes")) {
+        Fixes::read(&dir.join(format!("{name}.toml"))).unwrap_or_else(|err| panic!("{err}"));
+    }
+}

@@ -1,0 +1,177 @@
+//! Losses, optimizers, schedules and metrics against PyTorch and scikit-learn: see training.py.
+
+use std::collections::BTreeMap;
+
+use base::{
+    Clock, Seed, Task,
+    mix::{Part, Row},
+    task::Scope,
+};
+use candle::{DType, Device, Result, Tensor, Var};
+use losses::{Counts, Labels, LossConfig, Targets};
+use metrics::{Confusion, MetricConfig, Predictions, Report};
+use models::{Init, Kind, Params};
+use ops::{Gradients, Logits, Tape, Value};
+use testkit::{Golden, check_close, check_close_slices, numbers};
+use trainer::{OptimConfig, Rates, ScheduleConfig};
+
+const CLOCK: Clock = Clock { step: 0, total: 1, steps_per_epoch: 1 };
+
+#[test]
+fn cross_entropy_agrees_with_pytorch() -> Result<()> {
+    let golden = Golden::read("training").at("losses");
+    let (pairs, weights): (Vec<[usize; 2]>, Vec<f32>) =
+        (golden.to("classes"), golden.to("weights"));
+    let row = |(idx, &weight): (usize, &f32)| -> Row {
+        vec![Part { picture: 2 * idx, weight }, Part { picture: 2 * idx + 1, weight: 1.0 - weight }]
+    };
+    let rows: Vec<Row> = weights.iter().enumerate().map(row).collect();
+    let labels = Labels { classes: pairs.concat(), ages: vec![None; 12] };
+    let task = Task::mask_gender_age();
+    let targets = Targets::new(&task, labels, &rows, DType::F64, &Device::Cpu);
+    let loss = LossConfig::default().get().bind(&task, &Counts(vec![1; 18]));
+    for (name, scopes) in
+        [("joint", vec![Scope::Joint]), ("factored", (0..3).map(Scope::Factor).collect())]
+    {
+        let golden = golden.at(name);
+        let mut vars = Vec::new();
+        for (idx, &scope) in scopes.iter().enumerate() {
+            let n = task.n_classes_of(scope);
+            let xs = numbers(&format!("logits/{idx}"), 6 * n).iter().map(|x| 5.0 * x).collect();
+            vars.push(Var::from_vec(xs, (6, n), &Device::Cpu)?);
+        }
+        let heads =
+            scopes.iter().zip(&vars).map(|(&it, var)| (it, var.as_tensor().clone())).collect();
+        let mean = loss.judge(&Logits { heads }, &targets, &CLOCK)?.mean()?;
+        // Weights are f32 in a row.
+        check_close(&mean, &[golden.to("loss")], 1e-6);
+        let grads = mean.backward()?;
+        for (var, want) in vars.iter().zip(golden.to::<Vec<Vec<f64>>>("gradients")) {
+            check_close(grads.get(var).expect("a gradient"), &want, 1e-7);
+        }
+    }
+    Ok(())
+}
+
+/// The gradients of the golden script for one step.
+fn gradients(vars: &[Var], step: usize) -> Result<Gradients> {
+    let tape = Tape::default();
+    let mut loss = Tensor::zeros((), DType::F32, &Device::Cpu)?;
+    for (k, var) in vars.iter().enumerate() {
+        let g = numbers(&format!("grad/{k}/{step}"), var.elem_count());
+        let g = g.iter().map(|x| (x * 10f64.powi(-(k as i32))) as f32).collect();
+        let g = Tensor::from_vec(g, var.shape(), &Device::Cpu)?;
+        let leaf: Value = tape.leaf(var);
+        loss = (loss + (tape.export(&leaf)? * g)?.sum_all()?)?;
+    }
+    tape.backward(&loss)
+}
+
+#[test]
+fn every_optimizer_agrees_with_pytorch_and_goes_on_from_its_state() -> Result<()> {
+    let golden = Golden::read("training").at("optimizers");
+    let decay = "betas = [0.8, 0.99]\neps = 1e-6\nweight_decay = ";
+    let settings: BTreeMap<&str, String> = BTreeMap::from([
+        ("adam", "kind = \"adam\"\n".to_owned()),
+        ("adam_decay", format!("kind = \"adam\"\n{decay}0.1\n")),
+        ("adamw", "kind = \"adamw\"\n".to_owned()),
+        ("adamw_decay", format!("kind = \"adamw\"\n{decay}0.5\n")),
+    ]);
+    for (kind, _) in OptimConfig::KINDS {
+        assert!(settings.contains_key(kind), "{kind} has no golden numbers");
+    }
+    for name in golden.keys() {
+        let config: OptimConfig = toml::from_str(&settings[name.as_str()]).expect("settings");
+        let mut params = Params::fresh(Seed(0), DType::F32, &Device::Cpu);
+        let shapes: [&[usize]; 2] = [&[3, 4], &[5]];
+        let mut vars = Vec::new();
+        for (k, shape) in shapes.iter().enumerate() {
+            let kind = if shape.len() == 2 { Kind::Matrix } else { Kind::Vector };
+            let var = params.builder().param(&k.to_string(), kind, shape, Init::Constant(0.0))?;
+            let xs = numbers(&format!("param/{k}"), var.elem_count());
+            var.set(&Tensor::from_vec(xs, *shape, &Device::Cpu)?.to_dtype(DType::F32)?)?;
+            vars.push(var);
+        }
+        let mut optimizer = config.get().build(&params);
+        let want: Vec<Vec<Vec<f64>>> = golden.to(&name);
+        for step in 0..20 {
+            if step == 10 {
+                // Whoever stops here goes on as if nothing had been.
+                let state: BTreeMap<String, Tensor> = optimizer.state()?.into_iter().collect();
+                optimizer = config.get().build(&params);
+                optimizer.load(&state)?;
+            }
+            // The script's rate is 1e-2 · (1 - step / 40), the settings' 1e-3.
+            let rates = Rates { lr: 10.0 * (1.0 - step as f64 / 40.0) };
+            optimizer.step(&gradients(&vars, step)?, rates)?;
+            if step == 9 || step == 19 {
+                for (var, want) in vars.iter().zip(&want[usize::from(step == 19)]) {
+                    check_close(var, want, 1e-6);
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn every_schedule_agrees_with_pytorch() {
+    let golden = Golden::read("training").at("schedules");
+    let settings = BTreeMap::from([
+        ("cosine", "kind = \"cosine\"\nfloor = 0.1"),
+        ("step", "kind = \"step\"\nepochs = 4\ngamma = 0.3"),
+        ("exponential", "kind = \"exponential\"\ngamma = 0.995"),
+    ]);
+    for name in golden.keys() {
+        let config: ScheduleConfig = toml::from_str(settings[name.as_str()]).expect("settings");
+        let at = |step| config.get().at(&Clock { step, total: 200, steps_per_epoch: 10 }).lr;
+        let got: Vec<f64> = (0..200).map(at).collect();
+        check_close_slices(&got, &golden.to::<Vec<f64>>(&name), 1e-12);
+    }
+}
+
+#[test]
+fn every_metric_agrees_with_scikit_learn() {
+    let golden = Golden::read("training").at("metrics");
+    let mut p: Vec<Vec<f64>> = numbers("probabilities", 300 * 18)
+        .chunks(18)
+        .map(|it| it.iter().map(|x| (3.0 * x).exp()).collect())
+        .collect();
+    for row in &mut p {
+        row[7] = 1e-9;
+        let sum: f64 = row.iter().sum();
+        row.iter_mut().for_each(|it| *it /= sum);
+    }
+    let class = |x: &f64| match ((x + 1.0) * 9.0) as usize {
+        3 => 4,
+        it => it,
+    };
+    let classes: Vec<usize> = numbers("truth", 300).iter().map(class).collect();
+    let task = Task::mask_gender_age();
+    let predictions = Predictions {
+        task,
+        probabilities: p,
+        classes,
+        people: (0..300).map(|it| it / 7).collect(),
+    };
+    for (kind, metric) in MetricConfig::zoo() {
+        let (got, want) = (metric.get().score(&predictions), golden.to::<f64>(kind));
+        assert!((got - want).abs() < 1e-9, "{kind}: {got}, not {want}");
+    }
+    let pairs = predictions.classes.iter().copied().zip(predictions.predicted());
+    let confusion = Confusion::of(18, pairs);
+    let counts: Vec<usize> = (0..18 * 18).map(|it| confusion.count(it / 18, it % 18)).collect();
+    assert_eq!(counts, golden.to::<Vec<usize>>("confusion"));
+    let scores: Vec<_> = (0..18).map(|it| confusion.class(it)).collect();
+    let column =
+        |of: &dyn Fn(&metrics::ClassScore) -> f64| scores.iter().map(of).collect::<Vec<_>>();
+    check_close_slices(&column(&|it| it.precision), &golden.to::<Vec<f64>>("precision"), 1e-12);
+    check_close_slices(&column(&|it| it.recall), &golden.to::<Vec<f64>>("recall"), 1e-12);
+    check_close_slices(&column(&|it| it.f1), &golden.to::<Vec<f64>>("f1"), 1e-12);
+    check_close_slices(&column(&|it| it.support as f64), &golden.to::<Vec<f64>>("support"), 0.0);
+
+    let report = Report::new(&predictions, Seed(0));
+    let age = report.scopes.iter().find(|it| it.name == "age").expect("a factor").scores;
+    assert!((age.macro_f1 - golden.to::<f64>("age_macro_f1")).abs() < 1e-9);
+    assert!((age.log_loss - golden.to::<f64>("age_log_loss")).abs() < 1e-9);
+}

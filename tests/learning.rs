@@ -1,0 +1,140 @@
+//! Things learn: networks what they are shown, and nothing as simple as pixels does as well.
+
+use base::{Clock, Seed};
+use candle::{D, DType, Device, Result, Tensor, Var};
+use candle_nn::ops::log_softmax;
+use data::{Context, People, Source as _, Use};
+use image::imageops::FilterType;
+use losses::{Counts, Labels, Targets};
+use metrics::{MetricConfig, Predictions};
+use models::Model;
+use ops::{Pass, Rows, Tape, Training};
+use trainer::{OptimConfig, Rates};
+
+use crate::small::{experiment, plan};
+
+/// Trains on the same eight pictures over and over; returns the losses and the final hits.
+fn overfit(optim: &OptimConfig, n_steps: usize) -> Result<(Vec<f64>, usize)> {
+    let mut experiment = experiment(&[]);
+    experiment.augment.train = experiment.augment.eval.clone();
+    let plan = plan(&experiment);
+    let model = Model::fresh(&plan.spec, &plan.task, Seed(0), &Device::Cpu)?;
+    let mut optimizer = optim.get().build(model.params());
+    let examples: Vec<usize> = (0..8).map(|it| it * 9).collect();
+    let size = plan.eval_pipeline.size().unwrap();
+    let mut pictures = Vec::new();
+    for &idx in &examples {
+        let bytes = plan.pictures[idx].1.bytes().unwrap();
+        let picture = plan.eval_pipeline.apply(&bytes, &mut Seed(0).stream("test")).unwrap();
+        pictures.extend_from_slice(picture.as_raw());
+    }
+    let rows = base::mix::unmixed(8);
+    let statistics = plan.eval_pipeline.statistics;
+    let rows_of = Rows { pictures: &pictures, size, rows: &rows };
+    let xs = ops::normalise(rows_of, statistics.mean, statistics.std, &Device::Cpu)?;
+    let labels = Labels {
+        classes: examples.iter().map(|&it| plan.classes[it]).collect(),
+        ages: vec![None; 8],
+    };
+    let targets = Targets::new(&plan.task, labels.clone(), &rows, DType::F32, &Device::Cpu);
+    let loss = plan.experiment.loss.get().bind(&plan.task, &Counts(vec![1; 18]));
+    let mut losses = Vec::new();
+    for step in 0..n_steps {
+        let tape = Tape::default();
+        let pass = Training { tape: &tape, seed: Seed(0), step, first_row: 0 };
+        let logits = model.forward(&xs, &Pass::Train(pass))?;
+        let clock = Clock { step, total: n_steps, steps_per_epoch: 1 };
+        let mean = loss.judge(&logits, &targets, &clock)?.mean()?;
+        losses.push(f64::from(mean.to_scalar::<f32>()?));
+        optimizer.step(&tape.backward(&mean)?, Rates { lr: 1.0 })?;
+    }
+    let mut hits = vec![true; 8];
+    for (scope, logits) in model.forward(&xs, &Pass::Eval)?.heads {
+        for (row, predicted) in logits.argmax(D::Minus1)?.to_vec1::<u32>()?.into_iter().enumerate()
+        {
+            hits[row] &= plan.task.project(labels.classes[row], scope) == predicted as usize;
+        }
+    }
+    Ok((losses, hits.into_iter().filter(|&it| it).count()))
+}
+
+#[test]
+fn a_small_network_learns_eight_pictures_by_heart() -> Result<()> {
+    let optim: OptimConfig = toml::from_str("kind = \"adam\"\nlr = 3e-3").expect("settings");
+    let (losses, n_hits) = overfit(&optim, 120)?;
+    assert_eq!(n_hits, 8, "the loss went from {} to {}", losses[0], losses[losses.len() - 1]);
+    Ok(())
+}
+
+#[test]
+fn the_loss_falls_with_every_optimizer() -> Result<()> {
+    for (kind, optim) in OptimConfig::zoo() {
+        let (losses, _) = overfit(&optim, 30)?;
+        let mean = |part: &[f64]| part.iter().sum::<f64>() / part.len() as f64;
+        let (first, last) = (mean(&losses[..5]), mean(&losses[25..]));
+        assert!(last < 0.7 * first, "{kind}: from {first} to {last}");
+    }
+    Ok(())
+}
+
+/// What the quick start demands of its network.
+const NETWORK_AT_LEAST: f64 = 0.60;
+
+#[test]
+fn a_linear_model_of_pixels_stays_far_below_the_network() -> Result<()> {
+    // The quick start's people, shrunk to 16 x 16 pixels; multinomial logistic regression by 300
+    // steps of Adam on all of them at once.
+    let context = Context { cache: None, max_pixels: 1 << 20, progress: &|_, _| {} };
+    let manifest = People::default().read(&context).expect("drawn people have no faults");
+    let side = |usage: Use| -> Result<(Tensor, Vec<usize>, Vec<usize>)> {
+        let examples: Vec<_> = manifest.examples.iter().filter(|it| it.usage == usage).collect();
+        let mut pixels = Vec::new();
+        for example in &examples {
+            let bytes = example.content.bytes().expect("in memory");
+            let picture = image::load_from_memory(&bytes).expect("a JPEG").into_rgb8();
+            let small = image::imageops::resize(&picture, 16, 16, FilterType::Triangle);
+            pixels.extend(small.as_raw().iter().map(|&it| f32::from(it) / 255.0));
+        }
+        let xs = Tensor::from_vec(pixels, (examples.len(), 16 * 16 * 3), &Device::Cpu)?;
+        let classes = examples.iter().map(|it| it.class).collect();
+        Ok((xs, classes, examples.iter().map(|it| it.person).collect()))
+    };
+    let ((train, classes, _), (scored, truth, people)) = (side(Use::Pool)?, side(Use::Score)?);
+    let mean = train.mean_keepdim(0)?;
+    let centred = train.broadcast_sub(&mean)?;
+    let std = (centred.sqr()?.mean_keepdim(0)?.sqrt()? + 1e-3)?;
+    let train = centred.broadcast_div(&std)?;
+    let scored = scored.broadcast_sub(&mean)?.broadcast_div(&std)?;
+    let one_hot = {
+        let mut rows = vec![0f32; classes.len() * 18];
+        classes.iter().enumerate().for_each(|(row, class)| rows[row * 18 + class] = 1.0);
+        Tensor::from_vec(rows, (classes.len(), 18), &Device::Cpu)?
+    };
+    let weight = Var::zeros((768, 18), DType::F32, &Device::Cpu)?;
+    let bias = Var::zeros(18, DType::F32, &Device::Cpu)?;
+    let (mut m, mut v) = (weight.zeros_like()?, weight.zeros_like()?);
+    for step in 1..=300 {
+        let logits = train.matmul(&weight)?.broadcast_add(&bias)?;
+        let loss =
+            (&one_hot * log_softmax(&logits, D::Minus1)?)?.sum(D::Minus1)?.mean_all()?.neg()?;
+        let loss = (loss + (weight.sqr()?.sum_all()? * 1e-3)?)?;
+        let grads = loss.backward()?;
+        let grad = grads.get(&weight).expect("a gradient");
+        m = ((m * 0.9)? + (grad * 0.1)?)?.detach();
+        v = ((v * 0.999)? + (grad.sqr()? * 0.001)?)?.detach();
+        let m_hat = (&m / (1.0 - 0.9f64.powi(step)))?;
+        let v_hat = (&v / (1.0 - 0.999f64.powi(step)))?;
+        weight.set(&(weight.as_tensor() - (m_hat / (v_hat.sqrt()? + 1e-8)?)? * 0.01)?.detach())?;
+        let grad = grads.get(&bias).expect("a gradient");
+        bias.set(&(bias.as_tensor() - grad * 0.5)?.detach())?;
+    }
+    let logits = scored.matmul(&weight)?.broadcast_add(&bias)?;
+    let probabilities = log_softmax(&logits, D::Minus1)?.exp()?.to_dtype(DType::F64)?.to_vec2()?;
+    let predictions =
+        Predictions { task: manifest.task.clone(), probabilities, classes: truth, people };
+    let score = MetricConfig::default().get().score(&predictions);
+    eprintln!("logistic regression on pixels: macro F1 {score:.4}");
+    assert!(score > 0.15, "{score}: the regression itself is broken");
+    assert!(score <= NETWORK_AT_LEAST - 0.15, "{score}: drawn people are too easy");
+    Ok(())
+}

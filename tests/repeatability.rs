@@ -1,0 +1,132 @@
+//! The same settings give the same bits: whatever the threads, and however often it was stopped.
+
+use candle::Device;
+use data::{SplitConfig, StratifiedKfold};
+use trainer::{
+    Ended, Run, fit,
+    kfold::{KfoldEnded, kfold, with_folds},
+};
+
+use crate::small::{StopsAt, experiment, files, manifest, plan};
+
+/// Trains on so many threads, stopping after each number of steps in turn and going on.
+fn train(n_threads: usize, stops: &[usize]) -> Vec<(String, Vec<u8>)> {
+    let dir = tempfile::tempdir().unwrap();
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(n_threads).build().unwrap();
+    let path = dir.path().join("run");
+    pool.install(|| {
+        // The settings that change no result are left out of what is compared.
+        let mut experiment = experiment(&[]);
+        let config = experiment.to_toml();
+        experiment.data.n_loaders = n_threads;
+        drop(Run::create(&path, &config).unwrap());
+        for &stop in stops {
+            let run = Run::open(&path).unwrap();
+            let ended = fit(&plan(&experiment), &run, &StopsAt::after(stop)).unwrap();
+            assert!(matches!(ended, Ended::Stopped { .. }), "the run is longer than {stops:?}");
+        }
+        let run = Run::open(&path).unwrap();
+        let ended = fit(&plan(&experiment), &run, &StopsAt::never()).unwrap();
+        assert!(matches!(ended, Ended::Finished(_)));
+    });
+    files(&path)
+}
+
+#[track_caller]
+fn check_same(a: &[(String, Vec<u8>)], b: &[(String, Vec<u8>)]) {
+    let names = |of: &[(String, Vec<u8>)]| of.iter().map(|it| it.0.clone()).collect::<Vec<_>>();
+    assert_eq!(names(a), names(b));
+    for ((name, a), (_, b)) in a.iter().zip(b) {
+        assert!(a == b, "{name} differs");
+    }
+}
+
+#[test]
+fn the_number_of_threads_changes_nothing() {
+    let one = train(1, &[]);
+    assert!(one.iter().any(|(name, _)| name.ends_with(".safetensors")));
+    check_same(&one, &train(3, &[]));
+}
+
+#[test]
+fn a_run_that_is_stopped_and_taken_up_ends_the_same() {
+    let whole = train(2, &[]);
+    // 7 steps an epoch: in the middle of one, at its end, and one after the other.
+    check_same(&whole, &train(2, &[3]));
+    check_same(&whole, &train(2, &[7]));
+    check_same(&whole, &train(2, &[1, 1, 8, 5]));
+}
+
+#[test]
+fn a_killed_run_goes_on_from_its_last_checkpoint() {
+    let whole = train(2, &[]);
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("run");
+    let experiment = experiment(&[]);
+    drop(Run::create(&path, &experiment.to_toml()).unwrap());
+    let go_on =
+        |watch: &StopsAt| fit(&plan(&experiment), &Run::open(&path).unwrap(), watch).unwrap();
+    // The checkpoint of step 7 under the tables of step 10: what a kill at step 10 leaves. With
+    // it half a row, and the weights of a bundle that was being written.
+    go_on(&StopsAt::after(7));
+    let checkpoint = files(&path.join("last"));
+    go_on(&StopsAt::after(3));
+    std::fs::remove_dir_all(path.join("last")).unwrap();
+    std::fs::create_dir(path.join("last")).unwrap();
+    for (name, bytes) in checkpoint {
+        std::fs::write(path.join("last").join(name), bytes).unwrap();
+    }
+    let steps = std::fs::read_to_string(path.join("steps.csv")).unwrap();
+    assert_eq!(steps.lines().count(), 11);
+    std::fs::write(path.join("steps.csv"), steps + "11,1.57,0.").unwrap();
+    std::fs::write(path.join("best/weights-0-14.safetensors"), b"half").unwrap();
+    go_on(&StopsAt::never());
+    check_same(&whole, &files(&path));
+}
+
+#[test]
+fn a_cross_validation_that_is_stopped_goes_on_with_the_folds_that_are_left() {
+    let experiment = with_folds(&experiment(&["train.total=1 epochs"]), Some(3));
+    assert_eq!(experiment.data.split, SplitConfig::StratifiedKfold(StratifiedKfold { n_folds: 3 }));
+    let manifest = manifest(&experiment);
+    let cross_validate = |stops: &[usize]| {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("run");
+        let run = Run::create(&path, &experiment.to_toml()).unwrap();
+        let fold = |watch: &StopsAt| {
+            kfold(&experiment, &manifest, &run, &Device::Cpu, watch, |_, _, _, _| {}).unwrap()
+        };
+        for &stop in stops {
+            let ended = fold(&StopsAt::after(stop));
+            assert!(matches!(ended, KfoldEnded::Stopped { .. }));
+        }
+        let KfoldEnded::Finished(outcome) = fold(&StopsAt::never()) else { panic!("unfinished") };
+        assert_eq!(outcome.folds.len(), 3);
+        assert_eq!(outcome.joined.n_people, 12);
+        files(&path)
+    };
+    let whole = cross_validate(&[]);
+    // 7 steps a fold: stops in the second, and once more in the third.
+    check_same(&whole, &cross_validate(&[9, 6]));
+}
+
+#[test]
+fn every_person_is_held_out_once_and_never_on_both_sides() {
+    let experiment = with_folds(&experiment(&[]), Some(4));
+    let manifest = manifest(&experiment);
+    let mut held_out = vec![0; manifest.people.len()];
+    for sides in
+        experiment.data.split.sides(&manifest, &mut experiment.seed.stream("split")).unwrap()
+    {
+        let people = |side: &[usize]| {
+            side.iter()
+                .map(|&it| manifest.examples[it].person)
+                .collect::<std::collections::BTreeSet<_>>()
+        };
+        let (train, valid) = (people(&sides.train), people(&sides.valid));
+        assert!(train.is_disjoint(&valid));
+        valid.iter().for_each(|&it| held_out[it] += 1);
+    }
+    assert_eq!(held_out[..12], [1; 12]);
+    assert_eq!(held_out[12..], [0; 4], "people to score on are never held out, nor trained on");
+}

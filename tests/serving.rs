@@ -1,0 +1,77 @@
+//! A served probability is the validation probability of the same picture.
+
+use std::{fs, sync::Arc};
+
+use candle::Device;
+use data::Content;
+use infer::{Bundle, Predictor, Serving, read_probabilities};
+use trainer::{Run, fit};
+
+use crate::small::{StopsAt, experiment, manifest, plan};
+
+#[test]
+fn a_bundle_answers_as_it_was_validated() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("run");
+    let experiment = experiment(&["train.total=2 epochs"]);
+    let run = Run::create(&path, &experiment.to_toml()).unwrap();
+    fit(&plan(&experiment), &run, &StopsAt::never()).unwrap();
+    let manifest = manifest(&experiment);
+    let valid = run.read("valid.csv").unwrap();
+    let valid = read_probabilities(&valid, &manifest.task).unwrap();
+
+    // The bundle alone, somewhere else, with the pictures as files.
+    let moved = dir.path().join("moved");
+    fs::rename(run.best(), &moved).unwrap();
+    let mut pictures = Vec::new();
+    for (name, _) in &valid {
+        let example = manifest.examples.iter().find(|it| it.name == *name).unwrap();
+        let file = dir.path().join(name.replace('/', "_"));
+        fs::write(&file, example.content.bytes().unwrap()).unwrap();
+        pictures.push((name.clone(), Content::File(file)));
+    }
+    let pictures: Arc<[_]> = pictures.into();
+    for batch_size in [128, 5, 1] {
+        let bundle = Bundle::open(&moved, &Device::Cpu).unwrap();
+        let predictor = Predictor::new(bundle, &Device::Cpu);
+        let serving = Serving { batch_size, n_loaders: 2, n_ahead: 2 };
+        let served = predictor.predict(&pictures, serving, &mut |_, _| {}).unwrap();
+        for ((name, want), got) in valid.iter().zip(&served) {
+            let worst = want.iter().zip(got).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+            // At the batch size of validation to the last bit; at others to rounding.
+            let tolerance = if batch_size == 128 { 0.0 } else { 1e-6 };
+            assert!(worst <= tolerance, "{name} at {batch_size}: off by {worst:e}");
+        }
+    }
+}
+
+#[test]
+fn several_members_are_averaged() {
+    let dir = tempfile::tempdir().unwrap();
+    let opened = |seed: &str| {
+        let experiment = experiment(&["train.total=1 epochs", seed]);
+        let path = dir.path().join(seed);
+        let run = Run::create(&path, &experiment.to_toml()).unwrap();
+        fit(&plan(&experiment), &run, &StopsAt::never()).unwrap();
+        Bundle::open(&run.best(), &Device::Cpu).unwrap()
+    };
+    let (a, b) = (opened("seed=1"), opened("seed=2"));
+    let manifest = manifest(&experiment(&[]));
+    let pictures: Arc<[_]> =
+        manifest.examples.iter().take(9).map(|it| (it.name.clone(), it.content.clone())).collect();
+    let answers = |bundle: &Bundle| {
+        let serving = Serving { batch_size: 4, n_loaders: 1, n_ahead: 1 };
+        let predictor = Predictor::new(bundle.clone(), &Device::Cpu);
+        predictor.predict(&pictures, serving, &mut |_, _| {}).unwrap()
+    };
+    let both = Bundle {
+        task: a.task.clone(),
+        members: a.members.iter().chain(&b.members).cloned().collect(),
+    };
+    for ((a, b), both) in answers(&a).iter().zip(&answers(&b)).zip(&answers(&both)) {
+        for ((a, b), both) in a.iter().zip(b).zip(both) {
+            assert!((both - (a + b) / 2.0).abs() < 1e-12);
+        }
+        assert!((both.iter().sum::<f64>() - 1.0).abs() < 1e-9);
+    }
+}

@@ -1,0 +1,411 @@
+//! What every member of a registry must satisfy, checked for whatever the registry holds.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Debug,
+};
+
+use augment::{Picture, PictureOpConfig, StatisticsConfig};
+use base::{Clock, Seed, Task, mix::unmixed, task::Scope};
+use candle::{DType, Device, Result, Tensor, Var};
+use data::{SamplerConfig, SourceConfig, SplitConfig};
+use losses::{Counts, Labels, LossConfig, Penalty, Targets};
+use metrics::{MetricConfig, Predictions};
+use models::{
+    BackboneConfig, EfficientNet, HeadConfig, Init, Kind, Model, ModelSpec, Params, Variant,
+};
+use ops::{Logits, Pass, Tape, Training};
+use serde::{Serialize, de::DeserializeOwned};
+use testkit::{check_gradient, numbers};
+use trainer::{OptimConfig, Rates, ScheduleConfig};
+
+const CLOCK: Clock = Clock { step: 3, total: 10, steps_per_epoch: 4 };
+
+fn round_trip<T: Serialize + DeserializeOwned + PartialEq + Debug>(zoo: Vec<(&'static str, T)>) {
+    for (kind, member) in zoo {
+        let text = toml::to_string(&member).expect("a config is TOML");
+        assert_eq!(toml::from_str::<T>(&text).as_ref(), Ok(&member), "{kind}:\n{text}");
+    }
+}
+
+#[test]
+fn every_member_survives_a_round_trip_through_toml() {
+    round_trip(SourceConfig::zoo());
+    round_trip(SplitConfig::zoo());
+    round_trip(SamplerConfig::zoo());
+    round_trip(PictureOpConfig::zoo());
+    round_trip(StatisticsConfig::zoo());
+    round_trip(BackboneConfig::zoo());
+    round_trip(HeadConfig::zoo());
+    round_trip(LossConfig::zoo());
+    round_trip(OptimConfig::zoo());
+    round_trip(ScheduleConfig::zoo());
+    round_trip(MetricConfig::zoo());
+}
+
+// Losses.
+
+/// Targets of three rows, for a joint and for factored heads.
+fn targets(rows: &[usize]) -> Targets {
+    let classes = [0, 10, 17];
+    let labels = Labels {
+        classes: rows.iter().map(|&it| classes[it]).collect(),
+        ages: rows.iter().map(|&it| Some(20.0 + 20.0 * it as f64)).collect(),
+    };
+    Targets::new(&Task::mask_gender_age(), labels, &unmixed(rows.len()), DType::F64, &Device::Cpu)
+}
+
+/// Logits of three rows for heads of these scopes, cut out of one list of numbers.
+fn logits(all: &Tensor, scopes: &[Scope]) -> Result<Logits> {
+    let task = Task::mask_gender_age();
+    let (mut heads, mut start) = (Vec::new(), 0);
+    for &scope in scopes {
+        let n = task.n_classes_of(scope);
+        heads.push((scope, all.narrow(1, start, n)?));
+        start += n;
+    }
+    Ok(Logits { heads })
+}
+
+fn head_scopes() -> [(Vec<Scope>, usize); 2] {
+    [(vec![Scope::Joint], 18), ((0..3).map(Scope::Factor).collect(), 8)]
+}
+
+#[test]
+fn every_loss_has_the_right_gradient() {
+    let task = Task::mask_gender_age();
+    for (kind, loss) in LossConfig::zoo() {
+        eprintln!("{kind}");
+        let loss = loss.get().bind(&task, &Counts(vec![5; 18]));
+        for (scopes, width) in head_scopes() {
+            check_gradient(&numbers("logits", 3 * width), |at| {
+                let value = || -> Result<(f64, Vec<f64>)> {
+                    let var = Var::from_slice(at, (3, width), &Device::Cpu)?;
+                    let logits = logits(var.as_tensor(), &scopes)?;
+                    let mean = loss.judge(&logits, &targets(&[0, 1, 2]), &CLOCK)?.mean()?;
+                    let grads = mean.backward()?;
+                    let grad = grads.get(&var).expect("a gradient").flatten_all()?;
+                    Ok((mean.to_scalar()?, grad.to_vec1()?))
+                };
+                value().expect("the loss can be computed")
+            });
+        }
+    }
+}
+
+#[test]
+fn a_loss_that_is_per_example_does_not_depend_on_the_neighbours() -> Result<()> {
+    let task = Task::mask_gender_age();
+    for (kind, loss) in LossConfig::zoo() {
+        let loss = loss.get().bind(&task, &Counts(vec![5; 18]));
+        for (scopes, width) in head_scopes() {
+            let all = Tensor::from_vec(numbers("logits", 3 * width), (3, width), &Device::Cpu)?;
+            let judged = loss.judge(&logits(&all, &scopes)?, &targets(&[0, 1, 2]), &CLOCK)?;
+            let Penalty::PerExample { weighted, norm } = judged else { continue };
+            let (mut sum, together) = (0.0, weighted.to_vec1::<f64>()?);
+            for (row, want) in together.into_iter().enumerate() {
+                let alone = logits(&all.narrow(0, row, 1)?, &scopes)?;
+                let alone = loss.judge(&alone, &targets(&[row]), &CLOCK)?;
+                let Penalty::PerExample { weighted, norm } = alone else {
+                    panic!("{kind} changes")
+                };
+                assert_eq!(
+                    weighted.to_vec1::<f64>()?,
+                    [want],
+                    "{kind}: row {row} depends on its neighbours"
+                );
+                sum += norm;
+            }
+            assert_eq!(sum, norm, "{kind}: the norms of parts do not add up");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn every_loss_survives_extreme_logits() -> Result<()> {
+    let task = Task::mask_gender_age();
+    for (kind, loss) in LossConfig::zoo() {
+        let loss = loss.get().bind(&task, &Counts(vec![5; 18]));
+        for (scopes, width) in head_scopes() {
+            let extreme = |x: f64| x.signum() * 1e4;
+            let xs = numbers("extreme", 3 * width).into_iter().map(extreme).collect::<Vec<_>>();
+            let var = Var::from_vec(xs, (3, width), &Device::Cpu)?;
+            let mean = loss
+                .judge(&logits(var.as_tensor(), &scopes)?, &targets(&[0, 1, 2]), &CLOCK)?
+                .mean()?;
+            let grads = mean.backward()?;
+            let grad = grads.get(&var).expect("a gradient").flatten_all()?.to_vec1::<f64>()?;
+            assert!(mean.to_scalar::<f64>()?.is_finite(), "{kind}");
+            assert!(grad.iter().all(|it| it.is_finite()), "{kind}: {grad:?}");
+        }
+    }
+    Ok(())
+}
+
+// Models.
+
+fn spec(backbone: BackboneConfig, head: HeadConfig) -> ModelSpec {
+    ModelSpec { backbone, head }
+}
+
+fn pictures(n: usize, h: usize, w: usize) -> Result<Tensor> {
+    let xs = numbers("pictures", n * h * w * 3);
+    Tensor::from_vec(xs, (n, h, w, 3), &Device::Cpu)?.to_dtype(DType::F32)
+}
+
+fn flat(logits: &Logits) -> Vec<f32> {
+    let list = |it: &(Scope, Tensor)| it.1.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+    logits.heads.iter().flat_map(list).collect()
+}
+
+/// Everything that is asked of a network with a head.
+fn check_model(name: &str, spec: &ModelSpec) -> Result<()> {
+    eprintln!("{name}");
+    let task = Task::mask_gender_age();
+    let fresh = |seed| Model::fresh(spec, &task, Seed(seed), &Device::Cpu);
+    let model = fresh(0)?;
+    for (n, h, w) in [(2, 64, 64), (1, 96, 70)] {
+        let logits = model.forward(&pictures(n, h, w)?, &Pass::Eval)?;
+        for (scope, tensor) in &logits.heads {
+            assert_eq!(tensor.dims(), [n, task.n_classes_of(*scope)], "{name}");
+        }
+        assert!(flat(&logits).iter().all(|it| it.is_finite()), "{name}: {logits:?}");
+    }
+
+    let xs = pictures(2, 64, 64)?;
+    let before = flat(&model.forward(&xs, &Pass::Eval)?);
+    assert_eq!(before, flat(&model.forward(&xs, &Pass::Eval)?), "{name}: answering changes it");
+    assert_eq!(before, flat(&fresh(0)?.forward(&xs, &Pass::Eval)?), "{name}: same seed");
+    assert_ne!(before, flat(&fresh(1)?.forward(&xs, &Pass::Eval)?), "{name}: other seed");
+
+    let other = fresh(1)?;
+    let tensors: BTreeMap<String, Tensor> = model.params().to_file()?.into_iter().collect();
+    other.params().load(&tensors).expect("the same network");
+    assert_eq!(before, flat(&other.forward(&xs, &Pass::Eval)?), "{name}: saved and loaded");
+
+    let tape = Tape::default();
+    let training = Training { tape: &tape, seed: Seed(0), step: 0, first_row: 0 };
+    let logits = model.forward(&pictures(4, 64, 64)?, &Pass::Train(training))?;
+    let mut loss = Tensor::zeros((), DType::F32, &Device::Cpu)?;
+    for (_, tensor) in &logits.heads {
+        loss = (loss + tensor.sqr()?.sum_all()?)?;
+    }
+    let grads = tape.backward(&loss)?;
+    for (param, it) in model.params().trained() {
+        let grad = grads.get(&it.var).unwrap_or_else(|| panic!("{name}: {param} has no gradient"));
+        let grad = grad.flatten_all()?.to_vec1::<f32>()?;
+        assert!(grad.iter().all(|it| it.is_finite()), "{name}: {param}");
+    }
+    let moved = flat(&model.forward(&xs, &Pass::Eval)?);
+    assert_ne!(before, moved, "{name}: a training pass moves the running statistics");
+    Ok(())
+}
+
+#[test]
+fn every_backbone_with_every_head_is_sound() -> Result<()> {
+    for (backbone_kind, backbone) in BackboneConfig::zoo() {
+        for (head_kind, head) in HeadConfig::zoo() {
+            check_model(&format!("{backbone_kind} {head_kind}"), &spec(backbone.clone(), head))?;
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn every_variant_is_sound() -> Result<()> {
+    for variant in Variant::ALL {
+        // A quarter of the width, so that the largest take seconds and not minutes.
+        let config = EfficientNet { variant, width: 0.25, ..EfficientNet::default() };
+        let backbone = BackboneConfig::EfficientNet(config);
+        check_model(&format!("{variant:?}"), &spec(backbone, HeadConfig::default()))?;
+    }
+    Ok(())
+}
+
+// Pictures.
+
+fn drawn(w: u32, h: u32) -> Picture {
+    Picture::from_fn(w, h, |x, y| image::Rgb([(x * 5) as u8, (y * 3) as u8, (x + y) as u8]))
+}
+
+#[test]
+fn every_picture_operation_keeps_its_promises() {
+    for (kind, op) in PictureOpConfig::zoo() {
+        assert_eq!(op.get().problem(), None, "{kind}: its defaults make no sense");
+        for (w, h) in [(225, 301), (301, 225), (1, 1), (224, 224)] {
+            let apply = |seed| op.get().apply(drawn(w, h), &mut Seed(seed).stream("zoo"));
+            // A crop of a picture that is too small is refused, with a word on what to do.
+            let once = match apply(0) {
+                Ok(it) => it,
+                Err(text) => {
+                    assert!(text.contains("resize"), "{kind}: {text}");
+                    continue;
+                }
+            };
+            let size = op.get().gives_size().unwrap_or([h as usize, w as usize]);
+            assert_eq!([once.height() as usize, once.width() as usize], size, "{kind}");
+            assert_eq!(once, apply(0).unwrap(), "{kind}: the same stream gives another picture");
+            let others = (1..20).any(|seed| apply(seed).unwrap() != once);
+            if !op.get().is_random() {
+                assert!(!others, "{kind} says that it leaves nothing to chance");
+            } else if w > 1 && (w, h) != (224, 224) {
+                assert!(others, "{kind} says that it is random");
+            }
+        }
+    }
+}
+
+#[test]
+fn strength_zero_is_the_identity() {
+    let nothing = [
+        "kind = \"horizontal_flip\"\np = 0.0",
+        "kind = \"color_jitter\"\nbrightness = 0.0\ncontrast = 0.0\nsaturation = 0.0",
+        "kind = \"resize\"\nsize = [31, 23]",
+        "kind = \"center_crop\"\nsize = [31, 23]",
+        "kind = \"random_crop\"\nsize = [31, 23]",
+    ];
+    assert_eq!(nothing.len(), PictureOpConfig::KINDS.len(), "an operation without its zero");
+    for text in nothing {
+        let op: PictureOpConfig = toml::from_str(text).unwrap();
+        for seed in 0..10 {
+            let got = op.get().apply(drawn(23, 31), &mut Seed(seed).stream("zoo")).unwrap();
+            assert_eq!(got, drawn(23, 31), "{text}");
+        }
+    }
+}
+
+// Samplers and splits.
+
+#[test]
+fn every_sampler_reaches_everything_and_differs_between_epochs() {
+    let classes: Vec<usize> = (0..60).map(|it| it % 7 % 3).collect();
+    for (kind, sampler) in SamplerConfig::zoo() {
+        let order = |epoch| {
+            let mut rng = Seed(0).stream(&format!("sample/{epoch}"));
+            sampler.get().order(&classes, epoch, &mut rng)
+        };
+        let mut reached = BTreeSet::new();
+        for epoch in 0..100 {
+            let order = order(epoch);
+            assert!(order.iter().all(|&it| it < classes.len()), "{kind}");
+            reached.extend(order);
+        }
+        assert_eq!(reached.len(), classes.len(), "{kind} never reaches some examples");
+        assert_eq!(order(0), order(0), "{kind}: the same epoch differs");
+        assert_ne!(order(0), order(1), "{kind}: two epochs are alike");
+        drop(sampler.get().order(&[], 0, &mut Seed(0).stream("sample")));
+    }
+}
+
+#[test]
+fn every_split_holds_some_people_out_and_repeats_itself() {
+    let strata: Vec<Vec<usize>> = (0..50).map(|it| vec![it % 2, it % 3]).collect();
+    for (kind, split) in SplitConfig::zoo() {
+        let held_out = || split.get().held_out(&strata, &mut Seed(0).stream("split")).unwrap();
+        for fold in held_out() {
+            assert!(!fold.is_empty() && fold.len() < strata.len(), "{kind}");
+            assert!(fold.is_sorted_by(|a, b| a < b), "{kind}: people twice, or out of order");
+        }
+        assert_eq!(held_out(), held_out(), "{kind}");
+    }
+}
+
+// Optimizers and schedules.
+
+/// Minimises a function of two numbers from a start, and returns where it ends.
+fn minimise(
+    optim: &OptimConfig,
+    start: [f32; 2],
+    n_steps: usize,
+    lr: f64,
+    f: impl Fn(&Tensor) -> Result<Tensor>,
+) -> Result<Vec<f32>> {
+    let mut params = Params::fresh(Seed(0), DType::F32, &Device::Cpu);
+    let var = params.builder().param("x", Kind::Vector, &[2], Init::Constant(0.0))?;
+    var.set(&Tensor::new(&start, &Device::Cpu)?)?;
+    let mut optimizer = optim.get().build(&params);
+    for _ in 0..n_steps {
+        let tape = Tape::default();
+        let loss = f(&tape.export(&tape.leaf(&var))?)?;
+        let share = lr / optim.get().lr();
+        optimizer.step(&tape.backward(&loss)?, Rates { lr: share })?;
+    }
+    var.to_vec1()
+}
+
+#[test]
+fn every_optimizer_finds_the_bottom_of_a_bowl_and_of_a_valley() -> Result<()> {
+    let bowl = |x: &Tensor| -> Result<Tensor> {
+        (x - Tensor::new(&[1f32, -2.0], &Device::Cpu)?)?.sqr()?.sum_all()
+    };
+    // Rosenbrock: (1 - x)² + 100 (y - x²)², with its bottom at (1, 1).
+    let valley = |x: &Tensor| -> Result<Tensor> {
+        let (x, y) = (x.get(0)?, x.get(1)?);
+        let (a, b) = ((1.0 - &x)?.sqr()?, (y - x.sqr()?)?.sqr()?);
+        a + (b * 100.0)?
+    };
+    for (kind, optim) in OptimConfig::zoo() {
+        assert_eq!(optim.get().problem(), None, "{kind}: its defaults make no sense");
+        let at = minimise(&optim, [0.0, 0.0], 2000, 1e-2, bowl)?;
+        assert!((at[0] - 1.0).abs() < 0.05 && (at[1] + 2.0).abs() < 0.1, "{kind}: {at:?}");
+        let at = minimise(&optim, [-1.0, 1.0], 6000, 5e-3, valley)?;
+        assert!((at[0] - 1.0).abs() < 0.1 && (at[1] - 1.0).abs() < 0.2, "{kind}: {at:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn every_schedule_stays_between_nothing_and_the_peak() {
+    for (kind, schedule) in ScheduleConfig::zoo() {
+        assert_eq!(schedule.get().problem(), None, "{kind}: its defaults make no sense");
+        for (total, steps_per_epoch) in [(1, 1), (100, 7), (100, 1000)] {
+            for warmup in [0, 10, total] {
+                for step in 0..=total {
+                    let clock = Clock { step, total, steps_per_epoch };
+                    let lr = schedule.rates(&clock, warmup).lr;
+                    assert!((0.0..=1.0).contains(&lr), "{kind} at {step} of {total}: {lr}");
+                }
+            }
+        }
+    }
+}
+
+// Metrics.
+
+#[test]
+fn every_metric_knows_right_from_wrong_and_no_order() {
+    let task = Task::mask_gender_age();
+    let predictions = |shift: usize, order: &dyn Fn(usize) -> usize| {
+        let classes: Vec<usize> = (0..36).map(|it| order(it) % 18).collect();
+        let p = |class: &usize| {
+            let mut p = vec![0.01 / 17.0; 18];
+            p[(class + shift) % 18] = 0.99;
+            p
+        };
+        let probabilities = classes.iter().map(p).collect();
+        Predictions { task: task.clone(), probabilities, classes, people: (0..36).collect() }
+    };
+    for (kind, metric) in MetricConfig::zoo() {
+        let score = |it: &Predictions| metric.get().score(it);
+        let (right, wrong) = (predictions(0, &|it| it), predictions(1, &|it| it));
+        assert!(metric.get().improves(score(&right), score(&wrong)), "{kind}");
+        assert!(
+            !metric.get().improves(score(&right), score(&right)),
+            "{kind}: no better than itself"
+        );
+        assert!(
+            !metric.get().improves(f64::NAN, score(&wrong)),
+            "{kind}: no number is no improvement"
+        );
+        let turned = predictions(1, &|it| 35 - it);
+        assert!((score(&wrong) - score(&turned)).abs() < 1e-12, "{kind}: the order matters");
+        let nobody = Predictions {
+            probabilities: vec![],
+            classes: vec![],
+            people: vec![],
+            task: task.clone(),
+        };
+        assert!(score(&nobody).is_finite(), "{kind}");
+    }
+}
