@@ -19,7 +19,9 @@ pub(crate) fn experiment(args: &ExperimentArgs) -> anyhow::Result<(Experiment, S
     let mut layers = Vec::new();
     let mut name = "quickstart".to_owned();
     if let Some(path) = &args.config {
-        let text = fs::read_to_string(path).with_context(|| path.display().to_string())?;
+        let help =
+            || format!("{}: name an experiment's file, such as those of configs/", path.display());
+        let text = fs::read_to_string(path).with_context(help)?;
         layers.push(Layer::from_toml(&path.display().to_string(), &text)?);
         name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     }

@@ -59,7 +59,7 @@ pub(crate) fn kfold(
     match ended? {
         KfoldEnded::Stopped { fold_idx } => {
             let dir = run.dir().display();
-            println!("stopped in fold {}; go on with: --resume {dir}", fold_idx + 1);
+            println!("stopped in fold {}; go on with `kfold --resume {dir}`", fold_idx + 1);
             Ok(End::Stopped)
         }
         KfoldEnded::Finished(outcome) => {
