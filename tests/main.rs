@@ -1,5 +1,8 @@
 //! Tests of the workspace as a whole, in one binary: it links candle once.
 
+#![expect(clippy::unwrap_used, reason = "in a test a panic is a failure")]
+#![expect(clippy::print_stderr, reason = "a failing test says how far it came")]
+
 mod competition;
 mod configs;
 mod golden;

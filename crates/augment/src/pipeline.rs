@@ -53,8 +53,8 @@ impl Pipeline {
                 return Err(format!("`{}`: {problem}", op.kind()));
             }
         }
-        let sizes = self.ops.iter().filter_map(|it| it.get().gives_size());
-        sizes.last().ok_or_else(|| {
+        let mut sizes = self.ops.iter().rev().filter_map(|it| it.get().gives_size());
+        sizes.next().ok_or_else(|| {
             "no operation gives the pictures one size: add a `resize` or a crop".to_owned()
         })
     }

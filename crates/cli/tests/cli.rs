@@ -1,5 +1,7 @@
 //! The program from outside: what a person types, and what comes back.
 
+#![expect(clippy::unwrap_used, reason = "in a test a panic is a failure")]
+
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -254,9 +256,8 @@ fn the_whole_path_and_a_bundle_that_is_cut_off() {
     );
 
     let best = bench.path("runs/a/best");
-    let weights = fs::read_dir(&best).unwrap().map(|it| it.unwrap().path());
-    let weights =
-        weights.filter(|it| it.extension().is_some_and(|it| it == "safetensors")).next().unwrap();
+    let mut weights = fs::read_dir(&best).unwrap().map(|it| it.unwrap().path());
+    let weights = weights.find(|it| it.extension().is_some_and(|it| it == "safetensors")).unwrap();
     let whole = fs::read(&weights).unwrap();
     fs::write(&weights, &whole[..whole.len() / 2]).unwrap();
     let output = bench.run(&["submit", "runs/a", "--images", "people/eval", "-o", "other.csv"]);

@@ -122,8 +122,17 @@ impl Loader {
         Loader { shared, threads, waited: Duration::ZERO }
     }
 
+    /// How long [`next`](Iterator::next) has waited for data so far.
+    pub fn waited(&self) -> Duration {
+        self.waited
+    }
+}
+
+impl Iterator for Loader {
+    type Item = Result<Batch, LoadError>;
+
     /// The next batch, or `None` after the last.
-    pub fn next(&mut self) -> Option<Result<Batch, LoadError>> {
+    fn next(&mut self) -> Option<Result<Batch, LoadError>> {
         let began = Instant::now();
         let shared = &self.shared;
         let mut state = shared.lock();
@@ -142,11 +151,6 @@ impl Loader {
         shared.changed.notify_all();
         self.waited += began.elapsed();
         Some(batch)
-    }
-
-    /// How long [`next`](Loader::next) has waited for data so far.
-    pub fn waited(&self) -> Duration {
-        self.waited
     }
 }
 

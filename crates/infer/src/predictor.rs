@@ -74,7 +74,7 @@ impl Predictor {
         let mut n_done = 0;
         for member in &self.members {
             let order: Vec<usize> = (0..pictures.len()).collect();
-            let mut loader = Loader::start(Load {
+            let loader = Loader::start(Load {
                 pictures: Arc::clone(pictures),
                 batches: order.chunks(serving.batch_size.max(1)).map(<[usize]>::to_vec).collect(),
                 pipeline: Arc::new(member.pipeline.clone()),
@@ -85,7 +85,7 @@ impl Predictor {
                 n_threads: serving.n_loaders,
                 n_ahead: serving.n_ahead,
             });
-            while let Some(batch) = loader.next() {
+            for batch in loader {
                 let batch = batch?;
                 let rows = Rows { pictures: &batch.pictures, size: batch.size, rows: &batch.rows };
                 let said = self.ask(member, rows)?;

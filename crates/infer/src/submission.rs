@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use data::{Content, Finding, Findings};
+use data::{Content, Findings};
 
 /// Why a folder of pictures cannot be answered.
 #[derive(Debug, thiserror::Error)]
@@ -127,7 +127,7 @@ fn finish(
     if findings.0.is_empty() {
         return Ok(pictures);
     }
-    findings.0.sort_by(|a: &Finding, b: &Finding| a.cmp(b));
+    findings.0.sort();
     Err(SubmissionError::Findings { root: root.to_owned(), findings })
 }
 

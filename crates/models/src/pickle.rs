@@ -533,7 +533,7 @@ impl TensorPlan {
         let n_stored = storage.len() / size;
         // A tensor without elements has no last one. One with more elements than are stored
         // repeats them, which no weight does, and which could fill the memory.
-        if n > n_stored || (n > 0 && !last.is_some_and(|it| it < n_stored)) {
+        if n > n_stored || (n > 0 && last.is_none_or(|it| it >= n_stored)) {
             return Err(PickleError::CutOff);
         }
         let mut content = Vec::new();

@@ -84,7 +84,7 @@ pub fn batch_norm_fixed(
     normalise(xs, x, gamma, beta, moments, eps, activation, false)
 }
 
-#[expect(clippy::too_many_arguments, reason = "the common part of the two functions above")]
+/// The common part of the two functions above.
 fn normalise(
     xs: &Value,
     x: Tensor,

@@ -38,7 +38,7 @@ kernel! {
             }
         }
         for y in ys {
-            *y = *y * share;
+            *y *= share;
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The two element types: `f32` to work in, `f64` to check gradients in.
 
-use std::ops::{Add, AddAssign, Deref, Div, Mul, Neg, Sub};
+use std::ops::{Add, AddAssign, Deref, Div, Mul, MulAssign, Neg, Sub};
 
 use candle::{DType, Device, Layout, Result, Shape, Storage, Tensor, WithDType, bail};
 
@@ -13,6 +13,7 @@ pub(crate) trait Real:
     + AddAssign
     + Sub<Output = Self>
     + Mul<Output = Self>
+    + MulAssign
     + Div<Output = Self>
     + Neg<Output = Self>
 {

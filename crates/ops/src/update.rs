@@ -25,8 +25,10 @@ pub fn update<const N: usize>(
 
 struct Update<'a, F, const N: usize> {
     /// Taken by the one call.
-    inner: Mutex<Option<([&'a mut [f32]; N], F)>>,
+    inner: Mutex<Option<(State<'a, N>, F)>>,
 }
+
+type State<'a, const N: usize> = [&'a mut [f32]; N];
 
 impl<F, const N: usize> InplaceOp2 for Update<'_, F, N>
 where

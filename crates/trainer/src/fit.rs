@@ -99,7 +99,7 @@ pub fn fit(plan: &Plan, run: &Run, watch: &dyn Watch) -> Result<Ended, FitError>
     while state.step < plan.total {
         let clock = plan.clock(state.step);
         let epoch_loader = match loader.take() {
-            Some(it) if clock.step % clock.steps_per_epoch != 0 => it,
+            Some(it) if !clock.step.is_multiple_of(clock.steps_per_epoch) => it,
             _ => load_epoch(plan, state.step), //                                  pick, see
         };
         let loader = loader.insert(epoch_loader);
@@ -331,7 +331,6 @@ impl Log {
         })
     }
 
-    #[expect(clippy::too_many_arguments, reason = "one call, with all that a step came to")]
     fn step(
         &mut self,
         watch: &dyn Watch,
@@ -350,7 +349,6 @@ impl Log {
         Ok(())
     }
 
-    #[expect(clippy::too_many_arguments, reason = "one call, with all that an evaluation came to")]
     fn epoch(
         &mut self,
         watch: &dyn Watch,

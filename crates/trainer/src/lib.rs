@@ -1,7 +1,7 @@
 //! Turns an experiment into trained weights.
 //!
-//! [`Experiment`] is what a person writes; [`Plan`] is what it means, with everything at hand; [`fit`]
-//! carries it out, and [`kfold`](kfold::kfold) does so for every fold.
+//! [`Experiment`] is what a person writes; [`Plan`] is what it means, with everything at hand; [`fit()`]
+//! carries it out, and [`kfold::kfold`] does so for every fold.
 //! To add an optimizer or a schedule, write its file, declare it in `optim.rs` or `schedule.rs`, and
 //! give it a line in the registry there. The zoo tests find it.
 

@@ -47,7 +47,10 @@ pub(crate) fn bench(command: &BenchCommand) -> anyhow::Result<End> {
     };
     let train = median(*steps, &mut step)?;
     let peak = peak_mib();
-    let infer = median(*steps, &mut |_| Ok(drop(net.forward(&xs, &Pass::Eval)?)))?;
+    let infer = median(*steps, &mut |_| {
+        net.forward(&xs, &Pass::Eval)?;
+        Ok(())
+    })?;
     println!("training  {:>8.1} ms a step, {:>7.2} img/s", train * 1e3, *batch as f64 / train);
     println!("answering {:>8.1} ms a batch, {:>6.2} img/s", infer * 1e3, *batch as f64 / infer);
     let line = serde_json::json!({

@@ -51,7 +51,10 @@ pub(crate) fn train(args: &ExperimentArgs, resume: Option<&Path>) -> anyhow::Res
     match ended? {
         Ended::Stopped { step } => {
             let dir = run.dir().display();
-            println!("stopped after step {step} of {}; go on with `train --resume {dir}`", plan.total);
+            println!(
+                "stopped after step {step} of {}; go on with `train --resume {dir}`",
+                plan.total
+            );
             Ok(End::Stopped)
         }
         Ended::Finished(outcome) => {

@@ -85,19 +85,22 @@ pub(crate) fn rectangle(x: f32, y: f32, w: f32, h: f32) -> Option<Path> {
     tiny_skia::Rect::from_xywh(x, y, w, h).map(PathBuilder::from_rect)
 }
 
-/// A closed shape through points, each edge bent through a control point: `(control, end)`.
-pub(crate) fn shape(start: (f32, f32), edges: &[((f32, f32), (f32, f32))]) -> Option<Path> {
+/// A bent edge: the point that it bends towards, and its end.
+type Edge = ((f32, f32), (f32, f32));
+
+/// A closed shape of bent edges.
+pub(crate) fn shape(start: (f32, f32), edges: &[Edge]) -> Option<Path> {
     let mut builder = curve_builder(start, edges);
     builder.close();
     builder.finish()
 }
 
 /// An open curve, as [`shape`].
-pub(crate) fn curve(start: (f32, f32), edges: &[((f32, f32), (f32, f32))]) -> Option<Path> {
+pub(crate) fn curve(start: (f32, f32), edges: &[Edge]) -> Option<Path> {
     curve_builder(start, edges).finish()
 }
 
-fn curve_builder(start: (f32, f32), edges: &[((f32, f32), (f32, f32))]) -> PathBuilder {
+fn curve_builder(start: (f32, f32), edges: &[Edge]) -> PathBuilder {
     let mut builder = PathBuilder::new();
     builder.move_to(start.0, start.1);
     for &((cx, cy), (x, y)) in edges {

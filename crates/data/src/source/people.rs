@@ -257,15 +257,17 @@ mod tests {
     }
 
     #[test]
+    #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
     fn the_pictures_never_change_between_releases() {
-        // Recorded once: whoever changes this changes every score on drawn people.
+        // Recorded once: whoever changes this changes every score on drawn people. Other systems
+        // may round a sine otherwise.
         let manifest = FEW.read(&context()).unwrap();
         let all: Vec<u8> = manifest
             .examples
             .iter()
             .flat_map(|it| it.content.bytes().unwrap().into_owned())
             .collect();
-        assert_eq!(base::rng::fnv1a(&all), 1);
+        assert_eq!(base::rng::fnv1a(&all), 9_502_080_007_000_161_559);
     }
 
     #[test]
