@@ -1,10 +1,24 @@
 //! `maskfit`: trains, cross-validates and submits image classifiers.
 
-#![expect(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "this is the program: it talks to its user"
-)]
+/// Writes a line to the output. Where nobody listens any more, that is no reason to stop a run.
+macro_rules! say {
+    ($($text:tt)*) => {
+        drop(std::io::Write::write_fmt(
+            &mut std::io::stdout(),
+            format_args!("{}\n", format_args!($($text)*)),
+        ))
+    };
+}
+
+/// Writes a line to the error output, as [`say!`].
+macro_rules! complain {
+    ($($text:tt)*) => {
+        drop(std::io::Write::write_fmt(
+            &mut std::io::stderr(),
+            format_args!("{}\n", format_args!($($text)*)),
+        ))
+    };
+}
 
 mod args;
 mod commands;
@@ -46,11 +60,11 @@ fn main() -> ExitCode {
         Ok(Ok(End::Done)) => ExitCode::SUCCESS,
         Ok(Ok(End::Stopped)) => ExitCode::from(INTERRUPTED),
         Ok(Err(err)) => {
-            eprintln!("error: {}", full_text(&err));
+            complain!("error: {}", full_text(&err));
             ExitCode::from(FAILED)
         }
         Err(_) => {
-            eprintln!(
+            complain!(
                 "error: this is a bug in maskfit, not in what you did: please report the lines above"
             );
             ExitCode::from(BUG)

@@ -50,7 +50,7 @@ impl Terminal {
             if count.fetch_add(1, Ordering::Relaxed) > 0 {
                 std::process::exit(i32::from(crate::INTERRUPTED));
             }
-            eprintln!("\nstopping after this step; once more to stop at once");
+            complain!("\nstopping after this step; once more to stop at once");
         };
         // Without a handler Ctrl-C ends the program; the last checkpoint is whole all the same.
         drop(ctrlc::set_handler(handler));
@@ -69,8 +69,8 @@ impl Terminal {
     /// Prints a line above whatever bar is there.
     pub(crate) fn say(&self, line: &str) {
         match &self.lock().bar {
-            Some((_, bar)) if self.is_terminal => bar.suspend(|| println!("{line}")),
-            _ => println!("{line}"),
+            Some((_, bar)) if self.is_terminal => bar.suspend(|| say!("{line}")),
+            _ => say!("{line}"),
         }
     }
 
@@ -119,7 +119,7 @@ impl Watch for Terminal {
         } else if state.said.is_none_or(|it| it.elapsed() > PLAIN_EVERY) {
             // The first call only starts the clock, so that short things pass in silence.
             if state.said.is_some() {
-                println!("{what}: {done} of {total}");
+                say!("{what}: {done} of {total}");
             }
             state.said = Some(Instant::now());
         }
@@ -165,7 +165,7 @@ impl Watch for Terminal {
             bar.set_message(line);
         } else if state.said.is_none_or(|it| it.elapsed() > PLAIN_EVERY) {
             if state.said.is_some() {
-                println!("step {step} of {total}, epoch {epoch:.1}: {line}");
+                say!("step {step} of {total}, epoch {epoch:.1}: {line}");
             }
             state.said = Some(Instant::now());
         }

@@ -51,8 +51,8 @@ pub(crate) fn bench(command: &BenchCommand) -> anyhow::Result<End> {
         net.forward(&xs, &Pass::Eval)?;
         Ok(())
     })?;
-    println!("training  {:>8.1} ms a step, {:>7.2} img/s", train * 1e3, *batch as f64 / train);
-    println!("answering {:>8.1} ms a batch, {:>6.2} img/s", infer * 1e3, *batch as f64 / infer);
+    say!("training  {:>8.1} ms a step, {:>7.2} img/s", train * 1e3, *batch as f64 / train);
+    say!("answering {:>8.1} ms a batch, {:>6.2} img/s", infer * 1e3, *batch as f64 / infer);
     let line = serde_json::json!({
         "peer": format!("maskfit {}", env!("CARGO_PKG_VERSION")),
         "model": model, "batch": batch, "size": size, "dtype": "f32",
@@ -61,7 +61,7 @@ pub(crate) fn bench(command: &BenchCommand) -> anyhow::Result<End> {
         "infer_img_s": round(*batch as f64 / infer),
         "train_peak_mib": peak,
     });
-    println!("{line}");
+    say!("{line}");
     Ok(End::Done)
 }
 

@@ -16,14 +16,14 @@ pub(crate) fn data(command: DataCommand) -> anyhow::Result<End> {
             let progress = |done, total| terminal.progress("drawing people", done, total);
             source.write(&dir, &progress)?;
             terminal.clear();
-            println!("{people} people to train on: {}", dir.join("train").display());
-            println!("{scored} people to score on: {}", dir.join("eval").display());
+            say!("{people} people to train on: {}", dir.join("train").display());
+            say!("{scored} people to score on: {}", dir.join("eval").display());
         }
         DataCommand::Check { experiment } => {
             let (experiment, _) = runs::experiment(&experiment)?;
             use_threads(experiment.threads)?;
             let manifest = manifest(&experiment, &terminal)?;
-            println!(
+            say!(
                 "nothing is wrong with {} pictures of {} people",
                 manifest.examples.len(),
                 manifest.people.len()
@@ -40,8 +40,8 @@ pub(crate) fn data(command: DataCommand) -> anyhow::Result<End> {
             terminal.clear();
             let it = plan.eval_pipeline.statistics;
             let list = |xs: [f64; 3]| xs.map(|x| format!("{x:.4}")).join(", ");
-            println!("of {} pictures that are trained on:", plan.sides.train.len());
-            println!(
+            say!("of {} pictures that are trained on:", plan.sides.train.len());
+            say!(
                 "statistics = {{ kind = \"given\", mean = [{}], std = [{}] }}",
                 list(it.mean),
                 list(it.std)
@@ -53,6 +53,6 @@ pub(crate) fn data(command: DataCommand) -> anyhow::Result<End> {
 
 fn print_counts(task: &Task, counts: &[usize]) {
     for (class, n) in counts.iter().enumerate() {
-        println!("{class:>3}  {:<24} {n:>7}", task.class_name(class, Scope::Joint));
+        say!("{class:>3}  {:<24} {n:>7}", task.class_name(class, Scope::Joint));
     }
 }

@@ -59,17 +59,17 @@ pub(crate) fn kfold(
     match ended? {
         KfoldEnded::Stopped { fold_idx } => {
             let dir = run.dir().display();
-            println!("stopped in fold {}; go on with `kfold --resume {dir}`", fold_idx + 1);
+            say!("stopped in fold {}; go on with `kfold --resume {dir}`", fold_idx + 1);
             Ok(End::Stopped)
         }
         KfoldEnded::Finished(outcome) => {
-            println!("{}", report("\nout-of-fold predictions", &outcome.joined));
+            say!("{}", report("\nout-of-fold predictions", &outcome.joined));
             for (idx, score) in outcome.folds.iter().enumerate() {
-                println!("fold {}: macro F1 {score:.4}", idx + 1);
+                say!("fold {}: macro F1 {score:.4}", idx + 1);
             }
-            println!("mean {:.4}, deviation {:.4}", outcome.mean, outcome.deviation);
-            println!("joined: macro F1 {}", interval(outcome.joined.macro_f1));
-            println!("out-of-fold probabilities: {}", run.dir().join("oof.csv").display());
+            say!("mean {:.4}, deviation {:.4}", outcome.mean, outcome.deviation);
+            say!("joined: macro F1 {}", interval(outcome.joined.macro_f1));
+            say!("out-of-fold probabilities: {}", run.dir().join("oof.csv").display());
             Ok(End::Done)
         }
     }

@@ -55,14 +55,14 @@ pub(crate) fn list(registry: Option<&str>) -> anyhow::Result<End> {
     let shown = shelves.iter().filter(|it| registry.is_none_or(|name| name == it.name));
     for (idx, shelf) in shown.enumerate() {
         if idx > 0 {
-            println!();
+            say!("");
         }
-        println!("{} ({})", shelf.name, shelf.place);
+        say!("{} ({})", shelf.name, shelf.place);
         for (kind, doc, settings) in &shelf.members {
             let doc: Vec<&str> = doc.lines().map(str::trim).collect();
-            println!("  {kind}\n      {}", doc.join(" "));
+            say!("  {kind}\n      {}", doc.join(" "));
             if !settings.is_empty() {
-                println!("      {settings}");
+                say!("      {settings}");
             }
         }
     }

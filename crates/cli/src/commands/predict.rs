@@ -66,6 +66,6 @@ fn answer(
 
 fn finish(output: &Path, text: &str, n: usize) -> anyhow::Result<End> {
     write_whole(output, text.as_bytes()).with_context(|| output.display().to_string())?;
-    println!("{n} rows: {}", output.display());
+    say!("{n} rows: {}", output.display());
     Ok(End::Done)
 }

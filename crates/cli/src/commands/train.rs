@@ -51,10 +51,7 @@ pub(crate) fn train(args: &ExperimentArgs, resume: Option<&Path>) -> anyhow::Res
     match ended? {
         Ended::Stopped { step } => {
             let dir = run.dir().display();
-            println!(
-                "stopped after step {step} of {}; go on with `train --resume {dir}`",
-                plan.total
-            );
+            say!("stopped after step {step} of {}; go on with `train --resume {dir}`", plan.total);
             Ok(End::Stopped)
         }
         Ended::Finished(outcome) => {
@@ -62,18 +59,18 @@ pub(crate) fn train(args: &ExperimentArgs, resume: Option<&Path>) -> anyhow::Res
                 Some(it) => ("\npeople never seen", it),
                 None => ("\npeople held out", &outcome.valid),
             };
-            println!("{}", report(title, last));
+            say!("{}", report(title, last));
             let epoch = plan.clock(outcome.best_step).epoch();
-            println!(
+            say!(
                 "best of epoch {epoch} by {}, on people held out:",
                 plan.experiment.eval.best_by.kind()
             );
-            println!("  macro F1 {}", interval(outcome.valid.macro_f1));
+            say!("  macro F1 {}", interval(outcome.valid.macro_f1));
             match &outcome.scored {
-                Some(it) => println!("on people never seen:\n  macro F1 {}", interval(it.macro_f1)),
-                None => println!("  (chosen on the same people, so a little too good)"),
+                Some(it) => say!("on people never seen:\n  macro F1 {}", interval(it.macro_f1)),
+                None => say!("  (chosen on the same people, so a little too good)"),
             }
-            println!("bundle: {}", run.best().display());
+            say!("bundle: {}", run.best().display());
             Ok(End::Done)
         }
     }
