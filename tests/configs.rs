@@ -4,7 +4,9 @@ use std::{fs, path::Path};
 
 use base::config::Layer;
 use data::Fixes;
-use trainer::{DEFAULT, Experiment};
+use trainer::{DEFAULT, Experiment, Plan};
+
+use crate::small;
 
 fn configs() -> Vec<(String, String)> {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs");
@@ -58,4 +60,14 @@ fn every_list_of_label_fixes_can_be_read() {
     for (name, _) in configs().into_iter().filter(|(name, _)| name.starts_with("label_fixes")) {
         Fixes::read(&dir.join(format!("{name}.toml"))).unwrap_or_else(|err| panic!("{err}"));
     }
+}
+
+#[test]
+fn a_last_batch_that_cannot_be_trained_on_is_said_before_the_first_step() {
+    // 63 pictures in batches of 31 leave one, whose last maps have a single pixel.
+    let experiment = small::experiment(&["train.batch_size=31", "train.drop_last=false"]);
+    let (manifest, watch) = (small::manifest(&experiment), small::StopsAt::never());
+    let plan = Plan::new(&experiment, &manifest, 0, &candle::Device::Cpu, &watch);
+    let err = plan.err().expect("no plan").to_string();
+    assert!(err.contains("`train.batch_size`") && err.contains("one value for each"), "{err}");
 }

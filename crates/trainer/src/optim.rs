@@ -119,7 +119,6 @@ impl Moments {
 
     fn state(&self) -> Result<Vec<(String, Tensor)>> {
         let device = candle::Device::Cpu;
-        // In two halves, since a tensor holds 64-bit numbers only with a sign.
         let count = Tensor::from_slice(&[self.n_steps as i64], 1, &device)?;
         let mut state = vec![("n_steps".to_owned(), count)];
         for Entry { name, var, m, v } in &self.entries {

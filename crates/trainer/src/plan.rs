@@ -7,11 +7,12 @@ use std::{path::PathBuf, rc::Rc, sync::Arc};
 
 use augment::{Pipeline, Statistics};
 use base::{Clock, Seed, Task};
-use candle::Device;
+use candle::{DType, Device, Tensor};
 use data::{Content, LoadError, Manifest, Sides, SplitError, Use, measure_statistics};
 use infer::Serving;
 use losses::{Counts, Loss};
 use models::{Fitted, Model, ModelSpec, WeightsError, read_weights};
+use ops::{Pass, Tape, Training};
 
 use crate::{experiment::Experiment, watch::Watch};
 
@@ -126,7 +127,8 @@ impl Plan {
         };
         let mut eval_pipeline = bare(&augment.eval);
         let mut train_pipeline = bare(&augment.train);
-        train_pipeline.size().map_err(|it| wrong(format!("at `augment.train`: {it}")))?;
+        let size =
+            train_pipeline.size().map_err(|it| wrong(format!("at `augment.train`: {it}")))?;
         eval_pipeline.size().map_err(|it| wrong(format!("at `augment.eval`: {it}")))?;
         let statistics = match augment.statistics.get().known() {
             Some(it) => it,
@@ -158,6 +160,15 @@ impl Plan {
             let all = manifest.examples.iter().enumerate();
             all.filter(move |(_, it)| it.usage == usage).map(|(idx, _)| idx).collect()
         };
+        let smallest = match (train.drop_last && n_full > 0, n_train % train.batch_size) {
+            (true, _) | (false, 0) => train.batch_size,
+            (false, rest) => rest,
+        };
+        if smallest == 1 {
+            rehearse(&spec, &manifest.task, size, device).map_err(|it| {
+                wrong(format!("at `train.batch_size`: a batch has one picture of {size:?}: {it}"))
+            })?;
+        }
         Ok(Plan {
             task: manifest.task.clone(),
             people: manifest.people.clone(),
@@ -228,4 +239,19 @@ impl Plan {
         let Experiment { data, eval, .. } = &self.experiment;
         Serving { batch_size: eval.batch_size, n_loaders: data.n_loaders, n_ahead: data.n_ahead }
     }
+}
+
+/// Lets a batch of one picture through: a network whose last maps have one pixel cannot be trained
+/// on it, and would say so at the end of the first epoch only.
+fn rehearse(
+    spec: &ModelSpec,
+    task: &Task,
+    [height, width]: [usize; 2],
+    device: &Device,
+) -> candle::Result<()> {
+    let (tape, seed) = (Tape::default(), Seed(0));
+    let model = Model::fresh(spec, task, seed, device)?;
+    let xs = Tensor::zeros((1, height, width, 3), DType::F32, device)?;
+    let pass = Pass::Train(Training { tape: &tape, seed, step: 0, first_row: 0 });
+    model.forward(&xs, &pass).map(|_| ())
 }
