@@ -1,5 +1,33 @@
 //! The registry: one line in a config names one file of a crate.
 
+use serde::de::DeserializeOwned;
+#[doc(hidden)]
+pub use toml::Table;
+use toml::Value;
+
+use crate::config::located;
+
+/// Takes the `kind` out of a table of settings.
+#[doc(hidden)]
+pub fn take_kind(table: &mut Table, known: &[&str]) -> Result<String, String> {
+    let list = || known.iter().map(|it| format!("`{it}`")).collect::<Vec<_>>().join(", ");
+    match table.remove("kind") {
+        Some(Value::String(kind)) if known.contains(&kind.as_str()) => Ok(kind),
+        Some(Value::String(kind)) => {
+            Err(located("kind", &format!("there is no `{kind}`, but: {}", list())))
+        }
+        Some(other) => Err(located("kind", &format!("is one of {}, not {other}", list()))),
+        None => Err(format!("missing field `kind`: one of {}", list())),
+    }
+}
+
+/// Reads the settings of a kind, and says where in them a mistake is.
+#[doc(hidden)]
+pub fn read_member<T: DeserializeOwned>(table: Table) -> Result<T, String> {
+    serde_path_to_error::deserialize(table)
+        .map_err(|err| located(&err.path().to_string(), err.inner().message()))
+}
+
 /// Declares the closed set of things that a `kind = "…"` in a config may name.
 ///
 /// Each line maps a kind to the struct that is both its config and its implementation, under a
@@ -14,7 +42,7 @@ macro_rules! choice {
         }
     ) => {
         $(#[$meta])*
-        #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+        #[derive(Clone, Debug, PartialEq, serde::Serialize)]
         #[serde(tag = "kind")]
         $vis enum $name {
             $(
@@ -46,6 +74,22 @@ macro_rules! choice {
                 match self {
                     $( Self::$variant(it) => it, )+
                 }
+            }
+        }
+
+        // Not derived: serde forgets where in a table with a tag a mistake is.
+        impl<'de> serde::Deserialize<'de> for $name {
+            fn deserialize<D>(from: D) -> std::result::Result<Self, D::Error>
+            where
+                D: serde::Deserializer<'de>,
+            {
+                let mut table = <$crate::choice::Table as serde::Deserialize>::deserialize(from)?;
+                let kind = $crate::choice::take_kind(&mut table, &[$($kind),+]);
+                let member = match kind.map_err(serde::de::Error::custom)?.as_str() {
+                    $( $kind => $crate::choice::read_member(table).map(Self::$variant), )+
+                    other => unreachable!("`{other}` was not among the known kinds"),
+                };
+                member.map_err(serde::de::Error::custom)
             }
         }
 

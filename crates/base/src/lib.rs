@@ -2,14 +2,13 @@
 //!
 //! Nothing in this crate knows what an image or a tensor is.
 
+pub mod choice;
 pub mod clock;
 pub mod config;
 pub mod files;
 pub mod mix;
 pub mod rng;
 pub mod task;
-
-mod choice;
 
 pub use clock::Clock;
 pub use rng::{Rng, Seed};

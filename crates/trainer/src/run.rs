@@ -20,11 +20,16 @@ use std::{
     fs::{self, File, TryLockError},
     io,
     path::{Path, PathBuf},
+    thread,
+    time::Duration,
 };
 
 use base::files::write_whole;
 
 pub(crate) use lines::Lines;
+
+/// How often a held folder is tried, 50 ms apart, before it counts as another program's.
+const PATIENCE: usize = 60;
 
 /// A run's folder, held by this program.
 pub struct Run {
@@ -98,11 +103,15 @@ impl Run {
     fn hold(dir: &Path) -> Result<Run, RunError> {
         let path = dir.join("lock");
         let lock = File::options().create(true).append(true).open(&path).map_err(at(&path))?;
-        match lock.try_lock() {
-            Ok(()) => Ok(Run { dir: dir.to_owned(), _lock: lock }),
-            Err(TryLockError::WouldBlock) => Err(RunError::Busy(dir.to_owned())),
-            Err(TryLockError::Error(source)) => Err(RunError::Io { path, source }),
+        // A killed program holds its lock until the system has taken its memory back.
+        for _ in 0..PATIENCE {
+            match lock.try_lock() {
+                Ok(()) => return Ok(Run { dir: dir.to_owned(), _lock: lock }),
+                Err(TryLockError::WouldBlock) => thread::sleep(Duration::from_millis(50)),
+                Err(TryLockError::Error(source)) => return Err(RunError::Io { path, source }),
+            }
         }
+        Err(RunError::Busy(dir.to_owned()))
     }
 
     /// The folder.

@@ -153,7 +153,7 @@ fn a_misspelled_key_of_a_kind_is_an_error() {
     check(
         "[loss]\nkind = \"focal\"\ngama = 2.0",
         &[],
-        expect!["error: configs/mine.toml: at `loss`: unknown field `gama`, expected `gamma`"],
+        expect!["error: configs/mine.toml: at `loss.gama`: unknown field `gama`, expected `gamma`"],
     );
 }
 
@@ -163,7 +163,7 @@ fn an_unknown_kind_lists_the_known_ones() {
         "",
         &["loss.kind=focl"],
         expect![
-            "error: --set loss.kind=focl: at `loss.kind`: unknown variant `focl`, expected `cross_entropy` or `focal`"
+            "error: --set loss.kind=focl: at `loss.kind`: there is no `focl`, but: `cross_entropy`, `focal`"
         ],
     );
 }
@@ -173,7 +173,7 @@ fn the_layer_that_breaks_the_config_is_blamed() {
     check(
         "[loss]\nkind = \"focal\"\ngama = 2.0",
         &["loss.gamma=3.0", "optim.lr=1e-2"],
-        expect!["error: configs/mine.toml: at `loss`: unknown field `gama`, expected `gamma`"],
+        expect!["error: configs/mine.toml: at `loss.gama`: unknown field `gama`, expected `gamma`"],
     );
 }
 
@@ -183,7 +183,7 @@ fn a_setting_of_a_kind_comes_after_the_kind() {
         "",
         &["loss.gamma=3.0", "loss.kind=focal"],
         expect![
-            "error: --set loss.gamma=3.0: at `loss`: unknown field `gamma`, expected `smoothing`"
+            "error: --set loss.gamma=3.0: at `loss.gamma`: unknown field `gamma`, expected `smoothing`"
         ],
     );
 }
