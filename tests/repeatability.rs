@@ -58,6 +58,20 @@ fn a_run_that_is_stopped_and_taken_up_ends_the_same() {
 }
 
 #[test]
+fn a_run_does_not_go_on_with_other_people() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("run");
+    let begun = experiment(&[]);
+    let run = Run::create(&path, &begun.to_toml()).unwrap();
+    fit(&plan(&begun), &run, &StopsAt::after(2)).unwrap();
+    let before = files(&path);
+    let others = experiment(&["data.split.ratio=0.5"]);
+    let err = fit(&plan(&others), &run, &StopsAt::never()).err().unwrap().to_string();
+    assert!(err.contains("split.csv") && err.contains("begin a new run"), "{err}");
+    check_same(&before, &files(&path));
+}
+
+#[test]
 fn a_killed_run_goes_on_from_its_last_checkpoint() {
     let whole = train(2, &[]);
     let dir = tempfile::tempdir().unwrap();

@@ -23,9 +23,15 @@ pub fn take_kind(table: &mut Table, known: &[&str]) -> Result<String, String> {
 
 /// Reads the settings of a kind, and says where in them a mistake is.
 #[doc(hidden)]
-pub fn read_member<T: DeserializeOwned>(table: Table) -> Result<T, String> {
-    serde_path_to_error::deserialize(table)
-        .map_err(|err| located(&err.path().to_string(), err.inner().message()))
+pub fn read_member<T: DeserializeOwned>(kind: &str, table: Table) -> Result<T, String> {
+    serde_path_to_error::deserialize(table).map_err(|err| {
+        let reason = err.inner().message();
+        let of_kind = match reason.starts_with("unknown field") {
+            true => format!(" (these are of kind `{kind}`)"),
+            false => String::new(),
+        };
+        located(&err.path().to_string(), &format!("{reason}{of_kind}"))
+    })
 }
 
 /// Declares the closed set of things that a `kind = "…"` in a config may name.
@@ -86,7 +92,7 @@ macro_rules! choice {
                 let mut table = <$crate::choice::Table as serde::Deserialize>::deserialize(from)?;
                 let kind = $crate::choice::take_kind(&mut table, &[$($kind),+]);
                 let member = match kind.map_err(serde::de::Error::custom)?.as_str() {
-                    $( $kind => $crate::choice::read_member(table).map(Self::$variant), )+
+                    $( $kind => $crate::choice::read_member($kind, table).map(Self::$variant), )+
                     other => unreachable!("`{other}` was not among the known kinds"),
                 };
                 member.map_err(serde::de::Error::custom)

@@ -11,9 +11,19 @@ use std::{
 /// Whoever opens `path` finds the old content or the new one, never a part, whenever the process
 /// ends. The temporary file is removed when anything fails.
 ///
+/// A link is followed. What is no file on a disk, such as `/dev/stdout`, is just written to.
+///
 /// # Errors
 /// What the system says: no space, no right, no folder.
 pub fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    if let Ok(there) = fs::metadata(path) {
+        if !there.is_file() && !there.is_dir() {
+            return File::options().write(true).open(path)?.write_all(bytes);
+        }
+        if path.is_symlink() {
+            return write_whole(&fs::canonicalize(path)?, bytes);
+        }
+    }
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let temporary = path.with_file_name(format!(".{name}.{}.tmp", std::process::id()));
     let write = || -> io::Result<()> {
@@ -42,6 +52,20 @@ mod tests {
         write_whole(&path, b"two").unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"two");
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn a_link_is_followed_and_a_device_stays_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, link) = (dir.path().join("a.txt"), dir.path().join("link"));
+        fs::write(&path, b"one").unwrap();
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        write_whole(&link, b"two").unwrap();
+        assert!(link.is_symlink());
+        assert_eq!(fs::read(&path).unwrap(), b"two");
+        write_whole("/dev/null".as_ref(), b"gone").unwrap();
+        assert!(!fs::metadata("/dev/null").unwrap().is_file());
     }
 
     #[test]

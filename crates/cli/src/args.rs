@@ -21,7 +21,7 @@ pub(crate) enum Command {
     Train {
         #[command(flatten)]
         experiment: ExperimentArgs,
-        /// Go on with a run that was stopped: its folder, or `latest`.
+        /// Go on with a run that was stopped, as it was begun: its folder, or `latest`.
         #[arg(long, value_name = "RUN", conflicts_with_all = ["config", "set"])]
         resume: Option<PathBuf>,
     },
@@ -32,7 +32,7 @@ pub(crate) enum Command {
         /// How many folds [default: as the config says, else 5].
         #[arg(long, value_name = "N", conflicts_with = "resume")]
         folds: Option<usize>,
-        /// Go on with a cross-validation that was stopped: its folder, or `latest`.
+        /// Go on with a cross-validation that was stopped, as it was begun: its folder, or `latest`.
         #[arg(long, value_name = "RUN", conflicts_with_all = ["config", "set"])]
         resume: Option<PathBuf>,
     },
@@ -93,10 +93,10 @@ pub(crate) struct ModelArgs {
     #[arg(required = true, value_name = "RUN")]
     pub(crate) runs: Vec<PathBuf>,
     /// Pictures at once.
-    #[arg(long, value_name = "N", default_value_t = 64)]
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = number)]
     pub(crate) batch: usize,
     /// Threads that load pictures.
-    #[arg(long, value_name = "N", default_value_t = 1)]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = number)]
     pub(crate) loaders: usize,
 }
 
@@ -107,7 +107,7 @@ pub(crate) enum DataCommand {
         /// The folder to write.
         dir: PathBuf,
         /// People to train on.
-        #[arg(long, default_value_t = 1000)]
+        #[arg(long, default_value_t = 1000, value_parser = number)]
         people: usize,
         /// Further people for `eval/`, with right labels.
         #[arg(long, default_value_t = 300)]
@@ -142,18 +142,26 @@ pub(crate) enum BenchCommand {
         #[arg(long, default_value = "efficientnet_b0")]
         model: String,
         /// Pictures a step.
-        #[arg(long, default_value_t = 16)]
+        #[arg(long, default_value_t = 16, value_parser = number)]
         batch: usize,
         /// Height and width of the pictures: one number, or HxW.
         #[arg(long, value_name = "HxW", default_value = "224", value_parser = size)]
         size: [usize; 2],
         /// Steps to take the median of.
-        #[arg(long, default_value_t = 8)]
+        #[arg(long, default_value_t = 8, value_parser = number)]
         steps: usize,
-        /// Threads [default: all].
+        /// Threads; 0 for all.
         #[arg(long, default_value_t = 0)]
         threads: usize,
     },
+}
+
+/// Reads a count, as large as makes sense for any of them.
+fn number(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(n @ 1..=1_000_000) => Ok(n),
+        _ => Err("is a whole number from 1".to_owned()),
+    }
 }
 
 /// Reads `128x96` or `224`.

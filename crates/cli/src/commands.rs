@@ -8,7 +8,7 @@ mod predict;
 mod train;
 
 use ::data::{Context, Manifest};
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use trainer::{Experiment, Watch as _};
 
 use crate::{
@@ -34,6 +34,9 @@ pub(crate) fn run(args: Args) -> anyhow::Result<End> {
 
 /// Reads an experiment's data, checked, with progress.
 fn manifest(experiment: &Experiment, terminal: &Terminal) -> anyhow::Result<Manifest> {
+    if !terminal.is_terminal() {
+        terminal.say("reading the data");
+    }
     let cache = runs::cache_dir();
     let manifest = experiment.data.source.get().read(&Context {
         cache: cache.as_deref(),
@@ -44,6 +47,15 @@ fn manifest(experiment: &Experiment, terminal: &Terminal) -> anyhow::Result<Mani
     let manifest = manifest?;
     manifest.notes.iter().for_each(|it| terminal.say(&format!("note: {it}")));
     Ok(manifest)
+}
+
+/// Says what is wrong with the settings, before anything takes time.
+fn check_settings(experiment: &Experiment) -> anyhow::Result<()> {
+    match experiment.problems().as_slice() {
+        [] => Ok(()),
+        [one] => bail!("{one}"),
+        many => bail!("{} settings are wrong:\n  {}", many.len(), many.join("\n  ")),
+    }
 }
 
 /// Lets as many threads compute as the settings say.

@@ -83,7 +83,9 @@ pub(crate) fn find(named: &Path) -> anyhow::Result<PathBuf> {
     let runs = experiment(&ExperimentArgs { config: None, set: Vec::new() })?.0.run.dir;
     let begun =
         |path: &PathBuf| fs::metadata(path.join("config.toml")).and_then(|it| it.modified()).ok();
-    let entries = fs::read_dir(&runs).with_context(|| runs.display().to_string())?;
+    let Ok(entries) = fs::read_dir(&runs) else {
+        bail!("{}: there are no runs here yet: train first, or name a folder", runs.display());
+    };
     let all = entries.flatten().map(|it| it.path());
     let newest = all.filter_map(|it| Some((begun(&it)?, it))).max();
     match newest {
@@ -110,7 +112,16 @@ pub(crate) fn open_bundles(named: &[PathBuf], device: &Device) -> anyhow::Result
 
 /// The bundle folders that a path stands for.
 fn bundle_dirs(path: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    if !path.exists() {
+        bail!("{}: there is no such folder: name a run, a bundle or `latest`", path.display());
+    }
     if path.join("fold-0").is_dir() {
+        if !path.join("report.toml").is_file() {
+            bail!(
+                "{}: this cross-validation is not finished: go on with `kfold --resume`",
+                path.display()
+            );
+        }
         let folds = (0..).map(|it| path.join(format!("fold-{it}"))).take_while(|it| it.is_dir());
         let folds: Vec<PathBuf> = folds.map(|it| it.join("best")).collect();
         return Ok(folds);

@@ -42,10 +42,19 @@ struct Rate {
 const PLAIN_EVERY: Duration = Duration::from_secs(15);
 
 impl Terminal {
-    /// A terminal that Ctrl-C asks to stop: once after the step, twice at once.
     pub(crate) fn new() -> Terminal {
-        let interrupts = Arc::new(AtomicUsize::new(0));
-        let count = Arc::clone(&interrupts);
+        Terminal {
+            state: Mutex::default(),
+            interrupts: Arc::default(),
+            is_terminal: io::stderr().is_terminal(),
+            has_header: AtomicBool::new(false),
+        }
+    }
+
+    /// From now on Ctrl-C asks to stop: once after the step, twice at once. Until then it ends the
+    /// program.
+    pub(crate) fn heed_interrupts(&self) {
+        let count = Arc::clone(&self.interrupts);
         let handler = move || {
             if count.fetch_add(1, Ordering::Relaxed) > 0 {
                 std::process::exit(i32::from(crate::INTERRUPTED));
@@ -54,12 +63,11 @@ impl Terminal {
         };
         // Without a handler Ctrl-C ends the program; the last checkpoint is whole all the same.
         drop(ctrlc::set_handler(handler));
-        Terminal {
-            state: Mutex::default(),
-            interrupts,
-            is_terminal: io::stderr().is_terminal(),
-            has_header: AtomicBool::new(false),
-        }
+    }
+
+    /// Whether progress is shown as bars.
+    pub(crate) fn is_terminal(&self) -> bool {
+        self.is_terminal
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

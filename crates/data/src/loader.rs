@@ -276,6 +276,15 @@ mod tests {
     }
 
     #[test]
+    fn a_picture_is_seen_anew_each_time() {
+        let mut load = load(1, 0);
+        load.batches = vec![vec![3, 3], vec![3]];
+        let batches = all(load);
+        let (first, second) = batches[0].pictures.split_at(batches[1].pictures.len());
+        assert!(first != second && first != batches[1].pictures && second != batches[1].pictures);
+    }
+
+    #[test]
     fn a_picture_that_cannot_be_read_is_named() {
         let mut load = load(2, 0);
         let mut pictures = load.pictures.to_vec();

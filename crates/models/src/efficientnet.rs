@@ -240,6 +240,21 @@ impl Architecture for EfficientNet {
         Ok(Box::new(Built { stem, blocks, head, width: self.head_width() }))
     }
 
+    fn problem(&self) -> Option<String> {
+        let positive = |name: &str, x: f64| {
+            (!(x > 0.0 && x <= 16.0))
+                .then(|| format!("`{name}` is above 0 and at most 16, not {x}"))
+        };
+        let share = |name: &str, x: f64| {
+            (!(0.0..1.0).contains(&x)).then(|| format!("`{name}` is from 0 to below 1, not {x}"))
+        };
+        positive("width", self.width)
+            .or_else(|| positive("depth", self.depth))
+            .or_else(|| share("drop_path", self.drop_path))
+            .or_else(|| positive("norm_eps", self.norm_eps?))
+            .or_else(|| share("norm_momentum", self.norm_momentum?))
+    }
+
     fn namings(&self, ours: &[String]) -> Vec<Naming> {
         let plans = self.blocks();
         let all = |of: &dyn Fn(&str) -> String| {

@@ -31,6 +31,15 @@ pub trait Head {
     /// Where a published classifier of the joint classes belongs: the name of the layer, below
     /// the head's place. `None` where no single layer answers jointly.
     fn classifier(&self) -> Option<&'static str>;
+
+    /// What is wrong with the settings, if anything is.
+    fn problem(&self) -> Option<String>;
+}
+
+/// What is wrong with a share to drop, if anything is.
+fn dropout_problem(dropout: f64) -> Option<String> {
+    (!(0.0..1.0).contains(&dropout))
+        .then(|| format!("`dropout` is from 0 to below 1, not {dropout}"))
 }
 
 /// What sits on a backbone.

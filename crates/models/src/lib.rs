@@ -37,6 +37,9 @@ pub trait Architecture {
     /// The names that a public library gives to this architecture's parameters, library by
     /// library: pairs of ours and theirs.
     fn namings(&self, ours: &[String]) -> Vec<Naming>;
+
+    /// What is wrong with the settings, if anything is.
+    fn problem(&self) -> Option<String>;
 }
 
 /// What one library calls our parameters.

@@ -166,11 +166,30 @@ impl Experiment {
         );
         note("optim", self.optim.get().problem());
         note("schedule", self.schedule.get().problem());
-        let at_least_one = |n: usize| (n == 0).then(|| "is at least 1".to_owned());
-        note("train.batch_size", at_least_one(self.train.batch_size));
-        note("eval.batch_size", at_least_one(self.eval.batch_size));
-        let is_name = !self.run.name.contains(['/', '\\']) && !self.run.name.starts_with('.');
+        note("model.backbone", self.model.backbone.get().problem());
+        note("head", self.head.get().problem());
+        let is_scale = |it: augment::Statistics| {
+            it.std.iter().all(|&it| it > 0.0 && it.is_finite())
+                && it.mean.iter().all(|it| it.is_finite())
+        };
+        let is_scale = self.augment.statistics.get().known().is_none_or(is_scale);
+        note("augment.statistics", (!is_scale).then(|| "every `std` is above 0".to_owned()));
+        let count = |n: usize, most: usize| {
+            (n == 0 || n > most).then(|| format!("is from 1 to {most}, not {n}"))
+        };
+        note("threads", count(self.threads.max(1), 1024));
+        note("data.n_loaders", count(self.data.n_loaders, 1024));
+        note("data.n_ahead", count(self.data.n_ahead, 1024));
+        note("train.batch_size", count(self.train.batch_size, 1 << 20));
+        note("eval.batch_size", count(self.eval.batch_size, 1 << 20));
+        note("eval.every", self.eval.every.is_none().then(|| "is longer than nothing".to_owned()));
+        let name = self.run.name.as_str();
+        let is_name = !name.contains(['/', '\\']) && !name.starts_with('.') && name == name.trim();
         note("run.name", (!is_name).then(|| "is a folder's name, without `/`".to_owned()));
+        let is_taken = name == "latest";
+        note("run.name", is_taken.then(|| "`latest` stands for the newest run".to_owned()));
+        let no_dir = self.run.dir.as_os_str().is_empty();
+        note("run.dir", no_dir.then(|| "is the folder of all runs, such as \"runs\"".to_owned()));
         problems
     }
 }

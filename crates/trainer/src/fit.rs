@@ -64,8 +64,8 @@ pub enum FitError {
     Bundle(#[from] BundleError),
     /// The loss is no number any more.
     #[error(
-        "step {step}: the loss is {loss}: lower `optim.lr`, or go on from the last checkpoint with \
-         other settings; the batch's pictures are {}",
+        "step {step}: the loss is {loss}: begin again with a lower `optim.lr` or a longer \
+         `train.warmup`; the batch's pictures are {}",
         pictures.join(", ")
     )]
     NotFinite {
@@ -76,6 +76,13 @@ pub enum FitError {
         /// The pictures of the batch.
         pictures: Vec<String>,
     },
+    /// The data is not what it was.
+    #[error(
+        "{}: the people or their sides are not those that this run began with, so people it was \
+         trained on would be validated on: put data and settings back, or begin a new run",
+        .0.display()
+    )]
+    OtherPeople(std::path::PathBuf),
     /// Some parameters take no part.
     #[error("these parameters get no gradient, a fault of the network's code: {}", .0.join(", "))]
     NoGradient(Vec<String>),
@@ -93,6 +100,9 @@ pub fn fit(plan: &Plan, run: &Run, watch: &dyn Watch) -> Result<Ended, FitError>
     let mut optimizer = plan.experiment.optim.get().build(model.params());
     let mut state = checkpoint::load(run, &model, optimizer.as_mut())?;
     let mut log = Log::open(plan, run, state.step)?;
+    if state.step > 0 {
+        watch.note(&format!("going on after step {} of {}", state.step, plan.total));
+    }
     let mut pace = Pace::start();
     let mut loader = None;
 
@@ -314,15 +324,18 @@ struct Log {
 }
 
 impl Log {
-    fn open(plan: &Plan, run: &Run, step: usize) -> Result<Log, RunError> {
+    fn open(plan: &Plan, run: &Run, step: usize) -> Result<Log, FitError> {
         let scopes = plan.task.scopes().into_iter();
         let names: Vec<&str> = scopes.map(|it| plan.task.scope_name(it)).collect();
         let columns = names.iter().map(|it| format!(",{it}_macro_f1,{it}_accuracy,{it}_log_loss"));
         let epochs = format!("step,epoch,train_loss,score,best{}", columns.collect::<String>());
         let timing = "step,train_seconds,images_per_second,waiting_share,eval_seconds";
         let open = |name: &str, header: &str| Lines::open(&run.dir().join(name), header, step);
+        let split = split_csv(plan);
         if step == 0 {
-            run.write("split.csv", &split_csv(plan))?;
+            run.write("split.csv", &split)?;
+        } else if run.read("split.csv")? != split {
+            return Err(FitError::OtherPeople(run.dir().join("split.csv")));
         }
         Ok(Log {
             steps: open("steps.csv", "step,epoch,loss,lr")?,

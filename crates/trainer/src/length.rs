@@ -22,6 +22,14 @@ pub enum Length {
 pub struct NotALength(String);
 
 impl Length {
+    /// Whether it is no length at all.
+    pub(crate) fn is_none(self) -> bool {
+        match self {
+            Length::Epochs(n) | Length::Percent(n) => n <= 0.0,
+            Length::Steps(n) => n == 0,
+        }
+    }
+
     /// The length in optimizer steps, for a run of `total` steps.
     pub fn to_steps(self, steps_per_epoch: usize, total: usize) -> usize {
         match self {

@@ -157,12 +157,15 @@ impl Moments {
 }
 
 /// What is wrong with settings that every optimizer has, if anything is.
-fn common_problem(lr: f64, betas: [f64; 2], weight_decay: f64) -> Option<String> {
+fn common_problem(lr: f64, betas: [f64; 2], eps: f64, weight_decay: f64) -> Option<String> {
     if !(lr > 0.0 && lr.is_finite()) {
         return Some(format!("`lr` is a number above 0, not {lr}"));
     }
     if betas.iter().any(|it| !(0.0..1.0).contains(it)) {
         return Some(format!("`betas` are two numbers from 0 to below 1, not {betas:?}"));
+    }
+    if !(eps >= 0.0 && eps.is_finite()) {
+        return Some(format!("`eps` is 0 or more, not {eps}"));
     }
     if !(weight_decay >= 0.0 && weight_decay.is_finite()) {
         return Some(format!("`weight_decay` is 0 or more, not {weight_decay}"));

@@ -8,7 +8,9 @@ use std::{path::PathBuf, rc::Rc, sync::Arc};
 use augment::{Pipeline, Statistics};
 use base::{Clock, Seed, Task};
 use candle::{DType, Device, Tensor};
-use data::{Content, LoadError, Manifest, Sides, SplitError, Use, measure_statistics};
+use data::{
+    Content, Load, LoadError, Loader, Manifest, Sides, SplitError, Use, measure_statistics,
+};
 use infer::Serving;
 use losses::{Counts, Loss};
 use models::{Fitted, Model, ModelSpec, WeightsError, read_weights};
@@ -141,6 +143,21 @@ impl Plan {
         eval_pipeline.statistics = statistics;
         train_pipeline.statistics = statistics;
 
+        // One picture through each, before there is a run: sizes that do not fit show here.
+        for (pipeline, side) in [(&train_pipeline, &sides.train), (&eval_pipeline, &sides.valid)] {
+            let load = Load {
+                pictures: Arc::clone(&pictures),
+                batches: side.iter().take(1).map(|&it| vec![it]).collect(),
+                pipeline: Arc::new(pipeline.clone()),
+                seed: *seed,
+                stream: "augment/0".to_owned(),
+                first_batch: 0,
+                n_threads: 1,
+                n_ahead: 1,
+            };
+            Loader::start(load).next().transpose()?;
+        }
+
         let n_train = sides.train.len();
         let n_full = n_train / train.batch_size;
         let steps_per_epoch = match train.drop_last && n_full > 0 {
@@ -169,6 +186,12 @@ impl Plan {
                 wrong(format!("at `train.batch_size`: a batch has one picture of {size:?}: {it}"))
             })?;
         }
+        let warmup = train.warmup.to_steps(steps_per_epoch, total);
+        if warmup > total {
+            return Err(wrong(format!(
+                "at `train.warmup`: {warmup} steps are more than the run has, {total}"
+            )));
+        }
         Ok(Plan {
             task: manifest.task.clone(),
             people: manifest.people.clone(),
@@ -185,7 +208,7 @@ impl Plan {
             loss,
             steps_per_epoch,
             total,
-            warmup: train.warmup.to_steps(steps_per_epoch, total).min(total),
+            warmup,
             eval_every: eval.every.to_steps(steps_per_epoch, total).max(1),
             device: device.clone(),
             experiment: experiment.clone(),

@@ -153,7 +153,9 @@ fn a_misspelled_key_of_a_kind_is_an_error() {
     check(
         "[loss]\nkind = \"focal\"\ngama = 2.0",
         &[],
-        expect!["error: configs/mine.toml: at `loss.gama`: unknown field `gama`, expected `gamma`"],
+        expect![
+            "error: configs/mine.toml: at `loss.gama`: unknown field `gama`, expected `gamma` (these are of kind `focal`)"
+        ],
     );
 }
 
@@ -173,7 +175,9 @@ fn the_layer_that_breaks_the_config_is_blamed() {
     check(
         "[loss]\nkind = \"focal\"\ngama = 2.0",
         &["loss.gamma=3.0", "optim.lr=1e-2"],
-        expect!["error: configs/mine.toml: at `loss.gama`: unknown field `gama`, expected `gamma`"],
+        expect![
+            "error: configs/mine.toml: at `loss.gama`: unknown field `gama`, expected `gamma` (these are of kind `focal`)"
+        ],
     );
 }
 
@@ -183,7 +187,7 @@ fn a_setting_of_a_kind_comes_after_the_kind() {
         "",
         &["loss.gamma=3.0", "loss.kind=focal"],
         expect![
-            "error: --set loss.gamma=3.0: at `loss.gamma`: unknown field `gamma`, expected `smoothing`"
+            "error: --set loss.gamma=3.0: at `loss.gamma`: unknown field `gamma`, expected `smoothing` (these are of kind `cross_entropy`)"
         ],
     );
 }
@@ -203,7 +207,7 @@ fn a_wrong_type_is_an_error() {
         "",
         &["optim.lr=fast"],
         expect![[
-            r#"error: --set optim.lr=fast: at `optim.lr`: invalid type: string "fast", expected f64"#
+            r#"error: --set optim.lr=fast: at `optim.lr`: invalid type: string "fast", expected a number"#
         ]],
     );
 }

@@ -1,11 +1,12 @@
 //! `maskfit data`
 
+use anyhow::bail;
 use base::{Task, task::Scope};
 use candle::Device;
 use data::{People, Use};
 use trainer::{Plan, Watch as _};
 
-use super::{manifest, use_threads};
+use super::{check_settings, manifest, use_threads};
 use crate::{End, args::DataCommand, runs, terminal::Terminal};
 
 pub(crate) fn data(command: DataCommand) -> anyhow::Result<End> {
@@ -14,6 +15,11 @@ pub(crate) fn data(command: DataCommand) -> anyhow::Result<End> {
         DataCommand::People { dir, people, scored, size, wrong_labels, seed } => {
             let source = People { n_people: people, n_scored: scored, size, wrong_labels, seed };
             let progress = |done, total| terminal.progress("drawing people", done, total);
+            for part in ["train", "eval"].map(|it| dir.join(it)) {
+                if part.exists() {
+                    bail!("{}: is there already: name a new folder", part.display());
+                }
+            }
             source.write(&dir, &progress)?;
             terminal.clear();
             say!("{people} people to train on: {}", dir.join("train").display());
@@ -21,10 +27,11 @@ pub(crate) fn data(command: DataCommand) -> anyhow::Result<End> {
         }
         DataCommand::Check { experiment } => {
             let (experiment, _) = runs::experiment(&experiment)?;
+            check_settings(&experiment)?;
             use_threads(experiment.threads)?;
             let manifest = manifest(&experiment, &terminal)?;
             say!(
-                "nothing is wrong with {} pictures of {} people",
+                "nothing is wrong with the data: {} pictures of {} people",
                 manifest.examples.len(),
                 manifest.people.len()
             );
@@ -32,6 +39,7 @@ pub(crate) fn data(command: DataCommand) -> anyhow::Result<End> {
         }
         DataCommand::Stats { experiment } => {
             let (mut experiment, _) = runs::experiment(&experiment)?;
+            check_settings(&experiment)?;
             use_threads(experiment.threads)?;
             experiment.augment.statistics = augment::StatisticsConfig::measured();
             let manifest = manifest(&experiment, &terminal)?;

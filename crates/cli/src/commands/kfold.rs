@@ -9,7 +9,7 @@ use trainer::{
     kfold::{KfoldEnded, kfold as train_folds, with_folds},
 };
 
-use super::{manifest, train::announce, use_threads};
+use super::{check_settings, manifest, train::announce, use_threads};
 use crate::{
     End,
     args::ExperimentArgs,
@@ -39,6 +39,7 @@ pub(crate) fn kfold(
             (runs::experiment_of(&run)?, Ok(run))
         }
     };
+    check_settings(&experiment)?;
     use_threads(experiment.threads)?;
     let manifest = manifest(&experiment, &terminal)?;
     let run = match run {
@@ -50,6 +51,7 @@ pub(crate) fn kfold(
             Run::create(&runs::new_dir(&experiment, &name), &experiment.to_toml())?
         }
     };
+    terminal.heed_interrupts();
     let begin = |fold_idx: usize, n_folds: usize, plan: &trainer::Plan, run: &Run| {
         terminal.say(&format!("\nfold {} of {n_folds}", fold_idx + 1));
         announce(plan, run, &terminal);

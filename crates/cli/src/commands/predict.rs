@@ -14,6 +14,7 @@ use super::use_threads;
 use crate::{End, args::ModelArgs, runs, terminal::Terminal};
 
 pub(crate) fn submit(models: &ModelArgs, images: &Path, output: &Path) -> anyhow::Result<End> {
+    check_output(output)?;
     let pictures = read_info(images)?;
     let (_, probabilities) = answer(models, images, &pictures)?;
     let classes: Vec<usize> = probabilities.iter().map(|p| argmax(p)).collect();
@@ -22,6 +23,7 @@ pub(crate) fn submit(models: &ModelArgs, images: &Path, output: &Path) -> anyhow
 }
 
 pub(crate) fn predict(models: &ModelArgs, images: &Path, output: &Path) -> anyhow::Result<End> {
+    check_output(output)?;
     let pictures = list_pictures(images)?;
     let (task, probabilities) = answer(models, images, &pictures)?;
     let classes: Vec<usize> = probabilities.iter().map(|p| argmax(p)).collect();
@@ -62,6 +64,18 @@ fn answer(
     let probabilities = predictor.predict(&Arc::from(pictures), serving, &mut progress)?;
     terminal.clear();
     Ok((predictor.task().clone(), probabilities))
+}
+
+/// A place that cannot be written to is said before all the work.
+fn check_output(output: &Path) -> anyhow::Result<()> {
+    let dir = output.parent().filter(|it| !it.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if !dir.is_dir() {
+        bail!("--output {}: there is no folder {}: make it", output.display(), dir.display());
+    }
+    if output.is_dir() {
+        bail!("--output {}: is a folder: name a file", output.display());
+    }
+    Ok(())
 }
 
 fn finish(output: &Path, text: &str, n: usize) -> anyhow::Result<End> {

@@ -6,7 +6,7 @@ use anyhow::bail;
 use candle::Device;
 use trainer::{Ended, Plan, Run, fit};
 
-use super::{manifest, use_threads};
+use super::{check_settings, manifest, use_threads};
 use crate::{
     End,
     args::ExperimentArgs,
@@ -34,6 +34,7 @@ pub(crate) fn train(args: &ExperimentArgs, resume: Option<&Path>) -> anyhow::Res
             (runs::experiment_of(&run)?, String::new(), Some(run))
         }
     };
+    check_settings(&experiment)?;
     use_threads(experiment.threads)?;
     let manifest = manifest(&experiment, &terminal)?;
     let plan = Plan::new(&experiment, &manifest, experiment.data.fold, &Device::Cpu, &terminal)?;
@@ -46,6 +47,7 @@ pub(crate) fn train(args: &ExperimentArgs, resume: Option<&Path>) -> anyhow::Res
         }
     };
     announce(&plan, &run, &terminal);
+    terminal.heed_interrupts();
     let ended = fit(&plan, &run, &terminal);
     terminal.clear();
     match ended? {
@@ -62,7 +64,7 @@ pub(crate) fn train(args: &ExperimentArgs, resume: Option<&Path>) -> anyhow::Res
             say!("{}", report(title, last));
             let epoch = plan.clock(outcome.best_step).epoch();
             say!(
-                "best of epoch {epoch} by {}, on people held out:",
+                "best of epoch {epoch:.2} by {}, on people held out:",
                 plan.experiment.eval.best_by.kind()
             );
             say!("  macro F1 {}", interval(outcome.valid.macro_f1));

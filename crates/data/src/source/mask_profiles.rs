@@ -214,7 +214,13 @@ fn read_rows(csv: &[u8], findings: &mut Findings) -> (Vec<Row>, BTreeSet<String>
     };
     let mut rows: Vec<Row> = Vec::new();
     let mut seen = BTreeSet::new();
-    for (idx, record) in reader.records().enumerate() {
+    // The reader's own count leaves out empty lines and the halves of \r\n.
+    let line_at = |record: &csv::StringRecord| {
+        let begin = record.position().map_or(0, |it| it.byte() as usize);
+        let blank = csv[begin..].iter().take_while(|it| matches!(it, b'\r' | b'\n')).count();
+        csv[..begin + blank].iter().filter(|&&it| it == b'\n').count() + 1
+    };
+    for record in reader.records() {
         let record = match record {
             Ok(it) => it,
             Err(err) => {
@@ -226,8 +232,7 @@ fn read_rows(csv: &[u8], findings: &mut Findings) -> (Vec<Row>, BTreeSet<String>
                 break;
             }
         };
-        let line = record.position().map_or(idx as u64 + 2, csv::Position::line);
-        let place = format!("train.csv line {line}");
+        let place = format!("train.csv line {}", line_at(&record));
         if record.len() != headers.len() {
             let problem = format!("has {} fields, the header {}", record.len(), headers.len());
             findings.add(place, problem, "correct the row");

@@ -5,7 +5,7 @@ use candle::Result;
 use ops::{Pass, Value};
 use serde::{Deserialize, Serialize};
 
-use super::{Head, Heads};
+use super::{Head, Heads, dropout_problem};
 use crate::{layers::Linear, params::Builder};
 
 /// `[head] kind = "factored"`
@@ -41,6 +41,10 @@ impl Head for Factored {
 
     fn classifier(&self) -> Option<&'static str> {
         None
+    }
+
+    fn problem(&self) -> Option<String> {
+        dropout_problem(self.dropout)
     }
 }
 

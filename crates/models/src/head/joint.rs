@@ -5,7 +5,7 @@ use candle::Result;
 use ops::{Pass, Value};
 use serde::{Deserialize, Serialize};
 
-use super::{Head, Heads};
+use super::{Head, Heads, dropout_problem};
 use crate::{layers::Linear, params::Builder};
 
 /// `[head] kind = "joint"`
@@ -37,6 +37,10 @@ impl Head for Joint {
 
     fn classifier(&self) -> Option<&'static str> {
         Some("joint")
+    }
+
+    fn problem(&self) -> Option<String> {
+        dropout_problem(self.dropout)
     }
 }
 

@@ -44,7 +44,7 @@ impl Optim for AdamW {
     }
 
     fn problem(&self) -> Option<String> {
-        common_problem(self.lr, self.betas, self.weight_decay)
+        common_problem(self.lr, self.betas, self.eps, self.weight_decay)
     }
 }
 

@@ -53,6 +53,20 @@ fn endings_are_found_file_by_file() {
 }
 
 #[test]
+fn lines_are_counted_as_an_editor_counts_them() {
+    let row = "1,male,Asian,abc,a";
+    for (text, line) in [
+        (format!("{HEADER}{row}\n"), 2),
+        (format!("{HEADER}\n\n{row}\n"), 4),
+        (format!("\u{feff}{HEADER}{row}"), 2),
+        (format!("{HEADER}2,male,Asian,30,b\n\n{row}\n").replace('\n', "\r\n"), 4),
+    ] {
+        let findings = read(&text, &people(&["a", "b"]), "").1.to_string();
+        assert!(findings.contains(&format!("line {line}: the age")), "{text:?}: {findings}");
+    }
+}
+
+#[test]
 fn everything_that_is_wrong_is_said_at_once() {
     let csv = format!(
         "{HEADER}1,male,Asian,abc,a\n2,mle,Asian,30,b\n3,male,Asian,30,absent\n4,male,Asian,30\n\
