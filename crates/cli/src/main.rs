@@ -32,6 +32,7 @@ use std::{
 };
 
 use clap::Parser as _;
+use ops::Isa;
 
 /// The user's mistake, or the world's.
 const FAILED: u8 = 1;
@@ -48,6 +49,10 @@ enum End {
 
 fn main() -> ExitCode {
     ops::keep_freed_memory();
+    if let Err(err) = choose_isa() {
+        complain!("error: {err}");
+        return ExitCode::from(FAILED);
+    }
     let args = match args::Args::try_parse() {
         Ok(it) => it,
         Err(err) => {
@@ -70,6 +75,16 @@ fn main() -> ExitCode {
             ExitCode::from(BUG)
         }
     }
+}
+
+/// Computes with the instruction set that the environment names, if it names one.
+fn choose_isa() -> Result<(), String> {
+    let Ok(name) = std::env::var("MASKFIT_ISA") else { return Ok(()) };
+    if Isa::named(&name).is_some_and(Isa::force) {
+        return Ok(());
+    }
+    let has: Vec<&str> = Isa::available().into_iter().map(Isa::name).collect();
+    Err(format!("MASKFIT_ISA={name}: this machine has {}", has.join(", ")))
 }
 
 /// An error with what caused it, each thing said once: some errors name their cause themselves.

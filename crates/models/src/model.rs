@@ -68,7 +68,7 @@ impl Model {
     pub fn forward(&self, xs: &Tensor, pass: &Pass<'_>) -> Result<Logits> {
         let features = self.backbone.features(&Value::constant(xs.clone()), pass)?;
         let export = |(scope, logits)| match pass {
-            Pass::Eval => Ok((scope, Value::tensor(&logits).clone())),
+            Pass::Eval => Ok((scope, Value::tensor(&logits)?)),
             Pass::Train(it) => Ok((scope, it.tape.export(&logits)?)),
         };
         let heads = self.heads.logits(&features, pass)?;

@@ -2,7 +2,7 @@
 //!
 //! This is what makes the bits of every result independent of how many threads computed it.
 
-use std::{mem::MaybeUninit, ops::Range};
+use std::ops::Range;
 
 use rayon::prelude::*;
 
@@ -27,24 +27,61 @@ pub(crate) fn build<T: Real>(
     rows_per_block: usize,
     fill: impl Fn(usize, &mut [T]) + Sync,
 ) -> Vec<T> {
-    let n = n_rows * width;
-    let mut built = Vec::with_capacity(n);
-    let spare = &mut built.spare_capacity_mut()[..n];
-    let block_len = (rows_per_block * width).max(1);
-    spare.par_chunks_mut(block_len).enumerate().for_each(|(idx, block)| {
-        fill(idx * rows_per_block, zeroed(block));
-    });
-    // SAFETY: the chunks cover all `n` elements, and `zeroed` has written each of them.
-    unsafe { built.set_len(n) };
-    built
+    let zero_and_fill = |rows: Range<usize>, block: &mut [T]| {
+        block.fill(T::ZERO);
+        fill(rows.start, block);
+    };
+    // SAFETY: every number of a block is written first.
+    unsafe { overwrite(n_rows, width, rows_per_block, zero_and_fill) }.0
 }
 
-fn zeroed<T: Real>(block: &mut [MaybeUninit<T>]) -> &mut [T] {
-    for element in block.iter_mut() {
-        element.write(T::ZERO);
+/// A new vector of `n_rows` rows of `width` elements, written in parallel, and what each block
+/// gave besides, in their order. A `width` of 0 makes an empty vector and visits all rows.
+///
+/// # Safety
+/// `write` must write every number of a block, and read none before: the memory is fresh.
+pub(crate) unsafe fn overwrite<T: Real, P: Send>(
+    n_rows: usize,
+    width: usize,
+    rows_per_block: usize,
+    write: impl Fn(Range<usize>, &mut [T]) -> P + Sync,
+) -> (Vec<T>, Vec<P>) {
+    let blocks = (0..n_rows).step_by(rows_per_block);
+    let blocks = blocks.map(|first| first..(first + rows_per_block).min(n_rows)).collect();
+    // SAFETY: the caller's.
+    unsafe { overwrite_blocks(width, blocks, |_, rows, block| write(rows, block)) }
+}
+
+/// As [`overwrite`], with blocks of any sizes: of rows that follow each other. `write` gets the
+/// position of the block as well.
+///
+/// # Safety
+/// As of [`overwrite`].
+pub(crate) unsafe fn overwrite_blocks<T: Real, P: Send>(
+    width: usize,
+    blocks: Vec<Range<usize>>,
+    write: impl Fn(usize, Range<usize>, &mut [T]) -> P + Sync,
+) -> (Vec<T>, Vec<P>) {
+    let n = blocks.last().map_or(0, |it| it.end) * width;
+    let mut built: Vec<T> = Vec::with_capacity(n);
+    let mut spare = &mut built.spare_capacity_mut()[..n];
+    let mut work = Vec::with_capacity(blocks.len());
+    for rows in blocks {
+        let (block, rest) = spare.split_at_mut(rows.len() * width);
+        spare = rest;
+        work.push((rows, block));
     }
-    // SAFETY: every element was written in the loop above.
-    unsafe { block.assume_init_mut() }
+    assert!(spare.is_empty(), "blocks that do not follow each other");
+    let given = work.into_par_iter().enumerate().map(|(idx, (rows, block))| {
+        // SAFETY: the numbers have no invalid bits, and the caller promises that none is read
+        // before it is written.
+        let block: &mut [T] = unsafe { &mut *(std::ptr::from_mut(block) as *mut [T]) };
+        write(idx, rows, block)
+    });
+    let given = given.collect();
+    // SAFETY: the blocks cover all `n` numbers, and the caller promises that each was written.
+    unsafe { built.set_len(n) };
+    (built, given)
 }
 
 /// The sum over blocks of rows of vectors of `width` elements, added in the order of the blocks.

@@ -5,51 +5,61 @@
 //! Patches are unrolled for a few rows at a time, so that they stay in cache; on the way back they
 //! are unrolled again instead of kept.
 
+use std::ops::Range;
+
 use candle::{Result, bail};
 
 use crate::{
-    Value, Window,
-    blocks::{build, reduce, rows_per_block},
-    matmul::{Matrix, matmul},
+    Moments, Value, Window,
+    blocks::{build, overwrite, rows_per_block},
+    lens::{Grad, GradView},
+    matmul::{Left, Panels, Right, multiply, padded},
+    product::total,
     real::{Reading, Real, by_dtype, tensor},
     window::Grid,
 };
 
 /// Convolves with a dense kernel.
 ///
+/// In training the result knows its [`Moments`], for the norm that follows.
+///
 /// - `xs`: `[n, h, w, in]`.
 /// - `weight`: `[out, kh, kw, in]`.
 /// - returns: `[n, h', w', out]`.
 pub fn conv2d(xs: &Value, weight: &Value, window: Window) -> Result<Value> {
-    let (n, h, w, n_in) = xs.tensor().dims4()?;
+    let (x, k) = (xs.tensor()?, weight.tensor()?);
+    let (n, h, w, n_in) = x.dims4()?;
     let [kh, kw] = window.kernel;
     let n_out = weight.dims()[0];
     if weight.dims() != [n_out, kh, kw, n_in] {
         bail!("conv2d: a weight of {:?} does not fit {kh}x{kw} on {n_in} channels", weight.dims());
     }
     let grid = window.on(n, [h, w])?;
-    let (x, k) = (xs.tensor().contiguous()?, weight.tensor().contiguous()?);
-    let ys = by_dtype!("conv2d", x, T => {
+    let wants_moments = weight.is_on_tape();
+    let (ys, moments) = by_dtype!("conv2d", x, T => {
         let (x, k) = (Reading::of(&x), Reading::of(&k));
-        let ys = forward(x.slice::<T>()?, k.slice()?, &grid, n_in, n_out);
-        tensor(ys, &[n, grid.out[0], grid.out[1], n_out])
+        let (ys, moments) = forward(x.slice::<T>()?, k.slice()?, &grid, n_in, n_out, wants_moments);
+        let ys = tensor(ys, &[n, grid.out[0], grid.out[1], n_out])?;
+        Ok::<_, candle::Error>((ys, moments))
     })?;
     let (x_slot, w_slot) = (xs.slot(), weight.slot());
-    Value::record(&[xs, weight], ys, move |grad, slots| {
+    let ys = Value::record(&[xs, weight], ys, move |grad, slots| {
         by_dtype!("conv2d", x, T => {
-            let grad = grad.contiguous()?;
-            let gs = Reading::of(&grad);
-            let gs = gs.slice::<T>()?;
+            let grad = Grad { tensor: grad.tensor.contiguous()?, ..grad };
+            let gs = GradView::<T>::of(&grad)?;
             slots.give(w_slot, || {
                 let x = Reading::of(&x);
-                tensor(weight_gradient(x.slice::<T>()?, gs, &grid, n_in, n_out), k.dims())
+                let dw = weight_gradient(x.slice::<T>()?, &gs, &grid, n_in, n_out);
+                Ok(Grad::plain(tensor(dw, k.dims())?))
             })?;
             slots.give(x_slot, || {
                 let k = Reading::of(&k);
-                tensor(input_gradient(gs, k.slice::<T>()?, &grid, n_in, n_out), x.dims())
+                let dx = input_gradient(&gs, k.slice::<T>()?, &grid, n_in, n_out);
+                Ok(Grad::plain(tensor(dx, x.dims())?))
             })
         })
-    })
+    })?;
+    Ok(ys.with_moments(moments))
 }
 
 /// Output rows whose patches are unrolled together.
@@ -58,66 +68,113 @@ fn block_of(grid: &Grid, n_in: usize, n_out: usize) -> usize {
     rows_per_block(grid.n * grid.out[0], grid.out[1] * patch.max(n_out))
 }
 
-fn forward<T: Real>(xs: &[T], w: &[T], grid: &Grid, n_in: usize, n_out: usize) -> Vec<T> {
+fn forward<T: Real>(
+    xs: &[T],
+    w: &[T],
+    grid: &Grid,
+    n_in: usize,
+    n_out: usize,
+    wants_moments: bool,
+) -> (Vec<T>, Option<Moments>) {
     let [oh, ow] = grid.out;
     let patch = grid.kernel[0] * grid.kernel[1] * n_in;
-    build(grid.n * oh, ow * n_out, block_of(grid, n_in, n_out), |first, ys: &mut [T]| {
-        let n_rows = ys.len() / (ow * n_out);
-        let patches = unroll(xs, grid, n_in, first, n_rows);
-        let patches = Matrix::new(&patches, n_rows * ow, patch);
-        matmul(patches, Matrix::new(w, n_out, patch).t(), ys, false);
-    })
+    let weight = Panels::new(patch, n_out, |row, col| w[col * patch + row]);
+    let write = |rows: Range<usize>, ys: &mut [T]| {
+        let n = rows.len() * ow;
+        T::with_scratch(n * patch, |patches| {
+            unroll(xs, grid, n_in, rows, patches, patch);
+            multiply(Left::rows(patches, n, patch, patch), weight.right(), ys, n_out, false);
+        });
+        wants_moments.then(|| Moments::of(ys, n_out))
+    };
+    let per_block = block_of(grid, n_in, n_out);
+    // SAFETY: `multiply` writes every number.
+    let (ys, moments) = unsafe { overwrite(grid.n * oh, ow * n_out, per_block, write) };
+    (ys, Moments::join(moments.into_iter().flatten()))
 }
 
-fn weight_gradient<T: Real>(xs: &[T], gs: &[T], grid: &Grid, n_in: usize, n_out: usize) -> Vec<T> {
+fn weight_gradient<T: Real>(
+    xs: &[T],
+    gs: &GradView<'_, T>,
+    grid: &Grid,
+    n_in: usize,
+    n_out: usize,
+) -> Vec<T> {
     let [oh, ow] = grid.out;
     let patch = grid.kernel[0] * grid.kernel[1] * n_in;
+    let wide = padded(patch);
     let n_rows = grid.n * oh;
     let tile = block_of(grid, n_in, n_out);
-    // At most sixteen partial sums, each over whole tiles.
-    reduce(n_rows, n_rows.div_ceil(16).next_multiple_of(tile), n_out * patch, |rows| {
+    let part = |rows: Range<usize>, _: &mut [T]| {
         let mut dw = vec![T::ZERO; n_out * patch];
         for first in rows.clone().step_by(tile) {
-            let n_rows = tile.min(rows.end - first);
-            let patches = unroll(xs, grid, n_in, first, n_rows);
-            let gs = &gs[first * ow * n_out..(first + n_rows) * ow * n_out];
-            let gs = Matrix::new(gs, n_rows * ow, n_out);
-            matmul(gs.t(), Matrix::new(&patches, n_rows * ow, patch), &mut dw, true);
+            let rows = first..(first + tile).min(rows.end);
+            let n = rows.len() * ow;
+            T::with_scratch(n * wide, |patches| {
+                unroll(xs, grid, n_in, rows, patches, wide);
+                T::with_scratch(n * n_out, |read| {
+                    gs.read(first * ow, read, n_out);
+                    let gs = Left::rows(read, n, n_out, n_out).t();
+                    multiply(gs, Right::rows(patches, n, patch, wide), &mut dw, patch, true);
+                });
+            });
         }
         dw
-    })
+    };
+    // A few partial sums, each over whole tiles.
+    let n_parts = ((1 << 20) / (n_out * patch)).clamp(4, 16);
+    let per_part = n_rows.div_ceil(n_parts).next_multiple_of(tile);
+    // SAFETY: nothing is built.
+    total(unsafe { overwrite(n_rows, 0, per_part, part) }.1)
 }
 
-fn input_gradient<T: Real>(gs: &[T], w: &[T], grid: &Grid, n_in: usize, n_out: usize) -> Vec<T> {
+fn input_gradient<T: Real>(
+    gs: &GradView<'_, T>,
+    w: &[T],
+    grid: &Grid,
+    n_in: usize,
+    n_out: usize,
+) -> Vec<T> {
     let [oh, ow] = grid.out;
     let [h, wide] = grid.size;
     let patch = grid.kernel[0] * grid.kernel[1] * n_in;
     let tile = block_of(grid, n_in, n_out);
+    let weight = Panels::new(n_out, patch, |row, col| w[row * patch + col]);
     build(grid.n, h * wide * n_in, 1, |picture, dx: &mut [T]| {
         for first in (0..oh).step_by(tile) {
-            let n_rows = tile.min(oh - first);
-            let gs = &gs[(picture * oh + first) * ow * n_out..][..n_rows * ow * n_out];
-            let mut patches = vec![T::ZERO; n_rows * ow * patch];
-            let gs = Matrix::new(gs, n_rows * ow, n_out);
-            matmul(gs, Matrix::new(w, n_out, patch), &mut patches, false);
-            roll_up(&patches, grid, n_in, first, dx);
+            let n = tile.min(oh - first) * ow;
+            T::with_scratch(n * n_out, |read| {
+                gs.read((picture * oh + first) * ow, read, n_out);
+                T::with_scratch(n * patch, |patches| {
+                    let gs = Left::rows(read, n, n_out, n_out);
+                    multiply(gs, weight.right(), patches, patch, false);
+                    roll_up(patches, grid, n_in, first, dx);
+                });
+            });
         }
     })
 }
 
-/// The patches that `n_rows` rows of outputs see, one a row of the result, from output row `first`
-/// of all pictures in a line; zeros where a patch hangs over the edge.
-fn unroll<T: Real>(xs: &[T], grid: &Grid, n_in: usize, first: usize, n_rows: usize) -> Vec<T> {
+/// The patches that rows of outputs, of all pictures in a line, see: one a row of `into`, which
+/// begin `stride` apart; zeros where a patch hangs over the edge, and between the rows.
+fn unroll<T: Real>(
+    xs: &[T],
+    grid: &Grid,
+    n_in: usize,
+    rows: Range<usize>,
+    into: &mut [T],
+    stride: usize,
+) {
     let [oh, ow] = grid.out;
     let [h, w] = grid.size;
     let [kh, kw] = grid.kernel;
-    let mut patches = vec![T::ZERO; n_rows * ow * kh * kw * n_in];
-    for (idx, row) in patches.chunks_exact_mut(ow * kh * kw * n_in).enumerate() {
-        let (picture, out_row) = ((first + idx) / oh, (first + idx) % oh);
+    into.fill(T::ZERO);
+    for (row, patches) in rows.zip(into.chunks_exact_mut(ow * stride)) {
+        let (picture, out_row) = (row / oh, row % oh);
         for ky in 0..kh {
             let Some(in_row) = grid.source(0, out_row, ky) else { continue };
             let xs = &xs[(picture * h + in_row) * w * n_in..][..w * n_in];
-            for (out, patch) in row.chunks_exact_mut(kh * kw * n_in).enumerate() {
+            for (out, patch) in patches.chunks_exact_mut(stride).enumerate() {
                 for kx in 0..kw {
                     let Some(at) = grid.source(1, out, kx) else { continue };
                     let to = &mut patch[(ky * kw + kx) * n_in..][..n_in];
@@ -126,7 +183,6 @@ fn unroll<T: Real>(xs: &[T], grid: &Grid, n_in: usize, first: usize, n_rows: usi
             }
         }
     }
-    patches
 }
 
 /// The opposite of [`unroll`] within one picture: adds every patch to where it was seen.
@@ -166,7 +222,7 @@ mod tests {
         let xs = Value::constant(xs.reshape((1, 2, 2, 2))?);
         let w = Value::constant(Tensor::ones((1, 3, 3, 2), candle::DType::F64, &Device::Cpu)?);
         let ys = conv2d(&xs, &w, Window::square(3, 1, Padding::Symmetric))?;
-        check_close(ys.tensor(), &[110.0; 4], 1e-12);
+        check_close(&ys.tensor()?, &[110.0; 4], 1e-12);
         Ok(())
     }
 

@@ -11,7 +11,7 @@ use base::Rng;
 use candle::{Result, Tensor};
 use rand::Rng as _;
 
-use crate::{Pass, Value};
+use crate::{Pass, Value, gate, lens::Grad};
 
 /// Zeroes each number with probability `p` and scales the others by 1 / (1 - p).
 ///
@@ -44,15 +44,18 @@ fn mask(xs: &Value, p: f64, pass: &Pass<'_>, name: &str, per_row: usize) -> Resu
         let mut rng = pass.stream(name, row).expect("a training pass has streams");
         mask.extend((0..per_row).map(|_| draw(&mut rng)));
     }
-    let mut mask_dims = vec![1; dims.len()];
-    mask_dims[0] = dims[0];
-    if per_row > 1 {
-        mask_dims = dims.to_vec();
+    let (device, dtype) = (xs.raw()?.device().clone(), xs.raw()?.dtype());
+    let mask = Tensor::from_vec(mask, (dims[0], per_row), &device)?.to_dtype(dtype)?;
+    if per_row == 1 && dims.len() > 1 {
+        // A gate that is the same for all channels.
+        let mask = mask.broadcast_as((dims[0], dims[dims.len() - 1]))?.contiguous()?;
+        return gate(xs, &Value::constant(mask));
     }
-    let mask = Tensor::from_vec(mask, mask_dims, xs.tensor().device())?;
-    let mask = mask.to_dtype(xs.tensor().dtype())?;
-    let (slot, ys) = (xs.slot(), xs.tensor().broadcast_mul(&mask)?);
-    Value::record(&[xs], ys, move |grad, slots| slots.give(slot, || grad.broadcast_mul(&mask)))
+    let mask = mask.reshape(dims)?;
+    let (slot, ys) = (xs.slot(), (xs.tensor()? * &mask)?);
+    Value::record(&[xs], ys, move |grad, slots| {
+        slots.give(slot, || Ok(Grad::plain((grad.settle()? * &mask)?)))
+    })
 }
 
 #[cfg(test)]
@@ -75,7 +78,7 @@ mod tests {
     fn drops_its_share_and_keeps_the_mean() -> Result<()> {
         let tape = Tape::default();
         let ys = dropout(&ones(100, 100)?, 0.3, &pass(&tape, 0, 0), "drop")?;
-        let ys = ys.tensor().flatten_all()?.to_vec1::<f32>()?;
+        let ys = ys.tensor()?.flatten_all()?.to_vec1::<f32>()?;
         let dropped = ys.iter().filter(|&&it| it == 0.0).count();
         // 10,000 draws at 0.3: three standard deviations are 137.
         assert!(dropped.abs_diff(3000) < 140, "{dropped}");
@@ -88,10 +91,10 @@ mod tests {
         let tape = Tape::default();
         let whole = dropout(&ones(4, 8)?, 0.5, &pass(&tape, 3, 0), "drop")?;
         let half = dropout(&ones(2, 8)?, 0.5, &pass(&tape, 3, 2), "drop")?;
-        let rows = whole.tensor().narrow(0, 2, 2)?.to_vec2::<f32>()?;
-        assert_eq!(rows, half.tensor().to_vec2::<f32>()?);
+        let rows = whole.tensor()?.narrow(0, 2, 2)?.to_vec2::<f32>()?;
+        assert_eq!(rows, half.tensor()?.to_vec2::<f32>()?);
         let next = dropout(&ones(4, 8)?, 0.5, &pass(&tape, 4, 0), "drop")?;
-        assert_ne!(whole.tensor().to_vec2::<f32>()?, next.tensor().to_vec2::<f32>()?);
+        assert_ne!(whole.tensor()?.to_vec2::<f32>()?, next.tensor()?.to_vec2::<f32>()?);
         Ok(())
     }
 
@@ -99,7 +102,7 @@ mod tests {
     fn a_path_is_dropped_as_a_whole() -> Result<()> {
         let tape = Tape::default();
         let ys = drop_path(&ones(64, 5)?, 0.5, &pass(&tape, 0, 0), "path")?;
-        let rows = ys.tensor().to_vec2::<f32>()?;
+        let rows = ys.tensor()?.to_vec2::<f32>()?;
         assert!(rows.iter().all(|row| row.iter().all(|it| *it == row[0])));
         assert!(rows.iter().any(|row| row[0] == 0.0) && rows.iter().any(|row| row[0] == 2.0));
         Ok(())
@@ -109,14 +112,14 @@ mod tests {
     fn dropping_everything_leaves_zeros() -> Result<()> {
         let tape = Tape::default();
         let ys = dropout(&ones(2, 2)?, 1.0, &pass(&tape, 0, 0), "drop")?;
-        assert_eq!(ys.tensor().to_vec2::<f32>()?, [[0.0; 2]; 2]);
+        assert_eq!(ys.tensor()?.to_vec2::<f32>()?, [[0.0; 2]; 2]);
         Ok(())
     }
 
     #[test]
     fn nothing_is_dropped_when_answering() -> Result<()> {
         let ys = dropout(&ones(2, 2)?, 0.9, &Pass::Eval, "drop")?;
-        assert_eq!(ys.tensor().to_vec2::<f32>()?, [[1.0; 2]; 2]);
+        assert_eq!(ys.tensor()?.to_vec2::<f32>()?, [[1.0; 2]; 2]);
         Ok(())
     }
 

@@ -48,10 +48,27 @@ impl Isa {
             2 => Isa::Avx2,
             3 => Isa::Avx512,
             _ => {
+                #[cfg(test)]
+                let best = tests::asked_for().unwrap_or(Isa::available()[0]);
+                #[cfg(not(test))]
                 let best = Isa::available()[0];
                 CHOSEN.store(best as u8 + 1, Ordering::Relaxed);
                 best
             }
+        }
+    }
+
+    /// The set of this name, in small letters.
+    pub fn named(name: &str) -> Option<Isa> {
+        [Isa::Portable, Isa::Avx2, Isa::Avx512].into_iter().find(|it| it.name() == name)
+    }
+
+    /// What it is called, in small letters.
+    pub fn name(self) -> &'static str {
+        match self {
+            Isa::Portable => "portable",
+            Isa::Avx2 => "avx2",
+            Isa::Avx512 => "avx512",
         }
     }
 
@@ -73,7 +90,9 @@ pub(crate) trait Fma {
     const FUSED: bool;
 }
 
+#[derive(Clone, Copy)]
 pub(crate) struct Fused;
+#[derive(Clone, Copy)]
 pub(crate) struct Separate;
 
 impl Fma for Fused {
@@ -128,6 +147,26 @@ pub(crate) use kernel;
 #[cfg(test)]
 mod tests {
     use super::Isa;
+
+    const VARIABLE: &str = "MASKFIT_TEST_ISA";
+
+    /// The set that these tests are to run on.
+    pub(super) fn asked_for() -> Option<Isa> {
+        Isa::named(&std::env::var(VARIABLE).ok()?)
+    }
+
+    /// Runs all tests of this crate again on each of the machine's other instruction sets.
+    #[test]
+    fn every_instruction_set_passes_these_tests() {
+        if asked_for().is_some() {
+            return;
+        }
+        for isa in &Isa::available()[1..] {
+            let tests = std::env::current_exe().unwrap();
+            let run = std::process::Command::new(tests).env(VARIABLE, isa.name()).output().unwrap();
+            assert!(run.status.success(), "{isa:?}:\n{}", String::from_utf8_lossy(&run.stdout));
+        }
+    }
 
     #[test]
     fn the_best_is_listed_first_and_the_portable_one_always() {

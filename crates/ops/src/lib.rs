@@ -18,6 +18,8 @@ mod depthwise;
 mod dropout;
 mod gate;
 mod isa;
+mod lanes;
+mod lens;
 mod logits;
 mod matmul;
 mod memory;

@@ -1,44 +1,76 @@
 //! Global average pooling: the mean of each channel over a whole map.
 
-use candle::Result;
+use std::ops::Range;
+
+use candle::{Result, bail};
 
 use crate::{
     Value,
-    blocks::build,
+    blocks::overwrite,
     isa::kernel,
-    real::{Reading, Real as _, by_dtype, tensor},
+    lens::View,
+    product::total,
+    real::{Real, by_dtype, tensor},
 };
 
 /// Averages `[n, h, w, c]` to `[n, c]`.
 pub fn global_avg_pool(xs: &Value) -> Result<Value> {
-    let (n, h, w, c) = xs.tensor().dims4()?;
-    let (area, slot) = (h * w, xs.slot());
-    let x = xs.tensor().contiguous()?;
+    let &[n, h, w, c] = xs.dims() else { bail!("global_avg_pool: {:?} is no map", xs.dims()) };
+    let (area, slot, dims) = (h * w, xs.slot(), xs.dims().to_vec());
+    let x = xs.raw()?;
     let ys = by_dtype!("global_avg_pool", x, T => {
-        let xs = Reading::of(&x);
-        let xs = xs.slice::<T>()?;
-        let ys = build(n, c, 1, |row, ys: &mut [T]| {
-            average(&xs[row * area * c..][..area * c], T::of(1.0 / area as f64), ys);
-        });
-        tensor(ys, &[n, c])
+        let view = View::<T>::of(&x, xs.lens())?;
+        let share = T::of(1.0 / area as f64);
+        tensor(per_picture(&view, area, |_, xs, sums| add(xs, share, sums)), &[n, c])
     })?;
     Value::record(&[xs], ys, move |grad, slots| {
-        slots.give(slot, || {
-            let grad = (grad / area as f64)?.reshape((n, 1, 1, c))?;
-            grad.broadcast_as((n, h, w, c))?.contiguous()
-        })
+        slots.spread(slot, (grad.settle()? / area as f64)?, &dims)
     })
 }
 
-kernel! {
-    fn average<F, T>(xs: &[T], share: T, ys: &mut [T]) {
-        for row in xs.chunks_exact(ys.len()) {
-            for (y, &x) in ys.iter_mut().zip(row) {
-                *y += x;
-            }
+/// Sums over the rows of each picture, `[n, c]`: `add` gets the position of some rows, what they
+/// read, and the sums to add to.
+pub(crate) fn per_picture<T: Real>(
+    xs: &View<'_, T>,
+    area: usize,
+    add: impl Fn(Range<usize>, &[T], &mut [T]) + Sync,
+) -> Vec<T> {
+    let c = xs.c;
+    let (n, tile) = (xs.n_rows / area, (64 * 1024 / c).clamp(1, area));
+    // Small batches of large maps are cut, so that all cores have work.
+    let n_parts = 16_usize.div_ceil(n.max(1)).min(area.div_ceil(tile));
+    let part = area.div_ceil(n_parts);
+    let sum = |idx: Range<usize>, _: &mut [T]| {
+        let (picture, idx) = (idx.start / n_parts, idx.start % n_parts);
+        let rows = (idx * part).min(area)..((idx + 1) * part).min(area);
+        let mut sums = vec![T::ZERO; c];
+        for first in rows.clone().step_by(tile) {
+            let many = tile.min(rows.end - first);
+            let first = picture * area + first;
+            T::with_scratch(many * c, |seen| {
+                let seen = match xs.plain(first, many) {
+                    Some(it) => it,
+                    None => {
+                        xs.read(first, seen, c);
+                        seen
+                    }
+                };
+                add(first..first + many, seen, &mut sums);
+            });
         }
-        for y in ys {
-            *y *= share;
+        sums
+    };
+    // SAFETY: nothing is built.
+    let (_, parts) = unsafe { overwrite(n * n_parts, 0, 1, sum) };
+    parts.chunks(n_parts).flat_map(|it| total(it.to_vec())).collect()
+}
+
+kernel! {
+    fn add<F, T>(xs: &[T], share: T, sums: &mut [T]) {
+        for row in xs.chunks_exact(sums.len()) {
+            for (sum, &x) in sums.iter_mut().zip(row) {
+                *sum = T::fma::<F>(x, share, *sum);
+            }
         }
     }
 }
@@ -55,7 +87,7 @@ mod tests {
         let xs = Tensor::new(&[1f64, 10.0, 2.0, 20.0, 3.0, 30.0, 6.0, 60.0], &Device::Cpu)?;
         let ys = global_avg_pool(&Value::constant(xs.reshape((1, 2, 2, 2))?))?;
         assert_eq!(ys.dims(), [1, 2]);
-        check_close(ys.tensor(), &[3.0, 30.0], 1e-12);
+        check_close(&ys.tensor()?, &[3.0, 30.0], 1e-12);
         Ok(())
     }
 

@@ -1,122 +1,200 @@
 //! y = x Wᵀ + b over the last dimension: a linear layer, and a 1x1 convolution, which in
 //! channels-last layout is the same thing over `n·h·w` rows.
 
+use std::ops::Range;
+
 use candle::{Result, bail};
 
 use crate::{
-    Value,
-    blocks::{build, reduce, rows_per_block},
+    Moments, Value,
+    blocks::overwrite,
     isa::kernel,
-    matmul::{Matrix, matmul},
+    lens::{Grad, GradView, View, cast},
+    matmul::{Left, Panels, Right, multiply, padded},
     real::{Reading, Real, by_dtype, tensor},
 };
 
 /// Multiplies every row by a matrix.
+///
+/// Without a bias and in training the result knows its [`Moments`], for the norm that follows.
 ///
 /// - `xs`: `[…, in]`.
 /// - `weight`: `[out, in]`, or with ones between as 1x1 kernels have them, `[out, 1, 1, in]`.
 /// - `bias`: `[out]`.
 /// - returns: `[…, out]`.
 pub fn product(xs: &Value, weight: &Value, bias: Option<&Value>) -> Result<Value> {
-    let (dims, n_in) = split_last(xs.dims())?;
-    let (n_out, n_rows) = (weight.dims()[0], dims.iter().product::<usize>());
-    if weight.tensor().elem_count() != n_out * n_in {
-        bail!("product: rows of {n_in} do not fit a weight of {:?}", weight.dims());
+    let Some((&n_in, dims)) = xs.dims().split_last() else {
+        bail!("product: a number has no rows");
+    };
+    let (x, w) = (xs.raw()?, weight.tensor()?);
+    let n_out = w.dims()[0];
+    if w.elem_count() != n_out * n_in {
+        bail!("product: rows of {n_in} do not fit a weight of {:?}", w.dims());
     }
     let out_dims: Vec<usize> = dims.iter().copied().chain([n_out]).collect();
-    let (x, w) = (xs.tensor().contiguous()?, weight.tensor().contiguous()?);
-    let b = bias.map(|it| it.tensor().contiguous()).transpose()?;
-    let ys = by_dtype!("product", x, T => {
-        let (x, w, b) = (Reading::of(&x), Reading::of(&w), b.as_ref().map(Reading::of));
+    let b = bias.map(Value::tensor).transpose()?;
+    let wants_moments = bias.is_none() && weight.is_on_tape();
+    let lens = xs.lens().cloned();
+    let (ys, moments) = by_dtype!("product", x, T => {
+        let view = View::<T>::of(&x, lens.as_ref())?;
+        let (w, b) = (Reading::of(&w), b.as_ref().map(Reading::of));
         let b = b.as_ref().map(|it| it.slice::<T>()).transpose()?;
-        let ys = forward(x.slice::<T>()?, w.slice()?, b, n_rows, n_in, n_out);
-        tensor(ys, &out_dims)
+        let (ys, moments) = forward(&view, w.slice()?, b, n_out, wants_moments);
+        Ok::<_, candle::Error>((tensor(ys, &out_dims)?, moments))
     })?;
 
     let (x_slot, w_slot) = (xs.slot(), weight.slot());
     let b_slot = bias.map(Value::slot);
     let inputs: Vec<&Value> = [xs, weight].into_iter().chain(bias).collect();
-    Value::record(&inputs, ys, move |grad, slots| {
+    let ys = Value::record(&inputs, ys, move |grad, slots| {
         by_dtype!("product", x, T => {
-            let grad = grad.contiguous()?;
-            let gs = Reading::of(&grad);
-            let gs = gs.slice::<T>()?;
-            slots.give(w_slot, || {
-                let x = Reading::of(&x);
-                tensor(weight_gradient(x.slice()?, gs, n_rows, n_in, n_out), w.dims())
-            })?;
+            let grad = Grad { tensor: grad.tensor.contiguous()?, ..grad };
+            let gs = GradView::<T>::of(&grad)?;
             if let Some(b_slot) = b_slot {
-                slots.give(b_slot, || tensor(column_sums(gs, n_rows, n_out), &[n_out]))?;
+                slots.give(b_slot, || Ok(Grad::plain(tensor(column_sums(&gs), &[n_out])?)))?;
             }
+            let view = View::<T>::of(&x, lens.as_ref())?;
+            let wants = Wants { dx: x_slot.is_some(), dw: w_slot.is_some() };
+            let reading = Reading::of(&w);
+            let found = backward(&view, &gs, reading.slice()?, wants);
+            slots.give(w_slot, || Ok(Grad::plain(tensor(found.dw, w.dims())?)))?;
             slots.give(x_slot, || {
-                let w = Reading::of(&w);
-                tensor(input_gradient(gs, w.slice()?, n_rows, n_in, n_out), x.dims())
+                Ok(Grad { sums: found.sums, ..Grad::plain(tensor(found.dx, x.dims())?) })
             })
         })
-    })
+    })?;
+    Ok(ys.with_moments(moments))
 }
 
-fn split_last(dims: &[usize]) -> Result<(&[usize], usize)> {
-    match dims.split_last() {
-        Some((&last, rest)) => Ok((rest, last)),
-        None => bail!("product: a number has no rows"),
-    }
+/// Numbers that a block may touch, so that it stays in a core's second-level cache.
+const BLOCK: usize = 128 * 1024;
+
+/// Rows that are worked on together, where each is read and written as `width` numbers.
+fn block_rows(n_rows: usize, width: usize) -> usize {
+    (BLOCK / width).min(n_rows.div_ceil(16)).next_multiple_of(8)
 }
 
 fn forward<T: Real>(
-    xs: &[T],
+    xs: &View<'_, T>,
     w: &[T],
     bias: Option<&[T]>,
-    n_rows: usize,
-    n_in: usize,
     n_out: usize,
-) -> Vec<T> {
-    let per_block = rows_per_block(n_rows, n_in.max(n_out));
-    build(n_rows, n_out, per_block, |first, ys: &mut [T]| {
-        let n = ys.len() / n_out;
+    wants_moments: bool,
+) -> (Vec<T>, Option<Moments>) {
+    let n_in = xs.c;
+    let weight = Panels::new(n_in, n_out, |row, col| w[col * n_in + row]);
+    let write = |rows: Range<usize>, ys: &mut [T]| {
         if let Some(bias) = bias {
             ys.chunks_mut(n_out).for_each(|row| row.copy_from_slice(bias));
         }
-        let xs = Matrix::new(&xs[first * n_in..][..n * n_in], n, n_in);
-        matmul(xs, Matrix::new(w, n_out, n_in).t(), ys, bias.is_some());
-    })
+        let mut times = |xs: &[T]| {
+            let xs = Left::rows(xs, rows.len(), n_in, n_in);
+            multiply(xs, weight.right(), ys, n_out, bias.is_some());
+        };
+        match xs.plain(rows.start, rows.len()) {
+            Some(xs) => times(xs),
+            None => T::with_scratch(rows.len() * n_in, |seen| {
+                xs.read(rows.start, seen, n_in);
+                times(seen);
+            }),
+        }
+        wants_moments.then(|| Moments::of(ys, n_out))
+    };
+    // SAFETY: `multiply` writes every number, and adds only to a bias that was written.
+    let (ys, moments) =
+        unsafe { overwrite(xs.n_rows, n_out, block_rows(xs.n_rows, n_in + n_out), write) };
+    (ys, Moments::join(moments.into_iter().flatten()))
 }
 
-/// dX = G W.
-fn input_gradient<T: Real>(gs: &[T], w: &[T], n_rows: usize, n_in: usize, n_out: usize) -> Vec<T> {
-    let per_block = rows_per_block(n_rows, n_in.max(n_out));
-    build(n_rows, n_in, per_block, |first, dx: &mut [T]| {
-        let n = dx.len() / n_in;
-        let gs = Matrix::new(&gs[first * n_out..][..n * n_out], n, n_out);
-        matmul(gs, Matrix::new(w, n_out, n_in), dx, false);
-    })
+#[derive(Clone, Copy)]
+struct Wants {
+    dx: bool,
+    dw: bool,
 }
 
-/// dW = Gᵀ X, in at most sixteen partial sums.
-fn weight_gradient<T: Real>(
-    xs: &[T],
-    gs: &[T],
-    n_rows: usize,
-    n_in: usize,
-    n_out: usize,
-) -> Vec<T> {
-    let per_block = n_rows.div_ceil(16).max(256);
-    reduce(n_rows, per_block, n_out * n_in, |rows| {
-        let mut dw = vec![T::ZERO; n_out * n_in];
-        let xs = Matrix::new(&xs[rows.start * n_in..rows.end * n_in], rows.len(), n_in);
-        let gs = Matrix::new(&gs[rows.start * n_out..rows.end * n_out], rows.len(), n_out);
-        matmul(gs.t(), xs, &mut dw, false);
-        dw
-    })
+struct Found<T> {
+    dx: Vec<T>,
+    dw: Vec<T>,
+    sums: Option<Vec<f64>>,
 }
 
-/// The sum of each column of `n_rows` rows.
-fn column_sums<T: Real>(xs: &[T], n_rows: usize, width: usize) -> Vec<T> {
-    reduce(n_rows, rows_per_block(n_rows, width), width, |rows| {
-        let mut sums = vec![T::ZERO; width];
-        add_rows(&xs[rows.start * width..rows.end * width], &mut sums);
+/// dX = G W and dW = Gᵀ X, reading G and X once: block by block, in few partial sums of dW.
+fn backward<T: Real>(xs: &View<'_, T>, gs: &GradView<'_, T>, w: &[T], wants: Wants) -> Found<T> {
+    let (n_in, n_out, n_rows) = (xs.c, gs.c, xs.n_rows);
+    let weight = Panels::new(n_out, n_in, |row, col| w[row * n_in + col]);
+    let n_parts = ((1 << 20) / (n_in * n_out)).clamp(4, 16);
+    let per_part = n_rows.div_ceil(n_parts).next_multiple_of(8);
+    let per_block = block_rows(n_rows, 2 * n_in + n_out).min(per_part);
+    let wide = padded(n_in);
+    let norm = xs.norm().filter(|_| wants.dx);
+    let write = |rows: Range<usize>, dx: &mut [T]| {
+        let mut dw = if wants.dw { vec![T::ZERO; n_out * n_in] } else { Vec::new() };
+        let mut sums = norm.as_ref().map(|_| vec![0.0; 2 * n_in]);
+        for first in rows.clone().step_by(per_block) {
+            let n = per_block.min(rows.end - first);
+            let mut step = |gs: &[T]| {
+                let gs = Left::rows(gs, n, n_out, n_out);
+                if wants.dw {
+                    let mut add = |xs: &[T]| {
+                        multiply(gs.t(), Right::rows(xs, n, n_in, wide), &mut dw, n_in, true);
+                    };
+                    match xs.plain(first, n).filter(|_| wide == n_in) {
+                        Some(xs) => add(xs),
+                        None => T::with_scratch(n * wide, |seen| {
+                            xs.read(first, seen, wide);
+                            seen.chunks_mut(wide).for_each(|row| row[n_in..].fill(T::ZERO));
+                            add(seen);
+                        }),
+                    }
+                }
+                if wants.dx {
+                    let dx = &mut dx[(first - rows.start) * n_in..][..n * n_in];
+                    multiply(gs, weight.right(), dx, n_in, false);
+                    if let (Some(norm), Some(sums)) = (&norm, &mut sums) {
+                        norm.add_sums(dx, &xs.stored()[first * n_in..][..n * n_in], sums);
+                    }
+                }
+            };
+            match gs.plain(first, n) {
+                Some(gs) => step(gs),
+                None => T::with_scratch(n * n_out, |read| {
+                    gs.read(first, read, n_out);
+                    step(read);
+                }),
+            }
+        }
+        (dw, sums)
+    };
+    let width = if wants.dx { n_in } else { 0 };
+    // SAFETY: `multiply` writes every number of each block.
+    let (dx, parts) = unsafe { overwrite(n_rows, width, per_part, write) };
+    let (dw, sums): (Vec<_>, Vec<_>) = parts.into_iter().unzip();
+    Found { dx, dw: total(dw), sums: sums.into_iter().collect::<Option<Vec<_>>>().map(total) }
+}
+
+/// The sum of vectors, in their order.
+pub(crate) fn total<T: Copy + std::ops::AddAssign>(parts: Vec<Vec<T>>) -> Vec<T> {
+    let mut parts = parts.into_iter();
+    let mut sums = parts.next().unwrap_or_default();
+    for part in parts {
+        sums.iter_mut().zip(part).for_each(|(sum, it)| *sum += it);
+    }
+    sums
+}
+
+/// The sum of each column.
+fn column_sums<T: Real>(gs: &GradView<'_, T>) -> Vec<T> {
+    let part = |rows: Range<usize>, _: &mut [T]| {
+        let mut sums = vec![T::ZERO; gs.c];
+        T::with_scratch(rows.len() * gs.c, |read| {
+            gs.read(rows.start, read, gs.c);
+            add_rows(read, &mut sums);
+        });
         sums
-    })
+    };
+    // SAFETY: nothing is built.
+    let (_, parts) = unsafe { overwrite(gs.n_rows, 0, block_rows(gs.n_rows, gs.c), part) };
+    if parts.is_empty() { cast(&vec![0.0; gs.c]) } else { total(parts) }
 }
 
 kernel! {
@@ -145,7 +223,7 @@ mod tests {
         let (w, b) = (of(&[1.0, 0.0, 0.5, -1.0, 2.0, 2.0], &[3, 2])?, of(&[0.0, 10.0, 0.0], &[3])?);
         let ys = product(&xs, &w, Some(&b))?;
         assert_eq!(ys.dims(), [1, 2, 1, 3]);
-        check_close(ys.tensor(), &[1.0, 8.5, 6.0, 3.0, 7.5, 14.0], 1e-12);
+        check_close(&ys.tensor()?, &[1.0, 8.5, 6.0, 3.0, 7.5, 14.0], 1e-12);
         Ok(())
     }
 

@@ -13,10 +13,19 @@ use std::{cell::RefCell, collections::HashMap, rc::Rc};
 
 use candle::{Result, Tensor, TensorId, Var, bail};
 
-/// A tensor on its way through a network, and its place on a tape, if it is on one.
+use crate::{
+    Moments,
+    lens::{Grad, Lens, settle},
+    sum::add,
+};
+
+/// A tensor on its way through a network, how it is to be read, and its place on a tape, if it is
+/// on one.
 #[derive(Clone)]
 pub struct Value {
-    tensor: Tensor,
+    raw: Tensor,
+    lens: Option<Rc<Lens>>,
+    moments: Option<Rc<Moments>>,
     place: Option<(Tape, usize)>,
 }
 
@@ -40,10 +49,10 @@ struct Step {
     back: Back,
 }
 
-type Back = Box<dyn FnOnce(Tensor, &mut Slots) -> Result<()>>;
+type Back = Box<dyn FnOnce(Grad, &mut Slots) -> Result<()>>;
 
 /// The gradients that a backward pass has found so far, one slot for each value on the tape.
-pub(crate) struct Slots(Vec<Option<Tensor>>);
+pub(crate) struct Slots(Vec<Option<Grad>>);
 
 /// Where the gradient of an operation's input belongs; nowhere for a constant.
 #[derive(Clone, Copy)]
@@ -61,14 +70,15 @@ impl Tape {
         let slot = *record.leaves.entry(var.id()).or_insert(next);
         record.n_slots = record.n_slots.max(slot + 1);
         drop(record);
-        Value { tensor: var.as_detached_tensor(), place: Some((self.clone(), slot)) }
+        Value::new(var.as_detached_tensor(), Some((self.clone(), slot)))
     }
 
     /// A leaf of candle's graph that holds `value`: what comes after it may use candle's own
     /// differentiable operations.
     pub fn export(&self, value: &Value) -> Result<Tensor> {
-        let Some((_, slot)) = &value.place else { return Ok(value.tensor.clone()) };
-        let var = Var::from_tensor(&value.tensor)?;
+        let tensor = value.tensor()?;
+        let Some((_, slot)) = &value.place else { return Ok(tensor) };
+        let var = Var::from_tensor(&tensor)?;
         self.0.borrow_mut().exports.push((var.clone(), *slot));
         Ok(var.as_tensor().clone())
     }
@@ -82,7 +92,7 @@ impl Tape {
         let mut slots = Slots(vec![None; n_slots]);
         for (var, slot) in exports {
             if let Some(grad) = found.get(&var) {
-                slots.add(slot, grad.detach())?;
+                slots.add(slot, Grad::plain(grad.detach()))?;
             }
         }
         drop(found);
@@ -93,33 +103,66 @@ impl Tape {
                 back(grad, &mut slots)?;
             }
         }
-        let grads = leaves.into_iter();
-        Ok(Gradients(grads.filter_map(|(id, slot)| Some((id, slots.0[slot].take()?))).collect()))
+        let grads = leaves.into_iter().filter_map(|(id, slot)| Some((id, slots.0[slot].take()?)));
+        grads.map(|(id, grad)| Ok((id, grad.settle()?))).collect::<Result<_>>().map(Gradients)
     }
 }
 
 impl Value {
-    /// A value that no gradient is asked for: a picture, or anything outside training.
-    pub fn constant(tensor: Tensor) -> Value {
-        Value { tensor, place: None }
+    fn new(raw: Tensor, place: Option<(Tape, usize)>) -> Value {
+        Value { raw, lens: None, moments: None, place }
     }
 
-    /// The tensor itself.
-    pub fn tensor(&self) -> &Tensor {
-        &self.tensor
+    /// A value that no gradient is asked for: a picture, or anything outside training.
+    pub fn constant(tensor: Tensor) -> Value {
+        Value::new(tensor, None)
+    }
+
+    /// The tensor as it reads.
+    pub fn tensor(&self) -> Result<Tensor> {
+        settle(&self.raw, self.lens())
+    }
+
+    /// The tensor as it is stored, contiguous.
+    pub(crate) fn raw(&self) -> Result<Tensor> {
+        self.raw.contiguous()
+    }
+
+    /// How it is to be read.
+    pub(crate) fn lens(&self) -> Option<&Lens> {
+        self.lens.as_deref()
+    }
+
+    /// The same value, to be read another way.
+    pub(crate) fn through(self, lens: Lens) -> Value {
+        Value { lens: Some(Rc::new(lens)), ..self }
+    }
+
+    /// What the tensor looks like, channel by channel, where its maker has looked.
+    pub(crate) fn moments(&self) -> Option<&Moments> {
+        self.moments.as_deref()
+    }
+
+    pub(crate) fn with_moments(self, moments: Option<Moments>) -> Value {
+        Value { moments: moments.map(Rc::new), ..self }
+    }
+
+    /// Whether a gradient is asked for.
+    pub(crate) fn is_on_tape(&self) -> bool {
+        self.place.is_some()
     }
 
     /// The sizes of the tensor.
     pub fn dims(&self) -> &[usize] {
-        self.tensor.dims()
+        self.raw.dims()
     }
 
     /// The same numbers under another shape of as many elements.
     pub fn reshape(&self, dims: &[usize]) -> Result<Value> {
-        let from = self.tensor.dims().to_vec();
-        let (slot, tensor) = (self.slot(), self.tensor.reshape(dims)?);
+        let from = self.dims().to_vec();
+        let (slot, tensor) = (self.slot(), self.tensor()?.reshape(dims)?);
         Value::record(&[self], tensor, move |grad, slots| {
-            slots.give(slot, || grad.reshape(from.as_slice()))
+            slots.give(slot, || Ok(Grad::plain(grad.settle()?.reshape(from.as_slice())?)))
         })
     }
 
@@ -133,7 +176,7 @@ impl Value {
     pub(crate) fn record(
         inputs: &[&Value],
         tensor: Tensor,
-        back: impl FnOnce(Tensor, &mut Slots) -> Result<()> + 'static,
+        back: impl FnOnce(Grad, &mut Slots) -> Result<()> + 'static,
     ) -> Result<Value> {
         let mut tapes = inputs.iter().filter_map(|it| it.place.as_ref()).map(|(tape, _)| tape);
         let Some(tape) = tapes.next() else { return Ok(Value::constant(tensor)) };
@@ -145,26 +188,48 @@ impl Value {
         record.n_slots += 1;
         record.steps.push(Step { slot, back: Box::new(back) });
         drop(record);
-        Ok(Value { tensor, place: Some((tape.clone(), slot)) })
+        Ok(Value::new(tensor, Some((tape.clone(), slot))))
     }
 }
 
 impl Slots {
     /// Adds the gradient of an input, computing it only where it is wanted.
-    pub(crate) fn give(&mut self, to: Slot, grad: impl FnOnce() -> Result<Tensor>) -> Result<()> {
+    pub(crate) fn give(&mut self, to: Slot, grad: impl FnOnce() -> Result<Grad>) -> Result<()> {
         match to.0 {
             Some(slot) => self.add(slot, grad()?),
             None => Ok(()),
         }
     }
 
-    fn add(&mut self, slot: usize, grad: Tensor) -> Result<()> {
+    /// Adds a gradient `[n, c]` that is the same for all rows of a picture of an input `[n, …, c]`.
+    pub(crate) fn spread(&mut self, to: Slot, grad: Tensor, dims: &[usize]) -> Result<()> {
+        let Some(slot) = to.0 else { return Ok(()) };
+        if let Some(before) = &mut self.0[slot]
+            && before.norm.is_none()
+            && before.plus.is_none()
+        {
+            (before.plus, before.sums) = (Some(grad), None);
+            return Ok(());
+        }
+        let mut flat = vec![1; dims.len()];
+        (flat[0], flat[dims.len() - 1]) = (dims[0], dims[dims.len() - 1]);
+        self.add(slot, Grad::plain(grad.reshape(flat)?.broadcast_as(dims)?.contiguous()?))
+    }
+
+    fn add(&mut self, slot: usize, grad: Grad) -> Result<()> {
         let sum = match self.0[slot].take() {
-            Some(before) => (before + grad)?,
+            Some(before) => Grad::plain(add(&before.settle()?, &grad.settle()?)?),
             None => grad,
         };
         self.0[slot] = Some(sum);
         Ok(())
+    }
+}
+
+impl Slot {
+    /// Whether a gradient is wanted here.
+    pub(crate) fn is_some(self) -> bool {
+        self.0.is_some()
     }
 }
 
