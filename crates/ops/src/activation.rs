@@ -111,6 +111,18 @@ pub(crate) fn slope_at<F: Fma, T: Real, const A: u8>(x: T) -> T {
     }
 }
 
+/// The activation `A` of x and its derivative there, which share their exponential.
+#[inline(always)]
+pub(crate) fn both_at<F: Fma, T: Real, const A: u8>(x: T) -> (T, T) {
+    match A {
+        SILU => {
+            let s = x.sigmoid::<F>();
+            (x * s, s * T::fma::<F>(x, T::ONE - s, T::ONE))
+        }
+        _ => (value_at::<F, T, A>(x), slope_at::<F, T, A>(x)),
+    }
+}
+
 /// Applies an activation to every number.
 pub fn activate(xs: &Value, activation: Activation) -> Result<Value> {
     if activation == Activation::None {

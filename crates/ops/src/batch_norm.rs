@@ -9,7 +9,7 @@
 
 use std::{ops::Range, rc::Rc};
 
-use candle::{Result, Tensor, bail};
+use candle::{DType, Result, Tensor, bail};
 
 use crate::{
     Activation, Value,
@@ -153,12 +153,20 @@ fn normalise(
     let (seen, norm) = (x.clone(), lens.clone());
     let ys = Value::record(&[xs, gamma, beta], x, move |grad, slots| {
         let grad = grad.before_norm()?;
-        let (x, lens) = (seen, norm);
+        let (x, mut lens) = (seen, norm);
+        if grad.before.is_some() {
+            lens.activation = Activation::None;
+        }
         let c = lens.scale.len();
         let count = (x.elem_count() / c) as f64;
-        let sums = match grad.sums.clone() {
-            Some(it) => it,
-            None => by_dtype!("batch_norm", x, T => gradient_sums::<T>(&x, &lens, &grad))?,
+        let sums = match (&grad.sums, &grad.gate_sums, &grad.times) {
+            (Some(it), _, _) => it.clone(),
+            (_, Some(it), Some(times)) => {
+                let list = |it: &Tensor| it.to_dtype(DType::F64)?.flatten_all()?.to_vec1::<f64>();
+                let plus = grad.plus.as_ref().map(list).transpose()?;
+                it.of_norm(&list(times)?, plus.as_deref())
+            }
+            _ => by_dtype!("batch_norm", x, T => gradient_sums::<T>(&x, &lens, &grad))?,
         };
         // Σ d is the gradient of β. The sum of d·(x - μ), over √(σ² + ε), is that of γ.
         let (d_beta, d_gamma) = sums.split_at(c);
@@ -181,7 +189,10 @@ fn normalise(
         let (slope, offset): (Vec<f64>, Vec<f64>) = (0..c).map(line).unzip();
         let Lens { scale, shift, activation, .. } = lens;
         let norm = NormBack { xs: x, activation, scale, shift, slope, offset };
-        slots.give(x_slot, || Ok(Grad { norm: Some(Rc::new(norm)), sums: None, ..grad }))
+        slots.give(x_slot, || {
+            let norm = Some(Rc::new(norm));
+            Ok(Grad { norm, before: None, sums: None, gate_sums: None, ..grad })
+        })
     })?;
     Ok(ys.through(lens))
 }

@@ -14,7 +14,7 @@ use crate::{
     Moments, Value, Window,
     blocks::overwrite_blocks,
     lanes::{Lanes, lanes_kernel},
-    lens::{Grad, GradView, View},
+    lens::{BackSums, Grad, GradView, View},
     matmul::padded,
     product::total,
     real::{Reading, Real, by_dtype, tensor},
@@ -54,7 +54,9 @@ pub fn depthwise(xs: &Value, weight: &Value, window: Window) -> Result<Value> {
             let wants = (x_slot.is_some(), w_slot.is_some());
             let (dx, dw, sums) = backward(&view, &gs, reading.slice()?, &grid, wants);
             slots.give(w_slot, || Ok(Grad::plain(tensor(dw, k.dims())?)))?;
-            slots.give(x_slot, || Ok(Grad { sums, ..Grad::plain(tensor(dx, x.dims())?) }))
+            slots.give(x_slot, || {
+                Ok(Grad::plain(tensor(dx, x.dims())?).summed(sums, &x, lens.as_ref()))
+            })
         })
     })?;
     Ok(ys.with_moments(moments))
@@ -194,7 +196,7 @@ fn backward<T: Real>(
     k: &[T],
     grid: &Grid,
     (wants_dx, wants_dw): (bool, bool),
-) -> (Vec<T>, Vec<T>, Option<Vec<f64>>) {
+) -> (Vec<T>, Vec<T>, Option<BackSums>) {
     let ([oh, ow], [kh, kw], [h, w], stride) = (grid.out, grid.kernel, grid.size, grid.stride);
     let c = xs.c;
     let (k, wide) = (pad_kernel(k, c), padded(c));
@@ -204,7 +206,6 @@ fn backward<T: Real>(
         let end = if rows.end == oh { h } else { (rows.end * stride).min(h) };
         (rows.start * stride).min(h)..end
     };
-    let norm = xs.norm().filter(|_| wants_dx);
     // Which outputs see an input along an axis, and through which tap.
     let seers = |axis: usize, at: usize| -> Vec<(usize, usize)> {
         (0..grid.kernel[axis]).filter_map(|tap| Some((tap, grid.output(axis, at, tap)?))).collect()
@@ -215,7 +216,7 @@ fn backward<T: Real>(
         let (picture, rows) = tiles[idx].clone();
         let own = own(&rows);
         let mut dw = if wants_dw { vec![T::ZERO; kh * kw * wide] } else { Vec::new() };
-        let mut sums = norm.as_ref().map(|_| vec![0.0; 2 * c]);
+        let mut sums = xs.back_sums().filter(|_| wants_dx);
         {
             // The outputs that see them.
             let (mut low, mut high) = (rows.start, rows.end);
@@ -275,9 +276,8 @@ fn backward<T: Real>(
                     }
                 }
             });
-            if let (Some(norm), Some(sums)) = (&norm, &mut sums) {
-                let xs = &xs.stored()[(picture * h + own.start) * w * c..][..dx.len()];
-                norm.add_sums(dx, xs, sums);
+            if let Some(sums) = &mut sums {
+                xs.look_back((picture * h + own.start) * w, dx, None, sums);
             }
         }
         (dw, sums)
@@ -291,7 +291,7 @@ fn backward<T: Real>(
     let (dx, parts) = unsafe { overwrite_blocks(width, blocks.collect(), write) };
     let (dw, sums): (Vec<_>, Vec<_>) = parts.into_iter().unzip();
     let dw = total(dw).chunks_exact(wide).flat_map(|it| it[..c].to_vec()).collect();
-    (dx, dw, sums.into_iter().collect::<Option<Vec<_>>>().map(total))
+    (dx, dw, sums.into_iter().collect::<Option<Vec<_>>>().and_then(BackSums::join))
 }
 
 /// A line of results: how many, how far apart they lie, and how far apart what they see begins, in

@@ -4,7 +4,7 @@
 //!
 //! Hu et al., "Squeeze-and-Excitation Networks", 2017, <https://arxiv.org/abs/1709.01507>.
 
-use candle::{Result, bail};
+use candle::{Result, Tensor, bail};
 
 use crate::{
     Activation, Value,
@@ -31,6 +31,11 @@ pub fn gate(xs: &Value, gates: &Value) -> Result<Value> {
     let gate = gates.tensor()?;
     let (seen, before, factors) = (x.clone(), lens.clone(), gate.clone());
     let ys = Value::record(&[xs, gates], x, move |grad, slots| {
+        if let (true, Some(sums)) = (grad.is_plain(), grad.gate_sums.clone()) {
+            let dg = Tensor::new(sums.of_gates(), seen.device())?.to_dtype(seen.dtype())?;
+            slots.give(g_slot, || Ok(Grad::plain(dg.reshape((n, c))?)))?;
+            return slots.give(x_slot, || Ok(Grad { times: Some(factors), ..grad }));
+        }
         let grad = grad.settle()?;
         slots.give(g_slot, || {
             by_dtype!("gate", seen, T => {

@@ -9,7 +9,7 @@ use crate::{
     Moments, Value,
     blocks::overwrite,
     isa::kernel,
-    lens::{Grad, GradView, View, cast},
+    lens::{BackSums, Grad, GradView, View, cast},
     matmul::{Left, Panels, Right, multiply, padded},
     real::{Reading, Real, by_dtype, tensor},
 };
@@ -59,7 +59,8 @@ pub fn product(xs: &Value, weight: &Value, bias: Option<&Value>) -> Result<Value
             let found = backward(&view, &gs, reading.slice()?, wants);
             slots.give(w_slot, || Ok(Grad::plain(tensor(found.dw, w.dims())?)))?;
             slots.give(x_slot, || {
-                Ok(Grad { sums: found.sums, ..Grad::plain(tensor(found.dx, x.dims())?) })
+                let dx = Grad::plain(tensor(found.dx, x.dims())?);
+                Ok(dx.summed(found.sums, &x, lens.as_ref()))
             })
         })
     })?;
@@ -115,7 +116,7 @@ struct Wants {
 struct Found<T> {
     dx: Vec<T>,
     dw: Vec<T>,
-    sums: Option<Vec<f64>>,
+    sums: Option<BackSums>,
 }
 
 /// dX = G W and dW = Gᵀ X, reading G and X once: block by block, in few partial sums of dW.
@@ -126,18 +127,30 @@ fn backward<T: Real>(xs: &View<'_, T>, gs: &GradView<'_, T>, w: &[T], wants: Wan
     let per_part = n_rows.div_ceil(n_parts).next_multiple_of(8);
     let per_block = block_rows(n_rows, 2 * n_in + n_out).min(per_part);
     let wide = padded(n_in);
-    let norm = xs.norm().filter(|_| wants.dx);
     let write = |rows: Range<usize>, dx: &mut [T]| {
         let mut dw = if wants.dw { vec![T::ZERO; n_out * n_in] } else { Vec::new() };
-        let mut sums = norm.as_ref().map(|_| vec![0.0; 2 * n_in]);
+        let mut sums = xs.back_sums().filter(|_| wants.dx);
         for first in rows.clone().step_by(per_block) {
             let n = per_block.min(rows.end - first);
             let mut step = |gs: &[T]| {
                 let gs = Left::rows(gs, n, n_out, n_out);
+                let mut add = |xs: &[T]| {
+                    multiply(gs.t(), Right::rows(xs, n, n_in, wide), &mut dw, n_in, true);
+                };
+                if wants.dx {
+                    let dx = &mut dx[(first - rows.start) * n_in..][..n * n_in];
+                    multiply(gs, weight.right(), dx, n_in, false);
+                    if let Some(sums) = &mut sums {
+                        return T::with_scratch(n * wide, |seen| {
+                            xs.look_back(first, dx, wants.dw.then_some((&mut *seen, wide)), sums);
+                            if wants.dw {
+                                seen.chunks_mut(wide).for_each(|row| row[n_in..].fill(T::ZERO));
+                                add(seen);
+                            }
+                        });
+                    }
+                }
                 if wants.dw {
-                    let mut add = |xs: &[T]| {
-                        multiply(gs.t(), Right::rows(xs, n, n_in, wide), &mut dw, n_in, true);
-                    };
                     match xs.plain(first, n).filter(|_| wide == n_in) {
                         Some(xs) => add(xs),
                         None => T::with_scratch(n * wide, |seen| {
@@ -145,13 +158,6 @@ fn backward<T: Real>(xs: &View<'_, T>, gs: &GradView<'_, T>, w: &[T], wants: Wan
                             seen.chunks_mut(wide).for_each(|row| row[n_in..].fill(T::ZERO));
                             add(seen);
                         }),
-                    }
-                }
-                if wants.dx {
-                    let dx = &mut dx[(first - rows.start) * n_in..][..n * n_in];
-                    multiply(gs, weight.right(), dx, n_in, false);
-                    if let (Some(norm), Some(sums)) = (&norm, &mut sums) {
-                        norm.add_sums(dx, &xs.stored()[first * n_in..][..n * n_in], sums);
                     }
                 }
             };
@@ -169,7 +175,8 @@ fn backward<T: Real>(xs: &View<'_, T>, gs: &GradView<'_, T>, w: &[T], wants: Wan
     // SAFETY: `multiply` writes every number of each block.
     let (dx, parts) = unsafe { overwrite(n_rows, width, per_part, write) };
     let (dw, sums): (Vec<_>, Vec<_>) = parts.into_iter().unzip();
-    Found { dx, dw: total(dw), sums: sums.into_iter().collect::<Option<Vec<_>>>().map(total) }
+    let sums = sums.into_iter().collect::<Option<Vec<_>>>().and_then(BackSums::join);
+    Found { dx, dw: total(dw), sums }
 }
 
 /// The sum of vectors, in their order.

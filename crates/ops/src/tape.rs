@@ -16,7 +16,6 @@ use candle::{Result, Tensor, TensorId, Var, bail};
 use crate::{
     Moments,
     lens::{Grad, Lens, settle},
-    sum::add,
 };
 
 /// A tensor on its way through a network, how it is to be read, and its place on a tape, if it is
@@ -207,8 +206,9 @@ impl Slots {
         if let Some(before) = &mut self.0[slot]
             && before.norm.is_none()
             && before.plus.is_none()
+            && before.before.is_none()
         {
-            (before.plus, before.sums) = (Some(grad), None);
+            before.plus = Some(grad);
             return Ok(());
         }
         let mut flat = vec![1; dims.len()];
@@ -218,7 +218,7 @@ impl Slots {
 
     fn add(&mut self, slot: usize, grad: Grad) -> Result<()> {
         let sum = match self.0[slot].take() {
-            Some(before) => Grad::plain(add(&before.settle()?, &grad.settle()?)?),
+            Some(before) => before.add(grad)?,
             None => grad,
         };
         self.0[slot] = Some(sum);
