@@ -12,6 +12,7 @@ use crate::{
     Value,
     blocks::{build, rows_per_block},
     isa::{Fma, kernel},
+    lanes::Lanes,
     lens::Grad,
     real::{Reading, Real, by_dtype, tensor},
 };
@@ -66,7 +67,6 @@ macro_rules! by_activation {
         }
     };
 }
-pub(crate) use by_activation;
 
 /// The activation `A` of x.
 #[inline(always)]
@@ -111,15 +111,35 @@ pub(crate) fn slope_at<F: Fma, T: Real, const A: u8>(x: T) -> T {
     }
 }
 
-/// The activation `A` of x and its derivative there, which share their exponential.
+/// The activation `A` of a register of numbers, and its derivative there: they share their
+/// exponential.
+///
+/// # Safety
+/// As of [`Lanes`].
 #[inline(always)]
-pub(crate) fn both_at<F: Fma, T: Real, const A: u8>(x: T) -> (T, T) {
-    match A {
-        SILU => {
-            let s = x.sigmoid::<F>();
-            (x * s, s * T::fma::<F>(x, T::ONE - s, T::ONE))
+pub(crate) unsafe fn both_of<T: Real, V: Lanes<Number = T>, const A: u8>(x: V) -> (V, V) {
+    // SAFETY: the caller's.
+    unsafe {
+        let (zero, one, infinite) =
+            (V::splat(T::ZERO), V::splat(T::ONE), V::splat(T::of(f64::INFINITY)));
+        let rest = |s: V| s.mul_add(V::splat(-T::ONE), one);
+        match A {
+            RELU => (x.clamp(zero, infinite), x.within(zero, infinite)),
+            RELU6 => {
+                let six = V::splat(T::of(6.0));
+                (x.clamp(zero, six), x.within(zero, six))
+            }
+            SILU => {
+                let s = x.sigmoid();
+                let y = x.mul(s);
+                (y, y.mul_add(rest(s), s))
+            }
+            SIGMOID => {
+                let s = x.sigmoid();
+                (s, s.mul(rest(s)))
+            }
+            _ => (x, one),
         }
-        _ => (value_at::<F, T, A>(x), slope_at::<F, T, A>(x)),
     }
 }
 

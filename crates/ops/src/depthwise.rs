@@ -13,7 +13,7 @@ use candle::{Result, bail};
 use crate::{
     Moments, Value, Window,
     blocks::overwrite_blocks,
-    lanes::{Lanes, lanes_kernel},
+    lanes::{Lanes, lanes_kernel, store_some},
     lens::{BackSums, Grad, GradView, View},
     matmul::padded,
     product::total,
@@ -382,20 +382,6 @@ unsafe fn neighbours<T: Real, V: Lanes<Number = T>, const N: usize>(
         for (idx, sum) in sums.into_iter().enumerate() {
             store_some(sum, into.add(idx * step), n_channels);
         }
-    }
-}
-
-/// Stores the first `n` numbers of a register, at most all.
-#[inline(always)]
-unsafe fn store_some<V: Lanes>(register: V, into: *mut V::Number, n: usize) {
-    // SAFETY: the caller's.
-    unsafe {
-        if n >= V::LANES {
-            return register.store(into);
-        }
-        let mut line = [V::Number::ZERO; 16];
-        register.store(line.as_mut_ptr());
-        std::ptr::copy_nonoverlapping(line.as_ptr(), into, n);
     }
 }
 

@@ -25,7 +25,45 @@ pub(crate) trait Lanes: Copy {
     unsafe fn store(self, to: *mut Self::Number);
     /// self·by + plus.
     unsafe fn mul_add(self, by: Self, plus: Self) -> Self;
+    unsafe fn mul(self, by: Self) -> Self;
+    /// Between `low` and `high`.
+    unsafe fn clamp(self, low: Self, high: Self) -> Self;
+    /// 1 strictly between `low` and `high`, else 0.
+    unsafe fn within(self, low: Self, high: Self) -> Self;
+    /// 1 / (1 + e⁻ˣ), within 3 units in the last place in `f32`.
+    unsafe fn sigmoid(self) -> Self;
 }
+
+/// Loads `n` numbers, at most a register, and zeros.
+#[inline(always)]
+pub(crate) unsafe fn load_some<V: Lanes>(from: *const V::Number, n: usize) -> V {
+    // SAFETY: the caller's.
+    unsafe {
+        if n >= V::LANES {
+            return V::load(from);
+        }
+        let mut line = [V::Number::ZERO; WIDEST];
+        std::ptr::copy_nonoverlapping(from, line.as_mut_ptr(), n);
+        V::load(line.as_ptr())
+    }
+}
+
+/// Stores the first `n` numbers of a register, at most all.
+#[inline(always)]
+pub(crate) unsafe fn store_some<V: Lanes>(register: V, into: *mut V::Number, n: usize) {
+    // SAFETY: the caller's.
+    unsafe {
+        if n >= V::LANES {
+            return register.store(into);
+        }
+        let mut line = [V::Number::ZERO; WIDEST];
+        register.store(line.as_mut_ptr());
+        std::ptr::copy_nonoverlapping(line.as_ptr(), into, n);
+    }
+}
+
+/// The most lanes of any register.
+const WIDEST: usize = 16;
 
 /// A register that the compiler finds itself.
 #[derive(Clone, Copy)]
@@ -33,6 +71,13 @@ pub(crate) struct Plain<T, F, const N: usize>([T; N], PhantomData<F>);
 
 pub(crate) type Wide<T, const N: usize> = Plain<T, Fused, N>;
 pub(crate) type Portable<T, const N: usize> = Plain<T, Separate, N>;
+
+impl<T: Real, F, const N: usize> Plain<T, F, N> {
+    #[inline(always)]
+    fn map(self, f: impl Fn(usize, T) -> T) -> Self {
+        Plain(std::array::from_fn(|idx| f(idx, self.0[idx])), PhantomData)
+    }
+}
 
 impl<T: Real, F: Fma + Copy, const N: usize> Lanes for Plain<T, F, N> {
     type Number = T;
@@ -57,24 +102,49 @@ impl<T: Real, F: Fma + Copy, const N: usize> Lanes for Plain<T, F, N> {
 
     #[inline(always)]
     unsafe fn mul_add(self, by: Self, plus: Self) -> Self {
-        Plain(
-            std::array::from_fn(|idx| T::fma::<F>(self.0[idx], by.0[idx], plus.0[idx])),
-            PhantomData,
-        )
+        self.map(|idx, x| T::fma::<F>(x, by.0[idx], plus.0[idx]))
+    }
+
+    #[inline(always)]
+    unsafe fn mul(self, by: Self) -> Self {
+        self.map(|idx, x| x * by.0[idx])
+    }
+
+    #[inline(always)]
+    unsafe fn clamp(self, low: Self, high: Self) -> Self {
+        self.map(|idx, x| high.0[idx].smaller(low.0[idx].larger(x)))
+    }
+
+    #[inline(always)]
+    unsafe fn within(self, low: Self, high: Self) -> Self {
+        self.map(|idx, x| if x > low.0[idx] && x < high.0[idx] { T::ONE } else { T::ZERO })
+    }
+
+    #[inline(always)]
+    unsafe fn sigmoid(self) -> Self {
+        self.map(|_, x| x.sigmoid::<F>())
     }
 }
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
     use std::arch::x86_64::{
-        __m256, __m512, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_set1_ps, _mm256_storeu_ps,
-        _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_set1_ps, _mm512_storeu_ps,
+        __m256, __m512, _CMP_GT_OQ, _CMP_LT_OQ, _MM_FROUND_NO_EXC, _MM_FROUND_TO_NEAREST_INT,
+        _mm256_add_epi32, _mm256_and_ps, _mm256_castsi256_ps, _mm256_cmp_ps, _mm256_cvtps_epi32,
+        _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_max_ps, _mm256_min_ps, _mm256_mul_ps,
+        _mm256_rcp_ps, _mm256_round_ps, _mm256_set1_epi32, _mm256_set1_ps, _mm256_slli_epi32,
+        _mm256_storeu_ps, _mm512_cmp_ps_mask, _mm512_fmadd_ps, _mm512_loadu_ps,
+        _mm512_mask_cmp_ps_mask, _mm512_maskz_mov_ps, _mm512_max_ps, _mm512_min_ps, _mm512_mul_ps,
+        _mm512_rcp14_ps, _mm512_roundscale_ps, _mm512_scalef_ps, _mm512_set1_ps, _mm512_storeu_ps,
     };
 
     use super::Lanes;
 
     macro_rules! lanes {
-        ($register:ty, $n:literal, $splat:ident, $load:ident, $store:ident, $mul_add:ident) => {
+        (
+            $register:ty, $n:literal, $splat:ident, $load:ident, $store:ident, $mul_add:ident,
+            $mul:ident, $max:ident, $min:ident, $within:ident, $two_to_the:ident, $inverse:ident
+        ) => {
             // SAFETY of each: the caller's, who has checked the processor and the pointer.
             impl Lanes for $register {
                 type Number = f32;
@@ -103,12 +173,157 @@ mod x86 {
                     // SAFETY: as above.
                     unsafe { $mul_add(self, by, plus) }
                 }
+
+                #[inline(always)]
+                unsafe fn mul(self, by: Self) -> Self {
+                    // SAFETY: as above.
+                    unsafe { $mul(self, by) }
+                }
+
+                #[inline(always)]
+                unsafe fn clamp(self, low: Self, high: Self) -> Self {
+                    // In this order, what is no number stays none.
+                    // SAFETY: as above.
+                    unsafe { $min(high, $max(low, self)) }
+                }
+
+                #[inline(always)]
+                unsafe fn within(self, low: Self, high: Self) -> Self {
+                    // SAFETY: as above.
+                    unsafe { $within(self, low, high) }
+                }
+
+                /// e⁻ˣ as 2ⁿ·2ᶠ, n the nearest whole number, f within a half and 2ᶠ by its series;
+                /// then one step of Newton's on the processor's guess of the inverse.
+                #[inline(always)]
+                unsafe fn sigmoid(self) -> Self {
+                    // -log₂ e in two parts.
+                    const HIGH: f32 = -std::f32::consts::LOG2_E;
+                    const LOW: f32 = -1.925_963e-8;
+                    // SAFETY: as above.
+                    unsafe {
+                        let x = self.clamp($splat(-80.0), $splat(87.0));
+                        let e = $two_to_the(x, $splat(HIGH), $splat(LOW));
+                        let one = $splat(1.0);
+                        let d = e.mul_add(one, one);
+                        let guess = $inverse(d);
+                        let error = d.mul(guess).mul_add($splat(-1.0), one);
+                        guess.mul_add(error, guess)
+                    }
+                }
             }
         };
     }
 
-    lanes!(__m512, 16, _mm512_set1_ps, _mm512_loadu_ps, _mm512_storeu_ps, _mm512_fmadd_ps);
-    lanes!(__m256, 8, _mm256_set1_ps, _mm256_loadu_ps, _mm256_storeu_ps, _mm256_fmadd_ps);
+    lanes!(
+        __m512,
+        16,
+        _mm512_set1_ps,
+        _mm512_loadu_ps,
+        _mm512_storeu_ps,
+        _mm512_fmadd_ps,
+        _mm512_mul_ps,
+        _mm512_max_ps,
+        _mm512_min_ps,
+        within_512,
+        two_to_the_512,
+        _mm512_rcp14_ps
+    );
+    lanes!(
+        __m256,
+        8,
+        _mm256_set1_ps,
+        _mm256_loadu_ps,
+        _mm256_storeu_ps,
+        _mm256_fmadd_ps,
+        _mm256_mul_ps,
+        _mm256_max_ps,
+        _mm256_min_ps,
+        within_256,
+        two_to_the_256,
+        inverse_256
+    );
+
+    const NEAREST: i32 = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
+
+    /// The series of 2ᶠ: (ln 2)ⁱ / i!.
+    #[inline(always)]
+    unsafe fn series<V: Lanes<Number = f32>>(f: V) -> V {
+        const TERMS: [f32; 7] = [
+            1.540_353e-4,
+            1.333_355_8e-3,
+            9.618_129e-3,
+            5.550_411e-2,
+            2.402_265_1e-1,
+            std::f32::consts::LN_2,
+            1.0,
+        ];
+        // SAFETY: the caller's.
+        unsafe {
+            let mut p = V::splat(TERMS[0]);
+            for term in &TERMS[1..] {
+                p = p.mul_add(f, V::splat(*term));
+            }
+            p
+        }
+    }
+
+    /// 2 to the power of x·(high + low).
+    #[inline(always)]
+    unsafe fn two_to_the_512(x: __m512, high: __m512, low: __m512) -> __m512 {
+        // SAFETY: the caller's.
+        unsafe {
+            let n = _mm512_roundscale_ps::<NEAREST>(_mm512_mul_ps(x, high));
+            let f = _mm512_fmadd_ps(x, high, _mm512_mul_ps(n, _mm512_set1_ps(-1.0)));
+            let f = _mm512_fmadd_ps(x, low, f);
+            _mm512_scalef_ps(series(f), n)
+        }
+    }
+
+    /// As [`two_to_the_512`], for results that are no subnormal numbers.
+    #[inline(always)]
+    unsafe fn two_to_the_256(x: __m256, high: __m256, low: __m256) -> __m256 {
+        // SAFETY: the caller's.
+        unsafe {
+            let n = _mm256_round_ps::<NEAREST>(_mm256_mul_ps(x, high));
+            let f = _mm256_fmadd_ps(x, high, _mm256_mul_ps(n, _mm256_set1_ps(-1.0)));
+            let f = _mm256_fmadd_ps(x, low, f);
+            let exponent = _mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127));
+            let scale = _mm256_castsi256_ps(_mm256_slli_epi32::<23>(exponent));
+            _mm256_mul_ps(series(f), scale)
+        }
+    }
+
+    /// 1/d with 23 bits; the processor's own guess has 12.
+    #[inline(always)]
+    unsafe fn inverse_256(d: __m256) -> __m256 {
+        // SAFETY: the caller's.
+        unsafe {
+            let guess = _mm256_rcp_ps(d);
+            let error = d.mul(guess).mul_add(_mm256_set1_ps(-1.0), _mm256_set1_ps(1.0));
+            guess.mul_add(error, guess)
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn within_512(x: __m512, low: __m512, high: __m512) -> __m512 {
+        // SAFETY: the caller's.
+        unsafe {
+            let above = _mm512_cmp_ps_mask::<_CMP_GT_OQ>(x, low);
+            let both = _mm512_mask_cmp_ps_mask::<_CMP_LT_OQ>(above, x, high);
+            _mm512_maskz_mov_ps(both, _mm512_set1_ps(1.0))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn within_256(x: __m256, low: __m256, high: __m256) -> __m256 {
+        // SAFETY: the caller's.
+        unsafe {
+            let (above, below) =
+                (_mm256_cmp_ps::<_CMP_GT_OQ>(x, low), _mm256_cmp_ps::<_CMP_LT_OQ>(x, high));
+            _mm256_and_ps(_mm256_and_ps(above, below), _mm256_set1_ps(1.0))
+        }
+    }
 }
 
 /// Declares a function over [`Lanes`] that is compiled for every [`Isa`](crate::Isa).
@@ -159,3 +374,37 @@ macro_rules! lanes_kernel {
     };
 }
 pub(crate) use lanes_kernel;
+
+#[cfg(test)]
+mod tests {
+    use super::{Lanes, lanes_kernel};
+    use crate::real::Real;
+
+    lanes_kernel! {
+        unsafe fn sigmoids(xs: &mut [T]) {
+            for xs in xs.chunks_exact_mut(V::LANES) {
+                // SAFETY: a chunk is a register.
+                unsafe { V::load(xs.as_ptr()).sigmoid().store(xs.as_mut_ptr()) }
+            }
+            let _ = (ROWS, VECS);
+        }
+    }
+
+    #[test]
+    fn the_sigmoid_of_a_register_is_within_three_units_in_the_last_place() {
+        let xs: Vec<f32> = (-79_000..=120_015).map(|it| it as f32 / 1000.0).collect();
+        let mut got = xs[..xs.len() / 16 * 16].to_vec();
+        // SAFETY: it runs on what the machine has.
+        unsafe { sigmoids(&mut got) };
+        for (x, got) in xs.iter().zip(got) {
+            let want = 1.0 / (1.0 + (-f64::from(*x)).exp());
+            let error = (f64::from(got) - want).abs() / want;
+            assert!(error < 3.0 * f64::from(f32::EPSILON), "{x}: {got}, not {want}");
+        }
+        let mut odd = [f32::NAN; 16];
+        (odd[1], odd[2]) = (f32::NEG_INFINITY, f32::INFINITY);
+        // SAFETY: as above.
+        unsafe { sigmoids(&mut odd) };
+        assert!(odd[0].is_nan() && (0.0..1e-34).contains(&odd[1]) && odd[2] == 1.0, "{odd:?}");
+    }
+}

@@ -25,9 +25,10 @@ use candle::{DType, Result, Tensor};
 
 use crate::{
     Activation,
-    activation::{both_at, by_activation, slope_at, value_at},
+    activation::{self, both_of},
     blocks::{overwrite, rows_per_block},
-    isa::{Fma, kernel},
+    isa::kernel,
+    lanes::{Lanes, lanes_kernel, load_some, store_some},
     real::{Reading, Real, by_dtype, tensor},
     sum::add,
 };
@@ -312,10 +313,11 @@ impl<'a, T: Real> View<'a, T> {
             return;
         };
         by_pictures(first, into, stride, self.area, |picture, begin, into| {
-            let (xs, gates) = (&xs[begin * c..], it.gates.at(picture, c));
-            by_activation!(it.activation, A => {
-                look::<T, A>(xs, &it.scale, &it.shift, gates, into, stride);
-            });
+            let gates = it.gates.at(picture, c);
+            let constants = [&it.scale, &it.shift, gates, gates, gates, gates];
+            let n = into.len().div_ceil(stride);
+            let rows = Rows { n, c, activation: it.activation as u8, constants };
+            look(rows, &xs[begin * c..], into, stride);
         });
     }
 }
@@ -384,22 +386,19 @@ impl<T: Real> View<'_, T> {
             let zs = &self.stored()[row * c..][..many * c];
             let gs = &mut gs[done * c..][..many * c];
             let gates = it.gates.at(picture, c);
-            let constants = [&it.scale, &it.shift, &it.center].map(Vec::as_slice);
-            let constants = [constants[0], constants[1], constants[2], gates];
-            let (seen, stride) = match &mut seen {
-                Some((seen, stride)) => (&mut seen[done * *stride..][..many * *stride], *stride),
-                None => (&mut [][..], 0),
-            };
+            let constants = [&it.scale, &it.shift, gates, &it.center, gates, gates];
+            let rows = Rows { n: many, c, activation: it.activation as u8, constants };
+            let seen = seen.as_mut().map(|(seen, stride)| {
+                let end = ((done + many) * *stride).min(seen.len());
+                (&mut seen[done * *stride..end], *stride)
+            });
             let totals = match &mut *sums {
                 BackSums::Norm(it) => it,
                 BackSums::Gate(it) => it.entry(picture).or_insert_with(|| vec![0.0; 5 * c]),
             };
             T::with_scratch(totals.len(), |part| {
                 part.fill(T::ZERO);
-                by_activation!(it.activation, A => match it.gates.is_shared {
-                    true => look_back::<T, A, false>(zs, gs, seen, stride, constants, part),
-                    false => look_back::<T, A, true>(zs, gs, seen, stride, constants, part),
-                });
+                look_back(rows, !it.gates.is_shared, zs, gs, seen, part);
                 totals.iter_mut().zip(&*part).for_each(|(total, it)| *total += it.to_f64());
             });
             done += many;
@@ -515,10 +514,10 @@ impl<'a, T: Real> GradView<'a, T> {
             };
             let xs = it.xs.slice::<T>().expect("checked when the view was made");
             let xs = &xs[(first + begin) * c..];
-            let constants = [&it.scale, &it.shift, &it.slope, &it.offset].map(Vec::as_slice);
-            by_activation!(it.activation, A => {
-                go_back::<T, A>(gs, xs, times, plus, constants, into, stride);
-            });
+            let constants = [&it.scale, &it.shift, times, plus, &it.slope, &it.offset];
+            let n = into.len().div_ceil(stride);
+            let rows = Rows { n, c, activation: it.activation as u8, constants };
+            go_back(rows, gs, xs, into, stride);
         });
     }
 
@@ -543,26 +542,90 @@ impl<'a, T: Real> GradView<'a, T> {
             let (times, plus) = (self.times.at(picture, c), self.plus.at(picture, c));
             let part = done * c..(done + many) * c;
             let (gs, xs) = (&gs[part.clone()], &xs[(first + done) * c..][..many * c]);
-            by_activation!(activation, A => {
-                add_gradient_sums::<T, A>(gs, xs, [times, plus, scale, shift, mean], sums);
-            });
+            let constants = [scale, shift, times, plus, mean, mean];
+            let rows = Rows { n: many, c, activation: activation as u8, constants };
+            add_gradient_sums(rows, gs, xs, sums);
             done += many;
         }
     }
 }
 
-kernel! {
-    /// act(scale·x + shift)·gate.
-    fn look<F, T, const A: u8>(
-        xs: &[T], scale: &[T], shift: &[T], gates: &[T], into: &mut [T], stride: usize,
-    ) {
-        let c = scale.len();
-        for (xs, ys) in xs.chunks_exact(c).zip(into.chunks_mut(stride)) {
-            let constants = scale.iter().zip(shift).zip(gates);
-            for ((y, &x), ((&scale, &shift), &gate)) in ys.iter_mut().zip(xs).zip(constants) {
-                *y = value_at::<F, T, A>(T::fma::<F>(x, scale, shift)) * gate;
+/// Rows of `c` numbers, with what is to be done to them channel by channel.
+#[derive(Clone, Copy)]
+struct Rows<'a, T> {
+    n: usize,
+    c: usize,
+    /// Tells the activation.
+    activation: u8,
+    /// Constants of `c` numbers each.
+    constants: [&'a [T]; 6],
+}
+
+impl<T> Rows<'_, T> {
+    /// Checks that all that kernels touch is there.
+    fn check(&self, inputs: &[&[T]], outputs: &[(&[T], usize)]) {
+        assert!(self.constants.iter().all(|it| it.len() >= self.c), "constants for fewer channels");
+        assert!(inputs.iter().all(|it| it.len() >= self.n * self.c), "too few rows");
+        let fits = |(it, stride): &(&[T], usize)| {
+            self.c <= *stride && it.len() + stride >= self.n * stride + self.c
+        };
+        assert!(outputs.iter().all(fits), "no room for the rows");
+    }
+}
+
+/// Runs an expression with the constant `A` standing for an activation that is told at run time.
+macro_rules! by_code {
+    ($code:expr, $A:ident => $body:expr) => {
+        match $code {
+            activation::RELU => {
+                const $A: u8 = activation::RELU;
+                $body
+            }
+            activation::RELU6 => {
+                const $A: u8 = activation::RELU6;
+                $body
+            }
+            activation::SILU => {
+                const $A: u8 = activation::SILU;
+                $body
+            }
+            activation::SIGMOID => {
+                const $A: u8 = activation::SIGMOID;
+                $body
+            }
+            _ => {
+                const $A: u8 = activation::NONE;
+                $body
             }
         }
+    };
+}
+
+/// act(scale·x + shift)·gate, into rows that begin `stride` apart.
+fn look<T: Real>(rows: Rows<'_, T>, xs: &[T], into: &mut [T], stride: usize) {
+    rows.check(&[xs], &[(into, stride)]);
+    // SAFETY: just checked.
+    unsafe { look_rows(rows, xs.as_ptr(), into.as_mut_ptr(), stride) }
+}
+
+lanes_kernel! {
+    unsafe fn look_rows(rows: Rows<'_, T>, xs: *const T, into: *mut T, stride: usize) {
+        let Rows { n, c, constants: [scale, shift, gates, ..], .. } = rows;
+        by_code!(rows.activation, A => {
+            for row in 0..n {
+                for from in (0..c).step_by(V::LANES) {
+                    let some = c - from;
+                    // SAFETY: the caller's.
+                    unsafe {
+                        let at = |it: &[T]| load_some::<V>(it.as_ptr().add(from), some);
+                        let x = load_some::<V>(xs.add(row * c + from), some);
+                        let (y, _) = both_of::<T, V, A>(x.mul_add(at(scale), at(shift)));
+                        store_some(y.mul(at(gates)), into.add(row * stride + from), some);
+                    }
+                }
+            }
+        });
+        let _ = (ROWS, VECS);
     }
 }
 
@@ -576,141 +639,178 @@ kernel! {
     }
 }
 
-kernel! {
-    fn go_back<F, T, const A: u8>(
-        gs: &[T], xs: &[T], times: &[T], plus: &[T], constants: [&[T]; 4], into: &mut [T],
-        stride: usize,
+/// scale·(g·times + plus)·act'(scale·x + shift) + slope·x + offset.
+fn go_back<T: Real>(rows: Rows<'_, T>, gs: &[T], xs: &[T], into: &mut [T], stride: usize) {
+    rows.check(&[gs, xs], &[(into, stride)]);
+    // SAFETY: just checked.
+    unsafe { go_back_rows(rows, gs.as_ptr(), xs.as_ptr(), into.as_mut_ptr(), stride) }
+}
+
+lanes_kernel! {
+    unsafe fn go_back_rows(
+        rows: Rows<'_, T>, gs: *const T, xs: *const T, into: *mut T, stride: usize,
     ) {
-        let [scale, shift, slope, offset] = constants;
-        let c = scale.len();
-        let rows = gs.chunks_exact(c).zip(xs.chunks_exact(c));
-        for ((gs, xs), ys) in rows.zip(into.chunks_mut(stride)) {
-            let ways = times.iter().zip(plus).zip(scale.iter().zip(shift));
-            let constants = ways.zip(slope.iter().zip(offset));
-            let numbers = ys.iter_mut().zip(gs).zip(xs);
-            for (((y, &g), &x), (((&times, &plus), (&scale, &shift)), (&slope, &offset))) in
-                numbers.zip(constants)
-            {
-                let d = T::fma::<F>(g, times, plus);
-                let d = d * slope_at::<F, T, A>(T::fma::<F>(x, scale, shift));
-                *y = T::fma::<F>(scale, d, T::fma::<F>(slope, x, offset));
-            }
-        }
-    }
-}
-
-kernel! {
-    fn add_gradient_sums<F, T, const A: u8>(
-        gs: &[T], xs: &[T], constants: [&[T]; 5], sums: &mut [T],
-    ) {
-        let c = constants[0].len();
-        let mut from = 0;
-        while from < c {
-            from += match c - from {
-                16.. => gradient_sums_of::<F, T, A, 16>(gs, xs, constants, sums, from),
-                _ => gradient_sums_of::<F, T, A, 1>(gs, xs, constants, sums, from),
-            };
-        }
-    }
-}
-
-/// The sums of `N` channels, which stay in registers.
-#[inline(always)]
-fn gradient_sums_of<F: Fma, T: Real, const A: u8, const N: usize>(
-    gs: &[T],
-    xs: &[T],
-    constants: [&[T]; 5],
-    sums: &mut [T],
-    from: usize,
-) -> usize {
-    let c = constants[0].len();
-    let [times, plus, scale, shift, mean] = constants.map(|it| some::<T, N>(it, from));
-    let (mut d_sum, mut dx_sum) = ([T::ZERO; N], [T::ZERO; N]);
-    for (gs, xs) in gs.chunks_exact(c).zip(xs.chunks_exact(c)) {
-        let (gs, xs) = (some::<T, N>(gs, from), some::<T, N>(xs, from));
-        for idx in 0..N {
-            let d = T::fma::<F>(gs[idx], times[idx], plus[idx]);
-            let d = d * slope_at::<F, T, A>(T::fma::<F>(xs[idx], scale[idx], shift[idx]));
-            d_sum[idx] += d;
-            dx_sum[idx] = T::fma::<F>(d, xs[idx] - mean[idx], dx_sum[idx]);
-        }
-    }
-    for idx in 0..N {
-        sums[from + idx] += d_sum[idx];
-        sums[c + from + idx] += dx_sum[idx];
-    }
-    N
-}
-
-/// `N` numbers from a position on.
-#[inline(always)]
-fn some<T: Real, const N: usize>(xs: &[T], from: usize) -> [T; N] {
-    xs[from..from + N].try_into().expect("as many as asked for")
-}
-
-kernel! {
-    /// See [`View::look_back`].
-    fn look_back<F, T, const A: u8, const GATED: bool>(
-        zs: &[T], gs: &mut [T], seen: &mut [T], stride: usize, constants: [&[T]; 4],
-        sums: &mut [T],
-    ) {
-        let c = constants[0].len();
-        let mut from = 0;
-        while from < c {
-            from += match c - from {
-                16.. => {
-                    look_back_of::<F, T, A, GATED, 16>(zs, gs, seen, stride, constants, sums, from)
+        let Rows { n, c, constants: [scale, shift, times, plus, slope, offset], .. } = rows;
+        by_code!(rows.activation, A => {
+            for row in 0..n {
+                for from in (0..c).step_by(V::LANES) {
+                    let some = c - from;
+                    // SAFETY: the caller's.
+                    unsafe {
+                        let at = |it: &[T]| load_some::<V>(it.as_ptr().add(from), some);
+                        let g = load_some::<V>(gs.add(row * c + from), some);
+                        let x = load_some::<V>(xs.add(row * c + from), some);
+                        let scale = at(scale);
+                        let (_, there) = both_of::<T, V, A>(x.mul_add(scale, at(shift)));
+                        let d = g.mul_add(at(times), at(plus)).mul(there);
+                        let dz = scale.mul_add(d, x.mul_add(at(slope), at(offset)));
+                        store_some(dz, into.add(row * stride + from), some);
+                    }
                 }
-                _ => look_back_of::<F, T, A, GATED, 1>(zs, gs, seen, stride, constants, sums, from),
-            };
-        }
+            }
+        });
+        let _ = (ROWS, VECS);
     }
 }
 
-/// A step back of `N` channels, whose sums stay in registers.
-#[inline(always)]
-fn look_back_of<F: Fma, T: Real, const A: u8, const GATED: bool, const N: usize>(
+/// Adds Σ d and Σ d·(x - center) to `[2, c]`, where d = (g·times + plus)·act'(scale·x + shift).
+fn add_gradient_sums<T: Real>(rows: Rows<'_, T>, gs: &[T], xs: &[T], sums: &mut [T]) {
+    rows.check(&[gs, xs], &[]);
+    assert!(sums.len() >= 2 * rows.c, "no room for the sums");
+    // SAFETY: just checked.
+    unsafe { gradient_sums_of(rows, gs.as_ptr(), xs.as_ptr(), sums.as_mut_ptr()) }
+}
+
+lanes_kernel! {
+    unsafe fn gradient_sums_of(rows: Rows<'_, T>, gs: *const T, xs: *const T, sums: *mut T) {
+        let Rows { n, c, constants: [scale, shift, times, plus, center, _], .. } = rows;
+        by_code!(rows.activation, A => {
+            // Channel by channel, so that the sums stay in registers.
+            for from in (0..c).step_by(V::LANES) {
+                let some = c - from;
+                // SAFETY: the caller's.
+                unsafe {
+                    let at = |it: &[T]| load_some::<V>(it.as_ptr().add(from), some);
+                    let [scale, shift, times, plus] = [scale, shift, times, plus].map(at);
+                    let (one, center) = (V::splat(T::ONE), at(center).mul(V::splat(-T::ONE)));
+                    let mut d_sum = load_some::<V>(sums.add(from), some);
+                    let mut dx_sum = load_some::<V>(sums.add(c + from), some);
+                    for row in 0..n {
+                        let g = load_some::<V>(gs.add(row * c + from), some);
+                        let x = load_some::<V>(xs.add(row * c + from), some);
+                        let (_, there) = both_of::<T, V, A>(x.mul_add(scale, shift));
+                        let d = g.mul_add(times, plus).mul(there);
+                        d_sum = d.mul_add(one, d_sum);
+                        dx_sum = d.mul_add(x.mul_add(one, center), dx_sum);
+                    }
+                    store_some(d_sum, sums.add(from), some);
+                    store_some(dx_sum, sums.add(c + from), some);
+                }
+            }
+        });
+        let _ = (ROWS, VECS);
+    }
+}
+
+/// See [`View::look_back`]. Without `seen` nothing is read.
+fn look_back<T: Real>(
+    rows: Rows<'_, T>,
+    is_gated: bool,
     zs: &[T],
     gs: &mut [T],
-    seen: &mut [T],
-    stride: usize,
-    constants: [&[T]; 4],
+    seen: Option<(&mut [T], usize)>,
     sums: &mut [T],
-    from: usize,
-) -> usize {
-    let c = constants[0].len();
-    let [scale, shift, center, gates] = constants.map(|it| some::<T, N>(it, from));
-    let mut parts = [[T::ZERO; N]; 5];
-    for (row, (zs, gs)) in zs.chunks_exact(c).zip(gs.chunks_exact_mut(c)).enumerate() {
-        let (zs, at) = (some::<T, N>(zs, from), some::<T, N>(gs, from));
-        let (mut ys, mut ds) = ([T::ZERO; N], [T::ZERO; N]);
-        for idx in 0..N {
-            let (g, z) = (at[idx], zs[idx] - center[idx]);
-            let (y, slope) = both_at::<F, T, A>(T::fma::<F>(zs[idx], scale[idx], shift[idx]));
-            let d = g * slope;
-            ys[idx] = y * gates[idx];
-            ds[idx] = d;
-            parts[0][idx] += d;
-            parts[1][idx] = T::fma::<F>(d, z, parts[1][idx]);
-            if GATED {
-                parts[2][idx] = T::fma::<F>(g, y, parts[2][idx]);
-                parts[3][idx] += slope;
-                parts[4][idx] = T::fma::<F>(slope, z, parts[4][idx]);
+) {
+    rows.check(&[zs, gs], &[]);
+    assert!(sums.len() >= if is_gated { 5 } else { 2 } * rows.c, "no room for the sums");
+    let (seen, stride) = match seen {
+        Some((seen, stride)) => {
+            rows.check(&[], &[(seen, stride)]);
+            (seen.as_mut_ptr(), stride)
+        }
+        None => (std::ptr::null_mut(), 0),
+    };
+    // SAFETY: just checked.
+    unsafe {
+        look_back_rows(
+            rows,
+            is_gated,
+            zs.as_ptr(),
+            gs.as_mut_ptr(),
+            seen,
+            stride,
+            sums.as_mut_ptr(),
+        )
+    }
+}
+
+lanes_kernel! {
+    unsafe fn look_back_rows(
+        rows: Rows<'_, T>, is_gated: bool, zs: *const T, gs: *mut T, seen: *mut T, stride: usize,
+        sums: *mut T,
+    ) {
+        // SAFETY: the caller's.
+        unsafe {
+            by_code!(rows.activation, A => match (is_gated, stride > 0) {
+                (false, false) => channels_back::<T, V, A, false, false>(rows, zs, gs, seen, stride, sums),
+                (false, true) => channels_back::<T, V, A, false, true>(rows, zs, gs, seen, stride, sums),
+                (true, false) => channels_back::<T, V, A, true, false>(rows, zs, gs, seen, stride, sums),
+                (true, true) => channels_back::<T, V, A, true, true>(rows, zs, gs, seen, stride, sums),
+            });
+        }
+        let _ = (ROWS, VECS);
+    }
+}
+
+/// A step back, channel by channel, so that the sums stay in registers.
+#[inline(always)]
+unsafe fn channels_back<
+    T: Real,
+    V: Lanes<Number = T>,
+    const A: u8,
+    const GATED: bool,
+    const SEEN: bool,
+>(
+    rows: Rows<'_, T>,
+    zs: *const T,
+    gs: *mut T,
+    seen: *mut T,
+    stride: usize,
+    sums: *mut T,
+) {
+    let Rows { n, c, constants: [scale, shift, gates, center, ..], .. } = rows;
+    for from in (0..c).step_by(V::LANES) {
+        let some = c - from;
+        // SAFETY: the caller's.
+        unsafe {
+            let at = |it: &[T]| load_some::<V>(it.as_ptr().add(from), some);
+            let [scale, shift, gates] = [scale, shift, gates].map(at);
+            let (one, center) = (V::splat(T::ONE), at(center).mul(V::splat(-T::ONE)));
+            let mut parts = [V::splat(T::ZERO); 5];
+            for row in 0..n {
+                let at = row * c + from;
+                let (z, g) = (load_some::<V>(zs.add(at), some), load_some::<V>(gs.add(at), some));
+                let (y, there) = both_of::<T, V, A>(z.mul_add(scale, shift));
+                let (d, z) = (g.mul(there), z.mul_add(one, center));
+                parts[0] = d.mul_add(one, parts[0]);
+                parts[1] = d.mul_add(z, parts[1]);
+                if GATED {
+                    parts[2] = g.mul_add(y, parts[2]);
+                    parts[3] = there.mul_add(one, parts[3]);
+                    parts[4] = there.mul_add(z, parts[4]);
+                } else {
+                    store_some(d, gs.add(at), some);
+                }
+                if SEEN {
+                    store_some(y.mul(gates), seen.add(row * stride + from), some);
+                }
+            }
+            let [d, d_z, g_y, there, there_z] = parts;
+            let kinds: &[V] = if GATED { &[g_y, d, d_z, there, there_z] } else { &[d, d_z] };
+            for (idx, &part) in kinds.iter().enumerate() {
+                let to = sums.add(idx * c + from);
+                store_some(part.mul_add(one, load_some(to, some)), to, some);
             }
         }
-        if !GATED {
-            gs[from..from + N].copy_from_slice(&ds);
-        }
-        if stride > 0 {
-            seen[row * stride + from..][..N].copy_from_slice(&ys);
-        }
     }
-    let [d, d_z, g_y, slope, slope_z] = parts;
-    let kinds: &[[T; N]] = if GATED { &[g_y, d, d_z, slope, slope_z] } else { &[d, d_z] };
-    for (sums, part) in sums.chunks_exact_mut(c).zip(kinds) {
-        for (sum, &it) in sums[from..from + N].iter_mut().zip(part) {
-            *sum += it;
-        }
-    }
-    N
 }
