@@ -343,13 +343,15 @@ lanes_kernel! {
                     let many = NEIGHBOURS.min(line.n - first);
                     let into = into.add(first * step + channel);
                     let from = from.add(first * apart);
-                    if many == NEIGHBOURS {
-                        neighbours::<T, V, NEIGHBOURS>(from, k, taps, apart, into, step, left);
-                    } else {
-                        for idx in 0..many {
-                            let (from, into) = (from.add(idx * apart), into.add(idx * step));
-                            neighbours::<T, V, 1>(from, k, taps, apart, into, step, left);
-                        }
+                    match many {
+                        1 => neighbours::<T, V, 1>(from, k, taps, apart, into, step, left),
+                        2 => neighbours::<T, V, 2>(from, k, taps, apart, into, step, left),
+                        3 => neighbours::<T, V, 3>(from, k, taps, apart, into, step, left),
+                        4 => neighbours::<T, V, 4>(from, k, taps, apart, into, step, left),
+                        5 => neighbours::<T, V, 5>(from, k, taps, apart, into, step, left),
+                        6 => neighbours::<T, V, 6>(from, k, taps, apart, into, step, left),
+                        7 => neighbours::<T, V, 7>(from, k, taps, apart, into, step, left),
+                        _ => neighbours::<T, V, NEIGHBOURS>(from, k, taps, apart, into, step, left),
                     }
                     first += many;
                 }

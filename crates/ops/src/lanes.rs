@@ -34,6 +34,18 @@ pub(crate) trait Lanes: Copy {
     unsafe fn sigmoid(self) -> Self;
 }
 
+/// Asks for the memory at a place, which need not be anyone's, to be in cache soon.
+#[inline(always)]
+pub(crate) fn prefetch<T>(at: *const T) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: this is a hint that touches nothing.
+    unsafe {
+        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(at.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = at;
+}
+
 /// Loads `n` numbers, at most a register, and zeros.
 #[inline(always)]
 pub(crate) unsafe fn load_some<V: Lanes>(from: *const V::Number, n: usize) -> V {

@@ -28,7 +28,7 @@ use crate::{
     activation::{self, both_of},
     blocks::{overwrite, rows_per_block},
     isa::kernel,
-    lanes::{Lanes, lanes_kernel, load_some, store_some},
+    lanes::{Lanes, lanes_kernel, load_some, prefetch, store_some},
     real::{Reading, Real, by_dtype, tensor},
     sum::add,
 };
@@ -601,6 +601,9 @@ macro_rules! by_code {
     };
 }
 
+/// How many numbers ahead memory is asked for.
+const AHEAD: usize = 1024;
+
 /// act(scale·x + shift)·gate, into rows that begin `stride` apart.
 fn look<T: Real>(rows: Rows<'_, T>, xs: &[T], into: &mut [T], stride: usize) {
     rows.check(&[xs], &[(into, stride)]);
@@ -618,6 +621,7 @@ lanes_kernel! {
                     // SAFETY: the caller's.
                     unsafe {
                         let at = |it: &[T]| load_some::<V>(it.as_ptr().add(from), some);
+                        prefetch(xs.wrapping_add(row * c + from + AHEAD));
                         let x = load_some::<V>(xs.add(row * c + from), some);
                         let (y, _) = both_of::<T, V, A>(x.mul_add(at(scale), at(shift)));
                         store_some(y.mul(at(gates)), into.add(row * stride + from), some);
@@ -658,6 +662,8 @@ lanes_kernel! {
                     // SAFETY: the caller's.
                     unsafe {
                         let at = |it: &[T]| load_some::<V>(it.as_ptr().add(from), some);
+                        prefetch(gs.wrapping_add(row * c + from + AHEAD));
+                        prefetch(xs.wrapping_add(row * c + from + AHEAD));
                         let g = load_some::<V>(gs.add(row * c + from), some);
                         let x = load_some::<V>(xs.add(row * c + from), some);
                         let scale = at(scale);
@@ -789,6 +795,7 @@ unsafe fn channels_back<
             let mut parts = [V::splat(T::ZERO); 5];
             for row in 0..n {
                 let at = row * c + from;
+                prefetch(zs.wrapping_add(at + 8 * c));
                 let (z, g) = (load_some::<V>(zs.add(at), some), load_some::<V>(gs.add(at), some));
                 let (y, there) = both_of::<T, V, A>(z.mul_add(scale, shift));
                 let (d, z) = (g.mul(there), z.mul_add(one, center));
