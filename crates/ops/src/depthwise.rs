@@ -13,7 +13,7 @@ use candle::{Result, bail};
 use crate::{
     Moments, Value, Window,
     blocks::overwrite_blocks,
-    lanes::{Lanes, lanes_kernel, store_some},
+    lanes::{Lanes, lanes_kernel},
     lens::{BackSums, Grad, GradView, View},
     matmul::padded,
     product::total,
@@ -382,7 +382,7 @@ unsafe fn neighbours<T: Real, V: Lanes<Number = T>, const N: usize>(
             }
         }
         for (idx, sum) in sums.into_iter().enumerate() {
-            store_some(sum, into.add(idx * step), n_channels);
+            sum.store_some(into.add(idx * step), n_channels);
         }
     }
 }

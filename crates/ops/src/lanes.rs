@@ -23,6 +23,35 @@ pub(crate) trait Lanes: Copy {
     unsafe fn splat(x: Self::Number) -> Self;
     unsafe fn load(from: *const Self::Number) -> Self;
     unsafe fn store(self, to: *mut Self::Number);
+
+    /// Loads `n` numbers, at most a register, and zeros.
+    #[inline(always)]
+    unsafe fn load_some(from: *const Self::Number, n: usize) -> Self {
+        // SAFETY: the caller's.
+        unsafe {
+            if n >= Self::LANES {
+                return Self::load(from);
+            }
+            let mut line = [Self::Number::ZERO; WIDEST];
+            std::ptr::copy_nonoverlapping(from, line.as_mut_ptr(), n);
+            Self::load(line.as_ptr())
+        }
+    }
+
+    /// Stores the first `n` numbers, at most all.
+    #[inline(always)]
+    unsafe fn store_some(self, into: *mut Self::Number, n: usize) {
+        // SAFETY: the caller's.
+        unsafe {
+            if n >= Self::LANES {
+                return self.store(into);
+            }
+            let mut line = [Self::Number::ZERO; WIDEST];
+            self.store(line.as_mut_ptr());
+            std::ptr::copy_nonoverlapping(line.as_ptr(), into, n);
+        }
+    }
+
     /// self·by + plus.
     unsafe fn mul_add(self, by: Self, plus: Self) -> Self;
     unsafe fn mul(self, by: Self) -> Self;
@@ -44,34 +73,6 @@ pub(crate) fn prefetch<T>(at: *const T) {
     }
     #[cfg(not(target_arch = "x86_64"))]
     let _ = at;
-}
-
-/// Loads `n` numbers, at most a register, and zeros.
-#[inline(always)]
-pub(crate) unsafe fn load_some<V: Lanes>(from: *const V::Number, n: usize) -> V {
-    // SAFETY: the caller's.
-    unsafe {
-        if n >= V::LANES {
-            return V::load(from);
-        }
-        let mut line = [V::Number::ZERO; WIDEST];
-        std::ptr::copy_nonoverlapping(from, line.as_mut_ptr(), n);
-        V::load(line.as_ptr())
-    }
-}
-
-/// Stores the first `n` numbers of a register, at most all.
-#[inline(always)]
-pub(crate) unsafe fn store_some<V: Lanes>(register: V, into: *mut V::Number, n: usize) {
-    // SAFETY: the caller's.
-    unsafe {
-        if n >= V::LANES {
-            return register.store(into);
-        }
-        let mut line = [V::Number::ZERO; WIDEST];
-        register.store(line.as_mut_ptr());
-        std::ptr::copy_nonoverlapping(line.as_ptr(), into, n);
-    }
 }
 
 /// The most lanes of any register.
@@ -141,13 +142,15 @@ impl<T: Real, F: Fma + Copy, const N: usize> Lanes for Plain<T, F, N> {
 #[cfg(target_arch = "x86_64")]
 mod x86 {
     use std::arch::x86_64::{
-        __m256, __m512, _CMP_GT_OQ, _CMP_LT_OQ, _MM_FROUND_NO_EXC, _MM_FROUND_TO_NEAREST_INT,
-        _mm256_add_epi32, _mm256_and_ps, _mm256_castsi256_ps, _mm256_cmp_ps, _mm256_cvtps_epi32,
-        _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_max_ps, _mm256_min_ps, _mm256_mul_ps,
+        __m256, __m256i, __m512, _CMP_GT_OQ, _CMP_LT_OQ, _MM_FROUND_NO_EXC,
+        _MM_FROUND_TO_NEAREST_INT, _mm256_add_epi32, _mm256_and_ps, _mm256_castsi256_ps,
+        _mm256_cmp_ps, _mm256_cvtps_epi32, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_loadu_si256,
+        _mm256_maskload_ps, _mm256_maskstore_ps, _mm256_max_ps, _mm256_min_ps, _mm256_mul_ps,
         _mm256_rcp_ps, _mm256_round_ps, _mm256_set1_epi32, _mm256_set1_ps, _mm256_slli_epi32,
         _mm256_storeu_ps, _mm512_cmp_ps_mask, _mm512_fmadd_ps, _mm512_loadu_ps,
-        _mm512_mask_cmp_ps_mask, _mm512_maskz_mov_ps, _mm512_max_ps, _mm512_min_ps, _mm512_mul_ps,
-        _mm512_rcp14_ps, _mm512_roundscale_ps, _mm512_scalef_ps, _mm512_set1_ps, _mm512_storeu_ps,
+        _mm512_mask_cmp_ps_mask, _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps, _mm512_maskz_mov_ps,
+        _mm512_max_ps, _mm512_min_ps, _mm512_mul_ps, _mm512_rcp14_ps, _mm512_roundscale_ps,
+        _mm512_scalef_ps, _mm512_set1_ps, _mm512_storeu_ps,
     };
 
     use super::Lanes;
@@ -155,7 +158,8 @@ mod x86 {
     macro_rules! lanes {
         (
             $register:ty, $n:literal, $splat:ident, $load:ident, $store:ident, $mul_add:ident,
-            $mul:ident, $max:ident, $min:ident, $within:ident, $two_to_the:ident, $inverse:ident
+            $mul:ident, $max:ident, $min:ident, $within:ident, $two_to_the:ident, $inverse:ident,
+            $load_some:ident, $store_some:ident
         ) => {
             // SAFETY of each: the caller's, who has checked the processor and the pointer.
             impl Lanes for $register {
@@ -178,6 +182,18 @@ mod x86 {
                 unsafe fn store(self, to: *mut f32) {
                     // SAFETY: as above.
                     unsafe { $store(to, self) }
+                }
+
+                #[inline(always)]
+                unsafe fn load_some(from: *const f32, n: usize) -> Self {
+                    // SAFETY: as above.
+                    unsafe { if n >= $n { $load(from) } else { $load_some(from, n) } }
+                }
+
+                #[inline(always)]
+                unsafe fn store_some(self, into: *mut f32, n: usize) {
+                    // SAFETY: as above.
+                    unsafe { if n >= $n { $store(into, self) } else { $store_some(into, self, n) } }
                 }
 
                 #[inline(always)]
@@ -239,7 +255,9 @@ mod x86 {
         _mm512_min_ps,
         within_512,
         two_to_the_512,
-        _mm512_rcp14_ps
+        _mm512_rcp14_ps,
+        load_512,
+        store_512
     );
     lanes!(
         __m256,
@@ -253,8 +271,42 @@ mod x86 {
         _mm256_min_ps,
         within_256,
         two_to_the_256,
-        inverse_256
+        inverse_256,
+        load_256,
+        store_256
     );
+
+    #[inline(always)]
+    unsafe fn load_512(from: *const f32, n: usize) -> __m512 {
+        // SAFETY: the caller's; what is masked is not touched.
+        unsafe { _mm512_maskz_loadu_ps((1 << n) - 1, from) }
+    }
+
+    #[inline(always)]
+    unsafe fn store_512(into: *mut f32, register: __m512, n: usize) {
+        // SAFETY: the caller's; what is masked is not touched.
+        unsafe { _mm512_mask_storeu_ps(into, (1 << n) - 1, register) }
+    }
+
+    /// A register whose first `n` numbers have their highest bit set.
+    #[inline(always)]
+    unsafe fn mask_256(n: usize) -> __m256i {
+        const MASKS: [i32; 16] = [-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0];
+        // SAFETY: `n` is at most 8.
+        unsafe { _mm256_loadu_si256(MASKS.as_ptr().add(8 - n).cast()) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_256(from: *const f32, n: usize) -> __m256 {
+        // SAFETY: the caller's; what is masked is not touched.
+        unsafe { _mm256_maskload_ps(from, mask_256(n)) }
+    }
+
+    #[inline(always)]
+    unsafe fn store_256(into: *mut f32, register: __m256, n: usize) {
+        // SAFETY: the caller's; what is masked is not touched.
+        unsafe { _mm256_maskstore_ps(into, mask_256(n), register) }
+    }
 
     const NEAREST: i32 = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
 

@@ -28,7 +28,7 @@ use crate::{
     activation::{self, both_of},
     blocks::{overwrite, rows_per_block},
     isa::kernel,
-    lanes::{Lanes, lanes_kernel, load_some, prefetch, store_some},
+    lanes::{Lanes, lanes_kernel, prefetch},
     real::{Reading, Real, by_dtype, tensor},
     sum::add,
 };
@@ -620,11 +620,11 @@ lanes_kernel! {
                     let some = c - from;
                     // SAFETY: the caller's.
                     unsafe {
-                        let at = |it: &[T]| load_some::<V>(it.as_ptr().add(from), some);
+                        let at = |it: &[T]| V::load_some(it.as_ptr().add(from), some);
                         prefetch(xs.wrapping_add(row * c + from + AHEAD));
-                        let x = load_some::<V>(xs.add(row * c + from), some);
+                        let x = V::load_some(xs.add(row * c + from), some);
                         let (y, _) = both_of::<T, V, A>(x.mul_add(at(scale), at(shift)));
-                        store_some(y.mul(at(gates)), into.add(row * stride + from), some);
+                        y.mul(at(gates)).store_some(into.add(row * stride + from), some);
                     }
                 }
             }
@@ -661,16 +661,16 @@ lanes_kernel! {
                     let some = c - from;
                     // SAFETY: the caller's.
                     unsafe {
-                        let at = |it: &[T]| load_some::<V>(it.as_ptr().add(from), some);
+                        let at = |it: &[T]| V::load_some(it.as_ptr().add(from), some);
                         prefetch(gs.wrapping_add(row * c + from + AHEAD));
                         prefetch(xs.wrapping_add(row * c + from + AHEAD));
-                        let g = load_some::<V>(gs.add(row * c + from), some);
-                        let x = load_some::<V>(xs.add(row * c + from), some);
+                        let g = V::load_some(gs.add(row * c + from), some);
+                        let x = V::load_some(xs.add(row * c + from), some);
                         let scale = at(scale);
                         let (_, there) = both_of::<T, V, A>(x.mul_add(scale, at(shift)));
                         let d = g.mul_add(at(times), at(plus)).mul(there);
                         let dz = scale.mul_add(d, x.mul_add(at(slope), at(offset)));
-                        store_some(dz, into.add(row * stride + from), some);
+                        dz.store_some(into.add(row * stride + from), some);
                     }
                 }
             }
@@ -696,21 +696,21 @@ lanes_kernel! {
                 let some = c - from;
                 // SAFETY: the caller's.
                 unsafe {
-                    let at = |it: &[T]| load_some::<V>(it.as_ptr().add(from), some);
+                    let at = |it: &[T]| V::load_some(it.as_ptr().add(from), some);
                     let [scale, shift, times, plus] = [scale, shift, times, plus].map(at);
                     let (one, center) = (V::splat(T::ONE), at(center).mul(V::splat(-T::ONE)));
-                    let mut d_sum = load_some::<V>(sums.add(from), some);
-                    let mut dx_sum = load_some::<V>(sums.add(c + from), some);
+                    let mut d_sum = V::load_some(sums.add(from), some);
+                    let mut dx_sum = V::load_some(sums.add(c + from), some);
                     for row in 0..n {
-                        let g = load_some::<V>(gs.add(row * c + from), some);
-                        let x = load_some::<V>(xs.add(row * c + from), some);
+                        let g = V::load_some(gs.add(row * c + from), some);
+                        let x = V::load_some(xs.add(row * c + from), some);
                         let (_, there) = both_of::<T, V, A>(x.mul_add(scale, shift));
                         let d = g.mul_add(times, plus).mul(there);
                         d_sum = d.mul_add(one, d_sum);
                         dx_sum = d.mul_add(x.mul_add(one, center), dx_sum);
                     }
-                    store_some(d_sum, sums.add(from), some);
-                    store_some(dx_sum, sums.add(c + from), some);
+                    d_sum.store_some(sums.add(from), some);
+                    dx_sum.store_some(sums.add(c + from), some);
                 }
             }
         });
@@ -789,14 +789,14 @@ unsafe fn channels_back<
         let some = c - from;
         // SAFETY: the caller's.
         unsafe {
-            let at = |it: &[T]| load_some::<V>(it.as_ptr().add(from), some);
+            let at = |it: &[T]| V::load_some(it.as_ptr().add(from), some);
             let [scale, shift, gates] = [scale, shift, gates].map(at);
             let (one, center) = (V::splat(T::ONE), at(center).mul(V::splat(-T::ONE)));
             let mut parts = [V::splat(T::ZERO); 5];
             for row in 0..n {
                 let at = row * c + from;
                 prefetch(zs.wrapping_add(at + 8 * c));
-                let (z, g) = (load_some::<V>(zs.add(at), some), load_some::<V>(gs.add(at), some));
+                let (z, g) = (V::load_some(zs.add(at), some), V::load_some(gs.add(at), some));
                 let (y, there) = both_of::<T, V, A>(z.mul_add(scale, shift));
                 let (d, z) = (g.mul(there), z.mul_add(one, center));
                 parts[0] = d.mul_add(one, parts[0]);
@@ -806,18 +806,75 @@ unsafe fn channels_back<
                     parts[3] = there.mul_add(one, parts[3]);
                     parts[4] = there.mul_add(z, parts[4]);
                 } else {
-                    store_some(d, gs.add(at), some);
+                    d.store_some(gs.add(at), some);
                 }
                 if SEEN {
-                    store_some(y.mul(gates), seen.add(row * stride + from), some);
+                    y.mul(gates).store_some(seen.add(row * stride + from), some);
                 }
             }
             let [d, d_z, g_y, there, there_z] = parts;
             let kinds: &[V] = if GATED { &[g_y, d, d_z, there, there_z] } else { &[d, d_z] };
             for (idx, &part) in kinds.iter().enumerate() {
                 let to = sums.add(idx * c + from);
-                store_some(part.mul_add(one, load_some(to, some)), to, some);
+                part.mul_add(one, V::load_some(to, some)).store_some(to, some);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use candle::Result;
+
+    use crate::{
+        Activation, Padding, Value, Window, activate, batch_norm, check::check, depthwise, gate,
+        global_avg_pool, product, sum,
+    };
+
+    fn normed(xs: &Value, gamma: &Value, beta: &Value) -> Result<Value> {
+        Ok(batch_norm(xs, gamma, beta, 1e-3, Activation::Silu)?.0)
+    }
+
+    #[test]
+    fn a_normed_value_may_be_read_twice() {
+        check(&[&[2, 2, 2, 5], &[5], &[5], &[3, 5], &[3, 5]], |v| {
+            let ys = normed(&v[0], &v[1], &v[2])?;
+            sum(&product(&ys, &v[3], None)?, &product(&ys, &v[4], None)?)
+        });
+    }
+
+    #[test]
+    fn a_normed_value_may_be_read_by_what_goes_back_less_far() {
+        let window = Window::square(3, 1, Padding::Symmetric);
+        check(&[&[2, 3, 2, 5], &[5], &[5], &[5, 5], &[3, 3, 5]], |v| {
+            let ys = normed(&v[0], &v[1], &v[2])?;
+            let branch = sum(&product(&ys, &v[3], None)?, &depthwise(&ys, &v[4], window)?)?;
+            sum(&ys, &branch)
+        });
+        // The other way round on the way back.
+        check(&[&[2, 3, 2, 5], &[5], &[5], &[5, 5]], |v| {
+            let ys = normed(&v[0], &v[1], &v[2])?;
+            let doubled = sum(&ys, &ys)?;
+            sum(&product(&ys, &v[3], None)?, &doubled)
+        });
+    }
+
+    #[test]
+    fn a_gate_may_depend_on_what_it_gates() {
+        for width in [5, 17] {
+            check(&[&[2, 2, 3, width], &[width], &[width], &[width, width], &[3, width]], |v| {
+                let ys = normed(&v[0], &v[1], &v[2])?;
+                let gates = product(&global_avg_pool(&ys)?, &v[3], None)?;
+                let gated = gate(&ys, &activate(&gates, Activation::Sigmoid)?)?;
+                product(&gated, &v[4], None)
+            });
+        }
+    }
+
+    #[test]
+    fn a_norm_may_follow_a_norm() {
+        check(&[&[3, 2, 2, 4], &[4], &[4], &[4], &[4]], |v| {
+            normed(&normed(&v[0], &v[1], &v[2])?, &v[3], &v[4])
+        });
     }
 }

@@ -195,26 +195,15 @@ unsafe fn strip<T: Real, V: Lanes<Number = T>, const ROWS: usize, const VECS: us
                 std::array::from_fn(|idx| a.add((row + idx.min(n_rows - 1)) * parts.a_row));
             let mut sums = tile::<T, V, ROWS, VECS>(parts, a, b);
             let c = c.add(row * parts.c_row + col);
-            if n_cols == width {
-                for (idx, sums) in sums.iter_mut().enumerate().take(n_rows) {
-                    for (vec, sum) in sums.iter_mut().enumerate() {
-                        let to = c.add(idx * parts.c_row + vec * V::LANES);
-                        if parts.onto {
-                            *sum = sum.mul_add(V::splat(T::ONE), V::load(to));
-                        }
-                        sum.store(to);
+            for (idx, sums) in sums.iter_mut().enumerate().take(n_rows) {
+                for (vec, sum) in sums.iter_mut().enumerate() {
+                    let to = c.add(idx * parts.c_row + vec * V::LANES);
+                    // At least one: a strip is only as wide as it has columns.
+                    let some = n_cols - vec * V::LANES;
+                    if parts.onto {
+                        *sum = sum.mul_add(V::splat(T::ONE), V::load_some(to, some));
                     }
-                }
-                continue;
-            }
-            let mut line = [T::ZERO; PANEL];
-            for (idx, sums) in sums.iter().enumerate().take(n_rows) {
-                for (vec, sum) in sums.iter().enumerate() {
-                    sum.store(line.as_mut_ptr().add(vec * V::LANES));
-                }
-                let to = std::slice::from_raw_parts_mut(c.add(idx * parts.c_row), n_cols);
-                for (to, &sum) in to.iter_mut().zip(&line) {
-                    *to = if parts.onto { *to + sum } else { sum };
+                    sum.store_some(to, some);
                 }
             }
         }

@@ -56,7 +56,7 @@ pub(crate) fn bench(command: &BenchCommand) -> anyhow::Result<End> {
     let line = serde_json::json!({
         "peer": format!("maskfit {}", env!("CARGO_PKG_VERSION")),
         "model": model, "batch": batch, "size": size, "dtype": "f32",
-        "isa": format!("{:?}", ops::Isa::chosen()),
+        "isa": ops::Isa::chosen().name(),
         "train_img_s": round(*batch as f64 / train),
         "infer_img_s": round(*batch as f64 / infer),
         "train_peak_mib": peak,
