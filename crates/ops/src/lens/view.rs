@@ -1,0 +1,331 @@
+//! Tensors and gradients through their lenses, for kernels: any rows, when they are wanted.
+
+use std::collections::{BTreeMap, btree_map::Entry};
+
+use candle::{Result, Tensor};
+
+use super::{
+    Grad, Lens, cast,
+    kernels::{Rows, add_gradient_sums, go_back, line, look, look_back},
+    numbers,
+};
+use crate::{
+    Activation,
+    real::{Reading, Real},
+};
+
+/// A tensor through its lens, for kernels: rows of channels.
+pub(crate) struct View<'a, T> {
+    xs: Reading<'a>,
+    through: Option<Through<T>>,
+    pub(crate) n_rows: usize,
+    pub(crate) c: usize,
+    /// Rows of one picture.
+    area: usize,
+}
+
+struct Through<T> {
+    scale: Vec<T>,
+    shift: Vec<T>,
+    center: Vec<T>,
+    activation: Activation,
+    gates: PerPicture<T>,
+}
+
+/// A number for each channel of each picture, or the same for all of them.
+struct PerPicture<T> {
+    values: Vec<T>,
+    is_shared: bool,
+}
+
+impl<T: Real> PerPicture<T> {
+    fn of(tensor: Option<&Tensor>, default: T, c: usize) -> Result<PerPicture<T>> {
+        Ok(match tensor {
+            Some(it) => PerPicture { values: numbers(it)?, is_shared: false },
+            None => PerPicture { values: vec![default; c], is_shared: true },
+        })
+    }
+
+    fn at(&self, picture: usize, c: usize) -> &[T] {
+        &self.values[if self.is_shared { 0 } else { picture * c }..][..c]
+    }
+}
+
+impl<'a, T: Real> View<'a, T> {
+    /// - `xs`: `[n, …, c]`, contiguous.
+    pub(crate) fn of(xs: &'a Tensor, lens: Option<&Lens>) -> Result<View<'a, T>> {
+        let (n_rows, area, c) = rows_of(xs);
+        let through = match lens {
+            None => None,
+            Some(it) => Some(Through {
+                scale: cast(&it.scale),
+                shift: cast(&it.shift),
+                center: cast(&it.center),
+                activation: it.activation,
+                gates: PerPicture::of(it.gate.as_ref(), T::ONE, c)?,
+            }),
+        };
+        let view = View { xs: Reading::of(xs), through, n_rows, c, area };
+        view.xs.slice::<T>()?;
+        Ok(view)
+    }
+
+    /// The numbers as they are stored.
+    pub(crate) fn stored(&self) -> &[T] {
+        self.xs.slice::<T>().expect("checked when the view was made")
+    }
+
+    /// Rows `first..` as they are stored, if they are read that way.
+    pub(crate) fn plain(&self, first: usize, n: usize) -> Option<&[T]> {
+        match self.through {
+            None => Some(&self.stored()[first * self.c..(first + n) * self.c]),
+            Some(_) => None,
+        }
+    }
+
+    /// Reads rows `first..` into rows that begin `stride` apart; what is between is left alone.
+    pub(crate) fn read(&self, first: usize, into: &mut [T], stride: usize) {
+        let (c, xs) = (self.c, &self.stored()[first * self.c..]);
+        let Some(it) = &self.through else {
+            for (to, from) in into.chunks_mut(stride).zip(xs.chunks_exact(c)) {
+                to[..c].copy_from_slice(from);
+            }
+            return;
+        };
+        by_pictures(first, into, stride, self.area, |picture, begin, into| {
+            let gates = it.gates.at(picture, c);
+            let constants = [&it.scale, &it.shift, gates, gates, gates, gates];
+            let n = into.len().div_ceil(stride);
+            let rows = Rows { n, c, activation: it.activation as u8, constants };
+            look(rows, &xs[begin * c..], into, stride);
+        });
+    }
+}
+
+/// What the sums of a way back are of: each channel, or with a gate each channel of each picture.
+pub(crate) enum BackSums {
+    Norm(Vec<f64>),
+    /// By picture.
+    Gate(BTreeMap<usize, Vec<f64>>),
+}
+
+impl BackSums {
+    /// Adds what another block has summed up.
+    pub(crate) fn join(parts: Vec<BackSums>) -> Option<BackSums> {
+        parts.into_iter().reduce(|mut all, part| {
+            let add = |to: &mut Vec<f64>, from: Vec<f64>| {
+                to.iter_mut().zip(from).for_each(|(to, from)| *to += from);
+            };
+            match (&mut all, part) {
+                (BackSums::Norm(all), BackSums::Norm(part)) => add(all, part),
+                (BackSums::Gate(all), BackSums::Gate(part)) => {
+                    for (picture, part) in part {
+                        match all.entry(picture) {
+                            Entry::Occupied(mut it) => add(it.get_mut(), part),
+                            Entry::Vacant(it) => drop(it.insert(part)),
+                        }
+                    }
+                }
+                _ => unreachable!("one view has sums of one kind"),
+            }
+            all
+        })
+    }
+}
+
+impl<T: Real> View<'_, T> {
+    /// Nothing yet of the sums that the way back through this lens will ask for, if there is one.
+    pub(crate) fn back_sums(&self) -> Option<BackSums> {
+        let it = self.through.as_ref()?;
+        Some(match it.gates.is_shared {
+            true => BackSums::Norm(vec![0.0; 2 * self.c]),
+            false => BackSums::Gate(BTreeMap::new()),
+        })
+    }
+
+    /// Takes the gradients `gs` of rows `first..`, while they are in cache, a step back.
+    ///
+    /// Adds to the sums, and without a gate replaces each gradient by the one before the
+    /// activation. With `seen`, a place and the distance of its rows, reads the rows as well.
+    pub(crate) fn look_back(
+        &self,
+        first: usize,
+        gs: &mut [T],
+        mut seen: Option<(&mut [T], usize)>,
+        sums: &mut BackSums,
+    ) {
+        let it = self.through.as_ref().expect("there are sums only behind a lens");
+        let c = self.c;
+        let n = gs.len() / c;
+        let mut done = 0;
+        while done < n {
+            let row = first + done;
+            let (picture, left) = (row / self.area, self.area - row % self.area);
+            // Up to 256 rows are summed up in `T`.
+            let many = left.min(n - done).min(256);
+            let zs = &self.stored()[row * c..][..many * c];
+            let gs = &mut gs[done * c..][..many * c];
+            let gates = it.gates.at(picture, c);
+            let constants = [&it.scale, &it.shift, gates, &it.center, gates, gates];
+            let rows = Rows { n: many, c, activation: it.activation as u8, constants };
+            let seen = seen.as_mut().map(|(seen, stride)| {
+                let end = ((done + many) * *stride).min(seen.len());
+                (&mut seen[done * *stride..end], *stride)
+            });
+            let totals = match &mut *sums {
+                BackSums::Norm(it) => it,
+                BackSums::Gate(it) => it.entry(picture).or_insert_with(|| vec![0.0; 5 * c]),
+            };
+            T::with_scratch(totals.len(), |part| {
+                part.fill(T::ZERO);
+                look_back(rows, !it.gates.is_shared, zs, gs, seen, part);
+                totals.iter_mut().zip(&*part).for_each(|(total, it)| *total += it.to_f64());
+            });
+            done += many;
+        }
+    }
+}
+
+/// Rows, rows of a picture, and channels of a tensor `[n, …, c]`.
+fn rows_of(xs: &Tensor) -> (usize, usize, usize) {
+    let dims = xs.dims();
+    let c = dims.last().copied().unwrap_or(1).max(1);
+    let n_rows = xs.elem_count() / c;
+    (n_rows, (n_rows / dims.first().copied().unwrap_or(1).max(1)).max(1), c)
+}
+
+/// Cuts rows `first..` where a picture ends: `f` gets the picture, the position of its first row
+/// among these, and its rows.
+fn by_pictures<T>(
+    first: usize,
+    into: &mut [T],
+    stride: usize,
+    area: usize,
+    mut f: impl FnMut(usize, usize, &mut [T]),
+) {
+    let n = into.len().div_ceil(stride);
+    let mut rest = into;
+    let mut done = 0;
+    while done < n {
+        let row = first + done;
+        let many = (area - row % area).min(n - done);
+        let (these, others) = rest.split_at_mut((many * stride).min(rest.len()));
+        f(row / area, done, these);
+        (rest, done) = (others, done + many);
+    }
+}
+
+/// A gradient through what is left of its way, for kernels: rows of channels.
+pub(crate) struct GradView<'a, T> {
+    gs: Reading<'a>,
+    times: PerPicture<T>,
+    plus: PerPicture<T>,
+    norm: Option<NormView<'a, T>>,
+    is_plain: bool,
+    pub(crate) n_rows: usize,
+    pub(crate) c: usize,
+    area: usize,
+}
+
+struct NormView<'a, T> {
+    xs: Reading<'a>,
+    activation: Activation,
+    scale: Vec<T>,
+    shift: Vec<T>,
+    slope: Vec<T>,
+    offset: Vec<T>,
+}
+
+impl<'a, T: Real> GradView<'a, T> {
+    /// - `grad.tensor`: `[n, …, c]`, contiguous.
+    pub(crate) fn of(grad: &'a Grad) -> Result<GradView<'a, T>> {
+        let (n_rows, area, c) = rows_of(&grad.tensor);
+        let norm = match &grad.norm {
+            None => None,
+            Some(it) => Some(NormView {
+                xs: Reading::of(&it.xs),
+                activation: it.activation,
+                scale: cast(&it.scale),
+                shift: cast(&it.shift),
+                slope: cast(&it.slope),
+                offset: cast(&it.offset),
+            }),
+        };
+        let view = GradView {
+            gs: Reading::of(&grad.tensor),
+            times: PerPicture::of(grad.times.as_ref(), T::ONE, c)?,
+            plus: PerPicture::of(grad.plus.as_ref(), T::ZERO, c)?,
+            norm,
+            is_plain: grad.is_plain(),
+            n_rows,
+            c,
+            area,
+        };
+        view.gs.slice::<T>()?;
+        if let Some(it) = &view.norm {
+            it.xs.slice::<T>()?;
+        }
+        Ok(view)
+    }
+
+    fn stored(&self) -> &[T] {
+        self.gs.slice::<T>().expect("checked when the view was made")
+    }
+
+    /// Rows `first..` as they are stored, if they are read that way.
+    pub(crate) fn plain(&self, first: usize, n: usize) -> Option<&[T]> {
+        self.is_plain.then(|| &self.stored()[first * self.c..(first + n) * self.c])
+    }
+
+    /// Reads rows `first..` into rows that begin `stride` apart; what is between is left alone.
+    pub(crate) fn read(&self, first: usize, into: &mut [T], stride: usize) {
+        let (c, gs) = (self.c, &self.stored()[first * self.c..]);
+        if self.is_plain {
+            for (to, from) in into.chunks_mut(stride).zip(gs.chunks_exact(c)) {
+                to[..c].copy_from_slice(from);
+            }
+            return;
+        }
+        by_pictures(first, into, stride, self.area, |picture, begin, into| {
+            let gs = &gs[begin * c..];
+            let (times, plus) = (self.times.at(picture, c), self.plus.at(picture, c));
+            let Some(it) = &self.norm else {
+                return line::<T>(gs, times, plus, into, stride);
+            };
+            let xs = it.xs.slice::<T>().expect("checked when the view was made");
+            let xs = &xs[(first + begin) * c..];
+            let constants = [&it.scale, &it.shift, times, plus, &it.slope, &it.offset];
+            let n = into.len().div_ceil(stride);
+            let rows = Rows { n, c, activation: it.activation as u8, constants };
+            go_back(rows, gs, xs, into, stride);
+        });
+    }
+
+    /// Adds Σ d and Σ d·(z - mean) of rows `first..first + n` to sums `[2, c]`, where
+    /// d = (g·times + plus)·act'(scale·z + shift).
+    pub(crate) fn add_sums(
+        &self,
+        first: usize,
+        n: usize,
+        xs: &[T],
+        lens: (&[T], &[T], Activation),
+        mean: &[T],
+        sums: &mut [T],
+    ) {
+        let (c, gs) = (self.c, &self.stored()[first * self.c..]);
+        let (scale, shift, activation) = lens;
+        let mut done = 0;
+        while done < n {
+            let row = first + done;
+            let many = (self.area - row % self.area).min(n - done);
+            let picture = row / self.area;
+            let (times, plus) = (self.times.at(picture, c), self.plus.at(picture, c));
+            let part = done * c..(done + many) * c;
+            let (gs, xs) = (&gs[part.clone()], &xs[(first + done) * c..][..many * c]);
+            let constants = [scale, shift, times, plus, mean, mean];
+            let rows = Rows { n: many, c, activation: activation as u8, constants };
+            add_gradient_sums(rows, gs, xs, sums);
+            done += many;
+        }
+    }
+}
