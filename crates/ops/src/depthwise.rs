@@ -217,68 +217,63 @@ fn backward<T: Real>(
         let own = own(&rows);
         let mut dw = if wants_dw { vec![T::ZERO; kh * kw * wide] } else { Vec::new() };
         let mut sums = xs.back_sums().filter(|_| wants_dx);
-        {
-            // The outputs that see them.
-            let (mut low, mut high) = (rows.start, rows.end);
-            if wants_dx {
-                for (_, out) in own.clone().flat_map(|row| seers(0, row)) {
-                    (low, high) = (low.min(out), high.max(out + 1));
-                }
+        // The outputs that see the input rows that are finished here.
+        let (mut low, mut high) = (rows.start, rows.end);
+        if wants_dx {
+            for (_, out) in own.clone().flat_map(|row| seers(0, row)) {
+                (low, high) = (low.min(out), high.max(out + 1));
             }
-            let of_gs = Frame {
-                rows: low as isize..high as isize,
-                cols: -reach..ow as isize + reach,
-                c: wide,
-            };
-            T::with_scratch(of_gs.len(), |g_frame| {
-                let read = |row: usize, to: &mut [T]| gs.read((picture * oh + row) * ow, to, wide);
-                of_gs.fill(g_frame, grid.out, c, read);
-                if wants_dw {
-                    let of_xs = seen(grid, &rows, c);
-                    T::with_scratch(of_xs.len(), |x_frame| {
-                        let read =
-                            |row: usize, to: &mut [T]| xs.read((picture * h + row) * w, to, wide);
-                        of_xs.fill(x_frame, grid.size, c, read);
-                        for row in rows.clone() {
-                            let top = (row * stride) as isize - grid.before[0] as isize;
-                            let left = -(grid.before[1] as isize);
-                            let gs = &g_frame[of_gs.at(row as isize, 0)..][..ow * wide];
-                            for ky in 0..kh {
-                                let xs = &x_frame[of_xs.at(top + ky as isize, left)..];
-                                let dw = &mut dw[ky * kw * wide..][..kw * wide];
-                                correlate_row(xs, gs, stride, kw, dw);
-                            }
+        }
+        let of_gs =
+            Frame { rows: low as isize..high as isize, cols: -reach..ow as isize + reach, c: wide };
+        T::with_scratch(of_gs.len(), |g_frame| {
+            let read = |row: usize, to: &mut [T]| gs.read((picture * oh + row) * ow, to, wide);
+            of_gs.fill(g_frame, grid.out, c, read);
+            if wants_dw {
+                let of_xs = seen(grid, &rows, c);
+                T::with_scratch(of_xs.len(), |x_frame| {
+                    let read =
+                        |row: usize, to: &mut [T]| xs.read((picture * h + row) * w, to, wide);
+                    of_xs.fill(x_frame, grid.size, c, read);
+                    for row in rows.clone() {
+                        let top = (row * stride) as isize - grid.before[0] as isize;
+                        let left = -(grid.before[1] as isize);
+                        let gs = &g_frame[of_gs.at(row as isize, 0)..][..ow * wide];
+                        for ky in 0..kh {
+                            let xs = &x_frame[of_xs.at(top + ky as isize, left)..];
+                            let dw = &mut dw[ky * kw * wide..][..kw * wide];
+                            correlate_row(xs, gs, stride, kw, dw);
                         }
-                    });
-                }
-                if !wants_dx {
-                    return;
-                }
-                for row in own.clone() {
-                    let dx = &mut dx[(row - own.start) * w * c..][..w * c];
-                    let rows = seers(0, row);
-                    for phase in 0..stride.min(w) {
-                        // Of the first column of this phase; a tap's output may lie off the map.
-                        let cols = (0..kw).filter_map(|kx| {
-                            let shifted = (phase + grid.before[1]) as isize - kx as isize;
-                            let fits = shifted.rem_euclid(stride as isize) == 0;
-                            fits.then(|| (kx, shifted.div_euclid(stride as isize)))
-                        });
-                        let cols: Vec<_> = cols.collect();
-                        let tap = |&(ky, out): &(usize, usize), &(kx, col): &(usize, isize)| {
-                            (of_gs.at(out as isize, col), (ky * kw + kx) * wide)
-                        };
-                        let taps: Vec<_> =
-                            rows.iter().flat_map(|r| cols.iter().map(move |k| tap(r, k))).collect();
-                        let n = (w - phase).div_ceil(stride);
-                        let line = Line { n, step: stride, source_step: 1 };
-                        gather_row(g_frame, &k, &taps, line, &mut dx[phase * c..], c);
                     }
-                }
-            });
-            if let Some(sums) = &mut sums {
-                xs.look_back((picture * h + own.start) * w, dx, None, sums);
+                });
             }
+            if !wants_dx {
+                return;
+            }
+            for row in own.clone() {
+                let dx = &mut dx[(row - own.start) * w * c..][..w * c];
+                let rows = seers(0, row);
+                for phase in 0..stride.min(w) {
+                    // Of the first column of this phase; a tap's output may lie off the map.
+                    let cols = (0..kw).filter_map(|kx| {
+                        let shifted = (phase + grid.before[1]) as isize - kx as isize;
+                        let fits = shifted.rem_euclid(stride as isize) == 0;
+                        fits.then(|| (kx, shifted.div_euclid(stride as isize)))
+                    });
+                    let cols: Vec<_> = cols.collect();
+                    let tap = |&(ky, out): &(usize, usize), &(kx, col): &(usize, isize)| {
+                        (of_gs.at(out as isize, col), (ky * kw + kx) * wide)
+                    };
+                    let taps: Vec<_> =
+                        rows.iter().flat_map(|r| cols.iter().map(move |k| tap(r, k))).collect();
+                    let n = (w - phase).div_ceil(stride);
+                    let line = Line { n, step: stride, source_step: 1 };
+                    gather_row(g_frame, &k, &taps, line, &mut dx[phase * c..], c);
+                }
+            }
+        });
+        if let Some(sums) = &mut sums {
+            xs.look_back((picture * h + own.start) * w, dx, None, sums);
         }
         (dw, sums)
     };
@@ -358,7 +353,6 @@ lanes_kernel! {
             }
             channel += V::LANES;
         }
-        let _ = (ROWS, VECS);
     }
 }
 
@@ -416,7 +410,6 @@ lanes_kernel! {
                 }
             }
         }
-        let _ = (ROWS, VECS);
     }
 }
 

@@ -89,7 +89,6 @@ lanes_kernel! {
                 }
             }
         });
-        let _ = (ROWS, VECS);
     }
 }
 
@@ -141,7 +140,6 @@ lanes_kernel! {
                 }
             }
         });
-        let _ = (ROWS, VECS);
     }
 }
 
@@ -180,7 +178,6 @@ lanes_kernel! {
                 }
             }
         });
-        let _ = (ROWS, VECS);
     }
 }
 
@@ -230,7 +227,6 @@ lanes_kernel! {
                 (true, true) => channels_back::<T, V, A, true, true>(rows, zs, gs, seen, stride, sums),
             });
         }
-        let _ = (ROWS, VECS);
     }
 }
 
