@@ -136,24 +136,57 @@ pub(crate) enum DataCommand {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum BenchCommand {
-    /// Time training steps and answers on random pixels; ends with a line of JSON.
-    Train {
-        /// For example efficientnet_b0 or tf_efficientnet_lite0.
-        #[arg(long, default_value = "efficientnet_b0")]
-        model: String,
-        /// Pictures a step.
-        #[arg(long, default_value_t = 16, value_parser = number)]
-        batch: usize,
-        /// Height and width of the pictures: one number, or HxW.
-        #[arg(long, value_name = "HxW", default_value = "224", value_parser = size)]
-        size: [usize; 2],
-        /// Steps to take the median of.
-        #[arg(long, default_value_t = 8, value_parser = number)]
-        steps: usize,
-        /// Threads; 0 for all.
-        #[arg(long, default_value_t = 0)]
-        threads: usize,
+    /// Time training steps and answers on random pixels: a table by kind of layer, and a line of
+    /// JSON.
+    Train(NetworkArgs),
+    /// Time answers alone.
+    Infer(NetworkArgs),
+    /// Time every shape of layer in a training step, beside what the machine could do at best.
+    Ops(NetworkArgs),
+    /// Time reading, decoding and augmenting pictures on one core, stage by stage.
+    Load {
+        #[command(flatten)]
+        experiment: ExperimentArgs,
+        /// Pictures to load.
+        #[arg(long, value_name = "N", default_value_t = 500, value_parser = number)]
+        pictures: usize,
     },
+    /// Run `bench train` and another program in turn, and print the ratios.
+    Compare(CompareArgs),
+}
+
+/// Which network, on what.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct NetworkArgs {
+    /// For example efficientnet_b0 or tf_efficientnet_lite0.
+    #[arg(long, default_value = "efficientnet_b0")]
+    pub(crate) model: String,
+    /// Pictures a step.
+    #[arg(long, default_value_t = 16, value_parser = number)]
+    pub(crate) batch: usize,
+    /// Height and width of the pictures: one number, or HxW.
+    #[arg(long, value_name = "HxW", default_value = "224", value_parser = size)]
+    pub(crate) size: [usize; 2],
+    /// Steps to take the median of.
+    #[arg(long, default_value_t = 8, value_parser = number)]
+    pub(crate) steps: usize,
+    /// Threads; 0 for all.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) threads: usize,
+}
+
+/// What to run in turn.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct CompareArgs {
+    #[command(flatten)]
+    pub(crate) network: NetworkArgs,
+    /// The other program, for example "python3 torch_throughput.py": it gets MODEL BATCH SIZE, and
+    /// ends with a line of JSON like that of `bench train`.
+    #[arg(long, value_name = "COMMAND")]
+    pub(crate) peer: String,
+    /// How often each runs.
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = number)]
+    pub(crate) rounds: usize,
 }
 
 /// Reads a count, as large as makes sense for any of them.

@@ -103,6 +103,11 @@ impl Variant {
         }
     }
 
+    /// As it is written: `b0`, `lite0`.
+    pub(crate) fn name(self) -> String {
+        format!("{self:?}").to_lowercase()
+    }
+
     fn is_lite(self) -> bool {
         self >= Variant::Lite0
     }

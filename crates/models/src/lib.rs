@@ -9,6 +9,7 @@ mod layers;
 mod model;
 mod params;
 mod pickle;
+mod published;
 mod weights;
 
 use candle::Result;
@@ -18,6 +19,7 @@ pub use efficientnet::{EfficientNet, Variant};
 pub use head::{Factored, Head, HeadConfig, Heads, Joint};
 pub use model::{Model, ModelSpec};
 pub use params::{Builder, Init, Kind, Param, Params};
+pub use published::published;
 pub use weights::{Fitted, WeightsError, read_weights};
 
 base::choice! {

@@ -14,6 +14,7 @@ use crate::{
     isa::{Fma, kernel},
     lanes::Lanes,
     lens::Grad,
+    meter::{Job, Way, watch},
     real::{Reading, Real, by_dtype, tensor},
 };
 
@@ -148,6 +149,15 @@ pub fn activate(xs: &Value, activation: Activation) -> Result<Value> {
     if activation == Activation::None {
         return Ok(xs.clone());
     }
+    let n: usize = xs.dims().iter().product();
+    let job = move |way: Way| Job {
+        kind: "activation".to_owned(),
+        shape: String::new(),
+        way,
+        flops: n,
+        numbers: if way == Way::Back { 3 * n } else { 2 * n },
+    };
+    let _watch = watch(|| job(Way::Forward));
     let x = xs.tensor()?;
     let ys = by_dtype!("activate", x, T => {
         let xs = Reading::of(&x);
@@ -160,6 +170,7 @@ pub fn activate(xs: &Value, activation: Activation) -> Result<Value> {
     })?;
     let slot = xs.slot();
     Value::record(&[xs], ys, move |grad, slots| {
+        let _watch = watch(|| job(Way::Back));
         by_dtype!("activate", x, T => {
             slots.give(slot, || {
                 let grad = grad.settle()?;

@@ -16,6 +16,7 @@ use crate::{
     blocks::{reduce, rows_per_block},
     isa::kernel,
     lens::{Grad, GradView, Lens, NormBack, View, cast},
+    meter::{Job, Way, watch},
     real::{Real, by_dtype, tensor},
 };
 
@@ -142,6 +143,14 @@ fn normalise(
     activation: Activation,
     from_batch: bool,
 ) -> Result<Value> {
+    let job = move |way: Way| Job {
+        kind: "norm".to_owned(),
+        shape: String::new(),
+        way,
+        flops: 0,
+        numbers: 0,
+    };
+    let _watch = watch(|| job(Way::Forward));
     let list = |it: &Value| it.raw()?.to_dtype(candle::DType::F64)?.to_vec1::<f64>();
     let inverse: Vec<f64> = moments.variance.iter().map(|it| 1.0 / (it + eps).sqrt()).collect();
     let scale: Vec<f64> = list(gamma)?.iter().zip(&inverse).map(|(g, i)| g * i).collect();
@@ -152,6 +161,7 @@ fn normalise(
     let (x_slot, gamma_slot, beta_slot) = (xs.slot(), gamma.slot(), beta.slot());
     let (seen, norm) = (x.clone(), lens.clone());
     let ys = Value::record(&[xs, gamma, beta], x, move |grad, slots| {
+        let _watch = watch(|| job(Way::Back));
         let grad = grad.before_norm()?;
         let (x, mut lens) = (seen, norm);
         if grad.before.is_some() {

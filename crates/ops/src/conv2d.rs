@@ -14,6 +14,7 @@ use crate::{
     blocks::{build, overwrite, rows_per_block},
     lens::{Grad, GradView},
     matmul::{Left, Panels, Right, multiply, padded},
+    meter::{Job, Way, watch},
     product::total,
     real::{Reading, Real, by_dtype, tensor},
     window::Grid,
@@ -35,6 +36,15 @@ pub fn conv2d(xs: &Value, weight: &Value, window: Window) -> Result<Value> {
         bail!("conv2d: a weight of {:?} does not fit {kh}x{kw} on {n_in} channels", weight.dims());
     }
     let grid = window.on(n, [h, w])?;
+    let job = move |way: Way, numbers: usize, times: usize| Job {
+        kind: format!("{kh}x{kw}, from {}", if n_in < 8 { "colours" } else { "channels" }),
+        shape: format!("{h}x{w}x{n_in} -> {n_out}, stride {}", grid.stride),
+        way,
+        flops: times * 2 * grid.n_out() * n_in * n_out * kh * kw,
+        numbers: times * n_in * n_out * kh * kw + numbers,
+    };
+    let (all_in, all_out) = (n * h * w * n_in, grid.n_out() * n_out);
+    let _watch = watch(|| job(Way::Forward, all_in + all_out, 1));
     let wants_moments = weight.is_on_tape();
     let (ys, moments) = by_dtype!("conv2d", x, T => {
         let (x, k) = (Reading::of(&x), Reading::of(&k));
@@ -44,6 +54,10 @@ pub fn conv2d(xs: &Value, weight: &Value, window: Window) -> Result<Value> {
     })?;
     let (x_slot, w_slot) = (xs.slot(), weight.slot());
     let ys = Value::record(&[xs, weight], ys, move |grad, slots| {
+        let _watch = watch(|| {
+            let (dx, dw) = (usize::from(x_slot.is_some()), usize::from(w_slot.is_some()));
+            job(Way::Back, grad.reads() * all_out + (1 + dx) * all_in, dx + dw)
+        });
         by_dtype!("conv2d", x, T => {
             let grad = Grad { tensor: grad.tensor.contiguous()?, ..grad };
             let gs = GradView::<T>::of(&grad)?;

@@ -16,6 +16,7 @@ use crate::{
     lanes::{Lanes, lanes_kernel},
     lens::{BackSums, Grad, GradView, View},
     matmul::padded,
+    meter::{Job, Way, watch},
     product::total,
     real::{Reading, Real, by_dtype, tensor},
     window::Grid,
@@ -36,6 +37,15 @@ pub fn depthwise(xs: &Value, weight: &Value, window: Window) -> Result<Value> {
         bail!("depthwise: a weight of {:?} does not fit {kh}x{kw} on {c} channels", k.dims());
     }
     let grid = window.on(n, [h, w])?;
+    let job = move |way: Way, numbers: usize, times: usize| Job {
+        kind: format!("depthwise {kh}x{kw}"),
+        shape: format!("{h}x{w}x{c}, stride {}", grid.stride),
+        way,
+        flops: times * 2 * grid.n_out() * c * kh * kw,
+        numbers,
+    };
+    let (n_in, n_out) = (n * h * w * c, grid.n_out() * c);
+    let _watch = watch(|| job(Way::Forward, n_in + n_out, 1));
     let wants_moments = weight.is_on_tape();
     let lens = xs.lens().cloned();
     let (ys, moments) = by_dtype!("depthwise", x, T => {
@@ -46,6 +56,10 @@ pub fn depthwise(xs: &Value, weight: &Value, window: Window) -> Result<Value> {
     })?;
     let (x_slot, w_slot) = (xs.slot(), weight.slot());
     let ys = Value::record(&[xs, weight], ys, move |grad, slots| {
+        let _watch = watch(|| {
+            let (dx, dw) = (usize::from(x_slot.is_some()), usize::from(w_slot.is_some()));
+            job(Way::Back, grad.reads() * n_out + (1 + dx) * n_in, dx + dw)
+        });
         by_dtype!("depthwise", x, T => {
             let grad = Grad { tensor: grad.tensor.contiguous()?, ..grad };
             let gs = GradView::<T>::of(&grad)?;

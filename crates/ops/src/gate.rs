@@ -10,6 +10,7 @@ use crate::{
     Activation, Value,
     isa::kernel,
     lens::{Grad, Lens, View},
+    meter::{Job, Way, watch},
     pool::per_picture,
     real::{Reading, by_dtype, tensor},
 };
@@ -22,6 +23,14 @@ pub fn gate(xs: &Value, gates: &Value) -> Result<Value> {
         bail!("gate: gates of {:?} do not fit {dims:?}", gates.dims());
     }
     let area = dims[1..dims.len() - 1].iter().product();
+    let job = move |way: Way| Job {
+        kind: "gate".to_owned(),
+        shape: String::new(),
+        way,
+        flops: 0,
+        numbers: 0,
+    };
+    let _watch = watch(|| job(Way::Forward));
     // What is gated already is gated anew as a whole.
     let (x, lens) = match xs.lens() {
         Some(it) if it.gate.is_none() => (xs.raw()?, it.clone()),
@@ -31,6 +40,7 @@ pub fn gate(xs: &Value, gates: &Value) -> Result<Value> {
     let gate = gates.tensor()?;
     let (seen, before, factors) = (x.clone(), lens.clone(), gate.clone());
     let ys = Value::record(&[xs, gates], x, move |grad, slots| {
+        let _watch = watch(|| job(Way::Back));
         if let (true, Some(sums)) = (grad.is_plain(), grad.gate_sums.clone()) {
             let dg = Tensor::new(sums.of_gates(), seen.device())?.to_dtype(seen.dtype())?;
             slots.give(g_slot, || Ok(Grad::plain(dg.reshape((n, c))?)))?;

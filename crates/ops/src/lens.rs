@@ -136,6 +136,11 @@ impl Grad {
         self.times.is_none() && self.plus.is_none() && self.norm.is_none()
     }
 
+    /// How many numbers are read for each that is seen.
+    pub(crate) fn reads(&self) -> usize {
+        1 + usize::from(self.norm.is_some())
+    }
+
     /// The gradient with what was summed up when it was [looked](View::look_back) back through
     /// the lens on `xs`.
     pub(crate) fn summed(self, sums: Option<BackSums>, xs: &Tensor, lens: Option<&Lens>) -> Grad {

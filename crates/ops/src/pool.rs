@@ -9,6 +9,7 @@ use crate::{
     blocks::overwrite,
     isa::kernel,
     lens::View,
+    meter::{Job, Way, watch},
     product::total,
     real::{Real, by_dtype, tensor},
 };
@@ -17,6 +18,14 @@ use crate::{
 pub fn global_avg_pool(xs: &Value) -> Result<Value> {
     let &[n, h, w, c] = xs.dims() else { bail!("global_avg_pool: {:?} is no map", xs.dims()) };
     let (area, slot, dims) = (h * w, xs.slot(), xs.dims().to_vec());
+    let job = move |way: Way, numbers: usize| Job {
+        kind: "pooling".to_owned(),
+        shape: format!("{h}x{w}x{c}"),
+        way,
+        flops: n * h * w * c,
+        numbers,
+    };
+    let _watch = watch(|| job(Way::Forward, n * h * w * c + n * c));
     let x = xs.raw()?;
     let ys = by_dtype!("global_avg_pool", x, T => {
         let view = View::<T>::of(&x, xs.lens())?;
@@ -24,6 +33,7 @@ pub fn global_avg_pool(xs: &Value) -> Result<Value> {
         tensor(per_picture(&view, area, |_, xs, sums| add(xs, share, sums)), &[n, c])
     })?;
     Value::record(&[xs], ys, move |grad, slots| {
+        let _watch = watch(|| job(Way::Back, n * c));
         slots.spread(slot, (grad.settle()? / area as f64)?, &dims)
     })
 }

@@ -11,6 +11,7 @@ use crate::{
     isa::kernel,
     lens::{BackSums, Grad, GradView, View, cast},
     matmul::{Left, Panels, Right, multiply, padded},
+    meter::{Job, Way, watch},
     real::{Reading, Real, by_dtype, tensor},
 };
 
@@ -26,11 +27,21 @@ pub fn product(xs: &Value, weight: &Value, bias: Option<&Value>) -> Result<Value
     let Some((&n_in, dims)) = xs.dims().split_last() else {
         bail!("product: a number has no rows");
     };
+    let n_dims = xs.dims().len();
     let (x, w) = (xs.raw()?, weight.tensor()?);
     let n_out = w.dims()[0];
     if w.elem_count() != n_out * n_in {
         bail!("product: rows of {n_in} do not fit a weight of {:?}", w.dims());
     }
+    let n_rows = dims.iter().product::<usize>();
+    let job = move |way: Way, numbers: usize, times: usize| Job {
+        kind: kind(n_dims, n_in, n_out).to_owned(),
+        shape: format!("{n_rows} x {n_in} -> {n_out}"),
+        way,
+        flops: times * 2 * n_rows * n_in * n_out,
+        numbers: times * n_in * n_out + n_rows * numbers,
+    };
+    let _watch = watch(|| job(Way::Forward, n_in + n_out, 1));
     let out_dims: Vec<usize> = dims.iter().copied().chain([n_out]).collect();
     let b = bias.map(Value::tensor).transpose()?;
     let wants_moments = bias.is_none() && weight.is_on_tape();
@@ -47,6 +58,10 @@ pub fn product(xs: &Value, weight: &Value, bias: Option<&Value>) -> Result<Value
     let b_slot = bias.map(Value::slot);
     let inputs: Vec<&Value> = [xs, weight].into_iter().chain(bias).collect();
     let ys = Value::record(&inputs, ys, move |grad, slots| {
+        let _watch = watch(|| {
+            let (dx, dw) = (usize::from(x_slot.is_some()), usize::from(w_slot.is_some()));
+            job(Way::Back, grad.reads() * n_out + (1 + dx) * n_in, dx + dw)
+        });
         by_dtype!("product", x, T => {
             let grad = Grad { tensor: grad.tensor.contiguous()?, ..grad };
             let gs = GradView::<T>::of(&grad)?;
@@ -65,6 +80,15 @@ pub fn product(xs: &Value, weight: &Value, bias: Option<&Value>) -> Result<Value
         })
     })?;
     Ok(ys.with_moments(moments))
+}
+
+/// What the table of a pass's time calls a product.
+fn kind(n_dims: usize, n_in: usize, n_out: usize) -> &'static str {
+    match (n_dims, n_out > n_in) {
+        (..=2, _) => "linear",
+        (_, true) => "1x1, expanding",
+        (_, false) => "1x1, projecting",
+    }
 }
 
 /// Numbers that a block may touch, so that it stays in a core's second-level cache.

@@ -7,6 +7,7 @@ use crate::{
     blocks::{overwrite, rows_per_block},
     isa::kernel,
     lens::{Grad, View},
+    meter::{Job, Way, watch},
     real::{Real as _, by_dtype, tensor},
 };
 
@@ -15,6 +16,16 @@ pub fn sum(xs: &Value, ys: &Value) -> Result<Value> {
     if xs.dims() != ys.dims() {
         bail!("sum: {:?} and {:?} differ", xs.dims(), ys.dims());
     }
+    let _watch = watch(|| {
+        let n = xs.dims().iter().product();
+        Job {
+            kind: "sum".to_owned(),
+            shape: String::new(),
+            way: Way::Forward,
+            flops: n,
+            numbers: 3 * n,
+        }
+    });
     let (x, y) = (xs.raw()?, ys.raw()?);
     let total = by_dtype!("sum", x, T => {
         let (a, b) = (View::<T>::of(&x, xs.lens())?, View::<T>::of(&y, ys.lens())?);

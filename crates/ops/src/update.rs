@@ -5,6 +5,8 @@ use std::sync::Mutex;
 use candle::{CpuStorage, InplaceOp2, Layout, Result, Tensor, Var, bail};
 use rayon::prelude::*;
 
+use crate::meter::{Job, Way, watch};
+
 /// Numbers that a thread works on at once.
 const CHUNK: usize = 16 * 1024;
 
@@ -19,6 +21,16 @@ pub fn update<const N: usize>(
     state: [&mut [f32]; N],
     f: impl Fn(&mut [f32], &[f32], [&mut [f32]; N]) + Sync + Send,
 ) -> Result<()> {
+    let _watch = watch(|| {
+        let n = var.elem_count();
+        Job {
+            kind: "optimizer".to_owned(),
+            shape: String::new(),
+            way: Way::Update,
+            flops: 0,
+            numbers: n * (3 + 2 * N),
+        }
+    });
     let op = Update { inner: Mutex::new(Some((state, f))) };
     var.inplace_op2(&grad.contiguous()?, &op)
 }

@@ -71,6 +71,11 @@ impl Window {
 }
 
 impl Grid {
+    /// Positions that come out.
+    pub(crate) fn n_out(&self) -> usize {
+        self.n * self.out[0] * self.out[1]
+    }
+
     /// Where on the map the tap `tap` of output `out` lies along one axis, if not in the padding.
     #[inline(always)]
     pub(crate) fn source(&self, axis: usize, out: usize, tap: usize) -> Option<usize> {

@@ -1,0 +1,83 @@
+//! This program and another in turn, so that noisy neighbours disturb both alike.
+//!
+//! The other is any command that takes MODEL BATCH SIZE and ends with a line of JSON with the keys of
+//! `bench train`.
+
+use std::{env, process::Command};
+
+use anyhow::{Context as _, bail};
+use serde_json::Value;
+
+use super::median;
+use crate::{End, args::CompareArgs};
+
+/// What is compared, what it is called, and whether more is better.
+const FIGURES: [(&str, &str, bool); 3] = [
+    ("train_img_s", "training, images/s", true),
+    ("infer_img_s", "answering, images/s", true),
+    ("train_peak_mib", "peak memory, MiB", false),
+];
+
+pub(super) fn compare(args: &CompareArgs) -> anyhow::Result<End> {
+    let [height, width] = args.network.size;
+    if height != width {
+        bail!("--size: the other program takes one number: write {height}, not {height}x{width}");
+    }
+    let mut words = args.peer.split_whitespace().map(str::to_owned);
+    let peer = words.next().context("--peer: name a command")?;
+    let (model, batch) = (&args.network.model, args.network.batch.to_string());
+    let size = height.to_string();
+    let peer_args: Vec<String> =
+        words.chain([model.clone(), batch.clone(), size.clone()]).collect();
+    let flags = [("--model", model), ("--batch", &batch), ("--size", &size)];
+    let flags = flags.into_iter().flat_map(|(flag, value)| [flag.to_owned(), value.clone()]);
+    let (steps, threads) = (args.network.steps.to_string(), args.network.threads.to_string());
+    let more = ["--steps".to_owned(), steps, "--threads".to_owned(), threads];
+    let own_args: Vec<String> =
+        ["bench", "train"].map(str::to_owned).into_iter().chain(flags).chain(more).collect();
+    let own = env::current_exe().context("where this program is")?;
+    let own = own.to_str().context("this program's path is no text")?;
+
+    let mut rounds = Vec::new();
+    for round in 1..=args.rounds {
+        let pair = [last_line(own, &own_args)?, last_line(&peer, &peer_args)?];
+        for it in &pair {
+            say!("round {round}: {it}");
+        }
+        rounds.push(pair);
+    }
+    say!("");
+    say!("{:<22} {:>26} {:>26} {:>7}", "", "maskfit", name(&rounds[0][1]), "ratio");
+    for (key, title, _) in FIGURES {
+        let of = |side: usize| -> Option<Vec<f64>> {
+            rounds.iter().map(|pair| pair[side].get(key)?.as_f64()).collect()
+        };
+        let (Some(mut ours), Some(mut theirs)) = (of(0), of(1)) else { continue };
+        let ratio = median(&mut ours) / median(&mut theirs);
+        say!("{title:<22} {:>26} {:>26} {ratio:>6.2}x", spread(&mut ours), spread(&mut theirs));
+    }
+    say!("medians of {} rounds in turn, with the lowest and the highest", args.rounds);
+    Ok(End::Done)
+}
+
+fn name(line: &Value) -> String {
+    line.get("peer").and_then(Value::as_str).unwrap_or("the other").to_owned()
+}
+
+fn spread(xs: &mut [f64]) -> String {
+    let middle = median(xs);
+    format!("{middle:.2} ({:.2} to {:.2})", xs[0], xs[xs.len() - 1])
+}
+
+/// The JSON in the last line that a command prints.
+fn last_line(program: &str, args: &[String]) -> anyhow::Result<Value> {
+    let said = || format!("{program} {}", args.join(" "));
+    let output = Command::new(program).args(args).output().with_context(said)?;
+    if !output.status.success() {
+        bail!("{}: {}\n{}", said(), output.status, String::from_utf8_lossy(&output.stderr).trim());
+    }
+    let text = String::from_utf8_lossy(&output.stdout);
+    let line = text.lines().next_back().unwrap_or_default();
+    serde_json::from_str(line)
+        .with_context(|| format!("{}: its last line is no JSON: {line}", said()))
+}

@@ -1,0 +1,65 @@
+//! Pictures through the training pipeline on one core: how many, and where the time goes.
+
+use std::time::Instant;
+
+use augment::decode;
+use candle::Device;
+use trainer::Plan;
+
+use super::round;
+use crate::{
+    End,
+    args::ExperimentArgs,
+    commands::{check_settings, manifest, use_threads},
+    runs,
+    terminal::Terminal,
+};
+
+pub(super) fn load(args: &ExperimentArgs, n_pictures: usize) -> anyhow::Result<End> {
+    let terminal = Terminal::new();
+    let (experiment, _) = runs::experiment(args)?;
+    check_settings(&experiment)?;
+    use_threads(experiment.threads)?;
+    let manifest = manifest(&experiment, &terminal)?;
+    let plan = Plan::new(&experiment, &manifest, experiment.data.fold, &Device::Cpu, &terminal)?;
+    terminal.clear();
+    let pipeline = &plan.train_pipeline;
+    let mut stages = vec![("read", 0.0), ("decode", 0.0)];
+    stages.extend(pipeline.ops.iter().map(|it| (it.kind(), 0.0)));
+    for idx in 0..n_pictures {
+        let (name, content) = &plan.pictures[plan.sides.train[idx % plan.sides.train.len()]];
+        let fails = |what: String| anyhow::anyhow!("{name}: {what}");
+        let mut began = Instant::now();
+        let mut lap = |stage: usize| {
+            stages[stage].1 += began.elapsed().as_secs_f64();
+            began = Instant::now();
+        };
+        let bytes = content.bytes().map_err(|it| fails(it.to_string()))?;
+        lap(0);
+        let decoded = decode(&bytes, pipeline.max_pixels).map_err(|it| fails(it.to_string()))?;
+        lap(1);
+        let rng = &mut plan.seed().stream(&format!("augment/{idx}"));
+        let mut picture = decoded;
+        for (at, op) in pipeline.ops.iter().enumerate() {
+            picture = op.get().apply(picture, rng).map_err(fails)?;
+            lap(2 + at);
+        }
+    }
+    let seconds: f64 = stages.iter().map(|it| it.1).sum();
+    let n = n_pictures as f64;
+    say!("{:<16} {:>12} {:>7} {:>14}", "one core", "ms a picture", "share", "pictures/s");
+    for (name, spent) in stages.iter().chain([&("all", seconds)]) {
+        let share = 100.0 * spent / seconds;
+        say!("{name:<16} {:>12.3} {share:>6.1}% {:>14.0}", spent / n * 1e3, n / spent);
+    }
+    let by_stage: serde_json::Map<_, _> =
+        stages.iter().map(|(name, s)| ((*name).to_owned(), round(s / n * 1e6).into())).collect();
+    say!(
+        "{}",
+        serde_json::json!({
+            "peer": format!("maskfit {}", env!("CARGO_PKG_VERSION")),
+            "pictures": n_pictures, "load_img_s": round(n / seconds), "us_a_picture": by_stage,
+        })
+    );
+    Ok(End::Done)
+}

@@ -1,0 +1,167 @@
+//! Training steps and answers on random pixels: how fast, and where the time goes.
+
+use std::{cell::RefCell, fs, time::Instant};
+
+use anyhow::Context as _;
+use base::{Clock, Seed, Task, mix::unmixed, task::Factor};
+use candle::{Device, Tensor};
+use losses::{Counts, Labels, Loss, LossConfig, Targets};
+use models::{HeadConfig, Model, ModelSpec, published};
+use ops::{Ceilings, Pass, Rows, Tape, Training, metered};
+use trainer::{OptimConfig, Optimizer, Rates};
+
+use super::{
+    median_of, round,
+    table::{by_kind, by_shape},
+};
+use crate::{End, args::NetworkArgs, commands::use_threads};
+
+/// Classes of the task: the 18 of the competition.
+const N_CLASSES: usize = 18;
+
+pub(super) fn train(args: &NetworkArgs) -> anyhow::Result<End> {
+    let mut bench = Bench::new(args)?;
+    let seconds = median_of(args.steps, || bench.step())?;
+    let train_peak = peak_mib();
+    let spending = bench.watch(args.steps, Bench::step)?;
+    let infer = median_of(args.steps, || bench.answer())?;
+    say!("{}", by_kind(&spending, Ceilings::measure()));
+    let rate = args.batch as f64 / seconds;
+    let infer_rate = args.batch as f64 / infer;
+    say!("training  {:>8.1} ms a step, {rate:>7.2} images/s", seconds * 1e3);
+    say!("answering {:>8.1} ms a batch, {infer_rate:>6.2} images/s", infer * 1e3);
+    let mut line = line(args);
+    line["train_img_s"] = round(rate).into();
+    line["infer_img_s"] = round(infer_rate).into();
+    line["train_peak_mib"] = train_peak.into();
+    say!("{line}");
+    Ok(End::Done)
+}
+
+pub(super) fn infer(args: &NetworkArgs) -> anyhow::Result<End> {
+    let mut bench = Bench::new(args)?;
+    let seconds = median_of(args.steps, || bench.answer())?;
+    let peak = peak_mib();
+    let spending = bench.watch(args.steps, Bench::answer)?;
+    say!("{}", by_kind(&spending, Ceilings::measure()));
+    let rate = args.batch as f64 / seconds;
+    say!("answering {:>8.1} ms a batch, {rate:>7.2} images/s", seconds * 1e3);
+    let mut line = line(args);
+    line["infer_img_s"] = round(rate).into();
+    line["infer_peak_mib"] = peak.into();
+    say!("{line}");
+    Ok(End::Done)
+}
+
+pub(super) fn ops(args: &NetworkArgs) -> anyhow::Result<End> {
+    let mut bench = Bench::new(args)?;
+    median_of(1, || bench.step())?;
+    let spending = bench.watch(args.steps, Bench::step)?;
+    let ceilings = Ceilings::measure();
+    say!("{}", by_shape(&spending, ceilings));
+    say!(
+        "at best this machine computes {:.0} GFLOP/s in registers and copies {:.1} GB/s ({})",
+        ceilings.flops / 1e9,
+        ceilings.bytes / 1e9,
+        ops::Isa::chosen().name(),
+    );
+    Ok(End::Done)
+}
+
+/// What all lines of JSON say.
+fn line(args: &NetworkArgs) -> serde_json::Value {
+    serde_json::json!({
+        "peer": format!("maskfit {}", env!("CARGO_PKG_VERSION")),
+        "model": args.model,
+        "batch": args.batch,
+        "size": args.size,
+        "isa": ops::Isa::chosen().name(),
+        "dtype": "f32",
+    })
+}
+
+/// What is spent in a step, and by which operations.
+pub(super) struct Spending {
+    pub(super) ledger: ops::Ledger,
+    /// Steps that it is the sum of.
+    pub(super) n_steps: usize,
+    /// Of all steps, operations and everything else.
+    pub(super) seconds: f64,
+}
+
+/// A network with pixels, targets and an optimizer.
+struct Bench {
+    net: Model,
+    pixels: Tensor,
+    targets: Targets,
+    loss: Box<dyn Loss>,
+    optimizer: RefCell<Box<dyn Optimizer>>,
+    n_done: usize,
+}
+
+impl Bench {
+    fn new(args: &NetworkArgs) -> anyhow::Result<Bench> {
+        let NetworkArgs { model, batch, size, threads, .. } = args;
+        use_threads(*threads)?;
+        let names: Vec<String> = (0..N_CLASSES).map(|it| it.to_string()).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let task = Task { factors: vec![Factor::new("class", &names)] };
+        let known = published();
+        let names_of_all = || known.iter().map(|it| it.0.as_str()).collect::<Vec<_>>().join(", ");
+        let backbone = known.iter().find(|it| it.0 == *model).map(|it| it.1.clone());
+        let backbone = backbone.with_context(|| {
+            format!("--model: there is no `{model}`, there are: {}", names_of_all())
+        })?;
+        let spec = ModelSpec { backbone, head: HeadConfig::default() };
+        let net = Model::fresh(&spec, &task, Seed(0), &Device::Cpu)?;
+        let optimizer = OptimConfig::default().get().build(net.params());
+        let loss = LossConfig::default().get().bind(&task, &Counts(vec![1; N_CLASSES]));
+        let [h, w] = *size;
+        let pictures: Vec<u8> = (0..batch * h * w * 3).map(|it| (it * 7919 % 251) as u8).collect();
+        let rows = unmixed(*batch);
+        let rows_of = Rows { pictures: &pictures, size: *size, rows: &rows };
+        let pixels = ops::normalise(rows_of, [0.5; 3], [0.25; 3], &Device::Cpu)?;
+        let classes = (0..*batch).map(|it| it % N_CLASSES).collect();
+        let labels = Labels { classes, ages: vec![None; *batch] };
+        let targets = Targets::new(&task, labels, &rows, candle::DType::F32, &Device::Cpu);
+        Ok(Bench { net, pixels, targets, loss, optimizer: RefCell::new(optimizer), n_done: 0 })
+    }
+
+    /// Forward, back and a step of the optimizer.
+    fn step(&mut self) -> anyhow::Result<()> {
+        let tape = Tape::default();
+        let pass = Training { tape: &tape, seed: Seed(0), step: self.n_done, first_row: 0 };
+        let logits = self.net.forward(&self.pixels, &Pass::Train(pass))?;
+        let clock = Clock { step: self.n_done, total: 1000, steps_per_epoch: 100 };
+        let loss = self.loss.judge(&logits, &self.targets, &clock)?.mean()?;
+        let gradients = tape.backward(&loss)?;
+        self.optimizer.borrow_mut().step(&gradients, Rates { lr: 1e-4 })?;
+        self.n_done += 1;
+        Ok(())
+    }
+
+    fn answer(&mut self) -> anyhow::Result<()> {
+        self.net.forward(&self.pixels, &Pass::Eval)?;
+        Ok(())
+    }
+
+    /// Where the time of `n` steps goes.
+    fn watch(
+        &mut self,
+        n: usize,
+        step: fn(&mut Bench) -> anyhow::Result<()>,
+    ) -> anyhow::Result<Spending> {
+        let began = Instant::now();
+        let (done, ledger) = metered(|| (0..n).try_for_each(|_| step(self)));
+        done?;
+        Ok(Spending { ledger, n_steps: n, seconds: began.elapsed().as_secs_f64() })
+    }
+}
+
+/// The most memory that this process has had, in MiB; `None` where the system does not say.
+fn peak_mib() -> Option<u64> {
+    let status = fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|it| it.strip_prefix("VmHWM:"))?;
+    let kib: u64 = line.trim().trim_end_matches("kB").trim().parse().ok()?;
+    Some(kib / 1024)
+}

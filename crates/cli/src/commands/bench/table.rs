@@ -1,0 +1,82 @@
+//! Where the time of a pass goes, as a table: what was spent, and what it would take at least.
+
+use std::collections::BTreeMap;
+
+use ops::{Ceilings, Spent, Way};
+
+use super::network::Spending;
+
+/// A row for each kind of layer, forward and back.
+pub(super) fn by_kind(spending: &Spending, ceilings: Ceilings) -> String {
+    let mut kinds = BTreeMap::<(String, Way), (Spent, f64)>::new();
+    for ((kind, _, way), spent) in &spending.ledger {
+        let (sum, floor) = kinds.entry((kind.clone(), *way)).or_default();
+        sum.calls += spent.calls;
+        sum.seconds += spent.seconds;
+        sum.flops += spent.flops;
+        sum.bytes += spent.bytes;
+        // Shape by shape: one may wait for memory where another computes.
+        *floor += ceilings.floor(spent.flops, spent.bytes);
+    }
+    let rows = kinds.into_iter().map(|((kind, way), (spent, floor))| (kind, way, spent, floor));
+    table(rows.collect(), spending)
+}
+
+/// A row for each shape of layer, forward and back.
+pub(super) fn by_shape(spending: &Spending, ceilings: Ceilings) -> String {
+    let rows = spending.ledger.iter().map(|((kind, shape, way), spent)| {
+        let name = format!("{kind}  {shape}");
+        (name.trim_end().to_owned(), *way, *spent, ceilings.floor(spent.flops, spent.bytes))
+    });
+    table(rows.collect(), spending)
+}
+
+/// The rows with the most time first; the last two are everything else, and all.
+fn table(mut rows: Vec<(String, Way, Spent, f64)>, spending: &Spending) -> String {
+    rows.sort_by(|a, b| b.2.seconds.total_cmp(&a.2.seconds));
+    let mut all = Spent::default();
+    let mut least = 0.0;
+    for (_, _, spent, floor) in &rows {
+        all.calls += spent.calls;
+        all.seconds += spent.seconds;
+        all.flops += spent.flops;
+        all.bytes += spent.bytes;
+        least += floor;
+    }
+    let rest = Spent { seconds: spending.seconds - all.seconds, ..Spent::default() };
+    all.seconds = spending.seconds;
+    let width = rows.iter().map(|it| it.0.chars().count()).max().unwrap_or(0).max(15);
+    let mut text = format!(
+        "{:<width$}  {:<8} {:>5} {:>8} {:>6} {:>8} {:>8} {:>8} {:>7} {:>9}\n",
+        "a step", "", "calls", "ms", "share", "GFLOP", "GFLOP/s", "MB", "GB/s", "floor ms"
+    );
+    let n = spending.n_steps as f64;
+    let mut row = |name: &str, way: &str, it: Spent, floor: f64| {
+        let some = |x: f64, digits: usize| match x > 0.0 {
+            true => format!("{x:.digits$}"),
+            false => String::new(),
+        };
+        text += &format!(
+            "{name:<width$}  {way:<8} {:>5} {:>8.2} {:>5.1}% {:>8} {:>8} {:>8} {:>7} {:>9}\n",
+            some(it.calls as f64 / n, 0),
+            it.seconds / n * 1e3,
+            100.0 * it.seconds / spending.seconds,
+            some(it.flops / n / 1e9, 3),
+            some(it.flops / it.seconds / 1e9, 1),
+            some(it.bytes / n / 1e6, 1),
+            some(it.bytes / it.seconds / 1e9, 1),
+            some(floor / n * 1e3, 2),
+        );
+    };
+    for (name, way, spent, floor) in &rows {
+        let way = match way {
+            Way::Forward => "forward",
+            Way::Back => "back",
+            Way::Update => "update",
+        };
+        row(name, way, *spent, *floor);
+    }
+    row("everything else", "", rest, 0.0);
+    row("all", "", all, least);
+    text
+}
