@@ -79,7 +79,7 @@ pub fn depthwise(xs: &Value, weight: &Value, window: Window) -> Result<Value> {
 /// Numbers of a frame: with a second one it stays in a core's second-level cache.
 const FRAME: usize = 160 * 1024;
 
-/// A part of a map in a frame of zeros.
+/// Some channels of a part of a map, in a frame of zeros.
 #[derive(Clone)]
 struct Frame {
     /// Rows and columns of the map that lie in the frame; those beyond the map are zeros.
@@ -104,15 +104,15 @@ impl Frame {
             + (col - self.cols.start) as usize * self.c
     }
 
-    /// Fills the frame from a map of `size`: `read` gets the map's row and the place for it.
+    /// Fills the frame from a map of `size` with `n` channels: `read` gets the map's row and the
+    /// place for it.
     fn fill<T: Real>(
         &self,
         into: &mut [T],
-        size: [usize; 2],
-        c: usize,
-        read: impl Fn(usize, &mut [T]),
+        [h, w]: [usize; 2],
+        n: usize,
+        mut read: impl FnMut(usize, &mut [T]),
     ) {
-        let [h, w] = size;
         let (left, right) = (self.at(self.rows.start, 0), self.at(self.rows.start, w as isize));
         for (row, line) in self.rows.clone().zip(into.chunks_exact_mut(self.row_len())) {
             if row < 0 || row >= h as isize {
@@ -121,12 +121,39 @@ impl Frame {
             }
             line[..left].fill(T::ZERO);
             line[right..].fill(T::ZERO);
-            read(row as usize, &mut line[left..right]);
-            if self.c > c {
-                line[left..right].chunks_exact_mut(self.c).for_each(|it| it[c..].fill(T::ZERO));
+            let line = &mut line[left..right];
+            read(row as usize, line);
+            if self.c > n {
+                line.chunks_exact_mut(self.c).for_each(|it| it[n..].fill(T::ZERO));
             }
         }
     }
+}
+
+/// The channels that are worked on together.
+fn groups(grid: &Grid, c: usize) -> Vec<Range<usize>> {
+    let wide = group_len(grid, c);
+    (0..c).step_by(wide).map(|first| first..(first + wide).min(c)).collect()
+}
+
+/// All channels, as memory lies, unless so few rows of them fit a frame that most would be read
+/// twice, for the rows above and those below.
+fn group_len(grid: &Grid, c: usize) -> usize {
+    let mut wide = c;
+    let enough = grid.out[0].min((3 * (grid.kernel[0] - 1)).div_ceil(grid.stride));
+    while rows_that_fit(grid, wide) < enough && wide > NARROWEST {
+        wide = padded(wide / 2);
+    }
+    wide
+}
+
+/// Channels that are worth a request to memory.
+const NARROWEST: usize = 256;
+
+/// Output rows whose frame is no larger than it should be.
+fn rows_that_fit(grid: &Grid, c: usize) -> usize {
+    let row = (grid.size[1] + grid.kernel[1]) * padded(c);
+    (FRAME / row).saturating_sub(grid.kernel[0] - 1) / grid.stride
 }
 
 /// A kernel's numbers with padded channels.
@@ -148,10 +175,10 @@ fn tiles(grid: &Grid, c: usize) -> Vec<(usize, Range<usize>)> {
 
 /// Output rows that are worked on together.
 fn tile_rows(grid: &Grid, c: usize) -> usize {
-    let row = (grid.size[1] + grid.kernel[1]) * padded(c);
-    let halo = grid.kernel[0] - 1;
-    let rows = (FRAME / row).saturating_sub(halo) / grid.stride;
-    rows.min((grid.n * grid.out[0]).div_ceil(16)).clamp(1, grid.out[0])
+    let most = rows_that_fit(grid, group_len(grid, c)).clamp(1, grid.out[0]);
+    // At least sixteen tiles where there are enough rows, all about as large.
+    let wanted = 16_usize.div_ceil(grid.n.max(1)).max(grid.out[0].div_ceil(most));
+    grid.out[0].div_ceil(wanted)
 }
 
 /// The input rows and columns that output rows see.
@@ -179,26 +206,29 @@ fn forward<T: Real>(
     let blocks = tiles.iter().map(|(n, it)| n * oh + it.start..n * oh + it.end).collect();
     let write = |idx: usize, _, ys: &mut [T]| {
         let (picture, rows) = tiles[idx].clone();
-        let frame = seen(grid, &rows, c);
-        T::with_scratch(frame.len(), |from| {
-            let read = |row: usize, to: &mut [T]| xs.read((picture * h + row) * w, to, wide);
-            frame.fill(from, grid.size, c, read);
-            for (row, ys) in rows.zip(ys.chunks_exact_mut(ow * c)) {
-                let top = (row * grid.stride) as isize - grid.before[0] as isize;
-                let left = -(grid.before[1] as isize);
-                let tap = |ky: usize, kx: usize| {
-                    let at = frame.at(top + ky as isize, left + kx as isize);
-                    (at, (ky * kw + kx) * wide)
-                };
-                let taps: Vec<_> =
-                    (0..kh).flat_map(|ky| (0..kw).map(move |kx| tap(ky, kx))).collect();
-                let line = Line { n: ow, step: 1, source_step: grid.stride };
-                gather_row(from, &k, &taps, line, ys, c);
-            }
-        });
+        for group in groups(grid, c) {
+            let frame = seen(grid, &rows, group.len());
+            T::with_scratch(frame.len(), |from| {
+                frame.fill(from, grid.size, group.len(), |row, to| {
+                    xs.read_channels((picture * h + row) * w, group.clone(), to, frame.c);
+                });
+                for (row, ys) in rows.clone().zip(ys.chunks_exact_mut(ow * c)) {
+                    let top = (row * grid.stride) as isize - grid.before[0] as isize;
+                    let left = -(grid.before[1] as isize);
+                    let tap = |ky: usize, kx: usize| {
+                        let at = frame.at(top + ky as isize, left + kx as isize);
+                        (at, (ky * kw + kx) * wide + group.start)
+                    };
+                    let taps: Vec<_> =
+                        (0..kh).flat_map(|ky| (0..kw).map(move |kx| tap(ky, kx))).collect();
+                    let line = Line { n: ow, from_step: grid.stride * frame.c, into_step: c };
+                    gather_row(from, &k, &taps, line, &mut ys[group.start..], group.len());
+                }
+            });
+        }
         wants_moments.then(|| Moments::of(ys, c))
     };
-    // SAFETY: `gather_row` writes every number of each row.
+    // SAFETY: `gather_row` writes every number of each row, group by group.
     let (ys, moments) = unsafe { overwrite_blocks(ow * c, blocks, write) };
     (ys, Moments::join(moments.into_iter().flatten()))
 }
@@ -220,11 +250,22 @@ fn backward<T: Real>(
         let end = if rows.end == oh { h } else { (rows.end * stride).min(h) };
         (rows.start * stride).min(h)..end
     };
-    // Which outputs see an input along an axis, and through which tap.
-    let seers = |axis: usize, at: usize| -> Vec<(usize, usize)> {
-        (0..grid.kernel[axis]).filter_map(|tap| Some((tap, grid.output(axis, at, tap)?))).collect()
+    // Which outputs see an input row, and through which tap.
+    let seers = |row: usize| -> Vec<(usize, usize)> {
+        (0..kh).filter_map(|tap| Some((tap, grid.output(0, row, tap)?))).collect()
     };
-    // Columns `s` apart are seen through the same taps, where zeros lie beyond the edges.
+    // Of the first column of each phase: columns a stride apart are seen through the same taps. A
+    // tap's output may lie off the map.
+    let phases: Vec<Vec<(usize, isize)>> = (0..stride.min(w))
+        .map(|phase| {
+            let taps = (0..kw).filter_map(|kx| {
+                let shifted = (phase + grid.before[1]) as isize - kx as isize;
+                let fits = shifted.rem_euclid(stride as isize) == 0;
+                fits.then(|| (kx, shifted.div_euclid(stride as isize)))
+            });
+            taps.collect()
+        })
+        .collect();
     let reach = kw.div_ceil(stride) as isize;
     let write = |idx: usize, _, dx: &mut [T]| {
         let (picture, rows) = tiles[idx].clone();
@@ -234,60 +275,79 @@ fn backward<T: Real>(
         // The outputs that see the input rows that are finished here.
         let (mut low, mut high) = (rows.start, rows.end);
         if wants_dx {
-            for (_, out) in own.clone().flat_map(|row| seers(0, row)) {
+            for (_, out) in own.clone().flat_map(seers) {
                 (low, high) = (low.min(out), high.max(out + 1));
             }
         }
-        let of_gs =
-            Frame { rows: low as isize..high as isize, cols: -reach..ow as isize + reach, c: wide };
-        T::with_scratch(of_gs.len(), |g_frame| {
-            let read = |row: usize, to: &mut [T]| gs.read((picture * oh + row) * ow, to, wide);
-            of_gs.fill(g_frame, grid.out, c, read);
-            if wants_dw {
-                let of_xs = seen(grid, &rows, c);
+        for group in groups(grid, c) {
+            let n = group.len();
+            let (g_rows, g_cols) = (low as isize..high as isize, -reach..ow as isize + reach);
+            let of_gs = Frame { rows: g_rows, cols: g_cols, c: padded(n) };
+            let of_xs = seen(grid, &rows, n);
+            let gather_dx = |g_frame: &[T], dx: &mut [T]| {
+                for row in own.clone() {
+                    let dx = &mut dx[(row - own.start) * w * c + group.start..];
+                    let rows = seers(row);
+                    for (phase, cols) in phases.iter().enumerate() {
+                        let tap = |&(ky, out): &(usize, usize), &(kx, col): &(usize, isize)| {
+                            let at = of_gs.at(out as isize, col);
+                            (at, (ky * kw + kx) * wide + group.start)
+                        };
+                        let taps: Vec<_> =
+                            rows.iter().flat_map(|r| cols.iter().map(move |k| tap(r, k))).collect();
+                        let many = (w - phase).div_ceil(stride);
+                        let line = Line { n: many, from_step: of_gs.c, into_step: stride * c };
+                        gather_row(g_frame, &k, &taps, line, &mut dx[phase * c..], n);
+                    }
+                }
+            };
+            // What the input was; where its gradient is wanted, read on the gradient's way back.
+            let fill_xs = |x_frame: &mut [T], dx: &mut [T], sums: &mut Option<BackSums>| {
+                of_xs.fill(x_frame, grid.size, n, |row, to| {
+                    let first = (picture * h + row) * w;
+                    match sums {
+                        Some(sums) if own.contains(&row) => {
+                            let dx = &mut dx[(row - own.start) * w * c + group.start..];
+                            let to = Some((to, of_xs.c));
+                            xs.look_back((first, w), group.clone(), dx, to, sums);
+                        }
+                        _ => xs.read_channels(first, group.clone(), to, of_xs.c),
+                    }
+                });
+            };
+            T::with_scratch(of_gs.len(), |g_frame| {
+                of_gs.fill(g_frame, grid.out, n, |row, to| {
+                    gs.read_channels((picture * oh + row) * ow, group.clone(), to, of_gs.c);
+                });
+                if wants_dx {
+                    gather_dx(g_frame, dx);
+                }
+                // Rows of the input that no output of this tile sees.
+                let of_xs_rows = of_xs.rows.clone();
+                let unseen = |row: &usize| !wants_dw || !of_xs_rows.contains(&(*row as isize));
+                for row in own.clone().filter(unseen) {
+                    if let Some(sums) = &mut sums {
+                        let dx = &mut dx[(row - own.start) * w * c + group.start..];
+                        xs.look_back(((picture * h + row) * w, w), group.clone(), dx, None, sums);
+                    }
+                }
+                if !wants_dw {
+                    return;
+                }
                 T::with_scratch(of_xs.len(), |x_frame| {
-                    let read =
-                        |row: usize, to: &mut [T]| xs.read((picture * h + row) * w, to, wide);
-                    of_xs.fill(x_frame, grid.size, c, read);
+                    fill_xs(x_frame, dx, &mut sums);
                     for row in rows.clone() {
                         let top = (row * stride) as isize - grid.before[0] as isize;
                         let left = -(grid.before[1] as isize);
-                        let gs = &g_frame[of_gs.at(row as isize, 0)..][..ow * wide];
+                        let gs = &g_frame[of_gs.at(row as isize, 0)..][..ow * of_gs.c];
                         for ky in 0..kh {
                             let xs = &x_frame[of_xs.at(top + ky as isize, left)..];
-                            let dw = &mut dw[ky * kw * wide..][..kw * wide];
-                            correlate_row(xs, gs, stride, kw, dw);
+                            let dw = &mut dw[ky * kw * wide + group.start..];
+                            correlate_row(xs, gs, of_gs.c, stride, kw, dw, wide);
                         }
                     }
                 });
-            }
-            if !wants_dx {
-                return;
-            }
-            for row in own.clone() {
-                let dx = &mut dx[(row - own.start) * w * c..][..w * c];
-                let rows = seers(0, row);
-                for phase in 0..stride.min(w) {
-                    // Of the first column of this phase; a tap's output may lie off the map.
-                    let cols = (0..kw).filter_map(|kx| {
-                        let shifted = (phase + grid.before[1]) as isize - kx as isize;
-                        let fits = shifted.rem_euclid(stride as isize) == 0;
-                        fits.then(|| (kx, shifted.div_euclid(stride as isize)))
-                    });
-                    let cols: Vec<_> = cols.collect();
-                    let tap = |&(ky, out): &(usize, usize), &(kx, col): &(usize, isize)| {
-                        (of_gs.at(out as isize, col), (ky * kw + kx) * wide)
-                    };
-                    let taps: Vec<_> =
-                        rows.iter().flat_map(|r| cols.iter().map(move |k| tap(r, k))).collect();
-                    let n = (w - phase).div_ceil(stride);
-                    let line = Line { n, step: stride, source_step: 1 };
-                    gather_row(g_frame, &k, &taps, line, &mut dx[phase * c..], c);
-                }
-            }
-        });
-        if let Some(sums) = &mut sums {
-            xs.look_back((picture * h + own.start) * w, dx, None, sums);
+            });
         }
         (dw, sums)
     };
@@ -296,20 +356,20 @@ fn backward<T: Real>(
         n * h + own.start..n * h + own.end
     });
     let width = if wants_dx { w * c } else { 0 };
-    // SAFETY: the phases of a row are all its columns, and `gather_row` writes every number of them.
+    // SAFETY: the phases of a row are all its columns, the groups all channels, and `gather_row`
+    // writes every number of them.
     let (dx, parts) = unsafe { overwrite_blocks(width, blocks.collect(), write) };
     let (dw, sums): (Vec<_>, Vec<_>) = parts.into_iter().unzip();
     let dw = total(dw).chunks_exact(wide).flat_map(|it| it[..c].to_vec()).collect();
     (dx, dw, sums.into_iter().collect::<Option<Vec<_>>>().and_then(BackSums::join))
 }
 
-/// A line of results: how many, how far apart they lie, and how far apart what they see begins, in
-/// positions of `c` and of the frame's channels.
+/// A line of results: how many, how far apart what they see begins, and how far apart they lie.
 #[derive(Clone, Copy)]
 struct Line {
     n: usize,
-    step: usize,
-    source_step: usize,
+    from_step: usize,
+    into_step: usize,
 }
 
 /// Results that are gathered together.
@@ -325,12 +385,11 @@ fn gather_row<T: Real>(
     into: &mut [T],
     c: usize,
 ) {
-    let wide = padded(c);
-    let last = (line.n - 1) * line.source_step * wide + wide;
+    let last = (line.n - 1) * line.from_step + padded(c);
     for &(at, tap) in taps {
-        assert!(at + last <= from.len() && tap + wide <= k.len(), "a tap beyond the frame");
+        assert!(at + last <= from.len() && tap + padded(c) <= k.len(), "a tap beyond the frame");
     }
-    assert!(into.len() >= (line.n - 1) * line.step * c + c, "no room for a row");
+    assert!(into.len() >= (line.n - 1) * line.into_step + c, "no room for a row");
     // SAFETY: the first and the last register of each tap and result were just checked; in between
     // they rise.
     unsafe { gather(from.as_ptr(), k.as_ptr(), taps, line, into.as_mut_ptr(), c) }
@@ -340,7 +399,7 @@ lanes_kernel! {
     unsafe fn gather(
         from: *const T, k: *const T, taps: &[(usize, usize)], line: Line, into: *mut T, c: usize,
     ) {
-        let (apart, step) = (line.source_step * padded(c), line.step * c);
+        let (apart, step) = (line.from_step, line.into_step);
         let mut channel = 0;
         while channel < c {
             let left = c - channel;
@@ -395,30 +454,40 @@ unsafe fn neighbours<T: Real, V: Lanes<Number = T>, const N: usize>(
     }
 }
 
-/// Adds to a row of `kw` taps the products of gradients and of what each tap saw.
-fn correlate_row<T: Real>(xs: &[T], gs: &[T], stride: usize, kw: usize, dw: &mut [T]) {
-    let wide = dw.len() / kw;
-    let n = gs.len() / wide;
-    assert!(xs.len() >= ((n - 1) * stride + kw) * wide, "a row that is too short");
-    // SAFETY: the last number that is read of `xs` was just checked.
-    unsafe { correlate(xs.as_ptr(), gs.as_ptr(), n, stride, kw, wide, dw.as_mut_ptr()) }
+/// Adds to a row of `kw` taps, `apart` from each other, the products of gradients of `c` channels
+/// and of what each tap saw.
+fn correlate_row<T: Real>(
+    xs: &[T],
+    gs: &[T],
+    c: usize,
+    stride: usize,
+    kw: usize,
+    dw: &mut [T],
+    apart: usize,
+) {
+    let n = gs.len() / c;
+    assert!(xs.len() >= ((n - 1) * stride + kw) * c, "a row that is too short");
+    assert!(dw.len() >= (kw - 1) * apart + c, "no room for the taps");
+    // SAFETY: the last number that is read of `xs` and written of `dw` was just checked.
+    unsafe { correlate(xs.as_ptr(), gs.as_ptr(), n, c, stride, kw, dw.as_mut_ptr(), apart) }
 }
 
 lanes_kernel! {
     unsafe fn correlate(
-        xs: *const T, gs: *const T, n: usize, stride: usize, kw: usize, wide: usize, dw: *mut T,
+        xs: *const T, gs: *const T, n: usize, c: usize, stride: usize, kw: usize, dw: *mut T,
+        apart: usize,
     ) {
-        for channel in (0..wide).step_by(V::LANES) {
+        for channel in (0..c).step_by(V::LANES) {
             // SAFETY: the caller's.
             unsafe {
                 let (xs, gs, dw) = (xs.add(channel), gs.add(channel), dw.add(channel));
                 match kw {
-                    3 => taps::<T, V, 3>(xs, gs, n, stride, wide, dw),
-                    5 => taps::<T, V, 5>(xs, gs, n, stride, wide, dw),
+                    3 => taps::<T, V, 3>(xs, gs, n, stride, c, dw, apart),
+                    5 => taps::<T, V, 5>(xs, gs, n, stride, c, dw, apart),
                     _ => {
                         for kx in 0..kw {
-                            let (xs, dw) = (xs.add(kx * wide), dw.add(kx * wide));
-                            taps::<T, V, 1>(xs, gs, n, stride, wide, dw);
+                            let (xs, dw) = (xs.add(kx * c), dw.add(kx * apart));
+                            taps::<T, V, 1>(xs, gs, n, stride, c, dw, apart);
                         }
                     }
                 }
@@ -435,6 +504,7 @@ unsafe fn taps<T: Real, V: Lanes<Number = T>, const N: usize>(
     stride: usize,
     wide: usize,
     dw: *mut T,
+    apart: usize,
 ) {
     // SAFETY: the caller's.
     unsafe {
@@ -450,7 +520,7 @@ unsafe fn taps<T: Real, V: Lanes<Number = T>, const N: usize>(
         }
         let [even, odd] = sums;
         for (tap, (even, odd)) in even.into_iter().zip(odd).enumerate() {
-            let to = dw.add(tap * wide);
+            let to = dw.add(tap * apart);
             let one = V::splat(T::ONE);
             even.mul_add(one, odd).mul_add(one, V::load(to)).store(to);
         }

@@ -183,7 +183,7 @@ impl Grad {
             let write = |rows: Range<usize>, block: &mut [T]| {
                 block.copy_from_slice(&from[rows.start * c..rows.end * c]);
                 let mut sums = view.back_sums().expect("a lens has sums");
-                view.look_back(rows.start, block, None, &mut sums);
+                view.look_back((rows.start, rows.len()), 0..c, block, None, &mut sums);
                 sums
             };
             let per_block = rows_per_block(view.n_rows, c);

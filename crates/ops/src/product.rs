@@ -166,7 +166,8 @@ fn backward<T: Real>(xs: &View<'_, T>, gs: &GradView<'_, T>, w: &[T], wants: Wan
                     multiply(gs, weight.right(), dx, n_in, false);
                     if let Some(sums) = &mut sums {
                         return T::with_scratch(n * wide, |seen| {
-                            xs.look_back(first, dx, wants.dw.then_some((&mut *seen, wide)), sums);
+                            let seen_too = wants.dw.then_some((&mut *seen, wide));
+                            xs.look_back((first, n), 0..n_in, dx, seen_too, sums);
                             if wants.dw {
                                 seen.chunks_mut(wide).for_each(|row| row[n_in..].fill(T::ZERO));
                                 add(seen);

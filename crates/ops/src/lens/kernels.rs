@@ -15,6 +15,8 @@ use crate::{
 pub(super) struct Rows<'a, T> {
     pub(super) n: usize,
     pub(super) c: usize,
+    /// From one row to the next, of inputs.
+    pub(super) apart: usize,
     /// Tells the activation.
     pub(super) activation: u8,
     /// Constants of `c` numbers each.
@@ -25,7 +27,8 @@ impl<T> Rows<'_, T> {
     /// Checks that all that kernels touch is there.
     fn check(&self, inputs: &[&[T]], outputs: &[(&[T], usize)]) {
         assert!(self.constants.iter().all(|it| it.len() >= self.c), "constants for fewer channels");
-        assert!(inputs.iter().all(|it| it.len() >= self.n * self.c), "too few rows");
+        let has_rows = |it: &&[T]| it.len() + self.apart >= self.n * self.apart + self.c;
+        assert!(inputs.iter().all(has_rows), "too few rows");
         let fits = |(it, stride): &(&[T], usize)| {
             self.c <= *stride && it.len() + stride >= self.n * stride + self.c
         };
@@ -73,7 +76,7 @@ pub(super) fn look<T: Real>(rows: Rows<'_, T>, xs: &[T], into: &mut [T], stride:
 
 lanes_kernel! {
     unsafe fn look_rows(rows: Rows<'_, T>, xs: *const T, into: *mut T, stride: usize) {
-        let Rows { n, c, constants: [scale, shift, gates, ..], .. } = rows;
+        let Rows { n, c, apart, constants: [scale, shift, gates, ..], .. } = rows;
         by_code!(rows.activation, A => {
             for row in 0..n {
                 for from in (0..c).step_by(V::LANES) {
@@ -81,8 +84,8 @@ lanes_kernel! {
                     // SAFETY: the caller's.
                     unsafe {
                         let at = |it: &[T]| V::load_some(it.as_ptr().add(from), some);
-                        prefetch(xs.wrapping_add(row * c + from + AHEAD));
-                        let x = V::load_some(xs.add(row * c + from), some);
+                        prefetch(xs.wrapping_add(row * apart + from + AHEAD));
+                        let x = V::load_some(xs.add(row * apart + from), some);
                         let (y, _) = both_of::<T, V, A>(x.mul_add(at(scale), at(shift)));
                         y.mul(at(gates)).store_some(into.add(row * stride + from), some);
                     }
@@ -93,8 +96,10 @@ lanes_kernel! {
 }
 
 kernel! {
-    pub(super) fn line<F, T>(gs: &[T], times: &[T], plus: &[T], into: &mut [T], stride: usize) {
-        for (gs, ys) in gs.chunks_exact(times.len()).zip(into.chunks_mut(stride)) {
+    pub(super) fn line<F, T>(
+        gs: &[T], apart: usize, times: &[T], plus: &[T], into: &mut [T], stride: usize,
+    ) {
+        for (gs, ys) in gs.chunks(apart).zip(into.chunks_mut(stride)) {
             for ((y, &g), (&times, &plus)) in ys.iter_mut().zip(gs).zip(times.iter().zip(plus)) {
                 *y = T::fma::<F>(g, times, plus);
             }
@@ -119,7 +124,7 @@ lanes_kernel! {
     unsafe fn go_back_rows(
         rows: Rows<'_, T>, gs: *const T, xs: *const T, into: *mut T, stride: usize,
     ) {
-        let Rows { n, c, constants: [scale, shift, times, plus, slope, offset], .. } = rows;
+        let Rows { n, c, apart, constants: [scale, shift, times, plus, slope, offset], .. } = rows;
         by_code!(rows.activation, A => {
             for row in 0..n {
                 for from in (0..c).step_by(V::LANES) {
@@ -127,10 +132,11 @@ lanes_kernel! {
                     // SAFETY: the caller's.
                     unsafe {
                         let at = |it: &[T]| V::load_some(it.as_ptr().add(from), some);
-                        prefetch(gs.wrapping_add(row * c + from + AHEAD));
-                        prefetch(xs.wrapping_add(row * c + from + AHEAD));
-                        let g = V::load_some(gs.add(row * c + from), some);
-                        let x = V::load_some(xs.add(row * c + from), some);
+                        let place = row * apart + from;
+                        prefetch(gs.wrapping_add(place + AHEAD));
+                        prefetch(xs.wrapping_add(place + AHEAD));
+                        let g = V::load_some(gs.add(place), some);
+                        let x = V::load_some(xs.add(place), some);
                         let scale = at(scale);
                         let (_, there) = both_of::<T, V, A>(x.mul_add(scale, at(shift)));
                         let d = g.mul_add(at(times), at(plus)).mul(there);
@@ -153,7 +159,7 @@ pub(super) fn add_gradient_sums<T: Real>(rows: Rows<'_, T>, gs: &[T], xs: &[T], 
 
 lanes_kernel! {
     unsafe fn gradient_sums_of(rows: Rows<'_, T>, gs: *const T, xs: *const T, sums: *mut T) {
-        let Rows { n, c, constants: [scale, shift, times, plus, center, _], .. } = rows;
+        let Rows { n, c, apart, constants: [scale, shift, times, plus, center, _], .. } = rows;
         by_code!(rows.activation, A => {
             // Channel by channel, so that the sums stay in registers.
             for from in (0..c).step_by(V::LANES) {
@@ -166,8 +172,8 @@ lanes_kernel! {
                     let mut d_sum = V::load_some(sums.add(from), some);
                     let mut dx_sum = V::load_some(sums.add(c + from), some);
                     for row in 0..n {
-                        let g = V::load_some(gs.add(row * c + from), some);
-                        let x = V::load_some(xs.add(row * c + from), some);
+                        let g = V::load_some(gs.add(row * apart + from), some);
+                        let x = V::load_some(xs.add(row * apart + from), some);
                         let (_, there) = both_of::<T, V, A>(x.mul_add(scale, shift));
                         let d = g.mul_add(times, plus).mul(there);
                         d_sum = d.mul_add(one, d_sum);
@@ -246,40 +252,50 @@ unsafe fn channels_back<
     stride: usize,
     sums: *mut T,
 ) {
-    let Rows { n, c, constants: [scale, shift, gates, center, ..], .. } = rows;
-    for from in (0..c).step_by(V::LANES) {
-        let some = c - from;
-        // SAFETY: the caller's.
-        unsafe {
-            let at = |it: &[T]| V::load_some(it.as_ptr().add(from), some);
-            let [scale, shift, gates] = [scale, shift, gates].map(at);
-            let (one, center) = (V::splat(T::ONE), at(center).mul(V::splat(-T::ONE)));
-            let mut parts = [V::splat(T::ZERO); 5];
-            for row in 0..n {
-                let at = row * c + from;
-                prefetch(zs.wrapping_add(at + 8 * c));
-                let (z, g) = (V::load_some(zs.add(at), some), V::load_some(gs.add(at), some));
-                let (y, there) = both_of::<T, V, A>(z.mul_add(scale, shift));
-                let (d, z) = (g.mul(there), z.mul_add(one, center));
-                parts[0] = d.mul_add(one, parts[0]);
-                parts[1] = d.mul_add(z, parts[1]);
-                if GATED {
-                    parts[2] = g.mul_add(y, parts[2]);
-                    parts[3] = there.mul_add(one, parts[3]);
-                    parts[4] = there.mul_add(z, parts[4]);
-                } else {
-                    d.store_some(gs.add(at), some);
+    let Rows { n, c, apart, constants: [scale, shift, gates, center, ..], .. } = rows;
+    let few = few_rows(c);
+    for first in (0..n).step_by(few) {
+        let last = (first + few).min(n);
+        for from in (0..c).step_by(V::LANES) {
+            let some = c - from;
+            // SAFETY: the caller's.
+            unsafe {
+                let at = |it: &[T]| V::load_some(it.as_ptr().add(from), some);
+                let [scale, shift, gates] = [scale, shift, gates].map(at);
+                let (one, center) = (V::splat(T::ONE), at(center).mul(V::splat(-T::ONE)));
+                let mut parts = [V::splat(T::ZERO); 5];
+                for row in first..last {
+                    let at = row * apart + from;
+                    prefetch(zs.wrapping_add(at + few * apart));
+                    let (z, g) = (V::load_some(zs.add(at), some), V::load_some(gs.add(at), some));
+                    let (y, there) = both_of::<T, V, A>(z.mul_add(scale, shift));
+                    let (d, z) = (g.mul(there), z.mul_add(one, center));
+                    parts[0] = d.mul_add(one, parts[0]);
+                    parts[1] = d.mul_add(z, parts[1]);
+                    if GATED {
+                        parts[2] = g.mul_add(y, parts[2]);
+                        parts[3] = there.mul_add(one, parts[3]);
+                        parts[4] = there.mul_add(z, parts[4]);
+                    } else {
+                        d.store_some(gs.add(at), some);
+                    }
+                    if SEEN {
+                        y.mul(gates).store_some(seen.add(row * stride + from), some);
+                    }
                 }
-                if SEEN {
-                    y.mul(gates).store_some(seen.add(row * stride + from), some);
+                let [d, d_z, g_y, there, there_z] = parts;
+                let kinds: &[V] = if GATED { &[g_y, d, d_z, there, there_z] } else { &[d, d_z] };
+                for (idx, &part) in kinds.iter().enumerate() {
+                    let to = sums.add(idx * c + from);
+                    part.mul_add(one, V::load_some(to, some)).store_some(to, some);
                 }
-            }
-            let [d, d_z, g_y, there, there_z] = parts;
-            let kinds: &[V] = if GATED { &[g_y, d, d_z, there, there_z] } else { &[d, d_z] };
-            for (idx, &part) in kinds.iter().enumerate() {
-                let to = sums.add(idx * c + from);
-                part.mul_add(one, V::load_some(to, some)).store_some(to, some);
             }
         }
     }
+}
+
+/// Rows of `c` numbers that stay in a core's first-level cache, and on few pages of memory, while
+/// they are gone through channel by channel.
+fn few_rows(c: usize) -> usize {
+    (8 * 1024 / c).clamp(8, 64)
 }

@@ -1,6 +1,9 @@
 //! Tensors and gradients through their lenses, for kernels: any rows, when they are wanted.
 
-use std::collections::{BTreeMap, btree_map::Entry};
+use std::{
+    collections::{BTreeMap, btree_map::Entry},
+    ops::Range,
+};
 
 use candle::{Result, Tensor};
 
@@ -85,18 +88,34 @@ impl<'a, T: Real> View<'a, T> {
 
     /// Reads rows `first..` into rows that begin `stride` apart; what is between is left alone.
     pub(crate) fn read(&self, first: usize, into: &mut [T], stride: usize) {
-        let (c, xs) = (self.c, &self.stored()[first * self.c..]);
+        self.read_channels(first, 0..self.c, into, stride);
+    }
+
+    /// Reads some channels of rows `first..`.
+    pub(crate) fn read_channels(
+        &self,
+        first: usize,
+        channels: Range<usize>,
+        into: &mut [T],
+        stride: usize,
+    ) {
+        let (c, xs) = (self.c, &self.stored()[first * self.c + channels.start..]);
         let Some(it) = &self.through else {
-            for (to, from) in into.chunks_mut(stride).zip(xs.chunks_exact(c)) {
-                to[..c].copy_from_slice(from);
+            for (to, from) in into.chunks_mut(stride).zip(xs.chunks(c)) {
+                to[..channels.len()].copy_from_slice(&from[..channels.len()]);
             }
             return;
         };
         by_pictures(first, into, stride, self.area, |picture, begin, into| {
             let gates = it.gates.at(picture, c);
             let constants = [&it.scale, &it.shift, gates, gates, gates, gates];
-            let n = into.len().div_ceil(stride);
-            let rows = Rows { n, c, activation: it.activation as u8, constants };
+            let rows = Rows {
+                n: into.len().div_ceil(stride),
+                c: channels.len(),
+                apart: c,
+                activation: it.activation as u8,
+                constants: constants.map(|it| &it[channels.clone()]),
+            };
             look(rows, &xs[begin * c..], into, stride);
         });
     }
@@ -143,43 +162,50 @@ impl<T: Real> View<'_, T> {
         })
     }
 
-    /// Takes the gradients `gs` of rows `first..`, while they are in cache, a step back.
+    /// Takes the gradients of some channels of rows `first..`, while they are in cache, a step back:
+    /// `gs` begins with the first of them, and has rows of all channels.
     ///
     /// Adds to the sums, and without a gate replaces each gradient by the one before the
     /// activation. With `seen`, a place and the distance of its rows, reads the rows as well.
     pub(crate) fn look_back(
         &self,
-        first: usize,
+        (first, n): (usize, usize),
+        channels: Range<usize>,
         gs: &mut [T],
         mut seen: Option<(&mut [T], usize)>,
         sums: &mut BackSums,
     ) {
         let it = self.through.as_ref().expect("there are sums only behind a lens");
         let c = self.c;
-        let n = gs.len() / c;
         let mut done = 0;
         while done < n {
             let row = first + done;
             let (picture, left) = (row / self.area, self.area - row % self.area);
             // Up to 256 rows are summed up in `T`.
             let many = left.min(n - done).min(256);
-            let zs = &self.stored()[row * c..][..many * c];
-            let gs = &mut gs[done * c..][..many * c];
+            let zs = &self.stored()[row * c + channels.start..];
             let gates = it.gates.at(picture, c);
             let constants = [&it.scale, &it.shift, gates, &it.center, gates, gates];
-            let rows = Rows { n: many, c, activation: it.activation as u8, constants };
-            let seen = seen.as_mut().map(|(seen, stride)| {
-                let end = ((done + many) * *stride).min(seen.len());
-                (&mut seen[done * *stride..end], *stride)
-            });
+            let rows = Rows {
+                n: many,
+                c: channels.len(),
+                apart: c,
+                activation: it.activation as u8,
+                constants: constants.map(|it| &it[channels.clone()]),
+            };
+            let seen = seen.as_mut().map(|(seen, stride)| (&mut seen[done * *stride..], *stride));
             let totals = match &mut *sums {
                 BackSums::Norm(it) => it,
                 BackSums::Gate(it) => it.entry(picture).or_insert_with(|| vec![0.0; 5 * c]),
             };
-            T::with_scratch(totals.len(), |part| {
+            let kinds = totals.chunks_exact_mut(c);
+            T::with_scratch(kinds.len() * channels.len(), |part| {
                 part.fill(T::ZERO);
-                look_back(rows, !it.gates.is_shared, zs, gs, seen, part);
-                totals.iter_mut().zip(&*part).for_each(|(total, it)| *total += it.to_f64());
+                look_back(rows, !it.gates.is_shared, zs, &mut gs[done * c..], seen, part);
+                for (totals, part) in kinds.zip(part.chunks_exact(channels.len())) {
+                    let totals = totals[channels.clone()].iter_mut();
+                    totals.zip(part).for_each(|(total, it)| *total += it.to_f64());
+                }
             });
             done += many;
         }
@@ -279,10 +305,21 @@ impl<'a, T: Real> GradView<'a, T> {
 
     /// Reads rows `first..` into rows that begin `stride` apart; what is between is left alone.
     pub(crate) fn read(&self, first: usize, into: &mut [T], stride: usize) {
-        let (c, gs) = (self.c, &self.stored()[first * self.c..]);
+        self.read_channels(first, 0..self.c, into, stride);
+    }
+
+    /// Reads some channels of rows `first..`.
+    pub(crate) fn read_channels(
+        &self,
+        first: usize,
+        channels: Range<usize>,
+        into: &mut [T],
+        stride: usize,
+    ) {
+        let (c, gs) = (self.c, &self.stored()[first * self.c + channels.start..]);
         if self.is_plain {
-            for (to, from) in into.chunks_mut(stride).zip(gs.chunks_exact(c)) {
-                to[..c].copy_from_slice(from);
+            for (to, from) in into.chunks_mut(stride).zip(gs.chunks(c)) {
+                to[..channels.len()].copy_from_slice(&from[..channels.len()]);
             }
             return;
         }
@@ -290,13 +327,19 @@ impl<'a, T: Real> GradView<'a, T> {
             let gs = &gs[begin * c..];
             let (times, plus) = (self.times.at(picture, c), self.plus.at(picture, c));
             let Some(it) = &self.norm else {
-                return line::<T>(gs, times, plus, into, stride);
+                let (times, plus) = (&times[channels.clone()], &plus[channels.clone()]);
+                return line::<T>(gs, c, times, plus, into, stride);
             };
             let xs = it.xs.slice::<T>().expect("checked when the view was made");
-            let xs = &xs[(first + begin) * c..];
+            let xs = &xs[(first + begin) * c + channels.start..];
             let constants = [&it.scale, &it.shift, times, plus, &it.slope, &it.offset];
-            let n = into.len().div_ceil(stride);
-            let rows = Rows { n, c, activation: it.activation as u8, constants };
+            let rows = Rows {
+                n: into.len().div_ceil(stride),
+                c: channels.len(),
+                apart: c,
+                activation: it.activation as u8,
+                constants: constants.map(|it| &it[channels.clone()]),
+            };
             go_back(rows, gs, xs, into, stride);
         });
     }
@@ -323,7 +366,7 @@ impl<'a, T: Real> GradView<'a, T> {
             let part = done * c..(done + many) * c;
             let (gs, xs) = (&gs[part.clone()], &xs[(first + done) * c..][..many * c]);
             let constants = [scale, shift, times, plus, mean, mean];
-            let rows = Rows { n: many, c, activation: activation as u8, constants };
+            let rows = Rows { n: many, c, apart: c, activation: activation as u8, constants };
             add_gradient_sums(rows, gs, xs, sums);
             done += many;
         }
