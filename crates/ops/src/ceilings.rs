@@ -3,7 +3,7 @@
 //! No pass over numbers can be faster than both allow; the roof of Williams et al., "Roofline: An
 //! Insightful Visual Performance Model", 2009.
 
-use std::time::Instant;
+use std::{hint::black_box, time::Instant};
 
 use rayon::prelude::*;
 
@@ -71,14 +71,16 @@ lanes_kernel! {
     unsafe fn arithmetic(steps: usize, flops: &mut usize) {
         // SAFETY: the caller's.
         unsafe {
-            let (by, plus) = (V::splat(T::of(0.999)), V::splat(T::of(1e-3)));
+            let (by, plus) = (V::splat(T::of(black_box(0.999))), V::splat(T::of(black_box(1e-3))));
             let mut sums = [[V::splat(T::ONE); VECS]; ROWS];
             for _ in 0..steps {
-                for sum in sums.iter_mut().flatten() {
-                    *sum = sum.mul_add(by, plus);
+                for sums in &mut sums {
+                    for sum in sums {
+                        *sum = sum.mul_add(by, plus);
+                    }
                 }
             }
-            std::hint::black_box(sums);
+            black_box(sums);
         }
         *flops = 2 * steps * ROWS * VECS * V::LANES;
     }

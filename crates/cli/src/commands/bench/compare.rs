@@ -81,3 +81,29 @@ fn last_line(program: &str, args: &[String]) -> anyhow::Result<Value> {
     serde_json::from_str(line)
         .with_context(|| format!("{}: its last line is no JSON: {line}", said()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::last_line;
+
+    fn say(text: &str) -> anyhow::Result<serde_json::Value> {
+        last_line("printf", &[text.to_owned()])
+    }
+
+    #[test]
+    fn only_the_last_line_counts() -> anyhow::Result<()> {
+        let line = say("warming up\\n{\"train_img_s\": 3.5}\\n")?;
+        assert_eq!(line["train_img_s"], 3.5);
+        Ok(())
+    }
+
+    #[test]
+    fn what_goes_wrong_says_which_command() {
+        let err = say("no figures").unwrap_err().to_string();
+        assert_eq!(err, "printf no figures: its last line is no JSON: no figures");
+        let err = last_line("false", &[]).unwrap_err().to_string();
+        assert!(err.starts_with("false : exit status: 1"), "{err}");
+        let err = last_line("no-such-program", &[]).unwrap_err().to_string();
+        assert_eq!(err, "no-such-program ");
+    }
+}

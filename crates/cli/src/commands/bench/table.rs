@@ -56,8 +56,8 @@ fn table(mut rows: Vec<(String, Way, Spent, f64)>, spending: &Spending) -> Strin
             true => format!("{x:.digits$}"),
             false => String::new(),
         };
-        text += &format!(
-            "{name:<width$}  {way:<8} {:>5} {:>8.2} {:>5.1}% {:>8} {:>8} {:>8} {:>7} {:>9}\n",
+        let line = format!(
+            "{name:<width$}  {way:<8} {:>5} {:>8.2} {:>5.1}% {:>8} {:>8} {:>8} {:>7} {:>9}",
             some(it.calls as f64 / n, 0),
             it.seconds / n * 1e3,
             100.0 * it.seconds / spending.seconds,
@@ -67,6 +67,8 @@ fn table(mut rows: Vec<(String, Way, Spent, f64)>, spending: &Spending) -> Strin
             some(it.bytes / it.seconds / 1e9, 1),
             some(floor / n * 1e3, 2),
         );
+        text += line.trim_end();
+        text += "\n";
     };
     for (name, way, spent, floor) in &rows {
         let way = match way {
@@ -79,4 +81,49 @@ fn table(mut rows: Vec<(String, Way, Spent, f64)>, spending: &Spending) -> Strin
     row("everything else", "", rest, 0.0);
     row("all", "", all, least);
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::expect;
+    use ops::{Ceilings, Ledger, Spent, Way};
+
+    use super::{by_kind, by_shape};
+    use crate::commands::bench::network::Spending;
+
+    fn spending() -> Spending {
+        let spent = |calls, seconds, flops, bytes| Spent { calls, seconds, flops, bytes };
+        let key = |kind: &str, shape: &str, way| (kind.to_owned(), shape.to_owned(), way);
+        let ledger = Ledger::from([
+            (key("depthwise 3x3", "7x7x8", Way::Forward), spent(2, 0.010, 2e8, 4e8)),
+            (key("depthwise 3x3", "9x9x8", Way::Forward), spent(2, 0.030, 6e9, 4e7)),
+            (key("norm", "", Way::Back), spent(4, 0.050, 0.0, 0.0)),
+        ]);
+        Spending { ledger, n_steps: 2, seconds: 0.1 }
+    }
+
+    const CEILINGS: Ceilings = Ceilings { flops: 1e12, bytes: 1e11 };
+
+    #[test]
+    fn kinds_are_the_sums_of_their_shapes_and_floors_are_of_each_shape() {
+        expect![[r#"
+            a step                    calls       ms  share    GFLOP  GFLOP/s       MB    GB/s  floor ms
+            norm             back         2    25.00  50.0%
+            depthwise 3x3    forward      2    20.00  40.0%    3.100    155.0    220.0    11.0      5.00
+            everything else                     5.00  10.0%
+            all                           4    50.00 100.0%    3.100     62.0    220.0     4.4      5.00
+        "#]].assert_eq(&by_kind(&spending(), CEILINGS));
+    }
+
+    #[test]
+    fn shapes_stand_alone() {
+        expect![[r#"
+            a step                         calls       ms  share    GFLOP  GFLOP/s       MB    GB/s  floor ms
+            norm                  back         2    25.00  50.0%
+            depthwise 3x3  9x9x8  forward      1    15.00  30.0%    3.000    200.0     20.0     1.3      3.00
+            depthwise 3x3  7x7x8  forward      1     5.00  10.0%    0.100     20.0    200.0    40.0      2.00
+            everything else                          5.00  10.0%
+            all                                4    50.00 100.0%    3.100     62.0    220.0     4.4      5.00
+        "#]].assert_eq(&by_shape(&spending(), CEILINGS));
+    }
 }
