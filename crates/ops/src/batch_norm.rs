@@ -14,7 +14,7 @@ use candle::{DType, Result, Tensor, bail};
 use crate::{
     Activation, Value,
     blocks::{reduce, rows_per_block},
-    isa::kernel,
+    lanes::lanes_kernel,
     lens::{Grad, GradView, Lens, NormBack, View, cast},
     meter::{Job, Way, watch},
     real::{Real, by_dtype, tensor},
@@ -41,15 +41,14 @@ impl Moments {
     /// The moments of rows of `c` numbers.
     ///
     /// Sums are taken of x - pivot, where the pivot is the channel's first number, so that a large
-    /// mean does not swallow the variance; of up to 256 rows in `T`, beyond in `f64`.
+    /// mean does not swallow the variance; of up to 64 rows in `T`, beyond in `f64`.
     pub(crate) fn of<T: Real>(xs: &[T], c: usize) -> Moments {
         let pivot = &xs[..c.min(xs.len())];
         let mut totals = vec![0.0; 2 * c];
         T::with_scratch(2 * c, |sums| {
-            for xs in xs.chunks(256 * c) {
+            for xs in xs.chunks(64 * c) {
                 sums.fill(T::ZERO);
-                let (sum, square) = sums.split_at_mut(c);
-                add_moments(xs, pivot, sum, square);
+                add_moments(xs, pivot, sums);
                 totals.iter_mut().zip(&*sums).for_each(|(total, it)| *total += it.to_f64());
             }
         });
@@ -236,13 +235,47 @@ fn gradient_sums<T: Real>(x: &Tensor, lens: &Lens, grad: &Grad) -> Result<Vec<f6
     }))
 }
 
-kernel! {
-    fn add_moments<F, T>(xs: &[T], pivot: &[T], sum: &mut [T], square: &mut [T]) {
-        for row in xs.chunks_exact(pivot.len()) {
-            for (((&x, &pivot), sum), square) in row.iter().zip(pivot).zip(&mut *sum).zip(&mut *square) {
-                let x = x - pivot;
-                *sum += x;
-                *square = T::fma::<F>(x, x, *square);
+/// Adds Σ (x - pivot) and Σ (x - pivot)² of each channel to `sums`, `[2, c]`.
+fn add_moments<T: Real>(xs: &[T], pivot: &[T], sums: &mut [T]) {
+    let c = pivot.len();
+    assert!(xs.len().is_multiple_of(c) && sums.len() == 2 * c, "rows of other channels");
+    // SAFETY: the rows are whole, and the sums were just checked.
+    unsafe { moments_of(xs.as_ptr(), xs.len() / c, pivot, sums.as_mut_ptr()) }
+}
+
+/// Rows that are summed up beside each other, so that none waits for the sum before.
+const ABREAST: usize = 4;
+
+lanes_kernel! {
+    unsafe fn moments_of(xs: *const T, n: usize, pivot: &[T], sums: *mut T) {
+        let c = pivot.len();
+        for from in (0..c).step_by(V::LANES) {
+            let some = c - from;
+            // SAFETY: the caller's.
+            unsafe {
+                let one = V::splat(T::ONE);
+                let back = V::load_some(pivot.as_ptr().add(from), some).mul(V::splat(-T::ONE));
+                let mut parts = [[V::splat(T::ZERO); 2]; ABREAST];
+                let mut row = 0;
+                while row < n {
+                    let many = if row + ABREAST <= n { ABREAST } else { 1 };
+                    for (idx, [sum, square]) in parts.iter_mut().enumerate() {
+                        if idx < many {
+                            let x = V::load_some(xs.add((row + idx) * c + from), some);
+                            let x = x.mul_add(one, back);
+                            *sum = x.mul_add(one, *sum);
+                            *square = x.mul_add(x, *square);
+                        }
+                    }
+                    row += many;
+                }
+                for (kind, at) in [from, c + from].into_iter().enumerate() {
+                    let mut total = V::load_some(sums.add(at), some);
+                    for part in &parts {
+                        total = part[kind].mul_add(one, total);
+                    }
+                    total.store_some(sums.add(at), some);
+                }
             }
         }
     }
