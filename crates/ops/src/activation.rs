@@ -68,6 +68,7 @@ macro_rules! by_activation {
         }
     };
 }
+pub(crate) use by_activation;
 
 /// The activation `A` of x.
 #[inline(always)]
@@ -150,14 +151,12 @@ pub fn activate(xs: &Value, activation: Activation) -> Result<Value> {
         return Ok(xs.clone());
     }
     let n: usize = xs.dims().iter().product();
-    let job = move |way: Way| Job {
-        kind: "activation".to_owned(),
-        shape: String::new(),
-        way,
+    let job = move |way, tensors: usize| Job {
         flops: n,
-        numbers: if way == Way::Back { 3 * n } else { 2 * n },
+        numbers: tensors * n,
+        ..Job::new("activation", way)
     };
-    let _watch = watch(|| job(Way::Forward));
+    let _watch = watch(|| job(Way::Forward, 2));
     let x = xs.tensor()?;
     let ys = by_dtype!("activate", x, T => {
         let xs = Reading::of(&x);
@@ -170,7 +169,7 @@ pub fn activate(xs: &Value, activation: Activation) -> Result<Value> {
     })?;
     let slot = xs.slot();
     Value::record(&[xs], ys, move |grad, slots| {
-        let _watch = watch(|| job(Way::Back));
+        let _watch = watch(|| job(Way::Back, 3));
         by_dtype!("activate", x, T => {
             slots.give(slot, || {
                 let grad = grad.settle()?;

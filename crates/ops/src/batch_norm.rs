@@ -142,13 +142,7 @@ fn normalise(
     activation: Activation,
     from_batch: bool,
 ) -> Result<Value> {
-    let job = move |way: Way| Job {
-        kind: "norm".to_owned(),
-        shape: String::new(),
-        way,
-        flops: 0,
-        numbers: 0,
-    };
+    let job = |way| Job::new("norm", way);
     let _watch = watch(|| job(Way::Forward));
     let list = |it: &Value| it.raw()?.to_dtype(candle::DType::F64)?.to_vec1::<f64>();
     let inverse: Vec<f64> = moments.variance.iter().map(|it| 1.0 / (it + eps).sqrt()).collect();

@@ -301,20 +301,6 @@ fn backward<T: Real>(
                     }
                 }
             };
-            // What the input was; where its gradient is wanted, read on the gradient's way back.
-            let fill_xs = |x_frame: &mut [T], dx: &mut [T], sums: &mut Option<BackSums>| {
-                of_xs.fill(x_frame, grid.size, n, |row, to| {
-                    let first = (picture * h + row) * w;
-                    match sums {
-                        Some(sums) if own.contains(&row) => {
-                            let dx = &mut dx[(row - own.start) * w * c + group.start..];
-                            let to = Some((to, of_xs.c));
-                            xs.look_back((first, w), group.clone(), dx, to, sums);
-                        }
-                        _ => xs.read_channels(first, group.clone(), to, of_xs.c),
-                    }
-                });
-            };
             T::with_scratch(of_gs.len(), |g_frame| {
                 of_gs.fill(g_frame, grid.out, n, |row, to| {
                     gs.read_channels((picture * oh + row) * ow, group.clone(), to, of_gs.c);
@@ -335,7 +321,18 @@ fn backward<T: Real>(
                     return;
                 }
                 T::with_scratch(of_xs.len(), |x_frame| {
-                    fill_xs(x_frame, dx, &mut sums);
+                    // Where the input's gradient is wanted, it is read on that gradient's way back.
+                    of_xs.fill(x_frame, grid.size, n, |row, to| {
+                        let first = (picture * h + row) * w;
+                        match &mut sums {
+                            Some(sums) if own.contains(&row) => {
+                                let dx = &mut dx[(row - own.start) * w * c + group.start..];
+                                let to = Some((to, of_xs.c));
+                                xs.look_back((first, w), group.clone(), dx, to, sums);
+                            }
+                            _ => xs.read_channels(first, group.clone(), to, of_xs.c),
+                        }
+                    });
                     for row in rows.clone() {
                         let top = (row * stride) as isize - grid.before[0] as isize;
                         let left = -(grid.before[1] as isize);
@@ -529,11 +526,13 @@ unsafe fn taps<T: Real, V: Lanes<Number = T>, const N: usize>(
 
 #[cfg(test)]
 mod tests {
-    use candle::{Device, Result, Tensor};
-    use testkit::check_close;
+    use std::ops::Range;
 
-    use super::depthwise;
-    use crate::{Padding, Value, Window, check::check};
+    use candle::{Device, Result, Tensor, Var};
+    use testkit::{check_close, numbers};
+
+    use super::{depthwise, groups};
+    use crate::{Activation, Padding, Tape, Value, Window, batch_norm, check::check};
 
     #[test]
     fn slides_over_one_channel_at_a_time() -> Result<()> {
@@ -559,6 +558,37 @@ mod tests {
                 });
             }
         }
+    }
+
+    /// With so many channels on so wide a map they are worked on in groups; half of them are not.
+    #[test]
+    fn channels_in_groups_are_what_each_half_is_alone() -> Result<()> {
+        let (c, half, window) = (600, 300, Window::square(5, 1, Padding::Same));
+        let grid = window.on(1, [12, 20])?;
+        assert_eq!((groups(&grid, c).len(), groups(&grid, half).len()), (2, 1));
+        let tensor = |name: &str, dims: &[usize]| {
+            Tensor::from_vec(numbers(name, dims.iter().product()), dims, &Device::Cpu)
+        };
+        let (x, k) = (tensor("x", &[1, 12, 20, c])?, tensor("k", &[5, 5, c])?);
+        let (gamma, beta) = (tensor("gamma", &[c])?, tensor("beta", &[c])?);
+        let run = |channels: Range<usize>| -> Result<Vec<Tensor>> {
+            let (first, n) = (channels.start, channels.len());
+            let part =
+                |it: &Tensor| Var::from_tensor(&it.narrow(it.rank() - 1, first, n)?.contiguous()?);
+            let vars = [part(&x)?, part(&k)?, part(&gamma)?, part(&beta)?];
+            let tape = Tape::default();
+            let [x, k, gamma, beta] = vars.each_ref().map(|it| tape.leaf(it));
+            let (xs, _) = batch_norm(&x, &gamma, &beta, 1e-3, Activation::Silu)?;
+            let ys = tape.export(&depthwise(&xs, &k, window)?)?;
+            let grads = tape.backward(&ys.sqr()?.sum_all()?)?;
+            let grads = vars.iter().map(|it| Ok(grads.get(it).expect("all take part").clone()));
+            [Ok(ys.detach())].into_iter().chain(grads).collect()
+        };
+        for ((all, low), high) in run(0..c)?.iter().zip(run(0..half)?).zip(run(half..c)?) {
+            let halves = Tensor::cat(&[low, high], all.rank() - 1)?;
+            check_close(all, &halves.flatten_all()?.to_vec1::<f64>()?, 1e-9);
+        }
+        Ok(())
     }
 
     #[test]

@@ -23,13 +23,7 @@ pub fn gate(xs: &Value, gates: &Value) -> Result<Value> {
         bail!("gate: gates of {:?} do not fit {dims:?}", gates.dims());
     }
     let area = dims[1..dims.len() - 1].iter().product();
-    let job = move |way: Way| Job {
-        kind: "gate".to_owned(),
-        shape: String::new(),
-        way,
-        flops: 0,
-        numbers: 0,
-    };
+    let job = |way| Job::new("gate", way);
     let _watch = watch(|| job(Way::Forward));
     // What is gated already is gated anew as a whole.
     let (x, lens) = match xs.lens() {

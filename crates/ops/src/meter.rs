@@ -63,6 +63,13 @@ pub(crate) struct Job {
     pub(crate) numbers: usize,
 }
 
+impl Job {
+    /// One whose work is not counted.
+    pub(crate) fn new(kind: &str, way: Way) -> Job {
+        Job { kind: kind.to_owned(), shape: String::new(), way, flops: 0, numbers: 0 }
+    }
+}
+
 /// Watches an operation until it is dropped, if someone asks.
 #[must_use]
 pub(crate) fn watch(job: impl FnOnce() -> Job) -> Watch {
@@ -102,7 +109,7 @@ mod tests {
     use super::{Job, Way, metered, watch};
 
     fn job(kind: &str) -> Job {
-        Job { kind: kind.to_owned(), shape: String::new(), way: Way::Forward, flops: 3, numbers: 2 }
+        Job { flops: 3, numbers: 2, ..Job::new(kind, Way::Forward) }
     }
 
     #[test]

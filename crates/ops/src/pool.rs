@@ -18,14 +18,13 @@ use crate::{
 pub fn global_avg_pool(xs: &Value) -> Result<Value> {
     let &[n, h, w, c] = xs.dims() else { bail!("global_avg_pool: {:?} is no map", xs.dims()) };
     let (area, slot, dims) = (h * w, xs.slot(), xs.dims().to_vec());
-    let job = move |way: Way, numbers: usize| Job {
-        kind: "pooling".to_owned(),
+    let job = move |way, flops: usize| Job {
         shape: format!("{h}x{w}x{c}"),
-        way,
-        flops: n * h * w * c,
-        numbers,
+        flops,
+        numbers: flops + n * c,
+        ..Job::new("pooling", way)
     };
-    let _watch = watch(|| job(Way::Forward, n * h * w * c + n * c));
+    let _watch = watch(|| job(Way::Forward, n * h * w * c));
     let x = xs.raw()?;
     let ys = by_dtype!("global_avg_pool", x, T => {
         let view = View::<T>::of(&x, xs.lens())?;

@@ -18,13 +18,7 @@ pub fn sum(xs: &Value, ys: &Value) -> Result<Value> {
     }
     let _watch = watch(|| {
         let n = xs.dims().iter().product();
-        Job {
-            kind: "sum".to_owned(),
-            shape: String::new(),
-            way: Way::Forward,
-            flops: n,
-            numbers: 3 * n,
-        }
+        Job { flops: n, numbers: 3 * n, ..Job::new("sum", Way::Forward) }
     });
     let (x, y) = (xs.raw()?, ys.raw()?);
     let total = by_dtype!("sum", x, T => {

@@ -23,13 +23,7 @@ pub fn update<const N: usize>(
 ) -> Result<()> {
     let _watch = watch(|| {
         let n = var.elem_count();
-        Job {
-            kind: "optimizer".to_owned(),
-            shape: String::new(),
-            way: Way::Update,
-            flops: 0,
-            numbers: n * (3 + 2 * N),
-        }
+        Job { numbers: n * (3 + 2 * N), ..Job::new("optimizer", Way::Update) }
     });
     let op = Update { inner: Mutex::new(Some((state, f))) };
     var.inplace_op2(&grad.contiguous()?, &op)

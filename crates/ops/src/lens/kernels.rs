@@ -4,7 +4,8 @@
 //! the sums stay in registers. Memory is asked for ahead, since these loops wait for nothing else.
 
 use crate::{
-    activation::{self, both_of},
+    Activation,
+    activation::{both_of, by_activation},
     isa::kernel,
     lanes::{Lanes, lanes_kernel, prefetch},
     real::Real,
@@ -17,8 +18,7 @@ pub(super) struct Rows<'a, T> {
     pub(super) c: usize,
     /// From one row to the next, of inputs.
     pub(super) apart: usize,
-    /// Tells the activation.
-    pub(super) activation: u8,
+    pub(super) activation: Activation,
     /// Constants of `c` numbers each.
     pub(super) constants: [&'a [T]; 6],
 }
@@ -36,34 +36,6 @@ impl<T> Rows<'_, T> {
     }
 }
 
-/// Runs an expression with the constant `A` standing for an activation that is told at run time.
-macro_rules! by_code {
-    ($code:expr, $A:ident => $body:expr) => {
-        match $code {
-            activation::RELU => {
-                const $A: u8 = activation::RELU;
-                $body
-            }
-            activation::RELU6 => {
-                const $A: u8 = activation::RELU6;
-                $body
-            }
-            activation::SILU => {
-                const $A: u8 = activation::SILU;
-                $body
-            }
-            activation::SIGMOID => {
-                const $A: u8 = activation::SIGMOID;
-                $body
-            }
-            _ => {
-                const $A: u8 = activation::NONE;
-                $body
-            }
-        }
-    };
-}
-
 /// How many numbers ahead memory is asked for.
 const AHEAD: usize = 1024;
 
@@ -77,7 +49,7 @@ pub(super) fn look<T: Real>(rows: Rows<'_, T>, xs: &[T], into: &mut [T], stride:
 lanes_kernel! {
     unsafe fn look_rows(rows: Rows<'_, T>, xs: *const T, into: *mut T, stride: usize) {
         let Rows { n, c, apart, constants: [scale, shift, gates, ..], .. } = rows;
-        by_code!(rows.activation, A => {
+        by_activation!(rows.activation, A => {
             for row in 0..n {
                 for from in (0..c).step_by(V::LANES) {
                     let some = c - from;
@@ -125,7 +97,7 @@ lanes_kernel! {
         rows: Rows<'_, T>, gs: *const T, xs: *const T, into: *mut T, stride: usize,
     ) {
         let Rows { n, c, apart, constants: [scale, shift, times, plus, slope, offset], .. } = rows;
-        by_code!(rows.activation, A => {
+        by_activation!(rows.activation, A => {
             for row in 0..n {
                 for from in (0..c).step_by(V::LANES) {
                     let some = c - from;
@@ -160,7 +132,7 @@ pub(super) fn add_gradient_sums<T: Real>(rows: Rows<'_, T>, gs: &[T], xs: &[T], 
 lanes_kernel! {
     unsafe fn gradient_sums_of(rows: Rows<'_, T>, gs: *const T, xs: *const T, sums: *mut T) {
         let Rows { n, c, apart, constants: [scale, shift, times, plus, center, _], .. } = rows;
-        by_code!(rows.activation, A => {
+        by_activation!(rows.activation, A => {
             // Channel by channel, so that the sums stay in registers.
             for from in (0..c).step_by(V::LANES) {
                 let some = c - from;
@@ -226,7 +198,7 @@ lanes_kernel! {
     ) {
         // SAFETY: the caller's.
         unsafe {
-            by_code!(rows.activation, A => match (is_gated, stride > 0) {
+            by_activation!(rows.activation, A => match (is_gated, stride > 0) {
                 (false, false) => channels_back::<T, V, A, false, false>(rows, zs, gs, seen, stride, sums),
                 (false, true) => channels_back::<T, V, A, false, true>(rows, zs, gs, seen, stride, sums),
                 (true, false) => channels_back::<T, V, A, true, false>(rows, zs, gs, seen, stride, sums),

@@ -113,7 +113,7 @@ impl<'a, T: Real> View<'a, T> {
                 n: into.len().div_ceil(stride),
                 c: channels.len(),
                 apart: c,
-                activation: it.activation as u8,
+                activation: it.activation,
                 constants: constants.map(|it| &it[channels.clone()]),
             };
             look(rows, &xs[begin * c..], into, stride);
@@ -190,7 +190,7 @@ impl<T: Real> View<'_, T> {
                 n: many,
                 c: channels.len(),
                 apart: c,
-                activation: it.activation as u8,
+                activation: it.activation,
                 constants: constants.map(|it| &it[channels.clone()]),
             };
             let seen = seen.as_mut().map(|(seen, stride)| (&mut seen[done * *stride..], *stride));
@@ -337,7 +337,7 @@ impl<'a, T: Real> GradView<'a, T> {
                 n: into.len().div_ceil(stride),
                 c: channels.len(),
                 apart: c,
-                activation: it.activation as u8,
+                activation: it.activation,
                 constants: constants.map(|it| &it[channels.clone()]),
             };
             go_back(rows, gs, xs, into, stride);
@@ -366,7 +366,7 @@ impl<'a, T: Real> GradView<'a, T> {
             let part = done * c..(done + many) * c;
             let (gs, xs) = (&gs[part.clone()], &xs[(first + done) * c..][..many * c]);
             let constants = [scale, shift, times, plus, mean, mean];
-            let rows = Rows { n: many, c, apart: c, activation: activation as u8, constants };
+            let rows = Rows { n: many, c, apart: c, activation, constants };
             add_gradient_sums(rows, gs, xs, sums);
             done += many;
         }

@@ -11,11 +11,11 @@ use serde_json::Value;
 use super::median;
 use crate::{End, args::CompareArgs};
 
-/// What is compared, what it is called, and whether more is better.
-const FIGURES: [(&str, &str, bool); 3] = [
-    ("train_img_s", "training, images/s", true),
-    ("infer_img_s", "answering, images/s", true),
-    ("train_peak_mib", "peak memory, MiB", false),
+/// What is compared, and what it is called.
+const FIGURES: [(&str, &str); 3] = [
+    ("train_img_s", "training, images/s"),
+    ("infer_img_s", "answering, images/s"),
+    ("train_peak_mib", "peak memory, MiB"),
 ];
 
 pub(super) fn compare(args: &CompareArgs) -> anyhow::Result<End> {
@@ -48,7 +48,7 @@ pub(super) fn compare(args: &CompareArgs) -> anyhow::Result<End> {
     }
     say!("");
     say!("{:<22} {:>26} {:>26} {:>7}", "", "maskfit", name(&rounds[0][1]), "ratio");
-    for (key, title, _) in FIGURES {
+    for (key, title) in FIGURES {
         let of = |side: usize| -> Option<Vec<f64>> {
             rounds.iter().map(|pair| pair[side].get(key)?.as_f64()).collect()
         };

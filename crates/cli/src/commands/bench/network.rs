@@ -1,6 +1,6 @@
 //! Training steps and answers on random pixels: how fast, and where the time goes.
 
-use std::{cell::RefCell, fs, time::Instant};
+use std::{fs, time::Instant};
 
 use anyhow::Context as _;
 use base::{Clock, Seed, Task, mix::unmixed, task::Factor};
@@ -95,7 +95,7 @@ struct Bench {
     pixels: Tensor,
     targets: Targets,
     loss: Box<dyn Loss>,
-    optimizer: RefCell<Box<dyn Optimizer>>,
+    optimizer: Box<dyn Optimizer>,
     n_done: usize,
 }
 
@@ -124,7 +124,7 @@ impl Bench {
         let classes = (0..*batch).map(|it| it % N_CLASSES).collect();
         let labels = Labels { classes, ages: vec![None; *batch] };
         let targets = Targets::new(&task, labels, &rows, candle::DType::F32, &Device::Cpu);
-        Ok(Bench { net, pixels, targets, loss, optimizer: RefCell::new(optimizer), n_done: 0 })
+        Ok(Bench { net, pixels, targets, loss, optimizer, n_done: 0 })
     }
 
     /// Forward, back and a step of the optimizer.
@@ -135,7 +135,7 @@ impl Bench {
         let clock = Clock { step: self.n_done, total: 1000, steps_per_epoch: 100 };
         let loss = self.loss.judge(&logits, &self.targets, &clock)?.mean()?;
         let gradients = tape.backward(&loss)?;
-        self.optimizer.borrow_mut().step(&gradients, Rates { lr: 1e-4 })?;
+        self.optimizer.step(&gradients, Rates { lr: 1e-4 })?;
         self.n_done += 1;
         Ok(())
     }
