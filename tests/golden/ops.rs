@@ -23,9 +23,9 @@ fn run(name: &str, xs: &[Value]) -> Result<Value> {
         Window::square(parts[1].parse().unwrap(), parts[2].parse().unwrap(), padding)
     };
     match parts[0] {
-        "conv2d" => ops::conv2d(&xs[0], &xs[1], window()),
-        "depthwise" => ops::depthwise(&xs[0], &xs[1], window()),
-        "product" => ops::product(&xs[0], &xs[1], Some(&xs[2])),
+        "conv2d" => ops::conv2d(&xs[0], &xs[1], window(), None),
+        "depthwise" => ops::depthwise(&xs[0], &xs[1], window(), None),
+        "product" => ops::product(&xs[0], &xs[1], Some(&xs[2]), None),
         "batch_norm" => Ok(ops::batch_norm(&xs[0], &xs[1], &xs[2], 1e-3, activation(parts[1]))?.0),
         "batch_norm_fixed" => {
             let mean = Tensor::from_vec(numbers("mean", 6), 6, &Device::Cpu)?;

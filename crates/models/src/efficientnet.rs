@@ -354,11 +354,10 @@ impl Block {
         if let Some(squeeze_excite) = &self.squeeze_excite {
             ys = squeeze_excite.forward(&ys, pass)?;
         }
-        ys = self.project.forward(&ys, pass)?;
-        if self.has_residual {
-            ys = ops::sum(&ops::drop_path(&ys, self.drop_path, pass, &self.name)?, xs)?;
+        match self.has_residual {
+            true => self.project.onto(xs, &ys, pass, (self.drop_path, &self.name)),
+            false => self.project.forward(&ys, pass),
         }
-        Ok(ys)
     }
 }
 

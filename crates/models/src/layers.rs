@@ -1,7 +1,7 @@
 //! The layers that backbones are made of, each a function of its own parameters.
 
 use candle::{Result, Tensor, Var};
-use ops::{Activation, Padding, Pass, Value, Window};
+use ops::{Activation, Finish, Padding, Pass, Value, Window};
 
 use crate::params::{Builder, Init, Kind};
 
@@ -39,14 +39,20 @@ impl Conv {
         Ok(Conv { weight, window, kind: Kind::Depthwise })
     }
 
-    pub(crate) fn forward(&self, xs: &Value, pass: &Pass<'_>) -> Result<Value> {
+    /// - `then`: what follows, when answering.
+    pub(crate) fn forward(
+        &self,
+        xs: &Value,
+        pass: &Pass<'_>,
+        then: Option<&Finish>,
+    ) -> Result<Value> {
         let weight = pass.param(&self.weight);
         match self.kind {
-            Kind::Depthwise => ops::depthwise(xs, &weight, self.window),
+            Kind::Depthwise => ops::depthwise(xs, &weight, self.window, then),
             _ if self.window.kernel == [1, 1] && self.window.stride == 1 => {
-                ops::product(xs, &weight, None)
+                ops::product(xs, &weight, None, then)
             }
-            _ => ops::conv2d(xs, &weight, self.window),
+            _ => ops::conv2d(xs, &weight, self.window, then),
         }
     }
 }
@@ -91,6 +97,12 @@ impl BatchNorm {
         })
     }
 
+    /// What is done to a convolution's result when answering.
+    fn finish(&self) -> Result<Finish> {
+        let running = (self.running_mean.as_tensor(), self.running_var.as_tensor());
+        Finish::norm(&self.weight, &self.bias, running, self.settings.eps, self.activation)
+    }
+
     pub(crate) fn forward(&self, xs: &Value, pass: &Pass<'_>) -> Result<Value> {
         let (gamma, beta) = (pass.param(&self.weight), pass.param(&self.bias));
         let NormSettings { eps, momentum } = self.settings;
@@ -126,7 +138,27 @@ pub(crate) struct ConvNorm {
 
 impl ConvNorm {
     pub(crate) fn forward(&self, xs: &Value, pass: &Pass<'_>) -> Result<Value> {
-        self.norm.forward(&self.conv.forward(xs, pass)?, pass)
+        match pass {
+            Pass::Eval => self.conv.forward(xs, pass, Some(&self.norm.finish()?)),
+            Pass::Train(_) => self.norm.forward(&self.conv.forward(xs, pass, None)?, pass),
+        }
+    }
+
+    /// The end of a residual block: the result plus what went past the block, where learning drops
+    /// the result of whole pictures with chance `drop`.
+    pub(crate) fn onto(
+        &self,
+        skip: &Value,
+        xs: &Value,
+        pass: &Pass<'_>,
+        (drop, name): (f64, &str),
+    ) -> Result<Value> {
+        match pass {
+            Pass::Eval => self.conv.forward(xs, pass, Some(&self.norm.finish()?.plus(skip))),
+            Pass::Train(_) => {
+                ops::sum(&ops::drop_path(&self.forward(xs, pass)?, drop, pass, name)?, skip)
+            }
+        }
     }
 }
 
@@ -147,7 +179,7 @@ impl Linear {
     }
 
     pub(crate) fn forward(&self, xs: &Value, pass: &Pass<'_>) -> Result<Value> {
-        ops::product(xs, &pass.param(&self.weight), Some(&pass.param(&self.bias)))
+        ops::product(xs, &pass.param(&self.weight), Some(&pass.param(&self.bias)), None)
     }
 }
 
@@ -182,7 +214,7 @@ impl SqueezeExcite {
 
     pub(crate) fn forward(&self, xs: &Value, pass: &Pass<'_>) -> Result<Value> {
         let conv = |xs: &Value, (weight, bias): &(Var, Var)| {
-            ops::product(xs, &pass.param(weight), Some(&pass.param(bias)))
+            ops::product(xs, &pass.param(weight), Some(&pass.param(bias)), None)
         };
         let squeezed = conv(&ops::global_avg_pool(xs)?, &self.reduce)?;
         let excited = conv(&ops::activate(&squeezed, self.activation)?, &self.expand)?;

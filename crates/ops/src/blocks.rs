@@ -2,7 +2,7 @@
 //!
 //! This is what makes the bits of every result independent of how many threads computed it.
 
-use std::ops::Range;
+use std::ops::{AddAssign, Range};
 
 use rayon::prelude::*;
 
@@ -84,6 +84,21 @@ pub(crate) unsafe fn overwrite_blocks<T: Real, P: Send>(
     (built, given)
 }
 
+/// The sum of vectors, in their order.
+pub(crate) fn total<T: Copy + Send + Sync + AddAssign>(parts: Vec<Vec<T>>) -> Vec<T> {
+    let mut parts = parts.into_iter();
+    let mut sums = parts.next().unwrap_or_default();
+    let rest: Vec<Vec<T>> = parts.collect();
+    let add = |(idx, sums): (usize, &mut [T])| {
+        for part in &rest {
+            let part = &part[idx * BLOCK_ELEMENTS..];
+            sums.iter_mut().zip(part).for_each(|(sum, &it)| *sum += it);
+        }
+    };
+    sums.par_chunks_mut(BLOCK_ELEMENTS).enumerate().for_each(add);
+    sums
+}
+
 /// The sum over blocks of rows of vectors of `width` elements, added in the order of the blocks.
 pub(crate) fn reduce<T: Real>(
     n_rows: usize,
@@ -97,14 +112,7 @@ pub(crate) fn reduce<T: Real>(
     };
     let partials: Vec<Vec<T>> =
         (0..n_rows.div_ceil(rows_per_block)).into_par_iter().map(block).collect();
-    let mut partials = partials.into_iter();
-    let mut sums = partials.next().unwrap_or_else(|| vec![T::ZERO; width]);
-    for partial in partials {
-        for (sum, x) in sums.iter_mut().zip(partial) {
-            *sum += x;
-        }
-    }
-    sums
+    if partials.is_empty() { vec![T::ZERO; width] } else { total(partials) }
 }
 
 #[cfg(test)]

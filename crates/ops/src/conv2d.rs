@@ -1,21 +1,24 @@
-//! Dense convolution, as matrix products over unrolled patches.
+//! Dense convolution, as matrix products over patches.
 //!
 //! y[n, i, j, o] = Σ_{u, v, c} x[n, i·s + u - p, j·s + v - p, c] · w[o, u, v, c].
 //!
-//! Patches are unrolled for a few rows at a time, so that they stay in cache; on the way back they
-//! are unrolled again instead of kept.
+//! Nothing is unrolled: a block of rows is read into a [frame](crate::frame) in cache, in which the
+//! patch that an output sees lies in pieces, one for each row of the kernel. The product takes a
+//! list of where patches begin, and where in them the pieces are. The way back to the input is the
+//! same product, of the result's gradient in a frame and the weight's taps.
 
 use std::ops::Range;
 
 use candle::{Result, bail};
 
 use crate::{
-    Moments, Value, Window,
-    blocks::{build, overwrite, rows_per_block},
-    lens::{Grad, GradView},
-    matmul::{Left, Panels, Right, multiply, padded},
+    Finish, Moments, Value, Window,
+    blocks::{overwrite_blocks, total},
+    finish::OnRows,
+    frame::{Frame, WayBack},
+    lens::{BackSums, Grad, GradView, View},
+    matmul::{End, Left, PAD, Panels, Right, Rows, multiply},
     meter::{Job, Way, watch},
-    product::total,
     real::{Reading, Real, by_dtype, tensor},
     window::Grid,
 };
@@ -26,9 +29,10 @@ use crate::{
 ///
 /// - `xs`: `[n, h, w, in]`.
 /// - `weight`: `[out, kh, kw, in]`.
+/// - `then`: what follows, where no gradient is asked for.
 /// - returns: `[n, h', w', out]`.
-pub fn conv2d(xs: &Value, weight: &Value, window: Window) -> Result<Value> {
-    let (x, k) = (xs.tensor()?, weight.tensor()?);
+pub fn conv2d(xs: &Value, weight: &Value, window: Window, then: Option<&Finish>) -> Result<Value> {
+    let (x, k) = (xs.raw()?, weight.tensor()?);
     let (n, h, w, n_in) = x.dims4()?;
     let [kh, kw] = window.kernel;
     let n_out = weight.dims()[0];
@@ -46,11 +50,15 @@ pub fn conv2d(xs: &Value, weight: &Value, window: Window) -> Result<Value> {
     let (all_in, all_out) = (n * h * w * n_in, grid.n_out() * n_out);
     let _watch = watch(|| job(Way::Forward, all_in + all_out, 1));
     let wants_moments = weight.is_on_tape();
+    let lens = xs.lens().cloned();
     let (ys, moments) = by_dtype!("conv2d", x, T => {
-        let (x, k) = (Reading::of(&x), Reading::of(&k));
-        let (ys, moments) = forward(x.slice::<T>()?, k.slice()?, &grid, n_in, n_out, wants_moments);
-        let ys = tensor(ys, &[n, grid.out[0], grid.out[1], n_out])?;
-        Ok::<_, candle::Error>((ys, moments))
+        let dims = [n, grid.out[0], grid.out[1], n_out];
+        let last = Finish::ready::<T>(then, &[xs, weight], None, &dims)?;
+        let last = last.on_rows()?;
+        let view = View::<T>::of(&x, lens.as_ref())?;
+        let k = Reading::of(&k);
+        let (ys, moments) = forward(&view, k.slice()?, &grid, last.as_ref(), n_out, wants_moments);
+        Ok::<_, candle::Error>((tensor(ys, &dims)?, moments))
     })?;
     let (x_slot, w_slot) = (xs.slot(), weight.slot());
     let ys = Value::record(&[xs, weight], ys, move |grad, slots| {
@@ -61,163 +69,238 @@ pub fn conv2d(xs: &Value, weight: &Value, window: Window) -> Result<Value> {
         by_dtype!("conv2d", x, T => {
             let grad = Grad { tensor: grad.tensor.contiguous()?, ..grad };
             let gs = GradView::<T>::of(&grad)?;
-            slots.give(w_slot, || {
-                let x = Reading::of(&x);
-                let dw = weight_gradient(x.slice::<T>()?, &gs, &grid, n_in, n_out);
-                Ok(Grad::plain(tensor(dw, k.dims())?))
-            })?;
+            let view = View::<T>::of(&x, lens.as_ref())?;
+            let reading = Reading::of(&k);
+            let wants = (x_slot.is_some(), w_slot.is_some());
+            let (dx, dw, sums) = backward(&view, &gs, reading.slice()?, &grid, wants);
+            slots.give(w_slot, || Ok(Grad::plain(tensor(dw, k.dims())?)))?;
             slots.give(x_slot, || {
-                let k = Reading::of(&k);
-                let dx = input_gradient(&gs, k.slice::<T>()?, &grid, n_in, n_out);
-                Ok(Grad::plain(tensor(dx, x.dims())?))
+                Ok(Grad::plain(tensor(dx, x.dims())?).summed(sums, &x, lens.as_ref()))
             })
         })
     })?;
     Ok(ys.with_moments(moments))
 }
 
-/// Output rows whose patches are unrolled together.
-fn block_of(grid: &Grid, n_in: usize, n_out: usize) -> usize {
-    let patch = grid.kernel[0] * grid.kernel[1] * n_in;
-    rows_per_block(grid.n * grid.out[0], grid.out[1] * patch.max(n_out))
-}
+/// Numbers of the frames that are worked on together, where that makes enough blocks.
+const FRAMES: usize = 256 * 1024;
 
-fn forward<T: Real>(
-    xs: &[T],
-    w: &[T],
-    grid: &Grid,
-    n_in: usize,
-    n_out: usize,
-    wants_moments: bool,
-) -> (Vec<T>, Option<Moments>) {
-    let [oh, ow] = grid.out;
-    let patch = grid.kernel[0] * grid.kernel[1] * n_in;
-    let weight = Panels::new(patch, n_out, |row, col| w[col * patch + row]);
-    let write = |rows: Range<usize>, ys: &mut [T]| {
-        let n = rows.len() * ow;
-        T::with_scratch(n * patch, |patches| {
-            unroll(xs, grid, n_in, rows, patches, patch);
-            multiply(Left::rows(patches, n, patch, patch), weight.right(), ys, n_out, false);
-        });
-        wants_moments.then(|| Moments::of(ys, n_out))
-    };
-    let per_block = block_of(grid, n_in, n_out);
-    // SAFETY: `multiply` writes every number.
-    let (ys, moments) = unsafe { overwrite(grid.n * oh, ow * n_out, per_block, write) };
-    (ys, Moments::join(moments.into_iter().flatten()))
-}
-
-fn weight_gradient<T: Real>(
-    xs: &[T],
-    gs: &GradView<'_, T>,
-    grid: &Grid,
-    n_in: usize,
-    n_out: usize,
-) -> Vec<T> {
-    let [oh, ow] = grid.out;
-    let patch = grid.kernel[0] * grid.kernel[1] * n_in;
-    let wide = padded(patch);
-    let n_rows = grid.n * oh;
-    let tile = block_of(grid, n_in, n_out);
-    let part = |rows: Range<usize>, _: &mut [T]| {
-        let mut dw = vec![T::ZERO; n_out * patch];
-        for first in rows.clone().step_by(tile) {
-            let rows = first..(first + tile).min(rows.end);
-            let n = rows.len() * ow;
-            T::with_scratch(n * wide, |patches| {
-                unroll(xs, grid, n_in, rows, patches, wide);
-                T::with_scratch(n * n_out, |read| {
-                    gs.read(first * ow, read, n_out);
-                    let gs = Left::rows(read, n, n_out, n_out).t();
-                    multiply(gs, Right::rows(patches, n, patch, wide), &mut dw, patch, true);
-                });
-            });
-        }
-        dw
-    };
-    // A few partial sums, each over whole tiles.
-    let n_parts = ((1 << 20) / (n_out * patch)).clamp(4, 16);
-    let per_part = n_rows.div_ceil(n_parts).next_multiple_of(tile);
-    // SAFETY: nothing is built.
-    total(unsafe { overwrite(n_rows, 0, per_part, part) }.1)
-}
-
-fn input_gradient<T: Real>(
-    gs: &GradView<'_, T>,
-    w: &[T],
-    grid: &Grid,
-    n_in: usize,
-    n_out: usize,
-) -> Vec<T> {
-    let [oh, ow] = grid.out;
-    let [h, wide] = grid.size;
-    let patch = grid.kernel[0] * grid.kernel[1] * n_in;
-    let tile = block_of(grid, n_in, n_out);
-    let weight = Panels::new(n_out, patch, |row, col| w[row * patch + col]);
-    build(grid.n, h * wide * n_in, 1, |picture, dx: &mut [T]| {
-        for first in (0..oh).step_by(tile) {
-            let n = tile.min(oh - first) * ow;
-            T::with_scratch(n * n_out, |read| {
-                gs.read((picture * oh + first) * ow, read, n_out);
-                T::with_scratch(n * patch, |patches| {
-                    let gs = Left::rows(read, n, n_out, n_out);
-                    multiply(gs, weight.right(), patches, patch, false);
-                    roll_up(patches, grid, n_in, first, dx);
-                });
-            });
-        }
-    })
-}
-
-/// The patches that rows of outputs, of all pictures in a line, see: one a row of `into`, which
-/// begin `stride` apart; zeros where a patch hangs over the edge, and between the rows.
-fn unroll<T: Real>(
-    xs: &[T],
-    grid: &Grid,
-    n_in: usize,
+/// Some pictures, and output rows of each.
+#[derive(Clone)]
+struct Block {
+    pictures: Range<usize>,
     rows: Range<usize>,
-    into: &mut [T],
-    stride: usize,
-) {
-    let [oh, ow] = grid.out;
-    let [h, w] = grid.size;
-    let [kh, kw] = grid.kernel;
-    into.fill(T::ZERO);
-    for (row, patches) in rows.zip(into.chunks_exact_mut(ow * stride)) {
-        let (picture, out_row) = (row / oh, row % oh);
-        for ky in 0..kh {
-            let Some(in_row) = grid.source(0, out_row, ky) else { continue };
-            let xs = &xs[(picture * h + in_row) * w * n_in..][..w * n_in];
-            for (out, patch) in patches.chunks_exact_mut(stride).enumerate() {
-                for kx in 0..kw {
-                    let Some(at) = grid.source(1, out, kx) else { continue };
-                    let to = &mut patch[(ky * kw + kx) * n_in..][..n_in];
-                    to.copy_from_slice(&xs[at * n_in..][..n_in]);
-                }
-            }
-        }
+}
+
+/// What is worked on together: rows of large maps, several pictures of small ones, so that a
+/// weight that does not fit a cache is read for many rows at a time.
+fn blocks(grid: &Grid, n_in: usize, n_out: usize) -> Vec<Block> {
+    let (n, oh) = (grid.n, grid.out[0]);
+    let row_len = (grid.size[1] + grid.kernel[1]) * n_in * grid.stride
+        + (grid.out[1] + grid.kernel[1]) * n_out;
+    let halo = grid.kernel[0].div_ceil(grid.stride);
+    let rows_that_fit = (FRAMES / row_len).max(1);
+    let pictures = (rows_that_fit / (oh + halo)).min(n / 8).max(1);
+    if pictures > 1 {
+        let first = (0..n).step_by(pictures);
+        let block = |it| Block { pictures: it..(it + pictures).min(n), rows: 0..oh };
+        return first.map(block).collect();
+    }
+    let most = rows_that_fit.saturating_sub(halo).clamp(1, oh);
+    // At least eight blocks where there are enough rows, all about as large.
+    let rows = oh.div_ceil(8_usize.div_ceil(n.max(1)).max(oh.div_ceil(most)));
+    let of_picture = (0..oh).step_by(rows).map(|first| first..(first + rows).min(oh));
+    let blocks =
+        (0..n).flat_map(|n| of_picture.clone().map(move |rows| Block { pictures: n..n + 1, rows }));
+    blocks.collect()
+}
+
+impl Block {
+    /// Its rows in a tensor whose pictures have `of` rows.
+    fn span(&self, rows: &Range<usize>, of: usize) -> Range<usize> {
+        self.pictures.start * of + rows.start..(self.pictures.end - 1) * of + rows.end
+    }
+
+    /// The rows of outputs: `f` gets the picture's position in the block, and the row.
+    fn outputs<R>(&self, mut f: impl FnMut(usize, usize) -> R) -> Vec<R> {
+        let pictures = 0..self.pictures.len();
+        let all = pictures.flat_map(|n| self.rows.clone().map(move |row| (n, row)));
+        all.map(|(n, row)| f(n, row)).collect()
     }
 }
 
-/// The opposite of [`unroll`] within one picture: adds every patch to where it was seen.
-fn roll_up<T: Real>(patches: &[T], grid: &Grid, n_in: usize, first: usize, dx: &mut [T]) {
-    let ow = grid.out[1];
-    let w = grid.size[1];
-    let [kh, kw] = grid.kernel;
-    for (idx, row) in patches.chunks_exact(ow * kh * kw * n_in).enumerate() {
-        for ky in 0..kh {
-            let Some(in_row) = grid.source(0, first + idx, ky) else { continue };
-            let dx = &mut dx[in_row * w * n_in..][..w * n_in];
-            for (out, patch) in row.chunks_exact(kh * kw * n_in).enumerate() {
-                for kx in 0..kw {
-                    let Some(at) = grid.source(1, out, kx) else { continue };
-                    let from = &patch[(ky * kw + kx) * n_in..][..n_in];
-                    for (dx, &g) in dx[at * n_in..][..n_in].iter_mut().zip(from) {
-                        *dx += g;
+/// Where in a frame the window of a row's first output begins.
+fn corner(grid: &Grid, frame: &Frame, row: usize) -> usize {
+    let top = (row * grid.stride) as isize - grid.before[0] as isize;
+    frame.at(top, -(grid.before[1] as isize))
+}
+
+fn forward<T: Real>(
+    xs: &View<'_, T>,
+    w: &[T],
+    grid: &Grid,
+    last: Option<&OnRows<'_, T>>,
+    n_out: usize,
+    wants_moments: bool,
+) -> (Vec<T>, Option<Moments>) {
+    let ([oh, ow], [kh, kw], [h, wide]) = (grid.out, grid.kernel, grid.size);
+    let n_in = xs.c;
+    let patch = kh * kw * n_in;
+    let weight = Panels::new(patch, n_out, |row, col| w[col * patch + row]);
+    // A row of the kernel is one piece, as memory lies.
+    let in_weight: Vec<usize> = (0..kh).map(|ky| Panels::<T>::row(ky * kw * n_in)).collect();
+    let blocks = blocks(grid, n_in, n_out);
+    let write = |idx: usize, span: Range<usize>, ys: &mut [T]| {
+        let block = &blocks[idx];
+        let frame = Frame::seen(grid, &block.rows, n_in);
+        T::with_scratch(block.pictures.len() * frame.len(), |frames| {
+            for (n, into) in block.pictures.clone().zip(frames.chunks_exact_mut(frame.len())) {
+                frame.fill(into, grid.size, n_in, |row, to| {
+                    xs.read((n * h + row) * wide, to, n_in);
+                });
+            }
+            let begin = block.outputs(|n, row| {
+                let first = n * frame.len() + corner(grid, &frame, row);
+                (0..ow).map(move |col| first + col * grid.stride * n_in)
+            });
+            let begin: Vec<usize> = begin.into_iter().flatten().collect();
+            let in_frame: Vec<usize> = (0..kh).map(|ky| ky * frame.row_len()).collect();
+            let a = Left::scattered(frames, &begin, kw * n_in, &in_frame);
+            let b = weight.right().pieces(kw * n_in, &in_weight);
+            let last = last.map(|it| it.block(span.start * ow, span.len() * ow));
+            multiply(a, b, ys, Rows::Apart(n_out), End::of(last));
+        });
+        wants_moments.then(|| Moments::of(ys, n_out))
+    };
+    let spans = blocks.iter().map(|it| it.span(&it.rows, oh)).collect();
+    // SAFETY: `multiply` writes every number.
+    let (ys, moments) = unsafe { overwrite_blocks(ow * n_out, spans, write) };
+    (ys, Moments::join(moments.into_iter().flatten()))
+}
+
+/// The gradients of input and weight, and the sums that a norm before the input asks for.
+fn backward<T: Real>(
+    xs: &View<'_, T>,
+    gs: &GradView<'_, T>,
+    w: &[T],
+    grid: &Grid,
+    (wants_dx, wants_dw): (bool, bool),
+) -> (Vec<T>, Vec<T>, Option<BackSums>) {
+    let ([oh, ow], [kh, kw], [h, wide]) = (grid.out, grid.kernel, grid.size);
+    let (n_in, n_out) = (xs.c, gs.c);
+    let patch = kh * kw * n_in;
+    // The weight of each tap lies as a piece of `n_out` rows.
+    let n_rows = if wants_dx { kh * kw * n_out } else { 0 };
+    let weight =
+        Panels::new(n_rows, n_in, |row, col| w[(row % n_out) * patch + row / n_out * n_in + col]);
+    let all = blocks(grid, n_in, n_out);
+    // Few parts of many blocks, since each part's dW costs a pass over it.
+    let n_parts = ((1 << 20) / (n_out * patch)).clamp(4, 16);
+    let parts: Vec<&[Block]> = all.chunks(all.len().div_ceil(n_parts).max(1)).collect();
+    let span = |block: &Block| block.span(&grid.own(&block.rows), h);
+    let write = |idx: usize, whole: Range<usize>, dx: &mut [T]| {
+        let mut dw = if wants_dw { vec![T::ZERO; n_out * patch] } else { Vec::new() };
+        let mut sums = xs.back_sums().filter(|_| wants_dx);
+        for block in parts[idx] {
+            let (span, own) = (span(block), grid.own(&block.rows));
+            let of_gs = Frame::seeing(grid, &block.rows, wants_dx.then_some(&own), n_out);
+            let of_xs = Frame::seen(grid, &block.rows, n_in);
+            let n_pictures = block.pictures.len();
+            let width = if wants_dx { wide * n_in } else { 0 };
+            let dx = &mut dx[(span.start - whole.start) * width..][..span.len() * width];
+            T::with_scratch(n_pictures * of_gs.len(), |g_frames| {
+                for (n, into) in block.pictures.clone().zip(g_frames.chunks_exact_mut(of_gs.len()))
+                {
+                    of_gs.fill(into, grid.out, n_out, |row, to| {
+                        gs.read((n * oh + row) * ow, to, n_out);
+                    });
+                }
+                if wants_dx {
+                    input_gradient(grid, &own, (g_frames, &of_gs), weight.right(), n_in, dx);
+                }
+                let len = n_pictures * of_xs.len();
+                // Registers may be read beyond the last number.
+                T::with_scratch(if wants_dw { len + PAD } else { 0 }, |x_frames| {
+                    let mut frames = x_frames.chunks_exact_mut(of_xs.len());
+                    for (idx, picture) in block.pictures.clone().enumerate() {
+                        let rows = own.len() * width;
+                        let way_back = WayBack {
+                            picture,
+                            own: own.clone(),
+                            channels: 0..n_in,
+                            dx: &mut dx[idx * rows..][..rows],
+                            sums: sums.as_mut(),
+                        };
+                        way_back.go(xs, grid, frames.next().map(|it| (&of_xs, it)));
                     }
+                    if !wants_dw {
+                        return;
+                    }
+                    let in_gs = block.outputs(|n, row| n * of_gs.len() + of_gs.at(row as isize, 0));
+                    for ky in 0..kh {
+                        let in_xs = block.outputs(|n, row| {
+                            n * of_xs.len() + corner(grid, &of_xs, row) + ky * of_xs.row_len()
+                        });
+                        let a = Left::columns(g_frames, n_out, ow, n_out, &in_gs);
+                        let b = Right::rows(x_frames, ow, kw * n_in, grid.stride * n_in);
+                        let to = &mut dw[ky * kw * n_in..];
+                        multiply(a, b.pieces(ow, &in_xs), to, Rows::Apart(patch), End::Add);
+                    }
+                });
+            });
+        }
+        (dw, sums)
+    };
+    let width = if wants_dx { wide * n_in } else { 0 };
+    let spans = parts.iter().map(|it| span(&it[0]).start..span(&it[it.len() - 1]).end);
+    // SAFETY: `input_gradient` writes every number.
+    let (dx, parts) = unsafe { overwrite_blocks(width, spans.collect(), write) };
+    let (dw, sums): (Vec<_>, Vec<_>) = parts.into_iter().unzip();
+    (dx, total(dw), sums.into_iter().collect::<Option<Vec<_>>>().and_then(BackSums::join))
+}
+
+/// The gradients of input rows of the pictures whose results' gradients lie in frames.
+///
+/// Positions a stride apart are seen through the same taps: each such phase is one product.
+fn input_gradient<T: Real>(
+    grid: &Grid,
+    own: &Range<usize>,
+    (g_frames, frame): (&[T], &Frame),
+    weight: Right<'_, T>,
+    n_in: usize,
+    dx: &mut [T],
+) {
+    let (n_out, wide, kw, stride) = (frame.c, grid.size[1], grid.kernel[1], grid.stride);
+    let n_pictures = g_frames.len() / frame.len();
+    for (y, x) in (0..stride).flat_map(|y| (0..stride).map(move |x| (y, x))) {
+        let (rows, cols) = (grid.seers(0, y), grid.seers(1, x));
+        let taps = || rows.iter().flat_map(|row| cols.iter().map(move |col| (row, col)));
+        // Pieces are counted from the output that sees a position and lies first of all.
+        let first = |of: &[(usize, isize)]| of.iter().map(|it| it.1).min();
+        let corner = first(&rows).zip(first(&cols));
+        let (top, left) = corner.unwrap_or((0, 0));
+        let piece = |(row, col): (&(usize, isize), &(usize, isize))| {
+            (row.1 - top) as usize * frame.row_len() + (col.1 - left) as usize * n_out
+        };
+        let in_frame: Vec<usize> = taps().map(piece).collect();
+        let in_weight: Vec<usize> =
+            taps().map(|(row, col)| Panels::<T>::row((row.0 * kw + col.0) * n_out)).collect();
+        let (mut begin, mut to) = (Vec::new(), Vec::new());
+        for n in 0..n_pictures {
+            for row in own.clone().filter(|row| row % stride == y) {
+                for col in (x..wide).step_by(stride) {
+                    let at = |(top, left): (isize, isize)| {
+                        let (row, col) = ((row / stride) as isize, (col / stride) as isize);
+                        n * frame.len() + frame.at(row + top, col + left)
+                    };
+                    // What no output sees has no place in the frame, and pieces of nothing.
+                    begin.push(corner.map_or(0, at));
+                    to.push(((n * own.len() + row - own.start) * wide + col) * n_in);
                 }
             }
         }
+        let a = Left::scattered(g_frames, &begin, n_out, &in_frame);
+        multiply(a, weight.pieces(n_out, &in_weight), dx, Rows::At(&to), End::Store);
     }
 }
 
@@ -235,7 +318,7 @@ mod tests {
         let xs = Tensor::new(&[1f64, 10.0, 2.0, 20.0, 3.0, 30.0, 4.0, 40.0], &Device::Cpu)?;
         let xs = Value::constant(xs.reshape((1, 2, 2, 2))?);
         let w = Value::constant(Tensor::ones((1, 3, 3, 2), candle::DType::F64, &Device::Cpu)?);
-        let ys = conv2d(&xs, &w, Window::square(3, 1, Padding::Symmetric))?;
+        let ys = conv2d(&xs, &w, Window::square(3, 1, Padding::Symmetric), None)?;
         check_close(&ys.tensor()?, &[110.0; 4], 1e-12);
         Ok(())
     }
@@ -248,7 +331,7 @@ mod tests {
             {
                 let window = Window::square(kernel, stride, padding);
                 check(&[&[2, h, w, 3], &[2, kernel, kernel, 3]], |it| {
-                    conv2d(&it[0], &it[1], window)
+                    conv2d(&it[0], &it[1], window, None)
                 });
             }
         }

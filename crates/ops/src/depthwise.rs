@@ -2,8 +2,7 @@
 //!
 //! y[n, i, j, c] = Σ_{u, v} x[n, i·s + u - p, j·s + v - p, c] · w[u, v, c].
 //!
-//! A block of rows is read into a frame of zeros in cache, so that no tap has to ask whether it lies
-//! on the map. The way forward and the way back to the input are one loop over different taps: each
+//! A block of rows is read into a [frame](crate::frame) in cache. The way forward and the way back to the input are one loop over different taps: each
 //! number of the result gathers its own, eight neighbours and one register of channels at a time.
 
 mod kernels;
@@ -14,12 +13,14 @@ use candle::{Result, bail};
 use kernels::{Line, correlate_row, gather_row};
 
 use crate::{
-    Moments, Value, Window,
-    blocks::overwrite_blocks,
+    Finish, Moments, Value, Window,
+    blocks::{overwrite_blocks, total},
+    finish::OnRows,
+    frame::{Frame, WayBack},
     lens::{BackSums, Grad, GradView, View},
     matmul::padded,
     meter::{Job, Way, watch},
-    product::total,
+    pool::add_rows,
     real::{Reading, Real, by_dtype, tensor},
     window::Grid,
 };
@@ -30,8 +31,14 @@ use crate::{
 ///
 /// - `xs`: `[n, h, w, c]`.
 /// - `weight`: `[kh, kw, c]`.
+/// - `then`: what follows, where no gradient is asked for.
 /// - returns: `[n, h', w', c]`.
-pub fn depthwise(xs: &Value, weight: &Value, window: Window) -> Result<Value> {
+pub fn depthwise(
+    xs: &Value,
+    weight: &Value,
+    window: Window,
+    then: Option<&Finish>,
+) -> Result<Value> {
     let (x, k) = (xs.raw()?, weight.tensor()?);
     let (n, h, w, c) = x.dims4()?;
     let [kh, kw] = window.kernel;
@@ -50,11 +57,16 @@ pub fn depthwise(xs: &Value, weight: &Value, window: Window) -> Result<Value> {
     let _watch = watch(|| job(Way::Forward, n_in + n_out, 1));
     let wants_moments = weight.is_on_tape();
     let lens = xs.lens().cloned();
-    let (ys, moments) = by_dtype!("depthwise", x, T => {
+    let (ys, moments, means) = by_dtype!("depthwise", x, T => {
         let view = View::<T>::of(&x, lens.as_ref())?;
         let k = Reading::of(&k);
-        let (ys, moments) = forward(&view, k.slice()?, &grid, wants_moments);
-        Ok::<_, candle::Error>((tensor(ys, &[n, grid.out[0], grid.out[1], c])?, moments))
+        let dims = [n, grid.out[0], grid.out[1], c];
+        let last = Finish::ready::<T>(then, &[xs, weight], None, &dims)?;
+        let made = forward(&view, k.slice()?, &grid, last.on_rows()?.as_ref(), wants_moments);
+        let share = T::of(1.0 / (grid.out[0] * grid.out[1]) as f64);
+        let means = made.sums.map(|it| it.into_iter().map(|it| it * share).collect());
+        let means = means.map(|it| tensor::<T>(it, &[n, c])).transpose()?;
+        Ok::<_, candle::Error>((tensor(made.ys, &dims)?, made.moments, means))
     })?;
     let (x_slot, w_slot) = (xs.slot(), weight.slot());
     let ys = Value::record(&[xs, weight], ys, move |grad, slots| {
@@ -75,62 +87,11 @@ pub fn depthwise(xs: &Value, weight: &Value, window: Window) -> Result<Value> {
             })
         })
     })?;
-    Ok(ys.with_moments(moments))
+    Ok(ys.with_moments(moments).with_means(means))
 }
 
 /// Numbers of a frame: with a second one it stays in a core's second-level cache.
 const FRAME: usize = 160 * 1024;
-
-/// Some channels of a part of a map, in a frame of zeros.
-#[derive(Clone)]
-struct Frame {
-    /// Rows and columns of the map that lie in the frame; those beyond the map are zeros.
-    rows: Range<isize>,
-    cols: Range<isize>,
-    /// Channels, padded to whole registers.
-    c: usize,
-}
-
-impl Frame {
-    fn len(&self) -> usize {
-        self.rows.len() * self.row_len()
-    }
-
-    fn row_len(&self) -> usize {
-        self.cols.len() * self.c
-    }
-
-    /// Where a position of the map lies.
-    fn at(&self, row: isize, col: isize) -> usize {
-        (row - self.rows.start) as usize * self.row_len()
-            + (col - self.cols.start) as usize * self.c
-    }
-
-    /// Fills the frame from a map of `size` with `n` channels: `read` gets the map's row and the
-    /// place for it.
-    fn fill<T: Real>(
-        &self,
-        into: &mut [T],
-        [h, w]: [usize; 2],
-        n: usize,
-        mut read: impl FnMut(usize, &mut [T]),
-    ) {
-        let (left, right) = (self.at(self.rows.start, 0), self.at(self.rows.start, w as isize));
-        for (row, line) in self.rows.clone().zip(into.chunks_exact_mut(self.row_len())) {
-            if row < 0 || row >= h as isize {
-                line.fill(T::ZERO);
-                continue;
-            }
-            line[..left].fill(T::ZERO);
-            line[right..].fill(T::ZERO);
-            let line = &mut line[left..right];
-            read(row as usize, line);
-            if self.c > n {
-                line.chunks_exact_mut(self.c).for_each(|it| it[n..].fill(T::ZERO));
-            }
-        }
-    }
-}
 
 /// The channels that are worked on together.
 fn groups(grid: &Grid, c: usize) -> Vec<Range<usize>> {
@@ -183,24 +144,13 @@ fn tile_rows(grid: &Grid, c: usize) -> usize {
     grid.out[0].div_ceil(wanted)
 }
 
-/// The input rows and columns that output rows see.
-fn seen(grid: &Grid, rows: &Range<usize>, c: usize) -> Frame {
-    let axis = |axis: usize, of: &Range<usize>| {
-        let first = (of.start * grid.stride) as isize - grid.before[axis] as isize;
-        let last = ((of.end - 1) * grid.stride + grid.kernel[axis]) as isize;
-        first..last - grid.before[axis] as isize
-    };
-    let mut cols = axis(1, &(0..grid.out[1]));
-    cols = cols.start.min(0)..cols.end.max(grid.size[1] as isize);
-    Frame { rows: axis(0, rows), cols, c: padded(c) }
-}
-
 fn forward<T: Real>(
     xs: &View<'_, T>,
     k: &[T],
     grid: &Grid,
+    last: Option<&OnRows<'_, T>>,
     wants_moments: bool,
-) -> (Vec<T>, Option<Moments>) {
+) -> Made<T> {
     let ([oh, ow], [kh, kw], [h, w]) = (grid.out, grid.kernel, grid.size);
     let c = xs.c;
     let (k, wide) = (pad_kernel(k, c), padded(c));
@@ -208,13 +158,16 @@ fn forward<T: Real>(
     let blocks = tiles.iter().map(|(n, it)| n * oh + it.start..n * oh + it.end).collect();
     let write = |idx: usize, _, ys: &mut [T]| {
         let (picture, rows) = tiles[idx].clone();
+        let last = last.map(|it| it.block((picture * oh + rows.start) * ow, rows.len() * ow));
         for group in groups(grid, c) {
-            let frame = seen(grid, &rows, group.len());
+            let frame = Frame::seen(grid, &rows, padded(group.len()));
             T::with_scratch(frame.len(), |from| {
                 frame.fill(from, grid.size, group.len(), |row, to| {
                     xs.read_channels((picture * h + row) * w, group.clone(), to, frame.c);
                 });
-                for (row, ys) in rows.clone().zip(ys.chunks_exact_mut(ow * c)) {
+                for (row, ys) in ys.chunks_exact_mut(ow * c).enumerate() {
+                    let last = last.map(|it| it.from(group.start, row * ow * c + group.start));
+                    let row = rows.start + row;
                     let top = (row * grid.stride) as isize - grid.before[0] as isize;
                     let left = -(grid.before[1] as isize);
                     let tap = |ky: usize, kx: usize| {
@@ -223,16 +176,36 @@ fn forward<T: Real>(
                     };
                     let taps: Vec<_> =
                         (0..kh).flat_map(|ky| (0..kw).map(move |kx| tap(ky, kx))).collect();
-                    let line = Line { n: ow, from_step: grid.stride * frame.c, into_step: c };
+                    let line = Line { n: ow, from_step: grid.stride * frame.c, into_step: c, last };
                     gather_row(from, &k, &taps, line, &mut ys[group.start..], group.len());
                 }
             });
         }
-        wants_moments.then(|| Moments::of(ys, c))
+        let moments = wants_moments.then(|| Moments::of(ys, c));
+        // Where the result is finished, a pooling may follow, which would read it all again.
+        let sums = last.map(|_| {
+            let mut sums = vec![T::ZERO; c];
+            add_rows(ys, &mut sums);
+            sums
+        });
+        (moments, sums)
     };
     // SAFETY: `gather_row` writes every number of each row, group by group.
-    let (ys, moments) = unsafe { overwrite_blocks(ow * c, blocks, write) };
-    (ys, Moments::join(moments.into_iter().flatten()))
+    let (ys, parts) = unsafe { overwrite_blocks(ow * c, blocks, write) };
+    let (moments, sums): (Vec<_>, Vec<_>) = parts.into_iter().unzip();
+    let sums = sums.into_iter().collect::<Option<Vec<_>>>().map(|it| {
+        let per_picture = it.len() / grid.n.max(1);
+        it.chunks(per_picture.max(1)).flat_map(|it| total(it.to_vec())).collect()
+    });
+    Made { ys, moments: Moments::join(moments.into_iter().flatten()), sums }
+}
+
+/// What a forward pass has made.
+struct Made<T> {
+    ys: Vec<T>,
+    moments: Option<Moments>,
+    /// Of each channel of each picture.
+    sums: Option<Vec<T>>,
 }
 
 /// The gradients of input and kernel, and the sums that a norm before the input asks for.
@@ -247,58 +220,30 @@ fn backward<T: Real>(
     let c = xs.c;
     let (k, wide) = (pad_kernel(k, c), padded(c));
     let tiles = tiles(grid, c);
-    // The input rows that are finished with a tile.
-    let own = |rows: &Range<usize>| {
-        let end = if rows.end == oh { h } else { (rows.end * stride).min(h) };
-        (rows.start * stride).min(h)..end
-    };
-    // Which outputs see an input row, and through which tap.
-    let seers = |row: usize| -> Vec<(usize, usize)> {
-        (0..kh).filter_map(|tap| Some((tap, grid.output(0, row, tap)?))).collect()
-    };
-    // Of the first column of each phase: columns a stride apart are seen through the same taps. A
-    // tap's output may lie off the map.
-    let phases: Vec<Vec<(usize, isize)>> = (0..stride.min(w))
-        .map(|phase| {
-            let taps = (0..kw).filter_map(|kx| {
-                let shifted = (phase + grid.before[1]) as isize - kx as isize;
-                let fits = shifted.rem_euclid(stride as isize) == 0;
-                fits.then(|| (kx, shifted.div_euclid(stride as isize)))
-            });
-            taps.collect()
-        })
-        .collect();
-    let reach = kw.div_ceil(stride) as isize;
+    let phases: Vec<_> = (0..stride.min(w)).map(|phase| grid.seers(1, phase)).collect();
     let write = |idx: usize, _, dx: &mut [T]| {
         let (picture, rows) = tiles[idx].clone();
-        let own = own(&rows);
+        let own = grid.own(&rows);
         let mut dw = if wants_dw { vec![T::ZERO; kh * kw * wide] } else { Vec::new() };
         let mut sums = xs.back_sums().filter(|_| wants_dx);
-        // The outputs that see the input rows that are finished here.
-        let (mut low, mut high) = (rows.start, rows.end);
-        if wants_dx {
-            for (_, out) in own.clone().flat_map(seers) {
-                (low, high) = (low.min(out), high.max(out + 1));
-            }
-        }
         for group in groups(grid, c) {
             let n = group.len();
-            let (g_rows, g_cols) = (low as isize..high as isize, -reach..ow as isize + reach);
-            let of_gs = Frame { rows: g_rows, cols: g_cols, c: padded(n) };
-            let of_xs = seen(grid, &rows, n);
+            let of_gs = Frame::seeing(grid, &rows, wants_dx.then_some(&own), padded(n));
+            let of_xs = Frame::seen(grid, &rows, padded(n));
             let gather_dx = |g_frame: &[T], dx: &mut [T]| {
                 for row in own.clone() {
                     let dx = &mut dx[(row - own.start) * w * c + group.start..];
-                    let rows = seers(row);
+                    let out = (row / stride) as isize;
+                    let rows = grid.seers(0, row % stride);
                     for (phase, cols) in phases.iter().enumerate() {
-                        let tap = |&(ky, out): &(usize, usize), &(kx, col): &(usize, isize)| {
-                            let at = of_gs.at(out as isize, col);
-                            (at, (ky * kw + kx) * wide + group.start)
+                        let tap = |&(ky, shift): &(usize, isize), &(kx, col): &(usize, isize)| {
+                            (of_gs.at(out + shift, col), (ky * kw + kx) * wide + group.start)
                         };
                         let taps: Vec<_> =
                             rows.iter().flat_map(|r| cols.iter().map(move |k| tap(r, k))).collect();
                         let many = (w - phase).div_ceil(stride);
-                        let line = Line { n: many, from_step: of_gs.c, into_step: stride * c };
+                        let (from_step, into_step) = (of_gs.c, stride * c);
+                        let line = Line { n: many, from_step, into_step, last: None };
                         gather_row(g_frame, &k, &taps, line, &mut dx[phase * c..], n);
                     }
                 }
@@ -310,31 +255,13 @@ fn backward<T: Real>(
                 if wants_dx {
                     gather_dx(g_frame, dx);
                 }
-                // Rows of the input that no output of this tile sees.
-                let of_xs_rows = of_xs.rows.clone();
-                let unseen = |row: &usize| !wants_dw || !of_xs_rows.contains(&(*row as isize));
-                for row in own.clone().filter(unseen) {
-                    if let Some(sums) = &mut sums {
-                        let dx = &mut dx[(row - own.start) * w * c + group.start..];
-                        xs.look_back(((picture * h + row) * w, w), group.clone(), dx, None, sums);
-                    }
-                }
+                let (own, channels, sums) = (own.clone(), group.clone(), sums.as_mut());
+                let way_back = WayBack { picture, own, channels, dx: &mut *dx, sums };
                 if !wants_dw {
-                    return;
+                    return way_back.go(xs, grid, None);
                 }
                 T::with_scratch(of_xs.len(), |x_frame| {
-                    // Where the input's gradient is wanted, it is read on that gradient's way back.
-                    of_xs.fill(x_frame, grid.size, n, |row, to| {
-                        let first = (picture * h + row) * w;
-                        match &mut sums {
-                            Some(sums) if own.contains(&row) => {
-                                let dx = &mut dx[(row - own.start) * w * c + group.start..];
-                                let to = Some((to, of_xs.c));
-                                xs.look_back((first, w), group.clone(), dx, to, sums);
-                            }
-                            _ => xs.read_channels(first, group.clone(), to, of_xs.c),
-                        }
-                    });
+                    way_back.go(xs, grid, Some((&of_xs, &mut *x_frame)));
                     for row in rows.clone() {
                         let top = (row * stride) as isize - grid.before[0] as isize;
                         let left = -(grid.before[1] as isize);
@@ -351,7 +278,7 @@ fn backward<T: Real>(
         (dw, sums)
     };
     let blocks = tiles.iter().map(|(n, rows)| {
-        let own = own(rows);
+        let own = grid.own(rows);
         n * h + own.start..n * h + own.end
     });
     let width = if wants_dx { w * c } else { 0 };
@@ -380,7 +307,7 @@ mod tests {
         let w = Tensor::new(&[1f64, 0.1, 2.0, 0.2, 3.0, 0.3], &Device::Cpu)?;
         let window = Window { kernel: [1, 3], stride: 1, padding: Padding::Symmetric };
         let (xs, w) = (xs.reshape((1, 1, 3, 2))?, w.reshape((1, 3, 2))?);
-        let ys = depthwise(&Value::constant(xs), &Value::constant(w), window)?;
+        let ys = depthwise(&Value::constant(xs), &Value::constant(w), window, None)?;
         check_close(&ys.tensor()?, &[8.0, 8.0, 14.0, 14.0, 8.0, 8.0], 1e-12);
         Ok(())
     }
@@ -393,7 +320,7 @@ mod tests {
             {
                 let window = Window::square(kernel, stride, padding);
                 check(&[&[2, h, w, 11], &[kernel, kernel, 11]], |it| {
-                    depthwise(&it[0], &it[1], window)
+                    depthwise(&it[0], &it[1], window, None)
                 });
             }
         }
@@ -418,7 +345,7 @@ mod tests {
             let tape = Tape::default();
             let [x, k, gamma, beta] = vars.each_ref().map(|it| tape.leaf(it));
             let (xs, _) = batch_norm(&x, &gamma, &beta, 1e-3, Activation::Silu)?;
-            let ys = tape.export(&depthwise(&xs, &k, window)?)?;
+            let ys = tape.export(&depthwise(&xs, &k, window, None)?)?;
             let grads = tape.backward(&ys.sqr()?.sum_all()?)?;
             let grads = vars.iter().map(|it| Ok(grads.get(it).expect("all take part").clone()));
             [Ok(ys.detach())].into_iter().chain(grads).collect()
@@ -433,6 +360,6 @@ mod tests {
     #[test]
     fn many_channels_take_the_wide_path() {
         let window = Window::square(3, 1, Padding::Same);
-        check(&[&[1, 2, 2, 75], &[3, 3, 75]], |it| depthwise(&it[0], &it[1], window));
+        check(&[&[1, 2, 2, 75], &[3, 3, 75]], |it| depthwise(&it[0], &it[1], window, None));
     }
 }

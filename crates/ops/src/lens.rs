@@ -255,7 +255,7 @@ mod tests {
     fn a_normed_value_may_be_read_twice() {
         check(&[&[2, 2, 2, 5], &[5], &[5], &[3, 5], &[3, 5]], |v| {
             let ys = normed(&v[0], &v[1], &v[2])?;
-            sum(&product(&ys, &v[3], None)?, &product(&ys, &v[4], None)?)
+            sum(&product(&ys, &v[3], None, None)?, &product(&ys, &v[4], None, None)?)
         });
     }
 
@@ -264,14 +264,15 @@ mod tests {
         let window = Window::square(3, 1, Padding::Symmetric);
         check(&[&[2, 3, 2, 5], &[5], &[5], &[5, 5], &[3, 3, 5]], |v| {
             let ys = normed(&v[0], &v[1], &v[2])?;
-            let branch = sum(&product(&ys, &v[3], None)?, &depthwise(&ys, &v[4], window)?)?;
+            let branch =
+                sum(&product(&ys, &v[3], None, None)?, &depthwise(&ys, &v[4], window, None)?)?;
             sum(&ys, &branch)
         });
         // The other way round on the way back.
         check(&[&[2, 3, 2, 5], &[5], &[5], &[5, 5]], |v| {
             let ys = normed(&v[0], &v[1], &v[2])?;
             let doubled = sum(&ys, &ys)?;
-            sum(&product(&ys, &v[3], None)?, &doubled)
+            sum(&product(&ys, &v[3], None, None)?, &doubled)
         });
     }
 
@@ -280,9 +281,9 @@ mod tests {
         for width in [5, 17] {
             check(&[&[2, 2, 3, width], &[width], &[width], &[width, width], &[3, width]], |v| {
                 let ys = normed(&v[0], &v[1], &v[2])?;
-                let gates = product(&global_avg_pool(&ys)?, &v[3], None)?;
+                let gates = product(&global_avg_pool(&ys)?, &v[3], None, None)?;
                 let gated = gate(&ys, &activate(&gates, Activation::Sigmoid)?)?;
-                product(&gated, &v[4], None)
+                product(&gated, &v[4], None, None)
             });
         }
     }

@@ -5,6 +5,8 @@
 //! their packing of A: our callers multiply blocks of rows that are in cache already.
 
 use crate::{
+    blocks::build,
+    finish::Last,
     lanes::{Lanes, lanes_kernel},
     real::Real,
 };
@@ -20,35 +22,78 @@ pub(crate) fn padded(n: usize) -> usize {
     n.next_multiple_of(PAD)
 }
 
+/// Where the rows of a matrix begin in its slice.
+#[derive(Clone, Copy)]
+pub(crate) enum Rows<'a> {
+    /// So far from each other.
+    Apart(usize),
+    /// Anywhere.
+    At(&'a [usize]),
+}
+
+impl Rows<'_> {
+    #[inline(always)]
+    fn begin(self, row: usize) -> usize {
+        match self {
+            Rows::Apart(stride) => row * stride,
+            Rows::At(places) => places[row],
+        }
+    }
+
+    /// The furthest that any of the first `n` begins.
+    fn furthest(self, n: usize) -> usize {
+        match self {
+            Rows::Apart(stride) => n.saturating_sub(1) * stride,
+            Rows::At(places) => places[..n].iter().copied().max().unwrap_or(0),
+        }
+    }
+}
+
 /// The left matrix, somewhere in a slice.
+///
+/// What is summed over may lie in pieces, each of as many columns, which begin as far from a row's
+/// beginning as the list says; the right matrix has a piece for each.
 #[derive(Clone, Copy)]
 pub(crate) struct Left<'a, T> {
     data: &'a [T],
     n_rows: usize,
     n_cols: usize,
-    row_stride: usize,
+    rows: Rows<'a>,
     col_stride: usize,
+    pieces: &'a [usize],
 }
 
 impl<'a, T: Real> Left<'a, T> {
     /// Rows that begin `stride` apart.
     pub(crate) fn rows(data: &'a [T], n_rows: usize, n_cols: usize, stride: usize) -> Left<'a, T> {
-        Left { data, n_rows, n_cols, row_stride: stride, col_stride: 1 }
+        Left { data, n_rows, n_cols, rows: Rows::Apart(stride), col_stride: 1, pieces: &[0] }
     }
 
-    /// The transpose, without moving anything.
-    pub(crate) fn t(self) -> Left<'a, T> {
-        Left {
-            n_rows: self.n_cols,
-            n_cols: self.n_rows,
-            row_stride: self.col_stride,
-            col_stride: self.row_stride,
-            ..self
-        }
+    /// Rows that begin where `places` says, in pieces of `n_cols`.
+    pub(crate) fn scattered(
+        data: &'a [T],
+        places: &'a [usize],
+        n_cols: usize,
+        pieces: &'a [usize],
+    ) -> Left<'a, T> {
+        let rows = Rows::At(places);
+        Left { data, n_rows: places.len(), n_cols, rows, col_stride: 1, pieces }
+    }
+
+    /// Columns that are `n_rows` numbers beside each other, and begin `stride` apart, in pieces of
+    /// `n_cols`.
+    pub(crate) fn columns(
+        data: &'a [T],
+        n_rows: usize,
+        n_cols: usize,
+        stride: usize,
+        pieces: &'a [usize],
+    ) -> Left<'a, T> {
+        Left { data, n_rows, n_cols, rows: Rows::Apart(1), col_stride: stride, pieces }
     }
 }
 
-/// The right matrix: rows in panels of columns, padded with zeros.
+/// The right matrix: rows in panels of columns, read in whole registers.
 #[derive(Clone, Copy)]
 pub(crate) struct Right<'a, T> {
     data: &'a [T],
@@ -57,13 +102,20 @@ pub(crate) struct Right<'a, T> {
     row_stride: usize,
     /// From one panel of [`PANEL`] columns to the next.
     panel_stride: usize,
+    pieces: &'a [usize],
 }
 
 impl<'a, T: Real> Right<'a, T> {
-    /// Rows that begin `stride` apart, where `stride` is padded and the padding holds numbers.
+    /// Rows that begin `stride` apart. After the last row there are numbers as far as a multiple of
+    /// [`PAD`].
     pub(crate) fn rows(data: &'a [T], n_rows: usize, n_cols: usize, stride: usize) -> Right<'a, T> {
-        assert!(stride.is_multiple_of(PAD) && n_cols <= stride, "rows without padding");
-        Right { data, n_rows, n_cols, row_stride: stride, panel_stride: PANEL }
+        let (row_stride, panel_stride) = (stride, PANEL);
+        Right { data, n_rows, n_cols, row_stride, panel_stride, pieces: &[0] }
+    }
+
+    /// The matrix in pieces of `n_rows`, which begin where `pieces` says.
+    pub(crate) fn pieces(self, n_rows: usize, pieces: &'a [usize]) -> Right<'a, T> {
+        Right { n_rows, pieces, ..self }
     }
 }
 
@@ -76,94 +128,107 @@ pub(crate) struct Panels<T> {
 
 impl<T: Real> Panels<T> {
     /// From the numbers (row, col) of a matrix.
-    pub(crate) fn new(n_rows: usize, n_cols: usize, at: impl Fn(usize, usize) -> T) -> Panels<T> {
+    pub(crate) fn new(
+        n_rows: usize,
+        n_cols: usize,
+        at: impl Fn(usize, usize) -> T + Sync,
+    ) -> Panels<T> {
         let n_panels = n_cols.div_ceil(PANEL);
-        let mut data = vec![T::ZERO; n_panels * n_rows * PANEL];
-        for (panel, data) in data.chunks_exact_mut((n_rows * PANEL).max(1)).enumerate() {
+        let data = build(n_panels, n_rows * PANEL, 1, |panel, data: &mut [T]| {
             let first = panel * PANEL;
             for (row, data) in data.chunks_exact_mut(PANEL).enumerate() {
                 for (col, to) in (first..n_cols).zip(data) {
                     *to = at(row, col);
                 }
             }
-        }
+        });
         Panels { data, n_rows, n_cols }
     }
 
     pub(crate) fn right(&self) -> Right<'_, T> {
         let Panels { data, n_rows, n_cols } = self;
         let panel_stride = n_rows * PANEL;
-        Right { data, n_rows: *n_rows, n_cols: *n_cols, row_stride: PANEL, panel_stride }
+        Right {
+            data,
+            n_rows: *n_rows,
+            n_cols: *n_cols,
+            row_stride: PANEL,
+            panel_stride,
+            pieces: &[0],
+        }
+    }
+
+    /// Where a row begins: for [`Right::pieces`].
+    pub(crate) fn row(row: usize) -> usize {
+        row * PANEL
     }
 }
 
-/// C = A·B, or with `onto` C += A·B; the rows of `c` begin `stride` apart.
+/// What becomes of a product.
+#[derive(Clone, Copy)]
+pub(crate) enum End<'a, T> {
+    /// C = A·B.
+    Store,
+    /// C += A·B.
+    Add,
+    /// C is what is done to A·B.
+    Finish(Last<'a, T>),
+}
+
+impl<'a, T> End<'a, T> {
+    pub(crate) fn of(last: Option<Last<'a, T>>) -> End<'a, T> {
+        last.map_or(End::Store, End::Finish)
+    }
+}
+
+/// A·B into rows of `c`.
 pub(crate) fn multiply<T: Real>(
     a: Left<'_, T>,
     b: Right<'_, T>,
     c: &mut [T],
-    stride: usize,
-    onto: bool,
+    rows: Rows<'_>,
+    end: End<'_, T>,
 ) {
-    assert_eq!(a.n_cols, b.n_rows, "matrices that do not fit");
+    assert!(a.n_cols == b.n_rows && a.pieces.len() == b.pieces.len(), "matrices that do not fit");
     let (n_rows, n_cols, depth) = (a.n_rows, b.n_cols, a.n_cols);
     if n_rows == 0 || n_cols == 0 {
         return;
     }
-    assert!(n_cols <= stride && c.len() >= (n_rows - 1) * stride + n_cols, "no room for a result");
-    if depth == 0 {
-        if !onto {
-            c.chunks_mut(stride).take(n_rows).for_each(|row| row[..n_cols].fill(T::ZERO));
-        }
-        return;
+    let c_end = rows.furthest(n_rows) + n_cols;
+    assert!(c_end <= c.len(), "no room for a result");
+    if let End::Finish(it) = &end {
+        assert!(it.fits(n_cols, c_end), "a finish of another size");
     }
-    let a_end = (n_rows - 1) * a.row_stride + (depth - 1) * a.col_stride;
-    let b_panel = (n_cols - 1) / PANEL;
-    let b_end = b_panel * b.panel_stride + (depth - 1) * b.row_stride;
-    let b_end = b_end + padded(n_cols - b_panel * PANEL);
-    assert!(a_end < a.data.len() && b_end <= b.data.len(), "a matrix ends early");
-    let parts = Parts {
-        a: a.data.as_ptr(),
-        a_row: a.row_stride,
-        a_col: a.col_stride,
-        b: b.data.as_ptr(),
-        b_row: b.row_stride,
-        b_panel: b.panel_stride,
-        c: c.as_mut_ptr(),
-        c_row: stride,
-        n_rows,
-        n_cols,
-        depth,
-        onto,
-    };
+    if let (Some(a_piece), Some(b_piece)) = (a.pieces.iter().max(), b.pieces.iter().max()) {
+        assert!(depth > 0, "pieces of nothing");
+        let a_end = a.rows.furthest(n_rows) + (depth - 1) * a.col_stride + a_piece;
+        let panel = (n_cols - 1) / PANEL;
+        let b_end = b_piece + panel * b.panel_stride + (depth - 1) * b.row_stride;
+        let b_end = b_end + padded(n_cols - panel * PANEL);
+        assert!(a_end < a.data.len() && b_end <= b.data.len(), "a matrix ends early");
+    }
     // SAFETY: the last number that is read of `a` and of `b` (in whole registers, which divide the
     // padding) and the last that is written of `c` were just checked; `c` is borrowed mutably.
-    unsafe { tiles(parts) }
+    unsafe { tiles(Parts { a, b, c: c.as_mut_ptr(), rows, end }) }
 }
 
 #[derive(Clone, Copy)]
-struct Parts<T> {
-    a: *const T,
-    a_row: usize,
-    a_col: usize,
-    b: *const T,
-    b_row: usize,
-    b_panel: usize,
+struct Parts<'a, T> {
+    a: Left<'a, T>,
+    b: Right<'a, T>,
     c: *mut T,
-    c_row: usize,
-    n_rows: usize,
-    n_cols: usize,
-    depth: usize,
-    onto: bool,
+    rows: Rows<'a>,
+    end: End<'a, T>,
 }
 
 lanes_kernel! {
     /// Goes through C tile by tile, down each strip of columns.
-    unsafe fn tiles(parts: Parts<T>) {
+    unsafe fn tiles(parts: Parts<'_, T>) {
+        let n_cols = parts.b.n_cols;
         let mut col = 0;
-        while col < parts.n_cols {
+        while col < n_cols {
             // Strips do not cross panels, whose width is a multiple of every strip's.
-            let vecs = (parts.n_cols - col).div_ceil(V::LANES).min(VECS);
+            let vecs = (n_cols - col).div_ceil(V::LANES).min(VECS);
             // SAFETY: the caller's.
             unsafe {
                 match vecs {
@@ -179,29 +244,37 @@ lanes_kernel! {
 
 #[inline(always)]
 unsafe fn strip<T: Real, V: Lanes<Number = T>, const ROWS: usize, const VECS: usize>(
-    parts: Parts<T>,
+    parts: Parts<'_, T>,
     col: usize,
 ) {
-    let Parts { a, b, c, .. } = parts;
-    let width = VECS * V::LANES;
-    let n_cols = width.min(parts.n_cols - col);
+    let Parts { a, b, c, rows, end } = parts;
+    let n_cols = (VECS * V::LANES).min(b.n_cols - col);
     // SAFETY: the caller's.
     unsafe {
-        let b = b.add(col / PANEL * parts.b_panel + col % PANEL);
-        for row in (0..parts.n_rows).step_by(ROWS) {
-            let n_rows = ROWS.min(parts.n_rows - row);
+        let first_b = b.data.as_ptr().add(col / PANEL * b.panel_stride + col % PANEL);
+        for row in (0..a.n_rows).step_by(ROWS) {
+            let n_rows = ROWS.min(a.n_rows - row);
             // Rows that are not there are read as the last one, and not written.
-            let a: [*const T; ROWS] =
-                std::array::from_fn(|idx| a.add((row + idx.min(n_rows - 1)) * parts.a_row));
-            let mut sums = tile::<T, V, ROWS, VECS>(parts, a, b);
-            let c = c.add(row * parts.c_row + col);
+            let first_a: [*const T; ROWS] = std::array::from_fn(|idx| {
+                a.data.as_ptr().wrapping_add(a.rows.begin(row + idx.min(n_rows - 1)))
+            });
+            let mut sums = [[V::splat(T::ZERO); VECS]; ROWS];
+            for (&a_piece, &b_piece) in a.pieces.iter().zip(b.pieces) {
+                let a_rows = first_a.map(|it| it.wrapping_add(a_piece));
+                let b_rows = first_b.wrapping_add(b_piece);
+                add_tile(&mut sums, a.n_cols, (a_rows, a.col_stride), (b_rows, b.row_stride));
+            }
             for (idx, sums) in sums.iter_mut().enumerate().take(n_rows) {
+                let at = rows.begin(row + idx) + col;
                 for (vec, sum) in sums.iter_mut().enumerate() {
-                    let to = c.add(idx * parts.c_row + vec * V::LANES);
+                    let at = at + vec * V::LANES;
+                    let to = c.add(at);
                     // At least one: a strip is only as wide as it has columns.
                     let some = n_cols - vec * V::LANES;
-                    if parts.onto {
-                        *sum = sum.mul_add(V::splat(T::ONE), V::load_some(to, some));
+                    match &end {
+                        End::Store => {}
+                        End::Add => *sum = sum.mul_add(V::splat(T::ONE), V::load_some(to, some)),
+                        End::Finish(it) => *sum = it.of(*sum, col + vec * V::LANES, at, some),
                     }
                     sum.store_some(to, some);
                 }
@@ -210,29 +283,31 @@ unsafe fn strip<T: Real, V: Lanes<Number = T>, const ROWS: usize, const VECS: us
     }
 }
 
-/// The sums of one tile.
+/// Adds the products of `depth` columns and rows to the sums of a tile.
 #[inline(always)]
-unsafe fn tile<T: Real, V: Lanes<Number = T>, const ROWS: usize, const VECS: usize>(
-    parts: Parts<T>,
-    a: [*const T; ROWS],
-    b: *const T,
-) -> [[V; VECS]; ROWS] {
+unsafe fn add_tile<T: Real, V: Lanes<Number = T>, const ROWS: usize, const VECS: usize>(
+    sums: &mut [[V; VECS]; ROWS],
+    depth: usize,
+    (a, a_step): ([*const T; ROWS], usize),
+    (mut b, b_step): (*const T, usize),
+) {
     // SAFETY: the caller's.
     unsafe {
-        let mut sums = [[V::splat(T::ZERO); VECS]; ROWS];
-        let (mut at, mut b) = (0, b);
-        for _ in 0..parts.depth {
+        // By value, so that they stay in registers.
+        let mut tile = *sums;
+        let mut at = 0;
+        for _ in 0..depth {
             let bs: [V; VECS] = std::array::from_fn(|vec| V::load(b.add(vec * V::LANES)));
-            for (sums, a) in sums.iter_mut().zip(a) {
+            for (sums, a) in tile.iter_mut().zip(a) {
                 let a = V::splat(*a.add(at));
                 for (sum, b) in sums.iter_mut().zip(bs) {
                     *sum = a.mul_add(b, *sum);
                 }
             }
-            at += parts.a_col;
-            b = b.wrapping_add(parts.b_row);
+            at += a_step;
+            b = b.wrapping_add(b_step);
         }
-        sums
+        *sums = tile;
     }
 }
 
@@ -240,11 +315,11 @@ unsafe fn tile<T: Real, V: Lanes<Number = T>, const ROWS: usize, const VECS: usi
 mod tests {
     use testkit::numbers;
 
-    use super::{Left, Panels, Right, multiply, padded};
+    use super::{End, Left, Panels, Right, Rows, multiply, padded};
 
     #[test]
     fn agrees_with_the_definition_at_every_size_of_tile() {
-        for (m, n, k) in [(1, 1, 1), (8, 48, 7), (9, 49, 3), (17, 24, 33), (5, 130, 2), (3, 8, 0)] {
+        for (m, n, k) in [(1, 1, 1), (8, 48, 7), (9, 49, 3), (17, 24, 33), (5, 130, 2)] {
             let (a, b) = (numbers("a", m * k), numbers("b", k * n));
             let wide = padded(n);
             let mut rows = vec![0.0; k * wide];
@@ -258,11 +333,11 @@ mod tests {
                 .collect();
             let panels = Panels::new(k, n, |row, col| b[row * n + col]);
             let rights = [panels.right(), Right::rows(&rows, k, n, wide)];
-            let lefts = [Left::rows(&a, m, k, k), Left::rows(&transposed, k, m, m).t()];
+            let lefts = [Left::rows(&a, m, k, k), Left::columns(&transposed, m, k, m, &[0])];
             for (left, right) in lefts.iter().flat_map(|l| rights.map(|r| (l, r))) {
                 let mut c = vec![1.0; m * (n + 2)];
-                multiply(*left, right, &mut c, n + 2, false);
-                multiply(*left, right, &mut c, n + 2, true);
+                multiply(*left, right, &mut c, Rows::Apart(n + 2), End::Store);
+                multiply(*left, right, &mut c, Rows::Apart(n + 2), End::Add);
                 for (i, row) in c.chunks(n + 2).enumerate() {
                     for (j, &got) in row[..n].iter().enumerate() {
                         assert!((got - 2.0 * at(i, j)).abs() < 1e-12, "{m}x{n}x{k}: {i}, {j}");

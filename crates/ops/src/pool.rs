@@ -6,11 +6,10 @@ use candle::{Result, bail};
 
 use crate::{
     Value,
-    blocks::overwrite,
+    blocks::{overwrite, total},
     isa::kernel,
     lens::View,
     meter::{Job, Way, watch},
-    product::total,
     real::{Real, by_dtype, tensor},
 };
 
@@ -26,10 +25,14 @@ pub fn global_avg_pool(xs: &Value) -> Result<Value> {
     };
     let _watch = watch(|| job(Way::Forward, n * h * w * c));
     let x = xs.raw()?;
+    if let Some(means) = xs.means() {
+        return Ok(Value::constant(means.clone()));
+    }
     let ys = by_dtype!("global_avg_pool", x, T => {
         let view = View::<T>::of(&x, xs.lens())?;
         let share = T::of(1.0 / area as f64);
-        tensor(per_picture(&view, area, |_, xs, sums| add(xs, share, sums)), &[n, c])
+        let sums = per_picture(&view, area, |_, xs, sums| add_rows(xs, sums));
+        tensor(sums.into_iter().map(|it| it * share).collect::<Vec<T>>(), &[n, c])
     })?;
     Value::record(&[xs], ys, move |grad, slots| {
         let _watch = watch(|| job(Way::Back, n * c));
@@ -75,10 +78,11 @@ pub(crate) fn per_picture<T: Real>(
 }
 
 kernel! {
-    fn add<F, T>(xs: &[T], share: T, sums: &mut [T]) {
+    /// Adds rows to sums of each column.
+    pub(crate) fn add_rows<F, T>(xs: &[T], sums: &mut [T]) {
         for row in xs.chunks_exact(sums.len()) {
             for (sum, &x) in sums.iter_mut().zip(row) {
-                *sum = T::fma::<F>(x, share, *sum);
+                *sum += x;
             }
         }
     }

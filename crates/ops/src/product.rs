@@ -6,12 +6,13 @@ use std::ops::Range;
 use candle::{Result, bail};
 
 use crate::{
-    Moments, Value,
-    blocks::overwrite,
-    isa::kernel,
+    Finish, Moments, Value,
+    blocks::{overwrite, total},
+    finish::OnRows,
     lens::{BackSums, Grad, GradView, View, cast},
-    matmul::{Left, Panels, Right, multiply, padded},
+    matmul::{End, Left, Panels, Right, Rows, multiply, padded},
     meter::{Job, Way, watch},
+    pool::add_rows,
     real::{Reading, Real, by_dtype, tensor},
 };
 
@@ -22,8 +23,14 @@ use crate::{
 /// - `xs`: `[…, in]`.
 /// - `weight`: `[out, in]`, or with ones between as 1x1 kernels have them, `[out, 1, 1, in]`.
 /// - `bias`: `[out]`.
+/// - `then`: what follows, where no gradient is asked for.
 /// - returns: `[…, out]`.
-pub fn product(xs: &Value, weight: &Value, bias: Option<&Value>) -> Result<Value> {
+pub fn product(
+    xs: &Value,
+    weight: &Value,
+    bias: Option<&Value>,
+    then: Option<&Finish>,
+) -> Result<Value> {
     let Some((&n_in, dims)) = xs.dims().split_last() else {
         bail!("product: a number has no rows");
     };
@@ -50,7 +57,10 @@ pub fn product(xs: &Value, weight: &Value, bias: Option<&Value>) -> Result<Value
         let view = View::<T>::of(&x, lens.as_ref())?;
         let (w, b) = (Reading::of(&w), b.as_ref().map(Reading::of));
         let b = b.as_ref().map(|it| it.slice::<T>()).transpose()?;
-        let (ys, moments) = forward(&view, w.slice()?, b, n_out, wants_moments);
+        let inputs: Vec<&Value> = [xs, weight].into_iter().chain(bias).collect();
+        let last = Finish::ready(then, &inputs, b, &out_dims)?;
+        let last = last.on_rows()?;
+        let (ys, moments) = forward(&view, w.slice()?, last.as_ref(), n_out, wants_moments);
         Ok::<_, candle::Error>((tensor(ys, &out_dims)?, moments))
     })?;
 
@@ -102,19 +112,17 @@ fn block_rows(n_rows: usize, width: usize) -> usize {
 fn forward<T: Real>(
     xs: &View<'_, T>,
     w: &[T],
-    bias: Option<&[T]>,
+    last: Option<&OnRows<'_, T>>,
     n_out: usize,
     wants_moments: bool,
 ) -> (Vec<T>, Option<Moments>) {
     let n_in = xs.c;
     let weight = Panels::new(n_in, n_out, |row, col| w[col * n_in + row]);
     let write = |rows: Range<usize>, ys: &mut [T]| {
-        if let Some(bias) = bias {
-            ys.chunks_mut(n_out).for_each(|row| row.copy_from_slice(bias));
-        }
+        let last = last.map(|it| it.block(rows.start, rows.len()));
         let mut times = |xs: &[T]| {
             let xs = Left::rows(xs, rows.len(), n_in, n_in);
-            multiply(xs, weight.right(), ys, n_out, bias.is_some());
+            multiply(xs, weight.right(), ys, Rows::Apart(n_out), End::of(last));
         };
         match xs.plain(rows.start, rows.len()) {
             Some(xs) => times(xs),
@@ -125,7 +133,7 @@ fn forward<T: Real>(
         }
         wants_moments.then(|| Moments::of(ys, n_out))
     };
-    // SAFETY: `multiply` writes every number, and adds only to a bias that was written.
+    // SAFETY: `multiply` writes every number.
     let (ys, moments) =
         unsafe { overwrite(xs.n_rows, n_out, block_rows(xs.n_rows, n_in + n_out), write) };
     (ys, Moments::join(moments.into_iter().flatten()))
@@ -158,13 +166,15 @@ fn backward<T: Real>(xs: &View<'_, T>, gs: &GradView<'_, T>, w: &[T], wants: Wan
         for first in rows.clone().step_by(per_block) {
             let n = per_block.min(rows.end - first);
             let mut step = |gs: &[T]| {
+                let gs_t = Left::columns(gs, n_out, n, n_out, &[0]);
                 let gs = Left::rows(gs, n, n_out, n_out);
+                let to = Rows::Apart(n_in);
                 let mut add = |xs: &[T]| {
-                    multiply(gs.t(), Right::rows(xs, n, n_in, wide), &mut dw, n_in, true);
+                    multiply(gs_t, Right::rows(xs, n, n_in, wide), &mut dw, to, End::Add);
                 };
                 if wants.dx {
                     let dx = &mut dx[(first - rows.start) * n_in..][..n * n_in];
-                    multiply(gs, weight.right(), dx, n_in, false);
+                    multiply(gs, weight.right(), dx, to, End::Store);
                     if let Some(sums) = &mut sums {
                         return T::with_scratch(n * wide, |seen| {
                             let seen_too = wants.dw.then_some((&mut *seen, wide));
@@ -205,16 +215,6 @@ fn backward<T: Real>(xs: &View<'_, T>, gs: &GradView<'_, T>, w: &[T], wants: Wan
     Found { dx, dw: total(dw), sums }
 }
 
-/// The sum of vectors, in their order.
-pub(crate) fn total<T: Copy + std::ops::AddAssign>(parts: Vec<Vec<T>>) -> Vec<T> {
-    let mut parts = parts.into_iter();
-    let mut sums = parts.next().unwrap_or_default();
-    for part in parts {
-        sums.iter_mut().zip(part).for_each(|(sum, it)| *sum += it);
-    }
-    sums
-}
-
 /// The sum of each column.
 fn column_sums<T: Real>(gs: &GradView<'_, T>) -> Vec<T> {
     let part = |rows: Range<usize>, _: &mut [T]| {
@@ -228,16 +228,6 @@ fn column_sums<T: Real>(gs: &GradView<'_, T>) -> Vec<T> {
     // SAFETY: nothing is built.
     let (_, parts) = unsafe { overwrite(gs.n_rows, 0, block_rows(gs.n_rows, gs.c), part) };
     if parts.is_empty() { cast(&vec![0.0; gs.c]) } else { total(parts) }
-}
-
-kernel! {
-    fn add_rows<F, T>(xs: &[T], sums: &mut [T]) {
-        for row in xs.chunks_exact(sums.len()) {
-            for (sum, &x) in sums.iter_mut().zip(row) {
-                *sum += x;
-            }
-        }
-    }
 }
 
 #[cfg(test)]
@@ -254,7 +244,7 @@ mod tests {
         };
         let xs = of(&[1.0, 2.0, 3.0, 4.0], &[1, 2, 1, 2])?;
         let (w, b) = (of(&[1.0, 0.0, 0.5, -1.0, 2.0, 2.0], &[3, 2])?, of(&[0.0, 10.0, 0.0], &[3])?);
-        let ys = product(&xs, &w, Some(&b))?;
+        let ys = product(&xs, &w, Some(&b), None)?;
         assert_eq!(ys.dims(), [1, 2, 1, 3]);
         check_close(&ys.tensor()?, &[1.0, 8.5, 6.0, 3.0, 7.5, 14.0], 1e-12);
         Ok(())
@@ -262,7 +252,7 @@ mod tests {
 
     #[test]
     fn has_the_right_gradients() {
-        check(&[&[2, 3, 1, 4], &[5, 4]], |it| product(&it[0], &it[1], None));
-        check(&[&[3, 4], &[2, 4], &[2]], |it| product(&it[0], &it[1], Some(&it[2])));
+        check(&[&[2, 3, 1, 4], &[5, 4]], |it| product(&it[0], &it[1], None, None));
+        check(&[&[3, 4], &[2, 4], &[2]], |it| product(&it[0], &it[1], Some(&it[2]), None));
     }
 }

@@ -25,6 +25,7 @@ pub struct Value {
     raw: Tensor,
     lens: Option<Rc<Lens>>,
     moments: Option<Rc<Moments>>,
+    means: Option<Tensor>,
     place: Option<(Tape, usize)>,
 }
 
@@ -109,7 +110,7 @@ impl Tape {
 
 impl Value {
     fn new(raw: Tensor, place: Option<(Tape, usize)>) -> Value {
-        Value { raw, lens: None, moments: None, place }
+        Value { raw, lens: None, moments: None, means: None, place }
     }
 
     /// A value that no gradient is asked for: a picture, or anything outside training.
@@ -134,7 +135,7 @@ impl Value {
 
     /// The same value, to be read another way.
     pub(crate) fn through(self, lens: Lens) -> Value {
-        Value { lens: Some(Rc::new(lens)), ..self }
+        Value { lens: Some(Rc::new(lens)), means: None, ..self }
     }
 
     /// What the tensor looks like, channel by channel, where its maker has looked.
@@ -144,6 +145,15 @@ impl Value {
 
     pub(crate) fn with_moments(self, moments: Option<Moments>) -> Value {
         Value { moments: moments.map(Rc::new), ..self }
+    }
+
+    /// The mean of each channel of each picture, `[n, c]`, where its maker has taken it.
+    pub(crate) fn means(&self) -> Option<&Tensor> {
+        self.means.as_ref()
+    }
+
+    pub(crate) fn with_means(self, means: Option<Tensor>) -> Value {
+        Value { means, ..self }
     }
 
     /// Whether a gradient is asked for.

@@ -1,5 +1,7 @@
 //! Where a kernel's window lies on a map: sizes, strides and padding.
 
+use std::ops::Range;
+
 use candle::{Result, bail};
 use serde::{Deserialize, Serialize};
 
@@ -76,19 +78,31 @@ impl Grid {
         self.n * self.out[0] * self.out[1]
     }
 
-    /// Where on the map the tap `tap` of output `out` lies along one axis, if not in the padding.
-    #[inline(always)]
-    pub(crate) fn source(&self, axis: usize, out: usize, tap: usize) -> Option<usize> {
-        let at = (out * self.stride + tap).checked_sub(self.before[axis])?;
-        (at < self.size[axis]).then_some(at)
+    /// The outputs that may see map position `at`, whether they lie on the map or not.
+    pub(crate) fn reach(&self, axis: usize, at: usize) -> Range<isize> {
+        let shift = |tap: usize| {
+            ((at + self.before[axis]) as isize - tap as isize).div_euclid(self.stride as isize)
+        };
+        shift(self.kernel[axis] - 1)..shift(0) + 1
     }
 
-    /// Which output sees map position `at` through its tap `tap`, if any does.
-    #[inline(always)]
-    pub(crate) fn output(&self, axis: usize, at: usize, tap: usize) -> Option<usize> {
-        let shifted = (at + self.before[axis]).checked_sub(tap)?;
-        let out = shifted / self.stride;
-        (shifted.is_multiple_of(self.stride) && out < self.out[axis]).then_some(out)
+    /// The taps through which map positions phase, phase + stride, … are seen along one axis, and
+    /// the output that sees the first of them; the others are seen by those that follow.
+    pub(crate) fn seers(&self, axis: usize, phase: usize) -> Vec<(usize, isize)> {
+        let stride = self.stride as isize;
+        let taps = (0..self.kernel[axis]).filter_map(|tap| {
+            let shifted = (phase + self.before[axis]) as isize - tap as isize;
+            let fits = shifted.rem_euclid(stride) == 0;
+            fits.then(|| (tap, shifted.div_euclid(stride)))
+        });
+        taps.collect()
+    }
+
+    /// The input rows that are finished with output rows.
+    pub(crate) fn own(&self, rows: &Range<usize>) -> Range<usize> {
+        let h = self.size[0];
+        let end = if rows.end == self.out[0] { h } else { (rows.end * self.stride).min(h) };
+        (rows.start * self.stride).min(h)..end
     }
 }
 
@@ -108,18 +122,39 @@ mod tests {
     }
 
     #[test]
-    fn sources_and_outputs_are_inverse() {
+    fn seers_are_the_outputs_whose_window_holds_a_position() {
         for (kernel, stride, size) in
-            [(3, 1, 5), (3, 2, 5), (3, 2, 6), (5, 2, 7), (2, 2, 7), (1, 2, 4)]
+            [(3, 1, 5), (3, 2, 5), (3, 2, 6), (5, 2, 7), (2, 2, 7), (1, 2, 4), (2, 3, 7)]
         {
             for padding in [Padding::Symmetric, Padding::Same] {
                 let grid = Window::square(kernel, stride, padding).on(1, [size, size]).unwrap();
-                for (at, tap) in (0..size).flat_map(|at| (0..kernel).map(move |tap| (at, tap))) {
-                    let by_source =
-                        (0..grid.out[0]).find(|&out| grid.source(0, out, tap) == Some(at));
-                    assert_eq!(grid.output(0, at, tap), by_source);
+                for at in 0..size {
+                    let begin = |out: isize| out * stride as isize - grid.before[0] as isize;
+                    let windows = -9..=9_isize;
+                    let want = windows.filter_map(|out| {
+                        let tap = usize::try_from(at as isize - begin(out)).ok()?;
+                        (tap < kernel).then_some((tap, out))
+                    });
+                    let mut want: Vec<_> = want.collect();
+                    want.sort_unstable();
+                    let of_phase = grid.seers(0, at % stride).into_iter();
+                    let got: Vec<_> =
+                        of_phase.map(|(tap, out)| (tap, out + (at / stride) as isize)).collect();
+                    assert_eq!(got, want, "{grid:?}: {at}");
+                    let reach = grid.reach(0, at);
+                    assert!(want.iter().all(|(_, out)| reach.contains(out)), "{grid:?}: {at}");
                 }
             }
+        }
+    }
+
+    #[test]
+    fn every_input_row_is_finished_once() {
+        for (kernel, stride, size) in [(3, 1, 5), (3, 2, 6), (2, 3, 7), (1, 2, 4), (1, 3, 9)] {
+            let grid = Window::square(kernel, stride, Padding::Same).on(1, [size, size]).unwrap();
+            let all: Vec<usize> =
+                (0..grid.out[0]).flat_map(|row| grid.own(&(row..row + 1))).collect();
+            assert_eq!(all, (0..size).collect::<Vec<_>>());
         }
     }
 

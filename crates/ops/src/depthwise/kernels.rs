@@ -3,6 +3,7 @@
 //! Both go one register of channels at a time, and keep their sums in registers.
 
 use crate::{
+    finish::Last,
     lanes::{Lanes, lanes_kernel},
     matmul::padded,
     real::Real,
@@ -10,10 +11,12 @@ use crate::{
 
 /// A line of results: how many, how far apart what they see begins, and how far apart they lie.
 #[derive(Clone, Copy)]
-pub(super) struct Line {
+pub(super) struct Line<'a, T> {
     pub(super) n: usize,
     pub(super) from_step: usize,
     pub(super) into_step: usize,
+    /// What is done to each.
+    pub(super) last: Option<Last<'a, T>>,
 }
 
 /// Results that are gathered together.
@@ -25,7 +28,7 @@ pub(super) fn gather_row<T: Real>(
     from: &[T],
     k: &[T],
     taps: &[(usize, usize)],
-    line: Line,
+    line: Line<'_, T>,
     into: &mut [T],
     c: usize,
 ) {
@@ -33,7 +36,9 @@ pub(super) fn gather_row<T: Real>(
     for &(at, tap) in taps {
         assert!(at + last <= from.len() && tap + padded(c) <= k.len(), "a tap beyond the frame");
     }
-    assert!(into.len() >= (line.n - 1) * line.into_step + c, "no room for a row");
+    let end = (line.n - 1) * line.into_step + c;
+    assert!(into.len() >= end, "no room for a row");
+    assert!(line.last.is_none_or(|it| it.fits(c, end)), "a finish of another size");
     // SAFETY: the first and the last register of each tap and result were just checked; in between
     // they rise.
     unsafe { gather(from.as_ptr(), k.as_ptr(), taps, line, into.as_mut_ptr(), c) }
@@ -41,9 +46,8 @@ pub(super) fn gather_row<T: Real>(
 
 lanes_kernel! {
     unsafe fn gather(
-        from: *const T, k: *const T, taps: &[(usize, usize)], line: Line, into: *mut T, c: usize,
+        from: *const T, k: *const T, taps: &[(usize, usize)], line: Line<'_, T>, into: *mut T, c: usize,
     ) {
-        let (apart, step) = (line.from_step, line.into_step);
         let mut channel = 0;
         while channel < c {
             let left = c - channel;
@@ -53,17 +57,18 @@ lanes_kernel! {
                 let mut first = 0;
                 while first < line.n {
                     let many = NEIGHBOURS.min(line.n - first);
-                    let into = into.add(first * step + channel);
-                    let from = from.add(first * apart);
+                    let at = first * line.into_step + channel;
+                    let from = from.add(first * line.from_step);
+                    let to = To { line, into, channel, at, left };
                     match many {
-                        1 => neighbours::<T, V, 1>(from, k, taps, apart, into, step, left),
-                        2 => neighbours::<T, V, 2>(from, k, taps, apart, into, step, left),
-                        3 => neighbours::<T, V, 3>(from, k, taps, apart, into, step, left),
-                        4 => neighbours::<T, V, 4>(from, k, taps, apart, into, step, left),
-                        5 => neighbours::<T, V, 5>(from, k, taps, apart, into, step, left),
-                        6 => neighbours::<T, V, 6>(from, k, taps, apart, into, step, left),
-                        7 => neighbours::<T, V, 7>(from, k, taps, apart, into, step, left),
-                        _ => neighbours::<T, V, NEIGHBOURS>(from, k, taps, apart, into, step, left),
+                        1 => neighbours::<T, V, 1>(from, k, taps, to),
+                        2 => neighbours::<T, V, 2>(from, k, taps, to),
+                        3 => neighbours::<T, V, 3>(from, k, taps, to),
+                        4 => neighbours::<T, V, 4>(from, k, taps, to),
+                        5 => neighbours::<T, V, 5>(from, k, taps, to),
+                        6 => neighbours::<T, V, 6>(from, k, taps, to),
+                        7 => neighbours::<T, V, 7>(from, k, taps, to),
+                        _ => neighbours::<T, V, NEIGHBOURS>(from, k, taps, to),
                     }
                     first += many;
                 }
@@ -73,27 +78,38 @@ lanes_kernel! {
     }
 }
 
+/// Where neighbours of a line go: from the place `at` on, and `left` channels from `channel` on.
+struct To<'a, T> {
+    line: Line<'a, T>,
+    into: *mut T,
+    channel: usize,
+    at: usize,
+    left: usize,
+}
+
 #[inline(always)]
 unsafe fn neighbours<T: Real, V: Lanes<Number = T>, const N: usize>(
     from: *const T,
     k: *const T,
     taps: &[(usize, usize)],
-    apart: usize,
-    into: *mut T,
-    step: usize,
-    n_channels: usize,
+    to: To<'_, T>,
 ) {
+    let To { line, into, channel, at, left } = to;
     // SAFETY: the caller's.
     unsafe {
         let mut sums = [V::splat(T::ZERO); N];
         for &(at, tap) in taps {
             let (w, from) = (V::load(k.add(tap)), from.add(at));
             for (idx, sum) in sums.iter_mut().enumerate() {
-                *sum = V::load(from.add(idx * apart)).mul_add(w, *sum);
+                *sum = V::load(from.add(idx * line.from_step)).mul_add(w, *sum);
             }
         }
-        for (idx, sum) in sums.into_iter().enumerate() {
-            sum.store_some(into.add(idx * step), n_channels);
+        for (idx, mut sum) in sums.into_iter().enumerate() {
+            let at = at + idx * line.into_step;
+            if let Some(last) = &line.last {
+                sum = last.of(sum, channel, at, left);
+            }
+            sum.store_some(into.add(at), left);
         }
     }
 }

@@ -1,0 +1,164 @@
+//! What follows an operation that only answers: a fixed norm, a sum and an activation, done while
+//! each result is in a register.
+//!
+//! y = act(scale·x + shift + plus), scale and shift of the channel. Where gradients are asked for,
+//! what follows is read through a [`lens`](crate::lens) instead, since the way back needs x.
+
+use candle::{DType, Result, Tensor, bail};
+
+use crate::{
+    Activation, Value,
+    activation::{both_of, by_activation},
+    lanes::Lanes,
+    lens::cast,
+    real::{Reading, Real},
+};
+
+/// What is done to a result before it is stored.
+pub struct Finish {
+    scale: Vec<f64>,
+    shift: Vec<f64>,
+    activation: Activation,
+    plus: Option<Value>,
+}
+
+impl Finish {
+    /// A norm by given statistics and its activation, as of
+    /// [`batch_norm_fixed`](crate::batch_norm_fixed).
+    ///
+    /// - `gamma`, `beta`, `mean`, `variance`: `[c]`.
+    pub fn norm(
+        gamma: &Tensor,
+        beta: &Tensor,
+        (mean, variance): (&Tensor, &Tensor),
+        eps: f64,
+        activation: Activation,
+    ) -> Result<Finish> {
+        let list = |it: &Tensor| it.to_dtype(DType::F64)?.to_vec1::<f64>();
+        let scale: Vec<f64> =
+            list(gamma)?.iter().zip(list(variance)?).map(|(g, v)| g / (v + eps).sqrt()).collect();
+        let shifts = list(beta)?.into_iter().zip(list(mean)?).zip(&scale);
+        let shift = shifts.map(|((b, m), s)| b - m * s).collect();
+        Ok(Finish { scale, shift, activation, plus: None })
+    }
+
+    /// Adds a value of the result's shape before the activation.
+    pub fn plus(self, value: &Value) -> Finish {
+        Finish { plus: Some(value.clone()), ..self }
+    }
+
+    /// What is left to be done after rows of `dims` were made of `inputs` and got a bias.
+    ///
+    /// # Errors
+    /// When it does not fit, or when a gradient is asked for: there is no way back through it.
+    pub(crate) fn ready<T: Real>(
+        then: Option<&Finish>,
+        inputs: &[&Value],
+        bias: Option<&[T]>,
+        dims: &[usize],
+    ) -> Result<Ready<T>> {
+        let c = dims.last().copied().unwrap_or(1);
+        let Some(it) = then else {
+            let activation = Activation::None;
+            let lines = bias.map(|it| (vec![T::ONE; c], it.to_vec()));
+            return Ok(Ready { lines, activation, plus: None });
+        };
+        let plus = it.plus.as_ref();
+        if inputs.iter().copied().chain(plus).any(Value::is_on_tape) {
+            bail!("a result that is finished at once has no gradient");
+        }
+        if it.scale.len() != c || plus.is_some_and(|it| it.dims() != dims) {
+            bail!("a finish for {} channels does not fit {dims:?}", it.scale.len());
+        }
+        let (scale, mut shift) = (cast::<T>(&it.scale), cast::<T>(&it.shift));
+        for ((shift, &scale), &bias) in shift.iter_mut().zip(&scale).zip(bias.unwrap_or_default()) {
+            *shift += scale * bias;
+        }
+        let plus = plus.map(Value::tensor).transpose()?;
+        Ok(Ready { lines: Some((scale, shift)), activation: it.activation, plus })
+    }
+}
+
+/// A finish as kernels want it.
+pub(crate) struct Ready<T> {
+    /// Scale and shift.
+    lines: Option<(Vec<T>, Vec<T>)>,
+    activation: Activation,
+    plus: Option<Tensor>,
+}
+
+impl<T: Real> Ready<T> {
+    /// What is done to blocks of rows; nothing, if nothing is.
+    pub(crate) fn on_rows(&self) -> Result<Option<OnRows<'_, T>>> {
+        let Some((scale, shift)) = &self.lines else { return Ok(None) };
+        let plus = self.plus.as_ref().map(Reading::of);
+        if let Some(it) = &plus {
+            it.slice::<T>()?;
+        }
+        Ok(Some(OnRows { scale, shift, activation: self.activation, plus }))
+    }
+}
+
+/// What is done to rows of a result.
+pub(crate) struct OnRows<'a, T> {
+    scale: &'a [T],
+    shift: &'a [T],
+    activation: Activation,
+    plus: Option<Reading<'a>>,
+}
+
+impl<T: Real> OnRows<'_, T> {
+    /// What is done to rows `first..first + n`.
+    pub(crate) fn block(&self, first: usize, n: usize) -> Last<'_, T> {
+        let c = self.scale.len();
+        let slice = |it| Reading::slice::<T>(it).expect("checked when it was made");
+        let plus = self.plus.as_ref().map(|it| &slice(it)[first * c..(first + n) * c]);
+        Last { scale: self.scale, shift: self.shift, activation: self.activation, plus }
+    }
+}
+
+/// What is done to a block of rows of a result.
+#[derive(Clone, Copy)]
+pub(crate) struct Last<'a, T> {
+    scale: &'a [T],
+    shift: &'a [T],
+    activation: Activation,
+    /// Numbers that lie as those of the block.
+    plus: Option<&'a [T]>,
+}
+
+impl<'a, T: Real> Last<'a, T> {
+    /// Whether it fits rows of `c` numbers whose last ends at `len`.
+    pub(crate) fn fits(&self, c: usize, len: usize) -> bool {
+        self.scale.len() >= c && self.plus.is_none_or(|it| it.len() >= len)
+    }
+
+    /// What is done to a part of the block.
+    pub(crate) fn from(self, channel: usize, at: usize) -> Last<'a, T> {
+        let (scale, shift) = (&self.scale[channel..], &self.shift[channel..]);
+        Last { scale, shift, plus: self.plus.map(|it| &it[at..]), ..self }
+    }
+
+    /// The finished register of `some` numbers that lie at `at`, from channel `channel`.
+    ///
+    /// # Safety
+    /// As of [`Lanes`], and it must [fit](Last::fits).
+    #[inline(always)]
+    pub(crate) unsafe fn of<V: Lanes<Number = T>>(
+        &self,
+        x: V,
+        channel: usize,
+        at: usize,
+        some: usize,
+    ) -> V {
+        // SAFETY: the caller's.
+        unsafe {
+            let of_channel = |it: &[T]| V::load_some(it.as_ptr().add(channel), some);
+            let mut y = x.mul_add(of_channel(self.scale), of_channel(self.shift));
+            if let Some(plus) = self.plus {
+                y = y.mul_add(V::splat(T::ONE), V::load_some(plus.as_ptr().add(at), some));
+            }
+            by_activation!(self.activation, A => both_of::<T, V, A>(y).0)
+        }
+    }
+}
