@@ -346,11 +346,10 @@ impl Block {
     }
 
     fn forward(&self, xs: &Value, pass: &Pass<'_>) -> Result<Value> {
-        let mut ys = xs.clone();
-        if let Some(expand) = &self.expand {
-            ys = expand.forward(&ys, pass)?;
-        }
-        ys = self.depthwise.forward(&ys, pass)?;
+        let mut ys = match &self.expand {
+            Some(expand) => expand.then_depthwise(&self.depthwise, xs, pass)?,
+            None => self.depthwise.forward(xs, pass)?,
+        };
         if let Some(squeeze_excite) = &self.squeeze_excite {
             ys = squeeze_excite.forward(&ys, pass)?;
         }

@@ -144,6 +144,24 @@ impl ConvNorm {
         }
     }
 
+    /// This 1x1 convolution and then a depthwise one.
+    pub(crate) fn then_depthwise(
+        &self,
+        depthwise: &ConvNorm,
+        xs: &Value,
+        pass: &Pass<'_>,
+    ) -> Result<Value> {
+        match pass {
+            Pass::Eval => {
+                let ConvNorm { conv, norm } = depthwise;
+                let expand = (&pass.param(&self.conv.weight), &self.norm.finish()?);
+                let weight = pass.param(&conv.weight);
+                ops::expand_depthwise(xs, expand, &weight, conv.window, &norm.finish()?)
+            }
+            Pass::Train(_) => depthwise.forward(&self.forward(xs, pass)?, pass),
+        }
+    }
+
     /// The end of a residual block: the result plus what went past the block, where learning drops
     /// the result of whole pictures with chance `drop`.
     pub(crate) fn onto(

@@ -9,7 +9,7 @@ mod kernels;
 
 use std::ops::Range;
 
-use candle::{Result, bail};
+use candle::{Result, Tensor, bail};
 use kernels::{Line, correlate_row, gather_row};
 
 use crate::{
@@ -18,7 +18,7 @@ use crate::{
     finish::OnRows,
     frame::{Frame, WayBack},
     lens::{BackSums, Grad, GradView, View},
-    matmul::padded,
+    matmul::{End, Left, PANEL, Panels, Rows, multiply, padded},
     meter::{Job, Way, watch},
     pool::add_rows,
     real::{Reading, Real, by_dtype, tensor},
@@ -55,21 +55,14 @@ pub fn depthwise(
     };
     let (n_in, n_out) = (n * h * w * c, grid.n_out() * c);
     let _watch = watch(|| job(Way::Forward, n_in + n_out, 1));
-    let wants_moments = weight.is_on_tape();
     let lens = xs.lens().cloned();
-    let (ys, moments, means) = by_dtype!("depthwise", x, T => {
-        let view = View::<T>::of(&x, lens.as_ref())?;
-        let k = Reading::of(&k);
-        let dims = [n, grid.out[0], grid.out[1], c];
-        let last = Finish::ready::<T>(then, &[xs, weight], None, &dims)?;
-        let made = forward(&view, k.slice()?, &grid, last.on_rows()?.as_ref(), wants_moments);
-        let share = T::of(1.0 / (grid.out[0] * grid.out[1]) as f64);
-        let means = made.sums.map(|it| it.into_iter().map(|it| it * share).collect());
-        let means = means.map(|it| tensor::<T>(it, &[n, c])).transpose()?;
-        Ok::<_, candle::Error>((tensor(made.ys, &dims)?, made.moments, means))
+    let ys = by_dtype!("depthwise", x, T => {
+        let source = Source::Stored(View::<T>::of(&x, lens.as_ref())?);
+        made(&source, &[xs, weight], &k, &grid, then)
     })?;
+    let (moments, means) = (ys.moments().cloned(), ys.means().cloned());
     let (x_slot, w_slot) = (xs.slot(), weight.slot());
-    let ys = Value::record(&[xs, weight], ys, move |grad, slots| {
+    let ys = Value::record(&[xs, weight], ys.raw()?, move |grad, slots| {
         let _watch = watch(|| {
             let (dx, dw) = (usize::from(x_slot.is_some()), usize::from(w_slot.is_some()));
             job(Way::Back, grad.reads() * n_out + (1 + dx) * n_in, dx + dw)
@@ -90,6 +83,72 @@ pub fn depthwise(
     Ok(ys.with_moments(moments).with_means(means))
 }
 
+/// A 1x1 convolution and a depthwise one of its result, which is never stored: each block of rows
+/// is computed where the depthwise convolution reads it. For answering only.
+///
+/// - `xs`: `[n, h, w, in]`.
+/// - `expand`: `[c, 1, 1, in]`, and what follows it.
+/// - `weight`: `[kh, kw, c]`.
+/// - returns: `[n, h', w', c]`.
+pub fn expand_depthwise(
+    xs: &Value,
+    (expand, between): (&Value, &Finish),
+    weight: &Value,
+    window: Window,
+    then: &Finish,
+) -> Result<Value> {
+    let (x, e, k) = (xs.raw()?, expand.tensor()?, weight.tensor()?);
+    let (n, h, w, n_in) = x.dims4()?;
+    let [kh, kw] = window.kernel;
+    let c = e.dims()[0];
+    if e.elem_count() != c * n_in || k.dims() != [kh, kw, c] {
+        bail!("expand_depthwise: {:?}, {:?} and {:?} do not fit", xs.dims(), e.dims(), k.dims());
+    }
+    let grid = window.on(n, [h, w])?;
+    let _watch = watch(|| Job {
+        kind: format!("1x1 and depthwise {kh}x{kw}"),
+        shape: format!("{h}x{w}x{n_in} -> {c}, stride {}", grid.stride),
+        way: Way::Forward,
+        flops: 2 * c * (n * h * w * n_in + grid.n_out() * kh * kw),
+        numbers: n * h * w * n_in + c * n_in + grid.n_out() * c,
+    });
+    let lens = xs.lens().cloned();
+    by_dtype!("expand_depthwise", x, T => {
+        let e = Reading::of(&e);
+        let e = e.slice::<T>()?;
+        let last = Finish::ready::<T>(Some(between), &[xs, expand], None, &[n, h, w, c])?;
+        let Some(last) = last.on_rows()?.filter(OnRows::is_of_channels) else {
+            bail!("expand_depthwise: what is between has no rows of its own");
+        };
+        let xs_view = View::<T>::of(&x, lens.as_ref())?;
+        let weight_panels = Panels::new(n_in, c, |row, col| e[col * n_in + row]);
+        let source = Source::Expanded { xs: xs_view, weight: weight_panels, last };
+        made(&source, &[xs, expand, weight], &k, &grid, Some(then))
+    })
+}
+
+/// The result of a forward pass, with what it knows about itself.
+fn made<T: Real>(
+    source: &Source<'_, T>,
+    inputs: &[&Value],
+    kernel: &Tensor,
+    grid: &Grid,
+    then: Option<&Finish>,
+) -> Result<Value> {
+    let c = kernel.dims()[2];
+    let dims = [grid.n, grid.out[0], grid.out[1], c];
+    let last = Finish::ready::<T>(then, inputs, None, &dims)?;
+    let wants_moments = inputs[inputs.len() - 1].is_on_tape();
+    let kernel = Reading::of(kernel);
+    let last = last.on_rows()?;
+    let made = forward(source, c, kernel.slice()?, grid, last.as_ref(), wants_moments);
+    let share = T::of(1.0 / (grid.out[0] * grid.out[1]) as f64);
+    let means = made.sums.map(|it| it.into_iter().map(|it| it * share).collect());
+    let means = means.map(|it| tensor::<T>(it, &[grid.n, c])).transpose()?;
+    let ys = Value::constant(tensor(made.ys, &dims)?);
+    Ok(ys.with_moments(made.moments).with_means(means))
+}
+
 /// Numbers of a frame: with a second one it stays in a core's second-level cache.
 const FRAME: usize = 160 * 1024;
 
@@ -105,7 +164,7 @@ fn group_len(grid: &Grid, c: usize) -> usize {
     let mut wide = c;
     let enough = grid.out[0].min((3 * (grid.kernel[0] - 1)).div_ceil(grid.stride));
     while rows_that_fit(grid, wide) < enough && wide > NARROWEST {
-        wide = padded(wide / 2);
+        wide = (wide / 2).next_multiple_of(PANEL);
     }
     wide
 }
@@ -145,14 +204,14 @@ fn tile_rows(grid: &Grid, c: usize) -> usize {
 }
 
 fn forward<T: Real>(
-    xs: &View<'_, T>,
+    xs: &Source<'_, T>,
+    c: usize,
     k: &[T],
     grid: &Grid,
     last: Option<&OnRows<'_, T>>,
     wants_moments: bool,
 ) -> Made<T> {
-    let ([oh, ow], [kh, kw], [h, w]) = (grid.out, grid.kernel, grid.size);
-    let c = xs.c;
+    let ([oh, ow], [kh, kw]) = (grid.out, grid.kernel);
     let (k, wide) = (pad_kernel(k, c), padded(c));
     let tiles = tiles(grid, c);
     let blocks = tiles.iter().map(|(n, it)| n * oh + it.start..n * oh + it.end).collect();
@@ -162,9 +221,7 @@ fn forward<T: Real>(
         for group in groups(grid, c) {
             let frame = Frame::seen(grid, &rows, padded(group.len()));
             T::with_scratch(frame.len(), |from| {
-                frame.fill(from, grid.size, group.len(), |row, to| {
-                    xs.read_channels((picture * h + row) * w, group.clone(), to, frame.c);
-                });
+                xs.fill(&frame, from, grid, picture, group.clone());
                 for (row, ys) in ys.chunks_exact_mut(ow * c).enumerate() {
                     let last = last.map(|it| it.from(group.start, row * ow * c + group.start));
                     let row = rows.start + row;
@@ -198,6 +255,58 @@ fn forward<T: Real>(
         it.chunks(per_picture.max(1)).flat_map(|it| total(it.to_vec())).collect()
     });
     Made { ys, moments: Moments::join(moments.into_iter().flatten()), sums }
+}
+
+/// What a forward pass reads.
+enum Source<'a, T> {
+    Stored(View<'a, T>),
+    /// Rows times a matrix, each computed when it is read.
+    Expanded {
+        xs: View<'a, T>,
+        weight: Panels<T>,
+        last: OnRows<'a, T>,
+    },
+}
+
+impl<T: Real> Source<'_, T> {
+    /// Fills a frame with some channels of a picture.
+    fn fill(
+        &self,
+        frame: &Frame,
+        into: &mut [T],
+        grid: &Grid,
+        picture: usize,
+        channels: Range<usize>,
+    ) {
+        let ([h, w], n) = (grid.size, channels.len());
+        match self {
+            Source::Stored(xs) => frame.fill(into, grid.size, n, |row, to| {
+                xs.read_channels((picture * h + row) * w, channels.clone(), to, frame.c);
+            }),
+            Source::Expanded { xs, weight, last } => {
+                frame.fill(into, grid.size, n, |_, _| {});
+                let rows = frame.rows.start.max(0)..frame.rows.end.min(h as isize);
+                let first = (picture * h + rows.start as usize) * w;
+                let many = rows.len() * w;
+                let places =
+                    rows.flat_map(|row| (0..w).map(move |col| frame.at(row, col as isize)));
+                let places: Vec<usize> = places.collect();
+                let last = last.block(0, 0).from(channels.start, 0);
+                let mut times = |xs: &[T], n_in: usize| {
+                    let xs = Left::rows(xs, many, n_in, n_in);
+                    let to = Rows::At(&places);
+                    multiply(xs, weight.columns(channels.clone()), into, to, End::Finish(last));
+                };
+                match xs.plain(first, many) {
+                    Some(seen) => times(seen, xs.c),
+                    None => T::with_scratch(many * xs.c, |seen| {
+                        xs.read(first, seen, xs.c);
+                        times(seen, xs.c);
+                    }),
+                }
+            }
+        }
+    }
 }
 
 /// What a forward pass has made.

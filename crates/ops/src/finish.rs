@@ -108,6 +108,11 @@ pub(crate) struct OnRows<'a, T> {
 }
 
 impl<T: Real> OnRows<'_, T> {
+    /// Whether it is the same for all rows.
+    pub(crate) fn is_of_channels(&self) -> bool {
+        self.plus.is_none()
+    }
+
     /// What is done to rows `first..first + n`.
     pub(crate) fn block(&self, first: usize, n: usize) -> Last<'_, T> {
         let c = self.scale.len();

@@ -41,7 +41,7 @@ pub use activation::{Activation, activate};
 pub use batch_norm::{Moments, batch_norm, batch_norm_fixed};
 pub use ceilings::Ceilings;
 pub use conv2d::conv2d;
-pub use depthwise::depthwise;
+pub use depthwise::{depthwise, expand_depthwise};
 pub use dropout::{drop_path, dropout};
 pub use finish::Finish;
 pub use gate::gate;

@@ -4,6 +4,8 @@
 //! After Goto & van de Geijn, "Anatomy of High-Performance Matrix Multiplication", 2008, without
 //! their packing of A: our callers multiply blocks of rows that are in cache already.
 
+use std::ops::Range;
+
 use crate::{
     blocks::build,
     finish::Last,
@@ -15,7 +17,7 @@ use crate::{
 pub(crate) const PAD: usize = 16;
 
 /// Columns of a right matrix that lie together.
-const PANEL: usize = 48;
+pub(crate) const PANEL: usize = 48;
 
 /// The next multiple of [`PAD`].
 pub(crate) fn padded(n: usize) -> usize {
@@ -156,6 +158,13 @@ impl<T: Real> Panels<T> {
             panel_stride,
             pieces: &[0],
         }
+    }
+
+    /// Some columns, the first of which is a multiple of [`PANEL`].
+    pub(crate) fn columns(&self, cols: Range<usize>) -> Right<'_, T> {
+        assert!(cols.start.is_multiple_of(PANEL) && cols.end <= self.n_cols, "no whole panels");
+        let data = &self.data[cols.start * self.n_rows..];
+        Right { data, n_cols: cols.len(), ..self.right() }
     }
 
     /// Where a row begins: for [`Right::pieces`].
