@@ -47,6 +47,9 @@ enum End {
     Stopped,
 }
 
+#[global_allocator]
+static ALLOCATOR: ops::LineAllocator = ops::LineAllocator;
+
 fn main() -> ExitCode {
     ops::keep_freed_memory();
     if let Err(err) = choose_isa() {

@@ -47,7 +47,7 @@ pub use finish::Finish;
 pub use gate::gate;
 pub use isa::Isa;
 pub use logits::Logits;
-pub use memory::keep_freed_memory;
+pub use memory::{LineAllocator, keep_freed_memory};
 pub use meter::{Ledger, Spent, Way, metered};
 pub use normalise::{Rows, normalise};
 pub use pass::{Pass, Training};
