@@ -20,7 +20,7 @@ use crate::{
     matmul::{End, Left, PAD, Panels, Right, Rows, multiply},
     meter::{Job, Way, watch},
     real::{Reading, Real, by_dtype, tensor},
-    window::Grid,
+    window::{Grid, phases},
 };
 
 /// Convolves with a dense kernel.
@@ -261,7 +261,7 @@ fn backward<T: Real>(
 
 /// The gradients of input rows of the pictures whose results' gradients lie in frames.
 ///
-/// Positions a stride apart are seen through the same taps: each such phase is one product.
+/// Each [phase](phases) is one product.
 fn input_gradient<T: Real>(
     grid: &Grid,
     own: &Range<usize>,
@@ -272,7 +272,7 @@ fn input_gradient<T: Real>(
 ) {
     let (n_out, wide, kw, stride) = (frame.c, grid.size[1], grid.kernel[1], grid.stride);
     let n_pictures = g_frames.len() / frame.len();
-    for (y, x) in (0..stride).flat_map(|y| (0..stride).map(move |x| (y, x))) {
+    for (y, x) in phases(stride) {
         let (rows, cols) = (grid.seers(0, y), grid.seers(1, x));
         let taps = || rows.iter().flat_map(|row| cols.iter().map(move |col| (row, col)));
         // Pieces are counted from the output that sees a position and lies first of all.

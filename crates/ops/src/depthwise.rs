@@ -10,7 +10,7 @@ mod kernels;
 use std::ops::Range;
 
 use candle::{Result, Tensor, bail};
-use kernels::{Line, correlate_row, gather_row};
+use kernels::{Results, Seen, correlate_rows, gather_rows};
 
 use crate::{
     Finish, Moments, Value, Window,
@@ -22,7 +22,7 @@ use crate::{
     meter::{Job, Way, watch},
     pool::add_rows,
     real::{Reading, Real, by_dtype, tensor},
-    window::Grid,
+    window::{Grid, phases},
 };
 
 /// Convolves each channel with its own kernel.
@@ -222,20 +222,24 @@ fn forward<T: Real>(
             let frame = Frame::seen(grid, &rows, padded(group.len()));
             T::with_scratch(frame.len(), |from| {
                 xs.fill(&frame, from, grid, picture, group.clone());
-                for (row, ys) in ys.chunks_exact_mut(ow * c).enumerate() {
-                    let last = last.map(|it| it.from(group.start, row * ow * c + group.start));
-                    let row = rows.start + row;
-                    let top = (row * grid.stride) as isize - grid.before[0] as isize;
-                    let left = -(grid.before[1] as isize);
-                    let tap = |ky: usize, kx: usize| {
-                        let at = frame.at(top + ky as isize, left + kx as isize);
-                        (at, (ky * kw + kx) * wide + group.start)
-                    };
-                    let taps: Vec<_> =
-                        (0..kh).flat_map(|ky| (0..kw).map(move |kx| tap(ky, kx))).collect();
-                    let line = Line { n: ow, from_step: grid.stride * frame.c, into_step: c, last };
-                    gather_row(from, &k, &taps, line, &mut ys[group.start..], group.len());
-                }
+                let top = (rows.start * grid.stride) as isize - grid.before[0] as isize;
+                let left = -(grid.before[1] as isize);
+                let tap = |ky: usize, kx: usize| {
+                    let at = frame.at(top + ky as isize, left + kx as isize);
+                    (at, (ky * kw + kx) * wide + group.start)
+                };
+                let taps: Vec<_> =
+                    (0..kh).flat_map(|ky| (0..kw).map(move |kx| tap(ky, kx))).collect();
+                let of = Results {
+                    n_rows: rows.len(),
+                    n_cols: ow,
+                    from_row: grid.stride * frame.row_len(),
+                    from_col: grid.stride * frame.c,
+                    into_row: ow * c,
+                    into_col: c,
+                    last: last.map(|it| it.from(group.start, group.start)),
+                };
+                gather_rows(from, &k, &taps, of, &mut ys[group.start..], group.len());
             });
         }
         let moments = wants_moments.then(|| Moments::of(ys, c));
@@ -247,7 +251,7 @@ fn forward<T: Real>(
         });
         (moments, sums)
     };
-    // SAFETY: `gather_row` writes every number of each row, group by group.
+    // SAFETY: `gather_rows` writes every number of each row, group by group.
     let (ys, parts) = unsafe { overwrite_blocks(ow * c, blocks, write) };
     let (moments, sums): (Vec<_>, Vec<_>) = parts.into_iter().unzip();
     let sums = sums.into_iter().collect::<Option<Vec<_>>>().map(|it| {
@@ -329,7 +333,6 @@ fn backward<T: Real>(
     let c = xs.c;
     let (k, wide) = (pad_kernel(k, c), padded(c));
     let tiles = tiles(grid, c);
-    let phases: Vec<_> = (0..stride.min(w)).map(|phase| grid.seers(1, phase)).collect();
     let write = |idx: usize, _, dx: &mut [T]| {
         let (picture, rows) = tiles[idx].clone();
         let own = grid.own(&rows);
@@ -340,21 +343,35 @@ fn backward<T: Real>(
             let of_gs = Frame::seeing(grid, &rows, wants_dx.then_some(&own), padded(n));
             let of_xs = Frame::seen(grid, &rows, padded(n));
             let gather_dx = |g_frame: &[T], dx: &mut [T]| {
-                for row in own.clone() {
-                    let dx = &mut dx[(row - own.start) * w * c + group.start..];
-                    let out = (row / stride) as isize;
-                    let rows = grid.seers(0, row % stride);
-                    for (phase, cols) in phases.iter().enumerate() {
-                        let tap = |&(ky, shift): &(usize, isize), &(kx, col): &(usize, isize)| {
-                            (of_gs.at(out + shift, col), (ky * kw + kx) * wide + group.start)
-                        };
-                        let taps: Vec<_> =
-                            rows.iter().flat_map(|r| cols.iter().map(move |k| tap(r, k))).collect();
-                        let many = (w - phase).div_ceil(stride);
-                        let (from_step, into_step) = (of_gs.c, stride * c);
-                        let line = Line { n: many, from_step, into_step, last: None };
-                        gather_row(g_frame, &k, &taps, line, &mut dx[phase * c..], n);
+                for (y, x) in phases(stride) {
+                    // The first row of the phase, and how many there are.
+                    let first = own.start + (y + stride - own.start % stride) % stride;
+                    let (n_rows, n_cols) = (
+                        own.end.saturating_sub(first).div_ceil(stride),
+                        w.saturating_sub(x).div_ceil(stride),
+                    );
+                    if n_rows == 0 || n_cols == 0 {
+                        continue;
                     }
+                    let out = (first / stride) as isize;
+                    let tap = |(ky, row): (usize, isize), (kx, col): (usize, isize)| {
+                        (of_gs.at(out + row, col), (ky * kw + kx) * wide + group.start)
+                    };
+                    let cols = grid.seers(1, x);
+                    let rows = grid.seers(0, y).into_iter();
+                    let taps: Vec<_> =
+                        rows.flat_map(|row| cols.iter().map(move |&col| tap(row, col))).collect();
+                    let of = Results {
+                        n_rows,
+                        n_cols,
+                        from_row: of_gs.row_len(),
+                        from_col: of_gs.c,
+                        into_row: stride * w * c,
+                        into_col: stride * c,
+                        last: None,
+                    };
+                    let begin = ((first - own.start) * w + x) * c + group.start;
+                    gather_rows(g_frame, &k, &taps, of, &mut dx[begin..], n);
                 }
             };
             T::with_scratch(of_gs.len(), |g_frame| {
@@ -371,16 +388,20 @@ fn backward<T: Real>(
                 }
                 T::with_scratch(of_xs.len(), |x_frame| {
                     way_back.go(xs, grid, Some((&of_xs, &mut *x_frame)));
-                    for row in rows.clone() {
-                        let top = (row * stride) as isize - grid.before[0] as isize;
-                        let left = -(grid.before[1] as isize);
-                        let gs = &g_frame[of_gs.at(row as isize, 0)..][..ow * of_gs.c];
-                        for ky in 0..kh {
-                            let xs = &x_frame[of_xs.at(top + ky as isize, left)..];
-                            let dw = &mut dw[ky * kw * wide + group.start..];
-                            correlate_row(xs, gs, of_gs.c, stride, kw, dw, wide);
-                        }
-                    }
+                    let top = (rows.start * stride) as isize - grid.before[0] as isize;
+                    let left = -(grid.before[1] as isize);
+                    let of = Seen {
+                        n_rows: rows.len(),
+                        n_cols: ow,
+                        g_row: of_gs.row_len(),
+                        x_row: of_xs.row_len(),
+                        stride,
+                        c: of_gs.c,
+                    };
+                    let gs = &g_frame[of_gs.at(rows.start as isize, 0)..];
+                    let xs = &x_frame[of_xs.at(top, left)..];
+                    let dw = &mut dw[group.start..];
+                    correlate_rows(xs, gs, of, grid.kernel, dw, wide);
                 });
             });
         }
@@ -391,7 +412,7 @@ fn backward<T: Real>(
         n * h + own.start..n * h + own.end
     });
     let width = if wants_dx { w * c } else { 0 };
-    // SAFETY: the phases of a row are all its columns, the groups all channels, and `gather_row`
+    // SAFETY: the phases of a row are all its columns, the groups all channels, and `gather_rows`
     // writes every number of them.
     let (dx, parts) = unsafe { overwrite_blocks(width, blocks.collect(), write) };
     let (dw, sums): (Vec<_>, Vec<_>) = parts.into_iter().unzip();

@@ -41,6 +41,12 @@ pub(crate) struct Grid {
     pub(crate) before: [usize; 2],
 }
 
+/// The phases of rows and columns: positions `stride` apart in both directions are seen through the
+/// same taps.
+pub(crate) fn phases(stride: usize) -> impl Iterator<Item = (usize, usize)> {
+    (0..stride).flat_map(move |y| (0..stride).map(move |x| (y, x)))
+}
+
 impl Window {
     /// A square window.
     pub fn square(kernel: usize, stride: usize, padding: Padding) -> Window {

@@ -9,12 +9,16 @@ use crate::{
     real::Real,
 };
 
-/// A line of results: how many, how far apart what they see begins, and how far apart they lie.
+/// Rows of results: how many in each direction, how far apart what they see begins, and how far
+/// apart they lie.
 #[derive(Clone, Copy)]
-pub(super) struct Line<'a, T> {
-    pub(super) n: usize,
-    pub(super) from_step: usize,
-    pub(super) into_step: usize,
+pub(super) struct Results<'a, T> {
+    pub(super) n_rows: usize,
+    pub(super) n_cols: usize,
+    pub(super) from_row: usize,
+    pub(super) from_col: usize,
+    pub(super) into_row: usize,
+    pub(super) into_col: usize,
     /// What is done to each.
     pub(super) last: Option<Last<'a, T>>,
 }
@@ -22,65 +26,73 @@ pub(super) struct Line<'a, T> {
 /// Results that are gathered together.
 const NEIGHBOURS: usize = 8;
 
-/// Gathers `line.n` results of `c` channels: the sum over `taps` (where the first result's begins in
-/// the frame, and in the kernel).
-pub(super) fn gather_row<T: Real>(
+/// Numbers of a few rows of one register of channels, which stay in a core's first-level cache.
+const FEW: usize = 6 * 1024;
+
+/// Gathers results of `c` channels: the sum over `taps` (where the first result's begins in the
+/// frame, and in the kernel).
+pub(super) fn gather_rows<T: Real>(
     from: &[T],
     k: &[T],
     taps: &[(usize, usize)],
-    line: Line<'_, T>,
+    of: Results<'_, T>,
     into: &mut [T],
     c: usize,
 ) {
-    let last = (line.n - 1) * line.from_step + padded(c);
+    if of.n_rows == 0 || of.n_cols == 0 {
+        return;
+    }
+    let furthest = |row: usize, col: usize| (of.n_rows - 1) * row + (of.n_cols - 1) * col;
+    let last = furthest(of.from_row, of.from_col) + padded(c);
     for &(at, tap) in taps {
         assert!(at + last <= from.len() && tap + padded(c) <= k.len(), "a tap beyond the frame");
     }
-    let end = (line.n - 1) * line.into_step + c;
-    assert!(into.len() >= end, "no room for a row");
-    assert!(line.last.is_none_or(|it| it.fits(c, end)), "a finish of another size");
+    let end = furthest(of.into_row, of.into_col) + c;
+    assert!(into.len() >= end, "no room for the rows");
+    assert!(of.last.is_none_or(|it| it.fits(c, end)), "a finish of another size");
     // SAFETY: the first and the last register of each tap and result were just checked; in between
     // they rise.
-    unsafe { gather(from.as_ptr(), k.as_ptr(), taps, line, into.as_mut_ptr(), c) }
+    unsafe { gather(from.as_ptr(), k.as_ptr(), taps, of, into.as_mut_ptr(), c) }
 }
 
 lanes_kernel! {
     unsafe fn gather(
-        from: *const T, k: *const T, taps: &[(usize, usize)], line: Line<'_, T>, into: *mut T, c: usize,
+        from: *const T, k: *const T, taps: &[(usize, usize)], of: Results<'_, T>, into: *mut T,
+        c: usize,
     ) {
-        let mut channel = 0;
-        while channel < c {
-            let left = c - channel;
-            // SAFETY: the caller's.
-            unsafe {
-                let (from, k) = (from.add(channel), k.add(channel));
-                let mut first = 0;
-                while first < line.n {
-                    let many = NEIGHBOURS.min(line.n - first);
-                    let at = first * line.into_step + channel;
-                    let from = from.add(first * line.from_step);
-                    let to = To { line, into, channel, at, left };
-                    match many {
-                        1 => neighbours::<T, V, 1>(from, k, taps, to),
-                        2 => neighbours::<T, V, 2>(from, k, taps, to),
-                        3 => neighbours::<T, V, 3>(from, k, taps, to),
-                        4 => neighbours::<T, V, 4>(from, k, taps, to),
-                        5 => neighbours::<T, V, 5>(from, k, taps, to),
-                        6 => neighbours::<T, V, 6>(from, k, taps, to),
-                        7 => neighbours::<T, V, 7>(from, k, taps, to),
-                        _ => neighbours::<T, V, NEIGHBOURS>(from, k, taps, to),
+        // Register by register, a few rows at a time: what rows have in common stays in cache.
+        let few = (FEW / (of.n_cols * V::LANES)).max(1);
+        for top in (0..of.n_rows).step_by(few) {
+            for channel in (0..c).step_by(V::LANES) {
+                for row in top..(top + few).min(of.n_rows) {
+                    for first in (0..of.n_cols).step_by(NEIGHBOURS) {
+                        let at = row * of.into_row + first * of.into_col + channel;
+                        let to = To { of, into, channel, at, left: c - channel };
+                        // SAFETY: the caller's.
+                        unsafe {
+                            let from = from.add(row * of.from_row + first * of.from_col + channel);
+                            let k = k.add(channel);
+                            match of.n_cols - first {
+                                1 => neighbours::<T, V, 1>(from, k, taps, to),
+                                2 => neighbours::<T, V, 2>(from, k, taps, to),
+                                3 => neighbours::<T, V, 3>(from, k, taps, to),
+                                4 => neighbours::<T, V, 4>(from, k, taps, to),
+                                5 => neighbours::<T, V, 5>(from, k, taps, to),
+                                6 => neighbours::<T, V, 6>(from, k, taps, to),
+                                7 => neighbours::<T, V, 7>(from, k, taps, to),
+                                _ => neighbours::<T, V, NEIGHBOURS>(from, k, taps, to),
+                            }
+                        }
                     }
-                    first += many;
                 }
             }
-            channel += V::LANES;
         }
     }
 }
 
-/// Where neighbours of a line go: from the place `at` on, and `left` channels from `channel` on.
+/// Where neighbours of a row go: from the place `at` on, and `left` channels from `channel` on.
 struct To<'a, T> {
-    line: Line<'a, T>,
+    of: Results<'a, T>,
     into: *mut T,
     channel: usize,
     at: usize,
@@ -94,19 +106,19 @@ unsafe fn neighbours<T: Real, V: Lanes<Number = T>, const N: usize>(
     taps: &[(usize, usize)],
     to: To<'_, T>,
 ) {
-    let To { line, into, channel, at, left } = to;
+    let To { of, into, channel, at, left } = to;
     // SAFETY: the caller's.
     unsafe {
         let mut sums = [V::splat(T::ZERO); N];
         for &(at, tap) in taps {
             let (w, from) = (V::load(k.add(tap)), from.add(at));
             for (idx, sum) in sums.iter_mut().enumerate() {
-                *sum = V::load(from.add(idx * line.from_step)).mul_add(w, *sum);
+                *sum = V::load(from.add(idx * of.from_col)).mul_add(w, *sum);
             }
         }
         for (idx, mut sum) in sums.into_iter().enumerate() {
-            let at = at + idx * line.into_step;
-            if let Some(last) = &line.last {
+            let at = at + idx * of.into_col;
+            if let Some(last) = &of.last {
                 sum = last.of(sum, channel, at, left);
             }
             sum.store_some(into.add(at), left);
@@ -114,40 +126,66 @@ unsafe fn neighbours<T: Real, V: Lanes<Number = T>, const N: usize>(
     }
 }
 
-/// Adds to a row of `kw` taps, `apart` from each other, the products of gradients of `c` channels
-/// and of what each tap saw.
-pub(super) fn correlate_row<T: Real>(
+/// Gradients of results, and what their taps saw: rows that begin so far apart, of positions of `c`
+/// channels, where those that are seen are `stride` times as far apart.
+#[derive(Clone, Copy)]
+pub(super) struct Seen {
+    pub(super) n_rows: usize,
+    pub(super) n_cols: usize,
+    pub(super) g_row: usize,
+    /// Of the rows of the map.
+    pub(super) x_row: usize,
+    pub(super) stride: usize,
+    pub(super) c: usize,
+}
+
+/// Adds to the taps of a kernel, `apart` from each other, the products of gradients and of what
+/// each tap saw.
+pub(super) fn correlate_rows<T: Real>(
     xs: &[T],
     gs: &[T],
-    c: usize,
-    stride: usize,
-    kw: usize,
+    of: Seen,
+    [kh, kw]: [usize; 2],
     dw: &mut [T],
     apart: usize,
 ) {
-    let n = gs.len() / c;
-    assert!(xs.len() >= ((n - 1) * stride + kw) * c, "a row that is too short");
-    assert!(dw.len() >= (kw - 1) * apart + c, "no room for the taps");
-    // SAFETY: the last number that is read of `xs` and written of `dw` was just checked.
-    unsafe { correlate(xs.as_ptr(), gs.as_ptr(), n, c, stride, kw, dw.as_mut_ptr(), apart) }
+    let Seen { n_rows, n_cols, g_row, x_row, stride, c } = of;
+    if n_rows == 0 || n_cols == 0 {
+        return;
+    }
+    let x_end = ((n_rows - 1) * stride + kh - 1) * x_row + ((n_cols - 1) * stride + kw) * c;
+    assert!(xs.len() >= x_end, "too few rows of the map");
+    assert!(gs.len() >= (n_rows - 1) * g_row + n_cols * c, "too few rows of gradients");
+    assert!(dw.len() >= (kh * kw - 1) * apart + c, "no room for the taps");
+    // SAFETY: the last number that is read of `xs` and `gs` and written of `dw` was just checked.
+    unsafe { correlate(xs.as_ptr(), gs.as_ptr(), of, [kh, kw], dw.as_mut_ptr(), apart) }
 }
 
 lanes_kernel! {
     unsafe fn correlate(
-        xs: *const T, gs: *const T, n: usize, c: usize, stride: usize, kw: usize, dw: *mut T,
-        apart: usize,
+        xs: *const T, gs: *const T, of: Seen, kernel: [usize; 2], dw: *mut T, apart: usize,
     ) {
-        for channel in (0..c).step_by(V::LANES) {
-            // SAFETY: the caller's.
-            unsafe {
-                let (xs, gs, dw) = (xs.add(channel), gs.add(channel), dw.add(channel));
-                match kw {
-                    3 => taps::<T, V, 3>(xs, gs, n, stride, c, dw, apart),
-                    5 => taps::<T, V, 5>(xs, gs, n, stride, c, dw, apart),
-                    _ => {
-                        for kx in 0..kw {
-                            let (xs, dw) = (xs.add(kx * c), dw.add(kx * apart));
-                            taps::<T, V, 1>(xs, gs, n, stride, c, dw, apart);
+        let [kh, kw] = kernel;
+        // As in `gather`.
+        let few = (FEW / (of.n_cols * of.stride * V::LANES)).max(1);
+        for top in (0..of.n_rows).step_by(few) {
+            let n_rows = few.min(of.n_rows - top);
+            for channel in (0..of.c).step_by(V::LANES) {
+                for ky in 0..kh {
+                    // SAFETY: the caller's.
+                    unsafe {
+                        let xs = xs.add((top * of.stride + ky) * of.x_row + channel);
+                        let gs = gs.add(top * of.g_row + channel);
+                        let dw = dw.add(ky * kw * apart + channel);
+                        match kw {
+                            3 => taps::<T, V, 3>(xs, gs, of, n_rows, dw, apart),
+                            5 => taps::<T, V, 5>(xs, gs, of, n_rows, dw, apart),
+                            _ => {
+                                for kx in 0..kw {
+                                    let (xs, dw) = (xs.add(kx * of.c), dw.add(kx * apart));
+                                    taps::<T, V, 1>(xs, gs, of, n_rows, dw, apart);
+                                }
+                            }
                         }
                     }
                 }
@@ -156,13 +194,13 @@ lanes_kernel! {
     }
 }
 
+/// Adds to `N` taps of a row of the kernel what `n_rows` rows say.
 #[inline(always)]
 unsafe fn taps<T: Real, V: Lanes<Number = T>, const N: usize>(
     xs: *const T,
     gs: *const T,
-    n: usize,
-    stride: usize,
-    wide: usize,
+    of: Seen,
+    n_rows: usize,
     dw: *mut T,
     apart: usize,
 ) {
@@ -170,12 +208,15 @@ unsafe fn taps<T: Real, V: Lanes<Number = T>, const N: usize>(
     unsafe {
         // Two sums for each tap, so that they need not wait for each other.
         let mut sums = [[V::splat(T::ZERO); N]; 2];
-        for out in 0..n {
-            let g = V::load(gs.add(out * wide));
-            let xs = xs.add(out * stride * wide);
-            let [even, odd] = &mut sums;
-            for (tap, sum) in (if out % 2 == 0 { even } else { odd }).iter_mut().enumerate() {
-                *sum = g.mul_add(V::load(xs.add(tap * wide)), *sum);
+        for row in 0..n_rows {
+            let (xs, gs) = (xs.add(row * of.stride * of.x_row), gs.add(row * of.g_row));
+            for out in 0..of.n_cols {
+                let g = V::load(gs.add(out * of.c));
+                let xs = xs.add(out * of.stride * of.c);
+                let [even, odd] = &mut sums;
+                for (tap, sum) in (if out % 2 == 0 { even } else { odd }).iter_mut().enumerate() {
+                    *sum = g.mul_add(V::load(xs.add(tap * of.c)), *sum);
+                }
             }
         }
         let [even, odd] = sums;
