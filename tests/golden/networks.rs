@@ -4,14 +4,15 @@ use std::collections::BTreeMap;
 
 use base::{Seed, Task, task::Factor};
 use candle::{DType, Device, Result, Tensor};
-use models::{BackboneConfig, EfficientNet, HeadConfig, Joint, Model, ModelSpec, Variant};
+use models::{BackboneConfig, EfficientNet, HeadConfig, Joint, Model, ModelSpec, ResNet, Variant};
 use ops::{Padding, Pass, Tape, Training};
 use testkit::{Golden, check_close, numbers};
 
 /// The network that a case of the golden file is called after.
-fn network(name: &str) -> EfficientNet {
+fn network(name: &str) -> BackboneConfig {
     let plain = |variant| EfficientNet { variant, drop_path: 0.0, ..EfficientNet::default() };
-    match name {
+    let resnet = |depth| BackboneConfig::ResNet(ResNet { depth, drop_path: 0.0 });
+    BackboneConfig::EfficientNet(match name {
         "timm/b0" | "torchvision/b0" => plain(Variant::B0),
         "timm/b4" | "torchvision/b4" => plain(Variant::B4),
         "timm_tf/b0" => EfficientNet {
@@ -20,8 +21,10 @@ fn network(name: &str) -> EfficientNet {
             ..plain(Variant::B0)
         },
         "timm_tf/lite0" => plain(Variant::Lite0),
+        "torchvision/resnet18" => return resnet(18),
+        "torchvision/resnet50" => return resnet(50),
         other => panic!("no network {other}"),
-    }
+    })
 }
 
 /// A task of `n` classes without names of their own.
@@ -47,7 +50,8 @@ fn set_by_formula(model: &Model) -> Result<()> {
             } else if name.ends_with("bias") {
                 0.1 * x
             } else {
-                1.0 + 0.2 * x
+                let is_last = name.starts_with("layer") && name.ends_with("bn3.weight");
+                (if is_last { 0.2 } else { 1.0 }) * (1.0 + 0.2 * x)
             }
         });
         param.set_from_file(&Tensor::from_vec(scaled.collect(), dims, &Device::Cpu)?)?;
@@ -68,7 +72,7 @@ struct Tolerance {
 fn check(name: &str, tolerance: Tolerance) -> Result<()> {
     let case = Golden::read("networks").at("cases").at(name);
     let head = HeadConfig::Joint(Joint { dropout: 0.0 });
-    let spec = ModelSpec { backbone: BackboneConfig::EfficientNet(network(name)), head };
+    let spec = ModelSpec { backbone: network(name), head };
     let Tolerance { dtype, .. } = tolerance;
     let model = Model::with_dtype(&spec, &plain_task(18), Seed(0), dtype, &Device::Cpu)?;
     set_by_formula(&model)?;
@@ -124,9 +128,10 @@ fn every_network_agrees_with_its_reference_in_double_precision() -> Result<()> {
 #[test]
 fn every_network_agrees_with_its_reference_in_single_precision() -> Result<()> {
     for name in Golden::read("networks").at("cases").keys() {
-        // ReLU6 has kinks, and rounding puts a few numbers on their other side: PyTorch in f32 is
-        // up to 1.1e-2 away from itself in f64 on this network.
-        let gradients = if name.ends_with("lite0") { 2e-2 } else { 1e-3 };
+        // Rounding puts a few numbers on the other side of a kink of these networks: in f32 PyTorch
+        // is up to 1.1e-2 away from itself in f64 on Lite0, and 1.9e-3 on ResNet-50.
+        let has_many_kinks = ["lite0", "resnet50"].iter().any(|it| name.ends_with(it));
+        let gradients = if has_many_kinks { 2e-2 } else { 1e-3 };
         check(&name, Tolerance { dtype: DType::F32, logits: 1e-4, gradients })?;
     }
     Ok(())

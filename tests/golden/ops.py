@@ -68,6 +68,11 @@ for padding in ["symmetric", "same"]:
         cases[name] = case(name, dict(x=(2, h, w, 3), w=(4, kernel, kernel, 3)), conv(kernel, stride, padding))
         name = f"depthwise/{kernel}/{stride}/{padding}/{h}/{w}"
         cases[name] = case(name, dict(x=(2, h, w, 9), w=(kernel, kernel, 9)), conv(kernel, stride, padding, 9))
+cases["conv2d/7/2/symmetric/9/8"] = case("conv2d/7/2/symmetric/9/8", dict(x=(2, 9, 8, 3), w=(4, 7, 7, 3)), conv(7, 2, "symmetric"))
+for kernel, stride, h, w in [(3, 2, 7, 6), (2, 2, 4, 6), (3, 1, 4, 5)]:
+    name = f"max_pool/{kernel}/{stride}/symmetric/{h}/{w}"
+    pool = lambda x: nhwc(F.max_pool2d(nchw(x), kernel, stride, (kernel - 1) // 2))
+    cases[name] = case(name, dict(x=(2, h, w, 5)), pool)
 cases["product"] = case("product", dict(x=(2, 3, 2, 5), w=(4, 5), b=(4,)), F.linear)
 for key, act in ACTIVATIONS.items():
     name = f"activate/{key}"

@@ -24,6 +24,7 @@ fn run(name: &str, xs: &[Value]) -> Result<Value> {
     };
     match parts[0] {
         "conv2d" => ops::conv2d(&xs[0], &xs[1], window(), None),
+        "max_pool" => ops::max_pool(&xs[0], window()),
         "depthwise" => ops::depthwise(&xs[0], &xs[1], window(), None),
         "product" => ops::product(&xs[0], &xs[1], Some(&xs[2]), None),
         "batch_norm" => Ok(ops::batch_norm(&xs[0], &xs[1], &xs[2], 1e-3, activation(parts[1]))?.0),

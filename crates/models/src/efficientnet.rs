@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Architecture, Backbone, Naming,
-    layers::{BatchNorm, Conv, ConvNorm, NormSettings, SqueezeExcite},
+    layers::{BatchNorm, Conv, ConvNorm, NormSettings, Residual, SqueezeExcite},
     params::Builder,
 };
 
@@ -294,9 +294,7 @@ struct Block {
     depthwise: ConvNorm,
     squeeze_excite: Option<SqueezeExcite>,
     project: ConvNorm,
-    has_residual: bool,
-    drop_path: f64,
-    name: String,
+    residual: Option<Residual>,
 }
 
 impl Block {
@@ -334,15 +332,9 @@ impl Block {
             norm: BatchNorm::new(builder.under(names[2]), plan.n_out, norm, Activation::None)?,
         };
         let has_residual = plan.stride == 1 && plan.n_in == plan.n_out;
-        Ok(Block {
-            expand,
-            depthwise,
-            squeeze_excite,
-            project,
-            has_residual,
-            drop_path: plan.drop_path,
-            name,
-        })
+        let residual = Residual { name, drop_path: plan.drop_path, activation: Activation::None };
+        let residual = has_residual.then_some(residual);
+        Ok(Block { expand, depthwise, squeeze_excite, project, residual })
     }
 
     fn forward(&self, xs: &Value, pass: &Pass<'_>) -> Result<Value> {
@@ -353,9 +345,9 @@ impl Block {
         if let Some(squeeze_excite) = &self.squeeze_excite {
             ys = squeeze_excite.forward(&ys, pass)?;
         }
-        match self.has_residual {
-            true => self.project.onto(xs, &ys, pass, (self.drop_path, &self.name)),
-            false => self.project.forward(&ys, pass),
+        match &self.residual {
+            Some(it) => it.forward(&self.project, &ys, xs, pass),
+            None => self.project.forward(&ys, pass),
         }
     }
 }

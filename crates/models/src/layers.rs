@@ -98,9 +98,9 @@ impl BatchNorm {
     }
 
     /// What is done to a convolution's result when answering.
-    fn finish(&self) -> Result<Finish> {
+    fn finish(&self, activation: Activation) -> Result<Finish> {
         let running = (self.running_mean.as_tensor(), self.running_var.as_tensor());
-        Finish::norm(&self.weight, &self.bias, running, self.settings.eps, self.activation)
+        Finish::norm(&self.weight, &self.bias, running, self.settings.eps, activation)
     }
 
     pub(crate) fn forward(&self, xs: &Value, pass: &Pass<'_>) -> Result<Value> {
@@ -139,7 +139,9 @@ pub(crate) struct ConvNorm {
 impl ConvNorm {
     pub(crate) fn forward(&self, xs: &Value, pass: &Pass<'_>) -> Result<Value> {
         match pass {
-            Pass::Eval => self.conv.forward(xs, pass, Some(&self.norm.finish()?)),
+            Pass::Eval => {
+                self.conv.forward(xs, pass, Some(&self.norm.finish(self.norm.activation)?))
+            }
             Pass::Train(_) => self.norm.forward(&self.conv.forward(xs, pass, None)?, pass),
         }
     }
@@ -153,28 +155,45 @@ impl ConvNorm {
     ) -> Result<Value> {
         match pass {
             Pass::Eval => {
-                let ConvNorm { conv, norm } = depthwise;
-                let expand = (&pass.param(&self.conv.weight), &self.norm.finish()?);
-                let weight = pass.param(&conv.weight);
-                ops::expand_depthwise(xs, expand, &weight, conv.window, &norm.finish()?)
+                let then = |it: &ConvNorm| it.norm.finish(it.norm.activation);
+                let (weight, window) = (pass.param(&depthwise.conv.weight), depthwise.conv.window);
+                let expand = (&pass.param(&self.conv.weight), &then(self)?);
+                ops::expand_depthwise(xs, expand, &weight, window, &then(depthwise)?)
             }
             Pass::Train(_) => depthwise.forward(&self.forward(xs, pass)?, pass),
         }
     }
+}
 
-    /// The end of a residual block: the result plus what went past the block, where learning drops
-    /// the result of whole pictures with chance `drop`.
-    pub(crate) fn onto(
+/// The end of a residual block: act(f(x) + x), where learning drops f(x) of whole pictures.
+pub(crate) struct Residual {
+    /// Of the stream of random numbers.
+    pub(crate) name: String,
+    /// The chance that a picture's is dropped.
+    pub(crate) drop_path: f64,
+    pub(crate) activation: Activation,
+}
+
+impl Residual {
+    /// - `last`: the last convolution of f, whose norm has no activation.
+    /// - `xs`: what that gets.
+    /// - `skip`: what goes past the block.
+    pub(crate) fn forward(
         &self,
-        skip: &Value,
+        last: &ConvNorm,
         xs: &Value,
+        skip: &Value,
         pass: &Pass<'_>,
-        (drop, name): (f64, &str),
     ) -> Result<Value> {
         match pass {
-            Pass::Eval => self.conv.forward(xs, pass, Some(&self.norm.finish()?.plus(skip))),
+            Pass::Eval => {
+                let then = last.norm.finish(self.activation)?.plus(skip);
+                last.conv.forward(xs, pass, Some(&then))
+            }
             Pass::Train(_) => {
-                ops::sum(&ops::drop_path(&self.forward(xs, pass)?, drop, pass, name)?, skip)
+                let ys = last.forward(xs, pass)?;
+                let ys = ops::drop_path(&ys, self.drop_path, pass, &self.name)?;
+                ops::activate(&ops::sum(&ys, skip)?, self.activation)
             }
         }
     }

@@ -10,6 +10,7 @@ mod model;
 mod params;
 mod pickle;
 mod published;
+mod resnet;
 mod weights;
 
 use candle::Result;
@@ -20,6 +21,7 @@ pub use head::{Factored, Head, HeadConfig, Heads, Joint};
 pub use model::{Model, ModelSpec};
 pub use params::{Builder, Init, Kind, Param, Params};
 pub use published::published;
+pub use resnet::ResNet;
 pub use weights::{Fitted, WeightsError, read_weights};
 
 base::choice! {
@@ -28,6 +30,8 @@ base::choice! {
         /// EfficientNet B0-B7 and Lite0-4 (Tan & Le, 2019): depthwise blocks scaled in width, depth
         /// and resolution.
         "efficientnet" => EfficientNet(EfficientNet),
+        /// ResNet-18 to 152 (He et al., 2015): dense 3x3 convolutions with a way past them.
+        "resnet" => ResNet(ResNet),
     }
 }
 

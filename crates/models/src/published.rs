@@ -2,7 +2,7 @@
 
 use ops::Padding;
 
-use crate::{BackboneConfig, EfficientNet, Variant};
+use crate::{BackboneConfig, EfficientNet, ResNet, Variant};
 
 /// Every published network that can be built here, as timm builds it when nothing else is said.
 pub fn published() -> Vec<(String, BackboneConfig)> {
@@ -16,7 +16,12 @@ pub fn published() -> Vec<(String, BackboneConfig)> {
         let pytorch = efficientnet(variant, Some(Padding::Symmetric), Some(1e-5));
         [(format!("tf_{name}"), tensorflow), (name, pytorch)]
     };
-    Variant::ALL.into_iter().flat_map(names).collect()
+    let resnet = |depth: usize| {
+        let plain = ResNet { depth, drop_path: 0.0 };
+        (format!("resnet{depth}"), BackboneConfig::ResNet(plain))
+    };
+    let efficientnets = Variant::ALL.into_iter().flat_map(names);
+    efficientnets.chain(ResNet::DEPTHS.map(resnet)).collect()
 }
 
 #[cfg(test)]

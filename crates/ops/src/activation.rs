@@ -5,17 +5,16 @@
 //!
 //! The result is not kept for the way back: the input is, and the slope is computed again from it.
 
+use std::rc::Rc;
+
 use candle::Result;
 use serde::{Deserialize, Serialize};
 
 use crate::{
     Value,
-    blocks::{build, rows_per_block},
-    isa::{Fma, kernel},
     lanes::Lanes,
-    lens::Grad,
-    meter::{Job, Way, watch},
-    real::{Reading, Real, by_dtype, tensor},
+    lens::{Grad, Lens, NormBack},
+    real::Real,
 };
 
 /// What is done to each number after a layer.
@@ -70,49 +69,6 @@ macro_rules! by_activation {
 }
 pub(crate) use by_activation;
 
-/// The activation `A` of x.
-#[inline(always)]
-pub(crate) fn value_at<F: Fma, T: Real, const A: u8>(x: T) -> T {
-    match A {
-        RELU => x.larger(T::ZERO),
-        RELU6 => x.larger(T::ZERO).smaller(T::of(6.0)),
-        SILU => x * x.sigmoid::<F>(),
-        SIGMOID => x.sigmoid::<F>(),
-        _ => x,
-    }
-}
-
-/// The derivative of the activation `A` at x.
-#[inline(always)]
-pub(crate) fn slope_at<F: Fma, T: Real, const A: u8>(x: T) -> T {
-    match A {
-        RELU => {
-            if x > T::ZERO {
-                T::ONE
-            } else {
-                T::ZERO
-            }
-        }
-        RELU6 => {
-            if x > T::ZERO && x < T::of(6.0) {
-                T::ONE
-            } else {
-                T::ZERO
-            }
-        }
-        // With s = sigmoid(x): (x s)' = s + x s (1 - s).
-        SILU => {
-            let s = x.sigmoid::<F>();
-            s * T::fma::<F>(x, T::ONE - s, T::ONE)
-        }
-        SIGMOID => {
-            let s = x.sigmoid::<F>();
-            s * (T::ONE - s)
-        }
-        _ => T::ONE,
-    }
-}
-
 /// The activation `A` of a register of numbers, and its derivative there: they share their
 /// exponential.
 ///
@@ -145,61 +101,23 @@ pub(crate) unsafe fn both_of<T: Real, V: Lanes<Number = T>, const A: u8>(x: V) -
     }
 }
 
-/// Applies an activation to every number.
+/// Applies an activation to every number, when it is read: see [`lens`](crate::lens).
 pub fn activate(xs: &Value, activation: Activation) -> Result<Value> {
     if activation == Activation::None {
         return Ok(xs.clone());
     }
-    let n: usize = xs.dims().iter().product();
-    let job = move |way, tensors: usize| Job {
-        flops: n,
-        numbers: tensors * n,
-        ..Job::new("activation", way)
-    };
-    let _watch = watch(|| job(Way::Forward, 2));
     let x = xs.tensor()?;
-    let ys = by_dtype!("activate", x, T => {
-        let xs = Reading::of(&x);
-        let xs = xs.slice::<T>()?;
-        let ys = build(xs.len(), 1, rows_per_block(xs.len(), 1), |first, ys: &mut [T]| {
-            let xs = &xs[first..first + ys.len()];
-            by_activation!(activation, A => values::<T, A>(xs, ys));
-        });
-        tensor(ys, x.dims())
-    })?;
-    let slot = xs.slot();
-    Value::record(&[xs], ys, move |grad, slots| {
-        let _watch = watch(|| job(Way::Back, 3));
-        by_dtype!("activate", x, T => {
-            slots.give(slot, || {
-                let grad = grad.settle()?;
-                let (xs, gs) = (Reading::of(&x), Reading::of(&grad));
-                let (xs, gs) = (xs.slice::<T>()?, gs.slice::<T>()?);
-                let per_block = rows_per_block(xs.len(), 1);
-                let dx = build(xs.len(), 1, per_block, |first, dx: &mut [T]| {
-                    let (xs, gs) = (&xs[first..first + dx.len()], &gs[first..first + dx.len()]);
-                    by_activation!(activation, A => slopes::<T, A>(xs, gs, dx));
-                });
-                Ok(Grad::plain(tensor(dx, x.dims())?))
-            })
+    let lens = Lens { activation, ..Lens::none(x.dims().last().copied().unwrap_or(1)) };
+    let (slot, seen, back) = (xs.slot(), x.clone(), lens.clone());
+    let ys = Value::record(&[xs], x, move |grad, slots| {
+        slots.give(slot, || {
+            let grad = grad.before_norm()?;
+            // Who has read it may have gone back through the activation already.
+            let norm = grad.before.is_none().then(|| Rc::new(NormBack::through(seen, back)));
+            Ok(Grad { norm, before: None, sums: None, gate_sums: None, ..grad })
         })
-    })
-}
-
-kernel! {
-    fn values<F, T, const A: u8>(xs: &[T], ys: &mut [T]) {
-        for (y, &x) in ys.iter_mut().zip(xs) {
-            *y = value_at::<F, T, A>(x);
-        }
-    }
-}
-
-kernel! {
-    fn slopes<F, T, const A: u8>(xs: &[T], gs: &[T], dx: &mut [T]) {
-        for ((d, &x), &g) in dx.iter_mut().zip(xs).zip(gs) {
-            *d = g * slope_at::<F, T, A>(x);
-        }
-    }
+    })?;
+    Ok(ys.through(lens))
 }
 
 #[cfg(test)]

@@ -85,6 +85,9 @@ pub fn conv2d(xs: &Value, weight: &Value, window: Window, then: Option<&Finish>)
 /// Numbers of the frames that are worked on together, where that makes enough blocks.
 const FRAMES: usize = 256 * 1024;
 
+/// Outputs for which it is worth to go through a weight, and its gradient, that fit no cache.
+const ENOUGH: usize = 192;
+
 /// Some pictures, and output rows of each.
 #[derive(Clone)]
 struct Block {
@@ -100,7 +103,8 @@ fn blocks(grid: &Grid, n_in: usize, n_out: usize) -> Vec<Block> {
         + (grid.out[1] + grid.kernel[1]) * n_out;
     let halo = grid.kernel[0].div_ceil(grid.stride);
     let rows_that_fit = (FRAMES / row_len).max(1);
-    let pictures = (rows_that_fit / (oh + halo)).min(n / 8).max(1);
+    let enough = ENOUGH.div_ceil(oh * grid.out[1]);
+    let pictures = (rows_that_fit / (oh + halo)).max(enough).min(n / 4).max(1);
     if pictures > 1 {
         let first = (0..n).step_by(pictures);
         let block = |it| Block { pictures: it..(it + pictures).min(n), rows: 0..oh };
@@ -146,9 +150,9 @@ fn forward<T: Real>(
     let ([oh, ow], [kh, kw], [h, wide]) = (grid.out, grid.kernel, grid.size);
     let n_in = xs.c;
     let patch = kh * kw * n_in;
-    let weight = Panels::new(patch, n_out, |row, col| w[col * patch + row]);
+    let weight = Panels::of_columns(patch, n_out, |col| &w[col * patch..][..patch]);
     // A row of the kernel is one piece, as memory lies.
-    let in_weight: Vec<usize> = (0..kh).map(|ky| Panels::<T>::row(ky * kw * n_in)).collect();
+    let in_weight: Vec<usize> = (0..kh).map(|ky| weight.row(ky * kw * n_in)).collect();
     let blocks = blocks(grid, n_in, n_out);
     let write = |idx: usize, span: Range<usize>, ys: &mut [T]| {
         let block = &blocks[idx];
@@ -191,8 +195,10 @@ fn backward<T: Real>(
     let patch = kh * kw * n_in;
     // The weight of each tap lies as a piece of `n_out` rows.
     let n_rows = if wants_dx { kh * kw * n_out } else { 0 };
-    let weight =
-        Panels::new(n_rows, n_in, |row, col| w[(row % n_out) * patch + row / n_out * n_in + col]);
+    let weight = Panels::of_rows(n_rows, n_in, |row| {
+        let (tap, out) = (row / n_out, row % n_out);
+        &w[out * patch + tap * n_in..][..n_in]
+    });
     let all = blocks(grid, n_in, n_out);
     // Few parts of many blocks, since each part's dW costs a pass over it.
     let n_parts = ((1 << 20) / (n_out * patch)).clamp(4, 16);
@@ -216,7 +222,7 @@ fn backward<T: Real>(
                     });
                 }
                 if wants_dx {
-                    input_gradient(grid, &own, (g_frames, &of_gs), weight.right(), n_in, dx);
+                    input_gradient(grid, &own, (g_frames, &of_gs), &weight, n_in, dx);
                 }
                 let len = n_pictures * of_xs.len();
                 // Registers may be read beyond the last number.
@@ -266,7 +272,7 @@ fn input_gradient<T: Real>(
     grid: &Grid,
     own: &Range<usize>,
     (g_frames, frame): (&[T], &Frame),
-    weight: Right<'_, T>,
+    weight: &Panels<T>,
     n_in: usize,
     dx: &mut [T],
 ) {
@@ -284,7 +290,7 @@ fn input_gradient<T: Real>(
         };
         let in_frame: Vec<usize> = taps().map(piece).collect();
         let in_weight: Vec<usize> =
-            taps().map(|(row, col)| Panels::<T>::row((row.0 * kw + col.0) * n_out)).collect();
+            taps().map(|(row, col)| weight.row((row.0 * kw + col.0) * n_out)).collect();
         let (mut begin, mut to) = (Vec::new(), Vec::new());
         for n in 0..n_pictures {
             for row in own.clone().filter(|row| row % stride == y) {
@@ -300,7 +306,7 @@ fn input_gradient<T: Real>(
             }
         }
         let a = Left::scattered(g_frames, &begin, n_out, &in_frame);
-        multiply(a, weight.pieces(n_out, &in_weight), dx, Rows::At(&to), End::Store);
+        multiply(a, weight.right().pieces(n_out, &in_weight), dx, Rows::At(&to), End::Store);
     }
 }
 

@@ -121,7 +121,7 @@ pub fn expand_depthwise(
             bail!("expand_depthwise: what is between has no rows of its own");
         };
         let xs_view = View::<T>::of(&x, lens.as_ref())?;
-        let weight_panels = Panels::new(n_in, c, |row, col| e[col * n_in + row]);
+        let weight_panels = Panels::of_columns(n_in, c, |col| &e[col * n_in..][..n_in]);
         let source = Source::Expanded { xs: xs_view, weight: weight_panels, last };
         made(&source, &[xs, expand, weight], &k, &grid, Some(then))
     })

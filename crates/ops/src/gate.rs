@@ -7,7 +7,7 @@
 use candle::{Result, Tensor, bail};
 
 use crate::{
-    Activation, Value,
+    Value,
     isa::kernel,
     lens::{Grad, Lens, View},
     meter::{Job, Way, watch},
@@ -55,19 +55,6 @@ pub fn gate(xs: &Value, gates: &Value) -> Result<Value> {
         slots.give(x_slot, || Ok(Grad { times: Some(factors), ..Grad::plain(grad) }))
     })?;
     Ok(ys.through(Lens { gate: Some(gate), ..lens }))
-}
-
-impl Lens {
-    /// One that changes nothing.
-    fn none(c: usize) -> Lens {
-        Lens {
-            scale: vec![1.0; c],
-            shift: vec![0.0; c],
-            center: vec![0.0; c],
-            activation: Activation::None,
-            gate: None,
-        }
-    }
 }
 
 kernel! {

@@ -16,7 +16,8 @@ use crate::{
 /// Rows of a right matrix are read in whole registers, so their length is a multiple of this.
 pub(crate) const PAD: usize = 16;
 
-/// Columns of a right matrix that lie together.
+/// Columns of a right matrix that lie together: three registers of the widest kind, unless two strips
+/// of two are all there is.
 pub(crate) const PANEL: usize = 48;
 
 /// The next multiple of [`PAD`].
@@ -102,7 +103,8 @@ pub(crate) struct Right<'a, T> {
     n_rows: usize,
     n_cols: usize,
     row_stride: usize,
-    /// From one panel of [`PANEL`] columns to the next.
+    /// Columns of a panel, and from one panel to the next.
+    panel: usize,
     panel_stride: usize,
     pieces: &'a [usize],
 }
@@ -111,8 +113,8 @@ impl<'a, T: Real> Right<'a, T> {
     /// Rows that begin `stride` apart. After the last row there are numbers as far as a multiple of
     /// [`PAD`].
     pub(crate) fn rows(data: &'a [T], n_rows: usize, n_cols: usize, stride: usize) -> Right<'a, T> {
-        let (row_stride, panel_stride) = (stride, PANEL);
-        Right { data, n_rows, n_cols, row_stride, panel_stride, pieces: &[0] }
+        let (row_stride, panel, panel_stride) = (stride, padded(n_cols), 0);
+        Right { data, n_rows, n_cols, row_stride, panel, panel_stride, pieces: &[0] }
     }
 
     /// The matrix in pieces of `n_rows`, which begin where `pieces` says.
@@ -124,52 +126,85 @@ impl<'a, T: Real> Right<'a, T> {
 /// A right matrix that is used many times, laid out so that each panel is read in one go.
 pub(crate) struct Panels<T> {
     data: Vec<T>,
+    panel: usize,
     n_rows: usize,
     n_cols: usize,
 }
 
 impl<T: Real> Panels<T> {
-    /// From the numbers (row, col) of a matrix.
-    pub(crate) fn new(
+    /// From the rows of a matrix.
+    pub(crate) fn of_rows<'b>(
         n_rows: usize,
         n_cols: usize,
-        at: impl Fn(usize, usize) -> T + Sync,
+        row: impl Fn(usize) -> &'b [T] + Sync,
     ) -> Panels<T> {
-        let n_panels = n_cols.div_ceil(PANEL);
-        let data = build(n_panels, n_rows * PANEL, 1, |panel, data: &mut [T]| {
-            let first = panel * PANEL;
-            for (row, data) in data.chunks_exact_mut(PANEL).enumerate() {
-                for (col, to) in (first..n_cols).zip(data) {
-                    *to = at(row, col);
-                }
+        Panels::build(n_rows, n_cols, |cols, rows, data, width| {
+            for (idx, to) in rows.zip(data.chunks_exact_mut(width)) {
+                let from = &row(idx)[cols.clone()];
+                to[..from.len()].copy_from_slice(from);
+            }
+        })
+    }
+
+    /// From the columns of a matrix.
+    pub(crate) fn of_columns<'b>(
+        n_rows: usize,
+        n_cols: usize,
+        column: impl Fn(usize) -> &'b [T] + Sync,
+    ) -> Panels<T> {
+        Panels::build(n_rows, n_cols, |cols, rows, data, width| {
+            for (idx, col) in cols.enumerate() {
+                let to = data[idx..].iter_mut().step_by(width);
+                to.zip(&column(col)[rows.clone()]).for_each(|(to, &it)| *to = it);
+            }
+        })
+    }
+
+    /// `fill` gets the columns of a panel, some rows, the place for them, and its width.
+    fn build(
+        n_rows: usize,
+        n_cols: usize,
+        fill: impl Fn(Range<usize>, Range<usize>, &mut [T], usize) + Sync,
+    ) -> Panels<T> {
+        // Rows of a panel that stay in a core's first-level cache.
+        const ROWS: usize = 64;
+        let width = if padded(n_cols) == 4 * PAD { 2 * PAD } else { PANEL };
+        let data = build(n_cols.div_ceil(width), n_rows * width, 1, |panel, data: &mut [T]| {
+            let cols = panel * width..n_cols.min((panel + 1) * width);
+            for (idx, data) in data.chunks_mut(ROWS * width).enumerate() {
+                let first = idx * ROWS;
+                fill(cols.clone(), first..first + data.len() / width, data, width);
             }
         });
-        Panels { data, n_rows, n_cols }
+        Panels { data, panel: width, n_rows, n_cols }
     }
 
     pub(crate) fn right(&self) -> Right<'_, T> {
-        let Panels { data, n_rows, n_cols } = self;
-        let panel_stride = n_rows * PANEL;
+        let Panels { data, panel, n_rows, n_cols } = self;
         Right {
             data,
             n_rows: *n_rows,
             n_cols: *n_cols,
-            row_stride: PANEL,
-            panel_stride,
+            row_stride: *panel,
+            panel: *panel,
+            panel_stride: n_rows * panel,
             pieces: &[0],
         }
     }
 
-    /// Some columns, the first of which is a multiple of [`PANEL`].
+    /// Some columns: all, or the first is a multiple of [`PANEL`].
     pub(crate) fn columns(&self, cols: Range<usize>) -> Right<'_, T> {
-        assert!(cols.start.is_multiple_of(PANEL) && cols.end <= self.n_cols, "no whole panels");
+        assert!(
+            cols.start.is_multiple_of(self.panel) && cols.end <= self.n_cols,
+            "no whole panels"
+        );
         let data = &self.data[cols.start * self.n_rows..];
         Right { data, n_cols: cols.len(), ..self.right() }
     }
 
     /// Where a row begins: for [`Right::pieces`].
-    pub(crate) fn row(row: usize) -> usize {
-        row * PANEL
+    pub(crate) fn row(&self, row: usize) -> usize {
+        row * self.panel
     }
 }
 
@@ -211,9 +246,9 @@ pub(crate) fn multiply<T: Real>(
     if let (Some(a_piece), Some(b_piece)) = (a.pieces.iter().max(), b.pieces.iter().max()) {
         assert!(depth > 0, "pieces of nothing");
         let a_end = a.rows.furthest(n_rows) + (depth - 1) * a.col_stride + a_piece;
-        let panel = (n_cols - 1) / PANEL;
+        let panel = (n_cols - 1) / b.panel;
         let b_end = b_piece + panel * b.panel_stride + (depth - 1) * b.row_stride;
-        let b_end = b_end + padded(n_cols - panel * PANEL);
+        let b_end = b_end + padded(n_cols - panel * b.panel);
         assert!(a_end < a.data.len() && b_end <= b.data.len(), "a matrix ends early");
     }
     // SAFETY: the last number that is read of `a` and of `b` (in whole registers, which divide the
@@ -236,8 +271,13 @@ lanes_kernel! {
         let n_cols = parts.b.n_cols;
         let mut col = 0;
         while col < n_cols {
-            // Strips do not cross panels, whose width is a multiple of every strip's.
-            let vecs = (n_cols - col).div_ceil(V::LANES).min(VECS);
+            // Strips do not cross panels.
+            let left = (n_cols - col).min(parts.b.panel - col % parts.b.panel);
+            // Four registers are two strips of two, since one alone waits for its loads.
+            let vecs = match left.div_ceil(V::LANES) {
+                4 => 2,
+                n => n.min(VECS),
+            };
             // SAFETY: the caller's.
             unsafe {
                 match vecs {
@@ -260,7 +300,7 @@ unsafe fn strip<T: Real, V: Lanes<Number = T>, const ROWS: usize, const VECS: us
     let n_cols = (VECS * V::LANES).min(b.n_cols - col);
     // SAFETY: the caller's.
     unsafe {
-        let first_b = b.data.as_ptr().add(col / PANEL * b.panel_stride + col % PANEL);
+        let first_b = b.data.as_ptr().add(col / b.panel * b.panel_stride + col % b.panel);
         for row in (0..a.n_rows).step_by(ROWS) {
             let n_rows = ROWS.min(a.n_rows - row);
             // Rows that are not there are read as the last one, and not written.
@@ -328,7 +368,7 @@ mod tests {
 
     #[test]
     fn agrees_with_the_definition_at_every_size_of_tile() {
-        for (m, n, k) in [(1, 1, 1), (8, 48, 7), (9, 49, 3), (17, 24, 33), (5, 130, 2)] {
+        for (m, n, k) in [(1, 1, 1), (8, 48, 7), (9, 49, 3), (17, 64, 133), (5, 130, 2)] {
             let (a, b) = (numbers("a", m * k), numbers("b", k * n));
             let wide = padded(n);
             let mut rows = vec![0.0; k * wide];
@@ -340,8 +380,13 @@ mod tests {
                 .flat_map(|p| (0..m).map(move |i| (i, p)))
                 .map(|(i, p)| a[i * k + p])
                 .collect();
-            let panels = Panels::new(k, n, |row, col| b[row * n + col]);
-            let rights = [panels.right(), Right::rows(&rows, k, n, wide)];
+            let panels = Panels::of_rows(k, n, |row| &b[row * n..][..n]);
+            let b_t: Vec<f64> = (0..n)
+                .flat_map(|j| (0..k).map(move |p| (p, j)))
+                .map(|(p, j)| b[p * n + j])
+                .collect();
+            let columns = Panels::of_columns(k, n, |col| &b_t[col * k..][..k]);
+            let rights = [panels.right(), columns.right(), Right::rows(&rows, k, n, wide)];
             let lefts = [Left::rows(&a, m, k, k), Left::columns(&transposed, m, k, m, &[0])];
             for (left, right) in lefts.iter().flat_map(|l| rights.map(|r| (l, r))) {
                 let mut c = vec![1.0; m * (n + 2)];

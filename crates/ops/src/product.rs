@@ -117,7 +117,7 @@ fn forward<T: Real>(
     wants_moments: bool,
 ) -> (Vec<T>, Option<Moments>) {
     let n_in = xs.c;
-    let weight = Panels::new(n_in, n_out, |row, col| w[col * n_in + row]);
+    let weight = Panels::of_columns(n_in, n_out, |col| &w[col * n_in..][..n_in]);
     let write = |rows: Range<usize>, ys: &mut [T]| {
         let last = last.map(|it| it.block(rows.start, rows.len()));
         let mut times = |xs: &[T]| {
@@ -154,7 +154,7 @@ struct Found<T> {
 /// dX = G W and dW = Gᵀ X, reading G and X once: block by block, in few partial sums of dW.
 fn backward<T: Real>(xs: &View<'_, T>, gs: &GradView<'_, T>, w: &[T], wants: Wants) -> Found<T> {
     let (n_in, n_out, n_rows) = (xs.c, gs.c, xs.n_rows);
-    let weight = Panels::new(n_out, n_in, |row, col| w[row * n_in + col]);
+    let weight = Panels::of_rows(n_out, n_in, |row| &w[row * n_in..][..n_in]);
     // Few parts of many rows, since each part's dW costs a pass over it.
     let n_parts = ((1 << 20) / (n_in * n_out)).min(n_rows / 128).clamp(4, 16);
     let per_part = n_rows.div_ceil(n_parts).next_multiple_of(8);

@@ -49,6 +49,9 @@ pub(crate) trait Real:
 
     fn larger(self, other: Self) -> Self;
     fn smaller(self, other: Self) -> Self;
+
+    /// Whether this is no number.
+    fn is_nan(self) -> bool;
 }
 
 /// Lends memory that a thread keeps, so that blocks of work neither allocate nor zero any.
@@ -145,6 +148,11 @@ impl Real for f32 {
     fn smaller(self, other: f32) -> f32 {
         if self < other { self } else { other }
     }
+
+    #[inline(always)]
+    fn is_nan(self) -> bool {
+        f32::is_nan(self)
+    }
 }
 
 impl Real for f64 {
@@ -187,6 +195,11 @@ impl Real for f64 {
     #[inline(always)]
     fn smaller(self, other: f64) -> f64 {
         if self < other { self } else { other }
+    }
+
+    #[inline(always)]
+    fn is_nan(self) -> bool {
+        f64::is_nan(self)
     }
 }
 

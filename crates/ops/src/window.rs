@@ -84,6 +84,12 @@ impl Grid {
         self.n * self.out[0] * self.out[1]
     }
 
+    /// Where on the map the tap `tap` of output `out` lies along one axis, if not in the padding.
+    pub(crate) fn source(&self, axis: usize, out: usize, tap: usize) -> Option<usize> {
+        let at = (out * self.stride + tap).checked_sub(self.before[axis])?;
+        (at < self.size[axis]).then_some(at)
+    }
+
     /// The outputs that may see map position `at`, whether they lie on the map or not.
     pub(crate) fn reach(&self, axis: usize, at: usize) -> Range<isize> {
         let shift = |tap: usize| {
