@@ -52,7 +52,7 @@ static ALLOCATOR: ops::LineAllocator = ops::LineAllocator;
 
 fn main() -> ExitCode {
     ops::keep_freed_memory();
-    if let Err(err) = choose_isa() {
+    if let Err(err) = Isa::asked_for() {
         complain!("error: {err}");
         return ExitCode::from(FAILED);
     }
@@ -78,16 +78,6 @@ fn main() -> ExitCode {
             ExitCode::from(BUG)
         }
     }
-}
-
-/// Computes with the instruction set that the environment names, if it names one.
-fn choose_isa() -> Result<(), String> {
-    let Ok(name) = std::env::var("MASKFIT_ISA") else { return Ok(()) };
-    if Isa::named(&name).is_some_and(Isa::force) {
-        return Ok(());
-    }
-    let has: Vec<&str> = Isa::available().into_iter().map(Isa::name).collect();
-    Err(format!("MASKFIT_ISA={name}: this machine has {}", has.join(", ")))
 }
 
 /// An error with what caused it, each thing said once: some errors name their cause themselves.

@@ -207,7 +207,7 @@ fn backward<T: Real>(
     let write = |idx: usize, whole: Range<usize>, dx: &mut [T]| {
         let mut dw = if wants_dw { vec![T::ZERO; n_out * patch] } else { Vec::new() };
         let mut sums = xs.back_sums().filter(|_| wants_dx);
-        for block in parts[idx] {
+        for (idx, block) in parts[idx].iter().enumerate() {
             let (span, own) = (span(block), grid.own(&block.rows));
             let of_gs = Frame::seeing(grid, &block.rows, wants_dx.then_some(&own), n_out);
             let of_xs = Frame::seen(grid, &block.rows, n_in);
@@ -228,13 +228,13 @@ fn backward<T: Real>(
                 // Registers may be read beyond the last number.
                 T::with_scratch(if wants_dw { len + PAD } else { 0 }, |x_frames| {
                     let mut frames = x_frames.chunks_exact_mut(of_xs.len());
-                    for (idx, picture) in block.pictures.clone().enumerate() {
+                    for (n, picture) in block.pictures.clone().enumerate() {
                         let rows = own.len() * width;
                         let way_back = WayBack {
                             picture,
                             own: own.clone(),
                             channels: 0..n_in,
-                            dx: &mut dx[idx * rows..][..rows],
+                            dx: &mut dx[n * rows..][..rows],
                             sums: sums.as_mut(),
                         };
                         way_back.go(xs, grid, frames.next().map(|it| (&of_xs, it)));
@@ -243,6 +243,7 @@ fn backward<T: Real>(
                         return;
                     }
                     let in_gs = block.outputs(|n, row| n * of_gs.len() + of_gs.at(row as isize, 0));
+                    let end = if idx == 0 { End::Store } else { End::Add };
                     for ky in 0..kh {
                         let in_xs = block.outputs(|n, row| {
                             n * of_xs.len() + corner(grid, &of_xs, row) + ky * of_xs.row_len()
@@ -250,7 +251,7 @@ fn backward<T: Real>(
                         let a = Left::columns(g_frames, n_out, ow, n_out, &in_gs);
                         let b = Right::rows(x_frames, ow, kw * n_in, grid.stride * n_in);
                         let to = &mut dw[ky * kw * n_in..];
-                        multiply(a, b.pieces(ow, &in_xs), to, Rows::Apart(patch), End::Add);
+                        multiply(a, b.pieces(ow, &in_xs), to, Rows::Apart(patch), end);
                     }
                 });
             });

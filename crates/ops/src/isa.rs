@@ -3,7 +3,7 @@
 //! Kernels are plain loops over slices that the compiler vectorises; [`kernel!`] compiles them once
 //! for AVX-512, once for AVX2 with FMA and once for the target's baseline.
 
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::OnceLock;
 
 /// An instruction set that the kernels are compiled for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -15,9 +15,6 @@ pub enum Isa {
     /// 512 bits: x86-64 servers since about 2017.
     Avx512,
 }
-
-/// The chosen one plus 1; 0 until the first kernel asks.
-static CHOSEN: AtomicU8 = AtomicU8::new(0);
 
 impl Isa {
     /// What this machine has, best first.
@@ -41,26 +38,33 @@ impl Isa {
         list
     }
 
-    /// The one in use: the best, unless another was [forced](Isa::force).
+    /// The one in use for as long as the process runs: the best, unless [`VARIABLE`](Isa::VARIABLE)
+    /// asks for another.
     pub fn chosen() -> Isa {
-        match CHOSEN.load(Ordering::Relaxed) {
-            1 => Isa::Portable,
-            2 => Isa::Avx2,
-            3 => Isa::Avx512,
-            _ => {
-                #[cfg(test)]
-                let best = tests::asked_for().unwrap_or(Isa::available()[0]);
-                #[cfg(not(test))]
-                let best = Isa::available()[0];
-                CHOSEN.store(best as u8 + 1, Ordering::Relaxed);
-                best
-            }
-        }
+        static CHOSEN: OnceLock<Isa> = OnceLock::new();
+        *CHOSEN.get_or_init(|| {
+            let asked_for = Isa::asked_for().ok().flatten();
+            asked_for.unwrap_or(Isa::available()[0])
+        })
     }
 
-    /// The set of this name, in small letters.
-    pub fn named(name: &str) -> Option<Isa> {
-        [Isa::Portable, Isa::Avx2, Isa::Avx512].into_iter().find(|it| it.name() == name)
+    /// The environment variable that asks for a set by its name.
+    pub const VARIABLE: &str = "MASKFIT_ISA";
+
+    /// The set that the environment asks for, if it does.
+    ///
+    /// # Errors
+    /// There is no such set, or the machine does not have it.
+    pub fn asked_for() -> Result<Option<Isa>, String> {
+        let Ok(name) = std::env::var(Isa::VARIABLE) else { return Ok(None) };
+        let has = Isa::available();
+        match has.iter().find(|it| it.name() == name) {
+            Some(it) => Ok(Some(*it)),
+            None => {
+                let has: Vec<&str> = has.into_iter().map(Isa::name).collect();
+                Err(format!("{}={name}: this machine has {}", Isa::VARIABLE, has.join(", ")))
+            }
+        }
     }
 
     /// What it is called, in small letters.
@@ -70,17 +74,6 @@ impl Isa {
             Isa::Avx2 => "avx2",
             Isa::Avx512 => "avx512",
         }
-    }
-
-    /// Makes every kernel of the process use this set from now on.
-    ///
-    /// Returns whether the machine has it; if not, nothing changes.
-    pub fn force(self) -> bool {
-        let has = Isa::available().contains(&self);
-        if has {
-            CHOSEN.store(self as u8 + 1, Ordering::Relaxed);
-        }
-        has
     }
 }
 
@@ -148,22 +141,16 @@ pub(crate) use kernel;
 mod tests {
     use super::Isa;
 
-    const VARIABLE: &str = "MASKFIT_TEST_ISA";
-
-    /// The set that these tests are to run on.
-    pub(super) fn asked_for() -> Option<Isa> {
-        Isa::named(&std::env::var(VARIABLE).ok()?)
-    }
-
     /// Runs all tests of this crate again on each of the machine's other instruction sets.
     #[test]
     fn every_instruction_set_passes_these_tests() {
-        if asked_for().is_some() {
+        if Isa::asked_for().unwrap().is_some() {
             return;
         }
         for isa in &Isa::available()[1..] {
             let tests = std::env::current_exe().unwrap();
-            let run = std::process::Command::new(tests).env(VARIABLE, isa.name()).output().unwrap();
+            let run =
+                std::process::Command::new(tests).env(Isa::VARIABLE, isa.name()).output().unwrap();
             assert!(run.status.success(), "{isa:?}:\n{}", String::from_utf8_lossy(&run.stdout));
         }
     }

@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use candle::Result;
+use candle::{Result, bail};
 
 use crate::{
     Value, Window,
@@ -26,6 +26,9 @@ pub fn max_pool(xs: &Value, window: Window) -> Result<Value> {
     let (n, h, w, c) = x.dims4()?;
     let grid = window.on(n, [h, w])?;
     let [oh, ow] = grid.out;
+    if grid.kernel[0] * grid.kernel[1] > 256 {
+        bail!("max_pool: a window of {:?} is too large: 16x16 is the largest", grid.kernel);
+    }
     let job = move |way| Job {
         shape: format!("{h}x{w}x{c}, stride {}", grid.stride),
         flops: grid.n_out() * c * grid.kernel[0] * grid.kernel[1],

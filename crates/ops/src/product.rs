@@ -156,7 +156,7 @@ fn backward<T: Real>(xs: &View<'_, T>, gs: &GradView<'_, T>, w: &[T], wants: Wan
     let (n_in, n_out, n_rows) = (xs.c, gs.c, xs.n_rows);
     let weight = Panels::of_rows(n_out, n_in, |row| &w[row * n_in..][..n_in]);
     // Few parts of many rows, since each part's dW costs a pass over it.
-    let n_parts = ((1 << 20) / (n_in * n_out)).min(n_rows / 128).clamp(4, 16);
+    let n_parts = ((1 << 20) / (n_in * n_out)).clamp(4, 16).min((n_rows / 96).max(2));
     let per_part = n_rows.div_ceil(n_parts).next_multiple_of(8);
     let per_block = block_rows(n_rows, 2 * n_in + n_out).min(per_part);
     let wide = padded(n_in);
