@@ -6,7 +6,9 @@ use base::{Seed, Task, task::Factor};
 use candle::{DType, Device, Result, Tensor};
 use models::{BackboneConfig, EfficientNet, HeadConfig, Joint, Model, ModelSpec, ResNet, Variant};
 use ops::{Padding, Pass, Tape, Training};
-use testkit::{Golden, check_close, numbers};
+use testkit::{check_close, numbers};
+
+use super::golden;
 
 /// The network that a case of the golden file is called after.
 fn network(name: &str) -> BackboneConfig {
@@ -70,7 +72,7 @@ struct Tolerance {
 
 #[track_caller]
 fn check(name: &str, tolerance: Tolerance) -> Result<()> {
-    let case = Golden::read("networks").at("cases").at(name);
+    let case = golden("networks").at("cases").at(name);
     let head = HeadConfig::Joint(Joint { dropout: 0.0 });
     let spec = ModelSpec { backbone: network(name), head };
     let Tolerance { dtype, .. } = tolerance;
@@ -118,7 +120,7 @@ fn check(name: &str, tolerance: Tolerance) -> Result<()> {
 
 #[test]
 fn every_network_agrees_with_its_reference_in_double_precision() -> Result<()> {
-    for name in Golden::read("networks").at("cases").keys() {
+    for name in golden("networks").at("cases").keys() {
         // The golden file keeps nine digits of each gradient's norm.
         check(&name, Tolerance { dtype: DType::F64, logits: 1e-9, gradients: 1e-8 })?;
     }
@@ -127,7 +129,7 @@ fn every_network_agrees_with_its_reference_in_double_precision() -> Result<()> {
 
 #[test]
 fn every_network_agrees_with_its_reference_in_single_precision() -> Result<()> {
-    for name in Golden::read("networks").at("cases").keys() {
+    for name in golden("networks").at("cases").keys() {
         // Rounding puts a few numbers on the other side of a kink of these networks: in f32 PyTorch
         // is up to 1.1e-2 away from itself in f64 on Lite0, and 1.9e-3 on ResNet-50.
         let has_many_kinks = ["lite0", "resnet"].iter().any(|it| name.contains(it));
@@ -142,6 +144,7 @@ fn lite0_on_its_published_weights_agrees_with_timm() -> Result<()> {
     let Some(path) = testkit::shared_data("weights/efficientnet-lite0-57934424.pth") else {
         return Ok(());
     };
+    let want: Vec<Vec<f64>> = golden("lite0").to("logits");
     let config = EfficientNet { variant: Variant::Lite0, ..EfficientNet::default() };
     let backbone = BackboneConfig::EfficientNet(config);
     let spec = ModelSpec { backbone, head: HeadConfig::default() };
@@ -159,7 +162,6 @@ fn lite0_on_its_published_weights_agrees_with_timm() -> Result<()> {
         .map(|it| level(it / (128 * 128 * 3), it / (128 * 3) % 128, it / 3 % 128, it % 3));
     let pictures = Tensor::from_iter(pixels, &Device::Cpu)?.reshape((10, 128, 128, 3))?;
     let logits = model.forward(&pictures, &Pass::Eval)?.heads.remove(0).1;
-    let want: Vec<Vec<f64>> = Golden::read("lite0").to("logits");
     check_close(&logits, &want.concat(), 1e-4);
     Ok(())
 }

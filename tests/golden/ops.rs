@@ -2,7 +2,9 @@
 
 use candle::{Device, Result, Tensor, Var};
 use ops::{Activation, Padding, Tape, Value, Window};
-use testkit::{Golden, check_close_slices, numbers};
+use testkit::{check_close_slices, numbers};
+
+use super::golden;
 
 fn activation(name: &str) -> Activation {
     match name {
@@ -42,7 +44,7 @@ fn run(name: &str, xs: &[Value]) -> Result<Value> {
 
 #[test]
 fn every_operation_agrees_with_pytorch() -> Result<()> {
-    let golden = Golden::read("ops").at("cases");
+    let golden = golden("ops").at("cases");
     for name in golden.keys() {
         let case = golden.at(&name);
         let keys: &[&str] = match name.split('/').next() {

@@ -12,14 +12,16 @@ use losses::{Counts, Labels, LossConfig, Targets};
 use metrics::{Confusion, MetricConfig, Predictions, Report};
 use models::{Init, Kind, Params};
 use ops::{Gradients, Logits, Tape, Value};
-use testkit::{Golden, check_close, check_close_slices, numbers};
+use testkit::{check_close, check_close_slices, numbers};
+
+use super::golden;
 use trainer::{OptimConfig, Rates, ScheduleConfig};
 
 const CLOCK: Clock = Clock { step: 0, total: 1, steps_per_epoch: 1 };
 
 #[test]
 fn cross_entropy_agrees_with_pytorch() -> Result<()> {
-    let golden = Golden::read("training").at("losses");
+    let golden = golden("training").at("losses");
     let (pairs, weights): (Vec<[usize; 2]>, Vec<f32>) =
         (golden.to("classes"), golden.to("weights"));
     let row = |(idx, &weight): (usize, &f32)| -> Row {
@@ -69,7 +71,7 @@ fn gradients(vars: &[Var], step: usize) -> Result<Gradients> {
 
 #[test]
 fn every_optimizer_agrees_with_pytorch_and_goes_on_from_its_state() -> Result<()> {
-    let golden = Golden::read("training").at("optimizers");
+    let golden = golden("training").at("optimizers");
     let decay = "betas = [0.8, 0.99]\neps = 1e-6\nweight_decay = ";
     let settings: BTreeMap<&str, String> = BTreeMap::from([
         ("adam", "kind = \"adam\"\n".to_owned()),
@@ -116,7 +118,7 @@ fn every_optimizer_agrees_with_pytorch_and_goes_on_from_its_state() -> Result<()
 
 #[test]
 fn every_schedule_agrees_with_pytorch() {
-    let golden = Golden::read("training").at("schedules");
+    let golden = golden("training").at("schedules");
     let settings = BTreeMap::from([
         ("cosine", "kind = \"cosine\"\nfloor = 0.1"),
         ("step", "kind = \"step\"\nepochs = 4\ngamma = 0.3"),
@@ -132,7 +134,7 @@ fn every_schedule_agrees_with_pytorch() {
 
 #[test]
 fn every_metric_agrees_with_scikit_learn() {
-    let golden = Golden::read("training").at("metrics");
+    let golden = golden("training").at("metrics");
     let mut p: Vec<Vec<f64>> = numbers("probabilities", 300 * 18)
         .chunks(18)
         .map(|it| it.iter().map(|x| (3.0 * x).exp()).collect())

@@ -52,7 +52,7 @@ static ALLOCATOR: ops::LineAllocator = ops::LineAllocator;
 
 fn main() -> ExitCode {
     ops::keep_freed_memory();
-    if let Err(err) = Isa::asked_for() {
+    if let Err(err) = choose_isa() {
         complain!("error: {err}");
         return ExitCode::from(FAILED);
     }
@@ -77,6 +77,14 @@ fn main() -> ExitCode {
             );
             ExitCode::from(BUG)
         }
+    }
+}
+
+/// Computes with the instruction set that the environment names, if it names one.
+fn choose_isa() -> Result<(), String> {
+    match std::env::var("MASKFIT_ISA") {
+        Ok(name) => Isa::choose(&name).map_err(|err| format!("MASKFIT_ISA: {err}")),
+        Err(_) => Ok(()),
     }
 }
 

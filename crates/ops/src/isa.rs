@@ -16,6 +16,8 @@ pub enum Isa {
     Avx512,
 }
 
+static CHOSEN: OnceLock<Isa> = OnceLock::new();
+
 impl Isa {
     /// What this machine has, best first.
     pub fn available() -> Vec<Isa> {
@@ -38,32 +40,34 @@ impl Isa {
         list
     }
 
-    /// The one in use for as long as the process runs: the best, unless [`VARIABLE`](Isa::VARIABLE)
-    /// asks for another.
+    /// The one in use for as long as the process runs: the best, unless another was
+    /// [chosen](Isa::choose) first.
     pub fn chosen() -> Isa {
-        static CHOSEN: OnceLock<Isa> = OnceLock::new();
         *CHOSEN.get_or_init(|| {
-            let asked_for = Isa::asked_for().ok().flatten();
-            asked_for.unwrap_or(Isa::available()[0])
+            #[cfg(test)]
+            let best = tests::asked_for().unwrap_or(Isa::available()[0]);
+            #[cfg(not(test))]
+            let best = Isa::available()[0];
+            best
         })
     }
 
-    /// The environment variable that asks for a set by its name.
-    pub const VARIABLE: &str = "MASKFIT_ISA";
-
-    /// The set that the environment asks for, if it does.
+    /// Makes every kernel of the process use the set of this name.
     ///
     /// # Errors
-    /// There is no such set, or the machine does not have it.
-    pub fn asked_for() -> Result<Option<Isa>, String> {
-        let Ok(name) = std::env::var(Isa::VARIABLE) else { return Ok(None) };
+    /// There is no such set, the machine does not have it, or another is in use already.
+    pub fn choose(name: &str) -> Result<(), String> {
         let has = Isa::available();
-        match has.iter().find(|it| it.name() == name) {
-            Some(it) => Ok(Some(*it)),
-            None => {
-                let has: Vec<&str> = has.into_iter().map(Isa::name).collect();
-                Err(format!("{}={name}: this machine has {}", Isa::VARIABLE, has.join(", ")))
-            }
+        let Some(isa) = has.iter().find(|it| it.name() == name) else {
+            let has: Vec<&str> = has.into_iter().map(Isa::name).collect();
+            return Err(format!(
+                "no instruction set `{name}`: this machine has {}",
+                has.join(", ")
+            ));
+        };
+        match CHOSEN.get_or_init(|| *isa) {
+            it if it == isa => Ok(()),
+            it => Err(format!("`{name}` comes too late: `{}` is in use", it.name())),
         }
     }
 
@@ -141,16 +145,23 @@ pub(crate) use kernel;
 mod tests {
     use super::Isa;
 
+    const VARIABLE: &str = "MASKFIT_TEST_ISA";
+
+    /// The set that these tests are to run on.
+    pub(super) fn asked_for() -> Option<Isa> {
+        let name = std::env::var(VARIABLE).ok()?;
+        Isa::available().into_iter().find(|it| it.name() == name)
+    }
+
     /// Runs all tests of this crate again on each of the machine's other instruction sets.
     #[test]
     fn every_instruction_set_passes_these_tests() {
-        if Isa::asked_for().unwrap().is_some() {
+        if asked_for().is_some() {
             return;
         }
         for isa in &Isa::available()[1..] {
             let tests = std::env::current_exe().unwrap();
-            let run =
-                std::process::Command::new(tests).env(Isa::VARIABLE, isa.name()).output().unwrap();
+            let run = std::process::Command::new(tests).env(VARIABLE, isa.name()).output().unwrap();
             assert!(run.status.success(), "{isa:?}:\n{}", String::from_utf8_lossy(&run.stdout));
         }
     }
