@@ -131,6 +131,20 @@ pub fn batch_norm_fixed(
     normalise(xs, xs.tensor()?, gamma, beta, moments, eps, activation, false)
 }
 
+/// A norm as a line for each channel: 1 / √(σ² + ε), scale and shift.
+pub(crate) fn lines(
+    gamma: &[f64],
+    beta: &[f64],
+    moments: &Moments,
+    eps: f64,
+) -> (Vec<f64>, Vec<f64>, Vec<f64>) {
+    let inverse: Vec<f64> = moments.variance.iter().map(|it| 1.0 / (it + eps).sqrt()).collect();
+    let scale: Vec<f64> = gamma.iter().zip(&inverse).map(|(g, i)| g * i).collect();
+    let shifts = beta.iter().zip(&moments.mean).zip(&scale);
+    let shift = shifts.map(|((b, mean), scale)| b - mean * scale).collect();
+    (inverse, scale, shift)
+}
+
 /// The common part of the two functions above.
 fn normalise(
     xs: &Value,
@@ -145,10 +159,7 @@ fn normalise(
     let job = |way| Job::new("norm", way);
     let _watch = watch(|| job(Way::Forward));
     let list = |it: &Value| it.raw()?.to_dtype(candle::DType::F64)?.to_vec1::<f64>();
-    let inverse: Vec<f64> = moments.variance.iter().map(|it| 1.0 / (it + eps).sqrt()).collect();
-    let scale: Vec<f64> = list(gamma)?.iter().zip(&inverse).map(|(g, i)| g * i).collect();
-    let shifts = list(beta)?.into_iter().zip(&moments.mean).zip(&scale);
-    let shift: Vec<f64> = shifts.map(|((b, mean), scale)| b - mean * scale).collect();
+    let (inverse, scale, shift) = lines(&list(gamma)?, &list(beta)?, &moments, eps);
     let lens = Lens { scale, shift, center: moments.mean, activation, gate: None };
 
     let (x_slot, gamma_slot, beta_slot) = (xs.slot(), gamma.slot(), beta.slot());

@@ -2,14 +2,15 @@
 //!
 //! y[n, i, j, c] = Σ_{u, v} x[n, i·s + u - p, j·s + v - p, c] · w[u, v, c].
 //!
-//! A block of rows is read into a [frame](crate::frame) in cache. The way forward and the way back to the input are one loop over different taps: each
-//! number of the result gathers its own, eight neighbours and one register of channels at a time.
+//! A block of rows is read into a [frame](crate::frame) in cache. The way forward and the way back to
+//! the input are one loop over different taps: each number of the result gathers its own, eight
+//! neighbours and one register of channels at a time.
 
 mod kernels;
 
 use std::ops::Range;
 
-use candle::{Result, Tensor, bail};
+use candle::{Result, bail};
 use kernels::{Results, Seen, correlate_rows, gather_rows};
 
 use crate::{
@@ -58,7 +59,7 @@ pub fn depthwise(
     let lens = xs.lens().cloned();
     let ys = by_dtype!("depthwise", x, T => {
         let source = Source::Stored(View::<T>::of(&x, lens.as_ref())?);
-        made(&source, &[xs, weight], &k, &grid, then)
+        convolve(&source, &[xs], weight, &grid, then)
     })?;
     let (moments, means) = (ys.moments().cloned(), ys.means().cloned());
     let (x_slot, w_slot) = (xs.slot(), weight.slot());
@@ -118,30 +119,33 @@ pub fn expand_depthwise(
         let e = e.slice::<T>()?;
         let last = Finish::ready::<T>(Some(between), &[xs, expand], None, &[n, h, w, c])?;
         let Some(last) = last.on_rows()?.filter(OnRows::is_of_channels) else {
-            bail!("expand_depthwise: what is between has no rows of its own");
+            bail!("expand_depthwise: nothing can be added between the two convolutions");
         };
         let xs_view = View::<T>::of(&x, lens.as_ref())?;
         let weight_panels = Panels::of_columns(n_in, c, |col| &e[col * n_in..][..n_in]);
         let source = Source::Expanded { xs: xs_view, weight: weight_panels, last };
-        made(&source, &[xs, expand, weight], &k, &grid, Some(then))
+        convolve(&source, &[xs, expand], weight, &grid, Some(then))
     })
 }
 
 /// The result of a forward pass, with what it knows about itself.
-fn made<T: Real>(
+///
+/// - `inputs`: what `source` is made of.
+fn convolve<T: Real>(
     source: &Source<'_, T>,
     inputs: &[&Value],
-    kernel: &Tensor,
+    weight: &Value,
     grid: &Grid,
     then: Option<&Finish>,
 ) -> Result<Value> {
-    let c = kernel.dims()[2];
+    let c = weight.dims()[2];
     let dims = [grid.n, grid.out[0], grid.out[1], c];
-    let last = Finish::ready::<T>(then, inputs, None, &dims)?;
-    let wants_moments = inputs[inputs.len() - 1].is_on_tape();
-    let kernel = Reading::of(kernel);
+    let inputs: Vec<&Value> = inputs.iter().copied().chain([weight]).collect();
+    let last = Finish::ready::<T>(then, &inputs, None, &dims)?;
     let last = last.on_rows()?;
-    let made = forward(source, c, kernel.slice()?, grid, last.as_ref(), wants_moments);
+    let kernel = weight.tensor()?;
+    let kernel = Reading::of(&kernel);
+    let made = forward(source, c, kernel.slice()?, grid, last.as_ref(), weight.is_on_tape());
     let share = T::of(1.0 / (grid.out[0] * grid.out[1]) as f64);
     let means = made.sums.map(|it| it.into_iter().map(|it| it * share).collect());
     let means = means.map(|it| tensor::<T>(it, &[grid.n, c])).transpose()?;
@@ -237,7 +241,7 @@ fn forward<T: Real>(
                     from_col: grid.stride * frame.c,
                     into_row: ow * c,
                     into_col: c,
-                    last: last.map(|it| it.from(group.start, group.start)),
+                    last: last.map(|it| it.part(group.start, group.start)),
                 };
                 gather_rows(from, &k, &taps, of, &mut ys[group.start..], group.len());
             });
@@ -295,7 +299,7 @@ impl<T: Real> Source<'_, T> {
                 let places =
                     rows.flat_map(|row| (0..w).map(move |col| frame.at(row, col as isize)));
                 let places: Vec<usize> = places.collect();
-                let last = last.block(0, 0).from(channels.start, 0);
+                let last = last.block(0, 0).part(channels.start, 0);
                 let mut times = |xs: &[T], n_in: usize| {
                     let xs = Left::rows(xs, many, n_in, n_in);
                     let to = Rows::At(&places);

@@ -7,8 +7,9 @@
 use candle::{DType, Result, Tensor, bail};
 
 use crate::{
-    Activation, Value,
+    Activation, Moments, Value,
     activation::{both_of, by_activation},
+    batch_norm::lines,
     lanes::Lanes,
     lens::cast,
     real::{Reading, Real},
@@ -35,10 +36,8 @@ impl Finish {
         activation: Activation,
     ) -> Result<Finish> {
         let list = |it: &Tensor| it.to_dtype(DType::F64)?.to_vec1::<f64>();
-        let scale: Vec<f64> =
-            list(gamma)?.iter().zip(list(variance)?).map(|(g, v)| g / (v + eps).sqrt()).collect();
-        let shifts = list(beta)?.into_iter().zip(list(mean)?).zip(&scale);
-        let shift = shifts.map(|((b, m), s)| b - m * s).collect();
+        let moments = Moments { mean: list(mean)?, variance: list(variance)?, count: 0 };
+        let (_, scale, shift) = lines(&list(gamma)?, &list(beta)?, &moments, eps);
         Ok(Finish { scale, shift, activation, plus: None })
     }
 
@@ -139,7 +138,7 @@ impl<'a, T: Real> Last<'a, T> {
     }
 
     /// What is done to a part of the block.
-    pub(crate) fn from(self, channel: usize, at: usize) -> Last<'a, T> {
+    pub(crate) fn part(self, channel: usize, at: usize) -> Last<'a, T> {
         let (scale, shift) = (&self.scale[channel..], &self.shift[channel..]);
         Last { scale, shift, plus: self.plus.map(|it| &it[at..]), ..self }
     }

@@ -3,6 +3,8 @@
 //! What is seen goes row by row, as memory lies; what is summed up goes channel by channel, so that
 //! the sums stay in registers. Memory is asked for ahead, since these loops wait for nothing else.
 
+use std::ops::Range;
+
 use crate::{
     Activation,
     activation::{both_of, by_activation},
@@ -23,7 +25,19 @@ pub(super) struct Rows<'a, T> {
     pub(super) constants: [&'a [T]; 6],
 }
 
-impl<T> Rows<'_, T> {
+impl<'a, T> Rows<'a, T> {
+    /// Some channels of `n` rows of `c`.
+    pub(super) fn of_channels(
+        n: usize,
+        c: usize,
+        channels: Range<usize>,
+        activation: Activation,
+        constants: [&'a [T]; 6],
+    ) -> Rows<'a, T> {
+        let constants = constants.map(|it| &it[channels.clone()]);
+        Rows { n, c: channels.len(), apart: c, activation, constants }
+    }
+
     /// Checks that all that kernels touch is there.
     fn check(&self, inputs: &[&[T]], outputs: &[(&[T], usize)]) {
         assert!(self.constants.iter().all(|it| it.len() >= self.c), "constants for fewer channels");

@@ -101,21 +101,13 @@ impl<'a, T: Real> View<'a, T> {
     ) {
         let (c, xs) = (self.c, &self.stored()[first * self.c + channels.start..]);
         let Some(it) = &self.through else {
-            for (to, from) in into.chunks_mut(stride).zip(xs.chunks(c)) {
-                to[..channels.len()].copy_from_slice(&from[..channels.len()]);
-            }
-            return;
+            return copy_channels(xs, c, channels.len(), into, stride);
         };
         by_pictures(first, into, stride, self.area, |picture, begin, into| {
             let gates = it.gates.at(picture, c);
             let constants = [&it.scale, &it.shift, gates, gates, gates, gates];
-            let rows = Rows {
-                n: into.len().div_ceil(stride),
-                c: channels.len(),
-                apart: c,
-                activation: it.activation,
-                constants: constants.map(|it| &it[channels.clone()]),
-            };
+            let n = into.len().div_ceil(stride);
+            let rows = Rows::of_channels(n, c, channels.clone(), it.activation, constants);
             look(rows, &xs[begin * c..], into, stride);
         });
     }
@@ -186,13 +178,7 @@ impl<T: Real> View<'_, T> {
             let zs = &self.stored()[row * c + channels.start..];
             let gates = it.gates.at(picture, c);
             let constants = [&it.scale, &it.shift, gates, &it.center, gates, gates];
-            let rows = Rows {
-                n: many,
-                c: channels.len(),
-                apart: c,
-                activation: it.activation,
-                constants: constants.map(|it| &it[channels.clone()]),
-            };
+            let rows = Rows::of_channels(many, c, channels.clone(), it.activation, constants);
             let seen = seen.as_mut().map(|(seen, stride)| (&mut seen[done * *stride..], *stride));
             let totals = match &mut *sums {
                 BackSums::Norm(it) => it,
@@ -209,6 +195,13 @@ impl<T: Real> View<'_, T> {
             });
             done += many;
         }
+    }
+}
+
+/// Copies the first `n` channels of rows of `c`.
+fn copy_channels<T: Real>(from: &[T], c: usize, n: usize, into: &mut [T], stride: usize) {
+    for (to, from) in into.chunks_mut(stride).zip(from.chunks(c)) {
+        to[..n].copy_from_slice(&from[..n]);
     }
 }
 
@@ -318,10 +311,7 @@ impl<'a, T: Real> GradView<'a, T> {
     ) {
         let (c, gs) = (self.c, &self.stored()[first * self.c + channels.start..]);
         if self.is_plain {
-            for (to, from) in into.chunks_mut(stride).zip(gs.chunks(c)) {
-                to[..channels.len()].copy_from_slice(&from[..channels.len()]);
-            }
-            return;
+            return copy_channels(gs, c, channels.len(), into, stride);
         }
         by_pictures(first, into, stride, self.area, |picture, begin, into| {
             let gs = &gs[begin * c..];
@@ -333,13 +323,8 @@ impl<'a, T: Real> GradView<'a, T> {
             let xs = it.xs.slice::<T>().expect("checked when the view was made");
             let xs = &xs[(first + begin) * c + channels.start..];
             let constants = [&it.scale, &it.shift, times, plus, &it.slope, &it.offset];
-            let rows = Rows {
-                n: into.len().div_ceil(stride),
-                c: channels.len(),
-                apart: c,
-                activation: it.activation,
-                constants: constants.map(|it| &it[channels.clone()]),
-            };
+            let n = into.len().div_ceil(stride);
+            let rows = Rows::of_channels(n, c, channels.clone(), it.activation, constants);
             go_back(rows, gs, xs, into, stride);
         });
     }
