@@ -60,6 +60,6 @@ fn check_settings(experiment: &Experiment) -> anyhow::Result<()> {
 
 /// Lets as many threads compute as the settings say.
 fn use_threads(n: usize) -> anyhow::Result<()> {
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(n);
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(n).use_current_thread();
     pool.build_global().context("the threads cannot be started")
 }
