@@ -84,6 +84,25 @@ pub(crate) unsafe fn overwrite_blocks<T: Real, P: Send>(
     (built, given)
 }
 
+/// A new vector of `n` numbers, and what `write` gave besides.
+///
+/// # Safety
+/// As of [`overwrite`].
+pub(crate) unsafe fn written<T: Real, P>(
+    n: usize,
+    write: impl FnOnce(&mut [T]) -> P,
+) -> (Vec<T>, P) {
+    let mut built: Vec<T> = Vec::with_capacity(n);
+    // SAFETY: the numbers have no invalid bits, and the caller promises that none is read before
+    // it is written.
+    let spare =
+        unsafe { &mut *(std::ptr::from_mut(&mut built.spare_capacity_mut()[..n]) as *mut [T]) };
+    let given = write(spare);
+    // SAFETY: the caller promises that each was written.
+    unsafe { built.set_len(n) };
+    (built, given)
+}
+
 /// The sum of vectors, in their order.
 pub(crate) fn total<T: Copy + Send + Sync + AddAssign>(parts: Vec<Vec<T>>) -> Vec<T> {
     let mut parts = parts.into_iter();

@@ -7,7 +7,7 @@
 use std::ops::Range;
 
 use crate::{
-    blocks::build,
+    blocks::overwrite,
     finish::Last,
     lanes::{Lanes, lanes_kernel},
     real::Real,
@@ -141,7 +141,9 @@ impl<T: Real> Panels<T> {
         Panels::build(n_rows, n_cols, |cols, rows, data, width| {
             for (idx, to) in rows.zip(data.chunks_exact_mut(width)) {
                 let from = &row(idx)[cols.clone()];
-                to[..from.len()].copy_from_slice(from);
+                let (to, spare) = to.split_at_mut(from.len());
+                to.copy_from_slice(from);
+                spare.fill(T::ZERO);
             }
         })
     }
@@ -153,6 +155,9 @@ impl<T: Real> Panels<T> {
         column: impl Fn(usize) -> &'b [T] + Sync,
     ) -> Panels<T> {
         Panels::build(n_rows, n_cols, |cols, rows, data, width| {
+            if cols.len() < width {
+                data.fill(T::ZERO);
+            }
             for (idx, col) in cols.enumerate() {
                 let to = data[idx..].iter_mut().step_by(width);
                 to.zip(&column(col)[rows.clone()]).for_each(|(to, &it)| *to = it);
@@ -160,7 +165,8 @@ impl<T: Real> Panels<T> {
         })
     }
 
-    /// `fill` gets the columns of a panel, some rows, the place for them, and its width.
+    /// `fill` gets the columns of a panel, some rows, the place for them, all of which it writes,
+    /// and its width.
     fn build(
         n_rows: usize,
         n_cols: usize,
@@ -169,13 +175,15 @@ impl<T: Real> Panels<T> {
         // Rows of a panel that stay in a core's first-level cache.
         const ROWS: usize = 64;
         let width = if padded(n_cols) == 4 * PAD { 2 * PAD } else { PANEL };
-        let data = build(n_cols.div_ceil(width), n_rows * width, 1, |panel, data: &mut [T]| {
-            let cols = panel * width..n_cols.min((panel + 1) * width);
+        let panel = |panels: Range<usize>, data: &mut [T]| {
+            let cols = panels.start * width..n_cols.min(panels.end * width);
             for (idx, data) in data.chunks_mut(ROWS * width).enumerate() {
                 let first = idx * ROWS;
                 fill(cols.clone(), first..first + data.len() / width, data, width);
             }
-        });
+        };
+        // SAFETY: both kinds of `fill` write every number, or zeros after the last column.
+        let (data, _) = unsafe { overwrite(n_cols.div_ceil(width), n_rows * width, 1, panel) };
         Panels { data, panel: width, n_rows, n_cols }
     }
 

@@ -7,7 +7,7 @@ use candle::{Result, bail};
 
 use crate::{
     Finish, Moments, Value,
-    blocks::{overwrite, total},
+    blocks::{overwrite, total, written},
     finish::OnRows,
     lens::{BackSums, Grad, GradView, View, cast},
     matmul::{End, Left, Panels, Right, Rows, multiply, padded},
@@ -158,10 +158,9 @@ fn backward<T: Real>(xs: &View<'_, T>, gs: &GradView<'_, T>, w: &[T], wants: Wan
     // Few parts of many rows, since each part's dW costs a pass over it.
     let n_parts = ((1 << 20) / (n_in * n_out)).clamp(4, 16).min((n_rows / 96).max(2));
     let per_part = n_rows.div_ceil(n_parts).next_multiple_of(8);
-    let per_block = block_rows(n_rows, 2 * n_in + n_out).min(per_part);
+    let per_block = (BLOCK / (2 * n_in + n_out)).next_multiple_of(8).min(per_part);
     let wide = padded(n_in);
-    let write = |rows: Range<usize>, dx: &mut [T]| {
-        let mut dw = if wants.dw { vec![T::ZERO; n_out * n_in] } else { Vec::new() };
+    let write = |rows: Range<usize>, dx: &mut [T], dw: &mut [T]| {
         let mut sums = xs.back_sums().filter(|_| wants.dx);
         for first in rows.clone().step_by(per_block) {
             let n = per_block.min(rows.end - first);
@@ -169,9 +168,9 @@ fn backward<T: Real>(xs: &View<'_, T>, gs: &GradView<'_, T>, w: &[T], wants: Wan
                 let gs_t = Left::columns(gs, n_out, n, n_out, &[0]);
                 let gs = Left::rows(gs, n, n_out, n_out);
                 let to = Rows::Apart(n_in);
-                let mut add = |xs: &[T]| {
-                    multiply(gs_t, Right::rows(xs, n, n_in, wide), &mut dw, to, End::Add);
-                };
+                let end = if first == rows.start { End::Store } else { End::Add };
+                let mut add =
+                    |xs: &[T]| multiply(gs_t, Right::rows(xs, n, n_in, wide), dw, to, end);
                 if wants.dx {
                     let dx = &mut dx[(first - rows.start) * n_in..][..n * n_in];
                     multiply(gs, weight.right(), dx, to, End::Store);
@@ -205,8 +204,12 @@ fn backward<T: Real>(xs: &View<'_, T>, gs: &GradView<'_, T>, w: &[T], wants: Wan
                 }),
             }
         }
-        (dw, sums)
+        sums
     };
+    let dw_len = if wants.dw { n_out * n_in } else { 0 };
+    // SAFETY: `multiply` writes every number of each part's dW with its first block.
+    let write =
+        |rows: Range<usize>, dx: &mut [T]| unsafe { written(dw_len, |dw| write(rows, dx, dw)) };
     let width = if wants.dx { n_in } else { 0 };
     // SAFETY: `multiply` writes every number of each block.
     let (dx, parts) = unsafe { overwrite(n_rows, width, per_part, write) };
