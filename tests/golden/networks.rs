@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 
 use base::{Seed, Task, task::Factor};
 use candle::{DType, Device, Result, Tensor};
-use models::{BackboneConfig, EfficientNet, HeadConfig, Joint, Model, ModelSpec, ResNet, Variant};
+use models::{
+    BackboneConfig, ConvNeXt, DenseNet, EfficientNet, HeadConfig, Joint, Model, ModelSpec, ResNet,
+    Variant, Vgg, XResNet,
+};
 use ops::{Padding, Pass, Tape, Training};
 use testkit::{check_close, numbers};
 
@@ -13,7 +16,10 @@ use super::golden;
 /// The network that a case of the golden file is called after.
 fn network(name: &str) -> BackboneConfig {
     let plain = |variant| EfficientNet { variant, drop_path: 0.0, ..EfficientNet::default() };
-    let resnet = |depth| BackboneConfig::ResNet(ResNet { depth, drop_path: 0.0 });
+    let resnet = |config| BackboneConfig::ResNet(config);
+    let vgg = |depth, batch_norm| {
+        BackboneConfig::Vgg(Vgg { depth, batch_norm, hidden: 64, dropout: 0.0, width: 1.0 })
+    };
     BackboneConfig::EfficientNet(match name {
         "timm/b0" | "torchvision/b0" => plain(Variant::B0),
         "timm/b4" | "torchvision/b4" => plain(Variant::B4),
@@ -23,8 +29,23 @@ fn network(name: &str) -> BackboneConfig {
             ..plain(Variant::B0)
         },
         "timm_tf/lite0" => plain(Variant::Lite0),
-        "torchvision/resnet18" => return resnet(18),
-        "torchvision/resnet50" => return resnet(50),
+        "torchvision/v2" => EfficientNet { depth: 0.4, ..plain(Variant::V2S) },
+        "torchvision/resnet18" => return resnet(ResNet { depth: 18, ..ResNet::default() }),
+        "torchvision/resnet50" => return resnet(ResNet::default()),
+        "torchvision/resnext50_32x4d" => {
+            return resnet(ResNet { groups: 32, group_width: 4, ..ResNet::default() });
+        }
+        "timm/seresnet50" => {
+            return resnet(ResNet { squeeze_excite: true, ..ResNet::default() });
+        }
+        "fastai/xresnet50" => return BackboneConfig::XResNet(XResNet::default()),
+        "torchvision/vgg11" => return vgg(11, false),
+        "torchvision/vgg13_bn" => return vgg(13, true),
+        "torchvision/densenet121" => return BackboneConfig::DenseNet(DenseNet::default()),
+        "timm/convnext" => {
+            let tiny = ConvNeXt { drop_path: 0.0, width: 0.25, ..ConvNeXt::default() };
+            return BackboneConfig::ConvNeXt(tiny);
+        }
         other => panic!("no network {other}"),
     })
 }
@@ -52,8 +73,10 @@ fn set_by_formula(model: &Model) -> Result<()> {
             } else if name.ends_with("bias") {
                 0.1 * x
             } else {
-                let is_last = name.starts_with("layer") && name.ends_with("bn3.weight");
-                (if is_last { 0.2 } else { 1.0 }) * (1.0 + 0.2 * x)
+                let ends = ["bn3.weight", "convpath.2.1.weight", "gamma"];
+                let is_end =
+                    ends.iter().any(|it| name.ends_with(it)) && !name.starts_with("blocks");
+                (if is_end { 0.2 } else { 1.0 }) * (1.0 + 0.2 * x)
             }
         });
         param.set_from_file(&Tensor::from_vec(scaled.collect(), dims, &Device::Cpu)?)?;

@@ -20,9 +20,10 @@ use ops::{Activation, Padding, Pass, Value, Window};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Architecture, Backbone, Naming,
-    layers::{BatchNorm, Conv, ConvNorm, NormSettings, Residual, SqueezeExcite},
+    Architecture, Layer, Naming, Stage, factor_problem,
+    layers::{BatchNorm, Conv, ConvNorm, NormSettings, Pool, Residual, SqueezeExcite},
     params::Builder,
+    share_problem,
 };
 
 /// `backbone = { kind = "efficientnet", variant = "b0" }`
@@ -67,7 +68,7 @@ impl Default for EfficientNet {
 
 /// A published size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(rename_all = "lowercase")]
 #[expect(missing_docs, reason = "their names say all there is to say")]
 pub enum Variant {
     B0,
@@ -78,6 +79,9 @@ pub enum Variant {
     B5,
     B6,
     B7,
+    V2S,
+    V2M,
+    V2L,
     Lite0,
     Lite1,
     Lite2,
@@ -87,15 +91,17 @@ pub enum Variant {
 
 impl Variant {
     /// Every variant.
-    pub const ALL: [Variant; 13] = {
-        use Variant::{B0, B1, B2, B3, B4, B5, B6, B7, Lite0, Lite1, Lite2, Lite3, Lite4};
-        [B0, B1, B2, B3, B4, B5, B6, B7, Lite0, Lite1, Lite2, Lite3, Lite4]
+    pub const ALL: [Variant; 16] = {
+        use Variant::{
+            B0, B1, B2, B3, B4, B5, B6, B7, Lite0, Lite1, Lite2, Lite3, Lite4, V2L, V2M, V2S,
+        };
+        [B0, B1, B2, B3, B4, B5, B6, B7, V2S, V2M, V2L, Lite0, Lite1, Lite2, Lite3, Lite4]
     };
 
     /// Multipliers of width and depth: the paper's and the Lite release's tables.
     fn scale(self) -> (f64, f64) {
         match self {
-            Variant::B0 | Variant::Lite0 => (1.0, 1.0),
+            Variant::B0 | Variant::V2S | Variant::V2M | Variant::V2L | Variant::Lite0 => (1.0, 1.0),
             Variant::B1 | Variant::Lite1 => (1.0, 1.1),
             Variant::B2 | Variant::Lite2 => (1.1, 1.2),
             Variant::B3 | Variant::Lite3 => (1.2, 1.4),
@@ -115,30 +121,85 @@ impl Variant {
         self >= Variant::Lite0
     }
 
+    fn is_v2(self) -> bool {
+        matches!(self, Variant::V2S | Variant::V2M | Variant::V2L)
+    }
+
     fn is_large(self) -> bool {
         matches!(self, Variant::B5 | Variant::B6 | Variant::B7)
     }
+
+    fn stem_width(self) -> usize {
+        match self {
+            Variant::V2S | Variant::V2M => 24,
+            _ => 32,
+        }
+    }
+
+    fn stages(self) -> &'static [StagePlan] {
+        match self {
+            Variant::V2S => &V2_S,
+            Variant::V2M => &V2_M,
+            Variant::V2L => &V2_L,
+            _ => &B0,
+        }
+    }
 }
 
-/// One stage of B0, its table 1.
-struct Stage {
+/// One stage, as the papers' tables have it.
+struct StagePlan {
     expand: usize,
     kernel: usize,
     stride: usize,
     width: usize,
     depth: usize,
+    /// Whether one dense convolution does what the expanding and the depthwise do.
+    is_fused: bool,
 }
 
-const STAGES: [Stage; 7] = [
-    Stage { expand: 1, kernel: 3, stride: 1, width: 16, depth: 1 },
-    Stage { expand: 6, kernel: 3, stride: 2, width: 24, depth: 2 },
-    Stage { expand: 6, kernel: 5, stride: 2, width: 40, depth: 2 },
-    Stage { expand: 6, kernel: 3, stride: 2, width: 80, depth: 3 },
-    Stage { expand: 6, kernel: 5, stride: 1, width: 112, depth: 3 },
-    Stage { expand: 6, kernel: 5, stride: 2, width: 192, depth: 4 },
-    Stage { expand: 6, kernel: 3, stride: 1, width: 320, depth: 1 },
+const fn mb([expand, kernel, stride, width, depth]: [usize; 5]) -> StagePlan {
+    StagePlan { expand, kernel, stride, width, depth, is_fused: false }
+}
+
+const fn fused([expand, stride, width, depth]: [usize; 4]) -> StagePlan {
+    StagePlan { expand, kernel: 3, stride, width, depth, is_fused: true }
+}
+
+const B0: [StagePlan; 7] = [
+    mb([1, 3, 1, 16, 1]),
+    mb([6, 3, 2, 24, 2]),
+    mb([6, 5, 2, 40, 2]),
+    mb([6, 3, 2, 80, 3]),
+    mb([6, 5, 1, 112, 3]),
+    mb([6, 5, 2, 192, 4]),
+    mb([6, 3, 1, 320, 1]),
 ];
-const STEM_WIDTH: usize = 32;
+const V2_S: [StagePlan; 6] = [
+    fused([1, 1, 24, 2]),
+    fused([4, 2, 48, 4]),
+    fused([4, 2, 64, 4]),
+    mb([4, 3, 2, 128, 6]),
+    mb([6, 3, 1, 160, 9]),
+    mb([6, 3, 2, 256, 15]),
+];
+const V2_M: [StagePlan; 7] = [
+    fused([1, 1, 24, 3]),
+    fused([4, 2, 48, 5]),
+    fused([4, 2, 80, 5]),
+    mb([4, 3, 2, 160, 7]),
+    mb([6, 3, 1, 176, 14]),
+    mb([6, 3, 2, 304, 18]),
+    mb([6, 3, 1, 512, 5]),
+];
+const V2_L: [StagePlan; 7] = [
+    fused([1, 1, 32, 4]),
+    fused([4, 2, 64, 7]),
+    fused([4, 2, 96, 7]),
+    mb([4, 3, 2, 192, 10]),
+    mb([6, 3, 1, 224, 19]),
+    mb([6, 3, 2, 384, 25]),
+    mb([6, 3, 1, 640, 7]),
+];
 const HEAD_WIDTH: usize = 1280;
 
 /// One block as it is to be built.
@@ -150,6 +211,7 @@ struct BlockPlan {
     expand: usize,
     kernel: usize,
     stride: usize,
+    is_fused: bool,
     drop_path: f64,
 }
 
@@ -161,11 +223,13 @@ impl EfficientNet {
 
     fn norm(&self) -> NormSettings {
         let variant = self.variant;
-        let eps = if variant.is_lite() || variant.is_large() { 1e-3 } else { 1e-5 };
+        let is_of_tensorflow = variant.is_lite() || variant.is_large() || variant.is_v2();
+        let eps = if is_of_tensorflow { 1e-3 } else { 1e-5 };
         let momentum = if variant.is_large() { 0.01 } else { 0.1 };
         NormSettings {
             eps: self.norm_eps.unwrap_or(eps),
             momentum: self.norm_momentum.unwrap_or(momentum),
+            starts_at_zero: false,
         }
     }
 
@@ -181,7 +245,7 @@ impl EfficientNet {
     }
 
     fn stem_width(&self) -> usize {
-        self.end_width(STEM_WIDTH)
+        self.end_width(self.variant.stem_width())
     }
 
     fn head_width(&self) -> usize {
@@ -197,8 +261,9 @@ impl EfficientNet {
     fn blocks(&self) -> Vec<BlockPlan> {
         let mut n_in = self.stem_width();
         let mut plans = Vec::new();
-        for (stage_idx, stage) in STAGES.iter().enumerate() {
-            let is_end = stage_idx == 0 || stage_idx == STAGES.len() - 1;
+        let stages = self.variant.stages();
+        for (stage_idx, stage) in stages.iter().enumerate() {
+            let is_end = stage_idx == 0 || stage_idx == stages.len() - 1;
             let scale = if self.variant.is_lite() && is_end { 1.0 } else { self.variant.scale().1 };
             let depth = (stage.depth as f64 * scale * self.depth).ceil() as usize;
             for idx in 0..depth {
@@ -211,6 +276,7 @@ impl EfficientNet {
                     expand: stage.expand,
                     kernel: stage.kernel,
                     stride: if idx == 0 { stage.stride } else { 1 },
+                    is_fused: stage.is_fused,
                     drop_path: 0.0,
                 });
                 n_in = n_out;
@@ -225,73 +291,74 @@ impl EfficientNet {
 }
 
 impl Architecture for EfficientNet {
-    fn build(&self, mut builder: Builder<'_>) -> Result<Box<dyn Backbone>> {
+    fn stages(&self) -> Vec<Stage<'_>> {
         let (norm, activation) = (self.norm(), self.activation());
-        let stem = Window::square(3, 2, self.padding());
-        let plans = self.blocks();
-        let n_last = plans.last().map_or(self.stem_width(), |it| it.n_out);
-        let mut layer = |conv, conv_name: &str, norm_name: &str, c| -> Result<ConvNorm> {
-            let conv = match conv {
-                Some(window) => Conv::dense(builder.under(conv_name), 3, c, window)?,
-                None => Conv::pointwise(builder.under(conv_name), n_last, c)?,
-            };
-            let norm = BatchNorm::new(builder.under(norm_name), c, norm, activation)?;
-            Ok(ConvNorm { conv, norm })
-        };
-        let stem = layer(Some(stem), "conv_stem", "bn1", self.stem_width())?;
-        let head = layer(None, "conv_head", "bn2", self.head_width())?;
-        let mut blocks = Vec::new();
-        for plan in plans {
-            let name = format!("blocks.{}.{}", plan.stage, plan.idx);
-            blocks.push(Block::new(self, &plan, builder.under(name))?);
+        let stem = Stage::new("stem", move |mut it| {
+            let window = Window::square(3, 2, self.padding());
+            Ok(ConvNorm {
+                conv: Conv::dense(it.under("conv_stem"), 3, self.stem_width(), window)?,
+                norm: BatchNorm::new(it.under("bn1"), self.stem_width(), norm, activation)?,
+            })
+        });
+        let mut stages = vec![stem];
+        let mut n_last = self.stem_width();
+        for idx in 0..self.variant.stages().len() {
+            let plans = self.blocks().into_iter().filter(|it| it.stage == idx).collect::<Vec<_>>();
+            n_last = plans.last().map_or(n_last, |it| it.n_out);
+            stages.push(Stage::new(format!("stage{}", idx + 1), move |mut it| {
+                let block = |plan: &BlockPlan| {
+                    let name = format!("blocks.{}.{}", plan.stage, plan.idx);
+                    Block::new(self, plan, it.under(name))
+                };
+                plans.iter().map(block).collect::<Result<Vec<_>>>()
+            }));
         }
-        Ok(Box::new(Built { stem, blocks, head, width: self.head_width() }))
+        stages.push(Stage::new("neck", move |mut it| {
+            let head = ConvNorm {
+                conv: Conv::pointwise(it.under("conv_head"), n_last, self.head_width())?,
+                norm: BatchNorm::new(it.under("bn2"), self.head_width(), norm, activation)?,
+            };
+            Ok(vec![Box::new(head) as Box<dyn Layer>, Box::new(Pool)])
+        }));
+        stages
+    }
+
+    fn width(&self) -> usize {
+        self.head_width()
     }
 
     fn problem(&self) -> Option<String> {
-        let positive = |name: &str, x: f64| {
-            (!(x > 0.0 && x <= 16.0))
-                .then(|| format!("`{name}` is above 0 and at most 16, not {x}"))
-        };
-        let share = |name: &str, x: f64| {
-            (!(0.0..1.0).contains(&x)).then(|| format!("`{name}` is from 0 to below 1, not {x}"))
-        };
-        positive("width", self.width)
-            .or_else(|| positive("depth", self.depth))
-            .or_else(|| share("drop_path", self.drop_path))
-            .or_else(|| positive("norm_eps", self.norm_eps?))
-            .or_else(|| share("norm_momentum", self.norm_momentum?))
+        factor_problem("width", self.width)
+            .or_else(|| factor_problem("depth", self.depth))
+            .or_else(|| share_problem("drop_path", self.drop_path))
+            .or_else(|| {
+                (self.padding == Some(Padding::Valid))
+                    .then(|| "`padding` is `symmetric` or `same`: maps keep their size".to_owned())
+            })
+            .or_else(|| factor_problem("norm_eps", self.norm_eps?))
+            .or_else(|| share_problem("norm_momentum", self.norm_momentum?))
     }
 
     fn namings(&self, ours: &[String]) -> Vec<Naming> {
         let plans = self.blocks();
-        let all = |of: &dyn Fn(&str) -> String| {
-            ours.iter().map(|name| (name.clone(), of(name))).collect::<Vec<_>>()
-        };
-        vec![
-            Naming {
-                library: "timm",
-                backbone: all(&|name| name.to_owned()),
-                classifier: "classifier",
-            },
-            Naming {
-                library: "torchvision",
-                backbone: all(&|name| torchvision_name(name, &plans)),
-                classifier: "classifier.1",
-            },
-            Naming {
-                library: "efficientnet_pytorch",
-                backbone: all(&|name| efficientnet_pytorch_name(name, &plans)),
-                classifier: "_fc",
-            },
-        ]
+        let mut namings = vec![
+            Naming::of("timm", ours, "classifier", str::to_owned),
+            Naming::of("torchvision", ours, "classifier.1", |it| torchvision_name(it, &plans)),
+        ];
+        if !self.variant.is_v2() {
+            let name = |it: &str| efficientnet_pytorch_name(it, &plans);
+            namings.push(Naming::of("efficientnet_pytorch", ours, "_fc", name));
+        }
+        namings
     }
 }
 
-/// One inverted residual block.
+/// One inverted residual block: two or three convolutions, the last of which projects.
 struct Block {
+    /// Before a depthwise convolution.
     expand: Option<ConvNorm>,
-    depthwise: ConvNorm,
+    /// Depthwise, or fused with the expanding one; not there where a fused block does not expand.
+    spread: Option<ConvNorm>,
     squeeze_excite: Option<SqueezeExcite>,
     project: ConvNorm,
     residual: Option<Residual>,
@@ -300,47 +367,69 @@ struct Block {
 impl Block {
     fn new(config: &EfficientNet, plan: &BlockPlan, mut builder: Builder<'_>) -> Result<Block> {
         let (norm, activation) = (config.norm(), config.activation());
-        let n_wide = plan.n_in * plan.expand;
+        let &BlockPlan { n_in, n_out, is_fused, .. } = plan;
+        let (n_wide, expands) = (n_in * plan.expand, plan.expand != 1);
         let window = Window::square(plan.kernel, plan.stride, config.padding());
         let name = builder.path_of("drop_path");
 
-        // timm numbers a block's norms in order, and calls the last convolution of a block that
-        // does not expand `conv_pw`.
-        let expands = plan.expand != 1;
-        let names = if expands { ["bn2", "conv_pwl", "bn3"] } else { ["bn1", "conv_pw", "bn2"] };
-        let expand = match expands {
+        // timm numbers a block's norms in order, and calls its convolutions by what they do.
+        let mut n_norms = 0;
+        let mut norm = |builder: &mut Builder<'_>, c, activation| {
+            n_norms += 1;
+            BatchNorm::new(builder.under(format!("bn{n_norms}")), c, norm, activation)
+        };
+        let expand = match expands && !is_fused {
             true => Some(ConvNorm {
-                conv: Conv::pointwise(builder.under("conv_pw"), plan.n_in, n_wide)?,
-                norm: BatchNorm::new(builder.under("bn1"), n_wide, norm, activation)?,
+                conv: Conv::pointwise(builder.under("conv_pw"), n_in, n_wide)?,
+                norm: norm(&mut builder, n_wide, activation)?,
             }),
             false => None,
         };
-        let depthwise = ConvNorm {
-            conv: Conv::depthwise(builder.under("conv_dw"), n_wide, window)?,
-            norm: BatchNorm::new(builder.under(names[0]), n_wide, norm, activation)?,
+        let spread = match (is_fused, expands) {
+            (false, _) => Some(Conv::depthwise(builder.under("conv_dw"), n_wide, window)?),
+            (true, true) => Some(Conv::dense(builder.under("conv_exp"), n_in, n_wide, window)?),
+            (true, false) => None,
         };
-        let squeeze_excite = match config.variant.is_lite() {
+        let spread = match spread {
+            Some(conv) => Some(ConvNorm { conv, norm: norm(&mut builder, n_wide, activation)? }),
+            None => None,
+        };
+        let squeeze_excite = match config.variant.is_lite() || is_fused {
             true => None,
             // A quarter of the block's input, not of its expanded width.
             false => {
-                let reduced = (plan.n_in / 4).max(1);
-                Some(SqueezeExcite::new(builder.under("se"), n_wide, reduced, activation)?)
+                let (reduced, names) = ((n_in / 4).max(1), ["conv_reduce", "conv_expand"]);
+                let place = builder.under("se");
+                Some(SqueezeExcite::new(place, n_wide, reduced, activation, names)?)
             }
         };
-        let project = ConvNorm {
-            conv: Conv::pointwise(builder.under(names[1]), n_wide, plan.n_out)?,
-            norm: BatchNorm::new(builder.under(names[2]), plan.n_out, norm, Activation::None)?,
+        let project = match (is_fused, expands) {
+            (true, false) => ConvNorm {
+                conv: Conv::dense(builder.under("conv"), n_in, n_out, window)?,
+                norm: norm(&mut builder, n_out, activation)?,
+            },
+            (_, expands) => ConvNorm {
+                conv: Conv::pointwise(
+                    builder.under(if expands { "conv_pwl" } else { "conv_pw" }),
+                    n_wide,
+                    n_out,
+                )?,
+                norm: norm(&mut builder, n_out, Activation::None)?,
+            },
         };
-        let has_residual = plan.stride == 1 && plan.n_in == plan.n_out;
+        let has_residual = plan.stride == 1 && n_in == n_out;
         let residual = Residual { name, drop_path: plan.drop_path, activation: Activation::None };
         let residual = has_residual.then_some(residual);
-        Ok(Block { expand, depthwise, squeeze_excite, project, residual })
+        Ok(Block { expand, spread, squeeze_excite, project, residual })
     }
+}
 
+impl Layer for Block {
     fn forward(&self, xs: &Value, pass: &Pass<'_>) -> Result<Value> {
-        let mut ys = match &self.expand {
-            Some(expand) => expand.then_depthwise(&self.depthwise, xs, pass)?,
-            None => self.depthwise.forward(xs, pass)?,
+        let mut ys = match (&self.expand, &self.spread) {
+            (Some(expand), Some(depthwise)) => expand.then_depthwise(depthwise, xs, pass)?,
+            (None, Some(spread)) => spread.forward(xs, pass)?,
+            (_, None) => xs.clone(),
         };
         if let Some(squeeze_excite) = &self.squeeze_excite {
             ys = squeeze_excite.forward(&ys, pass)?;
@@ -349,27 +438,6 @@ impl Block {
             Some(it) => it.forward(&self.project, &ys, xs, pass),
             None => self.project.forward(&ys, pass),
         }
-    }
-}
-
-struct Built {
-    stem: ConvNorm,
-    blocks: Vec<Block>,
-    head: ConvNorm,
-    width: usize,
-}
-
-impl Backbone for Built {
-    fn features(&self, xs: &Value, pass: &Pass<'_>) -> Result<Value> {
-        let mut xs = self.stem.forward(xs, pass)?;
-        for block in &self.blocks {
-            xs = block.forward(&xs, pass)?;
-        }
-        ops::global_avg_pool(&self.head.forward(&xs, pass)?)
-    }
-
-    fn width(&self) -> usize {
-        self.width
     }
 }
 
@@ -384,7 +452,10 @@ mod tests {
     /// Parameters of the backbone without its classifier.
     fn n_params(variant: Variant) -> Result<usize> {
         let mut params = Params::fresh(Seed(0), DType::F32, &Device::Cpu);
-        EfficientNet { variant, ..EfficientNet::default() }.build(params.builder())?;
+        let config = EfficientNet { variant, ..EfficientNet::default() };
+        for stage in config.stages() {
+            stage.build(params.builder())?;
+        }
         Ok(params.n_trained())
     }
 
@@ -393,6 +464,9 @@ mod tests {
         // timm's counts with 1000 classes, less the classifier's (width + 1) * 1000.
         assert_eq!(n_params(Variant::B0)?, 5_288_548 - 1281 * 1000);
         assert_eq!(n_params(Variant::B4)?, 19_341_616 - 1793 * 1000);
+        assert_eq!(n_params(Variant::V2S)?, 21_458_488 - 1281 * 1000);
+        assert_eq!(n_params(Variant::V2M)?, 54_139_356 - 1281 * 1000);
+        assert_eq!(n_params(Variant::V2L)?, 118_515_272 - 1281 * 1000);
         assert_eq!(n_params(Variant::Lite0)?, 4_652_008 - 1281 * 1000);
         assert_eq!(n_params(Variant::Lite4)?, 13_006_568 - 1281 * 1000);
         Ok(())
@@ -400,10 +474,12 @@ mod tests {
 
     #[test]
     fn every_library_names_every_parameter_differently() -> Result<()> {
-        for variant in [Variant::B1, Variant::Lite1] {
+        for variant in [Variant::B1, Variant::V2S, Variant::Lite1] {
             let config = EfficientNet { variant, ..EfficientNet::default() };
             let mut params = Params::fresh(Seed(0), DType::F32, &Device::Cpu);
-            config.build(params.builder())?;
+            for stage in config.stages() {
+                stage.build(params.builder())?;
+            }
             let ours: Vec<String> = params.named().map(|(name, _)| name.to_owned()).collect();
             for naming in config.namings(&ours) {
                 let mut theirs: Vec<_> = naming.backbone.into_iter().map(|it| it.1).collect();

@@ -3,27 +3,64 @@
 use candle::{Result, Tensor, Var};
 use ops::{Activation, Finish, Padding, Pass, Value, Window};
 
-use crate::params::{Builder, Init, Kind};
+use crate::{
+    Layer,
+    params::{Builder, Init, Kind},
+};
 
-/// A convolution without bias: dense, 1x1 or depthwise.
+/// A convolution: dense, 1x1, in groups, or depthwise.
 pub(crate) struct Conv {
     weight: Var,
+    bias: Option<Var>,
     window: Window,
     kind: Kind,
+    groups: usize,
+    n_out: usize,
+}
+
+/// What a convolution is to be.
+pub(crate) struct ConvPlan {
+    pub(crate) n_in: usize,
+    pub(crate) n_out: usize,
+    pub(crate) window: Window,
+    /// How many; as many as channels make it depthwise.
+    pub(crate) groups: usize,
+    pub(crate) has_bias: bool,
+    pub(crate) init: Init,
+}
+
+impl ConvPlan {
+    /// Without bias, and all channels see all.
+    pub(crate) fn dense(n_in: usize, n_out: usize, window: Window) -> ConvPlan {
+        let init = Init::KaimingFanOut;
+        ConvPlan { n_in, n_out, window, groups: 1, has_bias: false, init }
+    }
+
+    pub(crate) fn build(&self, mut builder: Builder<'_>) -> Result<Conv> {
+        let &ConvPlan { n_in, n_out, window, groups, init, .. } = self;
+        let [kh, kw] = window.kernel;
+        let (kind, dims) = match groups > 1 && groups == n_in && groups == n_out {
+            true => (Kind::Depthwise, vec![kh, kw, n_in]),
+            false => (Kind::Dense, vec![n_out, kh, kw, n_in / groups]),
+        };
+        let weight = builder.param("weight", kind, &dims, init)?;
+        let bias = match self.has_bias {
+            true => Some(builder.param("bias", Kind::Vector, &[n_out], Init::Constant(0.0))?),
+            false => None,
+        };
+        Ok(Conv { weight, bias, window, kind, groups, n_out })
+    }
 }
 
 impl Conv {
     /// From `n_in` to `n_out` channels.
     pub(crate) fn dense(
-        mut builder: Builder<'_>,
+        builder: Builder<'_>,
         n_in: usize,
         n_out: usize,
         window: Window,
     ) -> Result<Conv> {
-        let [kh, kw] = window.kernel;
-        let dims = [n_out, kh, kw, n_in];
-        let weight = builder.param("weight", Kind::Dense, &dims, Init::KaimingFanOut)?;
-        Ok(Conv { weight, window, kind: Kind::Dense })
+        ConvPlan::dense(n_in, n_out, window).build(builder)
     }
 
     /// From `n_in` to `n_out` channels, each pixel alone.
@@ -32,28 +69,64 @@ impl Conv {
     }
 
     /// Each of `c` channels alone.
-    pub(crate) fn depthwise(mut builder: Builder<'_>, c: usize, window: Window) -> Result<Conv> {
-        let [kh, kw] = window.kernel;
-        let dims = [kh, kw, c];
-        let weight = builder.param("weight", Kind::Depthwise, &dims, Init::KaimingFanOut)?;
-        Ok(Conv { weight, window, kind: Kind::Depthwise })
+    pub(crate) fn depthwise(builder: Builder<'_>, c: usize, window: Window) -> Result<Conv> {
+        ConvPlan { groups: c, ..ConvPlan::dense(c, c, window) }.build(builder)
     }
 
-    /// - `then`: what follows, when answering.
-    pub(crate) fn forward(
-        &self,
-        xs: &Value,
-        pass: &Pass<'_>,
-        then: Option<&Finish>,
-    ) -> Result<Value> {
+    /// Without the bias, but for a product's.
+    fn weigh(&self, xs: &Value, pass: &Pass<'_>, then: Option<&Finish>) -> Result<Value> {
         let weight = pass.param(&self.weight);
         match self.kind {
             Kind::Depthwise => ops::depthwise(xs, &weight, self.window, then),
-            _ if self.window.kernel == [1, 1] && self.window.stride == 1 => {
-                ops::product(xs, &weight, None, then)
+            _ if self.is_pointwise() => {
+                let bias = self.bias.as_ref().map(|it| pass.param(it));
+                ops::product(xs, &weight, bias.as_ref(), then)
             }
             _ => ops::conv2d(xs, &weight, self.window, then),
         }
+    }
+
+    fn is_pointwise(&self) -> bool {
+        self.window.kernel == [1, 1] && self.window.stride == 1 && self.groups == 1
+    }
+
+    /// The bias that is still to be added.
+    fn late_bias(&self) -> Option<&Var> {
+        self.bias.as_ref().filter(|_| !self.is_pointwise())
+    }
+
+    /// - `then`: what follows, where no gradient is asked for.
+    pub(crate) fn finished(&self, xs: &Value, pass: &Pass<'_>, then: Finish) -> Result<Value> {
+        let then = match self.late_bias() {
+            Some(bias) => then.after_bias(bias)?,
+            None => then,
+        };
+        self.weigh(xs, pass, Some(&then))
+    }
+
+    /// The convolution, its bias and an activation.
+    pub(crate) fn activated(
+        &self,
+        xs: &Value,
+        pass: &Pass<'_>,
+        activation: Activation,
+    ) -> Result<Value> {
+        let c = self.n_out;
+        match (self.late_bias(), pass) {
+            (None, Pass::Eval) if activation == Activation::None => self.weigh(xs, pass, None),
+            (_, Pass::Eval) => self.finished(xs, pass, Finish::line(c, None, None, activation)?),
+            (None, Pass::Train(_)) => ops::activate(&self.weigh(xs, pass, None)?, activation),
+            (Some(bias), Pass::Train(_)) => {
+                let ys = self.weigh(xs, pass, None)?;
+                ops::scale_and_shift(&ys, None, Some(&pass.param(bias)), activation)
+            }
+        }
+    }
+}
+
+impl Layer for Conv {
+    fn forward(&self, xs: &Value, pass: &Pass<'_>) -> Result<Value> {
+        self.activated(xs, pass, Activation::None)
     }
 }
 
@@ -75,6 +148,15 @@ pub(crate) struct NormSettings {
     pub(crate) eps: f64,
     /// The share of each batch in the running statistics, as PyTorch counts it.
     pub(crate) momentum: f64,
+    /// Whether the scale begins at 0, so that a residual block begins as nothing: Goyal et al.,
+    /// "Accurate, Large Minibatch SGD", 2017.
+    pub(crate) starts_at_zero: bool,
+}
+
+impl NormSettings {
+    /// PyTorch's.
+    pub(crate) const PLAIN: NormSettings =
+        NormSettings { eps: 1e-5, momentum: 0.1, starts_at_zero: false };
 }
 
 impl BatchNorm {
@@ -85,11 +167,12 @@ impl BatchNorm {
         activation: Activation,
     ) -> Result<BatchNorm> {
         let path = builder.path_of("");
+        let gamma = if settings.starts_at_zero { 0.0 } else { 1.0 };
         let mut param = |name, kind, value| builder.param(name, kind, &[c], Init::Constant(value));
         Ok(BatchNorm {
             path: path.trim_end_matches('.').to_owned(),
-            weight: param("weight", Kind::Vector, 1.0)?,
-            bias: param("bias", Kind::Vector, 0.0)?,
+            weight: param("weight", Kind::Norm, gamma)?,
+            bias: param("bias", Kind::Norm, 0.0)?,
             running_mean: param("running_mean", Kind::Buffer, 0.0)?,
             running_var: param("running_var", Kind::Buffer, 1.0)?,
             activation,
@@ -102,21 +185,23 @@ impl BatchNorm {
         let running = (self.running_mean.as_tensor(), self.running_var.as_tensor());
         Finish::norm(&self.weight, &self.bias, running, self.settings.eps, activation)
     }
+}
 
-    pub(crate) fn forward(&self, xs: &Value, pass: &Pass<'_>) -> Result<Value> {
+impl Layer for BatchNorm {
+    fn forward(&self, xs: &Value, pass: &Pass<'_>) -> Result<Value> {
         let (gamma, beta) = (pass.param(&self.weight), pass.param(&self.bias));
-        let NormSettings { eps, momentum } = self.settings;
+        let NormSettings { eps, momentum, .. } = self.settings;
         match pass {
-            Pass::Eval => {
-                let running = (self.running_mean.as_tensor(), self.running_var.as_tensor());
-                ops::batch_norm_fixed(xs, &gamma, &beta, running, eps, self.activation)
-            }
-            Pass::Train(_) => {
+            Pass::Train(it) if !it.tape.is_frozen(&self.weight) => {
                 let normed = ops::batch_norm(xs, &gamma, &beta, eps, self.activation);
                 let (ys, moments) = normed.map_err(|err| err.context(self.path.clone()))?;
                 follow(&self.running_mean, moments.mean.iter().copied(), momentum)?;
                 follow(&self.running_var, moments.unbiased_variance(), momentum)?;
                 Ok(ys)
+            }
+            _ => {
+                let running = (self.running_mean.as_tensor(), self.running_var.as_tensor());
+                ops::batch_norm_fixed(xs, &gamma, &beta, running, eps, self.activation)
             }
         }
     }
@@ -137,15 +222,31 @@ pub(crate) struct ConvNorm {
 }
 
 impl ConvNorm {
-    pub(crate) fn forward(&self, xs: &Value, pass: &Pass<'_>) -> Result<Value> {
+    /// - `names`: of the convolution and the norm.
+    pub(crate) fn new(
+        builder: &mut Builder<'_>,
+        [conv, norm]: [&str; 2],
+        plan: &ConvPlan,
+        settings: NormSettings,
+        activation: Activation,
+    ) -> Result<ConvNorm> {
+        Ok(ConvNorm {
+            conv: plan.build(builder.under(conv))?,
+            norm: BatchNorm::new(builder.under(norm), plan.n_out, settings, activation)?,
+        })
+    }
+}
+
+impl Layer for ConvNorm {
+    fn forward(&self, xs: &Value, pass: &Pass<'_>) -> Result<Value> {
         match pass {
-            Pass::Eval => {
-                self.conv.forward(xs, pass, Some(&self.norm.finish(self.norm.activation)?))
-            }
-            Pass::Train(_) => self.norm.forward(&self.conv.forward(xs, pass, None)?, pass),
+            Pass::Eval => self.conv.finished(xs, pass, self.norm.finish(self.norm.activation)?),
+            Pass::Train(_) => self.norm.forward(&self.conv.forward(xs, pass)?, pass),
         }
     }
+}
 
+impl ConvNorm {
     /// This 1x1 convolution and then a depthwise one.
     pub(crate) fn then_depthwise(
         &self,
@@ -175,7 +276,7 @@ pub(crate) struct Residual {
 }
 
 impl Residual {
-    /// - `last`: the last convolution of f, whose norm has no activation.
+    /// - `last`: the last convolution of f.
     /// - `xs`: what that gets.
     /// - `skip`: what goes past the block.
     pub(crate) fn forward(
@@ -186,16 +287,18 @@ impl Residual {
         pass: &Pass<'_>,
     ) -> Result<Value> {
         match pass {
-            Pass::Eval => {
+            Pass::Eval if last.norm.activation == Activation::None => {
                 let then = last.norm.finish(self.activation)?.plus(skip);
-                last.conv.forward(xs, pass, Some(&then))
+                last.conv.finished(xs, pass, then)
             }
-            Pass::Train(_) => {
-                let ys = last.forward(xs, pass)?;
-                let ys = ops::drop_path(&ys, self.drop_path, pass, &self.name)?;
-                ops::activate(&ops::sum(&ys, skip)?, self.activation)
-            }
+            _ => self.add(&last.forward(xs, pass)?, skip, pass),
         }
+    }
+
+    /// act(ys + skip), where learning drops the ys of whole pictures.
+    pub(crate) fn add(&self, ys: &Value, skip: &Value, pass: &Pass<'_>) -> Result<Value> {
+        let ys = ops::drop_path(ys, self.drop_path, pass, &self.name)?;
+        ops::activate(&ops::sum(&ys, skip)?, self.activation)
     }
 }
 
@@ -230,11 +333,13 @@ pub(crate) struct SqueezeExcite {
 }
 
 impl SqueezeExcite {
+    /// - `names`: of the layer that reduces and the one that expands.
     pub(crate) fn new(
         mut builder: Builder<'_>,
         c: usize,
         c_reduced: usize,
         activation: Activation,
+        [reduce, expand]: [&str; 2],
     ) -> Result<SqueezeExcite> {
         let mut conv = |name: &str, n_in: usize, n_out: usize| -> Result<(Var, Var)> {
             let mut builder = builder.under(name);
@@ -243,8 +348,8 @@ impl SqueezeExcite {
             Ok((weight, builder.param("bias", Kind::Vector, &[n_out], Init::Constant(0.0))?))
         };
         Ok(SqueezeExcite {
-            reduce: conv("conv_reduce", c, c_reduced)?,
-            expand: conv("conv_expand", c_reduced, c)?,
+            reduce: conv(reduce, c, c_reduced)?,
+            expand: conv(expand, c_reduced, c)?,
             activation,
         })
     }
@@ -256,5 +361,66 @@ impl SqueezeExcite {
         let squeezed = conv(&ops::global_avg_pool(xs)?, &self.reduce)?;
         let excited = conv(&ops::activate(&squeezed, self.activation)?, &self.expand)?;
         ops::gate(xs, &ops::activate(&excited, Activation::Sigmoid)?)
+    }
+}
+
+/// Global average pooling: from maps to features.
+pub(crate) struct Pool;
+
+impl Layer for Pool {
+    fn forward(&self, xs: &Value, _: &Pass<'_>) -> Result<Value> {
+        ops::global_avg_pool(xs)
+    }
+}
+
+/// One residual block: convolutions, and what goes past them.
+pub(crate) struct ResidualBlock {
+    /// All convolutions but the last.
+    inner: Vec<ConvNorm>,
+    last: ConvNorm,
+    squeeze_excite: Option<SqueezeExcite>,
+    /// What goes past the block is brought to the result's size and width.
+    pool: Option<Window>,
+    downsample: Option<ConvNorm>,
+    residual: Residual,
+}
+
+impl ResidualBlock {
+    /// - `convs`: at least one.
+    pub(crate) fn new(
+        builder: &Builder<'_>,
+        mut convs: Vec<ConvNorm>,
+        squeeze_excite: Option<SqueezeExcite>,
+        pool: Option<Window>,
+        downsample: Option<ConvNorm>,
+        drop_path: f64,
+    ) -> ResidualBlock {
+        let last = convs.pop().expect("a block has convolutions");
+        let name = builder.path_of("drop_path");
+        let residual = Residual { name, drop_path, activation: Activation::Relu };
+        ResidualBlock { inner: convs, last, squeeze_excite, pool, downsample, residual }
+    }
+}
+
+impl Layer for ResidualBlock {
+    fn forward(&self, xs: &Value, pass: &Pass<'_>) -> Result<Value> {
+        let mut ys = xs.clone();
+        for conv in &self.inner {
+            ys = conv.forward(&ys, pass)?;
+        }
+        let mut skip = xs.clone();
+        if let Some(window) = self.pool {
+            skip = ops::avg_pool(&skip, window)?;
+        }
+        if let Some(it) = &self.downsample {
+            skip = it.forward(&skip, pass)?;
+        }
+        match &self.squeeze_excite {
+            Some(it) => {
+                let ys = it.forward(&self.last.forward(&ys, pass)?, pass)?;
+                self.residual.add(&ys, &skip, pass)
+            }
+            None => self.residual.forward(&self.last, &ys, &skip, pass),
+        }
     }
 }

@@ -6,7 +6,7 @@ use ops::{Logits, Pass, Value};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Backbone, BackboneConfig, HeadConfig,
+    BackboneConfig, HeadConfig, Layer,
     head::Heads,
     params::Params,
     weights::{Fitted, WeightsError, fit},
@@ -26,7 +26,8 @@ pub struct ModelSpec {
 pub struct Model {
     spec: ModelSpec,
     params: Params,
-    backbone: Box<dyn Backbone>,
+    stages: Vec<String>,
+    backbone: Vec<Box<dyn Layer>>,
     heads: Box<dyn Heads>,
 }
 
@@ -45,10 +46,17 @@ impl Model {
         device: &Device,
     ) -> Result<Model> {
         let mut params = Params::fresh(seed, dtype, device);
-        let backbone = spec.backbone.get().build(params.builder())?;
-        let head = params.builder();
-        let heads = spec.head.get().build(backbone.width(), task, { head }.under("head"))?;
-        Ok(Model { spec: spec.clone(), params, backbone, heads })
+        let architecture = spec.backbone.get();
+        let mut stages: Vec<String> = Vec::new();
+        let mut backbone = Vec::new();
+        for stage in architecture.stages() {
+            backbone.push(stage.build(params.builder_of(stages.len()))?);
+            stages.push(stage.name);
+        }
+        let head = params.builder_of(stages.len());
+        stages.push("head".to_owned());
+        let heads = spec.head.get().build(architecture.width(), task, { head }.under("head"))?;
+        Ok(Model { spec: spec.clone(), params, stages, backbone, heads })
     }
 
     /// What the model was built from.
@@ -61,12 +69,29 @@ impl Model {
         &self.params
     }
 
+    /// The names of the stages, from the pictures to the `head`: each parameter knows the position
+    /// of its own.
+    pub fn stages(&self) -> &[String] {
+        &self.stages
+    }
+
+    /// What each stage of the backbone makes of pictures `[n, h, w, 3]`, normalised: maps
+    /// `[n, h, w, c]`, and at last features `[n, width]`.
+    pub fn maps(&self, xs: &Tensor, pass: &Pass<'_>) -> Result<Vec<Value>> {
+        let mut maps = Vec::new();
+        for stage in &self.backbone {
+            let xs = maps.last().cloned().unwrap_or_else(|| Value::constant(xs.clone()));
+            maps.push(stage.forward(&xs, pass)?);
+        }
+        Ok(maps)
+    }
+
     /// Answers for pictures `[n, h, w, 3]`, normalised.
     ///
     /// In a training pass the logits are leaves of candle's graph, and
     /// [`Tape::backward`](ops::Tape::backward) finds the gradients of the parameters from there.
     pub fn forward(&self, xs: &Tensor, pass: &Pass<'_>) -> Result<Logits> {
-        let features = self.backbone.features(&Value::constant(xs.clone()), pass)?;
+        let features = self.backbone.forward(&Value::constant(xs.clone()), pass)?;
         let export = |(scope, logits)| match pass {
             Pass::Eval => Ok((scope, Value::tensor(&logits)?)),
             Pass::Train(it) => Ok((scope, it.tape.export(&logits)?)),

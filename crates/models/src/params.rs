@@ -29,6 +29,8 @@ pub struct Param {
     pub var: Var,
     /// What it is.
     pub kind: Kind,
+    /// The position of its stage among the model's.
+    pub stage: usize,
 }
 
 /// What a tensor of a model is, and how it lies in memory and in files.
@@ -40,8 +42,10 @@ pub enum Kind {
     Dense,
     /// A depthwise convolution's: `[kh, kw, c]` in memory, `[c, 1, kh, kw]` in files.
     Depthwise,
-    /// A bias, or a norm's scale or shift: `[c]`.
+    /// A bias, or a layer's scale: `[c]`.
     Vector,
+    /// A norm's scale or shift: `[c]`.
+    Norm,
     /// A running statistic, `[c]`: kept, averaged, never optimised.
     Buffer,
 }
@@ -59,6 +63,8 @@ pub enum Init {
     /// As in timm the outputs of a depthwise kernel are those of its own channel; torchvision
     /// counts all channels, which starts these layers far too small.
     KaimingFanOut,
+    /// Normal with this deviation.
+    Normal(f64),
 }
 
 impl Kind {
@@ -111,7 +117,12 @@ impl Params {
 
     /// The builder to construct a model on.
     pub fn builder(&mut self) -> Builder<'_> {
-        Builder { params: self, path: String::new() }
+        self.builder_of(0)
+    }
+
+    /// The builder to construct the stage of this position on.
+    pub fn builder_of(&mut self, stage: usize) -> Builder<'_> {
+        Builder { params: self, path: String::new(), stage }
     }
 
     /// Where the numbers are.
@@ -178,8 +189,18 @@ impl Params {
 }
 
 impl Param {
+    /// Whether a published tensor of these sizes can be taken over: of ours in the files' layout,
+    /// or the same with what an output sees in one row, or with ones at the end.
+    pub fn takes(&self, dims: &[usize]) -> bool {
+        let want = self.kind.file_dims(self.var.dims());
+        let n = |of: &[usize]| of.iter().product::<usize>();
+        let is_flat = dims.len() <= 2 || want.len() <= 2;
+        dims == want || (is_flat && dims.first() == want.first() && n(dims) == n(&want))
+    }
+
     /// Replaces the numbers by those of a tensor in the files' layout.
     pub fn set_from_file(&self, tensor: &Tensor) -> Result<()> {
+        let tensor = tensor.reshape(self.kind.file_dims(self.var.dims()))?;
         let tensor = tensor.to_dtype(self.var.dtype())?.to_device(self.var.device())?;
         self.var.set(&self.kind.from_file(&tensor)?)
     }
@@ -189,13 +210,14 @@ impl Param {
 pub struct Builder<'a> {
     params: &'a mut Params,
     path: String,
+    stage: usize,
 }
 
 impl Builder<'_> {
     /// The place `name` below this one.
     pub fn under(&mut self, name: impl std::fmt::Display) -> Builder<'_> {
         let path = self.path_of(name);
-        Builder { params: self.params, path }
+        Builder { params: self.params, path, stage: self.stage }
     }
 
     /// The full name of `name` here.
@@ -215,7 +237,7 @@ impl Builder<'_> {
         let tensor = Tensor::from_vec(values, dims, &Device::Cpu)?.to_dtype(self.params.dtype)?;
         let tensor = kind.from_file(&tensor)?.to_device(&self.params.device)?;
         let var = Var::from_tensor(&tensor)?;
-        self.params.entries.insert(path, Param { var: var.clone(), kind });
+        self.params.entries.insert(path, Param { var: var.clone(), kind, stage: self.stage });
         Ok(var)
     }
 }
@@ -226,6 +248,10 @@ fn draw(init: Init, kind: Kind, file_dims: &[usize], rng: &mut base::Rng) -> Vec
         Init::Constant(value) => vec![value as f32; n],
         Init::Uniform(bound) => {
             let dist = Uniform::new_inclusive(-bound, bound).expect("a finite range");
+            (0..n).map(|_| dist.sample(rng) as f32).collect()
+        }
+        Init::Normal(deviation) => {
+            let dist = Normal::new(0.0, deviation).expect("a finite deviation");
             (0..n).map(|_| dist.sample(rng) as f32).collect()
         }
         Init::KaimingFanOut => {

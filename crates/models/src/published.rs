@@ -2,7 +2,7 @@
 
 use ops::Padding;
 
-use crate::{BackboneConfig, EfficientNet, ResNet, Variant};
+use crate::{BackboneConfig, EfficientNet, ResNet, Variant, resnet::DEPTHS};
 
 /// Every published network that can be built here, as timm builds it when nothing else is said.
 pub fn published() -> Vec<(String, BackboneConfig)> {
@@ -11,17 +11,20 @@ pub fn published() -> Vec<(String, BackboneConfig)> {
         BackboneConfig::EfficientNet(EfficientNet { drop_path: 0.0, ..plain })
     };
     let names = |variant: Variant| {
-        let name = format!("efficientnet_{}", variant.name());
+        let name = match variant.name().strip_prefix("v2") {
+            Some(size) => format!("efficientnetv2_{size}"),
+            None => format!("efficientnet_{}", variant.name()),
+        };
         let tensorflow = efficientnet(variant, Some(Padding::Same), Some(1e-3));
         let pytorch = efficientnet(variant, Some(Padding::Symmetric), Some(1e-5));
         [(format!("tf_{name}"), tensorflow), (name, pytorch)]
     };
     let resnet = |depth: usize| {
-        let plain = ResNet { depth, drop_path: 0.0 };
+        let plain = ResNet { depth, ..ResNet::default() };
         (format!("resnet{depth}"), BackboneConfig::ResNet(plain))
     };
     let efficientnets = Variant::ALL.into_iter().flat_map(names);
-    efficientnets.chain(ResNet::DEPTHS.map(resnet)).collect()
+    efficientnets.chain(DEPTHS.map(resnet)).collect()
 }
 
 #[cfg(test)]

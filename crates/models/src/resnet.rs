@@ -3,6 +3,9 @@
 //! He et al., "Deep Residual Learning for Image Recognition", 2015,
 //! <https://arxiv.org/abs/1512.03385>. As in torchvision and timm, the stride of a bottleneck is in
 //! its 3x3 convolution instead of its first ("version 1.5").
+//! ResNeXt has its 3x3 convolutions in groups: Xie et al., 2016, <https://arxiv.org/abs/1611.05431>;
+//! SE-ResNet gates what a block adds: Hu et al., 2017, <https://arxiv.org/abs/1709.01507>, with timm's
+//! sixteenth of the channels in between, in eights.
 //! Parameters carry the names of torchvision and timm, which are the same.
 
 use candle::Result;
@@ -10,9 +13,10 @@ use ops::{Activation, Padding, Pass, Value, Window};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Architecture, Backbone, Naming,
-    layers::{BatchNorm, Conv, ConvNorm, NormSettings, Residual},
+    Architecture, Layer, Naming, Stage, factor_problem,
+    layers::{ConvNorm, ConvPlan, NormSettings, Pool, ResidualBlock, SqueezeExcite},
     params::Builder,
+    scaled, share_problem,
 };
 
 /// `backbone = { kind = "resnet", depth = 18 }`
@@ -21,206 +25,208 @@ use crate::{
 pub struct ResNet {
     /// Layers with weights: 18, 34, 50, 101 or 152.
     pub depth: usize,
+    /// Groups of the 3x3 convolutions; from 50 layers on.
+    pub groups: usize,
+    /// Channels of a group in the first stage, and twice as many in each after it.
+    pub group_width: usize,
+    /// Whether a block gates its channels.
+    pub squeeze_excite: bool,
     /// Stochastic depth: the chance that the last block is dropped, falling linearly to 0 at the
     /// first.
     pub drop_path: f64,
+    /// Multiplies all widths. No published weights fit then.
+    pub width: f64,
 }
 
 impl Default for ResNet {
     /// ResNet-50 as it was published.
     fn default() -> ResNet {
-        ResNet { depth: 50, drop_path: 0.0 }
+        ResNet {
+            depth: 50,
+            groups: 1,
+            group_width: 64,
+            squeeze_excite: false,
+            drop_path: 0.0,
+            width: 1.0,
+        }
     }
 }
 
-const NORM: NormSettings = NormSettings { eps: 1e-5, momentum: 0.1 };
 const STEM_WIDTH: usize = 64;
 
-/// How a depth is made up: table 1 of the paper.
-struct Plan {
-    /// Blocks of each stage.
-    blocks: [usize; 4],
-    /// Whether a block is 1x1, 3x3, 1x1 instead of two 3x3.
-    is_bottleneck: bool,
+/// How a depth is made up: blocks of each stage, and whether a block is 1x1, 3x3, 1x1 instead of
+/// two 3x3. Table 1 of the paper.
+pub(crate) fn blocks_of(depth: usize) -> Option<([usize; 4], bool)> {
+    Some(match depth {
+        18 => ([2, 2, 2, 2], false),
+        34 => ([3, 4, 6, 3], false),
+        50 => ([3, 4, 6, 3], true),
+        101 => ([3, 4, 23, 3], true),
+        152 => ([3, 8, 36, 3], true),
+        _ => return None,
+    })
+}
+
+/// The depths that [`blocks_of`] knows.
+pub(crate) const DEPTHS: [usize; 5] = [18, 34, 50, 101, 152];
+
+/// What is wrong with a depth, if anything is.
+pub(crate) fn depth_problem(depth: usize) -> Option<String> {
+    let is_known = blocks_of(depth).is_some();
+    (!is_known).then(|| format!("`depth` is one of {DEPTHS:?}, not {depth}"))
+}
+
+/// The 3x3 pooling after a stem.
+pub(crate) struct StemPool;
+
+impl Layer for StemPool {
+    fn forward(&self, xs: &Value, _: &Pass<'_>) -> Result<Value> {
+        ops::max_pool(xs, Window::square(3, 2, Padding::Symmetric))
+    }
 }
 
 impl ResNet {
-    /// The published depths.
-    pub const DEPTHS: [usize; 5] = [18, 34, 50, 101, 152];
-
-    fn plan(&self) -> Option<Plan> {
-        let (blocks, is_bottleneck) = match self.depth {
-            18 => ([2, 2, 2, 2], false),
-            34 => ([3, 4, 6, 3], false),
-            50 => ([3, 4, 6, 3], true),
-            101 => ([3, 4, 23, 3], true),
-            152 => ([3, 8, 36, 3], true),
-            _ => return None,
+    fn block(&self, mut builder: Builder<'_>, shape: &Shape) -> Result<ResidualBlock> {
+        let &Shape { n_in, planes, n_out, stride, drop_path } = shape;
+        let plan = |n_in, n_out, kernel, stride, groups| {
+            let window = Window::square(kernel, stride, Padding::Symmetric);
+            ConvPlan { groups, ..ConvPlan::dense(n_in, n_out, window) }
         };
-        Some(Plan { blocks, is_bottleneck })
-    }
-}
-
-impl Architecture for ResNet {
-    fn build(&self, mut builder: Builder<'_>) -> Result<Box<dyn Backbone>> {
-        let Some(Plan { blocks, is_bottleneck }) = self.plan() else {
-            candle::bail!("{}", self.problem().unwrap_or_default());
+        let inner = planes * self.group_width / STEM_WIDTH * self.groups;
+        let plans = match n_out == planes {
+            true => vec![plan(n_in, planes, 3, stride, 1), plan(planes, n_out, 3, 1, 1)],
+            false => vec![
+                plan(n_in, inner, 1, 1, 1),
+                plan(inner, inner, 3, stride, self.groups),
+                plan(inner, n_out, 1, 1, 1),
+            ],
         };
-        let stem =
-            conv_norm(&mut builder, "conv1", "bn1", (3, STEM_WIDTH, 7, 2), Activation::Relu)?;
-        let growth = if is_bottleneck { 4 } else { 1 };
-        let (mut n_in, mut built) = (STEM_WIDTH, Vec::new());
-        let n_blocks: usize = blocks.iter().sum();
-        for (stage, depth) in blocks.into_iter().enumerate() {
-            let width = STEM_WIDTH << stage;
-            for idx in 0..depth {
-                let stride = if stage > 0 && idx == 0 { 2 } else { 1 };
-                let drop_path = self.drop_path * built.len() as f64 / n_blocks as f64;
-                let place = builder.under(format!("layer{}.{idx}", stage + 1));
-                let shape = Shape { n_in, width, n_out: width * growth, stride };
-                built.push(Block::new(place, &shape, drop_path)?);
-                n_in = shape.n_out;
+        let mut conv_norm = |names: [&str; 2], plan: &ConvPlan, activation| {
+            ConvNorm::new(&mut builder, names, plan, NormSettings::PLAIN, activation)
+        };
+        let (mut convs, n_convs) = (Vec::new(), plans.len());
+        for (idx, plan) in (1..).zip(plans) {
+            let activation = if idx < n_convs { Activation::Relu } else { Activation::None };
+            let names = [&*format!("conv{idx}"), &*format!("bn{idx}")];
+            convs.push(conv_norm(names, &plan, activation)?);
+        }
+        let downsample = match stride == 1 && n_in == n_out {
+            true => None,
+            false => {
+                let names = ["downsample.0", "downsample.1"];
+                Some(conv_norm(names, &plan(n_in, n_out, 1, stride, 1), Activation::None)?)
             }
-        }
-        Ok(Box::new(Built { stem, blocks: built, width: n_in }))
+        };
+        let squeeze_excite = match self.squeeze_excite {
+            true => {
+                let (reduced, names) = (scaled(n_out, 1.0 / 16.0, 8), ["fc1", "fc2"]);
+                let place = builder.under("se");
+                Some(SqueezeExcite::new(place, n_out, reduced, Activation::Relu, names)?)
+            }
+            false => None,
+        };
+        Ok(ResidualBlock::new(&builder, convs, squeeze_excite, None, downsample, drop_path))
     }
-
-    fn problem(&self) -> Option<String> {
-        if self.plan().is_none() {
-            return Some(format!("`depth` is one of {:?}, not {}", ResNet::DEPTHS, self.depth));
-        }
-        (!(0.0..1.0).contains(&self.drop_path))
-            .then(|| format!("`drop_path` is from 0 to below 1, not {}", self.drop_path))
-    }
-
-    fn namings(&self, ours: &[String]) -> Vec<Naming> {
-        let backbone = ours.iter().map(|name| (name.clone(), name.clone())).collect();
-        vec![Naming { library: "torchvision and timm", backbone, classifier: "fc" }]
-    }
-}
-
-/// - `shape`: channels in and out, kernel and stride.
-fn conv_norm(
-    builder: &mut Builder<'_>,
-    conv: &str,
-    norm: &str,
-    (n_in, n_out, kernel, stride): (usize, usize, usize, usize),
-    activation: Activation,
-) -> Result<ConvNorm> {
-    let window = Window::square(kernel, stride, Padding::Symmetric);
-    Ok(ConvNorm {
-        conv: Conv::dense(builder.under(conv), n_in, n_out, window)?,
-        norm: BatchNorm::new(builder.under(norm), n_out, NORM, activation)?,
-    })
 }
 
 struct Shape {
     n_in: usize,
-    /// Of the convolutions inside.
-    width: usize,
+    /// Of the convolutions inside, where there is one group.
+    planes: usize,
     n_out: usize,
     stride: usize,
+    drop_path: f64,
 }
 
-/// One residual block.
-struct Block {
-    /// All convolutions but the last.
-    inner: Vec<ConvNorm>,
-    last: ConvNorm,
-    /// What goes past the block is brought to the result's shape.
-    downsample: Option<ConvNorm>,
-    residual: Residual,
-}
-
-impl Block {
-    fn new(mut builder: Builder<'_>, shape: &Shape, drop_path: f64) -> Result<Block> {
-        let &Shape { n_in, width, n_out, stride } = shape;
-        // Channels in and out, kernel and stride of each.
-        let convs = match n_out == width {
-            true => vec![(n_in, width, 3, stride), (width, n_out, 3, 1)],
-            false => vec![(n_in, width, 1, 1), (width, width, 3, stride), (width, n_out, 1, 1)],
-        };
-        let (mut inner, n_convs) = (Vec::new(), convs.len());
-        for (idx, conv) in (1..).zip(convs) {
-            let activation = if idx < n_convs { Activation::Relu } else { Activation::None };
-            let names = (format!("conv{idx}"), format!("bn{idx}"));
-            inner.push(conv_norm(&mut builder, &names.0, &names.1, conv, activation)?);
+impl Architecture for ResNet {
+    fn stages(&self) -> Vec<Stage<'_>> {
+        let (blocks, is_bottleneck) = blocks_of(self.depth).unwrap_or_default();
+        let n_blocks: usize = blocks.iter().sum();
+        let stem_width = scaled(STEM_WIDTH, self.width, STEM_WIDTH / 8);
+        let mut stages = vec![Stage::new("stem", move |mut it| {
+            let plan = ConvPlan::dense(3, stem_width, Window::square(7, 2, Padding::Symmetric));
+            let (names, activation) = (["conv1", "bn1"], Activation::Relu);
+            let conv = ConvNorm::new(&mut it, names, &plan, NormSettings::PLAIN, activation)?;
+            Ok(vec![Box::new(conv) as Box<dyn Layer>, Box::new(StemPool)])
+        })];
+        let (mut n_in, mut n_before) = (stem_width, 0);
+        for (stage, depth) in blocks.into_iter().enumerate() {
+            let planes = stem_width << stage;
+            let n_out = planes * if is_bottleneck { 4 } else { 1 };
+            stages.push(Stage::new(format!("stage{}", stage + 1), move |mut it| {
+                let block = |idx: usize| {
+                    let shape = Shape {
+                        n_in: if idx == 0 { n_in } else { n_out },
+                        planes,
+                        n_out,
+                        stride: if stage > 0 && idx == 0 { 2 } else { 1 },
+                        drop_path: self.drop_path * (n_before + idx) as f64 / n_blocks as f64,
+                    };
+                    self.block(it.under(format!("layer{}.{idx}", stage + 1)), &shape)
+                };
+                (0..depth).map(block).collect::<Result<Vec<_>>>()
+            }));
+            (n_in, n_before) = (n_out, n_before + depth);
         }
-        let last = inner.pop().expect("a block has convolutions");
-        let downsample = match stride == 1 && n_in == n_out {
-            true => None,
-            false => Some(conv_norm(
-                &mut builder,
-                "downsample.0",
-                "downsample.1",
-                (n_in, n_out, 1, stride),
-                Activation::None,
-            )?),
-        };
-        let name = builder.path_of("drop_path");
-        let residual = Residual { name, drop_path, activation: Activation::Relu };
-        Ok(Block { inner, last, downsample, residual })
-    }
-
-    fn forward(&self, xs: &Value, pass: &Pass<'_>) -> Result<Value> {
-        let mut ys = xs.clone();
-        for conv in &self.inner {
-            ys = conv.forward(&ys, pass)?;
-        }
-        let skip = match &self.downsample {
-            Some(it) => it.forward(xs, pass)?,
-            None => xs.clone(),
-        };
-        self.residual.forward(&self.last, &ys, &skip, pass)
-    }
-}
-
-struct Built {
-    stem: ConvNorm,
-    blocks: Vec<Block>,
-    width: usize,
-}
-
-impl Backbone for Built {
-    fn features(&self, xs: &Value, pass: &Pass<'_>) -> Result<Value> {
-        let pool = Window::square(3, 2, Padding::Symmetric);
-        let mut xs = ops::max_pool(&self.stem.forward(xs, pass)?, pool)?;
-        for block in &self.blocks {
-            xs = block.forward(&xs, pass)?;
-        }
-        ops::global_avg_pool(&xs)
+        stages.push(Stage::new("neck", |_| Ok(Pool)));
+        stages
     }
 
     fn width(&self) -> usize {
-        self.width
+        let growth = if self.depth >= 50 { 4 } else { 1 };
+        scaled(STEM_WIDTH, self.width, STEM_WIDTH / 8) * 8 * growth
+    }
+
+    fn problem(&self) -> Option<String> {
+        let in_groups = (self.groups, self.group_width) != (1, STEM_WIDTH);
+        depth_problem(self.depth)
+            .or_else(|| {
+                (in_groups && self.depth < 50)
+                    .then(|| "`groups` are there from `depth = 50` on".to_owned())
+            })
+            .or_else(|| {
+                (self.groups == 0 || self.group_width == 0)
+                    .then(|| "`groups` and `group_width` are at least 1".to_owned())
+            })
+            .or_else(|| share_problem("drop_path", self.drop_path))
+            .or_else(|| factor_problem("width", self.width))
+    }
+
+    fn namings(&self, ours: &[String]) -> Vec<Naming> {
+        vec![Naming::of("torchvision and timm", ours, "fc", str::to_owned)]
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use base::Seed;
-    use candle::{DType, Device, Result};
+    use candle::Result;
 
     use super::ResNet;
-    use crate::{Architecture as _, Params};
+    use crate::{Architecture as _, stage::n_params};
 
     #[test]
     fn sizes_are_the_published_ones() -> Result<()> {
-        // torchvision's counts with 1000 classes, less the classifier's (width + 1) * 1000.
-        for (depth, n, width) in
-            [(18, 11_689_512, 512), (34, 21_797_672, 512), (50, 25_557_032, 2048)]
-        {
-            let mut params = Params::fresh(Seed(0), DType::F32, &Device::Cpu);
-            let built = ResNet { depth, drop_path: 0.0 }.build(params.builder())?;
-            assert_eq!(params.n_trained(), n - (width + 1) * 1000, "{depth}");
-            assert_eq!(built.width(), width);
+        // torchvision's and timm's counts with 1000 classes, less the classifier's.
+        let plain = |depth| ResNet { depth, ..ResNet::default() };
+        let next = |depth, group_width| ResNet { groups: 32, group_width, ..plain(depth) };
+        for (config, n, width) in [
+            (plain(18), 11_689_512, 512),
+            (plain(34), 21_797_672, 512),
+            (plain(50), 25_557_032, 2048),
+            (next(50, 4), 25_028_904, 2048),
+            (next(101, 8), 88_791_336, 2048),
+            (ResNet { squeeze_excite: true, ..plain(50) }, 28_088_024, 2048),
+            (ResNet { squeeze_excite: true, ..next(50, 4) }, 27_559_896, 2048),
+        ] {
+            assert_eq!(n_params(&config)?, n - (width + 1) * 1000, "{config:?}");
+            assert_eq!(config.width(), width);
         }
         Ok(())
     }
 
     #[test]
     fn another_depth_is_no_resnet() {
-        let err = ResNet { depth: 19, drop_path: 0.0 }.problem().unwrap();
+        let err = ResNet { depth: 19, ..ResNet::default() }.problem().unwrap();
         assert!(err.contains("18, 34, 50, 101, 152") && err.contains("19"), "{err}");
     }
 }

@@ -138,7 +138,7 @@ pub(crate) fn fit(
         let want = param.kind.file_dims(param.var.dims());
         match tensors.get(theirs.as_str()) {
             None => problems.push(format!("`{theirs}` is missing")),
-            Some(it) if it.dims() != want => {
+            Some(it) if !param.takes(it.dims()) => {
                 problems.push(format!("`{theirs}` has shape {:?}, not {want:?}", it.dims()));
             }
             Some(_) => drop(used.insert(theirs.clone())),

@@ -131,6 +131,24 @@ pub fn batch_norm_fixed(
     normalise(xs, xs.tensor()?, gamma, beta, moments, eps, activation, false)
 }
 
+/// Scales and shifts each channel, when it is read: a bias, or a layer scale.
+///
+/// - `scale`, `shift`: `[c]` each.
+pub fn scale_and_shift(
+    xs: &Value,
+    scale: Option<&Value>,
+    shift: Option<&Value>,
+    activation: Activation,
+) -> Result<Value> {
+    let x = xs.tensor()?;
+    let c = x.dims().last().copied().unwrap_or(1);
+    let all = |number: f64| Tensor::full(number, c, x.device())?.to_dtype(x.dtype());
+    let (one, zero) = (Value::constant(all(1.0)?), Value::constant(all(0.0)?));
+    let moments = Moments { mean: vec![0.0; c], variance: vec![1.0; c], count: 0 };
+    let (scale, shift) = (scale.unwrap_or(&one), shift.unwrap_or(&zero));
+    normalise(xs, x, scale, shift, moments, 0.0, activation, false)
+}
+
 /// A norm as a line for each channel: 1 / √(σ² + ε), scale and shift.
 pub(crate) fn lines(
     gamma: &[f64],

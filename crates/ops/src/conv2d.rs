@@ -6,8 +6,12 @@
 //! patch that an output sees lies in pieces, one for each row of the kernel. The product takes a
 //! list of where patches begin, and where in them the pieces are. The way back to the input is the
 //! same product, of the result's gradient in a frame and the weight's taps.
+//!
+//! With groups an output sees the channels of its own group alone: Krizhevsky et al., 2012; Xie et
+//! al., "Aggregated Residual Transformations", 2017, <https://arxiv.org/abs/1611.05431>. Narrow
+//! groups are joined until a product is worth it, with zeros between them: see [`Groups`].
 
-use std::ops::Range;
+use std::{borrow::Cow, ops::Range};
 
 use candle::{Result, bail};
 
@@ -28,24 +32,24 @@ use crate::{
 /// In training the result knows its [`Moments`], for the norm that follows.
 ///
 /// - `xs`: `[n, h, w, in]`.
-/// - `weight`: `[out, kh, kw, in]`.
+/// - `weight`: `[out, kh, kw, in]`; of `g` groups `[out, kh, kw, in / g]`.
 /// - `then`: what follows, where no gradient is asked for.
 /// - returns: `[n, h', w', out]`.
 pub fn conv2d(xs: &Value, weight: &Value, window: Window, then: Option<&Finish>) -> Result<Value> {
     let (x, k) = (xs.raw()?, weight.tensor()?);
     let (n, h, w, n_in) = x.dims4()?;
     let [kh, kw] = window.kernel;
-    let n_out = weight.dims()[0];
-    if weight.dims() != [n_out, kh, kw, n_in] {
+    let Some(groups) = Groups::of(weight.dims(), window.kernel, n_in) else {
         bail!("conv2d: a weight of {:?} does not fit {kh}x{kw} on {n_in} channels", weight.dims());
-    }
+    };
+    let (n_out, seen) = (weight.dims()[0], groups.n_in);
     let grid = window.on(n, [h, w])?;
     let job = move |way: Way, numbers: usize, times: usize| Job {
-        kind: format!("{kh}x{kw}, from {}", if n_in < 8 { "colours" } else { "channels" }),
+        kind: format!("{kh}x{kw}, from {}", groups.kind(n_in)),
         shape: format!("{h}x{w}x{n_in} -> {n_out}, stride {}", grid.stride),
         way,
-        flops: times * 2 * grid.n_out() * n_in * n_out * kh * kw,
-        numbers: times * n_in * n_out * kh * kw + numbers,
+        flops: times * 2 * grid.n_out() * seen * n_out * kh * kw,
+        numbers: times * seen * n_out * kh * kw + numbers,
     };
     let (all_in, all_out) = (n * h * w * n_in, grid.n_out() * n_out);
     let _watch = watch(|| job(Way::Forward, all_in + all_out, 1));
@@ -57,7 +61,8 @@ pub fn conv2d(xs: &Value, weight: &Value, window: Window, then: Option<&Finish>)
         let last = last.on_rows()?;
         let view = View::<T>::of(&x, lens.as_ref())?;
         let k = Reading::of(&k);
-        let (ys, moments) = forward(&view, k.slice()?, &grid, last.as_ref(), n_out, wants_moments);
+        let w = groups.join(k.slice()?);
+        let (ys, moments) = forward(&view, (&w, groups), &grid, last.as_ref(), n_out, wants_moments);
         Ok::<_, candle::Error>((tensor(ys, &dims)?, moments))
     })?;
     let (x_slot, w_slot) = (xs.slot(), weight.slot());
@@ -72,14 +77,88 @@ pub fn conv2d(xs: &Value, weight: &Value, window: Window, then: Option<&Finish>)
             let view = View::<T>::of(&x, lens.as_ref())?;
             let reading = Reading::of(&k);
             let wants = (x_slot.is_some(), w_slot.is_some());
-            let (dx, dw, sums) = backward(&view, &gs, reading.slice()?, &grid, wants);
-            slots.give(w_slot, || Ok(Grad::plain(tensor(dw, k.dims())?)))?;
+            let w = groups.join(reading.slice()?);
+            let (dx, dw, sums) = backward(&view, &gs, (&w, groups), &grid, wants);
+            slots.give(w_slot, || Ok(Grad::plain(tensor(groups.part(dw), k.dims())?)))?;
             slots.give(x_slot, || {
                 Ok(Grad::plain(tensor(dx, x.dims())?).summed(sums, &x, lens.as_ref()))
             })
         })
     })?;
     Ok(ys.with_moments(moments))
+}
+
+/// Channels in groups, and how many groups make one product.
+#[derive(Clone, Copy, Debug)]
+struct Groups {
+    /// Groups, and those that are joined.
+    n: usize,
+    joined: usize,
+    /// Channels of one group.
+    n_in: usize,
+    n_out: usize,
+    taps: usize,
+}
+
+impl Groups {
+    /// Those of a weight, if it fits.
+    fn of(weight: &[usize], kernel: [usize; 2], n_in: usize) -> Option<Groups> {
+        let &[n_out, kh, kw, per_group] = weight else { return None };
+        if [kh, kw] != kernel || per_group == 0 || !n_in.is_multiple_of(per_group) {
+            return None;
+        }
+        let n = n_in / per_group;
+        if n == 0 || !n_out.is_multiple_of(n) {
+            return None;
+        }
+        // As many as fill two registers, so long as nothing is left over.
+        let most = (2 * PAD / per_group.max(n_out / n).max(1)).clamp(1, n);
+        let joined = (1..=most).rev().find(|it| n.is_multiple_of(*it)).unwrap_or(1);
+        Some(Groups { n, joined, n_in: per_group, n_out: n_out / n, taps: kh * kw })
+    }
+
+    /// What the table of a pass's time calls it.
+    fn kind(&self, n_in: usize) -> &'static str {
+        match (self.n, n_in) {
+            (1, ..8) => "colours",
+            (1, _) => "channels",
+            _ => "groups",
+        }
+    }
+
+    /// How many products there are, and the channels in and out of each.
+    fn products(&self) -> (usize, usize, usize) {
+        (self.n / self.joined, self.n_in * self.joined, self.n_out * self.joined)
+    }
+
+    /// Where rows of a group's inputs begin in a weight, and in one whose groups are joined.
+    fn rows(self) -> impl Iterator<Item = (usize, usize)> {
+        let Groups { joined, n_in, n_out, taps, .. } = self;
+        (0..self.n * n_out * taps).map(move |row| {
+            let place = row / (taps * n_out) % joined;
+            (row * n_in, (row * joined + place) * n_in)
+        })
+    }
+
+    /// A weight as products see it, `[out, kh, kw, in of the product]`: zeros between groups.
+    fn join<'a, T: Real>(&self, w: &'a [T]) -> Cow<'a, [T]> {
+        if self.joined == 1 {
+            return Cow::Borrowed(w);
+        }
+        let mut wide = vec![T::ZERO; w.len() * self.joined];
+        for (from, to) in self.rows() {
+            wide[to..][..self.n_in].copy_from_slice(&w[from..][..self.n_in]);
+        }
+        Cow::Owned(wide)
+    }
+
+    /// The gradient of the weight from that of what products see.
+    fn part<T: Real>(&self, wide: Vec<T>) -> Vec<T> {
+        if self.joined == 1 {
+            return wide;
+        }
+        self.rows().flat_map(|(_, at)| wide[at..][..self.n_in].iter().copied()).collect()
+    }
 }
 
 /// Numbers of the frames that are worked on together, where that makes enough blocks.
@@ -141,7 +220,7 @@ fn corner(grid: &Grid, frame: &Frame, row: usize) -> usize {
 
 fn forward<T: Real>(
     xs: &View<'_, T>,
-    w: &[T],
+    (w, groups): (&[T], Groups),
     grid: &Grid,
     last: Option<&OnRows<'_, T>>,
     n_out: usize,
@@ -149,10 +228,15 @@ fn forward<T: Real>(
 ) -> (Vec<T>, Option<Moments>) {
     let ([oh, ow], [kh, kw], [h, wide]) = (grid.out, grid.kernel, grid.size);
     let n_in = xs.c;
-    let patch = kh * kw * n_in;
-    let weight = Panels::of_columns(patch, n_out, |col| &w[col * patch..][..patch]);
-    // A row of the kernel is one piece, as memory lies.
-    let in_weight: Vec<usize> = (0..kh).map(|ky| weight.row(ky * kw * n_in)).collect();
+    let (n_products, seen, made) = groups.products();
+    let patch = kh * kw * seen;
+    let panels =
+        |of: usize| Panels::of_columns(patch, made, |col| &w[(of * made + col) * patch..][..patch]);
+    let weights: Vec<Panels<T>> = (0..n_products).map(panels).collect();
+    // A row of the kernel is one piece, as memory lies, where all channels are seen.
+    let (len, per_row) = if n_products == 1 { (kw * n_in, 1) } else { (seen, kw) };
+    let pieces = || (0..kh * per_row).map(|it| (it, it / per_row, it % per_row));
+    let in_weight: Vec<usize> = pieces().map(|(idx, ..)| weights[0].row(idx * len)).collect();
     let blocks = blocks(grid, n_in, n_out);
     let write = |idx: usize, span: Range<usize>, ys: &mut [T]| {
         let block = &blocks[idx];
@@ -168,11 +252,15 @@ fn forward<T: Real>(
                 (0..ow).map(move |col| first + col * grid.stride * n_in)
             });
             let begin: Vec<usize> = begin.into_iter().flatten().collect();
-            let in_frame: Vec<usize> = (0..kh).map(|ky| ky * frame.row_len()).collect();
-            let a = Left::scattered(frames, &begin, kw * n_in, &in_frame);
-            let b = weight.right().pieces(kw * n_in, &in_weight);
+            let in_frame: Vec<usize> =
+                pieces().map(|(_, ky, kx)| ky * frame.row_len() + kx * n_in).collect();
             let last = last.map(|it| it.block(span.start * ow, span.len() * ow));
-            multiply(a, b, ys, Rows::Apart(n_out), End::of(last));
+            for (of, weight) in weights.iter().enumerate() {
+                let a = Left::scattered(&frames[of * seen..], &begin, len, &in_frame);
+                let b = weight.right().pieces(len, &in_weight);
+                let last = last.map(|it| it.part(of * made, of * made));
+                multiply(a, b, &mut ys[of * made..], Rows::Apart(n_out), End::of(last));
+            }
         });
         wants_moments.then(|| Moments::of(ys, n_out))
     };
@@ -186,19 +274,24 @@ fn forward<T: Real>(
 fn backward<T: Real>(
     xs: &View<'_, T>,
     gs: &GradView<'_, T>,
-    w: &[T],
+    (w, groups): (&[T], Groups),
     grid: &Grid,
     (wants_dx, wants_dw): (bool, bool),
 ) -> (Vec<T>, Vec<T>, Option<BackSums>) {
     let ([oh, ow], [kh, kw], [h, wide]) = (grid.out, grid.kernel, grid.size);
     let (n_in, n_out) = (xs.c, gs.c);
-    let patch = kh * kw * n_in;
-    // The weight of each tap lies as a piece of `n_out` rows.
-    let n_rows = if wants_dx { kh * kw * n_out } else { 0 };
-    let weight = Panels::of_rows(n_rows, n_in, |row| {
-        let (tap, out) = (row / n_out, row % n_out);
-        &w[out * patch + tap * n_in..][..n_in]
-    });
+    let (n_products, seen, made) = groups.products();
+    let patch = kh * kw * seen;
+    // The weight of each tap lies as a piece of `made` rows.
+    let panels = |of: usize| {
+        Panels::of_rows(kh * kw * made, seen, |row| {
+            let (tap, out) = (row / made, row % made);
+            &w[(of * made + out) * patch + tap * seen..][..seen]
+        })
+    };
+    let weights: Vec<Panels<T>> = (0..if wants_dx { n_products } else { 0 }).map(panels).collect();
+    let (len_of_piece, per_row) = if n_products == 1 { (kw * n_in, 1) } else { (seen, kw) };
+    let pieces = || (0..kh * per_row).map(|it| (it, it / per_row, it % per_row));
     let all = blocks(grid, n_in, n_out);
     // Few parts of many blocks, since each part's dW costs a pass over it.
     let n_parts = ((1 << 20) / (n_out * patch)).clamp(4, 16);
@@ -222,7 +315,7 @@ fn backward<T: Real>(
                     });
                 }
                 if wants_dx {
-                    input_gradient(grid, &own, (g_frames, &of_gs), &weight, n_in, dx);
+                    input_gradient(grid, &own, (g_frames, &of_gs), &weights, n_in, dx);
                 }
                 let len = n_pictures * of_xs.len();
                 // Registers may be read beyond the last number.
@@ -244,14 +337,18 @@ fn backward<T: Real>(
                     }
                     let in_gs = block.outputs(|n, row| n * of_gs.len() + of_gs.at(row as isize, 0));
                     let end = if idx == 0 { End::Store } else { End::Add };
-                    for ky in 0..kh {
+                    for (idx, ky, kx) in pieces() {
                         let in_xs = block.outputs(|n, row| {
-                            n * of_xs.len() + corner(grid, &of_xs, row) + ky * of_xs.row_len()
+                            let tap = ky * of_xs.row_len() + kx * n_in;
+                            n * of_xs.len() + corner(grid, &of_xs, row) + tap
                         });
-                        let a = Left::columns(g_frames, n_out, ow, n_out, &in_gs);
-                        let b = Right::rows(x_frames, ow, kw * n_in, grid.stride * n_in);
-                        let to = &mut dw[ky * kw * n_in..];
-                        multiply(a, b.pieces(ow, &in_xs), to, Rows::Apart(patch), end);
+                        for of in 0..n_products {
+                            let a = Left::columns(&g_frames[of * made..], made, ow, n_out, &in_gs);
+                            let x_frames = &x_frames[of * seen..];
+                            let b = Right::rows(x_frames, ow, len_of_piece, grid.stride * n_in);
+                            let to = &mut dw[of * made * patch + idx * len_of_piece..];
+                            multiply(a, b.pieces(ow, &in_xs), to, Rows::Apart(patch), end);
+                        }
                     }
                 });
             });
@@ -273,12 +370,13 @@ fn input_gradient<T: Real>(
     grid: &Grid,
     own: &Range<usize>,
     (g_frames, frame): (&[T], &Frame),
-    weight: &Panels<T>,
+    weights: &[Panels<T>],
     n_in: usize,
     dx: &mut [T],
 ) {
     let (n_out, wide, kw, stride) = (frame.c, grid.size[1], grid.kernel[1], grid.stride);
     let n_pictures = g_frames.len() / frame.len();
+    let (made, seen) = (n_out / weights.len(), n_in / weights.len());
     for (y, x) in phases(stride) {
         let (rows, cols) = (grid.seers(0, y), grid.seers(1, x));
         let taps = || rows.iter().flat_map(|row| cols.iter().map(move |col| (row, col)));
@@ -291,7 +389,7 @@ fn input_gradient<T: Real>(
         };
         let in_frame: Vec<usize> = taps().map(piece).collect();
         let in_weight: Vec<usize> =
-            taps().map(|(row, col)| weight.row((row.0 * kw + col.0) * n_out)).collect();
+            taps().map(|(row, col)| weights[0].row((row.0 * kw + col.0) * made)).collect();
         let (mut begin, mut to) = (Vec::new(), Vec::new());
         for n in 0..n_pictures {
             for row in own.clone().filter(|row| row % stride == y) {
@@ -306,8 +404,11 @@ fn input_gradient<T: Real>(
                 }
             }
         }
-        let a = Left::scattered(g_frames, &begin, n_out, &in_frame);
-        multiply(a, weight.right().pieces(n_out, &in_weight), dx, Rows::At(&to), End::Store);
+        for (of, weight) in weights.iter().enumerate() {
+            let a = Left::scattered(&g_frames[of * made..], &begin, made, &in_frame);
+            let b = weight.right().pieces(made, &in_weight);
+            multiply(a, b, &mut dx[of * seen..], Rows::At(&to), End::Store);
+        }
     }
 }
 
@@ -342,5 +443,28 @@ mod tests {
                 });
             }
         }
+    }
+
+    #[test]
+    fn groups_have_the_right_gradients() {
+        // All groups in one product; in two; each its own, with more outputs than inputs.
+        for (n_in, n_out, per_group, kernel, stride) in
+            [(6, 4, 3, 3, 1), (6, 4, 3, 3, 2), (40, 20, 2, 1, 2), (36, 18, 18, 3, 1)]
+        {
+            let window = Window::square(kernel, stride, Padding::Symmetric);
+            check(&[&[1, 3, 2, n_in], &[n_out, kernel, kernel, per_group]], |it| {
+                conv2d(&it[0], &it[1], window, None)
+            });
+        }
+    }
+
+    #[test]
+    fn a_group_sees_its_own_channels() -> Result<()> {
+        let xs = Tensor::new(&[1f64, 10.0, 100.0, 1000.0], &Device::Cpu)?.reshape((1, 1, 1, 4))?;
+        let w = Value::constant(Tensor::ones((2, 3, 3, 2), candle::DType::F64, &Device::Cpu)?);
+        let window = Window::square(3, 1, Padding::Symmetric);
+        let ys = conv2d(&Value::constant(xs), &w, window, None)?;
+        check_close(&ys.tensor()?, &[11.0, 1100.0], 1e-12);
+        Ok(())
     }
 }

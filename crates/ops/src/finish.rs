@@ -41,6 +41,33 @@ impl Finish {
         Ok(Finish { scale, shift, activation, plus: None })
     }
 
+    /// A line for each of `c` channels and an activation: a bias, or a layer scale.
+    ///
+    /// - `scale`, `shift`: `[c]` each.
+    pub fn line(
+        c: usize,
+        scale: Option<&Tensor>,
+        shift: Option<&Tensor>,
+        activation: Activation,
+    ) -> Result<Finish> {
+        let list = |it: Option<&Tensor>, number| match it {
+            Some(it) => it.to_dtype(DType::F64)?.to_vec1::<f64>(),
+            None => Ok(vec![number; c]),
+        };
+        Ok(Finish { scale: list(scale, 1.0)?, shift: list(shift, 0.0)?, activation, plus: None })
+    }
+
+    /// The same, of a result that gets a bias first.
+    ///
+    /// - `bias`: `[c]`.
+    pub fn after_bias(mut self, bias: &Tensor) -> Result<Finish> {
+        let bias = bias.to_dtype(DType::F64)?.to_vec1::<f64>()?;
+        for ((shift, scale), bias) in self.shift.iter_mut().zip(&self.scale).zip(bias) {
+            *shift += scale * bias;
+        }
+        Ok(self)
+    }
+
     /// Adds a value of the result's shape before the activation.
     pub fn plus(self, value: &Value) -> Finish {
         Finish { plus: Some(value.clone()), ..self }

@@ -39,7 +39,7 @@ mod update;
 mod window;
 
 pub use activation::{Activation, activate};
-pub use batch_norm::{Moments, batch_norm, batch_norm_fixed};
+pub use batch_norm::{Moments, batch_norm, batch_norm_fixed, scale_and_shift};
 pub use ceilings::Ceilings;
 pub use conv2d::conv2d;
 pub use depthwise::{depthwise, expand_depthwise};

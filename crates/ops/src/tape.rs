@@ -9,7 +9,11 @@
 //! The two meet in [`Tape::export`] (a value becomes a leaf of candle's graph) and
 //! [`Tape::backward`] (candle's gradients of those leaves start the way back).
 
-use std::{cell::RefCell, collections::HashMap, rc::Rc};
+use std::{
+    cell::RefCell,
+    collections::{HashMap, HashSet},
+    rc::Rc,
+};
 
 use candle::{Result, Tensor, TensorId, Var, bail};
 
@@ -41,6 +45,8 @@ struct Record {
     leaves: HashMap<TensorId, usize>,
     /// The values that candle's graph goes on from.
     exports: Vec<(Var, usize)>,
+    /// Parameters that no gradient is asked for.
+    frozen: Rc<HashSet<TensorId>>,
 }
 
 /// One operation: the slot of its result, and the way back from there.
@@ -63,8 +69,21 @@ pub(crate) struct Slot(Option<usize>);
 pub struct Gradients(HashMap<TensorId, Tensor>);
 
 impl Tape {
-    /// A value that gradients end at: a parameter.
+    /// A tape on which these parameters are constants.
+    pub fn freezing(frozen: Rc<HashSet<TensorId>>) -> Tape {
+        Tape(Rc::new(RefCell::new(Record { frozen, ..Record::default() })))
+    }
+
+    /// Whether a parameter is a constant here.
+    pub fn is_frozen(&self, var: &Var) -> bool {
+        self.0.borrow().frozen.contains(&var.id())
+    }
+
+    /// A value that gradients end at: a parameter, unless it is frozen.
     pub fn leaf(&self, var: &Var) -> Value {
+        if self.is_frozen(var) {
+            return Value::constant(var.as_detached_tensor());
+        }
         let mut record = self.0.borrow_mut();
         let next = record.n_slots;
         let slot = *record.leaves.entry(var.id()).or_insert(next);
@@ -88,7 +107,7 @@ impl Tape {
     /// The tape is empty afterwards, and the activations that it held are free.
     pub fn backward(&self, loss: &Tensor) -> Result<Gradients> {
         let found = loss.backward()?;
-        let Record { mut steps, n_slots, leaves, exports } = self.0.take();
+        let Record { mut steps, n_slots, leaves, exports, .. } = self.0.take();
         let mut slots = Slots(vec![None; n_slots]);
         for (var, slot) in exports {
             if let Some(grad) = found.get(&var) {

@@ -14,6 +14,8 @@ pub enum Padding {
     /// As much as makes the output ⌈size / stride⌉, an odd zero going to the right and the
     /// bottom: TensorFlow's `SAME`.
     Same,
+    /// Not at all: what is left over at an edge is not seen. TensorFlow's `VALID`.
+    Valid,
 }
 
 /// A sliding window.
@@ -58,6 +60,7 @@ impl Window {
         let axis = |idx: usize| -> Result<(usize, usize)> {
             let (size, kernel) = (size[idx], kernel[idx]);
             let (before, total) = match padding {
+                Padding::Valid => (0, 0),
                 Padding::Symmetric => ((kernel - 1) / 2, (kernel - 1) / 2 * 2),
                 Padding::Same => {
                     let needed = (size.div_ceil(stride).max(1) - 1) * stride + kernel;

@@ -15,7 +15,7 @@ use metrics::MetricConfig;
 use models::{BackboneConfig, HeadConfig};
 use serde::{Deserialize, Serialize};
 
-use crate::{length::Length, optim::OptimConfig, schedule::ScheduleConfig};
+use crate::{freeze::Freeze, length::Length, optim::OptimConfig, schedule::ScheduleConfig};
 
 /// The bottom layer of every experiment.
 pub const DEFAULT: &str = include_str!("../../../configs/default.toml");
@@ -118,6 +118,8 @@ pub struct TrainSection {
     pub batch_size: usize,
     /// Whether an epoch leaves out the pictures that fill no batch.
     pub drop_last: bool,
+    /// Parts of the network that do not learn for a while.
+    pub freeze: Vec<Freeze>,
 }
 
 /// `[eval]`

@@ -117,7 +117,7 @@ pub fn fit(plan: &Plan, run: &Run, watch: &dyn Watch) -> Result<Ended, FitError>
         let batch = loader.next().expect("an epoch has a batch for each step")?; // gather
         pace.waited += loader.waited() - waited;
 
-        let tape = Tape::default();
+        let tape = Tape::freezing(plan.freezing.at(clock.step, &model));
         let pass = Training { tape: &tape, seed: plan.seed(), step: clock.step, first_row: 0 };
         let rates = plan.experiment.schedule.rates(&clock, plan.warmup);
         let statistics = plan.train_pipeline.statistics;
@@ -215,7 +215,8 @@ fn check_step(
         return Err(FitError::NotFinite { step: step + 1, loss, pictures });
     }
     if step == 0 {
-        let trained = model.params().trained();
+        let frozen = plan.freezing.at(step, model);
+        let trained = model.params().trained().filter(|(_, it)| !frozen.contains(&it.var.id()));
         let without = trained.filter(|(_, it)| gradients.get(&it.var).is_none());
         let names: Vec<String> = without.map(|(name, _)| name.to_owned()).collect();
         if !names.is_empty() {

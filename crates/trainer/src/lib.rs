@@ -8,6 +8,7 @@
 mod checkpoint;
 mod experiment;
 mod fit;
+mod freeze;
 pub mod kfold;
 mod length;
 mod optim;

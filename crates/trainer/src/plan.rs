@@ -16,7 +16,7 @@ use losses::{Counts, Loss};
 use models::{Fitted, Model, ModelSpec, WeightsError, read_weights};
 use ops::{Pass, Tape, Training};
 
-use crate::{experiment::Experiment, watch::Watch};
+use crate::{experiment::Experiment, freeze::Freezing, watch::Watch};
 
 /// A run, ready to go.
 pub struct Plan {
@@ -56,6 +56,8 @@ pub struct Plan {
     pub warmup: usize,
     /// Steps from one evaluation to the next.
     pub eval_every: usize,
+    /// What does not learn, and when.
+    pub(crate) freezing: Freezing,
     /// Where it computes.
     pub device: Device,
 }
@@ -192,7 +194,12 @@ impl Plan {
                 "at `train.warmup`: {warmup} steps are more than the run has, {total}"
             )));
         }
+        let stages = spec.backbone.get().stages();
+        let freezing = Freezing::new(&train.freeze, &stages, steps_per_epoch, total)
+            .map_err(|it| wrong(format!("at `train.freeze`: {it}")))?;
+        drop(stages);
         Ok(Plan {
+            freezing,
             task: manifest.task.clone(),
             people: manifest.people.clone(),
             pictures,

@@ -1,6 +1,7 @@
 //! What other libraries call EfficientNet's parameters, which carry timm's names here.
 
 use super::BlockPlan;
+use crate::with_prefix;
 
 /// Parts a name such as `blocks.2.0.se.conv_reduce.weight` into its block and what is in it.
 fn split_block<'a, 'b>(
@@ -12,16 +13,6 @@ fn split_block<'a, 'b>(
     let idx: usize = parts.next()?.parse().ok()?;
     let position = plans.iter().position(|it| (it.stage, it.idx) == (stage, idx))?;
     Some((position, &plans[position], parts.next()?))
-}
-
-/// A name whose first part is replaced.
-fn with_prefix(name: &str, renames: &[(&str, &str)]) -> String {
-    for (ours, theirs) in renames {
-        if let Some(rest) = name.strip_prefix(ours).and_then(|it| it.strip_prefix('.')) {
-            return format!("{theirs}.{rest}");
-        }
-    }
-    name.to_owned()
 }
 
 pub(super) fn torchvision_name(name: &str, plans: &[BlockPlan]) -> String {
@@ -37,7 +28,16 @@ pub(super) fn torchvision_name(name: &str, plans: &[BlockPlan]) -> String {
             ],
         );
     };
-    let rest = if plan.expand == 1 {
+    let rest = if plan.is_fused {
+        let renames = [
+            ("conv", "0.0"),
+            ("conv_exp", "0.0"),
+            ("bn1", "0.1"),
+            ("conv_pwl", "1.0"),
+            ("bn2", "1.1"),
+        ];
+        with_prefix(rest, &renames)
+    } else if plan.expand == 1 {
         let renames = [
             ("conv_dw", "0.0"),
             ("bn1", "0.1"),

@@ -1,0 +1,167 @@
+//! Freezing: parts of the network that do not learn for a while.
+//!
+//! What is frozen is a constant: it gets no gradient, no step and no decay, and where everything
+//! below it is frozen as well, no way back is computed. A frozen batch norm uses its running
+//! statistics, and keeps them.
+
+use std::{collections::HashSet, ops::RangeInclusive, rc::Rc};
+
+use candle::TensorId;
+use models::{Kind, Model, Param, Stage};
+use serde::{Deserialize, Serialize};
+
+use crate::length::Length;
+
+/// One item of `[train] freeze`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Freeze {
+    /// `backbone`, `norm` (every norm of the backbone), a stage such as `stem`, or several, such
+    /// as `stem..stage3`.
+    pub layers: String,
+    /// When it begins; left out, at the beginning.
+    #[serde(default = "nothing")]
+    pub from: Length,
+    /// When it ends; left out, never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Length>,
+}
+
+fn nothing() -> Length {
+    Length::Steps(0)
+}
+
+/// What an item names.
+#[derive(Clone, Debug, PartialEq)]
+enum Layers {
+    Norms,
+    /// Positions among the stages.
+    Stages(RangeInclusive<usize>),
+}
+
+/// The items of a run, as steps.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Freezing(Vec<(Layers, std::ops::Range<usize>)>);
+
+impl Freezing {
+    /// - `stages`: of the backbone.
+    ///
+    /// # Errors
+    /// A name that no stage has.
+    pub(crate) fn new(
+        items: &[Freeze],
+        stages: &[Stage<'_>],
+        steps_per_epoch: usize,
+        total: usize,
+    ) -> Result<Freezing, String> {
+        let item = |it: &Freeze| {
+            let steps = |length: &Length| length.to_steps(steps_per_epoch, total);
+            let until = it.until.as_ref().map_or(total, steps);
+            Ok((layers(&it.layers, stages)?, steps(&it.from)..until))
+        };
+        items.iter().map(item).collect::<Result<_, String>>().map(Freezing)
+    }
+
+    /// The parameters that do not learn in a step.
+    pub(crate) fn at(&self, step: usize, model: &Model) -> Rc<HashSet<TensorId>> {
+        let now: Vec<&Layers> =
+            self.0.iter().filter(|(_, steps)| steps.contains(&step)).map(|it| &it.0).collect();
+        let head = model.stages().len() - 1;
+        let is_frozen = |it: &Param| {
+            it.stage < head
+                && now.iter().any(|layers| match layers {
+                    Layers::Norms => it.kind == Kind::Norm,
+                    Layers::Stages(stages) => stages.contains(&it.stage),
+                })
+        };
+        let trained = if now.is_empty() { None } else { Some(model.params().trained()) };
+        let frozen = trained.into_iter().flatten().filter(|(_, it)| is_frozen(it));
+        Rc::new(frozen.map(|(_, it)| it.var.id()).collect())
+    }
+}
+
+fn layers(name: &str, stages: &[Stage<'_>]) -> Result<Layers, String> {
+    let position = |name: &str| {
+        stages.iter().position(|it| it.name == name).ok_or_else(|| {
+            let names: Vec<&str> = stages.iter().map(|it| it.name.as_str()).collect();
+            format!("there is no `{name}`: write `backbone`, `norm`, or of {}", names.join(", "))
+        })
+    };
+    Ok(match name.split_once("..") {
+        _ if name == "norm" => Layers::Norms,
+        _ if name == "backbone" => Layers::Stages(0..=stages.len() - 1),
+        None => {
+            let at = position(name)?;
+            Layers::Stages(at..=at)
+        }
+        Some((first, last)) => {
+            let (from, to) = (position(first)?, position(last)?);
+            if from > to {
+                return Err(format!("`{last}` comes before `{first}`"));
+            }
+            Layers::Stages(from..=to)
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use base::{Seed, Task};
+    use candle::Device;
+    use models::{BackboneConfig, EfficientNet, HeadConfig, Model, ModelSpec};
+
+    use super::{Freeze, Freezing, Layers, layers, nothing};
+    use crate::length::Length;
+
+    fn model() -> Model {
+        let config = EfficientNet { width: 0.25, depth: 0.34, ..EfficientNet::default() };
+        let backbone = BackboneConfig::EfficientNet(config);
+        let spec = ModelSpec { backbone, head: HeadConfig::default() };
+        Model::fresh(&spec, &Task::mask_gender_age(), Seed(0), &Device::Cpu).unwrap()
+    }
+
+    /// The names of the parameters that are frozen in a step.
+    fn frozen(items: &[Freeze], step: usize) -> Vec<String> {
+        let model = model();
+        let stages = model.spec().backbone.get().stages();
+        let frozen = Freezing::new(items, &stages, 10, 100).unwrap().at(step, &model);
+        let named = model.params().named().filter(|(_, it)| frozen.contains(&it.var.id()));
+        named.map(|(name, _)| name.to_owned()).collect()
+    }
+
+    fn item(layers: &str) -> Freeze {
+        Freeze { layers: layers.to_owned(), from: nothing(), until: None }
+    }
+
+    #[test]
+    fn names_mean_what_they_say() {
+        let all = frozen(&[item("backbone")], 99);
+        assert!(all.iter().all(|it| !it.starts_with("head.")));
+        assert_eq!(all.len(), model().params().trained().count() - 2);
+        let stem = frozen(&[item("stem")], 0);
+        assert_eq!(stem, ["bn1.bias", "bn1.weight", "conv_stem.weight"]);
+        let two = frozen(&[item("stem..stage1")], 0);
+        assert!(two.len() > 3 && two.iter().all(|it| !it.starts_with("blocks.1.")), "{two:?}");
+        let norms = frozen(&[item("norm")], 0);
+        assert!(norms.iter().all(|it| it.contains("bn")) && norms.len() > 20, "{norms:?}");
+    }
+
+    #[test]
+    fn it_begins_and_ends() {
+        let from = Length::Epochs(1.0);
+        let items = [Freeze { from, until: Some(Length::Steps(20)), ..item("stem") }];
+        for (step, n) in [(0, 0), (9, 0), (10, 3), (19, 3), (20, 0)] {
+            assert_eq!(frozen(&items, step).len(), n, "{step}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_name_is_an_error_with_the_right_ones() {
+        let model = model();
+        let stages = model.spec().backbone.get().stages();
+        let err = layers("stem..stage9", &stages).unwrap_err();
+        assert!(err.contains("stage9") && err.contains("stem, stage1"), "{err}");
+        assert!(layers("stage2..stem", &stages).unwrap_err().contains("before"));
+        assert_eq!(layers("neck", &stages), Ok(Layers::Stages(8..=8)));
+    }
+}
