@@ -62,7 +62,7 @@ pub(crate) trait Real:
 /// Fitted to the least relative error up to 12, 3.3e-8, with [b](NORMAL_TAIL_BEND) chosen for it.
 pub(crate) const NORMAL_TAIL: [f32; 9] = [
     0.039_932_094,
-    -0.123_305_537,
+    -0.123_305_54,
     0.058_938_812,
     0.160_926_73,
     0.025_463_259,
@@ -74,7 +74,7 @@ pub(crate) const NORMAL_TAIL: [f32; 9] = [
 pub(crate) const NORMAL_TAIL_BEND: f32 = 0.29;
 
 /// φ(0) = 1 / √(2π).
-pub(crate) const NORMAL_DENSITY: f32 = 0.398_942_28;
+pub(crate) const NORMAL_DENSITY: f32 = 0.398_942_3;
 
 /// Lends memory that a thread keeps, so that blocks of work neither allocate nor zero any.
 fn lend<T: Real, R>(
