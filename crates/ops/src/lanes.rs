@@ -55,6 +55,8 @@ pub(crate) trait Lanes: Copy {
     /// self·by + plus.
     unsafe fn mul_add(self, by: Self, plus: Self) -> Self;
     unsafe fn mul(self, by: Self) -> Self;
+    /// The sum of all lanes.
+    unsafe fn across(self) -> Self::Number;
     /// Between `low` and `high`.
     unsafe fn clamp(self, low: Self, high: Self) -> Self;
     /// 1 strictly between `low` and `high`, else 0.
@@ -127,6 +129,20 @@ impl<T: Real, F: Fma + Copy, const N: usize> Lanes for Plain<T, F, N> {
     }
 
     #[inline(always)]
+    unsafe fn across(self) -> T {
+        let mut sums = self.0;
+        let mut n = N;
+        while n > 1 {
+            n /= 2;
+            for idx in 0..n {
+                let other = sums[n + idx];
+                sums[idx] += other;
+            }
+        }
+        sums[0]
+    }
+
+    #[inline(always)]
     unsafe fn clamp(self, low: Self, high: Self) -> Self {
         self.map(|idx, x| high.0[idx].smaller(low.0[idx].larger(x)))
     }
@@ -152,14 +168,16 @@ impl<T: Real, F: Fma + Copy, const N: usize> Lanes for Plain<T, F, N> {
 mod x86 {
     use std::arch::x86_64::{
         __m256, __m256i, __m512, _CMP_GT_OQ, _CMP_LT_OQ, _MM_FROUND_NO_EXC,
-        _MM_FROUND_TO_NEAREST_INT, _mm256_add_epi32, _mm256_and_ps, _mm256_castsi256_ps,
-        _mm256_cmp_ps, _mm256_cvtps_epi32, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_loadu_si256,
-        _mm256_maskload_ps, _mm256_maskstore_ps, _mm256_max_ps, _mm256_min_ps, _mm256_mul_ps,
-        _mm256_rcp_ps, _mm256_round_ps, _mm256_set1_epi32, _mm256_set1_ps, _mm256_slli_epi32,
-        _mm256_storeu_ps, _mm512_cmp_ps_mask, _mm512_fmadd_ps, _mm512_loadu_ps,
-        _mm512_mask_cmp_ps_mask, _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps, _mm512_maskz_mov_ps,
-        _mm512_max_ps, _mm512_min_ps, _mm512_mul_ps, _mm512_rcp14_ps, _mm512_roundscale_ps,
-        _mm512_scalef_ps, _mm512_set1_ps, _mm512_storeu_ps,
+        _MM_FROUND_TO_NEAREST_INT, _mm_add_ps, _mm_add_ss, _mm_cvtss_f32, _mm_movehdup_ps,
+        _mm_movehl_ps, _mm256_add_epi32, _mm256_add_ps, _mm256_and_ps, _mm256_castps256_ps128,
+        _mm256_castsi256_ps, _mm256_cmp_ps, _mm256_cvtps_epi32, _mm256_extractf128_ps,
+        _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_loadu_si256, _mm256_maskload_ps,
+        _mm256_maskstore_ps, _mm256_max_ps, _mm256_min_ps, _mm256_mul_ps, _mm256_rcp_ps,
+        _mm256_round_ps, _mm256_set1_epi32, _mm256_set1_ps, _mm256_slli_epi32, _mm256_storeu_ps,
+        _mm512_castps512_ps256, _mm512_cmp_ps_mask, _mm512_extractf32x8_ps, _mm512_fmadd_ps,
+        _mm512_loadu_ps, _mm512_mask_cmp_ps_mask, _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps,
+        _mm512_maskz_mov_ps, _mm512_max_ps, _mm512_min_ps, _mm512_mul_ps, _mm512_rcp14_ps,
+        _mm512_roundscale_ps, _mm512_scalef_ps, _mm512_set1_ps, _mm512_storeu_ps,
     };
 
     use super::Lanes;
@@ -168,7 +186,7 @@ mod x86 {
     macro_rules! lanes {
         (
             $register:ty, $n:literal, $splat:ident, $load:ident, $store:ident, $mul_add:ident,
-            $mul:ident, $max:ident, $min:ident, $within:ident, $two_to_the:ident, $inverse:ident,
+            $mul:ident, $across:ident, $max:ident, $min:ident, $within:ident, $two_to_the:ident, $inverse:ident,
             $load_some:ident, $store_some:ident
         ) => {
             // SAFETY of each: the caller's, who has checked the processor and the pointer.
@@ -216,6 +234,12 @@ mod x86 {
                 unsafe fn mul(self, by: Self) -> Self {
                     // SAFETY: as above.
                     unsafe { $mul(self, by) }
+                }
+
+                #[inline(always)]
+                unsafe fn across(self) -> f32 {
+                    // SAFETY: as above.
+                    unsafe { $across(self) }
                 }
 
                 #[inline(always)]
@@ -276,6 +300,7 @@ mod x86 {
         _mm512_storeu_ps,
         _mm512_fmadd_ps,
         _mm512_mul_ps,
+        across_512,
         _mm512_max_ps,
         _mm512_min_ps,
         within_512,
@@ -292,6 +317,7 @@ mod x86 {
         _mm256_storeu_ps,
         _mm256_fmadd_ps,
         _mm256_mul_ps,
+        across_256,
         _mm256_max_ps,
         _mm256_min_ps,
         within_256,
@@ -300,6 +326,28 @@ mod x86 {
         load_256,
         store_256
     );
+
+    /// Of halves, of their halves, and so on.
+    #[inline(always)]
+    unsafe fn across_256(register: __m256) -> f32 {
+        // SAFETY: the caller's.
+        unsafe {
+            let (low, high) =
+                (_mm256_castps256_ps128(register), _mm256_extractf128_ps::<1>(register));
+            let four = _mm_add_ps(low, high);
+            let two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+            _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn across_512(register: __m512) -> f32 {
+        // SAFETY: the caller's.
+        unsafe {
+            let high = _mm512_extractf32x8_ps::<1>(register);
+            across_256(_mm256_add_ps(_mm512_castps512_ps256(register), high))
+        }
+    }
 
     #[inline(always)]
     unsafe fn load_512(from: *const f32, n: usize) -> __m512 {
