@@ -11,6 +11,7 @@
 #![expect(unsafe_code, reason = "the kernels of the workspace live here, and nowhere else")]
 
 mod activation;
+mod avg_pool;
 mod batch_norm;
 mod blocks;
 mod ceilings;
@@ -40,6 +41,7 @@ mod update;
 mod window;
 
 pub use activation::{Activation, activate};
+pub use avg_pool::{adaptive_avg_pool, avg_pool};
 pub use batch_norm::{Moments, batch_norm, batch_norm_fixed};
 pub use ceilings::Ceilings;
 pub use conv2d::conv2d;
