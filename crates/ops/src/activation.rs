@@ -1,7 +1,8 @@
 //! Activations: functions of each number alone.
 //!
 //! relu(x) = max(x, 0), relu6(x) = min(max(x, 0), 6), sigmoid(x) = 1 / (1 + e⁻ˣ),
-//! silu(x) = x·sigmoid(x). At their kinks the derivatives are 0, as in PyTorch.
+//! silu(x) = x·sigmoid(x), gelu(x) = x·Φ(x) with Φ the normal distribution. At their kinks the
+//! derivatives are 0, as in PyTorch.
 //!
 //! The result is not kept for the way back: the input is, and the slope is computed again from it.
 
@@ -31,6 +32,9 @@ pub enum Activation {
     Silu,
     /// 1 / (1 + e⁻ˣ).
     Sigmoid,
+    /// x·Φ(x), exactly and not by its tanh: Hendrycks & Gimpel, 2016,
+    /// <https://arxiv.org/abs/1606.08415>.
+    Gelu,
 }
 
 /// The activation as a constant of the compiler's, so that each is a loop of its own.
@@ -39,6 +43,7 @@ pub(crate) const RELU: u8 = Activation::Relu as u8;
 pub(crate) const RELU6: u8 = Activation::Relu6 as u8;
 pub(crate) const SILU: u8 = Activation::Silu as u8;
 pub(crate) const SIGMOID: u8 = Activation::Sigmoid as u8;
+pub(crate) const GELU: u8 = Activation::Gelu as u8;
 
 /// Runs an expression with the constant `A` standing for an activation.
 macro_rules! by_activation {
@@ -62,6 +67,10 @@ macro_rules! by_activation {
             }
             crate::Activation::Sigmoid => {
                 const $A: u8 = crate::activation::SIGMOID;
+                $body
+            }
+            crate::Activation::Gelu => {
+                const $A: u8 = crate::activation::GELU;
                 $body
             }
         }
@@ -96,6 +105,13 @@ pub(crate) unsafe fn both_of<T: Real, V: Lanes<Number = T>, const A: u8>(x: V) -
                 let s = x.sigmoid();
                 (s, s.mul(rest(s)))
             }
+            GELU => {
+                let (below, density) = x.normal();
+                // Where nothing is left of Φ or of φ, x may be infinite.
+                let (low, high) = (V::splat(T::of(-40.0)), V::splat(T::of(40.0)));
+                let x = x.clamp(low, infinite);
+                (x.mul(below), x.clamp(low, high).mul_add(density, below))
+            }
             _ => (x, one),
         }
     }
@@ -122,11 +138,11 @@ pub fn activate(xs: &Value, activation: Activation) -> Result<Value> {
 
 #[cfg(test)]
 mod tests {
-    use candle::{Device, Result, Tensor};
+    use candle::{DType, Device, Result, Tensor, Var};
     use testkit::check_close;
 
     use super::{Activation, activate};
-    use crate::{Value, check::check};
+    use crate::{Tape, Value, check::check, real::Real};
 
     #[test]
     fn are_what_the_textbooks_say() -> Result<()> {
@@ -140,7 +156,9 @@ mod tests {
         of(Activation::Relu, [0.0, 0.0, 2.0, 7.0])?;
         of(Activation::Relu6, [0.0, 0.0, 2.0, 6.0])?;
         of(Activation::Sigmoid, [0.268_941_421, 0.5, 0.880_797_078, 0.999_088_949])?;
-        of(Activation::Silu, [-0.268_941_421, 0.0, 1.761_594_156, 6.993_622_642])
+        of(Activation::Silu, [-0.268_941_421, 0.0, 1.761_594_156, 6.993_622_642])?;
+        // Φ(-1) = 0.158655254, Φ(2) = 0.977249868, 1 - Φ(7) = 1.28e-12.
+        of(Activation::Gelu, [-0.158_655_254, 0.0, 1.954_499_736, 7.0])
     }
 
     #[test]
@@ -154,8 +172,33 @@ mod tests {
     }
 
     #[test]
+    fn gelu_has_limits_and_no_number_stays_none() -> Result<()> {
+        fn check<T: Real>() -> Result<()> {
+            let xs = [f64::NEG_INFINITY, -1e30, -50.0, 50.0, 1e30, f64::INFINITY, f64::NAN];
+            let xs = Var::new(&xs.map(T::of), &Device::Cpu)?;
+            let tape = Tape::default();
+            let ys = tape.export(&activate(&tape.leaf(&xs), Activation::Gelu)?)?;
+            let grads = tape.backward(&ys.sum_all()?)?;
+            let list = |it: &Tensor| it.to_dtype(DType::F64)?.to_vec1::<f64>();
+            let (ys, slopes) = (list(&ys)?, list(grads.get(&xs).expect("a gradient"))?);
+            for (y, x) in ys[3..6].iter().zip(&list(&xs)?[3..]) {
+                assert_eq!(y, x);
+            }
+            assert!(ys[..3].iter().all(|it| it.abs() < 1e-30), "{ys:?}");
+            // A lens has no slope at an infinite number.
+            assert!(slopes[1..3].iter().all(|it| it.abs() < 1e-29), "{slopes:?}");
+            assert_eq!(slopes[3..5], [1.0, 1.0]);
+            assert!(ys[6].is_nan() && slopes[6].is_nan());
+            Ok(())
+        }
+        check::<f32>()?;
+        check::<f64>()
+    }
+
+    #[test]
     fn have_the_right_gradients() {
-        for it in [Activation::Relu, Activation::Relu6, Activation::Silu, Activation::Sigmoid] {
+        use Activation::{Gelu, Relu, Relu6, Sigmoid, Silu};
+        for it in [Relu, Relu6, Silu, Sigmoid, Gelu] {
             // Nine halves reach the upper kink of relu6 without landing on it.
             check(&[&[31]], |xs| {
                 let wide = Value::record(&[&xs[0]], (xs[0].tensor()? * 9.0)?, {

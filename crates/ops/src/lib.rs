@@ -11,9 +11,11 @@
 #![expect(unsafe_code, reason = "the kernels of the workspace live here, and nowhere else")]
 
 mod activation;
+mod avg_pool;
 mod batch_norm;
 mod blocks;
 mod ceilings;
+mod concat;
 mod conv2d;
 mod depthwise;
 mod dropout;
@@ -22,6 +24,7 @@ mod frame;
 mod gate;
 mod isa;
 mod lanes;
+mod layer_norm;
 mod lens;
 mod logits;
 mod matmul;
@@ -39,14 +42,17 @@ mod update;
 mod window;
 
 pub use activation::{Activation, activate};
+pub use avg_pool::{adaptive_avg_pool, avg_pool};
 pub use batch_norm::{Moments, batch_norm, batch_norm_fixed, scale_and_shift};
 pub use ceilings::Ceilings;
+pub use concat::concat;
 pub use conv2d::conv2d;
 pub use depthwise::{depthwise, expand_depthwise};
 pub use dropout::{drop_path, dropout};
 pub use finish::Finish;
 pub use gate::gate;
 pub use isa::Isa;
+pub use layer_norm::layer_norm;
 pub use logits::Logits;
 pub use max_pool::max_pool;
 pub use memory::{LineAllocator, keep_freed_memory};

@@ -47,12 +47,34 @@ pub(crate) trait Real:
     /// 1 / (1 + e⁻ˣ): vectorisable, in `f32` without a division.
     fn sigmoid<F: Fma>(self) -> Self;
 
+    /// Φ(x), the normal distribution, and φ(x), its density: vectorisable in `f32`.
+    fn normal<F: Fma>(self) -> (Self, Self);
+
     fn larger(self, other: Self) -> Self;
     fn smaller(self, other: Self) -> Self;
 
     /// Whether this is no number.
     fn is_nan(self) -> bool;
 }
+
+/// Φ(-|x|) = e^(-x²/2)·P(z) where z = b|x| / (1 + b|x|): the terms of P, the highest power first.
+///
+/// Fitted to the least relative error up to 12, 3.3e-8, with [b](NORMAL_TAIL_BEND) chosen for it.
+pub(crate) const NORMAL_TAIL: [f32; 9] = [
+    0.039_932_094,
+    -0.123_305_54,
+    0.058_938_812,
+    0.160_926_73,
+    0.025_463_259,
+    -0.883_262_04,
+    1.597_001_1,
+    -1.375_662_4,
+    0.5,
+];
+pub(crate) const NORMAL_TAIL_BEND: f32 = 0.29;
+
+/// φ(0) = 1 / √(2π).
+pub(crate) const NORMAL_DENSITY: f32 = 0.398_942_3;
 
 /// Lends memory that a thread keeps, so that blocks of work neither allocate nor zero any.
 fn lend<T: Real, R>(
@@ -72,6 +94,18 @@ fn lend<T: Real, R>(
 thread_local! {
     static KEPT_F32: RefCell<Vec<Vec<f32>>> = const { RefCell::new(Vec::new()) };
     static KEPT_F64: RefCell<Vec<Vec<f64>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Newton's 1/d ← (1/d)(2 - d·(1/d)), from a first guess in the bits: d's exponent negated.
+/// Each step squares an error that begins below 6 %.
+#[inline(always)]
+fn inverse<F: Fma>(d: f32) -> f32 {
+    let mut inverse = f32::from_bits(0x7ef3_11c7_u32.wrapping_sub(d.to_bits()));
+    for _ in 0..3 {
+        let error = f32::fma::<F>(-d, inverse, 1.0);
+        inverse = f32::fma::<F>(inverse, error, inverse);
+    }
+    inverse
 }
 
 impl Real for f32 {
@@ -124,19 +158,27 @@ impl Real for f32 {
         p * f32::from_bits((shifted.to_bits() << 23).wrapping_add(0x3f80_0000))
     }
 
-    /// Newton's 1/d ← (1/d)(2 - d·(1/d)), from a first guess in the bits: d's exponent negated.
-    /// Each step squares an error that begins below 6 %.
     #[inline(always)]
     fn sigmoid<F: Fma>(self) -> f32 {
-        // Beyond 80 the guess would run out of exponents; the result is below 2e-35.
+        // Beyond 80 the inverse would run out of exponents; the result is below 2e-35.
         // In this order, what is no number stays none.
-        let d = 1.0 + 80.0_f32.smaller(-self).exponential::<F>();
-        let mut inverse = f32::from_bits(0x7ef3_11c7_u32.wrapping_sub(d.to_bits()));
-        for _ in 0..3 {
-            let error = Self::fma::<F>(-d, inverse, 1.0);
-            inverse = Self::fma::<F>(inverse, error, inverse);
+        inverse::<F>(1.0 + 80.0_f32.smaller(-self).exponential::<F>())
+    }
+
+    /// See [`NORMAL_TAIL`].
+    #[inline(always)]
+    fn normal<F: Fma>(self) -> (f32, f32) {
+        // In this order, what is no number stays none.
+        let x = 12.0_f32.smaller((-12.0_f32).larger(self));
+        let e = (-0.5 * x * x).exponential::<F>();
+        let bent = x.abs() * NORMAL_TAIL_BEND;
+        let z = bent * inverse::<F>(1.0 + bent);
+        let mut p = NORMAL_TAIL[0];
+        for term in &NORMAL_TAIL[1..] {
+            p = Self::fma::<F>(p, z, *term);
         }
-        inverse
+        let tail = e * p;
+        (if x > 0.0 { 1.0 - tail } else { tail }, e * NORMAL_DENSITY)
     }
 
     #[inline(always)]
@@ -185,6 +227,13 @@ impl Real for f64 {
     #[inline(always)]
     fn sigmoid<F: Fma>(self) -> f64 {
         1.0 / (1.0 + f64::exp(-self))
+    }
+
+    #[inline(always)]
+    fn normal<F: Fma>(self) -> (f64, f64) {
+        use std::f64::consts::{FRAC_1_SQRT_2, TAU};
+        let density = f64::exp(-0.5 * self * self) / TAU.sqrt();
+        (0.5 * libm::erfc(-self * FRAC_1_SQRT_2), density)
     }
 
     #[inline(always)]
