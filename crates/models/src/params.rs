@@ -53,6 +53,8 @@ pub enum Init {
     Constant(f64),
     /// Uniform in -bound..bound.
     Uniform(f64),
+    /// Normal around 0 with this deviation.
+    Normal(f64),
     /// Normal with variance 2 / (outputs that each input reaches): He et al., 2015,
     /// <https://arxiv.org/abs/1502.01852>, in the form that EfficientNet uses.
     ///
@@ -226,6 +228,10 @@ fn draw(init: Init, kind: Kind, file_dims: &[usize], rng: &mut base::Rng) -> Vec
         Init::Constant(value) => vec![value as f32; n],
         Init::Uniform(bound) => {
             let dist = Uniform::new_inclusive(-bound, bound).expect("a finite range");
+            (0..n).map(|_| dist.sample(rng) as f32).collect()
+        }
+        Init::Normal(deviation) => {
+            let dist = Normal::new(0.0, deviation).expect("a finite deviation");
             (0..n).map(|_| dist.sample(rng) as f32).collect()
         }
         Init::KaimingFanOut => {
