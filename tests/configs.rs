@@ -71,3 +71,22 @@ fn a_last_batch_that_cannot_be_trained_on_is_said_before_the_first_step() {
     let err = plan.err().expect("no plan").to_string();
     assert!(err.contains("`train.batch_size`") && err.contains("one value for each"), "{err}");
 }
+
+#[test]
+fn a_head_that_learns_from_ages_is_refused_where_one_is_missing() {
+    for (kind, is_refused) in [("age_bins", true), ("age_number", true), ("factored", false)] {
+        let experiment = small::experiment(&[&format!("head.kind={kind}")]);
+        let (mut manifest, watch) = (small::manifest(&experiment), small::StopsAt::never());
+        let check = |manifest: &data::Manifest, want: &str| {
+            let plan = Plan::new(&experiment, manifest, 0, &candle::Device::Cpu, &watch);
+            match plan.err().map(|it| it.to_string()) {
+                Some(err) => assert!(is_refused && err.contains(want), "{kind}: {err}"),
+                None => assert!(!is_refused, "{kind} has a plan"),
+            }
+        };
+        manifest.examples.iter_mut().for_each(|it| it.age = None);
+        check(&manifest, "has none: choose another head");
+        manifest.task.factors[2].cuts.clear();
+        check(&manifest, "this data has no ages");
+    }
+}

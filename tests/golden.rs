@@ -3,6 +3,7 @@
 use ::ops::Isa;
 use testkit::Golden;
 
+mod heads;
 mod networks;
 pub(crate) use networks::plain_task;
 mod ops;

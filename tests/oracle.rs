@@ -47,7 +47,7 @@ fn candle_transformers_gives_the_same_logits() -> Result<()> {
         Tensor::from_vec(numbers("pictures", 2 * 65 * 64 * 3), (2, 65, 64, 3), &Device::Cpu)?;
     let pictures = pictures.to_dtype(DType::F32)?;
     let want = theirs.forward(&pictures.permute((0, 3, 1, 2))?.contiguous()?)?;
-    let got = ours.forward(&pictures, &Pass::Eval)?.heads.remove(0).1;
+    let got = ours.forward(&pictures, &Pass::Eval)?.remove(0).numbers;
     let want = want.flatten_all()?.to_dtype(DType::F64)?.to_vec1::<f64>()?;
     check_close(&got, &want, 1e-5);
     Ok(())

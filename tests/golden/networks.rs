@@ -96,7 +96,7 @@ struct Tolerance {
 #[track_caller]
 fn check(name: &str, tolerance: Tolerance) -> Result<()> {
     let case = golden("networks").at("cases").at(name);
-    let head = HeadConfig::Joint(Joint { dropout: 0.0 });
+    let head = HeadConfig::Joint(Joint { dropout: 0.0, ..Joint::default() });
     let spec = ModelSpec { backbone: network(name), head };
     let Tolerance { dtype, .. } = tolerance;
     let model = Model::with_dtype(&spec, &plain_task(18), Seed(0), dtype, &Device::Cpu)?;
@@ -104,12 +104,12 @@ fn check(name: &str, tolerance: Tolerance) -> Result<()> {
     let ([h, w], n): ([usize; 2], usize) = (case.to("size"), case.to("batch"));
     let pictures = numbers("pictures", n * h * w * 3);
     let pictures = Tensor::from_vec(pictures, (n, h, w, 3), &Device::Cpu)?.to_dtype(dtype)?;
-    let logits = model.forward(&pictures, &Pass::Eval)?.heads.remove(0).1;
+    let logits = model.forward(&pictures, &Pass::Eval)?.remove(0).numbers;
     check_close(&logits, &case.to::<Vec<f64>>("eval"), tolerance.logits);
 
     let tape = Tape::default();
     let training = Training { tape: &tape, seed: Seed(0), step: 0, first_row: 0 };
-    let logits = model.forward(&pictures, &Pass::Train(training))?.heads.remove(0).1;
+    let logits = model.forward(&pictures, &Pass::Train(training))?.remove(0).numbers;
     check_close(&logits, &case.to::<Vec<f64>>("train"), tolerance.logits);
 
     let r = Tensor::from_vec(numbers("projection", n * 18), (n, 18), &Device::Cpu)?;
@@ -184,7 +184,7 @@ fn lite0_on_its_published_weights_agrees_with_timm() -> Result<()> {
     let pixels = (0..10 * 128 * 128 * 3)
         .map(|it| level(it / (128 * 128 * 3), it / (128 * 3) % 128, it / 3 % 128, it % 3));
     let pictures = Tensor::from_iter(pixels, &Device::Cpu)?.reshape((10, 128, 128, 3))?;
-    let logits = model.forward(&pictures, &Pass::Eval)?.heads.remove(0).1;
+    let logits = model.forward(&pictures, &Pass::Eval)?.remove(0).numbers;
     check_close(&logits, &want.concat(), 1e-4);
     Ok(())
 }

@@ -11,7 +11,7 @@ use candle::{DType, Device, Result, Tensor, Var};
 use losses::{Counts, Labels, LossConfig, Targets};
 use metrics::{Confusion, MetricConfig, Predictions, Report};
 use models::{Init, Kind, Params};
-use ops::{Gradients, Logits, Tape, Value};
+use ops::{Form, Gradients, Output, Tape, Value};
 use testkit::{check_close, check_close_slices, numbers};
 
 use super::golden;
@@ -42,9 +42,11 @@ fn cross_entropy_agrees_with_pytorch() -> Result<()> {
             let xs = numbers(&format!("logits/{idx}"), 6 * n).iter().map(|x| 5.0 * x).collect();
             vars.push(Var::from_vec(xs, (6, n), &Device::Cpu)?);
         }
-        let heads =
-            scopes.iter().zip(&vars).map(|(&it, var)| (it, var.as_tensor().clone())).collect();
-        let mean = loss.judge(&Logits { heads }, &targets, &CLOCK)?.mean()?;
+        let output = |(&asks, var): (&Scope, &Var)| {
+            Output::new(asks, Form::Classes, var.as_tensor().clone())
+        };
+        let outputs: Vec<Output> = scopes.iter().zip(&vars).map(output).collect();
+        let mean = loss.judge(&outputs, &targets, &CLOCK)?.mean()?;
         // Weights are f32 in a row.
         check_close(&mean, &[golden.to("loss")], 1e-6);
         let grads = mean.backward()?;

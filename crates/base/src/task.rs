@@ -100,6 +100,11 @@ impl Task {
         }
     }
 
+    /// The position of the factor that cuts a number into ranges, if there is one.
+    pub fn ranged(&self) -> Option<usize> {
+        self.factors.iter().position(|it| !it.cuts.is_empty())
+    }
+
     /// The joint class of one level for each factor.
     pub fn class_of(&self, levels: &[usize]) -> usize {
         assert_eq!(levels.len(), self.factors.len(), "one level for each factor");

@@ -80,11 +80,10 @@ impl Manifest {
         if cuts.is_empty() {
             return Ok(own().collect());
         }
-        let ranges = |it: &&(usize, &Factor)| !it.1.cuts.is_empty();
-        let factors: Vec<(usize, &Factor)> = self.task.factors.iter().enumerate().collect();
-        let Some(&(idx, factor)) = factors.iter().find(ranges) else {
+        let Some(idx) = self.task.ranged() else {
             return Err("this data has no ages to cut: leave `training_cuts` empty".to_owned());
         };
+        let factor = &self.task.factors[idx];
         let is_rising = cuts.windows(2).all(|it| it[0] < it[1]);
         if cuts.len() != factor.cuts.len() || !is_rising {
             let n = factor.cuts.len();

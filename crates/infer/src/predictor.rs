@@ -6,7 +6,7 @@ use base::{
     Seed, Task,
     task::{Answer, Unanswered},
 };
-use candle::{DType, Device, Tensor};
+use candle::Device;
 use data::{Content, Load, LoadError, Loader};
 use ops::{Pass, Rows};
 
@@ -108,42 +108,12 @@ impl Predictor {
         let statistics = member.pipeline.statistics;
         let n_rows = rows.rows.len();
         let xs = ops::normalise(rows, statistics.mean, statistics.std, &self.device)?;
-        let logits = member.model.forward(&xs, &Pass::Eval)?;
         let mut said = vec![Vec::new(); n_rows];
-        for (scope, logits) in logits.heads {
-            for (row, probabilities) in softmax(&logits)?.into_iter().enumerate() {
-                said[row].push(Answer { scope, probabilities });
+        for output in member.model.forward(&xs, &Pass::Eval)? {
+            for (said, answer) in said.iter_mut().zip(output.answers()?.into_iter().flatten()) {
+                said.push(answer);
             }
         }
         Ok(said)
-    }
-}
-
-/// The distribution of each row of logits, in double precision.
-fn softmax(logits: &Tensor) -> candle::Result<Vec<Vec<f64>>> {
-    let rows = logits.to_dtype(DType::F64)?.to_vec2::<f64>()?;
-    let row = |mut row: Vec<f64>| {
-        let largest = row.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-        row.iter_mut().for_each(|it| *it = (*it - largest).exp());
-        let sum: f64 = row.iter().sum();
-        row.iter_mut().for_each(|it| *it /= sum);
-        row
-    };
-    Ok(rows.into_iter().map(row).collect())
-}
-
-#[cfg(test)]
-mod tests {
-    use candle::{Device, Result, Tensor};
-
-    use super::softmax;
-
-    #[test]
-    fn extreme_logits_are_still_a_distribution() -> Result<()> {
-        let logits = Tensor::new(&[[1e4f32, -1e4, 0.0], [0.0, 0.0, 0.0]], &Device::Cpu)?;
-        let p = softmax(&logits)?;
-        assert_eq!(p[0], [1.0, 0.0, 0.0]);
-        assert!(p[1].iter().all(|it| (it - 1.0 / 3.0).abs() < 1e-15));
-        Ok(())
     }
 }

@@ -10,7 +10,7 @@ mod targets;
 
 use base::{Clock, Task};
 use candle::Result;
-use ops::Logits;
+use ops::Output;
 
 pub use penalty::Penalty;
 pub use targets::{Counts, Labels, Targets};
@@ -18,7 +18,8 @@ pub use targets::{Counts, Labels, Targets};
 base::choice! {
     /// The `[loss]` section of a config.
     pub enum LossConfig: dyn LossKind {
-        /// Cross-entropy between the predicted and the target distribution, summed over heads.
+        /// Cross-entropy between the predicted and the target distribution, summed over the questions of
+        /// a head; of numbers the squared error.
         "cross_entropy" => CrossEntropy(cross_entropy::CrossEntropy),
     }
 }
@@ -29,12 +30,13 @@ pub trait LossKind {
     fn bind(&self, task: &Task, counts: &Counts) -> Box<dyn Loss>;
 }
 
-/// A penalty for the distance between logits and targets.
+/// A penalty for the distance between what a network says and what it should have said.
 pub trait Loss {
     /// Judges one batch.
     ///
-    /// - `logits`: for each head `[n, class]`, any real numbers.
+    /// - `outputs`: for each question `[n, number]`, any real numbers, of the meaning that their
+    ///   form says. A loss that judges classes alone asks for [`Output::logits`].
     /// - `targets`: for each scope `[n, class]`, each row a distribution. Hard labels come as one-hot
     ///   rows, so that mixing and soft labels are not special cases.
-    fn judge(&self, logits: &Logits, targets: &Targets, clock: &Clock) -> Result<Penalty>;
+    fn judge(&self, outputs: &[Output], targets: &Targets, clock: &Clock) -> Result<Penalty>;
 }

@@ -1,4 +1,4 @@
-//! Functions from pictures to logits: backbones, heads, their parameters, and weight files.
+//! Functions from pictures to what is said of them: backbones, heads, their parameters, and weight files.
 //!
 //! To add a backbone, write its file, declare it below, and give it a line in [`BackboneConfig`].
 //! The zoo tests find it there.
@@ -21,7 +21,11 @@ mod xresnet;
 pub use convnext::{ConvNeXt, ConvNeXtSize};
 pub use densenet::DenseNet;
 pub use efficientnet::{EfficientNet, Variant};
-pub use head::{Factored, Head, HeadConfig, Heads, Joint};
+pub use head::{
+    AgeBins, AgeNumber, Ask, Cosine, Factored, Head, HeadConfig, Heads, Joint, Mean,
+    MultiSampleDropout, Sigmoid,
+};
+pub use layers::LinearInit;
 pub use model::{Model, ModelSpec};
 pub use params::{Builder, Init, Kind, Param, Params};
 pub use published::published;

@@ -2,7 +2,7 @@
 
 use base::{Seed, Task};
 use candle::{DType, Device, Result, Tensor};
-use ops::{Logits, Pass, Value};
+use ops::{Output, Pass, Value};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -22,7 +22,7 @@ pub struct ModelSpec {
     pub head: HeadConfig,
 }
 
-/// A network from pictures to logits.
+/// A network from pictures to what it says of them.
 pub struct Model {
     spec: ModelSpec,
     params: Params,
@@ -86,18 +86,20 @@ impl Model {
         Ok(maps)
     }
 
-    /// Answers for pictures `[n, h, w, 3]`, normalised.
+    /// What is said of pictures `[n, h, w, 3]`, normalised: one output a question of the head.
     ///
-    /// In a training pass the logits are leaves of candle's graph, and
+    /// In a training pass the numbers are leaves of candle's graph, and
     /// [`Tape::backward`](ops::Tape::backward) finds the gradients of the parameters from there.
-    pub fn forward(&self, xs: &Tensor, pass: &Pass<'_>) -> Result<Logits> {
+    pub fn forward(&self, xs: &Tensor, pass: &Pass<'_>) -> Result<Vec<Output>> {
         let features = self.backbone.forward(&Value::constant(xs.clone()), pass)?;
-        let export = |(scope, logits)| match pass {
-            Pass::Eval => Ok((scope, Value::tensor(&logits)?)),
-            Pass::Train(it) => Ok((scope, it.tape.export(&logits)?)),
+        let export = |it: Output<Value>| {
+            let numbers = match pass {
+                Pass::Eval => it.numbers.tensor()?,
+                Pass::Train(training) => training.tape.export(&it.numbers)?,
+            };
+            Ok(Output { asks: it.asks, form: it.form, weight: it.weight, numbers })
         };
-        let heads = self.heads.logits(&features, pass)?;
-        Ok(Logits { heads: heads.into_iter().map(export).collect::<Result<_>>()? })
+        self.heads.outputs(&features, pass)?.into_iter().map(export).collect()
     }
 
     /// Takes over published weights, whichever library named them.

@@ -57,14 +57,14 @@ pub enum Init {
     Constant(f64),
     /// Uniform in -bound..bound.
     Uniform(f64),
+    /// Normal around 0 with this deviation.
+    Normal(f64),
     /// Normal with variance 2 / (outputs that each input reaches): He et al., 2015,
     /// <https://arxiv.org/abs/1502.01852>, in the form that EfficientNet uses.
     ///
     /// As in timm the outputs of a depthwise kernel are those of its own channel; torchvision
     /// counts all channels, which starts these layers far too small.
     KaimingFanOut,
-    /// Normal with this deviation.
-    Normal(f64),
 }
 
 impl Kind {

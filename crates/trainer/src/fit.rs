@@ -123,9 +123,9 @@ pub fn fit(plan: &Plan, run: &Run, watch: &dyn Watch) -> Result<Ended, FitError>
         let statistics = plan.train_pipeline.statistics;
         let rows = Rows { pictures: &batch.pictures, size: batch.size, rows: &batch.rows };
         let xs = ops::normalise(rows, statistics.mean, statistics.std, &plan.device)?;
-        let logits = model.forward(&xs, &Pass::Train(pass))?; //                   think
+        let outputs = model.forward(&xs, &Pass::Train(pass))?; //                  think
         let targets = targets(plan, &batch);
-        let loss = plan.loss.judge(&logits, &targets, &clock)?.mean()?; //         judge
+        let loss = plan.loss.judge(&outputs, &targets, &clock)?.mean()?; //        judge
         let gradients = tape.backward(&loss)?;
         let loss = f64::from(loss.to_scalar::<f32>()?);
         check_step(plan, &model, &batch, clock.step, loss, &gradients)?;

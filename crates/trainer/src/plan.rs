@@ -118,6 +118,19 @@ impl Plan {
         if sides.train.is_empty() {
             return Err(wrong("at `data.leave_out_ages`: nobody is left to train on".to_owned()));
         }
+        let head = experiment.head.get();
+        if let Some(misfit) = head.misfit(&manifest.task) {
+            return Err(wrong(format!("at `head`: {misfit}")));
+        }
+        let ageless = |&&idx: &&usize| manifest.examples[idx].age.is_none();
+        if let (true, Some(&idx)) = (head.needs_ages(), sides.train.iter().find(ageless)) {
+            return Err(wrong(format!(
+                "at `head`: `{}` learns from ages, and `{}` has none: choose another head, such as \
+                 `factored`",
+                experiment.head.kind(),
+                manifest.examples[idx].name
+            )));
+        }
         let pictures: Arc<[(String, Content)]> =
             manifest.examples.iter().map(|it| (it.name.clone(), it.content.clone())).collect();
         let mut counts = vec![0; manifest.task.n_classes()];

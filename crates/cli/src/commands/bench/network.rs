@@ -131,9 +131,9 @@ impl Bench {
     fn step(&mut self) -> anyhow::Result<()> {
         let tape = Tape::default();
         let pass = Training { tape: &tape, seed: Seed(0), step: self.n_done, first_row: 0 };
-        let logits = self.net.forward(&self.pixels, &Pass::Train(pass))?;
+        let outputs = self.net.forward(&self.pixels, &Pass::Train(pass))?;
         let clock = Clock { step: self.n_done, total: 1000, steps_per_epoch: 100 };
-        let loss = self.loss.judge(&logits, &self.targets, &clock)?.mean()?;
+        let loss = self.loss.judge(&outputs, &self.targets, &clock)?.mean()?;
         let gradients = tape.backward(&loss)?;
         self.optimizer.step(&gradients, Rates { lr: 1e-4 })?;
         self.n_done += 1;

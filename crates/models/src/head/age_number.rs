@@ -1,0 +1,114 @@
+//! The age as one number of years: beside its ranges, or instead of them.
+//!
+//! years = 10 x + 40, so that ages of 18 to 60 are x of -2.2 to 2; the loss is `weight` times the
+//! squared error in years. The factors are asked as in `factored`: with `beside`, the answers are
+//! theirs, and the number only teaches the features; without, the age is the number, cut.
+//!
+//! The competition's first write-up (001) adds 0.001 times the squared error of the age to the loss
+//! of the classes, and calls it terrible without the factor.
+
+use base::Task;
+use candle::{Result, bail};
+use ops::{Activation, Form};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Head, Heads, cuts_problem, positive_problem,
+    questions::{Question, Shape},
+    years_of,
+};
+use crate::{layers::LinearInit, params::Builder};
+
+/// `[head] kind = "age_number"`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AgeNumber {
+    /// The share dropped in training, in 0..1, of the features and of each hidden layer's outputs.
+    pub dropout: f64,
+    /// Hidden layers of each question.
+    pub depth: usize,
+    /// Outputs of each hidden layer.
+    pub width: usize,
+    /// Of the hidden layers.
+    pub activation: Activation,
+    /// What fresh layers are drawn from.
+    pub init: LinearInit,
+    /// Whether the ranges of the age are asked as well, and are the answer.
+    pub beside: bool,
+    /// How much of the squared error in years is descended on.
+    pub weight: f64,
+    /// Where the years are cut when they are the answer; empty for where they are scored.
+    pub cuts: Vec<f64>,
+}
+
+impl Default for AgeNumber {
+    /// EfficientNet-B0's and Lite0's dropout (B3 0.3, B4 0.4; a write-up of the competition has 0.7),
+    /// and no hidden layers. The write-up's weight.
+    fn default() -> AgeNumber {
+        AgeNumber {
+            dropout: 0.2,
+            depth: 0,
+            width: 512,
+            activation: Activation::Relu,
+            init: LinearInit::Default,
+            beside: true,
+            weight: 0.001,
+            cuts: Vec::new(),
+        }
+    }
+}
+
+impl AgeNumber {
+    fn shape(&self) -> Shape {
+        let AgeNumber { dropout, depth, width, activation, init, .. } = *self;
+        Shape { depth, width, dropout, activation, init }
+    }
+}
+
+impl Head for AgeNumber {
+    fn build(
+        &self,
+        n_features: usize,
+        task: &Task,
+        builder: Builder<'_>,
+    ) -> Result<Box<dyn Heads>> {
+        let (ranged, cuts) = match years_of(task, &self.cuts) {
+            Ok(it) => it,
+            Err(misfit) => bail!("{misfit}"),
+        };
+        let mut questions = Question::factors(task);
+        let years = Question {
+            name: format!("{}_number", task.factors[ranged].name),
+            asks: questions[ranged].asks,
+            form: Form::Number { scale: 10.0, shift: 40.0, cuts: (!self.beside).then_some(cuts) },
+            weight: self.weight,
+            n_out: 1,
+        };
+        match self.beside {
+            true => questions.push(years),
+            false => questions[ranged] = years,
+        }
+        self.shape().ask(questions, n_features, builder)
+    }
+
+    fn classifier(&self) -> Option<&'static str> {
+        None
+    }
+
+    fn problem(&self) -> Option<String> {
+        let weight = positive_problem("weight", self.weight);
+        let unused = (self.beside && !self.cuts.is_empty()).then(|| {
+            "`cuts` are for years that are the answer: set `beside = false`, or leave them empty"
+                .to_owned()
+        });
+        self.shape().problem().or(weight).or(unused).or_else(|| cuts_problem(&self.cuts))
+    }
+
+    fn misfit(&self, task: &Task) -> Option<String> {
+        years_of(task, &self.cuts).err()
+    }
+
+    fn needs_ages(&self) -> bool {
+        true
+    }
+}

@@ -1,0 +1,102 @@
+//! By angle: how much features point where each class does.
+//!
+//! logits = scale · ŵ · x̂ with x̂ = x / ‖x‖ and ŵ = w / ‖w‖: neither the length of the features nor
+//! that of a class's direction counts, and there is no bias.
+//!
+//! Wang et al., "NormFace", 2017, <https://arxiv.org/abs/1704.06369>; the same in ArcFace (Deng et
+//! al., 2018) and LDAM (Cao et al., 2019). Their margins are between an answer and the truth, and so
+//! the loss's, not the head's: when answering there is none.
+
+use base::{Task, task::Scope};
+use candle::{Result, Var};
+use ops::{Form, Output, Pass, Value};
+use serde::{Deserialize, Serialize};
+
+use super::{Head, Heads, dropout_problem, positive_problem};
+use crate::{
+    layers::LinearInit,
+    params::{Builder, Kind},
+};
+
+/// `[head] kind = "cosine"`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Cosine {
+    /// What the cosines are multiplied by: softmax of cosines alone is never sure.
+    pub scale: f64,
+    /// Whether joint classes are asked, or each factor.
+    pub by: Ask,
+    /// The share of features dropped in training, in 0..1.
+    pub dropout: f64,
+}
+
+/// What the classes of a head are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ask {
+    /// The joint classes.
+    Joint,
+    /// The levels of each factor.
+    Factor,
+}
+
+impl Default for Cosine {
+    /// The scale of LDAM's code, and of the usual PyTorch port of ArcFace (its paper has 64);
+    /// EfficientNet-B0's dropout.
+    fn default() -> Cosine {
+        Cosine { scale: 30.0, by: Ask::Joint, dropout: 0.2 }
+    }
+}
+
+impl Head for Cosine {
+    fn build(
+        &self,
+        n_features: usize,
+        task: &Task,
+        mut builder: Builder<'_>,
+    ) -> Result<Box<dyn Heads>> {
+        let name = builder.path_of("dropout");
+        let scopes = match self.by {
+            Ask::Joint => vec![Scope::Joint],
+            Ask::Factor => (0..task.factors.len()).map(Scope::Factor).collect(),
+        };
+        let weight = |scope: Scope| {
+            let n_classes = task.n_classes_of(scope);
+            // Only the directions count, which are even in all of ArcFace's and LDAM's codes.
+            let [init, _] = LinearInit::Xavier.of(n_features, n_classes);
+            let mut builder = builder.under(task.scope_name(scope));
+            let dims = [n_classes, n_features];
+            Ok((scope, builder.param("weight", Kind::Matrix, &dims, init)?))
+        };
+        let weights = scopes.into_iter().map(weight).collect::<Result<_>>()?;
+        Ok(Box::new(Built { weights, scale: self.scale, dropout: self.dropout, name }))
+    }
+
+    fn classifier(&self) -> Option<&'static str> {
+        None
+    }
+
+    fn problem(&self) -> Option<String> {
+        dropout_problem(self.dropout).or_else(|| positive_problem("scale", self.scale))
+    }
+}
+
+struct Built {
+    weights: Vec<(Scope, Var)>,
+    scale: f64,
+    dropout: f64,
+    name: String,
+}
+
+impl Heads for Built {
+    fn outputs(&self, features: &Value, pass: &Pass<'_>) -> Result<Vec<Output<Value>>> {
+        let features = ops::dropout(features, self.dropout, pass, &self.name)?;
+        let features = ops::l2_normalise(&features, self.scale)?;
+        let output = |(scope, weight): &(Scope, Var)| {
+            let weight = ops::l2_normalise(&pass.param(weight), 1.0)?;
+            let logits = ops::product(&features, &weight, None, None)?;
+            Ok(Output::new(*scope, Form::Classes, logits))
+        };
+        self.weights.iter().map(output).collect()
+    }
+}

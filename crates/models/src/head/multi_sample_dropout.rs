@@ -1,0 +1,159 @@
+//! One linear layer that learns from several dropout masks of the same features at once.
+//!
+//! With x_k the features under mask k and y the labels, a step descends on (1/n) Σ_k L(W x_k + b, y)
+//! (`mean = "loss"`, the paper's), or on L of the mean logits, W (Σ_k x_k / n) + b, as common code
+//! does (`mean = "logits"`); since L is convex in the logits, that is never more. When answering
+//! there is no mask.
+//!
+//! Inoue, "Multi-Sample Dropout for Accelerated Training and Better Generalization", 2019,
+//! <https://arxiv.org/abs/1905.09788>: most of a step is the backbone, which is gone through once.
+
+use base::{Task, task::Scope};
+use candle::{Result, Tensor};
+use ops::{Form, Output, Pass, Value};
+use serde::{Deserialize, Serialize};
+
+use super::{Head, Heads, dropout_problem};
+use crate::{
+    layers::{Linear, LinearInit},
+    params::Builder,
+};
+
+/// `[head] kind = "multi_sample_dropout"`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct MultiSampleDropout {
+    /// How many masks.
+    pub samples: usize,
+    /// The share of features that each drops, in 0..1.
+    pub dropout: f64,
+    /// What the mean is taken of.
+    pub mean: Mean,
+    /// What the fresh layer is drawn from.
+    pub init: LinearInit,
+}
+
+/// What is averaged over the masks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mean {
+    /// The losses.
+    Loss,
+    /// The logits, before the loss.
+    Logits,
+}
+
+impl Default for MultiSampleDropout {
+    /// Common code's five masks of a half; the mean of losses is the paper's.
+    fn default() -> MultiSampleDropout {
+        let init = LinearInit::Default;
+        MultiSampleDropout { samples: 5, dropout: 0.5, mean: Mean::Loss, init }
+    }
+}
+
+impl Head for MultiSampleDropout {
+    fn build(
+        &self,
+        n_features: usize,
+        task: &Task,
+        mut builder: Builder<'_>,
+    ) -> Result<Box<dyn Heads>> {
+        let names = (0..self.samples).map(|idx| builder.path_of(format!("dropout.{idx}")));
+        let names = names.collect();
+        let linear = Linear::new(builder.under("joint"), n_features, task.n_classes(), self.init)?;
+        Ok(Box::new(Built { linear, names, dropout: self.dropout, mean: self.mean }))
+    }
+
+    fn classifier(&self) -> Option<&'static str> {
+        Some("joint")
+    }
+
+    fn problem(&self) -> Option<String> {
+        let is_count = (1..=64).contains(&self.samples);
+        let samples =
+            (!is_count).then(|| format!("`samples` is from 1 to 64, not {}", self.samples));
+        dropout_problem(self.dropout).or(samples)
+    }
+}
+
+struct Built {
+    linear: Linear,
+    /// Of each mask.
+    names: Vec<String>,
+    dropout: f64,
+    mean: Mean,
+}
+
+impl Heads for Built {
+    fn outputs(&self, features: &Value, pass: &Pass<'_>) -> Result<Vec<Output<Value>>> {
+        let output = |features: &Value, weight: f64| {
+            let logits = self.linear.forward(features, pass)?;
+            Ok(Output { weight, ..Output::new(Scope::Joint, Form::Classes, logits) })
+        };
+        if matches!(pass, Pass::Eval) {
+            return Ok(vec![output(features, 1.0)?]);
+        }
+        let share = 1.0 / self.names.len() as f64;
+        let masked = |name: &String| ops::dropout(features, self.dropout, pass, name);
+        match self.mean {
+            Mean::Loss => self.names.iter().map(|it| output(&masked(it)?, share)).collect(),
+            Mean::Logits => {
+                // The mean of a linear layer's outputs is its output of the mean.
+                let mut sum = masked(&self.names[0])?;
+                for name in &self.names[1..] {
+                    sum = ops::sum(&sum, &masked(name)?)?;
+                }
+                let xs = sum.tensor()?;
+                let share = Tensor::full(share, xs.dims(), xs.device())?.to_dtype(xs.dtype())?;
+                Ok(vec![output(&ops::gate(&sum, &Value::constant(share))?, 1.0)?])
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use base::{Seed, Task};
+    use candle::{DType, Device, Result, Tensor};
+    use ops::{Output, Pass, Tape, Training, Value};
+    use testkit::{check_close, numbers};
+
+    use super::{Mean, MultiSampleDropout};
+    use crate::{Head as _, params::Params};
+
+    fn outputs(mean: Mean, pass: &Pass<'_>) -> Result<Vec<Output<Value>>> {
+        let mut params = Params::fresh(Seed(3), DType::F64, &Device::Cpu);
+        let head = MultiSampleDropout { samples: 4, mean, ..MultiSampleDropout::default() };
+        let heads = head.build(6, &Task::mask_gender_age(), params.builder())?;
+        let features = Tensor::from_vec(numbers("features", 12), (2, 6), &Device::Cpu)?;
+        heads.outputs(&Value::constant(features), pass)
+    }
+
+    #[test]
+    fn masks_differ_and_their_mean_is_one_output_of_the_same_masks() -> Result<()> {
+        let tape = Tape::default();
+        let pass = || Pass::Train(Training { tape: &tape, seed: Seed(0), step: 0, first_row: 0 });
+        let each = outputs(Mean::Loss, &pass())?;
+        assert_eq!(each.iter().map(|it| it.weight).collect::<Vec<_>>(), [0.25; 4]);
+        let mut sum = Tensor::zeros((2, 18), DType::F64, &Device::Cpu)?;
+        for it in &each {
+            sum = (sum + it.numbers.tensor()?)?;
+        }
+        let flat = |it: &Output<Value>| it.numbers.tensor()?.flatten_all()?.to_vec1::<f64>();
+        assert_ne!(flat(&each[0])?, flat(&each[1])?);
+        let mean = outputs(Mean::Logits, &pass())?;
+        assert_eq!((mean.len(), mean[0].weight), (1, 1.0));
+        let want = (sum * 0.25)?.flatten_all()?.to_vec1::<f64>()?;
+        check_close(&mean[0].numbers.tensor()?, &want, 1e-12);
+        Ok(())
+    }
+
+    #[test]
+    fn answering_is_one_pass() -> Result<()> {
+        for mean in [Mean::Loss, Mean::Logits] {
+            let outputs = outputs(mean, &Pass::Eval)?;
+            assert_eq!((outputs.len(), outputs[0].weight), (1, 1.0));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,75 @@
+//! One output for each joint class, each a yes or no of its own.
+//!
+//! p_c = σ(x_c) / Σ_k σ(x_k); learned by binary cross-entropy, summed over the classes.
+//!
+//! Beyer et al., "Are we done with ImageNet?", 2020, <https://arxiv.org/abs/2006.07159>, train
+//! classifiers of one label so: a picture of two classes, mixed or mislabelled, costs less.
+//! A published classifier is not taken over: its outputs mean something else.
+
+use base::Task;
+use candle::Result;
+use ops::{Activation, Form};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Head, Heads,
+    questions::{Question, Shape},
+};
+use crate::{layers::LinearInit, params::Builder};
+
+/// `[head] kind = "sigmoid"`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Sigmoid {
+    /// The share dropped in training, in 0..1, of the features and of each hidden layer's outputs.
+    pub dropout: f64,
+    /// Hidden layers.
+    pub depth: usize,
+    /// Outputs of each hidden layer.
+    pub width: usize,
+    /// Of the hidden layers.
+    pub activation: Activation,
+    /// What fresh layers are drawn from.
+    pub init: LinearInit,
+}
+
+impl Default for Sigmoid {
+    /// EfficientNet-B0's and Lite0's dropout (B3 0.3, B4 0.4; a write-up of the competition has 0.7),
+    /// and no hidden layers.
+    fn default() -> Sigmoid {
+        Sigmoid {
+            dropout: 0.2,
+            depth: 0,
+            width: 512,
+            activation: Activation::Relu,
+            init: LinearInit::Default,
+        }
+    }
+}
+
+impl Sigmoid {
+    fn shape(&self) -> Shape {
+        let Sigmoid { dropout, depth, width, activation, init } = *self;
+        Shape { depth, width, dropout, activation, init }
+    }
+}
+
+impl Head for Sigmoid {
+    fn build(
+        &self,
+        n_features: usize,
+        task: &Task,
+        builder: Builder<'_>,
+    ) -> Result<Box<dyn Heads>> {
+        let question = Question { form: Form::Independent, ..Question::joint(task) };
+        self.shape().ask(vec![question], n_features, builder)
+    }
+
+    fn classifier(&self) -> Option<&'static str> {
+        None
+    }
+
+    fn problem(&self) -> Option<String> {
+        self.shape().problem()
+    }
+}

@@ -1,0 +1,305 @@
+//! What a network says of a batch: one output a question, whose form says what its numbers mean.
+//!
+//! With x the numbers of a row, the answer p is, in `f64` whatever the network computes in:
+//!
+//! - classes: p = softmax(x).
+//! - independent: p_c = σ(x_c) / Σ_k σ(x_k), computed as softmax(ln σ(x)), so that a row which says
+//!   no to everything is still a distribution.
+//! - bins: q = softmax(x) over the whole years 0, 1, …; p of a level is the sum of q over its years.
+//!   That is the decision by mass. The two others name one level: that of the likeliest year, or of
+//!   the expected year Σ_i i·q_i. It then exchanges its p with the level of the largest mass, so
+//!   that the decision stands and the doubt about it is kept.
+//! - number: years = scale·x + shift; the error of years is taken to be logistic, so that p of a
+//!   level that begins at a and ends at b is σ((b - years) / s) - σ((a - years) / s), at least 1e-9.
+//!   The level that years lies in has the largest p.
+//!
+//! A decision is no distribution by itself. One with all mass on the level would cost infinity
+//! where it is wrong, outvote every other member of a bundle, and leave nothing of a product with
+//! factors that disagree; here a doubtful one weighs less than a sure one.
+//! The years as bins are those of Rothe et al., "DEX", 2015, who take the expected one.
+
+use base::task::{Answer, Factor, Scope};
+use candle::{DType, Result, Tensor, bail};
+use serde::{Deserialize, Serialize};
+
+/// What a network says to one question.
+#[derive(Clone, Debug)]
+pub struct Output<T = Tensor> {
+    /// The question.
+    pub asks: Scope,
+    /// What the numbers mean.
+    pub form: Form,
+    /// How much of its loss is descended on.
+    pub weight: f64,
+    /// `[n, number]`, any real numbers.
+    pub numbers: T,
+}
+
+/// What the numbers of a row mean.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Form {
+    /// Logits of the question's classes, of which one is right.
+    Classes,
+    /// A logit for each of the question's classes, which is right or is not.
+    Independent,
+    /// Logits of the years 0, 1, …, the last for all that are older.
+    Bins {
+        /// How years become a level.
+        decide: Decide,
+        /// Where the levels after the first begin.
+        cuts: Vec<f64>,
+    },
+    /// One number x: scale·x + shift years.
+    Number {
+        /// Years that a difference of 1 stands for.
+        scale: f64,
+        /// Years that 0 stands for.
+        shift: f64,
+        /// Where the levels after the first begin; none where the years are no answer.
+        cuts: Option<Vec<f64>>,
+    },
+}
+
+/// How a distribution over years becomes a level.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Decide {
+    /// The level of the most likely year.
+    Likeliest,
+    /// The level of the expected year.
+    Expected,
+    /// The levels' own probabilities.
+    Mass,
+}
+
+/// How far the years of [`Form::Number`] are taken to be off, as the scale of a logistic
+/// distribution: its deviation is π / √3 times as much, 3.6 years.
+const SPREAD: f64 = 2.0;
+
+/// Less is no level's, so that a product with other factors does not vanish.
+const LEAST: f64 = 1e-9;
+
+impl<T> Output<T> {
+    /// An output that counts fully.
+    pub fn new(asks: Scope, form: Form, numbers: T) -> Output<T> {
+        Output { asks, form, weight: 1.0, numbers }
+    }
+
+    /// The logits of classes, for a loss that judges nothing else.
+    ///
+    /// # Errors
+    /// An output of another form.
+    pub fn logits(&self) -> Result<&T> {
+        match &self.form {
+            Form::Classes => Ok(&self.numbers),
+            other => bail!(
+                "this loss judges classes of which one is right, not {}: choose the loss \
+                 `cross_entropy`, or a head of classes",
+                other.name()
+            ),
+        }
+    }
+}
+
+impl Output {
+    /// The answer of each row; none of an output that is there to be learned from only.
+    pub fn answers(&self) -> Result<Option<Vec<Answer>>> {
+        if matches!(self.form, Form::Number { cuts: None, .. }) {
+            return Ok(None);
+        }
+        let rows = self.numbers.to_dtype(DType::F64)?.to_vec2::<f64>()?;
+        let answer = |row: &Vec<f64>| Answer {
+            scope: self.asks,
+            probabilities: self.form.probabilities(row),
+        };
+        Ok(Some(rows.iter().map(answer).collect()))
+    }
+}
+
+impl Form {
+    /// What a person calls it.
+    fn name(&self) -> &'static str {
+        match self {
+            Form::Classes => "classes",
+            Form::Independent => "independent classes",
+            Form::Bins { .. } => "bins of years",
+            Form::Number { .. } => "a number of years",
+        }
+    }
+
+    /// The distribution over the question's classes that a row means.
+    fn probabilities(&self, row: &[f64]) -> Vec<f64> {
+        match self {
+            Form::Classes => softmax(row),
+            Form::Independent => softmax(&row.iter().copied().map(log_sigmoid).collect::<Vec<_>>()),
+            Form::Bins { decide, cuts } => {
+                let years = || (0..row.len()).map(|it| it as f64);
+                let q = softmax(row);
+                let mut p = vec![0.0; cuts.len() + 1];
+                years().zip(&q).for_each(|(year, q)| p[Factor::level_of(year, cuts)] += q);
+                let decided = match decide {
+                    Decide::Mass => return p,
+                    Decide::Likeliest => largest(&q) as f64,
+                    Decide::Expected => years().zip(&q).map(|(year, q)| year * q).sum(),
+                };
+                insist(p, Factor::level_of(decided, cuts))
+            }
+            Form::Number { scale, shift, cuts } => {
+                let cuts = cuts.as_deref().unwrap_or_default();
+                let years = scale * row[0] + shift;
+                let below = |cut: &f64| log_sigmoid((cut - years) / SPREAD).exp();
+                let ends: Vec<f64> = cuts.iter().map(below).chain([1.0]).collect();
+                let starts = std::iter::once(0.0).chain(ends.iter().copied());
+                // What is no number stays none.
+                let p = starts.zip(&ends).map(|(start, end)| (end - start).clamp(LEAST, 1.0));
+                let p: Vec<f64> = p.collect();
+                let sum: f64 = p.iter().sum();
+                let p = p.into_iter().map(|it| it / sum).collect();
+                insist(p, Factor::level_of(years, cuts))
+            }
+        }
+    }
+}
+
+/// The same probabilities, the largest of them on `level`.
+fn insist(mut p: Vec<f64>, level: usize) -> Vec<f64> {
+    let largest = largest(&p);
+    p.swap(level, largest);
+    p
+}
+
+/// Where the largest number is; the first of equal ones.
+fn largest(xs: &[f64]) -> usize {
+    let larger = |best: usize, at: usize| if xs[at] > xs[best] { at } else { best };
+    (0..xs.len()).reduce(larger).unwrap_or(0)
+}
+
+/// ln σ(x) = min(x, 0) - ln(1 + e^-|x|).
+fn log_sigmoid(x: f64) -> f64 {
+    // What is no number is not above 0, and stays none.
+    let negative = if x > 0.0 { 0.0 } else { x };
+    negative - (-x.abs()).exp().ln_1p()
+}
+
+/// eˣ of every number over their sum.
+fn softmax(xs: &[f64]) -> Vec<f64> {
+    let largest = xs.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let exps: Vec<f64> = xs.iter().map(|it| (it - largest).exp()).collect();
+    let sum: f64 = exps.iter().sum();
+    exps.into_iter().map(|it| it / sum).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use base::task::Scope;
+    use candle::{DType, Device, Result, Tensor};
+    use testkit::check_close_slices;
+
+    use super::{Decide, Form, Output};
+
+    /// The answer to one row.
+    fn answer(form: &Form, row: &[f64]) -> Vec<f64> {
+        let numbers = Tensor::new(row, &Device::Cpu).unwrap().unsqueeze(0).unwrap();
+        let output = Output::new(Scope::Joint, form.clone(), numbers);
+        output.answers().unwrap().expect("an answer").remove(0).probabilities
+    }
+
+    #[track_caller]
+    fn check(form: &Form, row: &[f64], want: &[f64]) {
+        check_close_slices(&answer(form, row), want, 1e-12);
+    }
+
+    fn bins(decide: Decide) -> Form {
+        Form::Bins { decide, cuts: vec![2.0, 4.0] }
+    }
+
+    /// x such that scale·x + shift is `years`.
+    fn number(years: f64) -> (Form, [f64; 1]) {
+        let form = Form::Number { scale: 10.0, shift: 40.0, cuts: Some(vec![30.0, 60.0]) };
+        (form, [(years - 40.0) / 10.0])
+    }
+
+    #[test]
+    fn classes_share_by_their_exponentials() {
+        check(&Form::Classes, &[2f64.ln(), 0.0, 0.0], &[0.5, 0.25, 0.25]);
+    }
+
+    #[test]
+    fn independent_classes_share_by_what_they_say_alone() {
+        // σ(ln 3) = 3/4, σ(0) = 1/2, σ(-ln 3) = 1/4; they sum to 3/2.
+        let row = [3f64.ln(), 0.0, -(3f64.ln())];
+        check(&Form::Independent, &row, &[1.0 / 2.0, 1.0 / 3.0, 1.0 / 6.0]);
+    }
+
+    #[test]
+    fn a_level_has_the_mass_of_its_years() {
+        // Years 0 to 4 with 1, 2, 3, 4 and 10 parts of 20; levels begin at 2 and at 4.
+        let row = [1f64, 2.0, 3.0, 4.0, 10.0].map(f64::ln);
+        check(&bins(Decide::Mass), &row, &[0.15, 0.35, 0.5]);
+    }
+
+    #[test]
+    fn a_decision_gets_the_largest_probability_and_the_rest_keeps_its_doubt() {
+        // 3, 2, 0.1, 0.1 and 4.8 parts of 10: mass 0.5, 0.02, 0.48. Year 4 is the likeliest.
+        let row = [3f64, 2.0, 0.1, 0.1, 4.8].map(f64::ln);
+        check(&bins(Decide::Mass), &row, &[0.5, 0.02, 0.48]);
+        check(&bins(Decide::Likeliest), &row, &[0.48, 0.02, 0.5]);
+        // Expected: (2 + 0.2 + 0.3 + 19.2) / 10 = 2.17, in the middle level.
+        check(&bins(Decide::Expected), &row, &[0.02, 0.5, 0.48]);
+    }
+
+    #[test]
+    fn a_number_is_cut_and_doubts_near_the_cut() {
+        // On a cut half of the error is below, and the level that begins there has the rest:
+        // σ(15) - 1/2 of the middle, 1 - σ(15) beyond.
+        let (form, row) = number(30.0);
+        let beyond = 1.0 / (1.0 + 15f64.exp());
+        // The cut itself belongs to the older level, which has the larger share.
+        check(&form, &row, &[0.5 - beyond, 0.5, beyond]);
+        // Two years above a cut: σ(-1) below it.
+        let (form, row) = number(62.0);
+        let below = 1.0 / (1.0 + 1f64.exp());
+        check_close_slices(&answer(&form, &row), &[1e-7, below, 1.0 - below], 2e-7);
+        for (years, level) in [(10.0, 0), (29.99, 0), (30.01, 1), (59.99, 1), (60.0, 2)] {
+            let (form, row) = number(years);
+            assert_eq!(super::largest(&answer(&form, &row)), level, "{years}");
+        }
+    }
+
+    #[test]
+    fn a_number_without_cuts_answers_nothing() -> Result<()> {
+        let form = Form::Number { scale: 10.0, shift: 40.0, cuts: None };
+        let numbers = Tensor::zeros((2, 1), DType::F32, &Device::Cpu)?;
+        assert_eq!(Output::new(Scope::Joint, form, numbers).answers()?, None);
+        Ok(())
+    }
+
+    #[test]
+    fn extreme_numbers_are_still_a_distribution_and_no_number_stays_none() {
+        let forms = [
+            Form::Classes,
+            Form::Independent,
+            bins(Decide::Mass),
+            bins(Decide::Likeliest),
+            bins(Decide::Expected),
+            number(0.0).0,
+        ];
+        for form in forms {
+            let rows = [[1e4; 5], [-1e4; 5], [0.0; 5], [1e4, -1e4, 0.0, 1e4, -1e4]];
+            for row in rows {
+                let p = answer(&form, &row);
+                assert!((p.iter().sum::<f64>() - 1.0).abs() < 1e-12, "{form:?} of {row:?}: {p:?}");
+                assert!(p.iter().all(|it| (0.0..=1.0).contains(it)), "{form:?} of {row:?}: {p:?}");
+            }
+            let p = answer(&form, &[f64::NAN; 5]);
+            assert!(p.iter().any(|it| it.is_nan()), "{form:?} hides what is no number");
+        }
+    }
+
+    #[test]
+    fn a_loss_of_classes_refuses_other_forms() {
+        let output = Output::new(Scope::Joint, Form::Independent, ());
+        let err = output.logits().unwrap_err().to_string();
+        assert!(err.contains("not independent classes"), "{err}");
+    }
+}
