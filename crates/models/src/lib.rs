@@ -20,9 +20,11 @@ pub use efficientnet::{EfficientNet, Variant};
 pub use head::{Factored, Head, HeadConfig, Heads, Joint};
 pub use model::{Model, ModelSpec};
 pub use params::{Builder, Init, Kind, Param, Params};
-pub use published::published;
+pub use published::{Input, Interpolation, Published, published};
 pub use resnet::ResNet;
-pub use weights::{Fitted, WeightsError, read_weights};
+pub use weights::{
+    Classifier, Fit, Fitted, Format, WeightsError, WeightsFile, first_few, read_weights,
+};
 
 base::choice! {
     /// `[model] backbone`: what turns a picture into features.
