@@ -151,9 +151,12 @@ impl Published {
         Ok(params.n_trained() + (width + 1) * 1000)
     }
 
-    /// The name with the weights': `tf_efficientnet_lite0.in1k`.
+    /// The name with the weights', if there are any: `tf_efficientnet_lite0.in1k`.
     pub fn full_name(&self) -> String {
-        format!("{}.{}", self.name, self.tag)
+        match self.is_trained() {
+            true => format!("{}.{}", self.name, self.tag),
+            false => self.name.to_owned(),
+        }
     }
 
     /// Whether there are weights of that name.

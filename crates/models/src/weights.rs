@@ -137,7 +137,8 @@ impl WeightsFile {
                 None => fits.push(fit),
             }
         }
-        let rank = |it: &Fit| (it.differences.len(), it.left_over.len());
+        // By shares: a small network has little that can be missing.
+        let rank = |it: &Fit| (it.differences.len() * 10_000 / it.n_tensors, it.left_over.len());
         fits.sort_by_key(rank);
         Ok(fits)
     }
@@ -181,6 +182,8 @@ impl Fit {
         let [weight, bias] = classifier_names(&naming);
         let n_classes = dims_of(&weight).and_then(|it| it.first()).copied();
         used.extend([weight, bias]);
+        // What is of another shape is a difference, not left over.
+        used.extend(naming.backbone.into_iter().map(|it| it.1));
         let left_over = dims.keys().filter(|&&it| !used.contains(it)).map(|&it| it.to_owned());
         Ok(Fit {
             names: vec![it.name],
@@ -231,7 +234,10 @@ fn read_safetensors(bytes: &[u8]) -> Result<Vec<(String, Tensor)>, Box<dyn std::
         format!("this is no whole `.safetensors` or `.pth` file ({err}): fetch it again")
     })?;
     let mut tensors = Vec::new();
-    for (name, view) in file.tensors() {
+    let mut views = file.tensors();
+    // The header is a table without order; the numbers have one.
+    views.sort_by_key(|(_, view)| view.data().as_ptr().addr());
+    for (name, view) in views {
         let dtype = DType::try_from(view.dtype())?;
         let tensor = Tensor::from_raw_buffer(view.data(), dtype, view.shape(), &Device::Cpu)?;
         tensors.push((name, tensor));
@@ -252,7 +258,7 @@ pub(crate) fn fit(
     if !differences.is_empty() {
         return Err(WeightsError::DoNotFit(format!(
             "the weights do not fit `{}`: {} of {} tensors differ ({} names, the closest): \
-             is it another variant?{}",
+             is it another variant? `weights inspect` says what they fit{}",
             spec.backbone.kind(),
             differences.len(),
             naming.backbone.len(),
