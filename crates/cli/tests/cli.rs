@@ -257,15 +257,15 @@ fn weights_are_looked_into() {
           size        46.8 MB
           parameters  11689512, and 9600 running statistics of batch norms
           tensors     102
-            layer3.1.bn1.running_var       f32  256
-            layer4.0.bn1.running_mean      f32  512
-            layer1.0.bn2.bias              f32  64
-            layer2.1.bn2.weight            f32  128
+            conv1.weight                   f32  64 x 3 x 7 x 7
+            bn1.weight                     f32  64
+            bn1.bias                       f32  64
+            bn1.running_mean               f32  64
             ... 94 more: --all shows them
+            layer4.1.bn2.running_mean      f32  512
             layer4.1.bn2.running_var       f32  512
-            layer2.0.bn1.bias              f32  128
-            layer3.0.bn1.bias              f32  256
-            layer2.1.bn1.running_mean      f32  128
+            fc.weight                      f32  1000 x 512
+            fc.bias                        f32  1000
 
         fits resnet18 (torchvision and timm's names): 1000 classes; all 102 tensors used
     "#]]
@@ -412,10 +412,39 @@ fn published_weights_bring_their_pictures_along() {
     ]));
     // What is kept says all, and finds the weights without the environment.
     let config = fs::read_to_string(bench.path("runs/a/config.toml")).unwrap();
-    let (_, part) = config.split_once("[augment").unwrap();
+    let (_, part) = config.split_once("[[augment").unwrap();
     let part = part.split_once("[head]").unwrap().0;
     let dir = bench.dir.path().canonicalize().unwrap().display().to_string();
-    expect![""].assert_eq(&format!("[augment{}", part.replace(&dir, "DIR")));
+    expect![[r#"
+        [[augment.train]]
+        kind = "resize"
+        size = [40, 32]
+        filter = "bilinear"
+
+        [[augment.eval]]
+        kind = "resize_shorter"
+        size = 235
+        filter = "bicubic"
+
+        [[augment.eval]]
+        kind = "center_crop"
+        size = [224, 224]
+
+        [augment.statistics]
+        kind = "given"
+        mean = [0.485, 0.456, 0.406]
+        std = [0.229, 0.224, 0.225]
+
+        [model]
+        pretrained = "DIR/weights/resnet18-f37072fd.safetensors"
+
+        [model.backbone]
+        kind = "resnet"
+        depth = 18
+        drop_path = 0.0
+
+    "#]]
+    .assert_eq(&format!("[[augment{}", part.replace(&dir, "DIR")));
     bench.ok(&["train", "runs/a/config.toml", "--set", "run.name=c"]);
     assert!(lasting(&bench.path("runs/a")) == lasting(&bench.path("runs/c")));
 }

@@ -197,7 +197,7 @@ fn a_second_name_and_a_named_file_are_found() {
 fn a_wrong_checksum_is_refused_and_leaves_nothing() {
     let hub = Hub::new();
     hub.has("timm/net", "model.safetensors", &weights(), &sha256(b"other"));
-    hub.fails(&hub.endpoint, "hf:timm/net", expect![""]);
+    hub.fails(&hub.endpoint, "hf:timm/net", expect!["error: hf:timm/net: the file has the SHA-256 5ef3778ae285b60bf0ba2de34d9d7524cac3629adcb11c55726b22884e4d0faf, but the hub says d9298a10d1b0735837dc4bd85dac641b0f3cef27a47e5d53a54f2f3f5b2fcffa: it is damaged and was removed; fetch it again"]);
     let blobs = hub.dir.path().join("home/hub/models--timm--net/blobs");
     let left: Vec<_> = fs::read_dir(blobs).unwrap().map(|it| it.unwrap().path()).collect();
     assert!(left.iter().all(|it| it.extension().is_some_and(|it| it == "lock")), "{left:?}");

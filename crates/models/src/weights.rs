@@ -236,7 +236,7 @@ fn read_safetensors(bytes: &[u8]) -> Result<Vec<(String, Tensor)>, Box<dyn std::
     let mut tensors = Vec::new();
     let mut views = file.tensors();
     // The header is a table without order; the numbers have one.
-    views.sort_by_key(|(_, view)| view.data().as_ptr().addr());
+    views.sort_by_cached_key(|(name, view)| (view.data().as_ptr().addr(), name.clone()));
     for (name, view) in views {
         let dtype = DType::try_from(view.dtype())?;
         let tensor = Tensor::from_raw_buffer(view.data(), dtype, view.shape(), &Device::Cpu)?;
