@@ -9,7 +9,7 @@ use base::{
 };
 use candle::{DType, Device, Result, Tensor, Var};
 use losses::{Counts, Labels, LossConfig, Targets};
-use models::{HeadConfig, Params};
+use models::{HeadConfig, On, Params};
 use ops::{Decide, Form, Output, Pass, Tape, Training};
 use testkit::{check_close, numbers};
 
@@ -29,7 +29,7 @@ fn heads_agree_with_pytorch() -> Result<()> {
         let case = golden.at(name);
         let head: HeadConfig = toml::from_str(settings).expect("settings");
         let mut params = Params::fresh(Seed(0), DType::F64, &Device::Cpu);
-        let heads = head.get().build(6, &Task::mask_gender_age(), params.builder())?;
+        let heads = head.get().build(On { n_features: 6, last: &[] }, &Task::mask_gender_age(), params.builder())?;
         for (name, param) in params.named() {
             param.var.set(&tensor(name, param.var.dims())?)?;
         }

@@ -10,6 +10,9 @@ mod pipeline;
 mod statistics;
 
 pub use decode::{DecodeError, decode, verify};
-pub use picture::{Picture, PictureOp, PictureOpConfig};
+pub use picture::{
+    CenterCrop, Filter, HorizontalFlip, Picture, PictureOp, PictureOpConfig, RandomCrop,
+    ResizeShorter,
+};
 pub use pipeline::{Pipeline, PipelineError};
-pub use statistics::{Statistics, StatisticsConfig, StatisticsSource};
+pub use statistics::{Given, Statistics, StatisticsConfig, StatisticsSource};

@@ -5,9 +5,15 @@ mod color_jitter;
 mod horizontal_flip;
 mod random_crop;
 mod resize;
+mod resize_shorter;
 
 use base::Rng;
 use image::RgbImage;
+
+pub use self::{
+    center_crop::CenterCrop, horizontal_flip::HorizontalFlip, random_crop::RandomCrop,
+    resize::Filter, resize_shorter::ResizeShorter,
+};
 
 /// A picture in memory: RGB8.
 pub type Picture = RgbImage;
@@ -17,6 +23,8 @@ base::choice! {
     pub enum PictureOpConfig: dyn PictureOp {
         /// Both sides to a given size, antialiased.
         "resize" => Resize(resize::Resize),
+        /// The shorter side to a given size and the longer in proportion, antialiased.
+        "resize_shorter" => ResizeShorter(resize_shorter::ResizeShorter),
         /// The middle of the picture.
         "center_crop" => CenterCrop(center_crop::CenterCrop),
         /// A part of the picture, anywhere.

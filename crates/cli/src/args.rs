@@ -69,6 +69,11 @@ pub(crate) enum Command {
         /// schedules or metrics [default: all].
         registry: Option<String>,
     },
+    /// Look at files of published weights.
+    Weights {
+        #[command(subcommand)]
+        command: WeightsCommand,
+    },
     /// Measure how fast this machine trains and answers.
     Bench {
         #[command(subcommand)]
@@ -131,6 +136,19 @@ pub(crate) enum DataCommand {
     Stats {
         #[command(flatten)]
         experiment: ExperimentArgs,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum WeightsCommand {
+    /// Say what a weight file holds, and which published networks it fits. Runs nothing in it.
+    Inspect {
+        /// A `.safetensors` or `.pth` file; or what else `model.pretrained` takes: a name that the
+        /// folder of MASKFIT_WEIGHTS has, or hf:owner/name.
+        file: String,
+        /// Show every tensor.
+        #[arg(long)]
+        all: bool,
     },
 }
 

@@ -6,6 +6,7 @@ mod kfold;
 mod list;
 mod predict;
 mod train;
+mod weights;
 
 use ::data::{Context, Manifest};
 use anyhow::{Context as _, bail};
@@ -28,6 +29,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<End> {
         Command::Predict { models, images, output } => predict::predict(&models, &images, &output),
         Command::Data { command } => data::data(command),
         Command::List { registry } => list::list(registry.as_deref()),
+        Command::Weights { command } => weights::weights(&command),
         Command::Bench { command } => bench::bench(&command),
     }
 }

@@ -1,4 +1,4 @@
-//! Final scores as tables: by class, and who is taken for whom.
+//! Tables: final scores by class and who is taken for whom, and plain columns.
 
 use metrics::{Interval, Report, ScopeReport};
 
@@ -23,6 +23,22 @@ pub(crate) fn report(title: &str, report: &Report) -> String {
         );
     }
     text
+}
+
+/// Rows under each other, in columns as wide as their widest.
+///
+/// - `right`: whether each column is of numbers, which end below each other.
+pub(crate) fn columns<const N: usize>(rows: &[[String; N]], right: &[bool; N]) -> String {
+    let width = |idx: usize| rows.iter().map(|it| it[idx].chars().count()).max().unwrap_or(0);
+    let widths: [usize; N] = std::array::from_fn(width);
+    let line = |row: &[String; N]| {
+        let cells = row.iter().zip(widths).zip(right).map(|((cell, width), right)| match right {
+            true => format!("{cell:>width$}"),
+            false => format!("{cell:<width$}"),
+        });
+        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+    };
+    rows.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
 /// A score with its interval, for a sentence.

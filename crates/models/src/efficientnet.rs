@@ -112,11 +112,6 @@ impl Variant {
         }
     }
 
-    /// As it is written: `b0`, `lite0`.
-    pub(crate) fn name(self) -> String {
-        format!("{self:?}").to_lowercase()
-    }
-
     fn is_lite(self) -> bool {
         self >= Variant::Lite0
     }
@@ -230,6 +225,17 @@ impl EfficientNet {
             eps: self.norm_eps.unwrap_or(eps),
             momentum: self.norm_momentum.unwrap_or(momentum),
             starts_at_zero: false,
+        }
+    }
+
+    /// The same network, with what is left out said, and what only training knows at its default.
+    pub(crate) fn answering(&self) -> EfficientNet {
+        EfficientNet {
+            padding: Some(self.padding()),
+            norm_eps: Some(self.norm().eps),
+            norm_momentum: None,
+            drop_path: 0.0,
+            ..self.clone()
         }
     }
 

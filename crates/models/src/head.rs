@@ -2,6 +2,7 @@
 
 mod age_bins;
 mod age_number;
+mod branched;
 mod cosine;
 mod factored;
 mod joint;
@@ -15,13 +16,14 @@ use ops::{Output, Pass, Value};
 
 pub use age_bins::AgeBins;
 pub use age_number::AgeNumber;
+pub use branched::Branched;
 pub use cosine::{Ask, Cosine};
 pub use factored::Factored;
 pub use joint::Joint;
 pub use multi_sample_dropout::{Mean, MultiSampleDropout};
 pub use sigmoid::Sigmoid;
 
-use crate::params::Builder;
+use crate::{Stage, params::Builder};
 
 base::choice! {
     /// The `[head]` section of a config: what is asked of the features.
@@ -30,6 +32,8 @@ base::choice! {
         "joint" => Joint(Joint),
         /// Each factor of the task by linear layers of its own; their answers are multiplied.
         "factored" => Factored(Factored),
+        /// As `factored`, each factor with a copy of the last convolution stage.
+        "branched" => Branched(Branched),
         /// By the angle between features and a direction of each class; the margins of ArcFace and
         /// LDAM, which need this head, are a loss's.
         "cosine" => Cosine(Cosine),
@@ -46,12 +50,17 @@ base::choice! {
 
 /// A head's config, which knows how to build it.
 pub trait Head {
-    /// Creates the parameters and the layers that hold them, on `n_features` features.
+    /// Creates the parameters and the layers that hold them.
     ///
     /// # Errors
     /// A task that is a [misfit](Head::misfit).
-    fn build(&self, n_features: usize, task: &Task, builder: Builder<'_>)
-    -> Result<Box<dyn Heads>>;
+    fn build(&self, on: On<'_>, task: &Task, builder: Builder<'_>) -> Result<Box<dyn Heads>>;
+
+    /// How many of the backbone's last stages it builds copies of, for itself, instead of sharing
+    /// them.
+    fn n_copied(&self) -> usize {
+        0
+    }
 
     /// Where a published classifier of the joint classes belongs: the name of the layer, below
     /// the head's place. `None` where no single layer answers jointly.
@@ -71,9 +80,19 @@ pub trait Head {
     }
 }
 
+/// What a head sits on.
+#[derive(Clone, Copy)]
+pub struct On<'a> {
+    /// How many features the backbone ends in.
+    pub n_features: usize,
+    /// The last stages, as many as the head [copies](Head::n_copied).
+    pub last: &'a [Stage<'a>],
+}
+
 /// What sits on a backbone.
 pub trait Heads {
-    /// What is said of features `[n, width]`: one output a question.
+    /// What is said of features `[n, width]`, or of the maps that the copied stages take: one output
+    /// a question.
     fn outputs(&self, features: &Value, pass: &Pass<'_>) -> Result<Vec<Output<Value>>>;
 }
 
@@ -118,7 +137,7 @@ mod tests {
     use base::{Seed, Task, task::Factor};
     use candle::{DType, Device};
 
-    use super::HeadConfig;
+    use super::{HeadConfig, On};
     use crate::params::Params;
 
     fn head(text: &str) -> HeadConfig {
@@ -166,7 +185,7 @@ mod tests {
             let misfit = head.get().misfit(task).expect(text);
             assert!(misfit.contains(want), "{text}: {misfit}");
             let mut params = Params::fresh(Seed(0), DType::F32, &Device::Cpu);
-            let err = head.get().build(3, task, params.builder()).err().expect("an error");
+            let err = head.get().build(On { n_features: 3, last: &[] }, task, params.builder()).err().expect("an error");
             assert!(err.to_string().contains(want), "{text}: {err}");
         };
         let ageless = Task { factors: vec![Factor::new("breed", &["beagle", "boxer"])] };

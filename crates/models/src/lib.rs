@@ -22,17 +22,19 @@ pub use convnext::{ConvNeXt, ConvNeXtSize};
 pub use densenet::DenseNet;
 pub use efficientnet::{EfficientNet, Variant};
 pub use head::{
-    AgeBins, AgeNumber, Ask, Cosine, Factored, Head, HeadConfig, Heads, Joint, Mean,
-    MultiSampleDropout, Sigmoid,
+    AgeBins, AgeNumber, Ask, Branched, Cosine, Factored, Head, HeadConfig, Heads, Joint, Mean,
+    MultiSampleDropout, On, Sigmoid,
 };
 pub use layers::LinearInit;
 pub use model::{Model, ModelSpec};
 pub use params::{Builder, Init, Kind, Param, Params};
-pub use published::published;
+pub use published::{Input, Interpolation, Published, published};
 pub use resnet::ResNet;
 pub use stage::{Layer, Stage};
 pub use vgg::Vgg;
-pub use weights::{Fitted, WeightsError, read_weights};
+pub use weights::{
+    Classifier, Fit, Fitted, Format, WeightsError, WeightsFile, first_few, read_weights,
+};
 pub use xresnet::XResNet;
 
 base::choice! {

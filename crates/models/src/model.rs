@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     BackboneConfig, HeadConfig, Layer,
-    head::Heads,
+    head::{Heads, On},
     params::Params,
     weights::{Fitted, WeightsError, fit},
 };
@@ -46,16 +46,18 @@ impl Model {
         device: &Device,
     ) -> Result<Model> {
         let mut params = Params::fresh(seed, dtype, device);
-        let architecture = spec.backbone.get();
+        let (architecture, head) = (spec.backbone.get(), spec.head.get());
+        let mut plans = architecture.stages();
+        let copied = plans.split_off(plans.len() - head.n_copied());
         let mut stages: Vec<String> = Vec::new();
         let mut backbone = Vec::new();
-        for stage in architecture.stages() {
+        for stage in plans {
             backbone.push(stage.build(params.builder_of(stages.len()))?);
             stages.push(stage.name);
         }
-        let head = params.builder_of(stages.len());
         stages.push("head".to_owned());
-        let heads = spec.head.get().build(architecture.width(), task, { head }.under("head"))?;
+        let on = On { n_features: architecture.width(), last: &copied };
+        let heads = head.build(on, task, params.builder_of(stages.len() - 1).under("head"))?;
         Ok(Model { spec: spec.clone(), params, stages, backbone, heads })
     }
 

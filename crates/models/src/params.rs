@@ -19,6 +19,8 @@ pub struct Params {
     seed: Seed,
     dtype: DType,
     device: Device,
+    /// Nothing is drawn: all numbers are 0.
+    is_blank: bool,
     entries: BTreeMap<String, Param>,
 }
 
@@ -112,7 +114,14 @@ impl Kind {
 impl Params {
     /// No parameters yet: building a model on [`Params::builder`] creates them.
     pub fn fresh(seed: Seed, dtype: DType, device: &Device) -> Params {
-        Params { seed, dtype, device: device.clone(), entries: BTreeMap::new() }
+        let device = device.clone();
+        Params { seed, dtype, device, is_blank: false, entries: BTreeMap::new() }
+    }
+
+    /// No parameters yet, and no numbers to come: for the names and shapes of a network, which are
+    /// there in no time.
+    pub fn blank() -> Params {
+        Params { is_blank: true, ..Params::fresh(Seed(0), DType::U8, &Device::Cpu) }
     }
 
     /// The builder to construct a model on.
@@ -220,6 +229,11 @@ impl Builder<'_> {
         Builder { params: self.params, path, stage: self.stage }
     }
 
+    /// This place.
+    pub fn here(&mut self) -> Builder<'_> {
+        Builder { params: self.params, path: self.path.clone(), stage: self.stage }
+    }
+
     /// The full name of `name` here.
     pub fn path_of(&self, name: impl std::fmt::Display) -> String {
         if self.path.is_empty() { name.to_string() } else { format!("{}.{name}", self.path) }
@@ -230,6 +244,11 @@ impl Builder<'_> {
         let path = self.path_of(name);
         if self.params.entries.contains_key(&path) {
             bail!("two parameters are called `{path}`");
+        }
+        if self.params.is_blank {
+            let var = Var::zeros(dims, self.params.dtype, &self.params.device)?;
+            self.params.entries.insert(path, Param { var: var.clone(), kind, stage: self.stage });
+            return Ok(var);
         }
         // Drawn in the files' order, so that memory's layout is free to change.
         let dims = kind.file_dims(dims);

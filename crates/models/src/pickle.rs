@@ -311,6 +311,12 @@ impl<'a> Machine<'a> {
                 let (module, name) = (self.line()?, self.line()?);
                 self.stack.push(Object::Class(Class::named(&module, &name)?));
             }
+            // A class that is called at once: those of tensors never are, but others are to be named.
+            b'i' => {
+                let (module, name) = (self.line()?, self.line()?);
+                Class::named(&module, &name)?;
+                return Err(malformed("a call of the oldest kind"));
+            }
             0x93 => match (self.pop()?, self.pop()?) {
                 (Object::Text(name), Object::Text(module)) => {
                     self.stack.push(Object::Class(Class::named(&module, &name)?));

@@ -11,7 +11,7 @@ use std::{
 
 use candle::{DType, Device, Tensor};
 
-use crate::{ModelSpec, Params, pickle};
+use crate::{BackboneConfig, ModelSpec, Naming, Params, Published, pickle, published};
 
 /// Why weights could not be read or used.
 #[derive(Debug, thiserror::Error)]
@@ -71,27 +71,161 @@ pub enum Classifier {
     Absent,
 }
 
+/// A weight file as it is.
+pub struct WeightsFile {
+    /// How it is written.
+    pub format: Format,
+    /// How long it is.
+    pub n_bytes: usize,
+    /// Its tensors by name, in its own order.
+    pub tensors: Vec<(String, Tensor)>,
+}
+
+/// How a weight file is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// A header in JSON, and the numbers.
+    Safetensors,
+    /// PyTorch's since 1.6.
+    PthZip,
+    /// PyTorch's before.
+    PthLegacy,
+}
+
+impl WeightsFile {
+    /// Reads a whole file.
+    ///
+    /// # Errors
+    /// A file that cannot be opened, that is cut off, or that is of no known format.
+    pub fn read(path: &Path) -> Result<WeightsFile, WeightsError> {
+        let bytes =
+            fs::read(path).map_err(|source| WeightsError::Io { path: path.to_owned(), source })?;
+        let unreadable =
+            |reason: String| WeightsError::Unreadable { path: path.to_owned(), reason };
+        let (format, tensors) = if pickle::looks_like_pth(&bytes) {
+            let is_zip = bytes.starts_with(b"PK");
+            let tensors = pickle::read(&bytes).map_err(|err| unreadable(err.to_string()))?;
+            (if is_zip { Format::PthZip } else { Format::PthLegacy }, tensors)
+        } else if let Some(what) = text_in(&bytes) {
+            return Err(unreadable(what));
+        } else {
+            let tensors = read_safetensors(&bytes).map_err(|err| unreadable(err.to_string()))?;
+            (Format::Safetensors, tensors)
+        };
+        Ok(WeightsFile { format, n_bytes: bytes.len(), tensors })
+    }
+
+    /// The tensors of floating-point numbers: counters such as `num_batches_tracked` are no weights.
+    pub fn weights(&self) -> impl Iterator<Item = (&str, &Tensor)> {
+        let all = self.tensors.iter().map(|(name, it)| (name.as_str(), it));
+        all.filter(|(_, it)| it.dtype().is_float())
+    }
+
+    /// The published networks that the tensors fit, or those that are closest; the better first.
+    ///
+    /// Networks that differ in what no file says (padding, say) come as one.
+    pub fn closest(&self) -> Result<Vec<Fit>, WeightsError> {
+        let dims: BTreeMap<&str, &[usize]> =
+            self.weights().map(|(name, it)| (unwrapped(name), it.dims())).collect();
+        let mut fits: Vec<Fit> = Vec::new();
+        for it in published() {
+            let fit = Fit::of(&it, &dims)?;
+            let is_same =
+                |other: &&mut Fit| Fit { names: other.names.clone(), ..fit.clone() } == **other;
+            match fits.iter_mut().find(is_same) {
+                Some(same) => same.names.extend(fit.names),
+                None => fits.push(fit),
+            }
+        }
+        // By shares: a small network has little that can be missing.
+        let rank = |it: &Fit| (it.differences.len() * 10_000 / it.n_tensors, it.left_over.len());
+        fits.sort_by_key(rank);
+        Ok(fits)
+    }
+}
+
+impl Format {
+    /// What people call it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Format::Safetensors => "safetensors",
+            Format::PthZip => "pth, zip form",
+            Format::PthLegacy => "pth, old form",
+        }
+    }
+}
+
+/// How well a file's tensors fit a published network.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Fit {
+    /// Networks that it is the same for.
+    pub names: Vec<&'static str>,
+    /// Whose names the file uses, as far as it does.
+    pub library: &'static str,
+    /// Tensors of the backbone.
+    pub n_tensors: usize,
+    /// What is missing or of another shape; empty where the weights fit.
+    pub differences: Vec<String>,
+    /// Classes of the file's classifier, if it has one.
+    pub n_classes: Option<usize>,
+    /// Tensors of the file that belong to nothing here.
+    pub left_over: Vec<String>,
+}
+
+impl Fit {
+    /// - `dims`: the shape of each tensor of the file.
+    fn of(it: &Published, dims: &BTreeMap<&str, &[usize]>) -> Result<Fit, WeightsError> {
+        let (params, _) = it.params()?;
+        let dims_of = |name: &str| dims.get(name).copied();
+        let Compared { naming, differences, mut used } = compare(&it.backbone, &params, &dims_of);
+        let n_tensors = naming.backbone.len();
+        let [weight, bias] = classifier_names(&naming);
+        let n_classes = dims_of(&weight).and_then(|it| it.first()).copied();
+        used.extend([weight, bias]);
+        // What is of another shape is a difference, not left over.
+        used.extend(naming.backbone.into_iter().map(|it| it.1));
+        let left_over = dims.keys().filter(|&&it| !used.contains(it)).map(|&it| it.to_owned());
+        Ok(Fit {
+            names: vec![it.name],
+            library: naming.library,
+            n_tensors,
+            differences,
+            n_classes,
+            left_over: left_over.collect(),
+        })
+    }
+}
+
 /// Reads all floating-point tensors of a file, as `f32`, by name, in the files' usual layout.
 ///
 /// # Errors
 /// A file that cannot be opened, that is cut off, or that is of no known format.
 pub fn read_weights(path: &Path) -> Result<BTreeMap<String, Tensor>, WeightsError> {
-    let bytes =
-        fs::read(path).map_err(|source| WeightsError::Io { path: path.to_owned(), source })?;
-    let unreadable = |reason: String| WeightsError::Unreadable { path: path.to_owned(), reason };
-    let tensors = if pickle::looks_like_pth(&bytes) {
-        pickle::read(&bytes).map_err(|err| unreadable(err.to_string()))?
-    } else {
-        read_safetensors(&bytes).map_err(|err| unreadable(err.to_string()))?
-    };
-    let mut floats = BTreeMap::new();
-    for (name, tensor) in tensors {
-        // Counters such as `num_batches_tracked` are no weights.
-        if tensor.dtype().is_float() {
-            floats.insert(name, tensor.to_dtype(DType::F32)?);
-        }
+    let file = WeightsFile::read(path)?;
+    let float = |(name, it): (&str, &Tensor)| Ok((name.to_owned(), it.to_dtype(DType::F32)?));
+    file.weights().map(float).collect()
+}
+
+/// What is wrong with a file of text, if it is one.
+///
+/// No safetensors file begins with eight letters: as the length of its header they would be without
+/// measure.
+fn text_in(bytes: &[u8]) -> Option<String> {
+    let is_text = |it: &u8| matches!(it, b'\t' | b'\n' | b'\r' | b' '..=b'~' | 0x80..);
+    let head = &bytes[..bytes.len().min(8)];
+    if head.is_empty() || !head.iter().all(is_text) {
+        return None;
     }
-    Ok(floats)
+    if bytes.starts_with(b"version https://git-lfs") {
+        let what = "this is a pointer of Git LFS, not the file that it stands for";
+        return Some(format!("{what}: get that by `git lfs pull`, or fetch it from its page"));
+    }
+    let line = String::from_utf8_lossy(&bytes[..bytes.len().min(200)]).into_owned();
+    let line: String = line.lines().next().unwrap_or_default().chars().take(40).collect();
+    Some(format!(
+        "this is text (`{}`), no weights: name a `.safetensors` or `.pth` file, or fetch it again",
+        line.trim()
+    ))
 }
 
 /// The tensors of a safetensors file.
@@ -100,7 +234,10 @@ fn read_safetensors(bytes: &[u8]) -> Result<Vec<(String, Tensor)>, Box<dyn std::
         format!("this is no whole `.safetensors` or `.pth` file ({err}): fetch it again")
     })?;
     let mut tensors = Vec::new();
-    for (name, view) in file.tensors() {
+    let mut views = file.tensors();
+    // The header is a table without order; the numbers have one.
+    views.sort_by_cached_key(|(name, view)| (view.data().as_ptr().addr(), name.clone()));
+    for (name, view) in views {
         let dtype = DType::try_from(view.dtype())?;
         let tensor = Tensor::from_raw_buffer(view.data(), dtype, view.shape(), &Device::Cpu)?;
         tensors.push((name, tensor));
@@ -114,53 +251,26 @@ pub(crate) fn fit(
     params: &Params,
     tensors: &BTreeMap<String, Tensor>,
 ) -> Result<Fitted, WeightsError> {
-    // Weights trained on several GPUs carry their wrapper's name in front of each tensor.
-    let tensors: BTreeMap<&str, &Tensor> = tensors
-        .iter()
-        .map(|(name, it)| (name.strip_prefix("module.").unwrap_or(name), it))
-        .collect();
-    let ours: Vec<String> = params
-        .named()
-        .map(|(name, _)| name.to_owned())
-        .filter(|name| !name.starts_with("head."))
-        .collect();
-    let hits = |pairs: &[(String, String)]| {
-        pairs.iter().filter(|(_, theirs)| tensors.contains_key(theirs.as_str())).count()
-    };
-    let namings = spec.backbone.get().namings(&ours);
-    let naming = namings.into_iter().max_by_key(|it| hits(&it.backbone));
-    let naming = naming.expect("every architecture has a naming of its own");
-
-    let mut problems = Vec::new();
-    let mut used = BTreeSet::new();
-    for (name, theirs) in &naming.backbone {
-        let param = params.get(name).expect("the names are the model's own");
-        let want = param.kind.file_dims(param.var.dims());
-        match tensors.get(theirs.as_str()) {
-            None => problems.push(format!("`{theirs}` is missing")),
-            Some(it) if !param.takes(it.dims()) => {
-                problems.push(format!("`{theirs}` has shape {:?}, not {want:?}", it.dims()));
-            }
-            Some(_) => drop(used.insert(theirs.clone())),
-        }
-    }
-    if !problems.is_empty() {
-        let n = problems.len();
-        let shown = problems.iter().take(5).map(|it| format!("\n  {it}")).collect::<String>();
-        let rest = if n > 5 { format!("\n  and {} more", n - 5) } else { String::new() };
+    let tensors: BTreeMap<&str, &Tensor> =
+        tensors.iter().map(|(name, it)| (unwrapped(name), it)).collect();
+    let dims_of = |name: &str| tensors.get(name).map(|it| it.dims());
+    let Compared { naming, differences, mut used } = compare(&spec.backbone, params, &dims_of);
+    if !differences.is_empty() {
         return Err(WeightsError::DoNotFit(format!(
-            "the weights do not fit `{}`: {n} of {} tensors differ ({} names, the closest): \
-             is it another variant?{shown}{rest}",
+            "the weights do not fit `{}`: {} of {} tensors differ ({} names, the closest): \
+             is it another variant? `weights inspect` says what they fit{}",
             spec.backbone.kind(),
+            differences.len(),
             naming.backbone.len(),
             naming.library,
+            first_few(&differences),
         )));
     }
     for (name, theirs) in &naming.backbone {
         let param = params.get(name).expect("the names are the model's own");
         param.set_from_file(tensors[theirs.as_str()])?;
     }
-    let classifier = fit_classifier(spec, params, &tensors, naming.classifier, &mut used)?;
+    let classifier = fit_classifier(spec, params, &tensors, &naming, &mut used)?;
     let left_over = tensors.keys().filter(|&&it| !used.contains(it)).map(|&it| it.to_owned());
     Ok(Fitted {
         library: naming.library,
@@ -170,14 +280,84 @@ pub(crate) fn fit(
     })
 }
 
+/// A name without what a wrapper puts in front of it when training on several GPUs.
+fn unwrapped(name: &str) -> &str {
+    name.strip_prefix("module.").unwrap_or(name)
+}
+
+fn classifier_names(naming: &Naming) -> [String; 2] {
+    ["weight", "bias"].map(|it| format!("{}.{it}", naming.classifier))
+}
+
+/// Problems a line each, as many as a person reads.
+pub fn first_few(problems: &[String]) -> String {
+    let shown = problems.iter().take(5).map(|it| format!("\n  {it}")).collect::<String>();
+    match problems.len().saturating_sub(5) {
+        0 => shown,
+        more => format!("{shown}\n  and {more} more"),
+    }
+}
+
+/// What a backbone calls a parameter: of a copy that a branched head has, the original's name.
+fn in_backbone(name: &str) -> Option<&str> {
+    match name.strip_prefix("head.") {
+        None => Some(name),
+        Some(rest) => rest.split_once(".branch.").map(|it| it.1),
+    }
+}
+
+/// A file's tensors beside a backbone's.
+struct Compared {
+    /// The library whose names fit best.
+    naming: Naming,
+    /// What is missing or of another shape.
+    differences: Vec<String>,
+    /// The file's names of what fits.
+    used: BTreeSet<String>,
+}
+
+/// - `params`: those of `backbone`, and perhaps of a head.
+/// - `dims_of`: the shape of the file's tensor of a name.
+fn compare<'a>(
+    backbone: &BackboneConfig,
+    params: &Params,
+    dims_of: &dyn Fn(&str) -> Option<&'a [usize]>,
+) -> Compared {
+    let places: Vec<(&str, &str)> =
+        params.named().filter_map(|(name, _)| Some((in_backbone(name)?, name))).collect();
+    let ours: BTreeSet<String> = places.iter().map(|it| it.0.to_owned()).collect();
+    let hits = |pairs: &[(String, String)]| {
+        pairs.iter().filter(|(_, theirs)| dims_of(theirs).is_some()).count()
+    };
+    let namings = backbone.get().namings(&ours.into_iter().collect::<Vec<_>>());
+    let naming = namings.into_iter().max_by_key(|it| hits(&it.backbone));
+    let mut naming = naming.expect("every architecture has a naming of its own");
+    let theirs: BTreeMap<String, String> = naming.backbone.drain(..).collect();
+    let place = |(plain, name): &(&str, &str)| ((*name).to_owned(), theirs[*plain].clone());
+    naming.backbone = places.iter().map(place).collect();
+    let (mut differences, mut used) = (Vec::new(), BTreeSet::new());
+    for (name, theirs) in &naming.backbone {
+        let param = params.get(name).expect("the names are the model's own");
+        let want = param.kind.file_dims(param.var.dims());
+        match dims_of(theirs) {
+            None => differences.push(format!("`{theirs}` is missing")),
+            Some(it) if !param.takes(it) => {
+                differences.push(format!("`{theirs}` has shape {it:?}, not {want:?}"));
+            }
+            Some(_) => drop(used.insert(theirs.clone())),
+        }
+    }
+    Compared { naming, differences, used }
+}
+
 fn fit_classifier(
     spec: &ModelSpec,
     params: &Params,
     tensors: &BTreeMap<&str, &Tensor>,
-    theirs: &str,
+    naming: &Naming,
     used: &mut BTreeSet<String>,
 ) -> Result<Classifier, WeightsError> {
-    let names = [format!("{theirs}.weight"), format!("{theirs}.bias")];
+    let names = classifier_names(naming);
     let [Some(weight), Some(bias)] = names.each_ref().map(|it| tensors.get(it.as_str())) else {
         return Ok(Classifier::Absent);
     };
@@ -225,7 +405,7 @@ mod tests {
     use candle::{DType, Device, Tensor};
     use expect_test::expect;
 
-    use super::{Classifier, read_weights};
+    use super::{Classifier, Fit, Format, WeightsFile, read_weights};
     use crate::{BackboneConfig, EfficientNet, HeadConfig, Model, ModelSpec, Variant};
 
     fn spec(variant: Variant) -> ModelSpec {
@@ -308,6 +488,62 @@ mod tests {
         assert_eq!(before, numbers(&to, "conv_stem.weight"));
     }
 
+    /// A file of tensors of these shapes.
+    fn file_of(shapes: &BTreeMap<String, Vec<usize>>) -> WeightsFile {
+        let tensor =
+            |dims: &Vec<usize>| Tensor::zeros(&dims[..], DType::F16, &Device::Cpu).unwrap();
+        let tensors = shapes.iter().map(|(name, dims)| (name.clone(), tensor(dims))).collect();
+        WeightsFile { format: Format::Safetensors, n_bytes: 0, tensors }
+    }
+
+    /// The shapes of a published network's tensors, as `library` names them.
+    fn shapes(name: &str, library: &str) -> BTreeMap<String, Vec<usize>> {
+        let it = crate::published().into_iter().find(|it| it.name == name).unwrap();
+        let (params, width) = it.params().unwrap();
+        let ours: Vec<String> = params.named().map(|it| it.0.to_owned()).collect();
+        let namings = it.backbone.get().namings(&ours);
+        let naming = namings.into_iter().find(|it| it.library == library).unwrap();
+        let dims = |name: &str| {
+            let it = params.get(name).unwrap();
+            it.kind.file_dims(it.var.dims())
+        };
+        let pairs = naming.backbone.iter();
+        let mut shapes: BTreeMap<_, _> =
+            pairs.map(|(ours, theirs)| (theirs.clone(), dims(ours))).collect();
+        shapes.insert(format!("{}.weight", naming.classifier), vec![1000, width]);
+        shapes.insert(format!("{}.bias", naming.classifier), vec![1000]);
+        shapes
+    }
+
+    #[test]
+    fn a_file_is_known_for_what_it_is() {
+        for (name, library, names) in [
+            ("efficientnet_b0", "torchvision", &["tf_efficientnet_b0", "efficientnet_b0"][..]),
+            ("tf_efficientnet_lite0", "timm", &["tf_efficientnet_lite0", "efficientnet_lite0"]),
+            ("resnet18", "torchvision and timm", &["resnet18"]),
+        ] {
+            let file = file_of(&shapes(name, library));
+            let best = file.closest().unwrap().remove(0);
+            let n_tensors = file.tensors.len() - 2;
+            let (differences, left_over) = (vec![], vec![]);
+            let (names, n_classes) = (names.to_vec(), Some(1000));
+            assert_eq!(best, Fit { names, library, n_tensors, differences, n_classes, left_over });
+        }
+    }
+
+    #[test]
+    fn what_fits_nothing_is_set_beside_the_closest() {
+        let mut shapes = shapes("resnet34", "torchvision and timm");
+        shapes.remove("bn1.bias");
+        shapes.insert("conv1.weight".to_owned(), vec![64, 1, 7, 7]);
+        shapes.insert("extra".to_owned(), vec![1]);
+        let best = file_of(&shapes).closest().unwrap().remove(0);
+        assert_eq!((best.names, best.left_over), (vec!["resnet34"], vec!["extra".to_owned()]));
+        let want =
+            ["`bn1.bias` is missing", "`conv1.weight` has shape [64, 1, 7, 7], not [64, 3, 7, 7]"];
+        assert_eq!(best.differences, want);
+    }
+
     #[test]
     fn files_that_are_no_weights_say_so() {
         let dir = tempfile::tempdir().unwrap();
@@ -318,7 +554,9 @@ mod tests {
             assert!(err.starts_with(&path.display().to_string()), "{err}");
             assert!(err.contains(want), "{err}");
         };
-        check("text.safetensors", b"hello, I am a text file", "no whole `.safetensors` or `.pth`");
+        check("text.safetensors", b"hello, I am a text file", "text (`hello, I am a text file`)");
+        check("page.pth", b"<!DOCTYPE html>\n<html>", "text (`<!DOCTYPE html>`), no weights");
+        check("lfs.pth", b"version https://git-lfs.github.com/spec/v1\n", "`git lfs pull`");
         check("empty.pth", b"", "no whole `.safetensors` or `.pth`");
         let err = read_weights(&dir.path().join("absent.pth")).unwrap_err().to_string();
         assert!(err.contains("No such file"), "{err}");

@@ -4,7 +4,10 @@
 
 use std::path::PathBuf;
 
-use augment::{PictureOpConfig, StatisticsConfig};
+use augment::{
+    CenterCrop, Filter, Given, HorizontalFlip, PictureOpConfig, RandomCrop, ResizeShorter,
+    StatisticsConfig,
+};
 use base::{
     Seed,
     config::{ConfigError, Layer, load},
@@ -12,7 +15,7 @@ use base::{
 use data::{SamplerConfig, SourceConfig, SplitConfig};
 use losses::LossConfig;
 use metrics::MetricConfig;
-use models::{BackboneConfig, HeadConfig};
+use models::{BackboneConfig, HeadConfig, Input, Interpolation, Published};
 use serde::{Deserialize, Serialize};
 
 use crate::{freeze::Freeze, length::Length, optim::OptimConfig, schedule::ScheduleConfig};
@@ -102,7 +105,8 @@ pub struct AugmentSection {
 pub struct ModelSection {
     /// What turns pictures into features.
     pub backbone: BackboneConfig,
-    /// A file of published weights; empty to start from scratch.
+    /// A file of published weights, or a name that the program finds one by; empty to start from
+    /// scratch.
     pub pretrained: PathBuf,
 }
 
@@ -134,13 +138,101 @@ pub struct EvalSection {
     pub batch_size: usize,
 }
 
+/// Means and deviations that are no further apart are the same: (x - 127) / 128 is (x - 127.5) / 127.5
+/// to a network.
+const NEAR: f64 = 0.005;
+
+impl AugmentSection {
+    /// Pictures as published weights want them; in training any part of what the middle is cut from.
+    fn wanted(input: &Input) -> AugmentSection {
+        let Input { size, mean, std, .. } = *input;
+        let filter = match input.interpolation {
+            Interpolation::Bilinear => Filter::Bilinear,
+            Interpolation::Bicubic => Filter::Bicubic,
+        };
+        let resize = ResizeShorter { size: input.resized(), filter };
+        let resize = PictureOpConfig::ResizeShorter(resize);
+        let random = PictureOpConfig::RandomCrop(RandomCrop { size });
+        let flip = PictureOpConfig::HorizontalFlip(HorizontalFlip::default());
+        AugmentSection {
+            train: vec![resize.clone(), random, flip],
+            eval: vec![resize, PictureOpConfig::CenterCrop(CenterCrop { size })],
+            statistics: StatisticsConfig::Given(Given { mean, std }),
+        }
+    }
+
+    /// These settings as a layer of a config.
+    fn layer(&self) -> toml::Table {
+        let section = toml::Value::try_from(self).expect("settings are TOML");
+        toml::Table::from_iter([("augment".to_owned(), section)])
+    }
+}
+
 impl Experiment {
     /// Lays `layers` over the default settings.
+    ///
+    /// Where they ask for published weights, on a network that is published, there is one more layer
+    /// between: pictures as these weights want them. So they are what `[augment]` is where the
+    /// layers leave it out.
     ///
     /// # Errors
     /// The first layer that does not fit, and where.
     pub fn load(layers: &[Layer]) -> Result<Experiment, ConfigError> {
-        load(&Layer::from_toml("configs/default.toml", DEFAULT)?, layers)
+        let default = Layer::from_toml("configs/default.toml", DEFAULT)?;
+        let experiment: Experiment = load(&default, layers)?;
+        match experiment.published() {
+            None => Ok(experiment),
+            Some(it) => {
+                let wanted = Layer {
+                    name: it.full_name(),
+                    table: AugmentSection::wanted(&it.input).layer(),
+                };
+                load(&default, &[&[wanted], layers].concat())
+            }
+        }
+    }
+
+    /// What is known of the published weights that are asked for.
+    fn published(&self) -> Option<Published> {
+        let is_asked = !self.model.pretrained.as_os_str().is_empty();
+        Published::find(&self.model.backbone).filter(|_| is_asked)
+    }
+
+    /// How pictures are to what the published weights want: a line that says that they are so, or what
+    /// differs. Empty without such weights.
+    pub fn notes_on_weights(&self) -> Vec<String> {
+        let Some(it) = self.published() else { return Vec::new() };
+        let (name, input) = (it.full_name(), it.input);
+        let (wanted, ours) = (AugmentSection::wanted(&input), &self.augment);
+        let near = |a: [f64; 3], b: [f64; 3]| a.iter().zip(b).all(|(a, b)| (a - b).abs() < NEAR);
+        let known = ours.statistics.get().known();
+        let is_normed =
+            known.is_some_and(|it| near(it.mean, input.mean) && near(it.std, input.std));
+        if ours.eval == wanted.eval && is_normed {
+            return vec![format!("pictures as {name}'s weights want them: {input}")];
+        }
+        let mut notes = Vec::new();
+        if !is_normed {
+            let list = |xs: [f64; 3]| xs.map(|x| x.to_string()).join(" ");
+            let says = match known {
+                Some(it) => format!("mean {}, std {}", list(it.mean), list(it.std)),
+                None => "what is measured".to_owned(),
+            };
+            notes.push(format!(
+                "note: `augment.statistics` is {says}, but {name}'s weights want mean {}, std {} \
+                 (leave it out to have that)",
+                list(input.mean),
+                list(input.std)
+            ));
+        }
+        if ours.eval != wanted.eval {
+            let ops = toml::Value::try_from(&wanted.eval).expect("operations are TOML");
+            notes.push(format!(
+                "note: pictures are sized as `augment` says; {name}'s weights were published with eval = \
+                 {ops}"
+            ));
+        }
+        notes
     }
 
     /// The settings as a file that repeats the run.

@@ -207,7 +207,8 @@ impl Plan {
                 "at `train.warmup`: {warmup} steps are more than the run has, {total}"
             )));
         }
-        let stages = spec.backbone.get().stages();
+        let mut stages = spec.backbone.get().stages();
+        stages.truncate(stages.len() - spec.head.get().n_copied());
         let freezing = Freezing::new(&train.freeze, &stages, steps_per_epoch, total)
             .map_err(|it| wrong(format!("at `train.freeze`: {it}")))?;
         drop(stages);

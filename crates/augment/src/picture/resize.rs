@@ -43,20 +43,7 @@ impl Default for Resize {
 
 impl PictureOp for Resize {
     fn apply(&self, picture: Picture, _: &mut Rng) -> Result<Picture, String> {
-        let (w, h) = picture.dimensions();
-        let [to_h, to_w] = self.size.map(|it| it as u32);
-        if (h, w) == (to_h, to_w) {
-            return Ok(picture);
-        }
-        let filter = match self.filter {
-            Filter::Bilinear => FilterType::Bilinear,
-            Filter::Bicubic => FilterType::CatmullRom,
-            Filter::Lanczos => FilterType::Lanczos3,
-        };
-        // One side after the other, rounded in between, as PIL does.
-        let wide = resample(w, h, picture.into_raw(), [h, to_w], filter);
-        let all = resample(to_w, h, wide, [to_h, to_w], filter);
-        Ok(Picture::from_raw(to_w, to_h, all).expect("three bytes a pixel"))
+        Ok(resize(picture, self.size, self.filter))
     }
 
     fn is_random(&self) -> bool {
@@ -70,6 +57,24 @@ impl PictureOp for Resize {
     fn problem(&self) -> Option<String> {
         size_problem(self.size)
     }
+}
+
+/// A picture in another `[height, width]`.
+pub(super) fn resize(picture: Picture, size: [usize; 2], filter: Filter) -> Picture {
+    let (w, h) = picture.dimensions();
+    let [to_h, to_w] = size.map(|it| it as u32);
+    if (h, w) == (to_h, to_w) {
+        return picture;
+    }
+    let filter = match filter {
+        Filter::Bilinear => FilterType::Bilinear,
+        Filter::Bicubic => FilterType::CatmullRom,
+        Filter::Lanczos => FilterType::Lanczos3,
+    };
+    // One side after the other, rounded in between, as PIL does.
+    let wide = resample(w, h, picture.into_raw(), [h, to_w], filter);
+    let all = resample(to_w, h, wide, [to_h, to_w], filter);
+    Picture::from_raw(to_w, to_h, all).expect("three bytes a pixel")
 }
 
 fn resample(w: u32, h: u32, bytes: Vec<u8>, [to_h, to_w]: [u32; 2], filter: FilterType) -> Vec<u8> {

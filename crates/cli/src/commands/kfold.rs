@@ -13,7 +13,7 @@ use super::{check_settings, manifest, train::announce, use_threads};
 use crate::{
     End,
     args::ExperimentArgs,
-    runs,
+    pretrained, runs,
     tables::{interval, report},
     terminal::Terminal,
 };
@@ -24,7 +24,7 @@ pub(crate) fn kfold(
     resume: Option<&Path>,
 ) -> anyhow::Result<End> {
     let terminal = Terminal::new();
-    let (experiment, run) = match resume {
+    let (mut experiment, run) = match resume {
         None => {
             let (experiment, name) = runs::experiment(args)?;
             let experiment = with_folds(&experiment, n_folds);
@@ -41,6 +41,9 @@ pub(crate) fn kfold(
     };
     check_settings(&experiment)?;
     use_threads(experiment.threads)?;
+    if run.is_err() {
+        pretrained::settle(&mut experiment, &terminal)?;
+    }
     let manifest = manifest(&experiment, &terminal)?;
     let run = match run {
         Ok(it) => it,

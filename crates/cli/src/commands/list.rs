@@ -5,11 +5,11 @@ use augment::{PictureOpConfig, StatisticsConfig};
 use data::{SamplerConfig, SourceConfig, SplitConfig};
 use losses::LossConfig;
 use metrics::MetricConfig;
-use models::{BackboneConfig, HeadConfig};
+use models::{BackboneConfig, HeadConfig, published};
 use serde::Serialize;
 use trainer::{OptimConfig, ScheduleConfig};
 
-use crate::End;
+use crate::{End, tables::columns};
 
 /// A registry as it is printed.
 struct Shelf {
@@ -66,7 +66,49 @@ pub(crate) fn list(registry: Option<&str>) -> anyhow::Result<End> {
             }
         }
     }
+    match registry {
+        Some("models") => say!("\n{}", networks()?),
+        None => say!("\nPublished networks and what their weights want: `list models`."),
+        Some(_) => {}
+    }
     Ok(End::Done)
+}
+
+/// The published networks as a table.
+fn networks() -> anyhow::Result<String> {
+    let mut rows = vec![
+        [
+            "published network",
+            "parameters",
+            "multiply-adds",
+            "size",
+            "crop",
+            "resized",
+            "colours",
+            "weights",
+        ]
+        .map(str::to_owned),
+    ];
+    for it in published() {
+        let ([h, w], millions) = (it.input.size, it.n_parameters()? as f64 / 1e6);
+        rows.push([
+            it.name.to_owned(),
+            format!("{millions:.2} M"),
+            format!("{:.2} G", it.multiply_adds as f64 / 1e9),
+            if h == w { h.to_string() } else { format!("{h}x{w}") },
+            it.input.crop.to_string(),
+            it.input.interpolation.name().to_owned(),
+            it.input.colours(),
+            if it.is_trained() { it.tag.to_owned() } else { "none by this name".to_owned() },
+        ]);
+    }
+    let parameters = "Parameters with 1000 classes; multiply-adds for a picture of that size; the shorter \
+                      side is resized\nto size / crop. `pretrained = \"hf:timm/NAME.WEIGHTS\"` fetches \
+                      the weights.";
+    Ok(format!(
+        "{}\n{parameters}",
+        columns(&rows, &[false, true, true, true, true, false, false, false])
+    ))
 }
 
 /// The settings of a member at their defaults, on one line.

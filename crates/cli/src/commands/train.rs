@@ -10,14 +10,14 @@ use super::{check_settings, manifest, use_threads};
 use crate::{
     End,
     args::ExperimentArgs,
-    runs,
+    pretrained, runs,
     tables::{interval, report},
     terminal::Terminal,
 };
 
 pub(crate) fn train(args: &ExperimentArgs, resume: Option<&Path>) -> anyhow::Result<End> {
     let terminal = Terminal::new();
-    let (experiment, name, held) = match resume {
+    let (mut experiment, name, held) = match resume {
         None => {
             let (experiment, name) = runs::experiment(args)?;
             (experiment, name, None)
@@ -36,6 +36,9 @@ pub(crate) fn train(args: &ExperimentArgs, resume: Option<&Path>) -> anyhow::Res
     };
     check_settings(&experiment)?;
     use_threads(experiment.threads)?;
+    if held.is_none() {
+        pretrained::settle(&mut experiment, &terminal)?;
+    }
     let manifest = manifest(&experiment, &terminal)?;
     let plan = Plan::new(&experiment, &manifest, experiment.data.fold, &Device::Cpu, &terminal)?;
     let run = match held {

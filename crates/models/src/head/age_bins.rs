@@ -13,7 +13,7 @@ use ops::{Activation, Decide, Form};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Head, Heads, cuts_problem,
+    Head, Heads, On, cuts_problem,
     questions::{Question, Shape},
     years_of,
 };
@@ -82,7 +82,7 @@ impl AgeBins {
 impl Head for AgeBins {
     fn build(
         &self,
-        n_features: usize,
+        on: On<'_>,
         task: &Task,
         builder: Builder<'_>,
     ) -> Result<Box<dyn Heads>> {
@@ -93,7 +93,7 @@ impl Head for AgeBins {
         let mut questions = Question::factors(task);
         questions[ranged].form = Form::Bins { decide: self.decide, cuts };
         questions[ranged].n_out = self.oldest + 1;
-        self.shape().ask(questions, n_features, builder)
+        self.shape().ask(questions, on.n_features, builder)
     }
 
     fn classifier(&self) -> Option<&'static str> {

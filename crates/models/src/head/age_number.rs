@@ -13,7 +13,7 @@ use ops::{Activation, Form};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Head, Heads, cuts_problem, positive_problem,
+    Head, Heads, On, cuts_problem, positive_problem,
     questions::{Question, Shape},
     years_of,
 };
@@ -68,7 +68,7 @@ impl AgeNumber {
 impl Head for AgeNumber {
     fn build(
         &self,
-        n_features: usize,
+        on: On<'_>,
         task: &Task,
         builder: Builder<'_>,
     ) -> Result<Box<dyn Heads>> {
@@ -88,7 +88,7 @@ impl Head for AgeNumber {
             true => questions.push(years),
             false => questions[ranged] = years,
         }
-        self.shape().ask(questions, n_features, builder)
+        self.shape().ask(questions, on.n_features, builder)
     }
 
     fn classifier(&self) -> Option<&'static str> {

@@ -12,7 +12,7 @@ use candle::{Result, Var};
 use ops::{Form, Output, Pass, Value};
 use serde::{Deserialize, Serialize};
 
-use super::{Head, Heads, dropout_problem, positive_problem};
+use super::{Head, Heads, On, dropout_problem, positive_problem};
 use crate::{
     layers::LinearInit,
     params::{Builder, Kind},
@@ -51,7 +51,7 @@ impl Default for Cosine {
 impl Head for Cosine {
     fn build(
         &self,
-        n_features: usize,
+        on: On<'_>,
         task: &Task,
         mut builder: Builder<'_>,
     ) -> Result<Box<dyn Heads>> {
@@ -63,9 +63,9 @@ impl Head for Cosine {
         let weight = |scope: Scope| {
             let n_classes = task.n_classes_of(scope);
             // Only the directions count, which are even in all of ArcFace's and LDAM's codes.
-            let [init, _] = LinearInit::Xavier.of(n_features, n_classes);
+            let [init, _] = LinearInit::Xavier.of(on.n_features, n_classes);
             let mut builder = builder.under(task.scope_name(scope));
-            let dims = [n_classes, n_features];
+            let dims = [n_classes, on.n_features];
             Ok((scope, builder.param("weight", Kind::Matrix, &dims, init)?))
         };
         let weights = scopes.into_iter().map(weight).collect::<Result<_>>()?;

@@ -9,7 +9,7 @@ use ops::Activation;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Head, Heads,
+    Head, Heads, On,
     questions::{Question, Shape},
 };
 use crate::{layers::LinearInit, params::Builder};
@@ -54,11 +54,11 @@ impl Factored {
 impl Head for Factored {
     fn build(
         &self,
-        n_features: usize,
+        on: On<'_>,
         task: &Task,
         builder: Builder<'_>,
     ) -> Result<Box<dyn Heads>> {
-        self.shape().ask(Question::factors(task), n_features, builder)
+        self.shape().ask(Question::factors(task), on.n_features, builder)
     }
 
     fn classifier(&self) -> Option<&'static str> {

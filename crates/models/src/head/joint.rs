@@ -6,7 +6,7 @@ use ops::Activation;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Head, Heads,
+    Head, Heads, On,
     questions::{Question, Shape},
 };
 use crate::{layers::LinearInit, params::Builder};
@@ -51,11 +51,11 @@ impl Joint {
 impl Head for Joint {
     fn build(
         &self,
-        n_features: usize,
+        on: On<'_>,
         task: &Task,
         builder: Builder<'_>,
     ) -> Result<Box<dyn Heads>> {
-        self.shape().ask(vec![Question::joint(task)], n_features, builder)
+        self.shape().ask(vec![Question::joint(task)], on.n_features, builder)
     }
 
     fn classifier(&self) -> Option<&'static str> {

@@ -13,7 +13,7 @@ use candle::{Result, Tensor};
 use ops::{Form, Output, Pass, Value};
 use serde::{Deserialize, Serialize};
 
-use super::{Head, Heads, dropout_problem};
+use super::{Head, Heads, On, dropout_problem};
 use crate::{
     layers::{Linear, LinearInit},
     params::Builder,
@@ -54,13 +54,13 @@ impl Default for MultiSampleDropout {
 impl Head for MultiSampleDropout {
     fn build(
         &self,
-        n_features: usize,
+        on: On<'_>,
         task: &Task,
         mut builder: Builder<'_>,
     ) -> Result<Box<dyn Heads>> {
         let names = (0..self.samples).map(|idx| builder.path_of(format!("dropout.{idx}")));
         let names = names.collect();
-        let linear = Linear::new(builder.under("joint"), n_features, task.n_classes(), self.init)?;
+        let linear = Linear::new(builder.under("joint"), on.n_features, task.n_classes(), self.init)?;
         Ok(Box::new(Built { linear, names, dropout: self.dropout, mean: self.mean }))
     }
 

@@ -12,7 +12,7 @@ use ops::{Activation, Form};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Head, Heads,
+    Head, Heads, On,
     questions::{Question, Shape},
 };
 use crate::{layers::LinearInit, params::Builder};
@@ -57,12 +57,12 @@ impl Sigmoid {
 impl Head for Sigmoid {
     fn build(
         &self,
-        n_features: usize,
+        on: On<'_>,
         task: &Task,
         builder: Builder<'_>,
     ) -> Result<Box<dyn Heads>> {
         let question = Question { form: Form::Independent, ..Question::joint(task) };
-        self.shape().ask(vec![question], n_features, builder)
+        self.shape().ask(vec![question], on.n_features, builder)
     }
 
     fn classifier(&self) -> Option<&'static str> {

@@ -43,7 +43,9 @@ fn a_pickle_that_would_run_a_program_is_refused_by_name() {
     // What `__reduce__` returning (os.system, ("echo",)) pickles to, in protocols 2 and 4.
     let two = pickle(b"cos\nsystem\nX\x04\x00\x00\x00echo\x85R");
     let four = b"\x80\x04\x8c\x05posix\x8c\x06system\x93\x8c\x04echo\x85R.";
-    for (bytes, want) in [(&two[..], "os.system"), (four, "posix.system")] {
+    let at_once = pickle(b"(X\x04\x00\x00\x00echoios\nsystem\n");
+    let cases = [(&two[..], "os.system"), (four, "posix.system"), (&at_once, "os.system")];
+    for (bytes, want) in cases {
         match read(bytes) {
             Err(PickleError::Forbidden(name)) => assert_eq!(name, want),
             other => panic!("{other:?}"),

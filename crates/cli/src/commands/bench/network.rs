@@ -107,8 +107,8 @@ impl Bench {
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         let task = Task { factors: vec![Factor::new("class", &names)] };
         let known = published();
-        let names_of_all = || known.iter().map(|it| it.0.as_str()).collect::<Vec<_>>().join(", ");
-        let backbone = known.iter().find(|it| it.0 == *model).map(|it| it.1.clone());
+        let names_of_all = || known.iter().map(|it| it.name).collect::<Vec<_>>().join(", ");
+        let backbone = known.iter().find(|it| it.name == *model).map(|it| it.backbone.clone());
         let backbone = backbone.with_context(|| {
             format!("--model: there is no `{model}`, there are: {}", names_of_all())
         })?;

@@ -1,0 +1,119 @@
+//! `maskfit weights`
+
+use anyhow::Context as _;
+use models::{Fit, WeightsFile, first_few};
+
+use crate::{End, args::WeightsCommand, pretrained, tables::columns, terminal::Terminal};
+
+/// Tensors shown at the beginning and at the end, where not all are.
+const SHOWN: usize = 4;
+
+/// A file that has fewer of a network's tensors than this share is not like it at all.
+const LIKENESS: f64 = 0.25;
+
+pub(crate) fn weights(command: &WeightsCommand) -> anyhow::Result<End> {
+    match command {
+        WeightsCommand::Inspect { file, all } => inspect(file, *all),
+    }
+}
+
+fn inspect(asked: &str, all: bool) -> anyhow::Result<End> {
+    let terminal = Terminal::new();
+    let found = pretrained::find(asked, &terminal);
+    terminal.clear();
+    let found = found?;
+    let file = WeightsFile::read(&found.path)?;
+    let is_statistic = |name: &str| name.ends_with("running_mean") || name.ends_with("running_var");
+    let (mut n_parameters, mut n_statistics, mut n_weights) = (0, 0, 0);
+    for (name, it) in file.weights() {
+        n_weights += 1;
+        *(if is_statistic(name) { &mut n_statistics } else { &mut n_parameters }) +=
+            it.elem_count();
+    }
+    let n_others = file.tensors.len() - n_weights;
+    say!("{}", found.path.display());
+    if let Some(origin) = &found.origin {
+        say!("  origin      {origin}");
+    }
+    say!("  format      {}", file.format.name());
+    match file.n_bytes {
+        n @ ..1_000_000 => say!("  size        {:.1} kB", n as f64 / 1e3),
+        n => say!("  size        {:.1} MB", n as f64 / 1e6),
+    }
+    match n_statistics {
+        0 => say!("  parameters  {n_parameters}"),
+        n => say!("  parameters  {n_parameters}, and {n} running statistics of batch norms"),
+    }
+    match n_others {
+        0 => say!("  tensors     {n_weights}"),
+        _ => say!("  tensors     {n_weights}, and {n_others} of whole numbers, which are counters"),
+    }
+    let row = |(name, it): &(String, candle::Tensor)| {
+        let dims = it.dims().iter().map(ToString::to_string).collect::<Vec<_>>().join(" x ");
+        let dims = if dims.is_empty() { "one number".to_owned() } else { dims };
+        [format!("    {name}"), it.dtype().as_str().to_owned(), dims]
+    };
+    let (n, mut rows) = (file.tensors.len(), Vec::new());
+    let is_cut = !all && n > 2 * SHOWN + 1;
+    for (idx, tensor) in file.tensors.iter().enumerate() {
+        if !is_cut || idx < SHOWN || idx >= n - SHOWN {
+            rows.push(row(tensor));
+        } else if idx == SHOWN {
+            let rest = format!("    ... {} more: --all shows them", n - 2 * SHOWN);
+            rows.push([rest, String::new(), String::new()]);
+        }
+    }
+    say!("{}\n", columns(&rows, &[false; 3]));
+    for line in verdict(&file).with_context(|| found.path.display().to_string())? {
+        say!("{line}");
+    }
+    Ok(End::Done)
+}
+
+/// Which published networks a file fits.
+fn verdict(file: &WeightsFile) -> anyhow::Result<Vec<String>> {
+    let mut fits = file.closest()?;
+    let best = fits.remove(0);
+    let names = |it: &Fit| it.names.join(" and ");
+    let n_differ = best.differences.len();
+    if n_differ as f64 > (1.0 - LIKENESS) * best.n_tensors as f64 {
+        return Ok(vec![
+            "fits no published network, nor is it like any: see `list models`".to_owned(),
+        ]);
+    }
+    let mut lines = Vec::new();
+    let classes = match best.n_classes {
+        Some(n) => format!("{n} classes"),
+        None => "no classifier".to_owned(),
+    };
+    if n_differ == 0 {
+        let n = file.weights().count();
+        let left_over = match best.left_over.as_slice() {
+            [] => format!("all {n} tensors used"),
+            some => format!("{} of {n} tensors left over:{}", some.len(), first_few(some)),
+        };
+        lines.push(format!(
+            "fits {} ({}'s names): {classes}; {left_over}",
+            names(&best),
+            best.library
+        ));
+        if best.names.len() > 1 {
+            lines.push(
+                "  (they differ in padding and norms, which no file of weights says)".to_owned(),
+            );
+        }
+    } else {
+        lines.push(format!(
+            "fits no published network; the closest is {} ({}'s names): {n_differ} of its {} tensors differ:{}",
+            names(&best),
+            best.library,
+            best.n_tensors,
+            first_few(&best.differences),
+        ));
+        if !best.left_over.is_empty() {
+            let n = best.left_over.len();
+            lines.push(format!("{n} of the file's are left over:{}", first_few(&best.left_over)));
+        }
+    }
+    Ok(lines)
+}

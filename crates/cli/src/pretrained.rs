@@ -1,0 +1,373 @@
+//! Published weights, as `model.pretrained` names them: a file, one of a folder, or one of the hub.
+//!
+//! - A path to a file.
+//! - A name, looked for in the folder of MASKFIT_WEIGHTS: a file's own, or a network's.
+//! - `hf:owner/name` or `hf:owner/name/file`: from <https://huggingface.co>, by the hub's own library
+//!   and into its own cache (HF_HOME), where its other programs find it too. HF_ENDPOINT names
+//!   another hub.
+//!
+//! The library keeps what it has of a download that breaks off, and goes on from there; it verifies
+//! nothing. The hub names a large file after its SHA-256, and so does the cache: it is verified
+//! here, each time.
+
+use std::{
+    env, fs,
+    io::Read as _,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context as _, bail};
+use hf_hub::{
+    Cache,
+    api::{
+        Progress,
+        sync::{ApiBuilder, ApiError, ApiRepo},
+    },
+};
+use models::published;
+use sha2::{Digest as _, Sha256};
+use trainer::{Experiment, Watch as _};
+
+use crate::terminal::Terminal;
+
+/// Names the folder of weight files.
+const FOLDER: &str = "MASKFIT_WEIGHTS";
+
+/// What weights are called on the hub, the better first.
+const HUB_FILES: [&str; 2] = ["model.safetensors", "pytorch_model.bin"];
+
+/// How weight files end, the better first.
+const ENDINGS: [&str; 3] = [".safetensors", ".pth", ".pt"];
+
+/// Times that a download is taken up again by itself.
+const RETRIES: usize = 2;
+
+/// Weights on this machine.
+pub(crate) struct Found {
+    pub(crate) path: PathBuf,
+    /// Where they are from, where that is not the path itself.
+    pub(crate) origin: Option<String>,
+}
+
+/// Puts a path in the place of whatever an experiment calls its weights, and says what they want.
+pub(crate) fn settle(experiment: &mut Experiment, terminal: &Terminal) -> anyhow::Result<()> {
+    if experiment.model.pretrained.as_os_str().is_empty() {
+        return Ok(());
+    }
+    let asked = experiment.model.pretrained.to_string_lossy().into_owned();
+    let found = find(&asked, terminal).context("`model.pretrained`");
+    terminal.clear();
+    let Found { path, origin } = found?;
+    if let Some(origin) = origin {
+        terminal.say(&format!("weights: {}, {origin}", path.display()));
+    }
+    experiment.model.pretrained = path;
+    experiment.notes_on_weights().iter().for_each(|it| terminal.say(it));
+    Ok(())
+}
+
+/// Finds weights, and fetches them where they are on the hub.
+pub(crate) fn find(asked: &str, terminal: &Terminal) -> anyhow::Result<Found> {
+    if let Some(place) = asked.strip_prefix("hf:") {
+        return from_hub(place, terminal);
+    }
+    let path = Path::new(asked);
+    if path.is_dir() {
+        bail!("{asked}: is a folder: name a file in it");
+    }
+    if path.exists() {
+        return Ok(Found { path: path.to_owned(), origin: None });
+    }
+    let dir = env::var_os(FOLDER).filter(|it| !it.is_empty()).map(PathBuf::from);
+    in_folder(asked, dir.as_deref())
+}
+
+/// Finds a name in the folder of weights.
+fn in_folder(asked: &str, dir: Option<&Path>) -> anyhow::Result<Found> {
+    let help = match published().into_iter().find(|it| it.name == asked) {
+        Some(it) if it.is_trained() => {
+            format!("put it there, or fetch it: `hf:timm/{}`", it.full_name())
+        }
+        _ => "name a file, or a place on the hub as `hf:owner/name`".to_owned(),
+    };
+    let Some(dir) = dir else {
+        bail!("{asked}: there is no such file (and {FOLDER} names no folder of weights): {help}");
+    };
+    let entries = fs::read_dir(dir);
+    let entries = entries.with_context(|| format!("{FOLDER}={}", dir.display()))?;
+    let mut names: Vec<String> = entries
+        .flatten()
+        .filter(|it| it.path().is_file())
+        .map(|it| it.file_name().to_string_lossy().into_owned())
+        .collect();
+    names.sort();
+    let is_weights = |it: &str| ENDINGS.iter().any(|ending| it.ends_with(ending));
+    let begins = |it: &str| {
+        let rest = it.strip_prefix(asked);
+        is_weights(it) && rest.is_some_and(|it| it.starts_with(['-', '.']))
+    };
+    let exact = std::iter::once(asked.to_owned());
+    let exact = exact.chain(ENDINGS.iter().map(|ending| format!("{asked}{ending}")));
+    let mut matching: Vec<String> = exact.filter(|it| names.contains(it)).take(1).collect();
+    if matching.is_empty() {
+        matching.extend(names.iter().filter(|it| begins(it)).cloned());
+    }
+    match matching.as_slice() {
+        [one] => {
+            let path = std::path::absolute(dir.join(one))?;
+            Ok(Found { path, origin: Some(format!("`{asked}` in the folder of {FOLDER}")) })
+        }
+        [] => {
+            names.retain(|it| is_weights(it));
+            let has = if names.is_empty() { "no weights".to_owned() } else { names.join(", ") };
+            let dir = dir.display();
+            bail!("{asked}: there is no such file, here or in {FOLDER} ({dir} has {has}): {help}")
+        }
+        several => bail!(
+            "{asked}: {FOLDER} has {} of that name ({}): say which",
+            several.len(),
+            several.join(", ")
+        ),
+    }
+}
+
+/// Finds a place of the hub in its cache, or fetches it there.
+fn from_hub(place: &str, terminal: &Terminal) -> anyhow::Result<Found> {
+    let is_word = |it: &str| {
+        let is_plain = |c: char| c.is_ascii_alphanumeric() || "._-+".contains(c);
+        !it.is_empty() && !it.starts_with('.') && it.chars().all(is_plain)
+    };
+    let words: Vec<&str> = place.split('/').collect();
+    if words.len() < 2 || !words.iter().all(|it| is_word(it)) {
+        bail!("hf:{place}: is no place on the hub: write hf:owner/name, or hf:owner/name/file");
+    }
+    let (repo, file) = (words[..2].join("/"), words[2..].join("/"));
+    let files = if file.is_empty() { HUB_FILES.to_vec() } else { vec![file.as_str()] };
+    let cache = Cache::from_env().model(repo.clone());
+    if let Some((file, path)) = files.iter().find_map(|it| Some((*it, cache.get(it)?))) {
+        let verified = verify(&path).with_context(|| format!("hf:{place}"))?;
+        let origin = format!("hf:{repo}/{file}, fetched before; {verified}");
+        return Ok(Found { path: std::path::absolute(path)?, origin: Some(origin) });
+    }
+    let endpoint = env::var("HF_ENDPOINT").unwrap_or("https://huggingface.co".to_owned());
+    let by_hand = |file: &str| {
+        format!(
+            "fetch {file} by hand from {endpoint}/{repo} and give its path, or put it into the \
+             folder of {FOLDER}"
+        )
+    };
+    let api = ApiBuilder::from_env().build();
+    let api =
+        api.with_context(|| format!("hf:{place}: {}", by_hand(files[0])))?.model(repo.clone());
+    for file in &files {
+        match fetch(&api, &repo, file, terminal) {
+            Ok(path) => {
+                terminal.clear();
+                let verified = verify(&path).with_context(|| format!("hf:{place}"))?;
+                let origin = format!("fetched from hf:{repo}/{file}; {verified}");
+                return Ok(Found { path: std::path::absolute(path)?, origin: Some(origin) });
+            }
+            Err(ApiError::RequestError(err)) => match *err {
+                ureq::Error::StatusCode(404) => {}
+                ureq::Error::StatusCode(code @ (401 | 403)) => bail!(
+                    "hf:{place}: there is no `{repo}`, or it is not open to you ({endpoint} answers \
+                     {code}): correct the name, or {}",
+                    by_hand(file)
+                ),
+                ureq::Error::StatusCode(code) => {
+                    bail!("hf:{place}: {endpoint} answers {code}: try later, or {}", by_hand(file))
+                }
+                other => {
+                    bail!("hf:{place}: the hub cannot be reached ({other}): {}", by_hand(file))
+                }
+            },
+            Err(ApiError::IoError(err)) => bail!(
+                "hf:{place}: {file} broke off ({err}): the same command goes on from there, or {}",
+                by_hand(file)
+            ),
+            Err(ApiError::LockAcquisition(path)) => bail!(
+                "hf:{place}: another program is fetching it ({}): wait until it is done",
+                path.display()
+            ),
+            Err(err) => {
+                bail!("hf:{place}: {endpoint} answers as no hub does ({err}): {}", by_hand(file))
+            }
+        }
+    }
+    bail!(
+        "hf:{place}: `{repo}` has no {}: look at {endpoint}/{repo}, and name the file as \
+         hf:{repo}/FILE",
+        files.join(" and no ")
+    )
+}
+
+/// Fetches one file, taking a download up again that breaks off.
+fn fetch(api: &ApiRepo, repo: &str, file: &str, terminal: &Terminal) -> Result<PathBuf, ApiError> {
+    let mut n_tried = 0;
+    loop {
+        let bar = Bar { terminal, what: format!("fetching {file}"), done: 0, total: 0 };
+        let result = api.download_with_progress(file, bar);
+        let again = match &result {
+            Err(ApiError::IoError(_)) => true,
+            // What is kept of a download before is whole already, or too long.
+            Err(ApiError::InvalidResume) => remove_parts(repo),
+            Err(ApiError::RequestError(err)) => match **err {
+                ureq::Error::StatusCode(416) => remove_parts(repo),
+                _ => false,
+            },
+            _ => false,
+        };
+        if !again || n_tried == RETRIES {
+            return result;
+        }
+        n_tried += 1;
+    }
+}
+
+/// Removes what is kept of broken downloads, and says whether there was any.
+fn remove_parts(repo: &str) -> bool {
+    let dir = format!("models--{}", repo.replace('/', "--"));
+    let Ok(entries) = fs::read_dir(Cache::from_env().path().join(dir).join("blobs")) else {
+        return false;
+    };
+    let parts = entries.flatten().map(|it| it.path());
+    let parts = parts.filter(|it| it.extension().is_some_and(|it| it == "part"));
+    parts.filter(|it| fs::remove_file(it).is_ok()).count() > 0
+}
+
+/// Holds a file of the hub's cache to its SHA-256, and says what came of it.
+///
+/// A wrong one is removed, so that it is fetched anew.
+fn verify(path: &Path) -> anyhow::Result<String> {
+    let blob = fs::canonicalize(path).with_context(|| path.display().to_string())?;
+    let name = blob.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    if name.len() != 64 || !name.chars().all(|it| it.is_ascii_hexdigit()) {
+        return Ok("the hub gives no SHA-256 to verify it by".to_owned());
+    }
+    let digest = sha256(&blob).with_context(|| blob.display().to_string())?;
+    if !digest.eq_ignore_ascii_case(&name) {
+        drop(fs::remove_file(path));
+        drop(fs::remove_file(&blob));
+        bail!(
+            "the file has the SHA-256 {digest}, but the hub says {name}: it is damaged and was \
+             removed; fetch it again"
+        );
+    }
+    Ok(format!("its SHA-256 is what the hub says, {}...", &name[..16]))
+}
+
+fn sha256(path: &Path) -> std::io::Result<String> {
+    let (mut file, mut hasher) = (fs::File::open(path)?, Sha256::new());
+    let mut block = vec![0; 1 << 20];
+    loop {
+        match file.read(&mut block)? {
+            0 => break,
+            n => hasher.update(&block[..n]),
+        }
+    }
+    Ok(hasher.finalize().iter().map(|it| format!("{it:02x}")).collect())
+}
+
+/// Shows a download.
+struct Bar<'a> {
+    terminal: &'a Terminal,
+    what: String,
+    done: usize,
+    total: usize,
+}
+
+impl Progress for Bar<'_> {
+    fn init(&mut self, size: usize, _: &str) {
+        (self.done, self.total) = (0, size);
+    }
+
+    fn update(&mut self, size: usize) {
+        self.done += size;
+        // In kilobytes, and never at the end: there the bar goes, and a retry would bring it back.
+        let (done, total) = (self.done / 1000, self.total / 1000 + 1);
+        self.terminal.progress(&self.what, done.min(total - 1), total);
+    }
+
+    fn finish(&mut self) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, path::Path};
+
+    use expect_test::{Expect, expect};
+
+    use super::in_folder;
+
+    #[test]
+    fn a_folder_is_searched_by_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let names = [
+            "a.pth",
+            "a.safetensors",
+            "b-57934424.pth",
+            "b.txt",
+            "c-1.pth",
+            "c-2.pth",
+            "c.in1k.safetensors",
+            "resnet18-5c.pt",
+        ];
+        names.iter().for_each(|it| fs::write(dir.path().join(it), "").unwrap());
+        let check = |asked: &str, want: Expect| {
+            let found = in_folder(asked, Some(dir.path()));
+            let got = match found {
+                Ok(it) => it.path.file_name().unwrap().to_string_lossy().into_owned(),
+                Err(err) => err.to_string().replace(&dir.path().display().to_string(), "DIR"),
+            };
+            want.assert_eq(&got);
+        };
+        check("a", expect!["a.safetensors"]);
+        check("a.pth", expect!["a.pth"]);
+        check("b", expect!["b-57934424.pth"]);
+        check("resnet18", expect!["resnet18-5c.pt"]);
+        check(
+            "c",
+            expect![
+                "c: MASKFIT_WEIGHTS has 3 of that name (c-1.pth, c-2.pth, c.in1k.safetensors): say which"
+            ],
+        );
+        check(
+            "resnet1",
+            expect![
+                "resnet1: there is no such file, here or in MASKFIT_WEIGHTS (DIR has a.pth, a.safetensors, b-57934424.pth, c-1.pth, c-2.pth, c.in1k.safetensors, resnet18-5c.pt): name a file, or a place on the hub as `hf:owner/name`"
+            ],
+        );
+        check(
+            "resnet50",
+            expect![
+                "resnet50: there is no such file, here or in MASKFIT_WEIGHTS (DIR has a.pth, a.safetensors, b-57934424.pth, c-1.pth, c-2.pth, c.in1k.safetensors, resnet18-5c.pt): put it there, or fetch it: `hf:timm/resnet50.a1_in1k`"
+            ],
+        );
+    }
+
+    #[test]
+    fn without_a_folder_the_error_says_what_to_do() {
+        let check = |asked: &str, dir: Option<&Path>, want: Expect| {
+            want.assert_eq(&format!("{:#}", in_folder(asked, dir).err().unwrap()));
+        };
+        check(
+            "resnet18",
+            None,
+            expect![
+                "resnet18: there is no such file (and MASKFIT_WEIGHTS names no folder of weights): put it there, or fetch it: `hf:timm/resnet18.a1_in1k`"
+            ],
+        );
+        check(
+            "x.pth",
+            None,
+            expect![
+                "x.pth: there is no such file (and MASKFIT_WEIGHTS names no folder of weights): name a file, or a place on the hub as `hf:owner/name`"
+            ],
+        );
+        check(
+            "x.pth",
+            Some(Path::new("nowhere")),
+            expect!["MASKFIT_WEIGHTS=nowhere: No such file or directory (os error 2)"],
+        );
+    }
+}

@@ -1,0 +1,98 @@
+//! A branch for each factor: a copy of the last convolution stage, and layers as in `factored`.
+//!
+//! What mask, gender and age have in common is seen once; what is only one's own, late, by itself.
+//! Every copy starts from the stage's published weights where there are such.
+//!
+//! Branches of one trunk: Caruana, "Multitask Learning", 1997; a write-up of the competition copied
+//! the last stage of its network for each question.
+
+use base::Task;
+use candle::Result;
+use ops::{Activation, Output, Pass, Value};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Head, Heads, On,
+    questions::{Question, Shape},
+};
+use crate::{Layer, layers::LinearInit, params::Builder};
+
+/// `[head] kind = "branched"`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Branched {
+    /// The share dropped in training, in 0..1, of the features and of each hidden layer's outputs.
+    pub dropout: f64,
+    /// Hidden layers of each factor.
+    pub depth: usize,
+    /// Outputs of each hidden layer.
+    pub width: usize,
+    /// Of the hidden layers.
+    pub activation: Activation,
+    /// What fresh linear layers are drawn from.
+    pub init: LinearInit,
+}
+
+impl Default for Branched {
+    /// As `factored`.
+    fn default() -> Branched {
+        Branched {
+            dropout: 0.2,
+            depth: 0,
+            width: 512,
+            activation: Activation::Relu,
+            init: LinearInit::Default,
+        }
+    }
+}
+
+impl Branched {
+    fn shape(&self) -> Shape {
+        let Branched { dropout, depth, width, activation, init } = *self;
+        Shape { depth, width, dropout, activation, init }
+    }
+}
+
+impl Head for Branched {
+    fn build(&self, on: On<'_>, task: &Task, mut builder: Builder<'_>) -> Result<Box<dyn Heads>> {
+        let branch = |question: Question| {
+            let mut place = builder.under(&question.name);
+            let stages = on.last.iter().map(|it| it.build(place.under("branch")));
+            let stages = stages.collect::<Result<_>>()?;
+            let question = vec![question];
+            Ok(Branch { stages, heads: self.shape().ask(question, on.n_features, builder.here())? })
+        };
+        let branches = Question::factors(task).into_iter().map(branch).collect::<Result<_>>()?;
+        Ok(Box::new(Built { branches }))
+    }
+
+    /// The last stage that makes maps, and the neck.
+    fn n_copied(&self) -> usize {
+        2
+    }
+
+    fn classifier(&self) -> Option<&'static str> {
+        None
+    }
+
+    fn problem(&self) -> Option<String> {
+        self.shape().problem()
+    }
+}
+
+struct Branch {
+    stages: Vec<Box<dyn Layer>>,
+    heads: Box<dyn Heads>,
+}
+
+struct Built {
+    branches: Vec<Branch>,
+}
+
+impl Heads for Built {
+    fn outputs(&self, maps: &Value, pass: &Pass<'_>) -> Result<Vec<Output<Value>>> {
+        let outputs = |it: &Branch| it.heads.outputs(&it.stages.forward(maps, pass)?, pass);
+        let outputs = self.branches.iter().map(outputs).collect::<Result<Vec<_>>>()?;
+        Ok(outputs.into_iter().flatten().collect())
+    }
+}
