@@ -60,7 +60,7 @@ def conv(kernel, stride, padding, groups=1):
     return f
 
 
-ACTIVATIONS = dict(none=lambda x: x, relu=F.relu, relu6=F.relu6, silu=F.silu, sigmoid=torch.sigmoid)
+ACTIVATIONS = dict(none=lambda x: x, relu=F.relu, relu6=F.relu6, silu=F.silu, sigmoid=torch.sigmoid, gelu=F.gelu)
 cases = {}
 for padding in ["symmetric", "same"]:
     for kernel, stride, h, w in [(3, 1, 5, 4), (3, 2, 5, 4), (3, 2, 6, 7), (5, 2, 7, 8), (1, 2, 4, 5)]:
@@ -90,6 +90,17 @@ for key, act in ACTIVATIONS.items():
         dict(x=(3, 2, 2, 6), gamma=(6,), beta=(6,)),
         lambda x, g, b: nhwc(act(F.batch_norm(nchw(x), mean, var, g, b, training=False, eps=1e-3))),
     )
+for kernel, padding, h, w in [(2, "symmetric", 5, 6), (2, "same", 5, 7), (2, "same", 6, 5), (3, "symmetric", 6, 7)]:
+    name = f"avg_pool/{kernel}/2/{padding}/{h}/{w}"
+    pool = lambda x: nhwc(F.avg_pool2d(nchw(x), kernel, 2, (kernel - 1) // 2, ceil_mode=padding == "same", count_include_pad=False))
+    cases[name] = case(name, dict(x=(2, h, w, 5)), pool)
+for h, w in [(5, 6), (14, 10)]:
+    name = f"adaptive_avg_pool/7/{h}/{w}"
+    cases[name] = case(name, dict(x=(2, h, w, 5)), lambda x: nhwc(F.adaptive_avg_pool2d(nchw(x), 7)))
+for c in [6, 37]:
+    name = f"layer_norm/{c}"
+    cases[name] = case(name, dict(x=(2, 3, 2, c), gamma=(c,), beta=(c,)), lambda x, g, b: F.layer_norm(x, (c,), g, b, eps=1e-3))
+cases["concat"] = case("concat", dict(x=(2, 3, 2, 5), y=(2, 3, 2, 4)), lambda x, y: torch.cat([x, y], 3))
 cases["global_avg_pool"] = case("global_avg_pool", dict(x=(2, 3, 4, 5)), lambda x: x.mean((1, 2)))
 cases["gate"] = case("gate", dict(x=(2, 3, 4, 5), g=(2, 5)), lambda x, g: x * g[:, None, None])
 

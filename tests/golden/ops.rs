@@ -13,6 +13,7 @@ fn activation(name: &str) -> Activation {
         "relu6" => Activation::Relu6,
         "silu" => Activation::Silu,
         "sigmoid" => Activation::Sigmoid,
+        "gelu" => Activation::Gelu,
         other => panic!("no activation {other}"),
     }
 }
@@ -26,6 +27,10 @@ fn run(name: &str, xs: &[Value]) -> Result<Value> {
     };
     match parts[0] {
         "conv2d" => ops::conv2d(&xs[0], &xs[1], window(), None),
+        "avg_pool" => ops::avg_pool(&xs[0], window()),
+        "adaptive_avg_pool" => ops::adaptive_avg_pool(&xs[0], [7, 7]),
+        "layer_norm" => ops::layer_norm(&xs[0], &xs[1], &xs[2], 1e-3),
+        "concat" => ops::concat(&[&xs[0], &xs[1]]),
         "max_pool" => ops::max_pool(&xs[0], window()),
         "depthwise" => ops::depthwise(&xs[0], &xs[1], window(), None),
         "product" => ops::product(&xs[0], &xs[1], Some(&xs[2]), None),
@@ -50,8 +55,9 @@ fn every_operation_agrees_with_pytorch() -> Result<()> {
         let keys: &[&str] = match name.split('/').next() {
             Some("conv2d" | "depthwise") => &["x", "w"],
             Some("product") => &["x", "w", "b"],
-            Some("batch_norm" | "batch_norm_fixed") => &["x", "gamma", "beta"],
+            Some("batch_norm" | "batch_norm_fixed" | "layer_norm") => &["x", "gamma", "beta"],
             Some("gate") => &["x", "g"],
+            Some("concat") => &["x", "y"],
             _ => &["x"],
         };
         let shapes: Vec<Vec<usize>> = case.to("shapes");
