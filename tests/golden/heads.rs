@@ -29,7 +29,11 @@ fn heads_agree_with_pytorch() -> Result<()> {
         let case = golden.at(name);
         let head: HeadConfig = toml::from_str(settings).expect("settings");
         let mut params = Params::fresh(Seed(0), DType::F64, &Device::Cpu);
-        let heads = head.get().build(On { n_features: 6, last: &[] }, &Task::mask_gender_age(), params.builder())?;
+        let heads = head.get().build(
+            On { n_features: 6, last: &[] },
+            &Task::mask_gender_age(),
+            params.builder(),
+        )?;
         for (name, param) in params.named() {
             param.var.set(&tensor(name, param.var.dims())?)?;
         }

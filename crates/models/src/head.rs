@@ -185,7 +185,11 @@ mod tests {
             let misfit = head.get().misfit(task).expect(text);
             assert!(misfit.contains(want), "{text}: {misfit}");
             let mut params = Params::fresh(Seed(0), DType::F32, &Device::Cpu);
-            let err = head.get().build(On { n_features: 3, last: &[] }, task, params.builder()).err().expect("an error");
+            let err = head
+                .get()
+                .build(On { n_features: 3, last: &[] }, task, params.builder())
+                .err()
+                .expect("an error");
             assert!(err.to_string().contains(want), "{text}: {err}");
         };
         let ageless = Task { factors: vec![Factor::new("breed", &["beagle", "boxer"])] };

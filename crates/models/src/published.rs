@@ -171,9 +171,7 @@ fn resnext(depth: usize, groups: usize, group_width: usize) -> BackboneConfig {
 /// With squeeze-excite.
 fn se(backbone: BackboneConfig) -> BackboneConfig {
     match backbone {
-        BackboneConfig::ResNet(it) => {
-            BackboneConfig::ResNet(ResNet { squeeze_excite: true, ..it })
-        }
+        BackboneConfig::ResNet(it) => BackboneConfig::ResNet(ResNet { squeeze_excite: true, ..it }),
         other => other,
     }
 }

@@ -309,7 +309,7 @@ mod tests {
     use candle::{Device, Result, Tensor};
     use testkit::check_close;
 
-    use super::{batch_norm, batch_norm_fixed};
+    use super::{batch_norm, batch_norm_fixed, scale_and_shift};
     use crate::{Activation, Value, check::check};
 
     fn value(xs: &[f32], dims: &[usize]) -> Result<Value> {
@@ -339,6 +339,15 @@ mod tests {
             batch_norm(&value(&xs, &[4096, 1, 1, 1])?, &gamma, &beta, 1e-5, Activation::None)?;
         assert!((moments.variance[0] - 0.25).abs() < 1e-6, "{}", moments.variance[0]);
         Ok(())
+    }
+
+    #[test]
+    fn a_line_has_the_right_gradients() {
+        check(&[&[2, 3, 2, 5], &[5], &[5]], |it| {
+            scale_and_shift(&it[0], Some(&it[1]), Some(&it[2]), Activation::Silu)
+        });
+        check(&[&[4, 3], &[3]], |it| scale_and_shift(&it[0], None, Some(&it[1]), Activation::None));
+        check(&[&[4, 3], &[3]], |it| scale_and_shift(&it[0], Some(&it[1]), None, Activation::None));
     }
 
     #[test]

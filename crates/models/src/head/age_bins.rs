@@ -80,12 +80,7 @@ impl AgeBins {
 }
 
 impl Head for AgeBins {
-    fn build(
-        &self,
-        on: On<'_>,
-        task: &Task,
-        builder: Builder<'_>,
-    ) -> Result<Box<dyn Heads>> {
+    fn build(&self, on: On<'_>, task: &Task, builder: Builder<'_>) -> Result<Box<dyn Heads>> {
         let (ranged, cuts) = match self.years(task) {
             Ok(it) => it,
             Err(misfit) => bail!("{misfit}"),

@@ -66,12 +66,7 @@ impl AgeNumber {
 }
 
 impl Head for AgeNumber {
-    fn build(
-        &self,
-        on: On<'_>,
-        task: &Task,
-        builder: Builder<'_>,
-    ) -> Result<Box<dyn Heads>> {
+    fn build(&self, on: On<'_>, task: &Task, builder: Builder<'_>) -> Result<Box<dyn Heads>> {
         let (ranged, cuts) = match years_of(task, &self.cuts) {
             Ok(it) => it,
             Err(misfit) => bail!("{misfit}"),

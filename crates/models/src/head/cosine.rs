@@ -49,12 +49,7 @@ impl Default for Cosine {
 }
 
 impl Head for Cosine {
-    fn build(
-        &self,
-        on: On<'_>,
-        task: &Task,
-        mut builder: Builder<'_>,
-    ) -> Result<Box<dyn Heads>> {
+    fn build(&self, on: On<'_>, task: &Task, mut builder: Builder<'_>) -> Result<Box<dyn Heads>> {
         let name = builder.path_of("dropout");
         let scopes = match self.by {
             Ask::Joint => vec![Scope::Joint],

@@ -52,12 +52,7 @@ impl Factored {
 }
 
 impl Head for Factored {
-    fn build(
-        &self,
-        on: On<'_>,
-        task: &Task,
-        builder: Builder<'_>,
-    ) -> Result<Box<dyn Heads>> {
+    fn build(&self, on: On<'_>, task: &Task, builder: Builder<'_>) -> Result<Box<dyn Heads>> {
         self.shape().ask(Question::factors(task), on.n_features, builder)
     }
 

@@ -49,12 +49,7 @@ impl Joint {
 }
 
 impl Head for Joint {
-    fn build(
-        &self,
-        on: On<'_>,
-        task: &Task,
-        builder: Builder<'_>,
-    ) -> Result<Box<dyn Heads>> {
+    fn build(&self, on: On<'_>, task: &Task, builder: Builder<'_>) -> Result<Box<dyn Heads>> {
         self.shape().ask(vec![Question::joint(task)], on.n_features, builder)
     }
 

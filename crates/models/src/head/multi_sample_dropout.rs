@@ -52,15 +52,11 @@ impl Default for MultiSampleDropout {
 }
 
 impl Head for MultiSampleDropout {
-    fn build(
-        &self,
-        on: On<'_>,
-        task: &Task,
-        mut builder: Builder<'_>,
-    ) -> Result<Box<dyn Heads>> {
+    fn build(&self, on: On<'_>, task: &Task, mut builder: Builder<'_>) -> Result<Box<dyn Heads>> {
         let names = (0..self.samples).map(|idx| builder.path_of(format!("dropout.{idx}")));
         let names = names.collect();
-        let linear = Linear::new(builder.under("joint"), on.n_features, task.n_classes(), self.init)?;
+        let linear =
+            Linear::new(builder.under("joint"), on.n_features, task.n_classes(), self.init)?;
         Ok(Box::new(Built { linear, names, dropout: self.dropout, mean: self.mean }))
     }
 
@@ -119,12 +115,16 @@ mod tests {
     use testkit::{check_close, numbers};
 
     use super::{Mean, MultiSampleDropout};
-    use crate::{Head as _, params::Params};
+    use crate::{Head as _, On, params::Params};
 
     fn outputs(mean: Mean, pass: &Pass<'_>) -> Result<Vec<Output<Value>>> {
         let mut params = Params::fresh(Seed(3), DType::F64, &Device::Cpu);
         let head = MultiSampleDropout { samples: 4, mean, ..MultiSampleDropout::default() };
-        let heads = head.build(6, &Task::mask_gender_age(), params.builder())?;
+        let heads = head.build(
+            On { n_features: 6, last: &[] },
+            &Task::mask_gender_age(),
+            params.builder(),
+        )?;
         let features = Tensor::from_vec(numbers("features", 12), (2, 6), &Device::Cpu)?;
         heads.outputs(&Value::constant(features), pass)
     }

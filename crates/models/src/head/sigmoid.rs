@@ -55,12 +55,7 @@ impl Sigmoid {
 }
 
 impl Head for Sigmoid {
-    fn build(
-        &self,
-        on: On<'_>,
-        task: &Task,
-        builder: Builder<'_>,
-    ) -> Result<Box<dyn Heads>> {
+    fn build(&self, on: On<'_>, task: &Task, builder: Builder<'_>) -> Result<Box<dyn Heads>> {
         let question = Question { form: Form::Independent, ..Question::joint(task) };
         self.shape().ask(vec![question], on.n_features, builder)
     }
