@@ -80,10 +80,14 @@ fn every_head_learns() -> Result<()> {
         heads.push((text, toml::from_str(text).expect("settings")));
     }
     for (kind, head) in heads {
-        let (losses, n_hits) = overfit(&optim, &head, 60)?;
+        let (losses, n_hits) = overfit(&optim, &head, 120)?;
         let (first, last) = (losses[0], losses[losses.len() - 1]);
         eprintln!("{kind}: the loss went from {first} to {last}, {n_hits} of 8 are hit");
-        assert!(last < 0.5 * first && n_hits >= 4, "{kind}: {n_hits}, from {first} to {last}");
+        // Years that are three off miss a range whose people are all 60: the age alone is told by
+        // its loss.
+        let is_number_alone = kind.contains("beside = false");
+        let learned = last < 0.1 * first && (n_hits >= 6 || is_number_alone);
+        assert!(learned, "{kind}: {n_hits}, from {first} to {last}");
     }
     Ok(())
 }

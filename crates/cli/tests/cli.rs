@@ -604,11 +604,26 @@ fn help_and_lists_say_what_there_is() {
     expect![[r#"
         heads (head)
           joint
-              One linear layer with one output a joint class.
-              dropout = 0.2
+              One output a joint class, of linear layers.
+              activation = "relu", depth = 0, dropout = 0.2, init = "default", width = 512
           factored
-              One linear layer for each factor of the task; their answers are multiplied.
-              dropout = 0.2
+              Each factor of the task by linear layers of its own; their answers are multiplied.
+              activation = "relu", depth = 0, dropout = 0.2, init = "default", width = 512
+          cosine
+              By the angle between features and a direction of each class; the margins of ArcFace and LDAM, which need this head, are a loss's.
+              by = "joint", dropout = 0.2, scale = 30.0
+          age_bins
+              As `factored`, with the age as a distribution over years that is cut when answering.
+              activation = "relu", cuts = [], decide = "mass", depth = 0, dropout = 0.2, init = "default", oldest = 60, width = 512
+          age_number
+              As `factored`, with the age as a number of years: beside its ranges, or cut into them.
+              activation = "relu", beside = true, cuts = [], depth = 0, dropout = 0.2, init = "default", weight = 0.001, width = 512
+          sigmoid
+              One output a joint class, each a yes or no of its own.
+              activation = "relu", depth = 0, dropout = 0.2, init = "default", width = 512
+          multi_sample_dropout
+              As `joint`, learning from several dropout masks at once (Inoue, 2019).
+              dropout = 0.5, init = "default", mean = "loss", samples = 5
     "#]]
     .assert_eq(&bench.ok(&["list", "heads"]));
     assert!(bench.ok(&["list"]).contains("cross_entropy"));
