@@ -29,7 +29,7 @@ fn network(name: &str) -> BackboneConfig {
             ..plain(Variant::B0)
         },
         "timm_tf/lite0" => plain(Variant::Lite0),
-        "torchvision/v2" => EfficientNet { depth: 0.4, ..plain(Variant::V2S) },
+        "torchvision/v2" => EfficientNet { depth: 0.2, ..plain(Variant::V2S) },
         "torchvision/resnet18" => return resnet(ResNet { depth: 18, ..ResNet::default() }),
         "torchvision/resnet50" => return resnet(ResNet::default()),
         "torchvision/resnext50_32x4d" => {
@@ -153,9 +153,10 @@ fn every_network_agrees_with_its_reference_in_double_precision() -> Result<()> {
 #[test]
 fn every_network_agrees_with_its_reference_in_single_precision() -> Result<()> {
     for name in golden("networks").at("cases").keys() {
-        // Rounding puts a few numbers on the other side of a kink of these networks: in f32 PyTorch
-        // is up to 1.1e-2 away from itself in f64 on Lite0, and 1.9e-3 on ResNet-50.
-        let has_many_kinks = ["lite0", "resnet"].iter().any(|it| name.contains(it));
+        // Rounding puts a few numbers on the other side of a kink of networks of ReLUs: from itself in
+        // f64 PyTorch in f32 is 1.1e-2 away on Lite0, 1.9e-3 on ResNet-50 (1.4e-2 on pictures of
+        // 160x128) and 3.1e-3 on DenseNet-121.
+        let has_many_kinks = ["lite0", "resne", "densenet"].iter().any(|it| name.contains(it));
         let gradients = if has_many_kinks { 2e-2 } else { 1e-3 };
         check(&name, Tolerance { dtype: DType::F32, logits: 1e-4, gradients })?;
     }

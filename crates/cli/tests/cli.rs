@@ -441,7 +441,11 @@ fn published_weights_bring_their_pictures_along() {
         [model.backbone]
         kind = "resnet"
         depth = 18
+        groups = 1
+        group_width = 64
+        squeeze_excite = false
         drop_path = 0.0
+        width = 1.0
 
     "#]]
     .assert_eq(&format!("[[augment{}", part.replace(&dir, "DIR")));
@@ -608,6 +612,9 @@ fn help_and_lists_say_what_there_is() {
               activation = "relu", depth = 0, dropout = 0.2, init = "default", width = 512
           factored
               Each factor of the task by linear layers of its own; their answers are multiplied.
+              activation = "relu", depth = 0, dropout = 0.2, init = "default", width = 512
+          branched
+              As `factored`, each factor with a copy of the last convolution stage.
               activation = "relu", depth = 0, dropout = 0.2, init = "default", width = 512
           cosine
               By the angle between features and a direction of each class; the margins of ArcFace and LDAM, which need this head, are a loss's.

@@ -144,7 +144,7 @@ impl Architecture for DenseNet {
         };
         vec![
             Naming::of("torchvision and timm", ours, "classifier", str::to_owned),
-            Naming::of("torchvision's files", ours, "classifier", old),
+            Naming::of("early torchvision", ours, "classifier", old),
         ]
     }
 }

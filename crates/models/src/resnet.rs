@@ -2,7 +2,8 @@
 //!
 //! He et al., "Deep Residual Learning for Image Recognition", 2015,
 //! <https://arxiv.org/abs/1512.03385>. As in torchvision and timm, the stride of a bottleneck is in
-//! its 3x3 convolution instead of its first ("version 1.5").
+//! its 3x3 convolution instead of its first ("version 1.5"), and as in timm a fresh block begins as
+//! nothing: its last norm's scale is 0.
 //! ResNeXt has its 3x3 convolutions in groups: Xie et al., 2016, <https://arxiv.org/abs/1611.05431>;
 //! SE-ResNet gates what a block adds: Hu et al., 2017, <https://arxiv.org/abs/1709.01507>, with timm's
 //! sixteenth of the channels in between, in eights.
@@ -101,20 +102,23 @@ impl ResNet {
                 plan(inner, n_out, 1, 1, 1),
             ],
         };
-        let mut conv_norm = |names: [&str; 2], plan: &ConvPlan, activation| {
-            ConvNorm::new(&mut builder, names, plan, NormSettings::PLAIN, activation)
+        let mut conv_norm = |names: [&str; 2], plan: &ConvPlan, settings, activation| {
+            ConvNorm::new(&mut builder, names, plan, settings, activation)
         };
         let (mut convs, n_convs) = (Vec::new(), plans.len());
         for (idx, plan) in (1..).zip(plans) {
-            let activation = if idx < n_convs { Activation::Relu } else { Activation::None };
+            let is_last = idx == n_convs;
+            let activation = if is_last { Activation::None } else { Activation::Relu };
+            let settings = NormSettings { starts_at_zero: is_last, ..NormSettings::PLAIN };
             let names = [&*format!("conv{idx}"), &*format!("bn{idx}")];
-            convs.push(conv_norm(names, &plan, activation)?);
+            convs.push(conv_norm(names, &plan, settings, activation)?);
         }
         let downsample = match stride == 1 && n_in == n_out {
             true => None,
             false => {
                 let names = ["downsample.0", "downsample.1"];
-                Some(conv_norm(names, &plan(n_in, n_out, 1, stride, 1), Activation::None)?)
+                let (plan, settings) = (plan(n_in, n_out, 1, stride, 1), NormSettings::PLAIN);
+                Some(conv_norm(names, &plan, settings, Activation::None)?)
             }
         };
         let squeeze_excite = match self.squeeze_excite {
