@@ -197,7 +197,9 @@ fn check_outputs(name: &str, outputs: &[Output], n: usize, task: &Task) -> Resul
     for said in said {
         let p = task.join(&[said]).unwrap_or_else(|err| panic!("{name}: {err}"));
         assert!((p.iter().sum::<f64>() - 1.0).abs() < 1e-9, "{name}: {p:?}");
-        assert!(p.iter().all(|&it| it > 0.0), "{name}: {p:?}");
+        // Deep networks that have not learned their running statistics saturate the softmax.
+        let is_moderate = flat(outputs).iter().all(|it| it.abs() < 100.0);
+        assert!(p.iter().all(|&it| it > 0.0) || !is_moderate, "{name}: {p:?}");
     }
     Ok(())
 }
