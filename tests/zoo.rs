@@ -249,9 +249,9 @@ fn check_model(name: &str, spec: &ModelSpec) -> Result<()> {
     let is_map = |it: &Value| it.dims().len() == 4;
     assert!(maps[..maps.len() - 1].iter().all(is_map), "{name}: a stage before the neck");
     assert_eq!(is_map(&maps[maps.len() - 1]), n_heads > 0, "{name}: the neck ends in features");
-    for stage in 0..stages.len() {
-        let has_params = model.params().named().any(|(_, it)| it.stage == stage);
-        assert!(has_params || stages[stage] == "neck", "{name}: {} is empty", stages[stage]);
+    for (idx, stage) in stages.iter().enumerate() {
+        let has_params = model.params().named().any(|(_, it)| it.stage == idx);
+        assert!(has_params || stage == "neck", "{name}: {stage} is empty");
     }
     Ok(())
 }

@@ -12,8 +12,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Architecture, Layer, Naming, Stage, factor_problem,
-    layers::{Conv, ConvPlan, Pool, Residual},
+    layers::{Conv, ConvPlan, Pool},
     params::{Builder, Init, Kind},
+    residual::Residual,
     scaled, share_problem, with_prefix,
 };
 

@@ -21,8 +21,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Architecture, Layer, Naming, Stage, factor_problem,
-    layers::{BatchNorm, Conv, ConvNorm, NormSettings, Pool, Residual, SqueezeExcite},
+    layers::{BatchNorm, Conv, ConvNorm, NormSettings, Pool, SqueezeExcite},
     params::Builder,
+    residual::Residual,
     share_problem,
 };
 

@@ -12,6 +12,7 @@ mod model;
 mod params;
 mod pickle;
 mod published;
+mod residual;
 mod resnet;
 mod stage;
 mod vgg;

@@ -15,8 +15,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Architecture, Layer, Naming, Stage, factor_problem,
-    layers::{ConvNorm, ConvPlan, NormSettings, Pool, ResidualBlock, SqueezeExcite},
+    layers::{ConvNorm, ConvPlan, NormSettings, Pool, SqueezeExcite},
     params::Builder,
+    residual::ResidualBlock,
     scaled, share_problem,
 };
 

@@ -13,7 +13,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Architecture, Layer, Naming, Stage, factor_problem,
-    layers::{ConvNorm, ConvPlan, NormSettings, Pool, ResidualBlock},
+    layers::{ConvNorm, ConvPlan, NormSettings, Pool},
+    residual::ResidualBlock,
     resnet::{StemPool, blocks_of, depth_problem},
     scaled, share_problem,
 };

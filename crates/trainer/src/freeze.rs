@@ -106,9 +106,12 @@ fn layers(name: &str, stages: &[Stage<'_>]) -> Result<Layers, String> {
 
 #[cfg(test)]
 mod tests {
+    use std::rc::Rc;
+
     use base::{Seed, Task};
-    use candle::Device;
-    use models::{BackboneConfig, EfficientNet, HeadConfig, Model, ModelSpec};
+    use candle::{DType, Device, Tensor};
+    use models::{BackboneConfig, EfficientNet, HeadConfig, Joint, Kind, Model, ModelSpec};
+    use ops::{Pass, Tape, Training};
 
     use super::{Freeze, Freezing, Layers, layers, nothing};
     use crate::length::Length;
@@ -116,7 +119,7 @@ mod tests {
     fn model() -> Model {
         let config = EfficientNet { width: 0.25, depth: 0.34, ..EfficientNet::default() };
         let backbone = BackboneConfig::EfficientNet(config);
-        let spec = ModelSpec { backbone, head: HeadConfig::default() };
+        let spec = ModelSpec { backbone, head: HeadConfig::Joint(Joint::default()) };
         Model::fresh(&spec, &Task::mask_gender_age(), Seed(0), &Device::Cpu).unwrap()
     }
 
@@ -153,6 +156,35 @@ mod tests {
         for (step, n) in [(0, 0), (9, 0), (10, 3), (19, 3), (20, 0)] {
             assert_eq!(frozen(&items, step).len(), n, "{step}");
         }
+    }
+
+    #[test]
+    fn what_is_frozen_gets_no_gradient_and_keeps_its_statistics() -> candle::Result<()> {
+        for name in ["backbone", "norm", "stem..stage3"] {
+            let model = model();
+            let stages = model.spec().backbone.get().stages();
+            let frozen = Freezing::new(&[item(name)], &stages, 10, 100).unwrap().at(0, &model);
+            let statistics = || -> Vec<Vec<f32>> {
+                let buffers = model.params().named().filter(|(_, it)| it.kind == Kind::Buffer);
+                let buffers = buffers.filter(|(_, it)| name != "stem..stage3" || it.stage < 4);
+                buffers.map(|(_, it)| it.var.to_vec1().unwrap()).collect()
+            };
+            let before = statistics();
+            let tape = Tape::freezing(Rc::clone(&frozen));
+            let training = Training { tape: &tape, seed: Seed(0), step: 0, first_row: 0 };
+            let pixels = testkit::numbers("pixels", 2 * 64 * 64 * 3);
+            let xs =
+                Tensor::from_vec(pixels, (2, 64, 64, 3), &Device::Cpu)?.to_dtype(DType::F32)?;
+            let outputs = model.forward(&xs, &Pass::Train(training))?;
+            let loss = outputs[0].numbers.sqr()?.sum_all()?;
+            let gradients = tape.backward(&loss)?;
+            for (param, it) in model.params().trained() {
+                let is_frozen = frozen.contains(&it.var.id());
+                assert_eq!(gradients.get(&it.var).is_none(), is_frozen, "{name}: {param}");
+            }
+            assert_eq!(before, statistics(), "{name}");
+        }
+        Ok(())
     }
 
     #[test]
