@@ -117,7 +117,7 @@ pub(crate) unsafe fn both_of<T: Real, V: Lanes<Number = T>, const A: u8>(x: V) -
     }
 }
 
-/// Applies an activation to every number, when it is read: see [`lens`](crate::lens).
+/// Applies an activation to every number, when it is read.
 pub fn activate(xs: &Value, activation: Activation) -> Result<Value> {
     if activation == Activation::None {
         return Ok(xs.clone());

@@ -173,7 +173,7 @@ lanes_kernel! {
     }
 }
 
-/// See [`View::look_back`]. Without `seen` nothing is read.
+/// See [`View::look_back`](super::View::look_back). Without `seen` nothing is read.
 pub(super) fn look_back<T: Real>(
     rows: Rows<'_, T>,
     is_gated: bool,
