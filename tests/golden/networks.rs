@@ -29,7 +29,10 @@ fn network(name: &str) -> BackboneConfig {
             ..plain(Variant::B0)
         },
         "timm_tf/lite0" => plain(Variant::Lite0),
-        "torchvision/v2" => EfficientNet { depth: 0.2, ..plain(Variant::V2S) },
+        "torchvision/v2" => {
+            let padding = Some(Padding::Symmetric);
+            EfficientNet { depth: 0.2, padding, ..plain(Variant::V2S) }
+        }
         "torchvision/resnet18" => return resnet(ResNet { depth: 18, ..ResNet::default() }),
         "torchvision/resnet50" => return resnet(ResNet::default()),
         "torchvision/resnext50_32x4d" => {

@@ -31,12 +31,13 @@ use crate::{
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct EfficientNet {
-    /// `b0` to `b7`, `lite0` to `lite4`.
+    /// `b0` to `b7`, `v2s`, `v2m`, `v2l`, `lite0` to `lite4`.
     pub variant: Variant,
-    /// `symmetric` (PyTorch) or `same` (TensorFlow). Left out: `symmetric`, for Lite `same`.
+    /// `symmetric` (PyTorch) or `same` (TensorFlow). Left out: `symmetric`, for Lite and V2 `same`,
+    /// as their weights were trained.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub padding: Option<Padding>,
-    /// Added to the variance in batch norms. Left out: 1e-5, for B5-B7 and Lite 1e-3.
+    /// Added to the variance in batch norms. Left out: 1e-5, for B5-B7, Lite and V2 1e-3.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub norm_eps: Option<f64>,
     /// The share of a batch in the running statistics. Left out: 0.1, for B5-B7 0.01.
@@ -213,7 +214,8 @@ struct BlockPlan {
 
 impl EfficientNet {
     fn padding(&self) -> Padding {
-        let default = if self.variant.is_lite() { Padding::Same } else { Padding::Symmetric };
+        let is_of_tensorflow = self.variant.is_lite() || self.variant.is_v2();
+        let default = if is_of_tensorflow { Padding::Same } else { Padding::Symmetric };
         self.padding.unwrap_or(default)
     }
 

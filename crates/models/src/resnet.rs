@@ -187,7 +187,7 @@ impl Architecture for ResNet {
         depth_problem(self.depth)
             .or_else(|| {
                 (in_groups && self.depth < 50)
-                    .then(|| "`groups` are there from `depth = 50` on".to_owned())
+                    .then(|| "`groups` and `group_width` are there from `depth = 50` on".to_owned())
             })
             .or_else(|| {
                 (self.groups == 0 || self.group_width == 0)

@@ -254,7 +254,7 @@ pub(crate) fn fit(
     let tensors: BTreeMap<&str, &Tensor> =
         tensors.iter().map(|(name, it)| (unwrapped(name), it)).collect();
     let dims_of = |name: &str| tensors.get(name).map(|it| it.dims());
-    let Compared { naming, differences, mut used } = compare(&spec.backbone, params, &dims_of);
+    let Compared { naming, differences, used } = compare(&spec.backbone, params, &dims_of);
     if !differences.is_empty() {
         return Err(WeightsError::DoNotFit(format!(
             "the weights do not fit `{}`: {} of {} tensors differ ({} names, the closest): \
@@ -266,18 +266,27 @@ pub(crate) fn fit(
             first_few(&differences),
         )));
     }
+    let classifier_names = classifier_names(&naming);
+    let is_left =
+        |it: &&str| !used.contains(*it) && !classifier_names.iter().any(|name| name == it);
+    let left_over: Vec<String> =
+        tensors.keys().copied().filter(is_left).map(str::to_owned).collect();
+    // A tensor or two may be a wrapper's; many are what a larger network has more.
+    if left_over.len() > naming.backbone.len() / 20 {
+        return Err(WeightsError::DoNotFit(format!(
+            "the weights are of a larger network than `{}`: {} tensors of the file belong to nothing \
+             here: is it another variant? `weights inspect` says what they fit{}",
+            spec.backbone.kind(),
+            left_over.len(),
+            first_few(&left_over),
+        )));
+    }
     for (name, theirs) in &naming.backbone {
         let param = params.get(name).expect("the names are the model's own");
         param.set_from_file(tensors[theirs.as_str()])?;
     }
-    let classifier = fit_classifier(spec, params, &tensors, &naming, &mut used)?;
-    let left_over = tensors.keys().filter(|&&it| !used.contains(it)).map(|&it| it.to_owned());
-    Ok(Fitted {
-        library: naming.library,
-        n_loaded: naming.backbone.len(),
-        classifier,
-        left_over: left_over.collect(),
-    })
+    let classifier = fit_classifier(spec, params, &tensors, &naming)?;
+    Ok(Fitted { library: naming.library, n_loaded: naming.backbone.len(), classifier, left_over })
 }
 
 /// A name without what a wrapper puts in front of it when training on several GPUs.
@@ -355,13 +364,11 @@ fn fit_classifier(
     params: &Params,
     tensors: &BTreeMap<&str, &Tensor>,
     naming: &Naming,
-    used: &mut BTreeSet<String>,
 ) -> Result<Classifier, WeightsError> {
     let names = classifier_names(naming);
     let [Some(weight), Some(bias)] = names.each_ref().map(|it| tensors.get(it.as_str())) else {
         return Ok(Classifier::Absent);
     };
-    used.extend(names.iter().cloned());
     let Some(layer) = spec.head.get().classifier() else { return Ok(Classifier::OtherHead) };
     let ours = ["weight", "bias"].map(|it| params.get(&format!("head.{layer}.{it}")));
     let [Some(our_weight), Some(our_bias)] = ours else { return Ok(Classifier::OtherHead) };
@@ -406,7 +413,7 @@ mod tests {
     use expect_test::expect;
 
     use super::{Classifier, Fit, Format, WeightsFile, read_weights};
-    use crate::{BackboneConfig, EfficientNet, HeadConfig, Model, ModelSpec, Variant};
+    use crate::{BackboneConfig, EfficientNet, HeadConfig, Model, ModelSpec, ResNet, Variant};
 
     fn spec(variant: Variant) -> ModelSpec {
         // Narrow, so that the test is quick.
@@ -477,6 +484,19 @@ mod tests {
         let fitted = to.fit_weights(&file).unwrap();
         expect![[r#"309 tensors by timm's names, none missing; the classifier of 1000 classes is replaced by a fresh one of 18; left over: extra"#]]
             .assert_eq(&fitted.to_string());
+    }
+
+    #[test]
+    fn a_larger_network_is_no_smaller_one() {
+        let resnet = |depth| {
+            let backbone =
+                BackboneConfig::ResNet(ResNet { depth, width: 0.125, ..ResNet::default() });
+            let spec = ModelSpec { backbone, head: HeadConfig::default() };
+            Model::fresh(&spec, &Task::mask_gender_age(), Seed(0), &Device::Cpu).unwrap()
+        };
+        let file = published(&resnet(34), "torchvision and timm", 1000);
+        let err = resnet(18).fit_weights(&file).unwrap_err().to_string();
+        assert!(err.contains("a larger network") && err.contains("layer1.2."), "{err}");
     }
 
     #[test]

@@ -18,6 +18,7 @@ use ops::{Gradients, Pass, Rows, Tape, Training};
 
 use crate::{
     checkpoint::{self, Best, State},
+    freeze::Freezing,
     plan::{Plan, PlanError},
     run::{Lines, Run, RunError},
     watch::{EpochReport, StepReport, Watch},
@@ -175,6 +176,7 @@ fn begin(plan: &Plan, run: &Run, watch: &dyn Watch) -> Result<Rc<Model>, FitErro
     if let Some(fitted) = fitted {
         watch.note(&format!("pretrained weights: {fitted}"));
     }
+    Freezing::notes(&plan.experiment.train.freeze).for_each(|it| watch.note(&it));
     Ok(model)
 }
 

@@ -56,10 +56,25 @@ impl Freezing {
     ) -> Result<Freezing, String> {
         let item = |it: &Freeze| {
             let steps = |length: &Length| length.to_steps(steps_per_epoch, total);
-            let until = it.until.as_ref().map_or(total, steps);
-            Ok((layers(&it.layers, stages)?, steps(&it.from)..until))
+            let (from, until) = (steps(&it.from), it.until.as_ref().map_or(total, steps));
+            if from >= until.min(total) {
+                return Err(format!(
+                    "`{}` rests from step {from} to step {until} of {total}, which is never: set `from` \
+                     before `until`, and both within the run",
+                    it.layers
+                ));
+            }
+            Ok((layers(&it.layers, stages)?, from..until))
         };
         items.iter().map(item).collect::<Result<_, String>>().map(Freezing)
+    }
+
+    /// What a person wants to know.
+    pub(crate) fn notes(items: &[Freeze]) -> impl Iterator<Item = String> {
+        items.iter().map(|it| {
+            let until = it.until.map_or("the end".to_owned(), |it| it.to_string());
+            format!("`{}` rests from {} to {until}", it.layers, it.from)
+        })
     }
 
     /// The parameters that do not learn in a step.
@@ -194,6 +209,9 @@ mod tests {
         let err = layers("stem..stage9", &stages).unwrap_err();
         assert!(err.contains("stage9") && err.contains("stem, stage1"), "{err}");
         assert!(layers("stage2..stem", &stages).unwrap_err().contains("before"));
+        let never = Freeze { until: Some(Length::Steps(0)), ..item("stem") };
+        let err = Freezing::new(&[never], &stages, 10, 100).unwrap_err();
+        assert!(err.contains("never"), "{err}");
         assert_eq!(layers("neck", &stages), Ok(Layers::Stages(8..=8)));
     }
 }
