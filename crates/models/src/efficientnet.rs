@@ -1,15 +1,18 @@
 //! EfficientNet: inverted residual blocks with depthwise convolutions and squeeze-excite, scaled
-//! together in width, depth and resolution; and its Lite form for phones.
+//! together in width, depth and resolution; its second version, and its Lite form for phones.
 //!
 //! Block: expand 1x1 -> depthwise k x k -> squeeze-excite -> project 1x1, plus the input where the
 //! shape stays. Width is multiplied by w and rounded to eights, depth by d and rounded up.
 //!
 //! Tan & Le, "EfficientNet", 2019, <https://arxiv.org/abs/1905.11946>. Lite: R. Liu, "Higher accuracy
 //! on vision models with EfficientNet-Lite", 2020: no squeeze-excite, ReLU6, first and last stage,
-//! stem and head not scaled.
+//! stem and head not scaled. V2: Tan & Le, "EfficientNetV2", 2021,
+//! <https://arxiv.org/abs/2104.00298>, table 4 and its larger sizes: one dense 3x3 convolution
+//! expands in the first stages ("fused"), without squeeze-excite there.
 //! Padding, norm and naming are independent: torchvision and timm's `efficientnet_*` pad
 //! symmetrically with eps 1e-5 (torchvision's B5-B7 with 1e-3 and momentum 0.01); timm's
-//! `tf_efficientnet_*` and Lite pad as TensorFlow's `SAME` with eps 1e-3.
+//! `tf_efficientnet_*`, Lite and V2 pad as TensorFlow's `SAME` with eps 1e-3 (torchvision's V2
+//! symmetrically).
 //! Parameters carry timm's names.
 
 mod naming;
