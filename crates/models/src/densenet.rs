@@ -14,9 +14,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Architecture, Layer, Naming, Stage, factor_problem,
-    layers::{BatchNorm, Conv, ConvNorm, ConvPlan, NormSettings, Pool},
+    layers::{BatchNorm, Conv, ConvNorm, ConvPlan, NormSettings, Pool, StemPool},
     params::Builder,
-    resnet::StemPool,
     scaled, share_problem,
 };
 

@@ -455,20 +455,14 @@ impl Layer for Block {
 
 #[cfg(test)]
 mod tests {
-    use base::Seed;
-    use candle::{DType, Device, Result};
+    use candle::Result;
 
     use super::{EfficientNet, Variant};
-    use crate::{Architecture as _, Params};
+    use crate::{Architecture as _, Params, stage};
 
     /// Parameters of the backbone without its classifier.
     fn n_params(variant: Variant) -> Result<usize> {
-        let mut params = Params::fresh(Seed(0), DType::F32, &Device::Cpu);
-        let config = EfficientNet { variant, ..EfficientNet::default() };
-        for stage in config.stages() {
-            stage.build(params.builder())?;
-        }
-        Ok(params.n_trained())
+        stage::n_params(&EfficientNet { variant, ..EfficientNet::default() })
     }
 
     #[test]
@@ -488,7 +482,7 @@ mod tests {
     fn every_library_names_every_parameter_differently() -> Result<()> {
         for variant in [Variant::B1, Variant::V2S, Variant::Lite1] {
             let config = EfficientNet { variant, ..EfficientNet::default() };
-            let mut params = Params::fresh(Seed(0), DType::F32, &Device::Cpu);
+            let mut params = Params::blank();
             for stage in config.stages() {
                 stage.build(params.builder())?;
             }

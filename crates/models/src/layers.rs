@@ -372,6 +372,15 @@ impl Layer for Pool {
     }
 }
 
+/// The 3x3 pooling after a stem.
+pub(crate) struct StemPool;
+
+impl Layer for StemPool {
+    fn forward(&self, xs: &Value, _: &Pass<'_>) -> Result<Value> {
+        ops::max_pool(xs, Window::square(3, 2, Padding::Symmetric))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use base::Seed;

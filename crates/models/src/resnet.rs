@@ -10,12 +10,12 @@
 //! Parameters carry the names of torchvision and timm, which are the same.
 
 use candle::Result;
-use ops::{Activation, Padding, Pass, Value, Window};
+use ops::{Activation, Padding, Window};
 use serde::{Deserialize, Serialize};
 
 use crate::{
     Architecture, Layer, Naming, Stage, factor_problem,
-    layers::{ConvNorm, ConvPlan, NormSettings, Pool, SqueezeExcite},
+    layers::{ConvNorm, ConvPlan, NormSettings, Pool, SqueezeExcite, StemPool},
     params::Builder,
     residual::ResidualBlock,
     scaled, share_problem,
@@ -76,15 +76,6 @@ pub(crate) const DEPTHS: [usize; 5] = [18, 34, 50, 101, 152];
 pub(crate) fn depth_problem(depth: usize) -> Option<String> {
     let is_known = blocks_of(depth).is_some();
     (!is_known).then(|| format!("`depth` is one of {DEPTHS:?}, not {depth}"))
-}
-
-/// The 3x3 pooling after a stem.
-pub(crate) struct StemPool;
-
-impl Layer for StemPool {
-    fn forward(&self, xs: &Value, _: &Pass<'_>) -> Result<Value> {
-        ops::max_pool(xs, Window::square(3, 2, Padding::Symmetric))
-    }
 }
 
 impl ResNet {

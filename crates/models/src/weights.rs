@@ -1,17 +1,18 @@
-//! Published weights: reading the file, and finding out whose names it uses.
+//! Published weights: finding out whose names a file uses, and taking them over.
 //!
-//! `.safetensors` files, and PyTorch's `.pth` in its old and its zip form (see `pickle.rs`).
 //! The library that wrote the names is recognised by the names themselves.
+
+mod file;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs,
-    path::{Path, PathBuf},
+    path::PathBuf,
 };
 
-use candle::{DType, Device, Tensor};
+use candle::Tensor;
 
-use crate::{BackboneConfig, ModelSpec, Naming, Params, Published, pickle, published};
+pub use self::file::{Format, WeightsFile, read_weights};
+use crate::{BackboneConfig, ModelSpec, Naming, Params, Published, published};
 
 /// Why weights could not be read or used.
 #[derive(Debug, thiserror::Error)]
@@ -71,56 +72,7 @@ pub enum Classifier {
     Absent,
 }
 
-/// A weight file as it is.
-pub struct WeightsFile {
-    /// How it is written.
-    pub format: Format,
-    /// How long it is.
-    pub n_bytes: usize,
-    /// Its tensors by name, in its own order.
-    pub tensors: Vec<(String, Tensor)>,
-}
-
-/// How a weight file is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Format {
-    /// A header in JSON, and the numbers.
-    Safetensors,
-    /// PyTorch's since 1.6.
-    PthZip,
-    /// PyTorch's before.
-    PthLegacy,
-}
-
 impl WeightsFile {
-    /// Reads a whole file.
-    ///
-    /// # Errors
-    /// A file that cannot be opened, that is cut off, or that is of no known format.
-    pub fn read(path: &Path) -> Result<WeightsFile, WeightsError> {
-        let bytes =
-            fs::read(path).map_err(|source| WeightsError::Io { path: path.to_owned(), source })?;
-        let unreadable =
-            |reason: String| WeightsError::Unreadable { path: path.to_owned(), reason };
-        let (format, tensors) = if pickle::looks_like_pth(&bytes) {
-            let is_zip = bytes.starts_with(b"PK");
-            let tensors = pickle::read(&bytes).map_err(|err| unreadable(err.to_string()))?;
-            (if is_zip { Format::PthZip } else { Format::PthLegacy }, tensors)
-        } else if let Some(what) = text_in(&bytes) {
-            return Err(unreadable(what));
-        } else {
-            let tensors = read_safetensors(&bytes).map_err(|err| unreadable(err.to_string()))?;
-            (Format::Safetensors, tensors)
-        };
-        Ok(WeightsFile { format, n_bytes: bytes.len(), tensors })
-    }
-
-    /// The tensors of floating-point numbers: counters such as `num_batches_tracked` are no weights.
-    pub fn weights(&self) -> impl Iterator<Item = (&str, &Tensor)> {
-        let all = self.tensors.iter().map(|(name, it)| (name.as_str(), it));
-        all.filter(|(_, it)| it.dtype().is_float())
-    }
-
     /// The published networks that the tensors fit, or those that are closest; the better first.
     ///
     /// Networks that differ in what no file says (padding, say) come as one.
@@ -141,17 +93,6 @@ impl WeightsFile {
         let rank = |it: &Fit| (it.differences.len() * 10_000 / it.n_tensors, it.left_over.len());
         fits.sort_by_key(rank);
         Ok(fits)
-    }
-}
-
-impl Format {
-    /// What people call it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Format::Safetensors => "safetensors",
-            Format::PthZip => "pth, zip form",
-            Format::PthLegacy => "pth, old form",
-        }
     }
 }
 
@@ -194,55 +135,6 @@ impl Fit {
             left_over: left_over.collect(),
         })
     }
-}
-
-/// Reads all floating-point tensors of a file, as `f32`, by name, in the files' usual layout.
-///
-/// # Errors
-/// A file that cannot be opened, that is cut off, or that is of no known format.
-pub fn read_weights(path: &Path) -> Result<BTreeMap<String, Tensor>, WeightsError> {
-    let file = WeightsFile::read(path)?;
-    let float = |(name, it): (&str, &Tensor)| Ok((name.to_owned(), it.to_dtype(DType::F32)?));
-    file.weights().map(float).collect()
-}
-
-/// What is wrong with a file of text, if it is one.
-///
-/// No safetensors file begins with eight letters: as the length of its header they would be without
-/// measure.
-fn text_in(bytes: &[u8]) -> Option<String> {
-    let is_text = |it: &u8| matches!(it, b'\t' | b'\n' | b'\r' | b' '..=b'~' | 0x80..);
-    let head = &bytes[..bytes.len().min(8)];
-    if head.is_empty() || !head.iter().all(is_text) {
-        return None;
-    }
-    if bytes.starts_with(b"version https://git-lfs") {
-        let what = "this is a pointer of Git LFS, not the file that it stands for";
-        return Some(format!("{what}: get that by `git lfs pull`, or fetch it from its page"));
-    }
-    let line = String::from_utf8_lossy(&bytes[..bytes.len().min(200)]).into_owned();
-    let line: String = line.lines().next().unwrap_or_default().chars().take(40).collect();
-    Some(format!(
-        "this is text (`{}`), no weights: name a `.safetensors` or `.pth` file, or fetch it again",
-        line.trim()
-    ))
-}
-
-/// The tensors of a safetensors file.
-fn read_safetensors(bytes: &[u8]) -> Result<Vec<(String, Tensor)>, Box<dyn std::error::Error>> {
-    let file = safetensors::SafeTensors::deserialize(bytes).map_err(|err| {
-        format!("this is no whole `.safetensors` or `.pth` file ({err}): fetch it again")
-    })?;
-    let mut tensors = Vec::new();
-    let mut views = file.tensors();
-    // The header is a table without order; the numbers have one.
-    views.sort_by_cached_key(|(name, view)| (view.data().as_ptr().addr(), name.clone()));
-    for (name, view) in views {
-        let dtype = DType::try_from(view.dtype())?;
-        let tensor = Tensor::from_raw_buffer(view.data(), dtype, view.shape(), &Device::Cpu)?;
-        tensors.push((name, tensor));
-    }
-    Ok(tensors)
 }
 
 /// Takes over the backbone's weights, and the classifier's where it fits.
@@ -413,7 +305,9 @@ mod tests {
     use expect_test::expect;
 
     use super::{Classifier, Fit, Format, WeightsFile, read_weights};
-    use crate::{BackboneConfig, EfficientNet, HeadConfig, Model, ModelSpec, ResNet, Variant};
+    use crate::{
+        BackboneConfig, Branched, EfficientNet, HeadConfig, Model, ModelSpec, ResNet, Variant,
+    };
 
     fn spec(variant: Variant) -> ModelSpec {
         // Narrow, so that the test is quick.
@@ -497,6 +391,22 @@ mod tests {
         let file = published(&resnet(34), "torchvision and timm", 1000);
         let err = resnet(18).fit_weights(&file).unwrap_err().to_string();
         assert!(err.contains("a larger network") && err.contains("layer1.2."), "{err}");
+    }
+
+    #[test]
+    fn every_branch_starts_from_the_stage_that_it_copies() {
+        let (from, file) = (model(Variant::B0, 1), published(&model(Variant::B0, 1), "timm", 1000));
+        let head = HeadConfig::Branched(Branched::default());
+        let spec = ModelSpec { head, ..spec(Variant::B0) };
+        let to = Model::fresh(&spec, &Task::mask_gender_age(), Seed(2), &Device::Cpu).unwrap();
+        let fitted = to.fit_weights(&file).unwrap();
+        assert_eq!(fitted.left_over, Vec::<String>::new());
+        for name in ["blocks.6.0.conv_pwl.weight", "conv_head.weight", "bn2.running_mean"] {
+            for branch in ["mask", "gender", "age"] {
+                let copy = format!("head.{branch}.branch.{name}");
+                assert_eq!(numbers(&from, name), numbers(&to, &copy), "{copy}");
+            }
+        }
     }
 
     #[test]

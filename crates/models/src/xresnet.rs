@@ -13,9 +13,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Architecture, Layer, Naming, Stage, factor_problem,
-    layers::{ConvNorm, ConvPlan, NormSettings, Pool},
+    layers::{ConvNorm, ConvPlan, NormSettings, Pool, StemPool},
     residual::ResidualBlock,
-    resnet::{StemPool, blocks_of, depth_problem},
+    resnet::{blocks_of, depth_problem},
     scaled, share_problem,
 };
 

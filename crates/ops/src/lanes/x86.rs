@@ -1,0 +1,308 @@
+//! Registers of AVX-512 and of AVX2, and the exponential in them.
+
+use std::arch::x86_64::{
+    __m256, __m256i, __m512, _CMP_GT_OQ, _CMP_LT_OQ, _MM_FROUND_NO_EXC, _MM_FROUND_TO_NEAREST_INT,
+    _mm_add_ps, _mm_add_ss, _mm_cvtss_f32, _mm_movehdup_ps, _mm_movehl_ps, _mm256_add_epi32,
+    _mm256_add_ps, _mm256_and_ps, _mm256_castps256_ps128, _mm256_castsi256_ps, _mm256_cmp_ps,
+    _mm256_cvtps_epi32, _mm256_extractf128_ps, _mm256_fmadd_ps, _mm256_loadu_ps,
+    _mm256_loadu_si256, _mm256_maskload_ps, _mm256_maskstore_ps, _mm256_max_ps, _mm256_min_ps,
+    _mm256_mul_ps, _mm256_rcp_ps, _mm256_round_ps, _mm256_set1_epi32, _mm256_set1_ps,
+    _mm256_slli_epi32, _mm256_storeu_ps, _mm512_castps512_ps256, _mm512_cmp_ps_mask,
+    _mm512_extractf32x8_ps, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_mask_cmp_ps_mask,
+    _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps, _mm512_maskz_mov_ps, _mm512_max_ps,
+    _mm512_min_ps, _mm512_mul_ps, _mm512_rcp14_ps, _mm512_roundscale_ps, _mm512_scalef_ps,
+    _mm512_set1_ps, _mm512_storeu_ps,
+};
+
+use super::Lanes;
+use crate::real::{NORMAL_DENSITY, NORMAL_TAIL, NORMAL_TAIL_BEND};
+
+macro_rules! lanes {
+    (
+        $register:ty, $n:literal, $splat:ident, $load:ident, $store:ident, $mul_add:ident,
+        $mul:ident, $across:ident, $max:ident, $min:ident, $within:ident, $two_to_the:ident, $inverse:ident,
+        $load_some:ident, $store_some:ident
+    ) => {
+        // SAFETY of each: the caller's, who has checked the processor and the pointer.
+        impl Lanes for $register {
+            type Number = f32;
+            const LANES: usize = $n;
+
+            #[inline(always)]
+            unsafe fn splat(x: f32) -> Self {
+                // SAFETY: as above.
+                unsafe { $splat(x) }
+            }
+
+            #[inline(always)]
+            unsafe fn load(from: *const f32) -> Self {
+                // SAFETY: as above.
+                unsafe { $load(from) }
+            }
+
+            #[inline(always)]
+            unsafe fn store(self, to: *mut f32) {
+                // SAFETY: as above.
+                unsafe { $store(to, self) }
+            }
+
+            #[inline(always)]
+            unsafe fn load_some(from: *const f32, n: usize) -> Self {
+                // SAFETY: as above.
+                unsafe { if n >= $n { $load(from) } else { $load_some(from, n) } }
+            }
+
+            #[inline(always)]
+            unsafe fn store_some(self, into: *mut f32, n: usize) {
+                // SAFETY: as above.
+                unsafe { if n >= $n { $store(into, self) } else { $store_some(into, self, n) } }
+            }
+
+            #[inline(always)]
+            unsafe fn mul_add(self, by: Self, plus: Self) -> Self {
+                // SAFETY: as above.
+                unsafe { $mul_add(self, by, plus) }
+            }
+
+            #[inline(always)]
+            unsafe fn mul(self, by: Self) -> Self {
+                // SAFETY: as above.
+                unsafe { $mul(self, by) }
+            }
+
+            #[inline(always)]
+            unsafe fn across(self) -> f32 {
+                // SAFETY: as above.
+                unsafe { $across(self) }
+            }
+
+            #[inline(always)]
+            unsafe fn clamp(self, low: Self, high: Self) -> Self {
+                // In this order, what is no number stays none.
+                // SAFETY: as above.
+                unsafe { $min(high, $max(low, self)) }
+            }
+
+            #[inline(always)]
+            unsafe fn within(self, low: Self, high: Self) -> Self {
+                // SAFETY: as above.
+                unsafe { $within(self, low, high) }
+            }
+
+            /// e⁻ˣ as 2ⁿ·2ᶠ, n the nearest whole number, f within a half and 2ᶠ by its series;
+            /// then one step of Newton's on the processor's guess of the inverse.
+            #[inline(always)]
+            unsafe fn sigmoid(self) -> Self {
+                // SAFETY: as above.
+                unsafe {
+                    let x = self.clamp($splat(-80.0), $splat(87.0));
+                    let e = $two_to_the(x, $splat(HIGH), $splat(LOW));
+                    let one = $splat(1.0);
+                    let d = e.mul_add(one, one);
+                    refine($inverse(d), d)
+                }
+            }
+
+            /// See [`NORMAL_TAIL`].
+            #[inline(always)]
+            unsafe fn normal(self) -> (Self, Self) {
+                // SAFETY: as above.
+                unsafe {
+                    let (one, end) = ($splat(1.0), $splat(12.0));
+                    let x = self.clamp($splat(-12.0), end);
+                    let e = $two_to_the(x.mul(x), $splat(HIGH / 2.0), $splat(LOW / 2.0));
+                    let size = x.clamp(x.mul($splat(-1.0)), end);
+                    let bent = size.mul($splat(NORMAL_TAIL_BEND));
+                    let d = bent.mul_add(one, one);
+                    let z = bent.mul(refine($inverse(d), d));
+                    let tail = e.mul(polynomial(NORMAL_TAIL, z));
+                    // The tail itself, or what it leaves of 1.
+                    let is_above = x.within($splat(0.0), $splat(f32::INFINITY));
+                    let sign = is_above.mul_add($splat(-2.0), one);
+                    (sign.mul_add(tail, is_above), e.mul($splat(NORMAL_DENSITY)))
+                }
+            }
+        }
+    };
+}
+
+lanes!(
+    __m512,
+    16,
+    _mm512_set1_ps,
+    _mm512_loadu_ps,
+    _mm512_storeu_ps,
+    _mm512_fmadd_ps,
+    _mm512_mul_ps,
+    across_512,
+    _mm512_max_ps,
+    _mm512_min_ps,
+    within_512,
+    two_to_the_512,
+    _mm512_rcp14_ps,
+    load_512,
+    store_512
+);
+lanes!(
+    __m256,
+    8,
+    _mm256_set1_ps,
+    _mm256_loadu_ps,
+    _mm256_storeu_ps,
+    _mm256_fmadd_ps,
+    _mm256_mul_ps,
+    across_256,
+    _mm256_max_ps,
+    _mm256_min_ps,
+    within_256,
+    two_to_the_256,
+    inverse_256,
+    load_256,
+    store_256
+);
+
+/// Of halves, of their halves, and so on.
+#[inline(always)]
+unsafe fn across_256(register: __m256) -> f32 {
+    // SAFETY: the caller's.
+    unsafe {
+        let (low, high) = (_mm256_castps256_ps128(register), _mm256_extractf128_ps::<1>(register));
+        let four = _mm_add_ps(low, high);
+        let two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+        _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)))
+    }
+}
+
+#[inline(always)]
+unsafe fn across_512(register: __m512) -> f32 {
+    // SAFETY: the caller's.
+    unsafe {
+        let high = _mm512_extractf32x8_ps::<1>(register);
+        across_256(_mm256_add_ps(_mm512_castps512_ps256(register), high))
+    }
+}
+
+#[inline(always)]
+unsafe fn load_512(from: *const f32, n: usize) -> __m512 {
+    // SAFETY: the caller's; what is masked is not touched.
+    unsafe { _mm512_maskz_loadu_ps((1 << n) - 1, from) }
+}
+
+#[inline(always)]
+unsafe fn store_512(into: *mut f32, register: __m512, n: usize) {
+    // SAFETY: the caller's; what is masked is not touched.
+    unsafe { _mm512_mask_storeu_ps(into, (1 << n) - 1, register) }
+}
+
+/// A register whose first `n` numbers have their highest bit set.
+#[inline(always)]
+unsafe fn mask_256(n: usize) -> __m256i {
+    const MASKS: [i32; 16] = [-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0];
+    // SAFETY: `n` is at most 8.
+    unsafe { _mm256_loadu_si256(MASKS.as_ptr().add(8 - n).cast()) }
+}
+
+#[inline(always)]
+unsafe fn load_256(from: *const f32, n: usize) -> __m256 {
+    // SAFETY: the caller's; what is masked is not touched.
+    unsafe { _mm256_maskload_ps(from, mask_256(n)) }
+}
+
+#[inline(always)]
+unsafe fn store_256(into: *mut f32, register: __m256, n: usize) {
+    // SAFETY: the caller's; what is masked is not touched.
+    unsafe { _mm256_maskstore_ps(into, mask_256(n), register) }
+}
+
+const NEAREST: i32 = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
+
+/// -log₂ e in two parts.
+const HIGH: f32 = -std::f32::consts::LOG2_E;
+const LOW: f32 = -1.925_963e-8;
+
+/// The series of 2ᶠ: (ln 2)ⁱ / i!.
+const SERIES: [f32; 7] = [
+    1.540_353e-4,
+    1.333_355_8e-3,
+    9.618_129e-3,
+    5.550_411e-2,
+    0.240_226_5,
+    std::f32::consts::LN_2,
+    1.0,
+];
+
+/// The polynomial of these terms, the highest power first.
+#[inline(always)]
+unsafe fn polynomial<V: Lanes<Number = f32>, const N: usize>(terms: [f32; N], x: V) -> V {
+    // SAFETY: the caller's.
+    unsafe {
+        let mut p = V::splat(terms[0]);
+        for term in &terms[1..] {
+            p = p.mul_add(x, V::splat(*term));
+        }
+        p
+    }
+}
+
+/// A guess of 1/d with twice as many bits: a step of Newton's.
+#[inline(always)]
+unsafe fn refine<V: Lanes<Number = f32>>(guess: V, d: V) -> V {
+    // SAFETY: the caller's.
+    unsafe {
+        let error = d.mul(guess).mul_add(V::splat(-1.0), V::splat(1.0));
+        guess.mul_add(error, guess)
+    }
+}
+
+/// 2 to the power of x·(high + low).
+#[inline(always)]
+unsafe fn two_to_the_512(x: __m512, high: __m512, low: __m512) -> __m512 {
+    // SAFETY: the caller's.
+    unsafe {
+        let n = _mm512_roundscale_ps::<NEAREST>(_mm512_mul_ps(x, high));
+        let f = _mm512_fmadd_ps(x, high, _mm512_mul_ps(n, _mm512_set1_ps(-1.0)));
+        let f = _mm512_fmadd_ps(x, low, f);
+        _mm512_scalef_ps(polynomial(SERIES, f), n)
+    }
+}
+
+/// As [`two_to_the_512`], for results that are no subnormal numbers.
+#[inline(always)]
+unsafe fn two_to_the_256(x: __m256, high: __m256, low: __m256) -> __m256 {
+    // SAFETY: the caller's.
+    unsafe {
+        let n = _mm256_round_ps::<NEAREST>(_mm256_mul_ps(x, high));
+        let f = _mm256_fmadd_ps(x, high, _mm256_mul_ps(n, _mm256_set1_ps(-1.0)));
+        let f = _mm256_fmadd_ps(x, low, f);
+        let exponent = _mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127));
+        let scale = _mm256_castsi256_ps(_mm256_slli_epi32::<23>(exponent));
+        _mm256_mul_ps(polynomial(SERIES, f), scale)
+    }
+}
+
+/// 1/d with 23 bits; the processor's own guess has 12.
+#[inline(always)]
+unsafe fn inverse_256(d: __m256) -> __m256 {
+    // SAFETY: the caller's.
+    unsafe { refine(_mm256_rcp_ps(d), d) }
+}
+
+#[inline(always)]
+unsafe fn within_512(x: __m512, low: __m512, high: __m512) -> __m512 {
+    // SAFETY: the caller's.
+    unsafe {
+        let above = _mm512_cmp_ps_mask::<_CMP_GT_OQ>(x, low);
+        let both = _mm512_mask_cmp_ps_mask::<_CMP_LT_OQ>(above, x, high);
+        _mm512_maskz_mov_ps(both, _mm512_set1_ps(1.0))
+    }
+}
+
+#[inline(always)]
+unsafe fn within_256(x: __m256, low: __m256, high: __m256) -> __m256 {
+    // SAFETY: the caller's.
+    unsafe {
+        let (above, below) =
+            (_mm256_cmp_ps::<_CMP_GT_OQ>(x, low), _mm256_cmp_ps::<_CMP_LT_OQ>(x, high));
+        _mm256_and_ps(_mm256_and_ps(above, below), _mm256_set1_ps(1.0))
+    }
+}
