@@ -5,7 +5,7 @@ use candle::{D, DType, Device, Result, Tensor, Var};
 use candle_nn::ops::log_softmax;
 use data::{Context, People, Source as _, Use};
 use image::imageops::FilterType;
-use losses::{Counts, Labels, Targets};
+use losses::{Labels, Targets};
 use metrics::{MetricConfig, Predictions};
 use models::{HeadConfig, Model};
 use ops::{Pass, Rows, Tape, Training};
@@ -36,16 +36,16 @@ fn overfit(optim: &OptimConfig, head: &HeadConfig, n_steps: usize) -> Result<(Ve
     let labels = Labels {
         classes: examples.iter().map(|&it| plan.classes[it]).collect(),
         ages: examples.iter().map(|&it| plan.ages[it]).collect(),
+        weights: Vec::new(),
     };
     let targets = Targets::new(&plan.task, labels.clone(), &rows, DType::F32, &Device::Cpu);
-    let loss = plan.experiment.loss.get().bind(&plan.task, &Counts(vec![1; 18]));
     let mut losses = Vec::new();
     for step in 0..n_steps {
         let tape = Tape::default();
         let pass = Training { tape: &tape, seed: Seed(0), step, first_row: 0 };
         let outputs = model.forward(&xs, &Pass::Train(pass))?;
         let clock = Clock { step, total: n_steps, steps_per_epoch: 1 };
-        let mean = loss.judge(&outputs, &targets, &clock)?.mean()?;
+        let mean = plan.loss.judge(&outputs, &targets, &clock)?.mean()?;
         losses.push(f64::from(mean.to_scalar::<f32>()?));
         optimizer.step(&tape.backward(&mean)?, Rates { lr: 1.0 })?;
     }

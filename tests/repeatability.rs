@@ -129,8 +129,11 @@ fn every_person_is_held_out_once_and_never_on_both_sides() {
     let experiment = with_folds(&experiment(&[]), Some(4));
     let manifest = manifest(&experiment);
     let mut held_out = vec![0; manifest.people.len()];
-    for sides in
-        experiment.data.split.sides(&manifest, &mut experiment.seed.stream("split")).unwrap()
+    for sides in experiment
+        .data
+        .split
+        .sides(&manifest, &mut experiment.data.split_seed.stream("split"))
+        .unwrap()
     {
         let people = |side: &[usize]| {
             side.iter()

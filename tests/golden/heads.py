@@ -1,4 +1,4 @@
-"""Golden numbers of PyTorch for heads, for the losses of their outputs, and for ages cut into ranges: python3 heads.py"""
+"""Golden numbers of PyTorch for heads, and for ages cut into ranges: python3 heads.py"""
 
 import json
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from shared_numbers import numbers
-from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, linear, mse_loss, normalize, silu
+from torch.nn.functional import linear, normalize, silu
 
 N, FEATURES, WIDTH = 4, 6, 5
 
@@ -44,40 +44,7 @@ heads = dict(
     ),
 )
 
-# Losses of rows that are a quarter of one picture and three of another; ages beyond the last bin are in it.
-ROWS, BINS = 5, 61
-classes = ((numbers("classes", ROWS, 2) + 1) * 9).astype(int)
-ages = np.floor(40 + 25 * numbers("ages", ROWS, 2))
-SHARES = [0.25, 0.75]
-
-
-def targets(kinds, n):
-    p = np.zeros((ROWS, n))
-    for row in range(ROWS):
-        for kind, share in zip(kinds[row], SHARES):
-            p[row, int(kind)] += share
-    return torch.from_numpy(p)
-
-
-def loss(judge, n):
-    x = (5 * torch.from_numpy(numbers(f"numbers/{n}", ROWS, n))).requires_grad_()
-    value = judge(x)
-    value.backward()
-    return dict(loss=value.item(), gradient=flat(x.grad))
-
-
-def squared(x):
-    years = 10 * x[:, 0] + 40
-    return sum(share * mse_loss(years, torch.from_numpy(ages[:, k])) for k, share in enumerate(SHARES))
-
-
-losses = dict(
-    classes=classes.tolist(),
-    ages=ages.tolist(),
-    independent=loss(lambda x: binary_cross_entropy_with_logits(x, targets(classes, 18), reduction="sum") / ROWS, 18),
-    bins=loss(lambda x: cross_entropy(x, targets(np.minimum(ages, BINS - 1), BINS)), BINS),
-    number=loss(squared, 1),
-)
+BINS = 61
 
 # Decisions: distributions over the years 0 to 60 of all widths and places, cut at 31 and 59.
 CUTS = [31, 59]
@@ -92,6 +59,6 @@ decisions = dict(
 )
 
 out = Path(__file__).with_suffix(".json")
-out.write_text(json.dumps(dict(made_by=f"torch {torch.__version__}", heads=heads, losses=losses, decisions=decisions)))
+out.write_text(json.dumps(dict(made_by=f"torch {torch.__version__}", heads=heads, decisions=decisions)))
 print(out, out.stat().st_size)
 print(decisions["likeliest"], decisions["expected"], mass.argmax(1).tolist())

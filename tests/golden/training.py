@@ -1,4 +1,4 @@
-"""Golden numbers of PyTorch and scikit-learn for losses, optimizers, schedules and metrics: python3 training.py"""
+"""Golden numbers of PyTorch and scikit-learn for optimizers, schedules and metrics: python3 training.py"""
 
 import json
 from pathlib import Path
@@ -12,36 +12,6 @@ from shared_numbers import numbers
 
 def flat(t):
     return t.detach().flatten().tolist()
-
-
-# Losses: value and gradient of the mean, on hard and on mixed rows, for a joint head and for factored ones.
-N = 6
-FACTORS = [3, 2, 3]
-classes = ((numbers("classes", N, 2) + 1) * 9).astype(int)
-weights = np.where(np.arange(N) % 2 == 0, 1.0, (numbers("weights", N) + 1) / 2)
-
-
-def distribution(project, n):
-    p = np.zeros((N, n))
-    for row in range(N):
-        p[row, project(classes[row, 0])] += weights[row]
-        p[row, project(classes[row, 1])] += 1 - weights[row]
-    return torch.from_numpy(p)
-
-
-def cross_entropy(heads):
-    logits = [torch.from_numpy(5 * numbers(f"logits/{k}", N, n)).requires_grad_() for k, (_, n) in enumerate(heads)]
-    loss = sum(torch.nn.functional.cross_entropy(x, distribution(p, n)) for x, (p, n) in zip(logits, heads))
-    loss.backward()
-    return dict(loss=loss.item(), gradients=[flat(x.grad) for x in logits])
-
-
-losses = dict(
-    classes=classes.tolist(),
-    weights=weights.tolist(),
-    joint=cross_entropy([(lambda c: c, 18)]),
-    factored=cross_entropy([(lambda c: c // 6, 3), (lambda c: c // 3 % 2, 2), (lambda c: c % 3, 3)]),
-)
 
 
 # Optimizers: 20 steps of two parameters in f32, one of which has no gradient at every third step.
@@ -113,5 +83,5 @@ metrics = dict(
 
 out = Path(__file__).with_suffix(".json")
 made_by = f"torch {torch.__version__}, scikit-learn {sklearn.__version__}"
-out.write_text(json.dumps(dict(made_by=made_by, losses=losses, optimizers=optimizers, schedules=schedules, metrics=metrics)))
+out.write_text(json.dumps(dict(made_by=made_by, optimizers=optimizers, schedules=schedules, metrics=metrics)))
 print(out, out.stat().st_size)

@@ -1,61 +1,16 @@
-//! Losses, optimizers, schedules and metrics against PyTorch and scikit-learn: see training.py.
+//! Optimizers, schedules and metrics against PyTorch and scikit-learn: see training.py.
 
 use std::collections::BTreeMap;
 
-use base::{
-    Clock, Seed, Task,
-    mix::{Part, Row},
-    task::Scope,
-};
+use base::{Clock, Seed, Task};
 use candle::{DType, Device, Result, Tensor, Var};
-use losses::{Counts, Labels, LossConfig, Targets};
 use metrics::{Confusion, MetricConfig, Predictions, Report};
 use models::{Init, Kind, Params};
-use ops::{Form, Gradients, Output, Tape, Value};
+use ops::{Gradients, Tape, Value};
 use testkit::{check_close, check_close_slices, numbers};
 
 use super::golden;
 use trainer::{OptimConfig, Rates, ScheduleConfig};
-
-const CLOCK: Clock = Clock { step: 0, total: 1, steps_per_epoch: 1 };
-
-#[test]
-fn cross_entropy_agrees_with_pytorch() -> Result<()> {
-    let golden = golden("training").at("losses");
-    let (pairs, weights): (Vec<[usize; 2]>, Vec<f32>) =
-        (golden.to("classes"), golden.to("weights"));
-    let row = |(idx, &weight): (usize, &f32)| -> Row {
-        vec![Part { picture: 2 * idx, weight }, Part { picture: 2 * idx + 1, weight: 1.0 - weight }]
-    };
-    let rows: Vec<Row> = weights.iter().enumerate().map(row).collect();
-    let labels = Labels { classes: pairs.concat(), ages: vec![None; 12] };
-    let task = Task::mask_gender_age();
-    let targets = Targets::new(&task, labels, &rows, DType::F64, &Device::Cpu);
-    let loss = LossConfig::default().get().bind(&task, &Counts(vec![1; 18]));
-    for (name, scopes) in
-        [("joint", vec![Scope::Joint]), ("factored", (0..3).map(Scope::Factor).collect())]
-    {
-        let golden = golden.at(name);
-        let mut vars = Vec::new();
-        for (idx, &scope) in scopes.iter().enumerate() {
-            let n = task.n_classes_of(scope);
-            let xs = numbers(&format!("logits/{idx}"), 6 * n).iter().map(|x| 5.0 * x).collect();
-            vars.push(Var::from_vec(xs, (6, n), &Device::Cpu)?);
-        }
-        let output = |(&asks, var): (&Scope, &Var)| {
-            Output::new(asks, Form::Classes, var.as_tensor().clone())
-        };
-        let outputs: Vec<Output> = scopes.iter().zip(&vars).map(output).collect();
-        let mean = loss.judge(&outputs, &targets, &CLOCK)?.mean()?;
-        // Weights are f32 in a row.
-        check_close(&mean, &[golden.to("loss")], 1e-6);
-        let grads = mean.backward()?;
-        for (var, want) in vars.iter().zip(golden.to::<Vec<Vec<f64>>>("gradients")) {
-            check_close(grads.get(var).expect("a gradient"), &want, 1e-7);
-        }
-    }
-    Ok(())
-}
 
 /// The gradients of the golden script for one step.
 fn gradients(vars: &[Var], step: usize) -> Result<Gradients> {

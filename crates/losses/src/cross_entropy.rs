@@ -1,75 +1,130 @@
 //! Cross-entropy: the negative log-likelihood of what each output of a network says.
 //!
-//! With x the numbers of a row and t the distribution that they should be,
+//! With x the numbers of a row, t the distribution that they should be, smoothed, and w the class
+//! weights,
 //!
-//! - classes, and bins of years: -Σ_c t_c ln softmax(x)_c.
-//! - independent classes: -Σ_c (t_c ln σ(x_c) + (1 - t_c) ln(1 - σ(x_c))), summed over the classes
-//!   as every likelihood is (PyTorch's default is their mean).
-//! - number: Σ_i w_i (years - age_i)² over the pictures of the row: that of a normal distribution, up
-//!   to its width, which is the output's weight.
+//! - classes, cosines, and bins of years: -Σ_c w_c t_c ln softmax(x)_c.
+//! - independent classes: -Σ_c w_c (t_c ln σ(x_c) + (1 - t_c) ln(1 - σ(x_c))), summed over the
+//!   classes as every likelihood is (PyTorch's default, and the loss `bce`, is their mean).
+//! - number: Σ_i s_i (years - age_i)² over the pictures of the row with their shares: that of a
+//!   normal distribution, up to its width, which is the output's weight.
 //!
-//! Each times its output's weight, summed over the outputs: the negative log-likelihood of the joint
-//! class where factors are answered independently.
+//! The mean is over what the rows weigh: Σ_c w_c t_c of the unsmoothed t, which for whole pictures
+//! is the weight of their class, as PyTorch has it. For rows of several pictures PyTorch divides by
+//! their number instead; here a mixed row is to its pictures what the mean of their losses is.
 
-use base::{Clock, Task};
+use base::Clock;
 use candle::{D, Result, Tensor};
 use candle_nn::ops::log_softmax;
 use ops::{Form, Output};
 use serde::{Deserialize, Serialize};
 
-use crate::{Counts, Loss, LossKind, Penalty, Targets};
+use crate::{
+    ClassWeightsConfig, Judged, Loss, LossKind, Penalty, Question, Targets,
+    class_weights::BoundWeights,
+    mse,
+    smoothing::{self, SmoothingOver, smooth},
+};
 
 /// `[loss] kind = "cross_entropy"`
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct CrossEntropy {}
+pub struct CrossEntropy {
+    /// How much each class counts.
+    pub weights: ClassWeightsConfig,
+    /// The share of certainty that is taken from each label.
+    pub label_smoothing: f64,
+    /// Where that goes.
+    pub smoothing_over: SmoothingOver,
+}
+
+impl Default for CrossEntropy {
+    /// PyTorch's.
+    fn default() -> CrossEntropy {
+        CrossEntropy {
+            weights: ClassWeightsConfig::default(),
+            label_smoothing: 0.0,
+            smoothing_over: SmoothingOver::All,
+        }
+    }
+}
 
 impl LossKind for CrossEntropy {
-    fn bind(&self, _: &Task, _: &Counts) -> Box<dyn Loss> {
-        Box::new(self.clone())
+    fn problem(&self) -> Option<String> {
+        smoothing::problem(self.label_smoothing).or_else(|| self.weights.get().problem())
+    }
+
+    fn judges(&self) -> &'static str {
+        "answers of every form"
+    }
+
+    fn bind(&self, question: &Question<'_>) -> std::result::Result<Option<Box<dyn Loss>>, String> {
+        if let Form::Number { .. } = question.form {
+            return mse::Mse {}.bind(question);
+        }
+        let weights = BoundWeights::new(&self.weights, question)?;
+        Ok(Some(Box::new(Bound { config: self.clone(), weights })))
     }
 }
 
-impl Loss for CrossEntropy {
-    fn judge(&self, outputs: &[Output], targets: &Targets, _: &Clock) -> Result<Penalty> {
-        let mut total: Option<Tensor> = None;
-        for output in outputs {
-            let loss = (judge_one(output, targets)? * output.weight)?;
-            total = Some(match total {
-                Some(before) => (before + loss)?,
-                None => loss,
-            });
-        }
-        let weighted = total.expect("a network says at least one thing");
-        Ok(Penalty::PerExample { weighted, norm: targets.n_rows() as f64 })
+struct Bound {
+    config: CrossEntropy,
+    weights: BoundWeights,
+}
+
+impl Loss for Bound {
+    fn judge(&self, output: &Output, targets: &Targets, clock: &Clock) -> Result<Penalty> {
+        let CrossEntropy { label_smoothing, smoothing_over, .. } = self.config;
+        let wanted = targets.of(output)?;
+        let smoothed = match label_smoothing > 0.0 {
+            true => smooth(&wanted, label_smoothing, smoothing_over)?,
+            false => wanted.clone(),
+        };
+        let losses = match logits(output)? {
+            Some(logits) => (smoothed * log_softmax(&logits, D::Minus1)?)?,
+            None => independent(&output.numbers, &smoothed)?,
+        };
+        weighted_mean(&losses.neg()?, &wanted, self.weights.at(clock), targets)
     }
 }
 
-/// The loss of each row: `[n]`.
-fn judge_one(output: &Output, targets: &Targets) -> Result<Tensor> {
-    let xs = &output.numbers;
-    match &output.form {
-        Form::Classes => entropy(xs, &targets.distribution(output.asks)?),
-        Form::Bins { .. } => entropy(xs, &targets.years(xs.dim(D::Minus1)?)?),
-        Form::Independent => {
-            // Each class is a question with two answers, whose logits are x and 0.
-            let (yes, n) = (targets.distribution(output.asks)?, xs.dim(0)?);
-            let no = yes.affine(-1.0, 1.0)?;
-            let logits = Tensor::stack(&[xs, &xs.zeros_like()?], D::Minus1)?;
-            let losses = entropy(&logits, &Tensor::stack(&[yes, no], D::Minus1)?)?;
-            losses.reshape((n, ()))?.sum(D::Minus1)
-        }
-        Form::Number { scale, shift, .. } => {
-            let (mean, variance) = targets.ages()?;
-            let error = (xs.squeeze(D::Minus1)?.affine(*scale, *shift)? - mean)?;
-            error.sqr()? + variance
-        }
+/// The logits of an output that is a distribution over its numbers.
+pub(crate) fn logits(output: &Output) -> Result<Option<Tensor>> {
+    match output.form {
+        Form::Classes | Form::Bins { .. } => Ok(Some(output.numbers.clone())),
+        Form::Cosines { scale } => (&output.numbers * scale).map(Some),
+        Form::Independent | Form::Number { .. } => Ok(None),
     }
 }
 
-/// -Σ t ln softmax(x) over the last dimension.
-fn entropy(logits: &Tensor, targets: &Tensor) -> Result<Tensor> {
-    (targets * log_softmax(logits, D::Minus1)?)?.sum(D::Minus1)?.neg()
+/// t ln σ(x) + (1 - t) ln(1 - σ(x)) of each class.
+pub(crate) fn independent(xs: &Tensor, yes: &Tensor) -> Result<Tensor> {
+    // Each class is a question with two answers, whose logits are x and 0.
+    let no = yes.affine(-1.0, 1.0)?;
+    let logits = Tensor::stack(&[xs, &xs.zeros_like()?], D::Minus1)?;
+    let answers = Tensor::stack(&[yes, &no], D::Minus1)?;
+    (answers * log_softmax(&logits, D::Minus1)?)?.sum(D::Minus1)
+}
+
+/// The mean over rows of losses of each class `[n, class]`, each class with its weight, each row with
+/// what it and its classes count.
+pub(crate) fn weighted_mean(
+    losses: &Tensor,
+    wanted: &Tensor,
+    weights: Option<&[f64]>,
+    targets: &Targets,
+) -> Result<Penalty> {
+    let rows = targets.weights()?;
+    let (losses, norm) = match weights {
+        None => (losses.sum(D::Minus1)?, targets.weight()),
+        Some(weights) => {
+            let weights = Tensor::new(weights, losses.device())?.to_dtype(losses.dtype())?;
+            let counts = wanted.broadcast_mul(&weights)?.sum(D::Minus1)?;
+            let norm = (counts * &rows)?.sum_all()?.to_dtype(candle::DType::F64)?.to_scalar()?;
+            (losses.broadcast_mul(&weights)?.sum(D::Minus1)?, norm)
+        }
+    };
+    Ok(Penalty::of(Judged::PerExample { weighted: (losses * rows)?, norm }))
 }
 
 #[cfg(test)]
@@ -83,22 +138,22 @@ mod tests {
     use ops::{Decide, Form, Output};
     use testkit::check_close;
 
-    use super::CrossEntropy;
-    use crate::{Labels, Loss as _, Penalty, Targets};
+    use crate::{Counts, Judge, Labels, LossConfig, Question, Targets};
 
     /// The loss of one row that is half a picture of class 0 and age 20, half of class 2 and age 60.
     fn check(form: Form, weight: f64, row: &[f64], want: f64) -> Result<()> {
-        let labels = Labels { classes: vec![0, 2], ages: vec![Some(20.0), Some(60.0)] };
+        let labels =
+            Labels { classes: vec![0, 2], ages: vec![Some(20.0), Some(60.0)], ..Labels::default() };
         let mixed: Row = [0, 1].map(|picture| Part { picture, weight: 0.5 }).to_vec();
         let task = Task::mask_gender_age();
+        let asks = Scope::Factor(2);
+        let question = Question::new(&task, asks, &form, row.len(), &Counts::default());
+        let judge = Judge::new(&LossConfig::default(), &[question]).expect("every form");
         let targets = Targets::new(&task, labels, &[mixed], DType::F64, &Device::Cpu);
         let numbers = Tensor::new(row, &Device::Cpu)?.unsqueeze(0)?;
-        let output = Output { weight, ..Output::new(Scope::Factor(2), form, numbers) };
+        let output = Output { weight, ..Output::new(asks, form, numbers) };
         let clock = Clock { step: 0, total: 1, steps_per_epoch: 1 };
-        let judged = CrossEntropy {}.judge(&[output], &targets, &clock)?;
-        let Penalty::PerExample { weighted, norm } = judged else { panic!("row by row") };
-        assert_eq!(norm, 1.0);
-        check_close(&weighted, &[want], 1e-12);
+        check_close(&judge.judge(&[output], &targets, &clock)?.mean()?, &[want], 1e-12);
         Ok(())
     }
 
@@ -108,6 +163,7 @@ mod tests {
         let row = [2f64.ln(), 0.0, 0.0];
         check(Form::Classes, 1.0, &row, 1.5 * 2f64.ln())?;
         check(Form::Classes, 0.5, &row, 0.75 * 2f64.ln())?;
+        check(Form::Cosines { scale: 2.0 }, 1.0, &row.map(|x| x / 2.0), 1.5 * 2f64.ln())?;
         // Both ages are beyond the last of three years.
         let bins = Form::Bins { decide: Decide::Mass, cuts: vec![30.0, 60.0] };
         check(bins, 1.0, &row, 2.0 * 2f64.ln())

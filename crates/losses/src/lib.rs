@@ -1,42 +1,96 @@
 //! How wrong is a prediction? One file an answer.
 //!
-//! A loss is bound once to the task and the class counts, and then judges batch after batch.
+//! A loss is bound to each question of a head, and then judges what the network says to it, batch
+//! after batch: [`Judge`] holds the bound losses of all questions.
 //! To add one, write its file, declare it below, and give it a line in [`LossConfig`].
 //! The zoo tests find it there, and check its gradient, its shapes and its extremes.
 
+mod arcface;
+mod bce;
+mod class_weights;
 mod cross_entropy;
+mod f1;
+mod focal;
+mod generalised_cross_entropy;
+mod judge;
+mod ldam;
+mod mse;
 mod penalty;
+mod question;
+mod smooth_l1;
+mod smoothing;
+mod sum;
+mod symmetric_cross_entropy;
 mod targets;
 
-use base::{Clock, Task};
+use base::Clock;
 use candle::Result;
 use ops::Output;
 
-pub use penalty::Penalty;
-pub use targets::{Counts, Labels, Targets};
+pub use class_weights::ClassWeightsConfig;
+pub use judge::Judge;
+pub use penalty::{Judged, Penalty, Term};
+pub use question::{Counts, Question};
+pub use targets::{Labels, Targets};
 
 base::choice! {
     /// The `[loss]` section of a config.
     pub enum LossConfig: dyn LossKind {
-        /// Cross-entropy between the predicted and the target distribution, summed over the questions of
-        /// a head; of numbers the squared error.
+        /// Cross-entropy between the target and the predicted distribution, with class weights and
+        /// label smoothing; of numbers the squared error.
         "cross_entropy" => CrossEntropy(cross_entropy::CrossEntropy),
+        /// Cross-entropy that counts less where the answer is right already (Lin et al., 2017).
+        "focal" => Focal(focal::Focal),
+        /// One minus the batch's macro F1, with probabilities for counts.
+        "f1" => F1(f1::F1),
+        /// Margins that are larger for rare classes, on a `cosine` head (Cao et al., 2019).
+        "ldam" => Ldam(ldam::Ldam),
+        /// A margin between angles, on a `cosine` head (Deng et al., 2018).
+        "arcface" => ArcFace(arcface::ArcFace),
+        /// Binary cross-entropy of classes that are each right or not: for the `sigmoid` head.
+        "bce" => Bce(bce::Bce),
+        /// Cross-entropy both ways, which forgives wrong labels (Wang et al., 2019).
+        "symmetric_cross_entropy" => Sce(symmetric_cross_entropy::SymmetricCrossEntropy),
+        /// Between cross-entropy and absolute error, which forgives wrong labels (Zhang and Sabuncu, 2018).
+        "generalised_cross_entropy" => Gce(generalised_cross_entropy::GeneralisedCrossEntropy),
+        /// The squared error of the age in years.
+        "mse" => Mse(mse::Mse),
+        /// The error of the age in years, squared where it is small.
+        "smooth_l1" => SmoothL1(smooth_l1::SmoothL1),
+        /// Several losses, weighted, each for all questions or for some of them.
+        "sum" => Sum(sum::Sum),
     }
 }
 
 /// A loss's config, which knows how to bind it.
 pub trait LossKind {
-    /// The loss for a task and the class counts of its training set.
-    fn bind(&self, task: &Task, counts: &Counts) -> Box<dyn Loss>;
+    /// What is wrong with the settings, if anything is.
+    fn problem(&self) -> Option<String> {
+        None
+    }
+
+    /// What it judges, as a person calls it, for example `classes`.
+    fn judges(&self) -> &'static str;
+
+    /// The loss of the answers to a question; `None` where it does not judge answers of that form.
+    ///
+    /// # Errors
+    /// Settings that do not fit the question, such as too few class weights.
+    fn bind(&self, question: &Question<'_>) -> std::result::Result<Option<Box<dyn Loss>>, String>;
+
+    /// Its part that judges none of the questions, if there is one.
+    fn idle(&self, _: &[Question<'_>]) -> Option<String> {
+        None
+    }
 }
 
-/// A penalty for the distance between what a network says and what it should have said.
+/// A penalty for the distance between what a network says to a question and what it should have
+/// said.
 pub trait Loss {
     /// Judges one batch.
     ///
-    /// - `outputs`: for each question `[n, number]`, any real numbers, of the meaning that their
-    ///   form says. A loss that judges classes alone asks for [`Output::logits`].
-    /// - `targets`: for each scope `[n, class]`, each row a distribution. Hard labels come as one-hot
-    ///   rows, so that mixing and soft labels are not special cases.
-    fn judge(&self, outputs: &[Output], targets: &Targets, clock: &Clock) -> Result<Penalty>;
+    /// - `output`: `[n, number]`, any real numbers, of the form that it was bound to.
+    /// - `targets`: for each row of the batch the pictures that it is made of, with their labels: hard
+    ///   labels are rows of one picture, so that mixing and soft labels are not special cases.
+    fn judge(&self, output: &Output, targets: &Targets, clock: &Clock) -> Result<Penalty>;
 }

@@ -2,6 +2,9 @@
 
 use base::{Task, mix::Row, task::Scope};
 use candle::{DType, Device, Result, Tensor, bail};
+use ops::{Form, Output};
+
+use crate::question::year_of;
 
 /// The labels of the pictures of a batch, as training sees them.
 #[derive(Clone, Debug, Default)]
@@ -10,11 +13,9 @@ pub struct Labels {
     pub classes: Vec<usize>,
     /// The age of each picture's person in years, where the data has ages.
     pub ages: Vec<Option<f64>>,
+    /// How much each picture counts, from 0; empty where all count 1.
+    pub weights: Vec<f64>,
 }
-
-/// How many training pictures each joint class has.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Counts(pub Vec<usize>);
 
 /// What each head should say of each row of a batch.
 #[derive(Clone, Debug)]
@@ -22,12 +23,17 @@ pub struct Targets {
     task: Task,
     labels: Labels,
     rows: Vec<Row>,
+    /// How much each row counts.
+    weights: Vec<f64>,
     device: Device,
     dtype: DType,
 }
 
 impl Targets {
     /// The targets of `rows`, which are made of pictures with these labels.
+    ///
+    /// A row counts as much as its pictures do, by their shares; and of a row, a picture that counts
+    /// half has half the share.
     pub fn new(
         task: &Task,
         labels: Labels,
@@ -35,12 +41,94 @@ impl Targets {
         dtype: DType,
         device: &Device,
     ) -> Targets {
-        Targets { task: task.clone(), labels, rows: rows.to_vec(), device: device.clone(), dtype }
+        let mut rows = rows.to_vec();
+        let mut weights = vec![1.0; rows.len()];
+        if !labels.weights.is_empty() {
+            for (row, weight) in rows.iter_mut().zip(&mut weights) {
+                let of = |picture: usize| labels.weights[picture];
+                *weight = row.iter().map(|it| f64::from(it.weight) * of(it.picture)).sum();
+                if *weight > 0.0 {
+                    let share = |it: f64| (it / *weight) as f32;
+                    row.iter_mut().for_each(|it| it.weight *= share(of(it.picture)));
+                }
+            }
+        }
+        Targets { task: task.clone(), labels, rows, weights, device: device.clone(), dtype }
     }
 
     /// How many rows there are.
     pub fn n_rows(&self) -> usize {
         self.rows.len()
+    }
+
+    /// How much each row counts: `[n]`.
+    pub fn weights(&self) -> Result<Tensor> {
+        self.column(self.weights.clone())
+    }
+
+    /// The sum of what the rows count.
+    pub fn weight(&self) -> f64 {
+        self.weights.iter().sum()
+    }
+
+    /// What each row should have been answered, as a distribution over the numbers of an output:
+    /// `[n, number]`, each row with the sum 1.
+    ///
+    /// # Errors
+    /// An output that is no distribution, or asks for ages that are not known.
+    pub fn of(&self, output: &Output) -> Result<Tensor> {
+        match &output.form {
+            Form::Classes | Form::Cosines { .. } | Form::Independent => {
+                self.distribution(output.asks)
+            }
+            Form::Bins { .. } => self.years(output.numbers.dim(1)?),
+            Form::Number { .. } => bail!("a number of years is no distribution"),
+        }
+    }
+
+    /// The rows as lists of certain answers: the k-th picture of each row, as the position of its
+    /// answer among the numbers of an output, and its share in the row. Rows of fewer pictures have
+    /// shares of 0.
+    ///
+    /// # Errors
+    /// As [`Targets::of`].
+    pub(crate) fn parts(&self, output: &Output) -> Result<Vec<(Vec<u32>, Tensor)>> {
+        let n = output.numbers.dim(1)?;
+        let answer = |picture: usize| -> Result<usize> {
+            Ok(match &output.form {
+                Form::Bins { .. } => year_of(self.age_of(picture)?, n),
+                _ => self.task.project(self.labels.classes[picture], output.asks),
+            })
+        };
+        let n_parts = self.rows.iter().map(Vec::len).max().unwrap_or(0);
+        let part = |k: usize| {
+            let of = |row: &Row| match row.get(k) {
+                Some(it) => Ok((answer(it.picture)? as u32, f64::from(it.weight))),
+                None => Ok((0, 0.0)),
+            };
+            let parts = self.rows.iter().map(of).collect::<Result<Vec<_>>>()?;
+            let (answers, shares) = parts.into_iter().unzip();
+            Ok((answers, self.column(shares)?))
+        };
+        (0..n_parts).map(part).collect()
+    }
+
+    /// The k-th age of each row in years, and its share in the row, as [`Targets::parts`].
+    ///
+    /// # Errors
+    /// A picture without an age.
+    pub(crate) fn age_parts(&self) -> Result<Vec<(Tensor, Tensor)>> {
+        let n_parts = self.rows.iter().map(Vec::len).max().unwrap_or(0);
+        let part = |k: usize| {
+            let of = |row: &Row| match row.get(k) {
+                Some(it) => Ok((self.age_of(it.picture)?, f64::from(it.weight))),
+                None => Ok((0.0, 0.0)),
+            };
+            let parts = self.rows.iter().map(of).collect::<Result<Vec<_>>>()?;
+            let (ages, shares) = parts.into_iter().unzip();
+            Ok((self.column(ages)?, self.column(shares)?))
+        };
+        (0..n_parts).map(part).collect()
     }
 
     /// The distribution of each row over the classes of `scope`: `[n, class]`.
@@ -66,35 +154,14 @@ impl Targets {
         let mut p = vec![0f32; self.rows.len() * n_years];
         for (row, p) in self.rows.iter().zip(p.chunks_mut(n_years)) {
             for part in row {
-                // A person is as many years old as are completed.
-                let year = self.age_of(part.picture)?.max(0.0) as usize;
-                p[year.min(n_years - 1)] += part.weight;
+                p[year_of(self.age_of(part.picture)?, n_years)] += part.weight;
             }
         }
         Tensor::from_vec(p, (self.rows.len(), n_years), &self.device)?.to_dtype(self.dtype)
     }
 
-    /// The mean age of each row's pictures, and the variance of their ages around it, by their
-    /// weights: `[n]` each, in years and in square years.
-    ///
-    /// The squared error of a guess, summed over the pictures with their weights, is that to the mean
-    /// plus the variance.
-    ///
-    /// # Errors
-    /// A picture without an age.
-    pub fn ages(&self) -> Result<(Tensor, Tensor)> {
-        let (mut means, mut variances) = (Vec::new(), Vec::new());
-        for row in &self.rows {
-            let parts = row.iter().map(|it| Ok((f64::from(it.weight), self.age_of(it.picture)?)));
-            let parts: Vec<(f64, f64)> = parts.collect::<Result<_>>()?;
-            let mean: f64 = parts.iter().map(|(weight, age)| weight * age).sum();
-            means.push(mean);
-            variances.push(parts.iter().map(|(weight, age)| weight * (age - mean).powi(2)).sum());
-        }
-        let column = |it: Vec<f64>| {
-            Tensor::new(it, &Device::Cpu)?.to_dtype(self.dtype)?.to_device(&self.device)
-        };
-        Ok((column(means)?, column(variances)?))
+    fn column(&self, xs: Vec<f64>) -> Result<Tensor> {
+        Tensor::new(xs, &Device::Cpu)?.to_dtype(self.dtype)?.to_device(&self.device)
     }
 
     fn age_of(&self, picture: usize) -> Result<f64> {
@@ -120,7 +187,7 @@ mod tests {
     #[test]
     fn a_whole_picture_is_one_hot_in_every_scope() -> Result<()> {
         // Class 10 is incorrect (1), female (1), 30-59 (1).
-        let labels = Labels { classes: vec![10], ages: vec![Some(40.0)] };
+        let labels = Labels { classes: vec![10], ages: vec![Some(40.0)], ..Labels::default() };
         let task = Task::mask_gender_age();
         let targets = Targets::new(&task, labels, &unmixed(1), DType::F64, &Device::Cpu);
         let joint = targets.distribution(Scope::Joint)?;
@@ -133,7 +200,7 @@ mod tests {
 
     #[test]
     fn a_mixed_row_shares_its_weight() -> Result<()> {
-        let labels = Labels { classes: vec![0, 12], ages: vec![None; 2] };
+        let labels = Labels { classes: vec![0, 12], ages: vec![None; 2], ..Labels::default() };
         let row = vec![Part { picture: 0, weight: 0.25 }, Part { picture: 1, weight: 0.75 }];
         let task = Task::mask_gender_age();
         let targets = Targets::new(&task, labels, &[row], DType::F64, &Device::Cpu);
@@ -145,7 +212,7 @@ mod tests {
     #[test]
     fn years_are_completed_ones_and_the_last_is_for_all_older() -> Result<()> {
         let ages = vec![Some(1.9), Some(70.0)];
-        let labels = Labels { classes: vec![0, 0], ages };
+        let labels = Labels { classes: vec![0, 0], ages, ..Labels::default() };
         let row = vec![Part { picture: 0, weight: 0.25 }, Part { picture: 1, weight: 0.75 }];
         let task = Task::mask_gender_age();
         let targets = Targets::new(&task, labels, &[row], DType::F64, &Device::Cpu);
@@ -154,24 +221,26 @@ mod tests {
     }
 
     #[test]
-    fn ages_of_a_mixed_row_have_a_mean_and_a_variance() -> Result<()> {
-        let labels = Labels { classes: vec![0, 0], ages: vec![Some(20.0), Some(60.0)] };
-        let row = vec![Part { picture: 0, weight: 0.25 }, Part { picture: 1, weight: 0.75 }];
+    fn a_picture_that_counts_less_has_less_of_its_row() -> Result<()> {
+        let labels =
+            Labels { classes: vec![0, 12, 6], ages: vec![None; 3], weights: vec![1.0, 0.5, 0.0] };
+        let half = |a, b| vec![Part { picture: a, weight: 0.5 }, Part { picture: b, weight: 0.5 }];
+        let rows = [half(0, 1), vec![Part { picture: 2, weight: 1.0 }]];
         let task = Task::mask_gender_age();
-        let targets = Targets::new(&task, labels, &[row], DType::F64, &Device::Cpu);
-        let (mean, variance) = targets.ages()?;
-        check_close(&mean, &[50.0], 0.0);
-        // 900 / 4 + 3 · 100 / 4.
-        check_close(&variance, &[300.0], 0.0);
+        let targets = Targets::new(&task, labels, &rows, DType::F64, &Device::Cpu);
+        check_close(&targets.weights()?, &[0.75, 0.0], 1e-12);
+        let third = 1.0 / 3.0;
+        let want = [2.0 * third, 0.0, third, 0.0, 1.0, 0.0];
+        check_close(&targets.distribution(Scope::Factor(0))?, &want, 1e-7);
         Ok(())
     }
 
     #[test]
     fn a_picture_without_an_age_is_an_error_where_ages_are_asked() {
-        let labels = Labels { classes: vec![0], ages: vec![None] };
+        let labels = Labels { classes: vec![0], ages: vec![None], ..Labels::default() };
         let task = Task::mask_gender_age();
         let targets = Targets::new(&task, labels, &unmixed(1), DType::F64, &Device::Cpu);
-        assert!(targets.years(61).is_err() && targets.ages().is_err());
+        assert!(targets.years(61).is_err() && targets.age_parts().is_err());
         assert!(targets.distribution(Scope::Joint).is_ok());
     }
 }

@@ -21,6 +21,7 @@ pub use cosine::{Ask, Cosine};
 pub use factored::Factored;
 pub use joint::Joint;
 pub use multi_sample_dropout::{Mean, MultiSampleDropout};
+pub use questions::Question;
 pub use sigmoid::Sigmoid;
 
 use crate::{Stage, params::Builder};
@@ -55,6 +56,12 @@ pub trait Head {
     /// # Errors
     /// A task that is a [misfit](Head::misfit).
     fn build(&self, on: On<'_>, task: &Task, builder: Builder<'_>) -> Result<Box<dyn Heads>>;
+
+    /// What it asks in training, in the order of its outputs.
+    ///
+    /// # Errors
+    /// A task that is a [misfit](Head::misfit).
+    fn questions(&self, task: &Task) -> Result<Vec<Question>>;
 
     /// How many of the backbone's last stages it builds copies of, for itself, instead of sharing
     /// them.

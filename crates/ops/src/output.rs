@@ -3,6 +3,7 @@
 //! With x the numbers of a row, the answer p is, in `f64` whatever the network computes in:
 //!
 //! - classes: p = softmax(x).
+//! - cosines: p = softmax(scale·x).
 //! - independent: p_c = σ(x_c) / Σ_k σ(x_k), computed as softmax(ln σ(x)), so that a row which says
 //!   no to everything is still a distribution.
 //! - bins: q = softmax(x) over the whole years 0, 1, …; p of a level is the sum of q over its years.
@@ -19,7 +20,7 @@
 //! The years as bins are those of Rothe et al., "DEX", 2015, who take the expected one.
 
 use base::task::{Answer, Factor, Scope};
-use candle::{DType, Result, Tensor, bail};
+use candle::{DType, Result, Tensor};
 use serde::{Deserialize, Serialize};
 
 /// What a network says to one question.
@@ -40,6 +41,11 @@ pub struct Output<T = Tensor> {
 pub enum Form {
     /// Logits of the question's classes, of which one is right.
     Classes,
+    /// Cosines between the features and a direction of each of the question's classes.
+    Cosines {
+        /// What makes logits of them.
+        scale: f64,
+    },
     /// A logit for each of the question's classes, which is right or is not.
     Independent,
     /// Logits of the years 0, 1, …, the last for all that are older.
@@ -84,21 +90,6 @@ impl<T> Output<T> {
     pub fn new(asks: Scope, form: Form, numbers: T) -> Output<T> {
         Output { asks, form, weight: 1.0, numbers }
     }
-
-    /// The logits of classes, for a loss that judges nothing else.
-    ///
-    /// # Errors
-    /// An output of another form.
-    pub fn logits(&self) -> Result<&T> {
-        match &self.form {
-            Form::Classes => Ok(&self.numbers),
-            other => bail!(
-                "this loss judges classes of which one is right, not {}: choose the loss \
-                 `cross_entropy`, or a head of classes",
-                other.name()
-            ),
-        }
-    }
 }
 
 impl Output {
@@ -118,9 +109,10 @@ impl Output {
 
 impl Form {
     /// What a person calls it.
-    fn name(&self) -> &'static str {
+    pub fn name(&self) -> &'static str {
         match self {
             Form::Classes => "classes",
+            Form::Cosines { .. } => "cosines",
             Form::Independent => "independent classes",
             Form::Bins { .. } => "bins of years",
             Form::Number { .. } => "a number of years",
@@ -131,6 +123,7 @@ impl Form {
     fn probabilities(&self, row: &[f64]) -> Vec<f64> {
         match self {
             Form::Classes => softmax(row),
+            Form::Cosines { scale } => softmax(&row.iter().map(|x| scale * x).collect::<Vec<_>>()),
             Form::Independent => softmax(&row.iter().copied().map(log_sigmoid).collect::<Vec<_>>()),
             Form::Bins { decide, cuts } => {
                 let years = || (0..row.len()).map(|it| it as f64);
@@ -222,6 +215,7 @@ mod tests {
     #[test]
     fn classes_share_by_their_exponentials() {
         check(&Form::Classes, &[2f64.ln(), 0.0, 0.0], &[0.5, 0.25, 0.25]);
+        check(&Form::Cosines { scale: 2.0 }, &[2f64.ln() / 2.0, 0.0, 0.0], &[0.5, 0.25, 0.25]);
     }
 
     #[test]
@@ -278,6 +272,7 @@ mod tests {
     fn extreme_numbers_are_still_a_distribution_and_no_number_stays_none() {
         let forms = [
             Form::Classes,
+            Form::Cosines { scale: 30.0 },
             Form::Independent,
             bins(Decide::Mass),
             bins(Decide::Likeliest),
@@ -294,12 +289,5 @@ mod tests {
             let p = answer(&form, &[f64::NAN; 5]);
             assert!(p.iter().any(|it| it.is_nan()), "{form:?} hides what is no number");
         }
-    }
-
-    #[test]
-    fn a_loss_of_classes_refuses_other_forms() {
-        let output = Output::new(Scope::Joint, Form::Independent, ());
-        let err = output.logits().unwrap_err().to_string();
-        assert!(err.contains("not independent classes"), "{err}");
     }
 }

@@ -71,6 +71,8 @@ pub struct DataSection {
     pub source: SourceConfig,
     /// Who is held out.
     pub split: SplitConfig,
+    /// Who is held out is drawn from this, and so stays when `seed` changes.
+    pub split_seed: Seed,
     /// Which fold of the split is held out, from 0.
     pub fold: usize,
     /// Where ages are cut for training; empty for where they are scored.
@@ -258,6 +260,7 @@ impl Experiment {
             "augment.eval",
             random.map(|it| format!("`{}` is left to chance, which serving is not", it.kind())),
         );
+        note("loss", self.loss.get().problem());
         note("optim", self.optim.get().problem());
         note("schedule", self.schedule.get().problem());
         note("model.backbone", self.model.backbone.get().problem());

@@ -199,6 +199,7 @@ fn targets(plan: &Plan, batch: &Batch) -> Targets {
     let labels = Labels {
         classes: batch.examples.iter().map(|&it| plan.training_classes[it]).collect(),
         ages: batch.examples.iter().map(|&it| plan.ages[it]).collect(),
+        weights: Vec::new(),
     };
     Targets::new(&plan.task, labels, &batch.rows, candle::DType::F32, &plan.device)
 }

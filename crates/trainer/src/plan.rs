@@ -12,7 +12,7 @@ use data::{
     Content, Load, LoadError, Loader, Manifest, Sides, SplitError, Use, measure_statistics,
 };
 use infer::Serving;
-use losses::{Counts, Loss};
+use losses::{Counts, Judge, Question};
 use models::{Fitted, Model, ModelSpec, WeightsError, read_weights};
 use ops::{Pass, Tape, Training};
 
@@ -47,7 +47,7 @@ pub struct Plan {
     /// The network.
     pub spec: ModelSpec,
     /// What it descends on.
-    pub loss: Box<dyn Loss>,
+    pub loss: Judge,
     /// Steps of one pass over the training side.
     pub steps_per_epoch: usize,
     /// Steps of the whole run.
@@ -103,7 +103,7 @@ impl Plan {
         let training_classes = manifest
             .training_classes(&data.training_cuts)
             .map_err(|it| wrong(format!("at `data.training_cuts`: {it}")))?;
-        let folds = data.split.sides(manifest, &mut seed.stream("split"))?;
+        let folds = data.split.sides(manifest, &mut data.split_seed.stream("split"))?;
         let n_folds = folds.len();
         let Some(mut sides) = folds.into_iter().nth(fold_idx) else {
             return Err(wrong(format!(
@@ -133,8 +133,6 @@ impl Plan {
         }
         let pictures: Arc<[(String, Content)]> =
             manifest.examples.iter().map(|it| (it.name.clone(), it.content.clone())).collect();
-        let mut counts = vec![0; manifest.task.n_classes()];
-        sides.train.iter().for_each(|&it| counts[training_classes[it]] += 1);
 
         let bare = |ops: &[augment::PictureOpConfig]| Pipeline {
             ops: ops.to_vec(),
@@ -187,7 +185,17 @@ impl Plan {
             ));
         }
         let spec = ModelSpec { backbone: model.backbone.clone(), head: experiment.head.clone() };
-        let loss = experiment.loss.get().bind(&manifest.task, &Counts(counts));
+        let mut counts = Counts { classes: vec![0; manifest.task.n_classes()], ages: Vec::new() };
+        for &idx in &sides.train {
+            counts.classes[training_classes[idx]] += 1;
+            counts.ages.extend(manifest.examples[idx].age);
+        }
+        let asked = head.questions(&manifest.task)?.into_iter();
+        let asked: Vec<Question<'_>> = asked
+            .map(|it| Question::new(&manifest.task, it.asks, &it.form, it.n_out, &counts))
+            .collect();
+        let loss =
+            Judge::new(&experiment.loss, &asked).map_err(|it| wrong(format!("at `loss`: {it}")))?;
         let of_use = |usage| {
             let all = manifest.examples.iter().enumerate();
             all.filter(move |(_, it)| it.usage == usage).map(|(idx, _)| idx).collect()

@@ -81,6 +81,10 @@ impl AgeBins {
 
 impl Head for AgeBins {
     fn build(&self, on: On<'_>, task: &Task, builder: Builder<'_>) -> Result<Box<dyn Heads>> {
+        self.shape().ask(self.questions(task)?, on.n_features, builder)
+    }
+
+    fn questions(&self, task: &Task) -> Result<Vec<Question>> {
         let (ranged, cuts) = match self.years(task) {
             Ok(it) => it,
             Err(misfit) => bail!("{misfit}"),
@@ -88,7 +92,7 @@ impl Head for AgeBins {
         let mut questions = Question::factors(task);
         questions[ranged].form = Form::Bins { decide: self.decide, cuts };
         questions[ranged].n_out = self.oldest + 1;
-        self.shape().ask(questions, on.n_features, builder)
+        Ok(questions)
     }
 
     fn classifier(&self) -> Option<&'static str> {

@@ -67,6 +67,10 @@ impl AgeNumber {
 
 impl Head for AgeNumber {
     fn build(&self, on: On<'_>, task: &Task, builder: Builder<'_>) -> Result<Box<dyn Heads>> {
+        self.shape().ask(self.questions(task)?, on.n_features, builder)
+    }
+
+    fn questions(&self, task: &Task) -> Result<Vec<Question>> {
         let (ranged, cuts) = match years_of(task, &self.cuts) {
             Ok(it) => it,
             Err(misfit) => bail!("{misfit}"),
@@ -83,7 +87,7 @@ impl Head for AgeNumber {
             true => questions.push(years),
             false => questions[ranged] = years,
         }
-        self.shape().ask(questions, on.n_features, builder)
+        Ok(questions)
     }
 
     fn classifier(&self) -> Option<&'static str> {

@@ -62,8 +62,12 @@ impl Head for Branched {
             let question = vec![question];
             Ok(Branch { stages, heads: self.shape().ask(question, on.n_features, builder.here())? })
         };
-        let branches = Question::factors(task).into_iter().map(branch).collect::<Result<_>>()?;
+        let branches = self.questions(task)?.into_iter().map(branch).collect::<Result<_>>()?;
         Ok(Box::new(Built { branches }))
+    }
+
+    fn questions(&self, task: &Task) -> Result<Vec<Question>> {
+        Ok(Question::factors(task))
     }
 
     /// The last stage that makes maps, and the neck.

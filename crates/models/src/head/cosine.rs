@@ -1,18 +1,18 @@
 //! By angle: how much features point where each class does.
 //!
-//! logits = scale · ŵ · x̂ with x̂ = x / ‖x‖ and ŵ = w / ‖w‖: neither the length of the features nor
+//! It says ŵ · x̂ with x̂ = x / ‖x‖ and ŵ = w / ‖w‖, and logits are `scale` times that: neither the length of the features nor
 //! that of a class's direction counts, and there is no bias.
 //!
 //! Wang et al., "NormFace", 2017, <https://arxiv.org/abs/1704.06369>; the same in ArcFace (Deng et
 //! al., 2018) and LDAM (Cao et al., 2019). Their margins are between an answer and the truth, and so
 //! the loss's, not the head's: when answering there is none.
 
-use base::{Task, task::Scope};
+use base::Task;
 use candle::{Result, Var};
 use ops::{Form, Output, Pass, Value};
 use serde::{Deserialize, Serialize};
 
-use super::{Head, Heads, On, dropout_problem, positive_problem};
+use super::{Head, Heads, On, Question, dropout_problem, positive_problem};
 use crate::{
     layers::LinearInit,
     params::{Builder, Kind},
@@ -51,20 +51,25 @@ impl Default for Cosine {
 impl Head for Cosine {
     fn build(&self, on: On<'_>, task: &Task, mut builder: Builder<'_>) -> Result<Box<dyn Heads>> {
         let name = builder.path_of("dropout");
-        let scopes = match self.by {
-            Ask::Joint => vec![Scope::Joint],
-            Ask::Factor => (0..task.factors.len()).map(Scope::Factor).collect(),
-        };
-        let weight = |scope: Scope| {
-            let n_classes = task.n_classes_of(scope);
+        let weight = |question: Question| {
             // Only the directions count, which are even in all of ArcFace's and LDAM's codes.
-            let [init, _] = LinearInit::Xavier.of(on.n_features, n_classes);
-            let mut builder = builder.under(task.scope_name(scope));
-            let dims = [n_classes, on.n_features];
-            Ok((scope, builder.param("weight", Kind::Matrix, &dims, init)?))
+            let [init, _] = LinearInit::Xavier.of(on.n_features, question.n_out);
+            let mut builder = builder.under(&question.name);
+            let dims = [question.n_out, on.n_features];
+            let weight = builder.param("weight", Kind::Matrix, &dims, init)?;
+            Ok((question, weight))
         };
-        let weights = scopes.into_iter().map(weight).collect::<Result<_>>()?;
-        Ok(Box::new(Built { weights, scale: self.scale, dropout: self.dropout, name }))
+        let weights = self.questions(task)?.into_iter().map(weight).collect::<Result<_>>()?;
+        Ok(Box::new(Built { weights, dropout: self.dropout, name }))
+    }
+
+    fn questions(&self, task: &Task) -> Result<Vec<Question>> {
+        let questions = match self.by {
+            Ask::Joint => vec![Question::joint(task)],
+            Ask::Factor => Question::factors(task),
+        };
+        let form = || Form::Cosines { scale: self.scale };
+        Ok(questions.into_iter().map(|it| Question { form: form(), ..it }).collect())
     }
 
     fn classifier(&self) -> Option<&'static str> {
@@ -77,8 +82,7 @@ impl Head for Cosine {
 }
 
 struct Built {
-    weights: Vec<(Scope, Var)>,
-    scale: f64,
+    weights: Vec<(Question, Var)>,
     dropout: f64,
     name: String,
 }
@@ -86,11 +90,11 @@ struct Built {
 impl Heads for Built {
     fn outputs(&self, features: &Value, pass: &Pass<'_>) -> Result<Vec<Output<Value>>> {
         let features = ops::dropout(features, self.dropout, pass, &self.name)?;
-        let features = ops::l2_normalise(&features, self.scale)?;
-        let output = |(scope, weight): &(Scope, Var)| {
+        let features = ops::l2_normalise(&features, 1.0)?;
+        let output = |(question, weight): &(Question, Var)| {
             let weight = ops::l2_normalise(&pass.param(weight), 1.0)?;
-            let logits = ops::product(&features, &weight, None, None)?;
-            Ok(Output::new(*scope, Form::Classes, logits))
+            let cosines = ops::product(&features, &weight, None, None)?;
+            Ok(Output::new(question.asks, question.form.clone(), cosines))
         };
         self.weights.iter().map(output).collect()
     }

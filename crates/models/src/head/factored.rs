@@ -53,7 +53,11 @@ impl Factored {
 
 impl Head for Factored {
     fn build(&self, on: On<'_>, task: &Task, builder: Builder<'_>) -> Result<Box<dyn Heads>> {
-        self.shape().ask(Question::factors(task), on.n_features, builder)
+        self.shape().ask(self.questions(task)?, on.n_features, builder)
+    }
+
+    fn questions(&self, task: &Task) -> Result<Vec<Question>> {
+        Ok(Question::factors(task))
     }
 
     fn classifier(&self) -> Option<&'static str> {

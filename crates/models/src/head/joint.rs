@@ -50,7 +50,11 @@ impl Joint {
 
 impl Head for Joint {
     fn build(&self, on: On<'_>, task: &Task, builder: Builder<'_>) -> Result<Box<dyn Heads>> {
-        self.shape().ask(vec![Question::joint(task)], on.n_features, builder)
+        self.shape().ask(self.questions(task)?, on.n_features, builder)
+    }
+
+    fn questions(&self, task: &Task) -> Result<Vec<Question>> {
+        Ok(vec![Question::joint(task)])
     }
 
     fn classifier(&self) -> Option<&'static str> {

@@ -13,7 +13,7 @@ use candle::{Result, Tensor};
 use ops::{Form, Output, Pass, Value};
 use serde::{Deserialize, Serialize};
 
-use super::{Head, Heads, On, dropout_problem};
+use super::{Head, Heads, On, Question, dropout_problem};
 use crate::{
     layers::{Linear, LinearInit},
     params::Builder,
@@ -58,6 +58,17 @@ impl Head for MultiSampleDropout {
         let linear =
             Linear::new(builder.under("joint"), on.n_features, task.n_classes(), self.init)?;
         Ok(Box::new(Built { linear, names, dropout: self.dropout, mean: self.mean }))
+    }
+
+    fn questions(&self, task: &Task) -> Result<Vec<Question>> {
+        let joint = Question::joint(task);
+        Ok(match self.mean {
+            Mean::Logits => vec![joint],
+            Mean::Loss => {
+                let share = 1.0 / self.samples as f64;
+                vec![Question { weight: share, ..joint }; self.samples]
+            }
+        })
     }
 
     fn classifier(&self) -> Option<&'static str> {

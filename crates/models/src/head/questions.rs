@@ -14,14 +14,18 @@ use crate::{
 };
 
 /// What a head asks.
-pub(super) struct Question {
+#[derive(Clone, Debug, PartialEq)]
+pub struct Question {
     /// Of its layers.
-    pub(super) name: String,
-    pub(super) asks: Scope,
-    pub(super) form: Form,
-    pub(super) weight: f64,
+    pub name: String,
+    /// What the answer is about.
+    pub asks: Scope,
+    /// What the numbers of the answer mean.
+    pub form: Form,
+    /// How much of its loss is descended on.
+    pub weight: f64,
     /// How many numbers are its answer.
-    pub(super) n_out: usize,
+    pub n_out: usize,
 }
 
 /// The layers of each question.

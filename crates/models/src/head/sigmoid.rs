@@ -56,8 +56,11 @@ impl Sigmoid {
 
 impl Head for Sigmoid {
     fn build(&self, on: On<'_>, task: &Task, builder: Builder<'_>) -> Result<Box<dyn Heads>> {
-        let question = Question { form: Form::Independent, ..Question::joint(task) };
-        self.shape().ask(vec![question], on.n_features, builder)
+        self.shape().ask(self.questions(task)?, on.n_features, builder)
+    }
+
+    fn questions(&self, task: &Task) -> Result<Vec<Question>> {
+        Ok(vec![Question { form: Form::Independent, ..Question::joint(task) }])
     }
 
     fn classifier(&self) -> Option<&'static str> {

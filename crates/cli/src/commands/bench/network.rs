@@ -3,11 +3,15 @@
 use std::{fs, time::Instant};
 
 use anyhow::Context as _;
-use base::{Clock, Seed, Task, mix::unmixed, task::Factor};
+use base::{
+    Clock, Seed, Task,
+    mix::unmixed,
+    task::{Factor, Scope},
+};
 use candle::{Device, Tensor};
-use losses::{Counts, Labels, Loss, LossConfig, Targets};
+use losses::{Counts, Judge, Labels, LossConfig, Question, Targets};
 use models::{HeadConfig, Model, ModelSpec, published};
-use ops::{Ceilings, Pass, Rows, Tape, Training, metered};
+use ops::{Ceilings, Form, Pass, Rows, Tape, Training, metered};
 use trainer::{OptimConfig, Optimizer, Rates};
 
 use super::{
@@ -94,7 +98,7 @@ struct Bench {
     net: Model,
     pixels: Tensor,
     targets: Targets,
-    loss: Box<dyn Loss>,
+    loss: Judge,
     optimizer: Box<dyn Optimizer>,
     n_done: usize,
 }
@@ -115,14 +119,16 @@ impl Bench {
         let spec = ModelSpec { backbone, head: HeadConfig::default() };
         let net = Model::fresh(&spec, &task, Seed(0), &Device::Cpu)?;
         let optimizer = OptimConfig::default().get().build(net.params());
-        let loss = LossConfig::default().get().bind(&task, &Counts(vec![1; N_CLASSES]));
+        let counts = Counts::default();
+        let asked = Question::new(&task, Scope::Joint, &Form::Classes, N_CLASSES, &counts);
+        let loss = Judge::new(&LossConfig::default(), &[asked]).map_err(anyhow::Error::msg)?;
         let [h, w] = *size;
         let pictures: Vec<u8> = (0..batch * h * w * 3).map(|it| (it * 7919 % 251) as u8).collect();
         let rows = unmixed(*batch);
         let rows_of = Rows { pictures: &pictures, size: *size, rows: &rows };
         let pixels = ops::normalise(rows_of, [0.5; 3], [0.25; 3], &Device::Cpu)?;
         let classes = (0..*batch).map(|it| it % N_CLASSES).collect();
-        let labels = Labels { classes, ages: vec![None; *batch] };
+        let labels = Labels { classes, ..Labels::default() };
         let targets = Targets::new(&task, labels, &rows, candle::DType::F32, &Device::Cpu);
         Ok(Bench { net, pixels, targets, loss, optimizer, n_done: 0 })
     }

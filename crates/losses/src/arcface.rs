@@ -1,0 +1,89 @@
+//! ArcFace: the features of a picture are to be nearer to its class's direction by an angle.
+//!
+//! With θ the angle between features and a class's direction, the loss of a picture of class y is the
+//! cross-entropy of s cos θ_c, but s φ for c = y, with φ = cos(θ_y + m), s being the head's scale; that of
+//! a mixed row the mean of its pictures' by their shares. Where θ + m would be beyond π, φ goes on as
+//! cos θ - m sin m, so that it falls all the way; with `easy_margin`, there is a margin only where θ is
+//! below a right angle.
+//!
+//! Deng et al., "ArcFace: Additive Angular Margin Loss for Deep Face Recognition", 2018,
+//! <https://arxiv.org/abs/1801.07698>; cosines are kept 1e-7 from ±1, where the sine has no slope.
+
+use std::f64::consts::PI;
+
+use base::Clock;
+use candle::{Result, Tensor};
+use ops::{Form, Output};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    Loss, LossKind, Penalty, Question, Targets, cross_entropy::weighted_mean, ldam::by_parts,
+};
+
+/// `[loss] kind = "arcface"`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ArcFace {
+    /// The angle m, in radians.
+    pub margin: f64,
+    /// Whether there is a margin below a right angle only.
+    pub easy_margin: bool,
+}
+
+impl Default for ArcFace {
+    /// The paper's.
+    fn default() -> ArcFace {
+        ArcFace { margin: 0.5, easy_margin: false }
+    }
+}
+
+impl LossKind for ArcFace {
+    fn problem(&self) -> Option<String> {
+        let margin = self.margin;
+        (!(0.0..=PI / 2.0).contains(&margin))
+            .then(|| format!("`margin` is an angle from 0 to π / 2, not {margin}"))
+    }
+
+    fn judges(&self) -> &'static str {
+        "cosines, the answers of the head `cosine`"
+    }
+
+    fn bind(&self, question: &Question<'_>) -> std::result::Result<Option<Box<dyn Loss>>, String> {
+        let Form::Cosines { scale } = question.form else { return Ok(None) };
+        Ok(Some(Box::new(Bound { config: self.clone(), scale })))
+    }
+}
+
+struct Bound {
+    config: ArcFace,
+    scale: f64,
+}
+
+impl Loss for Bound {
+    fn judge(&self, output: &Output, targets: &Targets, _: &Clock) -> Result<Penalty> {
+        let end = 1.0 - 1e-7;
+        let cosines = output.numbers.minimum(end)?.maximum(-end)?;
+        let with_margin = self.with_margin(&cosines)?;
+        let losses = by_parts(output, targets, |is_truth| {
+            let step = (is_truth * (&with_margin - &cosines)?)?;
+            (&cosines + step)? * self.scale
+        })?;
+        weighted_mean(&losses, &targets.of(output)?, None, targets)
+    }
+}
+
+impl Bound {
+    /// φ of each cosine.
+    fn with_margin(&self, cosines: &Tensor) -> Result<Tensor> {
+        let ArcFace { margin: m, easy_margin } = self.config;
+        let sines = cosines.sqr()?.affine(-1.0, 1.0)?.sqrt()?;
+        let phi = ((cosines * m.cos())? - (sines * m.sin())?)?;
+        let (least, beyond) = match easy_margin {
+            true => (0.0, cosines.clone()),
+            false => ((PI - m).cos(), cosines.affine(1.0, -m * m.sin())?),
+        };
+        let is_within = cosines.gt(least)?.to_dtype(cosines.dtype())?;
+        let is_beyond = is_within.affine(-1.0, 1.0)?;
+        (phi * is_within)? + (beyond * is_beyond)?
+    }
+}

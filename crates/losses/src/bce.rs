@@ -1,0 +1,50 @@
+//! Binary cross-entropy: each class is right or is not, whatever the others are.
+//!
+//! The mean over classes of -(t_c ln σ(x_c) + (1 - t_c) ln(1 - σ(x_c))), as PyTorch has it; the loss
+//! `cross_entropy` has the sum. With label smoothing as timm's `BinaryCrossEntropy` has it.
+//!
+//! Wightman et al., "ResNet strikes back", 2021, train so with mixed pictures.
+
+use base::Clock;
+use candle::Result;
+use ops::{Form, Output};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    Loss, LossKind, Penalty, Question, Targets,
+    cross_entropy::{independent, weighted_mean},
+    smoothing::{self, SmoothingOver, smooth},
+};
+
+/// `[loss] kind = "bce"`
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Bce {
+    /// The share of certainty that is taken from each label, and spread over all classes.
+    pub label_smoothing: f64,
+}
+
+impl LossKind for Bce {
+    fn problem(&self) -> Option<String> {
+        smoothing::problem(self.label_smoothing)
+    }
+
+    fn judges(&self) -> &'static str {
+        "independent classes, the answers of the head `sigmoid`"
+    }
+
+    fn bind(&self, question: &Question<'_>) -> std::result::Result<Option<Box<dyn Loss>>, String> {
+        let Form::Independent = question.form else { return Ok(None) };
+        Ok(Some(Box::new(self.clone())))
+    }
+}
+
+impl Loss for Bce {
+    fn judge(&self, output: &Output, targets: &Targets, _: &Clock) -> Result<Penalty> {
+        let wanted = targets.of(output)?;
+        let smoothed = smooth(&wanted, self.label_smoothing, SmoothingOver::All)?;
+        let n_classes = output.numbers.dim(1)? as f64;
+        let losses = independent(&output.numbers, &smoothed)?.affine(-1.0 / n_classes, 0.0)?;
+        weighted_mean(&losses, &wanted, None, targets)
+    }
+}

@@ -1,0 +1,68 @@
+//! One minus the macro F1 of the batch, with probabilities where counts would be.
+//!
+//! With p = softmax(x) and t the targets of the rows, for each class tp = Σ t p, fp = Σ (1 - t) p and
+//! fn = Σ t (1 - p) over the batch; P = tp / (tp + fp + ε), R = tp / (tp + fn + ε), F1 = 2 P R /
+//! (P + R + ε), kept within ε and 1 - ε; the loss is 1 minus the mean of F1 over the classes.
+//!
+//! The competition's baseline, after a widely copied gist. It judges the batch as a whole: a class
+//! that is not in it adds a constant, so small batches of many classes teach little, and it is best in
+//! a `sum` with another loss.
+
+use base::Clock;
+use candle::{D, Result};
+use candle_nn::ops::log_softmax;
+use ops::Output;
+use serde::{Deserialize, Serialize};
+
+use crate::{Judged, Loss, LossKind, Penalty, Question, Targets, cross_entropy::logits};
+
+/// `[loss] kind = "f1"`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct F1 {
+    /// What keeps quotients finite.
+    pub epsilon: f64,
+}
+
+impl Default for F1 {
+    /// The baseline's.
+    fn default() -> F1 {
+        F1 { epsilon: 1e-7 }
+    }
+}
+
+impl LossKind for F1 {
+    fn problem(&self) -> Option<String> {
+        let epsilon = self.epsilon;
+        (!(1e-12..0.5).contains(&epsilon))
+            .then(|| format!("`epsilon` is from 1e-12 to below 0.5, not {epsilon}"))
+    }
+
+    fn judges(&self) -> &'static str {
+        "classes"
+    }
+
+    fn bind(&self, question: &Question<'_>) -> std::result::Result<Option<Box<dyn Loss>>, String> {
+        match question.is_choice() {
+            true => Ok(Some(Box::new(self.clone()))),
+            false => Ok(None),
+        }
+    }
+}
+
+impl Loss for F1 {
+    fn judge(&self, output: &Output, targets: &Targets, _: &Clock) -> Result<Penalty> {
+        let epsilon = self.epsilon;
+        let logits = logits(output)?.expect("a choice");
+        let p = log_softmax(&logits, D::Minus1)?.exp()?;
+        let (rows, wanted) = (targets.weights()?.unsqueeze(1)?, targets.of(output)?);
+        let p = p.broadcast_mul(&rows)?;
+        let hits = (&wanted * &p)?.sum(0)?;
+        // tp + fp is all that is predicted, tp + fn all that there is.
+        let precision = (&hits / (p.sum(0)? + epsilon)?)?;
+        let recall = (&hits / (wanted.broadcast_mul(&rows)?.sum(0)? + epsilon)?)?;
+        let f1 = ((&precision * &recall)? * 2.0)?.div(&((precision + recall)? + epsilon)?)?;
+        let f1 = f1.maximum(epsilon)?.minimum(1.0 - epsilon)?;
+        Ok(Penalty::of(Judged::Batch(f1.mean_all()?.affine(-1.0, 1.0)?)))
+    }
+}

@@ -1,0 +1,110 @@
+//! Focal loss: cross-entropy that counts less where the answer is right already.
+//!
+//! With p_c = softmax(x)_c, t the target and w the class weights,
+//!
+//! - `paper`: Σ_c t_c w_c (1 - p_c)^γ (-ln p_c), the mean over rows. Lin et al., "Focal Loss for Dense
+//!   Object Detection", 2017, who call w α.
+//! - `baseline`: the same, divided by the sum of the weights of the rows' classes instead of their
+//!   number. The competition's baseline code, which has γ = 5.
+//! - `fastai`: Σ_c t_c (1 - q_c)^γ (-ln q_c) with q_c = p_c^w_c, the mean over rows: the weights bend
+//!   the probability as well. fastai's code, and that of LDAM.
+//!
+//! Without weights all three are the same.
+
+use base::Clock;
+use candle::{D, Result, Tensor};
+use candle_nn::ops::log_softmax;
+use ops::Output;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    ClassWeightsConfig, Loss, LossKind, Penalty, Question, Targets,
+    class_weights::BoundWeights,
+    cross_entropy::{logits, weighted_mean},
+};
+
+/// `[loss] kind = "focal"`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Focal {
+    /// How fast a right answer ceases to count; 0 is cross-entropy.
+    pub gamma: f64,
+    /// How much each class counts.
+    pub weights: ClassWeightsConfig,
+    /// What the weights weigh.
+    pub weighting: Weighting,
+}
+
+/// Where class weights enter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Weighting {
+    /// The loss of each row.
+    Paper,
+    /// That, and the mean.
+    Baseline,
+    /// The logarithm of the probability.
+    Fastai,
+}
+
+impl Default for Focal {
+    /// The paper's.
+    fn default() -> Focal {
+        Focal { gamma: 2.0, weights: ClassWeightsConfig::default(), weighting: Weighting::Paper }
+    }
+}
+
+impl LossKind for Focal {
+    fn problem(&self) -> Option<String> {
+        let Focal { gamma, .. } = *self;
+        let gamma = (!(0.0..=100.0).contains(&gamma))
+            .then(|| format!("`gamma` is from 0 to 100, not {gamma}"));
+        gamma.or_else(|| self.weights.get().problem())
+    }
+
+    fn judges(&self) -> &'static str {
+        "classes"
+    }
+
+    fn bind(&self, question: &Question<'_>) -> std::result::Result<Option<Box<dyn Loss>>, String> {
+        if !question.is_choice() {
+            return Ok(None);
+        }
+        let weights = BoundWeights::new(&self.weights, question)?;
+        Ok(Some(Box::new(Bound { gamma: self.gamma, weighting: self.weighting, weights })))
+    }
+}
+
+struct Bound {
+    gamma: f64,
+    weighting: Weighting,
+    weights: BoundWeights,
+}
+
+impl Loss for Bound {
+    fn judge(&self, output: &Output, targets: &Targets, clock: &Clock) -> Result<Penalty> {
+        let logits = logits(output)?.expect("a choice");
+        let wanted = targets.of(output)?;
+        let mut ln_p = log_softmax(&logits, D::Minus1)?;
+        let weights = self.weights.at(clock);
+        let weigh = |xs: &Tensor| match weights {
+            Some(it) => xs.broadcast_mul(&Tensor::new(it, xs.device())?.to_dtype(xs.dtype())?),
+            None => Ok(xs.clone()),
+        };
+        if self.weighting == Weighting::Fastai {
+            ln_p = weigh(&ln_p)?;
+        }
+        let losses = (&wanted * (doubt(&ln_p, self.gamma)? * ln_p)?)?.neg()?;
+        match self.weighting {
+            Weighting::Fastai => weighted_mean(&losses, &wanted, None, targets),
+            Weighting::Paper => weighted_mean(&weigh(&losses)?, &wanted, None, targets),
+            Weighting::Baseline => weighted_mean(&losses, &wanted, weights, targets),
+        }
+    }
+}
+
+/// (1 - p)^γ.
+fn doubt(ln_p: &Tensor, gamma: f64) -> Result<Tensor> {
+    // Below γ = 1 the slope has no end where p is 1, but what it is multiplied by has.
+    ln_p.exp()?.affine(-1.0, 1.0)?.maximum(1e-12)?.powf(gamma)
+}

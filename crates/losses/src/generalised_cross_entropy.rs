@@ -1,0 +1,62 @@
+//! Generalised cross-entropy: between cross-entropy (q → 0) and absolute error (q = 1).
+//!
+//! Σ_c t_c (1 - p_c^q) / q: the slope fades where p is small, so that a label which the network finds
+//! absurd, as wrong ones are, teaches little.
+//!
+//! Zhang and Sabuncu, "Generalized Cross Entropy Loss for Training Deep Neural Networks with Noisy
+//! Labels", 2018, <https://arxiv.org/abs/1805.07836>, who have q = 0.7; without their truncation.
+
+use base::Clock;
+use candle::{D, Result};
+use candle_nn::ops::log_softmax;
+use ops::Output;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    Loss, LossKind, Penalty, Question, Targets,
+    cross_entropy::{logits, weighted_mean},
+};
+
+/// `[loss] kind = "generalised_cross_entropy"`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct GeneralisedCrossEntropy {
+    /// The exponent, above 0 to 1.
+    pub q: f64,
+}
+
+impl Default for GeneralisedCrossEntropy {
+    /// The paper's.
+    fn default() -> GeneralisedCrossEntropy {
+        GeneralisedCrossEntropy { q: 0.7 }
+    }
+}
+
+impl LossKind for GeneralisedCrossEntropy {
+    fn problem(&self) -> Option<String> {
+        let q = self.q;
+        (!(0.001..=1.0).contains(&q)).then(|| format!("`q` is from 0.001 to 1, not {q}"))
+    }
+
+    fn judges(&self) -> &'static str {
+        "classes"
+    }
+
+    fn bind(&self, question: &Question<'_>) -> std::result::Result<Option<Box<dyn Loss>>, String> {
+        match question.is_choice() {
+            true => Ok(Some(Box::new(self.clone()))),
+            false => Ok(None),
+        }
+    }
+}
+
+impl Loss for GeneralisedCrossEntropy {
+    fn judge(&self, output: &Output, targets: &Targets, _: &Clock) -> Result<Penalty> {
+        let (q, wanted) = (self.q, targets.of(output)?);
+        let ln_p = log_softmax(&logits(output)?.expect("a choice"), D::Minus1)?;
+        // p^q, which is 0 with no slope where p is.
+        let power = (ln_p * q)?.exp()?;
+        let losses = (&wanted * power.affine(-1.0 / q, 1.0 / q)?)?;
+        weighted_mean(&losses, &wanted, None, targets)
+    }
+}

@@ -1,0 +1,105 @@
+//! Label-distribution-aware margins: rare classes have to be right by more.
+//!
+//! With n_c training pictures of class c and m_c = margin · (n_min / n_c)^¼, the loss of a picture of
+//! class y is the cross-entropy of s (cos θ_c - [c = y] m_c), s being the head's scale; that of a
+//! mixed row the mean of its pictures' by their shares. Class weights begin late in the run: deferred
+//! re-weighting (DRW).
+//!
+//! Cao et al., "Learning Imbalanced Datasets with Label-Distribution-Aware Margin Loss", 2019,
+//! <https://arxiv.org/abs/1906.07413>; the authors' code has margin 0.5, s = 30 and weights of β =
+//! 0.9999 in the last fifth of the run. A class without pictures is taken to have one.
+
+use base::Clock;
+use candle::{D, Result, Tensor};
+use candle_nn::ops::log_softmax;
+use ops::{Form, Output};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    ClassWeightsConfig, Loss, LossKind, Penalty, Question, Targets,
+    class_weights::{BoundWeights, Effective},
+    cross_entropy::weighted_mean,
+};
+
+/// `[loss] kind = "ldam"`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Ldam {
+    /// That of the rarest class, as a difference of cosines.
+    pub margin: f64,
+    /// How much each class counts.
+    pub weights: ClassWeightsConfig,
+}
+
+impl Default for Ldam {
+    /// The authors' code.
+    fn default() -> Ldam {
+        let weights = ClassWeightsConfig::Effective(Effective { beta: 0.9999, from: 0.8 });
+        Ldam { margin: 0.5, weights }
+    }
+}
+
+impl LossKind for Ldam {
+    fn problem(&self) -> Option<String> {
+        let margin = self.margin;
+        let margin = (!(0.0..=2.0).contains(&margin))
+            .then(|| format!("`margin` is from 0 to 2, not {margin}"));
+        margin.or_else(|| self.weights.get().problem())
+    }
+
+    fn judges(&self) -> &'static str {
+        "cosines, the answers of the head `cosine`"
+    }
+
+    fn bind(&self, question: &Question<'_>) -> std::result::Result<Option<Box<dyn Loss>>, String> {
+        let Form::Cosines { scale } = question.form else { return Ok(None) };
+        let roots = question.counts.iter().map(|&n| (n.max(1) as f64).powf(-0.25));
+        let roots: Vec<f64> = roots.collect();
+        let largest = roots.iter().copied().fold(0.0, f64::max);
+        let margins = roots.iter().map(|it| self.margin * it / largest).collect();
+        let weights = BoundWeights::new(&self.weights, question)?;
+        Ok(Some(Box::new(Bound { margins, scale, weights })))
+    }
+}
+
+struct Bound {
+    margins: Vec<f64>,
+    scale: f64,
+    weights: BoundWeights,
+}
+
+impl Loss for Bound {
+    fn judge(&self, output: &Output, targets: &Targets, clock: &Clock) -> Result<Penalty> {
+        let cosines = &output.numbers;
+        let margins = Tensor::new(self.margins.as_slice(), cosines.device())?;
+        let margins = margins.to_dtype(cosines.dtype())?;
+        let losses = by_parts(output, targets, |is_truth| {
+            (cosines - is_truth.broadcast_mul(&margins)?)? * self.scale
+        })?;
+        weighted_mean(&losses, &targets.of(output)?, self.weights.at(clock), targets)
+    }
+}
+
+/// The cross-entropy of each row's pictures with their shares, each in the place of its class: `[n,
+/// class]`. The logits are a function of the truth, which is given as one-hot rows.
+pub(crate) fn by_parts(
+    output: &Output,
+    targets: &Targets,
+    logits: impl Fn(&Tensor) -> Result<Tensor>,
+) -> Result<Tensor> {
+    let cosines = &output.numbers;
+    let (n, n_classes) = cosines.dims2()?;
+    let mut sum = cosines.zeros_like()?;
+    for (classes, shares) in targets.parts(output)? {
+        let mut is_truth = vec![0f32; n * n_classes];
+        for (row, class) in classes.into_iter().enumerate() {
+            is_truth[row * n_classes + class as usize] = 1.0;
+        }
+        let is_truth = Tensor::from_vec(is_truth, (n, n_classes), cosines.device())?;
+        let is_truth = is_truth.to_dtype(cosines.dtype())?;
+        let ln_p = log_softmax(&logits(&is_truth)?, D::Minus1)?;
+        let shares = is_truth.broadcast_mul(&shares.unsqueeze(1)?)?;
+        sum = (sum - (ln_p * shares)?)?;
+    }
+    Ok(sum)
+}

@@ -1,0 +1,68 @@
+//! The squared error of the age in years.
+//!
+//! Σ_i s_i (years - age_i)² over the pictures of a row with their shares. Years are the number that a
+//! head says, or the expected year of its bins, Σ_j j softmax(x)_j.
+//!
+//! A write-up of the competition (001) adds 0.001 times this to its classes' loss. With bins it is
+//! the mean part of the mean-variance loss (Pan et al., 2018).
+
+use base::Clock;
+use candle::{D, Result, Tensor, bail};
+use candle_nn::ops::softmax;
+use ops::{Form, Output};
+use serde::{Deserialize, Serialize};
+
+use crate::{Judged, Loss, LossKind, Penalty, Question, Targets};
+
+/// `[loss] kind = "mse"`
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Mse {}
+
+impl LossKind for Mse {
+    fn judges(&self) -> &'static str {
+        "years, the answers of the heads `age_number` and `age_bins`"
+    }
+
+    fn bind(&self, question: &Question<'_>) -> std::result::Result<Option<Box<dyn Loss>>, String> {
+        match question.form {
+            Form::Number { .. } | Form::Bins { .. } => Ok(Some(Box::new(self.clone()))),
+            _ => Ok(None),
+        }
+    }
+}
+
+impl Loss for Mse {
+    fn judge(&self, output: &Output, targets: &Targets, _: &Clock) -> Result<Penalty> {
+        of_errors(output, targets, Tensor::sqr)
+    }
+}
+
+/// The mean over rows of `cost` of how many years an answer is off, over the row's pictures with
+/// their shares.
+pub(crate) fn of_errors(
+    output: &Output,
+    targets: &Targets,
+    cost: impl Fn(&Tensor) -> Result<Tensor>,
+) -> Result<Penalty> {
+    let years = years(output)?;
+    let mut sum = years.zeros_like()?;
+    for (ages, shares) in targets.age_parts()? {
+        sum = (sum + (cost(&(&years - ages)?)? * shares)?)?;
+    }
+    let weighted = (sum * targets.weights()?)?;
+    Ok(Penalty::of(Judged::PerExample { weighted, norm: targets.weight() }))
+}
+
+/// The age that each row says: `[n]`.
+fn years(output: &Output) -> Result<Tensor> {
+    let xs = &output.numbers;
+    match output.form {
+        Form::Number { scale, shift, .. } => xs.squeeze(D::Minus1)?.affine(scale, shift),
+        Form::Bins { .. } => {
+            let bins = Tensor::arange(0, xs.dim(1)? as u32, xs.device())?.to_dtype(xs.dtype())?;
+            softmax(xs, D::Minus1)?.broadcast_mul(&bins)?.sum(D::Minus1)
+        }
+        _ => bail!("{} are no years", output.form.name()),
+    }
+}

@@ -1,0 +1,59 @@
+//! The error of the age in years, squared where it is small.
+//!
+//! With d = years - age: d² / 2β where |d| < β, |d| - β/2 elsewhere, over the pictures of a row with
+//! their shares. One person whose age is wrong by decades pulls no more than one who is off by β.
+//!
+//! Girshick, "Fast R-CNN", 2015; PyTorch's `smooth_l1_loss`.
+
+use base::Clock;
+use candle::Result;
+use ops::Output;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    Loss, LossKind, Penalty, Question, Targets,
+    mse::{Mse, of_errors},
+};
+
+/// `[loss] kind = "smooth_l1"`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SmoothL1 {
+    /// Where it ceases to be squared, in years.
+    pub beta: f64,
+}
+
+impl Default for SmoothL1 {
+    /// PyTorch's.
+    fn default() -> SmoothL1 {
+        SmoothL1 { beta: 1.0 }
+    }
+}
+
+impl LossKind for SmoothL1 {
+    fn problem(&self) -> Option<String> {
+        let beta = self.beta;
+        (!(beta > 0.0 && beta.is_finite())).then(|| format!("`beta` is above 0, not {beta}"))
+    }
+
+    fn judges(&self) -> &'static str {
+        Mse {}.judges()
+    }
+
+    fn bind(&self, question: &Question<'_>) -> std::result::Result<Option<Box<dyn Loss>>, String> {
+        let is_years = Mse {}.bind(question)?.is_some();
+        Ok(is_years.then(|| Box::new(self.clone()) as Box<dyn Loss>))
+    }
+}
+
+impl Loss for SmoothL1 {
+    fn judge(&self, output: &Output, targets: &Targets, _: &Clock) -> Result<Penalty> {
+        of_errors(output, targets, |error| {
+            let size = (error.relu()? + error.neg()?.relu()?)?;
+            // min(|d|, β), of which the square grows, and what is beyond, which grows as it is.
+            let beyond = (&size - self.beta)?.relu()?;
+            let within = (size - &beyond)?;
+            within.sqr()?.affine(0.5 / self.beta, 0.0)? + beyond
+        })
+    }
+}

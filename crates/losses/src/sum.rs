@@ -1,0 +1,121 @@
+//! Several losses, weighted, each for all questions of a head or for some of them.
+//!
+//! `[loss] kind = "sum"`, `parts = [{ weight = 0.4, kind = "f1" }, { weight = 0.6, kind = "focal", on = ["age"] }]`.
+//! Every question is judged by one part at least, and every part judges one question at least; a part
+//! leaves out the answers of other forms than it judges.
+
+use base::Clock;
+use candle::Result;
+use ops::Output;
+use serde::{Deserialize, Serialize, de::Error as _};
+
+use crate::{Loss, LossConfig, LossKind, Penalty, Question, Targets, f1::F1, focal::Focal};
+
+/// `[loss] kind = "sum"`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Sum {
+    /// What is added.
+    pub parts: Vec<Part>,
+}
+
+/// One of the losses.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Part {
+    /// How much it counts.
+    pub weight: f64,
+    /// What it is asked about: names of factors, or `joint`; empty for whatever it judges.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub on: Vec<String>,
+    /// The loss itself, whose settings stand beside the two above.
+    #[serde(flatten)]
+    pub loss: LossConfig,
+}
+
+impl<'de> Deserialize<'de> for Part {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> std::result::Result<Part, D::Error> {
+        let mut table = base::choice::Table::deserialize(from)?;
+        let weight = table.remove("weight").map_or(Ok(1.0), |it| it.try_into());
+        let on = table.remove("on").map_or(Ok(Vec::new()), |it| it.try_into());
+        let loss = table.try_into();
+        Ok(Part {
+            weight: weight.map_err(|it| D::Error::custom(format!("`weight`: {it}")))?,
+            on: on.map_err(|it| D::Error::custom(format!("`on`: {it}")))?,
+            loss: loss.map_err(D::Error::custom)?,
+        })
+    }
+}
+
+impl Default for Sum {
+    /// That of the competition's sixth place in 2021.
+    fn default() -> Sum {
+        let part = |weight, loss| Part { weight, on: Vec::new(), loss };
+        let focal = part(0.6, LossConfig::Focal(Focal::default()));
+        Sum { parts: vec![part(0.4, LossConfig::F1(F1::default())), focal] }
+    }
+}
+
+impl Part {
+    /// Whether it is asked about what a question asks.
+    fn is_on(&self, question: &Question<'_>) -> bool {
+        self.on.is_empty() || self.on.iter().any(|it| it == question.name())
+    }
+
+    fn bind(&self, question: &Question<'_>) -> std::result::Result<Option<Box<dyn Loss>>, String> {
+        if self.is_on(question) { self.loss.get().bind(question) } else { Ok(None) }
+    }
+}
+
+impl LossKind for Sum {
+    fn problem(&self) -> Option<String> {
+        if self.parts.is_empty() {
+            return Some("`parts` are empty: name at least one loss".to_owned());
+        }
+        self.parts.iter().enumerate().find_map(|(idx, part)| {
+            let weight = part.weight;
+            let weight = (!(weight > 0.0 && weight.is_finite()))
+                .then(|| format!("`weight` is above 0, not {weight}"));
+            let problem = weight.or_else(|| part.loss.get().problem());
+            problem.map(|it| format!("`parts[{idx}]`: {it}"))
+        })
+    }
+
+    fn judges(&self) -> &'static str {
+        "what its parts judge"
+    }
+
+    fn bind(&self, question: &Question<'_>) -> std::result::Result<Option<Box<dyn Loss>>, String> {
+        let mut bound = Vec::new();
+        for (idx, part) in self.parts.iter().enumerate() {
+            let loss = part.bind(question).map_err(|it| format!("`parts[{idx}]`: {it}"))?;
+            bound.extend(loss.map(|it| (part.weight, it)));
+        }
+        Ok((!bound.is_empty()).then(|| Box::new(Bound(bound)) as Box<dyn Loss>))
+    }
+
+    fn idle(&self, questions: &[Question<'_>]) -> Option<String> {
+        let is_idle = |part: &Part| questions.iter().all(|it| matches!(part.bind(it), Ok(None)));
+        let idx = self.parts.iter().position(is_idle)?;
+        let part = &self.parts[idx];
+        let asked = questions.iter().map(|it| format!("`{}` by {}", it.name(), it.form.name()));
+        Some(format!(
+            "`parts[{idx}]`: this head answers {}, nothing of which `{}` judges{}: its answers are {}",
+            asked.collect::<Vec<_>>().join(", "),
+            part.loss.kind(),
+            if part.on.is_empty() { String::new() } else { format!(" on {:?}", part.on) },
+            part.loss.get().judges()
+        ))
+    }
+}
+
+struct Bound(Vec<(f64, Box<dyn Loss>)>);
+
+impl Loss for Bound {
+    fn judge(&self, output: &Output, targets: &Targets, clock: &Clock) -> Result<Penalty> {
+        let mut all = Penalty::default();
+        for (weight, loss) in &self.0 {
+            all.add(loss.judge(output, targets, clock)?, *weight);
+        }
+        Ok(all)
+    }
+}

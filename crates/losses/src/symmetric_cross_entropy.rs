@@ -1,0 +1,73 @@
+//! Symmetric cross-entropy: from labels to answers, and from answers to labels.
+//!
+//! α (-Σ_c t_c ln p_c) + β (-Σ_c p_c max(ln t_c, A)): the second part is at most -A whatever the answer,
+//! so that a wrong label pulls only so far.
+//!
+//! Wang et al., "Symmetric Cross Entropy for Robust Learning with Noisy Labels", 2019,
+//! <https://arxiv.org/abs/1908.06112>: α = 0.1, β = 1 and A = -4 for ten classes.
+
+use base::Clock;
+use candle::{D, Result};
+use candle_nn::ops::log_softmax;
+use ops::Output;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    Loss, LossKind, Penalty, Question, Targets,
+    cross_entropy::{logits, weighted_mean},
+};
+
+/// `[loss] kind = "symmetric_cross_entropy"`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SymmetricCrossEntropy {
+    /// Of the usual cross-entropy.
+    pub alpha: f64,
+    /// Of the reverse one.
+    pub beta: f64,
+    /// What is taken for the logarithm of 0: A.
+    pub ln_zero: f64,
+}
+
+impl Default for SymmetricCrossEntropy {
+    /// The paper's, for CIFAR-10.
+    fn default() -> SymmetricCrossEntropy {
+        SymmetricCrossEntropy { alpha: 0.1, beta: 1.0, ln_zero: -4.0 }
+    }
+}
+
+impl LossKind for SymmetricCrossEntropy {
+    fn problem(&self) -> Option<String> {
+        let SymmetricCrossEntropy { alpha, beta, ln_zero } = *self;
+        let is_share = |it: f64| it >= 0.0 && it.is_finite();
+        if !is_share(alpha) || !is_share(beta) || alpha + beta == 0.0 {
+            return Some(format!(
+                "`alpha` and `beta` are from 0, and not both 0; they are {alpha} and {beta}"
+            ));
+        }
+        (!(-100.0..0.0).contains(&ln_zero))
+            .then(|| format!("`ln_zero` is from -100 to below 0, not {ln_zero}"))
+    }
+
+    fn judges(&self) -> &'static str {
+        "classes"
+    }
+
+    fn bind(&self, question: &Question<'_>) -> std::result::Result<Option<Box<dyn Loss>>, String> {
+        match question.is_choice() {
+            true => Ok(Some(Box::new(self.clone()))),
+            false => Ok(None),
+        }
+    }
+}
+
+impl Loss for SymmetricCrossEntropy {
+    fn judge(&self, output: &Output, targets: &Targets, _: &Clock) -> Result<Penalty> {
+        let wanted = targets.of(output)?;
+        let ln_p = log_softmax(&logits(output)?.expect("a choice"), D::Minus1)?;
+        let ln_wanted = wanted.maximum(self.ln_zero.exp())?.log()?;
+        let forward = (&wanted * &ln_p)?.affine(-self.alpha, 0.0)?;
+        let reverse = (ln_p.exp()? * ln_wanted)?.affine(-self.beta, 0.0)?;
+        weighted_mean(&(forward + reverse)?, &wanted, None, targets)
+    }
+}

@@ -1,0 +1,288 @@
+"""Golden numbers of every loss, value and gradient, from PyTorch, timm, and formulas written out: python3 losses.py"""
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from shared_numbers import numbers
+from timm.loss import BinaryCrossEntropy, LabelSmoothingCrossEntropy, SoftTargetCrossEntropy
+
+torch.set_default_dtype(torch.float64)
+ROWS, SHARES = 7, [0.25, 0.75]
+# Pictures of joint classes, by mask (3), gender (2) and age (3). No picture of class 17 in training.
+COUNTS = [2745, 2050, 415, 3660, 4085, 545, 549, 410, 83, 732, 817, 109, 549, 410, 83, 732, 817, 0]
+AGES = [18.0] * 400 + [25.5] * 30 + [40.0] * 70 + [59.9] * 20 + [60.0] * 5
+PICTURES = [int((x + 1) * 9) for x in numbers("classes", 2 * ROWS)]
+PICTURE_AGES = [float(np.floor(40 + 25 * x)) for x in numbers("ages", 2 * ROWS)]
+PICTURE_WEIGHTS = [0.0, 0.5, 1.0, 2.0]
+
+cases = []
+
+
+def project(joint, asks):
+    return [joint, joint // 6, joint // 3 % 2, joint % 3][asks + 1]
+
+
+def counts_of(asks, form, n):
+    counts = [0] * n
+    if form == "bins":
+        for age in AGES:
+            counts[min(int(age), n - 1)] += 1
+    elif form != "number":
+        for joint, count in enumerate(COUNTS):
+            counts[project(joint, asks)] += count
+    return counts
+
+
+class Case:
+    """Rows of one picture or of two, and what each picture's answer is among n numbers."""
+
+    def __init__(self, asks=-1, form="classes", soft=False, weighted=False, progress=0.0):
+        self.asks, self.form, self.soft, self.progress = asks, form, soft, progress
+        self.n = dict(bins=61, number=1).get(form, [18, 3, 2, 3][asks + 1])
+        scale = dict(cosines=1.0, number=1.0).get(form, 5.0)
+        self.x = torch.from_numpy(scale * numbers(f"numbers/{self.n}", ROWS, self.n)).requires_grad_()
+        self.pictures = [[2 * i, 2 * i + 1] if soft else [2 * i] for i in range(ROWS)]
+        self.shares = SHARES if soft else [1.0]
+        self.row_weights = torch.ones(ROWS)
+        self.weights = []
+        self.counts = counts_of(asks, form, self.n)
+        if weighted:
+            assert not soft
+            self.weights = [PICTURE_WEIGHTS[i // 2 % 4] for i in range(2 * ROWS)]
+            self.row_weights = torch.tensor([self.weights[2 * i] for i in range(ROWS)])
+
+    def parts(self):
+        """The answers of the k-th picture of each row, and its share."""
+        for k, share in enumerate(self.shares):
+            yield torch.tensor([self.answer(row[k]) for row in self.pictures]), share
+
+    def ages(self):
+        for k, share in enumerate(self.shares):
+            yield torch.tensor([PICTURE_AGES[row[k]] for row in self.pictures]), share
+
+    def answer(self, picture):
+        if self.form == "bins":
+            return min(int(PICTURE_AGES[picture]), self.n - 1)
+        return project(PICTURES[picture], self.asks)
+
+    def targets(self):
+        return sum(share * F.one_hot(y, self.n).to(self.x) for y, share in self.parts())
+
+    def mean(self, rows, norm=None):
+        return (rows * self.row_weights).sum() / (self.row_weights.sum() if norm is None else norm)
+
+    def says(self, settings, loss):
+        (gradient,) = torch.autograd.grad(loss, self.x, retain_graph=True)
+        cases.append(
+            dict(
+                settings=settings,
+                asks=self.asks,
+                form=self.form,
+                n=self.n,
+                soft=self.soft,
+                weights=self.weights,
+                progress=self.progress,
+                loss=loss.item(),
+                gradient=[float(f"{g:.12g}") for g in gradient.flatten().tolist()],
+            )
+        )
+
+
+def inverse(counts):
+    return torch.tensor([1 / n if n else 0.0 for n in counts])
+
+
+def effective(counts, beta):
+    return torch.tensor([(1 - beta) / (1 - beta**n) if n else 0.0 for n in counts])
+
+
+def mean_one(w):
+    return w / w.sum() * (w > 0).sum()
+
+
+GIVEN = [0.5, 2.0, 1.25]
+WEIGHTS = {
+    "": lambda counts: None,
+    'weights = { kind = "inverse" }\n': lambda counts: mean_one(inverse(counts)),
+    'weights = { kind = "effective", beta = 0.999 }\n': lambda counts: mean_one(effective(counts, 0.999)),
+    f'weights = {{ kind = "given", values = {GIVEN} }}\n': lambda counts: torch.tensor(GIVEN),
+}
+
+
+def weights_of(case):
+    for text, weights in WEIGHTS.items():
+        if "given" not in text or case.n == 3:
+            yield text, weights(case.counts)
+
+
+def norm_of(case, w):
+    return case.row_weights.sum() if w is None else (case.targets() @ w * case.row_weights).sum()
+
+
+# Cross-entropy: hard labels by PyTorch itself; soft ones summed by PyTorch, over what the rows weigh.
+for soft in [False, True]:
+    for asks, form in [(-1, "classes"), (2, "classes"), (2, "bins"), (-1, "cosines")]:
+        for s in [0.0, 0.1]:
+            case = Case(asks, form, soft)
+            for text, w in weights_of(case):
+                logits = case.x * 30 if form == "cosines" else case.x
+                if soft:
+                    total = F.cross_entropy(logits, case.targets(), weight=w, reduction="sum", label_smoothing=s)
+                    loss = total / norm_of(case, w)
+                else:
+                    ((y, _),) = case.parts()
+                    loss = F.cross_entropy(logits, y, weight=w, label_smoothing=s)
+                if w is None and form == "classes":
+                    timm = SoftTargetCrossEntropy()(logits, case.targets() * (1 - s) + s / case.n)
+                    if not soft:
+                        torch.testing.assert_close(LabelSmoothingCrossEntropy(s)(logits, y), timm)
+                    torch.testing.assert_close(loss, timm)
+                case.says(f'kind = "cross_entropy"\nlabel_smoothing = {s}\n{text}', loss)
+        # The competition's baseline: s / (C - 1) for the wrong classes, 1 - s for the right one.
+        case = Case(asks, form, soft)
+        logits = case.x * 30 if form == "cosines" else case.x
+        loss = 0
+        for y, share in case.parts():
+            smooth = torch.full_like(logits, 0.1 / (case.n - 1)).scatter(1, y[:, None], 0.9)
+            loss = loss + share * (-smooth * F.log_softmax(logits, 1)).sum(1).mean()
+        case.says('kind = "cross_entropy"\nlabel_smoothing = 0.1\nsmoothing_over = "others"\n', loss)
+
+# Pictures that count more or less than others.
+case = Case(2, weighted=True)
+((y, _),) = case.parts()
+case.says('kind = "cross_entropy"\n', case.mean(F.cross_entropy(case.x, y, reduction="none")))
+w = mean_one(inverse(case.counts))
+loss = case.mean(F.cross_entropy(case.x, y, reduction="none", weight=w), (w[y] * case.row_weights).sum())
+case.says('kind = "cross_entropy"\nweights = { kind = "inverse" }\n', loss)
+
+# Focal.
+for soft in [False, True]:
+    for gamma in [0.0, 0.5, 2.0, 5.0]:
+        case = Case(2, "classes", soft)
+        for text, w in weights_of(case):
+            for kind in ["paper", "baseline", "fastai"]:
+                loss, norm = 0, 0
+                for y, share in case.parts():
+                    ln_p = F.log_softmax(case.x, 1)
+                    if kind == "fastai":
+                        ce = F.cross_entropy(case.x, y, weight=w, reduction="none")
+                        rows = (1 - torch.exp(-ce)) ** gamma * ce
+                    else:
+                        rows = F.nll_loss((1 - ln_p.exp()) ** gamma * ln_p, y, weight=w, reduction="none")
+                    loss = loss + share * rows.sum()
+                    norm += share * (w[y].sum() if kind == "baseline" and w is not None else ROWS)
+                text_of = f'kind = "focal"\ngamma = {gamma}\nweighting = "{kind}"\n{text}'
+                case.says(text_of, loss / norm)
+
+
+# F1, as the competition's baseline computes it.
+def f1(logits, targets, epsilon=1e-7, rows=1.0):
+    p = F.softmax(logits, 1)
+    tp, fp, fn = [(rows * it).sum(0) for it in [targets * p, (1 - targets) * p, targets * (1 - p)]]
+    precision, recall = tp / (tp + fp + epsilon), tp / (tp + fn + epsilon)
+    f1 = 2 * precision * recall / (precision + recall + epsilon)
+    return 1 - f1.clamp(epsilon, 1 - epsilon).mean()
+
+
+for soft in [False, True]:
+    for asks in [-1, 2]:
+        case = Case(asks, soft=soft)
+        case.says('kind = "f1"\n', f1(case.x, case.targets()))
+case = Case(2, weighted=True)
+case.says('kind = "f1"\n', f1(case.x, case.targets(), rows=case.row_weights[:, None]))
+
+
+# LDAM with deferred re-weighting, as the authors' LDAMLoss and cifar_train.py have it.
+def ldam(case, margin, w):
+    m = torch.tensor([max(n, 1) ** -0.25 for n in case.counts])
+    m = margin * m / m.max()
+    loss, norm = 0, 0
+    for y, share in case.parts():
+        shifted = case.x - F.one_hot(y, case.n) * m
+        loss = loss + share * F.cross_entropy(30 * shifted, y, weight=w, reduction="sum")
+        norm += share * (ROWS if w is None else w[y].sum())
+    return loss / norm
+
+
+for soft in [False, True]:
+    for asks in [-1, 2]:
+        case = Case(asks, "cosines", soft, progress=0.5)
+        case.says('kind = "ldam"\n', ldam(case, 0.5, None))
+        case = Case(asks, "cosines", soft, progress=0.85)
+        case.says('kind = "ldam"\nmargin = 0.3\n', ldam(case, 0.3, mean_one(effective(case.counts, 0.9999))))
+
+
+# ArcFace, as the usual PyTorch port computes it.
+def arcface(case, m, easy):
+    loss = 0
+    for y, share in case.parts():
+        cosine = case.x
+        sine = torch.sqrt(1 - cosine**2)
+        phi = cosine * math.cos(m) - sine * math.sin(m)
+        if easy:
+            phi = torch.where(cosine > 0, phi, cosine)
+        else:
+            phi = torch.where(cosine > math.cos(math.pi - m), phi, cosine - math.sin(math.pi - m) * m)
+        one_hot = F.one_hot(y, case.n)
+        loss = loss + share * F.cross_entropy(30 * (one_hot * phi + (1 - one_hot) * cosine), y)
+    return loss
+
+
+for soft in [False, True]:
+    for m in [0.5, 1.2]:
+        for easy in [False, True]:
+            case = Case(-1, "cosines", soft)
+            case.says(f'kind = "arcface"\nmargin = {m}\neasy_margin = {str(easy).lower()}\n', arcface(case, m, easy))
+
+# Binary cross-entropy.
+for soft in [False, True]:
+    case = Case(-1, "independent", soft)
+    case.says('kind = "bce"\n', F.binary_cross_entropy_with_logits(case.x, case.targets()))
+    case.says('kind = "cross_entropy"\n', 18 * F.binary_cross_entropy_with_logits(case.x, case.targets()))
+case = Case(-1, "independent")
+((y, _),) = case.parts()
+case.says('kind = "bce"\nlabel_smoothing = 0.1\n', BinaryCrossEntropy(smoothing=0.1)(case.x, y))
+
+# Years.
+for soft in [False, True]:
+    for form in ["number", "bins"]:
+        for text, cost in {
+            'kind = "mse"\n': F.mse_loss,
+            'kind = "smooth_l1"\n': F.smooth_l1_loss,
+            'kind = "smooth_l1"\nbeta = 7.5\n': lambda x, y: F.smooth_l1_loss(x, y, beta=7.5),
+        }.items():
+            case = Case(2, form, soft)
+            years = 10 * case.x[:, 0] + 40 if form == "number" else F.softmax(case.x, 1) @ torch.arange(61.0)
+            case.says(text, sum(share * cost(years, age) for age, share in case.ages()))
+
+# For wrong labels.
+for soft in [False, True]:
+    for asks in [-1, 2]:
+        case = Case(asks, soft=soft)
+        p, t = F.softmax(case.x, 1), case.targets()
+        reverse = -(p * t.log().clamp(min=-4)).sum(1).mean()
+        case.says('kind = "symmetric_cross_entropy"\n', 0.1 * F.cross_entropy(case.x, t) + reverse)
+        for q in [0.7, 1.0]:
+            loss = (t * (1 - p**q) / q).sum(1).mean()
+            case.says(f'kind = "generalised_cross_entropy"\nq = {q}\n', loss)
+
+# Sums.
+case = Case(2)
+((y, _),) = case.parts()
+focal = ((1 - F.softmax(case.x, 1)[range(ROWS), y]) ** 2 * F.cross_entropy(case.x, y, reduction="none")).mean()
+case.says('kind = "sum"\n', 0.4 * f1(case.x, case.targets()) + 0.6 * focal)
+text = 'kind = "sum"\nparts = [{ kind = "cross_entropy" }, { kind = "mse", weight = 0.01 }]\n'
+case = Case(2, "bins")
+((y, _),), ((age, _),) = case.parts(), case.ages()
+years = F.softmax(case.x, 1) @ torch.arange(61.0)
+case.says(text, F.cross_entropy(case.x, y) + 0.01 * F.mse_loss(years, age))
+
+golden = dict(
+    classes=PICTURES, ages=PICTURE_AGES, training=dict(classes=COUNTS, ages=AGES), shares=SHARES, cases=cases
+)
+Path(__file__).with_suffix(".json").write_text(json.dumps(golden) + "\n")
+print(len(cases), "cases")
