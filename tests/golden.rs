@@ -7,6 +7,7 @@ mod heads;
 mod networks;
 pub(crate) use networks::plain_task;
 mod ops;
+mod samplers;
 mod training;
 
 const VARIABLE: &str = "MASKFIT_TEST_ISA";

@@ -72,7 +72,7 @@ fn losses_of_every_form_agree_with_pytorch() -> Result<()> {
     let task = Task::mask_gender_age();
     let targets = Targets::new(&task, labels, &rows, DType::F64, &Device::Cpu);
     let loss = LossConfig::default().get().bind(&task, &Counts(vec![1; 18]));
-    let clock = Clock { step: 0, total: 1, steps_per_epoch: 1 };
+    let clock = Clock { step: 0, total: 1, epoch: 0.0 };
     let bins = Form::Bins { decide: Decide::Mass, cuts: vec![30.0, 60.0] };
     let number = Form::Number { scale: 10.0, shift: 40.0, cuts: None };
     for (name, asks, form, n) in [

@@ -94,7 +94,7 @@ mod tests {
         let targets = Targets::new(&task, labels, &[mixed], DType::F64, &Device::Cpu);
         let numbers = Tensor::new(row, &Device::Cpu)?.unsqueeze(0)?;
         let output = Output { weight, ..Output::new(Scope::Factor(2), form, numbers) };
-        let clock = Clock { step: 0, total: 1, steps_per_epoch: 1 };
+        let clock = Clock { step: 0, total: 1, epoch: 0.0 };
         let judged = CrossEntropy {}.judge(&[output], &targets, &clock)?;
         let Penalty::PerExample { weighted, norm } = judged else { panic!("row by row") };
         assert_eq!(norm, 1.0);

@@ -258,6 +258,7 @@ impl Experiment {
             "augment.eval",
             random.map(|it| format!("`{}` is left to chance, which serving is not", it.kind())),
         );
+        note("data.sampler", self.data.sampler.get().problem());
         note("optim", self.optim.get().problem());
         note("schedule", self.schedule.get().problem());
         note("model.backbone", self.model.backbone.get().problem());
