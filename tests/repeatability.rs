@@ -94,7 +94,7 @@ fn epochs_of_different_lengths_are_stopped_and_taken_up_too() {
 fn every_sampler_gives_the_same_batches_to_any_number_of_loaders() {
     for (kind, _) in SamplerConfig::zoo() {
         let set = format!("data.sampler={{ kind = \"{kind}\" }}");
-        let plan = plan(&experiment(&[&set, "train.drop_last=false"]));
+        let plan = plan(&experiment(&[&set]));
         let batches = |n_threads| {
             let load = Load {
                 pictures: Arc::clone(&plan.pictures),

@@ -18,14 +18,14 @@ pub(crate) fn shares(plan: &Plan) -> Option<String> {
     let mut columns = vec![plan.groups.counts().collect(), plan.drawn(0)];
     let n = |counts: &[usize]| counts.iter().sum::<usize>();
     let mut title = format!(
-        "draw:  {} over {}, shares in % of the data -> of the first epoch's {} pictures",
+        "draw:  {}, shares by {} in %: the data -> first epoch ({} pictures)",
         sampler.kind(),
         sampler.get().over(),
         n(&columns[1])
     );
     if is_changing {
         columns.push(plan.drawn(last));
-        title += &format!(" -> of the last's {}", n(&columns[2]));
+        title += &format!(" -> last ({})", n(&columns[2]));
     }
     let names = &plan.groups.names;
     let width = names.iter().map(|it| it.chars().count()).max().unwrap_or(0);

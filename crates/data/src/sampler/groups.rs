@@ -51,7 +51,9 @@ impl Groups {
             let Some(scope) = scopes.find(|&it| task.scope_name(it) == over) else {
                 let factors: Vec<&str> = task.factors.iter().map(|it| it.name.as_str()).collect();
                 let factors = factors.join(", ");
-                return Err(format!("there is no `{over}`, but: joint, {factors}, years"));
+                return Err(format!(
+                    "there is no `over = \"{over}\"`, but: joint, {factors}, years"
+                ));
             };
             let level = |&idx: &usize| task.project(training_classes[idx], scope);
             (task.class_names(scope), side.iter().map(level).collect())
@@ -137,7 +139,7 @@ mod tests {
     #[test]
     fn what_the_data_does_not_know_is_an_error() {
         let err = groups("masks", [None; 3]).unwrap_err();
-        assert_eq!(err, "there is no `masks`, but: joint, mask, gender, age, years");
+        assert_eq!(err, "there is no `over = \"masks\"`, but: joint, mask, gender, age, years");
         let err = groups("years", [None, Some(1.0), None]).unwrap_err();
         assert_eq!(err, "`over = \"years\"` asks for ages, and `picture 2` has none");
     }

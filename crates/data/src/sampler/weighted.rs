@@ -132,3 +132,44 @@ impl Sampler for Weighted {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Groups, Sampler as _, Weighted};
+
+    fn groups() -> Groups {
+        let classes = vec![vec![0, 1, 2, 3], vec![], vec![4]];
+        Groups { names: ["a", "b", "c"].map(str::to_owned).into(), classes, people: Vec::new() }
+    }
+
+    #[test]
+    fn only_ratios_of_weights_matter() {
+        let by = |power| Weighted { power, ..Weighted::default() }.weights(&groups());
+        assert_eq!(by(1.0), [0.25, 0.0, 1.0]);
+        assert_eq!(by(0.5), [0.5, 0.0, 1.0]);
+        assert_eq!(by(0.0), [1.0, 0.0, 1.0]);
+        let given = Weighted { weights: vec![f64::MAX, 1.0, f64::MAX], ..Weighted::default() };
+        assert_eq!(given.weights(&groups()), [1.0, 0.0, 1.0]);
+    }
+
+    #[test]
+    fn what_cannot_be_drawn_is_said() {
+        let misfit = |weights: &[f64], num_samples, replacement| {
+            let weights = weights.to_vec();
+            let it = Weighted { weights, num_samples, replacement, ..Weighted::default() };
+            assert_eq!(it.problem(), None);
+            it.misfit(&groups()).unwrap_or_default()
+        };
+        assert_eq!(misfit(&[1.0, 0.0, 2.0], 9, true), "");
+        assert_eq!(misfit(&[], 5, false), "");
+        assert!(misfit(&[], 6, false).contains("5 examples to draw, not 6"));
+        assert!(misfit(&[1.0, 1.0, 0.0], 0, false).contains("4 examples to draw, not 5"));
+        assert!(misfit(&[1.0; 2], 0, true).contains("3 classes: a, b, c"));
+        let nothing = Weighted { weights: vec![0.0, 1.0, 0.0], ..Weighted::default() };
+        assert_eq!(nothing.n_draws(&groups(), 0), 0);
+        for weight in [-1.0, f64::NAN, f64::INFINITY] {
+            let wrong = Weighted { weights: vec![weight], ..Weighted::default() };
+            assert!(wrong.problem().unwrap().contains("at least 0"));
+        }
+    }
+}
