@@ -8,6 +8,7 @@ mod losses;
 mod networks;
 pub(crate) use networks::plain_task;
 mod ops;
+mod samplers;
 mod training;
 
 const VARIABLE: &str = "MASKFIT_TEST_ISA";

@@ -44,7 +44,7 @@ fn overfit(optim: &OptimConfig, head: &HeadConfig, n_steps: usize) -> Result<(Ve
         let tape = Tape::default();
         let pass = Training { tape: &tape, seed: Seed(0), step, first_row: 0 };
         let outputs = model.forward(&xs, &Pass::Train(pass))?;
-        let clock = Clock { step, total: n_steps, steps_per_epoch: 1 };
+        let clock = Clock { step, total: n_steps, epoch: step as f64 };
         let mean = plan.loss.judge(&outputs, &targets, &clock)?.mean()?;
         losses.push(f64::from(mean.to_scalar::<f32>()?));
         optimizer.step(&tape.backward(&mean)?, Rates { lr: 1.0 })?;

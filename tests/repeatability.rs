@@ -1,7 +1,9 @@
 //! The same settings give the same bits: whatever the threads, and however often it was stopped.
 
+use std::sync::Arc;
+
 use candle::Device;
-use data::{SplitConfig, StratifiedKfold};
+use data::{Load, Loader, SamplerConfig, SplitConfig, StratifiedKfold};
 use trainer::{
     Ended, Run, fit,
     kfold::{KfoldEnded, kfold, with_folds},
@@ -9,14 +11,18 @@ use trainer::{
 
 use crate::small::{StopsAt, experiment, files, manifest, plan};
 
-/// Trains on so many threads, stopping after each number of steps in turn and going on.
 fn train(n_threads: usize, stops: &[usize]) -> Vec<(String, Vec<u8>)> {
+    train_with(&[], n_threads, stops)
+}
+
+/// Trains on so many threads, stopping after each number of steps in turn and going on.
+fn train_with(sets: &[&str], n_threads: usize, stops: &[usize]) -> Vec<(String, Vec<u8>)> {
     let dir = tempfile::tempdir().unwrap();
     let pool = rayon::ThreadPoolBuilder::new().num_threads(n_threads).build().unwrap();
     let path = dir.path().join("run");
     pool.install(|| {
         // The settings that change no result are left out of what is compared.
-        let mut experiment = experiment(&[]);
+        let mut experiment = experiment(sets);
         let config = experiment.to_toml();
         experiment.data.n_loaders = n_threads;
         drop(Run::create(&path, &config).unwrap());
@@ -55,6 +61,60 @@ fn a_run_that_is_stopped_and_taken_up_ends_the_same() {
     check_same(&whole, &train(2, &[3]));
     check_same(&whole, &train(2, &[7]));
     check_same(&whole, &train(2, &[1, 1, 8, 5]));
+}
+
+#[test]
+fn epochs_of_different_lengths_are_stopped_and_taken_up_too() {
+    let sets = [
+        "data.sampler={ kind = \"dynamic_balance\", over = \"mask\", exp_lambda = 0.5 }",
+        "train.freeze=[{ layers = \"stem\", until = \"2 epochs\" }]",
+        "schedule={ kind = \"exponential\", gamma = 0.5 }",
+        "train.warmup=0 steps",
+    ];
+    let plan = plan(&experiment(&sets));
+    // 45, 9 and 9 pictures, then 20 and 9, then 13: of 8 pictures are 7, 4 and 3 steps.
+    let n_steps = [0, 1, 2].map(|it| plan.epochs.n_steps(it));
+    assert_eq!((n_steps, plan.epochs.total()), ([7, 4, 3], 14));
+    let whole = train_with(&sets, 2, &[]);
+    let table = |name: &str| {
+        let file = whole.iter().find(|it| it.0 == name).expect("a table");
+        let rows = std::str::from_utf8(&file.1).unwrap().lines().skip(1);
+        rows.map(|it| it.split(',').map(str::to_owned).collect()).collect::<Vec<Vec<String>>>()
+    };
+    let evaluated: Vec<String> = table("epochs.csv").iter().map(|it| it[..2].join(" ")).collect();
+    assert_eq!(evaluated, ["7 1", "11 2", "14 3"]);
+    let rates: Vec<f64> = table("steps.csv").iter().map(|it| it[3].parse().unwrap()).collect();
+    let halves: Vec<f64> = rates.iter().map(|it| (rates[0] / it).log2()).collect();
+    assert_eq!(halves, [[0.0; 7].as_slice(), &[1.0; 4], &[2.0; 3]].concat());
+    check_same(&whole, &train_with(&sets, 3, &[9]));
+    check_same(&whole, &train_with(&sets, 1, &[7, 3, 2]));
+}
+
+#[test]
+fn every_sampler_gives_the_same_batches_to_any_number_of_loaders() {
+    for (kind, _) in SamplerConfig::zoo() {
+        let set = format!("data.sampler={{ kind = \"{kind}\" }}");
+        let plan = plan(&experiment(&[&set]));
+        let batches = |n_threads| {
+            let load = Load {
+                pictures: Arc::clone(&plan.pictures),
+                batches: plan.batches(0),
+                pipeline: Arc::clone(&plan.train_pipeline),
+                seed: plan.seed(),
+                stream: "augment/0".to_owned(),
+                first_batch: 0,
+                n_threads,
+                n_ahead: 3,
+            };
+            Loader::start(load).map(Result::unwrap).collect::<Vec<_>>()
+        };
+        let one = batches(1);
+        assert_eq!(one.len(), plan.epochs.n_steps(0), "{kind}");
+        assert!(one == batches(4), "{kind}");
+        let seen = one.iter().flat_map(|it| &it.examples);
+        assert!(seen.clone().all(|it| plan.sides.train.contains(it)), "{kind}");
+        assert_eq!(seen.count(), plan.drawn(0).iter().sum::<usize>(), "{kind}");
+    }
 }
 
 #[test]

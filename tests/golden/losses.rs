@@ -71,7 +71,7 @@ fn every_loss_agrees_with_its_reference() -> Result<()> {
             Tensor::from_vec(numbers(&format!("numbers/{n}"), ROWS * n), (ROWS, n), &Device::Cpu)?;
         let var = Var::from_tensor(&(xs * scale)?)?;
         let progress: f64 = case.to("progress");
-        let clock = Clock { step: (100.0 * progress) as usize, total: 100, steps_per_epoch: 1 };
+        let clock = Clock { step: (100.0 * progress) as usize, total: 100, epoch: 0.0 };
         let output = Output::new(asks, form, var.as_tensor().clone());
         let mean = judge.judge(&[output], &targets, &clock)?.mean()?;
         let want: f64 = case.to("loss");

@@ -83,7 +83,8 @@ fn every_schedule_agrees_with_pytorch() {
     ]);
     for name in golden.keys() {
         let config: ScheduleConfig = toml::from_str(settings[name.as_str()]).expect("settings");
-        let at = |step| config.get().at(&Clock { step, total: 200, steps_per_epoch: 10 }).lr;
+        let clock = |step| Clock { step, total: 200, epoch: step as f64 / 10.0 };
+        let at = |step| config.get().at(&clock(step)).lr;
         let got: Vec<f64> = (0..200).map(at).collect();
         check_close_slices(&got, &golden.to::<Vec<f64>>(&name), 1e-12);
     }

@@ -2,31 +2,38 @@
 
 use serde::{Deserialize, Serialize};
 
-/// A moment of a run, counted in optimizer steps.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// A moment of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Clock {
-    /// Steps done before this one, from 0.
+    /// Steps of the optimizer done before this one, from 0.
     pub step: usize,
     /// Steps of the whole run, at least 1.
     pub total: usize,
-    /// Steps of one pass over the training set, at least 1.
-    pub steps_per_epoch: usize,
+    /// Epochs done, with their fraction. Epochs differ in length where the sampler says so.
+    pub epoch: f64,
 }
 
-impl Clock {
-    /// Epochs done, with their fraction.
-    pub fn epoch(&self) -> f64 {
-        self.step as f64 / self.steps_per_epoch as f64
-    }
+/// More than a quotient of whole numbers is off by, and less than one step of any epoch.
+const ROUNDING: f64 = 1e-9;
 
+impl Clock {
     /// The epoch that this step belongs to, from 0.
     pub fn epoch_idx(&self) -> usize {
-        self.step / self.steps_per_epoch
+        (self.epoch + ROUNDING) as usize
     }
 
     /// The share of the run that is done, from 0 towards 1.
     pub fn progress(&self) -> f64 {
         self.step as f64 / self.total as f64
+    }
+
+    /// The same moment of a run that began at `start`; before it, its beginning.
+    pub fn since(&self, start: &Clock) -> Clock {
+        Clock {
+            step: self.step.saturating_sub(start.step),
+            total: self.total.saturating_sub(start.step).max(1),
+            epoch: (self.epoch - start.epoch).max(0.0),
+        }
     }
 }
 
@@ -36,7 +43,18 @@ mod tests {
 
     #[test]
     fn counts_in_three_units() {
-        let clock = Clock { step: 25, total: 100, steps_per_epoch: 10 };
-        assert_eq!((clock.epoch(), clock.epoch_idx(), clock.progress()), (2.5, 2, 0.25));
+        let clock = Clock { step: 25, total: 100, epoch: 2.5 };
+        assert_eq!((clock.epoch_idx(), clock.progress()), (2, 0.25));
+    }
+
+    #[test]
+    fn counts_from_another_beginning() {
+        let at = |step| Clock { step, total: 100, epoch: step as f64 / 10.0 };
+        assert_eq!(at(25).since(&at(5)), Clock { step: 20, total: 95, epoch: 2.0 });
+        assert_eq!(at(3).since(&at(5)), Clock { step: 0, total: 95, epoch: 0.0 });
+        // 4.3 - 1.3 is a little less than 3, and 0.3 - 0.1 than 0.2.
+        for (start, step) in [(13, 43), (1, 11), (3, 93)] {
+            assert_eq!(at(step).since(&at(start)).epoch_idx(), (step - start) / 10);
+        }
     }
 }

@@ -24,6 +24,7 @@ mod args;
 mod commands;
 mod pretrained;
 mod runs;
+mod shares;
 mod tables;
 mod terminal;
 

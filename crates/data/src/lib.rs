@@ -20,7 +20,7 @@ pub use fixes::Fixes;
 pub use loader::{Batch, Load, LoadError, Loader};
 pub use manifest::{Content, Example, Manifest, Use};
 pub use measure::measure_statistics;
-pub use sampler::{Sampler, SamplerConfig};
+pub use sampler::{Groups, Sampler, SamplerConfig};
 pub use source::{
     Context, MaskProfiles, People, Source, SourceConfig, SourceError,
     mask_profiles::{Listing, from_names},

@@ -152,7 +152,7 @@ mod tests {
         let targets = Targets::new(&task, labels, &[mixed], DType::F64, &Device::Cpu);
         let numbers = Tensor::new(row, &Device::Cpu)?.unsqueeze(0)?;
         let output = Output { weight, ..Output::new(asks, form, numbers) };
-        let clock = Clock { step: 0, total: 1, steps_per_epoch: 1 };
+        let clock = Clock { step: 0, total: 1, epoch: 0.0 };
         check_close(&judge.judge(&[output], &targets, &clock)?.mean()?, &[want], 1e-12);
         Ok(())
     }

@@ -83,7 +83,7 @@ mod tests {
             Output { weight: 0.5, ..Output::new(gender, Form::Classes, zeros(2)?) },
         ];
         let check = |text, want: f64| -> Result<()> {
-            let clock = Clock { step: 0, total: 1, steps_per_epoch: 1 };
+            let clock = Clock { step: 0, total: 1, epoch: 0.0 };
             check_close(&judge(text).judge(&outputs, &targets, &clock)?.mean()?, &[want], 1e-12);
             Ok(())
         };

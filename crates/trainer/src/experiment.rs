@@ -261,6 +261,7 @@ impl Experiment {
             random.map(|it| format!("`{}` is left to chance, which serving is not", it.kind())),
         );
         note("loss", self.loss.get().problem());
+        note("data.sampler", self.data.sampler.get().problem());
         note("optim", self.optim.get().problem());
         note("schedule", self.schedule.get().problem());
         note("model.backbone", self.model.backbone.get().problem());

@@ -102,15 +102,15 @@ pub fn fit(plan: &Plan, run: &Run, watch: &dyn Watch) -> Result<Ended, FitError>
     let mut state = checkpoint::load(run, &model, optimizer.as_mut())?;
     let mut log = Log::open(plan, run, state.step)?;
     if state.step > 0 {
-        watch.note(&format!("going on after step {} of {}", state.step, plan.total));
+        watch.note(&format!("going on after step {} of {}", state.step, plan.epochs.total()));
     }
     let mut pace = Pace::start();
     let mut loader = None;
 
-    while state.step < plan.total {
+    while state.step < plan.epochs.total() {
         let clock = plan.clock(state.step);
         let epoch_loader = match loader.take() {
-            Some(it) if !clock.step.is_multiple_of(clock.steps_per_epoch) => it,
+            Some(it) if plan.epochs.find(clock.step).1 > 0 => it,
             _ => load_epoch(plan, state.step), //                                  pick, see
         };
         let loader = loader.insert(epoch_loader);
@@ -120,7 +120,7 @@ pub fn fit(plan: &Plan, run: &Run, watch: &dyn Watch) -> Result<Ended, FitError>
 
         let tape = Tape::freezing(plan.freezing.at(clock.step, &model));
         let pass = Training { tape: &tape, seed: plan.seed(), step: clock.step, first_row: 0 };
-        let rates = plan.experiment.schedule.rates(&clock, plan.warmup);
+        let rates = plan.experiment.schedule.rates(&clock, &plan.clock(plan.warmup));
         let statistics = plan.train_pipeline.statistics;
         let rows = Rows { pictures: &batch.pictures, size: batch.size, rows: &batch.rows };
         let xs = ops::normalise(rows, statistics.mean, statistics.std, &plan.device)?;
@@ -139,8 +139,9 @@ pub fn fit(plan: &Plan, run: &Run, watch: &dyn Watch) -> Result<Ended, FitError>
         let lr = plan.experiment.optim.get().lr() * rates.lr;
         log.step(watch, plan, &state, loss, lr, batch.rows.len(), &pace)?;
 
-        let is_last = state.step == plan.total;
-        if state.step.is_multiple_of(plan.eval_every) || is_last {
+        let is_last = state.step == plan.epochs.total();
+        let is_evaluated = is_last || plan.experiment.eval.every.is_up(state.step, &plan.epochs);
+        if is_evaluated {
             let trained = pace.elapsed();
             let (valid, _) =
                 answer(plan, &bundle_of(plan, &model), &plan.sides.valid, "validating", watch)?;
@@ -157,7 +158,7 @@ pub fn fit(plan: &Plan, run: &Run, watch: &dyn Watch) -> Result<Ended, FitError>
             pace = Pace::start();
         }
         let asked_to_stop = watch.asks_to_stop() && !is_last;
-        if state.step.is_multiple_of(plan.eval_every) || is_last || asked_to_stop {
+        if is_evaluated || asked_to_stop {
             checkpoint::save(run, &state, &model, optimizer.as_ref())?;
         }
         if asked_to_stop {
@@ -182,14 +183,14 @@ fn begin(plan: &Plan, run: &Run, watch: &dyn Watch) -> Result<Rc<Model>, FitErro
 
 /// The batches of the epoch that `step` lies in, from that step on.
 fn load_epoch(plan: &Plan, step: usize) -> Loader {
-    let epoch_idx = step / plan.steps_per_epoch;
+    let (epoch_idx, n_done) = plan.epochs.find(step);
     Loader::start(Load {
         pictures: Arc::clone(&plan.pictures),
         batches: plan.batches(epoch_idx),
         pipeline: Arc::clone(&plan.train_pipeline),
         seed: plan.seed(),
         stream: format!("augment/{epoch_idx}"),
-        first_batch: step % plan.steps_per_epoch,
+        first_batch: n_done,
         n_threads: plan.experiment.data.n_loaders,
         n_ahead: plan.experiment.data.n_ahead,
     })
@@ -280,7 +281,7 @@ fn finish(plan: &Plan, run: &Run, state: &State, watch: &dyn Watch) -> Result<En
 impl Outcome {
     /// The main scores as a file.
     fn to_toml(&self, plan: &Plan) -> String {
-        let mut text = format!("best_step = {}\nsteps = {}\n", self.best_step, plan.total);
+        let mut text = format!("best_step = {}\nsteps = {}\n", self.best_step, plan.epochs.total());
         for (name, report) in [("valid", Some(&self.valid)), ("scored", self.scored.as_ref())] {
             let Some(report) = report else { continue };
             let metrics::Interval { value, low, high } = report.macro_f1;
@@ -358,10 +359,10 @@ impl Log {
         n_pictures: usize,
         pace: &Pace,
     ) -> Result<(), RunError> {
-        let epoch = plan.clock(state.step).epoch();
+        let epoch = plan.clock(state.step).epoch;
         self.steps.add(&format!("{},{epoch},{loss},{lr}", state.step))?;
         let waiting = pace.waiting(pace.elapsed());
-        let (step, total) = (state.step, plan.total);
+        let (step, total) = (state.step, plan.epochs.total());
         watch.step(&StepReport { step, total, epoch, loss, lr, n_pictures, waiting });
         Ok(())
     }
@@ -382,7 +383,7 @@ impl Log {
         let train_seconds = trained.as_secs_f64();
         let report = EpochReport {
             step: state.step,
-            epoch: plan.clock(state.step).epoch(),
+            epoch: plan.clock(state.step).epoch,
             train_loss: state.loss_sum / state.n_losses.max(1) as f64,
             scores,
             score,

@@ -10,7 +10,7 @@ use candle::TensorId;
 use models::{Kind, Model, Param, Stage};
 use serde::{Deserialize, Serialize};
 
-use crate::length::Length;
+use crate::{epochs::Epochs, length::Length};
 
 /// One item of `[train] freeze`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -51,11 +51,11 @@ impl Freezing {
     pub(crate) fn new(
         items: &[Freeze],
         stages: &[Stage<'_>],
-        steps_per_epoch: usize,
-        total: usize,
+        epochs: &Epochs,
     ) -> Result<Freezing, String> {
+        let total = epochs.total();
         let item = |it: &Freeze| {
-            let steps = |length: &Length| length.to_steps(steps_per_epoch, total);
+            let steps = |length: &Length| length.to_steps(epochs);
             let (from, until) = (steps(&it.from), it.until.as_ref().map_or(total, steps));
             if from >= until.min(total) {
                 return Err(format!(
@@ -129,7 +129,12 @@ mod tests {
     use ops::{Pass, Tape, Training};
 
     use super::{Freeze, Freezing, Layers, layers, nothing};
-    use crate::length::Length;
+    use crate::{epochs::Epochs, length::Length};
+
+    /// Ten of ten steps.
+    fn epochs() -> Epochs {
+        Epochs::new(Length::Epochs(10.0), |_| Ok(10)).unwrap()
+    }
 
     fn model() -> Model {
         let config = EfficientNet { width: 0.25, depth: 0.34, ..EfficientNet::default() };
@@ -142,7 +147,7 @@ mod tests {
     fn frozen(items: &[Freeze], step: usize) -> Vec<String> {
         let model = model();
         let stages = model.spec().backbone.get().stages();
-        let frozen = Freezing::new(items, &stages, 10, 100).unwrap().at(step, &model);
+        let frozen = Freezing::new(items, &stages, &epochs()).unwrap().at(step, &model);
         let named = model.params().named().filter(|(_, it)| frozen.contains(&it.var.id()));
         named.map(|(name, _)| name.to_owned()).collect()
     }
@@ -178,7 +183,7 @@ mod tests {
         for name in ["backbone", "norm", "stem..stage3"] {
             let model = model();
             let stages = model.spec().backbone.get().stages();
-            let frozen = Freezing::new(&[item(name)], &stages, 10, 100).unwrap().at(0, &model);
+            let frozen = Freezing::new(&[item(name)], &stages, &epochs()).unwrap().at(0, &model);
             let statistics = || -> Vec<Vec<f32>> {
                 let buffers = model.params().named().filter(|(_, it)| it.kind == Kind::Buffer);
                 let buffers = buffers.filter(|(_, it)| name != "stem..stage3" || it.stage < 4);
@@ -210,7 +215,7 @@ mod tests {
         assert!(err.contains("stage9") && err.contains("stem, stage1"), "{err}");
         assert!(layers("stage2..stem", &stages).unwrap_err().contains("before"));
         let never = Freeze { until: Some(Length::Steps(0)), ..item("stem") };
-        let err = Freezing::new(&[never], &stages, 10, 100).unwrap_err();
+        let err = Freezing::new(&[never], &stages, &epochs()).unwrap_err();
         assert!(err.contains("never"), "{err}");
         assert_eq!(layers("neck", &stages), Ok(Layers::Stages(8..=8)));
     }

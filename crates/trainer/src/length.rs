@@ -4,6 +4,8 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
+use crate::epochs::Epochs;
+
 /// `"3 epochs"`, `"500 steps"` or `"5 %"` of the run.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -30,12 +32,21 @@ impl Length {
         }
     }
 
-    /// The length in optimizer steps, for a run of `total` steps.
-    pub fn to_steps(self, steps_per_epoch: usize, total: usize) -> usize {
+    /// The length in optimizer steps, from the beginning of a run of these epochs.
+    pub(crate) fn to_steps(self, epochs: &Epochs) -> usize {
         match self {
-            Length::Epochs(n) => (n * steps_per_epoch as f64).round() as usize,
+            Length::Epochs(n) => epochs.steps(n),
             Length::Steps(n) => n,
-            Length::Percent(p) => (p / 100.0 * total as f64).round() as usize,
+            Length::Percent(p) => (p / 100.0 * epochs.total() as f64).round() as usize,
+        }
+    }
+
+    /// Whether so long a time, or one of its multiples, has passed after exactly `step` steps.
+    pub(crate) fn is_up(self, step: usize, epochs: &Epochs) -> bool {
+        match self {
+            // Multiples of epochs, not of steps: epochs differ in length.
+            Length::Epochs(n) => epochs.steps((epochs.epoch(step) / n).round() * n) == step,
+            other => step.is_multiple_of(other.to_steps(epochs).max(1)),
         }
     }
 }
@@ -84,11 +95,32 @@ impl From<Length> for String {
 #[cfg(test)]
 mod tests {
     use super::Length;
+    use crate::epochs::Epochs;
 
     #[test]
     fn three_units_count_steps() {
-        let steps = |text: &str| text.parse::<Length>().unwrap().to_steps(10, 200);
+        let epochs = Epochs::new(Length::Steps(200), |_| Ok(10)).unwrap();
+        let steps = |text: &str| text.parse::<Length>().unwrap().to_steps(&epochs);
         assert_eq!(["3 epochs", "0.5 epochs", "7 steps", "5 %"].map(steps), [30, 5, 7, 10]);
+    }
+
+    #[test]
+    fn every_so_often_is_counted_in_the_same_units() {
+        let up = |text: &str, n_steps: fn(usize) -> usize| -> Vec<usize> {
+            let epochs = Epochs::new(Length::Steps(20), |it| Ok(n_steps(it))).unwrap();
+            let length: Length = text.parse().unwrap();
+            (1..=20).filter(|&it| length.is_up(it, &epochs)).collect()
+        };
+        assert_eq!(up("7 steps", |_| 5), [7, 14]);
+        assert_eq!(up("25 %", |_| 5), [5, 10, 15, 20]);
+        assert_eq!(up("1 epochs", |_| 5), [5, 10, 15, 20]);
+        assert_eq!(up("0.5 epochs", |_| 5), [3, 5, 8, 10, 13, 15, 18, 20]);
+        assert_eq!(up("0.1 epochs", |_| 5).len(), 20);
+        assert_eq!(up("1.5 epochs", |_| 6), [9, 18]);
+        // Epochs of 8, 6, 4 and 2 steps.
+        assert_eq!(up("1 epochs", |it| 8 - 2 * it), [8, 14, 18, 20]);
+        assert_eq!(up("0.5 epochs", |it| 8 - 2 * it), [4, 8, 11, 14, 16, 18, 19, 20]);
+        assert_eq!(up("2 epochs", |it| 8 - 2 * it), [14, 20]);
     }
 
     #[test]

@@ -6,6 +6,7 @@
 //! give it a line in the registry there. The zoo tests find it.
 
 mod checkpoint;
+mod epochs;
 mod experiment;
 mod fit;
 mod freeze;
@@ -17,6 +18,7 @@ mod run;
 mod schedule;
 mod watch;
 
+pub use epochs::Epochs;
 pub use experiment::{
     AugmentSection, DEFAULT, DataSection, EvalSection, Experiment, ModelSection, RunSection,
     TrainSection,

@@ -9,14 +9,19 @@ use augment::{Pipeline, Statistics};
 use base::{Clock, Seed, Task};
 use candle::{DType, Device, Tensor};
 use data::{
-    Content, Load, LoadError, Loader, Manifest, Sides, SplitError, Use, measure_statistics,
+    Content, Groups, Load, LoadError, Loader, Manifest, Sides, SplitError, Use, measure_statistics,
 };
 use infer::Serving;
 use losses::{Counts, Judge, Question};
 use models::{Fitted, Model, ModelSpec, WeightsError, read_weights};
 use ops::{Pass, Tape, Training};
 
-use crate::{experiment::Experiment, freeze::Freezing, watch::Watch};
+use crate::{
+    epochs::Epochs,
+    experiment::{Experiment, TrainSection},
+    freeze::Freezing,
+    watch::Watch,
+};
 
 /// A run, ready to go.
 pub struct Plan {
@@ -48,14 +53,12 @@ pub struct Plan {
     pub spec: ModelSpec,
     /// What it descends on.
     pub loss: Judge,
-    /// Steps of one pass over the training side.
-    pub steps_per_epoch: usize,
-    /// Steps of the whole run.
-    pub total: usize,
+    /// What the sampler draws from, as positions in the training side.
+    pub groups: Groups,
+    /// Where each epoch ends.
+    pub epochs: Epochs,
     /// Steps in which the learning rate rises.
     pub warmup: usize,
-    /// Steps from one evaluation to the next.
-    pub eval_every: usize,
     /// What does not learn, and when.
     pub(crate) freezing: Freezing,
     /// Where it computes.
@@ -99,7 +102,7 @@ impl Plan {
         if !problems.is_empty() {
             return Err(PlanError::Settings(problems));
         }
-        let Experiment { seed, data, augment, model, train, eval, .. } = experiment;
+        let Experiment { seed, data, augment, model, train, .. } = experiment;
         let training_classes = manifest
             .training_classes(&data.training_cuts)
             .map_err(|it| wrong(format!("at `data.training_cuts`: {it}")))?;
@@ -117,6 +120,13 @@ impl Plan {
         sides.train.retain(|it| !is_left_out(it));
         if sides.train.is_empty() {
             return Err(wrong("at `data.leave_out_ages`: nobody is left to train on".to_owned()));
+        }
+        let sampler = data.sampler.get();
+        let misplaced = |it| wrong(format!("at `data.sampler`: {it}"));
+        let groups = Groups::new(manifest, &sides.train, &training_classes, sampler.over())
+            .map_err(misplaced)?;
+        if let Some(misfit) = sampler.misfit(&groups) {
+            return Err(misplaced(misfit));
         }
         let head = experiment.head.get();
         if let Some(misfit) = head.misfit(&manifest.task) {
@@ -171,19 +181,20 @@ impl Plan {
             Loader::start(load).next().transpose()?;
         }
 
-        let n_train = sides.train.len();
-        let n_full = n_train / train.batch_size;
-        let steps_per_epoch = match train.drop_last && n_full > 0 {
-            true => n_full,
-            false => n_train.div_ceil(train.batch_size),
+        let n_steps = |epoch_idx: usize| match sampler.n_draws(&groups, epoch_idx) {
+            0 => Err(format!(
+                "at `data.sampler`: it leaves epoch {} without pictures: change its settings, or \
+                 choose another",
+                epoch_idx + 1
+            )),
+            n if n > MOST_DRAWS => Err(format!(
+                "at `data.sampler`: it gives epoch {} more than {MOST_DRAWS} pictures, {n}",
+                epoch_idx + 1
+            )),
+            n => Ok(batches_of(n, train).0),
         };
-        let total = train.total.to_steps(steps_per_epoch, 0);
-        if total == 0 {
-            return Err(wrong(
-                "at `train.total`: the run has no steps: write \"3 epochs\" or \"500 steps\""
-                    .to_owned(),
-            ));
-        }
+        let epochs = Epochs::new(train.total, n_steps).map_err(wrong)?;
+        let total = epochs.total();
         let spec = ModelSpec { backbone: model.backbone.clone(), head: experiment.head.clone() };
         let mut counts = Counts { classes: vec![0; manifest.task.n_classes()], ages: Vec::new() };
         for &idx in &sides.train {
@@ -200,16 +211,13 @@ impl Plan {
             let all = manifest.examples.iter().enumerate();
             all.filter(move |(_, it)| it.usage == usage).map(|(idx, _)| idx).collect()
         };
-        let smallest = match (train.drop_last && n_full > 0, n_train % train.batch_size) {
-            (true, _) | (false, 0) => train.batch_size,
-            (false, rest) => rest,
-        };
-        if smallest == 1 {
+        let mut n_draws = (0..epochs.n_begun()).map(|it| sampler.n_draws(&groups, it));
+        if n_draws.any(|it| batches_of(it, train).1 == 1) {
             rehearse(&spec, &manifest.task, size, device).map_err(|it| {
                 wrong(format!("at `train.batch_size`: a batch has one picture of {size:?}: {it}"))
             })?;
         }
-        let warmup = train.warmup.to_steps(steps_per_epoch, total);
+        let warmup = train.warmup.to_steps(&epochs);
         if warmup > total {
             return Err(wrong(format!(
                 "at `train.warmup`: {warmup} steps are more than the run has, {total}"
@@ -217,7 +225,7 @@ impl Plan {
         }
         let mut stages = spec.backbone.get().stages();
         stages.truncate(stages.len() - spec.head.get().n_copied());
-        let freezing = Freezing::new(&train.freeze, &stages, steps_per_epoch, total)
+        let freezing = Freezing::new(&train.freeze, &stages, &epochs)
             .map_err(|it| wrong(format!("at `train.freeze`: {it}")))?;
         drop(stages);
         Ok(Plan {
@@ -235,10 +243,9 @@ impl Plan {
             eval_pipeline,
             spec,
             loss,
-            steps_per_epoch,
-            total,
+            groups,
+            epochs,
             warmup,
-            eval_every: eval.every.to_steps(steps_per_epoch, total).max(1),
             device: device.clone(),
             experiment: experiment.clone(),
         })
@@ -251,7 +258,7 @@ impl Plan {
 
     /// The moment after `step` steps.
     pub fn clock(&self, step: usize) -> Clock {
-        Clock { step, total: self.total, steps_per_epoch: self.steps_per_epoch }
+        Clock { step, total: self.epochs.total(), epoch: self.epochs.epoch(step) }
     }
 
     /// The model before the first step: fresh, with published weights where they are asked for, and
@@ -275,21 +282,43 @@ impl Plan {
         Ok(Rc::new(model))
     }
 
+    /// What an epoch sees, as positions on the training side.
+    fn order(&self, epoch_idx: usize) -> Vec<usize> {
+        let rng = &mut self.seed().stream(&format!("sample/{epoch_idx}"));
+        let Experiment { data, train, .. } = &self.experiment;
+        let mut order = data.sampler.get().order(&self.groups, epoch_idx, rng);
+        order.truncate(batches_of(order.len(), train).0 * train.batch_size);
+        order
+    }
+
     /// The batches of an epoch, as positions among all pictures.
     pub fn batches(&self, epoch_idx: usize) -> Vec<Vec<usize>> {
-        let train = &self.sides.train;
-        let classes: Vec<usize> = train.iter().map(|&it| self.training_classes[it]).collect();
-        let rng = &mut self.seed().stream(&format!("sample/{epoch_idx}"));
-        let order = self.experiment.data.sampler.get().order(&classes, epoch_idx, rng);
-        let batches = order.chunks(self.experiment.train.batch_size);
-        let batches = batches.map(|it| it.iter().map(|&at| train[at]).collect());
-        batches.take(self.steps_per_epoch).collect()
+        let pictures: Vec<usize> =
+            self.order(epoch_idx).into_iter().map(|it| self.sides.train[it]).collect();
+        pictures.chunks(self.experiment.train.batch_size).map(<[usize]>::to_vec).collect()
+    }
+
+    /// How many pictures of each class of the sampler's an epoch sees.
+    pub fn drawn(&self, epoch_idx: usize) -> Vec<usize> {
+        self.groups.counts_of(&self.order(epoch_idx))
     }
 
     /// How pictures are served.
     pub fn serving(&self) -> Serving {
         let Experiment { data, eval, .. } = &self.experiment;
         Serving { batch_size: eval.batch_size, n_loaders: data.n_loaders, n_ahead: data.n_ahead }
+    }
+}
+
+/// An epoch of more pictures is taken for a slip of the pen.
+const MOST_DRAWS: usize = 100_000_000;
+
+/// How many batches an epoch of `n` pictures has, and how many pictures the smallest of them.
+fn batches_of(n: usize, train: &TrainSection) -> (usize, usize) {
+    match (n / train.batch_size, n % train.batch_size) {
+        (0, rest) => (1, rest),
+        (n_full, rest) if rest == 0 || train.drop_last => (n_full, train.batch_size),
+        (n_full, rest) => (n_full + 1, rest),
     }
 }
 

@@ -42,17 +42,11 @@ pub trait Schedule {
 }
 
 impl ScheduleConfig {
-    /// The rates at a step of the whole run, the first `warmup` of which rise evenly to the curve's
-    /// beginning.
-    pub fn rates(&self, clock: &Clock, warmup: usize) -> Rates {
-        let after = Clock {
-            step: clock.step.saturating_sub(warmup),
-            total: clock.total.saturating_sub(warmup).max(1),
-            ..*clock
-        };
-        let rates = self.get().at(&after);
-        match clock.step < warmup {
-            true => Rates { lr: rates.lr * (clock.step + 1) as f64 / warmup as f64 },
+    /// The rates at a step of the whole run; until `warm` they rise evenly to the curve's beginning.
+    pub fn rates(&self, clock: &Clock, warm: &Clock) -> Rates {
+        let rates = self.get().at(&clock.since(warm));
+        match clock.step < warm.step {
+            true => Rates { lr: rates.lr * (clock.step + 1) as f64 / warm.step as f64 },
             false => rates,
         }
     }
@@ -74,10 +68,10 @@ mod tests {
     #[test]
     fn a_warmup_leads_into_the_curve() {
         let schedule = ScheduleConfig::default();
+        let at = |step| Clock { step, total: 12, epoch: step as f64 / 4.0 };
         let mut sketch = String::new();
         for step in 0..=12 {
-            let clock = Clock { step, total: 12, steps_per_epoch: 4 };
-            let lr = schedule.rates(&clock, 4).lr;
+            let lr = schedule.rates(&at(step), &at(4)).lr;
             let bar = "#".repeat((lr * 20.0).round() as usize);
             sketch += format!("{step:2} {lr:.3} {bar}").trim_end();
             sketch += "\n";

@@ -11,6 +11,7 @@ use crate::{
     End,
     args::ExperimentArgs,
     pretrained, runs,
+    shares::shares,
     tables::{interval, report},
     terminal::Terminal,
 };
@@ -56,7 +57,8 @@ pub(crate) fn train(args: &ExperimentArgs, resume: Option<&Path>) -> anyhow::Res
     match ended? {
         Ended::Stopped { step } => {
             let dir = run.dir().display();
-            say!("stopped after step {step} of {}; go on with `train --resume {dir}`", plan.total);
+            let total = plan.epochs.total();
+            say!("stopped after step {step} of {total}; go on with `train --resume {dir}`");
             Ok(End::Stopped)
         }
         Ended::Finished(outcome) => {
@@ -65,7 +67,7 @@ pub(crate) fn train(args: &ExperimentArgs, resume: Option<&Path>) -> anyhow::Res
                 None => ("\npeople held out", &outcome.valid),
             };
             say!("{}", report(title, last));
-            let epoch = plan.clock(outcome.best_step).epoch();
+            let epoch = plan.clock(outcome.best_step).epoch;
             say!(
                 "best of epoch {epoch:.2} by {}, on people held out:",
                 plan.experiment.eval.best_by.kind()
@@ -98,11 +100,20 @@ pub(super) fn announce(plan: &Plan, run: &Run, terminal: &Terminal) {
     if !plan.scored.is_empty() {
         sides.push(side("score on", &plan.scored));
     }
+    let [first, last] = [0, plan.epochs.n_begun() - 1].map(|it| plan.epochs.n_steps(it));
+    let an_epoch = match first == last {
+        true => format!("{first} an epoch"),
+        false => format!("{first} in the first epoch, {last} in the last"),
+    };
     terminal.say(&format!("run:   {}", run.dir().display()));
     terminal.say(&format!("data:  {}", sides.join(", ")));
     terminal.say(&format!(
-        "plan:  {} steps of {} pictures of {h}x{w}, {} an epoch",
-        plan.total, plan.experiment.train.batch_size, plan.steps_per_epoch
+        "plan:  {} steps of {} pictures of {h}x{w}, {an_epoch}",
+        plan.epochs.total(),
+        plan.experiment.train.batch_size
     ));
+    if let Some(shares) = shares(plan) {
+        terminal.say(&shares);
+    }
     terminal.new_table();
 }

@@ -4,7 +4,7 @@ use base::Rng;
 use rand::seq::SliceRandom as _;
 use serde::{Deserialize, Serialize};
 
-use super::Sampler;
+use super::{Groups, Sampler};
 
 /// `sampler = { kind = "shuffled" }`
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -12,8 +12,12 @@ use super::Sampler;
 pub struct Shuffled {}
 
 impl Sampler for Shuffled {
-    fn order(&self, classes: &[usize], _: usize, rng: &mut Rng) -> Vec<usize> {
-        let mut order: Vec<usize> = (0..classes.len()).collect();
+    fn n_draws(&self, groups: &Groups, _: usize) -> usize {
+        groups.n_examples()
+    }
+
+    fn order(&self, groups: &Groups, _: usize, rng: &mut Rng) -> Vec<usize> {
+        let mut order: Vec<usize> = (0..groups.n_examples()).collect();
         order.shuffle(rng);
         order
     }

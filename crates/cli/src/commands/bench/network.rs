@@ -138,7 +138,7 @@ impl Bench {
         let tape = Tape::default();
         let pass = Training { tape: &tape, seed: Seed(0), step: self.n_done, first_row: 0 };
         let outputs = self.net.forward(&self.pixels, &Pass::Train(pass))?;
-        let clock = Clock { step: self.n_done, total: 1000, steps_per_epoch: 100 };
+        let clock = Clock { step: self.n_done, total: 1000, epoch: self.n_done as f64 / 100.0 };
         let loss = self.loss.judge(&outputs, &self.targets, &clock)?.mean()?;
         let gradients = tape.backward(&loss)?;
         self.optimizer.step(&gradients, Rates { lr: 1e-4 })?;

@@ -1,0 +1,66 @@
+//! What a sampler makes of the classes' shares, as a person sees it before training.
+
+use trainer::Plan;
+
+/// As wide as the table of epochs.
+const WIDTH: usize = 100;
+
+/// Each class's share of the training side, of the first epoch and, where epochs change, of the last;
+/// nothing where the sampler takes everything as it is.
+pub(crate) fn shares(plan: &Plan) -> Option<String> {
+    let sampler = &plan.experiment.data.sampler;
+    if sampler.kind() == "shuffled" {
+        return None;
+    }
+    let last = plan.epochs.n_begun() - 1;
+    let n_draws = |epoch_idx| sampler.get().n_draws(&plan.groups, epoch_idx);
+    let is_changing = n_draws(0) != n_draws(last);
+    let mut columns = vec![plan.groups.counts().collect(), plan.drawn(0)];
+    let n = |counts: &[usize]| counts.iter().sum::<usize>();
+    let mut title = format!(
+        "draw:  {}, shares by {} in %: the data -> first epoch ({} pictures)",
+        sampler.kind(),
+        sampler.get().over(),
+        n(&columns[1])
+    );
+    if is_changing {
+        columns.push(plan.drawn(last));
+        title += &format!(" -> last ({})", n(&columns[2]));
+    }
+    let names = &plan.groups.names;
+    let width = names.iter().map(|it| it.chars().count()).max().unwrap_or(0);
+    let cell = |(class, name): (usize, &String)| {
+        let share = |it: &Vec<usize>| 100.0 * it[class] as f64 / n(it).max(1) as f64;
+        let shares: Vec<String> = columns.iter().map(|it| format!("{:>4.1}", share(it))).collect();
+        format!("{name:width$} {}", shares.join(" -> "))
+    };
+    let cells: Vec<String> = names.iter().enumerate().map(cell).collect();
+    Some(format!("{title}\n{}", beside(&cells)))
+}
+
+/// Cells in as many columns as there is room for, each read downwards.
+fn beside(cells: &[String]) -> String {
+    let width = cells.iter().map(|it| it.chars().count()).max().unwrap_or(0) + 3;
+    let n_columns = (WIDTH / width).max(1);
+    let n_rows = cells.len().div_ceil(n_columns);
+    let row = |row: usize| {
+        let cells = cells.iter().skip(row).step_by(n_rows.max(1));
+        let line: String = cells.map(|it| format!("   {it:width$}", width = width - 3)).collect();
+        line.trim_end().to_owned()
+    };
+    (0..n_rows).map(row).collect::<Vec<_>>().join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::beside;
+
+    #[test]
+    fn cells_stand_beside_each_other_and_are_read_downwards() {
+        let cells: Vec<String> = (0..5).map(|it| format!("{it:>30}")).collect();
+        let rows = beside(&cells);
+        let rows: Vec<Vec<&str>> = rows.lines().map(|it| it.split_whitespace().collect()).collect();
+        assert_eq!(rows, [vec!["0", "2", "4"], vec!["1", "3"]]);
+        assert_eq!(beside(&[]), "");
+    }
+}

@@ -1,0 +1,146 @@
+//! The examples that may be drawn, grouped by what samplers ask of them.
+
+use base::task::Scope;
+
+use crate::manifest::Manifest;
+
+/// The examples of a training side, by class and by person; as positions on that side.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Groups {
+    /// What a person calls each class.
+    pub names: Vec<String>,
+    /// The examples of each class; a class may have none.
+    pub classes: Vec<Vec<usize>>,
+    /// The examples of each person, who has at least one.
+    pub people: Vec<Vec<usize>>,
+}
+
+impl Groups {
+    /// The groups of a training side.
+    ///
+    /// - `side`: positions in the manifest.
+    /// - `training_classes`: the joint class of each example of the manifest.
+    /// - `over`: what the classes are: `joint`, a factor's name, or `years`, each age that there is.
+    ///
+    /// # Errors
+    /// A name that is none of these, or ages where an example has none.
+    pub fn new(
+        manifest: &Manifest,
+        side: &[usize],
+        training_classes: &[usize],
+        over: &str,
+    ) -> Result<Groups, String> {
+        let task = &manifest.task;
+        let (names, levels): (Vec<String>, Vec<usize>) = if over == "years" {
+            let age = |&idx: &usize| {
+                let example = &manifest.examples[idx];
+                example.age.ok_or_else(|| {
+                    let name = &example.name;
+                    format!("`over = \"years\"` asks for ages, and `{name}` has none")
+                })
+            };
+            let ages = side.iter().map(age).collect::<Result<Vec<f64>, _>>()?;
+            let mut years = ages.clone();
+            years.sort_by(f64::total_cmp);
+            years.dedup();
+            let level = |age: &f64| years.partition_point(|it| it < age);
+            (years.iter().map(f64::to_string).collect(), ages.iter().map(level).collect())
+        } else {
+            let factors = (0..task.factors.len()).map(Scope::Factor);
+            let mut scopes = std::iter::once(Scope::Joint).chain(factors);
+            let Some(scope) = scopes.find(|&it| task.scope_name(it) == over) else {
+                let factors: Vec<&str> = task.factors.iter().map(|it| it.name.as_str()).collect();
+                let factors = factors.join(", ");
+                return Err(format!(
+                    "there is no `over = \"{over}\"`, but: joint, {factors}, years"
+                ));
+            };
+            let level = |&idx: &usize| task.project(training_classes[idx], scope);
+            (task.class_names(scope), side.iter().map(level).collect())
+        };
+        let mut people = vec![Vec::new(); manifest.people.len()];
+        let mut classes = vec![Vec::new(); names.len()];
+        for (at, (&idx, level)) in side.iter().zip(levels).enumerate() {
+            people[manifest.examples[idx].person].push(at);
+            classes[level].push(at);
+        }
+        people.retain(|it| !it.is_empty());
+        Ok(Groups { names, classes, people })
+    }
+
+    /// How many examples there are.
+    pub fn n_examples(&self) -> usize {
+        self.classes.iter().map(Vec::len).sum()
+    }
+
+    /// How many examples each class has.
+    pub fn counts(&self) -> impl Iterator<Item = usize> {
+        self.classes.iter().map(Vec::len)
+    }
+
+    /// How many of these examples each class has.
+    pub fn counts_of(&self, examples: &[usize]) -> Vec<usize> {
+        let mut class_of = vec![0; self.n_examples()];
+        for (class, members) in self.classes.iter().enumerate() {
+            members.iter().for_each(|&it| class_of[it] = class);
+        }
+        let mut counts = vec![0; self.classes.len()];
+        examples.iter().for_each(|&it| counts[class_of[it]] += 1);
+        counts
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use base::Task;
+
+    use super::Groups;
+    use crate::{Content, Example, Manifest, Use};
+
+    /// Three people of one picture each, of whom the training side leaves out the first.
+    fn groups(over: &str, ages: [Option<f64>; 3]) -> Result<Groups, String> {
+        let example = |person: usize| Example {
+            name: format!("picture {person}"),
+            content: Content::Memory([].into()),
+            person,
+            class: 6 * person,
+            age: ages[person],
+            usage: Use::Pool,
+        };
+        let manifest = Manifest {
+            task: Task::mask_gender_age(),
+            people: vec![String::new(); 3],
+            examples: (0..3).map(example).collect(),
+            notes: Vec::new(),
+        };
+        let training_classes = manifest.training_classes(&[29.0, 59.0])?;
+        Groups::new(&manifest, &[1, 2], &training_classes, over)
+    }
+
+    #[test]
+    fn classes_are_those_that_are_trained_on() {
+        let ages = [None, Some(59.0), Some(30.0)];
+        let joint = groups("joint", ages).unwrap();
+        assert_eq!(
+            (joint.names.len(), &joint.classes[6 + 2], &joint.classes[12 + 1]),
+            (18, &vec![0], &vec![1])
+        );
+        assert_eq!(joint.people, [[0], [1]]);
+        let age = groups("age", ages).unwrap();
+        assert_eq!((age.names[2].as_str(), age.classes), (">=60", vec![vec![], vec![1], vec![0]]));
+        assert_eq!(groups("mask", ages).unwrap().counts().collect::<Vec<_>>(), [0, 1, 1]);
+        let years = groups("years", ages).unwrap();
+        assert_eq!(
+            (years.names, years.classes),
+            (vec!["30".into(), "59".into()], vec![vec![1], vec![0]])
+        );
+    }
+
+    #[test]
+    fn what_the_data_does_not_know_is_an_error() {
+        let err = groups("masks", [None; 3]).unwrap_err();
+        assert_eq!(err, "there is no `over = \"masks\"`, but: joint, mask, gender, age, years");
+        let err = groups("years", [None, Some(1.0), None]).unwrap_err();
+        assert_eq!(err, "`over = \"years\"` asks for ages, and `picture 2` has none");
+    }
+}

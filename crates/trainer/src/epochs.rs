@@ -1,0 +1,138 @@
+//! Where the epochs of a run end.
+//!
+//! An epoch is what the sampler says, and its length may change from one to the next.
+//! All lengths are known before the first step, so that a step stays a function of its number.
+
+use crate::length::Length;
+
+/// The epochs of a run, in optimizer steps.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Epochs {
+    /// Steps done after each epoch; the last may end after the run does.
+    ends: Vec<usize>,
+    /// Steps of the run.
+    total: usize,
+}
+
+/// A run that counts more is taken for a slip of the pen.
+const MOST: usize = 1_000_000;
+
+impl Epochs {
+    /// The epochs of a run of the length `total`.
+    ///
+    /// - `n_steps`: how many steps an epoch has, counted from 0.
+    ///
+    /// # Errors
+    /// A run without steps, or more than a million epochs; and those of `n_steps`.
+    pub(crate) fn new(
+        total: Length,
+        n_steps: impl Fn(usize) -> Result<usize, String>,
+    ) -> Result<Epochs, String> {
+        let is_covered = |ends: &[usize]| match total {
+            Length::Epochs(n) => ends.len() as f64 >= n,
+            Length::Steps(n) => ends.last().copied().unwrap_or(0) >= n,
+            Length::Percent(_) => true,
+        };
+        let mut ends = Vec::new();
+        while !is_covered(&ends) {
+            let (epoch_idx, done) = (ends.len(), ends.last().copied().unwrap_or(0));
+            if epoch_idx == MOST {
+                return Err(format!("at `train.total`: {total} are more than {MOST} epochs"));
+            }
+            ends.push(done + n_steps(epoch_idx)?);
+        }
+        let mut epochs = Epochs { ends, total: 0 };
+        epochs.total = total.to_steps(&epochs);
+        match epochs.total {
+            0 => Err("at `train.total`: the run has no steps: write \"3 epochs\" or \"500 steps\""
+                .to_owned()),
+            _ => Ok(epochs),
+        }
+    }
+
+    /// Steps of the run.
+    pub fn total(&self) -> usize {
+        self.total
+    }
+
+    /// How many epochs the run begins.
+    pub fn n_begun(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// How many steps an epoch has; after the run, as many as the last of it.
+    pub fn n_steps(&self, epoch_idx: usize) -> usize {
+        let Some(last) = self.ends.len().checked_sub(1) else { return 0 };
+        let epoch_idx = epoch_idx.min(last);
+        self.ends[epoch_idx] - self.first_step(epoch_idx)
+    }
+
+    /// The epoch that the step after `step` steps belongs to, and how many of its steps are done.
+    pub fn find(&self, step: usize) -> (usize, usize) {
+        let epoch_idx = self.ends.partition_point(|&end| end <= step);
+        (epoch_idx, step - self.first_step(epoch_idx))
+    }
+
+    /// Epochs done after `step` steps, with their fraction.
+    pub fn epoch(&self, step: usize) -> f64 {
+        let (epoch_idx, done) = self.find(step);
+        epoch_idx as f64 + done as f64 / self.n_steps(epoch_idx).max(1) as f64
+    }
+
+    /// Steps done after so many epochs, to the nearest.
+    pub(crate) fn steps(&self, epochs: f64) -> usize {
+        let whole = (epochs as usize).min(self.ends.len());
+        let rest = (epochs - whole as f64) * self.n_steps(whole) as f64;
+        self.first_step(whole) + rest.round() as usize
+    }
+
+    fn first_step(&self, epoch_idx: usize) -> usize {
+        epoch_idx.checked_sub(1).map_or(0, |before| self.ends[before])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Epochs;
+    use crate::length::Length;
+
+    /// Epochs of 4, 3, 2, 1, 1, 1, ... steps.
+    fn shrinking(total: &str) -> Result<Epochs, String> {
+        Epochs::new(total.parse().unwrap(), |it| Ok(4_usize.saturating_sub(it).max(1)))
+    }
+
+    #[test]
+    fn a_run_is_the_sum_of_its_epochs() {
+        let total = |text| shrinking(text).unwrap().total();
+        let lengths = ["1 epochs", "3 epochs", "6 epochs", "1.5 epochs", "0.5 epochs", "8 steps"];
+        assert_eq!(lengths.map(total), [4, 9, 12, 6, 2, 8]);
+        assert_eq!(shrinking("8 steps").unwrap().n_begun(), 3);
+        assert_eq!(shrinking("9 steps").unwrap().n_begun(), 3);
+    }
+
+    #[test]
+    fn a_step_lies_in_an_epoch() {
+        let epochs = shrinking("3 epochs").unwrap();
+        let found = [0, 3, 4, 6, 7, 8, 9].map(|it| epochs.find(it));
+        assert_eq!(found, [(0, 0), (0, 3), (1, 0), (1, 2), (2, 0), (2, 1), (3, 0)]);
+        let epoch = [0, 2, 4, 7, 8, 9].map(|it| epochs.epoch(it));
+        assert_eq!(epoch, [0.0, 0.5, 1.0, 2.0, 2.5, 3.0]);
+        for step in 0..9 {
+            assert_eq!(epochs.steps(epochs.epoch(step)), step);
+        }
+        // After the run every epoch is as long as the last.
+        assert_eq!([3.0, 4.0, 5.5].map(|it| epochs.steps(it)), [9, 11, 14]);
+    }
+
+    #[test]
+    fn a_run_that_makes_no_sense_is_an_error() {
+        let err = |total: Length| Epochs::new(total, |_| Ok(1)).unwrap_err();
+        assert!(err(Length::Epochs(0.0)).contains("no steps"));
+        assert!(err(Length::Percent(5.0)).contains("no steps"));
+        assert!(err(Length::Epochs(1e8)).contains("1000000"));
+        assert!(err(Length::Steps(usize::MAX)).contains("1000000"));
+        let third = |it| if it < 2 { Ok(1) } else { Err("nobody".to_owned()) };
+        assert_eq!(Epochs::new(Length::Epochs(2.5), third).unwrap_err(), "nobody");
+        assert!(Epochs::new(Length::Epochs(2.0), third).is_ok(), "the run ends before");
+    }
+}
