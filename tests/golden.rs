@@ -4,6 +4,7 @@ use ::ops::Isa;
 use testkit::Golden;
 
 mod heads;
+mod mixing;
 mod networks;
 pub(crate) use networks::plain_task;
 mod ops;

@@ -11,12 +11,17 @@ use crate::small::{StopsAt, experiment, files, manifest, plan};
 
 /// Trains on so many threads, stopping after each number of steps in turn and going on.
 fn train(n_threads: usize, stops: &[usize]) -> Vec<(String, Vec<u8>)> {
+    train_with(&[], n_threads, stops)
+}
+
+/// The same with other settings.
+fn train_with(sets: &[&str], n_threads: usize, stops: &[usize]) -> Vec<(String, Vec<u8>)> {
     let dir = tempfile::tempdir().unwrap();
     let pool = rayon::ThreadPoolBuilder::new().num_threads(n_threads).build().unwrap();
     let path = dir.path().join("run");
     pool.install(|| {
         // The settings that change no result are left out of what is compared.
-        let mut experiment = experiment(&[]);
+        let mut experiment = experiment(sets);
         let config = experiment.to_toml();
         experiment.data.n_loaders = n_threads;
         drop(Run::create(&path, &config).unwrap());
@@ -55,6 +60,22 @@ fn a_run_that_is_stopped_and_taken_up_ends_the_same() {
     check_same(&whole, &train(2, &[3]));
     check_same(&whole, &train(2, &[7]));
     check_same(&whole, &train(2, &[1, 1, 8, 5]));
+}
+
+#[test]
+fn mixing_is_a_function_of_the_step_alone() {
+    let mix = "augment.mix=[{ kind = \"half_cutmix\", p = 0.4, per = \"example\", \
+               from = { factor = \"gender\", level = \"female\" } }, { kind = \"cutmix\", p = 0.5 }, \
+               { kind = \"mixup\", alpha = 0.4, per = \"example\", until = \"90 %\" }, \
+               { kind = \"random_erasing\", fill = \"pixel\", until = \"10 steps\" }]";
+    let whole = train_with(&[mix], 1, &[]);
+    check_same(&whole, &train_with(&[mix], 4, &[3, 8]));
+    let same = |name: &str, with: &[(String, Vec<u8>)]| {
+        let of =
+            |files: &[(String, Vec<u8>)]| files.iter().find(|it| it.0 == name).unwrap().1.clone();
+        of(&whole) == of(with)
+    };
+    assert!(!same("steps.csv", &train(1, &[])), "it mixes nothing");
 }
 
 #[test]

@@ -6,10 +6,12 @@ pub mod choice;
 pub mod clock;
 pub mod config;
 pub mod files;
+mod length;
 pub mod mix;
 pub mod rng;
 pub mod task;
 
 pub use clock::Clock;
+pub use length::{Length, NotALength};
 pub use rng::{Rng, Seed};
 pub use task::Task;

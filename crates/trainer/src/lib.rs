@@ -10,7 +10,6 @@ mod experiment;
 mod fit;
 mod freeze;
 pub mod kfold;
-mod length;
 mod optim;
 mod plan;
 mod run;
@@ -21,8 +20,7 @@ pub use experiment::{
     AugmentSection, DEFAULT, DataSection, EvalSection, Experiment, ModelSection, RunSection,
     TrainSection,
 };
-pub use fit::{Ended, FitError, Outcome, fit};
-pub use length::Length;
+pub use fit::{Ended, FitError, Outcome, fit, load_epoch};
 pub use optim::{Optim, OptimConfig, Optimizer};
 pub use plan::{Plan, PlanError};
 pub use run::{Run, RunError};

@@ -3,7 +3,11 @@
 use std::{fs, time::Instant};
 
 use anyhow::Context as _;
-use base::{Clock, Seed, Task, mix::unmixed, task::Factor};
+use base::{
+    Clock, Seed, Task,
+    mix::{unmixed, whole},
+    task::Factor,
+};
 use candle::{Device, Tensor};
 use losses::{Counts, Labels, Loss, LossConfig, Targets};
 use models::{HeadConfig, Model, ModelSpec, published};
@@ -118,12 +122,12 @@ impl Bench {
         let loss = LossConfig::default().get().bind(&task, &Counts(vec![1; N_CLASSES]));
         let [h, w] = *size;
         let pictures: Vec<u8> = (0..batch * h * w * 3).map(|it| (it * 7919 % 251) as u8).collect();
-        let rows = unmixed(*batch);
-        let rows_of = Rows { pictures: &pictures, size: *size, rows: &rows };
+        let rows_of = Rows { pictures: &pictures, size: *size, collages: &whole(*batch) };
         let pixels = ops::normalise(rows_of, [0.5; 3], [0.25; 3], &Device::Cpu)?;
         let classes = (0..*batch).map(|it| it % N_CLASSES).collect();
         let labels = Labels { classes, ages: vec![None; *batch] };
-        let targets = Targets::new(&task, labels, &rows, candle::DType::F32, &Device::Cpu);
+        let targets =
+            Targets::new(&task, labels, &unmixed(*batch), candle::DType::F32, &Device::Cpu);
         Ok(Bench { net, pixels, targets, loss, optimizer, n_done: 0 })
     }
 

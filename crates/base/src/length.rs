@@ -23,7 +23,7 @@ pub struct NotALength(String);
 
 impl Length {
     /// Whether it is no length at all.
-    pub(crate) fn is_none(self) -> bool {
+    pub fn is_none(self) -> bool {
         match self {
             Length::Epochs(n) | Length::Percent(n) => n <= 0.0,
             Length::Steps(n) => n == 0,
