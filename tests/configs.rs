@@ -73,6 +73,34 @@ fn a_last_batch_that_cannot_be_trained_on_is_said_before_the_first_step() {
 }
 
 #[test]
+fn a_mixing_that_makes_no_sense_is_said_before_the_first_step() {
+    let check = |mix: &str, want: &str| {
+        let experiment =
+            small::experiment(&[&format!("augment.mix=[{{ kind = \"mixup\" }}, {mix}]")]);
+        let (manifest, watch) = (small::manifest(&experiment), small::StopsAt::never());
+        let plan = Plan::new(&experiment, &manifest, 0, &candle::Device::Cpu, &watch);
+        let err = plan.err().expect("no plan").to_string();
+        assert!(err.contains("at `augment.mix[1]`: ") && err.contains(want), "{err}");
+    };
+    let from = |factor: &str, level: &str| {
+        format!(
+            "{{ kind = \"half_cutmix\", from = {{ factor = \"{factor}\", level = \"{level}\" }} }}"
+        )
+    };
+    check(&from("aeg", ">=60"), "`from`: there is no factor `aeg`, but: mask, gender, age, joint");
+    check(&from("age", "61"), "`age` has no level `61`, but: <30, 30-59, >=60");
+    check(
+        &from("joint", "worn female >=60"),
+        "no picture that is trained on is `worn female >=60`",
+    );
+    check("{ kind = \"cutmix\", alpha = 0.0 }", "`alpha` is from 0.01");
+    check("{ kind = \"mixup\", per = \"pair\" }", "`partner = \"flipped\"`");
+    check("{ kind = \"mixup\", until = \"0 %\" }", "`until` is longer than nothing");
+    check("{ kind = \"random_erasing\", area = [0.5, 0.1] }", "`area` is");
+    check("{ kind = \"random_erasing\", aspect = 0.0 }", "`aspect` is");
+}
+
+#[test]
 fn a_head_that_learns_from_ages_is_refused_where_one_is_missing() {
     for (kind, is_refused) in [("age_bins", true), ("age_number", true), ("factored", false)] {
         let experiment = small::experiment(&[&format!("head.kind={kind}")]);

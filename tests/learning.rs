@@ -1,6 +1,10 @@
 //! Things learn: networks what they are shown, and nothing as simple as pixels does as well.
 
-use base::{Clock, Seed, task::Answer};
+use base::{
+    Clock, Seed,
+    mix::{unmixed, whole},
+    task::Answer,
+};
 use candle::{D, DType, Device, Result, Tensor, Var};
 use candle_nn::ops::log_softmax;
 use data::{Context, People, Source as _, Use};
@@ -29,16 +33,15 @@ fn overfit(optim: &OptimConfig, head: &HeadConfig, n_steps: usize) -> Result<(Ve
         let picture = plan.eval_pipeline.apply(&bytes, &mut Seed(0).stream("test")).unwrap();
         pictures.extend_from_slice(picture.as_raw());
     }
-    let rows = base::mix::unmixed(8);
     let statistics = plan.eval_pipeline.statistics;
-    let rows_of = Rows { pictures: &pictures, size, rows: &rows };
+    let rows_of = Rows { pictures: &pictures, size, collages: &whole(8) };
     let xs = ops::normalise(rows_of, statistics.mean, statistics.std, &Device::Cpu)?;
     let labels = Labels {
         classes: examples.iter().map(|&it| plan.classes[it]).collect(),
         ages: examples.iter().map(|&it| plan.ages[it]).collect(),
         weights: Vec::new(),
     };
-    let targets = Targets::new(&plan.task, labels.clone(), &rows, DType::F32, &Device::Cpu);
+    let targets = Targets::new(&plan.task, labels.clone(), &unmixed(8), DType::F32, &Device::Cpu);
     let mut losses = Vec::new();
     for step in 0..n_steps {
         let tape = Tape::default();

@@ -100,6 +100,7 @@ fn every_sampler_gives_the_same_batches_to_any_number_of_loaders() {
                 pictures: Arc::clone(&plan.pictures),
                 batches: plan.batches(0),
                 pipeline: Arc::clone(&plan.train_pipeline),
+                mixing: plan.mixing.clone(),
                 seed: plan.seed(),
                 stream: "augment/0".to_owned(),
                 first_batch: 0,
@@ -115,6 +116,22 @@ fn every_sampler_gives_the_same_batches_to_any_number_of_loaders() {
         assert!(seen.clone().all(|it| plan.sides.train.contains(it)), "{kind}");
         assert_eq!(seen.count(), plan.drawn(0).iter().sum::<usize>(), "{kind}");
     }
+}
+
+#[test]
+fn mixing_is_a_function_of_the_step_alone() {
+    let mix = "augment.mix=[{ kind = \"half_cutmix\", p = 0.4, per = \"example\", \
+               from = { factor = \"gender\", level = \"female\" } }, { kind = \"cutmix\", p = 0.5 }, \
+               { kind = \"mixup\", alpha = 0.4, per = \"example\", until = \"90 %\" }, \
+               { kind = \"random_erasing\", fill = \"pixel\", until = \"10 steps\" }]";
+    let whole = train_with(&[mix], 1, &[]);
+    check_same(&whole, &train_with(&[mix], 4, &[3, 8]));
+    let same = |name: &str, with: &[(String, Vec<u8>)]| {
+        let of =
+            |files: &[(String, Vec<u8>)]| files.iter().find(|it| it.0 == name).unwrap().1.clone();
+        of(&whole) == of(with)
+    };
+    assert!(!same("steps.csv", &train(1, &[])), "it mixes nothing");
 }
 
 #[test]

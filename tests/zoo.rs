@@ -5,8 +5,12 @@ use std::{
     fmt::Debug,
 };
 
-use augment::{Picture, PictureOpConfig, StatisticsConfig};
-use base::{Clock, Seed, Task, mix::unmixed, task::Scope};
+use augment::{MixOpConfig, MixPlan, Mixing, Picture, PictureOpConfig, StatisticsConfig};
+use base::{
+    Clock, Seed, Task,
+    mix::{Row, unmixed, whole},
+    task::Scope,
+};
 use candle::{DType, Device, Result, Tensor, Var};
 use data::{Groups, SamplerConfig, SourceConfig, SplitConfig};
 use losses::{Counts, Judge, Judged, Labels, LossConfig, Penalty, Question, Targets};
@@ -35,6 +39,7 @@ fn every_member_survives_a_round_trip_through_toml() {
     round_trip(SplitConfig::zoo());
     round_trip(SamplerConfig::zoo());
     round_trip(PictureOpConfig::zoo());
+    round_trip(MixOpConfig::zoo());
     round_trip(StatisticsConfig::zoo());
     round_trip(BackboneConfig::zoo());
     round_trip(HeadConfig::zoo());
@@ -412,6 +417,73 @@ fn strength_zero_is_the_identity() {
             assert_eq!(got, drawn(23, 31), "{text}");
         }
     }
+}
+
+// Batches.
+
+/// What an operation, with settings besides its defaults, makes of a batch of `n` pictures of 9x7.
+fn mixed(kind: &str, settings: &str, n: usize, batch: usize) -> MixPlan {
+    let op: MixOpConfig = toml::from_str(&format!("kind = \"{kind}\"\n{settings}")).unwrap();
+    assert_eq!(op.get().problem(), None, "{kind}: {settings}");
+    let mixing = Mixing::new(&[op], &Task::mask_gender_age(), &[], |_| usize::MAX).unwrap();
+    mixing.plan(batch, n, [9, 7], |_| Seed(0).stream(&format!("mix/{batch}")))
+}
+
+#[test]
+fn every_mixing_keeps_its_promises() -> Result<()> {
+    for &(kind, _) in MixOpConfig::KINDS {
+        let both: &[&str] = match kind {
+            "random_erasing" => &["", "fill = \"rand\"", "fill = \"pixel\""],
+            _ => &[
+                "",
+                "per = \"example\"",
+                "per = \"example\"\npartner = \"flipped\"",
+                "per = \"pair\"\npartner = \"flipped\"",
+            ],
+        };
+        for settings in both {
+            for n in [1, 2, 5, 8] {
+                let name = format!("{kind} {settings}: a batch of {n}");
+                let pictures: Vec<u8> =
+                    (0..n * 9 * 7 * 3).map(|it| (it * 37 % 256) as u8).collect();
+                let seen = |plan: &MixPlan| -> Result<Vec<f32>> {
+                    let rows =
+                        ops::Rows { pictures: &pictures, size: [9, 7], collages: &plan.rows };
+                    let xs = ops::normalise(rows, [0.5; 3], [0.25; 3], &Device::Cpu)?;
+                    assert_eq!(xs.dims(), [n, 9, 7, 3], "{name}");
+                    xs.flatten_all()?.to_vec1()
+                };
+                let is_whole = MixPlan { size: [9, 7], rows: whole(n), guests: vec![] };
+                let mut n_changed = 0;
+                for batch in 0..20 {
+                    let plan = mixed(kind, settings, n, batch);
+                    assert_eq!(plan, mixed(kind, settings, n, batch), "{name}: it is not repeated");
+                    let rows: Vec<Row> = plan.rows.iter().map(|it| it.row([9, 7])).collect();
+                    assert_eq!(rows.len(), n, "{name}");
+                    for row in &rows {
+                        let sum: f32 = row.iter().map(|it| it.weight).sum();
+                        assert!((sum - 1.0).abs() < 1e-6, "{name}: {row:?}");
+                        assert!(row.iter().all(|it| (0.0..=1.0).contains(&it.weight)), "{name}");
+                    }
+                    assert!(seen(&plan)?.iter().all(|it| it.is_finite()), "{name}");
+                    n_changed += usize::from(plan != is_whole);
+                    let nothing = mixed(kind, &format!("p = 0.0\n{settings}"), n, batch);
+                    assert_eq!(nothing, is_whole, "{name}: p = 0 changes something");
+                }
+                assert!(
+                    n_changed > 5 || (n == 1 && settings.contains("pair")),
+                    "{name}: too little"
+                );
+            }
+        }
+        let plans = [0, 1].map(|it| mixed(kind, "", 8, it));
+        assert_ne!(plans[0], plans[1], "{kind}: two batches are alike");
+        for wrong in ["p = 1.5", "p = nan"] {
+            let op: MixOpConfig = toml::from_str(&format!("kind = \"{kind}\"\n{wrong}")).unwrap();
+            assert!(op.get().problem().is_some_and(|it| it.contains("`p`")), "{kind}: {wrong}");
+        }
+    }
+    Ok(())
 }
 
 // Samplers and splits.

@@ -1,15 +1,21 @@
-//! From encoded bytes to pictures: decoding, cropping, resizing, colours, and the pipeline of them.
+//! From encoded bytes to pictures: decoding, cropping, resizing, colours, and the pipeline of them;
+//! and from pictures to the rows of a batch.
 //!
 //! To add a picture operation, write its file, declare it in `picture.rs`, and give it a line in
-//! [`PictureOpConfig`]. The zoo tests find it there.
+//! [`PictureOpConfig`]; an operation on a batch likewise in `mix.rs` and [`MixOpConfig`]. The zoo
+//! tests find it there.
 
 mod decode;
 mod end;
+mod mix;
+mod mixing;
 mod picture;
 mod pipeline;
 mod statistics;
 
 pub use decode::{DecodeError, decode, verify};
+pub use mix::{Level, MixOp, MixOpConfig, MixPlan};
+pub use mixing::Mixing;
 pub use picture::{
     CenterCrop, Filter, HorizontalFlip, Picture, PictureOp, PictureOpConfig, RandomCrop,
     ResizeShorter,

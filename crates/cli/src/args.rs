@@ -65,7 +65,7 @@ pub(crate) enum Command {
     },
     /// Print what a config may name, with what it is and its settings.
     List {
-        /// sources, splits, samplers, pictures, statistics, models, heads, losses, optimizers,
+        /// sources, splits, samplers, pictures, mixes, statistics, models, heads, losses, optimizers,
         /// schedules or metrics [default: all].
         registry: Option<String>,
     },
@@ -136,6 +136,17 @@ pub(crate) enum DataCommand {
     Stats {
         #[command(flatten)]
         experiment: ExperimentArgs,
+    },
+    /// Draw a batch as the network sees it in training, and print what each row is labelled.
+    Mixed {
+        #[command(flatten)]
+        experiment: ExperimentArgs,
+        /// The PNG to write.
+        #[arg(short, long, value_name = "FILE", default_value = "mixed.png")]
+        output: PathBuf,
+        /// Which batch: that of this step, from 0.
+        #[arg(long, value_name = "N", default_value_t = 0)]
+        step: usize,
     },
 }
 

@@ -11,11 +11,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use augment::{Pipeline, PipelineError};
-use base::{
-    Seed,
-    mix::{Row, unmixed},
-};
+use augment::{Mixing, Pipeline, PipelineError};
+use base::{Seed, mix::Collage};
 
 use crate::manifest::Content;
 
@@ -26,9 +23,10 @@ pub struct Batch {
     pub pictures: Vec<u8>,
     /// `[h, w]` of every picture.
     pub size: [usize; 2],
-    /// What each row is blended from.
-    pub rows: Vec<Row>,
-    /// Which examples the pictures are, as positions in what was loaded.
+    /// What each row is made of.
+    pub collages: Vec<Collage>,
+    /// Which examples the pictures are, as positions in what was loaded: those of the batch, and those
+    /// that were loaded to be mixed in.
     pub examples: Vec<usize>,
 }
 
@@ -41,9 +39,13 @@ pub struct Load {
     pub batches: Vec<Vec<usize>>,
     /// What happens to each picture.
     pub pipeline: Arc<Pipeline>,
-    /// The root of the pictures' random streams.
+    /// What happens to the rows of each batch.
+    pub mixing: Mixing,
+    /// The root of the random streams.
     pub seed: Seed,
-    /// The streams' common name: `<stream>/<position among all that is loaded>`.
+    /// The streams' common name: `<stream>/<position among all that is loaded>` for a picture,
+    /// `<stream>/mix/<batch>/<operation>` for what is mixed, and `<stream>/guest/<batch>/<position>`
+    /// for the pictures that are loaded for it.
     pub stream: String,
     /// The first batch to hand out; those before were seen in an earlier life.
     pub first_batch: usize,
@@ -201,22 +203,30 @@ impl Shared {
 impl Load {
     /// Makes one batch: a function of its position and nothing else.
     fn make(&self, idx: usize) -> Result<Batch, LoadError> {
-        let examples = self.batches[idx].clone();
+        let mut examples = self.batches[idx].clone();
+        let n_own = examples.len();
         let size = self.pipeline.size().map_err(LoadError::Size)?;
+        let stream = |name: &str| self.seed.stream(&format!("{}/{name}", self.stream));
+        let mix_stream = |entry| stream(&format!("mix/{idx}/{entry}"));
+        let plan = self.mixing.plan(idx, n_own, size, mix_stream);
+        examples.extend(plan.guests);
         let before: usize = self.batches[..idx].iter().map(Vec::len).sum();
         let mut pictures = Vec::with_capacity(examples.len() * size[0] * size[1] * 3);
         for (offset, &example) in examples.iter().enumerate() {
             let (name, content) = &self.pictures[example];
             let bytes =
                 content.bytes().map_err(|source| LoadError::Io { name: name.clone(), source })?;
-            let mut rng = self.seed.stream(&format!("{}/{}", self.stream, before + offset));
+            let mut rng = match offset.checked_sub(n_own) {
+                None => stream(&(before + offset).to_string()),
+                Some(guest) => stream(&format!("guest/{idx}/{guest}")),
+            };
             let picture = self
                 .pipeline
                 .apply(&bytes, &mut rng)
                 .map_err(|source| LoadError::Picture { name: name.clone(), source })?;
             pictures.extend_from_slice(picture.as_raw());
         }
-        Ok(Batch { pictures, size, rows: unmixed(examples.len()), examples })
+        Ok(Batch { pictures, size, collages: plan.rows, examples })
     }
 }
 
@@ -224,8 +234,8 @@ impl Load {
 mod tests {
     use std::sync::Arc;
 
-    use augment::{PictureOpConfig, Pipeline, StatisticsConfig};
-    use base::Seed;
+    use augment::{MixOpConfig, Mixing, PictureOpConfig, Pipeline, StatisticsConfig};
+    use base::{Seed, Task};
 
     use super::{Batch, Load, LoadError, Loader};
     use crate::{Content, Context, People, Source as _};
@@ -249,6 +259,7 @@ mod tests {
             pictures,
             batches,
             pipeline,
+            mixing: Mixing::default(),
             seed: Seed(1),
             stream,
             first_batch,
@@ -282,6 +293,35 @@ mod tests {
         let batches = all(load);
         let (first, second) = batches[0].pictures.split_at(batches[1].pictures.len());
         assert!(first != second && first != batches[1].pictures && second != batches[1].pictures);
+    }
+
+    /// The same batches with half of each row another's, and every mixing after that.
+    fn mixed(n_threads: usize, first_batch: usize) -> Load {
+        let half = "kind = \"half_cutmix\"\np = 0.5\nper = \"example\"\n\
+                    from = { factor = \"age\", level = \"30-59\" }";
+        let mut ops: Vec<MixOpConfig> = vec![toml::from_str(half).unwrap()];
+        ops.extend(MixOpConfig::zoo().into_iter().map(|it| it.1));
+        // Of a task in which examples 0 to 9 are of the level that is asked for.
+        let examples: Vec<(usize, usize)> = (0..28).map(|it| (it, usize::from(it < 10))).collect();
+        let task = Task::mask_gender_age();
+        let mixing = Mixing::new(&ops, &task, &examples, |_| 0).unwrap();
+        Load { mixing, ..load(n_threads, first_batch) }
+    }
+
+    #[test]
+    fn mixed_batches_are_a_function_of_their_position() {
+        let one = all(mixed(1, 0));
+        assert!(one == all(mixed(4, 0)));
+        assert!(one[4..] == all(mixed(2, 4)));
+        for (batch, plain) in one.iter().zip(all(load(1, 0))) {
+            let n = plain.examples.len();
+            assert!(batch.pictures.starts_with(&plain.pictures), "its own pictures differ");
+            assert_eq!((batch.collages.len(), &batch.examples[..n]), (n, &plain.examples[..]));
+            assert!(batch.examples[n..].iter().all(|&it| it < 10), "{:?}", batch.examples);
+            assert_eq!(batch.pictures.len(), batch.examples.len() * 16 * 12 * 3);
+            assert!(batch.collages.iter().all(|it| it.over.is_some()));
+        }
+        assert!(one.iter().any(|it| it.examples.len() > it.collages.len()), "no guests");
     }
 
     #[test]

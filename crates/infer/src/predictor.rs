@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use augment::Mixing;
 use base::{
     Seed, Task,
     task::{Answer, Unanswered},
@@ -78,6 +79,7 @@ impl Predictor {
                 pictures: Arc::clone(pictures),
                 batches: order.chunks(serving.batch_size.max(1)).map(<[usize]>::to_vec).collect(),
                 pipeline: Arc::new(member.pipeline.clone()),
+                mixing: Mixing::default(),
                 // An evaluation pipeline draws nothing.
                 seed: Seed(0),
                 stream: "serve".to_owned(),
@@ -87,7 +89,8 @@ impl Predictor {
             });
             for batch in loader {
                 let batch = batch?;
-                let rows = Rows { pictures: &batch.pictures, size: batch.size, rows: &batch.rows };
+                let rows =
+                    Rows { pictures: &batch.pictures, size: batch.size, collages: &batch.collages };
                 let said = self.ask(member, rows)?;
                 for (&example, said) in batch.examples.iter().zip(said) {
                     let is_finite = |it: &Answer| it.probabilities.iter().all(|p| p.is_finite());
@@ -106,7 +109,7 @@ impl Predictor {
     /// What one member's heads say of each row.
     fn ask(&self, member: &Member, rows: Rows<'_>) -> candle::Result<Vec<Vec<Answer>>> {
         let statistics = member.pipeline.statistics;
-        let n_rows = rows.rows.len();
+        let n_rows = rows.collages.len();
         let xs = ops::normalise(rows, statistics.mean, statistics.std, &self.device)?;
         let mut said = vec![Vec::new(); n_rows];
         for output in member.model.forward(&xs, &Pass::Eval)? {

@@ -5,11 +5,11 @@
 use std::path::PathBuf;
 
 use augment::{
-    CenterCrop, Filter, Given, HorizontalFlip, PictureOpConfig, RandomCrop, ResizeShorter,
-    StatisticsConfig,
+    CenterCrop, Filter, Given, HorizontalFlip, MixOpConfig, PictureOpConfig, RandomCrop,
+    ResizeShorter, StatisticsConfig,
 };
 use base::{
-    Seed,
+    Length, Seed,
     config::{ConfigError, Layer, load},
 };
 use data::{SamplerConfig, SourceConfig, SplitConfig};
@@ -18,7 +18,7 @@ use metrics::MetricConfig;
 use models::{BackboneConfig, HeadConfig, Input, Interpolation, Published};
 use serde::{Deserialize, Serialize};
 
-use crate::{freeze::Freeze, length::Length, optim::OptimConfig, schedule::ScheduleConfig};
+use crate::{freeze::Freeze, optim::OptimConfig, schedule::ScheduleConfig};
 
 /// The bottom layer of every experiment.
 pub const DEFAULT: &str = include_str!("../../../configs/default.toml");
@@ -99,6 +99,8 @@ pub struct AugmentSection {
     pub eval: Vec<PictureOpConfig>,
     /// What colours are normalised with.
     pub statistics: StatisticsConfig,
+    /// What happens to the rows of a batch in training, in order.
+    pub mix: Vec<MixOpConfig>,
 }
 
 /// `[model]`
@@ -160,6 +162,7 @@ impl AugmentSection {
             train: vec![resize.clone(), random, flip],
             eval: vec![resize, PictureOpConfig::CenterCrop(CenterCrop { size })],
             statistics: StatisticsConfig::Given(Given { mean, std }),
+            mix: Vec::new(),
         }
     }
 
@@ -262,6 +265,12 @@ impl Experiment {
         );
         note("loss", self.loss.get().problem());
         note("data.sampler", self.data.sampler.get().problem());
+        for (idx, op) in self.augment.mix.iter().enumerate() {
+            let path = format!("augment.mix[{idx}]");
+            note(&path, op.get().problem());
+            let is_never = op.get().until().is_some_and(Length::is_none);
+            note(&path, is_never.then(|| "`until` is longer than nothing".to_owned()));
+        }
         note("optim", self.optim.get().problem());
         note("schedule", self.schedule.get().problem());
         note("model.backbone", self.model.backbone.get().problem());

@@ -9,6 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use base::mix::Row;
 use data::{Batch, Load, LoadError, Loader};
 use infer::{Bundle, BundleError, Member, PredictError, Predictor, probabilities_csv};
 use losses::{Labels, Targets};
@@ -122,7 +123,7 @@ pub fn fit(plan: &Plan, run: &Run, watch: &dyn Watch) -> Result<Ended, FitError>
         let pass = Training { tape: &tape, seed: plan.seed(), step: clock.step, first_row: 0 };
         let rates = plan.experiment.schedule.rates(&clock, &plan.clock(plan.warmup));
         let statistics = plan.train_pipeline.statistics;
-        let rows = Rows { pictures: &batch.pictures, size: batch.size, rows: &batch.rows };
+        let rows = Rows { pictures: &batch.pictures, size: batch.size, collages: &batch.collages };
         let xs = ops::normalise(rows, statistics.mean, statistics.std, &plan.device)?;
         let outputs = model.forward(&xs, &Pass::Train(pass))?; //                  think
         let targets = targets(plan, &batch);
@@ -135,9 +136,9 @@ pub fn fit(plan: &Plan, run: &Run, watch: &dyn Watch) -> Result<Ended, FitError>
         state.step += 1;
         state.loss_sum += loss;
         state.n_losses += 1;
-        pace.n_pictures += batch.rows.len();
+        pace.n_pictures += batch.collages.len();
         let lr = plan.experiment.optim.get().lr() * rates.lr;
-        log.step(watch, plan, &state, loss, lr, batch.rows.len(), &pace)?;
+        log.step(watch, plan, &state, loss, lr, batch.collages.len(), &pace)?;
 
         let is_last = state.step == plan.epochs.total();
         let is_evaluated = is_last || plan.experiment.eval.every.is_up(state.step, &plan.epochs);
@@ -182,12 +183,13 @@ fn begin(plan: &Plan, run: &Run, watch: &dyn Watch) -> Result<Rc<Model>, FitErro
 }
 
 /// The batches of the epoch that `step` lies in, from that step on.
-fn load_epoch(plan: &Plan, step: usize) -> Loader {
+pub fn load_epoch(plan: &Plan, step: usize) -> Loader {
     let (epoch_idx, n_done) = plan.epochs.find(step);
     Loader::start(Load {
         pictures: Arc::clone(&plan.pictures),
         batches: plan.batches(epoch_idx),
         pipeline: Arc::clone(&plan.train_pipeline),
+        mixing: plan.mixing.starting(step - n_done),
         seed: plan.seed(),
         stream: format!("augment/{epoch_idx}"),
         first_batch: n_done,
@@ -202,7 +204,8 @@ fn targets(plan: &Plan, batch: &Batch) -> Targets {
         ages: batch.examples.iter().map(|&it| plan.ages[it]).collect(),
         weights: Vec::new(),
     };
-    Targets::new(&plan.task, labels, &batch.rows, candle::DType::F32, &plan.device)
+    let rows: Vec<Row> = batch.collages.iter().map(|it| it.row(batch.size)).collect();
+    Targets::new(&plan.task, labels, &rows, candle::DType::F32, &plan.device)
 }
 
 /// Stops at the first number that is none, and at a parameter that takes no part.

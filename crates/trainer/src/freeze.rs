@@ -6,11 +6,10 @@
 
 use std::{collections::HashSet, ops::RangeInclusive, rc::Rc};
 
+use base::{Epochs, Length};
 use candle::TensorId;
 use models::{Kind, Model, Param, Stage};
 use serde::{Deserialize, Serialize};
-
-use crate::{epochs::Epochs, length::Length};
 
 /// One item of `[train] freeze`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -123,14 +122,12 @@ fn layers(name: &str, stages: &[Stage<'_>]) -> Result<Layers, String> {
 mod tests {
     use std::rc::Rc;
 
-    use base::{Seed, Task};
+    use base::{Epochs, Length, Seed, Task};
     use candle::{DType, Device, Tensor};
     use models::{BackboneConfig, EfficientNet, HeadConfig, Joint, Kind, Model, ModelSpec};
     use ops::{Pass, Tape, Training};
 
     use super::{Freeze, Freezing, Layers, layers, nothing};
-    use crate::{epochs::Epochs, length::Length};
-
     /// Ten of ten steps.
     fn epochs() -> Epochs {
         Epochs::new(Length::Epochs(10.0), |_| Ok(10)).unwrap()

@@ -6,25 +6,21 @@
 //! give it a line in the registry there. The zoo tests find it.
 
 mod checkpoint;
-mod epochs;
 mod experiment;
 mod fit;
 mod freeze;
 pub mod kfold;
-mod length;
 mod optim;
 mod plan;
 mod run;
 mod schedule;
 mod watch;
 
-pub use epochs::Epochs;
 pub use experiment::{
     AugmentSection, DEFAULT, DataSection, EvalSection, Experiment, ModelSection, RunSection,
     TrainSection,
 };
-pub use fit::{Ended, FitError, Outcome, fit};
-pub use length::Length;
+pub use fit::{Ended, FitError, Outcome, fit, load_epoch};
 pub use optim::{Optim, OptimConfig, Optimizer};
 pub use plan::{Plan, PlanError};
 pub use run::{Run, RunError};

@@ -5,8 +5,8 @@
 
 use std::{path::PathBuf, rc::Rc, sync::Arc};
 
-use augment::{Pipeline, Statistics};
-use base::{Clock, Seed, Task};
+use augment::{Mixing, Pipeline, Statistics};
+use base::{Clock, Epochs, Length, Seed, Task};
 use candle::{DType, Device, Tensor};
 use data::{
     Content, Groups, Load, LoadError, Loader, Manifest, Sides, SplitError, Use, measure_statistics,
@@ -17,7 +17,6 @@ use models::{Fitted, Model, ModelSpec, WeightsError, read_weights};
 use ops::{Pass, Tape, Training};
 
 use crate::{
-    epochs::Epochs,
     experiment::{Experiment, TrainSection},
     freeze::Freezing,
     watch::Watch,
@@ -47,6 +46,8 @@ pub struct Plan {
     pub scored: Vec<usize>,
     /// What pictures go through in training.
     pub train_pipeline: Arc<Pipeline>,
+    /// What happens to the rows of a batch in training.
+    pub mixing: Mixing,
     /// What they go through in validation and serving.
     pub eval_pipeline: Pipeline,
     /// The network.
@@ -172,6 +173,7 @@ impl Plan {
                 pictures: Arc::clone(&pictures),
                 batches: side.iter().take(1).map(|&it| vec![it]).collect(),
                 pipeline: Arc::new(pipeline.clone()),
+                mixing: Mixing::default(),
                 seed: *seed,
                 stream: "augment/0".to_owned(),
                 first_batch: 0,
@@ -195,6 +197,10 @@ impl Plan {
         };
         let epochs = Epochs::new(train.total, n_steps).map_err(wrong)?;
         let total = epochs.total();
+        let examples: Vec<_> = sides.train.iter().map(|&it| (it, training_classes[it])).collect();
+        let to_steps = |it: Length| it.to_steps(&epochs);
+        let mixing = Mixing::new(&augment.mix, &manifest.task, &examples, to_steps)
+            .map_err(|(idx, it)| wrong(format!("at `augment.mix[{idx}]`: {it}")))?;
         let spec = ModelSpec { backbone: model.backbone.clone(), head: experiment.head.clone() };
         let mut counts = Counts { classes: vec![0; manifest.task.n_classes()], ages: Vec::new() };
         for &idx in &sides.train {
@@ -240,6 +246,7 @@ impl Plan {
             sides,
             scored: of_use(Use::Score),
             train_pipeline: Arc::new(train_pipeline),
+            mixing,
             eval_pipeline,
             spec,
             loss,

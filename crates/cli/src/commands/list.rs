@@ -1,7 +1,7 @@
 //! `maskfit list`
 
 use anyhow::bail;
-use augment::{PictureOpConfig, StatisticsConfig};
+use augment::{MixOpConfig, PictureOpConfig, StatisticsConfig};
 use data::{SamplerConfig, SourceConfig, SplitConfig};
 use losses::LossConfig;
 use metrics::MetricConfig;
@@ -40,6 +40,7 @@ pub(crate) fn list(registry: Option<&str>) -> anyhow::Result<End> {
         shelf!("splits", "data.split", SplitConfig),
         shelf!("samplers", "data.sampler", SamplerConfig),
         shelf!("pictures", "augment.train, augment.eval", PictureOpConfig),
+        shelf!("mixes", "augment.mix", MixOpConfig),
         shelf!("statistics", "augment.statistics", StatisticsConfig),
         shelf!("models", "model.backbone", BackboneConfig),
         shelf!("heads", "head", HeadConfig),

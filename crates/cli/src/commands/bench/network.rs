@@ -5,7 +5,7 @@ use std::{fs, time::Instant};
 use anyhow::Context as _;
 use base::{
     Clock, Seed, Task,
-    mix::unmixed,
+    mix::{unmixed, whole},
     task::{Factor, Scope},
 };
 use candle::{Device, Tensor};
@@ -124,12 +124,12 @@ impl Bench {
         let loss = Judge::new(&LossConfig::default(), &[asked]).map_err(anyhow::Error::msg)?;
         let [h, w] = *size;
         let pictures: Vec<u8> = (0..batch * h * w * 3).map(|it| (it * 7919 % 251) as u8).collect();
-        let rows = unmixed(*batch);
-        let rows_of = Rows { pictures: &pictures, size: *size, rows: &rows };
+        let rows_of = Rows { pictures: &pictures, size: *size, collages: &whole(*batch) };
         let pixels = ops::normalise(rows_of, [0.5; 3], [0.25; 3], &Device::Cpu)?;
         let classes = (0..*batch).map(|it| it % N_CLASSES).collect();
         let labels = Labels { classes, ..Labels::default() };
-        let targets = Targets::new(&task, labels, &rows, candle::DType::F32, &Device::Cpu);
+        let targets =
+            Targets::new(&task, labels, &unmixed(*batch), candle::DType::F32, &Device::Cpu);
         Ok(Bench { net, pixels, targets, loss, optimizer, n_done: 0 })
     }
 

@@ -3,7 +3,7 @@
 //! An epoch is what the sampler says, and its length may change from one to the next.
 //! All lengths are known before the first step, so that a step stays a function of its number.
 
-use crate::length::Length;
+use crate::Length;
 
 /// The epochs of a run, in optimizer steps.
 #[derive(Clone, Debug, PartialEq)]
@@ -24,7 +24,7 @@ impl Epochs {
     ///
     /// # Errors
     /// A run without steps, or more than a million epochs; and those of `n_steps`.
-    pub(crate) fn new(
+    pub fn new(
         total: Length,
         n_steps: impl Fn(usize) -> Result<usize, String>,
     ) -> Result<Epochs, String> {
@@ -80,7 +80,7 @@ impl Epochs {
     }
 
     /// Steps done after so many epochs, to the nearest.
-    pub(crate) fn steps(&self, epochs: f64) -> usize {
+    pub fn steps(&self, epochs: f64) -> usize {
         let whole = (epochs as usize).min(self.ends.len());
         let rest = (epochs - whole as f64) * self.n_steps(whole) as f64;
         self.first_step(whole) + rest.round() as usize
@@ -94,7 +94,7 @@ impl Epochs {
 #[cfg(test)]
 mod tests {
     use super::Epochs;
-    use crate::length::Length;
+    use crate::Length;
 
     /// Epochs of 4, 3, 2, 1, 1, 1, ... steps.
     fn shrinking(total: &str) -> Result<Epochs, String> {

@@ -4,7 +4,7 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-use crate::epochs::Epochs;
+use crate::Epochs;
 
 /// `"3 epochs"`, `"500 steps"` or `"5 %"` of the run.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -25,7 +25,7 @@ pub struct NotALength(String);
 
 impl Length {
     /// Whether it is no length at all.
-    pub(crate) fn is_none(self) -> bool {
+    pub fn is_none(self) -> bool {
         match self {
             Length::Epochs(n) | Length::Percent(n) => n <= 0.0,
             Length::Steps(n) => n == 0,
@@ -33,7 +33,7 @@ impl Length {
     }
 
     /// The length in optimizer steps, from the beginning of a run of these epochs.
-    pub(crate) fn to_steps(self, epochs: &Epochs) -> usize {
+    pub fn to_steps(self, epochs: &Epochs) -> usize {
         match self {
             Length::Epochs(n) => epochs.steps(n),
             Length::Steps(n) => n,
@@ -42,7 +42,7 @@ impl Length {
     }
 
     /// Whether so long a time, or one of its multiples, has passed after exactly `step` steps.
-    pub(crate) fn is_up(self, step: usize, epochs: &Epochs) -> bool {
+    pub fn is_up(self, step: usize, epochs: &Epochs) -> bool {
         match self {
             // Multiples of epochs, not of steps: epochs differ in length.
             Length::Epochs(n) => epochs.steps((epochs.epoch(step) / n).round() * n) == step,
@@ -95,7 +95,7 @@ impl From<Length> for String {
 #[cfg(test)]
 mod tests {
     use super::Length;
-    use crate::epochs::Epochs;
+    use crate::Epochs;
 
     #[test]
     fn three_units_count_steps() {

@@ -1,0 +1,133 @@
+//! The operations of `[augment] mix`, ready to plan batch after batch.
+//!
+//! They are gone through in order, and no row is mixed twice: it is what the first that draws it
+//! makes of it. So one of two is chosen by `[cutmix with p = 0.5, mixup with p = 1.0]`, which is
+//! timm's `switch_prob = 0.5`; in general the first has p s and the second p (1 - s) / (1 - p s) for a
+//! probability p to mix and s to switch. Erasing comes on top of either.
+
+use std::sync::Arc;
+
+use base::{Length, Rng, Task, mix::whole};
+
+use crate::{MixOpConfig, MixPlan};
+
+/// What happens to the rows of batches; by default, nothing.
+#[derive(Clone, Debug, Default)]
+pub struct Mixing {
+    entries: Arc<[Entry]>,
+    /// The step of the first batch.
+    first_step: usize,
+}
+
+#[derive(Debug)]
+struct Entry {
+    op: MixOpConfig,
+    /// The first step without it.
+    until: usize,
+    /// The examples that it takes pictures from.
+    pool: Vec<usize>,
+}
+
+impl Mixing {
+    /// Makes operations ready.
+    ///
+    /// - `examples`: those that are trained on, each with its joint class.
+    /// - `to_steps`: of a length, in this run.
+    ///
+    /// # Errors
+    /// The position of an operation that there are no pictures for, and why.
+    pub fn new(
+        ops: &[MixOpConfig],
+        task: &Task,
+        examples: &[(usize, usize)],
+        to_steps: impl Fn(Length) -> usize,
+    ) -> Result<Mixing, (usize, String)> {
+        let entry = |(idx, op): (usize, &MixOpConfig)| {
+            let pool = op.get().from().map(|it| it.pool(task, examples)).transpose();
+            Ok(Entry {
+                op: op.clone(),
+                until: op.get().until().map_or(usize::MAX, &to_steps),
+                pool: pool.map_err(|it| (idx, format!("`from`: {it}")))?.unwrap_or_default(),
+            })
+        };
+        let entries = ops.iter().enumerate().map(entry).collect::<Result<_, _>>()?;
+        Ok(Mixing { entries, first_step: 0 })
+    }
+
+    /// The same for an epoch whose first batch is that of `step`.
+    pub fn starting(&self, step: usize) -> Mixing {
+        Mixing { entries: Arc::clone(&self.entries), first_step: step }
+    }
+
+    /// The plan of a batch.
+    ///
+    /// - `batch_idx`: its position in the epoch.
+    /// - `n`, `size`: how many pictures it has, and the `[height, width]` of each.
+    /// - `stream`: the random stream of the operation of this position.
+    pub fn plan(
+        &self,
+        batch_idx: usize,
+        n: usize,
+        size: [usize; 2],
+        stream: impl Fn(usize) -> Rng,
+    ) -> MixPlan {
+        let step = self.first_step + batch_idx;
+        let mut plan = MixPlan { size, rows: whole(n), guests: Vec::new() };
+        for (idx, it) in self.entries.iter().enumerate().filter(|(_, it)| step < it.until) {
+            it.op.get().apply(&mut plan, &it.pool, &mut stream(idx));
+        }
+        plan
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use base::{Seed, Task, mix::Fill};
+
+    use super::{MixPlan, Mixing};
+    use crate::MixOpConfig;
+
+    fn plan(settings: &[&str], step: usize) -> MixPlan {
+        let ops: Vec<MixOpConfig> = settings.iter().map(|it| toml::from_str(it).unwrap()).collect();
+        let to_steps = |it: base::Length| it.to_steps(10, 100);
+        let mixing = Mixing::new(&ops, &Task::mask_gender_age(), &[], to_steps).unwrap();
+        let stream = |entry| Seed(0).stream(&format!("mix/{step}/{entry}"));
+        mixing.starting(step).plan(0, 400, [8, 8], stream)
+    }
+
+    #[test]
+    fn a_row_is_mixed_by_the_first_that_draws_it() {
+        let cutmix = "kind = \"cutmix\"\np = 0.25\nper = \"example\"";
+        let plan = plan(&[cutmix, "kind = \"mixup\"\nper = \"example\""], 0);
+        let shares = plan.rows.iter().map(|it| it.over.unwrap().share);
+        let n_cut = shares.filter(|&it| it == 1.0).count();
+        assert!((70..130).contains(&n_cut), "{n_cut} of 400");
+    }
+
+    #[test]
+    fn it_ends_when_it_should() {
+        let until = "kind = \"mixup\"\nuntil = \"80 %\"";
+        let erasing = "kind = \"random_erasing\"\np = 1.0\nuntil = \"9 epochs\"";
+        let mixed = |step| {
+            let row = plan(&[until, erasing], step).rows.swap_remove(0);
+            (row.over.is_some(), !row.erased.is_empty())
+        };
+        assert_eq!(
+            [79, 80, 89, 90].map(mixed),
+            [(true, true), (false, true), (false, true), (false, false)]
+        );
+    }
+
+    #[test]
+    fn what_hides_is_one_colour_or_a_colour_a_pixel() {
+        let fill = |fill: &str| {
+            let erasing = format!("kind = \"random_erasing\"\np = 1.0\nfill = \"{fill}\"");
+            let mut erased = plan(&[&erasing], 0).rows.swap_remove(0).erased.swap_remove(0);
+            (std::mem::replace(&mut erased.fill, Fill::Colour([0.0; 3])), erased.area.n_pixels())
+        };
+        assert_eq!(fill("const").0, Fill::Colour([0.0; 3]));
+        assert!(matches!(fill("rand").0, Fill::Colour(it) if it[0] != it[1] && it[1] != it[2]));
+        let (Fill::Pixels(pixels), n) = fill("pixel") else { panic!("one colour") };
+        assert_eq!(pixels.len(), 3 * n);
+    }
+}

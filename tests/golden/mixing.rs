@@ -1,0 +1,80 @@
+//! Mixed batches of timm and of mixup's authors, and how λ is distributed.
+
+use augment::{MixOpConfig, Mixing};
+use base::{
+    Seed, Task,
+    mix::{Area, Collage, Layer, Row},
+};
+use candle::{DType, Device, Result};
+use losses::{Labels, Targets};
+use testkit::{Golden, check_close, numbers};
+
+use super::golden;
+
+const MEAN: [f64; 3] = [0.485, 0.456, 0.406];
+const STD: [f64; 3] = [0.229, 0.224, 0.225];
+
+#[test]
+fn rows_and_their_labels_are_mixed_as_in_the_references() -> Result<()> {
+    for case in golden("mixing").at("mixed").list() {
+        let name: String = case.to("name");
+        let [h, w]: [usize; 2] = case.to("size");
+        let collages: Vec<Collage> =
+            case.at("layers").list().iter().enumerate().map(|(row, it)| collage(row, it)).collect();
+        let n = collages.len();
+        let bytes = |it: f64| ((it + 1.0) * 128.0) as u8;
+        let pictures: Vec<u8> = numbers("pictures", n * h * w * 3).into_iter().map(bytes).collect();
+        let rows = ops::Rows { pictures: &pictures, size: [h, w], collages: &collages };
+        let pixels = ops::normalise(rows, MEAN, STD, &Device::Cpu)?.to_dtype(DType::F64)?;
+        check_close(&pixels, &case.to::<Vec<f64>>("pixels"), 1e-6);
+
+        let class = |it: f64| ((it + 1.0) * 9.0) as usize;
+        let classes = numbers("classes", n).into_iter().map(class).collect();
+        let labels = Labels { classes, ..Labels::default() };
+        let rows: Vec<Row> = collages.iter().map(|it| it.row([h, w])).collect();
+        let task = Task::mask_gender_age();
+        let targets = Targets::new(&task, labels, &rows, DType::F64, &Device::Cpu);
+        let targets = targets.distribution(base::task::Scope::Joint)?;
+        check_close(&targets, &case.to::<Vec<f64>>("targets"), 1e-6);
+        eprintln!("{name}: as it should be");
+    }
+    Ok(())
+}
+
+fn collage(row: usize, layer: &Golden) -> Collage {
+    let [top, left, height, width]: [usize; 4] = layer.to("area");
+    let area = Area { top, left, height, width };
+    let (picture, share) = (layer.to("picture"), layer.to("share"));
+    Collage { over: Some(Layer { picture, area, from: [top, left], share }), ..Collage::of(row) }
+}
+
+#[test]
+fn each_convention_draws_the_lambda_that_it_names() {
+    let settings = [
+        ("authors", ""),
+        ("fastai", "alpha = 0.4\nat_least_half = true\nper = \"example\""),
+        ("timm", "partner = \"flipped\"\nper = \"example\""),
+        ("uniform", "at_least_half = true\nper = \"example\""),
+        ("narrow", "alpha = 8.0"),
+    ];
+    for (name, settings) in settings {
+        let op: MixOpConfig = toml::from_str(&format!("kind = \"mixup\"\n{settings}")).unwrap();
+        let mixing = Mixing::new(&[op], &Task::mask_gender_age(), &[], |_| 0).unwrap();
+        // Batches enough for as many draws of those that draw once for all.
+        let n = 20_000;
+        let lambda = |batch: usize| {
+            let stream = |_| Seed(0).stream(&format!("mix/{batch}"));
+            1.0 - mixing.plan(batch, 2, [1, 1], stream).rows[0].over.unwrap().share
+        };
+        let mut lambdas: Vec<f64> = (0..n).map(lambda).collect();
+        let want = golden("mixing").at("lambdas").at(name);
+        let mean = lambdas.iter().sum::<f64>() / n as f64;
+        assert!((mean - want.to::<f64>("mean")).abs() < 0.01, "{name}: the mean is {mean}");
+        lambdas.sort_by(f64::total_cmp);
+        for (decile, at) in want.to::<Vec<f64>>("deciles").into_iter().zip(1..) {
+            // Five deviations of a share of draws.
+            let share = lambdas.partition_point(|&it| it < decile) as f64 / n as f64;
+            assert!((share - f64::from(at) / 10.0).abs() < 0.018, "{name}: {share} below {decile}");
+        }
+    }
+}
