@@ -4,6 +4,7 @@ use ::ops::Isa;
 use testkit::Golden;
 
 mod heads;
+mod metrics;
 mod networks;
 pub(crate) use networks::plain_task;
 mod ops;

@@ -262,6 +262,15 @@ impl Experiment {
         note("schedule", self.schedule.get().problem());
         note("model.backbone", self.model.backbone.get().problem());
         note("head", self.head.get().problem());
+        let best_by = self.eval.best_by.get();
+        note("eval.best_by", best_by.problem());
+        // The heads that learn from ages are those that say years.
+        let is_ageless = best_by.needs_years() && !self.head.get().needs_ages();
+        let what = || {
+            let (metric, head) = (self.eval.best_by.kind(), self.head.kind());
+            format!("`{metric}` judges years, and the head `{head}` says none: choose another")
+        };
+        note("eval.best_by", is_ageless.then(what));
         let is_scale = |it: augment::Statistics| {
             it.std.iter().all(|&it| it > 0.0 && it.is_finite())
                 && it.mean.iter().all(|it| it.is_finite())

@@ -13,6 +13,7 @@ pub mod kfold;
 mod length;
 mod optim;
 mod plan;
+mod report;
 mod run;
 mod schedule;
 mod watch;
