@@ -12,7 +12,7 @@ use base::{
     Seed,
     config::{ConfigError, Layer, load},
 };
-use data::{SamplerConfig, SourceConfig, SplitConfig};
+use data::{Context, Manifest, Review, SamplerConfig, SourceConfig, SourceError, SplitConfig};
 use losses::LossConfig;
 use metrics::MetricConfig;
 use models::{BackboneConfig, HeadConfig, Input, Interpolation, Published};
@@ -75,6 +75,8 @@ pub struct DataSection {
     pub fold: usize,
     /// Where ages are cut for training; empty for where they are scored.
     pub training_cuts: Vec<f64>,
+    /// Reviewed tables of doubtful labels, whose decisions are carried out.
+    pub reviewed: Vec<PathBuf>,
     /// Ages that are not trained on.
     pub leave_out_ages: Vec<f64>,
     /// Which examples an epoch sees.
@@ -233,6 +235,20 @@ impl Experiment {
             ));
         }
         notes
+    }
+
+    /// Reads the data, and carries out what reviewed tables decide.
+    ///
+    /// # Errors
+    /// Whatever is wrong with the data or the tables.
+    pub fn manifest(&self, context: &Context<'_>) -> Result<Manifest, SourceError> {
+        let mut manifest = self.data.source.get().read(context)?;
+        for path in &self.data.reviewed {
+            Review::read(path)
+                .and_then(|it| it.apply(&mut manifest))
+                .map_err(|err| SourceError::Settings(format!("{}: {err}", path.display())))?;
+        }
+        Ok(manifest)
     }
 
     /// The settings as a file that repeats the run.
