@@ -682,7 +682,7 @@ fn runs_are_compared_on_the_same_pictures() {
     bench.fails(&["compare", "runs/a", "runs/b", "--scored"], expect!["error: runs/a: there is no scored.csv: its data has no people to score on: leave out --scored"]);
     bench.fails(
         &["compare", "runs/a", "runs/b", "--by", "age_error"],
-        expect!["error: --by age_error: not every run has a head that says years"],
+        expect!["error: `age_error` judges years, which not every run has a head for"],
     );
     let err = text(&bench.run(&["compare", "runs/a", "runs/other"]).stderr);
     assert!(err.contains("not of the same pictures: only in the first: "), "{err}");

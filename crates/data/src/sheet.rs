@@ -2,8 +2,8 @@
 //!
 //! Letters are the bitmaps of font8x8; what is not ASCII is shown as `?`.
 
-use augment::{CenterCrop, Filter, Picture, PictureOpConfig, Pipeline, ResizeShorter, Statistics};
-use base::Seed;
+use augment::Picture;
+use image::imageops::{FilterType, replace, resize};
 
 use crate::{Content, LoadError};
 
@@ -18,8 +18,8 @@ pub struct Tile {
     pub lines: Vec<(String, [u8; 3])>,
 }
 
-/// `[height, width]` of a picture.
-const SIZE: [usize; 2] = [208, 160];
+/// `[height, width]` that a picture is fitted into.
+const SIZE: [usize; 2] = [214, 160];
 /// Pixels between pictures.
 const GAP: usize = 12;
 /// Pixels of a letter, each way, and of a line.
@@ -41,28 +41,28 @@ pub fn sheet(tiles: &[Tile], n_columns: usize, max_pixels: u64) -> Result<Pictur
         (n_rows * height + GAP) as u32,
         image::Rgb(PAPER),
     );
-    let resize = ResizeShorter { size: SIZE[1], filter: Filter::Bilinear };
-    let pipeline = Pipeline {
-        ops: vec![
-            PictureOpConfig::ResizeShorter(resize),
-            PictureOpConfig::CenterCrop(CenterCrop { size: SIZE }),
-        ],
-        statistics: Statistics { mean: [0.0; 3], std: [1.0; 3] },
-        max_pixels,
-    };
     for (idx, tile) in tiles.iter().enumerate() {
         let (x, y) = (idx % n_columns * width + GAP, idx / n_columns * height + GAP);
-        let name = || tile.name.clone();
-        let bytes = tile.content.bytes();
-        let bytes = bytes.map_err(|source| LoadError::Io { name: name(), source })?;
-        let picture = pipeline.apply(&bytes, &mut Seed(0).stream("sheet"));
-        let picture = picture.map_err(|source| LoadError::Picture { name: name(), source })?;
-        image::imageops::replace(&mut sheet, &picture, x as i64, y as i64);
+        let picture = fitted(tile, max_pixels)?;
+        let [dx, dy] = [SIZE[1] - picture.width() as usize, SIZE[0] - picture.height() as usize];
+        replace(&mut sheet, &picture, (x + dx / 2) as i64, (y + dy) as i64);
         for (idx, (text, colour)) in tile.lines.iter().enumerate() {
             write(&mut sheet, text, [x, y + SIZE[0] + 4 + idx * LINE], *colour);
         }
     }
     Ok(sheet)
+}
+
+/// A tile's picture, as large as its place allows.
+fn fitted(tile: &Tile, max_pixels: u64) -> Result<Picture, LoadError> {
+    let name = || tile.name.clone();
+    let bytes = tile.content.bytes().map_err(|source| LoadError::Io { name: name(), source })?;
+    let picture = augment::decode(&bytes, max_pixels)
+        .map_err(|err| LoadError::Picture { name: name(), source: err.into() })?;
+    let [h, w] = [picture.height(), picture.width()].map(f64::from);
+    let scale = (SIZE[0] as f64 / h).min(SIZE[1] as f64 / w);
+    let size = |side: f64, most: usize| ((side * scale).round() as u32).clamp(1, most as u32);
+    Ok(resize(&picture, size(w, SIZE[1]), size(h, SIZE[0]), FilterType::Triangle))
 }
 
 /// Writes a line of letters as wide as a picture.
@@ -97,13 +97,13 @@ mod tests {
     fn pictures_and_letters_are_where_they_belong() {
         let tiles = [tile(&["|"]), tile(&["é and more than there is room for"]), tile(&[])];
         let it = sheet(&tiles, 2, 1 << 20).unwrap();
-        assert_eq!(it.dimensions(), (2 * 172 + 12, 2 * (208 + 4 + 12 + 12) + 12));
-        assert_eq!(it.get_pixel(12, 12).0, [250, 0, 0]);
+        assert_eq!(it.dimensions(), (2 * 172 + 12, 2 * (214 + 4 + 12 + 12) + 12));
+        assert_eq!(it.get_pixel(12, 12 + 213).0, [250, 0, 0]);
         // The stroke of `|` fills columns 3 and 4 of the letter's first row.
-        assert_eq!(it.get_pixel(12 + 3, 12 + 208 + 4).0, [255; 3]);
-        assert_eq!(it.get_pixel(12 + 1, 12 + 208 + 4).0, PAPER);
-        assert_eq!(it.get_pixel(172, 12 + 208 + 4).0, PAPER, "letters stay below their picture");
-        assert_eq!(it.get_pixel(172 + 12, 248 + 12).0, PAPER, "three tiles leave one place empty");
+        assert_eq!(it.get_pixel(12 + 3, 12 + 214 + 4).0, [255; 3]);
+        assert_eq!(it.get_pixel(12 + 1, 12 + 214 + 4).0, PAPER);
+        assert_eq!(it.get_pixel(172, 12 + 214 + 4).0, PAPER, "letters stay below their picture");
+        assert_eq!(it.get_pixel(172 + 12, 254 + 12).0, PAPER, "three tiles leave one place empty");
     }
 
     #[test]

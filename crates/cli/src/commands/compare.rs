@@ -36,7 +36,7 @@ pub(crate) fn compare(args: &RunsArgs) -> anyhow::Result<End> {
     let metric = args.by.get();
     let has_years = |it: &Graded| it.predictions.years.is_some();
     if metric.needs_years() && !sides.iter().flat_map(|it| &it.graded).all(has_years) {
-        bail!("--by {}: not every run has a head that says years", args.by.kind());
+        bail!("`{}` judges years, which not every run has a head for", args.by.kind());
     }
     let graded = &sides[0].graded[0];
     say!("{} pictures of {} people", graded.pictures.len(), graded.people.len());
