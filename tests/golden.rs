@@ -5,6 +5,7 @@ use testkit::Golden;
 
 mod heads;
 mod losses;
+mod metrics;
 mod mixing;
 mod networks;
 pub(crate) use networks::plain_task;

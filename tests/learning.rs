@@ -159,8 +159,7 @@ fn a_linear_model_of_pixels_stays_far_below_the_network() -> Result<()> {
     }
     let logits = scored.matmul(&weight)?.broadcast_add(&bias)?;
     let probabilities = log_softmax(&logits, D::Minus1)?.exp()?.to_dtype(DType::F64)?.to_vec2()?;
-    let predictions =
-        Predictions { task: manifest.task.clone(), probabilities, classes: truth, people };
+    let predictions = Predictions::new(manifest.task.clone(), probabilities, truth, people);
     let score = MetricConfig::default().get().score(&predictions);
     eprintln!("logistic regression on pixels: macro F1 {score:.4}");
     assert!(score > 0.15, "{score}: the regression itself is broken");

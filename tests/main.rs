@@ -6,6 +6,7 @@
 mod competition;
 mod configs;
 mod golden;
+mod labels;
 mod learning;
 mod oracle;
 mod repeatability;

@@ -4,7 +4,7 @@ use std::{fs, sync::Arc};
 
 use candle::Device;
 use data::Content;
-use infer::{Bundle, Predictor, Serving, read_probabilities};
+use infer::{Bundle, Graded, Predictor, Serving};
 use trainer::{Run, fit};
 
 use crate::small::{StopsAt, experiment, manifest, plan};
@@ -18,13 +18,13 @@ fn a_bundle_answers_as_it_was_validated() {
     fit(&plan(&experiment), &run, &StopsAt::never()).unwrap();
     let manifest = manifest(&experiment);
     let valid = run.read("valid.csv").unwrap();
-    let valid = read_probabilities(&valid, &manifest.task).unwrap();
+    let valid = Graded::read(&valid, &manifest.task).unwrap();
 
     // The bundle alone, somewhere else, with the pictures as files.
     let moved = dir.path().join("moved");
     fs::rename(run.best(), &moved).unwrap();
     let mut pictures = Vec::new();
-    for (name, _) in &valid {
+    for name in &valid.pictures {
         let example = manifest.examples.iter().find(|it| it.name == *name).unwrap();
         let file = dir.path().join(name.replace('/', "_"));
         fs::write(&file, example.content.bytes().unwrap()).unwrap();
@@ -36,7 +36,8 @@ fn a_bundle_answers_as_it_was_validated() {
         let predictor = Predictor::new(bundle, &Device::Cpu);
         let serving = Serving { batch_size, n_loaders: 2, n_ahead: 2 };
         let served = predictor.predict(&pictures, serving, &mut |_, _| {}).unwrap();
-        for ((name, want), got) in valid.iter().zip(&served) {
+        let want = valid.pictures.iter().zip(&valid.predictions.probabilities);
+        for ((name, want), got) in want.zip(&served.probabilities) {
             let worst = want.iter().zip(got).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
             // At the batch size of validation to the last bit; at others to rounding.
             let tolerance = if batch_size == 128 { 0.0 } else { 1e-6 };
@@ -62,7 +63,7 @@ fn several_members_are_averaged() {
     let answers = |bundle: &Bundle| {
         let serving = Serving { batch_size: 4, n_loaders: 1, n_ahead: 1 };
         let predictor = Predictor::new(bundle.clone(), &Device::Cpu);
-        predictor.predict(&pictures, serving, &mut |_, _| {}).unwrap()
+        predictor.predict(&pictures, serving, &mut |_, _| {}).unwrap().probabilities
     };
     let both = Bundle {
         task: a.task.clone(),

@@ -38,7 +38,7 @@ pub(crate) fn experiment(sets: &[&str]) -> Experiment {
 pub(crate) fn manifest(experiment: &Experiment) -> Manifest {
     let context =
         Context { cache: None, max_pixels: experiment.data.max_pixels, progress: &|_, _| {} };
-    experiment.data.source.get().read(&context).expect("drawn people have no faults")
+    experiment.manifest(&context).expect("drawn people have no faults")
 }
 
 pub(crate) fn plan(experiment: &Experiment) -> Plan {

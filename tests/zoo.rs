@@ -674,7 +674,10 @@ fn every_metric_knows_right_from_wrong_and_no_order() {
             p
         };
         let probabilities = classes.iter().map(p).collect();
-        Predictions { task: task.clone(), probabilities, classes, people: (0..36).collect() }
+        let years = (0..36).map(|it| 30.0 + (order(it) + shift) as f64).collect();
+        let ages = (0..36).map(|it| Some(30.0 + order(it) as f64)).collect();
+        Predictions::new(task.clone(), probabilities, classes, (0..36).collect())
+            .with_years(Some(years), ages)
     };
     for (kind, metric) in MetricConfig::zoo() {
         let score = |it: &Predictions| metric.get().score(it);
@@ -690,12 +693,8 @@ fn every_metric_knows_right_from_wrong_and_no_order() {
         );
         let turned = predictions(1, &|it| 35 - it);
         assert!((score(&wrong) - score(&turned)).abs() < 1e-12, "{kind}: the order matters");
-        let nobody = Predictions {
-            probabilities: vec![],
-            classes: vec![],
-            people: vec![],
-            task: task.clone(),
-        };
-        assert!(score(&nobody).is_finite(), "{kind}");
+        let nobody = Predictions::new(task.clone(), vec![], vec![], vec![]);
+        assert_eq!(score(&nobody).is_nan(), metric.get().needs_years(), "{kind}");
+        assert_eq!(metric.get().problem(), None, "{kind}: its defaults make no sense");
     }
 }

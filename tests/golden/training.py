@@ -1,11 +1,9 @@
-"""Golden numbers of PyTorch and scikit-learn for optimizers, schedules and metrics: python3 training.py"""
+"""Golden numbers of PyTorch for optimizers and schedules: python3 training.py"""
 
 import json
 from pathlib import Path
 
 import numpy as np
-import sklearn
-import sklearn.metrics
 import torch
 from shared_numbers import numbers
 
@@ -59,29 +57,7 @@ schedules = dict(
     exponential=rates(lambda o: s.ExponentialLR(o, 0.995), 10),
 )
 
-# Metrics: 300 pictures of 18 classes, of which some do not occur and some are never predicted.
-p = np.exp(3 * numbers("probabilities", 300, 18))
-p[:, 7] = 1e-9
-p /= p.sum(1, keepdims=True)
-truth = ((numbers("truth", 300) + 1) * 9).astype(int)
-truth[truth == 3] = 4
-best = p.argmax(1)
-score = sklearn.metrics.precision_recall_fscore_support(truth, best, labels=range(18), zero_division=0)
-age = best % 3
-metrics = dict(
-    macro_f1=sklearn.metrics.f1_score(truth, best, average="macro"),
-    accuracy=sklearn.metrics.accuracy_score(truth, best),
-    log_loss=sklearn.metrics.log_loss(truth, p, labels=range(18)),
-    precision=score[0].tolist(),
-    recall=score[1].tolist(),
-    f1=score[2].tolist(),
-    support=score[3].tolist(),
-    confusion=sklearn.metrics.confusion_matrix(truth, best, labels=range(18)).flatten().tolist(),
-    age_macro_f1=sklearn.metrics.f1_score(truth % 3, age, average="macro"),
-    age_log_loss=sklearn.metrics.log_loss(truth % 3, np.stack([p[:, k::3].sum(1) for k in range(3)], 1), labels=range(3)),
-)
-
 out = Path(__file__).with_suffix(".json")
-made_by = f"torch {torch.__version__}, scikit-learn {sklearn.__version__}"
-out.write_text(json.dumps(dict(made_by=made_by, optimizers=optimizers, schedules=schedules, metrics=metrics)))
+made_by = f"torch {torch.__version__}"
+out.write_text(json.dumps(dict(made_by=made_by, optimizers=optimizers, schedules=schedules)))
 print(out, out.stat().st_size)

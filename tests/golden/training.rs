@@ -1,10 +1,9 @@
-//! Optimizers, schedules and metrics against PyTorch and scikit-learn: see training.py.
+//! Optimizers and schedules against PyTorch: see training.py.
 
 use std::collections::BTreeMap;
 
-use base::{Clock, Seed, Task};
+use base::{Clock, Seed};
 use candle::{DType, Device, Result, Tensor, Var};
-use metrics::{Confusion, MetricConfig, Predictions, Report};
 use models::{Init, Kind, Params};
 use ops::{Gradients, Tape, Value};
 use testkit::{check_close, check_close_slices, numbers};
@@ -88,50 +87,4 @@ fn every_schedule_agrees_with_pytorch() {
         let got: Vec<f64> = (0..200).map(at).collect();
         check_close_slices(&got, &golden.to::<Vec<f64>>(&name), 1e-12);
     }
-}
-
-#[test]
-fn every_metric_agrees_with_scikit_learn() {
-    let golden = golden("training").at("metrics");
-    let mut p: Vec<Vec<f64>> = numbers("probabilities", 300 * 18)
-        .chunks(18)
-        .map(|it| it.iter().map(|x| (3.0 * x).exp()).collect())
-        .collect();
-    for row in &mut p {
-        row[7] = 1e-9;
-        let sum: f64 = row.iter().sum();
-        row.iter_mut().for_each(|it| *it /= sum);
-    }
-    let class = |x: &f64| match ((x + 1.0) * 9.0) as usize {
-        3 => 4,
-        it => it,
-    };
-    let classes: Vec<usize> = numbers("truth", 300).iter().map(class).collect();
-    let task = Task::mask_gender_age();
-    let predictions = Predictions {
-        task,
-        probabilities: p,
-        classes,
-        people: (0..300).map(|it| it / 7).collect(),
-    };
-    for (kind, metric) in MetricConfig::zoo() {
-        let (got, want) = (metric.get().score(&predictions), golden.to::<f64>(kind));
-        assert!((got - want).abs() < 1e-9, "{kind}: {got}, not {want}");
-    }
-    let pairs = predictions.classes.iter().copied().zip(predictions.predicted());
-    let confusion = Confusion::of(18, pairs);
-    let counts: Vec<usize> = (0..18 * 18).map(|it| confusion.count(it / 18, it % 18)).collect();
-    assert_eq!(counts, golden.to::<Vec<usize>>("confusion"));
-    let scores: Vec<_> = (0..18).map(|it| confusion.class(it)).collect();
-    let column =
-        |of: &dyn Fn(&metrics::ClassScore) -> f64| scores.iter().map(of).collect::<Vec<_>>();
-    check_close_slices(&column(&|it| it.precision), &golden.to::<Vec<f64>>("precision"), 1e-12);
-    check_close_slices(&column(&|it| it.recall), &golden.to::<Vec<f64>>("recall"), 1e-12);
-    check_close_slices(&column(&|it| it.f1), &golden.to::<Vec<f64>>("f1"), 1e-12);
-    check_close_slices(&column(&|it| it.support as f64), &golden.to::<Vec<f64>>("support"), 0.0);
-
-    let report = Report::new(&predictions, Seed(0));
-    let age = report.scopes.iter().find(|it| it.name == "age").expect("a factor").scores;
-    assert!((age.macro_f1 - golden.to::<f64>("age_macro_f1")).abs() < 1e-9);
-    assert!((age.log_loss - golden.to::<f64>("age_log_loss")).abs() < 1e-9);
 }

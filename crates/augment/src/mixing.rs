@@ -82,14 +82,15 @@ impl Mixing {
 
 #[cfg(test)]
 mod tests {
-    use base::{Seed, Task, mix::Fill};
+    use base::{Epochs, Length, Seed, Task, mix::Fill};
 
     use super::{MixPlan, Mixing};
     use crate::MixOpConfig;
 
     fn plan(settings: &[&str], step: usize) -> MixPlan {
         let ops: Vec<MixOpConfig> = settings.iter().map(|it| toml::from_str(it).unwrap()).collect();
-        let to_steps = |it: base::Length| it.to_steps(10, 100);
+        let epochs = Epochs::new(Length::Steps(100), |_| Ok(10)).unwrap();
+        let to_steps = |it: Length| it.to_steps(&epochs);
         let mixing = Mixing::new(&ops, &Task::mask_gender_age(), &[], to_steps).unwrap();
         let stream = |entry| Seed(0).stream(&format!("mix/{step}/{entry}"));
         mixing.starting(step).plan(0, 400, [8, 8], stream)

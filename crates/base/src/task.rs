@@ -63,6 +63,13 @@ impl Factor {
         Factor { name: name.to_owned(), levels, cuts: Vec::new() }
     }
 
+    /// The whole number nearest to `number` that lies in the range of `level`.
+    pub fn nearest(&self, number: f64, level: usize) -> f64 {
+        let begin = level.checked_sub(1).map_or(f64::NEG_INFINITY, |it| self.cuts[it]);
+        let end = self.cuts.get(level).map_or(f64::INFINITY, |&it| it.ceil() - 1.0);
+        number.max(begin.ceil()).min(end.max(begin))
+    }
+
     /// A factor that cuts a number into ranges; `cuts` holds where levels 1, 2, … begin.
     pub fn ranges(name: &str, levels: &[&str], cuts: &[f64]) -> Factor {
         assert_eq!(levels.len(), cuts.len() + 1, "one cut between each two levels");
@@ -287,6 +294,14 @@ mod tests {
     fn an_age_on_the_cut_belongs_to_the_older_range() {
         let ages = [18.0, 29.0, 30.0, 59.0, 60.0, 90.0];
         assert_eq!(ages.map(|it| Factor::level_of(it, &[30.0, 60.0])), [0, 0, 1, 1, 2, 2]);
+    }
+
+    #[test]
+    fn the_nearest_age_of_another_range_is_at_its_edge() {
+        let age = Factor::ranges("age", &["<30", "30-59", ">=60"], &[30.0, 60.0]);
+        let nearest = |years, level| age.nearest(years, level);
+        assert_eq!([nearest(35.0, 0), nearest(28.0, 1), nearest(80.0, 1)], [29.0, 30.0, 59.0]);
+        assert_eq!([nearest(20.0, 2), nearest(45.0, 1), nearest(66.0, 2)], [60.0, 45.0, 66.0]);
     }
 
     #[test]

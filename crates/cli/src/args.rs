@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
+use metrics::{DoubtScore, MetricConfig};
 
 /// Trains, cross-validates and submits image classifiers.
 ///
@@ -58,6 +59,24 @@ pub(crate) enum Command {
         #[arg(short, long, value_name = "FILE", default_value = "probabilities.csv")]
         output: PathBuf,
     },
+    /// Say whether one run is better than another, on the same people drawn again and again.
+    Compare(RunsArgs),
+    /// Find labels that are likely wrong, by what models say of people they never saw.
+    Labels {
+        /// A cross-validation, so that everybody is judged; or a run, for those it held out; or
+        /// `latest`.
+        run: PathBuf,
+        /// The folder to write: `labels.csv` to be reviewed, and `sheet.png` to look at.
+        #[arg(short, long, value_name = "FOLDER")]
+        output: PathBuf,
+        /// What labels are ranked by: the probability of the label (self-confidence), or its lead
+        /// over the most probable other one (margin).
+        #[arg(long, value_name = "SCORE", default_value = "self-confidence", value_parser = score)]
+        by: DoubtScore,
+        /// Pictures on the sheet.
+        #[arg(long, value_name = "N", default_value_t = 48, value_parser = number)]
+        pictures: usize,
+    },
     /// Look at data, check it, draw some.
     Data {
         #[command(subcommand)]
@@ -89,6 +108,27 @@ pub(crate) struct ExperimentArgs {
     /// Override one setting, for example `optim.lr=1e-4`. May be repeated.
     #[arg(long, value_name = "PATH=VALUE")]
     pub(crate) set: Vec<String>,
+}
+
+/// Which runs are compared, by what.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct RunsArgs {
+    /// Two or more runs or cross-validations; each is compared with the first.
+    #[arg(value_name = "RUN", conflicts_with_all = ["a", "b"])]
+    pub(crate) runs: Vec<PathBuf>,
+    /// The runs of one side, such as several seeds: their scores are averaged.
+    #[arg(long, value_name = "RUN", num_args = 1.., requires = "b")]
+    pub(crate) a: Vec<PathBuf>,
+    /// The runs of the other side.
+    #[arg(long, value_name = "RUN", num_args = 1.., requires = "a")]
+    pub(crate) b: Vec<PathBuf>,
+    /// Compare on the people that the finished models are scored on (`scored.csv`), not on those
+    /// held out.
+    #[arg(long)]
+    pub(crate) scored: bool,
+    /// What is compared: see `list metrics`.
+    #[arg(long, value_name = "METRIC", default_value = "macro_f1", value_parser = metric)]
+    pub(crate) by: MetricConfig,
 }
 
 /// Which models answer.
@@ -216,6 +256,22 @@ pub(crate) struct CompareArgs {
     /// How often each runs.
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = number)]
     pub(crate) rounds: usize,
+}
+
+/// Reads the name of a metric, which gets its default settings.
+fn metric(text: &str) -> Result<MetricConfig, String> {
+    let names: Vec<&str> = MetricConfig::KINDS.iter().map(|it| it.0).collect();
+    let metric = MetricConfig::zoo().into_iter().find(|it| it.0 == text);
+    metric.map(|it| it.1).ok_or_else(|| format!("is one of {}", names.join(", ")))
+}
+
+/// Reads the name of a score of labels.
+fn score(text: &str) -> Result<DoubtScore, String> {
+    match text {
+        "self-confidence" => Ok(DoubtScore::SelfConfidence),
+        "margin" => Ok(DoubtScore::NormalisedMargin),
+        _ => Err("is `self-confidence` or `margin`".to_owned()),
+    }
 }
 
 /// Reads a count, as large as makes sense for any of them.

@@ -1,8 +1,10 @@
 //! One file a command.
 
 mod bench;
+mod compare;
 mod data;
 mod kfold;
+mod labels;
 mod list;
 mod predict;
 mod train;
@@ -27,6 +29,10 @@ pub(crate) fn run(args: Args) -> anyhow::Result<End> {
         }
         Command::Submit { models, images, output } => predict::submit(&models, &images, &output),
         Command::Predict { models, images, output } => predict::predict(&models, &images, &output),
+        Command::Compare(args) => compare::compare(&args),
+        Command::Labels { run, output, by, pictures } => {
+            labels::labels(&run, &output, by, pictures)
+        }
         Command::Data { command } => data::data(command),
         Command::List { registry } => list::list(registry.as_deref()),
         Command::Weights { command } => weights::weights(&command),
@@ -40,7 +46,7 @@ fn manifest(experiment: &Experiment, terminal: &Terminal) -> anyhow::Result<Mani
         terminal.say("reading the data");
     }
     let cache = runs::cache_dir();
-    let manifest = experiment.data.source.get().read(&Context {
+    let manifest = experiment.manifest(&Context {
         cache: cache.as_deref(),
         max_pixels: experiment.data.max_pixels,
         progress: &|done, total| terminal.progress("reading pictures", done, total),

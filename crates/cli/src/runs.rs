@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context as _, bail};
 use base::config::Layer;
 use candle::Device;
-use infer::Bundle;
+use infer::{Bundle, Graded};
 use trainer::{Experiment, Run};
 
 use crate::args::ExperimentArgs;
@@ -108,6 +108,31 @@ pub(crate) fn open_bundles(named: &[PathBuf], device: &Device) -> anyhow::Result
         }
     }
     all.context("name at least one run")
+}
+
+/// What a run or a cross-validation said of people whose labels are known: of those held out, or of
+/// those `scored`; in the order of the pictures' names.
+pub(crate) fn graded(named: &Path, scored: bool) -> anyhow::Result<Graded> {
+    let dir = find(named)?;
+    let first = bundle_dirs(&dir)?.swap_remove(0);
+    let file = match (scored, dir.join("fold-0").is_dir()) {
+        (true, _) => "scored.csv",
+        (false, true) => "oof.csv",
+        (false, false) => "valid.csv",
+    };
+    let path = dir.join(file);
+    if !path.is_file() {
+        let why = match scored && dir.join("report.toml").is_file() {
+            true => "its data has no people to score on: leave out --scored",
+            false => "it is no finished run: name a folder of `runs/`, or go on with `--resume`",
+        };
+        bail!("{}: there is no {file}: {why}", dir.display());
+    }
+    let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+    let task = Bundle::task(&first)?;
+    let graded = Graded::read(&text, &task);
+    let graded = graded.map_err(|err| anyhow::anyhow!("{}: {err}", path.display()))?;
+    Ok(Graded::concat(&task, &[graded]))
 }
 
 /// The bundle folders that a path stands for.

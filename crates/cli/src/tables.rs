@@ -14,13 +14,25 @@ pub(crate) fn report(title: &str, report: &Report) -> String {
         text += &format!("\n{}\n", scope.name);
         text += &confusion_table(scope);
     }
-    text += &format!("\n{:<8}  {:>8}  {:>8}  {:>8}\n", "", "macro F1", "accuracy", "log loss");
-    for scope in &report.scopes {
-        let scores = scope.scores;
-        text += &format!(
-            "{:<8}  {:>8.4}  {:>8.4}  {:>8.4}\n",
-            scope.name, scores.macro_f1, scores.accuracy, scores.log_loss
-        );
+    let header =
+        ["", "macro F1", "95 % interval", "accuracy", "balanced", "top 2", "log loss", "ECE"];
+    let mut rows = vec![header.map(str::to_owned)];
+    for ScopeReport { name, scores, macro_f1, .. } in &report.scopes {
+        let cell = |score: f64| format!("{score:.4}");
+        rows.push([
+            name.clone(),
+            cell(scores.macro_f1),
+            format!("{:.3} to {:.3}", macro_f1.low, macro_f1.high),
+            cell(scores.accuracy),
+            cell(scores.balanced_accuracy),
+            cell(scores.top_2),
+            cell(scores.log_loss),
+            cell(scores.expected_calibration_error),
+        ]);
+    }
+    text += &format!("\n{}\n", columns(&rows, &[false, true, true, true, true, true, true, true]));
+    if let Some(years) = report.age_error {
+        text += &format!("ages are {years:.2} years off on average\n");
     }
     text
 }

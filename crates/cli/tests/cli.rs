@@ -696,7 +696,8 @@ fn a_cross_validation_killed_in_its_second_fold_ends_with_the_same_numbers() {
 fn help_and_lists_say_what_there_is() {
     let bench = Bench { dir: tempfile::tempdir().unwrap() };
     let help = bench.ok(&["--help"]);
-    for word in ["train", "kfold", "submit", "predict", "data", "list", "weights", "bench"] {
+    let words = ["train", "kfold", "submit", "predict", "compare", "labels", "data", "list"];
+    for word in words.into_iter().chain(["weights", "bench"]) {
         assert!(help.contains(word), "{help}");
     }
     expect![[r#"
@@ -728,6 +729,8 @@ fn help_and_lists_say_what_there_is() {
     "#]]
     .assert_eq(&bench.ok(&["list", "heads"]));
     assert!(bench.ok(&["list"]).contains("cross_entropy"));
+    let metrics = bench.ok(&["list", "metrics"]);
+    assert!(metrics.contains("absent = \"skip\"") && metrics.contains("bins = 15"), "{metrics}");
     let began = Instant::now();
     let models = bench.ok(&["list", "models"]);
     assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
@@ -736,6 +739,101 @@ fn help_and_lists_say_what_there_is() {
     expect!["tf_efficientnet_lite0      4.65 M         0.39 G   224  0.875  bicubic   inception (0.5)  in1k"].assert_eq(&network("tf_efficientnet_lite0"));
     expect!["efficientnet_b7           66.35 M        37.75 G   600  0.949  bicubic   imagenet         none by this name"].assert_eq(&network("efficientnet_b7"));
     bench.fails(&["list", "cheeses"], expect!["error: there is no list of `cheeses`, there are: sources, splits, samplers, pictures, statistics, models, heads, losses, optimizers, schedules, metrics"]);
+}
+
+#[test]
+fn runs_are_compared_on_the_same_pictures() {
+    let bench = Bench::new();
+    let train = |name: &str, set: &str| {
+        bench.ok(&[&TRAIN[..], &["--set", &format!("run.name={name}"), "--set", set]].concat());
+    };
+    train("a", "optim.lr=2e-3");
+    train("b", "optim.lr=1e-6");
+    train("other", "data.split.ratio=0.5");
+    let valid = fs::read_to_string(bench.path("runs/a/valid.csv")).unwrap();
+    assert!(valid.starts_with("picture,person,truth,predicted,worn male <30,"), "{valid}");
+    let report = fs::read_to_string(bench.path("runs/a/report.toml")).unwrap();
+    let report: toml::Table = report.parse().unwrap();
+    let classes = report["valid"]["classes"]["joint"].as_array().unwrap();
+    assert_eq!(classes.len(), 18);
+    assert_eq!(classes[0]["name"].as_str(), Some("worn male <30"));
+    let gender = &report["valid"]["scores"]["gender"];
+    assert!(
+        gender["expected_calibration_error"].is_float() && gender["macro_f1_interval"].is_array()
+    );
+
+    let itself = bench.ok(&["compare", "runs/a", "runs/a"]);
+    assert!(itself.contains("+0.0000 [+0.0000, +0.0000]") && itself.contains("0.500"), "{itself}");
+    let out = bench.ok(&["compare", "runs/a", "runs/b", "--by", "log_loss"]);
+    assert!(out.contains("A: runs/a\nB: runs/b") && out.contains("worn male <30"), "{out}");
+    let sides = bench.ok(&["compare", "--a", "runs/a", "runs/b", "--b", "runs/b"]);
+    assert!(sides.contains("A: runs/a, runs/b\nB: runs/b"), "{sides}");
+
+    bench.fails(
+        &["compare", "runs/a"],
+        expect!["error: name two runs or more, or the runs of two sides: --a RUN... --b RUN..."],
+    );
+    bench.fails(&["compare", "runs/a", "runs/b", "--scored"], expect!["error: runs/a: there is no scored.csv: its data has no people to score on: leave out --scored"]);
+    bench.fails(
+        &["compare", "runs/a", "runs/b", "--by", "age_error"],
+        expect!["error: `age_error` judges years, which not every run has a head for"],
+    );
+    let err = text(&bench.run(&["compare", "runs/a", "runs/other"]).stderr);
+    assert!(err.contains("not of the same pictures: only in the first: "), "{err}");
+    let err = text(&bench.run(&["compare", "runs/a", "runs/b", "--by", "cheese"]).stderr);
+    assert!(err.contains("is one of macro_f1, accuracy"), "{err}");
+    let best_by = ["--set", "eval.best_by={ kind = \"age_error\" }"];
+    bench.fails(&[&TRAIN[..], &best_by].concat(), expect!["error: at `eval.best_by`: `age_error` judges years, and the head `factored` says none: choose another"]);
+    let years = ["--set", "run.name=years", "--set", "head={ kind = \"age_number\" }"];
+    bench.ok(&[&TRAIN[..], &best_by, &years].concat());
+    let valid = fs::read_to_string(bench.path("runs/years/valid.csv")).unwrap();
+    assert!(
+        valid.starts_with("picture,person,truth,predicted,age,years,worn male <30,"),
+        "{valid}"
+    );
+    bench.ok(&["compare", "runs/years", "runs/years", "--by", "age_error"]);
+}
+
+#[test]
+fn doubtful_labels_are_listed_and_decisions_are_carried_out() {
+    let bench = Bench::new();
+    bench.ok(&["kfold", "small.toml", "--folds", "2", "--set", "run.name=folds"]);
+    let before = fs::read(bench.path("people/train/train.csv")).unwrap();
+    let out = bench.ok(&["labels", "runs/folds", "-o", "doubts"]);
+    assert!(out.contains("56 pictures of 8 people"), "{out}");
+    assert!(out.contains("gender:") && out.contains("of the labels of 8 people"), "{out}");
+    assert!(out.contains("mask:") && out.contains("of the labels of 56 pictures"), "{out}");
+    let table = fs::read_to_string(bench.path("doubts/labels.csv")).unwrap();
+    assert!(table.starts_with("person,picture,factor,given,suggested,score,decision\n"), "{table}");
+    assert!(fs::read(bench.path("doubts/sheet.png")).unwrap().starts_with(b"\x89PNG"));
+    assert!(fs::read(bench.path("people/train/train.csv")).unwrap() == before, "data is changed");
+    bench.fails(
+        &["labels", "runs/folds", "-o", "doubts"],
+        expect!["error: doubts/labels.csv: is there already, perhaps reviewed: name a new folder"],
+    );
+
+    // Somebody decides: the first person is older, a picture of the second is left out.
+    let people: Vec<String> = fs::read_dir(bench.path("people/train/images"))
+        .unwrap()
+        .map(|it| it.unwrap().file_name().into_string().unwrap())
+        .collect();
+    let person = people.iter().min().unwrap();
+    let age: u32 = person.rsplit('_').next().unwrap().parse().unwrap();
+    let given = ["<30", "30-59", ">=60"][usize::from(age >= 30) + usize::from(age >= 60)];
+    let header = table.lines().next().unwrap();
+    let row = |decision: &str| {
+        format!("{header}\n{person},{person}/normal.jpg,age,{given},{given},0.1,{decision}\n")
+    };
+    let check = ["data", "check", "small.toml", "--set", "data.reviewed=['reviewed.csv']"];
+    for (decision, n) in [("drop", 55), ("keep", 56), ("", 56), ("weight 0", 56), ("fix", 56)] {
+        fs::write(bench.path("reviewed.csv"), row(decision)).unwrap();
+        let out = bench.ok(&check);
+        assert!(out.contains(&format!("{n} pictures of 8 people")), "{decision}: {out}");
+    }
+    fs::write(bench.path("reviewed.csv"), row("perhaps")).unwrap();
+    bench.fails(&check, expect!["error: reviewed.csv: line 2: there is no decision `perhaps`: write `fix`, `drop`, `keep` or `weight 0.5`"]);
+    fs::remove_file(bench.path("reviewed.csv")).unwrap();
+    bench.fails(&check, expect!["error: reviewed.csv: No such file or directory (os error 2)"]);
 }
 
 #[test]

@@ -20,6 +20,10 @@
 //! [[fix]]
 //! ids = ["003399"]
 //! ignore = true                         # Left out altogether.
+//!
+//! [[fix]]
+//! ids = ["004281"]
+//! weight = 0.5                          # Counts half in training; 0: not trained on.
 //! ```
 //!
 //! An id is the `id` column of `train.csv`, or, where two people share one, the name of the folder.
@@ -54,6 +58,8 @@ pub(crate) struct Fix {
     pub(crate) relabel: BTreeMap<String, MaskName>,
     #[serde(default)]
     pub(crate) ignore: bool,
+    #[serde(default)]
+    pub(crate) weight: Option<f32>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
@@ -99,6 +105,9 @@ impl Fixes {
         let fixes: Fixes =
             toml::from_str(&text).map_err(|err| format!("{}: {err}", path.display()))?;
         for fix in &fixes.fix {
+            if let Some(weight) = fix.weight.filter(|it| !(0.0..=1.0).contains(it)) {
+                return Err(format!("{}: `weight` is from 0 to 1, not {weight}", path.display()));
+            }
             let names = fix.swap.iter().flatten().chain(fix.relabel.keys());
             if let Some(name) = names.into_iter().find(|it| MaskName::of_file(it).is_none()) {
                 let files = "`mask1` to `mask5`, `incorrect_mask` and `normal`";

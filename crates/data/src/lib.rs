@@ -10,7 +10,9 @@ mod fixes;
 mod loader;
 mod manifest;
 mod measure;
+mod review;
 mod sampler;
+mod sheet;
 mod source;
 mod split;
 mod verified;
@@ -20,7 +22,9 @@ pub use fixes::Fixes;
 pub use loader::{Batch, Load, LoadError, Loader};
 pub use manifest::{Content, Example, Manifest, Use};
 pub use measure::measure_statistics;
+pub use review::{Decision, Review, Reviewed};
 pub use sampler::{Groups, Sampler, SamplerConfig};
+pub use sheet::{Tile, sheet};
 pub use source::{
     Context, MaskProfiles, People, Source, SourceConfig, SourceError,
     mask_profiles::{Listing, from_names},

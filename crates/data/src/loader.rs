@@ -241,8 +241,14 @@ mod tests {
     use crate::{Content, Context, People, Source as _};
 
     fn load(n_threads: usize, first_batch: usize) -> Load {
-        let people =
-            People { n_people: 4, n_scored: 0, size: [32, 24], wrong_labels: 0.0, seed: 0 };
+        let people = People {
+            n_people: 4,
+            n_scored: 0,
+            size: [32, 24],
+            wrong_labels: 0.0,
+            flipped: 0.0,
+            seed: 0,
+        };
         let context = Context { cache: None, max_pixels: 1 << 20, progress: &|_, _| {} };
         let manifest = people.read(&context).unwrap();
         let pictures = manifest.examples.into_iter().map(|it| (it.name, it.content)).collect();

@@ -35,6 +35,8 @@ pub struct Example {
     pub age: Option<f64>,
     /// What it may be used for.
     pub usage: Use,
+    /// How much it counts in training: 1 as usual, 0 not at all. Validation heeds none.
+    pub weight: f32,
 }
 
 /// What a picture may be used for.
@@ -146,6 +148,7 @@ mod tests {
             class: task.class_of(&[mask, gender, level]),
             age: Some(age),
             usage: Use::Pool,
+            weight: 1.0,
         };
         let examples = vec![example(0), example(2)];
         Manifest { examples, people: vec!["a".to_owned()], notes: vec![], task }

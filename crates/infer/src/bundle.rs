@@ -97,6 +97,29 @@ struct MemberDescription {
     pipeline: Pipeline,
 }
 
+impl Description {
+    fn read(dir: &Path) -> Result<Description, BundleError> {
+        let path = dir.join(FILE);
+        let text = fs::read_to_string(&path).map_err(|source| match source.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
+                BundleError::NoBundle { path: dir.to_owned() }
+            }
+            _ => BundleError::Io { path: path.clone(), source },
+        })?;
+        let unclear = |reason: String| BundleError::Description { path: path.clone(), reason };
+        let description: Description =
+            toml::from_str(&text).map_err(|err| unclear(err.message().to_owned()))?;
+        if description.version != VERSION {
+            let reason = format!(
+                "the bundle is of version {}, and this program reads version {VERSION}",
+                description.version
+            );
+            return Err(unclear(reason));
+        }
+        Ok(description)
+    }
+}
+
 impl Bundle {
     /// Writes the bundle to a folder, in place of the one that is there.
     ///
@@ -136,28 +159,20 @@ impl Bundle {
         Ok(())
     }
 
+    /// What the classes of a bundle mean, without reading its weights.
+    ///
+    /// # Errors
+    /// A folder that is no bundle.
+    pub fn task(dir: &Path) -> Result<Task, BundleError> {
+        Ok(Description::read(dir)?.task)
+    }
+
     /// Reads a bundle from its folder.
     ///
     /// # Errors
     /// A folder that is no bundle, or a file of it that is damaged.
     pub fn open(dir: &Path, device: &Device) -> Result<Bundle, BundleError> {
-        let path = dir.join(FILE);
-        let text = fs::read_to_string(&path).map_err(|source| match source.kind() {
-            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
-                BundleError::NoBundle { path: dir.to_owned() }
-            }
-            _ => BundleError::Io { path: path.clone(), source },
-        })?;
-        let unclear = |reason: String| BundleError::Description { path: path.clone(), reason };
-        let description: Description =
-            toml::from_str(&text).map_err(|err| unclear(err.message().to_owned()))?;
-        if description.version != VERSION {
-            let reason = format!(
-                "the bundle is of version {}, and this program reads version {VERSION}",
-                description.version
-            );
-            return Err(unclear(reason));
-        }
+        let description = Description::read(dir)?;
         let mut members = Vec::new();
         for member in description.members {
             let path = dir.join(&member.weights);

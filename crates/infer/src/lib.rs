@@ -1,13 +1,16 @@
-//! Answers: the bundle that a training run leaves, the predictor that serves it, and submissions.
+//! Answers: the bundle that a training run leaves, the predictor that serves it, submissions, and
+//! answers beside the truth.
 //!
 //! Validation is inference: the predictor here is the only evaluation there is.
 
 mod bundle;
+mod graded;
 mod predictor;
 mod submission;
 mod table;
 
 pub use bundle::{Bundle, BundleError, Member};
-pub use predictor::{PredictError, Predictor, Serving};
+pub use graded::Graded;
+pub use predictor::{Answers, PredictError, Predictor, Serving};
 pub use submission::{SubmissionError, list_pictures, read_info, submission_csv};
-pub use table::{probabilities_csv, read_probabilities};
+pub use table::probabilities_csv;

@@ -20,6 +20,22 @@ pub struct Predictor {
     device: Device,
 }
 
+/// What is said of pictures.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Answers {
+    /// The probabilities of the joint classes, `[n][class]`.
+    pub probabilities: Vec<Vec<f64>>,
+    /// The age in years, the mean over the members, where every member has a head that says years.
+    pub years: Option<Vec<f64>>,
+}
+
+/// What one member's heads say of a batch.
+struct Said {
+    answers: Vec<Vec<Answer>>,
+    /// Where a head says years.
+    years: Option<Vec<f64>>,
+}
+
 /// How pictures are served; changes nothing of the answers.
 #[derive(Clone, Copy, Debug)]
 pub struct Serving {
@@ -61,7 +77,7 @@ impl Predictor {
         &self.task
     }
 
-    /// The probabilities of the joint classes for each picture, `[n][class]`.
+    /// What is said of each picture.
     ///
     /// `progress` is told how many pictures of how many are done, all members counted.
     pub fn predict(
@@ -69,9 +85,10 @@ impl Predictor {
         pictures: &Arc<[(String, Content)]>,
         serving: Serving,
         progress: &mut dyn FnMut(usize, usize),
-    ) -> Result<Vec<Vec<f64>>, PredictError> {
+    ) -> Result<Answers, PredictError> {
         let n_all = pictures.len() * self.members.len();
         let mut answers: Vec<Vec<Vec<Answer>>> = vec![Vec::new(); pictures.len()];
+        let mut years = Some(vec![0.0; pictures.len()]);
         let mut n_done = 0;
         for member in &self.members {
             let order: Vec<usize> = (0..pictures.len()).collect();
@@ -91,7 +108,7 @@ impl Predictor {
                 let batch = batch?;
                 let rows =
                     Rows { pictures: &batch.pictures, size: batch.size, collages: &batch.collages };
-                let said = self.ask(member, rows)?;
+                let Said { answers: said, years: own_years } = self.ask(member, rows)?;
                 for (&example, said) in batch.examples.iter().zip(said) {
                     let is_finite = |it: &Answer| it.probabilities.iter().all(|p| p.is_finite());
                     if !said.iter().all(is_finite) {
@@ -99,23 +116,34 @@ impl Predictor {
                     }
                     answers[example].push(said);
                 }
+                if let (Some(years), Some(own)) = (&mut years, own_years) {
+                    let n = self.members.len() as f64;
+                    batch.examples.iter().zip(own).for_each(|(&it, own)| years[it] += own / n);
+                } else {
+                    years = None;
+                }
                 n_done += batch.examples.len();
                 progress(n_done, n_all);
             }
         }
-        Ok(answers.iter().map(|it| self.task.join(it)).collect::<Result<_, _>>()?)
+        let probabilities =
+            answers.iter().map(|it| self.task.join(it)).collect::<Result<_, _>>()?;
+        Ok(Answers { probabilities, years })
     }
 
     /// What one member's heads say of each row.
-    fn ask(&self, member: &Member, rows: Rows<'_>) -> candle::Result<Vec<Vec<Answer>>> {
+    fn ask(&self, member: &Member, rows: Rows<'_>) -> candle::Result<Said> {
         let statistics = member.pipeline.statistics;
         let n_rows = rows.collages.len();
         let xs = ops::normalise(rows, statistics.mean, statistics.std, &self.device)?;
-        let mut said = vec![Vec::new(); n_rows];
+        let mut said = Said { answers: vec![Vec::new(); n_rows], years: None };
         for output in member.model.forward(&xs, &Pass::Eval)? {
-            for (said, answer) in said.iter_mut().zip(output.answers()?.into_iter().flatten()) {
+            for (said, answer) in
+                said.answers.iter_mut().zip(output.answers()?.into_iter().flatten())
+            {
                 said.push(answer);
             }
+            said.years = said.years.or(output.years()?);
         }
         Ok(said)
     }

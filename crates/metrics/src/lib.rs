@@ -1,19 +1,29 @@
-//! How good are predictions? Scores by class, by factor and over all, and how sure they are.
+//! How good are predictions? Scores by class, by factor and over all, how sure they are, and which
+//! labels they speak against.
 //!
 //! Works on plain numbers: probabilities over the joint classes, true classes, and people.
 //! To add a metric, write its file, declare it below, and give it a line in [`MetricConfig`].
 
 mod accuracy;
+mod age_error;
+mod balanced_accuracy;
 mod bootstrap;
 mod confusion;
+mod expected_calibration_error;
+mod label_doubts;
 mod log_loss;
 mod macro_f1;
+mod predictions;
 mod report;
+mod top_k;
 
 use base::Task;
 
-pub use bootstrap::{Interval, bootstrap};
+pub use bootstrap::{Comparison, Interval, N_DRAWS, bootstrap, compare};
 pub use confusion::{ClassScore, Confusion};
+pub use label_doubts::{Doubt, DoubtScore, label_doubts};
+pub use macro_f1::{Absent, MacroF1};
+pub use predictions::{Predictions, argmax};
 pub use report::{Report, ScopeReport, Scores};
 
 base::choice! {
@@ -23,31 +33,54 @@ base::choice! {
         "macro_f1" => MacroF1(macro_f1::MacroF1),
         /// The share of right predictions.
         "accuracy" => Accuracy(accuracy::Accuracy),
+        /// The mean over the classes that occur of the share that is found.
+        "balanced_accuracy" => BalancedAccuracy(balanced_accuracy::BalancedAccuracy),
+        /// The share of pictures whose class is among the k most probable.
+        "top_k" => TopK(top_k::TopK),
         /// The mean negative logarithm of the probability of the true class.
         "log_loss" => LogLoss(log_loss::LogLoss),
+        /// How far confidence and the share of right predictions lie apart, over bins of confidence.
+        "expected_calibration_error" => ExpectedCalibrationError(expected_calibration_error::ExpectedCalibrationError),
+        /// How many years the age is off on average, for heads that say years.
+        "age_error" => AgeError(age_error::AgeError),
     }
 }
 
-/// Predictions beside the truth.
-#[derive(Clone, Debug)]
-pub struct Predictions {
-    /// What was asked.
-    pub task: Task,
-    /// A distribution over the joint classes for each picture.
-    pub probabilities: Vec<Vec<f64>>,
-    /// The true joint class of each picture, by the task's own cuts.
-    pub classes: Vec<usize>,
-    /// The person on each picture, as any numbers that tell people apart.
-    pub people: Vec<usize>,
-}
-
-/// A number for predictions.
+/// A number for predictions: a function of sums over the pictures.
+///
+/// So a score of drawn people follows from the sums of each person, without looking at a picture
+/// again.
 pub trait Metric {
-    /// The score.
-    fn score(&self, predictions: &Predictions) -> f64;
+    /// How many sums there are.
+    fn n_sums(&self, task: &Task) -> usize;
+
+    /// What a picture adds: calls `add` with the position of a sum and a number.
+    fn add(&self, predictions: &Predictions, picture: usize, add: &mut dyn FnMut(usize, f64));
+
+    /// The score that the sums make.
+    fn of(&self, sums: &[f64]) -> f64;
 
     /// Whether more is better.
     fn more_is_better(&self) -> bool;
+
+    /// What is wrong with the settings, if anything is.
+    fn problem(&self) -> Option<String> {
+        None
+    }
+
+    /// Whether it judges the years that a head says, and is no number without.
+    fn needs_years(&self) -> bool {
+        false
+    }
+
+    /// The score.
+    fn score(&self, predictions: &Predictions) -> f64 {
+        let mut sums = vec![0.0; self.n_sums(&predictions.task)];
+        for picture in 0..predictions.len() {
+            self.add(predictions, picture, &mut |at, x| sums[at] += x);
+        }
+        self.of(&sums)
+    }
 
     /// Whether `new` is the better score of the two; a score that is no number never is.
     fn improves(&self, new: f64, old: f64) -> bool {
@@ -55,20 +88,7 @@ pub trait Metric {
     }
 }
 
-impl Predictions {
-    /// The most probable joint class of each picture; of equals the first.
-    pub fn predicted(&self) -> Vec<usize> {
-        self.probabilities.iter().map(|p| argmax(p)).collect()
-    }
-}
-
-/// The position of the largest number; of equals the first.
-pub fn argmax(p: &[f64]) -> usize {
-    let mut best = 0;
-    for (idx, x) in p.iter().enumerate() {
-        if *x > p[best] {
-            best = idx;
-        }
-    }
-    best
+/// A quotient, which is 0 without a denominator.
+fn quotient(of: f64, by: f64) -> f64 {
+    if by == 0.0 { 0.0 } else { of / by }
 }

@@ -3,10 +3,10 @@
 //! The cut keeps one certain error from making the mean infinite; scikit-learn cuts at the smallest
 //! step of the number format, which for f64 is 2.2e-16.
 
-use base::task::Scope;
+use base::Task;
 use serde::{Deserialize, Serialize};
 
-use crate::{Metric, Predictions};
+use crate::{Metric, Predictions, quotient};
 
 /// `{ kind = "log_loss" }`
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -14,21 +14,22 @@ use crate::{Metric, Predictions};
 pub struct LogLoss {}
 
 impl Metric for LogLoss {
-    fn score(&self, predictions: &Predictions) -> f64 {
-        log_loss(predictions, Scope::Joint)
+    /// The losses, and pictures.
+    fn n_sums(&self, _: &Task) -> usize {
+        2
+    }
+
+    fn add(&self, predictions: &Predictions, picture: usize, add: &mut dyn FnMut(usize, f64)) {
+        let p = predictions.probabilities[picture][predictions.classes[picture]];
+        add(0, -p.max(1e-15).ln());
+        add(1, 1.0);
+    }
+
+    fn of(&self, sums: &[f64]) -> f64 {
+        quotient(sums[0], sums[1])
     }
 
     fn more_is_better(&self) -> bool {
         false
     }
-}
-
-/// The log loss of the scope's marginal; 0 without pictures.
-pub(crate) fn log_loss(predictions: &Predictions, scope: Scope) -> f64 {
-    let task = &predictions.task;
-    let loss = |(p, &class): (&Vec<f64>, &usize)| {
-        -task.marginal(p, scope)[task.project(class, scope)].max(1e-15).ln()
-    };
-    let n = predictions.classes.len().max(1) as f64;
-    predictions.probabilities.iter().zip(&predictions.classes).map(loss).sum::<f64>() / n
 }

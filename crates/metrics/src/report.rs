@@ -1,27 +1,28 @@
 //! All that is said about a set of predictions: over the joint classes, and for each factor.
 //!
 //! A factor's class is that of the predicted joint class, since that is what is submitted; its log
-//! loss is that of the marginal probabilities.
+//! loss and its calibration are those of the marginal probabilities.
 
 use base::{Seed, task::Scope};
 use serde::{Deserialize, Serialize};
 
-use crate::{Confusion, Interval, Predictions, bootstrap, log_loss::log_loss};
-
-/// Draws of the people that intervals are made from.
-const N_DRAWS: usize = 1000;
+use crate::{
+    Confusion, Interval, MacroF1, Metric as _, N_DRAWS, Predictions, accuracy::Accuracy,
+    age_error::AgeError, balanced_accuracy::BalancedAccuracy, bootstrap,
+    expected_calibration_error::ExpectedCalibrationError, log_loss::LogLoss, top_k::TopK,
+};
 
 /// Scores over the joint classes and for each factor.
 #[derive(Clone, Debug)]
 pub struct Report {
-    /// Macro F1 over the joint classes, with its interval over people.
-    pub macro_f1: Interval,
     /// How many people are on the pictures.
     pub n_people: usize,
     /// How many pictures there are.
     pub n_pictures: usize,
     /// The joint classes first, then each factor.
     pub scopes: Vec<ScopeReport>,
+    /// How many years ages are off on average, where a head says years.
+    pub age_error: Option<f64>,
 }
 
 /// Scores over the classes of one scope.
@@ -35,6 +36,8 @@ pub struct ScopeReport {
     pub classes: Vec<String>,
     /// Who is taken for whom.
     pub confusion: Confusion,
+    /// Macro F1 with its interval over people.
+    pub macro_f1: Interval,
     /// The main scores.
     pub scores: Scores,
 }
@@ -46,42 +49,48 @@ pub struct Scores {
     pub macro_f1: f64,
     /// The share of right predictions.
     pub accuracy: f64,
+    /// The mean recall of the classes that occur.
+    pub balanced_accuracy: f64,
+    /// The share of pictures whose class is among the two most probable.
+    pub top_2: f64,
     /// The mean of -ln p of the true class.
     pub log_loss: f64,
+    /// How far confidence and the share of right predictions lie apart.
+    pub expected_calibration_error: f64,
 }
 
 impl Report {
-    /// The report on predictions; `seed` draws the interval.
+    /// The report on predictions; `seed` draws the intervals.
     pub fn new(predictions: &Predictions, seed: Seed) -> Report {
         let task = &predictions.task;
-        let predicted = predictions.predicted();
         let scope_report = |scope| {
-            let project = |class| task.project(class, scope);
-            let pairs = predictions.classes.iter().zip(&predicted);
-            let pairs = pairs.map(|(&truth, &predicted)| (project(truth), project(predicted)));
-            let confusion = Confusion::of(task.n_classes_of(scope), pairs);
-            let scores = Scores {
-                macro_f1: confusion.macro_f1(),
-                accuracy: confusion.accuracy(),
-                log_loss: log_loss(predictions, scope),
-            };
-            let classes = task.class_names(scope);
+            let predictions = predictions.project(scope);
+            let macro_f1 = bootstrap(&MacroF1::default(), &predictions, N_DRAWS, seed);
             ScopeReport {
                 scope,
                 name: task.scope_name(scope).to_owned(),
-                classes,
-                confusion,
-                scores,
+                classes: task.class_names(scope),
+                confusion: Confusion::of(&predictions),
+                macro_f1,
+                scores: Scores {
+                    macro_f1: macro_f1.value,
+                    accuracy: Accuracy {}.score(&predictions),
+                    balanced_accuracy: BalancedAccuracy {}.score(&predictions),
+                    top_2: TopK { k: 2 }.score(&predictions),
+                    log_loss: LogLoss {}.score(&predictions),
+                    expected_calibration_error: ExpectedCalibrationError::default()
+                        .score(&predictions),
+                },
             }
         };
         let mut people = predictions.people.clone();
         people.sort_unstable();
         people.dedup();
         Report {
-            macro_f1: bootstrap(predictions, N_DRAWS, seed),
             n_people: people.len(),
-            n_pictures: predictions.classes.len(),
+            n_pictures: predictions.len(),
             scopes: task.scopes().into_iter().map(scope_report).collect(),
+            age_error: Some(AgeError {}.score(predictions)).filter(|it| it.is_finite()),
         }
     }
 

@@ -105,6 +105,20 @@ impl Output {
         };
         Ok(Some(rows.iter().map(answer).collect()))
     }
+
+    /// The age in years that each row says, where it says one: for bins the expected year.
+    pub fn years(&self) -> Result<Option<Vec<f64>>> {
+        let rows = || self.numbers.to_dtype(DType::F64)?.to_vec2::<f64>();
+        match self.form {
+            Form::Classes | Form::Cosines { .. } | Form::Independent => Ok(None),
+            Form::Bins { .. } => {
+                Ok(Some(rows()?.iter().map(|it| expected(&softmax(it))).collect()))
+            }
+            Form::Number { scale, shift, .. } => {
+                Ok(Some(rows()?.iter().map(|it| scale * it[0] + shift).collect()))
+            }
+        }
+    }
 }
 
 impl Form {
@@ -133,7 +147,7 @@ impl Form {
                 let decided = match decide {
                     Decide::Mass => return p,
                     Decide::Likeliest => largest(&q) as f64,
-                    Decide::Expected => years().zip(&q).map(|(year, q)| year * q).sum(),
+                    Decide::Expected => expected(&q),
                 };
                 insist(p, Factor::level_of(decided, cuts))
             }
@@ -159,6 +173,11 @@ fn insist(mut p: Vec<f64>, level: usize) -> Vec<f64> {
     let largest = largest(&p);
     p.swap(level, largest);
     p
+}
+
+/// The expected year of a distribution over the years 0, 1, ….
+fn expected(q: &[f64]) -> f64 {
+    q.iter().enumerate().map(|(year, q)| year as f64 * q).sum()
 }
 
 /// Where the largest number is; the first of equal ones.
@@ -265,6 +284,26 @@ mod tests {
         let form = Form::Number { scale: 10.0, shift: 40.0, cuts: None };
         let numbers = Tensor::zeros((2, 1), DType::F32, &Device::Cpu)?;
         assert_eq!(Output::new(Scope::Joint, form, numbers).answers()?, None);
+        Ok(())
+    }
+
+    #[test]
+    fn years_are_said_by_bins_and_by_numbers() -> Result<()> {
+        let years = |form: Form, row: &[f64]| -> Result<Option<Vec<f64>>> {
+            let numbers = Tensor::new(row, &Device::Cpu)?.unsqueeze(0)?;
+            Output::new(Scope::Joint, form, numbers).years()
+        };
+        // 1, 1 and 2 parts of 4: 0.25 + 2 · 0.5 = 1.25.
+        let row = [0.0, 0.0, 2f64.ln()];
+        for decide in [Decide::Mass, Decide::Likeliest] {
+            check_close_slices(&years(bins(decide), &row)?.expect("years"), &[1.25], 1e-12);
+        }
+        for cuts in [None, Some(vec![30.0, 60.0])] {
+            let form = Form::Number { scale: 10.0, shift: 40.0, cuts };
+            check_close_slices(&years(form, &[0.5])?.expect("years"), &[45.0], 1e-12);
+        }
+        assert_eq!(years(Form::Classes, &row)?, None);
+        assert_eq!(years(Form::Independent, &row)?, None);
         Ok(())
     }
 

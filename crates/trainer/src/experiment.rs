@@ -12,7 +12,7 @@ use base::{
     Length, Seed,
     config::{ConfigError, Layer, load},
 };
-use data::{SamplerConfig, SourceConfig, SplitConfig};
+use data::{Context, Manifest, Review, SamplerConfig, SourceConfig, SourceError, SplitConfig};
 use losses::LossConfig;
 use metrics::MetricConfig;
 use models::{BackboneConfig, HeadConfig, Input, Interpolation, Published};
@@ -77,6 +77,8 @@ pub struct DataSection {
     pub fold: usize,
     /// Where ages are cut for training; empty for where they are scored.
     pub training_cuts: Vec<f64>,
+    /// Reviewed tables of doubtful labels, whose decisions are carried out.
+    pub reviewed: Vec<PathBuf>,
     /// Ages that are not trained on.
     pub leave_out_ages: Vec<f64>,
     /// Which examples an epoch sees.
@@ -240,6 +242,20 @@ impl Experiment {
         notes
     }
 
+    /// Reads the data, and carries out what reviewed tables decide.
+    ///
+    /// # Errors
+    /// Whatever is wrong with the data or the tables.
+    pub fn manifest(&self, context: &Context<'_>) -> Result<Manifest, SourceError> {
+        let mut manifest = self.data.source.get().read(context)?;
+        for path in &self.data.reviewed {
+            Review::read(path)
+                .and_then(|it| it.apply(&mut manifest))
+                .map_err(|err| SourceError::Settings(format!("{}: {err}", path.display())))?;
+        }
+        Ok(manifest)
+    }
+
     /// The settings as a file that repeats the run.
     pub fn to_toml(&self) -> String {
         toml::to_string(self).expect("an experiment is TOML")
@@ -275,6 +291,15 @@ impl Experiment {
         note("schedule", self.schedule.get().problem());
         note("model.backbone", self.model.backbone.get().problem());
         note("head", self.head.get().problem());
+        let best_by = self.eval.best_by.get();
+        note("eval.best_by", best_by.problem());
+        // The heads that learn from ages are those that say years.
+        let is_ageless = best_by.needs_years() && !self.head.get().needs_ages();
+        let what = || {
+            let (metric, head) = (self.eval.best_by.kind(), self.head.kind());
+            format!("`{metric}` judges years, and the head `{head}` says none: choose another")
+        };
+        note("eval.best_by", is_ageless.then(what));
         let is_scale = |it: augment::Statistics| {
             it.std.iter().all(|&it| it > 0.0 && it.is_finite())
                 && it.mean.iter().all(|it| it.is_finite())

@@ -11,7 +11,7 @@ use std::{
 
 use base::mix::Row;
 use data::{Batch, Load, LoadError, Loader};
-use infer::{Bundle, BundleError, Member, PredictError, Predictor, probabilities_csv};
+use infer::{Bundle, BundleError, Graded, Member, PredictError, Predictor};
 use losses::{Labels, Targets};
 use metrics::{Predictions, Report};
 use models::Model;
@@ -21,6 +21,7 @@ use crate::{
     checkpoint::{self, Best, State},
     freeze::Freezing,
     plan::{Plan, PlanError},
+    report::section,
     run::{Lines, Run, RunError},
     watch::{EpochReport, StepReport, Watch},
 };
@@ -144,8 +145,8 @@ pub fn fit(plan: &Plan, run: &Run, watch: &dyn Watch) -> Result<Ended, FitError>
         let is_evaluated = is_last || plan.experiment.eval.every.is_up(state.step, &plan.epochs);
         if is_evaluated {
             let trained = pace.elapsed();
-            let (valid, _) =
-                answer(plan, &bundle_of(plan, &model), &plan.sides.valid, "validating", watch)?;
+            let bundle = bundle_of(plan, &model);
+            let valid = answer(plan, &bundle, &plan.sides.valid, "validating", watch)?.predictions;
             let score = plan.experiment.eval.best_by.get().score(&valid);
             let is_best = state
                 .best
@@ -202,7 +203,7 @@ fn targets(plan: &Plan, batch: &Batch) -> Targets {
     let labels = Labels {
         classes: batch.examples.iter().map(|&it| plan.training_classes[it]).collect(),
         ages: batch.examples.iter().map(|&it| plan.ages[it]).collect(),
-        weights: Vec::new(),
+        weights: batch.examples.iter().map(|&it| f64::from(plan.weights[it])).collect(),
     };
     let rows: Vec<Row> = batch.collages.iter().map(|it| it.row(batch.size)).collect();
     Targets::new(&plan.task, labels, &rows, candle::DType::F32, &plan.device)
@@ -238,37 +239,36 @@ fn bundle_of(plan: &Plan, model: &Rc<Model>) -> Bundle {
     Bundle { task: plan.task.clone(), members: vec![member] }
 }
 
-/// What a bundle says of some of the plan's pictures, beside the truth; and the pictures' names.
+/// What a bundle says of some of the plan's pictures, beside the truth.
 fn answer(
     plan: &Plan,
     bundle: &Bundle,
     side: &[usize],
     what: &str,
     watch: &dyn Watch,
-) -> Result<(Predictions, Vec<String>), FitError> {
+) -> Result<Graded, FitError> {
     let pictures: Arc<[_]> = side.iter().map(|&it| plan.pictures[it].clone()).collect();
     let predictor = Predictor::new(bundle.clone(), &plan.device);
     let mut progress = |done, total| watch.progress(what, done, total);
-    let probabilities = predictor.predict(&pictures, plan.serving(), &mut progress)?;
-    let predictions = Predictions {
-        task: plan.task.clone(),
-        probabilities,
-        classes: side.iter().map(|&it| plan.classes[it]).collect(),
-        people: side.iter().map(|&it| plan.persons[it]).collect(),
-    };
-    Ok((predictions, pictures.iter().map(|it| it.0.clone()).collect()))
+    let answers = predictor.predict(&pictures, plan.serving(), &mut progress)?;
+    let classes = side.iter().map(|&it| plan.classes[it]).collect();
+    let people = side.iter().map(|&it| plan.persons[it]).collect();
+    let ages = side.iter().map(|&it| plan.ages[it]).collect();
+    let predictions = Predictions::new(plan.task.clone(), answers.probabilities, classes, people);
+    Ok(Graded {
+        pictures: pictures.iter().map(|it| it.0.clone()).collect(),
+        people: plan.people.clone(),
+        predictions: predictions.with_years(answers.years, ages),
+    })
 }
 
 /// Scores the best bundle, as it was saved, and writes the run's last files.
 fn finish(plan: &Plan, run: &Run, state: &State, watch: &dyn Watch) -> Result<Ended, FitError> {
     let bundle = Bundle::open(&run.best(), &plan.device)?;
     let report = |side: &[usize], what: &str, file: &str| -> Result<Report, FitError> {
-        let (predictions, names) = answer(plan, &bundle, side, what, watch)?;
-        let names = names.iter().map(String::as_str);
-        let predicted = predictions.predicted();
-        let table = probabilities_csv(&plan.task, names, &predictions.probabilities, &predicted);
-        run.write(file, &table)?;
-        Ok(Report::new(&predictions, plan.seed()))
+        let graded = answer(plan, &bundle, side, what, watch)?;
+        run.write(file, &graded.to_csv())?;
+        Ok(Report::new(&graded.predictions, plan.seed()))
     };
     let valid = report(&plan.sides.valid, "validating the best", "valid.csv")?;
     let scored = match plan.scored.is_empty() {
@@ -286,17 +286,7 @@ impl Outcome {
     fn to_toml(&self, plan: &Plan) -> String {
         let mut text = format!("best_step = {}\nsteps = {}\n", self.best_step, plan.epochs.total());
         for (name, report) in [("valid", Some(&self.valid)), ("scored", self.scored.as_ref())] {
-            let Some(report) = report else { continue };
-            let metrics::Interval { value, low, high } = report.macro_f1;
-            text += &format!(
-                "\n[{name}]\npeople = {}\npictures = {}\nmacro_f1 = {value}\n\
-                 macro_f1_interval = [{low}, {high}]\n",
-                report.n_people, report.n_pictures
-            );
-            for scope in &report.scopes {
-                let scores = toml::to_string(&scope.scores).expect("scores are TOML");
-                text += &format!("\n[{name}.scores.{:?}]\n{scores}", scope.name);
-            }
+            text.extend(report.map(|it| section(name, it)));
         }
         text
     }

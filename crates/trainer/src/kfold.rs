@@ -1,16 +1,17 @@
 //! Cross-validation: every person is held out once, and predicted by the model that never saw them.
 
-use std::{collections::HashMap, path::Path};
+use std::path::Path;
 
 use candle::Device;
-use data::{Manifest, SplitConfig, StratifiedKfold};
-use infer::{probabilities_csv, read_probabilities};
-use metrics::{MetricConfig, Predictions, Report};
+use data::{Manifest, SplitConfig, StratifiedKfold, Use};
+use infer::Graded;
+use metrics::{MetricConfig, Report};
 
 use crate::{
     experiment::Experiment,
     fit::{Ended, FitError, fit},
     plan::Plan,
+    report::section,
     run::{Run, RunError},
     watch::Watch,
 };
@@ -36,6 +37,9 @@ pub struct KfoldOutcome {
     pub deviation: f64,
     /// All out-of-fold predictions as one.
     pub joined: Report,
+    /// All folds' models together, as `submit` averages them, on people that nothing was decided by,
+    /// where the source has such.
+    pub scored: Option<Report>,
 }
 
 /// The experiment with a split of `n_folds` folds, if it has none or another number is asked for.
@@ -56,7 +60,8 @@ pub fn with_folds(experiment: &Experiment, n_folds: Option<usize>) -> Experiment
 ///
 /// `begin` is called before each fold with its position, the number of folds, its plan and its run.
 /// Each fold is a run of its own in `fold-<n>/`, counted from 0. The out-of-fold probabilities are
-/// written to `oof.csv`, the scores to `report.toml`.
+/// written to `oof.csv`, the mean of all folds' for people never seen to `scored.csv`, the scores to
+/// `report.toml`.
 ///
 /// # Errors
 /// Whatever keeps a fold from going on; finished folds stay finished.
@@ -103,51 +108,34 @@ fn join(
     run: &Run,
     n_folds: usize,
 ) -> Result<KfoldOutcome, FitError> {
-    let by_name: HashMap<&str, usize> =
-        manifest.examples.iter().enumerate().map(|(idx, it)| (it.name.as_str(), idx)).collect();
-    let mut rows: Vec<(usize, Vec<f64>)> = Vec::new();
-    let mut folds = Vec::new();
-    for fold_idx in 0..n_folds {
-        let name = Path::new(&format!("fold-{fold_idx}")).join("valid.csv");
+    let read = |fold_idx: usize, file: &str| -> Result<Graded, FitError> {
+        let name = Path::new(&format!("fold-{fold_idx}")).join(file);
         let text = run.read(&name.to_string_lossy())?;
-        let damaged = |reason: String| RunError::Damaged { path: run.dir().join(&name), reason };
-        let fold = read_probabilities(&text, &manifest.task).map_err(damaged)?;
-        let known = |(picture, p): (String, Vec<f64>)| match by_name.get(picture.as_str()) {
-            Some(&idx) => Ok((idx, p)),
-            None => Err(damaged(format!("`{picture}` is no picture of the data any more"))),
-        };
-        let fold = fold.into_iter().map(known).collect::<Result<Vec<_>, _>>()?;
-        folds.push(MetricConfig::default().get().score(&predictions(manifest, &fold)));
-        rows.extend(fold);
-    }
-    rows.sort_by_key(|it| it.0);
-    let joined = predictions(manifest, &rows);
-    let names = rows.iter().map(|it| manifest.examples[it.0].name.as_str());
-    let predicted = joined.predicted();
-    let table = probabilities_csv(&manifest.task, names, &joined.probabilities, &predicted);
-    run.write("oof.csv", &table)?;
+        let damaged = |reason| RunError::Damaged { path: run.dir().join(&name), reason };
+        Ok(Graded::read(&text, &manifest.task).map_err(damaged)?)
+    };
+    let held = (0..n_folds).map(|it| read(it, "valid.csv")).collect::<Result<Vec<_>, _>>()?;
+    let folds: Vec<f64> =
+        held.iter().map(|it| MetricConfig::default().get().score(&it.predictions)).collect();
+    let joined = Graded::concat(&manifest.task, &held);
+    run.write("oof.csv", &joined.to_csv())?;
+    let scored = match manifest.examples.iter().any(|it| it.usage == Use::Score) {
+        false => None,
+        true => {
+            let folds = (0..n_folds).map(|it| read(it, "scored.csv"));
+            let mean = Graded::mean(&folds.collect::<Result<Vec<_>, _>>()?);
+            run.write("scored.csv", &mean.to_csv())?;
+            Some(Report::new(&mean.predictions, experiment.seed))
+        }
+    };
 
     let mean = folds.iter().sum::<f64>() / n_folds as f64;
     let square: f64 = folds.iter().map(|it| (it - mean) * (it - mean)).sum();
     let deviation = (square / (n_folds - 1) as f64).sqrt();
-    let joined = Report::new(&joined, experiment.seed);
-    let metrics::Interval { value, low, high } = joined.macro_f1;
-    run.write(
-        "report.toml",
-        &format!(
-            "folds = {folds:?}\nmean = {mean}\ndeviation = {deviation}\n\n[joined]\npeople = {}\n\
-             pictures = {}\nmacro_f1 = {value}\nmacro_f1_interval = [{low}, {high}]\n",
-            joined.n_people, joined.n_pictures
-        ),
-    )?;
-    Ok(KfoldOutcome { folds, mean, deviation, joined })
-}
-
-fn predictions(manifest: &Manifest, rows: &[(usize, Vec<f64>)]) -> Predictions {
-    Predictions {
-        task: manifest.task.clone(),
-        probabilities: rows.iter().map(|it| it.1.clone()).collect(),
-        classes: rows.iter().map(|it| manifest.examples[it.0].class).collect(),
-        people: rows.iter().map(|it| manifest.examples[it.0].person).collect(),
-    }
+    let joined = Report::new(&joined.predictions, experiment.seed);
+    let mut text = format!("folds = {folds:?}\nmean = {mean}\ndeviation = {deviation}\n");
+    text += &section("joined", &joined);
+    text.extend(scored.as_ref().map(|it| section("scored", it)));
+    run.write("report.toml", &text)?;
+    Ok(KfoldOutcome { folds, mean, deviation, joined, scored })
 }

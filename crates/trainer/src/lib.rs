@@ -12,6 +12,7 @@ mod freeze;
 pub mod kfold;
 mod optim;
 mod plan;
+mod report;
 mod run;
 mod schedule;
 mod watch;

@@ -40,6 +40,8 @@ pub struct Plan {
     pub training_classes: Vec<usize>,
     /// The age on each picture, where the source knows ages.
     pub ages: Vec<Option<f64>>,
+    /// How much each picture counts in training; none of those that are trained on counts nothing.
+    pub weights: Vec<f32>,
     /// Pictures to train on and to validate on.
     pub sides: Sides,
     /// Pictures that score the finished model.
@@ -121,6 +123,12 @@ impl Plan {
         sides.train.retain(|it| !is_left_out(it));
         if sides.train.is_empty() {
             return Err(wrong("at `data.leave_out_ages`: nobody is left to train on".to_owned()));
+        }
+        sides.train.retain(|&it| manifest.examples[it].weight > 0.0);
+        if sides.train.is_empty() {
+            let what =
+                "at `data.reviewed`, or `data.source.label_fixes`: nobody is left to train on";
+            return Err(wrong(what.to_owned()));
         }
         let sampler = data.sampler.get();
         let misplaced = |it| wrong(format!("at `data.sampler`: {it}"));
@@ -243,6 +251,7 @@ impl Plan {
             classes: manifest.examples.iter().map(|it| it.class).collect(),
             training_classes,
             ages: manifest.examples.iter().map(|it| it.age).collect(),
+            weights: manifest.examples.iter().map(|it| it.weight).collect(),
             sides,
             scored: of_use(Use::Score),
             train_pipeline: Arc::new(train_pipeline),

@@ -18,7 +18,8 @@ pub(crate) fn data(command: DataCommand) -> anyhow::Result<End> {
     let terminal = Terminal::new();
     match command {
         DataCommand::People { dir, people, scored, size, wrong_labels, seed } => {
-            let source = People { n_people: people, n_scored: scored, size, wrong_labels, seed };
+            let (n_people, n_scored, flipped) = (people, scored, 0.0);
+            let source = People { n_people, n_scored, size, wrong_labels, flipped, seed };
             let progress = |done, total| terminal.progress("drawing people", done, total);
             for part in ["train", "eval"].map(|it| dir.join(it)) {
                 if part.exists() {

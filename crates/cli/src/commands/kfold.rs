@@ -73,7 +73,12 @@ pub(crate) fn kfold(
                 say!("fold {}: macro F1 {score:.4}", idx + 1);
             }
             say!("mean {:.4}, deviation {:.4}", outcome.mean, outcome.deviation);
-            say!("joined: macro F1 {}", interval(outcome.joined.macro_f1));
+            say!("joined: macro F1 {}", interval(outcome.joined.joint().macro_f1));
+            if let Some(scored) = &outcome.scored {
+                let all = interval(scored.joint().macro_f1);
+                say!("{}", report("\npeople never seen, by all folds together", scored));
+                say!("all folds together, on people never seen: macro F1 {all}");
+            }
             say!("out-of-fold probabilities: {}", run.dir().join("oof.csv").display());
             Ok(End::Done)
         }

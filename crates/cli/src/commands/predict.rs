@@ -61,9 +61,9 @@ fn answer(
     let predictor = Predictor::new(bundle, &Device::Cpu);
     let serving = Serving { batch_size: models.batch, n_loaders: models.loaders, n_ahead: 4 };
     let mut progress = |done, total| terminal.progress("answering", done, total);
-    let probabilities = predictor.predict(&Arc::from(pictures), serving, &mut progress)?;
+    let answers = predictor.predict(&Arc::from(pictures), serving, &mut progress)?;
     terminal.clear();
-    Ok((predictor.task().clone(), probabilities))
+    Ok((predictor.task().clone(), answers.probabilities))
 }
 
 /// A place that cannot be written to is said before all the work.

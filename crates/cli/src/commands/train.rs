@@ -72,9 +72,11 @@ pub(crate) fn train(args: &ExperimentArgs, resume: Option<&Path>) -> anyhow::Res
                 "best of epoch {epoch:.2} by {}, on people held out:",
                 plan.experiment.eval.best_by.kind()
             );
-            say!("  macro F1 {}", interval(outcome.valid.macro_f1));
+            say!("  macro F1 {}", interval(outcome.valid.joint().macro_f1));
             match &outcome.scored {
-                Some(it) => say!("on people never seen:\n  macro F1 {}", interval(it.macro_f1)),
+                Some(it) => {
+                    say!("on people never seen:\n  macro F1 {}", interval(it.joint().macro_f1));
+                }
                 None => say!("  (chosen on the same people, so a little too good)"),
             }
             say!("bundle: {}", run.best().display());

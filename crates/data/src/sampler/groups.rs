@@ -106,6 +106,7 @@ mod tests {
             class: 6 * person,
             age: ages[person],
             usage: Use::Pool,
+            weight: 1.0,
         };
         let manifest = Manifest {
             task: Task::mask_gender_age(),

@@ -124,6 +124,7 @@ struct Row {
     age: f64,
     path: String,
     ignored: bool,
+    weight: f32,
     /// What a file's name says, where a fix says otherwise.
     relabelled: BTreeMap<String, MaskName>,
 }
@@ -173,6 +174,7 @@ pub fn from_names(
                 class: task.class_of(&levels),
                 age: Some(row.age),
                 usage: Use::Pool,
+                weight: row.weight,
             });
         }
     }
@@ -267,7 +269,8 @@ fn read_rows(csv: &[u8], findings: &mut Findings) -> (Vec<Row>, BTreeSet<String>
         }
         if let (Some(gender), Some(age), true) = (gender, years, is_name) {
             let id = record[id].to_owned();
-            rows.push(Row { id, gender, age, path, ignored: false, relabelled: BTreeMap::new() });
+            let (ignored, weight, relabelled) = (false, 1.0, BTreeMap::new());
+            rows.push(Row { id, gender, age, path, ignored, weight, relabelled });
         }
     }
     if seen.is_empty() && findings.0.is_empty() {
@@ -308,6 +311,7 @@ fn apply_fix(
         }
         row.age = fix.age.unwrap_or(row.age);
         row.ignored |= fix.ignore;
+        row.weight = fix.weight.unwrap_or(row.weight);
         row.relabelled.extend(fix.relabel.iter().map(|(name, mask)| (name.clone(), *mask)));
         if let Some([a, b]) = &fix.swap {
             let says = |name: &str| MaskName::of_file(name).expect("names are checked when read");

@@ -8,7 +8,11 @@ use std::{
     sync::atomic::{AtomicUsize, Ordering},
 };
 
-use base::{Seed, Task, files::write_whole, task::Factor};
+use base::{
+    Seed, Task,
+    files::write_whole,
+    task::{Factor, Scope},
+};
 use image::codecs::jpeg::JpegEncoder;
 use rand::Rng as _;
 use rayon::prelude::*;
@@ -34,15 +38,28 @@ pub struct People {
     /// The share of people with a wrong label: another gender, another age, or the picture without
     /// a mask and the one with a mask worn wrongly exchanged. The scored people have none.
     pub wrong_labels: f64,
+    /// The share of pictures to train on whose joint class is exchanged for any other: labels that
+    /// `maskfit labels` has to find.
+    pub flipped: f64,
     /// Other people for another number.
     pub seed: u64,
 }
 
 impl Default for People {
     fn default() -> People {
-        People { n_people: 1000, n_scored: 300, size: [96, 72], wrong_labels: 0.03, seed: 0 }
+        People {
+            n_people: 1000,
+            n_scored: 300,
+            size: [96, 72],
+            wrong_labels: 0.03,
+            flipped: 0.0,
+            seed: 0,
+        }
     }
 }
+
+/// The position of the age among the factors.
+const AGE: usize = 2;
 
 /// A person as the data describes them.
 struct Profile {
@@ -68,14 +85,17 @@ impl Source for People {
                 let example = |shot: Shot| {
                     let bytes = jpeg(&profile.person, shot, self.size);
                     (context.progress)(n_done.fetch_add(1, Ordering::Relaxed) + 1, n);
-                    Example {
+                    let mut example = Example {
                         name: format!("{}/{}.jpg", profile.name, shot.name()),
                         content: Content::Memory(bytes.into()),
                         person,
                         class: profile.class(&task, shot),
                         age: Some(f64::from(profile.age)),
                         usage: profile.usage,
-                    }
+                        weight: 1.0,
+                    };
+                    self.flip(&mut example, &task);
+                    example
                 };
                 Shot::ALL.map(example).into()
             })
@@ -97,7 +117,7 @@ impl Profile {
             _ => shot,
         };
         let mask = MaskName::of_file(&shown.name()).expect("a shot is called as its file");
-        let age = &task.factors[2];
+        let age = &task.factors[AGE];
         let age = Factor::level_of(f64::from(self.age), &age.cuts);
         task.class_of(&[mask.level(), self.gender as usize, age])
     }
@@ -109,6 +129,9 @@ impl People {
         if !(0.0..=1.0).contains(&self.wrong_labels) {
             return settings(format!("`wrong_labels` is a share, not {}", self.wrong_labels));
         }
+        if !(0.0..=1.0).contains(&self.flipped) {
+            return settings(format!("`flipped` is a share, not {}", self.flipped));
+        }
         if self.size.iter().any(|it| !(8..=4096).contains(it)) {
             return settings(format!(
                 "`size` is [height, width] from 8 to 4096, not {:?}",
@@ -116,6 +139,18 @@ impl People {
             ));
         }
         Ok(())
+    }
+
+    /// Exchanges the label of a picture to train on for another, with the probability `flipped`.
+    fn flip(&self, example: &mut Example, task: &Task) {
+        let mut rng = Seed(self.seed).stream(&format!("flips/{}", example.name));
+        if example.usage == Use::Score || !rng.random_bool(self.flipped) {
+            return;
+        }
+        let n = task.n_classes();
+        example.class = (example.class + rng.random_range(1..n)) % n;
+        let age = task.project(example.class, Scope::Factor(AGE));
+        example.age = example.age.map(|it| task.factors[AGE].nearest(it, age));
     }
 
     /// Everybody, as described: the trained ones first.
@@ -148,13 +183,19 @@ impl People {
     /// `answers.csv` beside them.
     ///
     /// # Errors
-    /// Settings that make no sense, or what the system says.
+    /// Settings that make no sense, flipped labels, which the layout has no place for, or what the
+    /// system says.
     pub fn write(
         &self,
         dir: &Path,
         progress: &(dyn Fn(usize, usize) + Sync),
     ) -> Result<(), SourceError> {
         self.check()?;
+        if self.flipped > 0.0 {
+            let what = "`flipped` is for training on drawn people as they are: a folder has one \
+                        gender and one age";
+            return Err(SourceError::Settings(what.to_owned()));
+        }
         let io = |path: &Path| {
             let path = path.to_owned();
             move |source| SourceError::Io { path, source, remedy: "choose another folder" }
@@ -237,8 +278,14 @@ mod tests {
     use super::{People, Source as _};
     use crate::{Content, Context, MaskProfiles, Use};
 
-    const FEW: People =
-        People { n_people: 12, n_scored: 5, size: [32, 24], wrong_labels: 0.5, seed: 3 };
+    const FEW: People = People {
+        n_people: 12,
+        n_scored: 5,
+        size: [32, 24],
+        wrong_labels: 0.5,
+        flipped: 0.0,
+        seed: 3,
+    };
 
     fn context() -> Context<'static> {
         Context { cache: None, max_pixels: 1 << 20, progress: &|_, _| {} }
@@ -280,6 +327,22 @@ mod tests {
         };
         assert!(differing(Use::Pool) > 0);
         assert_eq!(differing(Use::Score), 0);
+    }
+
+    #[test]
+    fn flipped_labels_are_those_of_some_pictures_to_train_on() {
+        let flipped = People { flipped: 0.3, wrong_labels: 0.0, n_people: 40, ..FEW };
+        let right = People { flipped: 0.0, ..flipped.clone() }.read(&context()).unwrap();
+        let flipped = flipped.read(&context()).unwrap();
+        let pairs = right.examples.iter().zip(&flipped.examples);
+        let wrong: Vec<_> = pairs.filter(|(a, b)| a.class != b.class).map(|it| it.1).collect();
+        // 280 pictures: 84 are expected, with a deviation of 8.
+        assert!((60..108).contains(&wrong.len()), "{}", wrong.len());
+        assert!(wrong.iter().all(|it| it.usage == Use::Pool));
+        assert_eq!(
+            flipped.training_classes(&[30.0, 60.0]).unwrap(),
+            flipped.training_classes(&[]).unwrap()
+        );
     }
 
     #[test]

@@ -161,8 +161,14 @@ fn an_id_of_two_people_cannot_be_fixed_by_id() {
 #[test]
 fn damaged_pictures_are_found_before_anything_else_happens() {
     let dir = tempfile::tempdir().unwrap();
-    let few =
-        crate::People { n_people: 2, n_scored: 0, size: [32, 24], wrong_labels: 0.0, seed: 0 };
+    let few = crate::People {
+        n_people: 2,
+        n_scored: 0,
+        size: [32, 24],
+        wrong_labels: 0.0,
+        flipped: 0.0,
+        seed: 0,
+    };
     few.write(dir.path(), &|_, _| {}).unwrap();
     let root = dir.path().join("train");
     let names: Vec<String> = {

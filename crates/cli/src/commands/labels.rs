@@ -1,0 +1,145 @@
+//! `maskfit labels`
+
+use std::{collections::HashMap, fs, io::Cursor, path::Path};
+
+use anyhow::{Context as _, bail};
+use base::files::write_whole;
+use data::{Example, Review, Reviewed, Tile, sheet};
+use infer::Graded;
+use metrics::{Doubt, DoubtScore, argmax, label_doubts};
+use trainer::Run;
+
+use super::manifest;
+use crate::{End, runs, tables::columns, terminal::Terminal};
+
+/// Labels that are shown in the terminal.
+const SHOWN: usize = 10;
+/// Pictures in a row of the sheet.
+const N_COLUMNS: usize = 8;
+
+const WHITE: [u8; 3] = [230, 230, 230];
+const RED: [u8; 3] = [255, 120, 110];
+const GREEN: [u8; 3] = [120, 230, 130];
+
+pub(crate) fn labels(
+    named: &Path,
+    output: &Path,
+    by: DoubtScore,
+    n_pictures: usize,
+) -> anyhow::Result<End> {
+    let (csv_path, sheet_path) = (output.join("labels.csv"), output.join("sheet.png"));
+    if csv_path.exists() {
+        bail!("{}: is there already, perhaps reviewed: name a new folder", csv_path.display());
+    }
+    let terminal = Terminal::new();
+    let graded = runs::graded(named, false)?;
+    let experiment = runs::experiment_of(&Run::open(&runs::find(named)?)?)?;
+    let manifest = manifest(&experiment, &terminal)?;
+    let by_name: HashMap<&str, &Example> =
+        manifest.examples.iter().map(|it| (it.name.as_str(), it)).collect();
+    if let Some(absent) = graded.pictures.iter().find(|it| !by_name.contains_key(it.as_str())) {
+        bail!("`{absent}` is no picture of the data any more: put the data of this run back");
+    }
+
+    let doubts = label_doubts(&graded.predictions, by);
+    let errors: Vec<&Doubt> = doubts.iter().filter(|it| it.is_error).collect();
+    let review = Review { rows: errors.iter().map(|it| row(it, &graded)).collect() };
+    let tile = |(idx, (doubt, row)): (usize, (&&Doubt, &Reviewed))| {
+        // Of a person the picture that speaks loudest against the label.
+        let of_given = |&at: &usize| {
+            let scope = base::task::Scope::Factor(doubt.factor);
+            let p = &graded.predictions.probabilities[at];
+            -graded.predictions.task.marginal(p, scope)[doubt.given]
+        };
+        let against: Vec<f64> = doubt.pictures.iter().map(of_given).collect();
+        let name = &graded.pictures[doubt.pictures[argmax(&against)]];
+        Tile {
+            name: name.clone(),
+            content: by_name[name.as_str()].content.clone(),
+            lines: vec![
+                (format!("{}. {} {:.4}", idx + 1, row.factor, row.score), WHITE),
+                (format!("given {}", row.given), RED),
+                (format!("models say {}", row.suggested), GREEN),
+                (row.person.clone(), WHITE),
+            ],
+        }
+    };
+    let tiles = errors.iter().zip(&review.rows).take(n_pictures).enumerate().map(tile);
+    let tiles: Vec<Tile> = tiles.collect();
+    let drawn = sheet(&tiles, N_COLUMNS, experiment.data.max_pixels)?;
+    let mut png = Cursor::new(Vec::new());
+    drawn.write_to(&mut png, image::ImageFormat::Png).context("the sheet is too large for PNG")?;
+    fs::create_dir_all(output).with_context(|| output.display().to_string())?;
+    for (path, bytes) in
+        [(&sheet_path, png.get_ref().as_slice()), (&csv_path, review.to_csv().as_bytes())]
+    {
+        write_whole(path, bytes).with_context(|| path.display().to_string())?;
+    }
+
+    explain(&graded, &doubts);
+    let mut rows = vec![
+        ["", "person", "picture", "factor", "given", "models say", "score"].map(str::to_owned),
+    ];
+    for (idx, it) in review.rows.iter().take(SHOWN).enumerate() {
+        let picture = it.picture.strip_prefix(&it.person).unwrap_or(&it.picture);
+        rows.push([
+            format!("{}.", idx + 1),
+            it.person.clone(),
+            picture.trim_start_matches('/').to_owned(),
+            it.factor.clone(),
+            it.given.clone(),
+            it.suggested.clone(),
+            format!("{:.4}", it.score),
+        ]);
+    }
+    if !errors.is_empty() {
+        say!("\n{}", columns(&rows, &[true, false, false, false, false, false, true]));
+    }
+    say!("\nall of them, the likeliest errors first: {}", csv_path.display());
+    say!("the first {} as pictures: {}", tiles.len(), sheet_path.display());
+    say!(
+        "\nNothing is changed. To decide, write into the column `decision` of labels.csv:\n  \
+         fix          the label becomes what `suggested` says (you may write another level there)\n  \
+         drop         its pictures are left out, of validation too\n  \
+         weight 0.5   its pictures count half in training; weight 0: not at all\n  \
+         keep         the label is right; so is one without a decision\n\
+         Then train with --set data.reviewed='[\"{}\"]'",
+        csv_path.display()
+    );
+    Ok(End::Done)
+}
+
+/// How many labels are in doubt, in plain words.
+fn explain(graded: &Graded, doubts: &[Doubt]) {
+    say!(
+        "{} pictures of {} people, judged by models that were not trained on them.",
+        graded.pictures.len(),
+        graded.people.len()
+    );
+    say!("A label is in doubt where models are as sure of another one as they usually are of it.");
+    for (idx, factor) in graded.predictions.task.factors.iter().enumerate() {
+        let own: Vec<&Doubt> = doubts.iter().filter(|it| it.factor == idx).collect();
+        let n_errors = own.iter().filter(|it| it.is_error).count();
+        let whose = match own.first().is_some_and(|it| it.is_of_person) {
+            true => "people, whose pictures speak together",
+            false => "pictures",
+        };
+        say!("  {}: {n_errors} in doubt, of the labels of {} {whose}", factor.name, own.len());
+    }
+}
+
+fn row(it: &Doubt, graded: &Graded) -> Reviewed {
+    let factor = &graded.predictions.task.factors[it.factor];
+    Reviewed {
+        person: graded.people[it.person].clone(),
+        picture: match it.is_of_person {
+            true => "all".to_owned(),
+            false => graded.pictures[it.pictures[0]].clone(),
+        },
+        factor: factor.name.clone(),
+        given: factor.levels[it.given].clone(),
+        suggested: factor.levels[it.suggested].clone(),
+        score: it.score,
+        decision: String::new(),
+    }
+}

@@ -1,0 +1,297 @@
+//! Doubtful labels to be reviewed by a person, as a table; and what the person decides, carried out.
+//!
+//! ```text
+//! person,picture,factor,given,suggested,score,decision
+//! 000012_female_Drawn_58,all,age,30-59,>=60,0.0213,fix
+//! 000031_male_Drawn_25,000031_male_Drawn_25/normal.jpg,mask,incorrect,not worn,0.0004,weight 0.5
+//! ```
+//!
+//! A decision is `fix` (the label becomes what `suggested` says, which may be another level than it
+//! was written with), `drop` (left out altogether), `weight 0.5` (counts that much in training, 0 not
+//! at all), or `keep`; none is as `keep`. `all` are all pictures of a person. Where a factor cuts
+//! ages, a fixed age becomes the nearest one of the range.
+//!
+//! Data is never changed: a table is carried out on what was read, each time that it is read.
+
+use std::{fs, path::Path};
+
+use base::task::Scope;
+use serde::{Deserialize, Serialize};
+
+use crate::Manifest;
+
+/// A table of doubtful labels.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Review {
+    /// The rows, the most doubtful label first.
+    pub rows: Vec<Reviewed>,
+}
+
+/// A row of the table.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Reviewed {
+    /// Whose label it is.
+    pub person: String,
+    /// The picture's name, or `all` where the label is the person's.
+    pub picture: String,
+    /// The factor's name.
+    pub factor: String,
+    /// The level that the data gives.
+    pub given: String,
+    /// The level that models say.
+    pub suggested: String,
+    /// How well the given level is supported.
+    pub score: f64,
+    /// What the person who looked at it says; empty before.
+    #[serde(default)]
+    pub decision: String,
+}
+
+/// What becomes of a label.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Decision {
+    /// It stays.
+    Keep,
+    /// It becomes the suggested level.
+    Fix,
+    /// Its pictures are left out.
+    Drop,
+    /// Its pictures count that much in training.
+    Weight(f32),
+}
+
+/// Stands for all pictures of a person.
+const ALL: &str = "all";
+
+impl Reviewed {
+    /// What was decided.
+    ///
+    /// # Errors
+    /// A word that is no decision.
+    pub fn decided(&self) -> Result<Decision, String> {
+        let mut words = self.decision.split_whitespace();
+        match (words.next(), words.next(), words.next()) {
+            (None | Some("keep"), None, None) => Ok(Decision::Keep),
+            (Some("fix"), None, None) => Ok(Decision::Fix),
+            (Some("drop"), None, None) => Ok(Decision::Drop),
+            (Some("weight"), Some(number), None) => {
+                let weight = number.parse().ok().filter(|it: &f32| (0.0..=1.0).contains(it));
+                let weight = weight.map(Decision::Weight);
+                weight.ok_or_else(|| format!("a weight is from 0 to 1, not `{number}`"))
+            }
+            _ => Err(format!(
+                "there is no decision `{}`: write `fix`, `drop`, `keep` or `weight 0.5`",
+                self.decision
+            )),
+        }
+    }
+}
+
+impl Review {
+    /// The table's text.
+    pub fn to_csv(&self) -> String {
+        let mut writer = csv::WriterBuilder::new().has_headers(false).from_writer(Vec::new());
+        let header = ["person", "picture", "factor", "given", "suggested", "score", "decision"];
+        writer.write_record(header).expect("memory takes every record");
+        for row in &self.rows {
+            writer.serialize(row).expect("memory takes every record of seven fields");
+        }
+        let bytes = writer.into_inner().expect("memory can be flushed");
+        String::from_utf8(bytes).expect("all fields are text")
+    }
+
+    /// Reads a table.
+    ///
+    /// # Errors
+    /// A file that cannot be read, or that is no such table.
+    pub fn read(path: &Path) -> Result<Review, String> {
+        Review::parse(&fs::read_to_string(path).map_err(|err| err.to_string())?)
+    }
+
+    fn parse(text: &str) -> Result<Review, String> {
+        let text = text.trim_start_matches('\u{feff}');
+        let mut reader =
+            csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(text.as_bytes());
+        let rows = reader.deserialize().enumerate().map(|(idx, row)| {
+            let row = row.map_err(|err| format!("line {}: {err}", idx + 2))?;
+            Ok::<Reviewed, String>(row)
+        });
+        Ok(Review { rows: rows.collect::<Result<_, _>>()? })
+    }
+
+    /// Carries out what was decided, or nothing of it.
+    ///
+    /// # Errors
+    /// Every row that cannot be carried out, and why.
+    pub fn apply(&self, manifest: &mut Manifest) -> Result<(), String> {
+        let mut changed = manifest.clone();
+        let mut dropped = vec![false; changed.examples.len()];
+        let mut problems = Vec::new();
+        for (idx, row) in self.rows.iter().enumerate() {
+            if let Err(problem) = row.apply(manifest, &mut changed, &mut dropped) {
+                problems.push(format!("line {}: {problem}", idx + 2));
+            }
+        }
+        if !problems.is_empty() {
+            return Err(problems.join("\n  "));
+        }
+        let mut dropped = dropped.into_iter();
+        changed.examples.retain(|_| dropped.next() == Some(false));
+        *manifest = changed;
+        Ok(())
+    }
+}
+
+impl Reviewed {
+    fn apply(
+        &self,
+        before: &Manifest,
+        changed: &mut Manifest,
+        dropped: &mut [bool],
+    ) -> Result<(), String> {
+        let decision = self.decided()?;
+        if decision == Decision::Keep {
+            return Ok(());
+        }
+        let task = &before.task;
+        let factor_idx = task.factors.iter().position(|it| it.name == self.factor);
+        let Some(factor_idx) = factor_idx else {
+            return Err(format!("the data has no factor `{}`", self.factor));
+        };
+        let factor = &task.factors[factor_idx];
+        let level = |name: &str| {
+            let names = factor.levels.join(", ");
+            let level = factor.levels.iter().position(|it| it == name);
+            level.ok_or_else(|| format!("`{}` is none of: {names}", name))
+        };
+        let (given, suggested) = (level(&self.given)?, level(&self.suggested)?);
+        let is_meant = |at: &usize| {
+            let it = &before.examples[*at];
+            before.people[it.person] == self.person
+                && (self.picture == ALL || it.name == self.picture)
+        };
+        let meant: Vec<usize> = (0..before.examples.len()).filter(is_meant).collect();
+        if meant.is_empty() {
+            let what = if self.picture == ALL { &self.person } else { &self.picture };
+            return Err(format!("the data has no `{what}`"));
+        }
+        for at in meant {
+            let (was, example) = (&before.examples[at], &mut changed.examples[at]);
+            match decision {
+                Decision::Keep => {}
+                Decision::Drop => dropped[at] = true,
+                Decision::Weight(weight) => example.weight = example.weight.min(weight),
+                Decision::Fix => {
+                    let is = task.project(was.class, Scope::Factor(factor_idx));
+                    if is != given && is != suggested {
+                        let (is, given) = (&factor.levels[is], &self.given);
+                        return Err(format!(
+                            "the data says `{is}`, not `{given}`: is it other data?"
+                        ));
+                    }
+                    let mut levels = task.levels_of(example.class);
+                    levels[factor_idx] = suggested;
+                    example.class = task.class_of(&levels);
+                    if task.ranged() == Some(factor_idx) {
+                        example.age = example.age.map(|it| factor.nearest(it, suggested));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use base::Task;
+
+    use super::Review;
+    use crate::{Content, Example, Manifest, Use};
+
+    /// Two people of a male 28 years old each, with a picture with a mask and one without.
+    fn manifest() -> Manifest {
+        let task = Task::mask_gender_age();
+        let example = |person: usize, name: &str, mask: usize| Example {
+            name: format!("{}/{name}.jpg", ["ann", "ben"][person]),
+            content: Content::Memory([].into()),
+            person,
+            class: task.class_of(&[mask, 0, 0]),
+            age: Some(28.0),
+            usage: Use::Pool,
+            weight: 1.0,
+        };
+        let examples = vec![
+            example(0, "mask1", 0),
+            example(0, "normal", 2),
+            example(1, "mask1", 0),
+            example(1, "normal", 2),
+        ];
+        let people = ["ann", "ben"].map(str::to_owned).into();
+        Manifest { examples, people, notes: vec![], task }
+    }
+
+    const HEADER: &str = "person,picture,factor,given,suggested,score,decision\n";
+
+    fn applied(rows: &str) -> Result<Manifest, String> {
+        let mut manifest = manifest();
+        Review::parse(&format!("{HEADER}{rows}"))?.apply(&mut manifest)?;
+        Ok(manifest)
+    }
+
+    #[test]
+    fn each_decision_does_what_it_says() {
+        let it = applied(
+            "ann,all,gender,male,female,0.1,fix\n\
+             ann,all,age,<30,>=60,0.1,fix\n\
+             ann,ann/normal.jpg,mask,not worn,incorrect,0.2,fix\n\
+             ben,ben/mask1.jpg,mask,worn,incorrect,0.3,drop\n\
+             ben,all,gender,male,female,0.4, weight 0.5\n\
+             ben,all,age,<30,>=60,0.4,keep\n\
+             nobody,all,age,<30,>=60,0.4,\n",
+        )
+        .unwrap();
+        let class = |levels: [usize; 3]| it.task.class_of(&levels);
+        let rows: Vec<_> =
+            it.examples.iter().map(|it| (it.name.as_str(), it.class, it.age, it.weight)).collect();
+        assert_eq!(
+            rows,
+            [
+                ("ann/mask1.jpg", class([0, 1, 2]), Some(60.0), 1.0),
+                ("ann/normal.jpg", class([1, 1, 2]), Some(60.0), 1.0),
+                ("ben/normal.jpg", class([2, 0, 0]), Some(28.0), 0.5),
+            ]
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_carried_out_says_where_and_why() {
+        for (row, want) in [
+            ("ann,all,gender,male,female,0.1,yes", "line 2: there is no decision `yes`"),
+            ("ann,all,gender,male,female,0.1,weight 2", "line 2: a weight is from 0 to 1, not `2`"),
+            ("ann,all,cheese,male,female,0.1,fix", "line 2: the data has no factor `cheese`"),
+            ("ann,all,gender,male,dog,0.1,fix", "line 2: `dog` is none of: male, female"),
+            ("eve,all,gender,male,female,0.1,fix", "line 2: the data has no `eve`"),
+            ("ann,all,age,30-59,>=60,0.1,fix", "line 2: the data says `<30`, not `30-59`"),
+            ("ann,all,age", "line 2: CSV error"),
+        ] {
+            let err = applied(row).unwrap_err();
+            assert!(err.starts_with(want), "{err}");
+        }
+        let both = "ann,all,gender,male,female,0.1,yes\nben,all,gender,male,female,0.1,no\n";
+        assert_eq!(applied(both).unwrap_err().lines().count(), 2);
+    }
+
+    #[test]
+    fn a_label_that_is_right_already_stays_so() {
+        let twice = "ann,all,gender,female,male,0.1,fix\n";
+        assert_eq!(applied(twice).unwrap().examples[0].class, manifest().examples[0].class);
+    }
+
+    #[test]
+    fn what_is_written_reads_back() {
+        let rows = "\"a, b\",all,age,<30,>=60,0.25,weight 0.5\n";
+        let review = Review::parse(&format!("{HEADER}{rows}")).unwrap();
+        assert_eq!(review.to_csv(), format!("{HEADER}{rows}"));
+    }
+}

@@ -1,0 +1,40 @@
+//! The mean of |years - age|, for heads that say years: the mean absolute error.
+//!
+//! Over the pictures whose age is known; no number without any.
+
+use base::Task;
+use serde::{Deserialize, Serialize};
+
+use crate::{Metric, Predictions};
+
+/// `{ kind = "age_error" }`
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AgeError {}
+
+impl Metric for AgeError {
+    /// Years off, and pictures.
+    fn n_sums(&self, _: &Task) -> usize {
+        2
+    }
+
+    fn add(&self, predictions: &Predictions, picture: usize, add: &mut dyn FnMut(usize, f64)) {
+        if let (Some(years), Some(age)) = (&predictions.years, predictions.ages[picture]) {
+            add(0, (years[picture] - age).abs());
+            add(1, 1.0);
+        }
+    }
+
+    fn of(&self, sums: &[f64]) -> f64 {
+        // 0 / 0 is no number, as it should be.
+        sums[0] / sums[1]
+    }
+
+    fn more_is_better(&self) -> bool {
+        false
+    }
+
+    fn needs_years(&self) -> bool {
+        true
+    }
+}

@@ -1,0 +1,39 @@
+//! The mean recall of the classes that occur: accuracy, were every class as frequent.
+//!
+//! recall = tp / (tp + fn). As scikit-learn's `balanced_accuracy_score`: a class that does not occur
+//! has no recall and is left out, even where it is predicted.
+//!
+//! Brodersen et al., "The balanced accuracy and its posterior distribution", 2010.
+
+use base::Task;
+use serde::{Deserialize, Serialize};
+
+use crate::{Metric, Predictions, quotient};
+
+/// `{ kind = "balanced_accuracy" }`
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct BalancedAccuracy {}
+
+impl Metric for BalancedAccuracy {
+    /// For each class its hits and its pictures.
+    fn n_sums(&self, task: &Task) -> usize {
+        2 * task.n_classes()
+    }
+
+    fn add(&self, predictions: &Predictions, picture: usize, add: &mut dyn FnMut(usize, f64)) {
+        let (truth, predicted) = (predictions.classes[picture], predictions.predicted[picture]);
+        add(2 * truth, f64::from(truth == predicted));
+        add(2 * truth + 1, 1.0);
+    }
+
+    fn of(&self, sums: &[f64]) -> f64 {
+        let recalls = sums.chunks(2).filter(|it| it[1] > 0.0).map(|it| it[0] / it[1]);
+        let (n, sum) = recalls.fold((0.0, 0.0), |(n, sum), it| (n + 1.0, sum + it));
+        quotient(sum, n)
+    }
+
+    fn more_is_better(&self) -> bool {
+        true
+    }
+}

@@ -1,0 +1,58 @@
+//! How far confidence and the share of right predictions lie apart.
+//!
+//! The confidence of a picture is the probability of the class it is taken for. M bins of equal width
+//! part 0 to 1, bin m being ((m - 1) / M, m / M]; with n_m pictures in a bin,
+//!
+//! ECE = Σ_m n_m / n · |share of right ones in m - mean confidence in m|.
+//!
+//! Guo et al., "On Calibration of Modern Neural Networks", 2017.
+
+use base::Task;
+use serde::{Deserialize, Serialize};
+
+use crate::{Metric, Predictions, quotient};
+
+/// `{ kind = "expected_calibration_error", bins = 15 }`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ExpectedCalibrationError {
+    /// How many bins.
+    pub bins: usize,
+}
+
+impl Default for ExpectedCalibrationError {
+    fn default() -> ExpectedCalibrationError {
+        ExpectedCalibrationError { bins: 15 }
+    }
+}
+
+impl Metric for ExpectedCalibrationError {
+    /// For each bin: hits less confidences, and pictures.
+    fn n_sums(&self, _: &Task) -> usize {
+        2 * self.bins
+    }
+
+    fn add(&self, predictions: &Predictions, picture: usize, add: &mut dyn FnMut(usize, f64)) {
+        let predicted = predictions.predicted[picture];
+        let confidence = predictions.probabilities[picture][predicted];
+        let bin = (confidence * self.bins as f64).ceil() as usize;
+        let bin = bin.clamp(1, self.bins) - 1;
+        let is_hit = predicted == predictions.classes[picture];
+        add(2 * bin, f64::from(is_hit) - confidence);
+        add(2 * bin + 1, 1.0);
+    }
+
+    fn of(&self, sums: &[f64]) -> f64 {
+        let (gaps, n) = sums.chunks(2).fold((0.0, 0.0), |(g, n), it| (g + it[0].abs(), n + it[1]));
+        quotient(gaps, n)
+    }
+
+    fn more_is_better(&self) -> bool {
+        false
+    }
+
+    fn problem(&self) -> Option<String> {
+        let is_fine = (1..=100_000).contains(&self.bins);
+        (!is_fine).then(|| format!("`bins` is from 1 to 100000, not {}", self.bins))
+    }
+}

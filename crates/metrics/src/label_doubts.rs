@@ -1,0 +1,192 @@
+//! Which labels are likely wrong: confident learning on predictions of models that never saw them.
+//!
+//! A *label* is what the data says of one factor. Where all pictures of every person share a factor's
+//! level, the label is the person's and all their pictures speak together: their distribution is
+//! p_l ∝ exp(mean over the pictures of ln p_l). Else each picture has a label of its own.
+//!
+//! The threshold of a level is what models say of it, on average, where it is given:
+//! t_l = mean of p_l over the labels l. A label is taken for an error where some other level passes
+//! its own threshold, and the most probable of the levels that do is not the one given; that one is
+//! suggested. Thresholds make up for levels that models are never sure of.
+//!
+//! Errors come first, then the others, and of each the least score: that of p and the given level l,
+//! self-confidence p_l, or normalised margin (p_l - max_{k ≠ l} p_k + 1) / 2.
+//!
+//! Northcutt, Jiang, Chuang, "Confident Learning", 2021. They judge one label an example; ours is a
+//! product of factors, each judged alone, and those of a person at once.
+
+use std::collections::BTreeMap;
+
+use base::task::Scope;
+use serde::{Deserialize, Serialize};
+
+use crate::{Predictions, argmax};
+
+/// A label, and what speaks against it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Doubt {
+    /// The position of the factor in the task.
+    pub factor: usize,
+    /// The person, as predictions number them.
+    pub person: usize,
+    /// The pictures that have this label.
+    pub pictures: Vec<usize>,
+    /// Whether it is the person's label, so that all their pictures have it.
+    pub is_of_person: bool,
+    /// The level that the data gives.
+    pub given: usize,
+    /// The level that models say: another one where the label is taken for an error.
+    pub suggested: usize,
+    /// How well the given level is supported, 0 not at all to 1.
+    pub score: f64,
+    /// Whether the label is taken for an error.
+    pub is_error: bool,
+}
+
+/// What labels are ranked by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DoubtScore {
+    /// The probability of the given level.
+    #[default]
+    SelfConfidence,
+    /// By how much it leads over the most probable other level.
+    NormalisedMargin,
+}
+
+/// Less is no probability's, so that one certain picture does not silence the others.
+const LEAST: f64 = 1e-9;
+
+/// Every label of the predictions' pictures, the likeliest errors first.
+pub fn label_doubts(predictions: &Predictions, by: DoubtScore) -> Vec<Doubt> {
+    let task = &predictions.task;
+    let mut doubts: Vec<Doubt> =
+        (0..task.factors.len()).flat_map(|it| doubts_of(predictions, it, by)).collect();
+    let rank = |it: &Doubt| (!it.is_error, it.score);
+    doubts.sort_by(|a, b| {
+        let ((a_class, a_score), (b_class, b_score)) = (rank(a), rank(b));
+        a_class.cmp(&b_class).then(a_score.total_cmp(&b_score))
+    });
+    doubts
+}
+
+/// The labels of one factor.
+fn doubts_of(predictions: &Predictions, factor: usize, by: DoubtScore) -> Vec<Doubt> {
+    let scope = Scope::Factor(factor);
+    let it = predictions.project(scope);
+    let n_levels = it.task.n_classes();
+    let mut people: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+    for (picture, &person) in it.people.iter().enumerate() {
+        people.entry(person).or_default().push(picture);
+    }
+    let agree = |pictures: &Vec<usize>| {
+        pictures.iter().all(|&at| it.classes[at] == it.classes[pictures[0]])
+    };
+    let is_of_person = people.values().all(agree);
+    let units: Vec<(usize, Vec<usize>)> = match is_of_person {
+        true => people.into_iter().collect(),
+        false => it.people.iter().enumerate().map(|(at, &person)| (person, vec![at])).collect(),
+    };
+    let said: Vec<Vec<f64>> = units.iter().map(|unit| pooled(&it.probabilities, &unit.1)).collect();
+    let given: Vec<usize> = units.iter().map(|unit| it.classes[unit.1[0]]).collect();
+
+    let mut sums = vec![(0.0, 0.0); n_levels];
+    for (p, &level) in said.iter().zip(&given) {
+        sums[level] = (sums[level].0 + p[level], sums[level].1 + 1.0);
+    }
+    // A level that nobody is given is never suggested.
+    let threshold = |level: usize| match sums[level] {
+        (_, 0.0) => f64::INFINITY,
+        (sum, n) => sum / n,
+    };
+    let thresholds: Vec<f64> = (0..n_levels).map(threshold).collect();
+
+    let doubt = |((person, pictures), (p, given)): (_, (Vec<f64>, usize))| {
+        let confident: Vec<f64> = p
+            .iter()
+            .zip(&thresholds)
+            .map(|(&p, &least)| if p >= least { p } else { f64::NEG_INFINITY })
+            .collect();
+        let likeliest = argmax(&confident);
+        let is_error = confident[likeliest].is_finite() && likeliest != given;
+        let others = (0..n_levels).filter(|&it| it != given).map(|it| p[it]).fold(0.0, f64::max);
+        let score = match by {
+            DoubtScore::SelfConfidence => p[given],
+            DoubtScore::NormalisedMargin => (p[given] - others + 1.0) / 2.0,
+        };
+        let suggested = if is_error { likeliest } else { argmax(&p) };
+        Doubt { factor, person, pictures, is_of_person, given, suggested, score, is_error }
+    };
+    units.into_iter().zip(said.into_iter().zip(given)).map(doubt).collect()
+}
+
+/// What several pictures say together: the normalised geometric mean.
+fn pooled(probabilities: &[Vec<f64>], pictures: &[usize]) -> Vec<f64> {
+    if let [one] = pictures {
+        return probabilities[*one].clone();
+    }
+    let n = pictures.len() as f64;
+    let mean = |level: usize| {
+        let logs = pictures.iter().map(|&at| probabilities[at][level].max(LEAST).ln());
+        (logs.sum::<f64>() / n).exp()
+    };
+    let means: Vec<f64> = (0..probabilities[pictures[0]].len()).map(mean).collect();
+    let sum: f64 = means.iter().sum();
+    means.into_iter().map(|it| it / sum).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use base::{Task, task::Factor};
+
+    use super::{DoubtScore, label_doubts};
+    use crate::Predictions;
+
+    fn predictions(p: &[[f64; 2]], classes: &[usize], people: &[usize]) -> Predictions {
+        let task = Task { factors: vec![Factor::new("class", &["a", "b"])] };
+        let p = p.iter().map(|it| it.to_vec()).collect();
+        Predictions::new(task, p, classes.to_vec(), people.to_vec())
+    }
+
+    #[test]
+    fn a_level_is_suggested_where_it_passes_its_own_threshold() {
+        // Where a is given, models say 0.9, 0.9 and 0.3: t_a = 0.7. Where b is: 0.6 and 0.4, t_b = 0.5.
+        let p = [[0.9, 0.1], [0.9, 0.1], [0.3, 0.7], [0.4, 0.6], [0.6, 0.4]];
+        // The mask of one person is given both ways: each picture has its own label.
+        let it = predictions(&p, &[0, 0, 0, 1, 1], &[0, 0, 1, 1, 2]);
+        let doubts = label_doubts(&it, DoubtScore::SelfConfidence);
+        assert!(doubts.iter().all(|it| !it.is_of_person));
+        // The last is more likely a, but 0.6 is below what a's own have: no error.
+        let errors: Vec<_> = doubts.iter().filter(|it| it.is_error).collect();
+        assert_eq!(errors.len(), 1);
+        assert_eq!((errors[0].pictures[0], errors[0].given, errors[0].suggested), (2, 0, 1));
+        let order: Vec<usize> = doubts.iter().map(|it| it.pictures[0]).collect();
+        assert_eq!(order, [2, 4, 3, 0, 1]);
+        assert!((doubts[1].score - 0.4).abs() < 1e-12);
+        let by_margin = label_doubts(&it, DoubtScore::NormalisedMargin);
+        assert!((by_margin[0].score - (0.3 - 0.7 + 1.0) / 2.0).abs() < 1e-12);
+    }
+
+    #[test]
+    fn all_pictures_of_a_person_speak_together() {
+        // One picture of the first person is for b, the others for a: together for a.
+        let p = [[0.1, 0.9], [0.9, 0.1], [0.99, 0.01], [0.1, 0.9], [0.2, 0.8], [0.8, 0.2]];
+        let it = predictions(&p, &[1, 1, 1, 1, 1, 0], &[0, 0, 0, 1, 1, 2]);
+        let doubts = label_doubts(&it, DoubtScore::default());
+        assert_eq!(doubts.len(), 3);
+        let first = &doubts[0];
+        assert_eq!((first.person, first.pictures.len(), first.is_of_person), (0, 3, true));
+        assert_eq!((first.given, first.suggested, first.is_error), (1, 0, true));
+        // (0.9 · 0.1 · 0.01)^⅓ beside (0.1 · 0.9 · 0.99)^⅓.
+        let (b, a) = (0.0009f64.cbrt(), 0.0891f64.cbrt());
+        assert!((first.score - b / (a + b)).abs() < 1e-12);
+        assert!(!doubts[1].is_error && !doubts[2].is_error);
+    }
+
+    #[test]
+    fn a_level_that_nobody_is_given_is_never_suggested() {
+        let it = predictions(&[[0.1, 0.9], [0.2, 0.8]], &[0, 0], &[0, 1]);
+        assert!(label_doubts(&it, DoubtScore::default()).iter().all(|it| !it.is_error));
+        assert!(label_doubts(&predictions(&[], &[], &[]), DoubtScore::default()).is_empty());
+    }
+}

@@ -1,0 +1,51 @@
+//! The share of pictures whose class is among the k most probable; of equals the first count as more
+//! probable.
+//!
+//! Scikit-learn's `top_k_accuracy_score` lets the last of equals count as more probable.
+
+use base::Task;
+use serde::{Deserialize, Serialize};
+
+use crate::{Metric, Predictions, quotient};
+
+/// `{ kind = "top_k", k = 2 }`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TopK {
+    /// How many classes may be named.
+    pub k: usize,
+}
+
+impl Default for TopK {
+    fn default() -> TopK {
+        TopK { k: 2 }
+    }
+}
+
+impl Metric for TopK {
+    /// Hits, and pictures.
+    fn n_sums(&self, _: &Task) -> usize {
+        2
+    }
+
+    fn add(&self, predictions: &Predictions, picture: usize, add: &mut dyn FnMut(usize, f64)) {
+        let (p, truth) = (&predictions.probabilities[picture], predictions.classes[picture]);
+        let is_before =
+            |&(class, x): &(usize, &f64)| *x > p[truth] || *x == p[truth] && class < truth;
+        let rank = p.iter().enumerate().filter(is_before).count();
+        add(0, f64::from(rank < self.k));
+        add(1, 1.0);
+    }
+
+    fn of(&self, sums: &[f64]) -> f64 {
+        quotient(sums[0], sums[1])
+    }
+
+    fn more_is_better(&self) -> bool {
+        true
+    }
+
+    fn problem(&self) -> Option<String> {
+        (self.k == 0).then(|| "`k` is from 1: that many classes may be named".to_owned())
+    }
+}

@@ -1,0 +1,68 @@
+//! Wrong labels are found: drawn people, of whose pictures some have another label than they were
+//! drawn by, and models that never saw them.
+
+use std::collections::{BTreeSet, HashMap};
+
+use base::config::Layer;
+use candle::Device;
+use infer::Graded;
+use metrics::{DoubtScore, label_doubts};
+use trainer::{
+    Experiment, Run,
+    kfold::{KfoldEnded, kfold, with_folds},
+};
+
+use crate::small::{StopsAt, manifest};
+
+/// The quick start on fewer people, 5 % of whose pictures have another joint label.
+const SETTINGS: &str = r#"
+data.source = { kind = "people", n_people = 300, n_scored = 0, wrong_labels = 0.0, flipped = 0.05 }
+train.total = "12 epochs"
+eval.every = "12 epochs"
+"#;
+
+/// Takes minutes: `cargo xtask test labels -- --ignored --nocapture`.
+#[test]
+#[ignore = "trains three folds, for minutes"]
+fn four_of_five_flipped_labels_are_in_the_first_tenth_of_the_list() {
+    let experiment = Experiment::load(&[Layer::from_toml("labels", SETTINGS).unwrap()]).unwrap();
+    let experiment = with_folds(&experiment, Some(3));
+    let flipped = manifest(&experiment);
+    let mut unflipped = experiment.clone();
+    unflipped.data.source = toml::from_str(
+        "kind = \"people\"\nn_people = 300\nn_scored = 0\nwrong_labels = 0.0\nflipped = 0.0",
+    )
+    .unwrap();
+    let truth: HashMap<String, usize> =
+        manifest(&unflipped).examples.into_iter().map(|it| (it.name, it.class)).collect();
+
+    let dir = tempfile::tempdir().unwrap();
+    let run = Run::create(&dir.path().join("run"), &experiment.to_toml()).unwrap();
+    let (device, watch) = (&Device::Cpu, &StopsAt::never());
+    let ended = kfold(&experiment, &flipped, &run, device, watch, |_, _, _, _| {}).unwrap();
+    let KfoldEnded::Finished(outcome) = ended else { panic!("nobody asked to stop") };
+    eprintln!("macro F1 on labels as given: {:.3}", outcome.joined.joint().macro_f1.value);
+    let graded = Graded::read(&run.read("oof.csv").unwrap(), &flipped.task).unwrap();
+    let pictures = graded.pictures.iter().zip(&graded.predictions.classes);
+    let is_wrong: Vec<bool> = pictures.map(|(name, &given)| truth[name] != given).collect();
+    let n_wrong = is_wrong.iter().filter(|&&it| it).count();
+    assert!(n_wrong > 60, "{n_wrong} of 2100 labels are no 5 %");
+
+    for by in [DoubtScore::SelfConfidence, DoubtScore::NormalisedMargin] {
+        // A picture has a label for each factor: it counts where the first of them stands.
+        let (mut looked_at, mut n_found) = (BTreeSet::new(), 0);
+        for doubt in label_doubts(&graded.predictions, by) {
+            for picture in doubt.pictures {
+                if looked_at.len() < is_wrong.len() / 10 && looked_at.insert(picture) {
+                    n_found += usize::from(is_wrong[picture]);
+                }
+            }
+        }
+        let recall = n_found as f64 / n_wrong as f64;
+        let n = looked_at.len();
+        eprintln!(
+            "{by:?}: {n_found} of {n_wrong} wrong labels among the first {n} pictures: {recall:.3}"
+        );
+        assert!(recall >= 0.8, "{by:?}: {recall}");
+    }
+}
