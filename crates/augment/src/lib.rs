@@ -9,7 +9,7 @@ mod picture;
 mod pipeline;
 mod statistics;
 
-pub use decode::{DecodeError, decode, verify};
+pub use decode::{DecodeError, decode, decode_whole, verify};
 pub use picture::{
     CenterCrop, Filter, HorizontalFlip, Picture, PictureOp, PictureOpConfig, RandomCrop,
     ResizeShorter,
