@@ -2,6 +2,7 @@
 
 mod bench;
 mod data;
+mod eda;
 mod kfold;
 mod list;
 mod predict;
@@ -28,6 +29,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<End> {
         Command::Submit { models, images, output } => predict::submit(&models, &images, &output),
         Command::Predict { models, images, output } => predict::predict(&models, &images, &output),
         Command::Data { command } => data::data(command),
+        Command::Eda { data, set, output } => eda::eda(data.as_deref(), &set, &output),
         Command::List { registry } => list::list(registry.as_deref()),
         Command::Weights { command } => weights::weights(&command),
         Command::Bench { command } => bench::bench(&command),
