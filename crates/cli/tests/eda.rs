@@ -203,18 +203,60 @@ fn one_person_and_no_picture_that_can_be_read() {
 #[test]
 fn what_cannot_be_looked_at_says_why() {
     let dir = people();
-    fails(&dir, &["eda", "nowhere"], expect!["error: nowhere: there is no such file or folder: name an experiment's file, or a folder with `train.csv` and `images/`"]);
+    fails(
+        &dir,
+        &["eda", "nowhere"],
+        expect![
+            "error: nowhere: there is no such file or folder: name an experiment's file, or a folder with `train.csv` and `images/`"
+        ],
+    );
     fs::create_dir(dir.path().join("empty")).unwrap();
-    fails(&dir, &["eda", "empty"], expect!["error: empty: there is no train.csv here, nor in train/: name a folder with `train.csv` and `images/`"]);
+    fails(
+        &dir,
+        &["eda", "empty"],
+        expect![
+            "error: empty: there is no train.csv here, nor in train/: name a folder with `train.csv` and `images/`"
+        ],
+    );
     fs::write(dir.path().join("empty/train.csv"), "id,gender,race,age,path\n").unwrap();
-    fails(&dir, &["eda", "empty"], expect!["error: empty/images: No such file or directory (os error 2): `data.source.root` is to be the folder of `train.csv` and `images/`"]);
+    fails(
+        &dir,
+        &["eda", "empty"],
+        expect![
+            "error: empty/images: No such file or directory (os error 2): `data.source.root` is to be the folder of `train.csv` and `images/`"
+        ],
+    );
     fs::create_dir(dir.path().join("empty/images")).unwrap();
-    fails(&dir, &["eda", "empty"], expect![[r#"
+    fails(
+        &dir,
+        &["eda", "empty"],
+        expect![[r#"
         error: empty: there are no pictures; 1 thing is wrong with the data:
-          train.csv: has no rows: add a row for each person"#]]);
-    fails(&dir, &["eda", "people", "-o", "people"], expect!["error: people: is there already: name a new folder with `-o`"]);
-    fails(&dir, &["eda", "people", "-o", "people/train/train.csv"], expect!["error: people/train/train.csv: is a file: name a new folder with `-o`"]);
-    fails(&dir, &["eda", "people", "-o", "people/train/train.csv/new"], expect!["error: people/train/train.csv/new: name another folder with `-o`: Not a directory (os error 20)"]);
-    fails(&dir, &["eda", "people", "--set", "data.max_pixel=1"], expect!["error: --set data.max_pixel=1: at `data.max_pixel`: unknown field `max_pixel`, expected one of `source`, `split`, `fold`, `training_cuts`, `leave_out_ages`, `sampler`, `n_loaders`, `n_ahead`, `max_pixels`"]);
+          train.csv: has no rows: add a row for each person"#]],
+    );
+    fails(
+        &dir,
+        &["eda", "people", "-o", "people"],
+        expect!["error: people: is there already: name a new folder with `-o`"],
+    );
+    fails(
+        &dir,
+        &["eda", "people", "-o", "people/train/train.csv"],
+        expect!["error: people/train/train.csv: is a file: name a new folder with `-o`"],
+    );
+    fails(
+        &dir,
+        &["eda", "people", "-o", "people/train/train.csv/new"],
+        expect![
+            "error: people/train/train.csv/new: name another folder with `-o`: Not a directory (os error 20)"
+        ],
+    );
+    fails(
+        &dir,
+        &["eda", "people", "--set", "data.max_pixel=1"],
+        expect![
+            "error: --set data.max_pixel=1: at `data.max_pixel`: unknown field `max_pixel`, expected one of `source`, `split`, `fold`, `training_cuts`, `leave_out_ages`, `sampler`, `n_loaders`, `n_ahead`, `max_pixels`"
+        ],
+    );
     assert!(!dir.path().join("eda").exists());
 }

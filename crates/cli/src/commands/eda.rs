@@ -5,6 +5,7 @@ mod figures;
 mod words;
 
 use std::{
+    collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
     sync::Mutex,
@@ -196,10 +197,10 @@ fn write(look: &Look, max_pixels: u64, output: &Path) -> anyhow::Result<String> 
     kinds.push(("sheet_NN.png", "photographs of a class, by its number"));
     if let Some(sheet) = look.twin_sheet(max_pixels) {
         save("duplicates.png", &png(&sheet))?;
-        kinds.push(("duplicates.png", "pictures that are one, side by side"));
+        kinds.push(("duplicates.png", "pictures that are the same and should not be, in pairs"));
     }
     save("duplicates.csv", look.duplicates_csv().as_bytes())?;
-    kinds.push(("duplicates.csv", "all pictures that are one"));
+    kinds.push(("duplicates.csv", "all pictures that are the same, or nearly"));
     save("eda.toml", look.figures().as_bytes())?;
     kinds.push(("eda.toml", "all figures"));
     let rows: Vec<[String; 2]> =
@@ -226,7 +227,7 @@ impl Look {
     /// differ first; of two people, or of two pictures of one, the surest alone with how many there are.
     fn suspects(&self) -> Vec<(&Twin, usize)> {
         let mut groups: Vec<(&Twin, usize)> = Vec::new();
-        let mut known = std::collections::BTreeMap::new();
+        let mut known = BTreeMap::new();
         let mut twins: Vec<&Twin> = self.survey.twins.iter().collect();
         twins.retain(|it| self.is_across_people(it) || self.labels_differ(it));
         // `twins` are in order, and sorting keeps that among equals.

@@ -31,7 +31,9 @@ pub(crate) struct Cut {
     pub(crate) label: String,
 }
 
-const SIZE: [u32; 2] = [560, 1120];
+const SIZE: [u32; 2] = [580, 1120];
+const MARGIN: i32 = 24;
+const HEAD: i32 = 64;
 
 impl Histogram {
     pub(crate) fn draw(&self) -> RgbImage {
@@ -42,12 +44,13 @@ impl Histogram {
         draw(SIZE, |area| {
             let font = |size: u32| (FONT, size).into_font().color(&INK);
             let mut chart = ChartBuilder::on(area)
-                .caption(&self.title, font(TITLE))
-                .margin(24)
-                .top_x_label_area_size(8)
+                .margin(MARGIN)
+                .margin_top(HEAD)
                 .x_label_area_size(56)
                 .y_label_area_size(84)
                 .build_cartesian_2d(self.begin..end, 0..top)?;
+            let above = style(TITLE, INK, HPos::Left, VPos::Center);
+            area.draw(&Text::new(&*self.title, (MARGIN, HEAD / 2), above))?;
             let [x, y] = &self.axes;
             let mut mesh = chart.configure_mesh();
             mesh.disable_x_mesh().light_line_style(TRANSPARENT).bold_line_style(FAINT);

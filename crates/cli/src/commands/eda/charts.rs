@@ -106,7 +106,7 @@ impl Look {
         .draw()
     }
 
-    /// Pictures that are one but should not be, in pairs, if there are any; each is decoded again.
+    /// Pictures that are the same but should not be, in pairs, if there are any; each is decoded again.
     pub(super) fn twin_sheet(&self, max_pixels: u64) -> Option<RgbImage> {
         let suspects = self.suspects();
         let mut cells = Vec::new();
@@ -126,7 +126,7 @@ impl Look {
             true => String::new(),
             false => format!(" (first {n} of {})", suspects.len()),
         };
-        let title = format!("pictures that are one{pairs}");
+        let title = format!("pictures that are the same, or nearly{pairs}");
         (n > 0).then(|| Sheet { title, cells, together: 2 }.draw())
     }
 

@@ -1,6 +1,6 @@
 //! What `maskfit eda` says: first what somebody should act upon, then what there is.
 
-use data::ClassCount;
+use data::{ClassCount, NEAR};
 
 use super::{Look, count, likeness};
 use crate::tables::columns;
@@ -77,8 +77,9 @@ impl Look {
             [a.name.clone(), b.name.clone(), likeness(twin) + &more, labels]
         });
         let title = format!(
-            "{} of pictures that are one, {differ} with labels that differ",
+            "{} of pictures {} the same, or nearly; of {differ} the labels differ",
             count(suspects.len(), "pair", "pairs"),
+            if suspects.len() == 1 { "is" } else { "are" },
         );
         section(title, rows.collect(), SHOWN, "duplicates.csv");
 
@@ -86,6 +87,7 @@ impl Look {
         let numbered = || joint.iter().enumerate();
         let row = |(class, it): (usize, &ClassCount)| {
             let people = count(it.n_people, "person", "people");
+            let people = if it.n_people > 0 { people } else { nothing() };
             [format!("{class:>2}  {}", it.name), people, nothing(), nothing()]
         };
         let none = numbered().filter(|it| it.1.n_pictures == 0);
@@ -182,7 +184,7 @@ impl Look {
             header.map(str::to_owned),
             row("same file", it.same_bytes),
             row("same pixels", it.same_pixels),
-            row("nearly", it.near),
+            row(&format!("nearly, to {NEAR} bits"), it.near),
         ];
         // Of one person, pictures are alike by nature.
         rows[3][1] = "-".to_owned();
