@@ -76,15 +76,23 @@ pub fn decode(bytes: &[u8], max_pixels: u64) -> Result<Picture, DecodeError> {
 ///
 /// # Errors
 /// As [`decode`], and [`DecodeError::CutOff`].
-pub fn verify(bytes: &[u8], max_pixels: u64) -> Result<(), DecodeError> {
+pub fn decode_whole(bytes: &[u8], max_pixels: u64) -> Result<Picture, DecodeError> {
     let decoded = decode(bytes, max_pixels);
     match (decoded, image::guess_format(bytes)) {
         // A decoder that stumbles over a missing end calls it this or that.
         (Ok(_) | Err(DecodeError::Damaged(_)), Ok(format)) if !has_an_end(bytes, format) => {
             Err(DecodeError::CutOff)
         }
-        (decoded, _) => decoded.map(drop),
+        (decoded, _) => decoded,
     }
+}
+
+/// Whether bytes are a whole picture.
+///
+/// # Errors
+/// As [`decode_whole`].
+pub fn verify(bytes: &[u8], max_pixels: u64) -> Result<(), DecodeError> {
+    decode_whole(bytes, max_pixels).map(drop)
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ mod picture;
 mod pipeline;
 mod statistics;
 
-pub use decode::{DecodeError, decode, verify};
+pub use decode::{DecodeError, decode, decode_whole, verify};
 pub use mix::{Level, MixOp, MixOpConfig, MixPlan};
 pub use mixing::Mixing;
 pub use picture::{

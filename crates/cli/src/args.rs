@@ -82,6 +82,19 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: DataCommand,
     },
+    /// Look at data before training on it: classes, people, ages, sizes, colours, pictures that are
+    /// there twice or cannot be read, and a sheet of photographs for each class.
+    Eda {
+        /// An experiment's file, or a folder with `train.csv` and `images/` (or the folder above,
+        /// where that is `train/`) [default: drawn people].
+        data: Option<PathBuf>,
+        /// Override one setting, for example `data.max_pixels=1000000`. May be repeated.
+        #[arg(long, value_name = "PATH=VALUE")]
+        set: Vec<String>,
+        /// The folder to write: a new one, or an empty one.
+        #[arg(short, long, value_name = "FOLDER", default_value = "eda")]
+        output: PathBuf,
+    },
     /// Print what a config may name, with what it is and its settings.
     List {
         /// sources, splits, samplers, pictures, mixes, statistics, models, heads, losses, optimizers,

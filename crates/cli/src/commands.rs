@@ -3,6 +3,7 @@
 mod bench;
 mod compare;
 mod data;
+mod eda;
 mod kfold;
 mod labels;
 mod list;
@@ -34,6 +35,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<End> {
             labels::labels(&run, &output, by, pictures)
         }
         Command::Data { command } => data::data(command),
+        Command::Eda { data, set, output } => eda::eda(data.as_deref(), &set, &output),
         Command::List { registry } => list::list(registry.as_deref()),
         Command::Weights { command } => weights::weights(&command),
         Command::Bench { command } => bench::bench(&command),

@@ -22,6 +22,7 @@ macro_rules! complain {
 
 mod args;
 mod commands;
+mod drawing;
 mod pretrained;
 mod runs;
 mod shares;

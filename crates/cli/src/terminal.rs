@@ -1,6 +1,7 @@
 //! What a person sees while a run goes: bars on a terminal, plain lines elsewhere.
 
 use std::{
+    fmt,
     io::{self, IsTerminal as _},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -9,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 use trainer::{EpochReport, StepReport, Watch};
 
 /// Looks on for the person at the terminal.
@@ -104,7 +105,10 @@ impl Terminal {
                 }
                 let bar = ProgressBar::new(total as u64);
                 let style = ProgressStyle::with_template(template).expect("a template of ours");
-                bar.set_style(style.progress_chars("━╸ "));
+                let rate = |state: &ProgressState, text: &mut dyn fmt::Write| {
+                    write!(text, "{:.0}/s", state.per_sec()).expect("a text grows");
+                };
+                bar.set_style(style.with_key("rate", rate).progress_chars("━╸ "));
                 state.bar = Some((what.to_owned(), bar.clone()));
                 bar
             }
@@ -116,7 +120,7 @@ impl Watch for Terminal {
     fn progress(&self, what: &str, done: usize, total: usize) {
         let mut state = self.lock();
         if self.is_terminal {
-            let template = "{prefix:>20} {bar:30} {pos}/{len}  {eta} left";
+            let template = "{prefix:>20} {bar:30} {pos}/{len}  {rate}, {eta} left";
             let bar = self.bar(&mut state, what, total, template);
             bar.set_prefix(what.to_owned());
             bar.set_position(done as u64);

@@ -1,5 +1,5 @@
-//! Examples: where pictures come from, who is held out, in which order they are seen, and how they
-//! reach the network in batches.
+//! Examples: where pictures come from, who is held out, in which order they are seen, how they
+//! reach the network in batches, and what there is in a data set at all.
 //!
 //! To add a source, a split or a sampler, write its file, declare it in `source.rs`, `split.rs` or
 //! `sampler.rs`, and give it a line in the registry there. The zoo tests find it.
@@ -15,6 +15,7 @@ mod sampler;
 mod sheet;
 mod source;
 mod split;
+mod survey;
 mod verified;
 
 pub use findings::{Finding, Findings};
@@ -30,4 +31,8 @@ pub use source::{
     mask_profiles::{Listing, from_names},
 };
 pub use split::{Sides, Split, SplitConfig, SplitError, StratifiedKfold};
+pub use survey::{
+    AgeCount, Brightness, ClassCount, Extreme, Likeness, NEAR, ScopeCount, SizeCount, Survey, Twin,
+    Unreadable, survey,
+};
 pub use verified::check_pictures;

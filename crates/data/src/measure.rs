@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use augment::{Pipeline, Statistics};
+use augment::{Picture, Pipeline, Statistics};
 use base::Seed;
 use rayon::prelude::*;
 
@@ -28,30 +28,57 @@ pub fn measure_statistics(
         let picture = pipeline.apply(&bytes, &mut Seed(0).stream("measure"));
         let picture =
             picture.map_err(|source| LoadError::Picture { name: name.clone(), source })?;
-        let mut sums = [[0_u64; 3]; 3];
+        progress(n_done.fetch_add(1, Ordering::Relaxed) + 1, pictures.len());
+        Ok(ColourSums::of(&picture))
+    };
+    let add = |a: ColourSums, b| Ok(a.plus(b));
+    let sums = pictures.par_iter().map(sums).try_reduce(ColourSums::default, add)?;
+    Ok(sums.statistics())
+}
+
+/// What the mean and deviation of colours are computed from.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct ColourSums {
+    pub(crate) n_pixels: u64,
+    /// Of red, green and blue, 255 being the brightest.
+    pub(crate) sum: [u64; 3],
+    square: [u64; 3],
+}
+
+impl ColourSums {
+    pub(crate) fn of(picture: &Picture) -> ColourSums {
+        let mut sums = ColourSums::default();
         for pixel in picture.pixels() {
+            sums.n_pixels += 1;
             for (c, &value) in pixel.0.iter().enumerate() {
                 let value = u64::from(value);
-                sums[0][c] += 1;
-                sums[1][c] += value;
-                sums[2][c] += value * value;
+                sums.sum[c] += value;
+                sums.square[c] += value * value;
             }
         }
-        progress(n_done.fetch_add(1, Ordering::Relaxed) + 1, pictures.len());
-        Ok(sums)
-    };
-    let add = |a: [[u64; 3]; 3], b: [[u64; 3]; 3]| {
-        Ok(std::array::from_fn(|k| std::array::from_fn(|c| a[k][c] + b[k][c])))
-    };
-    let [n, sum, square] = pictures.par_iter().map(sums).try_reduce(|| [[0; 3]; 3], add)?;
-    let mean = |c: usize| sum[c] as f64 / n[c].max(1) as f64 / 255.0;
-    let variance =
-        |c: usize| square[c] as f64 / n[c].max(1) as f64 / 255.0 / 255.0 - mean(c) * mean(c);
-    Ok(Statistics {
-        mean: std::array::from_fn(mean),
-        // Pictures of one colour have no deviation to divide by.
-        std: std::array::from_fn(|c| variance(c).max(0.0).sqrt().max(1e-3)),
-    })
+        sums
+    }
+
+    pub(crate) fn plus(self, other: ColourSums) -> ColourSums {
+        let add = |a: [u64; 3], b: [u64; 3]| std::array::from_fn(|c| a[c] + b[c]);
+        ColourSums {
+            n_pixels: self.n_pixels + other.n_pixels,
+            sum: add(self.sum, other.sum),
+            square: add(self.square, other.square),
+        }
+    }
+
+    /// Of all pixels that were summed, where 1 is the brightest.
+    pub(crate) fn statistics(&self) -> Statistics {
+        let n = self.n_pixels.max(1) as f64;
+        let mean = |c: usize| self.sum[c] as f64 / n / 255.0;
+        let variance = |c: usize| self.square[c] as f64 / n / 255.0 / 255.0 - mean(c) * mean(c);
+        Statistics {
+            mean: std::array::from_fn(mean),
+            // Pictures of one colour have no deviation to divide by.
+            std: std::array::from_fn(|c| variance(c).max(0.0).sqrt().max(1e-3)),
+        }
+    }
 }
 
 #[cfg(test)]

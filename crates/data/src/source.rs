@@ -25,6 +25,12 @@ base::choice! {
 
 /// Where examples come from.
 pub trait Source {
+    /// Lists all examples, and what does not fit; opens no picture.
+    ///
+    /// # Errors
+    /// Files or folders without which there is nothing to list, or settings that make no sense.
+    fn list(&self, context: &Context<'_>) -> Result<(Manifest, Findings), SourceError>;
+
     /// Lists and checks all examples.
     ///
     /// # Errors

@@ -40,7 +40,7 @@ const COLUMNS: [&str; 5] = ["id", "gender", "race", "age", "path"];
 const STEMS: [&str; 7] = ["incorrect_mask", "mask1", "mask2", "mask3", "mask4", "mask5", "normal"];
 
 impl Source for MaskProfiles {
-    fn read(&self, context: &Context<'_>) -> Result<Manifest, SourceError> {
+    fn list(&self, _: &Context<'_>) -> Result<(Manifest, Findings), SourceError> {
         if self.root.as_os_str().is_empty() {
             let what = "`data.source.root` is empty: name the folder of `train.csv` and `images/`";
             return Err(SourceError::Settings(what.to_owned()));
@@ -58,7 +58,11 @@ impl Source for MaskProfiles {
             self.label_fixes.iter().map(|it| Fixes::read(it)).collect::<Result<Vec<_>, _>>();
         let fixes = fixes.map_err(SourceError::Settings)?;
         let manifest = from_names(&csv, &listing, &images, &fixes, &mut findings);
+        Ok((manifest, findings))
+    }
 
+    fn read(&self, context: &Context<'_>) -> Result<Manifest, SourceError> {
+        let (manifest, mut findings) = self.list(context)?;
         let files: Vec<PathBuf> = manifest.examples.iter().map(path_of).collect();
         for (path, problem) in check_files(&self.root, &files, context) {
             let place = path.strip_prefix(&self.root).unwrap_or(&path).display().to_string();

@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Context, Source, SourceError};
 use crate::{
+    Findings,
     drawn::{self, Gender, Person, Shot},
     fixes::MaskName,
     manifest::{Content, Example, Manifest, Use},
@@ -72,7 +73,8 @@ struct Profile {
 }
 
 impl Source for People {
-    fn read(&self, context: &Context<'_>) -> Result<Manifest, SourceError> {
+    /// Draws them all.
+    fn list(&self, context: &Context<'_>) -> Result<(Manifest, Findings), SourceError> {
         self.check()?;
         let profiles = self.profiles();
         let task = Task::mask_gender_age();
@@ -100,12 +102,17 @@ impl Source for People {
                 Shot::ALL.map(example).into()
             })
             .collect();
-        Ok(Manifest {
+        let manifest = Manifest {
             people: profiles.into_iter().map(|it| it.name).collect(),
             examples: pictures.into_iter().flatten().collect(),
             notes: Vec::new(),
             task,
-        })
+        };
+        Ok((manifest, Findings::default()))
+    }
+
+    fn read(&self, context: &Context<'_>) -> Result<Manifest, SourceError> {
+        self.list(context).map(|(manifest, _)| manifest)
     }
 }
 

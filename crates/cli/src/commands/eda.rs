@@ -1,0 +1,261 @@
+//! `maskfit eda`: what there is in a data set, in words, figures and pictures.
+
+mod charts;
+mod figures;
+mod words;
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    sync::Mutex,
+};
+
+use ::data::{
+    Context, Example, Findings, Likeness, Manifest, SourceConfig, Survey, Twin, Use, survey,
+};
+use anyhow::{Context as _, bail};
+use augment::Picture;
+use base::files::write_whole;
+use image::RgbImage;
+use trainer::{Experiment, Watch as _};
+
+use super::{check_settings, use_threads};
+use crate::{
+    End,
+    args::ExperimentArgs,
+    drawing::{png, thumbnail},
+    runs,
+    terminal::Terminal,
+};
+
+/// Everything that is known of the data.
+struct Look {
+    /// What was looked at, as a person names it.
+    place: String,
+    manifest: Manifest,
+    findings: Findings,
+    survey: Survey,
+    /// The pictures of each class's sheet, as positions in the manifest; small, where they can be
+    /// read.
+    sheets: Vec<Vec<(usize, Option<RgbImage>)>>,
+}
+
+/// Photographs on a class's sheet, and on those of all classes together.
+const ON_SHEET: usize = 24;
+const ON_ALL_SHEETS: usize = 1000;
+
+pub(crate) fn eda(data: Option<&Path>, set: &[String], output: &Path) -> anyhow::Result<End> {
+    let terminal = Terminal::new();
+    let (experiment, place) = experiment(data, set)?;
+    check_settings(&experiment)?;
+    use_threads(experiment.threads)?;
+    let (manifest, findings) = list(&experiment, &place, &terminal)?;
+    let is_new = open(output)?;
+    let look = look(place, manifest, findings, experiment.data.max_pixels, &terminal);
+    let written = write(&look, experiment.data.max_pixels, output).inspect_err(|_| {
+        if is_new {
+            drop(fs::remove_dir_all(output));
+        }
+    })?;
+    say!("{}", look.words());
+    say!("\nwritten to {}:\n{written}", output.display());
+    Ok(End::Done)
+}
+
+/// The experiment whose data is looked at, and what to call the data.
+fn experiment(data: Option<&Path>, set: &[String]) -> anyhow::Result<(Experiment, String)> {
+    let mut set = set.to_vec();
+    let mut config = data.map(Path::to_owned);
+    if let Some(path) = data {
+        if !path.exists() {
+            bail!(
+                "{}: there is no such file or folder: name an experiment's file, or a folder with \
+                 `train.csv` and `images/`",
+                path.display()
+            );
+        }
+        if path.is_dir() {
+            let candidates = [path.to_owned(), path.join("train")];
+            let Some(root) = candidates.into_iter().find(|it| it.join("train.csv").is_file())
+            else {
+                bail!(
+                    "{}: there is no train.csv here, nor in train/: name a folder with `train.csv` \
+                     and `images/`",
+                    path.display()
+                );
+            };
+            let root = toml::Value::from(root.to_string_lossy().into_owned());
+            set.insert(0, format!("data.source={{ kind = \"mask_profiles\", root = {root} }}"));
+            config = None;
+        }
+    }
+    let (experiment, _) = runs::experiment(&ExperimentArgs { config, set })?;
+    let place = match &experiment.data.source {
+        SourceConfig::MaskProfiles(it) => it.root.display().to_string(),
+        it => it.kind().to_owned(),
+    };
+    Ok((experiment, place))
+}
+
+/// What there is by name; no picture is opened yet.
+fn list(
+    experiment: &Experiment,
+    place: &str,
+    terminal: &Terminal,
+) -> anyhow::Result<(Manifest, Findings)> {
+    let listed = experiment.data.source.get().list(&Context {
+        cache: None,
+        max_pixels: experiment.data.max_pixels,
+        progress: &|done, total| terminal.progress("reading the data", done, total),
+    });
+    terminal.clear();
+    let (manifest, findings) = listed?;
+    if manifest.examples.iter().all(|it| it.usage != Use::Pool) {
+        match findings.0.is_empty() {
+            true => bail!("{place}: there are no pictures"),
+            false => bail!("{place}: there are no pictures; {findings}"),
+        }
+    }
+    Ok((manifest, findings))
+}
+
+/// Makes sure, before anything takes time, that the folder can be written; returns whether it is new.
+fn open(output: &Path) -> anyhow::Result<bool> {
+    let help = || format!("{}: name another folder with `-o`", output.display());
+    if !output.exists() {
+        fs::create_dir_all(output).with_context(help)?;
+        return Ok(true);
+    }
+    if !output.is_dir() {
+        bail!("{}: is a file: name a new folder with `-o`", output.display());
+    }
+    if fs::read_dir(output).with_context(help)?.next().is_some() {
+        bail!("{}: is there already: name a new folder with `-o`", output.display());
+    }
+    Ok(false)
+}
+
+/// Reads every picture once.
+fn look(
+    place: String,
+    manifest: Manifest,
+    findings: Findings,
+    max_pixels: u64,
+    terminal: &Terminal,
+) -> Look {
+    let mut by_class = vec![Vec::new(); manifest.task.n_classes()];
+    for (idx, example) in manifest.examples.iter().enumerate() {
+        if example.usage == Use::Pool {
+            by_class[example.class].push(idx);
+        }
+    }
+    // From all over the class, so that few people are on it twice.
+    let n_each = (ON_ALL_SHEETS / by_class.len()).clamp(1, ON_SHEET);
+    let spread = |all: &Vec<usize>| -> Vec<usize> {
+        let n = n_each.min(all.len());
+        (0..n).map(|k| all[k * all.len() / n]).collect()
+    };
+    let chosen: Vec<Vec<usize>> = by_class.iter().map(spread).collect();
+    let mut is_chosen = vec![false; manifest.examples.len()];
+    chosen.iter().flatten().for_each(|&it| is_chosen[it] = true);
+    let small: Mutex<Vec<Option<RgbImage>>> = Mutex::new(vec![None; manifest.examples.len()]);
+    let show = |idx: usize, picture: &Picture| {
+        if is_chosen[idx] {
+            let picture = thumbnail(picture);
+            small.lock().expect("nobody panics with it")[idx] = Some(picture);
+        }
+    };
+    let progress = |done, total| terminal.progress("looking at pictures", done, total);
+    let survey = survey(&manifest, max_pixels, &show, &progress);
+    terminal.clear();
+    let mut small = small.into_inner().expect("nobody panics with it");
+    let sheet = |idxs: Vec<usize>| idxs.into_iter().map(|it| (it, small[it].take())).collect();
+    let sheets = chosen.into_iter().map(sheet).collect();
+    Look { place, manifest, findings, survey, sheets }
+}
+
+/// Writes everything, and returns a line on each kind of file.
+fn write(look: &Look, max_pixels: u64, output: &Path) -> anyhow::Result<String> {
+    let save = |name: &str, bytes: &[u8]| {
+        let path: PathBuf = output.join(name);
+        write_whole(&path, bytes).with_context(|| path.display().to_string())
+    };
+    let mut kinds = vec![("classes.png", "pictures and people by class, and by each factor")];
+    save("classes.png", &png(&look.classes()))?;
+    if let Some(chart) = look.ages() {
+        save("ages.png", &png(&chart))?;
+        kinds.push(("ages.png", "people by age, with the cuts"));
+    }
+    if let Some(chart) = look.brightness() {
+        save("brightness.png", &png(&chart))?;
+        kinds.push(("brightness.png", "pictures by mean grey"));
+    }
+    for (class, sheet) in look.sheets.iter().enumerate().filter(|it| !it.1.is_empty()) {
+        save(&format!("sheet_{class:02}.png"), &png(&look.sheet(class, sheet)))?;
+    }
+    kinds.push(("sheet_NN.png", "photographs of a class, by its number"));
+    if let Some(sheet) = look.twin_sheet(max_pixels) {
+        save("duplicates.png", &png(&sheet))?;
+        kinds.push(("duplicates.png", "pictures that are the same and should not be, in pairs"));
+    }
+    save("duplicates.csv", look.duplicates_csv().as_bytes())?;
+    kinds.push(("duplicates.csv", "all pictures that are the same, or nearly"));
+    save("eda.toml", look.figures().as_bytes())?;
+    kinds.push(("eda.toml", "all figures"));
+    let rows: Vec<[String; 2]> =
+        kinds.into_iter().map(|(name, what)| [format!("  {name}"), what.to_owned()]).collect();
+    Ok(crate::tables::columns(&rows, &[false; 2]))
+}
+
+impl Look {
+    fn examples(&self, twin: &Twin) -> [&Example; 2] {
+        twin.pictures.map(|it| &self.manifest.examples[it])
+    }
+
+    fn is_across_people(&self, twin: &Twin) -> bool {
+        let [a, b] = self.examples(twin);
+        a.person != b.person
+    }
+
+    fn labels_differ(&self, twin: &Twin) -> bool {
+        let [a, b] = self.examples(twin);
+        a.class != b.class
+    }
+
+    /// Those that somebody should look at: of different people, or with different labels. Where labels
+    /// differ first; of two people, or of two pictures of one, the surest alone with how many there are.
+    fn suspects(&self) -> Vec<(&Twin, usize)> {
+        let mut groups: Vec<(&Twin, usize)> = Vec::new();
+        let mut known = BTreeMap::new();
+        let mut twins: Vec<&Twin> = self.survey.twins.iter().collect();
+        twins.retain(|it| self.is_across_people(it) || self.labels_differ(it));
+        // `twins` are in order, and sorting keeps that among equals.
+        twins.sort_by_key(|it| !self.labels_differ(it));
+        for twin in twins {
+            let mut people = self.examples(twin).map(|it| it.person);
+            people.sort_unstable();
+            let group = *known.entry(people).or_insert(groups.len());
+            match groups.get_mut(group) {
+                Some((_, n)) => *n += 1,
+                None => groups.push((twin, 1)),
+            }
+        }
+        groups
+    }
+}
+
+/// How alike two pictures are, in words.
+fn likeness(twin: &Twin) -> String {
+    match twin.likeness {
+        Likeness::SameBytes => "same file".to_owned(),
+        Likeness::SamePixels => "same pixels".to_owned(),
+        Likeness::Near if twin.distance == 1 => "nearly, 1 bit".to_owned(),
+        Likeness::Near => format!("nearly, {} bits", twin.distance),
+    }
+}
+
+/// A number of things.
+fn count(n: usize, one: &str, many: &str) -> String {
+    format!("{n} {}", if n == 1 { one } else { many })
+}

@@ -1,0 +1,139 @@
+//! The pictures that `maskfit eda` draws.
+
+use augment::decode;
+use base::task::Factor;
+use image::RgbImage;
+
+use super::{Look, count, likeness};
+use crate::drawing::{Bar, BarGroup, Bars, Cell, Cut, Histogram, Sheet, thumbnail};
+
+/// Pairs on the sheet of duplicates.
+const PAIRS: usize = 12;
+/// Ages are drawn in whole steps of so many years.
+const DECADE: u32 = 10;
+
+impl Look {
+    /// Pictures and people by class.
+    pub(super) fn classes(&self) -> RgbImage {
+        let groups = self.survey.scopes.iter().map(|scope| {
+            let bars = scope.classes.iter().enumerate().map(|(class, it)| {
+                let pictures = count(it.n_pictures, "picture", "pictures");
+                let people = count(it.n_people, "person", "people");
+                Bar {
+                    name: format!("{}   {class}", it.name),
+                    value: it.n_pictures,
+                    label: match it.n_pictures {
+                        0 => "none".to_owned(),
+                        _ => format!("{pictures}, {people}"),
+                    },
+                }
+            });
+            BarGroup { name: scope.name.clone(), bars: bars.collect() }
+        });
+        Bars { title: "pictures by class".to_owned(), groups: groups.collect() }.draw()
+    }
+
+    /// People by age, where ages are known.
+    pub(super) fn ages(&self) -> Option<RgbImage> {
+        let ages = &self.survey.ages;
+        let (youngest, oldest) = (ages.first()?.years, ages.last()?.years);
+        let task = &self.manifest.task;
+        let no_ranges = Factor::new("", &[""]);
+        let factor = task.ranged().map_or(&no_ranges, |idx| &task.factors[idx]);
+        // All cuts are on it, with a range on either side.
+        let first = factor.cuts.first().map_or(youngest, |&it| (it as u32).saturating_sub(DECADE));
+        let last = factor.cuts.last().map_or(oldest, |&it| it as u32 + DECADE - 1);
+        let begin = youngest.min(first) / DECADE * DECADE;
+        let end = (oldest.max(last) / DECADE + 1) * DECADE;
+        let mut counts = vec![0; (end - begin) as usize];
+        let mut of_range = vec![0; factor.levels.len()];
+        for it in ages {
+            counts[(it.years - begin) as usize] = it.n_people;
+            of_range[Factor::level_of(f64::from(it.years), &factor.cuts)] += it.n_people;
+        }
+        let label = |level: usize| match factor.levels[level].as_str() {
+            "" => String::new(),
+            name => format!("{name}: {}", count(of_range[level], "person", "people")),
+        };
+        let cuts = factor.cuts.iter().enumerate();
+        let histogram = Histogram {
+            title: "people by age".to_owned(),
+            axes: ["age in years".to_owned(), "people".to_owned()],
+            begin: f64::from(begin),
+            width: 1.0,
+            counts,
+            cuts: cuts.map(|(idx, &at)| Cut { at, label: label(idx + 1) }).collect(),
+            first: label(0),
+        };
+        Some(histogram.draw())
+    }
+
+    /// Pictures by brightness, where any can be read.
+    pub(super) fn brightness(&self) -> Option<RgbImage> {
+        let it = self.survey.brightness.as_ref()?;
+        let histogram = Histogram {
+            title: "pictures by brightness".to_owned(),
+            axes: ["mean grey, 0 black to 255 white".to_owned(), "pictures".to_owned()],
+            begin: 0.0,
+            width: 256.0 / it.bins.len() as f64,
+            counts: it.bins.clone(),
+            cuts: Vec::new(),
+            first: format!(
+                "darkest {:.0}, median {:.0}, brightest {:.0}",
+                it.darkest.mean, it.median, it.brightest.mean
+            ),
+        };
+        Some(histogram.draw())
+    }
+
+    /// Photographs of a class.
+    pub(super) fn sheet(&self, class: usize, pictures: &[(usize, Option<RgbImage>)]) -> RgbImage {
+        let it = &self.survey.scopes[0].classes[class];
+        let cell = |(idx, picture): &(usize, Option<RgbImage>)| Cell {
+            picture: picture.clone(),
+            lines: self.name_lines(*idx),
+        };
+        let people = count(it.n_people, "person", "people");
+        let shown = match pictures.len() == it.n_pictures {
+            true => format!("all {}", it.n_pictures),
+            false => format!("{} of {}", pictures.len(), it.n_pictures),
+        };
+        Sheet {
+            title: format!("{class}  {}: {shown} pictures, {people} in all", it.name),
+            cells: pictures.iter().map(cell).collect(),
+            together: 1,
+        }
+        .draw()
+    }
+
+    /// Pictures that are the same but should not be, in pairs, if there are any; each is decoded again.
+    pub(super) fn twin_sheet(&self, max_pixels: u64) -> Option<RgbImage> {
+        let suspects = self.suspects();
+        let mut cells = Vec::new();
+        for (twin, _) in suspects.iter().take(PAIRS) {
+            for (side, (idx, it)) in twin.pictures.iter().zip(self.examples(twin)).enumerate() {
+                let bytes = it.content.bytes().ok();
+                let picture = bytes.and_then(|it| decode(&it, max_pixels).ok());
+                let mut lines = self.name_lines(*idx);
+                lines.push(self.survey.scopes[0].classes[it.class].name.clone());
+                let differ = if self.labels_differ(twin) { "labels differ" } else { "" };
+                lines.push([likeness(twin), differ.to_owned()][side].clone());
+                cells.push(Cell { picture: picture.as_ref().map(thumbnail), lines });
+            }
+        }
+        let n = cells.len() / 2;
+        let pairs = match n == suspects.len() {
+            true => String::new(),
+            false => format!(" (first {n} of {})", suspects.len()),
+        };
+        let title = format!("pictures that are the same, or nearly{pairs}");
+        (n > 0).then(|| Sheet { title, cells, together: 2 }.draw())
+    }
+
+    /// A picture's name in two lines: its person's folder, and its file.
+    fn name_lines(&self, idx: usize) -> Vec<String> {
+        let name = &self.manifest.examples[idx].name;
+        let (folder, file) = name.rsplit_once('/').unwrap_or(("", name));
+        [folder, file].into_iter().filter(|it| !it.is_empty()).map(str::to_owned).collect()
+    }
+}

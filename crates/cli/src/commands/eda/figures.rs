@@ -1,0 +1,105 @@
+//! What `maskfit eda` writes for programs: `eda.toml` and `duplicates.csv`.
+
+use base::task::Scope;
+use data::{Likeness, Survey};
+use serde::Serialize;
+
+use super::Look;
+
+/// `eda.toml`.
+#[derive(Serialize)]
+struct Figures<'a> {
+    data: &'a str,
+    #[serde(flatten)]
+    survey: &'a Survey,
+    findings: Vec<String>,
+    duplicates: Duplicates,
+}
+
+/// How many pictures are another one.
+#[derive(Default, Serialize)]
+pub(super) struct Duplicates {
+    pub(super) same_bytes: Kind,
+    pub(super) same_pixels: Kind,
+    pub(super) near: Kind,
+}
+
+#[derive(Clone, Copy, Default, Serialize)]
+pub(super) struct Kind {
+    pub(super) within_a_person: usize,
+    pub(super) across_people: usize,
+    /// Of both.
+    pub(super) labels_differ: usize,
+}
+
+impl Look {
+    pub(super) fn duplicates(&self) -> Duplicates {
+        let mut counts = Duplicates::default();
+        for twin in &self.survey.twins {
+            let kind = match twin.likeness {
+                Likeness::SameBytes => &mut counts.same_bytes,
+                Likeness::SamePixels => &mut counts.same_pixels,
+                Likeness::Near => &mut counts.near,
+            };
+            match self.is_across_people(twin) {
+                true => kind.across_people += 1,
+                false => kind.within_a_person += 1,
+            }
+            kind.labels_differ += usize::from(self.labels_differ(twin));
+        }
+        counts
+    }
+
+    pub(super) fn figures(&self) -> String {
+        let findings = self.findings.0.iter();
+        let figures = Figures {
+            data: &self.place,
+            survey: &self.survey,
+            findings: findings.map(|it| format!("{}: {}", it.place, it.problem)).collect(),
+            duplicates: self.duplicates(),
+        };
+        toml::to_string(&figures).expect("figures are TOML")
+    }
+
+    pub(super) fn duplicates_csv(&self) -> String {
+        let mut writer = csv::Writer::from_writer(Vec::new());
+        let mut write = |record: [String; 9]| {
+            writer.write_record(record).expect("memory takes every record of the header's length");
+        };
+        let header = [
+            "likeness",
+            "bits",
+            "picture_a",
+            "picture_b",
+            "person_a",
+            "person_b",
+            "class_a",
+            "class_b",
+            "labels_differ",
+        ];
+        write(header.map(str::to_owned));
+        for twin in &self.survey.twins {
+            let [a, b] = self.examples(twin);
+            let likeness = match twin.likeness {
+                Likeness::SameBytes => "same_bytes",
+                Likeness::SamePixels => "same_pixels",
+                Likeness::Near => "near",
+            };
+            let person = |it: usize| self.manifest.people[it].clone();
+            let class = |it| self.manifest.task.class_name(it, Scope::Joint);
+            write([
+                likeness.to_owned(),
+                twin.distance.to_string(),
+                a.name.clone(),
+                b.name.clone(),
+                person(a.person),
+                person(b.person),
+                class(a.class),
+                class(b.class),
+                self.labels_differ(twin).to_string(),
+            ]);
+        }
+        let bytes = writer.into_inner().expect("memory can be flushed");
+        String::from_utf8(bytes).expect("all fields are text")
+    }
+}

@@ -1,0 +1,198 @@
+//! What `maskfit eda` says: first what somebody should act upon, then what there is.
+
+use data::{ClassCount, NEAR};
+
+use super::{Look, count, likeness};
+use crate::tables::columns;
+
+/// So many of a kind are named; the files have all.
+const SHOWN: usize = 12;
+/// So many faults of files are named.
+const FAULTS: usize = 100;
+/// Sizes of pictures that are named.
+const SIZES: usize = 5;
+
+/// A class has few people with less than this share of the classes' mean.
+const FEW: f64 = 0.25;
+
+impl Look {
+    pub(super) fn words(&self) -> String {
+        let it = &self.survey;
+        let pictures = count(it.n_pictures, "picture", "pictures");
+        let people = count(it.n_people, "person", "people");
+        let mut text = format!("{}: {pictures} of {people}\n", self.place);
+        let notes = self.manifest.notes.iter().map(|it| format!("note: {it}\n"));
+        text.extend(notes);
+        let kept = self.manifest.examples.len() - it.n_pictures;
+        if kept > 0 {
+            text += &format!("{kept} more are kept for scoring, and were not looked at\n");
+        }
+        let actions = self.actions();
+        match actions.is_empty() {
+            true => text += "\nnothing stands out\n",
+            false => text += &format!("\nlook at this first\n{}\n", actions.join("\n")),
+        }
+        let sections = [self.class_table(), self.size_words(), self.twin_table()];
+        text + &sections.join("\n")
+    }
+
+    /// What somebody should act upon, the worst first.
+    fn actions(&self) -> Vec<String> {
+        let mut actions = Vec::new();
+        let mut section = |title: String, rows: Vec<[String; 4]>, shown: usize, file: &str| {
+            if rows.is_empty() {
+                return;
+            }
+            let more = rows.len().saturating_sub(shown);
+            let rows: Vec<[String; 4]> = rows.into_iter().take(shown).collect();
+            let table = columns(&rows, &[false; 4]).replace('\n', "\n    ");
+            let rest =
+                if more > 0 { format!("\n    and {more} more, in {file}") } else { String::new() };
+            actions.push(format!("  {title}:\n    {table}{rest}"));
+        };
+        let nothing = String::new;
+        let it = &self.survey;
+        let n = it.unreadable.len();
+        let faults = it.unreadable.iter();
+        let faults = faults.map(|it| [it.picture.clone(), it.reason.clone(), nothing(), nothing()]);
+        let title = format!("{} cannot be read", count(n, "picture", "pictures"));
+        section(title, faults.collect(), FAULTS, "eda.toml");
+
+        let faults = self.findings.0.iter();
+        let faults =
+            faults.map(|it| [it.place.clone(), it.problem.clone(), it.remedy.clone(), nothing()]);
+        let title = "these do not fit, and no run would start".to_owned();
+        section(title, faults.collect(), FAULTS, "eda.toml");
+
+        let suspects = self.suspects();
+        let differ = suspects.iter().filter(|it| self.labels_differ(it.0)).count();
+        let rows = suspects.iter().map(|&(twin, n)| {
+            let [a, b] = self.examples(twin);
+            let class = |class: usize| &it.scopes[0].classes[class].name;
+            let labels = match self.labels_differ(twin) {
+                true => format!("{} / {}", class(a.class), class(b.class)),
+                false => String::new(),
+            };
+            let more = if n > 1 { format!(", and {} more", n - 1) } else { String::new() };
+            [a.name.clone(), b.name.clone(), likeness(twin) + &more, labels]
+        });
+        let title = format!(
+            "{} of pictures {} the same, or nearly; of {differ} the labels differ",
+            count(suspects.len(), "pair", "pairs"),
+            if suspects.len() == 1 { "is" } else { "are" },
+        );
+        section(title, rows.collect(), SHOWN, "duplicates.csv");
+
+        let joint = &it.scopes[0].classes;
+        let numbered = || joint.iter().enumerate();
+        let row = |(class, it): (usize, &ClassCount)| {
+            let people = count(it.n_people, "person", "people");
+            let people = if it.n_people > 0 { people } else { nothing() };
+            [format!("{class:>2}  {}", it.name), people, nothing(), nothing()]
+        };
+        let none = numbered().filter(|it| it.1.n_pictures == 0);
+        let rows: Vec<_> = none.map(row).collect();
+        let title = format!("{} no pictures, and no sheet", has(rows.len()));
+        section(title, rows, SHOWN, "eda.toml");
+
+        let mean = joint.iter().map(|it| it.n_people).sum::<usize>() as f64 / joint.len() as f64;
+        let few =
+            numbered().filter(|it| it.1.n_pictures > 0 && (it.1.n_people as f64) < FEW * mean);
+        let rows: Vec<_> = few.map(row).collect();
+        let title =
+            format!("{} few people (less than {FEW} of the mean, {mean:.0})", has(rows.len()));
+        section(title, rows, SHOWN, "eda.toml");
+        actions
+    }
+
+    /// Pictures and people by class.
+    fn class_table(&self) -> String {
+        let mut text = String::new();
+        for (idx, scope) in self.survey.scopes.iter().enumerate() {
+            let head = if idx == 0 { "class" } else { &scope.name };
+            let header =
+                [String::new(), head.to_owned(), "pictures".to_owned(), "people".to_owned()];
+            let rows = scope.classes.iter().enumerate().map(|(class, it)| {
+                [
+                    class.to_string(),
+                    it.name.clone(),
+                    it.n_pictures.to_string(),
+                    it.n_people.to_string(),
+                ]
+            });
+            let rows: Vec<[String; 4]> = std::iter::once(header).chain(rows).collect();
+            text += &format!("\n{}\n", columns(&rows, &[true, false, true, true]));
+        }
+        text
+    }
+
+    /// Sizes, brightness, colours and ages.
+    fn size_words(&self) -> String {
+        let it = &self.survey;
+        let mut rows: Vec<[String; 2]> = Vec::new();
+        let range = |values: Vec<usize>| match (values.iter().min(), values.iter().max()) {
+            (Some(a), Some(b)) if a < b => format!("{a} to {b}"),
+            (Some(a), _) => a.to_string(),
+            _ => "none".to_owned(),
+        };
+        if let (Some(youngest), Some(oldest)) = (it.ages.first(), it.ages.last()) {
+            rows.push(["ages".to_owned(), format!("{} to {}", youngest.years, oldest.years)]);
+        }
+        let mut name = "sizes, HxW".to_owned();
+        for size in it.sizes.iter().take(SIZES) {
+            let n = count(size.n_pictures, "picture", "pictures");
+            rows.push([std::mem::take(&mut name), format!("{}x{}: {n}", size.height, size.width)]);
+        }
+        if it.sizes.len() > 1 {
+            rows.push([
+                String::new(),
+                format!(
+                    "{} sizes, height {}, width {}",
+                    it.sizes.len(),
+                    range(it.sizes.iter().map(|it| it.height).collect()),
+                    range(it.sizes.iter().map(|it| it.width).collect()),
+                ),
+            ]);
+        }
+        if let Some(it) = &it.brightness {
+            rows.push(["brightness".to_owned(), format!("median {:.0} of 255", it.median)]);
+            for (what, end) in [("darkest", &it.darkest), ("brightest", &it.brightest)] {
+                rows.push([String::new(), format!("{what} {:.0}: {}", end.mean, end.picture)]);
+            }
+        }
+        if let Some(it) = it.statistics {
+            let list = |xs: [f64; 3]| xs.map(|x| format!("{x:.4}")).join(", ");
+            rows.push(["colours".to_owned(), format!("mean = [{}]", list(it.mean))]);
+            rows.push([String::new(), format!("std = [{}], of all pixels", list(it.std))]);
+        }
+        columns(&rows, &[false; 2]) + "\n"
+    }
+
+    /// How many pictures are another one.
+    fn twin_table(&self) -> String {
+        let it = self.duplicates();
+        let header = ["is another", "of one person", "of two people", "labels differ"];
+        let row = |name: &str, it: super::figures::Kind| {
+            [
+                name.to_owned(),
+                it.within_a_person.to_string(),
+                it.across_people.to_string(),
+                it.labels_differ.to_string(),
+            ]
+        };
+        let mut rows = vec![
+            header.map(str::to_owned),
+            row("same file", it.same_bytes),
+            row("same pixels", it.same_pixels),
+            row(&format!("nearly, to {NEAR} bits"), it.near),
+        ];
+        // Of one person, pictures are alike by nature.
+        rows[3][1] = "-".to_owned();
+        columns(&rows, &[false, true, true, true])
+    }
+}
+
+/// `3 classes have`.
+fn has(n: usize) -> String {
+    format!("{} {}", count(n, "class", "classes"), if n == 1 { "has" } else { "have" })
+}

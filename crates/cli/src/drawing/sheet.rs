@@ -1,0 +1,110 @@
+//! A contact sheet: small photographs in rows, with their names.
+
+use image::{RgbImage, imageops};
+use plotters::{
+    prelude::*,
+    style::text_anchor::{HPos, VPos},
+};
+
+use super::{Area, FAINT, GREY, INK, TEXT, TITLE, draw, style, width};
+
+/// Photographs under a title.
+pub(crate) struct Sheet {
+    pub(crate) title: String,
+    pub(crate) cells: Vec<Cell>,
+    /// So many neighbours in a row belong together, and have a frame around them; 1 for no frames.
+    pub(crate) together: usize,
+}
+
+/// A photograph and what stands below it.
+pub(crate) struct Cell {
+    /// As [`thumbnail`] makes it; none where it cannot be read.
+    pub(crate) picture: Option<RgbImage>,
+    pub(crate) lines: Vec<String>,
+}
+
+/// In a row, if there are so many.
+const COLUMNS: usize = 6;
+/// Height and width of the place for a photograph.
+const PICTURE: [u32; 2] = [216, 192];
+const LINE: u32 = 20;
+const GAP: u32 = 20;
+const HEAD: u32 = 56;
+const SMALL: u32 = TEXT - 2;
+
+/// A photograph as large as a sheet has place for.
+pub(crate) fn thumbnail(picture: &RgbImage) -> RgbImage {
+    let ([h, w], [most_h, most_w]) = ([picture.height(), picture.width()], PICTURE);
+    let scale = (f64::from(most_h) / f64::from(h)).min(f64::from(most_w) / f64::from(w));
+    let side = |it: u32, most: u32| ((f64::from(it) * scale).round() as u32).clamp(1, most);
+    imageops::resize(picture, side(w, most_w), side(h, most_h), imageops::FilterType::Triangle)
+}
+
+impl Sheet {
+    pub(crate) fn draw(&self) -> RgbImage {
+        let columns = COLUMNS.min(self.cells.len()).max(1);
+        let n_rows = self.cells.len().div_ceil(columns) as u32;
+        let n_lines = self.cells.iter().map(|it| it.lines.len()).max().unwrap_or(0) as u32;
+        let [h, w] = [PICTURE[0] + 6 + n_lines * LINE + GAP, PICTURE[1] + GAP];
+        let place =
+            |idx: usize| [HEAD + (idx / columns) as u32 * h, GAP + (idx % columns) as u32 * w];
+        let mut title = 0;
+        draw([1, 1], |area| {
+            title = width(area, &self.title, TITLE);
+            Ok(())
+        });
+        let size = [HEAD + n_rows * h, (GAP + columns as u32 * w).max(title + 2 * GAP)];
+        let mut sheet = draw(size, |area| {
+            let top = style(TITLE, INK, HPos::Left, VPos::Center);
+            area.draw(&Text::new(&*self.title, (GAP as i32, HEAD as i32 / 2), top))?;
+            for (idx, cell) in self.cells.iter().enumerate() {
+                let [y, x] = place(idx).map(|it| it as i32);
+                let middle = x + PICTURE[1] as i32 / 2;
+                if self.together > 1 && idx % self.together == 0 {
+                    let right = x + (self.together as u32 * w - GAP) as i32 + 5;
+                    let frame = [(x - 6, y - 6), (right, y + h as i32 - GAP as i32 + 2)];
+                    area.draw(&Rectangle::new(frame, GREY))?;
+                }
+                if cell.picture.is_none() {
+                    let corner = (x + PICTURE[1] as i32, y + PICTURE[0] as i32);
+                    area.draw(&Rectangle::new([(x, y), corner], FAINT.filled()))?;
+                    let centre = style(TEXT, GREY, HPos::Center, VPos::Center);
+                    let at = (middle, y + PICTURE[0] as i32 / 2);
+                    area.draw(&Text::new("cannot be read", at, centre))?;
+                }
+                for (line, text) in cell.lines.iter().enumerate() {
+                    let colour = if line == 0 { INK } else { GREY };
+                    let below = style(SMALL, colour, HPos::Center, VPos::Top);
+                    let at = (middle, y + (PICTURE[0] + 6 + line as u32 * LINE) as i32);
+                    area.draw(&Text::new(fitting(area, text), at, below))?;
+                }
+            }
+            Ok(())
+        });
+        for (idx, picture) in self
+            .cells
+            .iter()
+            .enumerate()
+            .filter_map(|(idx, it)| it.picture.as_ref().map(|picture| (idx, picture)))
+        {
+            // At the bottom of its place, in the middle.
+            let [y, x] = place(idx);
+            let x = x + (PICTURE[1] - picture.width().min(PICTURE[1])) / 2;
+            let y = y + PICTURE[0] - picture.height().min(PICTURE[0]);
+            imageops::replace(&mut sheet, picture, i64::from(x), i64::from(y));
+        }
+        sheet
+    }
+}
+
+/// A name that is no wider than its picture: without its middle, where it must be.
+fn fitting(area: &Area<'_>, text: &str) -> String {
+    let letters: Vec<char> = text.chars().collect();
+    let cut = |n: usize| {
+        let (head, tail) = (&letters[..n.div_ceil(2)], &letters[letters.len() - n / 2..]);
+        format!("{}…{}", String::from_iter(head), String::from_iter(tail))
+    };
+    let whole = std::iter::once(text.to_owned());
+    let mut candidates = whole.chain((0..letters.len()).rev().map(cut));
+    candidates.find(|it| width(area, it, SMALL) <= PICTURE[1]).unwrap_or_default()
+}

@@ -1,0 +1,262 @@
+//! `maskfit eda` from outside: what it finds, what it writes, and what it says when it cannot.
+
+#![expect(clippy::unwrap_used, reason = "in a test a panic is a failure")]
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Output},
+};
+
+use expect_test::{Expect, expect};
+use tempfile::TempDir;
+
+fn run(dir: &TempDir, args: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_maskfit"));
+    command.args(args).current_dir(dir.path()).env_remove("RUST_BACKTRACE").output().unwrap()
+}
+
+#[track_caller]
+fn ok(dir: &TempDir, args: &[&str]) -> String {
+    let output = run(dir, args);
+    assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[track_caller]
+fn fails(dir: &TempDir, args: &[&str], want: Expect) {
+    let output = run(dir, args);
+    assert_eq!(output.status.code(), Some(1), "{args:?}");
+    want.assert_eq(String::from_utf8(output.stderr).unwrap().trim_end());
+}
+
+/// Eight drawn people in a folder.
+fn people() -> TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    ok(
+        &dir,
+        &["data", "people", "people", "--people", "8", "--scored", "0", "--wrong-labels", "0"],
+    );
+    dir
+}
+
+/// The file of a person's picture.
+fn picture(dir: &TempDir, person: usize, name: &str) -> PathBuf {
+    let images = fs::read_dir(dir.path().join("people/train/images")).unwrap();
+    let mut people: Vec<PathBuf> = images.map(|it| it.unwrap().path()).collect();
+    people.sort();
+    people[person].join(name)
+}
+
+/// All files of a folder.
+fn files(dir: &Path) -> BTreeMap<String, Vec<u8>> {
+    let name = |it: &fs::DirEntry| it.file_name().into_string().unwrap();
+    let entries = fs::read_dir(dir).unwrap().map(|it| it.unwrap());
+    entries.map(|it| (name(&it), fs::read(it.path()).unwrap())).collect()
+}
+
+#[test]
+fn what_is_planted_is_said_drawn_and_written() {
+    let dir = people();
+    // Person 0's mask1 is person 1's too, and her normal picture also her incorrect one.
+    fs::copy(picture(&dir, 0, "mask1.jpg"), picture(&dir, 1, "mask1.jpg")).unwrap();
+    fs::copy(picture(&dir, 0, "normal.jpg"), picture(&dir, 0, "incorrect_mask.jpg")).unwrap();
+    fs::write(picture(&dir, 2, "mask3.jpg"), "a text file").unwrap();
+    fs::remove_file(picture(&dir, 3, "mask3.jpg")).unwrap();
+    let said = ok(&dir, &["eda", "people", "-o", "look"]);
+    expect![[r#"
+        people/train: 55 pictures of 8 people
+
+        look at this first
+          1 picture cannot be read:
+            000003_female_Drawn_58/mask3.jpg  this is no picture: it begins like none of JPEG, PNG, WebP, GIF, BMP and TIFF
+          these do not fit, and no run would start:
+            images/000004_male_Drawn_43/mask3  is missing  put the picture there, or leave the person out by a label fix
+          2 pairs of pictures that are one, 2 with labels that differ:
+            000001_female_Drawn_23/incorrect_mask.jpg  000001_female_Drawn_23/normal.jpg  same file  incorrect female <30 / not worn female <30
+            000001_female_Drawn_23/mask1.jpg           000002_male_Drawn_20/mask1.jpg     same file  worn female <30 / worn male <30
+          6 classes have no pictures, and no sheet:
+             2  worn male >=60         0 people
+             5  worn female >=60       0 people
+             8  incorrect male >=60    0 people
+            11  incorrect female >=60  0 people
+            14  not worn male >=60     0 people
+            17  not worn female >=60   0 people
+
+            class                   pictures  people
+         0  worn male <30                  5       1
+         1  worn male 30-59                9       2
+         2  worn male >=60                 0       0
+         3  worn female <30               20       4
+         4  worn female 30-59              5       1
+         5  worn female >=60               0       0
+         6  incorrect male <30             1       1
+         7  incorrect male 30-59           2       2
+         8  incorrect male >=60            0       0
+         9  incorrect female <30           4       4
+        10  incorrect female 30-59         1       1
+        11  incorrect female >=60          0       0
+        12  not worn male <30              1       1
+        13  not worn male 30-59            2       2
+        14  not worn male >=60             0       0
+        15  not worn female <30            4       4
+        16  not worn female 30-59          1       1
+        17  not worn female >=60           0       0
+
+           mask       pictures  people
+        0  worn             39       8
+        1  incorrect         8       8
+        2  not worn          8       8
+
+           gender  pictures  people
+        0  male          20       3
+        1  female        35       5
+
+           age    pictures  people
+        0  <30          35       5
+        1  30-59        20       3
+        2  >=60          0       0
+
+        ages        19 to 58
+        sizes, HxW  128x96: 54 pictures
+        brightness  median 128 of 255
+                    darkest 66: 000003_female_Drawn_58/mask2.jpg
+                    brightest 185: 000004_male_Drawn_43/mask4.jpg
+        colours     mean = [0.4981, 0.5069, 0.4227]
+                    std = [0.2293, 0.2145, 0.2069], of all pixels
+
+        is another   of one person  of two people  labels differ
+        same file                1              1              2
+        same pixels              0              0              0
+        nearly                   -              0              0
+
+        written to look:
+          classes.png     pictures and people by class, and by each factor
+          ages.png        people by age, with the cuts
+          brightness.png  pictures by mean grey
+          sheet_NN.png    photographs of a class, by its number
+          duplicates.png  pictures that are one, side by side
+          duplicates.csv  all pictures that are one
+          eda.toml        all figures
+    "#]].assert_eq(&said);
+
+    let files = files(&dir.path().join("look"));
+    let csv = String::from_utf8(files["duplicates.csv"].clone()).unwrap();
+    expect![[r#"
+        likeness,bits,picture_a,picture_b,person_a,person_b,class_a,class_b,labels_differ
+        same_bytes,0,000001_female_Drawn_23/incorrect_mask.jpg,000001_female_Drawn_23/normal.jpg,000001_female_Drawn_23,000001_female_Drawn_23,incorrect female <30,not worn female <30,true
+        same_bytes,0,000001_female_Drawn_23/mask1.jpg,000002_male_Drawn_20/mask1.jpg,000001_female_Drawn_23,000002_male_Drawn_20,worn female <30,worn male <30,true
+    "#]].assert_eq(&csv);
+    let figures: toml::Table =
+        String::from_utf8(files["eda.toml"].clone()).unwrap().parse().unwrap();
+    assert_eq!(figures["n_pictures"].as_integer(), Some(55));
+    assert_eq!(figures["unreadable"].as_array().unwrap().len(), 1);
+    assert_eq!(figures["duplicates"]["same_bytes"]["labels_differ"].as_integer(), Some(2));
+    for (name, bytes) in files.iter().filter(|it| it.0.ends_with(".png")) {
+        let picture = image::load_from_memory(bytes).unwrap();
+        assert!(picture.width() >= 300 && picture.height() >= 200, "{name}");
+    }
+    let n_sheets = files.keys().filter(|it| it.starts_with("sheet_")).count();
+    let joint = figures["scopes"][0]["classes"].as_array().unwrap();
+    let n_classes = joint.iter().filter(|it| it["n_pictures"].as_integer() > Some(0)).count();
+    assert_eq!(n_sheets, n_classes);
+}
+
+#[test]
+fn the_number_of_threads_changes_nothing() {
+    let dir = people();
+    for n in ["1", "3"] {
+        let threads = format!("threads={n}");
+        ok(&dir, &["eda", "people/train", "-o", n, "--set", &threads]);
+    }
+    let [one, three] = ["1", "3"].map(|it| files(&dir.path().join(it)));
+    assert!(one == three);
+}
+
+#[test]
+fn drawn_people_and_a_config_are_data_too() {
+    let dir = people();
+    let few = ["--set", "data.source.n_people=3", "--set", "data.source.n_scored=1"];
+    let said = ok(&dir, &[&["eda"][..], &few].concat());
+    assert!(said.starts_with("people: 21 pictures of 3 people\n7 more are kept"), "{said}");
+    assert!(dir.path().join("eda/classes.png").is_file());
+    let config = "data.source = { kind = \"mask_profiles\", root = \"people/train\" }";
+    fs::write(dir.path().join("mine.toml"), config).unwrap();
+    let said = ok(&dir, &["eda", "mine.toml", "-o", "new/folder"]);
+    assert!(said.starts_with("people/train: 56 pictures of 8 people\n"), "{said}");
+}
+
+#[test]
+fn one_person_and_no_picture_that_can_be_read() {
+    let dir = tempfile::tempdir().unwrap();
+    ok(&dir, &["data", "people", "people", "--people", "1", "--scored", "0"]);
+    ok(&dir, &["eda", "people", "-o", "one"]);
+    for name in ["mask1", "mask2", "mask3", "mask4", "mask5", "incorrect_mask", "normal"] {
+        fs::write(picture(&dir, 0, &format!("{name}.jpg")), "").unwrap();
+    }
+    let said = ok(&dir, &["eda", "people", "-o", "none"]);
+    assert!(said.contains("7 pictures cannot be read:"), "{said}");
+    assert!(!dir.path().join("none/brightness.png").exists());
+}
+
+#[test]
+fn what_cannot_be_looked_at_says_why() {
+    let dir = people();
+    fails(
+        &dir,
+        &["eda", "nowhere"],
+        expect![
+            "error: nowhere: there is no such file or folder: name an experiment's file, or a folder with `train.csv` and `images/`"
+        ],
+    );
+    fs::create_dir(dir.path().join("empty")).unwrap();
+    fails(
+        &dir,
+        &["eda", "empty"],
+        expect![
+            "error: empty: there is no train.csv here, nor in train/: name a folder with `train.csv` and `images/`"
+        ],
+    );
+    fs::write(dir.path().join("empty/train.csv"), "id,gender,race,age,path\n").unwrap();
+    fails(
+        &dir,
+        &["eda", "empty"],
+        expect![
+            "error: empty/images: No such file or directory (os error 2): `data.source.root` is to be the folder of `train.csv` and `images/`"
+        ],
+    );
+    fs::create_dir(dir.path().join("empty/images")).unwrap();
+    fails(
+        &dir,
+        &["eda", "empty"],
+        expect![[r#"
+        error: empty: there are no pictures; 1 thing is wrong with the data:
+          train.csv: has no rows: add a row for each person"#]],
+    );
+    fails(
+        &dir,
+        &["eda", "people", "-o", "people"],
+        expect!["error: people: is there already: name a new folder with `-o`"],
+    );
+    fails(
+        &dir,
+        &["eda", "people", "-o", "people/train/train.csv"],
+        expect!["error: people/train/train.csv: is a file: name a new folder with `-o`"],
+    );
+    fails(
+        &dir,
+        &["eda", "people", "-o", "people/train/train.csv/new"],
+        expect![
+            "error: people/train/train.csv/new: name another folder with `-o`: Not a directory (os error 20)"
+        ],
+    );
+    fails(
+        &dir,
+        &["eda", "people", "--set", "data.max_pixel=1"],
+        expect![
+            "error: --set data.max_pixel=1: at `data.max_pixel`: unknown field `max_pixel`, expected one of `source`, `split`, `fold`, `training_cuts`, `leave_out_ages`, `sampler`, `n_loaders`, `n_ahead`, `max_pixels`"
+        ],
+    );
+    assert!(!dir.path().join("eda").exists());
+}

@@ -1,0 +1,237 @@
+//! What there is in a data set, before anything is trained on it: how many pictures and people each
+//! class has, ages, sizes, brightness, colours, which pictures are there twice, and which cannot be
+//! read.
+//!
+//! Every picture is read and decoded once; what is kept of it is about 200 bytes.
+
+mod difference_hash;
+mod glance;
+mod twins;
+
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BTreeSet},
+    sync::atomic::{AtomicUsize, Ordering},
+};
+
+use augment::{Picture, Statistics};
+use base::task::Scope;
+use rayon::prelude::*;
+use serde::Serialize;
+
+use glance::Glance;
+pub use twins::{Likeness, NEAR, Twin};
+
+use crate::{Manifest, Use, measure::ColourSums};
+
+/// What there is in a data set.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Survey {
+    /// Those that may be trained on.
+    pub n_pictures: usize,
+    /// Those who have such pictures.
+    pub n_people: usize,
+    /// The mean and deviation of all pixels, where 1 is the brightest; none without pictures.
+    #[serde(flatten)]
+    pub statistics: Option<Statistics>,
+    /// Of the pictures that can be read; none without any.
+    pub brightness: Option<Brightness>,
+    /// Jointly, then by factor.
+    pub scopes: Vec<ScopeCount>,
+    /// Youngest first; empty where ages are not known.
+    pub ages: Vec<AgeCount>,
+    /// The most frequent first.
+    pub sizes: Vec<SizeCount>,
+    /// In the order of their names.
+    pub unreadable: Vec<Unreadable>,
+    /// The surest first.
+    #[serde(skip)]
+    pub twins: Vec<Twin>,
+}
+
+/// How often each class of a scope is there.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ScopeCount {
+    /// `joint`, or the factor's name.
+    pub name: String,
+    /// In order.
+    pub classes: Vec<ClassCount>,
+}
+
+/// How often a class is there.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ClassCount {
+    /// For example `worn male <30`.
+    pub name: String,
+    /// Pictures.
+    pub n_pictures: usize,
+    /// People with at least one such picture.
+    pub n_people: usize,
+}
+
+/// How many people are of an age.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct AgeCount {
+    /// Full years.
+    pub years: u32,
+    /// People.
+    pub n_people: usize,
+}
+
+/// How many pictures are of a size.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct SizeCount {
+    /// Pixels.
+    pub height: usize,
+    /// Pixels.
+    pub width: usize,
+    /// Pictures.
+    pub n_pictures: usize,
+}
+
+/// The mean grey of pictures, from 0 (black) to 255 (white).
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Brightness {
+    /// Half of the pictures are no brighter.
+    pub median: f64,
+    /// Pictures of a mean from 0 to below 8, from 8 to below 16, and so on.
+    pub bins: Vec<usize>,
+    /// The darkest picture.
+    pub darkest: Extreme,
+    /// The brightest picture.
+    pub brightest: Extreme,
+}
+
+/// A picture at an end.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Extreme {
+    /// Its name.
+    pub picture: String,
+    /// Its mean grey.
+    pub mean: f64,
+}
+
+/// A picture that cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Unreadable {
+    /// Its name.
+    pub picture: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// Levels of grey in one bin of [`Brightness::bins`].
+const BIN: f64 = 8.0;
+
+/// Looks at every picture that may be trained on.
+///
+/// The result does not depend on the number of threads.
+///
+/// - `max_pixels`: pictures with more are not decoded, and count as unreadable.
+/// - `look`: is shown every picture that can be read, with its position in [`Manifest::examples`], in
+///   any order and by several threads.
+/// - `progress`: is told how many pictures of how many are done.
+pub fn survey(
+    manifest: &Manifest,
+    max_pixels: u64,
+    look: &(dyn Fn(usize, &Picture) + Sync),
+    progress: &(dyn Fn(usize, usize) + Sync),
+) -> Survey {
+    let all = 0..manifest.examples.len();
+    let pool: Vec<usize> = all.filter(|&it| manifest.examples[it].usage == Use::Pool).collect();
+    let n_done = AtomicUsize::new(0);
+    let glance = |&idx: &usize| {
+        let show = |picture: &Picture| look(idx, picture);
+        let glance = Glance::of(&manifest.examples[idx].content, max_pixels, &show);
+        progress(n_done.fetch_add(1, Ordering::Relaxed) + 1, pool.len());
+        glance
+    };
+    let glances: Vec<Result<Glance, String>> = pool.par_iter().map(glance).collect();
+
+    let (mut seen, mut unreadable) = (Vec::new(), Vec::new());
+    for (&idx, glance) in pool.iter().zip(glances) {
+        match glance {
+            Ok(it) => seen.push((idx, it)),
+            Err(reason) => {
+                let picture = manifest.examples[idx].name.clone();
+                unreadable.push(Unreadable { picture, reason });
+            }
+        }
+    }
+    let person = |idx: usize| manifest.examples[idx].person;
+    let colours = seen.iter().map(|it| it.1.colours).fold(ColourSums::default(), ColourSums::plus);
+    Survey {
+        n_pictures: pool.len(),
+        n_people: pool.iter().map(|&it| person(it)).collect::<BTreeSet<_>>().len(),
+        statistics: (!seen.is_empty()).then(|| colours.statistics()),
+        brightness: brightness(manifest, &seen),
+        scopes: manifest.task.scopes().iter().map(|&it| count(manifest, &pool, it)).collect(),
+        ages: ages(manifest, &pool),
+        sizes: sizes(&seen),
+        unreadable,
+        twins: twins::find(&seen, &person),
+    }
+}
+
+fn count(manifest: &Manifest, pool: &[usize], scope: Scope) -> ScopeCount {
+    let task = &manifest.task;
+    let mut n_pictures = vec![0; task.n_classes_of(scope)];
+    let mut people = vec![BTreeSet::new(); n_pictures.len()];
+    for example in pool.iter().map(|&it| &manifest.examples[it]) {
+        let class = task.project(example.class, scope);
+        n_pictures[class] += 1;
+        people[class].insert(example.person);
+    }
+    let names = task.class_names(scope).into_iter();
+    let counts = names.zip(n_pictures).zip(people).map(|((name, n_pictures), people)| ClassCount {
+        name,
+        n_pictures,
+        n_people: people.len(),
+    });
+    ScopeCount { name: task.scope_name(scope).to_owned(), classes: counts.collect() }
+}
+
+fn ages(manifest: &Manifest, pool: &[usize]) -> Vec<AgeCount> {
+    let pictures = pool.iter().map(|&it| &manifest.examples[it]);
+    let people: BTreeMap<usize, f64> =
+        pictures.filter_map(|it| Some((it.person, it.age?))).collect();
+    let mut counts = BTreeMap::new();
+    for age in people.into_values() {
+        *counts.entry(age as u32).or_default() += 1;
+    }
+    counts.into_iter().map(|(years, n_people)| AgeCount { years, n_people }).collect()
+}
+
+fn sizes(seen: &[(usize, Glance)]) -> Vec<SizeCount> {
+    let mut counts: BTreeMap<[usize; 2], usize> = BTreeMap::new();
+    for (_, glance) in seen {
+        *counts.entry(glance.size).or_default() += 1;
+    }
+    let sizes = counts.into_iter();
+    let mut sizes: Vec<SizeCount> = sizes
+        .map(|([height, width], n_pictures)| SizeCount { height, width, n_pictures })
+        .collect();
+    sizes.sort_by_key(|it| Reverse(it.n_pictures));
+    sizes
+}
+
+fn brightness(manifest: &Manifest, seen: &[(usize, Glance)]) -> Option<Brightness> {
+    let mut means: Vec<(f64, usize)> =
+        seen.iter().map(|(idx, glance)| (glance.brightness(), *idx)).collect();
+    means.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+    let mut bins = vec![0; (256.0 / BIN) as usize];
+    means.iter().for_each(|&(mean, _)| bins[(mean / BIN) as usize] += 1);
+    let extreme = |&(mean, idx): &(f64, usize)| Extreme {
+        picture: manifest.examples[idx].name.clone(),
+        mean,
+    };
+    Some(Brightness {
+        median: means.get(means.len().saturating_sub(1) / 2)?.0,
+        bins,
+        darkest: extreme(means.first()?),
+        brightest: extreme(means.last()?),
+    })
+}
+
+#[cfg(test)]
+mod tests;

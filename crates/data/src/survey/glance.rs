@@ -1,0 +1,55 @@
+//! What is measured of one picture.
+
+use augment::{Picture, decode_whole};
+use sha2::{Digest as _, Sha256};
+
+use super::difference_hash::DifferenceHash;
+use crate::{Content, measure::ColourSums};
+
+/// What is kept of a picture.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Glance {
+    /// `[height, width]`, upright.
+    pub(super) size: [usize; 2],
+    /// SHA-256 of the file.
+    pub(super) bytes: [u8; 32],
+    /// SHA-256 of the size and the pixels.
+    pub(super) pixels: [u8; 32],
+    /// What it looks like.
+    pub(super) hash: DifferenceHash,
+    pub(super) colours: ColourSums,
+}
+
+impl Glance {
+    /// Reads, decodes and measures a picture, and shows it to `look`; or says why it cannot be read.
+    pub(super) fn of(
+        content: &Content,
+        max_pixels: u64,
+        look: &dyn Fn(&Picture),
+    ) -> Result<Glance, String> {
+        let bytes = content.bytes().map_err(|err| err.to_string())?;
+        let picture = decode_whole(&bytes, max_pixels).map_err(|err| err.to_string())?;
+        look(&picture);
+        let size = [picture.height(), picture.width()];
+        let mut pixels = Sha256::new();
+        size.iter().for_each(|it| pixels.update(it.to_le_bytes()));
+        pixels.update(picture.as_raw());
+        Ok(Glance {
+            size: size.map(|it| it as usize),
+            bytes: Sha256::digest(&bytes).into(),
+            pixels: pixels.finalize().into(),
+            hash: DifferenceHash::of(&picture),
+            colours: ColourSums::of(&picture),
+        })
+    }
+
+    /// The mean grey, from 0 to 255.
+    pub(super) fn brightness(&self) -> f64 {
+        grey(self.colours.sum) as f64 / 1000.0 / self.colours.n_pixels as f64
+    }
+}
+
+/// A thousand times the grey of a colour, or of a sum of colours: luma of ITU-R BT.601.
+pub(super) fn grey([r, g, b]: [u64; 3]) -> u64 {
+    299 * r + 587 * g + 114 * b
+}
