@@ -27,9 +27,12 @@ type Area<'a> = DrawingArea<BitMapBackend<'a>, Shift>;
 type Drawn<'a> = Result<(), DrawingAreaErrorKind<<BitMapBackend<'a> as DrawingBackend>::ErrorType>>;
 
 const FONT: &str = "sans-serif";
-const INK: RGBColor = RGBColor(40, 40, 40);
+pub(crate) const INK: RGBColor = RGBColor(40, 40, 40);
 const FAINT: RGBColor = RGBColor(225, 225, 225);
-const GREY: RGBColor = RGBColor(110, 110, 110);
+pub(crate) const GREY: RGBColor = RGBColor(110, 110, 110);
+/// What is doubted, and what stands for it; told apart by those who see no red or green.
+pub(crate) const DOUBTED: RGBColor = RGBColor(213, 94, 0);
+pub(crate) const PROPOSED: RGBColor = RGBColor(0, 114, 178);
 /// One for each range of an age; told apart by those who see no red or green (Okabe and Ito, 2008).
 const COLOURS: [RGBColor; 4] =
     [RGBColor(0, 114, 178), RGBColor(230, 159, 0), RGBColor(0, 158, 115), RGBColor(204, 121, 167)];

@@ -12,7 +12,6 @@ mod manifest;
 mod measure;
 mod review;
 mod sampler;
-mod sheet;
 mod source;
 mod split;
 mod survey;
@@ -25,7 +24,6 @@ pub use manifest::{Content, Example, Manifest, Use};
 pub use measure::measure_statistics;
 pub use review::{Decision, Review, Reviewed};
 pub use sampler::{Groups, Sampler, SamplerConfig};
-pub use sheet::{Tile, sheet};
 pub use source::{
     Context, MaskProfiles, People, Source, SourceConfig, SourceError,
     mask_profiles::{Listing, from_names},

@@ -1,18 +1,27 @@
 //! `maskfit data`
 
-use std::io::Cursor;
-
 use anyhow::{Context as _, bail};
 use augment::{Statistics, StatisticsConfig};
-use base::{Task, files::write_whole, mix::Part, task::Scope};
+use base::{
+    Task,
+    files::write_whole,
+    mix::{Collage, Part},
+    task::Scope,
+};
 use candle::Device;
 use data::{Batch, People, Use};
-use image::{ImageFormat, RgbImage, imageops};
+use image::RgbImage;
 use ops::{Rows, normalise};
 use trainer::{Plan, Watch as _, load_epoch};
 
 use super::{check_settings, manifest, use_threads};
-use crate::{End, args::DataCommand, runs, terminal::Terminal};
+use crate::{
+    End,
+    args::DataCommand,
+    drawing::{Cell, Sheet, png, thumbnail},
+    runs,
+    terminal::Terminal,
+};
 
 pub(crate) fn data(command: DataCommand) -> anyhow::Result<End> {
     let terminal = Terminal::new();
@@ -74,44 +83,44 @@ pub(crate) fn data(command: DataCommand) -> anyhow::Result<End> {
             }
             let batch =
                 load_epoch(&plan, step).next().expect("an epoch has a batch for each step")?;
-            let sheet = sheet(&batch, plan.train_pipeline.statistics)?;
-            let mut png = Vec::new();
-            sheet.write_to(&mut Cursor::new(&mut png), ImageFormat::Png)?;
-            write_whole(&output, &png).with_context(|| output.display().to_string())?;
-            for (idx, collage) in batch.collages.iter().enumerate() {
+            let pictures = as_pictures(&batch, plan.train_pipeline.statistics)?;
+            let cell = |(idx, (collage, picture)): (usize, (&Collage, RgbImage))| {
                 let label = |it: &Part| {
                     let class = plan.training_classes[batch.examples[it.picture]];
                     format!("{:.3} {}", it.weight, plan.task.class_name(class, Scope::Joint))
                 };
-                let row = collage.row(batch.size);
-                say!("{idx:>4}  {}", row.iter().map(label).collect::<Vec<_>>().join(" + "));
-            }
+                let labels: Vec<String> = collage.row(batch.size).iter().map(label).collect();
+                say!("{idx:>4}  {}", labels.join(" + "));
+                let lines = std::iter::once(idx.to_string()).chain(labels).collect();
+                Cell::named(Some(thumbnail(&picture)), lines)
+            };
+            let cells = batch.collages.iter().zip(pictures).enumerate().map(cell).collect();
+            let title = format!("step {step} as the network sees it");
+            let sheet = Sheet { title, cells, together: 1 }.draw();
+            write_whole(&output, &png(&sheet)).with_context(|| output.display().to_string())?;
             say!("step {step}, row by row from the left: {}", output.display());
         }
     }
     Ok(End::Done)
 }
 
-/// The rows of a batch beside and below each other, in as many columns as lines: what the network
-/// gets, with the normalisation undone.
-fn sheet(batch: &Batch, Statistics { mean, std }: Statistics) -> anyhow::Result<RgbImage> {
+/// The rows of a batch: what the network gets, with the normalisation undone.
+fn as_pictures(
+    batch: &Batch,
+    Statistics { mean, std }: Statistics,
+) -> anyhow::Result<Vec<RgbImage>> {
     let Batch { pictures, size, collages, .. } = batch;
     let xs = normalise(Rows { pictures, size: *size, collages }, mean, std, &Device::Cpu)?;
     let [h, w] = size.map(|it| it as u32);
-    let n_columns = collages.len().isqrt().max(1) as u32;
-    let n_lines = (collages.len() as u32).div_ceil(n_columns);
-    let mut sheet = RgbImage::new(n_columns * w, n_lines * h);
-    for (idx, row) in (0..).zip(xs.flatten_from(1)?.to_vec2::<f32>()?) {
+    let picture = |row: Vec<f32>| {
         let byte = |(at, &y): (usize, &f32)| {
             // Noise may leave the range: `as` cuts it off.
             (255.0 * (f64::from(y) * std[at % 3] + mean[at % 3])).round() as u8
         };
         let bytes = row.iter().enumerate().map(byte).collect();
-        let picture = RgbImage::from_raw(w, h, bytes).expect("as many bytes as pixels ask for");
-        let (left, top) = (idx % n_columns * w, idx / n_columns * h);
-        imageops::replace(&mut sheet, &picture, left.into(), top.into());
-    }
-    Ok(sheet)
+        RgbImage::from_raw(w, h, bytes).expect("as many bytes as pixels ask for")
+    };
+    Ok(xs.flatten_from(1)?.to_vec2::<f32>()?.into_iter().map(picture).collect())
 }
 
 fn print_counts(task: &Task, counts: &[usize]) {

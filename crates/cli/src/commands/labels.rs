@@ -1,25 +1,26 @@
 //! `maskfit labels`
 
-use std::{collections::HashMap, fs, io::Cursor, path::Path};
+use std::{collections::HashMap, fs, path::Path};
 
 use anyhow::{Context as _, bail};
+use augment::decode;
 use base::files::write_whole;
-use data::{Example, Review, Reviewed, Tile, sheet};
+use data::{Example, Review, Reviewed};
 use infer::Graded;
 use metrics::{Doubt, DoubtScore, argmax, label_doubts};
 use trainer::Run;
 
 use super::manifest;
-use crate::{End, runs, tables::columns, terminal::Terminal};
+use crate::{
+    End,
+    drawing::{Cell, DOUBTED, GREY, INK, PROPOSED, Sheet, png, thumbnail},
+    runs,
+    tables::columns,
+    terminal::Terminal,
+};
 
 /// Labels that are shown in the terminal.
 const SHOWN: usize = 10;
-/// Pictures in a row of the sheet.
-const N_COLUMNS: usize = 8;
-
-const WHITE: [u8; 3] = [230, 230, 230];
-const RED: [u8; 3] = [255, 120, 110];
-const GREEN: [u8; 3] = [120, 230, 130];
 
 pub(crate) fn labels(
     named: &Path,
@@ -44,7 +45,7 @@ pub(crate) fn labels(
     let doubts = label_doubts(&graded.predictions, by);
     let errors: Vec<&Doubt> = doubts.iter().filter(|it| it.is_error).collect();
     let review = Review { rows: errors.iter().map(|it| row(it, &graded)).collect() };
-    let tile = |(idx, (doubt, row)): (usize, (&&Doubt, &Reviewed))| {
+    let cell = |(idx, (doubt, row)): (usize, (&&Doubt, &Reviewed))| {
         // Of a person the picture that speaks loudest against the label.
         let of_given = |&at: &usize| {
             let scope = base::task::Scope::Factor(doubt.factor);
@@ -53,25 +54,26 @@ pub(crate) fn labels(
         };
         let against: Vec<f64> = doubt.pictures.iter().map(of_given).collect();
         let name = &graded.pictures[doubt.pictures[argmax(&against)]];
-        Tile {
-            name: name.clone(),
-            content: by_name[name.as_str()].content.clone(),
+        let bytes = by_name[name.as_str()].content.bytes().ok();
+        let picture = bytes.and_then(|it| decode(&it, experiment.data.max_pixels).ok());
+        Cell {
+            picture: picture.as_ref().map(thumbnail),
             lines: vec![
-                (format!("{}. {} {:.4}", idx + 1, row.factor, row.score), WHITE),
-                (format!("given {}", row.given), RED),
-                (format!("models say {}", row.suggested), GREEN),
-                (row.person.clone(), WHITE),
+                (format!("{}. {} {:.4}", idx + 1, row.factor, row.score), INK),
+                (format!("given {}", row.given), DOUBTED),
+                (format!("models say {}", row.suggested), PROPOSED),
+                (row.person.clone(), GREY),
             ],
         }
     };
-    let tiles = errors.iter().zip(&review.rows).take(n_pictures).enumerate().map(tile);
-    let tiles: Vec<Tile> = tiles.collect();
-    let drawn = sheet(&tiles, N_COLUMNS, experiment.data.max_pixels)?;
-    let mut png = Cursor::new(Vec::new());
-    drawn.write_to(&mut png, image::ImageFormat::Png).context("the sheet is too large for PNG")?;
+    let cells = errors.iter().zip(&review.rows).take(n_pictures).enumerate().map(cell);
+    let cells: Vec<Cell> = cells.collect();
+    let n_shown = cells.len();
+    let title = format!("{n_shown} of {} labels in doubt", errors.len());
+    let sheet = Sheet { title, cells, together: 1 }.draw();
     fs::create_dir_all(output).with_context(|| output.display().to_string())?;
     for (path, bytes) in
-        [(&sheet_path, png.get_ref().as_slice()), (&csv_path, review.to_csv().as_bytes())]
+        [(&sheet_path, png(&sheet).as_slice()), (&csv_path, review.to_csv().as_bytes())]
     {
         write_whole(path, bytes).with_context(|| path.display().to_string())?;
     }
@@ -96,7 +98,7 @@ pub(crate) fn labels(
         say!("\n{}", columns(&rows, &[true, false, false, false, false, false, true]));
     }
     say!("\nall of them, the likeliest errors first: {}", csv_path.display());
-    say!("the first {} as pictures: {}", tiles.len(), sheet_path.display());
+    say!("the first {n_shown} as pictures: {}", sheet_path.display());
     say!(
         "\nNothing is changed. To decide, write into the column `decision` of labels.csv:\n  \
          fix          the label becomes what `suggested` says (you may write another level there)\n  \

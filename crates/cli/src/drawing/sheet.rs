@@ -20,7 +20,7 @@ pub(crate) struct Sheet {
 pub(crate) struct Cell {
     /// As [`thumbnail`] makes it; none where it cannot be read.
     pub(crate) picture: Option<RgbImage>,
-    pub(crate) lines: Vec<String>,
+    pub(crate) lines: Vec<(String, RGBColor)>,
 }
 
 /// In a row, if there are so many.
@@ -38,6 +38,14 @@ pub(crate) fn thumbnail(picture: &RgbImage) -> RgbImage {
     let scale = (f64::from(most_h) / f64::from(h)).min(f64::from(most_w) / f64::from(w));
     let side = |it: u32, most: u32| ((f64::from(it) * scale).round() as u32).clamp(1, most);
     imageops::resize(picture, side(w, most_w), side(h, most_h), imageops::FilterType::Triangle)
+}
+
+impl Cell {
+    /// A picture with its name, and more about it in grey.
+    pub(crate) fn named(picture: Option<RgbImage>, lines: Vec<String>) -> Cell {
+        let colours = std::iter::once(INK).chain(std::iter::repeat(GREY));
+        Cell { picture, lines: lines.into_iter().zip(colours).collect() }
+    }
 }
 
 impl Sheet {
@@ -72,9 +80,8 @@ impl Sheet {
                     let at = (middle, y + PICTURE[0] as i32 / 2);
                     area.draw(&Text::new("cannot be read", at, centre))?;
                 }
-                for (line, text) in cell.lines.iter().enumerate() {
-                    let colour = if line == 0 { INK } else { GREY };
-                    let below = style(SMALL, colour, HPos::Center, VPos::Top);
+                for (line, (text, colour)) in cell.lines.iter().enumerate() {
+                    let below = style(SMALL, *colour, HPos::Center, VPos::Top);
                     let at = (middle, y + (PICTURE[0] + 6 + line as u32 * LINE) as i32);
                     area.draw(&Text::new(fitting(area, text), at, below))?;
                 }

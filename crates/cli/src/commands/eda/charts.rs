@@ -89,9 +89,8 @@ impl Look {
     /// Photographs of a class.
     pub(super) fn sheet(&self, class: usize, pictures: &[(usize, Option<RgbImage>)]) -> RgbImage {
         let it = &self.survey.scopes[0].classes[class];
-        let cell = |(idx, picture): &(usize, Option<RgbImage>)| Cell {
-            picture: picture.clone(),
-            lines: self.name_lines(*idx),
+        let cell = |(idx, picture): &(usize, Option<RgbImage>)| {
+            Cell::named(picture.clone(), self.name_lines(*idx))
         };
         let people = count(it.n_people, "person", "people");
         let shown = match pictures.len() == it.n_pictures {
@@ -118,7 +117,7 @@ impl Look {
                 lines.push(self.survey.scopes[0].classes[it.class].name.clone());
                 let differ = if self.labels_differ(twin) { "labels differ" } else { "" };
                 lines.push([likeness(twin), differ.to_owned()][side].clone());
-                cells.push(Cell { picture: picture.as_ref().map(thumbnail), lines });
+                cells.push(Cell::named(picture.as_ref().map(thumbnail), lines));
             }
         }
         let n = cells.len() / 2;
