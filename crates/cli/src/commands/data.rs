@@ -97,7 +97,7 @@ fn sheet(batch: &Batch, Statistics { mean, std }: Statistics) -> anyhow::Result<
     let Batch { pictures, size, collages, .. } = batch;
     let xs = normalise(Rows { pictures, size: *size, collages }, mean, std, &Device::Cpu)?;
     let [h, w] = size.map(|it| it as u32);
-    let n_columns = collages.len().isqrt().max(1) as u32;
+    let n_columns = (collages.len() as f64).sqrt().ceil() as u32;
     let n_lines = (collages.len() as u32).div_ceil(n_columns);
     let mut sheet = RgbImage::new(n_columns * w, n_lines * h);
     for (idx, row) in (0..).zip(xs.flatten_from(1)?.to_vec2::<f32>()?) {
