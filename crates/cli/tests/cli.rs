@@ -693,6 +693,21 @@ fn a_cross_validation_killed_in_its_second_fold_ends_with_the_same_numbers() {
 }
 
 #[test]
+fn a_mixed_batch_can_be_looked_at() {
+    let bench = Bench::new();
+    let mix = "augment.mix=[{ kind = \"mixup\", at_least_half = true }]";
+    let mixed = ["data", "mixed", "small.toml", "--set", mix, "-o", "sheet.png", "--step"];
+    let said = bench.ok(&[&mixed[..], &["1"]].concat());
+    assert_eq!(said.lines().filter(|it| it.contains(" + ")).count(), 8, "{said}");
+    // Eight pictures of 32x24 in three columns: a PNG says its width and height from byte 16 on.
+    let png = fs::read(bench.path("sheet.png")).unwrap();
+    assert_eq!(png[16..24], [0, 0, 0, 72, 0, 0, 0, 96]);
+    fs::remove_file(bench.path("sheet.png")).unwrap();
+    let late = [&mixed[..], &["99"]].concat();
+    bench.fails(&late, expect!["error: --step: the run has steps 0 to 9, not 99"]);
+}
+
+#[test]
 fn help_and_lists_say_what_there_is() {
     let bench = Bench { dir: tempfile::tempdir().unwrap() };
     let help = bench.ok(&["--help"]);
@@ -738,7 +753,7 @@ fn help_and_lists_say_what_there_is() {
     expect!["published network      parameters  multiply-adds  size   crop  resized   colours          weights"].assert_eq(&network("published network"));
     expect!["tf_efficientnet_lite0      4.65 M         0.39 G   224  0.875  bicubic   inception (0.5)  in1k"].assert_eq(&network("tf_efficientnet_lite0"));
     expect!["efficientnet_b7           66.35 M        37.75 G   600  0.949  bicubic   imagenet         none by this name"].assert_eq(&network("efficientnet_b7"));
-    bench.fails(&["list", "cheeses"], expect!["error: there is no list of `cheeses`, there are: sources, splits, samplers, pictures, statistics, models, heads, losses, optimizers, schedules, metrics"]);
+    bench.fails(&["list", "cheeses"], expect!["error: there is no list of `cheeses`, there are: sources, splits, samplers, pictures, mixes, statistics, models, heads, losses, optimizers, schedules, metrics"]);
 }
 
 #[test]

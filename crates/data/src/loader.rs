@@ -327,7 +327,15 @@ mod tests {
             assert_eq!(batch.pictures.len(), batch.examples.len() * 16 * 12 * 3);
             assert!(batch.collages.iter().all(|it| it.over.is_some()));
         }
-        assert!(one.iter().any(|it| it.examples.len() > it.collages.len()), "no guests");
+        // A guest has a stream of its own.
+        let (idx, batch) =
+            one.iter().enumerate().find(|(_, it)| it.examples.len() > it.collages.len()).unwrap();
+        let n_own = batch.collages.len();
+        let Load { pictures, pipeline, seed, .. } = mixed(1, 0);
+        let bytes = pictures[batch.examples[n_own]].1.bytes().unwrap().into_owned();
+        let mut rng = seed.stream(&format!("augment/0/guest/{idx}/0"));
+        let guest = pipeline.apply(&bytes, &mut rng).unwrap();
+        assert!(batch.pictures[n_own * 16 * 12 * 3..].starts_with(guest.as_raw()));
     }
 
     #[test]
