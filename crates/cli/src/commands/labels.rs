@@ -120,11 +120,13 @@ fn explain(graded: &Graded, doubts: &[Doubt]) {
     for (idx, factor) in graded.predictions.task.factors.iter().enumerate() {
         let own: Vec<&Doubt> = doubts.iter().filter(|it| it.factor == idx).collect();
         let n_errors = own.iter().filter(|it| it.is_error).count();
-        let whose = match own.first().is_some_and(|it| it.is_of_person) {
-            true => "people, whose pictures speak together",
-            false => "pictures",
+        let n_people = own.iter().filter(|it| it.is_of_person).count();
+        let whose = match (n_people, own.len() - n_people) {
+            (0, n) => format!("{n} pictures"),
+            (n, 0) => format!("{n} people, whose pictures speak together"),
+            (people, n) => format!("{people} people, and of {n} pictures of others"),
         };
-        say!("  {}: {n_errors} in doubt, of the labels of {} {whose}", factor.name, own.len());
+        say!("  {}: {n_errors} in doubt, of the labels of {whose}", factor.name);
     }
 }
 
