@@ -61,6 +61,7 @@ pub(crate) fn labels(
                 (format!("given {}", row.given), RED),
                 (format!("models say {}", row.suggested), GREEN),
                 (row.person.clone(), WHITE),
+                (short(row).to_owned(), WHITE),
             ],
         }
     };
@@ -81,11 +82,10 @@ pub(crate) fn labels(
         ["", "person", "picture", "factor", "given", "models say", "score"].map(str::to_owned),
     ];
     for (idx, it) in review.rows.iter().take(SHOWN).enumerate() {
-        let picture = it.picture.strip_prefix(&it.person).unwrap_or(&it.picture);
         rows.push([
             format!("{}.", idx + 1),
             it.person.clone(),
-            picture.trim_start_matches('/').to_owned(),
+            short(it).to_owned(),
             it.factor.clone(),
             it.given.clone(),
             it.suggested.clone(),
@@ -128,6 +128,11 @@ fn explain(graded: &Graded, doubts: &[Doubt]) {
         };
         say!("  {}: {n_errors} in doubt, of the labels of {whose}", factor.name);
     }
+}
+
+/// A picture's name without its person's.
+fn short(row: &Reviewed) -> &str {
+    row.picture.strip_prefix(&row.person).unwrap_or(&row.picture).trim_start_matches('/')
 }
 
 fn row(it: &Doubt, graded: &Graded) -> Reviewed {
