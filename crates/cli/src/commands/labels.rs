@@ -63,6 +63,7 @@ pub(crate) fn labels(
                 (format!("given {}", row.given), DOUBTED),
                 (format!("models say {}", row.suggested), PROPOSED),
                 (row.person.clone(), GREY),
+                (short(row).to_owned(), GREY),
             ],
         }
     };
@@ -83,11 +84,10 @@ pub(crate) fn labels(
         ["", "person", "picture", "factor", "given", "models say", "score"].map(str::to_owned),
     ];
     for (idx, it) in review.rows.iter().take(SHOWN).enumerate() {
-        let picture = it.picture.strip_prefix(&it.person).unwrap_or(&it.picture);
         rows.push([
             format!("{}.", idx + 1),
             it.person.clone(),
-            picture.trim_start_matches('/').to_owned(),
+            short(it).to_owned(),
             it.factor.clone(),
             it.given.clone(),
             it.suggested.clone(),
@@ -122,12 +122,19 @@ fn explain(graded: &Graded, doubts: &[Doubt]) {
     for (idx, factor) in graded.predictions.task.factors.iter().enumerate() {
         let own: Vec<&Doubt> = doubts.iter().filter(|it| it.factor == idx).collect();
         let n_errors = own.iter().filter(|it| it.is_error).count();
-        let whose = match own.first().is_some_and(|it| it.is_of_person) {
-            true => "people, whose pictures speak together",
-            false => "pictures",
+        let n_people = own.iter().filter(|it| it.is_of_person).count();
+        let whose = match (n_people, own.len() - n_people) {
+            (0, n) => format!("{n} pictures"),
+            (n, 0) => format!("{n} people, whose pictures speak together"),
+            (people, n) => format!("{people} people, and of {n} pictures of others"),
         };
-        say!("  {}: {n_errors} in doubt, of the labels of {} {whose}", factor.name, own.len());
+        say!("  {}: {n_errors} in doubt, of the labels of {whose}", factor.name);
     }
+}
+
+/// A picture's name without its person's.
+fn short(row: &Reviewed) -> &str {
+    row.picture.strip_prefix(&row.person).unwrap_or(&row.picture).trim_start_matches('/')
 }
 
 fn row(it: &Doubt, graded: &Graded) -> Reviewed {

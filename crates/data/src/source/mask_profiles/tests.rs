@@ -129,6 +129,7 @@ fn fixes_change_labels_and_nothing_else() {
         [[fix]]
         ids = ["b"]
         age = 60
+        weight = 0.5
         relabel = { incorrect_mask = "mask" }
         [[fix]]
         ids = ["3", "999"]
@@ -142,6 +143,8 @@ fn fixes_change_labels_and_nothing_else() {
     assert_eq!(manifest.people, ["a", "b"]);
     let classes: Vec<usize> = manifest.examples.iter().map(|it| it.class).collect();
     assert_eq!(classes, [12, 0, 0, 0, 0, 0, 6, 2, 2, 2, 2, 2, 2, 14]);
+    let weights: Vec<f32> = manifest.examples.iter().map(|it| it.weight).collect();
+    assert_eq!(weights, [[1.0; 7], [0.5; 7]].concat());
     assert_eq!(
         manifest.notes,
         ["label fixes name nobody here: 999", "the label fix of 2 changes nothing: already male"]
