@@ -256,7 +256,7 @@ fn what_cannot_be_looked_at_says_why() {
         &dir,
         &["eda", "people", "--set", "data.max_pixel=1"],
         expect![
-            "error: --set data.max_pixel=1: at `data.max_pixel`: unknown field `max_pixel`, expected one of `source`, `split`, `fold`, `training_cuts`, `leave_out_ages`, `sampler`, `n_loaders`, `n_ahead`, `max_pixels`"
+            "error: --set data.max_pixel=1: at `data.max_pixel`: unknown field `max_pixel`, expected one of `source`, `split`, `split_seed`, `fold`, `training_cuts`, `reviewed`, `leave_out_ages`, `sampler`, `n_loaders`, `n_ahead`, `max_pixels`"
         ],
     );
     assert!(!dir.path().join("eda").exists());

@@ -206,14 +206,14 @@ mod tests {
 
     #[test]
     fn a_label_that_contradicts_a_persons_others_is_a_pictures_judged_by_all() {
-        let p = [[0.9, 0.1], [0.5, 0.5], [0.8, 0.2], [0.7, 0.3], [0.2, 0.8]];
+        let p = [[0.9, 0.1], [0.5, 0.5], [0.8, 0.2], [0.6, 0.4], [0.2, 0.8]];
         let it = predictions(&p, &[0, 1, 0, 0, 1], &[0, 0, 1, 2, 3]);
         let doubts = label_doubts(&it, DoubtScore::default());
         assert_eq!(doubts.len(), 5);
         let first = &doubts[0];
         assert_eq!((first.pictures.as_slice(), first.is_of_person), ([1].as_slice(), false));
         assert_eq!((first.given, first.suggested, first.is_error), (1, 0, true));
-        // Alone it would say 0.5; with the other picture √(0.5 · 0.1) beside √(0.5 · 0.9).
+        // The threshold is (0.75 + 0.8 + 0.6) / 3 = 0.72. Alone it would say 0.5; with the other picture √(0.5 · 0.1) beside √(0.5 · 0.9).
         assert!((first.score - 0.25).abs() < 1e-12, "{}", first.score);
     }
 
