@@ -17,7 +17,8 @@ use ops::{Form, Output};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Loss, LossKind, Penalty, Question, Targets, cross_entropy::weighted_mean, ldam::by_parts,
+    Binding, Loss, LossKind, Penalty, Question, Targets, cross_entropy::weighted_mean,
+    ldam::by_parts,
 };
 
 /// `[loss] kind = "arcface"`
@@ -48,7 +49,7 @@ impl LossKind for ArcFace {
         "cosines, the answers of the head `cosine`"
     }
 
-    fn bind(&self, question: &Question<'_>) -> std::result::Result<Option<Box<dyn Loss>>, String> {
+    fn bind(&self, question: &Question<'_>) -> Binding {
         let Form::Cosines { scale } = question.form else { return Ok(None) };
         Ok(Some(Box::new(Bound { config: self.clone(), scale })))
     }

@@ -11,7 +11,7 @@ use ops::{Form, Output};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Loss, LossKind, Penalty, Question, Targets,
+    Binding, Loss, LossKind, Penalty, Question, Targets,
     cross_entropy::{independent, weighted_mean},
     smoothing::{self, SmoothingOver, smooth},
 };
@@ -33,7 +33,7 @@ impl LossKind for Bce {
         "independent classes, the answers of the head `sigmoid`"
     }
 
-    fn bind(&self, question: &Question<'_>) -> std::result::Result<Option<Box<dyn Loss>>, String> {
+    fn bind(&self, question: &Question<'_>) -> Binding {
         let Form::Independent = question.form else { return Ok(None) };
         Ok(Some(Box::new(self.clone())))
     }

@@ -20,7 +20,7 @@ use ops::{Form, Output};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    ClassWeightsConfig, Judged, Loss, LossKind, Penalty, Question, Targets,
+    Binding, ClassWeightsConfig, Judged, Loss, LossKind, Penalty, Question, Targets,
     class_weights::BoundWeights,
     mse,
     smoothing::{self, SmoothingOver, smooth},
@@ -58,7 +58,7 @@ impl LossKind for CrossEntropy {
         "answers of every form"
     }
 
-    fn bind(&self, question: &Question<'_>) -> std::result::Result<Option<Box<dyn Loss>>, String> {
+    fn bind(&self, question: &Question<'_>) -> Binding {
         if let Form::Number { .. } = question.form {
             return mse::Mse {}.bind(question);
         }

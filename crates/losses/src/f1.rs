@@ -14,7 +14,7 @@ use candle_nn::ops::log_softmax;
 use ops::Output;
 use serde::{Deserialize, Serialize};
 
-use crate::{Judged, Loss, LossKind, Penalty, Question, Targets, cross_entropy::logits};
+use crate::{Binding, Judged, Loss, LossKind, Penalty, Question, Targets, cross_entropy::logits};
 
 /// `[loss] kind = "f1"`
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -42,11 +42,8 @@ impl LossKind for F1 {
         "classes"
     }
 
-    fn bind(&self, question: &Question<'_>) -> std::result::Result<Option<Box<dyn Loss>>, String> {
-        match question.is_choice() {
-            true => Ok(Some(Box::new(self.clone()))),
-            false => Ok(None),
-        }
+    fn bind(&self, question: &Question<'_>) -> Binding {
+        Ok(question.is_choice().then(|| Box::new(self.clone()) as Box<dyn Loss>))
     }
 }
 

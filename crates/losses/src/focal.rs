@@ -18,7 +18,7 @@ use ops::Output;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    ClassWeightsConfig, Loss, LossKind, Penalty, Question, Targets,
+    Binding, ClassWeightsConfig, Loss, LossKind, Penalty, Question, Targets,
     class_weights::BoundWeights,
     cross_entropy::{logits, weighted_mean},
 };
@@ -66,7 +66,7 @@ impl LossKind for Focal {
         "classes"
     }
 
-    fn bind(&self, question: &Question<'_>) -> std::result::Result<Option<Box<dyn Loss>>, String> {
+    fn bind(&self, question: &Question<'_>) -> Binding {
         if !question.is_choice() {
             return Ok(None);
         }

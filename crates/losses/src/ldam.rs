@@ -16,7 +16,7 @@ use ops::{Form, Output};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    ClassWeightsConfig, Loss, LossKind, Penalty, Question, Targets,
+    Binding, ClassWeightsConfig, Loss, LossKind, Penalty, Question, Targets,
     class_weights::{BoundWeights, Effective},
     cross_entropy::weighted_mean,
 };
@@ -51,7 +51,7 @@ impl LossKind for Ldam {
         "cosines, the answers of the head `cosine`"
     }
 
-    fn bind(&self, question: &Question<'_>) -> std::result::Result<Option<Box<dyn Loss>>, String> {
+    fn bind(&self, question: &Question<'_>) -> Binding {
         let Form::Cosines { scale } = question.form else { return Ok(None) };
         let roots = question.counts.iter().map(|&n| (n.max(1) as f64).powf(-0.25));
         let roots: Vec<f64> = roots.collect();

@@ -62,6 +62,9 @@ base::choice! {
     }
 }
 
+/// A bound loss, none, or why there can be none.
+pub type Binding = std::result::Result<Option<Box<dyn Loss>>, String>;
+
 /// A loss's config, which knows how to bind it.
 pub trait LossKind {
     /// What is wrong with the settings, if anything is.
@@ -76,7 +79,7 @@ pub trait LossKind {
     ///
     /// # Errors
     /// Settings that do not fit the question, such as too few class weights.
-    fn bind(&self, question: &Question<'_>) -> std::result::Result<Option<Box<dyn Loss>>, String>;
+    fn bind(&self, question: &Question<'_>) -> Binding;
 
     /// Its part that judges none of the questions, if there is one.
     fn idle(&self, _: &[Question<'_>]) -> Option<String> {

@@ -12,7 +12,7 @@ use candle_nn::ops::softmax;
 use ops::{Form, Output};
 use serde::{Deserialize, Serialize};
 
-use crate::{Judged, Loss, LossKind, Penalty, Question, Targets};
+use crate::{Binding, Judged, Loss, LossKind, Penalty, Question, Targets};
 
 /// `[loss] kind = "mse"`
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -24,7 +24,7 @@ impl LossKind for Mse {
         "years, the answers of the heads `age_number` and `age_bins`"
     }
 
-    fn bind(&self, question: &Question<'_>) -> std::result::Result<Option<Box<dyn Loss>>, String> {
+    fn bind(&self, question: &Question<'_>) -> Binding {
         match question.form {
             Form::Number { .. } | Form::Bins { .. } => Ok(Some(Box::new(self.clone()))),
             _ => Ok(None),

@@ -11,7 +11,7 @@ use ops::Output;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Loss, LossKind, Penalty, Question, Targets,
+    Binding, Loss, LossKind, Penalty, Question, Targets,
     mse::{Mse, of_errors},
 };
 
@@ -40,7 +40,7 @@ impl LossKind for SmoothL1 {
         Mse {}.judges()
     }
 
-    fn bind(&self, question: &Question<'_>) -> std::result::Result<Option<Box<dyn Loss>>, String> {
+    fn bind(&self, question: &Question<'_>) -> Binding {
         let is_years = Mse {}.bind(question)?.is_some();
         Ok(is_years.then(|| Box::new(self.clone()) as Box<dyn Loss>))
     }

@@ -9,7 +9,9 @@ use candle::Result;
 use ops::Output;
 use serde::{Deserialize, Serialize, de::Error as _};
 
-use crate::{Loss, LossConfig, LossKind, Penalty, Question, Targets, f1::F1, focal::Focal};
+use crate::{
+    Binding, Loss, LossConfig, LossKind, Penalty, Question, Targets, f1::F1, focal::Focal,
+};
 
 /// `[loss] kind = "sum"`
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -61,7 +63,7 @@ impl Part {
         self.on.is_empty() || self.on.iter().any(|it| it == question.name())
     }
 
-    fn bind(&self, question: &Question<'_>) -> std::result::Result<Option<Box<dyn Loss>>, String> {
+    fn bind(&self, question: &Question<'_>) -> Binding {
         if self.is_on(question) { self.loss.get().bind(question) } else { Ok(None) }
     }
 }
@@ -84,7 +86,7 @@ impl LossKind for Sum {
         "what its parts judge"
     }
 
-    fn bind(&self, question: &Question<'_>) -> std::result::Result<Option<Box<dyn Loss>>, String> {
+    fn bind(&self, question: &Question<'_>) -> Binding {
         let mut bound = Vec::new();
         for (idx, part) in self.parts.iter().enumerate() {
             let loss = part.bind(question).map_err(|it| format!("`parts[{idx}]`: {it}"))?;

@@ -13,7 +13,7 @@ use ops::Output;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Loss, LossKind, Penalty, Question, Targets,
+    Binding, Loss, LossKind, Penalty, Question, Targets,
     cross_entropy::{logits, weighted_mean},
 };
 
@@ -53,11 +53,8 @@ impl LossKind for SymmetricCrossEntropy {
         "classes"
     }
 
-    fn bind(&self, question: &Question<'_>) -> std::result::Result<Option<Box<dyn Loss>>, String> {
-        match question.is_choice() {
-            true => Ok(Some(Box::new(self.clone()))),
-            false => Ok(None),
-        }
+    fn bind(&self, question: &Question<'_>) -> Binding {
+        Ok(question.is_choice().then(|| Box::new(self.clone()) as Box<dyn Loss>))
     }
 }
 
