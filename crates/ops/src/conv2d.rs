@@ -6,6 +6,7 @@
 //! patch that an output sees lies in pieces, one for each row of the kernel. The product takes a
 //! list of where patches begin, and where in them the pieces are. The way back to the input is the
 //! same product, of the result's gradient in a frame and the weight's taps.
+//! 3x3 kernels of stride 1 need less than half of the multiplications: see [`winograd`].
 //!
 //! With groups an output sees the channels of its own group alone: Krizhevsky et al., 2012; Xie et
 //! al., "Aggregated Residual Transformations", 2017, <https://arxiv.org/abs/1611.05431>. Narrow
@@ -25,6 +26,7 @@ use crate::{
     meter::{Job, Way, watch},
     real::{Reading, Real, by_dtype, tensor},
     window::{Grid, phases},
+    winograd,
 };
 
 /// Convolves with a dense kernel.
@@ -126,6 +128,11 @@ impl Groups {
         }
     }
 
+    /// Whether 3x3 kernels may be taken apart as [`winograd`] does.
+    fn are_tiled(&self, grid: &Grid) -> bool {
+        self.n == 1 && winograd::fits(grid, self.n_in, self.n_out)
+    }
+
     /// How many products there are, and the channels in and out of each.
     fn products(&self) -> (usize, usize, usize) {
         (self.n / self.joined, self.n_in * self.joined, self.n_out * self.joined)
@@ -176,7 +183,9 @@ struct Block {
 
 /// What is worked on together: rows of large maps, several pictures of small ones, so that a
 /// weight that does not fit a cache is read for many rows at a time.
-fn blocks(grid: &Grid, n_in: usize, n_out: usize) -> Vec<Block> {
+///
+/// - `step`: what the number of rows of large maps is a multiple of.
+fn blocks(grid: &Grid, n_in: usize, n_out: usize, step: usize) -> Vec<Block> {
     let (n, oh) = (grid.n, grid.out[0]);
     let row_len = (grid.size[1] + grid.kernel[1]) * n_in * grid.stride
         + (grid.out[1] + grid.kernel[1]) * n_out;
@@ -192,6 +201,7 @@ fn blocks(grid: &Grid, n_in: usize, n_out: usize) -> Vec<Block> {
     let most = rows_that_fit.saturating_sub(halo).clamp(1, oh);
     // At least eight blocks where there are enough rows, all about as large.
     let rows = oh.div_ceil(8_usize.div_ceil(n.max(1)).max(oh.div_ceil(most)));
+    let rows = rows.next_multiple_of(step);
     let of_picture = (0..oh).step_by(rows).map(|first| first..(first + rows).min(oh));
     let blocks =
         (0..n).flat_map(|n| of_picture.clone().map(move |rows| Block { pictures: n..n + 1, rows }));
@@ -232,20 +242,32 @@ fn forward<T: Real>(
     let patch = kh * kw * seen;
     let panels =
         |of: usize| Panels::of_columns(patch, made, |col| &w[(of * made + col) * patch..][..patch]);
-    let weights: Vec<Panels<T>> = (0..n_products).map(panels).collect();
+    let tiled = groups.are_tiled(grid).then(|| winograd::Weights::new(w, n_in, n_out));
+    let n_panels = if tiled.is_some() { 0 } else { n_products };
+    let weights: Vec<Panels<T>> = (0..n_panels).map(panels).collect();
     // A row of the kernel is one piece, as memory lies, where all channels are seen.
     let (len, per_row) = if n_products == 1 { (kw * n_in, 1) } else { (seen, kw) };
     let pieces = || (0..kh * per_row).map(|it| (it, it / per_row, it % per_row));
-    let in_weight: Vec<usize> = pieces().map(|(idx, ..)| weights[0].row(idx * len)).collect();
-    let blocks = blocks(grid, n_in, n_out);
+    let place = |weight: &Panels<T>| pieces().map(|(idx, ..)| weight.row(idx * len)).collect();
+    let in_weight: Vec<usize> = weights.first().map_or(Vec::new(), place);
+    let blocks = blocks(grid, n_in, n_out, if tiled.is_some() { 2 } else { 1 });
     let write = |idx: usize, span: Range<usize>, ys: &mut [T]| {
         let block = &blocks[idx];
-        let frame = Frame::seen(grid, &block.rows, n_in);
+        let mut frame = Frame::seen(grid, &block.rows, n_in);
+        if tiled.is_some() {
+            frame = winograd::evened(frame, &block.rows, ow);
+        }
         T::with_scratch(block.pictures.len() * frame.len(), |frames| {
             for (n, into) in block.pictures.clone().zip(frames.chunks_exact_mut(frame.len())) {
                 frame.fill(into, grid.size, n_in, |row, to| {
                     xs.read((n * h + row) * wide, to, n_in);
                 });
+            }
+            let last = last.map(|it| it.block(span.start * ow, span.len() * ow));
+            if let Some(weights) = &tiled {
+                let corner = grid.before.map(|it| -(it as isize));
+                weights.convolve((frames, &frame), &block.rows, ow, corner, ys, last);
+                return;
             }
             let begin = block.outputs(|n, row| {
                 let first = n * frame.len() + corner(grid, &frame, row);
@@ -254,7 +276,6 @@ fn forward<T: Real>(
             let begin: Vec<usize> = begin.into_iter().flatten().collect();
             let in_frame: Vec<usize> =
                 pieces().map(|(_, ky, kx)| ky * frame.row_len() + kx * n_in).collect();
-            let last = last.map(|it| it.block(span.start * ow, span.len() * ow));
             for (of, weight) in weights.iter().enumerate() {
                 let a = Left::scattered(&frames[of * seen..], &begin, len, &in_frame);
                 let b = weight.right().pieces(len, &in_weight);
@@ -265,7 +286,7 @@ fn forward<T: Real>(
         wants_moments.then(|| Moments::of(ys, n_out))
     };
     let spans = blocks.iter().map(|it| it.span(&it.rows, oh)).collect();
-    // SAFETY: `multiply` writes every number.
+    // SAFETY: `multiply` and `convolve` write every number.
     let (ys, moments) = unsafe { overwrite_blocks(ow * n_out, spans, write) };
     (ys, Moments::join(moments.into_iter().flatten()))
 }
@@ -289,10 +310,13 @@ fn backward<T: Real>(
             &w[(of * made + out) * patch + tap * seen..][..seen]
         })
     };
-    let weights: Vec<Panels<T>> = (0..if wants_dx { n_products } else { 0 }).map(panels).collect();
+    let is_tiled = groups.are_tiled(grid);
+    let tiled = (is_tiled && wants_dx).then(|| winograd::Weights::back(w, n_in, n_out));
+    let n_panels = if wants_dx && !is_tiled { n_products } else { 0 };
+    let weights: Vec<Panels<T>> = (0..n_panels).map(panels).collect();
     let (len_of_piece, per_row) = if n_products == 1 { (kw * n_in, 1) } else { (seen, kw) };
     let pieces = || (0..kh * per_row).map(|it| (it, it / per_row, it % per_row));
-    let all = blocks(grid, n_in, n_out);
+    let all = blocks(grid, n_in, n_out, if is_tiled { 2 } else { 1 });
     // Few parts of many blocks, since each part's dW costs a pass over it.
     let n_parts = ((1 << 20) / (n_out * patch)).clamp(4, 16);
     let parts: Vec<&[Block]> = all.chunks(all.len().div_ceil(n_parts).max(1)).collect();
@@ -302,7 +326,10 @@ fn backward<T: Real>(
         let mut sums = xs.back_sums().filter(|_| wants_dx);
         for (idx, block) in parts[idx].iter().enumerate() {
             let (span, own) = (span(block), grid.own(&block.rows));
-            let of_gs = Frame::seeing(grid, &block.rows, wants_dx.then_some(&own), n_out);
+            let mut of_gs = Frame::seeing(grid, &block.rows, wants_dx.then_some(&own), n_out);
+            if tiled.is_some() {
+                of_gs = winograd::evened(of_gs, &own, wide);
+            }
             let of_xs = Frame::seen(grid, &block.rows, n_in);
             let n_pictures = block.pictures.len();
             let width = if wants_dx { wide * n_in } else { 0 };
@@ -314,7 +341,10 @@ fn backward<T: Real>(
                         gs.read((n * oh + row) * ow, to, n_out);
                     });
                 }
-                if wants_dx {
+                if let Some(weights) = &tiled {
+                    let corner = grid.before.map(|it| it as isize - 2);
+                    weights.convolve((g_frames, &of_gs), &own, wide, corner, dx, None);
+                } else if wants_dx {
                     input_gradient(grid, &own, (g_frames, &of_gs), &weights, n_in, dx);
                 }
                 let len = n_pictures * of_xs.len();
@@ -357,7 +387,7 @@ fn backward<T: Real>(
     };
     let width = if wants_dx { wide * n_in } else { 0 };
     let spans = parts.iter().map(|it| span(&it[0]).start..span(&it[it.len() - 1]).end);
-    // SAFETY: `input_gradient` writes every number.
+    // SAFETY: `convolve` and `input_gradient` write every number.
     let (dx, parts) = unsafe { overwrite_blocks(width, spans.collect(), write) };
     let (dw, sums): (Vec<_>, Vec<_>) = parts.into_iter().unzip();
     (dx, total(dw), sums.into_iter().collect::<Option<Vec<_>>>().and_then(BackSums::join))
@@ -415,7 +445,7 @@ fn input_gradient<T: Real>(
 #[cfg(test)]
 mod tests {
     use candle::{Device, Result, Tensor};
-    use testkit::check_close;
+    use testkit::{check_close, numbers};
 
     use super::conv2d;
     use crate::{Padding, Value, Window, check::check};
@@ -443,6 +473,51 @@ mod tests {
                 });
             }
         }
+    }
+
+    #[test]
+    fn tiles_have_the_right_gradients() {
+        for (padding, h, w) in
+            [(Padding::Symmetric, 3, 4), (Padding::Same, 4, 5), (Padding::Valid, 5, 6)]
+        {
+            let window = Window::square(3, 1, padding);
+            check(&[&[2, h, w, 8], &[9, 3, 3, 8]], |it| conv2d(&it[0], &it[1], window, None));
+        }
+    }
+
+    #[test]
+    fn tiles_are_the_sums_over_the_window() -> Result<()> {
+        // Of 17 channels, 18, and of maps of all parities; several blocks of rows.
+        let (n_in, n_out) = (17, 18);
+        for (padding, h, w) in [(Padding::Symmetric, 33, 4), (Padding::Valid, 6, 7)] {
+            let tensor = |name, dims: &[usize]| {
+                Tensor::from_vec(numbers(name, dims.iter().product()), dims, &Device::Cpu)
+            };
+            let (xs, k) = (tensor("x", &[2, h, w, n_in])?, tensor("k", &[n_out, 3, 3, n_in])?);
+            let (xs_of, k_of) = (xs.flatten_all()?.to_vec1()?, k.flatten_all()?.to_vec1()?);
+            let grid = Window::square(3, 1, padding).on(2, [h, w])?;
+            let mut want: Vec<f64> = Vec::new();
+            for at in 0..grid.n_out() * n_out {
+                let (at, o) = (at / n_out, at % n_out);
+                let (n, y, x) =
+                    (at / grid.out[1] / grid.out[0], at / grid.out[1], at % grid.out[1]);
+                let mut sum = 0.0;
+                for tap in 0..9 {
+                    let row = grid.source(0, y % grid.out[0], tap / 3);
+                    let Some((row, col)) = row.zip(grid.source(1, x, tap % 3)) else { continue };
+                    for c in 0..n_in {
+                        let x: f64 = xs_of[((n * h + row) * w + col) * n_in + c];
+                        let k: f64 = k_of[(o * 9 + tap) * n_in + c];
+                        sum += x * k;
+                    }
+                }
+                want.push(sum);
+            }
+            let window = Window::square(3, 1, padding);
+            let ys = conv2d(&Value::constant(xs), &Value::constant(k), window, None)?;
+            check_close(&ys.tensor()?, &want, 1e-10);
+        }
+        Ok(())
     }
 
     #[test]

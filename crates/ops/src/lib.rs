@@ -41,6 +41,7 @@ mod sum;
 mod tape;
 mod update;
 mod window;
+mod winograd;
 
 pub use activation::{Activation, activate};
 pub use avg_pool::{adaptive_avg_pool, avg_pool};

@@ -152,7 +152,7 @@ pub fn fit(plan: &Plan, run: &Run, watch: &dyn Watch) -> Result<Ended, FitError>
                 .best
                 .is_none_or(|it| plan.experiment.eval.best_by.get().improves(score, it.score));
             if is_best {
-                bundle_of(plan, &model).save(&run.best(), &state.step.to_string())?; // keep
+                bundle.save(&run.best(), &state.step.to_string())?; // keep
                 state.best = Some(Best { score, step: state.step });
             }
             log.epoch(watch, plan, &state, &valid, score, is_best, trained, &pace)?;

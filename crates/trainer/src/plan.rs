@@ -5,7 +5,7 @@
 
 use std::{path::PathBuf, rc::Rc, sync::Arc};
 
-use augment::{Mixing, Pipeline, Statistics};
+use augment::{Mixing, PictureOpConfig, Pipeline, Statistics};
 use base::{Clock, Epochs, Length, Seed, Task};
 use candle::{DType, Device, Tensor};
 use data::{
@@ -100,160 +100,66 @@ impl Plan {
         device: &Device,
         watch: &(dyn Watch + Sync),
     ) -> Result<Plan, PlanError> {
-        let wrong = |what: String| PlanError::Settings(vec![what]);
         let problems = experiment.problems();
         if !problems.is_empty() {
             return Err(PlanError::Settings(problems));
         }
-        let Experiment { seed, data, augment, model, train, .. } = experiment;
-        let training_classes = manifest
-            .training_classes(&data.training_cuts)
-            .map_err(|it| wrong(format!("at `data.training_cuts`: {it}")))?;
-        let folds = data.split.sides(manifest, &mut data.split_seed.stream("split"))?;
-        let n_folds = folds.len();
-        let Some(mut sides) = folds.into_iter().nth(fold_idx) else {
-            return Err(wrong(format!(
-                "at `data.fold`: there is no fold {fold_idx} of {n_folds}, counted from 0"
-            )));
-        };
-        let is_left_out = |&idx: &usize| {
-            let age = manifest.examples[idx].age;
-            age.is_some_and(|age| data.leave_out_ages.contains(&age))
-        };
-        sides.train.retain(|it| !is_left_out(it));
-        if sides.train.is_empty() {
-            return Err(wrong("at `data.leave_out_ages`: nobody is left to train on".to_owned()));
-        }
-        sides.train.retain(|&it| manifest.examples[it].weight > 0.0);
-        if sides.train.is_empty() {
-            let what =
-                "at `data.reviewed`, or `data.source.label_fixes`: nobody is left to train on";
-            return Err(wrong(what.to_owned()));
-        }
-        let sampler = data.sampler.get();
-        let misplaced = |it| wrong(format!("at `data.sampler`: {it}"));
-        let groups = Groups::new(manifest, &sides.train, &training_classes, sampler.over())
-            .map_err(misplaced)?;
-        if let Some(misfit) = sampler.misfit(&groups) {
-            return Err(misplaced(misfit));
-        }
-        let head = experiment.head.get();
-        if let Some(misfit) = head.misfit(&manifest.task) {
-            return Err(wrong(format!("at `head`: {misfit}")));
-        }
-        let ageless = |&&idx: &&usize| manifest.examples[idx].age.is_none();
-        if let (true, Some(&idx)) = (head.needs_ages(), sides.train.iter().find(ageless)) {
-            return Err(wrong(format!(
-                "at `head`: `{}` learns from ages, and `{}` has none: choose another head, such as \
-                 `factored`",
-                experiment.head.kind(),
-                manifest.examples[idx].name
-            )));
-        }
+        let Experiment { data, augment, model, train, .. } = experiment;
+        let task = &manifest.task;
+        let training_classes =
+            manifest.training_classes(&data.training_cuts).map_err(wrong("data.training_cuts"))?;
+        let sides = divide(experiment, manifest, fold_idx)?;
+        check_head(experiment, manifest, &sides)?;
+
         let pictures: Arc<[(String, Content)]> =
             manifest.examples.iter().map(|it| (it.name.clone(), it.content.clone())).collect();
+        let (train_pipeline, eval_pipeline) = pipelines(experiment, &pictures, &sides, watch)?;
 
-        let bare = |ops: &[augment::PictureOpConfig]| Pipeline {
-            ops: ops.to_vec(),
-            // Replaced below, once known.
-            statistics: Statistics { mean: [0.0; 3], std: [1.0; 3] },
-            max_pixels: data.max_pixels,
-        };
-        let mut eval_pipeline = bare(&augment.eval);
-        let mut train_pipeline = bare(&augment.train);
-        let size =
-            train_pipeline.size().map_err(|it| wrong(format!("at `augment.train`: {it}")))?;
-        eval_pipeline.size().map_err(|it| wrong(format!("at `augment.eval`: {it}")))?;
-        let statistics = match augment.statistics.get().known() {
-            Some(it) => it,
-            None => {
-                let side: Vec<_> = sides.train.iter().map(|&it| pictures[it].clone()).collect();
-                let progress = |done, total| watch.progress("measuring colours", done, total);
-                measure_statistics(&side, &eval_pipeline, &progress)?
-            }
-        };
-        eval_pipeline.statistics = statistics;
-        train_pipeline.statistics = statistics;
-
-        // One picture through each, before there is a run: sizes that do not fit show here.
-        for (pipeline, side) in [(&train_pipeline, &sides.train), (&eval_pipeline, &sides.valid)] {
-            let load = Load {
-                pictures: Arc::clone(&pictures),
-                batches: side.iter().take(1).map(|&it| vec![it]).collect(),
-                pipeline: Arc::new(pipeline.clone()),
-                mixing: Mixing::default(),
-                seed: *seed,
-                stream: "augment/0".to_owned(),
-                first_batch: 0,
-                n_threads: 1,
-                n_ahead: 1,
-            };
-            Loader::start(load).next().transpose()?;
-        }
-
-        let n_steps = |epoch_idx: usize| match sampler.n_draws(&groups, epoch_idx) {
-            0 => Err(format!(
-                "at `data.sampler`: it leaves epoch {} without pictures: change its settings, or \
-                 choose another",
-                epoch_idx + 1
-            )),
-            n if n > MOST_DRAWS => Err(format!(
-                "at `data.sampler`: it gives epoch {} more than {MOST_DRAWS} pictures, {n}",
-                epoch_idx + 1
-            )),
-            n => Ok(batches_of(n, train).0),
-        };
-        let epochs = Epochs::new(train.total, n_steps).map_err(wrong)?;
-        let total = epochs.total();
+        let over = data.sampler.get().over();
+        let groups = Groups::new(manifest, &sides.train, &training_classes, over)
+            .map_err(wrong("data.sampler"))?;
+        let epochs = epochs(experiment, &groups)?;
         let examples: Vec<_> = sides.train.iter().map(|&it| (it, training_classes[it])).collect();
         let to_steps = |it: Length| it.to_steps(&epochs);
-        let mixing = Mixing::new(&augment.mix, &manifest.task, &examples, to_steps)
-            .map_err(|(idx, it)| wrong(format!("at `augment.mix[{idx}]`: {it}")))?;
-        let spec = ModelSpec { backbone: model.backbone.clone(), head: experiment.head.clone() };
-        let mut counts = Counts { classes: vec![0; manifest.task.n_classes()], ages: Vec::new() };
-        for &idx in &sides.train {
-            counts.classes[training_classes[idx]] += 1;
-            counts.ages.extend(manifest.examples[idx].age);
-        }
-        let asked = head.questions(&manifest.task)?.into_iter();
-        let asked: Vec<Question<'_>> = asked
-            .map(|it| Question::new(&manifest.task, it.asks, &it.form, it.n_out, &counts))
-            .collect();
-        let loss =
-            Judge::new(&experiment.loss, &asked).map_err(|it| wrong(format!("at `loss`: {it}")))?;
-        let of_use = |usage| {
-            let all = manifest.examples.iter().enumerate();
-            all.filter(move |(_, it)| it.usage == usage).map(|(idx, _)| idx).collect()
-        };
-        let mut n_draws = (0..epochs.n_begun()).map(|it| sampler.n_draws(&groups, it));
-        if n_draws.any(|it| batches_of(it, train).1 == 1) {
-            rehearse(&spec, &manifest.task, size, device).map_err(|it| {
-                wrong(format!("at `train.batch_size`: a batch has one picture of {size:?}: {it}"))
-            })?;
-        }
+        let mixing = Mixing::new(&augment.mix, task, &examples, to_steps)
+            .map_err(|(idx, it)| wrong(&format!("augment.mix[{idx}]"))(it))?;
         let warmup = train.warmup.to_steps(&epochs);
-        if warmup > total {
-            return Err(wrong(format!(
-                "at `train.warmup`: {warmup} steps are more than the run has, {total}"
+        if warmup > epochs.total() {
+            return Err(wrong("train.warmup")(format!(
+                "{warmup} steps are more than the run has, {}",
+                epochs.total()
             )));
         }
+
+        let spec = ModelSpec { backbone: model.backbone.clone(), head: experiment.head.clone() };
+        let loss = judge(experiment, manifest, &sides, &training_classes)?;
         let mut stages = spec.backbone.get().stages();
         stages.truncate(stages.len() - spec.head.get().n_copied());
-        let freezing = Freezing::new(&train.freeze, &stages, &epochs)
-            .map_err(|it| wrong(format!("at `train.freeze`: {it}")))?;
+        let freezing =
+            Freezing::new(&train.freeze, &stages, &epochs).map_err(wrong("train.freeze"))?;
         drop(stages);
+        let n_draws = |epoch_idx| data.sampler.get().n_draws(&groups, epoch_idx);
+        if (0..epochs.n_begun()).any(|it| batches_of(n_draws(it), train).1 == 1) {
+            let size = train_pipeline.size().map_err(wrong("augment.train"))?;
+            rehearse(&spec, task, size, device).map_err(|it| {
+                wrong("train.batch_size")(format!("a batch has one picture of {size:?}: {it}"))
+            })?;
+        }
+
+        let each = manifest.examples.iter();
+        let scored = each.clone().enumerate().filter(|(_, it)| it.usage == Use::Score);
         Ok(Plan {
             freezing,
-            task: manifest.task.clone(),
+            task: task.clone(),
             people: manifest.people.clone(),
             pictures,
-            persons: manifest.examples.iter().map(|it| it.person).collect(),
-            classes: manifest.examples.iter().map(|it| it.class).collect(),
+            persons: each.clone().map(|it| it.person).collect(),
+            classes: each.clone().map(|it| it.class).collect(),
             training_classes,
-            ages: manifest.examples.iter().map(|it| it.age).collect(),
-            weights: manifest.examples.iter().map(|it| it.weight).collect(),
+            ages: each.clone().map(|it| it.age).collect(),
+            weights: each.map(|it| it.weight).collect(),
             sides,
-            scored: of_use(Use::Score),
+            scored: scored.map(|(idx, _)| idx).collect(),
             train_pipeline: Arc::new(train_pipeline),
             mixing,
             eval_pipeline,
@@ -324,6 +230,139 @@ impl Plan {
         let Experiment { data, eval, .. } = &self.experiment;
         Serving { batch_size: eval.batch_size, n_loaders: data.n_loaders, n_ahead: data.n_ahead }
     }
+}
+
+/// What is wrong with the setting at `path`.
+fn wrong(path: &str) -> impl Fn(String) -> PlanError {
+    move |what| PlanError::Settings(vec![format!("at `{path}`: {what}")])
+}
+
+/// Who is trained on and who is held out.
+fn divide(
+    experiment: &Experiment,
+    manifest: &Manifest,
+    fold_idx: usize,
+) -> Result<Sides, PlanError> {
+    let data = &experiment.data;
+    let folds = data.split.sides(manifest, &mut data.split_seed.stream("split"))?;
+    let n_folds = folds.len();
+    let mut sides = folds.into_iter().nth(fold_idx).ok_or_else(|| {
+        wrong("data.fold")(format!("there is no fold {fold_idx} of {n_folds}, counted from 0"))
+    })?;
+    let age = |idx: usize| manifest.examples[idx].age;
+    let is_left_out = |idx| age(idx).is_some_and(|it| data.leave_out_ages.contains(&it));
+    let check = |train: &[usize], path: &str| match train.is_empty() {
+        true => Err(wrong(path)("nobody is left to train on".to_owned())),
+        false => Ok(()),
+    };
+    sides.train.retain(|&it| !is_left_out(it));
+    check(&sides.train, "data.leave_out_ages")?;
+    sides.train.retain(|&it| manifest.examples[it].weight > 0.0);
+    check(&sides.train, "data.reviewed`, or `data.source.label_fixes")?;
+    Ok(sides)
+}
+
+/// Whether the head can answer the task, and learn from what is known.
+fn check_head(
+    experiment: &Experiment,
+    manifest: &Manifest,
+    sides: &Sides,
+) -> Result<(), PlanError> {
+    let head = experiment.head.get();
+    head.misfit(&manifest.task).map_or(Ok(()), |it| Err(wrong("head")(it)))?;
+    let ageless = |&&idx: &&usize| manifest.examples[idx].age.is_none();
+    match sides.train.iter().find(ageless) {
+        Some(&idx) if head.needs_ages() => Err(wrong("head")(format!(
+            "`{}` learns from ages, and `{}` has none: choose another head, such as `factored`",
+            experiment.head.kind(),
+            manifest.examples[idx].name
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// What happens to pictures in training, and in validation and serving. One picture has been through
+/// each, so that sizes which do not fit show before there is a run.
+fn pipelines(
+    experiment: &Experiment,
+    pictures: &Arc<[(String, Content)]>,
+    sides: &Sides,
+    watch: &(dyn Watch + Sync),
+) -> Result<(Pipeline, Pipeline), PlanError> {
+    let Experiment { seed, data, augment, .. } = experiment;
+    let bare = |ops: &[PictureOpConfig], path: &str| {
+        let pipeline = Pipeline {
+            ops: ops.to_vec(),
+            // Replaced below, once known.
+            statistics: Statistics { mean: [0.0; 3], std: [1.0; 3] },
+            max_pixels: data.max_pixels,
+        };
+        pipeline.size().map(|_| pipeline).map_err(wrong(path))
+    };
+    let mut train = bare(&augment.train, "augment.train")?;
+    let mut eval = bare(&augment.eval, "augment.eval")?;
+    let statistics = match augment.statistics.get().known() {
+        Some(it) => it,
+        None => {
+            let side: Vec<_> = sides.train.iter().map(|&it| pictures[it].clone()).collect();
+            let progress = |done, total| watch.progress("measuring colours", done, total);
+            measure_statistics(&side, &eval, &progress)?
+        }
+    };
+    (train.statistics, eval.statistics) = (statistics, statistics);
+    for (pipeline, side) in [(&train, &sides.train), (&eval, &sides.valid)] {
+        let load = Load {
+            pictures: Arc::clone(pictures),
+            batches: side.iter().take(1).map(|&it| vec![it]).collect(),
+            pipeline: Arc::new(pipeline.clone()),
+            mixing: Mixing::default(),
+            seed: *seed,
+            stream: "augment/0".to_owned(),
+            first_batch: 0,
+            n_threads: 1,
+            n_ahead: 1,
+        };
+        Loader::start(load).next().transpose()?;
+    }
+    Ok((train, eval))
+}
+
+/// Where each epoch ends, as the sampler says.
+fn epochs(experiment: &Experiment, groups: &Groups) -> Result<Epochs, PlanError> {
+    let Experiment { data, train, .. } = experiment;
+    let sampler = data.sampler.get();
+    sampler.misfit(groups).map_or(Ok(()), |it| Err(wrong("data.sampler")(it)))?;
+    let n_steps = |epoch_idx: usize| match sampler.n_draws(groups, epoch_idx) {
+        0 => Err(format!(
+            "at `data.sampler`: it leaves epoch {} without pictures: change its settings, or choose \
+             another",
+            epoch_idx + 1
+        )),
+        n if n > MOST_DRAWS => Err(format!(
+            "at `data.sampler`: it gives epoch {} more than {MOST_DRAWS} pictures, {n}",
+            epoch_idx + 1
+        )),
+        n => Ok(batches_of(n, train).0),
+    };
+    Epochs::new(train.total, n_steps).map_err(|it| PlanError::Settings(vec![it]))
+}
+
+/// The loss, bound to what the head asks and to the training side's classes and ages.
+fn judge(
+    experiment: &Experiment,
+    manifest: &Manifest,
+    sides: &Sides,
+    training_classes: &[usize],
+) -> Result<Judge, PlanError> {
+    let task = &manifest.task;
+    let mut counts = Counts { classes: vec![0; task.n_classes()], ages: Vec::new() };
+    for &idx in &sides.train {
+        counts.classes[training_classes[idx]] += 1;
+        counts.ages.extend(manifest.examples[idx].age);
+    }
+    let asked = experiment.head.get().questions(task)?.into_iter();
+    let asked = asked.map(|it| Question::new(task, it.asks, &it.form, it.n_out, &counts));
+    Judge::new(&experiment.loss, &asked.collect::<Vec<_>>()).map_err(wrong("loss"))
 }
 
 /// An epoch of more pictures is taken for a slip of the pen.
