@@ -10,7 +10,7 @@ use anyhow::{Context as _, bail};
 use base::config::Layer;
 use candle::Device;
 use infer::{Bundle, Graded};
-use trainer::{Experiment, Run};
+use trainer::Experiment;
 
 use crate::args::ExperimentArgs;
 
@@ -32,9 +32,10 @@ pub(crate) fn experiment(args: &ExperimentArgs) -> anyhow::Result<(Experiment, S
 }
 
 /// The experiment that a run was started with.
-pub(crate) fn experiment_of(run: &Run) -> anyhow::Result<Experiment> {
-    let path = run.dir().join("config.toml");
-    let layer = Layer::from_toml(&path.display().to_string(), &run.read("config.toml")?)?;
+pub(crate) fn experiment_of(dir: &Path) -> anyhow::Result<Experiment> {
+    let path = dir.join("config.toml");
+    let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+    let layer = Layer::from_toml(&path.display().to_string(), &text)?;
     Ok(Experiment::load(&[layer])?)
 }
 

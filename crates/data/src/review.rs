@@ -9,16 +9,20 @@
 //! A decision is `fix` (the label becomes what `suggested` says, which may be another level than it
 //! was written with), `drop` (left out altogether), `weight 0.5` (counts that much in training, 0 not
 //! at all), or `keep`; none is as `keep`. `all` are all pictures of a person. Where a factor cuts
-//! ages, a fixed age becomes the nearest one of the range.
+//! ages, `suggested` may be a year, such as 47; a range alone leaves the year unknown, so that no
+//! other cut changes what was decided.
 //!
 //! Data is never changed: a table is carried out on what was read, each time that it is read.
 
-use std::{fs, path::Path};
+use std::{collections::HashMap, fs, path::Path};
 
-use base::task::Scope;
+use base::{
+    Task,
+    task::{Factor, Scope},
+};
 use serde::{Deserialize, Serialize};
 
-use crate::Manifest;
+use crate::{Example, Manifest};
 
 /// A table of doubtful labels.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -38,7 +42,7 @@ pub struct Reviewed {
     pub factor: String,
     /// The level that the data gives.
     pub given: String,
-    /// The level that models say.
+    /// The level that models say; or of an age, the year that the reviewer says.
     pub suggested: String,
     /// How well the given level is supported.
     pub score: f64,
@@ -62,6 +66,10 @@ pub enum Decision {
 
 /// Stands for all pictures of a person.
 const ALL: &str = "all";
+
+/// The columns of a table.
+const HEADER: [&str; 7] =
+    ["person", "picture", "factor", "given", "suggested", "score", "decision"];
 
 impl Reviewed {
     /// What was decided.
@@ -91,8 +99,7 @@ impl Review {
     /// The table's text.
     pub fn to_csv(&self) -> String {
         let mut writer = csv::WriterBuilder::new().has_headers(false).from_writer(Vec::new());
-        let header = ["person", "picture", "factor", "given", "suggested", "score", "decision"];
-        writer.write_record(header).expect("memory takes every record");
+        writer.write_record(HEADER).expect("memory takes every record");
         for row in &self.rows {
             writer.serialize(row).expect("memory takes every record of seven fields");
         }
@@ -112,6 +119,13 @@ impl Review {
         let text = text.trim_start_matches('\u{feff}');
         let mut reader =
             csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(text.as_bytes());
+        let header = reader.headers().map_err(|err| err.to_string())?;
+        if !HEADER.iter().all(|name| header.iter().any(|it| it == *name)) {
+            return Err(format!(
+                "this is no table of `maskfit labels`: its first line is to be `{}`",
+                HEADER.join(",")
+            ));
+        }
         let rows = reader.deserialize().enumerate().map(|(idx, row)| {
             let row = row.map_err(|err| format!("line {}: {err}", idx + 2))?;
             Ok::<Reviewed, String>(row)
@@ -119,17 +133,35 @@ impl Review {
         Ok(Review { rows: rows.collect::<Result<_, _>>()? })
     }
 
-    /// Carries out what was decided, or nothing of it.
+    /// Carries out what was decided, or nothing of it; returns what that was, in words.
     ///
     /// # Errors
     /// Every row that cannot be carried out, and why.
-    pub fn apply(&self, manifest: &mut Manifest) -> Result<(), String> {
+    pub fn apply(&self, manifest: &mut Manifest) -> Result<String, String> {
         let mut changed = manifest.clone();
         let mut dropped = vec![false; changed.examples.len()];
-        let mut problems = Vec::new();
-        for (idx, row) in self.rows.iter().enumerate() {
-            if let Err(problem) = row.apply(manifest, &mut changed, &mut dropped) {
-                problems.push(format!("line {}: {problem}", idx + 2));
+        let (mut problems, mut lines) = (Vec::new(), HashMap::new());
+        let [mut n_fixed, mut n_dropped, mut n_weighted] = [0; 3];
+        for (line, row) in (2..).zip(&self.rows) {
+            let mut carry_out = || {
+                let decision = row.decided()?;
+                for at in row.meant(decision, manifest)? {
+                    if let Some(before) = lines.insert((at, &row.factor), line) {
+                        return Err(format!("line {before} has decided on this label already"));
+                    }
+                    row.apply(decision, &manifest.task, &mut changed.examples[at])?;
+                    dropped[at] |= decision == Decision::Drop;
+                }
+                match decision {
+                    Decision::Keep => {}
+                    Decision::Fix => n_fixed += 1,
+                    Decision::Drop => n_dropped += 1,
+                    Decision::Weight(_) => n_weighted += 1,
+                }
+                Ok(())
+            };
+            if let Err(problem) = carry_out() {
+                problems.push(format!("line {line}: {problem}"));
             }
         }
         if !problems.is_empty() {
@@ -137,69 +169,73 @@ impl Review {
         }
         let mut dropped = dropped.into_iter();
         changed.examples.retain(|_| dropped.next() == Some(false));
+        let n_gone = manifest.examples.len() - changed.examples.len();
         *manifest = changed;
-        Ok(())
+        Ok(format!(
+            "{n_fixed} labels fixed, {n_dropped} dropped ({n_gone} pictures), {n_weighted} weighted"
+        ))
     }
 }
 
 impl Reviewed {
-    fn apply(
-        &self,
-        before: &Manifest,
-        changed: &mut Manifest,
-        dropped: &mut [bool],
-    ) -> Result<(), String> {
-        let decision = self.decided()?;
+    /// The pictures whose label is decided on.
+    fn meant(&self, decision: Decision, manifest: &Manifest) -> Result<Vec<usize>, String> {
         if decision == Decision::Keep {
-            return Ok(());
+            return Ok(Vec::new());
         }
-        let task = &before.task;
-        let factor_idx = task.factors.iter().position(|it| it.name == self.factor);
-        let Some(factor_idx) = factor_idx else {
-            return Err(format!("the data has no factor `{}`", self.factor));
-        };
-        let factor = &task.factors[factor_idx];
-        let level = |name: &str| {
-            let names = factor.levels.join(", ");
-            let level = factor.levels.iter().position(|it| it == name);
-            level.ok_or_else(|| format!("`{}` is none of: {names}", name))
-        };
-        let (given, suggested) = (level(&self.given)?, level(&self.suggested)?);
         let is_meant = |at: &usize| {
-            let it = &before.examples[*at];
-            before.people[it.person] == self.person
+            let it = &manifest.examples[*at];
+            manifest.people[it.person] == self.person
                 && (self.picture == ALL || it.name == self.picture)
         };
-        let meant: Vec<usize> = (0..before.examples.len()).filter(is_meant).collect();
-        if meant.is_empty() {
-            let what = if self.picture == ALL { &self.person } else { &self.picture };
-            return Err(format!("the data has no `{what}`"));
+        let meant: Vec<usize> = (0..manifest.examples.len()).filter(is_meant).collect();
+        // A person may be there without pictures, which another table dropped.
+        let is_gone = self.picture == ALL && manifest.people.contains(&self.person);
+        match meant.is_empty() && !is_gone {
+            false => Ok(meant),
+            true => {
+                let what = if self.picture == ALL { &self.person } else { &self.picture };
+                Err(format!("the data has no `{what}`"))
+            }
         }
-        for at in meant {
-            let (was, example) = (&before.examples[at], &mut changed.examples[at]);
-            match decision {
-                Decision::Keep => {}
-                Decision::Drop => dropped[at] = true,
-                Decision::Weight(weight) => example.weight = example.weight.min(weight),
-                Decision::Fix => {
-                    let is = task.project(was.class, Scope::Factor(factor_idx));
-                    if is != given && is != suggested {
-                        let (is, given) = (&factor.levels[is], &self.given);
-                        return Err(format!(
-                            "the data says `{is}`, not `{given}`: is it other data?"
-                        ));
-                    }
-                    let mut levels = task.levels_of(example.class);
-                    levels[factor_idx] = suggested;
-                    example.class = task.class_of(&levels);
-                    if task.ranged() == Some(factor_idx) {
-                        example.age = example.age.map(|it| factor.nearest(it, suggested));
-                    }
+    }
+
+    fn apply(&self, decision: Decision, task: &Task, example: &mut Example) -> Result<(), String> {
+        let Some(idx) = task.factors.iter().position(|it| it.name == self.factor) else {
+            return Err(format!("the data has no factor `{}`", self.factor));
+        };
+        match decision {
+            Decision::Keep | Decision::Drop => {}
+            Decision::Weight(weight) => example.weight = example.weight.min(weight),
+            Decision::Fix => {
+                let factor = &task.factors[idx];
+                let year = self.suggested.parse::<f64>().ok().filter(|it| it.is_finite());
+                let year = year.filter(|_| task.ranged() == Some(idx));
+                let suggested = match year {
+                    Some(year) => Factor::level_of(year, &factor.cuts),
+                    None => level(factor, &self.suggested)?,
+                };
+                let (is, given) =
+                    (task.project(example.class, Scope::Factor(idx)), level(factor, &self.given)?);
+                if is != given && is != suggested {
+                    let (is, given) = (&factor.levels[is], &self.given);
+                    return Err(format!("the data says `{is}`, not `{given}`: is it other data?"));
+                }
+                let mut levels = task.levels_of(example.class);
+                levels[idx] = suggested;
+                example.class = task.class_of(&levels);
+                if task.ranged() == Some(idx) && (is != suggested || year.is_some()) {
+                    example.age = year;
                 }
             }
         }
         Ok(())
     }
+}
+
+fn level(factor: &Factor, name: &str) -> Result<usize, String> {
+    let level = factor.levels.iter().position(|it| it == name);
+    level.ok_or_else(|| format!("`{name}` is none of: {}", factor.levels.join(", ")))
 }
 
 #[cfg(test)]
@@ -257,8 +293,8 @@ mod tests {
         assert_eq!(
             rows,
             [
-                ("ann/mask1.jpg", class([0, 1, 2]), Some(60.0), 1.0),
-                ("ann/normal.jpg", class([1, 1, 2]), Some(60.0), 1.0),
+                ("ann/mask1.jpg", class([0, 1, 2]), None, 1.0),
+                ("ann/normal.jpg", class([1, 1, 2]), None, 1.0),
                 ("ben/normal.jpg", class([2, 0, 0]), Some(28.0), 0.5),
             ]
         );
@@ -274,12 +310,35 @@ mod tests {
             ("eve,all,gender,male,female,0.1,fix", "line 2: the data has no `eve`"),
             ("ann,all,age,30-59,>=60,0.1,fix", "line 2: the data says `<30`, not `30-59`"),
             ("ann,all,age", "line 2: CSV error"),
+            (
+                "ann,all,age,<30,>=60,0.1,fix\nann,ann/mask1.jpg,age,<30,30-59,0.1,fix",
+                "line 3: line 2 has decided on this label already",
+            ),
         ] {
             let err = applied(row).unwrap_err();
             assert!(err.starts_with(want), "{err}");
         }
         let both = "ann,all,gender,male,female,0.1,yes\nben,all,gender,male,female,0.1,no\n";
         assert_eq!(applied(both).unwrap_err().lines().count(), 2);
+    }
+
+    #[test]
+    fn a_year_may_be_suggested_and_only_a_fix_needs_a_suggestion() {
+        let it = applied("ann,all,age,<30,47,0.1,fix\nben,all,age,,,0.1,drop\n").unwrap();
+        let ages: Vec<_> = it.examples.iter().map(|it| (it.class % 3, it.age)).collect();
+        assert_eq!(ages, [(1, Some(47.0)); 2]);
+    }
+
+    #[test]
+    fn what_is_no_table_is_refused_and_a_person_who_is_gone_is_none_to_decide_on() {
+        for text in ["", "hello", "person;picture\n"] {
+            assert!(Review::parse(text).unwrap_err().contains("no table"), "{text}");
+        }
+        let mut manifest = manifest();
+        let drop = Review::parse(&format!("{HEADER}ann,all,age,<30,<30,0.1,drop\n")).unwrap();
+        let said = drop.apply(&mut manifest).unwrap();
+        assert_eq!(said, "0 labels fixed, 1 dropped (2 pictures), 0 weighted");
+        assert!(drop.apply(&mut manifest).is_ok() && manifest.examples.len() == 2);
     }
 
     #[test]

@@ -73,7 +73,9 @@ impl SplitConfig {
             let sides = Sides { train: positions(train), valid: positions(valid) };
             if sides.train.is_empty() || sides.valid.is_empty() {
                 let n = people.len();
-                let what = format!("{n} people leave a side empty: it takes at least two people");
+                let what = format!(
+                    "of {n} people one side is empty: it takes more people, or another ratio"
+                );
                 return Err(SplitError(what));
             }
             Ok(sides)

@@ -22,20 +22,28 @@ impl Judge {
         config: &LossConfig,
         questions: &[Question<'_>],
     ) -> std::result::Result<Judge, String> {
+        if let Some(idle) = config.get().idle(questions) {
+            return Err(idle);
+        }
         let bind = |question: &Question<'_>| {
-            config.get().bind(question)?.ok_or_else(|| {
-                format!(
+            config.get().bind(question)?.ok_or_else(|| match config {
+                LossConfig::Sum(_) => format!(
+                    "no part of the `sum` judges `{}`, which this head answers by {}: add one",
+                    question.name(),
+                    question.form.name()
+                ),
+                _ => format!(
                     "`{}` judges {}, and this head answers `{}` by {}: choose another head or loss, or \
                      a `sum` of losses that has one for that",
                     config.kind(),
                     config.get().judges(),
                     question.name(),
                     question.form.name()
-                )
+                ),
             })
         };
         let losses = questions.iter().map(bind).collect::<std::result::Result<_, _>>()?;
-        config.get().idle(questions).map_or(Ok(Judge { losses }), Err)
+        Ok(Judge { losses })
     }
 
     /// The penalty for all outputs, each with its output's weight.
@@ -114,9 +122,14 @@ mod tests {
         let idle = sum("{ kind = \"focal\" }, { kind = \"mse\" }");
         check_refused(&idle, Form::Classes, "`parts[1]`: this head answers `age` by classes");
         let elsewhere = sum("{ kind = \"f1\" }, { kind = \"f1\", on = [\"glasses\"] }");
-        check_refused(&elsewhere, Form::Classes, "on [\"glasses\"]");
-        let none = sum("{ kind = \"f1\", on = [\"mask\"] }");
-        check_refused(&none, Form::Classes, "`sum` judges what its parts judge");
+        check_refused(&elsewhere, Form::Classes, "`parts[1].on`: this head is not asked `glasses`");
+        let number = || Form::Number { scale: 10.0, shift: 40.0, cuts: None };
+        let none = judge(
+            &sum("{ kind = \"f1\" }"),
+            &[(Scope::Factor(0), Form::Classes), (Scope::Factor(2), number())],
+        );
+        let none = none.err().expect("nothing judges the age");
+        assert!(none.contains("no part of the `sum` judges `age`"), "{none}");
     }
 
     #[test]

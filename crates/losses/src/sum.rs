@@ -96,6 +96,17 @@ impl LossKind for Sum {
     }
 
     fn idle(&self, questions: &[Question<'_>]) -> Option<String> {
+        let asked = |name: &String| questions.iter().any(|it| it.name() == name);
+        for (idx, part) in self.parts.iter().enumerate() {
+            if let Some(name) = part.on.iter().find(|name| !asked(name)) {
+                let mut names: Vec<&str> = questions.iter().map(Question::name).collect();
+                names.dedup();
+                return Some(format!(
+                    "`parts[{idx}].on`: this head is not asked `{name}`, but: {}",
+                    names.join(", ")
+                ));
+            }
+        }
         let is_idle = |part: &Part| questions.iter().all(|it| matches!(part.bind(it), Ok(None)));
         let idx = self.parts.iter().position(is_idle)?;
         let part = &self.parts[idx];
@@ -104,7 +115,7 @@ impl LossKind for Sum {
             "`parts[{idx}]`: this head answers {}, nothing of which `{}` judges{}: its answers are {}",
             asked.collect::<Vec<_>>().join(", "),
             part.loss.kind(),
-            if part.on.is_empty() { String::new() } else { format!(" on {:?}", part.on) },
+            if part.on.is_empty() { String::new() } else { format!(" on {}", part.on.join(", ")) },
             part.loss.get().judges()
         ))
     }

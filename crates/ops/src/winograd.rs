@@ -34,10 +34,10 @@ use crate::{
 const PLACES: usize = 16;
 
 /// Numbers of patches and results that are worked on together, so that they stay in cache.
-const FEW: usize = 256 * 1024;
+const FEW: usize = 512 * 1024;
 
 /// Tiles for which it is worth to go through weights that fit no cache.
-const ENOUGH: usize = 48;
+const ENOUGH: usize = 96;
 
 const G: [[f64; 3]; 4] = [[1.0, 0.0, 0.0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0.0, 0.0, 1.0]];
 

@@ -249,9 +249,10 @@ impl Experiment {
     pub fn manifest(&self, context: &Context<'_>) -> Result<Manifest, SourceError> {
         let mut manifest = self.data.source.get().read(context)?;
         for path in &self.data.reviewed {
-            Review::read(path)
+            let done = Review::read(path)
                 .and_then(|it| it.apply(&mut manifest))
                 .map_err(|err| SourceError::Settings(format!("{}: {err}", path.display())))?;
+            manifest.notes.push(format!("{}: {done}", path.display()));
         }
         Ok(manifest)
     }

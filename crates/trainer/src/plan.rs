@@ -273,7 +273,8 @@ fn check_head(
     let ageless = |&&idx: &&usize| manifest.examples[idx].age.is_none();
     match sides.train.iter().find(ageless) {
         Some(&idx) if head.needs_ages() => Err(wrong("head")(format!(
-            "`{}` learns from ages, and `{}` has none: choose another head, such as `factored`",
+            "`{}` learns from ages, and `{}` has none: choose another head, such as `factored`, or \
+             write the year where a reviewed table fixes it",
             experiment.head.kind(),
             manifest.examples[idx].name
         ))),

@@ -36,7 +36,7 @@ pub(crate) fn kfold(
             if dir.join("last").is_dir() || run.is_finished() && !dir.join("fold-0").is_dir() {
                 bail!("{}: this is a single run: go on with `train --resume`", dir.display());
             }
-            (runs::experiment_of(&run)?, Ok(run))
+            (runs::experiment_of(run.dir())?, Ok(run))
         }
     };
     check_settings(&experiment)?;

@@ -8,7 +8,6 @@ use base::files::write_whole;
 use data::{Example, Review, Reviewed};
 use infer::Graded;
 use metrics::{Doubt, DoubtScore, argmax, label_doubts};
-use trainer::Run;
 
 use super::manifest;
 use crate::{
@@ -34,7 +33,7 @@ pub(crate) fn labels(
     }
     let terminal = Terminal::new();
     let graded = runs::graded(named, false)?;
-    let experiment = runs::experiment_of(&Run::open(&runs::find(named)?)?)?;
+    let experiment = runs::experiment_of(&runs::find(named)?)?;
     let manifest = manifest(&experiment, &terminal)?;
     let by_name: HashMap<&str, &Example> =
         manifest.examples.iter().map(|it| (it.name.as_str(), it)).collect();

@@ -32,7 +32,7 @@ pub(crate) fn train(args: &ExperimentArgs, resume: Option<&Path>) -> anyhow::Res
             if run.is_finished() {
                 bail!("{}: this run is finished: there is nothing to go on with", dir.display());
             }
-            (runs::experiment_of(&run)?, String::new(), Some(run))
+            (runs::experiment_of(run.dir())?, String::new(), Some(run))
         }
     };
     check_settings(&experiment)?;

@@ -130,9 +130,15 @@ impl Profile {
     }
 }
 
+/// More would not fit the memory of any machine.
+const MOST_PEOPLE: usize = 10_000_000;
+
 impl People {
     fn check(&self) -> Result<(), SourceError> {
         let settings = |what: String| Err(SourceError::Settings(format!("`data.source`: {what}")));
+        if self.n_people.saturating_add(self.n_scored) > MOST_PEOPLE {
+            return settings(format!("at most {MOST_PEOPLE} people are drawn"));
+        }
         if !(0.0..=1.0).contains(&self.wrong_labels) {
             return settings(format!("`wrong_labels` is a share, not {}", self.wrong_labels));
         }
