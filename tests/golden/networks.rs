@@ -158,8 +158,10 @@ fn every_network_agrees_with_its_reference_in_single_precision() -> Result<()> {
     for name in golden("networks").at("cases").keys() {
         // Rounding puts a few numbers on the other side of a kink of networks of ReLUs: from itself in
         // f64 PyTorch in f32 is 1.1e-2 away on Lite0, 1.9e-3 on ResNet-50 (1.4e-2 on pictures of
-        // 160x128) and 3.1e-3 on DenseNet-121.
-        let has_many_kinks = ["lite0", "resne", "densenet"].iter().any(|it| name.contains(it));
+        // 160x128), 3.1e-3 on DenseNet-121, and 8e-4 to 4.5e-3 on VGG-13 with norms, if pictures
+        // move by 1e-7.
+        let has_many_kinks =
+            ["lite0", "resne", "densenet", "vgg"].iter().any(|it| name.contains(it));
         let gradients = if has_many_kinks { 2e-2 } else { 1e-3 };
         check(&name, Tolerance { dtype: DType::F32, logits: 1e-4, gradients })?;
     }
