@@ -12,9 +12,13 @@
 //! al., "Aggregated Residual Transformations", 2017, <https://arxiv.org/abs/1611.05431>. Narrow
 //! groups are joined until a product is worth it, with zeros between them: see [`Groups`].
 
-use std::{borrow::Cow, ops::Range};
+mod groups;
+
+use std::ops::Range;
 
 use candle::{Result, bail};
+
+use groups::Groups;
 
 use crate::{
     Finish, Moments, Value, Window,
@@ -46,15 +50,18 @@ pub fn conv2d(xs: &Value, weight: &Value, window: Window, then: Option<&Finish>)
     };
     let (n_out, seen) = (weight.dims()[0], groups.n_in);
     let grid = window.on(n, [h, w])?;
-    let job = move |way: Way, numbers: usize, times: usize| Job {
+    let once = 2 * grid.n_out() * seen * n_out * kh * kw;
+    // Winograd's tiles take 16 multiplications where the definition has 36.
+    let once_tiled = if groups.are_tiled(&grid) { once * 16 / 36 } else { once };
+    let job = move |way: Way, numbers: usize, (dx, dw): (usize, usize)| Job {
         kind: format!("{kh}x{kw}, from {}", groups.kind(n_in)),
         shape: format!("{h}x{w}x{n_in} -> {n_out}, stride {}", grid.stride),
         way,
-        flops: times * 2 * grid.n_out() * seen * n_out * kh * kw,
-        numbers: times * seen * n_out * kh * kw + numbers,
+        flops: dx * once_tiled + dw * once,
+        numbers: (dx + dw) * seen * n_out * kh * kw + numbers,
     };
     let (all_in, all_out) = (n * h * w * n_in, grid.n_out() * n_out);
-    let _watch = watch(|| job(Way::Forward, all_in + all_out, 1));
+    let _watch = watch(|| job(Way::Forward, all_in + all_out, (1, 0)));
     let wants_moments = weight.is_on_tape();
     let lens = xs.lens().cloned();
     let (ys, moments) = by_dtype!("conv2d", x, T => {
@@ -71,7 +78,7 @@ pub fn conv2d(xs: &Value, weight: &Value, window: Window, then: Option<&Finish>)
     let ys = Value::record(&[xs, weight], ys, move |grad, slots| {
         let _watch = watch(|| {
             let (dx, dw) = (usize::from(x_slot.is_some()), usize::from(w_slot.is_some()));
-            job(Way::Back, grad.reads() * all_out + (1 + dx) * all_in, dx + dw)
+            job(Way::Back, grad.reads() * all_out + (1 + dx) * all_in, (dx, dw))
         });
         by_dtype!("conv2d", x, T => {
             let grad = Grad { tensor: grad.tensor.contiguous()?, ..grad };
@@ -88,84 +95,6 @@ pub fn conv2d(xs: &Value, weight: &Value, window: Window, then: Option<&Finish>)
         })
     })?;
     Ok(ys.with_moments(moments))
-}
-
-/// Channels in groups, and how many groups make one product.
-#[derive(Clone, Copy, Debug)]
-struct Groups {
-    /// Groups, and those that are joined.
-    n: usize,
-    joined: usize,
-    /// Channels of one group.
-    n_in: usize,
-    n_out: usize,
-    taps: usize,
-}
-
-impl Groups {
-    /// Those of a weight, if it fits.
-    fn of(weight: &[usize], kernel: [usize; 2], n_in: usize) -> Option<Groups> {
-        let &[n_out, kh, kw, per_group] = weight else { return None };
-        if [kh, kw] != kernel || per_group == 0 || !n_in.is_multiple_of(per_group) {
-            return None;
-        }
-        let n = n_in / per_group;
-        if n == 0 || !n_out.is_multiple_of(n) {
-            return None;
-        }
-        // As many as fill two registers, so long as nothing is left over.
-        let most = (2 * PAD / per_group.max(n_out / n).max(1)).clamp(1, n);
-        let joined = (1..=most).rev().find(|it| n.is_multiple_of(*it)).unwrap_or(1);
-        Some(Groups { n, joined, n_in: per_group, n_out: n_out / n, taps: kh * kw })
-    }
-
-    /// What the table of a pass's time calls it.
-    fn kind(&self, n_in: usize) -> &'static str {
-        match (self.n, n_in) {
-            (1, ..8) => "colours",
-            (1, _) => "channels",
-            _ => "groups",
-        }
-    }
-
-    /// Whether 3x3 kernels may be taken apart as [`winograd`] does.
-    fn are_tiled(&self, grid: &Grid) -> bool {
-        self.n == 1 && winograd::fits(grid, self.n_in, self.n_out)
-    }
-
-    /// How many products there are, and the channels in and out of each.
-    fn products(&self) -> (usize, usize, usize) {
-        (self.n / self.joined, self.n_in * self.joined, self.n_out * self.joined)
-    }
-
-    /// Where rows of a group's inputs begin in a weight, and in one whose groups are joined.
-    fn rows(self) -> impl Iterator<Item = (usize, usize)> {
-        let Groups { joined, n_in, n_out, taps, .. } = self;
-        (0..self.n * n_out * taps).map(move |row| {
-            let place = row / (taps * n_out) % joined;
-            (row * n_in, (row * joined + place) * n_in)
-        })
-    }
-
-    /// A weight as products see it, `[out, kh, kw, in of the product]`: zeros between groups.
-    fn join<'a, T: Real>(&self, w: &'a [T]) -> Cow<'a, [T]> {
-        if self.joined == 1 {
-            return Cow::Borrowed(w);
-        }
-        let mut wide = vec![T::ZERO; w.len() * self.joined];
-        for (from, to) in self.rows() {
-            wide[to..][..self.n_in].copy_from_slice(&w[from..][..self.n_in]);
-        }
-        Cow::Owned(wide)
-    }
-
-    /// The gradient of the weight from that of what products see.
-    fn part<T: Real>(&self, wide: Vec<T>) -> Vec<T> {
-        if self.joined == 1 {
-            return wide;
-        }
-        self.rows().flat_map(|(_, at)| wide[at..][..self.n_in].iter().copied()).collect()
-    }
 }
 
 /// Numbers of the frames that are worked on together, where that makes enough blocks.

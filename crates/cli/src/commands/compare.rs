@@ -76,8 +76,8 @@ fn align(reference: &Graded, it: &mut Graded) -> anyhow::Result<Option<String>> 
         };
         bail!(
             "the runs are not of the same pictures: only in the first: {}; only in the other: {}: \
-             compare runs of the same data, split and seed, cross-validations, or what they are \
-             --scored on",
+             compare runs of the same data, `data.split`, `data.split_seed` and `data.fold`, \
+             cross-validations, or what they are --scored on",
             list(&lacks),
             list(&has_more)
         );

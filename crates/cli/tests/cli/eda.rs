@@ -1,52 +1,17 @@
-//! `maskfit eda` from outside: what it finds, what it writes, and what it says when it cannot.
+//! `maskfit eda`: what it finds, what it writes, and what it says when it cannot.
 
-#![expect(clippy::unwrap_used, reason = "in a test a panic is a failure")]
+use std::{collections::BTreeMap, fs, path::Path};
 
-use std::{
-    collections::BTreeMap,
-    fs,
-    path::{Path, PathBuf},
-    process::{Command, Output},
-};
+use expect_test::expect;
 
-use expect_test::{Expect, expect};
-use tempfile::TempDir;
-
-fn run(dir: &TempDir, args: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_maskfit"));
-    command.args(args).current_dir(dir.path()).env_remove("RUST_BACKTRACE").output().unwrap()
-}
-
-#[track_caller]
-fn ok(dir: &TempDir, args: &[&str]) -> String {
-    let output = run(dir, args);
-    assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap()
-}
-
-#[track_caller]
-fn fails(dir: &TempDir, args: &[&str], want: Expect) {
-    let output = run(dir, args);
-    assert_eq!(output.status.code(), Some(1), "{args:?}");
-    want.assert_eq(String::from_utf8(output.stderr).unwrap().trim_end());
-}
+use crate::bench::Bench;
 
 /// Eight drawn people in a folder.
-fn people() -> TempDir {
-    let dir = tempfile::tempdir().unwrap();
-    ok(
-        &dir,
-        &["data", "people", "people", "--people", "8", "--scored", "0", "--wrong-labels", "0"],
-    );
-    dir
-}
-
-/// The file of a person's picture.
-fn picture(dir: &TempDir, person: usize, name: &str) -> PathBuf {
-    let images = fs::read_dir(dir.path().join("people/train/images")).unwrap();
-    let mut people: Vec<PathBuf> = images.map(|it| it.unwrap().path()).collect();
-    people.sort();
-    people[person].join(name)
+fn people() -> Bench {
+    let bench = Bench::empty();
+    let few = ["--people", "8", "--scored", "0", "--wrong-labels", "0"];
+    bench.ok(&[&["data", "people", "people"][..], &few].concat());
+    bench
 }
 
 /// All files of a folder.
@@ -58,13 +23,13 @@ fn files(dir: &Path) -> BTreeMap<String, Vec<u8>> {
 
 #[test]
 fn what_is_planted_is_said_drawn_and_written() {
-    let dir = people();
+    let bench = people();
     // Person 0's mask1 is person 1's too, and her normal picture also her incorrect one.
-    fs::copy(picture(&dir, 0, "mask1.jpg"), picture(&dir, 1, "mask1.jpg")).unwrap();
-    fs::copy(picture(&dir, 0, "normal.jpg"), picture(&dir, 0, "incorrect_mask.jpg")).unwrap();
-    fs::write(picture(&dir, 2, "mask3.jpg"), "a text file").unwrap();
-    fs::remove_file(picture(&dir, 3, "mask3.jpg")).unwrap();
-    let said = ok(&dir, &["eda", "people", "-o", "look"]);
+    fs::copy(bench.picture(0, "mask1.jpg"), bench.picture(1, "mask1.jpg")).unwrap();
+    fs::copy(bench.picture(0, "normal.jpg"), bench.picture(0, "incorrect_mask.jpg")).unwrap();
+    fs::write(bench.picture(2, "mask3.jpg"), "a text file").unwrap();
+    fs::remove_file(bench.picture(3, "mask3.jpg")).unwrap();
+    let said = bench.ok(&["eda", "people", "-o", "look"]);
     // Decoders may round otherwise on other machines.
     let is_exact = |it: &&str| !it.contains(" = [");
     let said: String = said.lines().filter(is_exact).map(|it| format!("{it}\n")).collect();
@@ -142,7 +107,7 @@ fn what_is_planted_is_said_drawn_and_written() {
           eda.toml        all figures
     "#]].assert_eq(&said);
 
-    let files = files(&dir.path().join("look"));
+    let files = files(&bench.path("look"));
     let csv = String::from_utf8(files["duplicates.csv"].clone()).unwrap();
     expect![[r#"
         likeness,bits,picture_a,picture_b,person_a,person_b,class_a,class_b,labels_differ
@@ -166,98 +131,90 @@ fn what_is_planted_is_said_drawn_and_written() {
 
 #[test]
 fn the_number_of_threads_changes_nothing() {
-    let dir = people();
+    let bench = people();
     for n in ["1", "3"] {
         let threads = format!("threads={n}");
-        ok(&dir, &["eda", "people/train", "-o", n, "--set", &threads]);
+        bench.ok(&["eda", "people/train", "-o", n, "--set", &threads]);
     }
-    let [one, three] = ["1", "3"].map(|it| files(&dir.path().join(it)));
+    let [one, three] = ["1", "3"].map(|it| files(&bench.path(it)));
     assert!(one == three);
 }
 
 #[test]
 fn drawn_people_and_a_config_are_data_too() {
-    let dir = people();
+    let bench = people();
     let few = ["--set", "data.source.n_people=3", "--set", "data.source.n_scored=1"];
-    let said = ok(&dir, &[&["eda"][..], &few].concat());
+    let said = bench.ok(&[&["eda"][..], &few].concat());
     assert!(said.starts_with("people: 21 pictures of 3 people\n7 more are kept"), "{said}");
-    assert!(dir.path().join("eda/classes.png").is_file());
+    assert!(bench.path("eda/classes.png").is_file());
     let config = "data.source = { kind = \"mask_profiles\", root = \"people/train\" }";
-    fs::write(dir.path().join("mine.toml"), config).unwrap();
-    let said = ok(&dir, &["eda", "mine.toml", "-o", "new/folder"]);
+    fs::write(bench.path("mine.toml"), config).unwrap();
+    let said = bench.ok(&["eda", "mine.toml", "-o", "new/folder"]);
     assert!(said.starts_with("people/train: 56 pictures of 8 people\n"), "{said}");
 }
 
 #[test]
 fn one_person_and_no_picture_that_can_be_read() {
-    let dir = tempfile::tempdir().unwrap();
-    ok(&dir, &["data", "people", "people", "--people", "1", "--scored", "0"]);
-    ok(&dir, &["eda", "people", "-o", "one"]);
+    let bench = Bench::empty();
+    bench.ok(&["data", "people", "people", "--people", "1", "--scored", "0"]);
+    bench.ok(&["eda", "people", "-o", "one"]);
     for name in ["mask1", "mask2", "mask3", "mask4", "mask5", "incorrect_mask", "normal"] {
-        fs::write(picture(&dir, 0, &format!("{name}.jpg")), "").unwrap();
+        fs::write(bench.picture(0, &format!("{name}.jpg")), "").unwrap();
     }
-    let said = ok(&dir, &["eda", "people", "-o", "none"]);
+    let said = bench.ok(&["eda", "people", "-o", "none"]);
     assert!(said.contains("7 pictures cannot be read:"), "{said}");
-    assert!(!dir.path().join("none/brightness.png").exists());
+    assert!(!bench.path("none/brightness.png").exists());
 }
 
 #[test]
 fn what_cannot_be_looked_at_says_why() {
-    let dir = people();
-    fails(
-        &dir,
+    let bench = people();
+    bench.fails(
         &["eda", "nowhere"],
         expect![
             "error: nowhere: there is no such file or folder: name an experiment's file, or a folder with `train.csv` and `images/`"
         ],
     );
-    fs::create_dir(dir.path().join("empty")).unwrap();
-    fails(
-        &dir,
+    fs::create_dir(bench.path("empty")).unwrap();
+    bench.fails(
         &["eda", "empty"],
         expect![
             "error: empty: there is no train.csv here, nor in train/: name a folder with `train.csv` and `images/`"
         ],
     );
-    fs::write(dir.path().join("empty/train.csv"), "id,gender,race,age,path\n").unwrap();
-    fails(
-        &dir,
+    fs::write(bench.path("empty/train.csv"), "id,gender,race,age,path\n").unwrap();
+    bench.fails(
         &["eda", "empty"],
         expect![
             "error: empty/images: No such file or directory (os error 2): `data.source.root` is to be the folder of `train.csv` and `images/`"
         ],
     );
-    fs::create_dir(dir.path().join("empty/images")).unwrap();
-    fails(
-        &dir,
+    fs::create_dir(bench.path("empty/images")).unwrap();
+    bench.fails(
         &["eda", "empty"],
         expect![[r#"
         error: empty: there are no pictures; 1 thing is wrong with the data:
           train.csv: has no rows: add a row for each person"#]],
     );
-    fails(
-        &dir,
+    bench.fails(
         &["eda", "people", "-o", "people"],
         expect!["error: people: is there already: name a new folder with `-o`"],
     );
-    fails(
-        &dir,
+    bench.fails(
         &["eda", "people", "-o", "people/train/train.csv"],
         expect!["error: people/train/train.csv: is a file: name a new folder with `-o`"],
     );
-    fails(
-        &dir,
+    bench.fails(
         &["eda", "people", "-o", "people/train/train.csv/new"],
         expect![
             "error: people/train/train.csv/new: name another folder with `-o`: Not a directory (os error 20)"
         ],
     );
-    fails(
-        &dir,
+    bench.fails(
         &["eda", "people", "--set", "data.max_pixel=1"],
         expect![
             "error: --set data.max_pixel=1: at `data.max_pixel`: unknown field `max_pixel`, expected one of `source`, `split`, `split_seed`, `fold`, `training_cuts`, `reviewed`, `leave_out_ages`, `sampler`, `n_loaders`, `n_ahead`, `max_pixels`"
         ],
     );
-    assert!(!dir.path().join("eda").exists());
+    assert!(!bench.path("eda").exists());
 }

@@ -1,0 +1,123 @@
+//! A folder to run the program in.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Output},
+};
+
+use expect_test::Expect;
+use tempfile::TempDir;
+
+/// A folder with a small experiment and people drawn for it.
+pub(crate) struct Bench {
+    dir: TempDir,
+}
+
+pub(crate) const SMALL: &str = r#"# A tiny network on a few people.
+[data]
+source = { kind = "mask_profiles", root = "people/train" }
+split = { kind = "profile", ratio = 0.3 }
+
+[augment]
+train = [{ kind = "random_crop", size = [32, 24] }]
+eval = [{ kind = "center_crop", size = [32, 24] }]
+
+[model]
+backbone = { kind = "efficientnet", variant = "lite0", width = 0.25, depth = 0.3 }
+
+[train]
+total = "2 epochs"
+batch_size = 8
+"#;
+
+impl Bench {
+    /// An empty folder.
+    pub(crate) fn empty() -> Bench {
+        Bench { dir: tempfile::tempdir().unwrap() }
+    }
+
+    /// The folder with both.
+    pub(crate) fn new() -> Bench {
+        let bench = Bench::empty();
+        fs::write(bench.path("small.toml"), SMALL).unwrap();
+        bench
+            .ok(&["data", "people", "people", "--people", "8", "--scored", "3", "--size", "40x32"]);
+        bench
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    pub(crate) fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_maskfit"));
+        command.args(args).current_dir(self.dir.path()).env("MASKFIT_CACHE", self.path("cache"));
+        command.env_remove("RUST_BACKTRACE");
+        command
+    }
+
+    pub(crate) fn run(&self, args: &[&str]) -> Output {
+        self.command(args).output().unwrap()
+    }
+
+    /// Runs a command that must succeed, and returns what it prints.
+    #[track_caller]
+    pub(crate) fn ok(&self, args: &[&str]) -> String {
+        let output = self.run(args);
+        let (out, err) = (text(&output.stdout), text(&output.stderr));
+        assert!(output.status.success(), "{args:?}\n{out}\n{err}");
+        out
+    }
+
+    /// Runs a command that must fail with one message, and leave nothing behind.
+    #[track_caller]
+    pub(crate) fn fails(&self, args: &[&str], want: Expect) {
+        let before = self.names();
+        let output = self.run(args);
+        let err = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{args:?}\n{err}");
+        assert_eq!(err.matches("error:").count(), 1, "{err}");
+        want.assert_eq(err.trim_end());
+        assert_eq!(self.names(), before, "something was left behind");
+    }
+
+    /// Everything below the folder but the cache.
+    pub(crate) fn names(&self) -> Vec<PathBuf> {
+        let mut names = Vec::new();
+        let mut todo = vec![self.dir.path().to_owned()];
+        while let Some(dir) = todo.pop() {
+            for entry in fs::read_dir(dir).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() && path != self.path("cache") {
+                    todo.push(path.clone());
+                }
+                names.push(path);
+            }
+        }
+        names.retain(|it| !it.starts_with(self.path("cache")));
+        names.sort();
+        names
+    }
+
+    /// A file of one of the drawn people.
+    pub(crate) fn picture(&self, person: usize, name: &str) -> PathBuf {
+        let images = self.path("people/train/images");
+        let mut people: Vec<PathBuf> =
+            fs::read_dir(images).unwrap().map(|it| it.unwrap().path()).collect();
+        people.sort();
+        people[person].join(name)
+    }
+}
+
+pub(crate) fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+pub(crate) const TRAIN: [&str; 2] = ["train", "small.toml"];
+
+/// Files of a run that repeat to the last byte.
+pub(crate) fn lasting(run: &Path) -> Vec<Vec<u8>> {
+    let names = ["report.toml", "steps.csv", "epochs.csv", "valid.csv", "best/bundle.toml"];
+    names.iter().map(|it| fs::read(run.join(it)).unwrap()).collect()
+}

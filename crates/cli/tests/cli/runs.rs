@@ -1,0 +1,319 @@
+//! Runs from their beginning to their end, what is made of them, and how they are stopped.
+
+use std::{
+    fs,
+    path::Path,
+    process::{Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use expect_test::expect;
+
+use crate::bench::{Bench, TRAIN, lasting, text};
+
+#[test]
+fn the_whole_path_and_a_bundle_that_is_cut_off() {
+    let bench = Bench::new();
+    let out = bench.ok(&["train", "small.toml", "--set", "run.name=a"]);
+    assert!(out.contains("macro F1") && out.contains("bundle: runs/a/best"), "{out}");
+    for name in [
+        "config.toml",
+        "split.csv",
+        "steps.csv",
+        "epochs.csv",
+        "timing.csv",
+        "valid.csv",
+        "report.toml",
+    ] {
+        assert!(bench.path("runs/a").join(name).is_file(), "{name}");
+    }
+
+    let out = bench.ok(&["submit", "runs/a", "--images", "people/eval"]);
+    assert_eq!(out, "21 rows: output.csv\n");
+    let (info, answer) = (
+        fs::read_to_string(bench.path("people/eval/info.csv")).unwrap(),
+        fs::read_to_string(bench.path("output.csv")).unwrap(),
+    );
+    let ids = |text: &str| {
+        text.lines().map(|it| it.split(',').next().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(ids(&info), ids(&answer));
+    assert!(
+        answer.lines().skip(1).all(|it| it.split(',').nth(1).unwrap().parse::<u32>().unwrap() < 18)
+    );
+
+    bench.ok(&["predict", "latest", "--images", "people/eval/images", "-o", "p.csv"]);
+    let table = fs::read_to_string(bench.path("p.csv")).unwrap();
+    assert!(table.starts_with("picture,predicted,worn male <30,worn male 30-59,"), "{table}");
+    assert_eq!(table.lines().count(), 22);
+
+    // What was resolved repeats the run.
+    bench.ok(&["train", "runs/a/config.toml", "--set", "run.name=b"]);
+    for name in ["steps.csv", "epochs.csv", "valid.csv", "report.toml"] {
+        let read = |run: &str| fs::read(bench.path(run).join(name)).unwrap();
+        assert!(read("runs/a") == read("runs/b"), "{name} differs");
+    }
+    bench.fails(&["train", "small.toml", "--set", "run.name=a"], expect!["error: runs/a: a run of this name is there already: choose another `run.name`, or go on with `--resume runs/a`"]);
+    bench.fails(
+        &["train", "--resume", "runs/a"],
+        expect!["error: runs/a: this run is finished: there is nothing to go on with"],
+    );
+    bench.fails(
+        &["train", "--resume", "runs/absent"],
+        expect!["error: runs/absent: there is no run here: name a folder of `runs/`, or `latest`"],
+    );
+
+    let best = bench.path("runs/a/best");
+    let mut weights = fs::read_dir(&best).unwrap().map(|it| it.unwrap().path());
+    let weights = weights.find(|it| it.extension().is_some_and(|it| it == "safetensors")).unwrap();
+    let whole = fs::read(&weights).unwrap();
+    fs::write(&weights, &whole[..whole.len() / 2]).unwrap();
+    let output = bench.run(&["submit", "runs/a", "--images", "people/eval", "-o", "other.csv"]);
+    let err = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(err.contains("weights-0-") && err.contains("this is no whole `.safetensors`"), "{err}");
+    assert!(!bench.path("other.csv").exists());
+
+    fs::write(&weights, whole).unwrap();
+    fs::write(bench.path("people/eval/images/x.jpg"), b"no picture").unwrap();
+    bench.fails(&["predict", "runs/a", "--images", "people/eval/images"], expect![[r#"
+        error: people/eval/images: 1 thing is wrong with the data:
+          x.jpg: this is no picture: it begins like none of JPEG, PNG, WebP, GIF, BMP and TIFF: replace the file"#]]);
+    bench.fails(&["submit", "runs/a", "--images", "people"], expect!["error: people/info.csv: No such file or directory (os error 2): name the folder of `info.csv` and `images/`"]);
+    bench.fails(
+        &["submit", "people", "--images", "people/eval"],
+        expect!["error: people: this is no bundle: name the folder of a `bundle.toml`, or a run"],
+    );
+}
+
+/// Waits until a file is there.
+fn wait_for(path: &Path) {
+    let began = Instant::now();
+    while !path.exists() {
+        assert!(began.elapsed() < Duration::from_secs(120), "{} never came", path.display());
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn signal(name: &str, id: u32) {
+    let status = Command::new("kill").args([name, &id.to_string()]).status().unwrap();
+    assert!(status.success());
+}
+
+#[test]
+fn ctrl_c_ends_after_a_step_and_the_run_goes_on() {
+    let bench = Bench::new();
+    let long = ["train", "small.toml", "--set", "train.total=12 epochs", "--set"];
+    bench.ok(&[&long[..], &["run.name=whole"]].concat());
+    let mut child = bench
+        .command(&[&long[..], &["run.name=stopped"]].concat())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    wait_for(&bench.path("runs/stopped/best/bundle.toml"));
+    signal("-INT", child.id());
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert!(!bench.path("runs/stopped/report.toml").exists(), "it was too quick to be stopped");
+    bench.ok(&["train", "--resume", "runs/stopped"]);
+    assert!(lasting(&bench.path("runs/whole")) == lasting(&bench.path("runs/stopped")));
+}
+
+#[test]
+fn a_cross_validation_killed_in_its_second_fold_ends_with_the_same_numbers() {
+    let bench = Bench::new();
+    let args = ["kfold", "small.toml", "--folds", "3", "--set", "train.total=6 epochs", "--set"];
+    bench.ok(&[&args[..], &["run.name=whole"]].concat());
+    let mut child = bench
+        .command(&[&args[..], &["run.name=killed"]].concat())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    wait_for(&bench.path("runs/killed/fold-1/last/state.toml"));
+    signal("-KILL", child.id());
+    child.wait().unwrap();
+    assert!(
+        !bench.path("runs/killed/fold-1/report.toml").exists(),
+        "it was too quick to be killed"
+    );
+    bench.ok(&["kfold", "--resume", "runs/killed"]);
+    for name in ["report.toml", "oof.csv"] {
+        let read = |run: &str| fs::read(bench.path(run).join(name)).unwrap();
+        assert!(read("runs/whole") == read("runs/killed"), "{name} differs");
+    }
+    for fold in 0..3 {
+        let run = |name: &str| lasting(&bench.path(&format!("runs/{name}/fold-{fold}")));
+        assert!(run("whole") == run("killed"), "fold {fold} differs");
+    }
+    // All folds answer together.
+    bench.ok(&["submit", "runs/whole", "--images", "people/eval"]);
+}
+
+#[test]
+fn a_mixed_batch_can_be_looked_at() {
+    let bench = Bench::new();
+    let mix = "augment.mix=[{ kind = \"mixup\", at_least_half = true }]";
+    let mixed = ["data", "mixed", "small.toml", "--set", mix, "-o", "sheet.png", "--step"];
+    let said = bench.ok(&[&mixed[..], &["1"]].concat());
+    assert_eq!(said.lines().filter(|it| it.contains(" + ")).count(), 8, "{said}");
+    // Eight pictures in two rows, their numbers and labels below them.
+    let sheet = image::open(bench.path("sheet.png")).unwrap();
+    assert_eq!((sheet.width(), sheet.height()), (1292, 660));
+    fs::remove_file(bench.path("sheet.png")).unwrap();
+    let late = [&mixed[..], &["99"]].concat();
+    bench.fails(&late, expect!["error: --step: the run has steps 0 to 9, not 99"]);
+}
+
+#[test]
+fn help_and_lists_say_what_there_is() {
+    let bench = Bench::empty();
+    let help = bench.ok(&["--help"]);
+    let words = ["train", "kfold", "submit", "predict", "compare", "labels", "data", "list"];
+    for word in words.into_iter().chain(["weights", "bench"]) {
+        assert!(help.contains(word), "{help}");
+    }
+    expect![[r#"
+        heads (head)
+          joint
+              One output a joint class, of linear layers.
+              activation = "relu", depth = 0, dropout = 0.2, init = "default", width = 512
+          factored
+              Each factor of the task by linear layers of its own; their answers are multiplied.
+              activation = "relu", depth = 0, dropout = 0.2, init = "default", width = 512
+          branched
+              As `factored`, each factor with a copy of the last convolution stage.
+              activation = "relu", depth = 0, dropout = 0.2, init = "default", width = 512
+          cosine
+              By the angle between features and a direction of each class; the margins of ArcFace and LDAM, which need this head, are a loss's.
+              by = "joint", dropout = 0.2, scale = 30.0
+          age_bins
+              As `factored`, with the age as a distribution over years that is cut when answering.
+              activation = "relu", cuts = [], decide = "mass", depth = 0, dropout = 0.2, init = "default", oldest = 60, width = 512
+          age_number
+              As `factored`, with the age as a number of years: beside its ranges, or cut into them.
+              activation = "relu", beside = true, cuts = [], depth = 0, dropout = 0.2, init = "default", weight = 0.001, width = 512
+          sigmoid
+              One output a joint class, each a yes or no of its own.
+              activation = "relu", depth = 0, dropout = 0.2, init = "default", width = 512
+          multi_sample_dropout
+              As `joint`, learning from several dropout masks at once (Inoue, 2019).
+              dropout = 0.5, init = "default", mean = "loss", samples = 5
+    "#]]
+    .assert_eq(&bench.ok(&["list", "heads"]));
+    assert!(bench.ok(&["list"]).contains("cross_entropy"));
+    let metrics = bench.ok(&["list", "metrics"]);
+    assert!(metrics.contains("absent = \"skip\"") && metrics.contains("bins = 15"), "{metrics}");
+    let began = Instant::now();
+    let models = bench.ok(&["list", "models"]);
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    let network = |name: &str| models.lines().find(|it| it.starts_with(name)).unwrap().to_owned();
+    expect!["published network      parameters  multiply-adds  size   crop  resized   colours          weights"].assert_eq(&network("published network"));
+    expect!["tf_efficientnet_lite0      4.65 M         0.39 G   224  0.875  bicubic   inception (0.5)  in1k"].assert_eq(&network("tf_efficientnet_lite0"));
+    expect!["efficientnet_b7           66.35 M        37.75 G   600  0.949  bicubic   imagenet         none by this name"].assert_eq(&network("efficientnet_b7"));
+    bench.fails(&["list", "cheeses"], expect!["error: there is no list of `cheeses`, there are: sources, splits, samplers, pictures, mixes, statistics, models, heads, losses, optimizers, schedules, metrics"]);
+}
+
+#[test]
+fn runs_are_compared_on_the_same_pictures() {
+    let bench = Bench::new();
+    let train = |name: &str, set: &str| {
+        bench.ok(&[&TRAIN[..], &["--set", &format!("run.name={name}"), "--set", set]].concat());
+    };
+    train("a", "optim.lr=2e-3");
+    train("b", "optim.lr=1e-6");
+    train("other", "data.split.ratio=0.5");
+    let valid = fs::read_to_string(bench.path("runs/a/valid.csv")).unwrap();
+    assert!(valid.starts_with("picture,person,truth,predicted,worn male <30,"), "{valid}");
+    let report = fs::read_to_string(bench.path("runs/a/report.toml")).unwrap();
+    let report: toml::Table = report.parse().unwrap();
+    let classes = report["valid"]["classes"]["joint"].as_array().unwrap();
+    assert_eq!(classes.len(), 18);
+    assert_eq!(classes[0]["name"].as_str(), Some("worn male <30"));
+    let gender = &report["valid"]["scores"]["gender"];
+    assert!(
+        gender["expected_calibration_error"].is_float() && gender["macro_f1_interval"].is_array()
+    );
+
+    let itself = bench.ok(&["compare", "runs/a", "runs/a"]);
+    assert!(itself.contains("+0.0000 [+0.0000, +0.0000]") && itself.contains("0.500"), "{itself}");
+    let out = bench.ok(&["compare", "runs/a", "runs/b", "--by", "log_loss"]);
+    assert!(out.contains("A: runs/a\nB: runs/b") && out.contains("worn male <30"), "{out}");
+    let sides = bench.ok(&["compare", "--a", "runs/a", "runs/b", "--b", "runs/b"]);
+    assert!(sides.contains("A: runs/a, runs/b\nB: runs/b"), "{sides}");
+
+    bench.fails(
+        &["compare", "runs/a"],
+        expect!["error: name two runs or more, or the runs of two sides: --a RUN... --b RUN..."],
+    );
+    bench.fails(&["compare", "runs/a", "runs/b", "--scored"], expect!["error: runs/a: there is no scored.csv: its data has no people to score on: leave out --scored"]);
+    bench.fails(
+        &["compare", "runs/a", "runs/b", "--by", "age_error"],
+        expect!["error: `age_error` judges years, which not every run has a head for"],
+    );
+    let err = text(&bench.run(&["compare", "runs/a", "runs/other"]).stderr);
+    assert!(err.contains("not of the same pictures: only in the first: "), "{err}");
+    let err = text(&bench.run(&["compare", "runs/a", "runs/b", "--by", "cheese"]).stderr);
+    assert!(err.contains("is one of macro_f1, accuracy"), "{err}");
+    let best_by = ["--set", "eval.best_by={ kind = \"age_error\" }"];
+    bench.fails(&[&TRAIN[..], &best_by].concat(), expect!["error: at `eval.best_by`: `age_error` judges years, and the head `factored` says none: choose another"]);
+    let years = ["--set", "run.name=years", "--set", "head={ kind = \"age_number\" }"];
+    bench.ok(&[&TRAIN[..], &best_by, &years].concat());
+    let valid = fs::read_to_string(bench.path("runs/years/valid.csv")).unwrap();
+    assert!(
+        valid.starts_with("picture,person,truth,predicted,age,years,worn male <30,"),
+        "{valid}"
+    );
+    bench.ok(&["compare", "runs/years", "runs/years", "--by", "age_error"]);
+}
+
+#[test]
+fn doubtful_labels_are_listed_and_decisions_are_carried_out() {
+    let bench = Bench::new();
+    bench.ok(&["kfold", "small.toml", "--folds", "2", "--set", "run.name=folds"]);
+    let before = fs::read(bench.path("people/train/train.csv")).unwrap();
+    let out = bench.ok(&["labels", "runs/folds", "-o", "doubts"]);
+    assert!(out.contains("56 pictures of 8 people"), "{out}");
+    assert!(out.contains("gender:") && out.contains("of the labels of 8 people"), "{out}");
+    assert!(out.contains("mask:") && out.contains("of the labels of 56 pictures"), "{out}");
+    let table = fs::read_to_string(bench.path("doubts/labels.csv")).unwrap();
+    assert!(table.starts_with("person,picture,factor,given,suggested,score,decision\n"), "{table}");
+    assert!(fs::read(bench.path("doubts/sheet.png")).unwrap().starts_with(b"\x89PNG"));
+    assert!(fs::read(bench.path("people/train/train.csv")).unwrap() == before, "data is changed");
+    bench.fails(
+        &["labels", "runs/folds", "-o", "doubts"],
+        expect!["error: doubts/labels.csv: is there already, perhaps reviewed: name a new folder"],
+    );
+
+    // Somebody decides: the first person is older, a picture of the second is left out.
+    let people: Vec<String> = fs::read_dir(bench.path("people/train/images"))
+        .unwrap()
+        .map(|it| it.unwrap().file_name().into_string().unwrap())
+        .collect();
+    let person = people.iter().min().unwrap();
+    let age: u32 = person.rsplit('_').next().unwrap().parse().unwrap();
+    let given = ["<30", "30-59", ">=60"][usize::from(age >= 30) + usize::from(age >= 60)];
+    let header = table.lines().next().unwrap();
+    let row = |decision: &str| {
+        format!("{header}\n{person},{person}/normal.jpg,age,{given},{given},0.1,{decision}\n")
+    };
+    let check = ["data", "check", "small.toml", "--set", "data.reviewed=['reviewed.csv']"];
+    for (decision, n) in [("drop", 55), ("keep", 56), ("", 56), ("weight 0", 56), ("fix", 56)] {
+        fs::write(bench.path("reviewed.csv"), row(decision)).unwrap();
+        let out = bench.ok(&check);
+        assert!(out.contains(&format!("{n} pictures of 8 people")), "{decision}: {out}");
+    }
+    fs::write(bench.path("reviewed.csv"), row("perhaps")).unwrap();
+    bench.fails(&check, expect!["error: reviewed.csv: line 2: there is no decision `perhaps`: write `fix`, `drop`, `keep` or `weight 0.5`"]);
+    fs::remove_file(bench.path("reviewed.csv")).unwrap();
+    bench.fails(&check, expect!["error: reviewed.csv: No such file or directory (os error 2)"]);
+}
+
+#[test]
+fn a_folder_that_cannot_be_written_is_a_clear_end() {
+    let bench = Bench::new();
+    fs::write(bench.path("runs"), b"a file where the folder should be").unwrap();
+    let args = ["train", "small.toml", "--set", "run.name=a"];
+    bench.fails(&args, expect!["error: runs/a: Not a directory (os error 20)"]);
+}

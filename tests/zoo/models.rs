@@ -1,0 +1,158 @@
+//! Every published network, and every head.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use base::{Seed, Task};
+use candle::{DType, Device, Result, Tensor};
+use models::{
+    BackboneConfig, ConvNeXt, DenseNet, EfficientNet, HeadConfig, Kind, Model, ModelSpec, ResNet,
+    Vgg, XResNet, published,
+};
+use ops::{Form, Output, Pass, Tape, Training, Value};
+use testkit::numbers;
+
+fn spec(backbone: BackboneConfig, head: HeadConfig) -> ModelSpec {
+    ModelSpec { backbone, head }
+}
+
+fn pictures(n: usize, h: usize, w: usize) -> Result<Tensor> {
+    let xs = numbers("pictures", n * h * w * 3);
+    Tensor::from_vec(xs, (n, h, w, 3), &Device::Cpu)?.to_dtype(DType::F32)
+}
+
+fn flat(outputs: &[Output]) -> Vec<f32> {
+    let list = |it: &Output| it.numbers.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+    outputs.iter().flat_map(list).collect()
+}
+
+/// Everything that is asked of what a network says of `n` pictures when it answers.
+fn check_outputs(name: &str, outputs: &[Output], n: usize, task: &Task) -> Result<()> {
+    let mut said = vec![Vec::new(); n];
+    for output in outputs {
+        let width = match output.form {
+            Form::Classes | Form::Cosines { .. } | Form::Independent => {
+                task.n_classes_of(output.asks)
+            }
+            Form::Bins { .. } => 61,
+            Form::Number { .. } => 1,
+        };
+        assert_eq!(output.numbers.dims(), [n, width], "{name}");
+        for (said, answer) in said.iter_mut().zip(output.answers()?.into_iter().flatten()) {
+            said.push(answer);
+        }
+    }
+    assert!(flat(outputs).iter().all(|it| it.is_finite()), "{name}: {outputs:?}");
+    for said in said {
+        let p = task.join(&[said]).unwrap_or_else(|err| panic!("{name}: {err}"));
+        assert!((p.iter().sum::<f64>() - 1.0).abs() < 1e-9, "{name}: {p:?}");
+        // Deep networks that have not learned their running statistics saturate the softmax.
+        let is_moderate = flat(outputs).iter().all(|it| it.abs() < 100.0);
+        assert!(p.iter().all(|&it| it > 0.0) || !is_moderate, "{name}: {p:?}");
+    }
+    Ok(())
+}
+
+/// Everything that is asked of a network with a head.
+fn check_model(name: &str, spec: &ModelSpec) -> Result<()> {
+    eprintln!("{name}");
+    let task = Task::mask_gender_age();
+    let fresh = |seed| Model::fresh(spec, &task, Seed(seed), &Device::Cpu);
+    let model = fresh(0)?;
+    for (n, h, w) in [(2, 64, 64), (1, 96, 70)] {
+        let outputs = model.forward(&pictures(n, h, w)?, &Pass::Eval)?;
+        check_outputs(name, &outputs, n, &task)?;
+    }
+
+    let xs = pictures(2, 64, 64)?;
+    let before = flat(&model.forward(&xs, &Pass::Eval)?);
+    assert_eq!(before, flat(&model.forward(&xs, &Pass::Eval)?), "{name}: answering changes it");
+    assert_eq!(before, flat(&fresh(0)?.forward(&xs, &Pass::Eval)?), "{name}: same seed");
+    assert_ne!(before, flat(&fresh(1)?.forward(&xs, &Pass::Eval)?), "{name}: other seed");
+
+    let other = fresh(1)?;
+    let tensors: BTreeMap<String, Tensor> = model.params().to_file()?.into_iter().collect();
+    other.params().load(&tensors).expect("the same network");
+    assert_eq!(before, flat(&other.forward(&xs, &Pass::Eval)?), "{name}: saved and loaded");
+
+    let tape = Tape::default();
+    let training = Training { tape: &tape, seed: Seed(0), step: 0, first_row: 0 };
+    let outputs = model.forward(&pictures(4, 64, 64)?, &Pass::Train(training))?;
+    let asked = spec.head.get().questions(&task)?;
+    let said = |it: &Output| (it.asks, it.form.clone(), it.weight, it.numbers.dims()[1]);
+    let asked = asked.iter().map(|it| (it.asks, it.form.clone(), it.weight, it.n_out));
+    assert_eq!(outputs.iter().map(said).collect::<Vec<_>>(), asked.collect::<Vec<_>>(), "{name}");
+    let mut loss = Tensor::zeros((), DType::F32, &Device::Cpu)?;
+    for output in &outputs {
+        loss = (loss + output.numbers.sqr()?.sum_all()?)?;
+    }
+    let grads = tape.backward(&loss)?;
+    for (param, it) in model.params().trained() {
+        let grad = grads.get(&it.var).unwrap_or_else(|| panic!("{name}: {param} has no gradient"));
+        let grad = grad.flatten_all()?.to_vec1::<f32>()?;
+        assert!(grad.iter().all(|it| it.is_finite()), "{name}: {param}");
+    }
+    let has_statistics = model.params().named().any(|(_, it)| it.kind == Kind::Buffer);
+    let moved = flat(&model.forward(&xs, &Pass::Eval)?);
+    assert_eq!(before != moved, has_statistics, "{name}: training moves the running statistics");
+
+    let maps = model.maps(&xs, &Pass::Eval)?;
+    let (stages, n_heads) = (model.stages(), spec.head.get().n_copied());
+    assert_eq!(maps.len() + 1, stages.len(), "{name}");
+    let is_map = |it: &Value| it.dims().len() == 4;
+    assert!(maps[..maps.len() - 1].iter().all(is_map), "{name}: a stage before the neck");
+    assert_eq!(is_map(&maps[maps.len() - 1]), n_heads > 0, "{name}: the neck ends in features");
+    for (idx, stage) in stages.iter().enumerate() {
+        let has_params = model.params().named().any(|(_, it)| it.stage == idx);
+        assert!(has_params || stage == "neck", "{name}: {stage} is empty");
+    }
+    Ok(())
+}
+
+/// The same network, so narrow that the largest take seconds and not minutes.
+fn narrow(backbone: BackboneConfig) -> BackboneConfig {
+    let width = 0.25;
+    match backbone {
+        BackboneConfig::EfficientNet(it) => {
+            BackboneConfig::EfficientNet(EfficientNet { width, ..it })
+        }
+        BackboneConfig::ResNet(it) => BackboneConfig::ResNet(ResNet { width, ..it }),
+        BackboneConfig::XResNet(it) => BackboneConfig::XResNet(XResNet { width, ..it }),
+        BackboneConfig::Vgg(it) => BackboneConfig::Vgg(Vgg { width, hidden: 64, ..it }),
+        BackboneConfig::DenseNet(it) => BackboneConfig::DenseNet(DenseNet { width, ..it }),
+        BackboneConfig::ConvNeXt(it) => BackboneConfig::ConvNeXt(ConvNeXt { width, ..it }),
+    }
+}
+
+#[test]
+fn every_published_network_is_sound() -> Result<()> {
+    let mut kinds = BTreeSet::new();
+    for it in published() {
+        kinds.insert(it.backbone.kind());
+        assert_eq!(it.backbone.get().problem(), None, "{}", it.name);
+        check_model(it.name, &spec(narrow(it.backbone), HeadConfig::default()))?;
+    }
+    assert_eq!(kinds.into_iter().collect::<BTreeSet<_>>().len(), BackboneConfig::KINDS.len());
+    Ok(())
+}
+
+#[test]
+fn every_head_is_sound() -> Result<()> {
+    // A head sees nothing of a backbone but its features, so a narrow one does.
+    let config = EfficientNet { width: 0.25, ..EfficientNet::default() };
+    let mut heads = HeadConfig::zoo();
+    for text in [
+        "kind = \"joint\"\ndepth = 2\nwidth = 32\nactivation = \"silu\"\ninit = \"kaiming\"",
+        "kind = \"factored\"\ndepth = 1\nwidth = 16\ninit = \"xavier\"",
+        "kind = \"cosine\"\nby = \"factor\"",
+        "kind = \"age_bins\"\ndecide = \"likeliest\"\ncuts = [31, 59]",
+        "kind = \"age_bins\"\ndecide = \"expected\"\ndepth = 1\ninit = \"trunc_normal\"",
+        "kind = \"age_number\"\nbeside = false",
+        "kind = \"multi_sample_dropout\"\nmean = \"logits\"",
+    ] {
+        heads.push((text, toml::from_str(text).expect("settings")));
+    }
+    for (kind, head) in heads {
+        check_model(kind, &spec(BackboneConfig::EfficientNet(config.clone()), head))?;
+    }
+    Ok(())
+}

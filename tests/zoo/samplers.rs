@@ -1,0 +1,119 @@
+//! Every sampler and every split.
+
+use std::collections::BTreeSet;
+
+use base::Seed;
+use data::{Groups, SamplerConfig, SplitConfig};
+
+/// Examples of these classes, of which there is one more, without examples; people have seven each.
+fn groups(classes: &[usize]) -> Groups {
+    let n_classes = classes.iter().max().map_or(1, |it| it + 2);
+    let of = |class| (0..classes.len()).filter(|&it| classes[it] == class).collect();
+    let all: Vec<usize> = (0..classes.len()).collect();
+    Groups {
+        names: (0..n_classes).map(|it| it.to_string()).collect(),
+        classes: (0..n_classes).map(of).collect(),
+        people: all.chunks(7).map(<[usize]>::to_vec).collect(),
+    }
+}
+
+/// Further settings that samplers are asked with.
+fn samplers() -> Vec<(&'static str, SamplerConfig)> {
+    let mut samplers = SamplerConfig::zoo();
+    for text in [
+        "kind = \"weighted\"\npower = 0.5\nnum_samples = 100",
+        "kind = \"weighted\"\nreplacement = false\nnum_samples = 20",
+        "kind = \"balance_class\"\nmode = \"upsampling\"",
+        "kind = \"balance_class\"\nmode = 15",
+        "kind = \"dynamic_balance\"\nmode = 30\nmax_d = 2",
+    ] {
+        samplers.push((text, toml::from_str(text).expect("settings")));
+    }
+    samplers
+}
+
+#[test]
+fn every_sampler_reaches_everything_and_differs_between_epochs() {
+    let groups = groups(&(0..60).map(|it| it % 7 % 3).collect::<Vec<_>>());
+    for (kind, sampler) in samplers() {
+        let sampler = sampler.get();
+        assert_eq!((sampler.problem(), sampler.misfit(&groups)), (None, None), "{kind}");
+        let order = |epoch| {
+            let mut rng = Seed(0).stream(&format!("sample/{epoch}"));
+            let order = sampler.order(&groups, epoch, &mut rng);
+            assert_eq!(order.len(), sampler.n_draws(&groups, epoch), "{kind}");
+            order
+        };
+        let mut reached = BTreeSet::new();
+        for epoch in 0..100 {
+            let order = order(epoch);
+            assert!(order.iter().all(|&it| it < 60), "{kind}");
+            reached.extend(order);
+        }
+        assert_eq!(reached.len(), 60, "{kind} never reaches some examples");
+        assert_eq!(order(0), order(0), "{kind}: the same epoch differs");
+        assert_ne!(order(0), order(1), "{kind}: two epochs are alike");
+    }
+}
+
+#[test]
+fn every_sampler_takes_few_examples_or_none() {
+    for (kind, sampler) in samplers() {
+        for groups in [Groups::default(), groups(&[]), groups(&[0]), groups(&[3])] {
+            let n_examples = groups.n_examples();
+            for epoch in [0, 1, 1000] {
+                let order = sampler.get().order(&groups, epoch, &mut Seed(0).stream("sample"));
+                assert_eq!(order.len(), sampler.get().n_draws(&groups, epoch), "{kind}");
+                assert_eq!(order.is_empty(), n_examples == 0, "{kind}");
+                assert!(order.iter().all(|&it| it == 0), "{kind}");
+            }
+        }
+    }
+}
+
+#[test]
+fn ten_thousand_draws_of_every_sampler_have_its_shares() {
+    // 210 examples: 90, 60, 30, 0 and 30 of a class, so that a person's seven pictures differ in class.
+    let classes: Vec<usize> = (0..210).map(|it| [0, 0, 0, 1, 1, 2, 4][it * 3 % 7]).collect();
+    let groups = groups(&classes);
+    let counts: Vec<f64> = groups.counts().map(|it| it as f64).collect();
+    for (kind, sampler) in SamplerConfig::zoo() {
+        // What an example weighs; classes without examples count nowhere.
+        let weight = |class: usize| match kind {
+            "shuffled" | "dynamic_balance" | "one_per_person" => 1.0,
+            "weighted" | "imbalanced" | "balance_class" => 1.0 / counts[class],
+            other => panic!("what are the shares of `{other}`?"),
+        };
+        let whole: f64 = classes.iter().map(|&it| weight(it)).sum();
+        let rng = &mut Seed(0).stream("sample");
+        let mut drawn = Vec::new();
+        while drawn.len() < 10_000 {
+            drawn.extend(sampler.get().order(&groups, 0, rng));
+        }
+        let check = |what: &str, n: usize, p: f64| {
+            let bound = 4.0 * (p * (1.0 - p) / drawn.len() as f64).sqrt();
+            let share = n as f64 / drawn.len() as f64;
+            assert!((share - p).abs() <= bound, "{kind}: {what} has {share}, not {p} ± {bound}");
+        };
+        for (class, n) in groups.counts_of(&drawn).into_iter().enumerate() {
+            check(&format!("class {class}"), n, counts[class] * weight(class).min(1.0) / whole);
+        }
+        for (example, &class) in classes.iter().enumerate() {
+            let n = drawn.iter().filter(|&&it| it == example).count();
+            check(&format!("example {example}"), n, weight(class) / whole);
+        }
+    }
+}
+
+#[test]
+fn every_split_holds_some_people_out_and_repeats_itself() {
+    let strata: Vec<Vec<usize>> = (0..50).map(|it| vec![it % 2, it % 3]).collect();
+    for (kind, split) in SplitConfig::zoo() {
+        let held_out = || split.get().held_out(&strata, &mut Seed(0).stream("split")).unwrap();
+        for fold in held_out() {
+            assert!(!fold.is_empty() && fold.len() < strata.len(), "{kind}");
+            assert!(fold.is_sorted_by(|a, b| a < b), "{kind}: people twice, or out of order");
+        }
+        assert_eq!(held_out(), held_out(), "{kind}");
+    }
+}
