@@ -5,14 +5,19 @@
 //! [`PictureOpConfig`]; an operation on a batch likewise in `mix.rs` and [`MixOpConfig`]. The zoo
 //! tests find it there.
 
+mod canvas;
 mod decode;
 mod end;
 mod mix;
 mod mixing;
 mod picture;
 mod pipeline;
+mod projection;
+mod sample;
 mod statistics;
+mod step;
 
+pub use canvas::{Canvas, OpError};
 pub use decode::{DecodeError, decode, decode_whole, verify};
 pub use mix::{Level, MixOp, MixOpConfig, MixPlan};
 pub use mixing::Mixing;
@@ -21,4 +26,7 @@ pub use picture::{
     ResizeShorter,
 };
 pub use pipeline::{Pipeline, PipelineError};
+pub use projection::Projection;
+pub use sample::Border;
 pub use statistics::{Given, Statistics, StatisticsConfig, StatisticsSource};
+pub use step::Step;

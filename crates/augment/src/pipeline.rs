@@ -3,14 +3,14 @@
 use base::Rng;
 use serde::{Deserialize, Serialize};
 
-use crate::{DecodeError, Picture, PictureOpConfig, Statistics, decode::decode};
+use crate::{Canvas, DecodeError, OpError, Picture, Statistics, Step};
 
 /// Everything that happens to a picture before the network.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Pipeline {
     /// What is done, in order.
-    pub ops: Vec<PictureOpConfig>,
+    pub ops: Vec<Step>,
     /// What the colours are normalised with, where the network is.
     pub statistics: Statistics,
     /// Larger pictures are refused.
@@ -36,31 +36,30 @@ pub enum PipelineError {
 impl Pipeline {
     /// Decodes a picture and applies the operations.
     pub fn apply(&self, bytes: &[u8], rng: &mut Rng) -> Result<Picture, PipelineError> {
-        let mut picture = decode(bytes, self.max_pixels)?;
-        for op in &self.ops {
-            picture = op
-                .get()
-                .apply(picture, rng)
-                .map_err(|reason| PipelineError::Op { kind: op.kind(), reason })?;
+        let mut canvas = Canvas::open(bytes, self.max_pixels)?;
+        for step in &self.ops {
+            step.apply(&mut canvas, rng).map_err(|err| match err {
+                OpError::Decode(err) => err.into(),
+                OpError::Unfit(reason) => PipelineError::Op { kind: step.op.kind(), reason },
+            })?;
         }
-        Ok(picture)
+        Ok(canvas.finish()?)
     }
 
     /// The `[height, width]` of every picture that comes out, or what is wrong with the operations.
     pub fn size(&self) -> Result<[usize; 2], String> {
-        for op in &self.ops {
-            if let Some(problem) = op.get().problem() {
-                return Err(format!("`{}`: {problem}", op.kind()));
-            }
+        if let Some((kind, problem)) =
+            self.ops.iter().find_map(|it| Some((it.op.kind(), it.problem()?)))
+        {
+            return Err(format!("`{kind}`: {problem}"));
         }
-        let mut sizes = self.ops.iter().rev().filter_map(|it| it.get().gives_size());
-        sizes.next().ok_or_else(|| {
+        self.ops.iter().fold(None, |size, step| step.size_after(size)).ok_or_else(|| {
             "no operation gives the pictures one size: add a `resize` or a crop".to_owned()
         })
     }
 
     /// The first operation whose result is left to chance.
     pub fn random_op(&self) -> Option<&'static str> {
-        self.ops.iter().find(|it| it.get().is_random()).map(PictureOpConfig::kind)
+        self.ops.iter().find(|it| it.is_random()).map(|it| it.op.kind())
     }
 }

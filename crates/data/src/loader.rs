@@ -234,7 +234,7 @@ impl Load {
 mod tests {
     use std::sync::Arc;
 
-    use augment::{MixOpConfig, Mixing, PictureOpConfig, Pipeline, StatisticsConfig};
+    use augment::{MixOpConfig, Mixing, PictureOpConfig, Pipeline, StatisticsConfig, Step};
     use base::{Seed, Task};
 
     use super::{Batch, Load, LoadError, Loader};
@@ -252,8 +252,8 @@ mod tests {
         let context = Context { cache: None, max_pixels: 1 << 20, progress: &|_, _| {} };
         let manifest = people.read(&context).unwrap();
         let pictures = manifest.examples.into_iter().map(|it| (it.name, it.content)).collect();
-        let ops = PictureOpConfig::zoo().into_iter().map(|(_, it)| it);
-        let mut ops: Vec<PictureOpConfig> = ops.collect();
+        let ops = PictureOpConfig::zoo().into_iter().map(|(_, it)| it.into());
+        let mut ops: Vec<Step> = ops.collect();
         // The zoo's sizes are ImageNet's; a small resize goes last.
         ops.push(toml::from_str("kind = \"resize\"\nsize = [16, 12]").unwrap());
         let statistics = StatisticsConfig::default().get().known().unwrap();

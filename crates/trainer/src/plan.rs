@@ -5,7 +5,7 @@
 
 use std::{path::PathBuf, rc::Rc, sync::Arc};
 
-use augment::{Mixing, PictureOpConfig, Pipeline, Statistics};
+use augment::{Mixing, Pipeline, Statistics, Step};
 use base::{Clock, Epochs, Length, Seed, Task};
 use candle::{DType, Device, Tensor};
 use data::{
@@ -291,7 +291,7 @@ fn pipelines(
     watch: &(dyn Watch + Sync),
 ) -> Result<(Pipeline, Pipeline), PlanError> {
     let Experiment { seed, data, augment, .. } = experiment;
-    let bare = |ops: &[PictureOpConfig], path: &str| {
+    let bare = |ops: &[Step], path: &str| {
         let pipeline = Pipeline {
             ops: ops.to_vec(),
             // Replaced below, once known.
