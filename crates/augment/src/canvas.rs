@@ -257,7 +257,13 @@ impl<'a> Canvas<'a> {
             self.shrink_before(warp);
         }
         if let Source::Encoded(encoded) = &self.source {
-            self.source = Source::Pixels(encoded.decode()?);
+            let at_most = self.view.map(|it| it.length / it.size as f64);
+            let (picture, reduction) = encoded.decode(at_most)?;
+            for side in &mut self.view {
+                side.start /= reduction as f64;
+                side.length /= reduction as f64;
+            }
+            self.source = Source::Pixels(picture);
         }
         let Source::Pixels(picture) = &mut self.source else { unreachable!("decoded") };
         let seen = view(std::mem::take(picture), self.view, self.filter);
