@@ -4,6 +4,7 @@ mod losses;
 mod models;
 mod pictures;
 mod samplers;
+mod sources;
 
 use std::fmt::Debug;
 

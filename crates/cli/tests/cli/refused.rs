@@ -13,6 +13,21 @@ fn a_folder_that_is_not_there() {
 }
 
 #[test]
+fn roots_that_make_no_sense() {
+    let bench = Bench::new();
+    let root = |text: &str| {
+        format!(
+            "data.source={{ kind = \"several\", roots = [{{ source = {{ kind = \"people\" }} }}, {text}] }}"
+        )
+    };
+    let check = |text: &str, want: Expect| {
+        bench.fails(&[&TRAIN[..], &["--set", &root(text)]].concat(), want);
+    };
+    check("{ source = { kind = \"people\" } }", expect!["?"]);
+    check("{ source = { kind = \"people\", n_peopel = 3 } }", expect!["?"]);
+}
+
+#[test]
 fn a_table_without_rows() {
     let bench = Bench::new();
     fs::write(bench.path("people/train/train.csv"), "").unwrap();

@@ -82,12 +82,13 @@ impl Source for Several {
     fn list(&self, context: &Context<'_>) -> Result<(Manifest, Findings), SourceError> {
         let (manifests, findings): (Vec<_>, Vec<_>) =
             self.each(|it| it.list(context))?.into_iter().unzip();
-        let named = findings.into_iter().enumerate().flat_map(|(idx, it)| {
-            let place = move |place| format!("{}: {place}", self.name(idx));
-            it.0.into_iter().map(move |it| Finding { place: place(&it.place), ..it })
-        });
-        let findings = Findings(named.collect());
-        Ok((self.join(manifests).map_err(SourceError::Settings)?, findings))
+        let mut all = Findings::default();
+        for (idx, findings) in findings.into_iter().enumerate() {
+            let named =
+                |it: Finding| Finding { place: format!("{}: {}", self.name(idx), it.place), ..it };
+            all.0.extend(findings.0.into_iter().map(named));
+        }
+        Ok((self.join(manifests).map_err(SourceError::Settings)?, all))
     }
 
     fn read(&self, context: &Context<'_>) -> Result<Manifest, SourceError> {

@@ -155,12 +155,8 @@ fn a_share_is_of_people_and_grows() {
         assert!(taken.values().all(|n| [0, 7].contains(n)));
         let scored = it.examples.iter().filter(|it| it.usage == Use::Score).count();
         assert_eq!(scored, 4 * 7, "a share is not of those who are scored");
-        taken
-            .iter()
-            .filter(|it| *it.1 > 0)
-            .map(|it| it.0)
-            .map(|&it| it.people[it].clone())
-            .collect()
+        let people = taken.into_iter().filter(|it| it.1 > 0);
+        people.map(|(person, _)| it.people[person].clone()).collect()
     };
     let [none, few, half, all] = [0.0, 0.1, 0.5, 1.0].map(|it| people(it, 0));
     assert_eq!([&none, &few, &half, &all].map(BTreeSet::len), [0, 4, 20, 40]);
@@ -356,8 +352,10 @@ fn everything_that_is_wrong_with_any_root_is_said() {
     let SourceConfig::People(people) = drawn(2, 5).source else { unreachable!() };
     people.write(dir.path(), &|_, _| {}).unwrap();
     let roots = [photographs(&folder), photographs(&"nowhere".into()), drawn(1, 0)];
-    let broken =
-        Root { source: source("kind = \"people\"\nsize = [1, 1]".to_owned()), ..drawn(1, 0) };
+    let broken = Root {
+        source: source("kind = \"people\"\nseed = 4\nsize = [1, 1]".to_owned()),
+        ..drawn(1, 0)
+    };
     let err = fault(&[&roots[..], &[broken]].concat());
     let lines: Vec<&str> = err.lines().collect();
     assert_eq!(lines.len(), 2, "{err}");
