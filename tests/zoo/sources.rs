@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, path::Path};
 
 use augment::decode;
-use data::{Context, Manifest, People, Purpose, Root, Source as _, SourceConfig, Use};
+use data::{Context, Manifest, People, Purpose, Root, SourceConfig, Use};
 
 fn context() -> Context<'static> {
     Context { cache: None, max_pixels: 1 << 20, progress: &|_, _| {} }

@@ -174,7 +174,7 @@ fn several_roots_are_looked_at_together() {
         "kind = \"mask_profiles\", root = \"./people/train\"",
     );
     fs::write(bench.path("mine.toml"), twice.replace("0.5", "1")).unwrap();
-    bench.fails(&["eda", "mine.toml", "-o", "new"], expect!["?"]);
+    bench.fails(&["eda", "mine.toml", "-o", "new"], expect!["error: at `data.source.roots[1]`: `000001_female_Drawn_23/incorrect_mask.jpg` and `drawn/000001_female_Drawn_23/incorrect_mask.jpg` are the same picture, of two people: leave one of the roots out, or say `same_people = true` if their people are called the same"]);
 }
 
 #[test]

@@ -23,8 +23,18 @@ fn roots_that_make_no_sense() {
     let check = |text: &str, want: Expect| {
         bench.fails(&[&TRAIN[..], &["--set", &root(text)]].concat(), want);
     };
-    check("{ source = { kind = \"people\" } }", expect!["?"]);
-    check("{ source = { kind = \"people\", n_peopel = 3 } }", expect!["?"]);
+    check(
+        "{ source = { kind = \"people\" } }",
+        expect![
+            "error: at `data.source.roots[1]`: draws the same people as another: give it another `seed`"
+        ],
+    );
+    check(
+        "{ source = { kind = \"people\", n_peopel = 3 } }",
+        expect![
+            "error: --set data.source={ kind = \"several\", roots = [{ source = { kind = \"people\" } }, { source = { kind = \"people\", n_peopel = 3 } }] }: at `data.source.roots[1].source.n_peopel`: unknown field `n_peopel`, expected one of `n_people`, `n_scored`, `size`, `wrong_labels`, `flipped`, `seed` (these are of kind `people`)"
+        ],
+    );
 }
 
 #[test]
