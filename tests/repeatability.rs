@@ -5,7 +5,7 @@ use std::sync::Arc;
 use candle::Device;
 use data::{Load, Loader, SamplerConfig, SplitConfig, StratifiedKfold};
 use trainer::{
-    Ended, Run, fit,
+    Ended, Plan, Run, fit,
     kfold::{KfoldEnded, kfold, with_folds},
 };
 
@@ -223,4 +223,59 @@ fn every_person_is_held_out_once_and_never_on_both_sides() {
     }
     assert_eq!(held_out[..12], [1; 12]);
     assert_eq!(held_out[12..], [0; 4], "people to score on are never held out, nor trained on");
+}
+
+/// The small experiment's people, and some of others who are only trained on.
+const WITH_EXTRAS: &str = r#"data.source={ kind = "several", roots = [
+    { source = { kind = "people", n_people = 12, n_scored = 4, size = [40, 32], wrong_labels = 0.1, seed = 5 } },
+    { source = { kind = "people", n_people = 6, n_scored = 2, size = [48, 40], seed = 6 }, name = "extra", share = 0.5, use = "train" },
+] }"#;
+
+#[test]
+fn extras_are_trained_on_in_every_fold_and_neither_held_out_nor_scored() {
+    let sets = ["train.total=1 epochs"];
+    let plain = with_folds(&experiment(&sets), Some(3));
+    let experiment = with_folds(&experiment(&[&sets[..], &[WITH_EXTRAS]].concat()), Some(3));
+    let (manifest, plain_manifest) = (manifest(&experiment), manifest(&plain));
+    let dir = tempfile::tempdir().unwrap();
+    let run = Run::create(&dir.path().join("run"), &experiment.to_toml()).unwrap();
+    let mut n_begun = 0;
+    let begin = |fold_idx: usize, _: usize, it: &Plan, _: &Run| {
+        n_begun += 1;
+        let watch = StopsAt::never();
+        let plain = Plan::new(&plain, &plain_manifest, fold_idx, &Device::Cpu, &watch).unwrap();
+        let names = |of: &Plan, side: &[usize]| -> Vec<String> {
+            side.iter().map(|&it| of.pictures[it].0.clone()).collect()
+        };
+        // Who is held out, and whom it is scored on, are as without the extras.
+        assert_eq!(names(it, &it.sides.valid), names(&plain, &plain.sides.valid));
+        assert_eq!(names(it, &it.scored), names(&plain, &plain.scored));
+        let (own, extra): (Vec<String>, Vec<String>) =
+            names(it, &it.sides.train).into_iter().partition(|it| !it.starts_with("extra/"));
+        assert_eq!(own, names(&plain, &plain.sides.train));
+        assert_eq!(extra.len(), 3 * 7);
+        // The loss and the sampler know of them, and an epoch sees them.
+        assert_eq!(it.groups.n_examples(), own.len() + extra.len());
+        let seen: Vec<usize> = it.batches(0).concat();
+        assert!(seen.iter().any(|&at| it.pictures[at].0.starts_with("extra/")));
+    };
+    let ended = kfold(&experiment, &manifest, &run, &Device::Cpu, &StopsAt::never(), begin);
+    let KfoldEnded::Finished(outcome) = ended.unwrap() else { panic!("unfinished") };
+    assert_eq!((n_begun, outcome.joined.n_people), (3, 12));
+    let oof = run.read("oof.csv").unwrap();
+    assert_eq!(oof.lines().count(), 1 + 12 * 7);
+    let scored = run.read("scored.csv").unwrap();
+    assert!(!oof.contains("extra/") && !scored.contains("extra/"));
+    for fold_idx in 0..3 {
+        let split = run.read(&format!("fold-{fold_idx}/split.csv")).unwrap();
+        let extras: Vec<&str> = split.lines().filter(|it| it.starts_with("extra/")).collect();
+        assert_eq!(extras.len(), 3);
+        assert!(extras.iter().all(|it| it.ends_with(",train")), "{extras:?}");
+    }
+}
+
+#[test]
+fn several_roots_are_the_same_for_any_number_of_threads() {
+    let sets = [WITH_EXTRAS, "train.total=1 epochs"];
+    check_same(&train_with(&sets, 1, &[]), &train_with(&sets, 3, &[4]));
 }

@@ -25,7 +25,7 @@ pub use measure::measure_statistics;
 pub use review::{Decision, Review, Reviewed};
 pub use sampler::{Groups, Sampler, SamplerConfig};
 pub use source::{
-    Context, MaskProfiles, People, Source, SourceConfig, SourceError,
+    Context, MaskProfiles, People, Purpose, Root, Several, Source, SourceConfig, SourceError,
     mask_profiles::{Listing, from_names},
 };
 pub use split::{Sides, Split, SplitConfig, SplitError, StratifiedKfold};

@@ -7,7 +7,7 @@ use base::{
     task::{Factor, Scope},
 };
 
-/// All examples of a source, people and pictures in the order of their names.
+/// All examples of a source, people and pictures in the order of their names; of several, root by root.
 #[derive(Clone, Debug)]
 pub struct Manifest {
     /// What the classes mean.
@@ -44,8 +44,20 @@ pub struct Example {
 pub enum Use {
     /// To train on, or to validate on, as the split says.
     Pool,
+    /// To train on, unless its person is held out; never to validate on.
+    Train,
     /// To score the finished model, and nothing else: never to train on, nor to choose a model by.
     Score,
+}
+
+impl Use {
+    /// Whether it may be trained on, at least in some fold.
+    pub fn may_train(self) -> bool {
+        match self {
+            Use::Pool | Use::Train => true,
+            Use::Score => false,
+        }
+    }
 }
 
 /// Where the encoded bytes of a picture are.
@@ -100,16 +112,16 @@ impl Manifest {
         Ok(self.examples.iter().map(class).collect())
     }
 
-    /// How many pictures each joint class has, among those of `usage`.
-    pub fn counts(&self, usage: Use) -> Vec<usize> {
+    /// How many pictures each joint class has, among those that may be trained on.
+    pub fn counts(&self) -> Vec<usize> {
         let mut counts = vec![0; self.task.n_classes()];
-        for example in self.examples.iter().filter(|it| it.usage == usage) {
+        for example in self.examples.iter().filter(|it| it.usage.may_train()) {
             counts[example.class] += 1;
         }
         counts
     }
 
-    /// The people who may be trained or validated on, each with the stratum that a split keeps in
+    /// The people who may be held out, each with the stratum that a split keeps in
     /// proportion: the levels of those factors that all of the person's pictures share.
     pub fn pool(&self) -> Vec<(usize, Vec<usize>)> {
         let mut classes: Vec<Vec<usize>> = vec![Vec::new(); self.people.len()];

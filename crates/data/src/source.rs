@@ -2,6 +2,7 @@
 
 pub(crate) mod mask_profiles;
 mod people;
+mod several;
 
 use std::{
     io,
@@ -10,6 +11,7 @@ use std::{
 
 pub use mask_profiles::MaskProfiles;
 pub use people::People;
+pub use several::{Purpose, Root, Several};
 
 use crate::{Findings, Manifest};
 
@@ -20,6 +22,9 @@ base::choice! {
         "people" => People(People),
         /// The mask competition's layout: `train.csv` and seven pictures a person under `images/`.
         "mask_profiles" => MaskProfiles(MaskProfiles),
+        /// Several of the others: each of `roots` has a `source`, and may have a `name`, a `share` of its
+        /// people, `use = "train"` to be trained on in every fold and nothing else, and `same_people`.
+        "several" => Several(Several),
     }
 }
 
@@ -72,4 +77,7 @@ pub enum SourceError {
         /// All faults.
         findings: Findings,
     },
+    /// Roots of several cannot be read: what each says.
+    #[error("{}", .0.join("\n"))]
+    Roots(Vec<String>),
 }

@@ -12,7 +12,7 @@ use baseline::Baseline;
 use profile::Profile;
 pub use stratified_kfold::StratifiedKfold;
 
-use crate::manifest::Manifest;
+use crate::manifest::{Manifest, Use};
 
 base::choice! {
     /// `[data] split`: who is held out to validate on.
@@ -54,7 +54,10 @@ pub struct Sides {
 }
 
 impl SplitConfig {
-    /// Splits the people of a manifest who may be trained on: one pair of sides a fold.
+    /// Splits the people of a manifest who may be held out: one pair of sides a fold.
+    ///
+    /// Pictures that are only trained on are on the training side of every fold that does not hold
+    /// their person out.
     ///
     /// # Errors
     /// A split that leaves a side empty.
@@ -63,14 +66,16 @@ impl SplitConfig {
         let folds = self.get().held_out(&strata, rng)?;
         let side = |held_out: Vec<usize>| {
             let mut is_held_out = vec![false; manifest.people.len()];
-            let mut may_train = vec![false; manifest.people.len()];
-            people.iter().for_each(|&it| may_train[it] = true);
             held_out.iter().for_each(|&it| is_held_out[people[it]] = true);
-            let all = manifest.examples.iter().enumerate();
-            let pool = all.filter(|(_, it)| it.usage == crate::Use::Pool && may_train[it.person]);
-            let (valid, train): (Vec<_>, Vec<_>) = pool.partition(|(_, it)| is_held_out[it.person]);
-            let positions = |side: Vec<(usize, _)>| side.into_iter().map(|it| it.0).collect();
-            let sides = Sides { train: positions(train), valid: positions(valid) };
+            let mut sides = Sides { train: Vec::new(), valid: Vec::new() };
+            for (idx, it) in manifest.examples.iter().enumerate() {
+                match (it.usage, is_held_out[it.person]) {
+                    (Use::Pool, true) => sides.valid.push(idx),
+                    (Use::Pool | Use::Train, false) => sides.train.push(idx),
+                    // Other pictures of somebody who is held out, and those that are scored.
+                    (Use::Train, true) | (Use::Score, _) => {}
+                }
+            }
             if sides.train.is_empty() || sides.valid.is_empty() {
                 let n = people.len();
                 let what = format!(

@@ -22,7 +22,7 @@ use serde::Serialize;
 use glance::Glance;
 pub use twins::{Likeness, NEAR, Twin};
 
-use crate::{Manifest, Use, measure::ColourSums};
+use crate::{Manifest, measure::ColourSums};
 
 /// What there is in a data set.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -138,7 +138,7 @@ pub fn survey(
     progress: &(dyn Fn(usize, usize) + Sync),
 ) -> Survey {
     let all = 0..manifest.examples.len();
-    let pool: Vec<usize> = all.filter(|&it| manifest.examples[it].usage == Use::Pool).collect();
+    let pool: Vec<usize> = all.filter(|&it| manifest.examples[it].usage.may_train()).collect();
     let n_done = AtomicUsize::new(0);
     let glance = |&idx: &usize| {
         let show = |picture: &Picture| look(idx, picture);

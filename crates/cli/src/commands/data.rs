@@ -9,7 +9,7 @@ use base::{
     task::Scope,
 };
 use candle::Device;
-use data::{Batch, People, Use};
+use data::{Batch, People};
 use image::RgbImage;
 use ops::{Rows, normalise};
 use trainer::{Plan, Watch as _, load_epoch};
@@ -50,7 +50,7 @@ pub(crate) fn data(command: DataCommand) -> anyhow::Result<End> {
                 manifest.examples.len(),
                 manifest.people.len()
             );
-            print_counts(&manifest.task, &manifest.counts(Use::Pool));
+            print_counts(&manifest.task, &manifest.counts());
         }
         DataCommand::Stats { experiment } => {
             let (mut experiment, _) = runs::experiment(&experiment)?;

@@ -11,9 +11,7 @@ use std::{
     sync::Mutex,
 };
 
-use ::data::{
-    Context, Example, Findings, Likeness, Manifest, SourceConfig, Survey, Twin, Use, survey,
-};
+use ::data::{Context, Example, Findings, Likeness, Manifest, SourceConfig, Survey, Twin, survey};
 use anyhow::{Context as _, bail};
 use augment::Picture;
 use base::files::write_whole;
@@ -91,11 +89,19 @@ fn experiment(data: Option<&Path>, set: &[String]) -> anyhow::Result<(Experiment
         }
     }
     let (experiment, _) = runs::experiment(&ExperimentArgs { config, set })?;
-    let place = match &experiment.data.source {
-        SourceConfig::MaskProfiles(it) => it.root.display().to_string(),
-        it => it.kind().to_owned(),
-    };
+    let place = place(&experiment.data.source);
     Ok((experiment, place))
+}
+
+/// What to call a source.
+fn place(source: &SourceConfig) -> String {
+    match source {
+        SourceConfig::MaskProfiles(it) => it.root.display().to_string(),
+        SourceConfig::Several(it) => {
+            it.roots.iter().map(|it| place(&it.source)).collect::<Vec<_>>().join(" + ")
+        }
+        it => it.kind().to_owned(),
+    }
 }
 
 /// What there is by name; no picture is opened yet.
@@ -111,7 +117,7 @@ fn list(
     });
     terminal.clear();
     let (manifest, findings) = listed?;
-    if manifest.examples.iter().all(|it| it.usage != Use::Pool) {
+    if manifest.examples.iter().all(|it| !it.usage.may_train()) {
         match findings.0.is_empty() {
             true => bail!("{place}: there are no pictures"),
             false => bail!("{place}: there are no pictures; {findings}"),
@@ -146,7 +152,7 @@ fn look(
 ) -> Look {
     let mut by_class = vec![Vec::new(); manifest.task.n_classes()];
     for (idx, example) in manifest.examples.iter().enumerate() {
-        if example.usage == Use::Pool {
+        if example.usage.may_train() {
             by_class[example.class].push(idx);
         }
     }

@@ -154,6 +154,30 @@ fn drawn_people_and_a_config_are_data_too() {
 }
 
 #[test]
+fn several_roots_are_looked_at_together() {
+    let bench = people();
+    let config = r#"data.source = { kind = "several", roots = [
+        { source = { kind = "mask_profiles", root = "people/train" } },
+        { source = { kind = "people", n_people = 6, n_scored = 2, seed = 9 }, name = "drawn", share = 0.5, use = "train" },
+    ] }"#;
+    fs::write(bench.path("mine.toml"), config).unwrap();
+    let said = bench.ok(&["eda", "mine.toml"]);
+    let head = said.split("\n\n").next().unwrap();
+    expect![[r#"
+        people/train + people: 77 pictures of 11 people
+        note: roots[0]: 8 people, 56 pictures
+        note: drawn: 3 of 6 people, 21 pictures, only trained on; without 2 whom it keeps for scoring"#]]
+    .assert_eq(head);
+    // The same folder again: of whoever is held out there would be pictures to train on.
+    let twice = config.replace(
+        "kind = \"people\", n_people = 6, n_scored = 2, seed = 9",
+        "kind = \"mask_profiles\", root = \"./people/train\"",
+    );
+    fs::write(bench.path("mine.toml"), twice.replace("0.5", "1")).unwrap();
+    bench.fails(&["eda", "mine.toml", "-o", "new"], expect!["error: at `data.source.roots[1]`: `000001_female_Drawn_23/incorrect_mask.jpg` and `drawn/000001_female_Drawn_23/incorrect_mask.jpg` are the same picture, of two people: leave one of the roots out, or say `same_people = true` if their people are called the same"]);
+}
+
+#[test]
 fn one_person_and_no_picture_that_can_be_read() {
     let bench = Bench::empty();
     bench.ok(&["data", "people", "people", "--people", "1", "--scored", "0"]);

@@ -47,7 +47,7 @@ fn drawn_people_are_counted_and_those_to_score_on_are_not() {
     assert_eq!((it.unreadable.len(), it.twins.len()), (0, 0));
 
     let counts: Vec<usize> = it.scopes[0].classes.iter().map(|it| it.n_pictures).collect();
-    assert_eq!(counts, manifest.counts(Use::Pool));
+    assert_eq!(counts, manifest.counts());
     let names: Vec<&str> = it.scopes.iter().map(|it| it.name.as_str()).collect();
     assert_eq!(names, ["joint", "mask", "gender", "age"]);
     // Everybody has five pictures with a mask worn, one with it worn wrongly, one without.

@@ -1,0 +1,329 @@
+//! Several roots as one source: photographs, and beside them further ones, or synthetic pictures that
+//! are only trained on.
+//!
+//! ```toml
+//! [data.source]
+//! kind  = "several"
+//! roots = [
+//!     { source = { kind = "mask_profiles", root = "photographs" } },
+//!     { source = { kind = "people", n_people = 500 }, name = "drawn", share = 0.3, use = "train" },
+//! ]
+//! ```
+//!
+//! The first root is the data set: its people and pictures come first and are called as they are
+//! without the others, so that the same people are held out, runs with and without further roots
+//! compare, and reviewed tables still find their labels. People and pictures of another root are called
+//! `<name>/...`, and are nobody of the first, unless `same_people` says so.
+//!
+//! All roots ask the same questions; classes are found by name. Pictures that two roots share, by path
+//! or in memory, would put a person on both sides of a split, and are refused.
+
+mod classes;
+mod shared;
+
+use std::collections::{HashMap, HashSet};
+
+use base::Seed;
+use rand::Rng as _;
+use serde::{Deserialize, Serialize};
+
+use super::{Context, Source, SourceConfig, SourceError};
+use crate::{Example, Finding, Findings, Manifest, Use};
+
+/// `source = { kind = "several", roots = [...] }`
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Several {
+    /// The sources; the first is what is split, with those of `use = "all"`.
+    pub roots: Vec<Root>,
+    /// Other people make up each `share` for another number.
+    pub seed: u64,
+}
+
+/// One of several sources.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Root {
+    /// Any other kind.
+    pub source: SourceConfig,
+    /// What it is called, and what the names of its people and pictures begin with where it is not the
+    /// first; empty for `roots[1]` and so on.
+    #[serde(default)]
+    pub name: String,
+    /// The share of its people who are taken, of those who may be trained on. A larger share holds a
+    /// smaller one.
+    #[serde(default = "everybody")]
+    pub share: f64,
+    /// What its pictures are for.
+    #[serde(default, rename = "use")]
+    pub purpose: Purpose,
+    /// Whether whoever is called as somebody of the first root is that person, such as in pictures that
+    /// were made of the first root's. They are not trained on while their person is held out.
+    #[serde(default)]
+    pub same_people: bool,
+}
+
+/// What the pictures of a root are for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Purpose {
+    /// Whatever its source says: to train or validate on, or to score.
+    #[default]
+    All,
+    /// To train on in every fold. People whom its source keeps for scoring are left out.
+    Train,
+}
+
+fn everybody() -> f64 {
+    1.0
+}
+
+impl Source for Several {
+    fn list(&self, context: &Context<'_>) -> Result<(Manifest, Findings), SourceError> {
+        let (manifests, findings): (Vec<_>, Vec<_>) =
+            self.each(|it| it.list(context))?.into_iter().unzip();
+        let mut all = Findings::default();
+        for (idx, findings) in findings.into_iter().enumerate() {
+            let named =
+                |it: Finding| Finding { place: format!("{}: {}", self.name(idx), it.place), ..it };
+            all.0.extend(findings.0.into_iter().map(named));
+        }
+        Ok((self.join(manifests).map_err(SourceError::Settings)?, all))
+    }
+
+    fn read(&self, context: &Context<'_>) -> Result<Manifest, SourceError> {
+        let manifests = self.each(|it| it.read(context))?;
+        self.join(manifests).map_err(SourceError::Settings)
+    }
+}
+
+impl Several {
+    /// What a root is called.
+    fn name(&self, idx: usize) -> String {
+        match self.roots[idx].name.as_str() {
+            "" => format!("roots[{idx}]"),
+            name => name.to_owned(),
+        }
+    }
+
+    /// What each root gives, or everything that is wrong with them.
+    fn each<T>(
+        &self,
+        of: impl Fn(&dyn Source) -> Result<T, SourceError>,
+    ) -> Result<Vec<T>, SourceError> {
+        let problems = self.problems();
+        if !problems.is_empty() {
+            return Err(SourceError::Settings(problems.join("\n")));
+        }
+        let (mut given, mut faults) = (Vec::new(), Vec::new());
+        for (idx, root) in self.roots.iter().enumerate() {
+            match of(root.source.get()) {
+                Ok(it) => given.push(it),
+                Err(err) => faults.push(format!("at `data.source.roots[{idx}]`: {err}")),
+            }
+        }
+        if faults.is_empty() { Ok(given) } else { Err(SourceError::Roots(faults)) }
+    }
+
+    /// What is wrong with the settings.
+    fn problems(&self) -> Vec<String> {
+        let mut problems = Vec::new();
+        let mut note = |idx: usize, is_wrong: bool, what: &str| {
+            if is_wrong {
+                problems.push(format!("at `data.source.roots[{idx}]`: {what}"));
+            }
+        };
+        for (idx, root) in self.roots.iter().enumerate() {
+            let name = root.name.as_str();
+            let is_nested = matches!(root.source, SourceConfig::Several(_));
+            note(idx, is_nested, "is `several` itself: list its roots beside the others");
+            let is_share = (0.0..=1.0).contains(&root.share);
+            note(idx, !is_share, &format!("`share` is from 0 to 1, not {}", root.share));
+            let is_name = name == name.trim() && !name.contains(['/', '\\']);
+            note(idx, !is_name, "`name` is a word without `/`");
+            let is_taken = (0..idx).any(|it| self.name(it) == self.name(idx));
+            note(idx, is_taken, &format!("another root is called `{}` already", self.name(idx)));
+            let of_first = "the first root is what is split";
+            let is_unsplit = idx == 0 && root.purpose == Purpose::Train;
+            note(idx, is_unsplit, &format!("{of_first}: put one first that may be validated on"));
+            let is_own = idx == 0 && root.same_people;
+            note(idx, is_own, &format!("{of_first}: `same_people` is for those after it"));
+            let earlier = self.roots[..idx].iter().find(|it| draw_the_same(it, root));
+            note(
+                idx,
+                earlier.is_some(),
+                "draws the same people as another: give it another `seed`",
+            );
+        }
+        if self.roots.is_empty() {
+            let what = "is empty: name sources, as in roots = [{ source = { kind = \"people\" } }]";
+            problems.push(format!("`data.source.roots` {what}"));
+        }
+        problems
+    }
+
+    /// Puts the roots' examples together.
+    fn join(&self, manifests: Vec<Manifest>) -> Result<Manifest, String> {
+        let mut whole = Manifest {
+            task: manifests[0].task.clone(),
+            people: Vec::new(),
+            examples: Vec::new(),
+            notes: Vec::new(),
+        };
+        let (mut roots, mut first) = (Vec::new(), HashMap::new());
+        for (idx, manifest) in manifests.into_iter().enumerate() {
+            self.add(idx, manifest, &first, &mut whole)
+                .map_err(|it| format!("at `data.source.roots[{idx}]`: {it}"))?;
+            roots.resize(whole.examples.len(), idx);
+            if idx == 0 {
+                first = whole.people.iter().cloned().zip(0..).collect();
+            }
+        }
+        shared::check(&whole, &roots)?;
+        // Whoever is scored in one root is not trained on in another.
+        let mut is_scored = vec![false; whole.people.len()];
+        let scored = whole.examples.iter().filter(|it| it.usage == Use::Score);
+        scored.for_each(|it| is_scored[it.person] = true);
+        whole.examples.retain(|it| it.usage == Use::Score || !is_scored[it.person]);
+        Ok(whole)
+    }
+
+    /// Adds a root.
+    ///
+    /// - `first`: the people of the first root, by name.
+    fn add(
+        &self,
+        idx: usize,
+        manifest: Manifest,
+        first: &HashMap<String, usize>,
+        whole: &mut Manifest,
+    ) -> Result<(), String> {
+        let (root, name) = (&self.roots[idx], self.name(idx));
+        let classes = classes::translate(&manifest.task, &whole.task)?;
+        let prefix = if idx == 0 { String::new() } else { format!("{name}/") };
+        let mut taken = whole.people.iter().chain(whole.examples.iter().map(|it| &it.name));
+        if let Some(other) = taken.find(|it| idx > 0 && it.starts_with(&prefix)) {
+            return Err(format!(
+                "its names would begin with `{prefix}`, as `{other}` of another root does: give it \
+                 another `name`"
+            ));
+        }
+        let is_taken = self.taken(root, &manifest);
+        let mut n_known = 0;
+        let mut persons = vec![None; manifest.people.len()];
+        for (person, own) in manifest.people.iter().enumerate().filter(|it| is_taken[it.0]) {
+            let known = first.get(own);
+            n_known += usize::from(known.is_some());
+            persons[person] = known.copied().filter(|_| root.same_people).or_else(|| {
+                whole.people.push(format!("{prefix}{own}"));
+                Some(whole.people.len() - 1)
+            });
+        }
+        let of_root = Tally::of(&manifest.examples);
+        let n_before = whole.examples.len();
+        whole.examples.extend(manifest.examples.into_iter().filter_map(|it| {
+            let usage = match (root.purpose, it.usage) {
+                (Purpose::All, usage) => usage,
+                (Purpose::Train, Use::Pool | Use::Train) => Use::Train,
+                (Purpose::Train, Use::Score) => return None,
+            };
+            let (person, class) = (persons[it.person]?, classes[it.class]);
+            Some(Example { name: format!("{prefix}{}", it.name), person, class, usage, ..it })
+        }));
+        let added = Tally::of(&whole.examples[n_before..]);
+        let told = root.tell(&of_root, &added, n_known);
+        whole
+            .notes
+            .extend(manifest.notes.into_iter().chain([told]).map(|it| format!("{name}: {it}")));
+        Ok(())
+    }
+
+    /// Who of a root is taken.
+    ///
+    /// Everybody who may be trained on has a random number of their own: those with the lowest are
+    /// taken, whatever the order and whoever else is there.
+    fn taken(&self, root: &Root, manifest: &Manifest) -> Vec<bool> {
+        let [mut may_train, mut is_scored] = [(); 2].map(|()| vec![false; manifest.people.len()]);
+        for it in &manifest.examples {
+            let of = if it.usage == Use::Score { &mut is_scored } else { &mut may_train };
+            of[it.person] = true;
+        }
+        let lot = |person: usize| {
+            let name = format!("share/{}", manifest.people[person]);
+            (Seed(self.seed).stream(&name).random::<u64>(), person)
+        };
+        let mut lots: Vec<(u64, usize)> =
+            (0..may_train.len()).filter(|&it| may_train[it]).map(lot).collect();
+        lots.sort_unstable();
+        lots.truncate((root.share * lots.len() as f64).round() as usize);
+        let mut is_taken = is_scored;
+        is_taken.iter_mut().for_each(|it| *it &= root.purpose == Purpose::All);
+        lots.into_iter().for_each(|(_, person)| is_taken[person] = true);
+        is_taken
+    }
+}
+
+/// How many there are.
+struct Tally {
+    /// Pictures to train or validate on.
+    n_pictures: usize,
+    /// People who have such pictures.
+    n_people: usize,
+    /// People who are scored.
+    n_scored: usize,
+}
+
+impl Tally {
+    fn of(examples: &[Example]) -> Tally {
+        let (scored, others): (Vec<&Example>, Vec<&Example>) =
+            examples.iter().partition(|it| it.usage == Use::Score);
+        let n_people =
+            |of: &[&Example]| of.iter().map(|it| it.person).collect::<HashSet<_>>().len();
+        Tally { n_pictures: others.len(), n_people: n_people(&others), n_scored: n_people(&scored) }
+    }
+}
+
+impl Root {
+    /// What it gives, in words.
+    ///
+    /// - `n_known`: its people who are called as somebody of the first root.
+    fn tell(&self, root: &Tally, added: &Tally, n_known: usize) -> String {
+        let count =
+            |n: usize, one: &str, many: &str| format!("{n} {}", if n == 1 { one } else { many });
+        let share =
+            if self.share < 1.0 { format!("{} of ", added.n_people) } else { String::new() };
+        let people = count(root.n_people, "person", "people");
+        let pictures = count(added.n_pictures, "picture", "pictures");
+        let mut text = format!("{share}{people}, {pictures}");
+        text += &match (self.purpose, root.n_scored) {
+            (Purpose::All, 0) => String::new(),
+            (Purpose::All, n) => format!("; {n} more to score on"),
+            (Purpose::Train, 0) => ", only trained on".to_owned(),
+            (Purpose::Train, n) => {
+                format!(", only trained on; without {n} whom it keeps for scoring")
+            }
+        };
+        text += &match (self.same_people, n_known) {
+            (false, 0) => String::new(),
+            (false, n) => format!(
+                "; called as people of the first root, and taken for others: {n} (`same_people = \
+                 true` if they are the same)"
+            ),
+            (true, n) => format!("; people of the first root: {n}"),
+        };
+        text
+    }
+}
+
+/// Whether two roots draw the same people, who could not be told by their names.
+fn draw_the_same(a: &Root, b: &Root) -> bool {
+    let (SourceConfig::People(a), SourceConfig::People(other)) = (&a.source, &b.source) else {
+        return false;
+    };
+    // A wrong label is in a person's name.
+    let is_told = b.same_people && a.wrong_labels == other.wrong_labels;
+    a.seed == other.seed && !is_told
+}
+
+#[cfg(test)]
+mod tests;

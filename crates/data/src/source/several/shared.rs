@@ -1,0 +1,50 @@
+//! Pictures that two roots share.
+
+use std::{
+    collections::HashMap,
+    ffi::OsStr,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use crate::{Content, Manifest};
+
+/// What makes two pictures the same for sure.
+#[derive(PartialEq, Eq, Hash)]
+enum Identity<'a> {
+    /// The folder, with links followed, and the file in it.
+    File(PathBuf, &'a OsStr),
+    Memory(&'a [u8]),
+}
+
+/// Makes sure that roots share no picture, unless it is of the same person.
+///
+/// - `roots`: the root of each example.
+///
+/// # Errors
+/// The first such picture. A copy in another file is none: `maskfit eda` finds those.
+pub(super) fn check(whole: &Manifest, roots: &[usize]) -> Result<(), String> {
+    let mut folders: HashMap<&Path, PathBuf> = HashMap::new();
+    let mut known: HashMap<Identity<'_>, usize> = HashMap::new();
+    for (at, it) in whole.examples.iter().enumerate() {
+        let identity = match &it.content {
+            Content::Memory(bytes) => Identity::Memory(bytes),
+            Content::File(path) => {
+                let folder = path.parent().unwrap_or(Path::new(""));
+                let followed = || fs::canonicalize(folder).unwrap_or_else(|_| folder.to_owned());
+                let folder = folders.entry(folder).or_insert_with(followed).clone();
+                Identity::File(folder, path.file_name().unwrap_or_default())
+            }
+        };
+        let before = *known.entry(identity).or_insert(at);
+        let other = &whole.examples[before];
+        if roots[before] != roots[at] && other.person != it.person {
+            return Err(format!(
+                "at `data.source.roots[{}]`: `{}` and `{}` are the same picture, of two people: leave \
+                 one of the roots out, or say `same_people = true` if their people are called the same",
+                roots[at], other.name, it.name
+            ));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,84 @@
+//! Every source.
+
+use std::{collections::BTreeSet, path::Path};
+
+use augment::decode;
+use data::{Context, Manifest, People, Purpose, Root, SourceConfig, Use};
+
+fn context() -> Context<'static> {
+    Context { cache: None, max_pixels: 1 << 20, progress: &|_, _| {} }
+}
+
+/// Few people, drawn from a number.
+fn drawn(seed: u64) -> People {
+    People { n_people: 6, n_scored: 2, size: [24, 16], seed, ..People::default() }
+}
+
+/// Every source, with something to read.
+fn sources(dir: &Path) -> Vec<(&'static str, SourceConfig)> {
+    drawn(1).write(dir, &|_, _| {}).expect("a folder of people");
+    let mut sources = SourceConfig::zoo();
+    for idx in 0..sources.len() {
+        match &mut sources[idx].1 {
+            SourceConfig::People(it) => *it = drawn(0),
+            SourceConfig::MaskProfiles(it) => it.root = dir.join("train"),
+            SourceConfig::Several(_) => {}
+        }
+    }
+    let root = |source: &SourceConfig, purpose| Root {
+        source: source.clone(),
+        name: String::new(),
+        share: 0.5,
+        purpose,
+        same_people: false,
+    };
+    let others: Vec<SourceConfig> = sources.iter().map(|it| it.1.clone()).collect();
+    for it in &mut sources {
+        if let SourceConfig::Several(it) = &mut it.1 {
+            it.roots = vec![root(&others[0], Purpose::All), root(&others[1], Purpose::Train)];
+        }
+    }
+    sources
+}
+
+#[test]
+fn every_source_gives_each_picture_a_name_a_person_and_a_class() {
+    let dir = tempfile::tempdir().unwrap();
+    for (kind, source) in sources(dir.path()) {
+        let it = source.get().read(&context()).unwrap_or_else(|err| panic!("{kind}: {err}"));
+        let names: BTreeSet<&str> = it.examples.iter().map(|it| it.name.as_str()).collect();
+        assert_eq!(names.len(), it.examples.len(), "{kind}: two pictures of one name");
+        let people: BTreeSet<&String> = it.people.iter().collect();
+        assert_eq!(people.len(), it.people.len(), "{kind}: two people of one name");
+        let mut usages = vec![BTreeSet::new(); it.people.len()];
+        for example in &it.examples {
+            let name = &example.name;
+            assert!(example.class < it.task.n_classes(), "{kind}: {name}");
+            assert!((0.0..=1.0).contains(&example.weight), "{kind}: {name}");
+            usages[example.person].insert(example.usage == Use::Score);
+            let bytes = example.content.bytes().unwrap();
+            assert!(decode(&bytes, 1 << 20).is_ok(), "{kind}: {name}");
+        }
+        assert!(usages.iter().all(|it| it.len() == 1), "{kind}: trained on and scored, or nobody");
+        assert!(!it.pool().is_empty(), "{kind}: nobody to hold out");
+    }
+}
+
+#[test]
+fn every_source_lists_what_it_reads_whatever_the_threads() {
+    let dir = tempfile::tempdir().unwrap();
+    let rows = |it: &Manifest| -> Vec<String> {
+        it.examples.iter().map(|it| format!("{it:?}")).chain(it.people.clone()).collect()
+    };
+    for (kind, source) in sources(dir.path()) {
+        let on = |n: usize| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(n).build().unwrap();
+            rows(&pool.install(|| source.get().read(&context()).unwrap()))
+        };
+        let (listed, findings) = source.get().list(&context()).unwrap();
+        assert_eq!(findings.0, [], "{kind}");
+        let one = on(1);
+        assert!(one == on(3), "{kind}: threads matter");
+        assert!(one == rows(&listed), "{kind}: what is listed is not what is read");
+    }
+}
