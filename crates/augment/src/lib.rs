@@ -5,8 +5,10 @@
 //! [`PictureOpConfig`]; an operation on a batch likewise in `mix.rs` and [`MixOpConfig`]. The zoo
 //! tests find it there.
 
+mod cutout;
 mod decode;
 mod end;
+mod face;
 mod mix;
 mod mixing;
 mod picture;

@@ -14,6 +14,7 @@ pub use self::{
     center_crop::CenterCrop, horizontal_flip::HorizontalFlip, random_crop::RandomCrop,
     resize::Filter, resize_shorter::ResizeShorter,
 };
+pub(crate) use self::{color_jitter::grey, resize::resize};
 
 /// A picture in memory: RGB8.
 pub type Picture = RgbImage;

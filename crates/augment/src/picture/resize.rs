@@ -60,7 +60,7 @@ impl PictureOp for Resize {
 }
 
 /// A picture in another `[height, width]`.
-pub(super) fn resize(picture: Picture, size: [usize; 2], filter: Filter) -> Picture {
+pub(crate) fn resize(picture: Picture, size: [usize; 2], filter: Filter) -> Picture {
     let (w, h) = picture.dimensions();
     let [to_h, to_w] = size.map(|it| it as u32);
     if (h, w) == (to_h, to_w) {
