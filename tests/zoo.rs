@@ -1,15 +1,15 @@
 //! What every member of a registry must satisfy, checked for whatever the registry holds.
 
 mod losses;
+mod mixing;
 mod models;
-mod pictures;
 mod samplers;
 
 use std::fmt::Debug;
 
 use ::losses::LossConfig;
 use ::models::{BackboneConfig, HeadConfig, Init, Kind, Params};
-use augment::{MixOpConfig, PictureOpConfig, StatisticsConfig};
+use augment::{MixOpConfig, PictureOpConfig, StatisticsConfig, Step};
 use base::{Clock, Seed, Task};
 use candle::{DType, Device, Result, Tensor};
 use data::{SamplerConfig, SourceConfig, SplitConfig};
@@ -32,7 +32,9 @@ fn every_member_survives_a_round_trip_through_toml() {
     round_trip(SourceConfig::zoo());
     round_trip(SplitConfig::zoo());
     round_trip(SamplerConfig::zoo());
-    round_trip(PictureOpConfig::zoo());
+    round_trip(
+        PictureOpConfig::zoo().into_iter().map(|(kind, it)| (kind, Step::from(it))).collect(),
+    );
     round_trip(MixOpConfig::zoo());
     round_trip(StatisticsConfig::zoo());
     round_trip(BackboneConfig::zoo());

@@ -23,11 +23,7 @@ use self::{
     min_cut::{AHEAD, Grid},
     mixture::Mixture,
 };
-use crate::{
-    Picture,
-    face::Face,
-    picture::{Filter, resize},
-};
+use crate::{Picture, face::Face, picture::Filter};
 
 /// The longer side of the picture that is cut.
 const LONGER: usize = 128;
@@ -48,31 +44,65 @@ const CERTAIN: [f32; 2] = [0.6, 1.8];
 /// Costs are whole numbers of this.
 const UNIT: f32 = 1.0 / 64.0;
 
-/// 255 where the person is, 0 elsewhere, and in between along the edge.
-///
-/// Without a face, head and shoulders in the middle.
-pub(crate) fn cutout(picture: &Picture, face: Option<&Face>) -> GrayImage {
-    let full = [picture.height() as usize, picture.width() as usize];
+/// Which pixels belong to the person, in a small size.
+pub(crate) struct Cutout {
+    size: [usize; 2],
+    is_person: Vec<bool>,
+}
+
+impl Cutout {
+    /// The person whose face it is.
+    pub(crate) fn of(picture: &Picture, face: &Face) -> Cutout {
+        let full = [picture.height() as usize, picture.width() as usize];
+        let size = small(full);
+        let small =
+            Filter::Bilinear.resample(picture.clone(), [0.0; 2], full.map(|it| it as f64), size);
+        let colours: Vec<[u8; 3]> = small.pixels().map(|it| it.0).collect();
+        Cutout { size, is_person: grab(&colours, &shape(face, full, size), size) }
+    }
+
+    /// Head and shoulders in the middle of a picture of `[height, width]`.
+    pub(crate) fn typical(full: [usize; 2]) -> Cutout {
+        let size = small(full);
+        let shape = shape(&Face::typical(full), full, size);
+        Cutout { size, is_person: shape.into_iter().map(|it| it < 1.0).collect() }
+    }
+
+    /// A bit a pixel.
+    pub(crate) fn write(&self) -> Vec<u8> {
+        let byte = |it: &[bool]| it.iter().rev().fold(0, |byte, &it| byte << 1 | u8::from(it));
+        self.is_person.chunks(8).map(byte).collect()
+    }
+
+    /// What [`write`](Self::write) wrote of a picture of `[height, width]`.
+    pub(crate) fn read(bytes: &[u8], full: [usize; 2]) -> Option<Cutout> {
+        let size = small(full);
+        let n = size[0] * size[1];
+        let is_person =
+            (0..n).map(|it| bytes.get(it / 8).is_some_and(|byte| byte >> (it % 8) & 1 == 1));
+        (bytes.len() == n.div_ceil(8)).then(|| Cutout { size, is_person: is_person.collect() })
+    }
+
+    /// 255 where the person is, 0 elsewhere, and in between along the edge: of a picture of
+    /// `[height, width]`.
+    pub(crate) fn mask(&self, full: [usize; 2]) -> GrayImage {
+        softened(&self.is_person, self.size, full)
+    }
+}
+
+/// The size in which a picture of `[height, width]` is cut.
+fn small(full: [usize; 2]) -> [usize; 2] {
     let shrink = full[0].max(full[1]) as f64 / LONGER as f64;
-    let size = full.map(|it| ((it as f64 / shrink).round() as usize).max(1));
-    let shape = shape(face.copied().unwrap_or_else(|| Face::typical(full)), full, size);
-    let by_shape = || shape.iter().map(|&it| it < 1.0).collect();
-    let mask = match face {
-        Some(_) => {
-            let small = resize(picture.clone(), size, Filter::Bilinear);
-            let colours: Vec<[u8; 3]> = small.pixels().map(|it| it.0).collect();
-            grab(&colours, &shape, size)
-        }
-        None => by_shape(),
-    };
-    softened(&mask, size, full)
+    full.map(|it| ((it as f64 / shrink).round() as usize).max(1))
 }
 
 /// How far each pixel of a picture of `size` is from the middle of head or shoulders, where 1 is
 /// their edge; the face is that of a picture of the size `full`.
-fn shape(face: Face, full: [usize; 2], size: [usize; 2]) -> Vec<f32> {
+fn shape(face: &Face, full: [usize; 2], size: [usize; 2]) -> Vec<f32> {
     let scale = [0, 1].map(|axis| size[axis] as f32 / full[axis] as f32);
-    let (h, w) = (face.height as f32 * scale[0], face.width as f32 * scale[1]);
+    // Of a strip even the smallest face leaves something.
+    let h = (face.height as f32 * scale[0]).max(3.0);
+    let w = (face.width as f32 * scale[1]).max(3.0);
     let middle_y = (face.top as f32 + 0.5 * face.height as f32) * scale[0];
     let middle_x = (face.left as f32 + 0.5 * face.width as f32) * scale[1];
     let mut shape = Vec::with_capacity(size[0] * size[1]);
@@ -235,3 +265,6 @@ fn softened(mask: &[bool], [h, w]: [usize; 2], full: [usize; 2]) -> GrayImage {
     Resizer::new().resize(&from, &mut to, &options).expect("both are grey and neither is empty");
     GrayImage::from_raw(full[1] as u32, full[0] as u32, to.into_vec()).expect("a byte a pixel")
 }
+
+#[cfg(test)]
+mod tests;

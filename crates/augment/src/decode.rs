@@ -7,7 +7,9 @@
 
 use std::io::Cursor;
 
-use image::{DynamicImage, ImageDecoder as _, ImageReader, Limits};
+use image::{
+    DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits, metadata::Orientation,
+};
 
 use crate::{Picture, end::has_an_end};
 
@@ -38,38 +40,85 @@ pub enum DecodeError {
     },
 }
 
+/// Encoded bytes whose header has been read.
+pub(crate) struct Encoded<'a> {
+    bytes: &'a [u8],
+    format: ImageFormat,
+    /// `[height, width]`, the right way up.
+    size: [usize; 2],
+    max_alloc: u64,
+}
+
+impl<'a> Encoded<'a> {
+    /// Reads the header of a picture of at most `max_pixels` pixels.
+    pub(crate) fn open(bytes: &'a [u8], max_pixels: u64) -> Result<Encoded<'a>, DecodeError> {
+        if bytes.is_empty() {
+            return Err(DecodeError::Empty);
+        }
+        let format = image::guess_format(bytes).map_err(|_| DecodeError::NoPicture)?;
+        // The pixels are counted below; 16 bits and four channels are the widest.
+        let max_alloc = max_pixels.saturating_mul(8).saturating_add(1 << 20);
+        let mut encoded = Encoded { bytes, format, size: [0; 2], max_alloc };
+        let mut decoder = encoded.decoder()?;
+        let (width, height) = decoder.dimensions();
+        if u64::from(width) * u64::from(height) > max_pixels {
+            return Err(DecodeError::TooLarge { width, height, limit: max_pixels });
+        }
+        if width == 0 || height == 0 {
+            return Err(DecodeError::Damaged("it has no pixels".to_owned()));
+        }
+        let (h, w) = (height as usize, width as usize);
+        encoded.size = match decoder.orientation().map_err(damaged)? {
+            Orientation::Rotate90
+            | Orientation::Rotate270
+            | Orientation::Rotate90FlipH
+            | Orientation::Rotate270FlipH => [w, h],
+            _ => [h, w],
+        };
+        Ok(encoded)
+    }
+
+    pub(crate) fn bytes(&self) -> &'a [u8] {
+        self.bytes
+    }
+
+    /// `[height, width]`, the right way up.
+    pub(crate) fn size(&self) -> [usize; 2] {
+        self.size
+    }
+
+    /// The pixels.
+    pub(crate) fn decode(&self) -> Result<Picture, DecodeError> {
+        let mut decoder = self.decoder()?;
+        let orientation = decoder.orientation().map_err(damaged)?;
+        let mut picture = DynamicImage::from_decoder(decoder).map_err(damaged)?;
+        picture.apply_orientation(orientation);
+        Ok(picture.into_rgb8())
+    }
+
+    fn decoder(&self) -> Result<impl ImageDecoder + 'a, DecodeError> {
+        let mut reader = ImageReader::with_format(Cursor::new(self.bytes), self.format);
+        let mut limits = Limits::default();
+        limits.max_alloc = Some(self.max_alloc);
+        reader.limits(limits);
+        reader.into_decoder().map_err(|err| match err {
+            ImageError::Unsupported(_) => DecodeError::NoPicture,
+            err => damaged(err),
+        })
+    }
+}
+
+/// Some decoders end their messages with a line break.
+fn damaged(err: ImageError) -> DecodeError {
+    DecodeError::Damaged(err.to_string().trim().to_owned())
+}
+
 /// Decodes a picture of at most `max_pixels` pixels.
 ///
 /// # Errors
 /// What the decoder cannot make sense of. A cut-off JPEG is not noticed here: see [`verify`].
 pub fn decode(bytes: &[u8], max_pixels: u64) -> Result<Picture, DecodeError> {
-    if bytes.is_empty() {
-        return Err(DecodeError::Empty);
-    }
-    let format = image::guess_format(bytes).map_err(|_| DecodeError::NoPicture)?;
-    // Some decoders end their messages with a line break.
-    let damaged = |err: image::ImageError| DecodeError::Damaged(err.to_string().trim().to_owned());
-    let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
-    // The pixels are counted below; 16 bits and four channels are the widest.
-    let mut limits = Limits::default();
-    limits.max_alloc = Some(max_pixels.saturating_mul(8).saturating_add(1 << 20));
-    reader.limits(limits);
-    let mut decoder = match reader.into_decoder() {
-        Ok(it) => it,
-        Err(image::ImageError::Unsupported(_)) => return Err(DecodeError::NoPicture),
-        Err(err) => return Err(damaged(err)),
-    };
-    let (width, height) = decoder.dimensions();
-    if u64::from(width) * u64::from(height) > max_pixels {
-        return Err(DecodeError::TooLarge { width, height, limit: max_pixels });
-    }
-    if width == 0 || height == 0 {
-        return Err(DecodeError::Damaged("it has no pixels".to_owned()));
-    }
-    let orientation = decoder.orientation().map_err(damaged)?;
-    let mut picture = DynamicImage::from_decoder(decoder).map_err(damaged)?;
-    picture.apply_orientation(orientation);
-    Ok(picture.into_rgb8())
+    Encoded::open(bytes, max_pixels)?.decode()
 }
 
 /// Decodes a picture and makes sure that the file has an end.

@@ -5,17 +5,24 @@
 //! [`PictureOpConfig`]; an operation on a batch likewise in `mix.rs` and [`MixOpConfig`]. The zoo
 //! tests find it there.
 
+mod canvas;
 mod cutout;
 mod decode;
 mod end;
 mod face;
+mod memory;
 mod mix;
 mod mixing;
 mod picture;
 mod pipeline;
+mod projection;
+mod sample;
 mod statistics;
+mod step;
 
+pub use canvas::{Canvas, OpError};
 pub use decode::{DecodeError, decode, decode_whole, verify};
+pub use memory::Memory;
 pub use mix::{Level, MixOp, MixOpConfig, MixPlan};
 pub use mixing::Mixing;
 pub use picture::{
@@ -23,4 +30,7 @@ pub use picture::{
     ResizeShorter,
 };
 pub use pipeline::{Pipeline, PipelineError};
+pub use projection::Projection;
+pub use sample::Border;
 pub use statistics::{Given, Statistics, StatisticsConfig, StatisticsSource};
+pub use step::Step;

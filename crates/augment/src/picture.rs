@@ -1,20 +1,26 @@
 //! Operations on one RGB8 picture. One file an operation.
 
+mod background;
 mod center_crop;
 mod color_jitter;
+mod face_crop;
 mod horizontal_flip;
 mod random_crop;
 mod resize;
 mod resize_shorter;
+#[cfg(test)]
+mod zoo;
 
 use base::Rng;
 use image::RgbImage;
 
+use crate::{Canvas, OpError};
+
+pub(crate) use self::color_jitter::grey;
 pub use self::{
     center_crop::CenterCrop, horizontal_flip::HorizontalFlip, random_crop::RandomCrop,
     resize::Filter, resize_shorter::ResizeShorter,
 };
-pub(crate) use self::{color_jitter::grey, resize::resize};
 
 /// A picture in memory: RGB8.
 pub type Picture = RgbImage;
@@ -30,10 +36,14 @@ base::choice! {
         "center_crop" => CenterCrop(center_crop::CenterCrop),
         /// A part of the picture, anywhere.
         "random_crop" => RandomCrop(random_crop::RandomCrop),
-        /// Left and right exchanged, with probability `p`.
+        /// Left and right exchanged.
         "horizontal_flip" => HorizontalFlip(horizontal_flip::HorizontalFlip),
         /// Brightness, contrast and saturation changed at random, in random order.
         "color_jitter" => ColorJitter(color_jitter::ColorJitter),
+        /// The face and what is around it.
+        "face_crop" => FaceCrop(face_crop::FaceCrop),
+        /// The person before something plain.
+        "background" => Background(background::Background),
     }
 }
 
@@ -43,36 +53,51 @@ pub trait PictureOp {
     ///
     /// # Errors
     /// A picture that the operation cannot be applied to; the text says what to do.
-    fn apply(&self, picture: Picture, rng: &mut Rng) -> Result<Picture, String>;
+    fn apply(&self, canvas: &mut Canvas<'_>, rng: &mut Rng) -> Result<(), OpError>;
 
     /// Whether two draws may differ.
     fn is_random(&self) -> bool;
 
-    /// The `[height, width]` that the operation gives to pictures of any size, if it does.
-    fn gives_size(&self) -> Option<[usize; 2]> {
-        None
+    /// How often it is done where nothing is said.
+    fn usual_p(&self) -> f64 {
+        1.0
+    }
+
+    /// The `[height, width]` of what comes out, where it is the same for all pictures; `before` is that
+    /// of what comes in, likewise.
+    fn size_after(&self, before: Option<[usize; 2]>) -> Option<[usize; 2]> {
+        before
+    }
+
+    /// Whether it works something out of the picture as it is in its file, slowly, which can be
+    /// remembered. Such operations come before all others.
+    fn studies(&self) -> bool {
+        false
     }
 
     /// What is wrong with the settings, if anything is.
     fn problem(&self) -> Option<String> {
         None
     }
-}
 
-/// The part of a picture of `size` whose upper left corner is at `top` and `left`.
-fn crop(picture: &Picture, [top, left]: [usize; 2], [height, width]: [usize; 2]) -> Picture {
-    let (top, left) = (top as u32, left as u32);
-    image::imageops::crop_imm(picture, left, top, width as u32, height as u32).to_image()
+    /// Does it to a picture by itself.
+    ///
+    /// # Errors
+    /// As [`apply`](Self::apply).
+    fn on(&self, picture: Picture, rng: &mut Rng) -> Result<Picture, OpError> {
+        let mut canvas = Canvas::from(picture);
+        self.apply(&mut canvas, rng)?;
+        Ok(canvas.finish()?)
+    }
 }
 
 /// How much larger a picture is than a part of `size`, or why it has no such part.
-fn room(picture: &Picture, [height, width]: [usize; 2]) -> Result<[usize; 2], String> {
-    let (w, h) = (picture.width() as usize, picture.height() as usize);
+fn room([h, w]: [usize; 2], [height, width]: [usize; 2]) -> Result<[usize; 2], OpError> {
     match (h.checked_sub(height), w.checked_sub(width)) {
         (Some(below), Some(right)) => Ok([below, right]),
-        _ => Err(format!(
+        _ => Err(OpError::Unfit(format!(
             "a picture of {h}x{w} has no part of {height}x{width}: put a `resize` before the crop"
-        )),
+        ))),
     }
 }
 

@@ -1,16 +1,16 @@
 //! From encoded bytes to what a network sees: one type for training, validation and serving.
 
-use base::Rng;
+use base::{Rng, Seed};
 use serde::{Deserialize, Serialize};
 
-use crate::{DecodeError, Picture, PictureOpConfig, Statistics, decode::decode};
+use crate::{Canvas, DecodeError, Memory, OpError, Picture, Statistics, Step};
 
 /// Everything that happens to a picture before the network.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Pipeline {
     /// What is done, in order.
-    pub ops: Vec<PictureOpConfig>,
+    pub ops: Vec<Step>,
     /// What the colours are normalised with, where the network is.
     pub statistics: Statistics,
     /// Larger pictures are refused.
@@ -35,32 +35,81 @@ pub enum PipelineError {
 
 impl Pipeline {
     /// Decodes a picture and applies the operations.
-    pub fn apply(&self, bytes: &[u8], rng: &mut Rng) -> Result<Picture, PipelineError> {
-        let mut picture = decode(bytes, self.max_pixels)?;
-        for op in &self.ops {
-            picture = op
-                .get()
-                .apply(picture, rng)
-                .map_err(|reason| PipelineError::Op { kind: op.kind(), reason })?;
+    ///
+    /// `memory` is asked for what they work out of the picture as it is in its file, and told.
+    pub fn apply(
+        &self,
+        bytes: &[u8],
+        rng: &mut Rng,
+        memory: Option<&dyn Memory>,
+    ) -> Result<Picture, PipelineError> {
+        let mut canvas = self.open(bytes, memory)?;
+        for step in &self.ops {
+            step.apply(&mut canvas, rng).map_err(|err| failed(step, err))?;
         }
-        Ok(picture)
+        Ok(canvas.finish()?)
+    }
+
+    /// Works out what there is to remember of a picture, and says whether a face was found, if one is
+    /// looked for.
+    ///
+    /// # Errors
+    /// As [`apply`](Self::apply).
+    pub fn study(
+        &self,
+        bytes: &[u8],
+        memory: Option<&dyn Memory>,
+    ) -> Result<Option<bool>, PipelineError> {
+        let mut canvas = self.open(bytes, memory)?;
+        // What can be remembered leaves nothing to chance.
+        let rng = &mut Seed(0).stream("study");
+        for step in self.ops.iter().filter(|it| it.studies()) {
+            step.op.get().apply(&mut canvas, rng).map_err(|err| failed(step, err))?;
+        }
+        Ok(canvas.found())
+    }
+
+    fn open<'a>(
+        &self,
+        bytes: &'a [u8],
+        memory: Option<&'a dyn Memory>,
+    ) -> Result<Canvas<'a>, DecodeError> {
+        let canvas = Canvas::open(bytes, self.max_pixels)?;
+        Ok(match memory {
+            Some(it) => canvas.remembering(it),
+            None => canvas,
+        })
     }
 
     /// The `[height, width]` of every picture that comes out, or what is wrong with the operations.
     pub fn size(&self) -> Result<[usize; 2], String> {
-        for op in &self.ops {
-            if let Some(problem) = op.get().problem() {
-                return Err(format!("`{}`: {problem}", op.kind()));
-            }
+        if let Some((kind, problem)) =
+            self.ops.iter().find_map(|it| Some((it.op.kind(), it.problem()?)))
+        {
+            return Err(format!("`{kind}`: {problem}"));
         }
-        let mut sizes = self.ops.iter().rev().filter_map(|it| it.get().gives_size());
-        sizes.next().ok_or_else(|| {
+        let mut later = self.ops.iter().skip_while(|it| it.studies());
+        if let Some(late) = later.find(|it| it.studies()) {
+            return Err(format!(
+                "`{}` is slow, and remembered only of pictures that nothing was done to: put it \
+                 first",
+                late.op.kind()
+            ));
+        }
+        self.ops.iter().fold(None, |size, step| step.size_after(size)).ok_or_else(|| {
             "no operation gives the pictures one size: add a `resize` or a crop".to_owned()
         })
     }
 
     /// The first operation whose result is left to chance.
     pub fn random_op(&self) -> Option<&'static str> {
-        self.ops.iter().find(|it| it.get().is_random()).map(PictureOpConfig::kind)
+        self.ops.iter().find(|it| it.is_random()).map(|it| it.op.kind())
+    }
+}
+
+fn failed(step: &Step, err: OpError) -> PipelineError {
+    match err {
+        OpError::Decode(err) => err.into(),
+        OpError::Unfit(reason) => PipelineError::Op { kind: step.op.kind(), reason },
     }
 }

@@ -2,8 +2,7 @@
 
 use serde::de::DeserializeOwned;
 #[doc(hidden)]
-pub use toml::Table;
-use toml::Value;
+pub use toml::{Table, Value};
 
 use crate::config::located;
 

@@ -205,7 +205,7 @@ mod tests {
         let task = Task::mask_gender_age();
         let model = Model::fresh(&spec, &task, Seed(seed), &Device::Cpu).unwrap();
         let statistics = StatisticsConfig::default().get().known().unwrap();
-        let ops = vec![PictureOpConfig::default()];
+        let ops = vec![PictureOpConfig::default().into()];
         let pipeline = Pipeline { ops, statistics, max_pixels: 1000 };
         Bundle { task, members: vec![Member { model: Rc::new(model), pipeline }] }
     }

@@ -6,13 +6,15 @@ use std::path::PathBuf;
 
 use augment::{
     CenterCrop, Filter, Given, HorizontalFlip, MixOpConfig, PictureOpConfig, RandomCrop,
-    ResizeShorter, StatisticsConfig,
+    ResizeShorter, StatisticsConfig, Step,
 };
 use base::{
     Length, Seed,
     config::{ConfigError, Layer, load},
 };
-use data::{Context, Manifest, Review, SamplerConfig, SourceConfig, SourceError, SplitConfig};
+use data::{
+    Context, Manifest, Remembered, Review, SamplerConfig, SourceConfig, SourceError, SplitConfig,
+};
 use losses::LossConfig;
 use metrics::MetricConfig;
 use models::{BackboneConfig, HeadConfig, Input, Interpolation, Published};
@@ -96,9 +98,9 @@ pub struct DataSection {
 #[serde(deny_unknown_fields)]
 pub struct AugmentSection {
     /// In training, in order.
-    pub train: Vec<PictureOpConfig>,
+    pub train: Vec<Step>,
     /// In validation and serving, in order.
-    pub eval: Vec<PictureOpConfig>,
+    pub eval: Vec<Step>,
     /// What colours are normalised with.
     pub statistics: StatisticsConfig,
     /// What happens to the rows of a batch in training, in order.
@@ -157,12 +159,13 @@ impl AugmentSection {
             Interpolation::Bicubic => Filter::Bicubic,
         };
         let resize = ResizeShorter { size: input.resized(), filter };
-        let resize = PictureOpConfig::ResizeShorter(resize);
-        let random = PictureOpConfig::RandomCrop(RandomCrop { size });
-        let flip = PictureOpConfig::HorizontalFlip(HorizontalFlip::default());
+        let resize = Step::from(PictureOpConfig::ResizeShorter(resize));
+        let random = PictureOpConfig::RandomCrop(RandomCrop { size }).into();
+        let flip = PictureOpConfig::HorizontalFlip(HorizontalFlip {}).into();
+        let center = PictureOpConfig::CenterCrop(CenterCrop { size }).into();
         AugmentSection {
             train: vec![resize.clone(), random, flip],
-            eval: vec![resize, PictureOpConfig::CenterCrop(CenterCrop { size })],
+            eval: vec![resize, center],
             statistics: StatisticsConfig::Given(Given { mean, std }),
             mix: Vec::new(),
         }
@@ -254,6 +257,7 @@ impl Experiment {
                 .map_err(|err| SourceError::Settings(format!("{}: {err}", path.display())))?;
             manifest.notes.push(format!("{}: {done}", path.display()));
         }
+        manifest.memory = context.cache.map(Remembered::within);
         Ok(manifest)
     }
 
@@ -272,13 +276,13 @@ impl Experiment {
             [("augment.train", &self.augment.train), ("augment.eval", &self.augment.eval)]
         {
             for (idx, op) in ops.iter().enumerate() {
-                note(&format!("{path}[{idx}]"), op.get().problem());
+                note(&format!("{path}[{idx}]"), op.problem());
             }
         }
-        let random = self.augment.eval.iter().find(|it| it.get().is_random());
+        let random = self.augment.eval.iter().find(|it| it.is_random());
         note(
             "augment.eval",
-            random.map(|it| format!("`{}` is left to chance, which serving is not", it.kind())),
+            random.map(|it| format!("`{}` is left to chance, which serving is not", it.op.kind())),
         );
         note("loss", self.loss.get().problem());
         note("data.sampler", self.data.sampler.get().problem());

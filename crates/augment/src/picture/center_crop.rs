@@ -6,7 +6,8 @@
 use base::Rng;
 use serde::{Deserialize, Serialize};
 
-use super::{Picture, PictureOp, crop, room, size_problem};
+use super::{PictureOp, room, size_problem};
+use crate::{Canvas, OpError};
 
 /// `kind = "center_crop"`
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -24,17 +25,17 @@ impl Default for CenterCrop {
 }
 
 impl PictureOp for CenterCrop {
-    fn apply(&self, picture: Picture, _: &mut Rng) -> Result<Picture, String> {
-        let corner =
-            room(&picture, self.size)?.map(|it| (it as f64 / 2.0).round_ties_even() as usize);
-        Ok(crop(&picture, corner, self.size))
+    fn apply(&self, canvas: &mut Canvas<'_>, _: &mut Rng) -> Result<(), OpError> {
+        let room = room(canvas.size(), self.size)?;
+        canvas.crop(room.map(|it| (it as f64 / 2.0).round_ties_even() as usize), self.size);
+        Ok(())
     }
 
     fn is_random(&self) -> bool {
         false
     }
 
-    fn gives_size(&self) -> Option<[usize; 2]> {
+    fn size_after(&self, _: Option<[usize; 2]>) -> Option<[usize; 2]> {
         Some(self.size)
     }
 
@@ -50,7 +51,8 @@ mod tests {
     use base::Seed;
     use testkit::Golden;
 
-    use super::{CenterCrop, Picture, PictureOp as _};
+    use super::{CenterCrop, PictureOp as _};
+    use crate::Picture;
 
     #[test]
     fn agrees_with_torchvision() {
@@ -58,7 +60,7 @@ mod tests {
         let source = image::open(dir.join("source.png")).unwrap().into_rgb8();
         for case in Golden::read("pictures").at("center_crop").list() {
             let op = CenterCrop { size: case.to("size") };
-            let got = op.apply(source.clone(), &mut Seed(0).stream("test")).unwrap();
+            let got = op.on(source.clone(), &mut Seed(0).stream("test")).unwrap();
             assert_eq!(got.into_raw(), case.to::<Vec<u8>>("picture"), "{op:?}");
         }
     }
@@ -67,14 +69,13 @@ mod tests {
     fn an_odd_margin_rounds_to_even() {
         // Margins of 3 and 1 leave 1.5 -> 2 above and 0.5 -> 0 to the left.
         let picture = Picture::from_fn(5, 7, |x, y| image::Rgb([x as u8, y as u8, 0]));
-        let part = CenterCrop { size: [4, 4] }.apply(picture, &mut Seed(0).stream("test")).unwrap();
+        let part = CenterCrop { size: [4, 4] }.on(picture, &mut Seed(0).stream("test")).unwrap();
         assert_eq!(part.get_pixel(0, 0).0, [0, 2, 0]);
     }
 
     #[test]
     fn a_picture_that_is_too_small_is_an_error() {
-        let err =
-            CenterCrop { size: [4, 4] }.apply(Picture::new(9, 3), &mut Seed(0).stream("test"));
-        assert!(err.unwrap_err().contains("put a `resize` before"));
+        let err = CenterCrop { size: [4, 4] }.on(Picture::new(9, 3), &mut Seed(0).stream("test"));
+        assert!(err.unwrap_err().to_string().contains("put a `resize` before"));
     }
 }

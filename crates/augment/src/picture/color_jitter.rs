@@ -10,7 +10,8 @@ use base::Rng;
 use rand::{Rng as _, seq::SliceRandom as _};
 use serde::{Deserialize, Serialize};
 
-use super::{Picture, PictureOp};
+use super::PictureOp;
+use crate::{Canvas, OpError, Picture};
 
 /// `kind = "color_jitter"`
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -40,7 +41,7 @@ enum Change {
 }
 
 impl PictureOp for ColorJitter {
-    fn apply(&self, mut picture: Picture, rng: &mut Rng) -> Result<Picture, String> {
+    fn apply(&self, canvas: &mut Canvas<'_>, rng: &mut Rng) -> Result<(), OpError> {
         let strengths = [
             (Change::Brightness, self.brightness),
             (Change::Contrast, self.contrast),
@@ -53,10 +54,10 @@ impl PictureOp for ColorJitter {
         for (change, factor) in changes {
             // A factor of 1 changes nothing, not even by rounding.
             if factor != 1.0 {
-                change.apply(&mut picture, factor as f32);
+                change.apply(canvas.pixels()?, factor as f32);
             }
         }
-        Ok(picture)
+        Ok(())
     }
 
     fn is_random(&self) -> bool {

@@ -6,7 +6,8 @@ use base::Rng;
 use rand::Rng as _;
 use serde::{Deserialize, Serialize};
 
-use super::{Picture, PictureOp, crop, room, size_problem};
+use super::{PictureOp, room, size_problem};
+use crate::{Canvas, OpError};
 
 /// `kind = "random_crop"`
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -24,16 +25,17 @@ impl Default for RandomCrop {
 }
 
 impl PictureOp for RandomCrop {
-    fn apply(&self, picture: Picture, rng: &mut Rng) -> Result<Picture, String> {
-        let corner = room(&picture, self.size)?.map(|it| rng.random_range(0..=it));
-        Ok(crop(&picture, corner, self.size))
+    fn apply(&self, canvas: &mut Canvas<'_>, rng: &mut Rng) -> Result<(), OpError> {
+        let room = room(canvas.size(), self.size)?;
+        canvas.crop(room.map(|it| rng.random_range(0..=it)), self.size);
+        Ok(())
     }
 
     fn is_random(&self) -> bool {
         true
     }
 
-    fn gives_size(&self) -> Option<[usize; 2]> {
+    fn size_after(&self, _: Option<[usize; 2]>) -> Option<[usize; 2]> {
         Some(self.size)
     }
 
@@ -48,14 +50,15 @@ mod tests {
 
     use base::Seed;
 
-    use super::{Picture, PictureOp as _, RandomCrop};
+    use super::{PictureOp as _, RandomCrop};
+    use crate::Picture;
 
     #[test]
     fn every_corner_is_reached() {
         let picture = Picture::from_fn(4, 5, |x, y| image::Rgb([x as u8, y as u8, 0]));
         let mut rng = Seed(0).stream("test");
         let mut corner = || {
-            let part = RandomCrop { size: [4, 2] }.apply(picture.clone(), &mut rng).unwrap();
+            let part = RandomCrop { size: [4, 2] }.on(picture.clone(), &mut rng).unwrap();
             let [x, y, _] = part.get_pixel(0, 0).0;
             (x, y)
         };

@@ -10,7 +10,8 @@ use fast_image_resize::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{Picture, PictureOp, size_problem};
+use super::{PictureOp, size_problem};
+use crate::{Canvas, OpError, Picture};
 
 /// `kind = "resize"`
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -42,15 +43,15 @@ impl Default for Resize {
 }
 
 impl PictureOp for Resize {
-    fn apply(&self, picture: Picture, _: &mut Rng) -> Result<Picture, String> {
-        Ok(resize(picture, self.size, self.filter))
+    fn apply(&self, canvas: &mut Canvas<'_>, _: &mut Rng) -> Result<(), OpError> {
+        Ok(canvas.resize(self.size, self.filter)?)
     }
 
     fn is_random(&self) -> bool {
         false
     }
 
-    fn gives_size(&self) -> Option<[usize; 2]> {
+    fn size_after(&self, _: Option<[usize; 2]>) -> Option<[usize; 2]> {
         Some(self.size)
     }
 
@@ -59,34 +60,68 @@ impl PictureOp for Resize {
     }
 }
 
-/// A picture in another `[height, width]`.
-pub(crate) fn resize(picture: Picture, size: [usize; 2], filter: Filter) -> Picture {
-    let (w, h) = picture.dimensions();
-    let [to_h, to_w] = size.map(|it| it as u32);
-    if (h, w) == (to_h, to_w) {
-        return picture;
+impl Filter {
+    /// The part of a picture that begins at `start` and is as large as `length` (rows, columns, both
+    /// within the picture), in `size` pixels.
+    pub(crate) fn resample(
+        self,
+        picture: Picture,
+        [top, left]: [f64; 2],
+        [height, width]: [f64; 2],
+        [to_h, to_w]: [usize; 2],
+    ) -> Picture {
+        // One side after the other, rounded in between, as PIL does; first the columns of those rows
+        // that count.
+        let scale = height / to_h as f64;
+        let reach = if scale == 1.0 { 0.0 } else { self.support() * scale.max(1.0) + 1.0 };
+        let first = (top - reach).floor().max(0.0);
+        let last = (top + height + reach).ceil().min(f64::from(picture.height()));
+        let wide = self.one_pass(
+            picture,
+            [first, left],
+            [last - first, width],
+            [(last - first) as usize, to_w],
+        );
+        self.one_pass(wide, [top - first, 0.0], [height, to_w as f64], [to_h, to_w])
     }
-    let filter = match filter {
-        Filter::Bilinear => FilterType::Bilinear,
-        Filter::Bicubic => FilterType::CatmullRom,
-        Filter::Lanczos => FilterType::Lanczos3,
-    };
-    // One side after the other, rounded in between, as PIL does.
-    let wide = resample(w, h, picture.into_raw(), [h, to_w], filter);
-    let all = resample(to_w, h, wide, [to_h, to_w], filter);
-    Picture::from_raw(to_w, to_h, all).expect("three bytes a pixel")
-}
 
-fn resample(w: u32, h: u32, bytes: Vec<u8>, [to_h, to_w]: [u32; 2], filter: FilterType) -> Vec<u8> {
-    if (h, w) == (to_h, to_w) {
-        return bytes;
+    fn one_pass(
+        self,
+        picture: Picture,
+        [top, left]: [f64; 2],
+        [height, width]: [f64; 2],
+        [to_h, to_w]: [usize; 2],
+    ) -> Picture {
+        let (w, h) = picture.dimensions();
+        if (h as usize, w as usize) == (to_h, to_w)
+            && (height, width) == (f64::from(h), f64::from(w))
+        {
+            return picture;
+        }
+        let filter = match self {
+            Filter::Bilinear => FilterType::Bilinear,
+            Filter::Bicubic => FilterType::CatmullRom,
+            Filter::Lanczos => FilterType::Lanczos3,
+        };
+        let bytes = picture.into_raw();
+        let from = ImageRef::new(w, h, &bytes, PixelType::U8x3).expect("three bytes a pixel");
+        let mut to = Image::new(to_w as u32, to_h as u32, PixelType::U8x3);
+        let options = ResizeOptions::new()
+            .resize_alg(ResizeAlg::Convolution(filter))
+            .crop(left, top, width, height);
+        let resized = Resizer::new().resize(&from, &mut to, &options);
+        resized.expect("both pictures are RGB8, neither is empty, and the part is within");
+        Picture::from_raw(to_w as u32, to_h as u32, to.into_vec()).expect("three bytes a pixel")
     }
-    let from = ImageRef::new(w, h, &bytes, PixelType::U8x3).expect("three bytes a pixel");
-    let mut to = Image::new(to_w, to_h, PixelType::U8x3);
-    let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(filter));
-    let resized = Resizer::new().resize(&from, &mut to, &options);
-    resized.expect("both pictures are RGB8 and neither is empty");
-    to.into_vec()
+
+    /// How far a pixel of the result reaches, in pixels of the larger grid.
+    fn support(self) -> f64 {
+        match self {
+            Filter::Bilinear => 1.0,
+            Filter::Bicubic => 2.0,
+            Filter::Lanczos => 3.0,
+        }
+    }
 }
 
 #[cfg(test)]
@@ -104,7 +139,7 @@ mod tests {
         let source = image::open(dir.join("source.png")).unwrap().into_rgb8();
         for case in Golden::read("pictures").at("resize").list() {
             let op = Resize { size: case.to("size"), filter: case.to("filter") };
-            let got = op.apply(source.clone(), &mut Seed(0).stream("test")).unwrap().into_raw();
+            let got = op.on(source.clone(), &mut Seed(0).stream("test")).unwrap().into_raw();
             let want: Vec<u8> = case.to("picture");
             assert_eq!(got.len(), want.len(), "{op:?}");
             let off: Vec<u32> = got.iter().zip(&want).map(|(a, b)| a.abs_diff(*b).into()).collect();

@@ -6,11 +6,8 @@
 use base::Rng;
 use serde::{Deserialize, Serialize};
 
-use super::{
-    Picture, PictureOp,
-    resize::{Filter, resize},
-    size_problem,
-};
+use super::{Filter, PictureOp, size_problem};
+use crate::{Canvas, OpError};
 
 /// `kind = "resize_shorter"`
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -32,22 +29,32 @@ impl Default for ResizeShorter {
 /// The longest side that comes out: a strip a pixel wide would fill the memory.
 const LONGEST: usize = 1 << 16;
 
+impl ResizeShorter {
+    /// What becomes of a picture of `[h, w]`.
+    fn size_of(&self, [h, w]: [usize; 2]) -> [usize; 2] {
+        [h, w].map(|side| self.size * side / h.min(w))
+    }
+}
+
 impl PictureOp for ResizeShorter {
-    fn apply(&self, picture: Picture, _: &mut Rng) -> Result<Picture, String> {
-        let [h, w] = [picture.height() as usize, picture.width() as usize];
-        let shorter = h.min(w);
-        let size = [h, w].map(|side| self.size * side / shorter);
+    fn apply(&self, canvas: &mut Canvas<'_>, _: &mut Rng) -> Result<(), OpError> {
+        let before = canvas.size();
+        let size = self.size_of(before);
         if size.iter().any(|&it| it > LONGEST) {
-            let [to_h, to_w] = size;
-            return Err(format!(
+            let ([h, w], [to_h, to_w]) = (before, size);
+            return Err(OpError::Unfit(format!(
                 "a picture of {h}x{w} would become {to_h}x{to_w}: leave it out, or use `resize`"
-            ));
+            )));
         }
-        Ok(resize(picture, size, self.filter))
+        Ok(canvas.resize(size, self.filter)?)
     }
 
     fn is_random(&self) -> bool {
         false
+    }
+
+    fn size_after(&self, before: Option<[usize; 2]>) -> Option<[usize; 2]> {
+        before.map(|it| self.size_of(it))
     }
 
     fn problem(&self) -> Option<String> {
@@ -60,21 +67,22 @@ impl PictureOp for ResizeShorter {
 mod tests {
     use base::Seed;
 
-    use super::{Filter, Picture, PictureOp as _, ResizeShorter};
-    use crate::picture::resize::resize;
+    use super::{Filter, PictureOp as _, ResizeShorter};
+    use crate::{Picture, picture::resize::Resize};
 
     #[test]
     fn the_longer_side_follows_rounded_down() {
         // 100 * 301 / 225 = 133.8, as torchvision's int() cuts it.
         let picture = Picture::from_fn(301, 225, |x, y| image::Rgb([x as u8, y as u8, 0]));
         let op = ResizeShorter { size: 100, filter: Filter::Bicubic };
-        let got = op.apply(picture.clone(), &mut Seed(0).stream("test")).unwrap();
-        assert_eq!(got, resize(picture, [100, 133], Filter::Bicubic));
+        let got = op.on(picture.clone(), &mut Seed(0).stream("test")).unwrap();
+        let both = Resize { size: [100, 133], filter: Filter::Bicubic };
+        assert_eq!(got, both.on(picture, &mut Seed(0).stream("test")).unwrap());
     }
 
     #[test]
     fn a_strip_is_refused() {
-        let err = ResizeShorter::default().apply(Picture::new(1, 999), &mut Seed(0).stream("test"));
-        assert!(err.unwrap_err().contains("255744x256"));
+        let err = ResizeShorter::default().on(Picture::new(1, 999), &mut Seed(0).stream("test"));
+        assert!(err.unwrap_err().to_string().contains("255744x256"));
     }
 }

@@ -1,7 +1,7 @@
 //! `maskfit list`
 
 use anyhow::bail;
-use augment::{MixOpConfig, PictureOpConfig, StatisticsConfig};
+use augment::{MixOpConfig, PictureOpConfig, StatisticsConfig, Step};
 use data::{SamplerConfig, SourceConfig, SplitConfig};
 use losses::LossConfig;
 use metrics::MetricConfig;
@@ -22,13 +22,17 @@ struct Shelf {
 
 macro_rules! shelf {
     ($name:literal, $place:literal, $registry:ty) => {
+        shelf!($name, $place, $registry as $registry)
+    };
+    // An entry that is a member and something beside it.
+    ($name:literal, $place:literal, $registry:ty as $entry:ty) => {
         Shelf {
             name: $name,
             place: $place,
             members: <$registry>::KINDS
                 .iter()
                 .zip(<$registry>::zoo())
-                .map(|(&(kind, doc), (_, member))| (kind, doc, settings(&member)))
+                .map(|(&(kind, doc), (_, member))| (kind, doc, settings(&<$entry>::from(member))))
                 .collect(),
         }
     };
@@ -39,7 +43,7 @@ pub(crate) fn list(registry: Option<&str>) -> anyhow::Result<End> {
         shelf!("sources", "data.source", SourceConfig),
         shelf!("splits", "data.split", SplitConfig),
         shelf!("samplers", "data.sampler", SamplerConfig),
-        shelf!("pictures", "augment.train, augment.eval", PictureOpConfig),
+        shelf!("pictures", "augment.train, augment.eval", PictureOpConfig as Step),
         shelf!("mixes", "augment.mix", MixOpConfig),
         shelf!("statistics", "augment.statistics", StatisticsConfig),
         shelf!("models", "model.backbone", BackboneConfig),

@@ -1,67 +1,11 @@
-//! Every operation on pictures and on batches.
+//! Every operation on batches.
 
-use augment::{MixOpConfig, MixPlan, Mixing, Picture, PictureOpConfig};
+use augment::{MixOpConfig, MixPlan, Mixing};
 use base::{
     Seed, Task,
     mix::{Row, whole},
 };
 use candle::{Device, Result};
-
-fn drawn(w: u32, h: u32) -> Picture {
-    Picture::from_fn(w, h, |x, y| image::Rgb([(x * 5) as u8, (y * 3) as u8, (x + y) as u8]))
-}
-
-#[test]
-fn every_picture_operation_keeps_its_promises() {
-    for (kind, op) in PictureOpConfig::zoo() {
-        assert_eq!(op.get().problem(), None, "{kind}: its defaults make no sense");
-        for (w, h) in [(225, 301), (301, 225), (1, 1), (224, 224)] {
-            let apply = |seed| op.get().apply(drawn(w, h), &mut Seed(seed).stream("zoo"));
-            // A crop of a picture that is too small is refused, with a word on what to do.
-            let once = match apply(0) {
-                Ok(it) => it,
-                Err(text) => {
-                    assert!(text.contains("resize"), "{kind}: {text}");
-                    continue;
-                }
-            };
-            let size = op.get().gives_size().unwrap_or([h as usize, w as usize]);
-            match &op {
-                PictureOpConfig::ResizeShorter(it) => {
-                    assert_eq!(once.height().min(once.width()) as usize, it.size, "{kind}");
-                }
-                _ => assert_eq!([once.height() as usize, once.width() as usize], size, "{kind}"),
-            }
-            assert_eq!(once, apply(0).unwrap(), "{kind}: the same stream gives another picture");
-            let others = (1..20).any(|seed| apply(seed).unwrap() != once);
-            if !op.get().is_random() {
-                assert!(!others, "{kind} says that it leaves nothing to chance");
-            } else if w > 1 && (w, h) != (224, 224) {
-                assert!(others, "{kind} says that it is random");
-            }
-        }
-    }
-}
-
-#[test]
-fn strength_zero_is_the_identity() {
-    let nothing = [
-        "kind = \"horizontal_flip\"\np = 0.0",
-        "kind = \"color_jitter\"\nbrightness = 0.0\ncontrast = 0.0\nsaturation = 0.0",
-        "kind = \"resize\"\nsize = [31, 23]",
-        "kind = \"resize_shorter\"\nsize = 23",
-        "kind = \"center_crop\"\nsize = [31, 23]",
-        "kind = \"random_crop\"\nsize = [31, 23]",
-    ];
-    assert_eq!(nothing.len(), PictureOpConfig::KINDS.len(), "an operation without its zero");
-    for text in nothing {
-        let op: PictureOpConfig = toml::from_str(text).unwrap();
-        for seed in 0..10 {
-            let got = op.get().apply(drawn(23, 31), &mut Seed(seed).stream("zoo")).unwrap();
-            assert_eq!(got, drawn(23, 31), "{text}");
-        }
-    }
-}
 
 /// What an operation, with settings besides its defaults, makes of a batch of `n` pictures of 9x7.
 fn mixed(kind: &str, settings: &str, n: usize, batch: usize) -> MixPlan {

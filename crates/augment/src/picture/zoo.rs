@@ -1,0 +1,70 @@
+//! What every operation on pictures must satisfy.
+
+use base::Seed;
+
+use super::{Picture, PictureOpConfig};
+use crate::{Canvas, Step};
+
+fn drawn(w: u32, h: u32) -> Picture {
+    Picture::from_fn(w, h, |x, y| image::Rgb([(x * 5) as u8, (y * 3) as u8, (x + y) as u8]))
+}
+
+#[test]
+fn every_picture_operation_keeps_its_promises() {
+    for (kind, op) in PictureOpConfig::zoo() {
+        let (op, step) = (op.get(), Step::from(op.clone()));
+        assert_eq!(step.problem(), None, "{kind}: its defaults make no sense");
+        for (w, h) in [(225, 301), (301, 225), (1, 1), (1, 300), (31, 2), (224, 224)] {
+            let apply = |seed| op.on(drawn(w, h), &mut Seed(seed).stream("zoo"));
+            // A crop of a picture that is too small is refused, with a word on what to do.
+            let once = match apply(0) {
+                Ok(it) => it,
+                Err(err) => {
+                    assert!(err.to_string().contains("resize"), "{kind}: {err}");
+                    continue;
+                }
+            };
+            let got = [once.height() as usize, once.width() as usize];
+            // A crop that depends on what is seen gives no size.
+            let size = op.size_after(Some([h as usize, w as usize])).unwrap_or(got);
+            assert_eq!(got, size, "{kind}");
+            assert_eq!(once, apply(0).unwrap(), "{kind}: the same stream gives another picture");
+            let others = (1..20).any(|seed| apply(seed).unwrap() != once);
+            if !op.is_random() {
+                assert!(!others, "{kind} says that it leaves nothing to chance");
+            } else if w > 31 && (w, h) != (224, 224) {
+                assert!(others, "{kind} says that it is random");
+            }
+        }
+    }
+}
+
+/// Settings of each operation that change nothing in a picture of 31x23.
+const NOTHING: &[&str] = &[
+    "kind = \"horizontal_flip\"\np = 0.0",
+    "kind = \"color_jitter\"\nbrightness = 0.0\ncontrast = 0.0\nsaturation = 0.0",
+    "kind = \"resize\"\nsize = [31, 23]",
+    "kind = \"resize_shorter\"\nsize = 23",
+    "kind = \"center_crop\"\nsize = [31, 23]",
+    "kind = \"random_crop\"\nsize = [31, 23]",
+    "kind = \"face_crop\"\nmargin = 50.0\nsquare = false",
+    "kind = \"background\"\np = 0.0",
+];
+
+#[test]
+fn strength_zero_is_the_identity() {
+    let steps: Vec<Step> = NOTHING.iter().map(|it| toml::from_str(it).unwrap()).collect();
+    for &(kind, _) in PictureOpConfig::KINDS {
+        assert!(
+            steps.iter().any(|it| it.op.kind() == kind),
+            "{kind}: an operation without its zero"
+        );
+    }
+    for (step, text) in steps.iter().zip(NOTHING) {
+        for seed in 0..10 {
+            let mut canvas = Canvas::from(drawn(23, 31));
+            step.apply(&mut canvas, &mut Seed(seed).stream("zoo")).unwrap();
+            assert_eq!(canvas.finish().unwrap(), drawn(23, 31), "{text}");
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! An entry of `[augment] train` or `eval`: an operation, and how often it is done.
+
+use base::Rng;
+use rand::Rng as _;
+use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
+
+use crate::{Canvas, OpError, PictureOpConfig};
+
+/// An operation and its probability: `{ kind = "horizontal_flip", p = 0.5 }`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Step {
+    /// What is done.
+    #[serde(flatten)]
+    pub op: PictureOpConfig,
+    /// How often, in 0..=1.
+    pub p: f64,
+}
+
+impl Step {
+    /// Does it or does not.
+    ///
+    /// # Errors
+    /// A picture that the operation cannot be applied to.
+    pub fn apply(&self, canvas: &mut Canvas<'_>, rng: &mut Rng) -> Result<(), OpError> {
+        // What is always done draws nothing.
+        if self.p >= 1.0 || rng.random_bool(self.p) {
+            self.op.get().apply(canvas, rng)?;
+        }
+        Ok(())
+    }
+
+    /// Whether two draws may differ.
+    pub fn is_random(&self) -> bool {
+        self.p > 0.0 && (self.p < 1.0 || self.op.get().is_random())
+    }
+
+    /// Whether it works out what can be remembered.
+    pub fn studies(&self) -> bool {
+        self.p > 0.0 && self.op.get().studies()
+    }
+
+    /// What is wrong with the settings, if anything is.
+    pub fn problem(&self) -> Option<String> {
+        if !(0.0..=1.0).contains(&self.p) {
+            return Some(format!("`p` is a probability, not {}", self.p));
+        }
+        self.op.get().problem()
+    }
+
+    /// The size of what comes out, where it is the same for all pictures that come in with that of
+    /// `before`, done or not.
+    pub fn size_after(&self, before: Option<[usize; 2]>) -> Option<[usize; 2]> {
+        let after = self.op.get().size_after(before);
+        if self.p >= 1.0 || after == before { after } else { None }
+    }
+}
+
+impl From<PictureOpConfig> for Step {
+    /// With the operation's usual probability.
+    fn from(op: PictureOpConfig) -> Step {
+        Step { p: op.get().usual_p(), op }
+    }
+}
+
+// Not derived: the rest of the table is the operation's, and its default depends on that.
+impl<'de> Deserialize<'de> for Step {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Step, D::Error> {
+        let mut table = base::choice::Table::deserialize(from)?;
+        let p = table.remove("p");
+        let op: PictureOpConfig =
+            table.try_into().map_err(|err| D::Error::custom(err.message()))?;
+        let p = match p {
+            None => op.get().usual_p(),
+            Some(base::choice::Value::Float(p)) => p,
+            Some(base::choice::Value::Integer(p)) => p as f64,
+            Some(other) => {
+                return Err(D::Error::custom(format!("`p` is a probability, not {other}")));
+            }
+        };
+        Ok(Step { op, p })
+    }
+}
