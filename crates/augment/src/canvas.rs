@@ -105,14 +105,23 @@ impl From<Picture> for Canvas<'static> {
 }
 
 impl Source<'_> {
-    /// The pixels, decoded if they are not yet.
+    /// All pixels, decoded if they are not yet.
     fn decoded(&mut self) -> Result<&mut Picture, DecodeError> {
         if let Source::Encoded(encoded) = self {
-            *self = Source::Pixels(encoded.decode()?);
+            *self = Source::Pixels(encoded.decode([1.0; 2])?.0);
         }
         match self {
             Source::Pixels(picture) => Ok(picture),
             Source::Encoded(_) => unreachable!("decoded"),
+        }
+    }
+
+    /// What somebody sees in all pixels. They are not kept: what is seen of the result must not
+    /// depend on whether anybody had to look.
+    fn shown<T>(&self, see: impl FnOnce(&Picture) -> T) -> Result<T, DecodeError> {
+        match self {
+            Source::Encoded(encoded) => Ok(see(&encoded.decode([1.0; 2])?.0)),
+            Source::Pixels(picture) => Ok(see(picture)),
         }
     }
 
@@ -166,7 +175,7 @@ impl<'a> Canvas<'a> {
             Some(it) => it,
             None => {
                 let size = self.source.size();
-                let mut make = || Ok(face::find(self.source.decoded()?));
+                let make = || self.source.shown(face::find);
                 match &self.memories {
                     Some(it) => {
                         it.recall_or("face-1", |it| Face::read(it, size), Face::write, make)
@@ -188,11 +197,13 @@ impl<'a> Canvas<'a> {
 
     /// 255 where the person is in the picture as it is before what has been noted down, 0 elsewhere.
     pub(crate) fn cutout(&mut self) -> Result<GrayImage, DecodeError> {
+        // Whoever asks is going to change them all.
+        self.source.decoded()?;
         let size = self.source.size();
         let cutout = match self.face(CREDIBLE)? {
             None => Cutout::typical(size),
             Some(face) => {
-                let mut make = || Ok(Cutout::of(self.source.decoded()?, &face));
+                let make = || self.source.shown(|it| Cutout::of(it, &face));
                 match &self.memories {
                     Some(it) => {
                         it.recall_or("cutout-1", |it| Cutout::read(it, size), Cutout::write, make)
@@ -359,6 +370,15 @@ impl<'a> Canvas<'a> {
             self.shrink_before(warp);
         }
         (self.memories, self.face) = (None, None);
+        if let Source::Encoded(encoded) = &self.source {
+            let at_most = self.view.map(|it| it.length / it.size as f64);
+            let (picture, reduction) = encoded.decode(at_most)?;
+            for side in &mut self.view {
+                side.start /= reduction as f64;
+                side.length /= reduction as f64;
+            }
+            self.source = Source::Pixels(picture);
+        }
         let picture = self.source.decoded()?;
         let seen = view(std::mem::take(picture), self.view, self.filter);
         *picture = match warp {

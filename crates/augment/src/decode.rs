@@ -2,6 +2,8 @@
 //!
 //! Grey, palette, 16-bit, transparent and CMYK pictures become RGB8 (transparency is dropped, as by
 //! PIL's `convert("RGB")`), and EXIF orientation is applied.
+//! Where little is seen of a JPEG, it is decoded to a half, a quarter or an eighth.
+//!
 //! The `image` crate decodes a cut-off JPEG without complaint, and fills the rest with grey; so the
 //! end of a file is looked for explicitly.
 
@@ -87,13 +89,26 @@ impl<'a> Encoded<'a> {
         self.size
     }
 
-    /// The pixels.
-    pub(crate) fn decode(&self) -> Result<Picture, DecodeError> {
+    /// The pixels, or those of a picture that is `reduction` times smaller, where the format has that
+    /// for less work; and the reduction that it is.
+    ///
+    /// - `at_most`: how many pixels high and wide become one later.
+    pub(crate) fn decode(&self, at_most: [f64; 2]) -> Result<(Picture, usize), DecodeError> {
         let mut decoder = self.decoder()?;
         let orientation = decoder.orientation().map_err(damaged)?;
-        let mut picture = DynamicImage::from_decoder(decoder).map_err(damaged)?;
+        let fits = |&it: &usize| at_most.iter().all(|&most| it as f64 <= most);
+        let reduced = [8, 4, 2].into_iter().find(fits).and_then(|reduction| {
+            let size = decoder.dimensions();
+            (self.format == ImageFormat::Jpeg)
+                .then(|| reduced_jpeg(self.bytes, size, reduction))
+                .flatten()
+        });
+        let (mut picture, reduction) = match reduced {
+            Some((picture, reduction)) => (DynamicImage::from(picture), reduction),
+            None => (DynamicImage::from_decoder(decoder).map_err(damaged)?, 1),
+        };
         picture.apply_orientation(orientation);
-        Ok(picture.into_rgb8())
+        Ok((picture.into_rgb8(), reduction))
     }
 
     fn decoder(&self) -> Result<impl ImageDecoder + 'a, DecodeError> {
@@ -108,6 +123,29 @@ impl<'a> Encoded<'a> {
     }
 }
 
+/// A JPEG of `(width, height)`, `reduction` times smaller: each block of 8x8 is decoded to fewer pixels.
+///
+/// `None` where that decoder does not read it, or not so: colours other than RGB's, a header at odds
+/// with what the other decoder read.
+fn reduced_jpeg(
+    bytes: &[u8],
+    (width, height): (u32, u32),
+    reduction: usize,
+) -> Option<(Picture, usize)> {
+    let mut decoder = jpeg_decoder::Decoder::new(bytes);
+    let reduced = |side: u32| side.div_ceil(reduction as u32);
+    let asked = |side: u32| u16::try_from(reduced(side)).ok();
+    let (w, h) = decoder.scale(asked(width)?, asked(height)?).ok()?;
+    if (u32::from(w), u32::from(h)) != (reduced(width), reduced(height)) {
+        return None;
+    }
+    let pixels = decoder.decode().ok()?;
+    if decoder.info()?.pixel_format != jpeg_decoder::PixelFormat::RGB24 {
+        return None;
+    }
+    Some((Picture::from_raw(w.into(), h.into(), pixels)?, reduction))
+}
+
 /// Some decoders end their messages with a line break.
 fn damaged(err: ImageError) -> DecodeError {
     DecodeError::Damaged(err.to_string().trim().to_owned())
@@ -118,7 +156,7 @@ fn damaged(err: ImageError) -> DecodeError {
 /// # Errors
 /// What the decoder cannot make sense of. A cut-off JPEG is not noticed here: see [`verify`].
 pub fn decode(bytes: &[u8], max_pixels: u64) -> Result<Picture, DecodeError> {
-    Encoded::open(bytes, max_pixels)?.decode()
+    Ok(Encoded::open(bytes, max_pixels)?.decode([1.0; 2])?.0)
 }
 
 /// Decodes a picture and makes sure that the file has an end.
@@ -150,7 +188,7 @@ mod tests {
 
     use image::{DynamicImage, ImageFormat, RgbImage, RgbaImage};
 
-    use super::{DecodeError, decode, verify};
+    use super::{DecodeError, Encoded, decode, verify};
 
     fn gradient(width: u32, height: u32) -> RgbImage {
         RgbImage::from_fn(width, height, |x, y| image::Rgb([(x * 7) as u8, (y * 11) as u8, 128]))
@@ -230,6 +268,35 @@ mod tests {
                 if crc & 1 == 1 { (crc >> 1) ^ 0xedb8_8320 } else { crc >> 1 }
             })
         })
+    }
+
+    #[test]
+    fn a_reduced_jpeg_is_the_mean_of_blocks() {
+        let wave = |x: u32, y: u32| {
+            (128.0 + 100.0 * (f64::from(x) / 40.0 + f64::from(y) / 60.0).sin()) as u8
+        };
+        let picture = RgbImage::from_fn(401, 299, |x, y| image::Rgb([wave(x, y), wave(y, x), 90]));
+        let jpeg = encoded(&DynamicImage::from(picture), ImageFormat::Jpeg);
+        let open = Encoded::open(&jpeg, 1 << 20).unwrap();
+        let (full, none) = open.decode([3.0, 1.9]).unwrap();
+        assert_eq!((full.dimensions(), none), ((401, 299), 1));
+        for reduction in [2_usize, 4, 8] {
+            let (small, got) = open.decode([reduction as f64, reduction as f64 + 0.9]).unwrap();
+            let n = reduction as u32;
+            assert_eq!(
+                (small.dimensions(), got),
+                ((401_u32.div_ceil(n), 299_u32.div_ceil(n)), reduction)
+            );
+            let off = |(x, y): (u32, u32), c: usize| {
+                let block =
+                    (0..n * n).map(|it| full.get_pixel(x * n + it % n, y * n + it / n).0[c]);
+                let mean = block.map(f64::from).sum::<f64>() / f64::from(n * n);
+                (mean - f64::from(small.get_pixel(x, y).0[c])).abs()
+            };
+            let whole = (0..299 / n).flat_map(|y| (0..401 / n).map(move |x| (x, y)));
+            let worst = whole.flat_map(|at| (0..3).map(move |c| off(at, c))).fold(0.0, f64::max);
+            assert!(worst < 4.0, "{reduction}: {worst}");
+        }
     }
 
     #[test]

@@ -132,3 +132,54 @@ fn detector() -> Box<dyn Detector> {
     detector.set_pyramid_scale_factor(0.9);
     detector
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{CREDIBLE, Face, find};
+    use crate::{Picture, decode};
+
+    #[test]
+    fn a_face_is_read_as_it_was_written() {
+        let face = Face { top: 3, left: 4, height: 50, width: 60, score: 1.25 };
+        for face in [None, Some(face)] {
+            let bytes = Face::write(&face);
+            assert_eq!(Face::read(&bytes, [53, 64]), Some(face));
+            assert_eq!(Face::read(&bytes[..39], [53, 64]), None);
+        }
+        // It does not lie within a smaller picture, so it is none of it.
+        assert_eq!(Face::read(&Face::write(&Some(face)), [52, 64]), None);
+    }
+
+    #[test]
+    fn there_is_no_face_in_noise_and_no_picture_is_too_odd() {
+        let noise = |x: u32, y: u32| (x * x * 31 + y * y * 17 + x * y * 7) as u8;
+        for (w, h) in [(1, 1), (1, 5000), (3000, 90), (64, 64), (199, 50), (144, 192)] {
+            let picture = Picture::from_fn(w, h, |x, y| image::Rgb([noise(x, y); 3]));
+            assert!(find(&picture).is_none_or(|it| it.score < CREDIBLE), "{w}x{h}");
+        }
+    }
+
+    #[test]
+    fn faces_of_photographs_are_found_again() {
+        let Some(dir) = testkit::shared_data("people/train/images") else { return };
+        let mut people: Vec<_> =
+            std::fs::read_dir(dir).unwrap().map(|it| it.unwrap().path()).collect();
+        people.sort();
+        let (mut n, mut n_masked) = (0, 0);
+        let people = people.iter().step_by(people.len() / 20).take(20);
+        for person in people {
+            for (name, n) in [("normal.jpg", &mut n), ("mask2.jpg", &mut n_masked)] {
+                let bytes = std::fs::read(person.join(name)).unwrap();
+                let picture = decode(&bytes, 1 << 20).unwrap();
+                let face = find(&picture);
+                // A thread's own detector remembers nothing of other pictures.
+                assert_eq!(
+                    std::thread::scope(|it| it.spawn(|| find(&picture)).join().unwrap()),
+                    face
+                );
+                *n += usize::from(face.is_some_and(|it| it.score >= CREDIBLE));
+            }
+        }
+        assert!(n >= 19 && n_masked >= 16, "{n} and {n_masked} of 20");
+    }
+}
