@@ -30,7 +30,7 @@ fn overfit(optim: &OptimConfig, head: &HeadConfig, n_steps: usize) -> Result<(Ve
     let mut pictures = Vec::new();
     for &idx in &examples {
         let bytes = plan.pictures[idx].1.bytes().unwrap();
-        let picture = plan.eval_pipeline.apply(&bytes, &mut Seed(0).stream("test")).unwrap();
+        let picture = plan.eval_pipeline.apply(&bytes, &mut Seed(0).stream("test"), None).unwrap();
         pictures.extend_from_slice(picture.as_raw());
     }
     let statistics = plan.eval_pipeline.statistics;

@@ -34,7 +34,7 @@ fn a_bundle_answers_as_it_was_validated() {
     for batch_size in [128, 5, 1] {
         let bundle = Bundle::open(&moved, &Device::Cpu).unwrap();
         let predictor = Predictor::new(bundle, &Device::Cpu);
-        let serving = Serving { batch_size, n_loaders: 2, n_ahead: 2 };
+        let serving = Serving { batch_size, n_loaders: 2, n_ahead: 2, memory: None };
         let served = predictor.predict(&pictures, serving, &mut |_, _| {}).unwrap();
         let want = valid.pictures.iter().zip(&valid.predictions.probabilities);
         for ((name, want), got) in want.zip(&served.probabilities) {
@@ -61,7 +61,7 @@ fn several_members_are_averaged() {
     let pictures: Arc<[_]> =
         manifest.examples.iter().take(9).map(|it| (it.name.clone(), it.content.clone())).collect();
     let answers = |bundle: &Bundle| {
-        let serving = Serving { batch_size: 4, n_loaders: 1, n_ahead: 1 };
+        let serving = Serving { batch_size: 4, n_loaders: 1, n_ahead: 1, memory: None };
         let predictor = Predictor::new(bundle.clone(), &Device::Cpu);
         predictor.predict(&pictures, serving, &mut |_, _| {}).unwrap().probabilities
     };

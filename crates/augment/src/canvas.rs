@@ -6,9 +6,14 @@
 //! result is what doing them one by one gives, to rounding, but for that: two resamplings in a row are
 //! one, which is sharper.
 
+use image::GrayImage;
+
 use crate::{
-    DecodeError, Picture, Projection,
+    DecodeError, Memory, Picture, Projection,
+    cutout::Cutout,
     decode::Encoded,
+    face::{self, CREDIBLE, Face},
+    memory::Memories,
     picture::Filter,
     sample::{Border, sample},
 };
@@ -22,6 +27,12 @@ pub struct Canvas<'a> {
     filter: Filter,
     /// What is done to the view.
     warp: Option<Warp>,
+    /// What is remembered of the source, while it is the picture as it is in its file.
+    memories: Option<Memories<'a>>,
+    /// The face in the source, once it is known whether there is one.
+    face: Option<Option<Face>>,
+    /// Whether a face was found that was looked for.
+    found: Option<bool>,
 }
 
 enum Source<'a> {
@@ -86,6 +97,39 @@ impl From<Picture> for Canvas<'static> {
             view: [Side::whole(h), Side::whole(w)],
             filter: Filter::Bilinear,
             warp: None,
+            memories: None,
+            face: None,
+            found: None,
+        }
+    }
+}
+
+impl Source<'_> {
+    /// All pixels, decoded if they are not yet.
+    fn decoded(&mut self) -> Result<&mut Picture, DecodeError> {
+        if let Source::Encoded(encoded) = self {
+            *self = Source::Pixels(encoded.decode([1.0; 2])?.0);
+        }
+        match self {
+            Source::Pixels(picture) => Ok(picture),
+            Source::Encoded(_) => unreachable!("decoded"),
+        }
+    }
+
+    /// What somebody sees in all pixels. They are not kept: what is seen of the result must not
+    /// depend on whether anybody had to look.
+    fn shown<T>(&self, see: impl FnOnce(&Picture) -> T) -> Result<T, DecodeError> {
+        match self {
+            Source::Encoded(encoded) => Ok(see(&encoded.decode([1.0; 2])?.0)),
+            Source::Pixels(picture) => Ok(see(picture)),
+        }
+    }
+
+    /// `[height, width]`.
+    fn size(&self) -> [usize; 2] {
+        match self {
+            Source::Encoded(encoded) => encoded.size(),
+            Source::Pixels(picture) => size_of(picture),
         }
     }
 }
@@ -103,7 +147,79 @@ impl<'a> Canvas<'a> {
             view: [Side::whole(h), Side::whole(w)],
             filter: Filter::Bilinear,
             warp: None,
+            memories: None,
+            face: None,
+            found: None,
         })
+    }
+
+    /// The same, with a memory of what was worked out of these bytes before.
+    #[must_use]
+    pub fn remembering(mut self, memory: &'a dyn Memory) -> Canvas<'a> {
+        if let Source::Encoded(encoded) = &self.source {
+            self.memories = Some(Memories::new(memory, encoded.bytes()));
+        }
+        self
+    }
+
+    /// Whether nothing has been noted down.
+    pub(crate) fn is_bare(&self) -> bool {
+        let whole = self.source.size().map(Side::whole);
+        self.warp.is_none() && self.view == whole
+    }
+
+    /// The face in the picture as it is before what has been noted down, in its pixels, if it is
+    /// sure enough that there is one.
+    pub(crate) fn face(&mut self, min_score: f64) -> Result<Option<Face>, DecodeError> {
+        let face = match self.face {
+            Some(it) => it,
+            None => {
+                let size = self.source.size();
+                let make = || self.source.shown(face::find);
+                match &self.memories {
+                    Some(it) => {
+                        it.recall_or("face-1", |it| Face::read(it, size), Face::write, make)
+                    }
+                    None => make(),
+                }?
+            }
+        };
+        self.face = Some(face);
+        let face = face.filter(|it| it.score >= min_score);
+        self.found = Some(face.is_some() && self.found != Some(false));
+        Ok(face)
+    }
+
+    /// Whether every face that was looked for was found, if one was.
+    pub(crate) fn found(&self) -> Option<bool> {
+        self.found
+    }
+
+    /// 255 where the person is in the picture as it is before what has been noted down, 0 elsewhere.
+    pub(crate) fn cutout(&mut self) -> Result<GrayImage, DecodeError> {
+        // Whoever asks is going to change them all.
+        self.source.decoded()?;
+        let size = self.source.size();
+        let cutout = match self.face(CREDIBLE)? {
+            None => Cutout::typical(size),
+            Some(face) => {
+                let make = || self.source.shown(|it| Cutout::of(it, &face));
+                match &self.memories {
+                    Some(it) => {
+                        it.recall_or("cutout-1", |it| Cutout::read(it, size), Cutout::write, make)
+                    }
+                    None => make(),
+                }?
+            }
+        };
+        Ok(cutout.mask(size))
+    }
+
+    /// The pixels as they are before what has been noted down, to change their colours: where its face
+    /// was is still known.
+    pub(crate) fn original(&mut self) -> Result<&mut Picture, DecodeError> {
+        self.memories = None;
+        self.source.decoded()
     }
 
     /// `[height, width]` after all that has been noted down.
@@ -231,10 +347,7 @@ impl<'a> Canvas<'a> {
     /// Bytes that are no picture.
     pub fn pixels(&mut self) -> Result<&mut Picture, DecodeError> {
         self.settle()?;
-        match &mut self.source {
-            Source::Pixels(picture) => Ok(picture),
-            Source::Encoded(_) => unreachable!("settled"),
-        }
+        self.source.decoded()
     }
 
     /// Puts another picture in the place of this one.
@@ -256,6 +369,7 @@ impl<'a> Canvas<'a> {
         if let Some(warp) = &mut warp {
             self.shrink_before(warp);
         }
+        (self.memories, self.face) = (None, None);
         if let Source::Encoded(encoded) = &self.source {
             let at_most = self.view.map(|it| it.length / it.size as f64);
             let (picture, reduction) = encoded.decode(at_most)?;
@@ -265,7 +379,7 @@ impl<'a> Canvas<'a> {
             }
             self.source = Source::Pixels(picture);
         }
-        let Source::Pixels(picture) = &mut self.source else { unreachable!("decoded") };
+        let picture = self.source.decoded()?;
         let seen = view(std::mem::take(picture), self.view, self.filter);
         *picture = match warp {
             Some(Warp { map, size, border, .. }) => sample(&seen, size, border, |column, row| {

@@ -80,6 +80,10 @@ impl<'a> Encoded<'a> {
         Ok(encoded)
     }
 
+    pub(crate) fn bytes(&self) -> &'a [u8] {
+        self.bytes
+    }
+
     /// `[height, width]`, the right way up.
     pub(crate) fn size(&self) -> [usize; 2] {
         self.size

@@ -6,8 +6,11 @@
 //! tests find it there.
 
 mod canvas;
+mod cutout;
 mod decode;
 mod end;
+mod face;
+mod memory;
 mod mix;
 mod mixing;
 mod picture;
@@ -19,6 +22,7 @@ mod step;
 
 pub use canvas::{Canvas, OpError};
 pub use decode::{DecodeError, decode, decode_whole, verify};
+pub use memory::Memory;
 pub use mix::{Level, MixOp, MixOpConfig, MixPlan};
 pub use mixing::Mixing;
 pub use picture::{

@@ -1,7 +1,9 @@
 //! Operations on one RGB8 picture. One file an operation.
 
+mod background;
 mod center_crop;
 mod color_jitter;
+mod face_crop;
 mod horizontal_flip;
 mod random_crop;
 mod resize;
@@ -14,6 +16,7 @@ use image::RgbImage;
 
 use crate::{Canvas, OpError};
 
+pub(crate) use self::color_jitter::grey;
 pub use self::{
     center_crop::CenterCrop, horizontal_flip::HorizontalFlip, random_crop::RandomCrop,
     resize::Filter, resize_shorter::ResizeShorter,
@@ -37,6 +40,10 @@ base::choice! {
         "horizontal_flip" => HorizontalFlip(horizontal_flip::HorizontalFlip),
         /// Brightness, contrast and saturation changed at random, in random order.
         "color_jitter" => ColorJitter(color_jitter::ColorJitter),
+        /// The face and what is around it.
+        "face_crop" => FaceCrop(face_crop::FaceCrop),
+        /// The person before something plain.
+        "background" => Background(background::Background),
     }
 }
 
@@ -60,6 +67,12 @@ pub trait PictureOp {
     /// of what comes in, likewise.
     fn size_after(&self, before: Option<[usize; 2]>) -> Option<[usize; 2]> {
         before
+    }
+
+    /// Whether it works something out of the picture as it is in its file, slowly, which can be
+    /// remembered. Such operations come before all others.
+    fn studies(&self) -> bool {
+        false
     }
 
     /// What is wrong with the settings, if anything is.

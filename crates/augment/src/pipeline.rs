@@ -1,9 +1,9 @@
 //! From encoded bytes to what a network sees: one type for training, validation and serving.
 
-use base::Rng;
+use base::{Rng, Seed};
 use serde::{Deserialize, Serialize};
 
-use crate::{Canvas, DecodeError, OpError, Picture, Statistics, Step};
+use crate::{Canvas, DecodeError, Memory, OpError, Picture, Statistics, Step};
 
 /// Everything that happens to a picture before the network.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -35,15 +35,50 @@ pub enum PipelineError {
 
 impl Pipeline {
     /// Decodes a picture and applies the operations.
-    pub fn apply(&self, bytes: &[u8], rng: &mut Rng) -> Result<Picture, PipelineError> {
-        let mut canvas = Canvas::open(bytes, self.max_pixels)?;
+    ///
+    /// `memory` is asked for what they work out of the picture as it is in its file, and told.
+    pub fn apply(
+        &self,
+        bytes: &[u8],
+        rng: &mut Rng,
+        memory: Option<&dyn Memory>,
+    ) -> Result<Picture, PipelineError> {
+        let mut canvas = self.open(bytes, memory)?;
         for step in &self.ops {
-            step.apply(&mut canvas, rng).map_err(|err| match err {
-                OpError::Decode(err) => err.into(),
-                OpError::Unfit(reason) => PipelineError::Op { kind: step.op.kind(), reason },
-            })?;
+            step.apply(&mut canvas, rng).map_err(|err| failed(step, err))?;
         }
         Ok(canvas.finish()?)
+    }
+
+    /// Works out what there is to remember of a picture, and says whether a face was found, if one is
+    /// looked for.
+    ///
+    /// # Errors
+    /// As [`apply`](Self::apply).
+    pub fn study(
+        &self,
+        bytes: &[u8],
+        memory: Option<&dyn Memory>,
+    ) -> Result<Option<bool>, PipelineError> {
+        let mut canvas = self.open(bytes, memory)?;
+        // What can be remembered leaves nothing to chance.
+        let rng = &mut Seed(0).stream("study");
+        for step in self.ops.iter().filter(|it| it.studies()) {
+            step.op.get().apply(&mut canvas, rng).map_err(|err| failed(step, err))?;
+        }
+        Ok(canvas.found())
+    }
+
+    fn open<'a>(
+        &self,
+        bytes: &'a [u8],
+        memory: Option<&'a dyn Memory>,
+    ) -> Result<Canvas<'a>, DecodeError> {
+        let canvas = Canvas::open(bytes, self.max_pixels)?;
+        Ok(match memory {
+            Some(it) => canvas.remembering(it),
+            None => canvas,
+        })
     }
 
     /// The `[height, width]` of every picture that comes out, or what is wrong with the operations.
@@ -53,6 +88,14 @@ impl Pipeline {
         {
             return Err(format!("`{kind}`: {problem}"));
         }
+        let mut later = self.ops.iter().skip_while(|it| it.studies());
+        if let Some(late) = later.find(|it| it.studies()) {
+            return Err(format!(
+                "`{}` is slow, and remembered only of pictures that nothing was done to: put it \
+                 first",
+                late.op.kind()
+            ));
+        }
         self.ops.iter().fold(None, |size, step| step.size_after(size)).ok_or_else(|| {
             "no operation gives the pictures one size: add a `resize` or a crop".to_owned()
         })
@@ -61,5 +104,12 @@ impl Pipeline {
     /// The first operation whose result is left to chance.
     pub fn random_op(&self) -> Option<&'static str> {
         self.ops.iter().find(|it| it.is_random()).map(|it| it.op.kind())
+    }
+}
+
+fn failed(step: &Step, err: OpError) -> PipelineError {
+    match err {
+        OpError::Decode(err) => err.into(),
+        OpError::Unfit(reason) => PipelineError::Op { kind: step.op.kind(), reason },
     }
 }

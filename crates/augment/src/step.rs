@@ -34,6 +34,11 @@ impl Step {
         self.p > 0.0 && (self.p < 1.0 || self.op.get().is_random())
     }
 
+    /// Whether it works out what can be remembered.
+    pub fn studies(&self) -> bool {
+        self.p > 0.0 && self.op.get().studies()
+    }
+
     /// What is wrong with the settings, if anything is.
     pub fn problem(&self) -> Option<String> {
         if !(0.0..=1.0).contains(&self.p) {

@@ -190,6 +190,12 @@ pub(crate) enum DataCommand {
         #[command(flatten)]
         experiment: ExperimentArgs,
     },
+    /// Find the faces and people that the settings' operations ask for, so that the first epoch is as
+    /// quick as the others, and say in how many pictures they were found.
+    Prepare {
+        #[command(flatten)]
+        experiment: ExperimentArgs,
+    },
     /// Draw a batch as the network sees it in training, and print what each row is labelled.
     Mixed {
         #[command(flatten)]

@@ -10,6 +10,8 @@ mod fixes;
 mod loader;
 mod manifest;
 mod measure;
+mod prepare;
+mod remembered;
 mod review;
 mod sampler;
 mod source;
@@ -22,6 +24,8 @@ pub use fixes::Fixes;
 pub use loader::{Batch, Load, LoadError, Loader};
 pub use manifest::{Content, Example, Manifest, Use};
 pub use measure::measure_statistics;
+pub use prepare::{Prepared, prepare};
+pub use remembered::Remembered;
 pub use review::{Decision, Review, Reviewed};
 pub use sampler::{Groups, Sampler, SamplerConfig};
 pub use source::{

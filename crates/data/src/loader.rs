@@ -11,10 +11,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use augment::{Mixing, Pipeline, PipelineError};
+use augment::{Memory, Mixing, Pipeline, PipelineError};
 use base::{Seed, mix::Collage};
 
-use crate::manifest::Content;
+use crate::{Remembered, manifest::Content};
 
 /// Pictures on their way to the network.
 #[derive(Clone, Debug, PartialEq)]
@@ -39,6 +39,8 @@ pub struct Load {
     pub batches: Vec<Vec<usize>>,
     /// What happens to each picture.
     pub pipeline: Arc<Pipeline>,
+    /// What remembers what is worked out of the pictures on the way.
+    pub memory: Option<Remembered>,
     /// What happens to the rows of each batch.
     pub mixing: Mixing,
     /// The root of the random streams.
@@ -205,6 +207,7 @@ impl Load {
     fn make(&self, idx: usize) -> Result<Batch, LoadError> {
         let mut examples = self.batches[idx].clone();
         let n_own = examples.len();
+        let memory = self.memory.as_ref().map(|it| it as &dyn Memory);
         let size = self.pipeline.size().map_err(LoadError::Size)?;
         let stream = |name: &str| self.seed.stream(&format!("{}/{name}", self.stream));
         let mix_stream = |entry| stream(&format!("mix/{idx}/{entry}"));
@@ -222,7 +225,7 @@ impl Load {
             };
             let picture = self
                 .pipeline
-                .apply(&bytes, &mut rng)
+                .apply(&bytes, &mut rng, memory)
                 .map_err(|source| LoadError::Picture { name: name.clone(), source })?;
             pictures.extend_from_slice(picture.as_raw());
         }
@@ -254,6 +257,8 @@ mod tests {
         let pictures = manifest.examples.into_iter().map(|it| (it.name, it.content)).collect();
         let ops = PictureOpConfig::zoo().into_iter().map(|(_, it)| it.into());
         let mut ops: Vec<Step> = ops.collect();
+        // What studies a picture comes first, as it must.
+        ops.sort_by_key(|it| !it.studies());
         // The zoo's sizes are ImageNet's; a small resize goes last.
         ops.push(toml::from_str("kind = \"resize\"\nsize = [16, 12]").unwrap());
         let statistics = StatisticsConfig::default().get().known().unwrap();
@@ -265,6 +270,7 @@ mod tests {
             pictures,
             batches,
             pipeline,
+            memory: None,
             mixing: Mixing::default(),
             seed: Seed(1),
             stream,
@@ -334,7 +340,7 @@ mod tests {
         let Load { pictures, pipeline, seed, .. } = mixed(1, 0);
         let bytes = pictures[batch.examples[n_own]].1.bytes().unwrap().into_owned();
         let mut rng = seed.stream(&format!("augment/0/guest/{idx}/0"));
-        let guest = pipeline.apply(&bytes, &mut rng).unwrap();
+        let guest = pipeline.apply(&bytes, &mut rng, None).unwrap();
         assert!(batch.pictures[n_own * 16 * 12 * 3..].starts_with(guest.as_raw()));
     }
 

@@ -7,6 +7,8 @@ use base::{
     task::{Factor, Scope},
 };
 
+use crate::Remembered;
+
 /// All examples of a source, people and pictures in the order of their names; of several, root by root.
 #[derive(Clone, Debug)]
 pub struct Manifest {
@@ -18,6 +20,8 @@ pub struct Manifest {
     pub examples: Vec<Example>,
     /// What a person should know of the data, though nothing is wrong.
     pub notes: Vec<String>,
+    /// What remembers what was worked out of the pictures.
+    pub memory: Option<Remembered>,
 }
 
 /// One picture.
@@ -163,7 +167,7 @@ mod tests {
             weight: 1.0,
         };
         let examples = vec![example(0), example(2)];
-        Manifest { examples, people: vec!["a".to_owned()], notes: vec![], task }
+        Manifest { examples, people: vec!["a".to_owned()], notes: vec![], task, memory: None }
     }
 
     #[test]

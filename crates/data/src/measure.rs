@@ -2,11 +2,11 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use augment::{Picture, Pipeline, Statistics};
+use augment::{Memory, Picture, Pipeline, Statistics};
 use base::Seed;
 use rayon::prelude::*;
 
-use crate::{Content, LoadError};
+use crate::{Content, LoadError, Remembered};
 
 /// Measures the colours of pictures as they come out of a pipeline: the mean over all pixels, and the
 /// deviation from it.
@@ -18,14 +18,16 @@ use crate::{Content, LoadError};
 pub fn measure_statistics(
     pictures: &[(String, Content)],
     pipeline: &Pipeline,
+    memory: Option<&Remembered>,
     progress: &(dyn Fn(usize, usize) + Sync),
 ) -> Result<Statistics, LoadError> {
+    let memory = memory.map(|it| it as &dyn Memory);
     let n_done = AtomicUsize::new(0);
     let sums = |(name, content): &(String, Content)| {
         let bytes = content.bytes();
         let bytes = bytes.map_err(|source| LoadError::Io { name: name.clone(), source })?;
         // An evaluation pipeline draws nothing.
-        let picture = pipeline.apply(&bytes, &mut Seed(0).stream("measure"));
+        let picture = pipeline.apply(&bytes, &mut Seed(0).stream("measure"), memory);
         let picture =
             picture.map_err(|source| LoadError::Picture { name: name.clone(), source })?;
         progress(n_done.fetch_add(1, Ordering::Relaxed) + 1, pictures.len());
@@ -98,7 +100,7 @@ mod tests {
         let statistics = StatisticsConfig::default().get().known().unwrap();
         let pipeline = Pipeline { ops: Vec::new(), statistics, max_pixels: 100 };
         let pictures = [("a".to_owned(), Content::Memory(bytes.into_inner().into()))];
-        let got = measure_statistics(&pictures, &pipeline, &|_, _| {}).unwrap();
+        let got = measure_statistics(&pictures, &pipeline, None, &|_, _| {}).unwrap();
         assert_eq!((got.mean, got.std), ([0.5, 0.0, 0.2], [0.5, 1e-3, 1e-3]));
     }
 }

@@ -8,7 +8,7 @@ use base::{
     task::{Answer, Unanswered},
 };
 use candle::Device;
-use data::{Content, Load, LoadError, Loader};
+use data::{Content, Load, LoadError, Loader, Remembered};
 use ops::{Pass, Rows};
 
 use crate::bundle::{Bundle, Member};
@@ -37,7 +37,7 @@ struct Said {
 }
 
 /// How pictures are served; changes nothing of the answers.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Serving {
     /// How many pictures the network sees at once.
     pub batch_size: usize,
@@ -45,6 +45,8 @@ pub struct Serving {
     pub n_loaders: usize,
     /// Batches that wait at most.
     pub n_ahead: usize,
+    /// What remembers what is worked out of the pictures on the way.
+    pub memory: Option<Remembered>,
 }
 
 /// Why there is no answer.
@@ -96,6 +98,7 @@ impl Predictor {
                 pictures: Arc::clone(pictures),
                 batches: order.chunks(serving.batch_size.max(1)).map(<[usize]>::to_vec).collect(),
                 pipeline: Arc::new(member.pipeline.clone()),
+                memory: serving.memory.clone(),
                 mixing: Mixing::default(),
                 // An evaluation pipeline draws nothing.
                 seed: Seed(0),

@@ -12,7 +12,9 @@ use base::{
     Length, Seed,
     config::{ConfigError, Layer, load},
 };
-use data::{Context, Manifest, Review, SamplerConfig, SourceConfig, SourceError, SplitConfig};
+use data::{
+    Context, Manifest, Remembered, Review, SamplerConfig, SourceConfig, SourceError, SplitConfig,
+};
 use losses::LossConfig;
 use metrics::MetricConfig;
 use models::{BackboneConfig, HeadConfig, Input, Interpolation, Published};
@@ -255,6 +257,7 @@ impl Experiment {
                 .map_err(|err| SourceError::Settings(format!("{}: {err}", path.display())))?;
             manifest.notes.push(format!("{}: {done}", path.display()));
         }
+        manifest.memory = context.cache.map(Remembered::within);
         Ok(manifest)
     }
 

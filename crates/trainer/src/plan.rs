@@ -9,7 +9,8 @@ use augment::{Mixing, Pipeline, Statistics, Step};
 use base::{Clock, Epochs, Length, Seed, Task};
 use candle::{DType, Device, Tensor};
 use data::{
-    Content, Groups, Load, LoadError, Loader, Manifest, Sides, SplitError, Use, measure_statistics,
+    Content, Groups, Load, LoadError, Loader, Manifest, Remembered, Sides, SplitError, Use,
+    measure_statistics,
 };
 use infer::Serving;
 use losses::{Counts, Judge, Question};
@@ -48,6 +49,8 @@ pub struct Plan {
     pub scored: Vec<usize>,
     /// What pictures go through in training.
     pub train_pipeline: Arc<Pipeline>,
+    /// What remembers what is worked out of the pictures on the way.
+    pub memory: Option<Remembered>,
     /// What happens to the rows of a batch in training.
     pub mixing: Mixing,
     /// What they go through in validation and serving.
@@ -113,7 +116,8 @@ impl Plan {
 
         let pictures: Arc<[(String, Content)]> =
             manifest.examples.iter().map(|it| (it.name.clone(), it.content.clone())).collect();
-        let (train_pipeline, eval_pipeline) = pipelines(experiment, &pictures, &sides, watch)?;
+        let (train_pipeline, eval_pipeline) =
+            pipelines(experiment, &pictures, manifest.memory.as_ref(), &sides, watch)?;
 
         let over = data.sampler.get().over();
         let groups = Groups::new(manifest, &sides.train, &training_classes, over)
@@ -161,6 +165,7 @@ impl Plan {
             sides,
             scored: scored.map(|(idx, _)| idx).collect(),
             train_pipeline: Arc::new(train_pipeline),
+            memory: manifest.memory.clone(),
             mixing,
             eval_pipeline,
             spec,
@@ -228,7 +233,12 @@ impl Plan {
     /// How pictures are served.
     pub fn serving(&self) -> Serving {
         let Experiment { data, eval, .. } = &self.experiment;
-        Serving { batch_size: eval.batch_size, n_loaders: data.n_loaders, n_ahead: data.n_ahead }
+        Serving {
+            batch_size: eval.batch_size,
+            n_loaders: data.n_loaders,
+            n_ahead: data.n_ahead,
+            memory: self.memory.clone(),
+        }
     }
 }
 
@@ -287,6 +297,7 @@ fn check_head(
 fn pipelines(
     experiment: &Experiment,
     pictures: &Arc<[(String, Content)]>,
+    memory: Option<&Remembered>,
     sides: &Sides,
     watch: &(dyn Watch + Sync),
 ) -> Result<(Pipeline, Pipeline), PlanError> {
@@ -307,7 +318,7 @@ fn pipelines(
         None => {
             let side: Vec<_> = sides.train.iter().map(|&it| pictures[it].clone()).collect();
             let progress = |done, total| watch.progress("measuring colours", done, total);
-            measure_statistics(&side, &eval, &progress)?
+            measure_statistics(&side, &eval, memory, &progress)?
         }
     };
     (train.statistics, eval.statistics) = (statistics, statistics);
@@ -316,6 +327,7 @@ fn pipelines(
             pictures: Arc::clone(pictures),
             batches: side.iter().take(1).map(|&it| vec![it]).collect(),
             pipeline: Arc::new(pipeline.clone()),
+            memory: memory.cloned(),
             mixing: Mixing::default(),
             seed: *seed,
             stream: "augment/0".to_owned(),

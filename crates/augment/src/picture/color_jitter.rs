@@ -110,7 +110,7 @@ fn blend(dull: u8, x: u8, factor: f32) -> u8 {
 }
 
 /// The luma of ITU-R 601, in PIL's fixed point.
-fn grey([r, g, b]: [u8; 3]) -> u8 {
+pub(crate) fn grey([r, g, b]: [u8; 3]) -> u8 {
     ((u32::from(r) * 19_595 + u32::from(g) * 38_470 + u32::from(b) * 7_471 + 0x8000) >> 16) as u8
 }
 

@@ -1,7 +1,7 @@
 //! `maskfit data`
 
-use anyhow::{Context as _, bail};
-use augment::{Statistics, StatisticsConfig};
+use anyhow::{Context as _, anyhow, bail};
+use augment::{Pipeline, Statistics, StatisticsConfig, Step};
 use base::{
     Task,
     files::write_whole,
@@ -9,10 +9,10 @@ use base::{
     task::Scope,
 };
 use candle::Device;
-use data::{Batch, People};
+use data::{Batch, People, Prepared, prepare};
 use image::RgbImage;
 use ops::{Rows, normalise};
-use trainer::{Plan, Watch as _, load_epoch};
+use trainer::{Experiment, Plan, Watch as _, load_epoch};
 
 use super::{check_settings, manifest, use_threads};
 use crate::{
@@ -70,6 +70,12 @@ pub(crate) fn data(command: DataCommand) -> anyhow::Result<End> {
                 list(it.std)
             );
         }
+        DataCommand::Prepare { experiment } => {
+            let (experiment, _) = runs::experiment(&experiment)?;
+            check_settings(&experiment)?;
+            use_threads(experiment.threads)?;
+            prepare_pictures(&experiment, &terminal)?;
+        }
         DataCommand::Mixed { experiment, output, step } => {
             let (experiment, _) = runs::experiment(&experiment)?;
             check_settings(&experiment)?;
@@ -102,6 +108,39 @@ pub(crate) fn data(command: DataCommand) -> anyhow::Result<End> {
         }
     }
     Ok(End::Done)
+}
+
+/// Works out what the pipelines ask of each picture, and says in how many a face was found.
+fn prepare_pictures(experiment: &Experiment, terminal: &Terminal) -> anyhow::Result<()> {
+    let pipelines = [("train", &experiment.augment.train), ("eval", &experiment.augment.eval)];
+    let studies = |ops: &[Step]| ops.iter().any(Step::studies);
+    if !pipelines.iter().any(|it| studies(it.1)) {
+        bail!("there is nothing to prepare: `augment` has neither `face_crop` nor `background`");
+    }
+    let manifest = manifest(experiment, terminal)?;
+    if manifest.memory.is_none() {
+        bail!("there is no folder to remember in: name one in MASKFIT_CACHE");
+    }
+    for (name, ops) in pipelines.into_iter().filter(|it| studies(it.1)) {
+        let pipeline = Pipeline {
+            ops: ops.clone(),
+            // Not used: the pictures go to no network.
+            statistics: Statistics { mean: [0.0; 3], std: [1.0; 3] },
+            max_pixels: experiment.data.max_pixels,
+        };
+        pipeline.size().map_err(|it| anyhow!("at `augment.{name}`: {it}"))?;
+        let progress = |done, total| terminal.progress("looking for faces", done, total);
+        let prepared = prepare(&manifest, &pipeline, &progress)?;
+        terminal.clear();
+        let Prepared { n_found, n_not_found, milliseconds_median } = prepared;
+        let n = n_found + n_not_found;
+        let percent = 100.0 * n_found as f64 / n.max(1) as f64;
+        say!(
+            "augment.{name}: a face in {n_found} of {n} pictures ({percent:.1} %), and where there is \
+             none the middle is taken; {milliseconds_median:.1} ms each"
+        );
+    }
+    Ok(())
 }
 
 /// The rows of a batch: what the network gets, with the normalisation undone.

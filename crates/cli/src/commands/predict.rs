@@ -59,7 +59,8 @@ fn answer(
         bail!("{}: {findings}", root.display());
     }
     let predictor = Predictor::new(bundle, &Device::Cpu);
-    let serving = Serving { batch_size: models.batch, n_loaders: models.loaders, n_ahead: 4 };
+    let serving =
+        Serving { batch_size: models.batch, n_loaders: models.loaders, n_ahead: 4, memory: None };
     let mut progress = |done, total| terminal.progress("answering", done, total);
     let answers = predictor.predict(&Arc::from(pictures), serving, &mut progress)?;
     terminal.clear();

@@ -109,6 +109,7 @@ mod tests {
             weight: 1.0,
         };
         let manifest = Manifest {
+            memory: None,
             task: Task::mask_gender_age(),
             people: vec![String::new(); 3],
             examples: (0..3).map(example).collect(),

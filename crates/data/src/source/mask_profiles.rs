@@ -183,7 +183,7 @@ pub fn from_names(
         }
     }
     let people = rows.into_iter().map(|it| it.path).collect();
-    Manifest { task, people, examples, notes }
+    Manifest { task, people, examples, notes, memory: None }
 }
 
 /// The rows that can be used, and the folders that any row names.

@@ -103,6 +103,7 @@ impl Source for People {
             })
             .collect();
         let manifest = Manifest {
+            memory: None,
             people: profiles.into_iter().map(|it| it.name).collect(),
             examples: pictures.into_iter().flatten().collect(),
             notes: Vec::new(),

@@ -120,6 +120,7 @@ fn colours_and_brightness_are_of_all_pixels() {
         weight: 1.0,
     };
     let manifest = Manifest {
+        memory: None,
         task: Task { factors: vec![Factor::new("colour", &["black", "red", "blue"])] },
         people: vec!["a".to_owned(), "b".to_owned()],
         examples: vec![example("black.png", 0, &black), example("red.png", 1, &red)],

@@ -1,0 +1,270 @@
+//! Which pixels of a portrait belong to the person.
+//!
+//! GrabCut: each side of the mask has a mixture of Gaussians for its colours, each pixel costs
+//! -ln of the density of its side, and two neighbours on different sides cost the more, the more
+//! alike they are: γ / distance · exp(-β |difference|²).
+//! The cheapest mask is a smallest cut; then the mixtures are fitted to it, and so on.
+//! Rother, Kolmogorov and Blake, "GrabCut: interactive foreground extraction using iterated graph
+//! cuts", 2004.
+//! Nobody draws a box here: a face implies where head and shoulders are, which settles the middle
+//! and the corners, and elsewhere adds to the costs, since hair may look like what is behind it.
+//! What hangs together with neither the head nor the shoulders is not the person, and holes are.
+
+mod min_cut;
+mod mixture;
+
+use fast_image_resize::{
+    PixelType, ResizeOptions, Resizer,
+    images::{Image, ImageRef},
+};
+use image::GrayImage;
+
+use self::{
+    min_cut::{AHEAD, Grid},
+    mixture::Mixture,
+};
+use crate::{Picture, face::Face, picture::Filter};
+
+/// The longer side of the picture that is cut.
+const LONGER: usize = 128;
+
+/// How often mixtures and mask are fitted to each other.
+const ROUNDS: usize = 3;
+
+/// What it costs to divide neighbours of one colour: the paper's γ.
+const GAMMA: f32 = 50.0;
+
+/// What it costs a pixel on the shape's middle line to be background, and one at twice the shape's
+/// size to be the person.
+const SHAPE: f32 = 10.0;
+
+/// Within this share of the shape everything is the person, and beyond that nothing is.
+const CERTAIN: [f32; 2] = [0.6, 1.8];
+
+/// Costs are whole numbers of this.
+const UNIT: f32 = 1.0 / 64.0;
+
+/// Which pixels belong to the person, in a small size.
+pub(crate) struct Cutout {
+    size: [usize; 2],
+    is_person: Vec<bool>,
+}
+
+impl Cutout {
+    /// The person whose face it is.
+    pub(crate) fn of(picture: &Picture, face: &Face) -> Cutout {
+        let full = [picture.height() as usize, picture.width() as usize];
+        let size = small(full);
+        let small =
+            Filter::Bilinear.resample(picture.clone(), [0.0; 2], full.map(|it| it as f64), size);
+        let colours: Vec<[u8; 3]> = small.pixels().map(|it| it.0).collect();
+        Cutout { size, is_person: grab(&colours, &shape(face, full, size), size) }
+    }
+
+    /// Head and shoulders in the middle of a picture of `[height, width]`.
+    pub(crate) fn typical(full: [usize; 2]) -> Cutout {
+        let size = small(full);
+        let shape = shape(&Face::typical(full), full, size);
+        Cutout { size, is_person: shape.into_iter().map(|it| it < 1.0).collect() }
+    }
+
+    /// A bit a pixel.
+    pub(crate) fn write(&self) -> Vec<u8> {
+        let byte = |it: &[bool]| it.iter().rev().fold(0, |byte, &it| byte << 1 | u8::from(it));
+        self.is_person.chunks(8).map(byte).collect()
+    }
+
+    /// What [`write`](Self::write) wrote of a picture of `[height, width]`.
+    pub(crate) fn read(bytes: &[u8], full: [usize; 2]) -> Option<Cutout> {
+        let size = small(full);
+        let n = size[0] * size[1];
+        let is_person =
+            (0..n).map(|it| bytes.get(it / 8).is_some_and(|byte| byte >> (it % 8) & 1 == 1));
+        (bytes.len() == n.div_ceil(8)).then(|| Cutout { size, is_person: is_person.collect() })
+    }
+
+    /// 255 where the person is, 0 elsewhere, and in between along the edge: of a picture of
+    /// `[height, width]`.
+    pub(crate) fn mask(&self, full: [usize; 2]) -> GrayImage {
+        softened(&self.is_person, self.size, full)
+    }
+}
+
+/// The size in which a picture of `[height, width]` is cut.
+fn small(full: [usize; 2]) -> [usize; 2] {
+    let shrink = full[0].max(full[1]) as f64 / LONGER as f64;
+    full.map(|it| ((it as f64 / shrink).round() as usize).max(1))
+}
+
+/// How far each pixel of a picture of `size` is from the middle of head or shoulders, where 1 is
+/// their edge; the face is that of a picture of the size `full`.
+fn shape(face: &Face, full: [usize; 2], size: [usize; 2]) -> Vec<f32> {
+    let scale = [0, 1].map(|axis| size[axis] as f32 / full[axis] as f32);
+    // Of a strip even the smallest face leaves something.
+    let h = (face.height as f32 * scale[0]).max(3.0);
+    let w = (face.width as f32 * scale[1]).max(3.0);
+    let middle_y = (face.top as f32 + 0.5 * face.height as f32) * scale[0];
+    let middle_x = (face.left as f32 + 0.5 * face.width as f32) * scale[1];
+    let mut shape = Vec::with_capacity(size[0] * size[1]);
+    for y in 0..size[0] {
+        let down = (y as f32 + 0.5 - middle_y) / h;
+        // The face's box goes from the forehead to the chin; hair makes the head higher and wider.
+        let head_y = (down + 0.12) / 0.8;
+        // A neck, and shoulders that reach their width a face below it.
+        let body = 0.45 + (1.4 * (down - 0.5)).clamp(0.0, 1.0);
+        for x in 0..size[1] {
+            let right = (x as f32 + 0.5 - middle_x) / w;
+            let head_x = right / 0.6;
+            let head = (head_y * head_y + head_x * head_x).sqrt();
+            let shoulders = if down > 0.4 { right.abs() / body } else { f32::INFINITY };
+            shape.push(head.min(shoulders));
+        }
+    }
+    shape
+}
+
+/// The mask of the person.
+fn grab(colours: &[[u8; 3]], shape: &[f32], size: [usize; 2]) -> Vec<bool> {
+    let mut mask: Vec<bool> = shape.iter().map(|&it| it < 1.0).collect();
+    let of_side = |mask: &[bool], side: bool| -> Vec<[u8; 3]> {
+        colours.iter().zip(mask).filter(|it| *it.1 == side).map(|it| *it.0).collect()
+    };
+    let mut sides = [true, false].map(|it| of_side(&mask, it));
+    if sides.iter().any(Vec::is_empty) {
+        return mask;
+    }
+    let mut mixtures = sides.each_ref().map(|it| Mixture::of(it));
+    let ties = ties(colours, size);
+    for _ in 0..ROUNDS {
+        mixtures = [0, 1].map(|it| mixtures[it].refined(&sides[it]));
+        mask = in_one_piece(&cut(colours, shape, &ties, &mixtures, size), shape, size);
+        sides = [true, false].map(|it| of_side(&mask, it));
+        if sides.iter().any(Vec::is_empty) {
+            break;
+        }
+    }
+    mask
+}
+
+/// What it costs to divide each pixel from the four neighbours ahead, 0 where there is none.
+fn ties(colours: &[[u8; 3]], [h, w]: [usize; 2]) -> Vec<[f32; 4]> {
+    let difference = |a: [u8; 3], b: [u8; 3]| -> u32 {
+        a.into_iter().zip(b).map(|(a, b)| u32::from(a.abs_diff(b)).pow(2)).sum()
+    };
+    let mut differences = vec![[None; 4]; h * w];
+    let (mut sum, mut n) = (0_u64, 0_u64);
+    for y in 0..h {
+        for x in 0..w {
+            for (ahead, [down, right]) in AHEAD.into_iter().enumerate() {
+                let (to_y, to_x) = (y.wrapping_add_signed(down), x.wrapping_add_signed(right));
+                if to_y < h && to_x < w {
+                    let it = difference(colours[y * w + x], colours[to_y * w + to_x]);
+                    differences[y * w + x][ahead] = Some(it);
+                    (sum, n) = (sum + u64::from(it), n + 1);
+                }
+            }
+        }
+    }
+    // A picture of one colour has no edges, and any β will do.
+    let beta = if sum == 0 { 0.0 } else { n as f32 / (2.0 * sum as f32) };
+    let distances = AHEAD.map(|[down, right]| ((down * down + right * right) as f32).sqrt());
+    let tie = |it: &[Option<u32>; 4]| {
+        std::array::from_fn(|ahead| match it[ahead] {
+            Some(it) => GAMMA / distances[ahead] * libm::expf(-beta * it as f32),
+            None => 0.0,
+        })
+    };
+    differences.iter().map(tie).collect()
+}
+
+/// The cheapest mask for two mixtures.
+fn cut(
+    colours: &[[u8; 3]],
+    shape: &[f32],
+    ties: &[[f32; 4]],
+    [inside, outside]: &[Mixture; 2],
+    [h, w]: [usize; 2],
+) -> Vec<bool> {
+    let whole = |cost: f32| (cost / UNIT) as i32;
+    // More than all ties of a pixel together.
+    let never = whole(9.0 * GAMMA);
+    let mut grid = Grid::new([h, w]);
+    for idx in 0..h * w {
+        let at = [idx / w, idx % w];
+        let (colour, shape) = (colours[idx], shape[idx]);
+        if shape < CERTAIN[0] {
+            grid.cost(at, 0, never);
+        } else if shape > CERTAIN[1] {
+            grid.cost(at, never, 0);
+        } else {
+            let more = inside.cost(colour) - outside.cost(colour) + SHAPE * (shape - 1.0);
+            grid.cost(at, whole(more.max(0.0)), whole((-more).max(0.0)));
+        }
+        for (ahead, &tie) in ties[idx].iter().enumerate() {
+            if tie > 0.0 {
+                grid.tie(at, ahead, whole(tie));
+            }
+        }
+    }
+    grid.cut()
+}
+
+/// The mask without what hangs together with no certain part of the person, and with its holes
+/// filled: what cannot be reached from the picture's edges.
+fn in_one_piece(mask: &[bool], shape: &[f32], [h, w]: [usize; 2]) -> Vec<bool> {
+    let certain = |it: &usize| mask[*it] && shape[*it] < CERTAIN[0];
+    let person = reached(|it| mask[it], (0..h * w).filter(certain).collect(), [h, w]);
+    let edge = |it: &usize| {
+        let [y, x] = [*it / w, *it % w];
+        !person[*it] && (y == 0 || x == 0 || y + 1 == h || x + 1 == w)
+    };
+    let around = reached(|it| !person[it], (0..h * w).filter(edge).collect(), [h, w]);
+    around.into_iter().map(|it| !it).collect()
+}
+
+/// What can be reached from some pixels, side by side, through those that may be entered.
+fn reached(enters: impl Fn(usize) -> bool, mut from: Vec<usize>, [h, w]: [usize; 2]) -> Vec<bool> {
+    let mut reached = vec![false; h * w];
+    for &it in &from {
+        reached[it] = true;
+    }
+    while let Some(idx) = from.pop() {
+        let [y, x] = [idx / w, idx % w];
+        let beside = [
+            (y > 0).then(|| idx - w),
+            (y + 1 < h).then(|| idx + w),
+            (x > 0).then(|| idx - 1),
+            (x + 1 < w).then(|| idx + 1),
+        ];
+        for next in beside.into_iter().flatten() {
+            if !reached[next] && enters(next) {
+                reached[next] = true;
+                from.push(next);
+            }
+        }
+    }
+    reached
+}
+
+/// A mask in its full size, with a soft edge.
+fn softened(mask: &[bool], [h, w]: [usize; 2], full: [usize; 2]) -> GrayImage {
+    let at = |y: usize, x: usize| u32::from(mask[y * w + x]);
+    let row =
+        |y: usize, x: usize| at(y, x.saturating_sub(1)) + 2 * at(y, x) + at(y, (x + 1).min(w - 1));
+    let blurred = |idx: usize| {
+        let [y, x] = [idx / w, idx % w];
+        let sum = row(y.saturating_sub(1), x) + 2 * row(y, x) + row((y + 1).min(h - 1), x);
+        (sum * 255 / 16) as u8
+    };
+    let small: Vec<u8> = (0..h * w).map(blurred).collect();
+    let from = ImageRef::new(w as u32, h as u32, &small, PixelType::U8).expect("a byte a pixel");
+    let mut to = Image::new(full[1] as u32, full[0] as u32, PixelType::U8);
+    let options = ResizeOptions::new().resize_alg(fast_image_resize::ResizeAlg::Convolution(
+        fast_image_resize::FilterType::Bilinear,
+    ));
+    Resizer::new().resize(&from, &mut to, &options).expect("both are grey and neither is empty");
+    GrayImage::from_raw(full[1] as u32, full[0] as u32, to.into_vec()).expect("a byte a pixel")
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,117 @@
+//! Working out of every picture what the operations remember, before a run asks for it.
+
+use std::{
+    sync::atomic::{AtomicUsize, Ordering},
+    time::Instant,
+};
+
+use augment::{Memory, Pipeline};
+use rayon::prelude::*;
+
+use crate::{LoadError, Manifest};
+
+/// What preparing came to.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Prepared {
+    /// Pictures whose face was found.
+    pub n_found: usize,
+    /// Pictures in which none was, so that the middle is taken for it.
+    pub n_not_found: usize,
+    /// What half of the pictures took at most.
+    pub milliseconds_median: f64,
+}
+
+/// Works out what a pipeline has to know of every picture, for the manifest's memory to keep.
+///
+/// # Errors
+/// A picture that cannot be read.
+pub fn prepare(
+    manifest: &Manifest,
+    pipeline: &Pipeline,
+    progress: &(dyn Fn(usize, usize) + Sync),
+) -> Result<Prepared, LoadError> {
+    let memory = manifest.memory.as_ref().map(|it| it as &dyn Memory);
+    let (n_all, n_done) = (manifest.examples.len(), AtomicUsize::new(0));
+    let studied = manifest.examples.par_iter().map(|example| {
+        let name = || example.name.clone();
+        let bytes = example.content.bytes();
+        let bytes = bytes.map_err(|source| LoadError::Io { name: name(), source })?;
+        let began = Instant::now();
+        let found = pipeline.study(&bytes, memory);
+        let found = found.map_err(|source| LoadError::Picture { name: name(), source })?;
+        let milliseconds = began.elapsed().as_secs_f64() * 1e3;
+        progress(n_done.fetch_add(1, Ordering::Relaxed) + 1, n_all);
+        Ok((found, milliseconds))
+    });
+    let studied: Vec<(Option<bool>, f64)> = studied.collect::<Result<_, LoadError>>()?;
+    let n = |which| studied.iter().filter(|it| it.0 == Some(which)).count();
+    let mut times: Vec<f64> = studied.iter().map(|it| it.1).collect();
+    times.sort_by(f64::total_cmp);
+    Ok(Prepared {
+        n_found: n(true),
+        n_not_found: n(false),
+        milliseconds_median: times.get(times.len() / 2).copied().unwrap_or_default(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use augment::{Memory as _, Pipeline, StatisticsConfig, Step};
+    use base::Seed;
+
+    use super::prepare;
+    use crate::{Context, People, Remembered, Source as _};
+
+    #[test]
+    fn what_is_remembered_gives_the_same_pictures() {
+        let dir = tempfile::tempdir().unwrap();
+        let people = People {
+            n_people: 1,
+            n_scored: 0,
+            size: [96, 72],
+            wrong_labels: 0.0,
+            flipped: 0.0,
+            seed: 0,
+        };
+        let context = Context { cache: None, max_pixels: 1 << 20, progress: &|_, _| {} };
+        let mut manifest = people.read(&context).unwrap();
+        let step = |text: &str| -> Step { toml::from_str(text).unwrap() };
+        let ops = vec![
+            step("kind = \"background\"\nfill = \"blur\""),
+            step("kind = \"face_crop\"\nmin_score = 0.0"),
+        ];
+        let statistics = StatisticsConfig::default().get().known().unwrap();
+        let pipeline = Pipeline { ops, statistics, max_pixels: 1 << 20 };
+        let memory = Remembered::within(dir.path());
+        let pictures = |memory| {
+            let picture = |it: &crate::Example| {
+                let rng = &mut Seed(0).stream("test");
+                pipeline.apply(&it.content.bytes().unwrap(), rng, memory).unwrap()
+            };
+            manifest.examples.iter().map(picture).collect::<Vec<_>>()
+        };
+        let anew = pictures(None);
+        assert!(pictures(Some(&memory)) == anew, "the first time");
+        let keys: Vec<String> = fs::read_dir(dir.path().join("pictures"))
+            .unwrap()
+            .map(|it| it.unwrap().file_name().into_string().unwrap())
+            .collect();
+        assert!(keys.iter().filter(|it| it.starts_with("face-")).count() == 7, "{keys:?}");
+        assert!(pictures(Some(&memory)) == anew, "the second time");
+        // A memory that was damaged is none.
+        keys.iter().for_each(|it| memory.keep(it, b"?"));
+        assert!(pictures(Some(&memory)) == anew, "with a damaged memory");
+
+        manifest.memory = Some(memory.clone());
+        let prepared = prepare(&manifest, &pipeline, &|_, _| {}).unwrap();
+        assert_eq!(prepared.n_found + prepared.n_not_found, 7);
+        // What is recalled decides: here a face of 8x8 at the corner, in every picture.
+        let face = [[0_u64, 0, 8, 8].map(u64::to_le_bytes).concat(), 9_f64.to_le_bytes().to_vec()];
+        let keys = keys.iter().filter(|it| it.starts_with("face-"));
+        keys.for_each(|it| memory.keep(it, &face.concat()));
+        let found = prepare(&manifest, &pipeline, &|_, _| {}).unwrap();
+        assert_eq!((found.n_found, found.n_not_found), (7, 0));
+    }
+}

@@ -1,0 +1,36 @@
+//! What was worked out of pictures, on disk: a small file for each thing, named by its key.
+//!
+//! A key has the SHA-256 of the picture's bytes, so one folder serves every data set, and a picture
+//! that changes is another. The folder may be deleted at any time.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use augment::Memory;
+use base::files::write_whole;
+
+/// A folder that remembers.
+#[derive(Clone, Debug)]
+pub struct Remembered(PathBuf);
+
+impl Remembered {
+    /// In a folder of the cache.
+    pub fn within(cache: &Path) -> Remembered {
+        Remembered(cache.join("pictures"))
+    }
+}
+
+impl Memory for Remembered {
+    fn recall(&self, key: &str) -> Option<Vec<u8>> {
+        fs::read(self.0.join(key)).ok()
+    }
+
+    fn keep(&self, key: &str, value: &[u8]) {
+        // A cache that cannot be written costs time, not a run. Two threads may keep the same thing:
+        // they write the same bytes.
+        let kept = fs::create_dir_all(&self.0);
+        drop(kept.and_then(|()| write_whole(&self.0.join(key), value)));
+    }
+}
