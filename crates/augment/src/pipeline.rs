@@ -1,6 +1,6 @@
 //! From encoded bytes to what a network sees: one type for training, validation and serving.
 
-use base::Rng;
+use base::{Rng, Seed};
 use serde::{Deserialize, Serialize};
 
 use crate::{Canvas, DecodeError, OpError, Picture, Statistics, Step};
@@ -34,16 +34,36 @@ pub enum PipelineError {
 }
 
 impl Pipeline {
-    /// Decodes a picture and applies the operations.
+    /// Decodes a picture and applies the operations: [`prepare`](Self::prepare) and
+    /// [`finish`](Self::finish) in one.
+    ///
+    /// # Errors
+    /// Bytes that are no picture, or one that an operation cannot be applied to.
     pub fn apply(&self, bytes: &[u8], rng: &mut Rng) -> Result<Picture, PipelineError> {
-        let mut canvas = Canvas::open(bytes, self.max_pixels)?;
-        for step in &self.ops {
-            step.apply(&mut canvas, rng).map_err(|err| match err {
-                OpError::Decode(err) => err.into(),
-                OpError::Unfit(reason) => PipelineError::Op { kind: step.op.kind(), reason },
-            })?;
-        }
-        Ok(canvas.finish()?)
+        self.finish(self.prepare(bytes)?, rng)
+    }
+
+    /// Decodes a picture and applies the first operations, those that leave nothing to chance.
+    ///
+    /// # Errors
+    /// As [`apply`](Self::apply).
+    pub fn prepare(&self, bytes: &[u8]) -> Result<Picture, PipelineError> {
+        let canvas = Canvas::open(bytes, self.max_pixels)?;
+        // Nothing is drawn from it.
+        run(&self.ops[..self.n_fixed()], canvas, &mut Seed(0).stream("nothing"))
+    }
+
+    /// Applies the other operations to a picture that has been prepared.
+    ///
+    /// # Errors
+    /// A picture that an operation cannot be applied to.
+    pub fn finish(&self, prepared: Picture, rng: &mut Rng) -> Result<Picture, PipelineError> {
+        run(&self.ops[self.n_fixed()..], Canvas::from(prepared), rng)
+    }
+
+    /// How many of the first operations leave nothing to chance.
+    pub fn n_fixed(&self) -> usize {
+        self.ops.iter().take_while(|it| !it.is_random()).count()
     }
 
     /// The `[height, width]` of every picture that comes out, or what is wrong with the operations.
@@ -62,4 +82,18 @@ impl Pipeline {
     pub fn random_op(&self) -> Option<&'static str> {
         self.ops.iter().find(|it| it.is_random()).map(|it| it.op.kind())
     }
+}
+
+fn run(
+    steps: &[Step],
+    mut canvas: Canvas<'_>,
+    rng: &mut Rng,
+) -> Result<Picture, PipelineError> {
+    for step in steps {
+        step.apply(&mut canvas, rng).map_err(|err| match err {
+            OpError::Decode(err) => err.into(),
+            OpError::Unfit(reason) => PipelineError::Op { kind: step.op.kind(), reason },
+        })?;
+    }
+    Ok(canvas.finish()?)
 }

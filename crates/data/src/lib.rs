@@ -10,6 +10,7 @@ mod fixes;
 mod loader;
 mod manifest;
 mod measure;
+mod pack;
 mod review;
 mod sampler;
 mod source;
@@ -22,6 +23,7 @@ pub use fixes::Fixes;
 pub use loader::{Batch, Load, LoadError, Loader};
 pub use manifest::{Content, Example, Manifest, Use};
 pub use measure::measure_statistics;
+pub use pack::{Pack, PackError};
 pub use review::{Decision, Review, Reviewed};
 pub use sampler::{Groups, Sampler, SamplerConfig};
 pub use source::{

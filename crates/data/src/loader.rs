@@ -14,7 +14,7 @@ use std::{
 use augment::{Mixing, Pipeline, PipelineError};
 use base::{Seed, mix::Collage};
 
-use crate::manifest::Content;
+use crate::{Pack, manifest::Content};
 
 /// Pictures on their way to the network.
 #[derive(Clone, Debug, PartialEq)]
@@ -39,6 +39,8 @@ pub struct Load {
     pub batches: Vec<Vec<usize>>,
     /// What happens to each picture.
     pub pipeline: Arc<Pipeline>,
+    /// The pictures as the pipeline prepares them, where that has been done.
+    pub pack: Option<Arc<Pack>>,
     /// What happens to the rows of each batch.
     pub mixing: Mixing,
     /// The root of the random streams.
@@ -214,16 +216,17 @@ impl Load {
         let mut pictures = Vec::with_capacity(examples.len() * size[0] * size[1] * 3);
         for (offset, &example) in examples.iter().enumerate() {
             let (name, content) = &self.pictures[example];
-            let bytes =
-                content.bytes().map_err(|source| LoadError::Io { name: name.clone(), source })?;
             let mut rng = match offset.checked_sub(n_own) {
                 None => stream(&(before + offset).to_string()),
                 Some(guest) => stream(&format!("guest/{idx}/{guest}")),
             };
-            let picture = self
-                .pipeline
-                .apply(&bytes, &mut rng)
-                .map_err(|source| LoadError::Picture { name: name.clone(), source })?;
+            let io = |source| LoadError::Io { name: name.clone(), source };
+            let picture = match &self.pack {
+                Some(pack) => self.pipeline.finish(pack.picture(example).map_err(io)?, &mut rng),
+                None => self.pipeline.apply(&content.bytes().map_err(io)?, &mut rng),
+            };
+            let picture =
+                picture.map_err(|source| LoadError::Picture { name: name.clone(), source })?;
             pictures.extend_from_slice(picture.as_raw());
         }
         Ok(Batch { pictures, size, collages: plan.rows, examples })
@@ -265,6 +268,7 @@ mod tests {
             pictures,
             batches,
             pipeline,
+            pack: None,
             mixing: Mixing::default(),
             seed: Seed(1),
             stream,

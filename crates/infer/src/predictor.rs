@@ -95,6 +95,7 @@ impl Predictor {
             let loader = Loader::start(Load {
                 pictures: Arc::clone(pictures),
                 batches: order.chunks(serving.batch_size.max(1)).map(<[usize]>::to_vec).collect(),
+                pack: None,
                 pipeline: Arc::new(member.pipeline.clone()),
                 mixing: Mixing::default(),
                 // An evaluation pipeline draws nothing.

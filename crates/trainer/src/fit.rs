@@ -190,6 +190,7 @@ pub fn load_epoch(plan: &Plan, step: usize) -> Loader {
         pictures: Arc::clone(&plan.pictures),
         batches: plan.batches(epoch_idx),
         pipeline: Arc::clone(&plan.train_pipeline),
+        pack: plan.pack.clone(),
         mixing: plan.mixing.starting(step - n_done),
         seed: plan.seed(),
         stream: format!("augment/{epoch_idx}"),

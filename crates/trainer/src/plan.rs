@@ -9,7 +9,8 @@ use augment::{Mixing, Pipeline, Statistics, Step};
 use base::{Clock, Epochs, Length, Seed, Task};
 use candle::{DType, Device, Tensor};
 use data::{
-    Content, Groups, Load, LoadError, Loader, Manifest, Sides, SplitError, Use, measure_statistics,
+    Content, Groups, Load, LoadError, Loader, Manifest, Pack, PackError, Sides,
+    SplitError, Use, measure_statistics,
 };
 use infer::Serving;
 use losses::{Counts, Judge, Question};
@@ -48,6 +49,8 @@ pub struct Plan {
     pub scored: Vec<usize>,
     /// What pictures go through in training.
     pub train_pipeline: Arc<Pipeline>,
+    /// The pictures as that prepares them, where `maskfit data pack` has done so.
+    pub pack: Option<Arc<Pack>>,
     /// What happens to the rows of a batch in training.
     pub mixing: Mixing,
     /// What they go through in validation and serving.
@@ -80,6 +83,9 @@ pub enum PlanError {
     /// A picture that cannot be read.
     #[error(transparent)]
     Load(#[from] LoadError),
+    /// A pack of these pictures that cannot be used.
+    #[error(transparent)]
+    Pack(#[from] PackError),
     /// Published weights that cannot be read or used.
     #[error("`model.pretrained`: {0}")]
     Weights(#[from] WeightsError),
@@ -114,6 +120,9 @@ impl Plan {
         let pictures: Arc<[(String, Content)]> =
             manifest.examples.iter().map(|it| (it.name.clone(), it.content.clone())).collect();
         let (train_pipeline, eval_pipeline) = pipelines(experiment, &pictures, &sides, watch)?;
+        let path =
+            manifest.memory.as_ref().map(|it| Pack::path(it.dir(), &train_pipeline, &pictures));
+        let pack = path.map(|it| Pack::open(&it, &pictures)).transpose()?.flatten().map(Arc::new);
 
         let over = data.sampler.get().over();
         let groups = Groups::new(manifest, &sides.train, &training_classes, over)
@@ -161,6 +170,7 @@ impl Plan {
             sides,
             scored: scored.map(|(idx, _)| idx).collect(),
             train_pipeline: Arc::new(train_pipeline),
+            pack,
             mixing,
             eval_pipeline,
             spec,
@@ -316,6 +326,7 @@ fn pipelines(
             pictures: Arc::clone(pictures),
             batches: side.iter().take(1).map(|&it| vec![it]).collect(),
             pipeline: Arc::new(pipeline.clone()),
+            pack: None,
             mixing: Mixing::default(),
             seed: *seed,
             stream: "augment/0".to_owned(),
