@@ -98,6 +98,7 @@ fn every_sampler_gives_the_same_batches_to_any_number_of_loaders() {
         let batches = |n_threads| {
             let load = Load {
                 memory: None,
+                pack: None,
                 pictures: Arc::clone(&plan.pictures),
                 batches: plan.batches(0),
                 pipeline: Arc::clone(&plan.train_pipeline),

@@ -18,8 +18,8 @@ fn drawn(seed: u64) -> People {
 fn sources(dir: &Path) -> Vec<(&'static str, SourceConfig)> {
     drawn(1).write(dir, &|_, _| {}).expect("a folder of people");
     let mut sources = SourceConfig::zoo();
-    for idx in 0..sources.len() {
-        match &mut sources[idx].1 {
+    for (_, source) in &mut sources {
+        match source {
             SourceConfig::People(it) => *it = drawn(0),
             SourceConfig::MaskProfiles(it) => it.root = dir.join("train"),
             SourceConfig::Several(_) => {}

@@ -34,20 +34,47 @@ pub enum PipelineError {
 }
 
 impl Pipeline {
-    /// Decodes a picture and applies the operations.
+    /// Decodes a picture and applies the operations: [`prepare`](Self::prepare) and
+    /// [`finish`](Self::finish) in one.
     ///
     /// `memory` is asked for what they work out of the picture as it is in its file, and told.
+    ///
+    /// # Errors
+    /// Bytes that are no picture, or one that an operation cannot be applied to.
     pub fn apply(
         &self,
         bytes: &[u8],
         rng: &mut Rng,
         memory: Option<&dyn Memory>,
     ) -> Result<Picture, PipelineError> {
-        let mut canvas = self.open(bytes, memory)?;
-        for step in &self.ops {
-            step.apply(&mut canvas, rng).map_err(|err| failed(step, err))?;
-        }
-        Ok(canvas.finish()?)
+        self.finish(self.prepare(bytes, memory)?, rng)
+    }
+
+    /// Decodes a picture and applies the first operations, those that leave nothing to chance.
+    ///
+    /// # Errors
+    /// As [`apply`](Self::apply).
+    pub fn prepare(
+        &self,
+        bytes: &[u8],
+        memory: Option<&dyn Memory>,
+    ) -> Result<Picture, PipelineError> {
+        let canvas = self.open(bytes, memory)?;
+        // Nothing is drawn from it.
+        run(&self.ops[..self.n_fixed()], canvas, &mut Seed(0).stream("nothing"))
+    }
+
+    /// Applies the other operations to a picture that has been prepared.
+    ///
+    /// # Errors
+    /// A picture that an operation cannot be applied to.
+    pub fn finish(&self, prepared: Picture, rng: &mut Rng) -> Result<Picture, PipelineError> {
+        run(&self.ops[self.n_fixed()..], Canvas::from(prepared), rng)
+    }
+
+    /// How many of the first operations leave nothing to chance.
+    pub fn n_fixed(&self) -> usize {
+        self.ops.iter().take_while(|it| !it.is_random()).count()
     }
 
     /// Works out what there is to remember of a picture, and says whether a face was found, if one is
@@ -105,6 +132,13 @@ impl Pipeline {
     pub fn random_op(&self) -> Option<&'static str> {
         self.ops.iter().find(|it| it.is_random()).map(|it| it.op.kind())
     }
+}
+
+fn run(steps: &[Step], mut canvas: Canvas<'_>, rng: &mut Rng) -> Result<Picture, PipelineError> {
+    for step in steps {
+        step.apply(&mut canvas, rng).map_err(|err| failed(step, err))?;
+    }
+    Ok(canvas.finish()?)
 }
 
 fn failed(step: &Step, err: OpError) -> PipelineError {

@@ -22,8 +22,8 @@ impl Step {
     /// # Errors
     /// A picture that the operation cannot be applied to.
     pub fn apply(&self, canvas: &mut Canvas<'_>, rng: &mut Rng) -> Result<(), OpError> {
-        // What is always done draws nothing.
-        if self.p >= 1.0 || rng.random_bool(self.p) {
+        // What is always or never done draws nothing.
+        if self.p >= 1.0 || (self.p > 0.0 && rng.random_bool(self.p)) {
             self.op.get().apply(canvas, rng)?;
         }
         Ok(())

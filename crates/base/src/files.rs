@@ -4,6 +4,7 @@ use std::{
     fs::{self, File},
     io::{self, Write as _},
     path::Path,
+    sync::atomic::{AtomicUsize, Ordering},
 };
 
 /// Writes a file under a temporary name beside it, makes sure that it is on disk, and renames it.
@@ -16,26 +17,40 @@ use std::{
 /// # Errors
 /// What the system says: no space, no right, no folder.
 pub fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    write_whole_with(path, |file| file.write_all(bytes))
+}
+
+/// As [`write_whole`], of what `write` writes.
+///
+/// # Errors
+/// Those of `write`, and what the system says.
+pub fn write_whole_with(
+    path: &Path,
+    write: impl FnOnce(&mut File) -> io::Result<()>,
+) -> io::Result<()> {
     if let Ok(there) = fs::metadata(path) {
         if !there.is_file() && !there.is_dir() {
-            return File::options().write(true).open(path)?.write_all(bytes);
+            return write(&mut File::options().write(true).open(path)?);
         }
         if path.is_symlink() {
-            return write_whole(&fs::canonicalize(path)?, bytes);
+            return write_whole_with(&fs::canonicalize(path)?, write);
         }
     }
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let temporary = path.with_file_name(format!(".{name}.{}.tmp", std::process::id()));
-    let write = || -> io::Result<()> {
+    // Two threads may write the same file at once.
+    static N_WRITTEN: AtomicUsize = AtomicUsize::new(0);
+    let nth = N_WRITTEN.fetch_add(1, Ordering::Relaxed);
+    let temporary = path.with_file_name(format!(".{name}.{}.{nth}.tmp", std::process::id()));
+    let replace = || -> io::Result<()> {
         let mut file = File::create(&temporary)?;
-        file.write_all(bytes)?;
+        write(&mut file)?;
         file.sync_all()?;
         fs::rename(&temporary, path)?;
         // The new name itself is on disk only with its folder.
         let dir = path.parent().filter(|it| !it.as_os_str().is_empty());
         File::open(dir.unwrap_or(Path::new(".")))?.sync_all()
     };
-    write().inspect_err(|_| drop(fs::remove_file(&temporary)))
+    replace().inspect_err(|_| drop(fs::remove_file(&temporary)))
 }
 
 #[cfg(test)]

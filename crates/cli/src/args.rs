@@ -196,6 +196,14 @@ pub(crate) enum DataCommand {
         #[command(flatten)]
         experiment: ExperimentArgs,
     },
+    /// Decode the pictures once, do to them what the settings always do, and keep the pixels in one
+    /// file: training uses it by itself.
+    Pack {
+        #[command(flatten)]
+        experiment: ExperimentArgs,
+    },
+    /// Draw pictures as the network sees them, several draws of each; or what one operation does.
+    Show(ShowArgs),
     /// Draw a batch as the network sees it in training, and print what each row is labelled.
     Mixed {
         #[command(flatten)]
@@ -207,6 +215,30 @@ pub(crate) enum DataCommand {
         #[arg(long, value_name = "N", default_value_t = 0)]
         step: usize,
     },
+}
+
+/// What is drawn.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ShowArgs {
+    #[command(flatten)]
+    pub(crate) experiment: ExperimentArgs,
+    /// The PNG to write.
+    #[arg(short, long, value_name = "FILE", default_value = "show.png")]
+    pub(crate) output: PathBuf,
+    /// Pictures, from all over those that are trained on; 6, or 1 with `--op`.
+    #[arg(long, value_name = "N", value_parser = number)]
+    pub(crate) pictures: Option<usize>,
+    /// Draws of each picture.
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = number)]
+    pub(crate) draws: usize,
+    /// One operation instead of the settings', such as `rotate` or `{ kind = "rotate", degrees = 30 }`,
+    /// on pictures as they are in their files.
+    #[arg(long, value_name = "OP")]
+    pub(crate) op: Option<String>,
+    /// One of its settings at several values, a row each, such as `degrees=5,15,45`; without, its
+    /// first number halved, as it is, and doubled.
+    #[arg(long, value_name = "SETTING=V,V", requires = "op")]
+    pub(crate) values: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]

@@ -14,7 +14,7 @@ use std::{
 use augment::{Memory, Mixing, Pipeline, PipelineError};
 use base::{Seed, mix::Collage};
 
-use crate::{Remembered, manifest::Content};
+use crate::{Pack, Remembered, manifest::Content};
 
 /// Pictures on their way to the network.
 #[derive(Clone, Debug, PartialEq)]
@@ -41,6 +41,8 @@ pub struct Load {
     pub pipeline: Arc<Pipeline>,
     /// What remembers what is worked out of the pictures on the way.
     pub memory: Option<Remembered>,
+    /// The pictures as the pipeline prepares them, where that has been done.
+    pub pack: Option<Arc<Pack>>,
     /// What happens to the rows of each batch.
     pub mixing: Mixing,
     /// The root of the random streams.
@@ -217,16 +219,17 @@ impl Load {
         let mut pictures = Vec::with_capacity(examples.len() * size[0] * size[1] * 3);
         for (offset, &example) in examples.iter().enumerate() {
             let (name, content) = &self.pictures[example];
-            let bytes =
-                content.bytes().map_err(|source| LoadError::Io { name: name.clone(), source })?;
             let mut rng = match offset.checked_sub(n_own) {
                 None => stream(&(before + offset).to_string()),
                 Some(guest) => stream(&format!("guest/{idx}/{guest}")),
             };
-            let picture = self
-                .pipeline
-                .apply(&bytes, &mut rng, memory)
-                .map_err(|source| LoadError::Picture { name: name.clone(), source })?;
+            let io = |source| LoadError::Io { name: name.clone(), source };
+            let picture = match &self.pack {
+                Some(pack) => self.pipeline.finish(pack.picture(example).map_err(io)?, &mut rng),
+                None => self.pipeline.apply(&content.bytes().map_err(io)?, &mut rng, memory),
+            };
+            let picture =
+                picture.map_err(|source| LoadError::Picture { name: name.clone(), source })?;
             pictures.extend_from_slice(picture.as_raw());
         }
         Ok(Batch { pictures, size, collages: plan.rows, examples })
@@ -271,6 +274,7 @@ mod tests {
             batches,
             pipeline,
             memory: None,
+            pack: None,
             mixing: Mixing::default(),
             seed: Seed(1),
             stream,

@@ -20,6 +20,11 @@ impl Remembered {
     pub fn within(cache: &Path) -> Remembered {
         Remembered(cache.join("pictures"))
     }
+
+    /// The folder.
+    pub fn dir(&self) -> &Path {
+        &self.0
+    }
 }
 
 impl Memory for Remembered {

@@ -97,6 +97,7 @@ impl Predictor {
             let loader = Loader::start(Load {
                 pictures: Arc::clone(pictures),
                 batches: order.chunks(serving.batch_size.max(1)).map(<[usize]>::to_vec).collect(),
+                pack: None,
                 pipeline: Arc::new(member.pipeline.clone()),
                 memory: serving.memory.clone(),
                 mixing: Mixing::default(),

@@ -191,6 +191,7 @@ pub fn load_epoch(plan: &Plan, step: usize) -> Loader {
         batches: plan.batches(epoch_idx),
         pipeline: Arc::clone(&plan.train_pipeline),
         memory: plan.memory.clone(),
+        pack: plan.pack.clone(),
         mixing: plan.mixing.starting(step - n_done),
         seed: plan.seed(),
         stream: format!("augment/{epoch_idx}"),

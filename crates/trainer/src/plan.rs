@@ -9,8 +9,8 @@ use augment::{Mixing, Pipeline, Statistics, Step};
 use base::{Clock, Epochs, Length, Seed, Task};
 use candle::{DType, Device, Tensor};
 use data::{
-    Content, Groups, Load, LoadError, Loader, Manifest, Remembered, Sides, SplitError, Use,
-    measure_statistics,
+    Content, Groups, Load, LoadError, Loader, Manifest, Pack, PackError, Remembered, Sides,
+    SplitError, Use, measure_statistics,
 };
 use infer::Serving;
 use losses::{Counts, Judge, Question};
@@ -51,6 +51,8 @@ pub struct Plan {
     pub train_pipeline: Arc<Pipeline>,
     /// What remembers what is worked out of the pictures on the way.
     pub memory: Option<Remembered>,
+    /// The pictures as that prepares them, where `maskfit data pack` has done so.
+    pub pack: Option<Arc<Pack>>,
     /// What happens to the rows of a batch in training.
     pub mixing: Mixing,
     /// What they go through in validation and serving.
@@ -83,6 +85,9 @@ pub enum PlanError {
     /// A picture that cannot be read.
     #[error(transparent)]
     Load(#[from] LoadError),
+    /// A pack of these pictures that cannot be used.
+    #[error(transparent)]
+    Pack(#[from] PackError),
     /// Published weights that cannot be read or used.
     #[error("`model.pretrained`: {0}")]
     Weights(#[from] WeightsError),
@@ -118,6 +123,9 @@ impl Plan {
             manifest.examples.iter().map(|it| (it.name.clone(), it.content.clone())).collect();
         let (train_pipeline, eval_pipeline) =
             pipelines(experiment, &pictures, manifest.memory.as_ref(), &sides, watch)?;
+        let path =
+            manifest.memory.as_ref().map(|it| Pack::path(it.dir(), &train_pipeline, &pictures));
+        let pack = path.map(|it| Pack::open(&it, &pictures)).transpose()?.flatten().map(Arc::new);
 
         let over = data.sampler.get().over();
         let groups = Groups::new(manifest, &sides.train, &training_classes, over)
@@ -166,6 +174,7 @@ impl Plan {
             scored: scored.map(|(idx, _)| idx).collect(),
             train_pipeline: Arc::new(train_pipeline),
             memory: manifest.memory.clone(),
+            pack,
             mixing,
             eval_pipeline,
             spec,
@@ -328,6 +337,7 @@ fn pipelines(
             batches: side.iter().take(1).map(|&it| vec![it]).collect(),
             pipeline: Arc::new(pipeline.clone()),
             memory: memory.cloned(),
+            pack: None,
             mixing: Mixing::default(),
             seed: *seed,
             stream: "augment/0".to_owned(),

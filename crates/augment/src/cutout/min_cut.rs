@@ -296,9 +296,9 @@ mod tests {
                 (0..h * w).map(|_| [0; 2].map(|_| rng.random_range(0..=most))).collect();
             let mut ties = Vec::new();
             let mut grid = Grid::new([h, w]);
-            for idx in 0..h * w {
+            for (idx, cost) in costs.iter().enumerate() {
                 let [y, x] = [idx / w, idx % w];
-                grid.cost([y, x], costs[idx][0], costs[idx][1]);
+                grid.cost([y, x], cost[0], cost[1]);
                 for (ahead, [down, right]) in AHEAD.into_iter().enumerate() {
                     let (to_y, to_x) = (y as isize + down, x as isize + right);
                     if to_y < h as isize && (0..w as isize).contains(&to_x) {

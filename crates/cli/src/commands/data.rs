@@ -1,5 +1,9 @@
 //! `maskfit data`
 
+mod show;
+
+use std::fs;
+
 use anyhow::{Context as _, anyhow, bail};
 use augment::{Pipeline, Statistics, StatisticsConfig, Step};
 use base::{
@@ -9,7 +13,7 @@ use base::{
     task::Scope,
 };
 use candle::Device;
-use data::{Batch, People, Prepared, prepare};
+use data::{Batch, Pack, People, Prepared, prepare};
 use image::RgbImage;
 use ops::{Rows, normalise};
 use trainer::{Experiment, Plan, Watch as _, load_epoch};
@@ -17,7 +21,7 @@ use trainer::{Experiment, Plan, Watch as _, load_epoch};
 use super::{check_settings, manifest, use_threads};
 use crate::{
     End,
-    args::DataCommand,
+    args::{DataCommand, ExperimentArgs},
     drawing::{Cell, Sheet, png, thumbnail},
     runs,
     terminal::Terminal,
@@ -76,6 +80,8 @@ pub(crate) fn data(command: DataCommand) -> anyhow::Result<End> {
             use_threads(experiment.threads)?;
             prepare_pictures(&experiment, &terminal)?;
         }
+        DataCommand::Pack { experiment } => return pack(&experiment, &terminal),
+        DataCommand::Show(args) => return show::show(&args, &terminal),
         DataCommand::Mixed { experiment, output, step } => {
             let (experiment, _) = runs::experiment(&experiment)?;
             check_settings(&experiment)?;
@@ -102,7 +108,7 @@ pub(crate) fn data(command: DataCommand) -> anyhow::Result<End> {
             };
             let cells = batch.collages.iter().zip(pictures).enumerate().map(cell).collect();
             let title = format!("step {step} as the network sees it");
-            let sheet = Sheet { title, cells, together: 1 }.draw();
+            let sheet = Sheet { title, cells, columns: Sheet::COLUMNS, together: 1 }.draw();
             write_whole(&output, &png(&sheet)).with_context(|| output.display().to_string())?;
             say!("step {step}, row by row from the left: {}", output.display());
         }
@@ -141,6 +147,36 @@ fn prepare_pictures(experiment: &Experiment, terminal: &Terminal) -> anyhow::Res
         );
     }
     Ok(())
+}
+
+/// Keeps the pictures as training prepares them.
+fn pack(args: &ExperimentArgs, terminal: &Terminal) -> anyhow::Result<End> {
+    let (experiment, _) = runs::experiment(args)?;
+    check_settings(&experiment)?;
+    use_threads(experiment.threads)?;
+    let mut manifest = manifest(&experiment, terminal)?;
+    let Some(memory) = manifest.memory.take() else {
+        bail!("there is no folder to keep the pictures in: name one in MASKFIT_CACHE");
+    };
+    // Without its memory the plan does not look for the pack that is to be replaced.
+    let plan = Plan::new(&experiment, &manifest, experiment.data.fold, &Device::Cpu, terminal)?;
+    let pipeline = &plan.train_pipeline;
+    let path = Pack::path(memory.dir(), pipeline, &plan.pictures);
+    let progress = |done, total| terminal.progress("packing pictures", done, total);
+    fs::create_dir_all(memory.dir()).with_context(|| memory.dir().display().to_string())?;
+    let n_bytes = Pack::write(&path, pipeline, &plan.pictures, Some(&memory), &progress)?;
+    terminal.clear();
+    let kinds: Vec<&str> =
+        pipeline.ops[..pipeline.n_fixed()].iter().map(|it| it.op.kind()).collect();
+    let after =
+        if kinds.is_empty() { "decoded".to_owned() } else { format!("after {}", kinds.join(", ")) };
+    say!(
+        "{} pictures {after}, {:.2} GB: {}",
+        plan.pictures.len(),
+        n_bytes as f64 / 1e9,
+        path.display()
+    );
+    Ok(End::Done)
 }
 
 /// The rows of a batch: what the network gets, with the normalisation undone.

@@ -70,7 +70,7 @@ pub(crate) fn labels(
     let cells: Vec<Cell> = cells.collect();
     let n_shown = cells.len();
     let title = format!("{n_shown} of {} labels in doubt", errors.len());
-    let sheet = Sheet { title, cells, together: 1 }.draw();
+    let sheet = Sheet { title, cells, columns: Sheet::COLUMNS, together: 1 }.draw();
     fs::create_dir_all(output).with_context(|| output.display().to_string())?;
     for (path, bytes) in
         [(&sheet_path, png(&sheet).as_slice()), (&csv_path, review.to_csv().as_bytes())]

@@ -12,6 +12,8 @@ use super::{Area, FAINT, GREY, INK, TEXT, TITLE, draw, style, width};
 pub(crate) struct Sheet {
     pub(crate) title: String,
     pub(crate) cells: Vec<Cell>,
+    /// In a row, if there are so many.
+    pub(crate) columns: usize,
     /// So many neighbours in a row belong together, and have a frame around them; 1 for no frames.
     pub(crate) together: usize,
 }
@@ -23,8 +25,6 @@ pub(crate) struct Cell {
     pub(crate) lines: Vec<(String, RGBColor)>,
 }
 
-/// In a row, if there are so many.
-const COLUMNS: usize = 6;
 /// Height and width of the place for a photograph.
 const PICTURE: [u32; 2] = [216, 192];
 const LINE: u32 = 20;
@@ -49,8 +49,11 @@ impl Cell {
 }
 
 impl Sheet {
+    /// As many as a screen has place for.
+    pub(crate) const COLUMNS: usize = 6;
+
     pub(crate) fn draw(&self) -> RgbImage {
-        let columns = COLUMNS.min(self.cells.len()).max(1);
+        let columns = self.columns.min(self.cells.len()).max(1);
         let n_rows = self.cells.len().div_ceil(columns) as u32;
         let n_lines = self.cells.iter().map(|it| it.lines.len()).max().unwrap_or(0) as u32;
         let [h, w] = [PICTURE[0] + 6 + n_lines * LINE + GAP, PICTURE[1] + GAP];

@@ -165,6 +165,7 @@ impl Several {
     /// Puts the roots' examples together.
     fn join(&self, manifests: Vec<Manifest>) -> Result<Manifest, String> {
         let mut whole = Manifest {
+            memory: None,
             task: manifests[0].task.clone(),
             people: Vec::new(),
             examples: Vec::new(),

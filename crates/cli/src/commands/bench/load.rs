@@ -4,7 +4,7 @@
 
 use std::time::Instant;
 
-use augment::{Canvas, decode};
+use augment::{Canvas, Memory, decode};
 use candle::Device;
 use trainer::Plan;
 
@@ -26,11 +26,13 @@ pub(super) fn load(args: &ExperimentArgs, n_pictures: usize) -> anyhow::Result<E
     let plan = Plan::new(&experiment, &manifest, experiment.data.fold, &Device::Cpu, &terminal)?;
     terminal.clear();
     let pipeline = &plan.train_pipeline;
+    let memory = plan.memory.as_ref().map(|it| it as &dyn Memory);
     let mut stages = vec![("read", 0.0), ("decode", 0.0)];
     stages.extend(pipeline.ops.iter().map(|it| (it.op.kind(), 0.0)));
-    let mut as_trained = 0.0;
+    let (mut as_trained, mut unpacked) = (0.0, 0.0);
     for idx in 0..n_pictures {
-        let (name, content) = &plan.pictures[plan.sides.train[idx % plan.sides.train.len()]];
+        let example = plan.sides.train[idx % plan.sides.train.len()];
+        let (name, content) = &plan.pictures[example];
         let fails = |what: String| anyhow::anyhow!("{name}: {what}");
         let mut began = Instant::now();
         let mut lap = |stage: usize| {
@@ -49,24 +51,38 @@ pub(super) fn load(args: &ExperimentArgs, n_pictures: usize) -> anyhow::Result<E
             lap(2 + at);
         }
         let rng = &mut plan.seed().stream(&format!("augment/{idx}"));
-        pipeline.apply(&bytes, rng).map_err(|it| fails(it.to_string()))?;
+        let trained = match &plan.pack {
+            Some(pack) => {
+                let prepared = pack.picture(example).map_err(|it| fails(it.to_string()))?;
+                unpacked += began.elapsed().as_secs_f64();
+                pipeline.finish(prepared, rng)
+            }
+            None => {
+                let bytes = content.bytes().map_err(|it| fails(it.to_string()))?;
+                pipeline.apply(&bytes, rng, memory)
+            }
+        };
+        trained.map_err(|it| fails(it.to_string()))?;
         as_trained += began.elapsed().as_secs_f64();
     }
-    let seconds: f64 = stages[0].1 + as_trained;
     let n = n_pictures as f64;
     say!("{:<16} {:>12} {:>7} {:>14}", "one core", "ms a picture", "share", "pictures/s");
     let apart = stages.iter().map(|it| it.1).sum();
-    for (name, spent) in stages.iter().chain([&("one by one", apart), &("as trained", seconds)]) {
+    let mut rows = stages.clone();
+    rows.push(("one by one", apart));
+    rows.extend(plan.pack.is_some().then_some(("out of the pack", unpacked)));
+    rows.push(("as trained", as_trained));
+    for (name, spent) in &rows {
         let share = 100.0 * spent / apart;
         say!("{name:<16} {:>12.3} {share:>6.1}% {:>14.0}", spent / n * 1e3, n / spent);
     }
     let by_stage: serde_json::Map<_, _> =
-        stages.iter().map(|(name, s)| ((*name).to_owned(), round(s / n * 1e6).into())).collect();
+        rows.iter().map(|(name, s)| ((*name).to_owned(), round(s / n * 1e6).into())).collect();
     say!(
         "{}",
         serde_json::json!({
             "peer": format!("maskfit {}", env!("CARGO_PKG_VERSION")),
-            "pictures": n_pictures, "load_img_s": round(n / seconds), "us_a_picture": by_stage,
+            "pictures": n_pictures, "load_img_s": round(n / as_trained), "us_a_picture": by_stage,
         })
     );
     Ok(End::Done)

@@ -98,6 +98,7 @@ impl Look {
             false => format!("{} of {}", pictures.len(), it.n_pictures),
         };
         Sheet {
+            columns: Sheet::COLUMNS,
             title: format!("{class}  {}: {shown} pictures, {people} in all", it.name),
             cells: pictures.iter().map(cell).collect(),
             together: 1,
@@ -126,7 +127,7 @@ impl Look {
             false => format!(" (first {n} of {})", suspects.len()),
         };
         let title = format!("pictures that are the same, or nearly{pairs}");
-        (n > 0).then(|| Sheet { title, cells, together: 2 }.draw())
+        (n > 0).then(|| Sheet { title, cells, columns: Sheet::COLUMNS, together: 2 }.draw())
     }
 
     /// A picture's name in two lines: its person's folder, and its file.

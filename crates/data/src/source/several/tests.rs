@@ -56,7 +56,13 @@ fn manifest(task: Task, pictures: &[(&str, usize, Use)]) -> Manifest {
         weight: 1.0,
     };
     let examples = pictures.iter().enumerate().map(example).collect();
-    Manifest { people, examples, notes: vec![format!("{} names", pictures.len())], task }
+    Manifest {
+        people,
+        examples,
+        notes: vec![format!("{} names", pictures.len())],
+        task,
+        memory: None,
+    }
 }
 
 /// A copy in other files.

@@ -1,0 +1,154 @@
+//! `maskfit data show`: pictures as the network sees them, and what one operation does.
+
+use anyhow::{Context as _, anyhow, bail};
+use augment::{Canvas, Memory, Picture, Pipeline, Step, decode};
+use base::{Seed, files::write_whole, task::Scope};
+use candle::Device;
+use toml::{Table, Value};
+use trainer::Plan;
+
+use crate::{
+    End,
+    args::ShowArgs,
+    commands::{check_settings, manifest, use_threads},
+    drawing::{Cell, Sheet, png, thumbnail},
+    runs,
+    terminal::Terminal,
+};
+
+/// A row of the sheet: what stands below its draws, and what they go through.
+struct Row {
+    caption: String,
+    ops: Vec<Step>,
+}
+
+pub(super) fn show(args: &ShowArgs, terminal: &Terminal) -> anyhow::Result<End> {
+    let (experiment, _) = runs::experiment(&args.experiment)?;
+    check_settings(&experiment)?;
+    use_threads(experiment.threads)?;
+    let manifest = manifest(&experiment, terminal)?;
+    let plan = Plan::new(&experiment, &manifest, experiment.data.fold, &Device::Cpu, terminal)?;
+    terminal.clear();
+    let (rows, n_pictures) = match &args.op {
+        None => {
+            let ops = plan.train_pipeline.ops.clone();
+            (vec![Row { caption: String::new(), ops }], args.pictures.unwrap_or(6))
+        }
+        Some(op) => (at_strengths(op, args.values.as_deref())?, args.pictures.unwrap_or(1)),
+    };
+    let memory = plan.memory.as_ref().map(|it| it as &dyn Memory);
+    let side = &plan.sides.train;
+    let n_pictures = n_pictures.min(side.len());
+    let mut cells = Vec::new();
+    for picture in 0..n_pictures {
+        // From all over the side, for neighbours are the same person.
+        let example = side[picture * side.len() / n_pictures];
+        let (name, content) = &plan.pictures[example];
+        let bytes = content.bytes().with_context(|| name.clone())?;
+        let (before, what) = match &args.op {
+            // What validation and serving see leaves nothing to chance.
+            None => {
+                let rng = &mut Seed(0).stream("show");
+                (
+                    plan.eval_pipeline.apply(&bytes, rng, memory).with_context(|| name.clone())?,
+                    "in validation",
+                )
+            }
+            Some(_) => {
+                let decoded = decode(&bytes, experiment.data.max_pixels);
+                (decoded.with_context(|| name.clone())?, "as it is")
+            }
+        };
+        for row in &rows {
+            let class = plan.task.class_name(plan.classes[example], Scope::Joint);
+            let lines = vec![name.clone(), class, what.to_owned()];
+            cells.push(Cell::named(Some(thumbnail(&before)), lines));
+            let pipeline = Pipeline { ops: row.ops.clone(), ..(*plan.train_pipeline).clone() };
+            for draw in 0..args.draws {
+                let rng = &mut plan.seed().stream(&format!("show/{draw}/{picture}"));
+                let drawn = match &args.op {
+                    None => pipeline.apply(&bytes, rng, memory).with_context(|| name.clone())?,
+                    Some(_) => {
+                        alone(&row.ops, before.clone(), rng).with_context(|| name.clone())?
+                    }
+                };
+                cells.push(Cell::named(Some(thumbnail(&drawn)), vec![row.caption.clone()]));
+            }
+        }
+    }
+    let title = match &args.op {
+        None => format!("{} draws of each picture as the network sees it", args.draws),
+        Some(op) => op.clone(),
+    };
+    let sheet = Sheet { title, cells, columns: args.draws + 1, together: 1 }.draw();
+    let output = &args.output;
+    write_whole(output, &png(&sheet)).with_context(|| output.display().to_string())?;
+    say!("{n_pictures} pictures, {} draws of each: {}", args.draws, output.display());
+    Ok(End::Done)
+}
+
+/// A picture after some operations alone.
+fn alone(ops: &[Step], picture: Picture, rng: &mut base::Rng) -> anyhow::Result<Picture> {
+    let mut canvas = Canvas::from(picture);
+    for step in ops {
+        step.apply(&mut canvas, rng)?;
+    }
+    Ok(canvas.finish()?)
+}
+
+/// An operation at several values of one of its settings.
+///
+/// - `op`: a kind, or a table as in a config.
+/// - `values`: `setting=value,value`; without, the first setting that is a number, halved and doubled.
+fn at_strengths(op: &str, values: Option<&str>) -> anyhow::Result<Vec<Row>> {
+    let text = match op.trim_start().starts_with('{') {
+        true => format!("op = {op}"),
+        false => format!("op = {{ kind = \"{op}\" }}"),
+    };
+    let table: Table =
+        toml::from_str(&text).map_err(|it| anyhow!("--op {op}: {}", it.message()))?;
+    let step = |table: Table| -> anyhow::Result<Step> {
+        let mut step: Step = Value::Table(table)
+            .try_into()
+            .map_err(|it: toml::de::Error| anyhow!("--op: {}", it.message()))?;
+        step.p = 1.0;
+        match step.problem() {
+            Some(problem) => bail!("--op: `{}`: {problem}", step.op.kind()),
+            None => Ok(step),
+        }
+    };
+    let Some(Value::Table(given)) = table.get("op").cloned() else { unreachable!("a table") };
+    let all = Table::try_from(step(given)?)?;
+    let (key, values) = match values {
+        Some(text) => {
+            let (key, list) = text
+                .split_once('=')
+                .with_context(|| format!("--values {text}: say setting=value,value"))?;
+            let values: Table = toml::from_str(&format!("list = [{list}]"))
+                .map_err(|it| anyhow!("--values {text}: {}", it.message()))?;
+            let Some(Value::Array(values)) = values.get("list").cloned() else {
+                bail!("--values {text}: say setting=value,value");
+            };
+            (key.to_owned(), values)
+        }
+        None => {
+            let number = |(key, value): (&String, &Value)| match value {
+                Value::Float(it) if key != "p" => Some((key.clone(), *it)),
+                _ => None,
+            };
+            match all.iter().find_map(number) {
+                Some((key, usual)) => {
+                    (key, [0.5, 1.0, 2.0].map(|it| Value::Float(usual * it)).to_vec())
+                }
+                None => return Ok(vec![Row { caption: String::new(), ops: vec![step(all)?] }]),
+            }
+        }
+    };
+    let row = |value: Value| {
+        let mut table = all.clone();
+        let caption = format!("{key} = {value}");
+        table.insert(key.clone(), value);
+        Ok(Row { caption, ops: vec![step(table)?] })
+    };
+    values.into_iter().map(row).collect()
+}

@@ -1,0 +1,353 @@
+//! Pictures as the leading steps of a pipeline leave them, decoded, in one file.
+//!
+//! Decoding is most of the work of loading. Whatever leaves nothing to chance (a resize, a crop of the
+//! middle) is done once and kept: an epoch reads a picture's pixels from the file and does the rest.
+//! A pack belongs to a folder of pictures and to the steps that made it; other steps have another pack.
+//! It holds, after the pixels of all pictures, a line for each: where its pixels begin, how high and
+//! wide it is, the size and time of change of its file, and its name. Reading by position instead of
+//! mapping the file into memory costs one copy, which is needed anyway, and a file that someone cuts
+//! short is an error instead of the end of the process.
+
+use std::{
+    collections::HashMap,
+    fs::{self, File},
+    io::{self, BufWriter, Write as _},
+    os::unix::fs::FileExt as _,
+    path::{Component, Path, PathBuf},
+    time::UNIX_EPOCH,
+};
+
+use augment::{Memory, Picture, Pipeline, PipelineError};
+use base::{files::write_whole_with, rng::fnv1a};
+use rayon::prelude::*;
+
+use crate::Content;
+
+/// Decoded pictures in a file.
+#[derive(Debug)]
+pub struct Pack {
+    file: File,
+    path: PathBuf,
+    /// Where each picture is, by its position among those of the run.
+    places: Vec<Place>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    offset: u64,
+    height: u32,
+    width: u32,
+}
+
+/// Why there is no pack, or none to be used.
+#[derive(Debug, thiserror::Error)]
+pub enum PackError {
+    /// It cannot be written or read.
+    #[error("{path}: {source}")]
+    Io {
+        /// The pack.
+        path: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// A picture cannot be read, or not be prepared.
+    #[error("{name}: {reason}")]
+    Picture {
+        /// The picture.
+        name: String,
+        /// Why.
+        reason: String,
+    },
+    /// Pictures have changed since.
+    #[error(
+        "{path}: this pack is stale: of {n} pictures, {changed} changed or came after it was made, \
+         {example} for one: make it again with `maskfit data pack`, or delete it"
+    )]
+    Stale {
+        /// The pack.
+        path: String,
+        /// The pictures of the run.
+        n: usize,
+        /// Those that the pack does not have as they are.
+        changed: usize,
+        /// The first of them.
+        example: String,
+    },
+    /// It is no pack, or not whole.
+    #[error("{0}: this is no pack, or a part of one is missing: delete it")]
+    Damaged(String),
+}
+
+const MAGIC: &[u8; 16] = b"maskfit pack 1\n\0";
+/// So many pictures are decoded at once, and wait in memory.
+const TOGETHER: usize = 256;
+
+impl Pack {
+    /// Where the pack of some pictures and a pipeline lies, in a folder of packs.
+    pub fn path(dir: &Path, pipeline: &Pipeline, pictures: &[(String, Content)]) -> PathBuf {
+        let steps = pipeline.ops[..pipeline.n_fixed()].iter().map(|it| format!("{it:?}"));
+        let what = format!("{}\n{:?}", steps.collect::<Vec<_>>().join("\n"), root(pictures));
+        dir.join(format!("pack-{:016x}.rgb", fnv1a(what.as_bytes())))
+    }
+
+    /// Writes a pack, and returns how many bytes it has.
+    ///
+    /// `progress` is told how many pictures of how many are done.
+    ///
+    /// # Errors
+    /// Pictures that cannot be read, a disk that is full.
+    pub fn write(
+        path: &Path,
+        pipeline: &Pipeline,
+        pictures: &[(String, Content)],
+        memory: Option<&dyn Memory>,
+        progress: &dyn Fn(usize, usize),
+    ) -> Result<u64, PackError> {
+        let mut failed = None;
+        let mut n_bytes = 0;
+        let written = write_whole_with(path, |file| {
+            let mut file = BufWriter::with_capacity(1 << 20, file);
+            let mut index = String::new();
+            file.write_all(MAGIC)?;
+            let mut offset = MAGIC.len() as u64;
+            for (chunk_idx, chunk) in pictures.chunks(TOGETHER).enumerate() {
+                let prepare = |(name, content): &(String, Content)| {
+                    let fails = |reason: String| PackError::Picture { name: name.clone(), reason };
+                    let stamp = stamp(content).map_err(|it| fails(it.to_string()))?;
+                    let bytes = content.bytes().map_err(|it| fails(it.to_string()))?;
+                    let picture = pipeline.prepare(&bytes, memory);
+                    Ok((stamp, picture.map_err(|it: PipelineError| fails(it.to_string()))?))
+                };
+                let prepared: Result<Vec<(String, Picture)>, PackError> =
+                    chunk.par_iter().map(prepare).collect();
+                let prepared = match prepared {
+                    Ok(it) => it,
+                    Err(err) => {
+                        failed = Some(err);
+                        return Err(io::Error::other("a picture cannot be packed"));
+                    }
+                };
+                for ((name, _), (stamp, picture)) in chunk.iter().zip(prepared) {
+                    file.write_all(picture.as_raw())?;
+                    let (w, h) = picture.dimensions();
+                    index += &format!("{offset}\t{h}\t{w}\t{stamp}\t{name}\n");
+                    offset += picture.as_raw().len() as u64;
+                }
+                progress(chunk_idx * TOGETHER + chunk.len(), pictures.len());
+            }
+            file.write_all(index.as_bytes())?;
+            file.write_all(&offset.to_le_bytes())?;
+            file.write_all(MAGIC)?;
+            n_bytes = offset + index.len() as u64 + 8 + MAGIC.len() as u64;
+            file.flush()
+        });
+        match (failed, written) {
+            (Some(err), _) => Err(err),
+            (None, Err(source)) => Err(PackError::Io { path: path.display().to_string(), source }),
+            (None, Ok(())) => Ok(n_bytes),
+        }
+    }
+
+    /// Opens a pack for the pictures of a run; `None` where there is none.
+    ///
+    /// # Errors
+    /// A pack that does not have all pictures as they are now, or is damaged.
+    pub fn open(path: &Path, pictures: &[(String, Content)]) -> Result<Option<Pack>, PackError> {
+        let shown = || path.display().to_string();
+        let file = match File::open(path) {
+            Ok(it) => it,
+            Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(source) => return Err(PackError::Io { path: shown(), source }),
+        };
+        let index = index(&file).map_err(|_| PackError::Damaged(shown()))?;
+        let lines = index.lines().map(|it| it.splitn(5, '\t').collect::<Vec<_>>());
+        let known: HashMap<&str, Vec<&str>> =
+            lines.filter_map(|it| Some((*it.get(4)?, it))).collect();
+        let mut places = Vec::with_capacity(pictures.len());
+        let mut changed = Vec::new();
+        for (name, content) in pictures {
+            let line = known.get(name.as_str());
+            let is_fresh = |line: &&Vec<&str>| stamp(content).is_ok_and(|it| it == line[3]);
+            match line.filter(is_fresh).map(|line| place(line)) {
+                Some(Some(place)) => places.push(place),
+                Some(None) => return Err(PackError::Damaged(shown())),
+                None => changed.push(name),
+            }
+        }
+        match changed.first() {
+            None => Ok(Some(Pack { file, path: path.to_owned(), places })),
+            Some(example) => Err(PackError::Stale {
+                path: shown(),
+                n: pictures.len(),
+                changed: changed.len(),
+                example: (*example).clone(),
+            }),
+        }
+    }
+
+    /// The file.
+    pub fn file(&self) -> &Path {
+        &self.path
+    }
+
+    /// A picture, by its position among those of the run.
+    ///
+    /// # Errors
+    /// A file that was cut short since it was opened.
+    pub fn picture(&self, idx: usize) -> io::Result<Picture> {
+        let Place { offset, height, width } = self.places[idx];
+        let mut pixels = vec![0; height as usize * width as usize * 3];
+        self.file.read_exact_at(&mut pixels, offset)?;
+        Ok(Picture::from_raw(width, height, pixels).expect("three bytes a pixel"))
+    }
+}
+
+/// The lines at the end of a pack.
+fn index(file: &File) -> io::Result<String> {
+    let damaged = || io::Error::from(io::ErrorKind::InvalidData);
+    let end = file.metadata()?.len();
+    let tail = end.checked_sub(8 + MAGIC.len() as u64).ok_or_else(damaged)?;
+    let (mut begins, mut magic) = ([0; 8], [0; MAGIC.len()]);
+    file.read_exact_at(&mut begins, tail)?;
+    file.read_exact_at(&mut magic, tail + 8)?;
+    let begins = u64::from_le_bytes(begins);
+    let length = tail.checked_sub(begins).filter(|_| magic == *MAGIC).ok_or_else(damaged)?;
+    let mut text = vec![0; length as usize];
+    file.read_exact_at(&mut text, begins)?;
+    String::from_utf8(text).map_err(|_| damaged())
+}
+
+fn place(line: &[&str]) -> Option<Place> {
+    Some(Place {
+        offset: line[0].parse().ok()?,
+        height: line[1].parse().ok()?,
+        width: line[2].parse().ok()?,
+    })
+}
+
+/// What tells whether a picture is as it was.
+fn stamp(content: &Content) -> io::Result<String> {
+    match content {
+        Content::File(path) => {
+            let meta = fs::metadata(path)?;
+            let changed = meta.modified()?.duration_since(UNIX_EPOCH).unwrap_or_default();
+            Ok(format!("{} {}", meta.len(), changed.as_nanos()))
+        }
+        Content::Memory(bytes) => Ok(format!("{} {:016x}", bytes.len(), fnv1a(bytes))),
+    }
+}
+
+/// The folder that all pictures in files are in.
+fn root(pictures: &[(String, Content)]) -> Option<PathBuf> {
+    let mut files = pictures.iter().filter_map(|(_, content)| match content {
+        Content::File(path) => Some(path),
+        Content::Memory(_) => None,
+    });
+    let first = fs::canonicalize(files.next()?.parent()?).ok()?;
+    let common = |all: PathBuf, path: &PathBuf| -> PathBuf {
+        let Ok(dir) = fs::canonicalize(path.parent().unwrap_or(Path::new("."))) else { return all };
+        let both = all.components().zip(dir.components());
+        both.take_while(|(a, b)| a == b)
+            .map(|it| it.0)
+            .collect::<Vec<Component<'_>>>()
+            .iter()
+            .collect()
+    };
+    Some(files.fold(first, common))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use augment::{Pipeline, StatisticsConfig, Step};
+    use base::Seed;
+
+    use super::{Pack, PackError};
+    use crate::Content;
+
+    fn pipeline() -> Pipeline {
+        let op = |text: &str| toml::from_str::<Step>(text).unwrap();
+        Pipeline {
+            ops: vec![
+                op("kind = \"resize\"\nsize = [20, 16]"),
+                op("kind = \"random_crop\"\nsize = [9, 7]"),
+                op("kind = \"horizontal_flip\""),
+            ],
+            statistics: StatisticsConfig::default().get().known().unwrap(),
+            max_pixels: 1 << 20,
+        }
+    }
+
+    /// Pictures in a folder, and their names.
+    fn pictures(dir: &std::path::Path) -> Vec<(String, Content)> {
+        let one = |idx: u32| {
+            let name = format!("{idx}.png");
+            let picture = image::RgbImage::from_fn(31 + idx, 40, |x, y| {
+                image::Rgb([(x * 3 + idx) as u8, (y * 5) as u8, 7])
+            });
+            picture.save(dir.join(&name)).unwrap();
+            (name.clone(), Content::File(dir.join(name)))
+        };
+        (0..5).map(one).collect()
+    }
+
+    #[test]
+    fn what_comes_out_of_a_pack_is_what_comes_out_of_the_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let (pictures, pipeline) = (pictures(dir.path()), pipeline());
+        let path = Pack::path(dir.path(), &pipeline, &pictures);
+        assert!(Pack::open(&path, &pictures).unwrap().is_none());
+        let n_bytes = Pack::write(&path, &pipeline, &pictures, None, &|_, _| {}).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().len(), n_bytes);
+        // Part of them, in another order.
+        let some: Vec<_> = [3, 0, 4].map(|it: usize| pictures[it].clone()).to_vec();
+        let pack = Pack::open(&path, &some).unwrap().unwrap();
+        for (idx, (name, content)) in some.iter().enumerate() {
+            for draw in 0..5 {
+                let rng = || Seed(draw).stream(name);
+                let from_file =
+                    pipeline.apply(&content.bytes().unwrap(), &mut rng(), None).unwrap();
+                let from_pack = pipeline.finish(pack.picture(idx).unwrap(), &mut rng()).unwrap();
+                assert!(from_file == from_pack, "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_changed_picture_makes_it_stale_and_other_steps_have_another() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut pictures, mut pipeline) = (pictures(dir.path()), pipeline());
+        let path = Pack::path(dir.path(), &pipeline, &pictures);
+        Pack::write(&path, &pipeline, &pictures, None, &|_, _| {}).unwrap();
+        image::RgbImage::new(9, 9).save(dir.path().join("2.png")).unwrap();
+        pictures.push(("new.png".to_owned(), Content::File(dir.path().join("4.png"))));
+        let err = Pack::open(&path, &pictures).unwrap_err().to_string();
+        assert!(err.contains("of 6 pictures, 2 changed") && err.contains("2.png"), "{err}");
+        // What comes after the first random step does not matter; what comes before does.
+        pipeline.ops.pop();
+        assert_eq!(Pack::path(dir.path(), &pipeline, &pictures), path);
+        pipeline.ops.remove(0);
+        assert_ne!(Pack::path(dir.path(), &pipeline, &pictures), path);
+    }
+
+    #[test]
+    fn a_part_of_a_pack_is_none_and_a_broken_picture_leaves_none() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut pictures, pipeline) = (pictures(dir.path()), pipeline());
+        let path = Pack::path(dir.path(), &pipeline, &pictures);
+        Pack::write(&path, &pipeline, &pictures, None, &|_, _| {}).unwrap();
+        let whole = fs::read(&path).unwrap();
+        for length in [0, 10, whole.len() / 2, whole.len() - 1] {
+            fs::write(&path, &whole[..length]).unwrap();
+            assert!(matches!(Pack::open(&path, &pictures), Err(PackError::Damaged(_))), "{length}");
+        }
+        fs::remove_file(&path).unwrap();
+        fs::write(dir.path().join("bad.png"), b"no picture").unwrap();
+        pictures.push(("bad.png".to_owned(), Content::File(dir.path().join("bad.png"))));
+        let err = Pack::write(&path, &pipeline, &pictures, None, &|_, _| {}).unwrap_err();
+        assert!(err.to_string().starts_with("bad.png: this is no picture"), "{err}");
+        assert!(!path.exists());
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 6, "something was left behind");
+    }
+}
