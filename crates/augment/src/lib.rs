@@ -13,6 +13,7 @@ mod mixing;
 mod picture;
 mod pipeline;
 mod projection;
+mod range;
 mod sample;
 mod statistics;
 mod step;
@@ -27,6 +28,7 @@ pub use picture::{
 };
 pub use pipeline::{Pipeline, PipelineError};
 pub use projection::Projection;
+pub use range::Range;
 pub use sample::Border;
 pub use statistics::{Given, Statistics, StatisticsConfig, StatisticsSource};
 pub use step::Step;

@@ -45,6 +45,15 @@ const NOTHING: &[&str] = &[
     "kind = \"resize_shorter\"\nsize = 23",
     "kind = \"center_crop\"\nsize = [31, 23]",
     "kind = \"random_crop\"\nsize = [31, 23]",
+    "kind = \"random_resized_crop\"\nsize = [31, 23]\nscale = [1, 1]\nratio = [0.7419354838709677, 0.7419354838709677]",
+    "kind = \"pad\"\nby = [0, 0]",
+    "kind = \"vertical_flip\"\np = 0.0",
+    "kind = \"rotate\"\ndegrees = 0",
+    "kind = \"affine\"\ndegrees = 0\ntranslate = [0, 0]\nscale = [1, 1]",
+    "kind = \"perspective\"\ndistortion_scale = 0",
+    "kind = \"optical_distortion\"\nlimit = 0",
+    "kind = \"grid_distortion\"\nlimit = 0",
+    "kind = \"elastic\"\nalpha = 0",
 ];
 
 #[test]
