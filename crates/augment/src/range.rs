@@ -2,11 +2,11 @@
 //!
 //! In a config it is `[from, to]`, or one number d for `[-d, d]`.
 
-use std::{fmt, ops::RangeInclusive};
+use std::ops::RangeInclusive;
 
-use base::Rng;
+use base::{Rng, choice::Value};
 use rand::Rng as _;
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
 /// From one number to another, both included.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -57,30 +57,17 @@ impl Serialize for Range {
 // Not derived: two spellings.
 impl<'de> Deserialize<'de> for Range {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Range, D::Error> {
-        from.deserialize_any(Spelling)
-    }
-}
-
-struct Spelling;
-
-impl<'de> de::Visitor<'de> for Spelling {
-    type Value = Range;
-
-    fn expecting(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
-        to.write_str("[from, to], or a number d for [-d, d]")
-    }
-
-    fn visit_f64<E>(self, d: f64) -> Result<Range, E> {
-        Ok(Range::around_zero(d))
-    }
-
-    fn visit_i64<E>(self, d: i64) -> Result<Range, E> {
-        Ok(Range::around_zero(d as f64))
-    }
-
-    fn visit_seq<A: de::SeqAccess<'de>>(self, ends: A) -> Result<Range, A::Error> {
-        let [from, to] = <[f64; 2]>::deserialize(de::value::SeqAccessDeserializer::new(ends))?;
-        Ok(Range { from, to })
+        let wrong = |it: &Value| {
+            D::Error::custom(format!("is [from, to], or a number d for [-d, d], not {it}"))
+        };
+        match Value::deserialize(from)? {
+            Value::Float(d) => Ok(Range::around_zero(d)),
+            Value::Integer(d) => Ok(Range::around_zero(d as f64)),
+            other => match other.clone().try_into::<Vec<f64>>().as_deref() {
+                Ok(&[from, to]) => Ok(Range { from, to }),
+                _ => Err(wrong(&other)),
+            },
+        }
     }
 }
 

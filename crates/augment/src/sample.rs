@@ -94,7 +94,10 @@ pub(crate) fn project(
             pixels[column] = source.at(x, y);
         }
         // A picture that is only shifted, by whole pixels, is copied.
-        if (dx, dy) == (1 << PART_BITS, 0) && place(start).iter().all(|it| it % STEPS == 0) {
+        if (dx, dy) == (1 << PART_BITS, 0)
+            && start < end
+            && place(start).iter().all(|it| it % STEPS == 0)
+        {
             let [x, y] = place(start);
             source.copy(x, y, &mut pixels[start..end]);
             return;
@@ -175,7 +178,8 @@ impl Source<'_> {
     /// The pixels of a row from a place on, which is the middle of one.
     fn copy(&self, x: i64, y: i64, to: &mut [[u8; 3]]) {
         let at = ((y >> STEP_BITS) * self.w + (x >> STEP_BITS)) as usize * 3;
-        to.as_flattened_mut().copy_from_slice(&self.bytes[at..at + to.len() * 3]);
+        let to = to.as_flattened_mut();
+        to.copy_from_slice(&self.bytes[at..at + to.len()]);
     }
 }
 

@@ -6,8 +6,9 @@
 //! Simard, Steinkraus and Platt, "Best Practices for Convolutional Neural Networks Applied to Visual
 //! Document Analysis", 2003. albumentations' `ElasticTransform` with uniform noise, but that a wide
 //! Gaussian's field is made on a grid of every (σ/2)th pixel, whose noise is smaller for standing for
-//! many: after smoothing, that is the same to a few percent. torchvision's α is twice as large.
-//! The border is albumentations 1's, mirrored; its 2 has black.
+//! many: after smoothing, that is the same to a few percent; and that the two fields are smoothed apart.
+//! In torchvision, the same α moves half as far. The border is albumentations 1's, mirrored; its 2 has
+//! black.
 
 use base::Rng;
 use rand::Rng as _;

@@ -4,8 +4,8 @@
 //! f = 1 + k r^2 + k r^4, with r in widths across and heights down (OpenCV's model of a lens with
 //! k1 = k2 = k); for a fisheye, f = 1 + k r^2, with r in half diagonals.
 //!
-//! albumentations' `OpticalDistortion`. As there, the middle is half a pixel to the lower right.
-//! The border is albumentations 1's, mirrored; its 2 has black.
+//! albumentations' `OpticalDistortion`, but that the middle is the picture's; there, it is half a pixel to
+//! the lower right, and the camera shifts the picture by as much. The border is albumentations 1's, mirrored; its 2 has black.
 
 use base::Rng;
 use serde::{Deserialize, Serialize};
@@ -49,7 +49,7 @@ impl Default for OpticalDistortion {
 impl Lens {
     fn apply(self, canvas: &mut Canvas<'_>, k: f64, border: Border) -> Result<(), OpError> {
         let [h, w] = canvas.size().map(|it| it as f64);
-        let [x0, y0] = [w, h].map(|it| it / 2.0 + 0.5);
+        let [x0, y0] = [w, h].map(|it| it / 2.0);
         let diagonal = (w * w + h * h) / 4.0;
         let factor = |x: f64, y: f64| match self {
             Lens::Camera => {

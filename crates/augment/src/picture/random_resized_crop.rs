@@ -5,7 +5,8 @@
 //! whose shape is in `ratio`.
 //!
 //! Szegedy et al., "Going Deeper with Convolutions", 2014, as torchvision's `RandomResizedCrop`,
-//! antialiased.
+//! antialiased; but that pixels beyond the part's edges count at its edges, as in PIL's
+//! `resize(box=…)`, where torchvision cuts first.
 
 use base::Rng;
 use rand::Rng as _;
