@@ -15,7 +15,7 @@ use crate::{
     face::{self, CREDIBLE, Face},
     memory::Memories,
     picture::Filter,
-    sample::{Border, sample},
+    sample::{Border, project, sample},
 };
 
 /// A picture, and what is still to be done to it.
@@ -382,9 +382,7 @@ impl<'a> Canvas<'a> {
         let picture = self.source.decoded()?;
         let seen = view(std::mem::take(picture), self.view, self.filter);
         *picture = match warp {
-            Some(Warp { map, size, border, .. }) => sample(&seen, size, border, |column, row| {
-                map.at(column as f64 + 0.5, row as f64 + 0.5)
-            }),
+            Some(Warp { map, size, border, .. }) => project(&seen, size, border, &map),
             None => seen,
         };
         self.look_at_all();

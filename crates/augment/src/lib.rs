@@ -16,6 +16,7 @@ mod mixing;
 mod picture;
 mod pipeline;
 mod projection;
+mod range;
 mod sample;
 mod statistics;
 mod step;
@@ -31,6 +32,7 @@ pub use picture::{
 };
 pub use pipeline::{Pipeline, PipelineError};
 pub use projection::Projection;
+pub use range::Range;
 pub use sample::Border;
 pub use statistics::{Given, Statistics, StatisticsConfig, StatisticsSource};
 pub use step::Step;

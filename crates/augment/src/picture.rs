@@ -1,13 +1,24 @@
 //! Operations on one RGB8 picture. One file an operation.
 
+mod affine;
 mod background;
 mod center_crop;
 mod color_jitter;
+mod elastic;
 mod face_crop;
+#[cfg(test)]
+mod golden;
+mod grid_distortion;
 mod horizontal_flip;
+mod optical_distortion;
+mod pad;
+mod perspective;
 mod random_crop;
+mod random_resized_crop;
 mod resize;
 mod resize_shorter;
+mod rotate;
+mod vertical_flip;
 #[cfg(test)]
 mod zoo;
 
@@ -36,8 +47,26 @@ base::choice! {
         "center_crop" => CenterCrop(center_crop::CenterCrop),
         /// A part of the picture, anywhere.
         "random_crop" => RandomCrop(random_crop::RandomCrop),
+        /// A part of the picture, of any size, shape and place, made one size.
+        "random_resized_crop" => RandomResizedCrop(random_resized_crop::RandomResizedCrop),
+        /// The picture on a larger ground.
+        "pad" => Pad(pad::Pad),
         /// Left and right exchanged.
         "horizontal_flip" => HorizontalFlip(horizontal_flip::HorizontalFlip),
+        /// Top and bottom exchanged.
+        "vertical_flip" => VerticalFlip(vertical_flip::VerticalFlip),
+        /// Turned about the middle by a random angle.
+        "rotate" => Rotate(rotate::Rotate),
+        /// Turned, shifted, scaled and sheared at random.
+        "affine" => Affine(affine::Affine),
+        /// As if seen from aside: each corner drawn inwards at random.
+        "perspective" => Perspective(perspective::Perspective),
+        /// Seen through a lens that bends straight lines.
+        "optical_distortion" => OpticalDistortion(optical_distortion::OpticalDistortion),
+        /// Rows and columns of cells, each stretched or narrowed at random.
+        "grid_distortion" => GridDistortion(grid_distortion::GridDistortion),
+        /// As if on rubber: pixels moved by a smooth random field.
+        "elastic" => Elastic(elastic::Elastic),
         /// Brightness, contrast and saturation changed at random, in random order.
         "color_jitter" => ColorJitter(color_jitter::ColorJitter),
         /// The face and what is around it.

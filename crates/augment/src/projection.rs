@@ -36,6 +36,41 @@ impl Projection {
         (u / w, v / w)
     }
 
+    /// The map from the rectangle of `width` and `height` at the origin to a quadrilateral, given by where
+    /// its upper left, upper right, lower right and lower left corners go.
+    ///
+    /// Heckbert, "Fundamentals of Texture Mapping and Image Warping", 1989, section 2.2.3.
+    pub fn onto_quadrilateral([width, height]: [f64; 2], corners: [[f64; 2]; 4]) -> Projection {
+        let [[x0, y0], [x1, y1], [x2, y2], [x3, y3]] = corners;
+        let [dx1, dx2, sum_x] = [x1 - x2, x3 - x2, x0 - x1 + x2 - x3];
+        let [dy1, dy2, sum_y] = [y1 - y2, y3 - y2, y0 - y1 + y2 - y3];
+        let area = dx1 * dy2 - dx2 * dy1;
+        let g = (sum_x * dy2 - dx2 * sum_y) / area;
+        let h = (dx1 * sum_y - sum_x * dy1) / area;
+        let of_unit_square = Projection([
+            [x1 - x0 + g * x1, x3 - x0 + h * x3, x0],
+            [y1 - y0 + g * y1, y3 - y0 + h * y3, y0],
+            [g, h, 1.0],
+        ]);
+        Projection::scale(1.0 / width, 1.0 / height).then(&of_unit_square)
+    }
+
+    /// The way back, where there is one.
+    pub fn inverse(&self) -> Option<Projection> {
+        let m = self.0;
+        let minor = |row: usize, col: usize| {
+            let ([r, s], [c, d]) = ([(row + 1) % 3, (row + 2) % 3], [(col + 1) % 3, (col + 2) % 3]);
+            m[r][c] * m[s][d] - m[r][d] * m[s][c]
+        };
+        // A multiple is the same map; this one ends in 1, as affine maps do.
+        let last = minor(2, 2);
+        let determinant: f64 = (0..3).map(|col| m[0][col] * minor(0, col)).sum();
+        let inverse: [[f64; 3]; 3] =
+            std::array::from_fn(|row| std::array::from_fn(|col| minor(col, row) / last));
+        let is_fit = determinant != 0.0 && inverse.as_flattened().iter().all(|it| it.is_finite());
+        is_fit.then_some(Projection(inverse))
+    }
+
     /// Whether parallels stay parallel: the last row is 0, 0, 1.
     pub fn is_affine(&self) -> bool {
         self.0[2] == [0.0, 0.0, 1.0]
@@ -45,6 +80,23 @@ impl Projection {
 #[cfg(test)]
 mod tests {
     use super::Projection;
+
+    #[test]
+    fn a_rectangle_goes_onto_a_quadrilateral_and_back() {
+        let corners = [[1.0, 2.0], [28.0, 3.0], [25.0, 18.0], [4.0, 21.0]];
+        let there = Projection::onto_quadrilateral([30.0, 20.0], corners);
+        let back = there.inverse().unwrap();
+        let rectangle = [(0.0, 0.0), (30.0, 0.0), (30.0, 20.0), (0.0, 20.0)];
+        for ((x, y), [to_x, to_y]) in rectangle.into_iter().zip(corners) {
+            let (got_x, got_y) = there.at(x, y);
+            assert!((got_x - to_x).abs() < 1e-9 && (got_y - to_y).abs() < 1e-9);
+            let (got_x, got_y) = back.at(to_x, to_y);
+            assert!((got_x - x).abs() < 1e-9 && (got_y - y).abs() < 1e-9);
+        }
+        let line = corners.map(|[x, _]| [x, x]);
+        assert_eq!(Projection::onto_quadrilateral([30.0, 20.0], line).inverse(), None);
+        assert_eq!(Projection::onto_quadrilateral([0.0, 20.0], corners).inverse(), None);
+    }
 
     #[test]
     fn maps_are_applied_in_order() {

@@ -5,9 +5,11 @@
 //! the edge sees the outermost pixels alone, as PIL's `Image.transform` has it. The arithmetic is in
 //! whole numbers once the places are known, so that every machine gives the same picture.
 
+use std::ops::Range;
+
 use serde::{Deserialize, Serialize};
 
-use crate::Picture;
+use crate::{Picture, Projection};
 
 /// What is seen outside of a picture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,8 +31,15 @@ impl Default for Border {
     }
 }
 
-/// Parts of a pixel.
-const STEPS: i64 = 1 << 11;
+/// What a place's fraction is rounded to: steps of 1/2048 of a pixel.
+const STEP_BITS: u32 = 11;
+const STEPS: i64 = 1 << STEP_BITS;
+/// Places that advance along a row are added up in finer parts: after a row of 20,000 pixels, they are
+/// right to a millionth of a pixel.
+const PART_BITS: u32 = 40;
+const PARTS: f64 = (1_u64 << PART_BITS) as f64;
+/// Places farther away, in pixels, do not fit into these parts.
+const FAR: f64 = (1 << 21) as f64;
 
 /// A picture of `[height, width]` whose pixel at (column, row) is what `place` names in the source, in
 /// continuous coordinates: (0.5, 0.5) is the middle of the first pixel.
@@ -38,42 +47,151 @@ pub(crate) fn sample(
     source: &Picture,
     [height, width]: [usize; 2],
     border: Border,
-    mut place: impl FnMut(usize, usize) -> (f64, f64),
+    place: impl Fn(usize, usize) -> (f64, f64),
 ) -> Picture {
-    let (w, h) = (i64::from(source.width()), i64::from(source.height()));
-    let bytes = source.as_raw();
-    let pixel = |x: i64, y: i64| {
-        let at = (y * w + x) as usize * 3;
-        &bytes[at..at + 3]
-    };
-    let mut result = Vec::with_capacity(height * width * 3);
-    for row in 0..height {
-        for column in 0..width {
+    let source = Source::new(source, border);
+    drawn([height, width], |row, pixels| {
+        for (column, pixel) in pixels.iter_mut().enumerate() {
             let (x, y) = place(column, row);
-            let [x, y] = [x, y].map(steps);
-            let is_inside = |it: i64, n: i64| it >= -STEPS / 2 && it < n * STEPS - STEPS / 2;
-            if let Border::Constant(colour) = border
-                && !(is_inside(x, w) && is_inside(y, h))
-            {
-                result.extend_from_slice(&colour);
-                continue;
-            }
-            let (left, top) = (x.div_euclid(STEPS), y.div_euclid(STEPS));
-            let (fx, fy) = (x.rem_euclid(STEPS) as u32, y.rem_euclid(STEPS) as u32);
-            let [x0, x1] = [left, left + 1].map(|it| brought_inside(it, w, border));
-            let [y0, y1] = [top, top + 1].map(|it| brought_inside(it, h, border));
-            let corners = [pixel(x0, y0), pixel(x1, y0), pixel(x0, y1), pixel(x1, y1)];
-            let one = STEPS as u32;
-            for c in 0..3 {
-                let [a, b, c, d] = corners.map(|it| u32::from(it[c]));
-                let upper = a * (one - fx) + b * fx;
-                let lower = c * (one - fx) + d * fx;
-                let sum = upper * (one - fy) + lower * fy;
-                result.push(((sum + one * one / 2) / (one * one)) as u8);
+            *pixel = source.at(steps(x), steps(y));
+        }
+    })
+}
+
+/// [`sample`] through a projective map.
+pub(crate) fn project(
+    source: &Picture,
+    [height, width]: [usize; 2],
+    border: Border,
+    map: &Projection,
+) -> Picture {
+    let corners = [(0, 0), (width, 0), (0, height), (width, height)];
+    let is_near = |(column, row)| {
+        let (x, y) = map.at(column as f64, row as f64);
+        x.abs() < FAR && y.abs() < FAR
+    };
+    if !(map.is_affine() && corners.into_iter().all(is_near)) {
+        return sample(source, [height, width], border, |column, row| {
+            map.at(column as f64 + 0.5, row as f64 + 0.5)
+        });
+    }
+    let source = Source::new(source, border);
+    let parts = |it: f64| (it * PARTS).round() as i64;
+    let [dx, dy] = [parts(map.0[0][0]), parts(map.0[1][0])];
+    drawn([height, width], |row, pixels| {
+        // Half a step more, so that cutting off rounds.
+        let (x, y) = map.at(0.5, row as f64 + 0.5);
+        let [x, y] = [x, y].map(|it| parts(it - 0.5 + 0.5 / STEPS as f64));
+        let place = |column: usize| {
+            [x + column as i64 * dx, y + column as i64 * dy].map(|it| it >> (PART_BITS - STEP_BITS))
+        };
+        let [across, down] = [(x, dx, source.w), (y, dy, source.h)]
+            .map(|(start, step, n)| run(start, step, (n - 1) << PART_BITS, width));
+        let start = across.start.max(down.start);
+        let end = across.end.min(down.end).max(start);
+        for column in (0..start).chain(end..width) {
+            let [x, y] = place(column);
+            pixels[column] = source.at(x, y);
+        }
+        // A picture that is only shifted, by whole pixels, is copied.
+        if (dx, dy) == (1 << PART_BITS, 0)
+            && start < end
+            && place(start).iter().all(|it| it % STEPS == 0)
+        {
+            let [x, y] = place(start);
+            source.copy(x, y, &mut pixels[start..end]);
+            return;
+        }
+        for (column, pixel) in pixels[start..end].iter_mut().enumerate() {
+            let [x, y] = place(start + column);
+            *pixel = source.amid(x, y);
+        }
+    })
+}
+
+/// A picture of `[height, width]`, row by row.
+fn drawn([height, width]: [usize; 2], draw: impl Fn(usize, &mut [[u8; 3]])) -> Picture {
+    let mut pixels = vec![[0; 3]; height * width];
+    for (row, pixels) in pixels.chunks_exact_mut(width).enumerate() {
+        draw(row, pixels);
+    }
+    Picture::from_raw(width as u32, height as u32, pixels.into_flattened())
+        .expect("three bytes a pixel")
+}
+
+/// Those of `0..n` for which `start + it * step` is in `0..end`.
+fn run(start: i64, step: i64, end: i64, n: usize) -> Range<usize> {
+    let (start, step) = if step < 0 { (end - 1 - start, -step) } else { (start, step) };
+    if step == 0 {
+        return if (0..end).contains(&start) { 0..n } else { 0..0 };
+    }
+    let reaches = |to: i64| (to - start + step - 1).div_euclid(step).clamp(0, n as i64) as usize;
+    reaches(0)..reaches(end)
+}
+
+/// What is looked at.
+struct Source<'a> {
+    bytes: &'a [u8],
+    w: i64,
+    h: i64,
+    border: Border,
+}
+
+impl Source<'_> {
+    fn new(picture: &Picture, border: Border) -> Source<'_> {
+        let (w, h) = picture.dimensions();
+        Source { bytes: picture.as_raw(), w: w.into(), h: h.into(), border }
+    }
+
+    /// What is seen at a place, in steps from the middle of the first pixel.
+    #[inline]
+    fn at(&self, x: i64, y: i64) -> [u8; 3] {
+        let (left, top) = (x >> STEP_BITS, y >> STEP_BITS);
+        if (0..self.w - 1).contains(&left) && (0..self.h - 1).contains(&top) {
+            return self.amid(x, y);
+        }
+        let is_inside = |it: i64, n: i64| it >= -STEPS / 2 && it < n * STEPS - STEPS / 2;
+        match self.border {
+            Border::Constant(colour) if !(is_inside(x, self.w) && is_inside(y, self.h)) => colour,
+            _ => {
+                let [x0, x1] = [left, left + 1].map(|it| brought_inside(it, self.w, self.border));
+                let [y0, y1] = [top, top + 1].map(|it| brought_inside(it, self.h, self.border));
+                let pixel = |x, y| &self.bytes[(y * self.w + x) as usize * 3..][..3];
+                let corner = |c: usize| {
+                    [(x0, y0), (x1, y0), (x0, y1), (x1, y1)].map(|(x, y)| pixel(x, y)[c])
+                };
+                std::array::from_fn(|c| mean(corner(c), x, y))
             }
         }
     }
-    Picture::from_raw(width as u32, height as u32, result).expect("three bytes a pixel")
+
+    /// What is seen at a place that lies amid four pixels.
+    #[inline]
+    fn amid(&self, x: i64, y: i64) -> [u8; 3] {
+        let at = ((y >> STEP_BITS) * self.w + (x >> STEP_BITS)) as usize * 3;
+        let upper = &self.bytes[at..at + 6];
+        let at = at + self.w as usize * 3;
+        let lower = &self.bytes[at..at + 6];
+        std::array::from_fn(|c| mean([upper[c], upper[c + 3], lower[c], lower[c + 3]], x, y))
+    }
+
+    /// The pixels of a row from a place on, which is the middle of one.
+    fn copy(&self, x: i64, y: i64, to: &mut [[u8; 3]]) {
+        let at = ((y >> STEP_BITS) * self.w + (x >> STEP_BITS)) as usize * 3;
+        let to = to.as_flattened_mut();
+        to.copy_from_slice(&self.bytes[at..at + to.len()]);
+    }
+}
+
+/// The mean of the upper left, upper right, lower left and lower right neighbours of a place.
+#[inline]
+fn mean(corners: [u8; 4], x: i64, y: i64) -> u8 {
+    let [a, b, c, d] = corners.map(i32::from);
+    let [fx, fy] = [x, y].map(|it| (it & (STEPS - 1)) as i32);
+    let upper = (a << STEP_BITS) + (b - a) * fx;
+    let lower = (c << STEP_BITS) + (d - c) * fx;
+    let sum = (upper << STEP_BITS) + (lower - upper) * fy;
+    ((sum + (1 << (2 * STEP_BITS - 1))) >> (2 * STEP_BITS)) as u8
 }
 
 /// A coordinate in steps from the middle of the first pixel, rounded; far outside stays far outside.

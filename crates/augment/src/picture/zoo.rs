@@ -49,6 +49,15 @@ const NOTHING: &[&str] = &[
     "kind = \"random_crop\"\nsize = [31, 23]",
     "kind = \"face_crop\"\nmargin = 50.0\nsquare = false",
     "kind = \"background\"\np = 0.0",
+    "kind = \"random_resized_crop\"\nsize = [31, 23]\nscale = [1, 1]\nratio = [0.7419354838709677, 0.7419354838709677]",
+    "kind = \"pad\"\nby = [0, 0]",
+    "kind = \"vertical_flip\"\np = 0.0",
+    "kind = \"rotate\"\ndegrees = 0",
+    "kind = \"affine\"\ndegrees = 0\ntranslate = [0, 0]\nscale = [1, 1]",
+    "kind = \"perspective\"\ndistortion_scale = 0",
+    "kind = \"optical_distortion\"\nlimit = 0",
+    "kind = \"grid_distortion\"\nlimit = 0",
+    "kind = \"elastic\"\nalpha = 0",
 ];
 
 #[test]
@@ -66,5 +75,57 @@ fn strength_zero_is_the_identity() {
             step.apply(&mut canvas, &mut Seed(seed).stream("zoo")).unwrap();
             assert_eq!(canvas.finish().unwrap(), drawn(23, 31), "{text}");
         }
+    }
+}
+
+/// The strongest settings.
+const STRONGEST: &[&str] = &[
+    "kind = \"random_resized_crop\"\nsize = [7, 9]\nscale = [1e-6, 1]\nratio = [0.01, 100]",
+    "kind = \"pad\"\nby = [70, 300]\nborder = \"reflect\"",
+    "kind = \"rotate\"\ndegrees = 360\nborder = \"replicate\"",
+    "kind = \"affine\"\ndegrees = 360\ntranslate = [1, 1]\nscale = [0.01, 100]\nshear_x = 89\nshear_y = 89",
+    "kind = \"perspective\"\ndistortion_scale = 1\nborder = { constant = [1, 2, 3] }\np = 1",
+    "kind = \"optical_distortion\"\nlimit = 1\nlens = \"fisheye\"",
+    "kind = \"grid_distortion\"\ncells = 1024\nlimit = [-0.99, 10]",
+    "kind = \"elastic\"\nalpha = 1e5\nsigma = 1000",
+    "kind = \"elastic\"\nalpha = 1e5\nsigma = 1",
+];
+
+#[test]
+fn the_strongest_settings_fit_every_picture() {
+    for text in STRONGEST {
+        let step: Step = toml::from_str(text).unwrap();
+        assert_eq!(step.problem(), None, "{text}");
+        for (w, h) in [(1, 1), (2, 2), (1, 500), (500, 1), (2, 31), (33, 20)] {
+            for seed in 0..10 {
+                let mut canvas = Canvas::from(drawn(w, h));
+                step.apply(&mut canvas, &mut Seed(seed).stream("zoo")).unwrap();
+                let size = step.op.get().size_after(Some([h as usize, w as usize]));
+                let picture = canvas.finish().unwrap();
+                assert_eq!(Some([picture.height() as usize, picture.width() as usize]), size);
+            }
+        }
+    }
+}
+
+#[test]
+fn settings_that_make_no_sense_are_said() {
+    for text in [
+        "kind = \"random_resized_crop\"\nscale = [0, 1]",
+        "kind = \"random_resized_crop\"\nratio = [2, 1]",
+        "kind = \"pad\"\nby = [0, 5000]",
+        "kind = \"rotate\"\ndegrees = nan",
+        "kind = \"affine\"\ntranslate = [0.1, -0.1]",
+        "kind = \"affine\"\nscale = 0.5",
+        "kind = \"affine\"\nshear_y = 90",
+        "kind = \"perspective\"\ndistortion_scale = 1.1",
+        "kind = \"optical_distortion\"\nlimit = inf",
+        "kind = \"grid_distortion\"\ncells = 0",
+        "kind = \"grid_distortion\"\nlimit = 1",
+        "kind = \"elastic\"\nalpha = -1",
+        "kind = \"elastic\"\nsigma = 0",
+    ] {
+        let step: Step = toml::from_str(text).unwrap();
+        assert!(step.problem().is_some(), "{text}");
     }
 }
