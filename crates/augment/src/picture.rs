@@ -2,6 +2,10 @@
 
 mod center_crop;
 mod color_jitter;
+#[cfg(test)]
+mod golden;
+mod hsv;
+mod tables;
 mod horizontal_flip;
 mod random_crop;
 mod resize;
