@@ -40,21 +40,34 @@ pub(super) mod opencv {
     /// How many hues there are.
     pub(in crate::picture) const HUES: u8 = 180;
 
+    /// One part of so many, in parts of 4096.
+    const fn parts(of: i32) -> [i32; 256] {
+        let mut parts = [0; 256];
+        let mut it = 1;
+        while it < 256 {
+            parts[it as usize] = (2 * of * 4096 + it) / (2 * it);
+            it += 1;
+        }
+        parts
+    }
+
+    static PARTS_OF_SIXTH: [i32; 256] = parts(30);
+    static PARTS_OF_BYTE: [i32; 256] = parts(255);
+
     /// To hue, saturation and value.
     #[inline]
     pub(in crate::picture) fn from_rgb([r, g, b]: [u8; 3]) -> [u8; 3] {
         let (most, least) = (r.max(g).max(b), r.min(g).min(b));
-        let range = f32::from(most - least);
-        let [r_, g_, b_] = [r, g, b].map(f32::from);
+        let range = i32::from(most - least);
+        let [r_, g_, b_] = [r, g, b].map(i32::from);
         let sixths = match () {
             () if r == most => g_ - b_,
-            () if g == most => b_ - r_ + 2.0 * range,
-            () => r_ - g_ + 4.0 * range,
+            () if g == most => b_ - r_ + 2 * range,
+            () => r_ - g_ + 4 * range,
         };
-        let turn = if sixths < 0.0 { sixths + 6.0 * range } else { sixths };
-        let hue = (turn * (30.0 / range) + 0.5) as u8;
-        let s = (range * (255.0 / f32::from(most)) + 0.5) as u8;
-        [if hue >= HUES { hue - HUES } else { hue }, s, most]
+        let hue = (sixths * PARTS_OF_SIXTH[range as usize] + 2048) >> 12;
+        let s = (range * PARTS_OF_BYTE[usize::from(most)] + 2048) >> 12;
+        [(if hue < 0 { hue + i32::from(HUES) } else { hue }) as u8, s as u8, most]
     }
 
     /// Back to red, green and blue; the hue is below [`HUES`].
