@@ -5,7 +5,10 @@
 use base::Rng;
 use serde::{Deserialize, Serialize};
 
-use super::{PictureOp, tables::{Table, UNCHANGED, histograms, look_up_each, table}};
+use super::{
+    PictureOp,
+    tables::{Table, UNCHANGED, histograms, look_up_each, table},
+};
 use crate::{Canvas, OpError, Picture};
 
 /// `kind = "autocontrast"`

@@ -6,7 +6,10 @@
 use base::Rng;
 use serde::{Deserialize, Serialize};
 
-use super::{PictureOp, tables::{Table, UNCHANGED, histograms, look_up_each}};
+use super::{
+    PictureOp,
+    tables::{Table, UNCHANGED, histograms, look_up_each},
+};
 use crate::{Canvas, OpError, Picture};
 
 /// `kind = "equalize"`

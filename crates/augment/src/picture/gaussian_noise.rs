@@ -117,7 +117,8 @@ mod tests {
 
     #[test]
     fn quantiles_are_those_of_the_normal_distribution() {
-        for (p, z) in [(0.5, 0.0), (0.975, 1.959_963_984_540_054), (0.000_1, -3.719_016_485_455_68)] {
+        for (p, z) in [(0.5, 0.0), (0.975, 1.959_963_984_540_054), (0.000_1, -3.719_016_485_455_68)]
+        {
             assert!((quantile(p) - z).abs() < 1e-9, "{p}: {}", quantile(p));
         }
         assert!(NORMAL.is_sorted());

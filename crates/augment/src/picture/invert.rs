@@ -5,7 +5,10 @@
 use base::Rng;
 use serde::{Deserialize, Serialize};
 
-use super::{PictureOp, tables::{look_up, table}};
+use super::{
+    PictureOp,
+    tables::{look_up, table},
+};
 use crate::{Canvas, OpError, Picture};
 
 /// `kind = "invert"`

@@ -41,17 +41,19 @@ impl PictureOp for JpegQuality {
 
     fn problem(&self) -> Option<String> {
         let [least, most] = self.quality;
-        (!(1 <= least && least <= most && most <= 100)).then(|| {
-            format!("`quality` is [least, greatest] in 1..=100, not {:?}", self.quality)
-        })
+        (!(1 <= least && least <= most && most <= 100))
+            .then(|| format!("`quality` is [least, greatest] in 1..=100, not {:?}", self.quality))
     }
 }
 
 /// Encodes and decodes.
 fn change(picture: &mut Picture, quality: u8) -> Result<(), OpError> {
-    let unfit = |err: image::ImageError| OpError::Unfit(format!("no JPEG can be made of it: {err}"));
+    let unfit =
+        |err: image::ImageError| OpError::Unfit(format!("no JPEG can be made of it: {err}"));
     let mut bytes = Vec::new();
-    picture.write_with_encoder(JpegEncoder::new_with_quality(&mut bytes, quality)).map_err(unfit)?;
+    picture
+        .write_with_encoder(JpegEncoder::new_with_quality(&mut bytes, quality))
+        .map_err(unfit)?;
     let decoded = image::load(Cursor::new(bytes), ImageFormat::Jpeg).map_err(unfit)?;
     *picture = decoded.into_rgb8();
     Ok(())

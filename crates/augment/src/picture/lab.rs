@@ -32,9 +32,7 @@ static TABLES: LazyLock<Tables> = LazyLock::new(|| {
         it => it.cbrt(),
     };
     Tables {
-        light: std::array::from_fn(|it| {
-            (linear(it as f64 / 255.0) * LIGHT as f64).round() as u32
-        }),
+        light: std::array::from_fn(|it| (linear(it as f64 / 255.0) * LIGHT as f64).round() as u32),
         root: (0..LIGHT * 3 / 2)
             .map(|it| (root(it as f64 / LIGHT as f64) * 32_768.0).round() as i32)
             .collect(),
@@ -63,8 +61,8 @@ pub(super) fn from_rgb(rgb: [u8; 3]) -> [u8; 3] {
     });
     // 116 f - 16, 500 (fx - fy) and 200 (fy - fz), L by 255 / 100.
     let l = (296 * y - 1_336_934 + (1 << 14)) >> 15;
-    let [a, b] =
-        [500 * (x - y), 200 * (y - z)].map(|it| ((it + (128 << 15) + (1 << 14)) >> 15).clamp(0, 255));
+    let [a, b] = [500 * (x - y), 200 * (y - z)]
+        .map(|it| ((it + (128 << 15) + (1 << 14)) >> 15).clamp(0, 255));
     [l.clamp(0, 255) as u8, a as u8, b as u8]
 }
 

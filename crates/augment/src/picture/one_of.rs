@@ -59,7 +59,8 @@ impl PictureOp for OneOf {
         let problem = |it: &Step| Some(format!("`{}`: {}", it.op.kind(), it.problem()?));
         self.steps.iter().find_map(problem).or_else(|| {
             self.possible().next().is_none().then(|| {
-                "`steps` has no operation with a `p` above 0 to choose: name at least one".to_owned()
+                "`steps` has no operation with a `p` above 0 to choose: name at least one"
+                    .to_owned()
             })
         })
     }
@@ -102,7 +103,8 @@ mod tests {
     #[test]
     fn sizes_are_known_where_all_agree() {
         let flip = "{ kind = \"horizontal_flip\" }";
-        let resize = "{ kind = \"resize\", size = [8, 9] }, { kind = \"random_crop\", size = [8, 9] }";
+        let resize =
+            "{ kind = \"resize\", size = [8, 9] }, { kind = \"random_crop\", size = [8, 9] }";
         assert_eq!(one_of(flip).size_after(Some([3, 4])), Some([3, 4]));
         assert_eq!(one_of(resize).size_after(None), Some([8, 9]));
         let both = format!("{flip}, {resize}");

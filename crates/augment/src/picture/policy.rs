@@ -82,12 +82,7 @@ impl Space {
     }
 
     /// Draws a change, its bin where `bin` has none, and its sign.
-    pub(super) fn draw(
-        &self,
-        bin: Option<usize>,
-        n_bins: usize,
-        rng: &mut Rng,
-    ) -> (Change, f64) {
+    pub(super) fn draw(&self, bin: Option<usize>, n_bins: usize, rng: &mut Rng) -> (Change, f64) {
         let change = CHANGES[rng.random_range(0..CHANGES.len())];
         let bin = bin.unwrap_or_else(|| rng.random_range(0..n_bins));
         let (magnitude, is_signed) = self.magnitude(change, bin, n_bins);
@@ -104,7 +99,11 @@ pub(super) fn make(
 ) -> Result<(), OpError> {
     let size = canvas.size();
     let mut enhance = |change| {
-        color_jitter::change(canvas.pixels()?, &[(change, 1.0 + magnitude)], Definition::Torchvision);
+        color_jitter::change(
+            canvas.pixels()?,
+            &[(change, 1.0 + magnitude)],
+            Definition::Torchvision,
+        );
         Ok(())
     };
     let map = match change {

@@ -30,12 +30,7 @@ pub struct RandAugment {
 impl Default for RandAugment {
     /// torchvision's.
     fn default() -> RandAugment {
-        RandAugment {
-            num_ops: 2,
-            magnitude: 9,
-            num_magnitude_bins: 31,
-            border: Border::default(),
-        }
+        RandAugment { num_ops: 2, magnitude: 9, num_magnitude_bins: 31, border: Border::default() }
     }
 }
 

@@ -41,6 +41,27 @@ fn every_picture_operation_keeps_its_promises() {
 const NOTHING: &[&str] = &[
     "kind = \"horizontal_flip\"\np = 0.0",
     "kind = \"color_jitter\"\nbrightness = 0.0\ncontrast = 0.0\nsaturation = 0.0",
+    "kind = \"color_jitter\"\nbrightness = 0.0\ncontrast = 0.0\nsaturation = 0.0\ndefinition = \"albumentations\"",
+    "kind = \"brightness_contrast\"\nbrightness = 0.0\ncontrast = 0.0",
+    "kind = \"hue_saturation_value\"\nhue = 0.0\nsaturation = 0.0\nvalue = 0.0",
+    "kind = \"gamma\"\nlimit = [100.0, 100.0]",
+    "kind = \"grayscale\"\np = 0.0",
+    "kind = \"gaussian_noise\"\nsigma = [0.0, 0.0]",
+    "kind = \"gaussian_blur\"\nkernel_size = 1",
+    "kind = \"gaussian_blur\"\nsigma = [0.1, 0.1]",
+    "kind = \"sharpen\"\nfactor = [1.0, 1.0]",
+    "kind = \"clahe\"\np = 0.0",
+    "kind = \"jpeg_quality\"\np = 0.0",
+    "kind = \"posterize\"\nbits = 8",
+    "kind = \"solarize\"\nthreshold = 256.0",
+    "kind = \"equalize\"\np = 0.0",
+    "kind = \"autocontrast\"\np = 0.0",
+    "kind = \"invert\"\np = 0.0",
+    "kind = \"random_erasing\"\np = 0.0",
+    "kind = \"one_of\"\nsteps = [{ kind = \"posterize\", bits = 8 }, { kind = \"invert\", p = 0.0 }]",
+    "kind = \"rand_augment\"\nnum_ops = 0",
+    "kind = \"trivial_augment\"\np = 0.0",
+    "kind = \"fastai\"\nsize = [31, 23]\npresize = [31, 23]\ndo_flip = false\np_affine = 0.0\np_lighting = 0.0",
     "kind = \"resize\"\nsize = [31, 23]",
     "kind = \"resize_shorter\"\nsize = 23",
     "kind = \"center_crop\"\nsize = [31, 23]",
@@ -61,6 +82,67 @@ fn strength_zero_is_the_identity() {
             let mut canvas = Canvas::from(drawn(23, 31));
             step.apply(&mut canvas, &mut Seed(seed).stream("zoo")).unwrap();
             assert_eq!(canvas.finish().unwrap(), drawn(23, 31), "{text}");
+        }
+    }
+}
+
+#[test]
+fn settings_out_of_range_are_problems() {
+    for text in [
+        "kind = \"color_jitter\"\nhue = 0.6",
+        "kind = \"color_jitter\"\nbrightness = nan",
+        "kind = \"brightness_contrast\"\ncontrast = inf",
+        "kind = \"hue_saturation_value\"\nvalue = -1.0",
+        "kind = \"gamma\"\nlimit = [120.0, 80.0]",
+        "kind = \"gaussian_noise\"\nmean = nan",
+        "kind = \"gaussian_noise\"\nsigma = [0.0, inf]",
+        "kind = \"gaussian_blur\"\nkernel_size = 4",
+        "kind = \"gaussian_blur\"\nsigma = [0.0, 1.0]",
+        "kind = \"sharpen\"\nfactor = [nan, 1.0]",
+        "kind = \"clahe\"\ntile_grid = [0, 8]",
+        "kind = \"clahe\"\nclip_limit = [0.0, 1.0]",
+        "kind = \"jpeg_quality\"\nquality = [0, 101]",
+        "kind = \"posterize\"\nbits = 9",
+        "kind = \"solarize\"\nthreshold = nan",
+        "kind = \"random_erasing\"\narea = [0.0, 2.0]",
+        "kind = \"random_erasing\"\naspect = [0.0, 1.0]",
+        "kind = \"rand_augment\"\nmagnitude = 31",
+        "kind = \"rand_augment\"\nnum_magnitude_bins = 1",
+        "kind = \"trivial_augment\"\nnum_magnitude_bins = 0",
+        "kind = \"fastai\"\nmax_zoom = 0.5",
+        "kind = \"fastai\"\nmax_warp = nan",
+        "kind = \"fastai\"\npresize = [0, 460]",
+    ] {
+        let step: Step = toml::from_str(text).unwrap();
+        let problem = step.problem();
+        assert!(problem.as_ref().is_some_and(|it| it.contains('`')), "{text}: {problem:?}");
+    }
+}
+
+#[test]
+fn the_strongest_settings_do_no_harm() {
+    for text in [
+        "kind = \"color_jitter\"\nbrightness = 1e300\ncontrast = 1e300\nsaturation = 1e300\nhue = 0.5",
+        "kind = \"brightness_contrast\"\nbrightness = 100.0\ncontrast = 100.0\nbrightness_by_max = false",
+        "kind = \"hue_saturation_value\"\nhue = 180.0\nsaturation = 255.0\nvalue = 255.0",
+        "kind = \"gamma\"\nlimit = [1.0, 10000.0]",
+        "kind = \"gaussian_noise\"\nmean = -1.0\nsigma = [10.0, 10.0]",
+        "kind = \"gaussian_blur\"\nkernel_size = 99\nsigma = [900.0, 1000.0]",
+        "kind = \"sharpen\"\nfactor = [0.0, 1e6]",
+        "kind = \"clahe\"\nclip_limit = [1.0, 1e6]\ntile_grid = [100, 100]",
+        "kind = \"jpeg_quality\"\nquality = [1, 1]",
+        "kind = \"random_erasing\"\narea = [0.9, 1.0]\naspect = [1e-3, 1e3]\nfill = \"pixel\"",
+        "kind = \"rand_augment\"\nnum_ops = 20\nmagnitude = 30",
+        "kind = \"fastai\"\nmax_warp = 0.9\nmax_lighting = 0.99\nmin_zoom = 0.1\nsize = [1, 1]",
+    ] {
+        let step: Step = toml::from_str(text).unwrap();
+        assert_eq!(step.problem(), None, "{text}");
+        for (w, h) in [(1, 1), (1, 90), (70, 2), (40, 30)] {
+            for (seed, picture) in [drawn(w, h), Picture::new(w, h)].into_iter().enumerate() {
+                let mut canvas = Canvas::from(picture);
+                step.apply(&mut canvas, &mut Seed(seed as u64).stream("zoo")).unwrap();
+                canvas.finish().unwrap();
+            }
         }
     }
 }
