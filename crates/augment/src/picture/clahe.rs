@@ -61,7 +61,7 @@ fn change(picture: &mut Picture, limit: f64, grid: [usize; 2]) {
     let mut labs: Vec<[u8; 3]> =
         picture.as_chunks::<3>().0.iter().map(|it| lab::from_rgb(*it)).collect();
     // Where the grid does not divide both sides, the picture is mirrored beyond both.
-    let [rows, columns] = match h % grid[0] == 0 && w % grid[1] == 0 {
+    let [rows, columns] = match h.is_multiple_of(grid[0]) && w.is_multiple_of(grid[1]) {
         true => [h / grid[0], w / grid[1]],
         false => [h / grid[0] + 1, w / grid[1] + 1],
     };

@@ -169,6 +169,11 @@ impl Draws {
     ///
     /// In between, the middles of the outermost pixels are at -1 and 1.
     fn map(&self, from: [usize; 2], to: [usize; 2]) -> Projection {
+        let is_still = !self.is_flipped && self.rotate == 0.0 && self.zoom == 1.0;
+        // Not even by rounding.
+        if from == to && is_still && self.warp == [0.0; 2] {
+            return Projection::IDENTITY;
+        }
         let [half_h, half_w] = to.map(|it| (it as f64 - 1.0) / 2.0);
         let inverse = |half: f64| if half > 0.0 { 1.0 / half } else { 0.0 };
         let to_units = Projection::shift(-half_w - 0.5, -half_h - 0.5)
@@ -181,8 +186,7 @@ impl Draws {
         let (sin, cos) = self.rotate.to_radians().sin_cos();
         let aspect = from[0] as f64 / from[1] as f64;
         let flip = if self.is_flipped { -1.0 } else { 1.0 };
-        // fastai corrects the aspect once all are multiplied: of a zoom, a rotation and a flip, that
-        // is correcting the rotation, but for where the zoom is to.
+        // fastai corrects for the aspect once all are multiplied.
         let turned = Projection([[cos, sin, 0.0], [-sin, cos, 0.0], [0.0, 0.0, 1.0]]);
         let mut affine = zoom.then(&turned).then(&Projection::scale(flip, 1.0));
         affine.0[0][1] *= aspect;
@@ -190,24 +194,8 @@ impl Draws {
         let [half_h, half_w] = from.map(|it| (it as f64 - 1.0) / 2.0);
         let to_pixels =
             Projection::scale(half_w, half_h).then(&Projection::shift(half_w + 0.5, half_h + 0.5));
-        let still = Draws { brightness: self.brightness, contrast: self.contrast, ..Draws::STILL };
-        // Not even by rounding.
-        if from == to && (Draws { towards: [0.5; 2], ..*self }) == still {
-            return Projection::IDENTITY;
-        }
         to_units.then(&affine).then(&tilted(self.warp)).then(&to_pixels)
     }
-
-    /// Nothing.
-    const STILL: Draws = Draws {
-        is_flipped: false,
-        rotate: 0.0,
-        zoom: 1.0,
-        towards: [0.5; 2],
-        warp: [0.0; 2],
-        brightness: 0.5,
-        contrast: 1.0,
-    };
 }
 
 /// The projection that takes four moved corners to those of the square from -1 to 1.

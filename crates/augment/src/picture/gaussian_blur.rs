@@ -45,7 +45,7 @@ impl PictureOp for GaussianBlur {
     }
 
     fn problem(&self) -> Option<String> {
-        if self.kernel_size % 2 == 0 || self.kernel_size > 999 {
+        if self.kernel_size.is_multiple_of(2) || self.kernel_size > 999 {
             return Some(format!(
                 "`kernel_size` is odd and below 1000, not {}: 1 changes nothing",
                 self.kernel_size

@@ -48,13 +48,15 @@ pub(super) mod pil {
     pub(in crate::picture) fn from_rgb([r, g, b]: [u8; 3]) -> [u8; 3] {
         let (most, least) = (r.max(g).max(b), r.min(g).min(b));
         let range = most - least;
-        let (largest, one, other) = match () {
-            () if r == most => (0, g, b),
-            () if g == most => (1, b, r),
-            () => (2, r, g),
+        let (largest, one, other) = if r == most {
+            (0, g, b)
+        } else if g == most {
+            (1, b, r)
+        } else {
+            (2, r, g)
         };
         let difference = 256 + usize::from(one) - usize::from(other);
-        let hue = HUES[largest << 17 | usize::from(range) << 9 | difference];
+        let hue = HUES[(largest << 17) | (usize::from(range) << 9) | difference];
         let parts = u64::from(range) * 255 * u64::from(INVERSES[usize::from(most)]);
         [hue, (parts >> 24) as u8, most]
     }
@@ -94,10 +96,12 @@ pub(super) mod opencv {
         let (most, least) = (r.max(g).max(b), r.min(g).min(b));
         let range = i32::from(most - least);
         let [r_, g_, b_] = [r, g, b].map(i32::from);
-        let sixths = match () {
-            () if r == most => g_ - b_,
-            () if g == most => b_ - r_ + 2 * range,
-            () => r_ - g_ + 4 * range,
+        let sixths = if r == most {
+            g_ - b_
+        } else if g == most {
+            b_ - r_ + 2 * range
+        } else {
+            r_ - g_ + 4 * range
         };
         let hue = (sixths * PARTS_OF_SIXTH[range as usize] + 2048) >> 12;
         let s = (range * PARTS_OF_BYTE[usize::from(most)] + 2048) >> 12;

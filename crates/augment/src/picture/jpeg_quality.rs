@@ -41,7 +41,7 @@ impl PictureOp for JpegQuality {
 
     fn problem(&self) -> Option<String> {
         let [least, most] = self.quality;
-        (!(1 <= least && least <= most && most <= 100))
+        (least < 1 || most < least || 100 < most)
             .then(|| format!("`quality` is [least, greatest] in 1..=100, not {:?}", self.quality))
     }
 }

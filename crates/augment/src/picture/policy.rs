@@ -10,7 +10,7 @@ use super::{
     color_jitter::{self, Definition},
     equalize, posterize, sharpen, solarize,
 };
-use crate::{Border, Canvas, OpError, Projection};
+use crate::{Border, Canvas, OpError, Picture, Projection};
 
 /// A kind of change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,24 +98,20 @@ pub(super) fn make(
     canvas: &mut Canvas<'_>,
 ) -> Result<(), OpError> {
     let size = canvas.size();
-    let mut enhance = |change| {
-        color_jitter::change(
-            canvas.pixels()?,
-            &[(change, 1.0 + magnitude)],
-            Definition::Torchvision,
-        );
-        Ok(())
-    };
-    let map = match change {
-        Change::Identity => return Ok(()),
-        Change::Brightness => return enhance(color_jitter::Change::Brightness),
-        Change::Color => return enhance(color_jitter::Change::Saturation),
-        Change::Contrast => return enhance(color_jitter::Change::Contrast),
-        Change::Sharpness => return Ok(sharpen::change(canvas.pixels()?, 1.0 + magnitude)),
-        Change::Posterize => return Ok(posterize::change(canvas.pixels()?, magnitude as u32)),
-        Change::Solarize => return Ok(solarize::change(canvas.pixels()?, magnitude)),
-        Change::AutoContrast => return Ok(autocontrast::change(canvas.pixels()?)),
-        Change::Equalize => return Ok(equalize::change(canvas.pixels()?)),
+    match map(change, magnitude, size) {
+        // What does not move is not sampled.
+        Some(map) if map == Projection::IDENTITY => {}
+        Some(map) => canvas.warp(map, size, border)?,
+        None => recolour(change, magnitude, canvas.pixels()?),
+    }
+    Ok(())
+}
+
+/// Where the pixels of a picture of `[height, width]` come from, for a change that moves them or
+/// does nothing.
+fn map(change: Change, magnitude: f64, size: [usize; 2]) -> Option<Projection> {
+    Some(match change {
+        Change::Identity => Projection::IDENTITY,
         Change::ShearX => Projection([[1.0, magnitude, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]),
         Change::ShearY => Projection([[1.0, 0.0, 0.0], [magnitude, 1.0, 0.0], [0.0, 0.0, 1.0]]),
         Change::TranslateX => Projection::shift(-magnitude.trunc(), 0.0),
@@ -127,12 +123,27 @@ pub(super) fn make(
                 .then(&Projection([[cos, -sin, 0.0], [sin, cos, 0.0], [0.0, 0.0, 1.0]]))
                 .then(&Projection::shift(middle[1], middle[0]))
         }
+        _ => return None,
+    })
+}
+
+/// Makes a change that moves no pixel.
+fn recolour(change: Change, magnitude: f64, picture: &mut Picture) {
+    let factor = 1.0 + magnitude;
+    let enhance = |picture: &mut Picture, change| {
+        color_jitter::change(picture, &[(change, factor)], Definition::Torchvision);
     };
-    // What does not move is not sampled.
-    if map != Projection::IDENTITY {
-        canvas.warp(map, size, border)?;
+    match change {
+        Change::Brightness => enhance(picture, color_jitter::Change::Brightness),
+        Change::Color => enhance(picture, color_jitter::Change::Saturation),
+        Change::Contrast => enhance(picture, color_jitter::Change::Contrast),
+        Change::Sharpness => sharpen::change(picture, factor),
+        Change::Posterize => posterize::change(picture, magnitude as u32),
+        Change::Solarize => solarize::change(picture, magnitude),
+        Change::AutoContrast => autocontrast::change(picture),
+        Change::Equalize => equalize::change(picture),
+        _ => {}
     }
-    Ok(())
 }
 
 /// What is wrong with a number of bins, if anything is.
