@@ -65,13 +65,16 @@ fn change(picture: &mut Picture, limit: f64, grid: [usize; 2]) {
         true => [h / grid[0], w / grid[1]],
         false => [h / grid[0] + 1, w / grid[1] + 1],
     };
+    let mirrored = |n: usize, side: usize| -> Vec<usize> {
+        (0..n).map(|at| brought_inside(at as i64, side as i64, Border::Reflect) as usize).collect()
+    };
+    let (ys, xs) = (mirrored(rows * grid[0], h), mirrored(columns * grid[1], w));
     let tile = |row: usize, column: usize| {
         let mut counts = [0_u32; 256];
-        for y in row * rows..(row + 1) * rows {
-            let y = brought_inside(y as i64, h as i64, Border::Reflect) as usize;
-            for x in column * columns..(column + 1) * columns {
-                let x = brought_inside(x as i64, w as i64, Border::Reflect) as usize;
-                counts[usize::from(labs[y * w + x][0])] += 1;
+        for y in &ys[row * rows..][..rows] {
+            let labs = &labs[y * w..][..w];
+            for &x in &xs[column * columns..][..columns] {
+                counts[usize::from(labs[x][0])] += 1;
             }
         }
         levelled(&mut counts, limit, (rows * columns) as u32)
