@@ -14,6 +14,8 @@ use base::{
 };
 use serde::{Deserialize, Serialize};
 
+pub(crate) use self::random_erasing::rectangle;
+
 base::choice! {
     /// An entry of `[augment] mix`.
     pub enum MixOpConfig: dyn MixOp {

@@ -1,23 +1,46 @@
 //! Operations on one RGB8 picture. One file an operation.
 
 mod affine;
+mod autocontrast;
 mod background;
+mod brightness_contrast;
 mod center_crop;
+mod clahe;
 mod color_jitter;
 mod elastic;
+mod equalize;
 mod face_crop;
+mod fastai;
+mod gamma;
+mod gaussian_blur;
+mod gaussian_noise;
 #[cfg(test)]
 mod golden;
+mod grayscale;
 mod grid_distortion;
 mod horizontal_flip;
+mod hsv;
+mod hue_saturation_value;
+mod invert;
+mod jpeg_quality;
+mod lab;
+mod one_of;
 mod optical_distortion;
 mod pad;
 mod perspective;
+mod policy;
+mod posterize;
+mod rand_augment;
 mod random_crop;
+mod random_erasing;
 mod random_resized_crop;
 mod resize;
 mod resize_shorter;
 mod rotate;
+mod sharpen;
+mod solarize;
+mod tables;
+mod trivial_augment;
 mod vertical_flip;
 #[cfg(test)]
 mod zoo;
@@ -67,8 +90,46 @@ base::choice! {
         "grid_distortion" => GridDistortion(grid_distortion::GridDistortion),
         /// As if on rubber: pixels moved by a smooth random field.
         "elastic" => Elastic(elastic::Elastic),
-        /// Brightness, contrast and saturation changed at random, in random order.
+        /// Brightness, contrast, saturation and hue changed at random, in random order.
         "color_jitter" => ColorJitter(color_jitter::ColorJitter),
+        /// Brightness and contrast changed at random, as a straight line.
+        "brightness_contrast" => BrightnessContrast(brightness_contrast::BrightnessContrast),
+        /// Hue, saturation and value moved at random.
+        "hue_saturation_value" => HueSaturationValue(hue_saturation_value::HueSaturationValue),
+        /// A random power of each byte.
+        "gamma" => Gamma(gamma::Gamma),
+        /// The colours taken away.
+        "grayscale" => Grayscale(grayscale::Grayscale),
+        /// Normally distributed noise, another for each byte.
+        "gaussian_noise" => GaussianNoise(gaussian_noise::GaussianNoise),
+        /// Blurred by a normal distribution of random width.
+        "gaussian_blur" => GaussianBlur(gaussian_blur::GaussianBlur),
+        /// Sharper, or softer, at random.
+        "sharpen" => Sharpen(sharpen::Sharpen),
+        /// Contrast evened out tile by tile, and limited.
+        "clahe" => Clahe(clahe::Clahe),
+        /// The traces of a JPEG of random quality.
+        "jpeg_quality" => JpegQuality(jpeg_quality::JpegQuality),
+        /// Only the upper bits of each byte kept.
+        "posterize" => Posterize(posterize::Posterize),
+        /// Bright bytes turned to their negatives.
+        "solarize" => Solarize(solarize::Solarize),
+        /// Each channel's values spread so that all are about equally frequent.
+        "equalize" => Equalize(equalize::Equalize),
+        /// Each channel stretched from 0 to 255.
+        "autocontrast" => Autocontrast(autocontrast::Autocontrast),
+        /// The negative.
+        "invert" => Invert(invert::Invert),
+        /// A rectangle hidden.
+        "random_erasing" => RandomErasing(random_erasing::RandomErasing),
+        /// One operation of a list, by weight.
+        "one_of" => OneOf(one_of::OneOf),
+        /// Some changes of fourteen, all of one magnitude.
+        "rand_augment" => RandAugment(rand_augment::RandAugment),
+        /// One change of fourteen, of any magnitude.
+        "trivial_augment" => TrivialAugment(trivial_augment::TrivialAugment),
+        /// fastai's flip, rotation, zoom, tilt and lighting, after presizing.
+        "fastai" => Fastai(fastai::Fastai),
         /// The face and what is around it.
         "face_crop" => FaceCrop(face_crop::FaceCrop),
         /// The person before something plain.
@@ -135,4 +196,22 @@ fn size_problem(size: [usize; 2]) -> Option<String> {
     let range = 1..=16_384;
     (!range.contains(&size[0]) || !range.contains(&size[1]))
         .then(|| format!("`size` is [height, width] in pixels, not {size:?}"))
+}
+
+/// What is wrong with the range of what is drawn, if anything is: `what` in [least, greatest], both
+/// within `bounds`.
+fn range_problem(name: &str, what: &str, range: [f64; 2], bounds: [f64; 2]) -> Option<String> {
+    let is_fine = bounds[0] <= range[0] && range[0] <= range[1] && range[1] <= bounds[1];
+    (!is_fine).then(|| {
+        format!(
+            "`{name}` is the least and the greatest of {what}, in {}..={}, not {range:?}",
+            bounds[0], bounds[1]
+        )
+    })
+}
+
+/// What is wrong with how far something may go, if anything is.
+fn strength_problem(name: &str, value: f64, most: f64) -> Option<String> {
+    (!(0.0..=most).contains(&value))
+        .then(|| format!("`{name}` is in 0..={most}, and 0 changes nothing; not {value}"))
 }

@@ -202,7 +202,7 @@ fn steps(at: f64) -> i64 {
 }
 
 /// The pixel that stands for one that may lie outside of 0..n.
-fn brought_inside(at: i64, n: i64, border: Border) -> i64 {
+pub(crate) fn brought_inside(at: i64, n: i64, border: Border) -> i64 {
     match border {
         _ if (0..n).contains(&at) => at,
         Border::Reflect if n > 1 => {

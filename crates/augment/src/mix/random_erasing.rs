@@ -58,18 +58,21 @@ impl Default for RandomErasing {
     }
 }
 
-impl RandomErasing {
-    /// A rectangle of a picture of `size`, if one in ten fits.
-    fn rectangle(&self, size: [usize; 2], rng: &mut Rng) -> Option<Area> {
-        let [height, width] = (0..10).find_map(|_| {
-            let share = rng.random_range(self.area[0]..=self.area[1]);
-            let widest = -self.aspect.ln();
-            sides(size, share, rng.random_range(-widest..=widest).exp())
-        })?;
-        let top = rng.random_range(0..=size[0] - height);
-        let left = rng.random_range(0..=size[1] - width);
-        Some(Area { top, left, height, width })
-    }
+/// A rectangle of a picture of `size` with a share within `area` and the logarithm of height / width
+/// within `steepness`, if one in ten fits.
+pub(crate) fn rectangle(
+    size: [usize; 2],
+    area: [f64; 2],
+    steepness: [f64; 2],
+    rng: &mut Rng,
+) -> Option<Area> {
+    let [height, width] = (0..10).find_map(|_| {
+        let share = rng.random_range(area[0]..=area[1]);
+        sides(size, share, rng.random_range(steepness[0]..=steepness[1]).exp())
+    })?;
+    let top = rng.random_range(0..=size[0] - height);
+    let left = rng.random_range(0..=size[1] - width);
+    Some(Area { top, left, height, width })
 }
 
 impl MixOp for RandomErasing {
@@ -78,7 +81,10 @@ impl MixOp for RandomErasing {
             if rng.random::<f64>() >= self.p {
                 continue;
             }
-            let Some(area) = self.rectangle(plan.size, rng) else { continue };
+            let widest = -self.aspect.ln();
+            let Some(area) = rectangle(plan.size, self.area, [-widest, widest], rng) else {
+                continue;
+            };
             let mut normal = || rng.sample::<f64, _>(StandardNormal) as f32;
             let fill = match self.fill {
                 Hiding::Const => Fill::Colour([0.0; 3]),

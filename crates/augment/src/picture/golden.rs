@@ -1,4 +1,4 @@
-//! What the tests against tests/golden/geometry.json share.
+//! How operations are checked against what other libraries made of the same picture.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use testkit::Golden;
 
 use super::Picture;
 
-/// An operation's settings, and what it makes of the source.
+/// A case of tests/golden/geometry.json: an operation's settings, and what it makes of the source.
 pub(super) struct Case(Golden);
 
 impl Case {
@@ -38,18 +38,45 @@ impl Case {
         assert!(mean <= 1.0 && worst <= 3, "mean {mean}, worst {worst}: {}", self.settings());
     }
 
-    /// The mean and the greatest difference.
     #[track_caller]
     fn off(&self, got: &Picture) -> (f64, u8) {
-        let want: Vec<u8> = self.to("picture");
-        assert_eq!(got.len(), want.len(), "{}", self.settings());
-        let off = || got.iter().zip(&want).map(|(a, b)| a.abs_diff(*b));
-        let mean = off().map(f64::from).sum::<f64>() / want.len() as f64;
-        (mean, off().max().unwrap_or(0))
+        off(got, &self.0)
     }
 
     fn settings(&self) -> String {
         let keys = self.0.keys().into_iter().filter(|it| it != "picture");
         keys.map(|key| format!("{key} = {:?} ", self.0.at(&key))).collect()
     }
+}
+
+/// The picture that all goldens are of: 29 wide, 37 high.
+pub(super) fn source() -> Picture {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/pictures");
+    image::open(dir.join("source.png")).unwrap().into_rgb8()
+}
+
+/// Makes each case's change and compares: off by `worst` at most, and by 1 in the mean.
+#[track_caller]
+pub(super) fn check(cases: &Golden, worst: u8, change: impl Fn(&Golden, &mut Picture)) {
+    for case in cases.list() {
+        let mut picture = source();
+        change(&case, &mut picture);
+        let (mean, most) = off(&picture, &case);
+        assert!(mean <= 1.0 && most <= worst, "{:?}: off by {mean}, at most {most}", case.at("of"));
+    }
+}
+
+/// As [`check`], with the cases of `tests/golden/colours.json` under a name.
+#[track_caller]
+pub(super) fn check_golden(name: &str, worst: u8, change: impl Fn(&Golden, &mut Picture)) {
+    check(&Golden::read("colours").at(name), worst, change);
+}
+
+/// The mean and the greatest difference from a case's picture.
+#[track_caller]
+fn off(got: &Picture, case: &Golden) -> (f64, u8) {
+    let want: Vec<u8> = case.to("picture");
+    assert_eq!(got.len(), want.len());
+    let off = || got.iter().zip(&want).map(|(a, b)| a.abs_diff(*b));
+    (off().map(f64::from).sum::<f64>() / want.len() as f64, off().max().unwrap_or(0))
 }

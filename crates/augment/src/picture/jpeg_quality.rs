@@ -1,0 +1,83 @@
+//! The traces of a JPEG of random quality.
+//!
+//! The picture is encoded and decoded, with the colours as fine as the brightness (4:4:4).
+//!
+//! albumentations' `ImageCompression`; encoders differ, so its pictures are only about the same.
+
+use std::io::Cursor;
+
+use base::Rng;
+use image::{ImageFormat, codecs::jpeg::JpegEncoder};
+use rand::Rng as _;
+use serde::{Deserialize, Serialize};
+
+use super::PictureOp;
+use crate::{Canvas, OpError, Picture};
+
+/// `kind = "jpeg_quality"`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct JpegQuality {
+    /// The least and the greatest quality, 1..=100.
+    pub quality: [u8; 2],
+}
+
+impl Default for JpegQuality {
+    /// Ours: from visible to hardly visible.
+    fn default() -> JpegQuality {
+        JpegQuality { quality: [50, 95] }
+    }
+}
+
+impl PictureOp for JpegQuality {
+    fn apply(&self, canvas: &mut Canvas<'_>, rng: &mut Rng) -> Result<(), OpError> {
+        let quality = rng.random_range(self.quality[0]..=self.quality[1]);
+        change(canvas.pixels()?, quality)
+    }
+
+    fn is_random(&self) -> bool {
+        self.quality[0] < self.quality[1]
+    }
+
+    fn problem(&self) -> Option<String> {
+        let [least, most] = self.quality;
+        (least < 1 || most < least || 100 < most)
+            .then(|| format!("`quality` is [least, greatest] in 1..=100, not {:?}", self.quality))
+    }
+}
+
+/// Encodes and decodes.
+fn change(picture: &mut Picture, quality: u8) -> Result<(), OpError> {
+    let unfit =
+        |err: image::ImageError| OpError::Unfit(format!("no JPEG can be made of it: {err}"));
+    let mut bytes = Vec::new();
+    picture
+        .write_with_encoder(JpegEncoder::new_with_quality(&mut bytes, quality))
+        .map_err(unfit)?;
+    let decoded = image::load(Cursor::new(bytes), ImageFormat::Jpeg).map_err(unfit)?;
+    *picture = decoded.into_rgb8();
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use testkit::Golden;
+
+    use super::change;
+    use crate::picture::golden::source;
+
+    #[test]
+    fn it_is_about_that_of_opencv() {
+        for case in Golden::read("colours").at("jpeg_quality").list() {
+            let mut picture = source();
+            change(&mut picture, case.to("quality")).unwrap();
+            let off = |a: &[u8], b: &[u8]| {
+                let sum: u32 = a.iter().zip(b).map(|(a, b)| u32::from(a.abs_diff(*b))).sum();
+                f64::from(sum) / a.len() as f64
+            };
+            let want: Vec<u8> = case.to("picture");
+            let (from_it, change) = (off(&picture, &want), off(&source(), &want));
+            assert!(from_it < 0.5 * change, "{:?}: {from_it} of {change}", case.at("of"));
+        }
+    }
+}
