@@ -58,7 +58,7 @@ impl PictureOp for Clahe {
 /// Evens out the lightness.
 fn change(picture: &mut Picture, limit: f64, grid: [usize; 2]) {
     let (w, h) = (picture.width() as usize, picture.height() as usize);
-    let mut labs: Vec<[u8; 3]> =
+    let labs: Vec<[u8; 3]> =
         picture.as_chunks::<3>().0.iter().map(|it| lab::from_rgb(*it)).collect();
     // Where the grid does not divide both sides, the picture is mirrored beyond both.
     let [rows, columns] = match h.is_multiple_of(grid[0]) && w.is_multiple_of(grid[1]) {
@@ -82,11 +82,11 @@ fn change(picture: &mut Picture, limit: f64, grid: [usize; 2]) {
     let tiles: Vec<Table> =
         (0..grid[0] * grid[1]).map(|it| tile(it / grid[1], it % grid[1])).collect();
     let across: Vec<Between> = (0..w).map(|x| Between::of(x, columns, grid[1])).collect();
-    let pixels = labs.as_mut_slice().chunks_exact_mut(w).zip(picture.chunks_exact_mut(3 * w));
+    let pixels = labs.chunks_exact(w).zip(picture.chunks_exact_mut(3 * w));
     for (y, (labs, bytes)) in pixels.enumerate() {
         let down = Between::of(y, rows, grid[0]);
         let [upper, lower] = [down.first, down.second].map(|it| &tiles[it * grid[1]..]);
-        for ((lab, to), x) in labs.iter_mut().zip(bytes.as_chunks_mut::<3>().0).zip(&across) {
+        for ((lab, to), x) in labs.iter().zip(bytes.as_chunks_mut::<3>().0).zip(&across) {
             let l = usize::from(lab[0]);
             let blend = |it: &[Table]| {
                 f32::from(it[x.first][l]) * (1.0 - x.share) + f32::from(it[x.second][l]) * x.share
