@@ -47,6 +47,8 @@ struct Side {
     length: f64,
     is_mirrored: bool,
     size: usize,
+    /// From where to where pixels count: what was cut off before it was resampled does not.
+    within: [f64; 2],
 }
 
 struct Warp {
@@ -73,11 +75,24 @@ pub enum OpError {
 
 impl Side {
     fn whole(size: usize) -> Side {
-        Side { start: 0.0, length: size as f64, is_mirrored: false, size }
+        Side {
+            start: 0.0,
+            length: size as f64,
+            is_mirrored: false,
+            size,
+            within: [0.0, size as f64],
+        }
     }
 
     fn is_resampled(&self) -> bool {
         self.length != self.size as f64 || self.start.fract() != 0.0
+    }
+
+    fn resize(&mut self, size: usize) {
+        if !self.is_resampled() {
+            self.within = [self.start, self.start + self.length];
+        }
+        self.size = size;
     }
 
     fn crop(&mut self, start: usize, size: usize) {
@@ -275,7 +290,7 @@ impl<'a> Canvas<'a> {
             None => {
                 self.filter = filter;
                 for (side, size) in self.view.iter_mut().zip(size) {
-                    side.size = size;
+                    side.resize(size);
                 }
             }
         }
@@ -376,6 +391,7 @@ impl<'a> Canvas<'a> {
             for side in &mut self.view {
                 side.start /= reduction as f64;
                 side.length /= reduction as f64;
+                side.within = side.within.map(|it| it / reduction as f64);
             }
             self.source = Source::Pixels(picture);
         }
@@ -398,7 +414,7 @@ impl<'a> Canvas<'a> {
         for (it, side) in self.view.iter_mut().enumerate() {
             let size = ((side.size as f64 / factors[it]).round() as usize).max(1);
             scales[it] = size as f64 / side.size as f64;
-            side.size = size;
+            side.resize(size);
         }
         warp.map = warp.map.then(&Projection::scale(scales[1], scales[0]));
     }
@@ -424,6 +440,7 @@ fn view(picture: Picture, [rows, columns]: [Side; 2], filter: Filter) -> Picture
         [rows.start, columns.start],
         [rows.length, columns.length],
         [rows.size, columns.size],
+        [rows.within, columns.within],
     );
     if columns.is_mirrored {
         image::imageops::flip_horizontal_in_place(&mut seen);
@@ -479,6 +496,26 @@ mod tests {
             // The weights are rounded together, so some pixels are off by one.
             let worst = apart.iter().zip(at_once.iter()).map(|(a, b)| a.abs_diff(*b)).max();
             assert!(worst <= Some(1), "{worst:?}");
+        }
+    }
+
+    #[test]
+    fn what_was_cut_off_is_not_seen_by_a_resize() {
+        for size in [[64, 48], [13, 11], [9, 60]] {
+            let mut pictures = [false, true].map(|at_once| {
+                let mut canvas = Canvas::from(drawn(60, 50));
+                canvas.crop([11, 17], [20, 30]);
+                canvas.flip(1);
+                if !at_once {
+                    canvas.pixels().unwrap();
+                }
+                canvas.resize(size, Filter::Lanczos).unwrap();
+                canvas.crop([1, 2], [8, 9]);
+                canvas.finish().unwrap()
+            });
+            let [apart, at_once] = &mut pictures;
+            let worst = apart.iter().zip(at_once.iter()).map(|(a, b)| a.abs_diff(*b)).max();
+            assert!(worst <= Some(1), "{size:?}: {worst:?}");
         }
     }
 

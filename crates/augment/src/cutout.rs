@@ -55,8 +55,7 @@ impl Cutout {
     pub(crate) fn of(picture: &Picture, face: &Face) -> Cutout {
         let full = [picture.height() as usize, picture.width() as usize];
         let size = small(full);
-        let small =
-            Filter::Bilinear.resample(picture.clone(), [0.0; 2], full.map(|it| it as f64), size);
+        let small = Filter::Bilinear.resize(picture.clone(), size);
         let colours: Vec<[u8; 3]> = small.pixels().map(|it| it.0).collect();
         Cutout { size, is_person: grab(&colours, &shape(face, full, size), size) }
     }

@@ -103,10 +103,7 @@ fn blurred(picture: Picture) -> Picture {
     let full = [picture.height() as usize, picture.width() as usize];
     let longer = full[0].max(full[1]);
     let few = full.map(|it| (it * BLURRED / longer).clamp(1, it));
-    let resized = |picture, from: [usize; 2], to| {
-        Filter::Bicubic.resample(picture, [0.0; 2], from.map(|it| it as f64), to)
-    };
-    resized(resized(picture, full, few), few, full)
+    Filter::Bicubic.resize(Filter::Bicubic.resize(picture, few), full)
 }
 
 #[cfg(test)]

@@ -5,8 +5,7 @@
 //! whose shape is in `ratio`.
 //!
 //! Szegedy et al., "Going Deeper with Convolutions", 2014, as torchvision's `RandomResizedCrop`,
-//! antialiased; but that pixels beyond the part's edges count at its edges, as in PIL's
-//! `resize(box=…)`, where torchvision cuts first.
+//! antialiased.
 
 use base::Rng;
 use rand::Rng as _;

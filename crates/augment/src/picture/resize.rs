@@ -8,6 +8,7 @@ use fast_image_resize::{
     FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer,
     images::{Image, ImageRef},
 };
+use image::imageops;
 use serde::{Deserialize, Serialize};
 
 use super::{PictureOp, size_problem};
@@ -61,21 +62,37 @@ impl PictureOp for Resize {
 }
 
 impl Filter {
+    /// A whole picture in another `[height, width]`.
+    pub(crate) fn resize(self, picture: Picture, size: [usize; 2]) -> Picture {
+        let full = [picture.height(), picture.width()].map(f64::from);
+        self.resample(picture, [0.0; 2], full, size, full.map(|it| [0.0, it]))
+    }
+
     /// The part of a picture that begins at `start` and is as large as `length` (rows, columns, both
-    /// within the picture), in `size` pixels.
+    /// within the picture), in `size` pixels; of the rows and columns only those from `within` count.
     pub(crate) fn resample(
         self,
         picture: Picture,
         [top, left]: [f64; 2],
         [height, width]: [f64; 2],
         [to_h, to_w]: [usize; 2],
+        [rows, columns]: [[f64; 2]; 2],
     ) -> Picture {
+        let (mut picture, mut left) = (picture, left);
+        let [begins, ends] =
+            [columns[0].floor(), columns[1].ceil().min(f64::from(picture.width()))];
+        if width != to_w as f64 && ends - begins < f64::from(picture.width()) {
+            let (y, h) = (0, picture.height());
+            let part = imageops::crop_imm(&picture, begins as u32, y, (ends - begins) as u32, h);
+            (picture, left) = (part.to_image(), left - begins);
+        }
         // One side after the other, rounded in between, as PIL does; first the columns of those rows
         // that count.
         let scale = height / to_h as f64;
         let reach = if scale == 1.0 { 0.0 } else { self.support() * scale.max(1.0) + 1.0 };
-        let first = (top - reach).floor().max(0.0);
-        let last = (top + height + reach).ceil().min(f64::from(picture.height()));
+        let first = (top - reach).floor().max(rows[0].floor());
+        let last =
+            (top + height + reach).ceil().min(rows[1].ceil()).min(f64::from(picture.height()));
         let wide = self.one_pass(
             picture,
             [first, left],
