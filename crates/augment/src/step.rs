@@ -2,15 +2,14 @@
 
 use base::Rng;
 use rand::Rng as _;
-use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
 use crate::{Canvas, OpError, PictureOpConfig};
 
 /// An operation and its probability: `{ kind = "horizontal_flip", p = 0.5 }`.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Step {
     /// What is done.
-    #[serde(flatten)]
     pub op: PictureOpConfig,
     /// How often, in 0..=1.
     pub p: f64,
@@ -59,6 +58,21 @@ impl From<PictureOpConfig> for Step {
     /// With the operation's usual probability.
     fn from(op: PictureOpConfig) -> Step {
         Step { p: op.get().usual_p(), op }
+    }
+}
+
+impl Serialize for Step {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct Entry<'a> {
+            #[serde(flatten)]
+            op: &'a PictureOpConfig,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            p: Option<f64>,
+        }
+        // What is always done, as usual, need not say so.
+        let goes_without_saying = self.p == 1.0 && self.op.get().usual_p() == 1.0;
+        Entry { op: &self.op, p: (!goes_without_saying).then_some(self.p) }.serialize(to)
     }
 }
 
