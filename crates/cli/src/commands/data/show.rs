@@ -16,6 +16,9 @@ use crate::{
     terminal::Terminal,
 };
 
+/// Pictures in a row, if they make whole groups.
+const WIDE: usize = 9;
+
 /// A row of the sheet: what stands below its draws, and what they go through.
 struct Row {
     caption: String,
@@ -80,10 +83,15 @@ pub(super) fn show(args: &ShowArgs, terminal: &Terminal) -> anyhow::Result<End> 
         None => format!("{} draws of each picture as the network sees it", args.draws),
         Some(op) => op.clone(),
     };
-    let sheet = Sheet { title, cells, columns: args.draws + 1, together: 1 }.draw();
+    // A row holds a picture and its draws, or several such groups in frames, where they are short.
+    let group = args.draws + 1;
+    let n_groups = (WIDE / group).max(1);
+    let together = if n_groups > 1 { group } else { 1 };
+    let sheet = Sheet { title, cells, columns: n_groups * group, together }.draw();
     let output = &args.output;
     write_whole(output, &png(&sheet)).with_context(|| output.display().to_string())?;
-    say!("{n_pictures} pictures, {} draws of each: {}", args.draws, output.display());
+    let pictures = if n_pictures == 1 { "picture" } else { "pictures" };
+    say!("{n_pictures} {pictures}, {} draws of each: {}", args.draws, output.display());
     Ok(End::Done)
 }
 
