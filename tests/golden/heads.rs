@@ -37,7 +37,7 @@ fn heads_agree_with_pytorch() -> Result<()> {
         }
         let features = Var::from_tensor(&tensor("features", &[4, 6])?)?;
         let tape = Tape::default();
-        let pass = Training { tape: &tape, seed: Seed(0), step: 0, first_row: 0 };
+        let pass = Training { tape: &tape, seed: Seed(0), step: 0, first_row: 0, follow: None };
         let outputs = heads.outputs(&tape.leaf(&features), &Pass::Train(pass))?;
         let [output] = outputs.as_slice() else { panic!("{name}: one question") };
         let mut numbers = tape.export(&output.numbers)?;

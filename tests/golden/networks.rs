@@ -111,7 +111,7 @@ fn check(name: &str, tolerance: Tolerance) -> Result<()> {
     check_close(&logits, &case.to::<Vec<f64>>("eval"), tolerance.logits);
 
     let tape = Tape::default();
-    let training = Training { tape: &tape, seed: Seed(0), step: 0, first_row: 0 };
+    let training = Training { tape: &tape, seed: Seed(0), step: 0, first_row: 0, follow: None };
     let logits = model.forward(&pictures, &Pass::Train(training))?.remove(0).numbers;
     check_close(&logits, &case.to::<Vec<f64>>("train"), tolerance.logits);
 

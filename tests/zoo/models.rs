@@ -75,7 +75,7 @@ fn check_model(name: &str, spec: &ModelSpec) -> Result<()> {
     assert_eq!(before, flat(&other.forward(&xs, &Pass::Eval)?), "{name}: saved and loaded");
 
     let tape = Tape::default();
-    let training = Training { tape: &tape, seed: Seed(0), step: 0, first_row: 0 };
+    let training = Training { tape: &tape, seed: Seed(0), step: 0, first_row: 0, follow: None };
     let outputs = model.forward(&pictures(4, 64, 64)?, &Pass::Train(training))?;
     let asked = spec.head.get().questions(&task)?;
     let said = |it: &Output| (it.asks, it.form.clone(), it.weight, it.numbers.dims()[1]);

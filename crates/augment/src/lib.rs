@@ -27,7 +27,7 @@ pub use memory::Memory;
 pub use mix::{Level, MixOp, MixOpConfig, MixPlan};
 pub use mixing::Mixing;
 pub use picture::{
-    CenterCrop, Filter, HorizontalFlip, Picture, PictureOp, PictureOpConfig, RandomCrop,
+    CenterCrop, Filter, HorizontalFlip, Picture, PictureOp, PictureOpConfig, RandomCrop, Resize,
     ResizeShorter,
 };
 pub use pipeline::{Pipeline, PipelineError};

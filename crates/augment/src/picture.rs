@@ -52,8 +52,11 @@ use crate::{Canvas, OpError};
 
 pub(crate) use self::color_jitter::grey;
 pub use self::{
-    center_crop::CenterCrop, horizontal_flip::HorizontalFlip, random_crop::RandomCrop,
-    resize::Filter, resize_shorter::ResizeShorter,
+    center_crop::CenterCrop,
+    horizontal_flip::HorizontalFlip,
+    random_crop::RandomCrop,
+    resize::{Filter, Resize},
+    resize_shorter::ResizeShorter,
 };
 
 /// A picture in memory: RGB8.

@@ -47,14 +47,32 @@ impl Penalty {
 
     /// What a step descends on: a number.
     pub fn mean(&self) -> Result<Tensor> {
+        self.part(&self.norms(), 1.0)
+    }
+
+    /// The sum of the rows' weights in each term; nothing of a term that judges the batch as a whole.
+    pub fn norms(&self) -> Vec<f64> {
+        let norm = |it: &Term| match it.judged {
+            Judged::PerExample { norm, .. } => norm,
+            Judged::Batch(_) => 0.0,
+        };
+        self.terms.iter().map(norm).collect()
+    }
+
+    /// What this part of a step adds to what the whole step descends on: a number.
+    ///
+    /// - `norms`: those of all parts, added up.
+    /// - `share`: of the step's rows. A term that judges batches as a whole judges each part, and counts
+    ///   by it.
+    pub fn part(&self, norms: &[f64], share: f64) -> Result<Tensor> {
         let mut sum: Option<Tensor> = None;
-        for Term { weight, judged } in &self.terms {
+        for (Term { weight, judged }, norm) in self.terms.iter().zip(norms) {
             let mean = match judged {
                 // Rows that all weigh nothing cost nothing.
-                Judged::PerExample { weighted, norm } => {
+                Judged::PerExample { weighted, .. } => {
                     (weighted.sum_all()? * (weight / if *norm > 0.0 { *norm } else { 1.0 }))?
                 }
-                Judged::Batch(loss) => (loss * *weight)?,
+                Judged::Batch(loss) => (loss * (weight * share))?,
             };
             sum = Some(match sum {
                 Some(before) => (before + mean)?,

@@ -196,6 +196,7 @@ impl Layer for BatchNorm {
             Pass::Train(it) if !it.tape.is_frozen(&self.weight) => {
                 let normed = ops::batch_norm(xs, &gamma, &beta, eps, self.activation);
                 let (ys, moments) = normed.map_err(|err| err.context(self.path.clone()))?;
+                let momentum = it.follow.unwrap_or(momentum);
                 follow(&self.running_mean, moments.mean.iter().copied(), momentum)?;
                 follow(&self.running_var, moments.unbiased_variance(), momentum)?;
                 Ok(ys)

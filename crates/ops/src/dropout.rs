@@ -67,7 +67,7 @@ mod tests {
     use crate::{Pass, Tape, Training, Value, check::check};
 
     fn pass(tape: &Tape, step: usize, first_row: usize) -> Pass<'_> {
-        Pass::Train(Training { tape, seed: Seed(7), step, first_row })
+        Pass::Train(Training { tape, seed: Seed(7), step, first_row, follow: None })
     }
 
     fn ones(n: usize, width: usize) -> Result<Value> {

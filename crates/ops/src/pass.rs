@@ -24,6 +24,9 @@ pub struct Training<'a> {
     /// The position of the batch's first row within the whole step, which several smaller batches
     /// may make up: a mask belongs to a row, not to a place in memory.
     pub first_row: usize,
+    /// The share of this batch in the running statistics, in place of each norm's own momentum:
+    /// 1 / (k + 1) in the batch after k makes them the mean of all batches.
+    pub follow: Option<f64>,
 }
 
 impl Pass<'_> {

@@ -11,7 +11,7 @@
 
 use std::{
     cell::RefCell,
-    collections::{HashMap, HashSet},
+    collections::{HashMap, HashSet, hash_map::Entry},
     rc::Rc,
 };
 
@@ -266,6 +266,20 @@ impl Gradients {
     /// The gradient of a parameter, of its shape; `None` when the loss does not depend on it.
     pub fn get(&self, var: &Var) -> Option<&Tensor> {
         self.0.get(&var.id())
+    }
+
+    /// Adds the gradients of another part of the step.
+    pub fn add(&mut self, other: Gradients) -> Result<()> {
+        for (id, grad) in other.0 {
+            match self.0.entry(id) {
+                Entry::Occupied(mut it) => {
+                    let sum = (it.get() + grad)?;
+                    it.insert(sum);
+                }
+                Entry::Vacant(it) => drop(it.insert(grad)),
+            }
+        }
+        Ok(())
     }
 }
 

@@ -1,20 +1,28 @@
-//! Checkpoints: all that the next step depends on.
+//! Checkpoints: all that the next step depends on, one file each.
 //!
-//! `last/state.toml` names the file of tensors beside it and is written last: until then the
-//! checkpoint before is whole.
+//! `checkpoints/<steps done>.safetensors` holds the model's tensors, the optimizer's and the average's,
+//! and in its header where the run is and what its settings were. A thread of its own writes them, whole or
+//! not at all, so that training does not wait; older ones are removed once the newer is on disk. A run
+//! goes on from the newest that can be read.
 
-use std::{collections::BTreeMap, fs};
+use std::{
+    collections::BTreeMap,
+    fs::{self, File},
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+        mpsc::{Receiver, SyncSender, sync_channel},
+    },
+    thread::{self, JoinHandle},
+};
 
 use base::files::write_whole;
 use candle::{Device, Tensor};
-use models::Model;
+use safetensors::SafeTensors;
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    fit::FitError,
-    optim::Optimizer,
-    run::{Run, RunError, at},
-};
+use crate::run::{Run, RunError, at};
 
 /// Where a run is, beside its tensors.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -25,6 +33,10 @@ pub(crate) struct State {
     /// The sum of the losses since the last evaluation, and their number.
     pub(crate) loss_sum: f64,
     pub(crate) n_losses: usize,
+    /// Evaluations since the best.
+    pub(crate) n_since_best: usize,
+    /// What each evaluation so far came to.
+    pub(crate) scores: Vec<f64>,
     /// The best evaluation so far.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) best: Option<Best>,
@@ -39,81 +51,287 @@ pub(crate) struct Best {
     pub(crate) step: usize,
 }
 
+/// A checkpoint in memory. It shares nothing with what it was made from.
+pub(crate) struct Checkpoint {
+    pub(crate) state: State,
+    /// The settings, as they were then.
+    pub(crate) settings: String,
+    /// By part, `model`, `optim` and `average`, and by name.
+    pub(crate) tensors: BTreeMap<String, Vec<(String, Tensor)>>,
+}
+
+/// What stands in the header.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct File {
-    tensors: String,
+struct Header {
+    settings: String,
     state: State,
 }
 
-/// Writes a checkpoint in place of the one before.
-pub(crate) fn save(
-    run: &Run,
-    state: &State,
-    model: &Model,
-    optimizer: &dyn Optimizer,
-) -> Result<(), FitError> {
-    let dir = run.dir().join("last");
-    fs::create_dir_all(&dir).map_err(at(&dir))?;
-    let named = |part: &'static str, tensors: Vec<(String, Tensor)>| {
-        tensors.into_iter().map(move |(name, it)| (format!("{part}.{name}"), it))
-    };
-    let tensors =
-        named("model", model.params().to_file()?).chain(named("optim", optimizer.state()?));
-    let bytes = safetensors::serialize(tensors, None).map_err(candle::Error::wrap)?;
-    let tensors = format!("checkpoint-{:08}.safetensors", state.step);
-    let path = dir.join(&tensors);
-    write_whole(&path, &bytes).map_err(at(&path))?;
-    let file = File { tensors: tensors.clone(), state: state.clone() };
-    let path = dir.join("state.toml");
-    let text = toml::to_string(&file).expect("a state is TOML");
-    write_whole(&path, text.as_bytes()).map_err(at(&path))?;
-    for entry in fs::read_dir(&dir).map_err(at(&dir))?.flatten() {
-        let name = entry.file_name().to_string_lossy().into_owned();
-        if name.starts_with("checkpoint-") && name != tensors {
-            fs::remove_file(entry.path()).map_err(at(&entry.path()))?;
+/// The header's one entry: several would come in any order.
+const ENTRY: &str = "maskfit";
+
+impl Checkpoint {
+    /// The tensors of a part; none where it was not there.
+    pub(crate) fn part(&self, name: &str) -> Option<BTreeMap<String, Tensor>> {
+        Some(self.tensors.get(name)?.iter().cloned().collect())
+    }
+
+    fn to_bytes(&self) -> Result<Vec<u8>, candle::Error> {
+        let tensors = self.tensors.iter().flat_map(|(part, tensors)| {
+            tensors.iter().map(move |(name, it)| (format!("{part}.{name}"), it))
+        });
+        let header = Header { settings: self.settings.clone(), state: self.state.clone() };
+        let header = toml::to_string(&header).expect("a header is TOML");
+        let entries = [(ENTRY.to_owned(), header)].into_iter().collect();
+        safetensors::serialize(tensors, Some(entries)).map_err(candle::Error::wrap)
+    }
+
+    fn from_bytes(bytes: &[u8]) -> Result<Checkpoint, String> {
+        let (_, metadata) = SafeTensors::read_metadata(bytes).map_err(|err| err.to_string())?;
+        let header = metadata.metadata().as_ref().and_then(|it| it.get(ENTRY));
+        let header = header.ok_or("it has no header of this program's")?;
+        let Header { settings, state } =
+            toml::from_str(header).map_err(|err| err.message().to_owned())?;
+        let all = candle::safetensors::load_buffer(bytes, &Device::Cpu);
+        let mut tensors: BTreeMap<String, Vec<(String, Tensor)>> = BTreeMap::new();
+        for (name, tensor) in all.map_err(|err| err.to_string())? {
+            let (part, name) = name.split_once('.').ok_or("a tensor is of no part")?;
+            tensors.entry(part.to_owned()).or_default().push((name.to_owned(), tensor));
         }
+        Ok(Checkpoint { state, settings, tensors })
+    }
+}
+
+/// The folder of a run's checkpoints.
+fn dir_of(run: &Run) -> PathBuf {
+    run.dir().join("checkpoints")
+}
+
+/// The checkpoints in a folder, oldest first.
+fn list(dir: &Path) -> Result<Vec<PathBuf>, RunError> {
+    let entries = match fs::read_dir(dir) {
+        Ok(it) => it,
+        Err(err) if err.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(err) => return Err(at(dir)(err)),
+    };
+    let paths = entries.flatten().map(|it| it.path());
+    let mut paths: Vec<PathBuf> = paths
+        .filter(|it| !it.file_name().is_some_and(|it| it.to_string_lossy().starts_with('.')))
+        .filter(|it| it.extension().is_some_and(|it| it == "safetensors"))
+        .collect();
+    paths.sort();
+    Ok(paths)
+}
+
+/// Whether a run has a checkpoint, readable or not.
+pub(crate) fn exists(run: &Run) -> Result<bool, RunError> {
+    Ok(!list(&dir_of(run))?.is_empty())
+}
+
+/// The newest checkpoint that can be read; none of a run without any.
+///
+/// - `note`: is told of those that cannot be read.
+///
+/// # Errors
+/// A run of which none can be read.
+pub(crate) fn newest(run: &Run, note: &dyn Fn(&str)) -> Result<Option<Checkpoint>, RunError> {
+    let mut problem = None;
+    for path in list(&dir_of(run))?.into_iter().rev() {
+        let bytes = fs::read(&path).map_err(at(&path))?;
+        match Checkpoint::from_bytes(&bytes) {
+            Ok(it) => return Ok(Some(it)),
+            Err(reason) => {
+                let reason = format!("the checkpoint cannot be read ({reason})");
+                note(&format!("{}: {reason}: the one before is tried", path.display()));
+                problem.get_or_insert(RunError::Damaged { path, reason });
+            }
+        }
+    }
+    problem.map_or(Ok(None), Err)
+}
+
+/// The thread that writes checkpoints.
+pub(crate) struct Writer {
+    /// Closed to end the thread.
+    jobs: Option<SyncSender<Checkpoint>>,
+    thread: Option<JoinHandle<Result<(), RunError>>>,
+    is_busy: Arc<AtomicBool>,
+}
+
+impl Writer {
+    /// Starts the thread.
+    ///
+    /// - `keep`: how many checkpoints stay, at least 1.
+    /// - `tables`: what is on disk before a checkpoint is.
+    ///
+    /// # Errors
+    /// A folder that cannot be made.
+    pub(crate) fn start(run: &Run, keep: usize, tables: Vec<File>) -> Result<Writer, RunError> {
+        let dir = dir_of(run);
+        fs::create_dir_all(&dir).map_err(at(&dir))?;
+        // A sender waits until the thread takes what it sends: one checkpoint is in memory at most.
+        let (sender, receiver) = sync_channel(0);
+        let is_busy = Arc::new(AtomicBool::new(false));
+        let busy = Arc::clone(&is_busy);
+        let thread = thread::spawn(move || work(&dir, keep, &tables, &receiver, &busy));
+        Ok(Writer { jobs: Some(sender), thread: Some(thread), is_busy })
+    }
+
+    /// Whether a checkpoint would be taken at once.
+    pub(crate) fn is_idle(&self) -> bool {
+        !self.is_busy.load(Ordering::Acquire)
+    }
+
+    /// Hands a checkpoint over, when the one before is on disk.
+    ///
+    /// # Errors
+    /// What kept one before from being written.
+    pub(crate) fn write(&mut self, checkpoint: Checkpoint) -> Result<(), RunError> {
+        if let Some(jobs) = &self.jobs {
+            self.is_busy.store(true, Ordering::Release);
+            if jobs.send(checkpoint).is_ok() {
+                return Ok(());
+            }
+        }
+        self.join()
+    }
+
+    /// Waits until everything is on disk.
+    ///
+    /// # Errors
+    /// What kept a checkpoint from being written.
+    pub(crate) fn finish(mut self) -> Result<(), RunError> {
+        self.join()
+    }
+
+    /// # Errors
+    /// If the thread has ended because of an error: that.
+    pub(crate) fn check(&mut self) -> Result<(), RunError> {
+        match self.thread.as_ref().is_some_and(JoinHandle::is_finished) {
+            true => self.join(),
+            false => Ok(()),
+        }
+    }
+
+    fn join(&mut self) -> Result<(), RunError> {
+        drop(self.jobs.take());
+        match self.thread.take().map(JoinHandle::join) {
+            Some(Ok(it)) => it,
+            Some(Err(panic)) => std::panic::resume_unwind(panic),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        drop(self.jobs.take());
+        if let Some(thread) = self.thread.take() {
+            // Whoever drops it has another error to tell.
+            drop(thread.join());
+        }
+    }
+}
+
+fn work(
+    dir: &Path,
+    keep: usize,
+    tables: &[File],
+    jobs: &Receiver<Checkpoint>,
+    is_busy: &AtomicBool,
+) -> Result<(), RunError> {
+    for checkpoint in jobs {
+        save(dir, keep, tables, &checkpoint)?;
+        is_busy.store(false, Ordering::Release);
     }
     Ok(())
 }
 
-/// Whether the run has a checkpoint.
-pub(crate) fn exists(run: &Run) -> bool {
-    run.dir().join("last").join("state.toml").exists()
+fn save(dir: &Path, keep: usize, tables: &[File], checkpoint: &Checkpoint) -> Result<(), RunError> {
+    let path = dir.join(format!("{:08}.safetensors", checkpoint.state.step));
+    let bytes = checkpoint.to_bytes().map_err(std::io::Error::other).map_err(at(&path))?;
+    // A run that goes on from here finds its tables' rows.
+    tables.iter().try_for_each(File::sync_data).map_err(at(dir))?;
+    write_whole(&path, &bytes).map_err(at(&path))?;
+    let all = list(dir)?;
+    let (newer, older): (Vec<_>, Vec<_>) = all.into_iter().partition(|it| *it > path);
+    // What is newer cannot be read, or this run would have gone on from there.
+    let n_old = older.len().saturating_sub(keep.max(1));
+    for path in newer.iter().chain(&older[..n_old]) {
+        fs::remove_file(path).map_err(at(path))?;
+    }
+    Ok(())
 }
 
-/// Goes on from the run's checkpoint; a run without one begins.
-pub(crate) fn load(
-    run: &Run,
-    model: &Model,
-    optimizer: &mut dyn Optimizer,
-) -> Result<State, FitError> {
-    if !exists(run) {
-        return Ok(State::default());
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeMap, fs};
+
+    use candle::{Device, Tensor};
+
+    use super::{Checkpoint, State, Writer, dir_of, list, newest};
+    use crate::run::{Run, RunError};
+
+    fn checkpoint(step: usize) -> Checkpoint {
+        let tensor = Tensor::new(&[step as f32, 0.5], &Device::Cpu).unwrap();
+        let tensors = BTreeMap::from([("model".to_owned(), vec![("a.b".to_owned(), tensor)])]);
+        let state = State { step, scores: vec![0.1, f64::NEG_INFINITY], ..State::default() };
+        Checkpoint { state, settings: "seed = 0".to_owned(), tensors }
     }
-    let path = run.dir().join("last").join("state.toml");
-    let damaged = |reason: String| RunError::Damaged { path: path.clone(), reason };
-    let text = fs::read_to_string(&path).map_err(at(&path))?;
-    let file: File = toml::from_str(&text).map_err(|err| damaged(err.message().to_owned()))?;
-    let tensors_path = run.dir().join("last").join(&file.tensors);
-    let bytes = fs::read(&tensors_path).map_err(at(&tensors_path))?;
-    let all = candle::safetensors::load_buffer(&bytes, &Device::Cpu);
-    let all = all.map_err(|err| RunError::Damaged {
-        path: tensors_path.clone(),
-        reason: format!("the checkpoint cannot be read ({err})"),
-    })?;
-    let (mut of_model, mut of_optim) = (BTreeMap::new(), BTreeMap::new());
-    for (name, tensor) in all {
-        if let Some(name) = name.strip_prefix("model.") {
-            of_model.insert(name.to_owned(), tensor);
-        } else if let Some(name) = name.strip_prefix("optim.") {
-            of_optim.insert(name.to_owned(), tensor);
+
+    fn names(run: &Run) -> Vec<String> {
+        let name = |it: &std::path::PathBuf| it.file_stem().unwrap().to_string_lossy().into_owned();
+        list(&dir_of(run)).unwrap().iter().map(name).collect()
+    }
+
+    #[test]
+    fn the_last_are_kept_and_the_newest_readable_one_is_taken() {
+        let dir = tempfile::tempdir().unwrap();
+        let run = Run::create(&dir.path().join("run"), "").unwrap();
+        assert!(newest(&run, &|_| ()).unwrap().is_none());
+        let mut writer = Writer::start(&run, 2, Vec::new()).unwrap();
+        for step in [5, 10, 15] {
+            writer.write(checkpoint(step)).unwrap();
         }
+        writer.finish().unwrap();
+        assert_eq!(names(&run), ["00000010", "00000015"]);
+        let found = newest(&run, &|_| ()).unwrap().unwrap();
+        assert_eq!((found.state, found.settings), (checkpoint(15).state, "seed = 0".to_owned()));
+        assert_eq!(found.tensors["model"][0].0, "a.b");
+
+        // A newest one that is cut off.
+        let path = dir_of(&run).join("00000015.safetensors");
+        let bytes = fs::read(&path).unwrap();
+        fs::write(&path, &bytes[..bytes.len() - 1]).unwrap();
+        let said = std::cell::RefCell::new(String::new());
+        let found = newest(&run, &|it| said.borrow_mut().push_str(it)).unwrap().unwrap();
+        assert_eq!(found.state.step, 10);
+        assert!(said.borrow().contains("00000015.safetensors"), "{said:?}");
+        // The run goes on from 10, and what could not be read goes.
+        let mut writer = Writer::start(&run, 1, Vec::new()).unwrap();
+        writer.write(checkpoint(12)).unwrap();
+        writer.finish().unwrap();
+        assert_eq!(names(&run), ["00000012"]);
+
+        fs::write(dir_of(&run).join("00000012.safetensors"), b"no").unwrap();
+        assert!(matches!(newest(&run, &|_| ()), Err(RunError::Damaged { .. })));
     }
-    model
-        .params()
-        .load(&of_model)
-        .map_err(|err| RunError::Damaged { path: tensors_path, reason: err.to_string() })?;
-    optimizer.load(&of_optim)?;
-    Ok(file.state)
+
+    #[test]
+    fn a_checkpoint_is_the_same_bytes_each_time() {
+        assert!(checkpoint(3).to_bytes().unwrap() == checkpoint(3).to_bytes().unwrap());
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn what_cannot_be_written_is_told_at_the_next_chance() {
+        let dir = tempfile::tempdir().unwrap();
+        let run = Run::create(&dir.path().join("run"), "").unwrap();
+        let mut writer = Writer::start(&run, 1, Vec::new()).unwrap();
+        fs::remove_dir_all(dir_of(&run)).unwrap();
+        writer.write(checkpoint(1)).unwrap();
+        let err = writer.finish().unwrap_err().to_string();
+        assert!(err.contains("00000001.safetensors"), "{err}");
+    }
 }

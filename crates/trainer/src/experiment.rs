@@ -20,7 +20,10 @@ use metrics::MetricConfig;
 use models::{BackboneConfig, HeadConfig, Input, Interpolation, Published};
 use serde::{Deserialize, Serialize};
 
-use crate::{freeze::Freeze, optim::OptimConfig, schedule::ScheduleConfig};
+use crate::{
+    average::AverageConfig, freeze::Freeze, optim::OptimConfig, schedule::ScheduleConfig,
+    sizes::Size,
+};
 
 /// The bottom layer of every experiment.
 pub const DEFAULT: &str = include_str!("../../../configs/default.toml");
@@ -49,10 +52,14 @@ pub struct Experiment {
     pub optim: OptimConfig,
     /// How fast, and when.
     pub schedule: ScheduleConfig,
+    /// What is averaged over time.
+    pub average: AverageConfig,
     /// How long.
     pub train: TrainSection,
     /// How it is judged on the way.
     pub eval: EvalSection,
+    /// What a killed run goes on from.
+    pub checkpoint: CheckpointSection,
 }
 
 /// `[run]`
@@ -130,8 +137,14 @@ pub struct TrainSection {
     pub batch_size: usize,
     /// Whether an epoch leaves out the pictures that fill no batch.
     pub drop_last: bool,
+    /// Parts that a batch goes through the network in, one after the other: the more, the less memory.
+    pub accumulate: usize,
     /// Parts of the network that do not learn for a while.
     pub freeze: Vec<Freeze>,
+    /// Smaller pictures in the first epochs.
+    pub sizes: Vec<Size>,
+    /// Evaluations without a better one after which the run ends; 0 for never.
+    pub patience: usize,
 }
 
 /// `[eval]`
@@ -144,6 +157,18 @@ pub struct EvalSection {
     pub best_by: MetricConfig,
     /// Pictures at once. Changes no result but by rounding.
     pub batch_size: usize,
+}
+
+/// `[checkpoint]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CheckpointSection {
+    /// How often; and after each evaluation.
+    pub every: Length,
+    /// And after so many minutes; 0 for never by the clock.
+    pub minutes: f64,
+    /// How many stay.
+    pub keep: usize,
 }
 
 /// Means and deviations that are no further apart are the same: (x - 127) / 128 is (x - 127.5) / 127.5
@@ -294,6 +319,7 @@ impl Experiment {
         }
         note("optim", self.optim.get().problem());
         note("schedule", self.schedule.get().problem());
+        note("average", self.average.get().problem());
         note("model.backbone", self.model.backbone.get().problem());
         note("head", self.head.get().problem());
         let best_by = self.eval.best_by.get();
@@ -318,6 +344,19 @@ impl Experiment {
         note("data.n_loaders", count(self.data.n_loaders, 1024));
         note("data.n_ahead", count(self.data.n_ahead, 1024));
         note("train.batch_size", count(self.train.batch_size, 1 << 20));
+        for (idx, Size { size, batch_size, .. }) in self.train.sizes.iter().enumerate() {
+            let is_size = size.iter().all(|it| (1..=1 << 14).contains(it));
+            let what = || "is [height, width], each at least 1 and at most 16384".to_owned();
+            note(&format!("train.sizes[{idx}].size"), (!is_size).then(what));
+            let batch_size = count(batch_size.unwrap_or(1), 1 << 20);
+            note(&format!("train.sizes[{idx}].batch_size"), batch_size);
+        }
+        note("train.accumulate", count(self.train.accumulate, 1 << 20));
+        note("checkpoint.keep", count(self.checkpoint.keep, 1 << 20));
+        let CheckpointSection { every, minutes, .. } = self.checkpoint;
+        note("checkpoint.every", every.is_none().then(|| "is longer than nothing".to_owned()));
+        let is_time = (0.0..1e9).contains(&minutes);
+        note("checkpoint.minutes", (!is_time).then(|| format!("is 0 or more, not {minutes}")));
         note("eval.batch_size", count(self.eval.batch_size, 1 << 20));
         note("eval.every", self.eval.every.is_none().then(|| "is longer than nothing".to_owned()));
         let name = self.run.name.as_str();

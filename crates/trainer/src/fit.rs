@@ -4,22 +4,22 @@
 //! A step is a function of its number: resuming at step n is running from step n.
 
 use std::{
+    fs::File,
     rc::Rc,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use base::mix::Row;
-use data::{Batch, Load, LoadError, Loader};
+use data::{Load, LoadError, Loader};
 use infer::{Bundle, BundleError, Graded, Member, PredictError, Predictor};
-use losses::{Labels, Targets};
 use metrics::{Predictions, Report};
 use models::Model;
-use ops::{Gradients, Pass, Rows, Tape, Training};
 
 use crate::{
-    checkpoint::{self, Best, State},
+    checkpoint::{self, Best, State, Writer},
+    experiment::CheckpointSection,
     freeze::Freezing,
+    learner::Learner,
     plan::{Plan, PlanError},
     report::section,
     run::{Lines, Run, RunError},
@@ -65,17 +65,17 @@ pub enum FitError {
     /// A bundle could not be read or written.
     #[error(transparent)]
     Bundle(#[from] BundleError),
-    /// The loss is no number any more.
+    /// The loss, or a gradient, is no number any more. A checkpoint of the step before is on disk.
     #[error(
-        "step {step}: the loss is {loss}: begin again with a lower `optim.lr` or a longer \
-         `train.warmup`; the batch's pictures are {}",
+        "step {step}: {what}: lower `optim.lr`, clip gradients (`train.clip`) or warm up longer \
+         (`train.warmup`); the batch's pictures are {}",
         pictures.join(", ")
     )]
     NotFinite {
         /// The step, from 1.
         step: usize,
-        /// What it is instead.
-        loss: f64,
+        /// What is not finite.
+        what: String,
         /// The pictures of the batch.
         pictures: Vec<String>,
     },
@@ -99,17 +99,13 @@ pub enum FitError {
 /// # Errors
 /// Whatever keeps it from going on; what was saved before is whole.
 pub fn fit(plan: &Plan, run: &Run, watch: &dyn Watch) -> Result<Ended, FitError> {
-    let model = begin(plan, run, watch)?;
-    let mut optimizer = plan.experiment.optim.get().build(model.params());
-    let mut state = checkpoint::load(run, &model, optimizer.as_mut())?;
+    let (mut learner, mut state) = begin(plan, run, watch)?;
     let mut log = Log::open(plan, run, state.step)?;
-    if state.step > 0 {
-        watch.note(&format!("going on after step {} of {}", state.step, plan.epochs.total()));
-    }
+    let mut keeper = Keeper::start(plan, run, &log)?;
     let mut pace = Pace::start();
     let mut loader = None;
 
-    while state.step < plan.epochs.total() {
+    while !is_over(plan, &state) {
         let clock = plan.clock(state.step);
         let epoch_loader = match loader.take() {
             Some(it) if plan.epochs.find(clock.step).1 > 0 => it,
@@ -120,19 +116,17 @@ pub fn fit(plan: &Plan, run: &Run, watch: &dyn Watch) -> Result<Ended, FitError>
         let batch = loader.next().expect("an epoch has a batch for each step")?; // gather
         pace.waited += loader.waited() - waited;
 
-        let tape = Tape::freezing(plan.freezing.at(clock.step, &model));
-        let pass = Training { tape: &tape, seed: plan.seed(), step: clock.step, first_row: 0 };
         let rates = plan.experiment.schedule.rates(&clock, &plan.clock(plan.warmup));
-        let statistics = plan.train_pipeline.statistics;
-        let rows = Rows { pictures: &batch.pictures, size: batch.size, collages: &batch.collages };
-        let xs = ops::normalise(rows, statistics.mean, statistics.std, &plan.device)?;
-        let outputs = model.forward(&xs, &Pass::Train(pass))?; //                  think
-        let targets = targets(plan, &batch);
-        let loss = plan.loss.judge(&outputs, &targets, &clock)?.mean()?; //        judge
-        let gradients = tape.backward(&loss)?;
-        let loss = f64::from(loss.to_scalar::<f32>()?);
-        check_step(plan, &model, &batch, clock.step, loss, &gradients)?;
-        optimizer.step(&gradients, rates)?; //                                     learn
+        let loss = match learner.step(plan, &batch, &clock, rates) {
+            Ok(it) => it, //                                                       think, judge, learn
+            Err(err) => {
+                // The weights are those of the step before, and good.
+                if keeper.keep(plan, &learner, &state).is_ok() {
+                    drop(keeper.finish());
+                }
+                return Err(err);
+            }
+        };
 
         state.step += 1;
         state.loss_sum += loss;
@@ -145,53 +139,131 @@ pub fn fit(plan: &Plan, run: &Run, watch: &dyn Watch) -> Result<Ended, FitError>
         let is_evaluated = is_last || plan.experiment.eval.every.is_up(state.step, &plan.epochs);
         if is_evaluated {
             let trained = pace.elapsed();
-            let bundle = bundle_of(plan, &model);
+            let bundle = bundle_of(plan, &learner.answering(plan, state.step)?);
             let valid = answer(plan, &bundle, &plan.sides.valid, "validating", watch)?.predictions;
             let score = plan.experiment.eval.best_by.get().score(&valid);
-            let is_best = state
-                .best
-                .is_none_or(|it| plan.experiment.eval.best_by.get().improves(score, it.score));
+            let is_best = state.is_best(score, plan);
             if is_best {
-                bundle.save(&run.best(), &state.step.to_string())?; // keep
-                state.best = Some(Best { score, step: state.step });
+                bundle.save(&run.best(), &state.step.to_string())?; //             keep
             }
+            state.note(score, is_best);
             log.epoch(watch, plan, &state, &valid, score, is_best, trained, &pace)?;
             (state.loss_sum, state.n_losses) = (0.0, 0);
             pace = Pace::start();
         }
-        let asked_to_stop = watch.asks_to_stop() && !is_last;
+        let asked_to_stop = watch.asks_to_stop() && !is_over(plan, &state);
         if is_evaluated || asked_to_stop {
-            checkpoint::save(run, &state, &model, optimizer.as_ref())?;
+            keeper.keep(plan, &learner, &state)?;
+        } else {
+            keeper.keep_if_due(plan, &learner, &state)?;
         }
         if asked_to_stop {
+            keeper.finish()?;
             return Ok(Ended::Stopped { step: state.step });
         }
+    }
+    keeper.finish()?;
+    if state.step < plan.epochs.total() {
+        watch.note(&format!(
+            "no better for {} evaluations (`train.patience`): it ends after step {} of {}",
+            state.n_since_best,
+            state.step,
+            plan.epochs.total()
+        ));
     }
     finish(plan, run, &state, watch)
 }
 
-/// The model to go on with: its weights are the checkpoint's business where there is one.
-fn begin(plan: &Plan, run: &Run, watch: &dyn Watch) -> Result<Rc<Model>, FitError> {
-    if checkpoint::exists(run) {
-        return Ok(plan.bare_model()?);
+/// Whether there is no step left to take.
+fn is_over(plan: &Plan, state: &State) -> bool {
+    let patience = plan.experiment.train.patience;
+    state.step >= plan.epochs.total() || (patience > 0 && state.n_since_best >= patience)
+}
+
+/// What goes on, and where: the run's checkpoint, or a fresh model.
+fn begin(plan: &Plan, run: &Run, watch: &dyn Watch) -> Result<(Learner, State), FitError> {
+    if let Some(checkpoint) = checkpoint::newest(run, &|it| watch.note(it))? {
+        let learner = Learner::resume(plan, &checkpoint)?;
+        let (step, total) = (checkpoint.state.step, plan.epochs.total());
+        watch.note(&format!("going on after step {step} of {total}"));
+        return Ok((learner, checkpoint.state));
     }
     let (model, fitted) = plan.model()?;
     if let Some(fitted) = fitted {
         watch.note(&format!("pretrained weights: {fitted}"));
     }
     Freezing::notes(&plan.experiment.train.freeze).for_each(|it| watch.note(&it));
-    Ok(model)
+    Ok((Learner::new(plan, model)?, State::default()))
+}
+
+impl State {
+    /// Whether a score is the best so far.
+    fn is_best(&self, score: f64, plan: &Plan) -> bool {
+        let metric = plan.experiment.eval.best_by.get();
+        self.best.is_none_or(|it| metric.improves(score, it.score))
+    }
+
+    /// Remembers an evaluation.
+    fn note(&mut self, score: f64, is_best: bool) {
+        self.scores.push(score);
+        self.n_since_best = if is_best { 0 } else { self.n_since_best + 1 };
+        if is_best {
+            self.best = Some(Best { score, step: self.step });
+        }
+    }
+}
+
+/// When checkpoints are written.
+struct Keeper {
+    writer: Writer,
+    written: Instant,
+}
+
+impl Keeper {
+    fn start(plan: &Plan, run: &Run, log: &Log) -> Result<Keeper, FitError> {
+        let writer = Writer::start(run, plan.experiment.checkpoint.keep, log.files()?)?;
+        Ok(Keeper { writer, written: Instant::now() })
+    }
+
+    /// Writes one now.
+    fn keep(&mut self, plan: &Plan, learner: &Learner, state: &State) -> Result<(), FitError> {
+        self.written = Instant::now();
+        Ok(self.writer.write(learner.checkpoint(plan, state)?)?)
+    }
+
+    /// Writes one where the settings want it, unless the one before is still being written.
+    fn keep_if_due(
+        &mut self,
+        plan: &Plan,
+        learner: &Learner,
+        state: &State,
+    ) -> Result<(), FitError> {
+        self.writer.check()?;
+        let CheckpointSection { every, minutes, .. } = plan.experiment.checkpoint;
+        let is_due = every.is_up(state.step, &plan.epochs)
+            || (minutes > 0.0 && self.written.elapsed().as_secs_f64() >= 60.0 * minutes);
+        match is_due && self.writer.is_idle() {
+            true => self.keep(plan, learner, state),
+            false => Ok(()),
+        }
+    }
+
+    /// Waits until all of them are on disk.
+    fn finish(self) -> Result<(), FitError> {
+        Ok(self.writer.finish()?)
+    }
 }
 
 /// The batches of the epoch that `step` lies in, from that step on.
 pub fn load_epoch(plan: &Plan, step: usize) -> Loader {
     let (epoch_idx, n_done) = plan.epochs.find(step);
+    let (pipeline, pack) = plan.seen(epoch_idx);
     Loader::start(Load {
         pictures: Arc::clone(&plan.pictures),
         batches: plan.batches(epoch_idx),
-        pipeline: Arc::clone(&plan.train_pipeline),
+        pipeline,
         memory: plan.memory.clone(),
-        pack: plan.pack.clone(),
+        pack,
         mixing: plan.mixing.starting(step - n_done),
         seed: plan.seed(),
         stream: format!("augment/{epoch_idx}"),
@@ -199,41 +271,6 @@ pub fn load_epoch(plan: &Plan, step: usize) -> Loader {
         n_threads: plan.experiment.data.n_loaders,
         n_ahead: plan.experiment.data.n_ahead,
     })
-}
-
-fn targets(plan: &Plan, batch: &Batch) -> Targets {
-    let labels = Labels {
-        classes: batch.examples.iter().map(|&it| plan.training_classes[it]).collect(),
-        ages: batch.examples.iter().map(|&it| plan.ages[it]).collect(),
-        weights: batch.examples.iter().map(|&it| f64::from(plan.weights[it])).collect(),
-    };
-    let rows: Vec<Row> = batch.collages.iter().map(|it| it.row(batch.size)).collect();
-    Targets::new(&plan.task, labels, &rows, candle::DType::F32, &plan.device)
-}
-
-/// Stops at the first number that is none, and at a parameter that takes no part.
-fn check_step(
-    plan: &Plan,
-    model: &Model,
-    batch: &Batch,
-    step: usize,
-    loss: f64,
-    gradients: &Gradients,
-) -> Result<(), FitError> {
-    if !loss.is_finite() {
-        let pictures = batch.examples.iter().map(|&it| plan.pictures[it].0.clone()).collect();
-        return Err(FitError::NotFinite { step: step + 1, loss, pictures });
-    }
-    if step == 0 {
-        let frozen = plan.freezing.at(step, model);
-        let trained = model.params().trained().filter(|(_, it)| !frozen.contains(&it.var.id()));
-        let without = trained.filter(|(_, it)| gradients.get(&it.var).is_none());
-        let names: Vec<String> = without.map(|(name, _)| name.to_owned()).collect();
-        if !names.is_empty() {
-            return Err(FitError::NoGradient(names));
-        }
-    }
-    Ok(())
 }
 
 fn bundle_of(plan: &Plan, model: &Rc<Model>) -> Bundle {
@@ -342,6 +379,11 @@ impl Log {
             epochs: open("epochs.csv", &epochs)?,
             timing: open("timing.csv", timing)?,
         })
+    }
+
+    /// The tables' files.
+    fn files(&self) -> Result<Vec<File>, RunError> {
+        [&self.steps, &self.epochs, &self.timing].into_iter().map(Lines::file).collect()
     }
 
     fn step(

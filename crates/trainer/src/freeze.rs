@@ -188,7 +188,8 @@ mod tests {
             };
             let before = statistics();
             let tape = Tape::freezing(Rc::clone(&frozen));
-            let training = Training { tape: &tape, seed: Seed(0), step: 0, first_row: 0 };
+            let training =
+                Training { tape: &tape, seed: Seed(0), step: 0, first_row: 0, follow: None };
             let pixels = testkit::numbers("pixels", 2 * 64 * 64 * 3);
             let xs =
                 Tensor::from_vec(pixels, (2, 64, 64, 3), &Device::Cpu)?.to_dtype(DType::F32)?;

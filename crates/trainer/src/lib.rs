@@ -5,21 +5,25 @@
 //! To add an optimizer or a schedule, write its file, declare it in `optim.rs` or `schedule.rs`, and
 //! give it a line in the registry there. The zoo tests find it.
 
+mod average;
 mod checkpoint;
 mod experiment;
 mod fit;
 mod freeze;
 pub mod kfold;
+mod learner;
 mod optim;
 mod plan;
 mod report;
 mod run;
 mod schedule;
+mod sizes;
 mod watch;
 
+pub use average::{AverageConfig, Rule};
 pub use experiment::{
-    AugmentSection, DEFAULT, DataSection, EvalSection, Experiment, ModelSection, RunSection,
-    TrainSection,
+    AugmentSection, CheckpointSection, DEFAULT, DataSection, EvalSection, Experiment, ModelSection,
+    RunSection, TrainSection,
 };
 pub use fit::{Ended, FitError, Outcome, fit, load_epoch};
 pub use optim::{Optim, OptimConfig, Optimizer};

@@ -5,7 +5,7 @@
 
 use std::{path::PathBuf, rc::Rc, sync::Arc};
 
-use augment::{Mixing, Pipeline, Statistics, Step};
+use augment::{Mixing, PictureOpConfig, Pipeline, Resize, Statistics, Step};
 use base::{Clock, Epochs, Length, Seed, Task};
 use candle::{DType, Device, Tensor};
 use data::{
@@ -20,6 +20,7 @@ use ops::{Pass, Tape, Training};
 use crate::{
     experiment::{Experiment, TrainSection},
     freeze::Freezing,
+    sizes,
     watch::Watch,
 };
 
@@ -53,6 +54,8 @@ pub struct Plan {
     pub memory: Option<Remembered>,
     /// The pictures as that prepares them, where `maskfit data pack` has done so.
     pub pack: Option<Arc<Pack>>,
+    /// The epochs that begin with smaller pictures.
+    pub(crate) phases: Vec<Phase>,
     /// What happens to the rows of a batch in training.
     pub mixing: Mixing,
     /// What they go through in validation and serving.
@@ -71,6 +74,15 @@ pub struct Plan {
     pub(crate) freezing: Freezing,
     /// Where it computes.
     pub device: Device,
+}
+
+/// Epochs of one size.
+pub(crate) struct Phase {
+    /// The epoch that they end before.
+    pub(crate) end: usize,
+    pub(crate) pipeline: Arc<Pipeline>,
+    pub(crate) pack: Option<Arc<Pack>>,
+    pub(crate) batch_size: usize,
 }
 
 /// Why there is no run.
@@ -123,14 +135,28 @@ impl Plan {
             manifest.examples.iter().map(|it| (it.name.clone(), it.content.clone())).collect();
         let (train_pipeline, eval_pipeline) =
             pipelines(experiment, &pictures, manifest.memory.as_ref(), &sides, watch)?;
-        let path =
-            manifest.memory.as_ref().map(|it| Pack::path(it.dir(), &train_pipeline, &pictures));
-        let pack = path.map(|it| Pack::open(&it, &pictures)).transpose()?.flatten().map(Arc::new);
+        let pack_of = |pipeline: &Pipeline| -> Result<Option<Arc<Pack>>, PackError> {
+            let Some(memory) = &manifest.memory else { return Ok(None) };
+            let path = Pack::path(memory.dir(), pipeline, &pictures);
+            Ok(Pack::open(&path, &pictures)?.map(Arc::new))
+        };
+        let pack = pack_of(&train_pipeline)?;
+        let mut phases = Vec::new();
+        let ends = sizes::ends(&train.sizes, train.total).map_err(wrong("train.sizes"))?;
+        for (item, end) in train.sizes.iter().zip(ends) {
+            let mut pipeline = train_pipeline.clone();
+            let resize = Resize { size: item.size, ..Resize::default() };
+            pipeline.ops.push(PictureOpConfig::Resize(resize).into());
+            let pack = pack_of(&pipeline)?;
+            let batch_size = item.batch_size.unwrap_or(train.batch_size);
+            phases.push(Phase { end, pipeline: Arc::new(pipeline), pack, batch_size });
+        }
 
         let over = data.sampler.get().over();
         let groups = Groups::new(manifest, &sides.train, &training_classes, over)
             .map_err(wrong("data.sampler"))?;
-        let epochs = epochs(experiment, &groups)?;
+        let batch_size = |epoch_idx| batch_size(&phases, train, epoch_idx);
+        let epochs = epochs(experiment, &groups, batch_size)?;
         let examples: Vec<_> = sides.train.iter().map(|&it| (it, training_classes[it])).collect();
         let to_steps = |it: Length| it.to_steps(&epochs);
         let mixing = Mixing::new(&augment.mix, task, &examples, to_steps)
@@ -151,10 +177,13 @@ impl Plan {
             Freezing::new(&train.freeze, &stages, &epochs).map_err(wrong("train.freeze"))?;
         drop(stages);
         let n_draws = |epoch_idx| data.sampler.get().n_draws(&groups, epoch_idx);
-        if (0..epochs.n_begun()).any(|it| batches_of(n_draws(it), train).1 == 1) {
+        let smallest = |it| batches_of(n_draws(it), batch_size(it), train.drop_last).1;
+        if (0..epochs.n_begun()).any(|it| smallest(it) / train.accumulate.min(smallest(it)) == 1) {
             let size = train_pipeline.size().map_err(wrong("augment.train"))?;
             rehearse(&spec, task, size, device).map_err(|it| {
-                wrong("train.batch_size")(format!("a batch has one picture of {size:?}: {it}"))
+                wrong("train.batch_size")(format!(
+                    "a batch, or a part of one, has one picture of {size:?}: {it}"
+                ))
             })?;
         }
 
@@ -175,6 +204,7 @@ impl Plan {
             train_pipeline: Arc::new(train_pipeline),
             memory: manifest.memory.clone(),
             pack,
+            phases,
             mixing,
             eval_pipeline,
             spec,
@@ -223,15 +253,29 @@ impl Plan {
         let rng = &mut self.seed().stream(&format!("sample/{epoch_idx}"));
         let Experiment { data, train, .. } = &self.experiment;
         let mut order = data.sampler.get().order(&self.groups, epoch_idx, rng);
-        order.truncate(batches_of(order.len(), train).0 * train.batch_size);
+        let batch_size = self.batch_size(epoch_idx);
+        order.truncate(batches_of(order.len(), batch_size, train.drop_last).0 * batch_size);
         order
+    }
+
+    /// What pictures go through in an epoch, and where they lie ready.
+    pub fn seen(&self, epoch_idx: usize) -> (Arc<Pipeline>, Option<Arc<Pack>>) {
+        match self.phases.iter().find(|it| epoch_idx < it.end) {
+            Some(it) => (Arc::clone(&it.pipeline), it.pack.clone()),
+            None => (Arc::clone(&self.train_pipeline), self.pack.clone()),
+        }
+    }
+
+    /// Pictures a step.
+    pub fn batch_size(&self, epoch_idx: usize) -> usize {
+        batch_size(&self.phases, &self.experiment.train, epoch_idx)
     }
 
     /// The batches of an epoch, as positions among all pictures.
     pub fn batches(&self, epoch_idx: usize) -> Vec<Vec<usize>> {
         let pictures: Vec<usize> =
             self.order(epoch_idx).into_iter().map(|it| self.sides.train[it]).collect();
-        pictures.chunks(self.experiment.train.batch_size).map(<[usize]>::to_vec).collect()
+        pictures.chunks(self.batch_size(epoch_idx)).map(<[usize]>::to_vec).collect()
     }
 
     /// How many pictures of each class of the sampler's an epoch sees.
@@ -351,7 +395,11 @@ fn pipelines(
 }
 
 /// Where each epoch ends, as the sampler says.
-fn epochs(experiment: &Experiment, groups: &Groups) -> Result<Epochs, PlanError> {
+fn epochs(
+    experiment: &Experiment,
+    groups: &Groups,
+    batch_size: impl Fn(usize) -> usize,
+) -> Result<Epochs, PlanError> {
     let Experiment { data, train, .. } = experiment;
     let sampler = data.sampler.get();
     sampler.misfit(groups).map_or(Ok(()), |it| Err(wrong("data.sampler")(it)))?;
@@ -365,7 +413,7 @@ fn epochs(experiment: &Experiment, groups: &Groups) -> Result<Epochs, PlanError>
             "at `data.sampler`: it gives epoch {} more than {MOST_DRAWS} pictures, {n}",
             epoch_idx + 1
         )),
-        n => Ok(batches_of(n, train).0),
+        n => Ok(batches_of(n, batch_size(epoch_idx), train.drop_last).0),
     };
     Epochs::new(train.total, n_steps).map_err(|it| PlanError::Settings(vec![it]))
 }
@@ -391,11 +439,17 @@ fn judge(
 /// An epoch of more pictures is taken for a slip of the pen.
 const MOST_DRAWS: usize = 100_000_000;
 
+/// Pictures a step of an epoch.
+fn batch_size(phases: &[Phase], train: &TrainSection, epoch_idx: usize) -> usize {
+    let phase = phases.iter().find(|it| epoch_idx < it.end);
+    phase.map_or(train.batch_size, |it| it.batch_size)
+}
+
 /// How many batches an epoch of `n` pictures has, and how many pictures the smallest of them.
-fn batches_of(n: usize, train: &TrainSection) -> (usize, usize) {
-    match (n / train.batch_size, n % train.batch_size) {
+fn batches_of(n: usize, batch_size: usize, drop_last: bool) -> (usize, usize) {
+    match (n / batch_size, n % batch_size) {
         (0, rest) => (1, rest),
-        (n_full, rest) if rest == 0 || train.drop_last => (n_full, train.batch_size),
+        (n_full, rest) if rest == 0 || drop_last => (n_full, batch_size),
         (n_full, rest) => (n_full + 1, rest),
     }
 }
@@ -411,6 +465,6 @@ fn rehearse(
     let (tape, seed) = (Tape::default(), Seed(0));
     let model = Model::fresh(spec, task, seed, device)?;
     let xs = Tensor::zeros((1, height, width, 3), DType::F32, device)?;
-    let pass = Pass::Train(Training { tape: &tape, seed, step: 0, first_row: 0 });
+    let pass = Pass::Train(Training { tape: &tape, seed, step: 0, first_row: 0, follow: None });
     model.forward(&xs, &pass).map(|_| ())
 }

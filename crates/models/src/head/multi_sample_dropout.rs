@@ -143,7 +143,15 @@ mod tests {
     #[test]
     fn masks_differ_and_their_mean_is_one_output_of_the_same_masks() -> Result<()> {
         let tape = Tape::default();
-        let pass = || Pass::Train(Training { tape: &tape, seed: Seed(0), step: 0, first_row: 0 });
+        let pass = || {
+            Pass::Train(Training {
+                tape: &tape,
+                seed: Seed(0),
+                step: 0,
+                first_row: 0,
+                follow: None,
+            })
+        };
         let each = outputs(Mean::Loss, &pass())?;
         assert_eq!(each.iter().map(|it| it.weight).collect::<Vec<_>>(), [0.25; 4]);
         let mut sum = Tensor::zeros((2, 18), DType::F64, &Device::Cpu)?;

@@ -33,6 +33,11 @@ impl Lines {
         Ok(Lines { path: path.to_owned(), file })
     }
 
+    /// The file, to be brought to disk.
+    pub(crate) fn file(&self) -> Result<File, RunError> {
+        self.file.try_clone().map_err(at(&self.path))
+    }
+
     /// Adds a row.
     pub(crate) fn add(&mut self, row: &str) -> Result<(), RunError> {
         // One write, so that a row is there or not, except where the disk is full.

@@ -136,7 +136,8 @@ impl Bench {
     /// Forward, back and a step of the optimizer.
     fn step(&mut self) -> anyhow::Result<()> {
         let tape = Tape::default();
-        let pass = Training { tape: &tape, seed: Seed(0), step: self.n_done, first_row: 0 };
+        let pass =
+            Training { tape: &tape, seed: Seed(0), step: self.n_done, first_row: 0, follow: None };
         let outputs = self.net.forward(&self.pixels, &Pass::Train(pass))?;
         let clock = Clock { step: self.n_done, total: 1000, epoch: self.n_done as f64 / 100.0 };
         let loss = self.loss.judge(&outputs, &self.targets, &clock)?.mean()?;

@@ -1,0 +1,46 @@
+//! Stochastic weight averaging: the mean of the weights at the ends of the last epochs.
+//!
+//! average ← average + (weights - average) / (n + 1). Norms' statistics belong to no mean of weights,
+//! so they are measured anew, over the training pictures, before the average is used.
+//!
+//! Izmailov et al., "Averaging Weights Leads to Wider Optima and Better Generalization", 2018,
+//! <https://arxiv.org/abs/1803.05407>, as `torch.optim.swa_utils` has it.
+
+use base::{Epochs, Length};
+use serde::{Deserialize, Serialize};
+
+use super::Rule;
+
+/// `[average] kind = "swa"`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Swa {
+    /// When it begins.
+    pub from: Length,
+    /// How often weights are taken in from then on.
+    pub every: Length,
+}
+
+impl Default for Swa {
+    /// The paper's: the last quarter, once an epoch.
+    fn default() -> Swa {
+        Swa { from: Length::Percent(75.0), every: Length::Epochs(1.0) }
+    }
+}
+
+impl Rule for Swa {
+    fn share(&self, step: usize, epochs: &Epochs, n_before: u64) -> Option<f64> {
+        let has_begun = step >= self.from.to_steps(epochs).max(1);
+        // The last step counts: a run shorter than `every` has an average all the same.
+        let is_up = self.every.is_up(step, epochs) || step == epochs.total();
+        (has_begun && is_up).then(|| 1.0 / (n_before + 1) as f64)
+    }
+
+    fn measures(&self) -> bool {
+        true
+    }
+
+    fn problem(&self) -> Option<String> {
+        self.every.is_none().then(|| "`every` is longer than nothing".to_owned())
+    }
+}

@@ -1,0 +1,293 @@
+//! What learns: the network, its optimizer, and the average of its weights.
+
+use std::{collections::BTreeMap, rc::Rc};
+
+use augment::Statistics;
+use base::{Clock, mix::Row};
+use candle::{DType, Tensor};
+use data::Batch;
+use losses::{Labels, Targets};
+use models::Model;
+use ops::{Gradients, Output, Pass, Rows, Tape, Training};
+
+use crate::{
+    average::{Average, AverageConfig},
+    checkpoint::{Checkpoint, State},
+    fit::{FitError, load_epoch},
+    optim::Optimizer,
+    plan::Plan,
+    run::RunError,
+    schedule::Rates,
+};
+
+/// A model in training.
+pub(crate) struct Learner {
+    model: Rc<Model>,
+    optimizer: Box<dyn Optimizer>,
+    average: Option<Average>,
+}
+
+impl Learner {
+    /// A learner that has not taken a step.
+    pub(crate) fn new(plan: &Plan, model: Rc<Model>) -> Result<Learner, FitError> {
+        let optimizer = plan.experiment.optim.get().build(model.params());
+        let average = match plan.experiment.average {
+            AverageConfig::Off(_) => None,
+            _ => Some(Average::new(plan.bare_model()?)),
+        };
+        Ok(Learner { model, optimizer, average })
+    }
+
+    /// The learner of a checkpoint.
+    ///
+    /// # Errors
+    /// A checkpoint of another network or optimizer.
+    pub(crate) fn resume(plan: &Plan, checkpoint: &Checkpoint) -> Result<Learner, FitError> {
+        let mut learner = Learner::new(plan, plan.bare_model()?)?;
+        let misfit = |reason: String| RunError::Damaged {
+            path: "the checkpoint".into(),
+            reason: format!("it is of other settings: {reason}"),
+        };
+        let part = |name: &str| {
+            checkpoint.part(name).ok_or_else(|| misfit(format!("it has no part `{name}`")))
+        };
+        learner.model.params().load(&part("model")?).map_err(|err| misfit(err.to_string()))?;
+        learner.optimizer.load(&part("optim")?).map_err(|err| misfit(err.to_string()))?;
+        if let Some(it) = &mut learner.average {
+            it.load(part("average")?).map_err(|err| misfit(err.to_string()))?;
+        }
+        Ok(learner)
+    }
+
+    /// All that the next step depends on, as copies.
+    pub(crate) fn checkpoint(&self, plan: &Plan, state: &State) -> Result<Checkpoint, FitError> {
+        let mut tensors = BTreeMap::from([
+            ("model".to_owned(), self.model.params().to_file()?),
+            ("optim".to_owned(), self.optimizer.state()?),
+        ]);
+        if let Some(it) = &self.average {
+            tensors.insert("average".to_owned(), it.state()?);
+        }
+        Ok(Checkpoint { state: state.clone(), settings: plan.experiment.to_toml(), tensors })
+    }
+
+    /// What learns.
+    pub(crate) fn model(&self) -> &Rc<Model> {
+        &self.model
+    }
+
+    /// Takes a step on a batch, and returns the loss before it.
+    ///
+    /// # Errors
+    /// A loss or a gradient that is no number; then nothing has changed but norms' statistics.
+    pub(crate) fn step(
+        &mut self,
+        plan: &Plan,
+        batch: &Batch,
+        clock: &Clock,
+        rates: Rates,
+    ) -> Result<f64, FitError> {
+        let (loss, gradients) = self.gradients(plan, batch, clock)?; //            think, judge
+        self.check(plan, batch, clock.step, loss, &gradients)?;
+        self.optimizer.step(&gradients, rates)?; //                                learn
+        if let Some(it) = &mut self.average {
+            let rule = plan.experiment.average.get();
+            it.follow(&self.model, rule, clock.step + 1, &plan.epochs)?;
+        }
+        Ok(loss)
+    }
+
+    /// The loss of a batch and its gradients, part by part.
+    fn gradients(
+        &self,
+        plan: &Plan,
+        batch: &Batch,
+        clock: &Clock,
+    ) -> Result<(f64, Gradients), FitError> {
+        let frozen = plan.freezing.at(clock.step, &self.model);
+        let parts = parts_of(batch.collages.len(), plan.experiment.train.accumulate);
+        let targets: Vec<Targets> =
+            parts.iter().map(|it| targets(plan, batch, it.clone())).collect();
+        let (mut loss, mut gradients) = (0.0, Gradients::default());
+        let mut norms = None;
+        for (part, of_part) in parts.iter().zip(&targets) {
+            let tape = Tape::freezing(Rc::clone(&frozen));
+            let pass = Training {
+                tape: &tape,
+                seed: plan.seed(),
+                step: clock.step,
+                first_row: part.start,
+                follow: None,
+            };
+            let statistics = plan.train_pipeline.statistics;
+            let xs = pictures(plan, batch, part.clone(), statistics)?;
+            let outputs = self.model.forward(&xs, &Pass::Train(pass))?; //         think
+            let penalty = plan.loss.judge(&outputs, of_part, clock)?; //           judge
+            let share = part.len() as f64 / batch.collages.len() as f64;
+            let norms = match &norms {
+                Some(it) => it,
+                None if parts.len() == 1 => norms.insert(penalty.norms()),
+                None => norms.insert(norms_of(plan, &outputs, &targets, clock)?),
+            };
+            let of_part = penalty.part(norms, share)?;
+            loss += f64::from(of_part.to_scalar::<f32>()?);
+            gradients.add(tape.backward(&of_part)?)?;
+        }
+        Ok((loss, gradients))
+    }
+
+    /// Stops at the first number that is none, and at a parameter that takes no part.
+    fn check(
+        &self,
+        plan: &Plan,
+        batch: &Batch,
+        step: usize,
+        loss: f64,
+        gradients: &Gradients,
+    ) -> Result<(), FitError> {
+        let what = match loss.is_finite() {
+            false => Some(format!("the loss is {loss}")),
+            true => first_non_finite(gradients, &self.model)
+                .map(|it| format!("the gradient of `{it}` is not finite")),
+        };
+        if let Some(what) = what {
+            let pictures = batch.examples.iter().map(|&it| plan.pictures[it].0.clone()).collect();
+            return Err(FitError::NotFinite { step: step + 1, what, pictures });
+        }
+        if step == 0 {
+            let frozen = plan.freezing.at(step, &self.model);
+            let params = self.model.params().trained();
+            let trained = params.filter(|(_, it)| !frozen.contains(&it.var.id()));
+            let without = trained.filter(|(_, it)| gradients.get(&it.var).is_none());
+            let names: Vec<String> = without.map(|(name, _)| name.to_owned()).collect();
+            if !names.is_empty() {
+                return Err(FitError::NoGradient(names));
+            }
+        }
+        Ok(())
+    }
+
+    /// What is evaluated and kept: the average, once it has begun, and else what learns.
+    ///
+    /// - `step`: steps done, which say what norms' statistics are measured on.
+    pub(crate) fn answering(&self, plan: &Plan, step: usize) -> Result<Rc<Model>, FitError> {
+        match self.average.as_ref().and_then(Average::model) {
+            None => Ok(Rc::clone(&self.model)),
+            Some(model) => {
+                if plan.experiment.average.get().measures() {
+                    measure(plan, model, step)?;
+                }
+                Ok(Rc::clone(model))
+            }
+        }
+    }
+}
+
+/// The first parameter, in name order, whose gradient has a number that is none.
+fn first_non_finite<'a>(gradients: &Gradients, model: &'a Model) -> Option<&'a str> {
+    let is_finite = |grad: &Tensor| -> candle::Result<bool> {
+        Ok(grad.abs()?.sum_all()?.to_scalar::<f32>()?.is_finite())
+    };
+    let mut trained = model.params().trained();
+    trained.find_map(|(name, it)| {
+        let grad = gradients.get(&it.var)?;
+        (!is_finite(grad).unwrap_or(false)).then_some(name)
+    })
+}
+
+/// Norms' statistics as the mean of what the batches of the last epoch have: those that a mean of
+/// weights brings along belong to none of the models that it is the mean of.
+fn measure(plan: &Plan, model: &Model, step: usize) -> Result<(), FitError> {
+    let last = step - 1;
+    let (_, n_done) = plan.epochs.find(last);
+    let frozen = plan.freezing.at(last, model);
+    let mut n_before = 0;
+    for batch in load_epoch(plan, last - n_done) {
+        let batch = batch?;
+        for part in parts_of(batch.collages.len(), plan.experiment.train.accumulate) {
+            let tape = Tape::freezing(Rc::clone(&frozen));
+            n_before += 1;
+            let pass = Training {
+                tape: &tape,
+                seed: plan.seed(),
+                step: last,
+                first_row: part.start,
+                follow: Some(1.0 / f64::from(n_before)),
+            };
+            let xs = pictures(plan, &batch, part, plan.train_pipeline.statistics)?;
+            model.forward(&xs, &Pass::Train(pass))?;
+        }
+    }
+    Ok(())
+}
+
+/// Rows in so many parts, as equal as can be, none of them empty.
+fn parts_of(n_rows: usize, n_parts: usize) -> Vec<std::ops::Range<usize>> {
+    let n_parts = n_parts.clamp(1, n_rows.max(1));
+    (0..n_parts).map(|it| it * n_rows / n_parts..(it + 1) * n_rows / n_parts).collect()
+}
+
+/// Some rows of a batch as the network takes them.
+fn pictures(
+    plan: &Plan,
+    batch: &Batch,
+    rows: std::ops::Range<usize>,
+    Statistics { mean, std }: Statistics,
+) -> candle::Result<Tensor> {
+    let collages = &batch.collages[rows];
+    ops::normalise(
+        Rows { pictures: &batch.pictures, size: batch.size, collages },
+        mean,
+        std,
+        &plan.device,
+    )
+}
+
+/// What some rows of a batch should have been answered.
+fn targets(plan: &Plan, batch: &Batch, rows: std::ops::Range<usize>) -> Targets {
+    let labels = Labels {
+        classes: batch.examples.iter().map(|&it| plan.training_classes[it]).collect(),
+        ages: batch.examples.iter().map(|&it| plan.ages[it]).collect(),
+        weights: batch.examples.iter().map(|&it| f64::from(plan.weights[it])).collect(),
+    };
+    let rows: Vec<Row> = batch.collages[rows].iter().map(|it| it.row(batch.size)).collect();
+    Targets::new(&plan.task, labels, &rows, DType::F32, &plan.device)
+}
+
+/// What each term of the loss is divided by, over all parts: norms depend on labels alone, so that
+/// answers without any content will do.
+fn norms_of(
+    plan: &Plan,
+    outputs: &[Output],
+    targets: &[Targets],
+    clock: &Clock,
+) -> candle::Result<Vec<f64>> {
+    let mut sum: Vec<f64> = Vec::new();
+    for of_part in targets {
+        let blank = |it: &Output| -> candle::Result<Output> {
+            let (_, n_out) = it.numbers.dims2()?;
+            let dims = (of_part.n_rows(), n_out);
+            let numbers = Tensor::zeros(dims, it.numbers.dtype(), it.numbers.device())?;
+            Ok(Output { asks: it.asks, form: it.form.clone(), weight: it.weight, numbers })
+        };
+        let blank = outputs.iter().map(blank).collect::<candle::Result<Vec<_>>>()?;
+        let norms = plan.loss.judge(&blank, of_part, clock)?.norms();
+        match sum.is_empty() {
+            true => sum = norms,
+            false => sum.iter_mut().zip(norms).for_each(|(sum, it)| *sum += it),
+        }
+    }
+    Ok(sum)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::parts_of;
+
+    #[test]
+    fn parts_are_as_equal_as_can_be() {
+        assert_eq!(parts_of(8, 1), [0..8]);
+        assert_eq!(parts_of(8, 3), [0..2, 2..5, 5..8]);
+        assert_eq!(parts_of(2, 4), [0..1, 1..2]);
+    }
+}
