@@ -5,7 +5,7 @@ use std::sync::Arc;
 use candle::Device;
 use data::{Load, Loader, SamplerConfig, SplitConfig, StratifiedKfold};
 use trainer::{
-    Ended, Plan, Run, fit,
+    Ended, FitError, Plan, Run, fit,
     kfold::{KfoldEnded, kfold, with_folds},
 };
 
@@ -144,8 +144,9 @@ fn a_run_does_not_go_on_with_other_people() {
     let run = Run::create(&path, &begun.to_toml()).unwrap();
     fit(&plan(&begun), &run, &StopsAt::after(2)).unwrap();
     let before = files(&path);
-    let others = experiment(&["data.split.ratio=0.5"]);
-    let err = fit(&plan(&others), &run, &StopsAt::never()).err().unwrap().to_string();
+    let mut others = plan(&experiment(&["data.split.ratio=0.5"]));
+    others.allow_changes = true;
+    let err = fit(&others, &run, &StopsAt::never()).err().unwrap().to_string();
     assert!(err.contains("split.csv") && err.contains("begin a new run"), "{err}");
     check_same(&before, &files(&path));
 }
@@ -162,12 +163,12 @@ fn a_killed_run_goes_on_from_its_last_checkpoint() {
     // The checkpoint of step 7 under the tables of step 10: what a kill at step 10 leaves. With
     // it half a row, and the weights of a bundle that was being written.
     go_on(&StopsAt::after(7));
-    let checkpoint = files(&path.join("last"));
+    let checkpoint = files(&path.join("checkpoints"));
     go_on(&StopsAt::after(3));
-    std::fs::remove_dir_all(path.join("last")).unwrap();
-    std::fs::create_dir(path.join("last")).unwrap();
+    std::fs::remove_dir_all(path.join("checkpoints")).unwrap();
+    std::fs::create_dir(path.join("checkpoints")).unwrap();
     for (name, bytes) in checkpoint {
-        std::fs::write(path.join("last").join(name), bytes).unwrap();
+        std::fs::write(path.join("checkpoints").join(name), bytes).unwrap();
     }
     let steps = std::fs::read_to_string(path.join("steps.csv")).unwrap();
     assert_eq!(steps.lines().count(), 11);
@@ -175,6 +176,114 @@ fn a_killed_run_goes_on_from_its_last_checkpoint() {
     std::fs::write(path.join("best/weights-0-14.safetensors"), b"half").unwrap();
     go_on(&StopsAt::never());
     check_same(&whole, &files(&path));
+}
+
+/// What averages, sizes, parts and patience keep of the steps before is kept by a checkpoint.
+#[test]
+fn averages_sizes_and_parts_are_stopped_and_taken_up_too() {
+    let ema = "average={ kind = \"ema\", decay = 0.9 }";
+    let swa = "average={ kind = \"swa\", from = \"30 %\", every = \"3 steps\" }";
+    let sizes = "train.sizes=[{ until = \"2 epochs\", size = [24, 20], batch_size = 12 }]";
+    for sets in [[ema, "train.accumulate=3"], [swa, sizes]] {
+        let whole = train_with(&sets, 2, &[]);
+        check_same(&whole, &train_with(&sets, 1, &[3, 8]));
+        let best = |files: &[(String, Vec<u8>)]| {
+            files.iter().filter(|it| it.0.starts_with("best")).cloned().collect::<Vec<_>>()
+        };
+        assert!(best(&whole) != best(&train(2, &[])), "{sets:?} change nothing");
+    }
+}
+
+#[test]
+fn smaller_pictures_come_first_and_more_at_once() {
+    let sizes = "train.sizes=[{ until = \"40 %\", size = [24, 20], batch_size = 12 }]";
+    let plan = plan(&experiment(&[sizes]));
+    // 63 pictures: 5 batches of 12 in the first epoch (40 % of 3 is nearest to 1), then 7 of 8.
+    assert_eq!([0, 1, 2].map(|it| plan.epochs.n_steps(it)), [5, 7, 7]);
+    for (step, n, size) in [(0, 12, [24, 20]), (4, 12, [24, 20]), (5, 8, [32, 28])] {
+        let batch = trainer::load_epoch(&plan, step).next().unwrap().unwrap();
+        assert_eq!((batch.examples.len(), batch.size), (n, size), "step {step}");
+    }
+}
+
+/// Without norms that learn, a step in parts is the step.
+#[test]
+fn parts_of_a_batch_add_up_to_it() {
+    let losses = |n_parts: usize| {
+        let sets = [
+            &format!("train.accumulate={n_parts}"),
+            "train.freeze=[{ layers = \"backbone\", until = \"3 epochs\" }]",
+            "loss={ kind = \"cross_entropy\", weights = { kind = \"inverse\" } }",
+            "augment.mix=[{ kind = \"mixup\", p = 0.5 }]",
+        ];
+        let dir = tempfile::tempdir().unwrap();
+        let run = Run::create(&dir.path().join("run"), "").unwrap();
+        let watch = StopsAt::never();
+        fit(&plan(&experiment(&sets)), &run, &watch).unwrap();
+        watch.losses.into_inner().unwrap()
+    };
+    let whole = losses(1);
+    for n_parts in [2, 3, 4] {
+        for (step, (a, b)) in whole.iter().zip(losses(n_parts)).enumerate() {
+            assert!((a - b).abs() < 1e-5 * a, "{n_parts} parts, step {step}: {b}, not {a}");
+        }
+    }
+}
+
+#[test]
+fn a_run_without_progress_ends_early() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = Run::create(&dir.path().join("run"), "").unwrap();
+    // Nothing changes, so that no evaluation is better than the first.
+    let sets = ["train.patience=2", "train.total=9 epochs", "optim.lr=1e-30"];
+    let Ended::Finished(outcome) = fit(&plan(&experiment(&sets)), &run, &StopsAt::never()).unwrap()
+    else {
+        panic!("it was not asked to stop")
+    };
+    assert!(outcome.steps < 9 * 7, "{}", outcome.steps);
+    assert_eq!((outcome.steps - outcome.best_step), 2 * 7);
+}
+
+#[test]
+fn a_run_goes_on_with_other_settings_only_if_told_to() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("run");
+    let begun = experiment(&[]);
+    let run = Run::create(&path, &begun.to_toml()).unwrap();
+    fit(&plan(&begun), &run, &StopsAt::after(2)).unwrap();
+    let before = files(&path);
+    // What changes no result may change.
+    let harmless = experiment(&["checkpoint.keep=3", "data.n_ahead=1", "run.name=other"]);
+    fit(&plan(&harmless), &run, &StopsAt::after(1)).unwrap();
+    assert!(before != files(&path));
+
+    let before = files(&path);
+    let mut other = plan(&experiment(&["optim.lr=0.5", "average={ kind = \"none\" }"]));
+    let err = fit(&other, &run, &StopsAt::never()).err().unwrap().to_string();
+    assert!(err.contains("optim.lr was 0.002, and is 0.5"), "{err}");
+    check_same(&before, &files(&path));
+    other.allow_changes = true;
+    fit(&other, &run, &StopsAt::after(1)).unwrap();
+    let kept = std::fs::read_to_string(path.join("config-until-3.toml")).unwrap();
+    assert_eq!(kept, begun.to_toml());
+    assert!(std::fs::read_to_string(path.join("config.toml")).unwrap().contains("lr = 0.5"));
+    // From then on these are its settings.
+    other.allow_changes = false;
+    fit(&other, &run, &StopsAt::after(1)).unwrap();
+}
+
+/// A loss that is no number is no step: the weights before it are kept.
+#[test]
+fn a_loss_that_is_none_ends_the_run_before_it_does_harm() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("run");
+    let run = Run::create(&path, "").unwrap();
+    let err = fit(&plan(&experiment(&["optim.lr=1e30"])), &run, &StopsAt::never());
+    let err = err.err().unwrap();
+    let FitError::NotFinite { step, pictures, .. } = &err else { panic!("{err}") };
+    assert_eq!(pictures.len(), 8);
+    let file = path.join(format!("checkpoints/{:08}.safetensors", step - 1));
+    assert!(file.is_file(), "{err}");
 }
 
 #[test]

@@ -53,11 +53,37 @@ pub fn write_whole_with(
     replace().inspect_err(|_| drop(fs::remove_file(&temporary)))
 }
 
+/// Removes what a killed program left behind in a folder: temporary files that became nothing.
+///
+/// Only for a folder that nobody else writes to. What cannot be removed stays.
+pub fn remove_leftovers(dir: &Path) {
+    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if name.starts_with('.') && name.ends_with(".tmp") {
+            drop(fs::remove_file(entry.path()));
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::fs;
 
-    use super::write_whole;
+    use super::{remove_leftovers, write_whole};
+
+    #[test]
+    fn leftovers_are_removed_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in [".a.txt.17.0.tmp", "a.txt", ".hidden", "b.tmp"] {
+            fs::write(dir.path().join(name), b"").unwrap();
+        }
+        remove_leftovers(dir.path());
+        let left = fs::read_dir(dir.path()).unwrap().map(|it| it.unwrap().file_name());
+        let mut left: Vec<_> = left.collect();
+        left.sort();
+        assert_eq!(left, [".hidden", "a.txt", "b.tmp"]);
+    }
 
     #[test]
     fn the_old_content_is_replaced_and_nothing_is_left_behind() {

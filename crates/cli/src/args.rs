@@ -22,9 +22,18 @@ pub(crate) enum Command {
     Train {
         #[command(flatten)]
         experiment: ExperimentArgs,
-        /// Go on with a run that was stopped, as it was begun: its folder, or `latest`.
-        #[arg(long, value_name = "RUN", conflicts_with_all = ["config", "set"])]
+        /// Go on with a run that was stopped: its folder, or `latest`. Its settings are as it began,
+        /// but for those that `--set` says.
+        #[arg(long, value_name = "RUN", conflicts_with = "config")]
         resume: Option<PathBuf>,
+        /// Go on even where `--set` changes what results depend on.
+        #[arg(long, requires = "resume")]
+        allow_changes: bool,
+        #[command(flatten)]
+        dry: DryArgs,
+        /// Say at the end where the time went.
+        #[arg(long)]
+        profile: bool,
     },
     /// Train a model for each fold, and score what each says of the people it never saw.
     Kfold {
@@ -77,6 +86,26 @@ pub(crate) enum Command {
         #[arg(long, value_name = "N", default_value_t = 48, value_parser = number)]
         pictures: usize,
     },
+    /// Find a learning rate: train a copy while the rate rises, and see where the loss falls.
+    LrFind {
+        #[command(flatten)]
+        experiment: ExperimentArgs,
+        /// Begin from a run's last checkpoint, with its settings; the run stays as it is.
+        #[arg(long, value_name = "RUN", conflicts_with = "config")]
+        run: Option<PathBuf>,
+        /// The first rate.
+        #[arg(long, value_name = "RATE", default_value_t = 1e-7, value_parser = rate)]
+        from: f64,
+        /// The last rate.
+        #[arg(long, value_name = "RATE", default_value_t = 10.0, value_parser = rate)]
+        to: f64,
+        /// Steps from one to the other.
+        #[arg(long, value_name = "N", default_value_t = 100, value_parser = number)]
+        steps: usize,
+        /// The picture of the curve.
+        #[arg(short, long, value_name = "FILE", default_value = "lr-find.png")]
+        output: PathBuf,
+    },
     /// Look at data, check it, draw some.
     Data {
         #[command(subcommand)]
@@ -121,6 +150,18 @@ pub(crate) struct ExperimentArgs {
     /// Override one setting, for example `optim.lr=1e-4`. May be repeated.
     #[arg(long, value_name = "PATH=VALUE")]
     pub(crate) set: Vec<String>,
+}
+
+/// Whether a run is only tried.
+#[derive(Clone, Copy, Debug, clap::Args)]
+#[group(multiple = false, conflicts_with = "resume")]
+pub(crate) struct DryArgs {
+    /// Take two steps of everything, to see that it works, and keep nothing.
+    #[arg(long)]
+    pub(crate) fast: bool,
+    /// Learn so many pictures by heart, to see that it can, and keep nothing.
+    #[arg(long, value_name = "N", value_parser = number)]
+    pub(crate) overfit: Option<usize>,
 }
 
 /// Which runs are compared, by what.
@@ -323,6 +364,12 @@ fn score(text: &str) -> Result<DoubtScore, String> {
         "margin" => Ok(DoubtScore::NormalisedMargin),
         _ => Err("is `self-confidence` or `margin`".to_owned()),
     }
+}
+
+/// Reads a learning rate.
+fn rate(text: &str) -> Result<f64, String> {
+    let rate = text.parse().ok().filter(|it: &f64| *it > 0.0 && it.is_finite());
+    rate.ok_or_else(|| "is a number above 0, such as 1e-7".to_owned())
 }
 
 /// Reads a count, as large as makes sense for any of them.

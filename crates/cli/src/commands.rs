@@ -3,10 +3,12 @@
 mod bench;
 mod compare;
 mod data;
+mod dry;
 mod eda;
 mod kfold;
 mod labels;
 mod list;
+mod lr_find;
 mod predict;
 mod train;
 mod weights;
@@ -17,14 +19,22 @@ use trainer::{Experiment, Watch as _};
 
 use crate::{
     End,
-    args::{Args, Command},
+    args::{Args, Command, DryArgs},
     runs,
     terminal::Terminal,
 };
 
 pub(crate) fn run(args: Args) -> anyhow::Result<End> {
     match args.command {
-        Command::Train { experiment, resume } => train::train(&experiment, resume.as_deref()),
+        Command::Train { experiment, dry: DryArgs { fast: true, .. }, profile, .. } => {
+            dry::fast(&experiment, profile)
+        }
+        Command::Train { experiment, dry: DryArgs { overfit: Some(n), .. }, profile, .. } => {
+            dry::overfit(&experiment, n, profile)
+        }
+        Command::Train { experiment, resume, allow_changes, profile, .. } => {
+            train::train(&experiment, resume.as_deref(), allow_changes, profile)
+        }
         Command::Kfold { experiment, folds, resume } => {
             kfold::kfold(&experiment, folds, resume.as_deref())
         }
@@ -33,6 +43,10 @@ pub(crate) fn run(args: Args) -> anyhow::Result<End> {
         Command::Compare(args) => compare::compare(&args),
         Command::Labels { run, output, by, pictures } => {
             labels::labels(&run, &output, by, pictures)
+        }
+        Command::LrFind { experiment, run, from, to, steps, output } => {
+            let range = trainer::Range { from, to, n_steps: steps };
+            lr_find::lr_find(&experiment, run.as_deref(), range, &output)
         }
         Command::Data { command } => data::data(command),
         Command::Eda { data, set, output } => eda::eda(data.as_deref(), &set, &output),

@@ -31,12 +31,14 @@ pub(crate) fn experiment(args: &ExperimentArgs) -> anyhow::Result<(Experiment, S
     Ok((Experiment::load(&layers)?, name))
 }
 
-/// The experiment that a run was started with.
-pub(crate) fn experiment_of(dir: &Path) -> anyhow::Result<Experiment> {
+/// The experiment that a run was started with, with `--set` arguments on top.
+pub(crate) fn experiment_of(dir: &Path, set: &[String]) -> anyhow::Result<Experiment> {
     let path = dir.join("config.toml");
     let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
     let layer = Layer::from_toml(&path.display().to_string(), &text)?;
-    Ok(Experiment::load(&[layer])?)
+    let set = set.iter().map(|it| Layer::from_set(it));
+    let layers = std::iter::once(Ok(layer)).chain(set).collect::<Result<Vec<_>, _>>()?;
+    Ok(Experiment::load(&layers)?)
 }
 
 /// The folder for a new run of an experiment.

@@ -11,7 +11,7 @@ use std::{
 };
 
 use indicatif::{ProgressBar, ProgressState, ProgressStyle};
-use trainer::{EpochReport, StepReport, Watch};
+use trainer::{EpochReport, Profile, StepReport, Verb, Watch};
 
 /// Looks on for the person at the terminal.
 pub(crate) struct Terminal {
@@ -20,6 +20,8 @@ pub(crate) struct Terminal {
     is_terminal: bool,
     /// Whether the table of epochs has its header.
     has_header: AtomicBool,
+    /// Whether it says where the time went.
+    profiles: AtomicBool,
 }
 
 #[derive(Default)]
@@ -49,7 +51,13 @@ impl Terminal {
             interrupts: Arc::default(),
             is_terminal: io::stderr().is_terminal(),
             has_header: AtomicBool::new(false),
+            profiles: AtomicBool::new(false),
         }
+    }
+
+    /// Whether to say at the end of a run where its time went.
+    pub(crate) fn profiles(&self, yes: bool) {
+        self.profiles.store(yes, Ordering::Relaxed);
     }
 
     /// From now on Ctrl-C asks to stop: once after the step, twice at once. Until then it ends the
@@ -221,6 +229,33 @@ impl Watch for Terminal {
             seconds(report.train_seconds + report.eval_seconds),
             if report.is_best { "  best" } else { "" }
         ));
+        self.say(&lines.join("\n"));
+    }
+
+    fn profile(&self, profile: &Profile) {
+        if !self.profiles.load(Ordering::Relaxed) {
+            return;
+        }
+        self.clear();
+        let total = profile.elapsed().as_secs_f64();
+        let n_steps = profile.n_steps().max(1) as f64;
+        let row = |name: &str, what: &str, spent: f64| {
+            let share = 100.0 * spent / total.max(1e-9);
+            let of_step = 1000.0 * spent / n_steps;
+            format!("{name:>8}  {:>9}  {share:>5.1} %  {of_step:>9.2} ms  {what}", seconds(spent))
+        };
+        let mut lines =
+            vec![format!("{:>8}  {:>9}  {:>7}  {:>12}", "verb", "time", "share", "a step")];
+        let mut named = 0.0;
+        for verb in Verb::ALL {
+            let (name, what) = verb.describe();
+            let spent = profile.spent(verb).as_secs_f64();
+            named += spent;
+            lines.push(row(name, what, spent));
+        }
+        lines.push(row("", "the rest", (total - named).max(0.0)));
+        let seen = profile.seen().as_secs_f64();
+        lines.push(row("see", "decoding and augmenting, on threads of their own meanwhile", seen));
         self.say(&lines.join("\n"));
     }
 

@@ -6,7 +6,10 @@
 use std::{
     collections::BTreeMap,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
@@ -98,6 +101,7 @@ struct Shared {
     state: Mutex<State>,
     /// Told whenever a batch is finished or taken.
     changed: Condvar,
+    busy_ns: AtomicU64,
 }
 
 struct State {
@@ -119,13 +123,19 @@ impl Loader {
             finished: BTreeMap::new(),
             stopped: false,
         };
-        let shared = Arc::new(Shared { load, state: Mutex::new(state), changed: Condvar::new() });
+        let (state, changed) = (Mutex::new(state), Condvar::new());
+        let shared = Arc::new(Shared { load, state, changed, busy_ns: AtomicU64::new(0) });
         let worker = |_| {
             let shared = Arc::clone(&shared);
             thread::spawn(move || shared.work())
         };
         let threads = (0..n_threads).map(worker).collect();
         Loader { shared, threads, waited: Duration::ZERO }
+    }
+
+    /// How long the threads have been at work so far, all together.
+    pub fn busy(&self) -> Duration {
+        Duration::from_nanos(self.shared.busy_ns.load(Ordering::Relaxed))
     }
 
     /// How long [`next`](Iterator::next) has waited for data so far.
@@ -192,7 +202,10 @@ impl Shared {
             };
             state.next_to_make += 1;
             drop(state);
+            let began = Instant::now();
             let batch = catch_unwind(AssertUnwindSafe(|| self.load.make(idx)));
+            let busy_ns = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
+            self.busy_ns.fetch_add(busy_ns, Ordering::Relaxed);
             let batch = batch.unwrap_or_else(|panic| {
                 let text = panic.downcast_ref::<String>().cloned();
                 let text = text.or_else(|| panic.downcast_ref::<&str>().map(|&it| it.to_owned()));

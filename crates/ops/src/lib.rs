@@ -57,7 +57,7 @@ pub use isa::Isa;
 pub use l2_normalise::l2_normalise;
 pub use layer_norm::layer_norm;
 pub use max_pool::max_pool;
-pub use memory::{LineAllocator, keep_freed_memory};
+pub use memory::{LineAllocator, held, keep_freed_memory};
 pub use meter::{Ledger, Spent, Way, metered};
 pub use normalise::{Rows, normalise};
 pub use output::{Decide, Form, Output};

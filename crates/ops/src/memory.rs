@@ -1,12 +1,17 @@
 //! Memory for tensors: begun where cache lines begin, and kept when it is given back.
 
-use std::alloc::{GlobalAlloc, Layout, System};
+use std::{
+    alloc::{GlobalAlloc, Layout, System},
+    sync::atomic::{AtomicUsize, Ordering},
+};
 
 /// The system's allocator, with everything of a page or more begun at a cache line.
 ///
 /// The C library begins blocks 16 bytes after one, so that every wide register that is loaded or
 /// stored touches two lines. Its own aligned blocks are no help: a freed one is a little too small
 /// for the next of its size, and the peak of memory rose by two fifths.
+///
+/// It counts what it hands out, for [`held`].
 pub struct LineAllocator;
 
 /// Bytes of a cache line, and of the widest register.
@@ -43,11 +48,39 @@ unsafe fn begin(block: *mut u8) -> *mut u8 {
     }
 }
 
+/// Bytes that are handed out in large blocks, and the most that ever were since it was last set.
+static CURRENT: AtomicUsize = AtomicUsize::new(0);
+static PEAK: AtomicUsize = AtomicUsize::new(0);
+
+fn count(layout: Layout) {
+    let n = layout.size();
+    if n >= LARGE {
+        let current = CURRENT.fetch_add(n, Ordering::Relaxed) + n;
+        PEAK.fetch_max(current, Ordering::Relaxed);
+    }
+}
+
+fn uncount(layout: Layout) {
+    if layout.size() >= LARGE {
+        CURRENT.fetch_sub(layout.size(), Ordering::Relaxed);
+    }
+}
+
+/// The most bytes that the program held at a time while `work` ran, beyond what it held before: in blocks
+/// of a page or more, on all threads. 0 where [`LineAllocator`] is not the program's allocator.
+pub fn held<R>(work: impl FnOnce() -> R) -> (R, usize) {
+    let before = CURRENT.load(Ordering::Relaxed);
+    PEAK.store(before, Ordering::Relaxed);
+    let result = work();
+    (result, PEAK.load(Ordering::Relaxed).saturating_sub(before))
+}
+
 // SAFETY: a block is asked for and given back with the same layout, which is a function of the one
 // that the caller must give each time; the note before a line is within the block, and nobody
 // else's. A block that grows or shrinks is copied to a new one by the trait's own way.
 unsafe impl GlobalAlloc for LineAllocator {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count(layout);
         // SAFETY: the caller's; the size is not 0.
         unsafe {
             match with_room(layout) {
@@ -58,6 +91,7 @@ unsafe impl GlobalAlloc for LineAllocator {
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        count(layout);
         // SAFETY: as above.
         unsafe {
             match with_room(layout) {
@@ -68,6 +102,7 @@ unsafe impl GlobalAlloc for LineAllocator {
     }
 
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        uncount(layout);
         // SAFETY: what has room was begun with a note.
         unsafe {
             match with_room(layout) {
@@ -96,7 +131,7 @@ pub fn keep_freed_memory() {
 mod tests {
     use std::alloc::{GlobalAlloc as _, Layout};
 
-    use super::{LARGE, LINE, LineAllocator};
+    use super::{LARGE, LINE, LineAllocator, held};
 
     #[test]
     fn large_blocks_begin_at_a_line_and_hold_what_was_written() {
@@ -121,6 +156,19 @@ mod tests {
                 LineAllocator.dealloc(block, layout);
             }
         }
+    }
+
+    #[test]
+    fn what_is_held_at_a_time_is_counted() {
+        let layout = Layout::from_size_align(1 << 20, 4).unwrap();
+        let ((), n_bytes) = held(|| {
+            for _ in 0..3 {
+                // SAFETY: the size is not 0, and the block is given back once.
+                unsafe { LineAllocator.dealloc(LineAllocator.alloc(layout), layout) };
+            }
+        });
+        // Other tests may hold some at the same time.
+        assert!(n_bytes >= 1 << 20 && n_bytes < 3 << 20, "{n_bytes}");
     }
 
     #[test]

@@ -54,8 +54,8 @@ pub(crate) struct Best {
 /// A checkpoint in memory. It shares nothing with what it was made from.
 pub(crate) struct Checkpoint {
     pub(crate) state: State,
-    /// The settings, as they were then.
-    pub(crate) settings: String,
+    /// The settings that results depend on, as they were then.
+    pub(crate) settings: toml::Table,
     /// By part, `model`, `optim` and `average`, and by name.
     pub(crate) tensors: BTreeMap<String, Vec<(String, Tensor)>>,
 }
@@ -64,7 +64,7 @@ pub(crate) struct Checkpoint {
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Header {
-    settings: String,
+    settings: toml::Table,
     state: State,
 }
 
@@ -103,11 +103,6 @@ impl Checkpoint {
     }
 }
 
-/// The folder of a run's checkpoints.
-fn dir_of(run: &Run) -> PathBuf {
-    run.dir().join("checkpoints")
-}
-
 /// The checkpoints in a folder, oldest first.
 fn list(dir: &Path) -> Result<Vec<PathBuf>, RunError> {
     let entries = match fs::read_dir(dir) {
@@ -124,11 +119,6 @@ fn list(dir: &Path) -> Result<Vec<PathBuf>, RunError> {
     Ok(paths)
 }
 
-/// Whether a run has a checkpoint, readable or not.
-pub(crate) fn exists(run: &Run) -> Result<bool, RunError> {
-    Ok(!list(&dir_of(run))?.is_empty())
-}
-
 /// The newest checkpoint that can be read; none of a run without any.
 ///
 /// - `note`: is told of those that cannot be read.
@@ -137,7 +127,7 @@ pub(crate) fn exists(run: &Run) -> Result<bool, RunError> {
 /// A run of which none can be read.
 pub(crate) fn newest(run: &Run, note: &dyn Fn(&str)) -> Result<Option<Checkpoint>, RunError> {
     let mut problem = None;
-    for path in list(&dir_of(run))?.into_iter().rev() {
+    for path in list(&run.checkpoints())?.into_iter().rev() {
         let bytes = fs::read(&path).map_err(at(&path))?;
         match Checkpoint::from_bytes(&bytes) {
             Ok(it) => return Ok(Some(it)),
@@ -168,7 +158,7 @@ impl Writer {
     /// # Errors
     /// A folder that cannot be made.
     pub(crate) fn start(run: &Run, keep: usize, tables: Vec<File>) -> Result<Writer, RunError> {
-        let dir = dir_of(run);
+        let dir = run.checkpoints();
         fs::create_dir_all(&dir).map_err(at(&dir))?;
         // A sender waits until the thread takes what it sends: one checkpoint is in memory at most.
         let (sender, receiver) = sync_channel(0);
@@ -270,19 +260,19 @@ mod tests {
 
     use candle::{Device, Tensor};
 
-    use super::{Checkpoint, State, Writer, dir_of, list, newest};
+    use super::{Checkpoint, State, Writer, list, newest};
     use crate::run::{Run, RunError};
 
     fn checkpoint(step: usize) -> Checkpoint {
         let tensor = Tensor::new(&[step as f32, 0.5], &Device::Cpu).unwrap();
         let tensors = BTreeMap::from([("model".to_owned(), vec![("a.b".to_owned(), tensor)])]);
         let state = State { step, scores: vec![0.1, f64::NEG_INFINITY], ..State::default() };
-        Checkpoint { state, settings: "seed = 0".to_owned(), tensors }
+        Checkpoint { state, settings: "seed = 0".parse().unwrap(), tensors }
     }
 
     fn names(run: &Run) -> Vec<String> {
         let name = |it: &std::path::PathBuf| it.file_stem().unwrap().to_string_lossy().into_owned();
-        list(&dir_of(run)).unwrap().iter().map(name).collect()
+        list(&run.checkpoints()).unwrap().iter().map(name).collect()
     }
 
     #[test]
@@ -297,11 +287,11 @@ mod tests {
         writer.finish().unwrap();
         assert_eq!(names(&run), ["00000010", "00000015"]);
         let found = newest(&run, &|_| ()).unwrap().unwrap();
-        assert_eq!((found.state, found.settings), (checkpoint(15).state, "seed = 0".to_owned()));
+        assert_eq!((found.state, found.settings), (checkpoint(15).state, checkpoint(15).settings));
         assert_eq!(found.tensors["model"][0].0, "a.b");
 
         // A newest one that is cut off.
-        let path = dir_of(&run).join("00000015.safetensors");
+        let path = run.checkpoints().join("00000015.safetensors");
         let bytes = fs::read(&path).unwrap();
         fs::write(&path, &bytes[..bytes.len() - 1]).unwrap();
         let said = std::cell::RefCell::new(String::new());
@@ -314,7 +304,7 @@ mod tests {
         writer.finish().unwrap();
         assert_eq!(names(&run), ["00000012"]);
 
-        fs::write(dir_of(&run).join("00000012.safetensors"), b"no").unwrap();
+        fs::write(run.checkpoints().join("00000012.safetensors"), b"no").unwrap();
         assert!(matches!(newest(&run, &|_| ()), Err(RunError::Damaged { .. })));
     }
 
@@ -329,7 +319,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let run = Run::create(&dir.path().join("run"), "").unwrap();
         let mut writer = Writer::start(&run, 1, Vec::new()).unwrap();
-        fs::remove_dir_all(dir_of(&run)).unwrap();
+        fs::remove_dir_all(run.checkpoints()).unwrap();
         writer.write(checkpoint(1)).unwrap();
         let err = writer.finish().unwrap_err().to_string();
         assert!(err.contains("00000001.safetensors"), "{err}");

@@ -70,6 +70,8 @@ pub struct RunSection {
     pub name: String,
     /// The folder of all runs.
     pub dir: PathBuf,
+    /// Whether a run that needs more memory than is free is refused.
+    pub check_memory: bool,
 }
 
 /// `[data]`
@@ -169,6 +171,31 @@ pub struct CheckpointSection {
     pub minutes: f64,
     /// How many stay.
     pub keep: usize,
+}
+
+/// Settings that change no result.
+const WITHOUT_EFFECT: [&str; 6] =
+    ["threads", "run", "data.n_loaders", "data.n_ahead", "data.max_pixels", "checkpoint"];
+
+/// What differs between two tables of settings: where, what it was and what it is.
+pub(crate) fn differences(before: &toml::Table, after: &toml::Table) -> Vec<String> {
+    let mut found = Vec::new();
+    let names: std::collections::BTreeSet<&String> = before.keys().chain(after.keys()).collect();
+    for name in names {
+        match (before.get(name), after.get(name)) {
+            (Some(toml::Value::Table(before)), Some(toml::Value::Table(after))) => {
+                let of_table = differences(before, after).into_iter();
+                found.extend(of_table.map(|it| format!("{name}.{it}")));
+            }
+            (before, after) if before == after => {}
+            (before, after) => {
+                let said =
+                    |it: Option<&toml::Value>| it.map_or("nothing".to_owned(), ToString::to_string);
+                found.push(format!("{name} was {}, and is {}", said(before), said(after)));
+            }
+        }
+    }
+    found
 }
 
 /// Means and deviations that are no further apart are the same: (x - 127) / 128 is (x - 127.5) / 127.5
@@ -289,6 +316,19 @@ impl Experiment {
     /// The settings as a file that repeats the run.
     pub fn to_toml(&self) -> String {
         toml::to_string(self).expect("an experiment is TOML")
+    }
+
+    /// The settings that results depend on: what a run goes on with as it began.
+    pub fn essence(&self) -> toml::Table {
+        let mut table = toml::Table::try_from(self).expect("an experiment is TOML");
+        for path in WITHOUT_EFFECT {
+            let (section, name) = path.split_once('.').unwrap_or(("", path));
+            match table.get_mut(section).and_then(toml::Value::as_table_mut) {
+                Some(it) => drop(it.remove(name)),
+                None => drop(table.remove(path)),
+            }
+        }
+        table
     }
 
     /// What is wrong with settings that fit their types: where, and what.

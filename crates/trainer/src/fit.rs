@@ -17,10 +17,12 @@ use models::Model;
 
 use crate::{
     checkpoint::{self, Best, State, Writer},
-    experiment::CheckpointSection,
+    experiment::{CheckpointSection, differences},
     freeze::Freezing,
     learner::Learner,
+    memory::{self, Need},
     plan::{Plan, PlanError},
+    profile::Verb,
     report::section,
     run::{Lines, Run, RunError},
     watch::{EpochReport, StepReport, Watch},
@@ -39,6 +41,8 @@ pub enum Ended {
 
 /// What a finished run came to.
 pub struct Outcome {
+    /// Steps done.
+    pub steps: usize,
     /// Steps done when the best bundle was saved.
     pub best_step: usize,
     /// The best bundle on the people held out, who chose it.
@@ -79,6 +83,34 @@ pub enum FitError {
         /// The pictures of the batch.
         pictures: Vec<String>,
     },
+    /// The settings are not what they were.
+    #[error(
+        "{}: this run began with other settings:\n  {}\nleave them as they were, or say \
+         `--allow-changes` to go on with these",
+        run.display(),
+        changes.join("\n  ")
+    )]
+    OtherSettings {
+        /// The run's folder.
+        run: std::path::PathBuf,
+        /// Where, what it was and what it is.
+        changes: Vec<String>,
+    },
+    /// The machine is too small.
+    #[error(
+        "memory: this run needs about {}, and {} are free: {remedy} (or `run.check_memory = false`, at \
+         your own risk)",
+        size(*need),
+        size(*free)
+    )]
+    Memory {
+        /// Bytes that it needs.
+        need: f64,
+        /// Bytes that are free.
+        free: f64,
+        /// What to do.
+        remedy: String,
+    },
     /// The data is not what it was.
     #[error(
         "{}: the people or their sides are not those that this run began with, so people it was \
@@ -86,12 +118,52 @@ pub enum FitError {
         .0.display()
     )]
     OtherPeople(std::path::PathBuf),
+    /// There is nothing to begin from.
+    #[error("{}: the run has no checkpoint yet: they are written on its way", .0.display())]
+    NoCheckpoint(std::path::PathBuf),
     /// Some parameters take no part.
     #[error("these parameters get no gradient, a fault of the network's code: {}", .0.join(", "))]
     NoGradient(Vec<String>),
     /// A tensor operation failed.
     #[error(transparent)]
     Tensor(#[from] candle::Error),
+}
+
+impl FitError {
+    /// Whether it was refused, before a step was taken.
+    pub fn is_refusal(&self) -> bool {
+        use FitError::{Memory, NoGradient, OtherPeople, OtherSettings, Plan};
+        matches!(
+            self,
+            Plan(_) | Memory { .. } | OtherSettings { .. } | OtherPeople(_) | NoGradient(_)
+        )
+    }
+}
+
+/// Bytes as a person reads them.
+fn size(bytes: f64) -> String {
+    let mib = bytes / f64::from(1 << 20);
+    match mib < 1024.0 {
+        true => format!("{mib:.0} MiB"),
+        false => format!("{:.1} GiB", mib / 1024.0),
+    }
+}
+
+/// Stops where the machine, or its container, has not the memory that a run needs.
+///
+/// # Errors
+/// [`FitError::Memory`], with what would fit.
+pub fn check_memory(plan: &Plan, watch: &dyn Watch) -> Result<(), FitError> {
+    if !plan.experiment.run.check_memory || !plan.device.is_cpu() {
+        return Ok(());
+    }
+    let Some((need, free)) = Need::measure(plan)?.zip(memory::free()) else { return Ok(()) };
+    let bytes = need.bytes();
+    if bytes > free {
+        return Err(FitError::Memory { need: bytes, free, remedy: need.remedy(plan, free) });
+    }
+    watch.note(&format!("memory: about {} of the {} that are free", size(bytes), size(free)));
+    Ok(())
 }
 
 /// Trains, from the beginning or from the run's checkpoint, to the end or until asked to stop.
@@ -104,6 +176,7 @@ pub fn fit(plan: &Plan, run: &Run, watch: &dyn Watch) -> Result<Ended, FitError>
     let mut keeper = Keeper::start(plan, run, &log)?;
     let mut pace = Pace::start();
     let mut loader = None;
+    let profile = learner.profile();
 
     while !is_over(plan, &state) {
         let clock = plan.clock(state.step);
@@ -112,9 +185,11 @@ pub fn fit(plan: &Plan, run: &Run, watch: &dyn Watch) -> Result<Ended, FitError>
             _ => load_epoch(plan, state.step), //                                  pick, see
         };
         let loader = loader.insert(epoch_loader);
-        let waited = loader.waited();
-        let batch = loader.next().expect("an epoch has a batch for each step")?; // gather
+        let (waited, busy) = (loader.waited(), loader.busy());
+        let batch = profile.time(Verb::Gather, || loader.next()); //               gather
+        let batch = batch.expect("an epoch has a batch for each step")?;
         pace.waited += loader.waited() - waited;
+        profile.saw(loader.busy() - busy);
 
         let rates = plan.experiment.schedule.rates(&clock, &plan.clock(plan.warmup));
         let loss = match learner.step(plan, &batch, &clock, rates) {
@@ -140,11 +215,13 @@ pub fn fit(plan: &Plan, run: &Run, watch: &dyn Watch) -> Result<Ended, FitError>
         if is_evaluated {
             let trained = pace.elapsed();
             let bundle = bundle_of(plan, &learner.answering(plan, state.step)?);
-            let valid = answer(plan, &bundle, &plan.sides.valid, "validating", watch)?.predictions;
+            let answer = || answer(plan, &bundle, &plan.sides.valid, "validating", watch);
+            let valid = profile.time(Verb::Answer, answer)?.predictions;
             let score = plan.experiment.eval.best_by.get().score(&valid);
             let is_best = state.is_best(score, plan);
             if is_best {
-                bundle.save(&run.best(), &state.step.to_string())?; //             keep
+                let save = || bundle.save(&run.best(), &state.step.to_string()); // keep
+                profile.time(Verb::Keep, save)?;
             }
             state.note(score, is_best);
             log.epoch(watch, plan, &state, &valid, score, is_best, trained, &pace)?;
@@ -152,17 +229,18 @@ pub fn fit(plan: &Plan, run: &Run, watch: &dyn Watch) -> Result<Ended, FitError>
             pace = Pace::start();
         }
         let asked_to_stop = watch.asks_to_stop() && !is_over(plan, &state);
-        if is_evaluated || asked_to_stop {
-            keeper.keep(plan, &learner, &state)?;
-        } else {
-            keeper.keep_if_due(plan, &learner, &state)?;
-        }
+        profile.time(Verb::Keep, || match is_evaluated || asked_to_stop {
+            true => keeper.keep(plan, &learner, &state),
+            false => keeper.keep_if_due(plan, &learner, &state),
+        })?;
         if asked_to_stop {
             keeper.finish()?;
+            watch.profile(&profile);
             return Ok(Ended::Stopped { step: state.step });
         }
     }
     keeper.finish()?;
+    watch.profile(&profile);
     if state.step < plan.epochs.total() {
         watch.note(&format!(
             "no better for {} evaluations (`train.patience`): it ends after step {} of {}",
@@ -183,8 +261,17 @@ fn is_over(plan: &Plan, state: &State) -> bool {
 /// What goes on, and where: the run's checkpoint, or a fresh model.
 fn begin(plan: &Plan, run: &Run, watch: &dyn Watch) -> Result<(Learner, State), FitError> {
     if let Some(checkpoint) = checkpoint::newest(run, &|it| watch.note(it))? {
-        let learner = Learner::resume(plan, &checkpoint)?;
         let (step, total) = (checkpoint.state.step, plan.epochs.total());
+        let changes = differences(&checkpoint.settings, &plan.experiment.essence());
+        if !changes.is_empty() && !plan.allow_changes {
+            return Err(FitError::OtherSettings { run: run.dir().to_owned(), changes });
+        }
+        let learner = Learner::resume(plan, &checkpoint)?;
+        if !changes.is_empty() {
+            changes.iter().for_each(|it| watch.note(&format!("changed: {it}")));
+            run.write(&format!("config-until-{step}.toml"), &run.read("config.toml")?)?;
+            run.write("config.toml", &plan.experiment.to_toml())?;
+        }
         watch.note(&format!("going on after step {step} of {total}"));
         return Ok((learner, checkpoint.state));
     }
@@ -315,15 +402,15 @@ fn finish(plan: &Plan, run: &Run, state: &State, watch: &dyn Watch) -> Result<En
         false => Some(report(&plan.scored, "scoring the best", "scored.csv")?),
     };
     let best_step = state.best.map_or(0, |it| it.step);
-    let outcome = Outcome { best_step, valid, scored };
-    run.write("report.toml", &outcome.to_toml(plan))?;
+    let outcome = Outcome { steps: state.step, best_step, valid, scored };
+    run.write("report.toml", &outcome.to_toml())?;
     Ok(Ended::Finished(Box::new(outcome)))
 }
 
 impl Outcome {
     /// The main scores as a file.
-    fn to_toml(&self, plan: &Plan) -> String {
-        let mut text = format!("best_step = {}\nsteps = {}\n", self.best_step, plan.epochs.total());
+    fn to_toml(&self) -> String {
+        let mut text = format!("best_step = {}\nsteps = {}\n", self.best_step, self.steps);
         for (name, report) in [("valid", Some(&self.valid)), ("scored", self.scored.as_ref())] {
             text.extend(report.map(|it| section(name, it)));
         }

@@ -16,6 +16,7 @@ use crate::{
     fit::{FitError, load_epoch},
     optim::Optimizer,
     plan::Plan,
+    profile::{Profile, Verb},
     run::RunError,
     schedule::Rates,
 };
@@ -25,6 +26,7 @@ pub(crate) struct Learner {
     model: Rc<Model>,
     optimizer: Box<dyn Optimizer>,
     average: Option<Average>,
+    profile: Rc<Profile>,
 }
 
 impl Learner {
@@ -35,7 +37,7 @@ impl Learner {
             AverageConfig::Off(_) => None,
             _ => Some(Average::new(plan.bare_model()?)),
         };
-        Ok(Learner { model, optimizer, average })
+        Ok(Learner { model, optimizer, average, profile: Rc::default() })
     }
 
     /// The learner of a checkpoint.
@@ -59,6 +61,11 @@ impl Learner {
         Ok(learner)
     }
 
+    /// Where its time goes.
+    pub(crate) fn profile(&self) -> Rc<Profile> {
+        Rc::clone(&self.profile)
+    }
+
     /// All that the next step depends on, as copies.
     pub(crate) fn checkpoint(&self, plan: &Plan, state: &State) -> Result<Checkpoint, FitError> {
         let mut tensors = BTreeMap::from([
@@ -68,12 +75,7 @@ impl Learner {
         if let Some(it) = &self.average {
             tensors.insert("average".to_owned(), it.state()?);
         }
-        Ok(Checkpoint { state: state.clone(), settings: plan.experiment.to_toml(), tensors })
-    }
-
-    /// What learns.
-    pub(crate) fn model(&self) -> &Rc<Model> {
-        &self.model
+        Ok(Checkpoint { state: state.clone(), settings: plan.experiment.essence(), tensors })
     }
 
     /// Takes a step on a batch, and returns the loss before it.
@@ -89,12 +91,16 @@ impl Learner {
     ) -> Result<f64, FitError> {
         let (loss, gradients) = self.gradients(plan, batch, clock)?; //            think, judge
         self.check(plan, batch, clock.step, loss, &gradients)?;
-        self.optimizer.step(&gradients, rates)?; //                                learn
-        if let Some(it) = &mut self.average {
-            let rule = plan.experiment.average.get();
-            it.follow(&self.model, rule, clock.step + 1, &plan.epochs)?;
-        }
-        Ok(loss)
+        let profile = self.profile();
+        profile.step();
+        profile.time(Verb::Learn, || {
+            self.optimizer.step(&gradients, rates)?; //                            learn
+            if let Some(it) = &mut self.average {
+                let rule = plan.experiment.average.get();
+                it.follow(&self.model, rule, clock.step + 1, &plan.epochs)?;
+            }
+            Ok(loss)
+        })
     }
 
     /// The loss of a batch and its gradients, part by part.
@@ -120,9 +126,12 @@ impl Learner {
                 follow: None,
             };
             let statistics = plan.train_pipeline.statistics;
-            let xs = pictures(plan, batch, part.clone(), statistics)?;
-            let outputs = self.model.forward(&xs, &Pass::Train(pass))?; //         think
-            let penalty = plan.loss.judge(&outputs, of_part, clock)?; //           judge
+            let outputs = self.profile.time(Verb::Think, || {
+                let xs = pictures(plan, batch, part.clone(), statistics)?;
+                self.model.forward(&xs, &Pass::Train(pass)) //                     think
+            })?;
+            let judge = || plan.loss.judge(&outputs, of_part, clock); //           judge
+            let penalty = self.profile.time(Verb::Judge, judge)?;
             let share = part.len() as f64 / batch.collages.len() as f64;
             let norms = match &norms {
                 Some(it) => it,
@@ -131,7 +140,7 @@ impl Learner {
             };
             let of_part = penalty.part(norms, share)?;
             loss += f64::from(of_part.to_scalar::<f32>()?);
-            gradients.add(tape.backward(&of_part)?)?;
+            self.profile.time(Verb::Learn, || gradients.add(tape.backward(&of_part)?))?;
         }
         Ok((loss, gradients))
     }
@@ -181,6 +190,28 @@ impl Learner {
             }
         }
     }
+}
+
+impl Learner {
+    /// Goes forward and back on pictures of nothing, to see what that needs. It changes norms' statistics.
+    pub(crate) fn blank_step(&self, n: usize, size: [usize; 2]) -> candle::Result<()> {
+        let tape = Tape::default();
+        let seed = base::Seed(0);
+        let pass = Training { tape: &tape, seed, step: 0, first_row: 0, follow: None };
+        let outputs = self.model.forward(&blank(n, size)?, &Pass::Train(pass))?;
+        let sums = outputs.iter().map(|it| it.numbers.sum_all());
+        let sums = sums.collect::<candle::Result<Vec<_>>>()?;
+        tape.backward(&Tensor::stack(&sums, 0)?.sum_all()?).map(drop)
+    }
+
+    /// Answers pictures of nothing.
+    pub(crate) fn blank_answer(&self, n: usize, size: [usize; 2]) -> candle::Result<()> {
+        self.model.forward(&blank(n, size)?, &Pass::Eval).map(drop)
+    }
+}
+
+fn blank(n: usize, [height, width]: [usize; 2]) -> candle::Result<Tensor> {
+    Tensor::zeros((n, height, width, 3), DType::F32, &candle::Device::Cpu)
 }
 
 /// The first parameter, in name order, whose gradient has a number that is none.

@@ -7,13 +7,17 @@
 
 mod average;
 mod checkpoint;
+mod dry;
 mod experiment;
 mod fit;
 mod freeze;
 pub mod kfold;
 mod learner;
+mod lr_find;
+mod memory;
 mod optim;
 mod plan;
+mod profile;
 mod report;
 mod run;
 mod schedule;
@@ -25,9 +29,11 @@ pub use experiment::{
     AugmentSection, CheckpointSection, DEFAULT, DataSection, EvalSection, Experiment, ModelSection,
     RunSection, TrainSection,
 };
-pub use fit::{Ended, FitError, Outcome, fit, load_epoch};
+pub use fit::{Ended, FitError, Outcome, check_memory, fit, load_epoch};
+pub use lr_find::{Curve, Range, Suggestion, lr_find};
 pub use optim::{Optim, OptimConfig, Optimizer};
 pub use plan::{Plan, PlanError};
+pub use profile::{Profile, Verb};
 pub use run::{Run, RunError};
 pub use schedule::{Rates, Schedule, ScheduleConfig};
 pub use watch::{EpochReport, StepReport, Watch};

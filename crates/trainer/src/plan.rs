@@ -74,6 +74,8 @@ pub struct Plan {
     pub(crate) freezing: Freezing,
     /// Where it computes.
     pub device: Device,
+    /// Whether a run may go on with other settings than it began with.
+    pub allow_changes: bool,
 }
 
 /// Epochs of one size.
@@ -124,11 +126,22 @@ impl Plan {
         if !problems.is_empty() {
             return Err(PlanError::Settings(problems));
         }
+        let sides = divide(experiment, manifest, fold_idx)?;
+        Plan::of_sides(experiment, manifest, sides, device, watch)
+    }
+
+    /// As [`Plan::new`], of settings without problems and people who are divided already.
+    pub(crate) fn of_sides(
+        experiment: &Experiment,
+        manifest: &Manifest,
+        sides: Sides,
+        device: &Device,
+        watch: &(dyn Watch + Sync),
+    ) -> Result<Plan, PlanError> {
         let Experiment { data, augment, model, train, .. } = experiment;
         let task = &manifest.task;
         let training_classes =
             manifest.training_classes(&data.training_cuts).map_err(wrong("data.training_cuts"))?;
-        let sides = divide(experiment, manifest, fold_idx)?;
         check_head(experiment, manifest, &sides)?;
 
         let pictures: Arc<[(String, Content)]> =
@@ -213,6 +226,7 @@ impl Plan {
             epochs,
             warmup,
             device: device.clone(),
+            allow_changes: false,
             experiment: experiment.clone(),
         })
     }
@@ -301,7 +315,7 @@ fn wrong(path: &str) -> impl Fn(String) -> PlanError {
 }
 
 /// Who is trained on and who is held out.
-fn divide(
+pub(crate) fn divide(
     experiment: &Experiment,
     manifest: &Manifest,
     fold_idx: usize,

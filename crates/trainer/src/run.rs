@@ -7,7 +7,7 @@
 //! epochs.csv      scores of every evaluation
 //! timing.csv      what is measured in seconds, kept apart because it never repeats
 //! best/           the bundle of the best evaluation
-//! last/           the checkpoint that a resumed run goes on from
+//! checkpoints/    what a resumed run goes on from
 //! valid.csv       the best bundle's probabilities for the people held out
 //! scored.csv      the same for people never trained on, where the source has such
 //! report.toml     the final scores; its presence says that the run is finished
@@ -24,7 +24,7 @@ use std::{
     time::Duration,
 };
 
-use base::files::write_whole;
+use base::files::{remove_leftovers, write_whole};
 
 pub(crate) use lines::Lines;
 
@@ -97,7 +97,11 @@ impl Run {
         if !dir.join("config.toml").is_file() {
             return Err(RunError::Absent(dir.to_owned()));
         }
-        Run::hold(dir)
+        let run = Run::hold(dir)?;
+        for dir in [run.dir.clone(), run.best(), run.checkpoints()] {
+            remove_leftovers(&dir);
+        }
+        Ok(run)
     }
 
     fn hold(dir: &Path) -> Result<Run, RunError> {
@@ -122,6 +126,11 @@ impl Run {
     /// The folder of the best bundle.
     pub fn best(&self) -> PathBuf {
         self.dir.join("best")
+    }
+
+    /// The folder of its checkpoints.
+    pub fn checkpoints(&self) -> PathBuf {
+        self.dir.join("checkpoints")
     }
 
     /// Whether the run has come to its end.

@@ -4,6 +4,8 @@
 
 use metrics::Scores;
 
+use crate::profile::Profile;
+
 /// Looks on.
 pub trait Watch {
     /// Something that takes a while: `what`, of which `done` of `total` is done.
@@ -17,6 +19,9 @@ pub trait Watch {
 
     /// An evaluation is done.
     fn epoch(&self, report: &EpochReport);
+
+    /// The run has ended, and this is where its time went.
+    fn profile(&self, _: &Profile) {}
 
     /// Whether to end after this step.
     fn asks_to_stop(&self) -> bool;

@@ -9,7 +9,11 @@ use trainer::{
     kfold::{KfoldEnded, kfold as train_folds, with_folds},
 };
 
-use super::{check_settings, manifest, train::announce, use_threads};
+use super::{
+    check_settings, manifest,
+    train::{announce, whole_so_far},
+    use_threads,
+};
 use crate::{
     End,
     args::ExperimentArgs,
@@ -33,10 +37,11 @@ pub(crate) fn kfold(
         Some(named) => {
             let dir = runs::find(named)?;
             let run = Run::open(&dir)?;
-            if dir.join("last").is_dir() || run.is_finished() && !dir.join("fold-0").is_dir() {
+            if dir.join("checkpoints").is_dir() || run.is_finished() && !dir.join("fold-0").is_dir()
+            {
                 bail!("{}: this is a single run: go on with `train --resume`", dir.display());
             }
-            (runs::experiment_of(run.dir())?, Ok(run))
+            (runs::experiment_of(run.dir(), &[])?, Ok(run))
         }
     };
     check_settings(&experiment)?;
@@ -50,7 +55,9 @@ pub(crate) fn kfold(
         Err(name) => {
             // Whatever is wrong shows before there is a folder.
             let device = &Device::Cpu;
-            trainer::Plan::new(&experiment, &manifest, 0, device, &terminal)?.model()?;
+            let plan = trainer::Plan::new(&experiment, &manifest, 0, device, &terminal)?;
+            plan.model()?;
+            trainer::check_memory(&plan, &terminal)?;
             Run::create(&runs::new_dir(&experiment, &name), &experiment.to_toml())?
         }
     };
@@ -61,9 +68,9 @@ pub(crate) fn kfold(
     };
     let ended = train_folds(&experiment, &manifest, &run, &Device::Cpu, &terminal, begin);
     terminal.clear();
-    match ended? {
+    let dir = run.dir().display();
+    match ended.map_err(|err| whole_so_far(err, &format!("kfold --resume {dir}")))? {
         KfoldEnded::Stopped { fold_idx } => {
-            let dir = run.dir().display();
             say!("stopped in fold {}; go on with `kfold --resume {dir}`", fold_idx + 1);
             Ok(End::Stopped)
         }

@@ -33,7 +33,7 @@ pub(crate) fn labels(
     }
     let terminal = Terminal::new();
     let graded = runs::graded(named, false)?;
-    let experiment = runs::experiment_of(&runs::find(named)?)?;
+    let experiment = runs::experiment_of(&runs::find(named)?, &[])?;
     let manifest = manifest(&experiment, &terminal)?;
     let by_name: HashMap<&str, &Example> =
         manifest.examples.iter().map(|it| (it.name.as_str(), it)).collect();

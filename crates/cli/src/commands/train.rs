@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::bail;
 use candle::Device;
-use trainer::{Ended, Plan, Run, fit};
+use trainer::{Ended, FitError, Plan, Run, check_memory, fit};
 
 use super::{check_settings, manifest, use_threads};
 use crate::{
@@ -16,8 +16,14 @@ use crate::{
     terminal::Terminal,
 };
 
-pub(crate) fn train(args: &ExperimentArgs, resume: Option<&Path>) -> anyhow::Result<End> {
+pub(crate) fn train(
+    args: &ExperimentArgs,
+    resume: Option<&Path>,
+    allow_changes: bool,
+    profile: bool,
+) -> anyhow::Result<End> {
     let terminal = Terminal::new();
+    terminal.profiles(profile);
     let (mut experiment, name, held) = match resume {
         None => {
             let (experiment, name) = runs::experiment(args)?;
@@ -32,7 +38,7 @@ pub(crate) fn train(args: &ExperimentArgs, resume: Option<&Path>) -> anyhow::Res
             if run.is_finished() {
                 bail!("{}: this run is finished: there is nothing to go on with", dir.display());
             }
-            (runs::experiment_of(run.dir())?, String::new(), Some(run))
+            (runs::experiment_of(run.dir(), &args.set)?, String::new(), Some(run))
         }
     };
     check_settings(&experiment)?;
@@ -41,12 +47,18 @@ pub(crate) fn train(args: &ExperimentArgs, resume: Option<&Path>) -> anyhow::Res
         pretrained::settle(&mut experiment, &terminal)?;
     }
     let manifest = manifest(&experiment, &terminal)?;
-    let plan = Plan::new(&experiment, &manifest, experiment.data.fold, &Device::Cpu, &terminal)?;
+    let mut plan =
+        Plan::new(&experiment, &manifest, experiment.data.fold, &Device::Cpu, &terminal)?;
+    plan.allow_changes = allow_changes;
     let run = match held {
-        Some(it) => it,
+        Some(it) => {
+            check_memory(&plan, &terminal)?;
+            it
+        }
         None => {
             // A run whose weights do not fit leaves no folder.
             plan.model()?;
+            check_memory(&plan, &terminal)?;
             Run::create(&runs::new_dir(&experiment, &name), &experiment.to_toml())?
         }
     };
@@ -54,9 +66,10 @@ pub(crate) fn train(args: &ExperimentArgs, resume: Option<&Path>) -> anyhow::Res
     terminal.heed_interrupts();
     let ended = fit(&plan, &run, &terminal);
     terminal.clear();
-    match ended? {
+    let dir = run.dir().display();
+    let ended = ended.map_err(|err| whole_so_far(err, &format!("train --resume {dir}")))?;
+    match ended {
         Ended::Stopped { step } => {
-            let dir = run.dir().display();
             let total = plan.epochs.total();
             say!("stopped after step {step} of {total}; go on with `train --resume {dir}`");
             Ok(End::Stopped)
@@ -82,6 +95,14 @@ pub(crate) fn train(args: &ExperimentArgs, resume: Option<&Path>) -> anyhow::Res
             say!("bundle: {}", run.best().display());
             Ok(End::Done)
         }
+    }
+}
+
+/// An error of a run that can be gone on with, and how.
+pub(super) fn whole_so_far(err: FitError, command: &str) -> anyhow::Error {
+    match err.is_refusal() {
+        true => err.into(),
+        false => anyhow::anyhow!("{err}\nwhat was kept before is whole: go on with `{command}`"),
     }
 }
 

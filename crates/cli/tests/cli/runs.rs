@@ -131,7 +131,7 @@ fn a_cross_validation_killed_in_its_second_fold_ends_with_the_same_numbers() {
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    wait_for(&bench.path("runs/killed/fold-1/last/state.toml"));
+    wait_for(&bench.path("runs/killed/fold-1/best/bundle.toml"));
     signal("-KILL", child.id());
     child.wait().unwrap();
     assert!(

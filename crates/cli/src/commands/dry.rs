@@ -1,0 +1,119 @@
+//! `maskfit train --fast` and `--overfit`: runs that are only tried. They leave nothing.
+
+use std::cell::Cell;
+
+use anyhow::{Context as _, bail};
+use candle::Device;
+use tempfile::TempDir;
+use trainer::{
+    Ended, EpochReport, Experiment, Plan, Profile, Run, StepReport, Watch, check_memory, fit,
+};
+
+use super::{check_settings, manifest, train::announce, use_threads};
+use crate::{End, args::ExperimentArgs, pretrained, runs, terminal::Terminal};
+
+/// Two steps of everything.
+pub(crate) fn fast(args: &ExperimentArgs, profile: bool) -> anyhow::Result<End> {
+    let terminal = Terminal::new();
+    terminal.profiles(profile);
+    let experiment = experiment(args, &terminal)?.fast();
+    let manifest = manifest(&experiment, &terminal)?;
+    let fold = experiment.data.fold;
+    let mut plan = Plan::new(&experiment, &manifest, fold, &Device::Cpu, &terminal)?;
+    plan.shorten();
+    let (_dir, run) = dry_run(&plan, &terminal)?;
+    announce(&plan, &run, &terminal);
+    terminal.heed_interrupts();
+    let ended = fit(&plan, &run, &terminal);
+    terminal.clear();
+    match ended? {
+        Ended::Stopped { .. } => Ok(End::Stopped),
+        Ended::Finished(_) => {
+            say!("two steps of everything work: nothing is kept, and the scores mean nothing");
+            Ok(End::Done)
+        }
+    }
+}
+
+/// A few pictures, learnt by heart.
+pub(crate) fn overfit(args: &ExperimentArgs, n: usize, profile: bool) -> anyhow::Result<End> {
+    let terminal = Terminal::new();
+    terminal.profiles(profile);
+    let experiment = experiment(args, &terminal)?;
+    let manifest = manifest(&experiment, &terminal)?;
+    let plan = Plan::overfit(&experiment, &manifest, n, &Device::Cpu, &terminal)?;
+    let (_dir, run) = dry_run(&plan, &terminal)?;
+    announce(&plan, &run, &terminal);
+    terminal.heed_interrupts();
+    let watch = UntilPerfect { terminal: &terminal, right: Cell::new(0.0), step: Cell::new(0) };
+    let ended = fit(&plan, &run, &watch);
+    terminal.clear();
+    ended?;
+    let (n, step) = (plan.sides.valid.len(), watch.step.get());
+    let n_right = (watch.right.get() * n as f64).round() as usize;
+    if terminal.asks_to_stop() {
+        return Ok(End::Stopped);
+    }
+    if n_right < n {
+        bail!(
+            "after {step} steps {n_right} of {n} pictures are right: see whether `optim.lr` is far off \
+             (`lr-find`), whether the head and the loss fit the task, and whether two of the pictures \
+             are the same with different labels"
+        );
+    }
+    say!("all {n} pictures are right after {step} steps: it can learn; nothing is kept");
+    Ok(End::Done)
+}
+
+/// The settings, checked.
+fn experiment(args: &ExperimentArgs, terminal: &Terminal) -> anyhow::Result<Experiment> {
+    let (mut experiment, _) = runs::experiment(args)?;
+    check_settings(&experiment)?;
+    use_threads(experiment.threads)?;
+    pretrained::settle(&mut experiment, terminal)?;
+    Ok(experiment)
+}
+
+/// A run in a folder that goes when it is dropped.
+fn dry_run(plan: &Plan, terminal: &Terminal) -> anyhow::Result<(TempDir, Run)> {
+    check_memory(plan, terminal)?;
+    let dir = tempfile::tempdir().context("a folder for what is not kept cannot be made")?;
+    let run = Run::create(&dir.path().join("run"), &plan.experiment.to_toml())?;
+    Ok((dir, run))
+}
+
+/// Stops as soon as everything is right.
+struct UntilPerfect<'a> {
+    terminal: &'a Terminal,
+    /// The share of pictures that were right last.
+    right: Cell<f64>,
+    step: Cell<usize>,
+}
+
+impl Watch for UntilPerfect<'_> {
+    fn progress(&self, what: &str, done: usize, total: usize) {
+        self.terminal.progress(what, done, total);
+    }
+
+    fn note(&self, text: &str) {
+        self.terminal.note(text);
+    }
+
+    fn step(&self, report: &StepReport) {
+        self.terminal.step(report);
+    }
+
+    fn epoch(&self, report: &EpochReport) {
+        self.right.set(report.scores[0].1.accuracy);
+        self.step.set(report.step);
+        self.terminal.epoch(report);
+    }
+
+    fn profile(&self, profile: &Profile) {
+        self.terminal.profile(profile);
+    }
+
+    fn asks_to_stop(&self) -> bool {
+        self.right.get() == 1.0 || self.terminal.asks_to_stop()
+    }
+}

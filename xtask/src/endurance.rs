@@ -1,0 +1,254 @@
+//! `cargo xtask kill` and `cargo xtask full-disk`: a run that is ended at any moment, and taken up again,
+//! is to leave the same bytes as one that was never ended.
+
+use std::{
+    collections::BTreeMap,
+    env, fs,
+    path::{Path, PathBuf},
+    process::{Command, Output, Stdio},
+    thread,
+    time::Instant,
+};
+
+use anyhow::{Context as _, bail, ensure};
+use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
+
+/// Sixty steps with everything that keeps something from one step to the next.
+const EXPERIMENT: &str = r#"
+[data]
+source    = { kind = "people", n_people = 60, n_scored = 10, size = [64, 48], seed = 1 }
+sampler   = { kind = "dynamic_balance" }
+n_loaders = 2
+
+[augment]
+train = [{ kind = "random_crop", size = [56, 44] }, { kind = "color_jitter" }, { kind = "horizontal_flip" }]
+eval  = [{ kind = "center_crop", size = [56, 44] }]
+mix   = [{ kind = "mixup", alpha = 0.4 }]
+
+[schedule]
+kind  = "cosine"
+
+[average]
+kind  = "ema"
+decay = 0.95
+
+[train]
+total      = "60 steps"
+batch_size = 16
+
+[eval]
+every = "20 steps"
+
+[checkpoint]
+every = "5 steps"
+"#;
+
+/// Ends runs at random moments with `kill -9`.
+pub(crate) fn kill(program: &Path, n_times: usize) -> anyhow::Result<()> {
+    let bench = Bench::new(program, &env::temp_dir())?;
+    let began = Instant::now();
+    let whole = bench.whole()?;
+    let lasts = began.elapsed();
+    println!(
+        "a whole run takes {:.1} s; {n_times} are killed at moments drawn from that",
+        lasts.as_secs_f64()
+    );
+    let mut rng = StdRng::seed_from_u64(0);
+    let mut tally = Tally::default();
+    for idx in 0..n_times {
+        let name = format!("killed-{idx}");
+        let mut child = bench
+            .train(&name)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .context("the program does not start")?;
+        thread::sleep(lasts.mul_f64(rng.random()));
+        child.kill()?;
+        child.wait()?;
+        let steps = bench.steps(&name);
+        let says = bench.go_on(&name)?;
+        tally.note(&whole, &bench.files(&name)?, &format!("killed after {steps} steps"), &says);
+    }
+    tally.finish(n_times)
+}
+
+/// Fills the disk at random moments, but for a few bytes: a small file system of its own.
+pub(crate) fn full_disk(program: &Path, n_times: usize) -> anyhow::Result<()> {
+    let Some(disk) = env::var_os(DISK).map(PathBuf::from) else {
+        // In a space of mounts of our own, nobody else sees the file system, and it goes with us.
+        let disk = env::temp_dir().join(format!("maskfit-disk-{}", std::process::id()));
+        fs::create_dir_all(&disk)?;
+        let mut command = Command::new("unshare");
+        command.args(["--map-root-user", "--mount", "sh", "-c"]);
+        command.arg("mount -t tmpfs -o size=64m tmpfs \"$1\" && exec \"$2\" full-disk \"$3\"");
+        command.arg("sh").arg(&disk).arg(env::current_exe()?).arg(n_times.to_string());
+        let status = command.env(DISK, &disk).status();
+        drop(fs::remove_dir(&disk));
+        ensure!(status.context("`unshare` is needed, for a small disk")?.success(), "it failed");
+        return Ok(());
+    };
+    let bench = Bench::new(program, &disk)?;
+    let began = Instant::now();
+    let whole = bench.whole()?;
+    let lasts = began.elapsed();
+    let largest = whole.values().map(Vec::len).max().unwrap_or(0);
+    fs::remove_dir_all(bench.run("whole"))?;
+    let mut rng = StdRng::seed_from_u64(0);
+    let mut tally = Tally::default();
+    for idx in 0..n_times {
+        let name = format!("full-{idx}");
+        let ballast = disk.join("ballast");
+        // Often not a page, sometimes nearly two files.
+        let room = (2.0 * largest as f64 * rng.random::<f64>().powi(4)) as usize;
+        let mut train = bench.train(&name);
+        let child = train.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+        thread::sleep(lasts.mul_f64(rng.random()));
+        fill(&ballast, room)?;
+        let output = child.wait_with_output()?;
+        let steps = bench.steps(&name);
+        let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+        let said = errors.lines().filter(|it| it.starts_with("error:")).count();
+        fs::remove_file(&ballast)?;
+        let what = match output.status.success() {
+            true => format!("{room} bytes were enough"),
+            false => format!("full after {steps} steps"),
+        };
+        println!("{what}: {}", errors.trim().lines().collect::<Vec<_>>().join(" | "));
+        let is_clear = output.status.success() || said == 1 && errors.contains("No space left");
+        if !is_clear {
+            tally.bad.push(format!("{what}, and it said: {errors}"));
+        }
+        let says = bench.go_on(&name)?;
+        tally.note(&whole, &bench.files(&name)?, &what, &says);
+        fs::remove_dir_all(bench.run(&name))?;
+    }
+    tally.finish(n_times)
+}
+
+/// Where the small disk is, for the program that was started on it.
+const DISK: &str = "MASKFIT_FULL_DISK";
+
+/// Fills the disk until `room` bytes are left, as nearly as its blocks allow.
+fn fill(ballast: &Path, room: usize) -> anyhow::Result<()> {
+    use std::io::Write as _;
+    let mut file = fs::File::create(ballast)?;
+    let block = vec![1; 4096];
+    while file.write_all(&block).is_ok() {}
+    let n = fs::metadata(ballast)?.len();
+    file.set_len(n.saturating_sub(room as u64))?;
+    Ok(())
+}
+
+/// A folder with an experiment and its runs.
+struct Bench {
+    program: PathBuf,
+    dir: tempfile::TempDir,
+}
+
+impl Bench {
+    fn new(program: &Path, within: &Path) -> anyhow::Result<Bench> {
+        let dir = tempfile::tempdir_in(within)?;
+        fs::write(dir.path().join("experiment.toml"), EXPERIMENT)?;
+        Ok(Bench { program: program.to_owned(), dir })
+    }
+
+    fn train(&self, name: &str) -> Command {
+        let mut command = Command::new(&self.program);
+        command.current_dir(self.dir.path()).args(["train", "experiment.toml", "--set"]);
+        command.arg(format!("run.name={name}"));
+        command
+    }
+
+    fn run(&self, name: &str) -> PathBuf {
+        self.dir.path().join("runs").join(name)
+    }
+
+    fn whole(&self) -> anyhow::Result<BTreeMap<String, Vec<u8>>> {
+        succeeds(self.train("whole").output()?)?;
+        self.files("whole")
+    }
+
+    /// Steps in the table of a run.
+    fn steps(&self, name: &str) -> usize {
+        let table = fs::read_to_string(self.run(name).join("steps.csv")).unwrap_or_default();
+        table.lines().count().saturating_sub(1)
+    }
+
+    /// Takes a run up, or begins it where there is nothing yet.
+    fn go_on(&self, name: &str) -> anyhow::Result<String> {
+        if !self.run(name).join("config.toml").is_file() {
+            return succeeds(self.train(name).output()?);
+        }
+        if self.run(name).join("report.toml").is_file() {
+            return Ok("it was finished".to_owned());
+        }
+        let mut command = Command::new(&self.program);
+        command.current_dir(self.dir.path()).args(["train", "--resume"]).arg(self.run(name));
+        succeeds(command.output()?)
+    }
+
+    /// What a run left, but for what is measured in seconds and its own name.
+    fn files(&self, name: &str) -> anyhow::Result<BTreeMap<String, Vec<u8>>> {
+        let mut files = BTreeMap::new();
+        let mut todo = vec![self.run(name)];
+        while let Some(dir) = todo.pop() {
+            for entry in fs::read_dir(&dir).with_context(|| dir.display().to_string())? {
+                let path = entry?.path();
+                let relative = path.strip_prefix(self.run(name))?.display().to_string();
+                if path.is_dir() {
+                    todo.push(path);
+                } else if !["timing.csv", "lock", "config.toml"].contains(&relative.as_str()) {
+                    files.insert(relative, fs::read(path)?);
+                }
+            }
+        }
+        Ok(files)
+    }
+}
+
+/// What the program said, if it ended well.
+fn succeeds(output: Output) -> anyhow::Result<String> {
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    match output.status.success() {
+        true => Ok(said),
+        false => bail!("{said}{}", String::from_utf8_lossy(&output.stderr)),
+    }
+}
+
+/// How many ended the same.
+#[derive(Default)]
+struct Tally {
+    n_same: usize,
+    bad: Vec<String>,
+}
+
+impl Tally {
+    fn note(
+        &mut self,
+        whole: &BTreeMap<String, Vec<u8>>,
+        found: &BTreeMap<String, Vec<u8>>,
+        what: &str,
+        said: &str,
+    ) {
+        let from = said.lines().find(|it| it.contains("going on")).unwrap_or("from the beginning");
+        let names = whole.keys().chain(found.keys());
+        let differ: Vec<&String> = names.filter(|&it| whole.get(it) != found.get(it)).collect();
+        match differ.is_empty() {
+            true => {
+                self.n_same += 1;
+                println!("{what}, {}: the same", from.trim());
+            }
+            false => {
+                println!("{what}, {}: DIFFERENT in {differ:?}", from.trim());
+                self.bad.push(format!("{what}: {differ:?}"));
+            }
+        }
+    }
+
+    fn finish(self, n_times: usize) -> anyhow::Result<()> {
+        println!("{} of {n_times} ended with the same bytes", self.n_same);
+        ensure!(self.bad.is_empty(), "{} did not:\n{}", self.bad.len(), self.bad.join("\n"));
+        Ok(())
+    }
+}
