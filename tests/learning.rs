@@ -50,7 +50,7 @@ fn overfit(optim: &OptimConfig, head: &HeadConfig, n_steps: usize) -> Result<(Ve
         let clock = Clock { step, total: n_steps, epoch: step as f64 };
         let mean = plan.loss.judge(&outputs, &targets, &clock)?.mean()?;
         losses.push(f64::from(mean.to_scalar::<f32>()?));
-        optimizer.step(&tape.backward(&mean)?, Rates { lr: 1.0 })?;
+        optimizer.step(&tape.backward(&mean)?, Rates::of(1.0))?;
     }
     let mut said = vec![Vec::new(); 8];
     for output in model.forward(&xs, &Pass::Eval)? {

@@ -64,7 +64,7 @@ fn minimise(
         let tape = Tape::default();
         let loss = f(&tape.export(&tape.leaf(&var))?)?;
         let share = lr / optim.get().lr();
-        optimizer.step(&tape.backward(&loss)?, Rates { lr: share })?;
+        optimizer.step(&tape.backward(&loss)?, Rates::of(share))?;
     }
     var.to_vec1()
 }

@@ -60,7 +60,7 @@ fn every_optimizer_agrees_with_pytorch_and_goes_on_from_its_state() -> Result<()
                 optimizer.load(&state)?;
             }
             // The script's rate is 1e-2 · (1 - step / 40), the settings' 1e-3.
-            let rates = Rates { lr: 10.0 * (1.0 - step as f64 / 40.0) };
+            let rates = Rates::of(10.0 * (1.0 - step as f64 / 40.0));
             optimizer.step(&gradients(&vars, step)?, rates)?;
             if step == 9 || step == 19 {
                 for (var, want) in vars.iter().zip(&want[usize::from(step == 19)]) {

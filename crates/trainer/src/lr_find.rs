@@ -94,7 +94,7 @@ pub fn lr_find(
             }
         };
         let rate = range.at(step);
-        let loss = match learner.step(plan, &batch, &clock, Rates { lr: rate / lr }) {
+        let loss = match learner.step(plan, &batch, &clock, Rates::of(rate / lr)) {
             Err(FitError::NotFinite { .. }) => break,
             other => other?,
         };

@@ -28,6 +28,18 @@ base::choice! {
 pub struct Rates {
     /// The learning rate, as a share of the optimizer's own.
     pub lr: f64,
+    /// What takes the place of the optimizer's momentum, or first beta, where the schedule has a say.
+    pub momentum: Option<f64>,
+    /// What the first stage learns at, as a share of what the head does; those between are spaced
+    /// evenly by factors. 1: all alike.
+    pub slice: f64,
+}
+
+impl Rates {
+    /// A learning rate alone.
+    pub fn of(lr: f64) -> Rates {
+        Rates { lr, momentum: None, slice: 1.0 }
+    }
 }
 
 /// A curve of rates over a run.
@@ -46,7 +58,7 @@ impl ScheduleConfig {
     pub fn rates(&self, clock: &Clock, warm: &Clock) -> Rates {
         let rates = self.get().at(&clock.since(warm));
         match clock.step < warm.step {
-            true => Rates { lr: rates.lr * (clock.step + 1) as f64 / warm.step as f64 },
+            true => Rates { lr: rates.lr * (clock.step + 1) as f64 / warm.step as f64, ..rates },
             false => rates,
         }
     }

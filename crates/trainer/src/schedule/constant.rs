@@ -12,6 +12,6 @@ pub struct Constant {}
 
 impl Schedule for Constant {
     fn at(&self, _: &Clock) -> Rates {
-        Rates { lr: 1.0 }
+        Rates::of(1.0)
     }
 }

@@ -22,7 +22,7 @@ pub struct Cosine {
 impl Schedule for Cosine {
     fn at(&self, clock: &Clock) -> Rates {
         let wave = 0.5 * (1.0 + (PI * clock.progress().clamp(0.0, 1.0)).cos());
-        Rates { lr: self.floor + (1.0 - self.floor) * wave }
+        Rates::of(self.floor + (1.0 - self.floor) * wave)
     }
 
     fn problem(&self) -> Option<String> {

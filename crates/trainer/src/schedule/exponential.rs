@@ -24,7 +24,7 @@ impl Default for Exponential {
 
 impl Schedule for Exponential {
     fn at(&self, clock: &Clock) -> Rates {
-        Rates { lr: self.gamma.powf(clock.epoch_idx() as f64) }
+        Rates::of(self.gamma.powf(clock.epoch_idx() as f64))
     }
 
     fn problem(&self) -> Option<String> {

@@ -27,7 +27,7 @@ impl Default for Step {
 impl Schedule for Step {
     fn at(&self, clock: &Clock) -> Rates {
         let n_drops = clock.epoch_idx() / self.epochs.max(1);
-        Rates { lr: self.gamma.powf(n_drops as f64) }
+        Rates::of(self.gamma.powf(n_drops as f64))
     }
 
     fn problem(&self) -> Option<String> {

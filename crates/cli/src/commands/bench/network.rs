@@ -142,7 +142,7 @@ impl Bench {
         let clock = Clock { step: self.n_done, total: 1000, epoch: self.n_done as f64 / 100.0 };
         let loss = self.loss.judge(&outputs, &self.targets, &clock)?.mean()?;
         let gradients = tape.backward(&loss)?;
-        self.optimizer.step(&gradients, Rates { lr: 1e-4 })?;
+        self.optimizer.step(&gradients, Rates::of(1e-4))?;
         self.n_done += 1;
         Ok(())
     }
