@@ -13,7 +13,7 @@ use losses::{Labels, Targets};
 use metrics::{MetricConfig, Predictions};
 use models::{HeadConfig, Model};
 use ops::{Pass, Rows, Tape, Training};
-use trainer::{OptimConfig, Rates};
+use trainer::{OptimConfig, ParamGroups, Rates};
 
 use crate::small::{experiment, plan};
 
@@ -24,7 +24,7 @@ fn overfit(optim: &OptimConfig, head: &HeadConfig, n_steps: usize) -> Result<(Ve
     experiment.augment.train = experiment.augment.eval.clone();
     let plan = plan(&experiment);
     let model = Model::fresh(&plan.spec, &plan.task, Seed(0), &Device::Cpu)?;
-    let mut optimizer = optim.get().build(model.params());
+    let mut optimizer = optim.get().build(model.params(), &ParamGroups::default());
     let examples: Vec<usize> = (0..8).map(|it| it * 9).collect();
     let size = plan.eval_pipeline.size().unwrap();
     let mut pictures = Vec::new();

@@ -268,6 +268,14 @@ impl Gradients {
         self.0.get(&var.id())
     }
 
+    /// Puts what `f` makes of a parameter's gradient in its place, if it has one.
+    pub fn change(&mut self, var: &Var, f: impl FnOnce(&Tensor) -> Result<Tensor>) -> Result<()> {
+        match self.0.get_mut(&var.id()) {
+            Some(it) => f(it).map(|changed| *it = changed),
+            None => Ok(()),
+        }
+    }
+
     /// Adds the gradients of another part of the step.
     pub fn add(&mut self, other: Gradients) -> Result<()> {
         for (id, grad) in other.0 {

@@ -21,8 +21,8 @@ use models::{BackboneConfig, HeadConfig, Input, Interpolation, Published};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    average::AverageConfig, freeze::Freeze, optim::OptimConfig, schedule::ScheduleConfig,
-    sizes::Size,
+    average::AverageConfig, clip::ClipConfig, freeze::Freeze, groups::GroupsSection,
+    optim::OptimConfig, schedule::ScheduleConfig, sizes::Size,
 };
 
 /// The bottom layer of every experiment.
@@ -50,6 +50,8 @@ pub struct Experiment {
     pub loss: LossConfig,
     /// How it descends.
     pub optim: OptimConfig,
+    /// Who learns how fast.
+    pub groups: GroupsSection,
     /// How fast, and when.
     pub schedule: ScheduleConfig,
     /// What is averaged over time.
@@ -141,6 +143,8 @@ pub struct TrainSection {
     pub drop_last: bool,
     /// Parts that a batch goes through the network in, one after the other: the more, the less memory.
     pub accumulate: usize,
+    /// What happens to gradients that are too large.
+    pub clip: ClipConfig,
     /// Parts of the network that do not learn for a while.
     pub freeze: Vec<Freeze>,
     /// Smaller pictures in the first epochs.
@@ -358,6 +362,8 @@ impl Experiment {
             note(&path, is_never.then(|| "`until` is longer than nothing".to_owned()));
         }
         note("optim", self.optim.get().problem());
+        note("groups", self.groups.problem());
+        note("train.clip", self.train.clip.get().problem());
         note("schedule", self.schedule.get().problem());
         note("average", self.average.get().problem());
         note("model.backbone", self.model.backbone.get().problem());

@@ -266,6 +266,9 @@ fn begin(plan: &Plan, run: &Run, watch: &dyn Watch) -> Result<(Learner, State), 
         if !changes.is_empty() && !plan.allow_changes {
             return Err(FitError::OtherSettings { run: run.dir().to_owned(), changes });
         }
+        if run.read("split.csv")? != split_csv(plan) {
+            return Err(FitError::OtherPeople(run.dir().join("split.csv")));
+        }
         let learner = Learner::resume(plan, &checkpoint)?;
         if !changes.is_empty() {
             changes.iter().for_each(|it| watch.note(&format!("changed: {it}")));
@@ -455,11 +458,8 @@ impl Log {
         let epochs = format!("step,epoch,train_loss,score,best{}", columns.collect::<String>());
         let timing = "step,train_seconds,images_per_second,waiting_share,eval_seconds";
         let open = |name: &str, header: &str| Lines::open(&run.dir().join(name), header, step);
-        let split = split_csv(plan);
         if step == 0 {
-            run.write("split.csv", &split)?;
-        } else if run.read("split.csv")? != split {
-            return Err(FitError::OtherPeople(run.dir().join("split.csv")));
+            run.write("split.csv", &split_csv(plan))?;
         }
         Ok(Log {
             steps: open("steps.csv", "step,epoch,loss,lr")?,

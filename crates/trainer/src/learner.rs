@@ -7,7 +7,7 @@ use base::{Clock, mix::Row};
 use candle::{DType, Tensor};
 use data::Batch;
 use losses::{Labels, Targets};
-use models::Model;
+use models::{Model, Param};
 use ops::{Gradients, Output, Pass, Rows, Tape, Training};
 
 use crate::{
@@ -32,7 +32,7 @@ pub(crate) struct Learner {
 impl Learner {
     /// A learner that has not taken a step.
     pub(crate) fn new(plan: &Plan, model: Rc<Model>) -> Result<Learner, FitError> {
-        let optimizer = plan.experiment.optim.get().build(model.params());
+        let optimizer = plan.experiment.optim.get().build(model.params(), &plan.param_groups);
         let average = match plan.experiment.average {
             AverageConfig::Off(_) => None,
             _ => Some(Average::new(plan.bare_model()?)),
@@ -89,11 +89,14 @@ impl Learner {
         clock: &Clock,
         rates: Rates,
     ) -> Result<f64, FitError> {
-        let (loss, gradients) = self.gradients(plan, batch, clock)?; //            think, judge
+        let (loss, mut gradients) = self.gradients(plan, batch, clock)?; //            think, judge
         self.check(plan, batch, clock.step, loss, &gradients)?;
         let profile = self.profile();
         profile.step();
         profile.time(Verb::Learn, || {
+            let (params, head) = (self.model.params(), self.model.stages().len() - 1);
+            let params: Vec<&Param> = params.trained().map(|it| it.1).collect();
+            plan.experiment.train.clip.get().clip(&mut gradients, &params, head)?;
             self.optimizer.step(&gradients, rates)?; //                            learn
             if let Some(it) = &mut self.average {
                 let rule = plan.experiment.average.get();

@@ -7,10 +7,12 @@
 
 mod average;
 mod checkpoint;
+mod clip;
 mod dry;
 mod experiment;
 mod fit;
 mod freeze;
+mod groups;
 pub mod kfold;
 mod learner;
 mod lr_find;
@@ -19,21 +21,26 @@ mod optim;
 mod plan;
 mod profile;
 mod report;
+mod rows;
 mod run;
 mod schedule;
 mod sizes;
+mod stage_lr;
 mod watch;
 
 pub use average::{AverageConfig, Rule};
+pub use clip::{Clip, ClipConfig};
 pub use experiment::{
     AugmentSection, CheckpointSection, DEFAULT, DataSection, EvalSection, Experiment, ModelSection,
     RunSection, TrainSection,
 };
 pub use fit::{Ended, FitError, Outcome, check_memory, fit, load_epoch};
+pub use groups::{Decayed, GroupsSection, ParamGroups};
 pub use lr_find::{Curve, Range, Suggestion, lr_find};
 pub use optim::{Optim, OptimConfig, Optimizer};
 pub use plan::{Plan, PlanError};
 pub use profile::{Profile, Verb};
 pub use run::{Run, RunError};
 pub use schedule::{Rates, Schedule, ScheduleConfig};
+pub use stage_lr::{StageLr, StageLrConfig};
 pub use watch::{EpochReport, StepReport, Watch};

@@ -20,6 +20,7 @@ use ops::{Pass, Tape, Training};
 use crate::{
     experiment::{Experiment, TrainSection},
     freeze::Freezing,
+    groups::ParamGroups,
     sizes,
     watch::Watch,
 };
@@ -72,6 +73,8 @@ pub struct Plan {
     pub warmup: usize,
     /// What does not learn, and when.
     pub(crate) freezing: Freezing,
+    /// What learns at which rate.
+    pub param_groups: ParamGroups,
     /// Where it computes.
     pub device: Device,
     /// Whether a run may go on with other settings than it began with.
@@ -188,6 +191,9 @@ impl Plan {
         stages.truncate(stages.len() - spec.head.get().n_copied());
         let freezing =
             Freezing::new(&train.freeze, &stages, &epochs).map_err(wrong("train.freeze"))?;
+        let names: Vec<&str> = stages.iter().map(|it| it.name.as_str()).collect();
+        let param_groups =
+            ParamGroups::new(&experiment.groups, &names).map_err(wrong("groups.stage_lr"))?;
         drop(stages);
         let n_draws = |epoch_idx| data.sampler.get().n_draws(&groups, epoch_idx);
         let smallest = |it| batches_of(n_draws(it), batch_size(it), train.drop_last).1;
@@ -204,6 +210,7 @@ impl Plan {
         let scored = each.clone().enumerate().filter(|(_, it)| it.usage == Use::Score);
         Ok(Plan {
             freezing,
+            param_groups,
             task: task.clone(),
             people: manifest.people.clone(),
             pictures,

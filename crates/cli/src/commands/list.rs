@@ -7,7 +7,7 @@ use losses::LossConfig;
 use metrics::MetricConfig;
 use models::{BackboneConfig, HeadConfig, published};
 use serde::Serialize;
-use trainer::{OptimConfig, ScheduleConfig};
+use trainer::{AverageConfig, ClipConfig, OptimConfig, ScheduleConfig, StageLrConfig};
 
 use crate::{End, tables::columns};
 
@@ -50,7 +50,10 @@ pub(crate) fn list(registry: Option<&str>) -> anyhow::Result<End> {
         shelf!("heads", "head", HeadConfig),
         shelf!("losses", "loss", LossConfig),
         shelf!("optimizers", "optim", OptimConfig),
+        shelf!("stage-rates", "groups.stage_lr", StageLrConfig),
         shelf!("schedules", "schedule", ScheduleConfig),
+        shelf!("averages", "average", AverageConfig),
+        shelf!("clips", "train.clip", ClipConfig),
         shelf!("metrics", "eval.best_by", MetricConfig),
     ];
     let names: Vec<&str> = shelves.iter().map(|it| it.name).collect();

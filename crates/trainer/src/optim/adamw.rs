@@ -1,7 +1,7 @@
 //! AdamW: Adam, with weight decay taken from the parameter instead of added to the gradient.
 //!
 //! Loshchilov & Hutter, "Decoupled Weight Decay Regularization", 2017,
-//! <https://arxiv.org/abs/1711.05101>, with PyTorch's defaults; as there, all parameters decay.
+//! <https://arxiv.org/abs/1711.05101>, with PyTorch's defaults.
 
 use std::collections::BTreeMap;
 
@@ -10,8 +10,12 @@ use models::Params;
 use ops::Gradients;
 use serde::{Deserialize, Serialize};
 
-use super::{AdamStep, Moments, Optim, Optimizer, common_problem};
-use crate::schedule::Rates;
+use super::{
+    Optim, Optimizer, betas_problem, common_problem, eps_problem,
+    moments::{self, AdamStep},
+    slots::Slots,
+};
+use crate::{groups::ParamGroups, schedule::Rates};
 
 /// `[optim] kind = "adamw"`
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -39,32 +43,35 @@ impl Optim for AdamW {
         self.lr
     }
 
-    fn build(&self, params: &Params) -> Box<dyn Optimizer> {
-        Box::new(Built { config: self.clone(), moments: Moments::of(params) })
+    fn build(&self, params: &Params, groups: &ParamGroups) -> Box<dyn Optimizer> {
+        let slots = Slots::new(params, groups, moments::NAMES);
+        Box::new(Built { config: self.clone(), slots })
     }
 
     fn problem(&self) -> Option<String> {
-        common_problem(self.lr, self.betas, self.eps, self.weight_decay)
+        common_problem(self.lr, self.weight_decay)
+            .or_else(|| betas_problem(self.betas))
+            .or_else(|| eps_problem(self.eps))
     }
 }
 
 struct Built {
     config: AdamW,
-    moments: Moments,
+    slots: Slots<2>,
 }
 
 impl Optimizer for Built {
     fn step(&mut self, gradients: &Gradients, rates: Rates) -> Result<()> {
         let AdamW { lr, betas, eps, weight_decay } = self.config;
-        let step = AdamStep { lr: lr * rates.lr, betas, eps, l2: 0.0, decay: weight_decay };
-        self.moments.step(gradients, step)
+        let step = AdamStep { lr, betas, eps, l2: 0.0, decay: weight_decay };
+        moments::step(&mut self.slots, gradients, rates, step)
     }
 
     fn state(&self) -> Result<Vec<(String, Tensor)>> {
-        self.moments.state()
+        self.slots.state()
     }
 
     fn load(&mut self, state: &BTreeMap<String, Tensor>) -> Result<()> {
-        self.moments.load(state)
+        self.slots.load(state)
     }
 }

@@ -12,7 +12,7 @@ use candle::{Device, Tensor};
 use losses::{Counts, Judge, Labels, LossConfig, Question, Targets};
 use models::{HeadConfig, Model, ModelSpec, published};
 use ops::{Ceilings, Form, Pass, Rows, Tape, Training, metered};
-use trainer::{OptimConfig, Optimizer, Rates};
+use trainer::{OptimConfig, Optimizer, ParamGroups, Rates};
 
 use super::{
     median_of, round,
@@ -118,7 +118,7 @@ impl Bench {
         })?;
         let spec = ModelSpec { backbone, head: HeadConfig::default() };
         let net = Model::fresh(&spec, &task, Seed(0), &Device::Cpu)?;
-        let optimizer = OptimConfig::default().get().build(net.params());
+        let optimizer = OptimConfig::default().get().build(net.params(), &ParamGroups::default());
         let counts = Counts::default();
         let asked = Question::new(&task, Scope::Joint, &Form::Classes, N_CLASSES, &counts);
         let loss = Judge::new(&LossConfig::default(), &[asked]).map_err(anyhow::Error::msg)?;

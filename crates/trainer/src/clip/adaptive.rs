@@ -1,0 +1,64 @@
+//! The gradient of each row of a weight is at most a share of the row itself.
+//!
+//! For a row with weights w and gradient g, where ‖g‖ > m = clip_factor · max(‖w‖, eps): g ← g · m / ‖g‖. What
+//! has one dimension is one row. The head is left alone, as in the paper.
+//!
+//! Brock et al., "High-Performance Large-Scale Image Recognition Without Normalization", 2021,
+//! <https://arxiv.org/abs/2102.06171>, with timm's numbers.
+
+use candle::{Result, Tensor};
+use models::{Kind, Param};
+use ops::Gradients;
+use serde::{Deserialize, Serialize};
+
+use super::{Clip, norms, positive};
+use crate::rows::{Rows, read};
+
+/// `clip = { kind = "adaptive" }`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Adaptive {
+    /// A gradient's norm is at most this share of its weights'.
+    pub clip_factor: f64,
+    /// Weights count as at least so large, so that those that begin at 0 can learn.
+    pub eps: f64,
+}
+
+impl Default for Adaptive {
+    fn default() -> Adaptive {
+        Adaptive { clip_factor: 0.01, eps: 1e-3 }
+    }
+}
+
+/// Gradients are divided by no less.
+const SMALLEST: f64 = 1e-6;
+
+impl Clip for Adaptive {
+    fn clip(&self, gradients: &mut Gradients, params: &[&Param], head: usize) -> Result<()> {
+        for param in params.iter().filter(|it| it.stage < head) {
+            let rows = match param.kind {
+                Kind::Vector | Kind::Norm | Kind::Buffer => Rows::whole(),
+                Kind::Matrix | Kind::Dense | Kind::Depthwise => Rows::of(param),
+            };
+            let weights = read(param.var.as_tensor(), |xs| norms(rows, xs))?;
+            gradients.change(&param.var, |grad| {
+                let mut xs = read(grad, <[f32]>::to_vec)?;
+                let factors: Vec<f32> = norms(rows, &xs)
+                    .into_iter()
+                    .zip(&weights)
+                    .map(|(norm, weight)| {
+                        let most = self.clip_factor * weight.max(self.eps);
+                        if norm < most { 1.0 } else { (most / norm.max(SMALLEST)) as f32 }
+                    })
+                    .collect();
+                rows.visit(xs.len(), |row, idx| xs[idx] *= factors[row]);
+                Tensor::from_vec(xs, grad.dims(), grad.device())
+            })?;
+        }
+        Ok(())
+    }
+
+    fn problem(&self) -> Option<String> {
+        positive("clip_factor", self.clip_factor).or_else(|| positive("eps", self.eps))
+    }
+}

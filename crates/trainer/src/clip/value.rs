@@ -1,0 +1,35 @@
+//! Each number of a gradient is kept between -`limit` and `limit`, as PyTorch's `clip_grad_value_` does.
+
+use candle::Result;
+use models::Param;
+use ops::Gradients;
+use serde::{Deserialize, Serialize};
+
+use super::{Clip, positive};
+
+/// `clip = { kind = "value" }`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Value {
+    /// The largest number.
+    pub limit: f64,
+}
+
+impl Default for Value {
+    fn default() -> Value {
+        Value { limit: 1.0 }
+    }
+}
+
+impl Clip for Value {
+    fn clip(&self, gradients: &mut Gradients, params: &[&Param], _: usize) -> Result<()> {
+        for param in params {
+            gradients.change(&param.var, |it| it.clamp(-self.limit, self.limit))?;
+        }
+        Ok(())
+    }
+
+    fn problem(&self) -> Option<String> {
+        positive("limit", self.limit)
+    }
+}

@@ -1,0 +1,171 @@
+//! Parameter groups: what learns at which rate, and what weight decay reaches.
+//!
+//! The rate of a parameter is the schedule's, times its stage's share, times what the schedule's slice
+//! leaves of it; the head's share is `head_lr`.
+
+use models::{Kind, Param};
+use serde::{Deserialize, Serialize};
+
+use crate::{schedule::Rates, stage_lr::StageLrConfig};
+
+/// `[groups]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GroupsSection {
+    /// What weight decay reaches.
+    pub decay: Decayed,
+    /// The head's learning rate, as a multiple of the optimizer's.
+    pub head_lr: f64,
+    /// The backbone's, stage by stage.
+    pub stage_lr: StageLrConfig,
+}
+
+/// What weight decay reaches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Decayed {
+    /// Everything that learns, as PyTorch's optimizers do by themselves.
+    All,
+    /// Neither norms nor biases: what has one dimension shrinks for no gain (He et al., "Bag of Tricks",
+    /// 2018, <https://arxiv.org/abs/1812.01187>), as timm has it.
+    Matrices,
+}
+
+/// What is asked of a parameter's learning.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Group {
+    /// Its rate, as a multiple of the optimizer's.
+    scale: f64,
+    /// From 0, the first stage, to 1, the head.
+    depth: f64,
+    decays: bool,
+}
+
+impl Group {
+    /// The multiple of the optimizer's learning rate in a step.
+    pub(crate) fn lr(&self, rates: Rates) -> f64 {
+        let slice = if rates.slice == 1.0 { 1.0 } else { rates.slice.powf(1.0 - self.depth) };
+        rates.lr * self.scale * slice
+    }
+
+    /// What is left of a weight decay.
+    pub(crate) fn decay(&self, weight_decay: f64) -> f64 {
+        if self.decays { weight_decay } else { 0.0 }
+    }
+}
+
+/// The groups of a network.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ParamGroups {
+    /// The multiple of each stage, the head last. Without any, all are alike.
+    scales: Vec<f64>,
+    decayed: Decayed,
+}
+
+impl Default for ParamGroups {
+    /// One group.
+    fn default() -> ParamGroups {
+        ParamGroups { scales: Vec::new(), decayed: Decayed::All }
+    }
+}
+
+impl ParamGroups {
+    /// The groups of a network with stages of these names, the head not among them.
+    ///
+    /// # Errors
+    /// Rates for other stages than there are.
+    pub(crate) fn new(section: &GroupsSection, stages: &[&str]) -> Result<ParamGroups, String> {
+        let mut scales = section.stage_lr.get().scales(stages)?;
+        scales.push(section.head_lr);
+        Ok(ParamGroups { scales, decayed: section.decay })
+    }
+
+    pub(crate) fn of(&self, param: &Param) -> Group {
+        let last = self.scales.len().saturating_sub(1);
+        let stage = param.stage.min(last);
+        let is_matrix = matches!(param.kind, Kind::Matrix | Kind::Dense | Kind::Depthwise);
+        Group {
+            scale: self.scales.get(stage).copied().unwrap_or(1.0),
+            depth: if last == 0 { 1.0 } else { stage as f64 / last as f64 },
+            decays: is_matrix || self.decayed == Decayed::All,
+        }
+    }
+}
+
+impl GroupsSection {
+    /// What is wrong with the settings, if anything is.
+    pub(crate) fn problem(&self) -> Option<String> {
+        let is_multiple = self.head_lr > 0.0 && self.head_lr.is_finite();
+        let head =
+            (!is_multiple).then(|| format!("`head_lr` is a number above 0, not {}", self.head_lr));
+        head.or_else(|| self.stage_lr.get().problem())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use base::Seed;
+    use candle::{DType, Device};
+    use models::{Init, Kind, Params};
+
+    use super::{Decayed, GroupsSection, ParamGroups};
+    use crate::{schedule::Rates, stage_lr::StageLrConfig};
+
+    fn section(stage_lr: &str) -> GroupsSection {
+        let stage_lr: StageLrConfig = toml::from_str(stage_lr).unwrap();
+        GroupsSection { decay: Decayed::Matrices, head_lr: 10.0, stage_lr }
+    }
+
+    /// The multiples of three stages and the head in a step.
+    fn multiples(stage_lr: &str, rates: Rates) -> Vec<f64> {
+        let groups = ParamGroups::new(&section(stage_lr), &["stem", "stage1", "neck"]).unwrap();
+        let mut params = Params::fresh(Seed(0), DType::F32, &Device::Cpu);
+        for stage in 0..4 {
+            let name = stage.to_string();
+            let mut builder = params.builder_of(stage);
+            builder.param(&name, Kind::Vector, &[1], Init::Constant(0.0)).unwrap();
+        }
+        let lr = |(_, it): (&str, &models::Param)| groups.of(it).lr(rates);
+        params.trained().map(lr).map(|it| (it * 1e6).round() / 1e6).collect()
+    }
+
+    #[test]
+    fn stages_learn_at_rates_of_their_own() {
+        let half = Rates::of(0.5);
+        assert_eq!(multiples("kind = \"same\"", half), [0.5, 0.5, 0.5, 5.0]);
+        // From a thousandth to the head's 1 in three factors of ten.
+        assert_eq!(multiples("kind = \"slice\"\nfrom = 1e-3", half), [0.0005, 0.005, 0.05, 5.0]);
+        let layers = "kind = \"layer_decay\"\ndecay = 0.5\nmin_scale = 0.2";
+        assert_eq!(multiples(layers, half), [0.1, 0.125, 0.25, 5.0]);
+        assert_eq!(multiples("kind = \"given\"\nvalues = [0, 1, 2]", half), [0.0, 0.5, 1.0, 5.0]);
+        // A schedule's slice comes on top.
+        let sliced = Rates { slice: 1e-3, ..half };
+        assert_eq!(multiples("kind = \"same\"", sliced), [0.0005, 0.005, 0.05, 5.0]);
+    }
+
+    #[test]
+    fn norms_and_biases_need_not_decay() {
+        let mut params = Params::fresh(Seed(0), DType::F32, &Device::Cpu);
+        for (name, kind, dims) in [
+            ("a", Kind::Matrix, &[2, 2][..]),
+            ("b", Kind::Vector, &[2]),
+            ("c", Kind::Norm, &[2]),
+            ("d", Kind::Depthwise, &[3, 3, 2]),
+        ] {
+            params.builder().param(name, kind, dims, Init::Constant(0.0)).unwrap();
+        }
+        let decays = |it: &ParamGroups| -> Vec<f64> {
+            params.trained().map(|(_, param)| it.of(param).decay(0.1)).collect()
+        };
+        let matrices = ParamGroups::new(&section("kind = \"same\""), &[]).unwrap();
+        assert_eq!(decays(&matrices), [0.1, 0.0, 0.0, 0.1]);
+        assert_eq!(decays(&ParamGroups::default()), [0.1; 4]);
+    }
+
+    #[test]
+    fn rates_of_other_stages_are_an_error() {
+        let stages = ["stem", "neck"];
+        let err = ParamGroups::new(&section("kind = \"given\"\nvalues = [1]"), &stages);
+        assert!(err.unwrap_err().contains("stem, neck"));
+    }
+}

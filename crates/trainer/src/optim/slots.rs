@@ -1,0 +1,162 @@
+//! What an optimizer remembers of each parameter.
+
+use std::collections::BTreeMap;
+
+use candle::{Device, Result, Tensor, Var, bail};
+use models::{Kind, Param, Params};
+use ops::Gradients;
+
+use crate::{
+    groups::{Group, ParamGroups},
+    rows::{Rows, read},
+    schedule::Rates,
+};
+
+/// The parameters that an optimizer changes, in name order, with `N` numbers for each of theirs.
+pub(super) struct Slots<const N: usize> {
+    /// What the numbers are called.
+    names: [&'static str; N],
+    slots: Vec<Slot<N>>,
+}
+
+/// One parameter.
+pub(super) struct Slot<const N: usize> {
+    name: String,
+    pub(super) var: Var,
+    group: Group,
+    /// Its rows; none of what has one dimension.
+    pub(super) rows: Option<Rows>,
+    /// Steps that it has taken, the present one included: those in which it rested do not count.
+    pub(super) n_steps: u64,
+    pub(super) state: [Vec<f32>; N],
+}
+
+impl<const N: usize> Slot<N> {
+    fn new(name: &str, param: &Param, groups: &ParamGroups) -> Slot<N> {
+        let is_matrix = matches!(param.kind, Kind::Matrix | Kind::Dense | Kind::Depthwise);
+        Slot {
+            name: name.to_owned(),
+            var: param.var.clone(),
+            group: groups.of(param),
+            rows: is_matrix.then(|| Rows::of(param)),
+            n_steps: 0,
+            state: std::array::from_fn(|_| vec![0.0; param.var.elem_count()]),
+        }
+    }
+
+    /// The learning rate of a step, of an optimizer's own.
+    pub(super) fn lr(&self, lr: f64, rates: Rates) -> f64 {
+        lr * self.group.lr(rates)
+    }
+
+    /// The weight decay, of an optimizer's own.
+    pub(super) fn decay(&self, weight_decay: f64) -> f64 {
+        self.group.decay(weight_decay)
+    }
+
+    /// 1 - betaᵗ: what an average that began with 0 lacks.
+    pub(super) fn correction(&self, beta: f64) -> f64 {
+        1.0 - beta.powi(i32::try_from(self.n_steps).unwrap_or(i32::MAX))
+    }
+
+    /// Changes each number of the parameter by its gradient and its state, all at once.
+    pub(super) fn update(
+        &mut self,
+        grad: &Tensor,
+        f: impl Fn(&mut f32, f32, [&mut f32; N]) + Sync + Send,
+    ) -> Result<()> {
+        let state = self.state.each_mut().map(Vec::as_mut_slice);
+        ops::update(&self.var, grad, state, |params, grads, state| {
+            // Cut to one length, so that no position is checked in the loop.
+            let (n, mut state) = (params.len(), state.map(|it| &mut it[..params.len()]));
+            for (idx, (p, &g)) in params.iter_mut().zip(&grads[..n]).enumerate() {
+                f(p, g, state.each_mut().map(|it| &mut it[idx]));
+            }
+        })
+    }
+}
+
+impl<const N: usize> Slots<N> {
+    /// Nothing is known yet: all numbers are 0.
+    pub(super) fn new(params: &Params, groups: &ParamGroups, names: [&'static str; N]) -> Slots<N> {
+        let slots = params.trained().map(|(name, it)| Slot::new(name, it, groups));
+        Slots { names, slots: slots.collect() }
+    }
+
+    /// Does something to each parameter that has a gradient.
+    pub(super) fn step(
+        &mut self,
+        gradients: &Gradients,
+        mut f: impl FnMut(&mut Slot<N>, &Tensor) -> Result<()>,
+    ) -> Result<()> {
+        for slot in &mut self.slots {
+            if let Some(grad) = gradients.get(&slot.var) {
+                slot.n_steps += 1;
+                f(slot, grad)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The 2-norm of all gradients together.
+    pub(super) fn norm(&self, gradients: &Gradients) -> Result<f64> {
+        let grads = self.slots.iter().filter_map(|it| gradients.get(&it.var));
+        let squares = grads.map(|it| read(it, |xs| Rows::whole().sums(xs, xs, |x, y| x * y)[0]));
+        Ok(squares.sum::<Result<f64>>()?.sqrt())
+    }
+
+    /// Sets what numbers begin with, if it is not 0.
+    pub(super) fn begin_with(mut self, idx: usize, value: f32) -> Slots<N> {
+        self.slots.iter_mut().for_each(|it| it.state[idx].fill(value));
+        self
+    }
+
+    /// Everything, by name; copies.
+    pub(super) fn state(&self) -> Result<Vec<(String, Tensor)>> {
+        let counts: Vec<i64> = self.slots.iter().map(|it| it.n_steps as i64).collect();
+        let counts = Tensor::from_vec(counts, self.slots.len(), &Device::Cpu)?;
+        let mut state = vec![(COUNTS.to_owned(), counts)];
+        for slot in &self.slots {
+            for (what, values) in self.names.iter().zip(&slot.state) {
+                let tensor = Tensor::from_slice(values, slot.var.shape(), &Device::Cpu)?;
+                state.push((format!("{}.{what}", slot.name), tensor));
+            }
+        }
+        Ok(state)
+    }
+
+    /// Goes on from a [state](Slots::state).
+    ///
+    /// # Errors
+    /// A state of other parameters; then nothing has changed.
+    pub(super) fn load(&mut self, state: &BTreeMap<String, Tensor>) -> Result<()> {
+        let get = |name: &str| {
+            let missing = || candle::Error::Msg(format!("the optimizer's state lacks `{name}`"));
+            state.get(name).ok_or_else(missing)
+        };
+        let counts = get(COUNTS)?.to_vec1::<i64>()?;
+        if counts.len() != self.slots.len() {
+            bail!("the optimizer's state is of {} parameters", counts.len());
+        }
+        let mut loaded = Vec::new();
+        for slot in &self.slots {
+            let mut numbers = self.names.map(|_| Vec::new());
+            for (what, values) in self.names.iter().zip(&mut numbers) {
+                let name = format!("{}.{what}", slot.name);
+                *values = get(&name)?.flatten_all()?.to_vec1::<f32>()?;
+                if values.len() != slot.var.elem_count() {
+                    bail!("`{name}` has another size");
+                }
+            }
+            loaded.push(numbers);
+        }
+        for ((slot, n_steps), numbers) in self.slots.iter_mut().zip(counts).zip(loaded) {
+            slot.n_steps = u64::try_from(n_steps).unwrap_or(0);
+            slot.state = numbers;
+        }
+        Ok(())
+    }
+}
+
+/// No parameter's number is called so: they all have a dot in their names.
+const COUNTS: &str = "n_steps";
