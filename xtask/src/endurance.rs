@@ -26,7 +26,8 @@ eval  = [{ kind = "center_crop", size = [56, 44] }]
 mix   = [{ kind = "mixup", alpha = 0.4 }]
 
 [schedule]
-kind  = "cosine"
+kind  = "cosine_restarts"
+cycle = 1.0
 
 [average]
 kind  = "ema"
