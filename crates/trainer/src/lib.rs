@@ -32,7 +32,7 @@ pub use experiment::{
 pub use fit::{Ended, FitError, Outcome, check_memory, fit, load_epoch};
 pub use lr_find::{Curve, Range, Suggestion, lr_find};
 pub use optim::{Optim, OptimConfig, Optimizer};
-pub use plan::{Plan, PlanError};
+pub use plan::{Plan, PlanError, epochs_of};
 pub use profile::{Profile, Verb};
 pub use run::{Run, RunError};
 pub use schedule::{Rates, Schedule, ScheduleConfig};
