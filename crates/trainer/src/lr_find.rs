@@ -159,22 +159,22 @@ impl Curve {
     }
 
     /// The middle of the second third of the longest fall: the longest sequence of ever smaller losses, as
-    /// far back from its end as it is long.
+    /// far back from its end as it is long, which may be one before the first.
     fn valley(&self) -> Option<f64> {
         let losses = &self.losses;
         let mut lengths = vec![1; losses.len()];
-        let (mut begin, mut end) = (0, 0);
+        let mut end = 0;
         for i in 1..losses.len() {
             let below = (0..i).filter(|&j| losses[i] < losses[j]).map(|j| lengths[j] + 1);
             lengths[i] = below.max().unwrap_or(1);
             if lengths[end] < lengths[i] {
                 end = i;
-                begin = end.saturating_sub(lengths[end]);
             }
         }
-        let third = (end - begin) as f64 / 3.0;
-        let is_fall = end > 0;
-        is_fall.then(|| self.rates[begin + third as usize + (third / 2.0) as usize])
+        let length = lengths.get(end).copied().unwrap_or(1);
+        let third = length as f64 / 3.0;
+        let idx = (end + third as usize + (third / 2.0) as usize).saturating_sub(length);
+        (end > 0).then(|| self.rates[idx])
     }
 
     /// Where the loss falls fastest over the logarithm of the rate.
