@@ -76,7 +76,8 @@ fn every_schedule_agrees_with_the_references() {
         check_close_slices(&got, &want.to::<Vec<f64>>("lr"), 1e-12);
         // fastai sets a momentum for every schedule, this one's throughout.
         let momentum: Option<Vec<f64>> = rates.iter().map(|it| it.momentum).collect();
-        let has_momentum = columns.contains(&"momentum".to_owned()) && schedule.kind() != "flat_cosine";
+        let has_momentum =
+            columns.contains(&"momentum".to_owned()) && schedule.kind() != "flat_cosine";
         assert_eq!(momentum.is_some(), has_momentum, "{name}");
         if let Some(momentum) = momentum {
             check_close_slices(&momentum, &want.to::<Vec<f64>>("momentum"), 1e-12);

@@ -147,7 +147,7 @@ impl Curve {
     /// What it suggests, the default first; less of a curve that is too short or never falls.
     pub fn suggestions(&self) -> Vec<Suggestion> {
         let found = [
-            ("valley", "two thirds into the longest fall", self.valley()),
+            ("valley", "halfway down the longest fall", self.valley()),
             ("steep", "where the loss falls fastest", self.steep()),
             ("slide", "the last rate before the curve turns, from the right", self.slide()),
             ("minimum/10", "a tenth of the rate of the lowest loss", self.minimum()),

@@ -176,8 +176,8 @@ impl Plan {
         let loss = judge(experiment, manifest, &sides, &training_classes)?;
         let mut stages = spec.backbone.get().stages();
         stages.truncate(stages.len() - spec.head.get().n_copied());
-        let freezing =
-            Freezing::new(&experiment.freezes(&epochs), &stages, &epochs).map_err(wrong("train.freeze"))?;
+        let freezing = Freezing::new(&experiment.freezes(&epochs), &stages, &epochs)
+            .map_err(wrong("train.freeze"))?;
         drop(stages);
         let n_draws = |epoch_idx| data.sampler.get().n_draws(&groups, epoch_idx);
         let smallest = |it| batches_of(n_draws(it), batch_size(it), train.drop_last).1;
@@ -435,9 +435,9 @@ fn groups(
 fn check_warmup(experiment: &Experiment, epochs: &Epochs) -> Result<(), PlanError> {
     let (warmup, total) = (experiment.train.warmup.to_steps(epochs), epochs.total());
     match warmup > total {
-        true => Err(wrong("train.warmup")(format!(
-            "{warmup} steps are more than the run has, {total}"
-        ))),
+        true => {
+            Err(wrong("train.warmup")(format!("{warmup} steps are more than the run has, {total}")))
+        }
         false => Ok(()),
     }
 }

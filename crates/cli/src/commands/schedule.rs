@@ -16,8 +16,8 @@ use crate::{
     terminal::Terminal,
 };
 
-/// Points of a curve, at most.
-const POINTS: usize = 2000;
+/// Points of a curve, at most: more than letters, and fewer than pixels.
+const POINTS: usize = 500;
 
 pub(crate) fn schedule(args: &ExperimentArgs, output: &Path) -> anyhow::Result<End> {
     let experiment = runs::experiment(args)?.0;
@@ -51,7 +51,11 @@ fn curves(experiment: &Experiment, epochs: &Epochs) -> Curves {
     let rates: Vec<Rates> = steps.iter().map(|&it| experiment.rates(epochs, it, &[])).collect();
     let panel = |name: &str, from_zero: bool, of: &dyn Fn(usize, Rates) -> f64| Panel {
         name: name.to_owned(),
-        points: steps.iter().zip(&rates).map(|(&it, &rates)| [epochs.epoch(it), of(it, rates)]).collect(),
+        points: steps
+            .iter()
+            .zip(&rates)
+            .map(|(&it, &rates)| [epochs.epoch(it), of(it, rates)])
+            .collect(),
         behind: Vec::new(),
         from_zero,
         marks: Vec::new(),
@@ -92,7 +96,8 @@ fn notes(experiment: &Experiment, epochs: &Epochs) -> Vec<String> {
     let lr = experiment.optim.get().lr();
     let rate = |step: usize| lr * experiment.rates(epochs, step, &[]).lr;
     let last = epochs.total() - 1;
-    let highest = (0..=last).max_by(|&a, &b| rate(a).total_cmp(&rate(b)).then(b.cmp(&a))).unwrap_or(0);
+    let highest =
+        (0..=last).max_by(|&a, &b| rate(a).total_cmp(&rate(b)).then(b.cmp(&a))).unwrap_or(0);
     let mut notes = vec![format!(
         "from {} up to {} at step {highest} (epoch {}), and {} at the last",
         number(rate(0)),

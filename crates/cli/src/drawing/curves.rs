@@ -8,7 +8,7 @@ use plotters::{
     style::text_anchor::{HPos, VPos},
 };
 
-use super::{COLOURS, FAINT, FONT, GREY, INK, TEXT, TITLE, draw, style};
+use super::{COLOURS, FAINT, FONT, GREY, INK, TEXT, TITLE, draw, style, width};
 
 /// What is drawn.
 pub(crate) struct Curves {
@@ -31,7 +31,7 @@ pub(crate) struct Panel {
     pub(crate) name: String,
     /// From left to right.
     pub(crate) points: Vec<[f64; 2]>,
-    /// Lies behind the curve, and is cut off where that does not reach.
+    /// Lies behind the curve, in the picture only, and is cut off where that does not reach.
     pub(crate) behind: Vec<[f64; 2]>,
     /// Whether the axis begins at 0.
     pub(crate) from_zero: bool,
@@ -51,8 +51,12 @@ const HEAD: i32 = 64;
 /// Of a panel; one alone is higher.
 const HEIGHT: u32 = 280;
 const ALONE: u32 = 440;
-/// Of a row of the legend.
-const ROW: i32 = 26;
+/// How high over a panel its marks are named.
+const ROW: i32 = 20;
+/// Of a mark.
+const RADIUS: i32 = 7;
+const CURVE: RGBColor = COLOURS[0];
+const MARKS: [RGBColor; 4] = [COLOURS[1], COLOURS[2], COLOURS[3], INK];
 
 impl Axis {
     /// The number that lies where `x` does on an even axis.
@@ -75,18 +79,35 @@ impl Axis {
 }
 
 impl Panel {
-    /// From the bottom to the top, with some air.
+    /// From the lowest point to the highest.
     pub(super) fn range(&self) -> Range<f64> {
         let ys = || self.points.iter().map(|it| it[1]).filter(|it| it.is_finite());
         let top = ys().fold(f64::NEG_INFINITY, f64::max);
         let bottom = if self.from_zero { 0.0 } else { ys().fold(f64::INFINITY, f64::min) };
-        match top - bottom {
-            it if it > 0.0 && self.from_zero => 0.0..top + 0.06 * it,
-            it if it > 0.0 => bottom - 0.06 * it..top + 0.06 * it,
-            _ if bottom.is_finite() => bottom..bottom + bottom.abs().max(1e-9),
-            _ => 0.0..1.0,
+        match bottom < top {
+            true => bottom..top,
+            false if bottom.is_finite() => bottom..bottom + bottom.abs().max(1e-9),
+            false => 0.0..1.0,
         }
     }
+
+    /// The same with some air.
+    fn airy_range(&self) -> Range<f64> {
+        let Range { start, end } = self.range();
+        let air = 0.06 * (end - start);
+        (if self.from_zero { start } else { start - air })..end + air
+    }
+}
+
+/// The part of a line that lies between two heights.
+fn cut([a, b]: [[f64; 2]; 2], range: &Range<f64>) -> Option<[[f64; 2]; 2]> {
+    let inside = |from: [f64; 2], to: [f64; 2]| {
+        let y = from[1].clamp(range.start, range.end);
+        let share = if y == from[1] { 0.0 } else { (y - from[1]) / (to[1] - from[1]) };
+        [from[0] + share * (to[0] - from[0]), y]
+    };
+    let misses = a[1].min(b[1]) > range.end || a[1].max(b[1]) < range.start;
+    (!misses).then(|| [inside(a, b), inside(b, a)])
 }
 
 /// A number in few letters.
@@ -110,8 +131,9 @@ impl Curves {
             for (idx, (panel, part)) in self.panels.iter().zip(parts).enumerate() {
                 let is_last = idx + 1 == self.panels.len();
                 let font = |size: u32| (FONT, size).into_font().color(&INK);
-                let (places, range) = (self.x.places(), panel.range());
+                let (places, range) = (self.x.places(), panel.airy_range());
                 let mut chart = ChartBuilder::on(&part)
+                    .margin_top(if panel.marks.is_empty() { 0 } else { 2 * ROW })
                     .margin_left(MARGIN)
                     .margin_right(2 * MARGIN)
                     .x_label_area_size(if is_last { 56 } else { 36 })
@@ -126,28 +148,52 @@ impl Curves {
                 mesh.label_style(font(TEXT)).axis_desc_style(font(TEXT));
                 mesh.y_label_formatter(&|it| number(*it));
                 mesh.x_label_formatter(&|it| self.x.label(*it)).draw()?;
-                for (points, colour) in [
-                    (&panel.behind, FAINT.stroke_width(2)),
-                    (&panel.points, COLOURS[0].stroke_width(3)),
-                ] {
-                    let at = |it: &[f64; 2]| {
-                        (self.x.place(it[0]), it[1].clamp(range.start, range.end))
-                    };
-                    let line = PathElement::new(points.iter().map(at).collect::<Vec<_>>(), colour);
-                    chart.draw_series(std::iter::once(line))?;
-                }
-                let (left, bottom) = chart.backend_coord(&(places.start, range.start));
-                for (idx, mark) in panel.marks.iter().enumerate() {
-                    let colour = COLOURS[(idx + 1) % COLOURS.len()].filled();
-                    let point = chart.backend_coord(&(self.x.place(mark.at[0]), mark.at[1]));
-                    area.draw(&Circle::new(point, 7, colour))?;
-                    let (x, y) = (left + 24, bottom - ROW * (panel.marks.len() - idx) as i32);
-                    area.draw(&Circle::new((x, y), 7, colour))?;
+                let placed = |it: &[f64; 2]| [self.x.place(it[0]), it[1]];
+                let line = |[a, b]: [[f64; 2]; 2]| {
+                    PathElement::new(vec![a.into(), b.into()], FAINT.stroke_width(2))
+                };
+                let behind: Vec<[f64; 2]> = panel.behind.iter().map(placed).collect();
+                let pairs = behind.windows(2).filter_map(|it| cut([it[0], it[1]], &range));
+                chart.draw_series(pairs.map(line))?;
+                let points: Vec<(f64, f64)> =
+                    panel.points.iter().map(|it| placed(it).into()).collect();
+                let curve = PathElement::new(points, CURVE.stroke_width(3));
+                chart.draw_series(std::iter::once(curve))?;
+                let (mut x, y) = chart.backend_coord(&(places.start, range.end));
+                for (mark, colour) in panel.marks.iter().zip(MARKS.iter().cycle()) {
+                    let [across, up] = placed(&mark.at);
+                    let point = chart.backend_coord(&(across, up));
+                    let above = (x + RADIUS, y - ROW);
+                    for at in [point, above] {
+                        area.draw(&Circle::new(at, RADIUS, colour.filled()))?;
+                    }
                     let text = style(TEXT, INK, HPos::Left, VPos::Center);
-                    area.draw(&Text::new(&*mark.label, (x + 16, y), text))?;
+                    area.draw(&Text::new(&*mark.label, (x + 3 * RADIUS, above.1), text))?;
+                    x += 7 * RADIUS + width(area, &mark.label, TEXT) as i32;
                 }
             }
             Ok(())
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{cut, number};
+
+    #[test]
+    fn lines_are_cut_off_where_the_curve_does_not_reach() {
+        let cut = |a, b| cut([a, b], &(0.0..1.0));
+        assert_eq!(cut([0.0, 0.5], [1.0, 0.7]), Some([[0.0, 0.5], [1.0, 0.7]]));
+        assert_eq!(cut([0.0, 0.5], [1.0, 1.5]), Some([[0.0, 0.5], [0.5, 1.0]]));
+        assert_eq!(cut([0.0, -1.0], [3.0, 2.0]), Some([[1.0, 0.0], [2.0, 1.0]]));
+        assert_eq!(cut([0.0, 2.0], [1.0, 3.0]), None);
+        assert_eq!(cut([0.0, -2.0], [1.0, -3.0]), None);
+    }
+
+    #[test]
+    fn numbers_are_short() {
+        let said = [0.0, 2e-3, 0.95, 3.0, 12.3456, 1e-12, 23_456.0].map(number);
+        assert_eq!(said, ["0", "2.0e-3", "0.95", "3", "12.346", "1.0e-12", "2.3e4"]);
     }
 }

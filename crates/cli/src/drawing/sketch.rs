@@ -95,9 +95,8 @@ fn lines(words: impl Iterator<Item = (f64, String)>) -> String {
         let middle = LEFT + (along * (SIZE[0] - 1) as f64).round() as usize;
         let begin = middle.saturating_sub(word.len() / 2);
         let span = begin.saturating_sub(1)..begin + word.len() + 1;
-        let is_free = |line: &Vec<char>| {
-            line.iter().skip(span.start).take(span.len()).all(|it| *it == ' ')
-        };
+        let is_free =
+            |line: &Vec<char>| line.iter().skip(span.start).take(span.len()).all(|it| *it == ' ');
         let idx = lines.iter().position(is_free).unwrap_or_else(|| {
             lines.push(Vec::new());
             lines.len() - 1
@@ -119,7 +118,8 @@ mod tests {
 
     #[test]
     fn a_curve_is_sketched() {
-        let points = (0..=100).map(|it| f64::from(it) / 10.0).map(|x| [x, (10.0 - x) * x]).collect();
+        let points =
+            (0..=100).map(|it| f64::from(it) / 10.0).map(|x| [x, (10.0 - x) * x]).collect();
         let marks = [2.0, 2.05, 8.0].map(|x| Mark { at: [x, 0.0], label: String::new() });
         let curves = Curves {
             title: String::new(),

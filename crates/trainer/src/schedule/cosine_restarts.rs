@@ -79,9 +79,13 @@ mod tests {
         // Cycles of 2, 4 and 8 epochs end after 2, 6 and 14; of 0.1 epochs, after each tenth.
         let doubling = CosineRestarts { cycle: 2.0, mult: 2.0, ..CosineRestarts::default() };
         let found = [0.0, 1.0, 2.0, 5.0, 6.0, 10.0, 14.0].map(|it| doubling.find(it));
-        let want = [(0.0, 0.0), (0.0, 0.5), (1.0, 0.0), (1.0, 0.75), (2.0, 0.0), (2.0, 0.5), (3.0, 0.0)];
+        let want =
+            [(0.0, 0.0), (0.0, 0.5), (1.0, 0.0), (1.0, 0.75), (2.0, 0.0), (2.0, 0.5), (3.0, 0.0)];
         for (found, want) in found.iter().zip(want) {
-            assert!(found.0 == want.0 && (found.1 - want.1).abs() < 1e-8, "{found:?}, not {want:?}");
+            assert!(
+                found.0 == want.0 && (found.1 - want.1).abs() < 1e-8,
+                "{found:?}, not {want:?}"
+            );
         }
         let short = CosineRestarts { cycle: 0.1, ..CosineRestarts::default() };
         for step in 0..100 {

@@ -89,7 +89,9 @@ impl Schedule for OneCycle {
     fn at(&self, clock: &Clock) -> Rates {
         let (step, total) = (clock.step as f64, clock.total as f64);
         let (peak, last, lowest) = match self.definition {
-            Definition::Torch => (self.pct_start * total - 1.0, total - 1.0, self.div * self.final_div),
+            Definition::Torch => {
+                (self.pct_start * total - 1.0, total - 1.0, self.div * self.final_div)
+            }
             Definition::Fastai => (self.pct_start * total, total, self.final_div),
         };
         let between = |[begin, middle, end]: [f64; 3]| match step < peak {
@@ -104,7 +106,8 @@ impl Schedule for OneCycle {
         let is_momentum = matches!(self.momentum.len(), 0 | 3)
             && self.momentum.iter().all(|it| (0.0..1.0).contains(it));
         let momentum = || {
-            "`momentum` is three numbers from 0 and below 1, or none for the optimizer's own".to_owned()
+            "`momentum` is three numbers from 0 and below 1, or none for the optimizer's own"
+                .to_owned()
         };
         share_problem("pct_start", self.pct_start)
             .or_else(|| divisor_problem("div", self.div))
@@ -123,7 +126,8 @@ mod tests {
         assert_eq!(read(""), OneCycle::default());
         assert_eq!(read("definition = \"fastai\"").final_div, 1e5);
         let said = read("definition = \"fastai\"\npct_start = 0.5\nmomentum = []");
-        let want = OneCycle { pct_start: 0.5, momentum: vec![], ..OneCycle::of(Definition::Fastai) };
+        let want =
+            OneCycle { pct_start: 0.5, momentum: vec![], ..OneCycle::of(Definition::Fastai) };
         assert_eq!(said, want);
         assert!(toml::from_str::<OneCycle>("pct = 0.5").is_err());
     }
