@@ -199,7 +199,7 @@ fn schedules_that_look_back_or_let_rest_are_stopped_and_taken_up_too() {
     // No evaluation is ten times as good as the best before, so that each but the first halves the rate.
     let plateau = "schedule={ kind = \"plateau\", factor = 0.5, patience = 0, threshold = 9.0 }";
     let rest = "schedule={ kind = \"fine_tune\", frozen = \"5 steps\" }";
-    for (schedule, last) in [(plateau, 2e-3 / 64.0), (rest, 2.24e-5)] {
+    for (schedule, last) in [(plateau, 2e-3 / 32.0), (rest, 1.955e-5)] {
         let sets = [schedule, "eval.every=3 steps", "train.warmup=0 steps"];
         let whole = train_with(&sets, 2, &[]);
         check_same(&whole, &train_with(&sets, 1, &[4, 10]));

@@ -80,12 +80,18 @@ pub fn lr_find(
     let mut curve = Curve::default();
     let (mut average, mut best) = (0.0, f64::INFINITY);
     let mut loader = load_epoch(plan, 0);
+    // Beyond its end a run begins anew, and so it does where the backbone would wake: what the schedule lets
+    // rest at first does so throughout.
+    let total = plan.epochs.total();
+    let span = match plan.experiment.schedule.get().rest() {
+        None => total,
+        Some(_) => plan.experiment.awake(&plan.epochs).clamp(1, total),
+    };
     for step in 0..range.n_steps {
         if watch.asks_to_stop() {
             break;
         }
-        // Beyond its end a run begins anew.
-        let clock = plan.clock(step % plan.epochs.total());
+        let clock = plan.clock(step % span);
         let batch = match loader.next() {
             Some(it) => it?,
             None => {

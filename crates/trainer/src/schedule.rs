@@ -82,8 +82,7 @@ pub trait Schedule {
     }
 
     /// The share of the rates that evaluations leave, given what those so far came to.
-    fn left(&self, scores: &[f64], more_is_better: bool) -> f64 {
-        let _ = (scores, more_is_better);
+    fn left(&self, _scores: &[f64], _more_is_better: bool) -> f64 {
         1.0
     }
 
@@ -101,7 +100,7 @@ impl ScheduleConfig {
     pub fn rates(&self, clock: &Clock, warm: &Clock, awake: &Clock) -> Rates {
         let rates = match clock.step < awake.step {
             true => {
-                let total = awake.step - warm.step.min(awake.step - 1);
+                let total = awake.step.saturating_sub(warm.step).max(1);
                 self.get().resting(&Clock { total, ..clock.since(warm) })
             }
             false => self.get().at(&clock.since(awake)),

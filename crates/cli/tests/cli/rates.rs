@@ -57,7 +57,27 @@ fn a_schedule_is_drawn_before_there_is_a_run() {
     let bench = Bench::new();
     let names = bench.names().len();
     let out = bench.ok(&["schedule", "small.toml", "--set", "train.warmup=0 steps"]);
-    expect![""].assert_eq(&out);
+    expect![[r#"
+        cosine over 10 steps
+
+        learning rate
+         2.0e-3 ┤⠉⠉⠉⠉⠑⠒⠒⠒⠒⠤⠤⠤⣀⣀⣀
+                │               ⠉⠑⠒⠢⠤⢄⣀
+                │                      ⠉⠑⠒⠢⢄⣀
+                │                            ⠉⠑⠢⠤⣀⡀
+         1.0e-3 ┤                                 ⠈⠉⠒⠤⣀⡀
+                │                                      ⠈⠉⠒⠢⢄⣀
+                │                                            ⠉⠑⠢⠤⢄⣀
+                │                                                  ⠉⠑⠒⠢⠤⢄⣀
+              0 ┤                                                         ⠉⠉⠉⠒⠒⠒⠤⠤
+                └────────────────────────────────────────────────────────────────────────
+                 0                0.5                1               1.5                2
+                                           epochs, 5 steps each
+
+        from 2.0e-3 up to 2.0e-3 at step 0 (epoch 0), and 4.9e-5 at the last
+        the picture: schedule.png
+    "#]]
+    .assert_eq(&out);
     assert!(is_png(&bench.path("schedule.png")));
     assert_eq!(bench.names().len(), names + 1, "more than a picture was left");
 
