@@ -11,6 +11,7 @@ mod networks;
 pub(crate) use networks::plain_task;
 mod ops;
 mod samplers;
+mod schedules;
 mod training;
 
 const VARIABLE: &str = "MASKFIT_TEST_ISA";

@@ -195,6 +195,45 @@ fn averages_sizes_and_parts_are_stopped_and_taken_up_too() {
 }
 
 #[test]
+fn schedules_that_look_back_or_let_rest_are_stopped_and_taken_up_too() {
+    // No evaluation is ten times as good as the best before, so that each but the first halves the rate.
+    let plateau = "schedule={ kind = \"plateau\", factor = 0.5, patience = 0, threshold = 9.0 }";
+    let rest = "schedule={ kind = \"fine_tune\", frozen = \"5 steps\" }";
+    for (schedule, last) in [(plateau, 2e-3 / 32.0), (rest, 1.955e-5)] {
+        let sets = [schedule, "eval.every=3 steps", "train.warmup=0 steps"];
+        let whole = train_with(&sets, 2, &[]);
+        check_same(&whole, &train_with(&sets, 1, &[4, 10]));
+        let steps = whole.iter().find(|it| it.0 == "steps.csv").unwrap();
+        let steps = String::from_utf8(steps.1.clone()).unwrap();
+        let lr: f64 = steps.trim_end().rsplit(',').next().unwrap().parse().unwrap();
+        assert!((lr / last - 1.0).abs() < 0.01, "{schedule}: {lr}, not {last}");
+    }
+}
+
+#[test]
+fn what_a_schedule_lets_rest_does_not_learn_until_it_says_so() {
+    // After a warm-up of 2 steps.
+    let fine_tune = "schedule={ kind = \"fine_tune\", frozen = \"3 steps\" }";
+    let plan = plan(&experiment(&[fine_tune, "train.warmup=2 steps"]));
+    let fresh = plan.model().unwrap().0;
+    for (n_steps, learns) in [(5, false), (6, true)] {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("run");
+        let run = Run::create(&path, "").unwrap();
+        fit(&plan, &run, &StopsAt::after(n_steps)).unwrap();
+        let file = path.join(format!("checkpoints/{n_steps:08}.safetensors"));
+        let tensors = candle::safetensors::load(file, &Device::Cpu).unwrap();
+        for (name, param) in fresh.params().to_file().unwrap() {
+            let numbers = |it: &candle::Tensor| it.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+            let is_fresh = numbers(&param) == numbers(&tensors[&format!("model.{name}")]);
+            let rests = !learns && !name.starts_with("head.");
+            assert!(is_fresh || !rests, "{name} learnt in {n_steps} steps");
+            assert!(!is_fresh || name != "conv_stem.weight" || rests, "{name} did not learn");
+        }
+    }
+}
+
+#[test]
 fn smaller_pictures_come_first_and_more_at_once() {
     let sizes = "train.sizes=[{ until = \"40 %\", size = [24, 20], batch_size = 12 }]";
     let plan = plan(&experiment(&[sizes]));

@@ -103,11 +103,16 @@ fn every_schedule_stays_between_nothing_and_the_peak() {
         assert_eq!(schedule.get().problem(), None, "{kind}: its defaults make no sense");
         for (total, steps_per_epoch) in [(1, 1), (100, 7), (100, 1000)] {
             let at = |step| Clock { step, total, epoch: step as f64 / f64::from(steps_per_epoch) };
-            for warmup in [0, 10, total] {
+            for (warmup, awake) in [(0, 0), (10, 10), (0, 20), (10, 20), (0, total), (total, total)]
+            {
                 for step in 0..=total {
-                    let lr = schedule.rates(&at(step), &at(warmup)).lr;
+                    let lr = schedule.rates(&at(step), &at(warmup), &at(awake)).lr;
                     assert!((0.0..=1.0).contains(&lr), "{kind} at {step} of {total}: {lr}");
                 }
+            }
+            for scores in [&[][..], &[0.5; 100], &[f64::NAN; 100], &[f64::NEG_INFINITY, 0.0]] {
+                let left = schedule.get().left(scores, true);
+                assert!((0.0..=1.0).contains(&left), "{kind} after {scores:?}: {left}");
             }
         }
     }

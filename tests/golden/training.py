@@ -1,4 +1,4 @@
-"""Golden numbers of PyTorch, timm and AdamP's authors for optimizers, clipping and schedules: python3 training.py"""
+"""Golden numbers of PyTorch, timm and AdamP's authors for optimizers and clipping: python3 training.py"""
 
 import json
 from pathlib import Path
@@ -81,28 +81,7 @@ clips = dict(
     adaptive_head=clipped(lambda p: timm.utils.agc.adaptive_clip_grad(p, 0.005)),
 )
 
-
-# Schedules: 200 steps in 20 epochs of 10; torch's epoch-wise ones are stepped once an epoch.
-def rates(make, every):
-    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
-    scheduler = make(optimizer)
-    values = []
-    for step in range(200):
-        values.append(optimizer.param_groups[0]["lr"])
-        optimizer.step()
-        if (step + 1) % every == 0:
-            scheduler.step()
-    return values
-
-
-s = torch.optim.lr_scheduler
-schedules = dict(
-    cosine=rates(lambda o: s.CosineAnnealingLR(o, 200, eta_min=0.1), 1),
-    step=rates(lambda o: s.StepLR(o, 4, 0.3), 10),
-    exponential=rates(lambda o: s.ExponentialLR(o, 0.995), 10),
-)
-
 out = Path(__file__).with_suffix(".json")
 made_by = f"torch {torch.__version__}, timm {timm.__version__}, adamp 0.3.0"
-out.write_text(json.dumps(dict(made_by=made_by, optimizers=optimizers, clips=clips, schedules=schedules)))
+out.write_text(json.dumps(dict(made_by=made_by, optimizers=optimizers, clips=clips)))
 print(out, out.stat().st_size)

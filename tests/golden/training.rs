@@ -1,15 +1,15 @@
-//! Optimizers and schedules against PyTorch: see training.py.
+//! Optimizers against PyTorch: see training.py.
 
 use std::collections::BTreeMap;
 
-use base::{Clock, Seed};
+use base::Seed;
 use candle::{DType, Device, Result, Tensor};
 use models::{Init, Kind, Param, Params};
 use ops::{Gradients, Tape, Value};
-use testkit::{check_close, check_close_slices, numbers};
+use testkit::{check_close, numbers};
 
 use super::golden;
-use trainer::{ClipConfig, OptimConfig, ParamGroups, Rates, ScheduleConfig};
+use trainer::{ClipConfig, OptimConfig, ParamGroups, Rates};
 
 /// The parameters of the golden script, as they lie in files.
 const SHAPES: [(Kind, &[usize]); 3] =
@@ -140,21 +140,4 @@ fn every_clipping_agrees_with_pytorch_and_timm() -> Result<()> {
         }
     }
     Ok(())
-}
-
-#[test]
-fn every_schedule_agrees_with_pytorch() {
-    let golden = golden("training").at("schedules");
-    let settings = BTreeMap::from([
-        ("cosine", "kind = \"cosine\"\nfloor = 0.1"),
-        ("step", "kind = \"step\"\nepochs = 4\ngamma = 0.3"),
-        ("exponential", "kind = \"exponential\"\ngamma = 0.995"),
-    ]);
-    for name in golden.keys() {
-        let config: ScheduleConfig = toml::from_str(settings[name.as_str()]).expect("settings");
-        let clock = |step| Clock { step, total: 200, epoch: step as f64 / 10.0 };
-        let at = |step| config.get().at(&clock(step)).lr;
-        let got: Vec<f64> = (0..200).map(at).collect();
-        check_close_slices(&got, &golden.to::<Vec<f64>>(&name), 1e-12);
-    }
 }

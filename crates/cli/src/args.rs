@@ -86,6 +86,14 @@ pub(crate) enum Command {
         #[arg(long, value_name = "N", default_value_t = 48, value_parser = number)]
         pictures: usize,
     },
+    /// Draw the learning rate over a run, before there is one.
+    Schedule {
+        #[command(flatten)]
+        experiment: ExperimentArgs,
+        /// The PNG to write.
+        #[arg(short, long, value_name = "FILE", default_value = "schedule.png")]
+        output: PathBuf,
+    },
     /// Find a learning rate: train a copy while the rate rises, and see where the loss falls.
     LrFind {
         #[command(flatten)]
@@ -102,7 +110,7 @@ pub(crate) enum Command {
         /// Steps from one to the other.
         #[arg(long, value_name = "N", default_value_t = 100, value_parser = number)]
         steps: usize,
-        /// The picture of the curve.
+        /// The PNG to write, of the curve.
         #[arg(short, long, value_name = "FILE", default_value = "lr-find.png")]
         output: PathBuf,
     },

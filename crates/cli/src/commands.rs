@@ -10,6 +10,7 @@ mod labels;
 mod list;
 mod lr_find;
 mod predict;
+mod schedule;
 mod train;
 mod weights;
 
@@ -44,6 +45,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<End> {
         Command::Labels { run, output, by, pictures } => {
             labels::labels(&run, &output, by, pictures)
         }
+        Command::Schedule { experiment, output } => schedule::schedule(&experiment, &output),
         Command::LrFind { experiment, run, from, to, steps, output } => {
             let range = trainer::Range { from, to, n_steps: steps };
             lr_find::lr_find(&experiment, run.as_deref(), range, &output)

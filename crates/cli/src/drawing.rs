@@ -4,8 +4,10 @@
 //! same and none needs fonts of its own.
 
 mod bars;
+mod curves;
 mod histogram;
 mod sheet;
+mod sketch;
 
 use std::{io::Cursor, sync::Once};
 
@@ -20,6 +22,7 @@ use plotters::{
 };
 
 pub(crate) use bars::{Bar, BarGroup, Bars};
+pub(crate) use curves::{Axis, Curves, Mark, Panel, number};
 pub(crate) use histogram::{Cut, Histogram};
 pub(crate) use sheet::{Cell, Sheet, thumbnail};
 

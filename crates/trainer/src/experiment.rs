@@ -9,7 +9,7 @@ use augment::{
     ResizeShorter, StatisticsConfig, Step,
 };
 use base::{
-    Length, Seed,
+    Clock, Epochs, Length, Seed,
     config::{ConfigError, Layer, load},
 };
 use data::{
@@ -21,8 +21,13 @@ use models::{BackboneConfig, HeadConfig, Input, Interpolation, Published};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    average::AverageConfig, clip::ClipConfig, freeze::Freeze, groups::GroupsSection,
-    optim::OptimConfig, schedule::ScheduleConfig, sizes::Size,
+    average::AverageConfig,
+    clip::ClipConfig,
+    freeze::Freeze,
+    groups::GroupsSection,
+    optim::OptimConfig,
+    schedule::{Rates, ScheduleConfig},
+    sizes::Size,
 };
 
 /// The bottom layer of every experiment.
@@ -306,7 +311,22 @@ impl Experiment {
     /// # Errors
     /// Whatever is wrong with the data or the tables.
     pub fn manifest(&self, context: &Context<'_>) -> Result<Manifest, SourceError> {
-        let mut manifest = self.data.source.get().read(context)?;
+        self.reviewed(self.data.source.get().read(context)?, context)
+    }
+
+    /// As [`Experiment::manifest`], without opening a picture: what does not fit is left out.
+    ///
+    /// # Errors
+    /// Data that cannot be listed, and whatever is wrong with the tables.
+    pub fn listing(&self, context: &Context<'_>) -> Result<Manifest, SourceError> {
+        self.reviewed(self.data.source.get().list(context)?.0, context)
+    }
+
+    fn reviewed(
+        &self,
+        mut manifest: Manifest,
+        context: &Context<'_>,
+    ) -> Result<Manifest, SourceError> {
         for path in &self.data.reviewed {
             let done = Review::read(path)
                 .and_then(|it| it.apply(&mut manifest))
@@ -315,6 +335,31 @@ impl Experiment {
         }
         manifest.memory = context.cache.map(Remembered::within);
         Ok(manifest)
+    }
+
+    /// Steps done when the backbone begins to learn, if the schedule lets it rest; else after the warm-up.
+    pub fn awake(&self, epochs: &Epochs) -> usize {
+        let rest = self.schedule.get().rest().map_or(0, |it| it.to_steps(epochs));
+        self.train.warmup.to_steps(epochs) + rest
+    }
+
+    /// What does not learn for a while: by the schedule, and by itself.
+    pub(crate) fn freezes(&self, epochs: &Epochs) -> Vec<Freeze> {
+        let until = |_| Length::Steps(self.awake(epochs));
+        let by_schedule = self.schedule.get().rest().map(until).map(Freeze::backbone);
+        by_schedule.into_iter().chain(self.train.freeze.iter().cloned()).collect()
+    }
+
+    /// What the optimizer is told after `step` steps.
+    ///
+    /// - `scores`: what evaluations so far came to.
+    pub fn rates(&self, epochs: &Epochs, step: usize, scores: &[f64]) -> Rates {
+        let at = |step| Clock { step, total: epochs.total(), epoch: epochs.epoch(step) };
+        let warm = at(self.train.warmup.to_steps(epochs));
+        let rates = self.schedule.rates(&at(step), &warm, &at(self.awake(epochs)));
+        let more_is_better = self.eval.best_by.get().more_is_better();
+        let left = self.schedule.get().left(scores, more_is_better);
+        Rates { lr: rates.lr * left, ..rates }
     }
 
     /// The settings as a file that repeats the run.

@@ -191,7 +191,7 @@ pub fn fit(plan: &Plan, run: &Run, watch: &dyn Watch) -> Result<Ended, FitError>
         pace.waited += loader.waited() - waited;
         profile.saw(loader.busy() - busy);
 
-        let rates = plan.experiment.schedule.rates(&clock, &plan.clock(plan.warmup));
+        let rates = plan.experiment.rates(&plan.epochs, state.step, &state.scores);
         let loss = match learner.step(plan, &batch, &clock, rates) {
             Ok(it) => it, //                                                       think, judge, learn
             Err(err) => {
@@ -282,7 +282,8 @@ fn begin(plan: &Plan, run: &Run, watch: &dyn Watch) -> Result<(Learner, State), 
     if let Some(fitted) = fitted {
         watch.note(&format!("pretrained weights: {fitted}"));
     }
-    Freezing::notes(&plan.experiment.train.freeze).for_each(|it| watch.note(&it));
+    let freezes = plan.experiment.freezes(&plan.epochs);
+    Freezing::notes(&freezes).for_each(|it| watch.note(&it));
     Ok((Learner::new(plan, model)?, State::default()))
 }
 

@@ -30,6 +30,13 @@ fn nothing() -> Length {
     Length::Steps(0)
 }
 
+impl Freeze {
+    /// The whole backbone, from the beginning.
+    pub(crate) fn backbone(until: Length) -> Freeze {
+        Freeze { layers: "backbone".to_owned(), from: nothing(), until: Some(until) }
+    }
+}
+
 /// What an item names.
 #[derive(Clone, Debug, PartialEq)]
 enum Layers {

@@ -38,7 +38,7 @@ pub use fit::{Ended, FitError, Outcome, check_memory, fit, load_epoch};
 pub use groups::{Decayed, GroupsSection, ParamGroups};
 pub use lr_find::{Curve, Range, Suggestion, lr_find};
 pub use optim::{Optim, OptimConfig, Optimizer};
-pub use plan::{Plan, PlanError};
+pub use plan::{Plan, PlanError, epochs_of};
 pub use profile::{Profile, Verb};
 pub use run::{Run, RunError};
 pub use schedule::{Rates, Schedule, ScheduleConfig};

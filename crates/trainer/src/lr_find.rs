@@ -80,12 +80,18 @@ pub fn lr_find(
     let mut curve = Curve::default();
     let (mut average, mut best) = (0.0, f64::INFINITY);
     let mut loader = load_epoch(plan, 0);
+    // Beyond its end a run begins anew, and so it does where the backbone would wake: what the schedule lets
+    // rest at first does so throughout.
+    let total = plan.epochs.total();
+    let span = match plan.experiment.schedule.get().rest() {
+        None => total,
+        Some(_) => plan.experiment.awake(&plan.epochs).clamp(1, total),
+    };
     for step in 0..range.n_steps {
         if watch.asks_to_stop() {
             break;
         }
-        // Beyond its end a run begins anew.
-        let clock = plan.clock(step % plan.epochs.total());
+        let clock = plan.clock(step % span);
         let batch = match loader.next() {
             Some(it) => it?,
             None => {
@@ -147,7 +153,7 @@ impl Curve {
     /// What it suggests, the default first; less of a curve that is too short or never falls.
     pub fn suggestions(&self) -> Vec<Suggestion> {
         let found = [
-            ("valley", "two thirds into the longest fall", self.valley()),
+            ("valley", "halfway down the longest fall", self.valley()),
             ("steep", "where the loss falls fastest", self.steep()),
             ("slide", "the last rate before the curve turns, from the right", self.slide()),
             ("minimum/10", "a tenth of the rate of the lowest loss", self.minimum()),
@@ -159,22 +165,22 @@ impl Curve {
     }
 
     /// The middle of the second third of the longest fall: the longest sequence of ever smaller losses, as
-    /// far back from its end as it is long.
+    /// far back from its end as it is long, which may be one before the first.
     fn valley(&self) -> Option<f64> {
         let losses = &self.losses;
         let mut lengths = vec![1; losses.len()];
-        let (mut begin, mut end) = (0, 0);
+        let mut end = 0;
         for i in 1..losses.len() {
             let below = (0..i).filter(|&j| losses[i] < losses[j]).map(|j| lengths[j] + 1);
             lengths[i] = below.max().unwrap_or(1);
             if lengths[end] < lengths[i] {
                 end = i;
-                begin = end.saturating_sub(lengths[end]);
             }
         }
-        let third = (end - begin) as f64 / 3.0;
-        let is_fall = end > 0;
-        is_fall.then(|| self.rates[begin + third as usize + (third / 2.0) as usize])
+        let length = lengths.get(end).copied().unwrap_or(1);
+        let third = length as f64 / 3.0;
+        let idx = (end + third as usize + (third / 2.0) as usize).saturating_sub(length);
+        (end > 0).then(|| self.rates[idx])
     }
 
     /// Where the loss falls fastest over the logarithm of the rate.

@@ -69,8 +69,6 @@ pub struct Plan {
     pub groups: Groups,
     /// Where each epoch ends.
     pub epochs: Epochs,
-    /// Steps in which the learning rate rises.
-    pub warmup: usize,
     /// What does not learn, and when.
     pub(crate) freezing: Freezing,
     /// What learns at which rate.
@@ -168,29 +166,21 @@ impl Plan {
             phases.push(Phase { end, pipeline: Arc::new(pipeline), pack, batch_size });
         }
 
-        let over = data.sampler.get().over();
-        let groups = Groups::new(manifest, &sides.train, &training_classes, over)
-            .map_err(wrong("data.sampler"))?;
+        let groups = groups(experiment, manifest, &sides, &training_classes)?;
         let batch_size = |epoch_idx| batch_size(&phases, train, epoch_idx);
         let epochs = epochs(experiment, &groups, batch_size)?;
         let examples: Vec<_> = sides.train.iter().map(|&it| (it, training_classes[it])).collect();
         let to_steps = |it: Length| it.to_steps(&epochs);
         let mixing = Mixing::new(&augment.mix, task, &examples, to_steps)
             .map_err(|(idx, it)| wrong(&format!("augment.mix[{idx}]"))(it))?;
-        let warmup = train.warmup.to_steps(&epochs);
-        if warmup > epochs.total() {
-            return Err(wrong("train.warmup")(format!(
-                "{warmup} steps are more than the run has, {}",
-                epochs.total()
-            )));
-        }
+        check_warmup(experiment, &epochs)?;
 
         let spec = ModelSpec { backbone: model.backbone.clone(), head: experiment.head.clone() };
         let loss = judge(experiment, manifest, &sides, &training_classes)?;
         let mut stages = spec.backbone.get().stages();
         stages.truncate(stages.len() - spec.head.get().n_copied());
-        let freezing =
-            Freezing::new(&train.freeze, &stages, &epochs).map_err(wrong("train.freeze"))?;
+        let freezing = Freezing::new(&experiment.freezes(&epochs), &stages, &epochs)
+            .map_err(wrong("train.freeze"))?;
         let names: Vec<&str> = stages.iter().map(|it| it.name.as_str()).collect();
         let param_groups =
             ParamGroups::new(&experiment.groups, &names).map_err(wrong("groups.stage_lr"))?;
@@ -231,7 +221,6 @@ impl Plan {
             loss,
             groups,
             epochs,
-            warmup,
             device: device.clone(),
             allow_changes: false,
             experiment: experiment.clone(),
@@ -413,6 +402,51 @@ fn pipelines(
         Loader::start(load).next().transpose()?;
     }
     Ok((train, eval))
+}
+
+/// Where each epoch of a run would end, for whoever needs no more of a plan. Opens no picture.
+///
+/// # Errors
+/// Those of [`Plan::new`] that have to do with who is trained on, and in what order.
+pub fn epochs_of(
+    experiment: &Experiment,
+    manifest: &Manifest,
+    fold_idx: usize,
+) -> Result<Epochs, PlanError> {
+    let Experiment { data, train, .. } = experiment;
+    let sides = divide(experiment, manifest, fold_idx)?;
+    let training_classes =
+        manifest.training_classes(&data.training_cuts).map_err(wrong("data.training_cuts"))?;
+    let groups = groups(experiment, manifest, &sides, &training_classes)?;
+    let ends = sizes::ends(&train.sizes, train.total).map_err(wrong("train.sizes"))?;
+    let epochs = epochs(experiment, &groups, |epoch_idx| {
+        let size = train.sizes.iter().zip(&ends).find(|(_, end)| epoch_idx < **end);
+        size.and_then(|(it, _)| it.batch_size).unwrap_or(train.batch_size)
+    })?;
+    check_warmup(experiment, &epochs)?;
+    Ok(epochs)
+}
+
+/// What the sampler draws from.
+fn groups(
+    experiment: &Experiment,
+    manifest: &Manifest,
+    sides: &Sides,
+    training_classes: &[usize],
+) -> Result<Groups, PlanError> {
+    let over = experiment.data.sampler.get().over();
+    Groups::new(manifest, &sides.train, training_classes, over).map_err(wrong("data.sampler"))
+}
+
+/// Whether the warm-up ends before the run does.
+fn check_warmup(experiment: &Experiment, epochs: &Epochs) -> Result<(), PlanError> {
+    let (warmup, total) = (experiment.train.warmup.to_steps(epochs), epochs.total());
+    match warmup > total {
+        true => {
+            Err(wrong("train.warmup")(format!("{warmup} steps are more than the run has, {total}")))
+        }
+        false => Ok(()),
+    }
 }
 
 /// Where each epoch ends, as the sampler says.

@@ -5,10 +5,16 @@ use std::path::Path;
 use anyhow::{Context as _, bail};
 use base::files::write_whole;
 use candle::Device;
-use trainer::{Plan, Range, Run};
+use trainer::{Curve, Plan, Range, Run, Suggestion};
 
 use super::{check_settings, manifest, use_threads};
-use crate::{End, args::ExperimentArgs, pretrained, runs, terminal::Terminal};
+use crate::{
+    End,
+    args::ExperimentArgs,
+    drawing::{Axis, Curves, Mark, Panel, number, png},
+    pretrained, runs,
+    terminal::Terminal,
+};
 
 pub(crate) fn lr_find(
     args: &ExperimentArgs,
@@ -43,13 +49,42 @@ pub(crate) fn lr_find(
     if suggestions.is_empty() {
         bail!("the loss says nothing after {} steps: begin lower (`--from`)", curve.rates.len());
     }
-    for it in &suggestions {
-        say!("{:>11}  {:.2e}  {}", it.name, it.rate, it.what);
+    let curves = curves(&curve, &suggestions);
+    say!("{}\n", curves.sketch());
+    for (idx, it) in suggestions.iter().enumerate() {
+        say!("{}  {:<10}  {:>7}  {}", idx + 1, it.name, number(it.rate), it.what);
     }
-    say!(
-        "for example `--set optim.lr={:.1e}`; the curve: {}",
-        suggestions[0].rate,
-        output.display()
-    );
+    write_whole(output, &png(&curves.draw())).with_context(|| output.display().to_string())?;
+    say!("for example: --set optim.lr={}", number(suggestions[0].rate));
+    say!("the picture: {}", output.display());
     Ok(End::Done)
+}
+
+/// The loss over the rate, with what is suggested.
+fn curves(curve: &Curve, suggestions: &[Suggestion]) -> Curves {
+    let points = |losses: &[f64]| -> Vec<[f64; 2]> {
+        curve.rates.iter().zip(losses).map(|(&rate, &loss)| [rate, loss]).collect()
+    };
+    // A tenth of the lowest loss's rate may lie before the curve, which then begins there.
+    let at = |rate: f64| {
+        let idx = curve.rates.partition_point(|&it| it < rate).min(curve.rates.len() - 1);
+        [rate, curve.losses[idx]]
+    };
+    let marks = suggestions.iter().enumerate().map(|(idx, it)| Mark {
+        at: at(it.rate),
+        label: format!("{} {}: {}", idx + 1, it.name, number(it.rate)),
+    });
+    let rates = curve.rates.iter().copied().chain(suggestions.iter().map(|it| it.rate));
+    let ends = rates.fold((f64::INFINITY, 0.0), |(from, to), it| (it.min(from), it.max(to)));
+    Curves {
+        title: "the loss while the learning rate rises".to_owned(),
+        x: Axis { name: "learning rate".to_owned(), range: ends.0..ends.1, is_log: true },
+        panels: vec![Panel {
+            name: "loss".to_owned(),
+            points: points(&curve.losses),
+            behind: points(&curve.raw),
+            from_zero: false,
+            marks: marks.collect(),
+        }],
+    }
 }

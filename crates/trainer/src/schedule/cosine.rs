@@ -4,12 +4,10 @@
 //!
 //! Loshchilov & Hutter, "SGDR", 2016, <https://arxiv.org/abs/1608.03983>, without the restarts.
 
-use std::f64::consts::PI;
-
 use base::Clock;
 use serde::{Deserialize, Serialize};
 
-use super::{Rates, Schedule};
+use super::{Rates, Schedule, floor_problem, half_wave};
 
 /// `[schedule] kind = "cosine"`
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -21,12 +19,10 @@ pub struct Cosine {
 
 impl Schedule for Cosine {
     fn at(&self, clock: &Clock) -> Rates {
-        let wave = 0.5 * (1.0 + (PI * clock.progress().clamp(0.0, 1.0)).cos());
-        Rates::of(self.floor + (1.0 - self.floor) * wave)
+        Rates::of(half_wave(1.0, self.floor, clock.progress()))
     }
 
     fn problem(&self) -> Option<String> {
-        let is_share = (0.0..=1.0).contains(&self.floor);
-        (!is_share).then(|| format!("`floor` is a share of the peak, not {}", self.floor))
+        floor_problem(self.floor)
     }
 }

@@ -1,0 +1,124 @@
+//! `maskfit schedule`: the learning rate over a run, before there is one.
+
+use std::path::Path;
+
+use anyhow::Context as _;
+use base::{Epochs, files::write_whole};
+use data::Context;
+use trainer::{Experiment, Rates, ScheduleConfig, Watch as _, epochs_of};
+
+use super::{check_settings, use_threads};
+use crate::{
+    End,
+    args::ExperimentArgs,
+    drawing::{Axis, Curves, Panel, number, png},
+    runs,
+    terminal::Terminal,
+};
+
+/// Points of a curve, at most: more than letters, and fewer than pixels.
+const POINTS: usize = 500;
+
+pub(crate) fn schedule(args: &ExperimentArgs, output: &Path) -> anyhow::Result<End> {
+    let experiment = runs::experiment(args)?.0;
+    check_settings(&experiment)?;
+    use_threads(experiment.threads)?;
+    let terminal = Terminal::new();
+    let manifest = experiment.listing(&Context {
+        cache: None,
+        max_pixels: experiment.data.max_pixels,
+        progress: &|done, total| terminal.progress("listing pictures", done, total),
+    });
+    terminal.clear();
+    let epochs = epochs_of(&experiment, &manifest?, experiment.data.fold)?;
+    let curves = curves(&experiment, &epochs);
+    say!("{}\n\n{}\n", curves.title, curves.sketch());
+    for it in notes(&experiment, &epochs) {
+        say!("{it}");
+    }
+    write_whole(output, &png(&curves.draw())).with_context(|| output.display().to_string())?;
+    say!("the picture: {}", output.display());
+    Ok(End::Done)
+}
+
+/// The learning rate of the head, that of the first stage where it is another, and momentum if the
+/// schedule has a say.
+fn curves(experiment: &Experiment, epochs: &Epochs) -> Curves {
+    let (kind, total) = (experiment.schedule.kind(), epochs.total());
+    let every = total.div_ceil(POINTS);
+    let steps: Vec<usize> = (0..total - 1).step_by(every).chain([total - 1]).collect();
+    let lr = experiment.optim.get().lr();
+    let rates: Vec<Rates> = steps.iter().map(|&it| experiment.rates(epochs, it, &[])).collect();
+    let panel = |name: &str, from_zero: bool, of: &dyn Fn(usize, Rates) -> f64| Panel {
+        name: name.to_owned(),
+        points: steps
+            .iter()
+            .zip(&rates)
+            .map(|(&it, &rates)| [epochs.epoch(it), of(it, rates)])
+            .collect(),
+        behind: Vec::new(),
+        from_zero,
+        marks: Vec::new(),
+    };
+    let mut panels = Vec::new();
+    match rates.iter().any(|it| it.slice != 1.0) {
+        false => panels.push(panel("learning rate", true, &|_, it| lr * it.lr)),
+        true => {
+            panels.push(panel("learning rate of the head", true, &|_, it| lr * it.lr));
+            let awake = experiment.awake(epochs);
+            panels.push(panel("of the first stage", true, &|step, it| match step < awake {
+                true => 0.0,
+                false => lr * it.lr * it.slice,
+            }));
+        }
+    }
+    if rates.iter().all(|it| it.momentum.is_some()) {
+        panels.push(panel("momentum", false, &|_, it| it.momentum.unwrap_or_default()));
+    }
+    let [first, last] = [0, epochs.n_begun() - 1].map(|it| epochs.n_steps(it));
+    let an_epoch = match first == last {
+        true => format!("{first} steps each"),
+        false => format!("{first} steps the first, {last} the last"),
+    };
+    Curves {
+        title: format!("{kind} over {total} steps"),
+        x: Axis {
+            name: format!("epochs, {an_epoch}"),
+            range: 0.0..epochs.epoch(total),
+            is_log: false,
+        },
+        panels,
+    }
+}
+
+/// What a curve does not say.
+fn notes(experiment: &Experiment, epochs: &Epochs) -> Vec<String> {
+    let lr = experiment.optim.get().lr();
+    let rate = |step: usize| lr * experiment.rates(epochs, step, &[]).lr;
+    let last = epochs.total() - 1;
+    let highest =
+        (0..=last).max_by(|&a, &b| rate(a).total_cmp(&rate(b)).then(b.cmp(&a))).unwrap_or(0);
+    let mut notes = vec![format!(
+        "from {} up to {} at step {highest} (epoch {}), and {} at the last",
+        number(rate(0)),
+        number(rate(highest)),
+        number(epochs.epoch(highest)),
+        number(rate(last))
+    )];
+    if let ScheduleConfig::Plateau(it) = &experiment.schedule {
+        notes.push(format!(
+            "as if every evaluation were better: after {} in a row that are not, the rest is times {}, \
+             which cannot be known ahead",
+            it.patience + 1,
+            it.factor
+        ));
+    }
+    if experiment.schedule.get().rest().is_some() {
+        let awake = experiment.awake(epochs);
+        notes.push(format!(
+            "until step {awake} (epoch {}) the head learns alone",
+            number(epochs.epoch(awake))
+        ));
+    }
+    notes
+}

@@ -1,0 +1,38 @@
+//! The same rate for most of the run, then half a cosine wave down.
+//!
+//! 1 until `pct_start` of the steps are done, then by half a wave to 1 / `final_div`: fastai's
+//! `fit_flat_cos`.
+
+use base::Clock;
+use serde::{Deserialize, Serialize};
+
+use super::{Rates, Schedule, divisor_problem, half_wave, share_problem};
+
+/// `[schedule] kind = "flat_cosine"`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct FlatCosine {
+    /// The share of the run that is flat.
+    pub pct_start: f64,
+    /// What the rate is divided by at the end.
+    pub final_div: f64,
+}
+
+impl Default for FlatCosine {
+    /// fastai's.
+    fn default() -> FlatCosine {
+        FlatCosine { pct_start: 0.75, final_div: 1e5 }
+    }
+}
+
+impl Schedule for FlatCosine {
+    fn at(&self, clock: &Clock) -> Rates {
+        let share = (clock.progress() - self.pct_start) / (1.0 - self.pct_start);
+        Rates::of(half_wave(1.0, 1.0 / self.final_div, share))
+    }
+
+    fn problem(&self) -> Option<String> {
+        share_problem("pct_start", self.pct_start)
+            .or_else(|| divisor_problem("final_div", self.final_div))
+    }
+}
