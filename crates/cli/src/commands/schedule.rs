@@ -98,13 +98,16 @@ fn notes(experiment: &Experiment, epochs: &Epochs) -> Vec<String> {
     let last = epochs.total() - 1;
     let highest =
         (0..=last).max_by(|&a, &b| rate(a).total_cmp(&rate(b)).then(b.cmp(&a))).unwrap_or(0);
-    let mut notes = vec![format!(
-        "from {} up to {} at step {highest} (epoch {}), and {} at the last",
-        number(rate(0)),
-        number(rate(highest)),
-        number(epochs.epoch(highest)),
-        number(rate(last))
-    )];
+    let peak = match highest {
+        0 => String::new(),
+        it => format!(
+            ", up to {} at step {it} (epoch {})",
+            number(rate(it)),
+            number(epochs.epoch(it))
+        ),
+    };
+    let mut notes =
+        vec![format!("from {}{peak}, to {} at the last", number(rate(0)), number(rate(last)))];
     if let ScheduleConfig::Plateau(it) = &experiment.schedule {
         notes.push(format!(
             "as if every evaluation were better: after {} in a row that are not, the rest is times {}, \

@@ -74,7 +74,7 @@ fn a_schedule_is_drawn_before_there_is_a_run() {
                  0                0.5                1               1.5                2
                                            epochs, 5 steps each
 
-        from 2.0e-3 up to 2.0e-3 at step 0 (epoch 0), and 4.9e-5 at the last
+        from 2.0e-3, to 4.9e-5 at the last
         the picture: schedule.png
     "#]]
     .assert_eq(&out);
