@@ -17,6 +17,7 @@ use data::{SamplerConfig, SourceConfig, SplitConfig};
 use metrics::{MetricConfig, Predictions};
 use ops::Tape;
 use serde::{Serialize, de::DeserializeOwned};
+use track::TrackConfig;
 use trainer::{OptimConfig, Rates, ScheduleConfig};
 
 const CLOCK: Clock = Clock { step: 3, total: 10, epoch: 0.75 };
@@ -44,6 +45,7 @@ fn every_member_survives_a_round_trip_through_toml() {
     round_trip(OptimConfig::zoo());
     round_trip(ScheduleConfig::zoo());
     round_trip(MetricConfig::zoo());
+    round_trip(TrackConfig::zoo());
 }
 
 // Optimizers and schedules.

@@ -22,6 +22,7 @@ mod report;
 mod run;
 mod schedule;
 mod sizes;
+mod tracking;
 mod watch;
 
 pub use average::{AverageConfig, Rule};
@@ -36,4 +37,4 @@ pub use plan::{Plan, PlanError};
 pub use profile::{Profile, Verb};
 pub use run::{Run, RunError};
 pub use schedule::{Rates, Schedule, ScheduleConfig};
-pub use watch::{EpochReport, StepReport, Watch};
+pub use watch::{EpochReport, Shown, StepReport, Watch};
