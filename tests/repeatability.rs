@@ -351,6 +351,73 @@ fn a_cross_validation_that_is_stopped_goes_on_with_the_folds_that_are_left() {
     check_same(&whole, &cross_validate(&[9, 6]));
 }
 
+/// Every tracker that needs no server.
+const LOCAL: &str =
+    r#"track=[{ kind = "csv" }, { kind = "jsonl" }, { kind = "tensorboard" }, { kind = "wandb" }]"#;
+
+#[test]
+fn a_run_is_the_same_whoever_tracks_it() {
+    let tracked = train_with(&[LOCAL], 2, &[]);
+    check_same(&tracked, &train_with(&[LOCAL], 2, &[3, 9]));
+    let results = |files: Vec<(String, Vec<u8>)>| -> Vec<_> {
+        let is_result = |it: &String| it != "config.toml" && !it.starts_with("metrics.");
+        files.into_iter().filter(|it| is_result(&it.0)).collect()
+    };
+    check_same(&results(tracked), &results(train_with(&["track=[]"], 2, &[])));
+}
+
+#[test]
+fn metrics_are_what_the_other_tables_say() {
+    let files = train(2, &[]);
+    let table = |name: &str| -> Vec<Vec<String>> {
+        let (_, bytes) = files.iter().find(|it| it.0 == name).expect(name);
+        let text = String::from_utf8(bytes.clone()).unwrap();
+        text.lines().map(|it| it.split(',').map(str::to_owned).collect()).collect()
+    };
+    let column = |name: &str, of: &str| -> Vec<String> {
+        let table = table(name);
+        let idx = table[0].iter().position(|it| it == of).unwrap_or_else(|| panic!("no {of}"));
+        table[1..].iter().map(|it| it[idx].clone()).filter(|it| !it.is_empty()).collect()
+    };
+    for (ours, theirs) in [("step", "step"), ("loss", "loss"), ("learning_rate", "lr")] {
+        assert_eq!(column("metrics.csv", ours), column("steps.csv", theirs));
+    }
+    for (ours, theirs) in [
+        ("val_loss", "joint_log_loss"),
+        ("val_acc", "joint_accuracy"),
+        ("val_f1_score", "joint_macro_f1"),
+        ("val_age_f1_score", "age_macro_f1"),
+    ] {
+        assert_eq!(column("metrics.csv", ours), column("epochs.csv", theirs));
+    }
+    for name in ["acc", "f1_score"] {
+        let shares: Vec<f64> =
+            column("metrics.csv", name).iter().map(|it| it.parse().unwrap()).collect();
+        assert_eq!(shares.len(), 21);
+        assert!(shares.iter().all(|it| (0.0..=1.0).contains(it)), "{shares:?}");
+        assert!(shares.iter().any(|it| *it > 0.0), "{shares:?}");
+    }
+}
+
+#[test]
+fn folds_are_tracked_as_runs_of_a_group() {
+    let sets = ["train.total=1 epochs", "track=[{ kind = \"wandb\" }]"];
+    let experiment = with_folds(&experiment(&sets), Some(2));
+    let dir = tempfile::tempdir().unwrap();
+    let run = Run::create(&dir.path().join("folds"), &experiment.to_toml()).unwrap();
+    let (manifest, watch) = (manifest(&experiment), StopsAt::never());
+    kfold(&experiment, &manifest, &run, &Device::Cpu, &watch, |_, _, _, _| {}).unwrap();
+    for fold in ["fold-0", "fold-1"] {
+        let logs = std::fs::read_dir(run.dir().join(fold).join("wandb")).unwrap();
+        let [log] = logs.map(|it| it.unwrap().path()).collect::<Vec<_>>().try_into().unwrap();
+        let id = log.to_string_lossy().rsplit_once('-').unwrap().1.to_owned();
+        let bytes = std::fs::read(log.join(format!("run-{id}.wandb"))).unwrap();
+        // The group is field 6, the name is 8.
+        let want = [&b"\x32\x05folds\x42\x0c"[..], b"folds/", fold.as_bytes()].concat();
+        assert!(bytes.windows(want.len()).any(|it| it == want), "{fold}");
+    }
+}
+
 #[test]
 fn every_person_is_held_out_once_and_never_on_both_sides() {
     let experiment = with_folds(&experiment(&[]), Some(4));

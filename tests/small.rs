@@ -80,7 +80,7 @@ impl Watch for StopsAt {
     }
 }
 
-/// All files below a folder by name, except those that are measured in seconds.
+/// All files below a folder by name, except those that are measured in seconds or have times in them.
 pub(crate) fn files(dir: &Path) -> Vec<(String, Vec<u8>)> {
     let mut files = Vec::new();
     let mut todo = vec![dir.to_owned()];
@@ -88,6 +88,9 @@ pub(crate) fn files(dir: &Path) -> Vec<(String, Vec<u8>)> {
         for entry in std::fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
             let name = path.strip_prefix(dir).unwrap().display().to_string();
+            if path.ends_with("tensorboard") || path.ends_with("wandb") {
+                continue;
+            }
             if path.is_dir() {
                 todo.push(path);
             } else if !name.ends_with("timing.csv") && !name.ends_with("lock") {

@@ -17,6 +17,7 @@ use data::{SamplerConfig, SourceConfig, SplitConfig};
 use metrics::{MetricConfig, Predictions};
 use ops::{Gradients, Tape};
 use serde::{Serialize, de::DeserializeOwned};
+use track::TrackConfig;
 use trainer::{
     AverageConfig, ClipConfig, OptimConfig, ParamGroups, Rates, ScheduleConfig, StageLrConfig,
 };
@@ -49,6 +50,7 @@ fn every_member_survives_a_round_trip_through_toml() {
     round_trip(AverageConfig::zoo());
     round_trip(ScheduleConfig::zoo());
     round_trip(MetricConfig::zoo());
+    round_trip(TrackConfig::zoo());
 }
 
 // Optimizers and schedules.

@@ -15,6 +15,8 @@ use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 
 /// Sixty steps with everything that keeps something from one step to the next.
 const EXPERIMENT: &str = r#"
+track = [{ kind = "csv" }, { kind = "jsonl" }, { kind = "tensorboard" }, { kind = "wandb" }]
+
 [data]
 source    = { kind = "people", n_people = 60, n_scored = 10, size = [64, 48], seed = 1 }
 sampler   = { kind = "dynamic_balance" }
@@ -197,6 +199,10 @@ impl Bench {
             for entry in fs::read_dir(&dir).with_context(|| dir.display().to_string())? {
                 let path = entry?.path();
                 let relative = path.strip_prefix(self.run(name))?.display().to_string();
+                // With times in them.
+                if ["tensorboard", "wandb"].contains(&relative.as_str()) {
+                    continue;
+                }
                 if path.is_dir() {
                     todo.push(path);
                 } else if !["timing.csv", "lock", "config.toml"].contains(&relative.as_str()) {

@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::{Context as _, bail};
-use base::config::Layer;
+use base::{config::Layer, date::utc};
 use candle::Device;
 use infer::{Bundle, Graded};
 use trainer::Experiment;
@@ -57,25 +57,8 @@ pub(crate) fn new_dir(experiment: &Experiment, name: &str) -> PathBuf {
 /// The time as `20261121-220433`, UTC.
 fn now() -> String {
     let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |it| it.as_secs());
-    let (days, rest) = (seconds / 86_400, seconds % 86_400);
-    let (year, month, day) = civil(days as i64);
-    format!("{year:04}{month:02}{day:02}-{:02}{:02}{:02}", rest / 3600, rest / 60 % 60, rest % 60)
-}
-
-/// The date of a day counted from 1970-01-01.
-///
-/// Hinnant, "chrono-compatible low-level date algorithms", 2013: years begin in March, so that leap
-/// days come last.
-fn civil(days: i64) -> (i64, i64, i64) {
-    let days = days + 719_468;
-    let era = days.div_euclid(146_097);
-    let of_era = days.rem_euclid(146_097);
-    let year = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year + year / 4 - year / 100);
-    let month = (5 * of_year + 2) / 153;
-    let day = of_year - (153 * month + 2) / 5 + 1;
-    let month = if month < 10 { month + 3 } else { month - 9 };
-    (era * 400 + year + i64::from(month <= 2), month, day)
+    let [year, month, day, hour, minute, second] = utc(seconds);
+    format!("{year:04}{month:02}{day:02}-{hour:02}{minute:02}{second:02}")
 }
 
 /// A run's folder as a person names it: a path, or `latest`.
@@ -167,15 +150,4 @@ pub(crate) fn cache_dir() -> Option<PathBuf> {
     var("MASKFIT_CACHE")
         .or_else(|| Some(var("XDG_CACHE_HOME")?.join("maskfit")))
         .or_else(|| Some(var("HOME")?.join(".cache/maskfit")))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::civil;
-
-    #[test]
-    fn days_become_dates() {
-        let dates = [0, 59, 11_016, 20_778].map(civil);
-        assert_eq!(dates, [(1970, 1, 1), (1970, 3, 1), (2000, 2, 29), (2026, 11, 21)]);
-    }
 }

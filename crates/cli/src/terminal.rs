@@ -10,8 +10,11 @@ use std::{
     time::{Duration, Instant},
 };
 
+use augment::Picture;
 use indicatif::{ProgressBar, ProgressState, ProgressStyle};
-use trainer::{EpochReport, Profile, StepReport, Verb, Watch};
+use trainer::{EpochReport, Profile, Shown, StepReport, Verb, Watch};
+
+use crate::drawing::{Cell, DOUBTED, INK, PROPOSED, Sheet, thumbnail};
 
 /// Looks on for the person at the terminal.
 pub(crate) struct Terminal {
@@ -257,6 +260,17 @@ impl Watch for Terminal {
         let seen = profile.seen().as_secs_f64();
         lines.push(row("see", "decoding and augmenting, on threads of their own meanwhile", seen));
         self.say(&lines.join("\n"));
+    }
+
+    fn sheet(&self, title: &str, shown: &[Shown]) -> Option<Picture> {
+        let cell = |it: &Shown| {
+            let colour = if it.answered == it.given { PROPOSED } else { DOUBTED };
+            let lines = vec![(it.given.clone(), INK), (it.answered.clone(), colour)];
+            Cell { picture: Some(thumbnail(&it.picture)), lines }
+        };
+        let cells = shown.iter().map(cell).collect();
+        let sheet = Sheet { title: title.to_owned(), cells, columns: Sheet::COLUMNS, together: 1 };
+        Some(sheet.draw())
     }
 
     fn asks_to_stop(&self) -> bool {

@@ -19,6 +19,7 @@ use losses::LossConfig;
 use metrics::MetricConfig;
 use models::{BackboneConfig, HeadConfig, Input, Interpolation, Published};
 use serde::{Deserialize, Serialize};
+use track::TrackConfig;
 
 use crate::{
     average::AverageConfig,
@@ -67,6 +68,8 @@ pub struct Experiment {
     pub eval: EvalSection,
     /// What a killed run goes on from.
     pub checkpoint: CheckpointSection,
+    /// Where its numbers go while it goes. Changes no result.
+    pub track: Vec<TrackConfig>,
 }
 
 /// `[run]`
@@ -183,8 +186,8 @@ pub struct CheckpointSection {
 }
 
 /// Settings that change no result.
-const WITHOUT_EFFECT: [&str; 6] =
-    ["threads", "run", "data.n_loaders", "data.n_ahead", "data.max_pixels", "checkpoint"];
+const WITHOUT_EFFECT: [&str; 7] =
+    ["threads", "run", "data.n_loaders", "data.n_ahead", "data.max_pixels", "checkpoint", "track"];
 
 /// What differs between two tables of settings: where, what it was and what it is.
 pub(crate) fn differences(before: &toml::Table, after: &toml::Table) -> Vec<String> {
@@ -367,9 +370,14 @@ impl Experiment {
         toml::to_string(self).expect("an experiment is TOML")
     }
 
+    /// The settings as a table.
+    pub(crate) fn to_table(&self) -> toml::Table {
+        toml::Table::try_from(self).expect("an experiment is TOML")
+    }
+
     /// The settings that results depend on: what a run goes on with as it began.
     pub fn essence(&self) -> toml::Table {
-        let mut table = toml::Table::try_from(self).expect("an experiment is TOML");
+        let mut table = self.to_table();
         for path in WITHOUT_EFFECT {
             let (section, name) = path.split_once('.').unwrap_or(("", path));
             match table.get_mut(section).and_then(toml::Value::as_table_mut) {
@@ -448,6 +456,12 @@ impl Experiment {
         note("checkpoint.every", every.is_none().then(|| "is longer than nothing".to_owned()));
         let is_time = (0.0..1e9).contains(&minutes);
         note("checkpoint.minutes", (!is_time).then(|| format!("is 0 or more, not {minutes}")));
+        for (idx, it) in self.track.iter().enumerate() {
+            let path = format!("track[{idx}]");
+            note(&path, it.get().problem());
+            let is_twice = self.track[..idx].iter().any(|before| before.kind() == it.kind());
+            note(&path, is_twice.then(|| format!("`{}` is there twice", it.kind())));
+        }
         note("eval.batch_size", count(self.eval.batch_size, 1 << 20));
         note("eval.every", self.eval.every.is_none().then(|| "is longer than nothing".to_owned()));
         let name = self.run.name.as_str();

@@ -10,6 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use base::Lines;
 use data::{Load, LoadError, Loader};
 use infer::{Bundle, BundleError, Graded, Member, PredictError, Predictor};
 use metrics::{Predictions, Report};
@@ -24,7 +25,8 @@ use crate::{
     plan::{Plan, PlanError},
     profile::Verb,
     report::section,
-    run::{Lines, Run, RunError},
+    run::{Run, RunError, at},
+    tracking::{self, Tracking},
     watch::{EpochReport, StepReport, Watch},
 };
 
@@ -171,9 +173,25 @@ pub fn check_memory(plan: &Plan, watch: &dyn Watch) -> Result<(), FitError> {
 /// # Errors
 /// Whatever keeps it from going on; what was saved before is whole.
 pub fn fit(plan: &Plan, run: &Run, watch: &dyn Watch) -> Result<Ended, FitError> {
-    let (mut learner, mut state) = begin(plan, run, watch)?;
+    let (learner, state) = begin(plan, run, watch)?;
+    let note = |it: &str| watch.note(it);
+    let mut tracking = Tracking::open(plan, run, state.step, &note);
+    let ended = train(plan, run, watch, learner, state, &mut tracking);
+    tracking.finish(&ended);
+    ended
+}
+
+/// From a step on.
+fn train(
+    plan: &Plan,
+    run: &Run,
+    watch: &dyn Watch,
+    mut learner: Learner,
+    mut state: State,
+    tracking: &mut Tracking<'_>,
+) -> Result<Ended, FitError> {
     let mut log = Log::open(plan, run, state.step)?;
-    let mut keeper = Keeper::start(plan, run, &log)?;
+    let mut keeper = Keeper::start(plan, run, &log, tracking)?;
     let mut pace = Pace::start();
     let mut loader = None;
     let profile = learner.profile();
@@ -192,7 +210,7 @@ pub fn fit(plan: &Plan, run: &Run, watch: &dyn Watch) -> Result<Ended, FitError>
         profile.saw(loader.busy() - busy);
 
         let rates = plan.experiment.rates(&plan.epochs, state.step, &state.scores);
-        let loss = match learner.step(plan, &batch, &clock, rates) {
+        let judged = match learner.step(plan, &batch, &clock, rates) {
             Ok(it) => it, //                                                       think, judge, learn
             Err(err) => {
                 // The weights are those of the step before, and good.
@@ -204,11 +222,12 @@ pub fn fit(plan: &Plan, run: &Run, watch: &dyn Watch) -> Result<Ended, FitError>
         };
 
         state.step += 1;
-        state.loss_sum += loss;
+        state.loss_sum += judged.loss;
         state.n_losses += 1;
         pace.n_pictures += batch.collages.len();
         let lr = plan.experiment.optim.get().lr() * rates.lr;
-        log.step(watch, plan, &state, loss, lr, batch.collages.len(), &pace)?;
+        log.step(watch, plan, &state, judged.loss, lr, batch.collages.len(), &pace)?;
+        let mut numbers = tracking::of_step(plan.clock(state.step).epoch, &judged, lr);
 
         let is_last = state.step == plan.epochs.total();
         let is_evaluated = is_last || plan.experiment.eval.every.is_up(state.step, &plan.epochs);
@@ -224,10 +243,14 @@ pub fn fit(plan: &Plan, run: &Run, watch: &dyn Watch) -> Result<Ended, FitError>
                 profile.time(Verb::Keep, save)?;
             }
             state.note(score, is_best);
-            log.epoch(watch, plan, &state, &valid, score, is_best, trained, &pace)?;
+            let report = log.epoch(watch, plan, &state, &valid, score, is_best, trained, &pace)?;
+            numbers.extend(tracking::of_evaluation(&report));
+            let model = &bundle.members[0].model;
+            tracking.show(plan, state.step, model, &valid, watch);
             (state.loss_sum, state.n_losses) = (0.0, 0);
             pace = Pace::start();
         }
+        profile.time(Verb::Keep, || tracking.scalars(state.step, &numbers));
         let asked_to_stop = watch.asks_to_stop() && !is_over(plan, &state);
         profile.time(Verb::Keep, || match is_evaluated || asked_to_stop {
             true => keeper.keep(plan, &learner, &state),
@@ -311,8 +334,15 @@ struct Keeper {
 }
 
 impl Keeper {
-    fn start(plan: &Plan, run: &Run, log: &Log) -> Result<Keeper, FitError> {
-        let writer = Writer::start(run, plan.experiment.checkpoint.keep, log.files()?)?;
+    fn start(
+        plan: &Plan,
+        run: &Run,
+        log: &Log,
+        tracking: &Tracking<'_>,
+    ) -> Result<Keeper, FitError> {
+        let mut tables = log.files()?;
+        tables.extend(tracking.tables());
+        let writer = Writer::start(run, plan.experiment.checkpoint.keep, tables)?;
         Ok(Keeper { writer, written: Instant::now() })
     }
 
@@ -458,7 +488,10 @@ impl Log {
         let columns = names.iter().map(|it| format!(",{it}_macro_f1,{it}_accuracy,{it}_log_loss"));
         let epochs = format!("step,epoch,train_loss,score,best{}", columns.collect::<String>());
         let timing = "step,train_seconds,images_per_second,waiting_share,eval_seconds";
-        let open = |name: &str, header: &str| Lines::open(&run.dir().join(name), header, step);
+        let open = |name: &str, header: &str| {
+            let path = run.dir().join(name);
+            Lines::open(&path, Some(header), step).map_err(at(&path))
+        };
         if step == 0 {
             run.write("split.csv", &split_csv(plan))?;
         }
@@ -471,7 +504,8 @@ impl Log {
 
     /// The tables' files.
     fn files(&self) -> Result<Vec<File>, RunError> {
-        [&self.steps, &self.epochs, &self.timing].into_iter().map(Lines::file).collect()
+        let file = |it: &Lines| it.file().map_err(at(it.path()));
+        [&self.steps, &self.epochs, &self.timing].into_iter().map(file).collect()
     }
 
     fn step(
@@ -485,7 +519,7 @@ impl Log {
         pace: &Pace,
     ) -> Result<(), RunError> {
         let epoch = plan.clock(state.step).epoch;
-        self.steps.add(&format!("{},{epoch},{loss},{lr}", state.step))?;
+        add(&mut self.steps, &format!("{},{epoch},{loss},{lr}", state.step))?;
         let waiting = pace.waiting(pace.elapsed());
         let (step, total) = (state.step, plan.epochs.total());
         watch.step(&StepReport { step, total, epoch, loss, lr, n_pictures, waiting });
@@ -502,7 +536,7 @@ impl Log {
         is_best: bool,
         trained: Duration,
         pace: &Pace,
-    ) -> Result<(), RunError> {
+    ) -> Result<EpochReport, RunError> {
         let report = Report::new(valid, plan.seed());
         let scores: Vec<_> = report.scopes.iter().map(|it| (it.name.clone(), it.scores)).collect();
         let train_seconds = trained.as_secs_f64();
@@ -524,14 +558,21 @@ impl Log {
             .map(|(_, it)| format!(",{},{},{}", it.macro_f1, it.accuracy, it.log_loss));
         let EpochReport { step, epoch, train_loss, .. } = &report;
         let columns: String = columns.collect();
-        self.epochs.add(&format!("{step},{epoch},{train_loss},{score},{is_best}{columns}"))?;
-        self.timing.add(&format!(
+        let row = format!("{step},{epoch},{train_loss},{score},{is_best}{columns}");
+        add(&mut self.epochs, &row)?;
+        let row = format!(
             "{step},{:.3},{:.2},{:.4},{:.3}",
             report.train_seconds, report.images_per_second, report.waiting, report.eval_seconds
-        ))?;
+        );
+        add(&mut self.timing, &row)?;
         watch.epoch(&report);
-        Ok(())
+        Ok(report)
     }
+}
+
+/// Adds a row.
+fn add(table: &mut Lines, row: &str) -> Result<(), RunError> {
+    table.add(row).map_err(at(table.path()))
 }
 
 /// Which person is on which side.

@@ -80,14 +80,23 @@ impl ParamGroups {
         Ok(ParamGroups { scales, decayed: section.decay })
     }
 
+    /// The multiples of the optimizer's learning rate in a step, of the first stage and of the head.
+    pub fn ends(&self, rates: Rates) -> [f64; 2] {
+        [0, usize::MAX].map(|stage| self.group(stage, true).lr(rates))
+    }
+
     pub(crate) fn of(&self, param: &Param) -> Group {
-        let last = self.scales.len().saturating_sub(1);
-        let stage = param.stage.min(last);
         let is_matrix = matches!(param.kind, Kind::Matrix | Kind::Dense | Kind::Depthwise);
+        self.group(param.stage, is_matrix || self.decayed == Decayed::All)
+    }
+
+    fn group(&self, stage: usize, decays: bool) -> Group {
+        let last = self.scales.len().saturating_sub(1);
+        let stage = stage.min(last);
         Group {
             scale: self.scales.get(stage).copied().unwrap_or(1.0),
             depth: if last == 0 { 1.0 } else { stage as f64 / last as f64 },
-            decays: is_matrix || self.decayed == Decayed::All,
+            decays,
         }
     }
 }

@@ -3,10 +3,16 @@
 use std::{collections::BTreeMap, rc::Rc};
 
 use augment::Statistics;
-use base::{Clock, mix::Row};
+use base::{
+    Clock,
+    mix::{Collage, Row},
+    task::Answer,
+};
 use candle::{DType, Tensor};
 use data::Batch;
+use infer::PredictError;
 use losses::{Labels, Targets};
+use metrics::Predictions;
 use models::{Model, Param};
 use ops::{Gradients, Output, Pass, Rows, Tape, Training};
 
@@ -20,6 +26,14 @@ use crate::{
     run::RunError,
     schedule::Rates,
 };
+
+/// How a batch was answered.
+pub(crate) struct Judged {
+    /// The loss.
+    pub(crate) loss: f64,
+    /// The answers beside the truth: of a mixed row, the class that most of it is.
+    pub(crate) predictions: Predictions,
+}
 
 /// A model in training.
 pub(crate) struct Learner {
@@ -78,7 +92,7 @@ impl Learner {
         Ok(Checkpoint { state: state.clone(), settings: plan.experiment.essence(), tensors })
     }
 
-    /// Takes a step on a batch, and returns the loss before it.
+    /// Takes a step on a batch, and returns how the batch was answered before it.
     ///
     /// # Errors
     /// A loss or a gradient that is no number; then nothing has changed but norms' statistics.
@@ -88,8 +102,9 @@ impl Learner {
         batch: &Batch,
         clock: &Clock,
         rates: Rates,
-    ) -> Result<f64, FitError> {
-        let (loss, mut gradients) = self.gradients(plan, batch, clock)?; //            think, judge
+    ) -> Result<Judged, FitError> {
+        let (judged, mut gradients) = self.gradients(plan, batch, clock)?; //      think, judge
+        let loss = judged.loss;
         self.check(plan, batch, clock.step, loss, &gradients)?;
         let profile = self.profile();
         profile.step();
@@ -102,22 +117,23 @@ impl Learner {
                 let rule = plan.experiment.average.get();
                 it.follow(&self.model, rule, clock.step + 1, &plan.epochs)?;
             }
-            Ok(loss)
+            Ok(judged)
         })
     }
 
-    /// The loss of a batch and its gradients, part by part.
+    /// How a batch is answered, and the gradients of its loss, part by part.
     fn gradients(
         &self,
         plan: &Plan,
         batch: &Batch,
         clock: &Clock,
-    ) -> Result<(f64, Gradients), FitError> {
+    ) -> Result<(Judged, Gradients), FitError> {
         let frozen = plan.freezing.at(clock.step, &self.model);
         let parts = parts_of(batch.collages.len(), plan.experiment.train.accumulate);
         let targets: Vec<Targets> =
             parts.iter().map(|it| targets(plan, batch, it.clone())).collect();
         let (mut loss, mut gradients) = (0.0, Gradients::default());
+        let mut probabilities = Vec::new();
         let mut norms = None;
         for (part, of_part) in parts.iter().zip(&targets) {
             let tape = Tape::freezing(Rc::clone(&frozen));
@@ -133,6 +149,7 @@ impl Learner {
                 let xs = pictures(plan, batch, part.clone(), statistics)?;
                 self.model.forward(&xs, &Pass::Train(pass)) //                     think
             })?;
+            probabilities.extend(answers(plan, &outputs)?);
             let judge = || plan.loss.judge(&outputs, of_part, clock); //           judge
             let penalty = self.profile.time(Verb::Judge, judge)?;
             let share = part.len() as f64 / batch.collages.len() as f64;
@@ -145,7 +162,7 @@ impl Learner {
             loss += f64::from(of_part.to_scalar::<f32>()?);
             self.profile.time(Verb::Learn, || gradients.add(tape.backward(&of_part)?))?;
         }
-        Ok((loss, gradients))
+        Ok((Judged { loss, predictions: predictions(plan, batch, probabilities) }, gradients))
     }
 
     /// Stops at the first number that is none, and at a parameter that takes no part.
@@ -275,6 +292,31 @@ fn pictures(
         std,
         &plan.device,
     )
+}
+
+/// What the network says of some rows: the probabilities of the joint classes.
+fn answers(plan: &Plan, outputs: &[Output]) -> Result<Vec<Vec<f64>>, FitError> {
+    let mut of_rows: Vec<Vec<Answer>> = Vec::new();
+    for output in outputs {
+        let answers = output.answers()?.unwrap_or_default();
+        of_rows.resize(of_rows.len().max(answers.len()), Vec::new());
+        of_rows.iter_mut().zip(answers).for_each(|(row, it)| row.push(it));
+    }
+    let join = |row| plan.task.join(&[row]).map_err(PredictError::from);
+    Ok(of_rows.into_iter().map(join).collect::<Result<_, _>>()?)
+}
+
+/// What was said of a batch, beside the truth.
+fn predictions(plan: &Plan, batch: &Batch, probabilities: Vec<Vec<f64>>) -> Predictions {
+    let most = |it: &Collage| {
+        let row = it.row(batch.size);
+        let most = row.iter().reduce(|a, b| if b.weight > a.weight { b } else { a });
+        batch.examples[most.map_or(it.picture, |it| it.picture)]
+    };
+    let examples: Vec<usize> = batch.collages.iter().map(most).collect();
+    let classes = examples.iter().map(|&it| plan.classes[it]).collect();
+    let people = examples.iter().map(|&it| plan.persons[it]).collect();
+    Predictions::new(plan.task.clone(), probabilities, classes, people)
 }
 
 /// What some rows of a batch should have been answered.

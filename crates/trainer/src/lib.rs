@@ -26,6 +26,7 @@ mod run;
 mod schedule;
 mod sizes;
 mod stage_lr;
+mod tracking;
 mod watch;
 
 pub use average::{AverageConfig, Rule};
@@ -43,4 +44,4 @@ pub use profile::{Profile, Verb};
 pub use run::{Run, RunError};
 pub use schedule::{Rates, Schedule, ScheduleConfig};
 pub use stage_lr::{StageLr, StageLrConfig};
-pub use watch::{EpochReport, StepReport, Watch};
+pub use watch::{EpochReport, Shown, StepReport, Watch};

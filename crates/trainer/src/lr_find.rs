@@ -102,7 +102,7 @@ pub fn lr_find(
         let rate = range.at(step);
         let loss = match learner.step(plan, &batch, &clock, Rates::of(rate / lr)) {
             Err(FitError::NotFinite { .. }) => break,
-            other => other?,
+            other => other?.loss,
         };
         average = KEPT * average + (1.0 - KEPT) * loss;
         let smooth = average / (1.0 - KEPT.powi(step as i32 + 1));

@@ -181,10 +181,8 @@ impl Plan {
         stages.truncate(stages.len() - spec.head.get().n_copied());
         let freezing = Freezing::new(&experiment.freezes(&epochs), &stages, &epochs)
             .map_err(wrong("train.freeze"))?;
-        let names: Vec<&str> = stages.iter().map(|it| it.name.as_str()).collect();
-        let param_groups =
-            ParamGroups::new(&experiment.groups, &names).map_err(wrong("groups.stage_lr"))?;
         drop(stages);
+        let param_groups = experiment.param_groups()?;
         let n_draws = |epoch_idx| data.sampler.get().n_draws(&groups, epoch_idx);
         let smallest = |it| batches_of(n_draws(it), batch_size(it), train.drop_last).1;
         if (0..epochs.n_begun()).any(|it| smallest(it) / train.accumulate.min(smallest(it)) == 1) {
@@ -302,6 +300,19 @@ impl Plan {
             n_ahead: data.n_ahead,
             memory: self.memory.clone(),
         }
+    }
+}
+
+impl Experiment {
+    /// What learns at which rate.
+    ///
+    /// # Errors
+    /// Rates for other stages than the network has.
+    pub fn param_groups(&self) -> Result<ParamGroups, PlanError> {
+        let mut stages = self.model.backbone.get().stages();
+        stages.truncate(stages.len() - self.head.get().n_copied());
+        let names: Vec<&str> = stages.iter().map(|it| it.name.as_str()).collect();
+        ParamGroups::new(&self.groups, &names).map_err(wrong("groups.stage_lr"))
     }
 }
 

@@ -14,8 +14,6 @@
 //! lock            held while a program works on the run
 //! ```
 
-mod lines;
-
 use std::{
     fs::{self, File, TryLockError},
     io,
@@ -25,8 +23,6 @@ use std::{
 };
 
 use base::files::{remove_leftovers, write_whole};
-
-pub(crate) use lines::Lines;
 
 /// How often a held folder is tried, 50 ms apart, before it counts as another program's.
 const PATIENCE: usize = 60;

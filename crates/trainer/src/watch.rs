@@ -2,6 +2,7 @@
 //!
 //! A watch sees; it cannot change anything but the end.
 
+use augment::Picture;
 use metrics::Scores;
 
 use crate::profile::Profile;
@@ -22,6 +23,11 @@ pub trait Watch {
 
     /// The run has ended, and this is where its time went.
     fn profile(&self, _: &Profile) {}
+
+    /// Pictures on a sheet, under a title, for those who track the run; none where nobody draws.
+    fn sheet(&self, _title: &str, _: &[Shown]) -> Option<Picture> {
+        None
+    }
 
     /// Whether to end after this step.
     fn asks_to_stop(&self) -> bool;
@@ -44,6 +50,17 @@ pub struct StepReport {
     pub n_pictures: usize,
     /// The share of the time since the last evaluation that was spent waiting for pictures.
     pub waiting: f64,
+}
+
+/// A picture and what is said of it.
+#[derive(Clone, Debug)]
+pub struct Shown {
+    /// As the network sees it.
+    pub picture: Picture,
+    /// Its class.
+    pub given: String,
+    /// The class that it is taken for.
+    pub answered: String,
 }
 
 /// An evaluation as it went.

@@ -7,6 +7,7 @@ use losses::LossConfig;
 use metrics::MetricConfig;
 use models::{BackboneConfig, HeadConfig, published};
 use serde::Serialize;
+use track::TrackConfig;
 use trainer::{AverageConfig, ClipConfig, OptimConfig, ScheduleConfig, StageLrConfig};
 
 use crate::{End, tables::columns};
@@ -55,6 +56,7 @@ pub(crate) fn list(registry: Option<&str>) -> anyhow::Result<End> {
         shelf!("averages", "average", AverageConfig),
         shelf!("clips", "train.clip", ClipConfig),
         shelf!("metrics", "eval.best_by", MetricConfig),
+        shelf!("trackers", "track", TrackConfig),
     ];
     let names: Vec<&str> = shelves.iter().map(|it| it.name).collect();
     if let Some(asked) = registry.filter(|it| !names.contains(it)) {

@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::Context as _;
 use base::{Epochs, files::write_whole};
 use data::Context;
-use trainer::{Experiment, Rates, ScheduleConfig, Watch as _, epochs_of};
+use trainer::{Experiment, ParamGroups, Rates, ScheduleConfig, Watch as _, epochs_of};
 
 use super::{check_settings, use_threads};
 use crate::{
@@ -31,9 +31,10 @@ pub(crate) fn schedule(args: &ExperimentArgs, output: &Path) -> anyhow::Result<E
     });
     terminal.clear();
     let epochs = epochs_of(&experiment, &manifest?, experiment.data.fold)?;
-    let curves = curves(&experiment, &epochs);
+    let groups = experiment.param_groups()?;
+    let curves = curves(&experiment, &groups, &epochs);
     say!("{}\n\n{}\n", curves.title, curves.sketch());
-    for it in notes(&experiment, &epochs) {
+    for it in notes(&experiment, &groups, &epochs) {
         say!("{it}");
     }
     write_whole(output, &png(&curves.draw())).with_context(|| output.display().to_string())?;
@@ -43,7 +44,7 @@ pub(crate) fn schedule(args: &ExperimentArgs, output: &Path) -> anyhow::Result<E
 
 /// The learning rate of the head, that of the first stage where it is another, and momentum if the
 /// schedule has a say.
-fn curves(experiment: &Experiment, epochs: &Epochs) -> Curves {
+fn curves(experiment: &Experiment, groups: &ParamGroups, epochs: &Epochs) -> Curves {
     let (kind, total) = (experiment.schedule.kind(), epochs.total());
     let every = total.div_ceil(POINTS);
     let steps: Vec<usize> = (0..total - 1).step_by(every).chain([total - 1]).collect();
@@ -61,14 +62,15 @@ fn curves(experiment: &Experiment, epochs: &Epochs) -> Curves {
         marks: Vec::new(),
     };
     let mut panels = Vec::new();
-    match rates.iter().any(|it| it.slice != 1.0) {
-        false => panels.push(panel("learning rate", true, &|_, it| lr * it.lr)),
+    let ends = |it: Rates| groups.ends(it).map(|it| lr * it);
+    match rates.iter().map(|&it| ends(it)).any(|[first, head]| first != head) {
+        false => panels.push(panel("learning rate", true, &|_, it| ends(it)[1])),
         true => {
-            panels.push(panel("learning rate of the head", true, &|_, it| lr * it.lr));
+            panels.push(panel("learning rate of the head", true, &|_, it| ends(it)[1]));
             let awake = experiment.awake(epochs);
             panels.push(panel("of the first stage", true, &|step, it| match step < awake {
                 true => 0.0,
-                false => lr * it.lr * it.slice,
+                false => ends(it)[0],
             }));
         }
     }
@@ -91,10 +93,10 @@ fn curves(experiment: &Experiment, epochs: &Epochs) -> Curves {
     }
 }
 
-/// What a curve does not say.
-fn notes(experiment: &Experiment, epochs: &Epochs) -> Vec<String> {
+/// What a curve does not say; rates are the head's.
+fn notes(experiment: &Experiment, groups: &ParamGroups, epochs: &Epochs) -> Vec<String> {
     let lr = experiment.optim.get().lr();
-    let rate = |step: usize| lr * experiment.rates(epochs, step, &[]).lr;
+    let rate = |step: usize| lr * groups.ends(experiment.rates(epochs, step, &[]))[1];
     let last = epochs.total() - 1;
     let highest =
         (0..=last).max_by(|&a, &b| rate(a).total_cmp(&rate(b)).then(b.cmp(&a))).unwrap_or(0);

@@ -147,6 +147,7 @@ mod tests {
                                    1                                          3
                                     2
                      0             2             4              6             8            10
-                                                      metres"#]].assert_eq(&curves.sketch());
+                                                      metres"#]]
+        .assert_eq(&curves.sketch());
     }
 }

@@ -1,0 +1,151 @@
+//! What trackers are told: the numbers of steps and evaluations under their names, pictures beside what
+//! is said of them, and how weights are distributed.
+
+use base::{Seed, Task, task::Scope};
+use metrics::{MacroF1, Metric as _, Predictions};
+use models::Model;
+use track::{About, End, Histogram, Trackers};
+
+use crate::{
+    fit::Ended,
+    learner::Judged,
+    plan::Plan,
+    run::Run,
+    watch::{EpochReport, Shown, Watch},
+};
+
+/// Pictures of a sheet.
+const N_SHOWN: usize = 12;
+
+/// The names of all numbers: those of every step, and then those of an evaluation.
+fn columns(task: &Task) -> Vec<String> {
+    let of_step = ["epoch", "loss", "acc", "f1_score", "learning_rate"].map(str::to_owned);
+    let of_scope = |scope| {
+        let of = match scope {
+            Scope::Joint => String::new(),
+            Scope::Factor(_) => format!("{}_", task.scope_name(scope)),
+        };
+        ["loss", "acc", "f1_score"].map(|it| format!("val_{of}{it}"))
+    };
+    of_step.into_iter().chain(task.scopes().into_iter().flat_map(of_scope)).collect()
+}
+
+/// The numbers of a step: of the batch as it was answered before the step. `epoch` as it is after it.
+pub(crate) fn of_step(epoch: f64, judged: &Judged, lr: f64) -> Vec<f64> {
+    let Judged { loss, predictions } = judged;
+    let pairs = predictions.predicted.iter().zip(&predictions.classes);
+    let n_right = pairs.filter(|(a, b)| a == b).count();
+    let accuracy = n_right as f64 / predictions.len().max(1) as f64;
+    vec![epoch, *loss, accuracy, MacroF1::default().score(predictions), lr]
+}
+
+/// The numbers of an evaluation, which follow those of its step. A loss is the mean of -ln p of the true
+/// class, whatever was descended on.
+pub(crate) fn of_evaluation(report: &EpochReport) -> impl Iterator<Item = f64> {
+    report.scores.iter().flat_map(|(_, it)| [it.log_loss, it.accuracy, it.macro_f1])
+}
+
+/// A run's trackers, and what they call its numbers.
+pub(crate) struct Tracking<'a> {
+    columns: Vec<String>,
+    trackers: Trackers<'a>,
+}
+
+impl<'a> Tracking<'a> {
+    /// Begins, or goes on after `step` steps.
+    pub(crate) fn open(
+        plan: &Plan,
+        run: &Run,
+        step: usize,
+        note: &'a dyn Fn(&str),
+    ) -> Tracking<'a> {
+        let columns = columns(&plan.task);
+        let settings = plan.experiment.to_table();
+        let name = |dir: &std::path::Path| {
+            dir.file_name().unwrap_or_default().to_string_lossy().into_owned()
+        };
+        // Where a run lies in another one's folder, it is a fold of that.
+        let above = run.dir().parent().filter(|it| it.join("config.toml").is_file());
+        let group = above.map(name);
+        let own = name(run.dir());
+        let about = About {
+            dir: run.dir(),
+            name: &group.as_ref().map_or(own.clone(), |it| format!("{it}/{own}")),
+            group: group.as_deref(),
+            step,
+            columns: &columns,
+            settings: &settings,
+        };
+        let trackers = Trackers::open(&plan.experiment.track, &about, note);
+        Tracking { columns, trackers }
+    }
+
+    /// What is to be on disk before a checkpoint is.
+    pub(crate) fn tables(&self) -> Vec<std::fs::File> {
+        self.trackers.tables()
+    }
+
+    /// Takes the numbers of a step, and of its evaluation where there was one.
+    pub(crate) fn scalars(&mut self, step: usize, numbers: &[f64]) {
+        let names = self.columns.iter().map(String::as_str);
+        let values: Vec<_> = names.zip(numbers.iter().copied()).collect();
+        self.trackers.scalars(step, &values);
+    }
+
+    /// Takes what there is to see at an evaluation, ahead of the numbers.
+    pub(crate) fn show(
+        &mut self,
+        plan: &Plan,
+        step: usize,
+        model: &Model,
+        valid: &Predictions,
+        watch: &dyn Watch,
+    ) {
+        if !self.trackers.see() {
+            return;
+        }
+        let title = format!("validation after {step} steps: what is given, and what is answered");
+        if let Some(sheet) = watch.sheet(&title, &shown(plan, valid)) {
+            self.trackers.picture(step, "validation", &sheet);
+        }
+        for (stage_idx, stage) in model.stages().iter().enumerate() {
+            let of_stage = model.params().trained().filter(|(_, it)| it.stage == stage_idx);
+            let weights = of_stage.flat_map(|(_, it)| {
+                it.var.flatten_all().and_then(|it| it.to_vec1::<f32>()).unwrap_or_default()
+            });
+            if let Some(it) = Histogram::of(&weights.collect::<Vec<_>>()) {
+                self.trackers.histogram(step, &format!("weights/{stage}"), &it);
+            }
+        }
+    }
+
+    /// The run has ended, in this way or with an error.
+    pub(crate) fn finish<E>(&mut self, ended: &Result<Ended, E>) {
+        self.trackers.finish(match ended {
+            Ok(Ended::Finished(_)) => End::Finished,
+            Ok(Ended::Stopped { .. }) => End::Stopped,
+            Err(_) => End::Failed,
+        });
+    }
+}
+
+/// Some pictures of the validation side, as the network sees them; from all over it, for neighbours are
+/// the same person. One that cannot be read any more is left out.
+fn shown(plan: &Plan, valid: &Predictions) -> Vec<Shown> {
+    let side = &plan.sides.valid;
+    let n = side.len().min(N_SHOWN);
+    let show = |nth: usize| {
+        let idx = nth * side.len() / n;
+        let bytes = plan.pictures[side[idx]].1.bytes().ok()?;
+        let memory = plan.memory.as_ref().map(|it| it as &dyn augment::Memory);
+        // An evaluation pipeline draws nothing.
+        let rng = &mut Seed(0).stream("show");
+        let name = |class| plan.task.class_name(class, Scope::Joint);
+        Some(Shown {
+            picture: plan.eval_pipeline.apply(&bytes, rng, memory).ok()?,
+            given: name(valid.classes[idx]),
+            answered: name(valid.predicted[idx]),
+        })
+    };
+    (0..n).filter_map(show).collect()
+}

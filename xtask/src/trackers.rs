@@ -1,0 +1,131 @@
+//! `cargo xtask trackers`: what TensorBoard, wandb and MLflow read of a run is to be what `metrics.csv`
+//! has, also where the run was killed and taken up.
+//!
+//! The reading is done by `tests/peers/trackers.py`, with each of their own libraries.
+
+use std::{
+    fs,
+    net::{TcpListener, TcpStream},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, bail, ensure};
+
+/// How long a server may take to start.
+const STARTS_WITHIN: Duration = Duration::from_secs(120);
+
+const EXPERIMENT: &str = r#"
+track = [
+    { kind = "csv" },
+    { kind = "jsonl" },
+    { kind = "tensorboard" },
+    { kind = "wandb", tags = ["a tag", "another"] },
+    { kind = "mlflow", uri = "http://127.0.0.1:PORT" },
+]
+
+[data]
+source = { kind = "people", n_people = 60, n_scored = 10, size = [64, 48], seed = 1 }
+
+[augment]
+train = [{ kind = "random_crop", size = [56, 44] }, { kind = "horizontal_flip" }]
+eval  = [{ kind = "center_crop", size = [56, 44] }]
+
+[train]
+total      = "60 steps"
+batch_size = 16
+
+[eval]
+every = "10 steps"
+
+[checkpoint]
+every = "7 steps"
+"#;
+
+/// Trains a run in one go, and one that is killed on its way, and has both read.
+///
+/// - `words`: `--python PATH`, of one that has the libraries; `--keep FOLDER`, for what is made.
+pub(crate) fn check(root: &Path, program: &Path, words: &[String]) -> anyhow::Result<()> {
+    let (mut python, mut keep) = (PathBuf::from("python3"), None);
+    for pair in words.chunks(2) {
+        match pair {
+            [name, path] if name == "--python" => python = PathBuf::from(path),
+            [name, path] if name == "--keep" => keep = Some(PathBuf::from(path)),
+            _ => bail!("it takes `--python PATH` and `--keep FOLDER`, not `{}`", pair.join(" ")),
+        }
+    }
+    let temporary = tempfile::tempdir()?;
+    let dir = keep.unwrap_or_else(|| temporary.path().to_owned());
+    fs::create_dir_all(&dir)?;
+    let script = root.join("tests/peers/trackers.py");
+    let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port().to_string();
+    let server = Server::start(&python, &script, &port, &dir)?;
+
+    fs::write(dir.join("experiment.toml"), EXPERIMENT.replace("PORT", &port))?;
+    let train = |args: &[&str]| {
+        let mut command = Command::new(program);
+        command.current_dir(&dir).arg("train").args(args).stdout(Stdio::null());
+        command
+    };
+    let began = Instant::now();
+    let set = ["experiment.toml", "--set"];
+    ensure!(train(&[&set[..], &["run.name=whole"]].concat()).status()?.success(), "it failed");
+    let lasts = began.elapsed();
+    let mut killed = train(&[&set[..], &["run.name=killed"]].concat()).spawn()?;
+    thread::sleep(lasts.mul_f64(0.6));
+    killed.kill()?;
+    killed.wait()?;
+    let last = fs::read_to_string(dir.join("runs/killed/metrics.csv"))?.lines().count() - 1;
+    println!(
+        "a whole run took {:.1} s; the other was killed after step {last}",
+        lasts.as_secs_f64()
+    );
+    let resume = ["--resume", "runs/killed"];
+    ensure!(train(&resume).status()?.success(), "it does not go on");
+
+    for name in ["whole", "killed"] {
+        println!("\n{name}");
+        let mut read = Command::new(&python);
+        read.arg(&script).arg("read").arg(dir.join("runs").join(name));
+        ensure!(read.status()?.success(), "some numbers differ");
+    }
+    let table = |name: &str| fs::read(dir.join("runs").join(name).join("metrics.csv"));
+    ensure!(table("whole")? == table("killed")?, "the two runs' tables differ");
+    println!("\nthe two runs' tables are the same, byte for byte");
+    drop(server);
+    Ok(())
+}
+
+/// An MLflow server, until it is dropped.
+struct Server(Child);
+
+impl Server {
+    fn start(python: &Path, script: &Path, port: &str, dir: &Path) -> anyhow::Result<Server> {
+        let log = fs::File::create(dir.join("server.log"))?;
+        let mut command = Command::new(python);
+        command.arg(script).args(["server", port]).arg(dir);
+        command.stdout(log.try_clone()?).stderr(log);
+        #[cfg(unix)]
+        std::os::unix::process::CommandExt::process_group(&mut command, 0);
+        let child = command.spawn().with_context(|| python.display().to_string())?;
+        let mut server = Server(child);
+        let began = Instant::now();
+        while TcpStream::connect(format!("127.0.0.1:{port}")).is_err() {
+            let log = || fs::read_to_string(dir.join("server.log")).unwrap_or_default();
+            ensure!(server.0.try_wait()?.is_none(), "the MLflow server has ended: {}", log());
+            ensure!(began.elapsed() < STARTS_WITHIN, "the MLflow server does not start: {}", log());
+            thread::sleep(Duration::from_millis(100));
+        }
+        Ok(server)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // With what it has started itself.
+        drop(Command::new("kill").args(["--", &format!("-{}", self.0.id())]).status());
+        drop(self.0.wait());
+    }
+}
