@@ -165,3 +165,10 @@ fn png(picture: &RgbImage) -> Vec<u8> {
     written.expect("memory takes every picture");
     bytes.into_inner()
 }
+
+/// What the libraries' own writers make.
+#[cfg(test)]
+fn golden() -> serde_json::Value {
+    let text = include_str!("../../../tests/golden/tracking.json");
+    serde_json::from_str(text).expect("a golden file is JSON")
+}

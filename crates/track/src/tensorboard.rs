@@ -135,25 +135,23 @@ fn masked(bytes: &[u8]) -> [u8; 4] {
 
 #[cfg(test)]
 mod tests {
-    use testkit::Golden;
-
     use super::{histogram, record, scalar, session, stamped, version};
-    use crate::{Histogram, protobuf::Message};
+    use crate::{Histogram, golden, protobuf::Message};
 
     #[test]
     fn records_are_those_of_tensorflows_own_writer() {
-        let golden = Golden::read("tracking");
+        let golden = golden();
         let hex =
             |it: &Message| -> String { record(it).iter().map(|it| format!("{it:02x}")).collect() };
-        assert_eq!(hex(&version(1.5)), golden.to::<String>("version"));
-        assert_eq!(hex(&session(1.5, 300)), golden.to::<String>("session"));
+        assert_eq!(hex(&version(1.5)), golden["version"]);
+        assert_eq!(hex(&session(1.5, 300)), golden["session"]);
         let event = |value: &Message| {
             let summary = Message::new().message(1, value);
             stamped(1.5, 300).message(5, &summary)
         };
-        assert_eq!(hex(&event(&scalar("val_mask/acc", 0.1))), golden.to::<String>("scalar"));
+        assert_eq!(hex(&event(&scalar("val_mask/acc", 0.1))), golden["scalar"]);
         let numbers = [-2.0, -0.5, 0.25, 0.25, 1.0, 6.0];
         let numbers = histogram("weights", &Histogram::of(&numbers).unwrap());
-        assert_eq!(hex(&event(&numbers)), golden.to::<String>("histogram"));
+        assert_eq!(hex(&event(&numbers)), golden["histogram"]);
     }
 }

@@ -320,10 +320,8 @@ fn kept(log: &[u8], step: usize) -> Vec<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
-    use testkit::Golden;
-
     use super::{HISTORY, begin_log, item, kept, numbered, pieces, records};
-    use crate::{checksum::CRC32, protobuf::Message};
+    use crate::{checksum::CRC32, golden, protobuf::Message};
 
     fn history(n: u64, step: u64) -> Vec<u8> {
         let step = Message::new().whole(1, step);
@@ -338,14 +336,14 @@ mod tests {
 
     #[test]
     fn a_log_is_that_of_wandbs_own_writer() {
-        let golden = Golden::read("tracking");
+        let golden = golden();
         let hex = |it: &[u8]| it.iter().map(|it| format!("{it:02x}")).collect::<String>();
-        assert_eq!(hex(&history(7, 300)), golden.to::<String>("history"));
-        assert_eq!(hex(&log(&[b"one", &history(7, 300)])), golden.to::<String>("log"));
+        assert_eq!(hex(&history(7, 300)), golden["history"]);
+        assert_eq!(hex(&log(&[b"one", &history(7, 300)])), golden["log"]);
         // A block has 32768 bytes: this ends 3 before the first one's end, and the next fills two.
         let (first, second) = (vec![b'a'; 32_768 - 7 - 7 - 3], vec![b'b'; 70_000]);
         let long = log(&[&first, &second, b"c"]);
-        assert_eq!(CRC32.of(&[&long]), golden.to::<u32>("long_log_crc"));
+        assert_eq!(CRC32.of(&[&long]), golden["long_log_crc"]);
         assert_eq!(records(&long), [first, second, b"c".to_vec()]);
     }
 
