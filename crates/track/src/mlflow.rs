@@ -153,19 +153,17 @@ impl Tracker for Sender {
     }
 
     fn finish(&mut self, end: End) -> Result<(), TrackError> {
-        let began = Instant::now();
-        let mut job = Job::End { end, millis: now().as_millis() as u64 };
-        while !self.is_over {
-            match self.jobs.try_send(job) {
-                Err(TrySendError::Full(it)) if began.elapsed() < self.patience.end => job = it,
-                _ => break,
-            }
-            thread::sleep(Duration::from_millis(10));
-        }
-        if self.is_over {
+        if std::mem::replace(&mut self.is_over, true) {
             return Ok(());
         }
-        self.is_over = true;
+        let began = Instant::now();
+        let mut job = Job::End { end, millis: now().as_millis() as u64 };
+        while let Err(TrySendError::Full(it)) = self.jobs.try_send(job)
+            && began.elapsed() < self.patience.end
+        {
+            job = it;
+            thread::sleep(Duration::from_millis(10));
+        }
         let left = self.patience.end.saturating_sub(began.elapsed());
         match self.outcome.recv_timeout(left) {
             Ok(it) => it,

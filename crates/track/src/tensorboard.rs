@@ -10,11 +10,10 @@
 use std::fs;
 
 use base::Growing;
-use image::RgbImage;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    About, End, Histogram, Track, TrackError, Tracker, at, checksum::CRC32C, now, png,
+    About, End, Histogram, Png, Track, TrackError, Tracker, at, checksum::CRC32C, now,
     protobuf::Message,
 };
 
@@ -57,7 +56,7 @@ impl Tracker for Events {
         self.add(step, &values.collect::<Vec<_>>())
     }
 
-    fn picture(&mut self, step: usize, name: &str, it: &RgbImage) -> Result<(), TrackError> {
+    fn picture(&mut self, step: usize, name: &str, it: &Png) -> Result<(), TrackError> {
         self.add(step, &[picture(name, it)])
     }
 
@@ -79,14 +78,14 @@ fn scalar(tag: &str, value: f64) -> Message {
     Message::new().text(1, tag).float(2, value as f32)
 }
 
-fn picture(tag: &str, picture: &RgbImage) -> Message {
+fn picture(tag: &str, picture: &Png) -> Message {
     const RGB: u64 = 3;
-    let (width, height) = picture.dimensions();
+    let [width, height] = picture.size;
     let image = Message::new()
         .whole(1, u64::from(height))
         .whole(2, u64::from(width))
         .whole(3, RGB)
-        .bytes(4, &png(picture));
+        .bytes(4, &picture.bytes);
     Message::new().text(1, tag).message(4, &image)
 }
 

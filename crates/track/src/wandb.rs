@@ -16,15 +16,14 @@ use std::{
 };
 
 use base::{Growing, date::utc};
-use image::RgbImage;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
 use crate::{
-    About, End, Histogram, Track, TrackError, Tracker, at,
+    About, End, Histogram, Png, Track, TrackError, Tracker, at,
     checksum::CRC32,
-    now, png,
+    now,
     protobuf::{Field, Message, find},
 };
 
@@ -151,18 +150,18 @@ impl Tracker for OfflineRun {
         self.add(SUMMARY, &all)
     }
 
-    fn picture(&mut self, step: usize, name: &str, it: &RgbImage) -> Result<(), TrackError> {
-        let png = png(it);
-        let digest: String = Sha256::digest(&png).iter().map(|it| format!("{it:02x}")).collect();
+    fn picture(&mut self, step: usize, name: &str, it: &Png) -> Result<(), TrackError> {
+        let digest: String =
+            Sha256::digest(&it.bytes).iter().map(|it| format!("{it:02x}")).collect();
         let file = format!("media/images/{name}_{step}_{}.png", &digest[..20]);
         let path = self.media.join(&file);
         let dir = path.parent().unwrap_or(&path);
         fs::create_dir_all(dir).map_err(at(dir))?;
-        base::files::write_whole(&path, &png).map_err(at(&path))?;
-        let (width, height) = it.dimensions();
+        base::files::write_whole(&path, &it.bytes).map_err(at(&path))?;
+        let [width, height] = it.size;
         let picture = json!({
             "_type": "image-file", "format": "png", "path": file, "sha256": digest,
-            "size": png.len(), "width": width, "height": height,
+            "size": it.bytes.len(), "width": width, "height": height,
         });
         self.beside.push((name.to_owned(), picture));
         let item = Message::new().text(1, &file);
