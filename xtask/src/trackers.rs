@@ -137,8 +137,8 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // With what it has started itself.
-        drop(Command::new("kill").args(["--", &format!("-{}", self.0.id())]).status());
+        // With what it has started itself, which would wait for ever if it were asked.
+        drop(Command::new("kill").args(["-KILL", "--", &format!("-{}", self.0.id())]).status());
         drop(self.0.wait());
     }
 }
