@@ -129,6 +129,9 @@ class Listener(http.server.ThreadingHTTPServer):
         super().__init__(*args)
         self.queries, self.lines, self.files = [], {}, {}
 
+    def handle_error(self, *_):
+        """It hangs up in the middle of a word."""
+
 
 class Cloud(http.server.BaseHTTPRequestHandler):
     """Answers as much as `wandb sync` asks."""

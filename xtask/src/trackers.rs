@@ -5,6 +5,7 @@
 
 use std::{
     fs,
+    io::{Read as _, Write as _},
     net::{TcpListener, TcpStream},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -98,6 +99,18 @@ pub(crate) fn check(root: &Path, program: &Path, words: &[String]) -> anyhow::Re
     Ok(())
 }
 
+/// Whether the server answers.
+fn is_healthy(port: &str) -> bool {
+    let ask = || -> std::io::Result<String> {
+        let mut stream = TcpStream::connect(format!("127.0.0.1:{port}"))?;
+        stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+        stream.write_all(b"GET /health HTTP/1.0\r\nHost: localhost\r\n\r\n")?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).map(|_| answer)
+    };
+    ask().is_ok_and(|it| it.contains(" 200 "))
+}
+
 /// An MLflow server, until it is dropped.
 struct Server(Child);
 
@@ -112,7 +125,7 @@ impl Server {
         let child = command.spawn().with_context(|| python.display().to_string())?;
         let mut server = Server(child);
         let began = Instant::now();
-        while TcpStream::connect(format!("127.0.0.1:{port}")).is_err() {
+        while !is_healthy(port) {
             let log = || fs::read_to_string(dir.join("server.log")).unwrap_or_default();
             ensure!(server.0.try_wait()?.is_none(), "the MLflow server has ended: {}", log());
             ensure!(began.elapsed() < STARTS_WITHIN, "the MLflow server does not start: {}", log());
@@ -124,8 +137,8 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // With what it has started itself.
-        drop(Command::new("kill").args(["--", &format!("-{}", self.0.id())]).status());
+        // With what it has started itself, which would wait for ever if it were asked.
+        drop(Command::new("kill").args(["-KILL", "--", &format!("-{}", self.0.id())]).status());
         drop(self.0.wait());
     }
 }

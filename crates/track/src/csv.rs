@@ -1,6 +1,6 @@
 //! `metrics.csv`: a row for each step, a column for each number, empty where a step has none.
 
-use std::fs::File;
+use std::fs::{self, File};
 
 use base::Lines;
 use serde::{Deserialize, Serialize};
@@ -17,10 +17,32 @@ struct Table {
     columns: Vec<String>,
 }
 
+const NAME: &str = "metrics.csv";
+
+fn header(columns: &[String]) -> String {
+    format!("step,{}", columns.join(","))
+}
+
+/// The numbers of the steps that a run has done, by name: none where there is no such table of its.
+pub(crate) fn before(about: &About<'_>) -> Vec<(usize, Vec<(String, f64)>)> {
+    let text = fs::read_to_string(about.dir.join(NAME)).unwrap_or_default();
+    let Some((first, rows)) = text.split_once('\n') else { return Vec::new() };
+    if first != header(about.columns) {
+        return Vec::new();
+    }
+    let row = |row: &str| {
+        let (step, cells) = row.split_once(',')?;
+        let named = about.columns.iter().zip(cells.split(','));
+        let values = named.filter_map(|(name, it)| Some((name.clone(), it.parse().ok()?)));
+        Some((step.parse().ok()?, values.collect()))
+    };
+    rows.lines().filter_map(row).filter(|(step, _)| *step <= about.step).collect()
+}
+
 impl Track for Csv {
     fn open(&self, about: &About<'_>) -> Result<Box<dyn Tracker>, TrackError> {
-        let path = about.dir.join("metrics.csv");
-        let header = format!("step,{}", about.columns.join(","));
+        let path = about.dir.join(NAME);
+        let header = header(about.columns);
         let lines = Lines::open(&path, Some(&header), about.step).map_err(at(&path))?;
         Ok(Box::new(Table { lines, columns: about.columns.to_vec() }))
     }

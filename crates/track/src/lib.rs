@@ -66,7 +66,7 @@ pub trait Tracker {
     ///
     /// # Errors
     /// As with numbers.
-    fn picture(&mut self, _step: usize, _name: &str, _: &RgbImage) -> Result<(), TrackError> {
+    fn picture(&mut self, _step: usize, _name: &str, _: &Png) -> Result<(), TrackError> {
         Ok(())
     }
 
@@ -95,6 +95,25 @@ pub trait Tracker {
     /// often a run is taken up.
     fn table(&self) -> Option<File> {
         None
+    }
+}
+
+/// A picture as a file.
+#[derive(Clone, Debug)]
+pub struct Png {
+    /// The file.
+    pub bytes: Vec<u8>,
+    /// Pixels to the side and down.
+    pub size: [u32; 2],
+}
+
+impl Png {
+    /// A picture as a file, without loss.
+    pub fn of(picture: &RgbImage) -> Png {
+        let mut bytes = std::io::Cursor::new(Vec::new());
+        let written = picture.write_to(&mut bytes, image::ImageFormat::Png);
+        written.expect("memory takes every picture");
+        Png { bytes: bytes.into_inner(), size: picture.dimensions().into() }
     }
 }
 
@@ -158,10 +177,9 @@ fn now() -> Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
-/// A picture as a PNG file.
-fn png(picture: &RgbImage) -> Vec<u8> {
-    let mut bytes = std::io::Cursor::new(Vec::new());
-    let written = picture.write_to(&mut bytes, image::ImageFormat::Png);
-    written.expect("memory takes every picture");
-    bytes.into_inner()
+/// What the libraries' own writers make.
+#[cfg(test)]
+fn golden() -> serde_json::Value {
+    let text = include_str!("../../../tests/golden/tracking.json");
+    serde_json::from_str(text).expect("a golden file is JSON")
 }

@@ -2,7 +2,8 @@
 //!
 //! A thread of its own speaks with the server; training hands it numbers by a queue and never waits, but
 //! for a few seconds at the end. The run's id is kept in `mlflow.toml`, and a run that is taken up goes
-//! on under it.
+//! on under it; what the server lacks of the steps before, it is sent from `metrics.csv`, where there is
+//! one.
 //! Source: mlflow.org, "REST API": `experiments/get-by-name` and `create`, `runs/create`, `get`, `update`
 //! and `log-batch`, which takes 1000 metrics and 100 parameters at most.
 
@@ -19,7 +20,7 @@ use base::files::write_whole;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::{About, End, Track, TrackError, Tracker, at, now};
+use crate::{About, End, Track, TrackError, Tracker, at, csv, now};
 
 /// `{ kind = "mlflow", uri = "http://127.0.0.1:5000", experiment = "maskfit" }`
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -147,26 +148,22 @@ impl Sender {
 
 impl Tracker for Sender {
     fn scalars(&mut self, step: usize, values: &[(&str, f64)]) -> Result<(), TrackError> {
-        // A database's numbers are finite.
-        let finite = values.iter().filter(|(_, it)| it.is_finite());
-        let values = finite.map(|&(name, it)| (name.to_owned(), it)).collect();
+        let values = values.iter().map(|&(name, it)| (name.to_owned(), it)).collect();
         self.send(Job::Step { step, millis: now().as_millis() as u64, values })
     }
 
     fn finish(&mut self, end: End) -> Result<(), TrackError> {
-        let began = Instant::now();
-        let mut job = Job::End { end, millis: now().as_millis() as u64 };
-        while !self.is_over {
-            match self.jobs.try_send(job) {
-                Err(TrySendError::Full(it)) if began.elapsed() < self.patience.end => job = it,
-                _ => break,
-            }
-            thread::sleep(Duration::from_millis(10));
-        }
-        if self.is_over {
+        if std::mem::replace(&mut self.is_over, true) {
             return Ok(());
         }
-        self.is_over = true;
+        let began = Instant::now();
+        let mut job = Job::End { end, millis: now().as_millis() as u64 };
+        while let Err(TrySendError::Full(it)) = self.jobs.try_send(job)
+            && began.elapsed() < self.patience.end
+        {
+            job = it;
+            thread::sleep(Duration::from_millis(10));
+        }
         let left = self.patience.end.saturating_sub(began.elapsed());
         match self.outcome.recv_timeout(left) {
             Ok(it) => it,
@@ -176,6 +173,20 @@ impl Tracker for Sender {
             ))),
         }
     }
+}
+
+/// The numbers of a step as the server takes them, but for those that are no later than what it has.
+fn metrics(
+    step: usize,
+    millis: u64,
+    values: &[(String, f64)],
+    done: &BTreeMap<String, usize>,
+) -> Vec<Value> {
+    let is_new = |name: &String| done.get(name).is_none_or(|&it| it < step);
+    // A database's numbers are finite.
+    let new = values.iter().filter(|(name, it)| it.is_finite() && is_new(name));
+    let metric = |(key, value): &(String, f64)| json!({ "key": key, "value": value, "timestamp": millis, "step": step });
+    new.map(metric).collect()
 }
 
 /// Where the run is, on the server and here.
@@ -197,6 +208,8 @@ struct Profile {
     name: String,
     group: Option<String>,
     params: Vec<Value>,
+    /// The numbers of the steps that are done.
+    before: Vec<(usize, Vec<(String, f64)>)>,
 }
 
 impl Profile {
@@ -213,6 +226,7 @@ impl Profile {
                     json!({ "key": key, "value": value })
                 })
                 .collect(),
+            before: csv::before(about),
         }
     }
 }
@@ -251,11 +265,19 @@ impl Server {
         queue: &Receiver<Job>,
     ) -> Result<(), TrackError> {
         let (run_id, done) = self.run(place, profile)?;
+        let send = |metrics: &[Value]| {
+            metrics.chunks(MOST_METRICS).try_for_each(|some| {
+                let body = json!({ "run_id": run_id, "metrics": some });
+                self.insist("runs/log-batch", &body).map(drop)
+            })
+        };
+        let millis = now().as_millis() as u64;
+        let before = profile.before.iter();
+        let before = before.flat_map(|(step, values)| metrics(*step, millis, values, &done));
+        send(&before.collect::<Vec<_>>())?;
         loop {
             let Some((metrics, end)) = self.gather(queue, &done) else { return Ok(()) };
-            for some in metrics.chunks(MOST_METRICS) {
-                self.insist("runs/log-batch", &json!({ "run_id": run_id, "metrics": some }))?;
-            }
+            send(&metrics)?;
             if let Some((end, millis)) = end {
                 let status = match end {
                     End::Finished => "FINISHED",
@@ -275,26 +297,22 @@ impl Server {
         queue: &Receiver<Job>,
         done: &BTreeMap<String, usize>,
     ) -> Option<(Vec<Value>, Option<(End, u64)>)> {
-        let mut metrics = Vec::new();
+        let mut gathered = Vec::new();
         let mut next = Some(queue.recv().ok()?);
         let until = Instant::now() + self.patience.gather;
         while let Some(job) = next {
             match job {
-                Job::End { end, millis } => return Some((metrics, Some((end, millis)))),
+                Job::End { end, millis } => return Some((gathered, Some((end, millis)))),
                 Job::Step { step, millis, values } => {
-                    let is_new = |name: &String| done.get(name).is_none_or(|&it| it < step);
-                    let new = values.into_iter().filter(|(name, _)| is_new(name));
-                    metrics.extend(new.map(|(key, value)| {
-                        json!({ "key": key, "value": value, "timestamp": millis, "step": step })
-                    }));
+                    gathered.extend(metrics(step, millis, &values, done));
                 }
             }
-            if metrics.len() >= MOST_METRICS {
+            if gathered.len() >= MOST_METRICS {
                 break;
             }
             next = queue.recv_timeout(until.saturating_duration_since(Instant::now())).ok();
         }
-        Some((metrics, None))
+        Some((gathered, None))
     }
 
     /// The run's id, and the last step that the server has of each number.
@@ -321,7 +339,7 @@ impl Server {
         )?;
         let run_id = self.field(&created, &["run", "info", "run_id"])?;
         for some in profile.params.chunks(MOST_PARAMS) {
-            self.ask("runs/log-batch", &json!({ "run_id": run_id, "params": some }))?;
+            self.insist("runs/log-batch", &json!({ "run_id": run_id, "params": some }))?;
         }
         let Mlflow { uri, experiment } = place.config.clone();
         let known = Known { uri, experiment, run_id: run_id.clone() };
@@ -511,7 +529,7 @@ mod tests {
         Some((200, said))
     }
 
-    fn start(config: &Mlflow, dir: &Path) -> Sender {
+    fn start(config: &Mlflow, dir: &Path, step: usize) -> Sender {
         let settings = toml::toml! {
             seed = 7
             [head]
@@ -521,8 +539,8 @@ mod tests {
             dir,
             name: "folds/fold-0",
             group: Some("folds"),
-            step: 0,
-            columns: &[],
+            step,
+            columns: &["loss", "acc"].map(str::to_owned),
             settings: &settings,
         };
         Sender::start(config, &about, SHORT)
@@ -540,7 +558,7 @@ mod tests {
     /// A run of some steps: how many errors it had, and the last of them.
     fn track(config: &Mlflow, n_steps: usize) -> (usize, String) {
         let dir = tempfile::tempdir().unwrap();
-        let mut sender = start(config, dir.path());
+        let mut sender = start(config, dir.path(), 0);
         let mut errors = Vec::new();
         for step in 1..=n_steps {
             errors.extend(sender.scalars(step, &[("loss", 0.5)]).err());
@@ -554,7 +572,7 @@ mod tests {
     fn numbers_arrive_once_and_a_run_that_is_taken_up_stays_the_same() {
         let dir = tempfile::tempdir().unwrap();
         let (config, asked) = serve(well);
-        let mut sender = start(&config, dir.path());
+        let mut sender = start(&config, dir.path(), 0);
         for step in 1..=3 {
             sender.scalars(step, &[("loss", 0.5), ("acc", f64::NAN)]).unwrap();
         }
@@ -570,13 +588,14 @@ mod tests {
         params.sort_by_key(|it| it["key"].to_string());
         assert_eq!(json!(params), want);
 
+        // The server has 3 steps, the run has done 5, and goes on from there.
         asked.lock().unwrap().clear();
-        let mut sender = start(&config, dir.path());
-        for step in 2..=4 {
-            sender.scalars(step, &[("loss", 0.5)]).unwrap();
-        }
+        let table = "step,loss,acc\n1,0.5,\n2,0.5,\n3,0.5,\n4,0.5,\n5,0.5,\n6,0.5,\n";
+        std::fs::write(dir.path().join("metrics.csv"), table).unwrap();
+        let mut sender = start(&config, dir.path(), 5);
+        sender.scalars(6, &[("loss", 0.5)]).unwrap();
         sender.finish(End::Finished).unwrap();
-        assert_eq!(numbers(&asked), [(4, loss)]);
+        assert_eq!(numbers(&asked), [4, 5, 6].map(|it| (it, loss.clone())));
         let paths: Vec<_> = asked.lock().unwrap().iter().map(|it| it.0.clone()).collect();
         assert!(!paths.contains(&"runs/create".to_owned()), "{paths:?}");
     }
@@ -620,21 +639,11 @@ mod tests {
             other => well(other),
         });
         let dir = tempfile::tempdir().unwrap();
-        let mut sender = Sender::start(
-            &config,
-            &About {
-                dir: dir.path(),
-                name: "a",
-                group: None,
-                step: 0,
-                columns: &[],
-                settings: &toml::Table::new(),
-            },
-            SHORT,
-        );
+        let mut sender = start(&config, dir.path(), 0);
         sender.scalars(1, &[("loss", 0.5)]).unwrap();
         let err = sender.finish(End::Finished).unwrap_err().to_string();
         assert!(err.contains("answered with 500: the database is locked"), "{err}");
-        assert_eq!(numbers(&asked).len(), 4);
+        let asked = asked.lock().unwrap();
+        assert_eq!(asked.iter().filter(|(path, _)| path == "runs/log-batch").count(), 4);
     }
 }

@@ -10,11 +10,10 @@
 use std::fs;
 
 use base::Growing;
-use image::RgbImage;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    About, End, Histogram, Track, TrackError, Tracker, at, checksum::CRC32C, now, png,
+    About, End, Histogram, Png, Track, TrackError, Tracker, at, checksum::CRC32C, now,
     protobuf::Message,
 };
 
@@ -57,7 +56,7 @@ impl Tracker for Events {
         self.add(step, &values.collect::<Vec<_>>())
     }
 
-    fn picture(&mut self, step: usize, name: &str, it: &RgbImage) -> Result<(), TrackError> {
+    fn picture(&mut self, step: usize, name: &str, it: &Png) -> Result<(), TrackError> {
         self.add(step, &[picture(name, it)])
     }
 
@@ -79,14 +78,14 @@ fn scalar(tag: &str, value: f64) -> Message {
     Message::new().text(1, tag).float(2, value as f32)
 }
 
-fn picture(tag: &str, picture: &RgbImage) -> Message {
+fn picture(tag: &str, picture: &Png) -> Message {
     const RGB: u64 = 3;
-    let (width, height) = picture.dimensions();
+    let [width, height] = picture.size;
     let image = Message::new()
         .whole(1, u64::from(height))
         .whole(2, u64::from(width))
         .whole(3, RGB)
-        .bytes(4, &png(picture));
+        .bytes(4, &picture.bytes);
     Message::new().text(1, tag).message(4, &image)
 }
 
@@ -135,25 +134,23 @@ fn masked(bytes: &[u8]) -> [u8; 4] {
 
 #[cfg(test)]
 mod tests {
-    use testkit::Golden;
-
     use super::{histogram, record, scalar, session, stamped, version};
-    use crate::{Histogram, protobuf::Message};
+    use crate::{Histogram, golden, protobuf::Message};
 
     #[test]
     fn records_are_those_of_tensorflows_own_writer() {
-        let golden = Golden::read("tracking");
+        let golden = golden();
         let hex =
             |it: &Message| -> String { record(it).iter().map(|it| format!("{it:02x}")).collect() };
-        assert_eq!(hex(&version(1.5)), golden.to::<String>("version"));
-        assert_eq!(hex(&session(1.5, 300)), golden.to::<String>("session"));
+        assert_eq!(hex(&version(1.5)), golden["version"]);
+        assert_eq!(hex(&session(1.5, 300)), golden["session"]);
         let event = |value: &Message| {
             let summary = Message::new().message(1, value);
             stamped(1.5, 300).message(5, &summary)
         };
-        assert_eq!(hex(&event(&scalar("val_mask/acc", 0.1))), golden.to::<String>("scalar"));
+        assert_eq!(hex(&event(&scalar("val_mask/acc", 0.1))), golden["scalar"]);
         let numbers = [-2.0, -0.5, 0.25, 0.25, 1.0, 6.0];
         let numbers = histogram("weights", &Histogram::of(&numbers).unwrap());
-        assert_eq!(hex(&event(&numbers)), golden.to::<String>("histogram"));
+        assert_eq!(hex(&event(&numbers)), golden["histogram"]);
     }
 }

@@ -2,9 +2,7 @@
 
 use std::fs::File;
 
-use image::RgbImage;
-
-use crate::{About, End, Histogram, TrackConfig, TrackError, Tracker};
+use crate::{About, End, Histogram, Png, TrackConfig, TrackError, Tracker};
 
 /// All trackers of a run. Each that fails is told of once, and the run goes on.
 pub struct Trackers<'a> {
@@ -53,7 +51,7 @@ impl<'a> Trackers<'a> {
     }
 
     /// Takes a picture of a step, before the step's numbers.
-    pub fn picture(&mut self, step: usize, name: &str, picture: &RgbImage) {
+    pub fn picture(&mut self, step: usize, name: &str, picture: &Png) {
         self.each(|it| it.picture(step, name, picture));
     }
 
@@ -86,8 +84,8 @@ fn failure(kind: &str, err: &TrackError) -> String {
 mod tests {
     use std::{cell::RefCell, fs, path::Path};
 
-    use super::Trackers;
-    use crate::{About, End, TrackConfig};
+    use super::{Tracked, Trackers};
+    use crate::{About, End, TrackConfig, TrackError, Tracker};
 
     const LOCAL: [&str; 4] = ["csv", "jsonl", "tensorboard", "wandb"];
 
@@ -135,6 +133,25 @@ mod tests {
         let n = |dir: &Path, name: &str| fs::read_dir(dir.join(name)).unwrap().count();
         assert_eq!((n(&whole, "tensorboard"), n(&taken_up, "tensorboard")), (1, 2));
         assert_eq!((n(&whole, "wandb"), n(&taken_up, "wandb")), (1, 1));
+    }
+
+    struct Fails;
+
+    impl Tracker for Fails {
+        fn scalars(&mut self, step: usize, _: &[(&str, f64)]) -> Result<(), TrackError> {
+            Err(TrackError::Server { uri: "there".to_owned(), reason: format!("not {step}") })
+        }
+    }
+
+    #[test]
+    fn a_tracker_that_fails_is_told_of_once() {
+        let notes = RefCell::new(Vec::new());
+        let note = |it: &str| notes.borrow_mut().push(it.to_owned());
+        let failing = Tracked { kind: "mlflow", tracker: Box::new(Fails), has_failed: false };
+        let mut trackers = Trackers { all: vec![failing], note: &note };
+        (1..=3).for_each(|step| trackers.scalars(step, &[]));
+        let want = "note: `track` by `mlflow` fails, and the run goes on without: there: not 1";
+        assert_eq!(*notes.borrow(), [want]);
     }
 
     #[test]

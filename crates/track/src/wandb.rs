@@ -16,15 +16,14 @@ use std::{
 };
 
 use base::{Growing, date::utc};
-use image::RgbImage;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
 use crate::{
-    About, End, Histogram, Track, TrackError, Tracker, at,
+    About, End, Histogram, Png, Track, TrackError, Tracker, at,
     checksum::CRC32,
-    now, png,
+    now,
     protobuf::{Field, Message, find},
 };
 
@@ -151,18 +150,18 @@ impl Tracker for OfflineRun {
         self.add(SUMMARY, &all)
     }
 
-    fn picture(&mut self, step: usize, name: &str, it: &RgbImage) -> Result<(), TrackError> {
-        let png = png(it);
-        let digest: String = Sha256::digest(&png).iter().map(|it| format!("{it:02x}")).collect();
+    fn picture(&mut self, step: usize, name: &str, it: &Png) -> Result<(), TrackError> {
+        let digest: String =
+            Sha256::digest(&it.bytes).iter().map(|it| format!("{it:02x}")).collect();
         let file = format!("media/images/{name}_{step}_{}.png", &digest[..20]);
         let path = self.media.join(&file);
         let dir = path.parent().unwrap_or(&path);
         fs::create_dir_all(dir).map_err(at(dir))?;
-        base::files::write_whole(&path, &png).map_err(at(&path))?;
-        let (width, height) = it.dimensions();
+        base::files::write_whole(&path, &it.bytes).map_err(at(&path))?;
+        let [width, height] = it.size;
         let picture = json!({
             "_type": "image-file", "format": "png", "path": file, "sha256": digest,
-            "size": png.len(), "width": width, "height": height,
+            "size": it.bytes.len(), "width": width, "height": height,
         });
         self.beside.push((name.to_owned(), picture));
         let item = Message::new().text(1, &file);
@@ -320,10 +319,8 @@ fn kept(log: &[u8], step: usize) -> Vec<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
-    use testkit::Golden;
-
     use super::{HISTORY, begin_log, item, kept, numbered, pieces, records};
-    use crate::{checksum::CRC32, protobuf::Message};
+    use crate::{checksum::CRC32, golden, protobuf::Message};
 
     fn history(n: u64, step: u64) -> Vec<u8> {
         let step = Message::new().whole(1, step);
@@ -338,14 +335,14 @@ mod tests {
 
     #[test]
     fn a_log_is_that_of_wandbs_own_writer() {
-        let golden = Golden::read("tracking");
+        let golden = golden();
         let hex = |it: &[u8]| it.iter().map(|it| format!("{it:02x}")).collect::<String>();
-        assert_eq!(hex(&history(7, 300)), golden.to::<String>("history"));
-        assert_eq!(hex(&log(&[b"one", &history(7, 300)])), golden.to::<String>("log"));
+        assert_eq!(hex(&history(7, 300)), golden["history"]);
+        assert_eq!(hex(&log(&[b"one", &history(7, 300)])), golden["log"]);
         // A block has 32768 bytes: this ends 3 before the first one's end, and the next fills two.
         let (first, second) = (vec![b'a'; 32_768 - 7 - 7 - 3], vec![b'b'; 70_000]);
         let long = log(&[&first, &second, b"c"]);
-        assert_eq!(CRC32.of(&[&long]), golden.to::<u32>("long_log_crc"));
+        assert_eq!(CRC32.of(&[&long]), golden["long_log_crc"]);
         assert_eq!(records(&long), [first, second, b"c".to_vec()]);
     }
 

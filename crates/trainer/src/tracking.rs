@@ -4,7 +4,7 @@
 use base::{Seed, Task, task::Scope};
 use metrics::{MacroF1, Metric as _, Predictions};
 use models::Model;
-use track::{About, End, Histogram, Trackers};
+use track::{About, End, Histogram, Png, Trackers};
 
 use crate::{
     fit::Ended,
@@ -106,7 +106,7 @@ impl<'a> Tracking<'a> {
         }
         let title = format!("validation after {step} steps: what is given, and what is answered");
         if let Some(sheet) = watch.sheet(&title, &shown(plan, valid)) {
-            self.trackers.picture(step, "validation", &sheet);
+            self.trackers.picture(step, "validation", &Png::of(&sheet));
         }
         for (stage_idx, stage) in model.stages().iter().enumerate() {
             let of_stage = model.params().trained().filter(|(_, it)| it.stage == stage_idx);

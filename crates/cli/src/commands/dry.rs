@@ -69,6 +69,8 @@ pub(crate) fn overfit(args: &ExperimentArgs, n: usize, profile: bool) -> anyhow:
 fn experiment(args: &ExperimentArgs, terminal: &Terminal) -> anyhow::Result<Experiment> {
     let (mut experiment, _) = runs::experiment(args)?;
     check_settings(&experiment)?;
+    // It is no run that anybody looks for later.
+    experiment.track.clear();
     use_threads(experiment.threads)?;
     pretrained::settle(&mut experiment, terminal)?;
     Ok(experiment)
