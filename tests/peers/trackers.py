@@ -109,7 +109,7 @@ def wandb_sync(run):
     uri = f"http://127.0.0.1:{server.server_port}"
     (log,) = (run / "wandb").glob("offline-run-*/run-*.wandb")
     env = os.environ | {"WANDB_BASE_URL": uri, "WANDB_API_KEY": 40 * "a", "WANDB_ERROR_REPORTING": "false"}
-    command = [sys.executable, "-m", "wandb", "sync", log.parent.absolute()]
+    command = [sys.executable, "-m", "wandb", "sync", "--no-skip-synced", log.parent.absolute()]
     # It leaves a log of its own where it is started.
     with tempfile.TemporaryDirectory() as here:
         subprocess.run(command, env=env, cwd=here, check=True, timeout=120)
