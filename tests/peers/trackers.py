@@ -101,6 +101,7 @@ def wandb(run):
 def wandb_sync(run):
     """By `wandb sync`, of any version from 0.20 on, to a server here that only listens."""
     import subprocess
+    import tempfile
     import threading
 
     server = Listener(("127.0.0.1", 0), Cloud)
@@ -108,7 +109,10 @@ def wandb_sync(run):
     uri = f"http://127.0.0.1:{server.server_port}"
     (log,) = (run / "wandb").glob("offline-run-*/run-*.wandb")
     env = os.environ | {"WANDB_BASE_URL": uri, "WANDB_API_KEY": 40 * "a", "WANDB_ERROR_REPORTING": "false"}
-    subprocess.run([sys.executable, "-m", "wandb", "sync", log.parent], env=env, check=True, timeout=120)
+    command = [sys.executable, "-m", "wandb", "sync", "--no-skip-synced", log.parent.absolute()]
+    # It leaves a log of its own where it is started.
+    with tempfile.TemporaryDirectory() as here:
+        subprocess.run(command, env=env, cwd=here, check=True, timeout=120)
     server.shutdown()
     run_id = log.stem.removeprefix("run-")
     said = next(it for it in server.queries if "tags" in it)
