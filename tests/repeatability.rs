@@ -306,6 +306,15 @@ fn a_run_goes_on_with_other_settings_only_if_told_to() {
     let kept = std::fs::read_to_string(path.join("config-until-3.toml")).unwrap();
     assert_eq!(kept, begun.to_toml());
     assert!(std::fs::read_to_string(path.join("config.toml")).unwrap().contains("lr = 0.5"));
+    // What was learnt does not fit another optimizer, and the run has taken more steps than two.
+    for (set, want) in
+        [("optim.kind=sgd", "optim.kind was \"adamw\""), ("train.total=2 steps", "train.total")]
+    {
+        let mut misfit = plan(&experiment(&["optim.lr=0.5", "average={ kind = \"none\" }", set]));
+        misfit.allow_changes = true;
+        let err = fit(&misfit, &run, &StopsAt::never()).err().unwrap();
+        assert!(err.is_refusal() && err.to_string().contains(want), "{err}");
+    }
     // From then on these are its settings.
     other.allow_changes = false;
     fit(&other, &run, &StopsAt::after(1)).unwrap();
@@ -316,13 +325,21 @@ fn a_run_goes_on_with_other_settings_only_if_told_to() {
 fn a_loss_that_is_none_ends_the_run_before_it_does_harm() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("run");
-    let run = Run::create(&path, "").unwrap();
-    let err = fit(&plan(&experiment(&["optim.lr=1e30"])), &run, &StopsAt::never());
-    let err = err.err().unwrap();
-    let FitError::NotFinite { step, pictures, .. } = &err else { panic!("{err}") };
-    assert_eq!(pictures.len(), 8);
-    let file = path.join(format!("checkpoints/{:08}.safetensors", step - 1));
-    assert!(file.is_file(), "{err}");
+    let run = Run::create(&path, &experiment(&[]).to_toml()).unwrap();
+    fit(&plan(&experiment(&[])), &run, &StopsAt::after(3)).unwrap();
+    let before = files(&path.join("checkpoints"));
+    // The first rate breaks weights at once, the second makes them so large that a loss is none.
+    for (lr, n_pictures) in [("1e39", None), ("1e30", Some(8))] {
+        let mut other = plan(&experiment(&[&format!("optim.lr={lr}"), "checkpoint.every=2 steps"]));
+        other.allow_changes = true;
+        let err = fit(&other, &run, &StopsAt::never()).err().unwrap();
+        let FitError::NotFinite { pictures, .. } = &err else { panic!("{err}") };
+        if let Some(n) = n_pictures {
+            assert_eq!(pictures.len(), n, "{err}");
+        } else {
+            check_same(&before, &files(&path.join("checkpoints")));
+        }
+    }
 }
 
 #[test]

@@ -61,12 +61,16 @@ fn now() -> String {
     format!("{year:04}{month:02}{day:02}-{hour:02}{minute:02}{second:02}")
 }
 
-/// A run's folder as a person names it: a path, or `latest`.
+/// A run's folder as a person names it: a path, the name of a folder of `runs/`, or `latest`.
 pub(crate) fn find(named: &Path) -> anyhow::Result<PathBuf> {
-    if named.as_os_str() != "latest" || named.exists() {
+    if named.exists() {
         return Ok(named.to_owned());
     }
     let runs = experiment(&ExperimentArgs { config: None, set: Vec::new() })?.0.run.dir;
+    if named.as_os_str() != "latest" {
+        let within = runs.join(named);
+        return Ok(if within.is_dir() { within } else { named.to_owned() });
+    }
     let begun =
         |path: &PathBuf| fs::metadata(path.join("config.toml")).and_then(|it| it.modified()).ok();
     let Ok(entries) = fs::read_dir(&runs) else {

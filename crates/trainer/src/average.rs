@@ -32,6 +32,11 @@ pub trait Rule {
     /// - `n_before`: how often it has happened.
     fn share(&self, step: usize, epochs: &Epochs, n_before: u64) -> Option<f64>;
 
+    /// The step that it begins after, whatever the run's length.
+    fn begins(&self, _: &Epochs) -> usize {
+        0
+    }
+
     /// Whether norms' running statistics are measured anew before the average is used, instead of
     /// being averaged.
     fn measures(&self) -> bool {

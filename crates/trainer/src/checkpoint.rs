@@ -104,7 +104,7 @@ impl Checkpoint {
 }
 
 /// The checkpoints in a folder, oldest first.
-fn list(dir: &Path) -> Result<Vec<PathBuf>, RunError> {
+pub(crate) fn list(dir: &Path) -> Result<Vec<PathBuf>, RunError> {
     let entries = match fs::read_dir(dir) {
         Ok(it) => it,
         Err(err) if err.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),

@@ -71,18 +71,19 @@ pub enum FitError {
     /// A bundle could not be read or written.
     #[error(transparent)]
     Bundle(#[from] BundleError),
-    /// The loss, or a gradient, is no number any more. A checkpoint of the step before is on disk.
+    /// The loss, a gradient or a weight is no number any more. No checkpoint is written then: weights
+    /// that lead there may be bad already, and would take the place of good ones.
     #[error(
         "step {step}: {what}: lower `optim.lr`, clip gradients (`train.clip`) or warm up longer \
-         (`train.warmup`); the batch's pictures are {}",
-        pictures.join(", ")
+         (`train.warmup`), with `--allow-changes` where the run goes on{}",
+        batch(pictures)
     )]
     NotFinite {
         /// The step, from 1.
         step: usize,
         /// What is not finite.
         what: String,
-        /// The pictures of the batch.
+        /// The pictures of the batch; none where it is the weights.
         pictures: Vec<String>,
     },
     /// The settings are not what they were.
@@ -97,6 +98,32 @@ pub enum FitError {
         run: std::path::PathBuf,
         /// Where, what it was and what it is.
         changes: Vec<String>,
+    },
+    /// What was learnt is of another network or optimizer.
+    #[error(
+        "{}: what it has learnt does not fit the new settings ({reason}):\n  {}\nput back those of the \
+         network and the optimizer, or begin a new run",
+        run.display(),
+        changes.join("\n  ")
+    )]
+    Misfit {
+        /// The run's folder.
+        run: std::path::PathBuf,
+        /// Where it does not fit.
+        reason: String,
+        /// Where, what it was and what it is.
+        changes: Vec<String>,
+    },
+    /// The run is to be shorter than it is.
+    #[error(
+        "at `train.total`: {done} steps are done, and the run is to have {total}: set more, or keep the \
+         bundle that is in `best`"
+    )]
+    Over {
+        /// Steps done.
+        done: usize,
+        /// Steps that it is to have.
+        total: usize,
     },
     /// The machine is too small.
     #[error(
@@ -134,11 +161,25 @@ pub enum FitError {
 impl FitError {
     /// Whether it was refused, before a step was taken.
     pub fn is_refusal(&self) -> bool {
-        use FitError::{Memory, NoGradient, OtherPeople, OtherSettings, Plan};
+        use FitError::{Memory, Misfit, NoGradient, OtherPeople, OtherSettings, Over, Plan};
         matches!(
             self,
-            Plan(_) | Memory { .. } | OtherSettings { .. } | OtherPeople(_) | NoGradient(_)
+            Plan(_)
+                | Memory { .. }
+                | OtherSettings { .. }
+                | Misfit { .. }
+                | Over { .. }
+                | OtherPeople(_)
+                | NoGradient(_)
         )
+    }
+}
+
+/// The pictures of a batch, as the end of a sentence.
+fn batch(pictures: &[String]) -> String {
+    match pictures {
+        [] => String::new(),
+        _ => format!("; the batch's pictures are {}", pictures.join(", ")),
     }
 }
 
@@ -210,16 +251,7 @@ fn train(
         profile.saw(loader.busy() - busy);
 
         let rates = plan.experiment.rates(&plan.epochs, state.step, &state.scores);
-        let judged = match learner.step(plan, &batch, &clock, rates) {
-            Ok(it) => it, //                                                       think, judge, learn
-            Err(err) => {
-                // The weights are those of the step before, and good.
-                if keeper.keep(plan, &learner, &state).is_ok() {
-                    drop(keeper.finish());
-                }
-                return Err(err);
-            }
-        };
+        let judged = learner.step(plan, &batch, &clock, rates)?; //                think, judge, learn
 
         state.step += 1;
         state.loss_sum += judged.loss;
@@ -292,7 +324,17 @@ fn begin(plan: &Plan, run: &Run, watch: &dyn Watch) -> Result<(Learner, State), 
         if run.read("split.csv")? != split_csv(plan) {
             return Err(FitError::OtherPeople(run.dir().join("split.csv")));
         }
-        let learner = Learner::resume(plan, &checkpoint)?;
+        if step > total {
+            return Err(FitError::Over { done: step, total });
+        }
+        let learner =
+            Learner::resume(plan, &checkpoint).map_err(|err| match changes.is_empty() {
+                true => err,
+                false => {
+                    let (run, changes) = (run.dir().to_owned(), changes.clone());
+                    FitError::Misfit { run, reason: err.to_string(), changes }
+                }
+            })?;
         if !changes.is_empty() {
             changes.iter().for_each(|it| watch.note(&format!("changed: {it}")));
             run.write(&format!("config-until-{step}.toml"), &run.read("config.toml")?)?;
@@ -300,6 +342,9 @@ fn begin(plan: &Plan, run: &Run, watch: &dyn Watch) -> Result<(Learner, State), 
         }
         watch.note(&format!("going on after step {step} of {total}"));
         return Ok((learner, checkpoint.state));
+    }
+    if run.dir().join("steps.csv").is_file() {
+        watch.note("there is no checkpoint yet: it begins anew");
     }
     let (model, fitted) = plan.model()?;
     if let Some(fitted) = fitted {

@@ -81,7 +81,15 @@ impl Learner {
     }
 
     /// All that the next step depends on, as copies.
+    ///
+    /// # Errors
+    /// A weight that is no number: such a checkpoint would take the place of a good one.
     pub(crate) fn checkpoint(&self, plan: &Plan, state: &State) -> Result<Checkpoint, FitError> {
+        let mut weights = self.model.params().trained();
+        if let Some((name, _)) = weights.find(|(_, it)| !is_finite(it.var.as_tensor())) {
+            let what = format!("the weight `{name}` is not finite");
+            return Err(FitError::NotFinite { step: state.step, what, pictures: Vec::new() });
+        }
         let mut tensors = BTreeMap::from([
             ("model".to_owned(), self.model.params().to_file()?),
             ("optim".to_owned(), self.optimizer.state()?),
@@ -236,14 +244,17 @@ fn blank(n: usize, [height, width]: [usize; 2]) -> candle::Result<Tensor> {
 
 /// The first parameter, in name order, whose gradient has a number that is none.
 fn first_non_finite<'a>(gradients: &Gradients, model: &'a Model) -> Option<&'a str> {
-    let is_finite = |grad: &Tensor| -> candle::Result<bool> {
-        Ok(grad.abs()?.sum_all()?.to_scalar::<f32>()?.is_finite())
-    };
     let mut trained = model.params().trained();
     trained.find_map(|(name, it)| {
         let grad = gradients.get(&it.var)?;
-        (!is_finite(grad).unwrap_or(false)).then_some(name)
+        (!is_finite(grad)).then_some(name)
     })
+}
+
+/// Whether all numbers are such, and none is so large that their sum is not.
+fn is_finite(tensor: &Tensor) -> bool {
+    let sum = || tensor.abs()?.sum_all()?.to_scalar::<f32>();
+    sum().is_ok_and(f32::is_finite)
 }
 
 /// Norms' statistics as the mean of what the batches of the last epoch have: those that a mean of

@@ -10,6 +10,9 @@ use crate::{learner::Learner, plan::Plan};
 /// How many pictures are measured.
 const FEW: [usize; 2] = [2, 6];
 
+/// Pixels of a picture that is measured, at most.
+const LARGE: f64 = 320.0 * 320.0;
+
 /// What freed memory costs that fits nothing new.
 const SLACK: f64 = 1.15;
 
@@ -31,8 +34,13 @@ struct Line {
 }
 
 impl Line {
-    /// The line through what is held while `work` does [`FEW`] pictures.
-    fn measure(work: impl Fn(usize) -> Result<()>) -> Result<Line> {
+    /// The line through what is held while `work` does [`FEW`] pictures of `[height, width]`; of large ones
+    /// on smaller pictures, for what a picture needs grows with its area.
+    fn measure(size: [usize; 2], work: impl Fn(usize, [usize; 2]) -> Result<()>) -> Result<Line> {
+        let area = |[h, w]: [usize; 2]| (h * w) as f64;
+        let shrink = (area(size) / LARGE).sqrt().max(1.0);
+        let seen = size.map(|it| (it as f64 / shrink).ceil() as usize);
+        let work = |n| work(n, seen);
         let held = |n: usize| {
             let (done, n_bytes) = ops::held(|| work(n));
             done.map(|()| n_bytes as f64)
@@ -40,7 +48,8 @@ impl Line {
         let [few, more] = FEW;
         let (of_few, of_more) = (held(few)?, held(more)?);
         let of_one = (of_more - of_few) / (more - few) as f64;
-        Ok(Line { of_none: (of_few - of_one * few as f64).max(0.0), of_one: of_one.max(0.0) })
+        let of_none = (of_few - of_one * few as f64).max(0.0);
+        Ok(Line { of_none, of_one: of_one.max(0.0) * area(size) / area(seen) })
     }
 
     fn of(&self, n: usize) -> f64 {
@@ -80,8 +89,8 @@ impl Need {
         Ok(Some(Need {
             // A checkpoint is copied, and the copy becomes the bytes of a file.
             kept: 3.0 * of_learner as f64 + of_batch * (waiting + 1) as f64,
-            step: Line::measure(|n| learner.blank_step(n, size))?,
-            answer: Line::measure(|n| learner.blank_answer(n, answered))?,
+            step: Line::measure(size, |n, size| learner.blank_step(n, size))?,
+            answer: Line::measure(answered, |n, size| learner.blank_answer(n, size))?,
             n_step,
             n_answer,
         }))

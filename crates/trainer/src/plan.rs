@@ -173,7 +173,7 @@ impl Plan {
         let to_steps = |it: Length| it.to_steps(&epochs);
         let mixing = Mixing::new(&augment.mix, task, &examples, to_steps)
             .map_err(|(idx, it)| wrong(&format!("augment.mix[{idx}]"))(it))?;
-        check_warmup(experiment, &epochs)?;
+        check_lengths(experiment, &epochs)?;
 
         let spec = ModelSpec { backbone: model.backbone.clone(), head: experiment.head.clone() };
         let loss = judge(experiment, manifest, &sides, &training_classes)?;
@@ -434,7 +434,7 @@ pub fn epochs_of(
         let size = train.sizes.iter().zip(&ends).find(|(_, end)| epoch_idx < **end);
         size.and_then(|(it, _)| it.batch_size).unwrap_or(train.batch_size)
     })?;
-    check_warmup(experiment, &epochs)?;
+    check_lengths(experiment, &epochs)?;
     Ok(epochs)
 }
 
@@ -450,14 +450,24 @@ fn groups(
 }
 
 /// Whether the warm-up ends before the run does.
-fn check_warmup(experiment: &Experiment, epochs: &Epochs) -> Result<(), PlanError> {
+fn check_lengths(experiment: &Experiment, epochs: &Epochs) -> Result<(), PlanError> {
     let (warmup, total) = (experiment.train.warmup.to_steps(epochs), epochs.total());
-    match warmup > total {
-        true => {
-            Err(wrong("train.warmup")(format!("{warmup} steps are more than the run has, {total}")))
-        }
-        false => Ok(()),
+    if warmup > total {
+        let what = format!("{warmup} steps are more than the run has, {total}");
+        return Err(wrong("train.warmup")(what));
     }
+    let awake = experiment.awake(epochs);
+    if experiment.schedule.get().rest().is_some() && awake >= total {
+        return Err(wrong("schedule")(format!(
+            "the backbone would rest until step {awake} of {total}: shorten `frozen`, or train longer"
+        )));
+    }
+    let begins = experiment.average.get().begins(epochs);
+    if begins > total {
+        let what = format!("it would begin after step {begins} of {total}: set `from` earlier");
+        return Err(wrong("average")(what));
+    }
+    Ok(())
 }
 
 /// Where each epoch ends, as the sampler says.

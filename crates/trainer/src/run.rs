@@ -24,6 +24,8 @@ use std::{
 
 use base::files::{remove_leftovers, write_whole};
 
+use crate::checkpoint;
+
 /// How often a held folder is tried, 50 ms apart, before it counts as another program's.
 const PATIENCE: usize = 60;
 
@@ -81,6 +83,10 @@ impl Run {
         }
         fs::create_dir_all(dir).map_err(at(dir))?;
         let run = Run::hold(dir)?;
+        // Another program may have made it in the same moment.
+        if dir.join("config.toml").exists() {
+            return Err(RunError::Exists(dir.to_owned()));
+        }
         run.write("config.toml", config)?;
         Ok(run)
     }
@@ -127,6 +133,11 @@ impl Run {
     /// The folder of its checkpoints.
     pub fn checkpoints(&self) -> PathBuf {
         self.dir.join("checkpoints")
+    }
+
+    /// Whether there is something to go on from.
+    pub fn has_checkpoint(&self) -> bool {
+        checkpoint::list(&self.checkpoints()).is_ok_and(|it| !it.is_empty())
     }
 
     /// Whether the run has come to its end.

@@ -69,7 +69,8 @@ pub(crate) fn kfold(
     let ended = train_folds(&experiment, &manifest, &run, &Device::Cpu, &terminal, begin);
     terminal.clear();
     let dir = run.dir().display();
-    match ended.map_err(|err| whole_so_far(err, &format!("kfold --resume {dir}")))? {
+    let is_kept = run.dir().join("fold-0").is_dir();
+    match ended.map_err(|err| whole_so_far(err, is_kept, &format!("kfold --resume {dir}")))? {
         KfoldEnded::Stopped { fold_idx } => {
             say!("stopped in fold {}; go on with `kfold --resume {dir}`", fold_idx + 1);
             Ok(End::Stopped)

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::bail;
 use candle::Device;
-use trainer::{Ended, FitError, Plan, Run, check_memory, fit};
+use trainer::{Ended, FitError, Plan, Run, RunError, check_memory, fit};
 
 use super::{check_settings, manifest, use_threads};
 use crate::{
@@ -36,7 +36,10 @@ pub(crate) fn train(
             }
             let run = Run::open(&dir)?;
             if run.is_finished() {
-                bail!("{}: this run is finished: there is nothing to go on with", dir.display());
+                bail!(
+                    "{}: this run is finished: to train longer, begin a new one with a longer `train.total`",
+                    dir.display()
+                );
             }
             (runs::experiment_of(run.dir(), &args.set)?, String::new(), Some(run))
         }
@@ -67,7 +70,10 @@ pub(crate) fn train(
     let ended = fit(&plan, &run, &terminal);
     terminal.clear();
     let dir = run.dir().display();
-    let ended = ended.map_err(|err| whole_so_far(err, &format!("train --resume {dir}")))?;
+    let ended = ended.map_err(|err| {
+        let is_kept = run.has_checkpoint();
+        whole_so_far(err, is_kept, &format!("train --resume {dir}"))
+    })?;
     match ended {
         Ended::Stopped { step } => {
             let total = plan.epochs.total();
@@ -99,10 +105,14 @@ pub(crate) fn train(
 }
 
 /// An error of a run that can be gone on with, and how.
-pub(super) fn whole_so_far(err: FitError, command: &str) -> anyhow::Error {
-    match err.is_refusal() {
-        true => err.into(),
-        false => anyhow::anyhow!("{err}\nwhat was kept before is whole: go on with `{command}`"),
+///
+/// - `is_kept`: whether there is something to go on from.
+pub(super) fn whole_so_far(err: FitError, is_kept: bool, command: &str) -> anyhow::Error {
+    let is_damaged = matches!(err, FitError::Run(RunError::Damaged { .. }));
+    match is_kept {
+        _ if err.is_refusal() || is_damaged => err.into(),
+        true => anyhow::anyhow!("{err}\nwhat was kept before is whole: go on with `{command}`"),
+        false => anyhow::anyhow!("{err}\nnothing was kept yet: `{command}` begins anew"),
     }
 }
 

@@ -57,7 +57,7 @@ fn the_whole_path_and_a_bundle_that_is_cut_off() {
     bench.fails(&["train", "small.toml", "--set", "run.name=a"], expect!["error: runs/a: a run of this name is there already: choose another `run.name`, or go on with `--resume runs/a`"]);
     bench.fails(
         &["train", "--resume", "runs/a"],
-        expect!["error: runs/a: this run is finished: there is nothing to go on with"],
+        expect!["error: runs/a: this run is finished: to train longer, begin a new one with a longer `train.total`"],
     );
     bench.fails(
         &["train", "--resume", "runs/absent"],

@@ -36,6 +36,10 @@ impl Rule for Swa {
         (has_begun && is_up).then(|| 1.0 / (n_before + 1) as f64)
     }
 
+    fn begins(&self, epochs: &Epochs) -> usize {
+        self.from.to_steps(epochs)
+    }
+
     fn measures(&self) -> bool {
         true
     }
