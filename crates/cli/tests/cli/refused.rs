@@ -96,7 +96,7 @@ fn a_config_with_a_key_that_is_none() {
     let bench = Bench::new();
     fs::write(bench.path("mine.toml"), "[optim]\nkind = \"adam\"\nrl = 0.1\n").unwrap();
     bench.fails(&["train", "mine.toml"], expect!["error: mine.toml: at `optim.rl`: unknown field `rl`, expected one of `lr`, `betas`, `eps`, `weight_decay` (these are of kind `adam`)"]);
-    bench.fails(&["train", "small.toml", "--set", "train.totl=1 epochs"], expect!["error: --set train.totl=1 epochs: at `train.totl`: unknown field `totl`, expected one of `total`, `warmup`, `batch_size`, `drop_last`, `accumulate`, `freeze`, `sizes`, `patience`"]);
+    bench.fails(&["train", "small.toml", "--set", "train.totl=1 epochs"], expect!["error: --set train.totl=1 epochs: at `train.totl`: unknown field `totl`, expected one of `total`, `warmup`, `batch_size`, `drop_last`, `accumulate`, `clip`, `freeze`, `sizes`, `patience`"]);
     bench.fails(&["train", "small.toml", "--set", "train.total=soon"], expect![[r#"error: --set train.total=soon: at `train.total`: `soon` is no length: write "3 epochs", "500 steps" or "5 %""#]]);
     bench.fails(
         &["train", "absent.toml"],
