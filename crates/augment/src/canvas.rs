@@ -2,16 +2,18 @@
 //!
 //! Cropping, resizing, flipping and warping are only noted down, and done all at once when an
 //! operation asks for the pixels: so that of a resized picture only the part is made that a crop leaves,
-//! several warps resample once, and a JPEG need not be decoded larger than what is seen of it. The
+//! several warps resample once, and of a JPEG not more is decoded than what is seen of it. The
 //! result is what doing them one by one gives, to rounding, but for that: two resamplings in a row are
 //! one, which is sharper.
+
+use std::ops::Range;
 
 use image::GrayImage;
 
 use crate::{
     DecodeError, Memory, Picture, Projection,
     cutout::Cutout,
-    decode::Encoded,
+    decode::{Encoded, Part},
     face::{self, CREDIBLE, Face},
     memory::Memories,
     picture::Filter,
@@ -88,6 +90,14 @@ impl Side {
         self.length != self.size as f64 || self.start.fract() != 0.0
     }
 
+    /// The pixels of a source of so many that count.
+    fn seen(&self, filter: Filter, n: usize) -> Range<usize> {
+        let reach = filter.reach(self.length / self.size as f64);
+        let start = (self.start - reach).max(self.within[0]).floor().max(0.0) as usize;
+        let end = (self.start + self.length + reach).min(self.within[1]).ceil() as usize;
+        start..end.min(n)
+    }
+
     fn resize(&mut self, size: usize) {
         if !self.is_resampled() {
             self.within = [self.start, self.start + self.length];
@@ -123,7 +133,7 @@ impl Source<'_> {
     /// All pixels, decoded if they are not yet.
     fn decoded(&mut self) -> Result<&mut Picture, DecodeError> {
         if let Source::Encoded(encoded) = self {
-            *self = Source::Pixels(encoded.decode([1.0; 2])?.0);
+            *self = Source::Pixels(encoded.decode()?);
         }
         match self {
             Source::Pixels(picture) => Ok(picture),
@@ -135,7 +145,7 @@ impl Source<'_> {
     /// depend on whether anybody had to look.
     fn shown<T>(&self, see: impl FnOnce(&Picture) -> T) -> Result<T, DecodeError> {
         match self {
-            Source::Encoded(encoded) => Ok(see(&encoded.decode([1.0; 2])?.0)),
+            Source::Encoded(encoded) => Ok(see(&encoded.decode()?)),
             Source::Pixels(picture) => Ok(see(picture)),
         }
     }
@@ -387,11 +397,14 @@ impl<'a> Canvas<'a> {
         (self.memories, self.face) = (None, None);
         if let Source::Encoded(encoded) = &self.source {
             let at_most = self.view.map(|it| it.length / it.size as f64);
-            let (picture, reduction) = encoded.decode(at_most)?;
-            for side in &mut self.view {
-                side.start /= reduction as f64;
-                side.length /= reduction as f64;
-                side.within = side.within.map(|it| it / reduction as f64);
+            let [h, w] = encoded.size();
+            let seen = [self.view[0].seen(self.filter, h), self.view[1].seen(self.filter, w)];
+            let Part { picture, reduction, origin } = encoded.decode_part(at_most, seen)?;
+            let size = size_of(&picture);
+            for (it, side) in self.view.iter_mut().enumerate() {
+                let place = |at: f64| at / reduction as f64 - origin[it] as f64;
+                (side.start, side.length) = (place(side.start), side.length / reduction as f64);
+                side.within = side.within.map(|at| place(at).clamp(0.0, size[it] as f64));
             }
             self.source = Source::Pixels(picture);
         }

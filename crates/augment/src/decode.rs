@@ -2,18 +2,23 @@
 //!
 //! Grey, palette, 16-bit, transparent and CMYK pictures become RGB8 (transparency is dropped, as by
 //! PIL's `convert("RGB")`), and EXIF orientation is applied.
-//! Where little is seen of a JPEG, it is decoded to a half, a quarter or an eighth.
+//! Where little is seen of a JPEG, it is decoded to a half, a quarter or an eighth, or only the part
+//! that is seen: by a decoder of our own, and by the `image` crate what that does not read.
 //!
 //! The `image` crate decodes a cut-off JPEG without complaint, and fills the rest with grey; so the
 //! end of a file is looked for explicitly.
 
-use std::io::Cursor;
+use std::{io::Cursor, ops::Range};
 
 use image::{
     DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits, metadata::Orientation,
 };
 
-use crate::{Picture, end::has_an_end};
+use crate::{
+    Picture,
+    end::has_an_end,
+    jpeg::{self, Header},
+};
 
 /// Why bytes are no picture.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -46,9 +51,21 @@ pub enum DecodeError {
 pub(crate) struct Encoded<'a> {
     bytes: &'a [u8],
     format: ImageFormat,
-    /// `[height, width]`, the right way up.
-    size: [usize; 2],
+    /// Of a JPEG that we read ourselves.
+    jpeg: Option<Header<'a>>,
+    /// `[height, width]`, as it is stored.
+    stored: [usize; 2],
+    orientation: Orientation,
     max_alloc: u64,
+}
+
+/// What has been decoded of a picture.
+pub(crate) struct Part {
+    pub(crate) picture: Picture,
+    /// How many times smaller it is.
+    pub(crate) reduction: usize,
+    /// The row and the column that it begins at.
+    pub(crate) origin: [usize; 2],
 }
 
 impl<'a> Encoded<'a> {
@@ -58,25 +75,28 @@ impl<'a> Encoded<'a> {
             return Err(DecodeError::Empty);
         }
         let format = image::guess_format(bytes).map_err(|_| DecodeError::NoPicture)?;
+        let jpeg = if format == ImageFormat::Jpeg { Header::read(bytes) } else { None };
         // The pixels are counted below; 16 bits and four channels are the widest.
         let max_alloc = max_pixels.saturating_mul(8).saturating_add(1 << 20);
-        let mut encoded = Encoded { bytes, format, size: [0; 2], max_alloc };
-        let mut decoder = encoded.decoder()?;
-        let (width, height) = decoder.dimensions();
+        let orientation = Orientation::NoTransforms;
+        let mut encoded = Encoded { bytes, format, jpeg, stored: [0; 2], orientation, max_alloc };
+        let (width, height);
+        if let Some(jpeg) = &encoded.jpeg {
+            [height, width] = jpeg.size.map(|it| it as u32);
+            let orientation = jpeg.exif.and_then(Orientation::from_exif_chunk);
+            encoded.orientation = orientation.unwrap_or(Orientation::NoTransforms);
+        } else {
+            let mut decoder = encoded.decoder()?;
+            (width, height) = decoder.dimensions();
+            encoded.orientation = decoder.orientation().map_err(damaged)?;
+        }
         if u64::from(width) * u64::from(height) > max_pixels {
             return Err(DecodeError::TooLarge { width, height, limit: max_pixels });
         }
         if width == 0 || height == 0 {
             return Err(DecodeError::Damaged("it has no pixels".to_owned()));
         }
-        let (h, w) = (height as usize, width as usize);
-        encoded.size = match decoder.orientation().map_err(damaged)? {
-            Orientation::Rotate90
-            | Orientation::Rotate270
-            | Orientation::Rotate90FlipH
-            | Orientation::Rotate270FlipH => [w, h],
-            _ => [h, w],
-        };
+        encoded.stored = [height as usize, width as usize];
         Ok(encoded)
     }
 
@@ -86,29 +106,75 @@ impl<'a> Encoded<'a> {
 
     /// `[height, width]`, the right way up.
     pub(crate) fn size(&self) -> [usize; 2] {
-        self.size
+        let [h, w] = self.stored;
+        if self.is_turned() { [w, h] } else { [h, w] }
     }
 
-    /// The pixels, or those of a picture that is `reduction` times smaller, where the format has that
-    /// for less work; and the reduction that it is.
+    /// Whether rows are stored as columns.
+    fn is_turned(&self) -> bool {
+        matches!(
+            self.orientation,
+            Orientation::Rotate90
+                | Orientation::Rotate270
+                | Orientation::Rotate90FlipH
+                | Orientation::Rotate270FlipH
+        )
+    }
+
+    /// Where rows and columns of the picture the right way up are stored.
+    fn stored(&self, [rows, columns]: [Range<usize>; 2]) -> [Range<usize>; 2] {
+        let is_mirrored = match self.orientation {
+            Orientation::NoTransforms | Orientation::Rotate90FlipH => [false, false],
+            Orientation::Rotate90 | Orientation::FlipVertical => [true, false],
+            Orientation::Rotate270 | Orientation::FlipHorizontal => [false, true],
+            Orientation::Rotate180 | Orientation::Rotate270FlipH => [true, true],
+        };
+        let [rows, columns] = if self.is_turned() { [columns, rows] } else { [rows, columns] };
+        let mirrored = |it: Range<usize>, size: usize| size - it.end..size - it.start;
+        let [h, w] = self.stored;
+        [
+            if is_mirrored[0] { mirrored(rows, h) } else { rows },
+            if is_mirrored[1] { mirrored(columns, w) } else { columns },
+        ]
+    }
+
+    /// All pixels.
+    pub(crate) fn decode(&self) -> Result<Picture, DecodeError> {
+        let [h, w] = self.size();
+        Ok(self.decode_part([1.0; 2], [0..h, 0..w])?.picture)
+    }
+
+    /// The pixels of the rows and columns that are `seen`, or of more, or of a picture that is smaller,
+    /// where the format has that for less work.
     ///
     /// - `at_most`: how many pixels high and wide become one later.
-    pub(crate) fn decode(&self, at_most: [f64; 2]) -> Result<(Picture, usize), DecodeError> {
-        let mut decoder = self.decoder()?;
-        let orientation = decoder.orientation().map_err(damaged)?;
+    pub(crate) fn decode_part(
+        &self,
+        at_most: [f64; 2],
+        seen: [Range<usize>; 2],
+    ) -> Result<Part, DecodeError> {
         let fits = |&it: &usize| at_most.iter().all(|&most| it as f64 <= most);
-        let reduced = [8, 4, 2].into_iter().find(fits).and_then(|reduction| {
-            let size = decoder.dimensions();
-            (self.format == ImageFormat::Jpeg)
-                .then(|| reduced_jpeg(self.bytes, size, reduction))
-                .flatten()
+        let reduction = [8, 4, 2].into_iter().find(fits);
+        let is_jpeg = self.format == ImageFormat::Jpeg;
+        let reduced = reduction.filter(|_| is_jpeg).and_then(|it| {
+            let (picture, reduction) = reduced_jpeg(self.bytes, self.stored, it)?;
+            Some((picture, reduction, [0; 2]))
         });
-        let (mut picture, reduction) = match reduced {
-            Some((picture, reduction)) => (DynamicImage::from(picture), reduction),
-            None => (DynamicImage::from_decoder(decoder).map_err(damaged)?, 1),
+        let cut = || {
+            let origin = [seen[0].start, seen[1].start];
+            Some((jpeg::decode(self.jpeg.as_ref()?, self.stored(seen.clone()))?, 1, origin))
         };
-        picture.apply_orientation(orientation);
-        Ok((picture.into_rgb8(), reduction))
+        let (picture, reduction, origin) = match reduced.or_else(cut) {
+            Some((picture, reduction, origin)) => (DynamicImage::from(picture), reduction, origin),
+            None => (
+                DynamicImage::from_decoder(self.decoder()?).map_err(damaged)?,
+                1,
+                Default::default(),
+            ),
+        };
+        let mut picture = picture;
+        picture.apply_orientation(self.orientation);
+        Ok(Part { picture: picture.into_rgb8(), reduction, origin })
     }
 
     fn decoder(&self) -> Result<impl ImageDecoder + 'a, DecodeError> {
@@ -123,20 +189,20 @@ impl<'a> Encoded<'a> {
     }
 }
 
-/// A JPEG of `(width, height)`, `reduction` times smaller: each block of 8x8 is decoded to fewer pixels.
+/// A JPEG of `[height, width]`, `reduction` times smaller: each block of 8x8 is decoded to fewer pixels.
 ///
 /// `None` where that decoder does not read it, or not so: colours other than RGB's, a header at odds
 /// with what the other decoder read.
 fn reduced_jpeg(
     bytes: &[u8],
-    (width, height): (u32, u32),
+    [height, width]: [usize; 2],
     reduction: usize,
 ) -> Option<(Picture, usize)> {
     let mut decoder = jpeg_decoder::Decoder::new(bytes);
-    let reduced = |side: u32| side.div_ceil(reduction as u32);
-    let asked = |side: u32| u16::try_from(reduced(side)).ok();
+    let reduced = |side: usize| side.div_ceil(reduction);
+    let asked = |side: usize| u16::try_from(reduced(side)).ok();
     let (w, h) = decoder.scale(asked(width)?, asked(height)?).ok()?;
-    if (u32::from(w), u32::from(h)) != (reduced(width), reduced(height)) {
+    if (usize::from(w), usize::from(h)) != (reduced(width), reduced(height)) {
         return None;
     }
     let pixels = decoder.decode().ok()?;
@@ -156,7 +222,7 @@ fn damaged(err: ImageError) -> DecodeError {
 /// # Errors
 /// What the decoder cannot make sense of. A cut-off JPEG is not noticed here: see [`verify`].
 pub fn decode(bytes: &[u8], max_pixels: u64) -> Result<Picture, DecodeError> {
-    Ok(Encoded::open(bytes, max_pixels)?.decode([1.0; 2])?.0)
+    Encoded::open(bytes, max_pixels)?.decode()
 }
 
 /// Decodes a picture and makes sure that the file has an end.
@@ -278,10 +344,14 @@ mod tests {
         let picture = RgbImage::from_fn(401, 299, |x, y| image::Rgb([wave(x, y), wave(y, x), 90]));
         let jpeg = encoded(&DynamicImage::from(picture), ImageFormat::Jpeg);
         let open = Encoded::open(&jpeg, 1 << 20).unwrap();
-        let (full, none) = open.decode([3.0, 1.9]).unwrap();
+        let decode = |at_most| {
+            let part = open.decode_part(at_most, [0..299, 0..401]).unwrap();
+            (part.picture, part.reduction)
+        };
+        let (full, none) = decode([3.0, 1.9]);
         assert_eq!((full.dimensions(), none), ((401, 299), 1));
         for reduction in [2_usize, 4, 8] {
-            let (small, got) = open.decode([reduction as f64, reduction as f64 + 0.9]).unwrap();
+            let (small, got) = decode([reduction as f64, reduction as f64 + 0.9]);
             let n = reduction as u32;
             assert_eq!(
                 (small.dimensions(), got),

@@ -10,6 +10,7 @@ mod cutout;
 mod decode;
 mod end;
 mod face;
+mod jpeg;
 mod memory;
 mod mix;
 mod mixing;

@@ -39,6 +39,7 @@ mod resize_shorter;
 mod rotate;
 mod sharpen;
 mod solarize;
+mod strip;
 mod tables;
 mod trivial_augment;
 mod vertical_flip;

@@ -38,6 +38,8 @@ const STEPS: i64 = 1 << STEP_BITS;
 /// right to a millionth of a pixel.
 const PART_BITS: u32 = 40;
 const PARTS: f64 = (1_u64 << PART_BITS) as f64;
+/// How many places in a row are looked at together.
+const STRETCH: usize = 64;
 /// Places farther away, in pixels, do not fit into these parts.
 const FAR: f64 = (1 << 21) as f64;
 
@@ -102,9 +104,12 @@ pub(crate) fn project(
             source.copy(x, y, &mut pixels[start..end]);
             return;
         }
-        for (column, pixel) in pixels[start..end].iter_mut().enumerate() {
-            let [x, y] = place(start + column);
-            *pixel = source.amid(x, y);
+        for (it, pixels) in pixels[start..end].chunks_mut(STRETCH).enumerate() {
+            let column = (start + it * STRETCH) as i64;
+            ops::vectorised(
+                #[inline(always)]
+                || source.amid_each([x + column * dx, y + column * dy], [dx, dy], pixels),
+            );
         }
     })
 }
@@ -157,10 +162,11 @@ impl Source<'_> {
                 let [x0, x1] = [left, left + 1].map(|it| brought_inside(it, self.w, self.border));
                 let [y0, y1] = [top, top + 1].map(|it| brought_inside(it, self.h, self.border));
                 let pixel = |x, y| &self.bytes[(y * self.w + x) as usize * 3..][..3];
-                let corner = |c: usize| {
-                    [(x0, y0), (x1, y0), (x0, y1), (x1, y1)].map(|(x, y)| pixel(x, y)[c])
-                };
-                std::array::from_fn(|c| mean(corner(c), x, y))
+                let [fx, fy] = [x, y].map(|it| (it & (STEPS - 1)) as i32);
+                std::array::from_fn(|c| {
+                    let corners = [(x0, y0), (x1, y0), (x0, y1), (x1, y1)];
+                    mean(corners.map(|(x, y)| pixel(x, y)[c].into()), fx, fy)
+                })
             }
         }
     }
@@ -172,7 +178,54 @@ impl Source<'_> {
         let upper = &self.bytes[at..at + 6];
         let at = at + self.w as usize * 3;
         let lower = &self.bytes[at..at + 6];
-        std::array::from_fn(|c| mean([upper[c], upper[c + 3], lower[c], lower[c + 3]], x, y))
+        let [fx, fy] = [x, y].map(|it| (it & (STEPS - 1)) as i32);
+        let channel = |c: usize| {
+            mean([upper[c], upper[c + 3], lower[c], lower[c + 3]].map(i32::from), fx, fy)
+        };
+        [channel(0), channel(1), channel(2)]
+    }
+
+    /// What is seen at places in a row that lie amid four pixels each: a place in parts, the way to the
+    /// next, and up to [`STRETCH`] pixels.
+    #[inline(always)]
+    fn amid_each(&self, [x, y]: [i64; 2], [dx, dy]: [i64; 2], pixels: &mut [[u8; 3]]) {
+        let n = pixels.len().min(STRETCH);
+        let (mut xs, mut ys) = ([0_i64; STRETCH], [0_i64; STRETCH]);
+        for (it, (to_x, to_y)) in xs.iter_mut().zip(&mut ys).enumerate() {
+            *to_x = (x + it as i64 * dx) >> (PART_BITS - STEP_BITS);
+            *to_y = (y + it as i64 * dy) >> (PART_BITS - STEP_BITS);
+        }
+        // First the neighbours above and below of each, then the means of many at once.
+        let (mut upper, mut lower) = ([0_u64; STRETCH], [0_u64; STRETCH]);
+        for it in 0..n {
+            let at = ((ys[it] >> STEP_BITS) * self.w + (xs[it] >> STEP_BITS)) as usize * 3;
+            upper[it] = self.two_pixels(at);
+            lower[it] = self.two_pixels(at + self.w as usize * 3);
+        }
+        for (it, pixel) in pixels.iter_mut().enumerate().take(STRETCH) {
+            let [fx, fy] = [(xs[it] & (STEPS - 1)) as i32, (ys[it] & (STEPS - 1)) as i32];
+            let channel = |c: u32| {
+                let byte = |of: u64, it: u32| ((of >> (8 * it)) & 255) as i32;
+                let [a, b] = [byte(upper[it], c), byte(upper[it], c + 3)];
+                mean([a, b, byte(lower[it], c), byte(lower[it], c + 3)], fx, fy)
+            };
+            pixel[0] = channel(0);
+            pixel[1] = channel(1);
+            pixel[2] = channel(2);
+        }
+    }
+
+    /// The six bytes at a place, the first in the lowest bits.
+    #[inline(always)]
+    fn two_pixels(&self, at: usize) -> u64 {
+        match self.bytes[at..].first_chunk::<8>() {
+            Some(eight) => u64::from_le_bytes(*eight),
+            None => {
+                let mut eight = [0; 8];
+                eight[..6].copy_from_slice(&self.bytes[at..at + 6]);
+                u64::from_le_bytes(eight)
+            }
+        }
     }
 
     /// The pixels of a row from a place on, which is the middle of one.
@@ -183,11 +236,10 @@ impl Source<'_> {
     }
 }
 
-/// The mean of the upper left, upper right, lower left and lower right neighbours of a place.
-#[inline]
-fn mean(corners: [u8; 4], x: i64, y: i64) -> u8 {
-    let [a, b, c, d] = corners.map(i32::from);
-    let [fx, fy] = [x, y].map(|it| (it & (STEPS - 1)) as i32);
+/// The mean of the upper left, upper right, lower left and lower right neighbours of a place, by how many
+/// steps it is to the right of and below the first.
+#[inline(always)]
+fn mean([a, b, c, d]: [i32; 4], fx: i32, fy: i32) -> u8 {
     let upper = (a << STEP_BITS) + (b - a) * fx;
     let lower = (c << STEP_BITS) + (d - c) * fx;
     let sum = (upper << STEP_BITS) + (lower - upper) * fy;

@@ -24,7 +24,9 @@ impl Isa {
         let mut list = Vec::new();
         #[cfg(target_arch = "x86_64")]
         {
-            let avx2 = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
+            let avx2 = is_x86_feature_detected!("avx2")
+                && is_x86_feature_detected!("fma")
+                && is_x86_feature_detected!("bmi2");
             let avx512 = is_x86_feature_detected!("avx512f")
                 && is_x86_feature_detected!("avx512bw")
                 && is_x86_feature_detected!("avx512dq")
@@ -78,6 +80,35 @@ impl Isa {
             Isa::Avx2 => "avx2",
             Isa::Avx512 => "avx512",
         }
+    }
+}
+
+/// Runs a closure that is compiled for every [`Isa`] on the chosen one.
+///
+/// It is to be `#[inline(always)]`, and so is every function that it calls in a loop: what is not
+/// inlined is compiled for the target's baseline alone. Whole numbers, and sums and products of
+/// floating-point ones in the order that is written, come out the same on each.
+pub fn vectorised<T>(f: impl FnOnce() -> T) -> T {
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,bmi2")]
+    fn avx512<T>(f: impl FnOnce() -> T) -> T {
+        f()
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx2,fma,bmi2")]
+    fn avx2<T>(f: impl FnOnce() -> T) -> T {
+        f()
+    }
+
+    match Isa::chosen() {
+        // SAFETY: a set is only ever chosen after the processor said that it has it.
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512 => unsafe { avx512(f) },
+        // SAFETY: as above.
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx2 => unsafe { avx2(f) },
+        _ => f(),
     }
 }
 

@@ -7,8 +7,8 @@
 //!
 //! torchvision's `ColorJitter` on PIL pictures, bit for bit; or albumentations' of the same name, where
 //! OpenCV's hue has 180 steps instead of 256, the mean grey is not rounded, and saturation is. Changes
-//! of a byte by its value alone are collected in one table, so the picture is gone through once for
-//! saturation, once for hue, and once for what is left.
+//! are collected, so that the picture is gone through once, and once more for contrast, whose mean is
+//! that of all pixels.
 
 use base::Rng;
 use rand::{Rng as _, seq::SliceRandom as _};
@@ -17,7 +17,8 @@ use serde::{Deserialize, Serialize};
 use super::{
     PictureOp,
     hsv::{opencv, pil},
-    tables::{Table, UNCHANGED, each_pixel, look_up, table, then},
+    strip::{Strip, each_pixel, each_strip, truncated},
+    tables::{Table, table},
 };
 use crate::{Canvas, OpError, Picture};
 
@@ -110,85 +111,163 @@ impl PictureOp for ColorJitter {
     }
 }
 
+/// A change of pixels one by one.
+enum Step {
+    /// From a dull value, by a factor.
+    Blend(f32, f32),
+    /// By a factor, and a shift.
+    Line(f32, f32),
+    Saturation(f32, Definition),
+    /// PIL's hue, by so much.
+    Turn(i32),
+    /// OpenCV's hues, each to another.
+    Hues(Table),
+}
+
 /// Makes changes one after the other, each with its factor, or with its part of the circle.
 pub(super) fn change(picture: &mut Picture, changes: &[(Change, f64)], definition: Definition) {
-    let mut bytes = UNCHANGED;
+    let mut steps = Vec::new();
     for &(change, factor) in changes {
         let f = factor as f32;
-        match (change, definition) {
+        let step = match (change, definition) {
             // Not even by rounding.
-            (Change::Hue, _) if factor == 0.0 => {}
-            (Change::Brightness | Change::Contrast | Change::Saturation, _) if factor == 1.0 => {}
-            (Change::Brightness, _) => bytes = then(&bytes, |x| blend(0.0, x, f)),
+            (Change::Hue, _) if factor == 0.0 => continue,
+            (Change::Brightness | Change::Contrast | Change::Saturation, _) if factor == 1.0 => {
+                continue;
+            }
+            (Change::Brightness, _) => Step::Blend(0.0, f),
             (Change::Contrast, Definition::Torchvision) => {
-                let mean = (mean_of(picture, &bytes, grey) + 0.5).floor();
-                bytes = then(&bytes, |x| blend(mean as f32, x, f));
+                let mean = do_and_sum(picture, &mut steps, definition) + 0.5;
+                Step::Blend(mean.floor() as f32, f)
             }
             (Change::Contrast, Definition::Albumentations) => {
-                let mean = mean_of(picture, &bytes, grey_of_opencv);
-                let shift = (mean * (1.0 - factor)) as f32;
-                bytes = then(&bytes, |x| (f32::from(x) * f + shift) as u8);
+                let mean = do_and_sum(picture, &mut steps, definition);
+                Step::Line(f, (mean * (1.0 - factor)) as f32)
             }
-            (Change::Saturation, Definition::Torchvision) => {
-                each_after(picture, &mut bytes, |pixel| {
-                    let grey = f32::from(grey(pixel));
-                    pixel.map(|x| blend(grey, x, f))
-                });
-            }
-            (Change::Saturation, Definition::Albumentations) => {
-                each_after(picture, &mut bytes, |pixel| {
-                    let grey = f32::from(grey_of_opencv(pixel)) * (1.0 - f);
-                    pixel.map(|x| (f32::from(x) * f + grey + 0.5) as u8)
-                });
-            }
+            (Change::Saturation, _) => Step::Saturation(f, definition),
             (Change::Hue, Definition::Torchvision) => {
-                let shift = (factor * 255.0) as i32 as u8;
-                each_after(picture, &mut bytes, |pixel| {
-                    let [h, s, v] = pil::from_rgb(pixel);
-                    pil::to_rgb([h.wrapping_add(shift), s, v])
-                });
+                Step::Turn(((factor * 255.0) as i32).rem_euclid(256))
             }
             (Change::Hue, Definition::Albumentations) => {
                 let hues = f64::from(opencv::HUES);
-                let turned = table(|h| (f64::from(h) + hues * factor).rem_euclid(hues) as u8);
-                each_after(picture, &mut bytes, |pixel| {
-                    let [h, s, v] = opencv::from_rgb(pixel);
-                    opencv::to_rgb([turned[usize::from(h)], s, v])
-                });
+                let turned = |h| (f64::from(h) + hues * factor).rem_euclid(hues) as u8;
+                Step::Hues(table(turned))
             }
+        };
+        steps.push(step);
+    }
+    if !steps.is_empty() {
+        each_strip(
+            picture,
+            #[inline(always)]
+            |strip, _| {
+                for step in &steps {
+                    step.on(strip);
+                }
+            },
+        );
+    }
+}
+
+/// Does the steps, which are then done; has the mean grey of what they make.
+fn do_and_sum(picture: &mut Picture, steps: &mut Vec<Step>, definition: Definition) -> f64 {
+    let mut sum = 0;
+    each_strip(
+        picture,
+        #[inline(always)]
+        |strip, n| {
+            for step in &*steps {
+                step.on(strip);
+            }
+            let [r, g, b] = &*strip;
+            let mut greys = 0;
+            for ((&r, &g), &b) in r.iter().zip(g).zip(b).take(n) {
+                greys += definition.grey([r, g, b]);
+            }
+            sum += greys as u64;
+        },
+    );
+    steps.clear();
+    sum as f64 / (f64::from(picture.width()) * f64::from(picture.height()))
+}
+
+impl Step {
+    // Loops and no `map`, which is not always inlined.
+    #[inline(always)]
+    fn on(&self, strip: &mut Strip) {
+        match *self {
+            Step::Blend(dull, f) => {
+                for x in strip.as_flattened_mut() {
+                    *x = blended(dull, *x, f);
+                }
+            }
+            Step::Line(f, shift) => {
+                for x in strip.as_flattened_mut() {
+                    *x = byte(*x as f32 * f + shift);
+                }
+            }
+            Step::Saturation(f, Definition::Torchvision) => each_pixel(
+                strip,
+                #[inline(always)]
+                |[r, g, b]| {
+                    let grey = Definition::Torchvision.grey([r, g, b]) as f32;
+                    [blended(grey, r, f), blended(grey, g, f), blended(grey, b, f)]
+                },
+            ),
+            Step::Saturation(f, Definition::Albumentations) => each_pixel(
+                strip,
+                #[inline(always)]
+                |[r, g, b]| {
+                    let grey = Definition::Albumentations.grey([r, g, b]) as f32 * (1.0 - f);
+                    [r as f32, g as f32, b as f32].map(|x| byte(x * f + grey + 0.5))
+                },
+            ),
+            Step::Turn(by) => each_pixel(
+                strip,
+                #[inline(always)]
+                |rgb| {
+                    let [h, s, v] = pil::from_rgb(rgb);
+                    pil::to_rgb([(h + by) & 255, s, v])
+                },
+            ),
+            Step::Hues(ref turned) => each_pixel(strip, |rgb| {
+                let [h, s, v] = opencv::from_rgb(rgb.map(|it| it as u8));
+                opencv::to_rgb([turned[usize::from(h)], s, v]).map(i32::from)
+            }),
         }
     }
-    if bytes != UNCHANGED {
-        look_up(picture, &bytes);
+}
+
+impl Definition {
+    /// The luma of ITU-R 601, in PIL's fixed point or in OpenCV's.
+    #[inline(always)]
+    fn grey(self, [r, g, b]: [i32; 3]) -> i32 {
+        match self {
+            Definition::Torchvision => (r * 19_595 + g * 38_470 + b * 7_471 + 0x8000) >> 16,
+            Definition::Albumentations => (r * 9_798 + g * 19_235 + b * 3_735 + 0x4000) >> 15,
+        }
     }
-}
-
-/// Replaces every pixel by what `f` makes of it after the table, which is then done.
-fn each_after(picture: &mut Picture, bytes: &mut Table, f: impl Fn([u8; 3]) -> [u8; 3]) {
-    let before = std::mem::replace(bytes, UNCHANGED);
-    each_pixel(picture, |pixel| f(pixel.map(|it| before[usize::from(it)])));
-}
-
-/// The mean grey of a picture after a table.
-fn mean_of(picture: &Picture, bytes: &Table, grey: impl Fn([u8; 3]) -> u8) -> f64 {
-    let pixels = picture.as_chunks::<3>().0;
-    let greys = pixels.iter().map(|it| u64::from(grey(it.map(|it| bytes[usize::from(it)]))));
-    greys.sum::<u64>() as f64 / pixels.len() as f64
 }
 
 /// d + f (x - d), cut off at the ends and truncated, in PIL's precision.
 pub(super) fn blend(dull: f32, x: u8, factor: f32) -> u8 {
-    (dull + factor * (f32::from(x) - dull)) as u8
+    blended(dull, x.into(), factor) as u8
+}
+
+#[inline(always)]
+fn blended(dull: f32, x: i32, factor: f32) -> i32 {
+    byte(dull + factor * (x as f32 - dull))
+}
+
+/// Cut off at the ends and truncated.
+#[inline(always)]
+fn byte(it: f32) -> i32 {
+    truncated(it.clamp(0.0, 255.0))
 }
 
 /// The luma of ITU-R 601, in PIL's fixed point.
-pub(crate) fn grey([r, g, b]: [u8; 3]) -> u8 {
-    ((u32::from(r) * 19_595 + u32::from(g) * 38_470 + u32::from(b) * 7_471 + 0x8000) >> 16) as u8
-}
-
-/// The same in OpenCV's.
-fn grey_of_opencv([r, g, b]: [u8; 3]) -> u8 {
-    ((u32::from(r) * 9_798 + u32::from(g) * 19_235 + u32::from(b) * 3_735 + 0x4000) >> 15) as u8
+pub(crate) fn grey(rgb: [u8; 3]) -> u8 {
+    Definition::Torchvision.grey(rgb.map(i32::from)) as u8
 }
 
 #[cfg(test)]

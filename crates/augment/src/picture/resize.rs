@@ -88,8 +88,7 @@ impl Filter {
         }
         // One side after the other, rounded in between, as PIL does; first the columns of those rows
         // that count.
-        let scale = height / to_h as f64;
-        let reach = if scale == 1.0 { 0.0 } else { self.support() * scale.max(1.0) + 1.0 };
+        let reach = self.reach(height / to_h as f64);
         let first = (top - reach).floor().max(rows[0].floor());
         let last =
             (top + height + reach).ceil().min(rows[1].ceil()).min(f64::from(picture.height()));
@@ -129,6 +128,11 @@ impl Filter {
         let resized = Resizer::new().resize(&from, &mut to, &options);
         resized.expect("both pictures are RGB8, neither is empty, and the part is within");
         Picture::from_raw(to_w as u32, to_h as u32, to.into_vec()).expect("three bytes a pixel")
+    }
+
+    /// How many pixels beyond a part count when it is made `scale` times smaller.
+    pub(crate) fn reach(self, scale: f64) -> f64 {
+        if scale == 1.0 { 0.0 } else { self.support() * scale.max(1.0) + 1.0 }
     }
 
     /// How far a pixel of the result reaches, in pixels of the larger grid.

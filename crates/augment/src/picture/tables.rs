@@ -21,11 +21,6 @@ pub(super) fn table(f: impl Fn(u8) -> u8) -> Table {
     UNCHANGED.map(f)
 }
 
-/// First `first`, then `next`.
-pub(super) fn then(first: &Table, next: impl Fn(u8) -> u8) -> Table {
-    first.map(next)
-}
-
 /// Replaces every byte.
 pub(super) fn look_up(picture: &mut Picture, table: &Table) {
     for byte in picture.iter_mut() {

@@ -1,0 +1,246 @@
+//! Huffman codes, and the blocks that are written in them.
+//!
+//! A block is 64 coefficients in the order of `ORDER`: the first as the difference from the block
+//! before, the others as pairs of how many zeros there are and then a number, up to a sign that the rest
+//! is zeros. What the next bits mean is looked up for ten of them at once: mostly a whole pair.
+
+use std::{ops::Range, sync::Arc};
+
+/// How many bits are looked up at once.
+const BITS: u32 = 10;
+
+/// A code: what bits mean.
+pub(super) struct Code {
+    /// What the next ten bits begin with.
+    entries: Box<[Entry; 1 << BITS]>,
+    /// Of each length beyond [`BITS`], aligned to 16 bits: the first code that is longer.
+    ends: [u32; 17],
+    /// From a code of each length, in its last bits, to its place among the symbols.
+    offsets: [i32; 17],
+    symbols: Vec<u8>,
+    has_zeros: bool,
+}
+
+/// A pair of zeros and a number, in the bits that were looked up.
+#[derive(Clone, Copy, Default)]
+struct Entry {
+    value: i16,
+    /// How many zeros come before; `END` if there is nothing but zeros.
+    zeros: u8,
+    /// The bits that this takes; 0 if it takes more than were looked up, and then `value` has the
+    /// symbol, and `zeros` its bits, if these are known.
+    length: u8,
+}
+
+/// More zeros than there are coefficients.
+const END: u8 = 128;
+/// The same, where bits have no meaning.
+const DAMAGED: u8 = 64;
+
+/// The codes of a component: first coefficients and others.
+#[derive(Clone, Default)]
+pub(super) struct Codes {
+    pub(super) dc: Option<Arc<Code>>,
+    pub(super) ac: Option<Arc<Code>>,
+}
+
+/// Where the coefficients of a block stand: the place in rows for each in the file.
+pub(super) const ORDER: [u8; 64] = [
+    0, 1, 8, 16, 9, 2, 3, 10, 17, 24, 32, 25, 18, 11, 4, 5, 12, 19, 26, 33, 40, 48, 41, 34, 27, 20,
+    13, 6, 7, 14, 21, 28, 35, 42, 49, 56, 57, 50, 43, 36, 29, 22, 15, 23, 30, 37, 44, 51, 58, 59,
+    52, 45, 38, 31, 39, 46, 53, 60, 61, 54, 47, 55, 62, 63,
+];
+
+impl Code {
+    /// From how many codes there are of each length, and what they mean in turn. `None` if there are
+    /// more than fit.
+    pub(super) fn new(counts: &[u8; 16], symbols: &[u8], has_zeros: bool) -> Option<Code> {
+        let mut code = Code {
+            entries: Box::new([Entry::default(); 1 << BITS]),
+            ends: [0; 17],
+            offsets: [0; 17],
+            symbols: symbols.to_vec(),
+            has_zeros,
+        };
+        let (mut next, mut place) = (0_u32, 0_usize);
+        for length in 1..=16 {
+            code.offsets[length as usize] = place as i32 - next as i32;
+            for _ in 0..counts[length as usize - 1] {
+                if next >= 1 << length {
+                    return None;
+                }
+                let symbol = symbols[place];
+                if !has_zeros && symbol > 11 {
+                    return None;
+                }
+                if length <= BITS {
+                    let free = BITS - length;
+                    let entries =
+                        &mut code.entries[(next << free) as usize..((next + 1) << free) as usize];
+                    for (rest, entry) in entries.iter_mut().enumerate() {
+                        *entry = Entry::of(symbol, length, has_zeros, rest as u32, free);
+                    }
+                }
+                next += 1;
+                place += 1;
+            }
+            code.ends[length as usize] = next << (16 - length);
+            next <<= 1;
+        }
+        Some(code)
+    }
+}
+
+impl Code {
+    /// A pair of zeros and a number that takes more bits than are looked up at once, and how many: what
+    /// means nothing is the end, in no bits.
+    #[inline(never)]
+    fn long_pair(&self, next: u32, entry: Entry) -> (u8, i32, u32) {
+        let (symbol, length) = if entry.zeros > 0 {
+            (entry.value as u8, u32::from(entry.zeros))
+        } else {
+            let sixteen = next >> 16;
+            let found = (BITS + 1..=16).find(|&it| sixteen < self.ends[it as usize]);
+            let Some(length) = found else { return (DAMAGED, 0, 0) };
+            let place = (sixteen >> (16 - length)) as i32 + self.offsets[length as usize];
+            match usize::try_from(place).ok().and_then(|it| self.symbols.get(it)) {
+                Some(&symbol) => (symbol, length),
+                None => return (DAMAGED, 0, 0),
+            }
+        };
+        let size = u32::from(symbol & 15);
+        match (symbol >> 4, size) {
+            (0..15, 0) if self.has_zeros => (END, 0, length),
+            (zeros, 0) => (zeros, 0, length),
+            (zeros, _) => (zeros, number((next << length) >> (32 - size), size), length + size),
+        }
+    }
+}
+
+impl Entry {
+    /// A symbol's, behind whose code there are `free` bits with the value `rest`.
+    fn of(symbol: u8, length: u32, has_zeros: bool, rest: u32, free: u32) -> Entry {
+        let (zeros, size) = (symbol >> 4, u32::from(symbol & 15));
+        match (size, zeros) {
+            (0, 0..15) if has_zeros => Entry { value: 0, zeros: END, length: length as u8 },
+            _ if size <= free => Entry {
+                value: number(rest >> (free - size), size) as i16,
+                zeros,
+                length: (length + size) as u8,
+            },
+            _ => Entry { value: i16::from(symbol), zeros: length as u8, length: 0 },
+        }
+    }
+}
+
+/// The number that `size` bits stand for: those that begin with 0 are negative.
+#[inline(always)]
+fn number(bits: u32, size: u32) -> i32 {
+    let is_negative = bits < (1 << size) >> 1;
+    bits as i32 - if is_negative { (1 << size) - 1 } else { 0 }
+}
+
+/// Coded data that is being read.
+pub(super) struct Bits<'a> {
+    bytes: &'a [u8],
+    at: usize,
+    end: usize,
+    /// The next bits, from the highest down.
+    next: u64,
+    n: u32,
+    is_damaged: bool,
+}
+
+impl<'a> Bits<'a> {
+    pub(super) fn new(bytes: &'a [u8], segment: Range<usize>) -> Bits<'a> {
+        Bits { bytes, at: segment.start, end: segment.end, next: 0, n: 0, is_damaged: false }
+    }
+
+    /// Whether everything so far meant something, and was there.
+    pub(super) fn is_sound(&self) -> bool {
+        !self.is_damaged && self.at * 8 <= self.end * 8 + self.n as usize
+    }
+
+    /// Makes sure that there are 56 bits.
+    #[inline(always)]
+    fn fill(&mut self) {
+        let eight = self.bytes.get(self.at..).and_then(|it| it.first_chunk::<8>());
+        let word = match eight {
+            Some(eight) => u64::from_be_bytes(*eight),
+            None => self.last_word(),
+        };
+        self.next |= word >> self.n;
+        self.at += ((63 - self.n) >> 3) as usize;
+        self.n |= 56;
+    }
+
+    /// Zeros follow the last byte.
+    #[cold]
+    fn last_word(&self) -> u64 {
+        let rest = self.bytes.get(self.at..).unwrap_or_default();
+        rest.iter().enumerate().map(|(it, &byte)| u64::from(byte) << (56 - 8 * it)).sum()
+    }
+
+    /// The next pair of a number of zeros and a number: at most 31 bits.
+    #[inline(always)]
+    fn pair(&mut self, code: &Code) -> (usize, i32) {
+        let entry = code.entries[(self.next >> (64 - BITS)) as usize];
+        let (zeros, number, length) = if entry.length > 0 {
+            (entry.zeros, i32::from(entry.value), u32::from(entry.length))
+        } else {
+            code.long_pair((self.next >> 32) as u32, entry)
+        };
+        self.next <<= length;
+        self.n -= length;
+        (usize::from(zeros), number)
+    }
+
+    /// Reads a block: tells `keep` the place in the file, and the number, of each coefficient that is not
+    /// zero; has the last of these places.
+    #[inline(always)]
+    pub(super) fn block(
+        &mut self,
+        codes: &Codes,
+        before: &mut i32,
+        mut keep: impl FnMut(usize, i32),
+    ) -> usize {
+        let (Some(dc), Some(ac)) = (&codes.dc, &codes.ac) else { return 0 };
+        self.fill();
+        let (zeros, difference) = self.pair(dc);
+        self.is_damaged |= zeros > 0;
+        *before = before.wrapping_add(difference);
+        keep(0, *before);
+        let (mut at, mut last) = (1, 0);
+        while at < 64 {
+            // Two pairs are at most 54 bits.
+            self.fill();
+            let (zeros, number) = self.pair(ac);
+            at += zeros;
+            if at > 63 {
+                break;
+            }
+            keep(at, number);
+            last = at;
+            at += 1;
+            if at > 63 {
+                break;
+            }
+            let (zeros, number) = self.pair(ac);
+            at += zeros;
+            if at > 63 {
+                break;
+            }
+            keep(at, number);
+            last = at;
+            at += 1;
+        }
+        self.is_damaged |= at > 64 && at < usize::from(END);
+        last
+    }
+
+    /// Goes on to the next block.
+    #[inline(always)]
+    pub(super) fn skip_block(&mut self, codes: &Codes, before: &mut i32) {
+        self.block(codes, before, |_, _| {});
+    }
+}

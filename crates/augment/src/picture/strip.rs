@@ -1,0 +1,88 @@
+//! Some pixels of a picture, colour by colour.
+//!
+//! Where they lie next to each other and are changed without tables, the compiler changes a register
+//! full of them at a time.
+
+use super::Picture;
+
+/// How many pixels.
+const N: usize = 64;
+
+/// The reds, greens and blues of some pixels, all in 0..=255.
+pub(super) type Strip = [[i32; N]; 3];
+
+/// Changes all pixels, strip by strip; `change` is told how many of a strip's pixels there are. It is to
+/// be `#[inline(always)]`, with all that it calls.
+pub(super) fn each_strip(picture: &mut Picture, mut change: impl FnMut(&mut Strip, usize)) {
+    ops::vectorised(
+        #[inline(always)]
+        || {
+            for pixels in picture.as_chunks_mut::<3>().0.chunks_mut(N) {
+                let mut strip = [[0; N]; 3];
+                let [r, g, b] = &mut strip;
+                for (((pixel, r), g), b) in pixels.iter().zip(r).zip(g).zip(b) {
+                    (*r, *g, *b) = (pixel[0].into(), pixel[1].into(), pixel[2].into());
+                }
+                change(&mut strip, pixels.len());
+                let [r, g, b] = &strip;
+                for (((pixel, r), g), b) in pixels.iter_mut().zip(r).zip(g).zip(b) {
+                    // One by one: three bytes at once are no number that a register holds.
+                    pixel[0] = *r as u8;
+                    pixel[1] = *g as u8;
+                    pixel[2] = *b as u8;
+                }
+            }
+        },
+    );
+}
+
+/// Changes each pixel of a strip.
+#[inline(always)]
+pub(super) fn each_pixel(strip: &mut Strip, change: impl Fn([i32; 3]) -> [i32; 3]) {
+    let [r, g, b] = strip;
+    for ((r, g), b) in r.iter_mut().zip(g).zip(b) {
+        [*r, *g, *b] = change([*r, *g, *b]);
+    }
+}
+
+/// What `as i32` makes of 0.0 to 2²², which the compiler would do one by one.
+#[inline(always)]
+pub(super) fn truncated(it: f32) -> i32 {
+    // From here on, floats are whole numbers.
+    const WHOLE: f32 = (1 << 23) as f32;
+    let rounded = it + WHOLE;
+    let is_more = rounded - WHOLE > it;
+    rounded.to_bits() as i32 - WHOLE.to_bits() as i32 - i32::from(is_more)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{each_strip, truncated};
+    use crate::Picture;
+
+    #[test]
+    fn strips_are_all_pixels() {
+        for n in [1, 63, 64, 65, 200] {
+            let mut picture = Picture::from_fn(n, 1, |x, _| image::Rgb([x as u8, 7, 9]));
+            let mut count = 0;
+            each_strip(&mut picture, |[r, g, _], n| {
+                count += n;
+                (r[0], g[0]) = (g[0], r[0]);
+            });
+            assert_eq!(count, n as usize);
+            for (x, pixel) in (0..).zip(picture.pixels()) {
+                assert_eq!(pixel.0, if x % 64 == 0 { [7, x, 9] } else { [x, 7, 9] });
+            }
+        }
+    }
+
+    #[test]
+    fn truncated_is_as_i32() {
+        for it in 0..70_000 {
+            for it in [it as f32 / 256.0, (it as f32).next_down(), it as f32, (it as f32).next_up()]
+            {
+                assert_eq!(truncated(it.max(0.0)), it.max(0.0) as i32);
+            }
+        }
+    }
+}
