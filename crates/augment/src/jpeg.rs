@@ -12,6 +12,8 @@ mod blocks;
 mod colour;
 mod header;
 mod huffman;
+#[cfg(test)]
+mod tests;
 mod transform;
 
 use std::ops::Range;

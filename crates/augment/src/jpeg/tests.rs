@@ -1,0 +1,152 @@
+use std::{fs, ops::Range, path::Path};
+
+use base::Seed;
+use image::{
+    ExtendedColorType, ImageFormat,
+    codecs::jpeg::JpegEncoder,
+    imageops::{self, crop_imm},
+};
+use rand::Rng as _;
+
+use super::{Header, decode};
+use crate::{Picture, decode::Encoded};
+
+/// Those of tests/golden/jpeg.py, with what libjpeg-turbo makes of them.
+fn goldens() -> Vec<(String, Vec<u8>, Picture)> {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/jpeg");
+    let paths = fs::read_dir(dir).unwrap().map(|it| it.unwrap().path());
+    let jpegs = paths.filter(|it| it.extension().is_some_and(|it| it == "jpg"));
+    jpegs
+        .map(|path| {
+            let want = image::open(format!("{}.want.png", path.display())).unwrap().into_rgb8();
+            (path.display().to_string(), fs::read(path).unwrap(), want)
+        })
+        .collect()
+}
+
+fn whole(picture: &Picture) -> [Range<usize>; 2] {
+    [0..picture.height() as usize, 0..picture.width() as usize]
+}
+
+#[test]
+fn every_kind_of_baseline_jpeg_is_read_as_libjpeg_reads_it() {
+    let goldens = goldens();
+    assert!(goldens.len() >= 25);
+    for (name, bytes, want) in goldens {
+        let got = decode(&Header::read(&bytes).unwrap(), whole(&want)).unwrap();
+        assert!(got == want, "{name}");
+    }
+}
+
+#[test]
+fn a_part_is_what_the_whole_has_there() {
+    let rng = &mut Seed(0).stream("parts");
+    for (name, bytes, want) in goldens() {
+        let header = Header::read(&bytes).unwrap();
+        for _ in 0..50 {
+            let [rows, columns] = whole(&want).map(|side| {
+                let start = rng.random_range(side.clone());
+                start..rng.random_range(start + 1..=side.end)
+            });
+            let (x, y) = (columns.start as u32, rows.start as u32);
+            let (w, h) = (columns.len() as u32, rows.len() as u32);
+            let part = crop_imm(&want, x, y, w, h).to_image();
+            let got = decode(&header, [rows.clone(), columns.clone()]).unwrap();
+            assert!(got == part, "{name}: {rows:?}, {columns:?}");
+        }
+    }
+}
+
+#[test]
+fn damage_is_noticed_or_seen_and_never_a_panic() {
+    let rng = &mut Seed(0).stream("damage");
+    let mut n_read = 0;
+    for (_, bytes, want) in goldens() {
+        for it in 0..400 {
+            let mut bytes = bytes.clone();
+            for _ in 0..rng.random_range(1..6) {
+                let at = rng.random_range(0..bytes.len());
+                bytes[at] = rng.random();
+            }
+            if it % 4 == 0 {
+                bytes.truncate(rng.random_range(0..bytes.len()));
+            }
+            if let Some(header) = Header::read(&bytes)
+                && header.size == [want.height() as usize, want.width() as usize]
+            {
+                n_read += usize::from(decode(&header, whole(&want)).is_some());
+            }
+        }
+    }
+    // Most bits mean something.
+    assert!(n_read > 1000);
+}
+
+#[test]
+fn what_is_not_read_is_left_to_others() {
+    let picture = Picture::from_pixel(20, 10, image::Rgb([1, 200, 30]));
+    let mut bytes = Vec::new();
+    picture.write_with_encoder(JpegEncoder::new(&mut bytes)).unwrap();
+    let header = |bytes: &[u8]| Header::read(bytes).is_some();
+    assert!(header(&bytes));
+    let frame = bytes.windows(2).position(|it| it == [0xff, 0xc0]).unwrap();
+    for (at, value, what) in [
+        (frame + 1, 0xc2, "progressive"),
+        (frame + 1, 0xc9, "arithmetic"),
+        (frame + 4, 12, "12 bits"),
+        (frame + 9, 4, "four planes"),
+        (frame + 11, 0x41, "colours of a quarter"),
+        (frame + 14, 0x21, "colours wider than luma"),
+    ] {
+        let mut other = bytes.clone();
+        other[at] = value;
+        assert!(!header(&other), "{what}");
+    }
+    for n in 0..bytes.len() {
+        let cut = Header::read(&bytes[..n]);
+        assert!(cut.is_none_or(|it| decode(&it, whole(&picture)).is_none()), "cut to {n}");
+    }
+}
+
+#[test]
+fn whichever_side_is_up_a_part_is_found() {
+    let (_, bytes, _) = goldens().into_iter().find(|it| it.0.contains("420_48x64")).unwrap();
+    for orientation in 1..=8 {
+        // An EXIF segment with nothing but the orientation.
+        let mut tiff = b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0".to_vec();
+        tiff.extend([orientation, 0, 0, 0, 0, 0, 0, 0]);
+        let mut turned = vec![0xff, 0xd8, 0xff, 0xe1, 0, tiff.len() as u8 + 2];
+        turned.extend(tiff);
+        turned.extend(&bytes[2..]);
+        let encoded = Encoded::open(&turned, 1 << 20).unwrap();
+        let all = encoded.decode().unwrap();
+        let is_turned = orientation > 4;
+        assert_eq!(encoded.size(), if is_turned { [64, 48] } else { [48, 64] });
+        assert_eq!([all.height(), all.width()].map(|it| it as usize), encoded.size());
+        let part = encoded.decode_part([1.0; 2], [5..40, 17..31]).unwrap();
+        assert_eq!((part.origin, part.reduction), ([5, 17], 1));
+        assert!(part.picture == crop_imm(&all, 17, 5, 14, 35).to_image(), "{orientation}");
+    }
+}
+
+#[test]
+fn every_quality_is_about_what_the_other_decoder_reads() {
+    let picture = Picture::from_fn(50, 40, |x, y| image::Rgb([(x * 5) as u8, (y * 6) as u8, 90]));
+    for quality in 1..=100 {
+        for grey in [false, true] {
+            let mut bytes = Vec::new();
+            let encoder = &mut JpegEncoder::new_with_quality(&mut bytes, quality);
+            match grey {
+                true => {
+                    encoder.encode(&imageops::grayscale(&picture), 50, 40, ExtendedColorType::L8)
+                }
+                false => encoder.encode(&picture, 50, 40, ExtendedColorType::Rgb8),
+            }
+            .unwrap();
+            let got = decode(&Header::read(&bytes).unwrap(), [0..40, 0..50]).unwrap();
+            let want = image::load_from_memory_with_format(&bytes, ImageFormat::Jpeg).unwrap();
+            let off = got.iter().zip(want.into_rgb8().iter()).map(|(a, b)| a.abs_diff(*b)).max();
+            assert!(off <= Some(3), "{quality}: {off:?}");
+        }
+    }
+}
