@@ -137,11 +137,11 @@ pub(super) fn change(picture: &mut Picture, changes: &[(Change, f64)], definitio
             }
             (Change::Brightness, _) => Step::Blend(0.0, f),
             (Change::Contrast, Definition::Torchvision) => {
-                let mean = do_and_sum(picture, &mut steps, definition) + 0.5;
+                let mean = do_and_sum(picture, &mut steps, luma) + 0.5;
                 Step::Blend(mean.floor() as f32, f)
             }
             (Change::Contrast, Definition::Albumentations) => {
-                let mean = do_and_sum(picture, &mut steps, definition);
+                let mean = do_and_sum(picture, &mut steps, luma_of_opencv);
                 Step::Line(f, (mean * (1.0 - factor)) as f32)
             }
             (Change::Saturation, _) => Step::Saturation(f, definition),
@@ -170,7 +170,11 @@ pub(super) fn change(picture: &mut Picture, changes: &[(Change, f64)], definitio
 }
 
 /// Does the steps, which are then done; has the mean grey of what they make.
-fn do_and_sum(picture: &mut Picture, steps: &mut Vec<Step>, definition: Definition) -> f64 {
+fn do_and_sum(
+    picture: &mut Picture,
+    steps: &mut Vec<Step>,
+    luma: impl Fn([i32; 3]) -> i32,
+) -> f64 {
     let mut sum = 0;
     each_strip(
         picture,
@@ -182,7 +186,7 @@ fn do_and_sum(picture: &mut Picture, steps: &mut Vec<Step>, definition: Definiti
             let [r, g, b] = &*strip;
             let mut greys = 0;
             for ((&r, &g), &b) in r.iter().zip(g).zip(b).take(n) {
-                greys += definition.grey([r, g, b]);
+                greys += luma([r, g, b]);
             }
             sum += greys as u64;
         },
@@ -210,7 +214,7 @@ impl Step {
                 strip,
                 #[inline(always)]
                 |[r, g, b]| {
-                    let grey = Definition::Torchvision.grey([r, g, b]) as f32;
+                    let grey = luma([r, g, b]) as f32;
                     [blended(grey, r, f), blended(grey, g, f), blended(grey, b, f)]
                 },
             ),
@@ -218,7 +222,7 @@ impl Step {
                 strip,
                 #[inline(always)]
                 |[r, g, b]| {
-                    let grey = Definition::Albumentations.grey([r, g, b]) as f32 * (1.0 - f);
+                    let grey = luma_of_opencv([r, g, b]) as f32 * (1.0 - f);
                     [r as f32, g as f32, b as f32].map(|x| byte(x * f + grey + 0.5))
                 },
             ),
@@ -238,15 +242,16 @@ impl Step {
     }
 }
 
-impl Definition {
-    /// The luma of ITU-R 601, in PIL's fixed point or in OpenCV's.
-    #[inline(always)]
-    fn grey(self, [r, g, b]: [i32; 3]) -> i32 {
-        match self {
-            Definition::Torchvision => (r * 19_595 + g * 38_470 + b * 7_471 + 0x8000) >> 16,
-            Definition::Albumentations => (r * 9_798 + g * 19_235 + b * 3_735 + 0x4000) >> 15,
-        }
-    }
+/// The luma of ITU-R 601, in PIL's fixed point.
+#[inline(always)]
+fn luma([r, g, b]: [i32; 3]) -> i32 {
+    (r * 19_595 + g * 38_470 + b * 7_471 + 0x8000) >> 16
+}
+
+/// The same in OpenCV's.
+#[inline(always)]
+fn luma_of_opencv([r, g, b]: [i32; 3]) -> i32 {
+    (r * 9_798 + g * 19_235 + b * 3_735 + 0x4000) >> 15
 }
 
 /// d + f (x - d), cut off at the ends and truncated, in PIL's precision.
@@ -265,9 +270,9 @@ fn byte(it: f32) -> i32 {
     truncated(it.clamp(0.0, 255.0))
 }
 
-/// The luma of ITU-R 601, in PIL's fixed point.
+/// [`luma`] of bytes.
 pub(crate) fn grey(rgb: [u8; 3]) -> u8 {
-    Definition::Torchvision.grey(rgb.map(i32::from)) as u8
+    luma(rgb.map(i32::from)) as u8
 }
 
 #[cfg(test)]
