@@ -19,13 +19,18 @@ pub(crate) struct Header<'a> {
 
 /// One of the planes that a picture is made of.
 pub(super) struct Component {
-    id: u8,
     /// How many blocks of it are in a unit, down and across.
     pub(super) blocks: [usize; 2],
-    table: usize,
     /// What each coefficient is multiplied by, in the order of the file.
     pub(super) steps: [u16; 64],
     pub(super) codes: Codes,
+}
+
+/// A plane as the frame names it.
+struct Plane {
+    id: u8,
+    blocks: [usize; 2],
+    steps: usize,
 }
 
 /// Coded data without what keeps it apart from markers.
@@ -40,7 +45,7 @@ impl<'a> Header<'a> {
     pub(crate) fn read(bytes: &'a [u8]) -> Option<Header<'a>> {
         let mut steps: [Option<[u16; 64]>; 4] = [None; 4];
         let mut codes: [[Option<Arc<Code>>; 4]; 2] = Default::default();
-        let mut frame: Option<([usize; 2], Vec<Component>)> = None;
+        let mut frame: Option<([usize; 2], Vec<Plane>)> = None;
         let (mut restart_interval, mut exif) = (0, None);
         let mut at = 2;
         if bytes.get(..2)? != [0xff, 0xd8] {
@@ -90,28 +95,29 @@ impl<'a> Header<'a> {
                 // What programs write and nobody needs for the pixels.
                 0xe0..=0xef | 0xfe => {}
                 0xda => {
-                    let (size, mut components) = frame?;
+                    let (size, planes) = frame?;
                     let (&n, list) = segment.split_first()?;
-                    if usize::from(n) != components.len() || list.len() != 2 * components.len() + 3
-                    {
+                    let (list, how) = list.split_at_checked(2 * planes.len())?;
+                    // All coefficients, with all bits.
+                    if usize::from(n) != planes.len() || how != [0, 63, 0] {
                         return None;
                     }
-                    for (component, entry) in components.iter_mut().zip(list.chunks_exact(2)) {
-                        if component.id != entry[0] {
-                            return None;
-                        }
-                        let code =
-                            |class: usize, it: u8| codes[class].get(usize::from(it))?.clone();
-                        component.codes =
-                            Codes { dc: code(0, entry[1] >> 4), ac: code(1, entry[1] & 15) };
-                        if component.codes.dc.is_none() || component.codes.ac.is_none() {
-                            return None;
-                        }
-                        component.steps = steps[component.table]?;
-                    }
-                    if list[2 * components.len()..] != [0, 63, 0] {
-                        return None;
-                    }
+                    let component = |(plane, entry): (&Plane, &[u8])| {
+                        let code = |class: usize, it: u8| {
+                            (plane.id == entry[0])
+                                .then(|| codes[class].get(usize::from(it)))??
+                                .clone()
+                        };
+                        let codes =
+                            Codes { dc: code(0, entry[1] >> 4)?, ac: code(1, entry[1] & 15)? };
+                        Some(Component {
+                            blocks: plane.blocks,
+                            steps: (*steps.get(plane.steps)?)?,
+                            codes,
+                        })
+                    };
+                    let components = planes.iter().zip(list.chunks_exact(2)).map(component);
+                    let components = components.collect::<Option<Vec<_>>>()?;
                     return Some(Header {
                         size,
                         components,
@@ -191,26 +197,19 @@ impl<'a> Header<'a> {
     }
 }
 
-fn read_frame(segment: &[u8]) -> Option<([usize; 2], Vec<Component>)> {
+fn read_frame(segment: &[u8]) -> Option<([usize; 2], Vec<Plane>)> {
     let (&[8, h1, h0, w1, w0, n], list) = segment.split_first_chunk::<6>()? else { return None };
     let size = [[h1, h0], [w1, w0]].map(|it| usize::from(u16::from_be_bytes(it)));
     if !matches!(n, 1 | 3) || list.len() != 3 * usize::from(n) || size.contains(&0) {
         return None;
     }
-    let mut components = list
-        .chunks_exact(3)
-        .map(|it| Component {
-            id: it[0],
-            blocks: [usize::from(it[1] & 15), usize::from(it[1] >> 4)],
-            table: usize::from(it[2]),
-            steps: [0; 64],
-            codes: Codes::default(),
-        })
-        .collect::<Vec<_>>();
-    if components.iter().any(|it| it.table > 3) {
-        return None;
-    }
-    let (first, others) = components.split_first_mut()?;
+    let plane = |it: &[u8]| Plane {
+        id: it[0],
+        blocks: [usize::from(it[1] & 15), usize::from(it[1] >> 4)],
+        steps: usize::from(it[2]),
+    };
+    let mut planes: Vec<Plane> = list.chunks_exact(3).map(plane).collect();
+    let (first, others) = planes.split_first_mut()?;
     if others.is_empty() {
         // One plane by itself is not cut into units of several blocks, whatever it says.
         first.blocks = [1, 1];
@@ -220,5 +219,5 @@ fn read_frame(segment: &[u8]) -> Option<([usize; 2], Vec<Component>)> {
         // Too narrow to interpolate.
         && (first.blocks[1] == 1 || size[1] > 4)
         && !(others.len() == 2 && [first.id, others[0].id, others[1].id] == *b"RGB");
-    is_read.then_some((size, components))
+    is_read.then_some((size, planes))
 }

@@ -13,6 +13,8 @@ const BITS: u32 = 10;
 pub(super) struct Code {
     /// What the next ten bits begin with.
     entries: Box<[Entry; 1 << BITS]>,
+    /// The same to skip, as many pairs as there are.
+    skips: Box<[Skip; 1 << BITS]>,
     /// Of each length beyond [`BITS`], aligned to 16 bits: the first code that is longer.
     ends: [u32; 17],
     /// From a code of each length, in its last bits, to its place among the symbols.
@@ -32,16 +34,26 @@ struct Entry {
     length: u8,
 }
 
+/// Whole pairs in the bits that were looked up.
+#[derive(Clone, Copy, Default)]
+struct Skip {
+    /// By how many places they go on, at least [`END`] if the last of them is the end.
+    places: u8,
+    /// How many places there are to be for all of them.
+    least: u8,
+    /// Their bits.
+    length: u8,
+}
+
 /// More zeros than there are coefficients.
 const END: u8 = 128;
 /// The same, where bits have no meaning.
 const DAMAGED: u8 = 64;
 
 /// The codes of a component: first coefficients and others.
-#[derive(Clone, Default)]
 pub(super) struct Codes {
-    pub(super) dc: Option<Arc<Code>>,
-    pub(super) ac: Option<Arc<Code>>,
+    pub(super) dc: Arc<Code>,
+    pub(super) ac: Arc<Code>,
 }
 
 /// Where the coefficients of a block stand: the place in rows for each in the file.
@@ -57,6 +69,7 @@ impl Code {
     pub(super) fn new(counts: &[u8; 16], symbols: &[u8], has_zeros: bool) -> Option<Code> {
         let mut code = Code {
             entries: Box::new([Entry::default(); 1 << BITS]),
+            skips: Box::new([Skip::default(); 1 << BITS]),
             ends: [0; 17],
             offsets: [0; 17],
             symbols: symbols.to_vec(),
@@ -86,6 +99,9 @@ impl Code {
             }
             code.ends[length as usize] = next << (16 - length);
             next <<= 1;
+        }
+        if has_zeros {
+            code.skips = Box::new(std::array::from_fn(|bits| Skip::of(bits, &code.entries)));
         }
         Some(code)
     }
@@ -129,6 +145,27 @@ impl Entry {
                 length: (length + size) as u8,
             },
             _ => Entry { value: i16::from(symbol), zeros: length as u8, length: 0 },
+        }
+    }
+}
+
+impl Skip {
+    /// As many pairs as `bits` begin with.
+    fn of(bits: usize, entries: &[Entry; 1 << BITS]) -> Skip {
+        let mut skip = Skip::default();
+        loop {
+            let entry = entries[(bits << skip.length) & ((1 << BITS) - 1)];
+            let is_whole = entry.length > 0 && u32::from(skip.length + entry.length) <= BITS;
+            if !is_whole || skip.places >= 64 {
+                return skip;
+            }
+            skip.length += entry.length;
+            if entry.zeros == END {
+                // A place at least, or there would be no end.
+                return Skip { places: END + skip.places, least: skip.places + 1, ..skip };
+            }
+            skip.places += entry.zeros + 1;
+            skip.least = skip.places;
         }
     }
 }
@@ -204,7 +241,7 @@ impl<'a> Bits<'a> {
         before: &mut i32,
         mut keep: impl FnMut(usize, i32),
     ) -> usize {
-        let (Some(dc), Some(ac)) = (&codes.dc, &codes.ac) else { return 0 };
+        let (dc, ac) = (&*codes.dc, &*codes.ac);
         self.fill();
         let (zeros, difference) = self.pair(dc);
         self.is_damaged |= zeros > 0;
@@ -241,6 +278,25 @@ impl<'a> Bits<'a> {
     /// Goes on to the next block.
     #[inline(always)]
     pub(super) fn skip_block(&mut self, codes: &Codes, before: &mut i32) {
-        self.block(codes, before, |_, _| {});
+        let ac = &*codes.ac;
+        self.fill();
+        let (zeros, difference) = self.pair(&codes.dc);
+        self.is_damaged |= zeros > 0;
+        *before = before.wrapping_add(difference);
+        let mut at = 1;
+        while at < 64 {
+            self.fill();
+            let skip = ac.skips[(self.next >> (64 - BITS)) as usize];
+            // Beyond the block's last place, bits are the next block's.
+            if skip.length > 0 && at + usize::from(skip.least) <= 64 {
+                self.next <<= skip.length;
+                self.n -= u32::from(skip.length);
+                at += usize::from(skip.places);
+            } else {
+                let (zeros, _) = self.pair(ac);
+                at += zeros + 1;
+            }
+        }
+        self.is_damaged |= at > 64 && at < usize::from(END);
     }
 }

@@ -170,11 +170,7 @@ pub(super) fn change(picture: &mut Picture, changes: &[(Change, f64)], definitio
 }
 
 /// Does the steps, which are then done; has the mean grey of what they make.
-fn do_and_sum(
-    picture: &mut Picture,
-    steps: &mut Vec<Step>,
-    luma: impl Fn([i32; 3]) -> i32,
-) -> f64 {
+fn do_and_sum(picture: &mut Picture, steps: &mut Vec<Step>, luma: impl Fn([i32; 3]) -> i32) -> f64 {
     let mut sum = 0;
     each_strip(
         picture,
