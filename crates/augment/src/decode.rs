@@ -164,7 +164,7 @@ impl<'a> Encoded<'a> {
             let origin = [seen[0].start, seen[1].start];
             Some((jpeg::decode(self.jpeg.as_ref()?, self.stored(seen.clone()))?, 1, origin))
         };
-        let (picture, reduction, origin) = match reduced.or_else(cut) {
+        let (mut picture, reduction, origin) = match reduced.or_else(cut) {
             Some((picture, reduction, origin)) => (DynamicImage::from(picture), reduction, origin),
             None => (
                 DynamicImage::from_decoder(self.decoder()?).map_err(damaged)?,
@@ -172,7 +172,6 @@ impl<'a> Encoded<'a> {
                 Default::default(),
             ),
         };
-        let mut picture = picture;
         picture.apply_orientation(self.orientation);
         Ok(Part { picture: picture.into_rgb8(), reduction, origin })
     }

@@ -35,10 +35,21 @@ pub(crate) fn experiment(args: &ExperimentArgs) -> anyhow::Result<(Experiment, S
 pub(crate) fn experiment_of(dir: &Path, set: &[String]) -> anyhow::Result<Experiment> {
     let path = dir.join("config.toml");
     let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
-    let layer = Layer::from_toml(&path.display().to_string(), &text)?;
-    let set = set.iter().map(|it| Layer::from_set(it));
-    let layers = std::iter::once(Ok(layer)).chain(set).collect::<Result<Vec<_>, _>>()?;
-    Ok(Experiment::load(&layers)?)
+    let mut layers = vec![Layer::from_toml(&path.display().to_string(), &text)?];
+    let begun = Experiment::load(&layers)?;
+    for arg in set {
+        layers.push(Layer::from_set(arg)?);
+    }
+    let experiment = Experiment::load(&layers)?;
+    for (path, is_other) in [
+        ("run.name", experiment.run.name != begun.run.name),
+        ("run.dir", experiment.run.dir != begun.run.dir),
+    ] {
+        if is_other {
+            bail!("at `{path}`: a run that goes on stays in its folder: leave it out of `--set`");
+        }
+    }
+    Ok(experiment)
 }
 
 /// The folder for a new run of an experiment.

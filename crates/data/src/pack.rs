@@ -2,7 +2,8 @@
 //!
 //! Decoding is most of the work of loading. Whatever leaves nothing to chance (a resize, a crop of the
 //! middle) is done once and kept: an epoch reads a picture's pixels from the file and does the rest.
-//! A pack belongs to a folder of pictures and to the steps that made it; other steps have another pack.
+//! A pack belongs to a folder of pictures, to the steps that made it and to what decoded them; others have
+//! another pack.
 //! It holds, after the pixels of all pictures, a line for each: where its pixels begin, how high and
 //! wide it is, the size and time of change of its file, and its name. Reading by position instead of
 //! mapping the file into memory costs one copy, which is needed anyway, and a file that someone cuts
@@ -78,7 +79,8 @@ pub enum PackError {
     Damaged(String),
 }
 
-const MAGIC: &[u8; 16] = b"maskfit pack 1\n\0";
+/// What a pack begins with. Its number goes up when a decoder or a step gives other pixels than before.
+const MAGIC: &[u8; 16] = b"maskfit pack 2\n\0";
 /// So many pictures are decoded at once, and wait in memory.
 const TOGETHER: usize = 256;
 
@@ -86,7 +88,8 @@ impl Pack {
     /// Where the pack of some pictures and a pipeline lies, in a folder of packs.
     pub fn path(dir: &Path, pipeline: &Pipeline, pictures: &[(String, Content)]) -> PathBuf {
         let steps = pipeline.ops[..pipeline.n_fixed()].iter().map(|it| format!("{it:?}"));
-        let what = format!("{}\n{:?}", steps.collect::<Vec<_>>().join("\n"), root(pictures));
+        let steps = steps.collect::<Vec<_>>().join("\n");
+        let what = format!("{MAGIC:?}\n{steps}\n{:?}", root(pictures));
         dir.join(format!("pack-{:016x}.rgb", fnv1a(what.as_bytes())))
     }
 

@@ -40,6 +40,7 @@ impl Experiment {
         train.total = Length::Steps(MOST_STEPS);
         train.warmup = Length::Steps(0);
         (train.batch_size, train.drop_last) = (n, false);
+        train.accumulate = train.accumulate.min(n);
         (train.sizes, train.freeze, train.patience) = (Vec::new(), Vec::new(), 0);
         experiment.eval.every = Length::Steps(10);
         experiment.checkpoint.every = experiment.train.total;

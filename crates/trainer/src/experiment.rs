@@ -451,6 +451,11 @@ impl Experiment {
             note(&format!("train.sizes[{idx}].batch_size"), batch_size);
         }
         note("train.accumulate", count(self.train.accumulate, 1 << 20));
+        let batch_sizes = self.train.sizes.iter().filter_map(|it| it.batch_size);
+        let smallest = batch_sizes.fold(self.train.batch_size, usize::min);
+        let is_cut_up = self.train.accumulate > smallest;
+        let what = || format!("a batch of {smallest} has no more than {smallest} parts");
+        note("train.accumulate", is_cut_up.then(what));
         note("checkpoint.keep", count(self.checkpoint.keep, 1 << 20));
         let CheckpointSection { every, minutes, .. } = self.checkpoint;
         note("checkpoint.every", every.is_none().then(|| "is longer than nothing".to_owned()));

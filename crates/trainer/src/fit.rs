@@ -3,31 +3,27 @@
 //! It reads from top to bottom in the order of ARCHITECTURE.md's table.
 //! A step is a function of its number: resuming at step n is running from step n.
 
-use std::{
-    fs::File,
-    rc::Rc,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{rc::Rc, sync::Arc, time::Instant};
 
-use base::Lines;
-use data::{Load, LoadError, Loader};
-use infer::{Bundle, BundleError, Graded, Member, PredictError, Predictor};
+use data::{Load, Loader};
+use infer::{Bundle, Graded, Member, Predictor};
 use metrics::{Predictions, Report};
 use models::Model;
 
 use crate::{
     checkpoint::{self, Best, State, Writer},
+    error::{FitError, size},
     experiment::{CheckpointSection, differences},
     freeze::Freezing,
     learner::Learner,
+    log::{Log, Pace, split_csv},
     memory::{self, Need},
-    plan::{Plan, PlanError},
+    plan::Plan,
     profile::Verb,
     report::section,
-    run::{Run, RunError, at},
+    run::Run,
     tracking::{self, Tracking},
-    watch::{EpochReport, StepReport, Watch},
+    watch::Watch,
 };
 
 /// How a run came to an end.
@@ -51,145 +47,6 @@ pub struct Outcome {
     pub valid: Report,
     /// The best bundle on people that nothing was decided by, where the source has such.
     pub scored: Option<Report>,
-}
-
-/// Why a run failed. What was saved before is whole.
-#[derive(Debug, thiserror::Error)]
-pub enum FitError {
-    /// The settings, the data or the weights are at fault.
-    #[error(transparent)]
-    Plan(#[from] PlanError),
-    /// A picture could not be loaded.
-    #[error(transparent)]
-    Load(#[from] LoadError),
-    /// The model could not answer.
-    #[error(transparent)]
-    Predict(#[from] PredictError),
-    /// A file of the run could not be read or written.
-    #[error(transparent)]
-    Run(#[from] RunError),
-    /// A bundle could not be read or written.
-    #[error(transparent)]
-    Bundle(#[from] BundleError),
-    /// The loss, a gradient or a weight is no number any more. No checkpoint is written then: weights
-    /// that lead there may be bad already, and would take the place of good ones.
-    #[error(
-        "step {step}: {what}: lower `optim.lr`, clip gradients (`train.clip`) or warm up longer \
-         (`train.warmup`), with `--allow-changes` where the run goes on{}",
-        batch(pictures)
-    )]
-    NotFinite {
-        /// The step, from 1.
-        step: usize,
-        /// What is not finite.
-        what: String,
-        /// The pictures of the batch; none where it is the weights.
-        pictures: Vec<String>,
-    },
-    /// The settings are not what they were.
-    #[error(
-        "{}: this run began with other settings:\n  {}\nleave them as they were, or say \
-         `--allow-changes` to go on with these",
-        run.display(),
-        changes.join("\n  ")
-    )]
-    OtherSettings {
-        /// The run's folder.
-        run: std::path::PathBuf,
-        /// Where, what it was and what it is.
-        changes: Vec<String>,
-    },
-    /// What was learnt is of another network or optimizer.
-    #[error(
-        "{}: what it has learnt does not fit the new settings ({reason}):\n  {}\nput back those of the \
-         network and the optimizer, or begin a new run",
-        run.display(),
-        changes.join("\n  ")
-    )]
-    Misfit {
-        /// The run's folder.
-        run: std::path::PathBuf,
-        /// Where it does not fit.
-        reason: String,
-        /// Where, what it was and what it is.
-        changes: Vec<String>,
-    },
-    /// The run is to be shorter than it is.
-    #[error(
-        "at `train.total`: {done} steps are done, and the run is to have {total}: set more, or keep the \
-         bundle that is in `best`"
-    )]
-    Over {
-        /// Steps done.
-        done: usize,
-        /// Steps that it is to have.
-        total: usize,
-    },
-    /// The machine is too small.
-    #[error(
-        "memory: this run needs about {}, and {} are free: {remedy} (or `run.check_memory = false`, at \
-         your own risk)",
-        size(*need),
-        size(*free)
-    )]
-    Memory {
-        /// Bytes that it needs.
-        need: f64,
-        /// Bytes that are free.
-        free: f64,
-        /// What to do.
-        remedy: String,
-    },
-    /// The data is not what it was.
-    #[error(
-        "{}: the people or their sides are not those that this run began with, so people it was \
-         trained on would be validated on: put data and settings back, or begin a new run",
-        .0.display()
-    )]
-    OtherPeople(std::path::PathBuf),
-    /// There is nothing to begin from.
-    #[error("{}: the run has no checkpoint yet: they are written on its way", .0.display())]
-    NoCheckpoint(std::path::PathBuf),
-    /// Some parameters take no part.
-    #[error("these parameters get no gradient, a fault of the network's code: {}", .0.join(", "))]
-    NoGradient(Vec<String>),
-    /// A tensor operation failed.
-    #[error(transparent)]
-    Tensor(#[from] candle::Error),
-}
-
-impl FitError {
-    /// Whether it was refused, before a step was taken.
-    pub fn is_refusal(&self) -> bool {
-        use FitError::{Memory, Misfit, NoGradient, OtherPeople, OtherSettings, Over, Plan};
-        matches!(
-            self,
-            Plan(_)
-                | Memory { .. }
-                | OtherSettings { .. }
-                | Misfit { .. }
-                | Over { .. }
-                | OtherPeople(_)
-                | NoGradient(_)
-        )
-    }
-}
-
-/// The pictures of a batch, as the end of a sentence.
-fn batch(pictures: &[String]) -> String {
-    match pictures {
-        [] => String::new(),
-        _ => format!("; the batch's pictures are {}", pictures.join(", ")),
-    }
-}
-
-/// Bytes as a person reads them.
-fn size(bytes: f64) -> String {
-    let mib = bytes / f64::from(1 << 20);
-    match mib < 1024.0 {
-        true => format!("{mib:.0} MiB"),
-        false => format!("{:.1} GiB", mib / 1024.0),
-    }
 }
 
 /// Stops where the machine, or its container, has not the memory that a run needs.
@@ -495,145 +352,4 @@ impl Outcome {
         }
         text
     }
-}
-
-/// How fast it goes, since the last evaluation.
-struct Pace {
-    began: Instant,
-    waited: Duration,
-    n_pictures: usize,
-}
-
-impl Pace {
-    fn start() -> Pace {
-        Pace { began: Instant::now(), waited: Duration::ZERO, n_pictures: 0 }
-    }
-
-    fn elapsed(&self) -> Duration {
-        self.began.elapsed()
-    }
-
-    /// The share of a time that was spent waiting for pictures.
-    fn waiting(&self, elapsed: Duration) -> f64 {
-        self.waited.as_secs_f64() / elapsed.as_secs_f64().max(1e-9)
-    }
-}
-
-/// The run's tables.
-struct Log {
-    steps: Lines,
-    epochs: Lines,
-    timing: Lines,
-}
-
-impl Log {
-    fn open(plan: &Plan, run: &Run, step: usize) -> Result<Log, FitError> {
-        let scopes = plan.task.scopes().into_iter();
-        let names: Vec<&str> = scopes.map(|it| plan.task.scope_name(it)).collect();
-        let columns = names.iter().map(|it| format!(",{it}_macro_f1,{it}_accuracy,{it}_log_loss"));
-        let epochs = format!("step,epoch,train_loss,score,best{}", columns.collect::<String>());
-        let timing = "step,train_seconds,images_per_second,waiting_share,eval_seconds";
-        let open = |name: &str, header: &str| {
-            let path = run.dir().join(name);
-            Lines::open(&path, Some(header), step).map_err(at(&path))
-        };
-        if step == 0 {
-            run.write("split.csv", &split_csv(plan))?;
-        }
-        Ok(Log {
-            steps: open("steps.csv", "step,epoch,loss,lr")?,
-            epochs: open("epochs.csv", &epochs)?,
-            timing: open("timing.csv", timing)?,
-        })
-    }
-
-    /// The tables' files.
-    fn files(&self) -> Result<Vec<File>, RunError> {
-        let file = |it: &Lines| it.file().map_err(at(it.path()));
-        [&self.steps, &self.epochs, &self.timing].into_iter().map(file).collect()
-    }
-
-    fn step(
-        &mut self,
-        watch: &dyn Watch,
-        plan: &Plan,
-        state: &State,
-        loss: f64,
-        lr: f64,
-        n_pictures: usize,
-        pace: &Pace,
-    ) -> Result<(), RunError> {
-        let epoch = plan.clock(state.step).epoch;
-        add(&mut self.steps, &format!("{},{epoch},{loss},{lr}", state.step))?;
-        let waiting = pace.waiting(pace.elapsed());
-        let (step, total) = (state.step, plan.epochs.total());
-        watch.step(&StepReport { step, total, epoch, loss, lr, n_pictures, waiting });
-        Ok(())
-    }
-
-    fn epoch(
-        &mut self,
-        watch: &dyn Watch,
-        plan: &Plan,
-        state: &State,
-        valid: &Predictions,
-        score: f64,
-        is_best: bool,
-        trained: Duration,
-        pace: &Pace,
-    ) -> Result<EpochReport, RunError> {
-        let report = Report::new(valid, plan.seed());
-        let scores: Vec<_> = report.scopes.iter().map(|it| (it.name.clone(), it.scores)).collect();
-        let train_seconds = trained.as_secs_f64();
-        let report = EpochReport {
-            step: state.step,
-            epoch: plan.clock(state.step).epoch,
-            train_loss: state.loss_sum / state.n_losses.max(1) as f64,
-            scores,
-            score,
-            is_best,
-            images_per_second: pace.n_pictures as f64 / train_seconds.max(1e-9),
-            waiting: pace.waiting(trained),
-            train_seconds,
-            eval_seconds: (pace.elapsed() - trained).as_secs_f64(),
-        };
-        let columns = report
-            .scores
-            .iter()
-            .map(|(_, it)| format!(",{},{},{}", it.macro_f1, it.accuracy, it.log_loss));
-        let EpochReport { step, epoch, train_loss, .. } = &report;
-        let columns: String = columns.collect();
-        let row = format!("{step},{epoch},{train_loss},{score},{is_best}{columns}");
-        add(&mut self.epochs, &row)?;
-        let row = format!(
-            "{step},{:.3},{:.2},{:.4},{:.3}",
-            report.train_seconds, report.images_per_second, report.waiting, report.eval_seconds
-        );
-        add(&mut self.timing, &row)?;
-        watch.epoch(&report);
-        Ok(report)
-    }
-}
-
-/// Adds a row.
-fn add(table: &mut Lines, row: &str) -> Result<(), RunError> {
-    table.add(row).map_err(at(table.path()))
-}
-
-/// Which person is on which side.
-fn split_csv(plan: &Plan) -> String {
-    let mut sides = vec!["left out"; plan.people.len()];
-    for (name, side) in
-        [("train", &plan.sides.train), ("valid", &plan.sides.valid), ("scored", &plan.scored)]
-    {
-        side.iter().for_each(|&it| sides[plan.persons[it]] = name);
-    }
-    let mut writer = csv::Writer::from_writer(Vec::new());
-    let mut write = |row: [&str; 2]| {
-        writer.write_record(row).expect("memory takes every record of two fields");
-    };
-    write(["person", "side"]);
-    plan.people.iter().zip(sides).for_each(|(person, side)| write([person, side]));
-    let bytes = writer.into_inner().expect("memory can be flushed");
-    String::from_utf8(bytes).expect("names are text")
 }

@@ -8,8 +8,9 @@ use infer::Graded;
 use metrics::{MetricConfig, Report};
 
 use crate::{
+    error::FitError,
     experiment::Experiment,
-    fit::{Ended, FitError, fit},
+    fit::{Ended, fit},
     plan::Plan,
     report::section,
     run::{Run, RunError},

@@ -19,7 +19,8 @@ use ops::{Gradients, Output, Pass, Rows, Tape, Training};
 use crate::{
     average::{Average, AverageConfig},
     checkpoint::{Checkpoint, State},
-    fit::{FitError, load_epoch},
+    error::FitError,
+    fit::load_epoch,
     optim::Optimizer,
     plan::Plan,
     profile::{Profile, Verb},

@@ -9,12 +9,14 @@ mod average;
 mod checkpoint;
 mod clip;
 mod dry;
+mod error;
 mod experiment;
 mod fit;
 mod freeze;
 mod groups;
 pub mod kfold;
 mod learner;
+mod log;
 mod lr_find;
 mod memory;
 mod optim;
@@ -31,11 +33,12 @@ mod watch;
 
 pub use average::{AverageConfig, Rule};
 pub use clip::{Clip, ClipConfig};
+pub use error::FitError;
 pub use experiment::{
     AugmentSection, CheckpointSection, DEFAULT, DataSection, EvalSection, Experiment, ModelSection,
     RunSection, TrainSection,
 };
-pub use fit::{Ended, FitError, Outcome, check_memory, fit, load_epoch};
+pub use fit::{Ended, Outcome, check_memory, fit, load_epoch};
 pub use groups::{Decayed, GroupsSection, ParamGroups};
 pub use lr_find::{Curve, Range, Suggestion, lr_find};
 pub use optim::{Optim, OptimConfig, Optimizer};

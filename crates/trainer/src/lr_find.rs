@@ -9,7 +9,8 @@
 
 use crate::{
     checkpoint,
-    fit::{FitError, load_epoch},
+    error::FitError,
+    fit::load_epoch,
     learner::Learner,
     plan::Plan,
     run::Run,

@@ -169,6 +169,18 @@ impl Plan {
         let groups = groups(experiment, manifest, &sides, &training_classes)?;
         let batch_size = |epoch_idx| batch_size(&phases, train, epoch_idx);
         let epochs = epochs(experiment, &groups, batch_size)?;
+        let (n_drawn, most) = (data.sampler.get().n_draws(&groups, 0), batch_size(0));
+        if n_drawn < most {
+            watch.note(&format!(
+                "`train.batch_size`: the first epoch sees {n_drawn} pictures, so that a batch has no more"
+            ));
+        }
+        if let Some(idx) = phases.iter().position(|it| it.end > epochs.n_begun()) {
+            let until = train.sizes[idx].until;
+            watch.note(&format!(
+                "`train.sizes[{idx}]`: the run is over before `until = \"{until}\"`, and no picture is larger"
+            ));
+        }
         let examples: Vec<_> = sides.train.iter().map(|&it| (it, training_classes[it])).collect();
         let to_steps = |it: Length| it.to_steps(&epochs);
         let mixing = Mixing::new(&augment.mix, task, &examples, to_steps)

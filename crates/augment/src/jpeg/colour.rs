@@ -65,7 +65,7 @@ impl<'a> Colours<'a> {
             .expect("three bytes a pixel")
     }
 
-    /// A row of colours as wide as the picture; how many of its first columns are one too early.
+    /// A row of colours as wide as the picture. Where colours are half as wide, it begins at an even column.
     #[inline(always)]
     fn interpolate(
         &self,
@@ -74,7 +74,7 @@ impl<'a> Colours<'a> {
         columns: &Range<usize>,
         mixed: &mut [u16],
         to: &mut [u8],
-    ) -> usize {
+    ) {
         // The nearest row, and the next nearest, weighed.
         let near = row / self.most[0];
         let next = match (self.most[0], row % 2) {
@@ -92,7 +92,7 @@ impl<'a> Colours<'a> {
             {
                 *to = ((3 * u16::from(a) + u16::from(b) + bias) >> 2) as u8;
             }
-            return 0;
+            return;
         }
         let first = columns.start / 2;
         let end = columns.end.div_ceil(2);
@@ -117,7 +117,6 @@ impl<'a> Colours<'a> {
             *to =
                 [((3 * at + before + even) >> bits) as u8, ((3 * at + after + odd) >> bits) as u8];
         }
-        columns.start % 2
     }
 }
 
