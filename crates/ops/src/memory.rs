@@ -168,7 +168,7 @@ mod tests {
             }
         });
         // Other tests may hold some at the same time.
-        assert!(n_bytes >= 1 << 20 && n_bytes < 3 << 20, "{n_bytes}");
+        assert!((1 << 20..3 << 20).contains(&n_bytes), "{n_bytes}");
     }
 
     #[test]

@@ -374,7 +374,7 @@ mod tests {
 
     #[test]
     fn parts_are_as_equal_as_can_be() {
-        assert_eq!(parts_of(8, 1), [0..8]);
+        assert_eq!(parts_of(4, 2), [0..2, 2..4]);
         assert_eq!(parts_of(8, 3), [0..2, 2..5, 5..8]);
         assert_eq!(parts_of(2, 4), [0..1, 1..2]);
     }

@@ -42,7 +42,7 @@ pub(super) fn transform(lot: &Lot, write: impl FnMut(usize, &[[u8; 8]; LANES])) 
 #[inline(always)]
 fn flat(lot: &Lot, mut write: impl FnMut(usize, &[[u8; 8]; LANES])) {
     let pixels =
-        lot.coefficients[0].map(|it| [((i32::from(it) + 4 >> 3) + 128).clamp(0, 255) as u8; 8]);
+        lot.coefficients[0].map(|it| [(((i32::from(it) + 4) >> 3) + 128).clamp(0, 255) as u8; 8]);
     for row in 0..8 {
         write(row, &pixels);
     }
@@ -50,6 +50,7 @@ fn flat(lot: &Lot, mut write: impl FnMut(usize, &[[u8; 8]; LANES])) {
 
 /// Blocks with nothing but zeros beyond the first `N` rows and columns.
 #[inline(always)]
+#[expect(clippy::needless_range_loop, reason = "each lane goes through several arrays together")]
 fn within<const N: usize>(lot: &Lot, mut write: impl FnMut(usize, &[[u8; 8]; LANES])) {
     let mut between = [[0_i16; LANES]; 64];
     for column in 0..N {

@@ -121,7 +121,7 @@ enum Step {
     /// PIL's hue, by so much.
     Turn(i32),
     /// OpenCV's hues, each to another.
-    Hues(Table),
+    Hues(Box<Table>),
 }
 
 /// Makes changes one after the other, each with its factor, or with its part of the circle.
@@ -151,7 +151,7 @@ pub(super) fn change(picture: &mut Picture, changes: &[(Change, f64)], definitio
             (Change::Hue, Definition::Albumentations) => {
                 let hues = f64::from(opencv::HUES);
                 let turned = |h| (f64::from(h) + hues * factor).rem_euclid(hues) as u8;
-                Step::Hues(table(turned))
+                Step::Hues(Box::new(table(turned)))
             }
         };
         steps.push(step);

@@ -78,7 +78,7 @@ impl Curves {
             let place = it as f64 * step;
             ((place - places.start) / (places.end - places.start), self.x.label(place))
         });
-        lines(ticks) + &format!("{:LEFT$}{:^width$}", "", self.x.name, width = SIZE[0]).trim_end()
+        lines(ticks) + format!("{:LEFT$}{:^width$}", "", self.x.name, width = SIZE[0]).trim_end()
     }
 
     /// How far to the right a number lies, from 0 to 1.
