@@ -197,7 +197,7 @@ macro_rules! lanes_kernel {
             #[target_feature(enable = "avx2,fma")]
             unsafe fn avx2<T: crate::real::Real>($($arg: $ty),*) {
                 // SAFETY: the caller's.
-                unsafe { body::<T, T::Avx2, 4, 3>($($arg),*) }
+                unsafe { body::<T, T::Avx2, 6, 2>($($arg),*) }
             }
 
             // SAFETY: a set is only ever chosen after the processor said that it has it; the rest

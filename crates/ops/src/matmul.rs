@@ -291,7 +291,8 @@ lanes_kernel! {
                 match vecs {
                     3 if VECS >= 3 => strip::<T, V, ROWS, 3>(parts, col),
                     2 => strip::<T, V, ROWS, 2>(parts, col),
-                    _ => strip::<T, V, ROWS, 1>(parts, col),
+                    // Enough sums that none waits for the one before it.
+                    _ => strip::<T, V, 12, 1>(parts, col),
                 }
             }
             col += vecs * V::LANES;
@@ -304,37 +305,53 @@ unsafe fn strip<T: Real, V: Lanes<Number = T>, const ROWS: usize, const VECS: us
     parts: Parts<'_, T>,
     col: usize,
 ) {
+    for row in (0..parts.a.n_rows).step_by(ROWS) {
+        // SAFETY: the caller's.
+        unsafe {
+            match parts.a.n_rows - row {
+                1 | 2 => tile::<T, V, 2, VECS>(parts, row, col),
+                3 | 4 => tile::<T, V, 4, VECS>(parts, row, col),
+                _ => tile::<T, V, ROWS, VECS>(parts, row, col),
+            }
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn tile<T: Real, V: Lanes<Number = T>, const ROWS: usize, const VECS: usize>(
+    parts: Parts<'_, T>,
+    row: usize,
+    col: usize,
+) {
     let Parts { a, b, c, rows, end } = parts;
     let n_cols = (VECS * V::LANES).min(b.n_cols - col);
+    let n_rows = ROWS.min(a.n_rows - row);
     // SAFETY: the caller's.
     unsafe {
         let first_b = b.data.as_ptr().add(col / b.panel * b.panel_stride + col % b.panel);
-        for row in (0..a.n_rows).step_by(ROWS) {
-            let n_rows = ROWS.min(a.n_rows - row);
-            // Rows that are not there are read as the last one, and not written.
-            let first_a: [*const T; ROWS] = std::array::from_fn(|idx| {
-                a.data.as_ptr().wrapping_add(a.rows.begin(row + idx.min(n_rows - 1)))
-            });
-            let mut sums = [[V::splat(T::ZERO); VECS]; ROWS];
-            for (&a_piece, &b_piece) in a.pieces.iter().zip(b.pieces) {
-                let a_rows = first_a.map(|it| it.wrapping_add(a_piece));
-                let b_rows = first_b.wrapping_add(b_piece);
-                add_tile(&mut sums, a.n_cols, (a_rows, a.col_stride), (b_rows, b.row_stride));
-            }
-            for (idx, sums) in sums.iter_mut().enumerate().take(n_rows) {
-                let at = rows.begin(row + idx) + col;
-                for (vec, sum) in sums.iter_mut().enumerate() {
-                    let at = at + vec * V::LANES;
-                    let to = c.add(at);
-                    // At least one: a strip is only as wide as it has columns.
-                    let some = n_cols - vec * V::LANES;
-                    match &end {
-                        End::Store => {}
-                        End::Add => *sum = sum.mul_add(V::splat(T::ONE), V::load_some(to, some)),
-                        End::Finish(it) => *sum = it.of(*sum, col + vec * V::LANES, at, some),
-                    }
-                    sum.store_some(to, some);
+        // Rows that are not there are read as the last one, and not written.
+        let first_a: [*const T; ROWS] = std::array::from_fn(|idx| {
+            a.data.as_ptr().wrapping_add(a.rows.begin(row + idx.min(n_rows - 1)))
+        });
+        let mut sums = [[V::splat(T::ZERO); VECS]; ROWS];
+        for (&a_piece, &b_piece) in a.pieces.iter().zip(b.pieces) {
+            let a_rows = first_a.map(|it| it.wrapping_add(a_piece));
+            let b_rows = first_b.wrapping_add(b_piece);
+            add_tile(&mut sums, a.n_cols, (a_rows, a.col_stride), (b_rows, b.row_stride));
+        }
+        for (idx, sums) in sums.iter_mut().enumerate().take(n_rows) {
+            let at = rows.begin(row + idx) + col;
+            for (vec, sum) in sums.iter_mut().enumerate() {
+                let at = at + vec * V::LANES;
+                let to = c.add(at);
+                // At least one: a strip is only as wide as it has columns.
+                let some = n_cols - vec * V::LANES;
+                match &end {
+                    End::Store => {}
+                    End::Add => *sum = sum.mul_add(V::splat(T::ONE), V::load_some(to, some)),
+                    End::Finish(it) => *sum = it.of(*sum, col + vec * V::LANES, at, some),
                 }
+                sum.store_some(to, some);
             }
         }
     }

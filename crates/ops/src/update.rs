@@ -5,7 +5,10 @@ use std::sync::Mutex;
 use candle::{CpuStorage, InplaceOp2, Layout, Result, Tensor, Var, bail};
 use rayon::prelude::*;
 
-use crate::meter::{Job, Way, watch};
+use crate::{
+    meter::{Job, Way, watch},
+    vectorised,
+};
 
 /// Numbers that a thread works on at once.
 const CHUNK: usize = 16 * 1024;
@@ -72,7 +75,12 @@ where
                 (params, grads, state)
             })
             .collect();
-        chunks.into_par_iter().for_each(|(params, grads, state)| f(params, grads, state));
+        chunks.into_par_iter().for_each(|(params, grads, state)| {
+            vectorised(
+                #[inline(always)]
+                || f(params, grads, state),
+            );
+        });
         Ok(())
     }
 }

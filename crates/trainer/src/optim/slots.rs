@@ -66,13 +66,19 @@ impl<const N: usize> Slot<N> {
         f: impl Fn(&mut f32, f32, [&mut f32; N]) + Sync + Send,
     ) -> Result<()> {
         let state = self.state.each_mut().map(Vec::as_mut_slice);
-        ops::update(&self.var, grad, state, |params, grads, state| {
-            // Cut to one length, so that no position is checked in the loop.
-            let (n, mut state) = (params.len(), state.map(|it| &mut it[..params.len()]));
-            for (idx, (p, &g)) in params.iter_mut().zip(&grads[..n]).enumerate() {
-                f(p, g, state.each_mut().map(|it| &mut it[idx]));
-            }
-        })
+        ops::update(
+            &self.var,
+            grad,
+            state,
+            #[inline(always)]
+            |params, grads, state| {
+                // Cut to one length, so that no position is checked in the loop.
+                let (n, mut state) = (params.len(), state.map(|it| &mut it[..params.len()]));
+                for (idx, (p, &g)) in params.iter_mut().zip(&grads[..n]).enumerate() {
+                    f(p, g, state.each_mut().map(|it| &mut it[idx]));
+                }
+            },
+        )
     }
 }
 
