@@ -71,16 +71,35 @@ impl<const N: usize> Slot<N> {
             grad,
             state,
             #[inline(always)]
-            |params, grads, state| {
-                // Cut to one length, so that no position is checked in the loop.
-                let (n, mut state) = (params.len(), state.map(|it| &mut it[..params.len()]));
-                for (idx, (p, &g)) in params.iter_mut().zip(&grads[..n]).enumerate() {
-                    f(p, g, state.each_mut().map(|it| &mut it[idx]));
+            |params, grads, mut state| {
+                let (params, few_params) = params.as_chunks_mut::<TOGETHER>();
+                let (grads, few_grads) = grads.as_chunks::<TOGETHER>();
+                for (idx, (params, grads)) in params.iter_mut().zip(grads).enumerate() {
+                    // Copies, which nothing else can point to, so that they go through registers.
+                    let mut numbers = *params;
+                    let mut states = state.each_mut().map(|it| {
+                        let (chunks, _) = it.as_chunks_mut::<TOGETHER>();
+                        chunks[idx]
+                    });
+                    for (at, &g) in grads.iter().enumerate() {
+                        f(&mut numbers[at], g, states.each_mut().map(|it| &mut it[at]));
+                    }
+                    *params = numbers;
+                    for (it, states) in state.iter_mut().zip(states) {
+                        it.as_chunks_mut::<TOGETHER>().0[idx] = states;
+                    }
+                }
+                let done = params.len() * TOGETHER;
+                for (idx, (p, &g)) in few_params.iter_mut().zip(few_grads).enumerate() {
+                    f(p, g, state.each_mut().map(|it| &mut it[done + idx]));
                 }
             },
         )
     }
 }
+
+/// Numbers that are changed together.
+const TOGETHER: usize = 16;
 
 impl<const N: usize> Slots<N> {
     /// Nothing is known yet: all numbers are 0.
