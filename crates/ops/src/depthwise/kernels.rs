@@ -207,19 +207,24 @@ unsafe fn taps<T: Real, V: Lanes<Number = T>, const N: usize>(
     // SAFETY: the caller's.
     unsafe {
         // Two sums for each tap, so that they need not wait for each other.
-        let mut sums = [[V::splat(T::ZERO); N]; 2];
+        let (mut even, mut odd) = ([V::splat(T::ZERO); N], [V::splat(T::ZERO); N]);
         for row in 0..n_rows {
             let (xs, gs) = (xs.add(row * of.stride * of.x_row), gs.add(row * of.g_row));
-            for out in 0..of.n_cols {
-                let g = V::load(gs.add(out * of.c));
-                let xs = xs.add(out * of.stride * of.c);
-                let [even, odd] = &mut sums;
-                for (tap, sum) in (if out % 2 == 0 { even } else { odd }).iter_mut().enumerate() {
+            let see = |out: usize| (xs.add(out * of.stride * of.c), V::load(gs.add(out * of.c)));
+            for out in (1..of.n_cols).step_by(2) {
+                let ((even_xs, even_g), (odd_xs, odd_g)) = (see(out - 1), see(out));
+                for tap in 0..N {
+                    even[tap] = even_g.mul_add(V::load(even_xs.add(tap * of.c)), even[tap]);
+                    odd[tap] = odd_g.mul_add(V::load(odd_xs.add(tap * of.c)), odd[tap]);
+                }
+            }
+            if of.n_cols % 2 == 1 {
+                let (xs, g) = see(of.n_cols - 1);
+                for (tap, sum) in even.iter_mut().enumerate() {
                     *sum = g.mul_add(V::load(xs.add(tap * of.c)), *sum);
                 }
             }
         }
-        let [even, odd] = sums;
         for (tap, (even, odd)) in even.into_iter().zip(odd).enumerate() {
             let to = dw.add(tap * apart);
             let one = V::splat(T::ONE);

@@ -2,15 +2,15 @@
 
 use std::arch::x86_64::{
     __m256, __m256i, __m512, _CMP_GT_OQ, _CMP_LT_OQ, _MM_FROUND_NO_EXC, _MM_FROUND_TO_NEAREST_INT,
-    _mm_add_ps, _mm_add_ss, _mm_cvtss_f32, _mm_movehdup_ps, _mm_movehl_ps, _mm256_add_epi32,
-    _mm256_add_ps, _mm256_and_ps, _mm256_castps256_ps128, _mm256_castsi256_ps, _mm256_cmp_ps,
-    _mm256_cvtps_epi32, _mm256_div_ps, _mm256_extractf128_ps, _mm256_fmadd_ps, _mm256_loadu_ps,
+    _mm_add_ps, _mm_add_ss, _mm_cvtss_f32, _mm_movehdup_ps, _mm_movehl_ps, _mm256_add_ps,
+    _mm256_and_ps, _mm256_castps_si256, _mm256_castps256_ps128, _mm256_castsi256_ps, _mm256_cmp_ps,
+    _mm256_div_ps, _mm256_extractf128_ps, _mm256_fmadd_ps, _mm256_fmsub_ps, _mm256_loadu_ps,
     _mm256_loadu_si256, _mm256_maskload_ps, _mm256_maskstore_ps, _mm256_max_ps, _mm256_min_ps,
-    _mm256_mul_ps, _mm256_round_ps, _mm256_set1_epi32, _mm256_set1_ps, _mm256_slli_epi32,
-    _mm256_storeu_ps, _mm512_castps512_ps256, _mm512_cmp_ps_mask, _mm512_extractf32x8_ps,
-    _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_mask_cmp_ps_mask, _mm512_mask_storeu_ps,
-    _mm512_maskz_loadu_ps, _mm512_maskz_mov_ps, _mm512_max_ps, _mm512_min_ps, _mm512_mul_ps,
-    _mm512_rcp14_ps, _mm512_roundscale_ps, _mm512_scalef_ps, _mm512_set1_ps, _mm512_storeu_ps,
+    _mm256_mul_ps, _mm256_set1_ps, _mm256_slli_epi32, _mm256_storeu_ps, _mm256_sub_ps,
+    _mm512_castps512_ps256, _mm512_cmp_ps_mask, _mm512_extractf32x8_ps, _mm512_fmadd_ps,
+    _mm512_loadu_ps, _mm512_mask_cmp_ps_mask, _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps,
+    _mm512_maskz_mov_ps, _mm512_max_ps, _mm512_min_ps, _mm512_mul_ps, _mm512_rcp14_ps,
+    _mm512_roundscale_ps, _mm512_scalef_ps, _mm512_set1_ps, _mm512_storeu_ps,
 };
 
 use super::Lanes;
@@ -266,16 +266,25 @@ unsafe fn two_to_the_512(x: __m512, high: __m512, low: __m512) -> __m512 {
 }
 
 /// As [`two_to_the_512`], for results that are no subnormal numbers.
+///
+/// Added to a number with no bits left behind the point, x·high is rounded, and its last bits are the
+/// exponent. The series has the even powers and the odd ones apart, which need not wait for each other.
 #[inline(always)]
 unsafe fn two_to_the_256(x: __m256, high: __m256, low: __m256) -> __m256 {
+    // 1.5·2²³, and what exponents have added.
+    const ROUNDER: f32 = 12_582_912.0 + 127.0;
     // SAFETY: the caller's.
     unsafe {
-        let n = _mm256_round_ps::<NEAREST>(_mm256_mul_ps(x, high));
-        let f = _mm256_fmadd_ps(x, high, _mm256_mul_ps(n, _mm256_set1_ps(-1.0)));
+        let rounder = _mm256_set1_ps(ROUNDER);
+        let rounded = _mm256_fmadd_ps(x, high, rounder);
+        let f = _mm256_fmsub_ps(x, high, _mm256_sub_ps(rounded, rounder));
         let f = _mm256_fmadd_ps(x, low, f);
-        let exponent = _mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127));
-        let scale = _mm256_castsi256_ps(_mm256_slli_epi32::<23>(exponent));
-        _mm256_mul_ps(polynomial(SERIES, f), scale)
+        let scale = _mm256_castsi256_ps(_mm256_slli_epi32::<23>(_mm256_castps_si256(rounded)));
+        let [p6, p5, p4, p3, p2, p1, p0] = SERIES;
+        let square = _mm256_mul_ps(f, f);
+        let even = polynomial([p6, p4, p2, p0], square);
+        let odd = polynomial([p5, p3, p1], square);
+        _mm256_mul_ps(_mm256_fmadd_ps(odd, f, even), scale)
     }
 }
 
