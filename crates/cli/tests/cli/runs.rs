@@ -56,6 +56,10 @@ fn the_whole_path_and_a_bundle_that_is_cut_off() {
     }
     bench.fails(&["train", "small.toml", "--set", "run.name=a"], expect!["error: runs/a: a run of this name is there already: choose another `run.name`, or go on with `--resume runs/a`"]);
     bench.fails(
+        &["train", "small.toml", "--set", "train.batch_size=2", "--set", "train.accumulate=3"],
+        expect!["error: at `train.accumulate`: a batch of 2 has no more than 2 parts"],
+    );
+    bench.fails(
         &["train", "--resume", "runs/a"],
         expect!["error: runs/a: this run is finished: to train longer, begin a new one with a longer `train.total`"],
     );
@@ -116,6 +120,12 @@ fn ctrl_c_ends_after_a_step_and_the_run_goes_on() {
     signal("-INT", child.id());
     assert_eq!(child.wait().unwrap().code(), Some(130));
     assert!(!bench.path("runs/stopped/report.toml").exists(), "it was too quick to be stopped");
+    bench.fails(
+        &["train", "--resume", "runs/stopped", "--set", "run.name=elsewhere"],
+        expect![
+            "error: at `run.name`: a run that goes on stays in its folder: leave it out of `--set`"
+        ],
+    );
     bench.ok(&["train", "--resume", "runs/stopped"]);
     assert!(lasting(&bench.path("runs/whole")) == lasting(&bench.path("runs/stopped")));
 }
