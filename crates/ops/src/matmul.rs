@@ -4,11 +4,12 @@
 //! After Goto & van de Geijn, "Anatomy of High-Performance Matrix Multiplication", 2008, without
 //! their packing of A: our callers multiply blocks of rows that are in cache already.
 
-use std::ops::Range;
+use std::{hint::black_box, ops::Range};
 
 use crate::{
     blocks::overwrite,
     finish::Last,
+    isa::Isa,
     lanes::{Lanes, lanes_kernel},
     real::Real,
 };
@@ -16,9 +17,18 @@ use crate::{
 /// Rows of a right matrix are read in whole registers, so their length is a multiple of this.
 pub(crate) const PAD: usize = 16;
 
-/// Columns of a right matrix that lie together: three registers of the widest kind, unless two strips
-/// of two are all there is.
+/// What the columns of a panel are a divisor of, and its beginning is a multiple of.
 pub(crate) const PANEL: usize = 48;
+
+/// Columns of a right matrix of `n` that lie together, so that a strip is read in one go: three
+/// registers of the widest kind, unless two strips of two are all there is, or two of the others.
+fn panel(n: usize) -> usize {
+    match Isa::chosen() {
+        Isa::Avx512 if padded(n) == 4 * PAD => 2 * PAD,
+        Isa::Avx512 => PANEL,
+        Isa::Avx2 | Isa::Portable => PAD,
+    }
+}
 
 /// The next multiple of [`PAD`].
 pub(crate) fn padded(n: usize) -> usize {
@@ -174,7 +184,7 @@ impl<T: Real> Panels<T> {
     ) -> Panels<T> {
         // Rows of a panel that stay in a core's first-level cache.
         const ROWS: usize = 64;
-        let width = if padded(n_cols) == 4 * PAD { 2 * PAD } else { PANEL };
+        let width = panel(n_cols);
         let panel = |panels: Range<usize>, data: &mut [T]| {
             let cols = panels.start * width..n_cols.min(panels.end * width);
             for (idx, data) in data.chunks_mut(ROWS * width).enumerate() {
@@ -305,41 +315,51 @@ unsafe fn strip<T: Real, V: Lanes<Number = T>, const ROWS: usize, const VECS: us
     parts: Parts<'_, T>,
     col: usize,
 ) {
-    for row in (0..parts.a.n_rows).step_by(ROWS) {
+    let n_rows = parts.a.n_rows;
+    let mut row = 0;
+    while row < n_rows {
         // SAFETY: the caller's.
         unsafe {
-            match parts.a.n_rows - row {
-                1 | 2 => tile::<T, V, 2, VECS>(parts, row, col),
-                3 | 4 => tile::<T, V, 4, VECS>(parts, row, col),
+            row += match n_rows - row {
+                1 => tile::<T, V, 1, VECS>(parts, row, col),
+                2 | 3 => tile::<T, V, 2, VECS>(parts, row, col),
+                left if left < ROWS => tile::<T, V, 4, VECS>(parts, row, col),
                 _ => tile::<T, V, ROWS, VECS>(parts, row, col),
-            }
+            };
         }
     }
 }
 
+/// Makes a tile of C, and says how many rows it has.
 #[inline(always)]
 unsafe fn tile<T: Real, V: Lanes<Number = T>, const ROWS: usize, const VECS: usize>(
     parts: Parts<'_, T>,
     row: usize,
     col: usize,
-) {
+) -> usize {
     let Parts { a, b, c, rows, end } = parts;
     let n_cols = (VECS * V::LANES).min(b.n_cols - col);
-    let n_rows = ROWS.min(a.n_rows - row);
     // SAFETY: the caller's.
     unsafe {
         let first_b = b.data.as_ptr().add(col / b.panel * b.panel_stride + col % b.panel);
-        // Rows that are not there are read as the last one, and not written.
-        let first_a: [*const T; ROWS] = std::array::from_fn(|idx| {
-            a.data.as_ptr().wrapping_add(a.rows.begin(row + idx.min(n_rows - 1)))
-        });
+        let first_a = |idx: usize| a.data.as_ptr().wrapping_add(a.rows.begin(row + idx));
         let mut sums = [[V::splat(T::ZERO); VECS]; ROWS];
-        for (&a_piece, &b_piece) in a.pieces.iter().zip(b.pieces) {
-            let a_rows = first_a.map(|it| it.wrapping_add(a_piece));
-            let b_rows = first_b.wrapping_add(b_piece);
-            add_tile(&mut sums, a.n_cols, (a_rows, a.col_stride), (b_rows, b.row_stride));
+        let pieces = || a.pieces.iter().zip(b.pieces).map(|(&a, &b)| (a, first_b.wrapping_add(b)));
+        if a.col_stride == 1 {
+            // What the compiler knows of their distances it would compute anew in every step.
+            let a_rows: [*const T; ROWS] = black_box(std::array::from_fn(first_a));
+            for (piece, b_rows) in pieces() {
+                let a_rows = a_rows.map(|it| it.wrapping_add(piece));
+                add_tile(&mut sums, a.n_cols, (a_rows, 1), (b_rows, b.row_stride));
+            }
+        } else {
+            let first_a = first_a(0);
+            for (piece, b_rows) in pieces() {
+                let a_rows = std::array::from_fn(|idx| first_a.wrapping_add(piece + idx));
+                add_tile(&mut sums, a.n_cols, (a_rows, a.col_stride), (b_rows, b.row_stride));
+            }
         }
-        for (idx, sums) in sums.iter_mut().enumerate().take(n_rows) {
+        for (idx, sums) in sums.iter_mut().enumerate() {
             let at = rows.begin(row + idx) + col;
             for (vec, sum) in sums.iter_mut().enumerate() {
                 let at = at + vec * V::LANES;
@@ -355,6 +375,7 @@ unsafe fn tile<T: Real, V: Lanes<Number = T>, const ROWS: usize, const VECS: usi
             }
         }
     }
+    ROWS
 }
 
 /// Adds the products of `depth` columns and rows to the sums of a tile.
@@ -370,7 +391,7 @@ unsafe fn add_tile<T: Real, V: Lanes<Number = T>, const ROWS: usize, const VECS:
         // By value, so that they stay in registers.
         let mut tile = *sums;
         let mut at = 0;
-        for _ in 0..depth {
+        let mut step = || {
             let bs: [V; VECS] = std::array::from_fn(|vec| V::load(b.add(vec * V::LANES)));
             for (sums, a) in tile.iter_mut().zip(a) {
                 let a = V::splat(*a.add(at));
@@ -380,10 +401,21 @@ unsafe fn add_tile<T: Real, V: Lanes<Number = T>, const ROWS: usize, const VECS:
             }
             at += a_step;
             b = b.wrapping_add(b_step);
+        };
+        for _ in 0..depth / UNROLLED {
+            for _ in 0..UNROLLED {
+                step();
+            }
+        }
+        for _ in 0..depth % UNROLLED {
+            step();
         }
         *sums = tile;
     }
 }
+
+/// Steps of a tile that are written out one after the other.
+const UNROLLED: usize = 4;
 
 #[cfg(test)]
 mod tests {
