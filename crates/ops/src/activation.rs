@@ -97,12 +97,12 @@ pub(crate) unsafe fn both_of<T: Real, V: Lanes<Number = T>, const A: u8>(x: V) -
                 (x.clamp(zero, six), x.within(zero, six))
             }
             SILU => {
-                let s = x.sigmoid();
+                let [s] = V::sigmoids([x]);
                 let y = x.mul(s);
                 (y, y.mul_add(rest(s), s))
             }
             SIGMOID => {
-                let s = x.sigmoid();
+                let [s] = V::sigmoids([x]);
                 (s, s.mul(rest(s)))
             }
             GELU => {

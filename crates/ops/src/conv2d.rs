@@ -26,7 +26,7 @@ use crate::{
     finish::OnRows,
     frame::{Frame, WayBack},
     lens::{BackSums, Grad, GradView, View},
-    matmul::{End, Left, PAD, Panels, Right, Rows, multiply},
+    matmul::{End, Layout, Left, PAD, Panels, Right, Rows, multiply},
     meter::{Job, Way, watch},
     real::{Reading, Real, by_dtype, tensor},
     window::{Grid, phases},
@@ -296,6 +296,7 @@ fn backward<T: Real>(
                     }
                     let in_gs = block.outputs(|n, row| n * of_gs.len() + of_gs.at(row as isize, 0));
                     let end = if idx == 0 { End::Store } else { End::Add };
+                    let layout = Layout::rows(grid.stride * n_in);
                     for (idx, ky, kx) in pieces() {
                         let in_xs = block.outputs(|n, row| {
                             let tap = ky * of_xs.row_len() + kx * n_in;
@@ -304,7 +305,7 @@ fn backward<T: Real>(
                         for of in 0..n_products {
                             let a = Left::columns(&g_frames[of * made..], made, ow, n_out, &in_gs);
                             let x_frames = &x_frames[of * seen..];
-                            let b = Right::rows(x_frames, ow, len_of_piece, grid.stride * n_in);
+                            let b = Right::new(x_frames, ow, len_of_piece, layout);
                             let to = &mut dw[of * made * patch + idx * len_of_piece..];
                             multiply(a, b.pieces(ow, &in_xs), to, Rows::Apart(patch), end);
                         }

@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use crate::{
     lens::{BackSums, View},
+    matmul::Layout,
     real::Real,
     window::Grid,
 };
@@ -111,7 +112,7 @@ impl<T: Real> WayBack<'_, T> {
         if let Some((frame, into)) = frame {
             frame.fill(into, size, n, |row, to| {
                 if self.own.contains(&row) && self.sums.is_some() {
-                    self.step(xs, size, row, Some((to, frame.c)));
+                    self.step(xs, size, row, Some((to, Layout::rows(frame.c))));
                 } else {
                     let first = (self.picture * size[0] + row) * size[1];
                     xs.read_channels(first, self.channels.clone(), to, frame.c);
@@ -125,7 +126,7 @@ impl<T: Real> WayBack<'_, T> {
         xs: &View<'_, T>,
         [h, w]: [usize; 2],
         row: usize,
-        seen: Option<(&mut [T], usize)>,
+        seen: Option<(&mut [T], Layout)>,
     ) {
         let Some(sums) = &mut self.sums else { return };
         let dx = &mut self.dx[(row - self.own.start) * w * xs.c + self.channels.start..];

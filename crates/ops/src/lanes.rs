@@ -61,8 +61,9 @@ pub(crate) trait Lanes: Copy {
     unsafe fn clamp(self, low: Self, high: Self) -> Self;
     /// 1 strictly between `low` and `high`, else 0.
     unsafe fn within(self, low: Self, high: Self) -> Self;
-    /// 1 / (1 + e⁻ˣ), within 3 units in the last place in `f32`.
-    unsafe fn sigmoid(self) -> Self;
+    /// 1 / (1 + e⁻ˣ) of several registers, none of which waits for another: within 3 units in the last
+    /// place in `f32`.
+    unsafe fn sigmoids<const N: usize>(xs: [Self; N]) -> [Self; N];
     /// Φ(x), the normal distribution, and φ(x), its density. In `f32` Φ is within 1e-7, and within
     /// 1e-5 of itself down to -8; beyond 12 both stay as they are there.
     unsafe fn normal(self) -> (Self, Self);
@@ -153,14 +154,102 @@ impl<T: Real, F: Fma + Copy, const N: usize> Lanes for Plain<T, F, N> {
     }
 
     #[inline(always)]
-    unsafe fn sigmoid(self) -> Self {
-        self.map(|_, x| x.sigmoid::<F>())
+    unsafe fn sigmoids<const M: usize>(xs: [Self; M]) -> [Self; M] {
+        xs.map(|it| it.map(|_, x| x.sigmoid::<F>()))
     }
 
     #[inline(always)]
     unsafe fn normal(self) -> (Self, Self) {
         let both = self.0.map(|x| x.normal::<F>());
         (self.map(|idx, _| both[idx].0), self.map(|idx, _| both[idx].1))
+    }
+}
+
+/// Two registers as one, for what takes many steps that wait for each other: a processor looks ahead
+/// over too few of them to begin the next number's by itself.
+#[derive(Clone, Copy)]
+pub(crate) struct Two<V>(pub(crate) V, pub(crate) V);
+
+impl<V: Lanes> Lanes for Two<V> {
+    type Number = V::Number;
+    const LANES: usize = 2 * V::LANES;
+
+    // SAFETY of each: the caller's.
+    #[inline(always)]
+    unsafe fn splat(x: V::Number) -> Self {
+        unsafe { Two(V::splat(x), V::splat(x)) }
+    }
+
+    #[inline(always)]
+    unsafe fn load(from: *const V::Number) -> Self {
+        unsafe { Two(V::load(from), V::load(from.add(V::LANES))) }
+    }
+
+    #[inline(always)]
+    unsafe fn store(self, to: *mut V::Number) {
+        unsafe {
+            self.0.store(to);
+            self.1.store(to.add(V::LANES));
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn load_some(from: *const V::Number, n: usize) -> Self {
+        unsafe {
+            let second = from.wrapping_add(V::LANES);
+            Two(V::load_some(from, n), V::load_some(second, n.saturating_sub(V::LANES)))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn store_some(self, into: *mut V::Number, n: usize) {
+        unsafe {
+            self.0.store_some(into, n);
+            self.1.store_some(into.wrapping_add(V::LANES), n.saturating_sub(V::LANES));
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn mul_add(self, by: Self, plus: Self) -> Self {
+        unsafe { Two(self.0.mul_add(by.0, plus.0), self.1.mul_add(by.1, plus.1)) }
+    }
+
+    #[inline(always)]
+    unsafe fn mul(self, by: Self) -> Self {
+        unsafe { Two(self.0.mul(by.0), self.1.mul(by.1)) }
+    }
+
+    #[inline(always)]
+    unsafe fn across(self) -> V::Number {
+        unsafe { self.0.across() + self.1.across() }
+    }
+
+    #[inline(always)]
+    unsafe fn clamp(self, low: Self, high: Self) -> Self {
+        unsafe { Two(self.0.clamp(low.0, high.0), self.1.clamp(low.1, high.1)) }
+    }
+
+    #[inline(always)]
+    unsafe fn within(self, low: Self, high: Self) -> Self {
+        unsafe { Two(self.0.within(low.0, high.0), self.1.within(low.1, high.1)) }
+    }
+
+    #[inline(always)]
+    unsafe fn sigmoids<const N: usize>(xs: [Self; N]) -> [Self; N] {
+        let mut made = xs;
+        for it in &mut made {
+            let [first, second] = unsafe { V::sigmoids([it.0, it.1]) };
+            *it = Two(first, second);
+        }
+        made
+    }
+
+    #[inline(always)]
+    unsafe fn normal(self) -> (Self, Self) {
+        unsafe {
+            let (first, second) = (self.0.normal(), self.1.normal());
+            (Two(first.0, second.0), Two(first.1, second.1))
+        }
     }
 }
 
@@ -224,7 +313,7 @@ mod tests {
         unsafe fn sigmoids(xs: &mut [T]) {
             for xs in xs.chunks_exact_mut(V::LANES) {
                 // SAFETY: a chunk is a register.
-                unsafe { V::load(xs.as_ptr()).sigmoid().store(xs.as_mut_ptr()) }
+                unsafe { V::sigmoids([V::load(xs.as_ptr())])[0].store(xs.as_mut_ptr()) }
             }
         }
     }

@@ -35,6 +35,43 @@ pub(crate) fn padded(n: usize) -> usize {
     n.next_multiple_of(PAD)
 }
 
+/// How the rows of a right matrix lie: in panels of columns, each from the first row to the last.
+#[derive(Clone, Copy)]
+pub(crate) struct Layout {
+    /// From one row of a panel to the next.
+    pub(crate) row: usize,
+    /// Columns of a panel, and from one panel to the next.
+    pub(crate) panel: usize,
+    pub(crate) panel_stride: usize,
+}
+
+impl Layout {
+    /// All columns beside each other, and rows so far from each other.
+    pub(crate) fn rows(stride: usize) -> Layout {
+        Layout { row: stride, panel: usize::MAX, panel_stride: 0 }
+    }
+
+    /// Panels as wide as a strip that is multiplied with at a time.
+    pub(crate) fn panels(n_rows: usize, n_cols: usize) -> Layout {
+        let panel = panel(n_cols);
+        Layout { row: panel, panel, panel_stride: n_rows * panel }
+    }
+
+    /// Where a column begins.
+    #[inline(always)]
+    pub(crate) fn at(self, col: usize) -> usize {
+        col / self.panel * self.panel_stride + col % self.panel
+    }
+
+    /// The numbers up to the last of the last row.
+    pub(crate) fn len(self, n_rows: usize, n_cols: usize) -> usize {
+        match (n_rows.checked_sub(1), n_cols.checked_sub(1)) {
+            (Some(row), Some(col)) => row * self.row + self.at(col) + 1,
+            _ => 0,
+        }
+    }
+}
+
 /// Where the rows of a matrix begin in its slice.
 #[derive(Clone, Copy)]
 pub(crate) enum Rows<'a> {
@@ -112,19 +149,14 @@ pub(crate) struct Right<'a, T> {
     data: &'a [T],
     n_rows: usize,
     n_cols: usize,
-    row_stride: usize,
-    /// Columns of a panel, and from one panel to the next.
-    panel: usize,
-    panel_stride: usize,
+    layout: Layout,
     pieces: &'a [usize],
 }
 
 impl<'a, T: Real> Right<'a, T> {
-    /// Rows that begin `stride` apart. After the last row there are numbers as far as a multiple of
-    /// [`PAD`].
-    pub(crate) fn rows(data: &'a [T], n_rows: usize, n_cols: usize, stride: usize) -> Right<'a, T> {
-        let (row_stride, panel, panel_stride) = (stride, padded(n_cols), 0);
-        Right { data, n_rows, n_cols, row_stride, panel, panel_stride, pieces: &[0] }
+    /// After the last row there are numbers as far as a multiple of [`PAD`].
+    pub(crate) fn new(data: &'a [T], n_rows: usize, n_cols: usize, layout: Layout) -> Right<'a, T> {
+        Right { data, n_rows, n_cols, layout, pieces: &[0] }
     }
 
     /// The matrix in pieces of `n_rows`, which begin where `pieces` says.
@@ -136,7 +168,7 @@ impl<'a, T: Real> Right<'a, T> {
 /// A right matrix that is used many times, laid out so that each panel is read in one go.
 pub(crate) struct Panels<T> {
     data: Vec<T>,
-    panel: usize,
+    layout: Layout,
     n_rows: usize,
     n_cols: usize,
 }
@@ -184,7 +216,8 @@ impl<T: Real> Panels<T> {
     ) -> Panels<T> {
         // Rows of a panel that stay in a core's first-level cache.
         const ROWS: usize = 64;
-        let width = panel(n_cols);
+        let layout = Layout::panels(n_rows, n_cols);
+        let width = layout.panel;
         let panel = |panels: Range<usize>, data: &mut [T]| {
             let cols = panels.start * width..n_cols.min(panels.end * width);
             for (idx, data) in data.chunks_mut(ROWS * width).enumerate() {
@@ -194,26 +227,17 @@ impl<T: Real> Panels<T> {
         };
         // SAFETY: both kinds of `fill` write every number, or zeros after the last column.
         let (data, _) = unsafe { overwrite(n_cols.div_ceil(width), n_rows * width, 1, panel) };
-        Panels { data, panel: width, n_rows, n_cols }
+        Panels { data, layout, n_rows, n_cols }
     }
 
     pub(crate) fn right(&self) -> Right<'_, T> {
-        let Panels { data, panel, n_rows, n_cols } = self;
-        Right {
-            data,
-            n_rows: *n_rows,
-            n_cols: *n_cols,
-            row_stride: *panel,
-            panel: *panel,
-            panel_stride: n_rows * panel,
-            pieces: &[0],
-        }
+        Right::new(&self.data, self.n_rows, self.n_cols, self.layout)
     }
 
     /// Some columns: all, or the first is a multiple of [`PANEL`].
     pub(crate) fn columns(&self, cols: Range<usize>) -> Right<'_, T> {
         assert!(
-            cols.start.is_multiple_of(self.panel) && cols.end <= self.n_cols,
+            cols.start.is_multiple_of(self.layout.panel) && cols.end <= self.n_cols,
             "no whole panels"
         );
         let data = &self.data[cols.start * self.n_rows..];
@@ -222,7 +246,7 @@ impl<T: Real> Panels<T> {
 
     /// Where a row begins: for [`Right::pieces`].
     pub(crate) fn row(&self, row: usize) -> usize {
-        row * self.panel
+        row * self.layout.row
     }
 }
 
@@ -264,9 +288,9 @@ pub(crate) fn multiply<T: Real>(
     if let (Some(a_piece), Some(b_piece)) = (a.pieces.iter().max(), b.pieces.iter().max()) {
         assert!(depth > 0, "pieces of nothing");
         let a_end = a.rows.furthest(n_rows) + (depth - 1) * a.col_stride + a_piece;
-        let panel = (n_cols - 1) / b.panel;
-        let b_end = b_piece + panel * b.panel_stride + (depth - 1) * b.row_stride;
-        let b_end = b_end + padded(n_cols - panel * b.panel);
+        let last = (n_cols - 1) / b.layout.panel * b.layout.panel;
+        let b_end = b_piece + (depth - 1) * b.layout.row + b.layout.at(last);
+        let b_end = b_end + padded(n_cols - last);
         assert!(a_end < a.data.len() && b_end <= b.data.len(), "a matrix ends early");
     }
     // SAFETY: the last number that is read of `a` and of `b` (in whole registers, which divide the
@@ -290,7 +314,7 @@ lanes_kernel! {
         let mut col = 0;
         while col < n_cols {
             // Strips do not cross panels.
-            let left = (n_cols - col).min(parts.b.panel - col % parts.b.panel);
+            let left = (n_cols - col).min(parts.b.layout.panel - col % parts.b.layout.panel);
             // Four registers are two strips of two, since one alone waits for its loads.
             let vecs = match left.div_ceil(V::LANES) {
                 4 => 2,
@@ -341,7 +365,7 @@ unsafe fn tile<T: Real, V: Lanes<Number = T>, const ROWS: usize, const VECS: usi
     let n_cols = (VECS * V::LANES).min(b.n_cols - col);
     // SAFETY: the caller's.
     unsafe {
-        let first_b = b.data.as_ptr().add(col / b.panel * b.panel_stride + col % b.panel);
+        let first_b = b.data.as_ptr().add(b.layout.at(col));
         let first_a = |idx: usize| a.data.as_ptr().wrapping_add(a.rows.begin(row + idx));
         let mut sums = [[V::splat(T::ZERO); VECS]; ROWS];
         let pieces = || a.pieces.iter().zip(b.pieces).map(|(&a, &b)| (a, first_b.wrapping_add(b)));
@@ -350,13 +374,13 @@ unsafe fn tile<T: Real, V: Lanes<Number = T>, const ROWS: usize, const VECS: usi
             let a_rows: [*const T; ROWS] = black_box(std::array::from_fn(first_a));
             for (piece, b_rows) in pieces() {
                 let a_rows = a_rows.map(|it| it.wrapping_add(piece));
-                add_tile(&mut sums, a.n_cols, (a_rows, 1), (b_rows, b.row_stride));
+                add_tile(&mut sums, a.n_cols, (a_rows, 1), (b_rows, b.layout.row));
             }
         } else {
             let first_a = first_a(0);
             for (piece, b_rows) in pieces() {
                 let a_rows = std::array::from_fn(|idx| first_a.wrapping_add(piece + idx));
-                add_tile(&mut sums, a.n_cols, (a_rows, a.col_stride), (b_rows, b.row_stride));
+                add_tile(&mut sums, a.n_cols, (a_rows, a.col_stride), (b_rows, b.layout.row));
             }
         }
         for (idx, sums) in sums.iter_mut().enumerate() {
@@ -421,7 +445,7 @@ const UNROLLED: usize = 4;
 mod tests {
     use testkit::numbers;
 
-    use super::{End, Left, Panels, Right, Rows, multiply, padded};
+    use super::{End, Layout, Left, Panels, Right, Rows, multiply, padded};
 
     #[test]
     fn agrees_with_the_definition_at_every_size_of_tile() {
@@ -443,7 +467,8 @@ mod tests {
                 .map(|(p, j)| b[p * n + j])
                 .collect();
             let columns = Panels::of_columns(k, n, |col| &b_t[col * k..][..k]);
-            let rights = [panels.right(), columns.right(), Right::rows(&rows, k, n, wide)];
+            let rights =
+                [panels.right(), columns.right(), Right::new(&rows, k, n, Layout::rows(wide))];
             let lefts = [Left::rows(&a, m, k, k), Left::columns(&transposed, m, k, m, &[0])];
             for (left, right) in lefts.iter().flat_map(|l| rights.map(|r| (l, r))) {
                 let mut c = vec![1.0; m * (n + 2)];

@@ -10,7 +10,7 @@ use crate::{
     blocks::{overwrite, total, written},
     finish::OnRows,
     lens::{BackSums, Grad, GradView, View, cast},
-    matmul::{End, Left, Panels, Right, Rows, multiply, padded},
+    matmul::{End, Layout, Left, Panels, Right, Rows, multiply},
     meter::{Job, Way, watch},
     pool::add_rows,
     real::{Reading, Real, by_dtype, tensor},
@@ -104,6 +104,10 @@ fn kind(n_dims: usize, n_in: usize, n_out: usize) -> &'static str {
 /// Numbers that a block may touch, so that it stays in a core's second-level cache.
 const BLOCK: usize = 128 * 1024;
 
+/// Rows whose share of a weight's gradient is added at once, so that what a strip of it reads of them
+/// stays in a core's first-level cache.
+const DEEP: usize = 128;
+
 /// Rows that are worked on together, where each is read and written as `width` numbers.
 fn block_rows(n_rows: usize, width: usize) -> usize {
     (BLOCK / width).min(n_rows.div_ceil(16)).next_multiple_of(8)
@@ -158,49 +162,44 @@ fn backward<T: Real>(xs: &View<'_, T>, gs: &GradView<'_, T>, w: &[T], wants: Wan
     // Few parts of many rows, since each part's dW costs a pass over it.
     let n_parts = ((1 << 20) / (n_in * n_out)).clamp(4, 16).min((n_rows / 96).max(2));
     let per_part = n_rows.div_ceil(n_parts).next_multiple_of(8);
-    let per_block = (BLOCK / (2 * n_in + n_out)).next_multiple_of(8).min(per_part);
-    let wide = padded(n_in);
+    let per_block = per_part.div_ceil(per_part.div_ceil(DEEP)).next_multiple_of(8);
+    let per_step = (BLOCK / (2 * n_in + n_out)).next_multiple_of(8);
     let write = |rows: Range<usize>, dx: &mut [T], dw: &mut [T]| {
         let mut sums = xs.back_sums().filter(|_| wants.dx);
         for first in rows.clone().step_by(per_block) {
             let n = per_block.min(rows.end - first);
-            let mut step = |gs: &[T]| {
-                let gs_t = Left::columns(gs, n_out, n, n_out, &[0]);
-                let gs = Left::rows(gs, n, n_out, n_out);
-                let to = Rows::Apart(n_in);
-                let end = if first == rows.start { End::Store } else { End::Add };
-                let mut add =
-                    |xs: &[T]| multiply(gs_t, Right::rows(xs, n, n_in, wide), dw, to, end);
-                if wants.dx {
-                    let dx = &mut dx[(first - rows.start) * n_in..][..n * n_in];
-                    multiply(gs, weight.right(), dx, to, End::Store);
-                    if let Some(sums) = &mut sums {
-                        return T::with_scratch(n * wide, |seen| {
-                            let seen_too = wants.dw.then_some((&mut *seen, wide));
-                            xs.look_back((first, n), 0..n_in, dx, seen_too, sums);
-                            if wants.dw {
-                                seen.chunks_mut(wide).for_each(|row| row[n_in..].fill(T::ZERO));
-                                add(seen);
-                            }
-                        });
+            let layout = Layout::panels(n, n_in);
+            let room = if wants.dw { n_in.next_multiple_of(layout.panel) * n } else { 0 };
+            let mut block = |gs: &[T]| {
+                T::with_scratch(room, |seen| {
+                    let mut is_seen = false;
+                    for done in (0..if wants.dx { n } else { 0 }).step_by(per_step) {
+                        let (from, n) = (first + done, per_step.min(n - done));
+                        let gs = Left::rows(&gs[done * n_out..], n, n_out, n_out);
+                        let dx = &mut dx[(from - rows.start) * n_in..][..n * n_in];
+                        multiply(gs, weight.right(), dx, Rows::Apart(n_in), End::Store);
+                        if let Some(sums) = &mut sums {
+                            let seen = wants.dw.then(|| (&mut seen[done * layout.row..], layout));
+                            xs.look_back((from, n), 0..n_in, dx, seen, sums);
+                            is_seen = true;
+                        }
                     }
-                }
-                if wants.dw {
-                    match xs.plain(first, n).filter(|_| wide == n_in) {
-                        Some(xs) => add(xs),
-                        None => T::with_scratch(n * wide, |seen| {
-                            xs.read(first, seen, wide);
-                            seen.chunks_mut(wide).for_each(|row| row[n_in..].fill(T::ZERO));
-                            add(seen);
-                        }),
+                    if wants.dw {
+                        if !is_seen {
+                            xs.read_laid(first, n, 0..n_in, seen, layout);
+                        }
+                        let gs = Left::columns(gs, n_out, n, n_out, &[0]);
+                        let end = if first == rows.start { End::Store } else { End::Add };
+                        let seen = Right::new(seen, n, n_in, layout);
+                        multiply(gs, seen, dw, Rows::Apart(n_in), end);
                     }
-                }
+                });
             };
             match gs.plain(first, n) {
-                Some(gs) => step(gs),
+                Some(gs) => block(gs),
                 None => T::with_scratch(n * n_out, |read| {
                     gs.read(first, read, n_out);
-                    step(read);
+                    block(read);
                 }),
             }
         }

@@ -16,6 +16,19 @@ use std::arch::x86_64::{
 use super::Lanes;
 use crate::real::{NORMAL_DENSITY, NORMAL_TAIL, NORMAL_TAIL_BEND};
 
+/// An array of what an expression is at each place: `from_fn`, whose closure would be compiled for the
+/// target's baseline.
+macro_rules! each {
+    ($idx:ident => $body:expr) => {{
+        let $idx = 0;
+        let mut made = [$body; N];
+        for $idx in 1..N {
+            made[$idx] = $body;
+        }
+        made
+    }};
+}
+
 macro_rules! lanes {
     (
         $register:ty, $n:literal, $splat:ident, $load:ident, $store:ident, $mul_add:ident,
@@ -91,14 +104,14 @@ macro_rules! lanes {
             /// e⁻ˣ as 2ⁿ·2ᶠ, n the nearest whole number, f within a half and 2ᶠ by its series;
             /// then the inverse.
             #[inline(always)]
-            unsafe fn sigmoid(self) -> Self {
+            unsafe fn sigmoids<const N: usize>(xs: [Self; N]) -> [Self; N] {
                 // SAFETY: as above.
                 unsafe {
-                    let x = self.clamp($splat(-80.0), $splat(87.0));
-                    let e = $two_to_the(x, $splat(HIGH), $splat(LOW));
                     let one = $splat(1.0);
-                    let d = e.mul_add(one, one);
-                    $inverse(d)
+                    let xs = each!(i => xs[i].clamp($splat(-80.0), $splat(87.0)));
+                    let es = $two_to_the(xs, $splat(HIGH), $splat(LOW));
+                    let ds = each!(i => es[i].mul_add(one, one));
+                    each!(i => $inverse(ds[i]))
                 }
             }
 
@@ -109,7 +122,7 @@ macro_rules! lanes {
                 unsafe {
                     let (one, end) = ($splat(1.0), $splat(12.0));
                     let x = self.clamp($splat(-12.0), end);
-                    let e = $two_to_the(x.mul(x), $splat(HIGH / 2.0), $splat(LOW / 2.0));
+                    let [e] = $two_to_the([x.mul(x)], $splat(HIGH / 2.0), $splat(LOW / 2.0));
                     let size = x.clamp(x.mul($splat(-1.0)), end);
                     let bent = size.mul($splat(NORMAL_TAIL_BEND));
                     let d = bent.mul_add(one, one);
@@ -230,15 +243,29 @@ const SERIES: [f32; 7] = [
     1.0,
 ];
 
-/// The polynomial of these terms, the highest power first.
+/// The polynomial of these terms, the highest power first, at each place.
+#[inline(always)]
+unsafe fn polynomials<V: Lanes<Number = f32>, const TERMS: usize, const N: usize>(
+    terms: [f32; TERMS],
+    xs: [V; N],
+) -> [V; N] {
+    // SAFETY: the caller's.
+    unsafe {
+        let mut ps = [V::splat(terms[0]); N];
+        for term in &terms[1..] {
+            let term = V::splat(*term);
+            ps = each!(i => ps[i].mul_add(xs[i], term));
+        }
+        ps
+    }
+}
+
+/// The polynomial of these terms at one place.
 #[inline(always)]
 unsafe fn polynomial<V: Lanes<Number = f32>, const N: usize>(terms: [f32; N], x: V) -> V {
     // SAFETY: the caller's.
     unsafe {
-        let mut p = V::splat(terms[0]);
-        for term in &terms[1..] {
-            p = p.mul_add(x, V::splat(*term));
-        }
+        let [p] = polynomials(terms, [x]);
         p
     }
 }
@@ -253,15 +280,21 @@ unsafe fn refine<V: Lanes<Number = f32>>(guess: V, d: V) -> V {
     }
 }
 
-/// 2 to the power of x·(high + low).
+/// 2 to the power of each x·(high + low).
 #[inline(always)]
-unsafe fn two_to_the_512(x: __m512, high: __m512, low: __m512) -> __m512 {
+unsafe fn two_to_the_512<const N: usize>(
+    xs: [__m512; N],
+    high: __m512,
+    low: __m512,
+) -> [__m512; N] {
     // SAFETY: the caller's.
     unsafe {
-        let n = _mm512_roundscale_ps::<NEAREST>(_mm512_mul_ps(x, high));
-        let f = _mm512_fmadd_ps(x, high, _mm512_mul_ps(n, _mm512_set1_ps(-1.0)));
-        let f = _mm512_fmadd_ps(x, low, f);
-        _mm512_scalef_ps(polynomial(SERIES, f), n)
+        let less = _mm512_set1_ps(-1.0);
+        let ns = each!(i => _mm512_roundscale_ps::<NEAREST>(_mm512_mul_ps(xs[i], high)));
+        let fs = each!(i => _mm512_fmadd_ps(xs[i], high, _mm512_mul_ps(ns[i], less)));
+        let fs = each!(i => _mm512_fmadd_ps(xs[i], low, fs[i]));
+        let ps = polynomials(SERIES, fs);
+        each!(i => _mm512_scalef_ps(ps[i], ns[i]))
     }
 }
 
@@ -270,21 +303,27 @@ unsafe fn two_to_the_512(x: __m512, high: __m512, low: __m512) -> __m512 {
 /// Added to a number with no bits left behind the point, x·high is rounded, and its last bits are the
 /// exponent. The series has the even powers and the odd ones apart, which need not wait for each other.
 #[inline(always)]
-unsafe fn two_to_the_256(x: __m256, high: __m256, low: __m256) -> __m256 {
+unsafe fn two_to_the_256<const N: usize>(
+    xs: [__m256; N],
+    high: __m256,
+    low: __m256,
+) -> [__m256; N] {
     // 1.5·2²³, and what exponents have added.
     const ROUNDER: f32 = 12_582_912.0 + 127.0;
     // SAFETY: the caller's.
     unsafe {
         let rounder = _mm256_set1_ps(ROUNDER);
-        let rounded = _mm256_fmadd_ps(x, high, rounder);
-        let f = _mm256_fmsub_ps(x, high, _mm256_sub_ps(rounded, rounder));
-        let f = _mm256_fmadd_ps(x, low, f);
-        let scale = _mm256_castsi256_ps(_mm256_slli_epi32::<23>(_mm256_castps_si256(rounded)));
+        let rounded = each!(i => _mm256_fmadd_ps(xs[i], high, rounder));
+        let ns = each!(i => _mm256_sub_ps(rounded[i], rounder));
+        let fs = each!(i => _mm256_fmsub_ps(xs[i], high, ns[i]));
+        let fs = each!(i => _mm256_fmadd_ps(xs[i], low, fs[i]));
         let [p6, p5, p4, p3, p2, p1, p0] = SERIES;
-        let square = _mm256_mul_ps(f, f);
-        let even = polynomial([p6, p4, p2, p0], square);
-        let odd = polynomial([p5, p3, p1], square);
-        _mm256_mul_ps(_mm256_fmadd_ps(odd, f, even), scale)
+        let squares = each!(i => _mm256_mul_ps(fs[i], fs[i]));
+        let even = polynomials([p6, p4, p2, p0], squares);
+        let odd = polynomials([p5, p3, p1], squares);
+        let ps = each!(i => _mm256_fmadd_ps(odd[i], fs[i], even[i]));
+        let bits = each!(i => _mm256_slli_epi32::<23>(_mm256_castps_si256(rounded[i])));
+        each!(i => _mm256_mul_ps(ps[i], _mm256_castsi256_ps(bits[i])))
     }
 }
 

@@ -14,6 +14,7 @@ use super::{
 };
 use crate::{
     Activation,
+    matmul::Layout,
     real::{Reading, Real},
 };
 
@@ -99,16 +100,34 @@ impl<'a, T: Real> View<'a, T> {
         into: &mut [T],
         stride: usize,
     ) {
+        self.read_laid(first, into.len().div_ceil(stride), channels, into, Layout::rows(stride));
+    }
+
+    /// Reads some channels of `n` rows, `first..`, into rows that lie so.
+    pub(crate) fn read_laid(
+        &self,
+        first: usize,
+        n: usize,
+        channels: Range<usize>,
+        into: &mut [T],
+        layout: Layout,
+    ) {
         let (c, xs) = (self.c, &self.stored()[first * self.c + channels.start..]);
         let Some(it) = &self.through else {
-            return copy_channels(xs, c, channels.len(), into, stride);
+            let panel = layout.panel.min(c);
+            for (row, from) in xs.chunks(c).take(n).enumerate() {
+                for (idx, from) in from[..channels.len()].chunks(panel).enumerate() {
+                    let at = row * layout.row + idx * layout.panel_stride;
+                    into[at..][..from.len()].copy_from_slice(from);
+                }
+            }
+            return;
         };
-        by_pictures(first, into, stride, self.area, |picture, begin, into| {
+        by_pictures(first, n, self.area, |picture, begin, n| {
             let gates = it.gates.at(picture, c);
             let constants = [&it.scale, &it.shift, gates, gates, gates, gates];
-            let n = into.len().div_ceil(stride);
             let rows = Rows::of_channels(n, c, channels.clone(), it.activation, constants);
-            look(rows, &xs[begin * c..], into, stride);
+            look(rows, &xs[begin * c..], &mut into[begin * layout.row..], layout);
         });
     }
 }
@@ -158,13 +177,13 @@ impl<T: Real> View<'_, T> {
     /// `gs` begins with the first of them, and has rows of all channels.
     ///
     /// Adds to the sums, and without a gate replaces each gradient by the one before the
-    /// activation. With `seen`, a place and the distance of its rows, reads the rows as well.
+    /// activation. With `seen`, a place and how rows lie there, reads the rows as well.
     pub(crate) fn look_back(
         &self,
         (first, n): (usize, usize),
         channels: Range<usize>,
         gs: &mut [T],
-        mut seen: Option<(&mut [T], usize)>,
+        mut seen: Option<(&mut [T], Layout)>,
         sums: &mut BackSums,
     ) {
         let it = self.through.as_ref().expect("there are sums only behind a lens");
@@ -179,7 +198,7 @@ impl<T: Real> View<'_, T> {
             let gates = it.gates.at(picture, c);
             let constants = [&it.scale, &it.shift, gates, &it.center, gates, gates];
             let rows = Rows::of_channels(many, c, channels.clone(), it.activation, constants);
-            let seen = seen.as_mut().map(|(seen, stride)| (&mut seen[done * *stride..], *stride));
+            let seen = seen.as_mut().map(|(it, layout)| (&mut it[done * layout.row..], *layout));
             let totals = match &mut *sums {
                 BackSums::Norm(it) => it,
                 BackSums::Gate(it) => it.entry(picture).or_insert_with(|| vec![0.0; 5 * c]),
@@ -213,24 +232,15 @@ fn rows_of(xs: &Tensor) -> (usize, usize, usize) {
     (n_rows, (n_rows / dims.first().copied().unwrap_or(1).max(1)).max(1), c)
 }
 
-/// Cuts rows `first..` where a picture ends: `f` gets the picture, the position of its first row
-/// among these, and its rows.
-fn by_pictures<T>(
-    first: usize,
-    into: &mut [T],
-    stride: usize,
-    area: usize,
-    mut f: impl FnMut(usize, usize, &mut [T]),
-) {
-    let n = into.len().div_ceil(stride);
-    let mut rest = into;
+/// Cuts `n` rows, `first..`, where a picture ends: `f` gets the picture, the position of its first row
+/// among these, and how many it has.
+fn by_pictures(first: usize, n: usize, area: usize, mut f: impl FnMut(usize, usize, usize)) {
     let mut done = 0;
     while done < n {
         let row = first + done;
         let many = (area - row % area).min(n - done);
-        let (these, others) = rest.split_at_mut((many * stride).min(rest.len()));
-        f(row / area, done, these);
-        (rest, done) = (others, done + many);
+        f(row / area, done, many);
+        done += many;
     }
 }
 
@@ -313,8 +323,10 @@ impl<'a, T: Real> GradView<'a, T> {
         if self.is_plain {
             return copy_channels(gs, c, channels.len(), into, stride);
         }
-        by_pictures(first, into, stride, self.area, |picture, begin, into| {
-            let gs = &gs[begin * c..];
+        by_pictures(first, into.len().div_ceil(stride), self.area, |picture, begin, n| {
+            let (gs, into) = (&gs[begin * c..], &mut into[begin * stride..]);
+            let end = into.len().min(n * stride);
+            let into = &mut into[..end];
             let (times, plus) = (self.times.at(picture, c), self.plus.at(picture, c));
             let Some(it) = &self.norm else {
                 let (times, plus) = (&times[channels.clone()], &plus[channels.clone()]);
@@ -323,7 +335,6 @@ impl<'a, T: Real> GradView<'a, T> {
             let xs = it.xs.slice::<T>().expect("checked when the view was made");
             let xs = &xs[(first + begin) * c + channels.start..];
             let constants = [&it.scale, &it.shift, times, plus, &it.slope, &it.offset];
-            let n = into.len().div_ceil(stride);
             let rows = Rows::of_channels(n, c, channels.clone(), it.activation, constants);
             go_back(rows, gs, xs, into, stride);
         });
