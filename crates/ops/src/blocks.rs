@@ -4,9 +4,7 @@
 
 use std::ops::{AddAssign, Range};
 
-use rayon::prelude::*;
-
-use crate::real::Real;
+use crate::{real::Real, share::share};
 
 /// Elements that a block should touch: small enough to stay in a core's second-level cache.
 const BLOCK_ELEMENTS: usize = 64 * 1024;
@@ -72,13 +70,12 @@ pub(crate) unsafe fn overwrite_blocks<T: Real, P: Send>(
         work.push((rows, block));
     }
     assert!(spare.is_empty(), "blocks that do not follow each other");
-    let given = work.into_par_iter().enumerate().map(|(idx, (rows, block))| {
+    let given = share(work, |idx, (rows, block): (Range<usize>, &mut [_])| {
         // SAFETY: the numbers have no invalid bits, and the caller promises that none is read
         // before it is written.
         let block: &mut [T] = unsafe { &mut *(std::ptr::from_mut(block) as *mut [T]) };
         write(idx, rows, block)
     });
-    let given = given.collect();
     // SAFETY: the blocks cover all `n` numbers, and the caller promises that each was written.
     unsafe { built.set_len(n) };
     (built, given)
@@ -108,13 +105,13 @@ pub(crate) fn total<T: Copy + Send + Sync + AddAssign>(parts: Vec<Vec<T>>) -> Ve
     let mut parts = parts.into_iter();
     let mut sums = parts.next().unwrap_or_default();
     let rest: Vec<Vec<T>> = parts.collect();
-    let add = |(idx, sums): (usize, &mut [T])| {
+    let add = |idx: usize, sums: &mut [T]| {
         for part in &rest {
             let part = &part[idx * BLOCK_ELEMENTS..];
             sums.iter_mut().zip(part).for_each(|(sum, &it)| *sum += it);
         }
     };
-    sums.par_chunks_mut(BLOCK_ELEMENTS).enumerate().for_each(add);
+    share(sums.chunks_mut(BLOCK_ELEMENTS).collect(), add);
     sums
 }
 
@@ -125,12 +122,11 @@ pub(crate) fn reduce<T: Real>(
     width: usize,
     partial: impl Fn(Range<usize>) -> Vec<T> + Sync,
 ) -> Vec<T> {
-    let block = |idx: usize| {
+    let block = |idx: usize, ()| {
         let first = idx * rows_per_block;
         partial(first..(first + rows_per_block).min(n_rows))
     };
-    let partials: Vec<Vec<T>> =
-        (0..n_rows.div_ceil(rows_per_block)).into_par_iter().map(block).collect();
+    let partials: Vec<Vec<T>> = share(vec![(); n_rows.div_ceil(rows_per_block)], block);
     if partials.is_empty() { vec![T::ZERO; width] } else { total(partials) }
 }
 

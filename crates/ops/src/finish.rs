@@ -10,7 +10,7 @@ use crate::{
     Activation, Moments, Value,
     activation::{both_of, by_activation},
     batch_norm::lines,
-    lanes::Lanes,
+    lanes::{Lanes, Two},
     lens::cast,
     real::{Reading, Real},
 };
@@ -184,10 +184,45 @@ impl<'a, T: Real> Last<'a, T> {
     ) -> V {
         // SAFETY: the caller's.
         unsafe {
-            let of_channel = |it: &[T]| V::load_some(it.as_ptr().add(channel), some);
-            let mut y = x.mul_add(of_channel(self.scale), of_channel(self.shift));
-            if let Some(plus) = self.plus {
-                y = y.mul_add(V::splat(T::ONE), V::load_some(plus.as_ptr().add(at), some));
+            let load = |it: &[T], at: usize| V::load_some(it.as_ptr().add(at), some);
+            let line = (load(self.scale, channel), load(self.shift, channel));
+            self.finish(x, line, self.plus.map(|it| load(it, at)))
+        }
+    }
+
+    /// The same of two registers of the same channels.
+    ///
+    /// # Safety
+    /// As of [`of`](Last::of).
+    #[inline(always)]
+    pub(crate) unsafe fn of_two<V: Lanes<Number = T>>(
+        &self,
+        xs: Two<V>,
+        channel: usize,
+        at: [usize; 2],
+        some: usize,
+    ) -> Two<V> {
+        // SAFETY: the caller's.
+        unsafe {
+            let load = |it: &[T], at: usize| V::load_some(it.as_ptr().add(at), some);
+            let (scale, shift) = (load(self.scale, channel), load(self.shift, channel));
+            let plus = self.plus.map(|it| Two(load(it, at[0]), load(it, at[1])));
+            self.finish(xs, (Two(scale, scale), Two(shift, shift)), plus)
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn finish<V: Lanes<Number = T>>(
+        &self,
+        x: V,
+        (scale, shift): (V, V),
+        plus: Option<V>,
+    ) -> V {
+        // SAFETY: the caller's.
+        unsafe {
+            let mut y = x.mul_add(scale, shift);
+            if let Some(plus) = plus {
+                y = y.mul_add(V::splat(T::ONE), plus);
             }
             by_activation!(self.activation, A => both_of::<T, V, A>(y).0)
         }

@@ -37,6 +37,7 @@ mod pass;
 mod pool;
 mod product;
 mod real;
+mod share;
 mod sum;
 mod tape;
 mod update;

@@ -10,7 +10,7 @@ use crate::{
     blocks::overwrite,
     finish::Last,
     isa::Isa,
-    lanes::{Lanes, lanes_kernel},
+    lanes::{Lanes, Two, lanes_kernel},
     real::Real,
 };
 
@@ -385,15 +385,25 @@ unsafe fn tile<T: Real, V: Lanes<Number = T>, const ROWS: usize, const VECS: usi
         }
         for (idx, sums) in sums.iter_mut().enumerate() {
             let at = rows.begin(row + idx) + col;
+            if let End::Finish(it) = &end {
+                for (pair, sums) in sums.chunks_exact_mut(2).enumerate() {
+                    let first = 2 * pair * V::LANES;
+                    let two = Two(sums[0], sums[1]);
+                    let two = it.of(two, col + first, at + first, n_cols - first);
+                    (sums[0], sums[1]) = (two.0, two.1);
+                }
+                if VECS % 2 == 1 {
+                    let first = (VECS - 1) * V::LANES;
+                    let last = &mut sums[VECS - 1];
+                    *last = it.of(*last, col + first, at + first, n_cols - first);
+                }
+            }
             for (vec, sum) in sums.iter_mut().enumerate() {
-                let at = at + vec * V::LANES;
-                let to = c.add(at);
+                let to = c.add(at + vec * V::LANES);
                 // At least one: a strip is only as wide as it has columns.
                 let some = n_cols - vec * V::LANES;
-                match &end {
-                    End::Store => {}
-                    End::Add => *sum = sum.mul_add(V::splat(T::ONE), V::load_some(to, some)),
-                    End::Finish(it) => *sum = it.of(*sum, col + vec * V::LANES, at, some),
+                if let End::Add = &end {
+                    *sum = sum.mul_add(V::splat(T::ONE), V::load_some(to, some));
                 }
                 sum.store_some(to, some);
             }

@@ -3,10 +3,10 @@
 use std::sync::Mutex;
 
 use candle::{CpuStorage, InplaceOp2, Layout, Result, Tensor, Var, bail};
-use rayon::prelude::*;
 
 use crate::{
     meter::{Job, Way, watch},
+    share::share,
     vectorised,
 };
 
@@ -75,7 +75,7 @@ where
                 (params, grads, state)
             })
             .collect();
-        chunks.into_par_iter().for_each(|(params, grads, state)| {
+        share(chunks, |_, (params, grads, state)| {
             vectorised(
                 #[inline(always)]
                 || f(params, grads, state),

@@ -19,14 +19,13 @@
 
 use std::ops::Range;
 
-use rayon::prelude::*;
-
 use crate::{
     finish::Last,
     frame::Frame,
     lanes::{Lanes, lanes_kernel},
     matmul::{End, Left, Panels, Rows, multiply},
     real::Real,
+    share::share,
     window::Grid,
 };
 
@@ -56,21 +55,21 @@ pub(crate) struct Weights<T> {
 impl<T: Real> Weights<T> {
     /// - `w`: `[out, 3, 3, in]`.
     pub(crate) fn new(w: &[T], n_in: usize, n_out: usize) -> Weights<T> {
-        let place = |place: usize| {
+        let place = |place: usize, ()| {
             let of = transformed(w, place, false, n_in);
             Panels::of_columns(n_in, n_out, |col| &of[col * n_in..][..n_in])
         };
-        Weights { places: (0..PLACES).into_par_iter().map(place).collect(), n_in, n_out }
+        Weights { places: share(vec![(); PLACES], place), n_in, n_out }
     }
 
     /// The way back: from gradients of results to those of the input, which is the convolution with the
     /// kernel turned around.
     pub(crate) fn back(w: &[T], n_in: usize, n_out: usize) -> Weights<T> {
-        let place = |place: usize| {
+        let place = |place: usize, ()| {
             let of = transformed(w, place, true, n_in);
             Panels::of_rows(n_out, n_in, |row| &of[row * n_in..][..n_in])
         };
-        let places = (0..PLACES).into_par_iter().map(place).collect();
+        let places = share(vec![(); PLACES], place);
         Weights { places, n_in: n_out, n_out: n_in }
     }
 

@@ -4,7 +4,7 @@
 
 use crate::{
     finish::Last,
-    lanes::{Lanes, lanes_kernel},
+    lanes::{Lanes, Two, lanes_kernel},
     matmul::padded,
     real::Real,
 };
@@ -116,12 +116,19 @@ unsafe fn neighbours<T: Real, V: Lanes<Number = T>, const N: usize>(
                 *sum = V::load(from.add(idx * of.from_col)).mul_add(w, *sum);
             }
         }
-        for (idx, mut sum) in sums.into_iter().enumerate() {
-            let at = at + idx * of.into_col;
-            if let Some(last) = &of.last {
-                sum = last.of(sum, channel, at, left);
+        let at = |idx: usize| at + idx * of.into_col;
+        if let Some(last) = &of.last {
+            for idx in (1..N).step_by(2) {
+                let two = Two(sums[idx - 1], sums[idx]);
+                let two = last.of_two(two, channel, [at(idx - 1), at(idx)], left);
+                (sums[idx - 1], sums[idx]) = (two.0, two.1);
             }
-            sum.store_some(into.add(at), left);
+            if N % 2 == 1 {
+                sums[N - 1] = last.of(sums[N - 1], channel, at(N - 1), left);
+            }
+        }
+        for (idx, sum) in sums.into_iter().enumerate() {
+            sum.store_some(into.add(at(idx)), left);
         }
     }
 }
