@@ -48,6 +48,25 @@ unsafe fn begin(block: *mut u8) -> *mut u8 {
     }
 }
 
+/// Asks the system to put a block on pages of 2 MiB, where it has not been touched yet: on pages of
+/// 4 KiB, rows of a large map lie on more of them than a processor remembers the places of.
+#[cfg(target_os = "linux")]
+fn on_large_pages(block: *mut u8, size: usize) -> *mut u8 {
+    const PAGE: usize = 2 << 20;
+    if size >= 2 * PAGE && !block.is_null() {
+        let skipped = block.addr().next_multiple_of(PAGE) - block.addr();
+        let len = (size - skipped) / PAGE * PAGE;
+        // SAFETY: the pages lie within the block. This is a wish, and changes no content.
+        unsafe { libc::madvise(block.add(skipped).cast(), len, libc::MADV_HUGEPAGE) };
+    }
+    block
+}
+
+#[cfg(not(target_os = "linux"))]
+fn on_large_pages(block: *mut u8, _: usize) -> *mut u8 {
+    block
+}
+
 /// Bytes that are handed out in large blocks, and the most that ever were since it was last set.
 static CURRENT: AtomicUsize = AtomicUsize::new(0);
 static PEAK: AtomicUsize = AtomicUsize::new(0);
@@ -84,7 +103,7 @@ unsafe impl GlobalAlloc for LineAllocator {
         // SAFETY: the caller's; the size is not 0.
         unsafe {
             match with_room(layout) {
-                Some(it) => begin(System.alloc(it)),
+                Some(it) => on_large_pages(begin(System.alloc(it)), layout.size()),
                 None => System.alloc(layout),
             }
         }
@@ -95,7 +114,7 @@ unsafe impl GlobalAlloc for LineAllocator {
         // SAFETY: as above.
         unsafe {
             match with_room(layout) {
-                Some(it) => begin(System.alloc_zeroed(it)),
+                Some(it) => on_large_pages(begin(System.alloc_zeroed(it)), layout.size()),
                 None => System.alloc_zeroed(layout),
             }
         }
