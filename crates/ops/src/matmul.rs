@@ -17,11 +17,11 @@ use crate::{
 /// Rows of a right matrix are read in whole registers, so their length is a multiple of this.
 pub(crate) const PAD: usize = 16;
 
-/// What the columns of a panel are a divisor of, and its beginning is a multiple of.
+/// The columns of any panel divide this many, so that a multiple of it is where a panel begins.
 pub(crate) const PANEL: usize = 48;
 
 /// Columns of a right matrix of `n` that lie together, so that a strip is read in one go: three
-/// registers of the widest kind, unless two strips of two are all there is, or two of the others.
+/// registers of the widest kind, or two where two strips of two are all there is; two of the others.
 fn panel(n: usize) -> usize {
     match Isa::chosen() {
         Isa::Avx512 if padded(n) == 4 * PAD => 2 * PAD,

@@ -78,7 +78,7 @@ static AWAKE: AtomicUsize = AtomicUsize::new(0);
 /// Sees to it that all other threads look for work for a while.
 fn keep_awake() {
     let others = rayon::current_num_threads() - 1;
-    while AWAKE.load(Ordering::Relaxed) < others {
+    for _ in AWAKE.load(Ordering::Relaxed)..others {
         AWAKE.fetch_add(1, Ordering::Relaxed);
         rayon::spawn(|| {
             look_for_work();
