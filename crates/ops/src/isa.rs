@@ -112,6 +112,16 @@ pub fn vectorised<T>(f: impl FnOnce() -> T) -> T {
     }
 }
 
+/// Cut to 0..=255 and truncated, by which what is no number becomes 0: `as` makes sure of more than
+/// that, with numbers one by one.
+#[inline(always)]
+pub fn to_byte(x: f32) -> i32 {
+    let x = if x > 0.0 { x } else { 0.0 };
+    let x = if x < 255.0 { x } else { 255.0 };
+    // SAFETY: it was just cut to what fits.
+    unsafe { x.to_int_unchecked() }
+}
+
 /// How a kernel multiplies and adds: in one rounding where the instruction set can.
 pub(crate) trait Fma {
     /// Whether `mul_add` is one instruction.
@@ -174,7 +184,7 @@ pub(crate) use kernel;
 
 #[cfg(test)]
 mod tests {
-    use super::Isa;
+    use super::{Isa, to_byte};
 
     const VARIABLE: &str = "MASKFIT_TEST_ISA";
 
@@ -195,6 +205,17 @@ mod tests {
             let run = std::process::Command::new(tests).env(VARIABLE, isa.name()).output().unwrap();
             assert!(run.status.success(), "{isa:?}:\n{}", String::from_utf8_lossy(&run.stdout));
         }
+    }
+
+    #[test]
+    fn a_byte_is_cut_and_truncated() {
+        for it in 0..256 * 255 {
+            for it in [it as f32 / 256.0, (it as f32 / 256.0).next_down()] {
+                assert_eq!(to_byte(it), it as i32);
+            }
+        }
+        let odd = [f32::NAN, f32::NEG_INFINITY, -0.5, 255.5, f32::INFINITY];
+        assert_eq!(odd.map(to_byte), [0, 0, 0, 255, 255]);
     }
 
     #[test]

@@ -54,7 +54,7 @@ pub use depthwise::{depthwise, expand_depthwise};
 pub use dropout::{drop_path, dropout};
 pub use finish::Finish;
 pub use gate::gate;
-pub use isa::{Isa, vectorised};
+pub use isa::{Isa, to_byte, vectorised};
 pub use l2_normalise::l2_normalise;
 pub use layer_norm::layer_norm;
 pub use max_pool::max_pool;

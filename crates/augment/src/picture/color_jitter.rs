@@ -11,13 +11,14 @@
 //! that of all pixels.
 
 use base::Rng;
+use ops::to_byte;
 use rand::{Rng as _, seq::SliceRandom as _};
 use serde::{Deserialize, Serialize};
 
 use super::{
     PictureOp,
     hsv::{opencv, pil},
-    strip::{Strip, each_pixel, each_strip, truncated},
+    strip::{N, Strip, each_pixel, each_strip},
     tables::{Table, table},
 };
 use crate::{Canvas, OpError, Picture};
@@ -179,12 +180,14 @@ fn do_and_sum(picture: &mut Picture, steps: &mut Vec<Step>, luma: impl Fn([i32; 
             for step in &*steps {
                 step.on(strip);
             }
-            let [r, g, b] = &*strip;
-            let mut greys = 0;
-            for ((&r, &g), &b) in r.iter().zip(g).zip(b).take(n) {
-                greys += luma([r, g, b]);
+            let [r, g, b] = &mut *strip;
+            let mut greys = [0; N];
+            for (((grey, &mut r), &mut g), &mut b) in greys.iter_mut().zip(r).zip(g).zip(b) {
+                *grey = luma([r, g, b]);
             }
-            sum += greys as u64;
+            // The last strip may be shorter: all of one are summed up in registers.
+            greys[n..].fill(0);
+            sum += greys.iter().sum::<i32>() as u64;
         },
     );
     steps.clear();
@@ -203,7 +206,7 @@ impl Step {
             }
             Step::Line(f, shift) => {
                 for x in strip.as_flattened_mut() {
-                    *x = byte(*x as f32 * f + shift);
+                    *x = to_byte(*x as f32 * f + shift);
                 }
             }
             Step::Saturation(f, Definition::Torchvision) => each_pixel(
@@ -219,7 +222,7 @@ impl Step {
                 #[inline(always)]
                 |[r, g, b]| {
                     let grey = luma_of_opencv([r, g, b]) as f32 * (1.0 - f);
-                    [r as f32, g as f32, b as f32].map(|x| byte(x * f + grey + 0.5))
+                    [r as f32, g as f32, b as f32].map(|x| to_byte(x * f + grey + 0.5))
                 },
             ),
             Step::Turn(by) => each_pixel(
@@ -257,13 +260,7 @@ pub(super) fn blend(dull: f32, x: u8, factor: f32) -> u8 {
 
 #[inline(always)]
 fn blended(dull: f32, x: i32, factor: f32) -> i32 {
-    byte(dull + factor * (x as f32 - dull))
-}
-
-/// Cut off at the ends and truncated.
-#[inline(always)]
-fn byte(it: f32) -> i32 {
-    truncated(it.clamp(0.0, 255.0))
+    to_byte(dull + factor * (x as f32 - dull))
 }
 
 /// [`luma`] of bytes.

@@ -5,7 +5,7 @@
 
 /// As PIL: bit for bit.
 pub(super) mod pil {
-    use crate::picture::strip::truncated;
+    use ops::to_byte;
 
     /// To hue, saturation and value.
     #[inline(always)]
@@ -26,11 +26,11 @@ pub(super) mod pil {
         let sixths: f32 = (sector + sign) - sign * near;
         let part = sixths / 6.0;
         let hue = if part < 0.0 { part + 1.0 } else { part };
-        let rounded = truncated(hue * 255.0);
+        let rounded = to_byte(hue * 255.0);
         // The product was rounded, maybe up to a whole number; these differences are exact.
         let is_less = hue * 256.0 - (rounded as f32) < hue;
         // A quotient of bytes is not so close below a whole number that it is rounded up to it.
-        let s = truncated((range * 255) as f32 / most.max(1) as f32);
+        let s = to_byte((range * 255) as f32 / most.max(1) as f32);
         [rounded - i32::from(is_less), s, most]
     }
 
@@ -46,7 +46,7 @@ pub(super) mod pil {
         const SIXTH: i32 = 255;
         const ONE: i32 = 255 * SIXTH;
         let at = start * SIXTH + h * 6;
-        let at = if at >= 6 * SIXTH { at - 6 * SIXTH } else { at };
+        // Less than two circles: `start` is at most 5, and h six sixths.
         let at = if at >= 6 * SIXTH { at - 6 * SIXTH } else { at };
         let less = at.min(4 * SIXTH - at).clamp(0, SIXTH);
         let unrounded = v * (ONE - s * less) + ONE / 2;

@@ -6,7 +6,7 @@
 use super::Picture;
 
 /// How many pixels.
-const N: usize = 64;
+pub(super) const N: usize = 64;
 
 /// The reds, greens and blues of some pixels, all in 0..=255.
 pub(super) type Strip = [[i32; N]; 3];
@@ -45,19 +45,9 @@ pub(super) fn each_pixel(strip: &mut Strip, change: impl Fn([i32; 3]) -> [i32; 3
     }
 }
 
-/// What `as i32` makes of 0.0 to 2²², which the compiler would do one by one.
-#[inline(always)]
-pub(super) fn truncated(it: f32) -> i32 {
-    // From here on, floats are whole numbers.
-    const WHOLE: f32 = (1 << 23) as f32;
-    let rounded = it + WHOLE;
-    let is_more = rounded - WHOLE > it;
-    rounded.to_bits() as i32 - WHOLE.to_bits() as i32 - i32::from(is_more)
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{each_strip, truncated};
+    use super::each_strip;
     use crate::Picture;
 
     #[test]
@@ -72,16 +62,6 @@ mod tests {
             assert_eq!(count, n as usize);
             for (x, pixel) in (0..).zip(picture.pixels()) {
                 assert_eq!(pixel.0, if x % 64 == 0 { [7, x, 9] } else { [x, 7, 9] });
-            }
-        }
-    }
-
-    #[test]
-    fn truncated_is_as_i32() {
-        for it in 0..70_000 {
-            for it in [it as f32 / 256.0, (it as f32).next_down(), it as f32, (it as f32).next_up()]
-            {
-                assert_eq!(truncated(it.max(0.0)), it.max(0.0) as i32);
             }
         }
     }

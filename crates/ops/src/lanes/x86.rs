@@ -101,7 +101,7 @@ macro_rules! lanes {
                 unsafe { $within(self, low, high) }
             }
 
-            /// e⁻ˣ as 2ⁿ·2ᶠ, n the nearest whole number, f within a half and 2ᶠ by a polynomial;
+            /// e⁻ˣ as 2ⁿ·2ᶠ, n the nearest whole number, f within a half and 2ᶠ by its series;
             /// then the inverse.
             #[inline(always)]
             unsafe fn sigmoids<const N: usize>(xs: [Self; N]) -> [Self; N] {
@@ -232,9 +232,17 @@ const NEAREST: i32 = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
 const HIGH: f32 = -std::f32::consts::LOG2_E;
 const LOW: f32 = -1.925_963e-8;
 
-/// 2ᶠ for f within a half: the polynomial of the fifth degree whose relative error is smallest, 9.3e-8,
-/// of those that are 1 at 0. The highest power first.
-const TERMS: [f32; 6] = [1.326_952_1e-3, 9.671_291e-3, 5.550_711e-2, 0.240_222_47, 0.693_147, 1.0];
+/// The series of 2ᶠ: (ln 2)ⁱ / i!, the highest power first. The polynomial of the fifth degree whose
+/// error is least is as good for a sigmoid, and not for the normal distribution.
+const SERIES: [f32; 7] = [
+    1.540_353e-4,
+    1.333_355_8e-3,
+    9.618_129e-3,
+    5.550_411e-2,
+    0.240_226_5,
+    std::f32::consts::LN_2,
+    1.0,
+];
 
 /// The polynomial of these terms, the highest power first, at each place.
 #[inline(always)]
@@ -286,7 +294,7 @@ unsafe fn two_to_the_512<const N: usize>(
         let ns = each!(i => _mm512_roundscale_ps::<NEAREST>(_mm512_mul_ps(xs[i], high)));
         let fs = each!(i => _mm512_fmadd_ps(xs[i], high, _mm512_mul_ps(ns[i], less)));
         let fs = each!(i => _mm512_fmadd_ps(xs[i], low, fs[i]));
-        let ps = polynomials(TERMS, fs);
+        let ps = polynomials(SERIES, fs);
         each!(i => _mm512_scalef_ps(ps[i], ns[i]))
     }
 }
@@ -294,7 +302,7 @@ unsafe fn two_to_the_512<const N: usize>(
 /// As [`two_to_the_512`], for results that are no subnormal numbers.
 ///
 /// Added to a number with no bits left behind the point, x·high is rounded, and its last bits are the
-/// exponent. The polynomial has the even powers and the odd ones apart, which need not wait for each other.
+/// exponent. The series has the even powers and the odd ones apart, which need not wait for each other.
 #[inline(always)]
 unsafe fn two_to_the_256<const N: usize>(
     xs: [__m256; N],
@@ -310,9 +318,9 @@ unsafe fn two_to_the_256<const N: usize>(
         let ns = each!(i => _mm256_sub_ps(rounded[i], rounder));
         let fs = each!(i => _mm256_fmsub_ps(xs[i], high, ns[i]));
         let fs = each!(i => _mm256_fmadd_ps(xs[i], low, fs[i]));
-        let [p5, p4, p3, p2, p1, p0] = TERMS;
+        let [p6, p5, p4, p3, p2, p1, p0] = SERIES;
         let squares = each!(i => _mm256_mul_ps(fs[i], fs[i]));
-        let even = polynomials([p4, p2, p0], squares);
+        let even = polynomials([p6, p4, p2, p0], squares);
         let odd = polynomials([p5, p3, p1], squares);
         let ps = each!(i => _mm256_fmadd_ps(odd[i], fs[i], even[i]));
         let bits = each!(i => _mm256_slli_epi32::<23>(_mm256_castps_si256(rounded[i])));
