@@ -8,7 +8,6 @@ mod center_crop;
 mod clahe;
 mod color_jitter;
 mod elastic;
-mod enlarge;
 mod equalize;
 mod face_crop;
 mod fastai;

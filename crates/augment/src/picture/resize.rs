@@ -11,7 +11,7 @@ use fast_image_resize::{
 use image::imageops;
 use serde::{Deserialize, Serialize};
 
-use super::{PictureOp, enlarge, size_problem};
+use super::{PictureOp, size_problem};
 use crate::{Canvas, OpError, Picture};
 
 /// `kind = "resize"`
@@ -113,18 +113,6 @@ impl Filter {
             && (height, width) == (f64::from(h), f64::from(w))
         {
             return picture;
-        }
-        let is_enlarged = |from: u32, length: f64, to: usize| {
-            self == Filter::Bilinear && from >= 2 && length <= to as f64
-        };
-        let keeps_rows = height == to_h as f64 && top.fract() == 0.0;
-        let keeps_columns = (left, width, to_w) == (0.0, f64::from(w), w as usize);
-        if keeps_rows && is_enlarged(w, width, to_w) {
-            let rows = top as usize..top as usize + to_h;
-            return enlarge::columns(&picture, rows, left, width, to_w);
-        }
-        if keeps_columns && is_enlarged(h, height, to_h) {
-            return enlarge::rows(&picture, top, height, to_h);
         }
         let filter = match self {
             Filter::Bilinear => FilterType::Bilinear,
