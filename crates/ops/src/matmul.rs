@@ -459,7 +459,9 @@ mod tests {
 
     #[test]
     fn agrees_with_the_definition_at_every_size_of_tile() {
-        for (m, n, k) in [(1, 1, 1), (8, 48, 7), (9, 49, 3), (17, 64, 133), (5, 130, 2)] {
+        for (m, n, k) in
+            [(1, 1, 1), (8, 48, 7), (9, 49, 3), (17, 64, 133), (5, 130, 2), (31, 24, 6)]
+        {
             let (a, b) = (numbers("a", m * k), numbers("b", k * n));
             let wide = padded(n);
             let mut rows = vec![0.0; k * wide];

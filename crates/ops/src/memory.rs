@@ -11,7 +11,8 @@ use std::{
 /// stored touches two lines. Its own aligned blocks are no help: a freed one is a little too small
 /// for the next of its size, and the peak of memory rose by two fifths.
 ///
-/// It counts what it hands out, for [`held`].
+/// Blocks of several MiB lie on large pages, where the system has them. It counts what it hands out, for
+/// [`held`].
 pub struct LineAllocator;
 
 /// Bytes of a cache line, and of the widest register.

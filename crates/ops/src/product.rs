@@ -172,8 +172,8 @@ fn backward<T: Real>(xs: &View<'_, T>, gs: &GradView<'_, T>, w: &[T], wants: Wan
             let room = if wants.dw { n_in.next_multiple_of(layout.panel) * n } else { 0 };
             let mut block = |gs: &[T]| {
                 T::with_scratch(room, |seen| {
-                    let mut is_seen = false;
-                    for done in (0..if wants.dx { n } else { 0 }).step_by(per_step) {
+                    let steps = if wants.dx { 0..n } else { 0..0 };
+                    for done in steps.step_by(per_step) {
                         let (from, n) = (first + done, per_step.min(n - done));
                         let gs = Left::rows(&gs[done * n_out..], n, n_out, n_out);
                         let dx = &mut dx[(from - rows.start) * n_in..][..n * n_in];
@@ -181,11 +181,11 @@ fn backward<T: Real>(xs: &View<'_, T>, gs: &GradView<'_, T>, w: &[T], wants: Wan
                         if let Some(sums) = &mut sums {
                             let seen = wants.dw.then(|| (&mut seen[done * layout.row..], layout));
                             xs.look_back((from, n), 0..n_in, dx, seen, sums);
-                            is_seen = true;
                         }
                     }
                     if wants.dw {
-                        if !is_seen {
+                        // Else it was read on the way back through the lens.
+                        if sums.is_none() {
                             xs.read_laid(first, n, 0..n_in, seen, layout);
                         }
                         let gs = Left::columns(gs, n_out, n, n_out, &[0]);

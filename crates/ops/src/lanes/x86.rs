@@ -16,8 +16,8 @@ use std::arch::x86_64::{
 use super::Lanes;
 use crate::real::{NORMAL_DENSITY, NORMAL_TAIL, NORMAL_TAIL_BEND};
 
-/// An array of what an expression is at each place: `from_fn`, whose closure would be compiled for the
-/// target's baseline.
+/// An array of `N` of what an expression is at each place: `from_fn`, whose closure would be compiled for
+/// the target's baseline.
 macro_rules! each {
     ($idx:ident => $body:expr) => {{
         let $idx = 0;

@@ -114,14 +114,7 @@ impl<'a, T: Real> View<'a, T> {
     ) {
         let (c, xs) = (self.c, &self.stored()[first * self.c + channels.start..]);
         let Some(it) = &self.through else {
-            let panel = layout.panel.min(c);
-            for (row, from) in xs.chunks(c).take(n).enumerate() {
-                for (idx, from) in from[..channels.len()].chunks(panel).enumerate() {
-                    let at = row * layout.row + idx * layout.panel_stride;
-                    into[at..][..from.len()].copy_from_slice(from);
-                }
-            }
-            return;
+            return copy_channels((xs, c), n, channels.len(), into, layout);
         };
         by_pictures(first, n, self.area, |picture, begin, n| {
             let gates = it.gates.at(picture, c);
@@ -217,10 +210,20 @@ impl<T: Real> View<'_, T> {
     }
 }
 
-/// Copies the first `n` channels of rows of `c`.
-fn copy_channels<T: Real>(from: &[T], c: usize, n: usize, into: &mut [T], stride: usize) {
-    for (to, from) in into.chunks_mut(stride).zip(from.chunks(c)) {
-        to[..n].copy_from_slice(&from[..n]);
+/// Copies the first channels of `n` rows of `c`.
+fn copy_channels<T: Real>(
+    (from, c): (&[T], usize),
+    n: usize,
+    n_channels: usize,
+    into: &mut [T],
+    layout: Layout,
+) {
+    let panel = layout.panel.min(c);
+    for (row, from) in from.chunks(c).take(n).enumerate() {
+        for (idx, from) in from[..n_channels].chunks(panel).enumerate() {
+            let at = row * layout.row + idx * layout.panel_stride;
+            into[at..][..from.len()].copy_from_slice(from);
+        }
     }
 }
 
@@ -321,12 +324,12 @@ impl<'a, T: Real> GradView<'a, T> {
     ) {
         let (c, gs) = (self.c, &self.stored()[first * self.c + channels.start..]);
         if self.is_plain {
-            return copy_channels(gs, c, channels.len(), into, stride);
+            let (n, layout) = (into.len().div_ceil(stride), Layout::rows(stride));
+            return copy_channels((gs, c), n, channels.len(), into, layout);
         }
         by_pictures(first, into.len().div_ceil(stride), self.area, |picture, begin, n| {
-            let (gs, into) = (&gs[begin * c..], &mut into[begin * stride..]);
-            let end = into.len().min(n * stride);
-            let into = &mut into[..end];
+            let end = into.len().min((begin + n) * stride);
+            let (gs, into) = (&gs[begin * c..], &mut into[begin * stride..end]);
             let (times, plus) = (self.times.at(picture, c), self.plus.at(picture, c));
             let Some(it) = &self.norm else {
                 let (times, plus) = (&times[channels.clone()], &plus[channels.clone()]);
