@@ -1,0 +1,222 @@
+//! A side of an RGB8 picture enlarged bilinearly: each pixel lies between two neighbours.
+//!
+//! Pixel i of n is centred at p = start + (i + 1/2)·length/n - 1/2, and is x + (y - x)·f of the pixels
+//! x at ⌊p⌋ and y beside it, f = p - ⌊p⌋ in steps of 2⁻¹⁵, rounded; beyond the outermost pixels there
+//! is nothing else. PIL's `Image.resize`, whose steps are 2⁻²². The bits are the same on all
+//! instruction sets.
+
+use crate::isa::{Isa, vectorised};
+
+/// A pixel between two: as much beyond the first as `part` says, in steps of 2⁻¹⁵.
+struct Between {
+    first: usize,
+    second: usize,
+    part: i16,
+}
+
+const STEP_BITS: u32 = 15;
+
+/// Where each of `size` pixels lies that a part of `n` pixels is enlarged to.
+fn between(n: usize, start: f64, length: f64, size: usize) -> impl Iterator<Item = Between> {
+    (0..size).map(move |idx| {
+        let place = start + (idx as f64 + 0.5) * length / size as f64 - 0.5;
+        let steps = place.clamp(0.0, (n - 1) as f64) * f64::from(1 << STEP_BITS);
+        let steps = steps.round() as usize;
+        let (first, part) = (steps >> STEP_BITS, steps % (1 << STEP_BITS));
+        // The last pixel has none beside it, and needs none.
+        Between { first, second: first + usize::from(part > 0), part: part as i16 }
+    })
+}
+
+#[inline(always)]
+fn mean(first: u8, second: u8, part: i16) -> u8 {
+    let (first, second) = (i32::from(first), i32::from(second));
+    let more = (second - first) * i32::from(part) + (1 << (STEP_BITS - 1));
+    (first + (more >> STEP_BITS)) as u8
+}
+
+/// Eight bytes of a line, made of 16 bytes of a shorter one: a pixel is three bytes, and those that lie
+/// side by side come from at most five.
+struct Eight {
+    from: usize,
+    /// Which of the 16 bytes; every other one is [`NONE`], by which a register widens them.
+    first: [u8; 16],
+    second: [u8; 16],
+    parts: [i16; 8],
+}
+
+const NONE: u8 = 0x80;
+
+/// Enlarges the part of each line that begins at column `start` and is `length` columns wide to `size`
+/// columns. `bytes` are lines of `width` pixels; the part lies within them.
+///
+/// # Panics
+/// Lines of no pixels, and a part of more than `size` columns.
+pub fn enlarge_columns(
+    bytes: &[u8],
+    width: usize,
+    start: f64,
+    length: f64,
+    size: usize,
+) -> Vec<u8> {
+    assert!(length <= size as f64, "{length} columns are not enlarged to {size}");
+    let (from, to) = (width * 3, size * 3);
+    let pixels: Vec<Between> = between(width, start, length, size).collect();
+    let eight = |eight: usize| {
+        let bytes = eight * 8..to.min(eight * 8 + 8);
+        let from = (pixels[bytes.start / 3].first * 3).min(from.saturating_sub(16));
+        let mut made = Eight { from, first: [NONE; 16], second: [NONE; 16], parts: [0; 8] };
+        for (idx, byte) in bytes.enumerate() {
+            let (pixel, channel) = (&pixels[byte / 3], byte % 3);
+            made.first[2 * idx] = (pixel.first * 3 + channel - from) as u8;
+            made.second[2 * idx] = (pixel.second * 3 + channel - from) as u8;
+            made.parts[idx] = pixel.part;
+            debug_assert!(made.second[2 * idx] < 16, "{width} {start} {length} {size}: {byte}");
+        }
+        made
+    };
+    let eights: Vec<Eight> = (0..to.div_ceil(8)).map(eight).collect();
+    let n_lines = bytes.len() / from;
+    // The last eight bytes of a line may reach into the next one, which is written after it.
+    let mut made = vec![0; n_lines * to + 8];
+    for (idx, line) in bytes.chunks_exact(from).enumerate() {
+        enlarge_line(line, &eights, &mut made[idx * to..]);
+    }
+    made.truncate(n_lines * to);
+    made
+}
+
+fn enlarge_line(line: &[u8], eights: &[Eight], made: &mut [u8]) {
+    #[cfg(target_arch = "x86_64")]
+    if Isa::chosen() > Isa::Portable && line.len() >= 16 {
+        // SAFETY: the processor has the instructions, and there are 16 bytes in the line.
+        return unsafe { x86::enlarge_line(line, eights, made) };
+    }
+    for (eight, made) in eights.iter().zip(made.chunks_exact_mut(8)) {
+        let line = &line[eight.from..];
+        for (idx, (byte, &part)) in made.iter_mut().zip(&eight.parts).enumerate() {
+            // What lies beyond the line's end is none of its bytes.
+            let byte_at = |picks: &[u8; 16]| match picks[2 * idx] {
+                NONE => 0,
+                pick => line[usize::from(pick)],
+            };
+            *byte = mean(byte_at(&eight.first), byte_at(&eight.second), part);
+        }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use std::arch::x86_64::{
+        __m128i, _mm_add_epi16, _mm_loadu_si128, _mm_mulhrs_epi16, _mm_packus_epi16,
+        _mm_shuffle_epi8, _mm_storel_epi64, _mm_sub_epi16,
+    };
+
+    use super::Eight;
+
+    /// `line` has at least 16 bytes.
+    #[target_feature(enable = "avx2")]
+    pub(super) unsafe fn enlarge_line(line: &[u8], eights: &[Eight], made: &mut [u8]) {
+        let last = line.len() - 16;
+        for (eight, made) in eights.iter().zip(made.chunks_exact_mut(8)) {
+            let load = |from: *const u8| {
+                // SAFETY: of each pointer below, 16 bytes may be read.
+                unsafe { _mm_loadu_si128(from.cast::<__m128i>()) }
+            };
+            let bytes = load(line[eight.from.min(last)..].as_ptr());
+            let first = _mm_shuffle_epi8(bytes, load(eight.first.as_ptr()));
+            let second = _mm_shuffle_epi8(bytes, load(eight.second.as_ptr()));
+            // A product with a part, rounded as in `mean`.
+            let parts = load(eight.parts.as_ptr().cast());
+            let more = _mm_mulhrs_epi16(_mm_sub_epi16(second, first), parts);
+            let sums = _mm_add_epi16(first, more);
+            // SAFETY: there are eight bytes to write.
+            unsafe {
+                _mm_storel_epi64(made.as_mut_ptr().cast(), _mm_packus_epi16(sums, sums));
+            }
+        }
+    }
+}
+
+/// Enlarges the part of the lines that begins at line `start` and is `length` lines high to `size`
+/// lines. `bytes` are lines of `width` pixels; the part lies within them.
+pub fn enlarge_rows(bytes: &[u8], width: usize, start: f64, length: f64, size: usize) -> Vec<u8> {
+    let wide = width * 3;
+    let mut made = vec![0; size * wide];
+    let places = between(bytes.len() / wide, start, length, size);
+    for (line, Between { first, second, part }) in made.chunks_exact_mut(wide).zip(places) {
+        let [first, second] = [first, second].map(|it| &bytes[it * wide..][..wide]);
+        vectorised(
+            #[inline(always)]
+            || {
+                for ((byte, &first), &second) in line.iter_mut().zip(first).zip(second) {
+                    *byte = mean(first, second, part);
+                }
+            },
+        );
+    }
+    made
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{enlarge_columns, enlarge_rows};
+
+    /// Irregular bytes.
+    fn bytes(n: usize) -> Vec<u8> {
+        (0..n).map(|it| (it * it * 7 + it * 31) as u8).collect()
+    }
+
+    #[test]
+    fn pixels_lie_between_their_neighbours() {
+        let bytes = [0, 100, 255, 40, 101, 0];
+        // Centres of four pixels on two: -1/4, 1/4, 3/4, 5/4; the outermost see one alone.
+        let want = [0, 100, 255, 10, 100, 191, 30, 101, 64, 40, 101, 0];
+        assert_eq!(enlarge_columns(&bytes, 2, 0.0, 2.0, 4), want);
+        assert_eq!(enlarge_rows(&bytes, 1, 0.0, 2.0, 4), want);
+    }
+
+    /// By its definition, of every part of lines of every width.
+    #[test]
+    fn every_width_and_part_is_as_it_says() {
+        for width in 1..24 {
+            for size in [1, 2, 3, 5, 8, 17, 24, 61] {
+                for (start, length) in [(0, 1), (0, 3), (2, 4), (1, 7), (5, 17), (0, 24)] {
+                    let (start, length) = (f64::from(start) * 0.9, f64::from(length) * 0.95);
+                    if start + length > width as f64 || length > size as f64 {
+                        continue;
+                    }
+                    let bytes = bytes(width * 3 * 3);
+                    let got = enlarge_columns(&bytes, width, start, length, size);
+                    assert_eq!(got.len(), 3 * size * 3);
+                    for (idx, got) in got.into_iter().enumerate() {
+                        let (line, pixel, channel) = (idx / size / 3, idx / 3 % size, idx % 3);
+                        let place = start + (pixel as f64 + 0.5) * length / size as f64 - 0.5;
+                        let place = place.clamp(0.0, width as f64 - 1.0);
+                        let at = |pixel: usize| {
+                            let pixel = pixel.min(width - 1);
+                            f64::from(bytes[(line * width + pixel) * 3 + channel])
+                        };
+                        let (part, pixel) = (place.fract(), place as usize);
+                        let want = at(pixel) * (1.0 - part) + at(pixel + 1) * part;
+                        let off = (f64::from(got) - want).abs();
+                        assert!(off <= 0.51, "{width} {start} {length} {size}: {got}, not {want}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn one_more_than_there_were_and_as_many_shifted_are_possible() {
+        let bytes = bytes(40 * 3);
+        assert_eq!(enlarge_columns(&bytes, 40, 0.0, 40.0, 40), bytes);
+        assert_eq!(enlarge_rows(&bytes, 1, 0.0, 40.0, 40), bytes);
+        for part in [1e-9, 0.3, 0.999_999_999] {
+            let shifted = enlarge_columns(&bytes, 40, part, 39.0, 39);
+            assert_eq!(shifted, enlarge_rows(&bytes, 1, part, 39.0, 39));
+        }
+        let more = enlarge_columns(&bytes, 40, 0.0, 40.0, 41);
+        assert_eq!(more, enlarge_rows(&bytes, 1, 0.0, 40.0, 41));
+    }
+}
