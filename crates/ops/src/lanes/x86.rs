@@ -7,10 +7,10 @@ use std::arch::x86_64::{
     _mm256_div_ps, _mm256_extractf128_ps, _mm256_fmadd_ps, _mm256_fmsub_ps, _mm256_loadu_ps,
     _mm256_loadu_si256, _mm256_maskload_ps, _mm256_maskstore_ps, _mm256_max_ps, _mm256_min_ps,
     _mm256_mul_ps, _mm256_set1_ps, _mm256_slli_epi32, _mm256_storeu_ps, _mm256_sub_ps,
-    _mm512_castps512_ps256, _mm512_cmp_ps_mask, _mm512_extractf32x8_ps, _mm512_fmadd_ps,
-    _mm512_loadu_ps, _mm512_mask_cmp_ps_mask, _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps,
-    _mm512_maskz_mov_ps, _mm512_max_ps, _mm512_min_ps, _mm512_mul_ps, _mm512_rcp14_ps,
-    _mm512_roundscale_ps, _mm512_scalef_ps, _mm512_set1_ps, _mm512_storeu_ps,
+    _mm512_add_ps, _mm512_castps512_ps256, _mm512_cmp_ps_mask, _mm512_extractf32x8_ps,
+    _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_mask_cmp_ps_mask, _mm512_mask_storeu_ps,
+    _mm512_maskz_loadu_ps, _mm512_maskz_mov_ps, _mm512_max_ps, _mm512_min_ps, _mm512_mul_ps,
+    _mm512_rcp14_ps, _mm512_roundscale_ps, _mm512_scalef_ps, _mm512_set1_ps, _mm512_storeu_ps,
 };
 
 use super::Lanes;
@@ -101,7 +101,7 @@ macro_rules! lanes {
                 unsafe { $within(self, low, high) }
             }
 
-            /// e⁻ˣ as 2ⁿ·2ᶠ, n the nearest whole number, f within a half and 2ᶠ by its series;
+            /// e⁻ˣ as 2ⁿ·2ᶠ, n the nearest whole number, f within a half and 2ᶠ by a polynomial;
             /// then the inverse.
             #[inline(always)]
             unsafe fn sigmoids<const N: usize>(xs: [Self; N]) -> [Self; N] {
@@ -109,8 +109,7 @@ macro_rules! lanes {
                 unsafe {
                     let one = $splat(1.0);
                     let xs = each!(i => xs[i].clamp($splat(-80.0), $splat(87.0)));
-                    let es = $two_to_the(xs, $splat(HIGH), $splat(LOW));
-                    let ds = each!(i => es[i].mul_add(one, one));
+                    let ds = $two_to_the(xs, [HIGH, LOW], FIFTH, one);
                     each!(i => $inverse(ds[i]))
                 }
             }
@@ -122,7 +121,8 @@ macro_rules! lanes {
                 unsafe {
                     let (one, end) = ($splat(1.0), $splat(12.0));
                     let x = self.clamp($splat(-12.0), end);
-                    let [e] = $two_to_the([x.mul(x)], $splat(HIGH / 2.0), $splat(LOW / 2.0));
+                    let halves = [HIGH / 2.0, LOW / 2.0];
+                    let [e] = $two_to_the([x.mul(x)], halves, SERIES, $splat(0.0));
                     let size = x.clamp(x.mul($splat(-1.0)), end);
                     let bent = size.mul($splat(NORMAL_TAIL_BEND));
                     let d = bent.mul_add(one, one);
@@ -232,8 +232,7 @@ const NEAREST: i32 = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
 const HIGH: f32 = -std::f32::consts::LOG2_E;
 const LOW: f32 = -1.925_963e-8;
 
-/// The series of 2ᶠ: (ln 2)ⁱ / i!, the highest power first. The polynomial of the fifth degree whose
-/// error is least is as good for a sigmoid, and not for the normal distribution.
+/// The series of 2ᶠ: (ln 2)ⁱ / i!, the highest power first.
 const SERIES: [f32; 7] = [
     1.540_353e-4,
     1.333_355_8e-3,
@@ -243,6 +242,11 @@ const SERIES: [f32; 7] = [
     std::f32::consts::LN_2,
     1.0,
 ];
+
+/// The polynomial of the fifth degree that is 1 at 0 and nearest to 2ᶠ: within 9.2e-8 of it, which is
+/// enough where 1 is added, and not in the tail of the normal distribution.
+const FIFTH: [f32; 6] =
+    [1.326_472_7e-3, 9.671_513e-3, 5.550_733_6e-2, 0.240_222_42, 0.693_147, 1.0];
 
 /// The polynomial of these terms, the highest power first, at each place.
 #[inline(always)]
@@ -281,50 +285,49 @@ unsafe fn refine<V: Lanes<Number = f32>>(guess: V, d: V) -> V {
     }
 }
 
-/// 2 to the power of each x·(high + low).
+/// 2 to the power of each x·(high + low), plus a number, by a polynomial of 2ᶠ.
 #[inline(always)]
-unsafe fn two_to_the_512<const N: usize>(
+unsafe fn two_to_the_512<const K: usize, const N: usize>(
     xs: [__m512; N],
-    high: __m512,
-    low: __m512,
+    [high, low]: [f32; 2],
+    terms: [f32; K],
+    plus: __m512,
 ) -> [__m512; N] {
     // SAFETY: the caller's.
     unsafe {
-        let less = _mm512_set1_ps(-1.0);
+        let [high, low, less] = [_mm512_set1_ps(high), _mm512_set1_ps(low), _mm512_set1_ps(-1.0)];
         let ns = each!(i => _mm512_roundscale_ps::<NEAREST>(_mm512_mul_ps(xs[i], high)));
         let fs = each!(i => _mm512_fmadd_ps(xs[i], high, _mm512_mul_ps(ns[i], less)));
         let fs = each!(i => _mm512_fmadd_ps(xs[i], low, fs[i]));
-        let ps = polynomials(SERIES, fs);
-        each!(i => _mm512_scalef_ps(ps[i], ns[i]))
+        let ps = polynomials(terms, fs);
+        each!(i => _mm512_add_ps(_mm512_scalef_ps(ps[i], ns[i]), plus))
     }
 }
 
-/// As [`two_to_the_512`], for results that are no subnormal numbers.
+/// As [`two_to_the_512`], for powers that are no subnormal numbers.
 ///
 /// Added to a number with no bits left behind the point, x·high is rounded, and its last bits are the
-/// exponent. The series has the even powers and the odd ones apart, which need not wait for each other.
+/// exponent.
 #[inline(always)]
-unsafe fn two_to_the_256<const N: usize>(
+unsafe fn two_to_the_256<const K: usize, const N: usize>(
     xs: [__m256; N],
-    high: __m256,
-    low: __m256,
+    [high, low]: [f32; 2],
+    terms: [f32; K],
+    plus: __m256,
 ) -> [__m256; N] {
     // 1.5·2²³, and what exponents have added.
     const ROUNDER: f32 = 12_582_912.0 + 127.0;
     // SAFETY: the caller's.
     unsafe {
+        let (high, low) = (_mm256_set1_ps(high), _mm256_set1_ps(low));
         let rounder = _mm256_set1_ps(ROUNDER);
         let rounded = each!(i => _mm256_fmadd_ps(xs[i], high, rounder));
         let ns = each!(i => _mm256_sub_ps(rounded[i], rounder));
         let fs = each!(i => _mm256_fmsub_ps(xs[i], high, ns[i]));
         let fs = each!(i => _mm256_fmadd_ps(xs[i], low, fs[i]));
-        let [p6, p5, p4, p3, p2, p1, p0] = SERIES;
-        let squares = each!(i => _mm256_mul_ps(fs[i], fs[i]));
-        let even = polynomials([p6, p4, p2, p0], squares);
-        let odd = polynomials([p5, p3, p1], squares);
-        let ps = each!(i => _mm256_fmadd_ps(odd[i], fs[i], even[i]));
+        let ps = polynomials(terms, fs);
         let bits = each!(i => _mm256_slli_epi32::<23>(_mm256_castps_si256(rounded[i])));
-        each!(i => _mm256_mul_ps(ps[i], _mm256_castsi256_ps(bits[i])))
+        each!(i => _mm256_fmadd_ps(ps[i], _mm256_castsi256_ps(bits[i]), plus))
     }
 }
 
