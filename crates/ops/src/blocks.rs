@@ -2,9 +2,9 @@
 //!
 //! This is what makes the bits of every result independent of how many threads computed it.
 
-use std::ops::{AddAssign, Range};
+use std::ops::Range;
 
-use crate::{real::Real, share::share};
+use crate::{real::Real, share::share, sum::add_to};
 
 /// Elements that a block should touch: small enough to stay in a core's second-level cache.
 const BLOCK_ELEMENTS: usize = 64 * 1024;
@@ -100,18 +100,20 @@ pub(crate) unsafe fn written<T: Real, P>(
     (built, given)
 }
 
+/// Numbers of a sum of vectors that are added at once.
+const PIECE: usize = 4 * 1024;
+
 /// The sum of vectors, in their order.
-pub(crate) fn total<T: Copy + Send + Sync + AddAssign>(parts: Vec<Vec<T>>) -> Vec<T> {
+pub(crate) fn total<T: Real>(parts: Vec<Vec<T>>) -> Vec<T> {
     let mut parts = parts.into_iter();
     let mut sums = parts.next().unwrap_or_default();
     let rest: Vec<Vec<T>> = parts.collect();
     let add = |idx: usize, sums: &mut [T]| {
         for part in &rest {
-            let part = &part[idx * BLOCK_ELEMENTS..];
-            sums.iter_mut().zip(part).for_each(|(sum, &it)| *sum += it);
+            add_to(&part[idx * PIECE..], sums);
         }
     };
-    share(sums.chunks_mut(BLOCK_ELEMENTS).collect(), add);
+    share(sums.chunks_mut(PIECE).collect(), add);
     sums
 }
 

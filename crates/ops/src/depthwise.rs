@@ -260,7 +260,8 @@ fn forward<T: Real>(
     let (moments, sums): (Vec<_>, Vec<_>) = parts.into_iter().unzip();
     let sums = sums.into_iter().collect::<Option<Vec<_>>>().map(|it| {
         let per_picture = it.len() / grid.n.max(1);
-        it.chunks(per_picture.max(1)).flat_map(|it| total(it.to_vec())).collect()
+        let pictures = it.chunks(per_picture.max(1)).map(|it| total(it.to_vec()));
+        pictures.collect::<Vec<_>>().concat()
     });
     Made { ys, moments: Moments::join(moments.into_iter().flatten()), sums }
 }
@@ -420,7 +421,7 @@ fn backward<T: Real>(
     // writes every number of them.
     let (dx, parts) = unsafe { overwrite_blocks(width, blocks.collect(), write) };
     let (dw, sums): (Vec<_>, Vec<_>) = parts.into_iter().unzip();
-    let dw = total(dw).chunks_exact(wide).flat_map(|it| it[..c].to_vec()).collect();
+    let dw = total(dw).chunks_exact(wide).map(|it| &it[..c]).collect::<Vec<_>>().concat();
     (dx, dw, sums.into_iter().collect::<Option<Vec<_>>>().and_then(BackSums::join))
 }
 

@@ -87,7 +87,7 @@ impl GateSums {
     /// Σ g·act(u): the gradient of the gates, `[n, c]`.
     pub(crate) fn of_gates(&self) -> Vec<f64> {
         let pictures = 0..self.sums.len() / (5 * self.c).max(1);
-        pictures.flat_map(|picture| self.of(picture)[0].to_vec()).collect()
+        pictures.map(|picture| self.of(picture)[0]).collect::<Vec<_>>().concat()
     }
 
     /// Σ d and Σ d·(z - center) of each channel, where d = (g·times + plus)·act'(u).
@@ -173,7 +173,7 @@ impl Grad {
                 Grad { before: Some(Rc::new(before)), sums: Some(sums), ..self }
             }
             (Some(BackSums::Gate(pictures)), _) => {
-                let sums = pictures.into_values().flatten().collect();
+                let sums = pictures.into_values().collect::<Vec<_>>().concat();
                 Grad { gate_sums: Some(Rc::new(GateSums { sums, c })), ..self }
             }
             _ => self,

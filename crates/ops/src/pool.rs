@@ -74,7 +74,10 @@ pub(crate) fn per_picture<T: Real>(
     };
     // SAFETY: nothing is built.
     let (_, parts) = unsafe { overwrite(n * n_parts, 0, 1, sum) };
-    parts.chunks(n_parts).flat_map(|it| total(it.to_vec())).collect()
+    if n_parts == 1 {
+        return parts.concat();
+    }
+    parts.chunks(n_parts).map(|it| total(it.to_vec())).collect::<Vec<_>>().concat()
 }
 
 kernel! {

@@ -52,7 +52,8 @@ pub(crate) fn add(xs: &Tensor, ys: &Tensor) -> Result<Tensor> {
 }
 
 kernel! {
-    fn add_to<F, T>(xs: &[T], sums: &mut [T]) {
+    /// Adds each number to its sum.
+    pub(crate) fn add_to<F, T>(xs: &[T], sums: &mut [T]) {
         for (sum, &x) in sums.iter_mut().zip(xs) {
             *sum += x;
         }

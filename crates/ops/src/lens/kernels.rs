@@ -205,7 +205,7 @@ lanes_kernel! {
                 // SAFETY: the caller's.
                 unsafe {
                     let at = |it: &[T]| V::load_some(it.as_ptr().add(from), some);
-                    let [scale, shift, times, plus] = [scale, shift, times, plus].map(at);
+                    let (scale, shift, times, plus) = (at(scale), at(shift), at(times), at(plus));
                     let (one, center) = (V::splat(T::ONE), at(center).mul(V::splat(-T::ONE)));
                     let mut d_sum = V::load_some(sums.add(from), some);
                     let mut dx_sum = V::load_some(sums.add(c + from), some);
@@ -277,7 +277,8 @@ unsafe fn channels_back<T: Real, V: Lanes<Number = T>, const A: u8, const GATED:
             // SAFETY: the caller's.
             unsafe {
                 let at = |it: &[T]| V::load_some(it.as_ptr().add(from), some);
-                let [scale, shift, gates] = [scale, shift, gates].map(at);
+                // One by one: `map` would call a function for each.
+                let (scale, shift, gates) = (at(scale), at(shift), at(gates));
                 let (one, center) = (V::splat(T::ONE), at(center).mul(V::splat(-T::ONE)));
                 let mut parts = [V::splat(T::ZERO); 5];
                 let seen = seen.map(|(it, layout)| (it.add(layout.at(from)), layout.row));
