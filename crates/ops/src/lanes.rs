@@ -61,8 +61,8 @@ pub(crate) trait Lanes: Copy {
     unsafe fn clamp(self, low: Self, high: Self) -> Self;
     /// 1 strictly between `low` and `high`, else 0.
     unsafe fn within(self, low: Self, high: Self) -> Self;
-    /// 1 / (1 + e⁻ˣ) of several registers, none of which waits for another: within 3 units in the last
-    /// place in `f32`.
+    /// 1 / (1 + e⁻ˣ) of several registers, none of which waits for another: in `f32` within 3 units in
+    /// the last place, and where it is small within a third of what it was to round x.
     unsafe fn sigmoids<const N: usize>(xs: [Self; N]) -> [Self; N];
     /// Φ(x), the normal distribution, and φ(x), its density. In `f32` Φ is within 1e-7, and within
     /// 1e-5 of itself down to -8; beyond 12 both stay as they are there.
@@ -319,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn the_sigmoid_of_a_register_is_within_three_units_in_the_last_place() {
+    fn the_sigmoid_of_a_register_is_as_good_as_its_argument() {
         let xs: Vec<f32> = (-79_000..=120_015).map(|it| it as f32 / 1000.0).collect();
         let mut got = xs[..xs.len() / 16 * 16].to_vec();
         // SAFETY: it runs on what the machine has.
@@ -327,7 +327,10 @@ mod tests {
         for (x, got) in xs.iter().zip(got) {
             let want = 1.0 / (1.0 + (-f64::from(*x)).exp());
             let error = (f64::from(got) - want).abs() / want;
-            assert!(error < 3.0 * f64::from(f32::EPSILON), "{x}: {got}, not {want}");
+            // Half a unit of x, by which e⁻ˣ is off at least if x was rounded.
+            let of_x = f64::from(x.abs()) * f64::from(f32::EPSILON) / 2.0;
+            let most = 3.0 * f64::from(f32::EPSILON) + of_x / 3.0 * (1.0 - want);
+            assert!(error < most, "{x}: {got}, not {want}");
         }
         let mut odd = [f32::NAN; 16];
         (odd[1], odd[2]) = (f32::NEG_INFINITY, f32::INFINITY);

@@ -2,15 +2,16 @@
 
 use std::arch::x86_64::{
     __m256, __m256i, __m512, _CMP_GT_OQ, _CMP_LT_OQ, _MM_FROUND_NO_EXC, _MM_FROUND_TO_NEAREST_INT,
-    _mm_add_ps, _mm_add_ss, _mm_cvtss_f32, _mm_movehdup_ps, _mm_movehl_ps, _mm256_add_ps,
-    _mm256_and_ps, _mm256_castps_si256, _mm256_castps256_ps128, _mm256_castsi256_ps, _mm256_cmp_ps,
-    _mm256_div_ps, _mm256_extractf128_ps, _mm256_fmadd_ps, _mm256_fmsub_ps, _mm256_loadu_ps,
-    _mm256_loadu_si256, _mm256_maskload_ps, _mm256_maskstore_ps, _mm256_max_ps, _mm256_min_ps,
-    _mm256_mul_ps, _mm256_set1_ps, _mm256_slli_epi32, _mm256_storeu_ps, _mm256_sub_ps,
-    _mm512_add_ps, _mm512_castps512_ps256, _mm512_cmp_ps_mask, _mm512_extractf32x8_ps,
-    _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_mask_cmp_ps_mask, _mm512_mask_storeu_ps,
-    _mm512_maskz_loadu_ps, _mm512_maskz_mov_ps, _mm512_max_ps, _mm512_min_ps, _mm512_mul_ps,
-    _mm512_rcp14_ps, _mm512_roundscale_ps, _mm512_scalef_ps, _mm512_set1_ps, _mm512_storeu_ps,
+    _mm_add_ps, _mm_add_ss, _mm_cvtss_f32, _mm_movehdup_ps, _mm_movehl_ps, _mm256_add_epi32,
+    _mm256_add_ps, _mm256_and_ps, _mm256_castps_si256, _mm256_castps256_ps128, _mm256_castsi256_ps,
+    _mm256_cmp_ps, _mm256_div_ps, _mm256_extractf128_ps, _mm256_fmadd_ps, _mm256_fmsub_ps,
+    _mm256_loadu_ps, _mm256_loadu_si256, _mm256_maskload_ps, _mm256_maskstore_ps, _mm256_max_ps,
+    _mm256_min_ps, _mm256_mul_ps, _mm256_permutevar8x32_epi32, _mm256_set1_ps, _mm256_setr_epi32,
+    _mm256_slli_epi32, _mm256_storeu_ps, _mm256_sub_ps, _mm512_add_ps, _mm512_castps512_ps256,
+    _mm512_cmp_ps_mask, _mm512_extractf32x8_ps, _mm512_fmadd_ps, _mm512_loadu_ps,
+    _mm512_mask_cmp_ps_mask, _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps, _mm512_maskz_mov_ps,
+    _mm512_max_ps, _mm512_min_ps, _mm512_mul_ps, _mm512_rcp14_ps, _mm512_roundscale_ps,
+    _mm512_scalef_ps, _mm512_set1_ps, _mm512_storeu_ps,
 };
 
 use super::Lanes;
@@ -32,7 +33,8 @@ macro_rules! each {
 macro_rules! lanes {
     (
         $register:ty, $n:literal, $splat:ident, $load:ident, $store:ident, $mul_add:ident,
-        $mul:ident, $across:ident, $max:ident, $min:ident, $within:ident, $two_to_the:ident, $inverse:ident,
+        $mul:ident, $across:ident, $max:ident, $min:ident, $within:ident, $one_and_exp:ident,
+        $two_to_the:ident, $inverse:ident,
         $load_some:ident, $store_some:ident
     ) => {
         // SAFETY of each: the caller's, who has checked the processor and the pointer.
@@ -101,15 +103,12 @@ macro_rules! lanes {
                 unsafe { $within(self, low, high) }
             }
 
-            /// e⁻ˣ as 2ⁿ·2ᶠ, n the nearest whole number, f within a half and 2ᶠ by a polynomial;
-            /// then the inverse.
             #[inline(always)]
             unsafe fn sigmoids<const N: usize>(xs: [Self; N]) -> [Self; N] {
                 // SAFETY: as above.
                 unsafe {
-                    let one = $splat(1.0);
                     let xs = each!(i => xs[i].clamp($splat(-80.0), $splat(87.0)));
-                    let ds = $two_to_the(xs, [HIGH, LOW], FIFTH, one);
+                    let ds = $one_and_exp(xs);
                     each!(i => $inverse(ds[i]))
                 }
             }
@@ -121,8 +120,7 @@ macro_rules! lanes {
                 unsafe {
                     let (one, end) = ($splat(1.0), $splat(12.0));
                     let x = self.clamp($splat(-12.0), end);
-                    let halves = [HIGH / 2.0, LOW / 2.0];
-                    let [e] = $two_to_the([x.mul(x)], halves, SERIES, $splat(0.0));
+                    let e = $two_to_the(x.mul(x), [HIGH / 2.0, LOW / 2.0], SERIES);
                     let size = x.clamp(x.mul($splat(-1.0)), end);
                     let bent = size.mul($splat(NORMAL_TAIL_BEND));
                     let d = bent.mul_add(one, one);
@@ -150,6 +148,7 @@ lanes!(
     _mm512_max_ps,
     _mm512_min_ps,
     within_512,
+    one_and_exp_512,
     two_to_the_512,
     inverse_512,
     load_512,
@@ -167,6 +166,7 @@ lanes!(
     _mm256_max_ps,
     _mm256_min_ps,
     within_256,
+    one_and_exp_256,
     two_to_the_256,
     inverse_256,
     load_256,
@@ -248,6 +248,9 @@ const SERIES: [f32; 7] = [
 const FIFTH: [f32; 6] =
     [1.326_472_7e-3, 9.671_513e-3, 5.550_733_6e-2, 0.240_222_42, 0.693_147, 1.0];
 
+/// The polynomial of the third degree that is 1 at 0 and nearest to 2^(f/8): within 2.6e-8 of it.
+const THIRD: [f32; 4] = [1.083_910_6e-4, 3.754_025_6e-3, 8.664_340_5e-2, 1.0];
+
 /// The polynomial of these terms, the highest power first, at each place.
 #[inline(always)]
 unsafe fn polynomials<V: Lanes<Number = f32>, const K: usize, const N: usize>(
@@ -285,22 +288,21 @@ unsafe fn refine<V: Lanes<Number = f32>>(guess: V, d: V) -> V {
     }
 }
 
-/// 2 to the power of each x·(high + low), plus a number, by a polynomial of 2ᶠ.
+/// 2 to the power of x·(high + low), as 2ⁿ·2ᶠ: n the nearest whole number, f within a half, and 2ᶠ by a
+/// polynomial.
 #[inline(always)]
-unsafe fn two_to_the_512<const K: usize, const N: usize>(
-    xs: [__m512; N],
+unsafe fn two_to_the_512<const K: usize>(
+    x: __m512,
     [high, low]: [f32; 2],
     terms: [f32; K],
-    plus: __m512,
-) -> [__m512; N] {
+) -> __m512 {
     // SAFETY: the caller's.
     unsafe {
-        let [high, low, less] = [_mm512_set1_ps(high), _mm512_set1_ps(low), _mm512_set1_ps(-1.0)];
-        let ns = each!(i => _mm512_roundscale_ps::<NEAREST>(_mm512_mul_ps(xs[i], high)));
-        let fs = each!(i => _mm512_fmadd_ps(xs[i], high, _mm512_mul_ps(ns[i], less)));
-        let fs = each!(i => _mm512_fmadd_ps(xs[i], low, fs[i]));
-        let ps = polynomials(terms, fs);
-        each!(i => _mm512_add_ps(_mm512_scalef_ps(ps[i], ns[i]), plus))
+        let (high, low) = (_mm512_set1_ps(high), _mm512_set1_ps(low));
+        let n = _mm512_roundscale_ps::<NEAREST>(_mm512_mul_ps(x, high));
+        let f = _mm512_fmadd_ps(x, high, _mm512_mul_ps(n, _mm512_set1_ps(-1.0)));
+        let p = polynomial(terms, _mm512_fmadd_ps(x, low, f));
+        _mm512_scalef_ps(p, n)
     }
 }
 
@@ -309,25 +311,57 @@ unsafe fn two_to_the_512<const K: usize, const N: usize>(
 /// Added to a number with no bits left behind the point, x·high is rounded, and its last bits are the
 /// exponent.
 #[inline(always)]
-unsafe fn two_to_the_256<const K: usize, const N: usize>(
-    xs: [__m256; N],
+unsafe fn two_to_the_256<const K: usize>(
+    x: __m256,
     [high, low]: [f32; 2],
     terms: [f32; K],
-    plus: __m256,
-) -> [__m256; N] {
-    // 1.5·2²³, and what exponents have added.
-    const ROUNDER: f32 = 12_582_912.0 + 127.0;
+) -> __m256 {
     // SAFETY: the caller's.
     unsafe {
         let (high, low) = (_mm256_set1_ps(high), _mm256_set1_ps(low));
-        let rounder = _mm256_set1_ps(ROUNDER);
+        let rounder = _mm256_set1_ps(ROUNDER + 127.0);
+        let rounded = _mm256_fmadd_ps(x, high, rounder);
+        let f = _mm256_fmsub_ps(x, high, _mm256_sub_ps(rounded, rounder));
+        let p = polynomial(terms, _mm256_fmadd_ps(x, low, f));
+        let bits = _mm256_slli_epi32::<23>(_mm256_castps_si256(rounded));
+        _mm256_mul_ps(p, _mm256_castsi256_ps(bits))
+    }
+}
+
+/// 1.5·2²³: a number to which whole numbers are added in its last bits.
+const ROUNDER: f32 = 12_582_912.0;
+
+/// 1 + e⁻ˣ.
+#[inline(always)]
+unsafe fn one_and_exp_512<const N: usize>(xs: [__m512; N]) -> [__m512; N] {
+    // SAFETY: the caller's.
+    unsafe {
+        each!(i => _mm512_add_ps(two_to_the_512(xs[i], [HIGH, LOW], FIFTH), _mm512_set1_ps(1.0)))
+    }
+}
+
+/// 1 + e⁻ˣ: with 2⁻ˣ as 2ⁿ·2^(j/8)·2^(f/8), n and j whole numbers, j within 0..8, and f within a half.
+///
+/// The second factor is looked up, so that the third needs two steps less, which wait for each other.
+/// log₂ e is rounded: in e⁻ˣ, a third of what it was to round x.
+#[inline(always)]
+unsafe fn one_and_exp_256<const N: usize>(xs: [__m256; N]) -> [__m256; N] {
+    // SAFETY: the caller's.
+    unsafe {
+        // The bits of 2^(j/8) below the exponent, less those of j where it has been shifted to.
+        let eighths = _mm256_setr_epi32(
+            0, -289_342, -509_968, -655_657, -719_629, -694_486, -572_163, -343_865,
+        );
+        let (high, one) = (_mm256_set1_ps(8.0 * HIGH), _mm256_set1_ps(1.0));
+        let rounder = _mm256_set1_ps(ROUNDER + 8.0 * 127.0);
         let rounded = each!(i => _mm256_fmadd_ps(xs[i], high, rounder));
         let ns = each!(i => _mm256_sub_ps(rounded[i], rounder));
         let fs = each!(i => _mm256_fmsub_ps(xs[i], high, ns[i]));
-        let fs = each!(i => _mm256_fmadd_ps(xs[i], low, fs[i]));
-        let ps = polynomials(terms, fs);
-        let bits = each!(i => _mm256_slli_epi32::<23>(_mm256_castps_si256(rounded[i])));
-        each!(i => _mm256_fmadd_ps(ps[i], _mm256_castsi256_ps(bits[i]), plus))
+        let ps = polynomials(THIRD, fs);
+        let bits = each!(i => _mm256_castps_si256(rounded[i]));
+        let eighths = each!(i => _mm256_permutevar8x32_epi32(eighths, bits[i]));
+        let powers = each!(i => _mm256_add_epi32(_mm256_slli_epi32::<20>(bits[i]), eighths[i]));
+        each!(i => _mm256_fmadd_ps(ps[i], _mm256_castsi256_ps(powers[i]), one))
     }
 }
 

@@ -52,15 +52,15 @@ impl<'a, T> Rows<'a, T> {
 /// Calls a function for all places, in pairs of registers and where none is left in one, with its
 /// arguments, a place, and how many are left there.
 macro_rules! by_pairs {
-    ($places:expr, $at:ident::<$T:ident, $V:ident, $A:ident>($($arg:expr),*)) => {
+    ($places:expr, $at:ident::<$T:ident, $V:ident $(, $C:ident)*>($($arg:expr),*)) => {
         let places = $places;
         let mut from = places.start;
         while from + 2 * $V::LANES <= places.end {
-            $at::<$T, Two<$V>, $A>($($arg,)* from, 2 * $V::LANES);
+            $at::<$T, Two<$V> $(, $C)*>($($arg,)* from, 2 * $V::LANES);
             from += 2 * $V::LANES;
         }
         while from < places.end {
-            $at::<$T, $V, $A>($($arg,)* from, places.end - from);
+            $at::<$T, $V $(, $C)*>($($arg,)* from, places.end - from);
             from += $V::LANES;
         }
     };
@@ -69,38 +69,60 @@ macro_rules! by_pairs {
 /// How many numbers ahead memory is asked for.
 const AHEAD: usize = 1024;
 
-/// act(scale·x + shift)·gate.
-pub(super) fn look<T: Real>(rows: Rows<'_, T>, xs: &[T], into: &mut [T], layout: Layout) {
+/// act(scale·x + shift), and that times the gate where there is one.
+pub(super) fn look<T: Real>(
+    rows: Rows<'_, T>,
+    is_gated: bool,
+    xs: &[T],
+    into: &mut [T],
+    layout: Layout,
+) {
     rows.check(&[xs], &[(into, layout)]);
     // SAFETY: just checked.
-    unsafe { look_rows(rows, xs.as_ptr(), into.as_mut_ptr(), layout) }
+    unsafe { look_rows(rows, is_gated, xs.as_ptr(), into.as_mut_ptr(), layout) }
 }
 
 lanes_kernel! {
-    unsafe fn look_rows(rows: Rows<'_, T>, xs: *const T, into: *mut T, layout: Layout) {
-        let Rows { n, c, apart, .. } = rows;
-        let panel = layout.panel.min(c.max(1));
-        by_activation!(rows.activation, A => {
-            for row in 0..n {
-                for (idx, first) in (0..c).step_by(panel).enumerate() {
-                    // The place for channel `first`; none before it is touched.
-                    let place = row * layout.row + idx * layout.panel_stride;
-                    let into = into.wrapping_add(place).wrapping_sub(first);
-                    let xs = xs.wrapping_add(row * apart);
-                    // SAFETY: the caller's.
-                    unsafe {
-                        let end = c.min(first + panel);
-                        by_pairs!(first..end, look_at::<T, V, A>(rows, xs, into));
-                    }
-                }
+    unsafe fn look_rows(
+        rows: Rows<'_, T>, is_gated: bool, xs: *const T, into: *mut T, layout: Layout,
+    ) {
+        // SAFETY: the caller's.
+        unsafe {
+            by_activation!(rows.activation, A => match is_gated {
+                false => rows_seen::<T, V, A, false>(rows, xs, into, layout),
+                true => rows_seen::<T, V, A, true>(rows, xs, into, layout),
+            });
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn rows_seen<T: Real, V: Lanes<Number = T>, const A: u8, const GATED: bool>(
+    rows: Rows<'_, T>,
+    xs: *const T,
+    into: *mut T,
+    layout: Layout,
+) {
+    let Rows { n, c, apart, .. } = rows;
+    let panel = layout.panel.min(c.max(1));
+    for row in 0..n {
+        for (idx, first) in (0..c).step_by(panel).enumerate() {
+            // The place for channel `first`; none before it is touched.
+            let place = row * layout.row + idx * layout.panel_stride;
+            let into = into.wrapping_add(place).wrapping_sub(first);
+            let xs = xs.wrapping_add(row * apart);
+            // SAFETY: the caller's.
+            unsafe {
+                let end = c.min(first + panel);
+                by_pairs!(first..end, look_at::<T, V, A, GATED>(rows, xs, into));
             }
-        });
+        }
     }
 }
 
 /// A register of a row.
 #[inline(always)]
-unsafe fn look_at<T: Real, V: Lanes<Number = T>, const A: u8>(
+unsafe fn look_at<T: Real, V: Lanes<Number = T>, const A: u8, const GATED: bool>(
     rows: Rows<'_, T>,
     xs: *const T,
     into: *mut T,
@@ -114,7 +136,8 @@ unsafe fn look_at<T: Real, V: Lanes<Number = T>, const A: u8>(
         prefetch(xs.wrapping_add(from + AHEAD));
         let x = V::load_some(xs.add(from), some);
         let (y, _) = both_of::<T, V, A>(x.mul_add(at(scale), at(shift)));
-        y.mul(at(gates)).store_some(into.wrapping_add(from), some);
+        let y = if GATED { y.mul(at(gates)) } else { y };
+        y.store_some(into.wrapping_add(from), some);
     }
 }
 
@@ -130,7 +153,7 @@ kernel! {
     }
 }
 
-/// scale·(g·times + plus)·act'(scale·x + shift) + slope·x + offset.
+/// (g·times + plus)·act'(scale·x + shift) + slope·x + offset.
 pub(super) fn go_back<T: Real>(
     rows: Rows<'_, T>,
     gs: &[T],
@@ -179,10 +202,9 @@ unsafe fn go_back_at<T: Real, V: Lanes<Number = T>, const A: u8>(
         prefetch(xs.wrapping_add(from + AHEAD));
         let g = V::load_some(gs.add(from), some);
         let x = V::load_some(xs.add(from), some);
-        let scale = at(scale);
-        let (_, there) = both_of::<T, V, A>(x.mul_add(scale, at(shift)));
-        let d = g.mul_add(at(times), at(plus)).mul(there);
-        let dz = scale.mul_add(d, x.mul_add(at(slope), at(offset)));
+        let (_, there) = both_of::<T, V, A>(x.mul_add(at(scale), at(shift)));
+        let d = g.mul_add(at(times), at(plus));
+        let dz = there.mul_add(d, x.mul_add(at(slope), at(offset)));
         dz.store_some(into.add(from), some);
     }
 }
@@ -349,7 +371,8 @@ unsafe fn add_back<T: Real, V: Lanes<Number = T>, const GATED: bool>(
             d.store_some(gs, some);
         }
         if let Some((seen, gates)) = seen {
-            y.mul(gates).store_some(seen, some);
+            let y = if GATED { y.mul(gates) } else { y };
+            y.store_some(seen, some);
         }
     }
 }

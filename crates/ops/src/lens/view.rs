@@ -50,6 +50,12 @@ impl<T: Real> PerPicture<T> {
         })
     }
 
+    /// Each number times one of its channel.
+    fn scaled(&self, by: &[f64]) -> PerPicture<T> {
+        let scaled = self.values.iter().zip(by.iter().cycle()).map(|(it, by)| it.to_f64() * by);
+        PerPicture { values: scaled.map(T::of).collect(), is_shared: self.is_shared }
+    }
+
     fn at(&self, picture: usize, c: usize) -> &[T] {
         &self.values[if self.is_shared { 0 } else { picture * c }..][..c]
     }
@@ -120,7 +126,8 @@ impl<'a, T: Real> View<'a, T> {
             let gates = it.gates.at(picture, c);
             let constants = [&it.scale, &it.shift, gates, gates, gates, gates];
             let rows = Rows::of_channels(n, c, channels.clone(), it.activation, constants);
-            look(rows, &xs[begin * c..], &mut into[begin * layout.row..], layout);
+            let into = &mut into[begin * layout.row..];
+            look(rows, !it.gates.is_shared, &xs[begin * c..], into, layout);
         });
     }
 }
@@ -278,6 +285,9 @@ struct NormView<'a, T> {
     activation: Activation,
     scale: Vec<T>,
     shift: Vec<T>,
+    /// Times the scale: what a gradient is multiplied with, and what is added.
+    times: PerPicture<T>,
+    plus: PerPicture<T>,
     slope: Vec<T>,
     offset: Vec<T>,
 }
@@ -286,21 +296,22 @@ impl<'a, T: Real> GradView<'a, T> {
     /// - `grad.tensor`: `[n, …, c]`, contiguous.
     pub(crate) fn of(grad: &'a Grad) -> Result<GradView<'a, T>> {
         let (n_rows, area, c) = rows_of(&grad.tensor);
-        let norm = match &grad.norm {
-            None => None,
-            Some(it) => Some(NormView {
-                xs: Reading::of(&it.xs),
-                activation: it.activation,
-                scale: cast(&it.scale),
-                shift: cast(&it.shift),
-                slope: cast(&it.slope),
-                offset: cast(&it.offset),
-            }),
-        };
+        let times = PerPicture::of(grad.times.as_ref(), T::ONE, c)?;
+        let plus = PerPicture::of(grad.plus.as_ref(), T::ZERO, c)?;
+        let norm = grad.norm.as_ref().map(|it| NormView {
+            xs: Reading::of(&it.xs),
+            activation: it.activation,
+            scale: cast(&it.scale),
+            shift: cast(&it.shift),
+            times: times.scaled(&it.scale),
+            plus: plus.scaled(&it.scale),
+            slope: cast(&it.slope),
+            offset: cast(&it.offset),
+        });
         let view = GradView {
             gs: Reading::of(&grad.tensor),
-            times: PerPicture::of(grad.times.as_ref(), T::ONE, c)?,
-            plus: PerPicture::of(grad.plus.as_ref(), T::ZERO, c)?,
+            times,
+            plus,
             norm,
             is_plain: grad.is_plain(),
             n_rows,
@@ -344,11 +355,12 @@ impl<'a, T: Real> GradView<'a, T> {
         by_pictures(first, into.len().div_ceil(stride), self.area, |picture, begin, n| {
             let end = into.len().min((begin + n) * stride);
             let (gs, into) = (&gs[begin * c..], &mut into[begin * stride..end]);
-            let (times, plus) = (self.times.at(picture, c), self.plus.at(picture, c));
             let Some(it) = &self.norm else {
+                let (times, plus) = (self.times.at(picture, c), self.plus.at(picture, c));
                 let (times, plus) = (&times[channels.clone()], &plus[channels.clone()]);
                 return line::<T>(gs, c, times, plus, into, stride);
             };
+            let (times, plus) = (it.times.at(picture, c), it.plus.at(picture, c));
             let xs = it.xs.slice::<T>().expect("checked when the view was made");
             let xs = &xs[(first + begin) * c + channels.start..];
             let constants = [&it.scale, &it.shift, times, plus, &it.slope, &it.offset];
