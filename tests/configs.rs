@@ -73,6 +73,24 @@ fn a_last_batch_that_cannot_be_trained_on_is_said_before_the_first_step() {
 }
 
 #[test]
+fn what_a_run_has_less_of_than_was_asked_for_is_noted() {
+    let notes = |sets: &[&str]| {
+        let experiment = small::experiment(sets);
+        let (manifest, watch) = (small::manifest(&experiment), small::StopsAt::never());
+        Plan::new(&experiment, &manifest, 0, &candle::Device::Cpu, &watch).expect("a plan");
+        watch.notes.into_inner().unwrap().join("\n")
+    };
+    // 63 pictures and three epochs.
+    let sizes =
+        |until: &str| format!("train.sizes=[{{ until = \"{until} epochs\", size = [32, 28] }}]");
+    assert_eq!(notes(&["train.batch_size=63", &sizes("3")]), "");
+    let batch = notes(&["train.batch_size=64"]);
+    assert!(batch.starts_with("`train.batch_size`: the first epoch sees 63 pictures"), "{batch}");
+    let size = notes(&[&sizes("4")]);
+    assert!(size.starts_with("`train.sizes[0]`: the run is over before `until = \"4"), "{size}");
+}
+
+#[test]
 fn a_mixing_that_makes_no_sense_is_said_before_the_first_step() {
     let check = |mix: &str, want: &str| {
         let experiment =

@@ -51,6 +51,7 @@ pub(crate) fn plan(experiment: &Experiment) -> Plan {
 pub(crate) struct StopsAt {
     n_left: AtomicUsize,
     pub(crate) losses: std::sync::Mutex<Vec<f64>>,
+    pub(crate) notes: std::sync::Mutex<Vec<String>>,
 }
 
 impl StopsAt {
@@ -59,14 +60,20 @@ impl StopsAt {
     }
 
     pub(crate) fn after(n: usize) -> StopsAt {
-        StopsAt { n_left: AtomicUsize::new(n), losses: Default::default() }
+        StopsAt {
+            n_left: AtomicUsize::new(n),
+            losses: Default::default(),
+            notes: Default::default(),
+        }
     }
 }
 
 impl Watch for StopsAt {
     fn progress(&self, _: &str, _: usize, _: usize) {}
 
-    fn note(&self, _: &str) {}
+    fn note(&self, text: &str) {
+        self.notes.lock().unwrap().push(text.to_owned());
+    }
 
     fn step(&self, report: &StepReport) {
         self.n_left.fetch_sub(1, Ordering::Relaxed);

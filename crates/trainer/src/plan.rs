@@ -3,6 +3,8 @@
 //! Whatever can be wrong with the settings, the data or the weights is found here, before the first
 //! step.
 
+mod epochs;
+
 use std::{path::PathBuf, rc::Rc, sync::Arc};
 
 use augment::{Mixing, PictureOpConfig, Pipeline, Resize, Statistics, Step};
@@ -12,6 +14,8 @@ use data::{
     Content, Groups, Load, LoadError, Loader, Manifest, Pack, PackError, Remembered, Sides,
     SplitError, Use, measure_statistics,
 };
+pub use epochs::epochs_of;
+use epochs::{batches_of, check_lengths, epochs, groups};
 use infer::Serving;
 use losses::{Counts, Judge, Question};
 use models::{Fitted, Model, ModelSpec, WeightsError, read_weights};
@@ -21,7 +25,7 @@ use crate::{
     experiment::{Experiment, TrainSection},
     freeze::Freezing,
     groups::ParamGroups,
-    sizes,
+    sizes::{self, Size},
     watch::Watch,
 };
 
@@ -149,38 +153,18 @@ impl Plan {
             manifest.examples.iter().map(|it| (it.name.clone(), it.content.clone())).collect();
         let (train_pipeline, eval_pipeline) =
             pipelines(experiment, &pictures, manifest.memory.as_ref(), &sides, watch)?;
-        let pack_of = |pipeline: &Pipeline| -> Result<Option<Arc<Pack>>, PackError> {
-            let Some(memory) = &manifest.memory else { return Ok(None) };
-            let path = Pack::path(memory.dir(), pipeline, &pictures);
-            Ok(Pack::open(&path, &pictures)?.map(Arc::new))
+        let pack_of = |pipeline: &Pipeline| match &manifest.memory {
+            Some(memory) => Pack::open(&Pack::path(memory.dir(), pipeline, &pictures), &pictures),
+            None => Ok(None),
         };
-        let pack = pack_of(&train_pipeline)?;
-        let mut phases = Vec::new();
-        let ends = sizes::ends(&train.sizes, train.total).map_err(wrong("train.sizes"))?;
-        for (item, end) in train.sizes.iter().zip(ends) {
-            let mut pipeline = train_pipeline.clone();
-            let resize = Resize { size: item.size, ..Resize::default() };
-            pipeline.ops.push(PictureOpConfig::Resize(resize).into());
-            let pack = pack_of(&pipeline)?;
-            let batch_size = item.batch_size.unwrap_or(train.batch_size);
-            phases.push(Phase { end, pipeline: Arc::new(pipeline), pack, batch_size });
-        }
+        let pack = pack_of(&train_pipeline)?.map(Arc::new);
+        let phases = phases(train, &train_pipeline, pack_of)?;
 
         let groups = groups(experiment, manifest, &sides, &training_classes)?;
         let batch_size = |epoch_idx| batch_size(&phases, train, epoch_idx);
         let epochs = epochs(experiment, &groups, batch_size)?;
-        let (n_drawn, most) = (data.sampler.get().n_draws(&groups, 0), batch_size(0));
-        if n_drawn < most {
-            watch.note(&format!(
-                "`train.batch_size`: the first epoch sees {n_drawn} pictures, so that a batch has no more"
-            ));
-        }
-        if let Some(idx) = phases.iter().position(|it| it.end > epochs.n_begun()) {
-            let until = train.sizes[idx].until;
-            watch.note(&format!(
-                "`train.sizes[{idx}]`: the run is over before `until = \"{until}\"`, and no picture is larger"
-            ));
-        }
+        let n_draws = |epoch_idx| data.sampler.get().n_draws(&groups, epoch_idx);
+        note_what_is_cut(train, &phases, epochs.n_begun(), n_draws(0), watch);
         let examples: Vec<_> = sides.train.iter().map(|&it| (it, training_classes[it])).collect();
         let to_steps = |it: Length| it.to_steps(&epochs);
         let mixing = Mixing::new(&augment.mix, task, &examples, to_steps)
@@ -195,7 +179,6 @@ impl Plan {
             .map_err(wrong("train.freeze"))?;
         drop(stages);
         let param_groups = experiment.param_groups()?;
-        let n_draws = |epoch_idx| data.sampler.get().n_draws(&groups, epoch_idx);
         let smallest = |it| batches_of(n_draws(it), batch_size(it), train.drop_last).1;
         if (0..epochs.n_begun()).any(|it| smallest(it) / train.accumulate.min(smallest(it)) == 1) {
             let size = train_pipeline.size().map_err(wrong("augment.train"))?;
@@ -427,83 +410,43 @@ fn pipelines(
     Ok((train, eval))
 }
 
-/// Where each epoch of a run would end, for whoever needs no more of a plan. Opens no picture.
-///
-/// # Errors
-/// Those of [`Plan::new`] that have to do with who is trained on, and in what order.
-pub fn epochs_of(
-    experiment: &Experiment,
-    manifest: &Manifest,
-    fold_idx: usize,
-) -> Result<Epochs, PlanError> {
-    let Experiment { data, train, .. } = experiment;
-    let sides = divide(experiment, manifest, fold_idx)?;
-    let training_classes =
-        manifest.training_classes(&data.training_cuts).map_err(wrong("data.training_cuts"))?;
-    let groups = groups(experiment, manifest, &sides, &training_classes)?;
+/// The epochs of smaller pictures, each with where they lie ready.
+fn phases(
+    train: &TrainSection,
+    pipeline: &Pipeline,
+    pack_of: impl Fn(&Pipeline) -> Result<Option<Pack>, PackError>,
+) -> Result<Vec<Phase>, PlanError> {
     let ends = sizes::ends(&train.sizes, train.total).map_err(wrong("train.sizes"))?;
-    let epochs = epochs(experiment, &groups, |epoch_idx| {
-        let size = train.sizes.iter().zip(&ends).find(|(_, end)| epoch_idx < **end);
-        size.and_then(|(it, _)| it.batch_size).unwrap_or(train.batch_size)
-    })?;
-    check_lengths(experiment, &epochs)?;
-    Ok(epochs)
-}
-
-/// What the sampler draws from.
-fn groups(
-    experiment: &Experiment,
-    manifest: &Manifest,
-    sides: &Sides,
-    training_classes: &[usize],
-) -> Result<Groups, PlanError> {
-    let over = experiment.data.sampler.get().over();
-    Groups::new(manifest, &sides.train, training_classes, over).map_err(wrong("data.sampler"))
-}
-
-/// Whether the warm-up ends before the run does.
-fn check_lengths(experiment: &Experiment, epochs: &Epochs) -> Result<(), PlanError> {
-    let (warmup, total) = (experiment.train.warmup.to_steps(epochs), epochs.total());
-    if warmup > total {
-        let what = format!("{warmup} steps are more than the run has, {total}");
-        return Err(wrong("train.warmup")(what));
-    }
-    let awake = experiment.awake(epochs);
-    if experiment.schedule.get().rest().is_some() && awake >= total {
-        return Err(wrong("schedule")(format!(
-            "the backbone would rest until step {awake} of {total}: shorten `frozen`, or train longer"
-        )));
-    }
-    let begins = experiment.average.get().begins(epochs);
-    if begins > total {
-        let what = format!("it would begin after step {begins} of {total}: set `from` earlier");
-        return Err(wrong("average")(what));
-    }
-    Ok(())
-}
-
-/// Where each epoch ends, as the sampler says.
-fn epochs(
-    experiment: &Experiment,
-    groups: &Groups,
-    batch_size: impl Fn(usize) -> usize,
-) -> Result<Epochs, PlanError> {
-    let Experiment { data, train, .. } = experiment;
-    let sampler = data.sampler.get();
-    sampler.misfit(groups).map_or(Ok(()), |it| Err(wrong("data.sampler")(it)))?;
-    let n_steps = |epoch_idx: usize| match sampler.n_draws(groups, epoch_idx) {
-        0 => Err(format!(
-            "at `data.sampler`: it leaves epoch {} without pictures: change its settings, or choose \
-             another",
-            epoch_idx + 1
-        )),
-        n if n > MOST_DRAWS => Err(format!(
-            "at `data.sampler`: it gives epoch {} more than {MOST_DRAWS} pictures, {n}",
-            epoch_idx + 1
-        )),
-        n => Ok(batches_of(n, batch_size(epoch_idx), train.drop_last).0),
+    let phase = |(item, end): (&Size, usize)| {
+        let mut pipeline = pipeline.clone();
+        let resize = Resize { size: item.size, ..Resize::default() };
+        pipeline.ops.push(PictureOpConfig::Resize(resize).into());
+        let pack = pack_of(&pipeline)?.map(Arc::new);
+        let batch_size = item.batch_size.unwrap_or(train.batch_size);
+        Ok(Phase { end, pipeline: Arc::new(pipeline), pack, batch_size })
     };
-    Epochs::new(train.total, n_steps).map_err(|it| PlanError::Settings(vec![it]))
+    train.sizes.iter().zip(ends).map(phase).collect()
+}
+
+/// Says what a run has less of than its settings ask for.
+fn note_what_is_cut(
+    train: &TrainSection,
+    phases: &[Phase],
+    n_epochs: usize,
+    n_drawn: usize,
+    watch: &(dyn Watch + Sync),
+) {
+    if n_drawn < batch_size(phases, train, 0) {
+        watch.note(&format!(
+            "`train.batch_size`: the first epoch sees {n_drawn} pictures, so that a batch has no more"
+        ));
+    }
+    if let Some(idx) = phases.iter().position(|it| it.end > n_epochs) {
+        let until = train.sizes[idx].until;
+        watch.note(&format!(
+            "`train.sizes[{idx}]`: the run is over before `until = \"{until}\"`, and no picture is larger"
+        ));
+    }
 }
 
 /// The loss, bound to what the head asks and to the training side's classes and ages.
@@ -524,22 +467,10 @@ fn judge(
     Judge::new(&experiment.loss, &asked.collect::<Vec<_>>()).map_err(wrong("loss"))
 }
 
-/// An epoch of more pictures is taken for a slip of the pen.
-const MOST_DRAWS: usize = 100_000_000;
-
 /// Pictures a step of an epoch.
 fn batch_size(phases: &[Phase], train: &TrainSection, epoch_idx: usize) -> usize {
     let phase = phases.iter().find(|it| epoch_idx < it.end);
     phase.map_or(train.batch_size, |it| it.batch_size)
-}
-
-/// How many batches an epoch of `n` pictures has, and how many pictures the smallest of them.
-fn batches_of(n: usize, batch_size: usize, drop_last: bool) -> (usize, usize) {
-    match (n / batch_size, n % batch_size) {
-        (0, rest) => (1, rest),
-        (n_full, rest) if rest == 0 || drop_last => (n_full, batch_size),
-        (n_full, rest) => (n_full + 1, rest),
-    }
 }
 
 /// Lets a batch of one picture through: a network whose last maps have one pixel cannot be trained
