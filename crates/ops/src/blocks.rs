@@ -104,7 +104,7 @@ pub(crate) unsafe fn written<T: Real, P>(
 const PIECE: usize = 4 * 1024;
 
 /// The sum of vectors, in their order.
-pub(crate) fn total<T: Real>(parts: Vec<Vec<T>>) -> Vec<T> {
+pub(crate) fn total<T: Real>(parts: impl IntoIterator<Item = Vec<T>>) -> Vec<T> {
     let mut parts = parts.into_iter();
     let mut sums = parts.next().unwrap_or_default();
     let rest: Vec<Vec<T>> = parts.collect();

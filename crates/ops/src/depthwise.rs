@@ -259,8 +259,8 @@ fn forward<T: Real>(
     let (ys, parts) = unsafe { overwrite_blocks(ow * c, blocks, write) };
     let (moments, sums): (Vec<_>, Vec<_>) = parts.into_iter().unzip();
     let sums = sums.into_iter().collect::<Option<Vec<_>>>().map(|it| {
-        let per_picture = it.len() / grid.n.max(1);
-        let pictures = it.chunks(per_picture.max(1)).map(|it| total(it.to_vec()));
+        let (per_picture, mut parts) = (it.len() / grid.n.max(1), it.into_iter());
+        let pictures = (0..grid.n).map(|_| total(parts.by_ref().take(per_picture)));
         pictures.collect::<Vec<_>>().concat()
     });
     Made { ys, moments: Moments::join(moments.into_iter().flatten()), sums }

@@ -1,11 +1,11 @@
 //! A side of an RGB8 picture enlarged bilinearly: each pixel lies between two neighbours.
 //!
-//! Pixel i of n is centred at p = start + (i + 1/2)·length/n - 1/2, and is x + (y - x)·f of the pixels
-//! x at ⌊p⌋ and y beside it, f = p - ⌊p⌋ in steps of 2⁻¹⁵, rounded; beyond the outermost pixels there
-//! is nothing else. PIL's `Image.resize`, whose steps are 2⁻²². The bits are the same on all
+//! Pixel i of `size` is centred at p = start + (i + 1/2)·length/size - 1/2, and is x + (y - x)·f of the
+//! pixels x at ⌊p⌋ and y beside it, f = p - ⌊p⌋ in steps of 2⁻¹⁵, rounded; beyond the outermost pixels it
+//! is as they are. As PIL's `Image.resize`, whose steps are 2⁻²². The bits are the same on all
 //! instruction sets.
 
-use crate::isa::{Isa, vectorised};
+use crate::isa::vectorised;
 
 /// A pixel between two: as much beyond the first as `part` says, in steps of 2⁻¹⁵.
 struct Between {
@@ -60,35 +60,35 @@ pub fn enlarge_columns(
     size: usize,
 ) -> Vec<u8> {
     assert!(length <= size as f64, "{length} columns are not enlarged to {size}");
-    let (from, to) = (width * 3, size * 3);
+    let (line, longer) = (width * 3, size * 3);
     let pixels: Vec<Between> = between(width, start, length, size).collect();
-    let eight = |eight: usize| {
-        let bytes = eight * 8..to.min(eight * 8 + 8);
-        let from = (pixels[bytes.start / 3].first * 3).min(from.saturating_sub(16));
+    let eight = |idx: usize| {
+        let places = idx * 8..longer.min(idx * 8 + 8);
+        let from = (pixels[places.start / 3].first * 3).min(line.saturating_sub(16));
         let mut made = Eight { from, first: [NONE; 16], second: [NONE; 16], parts: [0; 8] };
-        for (idx, byte) in bytes.enumerate() {
-            let (pixel, channel) = (&pixels[byte / 3], byte % 3);
+        for (idx, place) in places.enumerate() {
+            let (pixel, channel) = (&pixels[place / 3], place % 3);
             made.first[2 * idx] = (pixel.first * 3 + channel - from) as u8;
             made.second[2 * idx] = (pixel.second * 3 + channel - from) as u8;
             made.parts[idx] = pixel.part;
-            debug_assert!(made.second[2 * idx] < 16, "{width} {start} {length} {size}: {byte}");
+            debug_assert!(made.second[2 * idx] < 16, "{width} {start} {length} {size}: {place}");
         }
         made
     };
-    let eights: Vec<Eight> = (0..to.div_ceil(8)).map(eight).collect();
-    let n_lines = bytes.len() / from;
+    let eights: Vec<Eight> = (0..longer.div_ceil(8)).map(eight).collect();
+    let n_lines = bytes.len() / line;
     // The last eight bytes of a line may reach into the next one, which is written after it.
-    let mut made = vec![0; n_lines * to + 8];
-    for (idx, line) in bytes.chunks_exact(from).enumerate() {
-        enlarge_line(line, &eights, &mut made[idx * to..]);
+    let mut made = vec![0; n_lines * longer + 8];
+    for (idx, line) in bytes.chunks_exact(line).enumerate() {
+        enlarge_line(line, &eights, &mut made[idx * longer..]);
     }
-    made.truncate(n_lines * to);
+    made.truncate(n_lines * longer);
     made
 }
 
 fn enlarge_line(line: &[u8], eights: &[Eight], made: &mut [u8]) {
     #[cfg(target_arch = "x86_64")]
-    if Isa::chosen() > Isa::Portable && line.len() >= 16 {
+    if crate::Isa::chosen() > crate::Isa::Portable && line.len() >= 16 {
         // SAFETY: the processor has the instructions, and there are 16 bytes in the line.
         return unsafe { x86::enlarge_line(line, eights, made) };
     }
@@ -114,6 +114,9 @@ mod x86 {
 
     use super::Eight;
 
+    /// As [`super::enlarge_line`].
+    ///
+    /// # Safety
     /// `line` has at least 16 bytes.
     #[target_feature(enable = "avx2")]
     pub(super) unsafe fn enlarge_line(line: &[u8], eights: &[Eight], made: &mut [u8]) {
@@ -140,7 +143,11 @@ mod x86 {
 
 /// Enlarges the part of the lines that begins at line `start` and is `length` lines high to `size`
 /// lines. `bytes` are lines of `width` pixels; the part lies within them.
+///
+/// # Panics
+/// No lines or lines of no pixels, and a part of more than `size` lines.
 pub fn enlarge_rows(bytes: &[u8], width: usize, start: f64, length: f64, size: usize) -> Vec<u8> {
+    assert!(length <= size as f64, "{length} lines are not enlarged to {size}");
     let wide = width * 3;
     let mut made = vec![0; size * wide];
     let places = between(bytes.len() / wide, start, length, size);
@@ -176,6 +183,11 @@ mod tests {
         assert_eq!(enlarge_rows(&bytes, 1, 0.0, 2.0, 4), want);
     }
 
+    /// A line's columns enlarged as if they were rows.
+    fn columns_as_rows(line: &[u8], start: f64, length: f64, size: usize) -> Vec<u8> {
+        enlarge_rows(line, 1, start, length, size)
+    }
+
     /// By its definition, of every part of lines of every width.
     #[test]
     fn every_width_and_part_is_as_it_says() {
@@ -189,6 +201,10 @@ mod tests {
                     let bytes = bytes(width * 3 * 3);
                     let got = enlarge_columns(&bytes, width, start, length, size);
                     assert_eq!(got.len(), 3 * size * 3);
+                    // Bit for bit the other loop, which has no registers of its own.
+                    for (line, got) in bytes.chunks(width * 3).zip(got.chunks(size * 3)) {
+                        assert_eq!(got, columns_as_rows(line, start, length, size));
+                    }
                     for (idx, got) in got.into_iter().enumerate() {
                         let (line, pixel, channel) = (idx / size / 3, idx / 3 % size, idx % 3);
                         let place = start + (pixel as f64 + 0.5) * length / size as f64 - 0.5;

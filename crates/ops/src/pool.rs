@@ -74,10 +74,9 @@ pub(crate) fn per_picture<T: Real>(
     };
     // SAFETY: nothing is built.
     let (_, parts) = unsafe { overwrite(n * n_parts, 0, 1, sum) };
-    if n_parts == 1 {
-        return parts.concat();
-    }
-    parts.chunks(n_parts).map(|it| total(it.to_vec())).collect::<Vec<_>>().concat()
+    let mut parts = parts.into_iter();
+    let pictures = (0..n).map(|_| total(parts.by_ref().take(n_parts)));
+    pictures.collect::<Vec<_>>().concat()
 }
 
 kernel! {

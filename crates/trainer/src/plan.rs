@@ -410,7 +410,7 @@ fn pipelines(
     Ok((train, eval))
 }
 
-/// The epochs of smaller pictures, each with where they lie ready.
+/// The epochs of smaller pictures, with their packs.
 fn phases(
     train: &TrainSection,
     pipeline: &Pipeline,

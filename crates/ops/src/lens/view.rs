@@ -237,7 +237,7 @@ fn copy_channels<T: Real>(
     }
 }
 
-/// Copies a panel's few numbers without asking a library, which takes longer than they do.
+/// Copies few numbers, most of them without asking a library, which would take longer than they do.
 fn copy_short<T: Copy>(from: &[T], to: &mut [T]) {
     let ((eights, rest), (to_eights, to_rest)) = (from.as_chunks::<8>(), to.as_chunks_mut::<8>());
     for (to, from) in to_eights.iter_mut().zip(eights) {
@@ -285,7 +285,7 @@ struct NormView<'a, T> {
     activation: Activation,
     scale: Vec<T>,
     shift: Vec<T>,
-    /// Times the scale: what a gradient is multiplied with, and what is added.
+    /// scale·times and scale·plus.
     times: PerPicture<T>,
     plus: PerPicture<T>,
     slope: Vec<T>,

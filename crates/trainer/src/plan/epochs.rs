@@ -9,7 +9,7 @@ use crate::{experiment::Experiment, sizes};
 /// Where each epoch of a run would end, for whoever needs no more of a plan. Opens no picture.
 ///
 /// # Errors
-/// Those of [`Plan::new`] that have to do with who is trained on, and in what order.
+/// Those of [`Plan::new`](super::Plan::new) that have to do with who is trained on, and in what order.
 pub fn epochs_of(
     experiment: &Experiment,
     manifest: &Manifest,
@@ -40,7 +40,7 @@ pub(super) fn groups(
     Groups::new(manifest, &sides.train, training_classes, over).map_err(wrong("data.sampler"))
 }
 
-/// Whether the warm-up ends before the run does.
+/// Whether the warm-up and the backbone's rest end, and an average begins, before the run is over.
 pub(super) fn check_lengths(experiment: &Experiment, epochs: &Epochs) -> Result<(), PlanError> {
     let (warmup, total) = (experiment.train.warmup.to_steps(epochs), epochs.total());
     if warmup > total {
