@@ -183,11 +183,6 @@ mod tests {
         assert_eq!(enlarge_rows(&bytes, 1, 0.0, 2.0, 4), want);
     }
 
-    /// A line's columns enlarged as if they were rows.
-    fn columns_as_rows(line: &[u8], start: f64, length: f64, size: usize) -> Vec<u8> {
-        enlarge_rows(line, 1, start, length, size)
-    }
-
     /// By its definition, of every part of lines of every width.
     #[test]
     fn every_width_and_part_is_as_it_says() {
@@ -201,9 +196,9 @@ mod tests {
                     let bytes = bytes(width * 3 * 3);
                     let got = enlarge_columns(&bytes, width, start, length, size);
                     assert_eq!(got.len(), 3 * size * 3);
-                    // Bit for bit the other loop, which has no registers of its own.
+                    // Bit for bit what rows of one pixel become, which names no register.
                     for (line, got) in bytes.chunks(width * 3).zip(got.chunks(size * 3)) {
-                        assert_eq!(got, columns_as_rows(line, start, length, size));
+                        assert_eq!(got, enlarge_rows(line, 1, start, length, size));
                     }
                     for (idx, got) in got.into_iter().enumerate() {
                         let (line, pixel, channel) = (idx / size / 3, idx / 3 % size, idx % 3);
