@@ -170,7 +170,7 @@ fn forward<T: Real>(
     let (n_products, seen, made) = groups.products();
     let patch = kh * kw * seen;
     let panels =
-        |of: usize| Panels::of_columns(patch, made, |col| &w[(of * made + col) * patch..][..patch]);
+        |of: usize| Panels::of_columns(patch, made, &w[of * made * patch..][..made * patch]);
     let tiled = groups.are_tiled(grid).then(|| winograd::Weights::new(w, n_in, n_out));
     let n_panels = if tiled.is_some() { 0 } else { n_products };
     let weights: Vec<Panels<T>> = (0..n_panels).map(panels).collect();

@@ -122,7 +122,7 @@ pub fn expand_depthwise(
             bail!("expand_depthwise: nothing can be added between the two convolutions");
         };
         let xs_view = View::<T>::of(&x, lens.as_ref())?;
-        let weight_panels = Panels::of_columns(n_in, c, |col| &e[col * n_in..][..n_in]);
+        let weight_panels = Panels::of_columns(n_in, c, e);
         let source = Source::Expanded { xs: xs_view, weight: weight_panels, last };
         convolve(&source, &[xs, expand], weight, &grid, Some(then))
     })
@@ -202,9 +202,12 @@ fn tiles(grid: &Grid, c: usize) -> Vec<(usize, Range<usize>)> {
 /// Output rows that are worked on together.
 fn tile_rows(grid: &Grid, c: usize) -> usize {
     let most = rows_that_fit(grid, group_len(grid, c)).clamp(1, grid.out[0]);
-    // At least sixteen tiles where there are enough rows, all about as large.
-    let wanted = 16_usize.div_ceil(grid.n.max(1)).max(grid.out[0].div_ceil(most));
-    grid.out[0].div_ceil(wanted)
+    // Sixteen tiles, all about as large; or fewer, so that a tile has rows enough to be worth those above and
+    // below that are read with it; at least four, where there are enough rows.
+    let enough = (2 * (grid.kernel[0] - 1)).div_ceil(grid.stride).max(1);
+    let of_picture = |tiles: usize| tiles.div_ceil(grid.n.max(1));
+    let wanted = of_picture(16).min(grid.out[0] / enough).max(of_picture(4));
+    grid.out[0].div_ceil(wanted.max(grid.out[0].div_ceil(most)))
 }
 
 fn forward<T: Real>(

@@ -61,6 +61,22 @@ pub(crate) trait Lanes: Copy {
     unsafe fn clamp(self, low: Self, high: Self) -> Self;
     /// 1 strictly between `low` and `high`, else 0.
     unsafe fn within(self, low: Self, high: Self) -> Self;
+    /// Turns a square of [`SQUARE`] columns of as many numbers, which begin `apart`, into rows that begin
+    /// `into_apart`.
+    #[inline(always)]
+    unsafe fn turn(
+        from: *const Self::Number,
+        apart: usize,
+        into: *mut Self::Number,
+        into_apart: usize,
+    ) {
+        for col in 0..SQUARE {
+            for row in 0..SQUARE {
+                // SAFETY: the caller's.
+                unsafe { *into.add(row * into_apart + col) = *from.add(col * apart + row) }
+            }
+        }
+    }
     /// 1 / (1 + e⁻ˣ) of several registers, none of which waits for another: in `f32` within 3 units in
     /// the last place, and on AVX2 within |x|·1.5e-8 of itself besides, where x is negative.
     unsafe fn sigmoids<const N: usize>(xs: [Self; N]) -> [Self; N];
@@ -80,6 +96,9 @@ pub(crate) fn prefetch<T>(at: *const T) {
     #[cfg(not(target_arch = "x86_64"))]
     let _ = at;
 }
+
+/// Numbers of a side of what [`Lanes::turn`] turns.
+pub(crate) const SQUARE: usize = 8;
 
 /// The most lanes of any register.
 const WIDEST: usize = 16;

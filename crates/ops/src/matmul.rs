@@ -4,10 +4,13 @@
 //! After Goto & van de Geijn, "Anatomy of High-Performance Matrix Multiplication", 2008, without
 //! their packing of A: our callers multiply blocks of rows that are in cache already.
 
-use std::{hint::black_box, ops::Range};
+mod panels;
+
+use std::hint::black_box;
+
+pub(crate) use panels::Panels;
 
 use crate::{
-    blocks::overwrite,
     finish::Last,
     isa::Isa,
     lanes::{Lanes, Two, lanes_kernel},
@@ -162,91 +165,6 @@ impl<'a, T: Real> Right<'a, T> {
     /// The matrix in pieces of `n_rows`, which begin where `pieces` says.
     pub(crate) fn pieces(self, n_rows: usize, pieces: &'a [usize]) -> Right<'a, T> {
         Right { n_rows, pieces, ..self }
-    }
-}
-
-/// A right matrix that is used many times, laid out so that each panel is read in one go.
-pub(crate) struct Panels<T> {
-    data: Vec<T>,
-    layout: Layout,
-    n_rows: usize,
-    n_cols: usize,
-}
-
-impl<T: Real> Panels<T> {
-    /// From the rows of a matrix.
-    pub(crate) fn of_rows<'b>(
-        n_rows: usize,
-        n_cols: usize,
-        row: impl Fn(usize) -> &'b [T] + Sync,
-    ) -> Panels<T> {
-        Panels::build(n_rows, n_cols, |cols, rows, data, width| {
-            for (idx, to) in rows.zip(data.chunks_exact_mut(width)) {
-                let from = &row(idx)[cols.clone()];
-                let (to, spare) = to.split_at_mut(from.len());
-                to.copy_from_slice(from);
-                spare.fill(T::ZERO);
-            }
-        })
-    }
-
-    /// From the columns of a matrix.
-    pub(crate) fn of_columns<'b>(
-        n_rows: usize,
-        n_cols: usize,
-        column: impl Fn(usize) -> &'b [T] + Sync,
-    ) -> Panels<T> {
-        Panels::build(n_rows, n_cols, |cols, rows, data, width| {
-            if cols.len() < width {
-                data.fill(T::ZERO);
-            }
-            for (idx, col) in cols.enumerate() {
-                let to = data[idx..].iter_mut().step_by(width);
-                to.zip(&column(col)[rows.clone()]).for_each(|(to, &it)| *to = it);
-            }
-        })
-    }
-
-    /// `fill` gets the columns of a panel, some rows, the place for them, all of which it writes,
-    /// and its width.
-    fn build(
-        n_rows: usize,
-        n_cols: usize,
-        fill: impl Fn(Range<usize>, Range<usize>, &mut [T], usize) + Sync,
-    ) -> Panels<T> {
-        // Rows of a panel that stay in a core's first-level cache.
-        const ROWS: usize = 64;
-        let layout = Layout::panels(n_rows, n_cols);
-        let width = layout.panel;
-        let panel = |panels: Range<usize>, data: &mut [T]| {
-            let cols = panels.start * width..n_cols.min(panels.end * width);
-            for (idx, data) in data.chunks_mut(ROWS * width).enumerate() {
-                let first = idx * ROWS;
-                fill(cols.clone(), first..first + data.len() / width, data, width);
-            }
-        };
-        // SAFETY: both kinds of `fill` write every number, or zeros after the last column.
-        let (data, _) = unsafe { overwrite(n_cols.div_ceil(width), n_rows * width, 1, panel) };
-        Panels { data, layout, n_rows, n_cols }
-    }
-
-    pub(crate) fn right(&self) -> Right<'_, T> {
-        Right::new(&self.data, self.n_rows, self.n_cols, self.layout)
-    }
-
-    /// Some columns: all, or the first is a multiple of [`PANEL`].
-    pub(crate) fn columns(&self, cols: Range<usize>) -> Right<'_, T> {
-        assert!(
-            cols.start.is_multiple_of(self.layout.panel) && cols.end <= self.n_cols,
-            "no whole panels"
-        );
-        let data = &self.data[cols.start * self.n_rows..];
-        Right { data, n_cols: cols.len(), ..self.right() }
-    }
-
-    /// Where a row begins: for [`Right::pieces`].
-    pub(crate) fn row(&self, row: usize) -> usize {
-        row * self.layout.row
     }
 }
 
@@ -478,7 +396,7 @@ mod tests {
                 .flat_map(|j| (0..k).map(move |p| (p, j)))
                 .map(|(p, j)| b[p * n + j])
                 .collect();
-            let columns = Panels::of_columns(k, n, |col| &b_t[col * k..][..k]);
+            let columns = Panels::of_columns(k, n, &b_t);
             let rights =
                 [panels.right(), columns.right(), Right::new(&rows, k, n, Layout::rows(wide))];
             let lefts = [Left::rows(&a, m, k, k), Left::columns(&transposed, m, k, m, &[0])];

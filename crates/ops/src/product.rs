@@ -121,7 +121,7 @@ fn forward<T: Real>(
     wants_moments: bool,
 ) -> (Vec<T>, Option<Moments>) {
     let n_in = xs.c;
-    let weight = Panels::of_columns(n_in, n_out, |col| &w[col * n_in..][..n_in]);
+    let weight = Panels::of_columns(n_in, n_out, w);
     let write = |rows: Range<usize>, ys: &mut [T]| {
         let last = last.map(|it| it.block(rows.start, rows.len()));
         let mut times = |xs: &[T]| {

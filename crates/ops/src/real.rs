@@ -303,6 +303,17 @@ macro_rules! by_dtype {
 }
 pub(crate) use by_dtype;
 
+/// Copies few numbers, most of them without asking a library, which would take longer than they do.
+pub(crate) fn copy_short<T: Copy>(from: &[T], to: &mut [T]) {
+    let ((eights, rest), (to_eights, to_rest)) = (from.as_chunks::<8>(), to.as_chunks_mut::<8>());
+    for (to, from) in to_eights.iter_mut().zip(eights) {
+        *to = *from;
+    }
+    for (to, from) in to_rest.iter_mut().zip(rest) {
+        *to = *from;
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::Real as _;

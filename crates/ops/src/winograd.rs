@@ -57,7 +57,7 @@ impl<T: Real> Weights<T> {
     pub(crate) fn new(w: &[T], n_in: usize, n_out: usize) -> Weights<T> {
         let place = |place: usize, ()| {
             let of = transformed(w, place, false, n_in);
-            Panels::of_columns(n_in, n_out, |col| &of[col * n_in..][..n_in])
+            Panels::of_columns(n_in, n_out, &of)
         };
         Weights { places: share(vec![(); PLACES], place), n_in, n_out }
     }

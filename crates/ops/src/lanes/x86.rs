@@ -6,8 +6,8 @@ use std::arch::x86_64::{
     _mm256_add_ps, _mm256_and_ps, _mm256_castps_si256, _mm256_castps256_ps128, _mm256_castsi256_ps,
     _mm256_cmp_ps, _mm256_div_ps, _mm256_extractf128_ps, _mm256_fmadd_ps, _mm256_fmsub_ps,
     _mm256_loadu_ps, _mm256_loadu_si256, _mm256_maskload_ps, _mm256_maskstore_ps, _mm256_max_ps,
-    _mm256_min_ps, _mm256_mul_ps, _mm256_permutevar8x32_epi32, _mm256_set1_ps, _mm256_setr_epi32,
-    _mm256_slli_epi32, _mm256_storeu_ps, _mm256_sub_ps, _mm512_add_ps, _mm512_castps512_ps256,
+    _mm256_min_ps, _mm256_mul_ps, _mm256_permute2f128_ps, _mm256_permutevar8x32_epi32, _mm256_set1_ps, _mm256_setr_epi32,
+    _mm256_shuffle_ps, _mm256_slli_epi32, _mm256_storeu_ps, _mm256_sub_ps, _mm256_unpackhi_ps, _mm256_unpacklo_ps, _mm512_add_ps, _mm512_castps512_ps256,
     _mm512_cmp_ps_mask, _mm512_extractf32x8_ps, _mm512_fmadd_ps, _mm512_fmsub_ps, _mm512_loadu_ps,
     _mm512_mask_cmp_ps_mask, _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps, _mm512_maskz_mov_ps,
     _mm512_max_ps, _mm512_min_ps, _mm512_mul_ps, _mm512_rcp14_ps, _mm512_roundscale_ps,
@@ -104,6 +104,12 @@ macro_rules! lanes {
             }
 
             #[inline(always)]
+            unsafe fn turn(from: *const f32, apart: usize, into: *mut f32, into_apart: usize) {
+                // SAFETY: as above.
+                unsafe { turn(from, apart, into, into_apart) }
+            }
+
+            #[inline(always)]
             unsafe fn sigmoids<const N: usize>(xs: [Self; N]) -> [Self; N] {
                 // SAFETY: as above.
                 unsafe {
@@ -172,6 +178,39 @@ lanes!(
     load_256,
     store_256
 );
+
+/// Pairs of columns, pairs of these, and pairs of these.
+#[inline(always)]
+unsafe fn turn(from: *const f32, apart: usize, into: *mut f32, into_apart: usize) {
+    // SAFETY: the caller's.
+    unsafe {
+        let mut fours = [[_mm256_set1_ps(0.0); 4]; 2];
+        for (half, fours) in fours.iter_mut().enumerate() {
+            let from = from.add(4 * half * apart);
+            let a = _mm256_loadu_ps(from);
+            let b = _mm256_loadu_ps(from.add(apart));
+            let c = _mm256_loadu_ps(from.add(2 * apart));
+            let d = _mm256_loadu_ps(from.add(3 * apart));
+            // Rows 0, 1, 4 and 5 of two columns; rows 2, 3, 6 and 7.
+            let (low_ab, high_ab) = (_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b));
+            let (low_cd, high_cd) = (_mm256_unpacklo_ps(c, d), _mm256_unpackhi_ps(c, d));
+            *fours = [
+                _mm256_shuffle_ps::<0x44>(low_ab, low_cd),
+                _mm256_shuffle_ps::<0xee>(low_ab, low_cd),
+                _mm256_shuffle_ps::<0x44>(high_ab, high_cd),
+                _mm256_shuffle_ps::<0xee>(high_ab, high_cd),
+            ];
+        }
+        // A row of four columns, and behind it the one four further down.
+        for row in 0..4 {
+            let (left, right) = (fours[0][row], fours[1][row]);
+            let into = into.add(row * into_apart);
+            _mm256_storeu_ps(into, _mm256_permute2f128_ps::<0x20>(left, right));
+            let below = _mm256_permute2f128_ps::<0x31>(left, right);
+            _mm256_storeu_ps(into.add(4 * into_apart), below);
+        }
+    }
+}
 
 /// Of halves, of their halves, and so on.
 #[inline(always)]

@@ -15,7 +15,8 @@ use super::{
 use crate::{
     Activation,
     matmul::Layout,
-    real::{Reading, Real},
+    real::{Reading, Real, copy_short},
+    sum::add_to,
 };
 
 /// A tensor through its lens, for kernels: rows of channels.
@@ -143,9 +144,7 @@ impl BackSums {
     /// Adds what another block has summed up.
     pub(crate) fn join(parts: Vec<BackSums>) -> Option<BackSums> {
         parts.into_iter().reduce(|mut all, part| {
-            let add = |to: &mut Vec<f64>, from: Vec<f64>| {
-                to.iter_mut().zip(from).for_each(|(to, from)| *to += from);
-            };
+            let add = |to: &mut [f64], from: Vec<f64>| add_to(&from, to);
             match (&mut all, part) {
                 (BackSums::Norm(all), BackSums::Norm(part)) => add(all, part),
                 (BackSums::Gate(all), BackSums::Gate(part)) => {
@@ -234,17 +233,6 @@ fn copy_channels<T: Real>(
             let at = row * layout.row + idx * layout.panel_stride;
             copy_short(from, &mut into[at..][..from.len()]);
         }
-    }
-}
-
-/// Copies few numbers, most of them without asking a library, which would take longer than they do.
-fn copy_short<T: Copy>(from: &[T], to: &mut [T]) {
-    let ((eights, rest), (to_eights, to_rest)) = (from.as_chunks::<8>(), to.as_chunks_mut::<8>());
-    for (to, from) in to_eights.iter_mut().zip(eights) {
-        *to = *from;
-    }
-    for (to, from) in to_rest.iter_mut().zip(rest) {
-        *to = *from;
     }
 }
 

@@ -1,0 +1,135 @@
+//! Right matrices that are multiplied with many times, laid out in panels.
+
+use std::ops::Range;
+
+use super::{Layout, Right};
+use crate::{
+    blocks::overwrite,
+    lanes::{SQUARE, lanes_kernel, prefetch},
+    real::{Real, copy_short},
+};
+
+/// A right matrix that is used many times, laid out so that each panel is read in one go.
+pub(crate) struct Panels<T> {
+    data: Vec<T>,
+    layout: Layout,
+    n_rows: usize,
+    n_cols: usize,
+}
+
+/// Work on panels is cut into so many pieces, where there are enough.
+const N_PIECES: usize = 12;
+
+/// Rows of a panel that stay in a core's first-level cache.
+const HOT: usize = 64;
+
+impl<T: Real> Panels<T> {
+    /// From the rows of a matrix.
+    pub(crate) fn of_rows<'b>(
+        n_rows: usize,
+        n_cols: usize,
+        row: impl Fn(usize) -> &'b [T] + Sync,
+    ) -> Panels<T> {
+        Panels::build(n_rows, n_cols, |cols, width, data| {
+            for first in (0..n_rows).step_by(HOT) {
+                let rows = first..n_rows.min(first + HOT);
+                for (idx, panel) in data.chunks_exact_mut(n_rows * width).enumerate() {
+                    let begin = cols.start + idx * width;
+                    let end = cols.end.min(begin + width);
+                    for (at, to) in rows.clone().zip(panel[first * width..].chunks_exact_mut(width)) {
+                        let ahead = row(n_rows.min(at + 16) - 1);
+                        prefetch(ahead[begin..].as_ptr());
+                        let from = &row(at)[begin..end];
+                        let (to, spare) = to.split_at_mut(from.len());
+                        copy_short(from, to);
+                        spare.fill(T::ZERO);
+                    }
+                }
+            }
+        })
+    }
+
+    /// From the columns of a matrix, which follow each other.
+    pub(crate) fn of_columns(n_rows: usize, n_cols: usize, columns: &[T]) -> Panels<T> {
+        assert_eq!(columns.len(), n_rows * n_cols, "columns of another length");
+        Panels::build(n_rows, n_cols, |cols, width, data| {
+            let columns = &columns[cols.start * n_rows..cols.end * n_rows];
+            let panels = data.chunks_exact_mut(n_rows * width);
+            for (columns, panel) in columns.chunks(n_rows * width).zip(panels) {
+                if columns.len() < panel.len() {
+                    panel.fill(T::ZERO);
+                }
+                let shape = [n_rows, columns.len() / n_rows];
+                // SAFETY: a panel has room for so many columns.
+                unsafe { beside_each_other(columns.as_ptr(), shape, panel.as_mut_ptr(), width) }
+            }
+        })
+    }
+
+    /// `fill` gets some columns, how many of them make a panel, and the place for the panels, all of which
+    /// it writes.
+    fn build(
+        n_rows: usize,
+        n_cols: usize,
+        fill: impl Fn(Range<usize>, usize, &mut [T]) + Sync,
+    ) -> Panels<T> {
+        let layout = Layout::panels(n_rows, n_cols);
+        let width = layout.panel;
+        let some = |panels: Range<usize>, data: &mut [T]| {
+            if n_rows > 0 {
+                fill(panels.start * width..n_cols.min(panels.end * width), width, data);
+            }
+        };
+        let n_panels = n_cols.div_ceil(width);
+        // SAFETY: both kinds of `fill` write every number, or zeros after the last column.
+        let (data, _) =
+            unsafe { overwrite(n_panels, n_rows * width, n_panels.div_ceil(N_PIECES).max(1), some) };
+        Panels { data, layout, n_rows, n_cols }
+    }
+
+    pub(crate) fn right(&self) -> Right<'_, T> {
+        Right::new(&self.data, self.n_rows, self.n_cols, self.layout)
+    }
+
+    /// Some columns: all, or the first is a multiple of [`PANEL`](super::PANEL).
+    pub(crate) fn columns(&self, cols: Range<usize>) -> Right<'_, T> {
+        assert!(
+            cols.start.is_multiple_of(self.layout.panel) && cols.end <= self.n_cols,
+            "no whole panels"
+        );
+        let data = &self.data[cols.start * self.n_rows..];
+        Right { data, n_cols: cols.len(), ..self.right() }
+    }
+
+    /// Where a row begins: for [`Right::pieces`].
+    pub(crate) fn row(&self, row: usize) -> usize {
+        row * self.layout.row
+    }
+}
+
+lanes_kernel! {
+    /// Turns columns that follow each other, so that numbers of a row lie beside each other, and rows `width`
+    /// apart.
+    unsafe fn beside_each_other(from: *const T, shape: [usize; 2], into: *mut T, width: usize) {
+        let [n_rows, n_cols] = shape;
+        let (down, across) = (n_rows / SQUARE * SQUARE, n_cols / SQUARE * SQUARE);
+        // SAFETY: the caller's.
+        unsafe {
+            for first in (0..down).step_by(HOT) {
+                for col in (0..across).step_by(SQUARE) {
+                    for row in (first..down.min(first + HOT)).step_by(SQUARE) {
+                        let at = from.add(col * n_rows + row);
+                        let ahead = at.wrapping_add(SQUARE * n_rows);
+                        (0..SQUARE).for_each(|idx| prefetch(ahead.wrapping_add(idx * n_rows)));
+                        V::turn(at, n_rows, into.add(row * width + col), width);
+                    }
+                }
+            }
+            for col in 0..n_cols {
+                for row in if col < across { down..n_rows } else { 0..n_rows } {
+                    *into.add(row * width + col) = *from.add(col * n_rows + row);
+                }
+            }
+        }
+    }
+}
