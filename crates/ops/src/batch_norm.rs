@@ -178,7 +178,8 @@ fn normalise(
     let _watch = watch(|| job(Way::Forward));
     let list = |it: &Value| it.raw()?.to_dtype(candle::DType::F64)?.to_vec1::<f64>();
     let (inverse, scale, shift) = lines(&list(gamma)?, &list(beta)?, &moments, eps);
-    let lens = Lens { scale, shift, center: moments.mean, activation, gate: None };
+    let (scale, shift, center) = (scale.into(), shift.into(), moments.mean.into());
+    let lens = Lens { scale, shift, center, activation, gate: None };
 
     let (x_slot, gamma_slot, beta_slot) = (xs.slot(), gamma.slot(), beta.slot());
     let (seen, norm) = (x.clone(), lens.clone());
@@ -247,12 +248,12 @@ fn gradient_sums<T: Real>(x: &Tensor, lens: &Lens, grad: &Grad) -> Result<Vec<f6
     let (view, grad) = (View::<T>::of(x, None)?, GradView::<T>::of(&grad)?);
     let (c, n_rows) = (view.c, view.n_rows);
     let (scale, shift) = (cast::<T>(&lens.scale), cast::<T>(&lens.shift));
-    let center = cast::<T>(&lens.center);
+    let (center, activation) = (cast::<T>(&lens.center), lens.activation);
     // Rows whose sums may be kept in `f32`.
     let per_block = rows_per_block(n_rows, c).min(256);
     Ok(reduce(n_rows, per_block, 2 * c, |rows| {
         let mut sums = vec![T::ZERO; 2 * c];
-        let lens = (&scale[..], &shift[..], lens.activation);
+        let lens = (&scale[..], &shift[..], activation);
         grad.add_sums(rows.start, rows.len(), view.stored(), lens, &center, &mut sums);
         sums.into_iter().map(|it| it.to_f64()).collect::<Vec<f64>>()
     }))

@@ -36,10 +36,10 @@ use crate::{
 #[derive(Clone)]
 pub(crate) struct Lens {
     /// `[c]` each.
-    pub(crate) scale: Vec<f64>,
-    pub(crate) shift: Vec<f64>,
+    pub(crate) scale: Rc<[f64]>,
+    pub(crate) shift: Rc<[f64]>,
     /// About where the numbers lie: sums of them are taken from here.
-    pub(crate) center: Vec<f64>,
+    pub(crate) center: Rc<[f64]>,
     pub(crate) activation: Activation,
     /// `[n, c]`.
     pub(crate) gate: Option<Tensor>,
@@ -112,8 +112,8 @@ pub(crate) struct NormBack {
     pub(crate) xs: Tensor,
     pub(crate) activation: Activation,
     /// `[c]` each.
-    pub(crate) scale: Vec<f64>,
-    pub(crate) shift: Vec<f64>,
+    pub(crate) scale: Rc<[f64]>,
+    pub(crate) shift: Rc<[f64]>,
     pub(crate) slope: Vec<f64>,
     pub(crate) offset: Vec<f64>,
 }
@@ -131,9 +131,9 @@ impl Lens {
     /// One that changes nothing.
     pub(crate) fn none(c: usize) -> Lens {
         Lens {
-            scale: vec![1.0; c],
-            shift: vec![0.0; c],
-            center: vec![0.0; c],
+            scale: vec![1.0; c].into(),
+            shift: vec![0.0; c].into(),
+            center: vec![0.0; c].into(),
             activation: Activation::None,
             gate: None,
         }

@@ -110,7 +110,8 @@ const DEEP: usize = 128;
 
 /// Rows that are worked on together, where each is read and written as `width` numbers.
 fn block_rows(n_rows: usize, width: usize) -> usize {
-    (BLOCK / width).min(n_rows.div_ceil(16)).next_multiple_of(8)
+    // At least eight blocks where there are enough rows.
+    ((BLOCK / width).min(n_rows / 8) / 8 * 8).max(8)
 }
 
 fn forward<T: Real>(
@@ -160,7 +161,7 @@ fn backward<T: Real>(xs: &View<'_, T>, gs: &GradView<'_, T>, w: &[T], wants: Wan
     let (n_in, n_out, n_rows) = (xs.c, gs.c, xs.n_rows);
     let weight = Panels::of_rows(n_out, n_in, |row| &w[row * n_in..][..n_in]);
     // Few parts of many rows, since each part's dW costs a pass over it.
-    let n_parts = ((1 << 20) / (n_in * n_out)).clamp(4, 16).min((n_rows / 96).max(2));
+    let n_parts = ((1 << 20) / (n_in * n_out)).clamp(4, 16).min((n_rows / 192).max(2));
     let per_part = n_rows.div_ceil(n_parts).next_multiple_of(8);
     let per_block = per_part.div_ceil(per_part.div_ceil(DEEP)).next_multiple_of(8);
     let per_step = (BLOCK / (2 * n_in + n_out)).next_multiple_of(8);

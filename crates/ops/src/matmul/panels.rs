@@ -36,7 +36,8 @@ impl<T: Real> Panels<T> {
                 for (idx, panel) in data.chunks_exact_mut(n_rows * width).enumerate() {
                     let begin = cols.start + idx * width;
                     let end = cols.end.min(begin + width);
-                    for (at, to) in rows.clone().zip(panel[first * width..].chunks_exact_mut(width)) {
+                    for (at, to) in rows.clone().zip(panel[first * width..].chunks_exact_mut(width))
+                    {
                         let ahead = row(n_rows.min(at + 16) - 1);
                         prefetch(ahead[begin..].as_ptr());
                         let from = &row(at)[begin..end];
@@ -82,8 +83,9 @@ impl<T: Real> Panels<T> {
         };
         let n_panels = n_cols.div_ceil(width);
         // SAFETY: both kinds of `fill` write every number, or zeros after the last column.
-        let (data, _) =
-            unsafe { overwrite(n_panels, n_rows * width, n_panels.div_ceil(N_PIECES).max(1), some) };
+        let (data, _) = unsafe {
+            overwrite(n_panels, n_rows * width, n_panels.div_ceil(N_PIECES).max(1), some)
+        };
         Panels { data, layout, n_rows, n_cols }
     }
 
