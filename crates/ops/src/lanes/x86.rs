@@ -203,6 +203,7 @@ unsafe fn turn(from: *const f32, apart: usize, into: *mut f32, into_apart: usize
             ];
         }
         // A row of four columns, and behind it the one four further down.
+        #[expect(clippy::needless_range_loop, reason = "an iterator hands registers to functions")]
         for row in 0..4 {
             let (left, right) = (fours[0][row], fours[1][row]);
             let into = into.add(row * into_apart);
