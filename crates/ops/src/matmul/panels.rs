@@ -135,3 +135,26 @@ lanes_kernel! {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Panels;
+
+    #[test]
+    fn every_number_lies_in_its_panel() {
+        for (n_rows, n_cols) in [(1, 1), (8, 16), (133, 50), (64, 17), (9, 130)] {
+            let columns: Vec<f32> = (0..n_rows * n_cols).map(|it| it as f32).collect();
+            let at = |row: usize, col: usize| columns[col * n_rows + row];
+            let places = || (0..n_rows).flat_map(|row| (0..n_cols).map(move |col| (row, col)));
+            let rows: Vec<f32> = places().map(|(row, col)| at(row, col)).collect();
+            let turned = Panels::of_columns(n_rows, n_cols, &columns);
+            let cut = Panels::of_rows(n_rows, n_cols, |row| &rows[row * n_cols..][..n_cols]);
+            for (row, col) in places() {
+                for panels in [&turned, &cut] {
+                    let got = panels.data[panels.row(row) + panels.layout.at(col)];
+                    assert_eq!(got, at(row, col), "{n_rows}x{n_cols}: {row}, {col}");
+                }
+            }
+        }
+    }
+}
