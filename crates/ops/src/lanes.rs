@@ -77,6 +77,7 @@ pub(crate) trait Lanes: Copy {
             }
         }
     }
+
     /// 1 / (1 + e⁻ˣ) of several registers, none of which waits for another: in `f32` within 3 units in
     /// the last place, and on AVX2 within |x|·1.5e-8 of itself besides, where x is negative.
     unsafe fn sigmoids<const N: usize>(xs: [Self; N]) -> [Self; N];

@@ -11,8 +11,8 @@ use std::{
 /// stored touches two lines. Its own aligned blocks are no help: a freed one is a little too small
 /// for the next of its size, and the peak of memory rose by two fifths.
 ///
-/// The heap lies on large pages, where the system has them. It counts what it hands out, for
-/// [`held`].
+/// The main heap lies on large pages, where the system has them; other threads have heaps of their own.
+/// It counts what it hands out, for [`held`].
 pub struct LineAllocator;
 
 /// Bytes of a cache line, and of the widest register.
@@ -60,7 +60,7 @@ fn on_large_pages(block: *mut u8, size: usize) -> *mut u8 {
     if block.is_null() || block.addr() + size <= asked {
         return block;
     }
-    // SAFETY: nothing is moved; this is where the heap ends, behind which other threads have theirs.
+    // SAFETY: nothing is moved. This is where the main heap ends; those of other threads lie behind it.
     let end = unsafe { libc::sbrk(0) }.cast::<u8>();
     if block.addr() + size <= end.addr() {
         let first = asked.max(block.addr()).next_multiple_of(PAGE);
