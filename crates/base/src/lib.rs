@@ -12,8 +12,10 @@ mod growing;
 mod length;
 mod lines;
 pub mod mix;
+pub mod records;
 pub mod rng;
 pub mod task;
+pub mod text;
 
 pub use clock::Clock;
 pub use epochs::Epochs;

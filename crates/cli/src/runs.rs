@@ -1,13 +1,13 @@
 //! Finding runs and their bundles, and loading experiments.
 
 use std::{
-    env, fs,
+    env, fs, io,
     path::{Path, PathBuf},
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use anyhow::{Context as _, bail};
-use base::{config::Layer, date::utc};
+use anyhow::{Context as _, anyhow, bail};
+use base::{config::Layer, date::utc, text};
 use candle::Device;
 use infer::{Bundle, Graded};
 use trainer::Experiment;
@@ -19,9 +19,14 @@ pub(crate) fn experiment(args: &ExperimentArgs) -> anyhow::Result<(Experiment, S
     let mut layers = Vec::new();
     let mut name = "quickstart".to_owned();
     if let Some(path) = &args.config {
-        let help =
-            || format!("{}: name an experiment's file, such as those of configs/", path.display());
-        let text = fs::read_to_string(path).with_context(help)?;
+        let shown = path.display();
+        let text = text::read(path).map_err(|err| match err.kind() {
+            io::ErrorKind::InvalidData => anyhow!("{shown}: {err}"),
+            _ => {
+                let help = "name an experiment's file, such as those of configs/";
+                anyhow::Error::new(err).context(format!("{shown}: {help}"))
+            }
+        })?;
         layers.push(Layer::from_toml(&path.display().to_string(), &text)?);
         name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     }
@@ -34,7 +39,7 @@ pub(crate) fn experiment(args: &ExperimentArgs) -> anyhow::Result<(Experiment, S
 /// The experiment that a run was started with, with `--set` arguments on top.
 pub(crate) fn experiment_of(dir: &Path, set: &[String]) -> anyhow::Result<Experiment> {
     let path = dir.join("config.toml");
-    let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+    let text = text::read(&path).with_context(|| path.display().to_string())?;
     let mut layers = vec![Layer::from_toml(&path.display().to_string(), &text)?];
     let begun = Experiment::load(&layers)?;
     for arg in set {
@@ -129,7 +134,7 @@ pub(crate) fn graded(named: &Path, scored: bool) -> anyhow::Result<Graded> {
         };
         bail!("{}: there is no {file}: {why}", dir.display());
     }
-    let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+    let text = text::read(&path).with_context(|| path.display().to_string())?;
     let task = Bundle::task(&first)?;
     let graded = Graded::read(&text, &task);
     let graded = graded.map_err(|err| anyhow::anyhow!("{}: {err}", path.display()))?;

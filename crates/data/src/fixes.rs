@@ -28,8 +28,9 @@
 //!
 //! An id is the `id` column of `train.csv`, or, where two people share one, the name of the folder.
 
-use std::{collections::BTreeMap, fs, path::Path};
+use std::{collections::BTreeMap, path::Path};
 
+use base::text;
 use serde::Deserialize;
 
 use crate::drawn::Gender;
@@ -101,7 +102,7 @@ impl Fixes {
     /// # Errors
     /// A file that cannot be read, or that is no list of fixes; the text names it.
     pub fn read(path: &Path) -> Result<Fixes, String> {
-        let text = fs::read_to_string(path).map_err(|err| format!("{}: {err}", path.display()))?;
+        let text = text::read(path).map_err(|err| format!("{}: {err}", path.display()))?;
         let fixes: Fixes =
             toml::from_str(&text).map_err(|err| format!("{}: {err}", path.display()))?;
         for fix in &fixes.fix {

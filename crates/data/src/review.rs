@@ -14,11 +14,13 @@
 //!
 //! Data is never changed: a table is carried out on what was read, each time that it is read.
 
-use std::{collections::HashMap, fs, path::Path};
+use std::{collections::HashMap, path::Path};
 
 use base::{
     Task,
+    records::{Record, Records},
     task::{Factor, Scope},
+    text,
 };
 use serde::{Deserialize, Serialize};
 
@@ -34,6 +36,9 @@ pub struct Review {
 /// A row of the table.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Reviewed {
+    /// Its line in the file that it was read from; of what was read from none, 0.
+    #[serde(skip)]
+    pub line: usize,
     /// Whose label it is.
     pub person: String,
     /// The picture's name, or `all` where the label is the person's.
@@ -112,25 +117,41 @@ impl Review {
     /// # Errors
     /// A file that cannot be read, or that is no such table.
     pub fn read(path: &Path) -> Result<Review, String> {
-        Review::parse(&fs::read_to_string(path).map_err(|err| err.to_string())?)
+        Review::parse(&text::read(path).map_err(|err| err.to_string())?)
     }
 
     fn parse(text: &str) -> Result<Review, String> {
-        let text = text.trim_start_matches('\u{feff}');
-        let mut reader =
-            csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(text.as_bytes());
-        let header = reader.headers().map_err(|err| err.to_string())?;
-        if !HEADER.iter().all(|name| header.iter().any(|it| it == *name)) {
+        let records = Records::of(text);
+        let header = records.header();
+        let Ok([person, picture, factor, given, suggested, score, decision]) =
+            header.columns(HEADER)
+        else {
             return Err(format!(
                 "this is no table of `maskfit labels`: its first line is to be `{}`",
                 HEADER.join(",")
             ));
-        }
-        let rows = reader.deserialize().enumerate().map(|(idx, row)| {
-            let row = row.map_err(|err| format!("line {}: {err}", idx + 2))?;
-            Ok::<Reviewed, String>(row)
-        });
-        Ok(Review { rows: rows.collect::<Result<_, _>>()? })
+        };
+        let row = |it: Record| {
+            let line = it.line;
+            if let Some(problem) = it.problem(&header) {
+                return Err(format!("line {line}: {problem}"));
+            }
+            let field = |column: usize| it.fields[column].to_owned();
+            let number = it.fields[score].parse();
+            Ok(Reviewed {
+                line,
+                person: field(person),
+                picture: field(picture),
+                factor: field(factor),
+                given: field(given),
+                suggested: field(suggested),
+                score: number.map_err(|_| {
+                    format!("line {line}: the score `{}` is no number", field(score))
+                })?,
+                decision: field(decision),
+            })
+        };
+        Ok(Review { rows: records.rows().map(row).collect::<Result<_, _>>()? })
     }
 
     /// Carries out what was decided, or nothing of it; returns what that was, in words.
@@ -142,7 +163,8 @@ impl Review {
         let mut dropped = vec![false; changed.examples.len()];
         let (mut problems, mut lines) = (Vec::new(), HashMap::new());
         let [mut n_fixed, mut n_dropped, mut n_weighted] = [0; 3];
-        for (line, row) in (2..).zip(&self.rows) {
+        for row in &self.rows {
+            let line = row.line;
             let mut carry_out = || {
                 let decision = row.decided()?;
                 for at in row.meant(decision, manifest)? {
@@ -309,7 +331,12 @@ mod tests {
             ("ann,all,gender,male,dog,0.1,fix", "line 2: `dog` is none of: male, female"),
             ("eve,all,gender,male,female,0.1,fix", "line 2: the data has no `eve`"),
             ("ann,all,age,30-59,>=60,0.1,fix", "line 2: the data says `<30`, not `30-59`"),
-            ("ann,all,age", "line 2: CSV error"),
+            ("ann,all,age", "line 2: has 3 fields, the header 7"),
+            ("ann,all,age,<30,47,high,fix", "line 2: the score `high` is no number"),
+            (
+                "\n\r\n\"an\nn\",all,age,<30,47,1,keep\n\neve,all,gender,male,female,0.1,fix",
+                "line 7: the data has no `eve`",
+            ),
             (
                 "ann,all,age,<30,>=60,0.1,fix\nann,ann/mask1.jpg,age,<30,30-59,0.1,fix",
                 "line 3: line 2 has decided on this label already",

@@ -100,7 +100,7 @@ struct MemberDescription {
 impl Description {
     fn read(dir: &Path) -> Result<Description, BundleError> {
         let path = dir.join(FILE);
-        let text = fs::read_to_string(&path).map_err(|source| match source.kind() {
+        let text = base::text::read(&path).map_err(|source| match source.kind() {
             io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
                 BundleError::NoBundle { path: dir.to_owned() }
             }

@@ -9,7 +9,7 @@
 //! known. The column `truth` tells such a table from one of `predict`, which knows none.
 //! Numbers are written with as many digits as it takes to read the same bits back.
 
-use base::{Task, task::Scope};
+use base::{Task, records::Records, task::Scope};
 use metrics::Predictions;
 
 use crate::table::csv_text;
@@ -105,9 +105,9 @@ impl Graded {
     /// # Errors
     /// A text that is no such table, or one of another task; says where.
     pub fn read(text: &str, task: &Task) -> Result<Graded, String> {
-        let mut reader = csv::Reader::from_reader(text.as_bytes());
-        let header = reader.headers().map_err(|err| err.to_string())?.clone();
-        let header: Vec<&str> = header.iter().collect();
+        let records = Records::exact(text);
+        let columns = records.header();
+        let header: Vec<&str> = columns.fields.iter().collect();
         let classes = task.class_names(Scope::Joint);
         let n_leading = header.len().saturating_sub(classes.len());
         let (leading, named) = header.split_at(n_leading);
@@ -119,19 +119,23 @@ impl Graded {
         let has_years = leading == [&COLUMNS[..], &YEARS[..]].concat();
         if !has_years && leading != COLUMNS {
             return Err(format!(
-                "line 1: the columns are {}, and then the classes",
+                "line {}: the columns are {}, and then the classes",
+                columns.line,
                 COLUMNS.join(",")
             ));
         }
         if named != classes {
-            return Err("line 1: the classes are others than the task's".to_owned());
+            return Err(format!("line {}: the classes are others than the task's", columns.line));
         }
         let (mut pictures, mut names) = (Vec::new(), Vec::new());
         let (mut probabilities, mut truth, mut years) = (Vec::new(), Vec::new(), Vec::new());
         let mut ages = Vec::new();
-        for (idx, record) in reader.records().enumerate() {
-            let wrong = |what: String| format!("line {}: {what}", idx + 2);
-            let record = record.map_err(|err| wrong(err.to_string()))?;
+        for row in records.rows() {
+            let wrong = |what: String| format!("line {}: {what}", row.line);
+            if let Some(problem) = row.problem(&columns) {
+                return Err(wrong(problem));
+            }
+            let record = &row.fields;
             let number = |at: usize| -> Result<f64, String> {
                 let field = &record[at];
                 let number = field.parse::<f64>().ok().filter(|it| it.is_finite());
@@ -215,7 +219,8 @@ mod tests {
         for (row, what) in [
             ("x,p,0,0,0.5,oops", "line 2: `oops`"),
             ("x,p,2,0,0.5,0.5", "line 2: `2` is no class"),
-            ("x,p,0,0,0.5", "line 2: CSV error"),
+            ("x,p,0,0,0.5", "line 2: has 5 fields, the header 6"),
+            ("\"x\ny\",p,0,0,0.5,0.5\r\n\r\nx,p,0,0,0.5,oops", "line 5: `oops`"),
             ("x,p,0,0,0.5,NaN", "line 2: `NaN`"),
         ] {
             let err = Graded::read(&format!("{header}{row}\n"), &task).unwrap_err();

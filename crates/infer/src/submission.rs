@@ -5,6 +5,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use base::{
+    records::Records,
+    text::{self, NotText},
+};
 use data::{Content, Findings};
 
 /// Why a folder of pictures cannot be answered.
@@ -39,29 +43,25 @@ pub enum SubmissionError {
 pub fn read_info(root: &Path) -> Result<Vec<(String, Content)>, SubmissionError> {
     let path = root.join("info.csv");
     let remedy = "name the folder of `info.csv` and `images/`";
-    let text = fs::read(&path).map_err(|source| SubmissionError::Io { path, source, remedy })?;
-    let mut reader =
-        csv::ReaderBuilder::new().flexible(true).trim(csv::Trim::All).from_reader(&text[..]);
+    let bytes = fs::read(&path).map_err(|source| SubmissionError::Io { path, source, remedy })?;
     let mut findings = Findings::default();
-    let column = match reader.headers() {
-        Ok(it) => it.iter().position(|it| it.trim_start_matches('\u{feff}') == "ImageID"),
-        Err(_) => None,
+    let text = match text::decode(bytes) {
+        Ok(it) => it,
+        Err(NotText { problem, remedy }) => {
+            findings.add("info.csv", problem, remedy);
+            return finish(root, findings, Vec::new());
+        }
     };
+    let records = Records::of(&text);
+    let header = records.header();
     let mut pictures = Vec::new();
     let mut seen = std::collections::BTreeSet::new();
-    match column {
+    match header.column("ImageID") {
         None => findings.add("info.csv", "has no column `ImageID`", "add it"),
         Some(column) => {
-            for (idx, record) in reader.records().enumerate() {
-                let place = format!("info.csv line {}", idx + 2);
-                let record = match record {
-                    Ok(it) => it,
-                    Err(err) => {
-                        findings.add(place, format!("cannot be read ({err})"), "save it as UTF-8");
-                        break;
-                    }
-                };
-                let name = record.get(column).unwrap_or_default().to_owned();
+            for record in records.rows() {
+                let place = format!("info.csv line {}", record.line);
+                let name = record.fields.get(column).unwrap_or_default().to_owned();
                 let file = root.join("images").join(&name);
                 if name.is_empty() || name.contains(['/', '\\']) {
                     findings.add(place, format!("`{name}` is no file name"), "correct the row");
@@ -191,6 +191,28 @@ mod tests {
             ROOT: 1 thing is wrong with the data:
               info.csv: has no rows: add a row for each picture"#]]
         .assert_eq(&err());
+    }
+
+    #[test]
+    fn lines_are_those_of_the_file_and_its_encoding_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("images")).unwrap();
+        fs::write(dir.path().join("images/a.jpg"), b"").unwrap();
+        let said = |csv: &[u8]| {
+            fs::write(dir.path().join("info.csv"), csv).unwrap();
+            let said = read_info(dir.path()).unwrap_err().to_string();
+            said.lines().last().unwrap().trim().to_owned()
+        };
+        expect!["info.csv line 5: `a.jpg` is there already: remove the row"]
+            .assert_eq(&said("\u{feff}ImageID,ans\r\na.jpg,0\r\n\r\n\r\na.jpg,0\r\n".as_bytes()));
+        expect!["info.csv line 7: `` is no file name: correct the row"]
+            .assert_eq(&said(b"ans,ImageID\n\"1\n\n2\",a.jpg\n\n\n\"\n\",\"\"\n"));
+        expect!["info.csv: this looks like CP949 (EUC-KR), not UTF-8 (line 2): save it as UTF-8"]
+            .assert_eq(&said(b"ImageID\n\xb8\xb6\xbd\xba\xc5\xa9\xbb\xe7\xc1\xf8.jpg\n"));
+        let utf16: Vec<u8> =
+            "\u{feff}ImageID\n".encode_utf16().flat_map(u16::to_le_bytes).collect();
+        expect!["info.csv: this looks like UTF-16, not UTF-8: save it as UTF-8"]
+            .assert_eq(&said(&utf16));
     }
 
     #[test]

@@ -257,10 +257,8 @@ impl Experiment {
         match experiment.published() {
             None => Ok(experiment),
             Some(it) => {
-                let wanted = Layer {
-                    name: it.full_name(),
-                    table: AugmentSection::wanted(&it.input).layer(),
-                };
+                let wanted = AugmentSection::wanted(&it.input).layer();
+                let wanted = Layer::new(it.full_name(), wanted);
                 load(&default, &[&[wanted], layers].concat())
             }
         }

@@ -148,7 +148,7 @@ impl Run {
     /// Reads a file of the run.
     pub fn read(&self, name: &str) -> Result<String, RunError> {
         let path = self.dir.join(name);
-        fs::read_to_string(&path).map_err(at(&path))
+        base::text::read(&path).map_err(at(&path))
     }
 
     /// Writes a file of the run, whole or not at all.

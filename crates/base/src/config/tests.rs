@@ -1,7 +1,10 @@
+use std::path::PathBuf;
+
 use expect_test::{Expect, expect};
 use serde::Deserialize;
 
 use super::{ConfigError, Layer, load};
+use crate::Length;
 
 const DEFAULT: &str = r#"
 [optim]
@@ -18,6 +21,253 @@ smoothing = 0.1
 struct Experiment {
     optim: Optim,
     loss: Loss,
+}
+
+/// What a setting that wants text may stand in.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "read through Debug")]
+struct Names {
+    name: String,
+    dir: PathBuf,
+    files: Vec<PathBuf>,
+    total: Length,
+    count: usize,
+    by: Mode,
+    source: Source,
+    trackers: Vec<Source>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(untagged, expecting = "is a word or a number")]
+#[expect(dead_code, reason = "read through Debug")]
+enum Mode {
+    Number(usize),
+    Word(String),
+}
+
+#[derive(Clone, Debug, Default, PartialEq, serde::Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Folder {
+    root: PathBuf,
+    tags: Vec<String>,
+    share: f64,
+    is_there: bool,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, serde::Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Several {
+    roots: Vec<Source>,
+}
+
+trait AnySource {}
+
+impl AnySource for Folder {}
+
+impl AnySource for Several {}
+
+crate::choice! {
+    enum Source: dyn AnySource {
+        /// One.
+        "folder" => Folder(Folder),
+        /// Many.
+        "several" => Several(Several),
+    }
+}
+
+const NAMES: &str = r#"
+name = ""
+dir = "runs"
+files = []
+total = "1 epochs"
+count = 1
+by = 1
+source = { kind = "folder" }
+trackers = []
+"#;
+
+/// Loads `file` and `sets` over [`NAMES`].
+fn names(file: &str, sets: &[&str]) -> Result<Names, ConfigError> {
+    let mut layers = vec![Layer::from_toml("mine.toml", file)?];
+    for arg in sets {
+        layers.push(Layer::from_set(arg)?);
+    }
+    load(&Layer::from_toml("default.toml", NAMES)?, &layers)
+}
+
+#[test]
+fn what_is_wanted_as_text_is_the_characters_that_were_typed() {
+    for text in [
+        "2021",
+        "2024_01_02",
+        "true",
+        "1e3",
+        "007",
+        "0x10",
+        "2024-01-02",
+        "nan",
+        "inf",
+        "-1",
+        "+1",
+        "1_0.5",
+        "07:30:00",
+        "2024-01-02T07:30:00Z",
+        "[1]",
+        "{}",
+        "[a, b]",
+        "{ a = 1 }",
+        "a b",
+        "Kim, Min-su",
+        "실험 1",
+        "",
+        "a=b",
+        "#1",
+        "\\d",
+        "1 # one",
+    ] {
+        assert_eq!(names("", &[&format!("name={text}")]).unwrap().name, text);
+        let root = |it: &Names| format!("{:?}", it.source);
+        let wanted = format!("root: {text:?}, ");
+        let got = names("", &[&format!("source.root={text}")]).unwrap();
+        assert!(root(&got).contains(&wanted), "{got:?}");
+        assert_eq!(got.dir, PathBuf::from("runs"));
+    }
+    // Quotes are TOML's, as ever.
+    for (text, name) in [("\"2021\"", "2021"), ("'1e3'", "1e3"), ("\"a\\tb\"", "a\tb")] {
+        assert_eq!(names("", &[&format!("name={text}")]).unwrap().name, name);
+    }
+}
+
+#[test]
+fn text_needs_no_quotes_in_lists_and_in_tables_of_kinds() {
+    let got = names(
+        "",
+        &[
+            "files=[2021, 007, a b.csv, \"c, d.csv\", 1e3]",
+            "trackers=[{ kind = folder, tags = [2024, true, x], share = 1 }, { kind = several, roots = [{ kind = folder, root = 0x10 }] }]",
+            "source={ kind = several, roots = [{ kind = folder, root = 2024-01-02, is_there = true }] }",
+        ],
+    );
+    expect![[r#"
+        Names {
+            name: "",
+            dir: "runs",
+            files: [
+                "2021",
+                "007",
+                "a b.csv",
+                "c, d.csv",
+                "1e3",
+            ],
+            total: Epochs(
+                1.0,
+            ),
+            count: 1,
+            by: Number(
+                1,
+            ),
+            source: Several(
+                Several {
+                    roots: [
+                        Folder(
+                            Folder {
+                                root: "2024-01-02",
+                                tags: [],
+                                share: 0.0,
+                                is_there: true,
+                            },
+                        ),
+                    ],
+                },
+            ),
+            trackers: [
+                Folder(
+                    Folder {
+                        root: "",
+                        tags: [
+                            "2024",
+                            "true",
+                            "x",
+                        ],
+                        share: 1.0,
+                        is_there: false,
+                    },
+                ),
+                Several(
+                    Several {
+                        roots: [
+                            Folder(
+                                Folder {
+                                    root: "0x10",
+                                    tags: [],
+                                    share: 0.0,
+                                    is_there: false,
+                                },
+                            ),
+                        ],
+                    },
+                ),
+            ],
+        }
+    "#]]
+    .assert_debug_eq(&got.as_ref().unwrap());
+    let source = got.unwrap().source;
+    let _: &dyn AnySource = source.get();
+    assert_eq!((source.kind(), Source::KINDS.len()), ("several", 2));
+}
+
+#[test]
+fn what_may_be_a_number_is_one() {
+    let mode = |set: &str| format!("{:?}", names("", &[set]).unwrap().by);
+    assert_eq!(
+        [mode("by=10"), mode("by=0x10"), mode("by=most"), mode("by=1e3")],
+        ["Number(10)", "Number(16)", "Word(\"most\")", "Word(\"1e3\")"]
+    );
+}
+
+#[test]
+fn the_reason_is_that_of_the_type_that_is_wanted() {
+    let said = |file: &str, sets: &[&str]| names(file, sets).unwrap_err().to_string();
+    expect![[r#"--set count=2024-01-02: at `count`: invalid type: string "2024-01-02", expected a whole number from 0"#]].assert_eq(&said("", &["count=2024-01-02"]));
+    expect![
+        "--set count=true: at `count`: invalid type: boolean `true`, expected a whole number from 0"
+    ]
+    .assert_eq(&said("", &["count=true"]));
+    expect![
+        "--set count=-1: at `count`: invalid value: integer `-1`, expected a whole number from 0"
+    ]
+    .assert_eq(&said("", &["count=-1"]));
+    expect!["--set files=2021: at `files`: invalid type: integer `2021`, expected a list"]
+        .assert_eq(&said("", &["files=2021"]));
+    expect![[r#"--set files=[a: at `files`: invalid type: string "[a", expected a list"#]]
+        .assert_eq(&said("", &["files=[a"]));
+    // A number is no length, but a text may be one.
+    expect![[
+        r#"--set total=3: at `total`: `3` is no length: write "3 epochs", "500 steps" or "5 %""#
+    ]]
+    .assert_eq(&said("", &["total=3"]));
+    expect!["--set source.kind=7: at `source.kind`: there is no `7`, but: `folder`, `several`"]
+        .assert_eq(&said("", &["source.kind=7"]));
+    expect!["--set source.rot=2021: at `source.rot`: unknown field `rot`, expected one of `root`, `tags`, `share`, `is_there` (these are of kind `folder`)"].assert_eq(&said("", &["source.rot=2021"]));
+    // Of two things the one that is wrong is named, and the layer that it is in.
+    expect![[r#"--set source={ kind = folder, root = 1, share = x }: at `source.share`: invalid type: string "x", expected a number"#]].assert_eq(&said("", &["name=1", "source={ kind = folder, root = 1, share = x }"]));
+}
+
+#[test]
+fn in_a_file_text_stands_in_quotes() {
+    let said = |file: &str| names(file, &["name=1"]).unwrap_err().to_string();
+    expect![[r#"mine.toml: at `name`: invalid type: integer `2021`, expected a string: text stands in quotes, `"..."`"#]].assert_eq(&said("name = 2021"));
+    expect![[r#"mine.toml: at `source.root`: invalid type: floating point `1000.0`, expected a path: text stands in quotes, `"..."`"#]].assert_eq(&said("[source]\nroot = 1e3"));
+    expect![[r#"mine.toml: at `files[1]`: invalid type: boolean `true`, expected a path: text stands in quotes, `"..."`"#]].assert_eq(&said("files = [\"a\", true]"));
+    // What TOML knows as a date is its characters.
+    assert_eq!(names("name = 2024-01-02", &[]).unwrap().name, "2024-01-02");
+    expect![[r#"mine.toml: at `total`: invalid type: integer `3`, expected a string: text stands in quotes, `"..."`"#]].assert_eq(&said("total = 3"));
+    expect!["mine.toml: at `count`: invalid type: boolean `true`, expected a whole number from 0"]
+        .assert_eq(&said("count = true"));
+    expect!["mine.toml: at `name`: invalid type: a list, expected a string"]
+        .assert_eq(&said("name = [1]"));
+    expect![[r#"mine.toml: at `count`: invalid type: string "2024-01-02", expected a whole number from 0"#]].assert_eq(&said("count = 2024-01-02"));
 }
 
 #[derive(Debug, Deserialize)]

@@ -139,6 +139,7 @@ fn short(row: &Reviewed) -> &str {
 fn row(it: &Doubt, graded: &Graded) -> Reviewed {
     let factor = &graded.predictions.task.factors[it.factor];
     Reviewed {
+        line: 0,
         person: graded.people[it.person].clone(),
         picture: match it.is_of_person {
             true => "all".to_owned(),

@@ -11,7 +11,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use base::{Task, task::Factor};
+use base::{
+    Task,
+    records::Records,
+    task::Factor,
+    text::{self, NotText},
+};
 use serde::{Deserialize, Serialize};
 
 use super::{Context, Source, SourceError};
@@ -190,15 +195,17 @@ pub fn from_names(
 fn read_rows(csv: &[u8], findings: &mut Findings) -> (Vec<Row>, BTreeSet<String>) {
     let place = "train.csv";
     let nothing = || (Vec::new(), BTreeSet::new());
-    let mut reader = csv::ReaderBuilder::new().flexible(true).trim(csv::Trim::All).from_reader(csv);
-    let headers: Vec<String> = match reader.headers() {
-        Ok(it) => it.iter().map(|it| it.trim_start_matches('\u{feff}').to_owned()).collect(),
-        Err(err) => {
-            findings.add(place, format!("is no CSV ({err})"), "save it as UTF-8 text");
+    let text = match text::decode(csv.to_vec()) {
+        Ok(it) => it,
+        Err(NotText { problem, remedy }) => {
+            findings.add(place, problem, remedy);
             return nothing();
         }
     };
-    if headers.iter().all(String::is_empty) {
+    let records = Records::of(&text);
+    let header = records.header();
+    let headers: Vec<&str> = header.fields.iter().collect();
+    if headers.iter().all(|it| it.is_empty()) {
         findings.add(
             place,
             "is empty",
@@ -206,7 +213,7 @@ fn read_rows(csv: &[u8], findings: &mut Findings) -> (Vec<Row>, BTreeSet<String>
         );
         return nothing();
     }
-    let column = |name: &str| headers.iter().position(|it| it == name);
+    let column = |name: &str| header.column(name);
     let absent: Vec<&str> = COLUMNS.into_iter().filter(|it| column(it).is_none()).collect();
     for name in &absent {
         let problem = format!("has no column `{name}` (it has {})", headers.join(", "));
@@ -220,30 +227,13 @@ fn read_rows(csv: &[u8], findings: &mut Findings) -> (Vec<Row>, BTreeSet<String>
     };
     let mut rows: Vec<Row> = Vec::new();
     let mut seen = BTreeSet::new();
-    // The reader's own count leaves out empty lines and the halves of \r\n.
-    let line_at = |record: &csv::StringRecord| {
-        let begin = record.position().map_or(0, |it| it.byte() as usize);
-        let blank = csv[begin..].iter().take_while(|it| matches!(it, b'\r' | b'\n')).count();
-        csv[..begin + blank].iter().filter(|&&it| it == b'\n').count() + 1
-    };
-    for record in reader.records() {
-        let record = match record {
-            Ok(it) => it,
-            Err(err) => {
-                findings.add(
-                    place,
-                    format!("cannot be read further ({err})"),
-                    "save it as UTF-8 text",
-                );
-                break;
-            }
-        };
-        let place = format!("train.csv line {}", line_at(&record));
-        if record.len() != headers.len() {
-            let problem = format!("has {} fields, the header {}", record.len(), headers.len());
+    for record in records.rows() {
+        let place = format!("train.csv line {}", record.line);
+        if let Some(problem) = record.problem(&header) {
             findings.add(place, problem, "correct the row");
             continue;
         }
+        let record = record.fields;
         let gender = match &record[gender] {
             "male" => Some(Gender::Male),
             "female" => Some(Gender::Female),

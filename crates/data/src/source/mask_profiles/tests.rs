@@ -60,10 +60,33 @@ fn lines_are_counted_as_an_editor_counts_them() {
         (format!("{HEADER}\n\n{row}\n"), 4),
         (format!("\u{feff}{HEADER}{row}"), 2),
         (format!("{HEADER}2,male,Asian,30,b\n\n{row}\n").replace('\n', "\r\n"), 4),
+        (format!("{HEADER}2,male,Asian,30,b\n\n{row}\n").replace('\n', "\r"), 4),
+        (format!("\n\n{HEADER}2,male,\"A\n\ns\",30,b\n\n{row}\n"), 8),
     ] {
         let findings = read(&text, &people(&["a", "b"]), "").1.to_string();
         assert!(findings.contains(&format!("line {line}: the age")), "{text:?}: {findings}");
     }
+}
+
+#[test]
+fn a_table_in_another_encoding_says_which() {
+    let said = |csv: &[u8]| {
+        let mut findings = Findings::default();
+        from_names(csv, &people(&["a"]), Path::new("images"), &[], &mut findings);
+        findings.to_string()
+    };
+    // "김" in CP949.
+    let cp949 = [HEADER.as_bytes(), b"1,male,Asian,30,\xb1\xe8\xb9\xce\xbc\xf6\n"].concat();
+    expect![[r#"
+        1 thing is wrong with the data:
+          train.csv: this looks like CP949 (EUC-KR), not UTF-8 (line 2): save it as UTF-8"#]]
+    .assert_eq(&said(&cp949));
+    let utf16: Vec<u8> =
+        format!("\u{feff}{HEADER}").encode_utf16().flat_map(u16::to_be_bytes).collect();
+    expect![[r#"
+        1 thing is wrong with the data:
+          train.csv: this looks like UTF-16, not UTF-8: save it as UTF-8"#]]
+    .assert_eq(&said(&utf16));
 }
 
 #[test]

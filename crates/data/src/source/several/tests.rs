@@ -389,6 +389,7 @@ fn reviewed_tables_find_the_pictures_of_every_root() {
     let (own, extra) = (it.people[0].clone(), it.people[4].clone());
     assert!(extra.starts_with("drawn/000001_"));
     let decision = |person: &str, picture: String, decision: &str| crate::Reviewed {
+        line: 0,
         person: person.to_owned(),
         picture,
         factor: "gender".to_owned(),

@@ -1,0 +1,142 @@
+//! The rows of a CSV file that a person may have saved, each with its line in the file: the one reader
+//! of such files.
+//!
+//! As spreadsheets save them: fields may be quoted, over several lines too, lines may end in `\r\n`,
+//! and blank lines are passed over.
+
+use csv::{ReaderBuilder, StringRecord, Trim};
+
+/// A table with a header.
+#[derive(Clone, Copy, Debug)]
+pub struct Records<'a> {
+    text: &'a str,
+    trim: Trim,
+}
+
+/// A row.
+#[derive(Clone, Debug)]
+pub struct Record {
+    /// Where it begins in the file, from 1, as editors count.
+    pub line: usize,
+    /// As many as the row has, which may be others than the header's.
+    pub fields: StringRecord,
+}
+
+impl<'a> Records<'a> {
+    /// The records of a file's text, as [`crate::text::read`] gives it; spaces around fields are no
+    /// part of them.
+    pub fn of(text: &'a str) -> Records<'a> {
+        Records { text, trim: Trim::All }
+    }
+
+    /// The same of a text that the program has written: spaces are part of the fields.
+    pub fn exact(text: &'a str) -> Records<'a> {
+        Records { text, trim: Trim::None }
+    }
+
+    /// The first row; without fields where there is none.
+    pub fn header(self) -> Record {
+        let none = || Record { line: 1, fields: StringRecord::new() };
+        self.all().next().unwrap_or_else(none)
+    }
+
+    /// The rows after the header, in the order of the file.
+    pub fn rows(self) -> impl Iterator<Item = Record> + use<'a> {
+        self.all().skip(1)
+    }
+
+    fn all(self) -> impl Iterator<Item = Record> + use<'a> {
+        let bytes = self.text.as_bytes();
+        let mut reader = ReaderBuilder::new();
+        reader.has_headers(false).flexible(true).trim(self.trim);
+        let reader = reader.from_reader(bytes);
+        // The reader's own count of lines leaves out blank ones before a row.
+        let (mut line, mut at) = (1, 0);
+        reader.into_records().map_while(Result::ok).map(move |fields| {
+            let begin = fields.position().map_or(at, |it| it.byte() as usize);
+            while at < begin || bytes.get(at).is_some_and(|it| matches!(it, b'\r' | b'\n')) {
+                let is_end = match bytes[at] {
+                    b'\n' => true,
+                    b'\r' => bytes.get(at + 1) != Some(&b'\n'),
+                    _ => false,
+                };
+                line += usize::from(is_end);
+                at += 1;
+            }
+            Record { line, fields }
+        })
+    }
+}
+
+impl Record {
+    /// Where a column is, by the name that it has in this header.
+    pub fn column(&self, name: &str) -> Option<usize> {
+        self.fields.iter().position(|it| it == name)
+    }
+
+    /// The columns of some names.
+    ///
+    /// # Errors
+    /// Those that this header does not have.
+    pub fn columns<const N: usize>(&self, names: [&str; N]) -> Result<[usize; N], Vec<String>> {
+        let absent: Vec<String> = names
+            .iter()
+            .filter(|it| self.column(it).is_none())
+            .map(|it| (*it).to_owned())
+            .collect();
+        if !absent.is_empty() {
+            return Err(absent);
+        }
+        Ok(names.map(|it| self.column(it).unwrap_or_default()))
+    }
+
+    /// What is wrong with the row's length, if anything is.
+    pub fn problem(&self, header: &Record) -> Option<String> {
+        let [n, wanted] = [self, header].map(|it| it.fields.len());
+        let fields = if n == 1 { "field" } else { "fields" };
+        (n != wanted).then(|| format!("has {n} {fields}, the header {wanted}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Records;
+
+    #[track_caller]
+    fn check(text: &str, want: &[(usize, &str)]) {
+        let records = Records::of(text);
+        let all = std::iter::once(records.header()).chain(records.rows());
+        let all: Vec<_> =
+            all.map(|it| (it.line, it.fields.iter().collect::<Vec<_>>().join("|"))).collect();
+        let all: Vec<_> = all.iter().map(|it| (it.0, it.1.as_str())).collect();
+        assert_eq!(all, want, "{text:?}");
+    }
+
+    #[test]
+    fn every_row_knows_its_line_in_the_file() {
+        check("a,b\n1,2\n3,4", &[(1, "a|b"), (2, "1|2"), (3, "3|4")]);
+        check("a\r\n1\r\n\r\n\r\n2\r\n", &[(1, "a"), (2, "1"), (5, "2")]);
+        check("\n\n a , b\n\n\n1, 2 \n", &[(3, "a|b"), (6, "1|2")]);
+        check("a\n\"1\n2\n\n3\"\n4\n", &[(1, "a"), (2, "1\n2\n\n3"), (6, "4")]);
+        check("a\r\n\"1\r\n2\"\r\n\r\n4\r\n", &[(1, "a"), (2, "1\r\n2"), (5, "4")]);
+        check("a\n\n\"\n1\"\n4\n", &[(1, "a"), (3, "1"), (5, "4")]);
+        // As old programs of Apple's end lines, and both in one file.
+        check("a\r1\r\r2\r", &[(1, "a"), (2, "1"), (4, "2")]);
+        check("a\n1\r\n\n\r\n2\n", &[(1, "a"), (2, "1"), (5, "2")]);
+        check("", &[(1, "")]);
+        check("a\n1,2,3\n4\n", &[(1, "a"), (2, "1|2|3"), (3, "4")]);
+    }
+
+    #[test]
+    fn a_row_of_another_length_says_so() {
+        let records = Records::of("a,b\n1\n2,3,4\n5,6\n");
+        let said: Vec<_> = records.rows().map(|it| it.problem(&records.header())).collect();
+        let said: Vec<_> = said.iter().map(Option::as_deref).collect();
+        assert_eq!(
+            said,
+            [Some("has 1 field, the header 2"), Some("has 3 fields, the header 2"), None]
+        );
+        assert_eq!(records.header().columns(["b", "a"]), Ok([1, 0]));
+        assert_eq!(records.header().columns(["c", "a"]), Err(vec!["c".to_owned()]));
+    }
+}
