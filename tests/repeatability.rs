@@ -147,7 +147,7 @@ fn a_run_does_not_go_on_with_other_people() {
     let mut others = plan(&experiment(&["data.split.ratio=0.5"]));
     others.allow_changes = true;
     let err = fit(&others, &run, &StopsAt::never()).err().unwrap().to_string();
-    assert!(err.contains("split.csv") && err.contains("begin a new run"), "{err}");
+    assert!(err.contains("on another side: `") && err.contains("begin a new run"), "{err}");
     check_same(&before, &files(&path));
 }
 
@@ -440,12 +440,7 @@ fn every_person_is_held_out_once_and_never_on_both_sides() {
     let experiment = with_folds(&experiment(&[]), Some(4));
     let manifest = manifest(&experiment);
     let mut held_out = vec![0; manifest.people.len()];
-    for sides in experiment
-        .data
-        .split
-        .sides(&manifest, &mut experiment.data.split_seed.stream("split"))
-        .unwrap()
-    {
+    for sides in experiment.data.split.sides(&manifest, experiment.data.split_seed).unwrap() {
         let people = |side: &[usize]| {
             side.iter()
                 .map(|&it| manifest.examples[it].person)

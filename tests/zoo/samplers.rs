@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use base::Seed;
-use data::{Groups, SamplerConfig, SplitConfig};
+use data::{Candidate, Groups, SamplerConfig, SplitConfig};
 
 /// Examples of these classes, of which there is one more, without examples; people have seven each.
 fn groups(classes: &[usize]) -> Groups {
@@ -107,11 +107,14 @@ fn ten_thousand_draws_of_every_sampler_have_its_shares() {
 
 #[test]
 fn every_split_holds_some_people_out_and_repeats_itself() {
-    let strata: Vec<Vec<usize>> = (0..50).map(|it| vec![it % 2, it % 3]).collect();
+    let people: Vec<(String, [usize; 2])> =
+        (0..50).map(|it| (format!("person {it}"), [it % 2, it % 3])).collect();
+    let candidates: Vec<Candidate<'_>> =
+        people.iter().map(|(name, stratum)| Candidate { name, stratum }).collect();
     for (kind, split) in SplitConfig::zoo() {
-        let held_out = || split.get().held_out(&strata, &mut Seed(0).stream("split")).unwrap();
+        let held_out = || split.get().held_out(&candidates, Seed(0)).unwrap();
         for fold in held_out() {
-            assert!(!fold.is_empty() && fold.len() < strata.len(), "{kind}");
+            assert!(!fold.is_empty() && fold.len() < candidates.len(), "{kind}");
             assert!(fold.is_sorted_by(|a, b| a < b), "{kind}: people twice, or out of order");
         }
         assert_eq!(held_out(), held_out(), "{kind}");

@@ -60,7 +60,7 @@ fn every_source_gives_each_picture_a_name_a_person_and_a_class() {
             assert!(decode(&bytes, 1 << 20).is_ok(), "{kind}: {name}");
         }
         assert!(usages.iter().all(|it| it.len() == 1), "{kind}: trained on and scored, or nobody");
-        assert!(!it.pool().is_empty(), "{kind}: nobody to hold out");
+        assert!(!it.listed.is_empty(), "{kind}: nobody to hold out");
     }
 }
 

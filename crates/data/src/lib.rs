@@ -23,7 +23,7 @@ mod verified;
 pub use findings::{Finding, Findings};
 pub use fixes::Fixes;
 pub use loader::{Batch, Load, LoadError, Loader};
-pub use manifest::{Content, Example, Manifest, Use};
+pub use manifest::{Content, Example, Listed, Manifest, Use};
 pub use measure::measure_statistics;
 pub use pack::{Pack, PackError};
 pub use prepare::{Prepared, prepare};
@@ -34,7 +34,7 @@ pub use source::{
     Context, MaskProfiles, People, Purpose, Root, Several, Source, SourceConfig, SourceError,
     mask_profiles::{Listing, from_names},
 };
-pub use split::{Sides, Split, SplitConfig, SplitError, StratifiedKfold};
+pub use split::{Candidate, Sides, Split, SplitConfig, SplitError, StratifiedKfold};
 pub use survey::{
     AgeCount, Brightness, ClassCount, Extreme, Likeness, NEAR, ScopeCount, SizeCount, Survey, Twin,
     Unreadable, survey,

@@ -2,10 +2,7 @@
 
 use std::{borrow::Cow, fs, io, path::PathBuf, sync::Arc};
 
-use base::{
-    Task,
-    task::{Factor, Scope},
-};
+use base::{Task, task::Factor};
 
 use crate::Remembered;
 
@@ -18,10 +15,60 @@ pub struct Manifest {
     pub people: Vec<String>,
     /// The pictures.
     pub examples: Vec<Example>,
+    /// Who may be held out, as they were before label fixes and reviews touched them: people who have
+    /// been dropped since are still split, so that nobody else moves.
+    pub listed: Vec<Listed>,
     /// What a person should know of the data, though nothing is wrong.
     pub notes: Vec<String>,
     /// What remembers what was worked out of the pictures.
     pub memory: Option<Remembered>,
+}
+
+/// Somebody who may be held out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// What they are called.
+    pub person: String,
+    /// What a split keeps in proportion: of each factor the level that all of the person's pictures
+    /// share, or else the number of its levels.
+    pub stratum: Vec<usize>,
+}
+
+impl Listed {
+    /// The people who have pictures that may be held out.
+    ///
+    /// - `people`: what everybody is called.
+    /// - `pictures`: the person and the class of each such picture.
+    pub fn of(
+        task: &Task,
+        people: &[String],
+        pictures: impl Iterator<Item = (usize, usize)>,
+    ) -> Vec<Listed> {
+        let mut strata: Vec<Option<Vec<usize>>> = vec![None; people.len()];
+        for (person, class) in pictures {
+            let levels = task.levels_of(class);
+            match &mut strata[person] {
+                None => strata[person] = Some(levels),
+                Some(stratum) => shared(task, stratum, &levels),
+            }
+        }
+        let listed = people.iter().zip(strata);
+        listed
+            .filter_map(|(person, stratum)| {
+                Some(Listed { person: person.clone(), stratum: stratum? })
+            })
+            .collect()
+    }
+}
+
+/// Keeps of a stratum what another shares. A level that is not shared counts as one of its own, so that no
+/// two strata merge.
+pub(crate) fn shared(task: &Task, stratum: &mut [usize], other: &[usize]) {
+    for ((level, other), factor) in stratum.iter_mut().zip(other).zip(&task.factors) {
+        if level != other {
+            *level = factor.levels.len();
+        }
+    }
 }
 
 /// One picture.
@@ -87,6 +134,13 @@ impl Content {
 }
 
 impl Manifest {
+    /// Pictures that nothing has been changed of yet.
+    pub fn new(task: Task, people: Vec<String>, examples: Vec<Example>) -> Manifest {
+        let pool = examples.iter().filter(|it| it.usage == Use::Pool);
+        let listed = Listed::of(&task, &people, pool.map(|it| (it.person, it.class)));
+        Manifest { task, people, examples, listed, notes: Vec::new(), memory: None }
+    }
+
     /// The class of each example when the ages are cut elsewhere than for scoring.
     ///
     /// Without `cuts`, the task's own are used.
@@ -124,27 +178,6 @@ impl Manifest {
         }
         counts
     }
-
-    /// The people who may be held out, each with the stratum that a split keeps in
-    /// proportion: the levels of those factors that all of the person's pictures share.
-    pub fn pool(&self) -> Vec<(usize, Vec<usize>)> {
-        let mut classes: Vec<Vec<usize>> = vec![Vec::new(); self.people.len()];
-        for example in self.examples.iter().filter(|it| it.usage == Use::Pool) {
-            classes[example.person].push(example.class);
-        }
-        let stratum = |classes: &[usize]| -> Vec<usize> {
-            let shared = |idx: usize| {
-                let level = |class: &usize| self.task.project(*class, Scope::Factor(idx));
-                let first = level(&classes[0]);
-                // A level that is not shared counts as one of its own, so that no two strata merge.
-                let n_levels = self.task.factors[idx].levels.len();
-                if classes.iter().all(|it| level(it) == first) { first } else { n_levels }
-            };
-            (0..self.task.factors.len()).map(shared).collect()
-        };
-        let people = classes.iter().enumerate().filter(|(_, classes)| !classes.is_empty());
-        people.map(|(person, classes)| (person, stratum(classes))).collect()
-    }
 }
 
 #[cfg(test)]
@@ -167,7 +200,7 @@ mod tests {
             weight: 1.0,
         };
         let examples = vec![example(0), example(2)];
-        Manifest { examples, people: vec!["a".to_owned()], notes: vec![], task, memory: None }
+        Manifest::new(task, vec!["a".to_owned()], examples)
     }
 
     #[test]
@@ -182,6 +215,6 @@ mod tests {
     #[test]
     fn a_stratum_is_what_all_pictures_of_a_person_share() {
         // The mask differs (level 3 stands for that); gender and age group are shared.
-        assert_eq!(one_person(1, 59.0).pool(), [(0, vec![3, 1, 1])]);
+        assert_eq!(one_person(1, 59.0).listed[0].stratum, [3, 1, 1]);
     }
 }

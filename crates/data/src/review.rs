@@ -286,7 +286,7 @@ mod tests {
             example(1, "normal", 2),
         ];
         let people = ["ann", "ben"].map(str::to_owned).into();
-        Manifest { examples, people, notes: vec![], task, memory: None }
+        Manifest::new(task, people, examples)
     }
 
     const HEADER: &str = "person,picture,factor,given,suggested,score,decision\n";

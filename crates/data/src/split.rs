@@ -1,18 +1,25 @@
 //! Splits: who is held out. One file a split.
 //!
-//! People are split, never pictures: nobody is on both sides.
+//! People are split, never pictures: nobody is on both sides. They are split as they were listed, before
+//! label fixes and reviews (`Manifest::listed`), by hashes of their names: no fix, drop or weight moves
+//! anybody, and one person more or less moves few.
 
 mod baseline;
 mod profile;
+mod strata;
 mod stratified_kfold;
+#[cfg(test)]
+mod tests;
 
-use base::Rng;
+use std::collections::HashMap;
+
+use base::Seed;
 
 use baseline::Baseline;
 use profile::Profile;
 pub use stratified_kfold::StratifiedKfold;
 
-use crate::manifest::{Manifest, Use};
+use crate::manifest::{Listed, Manifest, Use};
 
 base::choice! {
     /// `[data] split`: who is held out to validate on.
@@ -27,16 +34,34 @@ base::choice! {
     }
 }
 
+/// Somebody who may be held out.
+#[derive(Clone, Copy, Debug)]
+pub struct Candidate<'a> {
+    /// What they are called.
+    pub name: &'a str,
+    /// What is to be spread alike: as many levels for everybody.
+    pub stratum: &'a [usize],
+}
+
+impl<'a> From<&'a Listed> for Candidate<'a> {
+    fn from(it: &'a Listed) -> Candidate<'a> {
+        Candidate { name: &it.person, stratum: &it.stratum }
+    }
+}
+
 /// A way to hold people out.
 pub trait Split {
-    /// The people to hold out, fold by fold, as positions in `strata`.
+    /// The people to hold out, fold by fold, as positions in `candidates`.
     ///
-    /// `strata` has an entry a person: what is to be spread alike.
+    /// It depends on names, not on their order.
     ///
     /// # Errors
     /// Settings that make no sense for this many people.
-    fn held_out(&self, strata: &[Vec<usize>], rng: &mut Rng)
-    -> Result<Vec<Vec<usize>>, SplitError>;
+    fn held_out(
+        &self,
+        candidates: &[Candidate<'_>],
+        seed: Seed,
+    ) -> Result<Vec<Vec<usize>>, SplitError>;
 }
 
 /// Why people cannot be split.
@@ -61,15 +86,20 @@ impl SplitConfig {
     ///
     /// # Errors
     /// A split that leaves a side empty.
-    pub fn sides(&self, manifest: &Manifest, rng: &mut Rng) -> Result<Vec<Sides>, SplitError> {
-        let (people, strata): (Vec<usize>, Vec<Vec<usize>>) = manifest.pool().into_iter().unzip();
-        let folds = self.get().held_out(&strata, rng)?;
-        let side = |held_out: Vec<usize>| {
-            let mut is_held_out = vec![false; manifest.people.len()];
-            held_out.iter().for_each(|&it| is_held_out[people[it]] = true);
+    pub fn sides(&self, manifest: &Manifest, seed: Seed) -> Result<Vec<Sides>, SplitError> {
+        let candidates: Vec<Candidate<'_>> = manifest.listed.iter().map(Candidate::from).collect();
+        let folds = self.get().held_out(&candidates, seed)?;
+        // Who is in no fold is never held out.
+        let mut fold_of = HashMap::with_capacity(candidates.len());
+        for (fold, people) in folds.iter().enumerate() {
+            fold_of.extend(people.iter().map(|&it| (candidates[it].name, fold)));
+        }
+        let fold_of: Vec<Option<usize>> =
+            manifest.people.iter().map(|it| fold_of.get(it.as_str()).copied()).collect();
+        let side = |fold: usize| {
             let mut sides = Sides { train: Vec::new(), valid: Vec::new() };
             for (idx, it) in manifest.examples.iter().enumerate() {
-                match (it.usage, is_held_out[it.person]) {
+                match (it.usage, fold_of[it.person] == Some(fold)) {
                     (Use::Pool, true) => sides.valid.push(idx),
                     (Use::Pool | Use::Train, false) => sides.train.push(idx),
                     // Other pictures of somebody who is held out, and those that are scored.
@@ -77,7 +107,7 @@ impl SplitConfig {
                 }
             }
             if sides.train.is_empty() || sides.valid.is_empty() {
-                let n = people.len();
+                let n = candidates.len();
                 let what = format!(
                     "of {n} people one side is empty: it takes more people, or another ratio"
                 );
@@ -85,20 +115,8 @@ impl SplitConfig {
             }
             Ok(sides)
         };
-        folds.into_iter().map(side).collect()
+        (0..folds.len()).map(side).collect()
     }
-}
-
-/// The people of each stratum, each in random order.
-fn shuffled_strata(strata: &[Vec<usize>], rng: &mut Rng) -> Vec<Vec<usize>> {
-    use rand::seq::SliceRandom as _;
-    let mut groups: std::collections::BTreeMap<&[usize], Vec<usize>> = Default::default();
-    for (person, stratum) in strata.iter().enumerate() {
-        groups.entry(stratum).or_default().push(person);
-    }
-    let mut groups: Vec<Vec<usize>> = groups.into_values().collect();
-    groups.iter_mut().for_each(|it| it.shuffle(rng));
-    groups
 }
 
 /// What is wrong with a ratio, if anything is.

@@ -1,7 +1,7 @@
 //! Checkpoints: all that the next step depends on, one file each.
 //!
 //! `checkpoints/<steps done>.safetensors` holds the model's tensors, the optimizer's and the average's,
-//! and in its header where the run is and what its settings were. A thread of its own writes them, whole or
+//! and in its header where the run is, what its settings were and the fingerprint of its data (`record.rs`). A thread of its own writes them, whole or
 //! not at all, so that training does not wait; older ones are removed once the newer is on disk. A run
 //! goes on from the newest that can be read.
 
@@ -56,6 +56,8 @@ pub(crate) struct Checkpoint {
     pub(crate) state: State,
     /// The settings that results depend on, as they were then.
     pub(crate) settings: toml::Table,
+    /// The fingerprint of the data, as it was then.
+    pub(crate) data: String,
     /// By part, `model`, `optim` and `average`, and by name.
     pub(crate) tensors: BTreeMap<String, Vec<(String, Tensor)>>,
 }
@@ -64,6 +66,7 @@ pub(crate) struct Checkpoint {
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Header {
+    data: String,
     settings: toml::Table,
     state: State,
 }
@@ -81,7 +84,11 @@ impl Checkpoint {
         let tensors = self.tensors.iter().flat_map(|(part, tensors)| {
             tensors.iter().map(move |(name, it)| (format!("{part}.{name}"), it))
         });
-        let header = Header { settings: self.settings.clone(), state: self.state.clone() };
+        let header = Header {
+            data: self.data.clone(),
+            settings: self.settings.clone(),
+            state: self.state.clone(),
+        };
         let header = toml::to_string(&header).expect("a header is TOML");
         let entries = [(ENTRY.to_owned(), header)].into_iter().collect();
         safetensors::serialize(tensors, Some(entries)).map_err(candle::Error::wrap)
@@ -91,7 +98,7 @@ impl Checkpoint {
         let (_, metadata) = SafeTensors::read_metadata(bytes).map_err(|err| err.to_string())?;
         let header = metadata.metadata().as_ref().and_then(|it| it.get(ENTRY));
         let header = header.ok_or("it has no header of this program's")?;
-        let Header { settings, state } =
+        let Header { data, settings, state } =
             toml::from_str(header).map_err(|err| err.message().to_owned())?;
         let all = candle::safetensors::load_buffer(bytes, &Device::Cpu);
         let mut tensors: BTreeMap<String, Vec<(String, Tensor)>> = BTreeMap::new();
@@ -99,7 +106,7 @@ impl Checkpoint {
             let (part, name) = name.split_once('.').ok_or("a tensor is of no part")?;
             tensors.entry(part.to_owned()).or_default().push((name.to_owned(), tensor));
         }
-        Ok(Checkpoint { state, settings, tensors })
+        Ok(Checkpoint { state, settings, data, tensors })
     }
 }
 
@@ -267,7 +274,8 @@ mod tests {
         let tensor = Tensor::new(&[step as f32, 0.5], &Device::Cpu).unwrap();
         let tensors = BTreeMap::from([("model".to_owned(), vec![("a.b".to_owned(), tensor)])]);
         let state = State { step, scores: vec![0.1, f64::NEG_INFINITY], ..State::default() };
-        Checkpoint { state, settings: "seed = 0".parse().unwrap(), tensors }
+        let data = "of this data".to_owned();
+        Checkpoint { state, settings: "seed = 0".parse().unwrap(), data, tensors }
     }
 
     fn names(run: &Run) -> Vec<String> {
@@ -287,7 +295,8 @@ mod tests {
         writer.finish().unwrap();
         assert_eq!(names(&run), ["00000010", "00000015"]);
         let found = newest(&run, &|_| ()).unwrap().unwrap();
-        assert_eq!((found.state, found.settings), (checkpoint(15).state, checkpoint(15).settings));
+        let Checkpoint { state, settings, data, .. } = checkpoint(15);
+        assert_eq!((found.state, found.settings, found.data), (state, settings, data));
         assert_eq!(found.tensors["model"][0].0, "a.b");
 
         // A newest one that is cut off.

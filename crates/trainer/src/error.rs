@@ -41,7 +41,7 @@ pub enum FitError {
     /// The settings are not what they were.
     #[error(
         "{}: this run began with other settings:\n  {}\nleave them as they were, or say \
-         `--allow-changes` to go on with these",
+         `--allow-changes` to resume with these",
         run.display(),
         changes.join("\n  ")
     )]
@@ -94,11 +94,42 @@ pub enum FitError {
     },
     /// The data is not what it was.
     #[error(
-        "{}: the people or their sides are not those that this run began with, so people it was \
-         trained on would be validated on: put data and settings back, or begin a new run",
-        .0.display()
+        "{}: the data is not what this run began with:\n  {}\nput it back, or say `--allow-changes` to \
+         resume with this",
+        run.display(),
+        changes.join("\n  ")
     )]
-    OtherPeople(std::path::PathBuf),
+    OtherData {
+        /// The run's folder.
+        run: std::path::PathBuf,
+        /// What, how many images, and the first of them.
+        changes: Vec<String>,
+    },
+    /// The data is not what it was, in a way that would make scores wrong.
+    #[error(
+        "{}: images are not on the sides that this run began with, so that what it was trained on would \
+         be validated on:\n  {}\nput data and settings back, or begin a new run",
+        run.display(),
+        changes.join("\n  ")
+    )]
+    OtherSides {
+        /// The run's folder.
+        run: std::path::PathBuf,
+        /// What, how many, and the first of them.
+        changes: Vec<String>,
+    },
+    /// The data of a cross-validation is not what it was.
+    #[error(
+        "{}: the data is not what this cross-validation began with:\n  {}\nput it back, or begin a new one",
+        run.display(),
+        changes.join("\n  ")
+    )]
+    OtherFolds {
+        /// The cross-validation's folder.
+        run: std::path::PathBuf,
+        /// What, how many, and the first of them.
+        changes: Vec<String>,
+    },
     /// There is nothing to begin from.
     #[error("{}: the run has no checkpoint yet: they are written on its way", .0.display())]
     NoCheckpoint(std::path::PathBuf),
@@ -113,7 +144,10 @@ pub enum FitError {
 impl FitError {
     /// Whether it was refused, before a step was taken.
     pub fn is_refusal(&self) -> bool {
-        use FitError::{Memory, Misfit, NoGradient, OtherPeople, OtherSettings, Over, Plan};
+        use FitError::{
+            Memory, Misfit, NoGradient, OtherData, OtherFolds, OtherSettings, OtherSides, Over,
+            Plan,
+        };
         matches!(
             self,
             Plan(_)
@@ -121,7 +155,9 @@ impl FitError {
                 | OtherSettings { .. }
                 | Misfit { .. }
                 | Over { .. }
-                | OtherPeople(_)
+                | OtherData { .. }
+                | OtherSides { .. }
+                | OtherFolds { .. }
                 | NoGradient(_)
         )
     }

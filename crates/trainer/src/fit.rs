@@ -20,8 +20,9 @@ use crate::{
     memory::{self, Need},
     plan::Plan,
     profile::Verb,
+    record::{self, Changes, Record},
     report::section,
-    run::Run,
+    run::{Run, RunError},
     tracking::{self, Tracking},
     watch::Watch,
 };
@@ -71,10 +72,17 @@ pub fn check_memory(plan: &Plan, watch: &dyn Watch) -> Result<(), FitError> {
 /// # Errors
 /// Whatever keeps it from going on; what was saved before is whole.
 pub fn fit(plan: &Plan, run: &Run, watch: &dyn Watch) -> Result<Ended, FitError> {
-    let (learner, state) = begin(plan, run, watch)?;
+    let record = Record::of(plan);
+    let (learner, state) = begin(plan, run, &record, watch)?;
+    if state.step == 0 {
+        run.write("split.csv", &split_csv(plan))?;
+        run.write(record::FILE, record.text())?;
+    }
+    let data = record.fingerprint().to_owned();
+    drop(record);
     let note = |it: &str| watch.note(it);
     let mut tracking = Tracking::open(plan, run, state.step, &note);
-    let ended = train(plan, run, watch, learner, state, &mut tracking);
+    let ended = train(plan, run, watch, learner, state, data, &mut tracking);
     tracking.finish(&ended);
     ended
 }
@@ -86,10 +94,11 @@ fn train(
     watch: &dyn Watch,
     mut learner: Learner,
     mut state: State,
+    data: String,
     tracking: &mut Tracking<'_>,
 ) -> Result<Ended, FitError> {
     let mut log = Log::open(plan, run, state.step)?;
-    let mut keeper = Keeper::start(plan, run, &log, tracking)?;
+    let mut keeper = Keeper::start(plan, run, data, &log, tracking)?;
     let mut pace = Pace::start();
     let mut loader = None;
     let profile = learner.profile();
@@ -171,16 +180,26 @@ fn is_over(plan: &Plan, state: &State) -> bool {
 }
 
 /// What goes on, and where: the run's checkpoint, or a fresh model.
-fn begin(plan: &Plan, run: &Run, watch: &dyn Watch) -> Result<(Learner, State), FitError> {
+fn begin(
+    plan: &Plan,
+    run: &Run,
+    record: &Record,
+    watch: &dyn Watch,
+) -> Result<(Learner, State), FitError> {
     if let Some(checkpoint) = checkpoint::newest(run, &|it| watch.note(it))? {
         let (step, total) = (checkpoint.state.step, plan.epochs.total());
         let changes = differences(&checkpoint.settings, &plan.experiment.essence());
-        if !changes.is_empty() && !plan.allow_changes {
-            return Err(FitError::OtherSettings { run: run.dir().to_owned(), changes });
-        }
-        if run.read("split.csv")? != split_csv(plan) {
-            return Err(FitError::OtherPeople(run.dir().join("split.csv")));
-        }
+        let before = match checkpoint.data == record.fingerprint() {
+            true => None,
+            false => Some(Record::find(run, &checkpoint.data)?),
+        };
+        let of_data = match &before {
+            None => Changes::default(),
+            Some(before) => Changes::between(before, record).map_err(|reason| {
+                RunError::Damaged { path: run.dir().join(record::FILE), reason }
+            })?,
+        };
+        check_changes(plan, run, &changes, &of_data)?;
         if step > total {
             return Err(FitError::Over { done: step, total });
         }
@@ -192,10 +211,14 @@ fn begin(plan: &Plan, run: &Run, watch: &dyn Watch) -> Result<(Learner, State), 
                     FitError::Misfit { run, reason: err.to_string(), changes }
                 }
             })?;
+        changes.iter().chain(&of_data.lines).for_each(|it| watch.note(&format!("changed: {it}")));
         if !changes.is_empty() {
-            changes.iter().for_each(|it| watch.note(&format!("changed: {it}")));
             run.write(&format!("config-until-{step}.toml"), &run.read("config.toml")?)?;
             run.write("config.toml", &plan.experiment.to_toml())?;
+        }
+        if let Some(before) = &before {
+            record.replace(run, before, step)?;
+            run.write("split.csv", &split_csv(plan))?;
         }
         watch.note(&format!("going on after step {step} of {total}"));
         return Ok((learner, checkpoint.state));
@@ -210,6 +233,23 @@ fn begin(plan: &Plan, run: &Run, watch: &dyn Watch) -> Result<(Learner, State), 
     let freezes = plan.experiment.freezes(&plan.epochs);
     Freezing::notes(&freezes).for_each(|it| watch.note(&it));
     Ok((Learner::new(plan, model)?, State::default()))
+}
+
+/// Stops where a run would not be what it began as.
+fn check_changes(
+    plan: &Plan,
+    run: &Run,
+    of_settings: &[String],
+    of_data: &Changes,
+) -> Result<(), FitError> {
+    let run = run.dir().to_owned();
+    let changes = [of_settings, &of_data.lines].concat();
+    match (of_data.has_moved, plan.allow_changes) {
+        (true, _) => Err(FitError::OtherSides { run, changes }),
+        (false, false) if !of_settings.is_empty() => Err(FitError::OtherSettings { run, changes }),
+        (false, false) if !changes.is_empty() => Err(FitError::OtherData { run, changes }),
+        (false, _) => Ok(()),
+    }
 }
 
 impl State {
@@ -232,6 +272,8 @@ impl State {
 /// When checkpoints are written.
 struct Keeper {
     writer: Writer,
+    /// The fingerprint of the data.
+    data: String,
     written: Instant,
 }
 
@@ -239,19 +281,20 @@ impl Keeper {
     fn start(
         plan: &Plan,
         run: &Run,
+        data: String,
         log: &Log,
         tracking: &Tracking<'_>,
     ) -> Result<Keeper, FitError> {
         let mut tables = log.files()?;
         tables.extend(tracking.tables());
         let writer = Writer::start(run, plan.experiment.checkpoint.keep, tables)?;
-        Ok(Keeper { writer, written: Instant::now() })
+        Ok(Keeper { writer, data, written: Instant::now() })
     }
 
     /// Writes one now.
     fn keep(&mut self, plan: &Plan, learner: &Learner, state: &State) -> Result<(), FitError> {
         self.written = Instant::now();
-        Ok(self.writer.write(learner.checkpoint(plan, state)?)?)
+        Ok(self.writer.write(learner.checkpoint(plan, state, &self.data)?)?)
     }
 
     /// Writes one where the settings want it, unless the one before is still being written.

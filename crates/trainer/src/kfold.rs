@@ -1,9 +1,9 @@
 //! Cross-validation: every person is held out once, and predicted by the model that never saw them.
 
-use std::path::Path;
+use std::{collections::HashMap, path::Path};
 
 use candle::Device;
-use data::{Manifest, SplitConfig, StratifiedKfold, Use};
+use data::{Manifest, Sides, SplitConfig, StratifiedKfold, Use};
 use infer::Graded;
 use metrics::{MetricConfig, Report};
 
@@ -11,7 +11,8 @@ use crate::{
     error::FitError,
     experiment::Experiment,
     fit::{Ended, fit},
-    plan::Plan,
+    plan::{Plan, PlanError, folds},
+    record::{self, Changes, Record, first_of},
     report::section,
     run::{Run, RunError},
     watch::Watch,
@@ -77,6 +78,8 @@ pub fn kfold(
     let SplitConfig::StratifiedKfold(StratifiedKfold { n_folds }) = experiment.data.split else {
         unreachable!("`with_folds` gives every experiment folds");
     };
+    let sides = folds(experiment, manifest).map_err(PlanError::from)?;
+    check_data(manifest, run, &sides)?;
     for fold_idx in 0..n_folds {
         let dir = run.dir().join(format!("fold-{fold_idx}"));
         let mut fold = experiment.clone();
@@ -98,8 +101,74 @@ pub fn kfold(
             return Ok(KfoldEnded::Stopped { fold_idx });
         }
     }
-    let outcome = join(experiment, manifest, run, n_folds)?;
+    let outcome = join(experiment, manifest, run, &sides)?;
     Ok(KfoldEnded::Finished(Box::new(outcome)))
+}
+
+/// Makes sure that all folds are of the same data, which the first one writes down.
+fn check_data(manifest: &Manifest, run: &Run, sides: &[Sides]) -> Result<(), FitError> {
+    let (record, path) = (Record::of_folds(manifest, sides), run.dir().join(record::FILE));
+    if !path.exists() && !run.dir().join("fold-0").exists() {
+        return Ok(run.write(record::FILE, record.text())?);
+    }
+    let before = Record::from(run.read(record::FILE)?);
+    if before.fingerprint() == record.fingerprint() {
+        return Ok(());
+    }
+    let changes = Changes::between(&before, &record);
+    let changes = changes.map_err(|reason| RunError::Damaged { path, reason })?.lines;
+    Err(FitError::OtherFolds { run: run.dir().to_owned(), changes })
+}
+
+/// Makes sure that the folds hold each image out once, with its label.
+///
+/// # Errors
+/// What is missing, there twice, or of other data.
+fn check_join(manifest: &Manifest, sides: &[Sides], held: &[Graded]) -> Result<(), String> {
+    let mut classes = HashMap::new();
+    for &idx in sides.iter().flat_map(|it| &it.valid) {
+        let it = &manifest.examples[idx];
+        classes.insert(it.name.as_str(), (it.class, 0));
+    }
+    let (mut double, mut foreign, mut relabelled) = (Vec::new(), Vec::new(), Vec::new());
+    for graded in held {
+        for (name, class) in graded.pictures.iter().zip(&graded.predictions.classes) {
+            let named = format!("`{name}`");
+            match classes.get_mut(name.as_str()) {
+                None => foreign.push(named),
+                Some((_, n)) if *n > 0 => double.push(named),
+                Some((is, n)) => {
+                    *n += 1;
+                    if is != class {
+                        relabelled.push(named);
+                    }
+                }
+            }
+        }
+    }
+    let mut missing: Vec<String> =
+        classes.iter().filter(|it| it.1.1 == 0).map(|it| format!("`{}`", it.0)).collect();
+    missing.sort();
+    let mut problems = Vec::new();
+    for (what, images) in [
+        ("missing", missing),
+        ("there more than once", double),
+        ("not in the data", foreign),
+        ("labelled otherwise than the data", relabelled),
+    ] {
+        if !images.is_empty() {
+            let n = images.len();
+            problems.push(format!("{n} {what}: {}", first_of(images)));
+        }
+    }
+    match problems.is_empty() {
+        true => Ok(()),
+        false => Err(format!(
+            "the folds do not hold each image out once, in `valid.csv`:\n  {}\nremove the folder of a \
+             fold to train it anew, or begin a new cross-validation",
+            problems.join("\n  ")
+        )),
+    }
 }
 
 /// Puts the folds' predictions together and scores them.
@@ -107,8 +176,9 @@ fn join(
     experiment: &Experiment,
     manifest: &Manifest,
     run: &Run,
-    n_folds: usize,
+    sides: &[Sides],
 ) -> Result<KfoldOutcome, FitError> {
+    let n_folds = sides.len();
     let read = |fold_idx: usize, file: &str| -> Result<Graded, FitError> {
         let name = Path::new(&format!("fold-{fold_idx}")).join(file);
         let text = run.read(&name.to_string_lossy())?;
@@ -116,6 +186,8 @@ fn join(
         Ok(Graded::read(&text, &manifest.task).map_err(damaged)?)
     };
     let held = (0..n_folds).map(|it| read(it, "valid.csv")).collect::<Result<Vec<_>, _>>()?;
+    let damaged = |reason| RunError::Damaged { path: run.dir().to_owned(), reason };
+    check_join(manifest, sides, &held).map_err(damaged)?;
     let folds: Vec<f64> =
         held.iter().map(|it| MetricConfig::default().get().score(&it.predictions)).collect();
     let joined = Graded::concat(&manifest.task, &held);
@@ -124,7 +196,12 @@ fn join(
         false => None,
         true => {
             let folds = (0..n_folds).map(|it| read(it, "scored.csv"));
-            let mean = Graded::mean(&folds.collect::<Result<Vec<_>, _>>()?);
+            let folds = folds.collect::<Result<Vec<_>, _>>()?;
+            if let Some(idx) = folds.iter().position(|it| it.pictures != folds[0].pictures) {
+                let what = format!("fold-{idx}/scored.csv is of other images than that of fold-0");
+                return Err(damaged(what).into());
+            }
+            let mean = Graded::mean(&folds);
             run.write("scored.csv", &mean.to_csv())?;
             Some(Report::new(&mean.predictions, experiment.seed))
         }

@@ -83,9 +83,16 @@ impl Learner {
 
     /// All that the next step depends on, as copies.
     ///
+    /// - `data`: the fingerprint of the data.
+    ///
     /// # Errors
     /// A weight that is no number: such a checkpoint would take the place of a good one.
-    pub(crate) fn checkpoint(&self, plan: &Plan, state: &State) -> Result<Checkpoint, FitError> {
+    pub(crate) fn checkpoint(
+        &self,
+        plan: &Plan,
+        state: &State,
+        data: &str,
+    ) -> Result<Checkpoint, FitError> {
         let mut weights = self.model.params().trained();
         if let Some((name, _)) = weights.find(|(_, it)| !is_finite(it.var.as_tensor())) {
             let what = format!("the weight `{name}` is not finite");
@@ -98,7 +105,8 @@ impl Learner {
         if let Some(it) = &self.average {
             tensors.insert("average".to_owned(), it.state()?);
         }
-        Ok(Checkpoint { state: state.clone(), settings: plan.experiment.essence(), tensors })
+        let (state, data) = (state.clone(), data.to_owned());
+        Ok(Checkpoint { state, settings: plan.experiment.essence(), data, tensors })
     }
 
     /// Takes a step on a batch, and returns how the batch was answered before it.

@@ -22,6 +22,7 @@ mod memory;
 mod optim;
 mod plan;
 mod profile;
+mod record;
 mod report;
 mod rows;
 mod run;

@@ -58,9 +58,6 @@ impl Log {
             let path = run.dir().join(name);
             Lines::open(&path, Some(header), step).map_err(at(&path))
         };
-        if step == 0 {
-            run.write("split.csv", &split_csv(plan))?;
-        }
         Ok(Log {
             steps: open("steps.csv", "step,epoch,loss,lr")?,
             epochs: open("epochs.csv", &epochs)?,

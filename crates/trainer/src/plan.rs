@@ -47,6 +47,8 @@ pub struct Plan {
     pub training_classes: Vec<usize>,
     /// The age on each picture, where the source knows ages.
     pub ages: Vec<Option<f64>>,
+    /// What each picture may be used for.
+    pub usages: Vec<Use>,
     /// How much each picture counts in training; none of those that are trained on counts nothing.
     pub weights: Vec<f32>,
     /// Pictures to train on and to validate on.
@@ -79,7 +81,7 @@ pub struct Plan {
     pub param_groups: ParamGroups,
     /// Where it computes.
     pub device: Device,
-    /// Whether a run may go on with other settings than it began with.
+    /// Whether a run may resume with other settings, labels or weights than it began with.
     pub allow_changes: bool,
 }
 
@@ -201,6 +203,7 @@ impl Plan {
             classes: each.clone().map(|it| it.class).collect(),
             training_classes,
             ages: each.clone().map(|it| it.age).collect(),
+            usages: each.clone().map(|it| it.usage).collect(),
             weights: each.map(|it| it.weight).collect(),
             sides,
             scored: scored.map(|(idx, _)| idx).collect(),
@@ -316,6 +319,14 @@ fn wrong(path: &str) -> impl Fn(String) -> PlanError {
     move |what| PlanError::Settings(vec![format!("at `{path}`: {what}")])
 }
 
+/// Who is held out, fold by fold.
+pub(crate) fn folds(
+    experiment: &Experiment,
+    manifest: &Manifest,
+) -> Result<Vec<Sides>, SplitError> {
+    experiment.data.split.sides(manifest, experiment.data.split_seed)
+}
+
 /// Who is trained on and who is held out.
 pub(crate) fn divide(
     experiment: &Experiment,
@@ -323,7 +334,7 @@ pub(crate) fn divide(
     fold_idx: usize,
 ) -> Result<Sides, PlanError> {
     let data = &experiment.data;
-    let folds = data.split.sides(manifest, &mut data.split_seed.stream("split"))?;
+    let folds = folds(experiment, manifest)?;
     let n_folds = folds.len();
     let mut sides = folds.into_iter().nth(fold_idx).ok_or_else(|| {
         wrong("data.fold")(format!("there is no fold {fold_idx} of {n_folds}, counted from 0"))

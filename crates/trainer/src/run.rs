@@ -3,6 +3,7 @@
 //! ```text
 //! config.toml     the resolved settings: running this file repeats the run
 //! split.csv       which person is on which side
+//! data.csv        every image with its labels, its weight and its side
 //! steps.csv       loss and learning rate of every step
 //! epochs.csv      scores of every evaluation
 //! timing.csv      what is measured in seconds, kept apart because it never repeats

@@ -108,13 +108,8 @@ mod tests {
             usage: Use::Pool,
             weight: 1.0,
         };
-        let manifest = Manifest {
-            memory: None,
-            task: Task::mask_gender_age(),
-            people: vec![String::new(); 3],
-            examples: (0..3).map(example).collect(),
-            notes: Vec::new(),
-        };
+        let task = Task::mask_gender_age();
+        let manifest = Manifest::new(task, vec![String::new(); 3], (0..3).map(example).collect());
         let training_classes = manifest.training_classes(&[29.0, 59.0])?;
         Groups::new(&manifest, &[1, 2], &training_classes, over)
     }

@@ -24,7 +24,7 @@ use crate::{
     drawn::Gender,
     findings::Findings,
     fixes::{Fixes, MaskName},
-    manifest::{Content, Example, Manifest, Use},
+    manifest::{Content, Example, Listed, Manifest, Use},
     verified::check_files,
 };
 
@@ -151,6 +151,8 @@ pub fn from_names(
     findings: &mut Findings,
 ) -> Manifest {
     let (mut rows, named) = read_rows(csv, findings);
+    rows.sort_by(|a, b| a.path.cmp(&b.path));
+    let listed = as_listed(&rows, listing);
     let mut notes = Vec::new();
     for fix in fixes.iter().flat_map(|it| &it.fix) {
         apply_fix(fix, &mut rows, findings, &mut notes);
@@ -162,7 +164,6 @@ pub fn from_names(
         findings.add(format!("images/{folder}"), "has no row in train.csv", remedy);
     }
     rows.retain(|it| !it.ignored);
-    rows.sort_by(|a, b| a.path.cmp(&b.path));
 
     let task = Task::mask_gender_age();
     let mut examples = Vec::new();
@@ -188,7 +189,26 @@ pub fn from_names(
         }
     }
     let people = rows.into_iter().map(|it| it.path).collect();
-    Manifest { task, people, examples, notes, memory: None }
+    Manifest { listed, notes, ..Manifest::new(task, people, examples) }
+}
+
+/// Who may be held out, by what rows and file names say before fixes.
+fn as_listed(rows: &[Row], listing: &Listing) -> Vec<Listed> {
+    let task = Task::mask_gender_age();
+    let people: Vec<String> = rows.iter().map(|it| it.path.clone()).collect();
+    let pictures = rows.iter().enumerate().flat_map(|(person, row)| {
+        let files = listing.get(&row.path).into_iter().flatten();
+        let masks = files.filter_map(|it| MaskName::of_file(stem(it)));
+        let age = Factor::level_of(row.age, &task.factors[2].cuts);
+        let class = move |mask: MaskName| [mask.level(), row.gender as usize, age];
+        masks.map(|it| (person, task.class_of(&class(it)))).collect::<Vec<_>>()
+    });
+    Listed::of(&task, &people, pictures)
+}
+
+/// What a file is called without its ending.
+fn stem(file: &str) -> &str {
+    Path::new(file).file_stem().and_then(OsStr::to_str).unwrap_or_default()
 }
 
 /// The rows that can be used, and the folders that any row names.
@@ -323,9 +343,6 @@ fn seven_files<'a>(
     files: &'a [String],
     findings: &mut Findings,
 ) -> Vec<(&'static str, &'a str)> {
-    let stem = |file: &str| {
-        Path::new(file).file_stem().and_then(OsStr::to_str).unwrap_or_default().to_owned()
-    };
     let place = |name: &str| format!("images/{folder}/{name}");
     let mut found = Vec::new();
     for name in STEMS {
@@ -343,7 +360,7 @@ fn seven_files<'a>(
             }
         }
     }
-    for file in files.iter().filter(|it| !STEMS.contains(&stem(it).as_str())) {
+    for file in files.iter().filter(|it| !STEMS.contains(&stem(it))) {
         let remedy = "move it away: the names are `mask1` to `mask5`, `incorrect_mask`, `normal`";
         findings.add(place(file), "is none of the seven pictures", remedy);
     }

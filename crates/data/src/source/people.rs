@@ -102,13 +102,8 @@ impl Source for People {
                 Shot::ALL.map(example).into()
             })
             .collect();
-        let manifest = Manifest {
-            memory: None,
-            people: profiles.into_iter().map(|it| it.name).collect(),
-            examples: pictures.into_iter().flatten().collect(),
-            notes: Vec::new(),
-            task,
-        };
+        let people = profiles.into_iter().map(|it| it.name).collect();
+        let manifest = Manifest::new(task, people, pictures.into_iter().flatten().collect());
         Ok((manifest, Findings::default()))
     }
 

@@ -27,8 +27,9 @@ use base::Seed;
 use rand::Rng as _;
 use serde::{Deserialize, Serialize};
 
+use self::classes::Levels;
 use super::{Context, Source, SourceConfig, SourceError};
-use crate::{Example, Finding, Findings, Manifest, Use};
+use crate::{Example, Finding, Findings, Listed, Manifest, Use, manifest::shared as shared_levels};
 
 /// `source = { kind = "several", roots = [...] }`
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -164,43 +165,39 @@ impl Several {
 
     /// Puts the roots' examples together.
     fn join(&self, manifests: Vec<Manifest>) -> Result<Manifest, String> {
-        let mut whole = Manifest {
-            memory: None,
-            task: manifests[0].task.clone(),
-            people: Vec::new(),
-            examples: Vec::new(),
-            notes: Vec::new(),
-        };
-        let (mut roots, mut first) = (Vec::new(), HashMap::new());
+        let mut whole = Manifest::new(manifests[0].task.clone(), Vec::new(), Vec::new());
+        let mut roots = Vec::new();
+        // The people of the first root, and whoever a fix has dropped from it.
+        let named =
+            manifests[0].people.iter().chain(manifests[0].listed.iter().map(|it| &it.person));
+        let first: HashSet<String> = named.cloned().collect();
         for (idx, manifest) in manifests.into_iter().enumerate() {
             self.add(idx, manifest, &first, &mut whole)
                 .map_err(|it| format!("at `data.source.roots[{idx}]`: {it}"))?;
             roots.resize(whole.examples.len(), idx);
-            if idx == 0 {
-                first = whole.people.iter().cloned().zip(0..).collect();
-            }
         }
         shared::check(&whole, &roots)?;
         // Whoever is scored in one root is not trained on in another.
-        let mut is_scored = vec![false; whole.people.len()];
         let scored = whole.examples.iter().filter(|it| it.usage == Use::Score);
-        scored.for_each(|it| is_scored[it.person] = true);
-        whole.examples.retain(|it| it.usage == Use::Score || !is_scored[it.person]);
+        let scored: HashSet<usize> = scored.map(|it| it.person).collect();
+        whole.examples.retain(|it| it.usage == Use::Score || !scored.contains(&it.person));
+        let scored: HashSet<&String> = scored.iter().map(|&it| &whole.people[it]).collect();
+        whole.listed.retain(|it| !scored.contains(&it.person));
         Ok(whole)
     }
 
     /// Adds a root.
     ///
-    /// - `first`: the people of the first root, by name.
+    /// - `first`: what the people of the first root are called.
     fn add(
         &self,
         idx: usize,
         manifest: Manifest,
-        first: &HashMap<String, usize>,
+        first: &HashSet<String>,
         whole: &mut Manifest,
     ) -> Result<(), String> {
         let (root, name) = (&self.roots[idx], self.name(idx));
-        let classes = classes::translate(&manifest.task, &whole.task)?;
+        let levels = classes::translate(&manifest.task, &whole.task)?;
         let prefix = if idx == 0 { String::new() } else { format!("{name}/") };
         let mut taken = whole.people.iter().chain(whole.examples.iter().map(|it| &it.name));
         if let Some(other) = taken.find(|it| idx > 0 && it.starts_with(&prefix)) {
@@ -209,17 +206,31 @@ impl Several {
                  another `name`"
             ));
         }
-        let is_taken = self.taken(root, &manifest);
+        let taken = self.taken(root, &manifest);
+        let known = |own: &String| idx > 0 && first.contains(own);
+        let named = |own: &String| match root.same_people && known(own) {
+            true => own.clone(),
+            false => format!("{prefix}{own}"),
+        };
+        if root.purpose == Purpose::All {
+            add_listed(&manifest, &taken, named, &levels, whole);
+        }
+        let mut numbers: HashMap<&String, usize> = HashMap::new();
+        if root.same_people {
+            numbers = whole.people.iter().zip(0..).collect();
+        }
         let mut n_known = 0;
-        let mut persons = vec![None; manifest.people.len()];
-        for (person, own) in manifest.people.iter().enumerate().filter(|it| is_taken[it.0]) {
-            let known = first.get(own);
-            n_known += usize::from(known.is_some());
-            persons[person] = known.copied().filter(|_| root.same_people).or_else(|| {
-                whole.people.push(format!("{prefix}{own}"));
-                Some(whole.people.len() - 1)
+        let (mut persons, mut more) = (vec![None; manifest.people.len()], Vec::new());
+        for (person, own) in manifest.people.iter().enumerate().filter(|it| taken.contains(it.1)) {
+            n_known += usize::from(known(own));
+            let name = named(own);
+            persons[person] = numbers.get(&name).copied().or_else(|| {
+                more.push(name);
+                Some(whole.people.len() + more.len() - 1)
             });
         }
+        drop(numbers);
+        whole.people.extend(more);
         let of_root = Tally::of(&manifest.examples);
         let n_before = whole.examples.len();
         whole.examples.extend(manifest.examples.into_iter().filter_map(|it| {
@@ -228,7 +239,9 @@ impl Several {
                 (Purpose::Train, Use::Pool | Use::Train) => Use::Train,
                 (Purpose::Train, Use::Score) => return None,
             };
-            let (person, class) = (persons[it.person]?, classes[it.class]);
+            let person = persons[it.person]?;
+            let own = manifest.task.levels_of(it.class);
+            let class = whole.task.class_of(&levels.of(&own));
             Some(Example { name: format!("{prefix}{}", it.name), person, class, usage, ..it })
         }));
         let added = Tally::of(&whole.examples[n_before..]);
@@ -239,28 +252,49 @@ impl Several {
         Ok(())
     }
 
-    /// Who of a root is taken.
+    /// Who of a root is taken, by name.
     ///
     /// Everybody who may be trained on has a random number of their own: those with the lowest are
-    /// taken, whatever the order and whoever else is there.
-    fn taken(&self, root: &Root, manifest: &Manifest) -> Vec<bool> {
-        let [mut may_train, mut is_scored] = [(); 2].map(|()| vec![false; manifest.people.len()]);
-        for it in &manifest.examples {
-            let of = if it.usage == Use::Score { &mut is_scored } else { &mut may_train };
-            of[it.person] = true;
-        }
-        let lot = |person: usize| {
-            let name = format!("share/{}", manifest.people[person]);
-            (Seed(self.seed).stream(&name).random::<u64>(), person)
+    /// taken, whatever the order and whoever else is there. Whom a label fix drops takes part all the
+    /// same.
+    fn taken(&self, root: &Root, manifest: &Manifest) -> HashSet<String> {
+        let of = |is_meant: fn(&Use) -> bool| {
+            let examples = manifest.examples.iter().filter(move |it| is_meant(&it.usage));
+            examples.map(|it| &manifest.people[it.person])
         };
-        let mut lots: Vec<(u64, usize)> =
-            (0..may_train.len()).filter(|&it| may_train[it]).map(lot).collect();
+        let listed = manifest.listed.iter().map(|it| &it.person);
+        let may_train: HashSet<&String> = of(|it| it.may_train()).chain(listed).collect();
+        let lot = |name: &String| Seed(self.seed).stream(&format!("share/{name}")).random::<u64>();
+        let mut lots: Vec<(u64, &String)> = may_train.into_iter().map(|it| (lot(it), it)).collect();
         lots.sort_unstable();
         lots.truncate((root.share * lots.len() as f64).round() as usize);
-        let mut is_taken = is_scored;
-        is_taken.iter_mut().for_each(|it| *it &= root.purpose == Purpose::All);
-        lots.into_iter().for_each(|(_, person)| is_taken[person] = true);
-        is_taken
+        let mut taken: HashSet<String> = lots.into_iter().map(|it| it.1.clone()).collect();
+        if root.purpose == Purpose::All {
+            taken.extend(of(|it| !it.may_train()).cloned());
+        }
+        taken
+    }
+}
+
+/// Adds those of a root who may be held out; of somebody of both roots a stratum is what both share.
+fn add_listed(
+    manifest: &Manifest,
+    taken: &HashSet<String>,
+    named: impl Fn(&String) -> String,
+    levels: &Levels,
+    whole: &mut Manifest,
+) {
+    let mut at: HashMap<String, usize> =
+        whole.listed.iter().map(|it| it.person.clone()).zip(0..).collect();
+    for it in manifest.listed.iter().filter(|it| taken.contains(&it.person)) {
+        let (person, stratum) = (named(&it.person), levels.of(&it.stratum));
+        match at.get(&person) {
+            Some(&at) => shared_levels(&whole.task, &mut whole.listed[at].stratum, &stratum),
+            None => {
+                at.insert(person.clone(), whole.listed.len());
+                whole.listed.push(Listed { person, stratum });
+            }
+        }
     }
 }
 

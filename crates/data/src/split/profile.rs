@@ -1,9 +1,14 @@
 //! A share of the people, the same share of each stratum.
+//!
+//! Of each stratum those are held out whose names have the lowest hashes. How many that is goes by the
+//! largest remainders, level by level: of n people round(n * ratio), and of each gender, of each age of a
+//! gender and so on the share rounded up or down. So one person more moves at most one other, and one
+//! further for each level of the strata.
 
-use base::Rng;
+use base::Seed;
 use serde::{Deserialize, Serialize};
 
-use super::{Split, SplitError, check_ratio, shuffled_strata};
+use super::{Candidate, Split, SplitError, check_ratio, strata::Strata};
 
 /// `split = { kind = "profile", ratio = 0.2 }`
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -23,19 +28,37 @@ impl Default for Profile {
 impl Split for Profile {
     fn held_out(
         &self,
-        strata: &[Vec<usize>],
-        rng: &mut Rng,
+        candidates: &[Candidate<'_>],
+        seed: Seed,
     ) -> Result<Vec<Vec<usize>>, SplitError> {
         check_ratio(self.ratio)?;
-        let (mut held_out, mut n_seen) = (Vec::new(), 0);
-        for group in shuffled_strata(strata, rng) {
-            n_seen += group.len();
-            // What rounding takes from one stratum it gives to the next, so that the whole is right.
-            let n = (n_seen as f64 * self.ratio).round() as usize - held_out.len();
-            held_out.extend(&group[..n.min(group.len())]);
-        }
+        let strata = Strata::new(candidates, seed);
+        let ratio = (self.ratio * (1_u128 << BITS) as f64) as u128;
+        let n = (strata.n as u128 * ratio + (1 << (BITS - 1))) >> BITS;
+        let mut held_out = Vec::new();
+        take(&strata, n as usize, ratio, &mut held_out);
         held_out.sort_unstable();
         Ok(vec![held_out])
+    }
+}
+
+/// Shares are whole numbers of 1 / 2^64, so that rounding adds up.
+const BITS: u32 = 64;
+
+/// Takes `n` people of a part: its share rounded up or down.
+fn take(strata: &Strata, n: usize, ratio: u128, held_out: &mut Vec<usize>) {
+    if strata.parts.is_empty() {
+        held_out.extend(&strata.people[..n]);
+        return;
+    }
+    let share = |it: &Strata| it.n as u128 * ratio;
+    let mut ns: Vec<usize> = strata.parts.iter().map(|it| (share(it) >> BITS) as usize).collect();
+    let mut by_remainder: Vec<usize> = (0..ns.len()).collect();
+    by_remainder.sort_by_key(|&it| std::cmp::Reverse(share(&strata.parts[it]) as u64));
+    let n_left = n - ns.iter().sum::<usize>();
+    by_remainder[..n_left].iter().for_each(|&it| ns[it] += 1);
+    for (part, n) in strata.parts.iter().zip(ns) {
+        take(part, n, ratio, held_out);
     }
 }
 
@@ -43,22 +66,22 @@ impl Split for Profile {
 mod tests {
     use base::Seed;
 
-    use super::{Profile, Split as _};
+    use super::{super::tests::crowd, Candidate, Profile, Split as _};
 
     #[test]
     fn every_stratum_gives_its_share() {
         // 100 people of stratum 0, 50 of 1 and 10 of 2.
-        let strata: Vec<Vec<usize>> =
-            (0..160).map(|it| vec![usize::from(it >= 100) + usize::from(it >= 150)]).collect();
-        let folds = Profile { ratio: 0.2 }.held_out(&strata, &mut Seed(0).stream("split")).unwrap();
-        let of = |stratum| folds[0].iter().filter(|&&it| strata[it] == [stratum]).count();
+        let crowd = crowd((0..160).map(|it| vec![usize::from(it >= 100) + usize::from(it >= 150)]));
+        let candidates: Vec<Candidate<'_>> = crowd.iter().map(Candidate::from).collect();
+        let folds = Profile { ratio: 0.2 }.held_out(&candidates, Seed(0)).unwrap();
+        let of = |stratum| folds[0].iter().filter(|&&it| crowd[it].stratum == [stratum]).count();
         assert_eq!([of(0), of(1), of(2)], [20, 10, 2]);
     }
 
     #[test]
     fn a_ratio_that_is_no_share_is_an_error() {
         for ratio in [0.0, 1.0, -0.1, f64::NAN] {
-            assert!(Profile { ratio }.held_out(&[], &mut Seed(0).stream("split")).is_err());
+            assert!(Profile { ratio }.held_out(&[], Seed(0)).is_err());
         }
     }
 }

@@ -1,9 +1,18 @@
 //! Parts of equal size, each a fair sample of the strata; each is held out once.
+//!
+//! Everybody has an order of folds that they would be in, a hash of their name, and within their stratum
+//! gets the first that has room, the lowest hash first: no fold of a stratum may have more than one person
+//! more than another. Then strata exchange one of theirs for another fold's, level by level, until the
+//! same holds of everybody whose first levels are the same, and of all. So one person more moves but few,
+//! where dealing people out like cards moves everybody behind.
 
-use base::Rng;
+use base::Seed;
 use serde::{Deserialize, Serialize};
 
-use super::{Split, SplitError, shuffled_strata};
+use super::{
+    Candidate, Split, SplitError,
+    strata::{Strata, wishes},
+};
 
 /// `split = { kind = "stratified_kfold", n_folds = 5 }`
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -23,23 +32,100 @@ impl Default for StratifiedKfold {
 impl Split for StratifiedKfold {
     fn held_out(
         &self,
-        strata: &[Vec<usize>],
-        rng: &mut Rng,
+        candidates: &[Candidate<'_>],
+        seed: Seed,
     ) -> Result<Vec<Vec<usize>>, SplitError> {
         let n_folds = self.n_folds;
-        if n_folds < 2 || n_folds > strata.len() {
-            let n = strata.len();
+        if n_folds < 2 || n_folds > candidates.len() {
+            let n = candidates.len();
             return Err(SplitError(format!(
                 "`n_folds` is from 2 to the {n} people, not {n_folds}"
             )));
         }
+        let strata = Strata::new(candidates, seed);
+        let wishes = |person: usize| wishes(candidates[person].name, n_folds, seed);
         let mut folds = vec![Vec::new(); n_folds];
-        // Dealt out like cards, going on with the next fold from stratum to stratum.
-        for (idx, person) in shuffled_strata(strata, rng).into_iter().flatten().enumerate() {
-            folds[idx % n_folds].push(person);
-        }
+        Spread::new(&strata, n_folds, &wishes).collect(&mut folds);
         folds.iter_mut().for_each(|it| it.sort_unstable());
         Ok(folds)
+    }
+}
+
+/// The people of a part of the strata, spread over the folds.
+struct Spread {
+    /// Whether a fold has one person more than others.
+    has_more: Vec<bool>,
+    parts: Vec<Spread>,
+    /// At a leaf: who is in each fold, in the order of hashes.
+    folds: Vec<Vec<usize>>,
+}
+
+impl Spread {
+    fn new(strata: &Strata, n_folds: usize, wishes: &impl Fn(usize) -> Vec<usize>) -> Spread {
+        if strata.parts.is_empty() {
+            return Spread::of_leaf(&strata.people, n_folds, wishes);
+        }
+        let mut parts: Vec<Spread> =
+            strata.parts.iter().map(|it| Spread::new(it, n_folds, wishes)).collect();
+        let mut counts: Vec<usize> =
+            (0..n_folds).map(|fold| parts.iter().filter(|it| it.has_more[fold]).count()).collect();
+        let n_more: usize = counts.iter().sum();
+        let (least, n_left) = (n_more / n_folds, n_more % n_folds);
+        // Those that have the most may keep one more.
+        let mut by_count: Vec<usize> = (0..n_folds).collect();
+        by_count.sort_by_key(|&it| std::cmp::Reverse(counts[it]));
+        let mut has_more = vec![false; n_folds];
+        by_count[..n_left].iter().for_each(|&it| has_more[it] = true);
+        let wanted: Vec<usize> = has_more.iter().map(|&it| least + usize::from(it)).collect();
+        for from in 0..n_folds {
+            for to in 0..n_folds {
+                // Fewer parts have one more of `to` than of `from`, so that there are enough.
+                for part in &mut parts {
+                    if counts[from] <= wanted[from] || counts[to] >= wanted[to] {
+                        break;
+                    }
+                    if part.has_more[from] && !part.has_more[to] {
+                        part.exchange(from, to);
+                        counts[from] -= 1;
+                        counts[to] += 1;
+                    }
+                }
+            }
+        }
+        Spread { has_more, parts, folds: Vec::new() }
+    }
+
+    fn of_leaf(people: &[usize], n_folds: usize, wishes: &impl Fn(usize) -> Vec<usize>) -> Spread {
+        let (least, mut n_left) = (people.len() / n_folds, people.len() % n_folds);
+        let mut folds = vec![Vec::new(); n_folds];
+        for &person in people {
+            let has_room = |fold: &usize| {
+                let n = folds[*fold].len();
+                n < least || n == least && n_left > 0
+            };
+            let fold = wishes(person).into_iter().find(has_room).expect("there is room for all");
+            n_left -= usize::from(folds[fold].len() == least);
+            folds[fold].push(person);
+        }
+        let has_more = folds.iter().map(|it| it.len() > least).collect();
+        Spread { has_more, parts: Vec::new(), folds }
+    }
+
+    /// Moves one person from a fold that has one more to one that has not.
+    fn exchange(&mut self, from: usize, to: usize) {
+        self.has_more[from] = false;
+        self.has_more[to] = true;
+        if let Some(last) = self.folds.get_mut(from).and_then(Vec::pop) {
+            self.folds[to].push(last);
+        }
+        // More parts have one more of `from` than of `to`.
+        let part = self.parts.iter_mut().find(|it| it.has_more[from] && !it.has_more[to]);
+        part.into_iter().for_each(|it| it.exchange(from, to));
+    }
+
+    fn collect(self, folds: &mut [Vec<usize>]) {
+        folds.iter_mut().zip(self.folds).for_each(|(fold, own)| fold.extend(own));
+        self.parts.into_iter().for_each(|it| it.collect(folds));
     }
 }
 
@@ -47,28 +133,29 @@ impl Split for StratifiedKfold {
 mod tests {
     use base::Seed;
 
-    use super::{Split as _, StratifiedKfold};
+    use super::{super::tests::crowd, Candidate, Split as _, StratifiedKfold};
 
     #[test]
     fn everybody_is_held_out_once_and_strata_are_spread() {
-        let strata: Vec<Vec<usize>> = (0..103).map(|it| vec![usize::from(it % 10 == 0)]).collect();
+        let crowd = crowd((0..103).map(|it| vec![usize::from(it % 10 == 0)]));
+        let candidates: Vec<Candidate<'_>> = crowd.iter().map(Candidate::from).collect();
         let split = StratifiedKfold { n_folds: 5 };
-        let folds = split.held_out(&strata, &mut Seed(1).stream("split")).unwrap();
+        let folds = split.held_out(&candidates, Seed(1)).unwrap();
         let mut all = folds.concat();
         all.sort_unstable();
         assert_eq!(all, (0..103).collect::<Vec<_>>());
         for fold in &folds {
-            let rare = fold.iter().filter(|&&it| strata[it] == [1]).count();
+            let rare = fold.iter().filter(|&&it| crowd[it].stratum == [1]).count();
             assert!((20..=21).contains(&fold.len()) && (2..=3).contains(&rare), "{fold:?}");
         }
     }
 
     #[test]
     fn more_folds_than_people_are_an_error() {
-        let strata = vec![vec![0]; 3];
+        let crowd = crowd((0..3).map(|_| vec![0]));
+        let candidates: Vec<Candidate<'_>> = crowd.iter().map(Candidate::from).collect();
         for n_folds in [0, 1, 4] {
-            let split = StratifiedKfold { n_folds };
-            assert!(split.held_out(&strata, &mut Seed(0).stream("split")).is_err());
+            assert!(StratifiedKfold { n_folds }.held_out(&candidates, Seed(0)).is_err());
         }
     }
 }

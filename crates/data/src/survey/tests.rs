@@ -119,13 +119,9 @@ fn colours_and_brightness_are_of_all_pixels() {
         usage: Use::Pool,
         weight: 1.0,
     };
-    let manifest = Manifest {
-        memory: None,
-        task: Task { factors: vec![Factor::new("colour", &["black", "red", "blue"])] },
-        people: vec!["a".to_owned(), "b".to_owned()],
-        examples: vec![example("black.png", 0, &black), example("red.png", 1, &red)],
-        notes: Vec::new(),
-    };
+    let task = Task { factors: vec![Factor::new("colour", &["black", "red", "blue"])] };
+    let examples = vec![example("black.png", 0, &black), example("red.png", 1, &red)];
+    let manifest = Manifest::new(task, vec!["a".to_owned(), "b".to_owned()], examples);
     let it = look(&manifest);
     // 48 of 64 pixels are red: mean 3/4, variance 3/4 * 1/4.
     let statistics = it.statistics.unwrap();

@@ -1,12 +1,24 @@
-//! What the classes of one root are among those of the first: the same, found by name.
+//! What the levels of one root's factors are among those of the first: the same, found by name.
 
 use base::{Task, task::Factor};
 
-/// The class of the first root that each class of another one is.
+/// The level of the first root that each level of another one is, factor by factor; and of a stratum, that
+/// none is shared.
+#[derive(Debug, PartialEq)]
+pub(super) struct Levels(Vec<Vec<usize>>);
+
+impl Levels {
+    /// What levels of the other root are in the first, a level a factor.
+    pub(super) fn of(&self, own: &[usize]) -> Vec<usize> {
+        own.iter().zip(&self.0).map(|(&level, to)| to[level]).collect()
+    }
+}
+
+/// The levels of the first root that those of another one are.
 ///
 /// # Errors
 /// What differs: the questions, the cuts, or levels that the first root has not.
-pub(super) fn translate(task: &Task, first: &Task) -> Result<Vec<usize>, String> {
+pub(super) fn translate(task: &Task, first: &Task) -> Result<Levels, String> {
     let pairs = || task.factors.iter().zip(&first.factors);
     let n = first.factors.len();
     // What the only question is called tells nothing.
@@ -19,12 +31,7 @@ pub(super) fn translate(task: &Task, first: &Task) -> Result<Vec<usize>, String>
         return Err(format!("it asks for {own}, the first root for {first}: roots ask the same"));
     }
     let levels = pairs().map(|(own, first)| translate_levels(own, first));
-    let levels: Vec<Vec<usize>> = levels.collect::<Result<_, _>>()?;
-    let class = |own: usize| {
-        let own = task.levels_of(own).into_iter().zip(&levels);
-        first.class_of(&own.map(|(level, to)| to[level]).collect::<Vec<_>>())
-    };
-    Ok((0..task.n_classes()).map(class).collect())
+    Ok(Levels(levels.collect::<Result<_, _>>()?))
 }
 
 /// So many unknown classes are named.
@@ -40,7 +47,8 @@ fn translate_levels(own: &Factor, first: &Factor) -> Result<Vec<usize>, String> 
     let unknown: Vec<&str> =
         own.levels.iter().filter(|it| of(it).is_none()).map(String::as_str).collect();
     if unknown.is_empty() {
-        return Ok(own.levels.iter().filter_map(of).collect());
+        let levels = own.levels.iter().filter_map(of);
+        return Ok(levels.chain([first.levels.len()]).collect());
     }
     let shown = unknown[..unknown.len().min(SHOWN)].join("`, `");
     let more = match unknown.len().saturating_sub(SHOWN) {
@@ -59,6 +67,12 @@ mod tests {
 
     use super::translate;
 
+    /// The class of the first root that each class of another one is.
+    fn classes(task: &Task, first: &Task) -> Vec<usize> {
+        let levels = translate(task, first).unwrap();
+        (0..task.n_classes()).map(|it| first.class_of(&levels.of(&task.levels_of(it)))).collect()
+    }
+
     fn one(name: &str, levels: &[&str]) -> Task {
         Task { factors: vec![Factor::new(name, levels)] }
     }
@@ -66,15 +80,15 @@ mod tests {
     #[test]
     fn classes_are_found_by_name() {
         let task = Task::mask_gender_age();
-        assert_eq!(translate(&task, &task), Ok((0..18).collect()));
+        assert_eq!(classes(&task, &task), (0..18).collect::<Vec<_>>());
         // Some of the classes, in another order, of a question that is called otherwise.
         let first = one("class", &["ant", "bee", "cat", "dog"]);
-        assert_eq!(translate(&one("breed", &["dog", "bee"]), &first), Ok(vec![3, 1]));
+        assert_eq!(classes(&one("breed", &["dog", "bee"]), &first), [3, 1]);
         // Of two questions each.
         let mut other = task.clone();
         other.factors[0] = Factor::new("mask", &["not worn", "worn"]);
-        let want = (12..18).chain(0..6).collect();
-        assert_eq!(translate(&other, &task), Ok(want));
+        let want: Vec<usize> = (12..18).chain(0..6).collect();
+        assert_eq!(classes(&other, &task), want);
     }
 
     #[test]

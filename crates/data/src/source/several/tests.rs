@@ -56,13 +56,8 @@ fn manifest(task: Task, pictures: &[(&str, usize, Use)]) -> Manifest {
         weight: 1.0,
     };
     let examples = pictures.iter().enumerate().map(example).collect();
-    Manifest {
-        people,
-        examples,
-        notes: vec![format!("{} names", pictures.len())],
-        task,
-        memory: None,
-    }
+    let notes = vec![format!("{} names", pictures.len())];
+    Manifest { notes, ..Manifest::new(task, people, examples) }
 }
 
 /// A copy in other files.
@@ -110,7 +105,7 @@ fn what_is_only_trained_on_is_never_scored() {
     let it = read(&[drawn(3, 0), trained(drawn(4, 1))]);
     let count = |usage| it.examples.iter().filter(|it| it.usage == usage).count();
     assert_eq!([count(Use::Pool), count(Use::Train), count(Use::Score)], [21, 28, 14]);
-    assert_eq!((it.people.len(), it.pool().len()), (9, 3));
+    assert_eq!((it.people.len(), it.listed.len()), (9, 3));
     let is_extra = |it: &&Example| it.name.starts_with("drawn/");
     assert!(it.examples.iter().filter(is_extra).all(|it| it.usage == Use::Train));
     assert_eq!(it.counts().iter().sum::<usize>(), 49);
@@ -190,7 +185,7 @@ fn who_is_taken_depends_on_nobody_else_and_on_no_thread() {
 #[test]
 fn further_roots_change_nobodys_side() {
     let split: SplitConfig = toml::from_str("kind = \"stratified_kfold\"\nn_folds = 3").unwrap();
-    let sides = |manifest: &Manifest| split.sides(manifest, &mut Seed(0).stream("split")).unwrap();
+    let sides = |manifest: &Manifest| split.sides(manifest, Seed(0)).unwrap();
     let alone = read(&[drawn(12, 0)]);
     let more = Root { name: "more".to_owned(), share: 0.5, ..trained(drawn(6, 2)) };
     let whole = read(&[drawn(12, 0), trained(drawn(5, 1)), more]);
@@ -226,7 +221,7 @@ fn pictures_of_the_first_roots_people_follow_them() {
         assert_eq!(whole.people, ["ann", "ben", "cat", "dan", "worn/eve"]);
         assert_eq!(whole.examples[4].person, 0);
         assert_eq!(whole.examples[4].name, "worn/ann/0.jpg");
-        for sides in split.sides(&whole, &mut Seed(0).stream("split")).unwrap() {
+        for sides in split.sides(&whole, Seed(0)).unwrap() {
             let people = |side: &[usize]| -> BTreeSet<usize> {
                 side.iter().map(|&it| whole.examples[it].person).collect()
             };

@@ -1,0 +1,342 @@
+//! What a run is of, as a table: every image with its labels, and which side it is on.
+//!
+//! ```text
+//! image,person,class,label,age,weight,use,side
+//! 000012_female_Drawn_58/normal.jpg,000012_female_Drawn_58,16,not worn female 30-59,58.0,1.0,pool,train
+//! ```
+//!
+//! `use` is what the source and the reviews say (`pool`, `train`, `score`), `side` what the split makes of
+//! it: `train`, `valid`, `scored` or `left out`; of a cross-validation `fold 0` and so on. A checkpoint has
+//! the table's SHA-256, so that a run which is resumed knows whether its data is what it was, and the table
+//! tells what is not.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    fmt::Write as _,
+};
+
+use base::{Task, task::Scope};
+use data::{Manifest, Sides, Use};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use crate::{
+    plan::Plan,
+    run::{Run, RunError},
+};
+
+/// The table's file.
+pub(crate) const FILE: &str = "data.csv";
+
+/// An image as a run has it.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+struct Row<'a> {
+    image: &'a str,
+    person: &'a str,
+    class: usize,
+    label: &'a str,
+    age: Option<f64>,
+    weight: f32,
+    #[serde(rename = "use")]
+    usage: &'a str,
+    side: &'a str,
+}
+
+/// The table, and its fingerprint.
+pub(crate) struct Record {
+    text: String,
+    fingerprint: String,
+}
+
+/// Beside `train` and `scored`: what is on no side.
+const LEFT_OUT: &str = "left out";
+const VALID: &str = "valid";
+
+impl Record {
+    /// What a plan trains on, validates on and scores on.
+    pub(crate) fn of(plan: &Plan) -> Record {
+        let mut sides = vec![LEFT_OUT; plan.pictures.len()];
+        for (name, side) in
+            [("train", &plan.sides.train), (VALID, &plan.sides.valid), ("scored", &plan.scored)]
+        {
+            side.iter().for_each(|&it| sides[it] = name);
+        }
+        let labels = labels(&plan.task);
+        let rows = sides.into_iter().enumerate().map(|(idx, side)| Row {
+            image: &plan.pictures[idx].0,
+            person: &plan.people[plan.persons[idx]],
+            class: plan.classes[idx],
+            label: &labels[plan.classes[idx]],
+            age: plan.ages[idx],
+            weight: plan.weights[idx],
+            usage: name_of(plan.usages[idx]),
+            side,
+        });
+        Record::of_rows(rows)
+    }
+
+    /// What a cross-validation is of.
+    pub(crate) fn of_folds(manifest: &Manifest, folds: &[Sides]) -> Record {
+        let names: Vec<String> = (0..folds.len()).map(|it| format!("fold {it}")).collect();
+        let side = |usage: Use| match usage {
+            Use::Pool => LEFT_OUT,
+            Use::Train => "train",
+            Use::Score => "scored",
+        };
+        let mut sides: Vec<&str> = manifest.examples.iter().map(|it| side(it.usage)).collect();
+        for (fold, name) in folds.iter().zip(&names) {
+            fold.valid.iter().for_each(|&it| sides[it] = name);
+        }
+        let labels = labels(&manifest.task);
+        let rows = manifest.examples.iter().zip(sides).map(|(it, side)| Row {
+            image: &it.name,
+            person: &manifest.people[it.person],
+            class: it.class,
+            label: &labels[it.class],
+            age: it.age,
+            weight: it.weight,
+            usage: name_of(it.usage),
+            side,
+        });
+        Record::of_rows(rows)
+    }
+
+    fn of_rows<'a>(rows: impl Iterator<Item = Row<'a>>) -> Record {
+        let mut writer = csv::Writer::from_writer(Vec::new());
+        rows.for_each(|it| writer.serialize(it).expect("memory takes every row"));
+        let bytes = writer.into_inner().expect("memory can be flushed");
+        Record::from(String::from_utf8(bytes).expect("all fields are text"))
+    }
+
+    pub(crate) fn text(&self) -> &str {
+        &self.text
+    }
+
+    pub(crate) fn fingerprint(&self) -> &str {
+        &self.fingerprint
+    }
+
+    /// The table in a run's folder that has a fingerprint: the last one, or one of those before that
+    /// [`Record::replace`] has kept.
+    ///
+    /// # Errors
+    /// None of them has it.
+    pub(crate) fn find(run: &Run, fingerprint: &str) -> Result<Record, RunError> {
+        let kept = std::fs::read_dir(run.dir()).into_iter().flatten().flatten();
+        let kept = kept.map(|it| it.file_name().to_string_lossy().into_owned());
+        let kept = kept.filter(|it| it.starts_with("data-until-") && it.ends_with(".csv"));
+        for name in [FILE.to_owned()].into_iter().chain(kept) {
+            if let Ok(text) = run.read(&name) {
+                let record = Record::from(text);
+                if record.fingerprint == fingerprint {
+                    return Ok(record);
+                }
+            }
+        }
+        let reason = "the data is not what this run began with, and what that was cannot be told: this \
+                      table is missing, or not the one that the checkpoint was made with: begin a new run";
+        Err(RunError::Damaged { path: run.dir().join(FILE), reason: reason.to_owned() })
+    }
+
+    /// Writes the table in place of another, which is kept as that until `step`.
+    pub(crate) fn replace(&self, run: &Run, before: &Record, step: usize) -> Result<(), RunError> {
+        run.write(&format!("data-until-{step}.csv"), &before.text)?;
+        run.write(FILE, &self.text)
+    }
+}
+
+impl From<String> for Record {
+    fn from(text: String) -> Record {
+        let hash = Sha256::digest(&text);
+        let mut fingerprint = String::new();
+        for byte in hash {
+            write!(fingerprint, "{byte:02x}").expect("a string takes every text");
+        }
+        Record { text, fingerprint }
+    }
+}
+
+fn name_of(usage: Use) -> &'static str {
+    match usage {
+        Use::Pool => "pool",
+        Use::Train => "train",
+        Use::Score => "score",
+    }
+}
+
+fn labels(task: &Task) -> Vec<String> {
+    task.class_names(Scope::Joint)
+}
+
+/// What differs between two tables.
+#[derive(Debug, Default, PartialEq)]
+pub(crate) struct Changes {
+    /// In words: what, how many images, and the first of them.
+    pub(crate) lines: Vec<String>,
+    /// Whether somebody is on another side: of those trained on, validated on and scored.
+    pub(crate) has_moved: bool,
+    /// Whether validation is of other images or labels, so that scores do not compare.
+    pub(crate) is_judged_otherwise: bool,
+}
+
+/// So many images, or people, of a kind are named.
+const SHOWN: usize = 5;
+
+impl Changes {
+    /// # Errors
+    /// A table that this program did not write.
+    pub(crate) fn between(before: &Record, after: &Record) -> Result<Changes, String> {
+        let mut reader = csv::Reader::from_reader(before.text.as_bytes());
+        let mut row = csv::StringRecord::new();
+        let header = reader.headers().map_err(|err| err.to_string())?.clone();
+        let mut lines = Vec::new();
+        while reader.read_record(&mut row).map_err(|err| err.to_string())? {
+            lines.push(row.clone());
+        }
+        let known: HashMap<&str, Row<'_>> = lines
+            .iter()
+            .map(|it| it.deserialize(Some(&header)).map(|it: Row<'_>| (it.image, it)))
+            .collect::<Result<_, _>>()
+            .map_err(|err| err.to_string())?;
+        let mut left: BTreeSet<&str> = known.keys().copied().collect();
+        let mut changes = Changes::default();
+        let mut kinds: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+        let mut moved: BTreeMap<String, String> = BTreeMap::new();
+        let mut reader = csv::Reader::from_reader(after.text.as_bytes());
+        while reader.read_record(&mut row).map_err(|err| err.to_string())? {
+            let now: Row<'_> = row.deserialize(Some(&header)).map_err(|err| err.to_string())?;
+            let image = now.image;
+            left.remove(image);
+            let Some(was) = known.get(image) else {
+                changes.is_judged_otherwise |= is_judged(now.side);
+                kinds.entry("added").or_default().push(format!("`{image}`"));
+                continue;
+            };
+            let mut note = |kind, was: &dyn std::fmt::Display, is: &dyn std::fmt::Display| {
+                kinds.entry(kind).or_default().push(format!("`{image}` ({was} -> {is})"));
+            };
+            let is_relabelled = (was.class, was.label, was.age) != (now.class, now.label, now.age);
+            if (was.class, was.label) != (now.class, now.label) {
+                note("relabelled", &was.label, &now.label);
+            } else if is_relabelled {
+                let years = |it: Option<f64>| it.map_or("no age".to_owned(), |it| it.to_string());
+                note("given another age", &years(was.age), &years(now.age));
+            }
+            if was.weight != now.weight {
+                note("reweighted", &was.weight, &now.weight);
+            }
+            if was.person != now.person {
+                note("of another person", &was.person, &now.person);
+            }
+            if was.usage != now.usage {
+                note("used otherwise", &was.usage, &now.usage);
+            }
+            if was.side != now.side {
+                if ![was.side, now.side].contains(&LEFT_OUT) {
+                    moved.insert(now.person.to_owned(), format!("{} -> {}", was.side, now.side));
+                } else {
+                    note("on another side", &was.side, &now.side);
+                }
+            }
+            let is_other = is_relabelled || was.person != now.person || was.side != now.side;
+            changes.is_judged_otherwise |= is_other && (is_judged(was.side) || is_judged(now.side));
+        }
+        for image in left {
+            changes.is_judged_otherwise |= is_judged(known[image].side);
+            kinds.entry("removed").or_default().push(format!("`{image}`"));
+        }
+        for (kind, images) in kinds {
+            let n = images.len();
+            let what = if n == 1 { "image" } else { "images" };
+            changes.lines.push(format!("{n} {what} {kind}: {}", first_of(images)));
+        }
+        changes.has_moved = !moved.is_empty();
+        if changes.has_moved {
+            let n = moved.len();
+            let what = if n == 1 { "person is" } else { "people are" };
+            let each = moved.into_iter().map(|(person, how)| format!("`{person}` ({how})"));
+            let each = first_of(each.collect());
+            changes.lines.push(format!("{n} {what} on another side: {each}"));
+        }
+        Ok(changes)
+    }
+}
+
+fn is_judged(side: &str) -> bool {
+    side == VALID
+}
+
+/// The first names, and how many more there are.
+pub(crate) fn first_of(mut names: Vec<String>) -> String {
+    let n_more = names.len().saturating_sub(SHOWN);
+    names.truncate(SHOWN);
+    let more = if n_more == 0 { String::new() } else { format!(" and {n_more} more") };
+    format!("{}{more}", names.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Changes, Record};
+
+    const HEADER: &str = "image,person,class,label,age,weight,use,side\n";
+
+    fn record(rows: &str) -> Record {
+        Record::from(format!("{HEADER}{rows}"))
+    }
+
+    fn changes(before: &str, after: &str) -> Changes {
+        Changes::between(&record(before), &record(after)).unwrap()
+    }
+
+    #[test]
+    fn each_change_is_named() {
+        let before = "\"a, 1\",a,0,old,61,1,pool,train\nb1,b,0,old,61,1,pool,valid\nc1,c,1,new,,0.5,pool,train\n";
+        assert_eq!(changes(before, before), Changes::default());
+        let after = "\"a, 1\",a,1,new,20,1,pool,train\nb1,b,0,old,61,0,pool,valid\nd1,d,1,new,,1,pool,train\n";
+        let it = changes(before, after);
+        assert_eq!(
+            it.lines,
+            [
+                "1 image added: `d1`",
+                "1 image relabelled: `a, 1` (old -> new)",
+                "1 image removed: `c1`",
+                "1 image reweighted: `b1` (1 -> 0)",
+            ]
+        );
+        assert!(!it.has_moved && !it.is_judged_otherwise);
+    }
+
+    #[test]
+    fn of_many_the_first_are_named() {
+        let rows = |age: u32| -> String {
+            (0..9).map(|it| format!("{it},p,0,old,{age},1,pool,train\n")).collect()
+        };
+        let want = "9 images given another age: `0` (61 -> 62), `1` (61 -> 62), `2` (61 -> 62), \
+                    `3` (61 -> 62), `4` (61 -> 62) and 4 more";
+        assert_eq!(changes(&rows(61), &rows(62)).lines, [want]);
+    }
+
+    #[test]
+    fn who_is_on_another_side_is_told_from_what_is_left_out() {
+        let on = |side: &str| format!("a1,a,0,old,,1,pool,{side}\na2,a,0,old,,1,pool,{side}\n");
+        let it = changes(&on("train"), &on("valid"));
+        assert_eq!(it.lines, ["1 person is on another side: `a` (train -> valid)"]);
+        assert!(it.has_moved && it.is_judged_otherwise);
+        let it = changes(&on("train"), &on("left out"));
+        assert!(!it.has_moved && !it.is_judged_otherwise);
+        assert!(it.lines[0].starts_with("2 images on another side: `a1` (train -> left out)"));
+        assert!(changes(&on("left out"), &on("valid")).is_judged_otherwise);
+    }
+
+    #[test]
+    fn labels_of_the_validation_set_judge_otherwise_and_its_weights_do_not() {
+        let row = |class: usize, weight: f32, side: &str| {
+            format!("a1,a,{class},{class},,{weight},pool,{side}\n")
+        };
+        let judged = |before: String, after: String| changes(&before, &after).is_judged_otherwise;
+        assert!(judged(row(0, 1.0, "valid"), row(1, 1.0, "valid")));
+        assert!(!judged(row(0, 1.0, "valid"), row(0, 0.0, "valid")));
+        assert!(!judged(row(0, 1.0, "train"), row(1, 1.0, "train")));
+        assert!(judged(row(0, 1.0, "valid"), String::new()));
+    }
+}
