@@ -402,7 +402,7 @@ impl<'a> Canvas<'a> {
             let Part { picture, reduction, origin } = encoded.decode_part(at_most, seen)?;
             let size = size_of(&picture);
             for (it, side) in self.view.iter_mut().enumerate() {
-                let place = |at: f64| at / reduction as f64 - origin[it] as f64;
+                let place = |at: f64| at / reduction as f64 - origin[it];
                 (side.start, side.length) = (place(side.start), side.length / reduction as f64);
                 side.within = side.within.map(|at| place(at).clamp(0.0, size[it] as f64));
             }

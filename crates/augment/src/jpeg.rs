@@ -1,88 +1,153 @@
-//! A baseline JPEG, or a rectangle of one.
+//! A JPEG, or a rectangle of one, at its size or at a half, a quarter or an eighth of it.
 //!
-//! T.81: pictures are cut into units of 8x8 to 16x16 pixels, each a few blocks of 8x8 numbers. All must
-//! be gone through, since each begins where the one before it ends, but only those that the rectangle
-//! touches become pixels, and nothing behind its last row is read. The arithmetic is that of libjpeg:
-//! its integer transform, its triangular interpolation of colours, its conversion to RGB.
+//! T.81: images are cut into units of a few blocks of 8x8 numbers. All must be gone through, since each
+//! begins where the one before it ends, but only those that the rectangle touches become pixels, and
+//! where one scan brings everything, nothing behind its last row is read. The arithmetic is that of
+//! libjpeg-turbo: its integer transforms, its triangular interpolation of colours, its conversion to RGB.
 //!
-//! Read is what cameras and programs write: Huffman codes, 8 bits, one scan, grey or YCbCr with halved
-//! colours or not. `None` is everything else, damage included: other decoders know what to do then.
+//! Read is what Huffman codes and 8 bits can say: baseline and progressive, in one scan or many, with
+//! restarts or without, grey, YCbCr, RGB, CMYK and YCCK, components sampled at whole fractions of each
+//! other. Everything else is refused with its reason, damage included: no other decoder is asked.
 
 mod blocks;
 mod colour;
 mod header;
 mod huffman;
+mod layout;
+mod scan;
+mod stored;
 #[cfg(test)]
 mod tests;
 mod transform;
 
 use std::ops::Range;
 
-use crate::Picture;
+use crate::{DecodeError, Picture};
 
 pub(crate) use self::header::Header;
-use self::{blocks::Blocks, colour::Colours, huffman::Bits};
+use self::{
+    blocks::Blocks,
+    colour::Colours,
+    layout::Layout,
+    scan::{Coded, Scan},
+    stored::{Restarts, State},
+};
 
-/// The rectangle of `rows` and `columns`, which are within the picture.
-pub(crate) fn decode(header: &Header<'_>, [rows, columns]: [Range<usize>; 2]) -> Option<Picture> {
+/// What is wrong with a file.
+fn damaged(what: &str) -> DecodeError {
+    DecodeError::Damaged(what.to_owned())
+}
+
+/// What kind of file it is.
+fn unsupported(what: &str) -> DecodeError {
+    DecodeError::Unsupported { format: "JPEG", what: what.to_owned() }
+}
+
+/// The rectangle of `rows` and `columns`, which are within the image made `reduction` times smaller:
+/// 1, 2, 4 or 8 times.
+///
+/// # Errors
+/// Damage in what is read, or coded data of a kind that is not.
+pub(crate) fn decode(
+    header: &Header<'_>,
+    reduction: usize,
+    [rows, columns]: [Range<usize>; 2],
+) -> Result<Picture, DecodeError> {
     ops::vectorised(
         #[inline(always)]
-        || part(header, rows, columns),
+        || part(header, reduction, rows, columns),
     )
 }
 
 #[inline(always)]
-fn part(header: &Header<'_>, rows: Range<usize>, columns: Range<usize>) -> Option<Picture> {
-    let [rows_of, columns_of] =
-        [(0, &rows), (1, &columns)].map(|(side, it)| header.units(side, it));
-    let mut planes: Vec<Blocks> = header
-        .components
-        .iter()
-        .map(|it| Blocks::new(it, [rows_of.clone(), columns_of.clone()]))
-        .collect();
-    let n_columns = header.n_units(1);
-    let scan = header.scan()?;
-    let mut segments = scan.segments.iter().cloned();
-    let mut bits = Bits::new(&scan.bytes, segments.next()?);
-    let mut before = [0; 3];
-    let mut left = header.restart_interval;
-    for row in 0..rows_of.end {
+fn part(
+    header: &Header<'_>,
+    reduction: usize,
+    rows: Range<usize>,
+    columns: Range<usize>,
+) -> Result<Picture, DecodeError> {
+    let layout = Layout::new(header, reduction);
+    let units = [(0, &rows), (1, &columns)].map(|(side, it)| layout.units(side, it));
+    let scan = Scan::read(header, header.scan)?;
+    let planes = match scan.is_all(header) {
+        true => stream(header, &scan, &layout, &units)?,
+        false => collect(header, &layout, &units)?,
+    };
+    let origin = [units[0].start, units[1].start];
+    let colours = Colours { layout: &layout, space: header.space, planes: &planes, origin };
+    Ok(colours.picture(rows, columns))
+}
+
+/// The planes of an image in one scan, made as it is read.
+#[inline(always)]
+fn stream(
+    header: &Header<'_>,
+    scan: &Scan,
+    layout: &Layout,
+    [rows, columns]: &[Range<usize>; 2],
+) -> Result<Vec<Blocks>, DecodeError> {
+    let segments = &mut header.segments.clone();
+    let mut planes = Vec::new();
+    for (it, plane) in layout.planes.iter().enumerate() {
+        let steps = header.steps(it, segments)?;
+        planes.push(Blocks::new(plane, steps, [rows.clone(), columns.clone()]));
+    }
+    let codes = scan.codes(segments)?;
+    let interval = segments.restart_interval;
+    let coded = Coded::read(segments)?;
+    let mut restarts = Restarts::new(&coded, interval)?;
+    let n_columns = header.size[1].div_ceil(8 * header.most[1]);
+    for row in 0..rows.end {
         for column in 0..n_columns {
-            if header.restart_interval > 0 {
-                if left == 0 {
-                    if !bits.is_sound() {
-                        return None;
-                    }
-                    bits = Bits::new(&scan.bytes, segments.next()?);
-                    before = [0; 3];
-                    left = header.restart_interval;
-                }
-                left -= 1;
-            }
-            let is_seen = row >= rows_of.start && columns_of.contains(&column);
-            for ((it, plane), before) in header.components.iter().zip(&mut planes).zip(&mut before)
-            {
+            restarts.next()?;
+            let State { bits, before, .. } = &mut restarts.state;
+            let is_seen = row >= rows.start && columns.contains(&column);
+            let components = header.components.iter().zip(&codes);
+            for (((it, codes), plane), before) in components.zip(&mut planes).zip(before) {
                 for down in 0..it.blocks[0] {
                     for across in 0..it.blocks[1] {
                         if is_seen {
-                            let across = (column - columns_of.start) * it.blocks[1] + across;
-                            plane.read([down, across], &mut bits, it, before);
+                            let across = (column - columns.start) * it.blocks[1] + across;
+                            plane.read([down, across], bits, codes, before);
                         } else {
-                            bits.skip_block(&it.codes, before);
+                            bits.skip_block(codes, before);
                         }
                     }
                 }
             }
         }
-        if !bits.is_sound() {
-            return None;
-        }
-        if row >= rows_of.start {
+        restarts.state.check()?;
+        if row >= rows.start {
             for plane in &mut planes {
-                plane.transform(row - rows_of.start);
+                plane.transform(row - rows.start);
             }
         }
     }
-    let origin = [rows_of.start, columns_of.start];
-    Some(Colours::new(header, &planes, origin).picture(rows, columns))
+    Ok(planes)
+}
+
+/// The planes of an image in several scans, made when all are read.
+#[inline(always)]
+fn collect(
+    header: &Header<'_>,
+    layout: &Layout,
+    [rows, columns]: &[Range<usize>; 2],
+) -> Result<Vec<Blocks>, DecodeError> {
+    let mut planes = Vec::new();
+    for (plane, stored) in layout.planes.iter().zip(stored::read(header)?) {
+        let [of_rows, of_columns] = plane.blocks;
+        let mut blocks = Blocks::new(plane, stored.steps, [rows.clone(), columns.clone()]);
+        for row in rows.clone() {
+            for down in 0..of_rows {
+                let seen = columns.start * of_columns..columns.end * of_columns;
+                let row = &stored.blocks[(row * of_rows + down) * stored.across..];
+                for (across, block) in row[seen].iter().enumerate() {
+                    blocks.set([down, across], block);
+                }
+            }
+            blocks.transform(row - rows.start);
+        }
+        planes.push(blocks);
+    }
+    Ok(planes)
 }

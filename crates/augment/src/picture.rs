@@ -163,6 +163,17 @@ pub trait PictureOp {
         before
     }
 
+    /// Every `[height, width]` that may come out of an image of `size`, or why an image of that size is
+    /// refused: with the words of [`apply`](Self::apply), for some draw.
+    ///
+    /// What depends on the image's content counts as if the whole image were kept.
+    ///
+    /// # Errors
+    /// As [`apply`](Self::apply).
+    fn sizes_from(&self, size: [usize; 2]) -> Result<Vec<[usize; 2]>, OpError> {
+        Ok(vec![self.size_after(Some(size)).unwrap_or(size)])
+    }
+
     /// Whether it works something out of the picture as it is in its file, slowly, which can be
     /// remembered. Such operations come before all others.
     fn studies(&self) -> bool {

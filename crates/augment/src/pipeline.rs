@@ -1,9 +1,13 @@
 //! From encoded bytes to what a network sees: one type for training, validation and serving.
 
+use std::collections::BTreeSet;
+
 use base::{Rng, Seed};
 use serde::{Deserialize, Serialize};
 
-use crate::{Canvas, DecodeError, Memory, OpError, Picture, Statistics, Step};
+use crate::{
+    Canvas, DecodeError, Memory, OpError, Picture, Statistics, Step, decode::check_pixels,
+};
 
 /// Everything that happens to a picture before the network.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -77,6 +81,28 @@ impl Pipeline {
         self.ops.iter().take_while(|it| !it.is_random()).count()
     }
 
+    /// Whether an image of `[height, width]`, the right way up, can be taken, for whatever is drawn: what
+    /// [`read_size`](crate::read_size) says of a file is enough to know before the first step.
+    ///
+    /// A crop of what depends on the image's content (`face_crop`) counts as one of the whole image, so
+    /// that behind it only those are refused here which would be refused whatever they show.
+    ///
+    /// # Errors
+    /// The reason for which [`apply`](Self::apply) would refuse it, in the same words: too many pixels, a
+    /// crop larger than the image. With an operation that is done only sometimes, it would not always.
+    pub fn check_size(&self, [height, width]: [usize; 2]) -> Result<(), PipelineError> {
+        check_pixels([height, width], self.max_pixels)?;
+        let mut sizes = BTreeSet::from([[height, width]]);
+        for step in &self.ops {
+            let mut after = BTreeSet::new();
+            for size in sizes {
+                after.extend(step.sizes_from(size).map_err(|err| failed(step, err))?);
+            }
+            sizes = after;
+        }
+        Ok(())
+    }
+
     /// Works out what there is to remember of a picture, and says whether a face was found, if one is
     /// looked for.
     ///
@@ -145,5 +171,85 @@ fn failed(step: &Step, err: OpError) -> PipelineError {
     match err {
         OpError::Decode(err) => err.into(),
         OpError::Unfit(reason) => PipelineError::Op { kind: step.op.kind(), reason },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use base::Seed;
+    use image::{DynamicImage, ImageFormat};
+
+    use super::Pipeline;
+    use crate::{Picture, Statistics, Step};
+
+    fn pipeline(ops: &str) -> Pipeline {
+        #[derive(serde::Deserialize)]
+        struct Ops {
+            ops: Vec<Step>,
+        }
+        let ops: Ops = toml::from_str(&format!("ops = [{ops}]")).unwrap();
+        let statistics = Statistics { mean: [0.5; 3], std: [0.5; 3] };
+        Pipeline { ops: ops.ops, statistics, max_pixels: 10_000 }
+    }
+
+    /// What becomes of an image of `[h, w]`: `None`, or why nothing does.
+    fn applied(pipeline: &Pipeline, [h, w]: [usize; 2], seed: u64) -> Option<String> {
+        let mut bytes = std::io::Cursor::new(Vec::new());
+        let image = DynamicImage::from(Picture::new(w as u32, h as u32));
+        image.write_to(&mut bytes, ImageFormat::Bmp).unwrap();
+        let rng = &mut Seed(seed).stream("test");
+        pipeline.apply(bytes.get_ref(), rng, None).err().map(|err| err.to_string())
+    }
+
+    const CROP: &str = "{ kind = \"center_crop\", size = [50, 60] }";
+
+    #[test]
+    fn a_size_alone_tells_what_is_refused_in_the_same_words() {
+        let flip = "{ kind = \"horizontal_flip\" }";
+        let pad = "{ kind = \"pad\", by = [10, 0] }";
+        let resize = "{ kind = \"resize_shorter\", size = 70 }";
+        for ops in [
+            CROP.to_owned(),
+            format!("{flip}, {CROP}"),
+            format!("{pad}, {CROP}"),
+            format!("{resize}, {CROP}"),
+            format!("{CROP}, {CROP}"),
+            format!("{{ kind = \"one_of\", steps = [{CROP}] }}"),
+            "{ kind = \"random_crop\", size = [50, 60] }, { kind = \"resize\", size = [9, 9] }"
+                .to_owned(),
+        ] {
+            let pipeline = pipeline(&ops);
+            for size in [[50, 60], [49, 60], [30, 60], [50, 59], [1, 99], [90, 100], [101, 100]] {
+                let got = pipeline.check_size(size).err().map(|err| err.to_string());
+                assert_eq!(got, applied(&pipeline, size, 0), "{ops}: {size:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_refused_only_sometimes_is_told() {
+        for ops in [
+            "{ kind = \"center_crop\", size = [50, 60], p = 0.5 }",
+            "{ kind = \"one_of\", steps = [{ kind = \"invert\" }, { kind = \"center_crop\", size = [50, 60] }] }",
+            "{ kind = \"resize\", size = [80, 80], p = 0.5 }, { kind = \"center_crop\", size = [50, 60] }",
+        ] {
+            let pipeline = pipeline(ops);
+            let fates: Vec<_> = (0..30).map(|it| applied(&pipeline, [40, 90], it)).collect();
+            let reason = fates.iter().flatten().next().unwrap();
+            assert!(fates.contains(&None), "{ops}");
+            assert_eq!(&pipeline.check_size([40, 90]).unwrap_err().to_string(), reason);
+            pipeline.check_size([50, 90]).unwrap();
+        }
+        pipeline("{ kind = \"center_crop\", size = [50, 60], p = 0.0 }")
+            .check_size([1, 1])
+            .unwrap();
+    }
+
+    #[test]
+    fn what_depends_on_content_counts_as_the_whole_image() {
+        let pipeline = pipeline(&format!("{{ kind = \"face_crop\" }}, {CROP}"));
+        pipeline.check_size([50, 60]).unwrap();
+        let reason = pipeline.check_size([40, 60]).unwrap_err().to_string();
+        assert!(reason.starts_with("`center_crop`: "), "{reason}");
     }
 }

@@ -46,6 +46,19 @@ impl Step {
         self.op.get().problem()
     }
 
+    /// Every `[height, width]` that may come out of an image of `size`, done or not, or why one of that
+    /// size may be refused.
+    ///
+    /// # Errors
+    /// As [`apply`](Self::apply).
+    pub fn sizes_from(&self, size: [usize; 2]) -> Result<Vec<[usize; 2]>, OpError> {
+        let mut sizes = if self.p < 1.0 { vec![size] } else { Vec::new() };
+        if self.p > 0.0 {
+            sizes.extend(self.op.get().sizes_from(size)?);
+        }
+        Ok(sizes)
+    }
+
     /// The size of what comes out, where it is the same for all pictures that come in with that of
     /// `before`, done or not.
     pub fn size_after(&self, before: Option<[usize; 2]>) -> Option<[usize; 2]> {

@@ -1,122 +1,178 @@
-//! Planes of luma and colours to red, green and blue.
+//! Planes of components to red, green and blue.
 //!
-//! Halved colours are interpolated: each pixel takes three parts of the nearest and one of the next
-//! nearest, down and across, as libjpeg's "fancy upsampling" does. Then, with Cb and Cr from -128:
-//! R = Y + 1.402 Cr, G = Y - 0.344136 Cb - 0.714136 Cr, B = Y + 1.772 Cb, in parts of 65536.
+//! Components of half the pixels are interpolated: each pixel takes three parts of the nearest and one of
+//! the next nearest, down and across, as libjpeg's "fancy upsampling" does; those of fewer are repeated.
+//! Then, with Cb and Cr from -128: R = Y + 1.402 Cr, G = Y - 0.344136 Cb - 0.714136 Cr,
+//! B = Y + 1.772 Cb, in parts of 65536. Inks become colours as PIL makes them.
 
 use std::ops::Range;
 
 use crate::Picture;
 
-use super::{blocks::Blocks, header::Header};
+use super::{
+    blocks::Blocks,
+    header::Space,
+    layout::{Layout, Plane},
+};
 
-/// The planes of a part of a picture.
+/// The planes of a part of an image.
 pub(super) struct Colours<'a> {
-    planes: &'a [Blocks],
-    /// By how much colours are smaller, down and across.
-    most: [usize; 2],
-    /// The first row and column of the planes that were read.
-    origin: [usize; 2],
-    /// The rows and columns of the whole planes of colours.
-    size: [usize; 2],
+    pub(super) layout: &'a Layout,
+    pub(super) space: Space,
+    pub(super) planes: &'a [Blocks],
+    /// The first unit that was read, down and across.
+    pub(super) origin: [usize; 2],
 }
 
-impl<'a> Colours<'a> {
-    /// `origin`: the first unit, down and across.
-    pub(super) fn new(
-        header: &Header<'_>,
-        planes: &'a [Blocks],
-        origin: [usize; 2],
-    ) -> Colours<'a> {
-        let most = header.most();
-        let size = [0, 1].map(|it| header.size[it].div_ceil(most[it]));
-        Colours { planes, most, origin: origin.map(|it| it * 8), size }
-    }
-
+impl Colours<'_> {
     /// The pixels.
     #[inline(always)]
     pub(super) fn picture(&self, rows: Range<usize>, columns: Range<usize>) -> Picture {
         let (height, width) = (rows.len(), columns.len());
         let mut pixels = vec![[0; 3]; height * width];
-        let mut colours = [0, 1].map(|_| vec![0_u8; width + 4]);
-        let mut mixed = vec![0_u16; width / self.most[1] + 4];
+        let mut buffers: [Vec<u8>; 4] = Default::default();
+        let mut mixed = Vec::new();
         for (row, pixels) in rows.zip(pixels.chunks_exact_mut(width)) {
-            let start = columns.start - self.origin[1] * self.most[1];
-            let luma = &self.planes[0].row(row - self.origin[0] * self.most[0])[start..][..width];
-            let [_, cb, cr] = self.planes else {
-                for (pixel, &y) in pixels.iter_mut().zip(luma) {
-                    *pixel = [y; 3];
+            let mut components = [&[][..]; 4];
+            let planes = self.layout.planes.iter().zip(self.planes);
+            for ((plane, buffer), to) in planes.zip(&mut buffers).zip(&mut components) {
+                *to = self.row(row, plane, &columns, &mut mixed, buffer);
+            }
+            let [first, second, third, fourth] = components;
+            match self.space {
+                Space::Grey => {
+                    for (pixel, &y) in pixels.iter_mut().zip(first) {
+                        *pixel = [y; 3];
+                    }
                 }
-                continue;
-            };
-            if self.most == [1, 1] {
-                let [cb, cr] = [cb, cr].map(|it| &it.row(row - self.origin[0])[start..][..width]);
-                to_rgb(luma, cb, cr, pixels);
-                continue;
+                Space::YCbCr => to_rgb(first, second, third, pixels),
+                Space::Rgb => {
+                    for (((pixel, &r), &g), &b) in
+                        pixels.iter_mut().zip(first).zip(second).zip(third)
+                    {
+                        *pixel = [r, g, b];
+                    }
+                }
+                Space::Cmyk => {
+                    for (((pixel, &c), &m), &y) in
+                        pixels.iter_mut().zip(first).zip(second).zip(third)
+                    {
+                        *pixel = [c, m, y];
+                    }
+                    ink(fourth, pixels);
+                }
+                Space::Ycck => {
+                    to_rgb(first, second, third, pixels);
+                    for pixel in &mut *pixels {
+                        *pixel = pixel.map(|it| 255 - it);
+                    }
+                    ink(fourth, pixels);
+                }
             }
-            for (plane, to) in [cb, cr].into_iter().zip(&mut colours) {
-                self.interpolate(plane, row, &columns, &mut mixed, to);
-            }
-            let skipped = columns.start % self.most[1];
-            let [cb, cr] = [0, 1].map(|it| &colours[it][skipped..][..width]);
-            to_rgb(luma, cb, cr, pixels);
         }
         Picture::from_raw(width as u32, height as u32, pixels.into_flattened())
             .expect("three bytes a pixel")
     }
 
-    /// A row of colours as wide as the picture. Where colours are half as wide, it begins at an even column.
+    /// A row of a component, for each of the columns.
     #[inline(always)]
-    fn interpolate(
+    fn row<'b>(
         &self,
-        plane: &Blocks,
         row: usize,
+        (plane, blocks): (&Plane, &'b Blocks),
         columns: &Range<usize>,
-        mixed: &mut [u16],
-        to: &mut [u8],
-    ) {
-        // The nearest row, and the next nearest, weighed.
-        let near = row / self.most[0];
-        let next = match (self.most[0], row % 2) {
-            (1, _) => near,
-            (_, 0) => near.saturating_sub(1),
-            _ => (near + 1).min(self.size[0] - 1),
-        };
-        let [near, next] = [near, next].map(|it| plane.row(it - self.origin[0]));
-        let is_tall = self.most[0] > 1;
-        if self.most[1] == 1 {
-            let start = columns.start - self.origin[1];
-            let bias = 1 + (row % 2) as u16;
-            for ((to, &a), &b) in
-                to.iter_mut().zip(&near[start..]).zip(&next[start..]).take(columns.len())
-            {
-                *to = ((3 * u16::from(a) + u16::from(b) + bias) >> 2) as u8;
-            }
-            return;
+        mixed: &mut Vec<u16>,
+        buffer: &'b mut Vec<u8>,
+    ) -> &'b [u8] {
+        // Where the plane's first row and column are that were read.
+        let origin = [0, 1].map(|it| self.origin[it] * plane.blocks[it] * plane.side);
+        let [down, across] = plane.expand;
+        let near = row / down;
+        let width = columns.len();
+        if plane.is_smooth {
+            buffer.resize(width + 4, 0);
+            interpolate(plane, blocks, origin, row, columns, mixed, buffer);
+            return &buffer[columns.start % across..][..width];
         }
-        let first = columns.start / 2;
-        let end = columns.end.div_ceil(2);
-        // With one neighbour on each side, which the outermost have themselves.
-        let place = |it: usize| it.min(self.size[1] - 1) - self.origin[1];
-        let mix = |at: usize| {
-            let (a, b) = (u16::from(near[at]), u16::from(next[at]));
-            if is_tall { 3 * a + b } else { a }
-        };
-        let n = end - first;
-        mixed[0] = mix(place(first.saturating_sub(1)));
-        mixed[n + 1] = mix(place(end));
-        let start = first - self.origin[1];
-        for ((to, &a), &b) in mixed[1..=n].iter_mut().zip(&near[start..]).zip(&next[start..]) {
-            let (a, b) = (u16::from(a), u16::from(b));
-            *to = if is_tall { 3 * a + b } else { a };
+        let near = &blocks.row(near - origin[0])[columns.start / across - origin[1]..];
+        if across == 1 {
+            return &near[..width];
         }
-        let (even, odd, bits) = if is_tall { (8, 7, 4) } else { (1, 2, 2) };
-        let pairs = to.as_chunks_mut::<2>().0;
-        for (it, to) in pairs[..n].iter_mut().enumerate() {
-            let [before, at, after] = [mixed[it], mixed[it + 1], mixed[it + 2]];
-            *to =
-                [((3 * at + before + even) >> bits) as u8, ((3 * at + after + odd) >> bits) as u8];
+        let skipped = columns.start % across;
+        buffer.clear();
+        let n = (skipped + width).div_ceil(across);
+        buffer.extend(near[..n].iter().flat_map(|&it| std::iter::repeat_n(it, across)));
+        &buffer[skipped..][..width]
+    }
+}
+
+/// A row of a component of half the pixels, as wide as the result. Where it is half as wide, it begins at
+/// an even column.
+#[inline(always)]
+fn interpolate(
+    plane: &Plane,
+    blocks: &Blocks,
+    origin: [usize; 2],
+    row: usize,
+    columns: &Range<usize>,
+    mixed: &mut Vec<u16>,
+    to: &mut [u8],
+) {
+    let [down, across] = plane.expand;
+    // The nearest row, and the next nearest, weighed.
+    let near = row / down;
+    let next = match (down, row % 2) {
+        (1, _) => near,
+        (_, 0) => near.saturating_sub(1),
+        _ => (near + 1).min(plane.size[0] - 1),
+    };
+    let [near, next] = [near, next].map(|it| blocks.row(it - origin[0]));
+    let is_tall = down > 1;
+    if across == 1 {
+        let start = columns.start - origin[1];
+        let bias = 1 + (row % 2) as u16;
+        for ((to, &a), &b) in
+            to.iter_mut().zip(&near[start..]).zip(&next[start..]).take(columns.len())
+        {
+            *to = ((3 * u16::from(a) + u16::from(b) + bias) >> 2) as u8;
         }
+        return;
+    }
+    let first = columns.start / 2;
+    let end = columns.end.div_ceil(2);
+    // With one neighbour on each side, which the outermost have themselves.
+    let place = |it: usize| it.min(plane.size[1] - 1) - origin[1];
+    let mix = |at: usize| {
+        let (a, b) = (u16::from(near[at]), u16::from(next[at]));
+        if is_tall { 3 * a + b } else { a }
+    };
+    let n = end - first;
+    mixed.resize(n + 2, 0);
+    mixed[0] = mix(place(first.saturating_sub(1)));
+    mixed[n + 1] = mix(place(end));
+    let start = first - origin[1];
+    for ((to, &a), &b) in mixed[1..=n].iter_mut().zip(&near[start..]).zip(&next[start..]) {
+        let (a, b) = (u16::from(a), u16::from(b));
+        *to = if is_tall { 3 * a + b } else { a };
+    }
+    let (even, odd, bits) = if is_tall { (8, 7, 4) } else { (1, 2, 2) };
+    let pairs = to.as_chunks_mut::<2>().0;
+    for (it, to) in pairs[..n].iter_mut().enumerate() {
+        let [before, at, after] = [mixed[it], mixed[it + 1], mixed[it + 2]];
+        *to = [((3 * at + before + even) >> bits) as u8, ((3 * at + after + odd) >> bits) as u8];
+    }
+}
+
+/// What the black lets through of three colours, all as Adobe writes inks: 255 is none.
+///
+/// A bit less than their product, in PIL's rounding: `k - k * (255 - c) / 255`.
+#[inline(always)]
+fn ink(black: &[u8], pixels: &mut [[u8; 3]]) {
+    for (pixel, &k) in pixels.iter_mut().zip(black) {
+        *pixel = pixel.map(|it| {
+            let product = u32::from(255 - it) * u32::from(k) + 128;
+            k - (((product >> 8) + product) >> 8) as u8
+        });
     }
 }
 

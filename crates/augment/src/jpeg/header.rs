@@ -1,223 +1,299 @@
-//! What stands before the coded data of a JPEG, and where that is.
+//! What stands before the coded data of a JPEG: its frame, its tables, and what its colours are.
+//!
+//! As libjpeg, what is out of place between segments is passed over; what is not read has its reason.
 
-use std::{ops::Range, sync::Arc};
+use std::sync::Arc;
 
-use super::huffman::{Code, Codes};
+use super::{
+    damaged,
+    huffman::{Code, Use},
+    unsupported,
+};
+use crate::DecodeError;
 
-/// What is known of a picture before its blocks are read.
+/// What is known of an image before its blocks are read.
 pub(crate) struct Header<'a> {
     /// `[height, width]`.
     pub(crate) size: [usize; 2],
-    /// One (grey) or three (luma and two of colour).
+    /// In the order of the frame: one, three or four.
     pub(super) components: Vec<Component>,
-    /// After how many units the codes start anew; 0 for never.
-    pub(super) restart_interval: usize,
+    /// How many blocks a unit has in the component that has the most: down and across.
+    pub(super) most: [usize; 2],
+    pub(super) is_progressive: bool,
+    pub(super) space: Space,
     /// What the camera says: which side is up, for one.
     pub(crate) exif: Option<&'a [u8]>,
-    coded: &'a [u8],
+    /// At the first scan.
+    pub(super) segments: Segments<'a>,
+    /// What that scan says of itself.
+    pub(super) scan: &'a [u8],
 }
 
-/// One of the planes that a picture is made of.
+/// One of the planes that an image is made of.
 pub(super) struct Component {
-    /// How many blocks of it are in a unit, down and across.
-    pub(super) blocks: [usize; 2],
-    /// What each coefficient is multiplied by, in the order of the file.
-    pub(super) steps: [u16; 64],
-    pub(super) codes: Codes,
-}
-
-/// A plane as the frame names it.
-struct Plane {
     id: u8,
-    blocks: [usize; 2],
-    steps: usize,
+    /// How many blocks of it are in a unit, down and across: 1 to 4.
+    pub(super) blocks: [usize; 2],
+    /// Which table has what its coefficients are multiplied by.
+    pub(super) steps: usize,
 }
 
-/// Coded data without what keeps it apart from markers.
-pub(super) struct Scan {
-    pub(super) bytes: Vec<u8>,
-    /// What lies between restarts.
-    pub(super) segments: Vec<Range<usize>>,
+/// What the components are.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Space {
+    Grey,
+    YCbCr,
+    Rgb,
+    /// What is left of white by four inks, as Adobe writes it and everyone since.
+    Cmyk,
+    /// The same, the colours of the first three as YCbCr.
+    Ycck,
+}
+
+/// A Huffman code as the file has it.
+#[derive(Clone, Copy)]
+struct Table<'a> {
+    counts: &'a [u8; 16],
+    symbols: &'a [u8],
+}
+
+/// A JPEG's segments, and the tables that they have set so far.
+#[derive(Clone)]
+pub(super) struct Segments<'a> {
+    pub(super) bytes: &'a [u8],
+    pub(super) at: usize,
+    /// What each coefficient is multiplied by, in the order of the file.
+    pub(super) steps: [Option<[u16; 64]>; 4],
+    codes: [[Option<Table<'a>>; 4]; 2],
+    /// Those of the codes that have been asked for, and for what.
+    made: [[Option<(Use, Arc<Code>)>; 4]; 2],
+    /// After how many units the codes start anew; 0 for never.
+    pub(super) restart_interval: usize,
+}
+
+/// The marker of a scan.
+pub(super) const SCAN: u8 = 0xda;
+/// The marker of the end.
+pub(super) const END: u8 = 0xd9;
+
+impl<'a> Segments<'a> {
+    /// The next segment that is not a table: its marker, and what is in it.
+    pub(super) fn next(&mut self) -> Result<(u8, &'a [u8]), DecodeError> {
+        loop {
+            let marker = self.marker().ok_or(DecodeError::CutOff)?;
+            if matches!(marker, 0x00 | 0x01 | 0xd0..=0xd8) {
+                // Without a segment.
+                continue;
+            }
+            if marker == END {
+                return Ok((marker, &[]));
+            }
+            let rest = self.bytes.get(self.at..).unwrap_or_default();
+            let (length, _) = rest.split_first_chunk().ok_or(DecodeError::CutOff)?;
+            let length = usize::from(u16::from_be_bytes(*length));
+            let bytes = rest.get(..length).ok_or(DecodeError::CutOff)?;
+            let segment = bytes.get(2..).ok_or_else(|| damaged("a segment has no length"))?;
+            self.at += length;
+            match marker {
+                0xdb => self
+                    .set_steps(segment)
+                    .ok_or_else(|| damaged("a quantization table is wrong"))?,
+                0xc4 => {
+                    self.set_codes(segment).ok_or_else(|| damaged("a Huffman table is wrong"))?
+                }
+                0xdd => {
+                    let interval =
+                        segment.try_into().map_err(|_| damaged("a restart interval is wrong"))?;
+                    self.restart_interval = usize::from(u16::from_be_bytes(interval));
+                }
+                _ => return Ok((marker, segment)),
+            }
+        }
+    }
+
+    /// Goes behind the next marker; what is before it is passed over.
+    fn marker(&mut self) -> Option<u8> {
+        let mut rest = self.bytes.get(self.at..)?.iter();
+        rest.find(|&&it| it == 0xff)?;
+        let &marker = rest.find(|&&it| it != 0xff)?;
+        self.at = self.bytes.len() - rest.as_slice().len();
+        Some(marker)
+    }
+
+    fn set_steps(&mut self, mut segment: &[u8]) -> Option<()> {
+        while let Some((&head, rest)) = segment.split_first() {
+            let table = self.steps.get_mut(usize::from(head & 15))?;
+            segment = match head >> 4 {
+                0 => {
+                    let (values, rest) = rest.split_first_chunk::<64>()?;
+                    *table = Some(values.map(u16::from));
+                    rest
+                }
+                _ => {
+                    let (values, rest) = rest.split_first_chunk::<128>()?;
+                    let pairs = values.as_chunks::<2>().0;
+                    *table = Some(std::array::from_fn(|it| u16::from_be_bytes(pairs[it])));
+                    rest
+                }
+            };
+        }
+        Some(())
+    }
+
+    fn set_codes(&mut self, mut segment: &'a [u8]) -> Option<()> {
+        while let Some((&head, rest)) = segment.split_first() {
+            let [class, place] = [head >> 4, head & 15].map(usize::from);
+            let (counts, rest) = rest.split_first_chunk::<16>()?;
+            let n = counts.iter().map(|&it| usize::from(it)).sum();
+            let (symbols, rest) = rest.split_at_checked(n)?;
+            *self.codes.get_mut(class)?.get_mut(place)? = Some(Table { counts, symbols });
+            self.made[class][place] = None;
+            segment = rest;
+        }
+        Some(())
+    }
+
+    /// The code of a class (0 for first coefficients, 1 for others) at a place.
+    pub(super) fn code(
+        &mut self,
+        class: usize,
+        place: u8,
+        kind: Use,
+    ) -> Result<Arc<Code>, DecodeError> {
+        let place = usize::from(place);
+        let none = || damaged("a scan names a Huffman table that is not there");
+        let table = self.codes[class].get(place).copied().flatten().ok_or_else(none)?;
+        let made = &mut self.made[class][place];
+        if let Some((of, code)) = made
+            && *of == kind
+        {
+            return Ok(Arc::clone(code));
+        }
+        let code = Code::new(table.counts, table.symbols, kind);
+        let code = Arc::new(code.ok_or_else(|| damaged("a Huffman table is wrong"))?);
+        *made = Some((kind, Arc::clone(&code)));
+        Ok(code)
+    }
 }
 
 impl<'a> Header<'a> {
-    /// `None` for what is not read here.
-    pub(crate) fn read(bytes: &'a [u8]) -> Option<Header<'a>> {
-        let mut steps: [Option<[u16; 64]>; 4] = [None; 4];
-        let mut codes: [[Option<Arc<Code>>; 4]; 2] = Default::default();
-        let mut frame: Option<([usize; 2], Vec<Plane>)> = None;
-        let (mut restart_interval, mut exif) = (0, None);
-        let mut at = 2;
-        if bytes.get(..2)? != [0xff, 0xd8] {
-            return None;
-        }
+    /// Reads up to the first scan.
+    ///
+    /// # Errors
+    /// A header that is cut off or damaged, or a kind of JPEG that is not read.
+    pub(crate) fn read(bytes: &'a [u8]) -> Result<Header<'a>, DecodeError> {
+        let mut segments = Segments {
+            bytes,
+            at: 2,
+            steps: [None; 4],
+            codes: [[None; 4]; 2],
+            made: Default::default(),
+            restart_interval: 0,
+        };
+        let (mut frame, mut exif, mut is_jfif, mut adobe) = (None, None, false, None);
         loop {
-            let &[0xff, marker] = bytes.get(at..at + 2)? else { return None };
-            let length = usize::from(u16::from_be_bytes(*bytes.get(at + 2..)?.first_chunk()?));
-            let mut segment = bytes.get(at + 4..at + 2 + length.max(2))?;
-            at += 2 + length.max(2);
+            let (marker, segment) = segments.next()?;
             match marker {
-                // Tables of steps.
-                0xdb => {
-                    while let Some((&head, rest)) = segment.split_first() {
-                        // Two bytes a step are not for 8-bit pictures.
-                        let table = steps.get_mut(usize::from(head))?;
-                        let (values, rest) = rest.split_first_chunk::<64>()?;
-                        *table = Some(values.map(u16::from));
-                        segment = rest;
-                    }
+                0xc0..=0xc2 if frame.is_none() => frame = Some((marker == 0xc2, segment)),
+                0xc0..=0xc2 => return Err(damaged("it has two frames")),
+                0xc3 => return Err(unsupported("lossless coding")),
+                0xc9 | 0xca => return Err(unsupported("arithmetic coding")),
+                0xcb => return Err(unsupported("lossless arithmetic coding")),
+                0xc5..=0xcf if marker != 0xc8 && marker != 0xcc => {
+                    return Err(unsupported("hierarchical coding"));
                 }
-                // Huffman codes.
-                0xc4 => {
-                    while let Some((&head, rest)) = segment.split_first() {
-                        let code = codes
-                            .get_mut(usize::from(head >> 4))?
-                            .get_mut(usize::from(head & 15))?;
-                        let (counts, rest) = rest.split_first_chunk::<16>()?;
-                        let n = counts.iter().map(|&it| usize::from(it)).sum();
-                        let (symbols, rest) = rest.split_at_checked(n)?;
-                        *code = Some(Arc::new(Code::new(counts, symbols, head >> 4 == 1)?));
-                        segment = rest;
-                    }
-                }
-                // The frame: baseline, or extended with as few bits.
-                0xc0 | 0xc1 if frame.is_none() => frame = Some(read_frame(segment)?),
-                // Other frames; arithmetic coding.
-                0xc0..=0xcf => return None,
-                0xdd => {
-                    restart_interval = usize::from(u16::from_be_bytes(segment.try_into().ok()?))
-                }
-                // Adobe's note: how colours are stored. 1 is YCbCr.
-                0xee if segment.starts_with(b"Adobe") && segment.get(11) != Some(&1) => {
-                    return None;
-                }
+                0xe0 => is_jfif |= segment.len() >= 14 && segment.starts_with(b"JFIF\0"),
                 0xe1 if exif.is_none() => exif = segment.strip_prefix(b"Exif\0\0"),
-                // What programs write and nobody needs for the pixels.
-                0xe0..=0xef | 0xfe => {}
-                0xda => {
-                    let (size, planes) = frame?;
-                    let (&n, list) = segment.split_first()?;
-                    let (list, how) = list.split_at_checked(2 * planes.len())?;
-                    // All coefficients, with all bits.
-                    if usize::from(n) != planes.len() || how != [0, 63, 0] {
-                        return None;
+                0xee if segment.starts_with(b"Adobe") => {
+                    adobe = segment.get(11).copied().or(adobe);
+                }
+                SCAN => {
+                    let (is_progressive, frame) =
+                        frame.ok_or_else(|| damaged("a scan comes before the frame"))?;
+                    let (size, components) = read_frame(frame)?;
+                    let space = space(&components, is_jfif, adobe);
+                    let most = [0, 1]
+                        .map(|side| components.iter().map(|it| it.blocks[side]).max().unwrap_or(1));
+                    let is_whole =
+                        |it: &Component| (0..2).all(|side| most[side] % it.blocks[side] == 0);
+                    if !components.iter().all(is_whole) {
+                        return Err(unsupported("a component sampled at a fraction of another"));
                     }
-                    let component = |(plane, entry): (&Plane, &[u8])| {
-                        let code = |class: usize, it: u8| {
-                            (plane.id == entry[0])
-                                .then(|| codes[class].get(usize::from(it)))??
-                                .clone()
-                        };
-                        let codes =
-                            Codes { dc: code(0, entry[1] >> 4)?, ac: code(1, entry[1] & 15)? };
-                        Some(Component {
-                            blocks: plane.blocks,
-                            steps: (*steps.get(plane.steps)?)?,
-                            codes,
-                        })
-                    };
-                    let components = planes.iter().zip(list.chunks_exact(2)).map(component);
-                    let components = components.collect::<Option<Vec<_>>>()?;
-                    return Some(Header {
+                    let scan = segment;
+                    return Ok(Header {
                         size,
                         components,
-                        restart_interval,
+                        most,
+                        is_progressive,
+                        space,
                         exif,
-                        coded: &bytes[at..],
+                        segments,
+                        scan,
                     });
                 }
-                _ => return None,
+                END => return Err(damaged("it ends before its coded data")),
+                // What programs write and nobody needs for the pixels.
+                _ => {}
             }
         }
     }
 
-    /// How many blocks a unit has in the plane that has the most: down and across.
-    pub(super) fn most(&self) -> [usize; 2] {
-        self.components[0].blocks
+    /// What a component's coefficients are multiplied by, as of the segments so far.
+    pub(super) fn steps(
+        &self,
+        component: usize,
+        segments: &Segments<'_>,
+    ) -> Result<[u16; 64], DecodeError> {
+        let steps = segments.steps[self.components[component].steps];
+        steps.ok_or_else(|| damaged("a component names a quantization table that is not there"))
     }
 
-    /// How many units there are down (`side` 0) or across (1).
-    pub(super) fn n_units(&self, side: usize) -> usize {
-        self.size[side].div_ceil(8 * self.most()[side])
-    }
-
-    /// Those units that are needed for some of the rows (`side` 0) or columns (1).
-    pub(super) fn units(&self, side: usize, pixels: &Range<usize>) -> Range<usize> {
-        let unit = 8 * self.most()[side];
-        // Halved colours are interpolated between their neighbours.
-        let margin = if self.most()[side] > 1 { 2 } else { 0 };
-        let end = (pixels.end + margin).min(self.size[side]);
-        pixels.start.saturating_sub(margin) / unit..end.div_ceil(unit)
-    }
-
-    /// The coded data.
-    pub(super) fn scan(&self) -> Option<Scan> {
-        let mut bytes = Vec::with_capacity(self.coded.len() + 16);
-        let mut segments = Vec::new();
-        let (mut start, mut at) = (0, 0);
-        loop {
-            // Eight bytes at a time, as long as none of them is 0xff.
-            while let Some(eight) = self.coded.get(at..).and_then(|it| it.first_chunk::<8>()) {
-                let word = u64::from_ne_bytes(*eight);
-                const LOW: u64 = u64::MAX / 255;
-                if word & (word & (LOW * 0x7f)).wrapping_add(LOW) & (LOW * 0x80) != 0 {
-                    break;
-                }
-                bytes.extend_from_slice(eight);
-                at += 8;
-            }
-            match *self.coded.get(at)? {
-                0xff => match *self.coded.get(at + 1)? {
-                    0x00 => {
-                        bytes.push(0xff);
-                        at += 2;
-                    }
-                    // Fill.
-                    0xff => at += 1,
-                    it @ 0xd0..=0xd7 => {
-                        if self.restart_interval == 0 || usize::from(it & 7) != segments.len() % 8 {
-                            return None;
-                        }
-                        segments.push(start..bytes.len());
-                        start = bytes.len();
-                        at += 2;
-                    }
-                    0xd9 => break,
-                    // More than one scan, or a late number of rows.
-                    _ => return None,
-                },
-                byte => {
-                    bytes.push(byte);
-                    at += 1;
-                }
-            }
-        }
-        segments.push(start..bytes.len());
-        Some(Scan { bytes, segments })
+    /// The component that a scan calls so.
+    pub(super) fn component(&self, id: u8) -> Option<usize> {
+        self.components.iter().position(|it| it.id == id)
     }
 }
 
-fn read_frame(segment: &[u8]) -> Option<([usize; 2], Vec<Plane>)> {
-    let (&[8, h1, h0, w1, w0, n], list) = segment.split_first_chunk::<6>()? else { return None };
-    let size = [[h1, h0], [w1, w0]].map(|it| usize::from(u16::from_be_bytes(it)));
-    if !matches!(n, 1 | 3) || list.len() != 3 * usize::from(n) || size.contains(&0) {
-        return None;
+fn read_frame(segment: &[u8]) -> Result<([usize; 2], Vec<Component>), DecodeError> {
+    let Some((&[bits, h1, h0, w1, w0, n], list)) = segment.split_first_chunk::<6>() else {
+        return Err(damaged("its frame is wrong"));
+    };
+    if bits != 8 {
+        return Err(unsupported(&format!("{bits} bits a sample")));
     }
-    let plane = |it: &[u8]| Plane {
+    let size = [[h1, h0], [w1, w0]].map(|it| usize::from(u16::from_be_bytes(it)));
+    if size[0] == 0 {
+        return Err(unsupported("a number of rows that is told behind them"));
+    }
+    if !matches!(n, 1 | 3 | 4) {
+        return Err(unsupported(&format!("{n} components")));
+    }
+    let component = |it: &[u8; 3]| Component {
         id: it[0],
         blocks: [usize::from(it[1] & 15), usize::from(it[1] >> 4)],
         steps: usize::from(it[2]),
     };
-    let mut planes: Vec<Plane> = list.chunks_exact(3).map(plane).collect();
-    let (first, others) = planes.split_first_mut()?;
-    if others.is_empty() {
-        // One plane by itself is not cut into units of several blocks, whatever it says.
-        first.blocks = [1, 1];
+    let mut components: Vec<Component> = list.as_chunks().0.iter().map(component).collect();
+    let is_sound = |it: &Component| it.blocks.iter().all(|it| (1..=4).contains(it)) && it.steps < 4;
+    if list.len() != 3 * usize::from(n) || !components.iter().all(is_sound) {
+        return Err(damaged("its frame is wrong"));
     }
-    let is_read = first.blocks.iter().all(|it| matches!(it, 1 | 2))
-        && others.iter().all(|it| it.blocks == [1, 1])
-        // Too narrow to interpolate.
-        && (first.blocks[1] == 1 || size[1] > 4)
-        && !(others.len() == 2 && [first.id, others[0].id, others[1].id] == *b"RGB");
-    is_read.then_some((size, planes))
+    if let [alone] = &mut components[..] {
+        // One plane by itself is not cut into units of several blocks, whatever it says.
+        alone.blocks = [1, 1];
+    }
+    Ok((size, components))
+}
+
+/// What the components are, by libjpeg's rules.
+fn space(components: &[Component], is_jfif: bool, adobe: Option<u8>) -> Space {
+    match (components.len(), adobe) {
+        (1, _) => Space::Grey,
+        (3, _) if is_jfif => Space::YCbCr,
+        (3, Some(0)) => Space::Rgb,
+        (3, None) if components.iter().map(|it| it.id).eq(*b"RGB") => Space::Rgb,
+        (3, _) => Space::YCbCr,
+        (_, None | Some(0)) => Space::Cmyk,
+        _ => Space::Ycck,
+    }
 }

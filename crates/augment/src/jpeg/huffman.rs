@@ -11,16 +11,27 @@ const BITS: u32 = 10;
 
 /// A code: what bits mean.
 pub(super) struct Code {
-    /// What the next ten bits begin with.
+    /// What the next ten bits begin with: a pair, or a bare symbol and the bits of its code.
     entries: Box<[Entry; 1 << BITS]>,
     /// The same to skip, as many pairs as there are.
     skips: Box<[Skip; 1 << BITS]>,
-    /// Of each length beyond [`BITS`], aligned to 16 bits: the first code that is longer.
+    /// Of each length, aligned to 16 bits: the first code that is longer.
     ends: [u32; 17],
     /// From a code of each length, in its last bits, to its place among the symbols.
     offsets: [i32; 17],
     symbols: Vec<u8>,
     has_zeros: bool,
+}
+
+/// What the symbols of a code are.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Use {
+    /// The bits of a block's first coefficient, in baseline.
+    First,
+    /// Zeros and the bits of the coefficient behind them, in baseline.
+    Others,
+    /// Whatever a progressive scan makes of them.
+    Symbols,
 }
 
 /// A pair of zeros and a number, in the bits that were looked up.
@@ -66,7 +77,8 @@ pub(super) const ORDER: [u8; 64] = [
 impl Code {
     /// From how many codes there are of each length, and what they mean in turn. `None` if there are
     /// more than fit.
-    pub(super) fn new(counts: &[u8; 16], symbols: &[u8], has_zeros: bool) -> Option<Code> {
+    pub(super) fn new(counts: &[u8; 16], symbols: &[u8], kind: Use) -> Option<Code> {
+        let has_zeros = kind == Use::Others;
         let mut code = Code {
             entries: Box::new([Entry::default(); 1 << BITS]),
             skips: Box::new([Skip::default(); 1 << BITS]),
@@ -83,7 +95,7 @@ impl Code {
                     return None;
                 }
                 let symbol = symbols[place];
-                if !has_zeros && symbol > 11 {
+                if kind == Use::First && symbol > 11 {
                     return None;
                 }
                 if length <= BITS {
@@ -91,7 +103,12 @@ impl Code {
                     let entries =
                         &mut code.entries[(next << free) as usize..((next + 1) << free) as usize];
                     for (rest, entry) in entries.iter_mut().enumerate() {
-                        *entry = Entry::of(symbol, length, has_zeros, rest as u32, free);
+                        *entry = match kind {
+                            Use::Symbols => {
+                                Entry { value: symbol.into(), zeros: 0, length: length as u8 }
+                            }
+                            _ => Entry::of(symbol, length, has_zeros, rest as u32, free),
+                        };
                     }
                 }
                 next += 1;
@@ -115,12 +132,8 @@ impl Code {
         let (symbol, length) = if entry.zeros > 0 {
             (entry.value as u8, u32::from(entry.zeros))
         } else {
-            let sixteen = next >> 16;
-            let found = (BITS + 1..=16).find(|&it| sixteen < self.ends[it as usize]);
-            let Some(length) = found else { return (DAMAGED, 0, 0) };
-            let place = (sixteen >> (16 - length)) as i32 + self.offsets[length as usize];
-            match usize::try_from(place).ok().and_then(|it| self.symbols.get(it)) {
-                Some(&symbol) => (symbol, length),
+            match self.long_symbol(next >> 16) {
+                Some(it) => it,
                 None => return (DAMAGED, 0, 0),
             }
         };
@@ -130,6 +143,14 @@ impl Code {
             (zeros, 0) => (zeros, 0, length),
             (zeros, _) => (zeros, number((next << length) >> (32 - size), size), length + size),
         }
+    }
+
+    /// The symbol whose code the next sixteen bits begin with, and the bits of it: more than are looked
+    /// up at once.
+    fn long_symbol(&self, sixteen: u32) -> Option<(u8, u32)> {
+        let length = (BITS + 1..=16).find(|&it| sixteen < self.ends[it as usize])?;
+        let place = (sixteen >> (16 - length)) as i32 + self.offsets[length as usize];
+        Some((*self.symbols.get(usize::try_from(place).ok()?)?, length))
     }
 }
 
@@ -230,6 +251,45 @@ impl<'a> Bits<'a> {
         self.next <<= length;
         self.n -= length;
         (usize::from(zeros), number)
+    }
+
+    /// The next symbol of a code of [`Use::Symbols`]: 0 where the bits mean nothing.
+    pub(super) fn symbol(&mut self, code: &Code) -> u8 {
+        self.fill();
+        let entry = code.entries[(self.next >> (64 - BITS)) as usize];
+        let found = match entry.length {
+            0 => code.long_symbol((self.next >> 48) as u32),
+            length => Some((entry.value as u8, length.into())),
+        };
+        let Some((symbol, length)) = found else {
+            self.is_damaged = true;
+            return 0;
+        };
+        self.next <<= length;
+        self.n -= length;
+        symbol
+    }
+
+    /// The next `n` bits, at most 16.
+    pub(super) fn take(&mut self, n: u32) -> u32 {
+        if n == 0 {
+            return 0;
+        }
+        self.fill();
+        let bits = (self.next >> (64 - n)) as u32;
+        self.next <<= n;
+        self.n -= n;
+        bits
+    }
+
+    /// The number that the next `size` bits stand for.
+    pub(super) fn number(&mut self, size: u32) -> i32 {
+        number(self.take(size), size)
+    }
+
+    /// Notes that what was read makes no sense.
+    pub(super) fn damage(&mut self) {
+        self.is_damaged = true;
     }
 
     /// Reads a block: tells `keep` the place in the file, and the number, of each coefficient that is not

@@ -9,7 +9,7 @@ use image::{
 use rand::Rng as _;
 
 use super::{Header, decode};
-use crate::{Picture, decode::Encoded};
+use crate::{DecodeError, Picture, decode::Encoded};
 
 /// Those of tests/golden/jpeg.py, with what libjpeg-turbo makes of them.
 fn goldens() -> Vec<(String, Vec<u8>, Picture)> {
@@ -33,7 +33,7 @@ fn every_kind_of_baseline_jpeg_is_read_as_libjpeg_reads_it() {
     let goldens = goldens();
     assert!(goldens.len() >= 25);
     for (name, bytes, want) in goldens {
-        let got = decode(&Header::read(&bytes).unwrap(), whole(&want)).unwrap();
+        let got = decode(&Header::read(&bytes).unwrap(), 1, whole(&want)).unwrap();
         assert!(got == want, "{name}");
     }
 }
@@ -51,7 +51,7 @@ fn a_part_is_what_the_whole_has_there() {
             let (x, y) = (columns.start as u32, rows.start as u32);
             let (w, h) = (columns.len() as u32, rows.len() as u32);
             let part = crop_imm(&want, x, y, w, h).to_image();
-            let got = decode(&header, [rows.clone(), columns.clone()]).unwrap();
+            let got = decode(&header, 1, [rows.clone(), columns.clone()]).unwrap();
             assert!(got == part, "{name}: {rows:?}, {columns:?}");
         }
     }
@@ -71,10 +71,10 @@ fn damage_is_noticed_or_seen_and_never_a_panic() {
             if it % 4 == 0 {
                 bytes.truncate(rng.random_range(0..bytes.len()));
             }
-            if let Some(header) = Header::read(&bytes)
+            if let Ok(header) = Header::read(&bytes)
                 && header.size == [want.height() as usize, want.width() as usize]
             {
-                n_read += usize::from(decode(&header, whole(&want)).is_some());
+                n_read += usize::from(decode(&header, 1, whole(&want)).is_ok());
             }
         }
     }
@@ -83,28 +83,34 @@ fn damage_is_noticed_or_seen_and_never_a_panic() {
 }
 
 #[test]
-fn what_is_not_read_is_left_to_others() {
+fn what_is_not_read_says_what_it_is() {
     let picture = Picture::from_pixel(20, 10, image::Rgb([1, 200, 30]));
     let mut bytes = Vec::new();
     picture.write_with_encoder(JpegEncoder::new(&mut bytes)).unwrap();
-    let header = |bytes: &[u8]| Header::read(bytes).is_some();
-    assert!(header(&bytes));
+    assert!(Header::read(&bytes).is_ok());
     let frame = bytes.windows(2).position(|it| it == [0xff, 0xc0]).unwrap();
     for (at, value, what) in [
-        (frame + 1, 0xc2, "progressive"),
-        (frame + 1, 0xc9, "arithmetic"),
-        (frame + 4, 12, "12 bits"),
-        (frame + 9, 4, "four planes"),
-        (frame + 11, 0x41, "colours of a quarter"),
-        (frame + 14, 0x21, "colours wider than luma"),
+        (frame + 1, 0xc3, "lossless coding"),
+        (frame + 1, 0xc5, "hierarchical coding"),
+        (frame + 1, 0xc9, "arithmetic coding"),
+        (frame + 1, 0xca, "arithmetic coding"),
+        (frame + 4, 12, "12 bits a sample"),
+        (frame + 6, 0, "a number of rows that is told behind them"),
+        (frame + 9, 2, "2 components"),
+        (frame + 11, 0x32, "a component sampled at a fraction of another"),
     ] {
         let mut other = bytes.clone();
         other[at] = value;
-        assert!(!header(&other), "{what}");
+        if what.contains("fraction") {
+            other[frame + 14] = 0x21;
+        }
+        let err = Header::read(&other).err();
+        let want = DecodeError::Unsupported { format: "JPEG", what: what.to_owned() };
+        assert_eq!(err, Some(want), "{what}");
     }
     for n in 0..bytes.len() {
-        let cut = Header::read(&bytes[..n]);
-        assert!(cut.is_none_or(|it| decode(&it, whole(&picture)).is_none()), "cut to {n}");
+        let cut = Header::read(&bytes[..n]).and_then(|it| decode(&it, 1, whole(&picture)));
+        assert_eq!(cut.err(), Some(DecodeError::CutOff), "cut to {n}");
     }
 }
 
@@ -124,7 +130,7 @@ fn whichever_side_is_up_a_part_is_found() {
         assert_eq!(encoded.size(), if is_turned { [64, 48] } else { [48, 64] });
         assert_eq!([all.height(), all.width()].map(|it| it as usize), encoded.size());
         let part = encoded.decode_part([1.0; 2], [5..40, 17..31]).unwrap();
-        assert_eq!((part.origin, part.reduction), ([5, 17], 1));
+        assert_eq!((part.origin, part.reduction), ([5.0, 17.0], 1));
         assert!(part.picture == crop_imm(&all, 17, 5, 14, 35).to_image(), "{orientation}");
     }
 }
@@ -143,7 +149,7 @@ fn every_quality_is_about_what_the_other_decoder_reads() {
                 false => encoder.encode(&picture, 50, 40, ExtendedColorType::Rgb8),
             }
             .unwrap();
-            let got = decode(&Header::read(&bytes).unwrap(), [0..40, 0..50]).unwrap();
+            let got = decode(&Header::read(&bytes).unwrap(), 1, [0..40, 0..50]).unwrap();
             let want = image::load_from_memory_with_format(&bytes, ImageFormat::Jpeg).unwrap();
             let off = got.iter().zip(want.into_rgb8().iter()).map(|(a, b)| a.abs_diff(*b)).max();
             assert!(off <= Some(3), "{quality}: {off:?}");

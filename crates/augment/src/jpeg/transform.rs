@@ -4,6 +4,9 @@
 //! in whole numbers: factors in parts of 8192, columns first with two more bits than the result has, as
 //! libjpeg's `jidctint`, so that the result is its. A lot of blocks goes through it together, each in a
 //! lane of its own: no number has to change its lane.
+//!
+//! Of a smaller image a block becomes 4x4 or 2x2 pixels, or one: the same transform without the finest
+//! coefficients, as libjpeg's `jidctred`.
 
 /// How many blocks.
 pub(super) const LANES: usize = 16;
@@ -27,25 +30,90 @@ const BITS: u32 = 13;
 /// What the first pass has more.
 const MORE: u32 = 2;
 
-/// Tells `write` eight pixels of each block, for each of eight rows.
+/// Makes blocks of `side` pixels, 8, 4, 2 or 1: tells `write` those of each block side by side, for each
+/// of as many rows.
 #[inline(always)]
-pub(super) fn transform(lot: &Lot, write: impl FnMut(usize, &[[u8; 8]; LANES])) {
+pub(super) fn transform(lot: &Lot, side: usize, mut write: impl FnMut(usize, &[u8])) {
     // The first ten in the order of the file lie in the first four rows and columns.
-    match lot.last {
-        0 => flat(lot, write),
-        1..10 => within::<4>(lot, write),
-        _ => within::<8>(lot, write),
+    match (side, lot.last) {
+        (8, 0) => flat::<8>(lot, write),
+        (8, 1..10) => within::<4>(lot, |row, pixels| write(row, pixels.as_flattened())),
+        (8, _) => within::<8>(lot, |row, pixels| write(row, pixels.as_flattened())),
+        (4, 0) => flat::<4>(lot, write),
+        (4, _) => smaller(lot, four, BITS + 1, write),
+        (2, 1..) => smaller(lot, two, BITS + 2, write),
+        (2, _) => flat::<2>(lot, write),
+        _ => flat::<1>(lot, write),
     }
 }
 
 /// Blocks with nothing but their mean.
 #[inline(always)]
-fn flat(lot: &Lot, mut write: impl FnMut(usize, &[[u8; 8]; LANES])) {
-    let pixels =
-        lot.coefficients[0].map(|it| [(((i32::from(it) + 4) >> 3) + 128).clamp(0, 255) as u8; 8]);
-    for row in 0..8 {
-        write(row, &pixels);
+fn flat<const SIDE: usize>(lot: &Lot, mut write: impl FnMut(usize, &[u8])) {
+    let byte = |it: i16| (((i32::from(it) + 4) >> 3) + 128).clamp(0, 255) as u8;
+    let pixels = lot.coefficients[0].map(|it| [byte(it); SIDE]);
+    for row in 0..SIDE {
+        write(row, pixels.as_flattened());
     }
+}
+
+/// Blocks of fewer pixels: columns by `part`, then rows, in so many bits of a whole.
+#[inline(always)]
+#[expect(clippy::needless_range_loop, reason = "each lane goes through several arrays together")]
+fn smaller<const SIDE: usize>(
+    lot: &Lot,
+    part: impl Fn([i32; 8]) -> [i32; SIDE],
+    bits: u32,
+    mut write: impl FnMut(usize, &[u8]),
+) {
+    let mut between = [[[0_i16; LANES]; 8]; SIDE];
+    for column in 0..8 {
+        for lane in 0..LANES {
+            let sums =
+                part(std::array::from_fn(|row| lot.coefficients[row * 8 + column][lane].into()));
+            for row in 0..SIDE {
+                let [least, most] = [i16::MIN, i16::MAX].map(i32::from);
+                between[row][column][lane] =
+                    descale(sums[row], bits - MORE).clamp(least, most) as i16;
+            }
+        }
+    }
+    for (row, between) in between.iter().enumerate() {
+        let mut pixels = [[0; SIDE]; LANES];
+        for (lane, pixels) in pixels.iter_mut().enumerate() {
+            let sums = part(std::array::from_fn(|column| between[column][lane].into()));
+            *pixels = sums.map(|it| (descale(it, bits + MORE + 3) + 128).clamp(0, 255) as u8);
+        }
+        write(row, pixels.as_flattened());
+    }
+}
+
+/// Four pixels of eight coefficients, in parts of 16384. The fifth is not seen.
+#[inline(always)]
+fn four([x0, x1, x2, x3, _, x5, x6, x7]: [i32; 8]) -> [i32; 4] {
+    let sum = |terms: [(i32, i32); 4]| {
+        terms.into_iter().fold(0_i32, |sum, (a, b)| sum.wrapping_add(a.wrapping_mul(b)))
+    };
+    let whole = x0 << (BITS + 1);
+    let even = sum([(x2, 15137), (x6, -6270), (0, 0), (0, 0)]);
+    let inner = sum([(x7, -1730), (x5, 11893), (x3, -17799), (x1, 8697)]);
+    let outer = sum([(x7, -4176), (x5, -4926), (x3, 7373), (x1, 20995)]);
+    let [high, low] = [whole.wrapping_add(even), whole.wrapping_sub(even)];
+    [
+        high.wrapping_add(outer),
+        low.wrapping_add(inner),
+        low.wrapping_sub(inner),
+        high.wrapping_sub(outer),
+    ]
+}
+
+/// Two pixels of eight coefficients, in parts of 32768. Of the even ones only the first is seen.
+#[inline(always)]
+fn two([x0, x1, _, x3, _, x5, _, x7]: [i32; 8]) -> [i32; 2] {
+    let terms = [(x7, -5906), (x5, 6967), (x3, -10426), (x1, 29692)];
+    let odd = terms.into_iter().fold(0_i32, |sum, (a, b)| sum.wrapping_add(a.wrapping_mul(b)));
+    let whole = x0 << (BITS + 2);
+    [whole.wrapping_add(odd), whole.wrapping_sub(odd)]
 }
 
 /// Blocks with nothing but zeros beyond the first `N` rows and columns.

@@ -31,6 +31,7 @@ impl Default for JpegQuality {
 
 impl PictureOp for JpegQuality {
     fn apply(&self, canvas: &mut Canvas<'_>, rng: &mut Rng) -> Result<(), OpError> {
+        self.sizes_from(canvas.size())?;
         let quality = rng.random_range(self.quality[0]..=self.quality[1]);
         change(canvas.pixels()?, quality)
     }
@@ -39,12 +40,25 @@ impl PictureOp for JpegQuality {
         self.quality[0] < self.quality[1]
     }
 
+    fn sizes_from(&self, [h, w]: [usize; 2]) -> Result<Vec<[usize; 2]>, OpError> {
+        if h.max(w) > LONGEST {
+            return Err(OpError::Unfit(format!(
+                "no JPEG can be made of {h}x{w} pixels, its sides have at most {LONGEST}: put a \
+                 `resize` before it"
+            )));
+        }
+        Ok(vec![[h, w]])
+    }
+
     fn problem(&self) -> Option<String> {
         let [least, most] = self.quality;
         (least < 1 || most < least || 100 < most)
             .then(|| format!("`quality` is [least, greatest] in 1..=100, not {:?}", self.quality))
     }
 }
+
+/// The sides of a JPEG are written in 16 bits.
+const LONGEST: usize = u16::MAX as usize;
 
 /// Encodes and decodes.
 fn change(picture: &mut Picture, quality: u8) -> Result<(), OpError> {

@@ -39,10 +39,7 @@ impl PictureOp for OneOf {
         });
         // Rounding may leave a little after the last.
         let Some(step) = chosen.or_else(|| self.possible().last()) else { return Ok(()) };
-        step.op.get().apply(canvas, rng).map_err(|err| match err {
-            OpError::Unfit(reason) => OpError::Unfit(format!("`{}`: {reason}", step.op.kind())),
-            err => err,
-        })
+        step.op.get().apply(canvas, rng).map_err(|err| named(step, err))
     }
 
     fn is_random(&self) -> bool {
@@ -53,6 +50,14 @@ impl PictureOp for OneOf {
         let mut sizes = self.possible().map(|it| it.op.get().size_after(before));
         let first = sizes.next()?;
         if sizes.all(|it| it == first) { first } else { None }
+    }
+
+    fn sizes_from(&self, size: [usize; 2]) -> Result<Vec<[usize; 2]>, OpError> {
+        let mut sizes = Vec::new();
+        for step in self.possible() {
+            sizes.extend(step.op.get().sizes_from(size).map_err(|err| named(step, err))?);
+        }
+        Ok(sizes)
     }
 
     fn problem(&self) -> Option<String> {
@@ -70,6 +75,14 @@ impl OneOf {
     /// Those that may be chosen.
     fn possible(&self) -> impl Iterator<Item = &Step> {
         self.steps.iter().filter(|it| it.p > 0.0)
+    }
+}
+
+/// Says which of the operations it was.
+fn named(step: &Step, err: OpError) -> OpError {
+    match err {
+        OpError::Unfit(reason) => OpError::Unfit(format!("`{}`: {reason}", step.op.kind())),
+        err => err,
     }
 }
 

@@ -39,6 +39,11 @@ impl PictureOp for RandomCrop {
         Some(self.size)
     }
 
+    fn sizes_from(&self, size: [usize; 2]) -> Result<Vec<[usize; 2]>, OpError> {
+        room(size, self.size)?;
+        Ok(vec![self.size])
+    }
+
     fn problem(&self) -> Option<String> {
         size_problem(self.size)
     }

@@ -34,18 +34,23 @@ impl ResizeShorter {
     fn size_of(&self, [h, w]: [usize; 2]) -> [usize; 2] {
         [h, w].map(|side| self.size * side / h.min(w))
     }
-}
 
-impl PictureOp for ResizeShorter {
-    fn apply(&self, canvas: &mut Canvas<'_>, _: &mut Rng) -> Result<(), OpError> {
-        let before = canvas.size();
-        let size = self.size_of(before);
+    /// The same, or why it would be too much.
+    fn checked_size_of(&self, [h, w]: [usize; 2]) -> Result<[usize; 2], OpError> {
+        let size = self.size_of([h, w]);
         if size.iter().any(|&it| it > LONGEST) {
-            let ([h, w], [to_h, to_w]) = (before, size);
+            let [to_h, to_w] = size;
             return Err(OpError::Unfit(format!(
                 "a picture of {h}x{w} would become {to_h}x{to_w}: leave it out, or use `resize`"
             )));
         }
+        Ok(size)
+    }
+}
+
+impl PictureOp for ResizeShorter {
+    fn apply(&self, canvas: &mut Canvas<'_>, _: &mut Rng) -> Result<(), OpError> {
+        let size = self.checked_size_of(canvas.size())?;
         Ok(canvas.resize(size, self.filter)?)
     }
 
@@ -55,6 +60,10 @@ impl PictureOp for ResizeShorter {
 
     fn size_after(&self, before: Option<[usize; 2]>) -> Option<[usize; 2]> {
         before.map(|it| self.size_of(it))
+    }
+
+    fn sizes_from(&self, size: [usize; 2]) -> Result<Vec<[usize; 2]>, OpError> {
+        Ok(vec![self.checked_size_of(size)?])
     }
 
     fn problem(&self) -> Option<String> {

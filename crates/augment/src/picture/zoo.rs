@@ -16,11 +16,13 @@ fn every_picture_operation_keeps_its_promises() {
         assert_eq!(step.problem(), None, "{kind}: its defaults make no sense");
         for (w, h) in [(225, 301), (301, 225), (1, 1), (1, 300), (31, 2), (224, 224)] {
             let apply = |seed| op.on(drawn(w, h), &mut Seed(seed).stream("zoo"));
+            let sizes = op.sizes_from([h as usize, w as usize]);
             // A crop of a picture that is too small is refused, with a word on what to do.
             let once = match apply(0) {
                 Ok(it) => it,
                 Err(err) => {
                     assert!(err.to_string().contains("resize"), "{kind}: {err}");
+                    assert_eq!(sizes, Err(err), "{kind}: the size alone tells another story");
                     continue;
                 }
             };
@@ -28,6 +30,8 @@ fn every_picture_operation_keeps_its_promises() {
             // A crop that depends on what is seen gives no size.
             let size = op.size_after(Some([h as usize, w as usize])).unwrap_or(got);
             assert_eq!(got, size, "{kind}");
+            let sizes = sizes.unwrap();
+            assert!(sizes.contains(&got) || op.studies(), "{kind}: {got:?} is none of {sizes:?}");
             assert_eq!(once, apply(0).unwrap(), "{kind}: the same stream gives another picture");
             let others = (1..20).any(|seed| apply(seed).unwrap() != once);
             if !op.is_random() {

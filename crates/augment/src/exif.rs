@@ -1,0 +1,97 @@
+//! Which side of an image is up, as its camera notes it.
+//!
+//! EXIF is a little TIFF file: a byte order, then a list of entries of twelve bytes (tag, type, count,
+//! value). The orientation is an entry of the first list; the standard writes it as a SHORT, and some
+//! programs as another integer, which is as good.
+
+use image::metadata::Orientation;
+
+/// The orientation in a block of EXIF, without the `Exif` and two zeros before it in a JPEG.
+///
+/// What cannot be made sense of is no orientation, as everywhere: cameras write odd things.
+pub(crate) fn orientation(exif: &[u8]) -> Orientation {
+    find(exif).and_then(Orientation::from_exif).unwrap_or(Orientation::NoTransforms)
+}
+
+/// 1 to 8, if there is one.
+fn find(exif: &[u8]) -> Option<u8> {
+    const ORIENTATION: u32 = 0x0112;
+    let is_little = match exif.first_chunk()? {
+        b"II*\0" => true,
+        b"MM\0*" => false,
+        _ => return None,
+    };
+    // A number of so many bytes.
+    let number = |at: usize, n: usize| {
+        let bytes = exif.get(at..at.checked_add(n)?)?;
+        let push = |number: u32, &byte: &u8| number << 8 | u32::from(byte);
+        Some(match is_little {
+            true => bytes.iter().rev().fold(0, push),
+            false => bytes.iter().fold(0, push),
+        })
+    };
+    let list = number(4, 4)? as usize;
+    let n_entries = number(list, 2)? as usize;
+    let entry = (0..n_entries)
+        .map_while(|it| list.checked_add(2 + 12 * it))
+        .find(|&at| number(at, 2) == Some(ORIENTATION))?;
+    // BYTE, SHORT, LONG, and the same with signs.
+    let n_bytes = match number(entry + 2, 2)? {
+        1 | 6 => 1,
+        3 | 8 => 2,
+        4 | 9 => 4,
+        _ => return None,
+    };
+    u8::try_from(number(entry + 8, n_bytes)?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use image::metadata::Orientation;
+
+    use super::orientation;
+
+    /// EXIF with an entry of another tag, then the orientation: a number of `n` bytes, of `kind`.
+    fn exif(is_little: bool, kind: u16, n: usize, value: u32) -> Vec<u8> {
+        let number = |value: u32, n: usize| match is_little {
+            true => value.to_le_bytes()[..n].to_vec(),
+            false => value.to_be_bytes()[4 - n..].to_vec(),
+        };
+        let mut bytes = if is_little { b"II*\0" } else { b"MM\0*" }.to_vec();
+        bytes.extend(number(8, 4));
+        bytes.extend(number(2, 2));
+        for (tag, kind, n, value) in [(0x100, 3, 2, 99), (0x112, kind.into(), n, value)] {
+            bytes
+                .extend([number(tag, 2), number(kind, 2), number(1, 4), number(value, n)].concat());
+            bytes.resize(bytes.len() + 4 - n, 0);
+        }
+        bytes
+    }
+
+    #[test]
+    fn an_orientation_is_an_integer_of_any_type() {
+        for is_little in [false, true] {
+            for (kind, n) in [(1, 1), (3, 2), (4, 4), (6, 1), (8, 2), (9, 4)] {
+                for value in 1..=8 {
+                    let want = Orientation::from_exif(value).unwrap();
+                    let got = orientation(&exif(is_little, kind, n, value.into()));
+                    assert_eq!(got, want, "{is_little}, {kind}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_no_orientation() {
+        let none = Orientation::NoTransforms;
+        for (kind, n, value) in [(3, 2, 9), (3, 2, 0), (4, 4, 0x0001_0006), (2, 1, 6), (5, 4, 6)] {
+            assert_eq!(orientation(&exif(true, kind, n, value)), none);
+        }
+        let whole = exif(true, 4, 4, 6);
+        for n in 0..whole.len() {
+            assert_eq!(orientation(&whole[..n]), none, "cut to {n}");
+        }
+        // A list far behind the end.
+        assert_eq!(orientation(b"II*\0\xff\xff\xff\xff"), none);
+    }
+}

@@ -1,0 +1,289 @@
+//! How large an image is, from its header alone.
+//!
+//! What stands before the pixels is read and the rest passed over, so that a million files are asked in
+//! the time that opening them takes.
+
+use std::io::{self, BufRead, Read as _, Seek, SeekFrom};
+
+use image::{ImageDecoder, ImageError, ImageFormat, ImageReader, Limits, metadata::Orientation};
+
+use crate::{DecodeError, exif};
+
+/// What the header of an image says.
+pub(crate) struct Size {
+    /// `[height, width]`, as it is stored.
+    pub(crate) stored: [usize; 2],
+    pub(crate) orientation: Orientation,
+}
+
+impl Size {
+    /// `[height, width]`, the right way up.
+    pub(crate) fn upright(&self) -> [usize; 2] {
+        let [h, w] = self.stored;
+        if is_turned(self.orientation) { [w, h] } else { [h, w] }
+    }
+}
+
+/// Whether rows are stored as columns.
+pub(crate) fn is_turned(orientation: Orientation) -> bool {
+    matches!(
+        orientation,
+        Orientation::Rotate90
+            | Orientation::Rotate270
+            | Orientation::Rotate90FlipH
+            | Orientation::Rotate270FlipH
+    )
+}
+
+/// The `[height, width]` that [`decode`](crate::decode) would give an image, the right way up, read from
+/// its header: nothing is decoded, and of a file only what is needed is read.
+///
+/// [`Pipeline::check_size`](crate::Pipeline::check_size) says whether a pipeline takes it.
+///
+/// # Errors
+/// Reading failed. Inside: the bytes do not begin like an image, or their header is damaged.
+pub fn read_size(mut from: impl BufRead + Seek) -> io::Result<Result<[usize; 2], DecodeError>> {
+    let start = from.stream_position()?;
+    let mut head = Vec::new();
+    from.by_ref().take(64).read_to_end(&mut head)?;
+    from.seek(SeekFrom::Start(start))?;
+    let format = match format_of(&head) {
+        Ok(it) => it,
+        Err(err) => return Ok(Err(err)),
+    };
+    let size = match format {
+        ImageFormat::Jpeg => match jpeg(from)? {
+            Some(it) => Ok(it),
+            None => Err(DecodeError::Damaged("its header is not whole".to_owned())),
+        },
+        format => match open(from, format, Limits::no_limits()) {
+            Ok(mut decoder) => of(&mut decoder),
+            // Whoever reads it next would fail likewise.
+            Err(ImageError::IoError(err)) if err.kind() != io::ErrorKind::UnexpectedEof => {
+                return Err(err);
+            }
+            Err(err) => Err(err.into()),
+        },
+    };
+    Ok(size.map(|it| it.upright()))
+}
+
+/// What an image is, from how it begins.
+pub(crate) fn format_of(bytes: &[u8]) -> Result<ImageFormat, DecodeError> {
+    if bytes.is_empty() {
+        return Err(DecodeError::Empty);
+    }
+    image::guess_format(bytes).map_err(|_| DecodeError::NoPicture)
+}
+
+/// A decoder of the library's that has read the header.
+pub(crate) fn open<'a, R: BufRead + Seek + 'a>(
+    from: R,
+    format: ImageFormat,
+    limits: Limits,
+) -> Result<impl ImageDecoder + 'a, ImageError> {
+    let mut reader = ImageReader::with_format(from, format);
+    reader.limits(limits);
+    reader.into_decoder()
+}
+
+/// What a decoder knows from the header.
+pub(crate) fn of(decoder: &mut impl ImageDecoder) -> Result<Size, DecodeError> {
+    let (w, h) = decoder.dimensions();
+    let orientation = match decoder.exif_metadata()? {
+        Some(it) => exif::orientation(&it),
+        // A TIFF has it among its own tags.
+        None => decoder.orientation()?,
+    };
+    Ok(Size { stored: [h as usize, w as usize], orientation })
+}
+
+/// Walks a JPEG's segments up to the coded data: its frame, and what the camera notes.
+fn jpeg(mut from: impl BufRead + Seek) -> io::Result<Option<Size>> {
+    let walked = walk(&mut from);
+    match walked {
+        Err(err) if err.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
+        walked => walked,
+    }
+}
+
+fn walk(from: &mut (impl BufRead + Seek)) -> io::Result<Option<Size>> {
+    fn next<const N: usize>(from: &mut impl BufRead) -> io::Result<[u8; N]> {
+        let mut bytes = [0; N];
+        from.read_exact(&mut bytes)?;
+        Ok(bytes)
+    }
+    let (mut stored, mut orientation) = (None, None);
+    from.seek_relative(2)?;
+    loop {
+        let [ff] = next(from)?;
+        if ff != 0xff {
+            continue;
+        }
+        let mut marker = 0xff;
+        while marker == 0xff {
+            [marker] = next(from)?;
+        }
+        if matches!(marker, 0x00 | 0x01 | 0xd0..=0xd8) {
+            continue;
+        }
+        if matches!(marker, 0xd9 | 0xda) {
+            let orientation = orientation.unwrap_or(Orientation::NoTransforms);
+            return Ok(stored.map(|stored| Size { stored, orientation }));
+        }
+        let length = u16::from_be_bytes(next(from)?);
+        let mut left = i64::from(length.max(2)) - 2;
+        match marker {
+            // A frame, of whatever coding: not Huffman's codes, nor arithmetic's.
+            0xc0..=0xcf if !matches!(marker, 0xc4 | 0xc8 | 0xcc) && left >= 5 => {
+                let [_, h1, h0, w1, w0] = next(from)?;
+                left -= 5;
+                stored.get_or_insert([[h1, h0], [w1, w0]].map(|it| u16::from_be_bytes(it).into()));
+            }
+            0xe1 if orientation.is_none() => {
+                let mut note = Vec::new();
+                from.by_ref().take(left as u64).read_to_end(&mut note)?;
+                left -= note.len() as i64;
+                orientation = note.strip_prefix(b"Exif\0\0").map(exif::orientation);
+            }
+            _ => {}
+        }
+        from.seek_relative(left)?;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        fs,
+        io::{self, BufReader, Cursor, Read, Seek, SeekFrom},
+        path::Path,
+    };
+
+    use image::{DynamicImage, ImageFormat, RgbImage};
+
+    use super::read_size;
+    use crate::{DecodeError, decode};
+
+    fn encoded(format: ImageFormat, w: u32, h: u32) -> Vec<u8> {
+        let mut bytes = Cursor::new(Vec::new());
+        DynamicImage::from(RgbImage::new(w, h)).write_to(&mut bytes, format).unwrap();
+        bytes.into_inner()
+    }
+
+    fn size(bytes: &[u8]) -> Result<[usize; 2], DecodeError> {
+        read_size(Cursor::new(bytes)).unwrap()
+    }
+
+    /// Counts what is read of a file.
+    struct Counted<'a> {
+        file: Cursor<&'a [u8]>,
+        n_read: &'a mut usize,
+    }
+
+    impl Read for Counted<'_> {
+        fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
+            let n = self.file.read(to)?;
+            *self.n_read += n;
+            Ok(n)
+        }
+    }
+
+    impl Seek for Counted<'_> {
+        fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+            self.file.seek(to)
+        }
+    }
+
+    const FORMATS: [ImageFormat; 6] = [
+        ImageFormat::Jpeg,
+        ImageFormat::Png,
+        ImageFormat::WebP,
+        ImageFormat::Gif,
+        ImageFormat::Bmp,
+        ImageFormat::Tiff,
+    ];
+
+    #[test]
+    fn a_header_tells_the_size_of_every_format() {
+        for format in FORMATS {
+            for (w, h) in [(70, 30), (1, 1), (3, 200)] {
+                let bytes = encoded(format, w, h);
+                assert_eq!(size(&bytes), Ok([h as usize, w as usize]), "{format:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn it_is_the_size_of_what_is_decoded() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden");
+        let mut n = 0;
+        for dir in ["pictures", "jpeg"] {
+            for entry in fs::read_dir(root.join(dir)).unwrap() {
+                let path = entry.unwrap().path();
+                let bytes = fs::read(&path).unwrap();
+                if let Ok(image) = decode(&bytes, 1 << 20) {
+                    let want = [image.height() as usize, image.width() as usize];
+                    assert_eq!(size(&bytes), Ok(want), "{}", path.display());
+                    n += 1;
+                }
+            }
+        }
+        assert!(n > 50, "{n}");
+    }
+
+    #[test]
+    fn little_is_read_of_a_large_file() {
+        let note = [&[0xff, 0xe2, 0xff, 0xff][..], &[7; 65_533]].concat();
+        for format in FORMATS {
+            let mut bytes = encoded(format, 900, 700);
+            if format == ImageFormat::Jpeg {
+                // A profile, say, in twenty pieces.
+                bytes.splice(2..2, note.repeat(20));
+            }
+            let len = bytes.len();
+            let mut n_read = 0;
+            let file = Counted { file: Cursor::new(&bytes), n_read: &mut n_read };
+            let got = read_size(BufReader::with_capacity(1024, file)).unwrap();
+            assert_eq!(got, Ok([700, 900]), "{format:?}");
+            let most = if format == ImageFormat::Jpeg { 30_000 } else { 10_000 };
+            assert!(n_read < most, "{format:?}: {n_read} of {len} bytes");
+        }
+    }
+
+    #[test]
+    fn what_is_no_image_says_so_and_a_cut_header_too() {
+        assert_eq!(size(b""), Err(DecodeError::Empty));
+        assert_eq!(size(b"hello, I am a text file"), Err(DecodeError::NoPicture));
+        for format in FORMATS {
+            let bytes = encoded(format, 8, 8);
+            for n in 0..20 {
+                assert!(size(&bytes[..n]).is_err(), "{format:?} cut to {n}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_read_is_no_damaged_image() {
+        /// Fails after the first bytes.
+        struct Broken(Cursor<Vec<u8>>);
+        impl Read for Broken {
+            fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
+                match self.0.read(to)? {
+                    0 => Err(io::Error::other("the disk is gone")),
+                    n => Ok(n),
+                }
+            }
+        }
+        impl Seek for Broken {
+            fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+                self.0.seek(to)
+            }
+        }
+        for format in FORMATS {
+            let bytes = encoded(format, 8, 8)[..20].to_vec();
+            let err = read_size(BufReader::new(Broken(Cursor::new(bytes)))).unwrap_err();
+            assert!(err.to_string().contains("the disk is gone"), "{format:?}: {err}");
+        }
+    }
+}
