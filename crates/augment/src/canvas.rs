@@ -203,7 +203,7 @@ impl<'a> Canvas<'a> {
                 let make = || self.source.shown(face::find);
                 match &self.memories {
                     Some(it) => {
-                        it.recall_or("face-2", |it| Face::read(it, size), Face::write, make)
+                        it.recall_or("face-3", |it| Face::read(it, size), Face::write, make)
                     }
                     None => make(),
                 }?
@@ -231,7 +231,7 @@ impl<'a> Canvas<'a> {
                 let make = || self.source.shown(|it| Cutout::of(it, &face));
                 match &self.memories {
                     Some(it) => {
-                        it.recall_or("cutout-2", |it| Cutout::read(it, size), Cutout::write, make)
+                        it.recall_or("cutout-3", |it| Cutout::read(it, size), Cutout::write, make)
                     }
                     None => make(),
                 }?

@@ -80,7 +80,7 @@ pub enum PackError {
 }
 
 /// What a pack begins with. Its number goes up when a decoder or a step gives other pixels than before.
-const MAGIC: &[u8; 16] = b"maskfit pack 3\n\0";
+const MAGIC: &[u8; 16] = b"maskfit pack 4\n\0";
 /// So many pictures are decoded at once, and wait in memory.
 const TOGETHER: usize = 256;
 

@@ -85,7 +85,8 @@ struct Memory(PathBuf);
 impl Memory {
     fn of(dir: &Path, root: &Path, max_pixels: u64) -> Memory {
         let root = fs::canonicalize(root).unwrap_or_else(|_| root.to_owned());
-        let what = format!("{}\t{max_pixels}", root.display());
+        // The number is that of the decoders: what others found whole is looked at anew.
+        let what = format!("{}\t{max_pixels}\t2", root.display());
         Memory(dir.join(format!("verified-{:016x}.tsv", fnv1a(what.as_bytes()))))
     }
 
