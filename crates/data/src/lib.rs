@@ -37,6 +37,6 @@ pub use source::{
 pub use split::{Candidate, Sides, Split, SplitConfig, SplitError, StratifiedKfold};
 pub use survey::{
     AgeCount, Brightness, ClassCount, Extreme, Likeness, NEAR, ScopeCount, SizeCount, Survey, Twin,
-    Unreadable, survey,
+    Twins, Unreadable, link_hashes, survey,
 };
 pub use verified::check_pictures;

@@ -14,7 +14,10 @@
 //!
 //! Data is never changed: a table is carried out on what was read, each time that it is read.
 
-use std::{collections::HashMap, path::Path};
+use std::{
+    collections::{HashMap, HashSet},
+    path::Path,
+};
 
 use base::{
     Task,
@@ -159,20 +162,33 @@ impl Review {
     /// # Errors
     /// Every row that cannot be carried out, and why.
     pub fn apply(&self, manifest: &mut Manifest) -> Result<String, String> {
-        let mut changed = manifest.clone();
-        let mut dropped = vec![false; changed.examples.len()];
+        let index = Index::of(manifest);
+        // The examples that a row has to do with, as they become.
+        let mut changed: HashMap<usize, Example> = HashMap::new();
+        let mut dropped = HashSet::new();
         let (mut problems, mut lines) = (Vec::new(), HashMap::new());
         let [mut n_fixed, mut n_dropped, mut n_weighted] = [0; 3];
         for row in &self.rows {
             let line = row.line;
             let mut carry_out = || {
                 let decision = row.decided()?;
-                for at in row.meant(decision, manifest)? {
-                    if let Some(before) = lines.insert((at, &row.factor), line) {
+                if decision == Decision::Keep {
+                    return Ok(());
+                }
+                let meant = index.meant(row)?;
+                let change = match meant.first() {
+                    Some(_) => Some(index.change(row, decision)?),
+                    None => None,
+                };
+                for (at, change) in meant.into_iter().zip(change.iter().cycle()) {
+                    if let Some(before) = lines.insert((at, change.factor), line) {
                         return Err(format!("line {before} has decided on this label already"));
                     }
-                    row.apply(decision, &manifest.task, &mut changed.examples[at])?;
-                    dropped[at] |= decision == Decision::Drop;
+                    let as_it_is = || manifest.examples[at].clone();
+                    change.apply(&manifest.task, changed.entry(at).or_insert_with(as_it_is))?;
+                    if decision == Decision::Drop {
+                        dropped.insert(at);
+                    }
                 }
                 match decision {
                     Decision::Keep => {}
@@ -189,75 +205,147 @@ impl Review {
         if !problems.is_empty() {
             return Err(problems.join("\n  "));
         }
-        let mut dropped = dropped.into_iter();
-        changed.examples.retain(|_| dropped.next() == Some(false));
-        let n_gone = manifest.examples.len() - changed.examples.len();
-        *manifest = changed;
+        for (at, example) in changed {
+            manifest.examples[at] = example;
+        }
+        let mut at = 0..;
+        manifest.examples.retain(|_| !at.next().is_some_and(|it| dropped.contains(&it)));
+        let n_gone = dropped.len();
         Ok(format!(
             "{n_fixed} labels fixed, {n_dropped} dropped ({n_gone} pictures), {n_weighted} weighted"
         ))
     }
 }
+/// What rows name, found without going through all examples for each.
+struct Index<'a> {
+    manifest: &'a Manifest,
+    /// Positions of people, by name.
+    people: Vec<usize>,
+    /// Positions of examples, by the name of their person.
+    by_person: Vec<usize>,
+    /// Positions of examples, by their own name.
+    by_name: Vec<usize>,
+    /// The position of each factor, and of each of its levels, by name.
+    factors: HashMap<&'a str, (usize, HashMap<&'a str, usize>)>,
+}
 
-impl Reviewed {
-    /// The pictures whose label is decided on.
-    fn meant(&self, decision: Decision, manifest: &Manifest) -> Result<Vec<usize>, String> {
-        if decision == Decision::Keep {
-            return Ok(Vec::new());
-        }
-        let is_meant = |at: &usize| {
-            let it = &manifest.examples[*at];
-            manifest.people[it.person] == self.person
-                && (self.picture == ALL || it.name == self.picture)
+impl<'a> Index<'a> {
+    fn of(manifest: &'a Manifest) -> Index<'a> {
+        let Manifest { task, people, examples, .. } = manifest;
+        let levels = |factor: &'a Factor| -> HashMap<&'a str, usize> {
+            // Of equal names the first counts.
+            factor.levels.iter().enumerate().rev().map(|(at, it)| (it.as_str(), at)).collect()
         };
-        let meant: Vec<usize> = (0..manifest.examples.len()).filter(is_meant).collect();
-        // A person may be there without pictures, which another table dropped.
-        let is_gone = self.picture == ALL && manifest.people.contains(&self.person);
-        match meant.is_empty() && !is_gone {
-            false => Ok(meant),
-            true => {
-                let what = if self.picture == ALL { &self.person } else { &self.picture };
-                Err(format!("the data has no `{what}`"))
-            }
+        let factors = task.factors.iter().enumerate().rev();
+        Index {
+            manifest,
+            people: sorted(people.len(), |it| &people[it]),
+            by_person: sorted(examples.len(), |it| &people[examples[it].person]),
+            by_name: sorted(examples.len(), |it| &examples[it].name),
+            factors: factors.map(|(at, it)| (it.name.as_str(), (at, levels(it)))).collect(),
         }
     }
 
-    fn apply(&self, decision: Decision, task: &Task, example: &mut Example) -> Result<(), String> {
-        let Some(idx) = task.factors.iter().position(|it| it.name == self.factor) else {
-            return Err(format!("the data has no factor `{}`", self.factor));
+    /// The pictures whose label a row decides on, rising.
+    fn meant(&self, row: &Reviewed) -> Result<Vec<usize>, String> {
+        let Manifest { people, examples, .. } = self.manifest;
+        let person = |at: usize| people[examples[at].person].as_str();
+        let (meant, what) = match row.picture.as_str() {
+            ALL => (named(&self.by_person, &row.person, person).to_vec(), &row.person),
+            name => {
+                let mut meant = named(&self.by_name, name, |it| &examples[it].name).to_vec();
+                meant.retain(|&it| person(it) == row.person);
+                (meant, &row.picture)
+            }
         };
-        match decision {
-            Decision::Keep | Decision::Drop => {}
-            Decision::Weight(weight) => example.weight = example.weight.min(weight),
+        // A person may be there without pictures, which another table dropped.
+        let is_gone = || {
+            row.picture == ALL
+                && !named(&self.people, &row.person, |it| people[it].as_str()).is_empty()
+        };
+        match meant.is_empty() && !is_gone() {
+            false => Ok(meant),
+            true => Err(format!("the data has no `{what}`")),
+        }
+    }
+
+    /// What a row does to each of its pictures.
+    fn change(&self, row: &Reviewed, decision: Decision) -> Result<Change, String> {
+        let Some((factor, levels)) = self.factors.get(row.factor.as_str()) else {
+            return Err(format!("the data has no factor `{}`", row.factor));
+        };
+        let (task, factor) = (&self.manifest.task, *factor);
+        let what = match decision {
+            Decision::Keep | Decision::Drop => What::Nothing,
+            Decision::Weight(weight) => What::Weight(weight),
             Decision::Fix => {
-                let factor = &task.factors[idx];
-                let year = self.suggested.parse::<f64>().ok().filter(|it| it.is_finite());
-                let year = year.filter(|_| task.ranged() == Some(idx));
-                let suggested = match year {
-                    Some(year) => Factor::level_of(year, &factor.cuts),
-                    None => level(factor, &self.suggested)?,
+                let level = |name: &str| {
+                    let known = || task.factors[factor].levels.join(", ");
+                    let level = levels.get(name).copied();
+                    level.ok_or_else(|| format!("`{name}` is none of: {}", known()))
                 };
-                let (is, given) =
-                    (task.project(example.class, Scope::Factor(idx)), level(factor, &self.given)?);
+                let year = row.suggested.parse::<f64>().ok().filter(|it| it.is_finite());
+                let year = year.filter(|_| task.ranged() == Some(factor));
+                let suggested = match year {
+                    Some(year) => Factor::level_of(year, &task.factors[factor].cuts),
+                    None => level(&row.suggested)?,
+                };
+                What::Fix { given: level(&row.given)?, suggested, year }
+            }
+        };
+        Ok(Change { factor, what })
+    }
+}
+
+/// Positions in the order of their names, and of equal names rising.
+fn sorted<'a>(n: usize, name: impl Fn(usize) -> &'a String) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..n).collect();
+    order.sort_by(|&a, &b| name(a).cmp(name(b)));
+    order
+}
+
+/// Those of sorted positions that are called so.
+fn named<'a, 'b>(order: &'a [usize], name: &str, of: impl Fn(usize) -> &'b str) -> &'a [usize] {
+    let from = &order[order.partition_point(|&it| of(it) < name)..];
+    &from[..from.partition_point(|&it| of(it) == name)]
+}
+
+/// What a decision does to a picture.
+struct Change {
+    /// The position of the factor.
+    factor: usize,
+    what: What,
+}
+
+/// What is changed; levels by their position.
+enum What {
+    Nothing,
+    Weight(f32),
+    Fix { given: usize, suggested: usize, year: Option<f64> },
+}
+
+impl Change {
+    fn apply(&self, task: &Task, example: &mut Example) -> Result<(), String> {
+        match self.what {
+            What::Nothing => {}
+            What::Weight(weight) => example.weight = example.weight.min(weight),
+            What::Fix { given, suggested, year } => {
+                let levels = &task.factors[self.factor].levels;
+                let is = task.project(example.class, Scope::Factor(self.factor));
                 if is != given && is != suggested {
-                    let (is, given) = (&factor.levels[is], &self.given);
+                    let (is, given) = (&levels[is], &levels[given]);
                     return Err(format!("the data says `{is}`, not `{given}`: is it other data?"));
                 }
                 let mut levels = task.levels_of(example.class);
-                levels[idx] = suggested;
+                levels[self.factor] = suggested;
                 example.class = task.class_of(&levels);
-                if task.ranged() == Some(idx) && (is != suggested || year.is_some()) {
+                if task.ranged() == Some(self.factor) && (is != suggested || year.is_some()) {
                     example.age = year;
                 }
             }
         }
         Ok(())
     }
-}
-
-fn level(factor: &Factor, name: &str) -> Result<usize, String> {
-    let level = factor.levels.iter().position(|it| it == name);
-    level.ok_or_else(|| format!("`{name}` is none of: {}", factor.levels.join(", ")))
 }
 
 #[cfg(test)]
@@ -347,6 +435,31 @@ mod tests {
         }
         let both = "ann,all,gender,male,female,0.1,yes\nben,all,gender,male,female,0.1,no\n";
         assert_eq!(applied(both).unwrap_err().lines().count(), 2);
+    }
+
+    #[test]
+    fn a_table_of_every_picture_takes_no_longer_than_its_rows_and_pictures_together() {
+        // 40,000 rows on 40,000 pictures: two minutes where each row goes through all of them.
+        let mut manifest = manifest();
+        let [one, ..] = manifest.examples.as_slice() else { panic!("it has examples") };
+        let one = one.clone();
+        let name = |it: usize| format!("person {it}");
+        manifest.people = (0..40_000).map(name).collect();
+        let example = |it: usize| Example { name: format!("{it}.jpg"), person: it, ..one.clone() };
+        manifest.examples = (0..40_000).map(example).collect();
+        let row = |it: usize| match it % 4 {
+            0 => format!("person {it},all,gender,male,female,0.1,fix\n"),
+            1 => format!("person {it},{it}.jpg,mask,worn,incorrect,0.1,drop\n"),
+            2 => format!("person {it},{it}.jpg,mask,worn,incorrect,0.1,weight 0.5\n"),
+            _ => format!("person {it},all,gender,male,female,0.1,keep\n"),
+        };
+        let rows: String = (0..40_000).rev().map(row).collect();
+        let said = Review::parse(&format!("{HEADER}{rows}")).unwrap().apply(&mut manifest).unwrap();
+        assert_eq!(said, "10000 labels fixed, 10000 dropped (10000 pictures), 10000 weighted");
+        let it = &manifest.examples[3];
+        assert_eq!((it.name.as_str(), it.class), ("4.jpg", manifest.task.class_of(&[0, 1, 0])));
+        let n_halved = manifest.examples.iter().filter(|it| it.weight == 0.5).count();
+        assert_eq!((manifest.examples.len(), n_halved), (30_000, 10_000));
     }
 
     #[test]

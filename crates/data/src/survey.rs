@@ -20,7 +20,7 @@ use rayon::prelude::*;
 use serde::Serialize;
 
 use glance::Glance;
-pub use twins::{Likeness, NEAR, Twin};
+pub use twins::{Likeness, NEAR, Twin, Twins, link_hashes};
 
 use crate::{Manifest, measure::ColourSums};
 
@@ -47,6 +47,10 @@ pub struct Survey {
     /// The surest first.
     #[serde(skip)]
     pub twins: Vec<Twin>,
+    /// Pictures that look so much like many others that not all of these were compared with them: some
+    /// that are nearly the same may be missing among `twins`.
+    #[serde(skip)]
+    pub n_crowded: usize,
 }
 
 /// How often each class of a scope is there.
@@ -159,6 +163,7 @@ pub fn survey(
         }
     }
     let person = |idx: usize| manifest.examples[idx].person;
+    let Twins { twins, n_crowded } = twins::find(&seen, &person);
     let colours = seen.iter().map(|it| it.1.colours).fold(ColourSums::default(), ColourSums::plus);
     Survey {
         n_pictures: pool.len(),
@@ -169,7 +174,8 @@ pub fn survey(
         ages: ages(manifest, &pool),
         sizes: sizes(&seen),
         unreadable,
-        twins: twins::find(&seen, &person),
+        twins,
+        n_crowded,
     }
 }
 

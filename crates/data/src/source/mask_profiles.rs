@@ -5,7 +5,7 @@
 //! The person is the folder: ids are not unique. Names that start with `.` are not looked at.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, HashMap, HashSet},
     ffi::OsStr,
     fs, io,
     path::{Path, PathBuf},
@@ -101,7 +101,7 @@ fn list(images: &Path, findings: &mut Findings) -> io::Result<Listing> {
         if name.starts_with('.') {
             continue;
         }
-        if !entry.path().is_dir() {
+        if !is_folder(&entry) {
             let remedy = "move it out of `images/`, which holds a folder a person";
             findings.add(format!("images/{name}"), "is no folder", remedy);
             continue;
@@ -113,7 +113,7 @@ fn list(images: &Path, findings: &mut Findings) -> io::Result<Listing> {
             if file_name.starts_with('.') {
                 continue;
             }
-            if file.path().is_dir() {
+            if is_folder(&file) {
                 let remedy = "move it away: a person's folder holds seven pictures";
                 findings.add(format!("images/{name}/{file_name}"), "is a folder", remedy);
             } else {
@@ -124,6 +124,14 @@ fn list(images: &Path, findings: &mut Findings) -> io::Result<Listing> {
         listing.insert(name, files);
     }
     Ok(listing)
+}
+
+/// Whether an entry is a folder; the disk is asked again only for links, which are followed.
+fn is_folder(entry: &fs::DirEntry) -> bool {
+    match entry.file_type() {
+        Ok(it) if !it.is_symlink() => it.is_dir(),
+        _ => entry.path().is_dir(),
+    }
 }
 
 /// A row of `train.csv`, corrected by the fixes.
@@ -154,8 +162,10 @@ pub fn from_names(
     rows.sort_by(|a, b| a.path.cmp(&b.path));
     let listed = as_listed(&rows, listing);
     let mut notes = Vec::new();
-    for fix in fixes.iter().flat_map(|it| &it.fix) {
-        apply_fix(fix, &mut rows, findings, &mut notes);
+    let mut fixes = fixes.iter().flat_map(|it| &it.fix).peekable();
+    if fixes.peek().is_some() {
+        let index = RowIndex::of(&rows);
+        fixes.for_each(|fix| apply_fix(fix, &index, &mut rows, findings, &mut notes));
     }
     // A table that cannot be read at all would make every folder one too many.
     let unnamed = listing.keys().filter(|it| !named.is_empty() && !named.contains(*it));
@@ -173,13 +183,14 @@ pub fn from_names(
             findings.add(format!("images/{}", row.path), "is missing", remedy);
             continue;
         };
+        let folder = images.join(&row.path);
         for (stem, file) in seven_files(&row.path, files, findings) {
             let mask = row.relabelled.get(stem).copied().or_else(|| MaskName::of_file(stem));
             let age = Factor::level_of(row.age, &task.factors[2].cuts);
             let levels = [mask.expect("one of the seven names").level(), row.gender as usize, age];
             examples.push(Example {
                 name: format!("{}/{file}", row.path),
-                content: Content::File(images.join(&row.path).join(file)),
+                content: Content::File(folder.join(file)),
                 person,
                 class: task.class_of(&levels),
                 age: Some(row.age),
@@ -212,9 +223,9 @@ fn stem(file: &str) -> &str {
 }
 
 /// The rows that can be used, and the folders that any row names.
-fn read_rows(csv: &[u8], findings: &mut Findings) -> (Vec<Row>, BTreeSet<String>) {
+fn read_rows(csv: &[u8], findings: &mut Findings) -> (Vec<Row>, HashSet<String>) {
     let place = "train.csv";
-    let nothing = || (Vec::new(), BTreeSet::new());
+    let nothing = || (Vec::new(), HashSet::new());
     let text = match text::decode(csv.to_vec()) {
         Ok(it) => it,
         Err(NotText { problem, remedy }) => {
@@ -246,7 +257,7 @@ fn read_rows(csv: &[u8], findings: &mut Findings) -> (Vec<Row>, BTreeSet<String>
         return nothing();
     };
     let mut rows: Vec<Row> = Vec::new();
-    let mut seen = BTreeSet::new();
+    let mut seen = HashSet::new();
     for record in records.rows() {
         let place = format!("train.csv line {}", record.line);
         if let Some(problem) = record.problem(&header) {
@@ -293,16 +304,44 @@ fn read_rows(csv: &[u8], findings: &mut Findings) -> (Vec<Row>, BTreeSet<String>
     (rows, seen)
 }
 
+/// The rows that a label fix may mean, by what it calls them.
+struct RowIndex {
+    /// Two people may share an id.
+    by_id: HashMap<String, Vec<usize>>,
+    /// A folder has one row.
+    by_path: HashMap<String, usize>,
+}
+
+impl RowIndex {
+    fn of(rows: &[Row]) -> RowIndex {
+        let mut by_id: HashMap<String, Vec<usize>> = HashMap::with_capacity(rows.len());
+        let mut by_path = HashMap::with_capacity(rows.len());
+        for (at, row) in rows.iter().enumerate() {
+            by_id.entry(row.id.clone()).or_default().push(at);
+            by_path.insert(row.path.clone(), at);
+        }
+        RowIndex { by_id, by_path }
+    }
+
+    /// The rows whose id or folder is called so; two are as bad as more.
+    fn find(&self, name: &str) -> Vec<usize> {
+        let by_id = self.by_id.get(name).into_iter().flatten();
+        let mut found: Vec<usize> = by_id.copied().take(2).collect();
+        found.extend(self.by_path.get(name).filter(|it| !found.contains(it)));
+        found
+    }
+}
+
 fn apply_fix(
     fix: &crate::fixes::Fix,
+    index: &RowIndex,
     rows: &mut [Row],
     findings: &mut Findings,
     notes: &mut Vec<String>,
 ) {
     let mut unknown = Vec::new();
     for id in &fix.ids {
-        let found: Vec<usize> =
-            (0..rows.len()).filter(|&it| rows[it].id == *id || rows[it].path == *id).collect();
+        let found = index.find(id);
         let row = match found.as_slice() {
             [] => {
                 unknown.push(id.as_str());
@@ -344,23 +383,29 @@ fn seven_files<'a>(
     findings: &mut Findings,
 ) -> Vec<(&'static str, &'a str)> {
     let place = |name: &str| format!("images/{folder}/{name}");
-    let mut found = Vec::new();
-    for name in STEMS {
-        let those: Vec<&String> = files.iter().filter(|it| stem(it) == name).collect();
+    let mut those = [const { Vec::new() }; STEMS.len()];
+    let mut others = Vec::new();
+    for file in files {
+        match STEMS.iter().position(|&it| it == stem(file)) {
+            Some(at) => those[at].push(file.as_str()),
+            None => others.push(file),
+        }
+    }
+    let mut found = Vec::with_capacity(STEMS.len());
+    for (name, those) in STEMS.into_iter().zip(those) {
         match those.as_slice() {
-            [one] => found.push((name, one.as_str())),
+            [one] => found.push((name, *one)),
             [] => {
                 let remedy = "put the picture there, or leave the person out by a label fix";
                 findings.add(place(name), "is missing", remedy);
             }
             several => {
-                let names: Vec<&str> = several.iter().map(|it| it.as_str()).collect();
-                let problem = format!("is there {} times ({})", names.len(), names.join(", "));
+                let problem = format!("is there {} times ({})", several.len(), several.join(", "));
                 findings.add(place(name), problem, "keep one of them");
             }
         }
     }
-    for file in files.iter().filter(|it| !STEMS.contains(&stem(it))) {
+    for file in others {
         let remedy = "move it away: the names are `mask1` to `mask5`, `incorrect_mask`, `normal`";
         findings.add(place(file), "is none of the seven pictures", remedy);
     }

@@ -64,16 +64,32 @@ impl DifferenceHash {
     }
 
     /// How many bits differ.
+    #[inline(always)]
     pub(super) fn distance(self, other: DifferenceHash) -> u32 {
         self.0.iter().zip(other.0).map(|(a, b)| (a ^ b).count_ones()).sum()
     }
 
     /// The bits of a band.
-    pub(super) fn band(self, idx: usize) -> u16 {
+    fn band(self, idx: usize) -> u16 {
         (self.0[idx / 4] >> (16 * (idx % 4))) as u16
     }
 
-    #[cfg(test)]
+    /// The same bits, a band first in their order, and then those after it. Two hashes are as far apart
+    /// before as after.
+    pub(super) fn from_band(self, band: usize) -> DifferenceHash {
+        let bands =
+            |word: usize| (4 * word..4 * word + 4).map(move |it| (band + it) % Self::N_BANDS);
+        let word = |word| bands(word).fold(0, |bits, it| bits << 16 | u64::from(self.band(it)));
+        DifferenceHash([0, 1, 2, 3].map(word))
+    }
+
+    /// The band that [`from_band`](Self::from_band) has put first.
+    #[inline(always)]
+    pub(super) fn first_band(self) -> u16 {
+        (self.0[0] >> 48) as u16
+    }
+
+    /// One of so many bits.
     pub(super) fn from_bits(bits: [u64; 4]) -> DifferenceHash {
         DifferenceHash(bits)
     }
@@ -124,5 +140,17 @@ mod tests {
         let bands: Vec<u16> = (0..16).map(|it| hash.band(it)).collect();
         assert_eq!(bands.iter().position(|&it| it != 0), Some(1));
         assert_eq!(bands[1], 1 << 3);
+    }
+
+    #[test]
+    fn a_band_put_first_decides_the_order_and_no_distance() {
+        let [a, b] = [[0x0123_4567_89ab_cdef, 1, 2, 3], [0xfedc_ba98, 7, 9, 1 << 63]];
+        let [a, b] = [a, b].map(DifferenceHash::from_bits);
+        for band in 0..DifferenceHash::N_BANDS {
+            let [from_a, from_b] = [a, b].map(|it| it.from_band(band));
+            assert_eq!(from_a.first_band(), a.band(band));
+            assert_eq!(from_a.distance(from_b), a.distance(b));
+        }
+        assert_eq!(a.from_band(1).0[0], 0x89ab_4567_0123_0001);
     }
 }

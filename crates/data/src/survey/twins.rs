@@ -7,13 +7,19 @@
 //! compared by file and pixels only; so are plain ones.
 //!
 //! Near hashes are found without comparing all: those that differ in fewer bits than there are bands
-//! agree in a band, so only pictures that share one are compared.
+//! agree in a band, so only pictures that share one are compared. Band by band the hashes are sorted,
+//! that band first, then those after it, and each is compared with no more than [`n_neighbours`] before
+//! it and after it. So the work grows with n log n whatever the pictures are. Where no more pictures than
+//! that agree in a band, all of them have been compared. A picture is *crowded* that agrees with more: it
+//! is sure to find whatever is within [`NEAR`] bits less one for each of its crowded bands, and what else
+//! it finds is by luck, which the order favours. How many are crowded is said.
 //!
 //! Source: M. Norouzi, A. Punjani and D. J. Fleet, "Fast Search in Hamming Space with Multi-Index
 //! Hashing", CVPR 2012; here with whole bands only.
 
 use std::collections::{BTreeSet, HashMap, hash_map::Entry};
 
+use rayon::prelude::*;
 use serde::Serialize;
 
 use super::{difference_hash::DifferenceHash, glance::Glance};
@@ -45,14 +51,22 @@ pub struct Twin {
     pub pictures: [usize; 2],
 }
 
-/// All links, the surest first.
+/// The pictures that are linked to another, and what limits the search.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Twins {
+    /// The surest first.
+    pub twins: Vec<Twin>,
+    /// How many pictures look so much like many others that not all of these were compared with them.
+    pub n_crowded: usize,
+}
+
+/// All links.
 ///
 /// - `seen`: the pictures by position, rising.
 /// - `person`: whose picture is at a position.
-pub(super) fn find(seen: &[(usize, Glance)], person: &dyn Fn(usize) -> usize) -> Vec<Twin> {
+pub(super) fn find(seen: &[(usize, Glance)], person: &dyn Fn(usize) -> usize) -> Twins {
     let mut twins = Vec::new();
-    let (mut by_bytes, mut by_pixels, mut by_hash) =
-        (HashMap::new(), HashMap::new(), HashMap::new());
+    let (mut by_bytes, mut by_pixels) = (HashMap::new(), HashMap::new());
     let mut distinct = Vec::new();
     for &(idx, ref glance) in seen {
         let (likeness, first) = match by_bytes.entry(glance.bytes) {
@@ -63,72 +77,142 @@ pub(super) fn find(seen: &[(usize, Glance)], person: &dyn Fn(usize) -> usize) ->
                     Entry::Occupied(first) => (Likeness::SamePixels, *first.get()),
                     Entry::Vacant(it) => {
                         it.insert(idx);
-                        if glance.hash.is_plain() {
-                            continue;
-                        }
-                        match by_hash.entry(glance.hash) {
-                            Entry::Occupied(first) if person(*first.get()) == person(idx) => {
-                                continue;
-                            }
-                            Entry::Occupied(first) => (Likeness::Near, *first.get()),
-                            Entry::Vacant(it) => {
-                                it.insert(idx);
-                                distinct.push((idx, glance.hash));
-                                continue;
-                            }
-                        }
+                        distinct.push((idx, glance.hash));
+                        continue;
                     }
                 }
             }
         };
         twins.push(Twin { likeness, distance: 0, pictures: [first, idx] });
     }
-    twins.extend(near(&distinct, person));
+    let near = near(&distinct, person);
+    twins.extend(near.twins);
     twins.sort();
-    twins
+    Twins { twins, n_crowded: near.n_crowded }
 }
 
-/// The nearest picture of another person for each picture, where there is one within [`NEAR`].
-fn near(hashes: &[(usize, DifferenceHash)], person: &dyn Fn(usize) -> usize) -> BTreeSet<Twin> {
-    // By position in `hashes`: the least distance so far, and to whom.
-    let mut nearest: Vec<Option<(u32, usize)>> = vec![None; hashes.len()];
-    let mut note = |from: usize, distance: u32, to: usize| {
-        if nearest[from].is_none_or(|it| (distance, to) < it) {
-            nearest[from] = Some((distance, to));
-        }
-    };
-    for band in 0..DifferenceHash::N_BANDS {
-        let mut order: Vec<(u16, usize)> =
-            hashes.iter().enumerate().map(|(at, (_, hash))| (hash.band(band), at)).collect();
-        order.sort_unstable();
-        for alike in order.chunk_by(|a, b| a.0 == b.0) {
-            for (k, &(_, a)) in alike.iter().enumerate() {
-                for &(_, b) in &alike[k + 1..] {
-                    let distance = hashes[a].1.distance(hashes[b].1);
-                    if distance <= NEAR && person(hashes[a].0) != person(hashes[b].0) {
-                        note(a, distance, b);
-                        note(b, distance, a);
-                    }
+/// Links difference hashes alone, without files and pixels; to measure how long that takes.
+///
+/// - `hashes`: 256 bits each.
+/// - `people`: whose picture each is of.
+pub fn link_hashes(hashes: &[[u64; 4]], people: &[usize]) -> Twins {
+    let hashes = hashes.iter().map(|&it| DifferenceHash::from_bits(it)).enumerate();
+    near(&hashes.collect::<Vec<_>>(), &|idx| people[idx])
+}
+
+/// The nearest picture of another person for each that is not plain, where there is one within [`NEAR`].
+fn near(hashes: &[(usize, DifferenceHash)], person: &dyn Fn(usize) -> usize) -> Twins {
+    let mut twins = BTreeSet::new();
+    let mut first = HashMap::with_capacity(hashes.len());
+    let mut distinct = Vec::new();
+    for &(idx, hash) in hashes.iter().filter(|it| !it.1.is_plain()) {
+        match first.entry(hash) {
+            Entry::Occupied(first) => {
+                let first = *first.get();
+                if person(first) != person(idx) {
+                    let (likeness, distance) = (Likeness::Near, 0);
+                    twins.insert(Twin { likeness, distance, pictures: [first, idx] });
                 }
+            }
+            Entry::Vacant(it) => {
+                it.insert(idx);
+                distinct.push((idx, hash));
             }
         }
     }
+    let people: Vec<usize> = distinct.iter().map(|it| person(it.0)).collect();
+    let hashes: Vec<DifferenceHash> = distinct.iter().map(|it| it.1).collect();
+    let Nearest { nearest, n_crowded } = nearest(&hashes, &people, n_neighbours(hashes.len()));
     let twin = |(from, it): (usize, Option<(u32, usize)>)| {
         let (distance, to) = it?;
-        let pictures = [from.min(to), from.max(to)].map(|it| hashes[it].0);
+        let pictures = [from.min(to), from.max(to)].map(|it| distinct[it].0);
         Some(Twin { likeness: Likeness::Near, distance, pictures })
     };
-    nearest.into_iter().enumerate().filter_map(twin).collect()
+    twins.extend(nearest.into_iter().enumerate().filter_map(twin));
+    Twins { twins: twins.into_iter().collect(), n_crowded }
+}
+
+/// About so many pairs are compared at most: some seconds' work.
+const MOST_PAIRS: usize = 1 << 30;
+
+/// With how many before it and after it, in the order of a band, a hash is compared: with all that agree
+/// in the band as long as pictures are few, and with no fewer than 64 of any number.
+fn n_neighbours(n_hashes: usize) -> usize {
+    (MOST_PAIRS / DifferenceHash::N_BANDS / n_hashes.max(1)).max(64)
+}
+
+struct Nearest {
+    /// For each hash the least distance to one of another person, and where that is: of equally near
+    /// ones the first.
+    nearest: Vec<Option<(u32, usize)>>,
+    n_crowded: usize,
+}
+
+/// - `hashes`: different ones.
+/// - `people`: whose picture each is of.
+fn nearest(hashes: &[DifferenceHash], people: &[usize], n_neighbours: usize) -> Nearest {
+    let mut nearest: Vec<Option<(u32, usize)>> = vec![None; hashes.len()];
+    let mut is_crowded = vec![false; hashes.len()];
+    for band in 0..DifferenceHash::N_BANDS {
+        let mut order: Vec<(DifferenceHash, usize)> =
+            hashes.par_iter().enumerate().map(|(at, it)| (it.from_band(band), at)).collect();
+        order.par_sort_unstable();
+        for alike in order.chunk_by(|a, b| a.0.first_band() == b.0.first_band()) {
+            if alike.len() > n_neighbours + 1 {
+                alike.iter().for_each(|it| is_crowded[it.1] = true);
+            }
+        }
+        let closest = |at: usize| -> Option<(u32, usize)> {
+            let (hash, own) = order[at];
+            let around = at.saturating_sub(n_neighbours)..order.len().min(at + n_neighbours + 1);
+            let mut best = None;
+            ops::vectorised(
+                #[inline(always)]
+                || {
+                    for &(other, to) in &order[around] {
+                        let distance = hash.distance(other);
+                        let is_better = || best.is_none_or(|it| (distance, to) < it);
+                        let is_near = distance <= NEAR && other.first_band() == hash.first_band();
+                        if is_near && is_better() && people[to] != people[own] {
+                            best = Some((distance, to));
+                        }
+                    }
+                },
+            );
+            best
+        };
+        let found: Vec<Option<(u32, usize)>> =
+            (0..order.len()).into_par_iter().map(closest).collect();
+        for (&(_, own), found) in order.iter().zip(found) {
+            let better = |it: &(u32, usize)| nearest[own].is_none_or(|before| *it < before);
+            if let Some(it) = found.filter(better) {
+                nearest[own] = Some(it);
+            }
+        }
+    }
+    Nearest { nearest, n_crowded: is_crowded.into_iter().filter(|&it| it).count() }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{DifferenceHash, NEAR, near};
+    use base::Seed;
+    use rand::Rng as _;
+
+    use super::{DifferenceHash, NEAR, Twins, link_hashes, near, nearest};
 
     /// `hash` with `n` of its bits turned, spread over all bands.
     fn turned(hash: [u64; 4], n: usize) -> [u64; 4] {
         let mut bits = hash;
         (0..n).for_each(|k| bits[k * 17 % 256 / 64] ^= 1 << (k * 17 % 64));
+        bits
+    }
+
+    /// `hash` with up to `n` of its bits turned, wherever.
+    fn near_to(hash: [u64; 4], n: usize, rng: &mut base::Rng) -> [u64; 4] {
+        let mut bits = hash;
+        for _ in 0..rng.random_range(0..=n) {
+            bits[rng.random_range(0..4)] ^= 1 << rng.random_range(0..64);
+        }
         bits
     }
 
@@ -139,10 +223,11 @@ mod tests {
             let hashes = [base, turned(base, n)].map(DifferenceHash::from_bits);
             assert_eq!(hashes[0].distance(hashes[1]), n as u32);
             let hashes = [(3, hashes[0]), (9, hashes[1])];
-            let found = near(&hashes, &|idx| idx);
+            let found = near(&hashes, &|idx| idx).twins;
             assert_eq!(found.len(), usize::from(n as u32 <= NEAR), "{n} bits");
             assert!(found.iter().all(|it| it.pictures == [3, 9] && it.distance == n as u32));
-            assert!(near(&hashes, &|_| 0).is_empty(), "one person's pictures are alike by nature");
+            let of_one = near(&hashes, &|_| 0).twins;
+            assert!(of_one.is_empty(), "one person's pictures are alike by nature");
         }
     }
 
@@ -150,8 +235,55 @@ mod tests {
     fn the_nearest_wins() {
         let hashes = [0, 3, 1].map(|n| DifferenceHash::from_bits(turned([5; 4], n)));
         let hashes: Vec<_> = hashes.into_iter().enumerate().collect();
-        let found: Vec<_> = near(&hashes, &|idx| idx).into_iter().map(|it| it.pictures).collect();
+        let found = near(&hashes, &|idx| idx).twins;
+        let found: Vec<_> = found.into_iter().map(|it| it.pictures).collect();
         // 0 and 2 are a bit apart; 1 is 2 bits from 2, and 3 from 0.
         assert_eq!(found, [[0, 2], [1, 2]]);
+    }
+
+    #[test]
+    fn comparing_all_with_all_finds_the_same() {
+        let rng = &mut Seed(0).stream("hashes");
+        let bases: Vec<[u64; 4]> = (0..40).map(|_| rng.random()).collect();
+        let mut hashes: Vec<[u64; 4]> =
+            (0..800).map(|it| near_to(bases[it % 40], 24, rng)).collect();
+        hashes.sort_unstable();
+        hashes.dedup();
+        let hashes: Vec<_> = hashes.into_iter().map(DifferenceHash::from_bits).collect();
+        let people: Vec<usize> = (0..hashes.len()).map(|it| it % 97).collect();
+        let of = |from: usize| {
+            let others = (0..hashes.len()).filter(|&to| people[to] != people[from]);
+            let found = others.map(|to| (hashes[from].distance(hashes[to]), to)).min();
+            found.filter(|it| it.0 <= NEAR)
+        };
+        let want: Vec<_> = (0..hashes.len()).map(of).collect();
+        let found = nearest(&hashes, &people, hashes.len());
+        assert!(found.nearest == want && found.n_crowded == 0);
+        assert!(want.iter().flatten().count() > 400, "too few are near for this to say anything");
+        // With few neighbours less is found, and that is said.
+        let few = nearest(&hashes, &people, 4);
+        assert!(few.n_crowded > 400, "{}", few.n_crowded);
+        for (found, want) in few.nearest.iter().zip(&want).filter(|it| it.0.is_some()) {
+            assert!(found.unwrap() >= want.unwrap());
+        }
+    }
+
+    #[test]
+    fn a_great_many_that_look_alike_are_no_more_work_than_others() {
+        // Comparing all that share a band takes hours: nearly all share nearly all of them.
+        const N: usize = 100_000;
+        let rng = &mut Seed(0).stream("hashes");
+        let base: [u64; 4] = rng.random();
+        let alike: Vec<[u64; 4]> = (0..N).map(|_| near_to(base, 7, rng)).collect();
+        let people: Vec<usize> = (0..N).collect();
+        let found = link_hashes(&alike, &people);
+        let linked: std::collections::BTreeSet<usize> =
+            found.twins.iter().flat_map(|it| it.pictures).collect();
+        assert_eq!(linked.len(), N, "each is within 14 bits of any other");
+        assert!(found.n_crowded > N / 2 && found.twins.len() <= N, "{}", found.n_crowded);
+
+        let same = link_hashes(&vec![base; N], &people);
+        assert_eq!((same.twins.len(), same.n_crowded), (N - 1, 0));
+        assert_eq!(link_hashes(&vec![[0; 4]; N], &people), Twins::default(), "plain ones");
     }
 }

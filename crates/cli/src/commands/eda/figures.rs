@@ -19,6 +19,8 @@ struct Figures<'a> {
 /// How many pictures are another one.
 #[derive(Default, Serialize)]
 pub(super) struct Duplicates {
+    /// Pictures that were compared with a part of those that look like them only.
+    pub(super) n_crowded: usize,
     pub(super) same_bytes: Kind,
     pub(super) same_pixels: Kind,
     pub(super) near: Kind,
@@ -34,7 +36,7 @@ pub(super) struct Kind {
 
 impl Look {
     pub(super) fn duplicates(&self) -> Duplicates {
-        let mut counts = Duplicates::default();
+        let mut counts = Duplicates { n_crowded: self.survey.n_crowded, ..Duplicates::default() };
         for twin in &self.survey.twins {
             let kind = match twin.likeness {
                 Likeness::SameBytes => &mut counts.same_bytes,

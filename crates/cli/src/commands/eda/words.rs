@@ -188,7 +188,15 @@ impl Look {
         ];
         // Of one person, pictures are alike by nature.
         rows[3][1] = "-".to_owned();
-        columns(&rows, &[false, true, true, true])
+        let table = columns(&rows, &[false, true, true, true]);
+        match it.n_crowded {
+            0 => table,
+            n => format!(
+                "{table}\n{} look like so many others that not all of these were compared: some near \
+                 ones may be missing",
+                count(n, "picture", "pictures")
+            ),
+        }
     }
 }
 

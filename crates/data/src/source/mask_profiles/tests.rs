@@ -90,6 +90,23 @@ fn a_table_in_another_encoding_says_which() {
 }
 
 #[test]
+fn a_long_table_and_long_fixes_are_read_once() {
+    // The lines above each row were counted anew, and all rows gone through for each fix: minutes.
+    const N: usize = 100_000;
+    let rows: String = (0..N).map(|it| format!("{it},male,Asian,30,p{it}\n")).collect();
+    let csv = format!("{HEADER}{rows}x,male,Asian,abc,last\n");
+    let names: Vec<String> = (0..N).map(|it| format!("p{it}")).collect();
+    let listing = names.iter().map(|it| (it.clone(), seven())).collect();
+    let ids: Vec<String> = (0..N / 2).map(|it| format!("\"{it}\"")).collect();
+    let fixes = format!("[[fix]]\nids = [{}]\nage = 60\n", ids.join(","));
+    let (manifest, findings) = read(&csv, &listing, &fixes);
+    assert_eq!(manifest.examples.len(), 7 * N);
+    assert_eq!(manifest.examples.iter().filter(|it| it.age == Some(60.0)).count(), 7 * N / 2);
+    assert_eq!(findings.0.len(), 1);
+    assert_eq!(findings.0[0].place, format!("train.csv line {}", N + 2));
+}
+
+#[test]
 fn everything_that_is_wrong_is_said_at_once() {
     let csv = format!(
         "{HEADER}1,male,Asian,abc,a\n2,mle,Asian,30,b\n3,male,Asian,30,absent\n4,male,Asian,30\n\
