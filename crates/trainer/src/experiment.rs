@@ -2,7 +2,7 @@
 //!
 //! Sections have no defaults of their own: every setting stands, with a comment, in `default.toml`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use augment::{
     CenterCrop, Filter, Given, HorizontalFlip, MixOpConfig, PictureOpConfig, RandomCrop,
@@ -210,6 +210,26 @@ pub(crate) fn differences(before: &toml::Table, after: &toml::Table) -> Vec<Stri
     found
 }
 
+/// The files and folders that a source names.
+fn places_of<'a>(source: &'a SourceConfig, at: &str, places: &mut Vec<(String, &'a Path)>) {
+    match source {
+        SourceConfig::People(_) => {}
+        SourceConfig::MaskProfiles(it) => {
+            places.push((format!("{at}.root"), &it.root));
+            places.extend(numbered(&format!("{at}.label_fixes"), &it.label_fixes));
+        }
+        SourceConfig::Several(it) => {
+            for (idx, root) in it.roots.iter().enumerate() {
+                places_of(&root.source, &format!("{at}.roots[{idx}].source"), places);
+            }
+        }
+    }
+}
+
+fn numbered<'a>(at: &str, paths: &'a [PathBuf]) -> impl Iterator<Item = (String, &'a Path)> {
+    paths.iter().enumerate().map(move |(idx, it)| (format!("{at}[{idx}]"), it.as_path()))
+}
+
 /// Means and deviations that are no further apart are the same: (x - 127) / 128 is (x - 127.5) / 127.5
 /// to a network.
 const NEAR: f64 = 0.005;
@@ -363,6 +383,14 @@ impl Experiment {
         Rates { lr: rates.lr * left, ..rates }
     }
 
+    /// The files and folders that the data comes from, each with the setting that names it.
+    pub fn places(&self) -> Vec<(String, &Path)> {
+        let mut places = Vec::new();
+        places_of(&self.data.source, "data.source", &mut places);
+        places.extend(numbered("data.reviewed", &self.data.reviewed));
+        places
+    }
+
     /// The settings as a file that repeats the run.
     pub fn to_toml(&self) -> String {
         toml::to_string(self).expect("an experiment is TOML")
@@ -433,7 +461,10 @@ impl Experiment {
                 && it.mean.iter().all(|it| it.is_finite())
         };
         let is_scale = self.augment.statistics.get().known().is_none_or(is_scale);
-        note("augment.statistics", (!is_scale).then(|| "every `std` is above 0".to_owned()));
+        note(
+            "augment.statistics",
+            (!is_scale).then(|| "every `std` is above 0, and every `mean` a number".to_owned()),
+        );
         let count = |n: usize, most: usize| {
             (n == 0 || n > most).then(|| format!("is from 1 to {most}, not {n}"))
         };

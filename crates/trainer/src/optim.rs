@@ -81,9 +81,16 @@ fn betas_problem(betas: [f64; 2]) -> Option<String> {
 }
 
 /// What is wrong with what is added to a divisor, if anything is.
+///
+/// PyTorch takes 0, and divides 0 by 0 for a weight whose gradient has always been 0, such as what a
+/// kernel sees beyond the edge of a map of one pixel. What is smaller than the least is 0 in f32.
 fn eps_problem(eps: f64) -> Option<String> {
-    (!(eps >= 0.0 && eps.is_finite())).then(|| format!("`eps` is 0 or more, not {eps}"))
+    let is_divisor = eps >= LEAST_EPS && eps.is_finite();
+    (!is_divisor).then(|| format!("`eps` is at least {LEAST_EPS:e}, not {eps}"))
 }
+
+/// Far above the least number of f32, and far below any gradient.
+const LEAST_EPS: f64 = 1e-30;
 
 /// What is wrong with a momentum, if anything is.
 fn momentum_problem(momentum: f64) -> Option<String> {

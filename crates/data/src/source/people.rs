@@ -135,6 +135,9 @@ impl People {
         if self.n_people.saturating_add(self.n_scored) > MOST_PEOPLE {
             return settings(format!("at most {MOST_PEOPLE} people are drawn"));
         }
+        if self.n_people == 0 {
+            return settings("`n_people` is at least 1, not 0".to_owned());
+        }
         if !(0.0..=1.0).contains(&self.wrong_labels) {
             return settings(format!("`wrong_labels` is a share, not {}", self.wrong_labels));
         }
