@@ -164,7 +164,8 @@ pub(crate) struct ExperimentArgs {
 #[derive(Clone, Copy, Debug, clap::Args)]
 #[group(multiple = false, conflicts_with = "resume")]
 pub(crate) struct DryArgs {
-    /// Take two steps of everything, to see that it works, and keep nothing.
+    /// Take a few steps of everything (the first, the last, one after each change on the way), to see
+    /// that it works, and keep nothing.
     #[arg(long)]
     pub(crate) fast: bool,
     /// Learn so many pictures by heart, to see that it can, and keep nothing.

@@ -10,7 +10,7 @@ use anyhow::{Context as _, anyhow, bail};
 use base::{config::Layer, date::utc, text};
 use candle::Device;
 use infer::{Bundle, Graded};
-use trainer::Experiment;
+use trainer::{Experiment, Run, RunError};
 
 use crate::args::ExperimentArgs;
 
@@ -57,17 +57,15 @@ pub(crate) fn experiment_of(dir: &Path, set: &[String]) -> anyhow::Result<Experi
     Ok(experiment)
 }
 
-/// The folder for a new run of an experiment.
-pub(crate) fn new_dir(experiment: &Experiment, name: &str) -> PathBuf {
-    let section = &experiment.run;
-    if !section.name.is_empty() {
-        return section.dir.join(&section.name);
+/// Begins a run of an experiment, in a folder of its own.
+///
+/// - `name`: what it is called, with the time, where the settings leave it open.
+pub(crate) fn begin(experiment: &Experiment, name: &str) -> Result<Run, RunError> {
+    let (section, config) = (&experiment.run, experiment.to_toml());
+    match section.name.is_empty() {
+        false => Run::create(&section.dir.join(&section.name), &config),
+        true => Run::create_unnamed(&section.dir.join(format!("{name}-{}", now())), &config),
     }
-    let base = format!("{name}-{}", now());
-    let free = |it: &PathBuf| !it.exists();
-    let numbered = (2..).map(|idx| section.dir.join(format!("{base}-{idx}")));
-    let mut candidates = std::iter::once(section.dir.join(&base)).chain(numbered);
-    candidates.find(free).expect("there are numbers enough")
 }
 
 /// The time as `20261121-220433`, UTC.

@@ -19,7 +19,10 @@ use std::{
 };
 
 use augment::{Memory, Picture, Pipeline, PipelineError};
-use base::{files::write_whole_with, rng::fnv1a};
+use base::{
+    files::{remove_leftovers, remove_leftovers_of, write_whole_with},
+    rng::fnv1a,
+};
 use rayon::prelude::*;
 
 use crate::Content;
@@ -106,6 +109,8 @@ impl Pack {
         memory: Option<&dyn Memory>,
         progress: &dyn Fn(usize, usize),
     ) -> Result<u64, PackError> {
+        // Of packs that were killed; those of other steps would never be written over.
+        remove_leftovers(path.parent().unwrap_or(Path::new(".")));
         let mut failed = None;
         let mut n_bytes = 0;
         let written = write_whole_with(path, |file| {
@@ -159,7 +164,11 @@ impl Pack {
         let shown = || path.display().to_string();
         let file = match File::open(path) {
             Ok(it) => it,
-            Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(err) if err.kind() == io::ErrorKind::NotFound => {
+                // It may have many gigabytes.
+                remove_leftovers_of(path);
+                return Ok(None);
+            }
             Err(source) => return Err(PackError::Io { path: shown(), source }),
         };
         let index = index(&file).map_err(|_| PackError::Damaged(shown()))?;
@@ -332,6 +341,31 @@ mod tests {
         assert_eq!(Pack::path(dir.path(), &pipeline, &pictures), path);
         pipeline.ops.remove(0);
         assert_ne!(Pack::path(dir.path(), &pipeline, &pictures), path);
+    }
+
+    #[test]
+    fn what_a_killed_pack_left_behind_goes_and_what_is_being_packed_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let (pictures, pipeline) = (pictures(dir.path()), pipeline());
+        let cache = dir.path().join("cache");
+        fs::create_dir(&cache).unwrap();
+        let path = Pack::path(&cache, &pipeline, &pictures);
+        let temporary = |name: &str| cache.join(format!(".{name}.0.tmp"));
+        let ours = temporary(&path.file_name().unwrap().to_string_lossy());
+        fs::write(&ours, b"a part").unwrap();
+        let other = temporary("pack-0123456789abcdef.rgb");
+        fs::write(&other, b"a part").unwrap();
+        let busy = fs::File::create(temporary("pack-fedcba9876543210.rgb")).unwrap();
+        busy.lock().unwrap();
+        // A run that finds no pack looks at this one alone.
+        assert!(Pack::open(&path, &pictures).unwrap().is_none());
+        assert!(!ours.exists() && other.exists());
+        fs::write(&ours, vec![0; 1 << 20]).unwrap();
+        Pack::write(&path, &pipeline, &pictures, None, &|_, _| {}).unwrap();
+        assert!(Pack::open(&path, &pictures).unwrap().is_some());
+        let mut left: Vec<_> = fs::read_dir(&cache).unwrap().map(|it| it.unwrap().path()).collect();
+        left.sort();
+        assert_eq!(left, [temporary("pack-fedcba9876543210.rgb"), path]);
     }
 
     #[test]

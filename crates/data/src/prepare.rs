@@ -6,9 +6,10 @@ use std::{
 };
 
 use augment::{Memory, Pipeline};
+use base::files::remove_leftovers;
 use rayon::prelude::*;
 
-use crate::{LoadError, Manifest};
+use crate::{LoadError, Manifest, Remembered};
 
 /// What preparing came to.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -30,6 +31,8 @@ pub fn prepare(
     pipeline: &Pipeline,
     progress: &(dyn Fn(usize, usize) + Sync),
 ) -> Result<Prepared, LoadError> {
+    // What killed programs left of pictures that nobody asks for any more.
+    manifest.memory.as_ref().map(Remembered::dir).inspect(|it| remove_leftovers(it));
     let memory = manifest.memory.as_ref().map(|it| it as &dyn Memory);
     let (n_all, n_done) = (manifest.examples.len(), AtomicUsize::new(0));
     let studied = manifest.examples.par_iter().map(|example| {
@@ -105,8 +108,11 @@ mod tests {
         assert!(pictures(Some(&memory)) == anew, "with a damaged memory");
 
         manifest.memory = Some(memory.clone());
+        let leftover = memory.dir().join(".face-0.0.tmp");
+        fs::write(&leftover, b"a part").unwrap();
         let prepared = prepare(&manifest, &pipeline, &|_, _| {}).unwrap();
         assert_eq!(prepared.n_found + prepared.n_not_found, 7);
+        assert!(!leftover.exists(), "what a killed program left");
         // What is recalled decides: here a face of 8x8 at the corner, in every picture.
         let face = [[0_u64, 0, 8, 8].map(u64::to_le_bytes).concat(), 9_f64.to_le_bytes().to_vec()];
         let keys = keys.iter().filter(|it| it.starts_with("face-"));

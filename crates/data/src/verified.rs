@@ -13,7 +13,10 @@ use std::{
 };
 
 use augment::{DecodeError, verify};
-use base::{files::write_whole, rng::fnv1a};
+use base::{
+    files::{remove_leftovers_of, write_whole},
+    rng::fnv1a,
+};
 use rayon::prelude::*;
 
 use crate::{Content, Context};
@@ -98,6 +101,8 @@ impl Memory {
 
     fn save(&self, whole: BTreeSet<String>, known: &BTreeSet<String>) {
         if whole == *known {
+            // Of a program that was killed while it saved.
+            remove_leftovers_of(&self.0);
             return;
         }
         let text: String = whole.into_iter().map(|it| it + "\n").collect();

@@ -91,8 +91,8 @@ pub trait Tracker {
         false
     }
 
-    /// What is to be on disk before a checkpoint is: a file that is the same, byte for byte, however
-    /// often a run is taken up.
+    /// What is to be on disk before a checkpoint is: a resumed run goes on behind what it holds of the
+    /// checkpoint's step.
     fn table(&self) -> Option<File> {
         None
     }

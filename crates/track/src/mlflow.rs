@@ -12,7 +12,7 @@ mod tests;
 
 use std::{
     collections::BTreeMap,
-    fs,
+    fs, io,
     path::PathBuf,
     sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
     thread,
@@ -324,7 +324,7 @@ impl Server {
         place: &Place,
         profile: &Profile,
     ) -> Result<(String, BTreeMap<String, usize>), TrackError> {
-        if let Some(known) = place.known()
+        if let Some(known) = place.known()?
             && let Some(done) = self.take_up(&known.run_id)?
         {
             return Ok((known.run_id, done));
@@ -446,9 +446,18 @@ impl Server {
 
 impl Place {
     /// The run that was begun for these settings, if there is one.
-    fn known(&self) -> Option<Known> {
-        let known: Known = toml::from_str(&fs::read_to_string(&self.path).ok()?).ok()?;
+    ///
+    /// # Errors
+    /// A file that is there and cannot be read: another run would take the place of its run.
+    fn known(&self) -> Result<Option<Known>, TrackError> {
+        let text = match fs::read_to_string(&self.path) {
+            Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(None),
+            other => other.map_err(at(&self.path))?,
+        };
+        let known: Known = toml::from_str(&text)
+            .map_err(|err| io::Error::new(io::ErrorKind::InvalidData, err.message().to_owned()))
+            .map_err(at(&self.path))?;
         let Mlflow { uri, experiment } = &self.config;
-        (known.uri == *uri && known.experiment == *experiment).then_some(known)
+        Ok((known.uri == *uri && known.experiment == *experiment).then_some(known))
     }
 }

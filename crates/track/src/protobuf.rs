@@ -73,8 +73,13 @@ pub(crate) enum Field<'a> {
 
 /// The first field of a number in a message; none where it has none, or is damaged.
 pub(crate) fn find(message: &[u8], field: u32) -> Option<Field<'_>> {
+    fields(message).find(|it| it.0 == field).map(|it| it.1)
+}
+
+/// The fields of a message with their numbers, as far as it is whole.
+pub(crate) fn fields(message: &[u8]) -> impl Iterator<Item = (u32, Field<'_>)> {
     let mut rest = message;
-    loop {
+    std::iter::from_fn(move || {
         let key = take_whole(&mut rest)?;
         let found = match key & 7 {
             0 => Field::Whole(take_whole(&mut rest)?),
@@ -88,10 +93,8 @@ pub(crate) fn find(message: &[u8], field: u32) -> Option<Field<'_>> {
                 Field::Bytes(rest.split_off(..n)?)
             }
         };
-        if key >> 3 == u64::from(field) {
-            return Some(found);
-        }
-    }
+        Some((u32::try_from(key >> 3).ok()?, found))
+    })
 }
 
 fn take_whole(bytes: &mut &[u8]) -> Option<u64> {

@@ -72,6 +72,10 @@ impl Tracker for Events {
     fn sees(&self) -> bool {
         true
     }
+
+    fn table(&self) -> Option<fs::File> {
+        self.0.file().ok()
+    }
 }
 
 fn scalar(tag: &str, value: f64) -> Message {

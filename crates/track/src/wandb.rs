@@ -10,7 +10,7 @@
 //! back to where the run goes on, so that no step is there twice.
 
 use std::{
-    fs,
+    fs, io,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -24,7 +24,7 @@ use crate::{
     About, End, Histogram, Png, Track, TrackError, Tracker, at,
     checksum::CRC32,
     now,
-    protobuf::{Field, Message, find},
+    protobuf::{Field, Message, fields, find},
 };
 
 /// `{ kind = "wandb", project = "maskfit", entity = "", tags = [] }`
@@ -48,32 +48,34 @@ impl Default for Wandb {
 impl Track for Wandb {
     fn open(&self, about: &About<'_>) -> Result<Box<dyn Tracker>, TrackError> {
         let root = about.dir.join("wandb");
-        let (path, kept) = match find_log(&root) {
+        let (path, kept) = match find_log(&root)? {
             Some(path) => {
                 let log = fs::read(&path).map_err(at(&path))?;
-                let kept = kept(&log, about.step);
+                let kept = Kept::of(&log, about.step).map_err(|what| {
+                    let help = "move its folder away to log the rest of the run in a new one";
+                    let source =
+                        io::Error::new(io::ErrorKind::InvalidData, format!("{what}: {help}"));
+                    TrackError::Io { path: path.clone(), source }
+                })?;
                 (path, kept)
             }
-            None => (new_log(&root, about)?, Vec::new()),
+            None => (new_log(&root, about)?, Kept::nothing()),
         };
         let dir = path.parent().unwrap_or(&root).to_owned();
-        let start = begin_log();
         let mut run = OfflineRun {
-            log: Growing::open(&path, &start).map_err(at(&path))?,
-            n_records: 0,
+            // All of it at once: it is the old log until it is the new one.
+            log: Growing::open(&path, &kept.bytes).map_err(at(&path))?,
+            n_records: kept.n_records,
             media: dir.join("files"),
-            began: now(),
+            began: now().saturating_sub(kept.runtime),
             beside: Vec::new(),
         };
-        match kept.is_empty() {
-            true => {
-                let id = path.file_stem().unwrap_or_default().to_string_lossy();
-                let id = id.trim_start_matches("run-");
-                let version = concat!("maskfit ", env!("CARGO_PKG_VERSION"));
-                run.add(HEADER, &Message::new().message(1, &Message::new().text(1, version)))?;
-                run.add(RUN, &self.describe(id, about, run.began))?;
-            }
-            false => kept.iter().try_for_each(|it| run.write(it))?,
+        if run.n_records == 0 {
+            let id = path.file_stem().unwrap_or_default().to_string_lossy();
+            let id = id.trim_start_matches("run-");
+            let version = concat!("maskfit ", env!("CARGO_PKG_VERSION"));
+            run.add(HEADER, &Message::new().message(1, &Message::new().text(1, version)))?;
+            run.add(RUN, &self.describe(id, about, run.began))?;
         }
         Ok(Box::new(run))
     }
@@ -118,19 +120,11 @@ struct OfflineRun {
 }
 
 impl OfflineRun {
-    /// Adds a `Record` with one field.
+    /// Adds a `Record` with one field, under the next number.
     fn add(&mut self, field: u32, content: &Message) -> Result<(), TrackError> {
-        self.write(Message::new().message(field, content).as_bytes())
-    }
-
-    /// Adds a record, under the next number where it has none.
-    fn write(&mut self, record: &[u8]) -> Result<(), TrackError> {
         self.n_records += 1;
-        let numbered = match find(record, 1) {
-            Some(_) => record.to_vec(),
-            None => numbered(self.n_records, record),
-        };
-        let pieces = pieces(self.log.n_bytes(), &numbered);
+        let record = numbered(self.n_records, Message::new().message(field, content).as_bytes());
+        let pieces = pieces(self.log.n_bytes(), &record);
         self.log.add(&pieces).map_err(at(self.log.path()))
     }
 }
@@ -139,7 +133,7 @@ impl Tracker for OfflineRun {
     fn scalars(&mut self, step: usize, values: &[(&str, f64)]) -> Result<(), TrackError> {
         let now = now();
         let runtime = now.saturating_sub(self.began).as_secs_f64();
-        let known = [("_timestamp", now.as_secs_f64()), ("_runtime", runtime)];
+        let known = [("_timestamp", now.as_secs_f64()), (RUNTIME, runtime)];
         let mut items: Vec<_> = values.iter().map(|&(name, it)| item(name, &number(it))).collect();
         items.extend(known.map(|(name, it)| item(name, &number(it))));
         items.push(item("_step", &step.to_string()));
@@ -185,6 +179,10 @@ impl Tracker for OfflineRun {
     fn sees(&self) -> bool {
         true
     }
+
+    fn table(&self) -> Option<fs::File> {
+        self.log.file().ok()
+    }
 }
 
 /// A `Record` under its number.
@@ -207,12 +205,30 @@ fn number(x: f64) -> String {
     }
 }
 
-/// The log of a run that was begun: where there are several, the newest.
-fn find_log(root: &Path) -> Option<PathBuf> {
-    let dirs = fs::read_dir(root).ok()?.flatten().map(|it| it.path());
-    let newest = dirs.filter(|it| it.is_dir()).max()?;
-    let files = fs::read_dir(newest).ok()?.flatten().map(|it| it.path());
-    files.filter(|it| it.extension().is_some_and(|it| it == "wandb")).max()
+/// The log of a run that was begun: where there are several, the newest. None where there is none yet.
+///
+/// A folder without a log is what a kill leaves between the two, and goes.
+fn find_log(root: &Path) -> Result<Option<PathBuf>, TrackError> {
+    let entries = |dir: &Path| match fs::read_dir(dir) {
+        Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        entries => entries
+            .and_then(|it| {
+                it.map(|it| it.map(|it| it.path())).collect::<io::Result<Vec<PathBuf>>>()
+            })
+            .map_err(at(dir)),
+    };
+    let mut logs = Vec::new();
+    for dir in entries(root)?.into_iter().filter(|it| it.is_dir()) {
+        let n_before = logs.len();
+        logs.extend(
+            entries(&dir)?.into_iter().filter(|it| it.extension().is_some_and(|it| it == "wandb")),
+        );
+        if logs.len() == n_before {
+            // Only where it is empty.
+            drop(fs::remove_dir(&dir));
+        }
+    }
+    Ok(logs.into_iter().max())
 }
 
 /// Where a new run's log will be, in a folder that is there.
@@ -278,10 +294,14 @@ fn pieces(offset: u64, record: &[u8]) -> Vec<u8> {
     }
 }
 
-/// The records of a log, as far as it is whole.
-fn records(log: &[u8]) -> Vec<Vec<u8>> {
+/// The records of a log as far as it is whole, each with where it ends; and whether it is damaged there,
+/// and not just cut off.
+fn records(log: &[u8]) -> (Vec<(Vec<u8>, usize)>, bool) {
     let (mut records, mut record) = (Vec::new(), Vec::new());
     let mut at = begin_log().len();
+    if !log.starts_with(&begin_log()) {
+        return (records, !begin_log().starts_with(log));
+    }
     loop {
         let room = BLOCK as usize - at % BLOCK as usize;
         if room < HEAD as usize {
@@ -292,35 +312,103 @@ fn records(log: &[u8]) -> Vec<Vec<u8>> {
         let n = usize::from(u16::from_le_bytes([low, high]));
         let Some(piece) = log.get(at..at + n) else { break };
         if CRC32.of(&[&[kind], piece]) != u32::from_le_bytes([a, b, c, d]) {
-            break;
+            return (records, true);
         }
         at += n;
         record.extend_from_slice(piece);
         if [WHOLE, LAST].contains(&kind) {
-            records.push(std::mem::take(&mut record));
+            records.push((std::mem::take(&mut record), at));
         }
     }
-    records
+    (records, false)
 }
 
-/// The records of a log that a run keeps which goes on after `step` steps: all before the first of a
-/// later step.
-fn kept(log: &[u8], step: usize) -> Vec<Vec<u8>> {
-    let is_later = |record: &Vec<u8>| {
-        let history = find(record, HISTORY);
-        let Some(Field::Bytes(history)) = history else { return find(record, EXIT).is_some() };
-        let Some(Field::Bytes(of_step)) = find(history, 2) else { return false };
-        matches!(find(of_step, 1), Some(Field::Whole(it)) if it > step as u64)
-    };
-    let mut records = records(log);
-    records.truncate(records.iter().position(is_later).unwrap_or(records.len()));
-    records
+/// What of a log stays for a run that goes on.
+struct Kept {
+    bytes: Vec<u8>,
+    n_records: u64,
+    /// How long the run took up to there.
+    runtime: Duration,
 }
+
+impl Kept {
+    /// A log without records.
+    fn nothing() -> Kept {
+        Kept { bytes: begin_log().to_vec(), n_records: 0, runtime: Duration::ZERO }
+    }
+
+    /// What stays for a run that goes on after `step` steps: the description of the run, and all up to the
+    /// summary of that step. What a later step has beside its numbers comes before them, and goes with them.
+    ///
+    /// # Errors
+    /// A log that is damaged before that step: what comes after the damage would be lost.
+    fn of(log: &[u8], step: usize) -> Result<Kept, String> {
+        let (records, is_damaged) = records(log);
+        let (mut kept, mut last_step, mut has_run) = (Kept::nothing(), 0, false);
+        let mut end = 0;
+        for (idx, (record, record_end)) in records.iter().enumerate() {
+            if let Some(Field::Bytes(history)) = find(record, HISTORY) {
+                let of_step = step_of(history).unwrap_or(last_step);
+                if of_step > step as u64 {
+                    break;
+                }
+                last_step = of_step;
+                kept.runtime = runtime_of(history).unwrap_or(kept.runtime);
+            } else if find(record, RUN).is_some() {
+                has_run = true;
+            } else if find(record, SUMMARY).is_none() {
+                continue;
+            }
+            (end, kept.n_records) = (*record_end, idx as u64 + 1);
+        }
+        if is_damaged && last_step < step as u64 {
+            return Err(format!(
+                "the log is damaged after step {last_step}, and the run goes on after step {step}"
+            ));
+        }
+        Ok(match has_run {
+            true => Kept { bytes: log[..end].to_vec(), ..kept },
+            false => Kept::nothing(),
+        })
+    }
+}
+
+/// The step of a `HistoryRecord`.
+fn step_of(history: &[u8]) -> Option<u64> {
+    let Some(Field::Bytes(of_step)) = find(history, 2) else { return None };
+    let Some(Field::Whole(step)) = find(of_step, 1) else { return None };
+    Some(step)
+}
+
+/// How long a run took up to a `HistoryRecord`.
+fn runtime_of(history: &[u8]) -> Option<Duration> {
+    let is_it = |item: &&[u8]| find(item, 2) == Some(Field::Bytes(RUNTIME.as_bytes()));
+    let items = fields(history).filter_map(|it| match it {
+        (1, Field::Bytes(item)) => Some(item),
+        _ => None,
+    });
+    let item = { items }.find(is_it)?;
+    let Some(Field::Bytes(json)) = find(item, 16) else { return None };
+    Duration::try_from_secs_f64(std::str::from_utf8(json).ok()?.parse().ok()?).ok()
+}
+
+/// What the time since a run's beginning is called.
+const RUNTIME: &str = "_runtime";
 
 #[cfg(test)]
 mod tests {
-    use super::{HISTORY, begin_log, item, kept, numbered, pieces, records};
-    use crate::{checksum::CRC32, golden, protobuf::Message};
+    use std::{cell::RefCell, fs, path::Path, time::Duration};
+
+    use super::{
+        FILES, HEADER, HISTORY, Kept, RUN, RUNTIME, SUMMARY, begin_log, find, item, numbered,
+        pieces, records, runtime_of, step_of,
+    };
+    use crate::{
+        About, End, Png, TrackConfig, Trackers,
+        checksum::CRC32,
+        golden,
+        protobuf::{Field, Message},
+    };
 
     fn history(n: u64, step: u64) -> Vec<u8> {
         let step = Message::new().whole(1, step);
@@ -343,18 +431,138 @@ mod tests {
         let (first, second) = (vec![b'a'; 32_768 - 7 - 7 - 3], vec![b'b'; 70_000]);
         let long = log(&[&first, &second, b"c"]);
         assert_eq!(CRC32.of(&[&long]), golden["long_log_crc"]);
-        assert_eq!(records(&long), [first, second, b"c".to_vec()]);
+        let (found, is_damaged) = records(&long);
+        let found: Vec<_> = found.into_iter().map(|it| it.0).collect();
+        assert_eq!((found, is_damaged), (vec![first, second, b"c".to_vec()], false));
+    }
+
+    /// A run with its steps: for each its picture, its numbers and their summary.
+    fn of_steps(n_steps: u64) -> Vec<Vec<u8>> {
+        let text = |field, text: &str| Message::new().message(field, &Message::new().text(1, text));
+        let mut all =
+            vec![text(HEADER, "1.0").as_bytes().to_vec(), text(RUN, "the run").as_bytes().to_vec()];
+        for step in 1..=n_steps {
+            all.push(text(FILES, "a.png").as_bytes().to_vec());
+            let items = Message::new().message(1, &item("loss", "0.5"));
+            let items = items.message(1, &item(RUNTIME, &format!("{step}.5")));
+            let of_step = Message::new().whole(1, step);
+            let of_step = Message::new().message(HISTORY, &items.clone().message(2, &of_step));
+            all.push(of_step.as_bytes().to_vec());
+            all.push(Message::new().message(SUMMARY, &items).as_bytes().to_vec());
+        }
+        (1..).zip(&all).map(|(n, it)| numbered(n, it)).collect()
+    }
+
+    fn joined(records: &[Vec<u8>]) -> Vec<u8> {
+        log(&records.iter().map(Vec::as_slice).collect::<Vec<_>>())
     }
 
     #[test]
     fn a_log_is_cut_back_to_the_step_that_a_run_goes_on_from() {
-        let begin = numbered(1, Message::new().text(17, "the run").as_bytes());
-        let all: Vec<Vec<u8>> =
-            std::iter::once(begin).chain((1..=5).map(|step| history(step + 1, step))).collect();
-        let bytes = log(&all.iter().map(Vec::as_slice).collect::<Vec<_>>());
-        assert_eq!(kept(&bytes, 3), all[..4]);
-        assert_eq!(kept(&bytes, 0), all[..1]);
-        // The last record is cut off by a kill.
-        assert_eq!(kept(&bytes[..bytes.len() - 1], 9), all[..5]);
+        let all = of_steps(5);
+        let whole = joined(&all);
+        let kept = |log: &[u8], step| Kept::of(log, step).map(|it| (it.bytes, it.n_records));
+        let want = |n: usize| Ok((joined(&all[..n]), n as u64));
+        // Two for the run, three a step; the picture of the fourth step comes before its numbers.
+        assert_eq!(kept(&whole, 3), want(2 + 3 * 3));
+        assert_eq!(kept(&whole, 0), want(2));
+        assert_eq!(kept(&whole, 9), want(2 + 3 * 5));
+        assert_eq!(Kept::of(&whole, 3).unwrap().runtime, Duration::from_millis(3500));
+        // Cut off by a kill: in the last summary, in the numbers before it, in the description of the run.
+        let end = |n: usize| joined(&all[..n]).len();
+        assert_eq!(kept(&whole[..whole.len() - 1], 9), want(2 + 3 * 5 - 1));
+        assert_eq!(kept(&whole[..end(16) - 1], 9), want(2 + 3 * 4));
+        assert_eq!(kept(&whole[..end(2) - 1], 0), Ok((begin_log().to_vec(), 0)));
+        assert_eq!(kept(b"", 0), Ok((begin_log().to_vec(), 0)));
+        // Damaged in the second step: it goes on from the first, and not from a later one.
+        let mut damaged = whole;
+        damaged[end(7) - 3] ^= 1;
+        assert_eq!(kept(&damaged, 1), want(2 + 3));
+        let err = kept(&damaged, 4).unwrap_err();
+        assert_eq!(err, "the log is damaged after step 1, and the run goes on after step 4");
+        assert!(kept(b"something else", 1).is_err());
+    }
+
+    /// The steps after `from` up to `to`, and what was noted.
+    fn track(dir: &Path, from: usize, to: usize) -> Vec<String> {
+        let (_, wandb) = TrackConfig::zoo().into_iter().find(|it| it.0 == "wandb").unwrap();
+        let columns = ["loss".to_owned()];
+        let settings = toml::Table::new();
+        let about = About {
+            dir,
+            name: "a",
+            group: None,
+            step: from,
+            columns: &columns,
+            settings: &settings,
+        };
+        let notes = RefCell::new(Vec::new());
+        let note = |it: &str| notes.borrow_mut().push(it.to_owned());
+        let mut trackers = Trackers::open(&[wandb], &about, &note);
+        for step in from + 1..=to {
+            trackers.picture(step, "sheet", &Png { bytes: vec![1, 2, 3], size: [1, 1] });
+            trackers.scalars(step, &[("loss", 1.0)]);
+        }
+        trackers.finish(End::Stopped);
+        drop(trackers);
+        notes.into_inner()
+    }
+
+    fn log_of(dir: &Path) -> std::path::PathBuf {
+        super::find_log(&dir.join("wandb")).unwrap().unwrap()
+    }
+
+    #[test]
+    fn a_resumed_log_has_each_step_once_and_its_time_goes_on() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(track(dir.path(), 0, 6).is_empty());
+        std::thread::sleep(Duration::from_millis(20));
+        let path = log_of(dir.path());
+        assert!(track(dir.path(), 4, 8).is_empty());
+        assert_eq!(log_of(dir.path()), path);
+        let (found, is_damaged) = records(&fs::read(&path).unwrap());
+        assert!(!is_damaged);
+        let numbers: Vec<_> = found.iter().map(|it| find(&it.0, 1)).collect();
+        let want: Vec<_> = (1..=2 + 3 * 8).map(|it| Some(Field::Whole(it))).collect();
+        assert_eq!(numbers, want, "records are numbered as they come");
+        let histories = found.iter().filter_map(|it| match find(&it.0, HISTORY)? {
+            Field::Bytes(history) => {
+                Some((step_of(history).unwrap(), runtime_of(history).unwrap()))
+            }
+            Field::Whole(_) => None,
+        });
+        let (steps, times): (Vec<u64>, Vec<Duration>) = histories.unzip();
+        assert_eq!(steps, [1, 2, 3, 4, 5, 6, 7, 8]);
+        assert!(times.is_sorted(), "{times:?}");
+    }
+
+    #[test]
+    fn a_log_that_cannot_be_gone_on_with_is_left_as_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        track(dir.path(), 0, 6);
+        let path = log_of(dir.path());
+        let mut damaged = fs::read(&path).unwrap();
+        let middle = damaged.len() / 2;
+        damaged[middle] ^= 1;
+        fs::write(&path, &damaged).unwrap();
+        let notes = track(dir.path(), 6, 8);
+        assert!(
+            notes.len() == 1 && notes[0].contains("the log is damaged after step"),
+            "{notes:?}"
+        );
+        assert!(notes[0].contains("move its folder away"), "{notes:?}");
+        assert_eq!(fs::read(&path).unwrap(), damaged);
+    }
+
+    #[test]
+    fn what_a_kill_left_before_there_was_a_log_is_no_run() {
+        let dir = tempfile::tempdir().unwrap();
+        let empty = dir.path().join("wandb/offline-run-20261129_080000-aaaaaaaa");
+        fs::create_dir_all(&empty).unwrap();
+        assert!(track(dir.path(), 0, 2).is_empty());
+        assert!(!empty.exists());
+        let path = log_of(dir.path());
+        assert!(track(dir.path(), 2, 4).is_empty());
+        assert_eq!(log_of(dir.path()), path);
     }
 }

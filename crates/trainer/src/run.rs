@@ -92,6 +92,31 @@ impl Run {
         Ok(run)
     }
 
+    /// Makes a folder for a run that nobody named: the first of `dir`, `dir-2`, `dir-3` and so on that is
+    /// not there, even if other programs look for one in the same moment.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn create_unnamed(dir: &Path, config: &str) -> Result<Run, RunError> {
+        let above = dir.parent().unwrap_or(Path::new("."));
+        fs::create_dir_all(above).map_err(at(above))?;
+        let name = dir.file_name().unwrap_or_default();
+        for nth in 1.. {
+            let mut name = name.to_owned();
+            if nth > 1 {
+                name.push(format!("-{nth}"));
+            }
+            let dir = dir.with_file_name(name);
+            // Whoever makes the folder has it.
+            match fs::create_dir(&dir) {
+                Ok(()) => return Run::create(&dir, config),
+                Err(err) if err.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(err) => return Err(at(&dir)(err)),
+            }
+        }
+        unreachable!("there are numbers enough")
+    }
+
     /// Takes up a run.
     ///
     /// # Errors
@@ -101,9 +126,7 @@ impl Run {
             return Err(RunError::Absent(dir.to_owned()));
         }
         let run = Run::hold(dir)?;
-        for dir in [run.dir.clone(), run.best(), run.checkpoints()] {
-            remove_leftovers(&dir);
-        }
+        remove_leftovers(&run.dir);
         Ok(run)
     }
 
@@ -161,7 +184,23 @@ impl Run {
 
 #[cfg(test)]
 mod tests {
+    use std::{collections::BTreeSet, thread};
+
     use super::{Run, RunError};
+
+    #[test]
+    fn runs_without_a_name_have_a_folder_each_however_many_begin_at_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("runs/small-20261129-080000");
+        let begin = || Run::create_unnamed(&path, "seed = 0").unwrap();
+        let runs: Vec<Run> = thread::scope(|scope| {
+            let all: Vec<_> = (0..8).map(|_| scope.spawn(begin)).collect();
+            all.into_iter().map(|it| it.join().unwrap()).collect()
+        });
+        let names: BTreeSet<_> = runs.iter().map(|it| it.dir().file_name().unwrap()).collect();
+        assert_eq!(names.len(), 8, "{names:?}");
+        assert!(path.is_dir() && path.with_file_name("small-20261129-080000-8").is_dir());
+    }
 
     #[test]
     fn a_run_is_made_once_and_held_by_one() {

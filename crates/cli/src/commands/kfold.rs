@@ -58,7 +58,7 @@ pub(crate) fn kfold(
             let plan = trainer::Plan::new(&experiment, &manifest, 0, device, &terminal)?;
             plan.model()?;
             trainer::check_memory(&plan, &terminal)?;
-            Run::create(&runs::new_dir(&experiment, &name), &experiment.to_toml())?
+            runs::begin(&experiment, &name)?
         }
     };
     terminal.heed_interrupts();

@@ -62,7 +62,7 @@ pub(crate) fn train(
             // A run whose weights do not fit leaves no folder.
             plan.model()?;
             check_memory(&plan, &terminal)?;
-            Run::create(&runs::new_dir(&experiment, &name), &experiment.to_toml())?
+            runs::begin(&experiment, &name)?
         }
     };
     announce(&plan, &run, &terminal);
