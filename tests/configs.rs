@@ -63,6 +63,46 @@ fn every_list_of_label_fixes_can_be_read() {
 }
 
 #[test]
+fn a_fast_run_takes_a_step_of_each_stretch_of_the_whole_one() {
+    // 63 pictures in batches of 8, and of 16 at first: 3 steps in each of two epochs, then 7.
+    let experiment = small::experiment(&[
+        "train.total=8 epochs",
+        "train.warmup=2 steps",
+        "schedule={ kind = \"fine_tune\", frozen = \"1 epochs\" }",
+        "train.sizes=[{ until = \"2 epochs\", size = [24, 20], batch_size = 16 }]",
+        "train.freeze=[{ layers = \"stem\", from = \"3 epochs\", until = \"50 %\" }]",
+        "augment.mix=[{ kind = \"mixup\", until = \"30 steps\" }]",
+        "average={ kind = \"swa\", from = \"75 %\" }",
+        "eval.every=8 epochs",
+        "train.patience=1",
+    ]);
+    let (manifest, watch) = (small::manifest(&experiment), small::StopsAt::never());
+    let mut plan =
+        Plan::new(&experiment, &manifest, 0, &candle::Device::Cpu, &watch).expect("a plan");
+    assert_eq!(plan.epochs.total(), 48);
+    let said = plan.shorten().expect("what fits the whole run fits a part of it");
+    let steps = "of 48 steps only 1, 3 (after `train.warmup`), 6 (the backbone learns, by `schedule`), \
+                 7 (after `train.sizes[0]`), 14 (`train.freeze[0]` begins), 25 (`train.freeze[0]` ends), \
+                 31 (after `augment.mix[0]`), 37 (`average` has begun), 48,";
+    assert!(said.contains(steps), "{said}");
+    assert_eq!(plan.epochs.total(), 9);
+    let sizes = (0..9)
+        .map(|it| (plan.batches(it).len(), plan.batches(it)[0].len(), plan.seen(it).0.size()));
+    let (small, large) = ((1, 16, Ok([24, 20])), (1, 8, Ok([32, 28])));
+    let want = [small.clone(), small.clone(), small, large.clone()];
+    assert_eq!(sizes.take(4).collect::<Vec<_>>(), want);
+    let dir = tempfile::tempdir().unwrap();
+    let run = trainer::Run::create(&dir.path().join("run"), "").unwrap();
+    let ended = trainer::fit(&plan, &run, &watch);
+    assert!(matches!(ended, Ok(trainer::Ended::Finished(it)) if it.steps == 9));
+    // Each is evaluated, and the last one kept.
+    assert_eq!(run.read("epochs.csv").unwrap().lines().count(), 1 + 9);
+    // What does not fit the whole run is said all the same.
+    let late = small::experiment(&["average={ kind = \"swa\", from = \"9 epochs\" }"]);
+    assert!(Plan::new(&late, &manifest, 0, &candle::Device::Cpu, &watch).is_err());
+}
+
+#[test]
 fn a_last_batch_that_cannot_be_trained_on_is_said_before_the_first_step() {
     // 63 pictures in batches of 31 leave one, whose last maps have a single pixel.
     let experiment = small::experiment(&["train.batch_size=31", "train.drop_last=false"]);

@@ -12,6 +12,16 @@ pub struct Epochs {
     ends: Vec<usize>,
     /// Steps of the run.
     total: usize,
+    /// Where it takes only some steps of a longer run, an epoch each: that run.
+    whole: Option<Box<Whole>>,
+}
+
+/// A run of which only some steps are taken.
+#[derive(Clone, Debug, PartialEq)]
+struct Whole {
+    epochs: Epochs,
+    /// Steps done in it before each step that is taken.
+    moments: Vec<usize>,
 }
 
 /// A run that counts more is taken for a slip of the pen.
@@ -41,13 +51,40 @@ impl Epochs {
             }
             ends.push(done + n_steps(epoch_idx)?);
         }
-        let mut epochs = Epochs { ends, total: 0 };
+        let mut epochs = Epochs { ends, total: 0, whole: None };
         epochs.total = total.to_steps(&epochs);
         match epochs.total {
             0 => Err("at `train.total`: the run has no steps: write \"3 epochs\" or \"500 steps\""
                 .to_owned()),
             _ => Ok(epochs),
         }
+    }
+
+    /// The run of which only the steps after so many steps are taken, each an epoch by itself. Lengths
+    /// are what they come to in it, and epochs are counted as in the whole run.
+    ///
+    /// - `moments`: ascending, and all within the run.
+    pub fn only(self, moments: Vec<usize>) -> Epochs {
+        let total = moments.len();
+        Epochs {
+            ends: (1..=total).collect(),
+            total,
+            whole: Some(Box::new(Whole { epochs: self, moments })),
+        }
+    }
+
+    /// The epoch of the whole run that an epoch of this one belongs to: itself, except where only some steps
+    /// are taken.
+    pub fn of_whole(&self, epoch_idx: usize) -> usize {
+        match &self.whole {
+            Some(it) => it.epochs.find(it.moment(epoch_idx)).0,
+            None => epoch_idx,
+        }
+    }
+
+    /// How many batches an epoch has at most, where it does not have all.
+    pub fn most_batches(&self) -> Option<usize> {
+        self.whole.as_ref().map(|_| 1)
     }
 
     /// Steps of the run.
@@ -75,19 +112,47 @@ impl Epochs {
 
     /// Epochs done after `step` steps, with their fraction.
     pub fn epoch(&self, step: usize) -> f64 {
+        if let Some(it) = &self.whole {
+            return it.epochs.epoch(it.moment(step));
+        }
         let (epoch_idx, done) = self.find(step);
         epoch_idx as f64 + done as f64 / self.n_steps(epoch_idx).max(1) as f64
     }
 
     /// Steps done after so many epochs, to the nearest.
     pub fn steps(&self, epochs: f64) -> usize {
+        if let Some(it) = &self.whole {
+            return it.steps(it.epochs.steps(epochs));
+        }
         let whole = (epochs as usize).min(self.ends.len());
         let rest = (epochs - whole as f64) * self.n_steps(whole) as f64;
         self.first_step(whole) + rest.round() as usize
     }
 
+    /// Steps of this run that so many steps of the whole run come to.
+    pub fn steps_of(&self, n_steps: usize) -> usize {
+        self.whole.as_ref().map_or(n_steps, |it| it.steps(n_steps))
+    }
+
+    /// The whole run.
+    pub(crate) fn whole(&self) -> &Epochs {
+        self.whole.as_ref().map_or(self, |it| &it.epochs)
+    }
+
     fn first_step(&self, epoch_idx: usize) -> usize {
         epoch_idx.checked_sub(1).map_or(0, |before| self.ends[before])
+    }
+}
+
+impl Whole {
+    /// Steps done in the whole run after `step` steps are taken.
+    fn moment(&self, step: usize) -> usize {
+        self.moments.get(step).copied().unwrap_or(self.epochs.total)
+    }
+
+    /// How many of the first so many steps are taken.
+    fn steps(&self, n_steps: usize) -> usize {
+        self.moments.partition_point(|it| *it < n_steps)
     }
 }
 
@@ -122,6 +187,34 @@ mod tests {
         }
         // After the run every epoch is as long as the last.
         assert_eq!([3.0, 4.0, 5.5].map(|it| epochs.steps(it)), [9, 11, 14]);
+    }
+
+    #[test]
+    fn of_a_run_some_steps_are_taken_and_lengths_follow() {
+        // Ten epochs of ten steps; the first, the last and two where something changes.
+        let whole = Epochs::new(Length::Epochs(10.0), |_| Ok(10)).unwrap();
+        let few = whole.only(vec![0, 25, 60, 99]);
+        assert_eq!((few.total(), few.n_begun(), few.most_batches()), (4, 4, Some(1)));
+        assert_eq!(
+            [0, 1, 2, 3].map(|it| (few.find(it), few.of_whole(it))),
+            [((0, 0), 0), ((1, 0), 2), ((2, 0), 6), ((3, 0), 9)]
+        );
+        assert_eq!([0, 1, 2, 3, 4].map(|it| few.epoch(it)), [0.0, 2.5, 6.0, 9.9, 10.0]);
+        let steps = |text: &str| text.parse::<Length>().unwrap().to_steps(&few);
+        assert_eq!(
+            ["0 steps", "1 steps", "25 steps", "26 steps", "100 steps"].map(steps),
+            [0, 1, 1, 2, 4]
+        );
+        assert_eq!(
+            ["2.5 epochs", "6 epochs", "60 %", "61 %", "10 epochs"].map(steps),
+            [1, 2, 2, 3, 4]
+        );
+        let up = |text: &str| -> Vec<usize> {
+            let length: Length = text.parse().unwrap();
+            (1..=4).filter(|&it| length.is_up(it, &few)).collect()
+        };
+        assert_eq!(up("1 steps"), [1, 2, 3, 4]);
+        assert_eq!(up("2 epochs"), [1, 2, 4]);
     }
 
     #[test]

@@ -34,10 +34,16 @@ impl Length {
 
     /// The length in optimizer steps, from the beginning of a run of these epochs.
     pub fn to_steps(self, epochs: &Epochs) -> usize {
+        epochs.steps_of(self.of_whole(epochs))
+    }
+
+    /// As [`Length::to_steps`], in steps of the whole run where only some of them are taken.
+    pub fn of_whole(self, epochs: &Epochs) -> usize {
+        let whole = epochs.whole();
         match self {
-            Length::Epochs(n) => epochs.steps(n),
+            Length::Epochs(n) => whole.steps(n),
             Length::Steps(n) => n,
-            Length::Percent(p) => (p / 100.0 * epochs.total() as f64).round() as usize,
+            Length::Percent(p) => (p / 100.0 * whole.total() as f64).round() as usize,
         }
     }
 

@@ -7,7 +7,7 @@ use data::{Manifest, SamplerConfig};
 use crate::{
     average::AverageConfig,
     experiment::Experiment,
-    plan::{Plan, PlanError, divide},
+    plan::{self, Plan, PlanError, divide},
     schedule::ScheduleConfig,
     watch::Watch,
 };
@@ -16,16 +16,6 @@ use crate::{
 const FEW_BATCHES: usize = 2;
 
 impl Experiment {
-    /// Two steps of everything: training, evaluation, checkpoints, the bundle.
-    pub fn fast(&self) -> Experiment {
-        let mut fast = self.clone();
-        fast.train.total = Length::Steps(2);
-        fast.train.sizes.retain(|it| !matches!(it.until, Length::Percent(_)));
-        fast.eval.every = Length::Steps(1);
-        fast.checkpoint.every = Length::Steps(1);
-        fast
-    }
-
     /// Nothing but learning a few pictures by heart: all of them at once, each as it is.
     ///
     /// - `n`: how many.
@@ -52,11 +42,75 @@ impl Experiment {
 const MOST_STEPS: usize = 500;
 
 impl Plan {
-    /// Answers only the first batches of each side.
-    pub fn shorten(&mut self) {
+    /// Takes of the run only its first step, its last, and the one after each change (the end of the
+    /// warm-up, of a freeze, of a mixing, of a size, the beginning of an average), each as it would be;
+    /// evaluates and saves after each of them, and answers only the first batches of each side.
+    ///
+    /// Returns what that came to, for a person to read.
+    ///
+    /// # Errors
+    /// Those of [`Plan::new`].
+    pub fn shorten(&mut self) -> Result<String, PlanError> {
+        let whole = self.epochs.total();
+        let changes = self.changes();
+        let mut moments = vec![0, whole - 1];
+        moments.extend(changes.iter().map(|it| it.0));
+        moments.sort_unstable();
+        moments.dedup();
+        let said = |it: &usize| {
+            let what = changes.iter().filter(|(step, _)| step == it).map(|it| it.1.as_str());
+            match what.collect::<Vec<_>>() {
+                what if what.is_empty() => (it + 1).to_string(),
+                what => format!("{} ({})", it + 1, what.join(", ")),
+            }
+        };
+        let steps = moments.iter().map(said).collect::<Vec<_>>().join(", ");
+
+        self.epochs = self.epochs.clone().only(moments);
+        self.experiment.eval.every = Length::Steps(1);
+        self.experiment.checkpoint.every = Length::Steps(1);
+        self.experiment.train.patience = 0;
+        let Plan { experiment, epochs, .. } = &*self;
+        let (side, classes) = (&self.sides.train, &self.training_classes);
+        let mixing = plan::mixing(experiment, &self.task, side, classes, epochs)?;
+        let freezing = plan::freezing(experiment, epochs)?;
+        (self.mixing, self.freezing) = (mixing, freezing);
         let n = FEW_BATCHES * self.experiment.eval.batch_size;
+        let n_valid = self.sides.valid.len();
         self.sides.valid.truncate(n);
         self.scored.truncate(n);
+        Ok(format!(
+            "fast: of {whole} steps only {steps}, and all lengths rescaled to that; evaluated and saved \
+             after each, on {} of {n_valid} pictures",
+            self.sides.valid.len()
+        ))
+    }
+
+    /// Where something changes on the way: steps done before, and what.
+    fn changes(&self) -> Vec<(usize, String)> {
+        let Experiment { train, augment, schedule, average, .. } = &self.experiment;
+        let steps = |it: Length| it.to_steps(&self.epochs);
+        let mut all = vec![(steps(train.warmup), "after `train.warmup`".to_owned())];
+        if schedule.get().rest().is_some() {
+            let awake = self.experiment.awake(&self.epochs);
+            all.push((awake, "the backbone learns, by `schedule`".to_owned()));
+        }
+        for (idx, it) in train.freeze.iter().enumerate() {
+            all.push((steps(it.from), format!("`train.freeze[{idx}]` begins")));
+            all.extend(it.until.map(|it| (steps(it), format!("`train.freeze[{idx}]` ends"))));
+        }
+        for (idx, it) in self.phases.iter().enumerate() {
+            let end = self.epochs.steps(it.end as f64);
+            all.push((end, format!("after `train.sizes[{idx}]`")));
+        }
+        for (idx, it) in augment.mix.iter().enumerate() {
+            let until = it.get().until().map(steps);
+            all.extend(until.map(|it| (it, format!("after `augment.mix[{idx}]`"))));
+        }
+        let begins = average.get().begins(&self.epochs);
+        all.push((begins, "`average` has begun".to_owned()));
+        all.retain(|it| (1..self.epochs.total()).contains(&it.0));
+        all
     }
 
     /// A plan of `n` pictures that are trained on and validated on, of as many classes as can be.

@@ -360,13 +360,18 @@ impl Experiment {
 
     /// Steps done when the backbone begins to learn, if the schedule lets it rest; else after the warm-up.
     pub fn awake(&self, epochs: &Epochs) -> usize {
-        let rest = self.schedule.get().rest().map_or(0, |it| it.to_steps(epochs));
-        self.train.warmup.to_steps(epochs) + rest
+        epochs.steps_of(self.awake_in_whole(epochs))
+    }
+
+    /// The same, in steps of the whole run where only some of them are taken.
+    fn awake_in_whole(&self, epochs: &Epochs) -> usize {
+        let rest = self.schedule.get().rest().map_or(0, |it| it.of_whole(epochs));
+        self.train.warmup.of_whole(epochs) + rest
     }
 
     /// What does not learn for a while: by the schedule, and by itself.
     pub(crate) fn freezes(&self, epochs: &Epochs) -> Vec<Freeze> {
-        let until = |_| Length::Steps(self.awake(epochs));
+        let until = |_| Length::Steps(self.awake_in_whole(epochs));
         let by_schedule = self.schedule.get().rest().map(until).map(Freeze::backbone);
         by_schedule.into_iter().chain(self.train.freeze.iter().cloned()).collect()
     }

@@ -8,7 +8,7 @@ mod epochs;
 use std::{path::PathBuf, rc::Rc, sync::Arc};
 
 use augment::{Mixing, PictureOpConfig, Pipeline, Resize, Statistics, Step};
-use base::{Clock, Epochs, Length, Seed, Task};
+use base::{Clock, Epochs, Seed, Task};
 use candle::{DType, Device, Tensor};
 use data::{
     Content, Groups, Load, LoadError, Loader, Manifest, Pack, PackError, Remembered, Sides,
@@ -145,7 +145,7 @@ impl Plan {
         device: &Device,
         watch: &(dyn Watch + Sync),
     ) -> Result<Plan, PlanError> {
-        let Experiment { data, augment, model, train, .. } = experiment;
+        let Experiment { data, model, train, .. } = experiment;
         let task = &manifest.task;
         let training_classes =
             manifest.training_classes(&data.training_cuts).map_err(wrong("data.training_cuts"))?;
@@ -167,19 +167,12 @@ impl Plan {
         let epochs = epochs(experiment, &groups, batch_size)?;
         let n_draws = |epoch_idx| data.sampler.get().n_draws(&groups, epoch_idx);
         note_what_is_cut(train, &phases, epochs.n_begun(), n_draws(0), watch);
-        let examples: Vec<_> = sides.train.iter().map(|&it| (it, training_classes[it])).collect();
-        let to_steps = |it: Length| it.to_steps(&epochs);
-        let mixing = Mixing::new(&augment.mix, task, &examples, to_steps)
-            .map_err(|(idx, it)| wrong(&format!("augment.mix[{idx}]"))(it))?;
+        let mixing = mixing(experiment, task, &sides.train, &training_classes, &epochs)?;
         check_lengths(experiment, &epochs)?;
 
         let spec = ModelSpec { backbone: model.backbone.clone(), head: experiment.head.clone() };
         let loss = judge(experiment, manifest, &sides, &training_classes)?;
-        let mut stages = spec.backbone.get().stages();
-        stages.truncate(stages.len() - spec.head.get().n_copied());
-        let freezing = Freezing::new(&experiment.freezes(&epochs), &stages, &epochs)
-            .map_err(wrong("train.freeze"))?;
-        drop(stages);
+        let freezing = freezing(experiment, &epochs)?;
         let param_groups = experiment.param_groups()?;
         let smallest = |it| batches_of(n_draws(it), batch_size(it), train.drop_last).1;
         if (0..epochs.n_begun()).any(|it| smallest(it) / train.accumulate.min(smallest(it)) == 1) {
@@ -256,16 +249,20 @@ impl Plan {
 
     /// What an epoch sees, as positions on the training side.
     fn order(&self, epoch_idx: usize) -> Vec<usize> {
-        let rng = &mut self.seed().stream(&format!("sample/{epoch_idx}"));
+        let of_whole = self.epochs.of_whole(epoch_idx);
+        let rng = &mut self.seed().stream(&format!("sample/{of_whole}"));
         let Experiment { data, train, .. } = &self.experiment;
-        let mut order = data.sampler.get().order(&self.groups, epoch_idx, rng);
+        let mut order = data.sampler.get().order(&self.groups, of_whole, rng);
         let batch_size = self.batch_size(epoch_idx);
-        order.truncate(batches_of(order.len(), batch_size, train.drop_last).0 * batch_size);
+        let n_batches = batches_of(order.len(), batch_size, train.drop_last).0;
+        let most = self.epochs.most_batches().unwrap_or(n_batches);
+        order.truncate(n_batches.min(most) * batch_size);
         order
     }
 
     /// What pictures go through in an epoch, and where they lie ready.
     pub fn seen(&self, epoch_idx: usize) -> (Arc<Pipeline>, Option<Arc<Pack>>) {
+        let epoch_idx = self.epochs.of_whole(epoch_idx);
         match self.phases.iter().find(|it| epoch_idx < it.end) {
             Some(it) => (Arc::clone(&it.pipeline), it.pack.clone()),
             None => (Arc::clone(&self.train_pipeline), self.pack.clone()),
@@ -274,7 +271,7 @@ impl Plan {
 
     /// Pictures a step.
     pub fn batch_size(&self, epoch_idx: usize) -> usize {
-        batch_size(&self.phases, &self.experiment.train, epoch_idx)
+        batch_size(&self.phases, &self.experiment.train, self.epochs.of_whole(epoch_idx))
     }
 
     /// The batches of an epoch, as positions among all pictures.
@@ -458,6 +455,28 @@ fn note_what_is_cut(
             "`train.sizes[{idx}]`: the run is over before `until = \"{until}\"`, and no picture is larger"
         ));
     }
+}
+
+/// What happens to the rows of a batch, in a run of these epochs.
+///
+/// - `side`: the pictures that are trained on.
+pub(crate) fn mixing(
+    experiment: &Experiment,
+    task: &Task,
+    side: &[usize],
+    training_classes: &[usize],
+    epochs: &Epochs,
+) -> Result<Mixing, PlanError> {
+    let examples: Vec<_> = side.iter().map(|&it| (it, training_classes[it])).collect();
+    Mixing::new(&experiment.augment.mix, task, &examples, |it| it.to_steps(epochs))
+        .map_err(|(idx, it)| wrong(&format!("augment.mix[{idx}]"))(it))
+}
+
+/// What does not learn, and when, in a run of these epochs.
+pub(crate) fn freezing(experiment: &Experiment, epochs: &Epochs) -> Result<Freezing, PlanError> {
+    let mut stages = experiment.model.backbone.get().stages();
+    stages.truncate(stages.len() - experiment.head.get().n_copied());
+    Freezing::new(&experiment.freezes(epochs), &stages, epochs).map_err(wrong("train.freeze"))
 }
 
 /// The loss, bound to what the head asks and to the training side's classes and ages.

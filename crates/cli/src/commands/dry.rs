@@ -12,24 +12,28 @@ use trainer::{
 use super::{check_settings, manifest, train::announce, use_threads};
 use crate::{End, args::ExperimentArgs, pretrained, runs, terminal::Terminal};
 
-/// Two steps of everything.
+/// A few steps of everything.
 pub(crate) fn fast(args: &ExperimentArgs, profile: bool) -> anyhow::Result<End> {
     let terminal = Terminal::new();
     terminal.profiles(profile);
-    let experiment = experiment(args, &terminal)?.fast();
+    let experiment = experiment(args, &terminal)?;
     let manifest = manifest(&experiment, &terminal)?;
     let fold = experiment.data.fold;
     let mut plan = Plan::new(&experiment, &manifest, fold, &Device::Cpu, &terminal)?;
-    plan.shorten();
+    let shortened = plan.shorten()?;
     let (_dir, run) = dry_run(&plan, &terminal)?;
     announce(&plan, &run, &terminal);
+    terminal.say(&shortened);
     terminal.heed_interrupts();
     let ended = fit(&plan, &run, &terminal);
     terminal.clear();
     match ended? {
         Ended::Stopped { .. } => Ok(End::Stopped),
         Ended::Finished(_) => {
-            say!("two steps of everything work: nothing is kept, and the scores mean nothing");
+            let n_steps = plan.epochs.total();
+            say!(
+                "{n_steps} steps of everything work: nothing is kept, and the scores mean nothing"
+            );
             Ok(End::Done)
         }
     }

@@ -106,6 +106,58 @@ fn signal(name: &str, id: u32) {
 }
 
 #[test]
+fn every_shipped_config_can_be_tried_fast() {
+    let bench = Bench::empty();
+    let people =
+        ["data", "people", "people", "--people", "8", "--scored", "2", "--size", "288x272"];
+    bench.ok(&people);
+    let configs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../configs");
+    let configs = fs::read_dir(configs).unwrap().map(|it| it.unwrap().path());
+    let is_experiment = |it: &std::path::PathBuf| {
+        !it.file_name().unwrap().to_string_lossy().starts_with("label_fixes")
+    };
+    let before = bench.names();
+    let mut n = 0;
+    for config in configs.filter(is_experiment) {
+        let text = fs::read_to_string(&config).unwrap();
+        let mut args = vec!["train", config.to_str().unwrap(), "--fast"];
+        if text.contains("root = \"\"") {
+            args.extend(["--set", "data.source.root=people/train"]);
+        }
+        // As shipped, but for what only takes time.
+        args.extend(["--set", "train.batch_size=4", "--set", "eval.batch_size=4"]);
+        let out = bench.ok(&args);
+        assert!(out.contains("of everything work"), "{}: {out}", config.display());
+        assert!(out.contains("fast: of "), "{}: {out}", config.display());
+        if config.ends_with("fine_tune.toml") {
+            assert!(out.contains("(the backbone learns, by `schedule`)"), "{out}");
+        }
+        assert_eq!(bench.names(), before, "{} leaves something", config.display());
+        n += 1;
+    }
+    assert!(n >= 6, "{n} configs");
+}
+
+#[test]
+fn runs_without_a_name_that_begin_in_the_same_second_have_a_folder_each() {
+    let bench = Bench::new();
+    let begin = || {
+        let mut command = bench.command(&TRAIN);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    };
+    // At once, so that most of them are at it in the same second.
+    let all: Vec<_> = (0..4).map(|_| begin()).collect();
+    for child in all {
+        let output = child.wait_with_output().unwrap();
+        assert!(output.status.success(), "{}", text(&output.stderr));
+    }
+    let runs: Vec<_> =
+        fs::read_dir(bench.path("runs")).unwrap().map(|it| it.unwrap().path()).collect();
+    assert_eq!(runs.len(), 4, "{runs:?}");
+    assert!(runs.iter().all(|it| it.join("report.toml").is_file()), "{runs:?}");
+}
+
+#[test]
 fn ctrl_c_ends_after_a_step_and_the_run_goes_on() {
     let bench = Bench::new();
     let long = ["train", "small.toml", "--set", "train.total=12 epochs", "--set"];
