@@ -320,6 +320,41 @@ fn a_run_goes_on_with_other_settings_only_if_told_to() {
     fit(&other, &run, &StopsAt::after(1)).unwrap();
 }
 
+/// A run that is resumed with other settings, and killed before it has a checkpoint of its own.
+#[test]
+fn settings_of_before_are_kept_however_often_a_change_is_killed() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("run");
+    let begun = experiment(&[]);
+    let run = Run::create(&path, &begun.to_toml()).unwrap();
+    let read = |name: &str| std::fs::read_to_string(path.join(name)).unwrap();
+    // Without a checkpoint the settings are those of its folder.
+    let mut other = plan(&experiment(&["optim.lr=0.5"]));
+    let err = fit(&other, &run, &StopsAt::never()).err().unwrap().to_string();
+    assert!(err.contains("optim.lr was 0.002, and is 0.5"), "{err}");
+
+    fit(&plan(&begun), &run, &StopsAt::after(2)).unwrap();
+    let checkpoints = files(&path.join("checkpoints"));
+    let kill = || {
+        std::fs::remove_dir_all(path.join("checkpoints")).unwrap();
+        std::fs::create_dir(path.join("checkpoints")).unwrap();
+        let put_back = |(name, bytes): &(String, Vec<u8>)| {
+            std::fs::write(path.join("checkpoints").join(name), bytes).unwrap();
+        };
+        checkpoints.iter().for_each(put_back);
+    };
+    other.allow_changes = true;
+    for _ in 0..2 {
+        fit(&other, &run, &StopsAt::after(1)).unwrap();
+        kill();
+        assert_eq!(read("config-until-2.toml"), begun.to_toml());
+        assert!(read("config.toml").contains("lr = 0.5"));
+    }
+    // Taken back: the folder says the settings that it goes on with.
+    fit(&plan(&begun), &run, &StopsAt::after(1)).unwrap();
+    assert_eq!(read("config.toml"), begun.to_toml());
+}
+
 /// A loss that is no number is no step: the weights before it are kept.
 #[test]
 fn a_loss_that_is_none_ends_the_run_before_it_does_harm() {

@@ -13,7 +13,7 @@ use models::Model;
 use crate::{
     checkpoint::{self, Best, State, Writer},
     error::{FitError, size},
-    experiment::{CheckpointSection, differences},
+    experiment::{CheckpointSection, Experiment, differences},
     freeze::Freezing,
     learner::Learner,
     log::{Log, Pace, split_csv},
@@ -213,7 +213,14 @@ fn begin(
             })?;
         changes.iter().chain(&of_data.lines).for_each(|it| watch.note(&format!("changed: {it}")));
         if !changes.is_empty() {
-            run.write(&format!("config-until-{step}.toml"), &run.read("config.toml")?)?;
+            // Where it is there, a run with other settings was killed before it had a checkpoint of its own.
+            let before = format!("config-until-{step}.toml");
+            if !run.dir().join(&before).exists() {
+                run.write(&before, &run.read("config.toml")?)?;
+            }
+        }
+        // Also where a change is taken back that has come to no checkpoint.
+        if !since_written(plan, run)?.is_empty() {
             run.write("config.toml", &plan.experiment.to_toml())?;
         }
         if let Some(before) = &before {
@@ -222,6 +229,12 @@ fn begin(
         }
         watch.note(&format!("going on after step {step} of {total}"));
         return Ok((learner, checkpoint.state));
+    }
+    let changes = since_written(plan, run)?;
+    check_changes(plan, run, &changes, &Changes::default())?;
+    if !changes.is_empty() {
+        changes.iter().for_each(|it| watch.note(&format!("changed: {it}")));
+        run.write("config.toml", &plan.experiment.to_toml())?;
     }
     if run.dir().join("steps.csv").is_file() {
         watch.note("there is no checkpoint yet: it begins anew");
@@ -233,6 +246,13 @@ fn begin(
     let freezes = plan.experiment.freezes(&plan.epochs);
     Freezing::notes(&freezes).for_each(|it| watch.note(&it));
     Ok((Learner::new(plan, model)?, State::default()))
+}
+
+/// What differs from the settings in the run's folder.
+fn since_written(plan: &Plan, run: &Run) -> Result<Vec<String>, RunError> {
+    let written: Option<Experiment> = toml::from_str(&run.read("config.toml")?).ok();
+    let before = written.map(|it| it.essence());
+    Ok(before.map_or_else(Vec::new, |it| differences(&it, &plan.experiment.essence())))
 }
 
 /// Stops where a run would not be what it began as.
