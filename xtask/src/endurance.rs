@@ -1,5 +1,7 @@
-//! `cargo xtask kill` and `cargo xtask full-disk`: a run that is ended at any moment, and taken up again,
-//! is to leave the same bytes as one that was never ended.
+//! `cargo xtask kill` and `cargo xtask full-disk`: a run that is ended at any moment, and resumed, is to
+//! leave the same bytes as one that was never ended.
+
+mod kill;
 
 use std::{
     collections::BTreeMap,
@@ -11,20 +13,26 @@ use std::{
 };
 
 use anyhow::{Context as _, bail, ensure};
+pub(crate) use kill::kill;
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 
 /// Sixty steps with everything that keeps something from one step to the next.
 const EXPERIMENT: &str = r#"
-track = [{ kind = "csv" }, { kind = "jsonl" }, { kind = "tensorboard" }, { kind = "wandb" }]
+threads = 1
+track   = [{ kind = "csv" }, { kind = "jsonl" }, { kind = "tensorboard" }, { kind = "wandb" }]
+
+[run]
+name = "run"
 
 [data]
-source    = { kind = "people", n_people = 60, n_scored = 10, size = [64, 48], seed = 1 }
+source    = { kind = "people", n_people = 30, n_scored = 6, size = [48, 40], seed = 1 }
+reviewed  = ["reviewed.csv"]
 sampler   = { kind = "dynamic_balance" }
 n_loaders = 2
 
 [augment]
-train = [{ kind = "random_crop", size = [56, 44] }, { kind = "color_jitter" }, { kind = "horizontal_flip" }]
-eval  = [{ kind = "center_crop", size = [56, 44] }]
+train = [{ kind = "random_crop", size = [40, 36] }, { kind = "color_jitter" }, { kind = "horizontal_flip" }]
+eval  = [{ kind = "center_crop", size = [40, 36] }]
 mix   = [{ kind = "mixup", alpha = 0.4 }]
 
 [schedule]
@@ -37,44 +45,22 @@ decay = 0.95
 
 [train]
 total      = "60 steps"
-batch_size = 16
+batch_size = 8
 
 [eval]
-every = "20 steps"
+every   = "10 steps"
+best_by = { kind = "log_loss" }
 
 [checkpoint]
 every = "5 steps"
 "#;
 
-/// Ends runs at random moments with `kill -9`.
-pub(crate) fn kill(program: &Path, n_times: usize) -> anyhow::Result<()> {
-    let bench = Bench::new(program, &env::temp_dir())?;
-    let began = Instant::now();
-    let whole = bench.whole()?;
-    let lasts = began.elapsed();
-    println!(
-        "a whole run takes {:.1} s; {n_times} are killed at moments drawn from that",
-        lasts.as_secs_f64()
-    );
-    let mut rng = StdRng::seed_from_u64(0);
-    let mut tally = Tally::default();
-    for idx in 0..n_times {
-        let name = format!("killed-{idx}");
-        let mut child = bench
-            .train(&name)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .context("the program does not start")?;
-        thread::sleep(lasts.mul_f64(rng.random()));
-        child.kill()?;
-        child.wait()?;
-        let steps = bench.steps(&name);
-        let says = bench.go_on(&name)?;
-        tally.note(&whole, &bench.files(&name)?, &format!("killed after {steps} steps"), &says);
-    }
-    tally.finish(n_times)
-}
+/// The table of reviewed labels that the experiment names, and its first line.
+const REVIEWED: &str = "reviewed.csv";
+const HEADER: &str = "person,picture,factor,given,suggested,score,decision\n";
+
+/// Files by their names.
+type Files = BTreeMap<String, Vec<u8>>;
 
 /// Fills the disk at random moments, but for a few bytes: a small file system of its own.
 pub(crate) fn full_disk(program: &Path, n_times: usize) -> anyhow::Result<()> {
@@ -96,12 +82,13 @@ pub(crate) fn full_disk(program: &Path, n_times: usize) -> anyhow::Result<()> {
     let whole = bench.whole()?;
     let lasts = began.elapsed();
     let largest = whole.values().map(Vec::len).max().unwrap_or(0);
-    fs::remove_dir_all(bench.run("whole"))?;
+    fs::remove_dir_all(bench.place("whole"))?;
     let mut rng = StdRng::seed_from_u64(0);
     let mut tally = Tally::default();
     for idx in 0..n_times {
         let name = format!("full-{idx}");
         let ballast = disk.join("ballast");
+        bench.begin(&name)?;
         // Often not a page, sometimes nearly two files.
         let room = (2.0 * largest as f64 * rng.random::<f64>().powi(4)) as usize;
         let mut train = bench.train(&name);
@@ -124,7 +111,7 @@ pub(crate) fn full_disk(program: &Path, n_times: usize) -> anyhow::Result<()> {
         }
         let says = bench.go_on(&name)?;
         tally.note(&whole, &bench.files(&name)?, &what, &says);
-        fs::remove_dir_all(bench.run(&name))?;
+        fs::remove_dir_all(bench.place(&name))?;
     }
     tally.finish(n_times)
 }
@@ -151,23 +138,47 @@ struct Bench {
 
 impl Bench {
     fn new(program: &Path, within: &Path) -> anyhow::Result<Bench> {
-        let dir = tempfile::tempdir_in(within)?;
-        fs::write(dir.path().join("experiment.toml"), EXPERIMENT)?;
-        Ok(Bench { program: program.to_owned(), dir })
+        Ok(Bench { program: program.to_owned(), dir: tempfile::tempdir_in(within)? })
     }
 
-    fn train(&self, name: &str) -> Command {
+    /// A folder of its own for a run, with the experiment.
+    fn begin(&self, name: &str) -> anyhow::Result<()> {
+        let place = self.place(name);
+        fs::create_dir(&place)?;
+        fs::write(place.join("experiment.toml"), EXPERIMENT)?;
+        fs::write(place.join(REVIEWED), HEADER)?;
+        Ok(())
+    }
+
+    fn place(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// The run's folder.
+    fn run(&self, name: &str) -> PathBuf {
+        self.place(name).join("runs/run")
+    }
+
+    fn command(&self, name: &str) -> Command {
         let mut command = Command::new(&self.program);
-        command.current_dir(self.dir.path()).args(["train", "experiment.toml", "--set"]);
-        command.arg(format!("run.name={name}"));
+        command.current_dir(self.place(name)).env("MASKFIT_CACHE", self.dir.path().join("cache"));
         command
     }
 
-    fn run(&self, name: &str) -> PathBuf {
-        self.dir.path().join("runs").join(name)
+    fn train(&self, name: &str) -> Command {
+        let mut command = self.command(name);
+        command.args(["train", "experiment.toml"]);
+        command
     }
 
-    fn whole(&self) -> anyhow::Result<BTreeMap<String, Vec<u8>>> {
+    fn resume(&self, name: &str) -> Command {
+        let mut command = self.command(name);
+        command.args(["train", "--resume", "runs/run"]);
+        command
+    }
+
+    fn whole(&self) -> anyhow::Result<Files> {
+        self.begin("whole")?;
         succeeds(self.train("whole").output()?)?;
         self.files("whole")
     }
@@ -178,21 +189,24 @@ impl Bench {
         table.lines().count().saturating_sub(1)
     }
 
-    /// Takes a run up, or begins it where there is nothing yet.
+    /// Whether there is something to resume.
+    fn is_begun(&self, name: &str) -> bool {
+        self.run(name).join("config.toml").is_file()
+    }
+
+    /// Resumes a run, or begins it where there is nothing yet.
     fn go_on(&self, name: &str) -> anyhow::Result<String> {
-        if !self.run(name).join("config.toml").is_file() {
-            return succeeds(self.train(name).output()?);
-        }
         if self.run(name).join("report.toml").is_file() {
             return Ok("it was finished".to_owned());
         }
-        let mut command = Command::new(&self.program);
-        command.current_dir(self.dir.path()).args(["train", "--resume"]).arg(self.run(name));
-        succeeds(command.output()?)
+        match self.is_begun(name) {
+            true => succeeds(self.resume(name).output()?),
+            false => succeeds(self.train(name).output()?),
+        }
     }
 
-    /// What a run left, but for what is measured in seconds and its own name.
-    fn files(&self, name: &str) -> anyhow::Result<BTreeMap<String, Vec<u8>>> {
+    /// What a run left, but for what is measured in seconds.
+    fn files(&self, name: &str) -> anyhow::Result<Files> {
         let mut files = BTreeMap::new();
         let mut todo = vec![self.run(name)];
         while let Some(dir) = todo.pop() {
@@ -205,7 +219,7 @@ impl Bench {
                 }
                 if path.is_dir() {
                     todo.push(path);
-                } else if !["timing.csv", "lock", "config.toml"].contains(&relative.as_str()) {
+                } else if !["timing.csv", "lock"].contains(&relative.as_str()) {
                     files.insert(relative, fs::read(path)?);
                 }
             }
@@ -231,13 +245,7 @@ struct Tally {
 }
 
 impl Tally {
-    fn note(
-        &mut self,
-        whole: &BTreeMap<String, Vec<u8>>,
-        found: &BTreeMap<String, Vec<u8>>,
-        what: &str,
-        said: &str,
-    ) {
+    fn note(&mut self, whole: &Files, found: &Files, what: &str, said: &str) {
         let from = said.lines().find(|it| it.contains("going on")).unwrap_or("from the beginning");
         let names = whole.keys().chain(found.keys());
         let differ: Vec<&String> = names.filter(|&it| whole.get(it) != found.get(it)).collect();
