@@ -21,6 +21,7 @@ mod projection;
 mod range;
 mod sample;
 mod size;
+mod sniff;
 mod statistics;
 mod step;
 
@@ -38,5 +39,6 @@ pub use projection::Projection;
 pub use range::Range;
 pub use sample::Border;
 pub use size::read_size;
+pub use sniff::{SNIFFED, Sniffed, sniff};
 pub use statistics::{Given, Statistics, StatisticsConfig, StatisticsSource};
 pub use step::Step;

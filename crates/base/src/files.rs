@@ -12,7 +12,8 @@ use std::{
 /// Whoever opens `path` finds the old content or the new one, never a part, whenever the process
 /// ends. The temporary file is removed when anything fails.
 ///
-/// A link is followed. What is no file on a disk, such as `/dev/stdout`, is just written to.
+/// A link is followed. What is no file on a disk, such as a pipe, is just written to; a file that a
+/// program has open, such as `/dev/stdout`, is added to.
 ///
 /// # Errors
 /// What the system says: no space, no right, no folder.
@@ -24,10 +25,13 @@ pub fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
 ///
 /// # Errors
 /// Those of `write`, and what the system says.
-pub fn write_whole_with(
+pub fn write_whole_with<E: From<io::Error>>(
     path: &Path,
-    write: impl FnOnce(&mut File) -> io::Result<()>,
-) -> io::Result<()> {
+    write: impl FnOnce(&mut File) -> Result<(), E>,
+) -> Result<(), E> {
+    if descriptor(path).is_some() {
+        return write(&mut File::options().append(true).open(path)?);
+    }
     if let Ok(there) = fs::metadata(path) {
         if !there.is_file() && !there.is_dir() {
             return write(&mut File::options().write(true).open(path)?);
@@ -37,15 +41,37 @@ pub fn write_whole_with(
         }
     }
     let (temporary, mut file) = Temporary::create(path)?;
-    let replace = || -> io::Result<()> {
+    let replace = || -> Result<(), E> {
         write(&mut file)?;
         file.sync_all()?;
         fs::rename(&temporary.0, path)?;
         // The new name itself is on disk only with its folder.
         let dir = path.parent().filter(|it| !it.as_os_str().is_empty());
-        File::open(dir.unwrap_or(Path::new(".")))?.sync_all()
+        Ok(File::open(dir.unwrap_or(Path::new(".")))?.sync_all()?)
     };
     replace().inspect_err(|_| drop(fs::remove_file(&temporary.0)))
+}
+
+/// The number of the open file that a path is another name of: of `/dev/stdout` 1, whatever that is
+/// connected with; of `/dev/fd/7` 7.
+///
+/// What such a path leads to must not be replaced by another file: whoever opened it would still have
+/// the old one.
+pub fn descriptor(path: &Path) -> Option<u32> {
+    /// A link to a link to a link: no more than the system follows.
+    const LINKS: usize = 40;
+    let mut path = path.to_owned();
+    for _ in 0..LINKS {
+        let dir = path.parent().filter(|it| !it.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let place = fs::canonicalize(dir).ok()?;
+        let is_open_files =
+            place == Path::new("/dev/fd") || place.starts_with("/proc") && place.ends_with("fd");
+        if is_open_files {
+            return path.file_name()?.to_str()?.parse().ok();
+        }
+        path = dir.join(fs::read_link(&path).ok()?);
+    }
+    None
 }
 
 /// What a file is called while it is written: `.<name>.<n>.tmp`.
@@ -152,7 +178,7 @@ mod tests {
         thread,
     };
 
-    use super::{remove_leftovers, remove_leftovers_of, write_whole};
+    use super::{descriptor, remove_leftovers, remove_leftovers_of, write_whole};
 
     fn names(dir: &Path) -> Vec<String> {
         let names = fs::read_dir(dir).unwrap().map(|it| it.unwrap().file_name());
@@ -248,6 +274,26 @@ mod tests {
         assert_eq!(fs::read(&path).unwrap(), b"two");
         write_whole("/dev/null".as_ref(), b"gone").unwrap();
         assert!(!fs::metadata("/dev/null").unwrap().is_file());
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn an_open_file_is_added_to_and_not_replaced() {
+        use std::os::fd::AsRawFd as _;
+        assert_eq!(descriptor("/dev/stdout".as_ref()), Some(1));
+        assert_eq!(descriptor("/dev/fd/7".as_ref()), Some(7));
+        assert_eq!(descriptor("/dev/null".as_ref()), None);
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.txt");
+        fs::write(&path, b"one,").unwrap();
+        assert_eq!(descriptor(&path), None);
+        let open = fs::File::options().append(true).open(&path).unwrap();
+        let link = dir.path().join("link");
+        std::os::unix::fs::symlink(format!("/proc/self/fd/{}", open.as_raw_fd()), &link).unwrap();
+        assert!(descriptor(&link).is_some());
+        write_whole(&link, b"two").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"one,two");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
     }
 
     #[test]

@@ -14,6 +14,7 @@ mod lines;
 pub mod mix;
 pub mod records;
 pub mod rng;
+pub mod table;
 pub mod task;
 pub mod text;
 

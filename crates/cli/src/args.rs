@@ -53,18 +53,22 @@ pub(crate) enum Command {
         /// The folder of `info.csv` and `images/`.
         #[arg(long, value_name = "DIR")]
         images: PathBuf,
-        /// Where to write.
+        /// Where to write; `-` is the output. Nothing is written where an image has no prediction.
         #[arg(short, long, value_name = "FILE", default_value = "output.csv")]
         output: PathBuf,
     },
-    /// Write the probabilities of all classes for pictures.
+    /// Predict images: a row each with the probabilities of all classes.
+    ///
+    /// Of a folder every image is predicted, whatever its name ends in, and of the folders in it; what is
+    /// no image is counted and named. Images that cannot be predicted are listed, the others have their
+    /// rows, and the exit code is 1.
     Predict {
         #[command(flatten)]
         models: ModelArgs,
-        /// A picture, or a folder of pictures.
+        /// An image, or a folder of images.
         #[arg(long, value_name = "PATH")]
         images: PathBuf,
-        /// Where to write.
+        /// Where to write; `-` is the output.
         #[arg(short, long, value_name = "FILE", default_value = "probabilities.csv")]
         output: PathBuf,
     },
@@ -90,7 +94,7 @@ pub(crate) enum Command {
     Schedule {
         #[command(flatten)]
         experiment: ExperimentArgs,
-        /// The PNG to write.
+        /// The PNG to write; `-` is the output.
         #[arg(short, long, value_name = "FILE", default_value = "schedule.png")]
         output: PathBuf,
     },
@@ -110,7 +114,7 @@ pub(crate) enum Command {
         /// Steps from one to the other.
         #[arg(long, value_name = "N", default_value_t = 100, value_parser = number)]
         steps: usize,
-        /// The PNG to write, of the curve.
+        /// The PNG to write, of the curve; `-` is the output.
         #[arg(short, long, value_name = "FILE", default_value = "lr-find.png")]
         output: PathBuf,
     },
@@ -258,7 +262,7 @@ pub(crate) enum DataCommand {
     Mixed {
         #[command(flatten)]
         experiment: ExperimentArgs,
-        /// The PNG to write.
+        /// The PNG to write; `-` is the output.
         #[arg(short, long, value_name = "FILE", default_value = "mixed.png")]
         output: PathBuf,
         /// Which batch: that of this step, from 0.
@@ -272,7 +276,7 @@ pub(crate) enum DataCommand {
 pub(crate) struct ShowArgs {
     #[command(flatten)]
     pub(crate) experiment: ExperimentArgs,
-    /// The PNG to write.
+    /// The PNG to write; `-` is the output.
     #[arg(short, long, value_name = "FILE", default_value = "show.png")]
     pub(crate) output: PathBuf,
     /// Pictures, from all over those that are trained on; 6, or 1 with `--op`.

@@ -1,16 +1,13 @@
 //! `maskfit`: trains, cross-validates and submits image classifiers.
 
-/// Writes a line to the output. Where nobody listens any more, that is no reason to stop a run.
+/// Writes a line for a person: to the output, unless a result goes there.
 macro_rules! say {
     ($($text:tt)*) => {
-        drop(std::io::Write::write_fmt(
-            &mut std::io::stdout(),
-            format_args!("{}\n", format_args!($($text)*)),
-        ))
+        $crate::output::say(format_args!($($text)*))
     };
 }
 
-/// Writes a line to the error output, as [`say!`].
+/// Writes a line to the error output, whatever the output is for.
 macro_rules! complain {
     ($($text:tt)*) => {
         drop(std::io::Write::write_fmt(
@@ -23,6 +20,7 @@ macro_rules! complain {
 mod args;
 mod commands;
 mod drawing;
+mod output;
 mod pretrained;
 mod runs;
 mod shares;

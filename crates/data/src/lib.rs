@@ -10,6 +10,7 @@ mod fixes;
 mod loader;
 mod manifest;
 mod measure;
+pub mod names;
 mod pack;
 mod prepare;
 mod remembered;

@@ -22,6 +22,7 @@ use std::{
 use base::{
     Task,
     records::{Record, Records},
+    table,
     task::{Factor, Scope},
     text,
 };
@@ -106,13 +107,12 @@ impl Reviewed {
 impl Review {
     /// The table's text.
     pub fn to_csv(&self) -> String {
-        let mut writer = csv::WriterBuilder::new().has_headers(false).from_writer(Vec::new());
-        writer.write_record(HEADER).expect("memory takes every record");
-        for row in &self.rows {
-            writer.serialize(row).expect("memory takes every record of seven fields");
-        }
-        let bytes = writer.into_inner().expect("memory can be flushed");
-        String::from_utf8(bytes).expect("all fields are text")
+        let row = |it: &Reviewed| {
+            let Reviewed { person, picture, factor, given, suggested, score, decision } = it;
+            let score = score.to_string();
+            [person, picture, factor, given, suggested, &score, decision].map(String::clone)
+        };
+        table::text(HEADER, self.rows.iter().map(row))
     }
 
     /// Reads a table.

@@ -7,12 +7,16 @@
 //!
 //! `truth` and `predicted` are joint classes by the task's own cuts; `age` is empty where it is not
 //! known. The column `truth` tells such a table from one of `predict`, which knows none.
-//! Numbers are written with as many digits as it takes to read the same bits back.
+//! Probabilities and years have at most 9 significant digits, so that what is scored from a table may
+//! differ from what a run has reported in the ninth; `predicted` is what the run has submitted.
 
-use base::{Task, records::Records, task::Scope};
+use base::{
+    Task,
+    records::Records,
+    table::{self, number},
+    task::Scope,
+};
 use metrics::Predictions;
-
-use crate::table::csv_text;
 
 /// Answers beside the truth, and whose they are.
 #[derive(Clone, Debug, PartialEq)]
@@ -44,12 +48,13 @@ impl Graded {
             let name = &parts[part].people[parts[part].predictions.people[at]];
             people.binary_search(name).expect("each name is among them")
         };
-        let predictions = Predictions::new(
+        let mut predictions = Predictions::new(
             task.clone(),
             rows.iter().map(of).map(|(it, at)| it.probabilities[at].clone()).collect(),
             rows.iter().map(of).map(|(it, at)| it.classes[at]).collect(),
             rows.iter().map(person).collect(),
         );
+        predictions.predicted = rows.iter().map(of).map(|(it, at)| it.predicted[at]).collect();
         let years = rows.iter().map(of).map(|(it, at)| Some(it.years.as_ref()?[at])).collect();
         let ages = rows.iter().map(of).map(|(it, at)| it.ages[at]).collect();
         Graded {
@@ -92,12 +97,12 @@ impl Graded {
             fields.extend([it.classes[idx], it.predicted[idx]].map(|it| it.to_string()));
             if let Some(years) = years {
                 let age = it.ages[idx].map(|it| it.to_string());
-                fields.extend([age.unwrap_or_default(), years[idx].to_string()]);
+                fields.extend([age.unwrap_or_default(), number(years[idx])]);
             }
-            fields.extend(it.probabilities[idx].iter().map(f64::to_string));
+            fields.extend(it.probabilities[idx].iter().map(|&it| number(it)));
             fields
         });
-        csv_text(header.collect(), rows)
+        table::text(header, rows)
     }
 
     /// Reads such a table back; people are numbered in the order of their names.
@@ -129,7 +134,7 @@ impl Graded {
         }
         let (mut pictures, mut names) = (Vec::new(), Vec::new());
         let (mut probabilities, mut truth, mut years) = (Vec::new(), Vec::new(), Vec::new());
-        let mut ages = Vec::new();
+        let (mut ages, mut predicted) = (Vec::new(), Vec::new());
         for row in records.rows() {
             let wrong = |what: String| format!("line {}: {what}", row.line);
             if let Some(problem) = row.problem(&columns) {
@@ -141,8 +146,10 @@ impl Graded {
                 let number = field.parse::<f64>().ok().filter(|it| it.is_finite());
                 number.ok_or_else(|| wrong(format!("`{field}` is no number")))
             };
-            let class = record[2].parse().ok().filter(|&it: &usize| it < classes.len());
-            let class = class.ok_or_else(|| wrong(format!("`{}` is no class", &record[2])))?;
+            let class = |at: usize| -> Result<usize, String> {
+                let class = record[at].parse().ok().filter(|&it: &usize| it < classes.len());
+                class.ok_or_else(|| wrong(format!("`{}` is no class", &record[at])))
+            };
             if has_years {
                 ages.push(if record[4].is_empty() { None } else { Some(number(4)?) });
                 years.push(number(5)?);
@@ -151,7 +158,8 @@ impl Graded {
             }
             pictures.push(record[0].to_owned());
             names.push(record[1].to_owned());
-            truth.push(class);
+            truth.push(class(2)?);
+            predicted.push(class(3)?);
             probabilities.push((n_leading..record.len()).map(number).collect::<Result<_, _>>()?);
         }
         let mut people = names.clone();
@@ -159,7 +167,9 @@ impl Graded {
         people.dedup();
         let number = |name: &String| people.binary_search(name).expect("each name is among them");
         let numbers = names.iter().map(number).collect();
-        let predictions = Predictions::new(task.clone(), probabilities, truth, numbers);
+        let mut predictions = Predictions::new(task.clone(), probabilities, truth, numbers);
+        // Digits that are not written may have been what one class led by.
+        predictions.predicted = predicted;
         let predictions = predictions.with_years(has_years.then_some(years), ages);
         Ok(Graded { pictures, people, predictions })
     }
@@ -167,11 +177,15 @@ impl Graded {
 
 #[cfg(test)]
 mod tests {
-    use base::{Task, task::Factor};
+    use base::{
+        Task,
+        table::{self, number},
+        task::Factor,
+    };
     use metrics::Predictions;
 
     use super::Graded;
-    use crate::probabilities_csv;
+    use crate::{probabilities_header, probabilities_row};
 
     fn graded() -> Graded {
         let task = Task { factors: vec![Factor::new("age", &["<30", "30, or more"])] };
@@ -183,28 +197,51 @@ mod tests {
         }
     }
 
+    /// What nine digits say of it.
+    fn rounded(mut it: Graded) -> Graded {
+        let round = |x: &mut f64| *x = number(*x).parse().unwrap();
+        it.predictions.probabilities.iter_mut().flatten().for_each(round);
+        it.predictions.years.iter_mut().flatten().for_each(round);
+        it
+    }
+
     #[test]
-    fn what_is_written_reads_back_to_the_last_bit() {
+    fn what_is_written_reads_back_to_nine_digits() {
         let it = graded();
         let text = it.to_csv();
-        let begin = "picture,person,truth,predicted,<30,\"30, or more\"\n\"a, b.jpg\",y,0,1,0.33";
-        assert!(text.starts_with(begin), "{text}");
-        assert_eq!(Graded::read(&text, &it.predictions.task).unwrap(), it);
+        let want = "picture,person,truth,predicted,<30,\"30, or more\"\n\
+                    \"a, b.jpg\",y,0,1,0.333333333,0.666666667\nc.jpg,x,1,1,1e-300,1\n";
+        assert_eq!(text, want);
+        assert_eq!(Graded::read(&text, &it.predictions.task).unwrap(), rounded(it.clone()));
 
         let predictions =
-            it.predictions.with_years(Some(vec![1.0 / 7.0, 30.5]), vec![Some(29.0), None]);
+            it.predictions.with_years(Some(vec![1.0 / 7.0, 30.5]), vec![Some(29.125), None]);
         let it = Graded { predictions, ..graded() };
         let text = it.to_csv();
-        assert!(text.contains("predicted,age,years,<30") && text.contains(",30.5,"), "{text}");
-        assert_eq!(Graded::read(&text, &it.predictions.task).unwrap(), it);
+        assert!(text.contains("predicted,age,years,<30"), "{text}");
+        assert!(text.contains(",29.125,0.142857143,") && text.contains(",,30.5,"), "{text}");
+        assert_eq!(Graded::read(&text, &it.predictions.task).unwrap(), rounded(it));
+    }
+
+    #[test]
+    fn a_lead_in_the_tenth_digit_is_kept() {
+        let mut it = graded();
+        let task = it.predictions.task.clone();
+        let p = vec![vec![0.5 - 1e-12, 0.5 + 1e-12], vec![0.5, 0.5]];
+        it.predictions = Predictions::new(task.clone(), p, vec![0, 1], vec![1, 0]);
+        let read = Graded::read(&it.to_csv(), &task).unwrap();
+        assert_eq!(read.predictions.probabilities[0], [0.5, 0.5]);
+        assert_eq!(read.predictions.predicted, [1, 0]);
+        assert_eq!(Graded::concat(&task, &[read]).predictions.predicted, [1, 0]);
     }
 
     #[test]
     fn a_table_without_truth_or_of_other_classes_is_refused() {
         let it = graded();
         let task = &it.predictions.task;
-        let names = it.pictures.iter().map(String::as_str);
-        let text = probabilities_csv(task, names, &it.predictions.probabilities, &[1, 1]);
+        let rows = it.pictures.iter().zip(&it.predictions.probabilities);
+        let rows = rows.map(|(name, p)| probabilities_row(name, p));
+        let text = table::text(probabilities_header(task), rows);
         assert!(Graded::read(&text, task).unwrap_err().contains("no column `truth`"));
         let other = Task { factors: vec![Factor::new("age", &["young", "old"])] };
         assert!(Graded::read(&it.to_csv(), &other).unwrap_err().contains("others than the task's"));
@@ -219,6 +256,7 @@ mod tests {
         for (row, what) in [
             ("x,p,0,0,0.5,oops", "line 2: `oops`"),
             ("x,p,2,0,0.5,0.5", "line 2: `2` is no class"),
+            ("x,p,0,-1,0.5,0.5", "line 2: `-1` is no class"),
             ("x,p,0,0,0.5", "line 2: has 5 fields, the header 6"),
             ("\"x\ny\",p,0,0,0.5,0.5\r\n\r\nx,p,0,0,0.5,oops", "line 5: `oops`"),
             ("x,p,0,0,0.5,NaN", "line 2: `NaN`"),

@@ -4,13 +4,15 @@
 //! Validation is inference: the predictor here is the only evaluation there is.
 
 mod bundle;
+mod folder;
 mod graded;
 mod predictor;
 mod submission;
 mod table;
 
 pub use bundle::{Bundle, BundleError, Member};
+pub use folder::{Folder, PassedOver, list_images};
 pub use graded::Graded;
-pub use predictor::{Answers, PredictError, Predictor, Serving};
-pub use submission::{SubmissionError, list_pictures, read_info, submission_csv};
-pub use table::probabilities_csv;
+pub use predictor::{Answers, PredictError, Prediction, Predictor, Serving};
+pub use submission::{Asked, SubmissionError, read_info, submission_csv};
+pub use table::{probabilities_header, probabilities_row};

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use augment::Mixing;
+use augment::{Mixing, Pipeline};
 use base::{
     Seed, Task,
     task::{Answer, Unanswered},
 };
 use candle::Device;
-use data::{Content, Load, LoadError, Loader, Remembered};
+use data::{Batch, Content, Load, LoadError, Loader, Remembered};
 use ops::{Pass, Rows};
 
 use crate::bundle::{Bundle, Member};
@@ -27,6 +27,15 @@ pub struct Answers {
     pub probabilities: Vec<Vec<f64>>,
     /// The age in years, the mean over the members, where every member has a head that says years.
     pub years: Option<Vec<f64>>,
+}
+
+/// What is said of one picture.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Prediction {
+    /// The probabilities of the joint classes, `[class]`.
+    pub probabilities: Vec<f64>,
+    /// The age in years, the mean over the members, where every member has a head that says years.
+    pub years: Option<f64>,
 }
 
 /// What one member's heads say of a batch.
@@ -81,24 +90,60 @@ impl Predictor {
 
     /// What is said of each picture.
     ///
-    /// `progress` is told how many pictures of how many are done, all members counted.
+    /// `progress` is told how many pictures of how many are done.
+    ///
+    /// # Errors
+    /// As [`Predictor::predict_each`].
     pub fn predict(
         &self,
         pictures: &Arc<[(String, Content)]>,
         serving: Serving,
         progress: &mut dyn FnMut(usize, usize),
     ) -> Result<Answers, PredictError> {
-        let n_all = pictures.len() * self.members.len();
-        let mut answers: Vec<Vec<Vec<Answer>>> = vec![Vec::new(); pictures.len()];
-        let mut years = Some(vec![0.0; pictures.len()]);
-        let mut n_done = 0;
+        let (mut probabilities, mut years) = (Vec::new(), Some(Vec::new()));
+        self.predict_each(pictures, serving, &mut |it: Prediction| {
+            probabilities.push(it.probabilities);
+            years = years.take().zip(it.years).map(|(mut years, own)| {
+                years.push(own);
+                years
+            });
+            progress(probabilities.len(), pictures.len());
+            Ok::<_, PredictError>(())
+        })?;
+        Ok(Answers { probabilities, years })
+    }
+
+    /// Predicts each image and hands on what comes of it, in order; holds no more than the batches that
+    /// wait.
+    ///
+    /// # Errors
+    /// An image that cannot be loaded, a network that answers with no number, or what `each` says.
+    pub fn predict_each<E: From<PredictError>>(
+        &self,
+        pictures: &Arc<[(String, Content)]>,
+        serving: Serving,
+        each: &mut dyn FnMut(Prediction) -> Result<(), E>,
+    ) -> Result<(), E> {
+        // Members that see the same of an image share it.
+        let sees_same = |a: &Pipeline, b: &Pipeline| a.ops == b.ops && a.max_pixels == b.max_pixels;
+        let mut pipelines: Vec<&Pipeline> = Vec::new();
+        let mut loader_of = Vec::new();
         for member in &self.members {
-            let order: Vec<usize> = (0..pictures.len()).collect();
-            let loader = Loader::start(Load {
+            let there = pipelines.iter().position(|it| sees_same(it, &member.pipeline));
+            loader_of.push(there.unwrap_or(pipelines.len()));
+            if there.is_none() {
+                pipelines.push(&member.pipeline);
+            }
+        }
+        let order: Vec<usize> = (0..pictures.len()).collect();
+        let batches: Vec<_> =
+            order.chunks(serving.batch_size.max(1)).map(<[usize]>::to_vec).collect();
+        let start = |pipeline: &&Pipeline| {
+            Loader::start(Load {
                 pictures: Arc::clone(pictures),
-                batches: order.chunks(serving.batch_size.max(1)).map(<[usize]>::to_vec).collect(),
+                batches: batches.clone(),
                 pack: None,
-                pipeline: Arc::new(member.pipeline.clone()),
+                pipeline: Arc::new((*pipeline).clone()),
                 memory: serving.memory.clone(),
                 mixing: Mixing::default(),
                 // An evaluation pipeline draws nothing.
@@ -107,32 +152,37 @@ impl Predictor {
                 first_batch: 0,
                 n_threads: serving.n_loaders,
                 n_ahead: serving.n_ahead,
-            });
-            for batch in loader {
-                let batch = batch?;
-                let rows =
-                    Rows { pictures: &batch.pictures, size: batch.size, collages: &batch.collages };
-                let Said { answers: said, years: own_years } = self.ask(member, rows)?;
-                for (&example, said) in batch.examples.iter().zip(said) {
+            })
+        };
+        let mut loaders: Vec<Loader> = pipelines.iter().map(start).collect();
+        for examples in &batches {
+            let loaded = loaders.iter_mut().map(|it| it.next().expect("a loader has every batch"));
+            let loaded = loaded.collect::<Result<Vec<_>, _>>().map_err(PredictError::from)?;
+            let mut answers: Vec<Vec<Vec<Answer>>> = vec![Vec::new(); examples.len()];
+            let mut years = vec![Some(0.0); examples.len()];
+            for (member, &loader) in self.members.iter().zip(&loader_of) {
+                let Batch { pictures: bytes, size, collages, .. } = &loaded[loader];
+                let rows = Rows { pictures: bytes, size: *size, collages };
+                let said = self.ask(member, rows).map_err(PredictError::from)?;
+                for (row, said) in said.answers.into_iter().enumerate() {
                     let is_finite = |it: &Answer| it.probabilities.iter().all(|p| p.is_finite());
                     if !said.iter().all(is_finite) {
-                        return Err(PredictError::NotFinite(pictures[example].0.clone()));
+                        let name = pictures[examples[row]].0.clone();
+                        return Err(PredictError::NotFinite(name).into());
                     }
-                    answers[example].push(said);
+                    answers[row].push(said);
                 }
-                if let (Some(years), Some(own)) = (&mut years, own_years) {
-                    let n = self.members.len() as f64;
-                    batch.examples.iter().zip(own).for_each(|(&it, own)| years[it] += own / n);
-                } else {
-                    years = None;
+                let n = self.members.len() as f64;
+                for (row, years) in years.iter_mut().enumerate() {
+                    *years = years.zip(said.years.as_ref()).map(|(sum, own)| sum + own[row] / n);
                 }
-                n_done += batch.examples.len();
-                progress(n_done, n_all);
+            }
+            for (answers, years) in answers.iter().zip(years) {
+                let probabilities = self.task.join(answers).map_err(PredictError::from)?;
+                each(Prediction { probabilities, years })?;
             }
         }
-        let probabilities =
-            answers.iter().map(|it| self.task.join(it)).collect::<Result<_, _>>()?;
-        Ok(Answers { probabilities, years })
+        Ok(())
     }
 
     /// What one member's heads say of each row.

@@ -1,15 +1,17 @@
 //! The competition's evaluation folder and its answer: `info.csv` in, `ImageID,ans` out.
 
 use std::{
+    collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
 };
 
 use base::{
     records::Records,
+    table,
     text::{self, NotText},
 };
-use data::{Content, Findings};
+use data::{Content, Findings, names::Looks};
 
 /// Why a folder of pictures cannot be answered.
 #[derive(Debug, thiserror::Error)]
@@ -34,122 +36,133 @@ pub enum SubmissionError {
     },
 }
 
-/// The pictures of an evaluation folder, in the order of its `info.csv`.
+/// The images that `info.csv` asks for.
+#[derive(Debug)]
+pub struct Asked {
+    /// What each is called there, in its order, and where it is.
+    pub images: Vec<(String, Content)>,
+    /// What a person should know, though nothing is wrong.
+    pub notes: Vec<String>,
+}
+
+/// The images of an evaluation folder, in the order of its `info.csv`.
 ///
-/// `info.csv` has a column `ImageID`; the pictures are in `images/`.
+/// `info.csv` has a column `ImageID`; the images are in `images/`. A name that is written there in
+/// another Unicode form than its file's is found all the same, and a note says so.
 ///
 /// # Errors
-/// A table that cannot be read, or pictures that are not there: all of them.
-pub fn read_info(root: &Path) -> Result<Vec<(String, Content)>, SubmissionError> {
+/// A table that cannot be read, or images that are not there: all of them.
+pub fn read_info(root: &Path) -> Result<Asked, SubmissionError> {
     let path = root.join("info.csv");
     let remedy = "name the folder of `info.csv` and `images/`";
     let bytes = fs::read(&path).map_err(|source| SubmissionError::Io { path, source, remedy })?;
     let mut findings = Findings::default();
-    let text = match text::decode(bytes) {
-        Ok(it) => it,
-        Err(NotText { problem, remedy }) => {
-            findings.add("info.csv", problem, remedy);
-            return finish(root, findings, Vec::new());
-        }
-    };
-    let records = Records::of(&text);
-    let header = records.header();
-    let mut pictures = Vec::new();
-    let mut seen = std::collections::BTreeSet::new();
-    match header.column("ImageID") {
+    let text = text::decode(bytes).unwrap_or_else(|NotText { problem, remedy }| {
+        findings.add("info.csv", problem, remedy);
+        String::new()
+    });
+    let mut files = Files { dir: root.join("images"), looks: None };
+    let (mut images, mut others) = (Vec::new(), Vec::new());
+    let (mut seen, mut taken) = (BTreeSet::new(), BTreeSet::new());
+    match Records::of(&text).header().column("ImageID") {
+        None if !findings.0.is_empty() => {}
         None => findings.add("info.csv", "has no column `ImageID`", "add it"),
         Some(column) => {
-            for record in records.rows() {
+            for record in Records::exact(&text).rows() {
                 let place = format!("info.csv line {}", record.line);
-                let name = record.fields.get(column).unwrap_or_default().to_owned();
-                let file = root.join("images").join(&name);
+                let field = record.fields.get(column).unwrap_or_default();
+                // Spaces belong to a name only where there is a file of that name.
+                let is_there = files.dir.join(field).is_file();
+                let name = if is_there { field } else { field.trim() };
                 if name.is_empty() || name.contains(['/', '\\']) {
                     findings.add(place, format!("`{name}` is no file name"), "correct the row");
-                } else if !file.is_file() {
-                    findings.add(format!("images/{name}"), "is missing", "put the picture there");
-                } else if !seen.insert(name.clone()) {
-                    findings.add(place, format!("`{name}` is there already"), "remove the row");
-                } else {
-                    pictures.push((name, Content::File(file)));
+                    continue;
                 }
+                let file = match files.find(name) {
+                    Ok(it) => it,
+                    Err((problem, remedy)) => {
+                        findings.add(format!("images/{name}"), problem, &remedy);
+                        continue;
+                    }
+                };
+                if !seen.insert(name.to_owned()) || !taken.insert(file.clone()) {
+                    findings.add(place, format!("`{name}` is there already"), "remove the row");
+                    continue;
+                }
+                if file != name {
+                    others.push(name.to_owned());
+                }
+                images.push((name.to_owned(), Content::File(files.dir.join(file))));
             }
         }
     }
-    if pictures.is_empty() && findings.0.is_empty() {
+    if images.is_empty() && findings.0.is_empty() {
         findings.add("info.csv", "has no rows", "add a row for each picture");
     }
-    finish(root, findings, pictures)
+    if !findings.0.is_empty() {
+        findings.0.sort();
+        return Err(SubmissionError::Findings { root: root.to_owned(), findings });
+    }
+    let note = others.first().map(|first| {
+        format!(
+            "names of info.csv in another Unicode form (NFC or NFD) than their files': {}, such as \
+             `{first}`; they were found by what they look like, and are written as info.csv has them",
+            others.len()
+        )
+    });
+    Ok(Asked { images, notes: note.into_iter().collect() })
 }
 
-/// The pictures of a folder, and of the folders in it, by name; or one file.
-///
-/// # Errors
-/// A path that is not there, or a folder without pictures.
-pub fn list_pictures(path: &Path) -> Result<Vec<(String, Content)>, SubmissionError> {
-    let io = |path: &Path| {
-        let path = path.to_owned();
-        let remedy = "name a picture, or a folder of pictures";
-        move |source| SubmissionError::Io { path, source, remedy }
-    };
-    if fs::metadata(path).map_err(io(path))?.is_file() {
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        return Ok(vec![(name, Content::File(path.to_owned()))]);
-    }
-    let mut pictures = Vec::new();
-    let mut todo = vec![path.to_owned()];
-    while let Some(dir) = todo.pop() {
-        for entry in fs::read_dir(&dir).map_err(io(&dir))? {
-            let file = entry.map_err(io(&dir))?.path();
-            let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            if name.starts_with('.') {
-                continue;
-            } else if file.is_dir() {
-                todo.push(file);
-            } else if is_picture(&file) {
-                let name = file.strip_prefix(path).unwrap_or(&file).display().to_string();
-                pictures.push((name, Content::File(file)));
+/// The files of `images/`.
+struct Files {
+    dir: PathBuf,
+    /// Read where a name is not there as it is written.
+    looks: Option<Looks>,
+}
+
+impl Files {
+    /// What the file called `name` is called on disk, or what is wrong and what to do.
+    fn find(&mut self, name: &str) -> Result<String, (String, String)> {
+        if self.dir.join(name).is_file() {
+            return Ok(name.to_owned());
+        }
+        let looks =
+            self.looks.get_or_insert_with(|| Looks::of_folder(&self.dir).unwrap_or_default());
+        match looks.like(name) {
+            [one] if self.dir.join(one).is_file() => Ok(one.clone()),
+            [] | [_] => {
+                let remedy = match looks.not_utf8.as_slice() {
+                    [] => "put the image there".to_owned(),
+                    [first, ..] => format!(
+                        "put the image there; {} names in images/ are not UTF-8, such as `{first}`: \
+                         rename those that are meant",
+                        looks.not_utf8.len()
+                    ),
+                };
+                Err(("is missing".to_owned(), remedy))
+            }
+            several => {
+                let problem = format!("looks like {} files in other Unicode forms", several.len());
+                Err((problem, "keep one of them".to_owned()))
             }
         }
     }
-    pictures.sort_by(|a, b| a.0.cmp(&b.0));
-    let mut findings = Findings::default();
-    if pictures.is_empty() {
-        findings.add(".", "no pictures are here", "name another folder");
-    }
-    finish(path, findings, pictures)
-}
-
-fn finish(
-    root: &Path,
-    mut findings: Findings,
-    pictures: Vec<(String, Content)>,
-) -> Result<Vec<(String, Content)>, SubmissionError> {
-    if findings.0.is_empty() {
-        return Ok(pictures);
-    }
-    findings.0.sort();
-    Err(SubmissionError::Findings { root: root.to_owned(), findings })
-}
-
-/// Whether a file's ending is that of a picture.
-fn is_picture(path: &Path) -> bool {
-    let ending = path.extension().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
-    ["jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff"].contains(&ending.as_str())
 }
 
 /// The competition's answer: `ImageID,ans`, in the order of `names`.
 pub fn submission_csv<'a>(names: impl Iterator<Item = &'a str>, classes: &[usize]) -> String {
-    let rows = names.zip(classes).map(|(name, class)| format!("{name},{class}\n"));
-    std::iter::once("ImageID,ans\n".to_owned()).chain(rows).collect()
+    let rows = names.zip(classes).map(|(name, class)| [name.to_owned(), class.to_string()]);
+    table::text(["ImageID", "ans"], rows)
 }
 
 #[cfg(test)]
 mod tests {
     use std::fs;
 
+    use base::records::Records;
     use expect_test::expect;
 
-    use super::{list_pictures, read_info, submission_csv};
+    use super::{read_info, submission_csv};
 
     #[test]
     fn rows_keep_the_order_of_the_table() {
@@ -159,9 +172,22 @@ mod tests {
             fs::write(dir.path().join("images").join(name), b"").unwrap();
         }
         fs::write(dir.path().join("info.csv"), "ImageID,ans\nc.jpg,0\na.jpg,0\n").unwrap();
-        let pictures = read_info(dir.path()).unwrap();
+        let pictures = read_info(dir.path()).unwrap().images;
         let names = pictures.iter().map(|it| it.0.as_str());
         assert_eq!(submission_csv(names, &[4, 17]), "ImageID,ans\nc.jpg,4\na.jpg,17\n");
+    }
+
+    #[test]
+    fn a_submission_reads_back_as_the_names_it_was_asked_for() {
+        let names = ["Kim, Min-su.jpg", "say \"hi\".jpg", "000123", "사진 1.jpg"];
+        let text = submission_csv(names.into_iter(), &[4, 5, 6, 7]);
+        assert!(
+            text.starts_with("ImageID,ans\n\"Kim, Min-su.jpg\",4\n\"say \"\"hi\"\".jpg\",5\n"),
+            "{text}"
+        );
+        let read: Vec<String> =
+            Records::exact(&text).rows().map(|it| it.fields[0].to_owned()).collect();
+        assert_eq!(read, names);
     }
 
     #[test]
@@ -182,8 +208,8 @@ mod tests {
         fs::write(dir.path().join("info.csv"), "ImageID,ans\nc.jpg,0\na.jpg,0\n../x,0\n").unwrap();
         expect![[r#"
             ROOT: 3 things are wrong with the data:
-              images/a.jpg: is missing: put the picture there
-              images/c.jpg: is missing: put the picture there
+              images/a.jpg: is missing: put the image there
+              images/c.jpg: is missing: put the image there
               info.csv line 4: `../x` is no file name: correct the row"#]]
         .assert_eq(&err());
         fs::write(dir.path().join("info.csv"), "ImageID,ans\n").unwrap();
@@ -216,18 +242,26 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_is_listed_by_name_and_without_what_is_no_picture() {
+    fn a_name_in_another_unicode_form_finds_its_file() {
         let dir = tempfile::tempdir().unwrap();
-        assert!(list_pictures(dir.path()).is_err());
-        fs::create_dir(dir.path().join("in")).unwrap();
-        for name in ["b.png", "in/a.JPG", "notes.txt", "._b.png"] {
-            fs::write(dir.path().join(name), b"").unwrap();
-        }
-        let names = |path: &std::path::Path| -> Vec<String> {
-            list_pictures(path).unwrap().into_iter().map(|it| it.0).collect()
+        fs::create_dir(dir.path().join("images")).unwrap();
+        let write = |name: &str| fs::write(dir.path().join("images").join(name), b"").unwrap();
+        let info = |rows: &str| {
+            fs::write(dir.path().join("info.csv"), format!("ImageID,ans\n{rows}")).unwrap();
+            read_info(dir.path())
         };
-        assert_eq!(names(dir.path()), ["b.png", "in/a.JPG"]);
-        assert_eq!(names(&dir.path().join("b.png")), ["b.png"]);
-        assert!(list_pictures(&dir.path().join("absent")).is_err());
+        let (nfc, nfd) = ("ni\u{f1}o.jpg", "nin\u{303}o.jpg");
+        write(nfd);
+        write(" b.jpg");
+        let asked = info(&format!("{nfc},0\n b.jpg,0\n")).unwrap();
+        let names: Vec<&str> = asked.images.iter().map(|it| it.0.as_str()).collect();
+        assert_eq!(names, [nfc, " b.jpg"]);
+        assert!(asked.images[0].1.bytes().is_ok() && asked.images[1].1.bytes().is_ok());
+        assert!(asked.notes[0].contains("than their files': 1, such as `ni\u{f1}o.jpg`"));
+        // One file cannot be two rows.
+        let err = info(&format!("{nfc},0\n{nfd},0\n")).unwrap_err().to_string();
+        assert!(err.contains("info.csv line 3: `nin\u{303}o.jpg` is there already"), "{err}");
+        write(nfc);
+        assert!(info(&format!("{nfc},0\n{nfd},0\n")).unwrap().notes.is_empty());
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 
-use base::Lines;
+use base::{Lines, table};
 use serde::{Deserialize, Serialize};
 
 use crate::{About, Track, TrackError, Tracker, at};
@@ -20,7 +20,7 @@ struct Table {
 const NAME: &str = "metrics.csv";
 
 fn header(columns: &[String]) -> String {
-    format!("step,{}", columns.join(","))
+    table::line(std::iter::once("step").chain(columns.iter().map(String::as_str)))
 }
 
 /// The numbers of the steps that a run has done, by name: none where there is no such table of its.
@@ -50,12 +50,12 @@ impl Track for Csv {
 
 impl Tracker for Table {
     fn scalars(&mut self, step: usize, values: &[(&str, f64)]) -> Result<(), TrackError> {
-        let mut row = step.to_string();
-        for column in &self.columns {
+        let cell = |column: &String| {
             let value = values.iter().find(|(name, _)| name == column);
-            row += &value.map_or(",".to_owned(), |(_, it)| format!(",{it}"));
-        }
-        self.lines.add(&row).map_err(at(self.lines.path()))
+            value.map_or(String::new(), |(_, it)| it.to_string())
+        };
+        let row = std::iter::once(step.to_string()).chain(self.columns.iter().map(cell));
+        self.lines.add(&table::line(row)).map_err(at(self.lines.path()))
     }
 
     fn table(&self) -> Option<File> {

@@ -124,7 +124,7 @@ mod tests {
             assert_eq!(read(&taken_up, name), read(&whole, name));
         }
         let csv = read(&whole, "metrics.csv");
-        assert!(csv.starts_with("step,loss,val \"acc\"\n1,1,\n2,0.5,NaN\n"), "{csv}");
+        assert!(csv.starts_with("step,loss,\"val \"\"acc\"\"\"\n1,1,\n2,0.5,NaN\n"), "{csv}");
         let first = read(&whole, "metrics.jsonl");
         let lines: Vec<&str> = first.lines().take(2).collect();
         let want = [r#"{"step":1,"loss":1.0}"#, r#"{"step":2,"loss":0.5,"val \"acc\"":null}"#];

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use base::Lines;
+use base::{Lines, table};
 use metrics::{Predictions, Report};
 
 use crate::{
@@ -51,8 +51,10 @@ impl Log {
     pub(crate) fn open(plan: &Plan, run: &Run, step: usize) -> Result<Log, FitError> {
         let scopes = plan.task.scopes().into_iter();
         let names: Vec<&str> = scopes.map(|it| plan.task.scope_name(it)).collect();
-        let columns = names.iter().map(|it| format!(",{it}_macro_f1,{it}_accuracy,{it}_log_loss"));
-        let epochs = format!("step,epoch,train_loss,score,best{}", columns.collect::<String>());
+        let scores = ["macro_f1", "accuracy", "log_loss"];
+        let columns = names.iter().flat_map(|name| scores.map(|it| format!("{name}_{it}")));
+        let leading = ["step", "epoch", "train_loss", "score", "best"].map(str::to_owned);
+        let epochs = table::line(leading.into_iter().chain(columns));
         let timing = "step,train_seconds,images_per_second,waiting_share,eval_seconds";
         let open = |name: &str, header: &str| {
             let path = run.dir().join(name);
@@ -82,7 +84,10 @@ impl Log {
         pace: &Pace,
     ) -> Result<(), RunError> {
         let epoch = plan.clock(state.step).epoch;
-        add(&mut self.steps, &format!("{},{epoch},{loss},{lr}", state.step))?;
+        add(
+            &mut self.steps,
+            [state.step.to_string()].into_iter().chain([epoch, loss, lr].map(text)),
+        )?;
         let waiting = pace.waiting(pace.elapsed());
         let (step, total) = (state.step, plan.epochs.total());
         watch.step(&StepReport { step, total, epoch, loss, lr, n_pictures, waiting });
@@ -115,27 +120,34 @@ impl Log {
             train_seconds,
             eval_seconds: (pace.elapsed() - trained).as_secs_f64(),
         };
-        let columns = report
+        let scores = report
             .scores
             .iter()
-            .map(|(_, it)| format!(",{},{},{}", it.macro_f1, it.accuracy, it.log_loss));
-        let EpochReport { step, epoch, train_loss, .. } = &report;
-        let columns: String = columns.collect();
-        let row = format!("{step},{epoch},{train_loss},{score},{is_best}{columns}");
-        add(&mut self.epochs, &row)?;
-        let row = format!(
-            "{step},{:.3},{:.2},{:.4},{:.3}",
-            report.train_seconds, report.images_per_second, report.waiting, report.eval_seconds
-        );
-        add(&mut self.timing, &row)?;
+            .flat_map(|(_, it)| [it.macro_f1, it.accuracy, it.log_loss].map(text));
+        let leading = [report.epoch, report.train_loss, score].map(text);
+        let row = [report.step.to_string()].into_iter().chain(leading).chain([is_best.to_string()]);
+        add(&mut self.epochs, row.chain(scores))?;
+        let row = [
+            report.step.to_string(),
+            format!("{:.3}", report.train_seconds),
+            format!("{:.2}", report.images_per_second),
+            format!("{:.4}", report.waiting),
+            format!("{:.3}", report.eval_seconds),
+        ];
+        add(&mut self.timing, row)?;
         watch.epoch(&report);
         Ok(report)
     }
 }
 
 /// Adds a row.
-fn add(table: &mut Lines, row: &str) -> Result<(), RunError> {
-    table.add(row).map_err(at(table.path()))
+fn add(lines: &mut Lines, row: impl IntoIterator<Item = String>) -> Result<(), RunError> {
+    lines.add(&table::line(row)).map_err(at(lines.path()))
+}
+
+/// A number to its last bit, for a run that goes on writes the same ones.
+fn text(x: f64) -> String {
+    x.to_string()
 }
 
 /// Which person is on which side.
@@ -146,12 +158,6 @@ pub(crate) fn split_csv(plan: &Plan) -> String {
     {
         side.iter().for_each(|&it| sides[plan.persons[it]] = name);
     }
-    let mut writer = csv::Writer::from_writer(Vec::new());
-    let mut write = |row: [&str; 2]| {
-        writer.write_record(row).expect("memory takes every record of two fields");
-    };
-    write(["person", "side"]);
-    plan.people.iter().zip(sides).for_each(|(person, side)| write([person, side]));
-    let bytes = writer.into_inner().expect("memory can be flushed");
-    String::from_utf8(bytes).expect("names are text")
+    let rows = plan.people.iter().zip(sides).map(|(person, side)| [person.as_str(), side]);
+    table::text(["person", "side"], rows)
 }

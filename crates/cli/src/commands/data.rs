@@ -8,7 +8,6 @@ use anyhow::{Context as _, anyhow, bail};
 use augment::{Pipeline, Statistics, StatisticsConfig, Step};
 use base::{
     Task,
-    files::write_whole,
     mix::{Collage, Part},
     task::Scope,
 };
@@ -23,6 +22,7 @@ use crate::{
     End,
     args::{DataCommand, ExperimentArgs},
     drawing::{Cell, Sheet, png, thumbnail},
+    output::Output,
     runs,
     terminal::Terminal,
 };
@@ -83,6 +83,7 @@ pub(crate) fn data(command: DataCommand) -> anyhow::Result<End> {
         DataCommand::Pack { experiment } => return pack(&experiment, &terminal),
         DataCommand::Show(args) => return show::show(&args, &terminal),
         DataCommand::Mixed { experiment, output, step } => {
+            let output = Output::at(&output)?;
             let (experiment, _) = runs::experiment(&experiment)?;
             check_settings(&experiment)?;
             use_threads(experiment.threads)?;
@@ -109,8 +110,8 @@ pub(crate) fn data(command: DataCommand) -> anyhow::Result<End> {
             let cells = batch.collages.iter().zip(pictures).enumerate().map(cell).collect();
             let title = format!("step {step} as the network sees it");
             let sheet = Sheet { title, cells, columns: Sheet::COLUMNS, together: 1 }.draw();
-            write_whole(&output, &png(&sheet)).with_context(|| output.display().to_string())?;
-            say!("step {step}, row by row from the left: {}", output.display());
+            output.write(&png(&sheet))?;
+            say!("step {step}, row by row from the left: {output}");
         }
     }
     Ok(End::Done)

@@ -23,6 +23,7 @@ use crate::{
     End,
     args::ExperimentArgs,
     drawing::{png, thumbnail},
+    output::folder,
     runs,
     terminal::Terminal,
 };
@@ -44,6 +45,7 @@ const ON_SHEET: usize = 24;
 const ON_ALL_SHEETS: usize = 1000;
 
 pub(crate) fn eda(data: Option<&Path>, set: &[String], output: &Path) -> anyhow::Result<End> {
+    let output = folder(output)?;
     let terminal = Terminal::new();
     let (experiment, place) = experiment(data, set)?;
     check_settings(&experiment)?;

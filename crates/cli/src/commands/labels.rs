@@ -13,6 +13,7 @@ use super::manifest;
 use crate::{
     End,
     drawing::{Cell, DOUBTED, GREY, INK, PROPOSED, Sheet, png, thumbnail},
+    output::folder,
     runs,
     tables::columns,
     terminal::Terminal,
@@ -27,6 +28,7 @@ pub(crate) fn labels(
     by: DoubtScore,
     n_pictures: usize,
 ) -> anyhow::Result<End> {
+    let output = folder(output)?;
     let (csv_path, sheet_path) = (output.join("labels.csv"), output.join("sheet.png"));
     if csv_path.exists() {
         bail!("{}: is there already, perhaps reviewed: name a new folder", csv_path.display());

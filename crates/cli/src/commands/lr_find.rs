@@ -2,8 +2,7 @@
 
 use std::path::Path;
 
-use anyhow::{Context as _, bail};
-use base::files::write_whole;
+use anyhow::bail;
 use candle::Device;
 use trainer::{Curve, Plan, Range, Run, Suggestion};
 
@@ -12,6 +11,7 @@ use crate::{
     End,
     args::ExperimentArgs,
     drawing::{Axis, Curves, Mark, Panel, number, png},
+    output::Output,
     pretrained, runs,
     terminal::Terminal,
 };
@@ -25,6 +25,7 @@ pub(crate) fn lr_find(
     if range.from >= range.to {
         bail!("--to: the last rate is above the first, {:e}, not {:e}", range.from, range.to);
     }
+    let output = Output::at(output)?;
     let terminal = Terminal::new();
     let (mut experiment, run) = match named {
         None => (runs::experiment(args)?.0, None),
@@ -54,9 +55,9 @@ pub(crate) fn lr_find(
     for (idx, it) in suggestions.iter().enumerate() {
         say!("{}  {:<10}  {:>7}  {}", idx + 1, it.name, number(it.rate), it.what);
     }
-    write_whole(output, &png(&curves.draw())).with_context(|| output.display().to_string())?;
+    output.write(&png(&curves.draw()))?;
     say!("for example: --set optim.lr={}", number(suggestions[0].rate));
-    say!("the picture: {}", output.display());
+    say!("the picture: {output}");
     Ok(End::Done)
 }
 

@@ -1,86 +1,149 @@
 //! `maskfit submit` and `maskfit predict`
 
-use std::{path::Path, sync::Arc};
+use std::{collections::HashSet, mem, path::Path, sync::Arc};
 
-use anyhow::{Context as _, bail};
-use base::files::write_whole;
+use anyhow::bail;
+use base::table::Table;
 use candle::Device;
 use data::{Content, Context, Findings, check_pictures};
-use infer::{Predictor, Serving, list_pictures, probabilities_csv, read_info, submission_csv};
+use infer::{
+    Bundle, Predictor, Serving, list_images, probabilities_header, probabilities_row, read_info,
+    submission_csv,
+};
 use metrics::argmax;
 use trainer::Watch as _;
 
 use super::use_threads;
-use crate::{End, args::ModelArgs, runs, terminal::Terminal};
+use crate::{End, args::ModelArgs, output::Output, runs, terminal::Terminal};
 
-pub(crate) fn submit(models: &ModelArgs, images: &Path, output: &Path) -> anyhow::Result<End> {
-    check_output(output)?;
-    let pictures = read_info(images)?;
-    let (_, probabilities) = answer(models, images, &pictures)?;
-    let classes: Vec<usize> = probabilities.iter().map(|p| argmax(p)).collect();
-    let text = submission_csv(pictures.iter().map(|it| it.0.as_str()), &classes);
-    finish(output, &text, pictures.len())
-}
-
-pub(crate) fn predict(models: &ModelArgs, images: &Path, output: &Path) -> anyhow::Result<End> {
-    check_output(output)?;
-    let pictures = list_pictures(images)?;
-    let (task, probabilities) = answer(models, images, &pictures)?;
-    let classes: Vec<usize> = probabilities.iter().map(|p| argmax(p)).collect();
-    let names = pictures.iter().map(|it| it.0.as_str());
-    finish(output, &probabilities_csv(&task, names, &probabilities, &classes), pictures.len())
-}
-
-fn answer(
-    models: &ModelArgs,
-    root: &Path,
-    pictures: &[(String, Content)],
-) -> anyhow::Result<(base::Task, Vec<Vec<f64>>)> {
-    use_threads(0)?;
+/// A submission has a row for each image that is asked for, or is not written.
+pub(crate) fn submit(models: &ModelArgs, root: &Path, output: &Path) -> anyhow::Result<End> {
+    let output = Output::at(output)?;
+    let asked = read_info(root)?;
+    asked.notes.iter().for_each(|it| complain!("note: {it}"));
     let terminal = Terminal::new();
-    let bundle = runs::open_bundles(&models.runs, &Device::Cpu)?;
+    let bundle = open(models)?;
+    let unfit = unfit(&bundle, root, &asked.images, &terminal);
+    if !unfit.0.is_empty() {
+        bail!(
+            "{}: {unfit}\na submission has a row for each image: nothing is written",
+            root.display()
+        );
+    }
+    let (images, mut classes) = (Arc::from(asked.images), Vec::new());
+    let predicted = predict_each(models, bundle, &images, &terminal, &mut |_, probabilities| {
+        classes.push(argmax(probabilities));
+        Ok(())
+    });
+    if let Some(end) = stopped(&predicted, &terminal) {
+        return Ok(end);
+    }
+    predicted?;
+    output.write(submission_csv(images.iter().map(|it| it.0.as_str()), &classes).as_bytes())?;
+    say!("{} rows: {output}", images.len());
+    Ok(End::Done)
+}
+
+/// Predicts what can be predicted, and names the rest; fails at the end where there is a rest.
+pub(crate) fn predict(models: &ModelArgs, root: &Path, output: &Path) -> anyhow::Result<End> {
+    let output = Output::at(output)?;
+    let mut folder = list_images(root)?;
+    folder.notes.iter().for_each(|it| complain!("note: {it}"));
+    if let Some(text) = folder.passed_over_text() {
+        complain!("{text}");
+    }
+    let terminal = Terminal::new();
+    let bundle = open(models)?;
+    let mut unfit = unfit(&bundle, root, &folder.images, &terminal);
+    let names: HashSet<&str> = unfit.0.iter().map(|it| it.place.as_str()).collect();
+    folder.images.retain(|it| !names.contains(it.0.as_str()));
+    unfit.0.append(&mut folder.unreadable.0);
+    unfit.0.sort();
+    if folder.images.is_empty() {
+        bail!("{}: {unfit}\nno image is left to predict: nothing is written", root.display());
+    }
+    let images = Arc::from(mem::take(&mut folder.images));
+    let header = probabilities_header(&bundle.task);
+    let written = output.write_with(|out| {
+        let mut table = Table::begin(out, header)?;
+        predict_each(models, bundle, &images, &terminal, &mut |name, probabilities| {
+            Ok(table.row(probabilities_row(name, probabilities))?)
+        })?;
+        table.finish()?;
+        Ok(())
+    });
+    if let Some(end) = stopped(&written, &terminal) {
+        return Ok(end);
+    }
+    written?;
+    say!("{} rows: {output}", images.len());
+    if !unfit.0.is_empty() {
+        bail!("{}: {unfit}\nthese have no row; all {} others have", root.display(), images.len());
+    }
+    Ok(End::Done)
+}
+
+fn open(models: &ModelArgs) -> anyhow::Result<Bundle> {
+    use_threads(0)?;
+    runs::open_bundles(&models.runs, &Device::Cpu)
+}
+
+/// The images that a bundle cannot predict, and why.
+fn unfit(
+    bundle: &Bundle,
+    root: &Path,
+    images: &[(String, Content)],
+    terminal: &Terminal,
+) -> Findings {
     let max_pixels = bundle.members.iter().map(|it| it.pipeline.max_pixels).min();
     let cache = runs::cache_dir();
     let problems = check_pictures(
         root,
-        pictures,
+        images,
         &Context {
             cache: cache.as_deref(),
             max_pixels: max_pixels.unwrap_or(u64::MAX),
-            progress: &|done, total| terminal.progress("checking pictures", done, total),
+            progress: &|done, total| terminal.progress("checking images", done, total),
         },
     );
     terminal.clear();
-    if !problems.is_empty() {
-        let mut findings = Findings::default();
-        for (name, problem) in problems {
-            findings.add(name, problem, "replace the file");
-        }
-        bail!("{}: {findings}", root.display());
+    let mut findings = Findings::default();
+    for (name, problem) in problems {
+        findings.add(name, problem, "replace the file");
     }
+    findings
+}
+
+/// Predicts images in order, each handed on with its name.
+fn predict_each(
+    models: &ModelArgs,
+    bundle: Bundle,
+    images: &Arc<[(String, Content)]>,
+    terminal: &Terminal,
+    each: &mut dyn FnMut(&str, &[f64]) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
     let predictor = Predictor::new(bundle, &Device::Cpu);
     let serving =
         Serving { batch_size: models.batch, n_loaders: models.loaders, n_ahead: 4, memory: None };
-    let mut progress = |done, total| terminal.progress("answering", done, total);
-    let answers = predictor.predict(&Arc::from(pictures), serving, &mut progress)?;
+    terminal.heed_interrupts();
+    let mut n_done = 0;
+    let predicted = predictor.predict_each(images, serving, &mut |it| {
+        if terminal.asks_to_stop() {
+            bail!("stopped");
+        }
+        each(&images[n_done].0, &it.probabilities)?;
+        n_done += 1;
+        terminal.progress("predicting", n_done, images.len());
+        Ok(())
+    });
     terminal.clear();
-    Ok((predictor.task().clone(), answers.probabilities))
+    predicted
 }
 
-/// A place that cannot be written to is said before all the work.
-fn check_output(output: &Path) -> anyhow::Result<()> {
-    let dir = output.parent().filter(|it| !it.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    if !dir.is_dir() {
-        bail!("--output {}: there is no folder {}: make it", output.display(), dir.display());
-    }
-    if output.is_dir() {
-        bail!("--output {}: is a folder: name a file", output.display());
-    }
-    Ok(())
-}
-
-fn finish(output: &Path, text: &str, n: usize) -> anyhow::Result<End> {
-    write_whole(output, text.as_bytes()).with_context(|| output.display().to_string())?;
-    say!("{n} rows: {}", output.display());
-    Ok(End::Done)
+/// How a command ends that Ctrl-C has stopped.
+fn stopped(result: &anyhow::Result<()>, terminal: &Terminal) -> Option<End> {
+    (result.is_err() && terminal.asks_to_stop()).then(|| {
+        complain!("stopped: no file is written");
+        End::Stopped
+    })
 }

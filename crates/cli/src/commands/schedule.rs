@@ -2,8 +2,7 @@
 
 use std::path::Path;
 
-use anyhow::Context as _;
-use base::{Epochs, files::write_whole};
+use base::Epochs;
 use data::Context;
 use trainer::{Experiment, ParamGroups, Rates, ScheduleConfig, Watch as _, epochs_of};
 
@@ -12,6 +11,7 @@ use crate::{
     End,
     args::ExperimentArgs,
     drawing::{Axis, Curves, Panel, number, png},
+    output::Output,
     runs,
     terminal::Terminal,
 };
@@ -20,6 +20,7 @@ use crate::{
 const POINTS: usize = 500;
 
 pub(crate) fn schedule(args: &ExperimentArgs, output: &Path) -> anyhow::Result<End> {
+    let output = Output::at(output)?;
     let experiment = runs::experiment(args)?.0;
     check_settings(&experiment)?;
     use_threads(experiment.threads)?;
@@ -37,8 +38,8 @@ pub(crate) fn schedule(args: &ExperimentArgs, output: &Path) -> anyhow::Result<E
     for it in notes(&experiment, &groups, &epochs) {
         say!("{it}");
     }
-    write_whole(output, &png(&curves.draw())).with_context(|| output.display().to_string())?;
-    say!("the picture: {}", output.display());
+    output.write(&png(&curves.draw()))?;
+    say!("the picture: {output}");
     Ok(End::Done)
 }
 

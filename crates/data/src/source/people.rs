@@ -11,6 +11,7 @@ use std::{
 use base::{
     Seed, Task,
     files::write_whole,
+    table,
     task::{Factor, Scope},
 };
 use image::codecs::jpeg::JpegEncoder;
@@ -240,12 +241,13 @@ impl People {
             }
             Ok(())
         })?;
-        let mut csv = "id,gender,race,age,path\n".to_owned();
-        for (idx, it) in trained().enumerate() {
-            csv += &format!("{:06},{},Drawn,{},{}\n", idx + 1, it.gender.name(), it.age, it.name);
-        }
+        let rows = trained().enumerate().map(|(idx, it)| {
+            let [id, age] = [format!("{:06}", idx + 1), it.age.to_string()];
+            [id, it.gender.name().to_owned(), "Drawn".to_owned(), age, it.name.clone()]
+        });
+        let table = table::text(["id", "gender", "race", "age", "path"], rows);
         let path = train.join("train.csv");
-        write_whole(&path, csv.as_bytes()).map_err(io(&path))?;
+        write_whole(&path, table.as_bytes()).map_err(io(&path))?;
 
         // Shuffled by a name that tells nothing of person or class.
         let mut pictures = BTreeMap::new();
@@ -261,11 +263,14 @@ impl People {
         list.par_iter().try_for_each(|(name, (profile, shot))| {
             save(&eval.join("images").join(name), profile, *shot)
         })?;
-        let (mut info, mut answers) = ("ImageID,ans\n".to_owned(), "ImageID,ans\n".to_owned());
-        for (name, (profile, shot)) in list {
-            info += &format!("{name},0\n");
-            answers += &format!("{name},{}\n", profile.class(&task, *shot));
-        }
+        let submission = |class: &dyn Fn(&Profile, Shot) -> usize| {
+            let row = |(name, (profile, shot)): &(&String, &(&Profile, Shot))| {
+                [(*name).clone(), class(profile, *shot).to_string()]
+            };
+            table::text(["ImageID", "ans"], list.iter().map(row))
+        };
+        let info = submission(&|_, _| 0);
+        let answers = submission(&|profile, shot| profile.class(&task, shot));
         for (name, text) in [("info.csv", info), ("answers.csv", answers)] {
             let path = eval.join(name);
             write_whole(&path, text.as_bytes()).map_err(io(&path))?;

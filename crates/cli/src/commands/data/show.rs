@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, anyhow, bail};
 use augment::{Canvas, Memory, Picture, Pipeline, Step, decode};
-use base::{Seed, files::write_whole, task::Scope};
+use base::{Seed, task::Scope};
 use candle::Device;
 use toml::{Table, Value};
 use trainer::Plan;
@@ -12,6 +12,7 @@ use crate::{
     args::ShowArgs,
     commands::{check_settings, manifest, use_threads},
     drawing::{Cell, Sheet, png, thumbnail},
+    output::Output,
     runs,
     terminal::Terminal,
 };
@@ -26,6 +27,7 @@ struct Row {
 }
 
 pub(super) fn show(args: &ShowArgs, terminal: &Terminal) -> anyhow::Result<End> {
+    let output = Output::at(&args.output)?;
     let (experiment, _) = runs::experiment(&args.experiment)?;
     check_settings(&experiment)?;
     use_threads(experiment.threads)?;
@@ -88,10 +90,9 @@ pub(super) fn show(args: &ShowArgs, terminal: &Terminal) -> anyhow::Result<End> 
     let n_groups = (WIDE / group).max(1);
     let together = if n_groups > 1 { group } else { 1 };
     let sheet = Sheet { title, cells, columns: n_groups * group, together }.draw();
-    let output = &args.output;
-    write_whole(output, &png(&sheet)).with_context(|| output.display().to_string())?;
+    output.write(&png(&sheet))?;
     let pictures = if n_pictures == 1 { "picture" } else { "pictures" };
-    say!("{n_pictures} {pictures}, {} draws of each: {}", args.draws, output.display());
+    say!("{n_pictures} {pictures}, {} draws of each: {output}", args.draws);
     Ok(End::Done)
 }
 

@@ -1,7 +1,7 @@
 //! What `maskfit eda` writes for programs: `eda.toml` and `duplicates.csv`.
 
-use base::task::Scope;
-use data::{Likeness, Survey};
+use base::{table, task::Scope};
+use data::{Likeness, Survey, Twin};
 use serde::Serialize;
 
 use super::Look;
@@ -64,10 +64,6 @@ impl Look {
     }
 
     pub(super) fn duplicates_csv(&self) -> String {
-        let mut writer = csv::Writer::from_writer(Vec::new());
-        let mut write = |record: [String; 9]| {
-            writer.write_record(record).expect("memory takes every record of the header's length");
-        };
         let header = [
             "likeness",
             "bits",
@@ -79,8 +75,7 @@ impl Look {
             "class_b",
             "labels_differ",
         ];
-        write(header.map(str::to_owned));
-        for twin in &self.survey.twins {
+        let row = |twin: &Twin| {
             let [a, b] = self.examples(twin);
             let likeness = match twin.likeness {
                 Likeness::SameBytes => "same_bytes",
@@ -89,7 +84,7 @@ impl Look {
             };
             let person = |it: usize| self.manifest.people[it].clone();
             let class = |it| self.manifest.task.class_name(it, Scope::Joint);
-            write([
+            [
                 likeness.to_owned(),
                 twin.distance.to_string(),
                 a.name.clone(),
@@ -99,9 +94,8 @@ impl Look {
                 class(a.class),
                 class(b.class),
                 self.labels_differ(twin).to_string(),
-            ]);
-        }
-        let bytes = writer.into_inner().expect("memory can be flushed");
-        String::from_utf8(bytes).expect("all fields are text")
+            ]
+        };
+        table::text(header, self.survey.twins.iter().map(row))
     }
 }

@@ -1,0 +1,116 @@
+//! Names of files as text: each tells its file from all others, and says where two look the same.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ffi::OsStr,
+    fmt::Write as _,
+    fs, io,
+    path::Path,
+};
+
+use icu_normalizer::ComposingNormalizerBorrowed;
+
+/// A name as text. Bytes that are not UTF-8 become `\xE9`, and in such a name a backslash becomes `\\`;
+/// any other name is itself.
+pub fn text_of(name: &OsStr) -> String {
+    if let Some(name) = name.to_str() {
+        return name.to_owned();
+    }
+    let mut text = String::new();
+    for chunk in name.as_encoded_bytes().utf8_chunks() {
+        text += &chunk.valid().replace('\\', r"\\");
+        for byte in chunk.invalid() {
+            write!(text, r"\x{byte:02X}").expect("a text grows");
+        }
+    }
+    text
+}
+
+/// What a name looks like: two names that are written in different Unicode forms (NFC, as Windows and
+/// Linux have it, and NFD, as macOS has it) come to the same.
+pub fn composed(name: &str) -> String {
+    match name.is_ascii() {
+        true => name.to_owned(),
+        false => ComposingNormalizerBorrowed::new_nfc().normalize(name).into_owned(),
+    }
+}
+
+/// The names of a folder by what they look like.
+#[derive(Clone, Debug, Default)]
+pub struct Looks {
+    by_look: BTreeMap<String, Vec<String>>,
+    /// Names that are no UTF-8, as [`text_of`] writes them.
+    pub not_utf8: Vec<String>,
+}
+
+impl Looks {
+    /// Those of a folder's own entries.
+    ///
+    /// # Errors
+    /// A folder that cannot be read.
+    pub fn of_folder(dir: &Path) -> io::Result<Looks> {
+        let mut looks = Looks::default();
+        for entry in fs::read_dir(dir)? {
+            let name = entry?.file_name();
+            match name.to_str() {
+                Some(name) => looks.add(name),
+                None => looks.not_utf8.push(text_of(&name)),
+            }
+        }
+        looks.not_utf8.sort();
+        Ok(looks)
+    }
+
+    /// Adds a name.
+    pub fn add(&mut self, name: &str) {
+        self.by_look.entry(composed(name)).or_default().push(name.to_owned());
+    }
+
+    /// The names that look like `name`.
+    pub fn like(&self, name: &str) -> &[String] {
+        self.by_look.get(&composed(name)).map_or(&[], Vec::as_slice)
+    }
+}
+
+/// The names that look like another of them, in order.
+pub fn lookalikes<'a>(names: impl Iterator<Item = &'a str>) -> Vec<String> {
+    // Of an ASCII name there is but one form.
+    let names: BTreeSet<&str> = names.filter(|it| !it.is_ascii()).collect();
+    let mut looks = Looks::default();
+    names.iter().for_each(|it| looks.add(it));
+    looks.by_look.retain(|_, names| names.len() > 1);
+    looks.by_look.into_keys().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Looks, composed, lookalikes};
+
+    #[test]
+    #[cfg(unix)]
+    fn bytes_that_are_no_text_are_told_apart() {
+        use std::{ffi::OsStr, os::unix::ffi::OsStrExt as _};
+        let text = |bytes: &[u8]| super::text_of(OsStr::from_bytes(bytes));
+        assert_eq!(text("사진 1.jpg".as_bytes()), "사진 1.jpg");
+        assert_eq!(text(b"a\\b.jpg"), r"a\b.jpg");
+        assert_eq!(text(b"caf\xE9.jpg"), r"caf\xE9.jpg");
+        assert_eq!(text(b"caf\xE8.jpg"), r"caf\xE8.jpg");
+        assert_eq!(text(b"a\\xE9\xE9"), r"a\\xE9\xE9");
+        // A cut-off character, and 사진 in CP949.
+        assert_eq!(text(b"\xEC\x82.jpg"), r"\xEC\x82.jpg");
+        assert_eq!(text(b"\xBB\xE7\xC1\xF8.jpg"), r"\xBB\xE7\xC1\xF8.jpg");
+    }
+
+    #[test]
+    fn names_in_two_forms_look_the_same() {
+        let (nfc, nfd) = ("ni\u{f1}o.jpg", "nin\u{303}o.jpg");
+        assert_eq!(composed(nfd), nfc);
+        // Hangul, syllables and their letters.
+        assert_eq!(composed("\u{1112}\u{1161}\u{11ab}.jpg"), "\u{d55c}.jpg");
+        let mut looks = Looks::default();
+        looks.add(nfd);
+        assert_eq!(looks.like(nfc), [nfd]);
+        assert!(looks.like("nino.jpg").is_empty());
+        assert_eq!(lookalikes([nfc, "a.jpg", nfd, "\u{d55c}"].into_iter()), [nfc]);
+    }
+}

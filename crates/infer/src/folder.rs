@@ -1,0 +1,402 @@
+//! The images of a folder: by what is in the files, not by their names' endings.
+//!
+//! A folder is read once, however many links lead to it, and a link to a folder that this one is in is
+//! not followed, so that links in a circle end. A link to a file, and another hard link, are images
+//! with names of their own.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashSet},
+    fmt,
+    fs::{self, File},
+    io::{self, Read as _},
+    path::{Path, PathBuf},
+};
+
+use augment::{SNIFFED, Sniffed, sniff};
+use data::{
+    Content, Finding, Findings,
+    names::{lookalikes, text_of},
+};
+use rayon::prelude::*;
+
+use crate::submission::SubmissionError;
+
+/// What there is in a folder.
+#[derive(Debug, Default)]
+pub struct Folder {
+    /// The images, by name: what each is called below the folder.
+    pub images: Vec<(String, Content)>,
+    /// Images that cannot be read.
+    pub unreadable: Findings,
+    /// What is no image, and why, in the order of the names.
+    pub passed_over: Vec<(String, PassedOver)>,
+    /// What a person should know, though nothing is wrong.
+    pub notes: Vec<String>,
+}
+
+/// Why something in a folder is not predicted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum PassedOver {
+    /// Its name begins with a dot.
+    Hidden,
+    /// Its first bytes are no image's.
+    NoImage,
+    /// A link that leads nowhere, or in a circle.
+    DeadLink,
+    /// A link to a folder that has been read, or that the folder is in.
+    LinkBack,
+    /// Neither file nor folder.
+    NoFile,
+}
+
+impl fmt::Display for PassedOver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            PassedOver::Hidden => "hidden (the name begins with a dot)",
+            PassedOver::NoImage => "no image (by the first bytes)",
+            PassedOver::DeadLink => "a link that leads nowhere",
+            PassedOver::LinkBack => {
+                "a link to a folder that is read already, or that this one is in"
+            }
+            PassedOver::NoFile => "neither file nor folder",
+        })
+    }
+}
+
+impl Folder {
+    /// What was passed over, counted and named, a line each reason; `None` where nothing was.
+    pub fn passed_over_text(&self) -> Option<String> {
+        /// Names that are listed, of each reason.
+        const SHOWN: usize = 20;
+        let mut by_reason: BTreeMap<PassedOver, Vec<&str>> = BTreeMap::new();
+        for (name, why) in &self.passed_over {
+            by_reason.entry(*why).or_default().push(name);
+        }
+        let line = |(why, names): (PassedOver, Vec<&str>)| {
+            let shown = names[..names.len().min(SHOWN)].join(", ");
+            let more = match names.len().saturating_sub(SHOWN) {
+                0 => String::new(),
+                n => format!(" and {n} more"),
+            };
+            format!("\n  {} {why}: {shown}{more}", names.len())
+        };
+        let n = self.passed_over.len();
+        let lines: String = by_reason.into_iter().map(line).collect();
+        (n > 0).then(|| format!("{n} passed over:{lines}"))
+    }
+}
+
+/// Lists the images of a folder and of the folders in it; or one file, whatever it is.
+///
+/// # Errors
+/// A path or a folder that cannot be read, a folder without images, or two files that would have one
+/// name.
+pub fn list_images(path: &Path) -> Result<Folder, SubmissionError> {
+    let io = |path: &Path| {
+        let path = path.to_owned();
+        let remedy = "name an image, or a folder of images";
+        move |source| SubmissionError::Io { path, source, remedy }
+    };
+    if fs::metadata(path).map_err(io(path))?.is_file() {
+        let name = text_of(path.file_name().unwrap_or_default());
+        let images = vec![(name, Content::File(path.to_owned()))];
+        return Ok(Folder { images, ..Folder::default() });
+    }
+    let mut walk = Walk { root: path, files: Vec::new(), passed_over: Vec::new() };
+    walk.all().map_err(|(path, source)| io(&path)(source))?;
+    let Walk { mut files, mut passed_over, .. } = walk;
+    files.sort_unstable();
+    let sniffed: Vec<io::Result<Sniffed>> = files.par_iter().map(|it| sniff_file(&it.1)).collect();
+
+    let (mut images, mut unreadable) = (Vec::new(), Findings::default());
+    for ((name, file), sniffed) in files.into_iter().zip(sniffed) {
+        match sniffed {
+            // A camera's raw file is a TIFF like any other by its first bytes.
+            Ok(Sniffed::Image) if !ends_with(&file, &RAW) => {
+                images.push((name, Content::File(file)));
+            }
+            Ok(Sniffed::Image) => unreadable.0.push(foreign(name, "a camera's raw format")),
+            Ok(Sniffed::Foreign(format)) => unreadable.0.push(foreign(name, format)),
+            // Whoever calls it an image wants it to be one.
+            Ok(Sniffed::Other) if ends_with(&file, &IMAGE) => {
+                images.push((name, Content::File(file)));
+            }
+            Ok(Sniffed::Other) => passed_over.push((name, PassedOver::NoImage)),
+            Err(err) => unreadable.add(name, err.to_string(), "make it readable"),
+        }
+    }
+    passed_over.sort_unstable();
+    let mut findings = Findings::default();
+    for names in images.windows(2).filter(|it| it[0].0 == it[1].0) {
+        let problem = "two files would have this name, since bytes that are no UTF-8 are escaped";
+        findings.add(names[0].0.clone(), problem, "rename one of them");
+    }
+    if images.is_empty() && unreadable.0.is_empty() {
+        findings.add(".", "no images are here", "name another folder");
+    }
+    if !findings.0.is_empty() {
+        findings.0.dedup();
+        return Err(SubmissionError::Findings { root: path.to_owned(), findings });
+    }
+    let notes = notes(&images);
+    Ok(Folder { images, unreadable, passed_over, notes })
+}
+
+/// Endings of files that are called images; what is in them is another matter.
+const IMAGE: [&str; 16] = [
+    "jpg", "jpeg", "jpe", "jfif", "jif", "mpo", "png", "webp", "gif", "bmp", "dib", "tif", "tiff",
+    "heic", "heif", "avif",
+];
+
+/// Endings of cameras' raw files that begin like any TIFF.
+const RAW: [&str; 9] = ["nef", "nrw", "arw", "sr2", "dng", "pef", "3fr", "erf", "kdc"];
+
+fn ends_with(path: &Path, endings: &[&str]) -> bool {
+    let ending = path.extension().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
+    endings.contains(&ending.as_str())
+}
+
+fn foreign(name: String, format: &str) -> Finding {
+    let remedy = "save it as JPEG or PNG".to_owned();
+    Finding { place: name, problem: format!("{format} is not read"), remedy }
+}
+
+fn sniff_file(path: &Path) -> io::Result<Sniffed> {
+    let mut head = Vec::with_capacity(SNIFFED);
+    File::open(path)?.take(SNIFFED as u64).read_to_end(&mut head)?;
+    Ok(sniff(&head))
+}
+
+/// What a person should know of the names.
+fn notes(images: &[(String, Content)]) -> Vec<String> {
+    let mut notes = Vec::new();
+    let is_text = |content: &Content| match content {
+        Content::File(path) => path.to_str().is_some(),
+        Content::Memory(_) => true,
+    };
+    let escaped: Vec<&str> =
+        images.iter().filter(|it| !is_text(&it.1)).map(|it| it.0.as_str()).collect();
+    if let Some(first) = escaped.first() {
+        notes.push(format!(
+            "names that are not UTF-8: {}, whose other bytes are written as \\xNN, such as `{first}`",
+            escaped.len()
+        ));
+    }
+    let alike = lookalikes(images.iter().map(|it| it.0.as_str()));
+    if let Some(first) = alike.first() {
+        notes.push(format!(
+            "names that are there in two Unicode forms (NFC and NFD) and look the same: {}, such as \
+             `{first}`; they are of different files, and each has a row",
+            alike.len()
+        ));
+    }
+    notes
+}
+
+/// A walk through folders.
+struct Walk<'a> {
+    root: &'a Path,
+    /// Each file's name and path.
+    files: Vec<(String, PathBuf)>,
+    passed_over: Vec<(String, PassedOver)>,
+}
+
+impl Walk<'_> {
+    /// What a path below the root is called.
+    fn name(&self, path: &Path) -> String {
+        text_of(path.strip_prefix(self.root).unwrap_or(path).as_os_str())
+    }
+
+    /// Goes everywhere: first where no link leads, so that a folder goes by its own name.
+    fn all(&mut self) -> Result<(), (PathBuf, io::Error)> {
+        let canonical = |path: &Path| fs::canonicalize(path).map_err(|err| (path.to_owned(), err));
+        let root = canonical(self.root)?;
+        let (mut todo, mut links) = (vec![(self.root.to_owned(), root.clone())], BTreeSet::new());
+        let mut read = HashSet::new();
+        loop {
+            while let Some((dir, place)) = todo.pop() {
+                if !read.insert(place.clone()) {
+                    self.passed_over.push((self.name(&dir), PassedOver::LinkBack));
+                    continue;
+                }
+                self.one(&dir, &place, &mut todo, &mut links).map_err(|err| (dir, err))?;
+            }
+            let Some(link) = links.pop_first() else { return Ok(()) };
+            let place = canonical(&link)?;
+            match root.starts_with(&place) || read.contains(&place) {
+                true => self.passed_over.push((self.name(&link), PassedOver::LinkBack)),
+                false => todo.push((link, place)),
+            }
+        }
+    }
+
+    /// Reads one folder.
+    ///
+    /// - `place`: where it is without links.
+    fn one(
+        &mut self,
+        dir: &Path,
+        place: &Path,
+        todo: &mut Vec<(PathBuf, PathBuf)>,
+        links: &mut BTreeSet<PathBuf>,
+    ) -> io::Result<()> {
+        for entry in fs::read_dir(dir)? {
+            let entry = entry?;
+            let (path, own) = (entry.path(), entry.file_name());
+            if own.as_encoded_bytes().starts_with(b".") {
+                self.passed_over.push((self.name(&path), PassedOver::Hidden));
+                continue;
+            }
+            let kind = entry.file_type()?;
+            let is_link = kind.is_symlink();
+            let kind = match is_link {
+                false => kind,
+                true => match fs::metadata(&path) {
+                    Ok(it) => it.file_type(),
+                    Err(_) => {
+                        self.passed_over.push((self.name(&path), PassedOver::DeadLink));
+                        continue;
+                    }
+                },
+            };
+            if kind.is_file() {
+                self.files.push((self.name(&path), path));
+            } else if !kind.is_dir() {
+                self.passed_over.push((self.name(&path), PassedOver::NoFile));
+            } else if is_link {
+                links.insert(path);
+            } else {
+                todo.push((path, place.join(own)));
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, path::Path};
+
+    use super::{Folder, list_images};
+
+    const JPEG: &[u8] = b"\xFF\xD8\xFF\xE0\0\x10JFIF\0";
+
+    fn write(dir: &Path, files: &[(&str, &[u8])]) {
+        for (name, bytes) in files {
+            let path = dir.join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, bytes).unwrap();
+        }
+    }
+
+    fn names(folder: &Folder) -> Vec<&str> {
+        folder.images.iter().map(|it| it.0.as_str()).collect()
+    }
+
+    #[test]
+    fn images_are_found_by_what_is_in_them_and_the_rest_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(list_images(dir.path()).is_err());
+        write(
+            dir.path(),
+            &[
+                ("a.jpg", JPEG),
+                ("b.JPG", JPEG),
+                ("c.jfif", JPEG),
+                ("in/d.jpe", JPEG),
+                ("in/e", JPEG),
+                ("f.heic", JPEG),
+                ("g.txt", JPEG),
+                ("notes.txt", b"BMW and other cars"),
+                ("empty", b""),
+                ("cut.jpg", b""),
+                ("._a.jpg", b"\0\x05\x16\x07"),
+                (".git/x.jpg", JPEG),
+                ("real.heic", b"\0\0\0\x18ftypheic\0\0\0\0"),
+                ("raw.NEF", b"II*\0\x08\0\0\0"),
+            ],
+        );
+        let it = list_images(dir.path()).unwrap();
+        let want = ["a.jpg", "b.JPG", "c.jfif", "cut.jpg", "f.heic", "g.txt", "in/d.jpe", "in/e"];
+        assert_eq!(names(&it), want);
+        assert_eq!(
+            it.passed_over_text().unwrap(),
+            "4 passed over:\n  \
+             2 hidden (the name begins with a dot): ._a.jpg, .git\n  \
+             2 no image (by the first bytes): empty, notes.txt"
+        );
+        let unreadable: Vec<String> =
+            it.unreadable.0.iter().map(|it| format!("{}: {}", it.place, it.problem)).collect();
+        let want = ["raw.NEF: a camera's raw format is not read", "real.heic: HEIC is not read"];
+        assert_eq!(unreadable, want);
+        // One that is named is taken, whatever it is.
+        assert_eq!(names(&list_images(&dir.path().join("notes.txt")).unwrap()), ["notes.txt"]);
+        assert!(list_images(&dir.path().join("absent")).is_err());
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn links_in_circles_end_and_give_each_image_once() {
+        use std::os::unix::fs::symlink;
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().join("root");
+        write(
+            dir.path(),
+            &[
+                ("root/a/1.jpg", JPEG),
+                ("root/b/2.jpg", JPEG),
+                ("root/z/3.jpg", JPEG),
+                ("outside/deep/4.jpg", JPEG),
+                ("beside.jpg", JPEG),
+            ],
+        );
+        let link = |to: &str, from: &str| symlink(to, root.join(from)).unwrap();
+        link(".", "a/self");
+        link("..", "a/up");
+        link("../..", "a/out");
+        link("/", "everything");
+        link("../b", "a/b");
+        link("../a", "b/a");
+        // By name it comes before `z`, which is read all the same as `z`.
+        link("z", "link");
+        link("../outside", "outside");
+        link("../outside/deep", "deep");
+        link("circle", "circle");
+        link("nowhere", "dead.jpg");
+        link("b/2.jpg", "two.jpg");
+        let it = list_images(&root).unwrap();
+        // What lies outside is read by the first link to it.
+        let want = ["a/1.jpg", "b/2.jpg", "deep/4.jpg", "two.jpg", "z/3.jpg"];
+        assert_eq!(names(&it), want);
+        assert_eq!(
+            it.passed_over_text().unwrap(),
+            "10 passed over:\n  \
+             2 a link that leads nowhere: circle, dead.jpg\n  \
+             8 a link to a folder that is read already, or that this one is in: a/b, a/out, a/self, \
+             a/up, b/a, everything, link, outside/deep"
+        );
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn names_in_another_encoding_or_form_are_told_apart() {
+        use std::{ffi::OsStr, os::unix::ffi::OsStrExt as _};
+        let dir = tempfile::tempdir().unwrap();
+        let write =
+            |name: &[u8]| fs::write(dir.path().join(OsStr::from_bytes(name)), JPEG).unwrap();
+        write(b"caf\xE8.jpg");
+        write(b"caf\xE9.jpg");
+        write("ni\u{f1}o.jpg".as_bytes());
+        write("nin\u{303}o.jpg".as_bytes());
+        let it = list_images(dir.path()).unwrap();
+        let want = [r"caf\xE8.jpg", r"caf\xE9.jpg", "nin\u{303}o.jpg", "ni\u{f1}o.jpg"];
+        assert_eq!(names(&it), want);
+        let notes = it.notes.join("\n");
+        assert!(notes.contains("not UTF-8: 2,") && notes.contains(r"`caf\xE8.jpg`"));
+        assert!(notes.contains("look the same: 1, such as"), "{notes}");
+        // A name that is what another is escaped to.
+        write(br"caf\xE8.jpg");
+        let err = list_images(dir.path()).unwrap_err().to_string();
+        assert!(err.contains(r"caf\xE8.jpg: two files would have this name"), "{err}");
+    }
+}
