@@ -14,8 +14,9 @@ mod schedule;
 mod train;
 mod weights;
 
-use ::data::{Context, Manifest};
+use ::data::{Content, Context, Findings, Manifest, Use, check_sizes, sizes_of};
 use anyhow::{Context as _, bail};
+use augment::{Pipeline, Statistics, Step};
 use trainer::{Experiment, Watch as _};
 
 use crate::{
@@ -64,15 +65,60 @@ fn manifest(experiment: &Experiment, terminal: &Terminal) -> anyhow::Result<Mani
         terminal.say("reading the data");
     }
     let cache = runs::cache_dir();
-    let manifest = experiment.manifest(&Context {
+    let context = Context {
         cache: cache.as_deref(),
         max_pixels: experiment.data.max_pixels,
         progress: &|done, total| terminal.progress("reading pictures", done, total),
-    });
+    };
+    let read = experiment.manifest(&context);
     terminal.clear();
-    let manifest = manifest?;
+    // What is wrong with some images keeps nobody from being told of the others.
+    let (manifest, wrong) = match read {
+        Ok(it) => (it, None),
+        Err(err) => match experiment.listing(&context) {
+            Ok(it) => (it, Some(err)),
+            Err(_) => return Err(err.into()),
+        },
+    };
+    let unfit = unfit(experiment, &manifest, terminal);
+    match (wrong, unfit.0.is_empty()) {
+        (None, true) => {}
+        (None, false) => bail!("{unfit}"),
+        (Some(err), true) => return Err(err.into()),
+        (Some(err), false) => bail!("{err}\nand of their sizes {unfit}"),
+    }
     manifest.notes.iter().for_each(|it| terminal.say(&format!("note: {it}")));
     Ok(manifest)
+}
+
+/// The images that are too small for what the settings cut out of them, or too large: of those that may
+/// be trained on by the pipeline of training, of all that may be validated on or scored by that of serving.
+fn unfit(experiment: &Experiment, manifest: &Manifest, terminal: &Terminal) -> Findings {
+    let contents: Vec<&Content> = manifest.examples.iter().map(|it| &it.content).collect();
+    let sizes = sizes_of(&contents, &|done, total| terminal.progress("reading sizes", done, total));
+    terminal.clear();
+    let mut findings = Findings::default();
+    let pipelines: [(&str, &[Step], fn(Use) -> bool); 2] = [
+        ("augment.train", &experiment.augment.train, Use::may_train),
+        ("augment.eval", &experiment.augment.eval, |it| it != Use::Train),
+    ];
+    for (place, ops, takes) in pipelines {
+        let pipeline = Pipeline {
+            ops: ops.to_vec(),
+            // Not used: the images go to no network.
+            statistics: Statistics { mean: [0.0; 3], std: [1.0; 3] },
+            max_pixels: experiment.data.max_pixels,
+        };
+        let named = manifest.examples.iter().zip(&sizes).filter(|it| takes(it.0.usage));
+        check_sizes(
+            named.map(|(it, size)| (it.name.as_str(), *size)),
+            place,
+            &pipeline,
+            &mut findings,
+        );
+    }
+    findings.0.sort();
+    findings
 }
 
 /// Says what is wrong with the settings, before anything takes time.

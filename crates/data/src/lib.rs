@@ -16,6 +16,7 @@ mod prepare;
 mod remembered;
 mod review;
 mod sampler;
+mod sizes;
 mod source;
 mod split;
 mod survey;
@@ -31,6 +32,7 @@ pub use prepare::{Prepared, prepare};
 pub use remembered::Remembered;
 pub use review::{Decision, Review, Reviewed};
 pub use sampler::{Groups, Sampler, SamplerConfig};
+pub use sizes::{check_sizes, sizes_of};
 pub use source::{
     Context, MaskProfiles, People, Purpose, Root, Several, Source, SourceConfig, SourceError,
     mask_profiles::{Listing, from_names},

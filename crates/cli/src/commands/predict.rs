@@ -5,10 +5,10 @@ use std::{collections::HashSet, mem, path::Path, sync::Arc};
 use anyhow::bail;
 use base::table::Table;
 use candle::Device;
-use data::{Content, Context, Findings, check_pictures};
+use data::{Content, Context, Findings, check_pictures, check_sizes, sizes_of};
 use infer::{
-    Bundle, Predictor, Serving, list_images, probabilities_header, probabilities_row, read_info,
-    submission_csv,
+    Bundle, Member, Predictor, Serving, list_images, probabilities_header, probabilities_row,
+    read_info, submission_csv,
 };
 use metrics::argmax;
 use trainer::Watch as _;
@@ -111,6 +111,20 @@ fn unfit(
     for (name, problem) in problems {
         findings.add(name, problem, "replace the file");
     }
+    // Of a damaged image the size says nothing.
+    let damaged: HashSet<String> = findings.0.iter().map(|it| it.place.clone()).collect();
+    let whole: Vec<_> = images.iter().filter(|it| !damaged.contains(&it.0)).collect();
+    let contents: Vec<&Content> = whole.iter().map(|it| &it.1).collect();
+    let sizes = sizes_of(&contents, &|done, total| terminal.progress("reading sizes", done, total));
+    terminal.clear();
+    for (idx, Member { pipeline, .. }) in bundle.members.iter().enumerate() {
+        if !bundle.members[..idx].iter().any(|it| it.pipeline == *pipeline) {
+            let named = whole.iter().map(|it| it.0.as_str()).zip(sizes.iter().copied());
+            check_sizes(named, "", pipeline, &mut findings);
+        }
+    }
+    findings.0.sort();
+    findings.0.dedup_by(|a, b| a.place == b.place);
     findings
 }
 

@@ -4,6 +4,7 @@
 
 mod bench;
 mod eda;
+mod predict;
 mod rates;
 mod refused;
 mod runs;

@@ -1,0 +1,148 @@
+//! What is predicted of which files, and where it goes.
+
+use std::{
+    fs::{self, File},
+    process::Stdio,
+};
+
+use crate::bench::{Bench, text};
+
+/// A trained run, and the bytes of an image.
+fn trained() -> (Bench, Vec<u8>) {
+    let bench = Bench::new();
+    bench.ok(&["train", "small.toml", "--set", "run.name=a", "--set", "train.total=1 steps"]);
+    let image = fs::read(bench.picture(0, "mask1.jpg")).unwrap();
+    (bench, image)
+}
+
+fn png(w: u32, h: u32) -> Vec<u8> {
+    let mut bytes = std::io::Cursor::new(Vec::new());
+    image::RgbImage::new(w, h).write_to(&mut bytes, image::ImageFormat::Png).unwrap();
+    bytes.into_inner()
+}
+
+#[test]
+fn images_are_predicted_by_what_they_are_and_the_rest_is_named() {
+    let (bench, image) = trained();
+    fs::create_dir_all(bench.path("in/deep")).unwrap();
+    for name in ["a.jpg", "b.jfif", "c", "d.heic", "deep/Kim, Min-su.mpo"] {
+        fs::write(bench.path("in").join(name), &image).unwrap();
+    }
+    fs::write(bench.path("in/notes.txt"), "notes").unwrap();
+    #[cfg(unix)]
+    std::os::unix::fs::symlink("..", bench.path("in/deep/up")).unwrap();
+    let output = bench.run(&["predict", "runs/a", "--images", "in", "-o", "p.csv"]);
+    let (out, err) = (text(&output.stdout), text(&output.stderr));
+    assert!(output.status.success(), "{err}");
+    assert!(out.ends_with("5 rows: p.csv\n"), "{out}");
+    assert!(err.contains("1 no image (by the first bytes): notes.txt"), "{err}");
+    let table = fs::read_to_string(bench.path("p.csv")).unwrap();
+    let names: Vec<&str> =
+        table.lines().skip(1).map(|it| it.rsplitn(20, ',').last().unwrap()).collect();
+    assert_eq!(names, ["a.jpg", "b.jfif", "c", "d.heic", "\"deep/Kim, Min-su.mpo\""]);
+    let digits =
+        |it: &str| it.trim_start_matches(['0', '.']).chars().filter(char::is_ascii_digit).count();
+    let longest =
+        table.lines().skip(1).flat_map(|it| it.rsplitn(19, ',').take(18)).map(digits).max();
+    assert!(longest <= Some(9), "{table}");
+
+    // What cannot be predicted is listed, all of it, and the rest has its rows.
+    fs::write(bench.path("in/e.jpg"), b"no image").unwrap();
+    fs::write(bench.path("in/f.jpg"), &image[..image.len() / 2]).unwrap();
+    fs::write(bench.path("in/g.png"), png(40, 20)).unwrap();
+    fs::write(bench.path("in/h.heic"), b"\0\0\0\x18ftypheic\0\0\0\0mif1heic").unwrap();
+    let output = bench.run(&["predict", "runs/a", "--images", "in", "-o", "q.csv"]);
+    let err = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{err}");
+    for want in [
+        "error: in: 4 things are wrong",
+        "\n  e.jpg: ",
+        "\n  f.jpg: ",
+        "\n  h.heic: HEIC is not read",
+    ] {
+        assert!(err.contains(want), "{err}");
+    }
+    assert!(
+        err.contains("\n  g.png: `center_crop`: ") && err.contains("all 5 others have"),
+        "{err}"
+    );
+    assert_eq!(fs::read(bench.path("q.csv")).unwrap(), table.as_bytes());
+}
+
+#[test]
+fn a_submission_is_quoted_and_whole_or_not_written() {
+    let (bench, image) = trained();
+    fs::create_dir_all(bench.path("eval/images")).unwrap();
+    let names = ["Kim, Min-su.jpg", "say \"hi\".jpg", "사진 1.jpg"];
+    for name in names {
+        fs::write(bench.path("eval/images").join(name), &image).unwrap();
+    }
+    let info = "ImageID,ans\n\"Kim, Min-su.jpg\",0\n\"say \"\"hi\"\".jpg\",0\n사진 1.jpg,0\n";
+    fs::write(bench.path("eval/info.csv"), info).unwrap();
+    bench.ok(&["submit", "runs/a", "--images", "eval"]);
+    let table = fs::read_to_string(bench.path("output.csv")).unwrap();
+    let ids = |table: &str| -> Vec<String> {
+        table.lines().map(|it| it.rsplit_once(',').unwrap().0.to_owned()).collect()
+    };
+    assert_eq!(ids(&table), ids(info));
+
+    fs::write(bench.path("eval/images/사진 1.jpg"), png(40, 20)).unwrap();
+    fs::write(bench.path("eval/images/say \"hi\".jpg"), b"").unwrap();
+    let before = bench.names();
+    let output = bench.run(&["submit", "runs/a", "--images", "eval", "-o", "other.csv"]);
+    let err = text(&output.stderr);
+    assert!(err.contains("2 things are wrong") && err.contains("nothing is written"), "{err}");
+    assert_eq!((output.status.code(), bench.names()), (Some(1), before));
+}
+
+#[test]
+fn the_output_has_the_result_and_nothing_else() {
+    let (bench, _) = trained();
+    let predict = ["predict", "runs/a", "--images", "people/eval/images", "-o"];
+    bench.ok(&[&predict[..], &["p.csv"]].concat());
+    let table = fs::read_to_string(bench.path("p.csv")).unwrap();
+    let output = bench.run(&[&predict[..], &["-"]].concat());
+    assert_eq!(text(&output.stdout), table);
+    assert!(text(&output.stderr).contains("21 rows: the output"), "{}", text(&output.stderr));
+    assert!(!bench.path("-").exists());
+
+    #[cfg(target_os = "linux")]
+    {
+        // As `>> log` does.
+        fs::write(bench.path("log"), "before\n").unwrap();
+        let log = File::options().append(true).open(bench.path("log")).unwrap();
+        let mut command = bench.command(&[&predict[..], &["/dev/stdout"]].concat());
+        assert!(command.stdout(log).stderr(Stdio::null()).status().unwrap().success());
+        assert_eq!(fs::read_to_string(bench.path("log")).unwrap(), format!("before\n{table}"));
+    }
+
+    let output = bench.run(&["schedule", "small.toml", "-o", "-"]);
+    assert!(output.stdout.starts_with(b"\x89PNG"), "{}", text(&output.stderr));
+    let output = bench.run(&["labels", "runs/a", "-o", "-"]);
+    assert!(text(&output.stderr).contains("this command writes several files"));
+}
+
+#[test]
+fn images_that_are_too_small_are_all_named_before_the_first_step() {
+    let bench = Bench::new();
+    fs::remove_file(bench.picture(1, "mask2.jpg")).unwrap();
+    fs::write(bench.picture(1, "mask2.png"), png(40, 20)).unwrap();
+    fs::remove_file(bench.picture(5, "normal.jpg")).unwrap();
+    fs::write(bench.picture(5, "normal.png"), png(20, 40)).unwrap();
+    fs::write(bench.picture(3, "mask1.jpg"), b"").unwrap();
+    for command in [&["data", "check"][..], &["train"], &["kfold"], &["train", "--fast"]] {
+        let before = bench.names();
+        let output = bench.run(&[command, &["small.toml"]].concat());
+        let err = text(&output.stderr);
+        assert_eq!((output.status.code(), bench.names()), (Some(1), before), "{err}");
+        for want in [
+            "mask1.jpg: the file is empty",
+            "4 things",
+            "mask2.png: at `augment.train`: ",
+            "mask2.png: at `augment.eval`: `center_crop`: ",
+            "normal.png: at `augment.eval`: ",
+        ] {
+            assert!(err.contains(want), "{command:?}: {want}: {err}");
+        }
+    }
+}
