@@ -108,7 +108,8 @@ impl Review {
     /// The table's text.
     pub fn to_csv(&self) -> String {
         let row = |it: &Reviewed| {
-            let Reviewed { person, picture, factor, given, suggested, score, decision, line: _ } = it;
+            let Reviewed { person, picture, factor, given, suggested, score, decision, line: _ } =
+                it;
             let score = score.to_string();
             [person, picture, factor, given, suggested, &score, decision].map(String::clone)
         };
