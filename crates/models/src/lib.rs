@@ -29,7 +29,7 @@ pub use head::{
 pub use layers::LinearInit;
 pub use model::{Model, ModelSpec};
 pub use params::{Builder, Init, Kind, Param, Params};
-pub use published::{Input, Interpolation, Published, published};
+pub use published::{Convention, Input, Interpolation, Origin, Published, published};
 pub use resnet::ResNet;
 pub use stage::{Layer, Stage};
 pub use vgg::Vgg;
@@ -83,7 +83,7 @@ pub struct Naming {
     /// `(ours, theirs)` for every parameter and buffer of the backbone.
     pub backbone: Vec<(String, String)>,
     /// What it calls the classifier on top, without `.weight` and `.bias`.
-    pub classifier: &'static str,
+    pub classifier: String,
 }
 
 impl Naming {
@@ -95,7 +95,7 @@ impl Naming {
         theirs: impl Fn(&str) -> String,
     ) -> Naming {
         let backbone = ours.iter().map(|name| (name.clone(), theirs(name))).collect();
-        Naming { library, backbone, classifier }
+        Naming { library, backbone, classifier: classifier.to_owned() }
     }
 }
 

@@ -12,7 +12,7 @@ use base::Seed;
 use candle::{DType, Device, Result, Tensor, Var, bail};
 use rand_distr::{Distribution as _, Normal, Uniform};
 
-use crate::WeightsError;
+use crate::{WeightsError, weights::check_numbers};
 
 /// All parameters and buffers of one model.
 pub struct Params {
@@ -171,7 +171,8 @@ impl Params {
     /// Takes every tensor from `tensors`, which are in the files' layout.
     ///
     /// # Errors
-    /// A missing, a superfluous or a wrongly shaped tensor; then nothing has changed.
+    /// A missing, a superfluous or a wrongly shaped tensor, or one that is not finite; then nothing has
+    /// changed.
     pub fn load(
         &self,
         tensors: &BTreeMap<String, Tensor>,
@@ -190,6 +191,7 @@ impl Params {
                 return misfit(format!("`{name}` has shape {dims:?}, but {want:?} is needed"));
             }
         }
+        check_numbers(tensors.iter().map(|(name, it)| (name.as_str(), it)))?;
         for (name, param) in &self.entries {
             param.set_from_file(&tensors[name])?;
         }

@@ -1,23 +1,32 @@
 //! PyTorch's `.pth` files, read without executing anything.
 //!
-//! A pickle is a program for a stack machine. This machine knows the instructions that build
-//! dictionaries, lists and numbers; it calls nothing, and of the classes that a pickle may name it
-//! accepts the handful that `torch.save` needs for tensors, and refuses the file at any other.
+//! A pickle is a program for a stack machine. Ours (`pickle/machine.rs`) knows the instructions that
+//! build dictionaries, lists and numbers; it calls nothing, and of the classes that a pickle may name
+//! it accepts the handful that `torch.save` needs for tensors and that training scripts put beside
+//! them, and refuses the file at any other.
 //!
 //! - Zip form (since PyTorch 1.6): `<name>/data.pkl`, and a file `<name>/data/<key>` a storage.
 //! - Old form: five pickles in a row (magic number, version, system, the object, the list of
 //!   storage keys), then for each key a count of elements, as i64, and the elements.
 //!
+//! What a file claims is held to what it has: time and memory are bounded by its length.
+//!
 //! candle's own reader knows the zip form only, and skips in silence what it does not understand.
 
+mod archive;
+mod machine;
+
 use std::{
-    cell::RefCell,
-    collections::HashMap,
-    io::{Cursor, Read as _},
-    rc::Rc,
+    cmp::Reverse,
+    collections::{HashMap, HashSet, VecDeque},
 };
 
 use candle::{DType, Device, Tensor};
+
+use self::{
+    archive::Archive,
+    machine::{Dict, Heap, Machine, Object, TensorPlan},
+};
 
 /// Why a `.pth` file could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -31,58 +40,67 @@ pub(crate) enum PickleError {
     Forbidden(String),
     #[error("this `.pth` file is damaged or of a newer format ({0}): save it as `.safetensors`")]
     Malformed(String),
+    #[error(
+        "this `.pth` file builds more than any weights need: it is refused (save the weights alone, \
+         as `torch.save(model.state_dict(), ...)` or as `.safetensors`)"
+    )]
+    Endless,
     #[error("this `.pth` file holds no tensors by name: save the model's `state_dict()`")]
     NoTensors,
+    #[error(
+        "this `.pth` file holds several networks ({0}), and nothing says which is meant: save the \
+         `state_dict()` of the one alone"
+    )]
+    Several(String),
     #[error(transparent)]
     Tensor(#[from] candle::Error),
 }
 
 type Result<T> = std::result::Result<T, PickleError>;
 
+/// What a `.pth` file holds.
+#[derive(Debug)]
+pub(crate) struct Content {
+    /// The tensors of the network, by name.
+    pub(crate) tensors: Vec<(String, Tensor)>,
+    /// Where in a checkpoint of more than them they are, `state_dict` for example; empty where the
+    /// file is them.
+    pub(crate) place: String,
+    /// What else has tensors: a tensor's name, or a place with the number of its tensors.
+    pub(crate) beside: Vec<String>,
+}
+
 /// The number that PyTorch's old form begins with.
 const MAGIC: [u8; 10] = [0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19];
 
 /// Whether a file begins as one of the two forms does.
 pub(crate) fn looks_like_pth(bytes: &[u8]) -> bool {
-    // A zip archive, or a pickle (`\x80` and a version). No safetensors file begins so: those bytes
-    // are the length of its header.
-    bytes.starts_with(b"PK\x03\x04") || matches!(bytes, [0x80, 2..=5, ..])
+    // A zip archive, or a pickle (`\x80` and a version). A safetensors file may begin so as well, with
+    // the length of its header: that has 8 bytes, the highest of which are 0, and a `{` behind it.
+    let is_safetensors = matches!(bytes, [_, _, _, _, _, _, 0, 0, b'{', ..]);
+    let begins = bytes.starts_with(b"PK\x03\x04") || matches!(bytes, [0x80, 2..=5, ..]);
+    begins && !is_safetensors
 }
 
-/// The tensors of a `.pth` file, by name.
-pub(crate) fn read(bytes: &[u8]) -> Result<Vec<(String, Tensor)>> {
+/// The tensors of a `.pth` file.
+pub(crate) fn read(bytes: &[u8]) -> Result<Content> {
     if bytes.starts_with(b"PK") { read_zip(bytes) } else { read_old(bytes) }
 }
 
-fn read_zip(bytes: &[u8]) -> Result<Vec<(String, Tensor)>> {
-    let damaged = |err: zip::result::ZipError| PickleError::Malformed(err.to_string());
-    // The directory of a zip archive is its end.
-    let mut archive = zip::ZipArchive::new(Cursor::new(bytes)).map_err(|_| PickleError::CutOff)?;
-    let mut pickle = None;
-    for idx in 0..archive.len() {
-        let file = archive.by_index_raw(idx).map_err(damaged)?;
-        let name = file.name().map_err(damaged)?.into_owned();
-        if let Some(dir) = name.strip_suffix("data.pkl") {
-            pickle = Some((dir.to_owned(), name));
-        }
-    }
-    let Some((dir, name)) = pickle else {
+fn read_zip(bytes: &[u8]) -> Result<Content> {
+    let archive = Archive::open(bytes)?;
+    let Some(dir) = archive.before(b"data.pkl") else {
         return Err(PickleError::Malformed("a zip archive without `data.pkl`".to_owned()));
     };
-    let mut file = |name: &str| -> Result<Vec<u8>> {
-        let mut file = archive.by_name(name).map_err(damaged)?;
-        let mut content = Vec::new();
-        file.read_to_end(&mut content).map_err(|_| PickleError::CutOff)?;
-        Ok(content)
-    };
-    let object = Machine::new(&file(&name)?).run()?;
-    tensors_of(&object, |key| file(&format!("{dir}data/{key}")))
+    let mut machine = Machine::new(archive.get(&[dir, b"data.pkl"].concat())?);
+    let object = machine.run()?;
+    content(machine.heap(), object, bytes.len(), |key| archive.get(&[dir, b"data/", key].concat()))
 }
 
-fn read_old(bytes: &[u8]) -> Result<Vec<(String, Tensor)>> {
+fn read_old(bytes: &[u8]) -> Result<Content> {
     let mut machine = Machine::new(bytes);
     let magic = machine.run()?;
-    if !matches!(&magic, Object::Bytes(it) if **it == MAGIC) {
+    if !matches!(magic, Object::Bytes(it) if *it == MAGIC) {
         return Err(PickleError::Malformed("a pickle without PyTorch's magic number".to_owned()));
     }
     let _version = machine.run()?;
@@ -93,465 +111,229 @@ fn read_old(bytes: &[u8]) -> Result<Vec<(String, Tensor)>> {
         return Err(PickleError::Malformed("no list of storages".to_owned()));
     };
     let mut storages = HashMap::new();
-    for key in keys.borrow().iter() {
+    for key in machine.heap().list(keys).to_vec() {
         let Object::Text(key) = key else {
             return Err(PickleError::Malformed("a storage without a name".to_owned()));
         };
         let n = i64::from_le_bytes(machine.take(8)?.try_into().expect("eight bytes"));
         let width = machine.element_sizes.get(key).copied().unwrap_or(0);
         let n = usize::try_from(n).ok().and_then(|it| it.checked_mul(width));
-        let content = machine.take(n.ok_or(PickleError::CutOff)?)?;
-        storages.insert(key.to_string(), content.to_vec());
+        storages.insert(key, machine.take(n.ok_or(PickleError::CutOff)?)?);
     }
-    tensors_of(&object, |key| {
-        storages
-            .get(key)
-            .cloned()
-            .ok_or_else(|| PickleError::Malformed(format!("no storage {key}")))
+    content(machine.heap(), object, bytes.len(), |key| {
+        let name = || String::from_utf8_lossy(key).into_owned();
+        let storage = storages.get(key).copied();
+        storage.ok_or_else(|| PickleError::Malformed(format!("no storage {}", name())))
     })
-}
-
-/// What a pickle builds.
-#[derive(Clone, Debug)]
-enum Object {
-    None,
-    Int(i64),
-    /// A number too long for `i64`, little-endian.
-    Bytes(Rc<[u8]>),
-    Text(Rc<str>),
-    Tuple(Rc<[Object]>),
-    List(Rc<RefCell<Vec<Object>>>),
-    Dict(Rc<RefCell<Vec<(Object, Object)>>>),
-    Class(Class),
-    Storage(Storage),
-    Tensor(Rc<TensorPlan>),
-    /// Something that weights do not need: a float, a hook, a device.
-    Other,
-}
-
-/// The classes that a pickle of tensors may name.
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Class {
-    OrderedDict,
-    RebuildTensor,
-    RebuildParameter,
-    Storage(DType),
-    /// Storages of whole numbers that candle has no type for: counters, never weights.
-    OtherStorage(usize),
-    Inert,
-}
-
-#[derive(Clone, Debug)]
-struct Storage {
-    key: Rc<str>,
-    dtype: Option<DType>,
-    element_size: usize,
-}
-
-#[derive(Debug)]
-struct TensorPlan {
-    storage: Storage,
-    offset: usize,
-    dims: Vec<usize>,
-    strides: Vec<usize>,
-}
-
-impl Class {
-    fn named(module: &str, name: &str) -> Result<Class> {
-        Ok(match (module, name) {
-            ("collections", "OrderedDict") => Class::OrderedDict,
-            ("torch._utils", "_rebuild_tensor_v2") => Class::RebuildTensor,
-            ("torch._utils", "_rebuild_parameter") => Class::RebuildParameter,
-            ("torch", "FloatStorage") => Class::Storage(DType::F32),
-            ("torch", "DoubleStorage") => Class::Storage(DType::F64),
-            ("torch", "HalfStorage") => Class::Storage(DType::F16),
-            ("torch", "BFloat16Storage") => Class::Storage(DType::BF16),
-            ("torch", "LongStorage") => Class::Storage(DType::I64),
-            ("torch", "ByteStorage") => Class::Storage(DType::U8),
-            ("torch", "IntStorage") => Class::OtherStorage(4),
-            ("torch", "ShortStorage") => Class::OtherStorage(2),
-            ("torch", "CharStorage" | "BoolStorage") => Class::OtherStorage(1),
-            ("torch", "Size" | "device") => Class::Inert,
-            _ => return Err(PickleError::Forbidden(format!("{module}.{name}"))),
-        })
-    }
-}
-
-/// The stack machine.
-struct Machine<'a> {
-    bytes: &'a [u8],
-    stack: Vec<Object>,
-    marks: Vec<usize>,
-    memo: HashMap<u32, Object>,
-    /// The element size of each storage that was named so far.
-    element_sizes: HashMap<Rc<str>, usize>,
-}
-
-impl<'a> Machine<'a> {
-    fn new(bytes: &'a [u8]) -> Machine<'a> {
-        Machine {
-            bytes,
-            stack: Vec::new(),
-            marks: Vec::new(),
-            memo: HashMap::new(),
-            element_sizes: HashMap::new(),
-        }
-    }
-
-    /// Runs one pickle to its end, and leaves the bytes behind it.
-    fn run(&mut self) -> Result<Object> {
-        self.stack.clear();
-        self.marks.clear();
-        self.memo.clear();
-        loop {
-            let code = self.byte()?;
-            if code == b'.' {
-                return self.pop();
-            }
-            self.step(code)?;
-        }
-    }
-
-    fn step(&mut self, code: u8) -> Result<()> {
-        match code {
-            // Versions and frames say nothing that is needed.
-            0x80 => drop(self.byte()?),
-            0x95 => drop(self.take(8)?),
-            b'(' => self.marks.push(self.stack.len()),
-            b'0' => drop(self.pop()?),
-            b'1' => drop(self.pop_to_mark()?),
-            b'N' => self.stack.push(Object::None),
-            0x88 => self.stack.push(Object::Int(1)),
-            0x89 => self.stack.push(Object::Int(0)),
-            b'K' => {
-                let it = self.byte()?;
-                self.stack.push(Object::Int(it.into()));
-            }
-            b'M' => {
-                let it = u16::from_le_bytes(self.array()?);
-                self.stack.push(Object::Int(it.into()));
-            }
-            b'J' => {
-                let it = i32::from_le_bytes(self.array()?);
-                self.stack.push(Object::Int(it.into()));
-            }
-            0x8a => {
-                let n = self.byte()?;
-                let long = long(self.take(n.into())?);
-                self.stack.push(long);
-            }
-            b'G' => {
-                self.take(8)?;
-                self.stack.push(Object::Other);
-            }
-            b'X' | b'T' | b'B' => {
-                let n = u32::from_le_bytes(self.array()?);
-                self.text(n as usize)?;
-            }
-            0x8c | b'U' | b'C' => {
-                let n = self.byte()?;
-                self.text(n.into())?;
-            }
-            b')' => self.stack.push(Object::Tuple(Rc::new([]))),
-            0x85..=0x87 => {
-                let start = self.depth_below(usize::from(code - 0x84))?;
-                let tuple = self.stack.split_off(start);
-                self.stack.push(Object::Tuple(tuple.into()));
-            }
-            b't' => {
-                let tuple = self.pop_to_mark()?;
-                self.stack.push(Object::Tuple(tuple.into()));
-            }
-            b']' => self.stack.push(Object::List(Rc::default())),
-            b'l' => {
-                let list = self.pop_to_mark()?;
-                self.stack.push(Object::List(Rc::new(RefCell::new(list))));
-            }
-            b'a' => {
-                let it = self.pop()?;
-                self.append(vec![it])?;
-            }
-            b'e' => {
-                let list = self.pop_to_mark()?;
-                self.append(list)?;
-            }
-            b'}' => self.stack.push(Object::Dict(Rc::default())),
-            b'd' => {
-                let entries = self.pop_to_mark()?;
-                self.stack.push(Object::Dict(Rc::default()));
-                self.insert(entries)?;
-            }
-            b's' => {
-                let start = self.depth_below(2)?;
-                let entry = self.stack.split_off(start);
-                self.insert(entry)?;
-            }
-            b'u' => {
-                let entries = self.pop_to_mark()?;
-                self.insert(entries)?;
-            }
-            b'q' => {
-                let at = self.byte()?;
-                self.remember(at.into())?;
-            }
-            b'r' => {
-                let at = u32::from_le_bytes(self.array()?);
-                self.remember(at)?;
-            }
-            0x94 => self.remember(self.memo.len() as u32)?,
-            b'h' => {
-                let at = self.byte()?;
-                self.recall(at.into())?;
-            }
-            b'j' => {
-                let at = u32::from_le_bytes(self.array()?);
-                self.recall(at)?;
-            }
-            b'c' => {
-                let (module, name) = (self.line()?, self.line()?);
-                self.stack.push(Object::Class(Class::named(&module, &name)?));
-            }
-            // A class that is called at once: those of tensors never are, but others are to be named.
-            b'i' => {
-                let (module, name) = (self.line()?, self.line()?);
-                Class::named(&module, &name)?;
-                return Err(malformed("a call of the oldest kind"));
-            }
-            0x93 => match (self.pop()?, self.pop()?) {
-                (Object::Text(name), Object::Text(module)) => {
-                    self.stack.push(Object::Class(Class::named(&module, &name)?));
-                }
-                _ => return Err(malformed("a class without a name")),
-            },
-            b'R' | 0x81 => {
-                let (args, callable) = (self.pop()?, self.pop()?);
-                let object = build(&callable, &args)?;
-                self.stack.push(object);
-            }
-            // The state of an object: for a dictionary of tensors its version numbers.
-            b'b' => drop(self.pop()?),
-            b'Q' => {
-                let id = self.pop()?;
-                let storage = persistent(&id)?;
-                self.element_sizes.insert(storage.key.clone(), storage.element_size);
-                self.stack.push(Object::Storage(storage));
-            }
-            _ => return Err(PickleError::Malformed(format!("instruction {code:#04x}"))),
-        }
-        Ok(())
-    }
-
-    fn take(&mut self, n: usize) -> Result<&'a [u8]> {
-        let (taken, rest) = self.bytes.split_at_checked(n).ok_or(PickleError::CutOff)?;
-        self.bytes = rest;
-        Ok(taken)
-    }
-
-    fn byte(&mut self) -> Result<u8> {
-        Ok(self.take(1)?[0])
-    }
-
-    fn array<const N: usize>(&mut self) -> Result<[u8; N]> {
-        Ok(self.take(N)?.try_into().expect("as many as were taken"))
-    }
-
-    fn line(&mut self) -> Result<String> {
-        let n = self.bytes.iter().position(|&it| it == b'\n').ok_or(PickleError::CutOff)?;
-        let line = String::from_utf8_lossy(&self.take(n + 1)?[..n]).trim_end().to_owned();
-        Ok(line)
-    }
-
-    fn text(&mut self, n: usize) -> Result<()> {
-        let text = String::from_utf8_lossy(self.take(n)?);
-        self.stack.push(Object::Text(text.into()));
-        Ok(())
-    }
-
-    fn pop(&mut self) -> Result<Object> {
-        self.stack.pop().ok_or_else(|| malformed("an empty stack"))
-    }
-
-    fn depth_below(&self, n: usize) -> Result<usize> {
-        self.stack.len().checked_sub(n).ok_or_else(|| malformed("an empty stack"))
-    }
-
-    fn pop_to_mark(&mut self) -> Result<Vec<Object>> {
-        let mark = self.marks.pop().ok_or_else(|| malformed("no mark"))?;
-        match mark <= self.stack.len() {
-            true => Ok(self.stack.split_off(mark)),
-            false => Err(malformed("a mark above the stack")),
-        }
-    }
-
-    fn append(&mut self, more: Vec<Object>) -> Result<()> {
-        match self.stack.last() {
-            Some(Object::List(list)) => list.borrow_mut().extend(more),
-            _ => return Err(malformed("appending to no list")),
-        }
-        Ok(())
-    }
-
-    fn insert(&mut self, entries: Vec<Object>) -> Result<()> {
-        let Some(Object::Dict(dict)) = self.stack.last() else {
-            return Err(malformed("inserting into no dictionary"));
-        };
-        let mut entries = entries.into_iter();
-        while let Some(key) = entries.next() {
-            let value = entries.next().ok_or_else(|| malformed("a key without a value"))?;
-            dict.borrow_mut().push((key, value));
-        }
-        Ok(())
-    }
-
-    fn remember(&mut self, at: u32) -> Result<()> {
-        let top = self.stack.last().ok_or_else(|| malformed("an empty stack"))?.clone();
-        self.memo.insert(at, top);
-        Ok(())
-    }
-
-    fn recall(&mut self, at: u32) -> Result<()> {
-        let object = self.memo.get(&at).ok_or_else(|| malformed("an empty memory"))?.clone();
-        self.stack.push(object);
-        Ok(())
-    }
 }
 
 fn malformed(what: &str) -> PickleError {
     PickleError::Malformed(what.to_owned())
 }
 
-/// A whole number of any length, little-endian, two's complement.
-fn long(bytes: &[u8]) -> Object {
-    if bytes.len() > 8 {
-        return Object::Bytes(bytes.into());
-    }
-    let sign = if bytes.last().is_some_and(|it| it & 0x80 != 0) { 0xff } else { 0 };
-    let mut padded = [sign; 8];
-    padded[..bytes.len()].copy_from_slice(bytes);
-    Object::Int(i64::from_le_bytes(padded))
+/// What training scripts call the weights in a checkpoint of more than them, the better first: as they
+/// are, and as an average over time (timm's and torchvision's scripts, and others).
+const STATE_KEYS: [&str; 12] = [
+    "state_dict",
+    "model_state_dict",
+    "model",
+    "net",
+    "network",
+    "module",
+    "weights",
+    "params",
+    "state_dict_ema",
+    "model_ema",
+    "ema_state_dict",
+    "params_ema",
+];
+
+/// How deep in a checkpoint weights may be.
+const DEEPEST: usize = 4;
+
+/// A dictionary with tensors.
+struct Candidate {
+    /// Its keys from the outermost on, with dots between.
+    place: String,
+    dict: Dict,
+    depth: usize,
+    n_tensors: usize,
+    /// Of these, the ones that are named as a network's parameters are: `layer1.0.conv1.weight`.
+    n_dotted: usize,
+    /// Its key's position among those that weights go by.
+    rank: Option<usize>,
 }
 
-/// What calling a class of the list gives; nothing is called.
-fn build(callable: &Object, args: &Object) -> Result<Object> {
-    let Object::Class(class) = callable else { return Err(malformed("a call of no class")) };
-    let Object::Tuple(args) = args else { return Err(malformed("a call without arguments")) };
-    match (class, &args[..]) {
-        (Class::OrderedDict, []) => Ok(Object::Dict(Rc::default())),
-        (Class::OrderedDict, [Object::List(entries), ..]) => {
-            let entry = |it: &Object| match it {
-                Object::Tuple(it) if it.len() == 2 => Ok((it[0].clone(), it[1].clone())),
-                _ => Err(malformed("a dictionary of no pairs")),
-            };
-            let entries = entries.borrow().iter().map(entry).collect::<Result<Vec<_>>>()?;
-            Ok(Object::Dict(Rc::new(RefCell::new(entries))))
-        }
-        (Class::RebuildParameter, [tensor @ Object::Tensor(_), ..]) => Ok(tensor.clone()),
-        (
-            Class::RebuildTensor,
-            [
-                Object::Storage(storage),
-                Object::Int(offset),
-                Object::Tuple(dims),
-                Object::Tuple(strides),
-                ..,
-            ],
-        ) => {
-            let plan = TensorPlan {
-                storage: storage.clone(),
-                offset: count(&Object::Int(*offset))?,
-                dims: dims.iter().map(count).collect::<Result<_>>()?,
-                strides: strides.iter().map(count).collect::<Result<_>>()?,
-            };
-            if plan.dims.len() != plan.strides.len() {
-                return Err(malformed("a tensor with other strides than sizes"));
+/// The dictionaries with tensors in what a pickle has built, but for an optimizer's.
+fn candidates(heap: &Heap<'_>, root: Dict) -> Vec<Candidate> {
+    let (mut found, mut seen) = (Vec::new(), HashSet::from([root]));
+    let mut queue = VecDeque::from([(String::new(), None, root, 0)]);
+    while let Some((place, rank, dict, depth)) = queue.pop_front() {
+        let (mut n_tensors, mut n_dotted) = (0, 0);
+        for (key, value) in heap.dict(dict) {
+            let Object::Text(key) = key else { continue };
+            match *value {
+                Object::Tensor(_) => {
+                    n_tensors += 1;
+                    n_dotted += usize::from(key.contains(&b'.'));
+                }
+                Object::Dict(inner) if depth < DEEPEST && !key.starts_with(b"opt") => {
+                    if seen.insert(inner) {
+                        let key = String::from_utf8_lossy(key);
+                        let rank = STATE_KEYS.iter().position(|it| *it == key);
+                        let dot = if place.is_empty() { "" } else { "." };
+                        queue.push_back((format!("{place}{dot}{key}"), rank, inner, depth + 1));
+                    }
+                }
+                _ => {}
             }
-            Ok(Object::Tensor(Rc::new(plan)))
         }
-        (Class::Inert, _) => Ok(Object::Other),
-        _ => Err(PickleError::Malformed(format!("{class:?} with unknown arguments"))),
+        if n_tensors > 0 {
+            found.push(Candidate { place, dict, depth, n_tensors, n_dotted, rank });
+        }
     }
+    found
 }
 
-fn count(object: &Object) -> Result<usize> {
-    match object {
-        Object::Int(it) => usize::try_from(*it).map_err(|_| malformed("a negative size")),
-        _ => Err(malformed("a size that is no number")),
+/// The network's weights among the dictionaries of a checkpoint.
+///
+/// A tensor or two beside them (a score, class weights) have no parameters' names, and are fewer.
+fn choose(candidates: &[Candidate]) -> Result<&Candidate> {
+    let most_dotted = candidates.iter().map(|it| it.n_dotted).max().unwrap_or(0);
+    // An average may have a counter more.
+    let is_like = |it: &&Candidate| it.n_dotted * 2 >= most_dotted;
+    let order = |it: &Candidate| {
+        let unknown = STATE_KEYS.len() + usize::from(it.depth > 0);
+        let depth = if it.rank.is_some() { it.depth } else { 0 };
+        (it.rank.unwrap_or(unknown), depth, Reverse(it.n_tensors))
+    };
+    let likely: Vec<&Candidate> = candidates.iter().filter(is_like).collect();
+    let best = likely.iter().min_by_key(|it| order(it)).ok_or(PickleError::NoTensors)?;
+    let same = likely.iter().filter(|it| order(it) == order(best));
+    let places: Vec<String> = same.map(|it| format!("`{}`", it.place)).collect();
+    if places.len() > 1 {
+        return Err(PickleError::Several(places.join(", ")));
     }
+    Ok(best)
 }
 
-/// The storage that a persistent id names: `("storage", class, key, place, n, …)`.
-fn persistent(id: &Object) -> Result<Storage> {
-    let Object::Tuple(id) = id else { return Err(malformed("an unknown reference")) };
-    let [Object::Text(_), Object::Class(class), Object::Text(key), ..] = &id[..] else {
-        return Err(malformed("an unknown reference"));
-    };
-    let (dtype, element_size) = match class {
-        Class::Storage(dtype) => (Some(*dtype), dtype.size_in_bytes()),
-        Class::OtherStorage(size) => (None, *size),
-        _ => return Err(malformed("a storage of no type")),
-    };
-    Ok(Storage { key: key.clone(), dtype, element_size })
-}
-
-/// What training scripts call the weights in a checkpoint of more than them.
-const STATE_KEYS: [&str; 5] = ["state_dict", "model_state_dict", "model", "net", "weights"];
-
-/// The tensors of a dictionary by name, or of the one that a checkpoint keeps its weights in.
-fn tensors_of(
-    object: &Object,
-    mut storage: impl FnMut(&str) -> Result<Vec<u8>>,
-) -> Result<Vec<(String, Tensor)>> {
-    let Object::Dict(outer) = object else { return Err(PickleError::NoTensors) };
-    let outer = outer.borrow();
-    let under = |want: &str| {
-        let is_it = |key: &Object| matches!(key, Object::Text(it) if **it == *want);
-        outer.iter().find(|(key, _)| is_it(key)).map(|(_, value)| value)
-    };
-    let is_tensor = |(_, value): &(Object, Object)| matches!(value, Object::Tensor(_));
-    let inner = match outer.iter().any(is_tensor) {
-        true => object,
-        false => STATE_KEYS.iter().find_map(|it| under(it)).ok_or(PickleError::NoTensors)?,
-    };
-    let Object::Dict(entries) = inner else { return Err(PickleError::NoTensors) };
-    let mut cache: HashMap<Rc<str>, Vec<u8>> = HashMap::new();
+/// The weights of what a pickle has built.
+///
+/// - `n_bytes`: the file's.
+/// - `storage`: the content of a storage by its key.
+fn content<'a>(
+    heap: &Heap<'a>,
+    object: Object<'a>,
+    n_bytes: usize,
+    storage: impl Fn(&[u8]) -> Result<&'a [u8]>,
+) -> Result<Content> {
+    let Object::Dict(root) = object else { return Err(PickleError::NoTensors) };
+    let candidates = candidates(heap, root);
+    let chosen = choose(&candidates)?;
+    let mut beside = Vec::new();
+    for it in candidates.iter().filter(|it| it.dict != chosen.dict) {
+        match it.place.is_empty() {
+            true => beside.extend(heap.dict(it.dict).iter().filter_map(|entry| match entry {
+                (Object::Text(key), Object::Tensor(_)) => {
+                    Some(format!("`{}`", String::from_utf8_lossy(key)))
+                }
+                _ => None,
+            })),
+            false => beside.push(format!("`{}` ({} tensors)", it.place, it.n_tensors)),
+        }
+    }
+    // Tensors may share a storage, but not so that a small file fills the memory.
+    let mut n_left = n_bytes.saturating_mul(4).saturating_add(1 << 20);
+    let mut storages: HashMap<&[u8], &[u8]> = HashMap::new();
+    let mut made: HashMap<_, Tensor> = HashMap::new();
     let mut tensors = Vec::new();
-    for (name, value) in entries.borrow().iter() {
-        let (Object::Text(name), Object::Tensor(plan)) = (name, value) else { continue };
+    for (name, value) in heap.dict(chosen.dict) {
+        let (&Object::Text(name), &Object::Tensor(at)) = (name, value) else { continue };
+        let plan = heap.plan(at);
         let Some(dtype) = plan.storage.dtype else { continue };
-        let key = &plan.storage.key;
-        if !cache.contains_key(key) {
-            cache.insert(key.clone(), storage(key)?);
-        }
-        tensors.push((name.to_string(), plan.tensor(dtype, &cache[key])?));
+        let key = plan.storage.key;
+        let same = (key, dtype.as_str(), plan.offset, &plan.dims, &plan.strides);
+        let tensor = match made.get(&same) {
+            Some(it) => it.clone(),
+            None => {
+                let bytes = match storages.get(key) {
+                    Some(it) => it,
+                    None => *storages.entry(key).insert_entry(storage(key)?).get(),
+                };
+                let elements = plan.elements(bytes)?;
+                let cost = elements.n * plan.storage.element_size;
+                n_left = n_left.checked_sub(cost).ok_or(PickleError::Endless)?;
+                let tensor = elements.tensor(plan, dtype, bytes)?;
+                made.insert(same, tensor.clone());
+                tensor
+            }
+        };
+        tensors.push((String::from_utf8_lossy(name).into_owned(), tensor));
     }
-    if tensors.is_empty() { Err(PickleError::NoTensors) } else { Ok(tensors) }
+    match tensors.is_empty() {
+        true => Err(PickleError::NoTensors),
+        false => Ok(Content { tensors, place: chosen.place.clone(), beside }),
+    }
 }
 
-impl TensorPlan {
-    fn tensor(&self, dtype: DType, storage: &[u8]) -> Result<Tensor> {
-        let size = self.storage.element_size;
-        let n = self.dims.iter().try_fold(1_usize, |n, &dim| n.checked_mul(dim));
-        let n = n.ok_or(PickleError::CutOff)?;
+/// How many elements a tensor has, all of which are stored.
+struct Elements {
+    n: usize,
+    /// Whether they lie one after the other.
+    is_contiguous: bool,
+}
+
+impl TensorPlan<'_> {
+    /// # Errors
+    /// Elements that are not in the storage, or more of them than are stored.
+    fn elements(&self, storage: &[u8]) -> Result<Elements> {
+        // Also of a tensor without elements, the other sizes are to make sense.
+        let area = self.dims.iter().try_fold(1_usize, |n, &dim| n.checked_mul(dim.max(1)));
+        let area = area.ok_or(PickleError::CutOff)?;
+        if self.dims.contains(&0) {
+            return Ok(Elements { n: 0, is_contiguous: true });
+        }
+        let n = area;
         let last =
             self.dims.iter().zip(&self.strides).try_fold(self.offset, |at, (&dim, &stride)| {
                 at.checked_add(dim.checked_sub(1)?.checked_mul(stride)?)
             });
-        let n_stored = storage.len() / size;
-        // A tensor without elements has no last one. One with more elements than are stored
-        // repeats them, which no weight does, and which could fill the memory.
-        if n > n_stored || (n > 0 && last.is_none_or(|it| it >= n_stored)) {
+        let n_stored = storage.len() / self.storage.element_size;
+        // A tensor with more elements than are stored repeats them, which no weight does, and which
+        // could fill the memory.
+        if n > n_stored || last.is_none_or(|it| it >= n_stored) {
             return Err(PickleError::CutOff);
         }
-        let mut content = Vec::new();
+        let mut want = 1;
+        let is_contiguous = self.dims.iter().zip(&self.strides).rev().all(|(&dim, &stride)| {
+            let fits = dim == 1 || stride == want;
+            want *= dim;
+            fits
+        });
+        Ok(Elements { n, is_contiguous })
+    }
+}
+
+impl Elements {
+    fn tensor(&self, plan: &TensorPlan<'_>, dtype: DType, storage: &[u8]) -> Result<Tensor> {
+        let (n, size) = (self.n, plan.storage.element_size);
+        if n == 0 {
+            return Ok(Tensor::zeros(&plan.dims[..], dtype, &Device::Cpu)?);
+        }
+        if self.is_contiguous {
+            let content = &storage[plan.offset * size..(plan.offset + n) * size];
+            return Ok(Tensor::from_raw_buffer(content, dtype, &plan.dims, &Device::Cpu)?);
+        }
+        let mut content = Vec::with_capacity(n * size);
         for idx in 0..n {
-            let (mut rest, mut at) = (idx, self.offset);
-            for (&dim, &stride) in self.dims.iter().zip(&self.strides).rev() {
+            let (mut rest, mut at) = (idx, plan.offset);
+            for (&dim, &stride) in plan.dims.iter().zip(&plan.strides).rev() {
                 at += rest % dim * stride;
                 rest /= dim;
             }
             content.extend_from_slice(&storage[at * size..(at + 1) * size]);
         }
-        Ok(Tensor::from_raw_buffer(&content, dtype, &self.dims, &Device::Cpu)?)
+        Ok(Tensor::from_raw_buffer(&content, dtype, &plan.dims, &Device::Cpu)?)
     }
 }
 

@@ -4,8 +4,12 @@
 //! 1.0.31: the weights that it takes for a name when nothing else is said. The facts are held to
 //! those of the package itself (`tests/golden/published.py`).
 
+mod origin;
+
 use candle::Result;
 use ops::Padding;
+
+pub use self::origin::{Convention, Origin};
 
 use crate::{
     BackboneConfig, ConvNeXt, ConvNeXtSize, DenseNet, EfficientNet, Params, ResNet, Variant, Vgg,
@@ -201,12 +205,7 @@ impl Published {
 
     /// The parameters and buffers of the backbone, blank, and the number of its features.
     pub fn params(&self) -> Result<(Params, usize)> {
-        let mut params = Params::blank();
-        let architecture = self.backbone.get();
-        for stage in architecture.stages() {
-            stage.build(params.builder())?;
-        }
-        Ok((params, architecture.width()))
+        Ok((blank(&self.backbone)?, self.backbone.get().width()))
     }
 
     /// How many numbers training changes, with a classifier of 1000 classes.
@@ -227,6 +226,15 @@ impl Published {
     pub fn is_trained(&self) -> bool {
         self.tag != "untrained"
     }
+}
+
+/// The parameters and buffers of a backbone, without numbers.
+pub(crate) fn blank(backbone: &BackboneConfig) -> Result<Params> {
+    let mut params = Params::blank();
+    for stage in backbone.get().stages() {
+        stage.build(params.builder())?;
+    }
+    Ok(params)
 }
 
 /// A config as far as answers depend on it: what is left out is said, what only training knows is not.

@@ -3,16 +3,18 @@
 //! The library that wrote the names is recognised by the names themselves.
 
 mod file;
+mod names;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashSet},
     path::PathBuf,
 };
 
-use candle::Tensor;
+use candle::{DType, Tensor};
 
 pub use self::file::{Format, WeightsFile, read_weights};
-use crate::{BackboneConfig, ModelSpec, Naming, Params, Published, published};
+use self::names::{Place, unwrapped};
+use crate::{BackboneConfig, ModelSpec, Naming, Params, Published, published, published::blank};
 
 /// Why weights could not be read or used.
 #[derive(Debug, thiserror::Error)]
@@ -36,6 +38,12 @@ pub enum WeightsError {
     /// The tensors are of another architecture or variant.
     #[error("{0}")]
     DoNotFit(String),
+    /// Numbers that are none, or that no network can compute with.
+    #[error(
+        "these weights cannot be used: take those of an earlier step, or of another file{}",
+        first_few(.0)
+    )]
+    NotFinite(Vec<String>),
     /// A tensor operation failed.
     #[error(transparent)]
     Tensor(#[from] candle::Error),
@@ -46,6 +54,8 @@ pub enum WeightsError {
 pub struct Fitted {
     /// Whose names the file uses.
     pub library: &'static str,
+    /// The path before these names, which ends in a dot; empty for none.
+    pub prefix: String,
     /// How many tensors of the backbone were taken over: all of them.
     pub n_loaded: usize,
     /// What became of the classifier.
@@ -77,8 +87,8 @@ impl WeightsFile {
     ///
     /// Networks that differ in what no file says (padding, say) come as one.
     pub fn closest(&self) -> Result<Vec<Fit>, WeightsError> {
-        let dims: BTreeMap<&str, &[usize]> =
-            self.weights().map(|(name, it)| (unwrapped(name), it.dims())).collect();
+        let weights: Vec<_> = self.weights().map(|(name, it)| (name, it.dims())).collect();
+        let dims = unwrapped(weights.into_iter());
         let mut fits: Vec<Fit> = Vec::new();
         for it in published() {
             let fit = Fit::of(&it, &dims)?;
@@ -94,6 +104,16 @@ impl WeightsFile {
         fits.sort_by_key(rank);
         Ok(fits)
     }
+
+    /// Whose names the file has for a backbone, if it has all of its tensors.
+    ///
+    /// # Errors
+    /// A tensor operation that fails.
+    pub fn library(&self, backbone: &BackboneConfig) -> Result<Option<&'static str>, WeightsError> {
+        let weights: Vec<_> = self.weights().map(|(name, it)| (name, it.dims())).collect();
+        let compared = compare(backbone, &blank(backbone)?, &unwrapped(weights.into_iter()));
+        Ok(compared.differences.is_empty().then_some(compared.naming.library))
+    }
 }
 
 /// How well a file's tensors fit a published network.
@@ -103,6 +123,8 @@ pub struct Fit {
     pub names: Vec<&'static str>,
     /// Whose names the file uses, as far as it does.
     pub library: &'static str,
+    /// The path before these names, which ends in a dot; empty for none.
+    pub prefix: String,
     /// Tensors of the backbone.
     pub n_tensors: usize,
     /// What is missing or of another shape; empty where the weights fit.
@@ -115,24 +137,25 @@ pub struct Fit {
 
 impl Fit {
     /// - `dims`: the shape of each tensor of the file.
-    fn of(it: &Published, dims: &BTreeMap<&str, &[usize]>) -> Result<Fit, WeightsError> {
+    fn of(it: &Published, dims: &BTreeMap<String, &[usize]>) -> Result<Fit, WeightsError> {
         let (params, _) = it.params()?;
-        let dims_of = |name: &str| dims.get(name).copied();
-        let Compared { naming, differences, mut used } = compare(&it.backbone, &params, &dims_of);
+        let Compared { naming, place, differences, mut used } =
+            compare(&it.backbone, &params, dims);
         let n_tensors = naming.backbone.len();
         let [weight, bias] = classifier_names(&naming);
-        let n_classes = dims_of(&weight).and_then(|it| it.first()).copied();
+        let n_classes = dims.get(&weight).and_then(|it| it.first()).copied();
         used.extend([weight, bias]);
         // What is of another shape is a difference, not left over.
         used.extend(naming.backbone.into_iter().map(|it| it.1));
-        let left_over = dims.keys().filter(|&&it| !used.contains(it)).map(|&it| it.to_owned());
+        let left_over = dims.keys().filter(|&it| !used.contains(it));
         Ok(Fit {
             names: vec![it.name],
             library: naming.library,
+            left_over: left_over.map(|it| bare(it, &place.prefix)).collect(),
+            prefix: place.prefix,
             n_tensors,
             differences,
             n_classes,
-            left_over: left_over.collect(),
         })
     }
 }
@@ -143,10 +166,9 @@ pub(crate) fn fit(
     params: &Params,
     tensors: &BTreeMap<String, Tensor>,
 ) -> Result<Fitted, WeightsError> {
-    let tensors: BTreeMap<&str, &Tensor> =
-        tensors.iter().map(|(name, it)| (unwrapped(name), it)).collect();
-    let dims_of = |name: &str| tensors.get(name).map(|it| it.dims());
-    let Compared { naming, differences, used } = compare(&spec.backbone, params, &dims_of);
+    let tensors = unwrapped(tensors.iter().map(|(name, it)| (name.as_str(), it)));
+    let dims = tensors.iter().map(|(name, it)| (name.clone(), it.dims())).collect();
+    let Compared { naming, place, differences, used } = compare(&spec.backbone, params, &dims);
     if !differences.is_empty() {
         return Err(WeightsError::DoNotFit(format!(
             "the weights do not fit `{}`: {} of {} tensors differ ({} names, the closest): \
@@ -158,32 +180,72 @@ pub(crate) fn fit(
             first_few(&differences),
         )));
     }
+    if !place.rivals.is_empty() {
+        let places = std::iter::once(&place.prefix).chain(&place.rivals);
+        let places: Vec<String> = places.map(|it| format!("`{it}`")).collect();
+        return Err(WeightsError::DoNotFit(format!(
+            "the file has `{}` more than once (under {}), and nothing says which is meant: save the \
+             `state_dict()` of the one alone",
+            spec.backbone.kind(),
+            places.join(" and "),
+        )));
+    }
     let classifier_names = classifier_names(&naming);
-    let is_left =
-        |it: &&str| !used.contains(*it) && !classifier_names.iter().any(|name| name == it);
-    let left_over: Vec<String> =
-        tensors.keys().copied().filter(is_left).map(str::to_owned).collect();
-    // A tensor or two may be a wrapper's; many are what a larger network has more.
-    if left_over.len() > naming.backbone.len() / 20 {
+    let is_left = |it: &&String| !used.contains(*it) && !classifier_names.contains(it);
+    let left_over: Vec<&String> = tensors.keys().filter(is_left).collect();
+    // A tensor or two may be a wrapper's, and what lies elsewhere is not the network's; many beside its
+    // own are what a larger network has more.
+    let within = left_over.iter().filter(|it| it.starts_with(&place.prefix));
+    let within: Vec<String> = within.map(|it| bare(it, &place.prefix)).collect();
+    if within.len() > naming.backbone.len() / 20 {
         return Err(WeightsError::DoNotFit(format!(
             "the weights are of a larger network than `{}`: {} tensors of the file belong to nothing \
              here: is it another variant? `weights inspect` says what they fit{}",
             spec.backbone.kind(),
-            left_over.len(),
-            first_few(&left_over),
+            within.len(),
+            first_few(&within),
         )));
     }
+    let left_over = left_over.into_iter().map(|it| bare(it, &place.prefix)).collect();
+    let taken = naming.backbone.iter().map(|(_, theirs)| theirs).chain(&classifier_names);
+    let taken: BTreeSet<&String> = taken.collect();
+    let taken = taken.into_iter().filter_map(|it| Some((it.as_str(), *tensors.get(it)?)));
+    check_numbers(taken)?;
     for (name, theirs) in &naming.backbone {
         let param = params.get(name).expect("the names are the model's own");
-        param.set_from_file(tensors[theirs.as_str()])?;
+        param.set_from_file(tensors[theirs])?;
     }
     let classifier = fit_classifier(spec, params, &tensors, &naming)?;
-    Ok(Fitted { library: naming.library, n_loaded: naming.backbone.len(), classifier, left_over })
+    let (library, n_loaded) = (naming.library, naming.backbone.len());
+    Ok(Fitted { library, prefix: place.prefix, n_loaded, classifier, left_over })
 }
 
-/// A name without what a wrapper puts in front of it when training on several GPUs.
-fn unwrapped(name: &str) -> &str {
-    name.strip_prefix("module.").unwrap_or(name)
+/// Whether a network can compute with these weights.
+///
+/// # Errors
+/// Every tensor with a number that is not finite, and every running variance below 0.
+pub(crate) fn check_numbers<'a>(
+    tensors: impl Iterator<Item = (&'a str, &'a Tensor)>,
+) -> Result<(), WeightsError> {
+    let mut problems = Vec::new();
+    for (name, tensor) in tensors {
+        let numbers = tensor.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
+        let n_bad = numbers.iter().filter(|it| !it.is_finite()).count();
+        let is_variance = name.ends_with("running_var");
+        if n_bad > 0 {
+            let n = numbers.len();
+            problems
+                .push(format!("`{name}` is not finite (NaN or infinite): {n_bad} of {n} numbers"));
+        } else if is_variance && numbers.iter().any(|&it| it < 0.0) {
+            problems.push(format!("`{name}` is a variance, and below 0"));
+        }
+    }
+    if problems.is_empty() { Ok(()) } else { Err(WeightsError::NotFinite(problems)) }
+}
+
+/// A name of the file as the network calls it, if it is under its place.
+fn bare(name: &str, prefix: &str) -> String {
+    name.strip_prefix(prefix).unwrap_or(name).to_owned()
 }
 
 fn classifier_names(naming: &Naming) -> [String; 2] {
@@ -209,8 +271,10 @@ fn in_backbone(name: &str) -> Option<&str> {
 
 /// A file's tensors beside a backbone's.
 struct Compared {
-    /// The library whose names fit best.
+    /// The library whose names fit best, as they are in the file.
     naming: Naming,
+    /// Where in the file they are.
+    place: Place,
     /// What is missing or of another shape.
     differences: Vec<String>,
     /// The file's names of what fits.
@@ -218,29 +282,33 @@ struct Compared {
 }
 
 /// - `params`: those of `backbone`, and perhaps of a head.
-/// - `dims_of`: the shape of the file's tensor of a name.
-fn compare<'a>(
+/// - `dims`: the shapes of the file's tensors, by their names without wrappers.
+fn compare(
     backbone: &BackboneConfig,
     params: &Params,
-    dims_of: &dyn Fn(&str) -> Option<&'a [usize]>,
+    dims: &BTreeMap<String, &[usize]>,
 ) -> Compared {
     let places: Vec<(&str, &str)> =
         params.named().filter_map(|(name, _)| Some((in_backbone(name)?, name))).collect();
     let ours: BTreeSet<String> = places.iter().map(|it| it.0.to_owned()).collect();
-    let hits = |pairs: &[(String, String)]| {
-        pairs.iter().filter(|(_, theirs)| dims_of(theirs).is_some()).count()
+    let place_of = |naming: &Naming| {
+        let wanted: HashSet<&str> = naming.backbone.iter().map(|it| it.1.as_str()).collect();
+        Place::find(dims.keys().map(String::as_str), &wanted)
     };
     let namings = backbone.get().namings(&ours.into_iter().collect::<Vec<_>>());
-    let naming = namings.into_iter().max_by_key(|it| hits(&it.backbone));
-    let mut naming = naming.expect("every architecture has a naming of its own");
+    let placed = namings.into_iter().map(|it| (place_of(&it), it));
+    let best = placed.max_by_key(|(place, _)| place.n_found);
+    let (place, mut naming) = best.expect("every architecture has a naming of its own");
     let theirs: BTreeMap<String, String> = naming.backbone.drain(..).collect();
-    let place = |(plain, name): &(&str, &str)| ((*name).to_owned(), theirs[*plain].clone());
-    naming.backbone = places.iter().map(place).collect();
+    let within = |name: &str| format!("{}{name}", place.prefix);
+    let pair = |(plain, name): &(&str, &str)| ((*name).to_owned(), within(&theirs[*plain]));
+    naming.backbone = places.iter().map(pair).collect();
+    naming.classifier = within(&naming.classifier);
     let (mut differences, mut used) = (Vec::new(), BTreeSet::new());
     for (name, theirs) in &naming.backbone {
         let param = params.get(name).expect("the names are the model's own");
         let want = param.kind.file_dims(param.var.dims());
-        match dims_of(theirs) {
+        match dims.get(theirs) {
             None => differences.push(format!("`{theirs}` is missing")),
             Some(it) if !param.takes(it) => {
                 differences.push(format!("`{theirs}` has shape {it:?}, not {want:?}"));
@@ -248,17 +316,17 @@ fn compare<'a>(
             Some(_) => drop(used.insert(theirs.clone())),
         }
     }
-    Compared { naming, differences, used }
+    Compared { naming, place, differences, used }
 }
 
 fn fit_classifier(
     spec: &ModelSpec,
     params: &Params,
-    tensors: &BTreeMap<&str, &Tensor>,
+    tensors: &BTreeMap<String, &Tensor>,
     naming: &Naming,
 ) -> Result<Classifier, WeightsError> {
     let names = classifier_names(naming);
-    let [Some(weight), Some(bias)] = names.each_ref().map(|it| tensors.get(it.as_str())) else {
+    let [Some(weight), Some(bias)] = names.each_ref().map(|it| tensors.get(it)) else {
         return Ok(Classifier::Absent);
     };
     let Some(layer) = spec.head.get().classifier() else { return Ok(Classifier::OtherHead) };
@@ -277,7 +345,11 @@ fn fit_classifier(
 impl std::fmt::Display for Fitted {
     /// What a person wants to know, in one sentence or a few.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} tensors by {}'s names, none missing", self.n_loaded, self.library)?;
+        write!(f, "{} tensors by {}'s names", self.n_loaded, self.library)?;
+        if !self.prefix.is_empty() {
+            write!(f, " under `{}`", self.prefix)?;
+        }
+        write!(f, ", none missing")?;
         match self.classifier {
             Classifier::Taken => write!(f, "; the classifier as well"),
             Classifier::Replaced { theirs, ours } => {
@@ -423,7 +495,8 @@ mod tests {
         let tensor =
             |dims: &Vec<usize>| Tensor::zeros(&dims[..], DType::F16, &Device::Cpu).unwrap();
         let tensors = shapes.iter().map(|(name, dims)| (name.clone(), tensor(dims))).collect();
-        WeightsFile { format: Format::Safetensors, n_bytes: 0, tensors }
+        let (format, place, beside) = (Format::Safetensors, String::new(), Vec::new());
+        WeightsFile { format, n_bytes: 0, tensors, place, beside }
     }
 
     /// The shapes of a published network's tensors, as `library` names them.
@@ -456,8 +529,9 @@ mod tests {
             let best = file.closest().unwrap().remove(0);
             let n_tensors = file.tensors.len() - 2;
             let (differences, left_over) = (vec![], vec![]);
-            let (names, n_classes) = (names.to_vec(), Some(1000));
-            assert_eq!(best, Fit { names, library, n_tensors, differences, n_classes, left_over });
+            let (names, n_classes, prefix) = (names.to_vec(), Some(1000), String::new());
+            let want = Fit { names, library, prefix, n_tensors, differences, n_classes, left_over };
+            assert_eq!(best, want);
         }
     }
 

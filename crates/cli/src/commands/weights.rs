@@ -48,6 +48,12 @@ fn inspect(asked: &str, all: bool) -> anyhow::Result<End> {
         0 => say!("  tensors     {n_weights}"),
         _ => say!("  tensors     {n_weights}, and {n_others} of whole numbers, which are counters"),
     }
+    if !file.place.is_empty() {
+        say!("  within      `{}`", file.place);
+    }
+    if !file.beside.is_empty() {
+        say!("  beside      {}, which is not read", file.beside.join(", "));
+    }
     let row = |(name, it): &(String, candle::Tensor)| {
         let dims = it.dims().iter().map(ToString::to_string).collect::<Vec<_>>().join(" x ");
         let dims = if dims.is_empty() { "one number".to_owned() } else { dims };
@@ -92,11 +98,7 @@ fn verdict(file: &WeightsFile) -> anyhow::Result<Vec<String>> {
             [] => format!("all {n} tensors used"),
             some => format!("{} of {n} tensors left over:{}", some.len(), first_few(some)),
         };
-        lines.push(format!(
-            "fits {} ({}'s names): {classes}; {left_over}",
-            names(&best),
-            best.library
-        ));
+        lines.push(format!("fits {} ({}): {classes}; {left_over}", names(&best), names_of(&best)));
         if best.names.len() > 1 {
             lines.push(
                 "  (they differ in padding and norms, which no file of weights says)".to_owned(),
@@ -104,9 +106,9 @@ fn verdict(file: &WeightsFile) -> anyhow::Result<Vec<String>> {
         }
     } else {
         lines.push(format!(
-            "fits no published network; the closest is {} ({}'s names): {n_differ} of its {} tensors differ:{}",
+            "fits no published network; the closest is {} ({}): {n_differ} of its {} tensors differ:{}",
             names(&best),
-            best.library,
+            names_of(&best),
             best.n_tensors,
             first_few(&best.differences),
         ));
@@ -116,4 +118,12 @@ fn verdict(file: &WeightsFile) -> anyhow::Result<Vec<String>> {
         }
     }
     Ok(lines)
+}
+
+/// Whose names a file uses, and behind which path.
+fn names_of(fit: &Fit) -> String {
+    match fit.prefix.as_str() {
+        "" => format!("{}'s names", fit.library),
+        prefix => format!("{}'s names under `{prefix}`", fit.library),
+    }
 }

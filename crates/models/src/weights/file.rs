@@ -15,8 +15,12 @@ pub struct WeightsFile {
     pub format: Format,
     /// How long it is.
     pub n_bytes: usize,
-    /// Its tensors by name, in its own order.
+    /// Its tensors by name, in its own order; of a checkpoint of more than weights, these.
     pub tensors: Vec<(String, Tensor)>,
+    /// Where in such a checkpoint they are, `state_dict` for example; else empty.
+    pub place: String,
+    /// What else it has of tensors: names, or places with their number.
+    pub beside: Vec<String>,
 }
 
 /// How a weight file is written.
@@ -40,17 +44,20 @@ impl WeightsFile {
             fs::read(path).map_err(|source| WeightsError::Io { path: path.to_owned(), source })?;
         let unreadable =
             |reason: String| WeightsError::Unreadable { path: path.to_owned(), reason };
-        let (format, tensors) = if pickle::looks_like_pth(&bytes) {
+        let n_bytes = bytes.len();
+        if pickle::looks_like_pth(&bytes) {
             let is_zip = bytes.starts_with(b"PK");
-            let tensors = pickle::read(&bytes).map_err(|err| unreadable(err.to_string()))?;
-            (if is_zip { Format::PthZip } else { Format::PthLegacy }, tensors)
-        } else if let Some(what) = text_in(&bytes) {
+            let format = if is_zip { Format::PthZip } else { Format::PthLegacy };
+            let content = pickle::read(&bytes).map_err(|err| unreadable(err.to_string()))?;
+            let pickle::Content { tensors, place, beside } = content;
+            return Ok(WeightsFile { format, n_bytes, tensors, place, beside });
+        }
+        if let Some(what) = text_in(&bytes) {
             return Err(unreadable(what));
-        } else {
-            let tensors = read_safetensors(&bytes).map_err(|err| unreadable(err.to_string()))?;
-            (Format::Safetensors, tensors)
-        };
-        Ok(WeightsFile { format, n_bytes: bytes.len(), tensors })
+        }
+        let tensors = read_safetensors(&bytes).map_err(|err| unreadable(err.to_string()))?;
+        let (format, place, beside) = (Format::Safetensors, String::new(), Vec::new());
+        Ok(WeightsFile { format, n_bytes, tensors, place, beside })
     }
 
     /// The tensors of floating-point numbers: counters such as `num_batches_tracked` are no weights.
@@ -113,9 +120,25 @@ fn read_safetensors(bytes: &[u8]) -> Result<Vec<(String, Tensor)>, Box<dyn std::
     // The header is a table without order; the numbers have one.
     views.sort_by_cached_key(|(name, view)| (view.data().as_ptr().addr(), name.clone()));
     for (name, view) in views {
-        let dtype = DType::try_from(view.dtype())?;
+        let dtype = match DType::try_from(view.dtype()) {
+            Ok(it) => it,
+            // Truth values and the like are no weights, and candle has no type for them.
+            Err(_) if is_whole(view.dtype()) => continue,
+            Err(_) => {
+                let dtype = view.dtype();
+                return Err(
+                    format!("`{name}` is of {dtype:?}, which is not read: save it as F32").into()
+                );
+            }
+        };
         let tensor = Tensor::from_raw_buffer(view.data(), dtype, view.shape(), &Device::Cpu)?;
         tensors.push((name, tensor));
     }
     Ok(tensors)
+}
+
+/// Whether numbers of a type are whole, or truth values.
+fn is_whole(dtype: safetensors::Dtype) -> bool {
+    use safetensors::Dtype::{BOOL, I8, I16, I32, I64, U8, U16, U32, U64};
+    matches!(dtype, BOOL | I8 | I16 | I32 | I64 | U8 | U16 | U32 | U64)
 }

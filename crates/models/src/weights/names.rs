@@ -1,0 +1,119 @@
+//! A file's names as a network may know them: without what wrappers put around them.
+//!
+//! Two kinds of wrappers are told apart.
+//! - Those that do nothing but pass on (`torch.nn.DataParallel`, `torch.compile`, FSDP, checkpointing) add a
+//!   component of their own, anywhere in a name: `layer1.module.0.conv1.weight`. It is left out.
+//! - A module with the network in it (Lightning's `model`, a `net`, a `backbone`) puts its path before
+//!   each name. Which path that is, the names that a network has say by themselves: it is the one
+//!   under which most of them are.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+/// What wrappers call what they wrap.
+const WRAPPERS: [&str; 4] =
+    ["module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"];
+
+/// Paths of networks in modules that have two, the better first: what is trained, not its average.
+const PATHS: [&str; 5] = ["model", "net", "network", "backbone", "encoder"];
+
+/// Things by their names without wrappers. Where two would be called the same, names stay as they are.
+pub(super) fn unwrapped<'a, T>(
+    all: impl Iterator<Item = (&'a str, T)> + Clone,
+) -> BTreeMap<String, T> {
+    let plain = |name: &str| {
+        let components = name.split('.').filter(|it| !WRAPPERS.contains(it));
+        components.collect::<Vec<_>>().join(".")
+    };
+    let mut seen = HashSet::new();
+    let are_different = all.clone().all(|(name, _)| seen.insert(plain(name)));
+    all.map(|(name, it)| (if are_different { plain(name) } else { name.to_owned() }, it)).collect()
+}
+
+/// Where in a file a network is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    /// What is before each name: empty, or a path that ends in a dot.
+    pub(super) prefix: String,
+    /// How many of the network's names are there.
+    pub(super) n_found: usize,
+    /// Other places with as many, none of which is better than this.
+    pub(super) rivals: Vec<String>,
+}
+
+impl Place {
+    /// - `wanted`: the network's names.
+    pub(super) fn find<'a>(names: impl Iterator<Item = &'a str>, wanted: &HashSet<&str>) -> Place {
+        let mut found: HashMap<&str, usize> = HashMap::new();
+        for name in names {
+            let starts = name.match_indices('.').map(|(at, _)| at + 1);
+            for start in std::iter::once(0).chain(starts) {
+                if wanted.contains(&name[start..]) {
+                    *found.entry(&name[..start]).or_default() += 1;
+                }
+            }
+        }
+        let n_found = found.values().copied().max().unwrap_or(0);
+        let mut best: Vec<&str> =
+            found.into_iter().filter(|it| it.1 == n_found).map(|it| it.0).collect();
+        best.sort_by_key(|it| (rank(it), *it));
+        let Some(&first) = best.first() else {
+            return Place { prefix: String::new(), n_found, rivals: Vec::new() };
+        };
+        let rivals = best[1..].iter().filter(|it| rank(it) == rank(first));
+        let rivals = rivals.map(|&it| it.to_owned()).collect();
+        Place { prefix: first.to_owned(), n_found, rivals }
+    }
+}
+
+/// How good a path is, the smaller the better: none, one of known names, any.
+fn rank(prefix: &str) -> (usize, usize) {
+    let position = |it: &str| PATHS.iter().position(|known| *known == it).unwrap_or(PATHS.len());
+    let components: Vec<usize> = prefix.split_terminator('.').map(position).collect();
+    (components.iter().copied().max().map_or(0, |it| it + 1), components.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::{Place, unwrapped};
+
+    #[test]
+    fn wrappers_are_left_out_wherever_they_are() {
+        let plain = |names: &[&str]| {
+            let all = unwrapped(names.iter().map(|it| (*it, ())));
+            all.into_keys().collect::<Vec<_>>()
+        };
+        assert_eq!(
+            plain(&["_orig_mod.module.a.b", "module._orig_mod.c", "features.module.0.weight"]),
+            ["a.b", "c", "features.0.weight"]
+        );
+        assert_eq!(plain(&["a.module.b", "a.b"]), ["a.b", "a.module.b"]);
+    }
+
+    #[test]
+    fn a_network_is_where_most_of_its_names_are() {
+        let place = |names: &[&str]| {
+            let wanted = HashSet::from(["conv1.weight", "bn1.bias", "layer1.0.conv1.weight"]);
+            let it = Place::find(names.iter().copied(), &wanted);
+            (it.prefix, it.n_found, it.rivals)
+        };
+        let net = ["conv1.weight", "bn1.bias", "layer1.0.conv1.weight"];
+        let under = |prefix: &str| net.map(|it| format!("{prefix}{it}")).to_vec();
+        let found = |names: &[Vec<String>]| {
+            let names: Vec<&str> = names.iter().flatten().map(String::as_str).collect();
+            place(&names)
+        };
+        let alone = |prefix: &str| (prefix.to_owned(), 3, vec![]);
+        assert_eq!(found(&[under("")]), alone(""));
+        assert_eq!(
+            found(&[under("model.net."), vec!["loss.weight".to_owned()]]),
+            alone("model.net.")
+        );
+        assert_eq!(found(&[under("ema.model."), under("model.")]), alone("model."));
+        assert_eq!(found(&[under("a."), under("")]), alone(""));
+        let two = ("left.".to_owned(), 3, vec!["right.".to_owned()]);
+        assert_eq!(found(&[under("right."), under("left.")]), two);
+        assert_eq!(place(&["x"]), (String::new(), 0, vec![]));
+    }
+}
