@@ -30,7 +30,12 @@ batch_size = 8
 
 /// The small experiment, with further settings on top.
 pub(crate) fn experiment(sets: &[&str]) -> Experiment {
-    let mut layers = vec![Layer::from_toml("small", SETTINGS).expect("TOML")];
+    with(SETTINGS, sets)
+}
+
+/// The default settings with a file and further settings on top.
+pub(crate) fn with(file: &str, sets: &[&str]) -> Experiment {
+    let mut layers = vec![Layer::from_toml("small", file).expect("TOML")];
     layers.extend(sets.iter().map(|it| Layer::from_set(it).expect("an assignment")));
     Experiment::load(&layers).expect("settings that fit")
 }

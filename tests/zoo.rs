@@ -4,6 +4,7 @@ mod losses;
 mod mixing;
 mod models;
 mod samplers;
+mod settings;
 mod sources;
 
 use std::fmt::Debug;

@@ -1,11 +1,12 @@
 //! Pictures for people: charts and sheets of photographs.
 //!
-//! plotters draws into memory, with a font that is part of the program, so that every machine draws the
+//! plotters draws into memory, with fonts that are part of the program, so that every machine draws the
 //! same and none needs fonts of its own.
 
 mod bars;
 mod curves;
 mod histogram;
+mod label;
 mod sheet;
 mod sketch;
 
@@ -17,13 +18,15 @@ use plotters::{
     prelude::*,
     style::{
         register_font,
-        text_anchor::{HPos, Pos, VPos},
+        text_anchor::{HPos, VPos},
     },
 };
 
 pub(crate) use bars::{Bar, BarGroup, Bars};
 pub(crate) use curves::{Axis, Curves, Mark, Panel, number};
 pub(crate) use histogram::{Cut, Histogram};
+use label::{Style, width, write};
+pub(crate) use label::{choose_font, missing_letters};
 pub(crate) use sheet::{Cell, Sheet, thumbnail};
 
 type Area<'a> = DrawingArea<BitMapBackend<'a>, Shift>;
@@ -46,11 +49,7 @@ const TEXT: u32 = 16;
 
 /// Draws on white.
 fn draw([height, width]: [u32; 2], paint: impl FnOnce(&Area<'_>) -> Drawn<'static>) -> RgbImage {
-    static REGISTERED: Once = Once::new();
-    REGISTERED.call_once(|| {
-        let font = register_font(FONT, FontStyle::Normal, dejavu::sans::regular());
-        assert!(font.is_ok(), "the font is one");
-    });
+    register();
     let mut pixels = vec![255; height as usize * width as usize * 3];
     let area = BitMapBackend::with_buffer(&mut pixels, (width, height)).into_drawing_area();
     paint(&area).and_then(|()| area.present()).expect("memory takes every line");
@@ -58,15 +57,18 @@ fn draw([height, width]: [u32; 2], paint: impl FnOnce(&Area<'_>) -> Drawn<'stati
     RgbImage::from_raw(width, height, pixels).expect("three bytes a pixel")
 }
 
-/// How letters look; `across` and `down` say which point of the text is given.
-fn style(size: u32, colour: RGBColor, across: HPos, down: VPos) -> TextStyle<'static> {
-    (FONT, size).into_font().color(&colour).pos(Pos::new(across, down))
+/// Makes the font known to plotters.
+fn register() {
+    static REGISTERED: Once = Once::new();
+    REGISTERED.call_once(|| {
+        let font = register_font(FONT, FontStyle::Normal, dejavu::sans::regular());
+        assert!(font.is_ok(), "the font is one");
+    });
 }
 
-/// How wide a text is, in pixels.
-fn width(area: &Area<'_>, text: &str, size: u32) -> u32 {
-    let style = style(size, INK, HPos::Left, VPos::Top);
-    area.estimate_text_size(text, &style).map_or(0, |it| it.0)
+/// How letters look; `across` and `down` say which point of the text is given.
+fn style(size: u32, colour: RGBColor, across: HPos, down: VPos) -> Style {
+    Style { size, colour, across, down }
 }
 
 /// A picture as a file.

@@ -53,7 +53,7 @@ static ALLOCATOR: ops::LineAllocator = ops::LineAllocator;
 
 fn main() -> ExitCode {
     ops::keep_freed_memory();
-    if let Err(err) = choose_isa() {
+    if let Err(err) = choose_isa().and_then(|()| drawing::choose_font()) {
         complain!("error: {err}");
         return ExitCode::from(FAILED);
     }
@@ -65,7 +65,11 @@ fn main() -> ExitCode {
             return ExitCode::from(if err.use_stderr() { FAILED } else { 0 });
         }
     };
-    match panic::catch_unwind(AssertUnwindSafe(|| commands::run(args))) {
+    let ended = panic::catch_unwind(AssertUnwindSafe(|| commands::run(args)));
+    if let Some(note) = drawing::missing_letters() {
+        complain!("{note}");
+    }
+    match ended {
         Ok(Ok(End::Done)) => ExitCode::SUCCESS,
         Ok(Ok(End::Stopped)) => ExitCode::from(INTERRUPTED),
         Ok(Err(err)) => {

@@ -2,7 +2,7 @@
 
 use std::{
     env, fs, io,
-    path::{Path, PathBuf},
+    path::{Component, Path, PathBuf},
     time::{SystemTime, UNIX_EPOCH},
 };
 
@@ -54,7 +54,49 @@ pub(crate) fn experiment_of(dir: &Path, set: &[String]) -> anyhow::Result<Experi
             bail!("at `{path}`: a run that goes on stays in its folder: leave it out of `--set`");
         }
     }
+    check_places(dir, &experiment)?;
     Ok(experiment)
+}
+
+/// What a run's settings name is found from the folder that the run was started in, and perhaps not
+/// from here: then says so, and what to do.
+fn check_places(dir: &Path, experiment: &Experiment) -> anyhow::Result<()> {
+    let mut lost = experiment.places();
+    lost.retain(|(_, path)| path.is_relative() && !path.as_os_str().is_empty() && !path.exists());
+    if lost.is_empty() {
+        return Ok(());
+    }
+    let here = env::current_dir().context("this folder cannot be found")?;
+    let named: Vec<String> =
+        lost.iter().map(|(at, it)| format!("`{at}` is `{}`", it.display())).collect();
+    let all_lie = |it: &PathBuf| lost.iter().all(|(_, path)| it.join(path).exists());
+    let go = match start_of(dir, &experiment.run.dir).filter(all_lie) {
+        Some(it) => format!("this run was started in {0}: `cd {0}` first", it.display()),
+        None => "`cd` to where this run was started, or put the data back there".to_owned(),
+    };
+    // A place within a list cannot be set by itself.
+    let set = lost.iter().find(|(at, _)| !at.contains('[')).map(|(at, _)| {
+        format!("; or `train --resume` with `--set {at}=DIR --allow-changes` where it has moved")
+    });
+    bail!(
+        "{}: {}, which is not to be found from {}: paths are relative to the folder that a run is \
+         started in: {go}{}",
+        dir.join("config.toml").display(),
+        named.join(", "),
+        here.display(),
+        set.unwrap_or_default()
+    )
+}
+
+/// The folder that a run was started in, by where it lies: `a` for a run `a/runs/b`, whose settings
+/// say `dir = "runs"`. Kept nowhere, so that a run can be moved, with its data, to another machine.
+fn start_of(dir: &Path, runs: &Path) -> Option<PathBuf> {
+    let all = dir.canonicalize().ok()?.parent()?.to_owned();
+    let runs: PathBuf = runs.components().filter(|it| *it != Component::CurDir).collect();
+    let is_below = runs.components().all(|it| matches!(it, Component::Normal(_)));
+    let n = runs.components().count();
+    let start = all.ancestors().nth(n)?.to_owned();
+    (is_below && all.ends_with(&runs)).then_some(start)
 }
 
 /// Begins a run of an experiment, in a folder of its own.

@@ -6,7 +6,7 @@ use plotters::{
     style::text_anchor::{HPos, VPos},
 };
 
-use super::{COLOURS, FAINT, GREY, INK, TEXT, TITLE, draw, style, width};
+use super::{COLOURS, FAINT, GREY, INK, TEXT, TITLE, draw, style, width, write};
 
 /// Groups of bars under each other.
 pub(crate) struct Bars {
@@ -40,27 +40,18 @@ impl Bars {
         let bars = || self.groups.iter().flat_map(|it| &it.bars);
         let n_rows = bars().count() as i32;
         let height = HEAD + self.groups.len() as i32 * GROUP + n_rows * ROW + MARGIN;
-        // The widths of texts are only known to an area; any will do.
-        let (mut names, mut labels, mut title) = (0, 0, 0);
-        draw([1, 1], |area| {
-            title = width(area, &self.title, TITLE) as i32;
-            names = bars().map(|it| width(area, &it.name, TEXT)).max().unwrap_or(0) as i32;
-            labels = bars().map(|it| width(area, &it.label, TEXT)).max().unwrap_or(0) as i32;
-            Ok(())
-        });
+        let title = width(&self.title, TITLE) as i32;
+        let names = bars().map(|it| width(&it.name, TEXT)).max().unwrap_or(0) as i32;
+        let labels = bars().map(|it| width(&it.label, TEXT)).max().unwrap_or(0) as i32;
         let begin = MARGIN + names + 12;
         let total = (begin + LONGEST + 12 + labels).max(MARGIN + title) + MARGIN;
         draw([height as u32, total as u32], |area| {
             let left = |size, colour| style(size, colour, HPos::Left, VPos::Center);
             let right = style(TEXT, INK, HPos::Right, VPos::Center);
-            area.draw(&Text::new(&*self.title, (MARGIN, HEAD / 2), left(TITLE, INK)))?;
+            write(area, &self.title, (MARGIN, HEAD / 2), left(TITLE, INK))?;
             let mut y = HEAD;
             for (idx, group) in self.groups.iter().enumerate() {
-                area.draw(&Text::new(
-                    &*group.name,
-                    (MARGIN, y + GROUP - 16),
-                    left(TEXT + 2, GREY),
-                ))?;
+                write(area, &group.name, (MARGIN, y + GROUP - 16), left(TEXT + 2, GREY))?;
                 y += GROUP;
                 let most = group.bars.iter().map(|it| it.value).max().unwrap_or(0).max(1);
                 for bar in &group.bars {
@@ -71,9 +62,9 @@ impl Bars {
                     area.draw(&Rectangle::new(lane, FAINT.mix(0.5).filled()))?;
                     let colour = COLOURS[idx.min(1) * 2].filled();
                     area.draw(&Rectangle::new([(begin, top), (end, bottom)], colour))?;
-                    area.draw(&Text::new(&*bar.name, (begin - 12, middle), right.clone()))?;
+                    write(area, &bar.name, (begin - 12, middle), right)?;
                     let at = (begin + LONGEST + 12, middle);
-                    area.draw(&Text::new(&*bar.label, at, left(TEXT, INK)))?;
+                    write(area, &bar.label, at, left(TEXT, INK))?;
                     y += ROW;
                 }
             }

@@ -8,7 +8,7 @@ use plotters::{
     style::text_anchor::{HPos, VPos},
 };
 
-use super::{COLOURS, FAINT, FONT, GREY, INK, TEXT, TITLE, draw, style, width};
+use super::{COLOURS, FAINT, FONT, GREY, INK, TEXT, TITLE, draw, style, width, write};
 
 /// What is drawn.
 pub(crate) struct Curves {
@@ -126,7 +126,7 @@ impl Curves {
         let height = HEAD as u32 + of_each * self.panels.len() as u32 + 2 * MARGIN as u32;
         draw([height, WIDTH], |area| {
             let above = style(TITLE, INK, HPos::Left, VPos::Center);
-            area.draw(&Text::new(&*self.title, (MARGIN, HEAD / 2), above))?;
+            write(area, &self.title, (MARGIN, HEAD / 2), above)?;
             let parts = area.margin(HEAD, MARGIN, 0, 0).split_evenly((self.panels.len(), 1));
             for (idx, (panel, part)) in self.panels.iter().zip(parts).enumerate() {
                 let is_last = idx + 1 == self.panels.len();
@@ -168,8 +168,8 @@ impl Curves {
                         area.draw(&Circle::new(at, RADIUS, colour.filled()))?;
                     }
                     let text = style(TEXT, INK, HPos::Left, VPos::Center);
-                    area.draw(&Text::new(&*mark.label, (x + 3 * RADIUS, above.1), text))?;
-                    x += 7 * RADIUS + width(area, &mark.label, TEXT) as i32;
+                    write(area, &mark.label, (x + 3 * RADIUS, above.1), text)?;
+                    x += 7 * RADIUS + width(&mark.label, TEXT) as i32;
                 }
             }
             Ok(())

@@ -6,7 +6,7 @@ use plotters::{
     style::text_anchor::{HPos, VPos},
 };
 
-use super::{COLOURS, FAINT, FONT, GREY, INK, TEXT, TITLE, draw, style};
+use super::{COLOURS, FAINT, FONT, GREY, INK, TEXT, TITLE, draw, style, write};
 
 /// How often a number lies in bins of one width.
 pub(crate) struct Histogram {
@@ -50,7 +50,7 @@ impl Histogram {
                 .y_label_area_size(84)
                 .build_cartesian_2d(self.begin..end, 0..top)?;
             let above = style(TITLE, INK, HPos::Left, VPos::Center);
-            area.draw(&Text::new(&*self.title, (MARGIN, HEAD / 2), above))?;
+            write(area, &self.title, (MARGIN, HEAD / 2), above)?;
             let [x, y] = &self.axes;
             let mut mesh = chart.configure_mesh();
             mesh.disable_x_mesh().light_line_style(TRANSPARENT).bold_line_style(FAINT);
@@ -80,7 +80,7 @@ impl Histogram {
                 let (left, y) = at(from.clamp(self.begin, end));
                 let middle = (left + at(to).0) / 2;
                 let style = style(TEXT, INK, HPos::Center, VPos::Top);
-                area.draw(&Text::new(label.as_str(), (middle, y + 8), style))?;
+                write(area, label, (middle, y + 8), style)?;
             }
             Ok(())
         })

@@ -6,7 +6,7 @@ use plotters::{
     style::text_anchor::{HPos, VPos},
 };
 
-use super::{Area, FAINT, GREY, INK, TEXT, TITLE, draw, style, width};
+use super::{FAINT, GREY, INK, TEXT, TITLE, draw, style, width, write};
 
 /// Photographs under a title.
 pub(crate) struct Sheet {
@@ -59,15 +59,11 @@ impl Sheet {
         let [h, w] = [PICTURE[0] + 6 + n_lines * LINE + GAP, PICTURE[1] + GAP];
         let place =
             |idx: usize| [HEAD + (idx / columns) as u32 * h, GAP + (idx % columns) as u32 * w];
-        let mut title = 0;
-        draw([1, 1], |area| {
-            title = width(area, &self.title, TITLE);
-            Ok(())
-        });
+        let title = width(&self.title, TITLE);
         let size = [HEAD + n_rows * h, (GAP + columns as u32 * w).max(title + 2 * GAP)];
         let mut sheet = draw(size, |area| {
             let top = style(TITLE, INK, HPos::Left, VPos::Center);
-            area.draw(&Text::new(&*self.title, (GAP as i32, HEAD as i32 / 2), top))?;
+            write(area, &self.title, (GAP as i32, HEAD as i32 / 2), top)?;
             for (idx, cell) in self.cells.iter().enumerate() {
                 let [y, x] = place(idx).map(|it| it as i32);
                 let middle = x + PICTURE[1] as i32 / 2;
@@ -81,12 +77,12 @@ impl Sheet {
                     area.draw(&Rectangle::new([(x, y), corner], FAINT.filled()))?;
                     let centre = style(TEXT, GREY, HPos::Center, VPos::Center);
                     let at = (middle, y + PICTURE[0] as i32 / 2);
-                    area.draw(&Text::new("cannot be read", at, centre))?;
+                    write(area, "cannot be read", at, centre)?;
                 }
                 for (line, (text, colour)) in cell.lines.iter().enumerate() {
                     let below = style(SMALL, *colour, HPos::Center, VPos::Top);
                     let at = (middle, y + (PICTURE[0] + 6 + line as u32 * LINE) as i32);
-                    area.draw(&Text::new(fitting(area, text), at, below))?;
+                    write(area, &fitting(text), at, below)?;
                 }
             }
             Ok(())
@@ -108,7 +104,7 @@ impl Sheet {
 }
 
 /// A name that is no wider than its picture: without its middle, where it must be.
-fn fitting(area: &Area<'_>, text: &str) -> String {
+fn fitting(text: &str) -> String {
     let letters: Vec<char> = text.chars().collect();
     let cut = |n: usize| {
         let (head, tail) = (&letters[..n.div_ceil(2)], &letters[letters.len() - n / 2..]);
@@ -116,5 +112,5 @@ fn fitting(area: &Area<'_>, text: &str) -> String {
     };
     let whole = std::iter::once(text.to_owned());
     let mut candidates = whole.chain((0..letters.len()).rev().map(cut));
-    candidates.find(|it| width(area, it, SMALL) <= PICTURE[1]).unwrap_or_default()
+    candidates.find(|it| width(it, SMALL) <= PICTURE[1]).unwrap_or_default()
 }

@@ -375,3 +375,42 @@ fn a_folder_that_cannot_be_written_is_a_clear_end() {
     let args = ["train", "small.toml", "--set", "run.name=a"];
     bench.fails(&args, expect!["error: runs/a: Not a directory (os error 20)"]);
 }
+
+#[test]
+fn a_run_that_is_taken_up_from_another_folder_says_which_it_was_started_in() {
+    let bench = Bench::new();
+    bench.ok(&["train", "small.toml", "--set", "run.name=a", "--set", "train.total=1 steps"]);
+    fs::remove_file(bench.path("runs/a/report.toml")).unwrap();
+    let elsewhere = tempfile::tempdir().unwrap();
+    let run = bench.path("runs/a");
+    let said = |args: &[&str]| {
+        let output = bench.command(args).arg(&run).current_dir(elsewhere.path()).output().unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        let said = text(&output.stderr);
+        let folder = |path: &Path| path.canonicalize().unwrap().display().to_string();
+        let said = said.replace(&folder(elsewhere.path()), "ELSEWHERE");
+        said.replace(&folder(&bench.path(".")), "START").trim_end().to_owned()
+    };
+    let begin = "error: START/runs/a/config.toml: `data.source.root` is `people/train`, which is not to \
+                 be found from ELSEWHERE: paths are relative to the folder that a run is started in: ";
+    let set = "; or `train --resume` with `--set data.source.root=DIR --allow-changes` where it has moved";
+    assert_eq!(
+        said(&["train", "--resume"]),
+        format!("{begin}this run was started in START: `cd START` first{set}")
+    );
+    // And so it can be taken up.
+    let root = format!("data.source.root={}", bench.path("people/train").display());
+    let args = ["train", "--set", &root, "--allow-changes", "--resume"];
+    let output = bench.command(&args).arg(&run).current_dir(elsewhere.path()).output().unwrap();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    fs::remove_file(bench.path("runs/a/report.toml")).unwrap();
+    // Where the data is nowhere, no folder is named.
+    let config = fs::read_to_string(bench.path("runs/a/config.toml")).unwrap();
+    let people = bench.path("people/train").display().to_string();
+    fs::write(bench.path("runs/a/config.toml"), config.replace(&people, "people/train")).unwrap();
+    fs::rename(bench.path("people"), bench.path("moved")).unwrap();
+    assert_eq!(
+        said(&["train", "--resume"]),
+        format!("{begin}`cd` to where this run was started, or put the data back there{set}")
+    );
+}
