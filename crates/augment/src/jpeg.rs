@@ -14,6 +14,8 @@ mod colour;
 mod header;
 mod huffman;
 mod layout;
+#[cfg(test)]
+mod matrix;
 mod scan;
 mod stored;
 #[cfg(test)]

@@ -1,0 +1,143 @@
+//! JPEGs of every kind, as libjpeg-turbo reads them: those of tests/golden/jpeg_matrix.py.
+//!
+//! A few are in the repository; of all of them, `JPEG_MATRIX` names the file.
+
+use std::{
+    env,
+    fs::File,
+    io::{BufReader, Read},
+    path::Path,
+};
+
+use base::Seed;
+use image::imageops::crop_imm;
+use rand::Rng as _;
+
+use super::{Header, decode};
+use crate::{DecodeError, Picture};
+
+/// How far a byte may be from libjpeg-turbo's.
+const TOLERANCE: u8 = 3;
+
+/// What there was, and how far off it was.
+#[derive(Debug, Default)]
+struct Tally {
+    n_files: usize,
+    n_refused: usize,
+    /// Read by one of the two alone.
+    only_here: Vec<String>,
+    only_there: Vec<String>,
+    n_paths: usize,
+    /// By how many times the image was made smaller: 1, 2, 4, 8.
+    worst: [u8; 4],
+    wrong: Vec<String>,
+}
+
+struct Entry {
+    name: String,
+    jpeg: Vec<u8>,
+    results: Vec<Picture>,
+}
+
+fn entry(from: &mut impl Read) -> Option<Entry> {
+    let name = String::from_utf8(bytes(from)?).unwrap();
+    let jpeg = bytes(from).unwrap();
+    let n = number(from).unwrap();
+    let mut picture = || {
+        let [h, w] = [0; 2].map(|_| number(from).unwrap());
+        let mut pixels = vec![0; (h * w * 3) as usize];
+        from.read_exact(&mut pixels).unwrap();
+        Picture::from_raw(w, h, pixels).unwrap()
+    };
+    let results = (0..n).map(|_| picture()).collect();
+    Some(Entry { name, jpeg, results })
+}
+
+fn number(from: &mut impl Read) -> Option<u32> {
+    let mut bytes = [0; 4];
+    from.read_exact(&mut bytes).ok()?;
+    Some(u32::from_le_bytes(bytes))
+}
+
+fn bytes(from: &mut impl Read) -> Option<Vec<u8>> {
+    let mut bytes = vec![0; number(from)? as usize];
+    from.read_exact(&mut bytes).unwrap();
+    Some(bytes)
+}
+
+fn compare(path: &Path) -> Tally {
+    let mut from = BufReader::new(File::open(path).unwrap());
+    let mut tally = Tally::default();
+    let rng = &mut Seed(0).stream("rectangles");
+    while let Some(Entry { name, jpeg, results }) = entry(&mut from) {
+        tally.n_files += 1;
+        let read = |reduction: usize| {
+            let header = Header::read(&jpeg)?;
+            let [h, w] = header.size.map(|it| it.div_ceil(reduction));
+            Ok::<_, DecodeError>((decode(&header, reduction, [0..h, 0..w])?, header))
+        };
+        match (read(1).is_ok(), results.is_empty()) {
+            (false, true) => tally.n_refused += 1,
+            (true, true) => tally.only_here.push(name),
+            (false, false) => tally.only_there.push(name),
+            (true, false) => {
+                for (it, want) in results.iter().enumerate() {
+                    let (got, header) = read(1 << it).unwrap();
+                    assert_eq!(got.dimensions(), want.dimensions(), "{name}");
+                    let off = got.iter().zip(want.iter()).map(|(a, b)| a.abs_diff(*b)).max();
+                    tally.worst[it] = tally.worst[it].max(off.unwrap_or(0));
+                    tally.n_paths += 1;
+                    let mut is_wrong = off > Some(TOLERANCE);
+                    for _ in 0..3 {
+                        let [rows, columns] = [got.height(), got.width()].map(|side| {
+                            let start = rng.random_range(0..side as usize);
+                            start..rng.random_range(start + 1..=side as usize)
+                        });
+                        let [y, x] = [&rows, &columns].map(|it| it.start as u32);
+                        let [h, w] = [&rows, &columns].map(|it| it.len() as u32);
+                        let part = decode(&header, 1 << it, [rows, columns]).unwrap();
+                        is_wrong |= part != crop_imm(&got, x, y, w, h).to_image();
+                        tally.n_paths += 1;
+                    }
+                    if is_wrong {
+                        tally.wrong.push(format!("{name} at 1/{}: off by {off:?}", 1 << it));
+                    }
+                }
+            }
+        }
+    }
+    tally
+}
+
+#[test]
+fn every_kind_of_jpeg_is_read_as_libjpeg_turbo_reads_it_or_refused() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/jpeg/matrix.bin");
+    let tally = compare(&root);
+    assert!(tally.n_files >= 50 && tally.n_paths >= 50 * 4, "{tally:?}");
+    assert!(tally.wrong.is_empty() && tally.only_here.is_empty(), "{tally:#?}");
+    assert_eq!((tally.only_there.len(), tally.n_refused), (0, 2), "{tally:#?}");
+}
+
+#[test]
+#[expect(clippy::print_stdout, reason = "this is what it is run for")]
+fn all_kinds_where_there_is_a_file_of_them() {
+    let Some(path) = env::var_os("JPEG_MATRIX") else {
+        println!("skipped: `JPEG_MATRIX` names no file of tests/golden/jpeg_matrix.py");
+        return;
+    };
+    let tally = compare(path.as_ref());
+    println!(
+        "{} files: {} read, {} refused by both, {} only here, {} only by Pillow; {} paths; largest \
+         difference {:?} of 255 at 1, 1/2, 1/4, 1/8; {} wrong",
+        tally.n_files,
+        tally.n_files - tally.n_refused - tally.only_here.len() - tally.only_there.len(),
+        tally.n_refused,
+        tally.only_here.len(),
+        tally.only_there.len(),
+        tally.n_paths,
+        tally.worst,
+        tally.wrong.len()
+    );
+    assert!(tally.wrong.is_empty(), "{:#?}", &tally.wrong[..tally.wrong.len().min(20)]);
+    assert!(tally.only_here.is_empty() && tally.only_there.is_empty(), "{tally:#?}");
+}
