@@ -9,14 +9,14 @@
 
 use std::{io::Cursor, ops::Range};
 
-use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, Limits, metadata::Orientation};
+use image::{DynamicImage, ImageDecoder, ImageFormat, Limits, metadata::Orientation};
 
 use crate::{
     Picture,
     end::has_an_end,
     exif,
     jpeg::{self, Header},
-    size::{self, Size, format_of},
+    size::{self, Size, failed, format_of},
 };
 
 /// Why bytes are no picture.
@@ -96,7 +96,8 @@ impl<'a> Encoded<'a> {
             }
             other => {
                 let mut decoder = open(bytes, other, max_alloc)?;
-                (Kind::Other(other), size::of(&mut decoder)?)
+                let size = size::of(&mut decoder).map_err(|err| failed(err, other, bytes))?;
+                (Kind::Other(other), size)
             }
         };
         check_pixels(size.upright(), max_pixels)?;
@@ -151,7 +152,8 @@ impl<'a> Encoded<'a> {
             }
             Kind::Other(format) => {
                 let decoder = open(self.bytes, *format, self.max_alloc)?;
-                let picture = self.turned(DynamicImage::from_decoder(decoder)?);
+                let decoded = DynamicImage::from_decoder(decoder);
+                let picture = self.turned(decoded.map_err(|err| failed(err, *format, self.bytes))?);
                 Ok(Part { picture, reduction: 1, origin: [0.0; 2] })
             }
         }
@@ -201,17 +203,7 @@ fn open(
 ) -> Result<impl ImageDecoder + '_, DecodeError> {
     let mut limits = Limits::default();
     limits.max_alloc = Some(max_alloc);
-    Ok(size::open(Cursor::new(bytes), format, limits)?)
-}
-
-impl From<ImageError> for DecodeError {
-    fn from(err: ImageError) -> DecodeError {
-        match err {
-            ImageError::Unsupported(_) => DecodeError::NoPicture,
-            // Some decoders end their messages with a line break.
-            err => DecodeError::Damaged(err.to_string().trim().to_owned()),
-        }
-    }
+    size::open(Cursor::new(bytes), format, limits).map_err(|err| failed(err, format, bytes))
 }
 
 /// Refuses an image of `[height, width]` without pixels, or with too many.

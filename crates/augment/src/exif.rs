@@ -15,34 +15,59 @@ pub(crate) fn orientation(exif: &[u8]) -> Orientation {
 
 /// 1 to 8, if there is one.
 fn find(exif: &[u8]) -> Option<u8> {
-    const ORIENTATION: u32 = 0x0112;
-    let is_little = match exif.first_chunk()? {
-        b"II*\0" => true,
-        b"MM\0*" => false,
-        _ => return None,
-    };
-    // A number of so many bytes.
-    let number = |at: usize, n: usize| {
-        let bytes = exif.get(at..at.checked_add(n)?)?;
+    u8::try_from(Tags::read(exif)?.number(0x0112)?).ok()
+}
+
+/// The first list of a TIFF file.
+pub(crate) struct Tags<'a> {
+    bytes: &'a [u8],
+    is_little: bool,
+    list: usize,
+}
+
+impl<'a> Tags<'a> {
+    pub(crate) fn read(bytes: &'a [u8]) -> Option<Tags<'a>> {
+        let is_little = match bytes.first_chunk()? {
+            b"II*\0" => true,
+            b"MM\0*" => false,
+            _ => return None,
+        };
+        let tags = Tags { bytes, is_little, list: 0 };
+        let list = tags.at(4, 4)? as usize;
+        Some(Tags { list, ..tags })
+    }
+
+    /// A number of so many bytes.
+    fn at(&self, at: usize, n: usize) -> Option<u32> {
+        let bytes = self.bytes.get(at..at.checked_add(n)?)?;
         let push = |number: u32, &byte: &u8| number << 8 | u32::from(byte);
-        Some(match is_little {
+        Some(match self.is_little {
             true => bytes.iter().rev().fold(0, push),
             false => bytes.iter().fold(0, push),
         })
-    };
-    let list = number(4, 4)? as usize;
-    let n_entries = number(list, 2)? as usize;
-    let entry = (0..n_entries)
-        .map_while(|it| list.checked_add(2 + 12 * it))
-        .find(|&at| number(at, 2) == Some(ORIENTATION))?;
-    // BYTE, SHORT, LONG, and the same with signs.
-    let n_bytes = match number(entry + 2, 2)? {
-        1 | 6 => 1,
-        3 | 8 => 2,
-        4 | 9 => 4,
-        _ => return None,
-    };
-    u8::try_from(number(entry + 8, n_bytes)?).ok()
+    }
+
+    /// The first of the integers that a tag has.
+    pub(crate) fn number(&self, tag: u32) -> Option<u32> {
+        let n_entries = self.at(self.list, 2)? as usize;
+        let entry = (0..n_entries)
+            .map_while(|it| self.list.checked_add(2 + 12 * it))
+            .find(|&it| self.at(it, 2) == Some(tag))?;
+        // BYTE, SHORT, LONG, and the same with signs.
+        let n_bytes = match self.at(entry + 2, 2)? {
+            1 | 6 => 1,
+            3 | 8 => 2,
+            4 | 9 => 4,
+            _ => return None,
+        };
+        // More than four bytes stand elsewhere.
+        let n = self.at(entry + 4, 4)? as usize;
+        let place = match n.saturating_mul(n_bytes) {
+            0..=4 => entry + 8,
+            _ => self.at(entry + 8, 4)? as usize,
+        };
+        self.at(place, n_bytes)
+    }
 }
 
 #[cfg(test)]

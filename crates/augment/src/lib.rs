@@ -24,6 +24,7 @@ mod size;
 mod sniff;
 mod statistics;
 mod step;
+mod tiff;
 
 pub use canvas::{Canvas, OpError};
 pub use decode::{DecodeError, decode, decode_whole, verify};

@@ -7,7 +7,7 @@ use std::io::{self, BufRead, Read as _, Seek, SeekFrom};
 
 use image::{ImageDecoder, ImageError, ImageFormat, ImageReader, Limits, metadata::Orientation};
 
-use crate::{DecodeError, exif};
+use crate::{DecodeError, exif, tiff};
 
 /// What the header of an image says.
 pub(crate) struct Size {
@@ -56,14 +56,22 @@ pub fn read_size(mut from: impl BufRead + Seek) -> io::Result<Result<[usize; 2],
             Some(it) => Ok(it),
             None => Err(DecodeError::Damaged("its header is not whole".to_owned())),
         },
-        format => match open(from, format, Limits::no_limits()) {
-            Ok(mut decoder) => of(&mut decoder),
-            // Whoever reads it next would fail likewise.
-            Err(ImageError::IoError(err)) if err.kind() != io::ErrorKind::UnexpectedEof => {
-                return Err(err);
+        format => {
+            let opened = open(&mut from, format, Limits::no_limits());
+            match opened.and_then(|mut it| of(&mut it)) {
+                Ok(size) => Ok(size),
+                Err(ImageError::IoError(err)) if err.kind() != io::ErrorKind::UnexpectedEof => {
+                    return Err(err);
+                }
+                Err(err) => {
+                    // Why not, may stand anywhere.
+                    let mut bytes = Vec::new();
+                    from.seek(SeekFrom::Start(start))?;
+                    from.read_to_end(&mut bytes)?;
+                    Err(failed(err, format, &bytes))
+                }
             }
-            Err(err) => Err(err.into()),
-        },
+        }
     };
     Ok(size.map(|it| it.upright()))
 }
@@ -73,7 +81,31 @@ pub(crate) fn format_of(bytes: &[u8]) -> Result<ImageFormat, DecodeError> {
     if bytes.is_empty() {
         return Err(DecodeError::Empty);
     }
-    image::guess_format(bytes).map_err(|_| DecodeError::NoPicture)
+    use ImageFormat::{Bmp, Gif, Jpeg, Png, Tiff, WebP};
+    match image::guess_format(bytes) {
+        Ok(format @ (Jpeg | Png | WebP | Gif | Bmp | Tiff)) => Ok(format),
+        _ => Err(DecodeError::NoPicture),
+    }
+}
+
+/// What is wrong with the bytes of an image that a decoder of the library's gave up on.
+pub(crate) fn failed(err: ImageError, format: ImageFormat, bytes: &[u8]) -> DecodeError {
+    match (err, format) {
+        (ImageError::Unsupported(_), ImageFormat::Tiff) => {
+            DecodeError::Unsupported { format: "TIFF", what: tiff::kind(bytes) }
+        }
+        (ImageError::Unsupported(err), format) => DecodeError::Unsupported {
+            format: match format {
+                ImageFormat::Png => "PNG",
+                ImageFormat::WebP => "WebP",
+                ImageFormat::Gif => "GIF",
+                _ => "BMP",
+            },
+            what: err.to_string(),
+        },
+        // Some decoders end their messages with a line break.
+        (err, _) => DecodeError::Damaged(err.to_string().trim().to_owned()),
+    }
 }
 
 /// A decoder of the library's that has read the header.
@@ -88,7 +120,7 @@ pub(crate) fn open<'a, R: BufRead + Seek + 'a>(
 }
 
 /// What a decoder knows from the header.
-pub(crate) fn of(decoder: &mut impl ImageDecoder) -> Result<Size, DecodeError> {
+pub(crate) fn of(decoder: &mut impl ImageDecoder) -> Result<Size, ImageError> {
     let (w, h) = decoder.dimensions();
     let orientation = match decoder.exif_metadata()? {
         Some(it) => exif::orientation(&it),
