@@ -50,7 +50,7 @@ fn four_of_five_flipped_labels_are_in_the_first_tenth_of_the_list() {
     let ended = kfold(&experiment, &flipped, &run, device, watch, |_, _, _, _| {}).unwrap();
     let KfoldEnded::Finished(outcome) = ended else { panic!("nobody asked to stop") };
     eprintln!("macro F1 on labels as given: {:.3}", outcome.joined.joint().macro_f1.value);
-    let graded = Graded::read(&run.read("oof.csv").unwrap(), &flipped.task).unwrap();
+    let graded = Graded::open(&run.dir().join("oof.csv"), &flipped.task).unwrap();
     let pictures = graded.pictures.iter().zip(&graded.predictions.classes);
     let is_wrong: Vec<bool> = pictures.map(|(name, &given)| truth[name] != given).collect();
     let n_wrong = is_wrong.iter().filter(|&&it| it).count();

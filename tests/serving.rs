@@ -5,7 +5,7 @@ use std::{fs, sync::Arc};
 use base::table::number;
 use candle::Device;
 use data::Content;
-use infer::{Bundle, Graded, Predictor, Serving};
+use infer::{Bundle, GradedReader, Predictor, Row, Serving};
 use trainer::{Run, fit};
 
 use crate::small::{StopsAt, experiment, manifest, plan};
@@ -18,14 +18,17 @@ fn a_bundle_answers_as_it_was_validated() {
     let run = Run::create(&path, &experiment.to_toml()).unwrap();
     fit(&plan(&experiment), &run, &StopsAt::never()).unwrap();
     let manifest = manifest(&experiment);
-    let valid = run.read("valid.csv").unwrap();
-    let valid = Graded::read(&valid, &manifest.task).unwrap();
+    let (mut valid, mut row) = (Vec::new(), Row::default());
+    let mut reader = GradedReader::open(&path.join("valid.csv"), &manifest.task).unwrap();
+    while reader.next(&mut row).unwrap() {
+        valid.push(row.clone());
+    }
 
     // The bundle alone, somewhere else, with the pictures as files.
     let moved = dir.path().join("moved");
     fs::rename(run.best(), &moved).unwrap();
     let mut pictures = Vec::new();
-    for name in &valid.pictures {
+    for name in valid.iter().map(|it| &it.picture) {
         let example = manifest.examples.iter().find(|it| it.name == *name).unwrap();
         let file = dir.path().join(name.replace('/', "_"));
         fs::write(&file, example.content.bytes().unwrap()).unwrap();
@@ -37,8 +40,9 @@ fn a_bundle_answers_as_it_was_validated() {
         let predictor = Predictor::new(bundle, &Device::Cpu);
         let serving = Serving { batch_size, n_loaders: 2, n_ahead: 2, memory: None };
         let served = predictor.predict(&pictures, serving, &mut |_, _| {}).unwrap();
-        let want = valid.pictures.iter().zip(&valid.predictions.probabilities);
-        for ((name, want), got) in want.zip(&served.probabilities) {
+        for (Row { picture: name, probabilities: want, .. }, got) in
+            valid.iter().zip(&served.probabilities)
+        {
             // A table says nine digits.
             let got = got.iter().map(|&it| number(it).parse::<f64>().unwrap());
             let worst = want.iter().zip(got).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);

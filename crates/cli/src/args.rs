@@ -132,6 +132,9 @@ pub(crate) enum Command {
         /// Override one setting, for example `data.max_pixels=1000000`. May be repeated.
         #[arg(long, value_name = "PATH=VALUE")]
         set: Vec<String>,
+        /// Draw sheets for so many classes: those with the most images.
+        #[arg(long, value_name = "N", default_value_t = 30, value_parser = number)]
+        sheets: usize,
         /// The folder to write: a new one, or an empty one.
         #[arg(short, long, value_name = "FOLDER", default_value = "eda")]
         output: PathBuf,

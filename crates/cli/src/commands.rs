@@ -52,7 +52,9 @@ pub(crate) fn run(args: Args) -> anyhow::Result<End> {
             lr_find::lr_find(&experiment, run.as_deref(), range, &output)
         }
         Command::Data { command } => data::data(command),
-        Command::Eda { data, set, output } => eda::eda(data.as_deref(), &set, &output),
+        Command::Eda { data, set, sheets, output } => {
+            eda::eda(data.as_deref(), &set, sheets, &output)
+        }
         Command::List { registry } => list::list(registry.as_deref()),
         Command::Weights { command } => weights::weights(&command),
         Command::Bench { command } => bench::bench(&command),

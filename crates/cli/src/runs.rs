@@ -7,9 +7,9 @@ use std::{
 };
 
 use anyhow::{Context as _, anyhow, bail};
-use base::{config::Layer, date::utc, text};
+use base::{Task, config::Layer, date::utc, text};
 use candle::Device;
-use infer::{Bundle, Graded};
+use infer::Bundle;
 use trainer::{Experiment, Run, RunError};
 
 use crate::args::ExperimentArgs;
@@ -156,9 +156,15 @@ pub(crate) fn open_bundles(named: &[PathBuf], device: &Device) -> anyhow::Result
     all.context("name at least one run")
 }
 
-/// What a run or a cross-validation said of people whose labels are known: of those held out, or of
-/// those `scored`; in the order of the pictures' names.
-pub(crate) fn graded(named: &Path, scored: bool) -> anyhow::Result<Graded> {
+/// A table of predictions beside the truth.
+pub(crate) struct GradedTable {
+    pub(crate) path: PathBuf,
+    pub(crate) task: Task,
+}
+
+/// The table of what a run or a cross-validation predicts for people whose labels are known: for those
+/// held out, or for those `scored`.
+pub(crate) fn graded_table(named: &Path, scored: bool) -> anyhow::Result<GradedTable> {
     let dir = find(named)?;
     let first = bundle_dirs(&dir)?.swap_remove(0);
     let file = match (scored, dir.join("fold-0").is_dir()) {
@@ -174,11 +180,7 @@ pub(crate) fn graded(named: &Path, scored: bool) -> anyhow::Result<Graded> {
         };
         bail!("{}: there is no {file}: {why}", dir.display());
     }
-    let text = text::read(&path).with_context(|| path.display().to_string())?;
-    let task = Bundle::task(&first)?;
-    let graded = Graded::read(&text, &task);
-    let graded = graded.map_err(|err| anyhow::anyhow!("{}: {err}", path.display()))?;
-    Ok(Graded::concat(&task, &[graded]))
+    Ok(GradedTable { path, task: Bundle::task(&first)? })
 }
 
 /// The bundle folders that a path stands for.

@@ -2,6 +2,8 @@
 
 use trainer::Plan;
 
+use crate::tables::{Counted, counted};
+
 /// As wide as the table of epochs.
 const WIDTH: usize = 100;
 
@@ -29,12 +31,17 @@ pub(crate) fn shares(plan: &Plan) -> Option<String> {
     }
     let names = &plan.groups.names;
     let width = names.iter().map(|it| it.chars().count()).max().unwrap_or(0);
-    let cell = |(class, name): (usize, &String)| {
+    let cell = |row: Counted| {
+        let class = match row {
+            Counted::Class(class) => class,
+            Counted::Between { n, .. } => return format!("... {n} between"),
+        };
+        let name = &names[class];
         let share = |it: &Vec<usize>| 100.0 * it[class] as f64 / n(it).max(1) as f64;
         let shares: Vec<String> = columns.iter().map(|it| format!("{:>4.1}", share(it))).collect();
         format!("{name:width$} {}", shares.join(" -> "))
     };
-    let cells: Vec<String> = names.iter().enumerate().map(cell).collect();
+    let cells: Vec<String> = counted(&columns[0]).into_iter().map(cell).collect();
     Some(format!("{title}\n{}", beside(&cells)))
 }
 

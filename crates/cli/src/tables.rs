@@ -1,18 +1,41 @@
-//! Tables: final scores by class and who is taken for whom, and plain columns.
+//! Tables: final scores by class and what is confused, and plain columns.
+
+use std::{cmp::Reverse, path::Path};
 
 use metrics::{Interval, Report, ScopeReport};
 
+/// With more classes than this, a table shows the worst of them, or those that stand out.
+pub(crate) const MANY: usize = 30;
+/// Rows that are shown of many.
+const WORST: usize = 15;
+
 /// The whole report on predictions, titled.
-pub(crate) fn report(title: &str, report: &Report) -> String {
+///
+/// - `files`: the path that the names of the tables of all classes and of all confusions begin with.
+pub(crate) fn report(title: &str, report: &Report, files: &Path) -> String {
     let joint = report.joint();
+    let is_long = |it: &ScopeReport| it.classes.len() > MANY;
     let mut text =
         format!("{title}: {} pictures of {} people\n", report.n_pictures, report.n_people);
-    text += &class_table(joint);
+    match is_long(joint) {
+        true => text += &worst_classes(joint),
+        false => text += &class_table(joint),
+    }
     text += "\n";
-    text += &confusion_table(joint);
-    for scope in report.scopes.iter().skip(1) {
-        text += &format!("\n{}\n", scope.name);
-        text += &confusion_table(scope);
+    for (idx, scope) in report.scopes.iter().enumerate() {
+        if idx > 0 {
+            text += &format!("\n{}\n", scope.name);
+        }
+        text += &match is_long(scope) {
+            true => confusion_list(scope),
+            false => confusion_table(scope),
+        };
+    }
+    if report.scopes.iter().any(is_long) {
+        let files = files.display();
+        text += &format!(
+            "\nall classes: {files}_classes.csv, all confusions: {files}_confusions.csv\n"
+        );
     }
     let header =
         ["", "macro F1", "95 % interval", "accuracy", "balanced", "top 2", "log loss", "ECE"];
@@ -58,6 +81,33 @@ pub(crate) fn interval(it: Interval) -> String {
     format!("{:.4} (95 % interval over people: {:.4} to {:.4})", it.value, it.low, it.high)
 }
 
+/// A row of a table of classes by their counts.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Counted {
+    Class(usize),
+    /// So many classes that are left out, with counts in this range.
+    Between {
+        n: usize,
+        least: usize,
+        most: usize,
+    },
+}
+
+/// All classes in their order; of many those with the largest counts, and those with the smallest.
+pub(crate) fn counted(counts: &[usize]) -> Vec<Counted> {
+    let mut classes: Vec<usize> = (0..counts.len()).collect();
+    if classes.len() <= MANY {
+        return classes.into_iter().map(Counted::Class).collect();
+    }
+    classes.sort_by_key(|&it| Reverse(counts[it]));
+    let between = &classes[WORST..classes.len() - WORST];
+    let [most, least] = [0, between.len() - 1].map(|it| counts[between[it]]);
+    let between = Counted::Between { n: between.len(), least, most };
+    let ends = [&classes[..WORST], &classes[classes.len() - WORST..]];
+    let [first, last] = ends.map(|it| it.iter().copied().map(Counted::Class));
+    first.chain([between]).chain(last).collect()
+}
+
 /// Precision, recall, F1 and support of each class.
 fn class_table(scope: &ScopeReport) -> String {
     let width = width(scope);
@@ -70,6 +120,47 @@ fn class_table(scope: &ScopeReport) -> String {
         );
     }
     text
+}
+
+/// The worst of many classes.
+fn worst_classes(scope: &ScopeReport) -> String {
+    let worst = scope.confusion.worst();
+    let n_shown = worst.len().min(WORST);
+    let header = ["", "class", "precision", "recall", "F1", "pictures"];
+    let rows = worst.iter().take(WORST).map(|&class| {
+        let it = scope.confusion.class(class);
+        let [precision, recall, f1] = [it.precision, it.recall, it.f1].map(|it| format!("{it:.3}"));
+        let (number, name) = (class.to_string(), scope.classes[class].clone());
+        [number, name, precision, recall, f1, it.support.to_string()]
+    });
+    let rows: Vec<_> = std::iter::once(header.map(str::to_owned)).chain(rows).collect();
+    let n = scope.classes.len();
+    let mut text = format!("the {n_shown} classes of {n} with the lowest F1\n");
+    text += &columns(&rows, &[true, false, true, true, true, true]);
+    text += "\n";
+    match n - worst.len() {
+        0 => {}
+        n_absent => text += &format!("{n_absent} neither occur nor are predicted\n"),
+    }
+    text
+}
+
+/// The most frequent confusions of many classes.
+fn confusion_list(scope: &ScopeReport) -> String {
+    let confusions = scope.confusion.confusions();
+    let n_errors: usize = confusions.iter().map(|it| it.2).sum();
+    let n_shown = confusions.len().min(WORST);
+    let mut text = format!("the {n_shown} most frequent of {} confusions\n", confusions.len());
+    let header = ["true", "", "predicted", "pictures", "of the class", "of all errors"];
+    let rows = confusions.iter().take(WORST).map(|&(truth, predicted, n)| {
+        let share = |of: usize| format!("{:.1} %", 100.0 * n as f64 / of.max(1) as f64);
+        let name = |class: usize| scope.classes[class].clone();
+        let of_class = share(scope.confusion.class(truth).support);
+        [name(truth), "->".to_owned(), name(predicted), n.to_string(), of_class, share(n_errors)]
+    });
+    let rows: Vec<_> = std::iter::once(header.map(str::to_owned)).chain(rows).collect();
+    text += &columns(&rows, &[false, false, false, true, true, true]);
+    text + "\n"
 }
 
 /// Rows are the truth, columns what was predicted; zeros are dots.
@@ -91,4 +182,56 @@ fn confusion_table(scope: &ScopeReport) -> String {
 
 fn width(scope: &ScopeReport) -> usize {
     scope.classes.iter().map(|it| it.chars().count()).max().unwrap_or(0).max(5)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use base::{Seed, Task, task::Factor};
+    use expect_test::expect;
+    use metrics::{Evaluation, Prediction};
+
+    use super::{Counted, counted, report};
+
+    #[test]
+    fn of_many_classes_the_most_and_the_least_frequent_are_counted() {
+        let all: Vec<Counted> = (0..30).map(Counted::Class).collect();
+        assert_eq!(counted(&[7; 30]), all);
+        let counts: Vec<usize> = (0..1000).map(|it| 2 * it).collect();
+        let rows = counted(&counts);
+        assert_eq!(rows.len(), 31);
+        assert_eq!((rows[0], rows[30]), (Counted::Class(999), Counted::Class(0)));
+        assert_eq!(rows[15], Counted::Between { n: 970, least: 30, most: 1968 });
+    }
+
+    #[test]
+    fn of_a_thousand_classes_the_worst_and_what_is_confused_most_are_shown() {
+        let levels: Vec<String> = (0..1000).map(|it| format!("class {it}")).collect();
+        let levels: Vec<&str> = levels.iter().map(String::as_str).collect();
+        let task = Task { factors: vec![Factor::new("class", &levels)] };
+        let mut evaluation = Evaluation::new(&task);
+        let mut p = vec![0.0; 1000];
+        for image in 0..5000 {
+            let class = image % 998;
+            // Every tenth class is taken for the next one, the more often the larger its number.
+            let is_wrong = class % 10 == 0 && image / 998 < class / 200;
+            let predicted = if is_wrong { class + 1 } else { class };
+            p[predicted] = 1.0;
+            let it = Prediction {
+                probabilities: &p,
+                predicted,
+                class,
+                person: image / 7,
+                years: None,
+                age: None,
+            };
+            evaluation.add(&it);
+            p[predicted] = 0.0;
+        }
+        let text =
+            report("people held out", &evaluation.report(Seed(0)), Path::new("runs/a/valid"));
+        assert!(text.lines().count() < 50, "{text}");
+        expect![[r""]].assert_eq(&text);
+    }
 }

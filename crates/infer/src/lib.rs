@@ -12,7 +12,7 @@ mod table;
 
 pub use bundle::{Bundle, BundleError, Member};
 pub use folder::{Folder, PassedOver, list_images};
-pub use graded::Graded;
+pub use graded::{Graded, GradedReader, GradedWriter, Index, Indexed, Row, TableError, mean};
 pub use predictor::{Answers, PredictError, Prediction, Predictor, Serving};
 pub use submission::{Asked, SubmissionError, read_info, submission_csv};
 pub use table::{probabilities_header, probabilities_row};

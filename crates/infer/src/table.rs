@@ -1,7 +1,7 @@
 //! Probabilities as a table: one row an image, one column a joint class.
 //!
 //! Probabilities have at most 9 significant digits ([`base::table::number`]).
-//! A table with the truth beside them is [`crate::Graded`]'s.
+//! A table with the truth beside them is [`crate::GradedWriter`]'s.
 
 use base::{Task, table::number, task::Scope};
 use metrics::argmax;

@@ -1,9 +1,8 @@
 //! The share of pictures whose joint class is predicted right.
 
-use base::Task;
 use serde::{Deserialize, Serialize};
 
-use crate::{Metric, Predictions, quotient};
+use crate::{Metric, Prediction, quotient};
 
 /// `{ kind = "accuracy" }`
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -12,13 +11,12 @@ pub struct Accuracy {}
 
 impl Metric for Accuracy {
     /// Hits, and pictures.
-    fn n_sums(&self, _: &Task) -> usize {
+    fn n_sums(&self, _: usize) -> usize {
         2
     }
 
-    fn add(&self, predictions: &Predictions, picture: usize, add: &mut dyn FnMut(usize, f64)) {
-        let is_hit = predictions.classes[picture] == predictions.predicted[picture];
-        add(0, f64::from(is_hit));
+    fn add(&self, it: &Prediction<'_>, add: &mut dyn FnMut(usize, f64)) {
+        add(0, f64::from(it.is_hit()));
         add(1, 1.0);
     }
 

@@ -2,10 +2,9 @@
 //!
 //! Over the pictures whose age is known; no number without any.
 
-use base::Task;
 use serde::{Deserialize, Serialize};
 
-use crate::{Metric, Predictions};
+use crate::{Metric, Prediction};
 
 /// `{ kind = "age_error" }`
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -14,13 +13,13 @@ pub struct AgeError {}
 
 impl Metric for AgeError {
     /// Years off, and pictures.
-    fn n_sums(&self, _: &Task) -> usize {
+    fn n_sums(&self, _: usize) -> usize {
         2
     }
 
-    fn add(&self, predictions: &Predictions, picture: usize, add: &mut dyn FnMut(usize, f64)) {
-        if let (Some(years), Some(age)) = (&predictions.years, predictions.ages[picture]) {
-            add(0, (years[picture] - age).abs());
+    fn add(&self, it: &Prediction<'_>, add: &mut dyn FnMut(usize, f64)) {
+        if let (Some(years), Some(age)) = (it.years, it.age) {
+            add(0, (years - age).abs());
             add(1, 1.0);
         }
     }

@@ -5,10 +5,9 @@
 //!
 //! Brodersen et al., "The balanced accuracy and its posterior distribution", 2010.
 
-use base::Task;
 use serde::{Deserialize, Serialize};
 
-use crate::{Metric, Predictions, quotient};
+use crate::{Metric, Prediction, quotient};
 
 /// `{ kind = "balanced_accuracy" }`
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -17,14 +16,13 @@ pub struct BalancedAccuracy {}
 
 impl Metric for BalancedAccuracy {
     /// For each class its hits and its pictures.
-    fn n_sums(&self, task: &Task) -> usize {
-        2 * task.n_classes()
+    fn n_sums(&self, n_classes: usize) -> usize {
+        2 * n_classes
     }
 
-    fn add(&self, predictions: &Predictions, picture: usize, add: &mut dyn FnMut(usize, f64)) {
-        let (truth, predicted) = (predictions.classes[picture], predictions.predicted[picture]);
-        add(2 * truth, f64::from(truth == predicted));
-        add(2 * truth + 1, 1.0);
+    fn add(&self, it: &Prediction<'_>, add: &mut dyn FnMut(usize, f64)) {
+        add(2 * it.class, f64::from(it.is_hit()));
+        add(2 * it.class + 1, 1.0);
     }
 
     fn of(&self, sums: &[f64]) -> f64 {

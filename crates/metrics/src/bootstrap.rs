@@ -1,7 +1,7 @@
 //! How sure a score is: an interval from drawing the people again.
 //!
-//! Pictures of one person are right or wrong together, so people are drawn, with replacement, and all
-//! their pictures follow; the interval holds 95 % of the scores of such draws.
+//! Images of one person are right or wrong together, so people are drawn, with replacement, and all
+//! their images follow; the interval holds 95 % of the scores of such draws.
 //!
 //! Two sides are compared on the same draws: who is hard is hard for both, so their difference is surer
 //! than either score. "B is better with probability p" is the share of draws in which it is, a draw
@@ -9,13 +9,12 @@
 //!
 //! Efron, "Bootstrap Methods", 1979: the percentile interval, over clusters.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use base::{Rng, Seed};
 use rand::Rng as _;
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use crate::{Metric, Predictions};
+use crate::{Metric, tally::People};
 
 /// Draws of the people that intervals are made from.
 pub const N_DRAWS: usize = 1000;
@@ -44,101 +43,163 @@ pub struct Comparison {
     pub b_is_better: f64,
 }
 
-/// A score with its interval over people, from `n_draws` draws.
-pub fn bootstrap(
-    metric: &dyn Metric,
-    predictions: &Predictions,
-    n_draws: usize,
-    seed: Seed,
-) -> Interval {
-    let side = [Tally::new(metric, predictions)];
-    let value = metric.score(predictions);
-    let people = everybody(&side);
-    let mut rng = seed.stream("bootstrap");
-    let scores = (0..n_draws).map(|_| score(metric, &side, &draw(&people, &mut rng))).collect();
-    interval(value, scores)
+/// A score, and that of each draw of the people.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Drawn {
+    /// The score.
+    pub value: f64,
+    /// One a draw.
+    pub draws: Vec<f64>,
 }
 
-/// Two sides compared, from `n_draws` draws.
-///
-/// A side is several runs where there are several seeds: its score is the mean of theirs. Numbers of
-/// people must mean the same in all.
-pub fn compare(
-    metric: &dyn Metric,
-    a: &[Predictions],
-    b: &[Predictions],
-    n_draws: usize,
-    seed: Seed,
-) -> Comparison {
-    let tallies = |side: &[Predictions]| -> Vec<Tally> {
-        side.iter().map(|it| Tally::new(metric, it)).collect()
-    };
-    let sides = [tallies(a), tallies(b)];
-    let value = |side: &[Predictions]| mean(side.iter().map(|it| metric.score(it)));
-    let values = [value(a), value(b)];
-    let people = everybody(sides.iter().flatten());
-    let mut rng = seed.stream("bootstrap");
-    let draws: Vec<[f64; 2]> = (0..n_draws)
-        .map(|_| {
-            let drawn = draw(&people, &mut rng);
-            [0, 1].map(|it| score(metric, &sides[it], &drawn))
-        })
-        .collect();
-    let better = |&[a, b]: &[f64; 2]| match (metric.improves(b, a), metric.improves(a, b)) {
+impl Drawn {
+    /// The score and the range that holds 95 % of the draws'; the score alone without draws.
+    pub fn interval(&self) -> Interval {
+        let value = self.value;
+        if self.draws.is_empty() {
+            return Interval { value, low: value, high: value };
+        }
+        let mut scores = self.draws.clone();
+        scores.sort_by(f64::total_cmp);
+        let at = |share: f64| scores[((scores.len() - 1) as f64 * share).round() as usize];
+        Interval { value, low: at(0.025), high: at(0.975) }
+    }
+
+    /// The mean of several runs' scores on the same draws.
+    ///
+    /// # Panics
+    /// No run, or runs on other draws.
+    pub fn mean(runs: &[Drawn]) -> Drawn {
+        let n_draws = runs[0].draws.len();
+        assert!(runs.iter().all(|it| it.draws.len() == n_draws), "as many draws in each run");
+        Drawn {
+            value: mean(runs.iter().map(|it| it.value)),
+            draws: (0..n_draws).map(|draw| mean(runs.iter().map(|it| it.draws[draw]))).collect(),
+        }
+    }
+}
+
+/// Two sides compared on the same draws.
+pub fn compare(metric: &dyn Metric, a: &Drawn, b: &Drawn) -> Comparison {
+    let better = |a: f64, b: f64| match (metric.improves(b, a), metric.improves(a, b)) {
         (true, _) => 1.0,
         (_, true) => 0.0,
         _ => 0.5,
     };
-    let of =
-        |value: f64, of: &dyn Fn(&[f64; 2]) -> f64| interval(value, draws.iter().map(of).collect());
+    let pairs = || a.draws.iter().zip(&b.draws);
+    let difference =
+        Drawn { value: b.value - a.value, draws: pairs().map(|(a, b)| b - a).collect() };
     Comparison {
-        a: of(values[0], &|it| it[0]),
-        b: of(values[1], &|it| it[1]),
-        difference: of(values[1] - values[0], &|it| it[1] - it[0]),
-        b_is_better: match draws.is_empty() {
-            true => better(&values),
-            false => mean(draws.iter().map(better)),
+        a: a.interval(),
+        b: b.interval(),
+        difference: difference.interval(),
+        b_is_better: match a.draws.is_empty() {
+            true => better(a.value, b.value),
+            false => mean(pairs().map(|(&a, &b)| better(a, b))),
         },
     }
 }
 
-/// What each person adds to the sums of a metric.
-struct Tally {
-    n_sums: usize,
-    people: BTreeMap<usize, Vec<(usize, f64)>>,
+/// Draws of people: as many as there are, with replacement.
+///
+/// A draw is how often each person is in it, a byte for each (256 times has a probability below 1e-500).
+/// They come from one stream one after the other, so that which draws there are does not depend on the
+/// number of threads. Where they are few they are kept, so that many runs are compared on them at no cost;
+/// where they are many they are drawn anew for every run.
+pub struct Draws {
+    n_people: usize,
+    n_draws: usize,
+    seed: Seed,
+    kept: Vec<Vec<u8>>,
 }
 
-impl Tally {
-    fn new(metric: &dyn Metric, predictions: &Predictions) -> Tally {
-        let mut people: BTreeMap<usize, BTreeMap<usize, f64>> = BTreeMap::new();
-        for (picture, &person) in predictions.people.iter().enumerate() {
-            let sums = people.entry(person).or_default();
-            metric.add(predictions, picture, &mut |at, x| *sums.entry(at).or_default() += x);
+/// Draws that are scored in one pass over the people.
+const LANES: usize = 8;
+/// So many bytes of draws are kept at most.
+const KEPT: usize = 256 << 20;
+
+impl Draws {
+    /// `n_draws` draws of `n_people` people.
+    pub fn new(n_people: usize, n_draws: usize, seed: Seed) -> Draws {
+        let mut draws = Draws { n_people, n_draws, seed, kept: Vec::new() };
+        if n_people.saturating_mul(n_draws) <= KEPT {
+            let mut rng = seed.stream("bootstrap");
+            draws.kept = (0..n_draws).map(|_| draw(n_people, &mut rng)).collect();
         }
-        let people = people.into_iter().map(|(person, sums)| (person, sums.into_iter().collect()));
-        Tally { n_sums: metric.n_sums(&predictions.task), people: people.collect() }
+        draws
+    }
+
+    /// The scores of all draws, for each of several sums of the same people: those of one metric over
+    /// `n_classes` classes.
+    ///
+    /// # Panics
+    /// Other people than those who are drawn.
+    pub fn scores(&self, metric: &dyn Metric, of: &[(&People, usize)]) -> Vec<Vec<f64>> {
+        assert!(of.iter().all(|it| it.0.len() == self.n_people), "the people who are drawn");
+        let mut scores = vec![Vec::with_capacity(self.n_draws); of.len()];
+        let mut take = |blocks: &[Vec<Vec<f64>>]| {
+            for block in blocks {
+                scores.iter_mut().zip(block).for_each(|(all, own)| all.extend(own));
+            }
+        };
+        let of_block = |block: &[Vec<u8>]| -> Vec<Vec<f64>> {
+            of.iter()
+                .map(|&(people, n_classes)| block_scores(metric, people, n_classes, block))
+                .collect()
+        };
+        let of_blocks = |draws: &[Vec<u8>]| -> Vec<Vec<Vec<f64>>> {
+            draws.par_chunks(LANES).map(of_block).collect()
+        };
+        if self.kept.len() == self.n_draws {
+            take(&of_blocks(&self.kept));
+            return scores;
+        }
+        // While some are scored, the next are drawn.
+        let mut rng = self.seed.stream("bootstrap");
+        let n_at_once = LANES * rayon::current_num_threads();
+        let mut n_left = self.n_draws;
+        let mut next = || -> Vec<Vec<u8>> {
+            let n = n_left.min(n_at_once);
+            n_left -= n;
+            (0..n).map(|_| draw(self.n_people, &mut rng)).collect()
+        };
+        let mut current = next();
+        while !current.is_empty() {
+            let (blocks, following) = rayon::join(|| of_blocks(&current), &mut next);
+            take(&blocks);
+            current = following;
+        }
+        scores
     }
 }
 
-fn everybody<'a>(tallies: impl IntoIterator<Item = &'a Tally>) -> Vec<usize> {
-    let people = tallies.into_iter().flat_map(|it| it.people.keys().copied());
-    people.collect::<BTreeSet<_>>().into_iter().collect()
+/// How often each of `n` people is in the next draw.
+fn draw(n: usize, rng: &mut Rng) -> Vec<u8> {
+    let mut times = vec![0; n];
+    (0..n).for_each(|_| times[rng.random_range(0..n)] += 1);
+    times
 }
 
-/// As many people as there are, with replacement.
-fn draw(people: &[usize], rng: &mut Rng) -> Vec<usize> {
-    (0..people.len()).map(|_| people[rng.random_range(0..people.len())]).collect()
-}
-
-/// The mean score of a side's runs on the people drawn.
-fn score(metric: &dyn Metric, side: &[Tally], drawn: &[usize]) -> f64 {
-    mean(side.iter().map(|tally| {
-        let mut sums = vec![0.0; tally.n_sums];
-        for (at, x) in drawn.iter().flat_map(|it| tally.people.get(it).into_iter().flatten()) {
-            sums[*at] += x;
+/// The scores of at most [`LANES`] draws.
+fn block_scores(
+    metric: &dyn Metric,
+    people: &People,
+    n_classes: usize,
+    draws: &[Vec<u8>],
+) -> Vec<f64> {
+    let n_draws = draws.len();
+    let nobody = vec![0; people.len()];
+    let draws: [&[u8]; LANES] =
+        std::array::from_fn(|it| draws.get(it).unwrap_or(&nobody).as_slice());
+    let mut sums = vec![[0.0; LANES]; metric.n_sums(n_classes)];
+    for (person, row) in people.rows().enumerate() {
+        let times = draws.map(|it| f64::from(it[person]));
+        for (at, x) in row {
+            sums[at].iter_mut().zip(times).for_each(|(sum, n)| *sum += n * x);
         }
-        metric.of(&sums)
-    }))
+    }
+    let score = |lane: usize| metric.of(&sums.iter().map(|it| it[lane]).collect::<Vec<f64>>());
+    (0..n_draws).map(score).collect()
 }
 
 fn mean(scores: impl Iterator<Item = f64>) -> f64 {
@@ -146,28 +207,53 @@ fn mean(scores: impl Iterator<Item = f64>) -> f64 {
     sum / n
 }
 
-/// The interval that holds 95 % of the draws' scores; the score alone without draws.
-fn interval(value: f64, mut scores: Vec<f64>) -> Interval {
-    if scores.is_empty() {
-        return Interval { value, low: value, high: value };
-    }
-    scores.sort_by(f64::total_cmp);
-    let at = |share: f64| scores[((scores.len() - 1) as f64 * share).round() as usize];
-    Interval { value, low: at(0.025), high: at(0.975) }
-}
-
 #[cfg(test)]
 mod tests {
-    use std::slice::from_ref;
+    use std::{collections::BTreeSet, slice::from_ref};
 
-    use base::{Seed, Task};
+    use base::{Seed, Task, task::Factor};
+    use rand::Rng as _;
 
-    use super::{bootstrap, compare};
-    use crate::{MetricConfig, Predictions, accuracy::Accuracy, macro_f1::MacroF1};
+    use super::{Comparison, Drawn, Draws, Interval, KEPT, compare as compare_sides};
+    use crate::{
+        Metric, MetricConfig, People, Prediction, Predictions, Tally, accuracy::Accuracy,
+        macro_f1::MacroF1,
+    };
+
+    fn people_of(metric: &dyn Metric, predictions: &Predictions) -> People {
+        let mut tally = Tally::default();
+        predictions.iter().for_each(|it| tally.add(metric, &it));
+        tally.people()
+    }
+
+    fn drawn(metric: &dyn Metric, predictions: &Predictions, n_draws: usize, seed: Seed) -> Drawn {
+        let people = people_of(metric, predictions);
+        let draws = Draws::new(people.len(), n_draws, seed);
+        let scores = draws.scores(metric, &[(&people, predictions.task.n_classes())]);
+        Drawn { value: metric.score(predictions), draws: scores.into_iter().flatten().collect() }
+    }
+
+    fn bootstrap(metric: &dyn Metric, of: &Predictions, n_draws: usize, seed: Seed) -> Interval {
+        drawn(metric, of, n_draws, seed).interval()
+    }
+
+    fn compare(
+        metric: &dyn Metric,
+        a: &[Predictions],
+        b: &[Predictions],
+        n_draws: usize,
+        seed: Seed,
+    ) -> Comparison {
+        let [a, b] = [a, b].map(|side| {
+            let runs: Vec<Drawn> = side.iter().map(|it| drawn(metric, it, n_draws, seed)).collect();
+            Drawn::mean(&runs)
+        });
+        compare_sides(metric, &a, &b)
+    }
 
     /// `n` people with `each` pictures, of whom the first `n_right` are right on all.
     fn predictions(n: usize, each: usize, n_right: usize) -> Predictions {
-        let task = Task { factors: vec![base::task::Factor::new("class", &["a", "b"])] };
+        let task = Task { factors: vec![Factor::new("class", &["a", "b"])] };
         let people: Vec<usize> = (0..n * each).map(|it| it / each).collect();
         let classes: Vec<usize> = people.iter().map(|it| it % 2).collect();
         let probability = |(person, class): (&usize, &usize)| {
@@ -252,5 +338,90 @@ mod tests {
         assert!((it.difference.value - 0.125).abs() < 1e-12);
         // The ten people that make the difference count half: 1.96 · √(0.25 · 0.75 / 40) / 2.
         assert!((it.difference.high - it.difference.value - 0.067).abs() < 0.02, "{it:?}");
+    }
+
+    /// Draws one after the other, each a list of people whose images are looked at again.
+    fn naive(metric: &dyn Metric, all: &Predictions, n_draws: usize, seed: Seed) -> Vec<f64> {
+        let people: Vec<usize> =
+            all.people.iter().copied().collect::<BTreeSet<_>>().into_iter().collect();
+        let mut rng = seed.stream("bootstrap");
+        let mut draw = || {
+            let mut sums = vec![0.0; metric.n_sums(all.task.n_classes())];
+            for _ in 0..people.len() {
+                let person = people[rng.random_range(0..people.len())];
+                for it in all.iter().filter(|it| it.person == person) {
+                    metric.add(&it, &mut |at, x| sums[at] += x);
+                }
+            }
+            metric.of(&sums)
+        };
+        (0..n_draws).map(|_| draw()).collect()
+    }
+
+    #[test]
+    fn draws_are_those_that_looking_at_every_image_again_gives() {
+        // Numbers of people have gaps and are in no order.
+        let mut all = predictions(50, 3, 30);
+        all.people.iter_mut().for_each(|it| *it = (*it * 37) % 101);
+        let metrics = MetricConfig::zoo().into_iter().filter(|it| !it.1.get().needs_years());
+        for (kind, metric) in metrics {
+            let want = naive(metric.get(), &all, 100, Seed(7));
+            let got = drawn(metric.get(), &all, 100, Seed(7)).draws;
+            let is_counted = !matches!(kind, "log_loss" | "expected_calibration_error");
+            let tolerance = if is_counted { 0.0 } else { 1e-12 };
+            let worst = want.iter().zip(&got).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+            assert!(got.len() == 100 && worst <= tolerance, "{kind}: off by {worst:e}");
+        }
+    }
+
+    #[test]
+    fn neither_threads_nor_keeping_draws_change_a_bit() {
+        let all = predictions(40, 3, 25);
+        let people = people_of(&MacroF1::USUAL, &all);
+        let of = [(&people, 2), (&people, 2)];
+        let kept = Draws::new(40, 100, Seed(3));
+        let anew = Draws { kept: Vec::new(), ..Draws::new(40, 100, Seed(3)) };
+        let want = kept.scores(&MacroF1::USUAL, &of);
+        assert_eq!(want[0], want[1]);
+        for n_threads in [1, 3] {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(n_threads).build().unwrap();
+            assert_eq!(pool.install(|| kept.scores(&MacroF1::USUAL, &of)), want);
+            assert_eq!(pool.install(|| anew.scores(&MacroF1::USUAL, &of)), want);
+        }
+    }
+
+    #[test]
+    fn who_adds_nothing_is_drawn_all_the_same() {
+        // Of two people one has an age: half of the draws have that person once.
+        let task = Task { factors: vec![Factor::new("class", &["a", "b"])] };
+        let p = vec![vec![1.0, 0.0]; 2];
+        let it = Predictions::new(task, p, vec![0, 0], vec![0, 1])
+            .with_years(Some(vec![30.0, 30.0]), vec![Some(31.0), None]);
+        assert_eq!(people_of(&crate::age_error::AgeError {}, &it).len(), 2);
+    }
+
+    #[test]
+    fn a_thousand_classes_and_many_people_need_few_sums() {
+        const N: usize = 100_000;
+        let mut tally = Tally::default();
+        for image in 0..N {
+            let (class, predicted) = (image % 1000, if image % 3 == 0 { 0 } else { image % 1000 });
+            let it = Prediction {
+                probabilities: &[],
+                predicted,
+                class,
+                person: image,
+                years: None,
+                age: None,
+            };
+            tally.add(&MacroF1::USUAL, &it);
+        }
+        let people = tally.people();
+        assert_eq!(people.len(), N);
+        assert!(people.rows().map(Iterator::count).sum::<usize>() <= 2 * N);
+        let draws = Draws::new(N, 16, Seed(0)).scores(&MacroF1::USUAL, &[(&people, 1000)]);
+        let value = 0.66;
+        assert!(draws[0].iter().all(|it| (it - value).abs() < 0.2), "{draws:?}");
+        assert!(KEPT < N * 10_000, "so many draws are made anew");
     }
 }

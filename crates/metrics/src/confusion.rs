@@ -3,16 +3,21 @@
 //! precision = tp / (tp + fp), recall = tp / (tp + fn), F1 = 2 tp / (2 tp + fp + fn); a quotient
 //! without a denominator is 0.
 
+use std::{cmp::Reverse, collections::BTreeMap};
+
 use serde::{Deserialize, Serialize};
 
 use crate::{Predictions, quotient};
 
-/// Counts of pictures by true and predicted class.
+/// Counts of images by true and predicted class; only pairs that occur are kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Confusion {
-    n_classes: usize,
-    /// `[true, predicted]`, row-major.
-    counts: Vec<usize>,
+    /// Images of each class.
+    support: Vec<usize>,
+    /// Images that are predicted as each class.
+    predicted: Vec<usize>,
+    /// By true and predicted class.
+    counts: BTreeMap<(usize, usize), usize>,
 }
 
 /// The scores of one class.
@@ -29,48 +34,67 @@ pub struct ClassScore {
 }
 
 impl Confusion {
-    /// No pictures yet.
+    /// No images yet.
     pub fn new(n_classes: usize) -> Confusion {
-        Confusion { n_classes, counts: vec![0; n_classes * n_classes] }
+        let none = vec![0; n_classes];
+        Confusion { support: none.clone(), predicted: none, counts: BTreeMap::new() }
     }
 
     /// The counts of predictions.
     pub fn of(predictions: &Predictions) -> Confusion {
         let mut confusion = Confusion::new(predictions.task.n_classes());
-        for (&truth, &predicted) in predictions.classes.iter().zip(&predictions.predicted) {
-            confusion.add(truth, predicted, 1);
-        }
+        predictions.iter().for_each(|it| confusion.add(it.class, it.predicted, 1));
         confusion
     }
 
-    /// Counts `n` more pictures.
+    /// Counts `n` more images.
     pub fn add(&mut self, truth: usize, predicted: usize, n: usize) {
-        assert!(truth < self.n_classes && predicted < self.n_classes, "a class that is none");
-        self.counts[truth * self.n_classes + predicted] += n;
+        assert!(truth.max(predicted) < self.n_classes(), "a class that is none");
+        self.support[truth] += n;
+        self.predicted[predicted] += n;
+        *self.counts.entry((truth, predicted)).or_default() += n;
     }
 
     /// How many classes there are.
     pub fn n_classes(&self) -> usize {
-        self.n_classes
+        self.support.len()
     }
 
-    /// How many pictures of class `truth` were predicted as `predicted`.
+    /// How many images of class `truth` were predicted as `predicted`.
     pub fn count(&self, truth: usize, predicted: usize) -> usize {
-        self.counts[truth * self.n_classes + predicted]
+        self.counts.get(&(truth, predicted)).copied().unwrap_or(0)
     }
 
     /// The scores of a class.
     pub fn class(&self, class: usize) -> ClassScore {
-        let classes = 0..self.n_classes;
         let hits = self.count(class, class);
-        let support: usize = classes.clone().map(|it| self.count(class, it)).sum();
-        let predicted: usize = classes.map(|it| self.count(it, class)).sum();
+        let (support, predicted) = (self.support[class], self.predicted[class]);
         ClassScore {
             precision: quotient(hits as f64, predicted as f64),
             recall: quotient(hits as f64, support as f64),
             f1: quotient(2.0 * hits as f64, (support + predicted) as f64),
             support,
         }
+    }
+
+    /// Classes that occur or are predicted, the one of the lowest F1 first; of equals that of more images.
+    pub fn worst(&self) -> Vec<usize> {
+        let mut classes: Vec<usize> =
+            (0..self.n_classes()).filter(|&it| self.support[it] + self.predicted[it] > 0).collect();
+        let f1: Vec<f64> = (0..self.n_classes()).map(|it| self.class(it).f1).collect();
+        classes.sort_by(|&a, &b| {
+            f1[a].total_cmp(&f1[b]).then(self.support[b].cmp(&self.support[a])).then(a.cmp(&b))
+        });
+        classes
+    }
+
+    /// What is confused: true class, another one that is predicted, and how often; the most frequent
+    /// first.
+    pub fn confusions(&self) -> Vec<(usize, usize, usize)> {
+        let pairs = self.counts.iter().map(|(&(truth, predicted), &n)| (truth, predicted, n));
+        let mut confusions: Vec<_> = pairs.filter(|it| it.0 != it.1 && it.2 > 0).collect();
+        confusions.sort_by_key(|&(truth, predicted, n)| (Reverse(n), truth, predicted));
+        confusions
     }
 }
 
@@ -88,6 +112,21 @@ mod tests {
         let zero = confusion.class(0);
         assert_eq!((zero.precision, zero.recall, zero.f1, zero.support), (0.75, 0.75, 0.75, 4));
         assert!((confusion.class(1).f1 - 2.0 / 3.0).abs() < 1e-12);
+    }
+
+    #[test]
+    fn the_worst_classes_and_the_most_frequent_confusions_come_first() {
+        // F1: a 2·1/(4+1) = 0.4, b 2·2/(2+4) = 0.67, c 0, which is only predicted; d is nowhere.
+        let mut confusion = Confusion::new(4);
+        for (truth, predicted, n) in [(0, 0, 1), (0, 1, 2), (1, 1, 2), (0, 2, 1)] {
+            confusion.add(truth, predicted, n);
+        }
+        assert_eq!(confusion.worst(), [2, 0, 1]);
+        assert_eq!(confusion.confusions(), [(0, 1, 2), (0, 2, 1)]);
+        // Ten thousand classes take no more memory than their images.
+        let mut large = Confusion::new(10_000);
+        large.add(9_999, 1, 1);
+        assert_eq!((large.count(9_999, 1), large.count(1, 1), large.counts.len()), (1, 0, 1));
     }
 
     #[test]

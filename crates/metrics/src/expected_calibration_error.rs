@@ -7,10 +7,9 @@
 //!
 //! Guo et al., "On Calibration of Modern Neural Networks", 2017.
 
-use base::Task;
 use serde::{Deserialize, Serialize};
 
-use crate::{Metric, Predictions, quotient};
+use crate::{Metric, Prediction, quotient};
 
 /// `{ kind = "expected_calibration_error", bins = 15 }`
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -20,25 +19,28 @@ pub struct ExpectedCalibrationError {
     pub bins: usize,
 }
 
+impl ExpectedCalibrationError {
+    /// With as many bins as usual.
+    pub const USUAL: ExpectedCalibrationError = ExpectedCalibrationError { bins: 15 };
+}
+
 impl Default for ExpectedCalibrationError {
     fn default() -> ExpectedCalibrationError {
-        ExpectedCalibrationError { bins: 15 }
+        ExpectedCalibrationError::USUAL
     }
 }
 
 impl Metric for ExpectedCalibrationError {
     /// For each bin: hits less confidences, and pictures.
-    fn n_sums(&self, _: &Task) -> usize {
+    fn n_sums(&self, _: usize) -> usize {
         2 * self.bins
     }
 
-    fn add(&self, predictions: &Predictions, picture: usize, add: &mut dyn FnMut(usize, f64)) {
-        let predicted = predictions.predicted[picture];
-        let confidence = predictions.probabilities[picture][predicted];
+    fn add(&self, it: &Prediction<'_>, add: &mut dyn FnMut(usize, f64)) {
+        let confidence = it.probabilities[it.predicted];
         let bin = (confidence * self.bins as f64).ceil() as usize;
         let bin = bin.clamp(1, self.bins) - 1;
-        let is_hit = predicted == predictions.classes[picture];
-        add(2 * bin, f64::from(is_hit) - confidence);
+        add(2 * bin, f64::from(it.is_hit()) - confidence);
         add(2 * bin + 1, 1.0);
     }
 

@@ -15,16 +15,20 @@ mod log_loss;
 mod macro_f1;
 mod predictions;
 mod report;
+mod tally;
 mod top_k;
+mod total;
 
-use base::Task;
-
-pub use bootstrap::{Comparison, Interval, N_DRAWS, bootstrap, compare};
+pub use accuracy::Accuracy;
+pub use bootstrap::{Comparison, Drawn, Draws, Interval, N_DRAWS, compare};
 pub use confusion::{ClassScore, Confusion};
 pub use label_doubts::{Doubt, DoubtScore, label_doubts};
+pub use log_loss::LogLoss;
 pub use macro_f1::{Absent, MacroF1};
-pub use predictions::{Predictions, argmax};
-pub use report::{Report, ScopeReport, Scores};
+pub use predictions::{Prediction, Predictions, Projection, argmax};
+pub use report::{Evaluation, Report, ScopeReport, Scores};
+pub use tally::{People, Tally};
+pub use total::Total;
 
 base::choice! {
     /// What a model is chosen by.
@@ -46,16 +50,16 @@ base::choice! {
     }
 }
 
-/// A number for predictions: a function of sums over the pictures.
+/// A number for predictions: a function of sums over the images.
 ///
-/// So a score of drawn people follows from the sums of each person, without looking at a picture
-/// again.
-pub trait Metric {
+/// So a score is computed as predictions come, and that of drawn people follows from the sums of each
+/// person, without looking at an image again.
+pub trait Metric: Sync {
     /// How many sums there are.
-    fn n_sums(&self, task: &Task) -> usize;
+    fn n_sums(&self, n_classes: usize) -> usize;
 
-    /// What a picture adds: calls `add` with the position of a sum and a number.
-    fn add(&self, predictions: &Predictions, picture: usize, add: &mut dyn FnMut(usize, f64));
+    /// What an image adds: calls `add` with the position of a sum and a number.
+    fn add(&self, it: &Prediction<'_>, add: &mut dyn FnMut(usize, f64));
 
     /// The score that the sums make.
     fn of(&self, sums: &[f64]) -> f64;
@@ -75,9 +79,9 @@ pub trait Metric {
 
     /// The score.
     fn score(&self, predictions: &Predictions) -> f64 {
-        let mut sums = vec![0.0; self.n_sums(&predictions.task)];
-        for picture in 0..predictions.len() {
-            self.add(predictions, picture, &mut |at, x| sums[at] += x);
+        let mut sums = vec![0.0; self.n_sums(predictions.task.n_classes())];
+        for it in predictions.iter() {
+            self.add(&it, &mut |at, x| sums[at] += x);
         }
         self.of(&sums)
     }

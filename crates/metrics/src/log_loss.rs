@@ -3,10 +3,9 @@
 //! The cut keeps one certain error from making the mean infinite; scikit-learn cuts at the smallest
 //! step of the number format, which for f64 is 2.2e-16.
 
-use base::Task;
 use serde::{Deserialize, Serialize};
 
-use crate::{Metric, Predictions, quotient};
+use crate::{Metric, Prediction, quotient};
 
 /// `{ kind = "log_loss" }`
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -15,12 +14,12 @@ pub struct LogLoss {}
 
 impl Metric for LogLoss {
     /// The losses, and pictures.
-    fn n_sums(&self, _: &Task) -> usize {
+    fn n_sums(&self, _: usize) -> usize {
         2
     }
 
-    fn add(&self, predictions: &Predictions, picture: usize, add: &mut dyn FnMut(usize, f64)) {
-        let p = predictions.probabilities[picture][predictions.classes[picture]];
+    fn add(&self, it: &Prediction<'_>, add: &mut dyn FnMut(usize, f64)) {
+        let p = it.probabilities[it.class];
         add(0, -p.max(1e-15).ln());
         add(1, 1.0);
     }

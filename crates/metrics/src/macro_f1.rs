@@ -5,10 +5,9 @@
 //! `f1_score(average="macro")` does without `labels`; or it counts as 0, as there with all `labels`.
 //! One that is predicted and does not occur, or occurs and is never predicted, counts as 0 in both.
 
-use base::Task;
 use serde::{Deserialize, Serialize};
 
-use crate::{Metric, Predictions, quotient};
+use crate::{Metric, Prediction, quotient};
 
 /// `{ kind = "macro_f1", absent = "skip" }`
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -29,19 +28,23 @@ pub enum Absent {
     Zero,
 }
 
+impl MacroF1 {
+    /// As the competition has it.
+    pub const USUAL: MacroF1 = MacroF1 { absent: Absent::Skip };
+}
+
 impl Metric for MacroF1 {
     /// For each class its hits; and how often it is the truth or the prediction.
-    fn n_sums(&self, task: &Task) -> usize {
-        2 * task.n_classes()
+    fn n_sums(&self, n_classes: usize) -> usize {
+        2 * n_classes
     }
 
-    fn add(&self, predictions: &Predictions, picture: usize, add: &mut dyn FnMut(usize, f64)) {
-        let (truth, predicted) = (predictions.classes[picture], predictions.predicted[picture]);
-        if truth == predicted {
-            add(2 * truth, 1.0);
+    fn add(&self, it: &Prediction<'_>, add: &mut dyn FnMut(usize, f64)) {
+        if it.is_hit() {
+            add(2 * it.class, 1.0);
         }
-        add(2 * truth + 1, 1.0);
-        add(2 * predicted + 1, 1.0);
+        add(2 * it.class + 1, 1.0);
+        add(2 * it.predicted + 1, 1.0);
     }
 
     fn of(&self, sums: &[f64]) -> f64 {

@@ -1,15 +1,16 @@
-//! All that is said about a set of predictions: over the joint classes, and for each factor.
+//! The report on a set of predictions: over the joint classes, and for each factor.
 //!
 //! A factor's class is that of the predicted joint class, since that is what is submitted; its log
 //! loss and its calibration are those of the marginal probabilities.
 
-use base::{Seed, task::Scope};
+use base::{Seed, Task, task::Scope};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Confusion, Interval, MacroF1, Metric as _, N_DRAWS, Predictions, accuracy::Accuracy,
-    age_error::AgeError, balanced_accuracy::BalancedAccuracy, bootstrap,
-    expected_calibration_error::ExpectedCalibrationError, log_loss::LogLoss, top_k::TopK,
+    Confusion, Drawn, Draws, Interval, MacroF1, N_DRAWS, People, Prediction, Predictions,
+    Projection, Tally, Total, accuracy::Accuracy, age_error::AgeError,
+    balanced_accuracy::BalancedAccuracy, expected_calibration_error::ExpectedCalibrationError,
+    log_loss::LogLoss, top_k::TopK,
 };
 
 /// Scores over the joint classes and for each factor.
@@ -59,39 +60,111 @@ pub struct Scores {
     pub expected_calibration_error: f64,
 }
 
-impl Report {
-    /// The report on predictions; `seed` draws the intervals.
-    pub fn new(predictions: &Predictions, seed: Seed) -> Report {
-        let task = &predictions.task;
-        let scope_report = |scope| {
-            let predictions = predictions.project(scope);
-            let macro_f1 = bootstrap(&MacroF1::default(), &predictions, N_DRAWS, seed);
-            ScopeReport {
+/// What a report is made from, as predictions come: sums, counts, and what each person adds to macro F1.
+///
+/// Of an image nothing else is kept, so that memory does not grow with the number of classes times images.
+pub struct Evaluation {
+    task: Task,
+    n_images: usize,
+    scopes: Vec<ScopeSums>,
+    age_error: Total<'static>,
+}
+
+/// The same for one scope.
+struct ScopeSums {
+    projection: Projection,
+    confusion: Confusion,
+    /// In the order of [`Scores`].
+    totals: [Total<'static>; 6],
+    macro_f1: Tally,
+}
+
+impl Evaluation {
+    /// No predictions yet.
+    pub fn new(task: &Task) -> Evaluation {
+        let scope = |projection: Projection| {
+            let n = projection.n_classes();
+            ScopeSums {
+                confusion: Confusion::new(n),
+                totals: [
+                    Total::new(&MacroF1::USUAL, n),
+                    Total::new(&Accuracy {}, n),
+                    Total::new(&BalancedAccuracy {}, n),
+                    Total::new(&TopK { k: 2 }, n),
+                    Total::new(&LogLoss {}, n),
+                    Total::new(&ExpectedCalibrationError::USUAL, n),
+                ],
+                macro_f1: Tally::default(),
+                projection,
+            }
+        };
+        Evaluation {
+            task: task.clone(),
+            n_images: 0,
+            scopes: Projection::all(task).into_iter().map(scope).collect(),
+            age_error: Total::new(&AgeError {}, task.n_classes()),
+        }
+    }
+
+    /// One more.
+    pub fn add(&mut self, it: &Prediction<'_>) {
+        self.n_images += 1;
+        self.age_error.add(it);
+        for scope in &mut self.scopes {
+            let it = &scope.projection.of(it);
+            scope.confusion.add(it.class, it.predicted, 1);
+            scope.totals.iter_mut().for_each(|total| total.add(it));
+            scope.macro_f1.add(&MacroF1::USUAL, it);
+        }
+    }
+
+    /// The report; `seed` draws the intervals.
+    pub fn report(self, seed: Seed) -> Report {
+        let Evaluation { task, n_images, scopes, age_error } = self;
+        let mut people = Vec::new();
+        let mut reports = Vec::new();
+        for ScopeSums { projection, confusion, totals, macro_f1 } in scopes {
+            let [macro_f1_value, accuracy, balanced_accuracy, top_2, log_loss, error] =
+                totals.map(|it| it.score());
+            let scope = projection.scope();
+            people.push((macro_f1.people(), projection.n_classes()));
+            reports.push(ScopeReport {
                 scope,
                 name: task.scope_name(scope).to_owned(),
                 classes: task.class_names(scope),
-                confusion: Confusion::of(&predictions),
-                macro_f1,
+                confusion,
+                macro_f1: Interval { value: macro_f1_value, low: f64::NAN, high: f64::NAN },
                 scores: Scores {
-                    macro_f1: macro_f1.value,
-                    accuracy: Accuracy {}.score(&predictions),
-                    balanced_accuracy: BalancedAccuracy {}.score(&predictions),
-                    top_2: TopK { k: 2 }.score(&predictions),
-                    log_loss: LogLoss {}.score(&predictions),
-                    expected_calibration_error: ExpectedCalibrationError::default()
-                        .score(&predictions),
+                    macro_f1: macro_f1_value,
+                    accuracy,
+                    balanced_accuracy,
+                    top_2,
+                    log_loss,
+                    expected_calibration_error: error,
                 },
-            }
-        };
-        let mut people = predictions.people.clone();
-        people.sort_unstable();
-        people.dedup();
-        Report {
-            n_people: people.len(),
-            n_pictures: predictions.len(),
-            scopes: task.scopes().into_iter().map(scope_report).collect(),
-            age_error: Some(AgeError {}.score(predictions)).filter(|it| it.is_finite()),
+            });
         }
+        let n_people = people[0].0.len();
+        let draws = Draws::new(n_people, N_DRAWS, seed);
+        let of: Vec<(&People, usize)> = people.iter().map(|(it, n)| (it, *n)).collect();
+        for (report, draws) in reports.iter_mut().zip(draws.scores(&MacroF1::USUAL, &of)) {
+            report.macro_f1 = Drawn { value: report.scores.macro_f1, draws }.interval();
+        }
+        Report {
+            n_people,
+            n_pictures: n_images,
+            scopes: reports,
+            age_error: Some(age_error.score()).filter(|it| it.is_finite()),
+        }
+    }
+}
+
+impl Report {
+    /// The report on predictions in memory; `seed` draws the intervals.
+    pub fn new(predictions: &Predictions, seed: Seed) -> Report {
+        let mut evaluation = Evaluation::new(&predictions.task);
+        predictions.iter().for_each(|it| evaluation.add(&it));
+        evaluation.report(seed)
     }
 
     /// The joint classes' part.

@@ -3,10 +3,9 @@
 //!
 //! Scikit-learn's `top_k_accuracy_score` lets the last of equals count as more probable.
 
-use base::Task;
 use serde::{Deserialize, Serialize};
 
-use crate::{Metric, Predictions, quotient};
+use crate::{Metric, Prediction, quotient};
 
 /// `{ kind = "top_k", k = 2 }`
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -24,12 +23,12 @@ impl Default for TopK {
 
 impl Metric for TopK {
     /// Hits, and pictures.
-    fn n_sums(&self, _: &Task) -> usize {
+    fn n_sums(&self, _: usize) -> usize {
         2
     }
 
-    fn add(&self, predictions: &Predictions, picture: usize, add: &mut dyn FnMut(usize, f64)) {
-        let (p, truth) = (&predictions.probabilities[picture], predictions.classes[picture]);
+    fn add(&self, it: &Prediction<'_>, add: &mut dyn FnMut(usize, f64)) {
+        let (p, truth) = (it.probabilities, it.class);
         let is_before =
             |&(class, x): &(usize, &f64)| *x > p[truth] || *x == p[truth] && class < truth;
         let rank = p.iter().enumerate().filter(is_before).count();

@@ -6,13 +6,14 @@
 use std::{rc::Rc, sync::Arc, time::Instant};
 
 use data::{Load, Loader};
-use infer::{Bundle, Graded, Member, Predictor};
-use metrics::{Predictions, Report};
+use infer::{Bundle, GradedWriter, Member, Predictor};
+use metrics::{Evaluation as Reporting, Prediction, Report, argmax};
 use models::Model;
 
 use crate::{
     checkpoint::{self, Best, State, Writer},
     error::{FitError, size},
+    evaluation::{Evaluated, Evaluation},
     experiment::{CheckpointSection, Experiment, differences},
     freeze::Freezing,
     learner::Learner,
@@ -21,7 +22,7 @@ use crate::{
     plan::Plan,
     profile::Verb,
     record::{self, Changes, Record},
-    report::section,
+    report::{section, write_tables},
     run::{Run, RunError},
     tracking::{self, Tracking},
     watch::Watch,
@@ -132,19 +133,18 @@ fn train(
         if is_evaluated {
             let trained = pace.elapsed();
             let bundle = bundle_of(plan, &learner.answering(plan, state.step)?);
-            let answer = || answer(plan, &bundle, &plan.sides.valid, "validating", watch);
-            let valid = profile.time(Verb::Answer, answer)?.predictions;
-            let score = plan.experiment.eval.best_by.get().score(&valid);
+            let valid = profile.time(Verb::Answer, || evaluate(plan, &bundle, watch))?;
+            let score = valid.best_by;
             let is_best = state.is_best(score, plan);
             if is_best {
                 let save = || bundle.save(&run.best(), &state.step.to_string()); // keep
                 profile.time(Verb::Keep, save)?;
             }
             state.note(score, is_best);
-            let report = log.epoch(watch, plan, &state, &valid, score, is_best, trained, &pace)?;
+            let report = log.epoch(watch, plan, &state, &valid, is_best, trained, &pace)?;
             numbers.extend(tracking::of_evaluation(&report));
             let model = &bundle.members[0].model;
-            tracking.show(plan, state.step, model, &valid, watch);
+            tracking.show(plan, state.step, model, &valid.predicted, watch);
             (state.loss_sum, state.n_losses) = (0.0, 0);
             pace = Pace::start();
         }
@@ -364,41 +364,74 @@ fn bundle_of(plan: &Plan, model: &Rc<Model>) -> Bundle {
     Bundle { task: plan.task.clone(), members: vec![member] }
 }
 
-/// What a bundle says of some of the plan's pictures, beside the truth.
-fn answer(
+/// Predicts some of the plan's images, and hands each prediction on beside the truth, with the image's
+/// position in the plan.
+fn predict(
     plan: &Plan,
     bundle: &Bundle,
     side: &[usize],
     what: &str,
     watch: &dyn Watch,
-) -> Result<Graded, FitError> {
+    each: &mut dyn FnMut(usize, &Prediction<'_>) -> Result<(), FitError>,
+) -> Result<(), FitError> {
     let pictures: Arc<[_]> = side.iter().map(|&it| plan.pictures[it].clone()).collect();
     let predictor = Predictor::new(bundle.clone(), &plan.device);
-    let mut progress = |done, total| watch.progress(what, done, total);
-    let answers = predictor.predict(&pictures, plan.serving(), &mut progress)?;
-    let classes = side.iter().map(|&it| plan.classes[it]).collect();
-    let people = side.iter().map(|&it| plan.persons[it]).collect();
-    let ages = side.iter().map(|&it| plan.ages[it]).collect();
-    let predictions = Predictions::new(plan.task.clone(), answers.probabilities, classes, people);
-    Ok(Graded {
-        pictures: pictures.iter().map(|it| it.0.clone()).collect(),
-        people: plan.people.clone(),
-        predictions: predictions.with_years(answers.years, ages),
-    })
+    let mut n_done = 0;
+    predictor.predict_each(
+        &pictures,
+        plan.serving(),
+        &mut |infer::Prediction { probabilities, years }| {
+            let idx = side[n_done];
+            let it = Prediction {
+                probabilities: &probabilities,
+                predicted: argmax(&probabilities),
+                class: plan.classes[idx],
+                person: plan.persons[idx],
+                years,
+                age: plan.ages[idx],
+            };
+            n_done += 1;
+            watch.progress(what, n_done, side.len());
+            each(idx, &it)
+        },
+    )
+}
+
+/// Evaluates on the people held out, for what is told during training.
+fn evaluate(plan: &Plan, bundle: &Bundle, watch: &dyn Watch) -> Result<Evaluated, FitError> {
+    let mut evaluation = Evaluation::new(&plan.task, plan.experiment.eval.best_by.get());
+    predict(plan, bundle, &plan.sides.valid, "validating", watch, &mut |_, it| {
+        evaluation.add(it);
+        Ok(())
+    })?;
+    Ok(evaluation.finish())
 }
 
 /// Scores the best bundle, as it was saved, and writes the run's last files.
 fn finish(plan: &Plan, run: &Run, state: &State, watch: &dyn Watch) -> Result<Ended, FitError> {
     let bundle = Bundle::open(&run.best(), &plan.device)?;
-    let report = |side: &[usize], what: &str, file: &str| -> Result<Report, FitError> {
-        let graded = answer(plan, &bundle, side, what, watch)?;
-        run.write(file, &graded.to_csv())?;
-        Ok(Report::new(&graded.predictions, plan.seed()))
+    let report = |side: &[usize], what: &str, name: &str| -> Result<Report, FitError> {
+        let mut reporting = Reporting::new(&plan.task);
+        let file = format!("{name}.csv");
+        run.write_with(&file, |out| {
+            let failed = |source| RunError::Io { path: run.dir().join(&file), source };
+            let mut table = GradedWriter::new(out, &plan.task);
+            predict(plan, &bundle, side, what, watch, &mut |idx, it| {
+                reporting.add(it);
+                let (picture, person) = (&plan.pictures[idx].0, &plan.people[it.person]);
+                Ok(table.row(picture, person, it).map_err(failed)?)
+            })?;
+            table.finish().map_err(failed)?;
+            Ok::<_, FitError>(())
+        })?;
+        let report = reporting.report(plan.seed());
+        write_tables(run, name, &report)?;
+        Ok(report)
     };
-    let valid = report(&plan.sides.valid, "validating the best", "valid.csv")?;
+    let valid = report(&plan.sides.valid, "validating the best", "valid")?;
     let scored = match plan.scored.is_empty() {
         true => None,
-        false => Some(report(&plan.scored, "scoring the best", "scored.csv")?),
+        false => Some(report(&plan.scored, "scoring the best", "scored")?),
     };
     let best_step = state.best.map_or(0, |it| it.step);
     let outcome = Outcome { steps: state.step, best_step, valid, scored };

@@ -1,11 +1,11 @@
 //! Cross-validation: every person is held out once, and predicted by the model that never saw them.
 
-use std::{collections::HashMap, path::Path};
+use std::{collections::HashMap, path::PathBuf};
 
 use candle::Device;
 use data::{Manifest, Sides, SplitConfig, StratifiedKfold, Use};
-use infer::Graded;
-use metrics::{MetricConfig, Report};
+use infer::{GradedReader, GradedWriter, Index, Row, mean};
+use metrics::{Evaluation, MetricConfig, Report, Total};
 
 use crate::{
     error::FitError,
@@ -13,7 +13,7 @@ use crate::{
     fit::{Ended, fit},
     plan::{Plan, PlanError, folds},
     record::{self, Changes, Record, first_of},
-    report::section,
+    report::{section, write_tables},
     run::{Run, RunError},
     watch::Watch,
 };
@@ -124,24 +124,22 @@ fn check_data(manifest: &Manifest, run: &Run, sides: &[Sides]) -> Result<(), Fit
 ///
 /// # Errors
 /// What is missing, there twice, or of other data.
-fn check_join(manifest: &Manifest, sides: &[Sides], held: &[Graded]) -> Result<(), String> {
+fn check_join(manifest: &Manifest, sides: &[Sides], held: &Index) -> Result<(), String> {
     let mut classes = HashMap::new();
     for &idx in sides.iter().flat_map(|it| &it.valid) {
         let it = &manifest.examples[idx];
         classes.insert(it.name.as_str(), (it.class, 0));
     }
     let (mut double, mut foreign, mut relabelled) = (Vec::new(), Vec::new(), Vec::new());
-    for graded in held {
-        for (name, class) in graded.pictures.iter().zip(&graded.predictions.classes) {
-            let named = format!("`{name}`");
-            match classes.get_mut(name.as_str()) {
-                None => foreign.push(named),
-                Some((_, n)) if *n > 0 => double.push(named),
-                Some((is, n)) => {
-                    *n += 1;
-                    if is != class {
-                        relabelled.push(named);
-                    }
+    for image in &held.images {
+        let named = || format!("`{}`", image.picture);
+        match classes.get_mut(image.picture.as_str()) {
+            None => foreign.push(named()),
+            Some((_, n)) if *n > 0 => double.push(named()),
+            Some((class, n)) => {
+                *n += 1;
+                if *class != image.class {
+                    relabelled.push(named());
                 }
             }
         }
@@ -171,49 +169,73 @@ fn check_join(manifest: &Manifest, sides: &[Sides], held: &[Graded]) -> Result<(
     }
 }
 
-/// Puts the folds' predictions together and scores them.
+/// Puts the folds' predictions together and scores them, row by row.
 fn join(
     experiment: &Experiment,
     manifest: &Manifest,
     run: &Run,
     sides: &[Sides],
 ) -> Result<KfoldOutcome, FitError> {
-    let n_folds = sides.len();
-    let read = |fold_idx: usize, file: &str| -> Result<Graded, FitError> {
-        let name = Path::new(&format!("fold-{fold_idx}")).join(file);
-        let text = run.read(&name.to_string_lossy())?;
-        let damaged = |reason| RunError::Damaged { path: run.dir().join(&name), reason };
-        Ok(Graded::read(&text, &manifest.task).map_err(damaged)?)
+    let (task, n_folds) = (&manifest.task, sides.len());
+    let tables = |file: &str| -> Vec<PathBuf> {
+        (0..n_folds).map(|it| run.dir().join(format!("fold-{it}")).join(file)).collect()
     };
-    let held = (0..n_folds).map(|it| read(it, "valid.csv")).collect::<Result<Vec<_>, _>>()?;
+    let held = tables("valid.csv");
+    let index = Index::of(&held, task).map_err(RunError::from)?;
     let damaged = |reason| RunError::Damaged { path: run.dir().to_owned(), reason };
-    check_join(manifest, sides, &held).map_err(damaged)?;
-    let folds: Vec<f64> =
-        held.iter().map(|it| MetricConfig::default().get().score(&it.predictions)).collect();
-    let joined = Graded::concat(&manifest.task, &held);
-    run.write("oof.csv", &joined.to_csv())?;
+    check_join(manifest, sides, &index).map_err(damaged)?;
+    run.write_with("oof.csv", |out| index.copy(out).map_err(RunError::from))?;
+    let metric = MetricConfig::default();
+    let (mut folds, mut reporting, mut row) = (Vec::new(), Evaluation::new(task), Row::default());
+    for path in &held {
+        let mut reader = GradedReader::open(path, task).map_err(RunError::from)?;
+        let mut fold = Total::new(metric.get(), task.n_classes());
+        while reader.next(&mut row).map_err(RunError::from)? {
+            let person = index.person(&row.person).expect("the index has all people");
+            let it = row.prediction(person);
+            fold.add(&it);
+            reporting.add(&it);
+        }
+        folds.push(fold.score());
+    }
+    let joined = reporting.report(experiment.seed);
+    write_tables(run, "oof", &joined)?;
     let scored = match manifest.examples.iter().any(|it| it.usage == Use::Score) {
         false => None,
-        true => {
-            let folds = (0..n_folds).map(|it| read(it, "scored.csv"));
-            let folds = folds.collect::<Result<Vec<_>, _>>()?;
-            if let Some(idx) = folds.iter().position(|it| it.pictures != folds[0].pictures) {
-                let what = format!("fold-{idx}/scored.csv is of other images than that of fold-0");
-                return Err(damaged(what).into());
-            }
-            let mean = Graded::mean(&folds);
-            run.write("scored.csv", &mean.to_csv())?;
-            Some(Report::new(&mean.predictions, experiment.seed))
-        }
+        true => Some(join_scored(experiment, manifest, run, &tables("scored.csv"))?),
     };
 
     let mean = folds.iter().sum::<f64>() / n_folds as f64;
     let square: f64 = folds.iter().map(|it| (it - mean) * (it - mean)).sum();
     let deviation = (square / (n_folds - 1) as f64).sqrt();
-    let joined = Report::new(&joined.predictions, experiment.seed);
     let mut text = format!("folds = {folds:?}\nmean = {mean}\ndeviation = {deviation}\n");
     text += &section("joined", &joined);
     text.extend(scored.as_ref().map(|it| section("scored", it)));
     run.write("report.toml", &text)?;
     Ok(KfoldOutcome { folds, mean, deviation, joined, scored })
+}
+
+/// The mean of all folds' predictions for people never seen, written and scored.
+fn join_scored(
+    experiment: &Experiment,
+    manifest: &Manifest,
+    run: &Run,
+    tables: &[PathBuf],
+) -> Result<Report, FitError> {
+    let index = Index::of(&tables[..1], &manifest.task).map_err(RunError::from)?;
+    let mut reporting = Evaluation::new(&manifest.task);
+    run.write_with("scored.csv", |out| {
+        let failed = |source| RunError::Io { path: run.dir().join("scored.csv"), source };
+        let mut table = GradedWriter::new(out, &manifest.task);
+        mean(tables, &manifest.task, &mut |row| {
+            let person = index.person(&row.person).expect("the index has all people");
+            let it = row.prediction(person);
+            reporting.add(&it);
+            table.row(&row.picture, &row.person, &it).map_err(failed)
+        })?;
+        table.finish().map(drop).map_err(failed)
+    })?;
+    let report = reporting.report(experiment.seed);
+    write_tables(run, "scored", &report)?;
+    Ok(report)
 }

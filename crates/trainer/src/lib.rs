@@ -10,6 +10,7 @@ mod checkpoint;
 mod clip;
 mod dry;
 mod error;
+mod evaluation;
 mod experiment;
 mod fit;
 mod freeze;
@@ -35,6 +36,7 @@ mod watch;
 pub use average::{AverageConfig, Rule};
 pub use clip::{Clip, ClipConfig};
 pub use error::FitError;
+pub use evaluation::MainScores;
 pub use experiment::{
     AugmentSection, CheckpointSection, DEFAULT, DataSection, EvalSection, Experiment, ModelSection,
     RunSection, TrainSection,

@@ -8,11 +8,11 @@ use std::{
 };
 
 use base::{Lines, table};
-use metrics::{Predictions, Report};
 
 use crate::{
     checkpoint::State,
     error::FitError,
+    evaluation::Evaluated,
     plan::Plan,
     run::{Run, RunError, at},
     watch::{EpochReport, StepReport, Watch},
@@ -99,14 +99,13 @@ impl Log {
         watch: &dyn Watch,
         plan: &Plan,
         state: &State,
-        valid: &Predictions,
-        score: f64,
+        valid: &Evaluated,
         is_best: bool,
         trained: Duration,
         pace: &Pace,
     ) -> Result<EpochReport, RunError> {
-        let report = Report::new(valid, plan.seed());
-        let scores: Vec<_> = report.scopes.iter().map(|it| (it.name.clone(), it.scores)).collect();
+        let names = plan.task.scopes().into_iter().map(|it| plan.task.scope_name(it).to_owned());
+        let (scores, score) = (names.zip(valid.scores.iter().copied()).collect(), valid.best_by);
         let train_seconds = trained.as_secs_f64();
         let report = EpochReport {
             step: state.step,

@@ -1,7 +1,11 @@
-//! Scores as a section of a `report.toml`: of all classes, of each factor, and of each class.
+//! Scores as a section of a `report.toml`: of all classes, of each factor, and of each class; and as the
+//! tables `<name>_classes.csv` and `<name>_confusions.csv`, where `<name>.csv` is what they are of.
 
+use base::table;
 use metrics::{ClassScore, Report};
 use serde::Serialize;
+
+use crate::run::{Run, RunError};
 
 /// A row of the table of classes.
 #[derive(Serialize)]
@@ -36,4 +40,25 @@ pub(crate) fn section(name: &str, report: &Report) -> String {
         }
     }
     text
+}
+
+/// Writes the scores of all classes, and what is confused, the most frequent first.
+pub(crate) fn write_tables(run: &Run, name: &str, report: &Report) -> Result<(), RunError> {
+    let (mut classes, mut confusions) = (Vec::new(), Vec::new());
+    for scope in &report.scopes {
+        for (class, name) in scope.classes.iter().enumerate() {
+            let ClassScore { precision, recall, f1, support } = scope.confusion.class(class);
+            let [precision, recall, f1] = [precision, recall, f1].map(|it| it.to_string());
+            let (scope, class) = (scope.name.clone(), class.to_string());
+            classes.push([scope, class, name.clone(), precision, recall, f1, support.to_string()]);
+        }
+        for (truth, predicted, n) in scope.confusion.confusions() {
+            let [truth, predicted] = [truth, predicted].map(|it| scope.classes[it].clone());
+            confusions.push([scope.name.clone(), truth, predicted, n.to_string()]);
+        }
+    }
+    let header = ["scope", "class", "name", "precision", "recall", "f1", "pictures"];
+    run.write(&format!("{name}_classes.csv"), &table::text(header, classes))?;
+    let header = ["scope", "truth", "predicted", "pictures"];
+    run.write(&format!("{name}_confusions.csv"), &table::text(header, confusions))
 }

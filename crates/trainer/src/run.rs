@@ -11,19 +11,22 @@
 //! checkpoints/    what a resumed run goes on from
 //! valid.csv       the best bundle's probabilities for the people held out
 //! scored.csv      the same for people never trained on, where the source has such
+//! *_classes.csv   of each such table the scores of every class, and
+//! *_confusions.csv    what is confused, the most frequent first
 //! report.toml     the final scores; its presence says that the run is finished
 //! lock            held while a program works on the run
 //! ```
 
 use std::{
     fs::{self, File, TryLockError},
-    io,
+    io::{self, BufWriter, Write as _},
     path::{Path, PathBuf},
     thread,
     time::Duration,
 };
 
-use base::files::{remove_leftovers, write_whole};
+use base::files::{remove_leftovers, write_whole, write_whole_with};
+use infer::TableError;
 
 use crate::checkpoint;
 
@@ -65,6 +68,15 @@ pub enum RunError {
         /// What is wrong with it.
         reason: String,
     },
+}
+
+impl From<TableError> for RunError {
+    fn from(err: TableError) -> RunError {
+        match err {
+            TableError::Io { path, source } => RunError::Io { path, source },
+            TableError::Damaged { path, reason } => RunError::Damaged { path, reason },
+        }
+    }
 }
 
 /// Adds the path to an I/O error.
@@ -173,6 +185,33 @@ impl Run {
     pub fn read(&self, name: &str) -> Result<String, RunError> {
         let path = self.dir.join(name);
         base::text::read(&path).map_err(at(&path))
+    }
+
+    /// Writes a file of the run row by row, whole or not at all.
+    ///
+    /// # Errors
+    /// Those of `write`, or what the system says.
+    pub fn write_with<E: From<RunError>>(
+        &self,
+        name: &str,
+        write: impl FnOnce(&mut BufWriter<&mut File>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let path = self.dir.join(name);
+        let mut failed = None;
+        let written = write_whole_with(&path, |file| {
+            let mut out = BufWriter::new(file);
+            match write(&mut out) {
+                Ok(()) => out.flush(),
+                Err(err) => {
+                    failed = Some(err);
+                    Err(io::Error::other("what is written failed"))
+                }
+            }
+        });
+        match failed {
+            Some(err) => Err(err),
+            None => Ok(written.map_err(at(&path))?),
+        }
     }
 
     /// Writes a file of the run, whole or not at all.

@@ -2,7 +2,7 @@
 //! is said of them, and how weights are distributed.
 
 use base::{Seed, Task, task::Scope};
-use metrics::{MacroF1, Metric as _, Predictions};
+use metrics::{MacroF1, Metric as _};
 use models::Model;
 use track::{About, End, Histogram, Png, Trackers};
 
@@ -98,14 +98,14 @@ impl<'a> Tracking<'a> {
         plan: &Plan,
         step: usize,
         model: &Model,
-        valid: &Predictions,
+        predicted: &[usize],
         watch: &dyn Watch,
     ) {
         if !self.trackers.see() {
             return;
         }
         let title = format!("validation after {step} steps: what is given, and what is answered");
-        if let Some(sheet) = watch.sheet(&title, &shown(plan, valid)) {
+        if let Some(sheet) = watch.sheet(&title, &shown(plan, predicted)) {
             self.trackers.picture(step, "validation", &Png::of(&sheet));
         }
         for (stage_idx, stage) in model.stages().iter().enumerate() {
@@ -131,7 +131,7 @@ impl<'a> Tracking<'a> {
 
 /// Some pictures of the validation side, as the network sees them; from all over it, for neighbours are
 /// the same person. One that cannot be read any more is left out.
-fn shown(plan: &Plan, valid: &Predictions) -> Vec<Shown> {
+fn shown(plan: &Plan, predicted: &[usize]) -> Vec<Shown> {
     let side = &plan.sides.valid;
     let n = side.len().min(N_SHOWN);
     let show = |nth: usize| {
@@ -143,8 +143,8 @@ fn shown(plan: &Plan, valid: &Predictions) -> Vec<Shown> {
         let name = |class| plan.task.class_name(class, Scope::Joint);
         Some(Shown {
             picture: plan.eval_pipeline.apply(&bytes, rng, memory).ok()?,
-            given: name(valid.classes[idx]),
-            answered: name(valid.predicted[idx]),
+            given: name(plan.classes[side[idx]]),
+            answered: name(predicted[idx]),
         })
     };
     (0..n).filter_map(show).collect()

@@ -3,9 +3,8 @@
 //! A watch sees; it cannot change anything but the end.
 
 use augment::Picture;
-use metrics::Scores;
 
-use crate::profile::Profile;
+use crate::{evaluation::MainScores, profile::Profile};
 
 /// Looks on.
 pub trait Watch {
@@ -73,7 +72,7 @@ pub struct EpochReport {
     /// The mean loss of the steps since the evaluation before.
     pub train_loss: f64,
     /// For each scope its name and scores: the joint classes first, then each factor.
-    pub scores: Vec<(String, Scores)>,
+    pub scores: Vec<(String, MainScores)>,
     /// What the best model is chosen by.
     pub score: f64,
     /// Whether this is the best so far.

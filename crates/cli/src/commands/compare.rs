@@ -1,21 +1,56 @@
 //! `maskfit compare`
+//!
+//! Runs are read one after the other, each once; of each only its scores stay, so that a hundred runs take
+//! no more memory than two.
 
-use std::path::PathBuf;
+use std::{cmp::Reverse, path::PathBuf};
 
 use anyhow::bail;
-use base::{Seed, task::Scope};
-use infer::Graded;
-use metrics::{Confusion, Interval, Metric, N_DRAWS, Predictions, compare as compare_sides};
+use base::{Seed, Task, task::Scope};
+use infer::{GradedReader, Index, Row};
+use metrics::{
+    Comparison, Confusion, Drawn, Draws, Interval, Metric, N_DRAWS, Projection, Tally, Total,
+    compare as compare_sides,
+};
 
-use crate::{End, args::RunsArgs, runs, tables::columns};
+use crate::{
+    End,
+    args::RunsArgs,
+    runs,
+    tables::{MANY, columns},
+};
 
 /// Pictures that are named, of those that are missing.
 const SHOWN: usize = 5;
+/// Of many classes so many are shown that have gained most, and that have lost most.
+const ENDS: usize = 10;
 
 /// The runs of one side.
 struct Side {
     name: String,
-    graded: Vec<Graded>,
+    /// For each question of the task.
+    scopes: Vec<Scored>,
+}
+
+/// The scores of a side, or of a run, for one question.
+#[derive(Clone)]
+struct Scored {
+    score: Drawn,
+    /// F1 of each class.
+    f1: Vec<f64>,
+}
+
+/// What all runs are judged by: the images, people and labels of the first, and the draws.
+struct Reference<'a> {
+    task: Task,
+    index: Index,
+    draws: Draws,
+    kind: &'static str,
+    metric: &'a dyn Metric,
+    /// Images of each class of each question.
+    supports: Vec<Vec<usize>>,
+    /// Of runs with other labels.
+    notes: Vec<String>,
 }
 
 pub(crate) fn compare(args: &RunsArgs) -> anyhow::Result<End> {
@@ -26,113 +61,198 @@ pub(crate) fn compare(args: &RunsArgs) -> anyhow::Result<End> {
     if named.len() < 2 {
         bail!("name two runs or more, or the runs of two sides: --a RUN... --b RUN...");
     }
-    let mut sides = named.iter().map(|it| side(it, args.scored)).collect::<Result<Vec<_>, _>>()?;
-    let mut notes = Vec::new();
-    let (first, others) = sides.split_at_mut(1);
-    let (reference, rest) = first[0].graded.split_at_mut(1);
-    for it in rest.iter_mut().chain(others.iter_mut().flat_map(|it| &mut it.graded)) {
-        notes.extend(align(&reference[0], it)?);
+    // A mistake is found before any table is read through.
+    let mut tables = Vec::new();
+    for side in &named {
+        let side = side.iter().map(|it| runs::graded_table(it, args.scored));
+        tables.push(side.collect::<Result<Vec<_>, _>>()?);
     }
-    let metric = args.by.get();
-    let has_years = |it: &Graded| it.predictions.years.is_some();
-    if metric.needs_years() && !sides.iter().flat_map(|it| &it.graded).all(has_years) {
-        bail!("`{}` judges years, which not every run has a head for", args.by.kind());
+    let mut reference = Reference::new(&tables[0][0], args)?;
+    let mut sides = Vec::new();
+    for (named, tables) in named.iter().zip(&tables) {
+        let scored = tables.iter().map(|it| reference.score(it)).collect::<Result<Vec<_>, _>>()?;
+        let names: Vec<String> = named.iter().map(|it| it.display().to_string()).collect();
+        sides.push(Side { name: names.join(", "), scopes: mean(&scored) });
     }
-    let graded = &sides[0].graded[0];
-    say!("{} pictures of {} people", graded.pictures.len(), graded.people.len());
-    notes.iter().for_each(|it| say!("note: {it}"));
+    say!("{} pictures of {} people", reference.index.images.len(), reference.index.people.len());
+    reference.notes.iter().for_each(|it| say!("note: {it}"));
     for other in &sides[1..] {
         say!("\nA: {}\nB: {}", sides[0].name, other.name);
-        print(&sides[0], other, args.by.kind(), metric);
+        reference.print(&sides[0], other);
     }
     say!("\nIn brackets: 95 % of {N_DRAWS} draws of the people, the same for A and B.");
     say!("The last column is the share of draws in which B is better; equal ones count half.");
     Ok(End::Done)
 }
 
-fn side(named: &[PathBuf], scored: bool) -> anyhow::Result<Side> {
-    let names: Vec<String> = named.iter().map(|it| it.display().to_string()).collect();
-    let graded = named.iter().map(|it| runs::graded(it, scored)).collect::<Result<_, _>>()?;
-    Ok(Side { name: names.join(", "), graded })
+/// The mean of runs, question by question.
+fn mean(runs: &[Vec<Scored>]) -> Vec<Scored> {
+    let of_scope = |scope: usize| {
+        let scores: Vec<Drawn> = runs.iter().map(|it| it[scope].score.clone()).collect();
+        let n = runs.len() as f64;
+        let f1 = |class| runs.iter().map(|it| it[scope].f1[class]).sum::<f64>() / n;
+        let f1 = (0..runs[0][scope].f1.len()).map(f1).collect();
+        Scored { score: Drawn::mean(&scores), f1 }
+    };
+    (0..runs[0].len()).map(of_scope).collect()
 }
 
-/// Makes sure that both are of the same pictures, and has both judged by the reference's labels; says
-/// so where they differ.
-fn align(reference: &Graded, it: &mut Graded) -> anyhow::Result<Option<String>> {
-    if reference.predictions.task != it.predictions.task {
-        bail!("the runs answer different questions: their classes differ");
-    }
-    // Both are in the order of the names.
-    let absent = |from: &Graded, of: &Graded| -> Vec<String> {
-        let names = of.pictures.iter().filter(|it| from.pictures.binary_search(it).is_err());
-        names.cloned().collect()
-    };
-    let (lacks, has_more) = (absent(it, reference), absent(reference, it));
-    if !lacks.is_empty() || !has_more.is_empty() {
-        let list = |names: &[String]| match names.len() {
-            0 => "none".to_owned(),
-            n @ ..=SHOWN => format!("{n} ({})", names.join(", ")),
-            n => format!("{n} ({}, ...)", names[..SHOWN].join(", ")),
-        };
-        bail!(
-            "the runs are not of the same pictures: only in the first: {}; only in the other: {}: \
-             compare runs of the same data, `data.split`, `data.split_seed` and `data.fold`, \
-             cross-validations, or what they are --scored on",
-            list(&lacks),
-            list(&has_more)
-        );
-    }
-    if reference.people != it.people || reference.predictions.people != it.predictions.people {
-        bail!("the runs put the same pictures to different people: their data differs");
-    }
-    let pairs = reference.predictions.classes.iter().zip(&it.predictions.classes);
-    let n_other = pairs.filter(|(a, b)| a != b).count();
-    it.predictions.classes.clone_from(&reference.predictions.classes);
-    it.predictions.ages.clone_from(&reference.predictions.ages);
-    Ok((n_other > 0).then(|| {
-        format!("{n_other} pictures have other labels in another run: those of the first judge all")
-    }))
-}
-
-fn print(a: &Side, b: &Side, kind: &str, metric: &dyn Metric) {
-    let of = |side: &Side, scope: Scope| -> Vec<Predictions> {
-        side.graded.iter().map(|it| it.predictions.project(scope)).collect()
-    };
-    let task = &a.graded[0].predictions.task;
-    let interval = |it: Interval| format!("{:.4} [{:.4}, {:.4}]", it.value, it.low, it.high);
-    let gain = |it: Interval| format!("{:+.4} [{:+.4}, {:+.4}]", it.value, it.low, it.high);
-    let mut scores = vec![[kind, "A", "B", "B - A", "B better"].map(str::to_owned)];
-    let mut classes = vec![["F1", "pictures", "A", "B", "B - A"].map(str::to_owned)];
-    for scope in task.scopes() {
-        let (a, b) = (of(a, scope), of(b, scope));
-        let it = compare_sides(metric, &a, &b, N_DRAWS, Seed(0));
-        scores.push([
-            task.scope_name(scope).to_owned(),
-            interval(it.a),
-            interval(it.b),
-            gain(it.difference),
-            format!("{:.3}", it.b_is_better),
-        ]);
-        let confusions =
-            |side: &[Predictions]| -> Vec<Confusion> { side.iter().map(Confusion::of).collect() };
-        let (a, b) = (confusions(&a), confusions(&b));
-        for (class, name) in task.class_names(scope).into_iter().enumerate() {
-            let f1 = |side: &[Confusion]| {
-                side.iter().map(|it| it.class(class).f1).sum::<f64>() / side.len() as f64
-            };
-            let (f1_a, f1_b) = (f1(&a), f1(&b));
-            classes.push([
-                match scope {
-                    Scope::Joint => name,
-                    Scope::Factor(_) => format!("{}: {name}", task.scope_name(scope)),
-                },
-                a[0].class(class).support.to_string(),
-                format!("{f1_a:.3}"),
-                format!("{f1_b:.3}"),
-                format!("{:+.3}", f1_b - f1_a),
-            ]);
+impl<'a> Reference<'a> {
+    fn new(table: &runs::GradedTable, args: &'a RunsArgs) -> anyhow::Result<Reference<'a>> {
+        let task = table.task.clone();
+        let index = Index::of(std::slice::from_ref(&table.path), &task)?;
+        index.check()?;
+        let projections = Projection::all(&task);
+        let mut supports: Vec<Vec<usize>> =
+            projections.iter().map(|it| vec![0; it.n_classes()]).collect();
+        for image in &index.images {
+            for (support, projection) in supports.iter_mut().zip(&projections) {
+                support[task.project(image.class, projection.scope())] += 1;
+            }
         }
+        Ok(Reference {
+            draws: Draws::new(index.people.len(), N_DRAWS, Seed(0)),
+            task,
+            index,
+            kind: args.by.kind(),
+            metric: args.by.get(),
+            supports,
+            notes: Vec::new(),
+        })
     }
-    say!("\n{}", columns(&scores, &[false, true, true, true, true]));
-    say!("\n{}", columns(&classes, &[false, true, true, true, true]));
+
+    /// Reads a run's table and scores it, on the reference's images and by its labels.
+    fn score(&mut self, table: &runs::GradedTable) -> anyhow::Result<Vec<Scored>> {
+        if table.task != self.task {
+            bail!("the runs answer different questions: their classes differ");
+        }
+        let mut reader = GradedReader::open(&table.path, &self.task)?;
+        if self.metric.needs_years() && !reader.has_years() {
+            bail!("`{}` judges years, which not every run has a head for", self.kind);
+        }
+        let images = &self.index.images;
+        let mut scopes: Vec<_> = Projection::all(&self.task)
+            .into_iter()
+            .map(|it| {
+                let n = it.n_classes();
+                (it, Total::new(self.metric, n), Tally::default(), Confusion::new(n))
+            })
+            .collect();
+        let (mut is_there, mut foreign, mut n_foreign) = (vec![false; images.len()], Vec::new(), 0);
+        let (mut n_relabelled, mut expected, mut row) = (0, 0, Row::default());
+        while reader.next(&mut row)? {
+            // Most tables are in the same order.
+            let is_next = images.get(expected).is_some_and(|it| it.picture == row.picture);
+            let at = if is_next { Some(expected) } else { self.index.position(&row.picture) };
+            let Some(at) = at else {
+                n_foreign += 1;
+                if foreign.len() < SHOWN {
+                    foreign.push(row.picture.clone());
+                }
+                continue;
+            };
+            expected = at + 1;
+            let image = &images[at];
+            if std::mem::replace(&mut is_there[at], true) {
+                return Err(reader.damaged(&format!("`{}` is there twice", row.picture)).into());
+            }
+            if self.index.people[image.person] != row.person {
+                bail!("the runs put the same pictures to different people: their data differs");
+            }
+            n_relabelled += usize::from(row.class != image.class);
+            (row.class, row.age) = (image.class, image.age);
+            let it = row.prediction(image.person);
+            for (projection, total, tally, confusion) in &mut scopes {
+                let it = &projection.of(&it);
+                total.add(it);
+                tally.add(self.metric, it);
+                confusion.add(it.class, it.predicted, 1);
+            }
+        }
+        let absent = || images.iter().zip(&is_there).filter(|it| !it.1).map(|it| &it.0.picture);
+        let n_absent = absent().count();
+        if n_absent + n_foreign > 0 {
+            let absent: Vec<String> = absent().take(SHOWN).cloned().collect();
+            let list = |n: usize, names: &[String]| match n {
+                0 => "none".to_owned(),
+                n @ ..=SHOWN => format!("{n} ({})", names.join(", ")),
+                n => format!("{n} ({}, ...)", names.join(", ")),
+            };
+            bail!(
+                "the runs are not of the same pictures: only in the first: {}; only in the other: {}: \
+                 compare runs of the same data, `data.split`, `data.split_seed` and `data.fold`, \
+                 cross-validations, or what they are --scored on",
+                list(n_absent, &absent),
+                list(n_foreign, &foreign)
+            );
+        }
+        if n_relabelled > 0 {
+            self.notes.push(format!(
+                "{n_relabelled} pictures have other labels in another run: those of the first judge all"
+            ));
+        }
+        let mut people = Vec::new();
+        let mut scored = Vec::new();
+        for (projection, total, tally, confusion) in scopes {
+            let n = projection.n_classes();
+            let f1 = (0..n).map(|it| confusion.class(it).f1).collect();
+            scored.push(Scored { score: Drawn { value: total.score(), draws: Vec::new() }, f1 });
+            people.push((tally.people(), n));
+        }
+        let of: Vec<_> = people.iter().map(|(it, n)| (it, *n)).collect();
+        for (it, draws) in scored.iter_mut().zip(self.draws.scores(self.metric, &of)) {
+            it.score.draws = draws;
+        }
+        Ok(scored)
+    }
+
+    fn print(&self, a: &Side, b: &Side) {
+        let interval = |it: Interval| format!("{:.4} [{:.4}, {:.4}]", it.value, it.low, it.high);
+        let gain = |it: Interval| format!("{:+.4} [{:+.4}, {:+.4}]", it.value, it.low, it.high);
+        let mut scores = vec![[self.kind, "A", "B", "B - A", "B better"].map(str::to_owned)];
+        let mut classes = vec![["F1", "pictures", "A", "B", "B - A"].map(str::to_owned)];
+        let mut left_out = Vec::new();
+        for ((scope, support), (a, b)) in
+            self.task.scopes().into_iter().zip(&self.supports).zip(a.scopes.iter().zip(&b.scopes))
+        {
+            let it: Comparison = compare_sides(self.metric, &a.score, &b.score);
+            let name = self.task.scope_name(scope);
+            scores.push([
+                name.to_owned(),
+                interval(it.a),
+                interval(it.b),
+                gain(it.difference),
+                format!("{:.3}", it.b_is_better),
+            ]);
+            let gain = |class: usize| b.f1[class] - a.f1[class];
+            let mut shown: Vec<usize> = (0..support.len()).collect();
+            if shown.len() > MANY {
+                let by_gain = |a: &usize, b: &usize| gain(*b).total_cmp(&gain(*a));
+                shown.sort_by(|a, b| {
+                    by_gain(a, b).then(Reverse(support[*a]).cmp(&Reverse(support[*b])))
+                });
+                shown.drain(ENDS..shown.len() - ENDS);
+                left_out.push(format!(
+                    "{name}: of {} classes the {ENDS} that gain most and the {ENDS} that lose most",
+                    support.len()
+                ));
+            }
+            for class in shown {
+                let class_name = self.task.class_name(class, scope);
+                classes.push([
+                    match scope {
+                        Scope::Joint => class_name,
+                        Scope::Factor(_) => format!("{name}: {class_name}"),
+                    },
+                    support[class].to_string(),
+                    format!("{:.3}", a.f1[class]),
+                    format!("{:.3}", b.f1[class]),
+                    format!("{:+.3}", gain(class)),
+                ]);
+            }
+        }
+        say!("\n{}", columns(&scores, &[false, true, true, true, true]));
+        say!("\n{}", columns(&classes, &[false, true, true, true, true]));
+        left_out.iter().for_each(|it| say!("{it}"));
+    }
 }

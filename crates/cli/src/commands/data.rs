@@ -24,6 +24,7 @@ use crate::{
     drawing::{Cell, Sheet, png, thumbnail},
     output::Output,
     runs,
+    tables::{Counted, counted},
     terminal::Terminal,
 };
 
@@ -200,7 +201,19 @@ fn as_pictures(
 }
 
 fn print_counts(task: &Task, counts: &[usize]) {
-    for (class, n) in counts.iter().enumerate() {
-        say!("{class:>3}  {:<24} {n:>7}", task.class_name(class, Scope::Joint));
+    for row in counted(counts) {
+        match row {
+            Counted::Class(class) => {
+                let name = task.class_name(class, Scope::Joint);
+                say!("{class:>3}  {name:<24} {:>7}", counts[class]);
+            }
+            Counted::Between { n, least, most } => {
+                say!(
+                    "...  {:<24} {:>7}",
+                    format!("{n} classes between"),
+                    format!("{least} to {most}")
+                );
+            }
+        }
     }
 }

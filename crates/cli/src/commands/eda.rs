@@ -5,7 +5,8 @@ mod figures;
 mod words;
 
 use std::{
-    collections::BTreeMap,
+    cmp::Reverse,
+    collections::{BTreeMap, HashMap, HashSet},
     fs,
     path::{Path, PathBuf},
     sync::Mutex,
@@ -40,11 +41,16 @@ struct Look {
     sheets: Vec<Vec<(usize, Option<RgbImage>)>>,
 }
 
-/// Photographs on a class's sheet, and on those of all classes together.
+/// Images on a class's sheet, and on those of all classes together.
 const ON_SHEET: usize = 24;
 const ON_ALL_SHEETS: usize = 1000;
 
-pub(crate) fn eda(data: Option<&Path>, set: &[String], output: &Path) -> anyhow::Result<End> {
+pub(crate) fn eda(
+    data: Option<&Path>,
+    set: &[String],
+    n_sheets: usize,
+    output: &Path,
+) -> anyhow::Result<End> {
     let output = folder(output)?;
     let terminal = Terminal::new();
     let (experiment, place) = experiment(data, set)?;
@@ -52,7 +58,7 @@ pub(crate) fn eda(data: Option<&Path>, set: &[String], output: &Path) -> anyhow:
     use_threads(experiment.threads)?;
     let (manifest, findings) = list(&experiment, &place, &terminal)?;
     let is_new = open(output)?;
-    let look = look(place, manifest, findings, experiment.data.max_pixels, &terminal);
+    let look = look(place, manifest, findings, experiment.data.max_pixels, n_sheets, &terminal);
     let written = write(&look, experiment.data.max_pixels, output).inspect_err(|_| {
         if is_new {
             drop(fs::remove_dir_all(output));
@@ -150,6 +156,7 @@ fn look(
     manifest: Manifest,
     findings: Findings,
     max_pixels: u64,
+    n_sheets: usize,
     terminal: &Terminal,
 ) -> Look {
     let mut by_class = vec![Vec::new(); manifest.task.n_classes()];
@@ -158,29 +165,39 @@ fn look(
             by_class[example.class].push(idx);
         }
     }
+    for class in without_sheet(&by_class, n_sheets) {
+        by_class[class].clear();
+    }
     // From all over the class, so that few people are on it twice.
-    let n_each = (ON_ALL_SHEETS / by_class.len()).clamp(1, ON_SHEET);
+    let n_with_sheet = by_class.iter().filter(|it| !it.is_empty()).count();
+    let n_each = (ON_ALL_SHEETS / n_with_sheet.max(1)).clamp(1, ON_SHEET);
     let spread = |all: &Vec<usize>| -> Vec<usize> {
         let n = n_each.min(all.len());
         (0..n).map(|k| all[k * all.len() / n]).collect()
     };
     let chosen: Vec<Vec<usize>> = by_class.iter().map(spread).collect();
-    let mut is_chosen = vec![false; manifest.examples.len()];
-    chosen.iter().flatten().for_each(|&it| is_chosen[it] = true);
-    let small: Mutex<Vec<Option<RgbImage>>> = Mutex::new(vec![None; manifest.examples.len()]);
+    let is_chosen: HashSet<usize> = chosen.iter().flatten().copied().collect();
+    let small: Mutex<HashMap<usize, RgbImage>> = Mutex::default();
     let show = |idx: usize, picture: &Picture| {
-        if is_chosen[idx] {
+        if is_chosen.contains(&idx) {
             let picture = thumbnail(picture);
-            small.lock().expect("nobody panics with it")[idx] = Some(picture);
+            small.lock().expect("nobody panics with it").insert(idx, picture);
         }
     };
     let progress = |done, total| terminal.progress("looking at pictures", done, total);
     let survey = survey(&manifest, max_pixels, &show, &progress);
     terminal.clear();
     let mut small = small.into_inner().expect("nobody panics with it");
-    let sheet = |idxs: Vec<usize>| idxs.into_iter().map(|it| (it, small[it].take())).collect();
+    let sheet = |idxs: Vec<usize>| idxs.into_iter().map(|it| (it, small.remove(&it))).collect();
     let sheets = chosen.into_iter().map(sheet).collect();
     Look { place, manifest, findings, survey, sheets }
+}
+
+/// The classes that get no sheet: all but the `n_sheets` that have the most images.
+fn without_sheet(by_class: &[Vec<usize>], n_sheets: usize) -> Vec<usize> {
+    let mut classes: Vec<usize> = (0..by_class.len()).collect();
+    classes.sort_by_key(|&it| Reverse(by_class[it].len()));
+    classes.split_off(n_sheets.min(classes.len()))
 }
 
 /// Writes everything, and returns a line on each kind of file.
@@ -199,10 +216,22 @@ fn write(look: &Look, max_pixels: u64, output: &Path) -> anyhow::Result<String> 
         save("brightness.png", &png(&chart))?;
         kinds.push(("brightness.png", "pictures by mean grey"));
     }
+    // As many digits as the last class has.
+    let n_digits = (look.sheets.len().max(1) - 1).to_string().len().max(2);
     for (class, sheet) in look.sheets.iter().enumerate().filter(|it| !it.1.is_empty()) {
-        save(&format!("sheet_{class:02}.png"), &png(&look.sheet(class, sheet)))?;
+        save(&format!("sheet_{class:0n_digits$}.png"), &png(&look.sheet(class, sheet)))?;
     }
-    kinds.push(("sheet_NN.png", "photographs of a class, by its number"));
+    let joint = &look.survey.scopes[0].classes;
+    let n_with_images = joint.iter().filter(|it| it.n_pictures > 0).count();
+    let n_sheets = look.sheets.iter().filter(|it| !it.is_empty()).count();
+    let rest = format!(
+        "photographs of a class, by its number: of the {n_sheets} with the most pictures of \
+         {n_with_images} (`--sheets N` for more)"
+    );
+    kinds.push(match n_sheets < n_with_images {
+        true => ("sheet_NN.png", &rest),
+        false => ("sheet_NN.png", "photographs of a class, by its number"),
+    });
     if let Some(sheet) = look.twin_sheet(max_pixels) {
         save("duplicates.png", &png(&sheet))?;
         kinds.push(("duplicates.png", "pictures that are the same and should not be, in pairs"));
@@ -266,4 +295,19 @@ fn likeness(twin: &Twin) -> String {
 /// A number of things.
 fn count(n: usize, one: &str, many: &str) -> String {
     format!("{n} {}", if n == 1 { one } else { many })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::without_sheet;
+
+    #[test]
+    fn the_classes_with_the_most_images_get_sheets() {
+        let by_class: Vec<Vec<usize>> = (0..1000).map(|it| vec![0; it % 100]).collect();
+        let without = without_sheet(&by_class, 30);
+        assert_eq!(without.len(), 970);
+        let left: Vec<usize> = (0..1000).filter(|it| !without.contains(it)).collect();
+        assert_eq!(left.iter().map(|it| it % 100).min(), Some(97));
+        assert!(without_sheet(&by_class[..18], 30).is_empty());
+    }
 }

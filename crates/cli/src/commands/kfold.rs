@@ -76,7 +76,10 @@ pub(crate) fn kfold(
             Ok(End::Stopped)
         }
         KfoldEnded::Finished(outcome) => {
-            say!("{}", report("\nout-of-fold predictions", &outcome.joined));
+            say!(
+                "{}",
+                report("\nout-of-fold predictions", &outcome.joined, &run.dir().join("oof"))
+            );
             for (idx, score) in outcome.folds.iter().enumerate() {
                 say!("fold {}: macro F1 {score:.4}", idx + 1);
             }
@@ -84,7 +87,8 @@ pub(crate) fn kfold(
             say!("joined: macro F1 {}", interval(outcome.joined.joint().macro_f1));
             if let Some(scored) = &outcome.scored {
                 let all = interval(scored.joint().macro_f1);
-                say!("{}", report("\npeople never seen, by all folds together", scored));
+                let title = "\npeople never seen, by all folds together";
+                say!("{}", report(title, scored, &run.dir().join("scored")));
                 say!("all folds together, on people never seen: macro F1 {all}");
             }
             say!("out-of-fold probabilities: {}", run.dir().join("oof.csv").display());

@@ -34,7 +34,8 @@ pub(crate) fn labels(
         bail!("{}: is there already, perhaps reviewed: name a new folder", csv_path.display());
     }
     let terminal = Terminal::new();
-    let graded = runs::graded(named, false)?;
+    let table = runs::graded_table(named, false)?;
+    let graded = Graded::open(&table.path, &table.task)?;
     let experiment = runs::experiment_of(&runs::find(named)?, &[])?;
     let manifest = manifest(&experiment, &terminal)?;
     let by_name: HashMap<&str, &Example> =

@@ -81,11 +81,11 @@ pub(crate) fn train(
             Ok(End::Stopped)
         }
         Ended::Finished(outcome) => {
-            let (title, last) = match &outcome.scored {
-                Some(it) => ("\npeople never seen", it),
-                None => ("\npeople held out", &outcome.valid),
+            let (title, last, name) = match &outcome.scored {
+                Some(it) => ("\npeople never seen", it, "scored"),
+                None => ("\npeople held out", &outcome.valid, "valid"),
             };
-            say!("{}", report(title, last));
+            say!("{}", report(title, last, &run.dir().join(name)));
             let epoch = plan.clock(outcome.best_step).epoch;
             say!(
                 "best of epoch {epoch:.2} by {}, on people held out:",

@@ -2,34 +2,54 @@
 
 use augment::decode;
 use base::task::Factor;
+use data::ClassCount;
 use image::RgbImage;
 
 use super::{Look, count, likeness};
-use crate::drawing::{Bar, BarGroup, Bars, Cell, Cut, Histogram, Sheet, thumbnail};
+use crate::{
+    drawing::{Bar, BarGroup, Bars, Cell, Cut, Histogram, Sheet, thumbnail},
+    tables::{Counted, counted},
+};
 
 /// Pairs on the sheet of duplicates.
 const PAIRS: usize = 12;
 /// Ages are drawn in whole steps of so many years.
 const DECADE: u32 = 10;
 
+/// A bar for each class; of many for those with the most pictures and those with the fewest.
+fn bars(classes: &[ClassCount]) -> Vec<Bar> {
+    let counts: Vec<usize> = classes.iter().map(|it| it.n_pictures).collect();
+    let bar = |row: Counted| match row {
+        Counted::Class(class) => {
+            let it = &classes[class];
+            let pictures = count(it.n_pictures, "picture", "pictures");
+            let people = count(it.n_people, "person", "people");
+            Bar {
+                name: format!("{}   {class}", it.name),
+                value: it.n_pictures,
+                label: match it.n_pictures {
+                    0 => "none".to_owned(),
+                    _ => format!("{pictures}, {people}"),
+                },
+            }
+        }
+        Counted::Between { n, least, most } => Bar {
+            name: format!("{n} classes between   …"),
+            value: 0,
+            label: format!("{least} to {most} pictures each"),
+        },
+    };
+    counted(&counts).into_iter().map(bar).collect()
+}
+
 impl Look {
     /// Pictures and people by class.
     pub(super) fn classes(&self) -> RgbImage {
-        let groups = self.survey.scopes.iter().map(|scope| {
-            let bars = scope.classes.iter().enumerate().map(|(class, it)| {
-                let pictures = count(it.n_pictures, "picture", "pictures");
-                let people = count(it.n_people, "person", "people");
-                Bar {
-                    name: format!("{}   {class}", it.name),
-                    value: it.n_pictures,
-                    label: match it.n_pictures {
-                        0 => "none".to_owned(),
-                        _ => format!("{pictures}, {people}"),
-                    },
-                }
-            });
-            BarGroup { name: scope.name.clone(), bars: bars.collect() }
-        });
+        let groups = self
+            .survey
+            .scopes
+            .iter()
+            .map(|scope| BarGroup { name: scope.name.clone(), bars: bars(&scope.classes) });
         Bars { title: "pictures by class".to_owned(), groups: groups.collect() }.draw()
     }
 
@@ -135,5 +155,32 @@ impl Look {
         let name = &self.manifest.examples[idx].name;
         let (folder, file) = name.rsplit_once('/').unwrap_or(("", name));
         [folder, file].into_iter().filter(|it| !it.is_empty()).map(str::to_owned).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use data::ClassCount;
+
+    use super::bars;
+    use crate::drawing::{BarGroup, Bars};
+
+    #[test]
+    fn a_chart_of_a_thousand_classes_fits_a_screen() {
+        let class = |it: usize| ClassCount {
+            name: format!("class {it}"),
+            n_pictures: 3 + it * it / 700,
+            n_people: 1 + it / 10,
+        };
+        let classes: Vec<ClassCount> = (0..1000).map(class).collect();
+        let bars = bars(&classes);
+        assert_eq!(bars.len(), 31);
+        assert_eq!((bars[15].name.as_str(), bars[15].value), ("970 classes between   …", 0));
+        let group = BarGroup { name: "joint".to_owned(), bars };
+        let chart = Bars { title: "pictures by class".to_owned(), groups: vec![group] }.draw();
+        assert!(chart.height() < 1200 && chart.width() < 1600, "{:?}", chart.dimensions());
+        if let Some(path) = std::env::var_os("MASKFIT_TEST_CHART") {
+            chart.save(path).unwrap();
+        }
     }
 }

@@ -3,7 +3,7 @@
 use data::{ClassCount, NEAR};
 
 use super::{Look, count, likeness};
-use crate::tables::columns;
+use crate::tables::{Counted, columns, counted};
 
 /// So many of a kind are named; the files have all.
 const SHOWN: usize = 12;
@@ -112,13 +112,17 @@ impl Look {
             let head = if idx == 0 { "class" } else { &scope.name };
             let header =
                 [String::new(), head.to_owned(), "pictures".to_owned(), "people".to_owned()];
-            let rows = scope.classes.iter().enumerate().map(|(class, it)| {
-                [
-                    class.to_string(),
-                    it.name.clone(),
-                    it.n_pictures.to_string(),
-                    it.n_people.to_string(),
-                ]
+            let counts: Vec<usize> = scope.classes.iter().map(|it| it.n_pictures).collect();
+            let rows = counted(&counts).into_iter().map(|row| match row {
+                Counted::Class(class) => {
+                    let it = &scope.classes[class];
+                    let [pictures, people] = [it.n_pictures, it.n_people].map(|it| it.to_string());
+                    [class.to_string(), it.name.clone(), pictures, people]
+                }
+                Counted::Between { n, least, most } => {
+                    let between = format!("{n} classes between, in eda.toml");
+                    ["...".to_owned(), between, format!("{least} to {most}"), String::new()]
+                }
             });
             let rows: Vec<[String; 4]> = std::iter::once(header).chain(rows).collect();
             text += &format!("\n{}\n", columns(&rows, &[true, false, true, true]));

@@ -1,0 +1,114 @@
+//! What an evaluation during training tells: three scores of each question, and the one that the best
+//! model is chosen by.
+//!
+//! They are summed up as predictions come. No interval is shown, so none is made.
+
+use base::Task;
+use metrics::{Accuracy, LogLoss, MacroF1, Metric, Prediction, Projection, Total};
+
+/// The scores of one question that are told during training.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct MainScores {
+    /// The mean F1 of the classes.
+    pub macro_f1: f64,
+    /// The share of right predictions.
+    pub accuracy: f64,
+    /// The mean of -ln p of the true class.
+    pub log_loss: f64,
+}
+
+/// An evaluation, as predictions come.
+pub(crate) struct Evaluation<'a> {
+    scopes: Vec<(Projection, [Total<'static>; 3])>,
+    best_by: Total<'a>,
+    /// The joint class that is predicted for each image.
+    predicted: Vec<usize>,
+}
+
+/// An evaluation that is done.
+pub(crate) struct Evaluated {
+    /// The joint classes first, then each factor.
+    pub(crate) scores: Vec<MainScores>,
+    /// What the best model is chosen by.
+    pub(crate) best_by: f64,
+    /// The joint class that is predicted for each image of the validation side.
+    pub(crate) predicted: Vec<usize>,
+}
+
+impl<'a> Evaluation<'a> {
+    /// No predictions yet.
+    pub(crate) fn new(task: &Task, best_by: &'a dyn Metric) -> Evaluation<'a> {
+        let totals = |projection: Projection| {
+            let n = projection.n_classes();
+            let totals = [
+                Total::new(&MacroF1::USUAL, n),
+                Total::new(&Accuracy {}, n),
+                Total::new(&LogLoss {}, n),
+            ];
+            (projection, totals)
+        };
+        Evaluation {
+            scopes: Projection::all(task).into_iter().map(totals).collect(),
+            best_by: Total::new(best_by, task.n_classes()),
+            predicted: Vec::new(),
+        }
+    }
+
+    /// One more.
+    pub(crate) fn add(&mut self, it: &Prediction<'_>) {
+        self.best_by.add(it);
+        self.predicted.push(it.predicted);
+        for (projection, totals) in &mut self.scopes {
+            let it = &projection.of(it);
+            totals.iter_mut().for_each(|total| total.add(it));
+        }
+    }
+
+    /// The scores.
+    pub(crate) fn finish(self) -> Evaluated {
+        let scores = |(_, totals): &(Projection, [Total<'static>; 3])| {
+            let [macro_f1, accuracy, log_loss] = totals.each_ref().map(Total::score);
+            MainScores { macro_f1, accuracy, log_loss }
+        };
+        Evaluated {
+            scores: self.scopes.iter().map(scores).collect(),
+            best_by: self.best_by.score(),
+            predicted: self.predicted,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use base::{Seed, Task};
+    use metrics::{MetricConfig, Predictions, Report};
+
+    use super::{Evaluation, MainScores};
+
+    #[test]
+    fn an_evaluation_scores_as_the_report_does() {
+        let task = Task::mask_gender_age();
+        let p = |image: usize| {
+            let mut p: Vec<f64> =
+                (0..18).map(|it| ((it * 7 + image * 5) % 11 + 1) as f64).collect();
+            let sum: f64 = p.iter().sum();
+            p.iter_mut().for_each(|it| *it /= sum);
+            p
+        };
+        let classes = (0..60).map(|it| it * 5 % 18).collect();
+        let people = (0..60).map(|it| it / 4).collect();
+        let all = Predictions::new(task.clone(), (0..60).map(p).collect(), classes, people);
+        let top = MetricConfig::zoo().into_iter().find(|it| it.0 == "top_k").unwrap().1;
+        let mut evaluation = Evaluation::new(&task, top.get());
+        all.iter().for_each(|it| evaluation.add(&it));
+        let it = evaluation.finish();
+        let report = Report::new(&all, Seed(0));
+        let want = report.scopes.iter().map(|it| it.scores).map(|it| MainScores {
+            macro_f1: it.macro_f1,
+            accuracy: it.accuracy,
+            log_loss: it.log_loss,
+        });
+        assert!(it.scores.iter().copied().eq(want));
+        assert_eq!((it.best_by, it.predicted), (report.joint().scores.top_2, all.predicted));
+    }
+}
