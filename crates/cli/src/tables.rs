@@ -189,7 +189,6 @@ mod tests {
     use std::path::Path;
 
     use base::{Seed, Task, task::Factor};
-    use expect_test::expect;
     use metrics::{Evaluation, Prediction};
 
     use super::{Counted, counted, report};
@@ -232,6 +231,9 @@ mod tests {
         let text =
             report("people held out", &evaluation.report(Seed(0)), Path::new("runs/a/valid"));
         assert!(text.lines().count() < 50, "{text}");
-        expect![[r""]].assert_eq(&text);
+        assert!(text.contains("the 15 classes of 1000 with the lowest F1\n"), "{text}");
+        assert!(text.contains("2 neither occur nor are predicted\n"), "{text}");
+        assert!(text.contains("class 800  ->  class 801"), "{text}");
+        assert!(text.contains("all classes: runs/a/valid_classes.csv"), "{text}");
     }
 }
