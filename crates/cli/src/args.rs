@@ -330,6 +330,45 @@ pub(crate) enum BenchCommand {
     },
     /// Run `bench train` and another program in turn, and print the ratios.
     Compare(CompareArgs),
+    /// Do one step of what grows with the data, for `cargo xtask scale` to measure.
+    #[command(hide = true)]
+    Scale {
+        #[command(subcommand)]
+        step: ScaleStep,
+    },
+}
+
+/// A step of what grows with the data. Predictions and hashes are made up.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ScaleStep {
+    /// List the images, and open none.
+    List {
+        #[command(flatten)]
+        experiment: ExperimentArgs,
+    },
+    /// List, and say who is held out and how long an epoch is.
+    Split {
+        #[command(flatten)]
+        experiment: ExperimentArgs,
+    },
+    /// List, split, and make the batches of one epoch.
+    Plan {
+        #[command(flatten)]
+        experiment: ExperimentArgs,
+    },
+    /// Write the table of `predict`.
+    Table { images: usize, classes: usize, output: PathBuf },
+    /// Score predictions, with intervals.
+    Evaluate { images: usize, classes: usize },
+    /// Write runs for `compare`.
+    Runs { dir: PathBuf, runs: usize, images: usize, classes: usize },
+    /// Find near-duplicates among hashes.
+    Hashes {
+        images: usize,
+        /// All within a few bits of each other.
+        #[arg(long)]
+        alike: bool,
+    },
 }
 
 /// Which network, on what.

@@ -3,6 +3,7 @@
 mod compare;
 mod load;
 mod network;
+mod scale;
 mod table;
 
 use std::time::Instant;
@@ -16,6 +17,7 @@ pub(crate) fn bench(command: &BenchCommand) -> anyhow::Result<End> {
         BenchCommand::Ops(args) => network::ops(args),
         BenchCommand::Load { experiment, pictures } => load::load(experiment, *pictures),
         BenchCommand::Compare(args) => compare::compare(args),
+        BenchCommand::Scale { step } => scale::scale(step),
     }
 }
 

@@ -1,0 +1,174 @@
+//! `maskfit bench scale STEP`: the work that grows with the data, a step at a time and of any size. It is
+//! for `cargo xtask scale`, which measures each step's time and memory from outside.
+
+use std::{fs, io::Write as _, path::Path, rc::Rc};
+
+use anyhow::Context as _;
+use augment::{PictureOpConfig, Pipeline, Resize, StatisticsConfig};
+use base::{Seed, Task, files::write_whole_with, task::Factor};
+use candle::Device;
+use data::{Context, link_hashes};
+use infer::{Bundle, Graded, Member, probabilities_csv};
+use metrics::{Predictions, Report, argmax};
+use models::{Model, ModelSpec};
+use trainer::{Experiment, Plan, epochs_of};
+
+use crate::{
+    End,
+    args::{ExperimentArgs, ScaleStep},
+    commands::{check_settings, use_threads},
+    runs,
+    terminal::Terminal,
+};
+
+/// As many images a person has.
+const EACH: usize = 7;
+
+pub(super) fn scale(step: &ScaleStep) -> anyhow::Result<End> {
+    match step {
+        ScaleStep::List { experiment } => {
+            let manifest = listing(experiment)?.1;
+            say!("{} images of {} people", manifest.examples.len(), manifest.people.len());
+        }
+        ScaleStep::Split { experiment } => {
+            let (experiment, manifest) = listing(experiment)?;
+            let epochs = epochs_of(&experiment, &manifest, experiment.data.fold)?;
+            say!("{} steps an epoch", epochs.n_steps(0));
+        }
+        ScaleStep::Plan { experiment } => {
+            let (experiment, manifest) = listing(experiment)?;
+            let terminal = Terminal::new();
+            let plan = Plan::new(&experiment, &manifest, 0, &Device::Cpu, &terminal)?;
+            say!("{} batches in the first epoch", plan.batches(0).len());
+        }
+        ScaleStep::Table { images, classes, output } => {
+            let it = predictions(*images, *classes, Seed(0));
+            let names: Vec<String> = (0..*images).map(name).collect();
+            let text = probabilities_csv(
+                &it.task,
+                names.iter().map(String::as_str),
+                &it.probabilities,
+                &it.predicted,
+            );
+            write_whole_with(output, |file| file.write_all(text.as_bytes()))
+                .with_context(|| output.display().to_string())?;
+        }
+        ScaleStep::Evaluate { images, classes } => {
+            let report = Report::new(&predictions(*images, *classes, Seed(0)), Seed(0));
+            say!("macro F1 {:.4}", report.joint().macro_f1.value);
+        }
+        ScaleStep::Runs { dir, runs, images, classes } => {
+            write_runs(dir, *runs, *images, *classes)?;
+        }
+        ScaleStep::Hashes { images, alike } => {
+            let people: Vec<usize> = (0..*images).collect();
+            let found = link_hashes(&hashes(*images, *alike), &people);
+            let (n_links, n_crowded) = (found.twins.len(), found.n_crowded);
+            say!("{n_links} links; {n_crowded} images look like too many others to compare all");
+        }
+    }
+    Ok(End::Done)
+}
+
+/// An experiment and its data, of which no image has been opened.
+fn listing(args: &ExperimentArgs) -> anyhow::Result<(Experiment, data::Manifest)> {
+    let (experiment, _) = runs::experiment(args)?;
+    check_settings(&experiment)?;
+    use_threads(experiment.threads)?;
+    let max_pixels = experiment.data.max_pixels;
+    let manifest =
+        experiment.listing(&Context { cache: None, max_pixels, progress: &|_, _| {} })?;
+    Ok((experiment, manifest))
+}
+
+/// The competition's task for 18 classes, else one question of so many.
+fn task(n_classes: usize) -> Task {
+    if n_classes == Task::mask_gender_age().n_classes() {
+        return Task::mask_gender_age();
+    }
+    let names: Vec<String> = (0..n_classes).map(|it| format!("class {it:04}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    Task { factors: vec![Factor::new("class", &names)] }
+}
+
+fn name(image: usize) -> String {
+    format!("{:07}/{}.jpg", image / EACH, image % EACH)
+}
+
+/// Numbers that look random; a linear congruential generator is good enough for that.
+fn next(state: &mut u64) -> u64 {
+    *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+    *state ^ *state >> 29
+}
+
+/// Predictions that are right about four times of five.
+fn predictions(n_images: usize, n_classes: usize, seed: Seed) -> Predictions {
+    let mut state = seed.0 + 1;
+    let classes: Vec<usize> = (0..n_images).map(|it| it * 31 % n_classes).collect();
+    let probabilities = classes.iter().map(|&class| {
+        let is_right = !next(&mut state).is_multiple_of(5);
+        let taken_for = if is_right { class } else { next(&mut state) as usize % n_classes };
+        let mut p: Vec<f64> =
+            (0..n_classes).map(|_| (next(&mut state) >> 12) as f64 / n_classes as f64).collect();
+        p[taken_for] += (1_u64 << 52) as f64;
+        let sum: f64 = p.iter().sum();
+        p.iter_mut().for_each(|it| *it /= sum);
+        p
+    });
+    let probabilities: Vec<Vec<f64>> = probabilities.collect();
+    debug_assert!(probabilities.iter().all(|p| argmax(p) < n_classes));
+    let people = (0..n_images).map(|it| it / EACH).collect();
+    Predictions::new(task(n_classes), probabilities, classes, people)
+}
+
+/// Finished runs, as far as `compare` asks of them, on the same images. The first one's `best` is a bundle
+/// of a tiny network that `predict` takes.
+fn write_runs(dir: &Path, n_runs: usize, n_images: usize, n_classes: usize) -> anyhow::Result<()> {
+    let task = task(n_classes);
+    let spec: ModelSpec = toml::from_str(
+        "backbone = { kind = \"efficientnet\", variant = \"lite0\", width = 0.25, depth = 0.3 }\n\
+         head = { kind = \"joint\" }",
+    )?;
+    let model = Model::fresh(&spec, &task, Seed(0), &Device::Cpu)?;
+    let statistics = StatisticsConfig::default().get().known();
+    let pipeline = Pipeline {
+        ops: vec![PictureOpConfig::Resize(Resize { size: [32, 24], ..Resize::default() }).into()],
+        statistics: statistics.context("statistics of ImageNet are known")?,
+        max_pixels: 1 << 20,
+    };
+    let member = Member { model: Rc::new(model), pipeline };
+    let bundle = Bundle { task, members: vec![member] };
+    for run in 0..n_runs {
+        let run_dir = dir.join(format!("run-{run:03}"));
+        let best = run_dir.join("best");
+        fs::create_dir_all(&best)?;
+        if run == 0 {
+            bundle.save(&best, "0")?;
+        } else {
+            fs::copy(dir.join("run-000/best/bundle.toml"), best.join("bundle.toml"))?;
+        }
+        let predictions = predictions(n_images, n_classes, Seed(run as u64));
+        let people = (0..=n_images / EACH).map(|it| format!("{it:07}")).collect();
+        let graded = Graded { pictures: (0..n_images).map(name).collect(), people, predictions };
+        fs::write(run_dir.join("valid.csv"), graded.to_csv())?;
+    }
+    Ok(())
+}
+
+/// Difference hashes: at random, or all within a few bits of one.
+fn hashes(n: usize, are_alike: bool) -> Vec<[u64; 4]> {
+    let mut state = 1;
+    let base = [0; 4].map(|_: u64| next(&mut state));
+    let mut hash = |_| match are_alike {
+        false => [0; 4].map(|_: u64| next(&mut state)),
+        true => {
+            let mut bits = base;
+            for _ in 0..7 {
+                let at = next(&mut state) >> 40;
+                bits[at as usize % 4] ^= 1 << (at / 4 % 64);
+            }
+            bits
+        }
+    };
+    (0..n).map(&mut hash).collect()
+}

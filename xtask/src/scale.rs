@@ -1,0 +1,178 @@
+//! `cargo xtask scale`: the time and the memory of each step that grows with the data, at a million images.
+//!
+//! The images are hard links to 56 small ones, seven to a person's folder; predictions and hashes are made
+//! up by `maskfit bench scale`. Each step is a process of its own. Its peak is what the kernel keeps of it
+//! (`VmHWM`), read every 10 ms while it runs. Of 1,000 classes there are fewer rows: a table of a million
+//! rows and 1,000 columns would have ten gigabytes.
+
+use std::{
+    ffi::OsStr,
+    fs,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, ensure};
+
+/// No step takes longer, but for the first reading of all images.
+const MOST_SECONDS: f64 = 60.0;
+/// No step takes more memory.
+const MOST_MIB: f64 = 2048.0;
+/// The seven images of a person.
+const NAMES: [&str; 7] =
+    ["incorrect_mask", "mask1", "mask2", "mask3", "mask4", "mask5", "normal"];
+/// People who are drawn. A file of the usual file systems has at most 65,000 links.
+const N_DRAWN: usize = 8;
+/// Runs that are compared.
+const N_RUNS: usize = 100;
+
+/// Measures every step with about `n` images, and fails where one is over the limits.
+pub(crate) fn scale(program: &Path, n: usize) -> anyhow::Result<()> {
+    ensure!(n >= 10_000, "it takes at least 10000 images, for there to be anything to measure");
+    let temporary = tempfile::Builder::new().prefix("maskfit-scale-").tempdir()?;
+    let dir = temporary.path();
+    let mut bench = Bench { program, dir, over: Vec::new() };
+    let began = Instant::now();
+    let n_images = make(&bench, n)?;
+    println!("{n_images} images made in {:.0} s\n", began.elapsed().as_secs_f64());
+    println!("{:<46} {:>9} {:>9}", "step", "seconds", "peak MiB");
+
+    let step = |name: &str| ["bench", "scale", name].map(str::to_owned).to_vec();
+    let of_data = |name: &str| [step(name), vec!["experiment.toml".to_owned()]].concat();
+    let sized = |name: &str, sizes: &[usize]| {
+        [step(name), sizes.iter().map(ToString::to_string).collect()].concat()
+    };
+    let check = ["data", "check", "experiment.toml"].map(str::to_owned).to_vec();
+    bench.step("list", &of_data("list"))?;
+    let seconds = bench.measure("check, the first time", &check)?;
+    println!("{:<46} {:>9.0} images a second", "", n_images as f64 / seconds);
+    bench.step("check, again", &check)?;
+    let reviewed = ["--set", "data.reviewed=[\"reviewed.csv\"]"].map(str::to_owned).to_vec();
+    let many = format!("list, with {} reviewed labels", n / 10);
+    bench.step(&many, &[of_data("list"), reviewed].concat())?;
+    bench.step("list and split", &of_data("split"))?;
+    bench.step("list, split and one epoch's plan", &of_data("plan"))?;
+    for (n_classes, n) in [(18, n), (1000, n / 20)] {
+        let of = format!("{n} images, {n_classes} classes");
+        let table = [sized("table", &[n, n_classes]), vec!["table.csv".to_owned()]].concat();
+        bench.step(&format!("predict's table: {of}"), &table)?;
+        bench.step(&format!("evaluation: {of}"), &sized("evaluate", &[n, n_classes]))?;
+    }
+    for (n_classes, n) in [(18, n / 100), (1000, n / 1000)] {
+        let runs = dir.join(format!("runs-{n_classes}"));
+        let sizes = [N_RUNS, n, n_classes].map(|it| it.to_string());
+        let make = [step("runs"), vec![runs.display().to_string()], sizes.to_vec()].concat();
+        ensure!(bench.command(&make).status()?.success(), "the runs cannot be made");
+        let named = (0..N_RUNS).map(|it| runs.join(format!("run-{it:03}")).display().to_string());
+        let compare = std::iter::once("compare".to_owned()).chain(named).collect::<Vec<_>>();
+        bench.step(&format!("compare {N_RUNS} runs: {n} images, {n_classes} classes"), &compare)?;
+    }
+    bench.step(&format!("near-duplicates: {n} distinct hashes"), &sized("hashes", &[n]))?;
+    let alike = [sized("hashes", &[n]), vec!["--alike".to_owned()]].concat();
+    bench.step(&format!("near-duplicates: {n} that are all alike"), &alike)?;
+
+    let over = bench.over;
+    temporary.close().context("the images cannot be removed")?;
+    ensure!(
+        over.is_empty(),
+        "over {MOST_SECONDS} s or {MOST_MIB} MiB: {}",
+        over.join("; ")
+    );
+    println!("\nno step is over {MOST_SECONDS} s or {MOST_MIB} MiB");
+    Ok(())
+}
+
+/// Where the steps run.
+struct Bench<'a> {
+    program: &'a Path,
+    dir: &'a Path,
+    /// What was over the limits.
+    over: Vec<String>,
+}
+
+impl Bench<'_> {
+    fn command<S: AsRef<OsStr>>(&self, args: &[S]) -> Command {
+        let mut command = Command::new(self.program);
+        command.args(args).current_dir(self.dir).env("MASKFIT_CACHE", self.dir.join("cache"));
+        command.stdout(Stdio::null());
+        command
+    }
+
+    /// Runs a step, prints what it took, and notes whether that is too much.
+    fn step(&mut self, name: &str, args: &[String]) -> anyhow::Result<()> {
+        let seconds = self.measure(name, args)?;
+        if seconds > MOST_SECONDS {
+            self.over.push(format!("{name}: {seconds:.1} s"));
+        }
+        Ok(())
+    }
+
+    /// As [`step`](Self::step), of any time; returns the seconds.
+    fn measure(&mut self, name: &str, args: &[String]) -> anyhow::Result<f64> {
+        let began = Instant::now();
+        let mut child = self.command(args).spawn().context("the program does not start")?;
+        let mut peak_kib = 0;
+        let status = loop {
+            peak_kib = peak_kib.max(peak(&child));
+            if let Some(it) = child.try_wait()? {
+                break it;
+            }
+            thread::sleep(Duration::from_millis(10));
+        };
+        let seconds = began.elapsed().as_secs_f64();
+        let mib = peak_kib as f64 / 1024.0;
+        ensure!(status.success(), "{name}: it failed: {status}");
+        println!("{name:<46} {seconds:>9.1} {mib:>9.0}");
+        if mib > MOST_MIB {
+            self.over.push(format!("{name}: {mib:.0} MiB"));
+        }
+        Ok(seconds)
+    }
+}
+
+/// The most memory that a process has held so far, in KiB; 0 of one that has ended.
+fn peak(child: &Child) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap_or_default();
+    let line = status.lines().find_map(|it| it.strip_prefix("VmHWM:"));
+    line.and_then(|it| it.split_whitespace().next()?.parse().ok()).unwrap_or_default()
+}
+
+/// Makes the images, the experiment and a reviewed table; returns how many images there are.
+fn make(bench: &Bench<'_>, n: usize) -> anyhow::Result<usize> {
+    let dir = bench.dir;
+    let drawn = N_DRAWN.to_string();
+    let draw = ["data", "people", "drawn", "--people", &drawn, "--scored", "0", "--size", "32x24"];
+    ensure!(bench.command(&draw).status()?.success(), "the images cannot be drawn");
+    let mut originals: Vec<PathBuf> = fs::read_dir(dir.join("drawn/train/images"))?
+        .map(|it| it.map(|it| it.path()))
+        .collect::<Result<_, _>>()?;
+    originals.sort();
+    let (root, n_people) = (dir.join("data"), n / NAMES.len());
+    let mut csv = "id,gender,race,age,path\n".to_owned();
+    let mut reviewed = "person,picture,factor,given,suggested,score,decision\n".to_owned();
+    for person in 0..n_people {
+        let (gender, age) = (["male", "female"][person % 2], 18 + person % 50);
+        let name = format!("{person:07}_{gender}_Drawn_{age}");
+        let folder = root.join("images").join(&name);
+        fs::create_dir_all(&folder)?;
+        for file in NAMES {
+            let file = format!("{file}.jpg");
+            fs::hard_link(originals[person % N_DRAWN].join(&file), folder.join(&file))?;
+        }
+        csv += &format!("{person:07},{gender},Drawn,{age},{name}\n");
+        if person % 10 == 0 {
+            for file in NAMES {
+                reviewed += &format!("{name},{name}/{file}.jpg,mask,worn,worn,0.1,weight 0.5\n");
+            }
+        }
+    }
+    fs::write(root.join("train.csv"), csv)?;
+    fs::write(dir.join("reviewed.csv"), reviewed)?;
+    let experiment = "[data]\nsource = { kind = \"mask_profiles\", root = \"data\" }\n\
+                      [augment]\ntrain = [{ kind = \"random_crop\", size = [32, 24] }]\n\
+                      eval = [{ kind = \"center_crop\", size = [32, 24] }]\n";
+    fs::write(dir.join("experiment.toml"), experiment)?;
+    Ok(n_people * NAMES.len())
+}
