@@ -21,8 +21,7 @@ const MOST_SECONDS: f64 = 60.0;
 /// No step takes more memory.
 const MOST_MIB: f64 = 2048.0;
 /// The seven images of a person.
-const NAMES: [&str; 7] =
-    ["incorrect_mask", "mask1", "mask2", "mask3", "mask4", "mask5", "normal"];
+const NAMES: [&str; 7] = ["incorrect_mask", "mask1", "mask2", "mask3", "mask4", "mask5", "normal"];
 /// People who are drawn. A file of the usual file systems has at most 65,000 links.
 const N_DRAWN: usize = 8;
 /// Runs that are compared.
@@ -75,11 +74,7 @@ pub(crate) fn scale(program: &Path, n: usize) -> anyhow::Result<()> {
 
     let over = bench.over;
     temporary.close().context("the images cannot be removed")?;
-    ensure!(
-        over.is_empty(),
-        "over {MOST_SECONDS} s or {MOST_MIB} MiB: {}",
-        over.join("; ")
-    );
+    ensure!(over.is_empty(), "over {MOST_SECONDS} s or {MOST_MIB} MiB: {}", over.join("; "));
     println!("\nno step is over {MOST_SECONDS} s or {MOST_MIB} MiB");
     Ok(())
 }

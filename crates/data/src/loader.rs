@@ -2,9 +2,12 @@
 //!
 //! Batch k is the same whatever the number of threads: every picture has a random stream of its own,
 //! and batches are handed out in order. At most `n_ahead` finished batches wait in memory.
+//!
+//! What comes after (the next epoch) may be added at any time: the threads live on, and make its first
+//! batches while the last ones of before are used.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
@@ -56,9 +59,9 @@ pub struct Load {
     pub stream: String,
     /// The first batch to hand out; those before were seen in an earlier life.
     pub first_batch: usize,
-    /// How many threads; 0 is taken for 1.
+    /// How many threads; 0 is taken for 1. Of what is [added](Loader::add), nobody asks.
     pub n_threads: usize,
-    /// How many batches may wait; 0 is taken for 1.
+    /// How many batches may wait; 0 is taken for 1. Of what is [added](Loader::add), nobody asks.
     pub n_ahead: usize,
 }
 
@@ -97,14 +100,20 @@ pub struct Loader {
 }
 
 struct Shared {
-    load: Load,
+    /// How many finished batches may wait.
+    n_ahead: usize,
     state: Mutex<State>,
     /// Told whenever a batch is finished or taken.
     changed: Condvar,
     busy_ns: AtomicU64,
 }
 
+/// Batches are counted through all that is loaded, beginning with the first that is handed out.
 struct State {
+    /// What is to be loaded that has not been handed out whole, with the count of its first batch.
+    parts: VecDeque<(usize, Arc<Part>)>,
+    /// How many batches there are in all.
+    n_batches: usize,
     /// The next batch that a thread begins.
     next_to_make: usize,
     /// The next batch that is handed out.
@@ -113,24 +122,60 @@ struct State {
     stopped: bool,
 }
 
+/// What is to be loaded, and how many of its pictures come before each batch.
+struct Part {
+    load: Load,
+    before: Vec<usize>,
+}
+
+impl State {
+    fn add(&mut self, load: Load) {
+        let mut n = 0;
+        let count = |batch: &Vec<usize>| {
+            n += batch.len();
+            n - batch.len()
+        };
+        let before = load.batches.iter().map(count).collect();
+        let n_batches = load.batches.len().saturating_sub(load.first_batch);
+        self.parts.push_back((self.n_batches, Arc::new(Part { load, before })));
+        self.n_batches += n_batches;
+    }
+
+    /// What a batch belongs to, and its position there.
+    fn find(&self, batch: usize) -> (Arc<Part>, usize) {
+        let at = self.parts.partition_point(|(first, _)| *first <= batch) - 1;
+        let (first, part) = &self.parts[at];
+        (Arc::clone(part), part.load.first_batch + batch - first)
+    }
+}
+
 impl Loader {
     /// Starts the threads.
     pub fn start(load: Load) -> Loader {
-        let (first, n_threads) = (load.first_batch, load.n_threads.max(1));
-        let state = State {
-            next_to_make: first,
-            next_to_give: first,
+        let (n_ahead, n_threads) = (load.n_ahead.max(1), load.n_threads.max(1));
+        let mut state = State {
+            parts: VecDeque::new(),
+            n_batches: 0,
+            next_to_make: 0,
+            next_to_give: 0,
             finished: BTreeMap::new(),
             stopped: false,
         };
+        state.add(load);
         let (state, changed) = (Mutex::new(state), Condvar::new());
-        let shared = Arc::new(Shared { load, state, changed, busy_ns: AtomicU64::new(0) });
+        let shared = Arc::new(Shared { n_ahead, state, changed, busy_ns: AtomicU64::new(0) });
         let worker = |_| {
             let shared = Arc::clone(&shared);
             thread::spawn(move || shared.work())
         };
         let threads = (0..n_threads).map(worker).collect();
         Loader { shared, threads, waited: Duration::ZERO }
+    }
+
+    /// Loads this after all that is loaded already, with the threads and as far ahead as at first.
+    pub fn add(&self, load: Load) {
+        self.shared.lock().add(load);
+        self.shared.changed.notify_all();
     }
 
     /// How long the threads have been at work so far, all together.
@@ -152,7 +197,7 @@ impl Iterator for Loader {
         let began = Instant::now();
         let shared = &self.shared;
         let mut state = shared.lock();
-        if state.next_to_give >= shared.load.batches.len() {
+        if state.next_to_give >= state.n_batches {
             return None;
         }
         let batch = loop {
@@ -163,6 +208,10 @@ impl Iterator for Loader {
             state = shared.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         };
         state.next_to_give += 1;
+        let next = state.next_to_give;
+        while state.parts.get(1).is_some_and(|(first, _)| *first <= next) {
+            state.parts.pop_front();
+        }
         drop(state);
         shared.changed.notify_all();
         self.waited += began.elapsed();
@@ -192,18 +241,21 @@ impl Shared {
         loop {
             let mut state = self.lock();
             let idx = loop {
-                if state.stopped || state.next_to_make >= self.load.batches.len() {
+                if state.stopped {
                     return;
                 }
-                if state.next_to_make < state.next_to_give + self.load.n_ahead.max(1) {
+                let end = state.n_batches.min(state.next_to_give + self.n_ahead);
+                if state.next_to_make < end {
                     break state.next_to_make;
                 }
                 state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
             };
             state.next_to_make += 1;
+            let (part, at) = state.find(idx);
             drop(state);
             let began = Instant::now();
-            let batch = catch_unwind(AssertUnwindSafe(|| self.load.make(idx)));
+            let batch = catch_unwind(AssertUnwindSafe(|| part.load.make(at, part.before[at])));
+            drop(part);
             let busy_ns = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
             self.busy_ns.fetch_add(busy_ns, Ordering::Relaxed);
             let batch = batch.unwrap_or_else(|panic| {
@@ -219,7 +271,9 @@ impl Shared {
 
 impl Load {
     /// Makes one batch: a function of its position and nothing else.
-    fn make(&self, idx: usize) -> Result<Batch, LoadError> {
+    ///
+    /// - `before`: how many pictures the batches before it have.
+    fn make(&self, idx: usize, before: usize) -> Result<Batch, LoadError> {
         let mut examples = self.batches[idx].clone();
         let n_own = examples.len();
         let memory = self.memory.as_ref().map(|it| it as &dyn Memory);
@@ -228,7 +282,6 @@ impl Load {
         let mix_stream = |entry| stream(&format!("mix/{idx}/{entry}"));
         let plan = self.mixing.plan(idx, n_own, size, mix_stream);
         examples.extend(plan.guests);
-        let before: usize = self.batches[..idx].iter().map(Vec::len).sum();
         let mut pictures = Vec::with_capacity(examples.len() * size[0] * size[1] * 3);
         for (offset, &example) in examples.iter().enumerate() {
             let (name, content) = &self.pictures[example];
@@ -313,6 +366,67 @@ mod tests {
     #[test]
     fn a_later_start_sees_the_same_later_batches() {
         assert!(all(load(1, 0))[4..] == all(load(2, 4)));
+    }
+
+    /// Three epochs of other batches, sizes and lengths, of which the first begins in its midst.
+    fn epochs(n_threads: usize) -> Vec<Load> {
+        let mut loads = vec![load(n_threads, 4), load(n_threads, 0), mixed(n_threads, 0)];
+        let small = toml::from_str("kind = \"resize\"\nsize = [8, 6]").unwrap();
+        Arc::make_mut(&mut loads[1].pipeline).ops.push(small);
+        loads[1].batches = (0..28).collect::<Vec<_>>().chunks(3).map(<[usize]>::to_vec).collect();
+        for (epoch, load) in loads.iter_mut().enumerate() {
+            load.stream = format!("augment/{epoch}");
+        }
+        loads
+    }
+
+    #[test]
+    fn one_loader_of_several_epochs_gives_what_one_for_each_does() {
+        let want: Vec<Batch> = epochs(1).into_iter().flat_map(all).collect();
+        assert_eq!(want.len(), 2 + 10 + 6);
+        for n_threads in [1, 4] {
+            let mut loads = epochs(n_threads).into_iter();
+            // All at once; and each as soon as the one before it is begun, as training does.
+            let mut loader = Loader::start(loads.next().unwrap());
+            loads.for_each(|it| loader.add(it));
+            let got: Vec<Batch> =
+                std::iter::from_fn(|| loader.next()).map(Result::unwrap).collect();
+            assert!(got == want, "{n_threads} threads");
+
+            let mut loads = epochs(n_threads).into_iter();
+            let mut loader = Loader::start(loads.next().unwrap());
+            let mut got = Vec::new();
+            for n in [2, 10, 6] {
+                loads.next().into_iter().for_each(|it| loader.add(it));
+                got.extend((0..n).map(|_| loader.next().unwrap().unwrap()));
+            }
+            assert!(got == want && loader.next().is_none(), "{n_threads} threads, one by one");
+        }
+    }
+
+    #[test]
+    fn the_next_epoch_is_begun_before_this_one_is_used_up() {
+        // Its first batch cannot be made, and is there when this epoch's last one has been taken.
+        let mut next = load(1, 0);
+        next.pictures = vec![("gone".to_owned(), Content::File("no/such.jpg".into())); 28].into();
+        let mut loader = Loader::start(load(1, 5));
+        loader.add(next);
+        let began = std::time::Instant::now();
+        while loader.shared.lock().finished.len() < 2 {
+            assert!(began.elapsed().as_secs() < 60, "nothing of the next epoch is made");
+            std::thread::yield_now();
+        }
+        assert!(loader.next().unwrap().is_ok());
+        assert!(loader.next().unwrap().unwrap_err().to_string().starts_with("gone: "));
+    }
+
+    #[test]
+    fn a_loader_that_has_given_all_waits_for_more_or_for_its_end() {
+        let mut loader = Loader::start(load(3, 5));
+        assert!(loader.next().unwrap().is_ok() && loader.next().is_none());
+        loader.add(load(1, 5));
+        assert!(loader.next().unwrap().is_ok() && loader.next().is_none());
+        drop(loader);
     }
 
     #[test]

@@ -3,7 +3,11 @@
 //! It reads from top to bottom in the order of ARCHITECTURE.md's table.
 //! A step is a function of its number: resuming at step n is running from step n.
 
-use std::{rc::Rc, sync::Arc, time::Instant};
+use std::{
+    rc::Rc,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use data::{Load, Loader};
 use infer::{Bundle, GradedWriter, Member, Predictor};
@@ -101,21 +105,27 @@ fn train(
     let mut log = Log::open(plan, run, state.step)?;
     let mut keeper = Keeper::start(plan, run, data, &log, tracking)?;
     let mut pace = Pace::start();
-    let mut loader = None;
+    let mut loader: Option<Loader> = None;
+    let mut busy = Duration::ZERO;
     let profile = learner.profile();
 
     while !is_over(plan, &state) {
         let clock = plan.clock(state.step);
-        let epoch_loader = match loader.take() {
-            Some(it) if plan.epochs.find(clock.step).1 > 0 => it,
-            _ => load_epoch(plan, state.step), //                                  pick, see
-        };
-        let loader = loader.insert(epoch_loader);
-        let (waited, busy) = (loader.waited(), loader.busy());
+        let (epoch_idx, n_done) = plan.epochs.find(clock.step);
+        let is_begun = loader.is_some();
+        let loader = loader.get_or_insert_with(|| load_epoch(plan, state.step)); // pick, see
+        let next_epoch = clock.step - n_done + plan.epochs.n_steps(epoch_idx);
+        if (!is_begun || n_done == 0) && next_epoch < plan.epochs.total() {
+            // Its first batches are made while the last ones of this epoch are learnt from.
+            loader.add(epoch(plan, next_epoch));
+        }
+        let waited = loader.waited();
         let batch = profile.time(Verb::Gather, || loader.next()); //               gather
         let batch = batch.expect("an epoch has a batch for each step")?;
         pace.waited += loader.waited() - waited;
-        profile.saw(loader.busy() - busy);
+        let busy_now = loader.busy();
+        profile.saw(busy_now - busy);
+        busy = busy_now;
 
         let rates = plan.experiment.rates(&plan.epochs, state.step, &state.scores);
         let judged = learner.step(plan, &batch, &clock, rates)?; //                think, judge, learn
@@ -342,9 +352,14 @@ impl Keeper {
 
 /// The batches of the epoch that `step` lies in, from that step on.
 pub fn load_epoch(plan: &Plan, step: usize) -> Loader {
+    Loader::start(epoch(plan, step))
+}
+
+/// What is loaded of the epoch that `step` lies in, from that step on.
+fn epoch(plan: &Plan, step: usize) -> Load {
     let (epoch_idx, n_done) = plan.epochs.find(step);
     let (pipeline, pack) = plan.seen(epoch_idx);
-    Loader::start(Load {
+    Load {
         pictures: Arc::clone(&plan.pictures),
         batches: plan.batches(epoch_idx),
         pipeline,
@@ -356,7 +371,7 @@ pub fn load_epoch(plan: &Plan, step: usize) -> Loader {
         first_batch: n_done,
         n_threads: plan.experiment.data.n_loaders,
         n_ahead: plan.experiment.data.n_ahead,
-    })
+    }
 }
 
 fn bundle_of(plan: &Plan, model: &Rc<Model>) -> Bundle {
