@@ -164,16 +164,17 @@ fn nearest(hashes: &[DifferenceHash], people: &[usize], n_neighbours: usize) -> 
         }
         let closest = |at: usize| -> Option<(u32, usize)> {
             let (hash, own) = order[at];
-            let around = at.saturating_sub(n_neighbours)..order.len().min(at + n_neighbours + 1);
+            let agrees = |it: &&(DifferenceHash, usize)| it.0.first_band() == hash.first_band();
+            let before = order[..at].iter().rev().take(n_neighbours).take_while(agrees);
+            let after = order[at + 1..].iter().take(n_neighbours).take_while(agrees);
             let mut best = None;
             ops::vectorised(
                 #[inline(always)]
                 || {
-                    for &(other, to) in &order[around] {
+                    for &(other, to) in before.chain(after) {
                         let distance = hash.distance(other);
                         let is_better = || best.is_none_or(|it| (distance, to) < it);
-                        let is_near = distance <= NEAR && other.first_band() == hash.first_band();
-                        if is_near && is_better() && people[to] != people[own] {
+                        if distance <= NEAR && is_better() && people[to] != people[own] {
                             best = Some((distance, to));
                         }
                     }
