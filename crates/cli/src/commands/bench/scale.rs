@@ -1,15 +1,20 @@
 //! `maskfit bench scale STEP`: the work that grows with the data, a step at a time and of any size. It is
 //! for `cargo xtask scale`, which measures each step's time and memory from outside.
 
-use std::{fs, io::Write as _, path::Path, rc::Rc};
+use std::{
+    fs,
+    io::{BufWriter, Write as _},
+    path::Path,
+    rc::Rc,
+};
 
 use anyhow::Context as _;
 use augment::{PictureOpConfig, Pipeline, Resize, StatisticsConfig};
-use base::{Seed, Task, files::write_whole_with, task::Factor};
+use base::{Seed, Task, files::write_whole_with, table::Table, task::Factor};
 use candle::Device;
 use data::{Context, link_hashes};
-use infer::{Bundle, Graded, Member, probabilities_csv};
-use metrics::{Predictions, Report, argmax};
+use infer::{Bundle, Graded, Member, probabilities_header, probabilities_row};
+use metrics::{Predictions, Report};
 use models::{Model, ModelSpec};
 use trainer::{Experiment, Plan, epochs_of};
 
@@ -42,16 +47,17 @@ pub(super) fn scale(step: &ScaleStep) -> anyhow::Result<End> {
             say!("{} batches in the first epoch", plan.batches(0).len());
         }
         ScaleStep::Table { images, classes, output } => {
-            let it = predictions(*images, *classes, Seed(0));
-            let names: Vec<String> = (0..*images).map(name).collect();
-            let text = probabilities_csv(
-                &it.task,
-                names.iter().map(String::as_str),
-                &it.probabilities,
-                &it.predicted,
-            );
-            write_whole_with(output, |file| file.write_all(text.as_bytes()))
-                .with_context(|| output.display().to_string())?;
+            let mut made_up = made_up(*classes, Seed(0));
+            let header = probabilities_header(&task(*classes));
+            write_whole_with(output, |file| {
+                let mut table = Table::begin(BufWriter::new(file), header)?;
+                for image in 0..*images {
+                    let (_, p) = made_up(image);
+                    table.row(probabilities_row(&name(image), &p))?;
+                }
+                table.finish()?.flush()
+            })
+            .with_context(|| output.display().to_string())?;
         }
         ScaleStep::Evaluate { images, classes } => {
             let report = Report::new(&predictions(*images, *classes, Seed(0)), Seed(0));
@@ -101,11 +107,11 @@ fn next(state: &mut u64) -> u64 {
     *state ^ *state >> 29
 }
 
-/// Predictions that are right about four times of five.
-fn predictions(n_images: usize, n_classes: usize, seed: Seed) -> Predictions {
+/// The class of an image, and probabilities that are right about four times of five.
+fn made_up(n_classes: usize, seed: Seed) -> impl FnMut(usize) -> (usize, Vec<f64>) {
     let mut state = seed.0 + 1;
-    let classes: Vec<usize> = (0..n_images).map(|it| it * 31 % n_classes).collect();
-    let probabilities = classes.iter().map(|&class| {
+    move |image| {
+        let class = image * 31 % n_classes;
         let is_right = !next(&mut state).is_multiple_of(5);
         let taken_for = if is_right { class } else { next(&mut state) as usize % n_classes };
         let mut p: Vec<f64> =
@@ -113,10 +119,12 @@ fn predictions(n_images: usize, n_classes: usize, seed: Seed) -> Predictions {
         p[taken_for] += (1_u64 << 52) as f64;
         let sum: f64 = p.iter().sum();
         p.iter_mut().for_each(|it| *it /= sum);
-        p
-    });
-    let probabilities: Vec<Vec<f64>> = probabilities.collect();
-    debug_assert!(probabilities.iter().all(|p| argmax(p) < n_classes));
+        (class, p)
+    }
+}
+
+fn predictions(n_images: usize, n_classes: usize, seed: Seed) -> Predictions {
+    let (classes, probabilities) = (0..n_images).map(made_up(n_classes, seed)).unzip();
     let people = (0..n_images).map(|it| it / EACH).collect();
     Predictions::new(task(n_classes), probabilities, classes, people)
 }
