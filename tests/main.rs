@@ -10,6 +10,7 @@ mod labels;
 mod learning;
 mod oracle;
 mod repeatability;
+mod resuming;
 mod scale;
 mod serving;
 mod small;

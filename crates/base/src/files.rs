@@ -44,12 +44,20 @@ pub fn write_whole_with<E: From<io::Error>>(
     let replace = || -> Result<(), E> {
         write(&mut file)?;
         file.sync_all()?;
-        fs::rename(&temporary.0, path)?;
-        // The new name itself is on disk only with its folder.
-        let dir = path.parent().filter(|it| !it.as_os_str().is_empty());
-        Ok(File::open(dir.unwrap_or(Path::new(".")))?.sync_all()?)
+        Ok(self::replace(&temporary.0, path)?)
     };
     replace().inspect_err(|_| drop(fs::remove_file(&temporary.0)))
+}
+
+/// Gives a file another's name, and makes sure that this is on disk.
+///
+/// # Errors
+/// What the system says; then nothing has changed.
+pub fn replace(from: &Path, to: &Path) -> io::Result<()> {
+    fs::rename(from, to)?;
+    // The new name itself is on disk only with its folder.
+    let dir = to.parent().filter(|it| !it.as_os_str().is_empty());
+    File::open(dir.unwrap_or(Path::new(".")))?.sync_all()
 }
 
 /// The number of the open file that a path is another name of: of `/dev/stdout` 1, whatever that is

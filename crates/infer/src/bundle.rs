@@ -97,7 +97,19 @@ struct MemberDescription {
     pipeline: Pipeline,
 }
 
+/// The description of a bundle that is not committed.
+fn staged(tag: &str) -> String {
+    format!("bundle-{tag}.toml")
+}
+
 impl Description {
+    /// The files of weights that a description names; none where it cannot be read.
+    fn weights(path: &Path) -> Option<Vec<String>> {
+        let text = fs::read_to_string(path).ok()?;
+        let description: Description = toml::from_str(&text).ok()?;
+        Some(description.members.into_iter().map(|it| it.weights).collect())
+    }
+
     fn read(dir: &Path) -> Result<Description, BundleError> {
         let path = dir.join(FILE);
         let text = base::text::read(&path).map_err(|source| match source.kind() {
@@ -128,6 +140,16 @@ impl Bundle {
     /// # Errors
     /// What the system says; the bundle before is then still whole.
     pub fn save(&self, dir: &Path, tag: &str) -> Result<(), BundleError> {
+        self.stage(dir, tag)?;
+        Bundle::commit(dir, tag)
+    }
+
+    /// Writes the bundle beside the one that is there, which stays what is opened until
+    /// [`Bundle::commit`].
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn stage(&self, dir: &Path, tag: &str) -> Result<(), BundleError> {
         let io = |path: &Path| {
             let path = path.to_owned();
             move |source| BundleError::Io { path, source }
@@ -143,20 +165,57 @@ impl Bundle {
             let (model, pipeline) = (member.model.spec().clone(), member.pipeline.clone());
             members.push(MemberDescription { weights, model, pipeline });
         }
-        let kept: Vec<String> = members.iter().map(|it| it.weights.clone()).collect();
         let description = Description { version: VERSION, task: self.task.clone(), members };
         let text = toml::to_string(&description).expect("a description is TOML");
-        let path = dir.join(FILE);
-        write_whole(&path, text.as_bytes()).map_err(io(&path))?;
+        let path = dir.join(staged(tag));
+        write_whole(&path, text.as_bytes()).map_err(io(&path))
+    }
 
-        // What the bundle before needed.
-        for entry in fs::read_dir(dir).map_err(io(dir))?.flatten() {
-            let name = entry.file_name().to_string_lossy().into_owned();
-            if name.starts_with("weights-") && !kept.contains(&name) {
-                fs::remove_file(entry.path()).map_err(io(&entry.path()))?;
+    /// Puts a bundle that was staged in the place of the one that is there; without one of this tag,
+    /// nothing.
+    ///
+    /// # Errors
+    /// What the system says; the folder then has one of the two.
+    pub fn commit(dir: &Path, tag: &str) -> Result<(), BundleError> {
+        let (path, staged) = (dir.join(FILE), dir.join(staged(tag)));
+        if !staged.is_file() {
+            return Ok(());
+        }
+        let weights = |path: &Path| Description::weights(path).unwrap_or_default();
+        let (before, now) = (weights(&path), weights(&staged));
+        let io = |path: &Path| {
+            let path = path.to_owned();
+            move |source| BundleError::Io { path, source }
+        };
+        base::files::replace(&staged, &path).map_err(io(&path))?;
+        for name in before.iter().filter(|it| !now.contains(it)) {
+            let path = dir.join(name);
+            match fs::remove_file(&path) {
+                Err(err) if err.kind() != io::ErrorKind::NotFound => return Err(io(&path)(err)),
+                _ => {}
             }
         }
         Ok(())
+    }
+
+    /// Removes what was staged and never committed, and weights that no description names. Only for a
+    /// folder that nobody else writes to; what cannot be removed stays.
+    pub fn discard_staged(dir: &Path) {
+        let kept = Description::weights(&dir.join(FILE)).unwrap_or_default();
+        for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let is_staged = name.starts_with("bundle-") && name.ends_with(".toml");
+            if is_staged || name.starts_with("weights-") && !kept.contains(&name) {
+                drop(fs::remove_file(entry.path()));
+            }
+        }
+    }
+
+    /// The tag of the bundle in a folder; none where there is none, or one that was saved otherwise.
+    pub fn tag(dir: &Path) -> Option<String> {
+        let weights = Description::weights(&dir.join(FILE))?;
+        let first = weights.first()?.strip_prefix("weights-0-")?;
+        first.strip_suffix(".safetensors").map(str::to_owned)
     }
 
     /// What the classes of a bundle mean, without reading its weights.
@@ -225,6 +284,24 @@ mod tests {
         assert_eq!(opened.members[0].pipeline, saved.members[0].pipeline);
         assert_eq!(opened.members[0].model.spec(), saved.members[0].model.spec());
         assert!(numbers(&opened) == numbers(&saved));
+    }
+
+    #[test]
+    fn what_is_staged_is_opened_once_it_is_committed() {
+        let dir = tempfile::tempdir().unwrap();
+        let opened = || numbers(&Bundle::open(dir.path(), &Device::Cpu).unwrap());
+        bundle(1).save(dir.path(), "1").unwrap();
+        bundle(2).stage(dir.path(), "2").unwrap();
+        bundle(3).stage(dir.path(), "3").unwrap();
+        assert!(opened() == numbers(&bundle(1)) && Bundle::tag(dir.path()).unwrap() == "1");
+        Bundle::commit(dir.path(), "2").unwrap();
+        Bundle::commit(dir.path(), "9").unwrap();
+        assert!(opened() == numbers(&bundle(2)) && Bundle::tag(dir.path()).unwrap() == "2");
+        // The third is there still, until it is said that it is not wanted.
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 4);
+        Bundle::discard_staged(dir.path());
+        assert!(opened() == numbers(&bundle(2)));
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
     }
 
     #[test]

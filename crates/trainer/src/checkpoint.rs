@@ -2,7 +2,8 @@
 //!
 //! `checkpoints/<steps done>.safetensors` holds the model's tensors, the optimizer's and the average's,
 //! and in its header where the run is, what its settings were and the fingerprint of its data (`record.rs`). A thread of its own writes them, whole or
-//! not at all, so that training does not wait; older ones are removed once the newer is on disk. A run
+//! not at all, so that training does not wait; older ones are removed once the newer is on disk, and the
+//! bundle of the best evaluation that it knows of takes the place of the one before. A run
 //! goes on from the newest that can be read.
 
 use std::{
@@ -19,6 +20,7 @@ use std::{
 
 use base::files::write_whole;
 use candle::{Device, Tensor};
+use infer::Bundle;
 use safetensors::SafeTensors;
 use serde::{Deserialize, Serialize};
 
@@ -165,13 +167,13 @@ impl Writer {
     /// # Errors
     /// A folder that cannot be made.
     pub(crate) fn start(run: &Run, keep: usize, tables: Vec<File>) -> Result<Writer, RunError> {
-        let dir = run.checkpoints();
+        let (dir, best) = (run.checkpoints(), run.best());
         fs::create_dir_all(&dir).map_err(at(&dir))?;
         // A sender waits until the thread takes what it sends: one checkpoint is in memory at most.
         let (sender, receiver) = sync_channel(0);
         let is_busy = Arc::new(AtomicBool::new(false));
         let busy = Arc::clone(&is_busy);
-        let thread = thread::spawn(move || work(&dir, keep, &tables, &receiver, &busy));
+        let thread = thread::spawn(move || work(&dir, &best, keep, &tables, &receiver, &busy));
         Ok(Writer { jobs: Some(sender), thread: Some(thread), is_busy })
     }
 
@@ -233,24 +235,40 @@ impl Drop for Writer {
 
 fn work(
     dir: &Path,
+    best: &Path,
     keep: usize,
     tables: &[File],
     jobs: &Receiver<Checkpoint>,
     is_busy: &AtomicBool,
 ) -> Result<(), RunError> {
     for checkpoint in jobs {
-        save(dir, keep, tables, &checkpoint)?;
+        save(dir, best, keep, tables, &checkpoint)?;
         is_busy.store(false, Ordering::Release);
     }
     Ok(())
 }
 
-fn save(dir: &Path, keep: usize, tables: &[File], checkpoint: &Checkpoint) -> Result<(), RunError> {
+/// Makes the bundle of a state's best evaluation that of the run, where it is staged.
+pub(crate) fn commit_best(best: &Path, state: &State) -> Result<(), RunError> {
+    let Some(it) = state.best else { return Ok(()) };
+    let committed = Bundle::commit(best, &it.step.to_string());
+    committed.map_err(std::io::Error::other).map_err(at(best))
+}
+
+fn save(
+    dir: &Path,
+    best: &Path,
+    keep: usize,
+    tables: &[File],
+    checkpoint: &Checkpoint,
+) -> Result<(), RunError> {
     let path = dir.join(format!("{:08}.safetensors", checkpoint.state.step));
     let bytes = checkpoint.to_bytes().map_err(std::io::Error::other).map_err(at(&path))?;
     // A run that goes on from here finds its tables' rows.
     tables.iter().try_for_each(File::sync_data).map_err(at(dir))?;
     write_whole(&path, &bytes).map_err(at(&path))?;
+    // Now that the checkpoint which knows of it is on disk.
+    commit_best(best, &checkpoint.state)?;
     let all = list(dir)?;
     let (newer, older): (Vec<_>, Vec<_>) = all.into_iter().partition(|it| *it > path);
     // What is newer cannot be read, or this run would have gone on from there.

@@ -118,9 +118,9 @@ pub enum FitError {
         /// What, how many, and the first of them.
         changes: Vec<String>,
     },
-    /// The data of a cross-validation is not what it was.
+    /// The data or the settings of a cross-validation are not what they were.
     #[error(
-        "{}: the data is not what this cross-validation began with:\n  {}\nput it back, or begin a new one",
+        "{}: the data or the settings are not what this cross-validation began with:\n  {}\nput them back, or begin a new one",
         run.display(),
         changes.join("\n  ")
     )]

@@ -284,6 +284,14 @@ impl Experiment {
         }
     }
 
+    /// The experiment of a run's `config.toml`.
+    ///
+    /// # Errors
+    /// A text that is none, or has settings that do not fit.
+    pub(crate) fn of_run(config: &str) -> Result<Experiment, ConfigError> {
+        Experiment::load(&[Layer::from_toml("config.toml", config)?])
+    }
+
     /// What is known of the published weights that are asked for.
     fn published(&self) -> Option<Published> {
         let is_asked = !self.model.pretrained.as_os_str().is_empty();

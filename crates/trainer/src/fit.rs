@@ -109,6 +109,14 @@ fn train(
     let mut busy = Duration::ZERO;
     let profile = learner.profile();
 
+    if is_over(plan, &state) && state.best.is_none() {
+        // What was the best is none any more, and no evaluation is to come.
+        let bundle = bundle_of(plan, &learner.answering(plan, state.step)?);
+        let score = evaluate(plan, &bundle, watch)?.best_by;
+        bundle.stage(&run.best(), &state.step.to_string())?;
+        state.note(score, true);
+        keeper.keep(plan, &learner, &state)?;
+    }
     while !is_over(plan, &state) {
         let clock = plan.clock(state.step);
         let (epoch_idx, n_done) = plan.epochs.find(clock.step);
@@ -147,7 +155,8 @@ fn train(
             let score = valid.best_by;
             let is_best = state.is_best(score, plan);
             if is_best {
-                let save = || bundle.save(&run.best(), &state.step.to_string()); // keep
+                // It is the run's best once the checkpoint is on disk that knows of it.
+                let save = || bundle.stage(&run.best(), &state.step.to_string()); // keep
                 profile.time(Verb::Keep, save)?;
             }
             state.note(score, is_best);
@@ -223,10 +232,10 @@ fn begin(
             })?;
         changes.iter().chain(&of_data.lines).for_each(|it| watch.note(&format!("changed: {it}")));
         if !changes.is_empty() {
-            // Where it is there, a run with other settings was killed before it had a checkpoint of its own.
-            let before = format!("config-until-{step}.toml");
-            if !run.dir().join(&before).exists() {
-                run.write(&before, &run.read("config.toml")?)?;
+            let config = run.read("config.toml")?;
+            // Settings that no step was taken with are not kept.
+            if Experiment::of_run(&config).is_ok_and(|it| it.essence() == checkpoint.settings) {
+                run.write(&format!("config-until-{step}.toml"), &config)?;
             }
         }
         // Also where a change is taken back that has come to no checkpoint.
@@ -238,7 +247,24 @@ fn begin(
             run.write("split.csv", &split_csv(plan))?;
         }
         watch.note(&format!("going on after step {step} of {total}"));
-        return Ok((learner, checkpoint.state));
+        let mut state = checkpoint.state;
+        let is_as_it_was = changes.is_empty() && before.is_none();
+        let by = if changes.iter().any(|it| it.starts_with("eval.best_by")) {
+            Some("`eval.best_by` is another")
+        } else {
+            of_data.is_judged_otherwise.then_some("the validation set is another")
+        };
+        if let Some(why) = by {
+            watch.note(&format!(
+                "{why}, so that scores do not compare with those before: the best, `train.patience` and \
+                 `plateau` start anew"
+            ));
+            state = State { best: None, n_since_best: 0, scores: Vec::new(), ..state };
+        }
+        checkpoint::commit_best(&run.best(), &state)?;
+        Bundle::discard_staged(&run.best());
+        state.check_best(run, is_as_it_was, watch);
+        return Ok((learner, state));
     }
     let changes = since_written(plan, run)?;
     check_changes(plan, run, &changes, &Changes::default())?;
@@ -246,6 +272,7 @@ fn begin(
         changes.iter().for_each(|it| watch.note(&format!("changed: {it}")));
         run.write("config.toml", &plan.experiment.to_toml())?;
     }
+    Bundle::discard_staged(&run.best());
     if run.dir().join("steps.csv").is_file() {
         watch.note("there is no checkpoint yet: it begins anew");
     }
@@ -260,8 +287,8 @@ fn begin(
 
 /// What differs from the settings in the run's folder.
 fn since_written(plan: &Plan, run: &Run) -> Result<Vec<String>, RunError> {
-    let written: Option<Experiment> = toml::from_str(&run.read("config.toml")?).ok();
-    let before = written.map(|it| it.essence());
+    let written = Experiment::of_run(&run.read("config.toml")?);
+    let before = written.ok().map(|it| it.essence());
     Ok(before.map_or_else(Vec::new, |it| differences(&it, &plan.experiment.essence())))
 }
 
@@ -287,6 +314,27 @@ impl State {
     fn is_best(&self, score: f64, plan: &Plan) -> bool {
         let metric = plan.experiment.eval.best_by.get();
         self.best.is_none_or(|it| metric.improves(score, it.score))
+    }
+
+    /// Makes sure that the run's bundle is that of the best evaluation, and forgets that one where it is not:
+    /// the bundle may be of a course that was discarded.
+    ///
+    /// - `is_as_it_was`: whether this course takes the steps again that it was discarded after.
+    fn check_best(&mut self, run: &Run, is_as_it_was: bool, watch: &dyn Watch) {
+        let Some(best) = self.best else { return };
+        let found = Bundle::tag(&run.best()).and_then(|it| it.parse::<usize>().ok());
+        // What it was taken from comes again, bit for bit.
+        let comes_again = is_as_it_was && found.is_some_and(|it| it > self.step);
+        if found == Some(best.step) || comes_again {
+            return;
+        }
+        let is = found.map_or("there is none".to_owned(), |it| format!("it is that of step {it}"));
+        watch.note(&format!(
+            "{}: the best so far was that of step {}, and {is}: the best and `train.patience` start anew",
+            run.best().display(),
+            best.step
+        ));
+        (self.best, self.n_since_best) = (None, 0);
     }
 
     /// Remembers an evaluation.

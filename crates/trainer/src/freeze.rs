@@ -85,20 +85,35 @@ impl Freezing {
 
     /// The parameters that do not learn in a step.
     pub(crate) fn at(&self, step: usize, model: &Model) -> Rc<HashSet<TensorId>> {
-        let now: Vec<&Layers> =
-            self.0.iter().filter(|(_, steps)| steps.contains(&step)).map(|it| &it.0).collect();
-        let head = model.stages().len() - 1;
-        let is_frozen = |it: &Param| {
-            it.stage < head
-                && now.iter().any(|layers| match layers {
-                    Layers::Norms => it.kind == Kind::Norm,
-                    Layers::Stages(stages) => stages.contains(&it.stage),
-                })
-        };
+        let now: Vec<&Layers> = self.now(step).collect();
         let trained = if now.is_empty() { None } else { Some(model.params().trained()) };
-        let frozen = trained.into_iter().flatten().filter(|(_, it)| is_frozen(it));
+        let frozen = trained.into_iter().flatten().filter(|(_, it)| are(&now, it, model));
         Rc::new(frozen.map(|(_, it)| it.var.id()).collect())
     }
+
+    /// The running statistics that norms keep in a step, by name.
+    pub(crate) fn kept<'a>(
+        &self,
+        step: usize,
+        model: &'a Model,
+    ) -> impl Iterator<Item = (&'a str, &'a Param)> {
+        let now: Vec<&Layers> = self.now(step).collect();
+        let buffers = model.params().named().filter(|(_, it)| it.kind == Kind::Buffer);
+        buffers.filter(move |(_, it)| are(&now, it, model))
+    }
+
+    fn now(&self, step: usize) -> impl Iterator<Item = &Layers> {
+        self.0.iter().filter(move |(_, steps)| steps.contains(&step)).map(|it| &it.0)
+    }
+}
+
+/// Whether layers hold a parameter, or a norm's running statistics; the head's are never frozen.
+fn are(layers: &[&Layers], it: &Param, model: &Model) -> bool {
+    it.stage < model.stages().len() - 1
+        && layers.iter().any(|layers| match layers {
+            Layers::Norms => matches!(it.kind, Kind::Norm | Kind::Buffer),
+            Layers::Stages(stages) => stages.contains(&it.stage),
+        })
 }
 
 fn layers(name: &str, stages: &[Stage<'_>]) -> Result<Layers, String> {

@@ -9,7 +9,7 @@ use metrics::{Evaluation, MetricConfig, Report, Total};
 
 use crate::{
     error::FitError,
-    experiment::Experiment,
+    experiment::{Experiment, differences},
     fit::{Ended, fit},
     plan::{Plan, PlanError, folds},
     record::{self, Changes, Record, first_of},
@@ -88,7 +88,8 @@ pub fn kfold(
             Err(RunError::Absent(_)) => None,
             other => Some(other?),
         };
-        if fold_run.as_ref().is_some_and(Run::is_finished) {
+        if let Some(it) = fold_run.as_ref().filter(|it| it.is_finished()) {
+            check_settings(it, &fold)?;
             continue;
         }
         let plan = Plan::new(&fold, manifest, fold_idx, device, watch)?;
@@ -103,6 +104,18 @@ pub fn kfold(
     }
     let outcome = join(experiment, manifest, run, &sides)?;
     Ok(KfoldEnded::Finished(Box::new(outcome)))
+}
+
+/// Makes sure that a fold which is finished is of the settings that the others are of.
+fn check_settings(run: &Run, fold: &Experiment) -> Result<(), FitError> {
+    let path = || run.dir().join("config.toml");
+    let of_run = Experiment::of_run(&run.read("config.toml")?)
+        .map_err(|err| RunError::Damaged { path: path(), reason: err.to_string() })?;
+    let changes = differences(&of_run.essence(), &fold.essence());
+    match changes.is_empty() {
+        true => Ok(()),
+        false => Err(FitError::OtherFolds { run: run.dir().to_owned(), changes }),
+    }
 }
 
 /// Makes sure that all folds are of the same data, which the first one writes down.

@@ -221,6 +221,7 @@ impl Learner {
             None => Ok(Rc::clone(&self.model)),
             Some(model) => {
                 if plan.experiment.average.get().measures() {
+                    keep_frozen(plan, &self.model, model, step)?;
                     measure(plan, model, step)?;
                 }
                 Ok(Rc::clone(model))
@@ -264,6 +265,15 @@ fn first_non_finite<'a>(gradients: &Gradients, model: &'a Model) -> Option<&'a s
 fn is_finite(tensor: &Tensor) -> bool {
     let sum = || tensor.abs()?.sum_all()?.to_scalar::<f32>();
     sum().is_ok_and(f32::is_finite)
+}
+
+/// Gives an average the running statistics of norms that do not learn, which are not measured.
+fn keep_frozen(plan: &Plan, from: &Model, average: &Model, step: usize) -> candle::Result<()> {
+    for (name, theirs) in plan.freezing.kept(step - 1, from) {
+        let ours = average.params().get(name).expect("a model of the same architecture");
+        ours.var.set(theirs.var.as_tensor())?;
+    }
+    Ok(())
 }
 
 /// Norms' statistics as the mean of what the batches of the last epoch have: those that a mean of

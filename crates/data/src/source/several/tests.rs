@@ -436,3 +436,55 @@ fn a_config_says_only_what_differs() {
         assert!(err.contains(want) && err.contains("roots[0]"), "{err}");
     }
 }
+
+/// As a label fix that leaves somebody out does it: they are listed still.
+fn without(mut manifest: Manifest, person: &str) -> Manifest {
+    let at = manifest.people.iter().position(|it| it == person).unwrap();
+    manifest.examples.retain(|it| it.person != at);
+    manifest.people.remove(at);
+    manifest.examples.iter_mut().for_each(|it| it.person -= usize::from(it.person > at));
+    manifest
+}
+
+#[test]
+fn whom_a_fix_drops_from_a_root_moves_nobody() {
+    let (task, pool) = (Task::mask_gender_age(), Use::Pool);
+    let names: Vec<String> = (0..30).map(|it| format!("p{it:02}")).collect();
+    let people: Vec<(&str, usize, Use)> =
+        names.iter().enumerate().map(|(idx, it)| (it.as_str(), idx % 18, pool)).collect();
+    let first = manifest(task.clone(), &people);
+    let second = copied(manifest(task, &people));
+    for (purpose, same_people) in [
+        (Purpose::All, false),
+        (Purpose::All, true),
+        (Purpose::Train, false),
+        (Purpose::Train, true),
+    ] {
+        let root = Root { name: "more".into(), share: 0.6, purpose, same_people, ..drawn(0, 1) };
+        let join = |first: &Manifest, second: &Manifest| {
+            several(&[drawn(0, 0), root.clone()]).join(vec![first.clone(), second.clone()]).unwrap()
+        };
+        let whole = join(&first, &second);
+        for person in ["p00", "p07", "p29"] {
+            for fewer in [
+                join(&without(first.clone(), person), &second),
+                join(&first, &without(second.clone(), person)),
+            ] {
+                assert_eq!(fewer.listed, whole.listed, "{purpose:?}, {same_people}: {person}");
+                let left: BTreeSet<&str> = fewer.examples.iter().map(|it| &*it.name).collect();
+                let split: SplitConfig = toml::from_str("kind = \"stratified_kfold\"").unwrap();
+                for seed in 0..10 {
+                    let folds = |it: &Manifest| -> Vec<[BTreeSet<String>; 2]> {
+                        let names = |side: &[usize]| {
+                            let names = side.iter().map(|&at| it.examples[at].name.clone());
+                            names.filter(|it| left.contains(it.as_str())).collect()
+                        };
+                        let folds = split.sides(it, Seed(seed)).unwrap();
+                        folds.iter().map(|it| [names(&it.train), names(&it.valid)]).collect()
+                    };
+                    assert!(folds(&fewer) == folds(&whole), "{purpose:?}, {same_people}: {person}");
+                }
+            }
+        }
+    }
+}
