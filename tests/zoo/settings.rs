@@ -224,8 +224,8 @@ fn run(table: &Table, name: &str, manifests: &mut Manifests) -> Result<(), Strin
         Ended::Finished(_) if losses.iter().all(|it| it.is_finite()) => {}
         _ => return Err(format!("losses {losses:?}")),
     }
-    let valid = run.read("valid.csv").map_err(|err| err.to_string())?;
-    Graded::read(&valid, &plan.task).map(drop)
+    let valid = Graded::open(&run.dir().join("valid.csv"), &plan.task);
+    valid.map(drop).map_err(|err| err.to_string())
 }
 
 #[test]

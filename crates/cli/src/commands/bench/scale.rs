@@ -13,7 +13,7 @@ use augment::{PictureOpConfig, Pipeline, Resize, StatisticsConfig};
 use base::{Seed, Task, files::write_whole_with, table::Table, task::Factor};
 use candle::Device;
 use data::{Context, link_hashes};
-use infer::{Bundle, Graded, Member, probabilities_header, probabilities_row};
+use infer::{Bundle, GradedWriter, Member, probabilities_header, probabilities_row};
 use metrics::{Predictions, Report};
 use models::{Model, ModelSpec};
 use trainer::{Experiment, Plan, epochs_of};
@@ -156,9 +156,12 @@ fn write_runs(dir: &Path, n_runs: usize, n_images: usize, n_classes: usize) -> a
             fs::copy(dir.join("run-000/best/bundle.toml"), best.join("bundle.toml"))?;
         }
         let predictions = predictions(n_images, n_classes, Seed(run as u64));
-        let people = (0..=n_images / EACH).map(|it| format!("{it:07}")).collect();
-        let graded = Graded { pictures: (0..n_images).map(name).collect(), people, predictions };
-        fs::write(run_dir.join("valid.csv"), graded.to_csv())?;
+        let out = BufWriter::new(fs::File::create(run_dir.join("valid.csv"))?);
+        let mut table = GradedWriter::new(out, &predictions.task);
+        for (image, it) in predictions.iter().enumerate() {
+            table.row(&name(image), &format!("{:07}", image / EACH), &it)?;
+        }
+        table.finish()?;
     }
     Ok(())
 }
