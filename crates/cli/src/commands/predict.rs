@@ -47,13 +47,14 @@ pub(crate) fn submit(models: &ModelArgs, root: &Path, output: &Path) -> anyhow::
 /// Predicts what can be predicted, and names the rest; fails at the end where there is a rest.
 pub(crate) fn predict(models: &ModelArgs, root: &Path, output: &Path) -> anyhow::Result<End> {
     let output = Output::at(output)?;
+    // First: listing starts the threads, whose number is set here.
+    let bundle = open(models)?;
     let mut folder = list_images(root)?;
     folder.notes.iter().for_each(|it| complain!("note: {it}"));
     if let Some(text) = folder.passed_over_text() {
         complain!("{text}");
     }
     let terminal = Terminal::new();
-    let bundle = open(models)?;
     let mut unfit = unfit(&bundle, root, &folder.images, &terminal);
     let names: HashSet<&str> = unfit.0.iter().map(|it| it.place.as_str()).collect();
     folder.images.retain(|it| !names.contains(it.0.as_str()));
