@@ -287,8 +287,8 @@ fn begin(
 
 /// What differs from the settings in the run's folder.
 fn since_written(plan: &Plan, run: &Run) -> Result<Vec<String>, RunError> {
-    let written = Experiment::of_run(&run.read("config.toml")?);
-    let before = written.ok().map(|it| it.essence());
+    let written: Option<Experiment> = toml::from_str(&run.read("config.toml")?).ok();
+    let before = written.map(|it| it.essence());
     Ok(before.map_or_else(Vec::new, |it| differences(&it, &plan.experiment.essence())))
 }
 

@@ -40,7 +40,7 @@ pub(crate) fn submit(models: &ModelArgs, root: &Path, output: &Path) -> anyhow::
     }
     predicted?;
     output.write(submission_csv(images.iter().map(|it| it.0.as_str()), &classes).as_bytes())?;
-    say!("{} rows: {output}", images.len());
+    say!("{}: {output}", rows(images.len()));
     Ok(End::Done)
 }
 
@@ -77,9 +77,9 @@ pub(crate) fn predict(models: &ModelArgs, root: &Path, output: &Path) -> anyhow:
         return Ok(end);
     }
     written?;
-    say!("{} rows: {output}", images.len());
+    say!("{}: {output}", rows(images.len()));
     if !unfit.0.is_empty() {
-        bail!("{}: {unfit}\nthese have no row; all {} others have", root.display(), images.len());
+        bail!("{}: {unfit}\nthese have no row; {} written", root.display(), rows(images.len()));
     }
     Ok(End::Done)
 }
@@ -87,6 +87,10 @@ pub(crate) fn predict(models: &ModelArgs, root: &Path, output: &Path) -> anyhow:
 fn open(models: &ModelArgs) -> anyhow::Result<Bundle> {
     use_threads(0)?;
     runs::open_bundles(&models.runs, &Device::Cpu)
+}
+
+fn rows(n: usize) -> String {
+    if n == 1 { "1 row".to_owned() } else { format!("{n} rows") }
 }
 
 /// The images that a bundle cannot predict, and why.
