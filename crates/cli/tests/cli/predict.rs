@@ -62,10 +62,7 @@ fn images_are_predicted_by_what_they_are_and_the_rest_is_named() {
     ] {
         assert!(err.contains(want), "{err}");
     }
-    assert!(
-        err.contains("\n  g.png: `center_crop`: ") && err.contains("5 rows written"),
-        "{err}"
-    );
+    assert!(err.contains("\n  g.png: `center_crop`: ") && err.contains("5 rows written"), "{err}");
     assert_eq!(fs::read(bench.path("q.csv")).unwrap(), table.as_bytes());
 }
 
