@@ -2,7 +2,7 @@
 
 python3 jpeg_matrix.py                   a few of them, into jpeg/matrix.bin
 python3 jpeg_matrix.py matrix.bin        all of them: about 13,000 files, some minutes, 700 MB
-JPEG_MATRIX=matrix.bin cargo test --release --workspace --lib jpeg::matrix -- --nocapture
+JPEG_MATRIX=matrix.bin cargo test --release --workspace --lib jpeg::tests::matrix -- --nocapture
 
 The last compares all of these with crates/augment/src/jpeg.rs, on each path: whole and in rectangles, at
 the image's size and at a half, a quarter and an eighth (Pillow's `draft`), and prints how many files and

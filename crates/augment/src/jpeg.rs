@@ -14,8 +14,6 @@ mod colour;
 mod header;
 mod huffman;
 mod layout;
-#[cfg(test)]
-mod matrix;
 mod scan;
 mod stored;
 #[cfg(test)]

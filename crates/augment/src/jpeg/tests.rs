@@ -1,3 +1,5 @@
+mod matrix;
+
 use std::{fs, ops::Range, path::Path};
 
 use base::Seed;

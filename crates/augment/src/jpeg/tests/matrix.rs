@@ -13,8 +13,10 @@ use base::Seed;
 use image::imageops::crop_imm;
 use rand::Rng as _;
 
-use super::{Header, decode};
-use crate::{DecodeError, Picture};
+use crate::{
+    DecodeError, Picture,
+    jpeg::{Header, decode},
+};
 
 /// How far a byte may be from libjpeg-turbo's.
 const TOLERANCE: u8 = 3;
