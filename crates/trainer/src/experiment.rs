@@ -447,6 +447,8 @@ impl Experiment {
         );
         note("loss", self.loss.get().problem());
         note("data.sampler", self.data.sampler.get().problem());
+        let age = self.data.leave_out_ages.iter().find(|it| !it.is_finite());
+        note("data.leave_out_ages", age.map(|it| format!("an age is a number of years, not {it}")));
         for (idx, op) in self.augment.mix.iter().enumerate() {
             let path = format!("augment.mix[{idx}]");
             note(&path, op.get().problem());
