@@ -76,6 +76,18 @@ impl Pipeline {
         run(&self.ops[self.n_fixed()..], Canvas::from(prepared), rng)
     }
 
+    /// What is wrong with a pipeline that is to predict, if anything is: nothing in it may be left to
+    /// chance, and all images must come out in one size.
+    pub fn problem(&self) -> Option<String> {
+        let of_step = |step: &Step| match step.is_random() {
+            true => Some("it is left to chance, which serving is not".to_owned()),
+            false => step.problem(),
+        };
+        let named = |step: &Step| Some(format!("`{}`: {}", step.op.kind(), of_step(step)?));
+        let problem = self.ops.iter().find_map(named).or_else(|| self.statistics.problem());
+        problem.or_else(|| self.size().err())
+    }
+
     /// How many of the first operations leave nothing to chance.
     pub fn n_fixed(&self) -> usize {
         self.ops.iter().take_while(|it| !it.is_random()).count()

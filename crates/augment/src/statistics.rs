@@ -12,6 +12,15 @@ pub struct Statistics {
     pub std: [f64; 3],
 }
 
+impl Statistics {
+    /// What is wrong with the numbers, if anything is.
+    pub fn problem(&self) -> Option<String> {
+        let is_scale = self.std.iter().all(|&it| it > 0.0 && it.is_finite())
+            && self.mean.iter().all(|it| it.is_finite());
+        (!is_scale).then(|| "every `std` is above 0, and every `mean` a number".to_owned())
+    }
+}
+
 base::choice! {
     /// `[augment] statistics`: what pictures are normalised with.
     pub enum StatisticsConfig: dyn StatisticsSource {

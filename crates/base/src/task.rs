@@ -94,6 +94,35 @@ impl Task {
         }
     }
 
+    /// What is wrong with a task that was read, if anything is: every function here counts on its being
+    /// whole.
+    pub fn problem(&self) -> Option<String> {
+        /// More classes than any data set has; their number still fits any machine.
+        const MOST: usize = 1 << 24;
+        let of_levels = |it: &Factor| {
+            let (name, n) = (&it.name, it.levels.len());
+            let is_cut = it.cuts.iter().all(|it| it.is_finite())
+                && it.cuts.windows(2).all(|it| it[0] < it[1])
+                && (it.cuts.is_empty() || it.cuts.len() + 1 == n);
+            match (n, is_cut) {
+                (0, _) => Some(format!("the factor `{name}` has no levels")),
+                (_, false) => Some(format!(
+                    "the factor `{name}` has {n} levels, which take {} rising cuts, not {:?}",
+                    n - 1,
+                    it.cuts
+                )),
+                _ => None,
+            }
+        };
+        if self.factors.is_empty() {
+            return Some("the task has no factors".to_owned());
+        }
+        let n = self.factors.iter().try_fold(1_usize, |n, it| n.checked_mul(it.levels.len()));
+        self.factors.iter().find_map(of_levels).or_else(|| {
+            n.is_none_or(|it| it > MOST).then(|| format!("the task has more than {MOST} classes"))
+        })
+    }
+
     /// The number of joint classes.
     pub fn n_classes(&self) -> usize {
         self.factors.iter().map(|it| it.levels.len()).product()

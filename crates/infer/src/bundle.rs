@@ -6,7 +6,7 @@
 
 use std::{
     fs, io,
-    path::{Path, PathBuf},
+    path::{Component, Path, PathBuf},
     rc::Rc,
 };
 
@@ -102,6 +102,13 @@ fn staged(tag: &str) -> String {
     format!("bundle-{tag}.toml")
 }
 
+/// Whether a name is a file's in `dir` itself, and no link to elsewhere; it may be missing.
+fn is_beside(dir: &Path, name: &str) -> bool {
+    let mut parts = Path::new(name).components();
+    let is_name = matches!((parts.next(), parts.next()), (Some(Component::Normal(_)), None));
+    is_name && !dir.join(name).is_symlink()
+}
+
 impl Description {
     /// The files of weights that a description names; none where it cannot be read.
     fn weights(path: &Path) -> Option<Vec<String>> {
@@ -128,7 +135,31 @@ impl Description {
             );
             return Err(unclear(reason));
         }
-        Ok(description)
+        match description.problem(dir) {
+            None => Ok(description),
+            Some(reason) => Err(unclear(reason)),
+        }
+    }
+
+    /// What is wrong with what a description says, if anything is: it may have been edited, or be somebody
+    /// else's.
+    fn problem(&self, dir: &Path) -> Option<String> {
+        let of_member = |(idx, it): (usize, &MemberDescription)| {
+            let place = format!("members[{idx}]");
+            let weights = || {
+                (!is_beside(dir, &it.weights)).then(|| {
+                    let name = &it.weights;
+                    format!("`weights` is a file of the bundle's own folder, not `{name}`")
+                })
+            };
+            let model = it.model.problem(&self.task).map(|it| format!("`model`: {it}"));
+            let pipeline = || it.pipeline.problem().map(|it| format!("`pipeline`: {it}"));
+            let problem = model.or_else(pipeline).or_else(weights)?;
+            Some(format!("at `{place}`: {problem}"))
+        };
+        let task = self.task.problem().map(|it| format!("at `task`: {it}"));
+        let is_empty = self.members.is_empty().then(|| "it has no members".to_owned());
+        task.or(is_empty).or_else(|| self.members.iter().enumerate().find_map(of_member))
     }
 }
 
@@ -337,5 +368,44 @@ mod tests {
         fs::write(dir.path().join("bundle.toml"), text.replace("version = 1", "version = 9"))
             .unwrap();
         assert!(err().contains("of version 9"), "{}", err());
+    }
+
+    #[test]
+    fn a_description_that_was_edited_is_checked_as_a_config_is() {
+        let dir = tempfile::tempdir().unwrap();
+        bundle(1).save(dir.path(), "1").unwrap();
+        let path = dir.path().join("bundle.toml");
+        let text = fs::read_to_string(&path).unwrap();
+        // The same file, from outside.
+        let outside = tempfile::tempdir().unwrap();
+        let file = outside.path().join("w.safetensors");
+        fs::copy(dir.path().join("weights-0-1.safetensors"), &file).unwrap();
+        std::os::unix::fs::symlink(&file, dir.path().join("link.safetensors")).unwrap();
+        let far = format!("weights = \"{}\"", file.display());
+        let ours = "weights = \"weights-0-1.safetensors\"";
+        let elsewhere = "`weights` is a file of the bundle's own folder";
+        for (from, to, want) in [
+            (ours, far.as_str(), elsewhere),
+            (ours, "weights = \"../best/weights-0-1.safetensors\"", elsewhere),
+            (ours, "weights = \"./../w.safetensors\"", elsewhere),
+            (ours, "weights = \"\"", elsewhere),
+            (ours, "weights = \"link.safetensors\"", elsewhere),
+            ("width = 0.25", "width = 1e9", "`width` is above 0 and at most 16"),
+            ("width = 0.25", "width = nan", "`width` is above 0 and at most 16"),
+            ("depth = 0.3", "depth = 0.0", "`depth` is above 0 and at most 16"),
+            ("\">=60\"", "\">=60\", \"old\"", "has 4 levels, which take 3 rising cuts"),
+            ("cuts = [30.0, 60.0]", "cuts = [60.0, 30.0]", "rising cuts"),
+            ("\"male\", \"female\"", "", "has no levels"),
+            ("std = [0.229", "std = [0.0", "every `std` is above 0"),
+        ] {
+            let edited = text.replacen(from, to, 1);
+            assert_ne!(edited, text, "{from} is not in {text}");
+            fs::write(&path, edited).unwrap();
+            let err = Bundle::open(dir.path(), &Device::Cpu).err();
+            let err = err.unwrap_or_else(|| panic!("{to} is opened")).to_string();
+            assert!(err.contains(want), "{to}: {err}");
+        }
+        fs::write(&path, &text).unwrap();
+        assert!(Bundle::open(dir.path(), &Device::Cpu).is_ok());
     }
 }

@@ -7,7 +7,8 @@
 //!
 //! Cao et al., "Learning Imbalanced Datasets with Label-Distribution-Aware Margin Loss", 2019,
 //! <https://arxiv.org/abs/1906.07413>; the authors' code has margin 0.5, s = 30 and weights of β =
-//! 0.9999 in the last fifth of the run. A class without pictures is taken to have one.
+//! 0.9999 in the last fifth of the run. The rarest class is the rarest of those that occur; one without
+//! images has its margin.
 
 use base::Clock;
 use candle::{D, Result, Tensor};
@@ -53,13 +54,18 @@ impl LossKind for Ldam {
 
     fn bind(&self, question: &Question<'_>) -> Binding {
         let Form::Cosines { scale } = question.form else { return Ok(None) };
-        let roots = question.counts.iter().map(|&n| (n.max(1) as f64).powf(-0.25));
-        let roots: Vec<f64> = roots.collect();
-        let largest = roots.iter().copied().fold(0.0, f64::max);
-        let margins = roots.iter().map(|it| self.margin * it / largest).collect();
+        let margins = margins(self.margin, &question.counts);
         let weights = BoundWeights::new(&self.weights, question)?;
         Ok(Some(Box::new(Bound { margins, scale, weights })))
     }
+}
+
+/// m_c of each class, by how many images each has.
+fn margins(margin: f64, counts: &[usize]) -> Vec<f64> {
+    // Of those that occur: a class without images says nothing of how rare others are.
+    let rarest = counts.iter().copied().filter(|&n| n > 0).min().unwrap_or(1);
+    let of = |&n: &usize| margin * (rarest as f64 / n.max(rarest) as f64).powf(0.25);
+    counts.iter().map(of).collect()
 }
 
 struct Bound {
@@ -102,4 +108,20 @@ pub(crate) fn by_parts(
         sum = (sum - (ln_p * shares)?)?;
     }
     Ok(sum)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::margins;
+
+    #[test]
+    fn the_rarest_class_that_occurs_has_the_whole_margin() {
+        // (16 / 256)^¼ = ½, (16 / 1296)^¼ = ⅓; an empty class changes no other's.
+        let close = |got: Vec<f64>, want: &[f64]| {
+            assert!(got.iter().zip(want).all(|(a, b)| (a - b).abs() < 1e-12), "{got:?}");
+        };
+        close(margins(0.5, &[256, 16, 1296]), &[0.25, 0.5, 0.5 / 3.0]);
+        close(margins(0.5, &[256, 16, 0, 1296]), &[0.25, 0.5, 0.5, 0.5 / 3.0]);
+        close(margins(0.5, &[0, 0]), &[0.5, 0.5]);
+    }
 }

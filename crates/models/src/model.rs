@@ -22,6 +22,15 @@ pub struct ModelSpec {
     pub head: HeadConfig,
 }
 
+impl ModelSpec {
+    /// What is wrong with the settings, or with the head for this task, if anything is.
+    pub fn problem(&self, task: &Task) -> Option<String> {
+        let backbone = self.backbone.get().problem().map(|it| format!("at `backbone`: {it}"));
+        let head = || self.head.get().problem().or_else(|| self.head.get().misfit(task));
+        backbone.or_else(|| head().map(|it| format!("at `head`: {it}")))
+    }
+}
+
 /// A network from pictures to what it says of them.
 pub struct Model {
     spec: ModelSpec,

@@ -181,8 +181,9 @@ impl Architecture for ResNet {
                     .then(|| "`groups` and `group_width` are there from `depth = 50` on".to_owned())
             })
             .or_else(|| {
-                (self.groups == 0 || self.group_width == 0)
-                    .then(|| "`groups` and `group_width` are at least 1".to_owned())
+                let is_count = |it: usize| (1..=4096).contains(&it);
+                (!is_count(self.groups) || !is_count(self.group_width))
+                    .then(|| "`groups` and `group_width` are from 1 to 4096".to_owned())
             })
             .or_else(|| share_problem("drop_path", self.drop_path))
             .or_else(|| factor_problem("width", self.width))

@@ -471,15 +471,8 @@ impl Experiment {
             format!("`{metric}` judges years, and the head `{head}` says none: choose another")
         };
         note("eval.best_by", is_ageless.then(what));
-        let is_scale = |it: augment::Statistics| {
-            it.std.iter().all(|&it| it > 0.0 && it.is_finite())
-                && it.mean.iter().all(|it| it.is_finite())
-        };
-        let is_scale = self.augment.statistics.get().known().is_none_or(is_scale);
-        note(
-            "augment.statistics",
-            (!is_scale).then(|| "every `std` is above 0, and every `mean` a number".to_owned()),
-        );
+        let statistics = self.augment.statistics.get().known();
+        note("augment.statistics", statistics.and_then(|it| it.problem()));
         let count = |n: usize, most: usize| {
             (n == 0 || n > most).then(|| format!("is from 1 to {most}, not {n}"))
         };
