@@ -156,6 +156,24 @@ fn is_same(file: &File, path: &Path) -> bool {
     found.is_ok_and(|it| file.metadata().map(of).is_ok_and(|ours| ours == it))
 }
 
+/// Opens a file to read and to append to, made where there is none, and waits until nobody else has it
+/// open like this.
+///
+/// It may be replaced by [`write_whole`] while it is open: those who wait then open the new one.
+///
+/// # Errors
+/// What the system says: no right, no folder.
+pub fn open_alone(path: &Path) -> io::Result<File> {
+    loop {
+        let file = File::options().read(true).append(true).create(true).open(path)?;
+        // A file system without locks is written to without.
+        drop(file.lock());
+        if is_same(&file, &fs::canonicalize(path)?) {
+            return Ok(file);
+        }
+    }
+}
+
 /// Removes what killed programs left behind in a folder and those below it: temporary files that became
 /// nothing. Those that a program is writing stay, and so does what cannot be removed.
 pub fn remove_leftovers(dir: &Path) {

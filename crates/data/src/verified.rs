@@ -1,25 +1,33 @@
 //! Which files have been found whole before, so that a second start is quick.
 //!
 //! A file is remembered by path, size and time of change; a file that was found damaged is not
-//! remembered. The memory is one file for each data set in the cache folder, and may be deleted at
-//! any time.
+//! remembered. The memory is one file for each data set in the cache folder, with a line for each of its
+//! files, and may be deleted at any time. It grows every second while files are checked, so that a
+//! program that is stopped or killed goes on from there; several may check the same files at once.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
-    fs,
+    collections::{HashMap, HashSet},
+    fs::{self, File},
+    io::{self, Read as _, Seek as _, SeekFrom, Write as _},
     path::{Path, PathBuf},
-    sync::atomic::{AtomicUsize, Ordering},
-    time::UNIX_EPOCH,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant, UNIX_EPOCH},
 };
 
 use augment::{DecodeError, verify};
 use base::{
-    files::{remove_leftovers_of, write_whole},
+    files::{open_alone, remove_leftovers_of, write_whole},
     rng::fnv1a,
 };
 use rayon::prelude::*;
 
 use crate::{Content, Context};
+
+/// How often what was found whole is saved.
+const SAVE_EVERY: Duration = Duration::from_secs(1);
 
 /// Checks that pictures are whole, and says what is wrong with those that are not, by name.
 ///
@@ -34,9 +42,9 @@ pub fn check_pictures(
         Content::Memory(_) => unreachable!("pictures in memory come from this program"),
     };
     let files: Vec<PathBuf> = pictures.iter().map(path).collect();
-    let names: BTreeMap<&PathBuf, &String> =
-        files.iter().zip(pictures.iter().map(|it| &it.0)).collect();
     let problems = check_files(root, &files, context);
+    let names: HashMap<&PathBuf, &String> =
+        files.iter().zip(pictures.iter().map(|it| &it.0)).collect();
     problems.into_iter().map(|(path, problem)| (names[&path].clone(), problem)).collect()
 }
 
@@ -46,22 +54,28 @@ pub(crate) fn check_files(
     files: &[PathBuf],
     context: &Context<'_>,
 ) -> Vec<(PathBuf, String)> {
-    let memory = context.cache.map(|dir| Memory::of(dir, root, context.max_pixels));
-    let known = memory.as_ref().map(Memory::load).unwrap_or_default();
+    let memory = context.cache.map(|dir| Memory::open(dir, root, context.max_pixels));
     let n_done = AtomicUsize::new(0);
     let check = |path: &PathBuf| {
-        let key = key(path);
-        let problem = match key.as_ref().is_some_and(|it| known.contains(it)) {
-            true => None,
-            false => problem(path, context.max_pixels),
+        // Of the file before it is read: what changes while it is read is checked again.
+        let remembered = memory.as_ref().zip(key(path));
+        let problem = match &remembered {
+            Some((memory, key)) if memory.known.contains(key) => None,
+            _ => {
+                let problem = problem(path, context.max_pixels);
+                if let (None, Some((memory, key))) = (&problem, &remembered) {
+                    memory.keep(key);
+                }
+                problem
+            }
         };
         (context.progress)(n_done.fetch_add(1, Ordering::Relaxed) + 1, files.len());
-        (problem, key)
+        (problem, remembered.map(|it| it.1))
     };
     let checked: Vec<(Option<String>, Option<String>)> = files.par_iter().map(check).collect();
-    if let Some(memory) = memory {
+    if let Some(memory) = &memory {
         let whole = checked.iter().filter(|(problem, _)| problem.is_none());
-        memory.save(whole.filter_map(|(_, key)| key.clone()).collect(), &known);
+        memory.finish(&whole.filter_map(|(_, key)| key.as_deref()).collect());
     }
     let problems = files.iter().zip(checked);
     problems.filter_map(|(path, (problem, _))| Some((path.clone(), problem?))).collect()
@@ -79,45 +93,128 @@ fn problem(path: &Path, max_pixels: u64) -> Option<String> {
 fn key(path: &Path) -> Option<String> {
     let meta = fs::metadata(path).ok()?;
     let changed = meta.modified().ok()?.duration_since(UNIX_EPOCH).ok()?.as_nanos();
-    Some(format!("{}\t{changed}\t{}", meta.len(), path.display()))
+    // Any name is on one line, and one that is not UTF-8 is told from others.
+    Some(format!("{}\t{changed}\t{path:?}", meta.len()))
 }
 
 /// The file that remembers.
-struct Memory(PathBuf);
+struct Memory {
+    path: PathBuf,
+    /// What it had when it was opened.
+    known: HashSet<String>,
+    unsaved: Mutex<Unsaved>,
+}
+
+/// Lines that are not in the file yet.
+struct Unsaved {
+    lines: String,
+    since: Instant,
+}
 
 impl Memory {
-    fn of(dir: &Path, root: &Path, max_pixels: u64) -> Memory {
+    fn open(dir: &Path, root: &Path, max_pixels: u64) -> Memory {
         let root = fs::canonicalize(root).unwrap_or_else(|_| root.to_owned());
         // The number is that of the decoders: what others found whole is looked at anew.
         let what = format!("{}\t{max_pixels}\t2", root.display());
-        Memory(dir.join(format!("verified-{:016x}.tsv", fnv1a(what.as_bytes()))))
-    }
-
-    fn load(&self) -> BTreeSet<String> {
+        let path = dir.join(format!("verified-{:016x}.tsv", fnv1a(what.as_bytes())));
         // Without a memory every file is checked again, and nothing else happens.
-        let text = fs::read_to_string(&self.0).unwrap_or_default();
-        text.lines().map(str::to_owned).collect()
+        let text = fs::read(&path).unwrap_or_default();
+        let known = lines(&text).map(str::to_owned).collect();
+        let unsaved = Mutex::new(Unsaved { lines: String::new(), since: Instant::now() });
+        Memory { path, known, unsaved }
     }
 
-    fn save(&self, whole: BTreeSet<String>, known: &BTreeSet<String>) {
-        if whole == *known {
-            // Of a program that was killed while it saved.
-            remove_leftovers_of(&self.0);
-            return;
-        }
-        let text: String = whole.into_iter().map(|it| it + "\n").collect();
-        if let Some(dir) = self.0.parent() {
-            // A cache that cannot be written costs time, not a run.
-            drop(fs::create_dir_all(dir).and_then(|()| write_whole(&self.0, text.as_bytes())));
+    /// Remembers a file that is not known.
+    fn keep(&self, key: &str) {
+        let mut unsaved = self.unsaved.lock().unwrap_or_else(PoisonError::into_inner);
+        unsaved.lines.push_str(key);
+        unsaved.lines.push('\n');
+        if unsaved.since.elapsed() >= SAVE_EVERY {
+            unsaved.save(&self.path);
         }
     }
+
+    /// Saves the rest, and forgets what it knew and is not whole now.
+    fn finish(&self, whole: &HashSet<&str>) {
+        self.unsaved.lock().unwrap_or_else(PoisonError::into_inner).save(&self.path);
+        let is_gone = |it: &str| self.known.contains(it) && !whole.contains(it);
+        if self.known.iter().any(|it| is_gone(it)) {
+            let forget = || -> io::Result<()> {
+                let mut file = open_alone(&self.path)?;
+                let mut text = Vec::new();
+                file.read_to_end(&mut text)?;
+                let left = lines(&text).filter(|it| !is_gone(it));
+                let left: String = left.flat_map(|it| [it, "\n"]).collect();
+                write_whole(&self.path, left.as_bytes())
+            };
+            // It is forgotten another time.
+            drop(forget());
+        }
+        // Of a program that was killed while it forgot.
+        remove_leftovers_of(&self.path);
+    }
+}
+
+impl Unsaved {
+    /// Appends the lines. A cache that cannot be written costs time, not a run.
+    fn save(&mut self, path: &Path) {
+        let lines = std::mem::take(&mut self.lines);
+        self.since = Instant::now();
+        if !lines.is_empty() {
+            drop(append(path, lines.as_bytes()));
+        }
+    }
+}
+
+/// Adds whole lines to a file, whose last may be torn: of a program that was killed, or a full disk.
+fn append(path: &Path, added: &[u8]) -> io::Result<()> {
+    path.parent().map_or(Ok(()), fs::create_dir_all)?;
+    let mut file = open_alone(path)?;
+    if !ends_with_a_line(&mut file)? {
+        let mut text = Vec::new();
+        file.rewind()?;
+        file.read_to_end(&mut text)?;
+        file.set_len(whole_lines(&text).len() as u64)?;
+    }
+    file.write_all(added)
+}
+
+fn ends_with_a_line(file: &mut File) -> io::Result<bool> {
+    if file.metadata()?.len() == 0 {
+        return Ok(true);
+    }
+    let mut last = [0];
+    file.seek(SeekFrom::End(-1))?;
+    file.read_exact(&mut last)?;
+    Ok(last == *b"\n")
+}
+
+/// A text without a torn line at its end.
+fn whole_lines(text: &[u8]) -> &[u8] {
+    let end = text.iter().rposition(|it| *it == b'\n').map_or(0, |it| it + 1);
+    &text[..end]
+}
+
+/// The whole lines of a text.
+fn lines(text: &[u8]) -> impl Iterator<Item = &str> {
+    whole_lines(text)
+        .split(|it| *it == b'\n')
+        .filter_map(|it| str::from_utf8(it).ok())
+        .filter(|it| !it.is_empty())
 }
 
 #[cfg(test)]
 mod tests {
-    use std::{fs, path::PathBuf};
+    use std::{
+        fs,
+        panic::{AssertUnwindSafe, catch_unwind},
+        path::{Path, PathBuf},
+        sync::atomic::{AtomicUsize, Ordering},
+        thread,
+        time::Duration,
+    };
 
-    use super::check_files;
+    use super::{append, check_files};
     use crate::Context;
 
     #[test]
@@ -154,5 +251,98 @@ mod tests {
         fs::write(&path, vec![0; bytes.len()]).unwrap();
         fs::File::options().write(true).open(&path).unwrap().set_modified(time).unwrap();
         assert_eq!(check_files(dir.path(), &files, &context), []);
+    }
+
+    /// Small pictures, all with the same bytes.
+    fn pictures(dir: &Path, n: usize) -> Vec<PathBuf> {
+        let files: Vec<PathBuf> = (0..n).map(|it| dir.join(format!("{it}.png"))).collect();
+        files.iter().for_each(|it| image::RgbImage::new(4, 4).save(it).unwrap());
+        files
+    }
+
+    /// Same size and time, other bytes: only a memory can take this for a picture.
+    fn damage(path: &Path) {
+        let meta = fs::metadata(path).unwrap();
+        fs::write(path, vec![0; meta.len() as usize]).unwrap();
+        let file = fs::File::options().write(true).open(path).unwrap();
+        file.set_modified(meta.modified().unwrap()).unwrap();
+    }
+
+    #[test]
+    fn a_check_that_is_killed_goes_on_from_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = dir.path().join("cache");
+        let files = pictures(dir.path(), 10);
+        let one_thread = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
+        let check = |progress: &(dyn Fn(usize, usize) + Sync)| {
+            let context = Context { cache: Some(&cache), max_pixels: 100, progress };
+            one_thread.install(|| check_files(dir.path(), &files, &context))
+        };
+        let die = |done: usize, _: usize| {
+            if done == 5 {
+                thread::sleep(Duration::from_millis(1100));
+            }
+            assert!(done < 8, "killed");
+        };
+        assert!(catch_unwind(AssertUnwindSafe(|| check(&die))).is_err());
+        let entries: Vec<_> = fs::read_dir(&cache).into_iter().flatten().collect();
+        assert_eq!(entries.len(), 1, "nothing is saved");
+        let memory = entries[0].as_ref().unwrap().path();
+        let text = fs::read_to_string(&memory).unwrap();
+        let saved = |it: &&PathBuf| text.contains(&format!("{it:?}\n"));
+        let (known, unknown): (Vec<_>, Vec<_>) = files.iter().partition(saved);
+        assert_eq!(known.len(), 6, "{text}");
+        // What is saved is not read again, and all else is.
+        [known[0], known[5], unknown[0]].iter().for_each(|it| damage(it));
+        let problems = check(&|_, _| {});
+        let named: Vec<&PathBuf> = problems.iter().map(|it| &it.0).collect();
+        assert_eq!(named, [unknown[0]]);
+        let text = fs::read_to_string(&memory).unwrap();
+        assert_eq!((text.lines().count(), text.ends_with('\n')), (9, true), "{text}");
+    }
+
+    #[test]
+    fn a_torn_line_is_none() {
+        let dir = tempfile::tempdir().unwrap();
+        let (cache, files) = (dir.path().join("cache"), pictures(dir.path(), 3));
+        let context = Context { cache: Some(&cache), max_pixels: 100, progress: &|_, _| {} };
+        assert_eq!(check_files(dir.path(), &files, &context), []);
+        let memory = fs::read_dir(&cache).unwrap().next().unwrap().unwrap().path();
+        let text = fs::read_to_string(&memory).unwrap();
+        // All but the newline is there, but it may as well be a part of a longer name.
+        let (kept, torn) = text.trim_end().rsplit_once('\n').unwrap();
+        fs::write(&memory, format!("{kept}\n{torn}")).unwrap();
+        let lost = files.iter().find(|it| torn.contains(&format!("{it:?}"))).unwrap();
+        damage(lost);
+        assert_eq!(check_files(dir.path(), &files, &context).len(), 1);
+        append(&memory, b"another\n").unwrap();
+        assert_eq!(fs::read_to_string(&memory).unwrap(), format!("{kept}\nanother\n"));
+    }
+
+    #[test]
+    fn several_check_the_same_files_at_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = dir.path().join("cache");
+        fs::create_dir(&cache).unwrap();
+        let files = pictures(dir.path(), 200);
+        let n_read = AtomicUsize::new(0);
+        thread::scope(|scope| {
+            for part in files.chunks(50) {
+                let (cache, root, n_read) = (&cache, dir.path(), &n_read);
+                scope.spawn(move || {
+                    let progress = |_, _| {
+                        n_read.fetch_add(1, Ordering::Relaxed);
+                    };
+                    let context =
+                        Context { cache: Some(cache), max_pixels: 100, progress: &progress };
+                    assert_eq!(check_files(root, part, &context), []);
+                });
+            }
+        });
+        assert_eq!(n_read.into_inner(), 200);
+        let memory = fs::read_dir(&cache).unwrap().next().unwrap().unwrap().path();
+        let text = fs::read_to_string(&memory).unwrap();
+        assert!(files.iter().all(|it| text.contains(&format!("{it:?}\n"))));
+        assert_eq!(text.lines().count(), 200, "whole lines, and nothing else");
     }
 }
