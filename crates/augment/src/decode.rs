@@ -66,7 +66,7 @@ pub(crate) struct Encoded<'a> {
 
 /// Who decodes it.
 enum Kind<'a> {
-    Jpeg(Header<'a>),
+    Jpeg(Box<Header<'a>>),
     /// The `image` crate.
     Other(ImageFormat),
 }
@@ -92,7 +92,7 @@ impl<'a> Encoded<'a> {
                 let header = Header::read(bytes)?;
                 let orientation = header.exif.map_or(Orientation::NoTransforms, exif::orientation);
                 let size = Size { stored: header.size, orientation };
-                (Kind::Jpeg(header), size)
+                (Kind::Jpeg(Box::new(header)), size)
             }
             other => {
                 let mut decoder = open(bytes, other, max_alloc)?;

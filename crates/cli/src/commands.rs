@@ -100,7 +100,8 @@ fn unfit(experiment: &Experiment, manifest: &Manifest, terminal: &Terminal) -> F
     let sizes = sizes_of(&contents, &|done, total| terminal.progress("reading sizes", done, total));
     terminal.clear();
     let mut findings = Findings::default();
-    let pipelines: [(&str, &[Step], fn(Use) -> bool); 2] = [
+    type Takes = fn(Use) -> bool;
+    let pipelines: [(&str, &[Step], Takes); 2] = [
         ("augment.train", &experiment.augment.train, Use::may_train),
         ("augment.eval", &experiment.augment.eval, |it| it != Use::Train),
     ];

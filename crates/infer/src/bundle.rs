@@ -102,19 +102,25 @@ fn staged(tag: &str) -> String {
     format!("bundle-{tag}.toml")
 }
 
+/// Whether a name is a file's in a folder, and no path to elsewhere.
+fn is_name(name: &str) -> bool {
+    let mut parts = Path::new(name).components();
+    matches!((parts.next(), parts.next()), (Some(Component::Normal(_)), None))
+}
+
 /// Whether a name is a file's in `dir` itself, and no link to elsewhere; it may be missing.
 fn is_beside(dir: &Path, name: &str) -> bool {
-    let mut parts = Path::new(name).components();
-    let is_name = matches!((parts.next(), parts.next()), (Some(Component::Normal(_)), None));
-    is_name && !dir.join(name).is_symlink()
+    is_name(name) && !dir.join(name).is_symlink()
 }
 
 impl Description {
-    /// The files of weights that a description names; none where it cannot be read.
+    /// The files of weights that a description names, of those beside it: whoever calls this removes
+    /// files. None where it cannot be read.
     fn weights(path: &Path) -> Option<Vec<String>> {
         let text = fs::read_to_string(path).ok()?;
         let description: Description = toml::from_str(&text).ok()?;
-        Some(description.members.into_iter().map(|it| it.weights).collect())
+        let names = description.members.into_iter().map(|it| it.weights);
+        Some(names.filter(|it| is_name(it)).collect())
     }
 
     fn read(dir: &Path) -> Result<Description, BundleError> {
@@ -407,5 +413,10 @@ mod tests {
         }
         fs::write(&path, &text).unwrap();
         assert!(Bundle::open(dir.path(), &Device::Cpu).is_ok());
+
+        // Nor is a file removed that such a description names.
+        fs::write(&path, text.replace(ours, &far)).unwrap();
+        bundle(2).save(dir.path(), "2").unwrap();
+        assert!(file.is_file());
     }
 }

@@ -177,13 +177,13 @@ fn candidates(heap: &Heap<'_>, root: Dict) -> Vec<Candidate> {
                     n_tensors += 1;
                     n_dotted += usize::from(key.contains(&b'.'));
                 }
-                Object::Dict(inner) if depth < DEEPEST && !key.starts_with(b"opt") => {
-                    if seen.insert(inner) {
-                        let key = String::from_utf8_lossy(key);
-                        let rank = STATE_KEYS.iter().position(|it| *it == key);
-                        let dot = if place.is_empty() { "" } else { "." };
-                        queue.push_back((format!("{place}{dot}{key}"), rank, inner, depth + 1));
-                    }
+                Object::Dict(inner)
+                    if depth < DEEPEST && !key.starts_with(b"opt") && seen.insert(inner) =>
+                {
+                    let key = String::from_utf8_lossy(key);
+                    let rank = STATE_KEYS.iter().position(|it| *it == key);
+                    let dot = if place.is_empty() { "" } else { "." };
+                    queue.push_back((format!("{place}{dot}{key}"), rank, inner, depth + 1));
                 }
                 _ => {}
             }

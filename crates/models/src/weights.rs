@@ -569,4 +569,39 @@ mod tests {
         let whole = safetensors::serialize([("a", &tensor)], None).unwrap();
         check("cut.safetensors", &whole[..whole.len() - 10], "no whole `.safetensors` or `.pth`");
     }
+
+    #[test]
+    fn numbers_that_are_not_finite_are_refused_by_name() {
+        let model = model(Variant::B0, 0);
+        let all = published(&model, "timm", 1000);
+        let norm = "bn1.running_var";
+        for (name, x, want) in [
+            (norm, f32::NAN, "`bn1.running_var` is not finite (NaN or infinite): "),
+            ("conv_stem.weight", f32::INFINITY, "`conv_stem.weight` is not finite"),
+            (norm, -1.0, "`bn1.running_var` is a variance, and below 0"),
+        ] {
+            let mut tensors = all.clone();
+            let filled = Tensor::full(x, all[name].shape(), &Device::Cpu).unwrap();
+            tensors.insert(name.to_owned(), filled);
+            let err = model.fit_weights(&tensors).err().unwrap().to_string();
+            assert!(err.contains(want), "{err}");
+        }
+        assert!(model.fit_weights(&all).is_ok());
+    }
+
+    #[test]
+    fn a_safetensors_file_may_begin_like_a_pickle() {
+        // The length of the header, of which a pickle's first bytes are the lowest: 0x80 0x02 0x7d.
+        let n = 0x7d_0280;
+        let mut header = r#"{"a.b":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#.to_owned();
+        header.extend(std::iter::repeat_n(' ', n - header.len()));
+        let mut bytes = (n as u64).to_le_bytes().to_vec();
+        bytes.extend(header.as_bytes());
+        bytes.extend(2.5_f32.to_le_bytes());
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("weights.safetensors");
+        fs::write(&path, bytes).unwrap();
+        let tensors = read_weights(&path).unwrap();
+        assert_eq!(tensors["a.b"].to_vec1::<f32>().unwrap(), [2.5]);
+    }
 }

@@ -57,6 +57,9 @@ struct Table<'a> {
     symbols: &'a [u8],
 }
 
+/// Codes that were asked for, and for what.
+type Made = (Use, Arc<Code>);
+
 /// A JPEG's segments, and the tables that they have set so far.
 #[derive(Clone)]
 pub(super) struct Segments<'a> {
@@ -66,7 +69,7 @@ pub(super) struct Segments<'a> {
     pub(super) steps: [Option<[u16; 64]>; 4],
     codes: [[Option<Table<'a>>; 4]; 2],
     /// Those of the codes that have been asked for, and for what.
-    made: [[Option<(Use, Arc<Code>)>; 4]; 2],
+    made: [[Option<Made>; 4]; 2],
     /// After how many units the codes start anew; 0 for never.
     pub(super) restart_interval: usize,
 }

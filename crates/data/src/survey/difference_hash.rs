@@ -76,14 +76,14 @@ impl DifferenceHash {
 
     /// The same bits, a band first in their order, and then those after it. Two hashes are as far apart
     /// before as after.
-    pub(super) fn from_band(self, band: usize) -> DifferenceHash {
+    pub(super) fn band_first(self, band: usize) -> DifferenceHash {
         let bands =
             |word: usize| (4 * word..4 * word + 4).map(move |it| (band + it) % Self::N_BANDS);
         let word = |word| bands(word).fold(0, |bits, it| bits << 16 | u64::from(self.band(it)));
         DifferenceHash([0, 1, 2, 3].map(word))
     }
 
-    /// The band that [`from_band`](Self::from_band) has put first.
+    /// The band that [`band_first`](Self::band_first) has put first.
     #[inline(always)]
     pub(super) fn first_band(self) -> u16 {
         (self.0[0] >> 48) as u16
@@ -147,10 +147,10 @@ mod tests {
         let [a, b] = [[0x0123_4567_89ab_cdef, 1, 2, 3], [0xfedc_ba98, 7, 9, 1 << 63]];
         let [a, b] = [a, b].map(DifferenceHash::from_bits);
         for band in 0..DifferenceHash::N_BANDS {
-            let [from_a, from_b] = [a, b].map(|it| it.from_band(band));
+            let [from_a, from_b] = [a, b].map(|it| it.band_first(band));
             assert_eq!(from_a.first_band(), a.band(band));
             assert_eq!(from_a.distance(from_b), a.distance(b));
         }
-        assert_eq!(a.from_band(1).0[0], 0x89ab_4567_0123_0001);
+        assert_eq!(a.band_first(1).0[0], 0x89ab_4567_0123_0001);
     }
 }

@@ -155,7 +155,7 @@ fn nearest(hashes: &[DifferenceHash], people: &[usize], n_neighbours: usize) -> 
     let mut is_crowded = vec![false; hashes.len()];
     for band in 0..DifferenceHash::N_BANDS {
         let mut order: Vec<(DifferenceHash, usize)> =
-            hashes.par_iter().enumerate().map(|(at, it)| (it.from_band(band), at)).collect();
+            hashes.par_iter().enumerate().map(|(at, it)| (it.band_first(band), at)).collect();
         order.par_sort_unstable();
         for alike in order.chunk_by(|a, b| a.0.first_band() == b.0.first_band()) {
             if alike.len() > n_neighbours + 1 {

@@ -121,7 +121,6 @@ fn every_kind_of_jpeg_is_read_as_libjpeg_turbo_reads_it_or_refused() {
 }
 
 #[test]
-#[expect(clippy::print_stdout, reason = "this is what it is run for")]
 fn all_kinds_where_there_is_a_file_of_them() {
     let Some(path) = env::var_os("JPEG_MATRIX") else {
         println!("skipped: `JPEG_MATRIX` names no file of tests/golden/jpeg_matrix.py");
