@@ -477,7 +477,12 @@ impl Bench {
         // Until there is a checkpoint of after the change, it is asked for again.
         let finished = self.run(&other).join("report.toml").is_file();
         if !finished {
-            let output = self.resume(&other).output()?;
+            // Killed before it had written the new settings down, the run is what it was: resumed without
+            // the change it would go on with the old ones.
+            let is_untouched = fs::read(self.run(&other).join("config.toml"))? == begun;
+            let is_lost = is_untouched && matches!(change, Change::Setting(..));
+            let args_again: &[&str] = if is_lost { &args } else { &[] };
+            let output = self.resume(&other).args(args_again).output()?;
             if !output.status.success() {
                 let errors = String::from_utf8_lossy(&output.stderr);
                 ensure!(
