@@ -3,7 +3,8 @@
 //! A file is remembered by path, size and time of change; a file that was found damaged is not
 //! remembered. The memory is one file for each data set in the cache folder, with a line for each of its
 //! files, and may be deleted at any time. It grows every second while files are checked, so that a
-//! program that is stopped or killed goes on from there; several may check the same files at once.
+//! program that is stopped or killed goes on from there; several may check the same files at once, or
+//! different files of one folder: each forgets only files that it has checked itself.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -57,28 +58,18 @@ pub(crate) fn check_files(
     let memory = context.cache.map(|dir| Memory::open(dir, root, context.max_pixels));
     let n_done = AtomicUsize::new(0);
     let check = |path: &PathBuf| {
-        // Of the file before it is read: what changes while it is read is checked again.
-        let remembered = memory.as_ref().zip(key(path));
-        let problem = match &remembered {
-            Some((memory, key)) if memory.known.contains(key) => None,
-            _ => {
-                let problem = problem(path, context.max_pixels);
-                if let (None, Some((memory, key))) = (&problem, &remembered) {
-                    memory.keep(key);
-                }
-                problem
-            }
+        let problem = match &memory {
+            Some(memory) => memory.check(path, || problem(path, context.max_pixels)),
+            None => problem(path, context.max_pixels),
         };
         (context.progress)(n_done.fetch_add(1, Ordering::Relaxed) + 1, files.len());
-        (problem, remembered.map(|it| it.1))
+        Some((path.clone(), problem?))
     };
-    let checked: Vec<(Option<String>, Option<String>)> = files.par_iter().map(check).collect();
-    if let Some(memory) = &memory {
-        let whole = checked.iter().filter(|(problem, _)| problem.is_none());
-        memory.finish(&whole.filter_map(|(_, key)| key.as_deref()).collect());
+    let problems: Vec<Option<(PathBuf, String)>> = files.par_iter().map(check).collect();
+    if let Some(memory) = memory {
+        memory.finish();
     }
-    let problems = files.iter().zip(checked);
-    problems.filter_map(|(path, (problem, _))| Some((path.clone(), problem?))).collect()
+    problems.into_iter().flatten().collect()
 }
 
 fn problem(path: &Path, max_pixels: u64) -> Option<String> {
@@ -89,20 +80,21 @@ fn problem(path: &Path, max_pixels: u64) -> Option<String> {
     verify(&bytes, max_pixels).err().map(|err: DecodeError| err.to_string())
 }
 
-/// What a file is remembered by.
-fn key(path: &Path) -> Option<String> {
+/// Tells a file's content from what it was before: its size and when it was changed.
+fn version(path: &Path) -> Option<String> {
     let meta = fs::metadata(path).ok()?;
     let changed = meta.modified().ok()?.duration_since(UNIX_EPOCH).ok()?.as_nanos();
-    // Any name is on one line, and one that is not UTF-8 is told from others.
-    Some(format!("{}\t{changed}\t{path:?}", meta.len()))
+    Some(format!("{}\t{changed}", meta.len()))
 }
 
-/// The file that remembers.
+/// The file that remembers. A line is `<size>\t<nanoseconds>\t<path>`.
 struct Memory {
     path: PathBuf,
-    /// What it had when it was opened.
-    known: HashSet<String>,
+    /// What it had when it was opened: the version of each path.
+    known: HashMap<String, String>,
     unsaved: Mutex<Unsaved>,
+    /// Lines that are no longer true.
+    outdated: Mutex<HashSet<String>>,
 }
 
 /// Lines that are not in the file yet.
@@ -119,31 +111,56 @@ impl Memory {
         let path = dir.join(format!("verified-{:016x}.tsv", fnv1a(what.as_bytes())));
         // Without a memory every file is checked again, and nothing else happens.
         let text = fs::read(&path).unwrap_or_default();
-        let known = lines(&text).map(str::to_owned).collect();
+        let parts = |line: &str| {
+            let (size, rest) = line.split_once('\t')?;
+            let (changed, path) = rest.split_once('\t')?;
+            Some((path.to_owned(), format!("{size}\t{changed}")))
+        };
+        let known = lines(&text).filter_map(parts).collect();
         let unsaved = Mutex::new(Unsaved { lines: String::new(), since: Instant::now() });
-        Memory { path, known, unsaved }
+        Memory { path, known, unsaved, outdated: Mutex::default() }
     }
 
-    /// Remembers a file that is not known.
-    fn keep(&self, key: &str) {
+    /// Finds what is wrong with a file, unless it is remembered as it is.
+    fn check(&self, path: &Path, find: impl FnOnce() -> Option<String>) -> Option<String> {
+        // Before it is read: what changes while it is read is checked again.
+        let version = version(path);
+        // Any name is on one line, and one that is not UTF-8 is told from others.
+        let path = format!("{path:?}");
+        let known = self.known.get(&path);
+        if known.is_some() && known == version.as_ref() {
+            return None;
+        }
+        if let Some(known) = known {
+            let mut outdated = self.outdated.lock().unwrap_or_else(PoisonError::into_inner);
+            outdated.insert(format!("{known}\t{path}"));
+        }
+        let problem = find();
+        if let (None, Some(version)) = (&problem, version) {
+            self.keep(&format!("{version}\t{path}\n"));
+        }
+        problem
+    }
+
+    /// Remembers a line.
+    fn keep(&self, line: &str) {
         let mut unsaved = self.unsaved.lock().unwrap_or_else(PoisonError::into_inner);
-        unsaved.lines.push_str(key);
-        unsaved.lines.push('\n');
+        unsaved.lines.push_str(line);
         if unsaved.since.elapsed() >= SAVE_EVERY {
             unsaved.save(&self.path);
         }
     }
 
-    /// Saves the rest, and forgets what it knew and is not whole now.
-    fn finish(&self, whole: &HashSet<&str>) {
-        self.unsaved.lock().unwrap_or_else(PoisonError::into_inner).save(&self.path);
-        let is_gone = |it: &str| self.known.contains(it) && !whole.contains(it);
-        if self.known.iter().any(|it| is_gone(it)) {
+    /// Saves the rest, and forgets what is outdated.
+    fn finish(self) {
+        self.unsaved.into_inner().unwrap_or_else(PoisonError::into_inner).save(&self.path);
+        let outdated = self.outdated.into_inner().unwrap_or_else(PoisonError::into_inner);
+        if !outdated.is_empty() {
             let forget = || -> io::Result<()> {
                 let mut file = open_alone(&self.path)?;
                 let mut text = Vec::new();
                 file.read_to_end(&mut text)?;
-                let left = lines(&text).filter(|it| !is_gone(it));
+                let left = lines(&text).filter(|it| !outdated.contains(*it));
                 let left: String = left.flat_map(|it| [it, "\n"]).collect();
                 write_whole(&self.path, left.as_bytes())
             };
@@ -206,6 +223,7 @@ fn lines(text: &[u8]) -> impl Iterator<Item = &str> {
 #[cfg(test)]
 mod tests {
     use std::{
+        collections::HashSet,
         fs,
         panic::{AssertUnwindSafe, catch_unwind},
         path::{Path, PathBuf},
@@ -320,6 +338,19 @@ mod tests {
     }
 
     #[test]
+    fn files_that_are_not_checked_are_not_forgotten() {
+        let dir = tempfile::tempdir().unwrap();
+        let (cache, files) = (dir.path().join("cache"), pictures(dir.path(), 3));
+        let context = Context { cache: Some(&cache), max_pixels: 100, progress: &|_, _| {} };
+        assert_eq!(check_files(dir.path(), &files, &context), []);
+        // A part of the data set, of which one file has changed.
+        image::RgbImage::new(5, 5).save(&files[0]).unwrap();
+        assert_eq!(check_files(dir.path(), &files[..2], &context), []);
+        damage(&files[2]);
+        assert_eq!(check_files(dir.path(), &files, &context), [], "the third is read again");
+    }
+
+    #[test]
     fn several_check_the_same_files_at_once() {
         let dir = tempfile::tempdir().unwrap();
         let cache = dir.path().join("cache");
@@ -327,7 +358,10 @@ mod tests {
         let files = pictures(dir.path(), 200);
         let n_read = AtomicUsize::new(0);
         thread::scope(|scope| {
-            for part in files.chunks(50) {
+            // Each shares 25 files with the next.
+            for part in 0..4 {
+                let files = (0..75).map(|it| files[(50 * part + it) % 200].clone());
+                let files: Vec<PathBuf> = files.collect();
                 let (cache, root, n_read) = (&cache, dir.path(), &n_read);
                 scope.spawn(move || {
                     let progress = |_, _| {
@@ -335,14 +369,15 @@ mod tests {
                     };
                     let context =
                         Context { cache: Some(cache), max_pixels: 100, progress: &progress };
-                    assert_eq!(check_files(root, part, &context), []);
+                    assert_eq!(check_files(root, &files, &context), []);
                 });
             }
         });
-        assert_eq!(n_read.into_inner(), 200);
+        assert_eq!(n_read.into_inner(), 300);
         let memory = fs::read_dir(&cache).unwrap().next().unwrap().unwrap().path();
         let text = fs::read_to_string(&memory).unwrap();
         assert!(files.iter().all(|it| text.contains(&format!("{it:?}\n"))));
-        assert_eq!(text.lines().count(), 200, "whole lines, and nothing else");
+        let lines: HashSet<&str> = text.lines().collect();
+        assert_eq!(lines.len(), 200, "whole lines, and nothing else");
     }
 }
