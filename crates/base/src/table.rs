@@ -67,14 +67,64 @@ pub fn line(fields: impl IntoIterator<Item = impl AsRef<str>>) -> String {
 }
 
 /// A number that was computed in `f32`, with at most 9 significant digits: as many as tell all of these
-/// apart. It reads back within 5e-9 of itself, relatively.
+/// apart. It reads back within 5.1e-9 of itself, relatively.
 pub fn number(x: f64) -> String {
+    // Tables of many classes are mostly small fractions, and take no other way than this one.
+    if let Some(text) = small_fraction(x) {
+        return text;
+    }
     let rounded: f64 = format!("{x:.8e}").parse().unwrap_or(x);
     match rounded.abs() {
         1e-4..1e16 | 0.0 => rounded.to_string(),
         _ => format!("{rounded:e}"),
     }
 }
+
+/// A number between 1e-12 and 1 as nine digits and a power of ten, which are counted in integers.
+fn small_fraction(x: f64) -> Option<String> {
+    if !(1e-12..1.0).contains(&x) {
+        return None;
+    }
+    // x = n * 10^-(8 + zeros), with n of nine digits.
+    let mut zeros = (1..13).find(|&it| x * POWERS[it] >= 1.0)?;
+    let mut n = (x * POWERS[8 + zeros]).round_ties_even() as u64;
+    if n == 1_000_000_000 {
+        (n, zeros) = (100_000_000, zeros - 1);
+    }
+    if zeros == 0 {
+        return Some("1".to_owned());
+    }
+    let mut digits = [b'0'; 9];
+    for digit in digits.iter_mut().rev() {
+        (*digit, n) = (b'0' + (n % 10) as u8, n / 10);
+    }
+    let n_digits = digits.iter().rposition(|it| *it != b'0').map_or(1, |it| it + 1);
+    let digits = str::from_utf8(&digits[..n_digits]).ok()?;
+    let mut text = String::with_capacity(16);
+    if zeros <= 4 {
+        text.push_str(&"0.000"[..zeros + 1]);
+        text.push_str(digits);
+    } else {
+        text.push_str(&digits[..1]);
+        if n_digits > 1 {
+            text.push('.');
+            text.push_str(&digits[1..]);
+        }
+        text.push_str("e-");
+        text.push_str(&zeros.to_string());
+    }
+    Some(text)
+}
+
+/// Powers of ten, all exact.
+const POWERS: [f64; 21] = {
+    let (mut powers, mut at) = ([1.0; 21], 1);
+    while at < 21 {
+        powers[at] = powers[at - 1] * 10.0;
+        at += 1;
+    }
+    powers
+};
 
 #[cfg(test)]
 mod tests {
@@ -114,11 +164,27 @@ mod tests {
             (0.999_999_999_9, "1"),
             (1.0 / 3000.0, "0.000333333333"),
             (1.0 / 30000.0, "3.33333333e-5"),
+            (1e-4, "0.0001"),
+            (9.999_999_999e-5, "0.0001"),
+            (2e-5, "2e-5"),
+            (1.234_567_891e-12, "1.23456789e-12"),
+            (0.1, "0.1"),
+            (0.100_000_000_4, "0.1"),
             (1e-300, "1e-300"),
             (-30.5, "-30.5"),
             (f64::NAN, "NaN"),
             (f64::INFINITY, "inf"),
         ] {
+            assert_eq!(number(x), want);
+        }
+    }
+
+    #[test]
+    fn small_fractions_are_written_like_all_numbers() {
+        let bits = (0..200_000_u32).map(|it| it.wrapping_mul(2_654_435_761));
+        for x in bits.map(f32::from_bits).filter(|it| (1e-12..1.0).contains(it)).map(f64::from) {
+            let rounded: f64 = format!("{x:.8e}").parse().unwrap();
+            let want = if rounded < 1e-4 { format!("{rounded:e}") } else { rounded.to_string() };
             assert_eq!(number(x), want);
         }
     }
