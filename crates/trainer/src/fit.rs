@@ -22,11 +22,12 @@ use crate::{
     freeze::Freezing,
     learner::Learner,
     log::{Log, Pace, split_csv},
-    memory::{self, Need},
+    memory::Need,
     plan::Plan,
     profile::Verb,
     record::{self, Changes, Record},
     report::{section, write_tables},
+    room,
     run::{Run, RunError},
     tracking::{self, Tracking},
     watch::Watch,
@@ -58,12 +59,13 @@ pub struct Outcome {
 /// Stops where the machine, or its container, has not the memory that a run needs.
 ///
 /// # Errors
-/// [`FitError::Memory`], with what would fit.
+/// [`FitError::Memory`], with what would fit, or a network that is too large whatever else is set.
 pub fn check_memory(plan: &Plan, watch: &dyn Watch) -> Result<(), FitError> {
     if !plan.experiment.run.check_memory || !plan.device.is_cpu() {
         return Ok(());
     }
-    let Some((need, free)) = Need::measure(plan)?.zip(memory::free()) else { return Ok(()) };
+    plan.check_room()?;
+    let Some((need, free)) = Need::measure(plan)?.zip(room::free()) else { return Ok(()) };
     let bytes = need.bytes();
     if bytes > free {
         return Err(FitError::Memory { need: bytes, free, remedy: need.remedy(plan, free) });

@@ -25,6 +25,7 @@ mod plan;
 mod profile;
 mod record;
 mod report;
+mod room;
 mod rows;
 mod run;
 mod schedule;

@@ -126,34 +126,14 @@ impl Need {
     }
 }
 
-/// Bytes that are free for this program: what the machine has left, or its container.
-pub(crate) fn free() -> Option<f64> {
-    let mut system = sysinfo::System::new().ok()?;
-    system.refresh_memory();
-    let of_machine = Some(system.available_memory()).filter(|&it| it > 0);
-    let pid = sysinfo::get_current_pid().ok()?;
-    let what = sysinfo::ProcessRefreshKind::nothing();
-    let only = sysinfo::ProcessesToUpdate::Some(&[pid]);
-    system.refresh_processes_specifics(only, false, what);
-    let limits = system.process(pid).and_then(sysinfo::Process::cgroup_limits);
-    // Files that are only remembered give way: what counts is what programs hold.
-    let of_container = limits.map(|it| it.total_memory.saturating_sub(it.rss));
-    of_machine.into_iter().chain(of_container).min().map(|it| it as f64)
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{Line, free};
+    use super::Line;
 
     #[test]
     fn what_fits_is_on_the_line() {
         let line = Line { of_none: 100.0, of_one: 10.0 };
         assert_eq!(line.of(20), 300.0);
         assert_eq!([90.0, 150.0, 300.0, 345.0].map(|it| line.that_fit(it)), [0, 5, 16, 24]);
-    }
-
-    #[test]
-    fn some_memory_is_free() {
-        assert!(free().is_none_or(|it| it > 1e6));
     }
 }

@@ -25,6 +25,7 @@ use crate::{
     experiment::{Experiment, TrainSection},
     freeze::Freezing,
     groups::ParamGroups,
+    room,
     sizes::{self, Size},
     watch::Watch,
 };
@@ -177,6 +178,7 @@ impl Plan {
         let smallest = |it| batches_of(n_draws(it), batch_size(it), train.drop_last).1;
         if (0..epochs.n_begun()).any(|it| smallest(it) / train.accumulate.min(smallest(it)) == 1) {
             let size = train_pipeline.size().map_err(wrong("augment.train"))?;
+            check_room(experiment, task)?;
             rehearse(&spec, task, size, device).map_err(|it| {
                 wrong("train.batch_size")(format!(
                     "a batch, or a part of one, has one picture of {size:?}: {it}"
@@ -216,6 +218,11 @@ impl Plan {
         })
     }
 
+    /// Whether the machine has the memory for the network, whatever it is trained on.
+    pub(crate) fn check_room(&self) -> Result<(), PlanError> {
+        check_room(&self.experiment, &self.task)
+    }
+
     /// The root of the run's randomness.
     pub fn seed(&self) -> Seed {
         self.experiment.seed
@@ -230,8 +237,10 @@ impl Plan {
     /// what became of these.
     ///
     /// # Errors
-    /// Published weights that cannot be read, or of another network.
+    /// Published weights that cannot be read, or of another network; a network that there is no memory
+    /// for.
     pub fn model(&self) -> Result<(Rc<Model>, Option<Fitted>), PlanError> {
+        self.check_room()?;
         let model = self.bare_model()?;
         let path: &PathBuf = &self.experiment.model.pretrained;
         let fitted = match path.as_os_str().is_empty() {
@@ -308,6 +317,13 @@ impl Experiment {
         stages.truncate(stages.len() - self.head.get().n_copied());
         let names: Vec<&str> = stages.iter().map(|it| it.name.as_str()).collect();
         ParamGroups::new(&self.groups, &names).map_err(wrong("groups.stage_lr"))
+    }
+}
+
+fn check_room(experiment: &Experiment, task: &Task) -> Result<(), PlanError> {
+    match room::problem(experiment, task)? {
+        None => Ok(()),
+        Some((path, what)) => Err(wrong(path)(what)),
     }
 }
 
