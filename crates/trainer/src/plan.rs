@@ -11,7 +11,7 @@ use augment::{Mixing, PictureOpConfig, Pipeline, Resize, Statistics, Step};
 use base::{Clock, Epochs, Seed, Task};
 use candle::{DType, Device, Tensor};
 use data::{
-    Content, Groups, Load, LoadError, Loader, Manifest, Pack, PackError, Remembered, Sides,
+    Content, Groups, Load, LoadError, Loader, Manifest, Pack, PackError, Packs, Remembered, Sides,
     SplitError, Use, measure_statistics,
 };
 pub use epochs::epochs_of;
@@ -156,8 +156,9 @@ impl Plan {
             manifest.examples.iter().map(|it| (it.name.clone(), it.content.clone())).collect();
         let (train_pipeline, eval_pipeline) =
             pipelines(experiment, &pictures, manifest.memory.as_ref(), &sides, watch)?;
-        let pack_of = |pipeline: &Pipeline| match &manifest.memory {
-            Some(memory) => Pack::open(&Pack::path(memory.dir(), pipeline, &pictures), &pictures),
+        let packs = manifest.memory.as_ref().map(|it| Packs::new(it.dir(), &pictures));
+        let pack_of = |pipeline: &Pipeline| match &packs {
+            Some(it) => it.open(pipeline),
             None => Ok(None),
         };
         let pack = pack_of(&train_pipeline)?.map(Arc::new);

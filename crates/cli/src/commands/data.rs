@@ -12,7 +12,7 @@ use base::{
     task::Scope,
 };
 use candle::Device;
-use data::{Batch, Pack, People, Prepared, prepare};
+use data::{Batch, Pack, Packs, People, Prepared, prepare};
 use image::RgbImage;
 use ops::{Rows, normalise};
 use trainer::{Experiment, Plan, Watch as _, load_epoch};
@@ -163,7 +163,7 @@ fn pack(args: &ExperimentArgs, terminal: &Terminal) -> anyhow::Result<End> {
     // Without its memory the plan does not look for the pack that is to be replaced.
     let plan = Plan::new(&experiment, &manifest, experiment.data.fold, &Device::Cpu, terminal)?;
     let pipeline = &plan.train_pipeline;
-    let path = Pack::path(memory.dir(), pipeline, &plan.pictures);
+    let path = Packs::new(memory.dir(), &plan.pictures).path(pipeline);
     let progress = |done, total| terminal.progress("packing pictures", done, total);
     fs::create_dir_all(memory.dir()).with_context(|| memory.dir().display().to_string())?;
     let n_bytes = Pack::write(&path, pipeline, &plan.pictures, Some(&memory), &progress)?;
