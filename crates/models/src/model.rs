@@ -134,6 +134,6 @@ impl Model {
         &self,
         tensors: &std::collections::BTreeMap<String, Tensor>,
     ) -> std::result::Result<Fitted, WeightsError> {
-        fit(&self.spec, &self.params, tensors)
+        fit(&self.spec.backbone, &self.spec.head, &self.params, tensors)
     }
 }

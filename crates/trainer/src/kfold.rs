@@ -10,7 +10,8 @@ use metrics::{Evaluation, MetricConfig, Report, Total};
 use crate::{
     error::FitError,
     experiment::{Experiment, differences},
-    fit::{Ended, fit},
+    fit::fit,
+    outcome::Ended,
     plan::{Plan, PlanError, folds},
     record::{self, Changes, Record, first_of},
     report::{section, write_tables},

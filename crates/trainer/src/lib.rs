@@ -6,6 +6,7 @@
 //! give it a line in the registry there. The zoo tests find it.
 
 mod average;
+mod begin;
 mod checkpoint;
 mod clip;
 mod dry;
@@ -17,10 +18,12 @@ mod freeze;
 mod groups;
 pub mod kfold;
 mod learner;
+mod loading;
 mod log;
 mod lr_find;
 mod memory;
 mod optim;
+mod outcome;
 mod plan;
 mod profile;
 mod record;
@@ -42,10 +45,13 @@ pub use experiment::{
     AugmentSection, CheckpointSection, DEFAULT, DataSection, EvalSection, Experiment, ModelSection,
     RunSection, TrainSection,
 };
-pub use fit::{Ended, Outcome, check_memory, fit, load_epoch};
+pub use fit::fit;
 pub use groups::{Decayed, GroupsSection, ParamGroups};
+pub use loading::load_epoch;
 pub use lr_find::{Curve, Range, Suggestion, lr_find};
+pub use memory::check_memory;
 pub use optim::{Optim, OptimConfig, Optimizer};
+pub use outcome::{Ended, Outcome};
 pub use plan::{Plan, PlanError, epochs_of};
 pub use profile::{Profile, Verb};
 pub use run::{Run, RunError};

@@ -10,8 +10,8 @@
 use crate::{
     checkpoint,
     error::FitError,
-    fit::load_epoch,
     learner::Learner,
+    loading::load_epoch,
     plan::Plan,
     run::Run,
     schedule::Rates,

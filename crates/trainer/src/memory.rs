@@ -3,9 +3,31 @@
 //! A step and an answer on two and on six blank pictures are measured, of a network made for it; what more
 //! pictures need lies on the line through the two.
 
-use candle::Result;
+use crate::{
+    error::{FitError, size},
+    learner::Learner,
+    plan::Plan,
+    room,
+    watch::Watch,
+};
 
-use crate::{learner::Learner, plan::Plan};
+/// Stops where the machine, or its container, has not the memory that a run needs.
+///
+/// # Errors
+/// [`FitError::Memory`], with what would fit, or a network that is too large whatever else is set.
+pub fn check_memory(plan: &Plan, watch: &dyn Watch) -> Result<(), FitError> {
+    if !plan.experiment.run.check_memory || !plan.device.is_cpu() {
+        return Ok(());
+    }
+    plan.check_room()?;
+    let Some((need, free)) = Need::measure(plan)?.zip(room::free()) else { return Ok(()) };
+    let bytes = need.bytes();
+    if bytes > free {
+        return Err(FitError::Memory { need: bytes, free, remedy: need.remedy(plan, free) });
+    }
+    watch.note(&format!("memory: about {} of the {} that are free", size(bytes), size(free)));
+    Ok(())
+}
 
 /// How many pictures are measured.
 const FEW: [usize; 2] = [2, 6];
@@ -17,7 +39,7 @@ const LARGE: f64 = 320.0 * 320.0;
 const SLACK: f64 = 1.15;
 
 /// The bytes that a run needs at a time.
-pub(crate) struct Need {
+struct Need {
     /// The network, the optimizer, averages and a checkpoint on its way to disk; and what the loaders hold.
     kept: f64,
     step: Line,
@@ -36,7 +58,10 @@ struct Line {
 impl Line {
     /// The line through what is held while `work` does [`FEW`] pictures of `[height, width]`; of large ones
     /// on smaller pictures, for what a picture needs grows with its area.
-    fn measure(size: [usize; 2], work: impl Fn(usize, [usize; 2]) -> Result<()>) -> Result<Line> {
+    fn measure(
+        size: [usize; 2],
+        work: impl Fn(usize, [usize; 2]) -> candle::Result<()>,
+    ) -> candle::Result<Line> {
         let area = |[h, w]: [usize; 2]| (h * w) as f64;
         let shrink = (area(size) / LARGE).sqrt().max(1.0);
         let seen = size.map(|it| (it as f64 / shrink).ceil() as usize);
@@ -65,7 +90,7 @@ impl Line {
 
 impl Need {
     /// Measures; none where memory is not counted.
-    pub(crate) fn measure(plan: &Plan) -> std::result::Result<Option<Need>, crate::FitError> {
+    fn measure(plan: &Plan) -> Result<Option<Need>, FitError> {
         let (learner, of_learner) =
             ops::held(|| plan.bare_model().map(|it| Learner::new(plan, it)));
         let learner = learner??;
@@ -97,12 +122,12 @@ impl Need {
     }
 
     /// Bytes in all.
-    pub(crate) fn bytes(&self) -> f64 {
+    fn bytes(&self) -> f64 {
         SLACK * (self.kept + self.step.of(self.n_step).max(self.answer.of(self.n_answer)))
     }
 
     /// What to do where only `free` bytes are there.
-    pub(crate) fn remedy(&self, plan: &Plan, free: f64) -> String {
+    fn remedy(&self, plan: &Plan, free: f64) -> String {
         let free = free / SLACK - self.kept;
         let n = self.step.that_fit(free);
         let mut remedies = Vec::new();

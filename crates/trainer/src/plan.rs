@@ -4,29 +4,36 @@
 //! step.
 
 mod epochs;
+mod error;
+mod pictures;
+mod sides;
 
 use std::{path::PathBuf, rc::Rc, sync::Arc};
 
-use augment::{Mixing, PictureOpConfig, Pipeline, Resize, Statistics, Step};
+use augment::{Mixing, Pipeline};
 use base::{Clock, Epochs, Seed, Task};
 use candle::{DType, Device, Tensor};
-use data::{
-    Content, Groups, Load, LoadError, Loader, Manifest, Pack, PackError, Packs, Remembered, Sides,
-    SplitError, Use, measure_statistics,
-};
-pub use epochs::epochs_of;
-use epochs::{batches_of, check_lengths, epochs, groups};
+use data::{Content, Groups, Manifest, Pack, Packs, Remembered, Sides, Use};
 use infer::Serving;
 use losses::{Counts, Judge, Question};
-use models::{Fitted, Model, ModelSpec, WeightsError, read_weights};
+use models::{Fitted, Model, ModelSpec, read_weights};
 use ops::{Pass, Tape, Training};
 
+pub use self::{epochs::epochs_of, error::PlanError};
+use self::{
+    epochs::{batches_of, check_lengths, epochs, groups},
+    error::wrong,
+    pictures::{phases, pipelines},
+};
+pub(crate) use self::{
+    pictures::Phase,
+    sides::{divide, folds},
+};
 use crate::{
     experiment::{Experiment, TrainSection},
     freeze::Freezing,
     groups::ParamGroups,
     room,
-    sizes::{self, Size},
     watch::Watch,
 };
 
@@ -84,38 +91,6 @@ pub struct Plan {
     pub device: Device,
     /// Whether a run may resume with other settings, labels or weights than it began with.
     pub allow_changes: bool,
-}
-
-/// Epochs of one size.
-pub(crate) struct Phase {
-    /// The epoch that they end before.
-    pub(crate) end: usize,
-    pub(crate) pipeline: Arc<Pipeline>,
-    pub(crate) pack: Option<Arc<Pack>>,
-    pub(crate) batch_size: usize,
-}
-
-/// Why there is no run.
-#[derive(Debug, thiserror::Error)]
-pub enum PlanError {
-    /// Settings that make no sense.
-    #[error("{}", .0.join("\n"))]
-    Settings(Vec<String>),
-    /// People that cannot be split.
-    #[error(transparent)]
-    Split(#[from] SplitError),
-    /// A picture that cannot be read.
-    #[error(transparent)]
-    Load(#[from] LoadError),
-    /// A pack of these pictures that cannot be used.
-    #[error(transparent)]
-    Pack(#[from] PackError),
-    /// Published weights that cannot be read or used.
-    #[error("`model.pretrained`: {0}")]
-    Weights(#[from] WeightsError),
-    /// A tensor operation failed.
-    #[error(transparent)]
-    Tensor(#[from] candle::Error),
 }
 
 impl Plan {
@@ -328,44 +303,6 @@ fn check_room(experiment: &Experiment, task: &Task) -> Result<(), PlanError> {
     }
 }
 
-/// What is wrong with the setting at `path`.
-fn wrong(path: &str) -> impl Fn(String) -> PlanError {
-    move |what| PlanError::Settings(vec![format!("at `{path}`: {what}")])
-}
-
-/// Who is held out, fold by fold.
-pub(crate) fn folds(
-    experiment: &Experiment,
-    manifest: &Manifest,
-) -> Result<Vec<Sides>, SplitError> {
-    experiment.data.split.sides(manifest, experiment.data.split_seed)
-}
-
-/// Who is trained on and who is held out.
-pub(crate) fn divide(
-    experiment: &Experiment,
-    manifest: &Manifest,
-    fold_idx: usize,
-) -> Result<Sides, PlanError> {
-    let data = &experiment.data;
-    let folds = folds(experiment, manifest)?;
-    let n_folds = folds.len();
-    let mut sides = folds.into_iter().nth(fold_idx).ok_or_else(|| {
-        wrong("data.fold")(format!("there is no fold {fold_idx} of {n_folds}, counted from 0"))
-    })?;
-    let age = |idx: usize| manifest.examples[idx].age;
-    let is_left_out = |idx| age(idx).is_some_and(|it| data.leave_out_ages.contains(&it));
-    let check = |train: &[usize], path: &str| match train.is_empty() {
-        true => Err(wrong(path)("nobody is left to train on".to_owned())),
-        false => Ok(()),
-    };
-    sides.train.retain(|&it| !is_left_out(it));
-    check(&sides.train, "data.leave_out_ages")?;
-    sides.train.retain(|&it| manifest.examples[it].weight > 0.0);
-    check(&sides.train, "data.reviewed`, or `data.source.label_fixes")?;
-    Ok(sides)
-}
-
 /// Whether the head can answer the task, and learn from what is known.
 fn check_head(
     experiment: &Experiment,
@@ -384,73 +321,6 @@ fn check_head(
         ))),
         _ => Ok(()),
     }
-}
-
-/// What happens to pictures in training, and in validation and serving. One picture has been through
-/// each, so that sizes which do not fit show before there is a run.
-fn pipelines(
-    experiment: &Experiment,
-    pictures: &Arc<[(String, Content)]>,
-    memory: Option<&Remembered>,
-    sides: &Sides,
-    watch: &(dyn Watch + Sync),
-) -> Result<(Pipeline, Pipeline), PlanError> {
-    let Experiment { seed, data, augment, .. } = experiment;
-    let bare = |ops: &[Step], path: &str| {
-        let pipeline = Pipeline {
-            ops: ops.to_vec(),
-            // Replaced below, once known.
-            statistics: Statistics { mean: [0.0; 3], std: [1.0; 3] },
-            max_pixels: data.max_pixels,
-        };
-        pipeline.size().map(|_| pipeline).map_err(wrong(path))
-    };
-    let mut train = bare(&augment.train, "augment.train")?;
-    let mut eval = bare(&augment.eval, "augment.eval")?;
-    let statistics = match augment.statistics.get().known() {
-        Some(it) => it,
-        None => {
-            let side: Vec<_> = sides.train.iter().map(|&it| pictures[it].clone()).collect();
-            let progress = |done, total| watch.progress("measuring colours", done, total);
-            measure_statistics(&side, &eval, memory, &progress)?
-        }
-    };
-    (train.statistics, eval.statistics) = (statistics, statistics);
-    for (pipeline, side) in [(&train, &sides.train), (&eval, &sides.valid)] {
-        let load = Load {
-            pictures: Arc::clone(pictures),
-            batches: side.iter().take(1).map(|&it| vec![it]).collect(),
-            pipeline: Arc::new(pipeline.clone()),
-            memory: memory.cloned(),
-            pack: None,
-            mixing: Mixing::default(),
-            seed: *seed,
-            stream: "augment/0".to_owned(),
-            first_batch: 0,
-            n_threads: 1,
-            n_ahead: 1,
-        };
-        Loader::start(load).next().transpose()?;
-    }
-    Ok((train, eval))
-}
-
-/// The epochs of smaller pictures, with their packs.
-fn phases(
-    train: &TrainSection,
-    pipeline: &Pipeline,
-    pack_of: impl Fn(&Pipeline) -> Result<Option<Pack>, PackError>,
-) -> Result<Vec<Phase>, PlanError> {
-    let ends = sizes::ends(&train.sizes, train.total).map_err(wrong("train.sizes"))?;
-    let phase = |(item, end): (&Size, usize)| {
-        let mut pipeline = pipeline.clone();
-        let resize = Resize { size: item.size, ..Resize::default() };
-        pipeline.ops.push(PictureOpConfig::Resize(resize).into());
-        let pack = pack_of(&pipeline)?.map(Arc::new);
-        let batch_size = item.batch_size.unwrap_or(train.batch_size);
-        Ok(Phase { end, pipeline: Arc::new(pipeline), pack, batch_size })
-    };
-    train.sizes.iter().zip(ends).map(phase).collect()
 }
 
 /// Says what a run has less of than its settings ask for.

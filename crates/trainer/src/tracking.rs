@@ -7,8 +7,8 @@ use models::Model;
 use track::{About, End, Histogram, Png, Trackers};
 
 use crate::{
-    fit::Ended,
     learner::Judged,
+    outcome::Ended,
     plan::Plan,
     run::Run,
     watch::{EpochReport, Shown, Watch},

@@ -3,7 +3,10 @@
 use base::Epochs;
 use data::{Groups, Manifest, Sides};
 
-use super::{PlanError, divide, wrong};
+use super::{
+    error::{PlanError, wrong},
+    sides::divide,
+};
 use crate::{experiment::Experiment, sizes};
 
 /// Where each epoch of a run would end, for whoever needs no more of a plan. Opens no picture.
