@@ -137,7 +137,7 @@ fn everything_that_is_wrong_is_said_at_once() {
 fn a_folder_in_another_unicode_form_than_its_row_is_found() {
     // As macOS and as Windows write it: syllables of Hangul and their letters.
     let (nfc, nfd) = ("1_\u{d55c}", "1_\u{1112}\u{1161}\u{11ab}");
-    let fix = |name: &str| format!("[[fix]]\nids = [\"{name}\"]\nwhy = \"seen\"\nage = 70\n");
+    let fix = |name: &str| format!("[[fix]]\nids = [\"{name}\"]\nage = 70\n");
     for (row, folder) in [(nfc, nfd), (nfd, nfc)] {
         let csv = format!("{HEADER}1,male,Asian,30,{row}\n2,male,Asian,30,b\n");
         let (manifest, findings) = read(&csv, &people(&[folder, "b"]), &fix(folder));
