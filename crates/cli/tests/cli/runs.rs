@@ -88,7 +88,7 @@ fn the_whole_path_and_a_bundle_that_is_cut_off() {
 }
 
 /// Waits until a file is there.
-fn wait_for(path: &Path) {
+pub(crate) fn wait_for(path: &Path) {
     let began = Instant::now();
     while !path.exists() {
         assert!(began.elapsed() < Duration::from_secs(120), "{} never came", path.display());
@@ -96,7 +96,7 @@ fn wait_for(path: &Path) {
     }
 }
 
-fn signal(name: &str, id: u32) {
+pub(crate) fn signal(name: &str, id: u32) {
     let status = Command::new("kill").args([name, &id.to_string()]).status().unwrap();
     assert!(status.success());
 }

@@ -57,6 +57,11 @@ fn resnet18() -> Vec<(String, Vec<usize>)> {
     all
 }
 
+/// A file of ResNet-18.
+pub(crate) fn zeros_of_resnet18() -> Vec<u8> {
+    safetensors(&resnet18())
+}
+
 #[test]
 fn weights_are_looked_into() {
     let bench = Bench::empty();
@@ -79,6 +84,9 @@ fn weights_are_looked_into() {
             fc.bias                        f32  1000
 
         fits resnet18 (torchvision and timm's names): 1000 classes; all 102 tensors used
+        by the names in the file these are torchvision and timm's:
+          images      224x224, crop 0.95, bicubic, mean 0.485 0.456 0.406, std 0.229 0.224 0.225
+          note: nothing tells which of torchvision and timm's weights these are (resnet18.a1_in1k, resnet18.a3_in1k, resnet18.fb_ssl_yfcc100m_ft_in1k, ...; a file called as the library calls it does): images are assumed to be as resnet18.a1_in1k wants them
     "#]]
     .assert_eq(&bench.ok(&["weights", "inspect", "net.safetensors"]));
     let all = bench.ok(&["weights", "inspect", "net.safetensors", "--all"]);
@@ -192,9 +200,8 @@ fn published_weights_bring_their_pictures_along() {
         let output = command.env("MASKFIT_WEIGHTS", "weights").output().unwrap();
         assert!(output.status.success(), "{}", text(&output.stderr));
         let out = text(&output.stdout);
-        let is_note = |it: &&str| {
-            ["weights:", "pictures", "note:", "pretr"].iter().any(|n| it.starts_with(n))
-        };
+        let is_note =
+            |it: &&str| ["weights:", "images", "note:", "pretr"].iter().any(|n| it.starts_with(n));
         let lines: Vec<&str> = out.lines().filter(is_note).collect();
         lines
             .join("\n")
@@ -204,13 +211,13 @@ fn published_weights_bring_their_pictures_along() {
     let small_eval = "augment.eval=[{ kind = \"resize\", size = [40, 32] }]";
     expect![[r#"
         weights: DIR/weights/resnet18-f37072fd.safetensors, `resnet18` in the folder of MASKFIT_WEIGHTS
-        pictures as resnet18.a1_in1k's weights want them: 224x224, crop 0.95, bicubic, mean 0.485 0.456 0.406, std 0.229 0.224 0.225
+        images as torchvision/resnet18.IMAGENET1K_V1's weights want them: 224x224, crop 0.875, bilinear, mean 0.485 0.456 0.406, std 0.229 0.224 0.225
         pretrained weights: 100 tensors by torchvision and timm's names, none missing; its classifier is replaced by a fresh head"#]].assert_eq(&run(&["--set", "run.name=a", "--set", small]));
-    let half = "augment.statistics={ kind = \"given\" }";
+    let measured = "augment.statistics={ kind = \"data\" }";
     expect![[r#"
         weights: DIR/weights/resnet18-f37072fd.safetensors, `resnet18` in the folder of MASKFIT_WEIGHTS
-        note: `augment.statistics` is mean 0.5 0.5 0.5, std 0.5 0.5 0.5, but resnet18.a1_in1k's weights want mean 0.485 0.456 0.406, std 0.229 0.224 0.225 (leave it out to have that)
-        note: pictures are sized as `augment` says; resnet18.a1_in1k's weights were published with eval = [{ filter = "bicubic", kind = "resize_shorter", size = 235 }, { kind = "center_crop", size = [224, 224] }]
+        note: `augment.statistics` is what is measured, but torchvision/resnet18.IMAGENET1K_V1's weights want mean 0.485 0.456 0.406, std 0.229 0.224 0.225 (leave it out to have that)
+        note: images are sized as `augment` says; torchvision/resnet18.IMAGENET1K_V1's weights were published with eval = [{ filter = "bilinear", kind = "resize_shorter", size = 256 }, { kind = "center_crop", size = [224, 224] }]
         pretrained weights: 100 tensors by torchvision and timm's names, none missing; its classifier is replaced by a fresh head"#]].assert_eq(&run(&[
         "--set",
         "run.name=b",
@@ -219,7 +226,7 @@ fn published_weights_bring_their_pictures_along() {
         "--set",
         small_eval,
         "--set",
-        half,
+        measured,
     ]));
     // What is kept says all, and finds the weights without the environment.
     let config = fs::read_to_string(bench.path("runs/a/config.toml")).unwrap();
@@ -234,8 +241,8 @@ fn published_weights_bring_their_pictures_along() {
 
         [[augment.eval]]
         kind = "resize_shorter"
-        size = 235
-        filter = "bicubic"
+        size = 256
+        filter = "bilinear"
 
         [[augment.eval]]
         kind = "center_crop"
