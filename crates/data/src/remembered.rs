@@ -42,3 +42,22 @@ impl Memory for Remembered {
         }));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use augment::Memory as _;
+
+    use super::Remembered;
+
+    #[test]
+    fn the_folder_may_be_deleted_at_any_time() {
+        let cache = tempfile::tempdir().unwrap();
+        let memory = Remembered::within(&cache.path().join("of/mine"));
+        for value in [b"one", b"two"] {
+            assert_eq!(memory.recall("key"), None);
+            memory.keep("key", value);
+            assert_eq!(memory.recall("key").as_deref(), Some(&value[..]));
+            std::fs::remove_dir_all(memory.dir()).unwrap();
+        }
+    }
+}

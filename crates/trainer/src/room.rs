@@ -18,8 +18,11 @@ pub(crate) fn problem(
     experiment: &Experiment,
     task: &Task,
 ) -> Result<Option<(&'static str, String)>> {
-    match free() {
-        Some(free) if experiment.run.check_memory => problem_where(experiment, task, free),
+    match memory() {
+        // What an earlier fold has freed stays with the program, and is used again.
+        Some((free, own)) if experiment.run.check_memory => {
+            problem_where(experiment, task, free + own)
+        }
         _ => Ok(None),
     }
 }
@@ -135,24 +138,32 @@ fn grouped(n: usize) -> String {
 
 /// Bytes that are free for this program: what the machine has left, or its container.
 pub(crate) fn free() -> Option<f64> {
+    memory().map(|it| it.0)
+}
+
+/// Bytes that are free, and bytes that this program has already.
+fn memory() -> Option<(f64, f64)> {
     let mut system = sysinfo::System::new().ok()?;
     system.refresh_memory();
     let of_machine = Some(system.available_memory()).filter(|&it| it > 0);
     let pid = sysinfo::get_current_pid().ok()?;
-    let what = sysinfo::ProcessRefreshKind::nothing();
+    let what = sysinfo::ProcessRefreshKind::nothing().with_memory();
     let only = sysinfo::ProcessesToUpdate::Some(&[pid]);
     system.refresh_processes_specifics(only, false, what);
-    let limits = system.process(pid).and_then(sysinfo::Process::cgroup_limits);
+    let process = system.process(pid);
+    let limits = process.and_then(sysinfo::Process::cgroup_limits);
+    let own = process.map_or(0, sysinfo::Process::memory);
     // Files that are only remembered give way: what counts is what programs hold.
     let of_container = limits.map(|it| it.total_memory.saturating_sub(it.rss));
-    of_machine.into_iter().chain(of_container).min().map(|it| it as f64)
+    let free = of_machine.into_iter().chain(of_container).min()?;
+    Some((free as f64, own as f64))
 }
 
 #[cfg(test)]
 mod tests {
     use base::Task;
 
-    use super::{free, grouped, problem_where};
+    use super::{grouped, memory, problem_where};
     use crate::experiment::Experiment;
 
     const GIB: f64 = 1024.0 * 1024.0 * 1024.0;
@@ -202,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn some_memory_is_free() {
-        assert!(free().is_none_or(|it| it > 1e6));
+    fn some_memory_is_free_and_some_is_the_programs() {
+        assert!(memory().is_none_or(|(free, own)| free > 1e6 && own > 1e5));
     }
 }
