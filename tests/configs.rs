@@ -64,7 +64,7 @@ fn every_list_of_label_fixes_can_be_read() {
 
 #[test]
 fn a_fast_run_takes_a_step_of_each_stretch_of_the_whole_one() {
-    // 63 pictures in batches of 8, and of 16 at first: 3 steps in each of two epochs, then 7.
+    // 63 images in batches of 8, and of 16 at first: 3 steps in each of two epochs, then 7.
     let experiment = small::experiment(&[
         "train.total=8 epochs",
         "train.warmup=2 steps",
@@ -104,7 +104,7 @@ fn a_fast_run_takes_a_step_of_each_stretch_of_the_whole_one() {
 
 #[test]
 fn a_last_batch_that_cannot_be_trained_on_is_said_before_the_first_step() {
-    // 63 pictures in batches of 31 leave one, whose last maps have a single pixel.
+    // 63 images in batches of 31 leave one, whose last maps have a single pixel.
     let experiment = small::experiment(&["train.batch_size=31", "train.drop_last=false"]);
     let (manifest, watch) = (small::manifest(&experiment), small::StopsAt::never());
     let plan = Plan::new(&experiment, &manifest, 0, &candle::Device::Cpu, &watch);
@@ -120,12 +120,12 @@ fn what_a_run_has_less_of_than_was_asked_for_is_noted() {
         Plan::new(&experiment, &manifest, 0, &candle::Device::Cpu, &watch).expect("a plan");
         watch.notes.into_inner().unwrap().join("\n")
     };
-    // 63 pictures and three epochs.
+    // 63 images and three epochs.
     let sizes =
         |until: &str| format!("train.sizes=[{{ until = \"{until} epochs\", size = [32, 28] }}]");
     assert_eq!(notes(&["train.batch_size=63", &sizes("3")]), "");
     let batch = notes(&["train.batch_size=64"]);
-    assert!(batch.starts_with("`train.batch_size`: the first epoch sees 63 pictures"), "{batch}");
+    assert!(batch.starts_with("`train.batch_size`: the first epoch sees 63 images"), "{batch}");
     let size = notes(&[&sizes("4")]);
     assert!(size.starts_with("`train.sizes[0]`: the run is over before `until = \"4"), "{size}");
 }
@@ -147,10 +147,7 @@ fn a_mixing_that_makes_no_sense_is_said_before_the_first_step() {
     };
     check(&from("aeg", ">=60"), "`from`: there is no factor `aeg`, but: mask, gender, age, joint");
     check(&from("age", "61"), "`age` has no level `61`, but: <30, 30-59, >=60");
-    check(
-        &from("joint", "worn female >=60"),
-        "no picture that is trained on is `worn female >=60`",
-    );
+    check(&from("joint", "worn female >=60"), "no image that is trained on is `worn female >=60`");
     check("{ kind = \"cutmix\", alpha = 0.0 }", "`alpha` is from 0.01");
     check("{ kind = \"mixup\", per = \"pair\" }", "`partner = \"flipped\"`");
     check("{ kind = \"mixup\", until = \"0 %\" }", "`until` is longer than nothing");

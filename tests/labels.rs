@@ -1,4 +1,4 @@
-//! Wrong labels are found: drawn people, of whose pictures some have another label than they were
+//! Wrong labels are found: drawn people, of whose images some have another label than they were
 //! drawn by, and models that never saw them.
 
 use std::{
@@ -17,7 +17,7 @@ use trainer::{
 
 use crate::small::{self, StopsAt, manifest, plan};
 
-/// The quick start on fewer people, 5 % of whose pictures have another joint label.
+/// The quick start on fewer people, 5 % of whose images have another joint label.
 const SETTINGS: &str = r#"
 data.source = { kind = "people", n_people = 400, n_scored = 0, wrong_labels = 0.0, flipped = 0.05 }
 train.total = "20 epochs"
@@ -51,17 +51,17 @@ fn four_of_five_flipped_labels_are_in_the_first_tenth_of_the_list() {
     let KfoldEnded::Finished(outcome) = ended else { panic!("nobody asked to stop") };
     eprintln!("macro F1 on labels as given: {:.3}", outcome.joined.joint().macro_f1.value);
     let graded = Graded::open(&run.dir().join("oof.csv"), &flipped.task).unwrap();
-    let pictures = graded.pictures.iter().zip(&graded.predictions.classes);
-    let is_wrong: Vec<bool> = pictures.map(|(name, &given)| truth[name] != given).collect();
+    let images = graded.images.iter().zip(&graded.predictions.classes);
+    let is_wrong: Vec<bool> = images.map(|(name, &given)| truth[name] != given).collect();
     let n_wrong = is_wrong.iter().filter(|&&it| it).count();
     assert!(n_wrong > 100, "{n_wrong} of 2800 labels are no 5 %");
 
     // The list ends after a tenth of its labels; or, which is harder, where it has named a tenth of
-    // the pictures, each of which has a label for each factor.
+    // the images, each of which has a label for each factor.
     for by in [DoubtScore::SelfConfidence, DoubtScore::NormalisedMargin] {
         let doubts = label_doubts(&graded.predictions, by);
         let named = |n_labels: usize| -> BTreeSet<usize> {
-            doubts.iter().take(n_labels).flat_map(|it| it.pictures.iter().copied()).collect()
+            doubts.iter().take(n_labels).flat_map(|it| it.images.iter().copied()).collect()
         };
         let (n, tenth) = (is_wrong.len(), doubts.len() / 10);
         let within = |&it: &usize| named(it).len() <= n / 10;
@@ -72,7 +72,7 @@ fn four_of_five_flipped_labels_are_in_the_first_tenth_of_the_list() {
         };
         eprintln!(
             "{by:?}: {:.3} of {n_wrong} in the first tenth of {} labels, {:.3} in the first tenth of \
-             {n} pictures",
+             {n} images",
             recall(tenth),
             doubts.len(),
             recall(n_labels)
@@ -82,18 +82,18 @@ fn four_of_five_flipped_labels_are_in_the_first_tenth_of_the_list() {
 }
 
 #[test]
-fn a_picture_that_counts_nothing_is_not_trained_on_and_validated_all_the_same() {
+fn an_image_that_counts_nothing_is_not_trained_on_and_validated_all_the_same() {
     let before = plan(&small::experiment(&[]));
     let (trained, held) = (before.sides.train[3], before.sides.valid[3]);
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("labels.csv");
     let row = |at: usize, decision: &str| {
-        let (person, name) = (&before.people[before.persons[at]], &before.pictures[at].0);
+        let (person, name) = (&before.people[before.persons[at]], &before.images[at].0);
         format!("{person},{name},gender,male,female,0,{decision}\n")
     };
     let half = before.sides.train[4];
     let rows = [row(trained, "weight 0"), row(held, "weight 0"), row(half, "weight 0.5")].concat();
-    let header = "person,picture,factor,given,suggested,score,decision\n";
+    let header = "person,image,factor,given,suggested,score,decision\n";
     fs::write(&path, [header, &rows].concat()).unwrap();
     let after = plan(&small::experiment(&[&format!("data.reviewed=['{}']", path.display())]));
     assert_eq!([trained, held, half].map(|it| after.weights[it]), [0.0, 0.0, 0.5]);

@@ -17,7 +17,7 @@ use trainer::{OptimConfig, ParamGroups, Rates};
 
 use crate::small::{experiment, plan};
 
-/// Trains on the same eight pictures over and over; returns the losses and the final hits.
+/// Trains on the same eight images over and over; returns the losses and the final hits.
 fn overfit(optim: &OptimConfig, head: &HeadConfig, n_steps: usize) -> Result<(Vec<f64>, usize)> {
     let mut experiment = experiment(&[]);
     experiment.head = head.clone();
@@ -27,14 +27,14 @@ fn overfit(optim: &OptimConfig, head: &HeadConfig, n_steps: usize) -> Result<(Ve
     let mut optimizer = optim.get().build(model.params(), &ParamGroups::default());
     let examples: Vec<usize> = (0..8).map(|it| it * 9).collect();
     let size = plan.eval_pipeline.size().unwrap();
-    let mut pictures = Vec::new();
+    let mut images = Vec::new();
     for &idx in &examples {
-        let bytes = plan.pictures[idx].1.bytes().unwrap();
-        let picture = plan.eval_pipeline.apply(&bytes, &mut Seed(0).stream("test"), None).unwrap();
-        pictures.extend_from_slice(picture.as_raw());
+        let bytes = plan.images[idx].1.bytes().unwrap();
+        let image = plan.eval_pipeline.apply(&bytes, &mut Seed(0).stream("test"), None).unwrap();
+        images.extend_from_slice(image.as_raw());
     }
     let statistics = plan.eval_pipeline.statistics;
-    let rows_of = Rows { pictures: &pictures, size, collages: &whole(8) };
+    let rows_of = Rows { images: &images, size, samples: &whole(8) };
     let xs = ops::normalise(rows_of, statistics.mean, statistics.std, &Device::Cpu)?;
     let labels = Labels {
         classes: examples.iter().map(|&it| plan.classes[it]).collect(),
@@ -66,7 +66,7 @@ fn overfit(optim: &OptimConfig, head: &HeadConfig, n_steps: usize) -> Result<(Ve
 }
 
 #[test]
-fn a_small_network_learns_eight_pictures_by_heart() -> Result<()> {
+fn a_small_network_learns_eight_images_by_heart() -> Result<()> {
     let optim: OptimConfig = toml::from_str("kind = \"adam\"\nlr = 3e-3").expect("settings");
     let factored = toml::from_str("kind = \"factored\"").expect("settings");
     let (losses, n_hits) = overfit(&optim, &factored, 120)?;
@@ -120,8 +120,8 @@ fn a_linear_model_of_pixels_stays_far_below_the_network() -> Result<()> {
         let mut pixels = Vec::new();
         for example in &examples {
             let bytes = example.content.bytes().expect("in memory");
-            let picture = image::load_from_memory(&bytes).expect("a JPEG").into_rgb8();
-            let small = image::imageops::resize(&picture, 16, 16, FilterType::Triangle);
+            let image = image::load_from_memory(&bytes).expect("a JPEG").into_rgb8();
+            let small = image::imageops::resize(&image, 16, 16, FilterType::Triangle);
             pixels.extend(small.as_raw().iter().map(|&it| f32::from(it) / 255.0));
         }
         let xs = Tensor::from_vec(pixels, (examples.len(), 16 * 16 * 3), &Device::Cpu)?;

@@ -24,7 +24,7 @@ fn train_with(sets: &[&str], n_threads: usize, stops: &[usize]) -> Vec<(String, 
         // The settings that change no result are left out of what is compared.
         let mut experiment = experiment(sets);
         let config = experiment.to_toml();
-        experiment.data.n_loaders = n_threads;
+        experiment.data.num_workers = n_threads;
         drop(Run::create(&path, &config).unwrap());
         for &stop in stops {
             let run = Run::open(&path).unwrap();
@@ -72,7 +72,7 @@ fn epochs_of_different_lengths_are_stopped_and_taken_up_too() {
         "train.warmup=0 steps",
     ];
     let plan = plan(&experiment(&sets));
-    // 45, 9 and 9 pictures, then 20 and 9, then 13: of 8 pictures are 7, 4 and 3 steps.
+    // 45, 9 and 9 images, then 20 and 9, then 13: of 8 images are 7, 4 and 3 steps.
     let n_steps = [0, 1, 2].map(|it| plan.epochs.n_steps(it));
     assert_eq!((n_steps, plan.epochs.total()), ([7, 4, 3], 14));
     let whole = train_with(&sets, 2, &[]);
@@ -99,7 +99,7 @@ fn every_sampler_gives_the_same_batches_to_any_number_of_loaders() {
             let load = Load {
                 memory: None,
                 pack: None,
-                pictures: Arc::clone(&plan.pictures),
+                images: Arc::clone(&plan.images),
                 batches: plan.batches(0),
                 pipeline: Arc::clone(&plan.train_pipeline),
                 mixing: plan.mixing.clone(),
@@ -107,7 +107,7 @@ fn every_sampler_gives_the_same_batches_to_any_number_of_loaders() {
                 stream: "augment/0".to_owned(),
                 first_batch: 0,
                 n_threads,
-                n_ahead: 3,
+                prefetch: 3,
             };
             Loader::start(load).map(Result::unwrap).collect::<Vec<_>>()
         };
@@ -234,10 +234,10 @@ fn what_a_schedule_lets_rest_does_not_learn_until_it_says_so() {
 }
 
 #[test]
-fn smaller_pictures_come_first_and_more_at_once() {
+fn smaller_images_come_first_and_more_at_once() {
     let sizes = "train.sizes=[{ until = \"40 %\", size = [24, 20], batch_size = 12 }]";
     let plan = plan(&experiment(&[sizes]));
-    // 63 pictures: 5 batches of 12 in the first epoch (40 % of 3 is nearest to 1), then 7 of 8.
+    // 63 images: 5 batches of 12 in the first epoch (40 % of 3 is nearest to 1), then 7 of 8.
     assert_eq!([0, 1, 2].map(|it| plan.epochs.n_steps(it)), [5, 7, 7]);
     for (step, n, size) in [(0, 12, [24, 20]), (4, 12, [24, 20]), (5, 8, [32, 28])] {
         let batch = trainer::load_epoch(&plan, step).next().unwrap().unwrap();
@@ -292,7 +292,7 @@ fn a_run_goes_on_with_other_settings_only_if_told_to() {
     fit(&plan(&begun), &run, &StopsAt::after(2)).unwrap();
     let before = files(&path);
     // What changes no result may change.
-    let harmless = experiment(&["checkpoint.keep=3", "data.n_ahead=1", "run.name=other"]);
+    let harmless = experiment(&["checkpoint.keep=3", "data.prefetch=1", "run.name=other"]);
     fit(&plan(&harmless), &run, &StopsAt::after(1)).unwrap();
     assert!(before != files(&path));
 
@@ -364,13 +364,13 @@ fn a_loss_that_is_none_ends_the_run_before_it_does_harm() {
     fit(&plan(&experiment(&[])), &run, &StopsAt::after(3)).unwrap();
     let before = files(&path.join("checkpoints"));
     // The first rate breaks weights at once, the second makes them so large that a loss is none.
-    for (lr, n_pictures) in [("1e39", None), ("1e30", Some(8))] {
+    for (lr, n_images) in [("1e39", None), ("1e30", Some(8))] {
         let mut other = plan(&experiment(&[&format!("optim.lr={lr}"), "checkpoint.every=2 steps"]));
         other.allow_changes = true;
         let err = fit(&other, &run, &StopsAt::never()).err().unwrap();
-        let FitError::NotFinite { pictures, .. } = &err else { panic!("{err}") };
-        if let Some(n) = n_pictures {
-            assert_eq!(pictures.len(), n, "{err}");
+        let FitError::NotFinite { images, .. } = &err else { panic!("{err}") };
+        if let Some(n) = n_images {
+            assert_eq!(images.len(), n, "{err}");
         } else {
             check_same(&before, &files(&path.join("checkpoints")));
         }
@@ -509,7 +509,7 @@ fn extras_are_trained_on_in_every_fold_and_neither_held_out_nor_scored() {
         let watch = StopsAt::never();
         let plain = Plan::new(&plain, &plain_manifest, fold_idx, &Device::Cpu, &watch).unwrap();
         let names = |of: &Plan, side: &[usize]| -> Vec<String> {
-            side.iter().map(|&it| of.pictures[it].0.clone()).collect()
+            side.iter().map(|&it| of.images[it].0.clone()).collect()
         };
         // Who is held out, and whom it is scored on, are as without the extras.
         assert_eq!(names(it, &it.sides.valid), names(&plain, &plain.sides.valid));
@@ -521,7 +521,7 @@ fn extras_are_trained_on_in_every_fold_and_neither_held_out_nor_scored() {
         // The loss and the sampler know of them, and an epoch sees them.
         assert_eq!(it.groups.n_examples(), own.len() + extra.len());
         let seen: Vec<usize> = it.batches(0).concat();
-        assert!(seen.iter().any(|&at| it.pictures[at].0.starts_with("extra/")));
+        assert!(seen.iter().any(|&at| it.images[at].0.starts_with("extra/")));
     };
     let ended = kfold(&experiment, &manifest, &run, &Device::Cpu, &StopsAt::never(), begin);
     let KfoldEnded::Finished(outcome) = ended.unwrap() else { panic!("unfinished") };

@@ -66,7 +66,7 @@ fn a_report_on_many_images_of_many_classes_is_made_as_predictions_come() {
     assert!((joint.scores.accuracy - 0.8002).abs() < 1e-9, "{}", joint.scores.accuracy);
     let it = joint.macro_f1;
     assert!(it.low < it.value && it.value < it.high && it.high - it.low < 0.05, "{it:?}");
-    assert_eq!((report.n_people, report.n_pictures), (n_images, n_images));
+    assert_eq!((report.n_people, report.n_images), (n_images, n_images));
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! A served probability is the validation probability of the same picture.
+//! A served probability is the validation probability of the same image.
 
 use std::{fs, sync::Arc};
 
@@ -24,23 +24,23 @@ fn a_bundle_answers_as_it_was_validated() {
         valid.push(row.clone());
     }
 
-    // The bundle alone, somewhere else, with the pictures as files.
+    // The bundle alone, somewhere else, with the images as files.
     let moved = dir.path().join("moved");
     fs::rename(run.best(), &moved).unwrap();
-    let mut pictures = Vec::new();
-    for name in valid.iter().map(|it| &it.picture) {
+    let mut images = Vec::new();
+    for name in valid.iter().map(|it| &it.image) {
         let example = manifest.examples.iter().find(|it| it.name == *name).unwrap();
         let file = dir.path().join(name.replace('/', "_"));
         fs::write(&file, example.content.bytes().unwrap()).unwrap();
-        pictures.push((name.clone(), Content::File(file)));
+        images.push((name.clone(), Content::File(file)));
     }
-    let pictures: Arc<[_]> = pictures.into();
+    let images: Arc<[_]> = images.into();
     for batch_size in [128, 5, 1] {
         let bundle = Bundle::open(&moved, &Device::Cpu).unwrap();
         let predictor = Predictor::new(bundle, &Device::Cpu);
-        let serving = Serving { batch_size, n_loaders: 2, n_ahead: 2, memory: None };
-        let served = predictor.predict(&pictures, serving, &mut |_, _| {}).unwrap();
-        for (Row { picture: name, probabilities: want, .. }, got) in
+        let serving = Serving { batch_size, num_workers: 2, prefetch: 2, memory: None };
+        let served = predictor.predict(&images, serving, &mut |_, _| {}).unwrap();
+        for (Row { image: name, probabilities: want, .. }, got) in
             valid.iter().zip(&served.probabilities)
         {
             // A table says nine digits.
@@ -65,12 +65,12 @@ fn several_members_are_averaged() {
     };
     let (a, b) = (opened("seed=1"), opened("seed=2"));
     let manifest = manifest(&experiment(&[]));
-    let pictures: Arc<[_]> =
+    let images: Arc<[_]> =
         manifest.examples.iter().take(9).map(|it| (it.name.clone(), it.content.clone())).collect();
     let answers = |bundle: &Bundle| {
-        let serving = Serving { batch_size: 4, n_loaders: 1, n_ahead: 1, memory: None };
+        let serving = Serving { batch_size: 4, num_workers: 1, prefetch: 1, memory: None };
         let predictor = Predictor::new(bundle.clone(), &Device::Cpu);
-        predictor.predict(&pictures, serving, &mut |_, _| {}).unwrap().probabilities
+        predictor.predict(&images, serving, &mut |_, _| {}).unwrap().probabilities
     };
     let both = Bundle {
         task: a.task.clone(),

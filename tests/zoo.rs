@@ -11,7 +11,7 @@ use std::fmt::Debug;
 
 use ::losses::LossConfig;
 use ::models::{BackboneConfig, HeadConfig, Init, Kind, Param, Params};
-use augment::{MixOpConfig, PictureOpConfig, StatisticsConfig, Step};
+use augment::{MixOpConfig, StatisticsConfig, Step, TransformConfig};
 use base::{Clock, Seed, Task};
 use candle::{DType, Device, Result, Tensor};
 use data::{SamplerConfig, SourceConfig, SplitConfig};
@@ -38,7 +38,7 @@ fn every_member_survives_a_round_trip_through_toml() {
     round_trip(SplitConfig::zoo());
     round_trip(SamplerConfig::zoo());
     round_trip(
-        PictureOpConfig::zoo().into_iter().map(|(kind, it)| (kind, Step::from(it))).collect(),
+        TransformConfig::zoo().into_iter().map(|(kind, it)| (kind, Step::from(it))).collect(),
     );
     round_trip(MixOpConfig::zoo());
     round_trip(StatisticsConfig::zoo());

@@ -8,7 +8,7 @@ use base::{
     task::Scope,
 };
 use candle::{DType, Device, Result, Tensor, Var};
-use losses::{Counts, Judge, Labels, LossConfig, Question, Targets};
+use losses::{Counts, Criterion, Labels, LossConfig, Question, Targets};
 use ops::{Decide, Form, Output};
 use testkit::{check_close, numbers};
 
@@ -45,15 +45,15 @@ fn every_loss_agrees_with_its_reference() -> Result<()> {
             _ => Form::Number { scale: 10.0, shift: 40.0, cuts: None },
         };
         let is_soft: bool = case.to("soft");
-        // Hard rows are every other picture alone.
-        let pictures = |row: usize| -> Row {
-            let part = |(k, &weight): (usize, &f32)| Part { picture: 2 * row + k, weight };
+        // Hard rows are every other image alone.
+        let images = |row: usize| -> Row {
+            let part = |(k, &weight): (usize, &f32)| Part { image: 2 * row + k, weight };
             match is_soft {
                 true => shares.iter().enumerate().map(part).collect(),
                 false => vec![part((0, &1.0))],
             }
         };
-        let rows: Vec<Row> = (0..ROWS).map(pictures).collect();
+        let rows: Vec<Row> = (0..ROWS).map(images).collect();
         let labels = Labels {
             classes: classes.clone(),
             ages: ages.iter().copied().map(Some).collect(),
@@ -61,7 +61,7 @@ fn every_loss_agrees_with_its_reference() -> Result<()> {
         };
         let targets = Targets::new(&task, labels, &rows, DType::F64, &Device::Cpu);
         let question = Question::new(&task, asks, &form, n, &counts);
-        let judge = Judge::new(&config, &[question]).expect(&settings);
+        let judge = Criterion::new(&config, &[question]).expect(&settings);
 
         let scale = match form {
             Form::Cosines { .. } | Form::Number { .. } => 1.0,

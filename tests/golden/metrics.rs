@@ -6,7 +6,7 @@ use testkit::{check_close_slices, numbers};
 
 use super::golden;
 
-/// The golden script's pictures.
+/// The golden script's images.
 fn predictions() -> Predictions {
     let mut p: Vec<Vec<f64>> = numbers("probabilities", 300 * 18)
         .chunks(18)
@@ -77,6 +77,6 @@ fn every_class_and_every_mistake_agrees_with_scikit_learn() {
         assert!((scope.scores.macro_f1 - golden.to::<f64>("macro_f1")).abs() < 1e-9);
         assert!((scope.scores.top_2 - golden.to::<f64>("top_k")).abs() < 1e-9);
     }
-    let want: f64 = golden("metrics").at("joint").to("age_error");
-    assert!((report.age_error.expect("years") - want).abs() < 1e-9);
+    let want: f64 = golden("metrics").at("joint").to("age_mae");
+    assert!((report.age_mae.expect("years") - want).abs() < 1e-9);
 }

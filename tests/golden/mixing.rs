@@ -3,7 +3,7 @@
 use augment::{MixOpConfig, Mixing};
 use base::{
     Seed, Task,
-    mix::{Area, Collage, Layer, Row},
+    mix::{Area, Layer, MixedSample, Row},
 };
 use candle::{DType, Device, Result};
 use losses::{Labels, Targets};
@@ -19,19 +19,19 @@ fn rows_and_their_labels_are_mixed_as_in_the_references() -> Result<()> {
     for case in golden("mixing").at("mixed").list() {
         let name: String = case.to("name");
         let [h, w]: [usize; 2] = case.to("size");
-        let collages: Vec<Collage> =
-            case.at("layers").list().iter().enumerate().map(|(row, it)| collage(row, it)).collect();
-        let n = collages.len();
+        let samples: Vec<MixedSample> =
+            case.at("layers").list().iter().enumerate().map(|(row, it)| sample(row, it)).collect();
+        let n = samples.len();
         let bytes = |it: f64| ((it + 1.0) * 128.0) as u8;
-        let pictures: Vec<u8> = numbers("pictures", n * h * w * 3).into_iter().map(bytes).collect();
-        let rows = ops::Rows { pictures: &pictures, size: [h, w], collages: &collages };
+        let images: Vec<u8> = numbers("images", n * h * w * 3).into_iter().map(bytes).collect();
+        let rows = ops::Rows { images: &images, size: [h, w], samples: &samples };
         let pixels = ops::normalise(rows, MEAN, STD, &Device::Cpu)?.to_dtype(DType::F64)?;
         check_close(&pixels, &case.to::<Vec<f64>>("pixels"), 1e-6);
 
         let class = |it: f64| ((it + 1.0) * 9.0) as usize;
         let classes = numbers("classes", n).into_iter().map(class).collect();
         let labels = Labels { classes, ..Labels::default() };
-        let rows: Vec<Row> = collages.iter().map(|it| it.row([h, w])).collect();
+        let rows: Vec<Row> = samples.iter().map(|it| it.row([h, w])).collect();
         let task = Task::mask_gender_age();
         let targets = Targets::new(&task, labels, &rows, DType::F64, &Device::Cpu);
         let targets = targets.distribution(base::task::Scope::Joint)?;
@@ -41,11 +41,14 @@ fn rows_and_their_labels_are_mixed_as_in_the_references() -> Result<()> {
     Ok(())
 }
 
-fn collage(row: usize, layer: &Golden) -> Collage {
+fn sample(row: usize, layer: &Golden) -> MixedSample {
     let [top, left, height, width]: [usize; 4] = layer.to("area");
     let area = Area { top, left, height, width };
-    let (picture, share) = (layer.to("picture"), layer.to("share"));
-    Collage { over: Some(Layer { picture, area, from: [top, left], share }), ..Collage::of(row) }
+    let (image, share) = (layer.to("image"), layer.to("share"));
+    MixedSample {
+        over: Some(Layer { image, area, from: [top, left], share }),
+        ..MixedSample::of(row)
+    }
 }
 
 #[test]

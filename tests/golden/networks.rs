@@ -105,14 +105,14 @@ fn check(name: &str, tolerance: Tolerance) -> Result<()> {
     let model = Model::with_dtype(&spec, &plain_task(18), Seed(0), dtype, &Device::Cpu)?;
     set_by_formula(&model)?;
     let ([h, w], n): ([usize; 2], usize) = (case.to("size"), case.to("batch"));
-    let pictures = numbers("pictures", n * h * w * 3);
-    let pictures = Tensor::from_vec(pictures, (n, h, w, 3), &Device::Cpu)?.to_dtype(dtype)?;
-    let logits = model.forward(&pictures, &Pass::Eval)?.remove(0).numbers;
+    let images = numbers("images", n * h * w * 3);
+    let images = Tensor::from_vec(images, (n, h, w, 3), &Device::Cpu)?.to_dtype(dtype)?;
+    let logits = model.forward(&images, &Pass::Eval)?.remove(0).numbers;
     check_close(&logits, &case.to::<Vec<f64>>("eval"), tolerance.logits);
 
     let tape = Tape::default();
     let training = Training { tape: &tape, seed: Seed(0), step: 0, first_row: 0, follow: None };
-    let logits = model.forward(&pictures, &Pass::Train(training))?.remove(0).numbers;
+    let logits = model.forward(&images, &Pass::Train(training))?.remove(0).numbers;
     check_close(&logits, &case.to::<Vec<f64>>("train"), tolerance.logits);
 
     let r = Tensor::from_vec(numbers("projection", n * 18), (n, 18), &Device::Cpu)?;
@@ -157,8 +157,8 @@ fn every_network_agrees_with_its_reference_in_double_precision() -> Result<()> {
 fn every_network_agrees_with_its_reference_in_single_precision() -> Result<()> {
     for name in golden("networks").at("cases").keys() {
         // Rounding puts a few numbers on the other side of a kink of networks of ReLUs: from itself in
-        // f64 PyTorch in f32 is 1.1e-2 away on Lite0, 1.9e-3 on ResNet-50 (1.4e-2 on pictures of
-        // 160x128), 3.1e-3 on DenseNet-121, and 8e-4 to 4.5e-3 on VGG-13 with norms, if pictures
+        // f64 PyTorch in f32 is 1.1e-2 away on Lite0, 1.9e-3 on ResNet-50 (1.4e-2 on images of
+        // 160x128), 3.1e-3 on DenseNet-121, and 8e-4 to 4.5e-3 on VGG-13 with norms, if images
         // move by 1e-7.
         let has_many_kinks =
             ["lite0", "resne", "densenet", "vgg13_bn"].iter().any(|it| name.contains(it));
@@ -189,8 +189,8 @@ fn lite0_on_its_published_weights_agrees_with_timm() -> Result<()> {
     };
     let pixels = (0..10 * 128 * 128 * 3)
         .map(|it| level(it / (128 * 128 * 3), it / (128 * 3) % 128, it / 3 % 128, it % 3));
-    let pictures = Tensor::from_iter(pixels, &Device::Cpu)?.reshape((10, 128, 128, 3))?;
-    let logits = model.forward(&pictures, &Pass::Eval)?.remove(0).numbers;
+    let images = Tensor::from_iter(pixels, &Device::Cpu)?.reshape((10, 128, 128, 3))?;
+    let logits = model.forward(&images, &Pass::Eval)?.remove(0).numbers;
     check_close(&logits, &want.concat(), 1e-4);
     Ok(())
 }

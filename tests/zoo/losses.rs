@@ -2,13 +2,13 @@
 
 use base::{Task, mix::unmixed, task::Scope};
 use candle::{DType, Device, Result, Tensor, Var};
-use losses::{Counts, Judge, Judged, Labels, LossConfig, Penalty, Question, Targets};
+use losses::{Counts, Criterion, Judged, Labels, LossConfig, LossTerms, Question, Targets};
 use ops::{Decide, Form, Output};
 use testkit::{check_gradient, numbers};
 
 use super::CLOCK;
 
-/// The labels of some of three pictures, for outputs of every form.
+/// The labels of some of three images, for outputs of every form.
 fn labels(rows: &[usize]) -> Labels {
     let classes = [0, 10, 17];
     Labels {
@@ -61,7 +61,7 @@ fn questions() -> Vec<(Questions, usize)> {
 
 /// Every loss, and what it judges of all that a head may ask: itself bound, the questions, and how
 /// many numbers they are.
-fn losses() -> Vec<(&'static str, Judge, Questions, usize)> {
+fn losses() -> Vec<(&'static str, Criterion, Questions, usize)> {
     let task = Task::mask_gender_age();
     let counts = Counts { classes: (1..=18).collect(), ages: vec![20.0, 20.5, 60.0] };
     let mut bound = Vec::new();
@@ -73,7 +73,7 @@ fn losses() -> Vec<(&'static str, Judge, Questions, usize)> {
                 Question::new(&task, *asks, form, *n, &counts)
             };
             let asked: Vec<Question<'_>> = questions.iter().map(ask).collect();
-            match Judge::new(&loss, &asked) {
+            match Criterion::new(&loss, &asked) {
                 Ok(judge) => bound.push((kind, judge, questions, width)),
                 Err(text) => assert!(text.contains("judges"), "{kind}: {text}"),
             }
@@ -88,7 +88,7 @@ fn losses() -> Vec<(&'static str, Judge, Questions, usize)> {
                 Question::new(&task, *asks, form, *n, &counts)
             };
             let asked: Vec<Question<'_>> = questions.iter().map(ask).collect();
-            bound.push((kind, Judge::new(&beside, &asked).expect(kind), questions, width));
+            bound.push((kind, Criterion::new(&beside, &asked).expect(kind), questions, width));
         }
     }
     bound
@@ -116,7 +116,7 @@ fn every_loss_has_the_right_gradient() {
 fn a_loss_that_is_per_example_does_not_depend_on_the_neighbours() -> Result<()> {
     for (kind, loss, questions, width) in losses() {
         let all = Tensor::from_vec(numbers("logits", 3 * width), (3, width), &Device::Cpu)?;
-        let judge = |rows: &[usize]| -> Result<Penalty> {
+        let judge = |rows: &[usize]| -> Result<LossTerms> {
             let at =
                 Tensor::new(rows.iter().map(|&it| it as u32).collect::<Vec<_>>(), &Device::Cpu)?;
             let xs = all.index_select(&at, 0)?;

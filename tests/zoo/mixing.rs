@@ -7,7 +7,7 @@ use base::{
 };
 use candle::{Device, Result};
 
-/// What an operation, with settings besides its defaults, makes of a batch of `n` pictures of 9x7.
+/// What an operation, with settings besides its defaults, makes of a batch of `n` images of 9x7.
 fn mixed(kind: &str, settings: &str, n: usize, batch: usize) -> MixPlan {
     let op: MixOpConfig = toml::from_str(&format!("kind = \"{kind}\"\n{settings}")).unwrap();
     assert_eq!(op.get().problem(), None, "{kind}: {settings}");
@@ -30,16 +30,14 @@ fn every_mixing_keeps_its_promises() -> Result<()> {
         for settings in both {
             for n in [1, 2, 5, 8] {
                 let name = format!("{kind} {settings}: a batch of {n}");
-                let pictures: Vec<u8> =
-                    (0..n * 9 * 7 * 3).map(|it| (it * 37 % 256) as u8).collect();
+                let images: Vec<u8> = (0..n * 9 * 7 * 3).map(|it| (it * 37 % 256) as u8).collect();
                 let seen = |plan: &MixPlan| -> Result<Vec<f32>> {
-                    let rows =
-                        ops::Rows { pictures: &pictures, size: [9, 7], collages: &plan.rows };
+                    let rows = ops::Rows { images: &images, size: [9, 7], samples: &plan.rows };
                     let xs = ops::normalise(rows, [0.5; 3], [0.25; 3], &Device::Cpu)?;
                     assert_eq!(xs.dims(), [n, 9, 7, 3], "{name}");
                     xs.flatten_all()?.to_vec1()
                 };
-                let is_whole = MixPlan { size: [9, 7], rows: whole(n), guests: vec![] };
+                let is_whole = MixPlan { size: [9, 7], rows: whole(n), extras: vec![] };
                 let mut n_changed = 0;
                 for batch in 0..20 {
                     let plan = mixed(kind, settings, n, batch);

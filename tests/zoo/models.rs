@@ -15,8 +15,8 @@ fn spec(backbone: BackboneConfig, head: HeadConfig) -> ModelSpec {
     ModelSpec { backbone, head }
 }
 
-fn pictures(n: usize, h: usize, w: usize) -> Result<Tensor> {
-    let xs = numbers("pictures", n * h * w * 3);
+fn images(n: usize, h: usize, w: usize) -> Result<Tensor> {
+    let xs = numbers("images", n * h * w * 3);
     Tensor::from_vec(xs, (n, h, w, 3), &Device::Cpu)?.to_dtype(DType::F32)
 }
 
@@ -25,7 +25,7 @@ fn flat(outputs: &[Output]) -> Vec<f32> {
     outputs.iter().flat_map(list).collect()
 }
 
-/// Everything that is asked of what a network says of `n` pictures when it answers.
+/// Everything that is asked of what a network says of `n` images when it answers.
 fn check_outputs(name: &str, outputs: &[Output], n: usize, task: &Task) -> Result<()> {
     let mut said = vec![Vec::new(); n];
     for output in outputs {
@@ -59,11 +59,11 @@ fn check_model(name: &str, spec: &ModelSpec) -> Result<()> {
     let fresh = |seed| Model::fresh(spec, &task, Seed(seed), &Device::Cpu);
     let model = fresh(0)?;
     for (n, h, w) in [(2, 64, 64), (1, 96, 70)] {
-        let outputs = model.forward(&pictures(n, h, w)?, &Pass::Eval)?;
+        let outputs = model.forward(&images(n, h, w)?, &Pass::Eval)?;
         check_outputs(name, &outputs, n, &task)?;
     }
 
-    let xs = pictures(2, 64, 64)?;
+    let xs = images(2, 64, 64)?;
     let before = flat(&model.forward(&xs, &Pass::Eval)?);
     assert_eq!(before, flat(&model.forward(&xs, &Pass::Eval)?), "{name}: answering changes it");
     assert_eq!(before, flat(&fresh(0)?.forward(&xs, &Pass::Eval)?), "{name}: same seed");
@@ -76,7 +76,7 @@ fn check_model(name: &str, spec: &ModelSpec) -> Result<()> {
 
     let tape = Tape::default();
     let training = Training { tape: &tape, seed: Seed(0), step: 0, first_row: 0, follow: None };
-    let outputs = model.forward(&pictures(4, 64, 64)?, &Pass::Train(training))?;
+    let outputs = model.forward(&images(4, 64, 64)?, &Pass::Train(training))?;
     let asked = spec.head.get().questions(&task)?;
     let said = |it: &Output| (it.asks, it.form.clone(), it.weight, it.numbers.dims()[1]);
     let asked = asked.iter().map(|it| (it.asks, it.form.clone(), it.weight, it.n_out));

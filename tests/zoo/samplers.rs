@@ -73,7 +73,7 @@ fn every_sampler_takes_few_examples_or_none() {
 
 #[test]
 fn ten_thousand_draws_of_every_sampler_have_its_shares() {
-    // 210 examples: 90, 60, 30, 0 and 30 of a class, so that a person's seven pictures differ in class.
+    // 210 examples: 90, 60, 30, 0 and 30 of a class, so that a person's seven images differ in class.
     let classes: Vec<usize> = (0..210).map(|it| [0, 0, 0, 1, 1, 2, 4][it * 3 % 7]).collect();
     let groups = groups(&classes);
     let counts: Vec<f64> = groups.counts().map(|it| it as f64).collect();

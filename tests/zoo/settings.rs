@@ -7,7 +7,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
 };
 
-use augment::{MixOpConfig, PictureOpConfig, StatisticsConfig, Step};
+use augment::{MixOpConfig, StatisticsConfig, Step, TransformConfig};
 use base::config::Layer;
 use candle::Device;
 use data::{Context, Manifest, SamplerConfig, SourceConfig, SplitConfig};
@@ -28,7 +28,7 @@ use crate::small::StopsAt;
 /// What is tried for each number.
 const VALUES: [f64; 4] = [0.0, -1.0, f64::NAN, f64::INFINITY];
 
-/// Two steps on pictures so small that the network's last maps are one pixel.
+/// Two steps on images so small that the network's last maps are one pixel.
 const SETTINGS: &str = r#"
 [data]
 source = { kind = "people", n_people = 8, n_scored = 2, size = [24, 20], seed = 5 }
@@ -95,7 +95,7 @@ fn places() -> BTreeMap<String, Vec<Value>> {
     let resize: Value =
         "it = { kind = \"resize\", size = [16, 16] }".parse::<Table>().unwrap()["it"].clone();
     let list = |it: Value| Value::Array(vec![it]);
-    let ops = PictureOpConfig::zoo().into_iter().map(|(kind, it)| (kind, Step::from(it)));
+    let ops = TransformConfig::zoo().into_iter().map(|(kind, it)| (kind, Step::from(it)));
     let ops = named(ops.collect()).into_iter().map(|it| Value::Array(vec![it, resize.clone()]));
     let mixes = named(MixOpConfig::zoo()).into_iter().map(list);
     let mut places: BTreeMap<String, Vec<Value>> = BTreeMap::from([
@@ -146,7 +146,7 @@ fn beside(place: &str, kind: &str) -> &'static [&'static str] {
         ("loss", "ldam" | "arcface") => &["head.kind=cosine"],
         ("loss", "bce") => &["head.kind=sigmoid"],
         ("loss", "mse" | "smooth_l1") => &["head.kind=age_number"],
-        ("eval.best_by", "age_error") => &["head.kind=age_number"],
+        ("eval.best_by", "age_mae") => &["head.kind=age_number"],
         ("loss.weights", _) => &["head.kind=joint", "loss.kind=cross_entropy"],
         _ => &[],
     }

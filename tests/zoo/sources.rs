@@ -42,12 +42,12 @@ fn sources(dir: &Path) -> Vec<(&'static str, SourceConfig)> {
 }
 
 #[test]
-fn every_source_gives_each_picture_a_name_a_person_and_a_class() {
+fn every_source_gives_each_image_a_name_a_person_and_a_class() {
     let dir = tempfile::tempdir().unwrap();
     for (kind, source) in sources(dir.path()) {
         let it = source.get().read(&context()).unwrap_or_else(|err| panic!("{kind}: {err}"));
         let names: BTreeSet<&str> = it.examples.iter().map(|it| it.name.as_str()).collect();
-        assert_eq!(names.len(), it.examples.len(), "{kind}: two pictures of one name");
+        assert_eq!(names.len(), it.examples.len(), "{kind}: two images of one name");
         let people: BTreeSet<&String> = it.people.iter().collect();
         assert_eq!(people.len(), it.people.len(), "{kind}: two people of one name");
         let mut usages = vec![BTreeSet::new(); it.people.len()];

@@ -28,7 +28,7 @@ name = "run"
 source    = { kind = "people", n_people = 30, n_scored = 6, size = [48, 40], seed = 1 }
 reviewed  = ["reviewed.csv"]
 sampler   = { kind = "dynamic_balance" }
-n_loaders = 2
+num_workers = 2
 
 [augment]
 train = [{ kind = "random_crop", size = [40, 36] }, { kind = "color_jitter" }, { kind = "horizontal_flip" }]
@@ -57,7 +57,7 @@ every = "5 steps"
 
 /// The table of reviewed labels that the experiment names, and its first line.
 const REVIEWED: &str = "reviewed.csv";
-const HEADER: &str = "person,picture,factor,given,suggested,score,decision\n";
+const HEADER: &str = "person,image,factor,given,suggested,score,decision\n";
 
 /// Files by their names.
 type Files = BTreeMap<String, Vec<u8>>;

@@ -146,7 +146,7 @@ fn make(bench: &Bench<'_>, n: usize) -> anyhow::Result<usize> {
     originals.sort();
     let (root, n_people) = (dir.join("data"), n / NAMES.len());
     let mut csv = "id,gender,race,age,path\n".to_owned();
-    let mut reviewed = "person,picture,factor,given,suggested,score,decision\n".to_owned();
+    let mut reviewed = "person,image,factor,given,suggested,score,decision\n".to_owned();
     for person in 0..n_people {
         let (gender, age) = (["male", "female"][person % 2], 18 + person % 50);
         let name = format!("{person:07}_{gender}_Drawn_{age}");

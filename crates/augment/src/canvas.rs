@@ -1,7 +1,7 @@
-//! A picture on its way through the operations, and what is still to be done to it.
+//! An image on its way through the operations, and what is still to be done to it.
 //!
 //! Cropping, resizing, flipping and warping are only noted down, and done all at once when an
-//! operation asks for the pixels: so that of a resized picture only the part is made that a crop leaves,
+//! operation asks for the pixels: so that of a resized image only the part is made that a crop leaves,
 //! several warps resample once, and of a JPEG not more is decoded than what is seen of it. The
 //! result is what doing them one by one gives, to rounding, but for that: two resamplings in a row are
 //! one, which is sharper.
@@ -11,16 +11,16 @@ use std::ops::Range;
 use image::GrayImage;
 
 use crate::{
-    DecodeError, Memory, Picture, Projection,
+    DecodeError, Image, Memory, Projection,
     cutout::Cutout,
     decode::{Encoded, Part},
     face::{self, CREDIBLE, Face},
     memory::Memories,
-    picture::Filter,
     sample::{Border, project, sample},
+    transform::Filter,
 };
 
-/// A picture, and what is still to be done to it.
+/// An image, and what is still to be done to it.
 pub struct Canvas<'a> {
     source: Source<'a>,
     /// What is seen of the source: rows, then columns.
@@ -29,7 +29,7 @@ pub struct Canvas<'a> {
     filter: Filter,
     /// What is done to the view.
     warp: Option<Warp>,
-    /// What is remembered of the source, while it is the picture as it is in its file.
+    /// What is remembered of the source, while it is the image as it is in its file.
     memories: Option<Memories<'a>>,
     /// The face in the source, once it is known whether there is one.
     face: Option<Option<Face>>,
@@ -39,7 +39,7 @@ pub struct Canvas<'a> {
 
 enum Source<'a> {
     Encoded(Encoded<'a>),
-    Pixels(Picture),
+    Pixels(Image),
 }
 
 /// One side of a view: a part of the source, mirrored or not, in so many pixels.
@@ -67,10 +67,10 @@ struct Warp {
 /// Why an operation was not done.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum OpError {
-    /// The bytes are no picture after all.
+    /// The bytes are no image after all.
     #[error(transparent)]
     Decode(#[from] DecodeError),
-    /// The operation cannot be applied to this picture; the text says why, and what to do.
+    /// The operation cannot be applied to this image; the text says why, and what to do.
     #[error("{0}")]
     Unfit(String),
 }
@@ -114,11 +114,11 @@ impl Side {
     }
 }
 
-impl From<Picture> for Canvas<'static> {
-    fn from(picture: Picture) -> Canvas<'static> {
-        let [h, w] = size_of(&picture);
+impl From<Image> for Canvas<'static> {
+    fn from(image: Image) -> Canvas<'static> {
+        let [h, w] = size_of(&image);
         Canvas {
-            source: Source::Pixels(picture),
+            source: Source::Pixels(image),
             view: [Side::whole(h), Side::whole(w)],
             filter: Filter::Bilinear,
             warp: None,
@@ -131,22 +131,22 @@ impl From<Picture> for Canvas<'static> {
 
 impl Source<'_> {
     /// All pixels, decoded if they are not yet.
-    fn decoded(&mut self) -> Result<&mut Picture, DecodeError> {
+    fn decoded(&mut self) -> Result<&mut Image, DecodeError> {
         if let Source::Encoded(encoded) = self {
             *self = Source::Pixels(encoded.decode()?);
         }
         match self {
-            Source::Pixels(picture) => Ok(picture),
+            Source::Pixels(image) => Ok(image),
             Source::Encoded(_) => unreachable!("decoded"),
         }
     }
 
     /// What somebody sees in all pixels. They are not kept: what is seen of the result must not
     /// depend on whether anybody had to look.
-    fn shown<T>(&self, see: impl FnOnce(&Picture) -> T) -> Result<T, DecodeError> {
+    fn shown<T>(&self, see: impl FnOnce(&Image) -> T) -> Result<T, DecodeError> {
         match self {
             Source::Encoded(encoded) => Ok(see(&encoded.decode()?)),
-            Source::Pixels(picture) => Ok(see(picture)),
+            Source::Pixels(image) => Ok(see(image)),
         }
     }
 
@@ -154,16 +154,16 @@ impl Source<'_> {
     fn size(&self) -> [usize; 2] {
         match self {
             Source::Encoded(encoded) => encoded.size(),
-            Source::Pixels(picture) => size_of(picture),
+            Source::Pixels(image) => size_of(image),
         }
     }
 }
 
 impl<'a> Canvas<'a> {
-    /// A picture that is decoded when its pixels are asked for.
+    /// An image that is decoded when its pixels are asked for.
     ///
     /// # Errors
-    /// Bytes that do not begin like a picture, or like one of more than `max_pixels` pixels.
+    /// Bytes that do not begin like an image, or like one of more than `max_pixels` pixels.
     pub fn open(bytes: &'a [u8], max_pixels: u64) -> Result<Canvas<'a>, DecodeError> {
         let encoded = Encoded::open(bytes, max_pixels)?;
         let [h, w] = encoded.size();
@@ -193,7 +193,7 @@ impl<'a> Canvas<'a> {
         self.warp.is_none() && self.view == whole
     }
 
-    /// The face in the picture as it is before what has been noted down, in its pixels, if it is
+    /// The face in the image as it is before what has been noted down, in its pixels, if it is
     /// sure enough that there is one.
     pub(crate) fn face(&mut self, min_score: f64) -> Result<Option<Face>, DecodeError> {
         let face = match self.face {
@@ -220,7 +220,7 @@ impl<'a> Canvas<'a> {
         self.found
     }
 
-    /// 255 where the person is in the picture as it is before what has been noted down, 0 elsewhere.
+    /// 255 where the person is in the image as it is before what has been noted down, 0 elsewhere.
     pub(crate) fn cutout(&mut self) -> Result<GrayImage, DecodeError> {
         // Whoever asks is going to change them all.
         self.source.decoded()?;
@@ -242,7 +242,7 @@ impl<'a> Canvas<'a> {
 
     /// The pixels as they are before what has been noted down, to change their colours: where its face
     /// was is still known.
-    pub(crate) fn original(&mut self) -> Result<&mut Picture, DecodeError> {
+    pub(crate) fn original(&mut self) -> Result<&mut Image, DecodeError> {
         self.memories = None;
         self.source.decoded()
     }
@@ -255,7 +255,7 @@ impl<'a> Canvas<'a> {
         }
     }
 
-    /// Keeps the part of `size` whose upper left corner is at `[top, left]`; it lies within the picture.
+    /// Keeps the part of `size` whose upper left corner is at `[top, left]`; it lies within the image.
     pub fn crop(&mut self, [top, left]: [usize; 2], size: [usize; 2]) {
         match &mut self.warp {
             Some(warp) => {
@@ -322,8 +322,8 @@ impl<'a> Canvas<'a> {
         }
     }
 
-    /// Shows, at each place of a picture of `size`, what is at the place that `map` names, resampled
-    /// bilinearly. Where that is outside of the picture, `border` is seen.
+    /// Shows, at each place of an image of `size`, what is at the place that `map` names, resampled
+    /// bilinearly. Where that is outside of the image, `border` is seen.
     ///
     /// # Errors
     /// What is still to be done first could not be.
@@ -357,8 +357,8 @@ impl<'a> Canvas<'a> {
         // What has been noted down as one more warp is looked through with the same glance.
         self.warp(Projection::IDENTITY, size, border)?;
         let map = self.warp.take().map_or(Projection::IDENTITY, |it| it.map);
-        let picture = self.pixels()?;
-        *picture = sample(picture, size, border, |column, row| {
+        let image = self.pixels()?;
+        *image = sample(image, size, border, |column, row| {
             let (x, y) = place(column as f64 + 0.5, row as f64 + 0.5);
             map.at(x, y)
         });
@@ -369,22 +369,22 @@ impl<'a> Canvas<'a> {
     /// The pixels, with all done to them that has been noted down.
     ///
     /// # Errors
-    /// Bytes that are no picture.
-    pub fn pixels(&mut self) -> Result<&mut Picture, DecodeError> {
+    /// Bytes that are no image.
+    pub fn pixels(&mut self) -> Result<&mut Image, DecodeError> {
         self.settle()?;
         self.source.decoded()
     }
 
-    /// Puts another picture in the place of this one.
-    pub fn replace(&mut self, picture: Picture) {
-        *self = Canvas::from(picture);
+    /// Puts another image in the place of this one.
+    pub fn replace(&mut self, image: Image) {
+        *self = Canvas::from(image);
     }
 
-    /// The finished picture.
+    /// The finished image.
     ///
     /// # Errors
-    /// Bytes that are no picture.
-    pub fn finish(mut self) -> Result<Picture, DecodeError> {
+    /// Bytes that are no image.
+    pub fn finish(mut self) -> Result<Image, DecodeError> {
         Ok(std::mem::take(self.pixels()?))
     }
 
@@ -399,18 +399,18 @@ impl<'a> Canvas<'a> {
             let at_most = self.view.map(|it| it.length / it.size as f64);
             let [h, w] = encoded.size();
             let seen = [self.view[0].seen(self.filter, h), self.view[1].seen(self.filter, w)];
-            let Part { picture, reduction, origin } = encoded.decode_part(at_most, seen)?;
-            let size = size_of(&picture);
+            let Part { image, reduction, origin } = encoded.decode_part(at_most, seen)?;
+            let size = size_of(&image);
             for (it, side) in self.view.iter_mut().enumerate() {
                 let place = |at: f64| at / reduction as f64 - origin[it];
                 (side.start, side.length) = (place(side.start), side.length / reduction as f64);
                 side.within = side.within.map(|at| place(at).clamp(0.0, size[it] as f64));
             }
-            self.source = Source::Pixels(picture);
+            self.source = Source::Pixels(image);
         }
-        let picture = self.source.decoded()?;
-        let seen = view(std::mem::take(picture), self.view, self.filter);
-        *picture = match warp {
+        let image = self.source.decoded()?;
+        let seen = view(std::mem::take(image), self.view, self.filter);
+        *image = match warp {
             Some(Warp { map, size, border, .. }) => project(&seen, size, border, &map),
             None => seen,
         };
@@ -434,22 +434,22 @@ impl<'a> Canvas<'a> {
 
     /// Sees all of a source of pixels.
     fn look_at_all(&mut self) {
-        if let Source::Pixels(picture) = &self.source {
-            self.view = size_of(picture).map(Side::whole);
+        if let Source::Pixels(image) = &self.source {
+            self.view = size_of(image).map(Side::whole);
             self.filter = Filter::Bilinear;
         }
     }
 }
 
 /// `[height, width]`.
-fn size_of(picture: &Picture) -> [usize; 2] {
-    [picture.height() as usize, picture.width() as usize]
+fn size_of(image: &Image) -> [usize; 2] {
+    [image.height() as usize, image.width() as usize]
 }
 
-/// What is seen of a picture.
-fn view(picture: Picture, [rows, columns]: [Side; 2], filter: Filter) -> Picture {
+/// What is seen of an image.
+fn view(image: Image, [rows, columns]: [Side; 2], filter: Filter) -> Image {
     let mut seen = filter.resample(
-        picture,
+        image,
         [rows.start, columns.start],
         [rows.length, columns.length],
         [rows.size, columns.size],
@@ -467,21 +467,21 @@ fn view(picture: Picture, [rows, columns]: [Side; 2], filter: Filter) -> Picture
 #[cfg(test)]
 mod tests {
     use super::Canvas;
-    use crate::{Border, Picture, Projection, picture::Filter};
+    use crate::{Border, Image, Projection, transform::Filter};
 
-    fn drawn(w: u32, h: u32) -> Picture {
+    fn drawn(w: u32, h: u32) -> Image {
         let wave = |a: u32, b: u32| {
             (128.0 + 120.0 * (f64::from(a) / 9.0 + f64::from(b) / 31.0).sin()) as u8
         };
-        Picture::from_fn(w, h, |x, y| image::Rgb([wave(x, y), wave(y, x), wave(x * 2, y)]))
+        Image::from_fn(w, h, |x, y| image::Rgb([wave(x, y), wave(y, x), wave(x * 2, y)]))
     }
 
     type Change = fn(&mut Canvas<'static>);
 
     /// Some changes noted down and done at once, and one by one.
-    fn both_ways(picture: &Picture, changes: &[Change]) -> [Picture; 2] {
+    fn both_ways(image: &Image, changes: &[Change]) -> [Image; 2] {
         [false, true].map(|at_once| {
-            let mut canvas = Canvas::from(picture.clone());
+            let mut canvas = Canvas::from(image.clone());
             for change in changes {
                 change(&mut canvas);
                 if !at_once {
@@ -493,7 +493,7 @@ mod tests {
     }
 
     #[test]
-    fn a_part_of_a_resized_picture_is_made_as_if_all_of_it_were() {
+    fn a_part_of_a_resized_image_is_made_as_if_all_of_it_were() {
         let resize: [Change; 4] = [
             |it| it.resize([64, 48], Filter::Bilinear).unwrap(),
             |it| it.resize([300, 400], Filter::Bilinear).unwrap(),
@@ -518,7 +518,7 @@ mod tests {
         use Filter::{Bilinear, Lanczos};
         let cases = [([64, 48], Lanczos), ([13, 11], Lanczos), ([9, 60], Lanczos)];
         for (size, filter) in cases.into_iter().chain([([40, 61], Bilinear), ([9, 60], Bilinear)]) {
-            let mut pictures = [false, true].map(|at_once| {
+            let mut images = [false, true].map(|at_once| {
                 let mut canvas = Canvas::from(drawn(60, 50));
                 canvas.crop([11, 17], [20, 30]);
                 canvas.flip(1);
@@ -529,7 +529,7 @@ mod tests {
                 canvas.crop([1, 2], [8, 9]);
                 canvas.finish().unwrap()
             });
-            let [apart, at_once] = &mut pictures;
+            let [apart, at_once] = &mut images;
             let worst = apart.iter().zip(at_once.iter()).map(|(a, b)| a.abs_diff(*b)).max();
             assert!(worst <= Some(1), "{size:?}, {filter:?}: {worst:?}");
         }
@@ -589,7 +589,7 @@ mod tests {
 
     #[test]
     fn a_cut_edge_is_a_border_to_the_next_warp() {
-        let white = Picture::from_pixel(20, 20, image::Rgb([255; 3]));
+        let white = Image::from_pixel(20, 20, image::Rgb([255; 3]));
         let shift: Change =
             |it| it.warp(Projection::shift(5.0, 0.0), it.size(), Border::default()).unwrap();
         let changes: [Change; 3] = [

@@ -15,7 +15,7 @@ mod mixture;
 
 use fast_image_resize::{
     PixelType, ResizeOptions, Resizer,
-    images::{Image, ImageRef},
+    images::{Image as Resized, ImageRef},
 };
 use image::GrayImage;
 
@@ -23,9 +23,9 @@ use self::{
     min_cut::{AHEAD, Grid},
     mixture::Mixture,
 };
-use crate::{Picture, face::Face, picture::Filter};
+use crate::{Image, face::Face, transform::Filter};
 
-/// The longer side of the picture that is cut.
+/// The longer side of the image that is cut.
 const LONGER: usize = 128;
 
 /// How often mixtures and mask are fitted to each other.
@@ -52,15 +52,15 @@ pub(crate) struct Cutout {
 
 impl Cutout {
     /// The person whose face it is.
-    pub(crate) fn of(picture: &Picture, face: &Face) -> Cutout {
-        let full = [picture.height() as usize, picture.width() as usize];
+    pub(crate) fn of(image: &Image, face: &Face) -> Cutout {
+        let full = [image.height() as usize, image.width() as usize];
         let size = small(full);
-        let small = Filter::Bilinear.resize(picture.clone(), size);
+        let small = Filter::Bilinear.resize(image.clone(), size);
         let colours: Vec<[u8; 3]> = small.pixels().map(|it| it.0).collect();
         Cutout { size, is_person: grab(&colours, &shape(face, full, size), size) }
     }
 
-    /// Head and shoulders in the middle of a picture of `[height, width]`.
+    /// Head and shoulders in the middle of an image of `[height, width]`.
     pub(crate) fn typical(full: [usize; 2]) -> Cutout {
         let size = small(full);
         let shape = shape(&Face::typical(full), full, size);
@@ -73,7 +73,7 @@ impl Cutout {
         self.is_person.chunks(8).map(byte).collect()
     }
 
-    /// What [`write`](Self::write) wrote of a picture of `[height, width]`.
+    /// What [`write`](Self::write) wrote of an image of `[height, width]`.
     pub(crate) fn read(bytes: &[u8], full: [usize; 2]) -> Option<Cutout> {
         let size = small(full);
         let n = size[0] * size[1];
@@ -82,21 +82,21 @@ impl Cutout {
         (bytes.len() == n.div_ceil(8)).then(|| Cutout { size, is_person: is_person.collect() })
     }
 
-    /// 255 where the person is, 0 elsewhere, and in between along the edge: of a picture of
+    /// 255 where the person is, 0 elsewhere, and in between along the edge: of an image of
     /// `[height, width]`.
     pub(crate) fn mask(&self, full: [usize; 2]) -> GrayImage {
         softened(&self.is_person, self.size, full)
     }
 }
 
-/// The size in which a picture of `[height, width]` is cut.
+/// The size in which an image of `[height, width]` is cut.
 fn small(full: [usize; 2]) -> [usize; 2] {
     let shrink = full[0].max(full[1]) as f64 / LONGER as f64;
     full.map(|it| ((it as f64 / shrink).round() as usize).max(1))
 }
 
-/// How far each pixel of a picture of `size` is from the middle of head or shoulders, where 1 is
-/// their edge; the face is that of a picture of the size `full`.
+/// How far each pixel of an image of `size` is from the middle of head or shoulders, where 1 is
+/// their edge; the face is that of an image of the size `full`.
 fn shape(face: &Face, full: [usize; 2], size: [usize; 2]) -> Vec<f32> {
     let scale = [0, 1].map(|axis| size[axis] as f32 / full[axis] as f32);
     // Of a strip even the smallest face leaves something.
@@ -164,7 +164,7 @@ fn ties(colours: &[[u8; 3]], [h, w]: [usize; 2]) -> Vec<[f32; 4]> {
             }
         }
     }
-    // A picture of one colour has no edges, and any β will do.
+    // An image of one colour has no edges, and any β will do.
     let beta = if sum == 0 { 0.0 } else { n as f32 / (2.0 * sum as f32) };
     let distances = AHEAD.map(|[down, right]| ((down * down + right * right) as f32).sqrt());
     let tie = |it: &[Option<u32>; 4]| {
@@ -209,7 +209,7 @@ fn cut(
 }
 
 /// The mask without what hangs together with no certain part of the person, and with its holes
-/// filled: what cannot be reached from the picture's edges.
+/// filled: what cannot be reached from the image's edges.
 fn in_one_piece(mask: &[bool], shape: &[f32], [h, w]: [usize; 2]) -> Vec<bool> {
     let certain = |it: &usize| mask[*it] && shape[*it] < CERTAIN[0];
     let person = reached(|it| mask[it], (0..h * w).filter(certain).collect(), [h, w]);
@@ -257,7 +257,7 @@ fn softened(mask: &[bool], [h, w]: [usize; 2], full: [usize; 2]) -> GrayImage {
     };
     let small: Vec<u8> = (0..h * w).map(blurred).collect();
     let from = ImageRef::new(w as u32, h as u32, &small, PixelType::U8).expect("a byte a pixel");
-    let mut to = Image::new(full[1] as u32, full[0] as u32, PixelType::U8);
+    let mut to = Resized::new(full[1] as u32, full[0] as u32, PixelType::U8);
     let options = ResizeOptions::new().resize_alg(fast_image_resize::ResizeAlg::Convolution(
         fast_image_resize::FilterType::Bilinear,
     ));

@@ -1,6 +1,6 @@
-//! Encoded bytes to RGB8, and whether the bytes are a whole picture at all.
+//! Encoded bytes to RGB8, and whether the bytes are a whole image at all.
 //!
-//! Grey, palette, 16-bit, transparent and CMYK pictures become RGB8 (transparency is dropped, as by
+//! Grey, palette, 16-bit, transparent and CMYK images become RGB8 (transparency is dropped, as by
 //! PIL's `convert("RGB")`), and EXIF orientation is applied.
 //! Where little is seen of a JPEG, it is decoded to a half, a quarter or an eighth, and only the part
 //! that is seen: by a decoder of our own, and no other, so that a file is the same whatever is seen of it.
@@ -12,22 +12,22 @@ use std::{io::Cursor, ops::Range};
 use image::{DynamicImage, ImageDecoder, ImageFormat, Limits, metadata::Orientation};
 
 use crate::{
-    Picture,
+    Image,
     end::has_an_end,
     exif,
     jpeg::{self, Header},
     size::{self, Size, failed, format_of},
 };
 
-/// Why bytes are no picture.
+/// Why bytes are no image.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum DecodeError {
     /// There are no bytes.
     #[error("the file is empty")]
     Empty,
     /// The bytes begin like no format that is read here.
-    #[error("this is no picture: it begins like none of JPEG, PNG, WebP, GIF, BMP and TIFF")]
-    NoPicture,
+    #[error("this is no image: it begins like none of JPEG, PNG, WebP, GIF, BMP and TIFF")]
+    NoImage,
     /// It is an image, of a kind that is not read here.
     #[error("this kind of {format} is not supported ({what}): save it as PNG")]
     Unsupported {
@@ -37,10 +37,10 @@ pub enum DecodeError {
         what: String,
     },
     /// The end is missing.
-    #[error("the picture is cut off")]
+    #[error("the image is cut off")]
     CutOff,
     /// The decoder gave up.
-    #[error("the picture is damaged: {0}")]
+    #[error("the image is damaged: {0}")]
     Damaged(String),
     /// Decoding would fill the memory.
     #[error("{width}x{height} pixels are more than the {limit} that `max_pixels` allows")]
@@ -71,9 +71,9 @@ enum Kind<'a> {
     Other(ImageFormat),
 }
 
-/// What has been decoded of a picture.
+/// What has been decoded of an image.
 pub(crate) struct Part {
-    pub(crate) picture: Picture,
+    pub(crate) image: Image,
     /// How many times smaller it is.
     pub(crate) reduction: usize,
     /// The row and the column that it begins at, in its own pixels. The last ones of a smaller image may
@@ -82,7 +82,7 @@ pub(crate) struct Part {
 }
 
 impl<'a> Encoded<'a> {
-    /// Reads the header of a picture of at most `max_pixels` pixels.
+    /// Reads the header of an image of at most `max_pixels` pixels.
     pub(crate) fn open(bytes: &'a [u8], max_pixels: u64) -> Result<Encoded<'a>, DecodeError> {
         let format = format_of(bytes)?;
         // The pixels are counted below; 16 bits and four channels are the widest.
@@ -130,12 +130,12 @@ impl<'a> Encoded<'a> {
     }
 
     /// All pixels.
-    pub(crate) fn decode(&self) -> Result<Picture, DecodeError> {
+    pub(crate) fn decode(&self) -> Result<Image, DecodeError> {
         let [h, w] = self.size();
-        Ok(self.decode_part([1.0; 2], [0..h, 0..w])?.picture)
+        Ok(self.decode_part([1.0; 2], [0..h, 0..w])?.image)
     }
 
-    /// The pixels of the rows and columns that are `seen`, or of more, or of a picture that is smaller,
+    /// The pixels of the rows and columns that are `seen`, or of more, or of an image that is smaller,
     /// where the format has that for less work.
     ///
     /// - `at_most`: how many pixels high and wide become one later.
@@ -153,8 +153,8 @@ impl<'a> Encoded<'a> {
             Kind::Other(format) => {
                 let decoder = open(self.bytes, *format, self.max_alloc)?;
                 let decoded = DynamicImage::from_decoder(decoder);
-                let picture = self.turned(decoded.map_err(|err| failed(err, *format, self.bytes))?);
-                Ok(Part { picture, reduction: 1, origin: [0.0; 2] })
+                let image = self.turned(decoded.map_err(|err| failed(err, *format, self.bytes))?);
+                Ok(Part { image, reduction: 1, origin: [0.0; 2] })
             }
         }
     }
@@ -184,14 +184,14 @@ impl<'a> Encoded<'a> {
         if self.is_turned() {
             origin.reverse();
         }
-        let picture = jpeg::decode(header, reduction, part)?;
-        Ok(Part { picture: self.turned(picture.into()), reduction, origin })
+        let image = jpeg::decode(header, reduction, part)?;
+        Ok(Part { image: self.turned(image.into()), reduction, origin })
     }
 
     /// The right way up, and RGB8.
-    fn turned(&self, mut picture: DynamicImage) -> Picture {
-        picture.apply_orientation(self.orientation);
-        picture.into_rgb8()
+    fn turned(&self, mut image: DynamicImage) -> Image {
+        image.apply_orientation(self.orientation);
+        image.into_rgb8()
     }
 }
 
@@ -218,19 +218,19 @@ pub(crate) fn check_pixels(size: [usize; 2], max_pixels: u64) -> Result<(), Deco
     Ok(())
 }
 
-/// Decodes a picture of at most `max_pixels` pixels.
+/// Decodes an image of at most `max_pixels` pixels.
 ///
 /// # Errors
 /// What the decoder cannot make sense of. A cut-off JPEG is not noticed here: see [`verify`].
-pub fn decode(bytes: &[u8], max_pixels: u64) -> Result<Picture, DecodeError> {
+pub fn decode(bytes: &[u8], max_pixels: u64) -> Result<Image, DecodeError> {
     Encoded::open(bytes, max_pixels)?.decode()
 }
 
-/// Decodes a picture and makes sure that the file has an end.
+/// Decodes an image and makes sure that the file has an end.
 ///
 /// # Errors
 /// As [`decode`], and [`DecodeError::CutOff`].
-pub fn decode_whole(bytes: &[u8], max_pixels: u64) -> Result<Picture, DecodeError> {
+pub fn decode_whole(bytes: &[u8], max_pixels: u64) -> Result<Image, DecodeError> {
     let decoded = decode(bytes, max_pixels);
     match (decoded, image::guess_format(bytes)) {
         // A decoder that stumbles over a missing end calls it this or that.
@@ -241,7 +241,7 @@ pub fn decode_whole(bytes: &[u8], max_pixels: u64) -> Result<Picture, DecodeErro
     }
 }
 
-/// Whether bytes are a whole picture.
+/// Whether bytes are a whole image.
 ///
 /// # Errors
 /// As [`decode_whole`].
@@ -261,20 +261,20 @@ mod tests {
         RgbImage::from_fn(width, height, |x, y| image::Rgb([(x * 7) as u8, (y * 11) as u8, 128]))
     }
 
-    fn encoded(picture: &DynamicImage, format: ImageFormat) -> Vec<u8> {
+    fn encoded(image: &DynamicImage, format: ImageFormat) -> Vec<u8> {
         let mut bytes = Cursor::new(Vec::new());
-        picture.write_to(&mut bytes, format).unwrap();
+        image.write_to(&mut bytes, format).unwrap();
         bytes.into_inner()
     }
 
     fn golden(name: &str) -> Vec<u8> {
-        let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/pictures");
+        let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/images");
         std::fs::read(dir.join(name)).unwrap()
     }
 
     #[test]
     fn every_cut_of_a_file_is_noticed() {
-        let picture = DynamicImage::from(gradient(33, 21));
+        let image = DynamicImage::from(gradient(33, 21));
         for format in [
             ImageFormat::Jpeg,
             ImageFormat::Png,
@@ -282,7 +282,7 @@ mod tests {
             ImageFormat::Gif,
             ImageFormat::WebP,
         ] {
-            let whole = encoded(&picture, format);
+            let whole = encoded(&image, format);
             assert_eq!(verify(&whole, 1000), Ok(()), "{format:?}");
             for n in 0..whole.len() {
                 // A GIF whose last byte, the trailer, is missing still has all its pixels, and
@@ -303,9 +303,9 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_picture_says_so() {
+    fn what_is_no_image_says_so() {
         assert_eq!(verify(b"", 100), Err(DecodeError::Empty));
-        assert_eq!(verify(b"hello, I am a text file", 100), Err(DecodeError::NoPicture));
+        assert_eq!(verify(b"hello, I am a text file", 100), Err(DecodeError::NoImage));
     }
 
     #[test]
@@ -335,12 +335,12 @@ mod tests {
         let wave = |x: u32, y: u32| {
             (128.0 + 100.0 * (f64::from(x) / 40.0 + f64::from(y) / 60.0).sin()) as u8
         };
-        let picture = RgbImage::from_fn(401, 299, |x, y| image::Rgb([wave(x, y), wave(y, x), 90]));
-        let jpeg = encoded(&DynamicImage::from(picture), ImageFormat::Jpeg);
+        let image = RgbImage::from_fn(401, 299, |x, y| image::Rgb([wave(x, y), wave(y, x), 90]));
+        let jpeg = encoded(&DynamicImage::from(image), ImageFormat::Jpeg);
         let open = Encoded::open(&jpeg, 1 << 20).unwrap();
         let decode = |at_most| {
             let part = open.decode_part(at_most, [0..299, 0..401]).unwrap();
-            (part.picture, part.reduction)
+            (part.image, part.reduction)
         };
         let (full, none) = decode([3.0, 1.9]);
         assert_eq!((full.dimensions(), none), ((401, 299), 1));
@@ -367,8 +367,8 @@ mod tests {
     fn every_colour_type_becomes_rgb8() {
         let rgb = gradient(9, 5);
         let grey = DynamicImage::from(rgb.clone()).into_luma8();
-        let check = |picture: DynamicImage, want: &RgbImage| {
-            assert_eq!(&decode(&encoded(&picture, ImageFormat::Png), 100).unwrap(), want);
+        let check = |image: DynamicImage, want: &RgbImage| {
+            assert_eq!(&decode(&encoded(&image, ImageFormat::Png), 100).unwrap(), want);
         };
         check(DynamicImage::from(rgb.clone()), &rgb);
         check(DynamicImage::from(grey.clone()), &DynamicImage::from(grey).into_rgb8());
@@ -381,9 +381,9 @@ mod tests {
     }
 
     #[test]
-    fn pil_and_this_see_the_same_picture() {
+    fn pil_and_this_see_the_same_image() {
         // palette.png, cmyk.jpg, rotated.jpg (EXIF orientation 6) and grey16.png, each beside
-        // what PIL makes of it: see pictures.py. JPEG decoders may round as they like.
+        // what PIL makes of it: see images.py. JPEG decoders may round as they like.
         for (name, tolerance) in [
             ("palette.png", 0),
             ("rotated.jpg", 4),

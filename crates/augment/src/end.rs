@@ -1,4 +1,4 @@
-//! Where the end of an encoded picture is: what a lenient decoder does not ask.
+//! Where the end of an encoded image is: what a lenient decoder does not ask.
 
 use image::ImageFormat;
 

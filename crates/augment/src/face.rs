@@ -1,11 +1,11 @@
-//! The face in a picture of a person: where it is, and how sure that is.
+//! The face in an image of a person: where it is, and how sure that is.
 //!
 //! A funnel of cascades: boosted classifiers propose windows, and small networks on gradients
 //! refine and judge them.
 //! Wu, Kan, He, Shan and Chen, "Funnel-structured cascade for multi-view face detection with
 //! alignment-awareness", 2017, <https://arxiv.org/abs/1609.07304>; the authors' model, run by the
 //! crate `rustface` on one thread.
-//! The picture is looked at in one working size, so that what is found and the time that it takes
+//! The image is looked at in one working size, so that what is found and the time that it takes
 //! do not depend on the camera.
 
 use std::{cell::RefCell, sync::OnceLock};
@@ -13,8 +13,8 @@ use std::{cell::RefCell, sync::OnceLock};
 use rustface::{Detector, FaceInfo, ImageData, Model, create_detector_with_model, read_model};
 
 use crate::{
-    Picture,
-    picture::{Filter, grey},
+    Image,
+    transform::{Filter, grey},
 };
 
 /// The score from which a face is taken for one where nobody says: the lowest that its authors use.
@@ -23,11 +23,11 @@ pub(crate) const CREDIBLE: f64 = 0.95;
 /// Where a face is.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Face {
-    /// The first row, in pixels of the picture.
+    /// The first row, in pixels of the image.
     pub(crate) top: usize,
     /// The first column.
     pub(crate) left: usize,
-    /// In pixels; the box lies within the picture.
+    /// In pixels; the box lies within the image.
     pub(crate) height: usize,
     /// In pixels.
     pub(crate) width: usize,
@@ -36,7 +36,7 @@ pub(crate) struct Face {
 }
 
 impl Face {
-    /// Where a face is taken to be in a picture of `[height, width]` in which none was found: in
+    /// Where a face is taken to be in an image of `[height, width]` in which none was found: in
     /// the middle, half the shorter side in size.
     pub(crate) fn typical([h, w]: [usize; 2]) -> Face {
         let side = h.min(w).div_ceil(2);
@@ -51,7 +51,7 @@ impl Face {
         [places.concat(), it.score.to_le_bytes().to_vec()].concat()
     }
 
-    /// What [`write`](Self::write) wrote of a picture of `[height, width]`.
+    /// What [`write`](Self::write) wrote of an image of `[height, width]`.
     pub(crate) fn read(bytes: &[u8], [h, w]: [usize; 2]) -> Option<Option<Face>> {
         let (numbers, []) = bytes.as_chunks::<8>() else { return None };
         let &[top, left, height, width, score] = numbers else { return None };
@@ -63,7 +63,7 @@ impl Face {
     }
 }
 
-/// The shorter side of the picture that is searched: faces from a quarter of it are found.
+/// The shorter side of the image that is searched: faces from a quarter of it are found.
 const SHORTER: usize = 160;
 
 /// The longest side that is searched.
@@ -72,16 +72,16 @@ const LONGEST: usize = 8 * SHORTER;
 /// The smallest side that is searched; the detector's window is 40.
 const SMALLEST: usize = 64;
 
-/// The face of whom the picture shows: of all that are found, the one that is surest, largest and
+/// The face of whom the image shows: of all that are found, the one that is surest, largest and
 /// nearest to the middle.
-pub(crate) fn find(picture: &Picture) -> Option<Face> {
-    let [h, w] = [picture.height() as usize, picture.width() as usize];
+pub(crate) fn find(image: &Image) -> Option<Face> {
+    let [h, w] = [image.height() as usize, image.width() as usize];
     let shrink = (h.min(w) as f64 / SHORTER as f64).max(h.max(w) as f64 / LONGEST as f64);
     let size = [h, w].map(|it| (it as f64 / shrink).round() as usize);
     if size[0].min(size[1]) < SMALLEST {
         return None;
     }
-    let small = Filter::Bilinear.resize(picture.clone(), size);
+    let small = Filter::Bilinear.resize(image.clone(), size);
     let pixels: Vec<u8> = small.pixels().map(|it| grey(it.0)).collect();
     let image = ImageData::new(&pixels, size[1] as u32, size[0] as u32);
     let found = DETECTOR.with_borrow_mut(|it| it.detect(&image));
@@ -89,7 +89,7 @@ pub(crate) fn find(picture: &Picture) -> Option<Face> {
     faces.max_by(|a, b| weight(a, [h, w]).total_cmp(&weight(b, [h, w])))
 }
 
-/// A detection in a picture of the size `from`, in one of the size `to`.
+/// A detection in an image of the size `from`, in one of the size `to`.
 fn placed(found: &FaceInfo, from: [usize; 2], to: [usize; 2]) -> Option<Face> {
     let it = found.bbox();
     let span = |axis: usize, start: i32, length: u32| {
@@ -104,7 +104,7 @@ fn placed(found: &FaceInfo, from: [usize; 2], to: [usize; 2]) -> Option<Face> {
     Some(Face { top, left, height, width, score: found.score() })
 }
 
-/// What faces are compared by: score times size, and half of that at the picture's corners.
+/// What faces are compared by: score times size, and half of that at the image's corners.
 fn weight(face: &Face, [h, w]: [usize; 2]) -> f64 {
     let off = |start: usize, length: usize, side: usize| {
         (start as f64 + length as f64 / 2.0) / side as f64 - 0.5
@@ -135,7 +135,7 @@ fn detector() -> Box<dyn Detector> {
 #[cfg(test)]
 mod tests {
     use super::{CREDIBLE, Face, find};
-    use crate::{Picture, decode};
+    use crate::{Image, decode};
 
     #[test]
     fn a_face_is_read_as_it_was_written() {
@@ -145,16 +145,16 @@ mod tests {
             assert_eq!(Face::read(&bytes, [53, 64]), Some(face));
             assert_eq!(Face::read(&bytes[..39], [53, 64]), None);
         }
-        // It does not lie within a smaller picture, so it is none of it.
+        // It does not lie within a smaller image, so it is none of it.
         assert_eq!(Face::read(&Face::write(&Some(face)), [52, 64]), None);
     }
 
     #[test]
-    fn there_is_no_face_in_noise_and_no_picture_is_too_odd() {
+    fn there_is_no_face_in_noise_and_no_image_is_too_odd() {
         let noise = |x: u32, y: u32| (x * x * 31 + y * y * 17 + x * y * 7) as u8;
         for (w, h) in [(1, 1), (1, 5000), (3000, 90), (64, 64), (199, 50), (144, 192)] {
-            let picture = Picture::from_fn(w, h, |x, y| image::Rgb([noise(x, y); 3]));
-            assert!(find(&picture).is_none_or(|it| it.score < CREDIBLE), "{w}x{h}");
+            let image = Image::from_fn(w, h, |x, y| image::Rgb([noise(x, y); 3]));
+            assert!(find(&image).is_none_or(|it| it.score < CREDIBLE), "{w}x{h}");
         }
     }
 
@@ -169,11 +169,11 @@ mod tests {
         for person in people {
             for (name, n) in [("normal.jpg", &mut n), ("mask2.jpg", &mut n_masked)] {
                 let bytes = std::fs::read(person.join(name)).unwrap();
-                let picture = decode(&bytes, 1 << 20).unwrap();
-                let face = find(&picture);
-                // A thread's own detector remembers nothing of other pictures.
+                let image = decode(&bytes, 1 << 20).unwrap();
+                let face = find(&image);
+                // A thread's own detector remembers nothing of other images.
                 assert_eq!(
-                    std::thread::scope(|it| it.spawn(|| find(&picture)).join().unwrap()),
+                    std::thread::scope(|it| it.spawn(|| find(&image)).join().unwrap()),
                     face
                 );
                 *n += usize::from(face.is_some_and(|it| it.score >= CREDIBLE));

@@ -22,7 +22,7 @@ mod transform;
 
 use std::ops::Range;
 
-use crate::{DecodeError, Picture};
+use crate::{DecodeError, Image};
 
 pub(crate) use self::header::Header;
 use self::{
@@ -52,7 +52,7 @@ pub(crate) fn decode(
     header: &Header<'_>,
     reduction: usize,
     [rows, columns]: [Range<usize>; 2],
-) -> Result<Picture, DecodeError> {
+) -> Result<Image, DecodeError> {
     ops::vectorised(
         #[inline(always)]
         || part(header, reduction, rows, columns),
@@ -65,7 +65,7 @@ fn part(
     reduction: usize,
     rows: Range<usize>,
     columns: Range<usize>,
-) -> Result<Picture, DecodeError> {
+) -> Result<Image, DecodeError> {
     let layout = Layout::new(header, reduction);
     let units = [(0, &rows), (1, &columns)].map(|(side, it)| layout.units(side, it));
     let scan = Scan::read(header, header.scan)?;
@@ -75,7 +75,7 @@ fn part(
     };
     let origin = [units[0].start, units[1].start];
     let colours = Colours { layout: &layout, space: header.space, planes: &planes, origin };
-    Ok(colours.picture(rows, columns))
+    Ok(colours.image(rows, columns))
 }
 
 /// The planes of an image in one scan, made as it is read.

@@ -1,4 +1,4 @@
-//! What is worked out of a picture as it is in its file, and remembered from one epoch to the next.
+//! What is worked out of an image as it is in its file, and remembered from one epoch to the next.
 
 use std::cell::OnceCell;
 
@@ -15,7 +15,7 @@ pub trait Memory: Send + Sync {
     fn keep(&self, key: &str, value: &[u8]);
 }
 
-/// What is remembered of one picture.
+/// What is remembered of one image.
 pub(crate) struct Memories<'a> {
     memory: &'a dyn Memory,
     bytes: &'a [u8],

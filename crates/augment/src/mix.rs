@@ -1,4 +1,4 @@
-//! Operations on a batch: rows that are made of two pictures, and areas erased. One file an
+//! Operations on a batch: rows that are made of two images, and areas erased. One file an
 //! operation.
 
 mod cutmix;
@@ -9,7 +9,7 @@ mod random_erasing;
 
 use base::{
     Length, Rng, Task,
-    mix::{Collage, Layer},
+    mix::{Layer, MixedSample},
     task::Scope,
 };
 use serde::{Deserialize, Serialize};
@@ -19,11 +19,11 @@ pub(crate) use self::random_erasing::rectangle;
 base::choice! {
     /// An entry of `[augment] mix`.
     pub enum MixOpConfig: dyn MixOp {
-        /// Two pictures blended, and their labels with them.
+        /// Two images blended, and their labels with them.
         "mixup" => Mixup(mixup::Mixup),
-        /// A rectangle of another picture, and so much of its label.
+        /// A rectangle of another image, and so much of its label.
         "cutmix" => Cutmix(cutmix::Cutmix),
-        /// A left or right half of another picture: of the batch, or of a level of a factor (`from`).
+        /// A left or right half of another image: of the batch, or of a level of a factor (`from`).
         "half_cutmix" => HalfCutmix(half_cutmix::HalfCutmix),
         /// A rectangle hidden after normalisation; the label stays.
         "random_erasing" => RandomErasing(random_erasing::RandomErasing),
@@ -34,13 +34,13 @@ base::choice! {
 pub trait MixOp {
     /// Changes the plan of a batch. All randomness comes from `rng`.
     ///
-    /// - `pool`: the examples of the level that it takes pictures [`from`](Self::from).
+    /// - `pool`: the examples of the level that it takes images [`from`](Self::from).
     fn apply(&self, plan: &mut MixPlan, pool: &[usize], rng: &mut Rng);
 
     /// When it ends; without, never.
     fn until(&self) -> Option<Length>;
 
-    /// Whose pictures it mixes in, where not the batch's own.
+    /// Whose images it mixes in, where not the batch's own.
     fn from(&self) -> Option<&Level> {
         None
     }
@@ -52,29 +52,29 @@ pub trait MixOp {
 /// What the rows of a batch are to be made of.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MixPlan {
-    /// `[height, width]` of every picture.
+    /// `[height, width]` of every image.
     pub size: [usize; 2],
-    /// The rows, as many as the batch has pictures of its own.
-    pub rows: Vec<Collage>,
-    /// Examples whose pictures follow the batch's own.
-    pub guests: Vec<usize>,
+    /// The rows, as many as the batch has images of its own.
+    pub rows: Vec<MixedSample>,
+    /// Examples whose images follow the batch's own.
+    pub extras: Vec<usize>,
 }
 
 impl MixPlan {
-    /// Whether a row is one picture still: none is mixed twice.
+    /// Whether a row is one image still: none is mixed twice.
     fn is_free(&self, row: usize) -> bool {
         self.rows[row].over.is_none()
     }
 
-    /// Lays a part of another picture over a row.
+    /// Lays a part of another image over a row.
     fn lay(&mut self, row: usize, layer: Layer) {
         self.rows[row].over = Some(layer);
     }
 
-    /// Has another example loaded, and returns the position of its picture.
+    /// Has another example loaded, and returns the position of its image.
     fn invite(&mut self, example: usize) -> usize {
-        self.guests.push(example);
-        self.rows.len() + self.guests.len() - 1
+        self.extras.push(example);
+        self.rows.len() + self.extras.len() - 1
     }
 }
 
@@ -123,7 +123,7 @@ impl Level {
         match pool.is_empty() {
             false => Ok(pool),
             true => Err(format!(
-                "no picture that is trained on is `{}` in `{}`: choose a level that there is",
+                "no image that is trained on is `{}` in `{}`: choose a level that there is",
                 self.level, self.factor
             )),
         }

@@ -24,7 +24,7 @@ struct Entry {
     op: MixOpConfig,
     /// The first step without it.
     until: usize,
-    /// The examples that it takes pictures from.
+    /// The examples that it takes images from.
     pool: Vec<usize>,
 }
 
@@ -35,7 +35,7 @@ impl Mixing {
     /// - `to_steps`: of a length, in this run.
     ///
     /// # Errors
-    /// The position of an operation that there are no pictures for, and why.
+    /// The position of an operation that there are no images for, and why.
     pub fn new(
         ops: &[MixOpConfig],
         task: &Task,
@@ -62,7 +62,7 @@ impl Mixing {
     /// The plan of a batch.
     ///
     /// - `batch_idx`: its position in the epoch.
-    /// - `n`, `size`: how many pictures it has, and the `[height, width]` of each.
+    /// - `n`, `size`: how many images it has, and the `[height, width]` of each.
     /// - `stream`: the random stream of the operation of this position.
     pub fn plan(
         &self,
@@ -72,7 +72,7 @@ impl Mixing {
         stream: impl Fn(usize) -> Rng,
     ) -> MixPlan {
         let step = self.first_step + batch_idx;
-        let mut plan = MixPlan { size, rows: whole(n), guests: Vec::new() };
+        let mut plan = MixPlan { size, rows: whole(n), extras: Vec::new() };
         for (idx, it) in self.entries.iter().enumerate().filter(|(_, it)| step < it.until) {
             it.op.get().apply(&mut plan, &it.pool, &mut stream(idx));
         }

@@ -5,11 +5,9 @@ use std::collections::BTreeSet;
 use base::{Rng, Seed};
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    Canvas, DecodeError, Memory, OpError, Picture, Statistics, Step, decode::check_pixels,
-};
+use crate::{Canvas, DecodeError, Image, Memory, OpError, Statistics, Step, decode::check_pixels};
 
-/// Everything that happens to a picture before the network.
+/// Everything that happens to an image before the network.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Pipeline {
@@ -17,14 +15,14 @@ pub struct Pipeline {
     pub ops: Vec<Step>,
     /// What the colours are normalised with, where the network is.
     pub statistics: Statistics,
-    /// Larger pictures are refused.
+    /// Larger images are refused.
     pub max_pixels: u64,
 }
 
-/// Why a picture did not come out.
+/// Why an image did not come out.
 #[derive(Debug, thiserror::Error)]
 pub enum PipelineError {
-    /// The bytes are no picture.
+    /// The bytes are no image.
     #[error(transparent)]
     Decode(#[from] DecodeError),
     /// An operation could not be applied.
@@ -38,23 +36,23 @@ pub enum PipelineError {
 }
 
 impl Pipeline {
-    /// Decodes a picture and applies the operations: [`prepare`](Self::prepare) and
+    /// Decodes an image and applies the operations: [`prepare`](Self::prepare) and
     /// [`finish`](Self::finish) in one.
     ///
-    /// `memory` is asked for what they work out of the picture as it is in its file, and told.
+    /// `memory` is asked for what they work out of the image as it is in its file, and told.
     ///
     /// # Errors
-    /// Bytes that are no picture, or one that an operation cannot be applied to.
+    /// Bytes that are no image, or one that an operation cannot be applied to.
     pub fn apply(
         &self,
         bytes: &[u8],
         rng: &mut Rng,
         memory: Option<&dyn Memory>,
-    ) -> Result<Picture, PipelineError> {
+    ) -> Result<Image, PipelineError> {
         self.finish(self.prepare(bytes, memory)?, rng)
     }
 
-    /// Decodes a picture and applies the first operations, those that leave nothing to chance.
+    /// Decodes an image and applies the first operations, those that leave nothing to chance.
     ///
     /// # Errors
     /// As [`apply`](Self::apply).
@@ -62,17 +60,17 @@ impl Pipeline {
         &self,
         bytes: &[u8],
         memory: Option<&dyn Memory>,
-    ) -> Result<Picture, PipelineError> {
+    ) -> Result<Image, PipelineError> {
         let canvas = self.open(bytes, memory)?;
         // Nothing is drawn from it.
         run(&self.ops[..self.n_fixed()], canvas, &mut Seed(0).stream("nothing"))
     }
 
-    /// Applies the other operations to a picture that has been prepared.
+    /// Applies the other operations to an image that has been prepared.
     ///
     /// # Errors
-    /// A picture that an operation cannot be applied to.
-    pub fn finish(&self, prepared: Picture, rng: &mut Rng) -> Result<Picture, PipelineError> {
+    /// An image that an operation cannot be applied to.
+    pub fn finish(&self, prepared: Image, rng: &mut Rng) -> Result<Image, PipelineError> {
         run(&self.ops[self.n_fixed()..], Canvas::from(prepared), rng)
     }
 
@@ -115,7 +113,7 @@ impl Pipeline {
         Ok(())
     }
 
-    /// Works out what there is to remember of a picture, and says whether a face was found, if one is
+    /// Works out what there is to remember of an image, and says whether a face was found, if one is
     /// looked for.
     ///
     /// # Errors
@@ -146,7 +144,7 @@ impl Pipeline {
         })
     }
 
-    /// The `[height, width]` of every picture that comes out, or what is wrong with the operations.
+    /// The `[height, width]` of every image that comes out, or what is wrong with the operations.
     pub fn size(&self) -> Result<[usize; 2], String> {
         if let Some((kind, problem)) =
             self.ops.iter().find_map(|it| Some((it.op.kind(), it.problem()?)))
@@ -156,13 +154,13 @@ impl Pipeline {
         let mut later = self.ops.iter().skip_while(|it| it.studies());
         if let Some(late) = later.find(|it| it.studies()) {
             return Err(format!(
-                "`{}` is slow, and remembered only of pictures that nothing was done to: put it \
+                "`{}` is slow, and remembered only of images that nothing was done to: put it \
                  first",
                 late.op.kind()
             ));
         }
         self.ops.iter().fold(None, |size, step| step.size_after(size)).ok_or_else(|| {
-            "no operation gives the pictures one size: add a `resize` or a crop".to_owned()
+            "no operation gives the images one size: add a `resize` or a crop".to_owned()
         })
     }
 
@@ -172,7 +170,7 @@ impl Pipeline {
     }
 }
 
-fn run(steps: &[Step], mut canvas: Canvas<'_>, rng: &mut Rng) -> Result<Picture, PipelineError> {
+fn run(steps: &[Step], mut canvas: Canvas<'_>, rng: &mut Rng) -> Result<Image, PipelineError> {
     for step in steps {
         step.apply(&mut canvas, rng).map_err(|err| failed(step, err))?;
     }
@@ -192,7 +190,7 @@ mod tests {
     use image::{DynamicImage, ImageFormat};
 
     use super::Pipeline;
-    use crate::{Picture, Statistics, Step};
+    use crate::{Image, Statistics, Step};
 
     fn pipeline(ops: &str) -> Pipeline {
         #[derive(serde::Deserialize)]
@@ -207,7 +205,7 @@ mod tests {
     /// What becomes of an image of `[h, w]`: `None`, or why nothing does.
     fn applied(pipeline: &Pipeline, [h, w]: [usize; 2], seed: u64) -> Option<String> {
         let mut bytes = std::io::Cursor::new(Vec::new());
-        let image = DynamicImage::from(Picture::new(w as u32, h as u32));
+        let image = DynamicImage::from(Image::new(w as u32, h as u32));
         image.write_to(&mut bytes, ImageFormat::Bmp).unwrap();
         let rng = &mut Seed(seed).stream("test");
         pipeline.apply(bytes.get_ref(), rng, None).err().map(|err| err.to_string())

@@ -1,4 +1,4 @@
-//! A setting that is drawn anew for each picture: uniform between two ends.
+//! A setting that is drawn anew for each image: uniform between two ends.
 //!
 //! In a config it is `[from, to]`, or one number d for `[-d, d]`.
 

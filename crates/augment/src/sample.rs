@@ -1,23 +1,23 @@
-//! A picture looked at through a map of places: bilinear, in fixed point.
+//! An image looked at through a map of places: bilinear, in fixed point.
 //!
 //! Each pixel of the result is the mean of the four around its place, weighed by how near they are in
 //! steps of 1/2048 of a pixel. A place outside is what the border says; one within half a pixel of
 //! the edge sees the outermost pixels alone, as PIL's `Image.transform` has it. The arithmetic is in
-//! whole numbers once the places are known, so that every machine gives the same picture.
+//! whole numbers once the places are known, so that every machine gives the same image.
 
 use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Picture, Projection};
+use crate::{Image, Projection};
 
-/// What is seen outside of a picture.
+/// What is seen outside of an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Border {
     /// A colour: red, green, blue.
     Constant([u8; 3]),
-    /// The picture mirrored about its outermost pixels, which are not repeated (OpenCV's
+    /// The image mirrored about its outermost pixels, which are not repeated (OpenCV's
     /// `BORDER_REFLECT_101`).
     Reflect,
     /// The outermost pixels.
@@ -43,14 +43,14 @@ const STRETCH: usize = 64;
 /// Places farther away, in pixels, do not fit into these parts.
 const FAR: f64 = (1 << 21) as f64;
 
-/// A picture of `[height, width]` whose pixel at (column, row) is what `place` names in the source, in
+/// An image of `[height, width]` whose pixel at (column, row) is what `place` names in the source, in
 /// continuous coordinates: (0.5, 0.5) is the middle of the first pixel.
 pub(crate) fn sample(
-    source: &Picture,
+    source: &Image,
     [height, width]: [usize; 2],
     border: Border,
     place: impl Fn(usize, usize) -> (f64, f64),
-) -> Picture {
+) -> Image {
     let source = Source::new(source, border);
     drawn([height, width], |row, pixels| {
         for (column, pixel) in pixels.iter_mut().enumerate() {
@@ -62,11 +62,11 @@ pub(crate) fn sample(
 
 /// [`sample`] through a projective map.
 pub(crate) fn project(
-    source: &Picture,
+    source: &Image,
     [height, width]: [usize; 2],
     border: Border,
     map: &Projection,
-) -> Picture {
+) -> Image {
     let corners = [(0, 0), (width, 0), (0, height), (width, height)];
     let is_near = |(column, row)| {
         let (x, y) = map.at(column as f64, row as f64);
@@ -95,7 +95,7 @@ pub(crate) fn project(
             let [x, y] = place(column);
             pixels[column] = source.at(x, y);
         }
-        // A picture that is only shifted, by whole pixels, is copied.
+        // An image that is only shifted, by whole pixels, is copied.
         if (dx, dy) == (1 << PART_BITS, 0)
             && start < end
             && place(start).iter().all(|it| it % STEPS == 0)
@@ -114,13 +114,13 @@ pub(crate) fn project(
     })
 }
 
-/// A picture of `[height, width]`, row by row.
-fn drawn([height, width]: [usize; 2], draw: impl Fn(usize, &mut [[u8; 3]])) -> Picture {
+/// An image of `[height, width]`, row by row.
+fn drawn([height, width]: [usize; 2], draw: impl Fn(usize, &mut [[u8; 3]])) -> Image {
     let mut pixels = vec![[0; 3]; height * width];
     for (row, pixels) in pixels.chunks_exact_mut(width).enumerate() {
         draw(row, pixels);
     }
-    Picture::from_raw(width as u32, height as u32, pixels.into_flattened())
+    Image::from_raw(width as u32, height as u32, pixels.into_flattened())
         .expect("three bytes a pixel")
 }
 
@@ -143,9 +143,9 @@ struct Source<'a> {
 }
 
 impl Source<'_> {
-    fn new(picture: &Picture, border: Border) -> Source<'_> {
-        let (w, h) = picture.dimensions();
-        Source { bytes: picture.as_raw(), w: w.into(), h: h.into(), border }
+    fn new(image: &Image, border: Border) -> Source<'_> {
+        let (w, h) = image.dimensions();
+        Source { bytes: image.as_raw(), w: w.into(), h: h.into(), border }
     }
 
     /// What is seen at a place, in steps from the middle of the first pixel.
@@ -269,13 +269,13 @@ pub(crate) fn brought_inside(at: i64, n: i64, border: Border) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::{Border, brought_inside, sample};
-    use crate::Picture;
+    use crate::Image;
 
     #[test]
     fn what_is_outside_follows_the_border() {
-        let picture = Picture::from_fn(3, 1, |x, _| image::Rgb([x as u8 * 100; 3]));
+        let image = Image::from_fn(3, 1, |x, _| image::Rgb([x as u8 * 100; 3]));
         let seen = |border| {
-            let wide = sample(&picture, [1, 9], border, |x, _| (x as f64 - 2.5, 0.5));
+            let wide = sample(&image, [1, 9], border, |x, _| (x as f64 - 2.5, 0.5));
             wide.pixels().map(|it| it.0[0]).collect::<Vec<_>>()
         };
         assert_eq!(seen(Border::Constant([7; 3])), [7, 7, 7, 0, 100, 200, 7, 7, 7]);
@@ -286,8 +286,8 @@ mod tests {
 
     #[test]
     fn places_between_pixels_are_means_and_infinity_is_outside() {
-        let picture = Picture::from_fn(2, 2, |x, y| image::Rgb([(x * 100 + y * 40) as u8; 3]));
-        let one = |at| sample(&picture, [1, 1], Border::Constant([9; 3]), |_, _| at).into_raw()[0];
+        let image = Image::from_fn(2, 2, |x, y| image::Rgb([(x * 100 + y * 40) as u8; 3]));
+        let one = |at| sample(&image, [1, 1], Border::Constant([9; 3]), |_, _| at).into_raw()[0];
         assert_eq!(one((1.0, 1.0)), 70);
         assert_eq!(one((0.75, 0.5)), 25);
         assert_eq!(one((0.1, 1.9)), 40, "the edge is not blended with the border");

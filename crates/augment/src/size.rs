@@ -84,7 +84,7 @@ pub(crate) fn format_of(bytes: &[u8]) -> Result<ImageFormat, DecodeError> {
     use ImageFormat::{Bmp, Gif, Jpeg, Png, Tiff, WebP};
     match image::guess_format(bytes) {
         Ok(format @ (Jpeg | Png | WebP | Gif | Bmp | Tiff)) => Ok(format),
-        _ => Err(DecodeError::NoPicture),
+        _ => Err(DecodeError::NoImage),
     }
 }
 
@@ -250,7 +250,7 @@ mod tests {
     fn it_is_the_size_of_what_is_decoded() {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden");
         let mut n = 0;
-        for dir in ["pictures", "jpeg"] {
+        for dir in ["images", "jpeg"] {
             for entry in fs::read_dir(root.join(dir)).unwrap() {
                 let path = entry.unwrap().path();
                 let bytes = fs::read(&path).unwrap();
@@ -286,7 +286,7 @@ mod tests {
     #[test]
     fn what_is_no_image_says_so_and_a_cut_header_too() {
         assert_eq!(size(b""), Err(DecodeError::Empty));
-        assert_eq!(size(b"hello, I am a text file"), Err(DecodeError::NoPicture));
+        assert_eq!(size(b"hello, I am a text file"), Err(DecodeError::NoImage));
         for format in FORMATS {
             let bytes = encoded(format, 8, 8);
             for n in 0..20 {

@@ -22,13 +22,13 @@ impl Statistics {
 }
 
 base::choice! {
-    /// `[augment] statistics`: what pictures are normalised with.
+    /// `[augment] statistics`: what images are normalised with.
     pub enum StatisticsConfig: dyn StatisticsSource {
         /// Those of ImageNet, as most published weights expect.
         "imagenet" => Imagenet(Imagenet),
         /// Given numbers.
         "given" => Given(Given),
-        /// Those of the pictures that are trained on, measured before the first step.
+        /// Those of the images that are trained on, measured before the first step.
         "data" => Data(Data),
     }
 }

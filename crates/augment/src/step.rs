@@ -4,13 +4,13 @@ use base::Rng;
 use rand::Rng as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
-use crate::{Canvas, OpError, PictureOpConfig};
+use crate::{Canvas, OpError, TransformConfig};
 
 /// An operation and its probability: `{ kind = "horizontal_flip", p = 0.5 }`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Step {
     /// What is done.
-    pub op: PictureOpConfig,
+    pub op: TransformConfig,
     /// How often, in 0..=1.
     pub p: f64,
 }
@@ -19,7 +19,7 @@ impl Step {
     /// Does it or does not.
     ///
     /// # Errors
-    /// A picture that the operation cannot be applied to.
+    /// An image that the operation cannot be applied to.
     pub fn apply(&self, canvas: &mut Canvas<'_>, rng: &mut Rng) -> Result<(), OpError> {
         // What is always or never done draws nothing.
         if self.p >= 1.0 || (self.p > 0.0 && rng.random_bool(self.p)) {
@@ -59,7 +59,7 @@ impl Step {
         Ok(sizes)
     }
 
-    /// The size of what comes out, where it is the same for all pictures that come in with that of
+    /// The size of what comes out, where it is the same for all images that come in with that of
     /// `before`, done or not.
     pub fn size_after(&self, before: Option<[usize; 2]>) -> Option<[usize; 2]> {
         let after = self.op.get().size_after(before);
@@ -67,9 +67,9 @@ impl Step {
     }
 }
 
-impl From<PictureOpConfig> for Step {
+impl From<TransformConfig> for Step {
     /// With the operation's usual probability.
-    fn from(op: PictureOpConfig) -> Step {
+    fn from(op: TransformConfig) -> Step {
         Step { p: op.get().usual_p(), op }
     }
 }
@@ -79,7 +79,7 @@ impl Serialize for Step {
         #[derive(Serialize)]
         struct Entry<'a> {
             #[serde(flatten)]
-            op: &'a PictureOpConfig,
+            op: &'a TransformConfig,
             #[serde(skip_serializing_if = "Option::is_none")]
             p: Option<f64>,
         }
@@ -94,7 +94,7 @@ impl<'de> Deserialize<'de> for Step {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Step, D::Error> {
         let mut table = base::choice::Table::deserialize(from)?;
         let p = table.remove("p");
-        let op: PictureOpConfig =
+        let op: TransformConfig =
             table.try_into().map_err(|err| D::Error::custom(err.message()))?;
         let p = match p {
             None => op.get().usual_p(),

@@ -1,4 +1,4 @@
-//! What is asked of a picture: joint classes, and the factors that they are a product of.
+//! What is asked of an image: joint classes, and the factors that they are a product of.
 //!
 //! class = Σ_f level_f · Π_{g > f} levels_g, the last factor running fastest; for the mask
 //! competition mask·6 + gender·3 + age.
@@ -14,7 +14,7 @@ pub struct Task {
     pub factors: Vec<Factor>,
 }
 
-/// One question that a picture answers.
+/// One question that an image answers.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Factor {
@@ -37,7 +37,7 @@ pub enum Scope {
     Factor(usize),
 }
 
-/// One head's answer about one picture.
+/// One head's answer about one image.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Answer {
     /// The question.
@@ -206,7 +206,7 @@ impl Task {
         sums
     }
 
-    /// Composes what the heads of one or several members say of a picture into one joint
+    /// Composes what the heads of one or several members say of an image into one joint
     /// distribution.
     ///
     /// A member that answers jointly, or every factor, has a joint distribution of its own (the

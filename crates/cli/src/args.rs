@@ -46,7 +46,7 @@ pub(crate) enum Command {
         #[arg(long, value_name = "RUN", conflicts_with_all = ["config", "set"])]
         resume: Option<PathBuf>,
     },
-    /// Answer the competition's evaluation pictures: `ImageID,ans` in the order of `info.csv`.
+    /// Answer the competition's evaluation images: `ImageID,ans` in the order of `info.csv`.
     Submit {
         #[command(flatten)]
         models: ModelArgs,
@@ -86,9 +86,9 @@ pub(crate) enum Command {
         /// over the most probable other one (margin).
         #[arg(long, value_name = "SCORE", default_value = "self-confidence", value_parser = score)]
         by: DoubtScore,
-        /// Pictures on the sheet.
+        /// Images on the sheet.
         #[arg(long, value_name = "N", default_value_t = 48, value_parser = number)]
-        pictures: usize,
+        images: usize,
     },
     /// Draw the learning rate over a run, before there is one.
     Schedule {
@@ -123,7 +123,7 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: DataCommand,
     },
-    /// Look at data before training on it: classes, people, ages, sizes, colours, pictures that are
+    /// Look at data before training on it: classes, people, ages, sizes, colours, images that are
     /// there twice or cannot be read, and a sheet of photographs for each class.
     Eda {
         /// An experiment's file, or a folder with `train.csv` and `images/` (or the folder above,
@@ -141,7 +141,7 @@ pub(crate) enum Command {
     },
     /// Print what a config may name, with what it is and its settings.
     List {
-        /// sources, splits, samplers, pictures, mixes, statistics, models, heads, losses, optimizers,
+        /// sources, splits, samplers, images, mixes, statistics, models, heads, losses, optimizers,
         /// schedules or metrics [default: all].
         registry: Option<String>,
     },
@@ -175,7 +175,7 @@ pub(crate) struct DryArgs {
     /// that it works, and keep nothing.
     #[arg(long)]
     pub(crate) fast: bool,
-    /// Learn so many pictures by heart, to see that it can, and keep nothing.
+    /// Learn so many images by heart, to see that it can, and keep nothing.
     #[arg(long, value_name = "N", value_parser = number)]
     pub(crate) overfit: Option<usize>,
 }
@@ -207,10 +207,10 @@ pub(crate) struct ModelArgs {
     /// Runs, cross-validations or bundles, or `latest`; the answers of several are averaged.
     #[arg(required = true, value_name = "RUN")]
     pub(crate) runs: Vec<PathBuf>,
-    /// Pictures at once.
+    /// Images at once.
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = number)]
     pub(crate) batch: usize,
-    /// Threads that load pictures.
+    /// Threads that load images.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = number)]
     pub(crate) loaders: usize,
 }
@@ -227,7 +227,7 @@ pub(crate) enum DataCommand {
         /// Further people for `eval/`, with right labels.
         #[arg(long, default_value_t = 300)]
         scored: usize,
-        /// Height and width of the pictures.
+        /// Height and width of the images.
         #[arg(long, value_name = "HxW", default_value = "128x96", value_parser = size)]
         size: [usize; 2],
         /// The share of people to train on with a wrong label.
@@ -242,24 +242,24 @@ pub(crate) enum DataCommand {
         #[command(flatten)]
         experiment: ExperimentArgs,
     },
-    /// Measure the mean and deviation of the colours of the pictures that are trained on.
+    /// Measure the mean and deviation of the colours of the images that are trained on.
     Stats {
         #[command(flatten)]
         experiment: ExperimentArgs,
     },
     /// Find the faces and people that the settings' operations ask for, so that the first epoch is as
-    /// quick as the others, and say in how many pictures they were found.
+    /// quick as the others, and say in how many images they were found.
     Prepare {
         #[command(flatten)]
         experiment: ExperimentArgs,
     },
-    /// Decode the pictures once, do to them what the settings always do, and keep the pixels in one
+    /// Decode the images once, do to them what the settings always do, and keep the pixels in one
     /// file: training uses it by itself.
     Pack {
         #[command(flatten)]
         experiment: ExperimentArgs,
     },
-    /// Draw pictures as the network sees them, several draws of each; or what one operation does.
+    /// Draw images as the network sees them, several draws of each; or what one operation does.
     Show(ShowArgs),
     /// Draw a batch as the network sees it in training, and print what each row is labelled.
     Mixed {
@@ -282,14 +282,14 @@ pub(crate) struct ShowArgs {
     /// The PNG to write; `-` is the output.
     #[arg(short, long, value_name = "FILE", default_value = "show.png")]
     pub(crate) output: PathBuf,
-    /// Pictures, from all over those that are trained on; 6, or 1 with `--op`.
+    /// Images, from all over those that are trained on; 6, or 1 with `--op`.
     #[arg(long, value_name = "N", value_parser = number)]
-    pub(crate) pictures: Option<usize>,
-    /// Draws of each picture.
+    pub(crate) images: Option<usize>,
+    /// Draws of each image.
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = number)]
     pub(crate) draws: usize,
     /// One operation instead of the settings', such as `rotate` or `{ kind = "rotate", degrees = 30 }`,
-    /// on pictures as they are in their files.
+    /// on images as they are in their files.
     #[arg(long, value_name = "OP")]
     pub(crate) op: Option<String>,
     /// One of its settings at several values, a row each, such as `degrees=5,15,45`; without, its
@@ -320,13 +320,13 @@ pub(crate) enum BenchCommand {
     Infer(NetworkArgs),
     /// Time every shape of layer in a training step, beside what the machine could do at best.
     Ops(NetworkArgs),
-    /// Time reading, decoding and augmenting pictures on one core, stage by stage.
+    /// Time reading, decoding and augmenting images on one core, stage by stage.
     Load {
         #[command(flatten)]
         experiment: ExperimentArgs,
-        /// Pictures to load.
+        /// Images to load.
         #[arg(long, value_name = "N", default_value_t = 500, value_parser = number)]
-        pictures: usize,
+        images: usize,
     },
     /// Run `bench train` and another program in turn, and print the ratios.
     Compare(CompareArgs),
@@ -377,10 +377,10 @@ pub(crate) struct NetworkArgs {
     /// For example efficientnet_b0 or tf_efficientnet_lite0.
     #[arg(long, default_value = "efficientnet_b0")]
     pub(crate) model: String,
-    /// Pictures a step.
+    /// Images a step.
     #[arg(long, default_value_t = 16, value_parser = number)]
     pub(crate) batch: usize,
-    /// Height and width of the pictures: one number, or HxW.
+    /// Height and width of the images: one number, or HxW.
     #[arg(long, value_name = "HxW", default_value = "224", value_parser = size)]
     pub(crate) size: [usize; 2],
     /// Steps to take the median of.

@@ -43,9 +43,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<End> {
         Command::Submit { models, images, output } => predict::submit(&models, &images, &output),
         Command::Predict { models, images, output } => predict::predict(&models, &images, &output),
         Command::Compare(args) => compare::compare(&args),
-        Command::Labels { run, output, by, pictures } => {
-            labels::labels(&run, &output, by, pictures)
-        }
+        Command::Labels { run, output, by, images } => labels::labels(&run, &output, by, images),
         Command::Schedule { experiment, output } => schedule::schedule(&experiment, &output),
         Command::LrFind { experiment, run, from, to, steps, output } => {
             let range = trainer::Range { from, to, n_steps: steps };
@@ -70,7 +68,7 @@ fn manifest(experiment: &Experiment, terminal: &Terminal) -> anyhow::Result<Mani
     let context = Context {
         cache: cache.as_deref(),
         max_pixels: experiment.data.max_pixels,
-        progress: &|done, total| terminal.progress("reading pictures", done, total),
+        progress: &|done, total| terminal.progress("reading images", done, total),
     };
     let read = experiment.manifest(&context);
     terminal.clear();

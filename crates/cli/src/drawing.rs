@@ -1,4 +1,4 @@
-//! Pictures for people: charts and sheets of photographs.
+//! Images for people: charts and sheets of photographs.
 //!
 //! plotters draws into memory, with fonts that are part of the program, so that every machine draws the
 //! same and none needs fonts of its own.
@@ -71,9 +71,9 @@ fn style(size: u32, colour: RGBColor, across: HPos, down: VPos) -> Style {
     Style { size, colour, across, down }
 }
 
-/// A picture as a file.
-pub(crate) fn png(picture: &RgbImage) -> Vec<u8> {
+/// An image as a file.
+pub(crate) fn png(image: &RgbImage) -> Vec<u8> {
     let mut bytes = Cursor::new(Vec::new());
-    picture.write_to(&mut bytes, ImageFormat::Png).expect("memory takes every picture");
+    image.write_to(&mut bytes, ImageFormat::Png).expect("memory takes every image");
     bytes.into_inner()
 }

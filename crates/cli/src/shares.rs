@@ -20,7 +20,7 @@ pub(crate) fn shares(plan: &Plan) -> Option<String> {
     let mut columns = vec![plan.groups.counts().collect(), plan.drawn(0)];
     let n = |counts: &[usize]| counts.iter().sum::<usize>();
     let mut title = format!(
-        "draw:  {}, shares by {} in %: the data -> first epoch ({} pictures)",
+        "draw:  {}, shares by {} in %: the data -> first epoch ({} images)",
         sampler.kind(),
         sampler.get().over(),
         n(&columns[1])

@@ -15,8 +15,7 @@ const WORST: usize = 15;
 pub(crate) fn report(title: &str, report: &Report, files: &Path) -> String {
     let joint = report.joint();
     let is_long = |it: &ScopeReport| it.classes.len() > MANY;
-    let mut text =
-        format!("{title}: {} pictures of {} people\n", report.n_pictures, report.n_people);
+    let mut text = format!("{title}: {} images of {} people\n", report.n_images, report.n_people);
     match is_long(joint) {
         true => text += &worst_classes(joint),
         false => text += &class_table(joint),
@@ -54,7 +53,7 @@ pub(crate) fn report(title: &str, report: &Report, files: &Path) -> String {
         ]);
     }
     text += &format!("\n{}\n", columns(&rows, &[false, true, true, true, true, true, true, true]));
-    if let Some(years) = report.age_error {
+    if let Some(years) = report.age_mae {
         text += &format!("ages are {years:.2} years off on average\n");
     }
     text
@@ -111,7 +110,7 @@ pub(crate) fn counted(counts: &[usize]) -> Vec<Counted> {
 /// Precision, recall, F1 and support of each class.
 fn class_table(scope: &ScopeReport) -> String {
     let width = width(scope);
-    let mut text = format!("     {:width$}  precision  recall      F1  pictures\n", "class");
+    let mut text = format!("     {:width$}  precision  recall      F1  images\n", "class");
     for (class, name) in scope.classes.iter().enumerate() {
         let it = scope.confusion.class(class);
         text += &format!(
@@ -126,7 +125,7 @@ fn class_table(scope: &ScopeReport) -> String {
 fn worst_classes(scope: &ScopeReport) -> String {
     let worst = scope.confusion.worst();
     let n_shown = worst.len().min(WORST);
-    let header = ["", "class", "precision", "recall", "F1", "pictures"];
+    let header = ["", "class", "precision", "recall", "F1", "images"];
     let rows = worst.iter().take(WORST).map(|&class| {
         let it = scope.confusion.class(class);
         let [precision, recall, f1] = [it.precision, it.recall, it.f1].map(|it| format!("{it:.3}"));
@@ -151,7 +150,7 @@ fn confusion_list(scope: &ScopeReport) -> String {
     let n_errors: usize = confusions.iter().map(|it| it.2).sum();
     let n_shown = confusions.len().min(WORST);
     let mut text = format!("the {n_shown} most frequent of {} confusions\n", confusions.len());
-    let header = ["true", "", "predicted", "pictures", "of the class", "of all errors"];
+    let header = ["true", "", "predicted", "images", "of the class", "of all errors"];
     let rows = confusions.iter().take(WORST).map(|&(truth, predicted, n)| {
         let share = |of: usize| format!("{:.1} %", 100.0 * n as f64 / of.max(1) as f64);
         let name = |class: usize| scope.classes[class].clone();

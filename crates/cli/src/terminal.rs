@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use augment::Picture;
+use augment::Image;
 use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 use trainer::{EpochReport, Profile, Shown, StepReport, Verb, Watch};
 
@@ -32,15 +32,15 @@ struct State {
     bar: Option<(String, ProgressBar)>,
     /// For plain lines: when the last one was written.
     said: Option<Instant>,
-    /// Steps and pictures since the rate was last measured.
+    /// Steps and images since the rate was last measured.
     rate: Rate,
 }
 
-/// Pictures a second, over the last few seconds.
+/// Images a second, over the last few seconds.
 #[derive(Default)]
 struct Rate {
     since: Option<Instant>,
-    n_pictures: usize,
+    n_images: usize,
     per_second: f64,
 }
 
@@ -156,20 +156,20 @@ impl Watch for Terminal {
         let mut state = self.lock();
         let rate = &mut state.rate;
         let Some(since) = rate.since else {
-            (rate.since, rate.n_pictures) = (Some(Instant::now()), 0);
+            (rate.since, rate.n_images) = (Some(Instant::now()), 0);
             return;
         };
-        rate.n_pictures += report.n_pictures;
+        rate.n_images += report.n_images;
         if since.elapsed() > Duration::from_secs(2) {
-            rate.per_second = rate.n_pictures as f64 / since.elapsed().as_secs_f64();
-            (rate.since, rate.n_pictures) = (Some(Instant::now()), 0);
+            rate.per_second = rate.n_images as f64 / since.elapsed().as_secs_f64();
+            (rate.since, rate.n_images) = (Some(Instant::now()), 0);
         }
-        let pictures = match rate.per_second {
+        let images = match rate.per_second {
             0.0 => String::new(),
             it => format!("{it:.0} img/s, "),
         };
         let line = format!(
-            "{pictures}{:.0} % waiting, loss {:.4}, lr {:.2e}",
+            "{images}{:.0} % waiting, loss {:.4}, lr {:.2e}",
             100.0 * report.waiting,
             report.loss,
             report.lr
@@ -262,11 +262,11 @@ impl Watch for Terminal {
         self.say(&lines.join("\n"));
     }
 
-    fn sheet(&self, title: &str, shown: &[Shown]) -> Option<Picture> {
+    fn sheet(&self, title: &str, shown: &[Shown]) -> Option<Image> {
         let cell = |it: &Shown| {
             let colour = if it.answered == it.given { PROPOSED } else { DOUBTED };
             let lines = vec![(it.given.clone(), INK), (it.answered.clone(), colour)];
-            Cell { picture: Some(thumbnail(&it.picture)), lines }
+            Cell { image: Some(thumbnail(&it.image)), lines }
         };
         let cells = shown.iter().map(cell).collect();
         let sheet = Sheet { title: title.to_owned(), cells, columns: Sheet::COLUMNS, together: 1 };

@@ -1,4 +1,4 @@
-//! Examples: where pictures come from, who is held out, in which order they are seen, how they
+//! Examples: where images come from, who is held out, in which order they are seen, how they
 //! reach the network in batches, and what there is in a data set at all.
 //!
 //! To add a source, a split or a sampler, write its file, declare it in `source.rs`, `split.rs` or
@@ -42,4 +42,4 @@ pub use survey::{
     AgeCount, Brightness, ClassCount, Extreme, Likeness, NEAR, ScopeCount, SizeCount, Survey, Twin,
     Twins, Unreadable, link_hashes, survey,
 };
-pub use verified::check_pictures;
+pub use verified::check_images;

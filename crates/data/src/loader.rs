@@ -1,7 +1,7 @@
-//! The loader: pictures in batches, made ahead by threads of its own.
+//! The loader: images in batches, made ahead by threads of its own.
 //!
-//! Batch k is the same whatever the number of threads: every picture has a random stream of its own,
-//! and batches are handed out in order. At most `n_ahead` finished batches wait in memory.
+//! Batch k is the same whatever the number of threads: every image has a random stream of its own,
+//! and batches are handed out in order. At most `prefetch` finished batches wait in memory.
 //!
 //! What comes after (the next epoch) may be added at any time: the threads live on, and make its first
 //! batches while the last ones of before are used.
@@ -18,20 +18,20 @@ use std::{
 };
 
 use augment::{Memory, Mixing, Pipeline, PipelineError};
-use base::{Seed, mix::Collage};
+use base::{Seed, mix::MixedSample};
 
 use crate::{Pack, Remembered, manifest::Content};
 
-/// Pictures on their way to the network.
+/// Images on their way to the network.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Batch {
     /// `[m, h, w, 3]`, RGB8.
-    pub pictures: Vec<u8>,
-    /// `[h, w]` of every picture.
+    pub images: Vec<u8>,
+    /// `[h, w]` of every image.
     pub size: [usize; 2],
     /// What each row is made of.
-    pub collages: Vec<Collage>,
-    /// Which examples the pictures are, as positions in what was loaded: those of the batch, and those
+    pub samples: Vec<MixedSample>,
+    /// Which examples the images are, as positions in what was loaded: those of the batch, and those
     /// that were loaded to be mixed in.
     pub examples: Vec<usize>,
 }
@@ -40,51 +40,51 @@ pub struct Batch {
 #[derive(Clone)]
 pub struct Load {
     /// What each example is called, and where its bytes are.
-    pub pictures: Arc<[(String, Content)]>,
-    /// The examples batch by batch, as positions in `pictures`.
+    pub images: Arc<[(String, Content)]>,
+    /// The examples batch by batch, as positions in `images`.
     pub batches: Vec<Vec<usize>>,
-    /// What happens to each picture.
+    /// What happens to each image.
     pub pipeline: Arc<Pipeline>,
-    /// What remembers what is worked out of the pictures on the way.
+    /// What remembers what is worked out of the images on the way.
     pub memory: Option<Remembered>,
-    /// The pictures as the pipeline prepares them, where that has been done.
+    /// The images as the pipeline prepares them, where that has been done.
     pub pack: Option<Arc<Pack>>,
     /// What happens to the rows of each batch.
     pub mixing: Mixing,
     /// The root of the random streams.
     pub seed: Seed,
-    /// The streams' common name: `<stream>/<position among all that is loaded>` for a picture,
+    /// The streams' common name: `<stream>/<position among all that is loaded>` for an image,
     /// `<stream>/mix/<batch>/<operation>` for what is mixed, and `<stream>/guest/<batch>/<position>`
-    /// for the pictures that are loaded for it.
+    /// for the images that are loaded for it.
     pub stream: String,
     /// The first batch to hand out; those before were seen in an earlier life.
     pub first_batch: usize,
     /// How many threads; 0 is taken for 1. Of what is [added](Loader::add), nobody asks.
     pub n_threads: usize,
     /// How many batches may wait; 0 is taken for 1. Of what is [added](Loader::add), nobody asks.
-    pub n_ahead: usize,
+    pub prefetch: usize,
 }
 
-/// Why a picture did not come.
+/// Why an image did not come.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
     /// Its file cannot be read.
     #[error("{name}: {source}")]
     Io {
-        /// The picture.
+        /// The image.
         name: String,
         /// Why.
         source: std::io::Error,
     },
-    /// It is no picture, or none that the operations can be applied to.
+    /// It is no image, or none that the operations can be applied to.
     #[error("{name}: {source}")]
-    Picture {
-        /// The picture.
+    Image {
+        /// The image.
         name: String,
         /// Why.
         source: PipelineError,
     },
-    /// A pipeline whose pictures differ in size.
+    /// A pipeline whose images differ in size.
     #[error("{0}")]
     Size(String),
     /// A bug in an operation.
@@ -101,7 +101,7 @@ pub struct Loader {
 
 struct Shared {
     /// How many finished batches may wait.
-    n_ahead: usize,
+    prefetch: usize,
     state: Mutex<State>,
     /// Told whenever a batch is finished or taken.
     changed: Condvar,
@@ -122,7 +122,7 @@ struct State {
     stopped: bool,
 }
 
-/// What is to be loaded, and how many of its pictures come before each batch.
+/// What is to be loaded, and how many of its images come before each batch.
 struct Part {
     load: Load,
     before: Vec<usize>,
@@ -152,7 +152,7 @@ impl State {
 impl Loader {
     /// Starts the threads.
     pub fn start(load: Load) -> Loader {
-        let (n_ahead, n_threads) = (load.n_ahead.max(1), load.n_threads.max(1));
+        let (prefetch, n_threads) = (load.prefetch.max(1), load.n_threads.max(1));
         let mut state = State {
             parts: VecDeque::new(),
             n_batches: 0,
@@ -163,7 +163,7 @@ impl Loader {
         };
         state.add(load);
         let (state, changed) = (Mutex::new(state), Condvar::new());
-        let shared = Arc::new(Shared { n_ahead, state, changed, busy_ns: AtomicU64::new(0) });
+        let shared = Arc::new(Shared { prefetch, state, changed, busy_ns: AtomicU64::new(0) });
         let worker = |_| {
             let shared = Arc::clone(&shared);
             thread::spawn(move || shared.work())
@@ -244,7 +244,7 @@ impl Shared {
                 if state.stopped {
                     return;
                 }
-                let end = state.n_batches.min(state.next_to_give + self.n_ahead);
+                let end = state.n_batches.min(state.next_to_give + self.prefetch);
                 if state.next_to_make < end {
                     break state.next_to_make;
                 }
@@ -272,7 +272,7 @@ impl Shared {
 impl Load {
     /// Makes one batch: a function of its position and nothing else.
     ///
-    /// - `before`: how many pictures the batches before it have.
+    /// - `before`: how many images the batches before it have.
     fn make(&self, idx: usize, before: usize) -> Result<Batch, LoadError> {
         let mut examples = self.batches[idx].clone();
         let n_own = examples.len();
@@ -281,24 +281,23 @@ impl Load {
         let stream = |name: &str| self.seed.stream(&format!("{}/{name}", self.stream));
         let mix_stream = |entry| stream(&format!("mix/{idx}/{entry}"));
         let plan = self.mixing.plan(idx, n_own, size, mix_stream);
-        examples.extend(plan.guests);
-        let mut pictures = Vec::with_capacity(examples.len() * size[0] * size[1] * 3);
+        examples.extend(plan.extras);
+        let mut images = Vec::with_capacity(examples.len() * size[0] * size[1] * 3);
         for (offset, &example) in examples.iter().enumerate() {
-            let (name, content) = &self.pictures[example];
+            let (name, content) = &self.images[example];
             let mut rng = match offset.checked_sub(n_own) {
                 None => stream(&(before + offset).to_string()),
-                Some(guest) => stream(&format!("guest/{idx}/{guest}")),
+                Some(extra) => stream(&format!("guest/{idx}/{extra}")),
             };
             let io = |source| LoadError::Io { name: name.clone(), source };
-            let picture = match &self.pack {
-                Some(pack) => self.pipeline.finish(pack.picture(example).map_err(io)?, &mut rng),
+            let image = match &self.pack {
+                Some(pack) => self.pipeline.finish(pack.image(example).map_err(io)?, &mut rng),
                 None => self.pipeline.apply(&content.bytes().map_err(io)?, &mut rng, memory),
             };
-            let picture =
-                picture.map_err(|source| LoadError::Picture { name: name.clone(), source })?;
-            pictures.extend_from_slice(picture.as_raw());
+            let image = image.map_err(|source| LoadError::Image { name: name.clone(), source })?;
+            images.extend_from_slice(image.as_raw());
         }
-        Ok(Batch { pictures, size, collages: plan.rows, examples })
+        Ok(Batch { images, size, samples: plan.rows, examples })
     }
 }
 
@@ -306,7 +305,7 @@ impl Load {
 mod tests {
     use std::sync::Arc;
 
-    use augment::{MixOpConfig, Mixing, PictureOpConfig, Pipeline, StatisticsConfig, Step};
+    use augment::{MixOpConfig, Mixing, Pipeline, StatisticsConfig, Step, TransformConfig};
     use base::{Seed, Task};
 
     use super::{Batch, Load, LoadError, Loader};
@@ -323,10 +322,10 @@ mod tests {
         };
         let context = Context { cache: None, max_pixels: 1 << 20, progress: &|_, _| {} };
         let manifest = people.read(&context).unwrap();
-        let pictures = manifest.examples.into_iter().map(|it| (it.name, it.content)).collect();
-        let ops = PictureOpConfig::zoo().into_iter().map(|(_, it)| it.into());
+        let images = manifest.examples.into_iter().map(|it| (it.name, it.content)).collect();
+        let ops = TransformConfig::zoo().into_iter().map(|(_, it)| it.into());
         let mut ops: Vec<Step> = ops.collect();
-        // What studies a picture comes first, as it must.
+        // What studies an image comes first, as it must.
         ops.sort_by_key(|it| !it.studies());
         // The zoo's sizes are ImageNet's; a small resize goes last.
         ops.push(toml::from_str("kind = \"resize\"\nsize = [16, 12]").unwrap());
@@ -336,7 +335,7 @@ mod tests {
         let batches = order.chunks(5).map(<[usize]>::to_vec).collect();
         let stream = "augment/0".to_owned();
         Load {
-            pictures,
+            images,
             batches,
             pipeline,
             memory: None,
@@ -346,7 +345,7 @@ mod tests {
             stream,
             first_batch,
             n_threads,
-            n_ahead: 2,
+            prefetch: 2,
         }
     }
 
@@ -408,7 +407,7 @@ mod tests {
     fn the_next_epoch_is_begun_before_this_one_is_used_up() {
         // Its first batch cannot be made, and is there when this epoch's last one has been taken.
         let mut next = load(1, 0);
-        next.pictures = vec![("gone".to_owned(), Content::File("no/such.jpg".into())); 28].into();
+        next.images = vec![("gone".to_owned(), Content::File("no/such.jpg".into())); 28].into();
         let mut loader = Loader::start(load(1, 5));
         loader.add(next);
         let began = std::time::Instant::now();
@@ -430,12 +429,12 @@ mod tests {
     }
 
     #[test]
-    fn a_picture_is_seen_anew_each_time() {
+    fn an_image_is_seen_anew_each_time() {
         let mut load = load(1, 0);
         load.batches = vec![vec![3, 3], vec![3]];
         let batches = all(load);
-        let (first, second) = batches[0].pictures.split_at(batches[1].pictures.len());
-        assert!(first != second && first != batches[1].pictures && second != batches[1].pictures);
+        let (first, second) = batches[0].images.split_at(batches[1].images.len());
+        assert!(first != second && first != batches[1].images && second != batches[1].images);
     }
 
     /// The same batches with half of each row another's, and every mixing after that.
@@ -458,34 +457,34 @@ mod tests {
         assert!(one[4..] == all(mixed(2, 4)));
         for (batch, plain) in one.iter().zip(all(load(1, 0))) {
             let n = plain.examples.len();
-            assert!(batch.pictures.starts_with(&plain.pictures), "its own pictures differ");
-            assert_eq!((batch.collages.len(), &batch.examples[..n]), (n, &plain.examples[..]));
+            assert!(batch.images.starts_with(&plain.images), "its own images differ");
+            assert_eq!((batch.samples.len(), &batch.examples[..n]), (n, &plain.examples[..]));
             assert!(batch.examples[n..].iter().all(|&it| it < 10), "{:?}", batch.examples);
-            assert_eq!(batch.pictures.len(), batch.examples.len() * 16 * 12 * 3);
-            assert!(batch.collages.iter().all(|it| it.over.is_some()));
+            assert_eq!(batch.images.len(), batch.examples.len() * 16 * 12 * 3);
+            assert!(batch.samples.iter().all(|it| it.over.is_some()));
         }
-        // A guest has a stream of its own.
+        // A extra has a stream of its own.
         let (idx, batch) =
-            one.iter().enumerate().find(|(_, it)| it.examples.len() > it.collages.len()).unwrap();
-        let n_own = batch.collages.len();
-        let Load { pictures, pipeline, seed, .. } = mixed(1, 0);
-        let bytes = pictures[batch.examples[n_own]].1.bytes().unwrap().into_owned();
+            one.iter().enumerate().find(|(_, it)| it.examples.len() > it.samples.len()).unwrap();
+        let n_own = batch.samples.len();
+        let Load { images, pipeline, seed, .. } = mixed(1, 0);
+        let bytes = images[batch.examples[n_own]].1.bytes().unwrap().into_owned();
         let mut rng = seed.stream(&format!("augment/0/guest/{idx}/0"));
-        let guest = pipeline.apply(&bytes, &mut rng, None).unwrap();
-        assert!(batch.pictures[n_own * 16 * 12 * 3..].starts_with(guest.as_raw()));
+        let extra = pipeline.apply(&bytes, &mut rng, None).unwrap();
+        assert!(batch.images[n_own * 16 * 12 * 3..].starts_with(extra.as_raw()));
     }
 
     #[test]
-    fn a_picture_that_cannot_be_read_is_named() {
+    fn an_image_that_cannot_be_read_is_named() {
         let mut load = load(2, 0);
-        let mut pictures = load.pictures.to_vec();
-        pictures[27].1 = Content::File("no/such.jpg".into());
-        pictures[20].1 = Content::Memory(b"no picture".as_slice().into());
-        load.pictures = pictures.into();
+        let mut images = load.images.to_vec();
+        images[27].1 = Content::File("no/such.jpg".into());
+        images[20].1 = Content::Memory(b"no image".as_slice().into());
+        load.images = images.into();
         let mut loader = Loader::start(load);
         let err = |it: Option<Result<Batch, LoadError>>| it.unwrap().unwrap_err().to_string();
         assert!(err(loader.next()).contains("No such file"));
-        assert!(err(loader.next()).contains("this is no picture"));
+        assert!(err(loader.next()).contains("this is no image"));
         assert!(loader.next().unwrap().is_ok());
     }
 

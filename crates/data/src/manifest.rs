@@ -1,4 +1,4 @@
-//! What there is to train on: every picture, with its person, its labels and what it may be used for.
+//! What there is to train on: every image, with its person, its labels and what it may be used for.
 
 use std::{borrow::Cow, fs, io, path::PathBuf, sync::Arc};
 
@@ -6,21 +6,21 @@ use base::{Task, task::Factor};
 
 use crate::Remembered;
 
-/// All examples of a source, people and pictures in the order of their names; of several, root by root.
+/// All examples of a source, people and images in the order of their names; of several, root by root.
 #[derive(Clone, Debug)]
 pub struct Manifest {
     /// What the classes mean.
     pub task: Task,
     /// What each person is called.
     pub people: Vec<String>,
-    /// The pictures.
+    /// The images.
     pub examples: Vec<Example>,
     /// Who may be held out, as they were before label fixes and reviews touched them: people who have
     /// been dropped since are still split, so that nobody else moves.
     pub listed: Vec<Listed>,
     /// What a person should know of the data, though nothing is wrong.
     pub notes: Vec<String>,
-    /// What remembers what was worked out of the pictures.
+    /// What remembers what was worked out of the images.
     pub memory: Option<Remembered>,
 }
 
@@ -29,23 +29,23 @@ pub struct Manifest {
 pub struct Listed {
     /// What they are called.
     pub person: String,
-    /// What a split keeps in proportion: of each factor the level that all of the person's pictures
+    /// What a split keeps in proportion: of each factor the level that all of the person's images
     /// share, or else the number of its levels.
     pub stratum: Vec<usize>,
 }
 
 impl Listed {
-    /// The people who have pictures that may be held out.
+    /// The people who have images that may be held out.
     ///
     /// - `people`: what everybody is called.
-    /// - `pictures`: the person and the class of each such picture.
+    /// - `images`: the person and the class of each such image.
     pub fn of(
         task: &Task,
         people: &[String],
-        pictures: impl Iterator<Item = (usize, usize)>,
+        images: impl Iterator<Item = (usize, usize)>,
     ) -> Vec<Listed> {
         let mut strata: Vec<Option<Vec<usize>>> = vec![None; people.len()];
-        for (person, class) in pictures {
+        for (person, class) in images {
             let levels = task.levels_of(class);
             match &mut strata[person] {
                 None => strata[person] = Some(levels),
@@ -71,7 +71,7 @@ pub(crate) fn shared(task: &Task, stratum: &mut [usize], other: &[usize]) {
     }
 }
 
-/// One picture.
+/// One image.
 #[derive(Clone, Debug)]
 pub struct Example {
     /// What it is called, for example `000001_female_Asian_45/mask1.jpg`.
@@ -90,7 +90,7 @@ pub struct Example {
     pub weight: f32,
 }
 
-/// What a picture may be used for.
+/// What an image may be used for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Use {
     /// To train on, or to validate on, as the split says.
@@ -111,7 +111,7 @@ impl Use {
     }
 }
 
-/// Where the encoded bytes of a picture are.
+/// Where the encoded bytes of an image are.
 #[derive(Clone, Debug)]
 pub enum Content {
     /// In a file.
@@ -134,7 +134,7 @@ impl Content {
 }
 
 impl Manifest {
-    /// Pictures that nothing has been changed of yet.
+    /// Images that nothing has been changed of yet.
     pub fn new(task: Task, people: Vec<String>, examples: Vec<Example>) -> Manifest {
         let pool = examples.iter().filter(|it| it.usage == Use::Pool);
         let listed = Listed::of(&task, &people, pool.map(|it| (it.person, it.class)));
@@ -170,7 +170,7 @@ impl Manifest {
         Ok(self.examples.iter().map(class).collect())
     }
 
-    /// How many pictures each joint class has, among those that may be trained on.
+    /// How many images each joint class has, among those that may be trained on.
     pub fn counts(&self) -> Vec<usize> {
         let mut counts = vec![0; self.task.n_classes()];
         for example in self.examples.iter().filter(|it| it.usage.may_train()) {
@@ -191,7 +191,7 @@ mod tests {
         let task = Task::mask_gender_age();
         let level = base::task::Factor::level_of(age, &[30.0, 60.0]);
         let example = |mask: usize| Example {
-            name: format!("picture {mask}"),
+            name: format!("image {mask}"),
             content: Content::Memory([].into()),
             person: 0,
             class: task.class_of(&[mask, gender, level]),
@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stratum_is_what_all_pictures_of_a_person_share() {
+    fn a_stratum_is_what_all_images_of_a_person_share() {
         // The mask differs (level 3 stands for that); gender and age group are shared.
         assert_eq!(one_person(1, 59.0).listed[0].stratum, [3, 1, 1]);
     }

@@ -1,10 +1,10 @@
-//! Pictures as the leading steps of a pipeline leave them, decoded, in one file.
+//! Images as the leading steps of a pipeline leave them, decoded, in one file.
 //!
 //! Decoding is most of the work of loading. Whatever leaves nothing to chance (a resize, a crop of the
-//! middle) is done once and kept: an epoch reads a picture's pixels from the file and does the rest.
-//! A pack belongs to a folder of pictures, to the steps that made it and to what decoded them; others have
+//! middle) is done once and kept: an epoch reads an image's pixels from the file and does the rest.
+//! A pack belongs to a folder of images, to the steps that made it and to what decoded them; others have
 //! another pack.
-//! It holds, after the pixels of all pictures, a line for each: where its pixels begin, how high and
+//! It holds, after the pixels of all images, a line for each: where its pixels begin, how high and
 //! wide it is, the size and time of change of its file, and its name. Reading by position instead of
 //! mapping the file into memory costs one copy, which is needed anyway, and a file that someone cuts
 //! short is an error instead of the end of the process.
@@ -18,7 +18,7 @@ use std::{
     time::UNIX_EPOCH,
 };
 
-use augment::{Memory, Picture, Pipeline, PipelineError};
+use augment::{Image, Memory, Pipeline, PipelineError};
 use base::{
     files::{remove_leftovers, remove_leftovers_of, write_whole_with},
     rng::fnv1a,
@@ -27,12 +27,12 @@ use rayon::prelude::*;
 
 use crate::Content;
 
-/// Decoded pictures in a file.
+/// Decoded images in a file.
 #[derive(Debug)]
 pub struct Pack {
     file: File,
     path: PathBuf,
-    /// Where each picture is, by its position among those of the run.
+    /// Where each image is, by its position among those of the run.
     places: Vec<Place>,
 }
 
@@ -54,23 +54,23 @@ pub enum PackError {
         /// Why.
         source: io::Error,
     },
-    /// A picture cannot be read, or not be prepared.
+    /// An image cannot be read, or not be prepared.
     #[error("{name}: {reason}")]
-    Picture {
-        /// The picture.
+    Image {
+        /// The image.
         name: String,
         /// Why.
         reason: String,
     },
-    /// Pictures have changed since.
+    /// Images have changed since.
     #[error(
-        "{path}: this pack is stale: of {n} pictures, {changed} changed or came after it was made, \
+        "{path}: this pack is stale: of {n} images, {changed} changed or came after it was made, \
          {example} for one: make it again with `maskfit data pack`, or delete it"
     )]
     Stale {
         /// The pack.
         path: String,
-        /// The pictures of the run.
+        /// The images of the run.
         n: usize,
         /// Those that the pack does not have as they are.
         changed: usize,
@@ -84,28 +84,28 @@ pub enum PackError {
 
 /// What a pack begins with. Its number goes up when a decoder or a step gives other pixels than before.
 const MAGIC: &[u8; 16] = b"maskfit pack 4\n\0";
-/// So many pictures are decoded at once, and wait in memory.
+/// So many images are decoded at once, and wait in memory.
 const TOGETHER: usize = 256;
 
 impl Pack {
-    /// Where the pack of some pictures and a pipeline lies, in a folder of packs.
-    pub fn path(dir: &Path, pipeline: &Pipeline, pictures: &[(String, Content)]) -> PathBuf {
+    /// Where the pack of some images and a pipeline lies, in a folder of packs.
+    pub fn path(dir: &Path, pipeline: &Pipeline, images: &[(String, Content)]) -> PathBuf {
         let steps = pipeline.ops[..pipeline.n_fixed()].iter().map(|it| format!("{it:?}"));
         let steps = steps.collect::<Vec<_>>().join("\n");
-        let what = format!("{MAGIC:?}\n{steps}\n{:?}", root(pictures));
+        let what = format!("{MAGIC:?}\n{steps}\n{:?}", root(images));
         dir.join(format!("pack-{:016x}.rgb", fnv1a(what.as_bytes())))
     }
 
     /// Writes a pack, and returns how many bytes it has.
     ///
-    /// `progress` is told how many pictures of how many are done.
+    /// `progress` is told how many images of how many are done.
     ///
     /// # Errors
-    /// Pictures that cannot be read, a disk that is full.
+    /// Images that cannot be read, a disk that is full.
     pub fn write(
         path: &Path,
         pipeline: &Pipeline,
-        pictures: &[(String, Content)],
+        images: &[(String, Content)],
         memory: Option<&dyn Memory>,
         progress: &dyn Fn(usize, usize),
     ) -> Result<u64, PackError> {
@@ -118,30 +118,30 @@ impl Pack {
             let mut index = String::new();
             file.write_all(MAGIC)?;
             let mut offset = MAGIC.len() as u64;
-            for (chunk_idx, chunk) in pictures.chunks(TOGETHER).enumerate() {
+            for (chunk_idx, chunk) in images.chunks(TOGETHER).enumerate() {
                 let prepare = |(name, content): &(String, Content)| {
-                    let fails = |reason: String| PackError::Picture { name: name.clone(), reason };
+                    let fails = |reason: String| PackError::Image { name: name.clone(), reason };
                     let stamp = stamp(content).map_err(|it| fails(it.to_string()))?;
                     let bytes = content.bytes().map_err(|it| fails(it.to_string()))?;
-                    let picture = pipeline.prepare(&bytes, memory);
-                    Ok((stamp, picture.map_err(|it: PipelineError| fails(it.to_string()))?))
+                    let image = pipeline.prepare(&bytes, memory);
+                    Ok((stamp, image.map_err(|it: PipelineError| fails(it.to_string()))?))
                 };
-                let prepared: Result<Vec<(String, Picture)>, PackError> =
+                let prepared: Result<Vec<(String, Image)>, PackError> =
                     chunk.par_iter().map(prepare).collect();
                 let prepared = match prepared {
                     Ok(it) => it,
                     Err(err) => {
                         failed = Some(err);
-                        return Err(io::Error::other("a picture cannot be packed"));
+                        return Err(io::Error::other("an image cannot be packed"));
                     }
                 };
-                for ((name, _), (stamp, picture)) in chunk.iter().zip(prepared) {
-                    file.write_all(picture.as_raw())?;
-                    let (w, h) = picture.dimensions();
+                for ((name, _), (stamp, image)) in chunk.iter().zip(prepared) {
+                    file.write_all(image.as_raw())?;
+                    let (w, h) = image.dimensions();
                     index += &format!("{offset}\t{h}\t{w}\t{stamp}\t{name}\n");
-                    offset += picture.as_raw().len() as u64;
+                    offset += image.as_raw().len() as u64;
                 }
-                progress(chunk_idx * TOGETHER + chunk.len(), pictures.len());
+                progress(chunk_idx * TOGETHER + chunk.len(), images.len());
             }
             file.write_all(index.as_bytes())?;
             file.write_all(&offset.to_le_bytes())?;
@@ -156,11 +156,11 @@ impl Pack {
         }
     }
 
-    /// Opens a pack for the pictures of a run; `None` where there is none.
+    /// Opens a pack for the images of a run; `None` where there is none.
     ///
     /// # Errors
-    /// A pack that does not have all pictures as they are now, or is damaged.
-    pub fn open(path: &Path, pictures: &[(String, Content)]) -> Result<Option<Pack>, PackError> {
+    /// A pack that does not have all images as they are now, or is damaged.
+    pub fn open(path: &Path, images: &[(String, Content)]) -> Result<Option<Pack>, PackError> {
         let shown = || path.display().to_string();
         let file = match File::open(path) {
             Ok(it) => it,
@@ -175,9 +175,9 @@ impl Pack {
         let lines = index.lines().map(|it| it.splitn(5, '\t').collect::<Vec<_>>());
         let known: HashMap<&str, Vec<&str>> =
             lines.filter_map(|it| Some((*it.get(4)?, it))).collect();
-        let mut places = Vec::with_capacity(pictures.len());
+        let mut places = Vec::with_capacity(images.len());
         let mut changed = Vec::new();
-        for (name, content) in pictures {
+        for (name, content) in images {
             let line = known.get(name.as_str());
             let is_fresh = |line: &&Vec<&str>| stamp(content).is_ok_and(|it| it == line[3]);
             match line.filter(is_fresh).map(|line| place(line)) {
@@ -190,7 +190,7 @@ impl Pack {
             None => Ok(Some(Pack { file, path: path.to_owned(), places })),
             Some(example) => Err(PackError::Stale {
                 path: shown(),
-                n: pictures.len(),
+                n: images.len(),
                 changed: changed.len(),
                 example: (*example).clone(),
             }),
@@ -202,15 +202,15 @@ impl Pack {
         &self.path
     }
 
-    /// A picture, by its position among those of the run.
+    /// An image, by its position among those of the run.
     ///
     /// # Errors
     /// A file that was cut short since it was opened.
-    pub fn picture(&self, idx: usize) -> io::Result<Picture> {
+    pub fn image(&self, idx: usize) -> io::Result<Image> {
         let Place { offset, height, width } = self.places[idx];
         let mut pixels = vec![0; height as usize * width as usize * 3];
         self.file.read_exact_at(&mut pixels, offset)?;
-        Ok(Picture::from_raw(width, height, pixels).expect("three bytes a pixel"))
+        Ok(Image::from_raw(width, height, pixels).expect("three bytes a pixel"))
     }
 }
 
@@ -237,7 +237,7 @@ fn place(line: &[&str]) -> Option<Place> {
     })
 }
 
-/// What tells whether a picture is as it was.
+/// What tells whether an image is as it was.
 fn stamp(content: &Content) -> io::Result<String> {
     match content {
         Content::File(path) => {
@@ -249,9 +249,9 @@ fn stamp(content: &Content) -> io::Result<String> {
     }
 }
 
-/// The folder that all pictures in files are in.
-fn root(pictures: &[(String, Content)]) -> Option<PathBuf> {
-    let mut files = pictures.iter().filter_map(|(_, content)| match content {
+/// The folder that all images in files are in.
+fn root(images: &[(String, Content)]) -> Option<PathBuf> {
+    let mut files = images.iter().filter_map(|(_, content)| match content {
         Content::File(path) => Some(path),
         Content::Memory(_) => None,
     });
@@ -291,14 +291,14 @@ mod tests {
         }
     }
 
-    /// Pictures in a folder, and their names.
-    fn pictures(dir: &std::path::Path) -> Vec<(String, Content)> {
+    /// Images in a folder, and their names.
+    fn images(dir: &std::path::Path) -> Vec<(String, Content)> {
         let one = |idx: u32| {
             let name = format!("{idx}.png");
-            let picture = image::RgbImage::from_fn(31 + idx, 40, |x, y| {
+            let image = image::RgbImage::from_fn(31 + idx, 40, |x, y| {
                 image::Rgb([(x * 3 + idx) as u8, (y * 5) as u8, 7])
             });
-            picture.save(dir.join(&name)).unwrap();
+            image.save(dir.join(&name)).unwrap();
             (name.clone(), Content::File(dir.join(name)))
         };
         (0..5).map(one).collect()
@@ -307,49 +307,49 @@ mod tests {
     #[test]
     fn what_comes_out_of_a_pack_is_what_comes_out_of_the_file() {
         let dir = tempfile::tempdir().unwrap();
-        let (pictures, pipeline) = (pictures(dir.path()), pipeline());
-        let path = Pack::path(dir.path(), &pipeline, &pictures);
-        assert!(Pack::open(&path, &pictures).unwrap().is_none());
-        let n_bytes = Pack::write(&path, &pipeline, &pictures, None, &|_, _| {}).unwrap();
+        let (images, pipeline) = (images(dir.path()), pipeline());
+        let path = Pack::path(dir.path(), &pipeline, &images);
+        assert!(Pack::open(&path, &images).unwrap().is_none());
+        let n_bytes = Pack::write(&path, &pipeline, &images, None, &|_, _| {}).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().len(), n_bytes);
         // Part of them, in another order.
-        let some: Vec<_> = [3, 0, 4].map(|it: usize| pictures[it].clone()).to_vec();
+        let some: Vec<_> = [3, 0, 4].map(|it: usize| images[it].clone()).to_vec();
         let pack = Pack::open(&path, &some).unwrap().unwrap();
         for (idx, (name, content)) in some.iter().enumerate() {
             for draw in 0..5 {
                 let rng = || Seed(draw).stream(name);
                 let from_file =
                     pipeline.apply(&content.bytes().unwrap(), &mut rng(), None).unwrap();
-                let from_pack = pipeline.finish(pack.picture(idx).unwrap(), &mut rng()).unwrap();
+                let from_pack = pipeline.finish(pack.image(idx).unwrap(), &mut rng()).unwrap();
                 assert!(from_file == from_pack, "{name}");
             }
         }
     }
 
     #[test]
-    fn a_changed_picture_makes_it_stale_and_other_steps_have_another() {
+    fn a_changed_image_makes_it_stale_and_other_steps_have_another() {
         let dir = tempfile::tempdir().unwrap();
-        let (mut pictures, mut pipeline) = (pictures(dir.path()), pipeline());
-        let path = Pack::path(dir.path(), &pipeline, &pictures);
-        Pack::write(&path, &pipeline, &pictures, None, &|_, _| {}).unwrap();
+        let (mut images, mut pipeline) = (images(dir.path()), pipeline());
+        let path = Pack::path(dir.path(), &pipeline, &images);
+        Pack::write(&path, &pipeline, &images, None, &|_, _| {}).unwrap();
         image::RgbImage::new(9, 9).save(dir.path().join("2.png")).unwrap();
-        pictures.push(("new.png".to_owned(), Content::File(dir.path().join("4.png"))));
-        let err = Pack::open(&path, &pictures).unwrap_err().to_string();
-        assert!(err.contains("of 6 pictures, 2 changed") && err.contains("2.png"), "{err}");
+        images.push(("new.png".to_owned(), Content::File(dir.path().join("4.png"))));
+        let err = Pack::open(&path, &images).unwrap_err().to_string();
+        assert!(err.contains("of 6 images, 2 changed") && err.contains("2.png"), "{err}");
         // What comes after the first random step does not matter; what comes before does.
         pipeline.ops.pop();
-        assert_eq!(Pack::path(dir.path(), &pipeline, &pictures), path);
+        assert_eq!(Pack::path(dir.path(), &pipeline, &images), path);
         pipeline.ops.remove(0);
-        assert_ne!(Pack::path(dir.path(), &pipeline, &pictures), path);
+        assert_ne!(Pack::path(dir.path(), &pipeline, &images), path);
     }
 
     #[test]
     fn what_a_killed_pack_left_behind_goes_and_what_is_being_packed_stays() {
         let dir = tempfile::tempdir().unwrap();
-        let (pictures, pipeline) = (pictures(dir.path()), pipeline());
+        let (images, pipeline) = (images(dir.path()), pipeline());
         let cache = dir.path().join("cache");
         fs::create_dir(&cache).unwrap();
-        let path = Pack::path(&cache, &pipeline, &pictures);
+        let path = Pack::path(&cache, &pipeline, &images);
         let temporary = |name: &str| cache.join(format!(".{name}.0.tmp"));
         let ours = temporary(&path.file_name().unwrap().to_string_lossy());
         fs::write(&ours, b"a part").unwrap();
@@ -358,32 +358,32 @@ mod tests {
         let busy = fs::File::create(temporary("pack-fedcba9876543210.rgb")).unwrap();
         busy.lock().unwrap();
         // A run that finds no pack looks at this one alone.
-        assert!(Pack::open(&path, &pictures).unwrap().is_none());
+        assert!(Pack::open(&path, &images).unwrap().is_none());
         assert!(!ours.exists() && other.exists());
         fs::write(&ours, vec![0; 1 << 20]).unwrap();
-        Pack::write(&path, &pipeline, &pictures, None, &|_, _| {}).unwrap();
-        assert!(Pack::open(&path, &pictures).unwrap().is_some());
+        Pack::write(&path, &pipeline, &images, None, &|_, _| {}).unwrap();
+        assert!(Pack::open(&path, &images).unwrap().is_some());
         let mut left: Vec<_> = fs::read_dir(&cache).unwrap().map(|it| it.unwrap().path()).collect();
         left.sort();
         assert_eq!(left, [temporary("pack-fedcba9876543210.rgb"), path]);
     }
 
     #[test]
-    fn a_part_of_a_pack_is_none_and_a_broken_picture_leaves_none() {
+    fn a_part_of_a_pack_is_none_and_a_broken_image_leaves_none() {
         let dir = tempfile::tempdir().unwrap();
-        let (mut pictures, pipeline) = (pictures(dir.path()), pipeline());
-        let path = Pack::path(dir.path(), &pipeline, &pictures);
-        Pack::write(&path, &pipeline, &pictures, None, &|_, _| {}).unwrap();
+        let (mut images, pipeline) = (images(dir.path()), pipeline());
+        let path = Pack::path(dir.path(), &pipeline, &images);
+        Pack::write(&path, &pipeline, &images, None, &|_, _| {}).unwrap();
         let whole = fs::read(&path).unwrap();
         for length in [0, 10, whole.len() / 2, whole.len() - 1] {
             fs::write(&path, &whole[..length]).unwrap();
-            assert!(matches!(Pack::open(&path, &pictures), Err(PackError::Damaged(_))), "{length}");
+            assert!(matches!(Pack::open(&path, &images), Err(PackError::Damaged(_))), "{length}");
         }
         fs::remove_file(&path).unwrap();
-        fs::write(dir.path().join("bad.png"), b"no picture").unwrap();
-        pictures.push(("bad.png".to_owned(), Content::File(dir.path().join("bad.png"))));
-        let err = Pack::write(&path, &pipeline, &pictures, None, &|_, _| {}).unwrap_err();
-        assert!(err.to_string().starts_with("bad.png: this is no picture"), "{err}");
+        fs::write(dir.path().join("bad.png"), b"no image").unwrap();
+        images.push(("bad.png".to_owned(), Content::File(dir.path().join("bad.png"))));
+        let err = Pack::write(&path, &pipeline, &images, None, &|_, _| {}).unwrap_err();
+        assert!(err.to_string().starts_with("bad.png: this is no image"), "{err}");
         assert!(!path.exists());
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 6, "something was left behind");
     }

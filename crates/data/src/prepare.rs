@@ -1,4 +1,4 @@
-//! Working out of every picture what the operations remember, before a run asks for it.
+//! Working out of every image what the operations remember, before a run asks for it.
 
 use std::{
     sync::atomic::{AtomicUsize, Ordering},
@@ -14,24 +14,24 @@ use crate::{LoadError, Manifest, Remembered};
 /// What preparing came to.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Prepared {
-    /// Pictures whose face was found.
+    /// Images whose face was found.
     pub n_found: usize,
-    /// Pictures in which none was, so that the middle is taken for it.
+    /// Images in which none was, so that the middle is taken for it.
     pub n_not_found: usize,
-    /// What half of the pictures took at most.
+    /// What half of the images took at most.
     pub milliseconds_median: f64,
 }
 
-/// Works out what a pipeline has to know of every picture, for the manifest's memory to keep.
+/// Works out what a pipeline has to know of every image, for the manifest's memory to keep.
 ///
 /// # Errors
-/// A picture that cannot be read.
+/// An image that cannot be read.
 pub fn prepare(
     manifest: &Manifest,
     pipeline: &Pipeline,
     progress: &(dyn Fn(usize, usize) + Sync),
 ) -> Result<Prepared, LoadError> {
-    // What killed programs left of pictures that nobody asks for any more.
+    // What killed programs left of images that nobody asks for any more.
     manifest.memory.as_ref().map(Remembered::dir).inspect(|it| remove_leftovers(it));
     let memory = manifest.memory.as_ref().map(|it| it as &dyn Memory);
     let (n_all, n_done) = (manifest.examples.len(), AtomicUsize::new(0));
@@ -41,7 +41,7 @@ pub fn prepare(
         let bytes = bytes.map_err(|source| LoadError::Io { name: name(), source })?;
         let began = Instant::now();
         let found = pipeline.study(&bytes, memory);
-        let found = found.map_err(|source| LoadError::Picture { name: name(), source })?;
+        let found = found.map_err(|source| LoadError::Image { name: name(), source })?;
         let milliseconds = began.elapsed().as_secs_f64() * 1e3;
         progress(n_done.fetch_add(1, Ordering::Relaxed) + 1, n_all);
         Ok((found, milliseconds))
@@ -68,7 +68,7 @@ mod tests {
     use crate::{Context, People, Remembered, Source as _};
 
     #[test]
-    fn what_is_remembered_gives_the_same_pictures() {
+    fn what_is_remembered_gives_the_same_images() {
         let dir = tempfile::tempdir().unwrap();
         let people = People {
             n_people: 1,
@@ -88,24 +88,24 @@ mod tests {
         let statistics = StatisticsConfig::default().get().known().unwrap();
         let pipeline = Pipeline { ops, statistics, max_pixels: 1 << 20 };
         let memory = Remembered::within(dir.path());
-        let pictures = |memory| {
-            let picture = |it: &crate::Example| {
+        let images = |memory| {
+            let image = |it: &crate::Example| {
                 let rng = &mut Seed(0).stream("test");
                 pipeline.apply(&it.content.bytes().unwrap(), rng, memory).unwrap()
             };
-            manifest.examples.iter().map(picture).collect::<Vec<_>>()
+            manifest.examples.iter().map(image).collect::<Vec<_>>()
         };
-        let anew = pictures(None);
-        assert!(pictures(Some(&memory)) == anew, "the first time");
-        let keys: Vec<String> = fs::read_dir(dir.path().join("pictures"))
+        let anew = images(None);
+        assert!(images(Some(&memory)) == anew, "the first time");
+        let keys: Vec<String> = fs::read_dir(dir.path().join("images"))
             .unwrap()
             .map(|it| it.unwrap().file_name().into_string().unwrap())
             .collect();
         assert!(keys.iter().filter(|it| it.starts_with("face-")).count() == 7, "{keys:?}");
-        assert!(pictures(Some(&memory)) == anew, "the second time");
+        assert!(images(Some(&memory)) == anew, "the second time");
         // A memory that was damaged is none.
         keys.iter().for_each(|it| memory.keep(it, b"?"));
-        assert!(pictures(Some(&memory)) == anew, "with a damaged memory");
+        assert!(images(Some(&memory)) == anew, "with a damaged memory");
 
         manifest.memory = Some(memory.clone());
         let leftover = memory.dir().join(".face-0.0.tmp");
@@ -113,7 +113,7 @@ mod tests {
         let prepared = prepare(&manifest, &pipeline, &|_, _| {}).unwrap();
         assert_eq!(prepared.n_found + prepared.n_not_found, 7);
         assert!(!leftover.exists(), "what a killed program left");
-        // What is recalled decides: here a face of 8x8 at the corner, in every picture.
+        // What is recalled decides: here a face of 8x8 at the corner, in every image.
         let face = [[0_u64, 0, 8, 8].map(u64::to_le_bytes).concat(), 9_f64.to_le_bytes().to_vec()];
         let keys = keys.iter().filter(|it| it.starts_with("face-"));
         keys.for_each(|it| memory.keep(it, &face.concat()));

@@ -1,6 +1,6 @@
-//! What was worked out of pictures, on disk: a small file for each thing, named by its key.
+//! What was worked out of images, on disk: a small file for each thing, named by its key.
 //!
-//! A key has the SHA-256 of the picture's bytes, so one folder serves every data set, and a picture
+//! A key has the SHA-256 of the image's bytes, so one folder serves every data set, and an image
 //! that changes is another. The folder may be deleted at any time.
 
 use std::{
@@ -18,7 +18,7 @@ pub struct Remembered(PathBuf);
 impl Remembered {
     /// In a folder of the cache.
     pub fn within(cache: &Path) -> Remembered {
-        Remembered(cache.join("pictures"))
+        Remembered(cache.join("images"))
     }
 
     /// The folder.

@@ -1,14 +1,14 @@
 //! Doubtful labels to be reviewed by a person, as a table; and what the person decides, carried out.
 //!
 //! ```text
-//! person,picture,factor,given,suggested,score,decision
+//! person,image,factor,given,suggested,score,decision
 //! 000012_female_Drawn_58,all,age,30-59,>=60,0.0213,fix
 //! 000031_male_Drawn_25,000031_male_Drawn_25/normal.jpg,mask,incorrect,not worn,0.0004,weight 0.5
 //! ```
 //!
 //! A decision is `fix` (the label becomes what `suggested` says, which may be another level than it
 //! was written with), `drop` (left out altogether), `weight 0.5` (counts that much in training, 0 not
-//! at all), or `keep`; none is as `keep`. `all` are all pictures of a person. Where a factor cuts
+//! at all), or `keep`; none is as `keep`. `all` are all images of a person. Where a factor cuts
 //! ages, `suggested` may be a year, such as 47; a range alone leaves the year unknown, so that no
 //! other cut changes what was decided.
 //!
@@ -45,8 +45,8 @@ pub struct Reviewed {
     pub line: usize,
     /// Whose label it is.
     pub person: String,
-    /// The picture's name, or `all` where the label is the person's.
-    pub picture: String,
+    /// The image's name, or `all` where the label is the person's.
+    pub image: String,
     /// The factor's name.
     pub factor: String,
     /// The level that the data gives.
@@ -67,18 +67,17 @@ pub enum Decision {
     Keep,
     /// It becomes the suggested level.
     Fix,
-    /// Its pictures are left out.
+    /// Its images are left out.
     Drop,
-    /// Its pictures count that much in training.
+    /// Its images count that much in training.
     Weight(f32),
 }
 
-/// Stands for all pictures of a person.
+/// Stands for all images of a person.
 const ALL: &str = "all";
 
 /// The columns of a table.
-const HEADER: [&str; 7] =
-    ["person", "picture", "factor", "given", "suggested", "score", "decision"];
+const HEADER: [&str; 7] = ["person", "image", "factor", "given", "suggested", "score", "decision"];
 
 impl Reviewed {
     /// What was decided.
@@ -108,10 +107,9 @@ impl Review {
     /// The table's text.
     pub fn to_csv(&self) -> String {
         let row = |it: &Reviewed| {
-            let Reviewed { person, picture, factor, given, suggested, score, decision, line: _ } =
-                it;
+            let Reviewed { person, image, factor, given, suggested, score, decision, line: _ } = it;
             let score = score.to_string();
-            [person, picture, factor, given, suggested, &score, decision].map(String::clone)
+            [person, image, factor, given, suggested, &score, decision].map(String::clone)
         };
         table::text(HEADER, self.rows.iter().map(row))
     }
@@ -127,8 +125,7 @@ impl Review {
     fn parse(text: &str) -> Result<Review, String> {
         let records = Records::of(text);
         let header = records.header();
-        let Ok([person, picture, factor, given, suggested, score, decision]) =
-            header.columns(HEADER)
+        let Ok([person, image, factor, given, suggested, score, decision]) = header.columns(HEADER)
         else {
             return Err(format!(
                 "this is no table of `maskfit labels`: its first line is to be `{}`",
@@ -145,7 +142,7 @@ impl Review {
             Ok(Reviewed {
                 line,
                 person: field(person),
-                picture: field(picture),
+                image: field(image),
                 factor: field(factor),
                 given: field(given),
                 suggested: field(suggested),
@@ -213,7 +210,7 @@ impl Review {
         manifest.examples.retain(|_| !at.next().is_some_and(|it| dropped.contains(&it)));
         let n_gone = dropped.len();
         Ok(format!(
-            "{n_fixed} labels fixed, {n_dropped} dropped ({n_gone} pictures), {n_weighted} weighted"
+            "{n_fixed} labels fixed, {n_dropped} dropped ({n_gone} images), {n_weighted} weighted"
         ))
     }
 }
@@ -247,21 +244,21 @@ impl<'a> Index<'a> {
         }
     }
 
-    /// The pictures whose label a row decides on, rising.
+    /// The images whose label a row decides on, rising.
     fn meant(&self, row: &Reviewed) -> Result<Vec<usize>, String> {
         let Manifest { people, examples, .. } = self.manifest;
         let person = |at: usize| people[examples[at].person].as_str();
-        let (meant, what) = match row.picture.as_str() {
+        let (meant, what) = match row.image.as_str() {
             ALL => (named(&self.by_person, &row.person, person).to_vec(), &row.person),
             name => {
                 let mut meant = named(&self.by_name, name, |it| &examples[it].name).to_vec();
                 meant.retain(|&it| person(it) == row.person);
-                (meant, &row.picture)
+                (meant, &row.image)
             }
         };
-        // A person may be there without pictures, which another table dropped.
+        // A person may be there without images, which another table dropped.
         let is_gone = || {
-            row.picture == ALL
+            row.image == ALL
                 && !named(&self.people, &row.person, |it| people[it].as_str()).is_empty()
         };
         match meant.is_empty() && !is_gone() {
@@ -270,7 +267,7 @@ impl<'a> Index<'a> {
         }
     }
 
-    /// What a row does to each of its pictures.
+    /// What a row does to each of its images.
     fn change(&self, row: &Reviewed, decision: Decision) -> Result<Change, String> {
         let Some((factor, levels)) = self.factors.get(row.factor.as_str()) else {
             return Err(format!("the data has no factor `{}`", row.factor));
@@ -311,7 +308,7 @@ fn named<'a, 'b>(order: &'a [usize], name: &str, of: impl Fn(usize) -> &'b str) 
     &from[..from.partition_point(|&it| of(it) == name)]
 }
 
-/// What a decision does to a picture.
+/// What a decision does to an image.
 struct Change {
     /// The position of the factor.
     factor: usize,
@@ -356,7 +353,7 @@ mod tests {
     use super::Review;
     use crate::{Content, Example, Manifest, Use};
 
-    /// Two people of a male 28 years old each, with a picture with a mask and one without.
+    /// Two people of a male 28 years old each, with an image with a mask and one without.
     fn manifest() -> Manifest {
         let task = Task::mask_gender_age();
         let example = |person: usize, name: &str, mask: usize| Example {
@@ -378,7 +375,7 @@ mod tests {
         Manifest::new(task, people, examples)
     }
 
-    const HEADER: &str = "person,picture,factor,given,suggested,score,decision\n";
+    const HEADER: &str = "person,image,factor,given,suggested,score,decision\n";
 
     fn applied(rows: &str) -> Result<Manifest, String> {
         let mut manifest = manifest();
@@ -439,8 +436,8 @@ mod tests {
     }
 
     #[test]
-    fn a_table_of_every_picture_takes_no_longer_than_its_rows_and_pictures_together() {
-        // 40,000 rows on 40,000 pictures: two minutes where each row goes through all of them.
+    fn a_table_of_every_image_takes_no_longer_than_its_rows_and_images_together() {
+        // 40,000 rows on 40,000 images: two minutes where each row goes through all of them.
         let mut manifest = manifest();
         let [one, ..] = manifest.examples.as_slice() else { panic!("it has examples") };
         let one = one.clone();
@@ -456,7 +453,7 @@ mod tests {
         };
         let rows: String = (0..40_000).rev().map(row).collect();
         let said = Review::parse(&format!("{HEADER}{rows}")).unwrap().apply(&mut manifest).unwrap();
-        assert_eq!(said, "10000 labels fixed, 10000 dropped (10000 pictures), 10000 weighted");
+        assert_eq!(said, "10000 labels fixed, 10000 dropped (10000 images), 10000 weighted");
         let it = &manifest.examples[3];
         assert_eq!((it.name.as_str(), it.class), ("4.jpg", manifest.task.class_of(&[0, 1, 0])));
         let n_halved = manifest.examples.iter().filter(|it| it.weight == 0.5).count();
@@ -472,13 +469,13 @@ mod tests {
 
     #[test]
     fn what_is_no_table_is_refused_and_a_person_who_is_gone_is_none_to_decide_on() {
-        for text in ["", "hello", "person;picture\n"] {
+        for text in ["", "hello", "person;image\n"] {
             assert!(Review::parse(text).unwrap_err().contains("no table"), "{text}");
         }
         let mut manifest = manifest();
         let drop = Review::parse(&format!("{HEADER}ann,all,age,<30,<30,0.1,drop\n")).unwrap();
         let said = drop.apply(&mut manifest).unwrap();
-        assert_eq!(said, "0 labels fixed, 1 dropped (2 pictures), 0 weighted");
+        assert_eq!(said, "0 labels fixed, 1 dropped (2 images), 0 weighted");
         assert!(drop.apply(&mut manifest).is_ok() && manifest.examples.len() == 2);
     }
 

@@ -36,7 +36,7 @@ base::choice! {
         /// From the data's shares in the first epoch towards the same number of each class (catalyst's
         /// DynamicBalanceClassSampler).
         "dynamic_balance" => DynamicBalance(DynamicBalance),
-        /// One random picture of each person.
+        /// One random image of each person.
         "one_per_person" => OnePerPerson(OnePerPerson),
     }
 }

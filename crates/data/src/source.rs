@@ -20,7 +20,7 @@ base::choice! {
     pub enum SourceConfig: dyn Source {
         /// Drawn people: portraits made up by the program, for trying it without a data set.
         "people" => People(People),
-        /// The mask competition's layout: `train.csv` and seven pictures a person under `images/`.
+        /// The mask competition's layout: `train.csv` and seven images a person under `images/`.
         "mask_profiles" => MaskProfiles(MaskProfiles),
         /// Several of the others: each of `roots` has a `source`, and may have a `name`, a `share` of its
         /// people, `use = "train"` to be trained on in every fold and nothing else, and `same_people`.
@@ -30,7 +30,7 @@ base::choice! {
 
 /// Where examples come from.
 pub trait Source {
-    /// Lists all examples, and what does not fit; opens no picture.
+    /// Lists all examples, and what does not fit; opens no image.
     ///
     /// # Errors
     /// Files or folders without which there is nothing to list, or settings that make no sense.
@@ -47,9 +47,9 @@ pub trait Source {
 pub struct Context<'a> {
     /// A folder to remember checked files in.
     pub cache: Option<&'a Path>,
-    /// Pictures with more pixels are refused.
+    /// Images with more pixels are refused.
     pub max_pixels: u64,
-    /// Is told now and then how many pictures of how many are done.
+    /// Is told now and then how many images of how many are done.
     pub progress: &'a (dyn Fn(usize, usize) + Sync),
 }
 

@@ -1,6 +1,6 @@
 //! Splits: who is held out. One file a split.
 //!
-//! People are split, never pictures: nobody is on both sides. They are split as they were listed, before
+//! People are split, never images: nobody is on both sides. They are split as they were listed, before
 //! label fixes and reviews (`Manifest::listed`), by hashes of their names: no fix, drop or weight moves
 //! anybody, and one person more or less moves few.
 
@@ -81,7 +81,7 @@ pub struct Sides {
 impl SplitConfig {
     /// Splits the people of a manifest who may be held out: one pair of sides a fold.
     ///
-    /// Pictures that are only trained on are on the training side of every fold that does not hold
+    /// Images that are only trained on are on the training side of every fold that does not hold
     /// their person out.
     ///
     /// # Errors
@@ -102,7 +102,7 @@ impl SplitConfig {
                 match (it.usage, fold_of[it.person] == Some(fold)) {
                     (Use::Pool, true) => sides.valid.push(idx),
                     (Use::Pool | Use::Train, false) => sides.train.push(idx),
-                    // Other pictures of somebody who is held out, and those that are scored.
+                    // Other images of somebody who is held out, and those that are scored.
                     (Use::Train, true) | (Use::Score, _) => {}
                 }
             }

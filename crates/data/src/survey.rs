@@ -1,8 +1,8 @@
-//! What there is in a data set, before anything is trained on it: how many pictures and people each
-//! class has, ages, sizes, brightness, colours, which pictures are there twice, and which cannot be
+//! What there is in a data set, before anything is trained on it: how many images and people each
+//! class has, ages, sizes, brightness, colours, which images are there twice, and which cannot be
 //! read.
 //!
-//! Every picture is read and decoded once; what is kept of it is about 200 bytes.
+//! Every image is read and decoded once; what is kept of it is about 200 bytes.
 
 mod difference_hash;
 mod glance;
@@ -14,7 +14,7 @@ use std::{
     sync::atomic::{AtomicUsize, Ordering},
 };
 
-use augment::{Picture, Statistics};
+use augment::{Image, Statistics};
 use base::task::Scope;
 use rayon::prelude::*;
 use serde::Serialize;
@@ -28,13 +28,13 @@ use crate::{Manifest, measure::ColourSums};
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Survey {
     /// Those that may be trained on.
-    pub n_pictures: usize,
-    /// Those who have such pictures.
+    pub n_images: usize,
+    /// Those who have such images.
     pub n_people: usize,
-    /// The mean and deviation of all pixels, where 1 is the brightest; none without pictures.
+    /// The mean and deviation of all pixels, where 1 is the brightest; none without images.
     #[serde(flatten)]
     pub statistics: Option<Statistics>,
-    /// Of the pictures that can be read; none without any.
+    /// Of the images that can be read; none without any.
     pub brightness: Option<Brightness>,
     /// Jointly, then by factor.
     pub scopes: Vec<ScopeCount>,
@@ -47,7 +47,7 @@ pub struct Survey {
     /// The surest first.
     #[serde(skip)]
     pub twins: Vec<Twin>,
-    /// Pictures that look so much like many others that not all of these were compared with them: some
+    /// Images that look so much like many others that not all of these were compared with them: some
     /// that are nearly the same may be missing among `twins`.
     #[serde(skip)]
     pub n_crowded: usize,
@@ -67,9 +67,9 @@ pub struct ScopeCount {
 pub struct ClassCount {
     /// For example `worn male <30`.
     pub name: String,
-    /// Pictures.
-    pub n_pictures: usize,
-    /// People with at least one such picture.
+    /// Images.
+    pub n_images: usize,
+    /// People with at least one such image.
     pub n_people: usize,
 }
 
@@ -82,44 +82,44 @@ pub struct AgeCount {
     pub n_people: usize,
 }
 
-/// How many pictures are of a size.
+/// How many images are of a size.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct SizeCount {
     /// Pixels.
     pub height: usize,
     /// Pixels.
     pub width: usize,
-    /// Pictures.
-    pub n_pictures: usize,
+    /// Images.
+    pub n_images: usize,
 }
 
-/// The mean grey of pictures, from 0 (black) to 255 (white).
+/// The mean grey of images, from 0 (black) to 255 (white).
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Brightness {
-    /// Half of the pictures are no brighter.
+    /// Half of the images are no brighter.
     pub median: f64,
-    /// Pictures of a mean from 0 to below 8, from 8 to below 16, and so on.
+    /// Images of a mean from 0 to below 8, from 8 to below 16, and so on.
     pub bins: Vec<usize>,
-    /// The darkest picture.
+    /// The darkest image.
     pub darkest: Extreme,
-    /// The brightest picture.
+    /// The brightest image.
     pub brightest: Extreme,
 }
 
-/// A picture at an end.
+/// An image at an end.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Extreme {
     /// Its name.
-    pub picture: String,
+    pub image: String,
     /// Its mean grey.
     pub mean: f64,
 }
 
-/// A picture that cannot be read.
+/// An image that cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Unreadable {
     /// Its name.
-    pub picture: String,
+    pub image: String,
     /// Why.
     pub reason: String,
 }
@@ -127,25 +127,25 @@ pub struct Unreadable {
 /// Levels of grey in one bin of [`Brightness::bins`].
 const BIN: f64 = 8.0;
 
-/// Looks at every picture that may be trained on.
+/// Looks at every image that may be trained on.
 ///
 /// The result does not depend on the number of threads.
 ///
-/// - `max_pixels`: pictures with more are not decoded, and count as unreadable.
-/// - `look`: is shown every picture that can be read, with its position in [`Manifest::examples`], in
+/// - `max_pixels`: images with more are not decoded, and count as unreadable.
+/// - `look`: is shown every image that can be read, with its position in [`Manifest::examples`], in
 ///   any order and by several threads.
-/// - `progress`: is told how many pictures of how many are done.
+/// - `progress`: is told how many images of how many are done.
 pub fn survey(
     manifest: &Manifest,
     max_pixels: u64,
-    look: &(dyn Fn(usize, &Picture) + Sync),
+    look: &(dyn Fn(usize, &Image) + Sync),
     progress: &(dyn Fn(usize, usize) + Sync),
 ) -> Survey {
     let all = 0..manifest.examples.len();
     let pool: Vec<usize> = all.filter(|&it| manifest.examples[it].usage.may_train()).collect();
     let n_done = AtomicUsize::new(0);
     let glance = |&idx: &usize| {
-        let show = |picture: &Picture| look(idx, picture);
+        let show = |image: &Image| look(idx, image);
         let glance = Glance::of(&manifest.examples[idx].content, max_pixels, &show);
         progress(n_done.fetch_add(1, Ordering::Relaxed) + 1, pool.len());
         glance
@@ -157,8 +157,8 @@ pub fn survey(
         match glance {
             Ok(it) => seen.push((idx, it)),
             Err(reason) => {
-                let picture = manifest.examples[idx].name.clone();
-                unreadable.push(Unreadable { picture, reason });
+                let image = manifest.examples[idx].name.clone();
+                unreadable.push(Unreadable { image, reason });
             }
         }
     }
@@ -166,7 +166,7 @@ pub fn survey(
     let Twins { twins, n_crowded } = twins::find(&seen, &person);
     let colours = seen.iter().map(|it| it.1.colours).fold(ColourSums::default(), ColourSums::plus);
     Survey {
-        n_pictures: pool.len(),
+        n_images: pool.len(),
         n_people: pool.iter().map(|&it| person(it)).collect::<BTreeSet<_>>().len(),
         statistics: (!seen.is_empty()).then(|| colours.statistics()),
         brightness: brightness(manifest, &seen),
@@ -181,26 +181,25 @@ pub fn survey(
 
 fn count(manifest: &Manifest, pool: &[usize], scope: Scope) -> ScopeCount {
     let task = &manifest.task;
-    let mut n_pictures = vec![0; task.n_classes_of(scope)];
-    let mut people = vec![BTreeSet::new(); n_pictures.len()];
+    let mut n_images = vec![0; task.n_classes_of(scope)];
+    let mut people = vec![BTreeSet::new(); n_images.len()];
     for example in pool.iter().map(|&it| &manifest.examples[it]) {
         let class = task.project(example.class, scope);
-        n_pictures[class] += 1;
+        n_images[class] += 1;
         people[class].insert(example.person);
     }
     let names = task.class_names(scope).into_iter();
-    let counts = names.zip(n_pictures).zip(people).map(|((name, n_pictures), people)| ClassCount {
+    let counts = names.zip(n_images).zip(people).map(|((name, n_images), people)| ClassCount {
         name,
-        n_pictures,
+        n_images,
         n_people: people.len(),
     });
     ScopeCount { name: task.scope_name(scope).to_owned(), classes: counts.collect() }
 }
 
 fn ages(manifest: &Manifest, pool: &[usize]) -> Vec<AgeCount> {
-    let pictures = pool.iter().map(|&it| &manifest.examples[it]);
-    let people: BTreeMap<usize, f64> =
-        pictures.filter_map(|it| Some((it.person, it.age?))).collect();
+    let images = pool.iter().map(|&it| &manifest.examples[it]);
+    let people: BTreeMap<usize, f64> = images.filter_map(|it| Some((it.person, it.age?))).collect();
     let mut counts = BTreeMap::new();
     for age in people.into_values() {
         *counts.entry(age as u32).or_default() += 1;
@@ -214,10 +213,9 @@ fn sizes(seen: &[(usize, Glance)]) -> Vec<SizeCount> {
         *counts.entry(glance.size).or_default() += 1;
     }
     let sizes = counts.into_iter();
-    let mut sizes: Vec<SizeCount> = sizes
-        .map(|([height, width], n_pictures)| SizeCount { height, width, n_pictures })
-        .collect();
-    sizes.sort_by_key(|it| Reverse(it.n_pictures));
+    let mut sizes: Vec<SizeCount> =
+        sizes.map(|([height, width], n_images)| SizeCount { height, width, n_images }).collect();
+    sizes.sort_by_key(|it| Reverse(it.n_images));
     sizes
 }
 
@@ -227,10 +225,8 @@ fn brightness(manifest: &Manifest, seen: &[(usize, Glance)]) -> Option<Brightnes
     means.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
     let mut bins = vec![0; (256.0 / BIN) as usize];
     means.iter().for_each(|&(mean, _)| bins[(mean / BIN) as usize] += 1);
-    let extreme = |&(mean, idx): &(f64, usize)| Extreme {
-        picture: manifest.examples[idx].name.clone(),
-        mean,
-    };
+    let extreme =
+        |&(mean, idx): &(f64, usize)| Extreme { image: manifest.examples[idx].name.clone(), mean };
     Some(Brightness {
         median: means.get(means.len().saturating_sub(1) / 2)?.0,
         bins,

@@ -30,26 +30,26 @@ use crate::{Content, Context};
 /// How often what was found whole is saved.
 const SAVE_EVERY: Duration = Duration::from_secs(1);
 
-/// Checks that pictures are whole, and says what is wrong with those that are not, by name.
+/// Checks that images are whole, and says what is wrong with those that are not, by name.
 ///
 /// - `root`: the folder that they belong to; what is remembered is kept apart by it.
-pub fn check_pictures(
+pub fn check_images(
     root: &Path,
-    pictures: &[(String, Content)],
+    images: &[(String, Content)],
     context: &Context<'_>,
 ) -> Vec<(String, String)> {
     let path = |(_, content): &(String, Content)| match content {
         Content::File(path) => path.clone(),
-        Content::Memory(_) => unreachable!("pictures in memory come from this program"),
+        Content::Memory(_) => unreachable!("images in memory come from this program"),
     };
-    let files: Vec<PathBuf> = pictures.iter().map(path).collect();
+    let files: Vec<PathBuf> = images.iter().map(path).collect();
     let problems = check_files(root, &files, context);
     let names: HashMap<&PathBuf, &String> =
-        files.iter().zip(pictures.iter().map(|it| &it.0)).collect();
+        files.iter().zip(images.iter().map(|it| &it.0)).collect();
     problems.into_iter().map(|(path, problem)| (names[&path].clone(), problem)).collect()
 }
 
-/// Checks that each file is a whole picture, and says what is wrong with those that are not.
+/// Checks that each file is a whole image, and says what is wrong with those that are not.
 pub(crate) fn check_files(
     root: &Path,
     files: &[PathBuf],
@@ -250,7 +250,7 @@ mod tests {
             fs::read_dir(&cache).unwrap().map(|it| it.unwrap().path()).collect();
         assert!(fs::read_to_string(&memory[0]).unwrap().contains("a.png"));
 
-        fs::write(&path, b"no picture any more").unwrap();
+        fs::write(&path, b"no image any more").unwrap();
         assert_eq!(problems().len(), 1);
         assert!(!fs::read_to_string(&memory[0]).unwrap().contains("a.png"));
     }
@@ -263,7 +263,7 @@ mod tests {
         let files = [path.clone()];
         let context = Context { cache: Some(&cache), max_pixels: 100, progress: &|_, _| {} };
         assert_eq!(check_files(dir.path(), &files, &context), []);
-        // Same size and time, other bytes: only a memory can take this for a picture.
+        // Same size and time, other bytes: only a memory can take this for an image.
         let (bytes, time) =
             (fs::read(&path).unwrap(), fs::metadata(&path).unwrap().modified().unwrap());
         fs::write(&path, vec![0; bytes.len()]).unwrap();
@@ -271,14 +271,14 @@ mod tests {
         assert_eq!(check_files(dir.path(), &files, &context), []);
     }
 
-    /// Small pictures, all with the same bytes.
-    fn pictures(dir: &Path, n: usize) -> Vec<PathBuf> {
+    /// Small images, all with the same bytes.
+    fn images(dir: &Path, n: usize) -> Vec<PathBuf> {
         let files: Vec<PathBuf> = (0..n).map(|it| dir.join(format!("{it}.png"))).collect();
         files.iter().for_each(|it| image::RgbImage::new(4, 4).save(it).unwrap());
         files
     }
 
-    /// Same size and time, other bytes: only a memory can take this for a picture.
+    /// Same size and time, other bytes: only a memory can take this for an image.
     fn damage(path: &Path) {
         let meta = fs::metadata(path).unwrap();
         fs::write(path, vec![0; meta.len() as usize]).unwrap();
@@ -290,7 +290,7 @@ mod tests {
     fn a_check_that_is_killed_goes_on_from_there() {
         let dir = tempfile::tempdir().unwrap();
         let cache = dir.path().join("cache");
-        let files = pictures(dir.path(), 10);
+        let files = images(dir.path(), 10);
         let one_thread = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
         let check = |progress: &(dyn Fn(usize, usize) + Sync)| {
             let context = Context { cache: Some(&cache), max_pixels: 100, progress };
@@ -322,7 +322,7 @@ mod tests {
     #[test]
     fn a_torn_line_is_none() {
         let dir = tempfile::tempdir().unwrap();
-        let (cache, files) = (dir.path().join("cache"), pictures(dir.path(), 3));
+        let (cache, files) = (dir.path().join("cache"), images(dir.path(), 3));
         let context = Context { cache: Some(&cache), max_pixels: 100, progress: &|_, _| {} };
         assert_eq!(check_files(dir.path(), &files, &context), []);
         let memory = fs::read_dir(&cache).unwrap().next().unwrap().unwrap().path();
@@ -340,7 +340,7 @@ mod tests {
     #[test]
     fn files_that_are_not_checked_are_not_forgotten() {
         let dir = tempfile::tempdir().unwrap();
-        let (cache, files) = (dir.path().join("cache"), pictures(dir.path(), 3));
+        let (cache, files) = (dir.path().join("cache"), images(dir.path(), 3));
         let context = Context { cache: Some(&cache), max_pixels: 100, progress: &|_, _| {} };
         assert_eq!(check_files(dir.path(), &files, &context), []);
         // A part of the data set, of which one file has changed.
@@ -355,7 +355,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let cache = dir.path().join("cache");
         fs::create_dir(&cache).unwrap();
-        let files = pictures(dir.path(), 200);
+        let files = images(dir.path(), 200);
         let n_read = AtomicUsize::new(0);
         thread::scope(|scope| {
             // Each shares 25 files with the next.

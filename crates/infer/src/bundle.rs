@@ -25,12 +25,12 @@ pub struct Bundle {
     pub members: Vec<Member>,
 }
 
-/// A model and what its pictures go through.
+/// A model and what its images go through.
 #[derive(Clone)]
 pub struct Member {
     /// The network with its weights.
     pub model: Rc<Model>,
-    /// From bytes to pictures.
+    /// From bytes to images.
     pub pipeline: Pipeline,
 }
 
@@ -287,7 +287,7 @@ impl Bundle {
 mod tests {
     use std::{fs, rc::Rc};
 
-    use augment::{PictureOpConfig, Pipeline, StatisticsConfig};
+    use augment::{Pipeline, StatisticsConfig, TransformConfig};
     use base::{Seed, Task};
     use candle::Device;
     use models::{BackboneConfig, EfficientNet, HeadConfig, Model, ModelSpec};
@@ -301,7 +301,7 @@ mod tests {
         let task = Task::mask_gender_age();
         let model = Model::fresh(&spec, &task, Seed(seed), &Device::Cpu).unwrap();
         let statistics = StatisticsConfig::default().get().known().unwrap();
-        let ops = vec![PictureOpConfig::default().into()];
+        let ops = vec![TransformConfig::default().into()];
         let pipeline = Pipeline { ops, statistics, max_pixels: 1000 };
         Bundle { task, members: vec![Member { model: Rc::new(model), pipeline }] }
     }

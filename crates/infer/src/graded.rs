@@ -1,8 +1,8 @@
 //! Predictions beside the truth, as a table: what a run predicts for people whose labels are known.
 //!
 //! ```text
-//! picture,person,truth,predicted,<class names>
-//! picture,person,truth,predicted,age,years,<class names>    where a head says years
+//! image,person,truth,predicted,<class names>
+//! image,person,truth,predicted,age,years,<class names>    where a head says years
 //! ```
 //!
 //! `truth` and `predicted` are joint classes by the task's own cuts; `age` is empty where it is not
@@ -53,7 +53,7 @@ pub enum TableError {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Row {
     /// The image's name.
-    pub picture: String,
+    pub image: String,
     /// The person's name.
     pub person: String,
     /// The true joint class.
@@ -82,7 +82,7 @@ impl Row {
     }
 }
 
-const COLUMNS: [&str; 4] = ["picture", "person", "truth", "predicted"];
+const COLUMNS: [&str; 4] = ["image", "person", "truth", "predicted"];
 const YEARS: [&str; 2] = ["age", "years"];
 
 /// Writes such a table row by row.
@@ -113,8 +113,8 @@ impl<W: Write> GradedWriter<W> {
     ///
     /// # Errors
     /// What `out` says; or a row with years among rows without.
-    pub fn row(&mut self, picture: &str, person: &str, it: &Prediction<'_>) -> io::Result<()> {
-        let mut fields = vec![picture.to_owned(), person.to_owned()];
+    pub fn row(&mut self, image: &str, person: &str, it: &Prediction<'_>) -> io::Result<()> {
+        let mut fields = vec![image.to_owned(), person.to_owned()];
         fields.extend([it.class, it.predicted].map(|it| it.to_string()));
         if let Some(years) = it.years {
             let age = it.age.map(|it| it.to_string());
@@ -165,7 +165,7 @@ impl GradedReader {
         let classes = task.class_names(Scope::Joint);
         let n_leading = header.len().saturating_sub(classes.len());
         let (leading, named) = header.split_at(n_leading);
-        if leading == ["picture", "predicted"] {
+        if leading == ["image", "predicted"] {
             return Err(damaged(
                 "this table has no column `truth`: `predict` knows none, and runs of before wrote \
                  none: name a run's valid.csv, scored.csv or oof.csv",
@@ -233,7 +233,7 @@ impl GradedReader {
             let class = record[at].parse().ok().filter(|&it: &usize| it < self.n_classes);
             class.ok_or_else(|| wrong(format!("`{}` is no class", &record[at])))
         };
-        for (to, at) in [(&mut row.picture, 0), (&mut row.person, 1)] {
+        for (to, at) in [(&mut row.image, 0), (&mut row.person, 1)] {
             to.clear();
             to.push_str(&record[at]);
         }
@@ -292,7 +292,7 @@ pub struct Index {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Indexed {
     /// Its name.
-    pub picture: String,
+    pub image: String,
     /// The position of its person among [`Index::people`].
     pub person: usize,
     /// The true joint class.
@@ -328,7 +328,7 @@ impl Index {
                 let begin = reader.record.position().map_or(header, csv::Position::byte);
                 let next = numbers.len();
                 images.push(Indexed {
-                    picture: row.picture.clone(),
+                    image: row.image.clone(),
                     person: *numbers.entry(row.person.clone()).or_insert(next),
                     class: row.class,
                     age: row.age,
@@ -338,7 +338,7 @@ impl Index {
             }
             tables.push(Place { path: path.clone(), header, has_years });
         }
-        images.sort_by(|a, b| a.picture.cmp(&b.picture));
+        images.sort_by(|a, b| a.image.cmp(&b.image));
         let mut people: Vec<String> = numbers.keys().cloned().collect();
         people.sort_unstable();
         let mut ranks = vec![0; people.len()];
@@ -355,11 +355,11 @@ impl Index {
     /// # Errors
     /// Names one that is there twice.
     pub fn check(&self) -> Result<(), TableError> {
-        let twice = self.images.windows(2).find(|it| it[0].picture == it[1].picture);
+        let twice = self.images.windows(2).find(|it| it[0].image == it[1].image);
         let Some([a, b]) = twice else { return Ok(()) };
         let path = self.tables[b.table].path.clone();
         let other = self.tables[a.table].path.display();
-        let reason = format!("`{}` has another row in {other}", b.picture);
+        let reason = format!("`{}` has another row in {other}", b.image);
         Err(TableError::Damaged { path, reason })
     }
 
@@ -369,8 +369,8 @@ impl Index {
     }
 
     /// The position of an image among [`Index::images`].
-    pub fn position(&self, picture: &str) -> Option<usize> {
-        self.images.binary_search_by(|it| it.picture.as_str().cmp(picture)).ok()
+    pub fn position(&self, image: &str) -> Option<usize> {
+        self.images.binary_search_by(|it| it.image.as_str().cmp(image)).ok()
     }
 
     /// Writes all rows as one table, in the order of the images' names, as they are.
@@ -423,7 +423,7 @@ impl Place {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Graded {
     /// The name of each image.
-    pub pictures: Vec<String>,
+    pub images: Vec<String>,
     /// What the people are called that [`Predictions::people`] numbers, in order.
     pub people: Vec<String>,
     /// The predictions and the truth.
@@ -444,7 +444,7 @@ impl Graded {
         while reader.next(&mut row)? {
             rows.push(std::mem::take(&mut row));
         }
-        rows.sort_unstable_by(|a, b| a.picture.cmp(&b.picture));
+        rows.sort_unstable_by(|a, b| a.image.cmp(&b.image));
         let years = rows.iter().map(|it| it.years).collect();
         let predicted = rows.iter().map(|it| it.predicted).collect();
         let probabilities = rows.into_iter().map(|it| it.probabilities).collect();
@@ -453,8 +453,8 @@ impl Graded {
         let ages = images.iter().map(|it| it.age).collect();
         let predictions = Predictions::new(task.clone(), probabilities, classes, persons);
         let predictions = Predictions { predicted, ..predictions.with_years(years, ages) };
-        let pictures = images.into_iter().map(|it| it.picture).collect();
-        Ok(Graded { pictures, people, predictions })
+        let images = images.into_iter().map(|it| it.image).collect();
+        Ok(Graded { images, people, predictions })
     }
 }
 
@@ -486,8 +486,8 @@ pub fn mean<E: From<TableError>>(
             if table == 0 {
                 mean = Row { probabilities: vec![0.0; row.probabilities.len()], ..row.clone() };
                 mean.years = Some(0.0);
-            } else if mean.picture != row.picture {
-                let what = format!("`{}` is not `{}`, as before", row.picture, mean.picture);
+            } else if mean.image != row.image {
+                let what = format!("`{}` is not `{}`, as before", row.image, mean.image);
                 return Err(reader.damaged(&what).into());
             }
             mean.probabilities.iter_mut().zip(&row.probabilities).for_each(|(it, p)| *it += p / n);
@@ -515,10 +515,10 @@ mod tests {
         Task { factors: vec![Factor::new("age", &["<30", "30, or more"])] }
     }
 
-    fn row(picture: &str, person: &str, class: usize, p: [f64; 2]) -> Row {
+    fn row(image: &str, person: &str, class: usize, p: [f64; 2]) -> Row {
         let predicted = usize::from(p[1] > p[0]);
-        let (picture, person) = (picture.to_owned(), person.to_owned());
-        Row { picture, person, class, predicted, probabilities: p.to_vec(), ..Row::default() }
+        let (image, person) = (image.to_owned(), person.to_owned());
+        Row { image, person, class, predicted, probabilities: p.to_vec(), ..Row::default() }
     }
 
     fn rows() -> Vec<Row> {
@@ -529,7 +529,7 @@ mod tests {
     fn write(path: &Path, rows: &[Row]) {
         let mut writer = GradedWriter::new(Vec::new(), &task());
         for it in rows {
-            writer.row(&it.picture, &it.person, &it.prediction(0)).unwrap();
+            writer.row(&it.image, &it.person, &it.prediction(0)).unwrap();
         }
         fs::write(path, writer.finish().unwrap()).unwrap();
     }
@@ -563,7 +563,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("valid.csv");
         write(&path, &rows());
-        let begin = "picture,person,truth,predicted,<30,\"30, or more\"\n\"a, b.jpg\",y,0,1,0.33";
+        let begin = "image,person,truth,predicted,<30,\"30, or more\"\n\"a, b.jpg\",y,0,1,0.33";
         assert!(fs::read_to_string(&path).unwrap().starts_with(begin));
         let want: Vec<Row> = rows().into_iter().map(rounded).collect();
         assert_eq!(read(&path, &task()).unwrap(), want);
@@ -594,7 +594,7 @@ mod tests {
         write(&path, &[tie, row("a", "y", 1, [0.75, 0.25])]);
         let it = Graded::open(&path, &task()).unwrap();
         assert_eq!(
-            (it.pictures, it.people),
+            (it.images, it.people),
             (vec!["a".into(), "b".into()], vec!["x".into(), "y".into()])
         );
         let it = it.predictions;
@@ -605,7 +605,7 @@ mod tests {
     fn a_table_without_truth_or_of_other_classes_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.csv");
-        fs::write(&path, "picture,predicted,<30,\"30, or more\"\na.jpg,1,0.5,0.5\n").unwrap();
+        fs::write(&path, "image,predicted,<30,\"30, or more\"\na.jpg,1,0.5,0.5\n").unwrap();
         assert!(read(&path, &task()).unwrap_err().contains("no column `truth`"));
         write(&path, &rows());
         let other = Task { factors: vec![Factor::new("age", &["young", "old"])] };
@@ -618,7 +618,7 @@ mod tests {
         let task = Task { factors: vec![Factor::new("age", &["a", "b"])] };
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.csv");
-        let header = "picture,person,truth,predicted,a,b\n";
+        let header = "image,person,truth,predicted,a,b\n";
         for (row, what) in [
             ("x,p,0,0,0.5,oops", "line 2: `oops`"),
             ("x,p,2,0,0.5,0.5", "line 2: `2` is no class"),

@@ -1,4 +1,4 @@
-//! The predictor: a bundle's answers for pictures, as joint probabilities.
+//! The predictor: a bundle's answers for images, as joint probabilities.
 
 use std::sync::Arc;
 
@@ -13,14 +13,14 @@ use ops::{Pass, Rows};
 
 use crate::bundle::{Bundle, Member};
 
-/// Answers for pictures.
+/// Answers for images.
 pub struct Predictor {
     task: Task,
     members: Vec<Member>,
     device: Device,
 }
 
-/// What is said of pictures.
+/// What is said of images.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Answers {
     /// The probabilities of the joint classes, `[n][class]`.
@@ -29,7 +29,7 @@ pub struct Answers {
     pub years: Option<Vec<f64>>,
 }
 
-/// What is said of one picture.
+/// What is said of one image.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Prediction {
     /// The probabilities of the joint classes, `[class]`.
@@ -45,23 +45,23 @@ struct Said {
     years: Option<Vec<f64>>,
 }
 
-/// How pictures are served; changes nothing of the answers.
+/// How images are served; changes nothing of the answers.
 #[derive(Clone, Debug)]
 pub struct Serving {
-    /// How many pictures the network sees at once.
+    /// How many images the network sees at once.
     pub batch_size: usize,
-    /// Threads that load pictures.
-    pub n_loaders: usize,
+    /// Threads that load images.
+    pub num_workers: usize,
     /// Batches that wait at most.
-    pub n_ahead: usize,
-    /// What remembers what is worked out of the pictures on the way.
+    pub prefetch: usize,
+    /// What remembers what is worked out of the images on the way.
     pub memory: Option<Remembered>,
 }
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum PredictError {
-    /// A picture could not be loaded.
+    /// An image could not be loaded.
     #[error(transparent)]
     Load(#[from] LoadError),
     /// The members leave a factor open.
@@ -88,26 +88,26 @@ impl Predictor {
         &self.task
     }
 
-    /// What is said of each picture.
+    /// What is said of each image.
     ///
-    /// `progress` is told how many pictures of how many are done.
+    /// `progress` is told how many images of how many are done.
     ///
     /// # Errors
     /// As [`Predictor::predict_each`].
     pub fn predict(
         &self,
-        pictures: &Arc<[(String, Content)]>,
+        images: &Arc<[(String, Content)]>,
         serving: Serving,
         progress: &mut dyn FnMut(usize, usize),
     ) -> Result<Answers, PredictError> {
         let (mut probabilities, mut years) = (Vec::new(), Some(Vec::new()));
-        self.predict_each(pictures, serving, &mut |it: Prediction| {
+        self.predict_each(images, serving, &mut |it: Prediction| {
             probabilities.push(it.probabilities);
             years = years.take().zip(it.years).map(|(mut years, own)| {
                 years.push(own);
                 years
             });
-            progress(probabilities.len(), pictures.len());
+            progress(probabilities.len(), images.len());
             Ok::<_, PredictError>(())
         })?;
         Ok(Answers { probabilities, years })
@@ -120,7 +120,7 @@ impl Predictor {
     /// An image that cannot be loaded, a network that answers with no number, or what `each` says.
     pub fn predict_each<E: From<PredictError>>(
         &self,
-        pictures: &Arc<[(String, Content)]>,
+        images: &Arc<[(String, Content)]>,
         serving: Serving,
         each: &mut dyn FnMut(Prediction) -> Result<(), E>,
     ) -> Result<(), E> {
@@ -135,12 +135,12 @@ impl Predictor {
                 pipelines.push(&member.pipeline);
             }
         }
-        let order: Vec<usize> = (0..pictures.len()).collect();
+        let order: Vec<usize> = (0..images.len()).collect();
         let batches: Vec<_> =
             order.chunks(serving.batch_size.max(1)).map(<[usize]>::to_vec).collect();
         let start = |pipeline: &&Pipeline| {
             Loader::start(Load {
-                pictures: Arc::clone(pictures),
+                images: Arc::clone(images),
                 batches: batches.clone(),
                 pack: None,
                 pipeline: Arc::new((*pipeline).clone()),
@@ -150,8 +150,8 @@ impl Predictor {
                 seed: Seed(0),
                 stream: "serve".to_owned(),
                 first_batch: 0,
-                n_threads: serving.n_loaders,
-                n_ahead: serving.n_ahead,
+                n_threads: serving.num_workers,
+                prefetch: serving.prefetch,
             })
         };
         let mut loaders: Vec<Loader> = pipelines.iter().map(start).collect();
@@ -161,13 +161,13 @@ impl Predictor {
             let mut answers: Vec<Vec<Vec<Answer>>> = vec![Vec::new(); examples.len()];
             let mut years = vec![Some(0.0); examples.len()];
             for (member, &loader) in self.members.iter().zip(&loader_of) {
-                let Batch { pictures: bytes, size, collages, .. } = &loaded[loader];
-                let rows = Rows { pictures: bytes, size: *size, collages };
+                let Batch { images: bytes, size, samples, .. } = &loaded[loader];
+                let rows = Rows { images: bytes, size: *size, samples };
                 let said = self.ask(member, rows).map_err(PredictError::from)?;
                 for (row, said) in said.answers.into_iter().enumerate() {
                     let is_finite = |it: &Answer| it.probabilities.iter().all(|p| p.is_finite());
                     if !said.iter().all(is_finite) {
-                        let name = pictures[examples[row]].0.clone();
+                        let name = images[examples[row]].0.clone();
                         return Err(PredictError::NotFinite(name).into());
                     }
                     answers[row].push(said);
@@ -188,7 +188,7 @@ impl Predictor {
     /// What one member's heads say of each row.
     fn ask(&self, member: &Member, rows: Rows<'_>) -> candle::Result<Said> {
         let statistics = member.pipeline.statistics;
-        let n_rows = rows.collages.len();
+        let n_rows = rows.samples.len();
         let xs = ops::normalise(rows, statistics.mean, statistics.std, &self.device)?;
         let mut said = Said { answers: vec![Vec::new(); n_rows], years: None };
         for output in member.model.forward(&xs, &Pass::Eval)? {

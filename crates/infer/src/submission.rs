@@ -13,7 +13,7 @@ use base::{
 };
 use data::{Content, Findings, names::Looks};
 
-/// Why a folder of pictures cannot be answered.
+/// Why a folder of images cannot be answered.
 #[derive(Debug, thiserror::Error)]
 pub enum SubmissionError {
     /// A file or folder that must be there cannot be opened.
@@ -97,7 +97,7 @@ pub fn read_info(root: &Path) -> Result<Asked, SubmissionError> {
         }
     }
     if images.is_empty() && findings.0.is_empty() {
-        findings.add("info.csv", "has no rows", "add a row for each picture");
+        findings.add("info.csv", "has no rows", "add a row for each image");
     }
     if !findings.0.is_empty() {
         findings.0.sort();
@@ -172,8 +172,8 @@ mod tests {
             fs::write(dir.path().join("images").join(name), b"").unwrap();
         }
         fs::write(dir.path().join("info.csv"), "ImageID,ans\nc.jpg,0\na.jpg,0\n").unwrap();
-        let pictures = read_info(dir.path()).unwrap().images;
-        let names = pictures.iter().map(|it| it.0.as_str());
+        let images = read_info(dir.path()).unwrap().images;
+        let names = images.iter().map(|it| it.0.as_str());
         assert_eq!(submission_csv(names, &[4, 17]), "ImageID,ans\nc.jpg,4\na.jpg,17\n");
     }
 
@@ -215,7 +215,7 @@ mod tests {
         fs::write(dir.path().join("info.csv"), "ImageID,ans\n").unwrap();
         expect![[r#"
             ROOT: 1 thing is wrong with the data:
-              info.csv: has no rows: add a row for each picture"#]]
+              info.csv: has no rows: add a row for each image"#]]
         .assert_eq(&err());
     }
 

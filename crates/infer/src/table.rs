@@ -6,9 +6,9 @@
 use base::{Task, table::number, task::Scope};
 use metrics::argmax;
 
-/// The columns: `picture,predicted,<class names>`.
+/// The columns: `image,predicted,<class names>`.
 pub fn probabilities_header(task: &Task) -> Vec<String> {
-    let leading = ["picture", "predicted"].map(str::to_owned).into_iter();
+    let leading = ["image", "predicted"].map(str::to_owned).into_iter();
     leading.chain(task.class_names(Scope::Joint)).collect()
 }
 
@@ -30,7 +30,7 @@ mod tests {
         let rows = [probabilities_row("a, b.jpg", &[1.0 / 3.0, 2.0 / 3.0])];
         assert_eq!(
             table::text(probabilities_header(&task), rows),
-            "picture,predicted,<30,\"30, or more\"\n\"a, b.jpg\",1,0.333333333,0.666666667\n"
+            "image,predicted,<30,\"30, or more\"\n\"a, b.jpg\",1,0.333333333,0.666666667\n"
         );
     }
 }

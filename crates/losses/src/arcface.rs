@@ -1,8 +1,8 @@
-//! ArcFace: the features of a picture are to be nearer to its class's direction by an angle.
+//! ArcFace: the features of an image are to be nearer to its class's direction by an angle.
 //!
-//! With θ the angle between features and a class's direction, the loss of a picture of class y is the
+//! With θ the angle between features and a class's direction, the loss of an image of class y is the
 //! cross-entropy of s cos θ_c, but s φ for c = y, with φ = cos(θ_y + m), s being the head's scale; that of
-//! a mixed row the mean of its pictures' by their shares. Where θ + m would be beyond π, φ goes on as
+//! a mixed row the mean of its images' by their shares. Where θ + m would be beyond π, φ goes on as
 //! cos θ - m sin m, so that it falls all the way; with `easy_margin`, there is a margin only where θ is
 //! below a right angle.
 //!
@@ -17,7 +17,7 @@ use ops::{Form, Output};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Binding, Loss, LossKind, Penalty, Question, Targets, cross_entropy::weighted_mean,
+    Binding, Loss, LossKind, LossTerms, Question, Targets, cross_entropy::weighted_mean,
     ldam::by_parts,
 };
 
@@ -61,7 +61,7 @@ struct Bound {
 }
 
 impl Loss for Bound {
-    fn judge(&self, output: &Output, targets: &Targets, _: &Clock) -> Result<Penalty> {
+    fn judge(&self, output: &Output, targets: &Targets, _: &Clock) -> Result<LossTerms> {
         let end = 1.0 - 1e-7;
         let cosines = output.numbers.minimum(end)?.maximum(-end)?;
         let with_margin = self.with_margin(&cosines)?;

@@ -3,7 +3,7 @@
 //! The mean over classes of -(t_c ln σ(x_c) + (1 - t_c) ln(1 - σ(x_c))), as PyTorch has it; the loss
 //! `cross_entropy` has the sum. With label smoothing as timm's `BinaryCrossEntropy` has it.
 //!
-//! Wightman et al., "ResNet strikes back", 2021, train so with mixed pictures.
+//! Wightman et al., "ResNet strikes back", 2021, train so with mixed images.
 
 use base::Clock;
 use candle::Result;
@@ -11,7 +11,7 @@ use ops::{Form, Output};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Binding, Loss, LossKind, Penalty, Question, Targets,
+    Binding, Loss, LossKind, LossTerms, Question, Targets,
     cross_entropy::{independent, weighted_mean},
     smoothing::{self, SmoothingOver, smooth},
 };
@@ -40,7 +40,7 @@ impl LossKind for Bce {
 }
 
 impl Loss for Bce {
-    fn judge(&self, output: &Output, targets: &Targets, _: &Clock) -> Result<Penalty> {
+    fn judge(&self, output: &Output, targets: &Targets, _: &Clock) -> Result<LossTerms> {
         let wanted = targets.of(output)?;
         let smoothed = smooth(&wanted, self.label_smoothing, SmoothingOver::All)?;
         let n_classes = output.numbers.dim(1)? as f64;

@@ -1,13 +1,13 @@
 //! How much each class counts: one file for all of them, since each is a line.
 //!
-//! With n_c training pictures of class c,
+//! With n_c training images of class c,
 //!
 //! - inverse: w_c ∝ 1 / n_c.
 //! - effective: w_c ∝ (1 - β) / (1 - β^n_c), which for β near 1 is 1 / n_c of rare classes, and the
 //!   same for all that have many more than 1 / (1 - β). Cui et al., "Class-Balanced Loss Based on
 //!   Effective Number of Samples", 2019.
 //!
-//! Both are scaled so that their mean is 1. A class without pictures has the weight 0: nothing is
+//! Both are scaled so that their mean is 1. A class without images has the weight 0: nothing is
 //! known of how rare it is, and it is never the truth.
 
 use base::Clock;
@@ -20,9 +20,9 @@ base::choice! {
     pub enum ClassWeightsConfig: dyn ClassWeights {
         /// All alike.
         "none" => None(Alike),
-        /// One over the number of pictures.
+        /// One over the number of images.
         "inverse" => Inverse(Inverse),
-        /// One over the effective number of pictures (Cui et al., 2019).
+        /// One over the effective number of images (Cui et al., 2019).
         "effective" => Effective(Effective),
         /// As written.
         "given" => Given(Given),
@@ -41,7 +41,7 @@ pub trait ClassWeights {
     /// The share of the run after which they hold; all alike before.
     fn from(&self) -> f64;
 
-    /// The weight of each class, for the number of training pictures of each; `None` for all alike.
+    /// The weight of each class, for the number of training images of each; `None` for all alike.
     ///
     /// # Errors
     /// Another number of weights than of classes.
@@ -65,7 +65,7 @@ pub struct Inverse {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Effective {
-    /// How much each further picture adds to those before, from 0 to below 1.
+    /// How much each further image adds to those before, from 0 to below 1.
     pub beta: f64,
     /// The share of the run after which they hold: 0.8 is LDAM's deferred re-weighting.
     pub from: f64,
@@ -151,7 +151,7 @@ impl ClassWeights for Given {
     }
 }
 
-/// `weight` of the number of pictures of each class that has any, with the mean 1.
+/// `weight` of the number of images of each class that has any, with the mean 1.
 fn scaled(counts: &[usize], weight: impl Fn(f64) -> f64) -> Vec<f64> {
     let weight = |&n: &usize| if n == 0 { 0.0 } else { weight(n as f64) };
     let weights: Vec<f64> = counts.iter().map(weight).collect();
@@ -197,7 +197,7 @@ mod tests {
     fn rare_classes_count_more_and_absent_ones_nothing() {
         let of = Inverse::default().of(&[10, 40, 0]).unwrap().unwrap();
         assert_eq!(of, [1.6, 0.4, 0.0]);
-        // One picture of two different ones each, or the same one again: beta 0 counts presence.
+        // One image of two different ones each, or the same one again: beta 0 counts presence.
         let effective = Effective { beta: 0.0, from: 0.0 };
         assert_eq!(effective.of(&[10, 40, 0]).unwrap().unwrap(), [1.0, 1.0, 0.0]);
         assert_eq!(Inverse::default().of(&[0, 0]).unwrap().unwrap(), [0.0, 0.0]);

@@ -6,12 +6,12 @@
 //! - classes, cosines, and bins of years: -Σ_c w_c t_c ln softmax(x)_c.
 //! - independent classes: -Σ_c w_c (t_c ln σ(x_c) + (1 - t_c) ln(1 - σ(x_c))), summed over the
 //!   classes as every likelihood is (PyTorch's default, and the loss `bce`, is their mean).
-//! - number: Σ_i s_i (years - age_i)² over the pictures of the row with their shares: that of a
+//! - number: Σ_i s_i (years - age_i)² over the images of the row with their shares: that of a
 //!   normal distribution, up to its width, which is the output's weight.
 //!
-//! The mean is over what the rows weigh: Σ_c w_c t_c of the unsmoothed t, which for whole pictures
-//! is the weight of their class, as PyTorch has it. For rows of several pictures PyTorch divides by
-//! their number instead; here a mixed row is to its pictures what the mean of their losses is.
+//! The mean is over what the rows weigh: Σ_c w_c t_c of the unsmoothed t, which for whole images
+//! is the weight of their class, as PyTorch has it. For rows of several images PyTorch divides by
+//! their number instead; here a mixed row is to its images what the mean of their losses is.
 
 use base::Clock;
 use candle::{D, Result, Tensor};
@@ -20,7 +20,7 @@ use ops::{Form, Output};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Binding, ClassWeightsConfig, Judged, Loss, LossKind, Penalty, Question, Targets,
+    Binding, ClassWeightsConfig, Judged, Loss, LossKind, LossTerms, Question, Targets,
     class_weights::BoundWeights,
     mse,
     smoothing::{self, SmoothingOver, smooth},
@@ -73,7 +73,7 @@ struct Bound {
 }
 
 impl Loss for Bound {
-    fn judge(&self, output: &Output, targets: &Targets, clock: &Clock) -> Result<Penalty> {
+    fn judge(&self, output: &Output, targets: &Targets, clock: &Clock) -> Result<LossTerms> {
         let CrossEntropy { label_smoothing, smoothing_over, .. } = self.config;
         let wanted = targets.of(output)?;
         let smoothed = match label_smoothing > 0.0 {
@@ -113,7 +113,7 @@ pub(crate) fn weighted_mean(
     wanted: &Tensor,
     weights: Option<&[f64]>,
     targets: &Targets,
-) -> Result<Penalty> {
+) -> Result<LossTerms> {
     let rows = targets.weights()?;
     let (losses, norm) = match weights {
         None => (losses.sum(D::Minus1)?, targets.weight()),
@@ -124,7 +124,7 @@ pub(crate) fn weighted_mean(
             (losses.broadcast_mul(&weights)?.sum(D::Minus1)?, norm)
         }
     };
-    Ok(Penalty::of(Judged::PerExample { weighted: (losses * rows)?, norm }))
+    Ok(LossTerms::of(Judged::PerExample { weighted: (losses * rows)?, norm }))
 }
 
 #[cfg(test)]
@@ -138,17 +138,17 @@ mod tests {
     use ops::{Decide, Form, Output};
     use testkit::check_close;
 
-    use crate::{Counts, Judge, Labels, LossConfig, Question, Targets};
+    use crate::{Counts, Criterion, Labels, LossConfig, Question, Targets};
 
-    /// The loss of one row that is half a picture of class 0 and age 20, half of class 2 and age 60.
+    /// The loss of one row that is half an image of class 0 and age 20, half of class 2 and age 60.
     fn check(form: Form, weight: f64, row: &[f64], want: f64) -> Result<()> {
         let labels =
             Labels { classes: vec![0, 2], ages: vec![Some(20.0), Some(60.0)], ..Labels::default() };
-        let mixed: Row = [0, 1].map(|picture| Part { picture, weight: 0.5 }).to_vec();
+        let mixed: Row = [0, 1].map(|image| Part { image, weight: 0.5 }).to_vec();
         let task = Task::mask_gender_age();
         let asks = Scope::Factor(2);
         let question = Question::new(&task, asks, &form, row.len(), &Counts::default());
-        let judge = Judge::new(&LossConfig::default(), &[question]).expect("every form");
+        let judge = Criterion::new(&LossConfig::default(), &[question]).expect("every form");
         let targets = Targets::new(&task, labels, &[mixed], DType::F64, &Device::Cpu);
         let numbers = Tensor::new(row, &Device::Cpu)?.unsqueeze(0)?;
         let output = Output { weight, ..Output::new(asks, form, numbers) };
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn a_number_costs_its_squared_error_to_each_picture() -> Result<()> {
+    fn a_number_costs_its_squared_error_to_each_image() -> Result<()> {
         // 10·1 + 40 = 50 years: (30² + 10²) / 2.
         let number = Form::Number { scale: 10.0, shift: 40.0, cuts: None };
         check(number, 0.001, &[1.0], 0.5)

@@ -14,7 +14,7 @@ use candle_nn::ops::log_softmax;
 use ops::Output;
 use serde::{Deserialize, Serialize};
 
-use crate::{Binding, Judged, Loss, LossKind, Penalty, Question, Targets, cross_entropy::logits};
+use crate::{Binding, Judged, Loss, LossKind, LossTerms, Question, Targets, cross_entropy::logits};
 
 /// `[loss] kind = "f1"`
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -48,7 +48,7 @@ impl LossKind for F1 {
 }
 
 impl Loss for F1 {
-    fn judge(&self, output: &Output, targets: &Targets, _: &Clock) -> Result<Penalty> {
+    fn judge(&self, output: &Output, targets: &Targets, _: &Clock) -> Result<LossTerms> {
         let epsilon = self.epsilon;
         let logits = logits(output)?.expect("a choice");
         let p = log_softmax(&logits, D::Minus1)?.exp()?;
@@ -60,6 +60,6 @@ impl Loss for F1 {
         let recall = (&hits / (wanted.broadcast_mul(&rows)?.sum(0)? + epsilon)?)?;
         let f1 = ((&precision * &recall)? * 2.0)?.div(&((precision + recall)? + epsilon)?)?;
         let f1 = f1.maximum(epsilon)?.minimum(1.0 - epsilon)?;
-        Ok(Penalty::of(Judged::Batch(f1.mean_all()?.affine(-1.0, 1.0)?)))
+        Ok(LossTerms::of(Judged::Batch(f1.mean_all()?.affine(-1.0, 1.0)?)))
     }
 }

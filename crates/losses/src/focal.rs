@@ -18,7 +18,7 @@ use ops::Output;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Binding, ClassWeightsConfig, Loss, LossKind, Penalty, Question, Targets,
+    Binding, ClassWeightsConfig, Loss, LossKind, LossTerms, Question, Targets,
     class_weights::BoundWeights,
     cross_entropy::{logits, weighted_mean},
 };
@@ -82,7 +82,7 @@ struct Bound {
 }
 
 impl Loss for Bound {
-    fn judge(&self, output: &Output, targets: &Targets, clock: &Clock) -> Result<Penalty> {
+    fn judge(&self, output: &Output, targets: &Targets, clock: &Clock) -> Result<LossTerms> {
         let logits = logits(output)?.expect("a choice");
         let wanted = targets.of(output)?;
         let mut ln_p = log_softmax(&logits, D::Minus1)?;

@@ -13,7 +13,7 @@ use ops::Output;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Binding, Loss, LossKind, Penalty, Question, Targets,
+    Binding, Loss, LossKind, LossTerms, Question, Targets,
     cross_entropy::{logits, weighted_mean},
 };
 
@@ -48,7 +48,7 @@ impl LossKind for GeneralisedCrossEntropy {
 }
 
 impl Loss for GeneralisedCrossEntropy {
-    fn judge(&self, output: &Output, targets: &Targets, _: &Clock) -> Result<Penalty> {
+    fn judge(&self, output: &Output, targets: &Targets, _: &Clock) -> Result<LossTerms> {
         let (q, wanted) = (self.q, targets.of(output)?);
         let ln_p = log_softmax(&logits(output)?.expect("a choice"), D::Minus1)?;
         // p^q, which is 0 with no slope where p is.

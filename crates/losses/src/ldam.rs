@@ -1,8 +1,8 @@
 //! Label-distribution-aware margins: rare classes have to be right by more.
 //!
-//! With n_c training pictures of class c and m_c = margin · (n_min / n_c)^¼, the loss of a picture of
+//! With n_c training images of class c and m_c = margin · (n_min / n_c)^¼, the loss of an image of
 //! class y is the cross-entropy of s (cos θ_c - [c = y] m_c), s being the head's scale; that of a
-//! mixed row the mean of its pictures' by their shares. Class weights begin late in the run: deferred
+//! mixed row the mean of its images' by their shares. Class weights begin late in the run: deferred
 //! re-weighting (DRW).
 //!
 //! Cao et al., "Learning Imbalanced Datasets with Label-Distribution-Aware Margin Loss", 2019,
@@ -17,7 +17,7 @@ use ops::{Form, Output};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Binding, ClassWeightsConfig, Loss, LossKind, Penalty, Question, Targets,
+    Binding, ClassWeightsConfig, Loss, LossKind, LossTerms, Question, Targets,
     class_weights::{BoundWeights, Effective},
     cross_entropy::weighted_mean,
 };
@@ -75,7 +75,7 @@ struct Bound {
 }
 
 impl Loss for Bound {
-    fn judge(&self, output: &Output, targets: &Targets, clock: &Clock) -> Result<Penalty> {
+    fn judge(&self, output: &Output, targets: &Targets, clock: &Clock) -> Result<LossTerms> {
         let cosines = &output.numbers;
         let margins = Tensor::new(self.margins.as_slice(), cosines.device())?;
         let margins = margins.to_dtype(cosines.dtype())?;
@@ -86,7 +86,7 @@ impl Loss for Bound {
     }
 }
 
-/// The cross-entropy of each row's pictures with their shares, each in the place of its class: `[n,
+/// The cross-entropy of each row's images with their shares, each in the place of its class: `[n,
 /// class]`. The logits are a function of the truth, which is given as one-hot rows.
 pub(crate) fn by_parts(
     output: &Output,

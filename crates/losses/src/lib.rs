@@ -1,37 +1,37 @@
 //! How wrong is a prediction? One file an answer.
 //!
 //! A loss is bound to each question of a head, and then judges what the network says to it, batch
-//! after batch: [`Judge`] holds the bound losses of all questions.
+//! after batch: [`Criterion`] holds the bound losses of all questions.
 //! To add one, write its file, declare it below, and give it a line in [`LossConfig`].
 //! The zoo tests find it there, and check its gradient, its shapes and its extremes.
 
 mod arcface;
 mod bce;
 mod class_weights;
+mod criterion;
 mod cross_entropy;
 mod f1;
 mod focal;
 mod generalised_cross_entropy;
-mod judge;
 mod ldam;
 mod mse;
-mod penalty;
 mod question;
 mod smooth_l1;
 mod smoothing;
 mod sum;
 mod symmetric_cross_entropy;
 mod targets;
+mod terms;
 
 use base::Clock;
 use candle::Result;
 use ops::Output;
 
 pub use class_weights::ClassWeightsConfig;
-pub use judge::Judge;
-pub use penalty::{Judged, Penalty, Term};
+pub use criterion::Criterion;
 pub use question::{Counts, Question};
 pub use targets::{Labels, Targets};
+pub use terms::{Judged, LossTerms, Term};
 
 base::choice! {
     /// The `[loss]` section of a config.
@@ -87,13 +87,13 @@ pub trait LossKind {
     }
 }
 
-/// A penalty for the distance between what a network says to a question and what it should have
+/// A terms for the distance between what a network says to a question and what it should have
 /// said.
 pub trait Loss {
     /// Judges one batch.
     ///
     /// - `output`: `[n, number]`, any real numbers, of the form that it was bound to.
-    /// - `targets`: for each row of the batch the pictures that it is made of, with their labels: hard
-    ///   labels are rows of one picture, so that mixing and soft labels are not special cases.
-    fn judge(&self, output: &Output, targets: &Targets, clock: &Clock) -> Result<Penalty>;
+    /// - `targets`: for each row of the batch the images that it is made of, with their labels: hard
+    ///   labels are rows of one image, so that mixing and soft labels are not special cases.
+    fn judge(&self, output: &Output, targets: &Targets, clock: &Clock) -> Result<LossTerms>;
 }

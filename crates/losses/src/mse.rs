@@ -1,6 +1,6 @@
 //! The squared error of the age in years.
 //!
-//! Σ_i s_i (years - age_i)² over the pictures of a row with their shares. Years are the number that a
+//! Σ_i s_i (years - age_i)² over the images of a row with their shares. Years are the number that a
 //! head says, or the expected year of its bins, Σ_j j softmax(x)_j.
 //!
 //! A write-up of the competition (001) adds 0.001 times this to its classes' loss. With bins it is
@@ -12,7 +12,7 @@ use candle_nn::ops::softmax;
 use ops::{Form, Output};
 use serde::{Deserialize, Serialize};
 
-use crate::{Binding, Judged, Loss, LossKind, Penalty, Question, Targets};
+use crate::{Binding, Judged, Loss, LossKind, LossTerms, Question, Targets};
 
 /// `[loss] kind = "mse"`
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -33,25 +33,25 @@ impl LossKind for Mse {
 }
 
 impl Loss for Mse {
-    fn judge(&self, output: &Output, targets: &Targets, _: &Clock) -> Result<Penalty> {
+    fn judge(&self, output: &Output, targets: &Targets, _: &Clock) -> Result<LossTerms> {
         of_errors(output, targets, Tensor::sqr)
     }
 }
 
-/// The mean over rows of `cost` of how many years an answer is off, over the row's pictures with
+/// The mean over rows of `cost` of how many years an answer is off, over the row's images with
 /// their shares.
 pub(crate) fn of_errors(
     output: &Output,
     targets: &Targets,
     cost: impl Fn(&Tensor) -> Result<Tensor>,
-) -> Result<Penalty> {
+) -> Result<LossTerms> {
     let years = years(output)?;
     let mut sum = years.zeros_like()?;
     for (ages, shares) in targets.age_parts()? {
         sum = (sum + (cost(&(&years - ages)?)? * shares)?)?;
     }
     let weighted = (sum * targets.weights()?)?;
-    Ok(Penalty::of(Judged::PerExample { weighted, norm: targets.weight() }))
+    Ok(LossTerms::of(Judged::PerExample { weighted, norm: targets.weight() }))
 }
 
 /// The age that each row says: `[n]`.

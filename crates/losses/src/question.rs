@@ -3,25 +3,25 @@
 use base::{Task, task::Scope};
 use ops::Form;
 
-/// How many training pictures there are of each kind.
+/// How many training images there are of each kind.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Counts {
     /// Of each joint class, by the training cuts.
     pub classes: Vec<usize>,
-    /// The age on each picture, where the data has ages.
+    /// The age on each image, where the data has ages.
     pub ages: Vec<f64>,
 }
 
 /// One question of a head.
 #[derive(Clone, Debug)]
 pub struct Question<'a> {
-    /// What is asked of a picture.
+    /// What is asked of an image.
     pub task: &'a Task,
     /// What of it.
     pub asks: Scope,
     /// What the numbers of the answer mean.
     pub form: Form,
-    /// How many training pictures each number is the right answer of; of a number of years, nothing.
+    /// How many training images each number is the right answer of; of a number of years, nothing.
     pub counts: Vec<usize>,
 }
 

@@ -1,6 +1,6 @@
 //! The error of the age in years, squared where it is small.
 //!
-//! With d = years - age: d² / 2β where |d| < β, |d| - β/2 elsewhere, over the pictures of a row with
+//! With d = years - age: d² / 2β where |d| < β, |d| - β/2 elsewhere, over the images of a row with
 //! their shares. One person whose age is wrong by decades pulls no more than one who is off by β.
 //!
 //! Girshick, "Fast R-CNN", 2015; PyTorch's `smooth_l1_loss`.
@@ -11,7 +11,7 @@ use ops::Output;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Binding, Loss, LossKind, Penalty, Question, Targets,
+    Binding, Loss, LossKind, LossTerms, Question, Targets,
     mse::{Mse, of_errors},
 };
 
@@ -47,7 +47,7 @@ impl LossKind for SmoothL1 {
 }
 
 impl Loss for SmoothL1 {
-    fn judge(&self, output: &Output, targets: &Targets, _: &Clock) -> Result<Penalty> {
+    fn judge(&self, output: &Output, targets: &Targets, _: &Clock) -> Result<LossTerms> {
         of_errors(output, targets, |error| {
             let size = (error.relu()? + error.neg()?.relu()?)?;
             // min(|d|, β), of which the square grows, and what is beyond, which grows as it is.

@@ -10,7 +10,7 @@ use ops::Output;
 use serde::{Deserialize, Serialize, de::Error as _};
 
 use crate::{
-    Binding, Loss, LossConfig, LossKind, Penalty, Question, Targets, f1::F1, focal::Focal,
+    Binding, Loss, LossConfig, LossKind, LossTerms, Question, Targets, f1::F1, focal::Focal,
 };
 
 /// `[loss] kind = "sum"`
@@ -124,8 +124,8 @@ impl LossKind for Sum {
 struct Bound(Vec<(f64, Box<dyn Loss>)>);
 
 impl Loss for Bound {
-    fn judge(&self, output: &Output, targets: &Targets, clock: &Clock) -> Result<Penalty> {
-        let mut all = Penalty::default();
+    fn judge(&self, output: &Output, targets: &Targets, clock: &Clock) -> Result<LossTerms> {
+        let mut all = LossTerms::default();
         for (weight, loss) in &self.0 {
             all.add(loss.judge(output, targets, clock)?, *weight);
         }

@@ -13,7 +13,7 @@ use ops::Output;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Binding, Loss, LossKind, Penalty, Question, Targets,
+    Binding, Loss, LossKind, LossTerms, Question, Targets,
     cross_entropy::{logits, weighted_mean},
 };
 
@@ -59,7 +59,7 @@ impl LossKind for SymmetricCrossEntropy {
 }
 
 impl Loss for SymmetricCrossEntropy {
-    fn judge(&self, output: &Output, targets: &Targets, _: &Clock) -> Result<Penalty> {
+    fn judge(&self, output: &Output, targets: &Targets, _: &Clock) -> Result<LossTerms> {
         let wanted = targets.of(output)?;
         let ln_p = log_softmax(&logits(output)?.expect("a choice"), D::Minus1)?;
         let ln_wanted = wanted.maximum(self.ln_zero.exp())?.log()?;

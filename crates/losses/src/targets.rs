@@ -6,14 +6,14 @@ use ops::{Form, Output};
 
 use crate::question::year_of;
 
-/// The labels of the pictures of a batch, as training sees them.
+/// The labels of the images of a batch, as training sees them.
 #[derive(Clone, Debug, Default)]
 pub struct Labels {
-    /// The joint class of each picture, by the training cuts.
+    /// The joint class of each image, by the training cuts.
     pub classes: Vec<usize>,
-    /// The age of each picture's person in years, where the data has ages.
+    /// The age of each image's person in years, where the data has ages.
     pub ages: Vec<Option<f64>>,
-    /// How much each picture counts, from 0; empty where all count 1.
+    /// How much each image counts, from 0; empty where all count 1.
     pub weights: Vec<f64>,
 }
 
@@ -30,9 +30,9 @@ pub struct Targets {
 }
 
 impl Targets {
-    /// The targets of `rows`, which are made of pictures with these labels.
+    /// The targets of `rows`, which are made of images with these labels.
     ///
-    /// A row counts as much as its pictures do, by their shares; and of a row, a picture that counts
+    /// A row counts as much as its images do, by their shares; and of a row, an image that counts
     /// half has half the share.
     pub fn new(
         task: &Task,
@@ -45,11 +45,11 @@ impl Targets {
         let mut weights = vec![1.0; rows.len()];
         if !labels.weights.is_empty() {
             for (row, weight) in rows.iter_mut().zip(&mut weights) {
-                let of = |picture: usize| labels.weights[picture];
-                *weight = row.iter().map(|it| f64::from(it.weight) * of(it.picture)).sum();
+                let of = |image: usize| labels.weights[image];
+                *weight = row.iter().map(|it| f64::from(it.weight) * of(it.image)).sum();
                 if *weight > 0.0 {
                     let share = |it: f64| (it / *weight) as f32;
-                    row.iter_mut().for_each(|it| it.weight *= share(of(it.picture)));
+                    row.iter_mut().for_each(|it| it.weight *= share(of(it.image)));
                 }
             }
         }
@@ -86,24 +86,24 @@ impl Targets {
         }
     }
 
-    /// The rows as lists of certain answers: the k-th picture of each row, as the position of its
-    /// answer among the numbers of an output, and its share in the row. Rows of fewer pictures have
+    /// The rows as lists of certain answers: the k-th image of each row, as the position of its
+    /// answer among the numbers of an output, and its share in the row. Rows of fewer images have
     /// shares of 0.
     ///
     /// # Errors
     /// As [`Targets::of`].
     pub(crate) fn parts(&self, output: &Output) -> Result<Vec<(Vec<u32>, Tensor)>> {
         let n = output.numbers.dim(1)?;
-        let answer = |picture: usize| -> Result<usize> {
+        let answer = |image: usize| -> Result<usize> {
             Ok(match &output.form {
-                Form::Bins { .. } => year_of(self.age_of(picture)?, n),
-                _ => self.task.project(self.labels.classes[picture], output.asks),
+                Form::Bins { .. } => year_of(self.age_of(image)?, n),
+                _ => self.task.project(self.labels.classes[image], output.asks),
             })
         };
         let n_parts = self.rows.iter().map(Vec::len).max().unwrap_or(0);
         let part = |k: usize| {
             let of = |row: &Row| match row.get(k) {
-                Some(it) => Ok((answer(it.picture)? as u32, f64::from(it.weight))),
+                Some(it) => Ok((answer(it.image)? as u32, f64::from(it.weight))),
                 None => Ok((0, 0.0)),
             };
             let parts = self.rows.iter().map(of).collect::<Result<Vec<_>>>()?;
@@ -116,12 +116,12 @@ impl Targets {
     /// The k-th age of each row in years, and its share in the row, as [`Targets::parts`].
     ///
     /// # Errors
-    /// A picture without an age.
+    /// An image without an age.
     pub(crate) fn age_parts(&self) -> Result<Vec<(Tensor, Tensor)>> {
         let n_parts = self.rows.iter().map(Vec::len).max().unwrap_or(0);
         let part = |k: usize| {
             let of = |row: &Row| match row.get(k) {
-                Some(it) => Ok((self.age_of(it.picture)?, f64::from(it.weight))),
+                Some(it) => Ok((self.age_of(it.image)?, f64::from(it.weight))),
                 None => Ok((0.0, 0.0)),
             };
             let parts = self.rows.iter().map(of).collect::<Result<Vec<_>>>()?;
@@ -133,13 +133,13 @@ impl Targets {
 
     /// The distribution of each row over the classes of `scope`: `[n, class]`.
     ///
-    /// A row of several pictures has each one's class with that picture's weight.
+    /// A row of several images has each one's class with that image's weight.
     pub fn distribution(&self, scope: Scope) -> Result<Tensor> {
         let n_classes = self.task.n_classes_of(scope);
         let mut p = vec![0f32; self.rows.len() * n_classes];
         for (row, p) in self.rows.iter().zip(p.chunks_mut(n_classes)) {
             for part in row {
-                p[self.task.project(self.labels.classes[part.picture], scope)] += part.weight;
+                p[self.task.project(self.labels.classes[part.image], scope)] += part.weight;
             }
         }
         Tensor::from_vec(p, (self.rows.len(), n_classes), &self.device)?.to_dtype(self.dtype)
@@ -149,12 +149,12 @@ impl Targets {
     /// that are older: `[n, n_years]`.
     ///
     /// # Errors
-    /// A picture without an age.
+    /// An image without an age.
     pub fn years(&self, n_years: usize) -> Result<Tensor> {
         let mut p = vec![0f32; self.rows.len() * n_years];
         for (row, p) in self.rows.iter().zip(p.chunks_mut(n_years)) {
             for part in row {
-                p[year_of(self.age_of(part.picture)?, n_years)] += part.weight;
+                p[year_of(self.age_of(part.image)?, n_years)] += part.weight;
             }
         }
         Tensor::from_vec(p, (self.rows.len(), n_years), &self.device)?.to_dtype(self.dtype)
@@ -164,10 +164,10 @@ impl Targets {
         Tensor::new(xs, &Device::Cpu)?.to_dtype(self.dtype)?.to_device(&self.device)
     }
 
-    fn age_of(&self, picture: usize) -> Result<f64> {
-        match self.labels.ages.get(picture) {
+    fn age_of(&self, image: usize) -> Result<f64> {
+        match self.labels.ages.get(image) {
             Some(Some(age)) => Ok(*age),
-            _ => bail!("a picture has no age, and this head learns from ages: choose another head"),
+            _ => bail!("an image has no age, and this head learns from ages: choose another head"),
         }
     }
 }
@@ -185,7 +185,7 @@ mod tests {
     use super::{Labels, Targets};
 
     #[test]
-    fn a_whole_picture_is_one_hot_in_every_scope() -> Result<()> {
+    fn a_whole_image_is_one_hot_in_every_scope() -> Result<()> {
         // Class 10 is incorrect (1), female (1), 30-59 (1).
         let labels = Labels { classes: vec![10], ages: vec![Some(40.0)], ..Labels::default() };
         let task = Task::mask_gender_age();
@@ -201,7 +201,7 @@ mod tests {
     #[test]
     fn a_mixed_row_shares_its_weight() -> Result<()> {
         let labels = Labels { classes: vec![0, 12], ages: vec![None; 2], ..Labels::default() };
-        let row = vec![Part { picture: 0, weight: 0.25 }, Part { picture: 1, weight: 0.75 }];
+        let row = vec![Part { image: 0, weight: 0.25 }, Part { image: 1, weight: 0.75 }];
         let task = Task::mask_gender_age();
         let targets = Targets::new(&task, labels, &[row], DType::F64, &Device::Cpu);
         check_close(&targets.distribution(Scope::Factor(0))?, &[0.25, 0.0, 0.75], 0.0);
@@ -213,7 +213,7 @@ mod tests {
     fn years_are_completed_ones_and_the_last_is_for_all_older() -> Result<()> {
         let ages = vec![Some(1.9), Some(70.0)];
         let labels = Labels { classes: vec![0, 0], ages, ..Labels::default() };
-        let row = vec![Part { picture: 0, weight: 0.25 }, Part { picture: 1, weight: 0.75 }];
+        let row = vec![Part { image: 0, weight: 0.25 }, Part { image: 1, weight: 0.75 }];
         let task = Task::mask_gender_age();
         let targets = Targets::new(&task, labels, &[row], DType::F64, &Device::Cpu);
         check_close(&targets.years(4)?, &[0.0, 0.25, 0.0, 0.75], 0.0);
@@ -221,11 +221,11 @@ mod tests {
     }
 
     #[test]
-    fn a_picture_that_counts_less_has_less_of_its_row() -> Result<()> {
+    fn an_image_that_counts_less_has_less_of_its_row() -> Result<()> {
         let labels =
             Labels { classes: vec![0, 12, 6], ages: vec![None; 3], weights: vec![1.0, 0.5, 0.0] };
-        let half = |a, b| vec![Part { picture: a, weight: 0.5 }, Part { picture: b, weight: 0.5 }];
-        let rows = [half(0, 1), vec![Part { picture: 2, weight: 1.0 }]];
+        let half = |a, b| vec![Part { image: a, weight: 0.5 }, Part { image: b, weight: 0.5 }];
+        let rows = [half(0, 1), vec![Part { image: 2, weight: 1.0 }]];
         let task = Task::mask_gender_age();
         let targets = Targets::new(&task, labels, &rows, DType::F64, &Device::Cpu);
         check_close(&targets.weights()?, &[0.75, 0.0], 1e-12);
@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn a_picture_without_an_age_is_an_error_where_ages_are_asked() {
+    fn an_image_without_an_age_is_an_error_where_ages_are_asked() {
         let labels = Labels { classes: vec![0], ages: vec![None], ..Labels::default() };
         let task = Task::mask_gender_age();
         let targets = Targets::new(&task, labels, &unmixed(1), DType::F64, &Device::Cpu);

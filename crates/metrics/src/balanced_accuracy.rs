@@ -15,7 +15,7 @@ use crate::{Metric, Prediction, quotient};
 pub struct BalancedAccuracy {}
 
 impl Metric for BalancedAccuracy {
-    /// For each class its hits and its pictures.
+    /// For each class its hits and its images.
     fn n_sums(&self, n_classes: usize) -> usize {
         2 * n_classes
     }

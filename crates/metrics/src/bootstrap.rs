@@ -251,7 +251,7 @@ mod tests {
         compare_sides(metric, &a, &b)
     }
 
-    /// `n` people with `each` pictures, of whom the first `n_right` are right on all.
+    /// `n` people with `each` images, of whom the first `n_right` are right on all.
     fn predictions(n: usize, each: usize, n_right: usize) -> Predictions {
         let task = Task { factors: vec![Factor::new("class", &["a", "b"])] };
         let people: Vec<usize> = (0..n * each).map(|it| it / each).collect();
@@ -267,7 +267,7 @@ mod tests {
     #[test]
     fn the_interval_is_as_wide_as_the_people_are_few() {
         // The share of 200 people, 140 of them right: 1.96 · √(0.7 · 0.3 / 200) = 0.064 each way,
-        // however many pictures each has.
+        // however many images each has.
         for each in [1, 7] {
             let it = bootstrap(&MacroF1::default(), &predictions(200, each, 140), 2000, Seed(0));
             assert!((it.value - 0.7).abs() < 0.01);
@@ -397,7 +397,7 @@ mod tests {
         let p = vec![vec![1.0, 0.0]; 2];
         let it = Predictions::new(task, p, vec![0, 0], vec![0, 1])
             .with_years(Some(vec![30.0, 30.0]), vec![Some(31.0), None]);
-        assert_eq!(people_of(&crate::age_error::AgeError {}, &it).len(), 2);
+        assert_eq!(people_of(&crate::age_mae::AgeMae {}, &it).len(), 2);
     }
 
     #[test]

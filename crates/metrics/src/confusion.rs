@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn a_class_without_pictures_scores_nothing() {
+    fn a_class_without_images_scores_nothing() {
         let it = Confusion::new(4).class(3);
         assert_eq!((it.precision, it.recall, it.f1, it.support), (0.0, 0.0, 0.0, 0));
     }

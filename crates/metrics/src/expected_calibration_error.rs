@@ -1,7 +1,7 @@
 //! How far confidence and the share of right predictions lie apart.
 //!
-//! The confidence of a picture is the probability of the class it is taken for. M bins of equal width
-//! part 0 to 1, bin m being ((m - 1) / M, m / M]; with n_m pictures in a bin,
+//! The confidence of an image is the probability of the class it is taken for. M bins of equal width
+//! part 0 to 1, bin m being ((m - 1) / M, m / M]; with n_m images in a bin,
 //!
 //! ECE = Σ_m n_m / n · |share of right ones in m - mean confidence in m|.
 //!
@@ -31,7 +31,7 @@ impl Default for ExpectedCalibrationError {
 }
 
 impl Metric for ExpectedCalibrationError {
-    /// For each bin: hits less confidences, and pictures.
+    /// For each bin: hits less confidences, and images.
     fn n_sums(&self, _: usize) -> usize {
         2 * self.bins
     }

@@ -1,10 +1,10 @@
 //! Which labels are likely wrong: confident learning on predictions of models that never saw them.
 //!
-//! A *label* is what the data says of one factor. Where the pictures of most people share its level,
-//! the factor is asked of people, and all pictures of a person speak together: their distribution is
-//! p_l ∝ exp(mean over the pictures of ln p_l). The label is then the person's, one for all their
-//! pictures; of people whose pictures are given different levels, each picture's. Other factors are
-//! asked of pictures, which speak and have labels alone.
+//! A *label* is what the data says of one factor. Where the images of most people share its level,
+//! the factor is asked of people, and all images of a person speak together: their distribution is
+//! p_l ∝ exp(mean over the images of ln p_l). The label is then the person's, one for all their
+//! images; of people whose images are given different levels, each image's. Other factors are
+//! asked of images, which speak and have labels alone.
 //!
 //! The threshold of a level is what models say of it, on average, where it is given:
 //! t_l = mean of p_l over the labels l. A label is taken for an error where some other level passes
@@ -16,8 +16,8 @@
 //!
 //! Northcutt, Jiang, Chuang, "Confident Learning", 2021. They judge one label an example; ours is a
 //! product of factors, each judged alone, and those of a person at once. On drawn people with 5 % of
-//! the pictures' labels exchanged, self-confidence finds more than the margin, and pictures that speak
-//! together more than pictures alone.
+//! the images' labels exchanged, self-confidence finds more than the margin, and images that speak
+//! together more than images alone.
 
 use std::collections::BTreeMap;
 
@@ -33,9 +33,9 @@ pub struct Doubt {
     pub factor: usize,
     /// The person, as predictions number them.
     pub person: usize,
-    /// The pictures that have this label.
-    pub pictures: Vec<usize>,
-    /// Whether it is the person's label, so that all their pictures have it.
+    /// The images that have this label.
+    pub images: Vec<usize>,
+    /// Whether it is the person's label, so that all their images have it.
     pub is_of_person: bool,
     /// The level that the data gives.
     pub given: usize,
@@ -58,10 +58,10 @@ pub enum DoubtScore {
     NormalisedMargin,
 }
 
-/// Less is no probability's, so that one certain picture does not silence the others.
+/// Less is no probability's, so that one certain image does not silence the others.
 const LEAST: f64 = 1e-9;
 
-/// Every label of the predictions' pictures, the likeliest errors first.
+/// Every label of the predictions' images, the likeliest errors first.
 pub fn label_doubts(predictions: &Predictions, by: DoubtScore) -> Vec<Doubt> {
     let task = &predictions.task;
     let mut doubts: Vec<Doubt> =
@@ -78,7 +78,7 @@ pub fn label_doubts(predictions: &Predictions, by: DoubtScore) -> Vec<Doubt> {
 struct Label {
     person: usize,
     is_of_person: bool,
-    pictures: Vec<usize>,
+    images: Vec<usize>,
     given: usize,
     /// The distribution over the factor's levels.
     said: Vec<f64>,
@@ -90,27 +90,26 @@ fn doubts_of(predictions: &Predictions, factor: usize, by: DoubtScore) -> Vec<Do
     let it = predictions.project(scope);
     let n_levels = it.task.n_classes();
     let mut people: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
-    for (picture, &person) in it.people.iter().enumerate() {
-        people.entry(person).or_default().push(picture);
+    for (image, &person) in it.people.iter().enumerate() {
+        people.entry(person).or_default().push(image);
     }
-    let agree = |pictures: &Vec<usize>| {
-        pictures.iter().all(|&at| it.classes[at] == it.classes[pictures[0]])
-    };
+    let agree =
+        |images: &Vec<usize>| images.iter().all(|&at| it.classes[at] == it.classes[images[0]]);
     let asks_people = 2 * people.values().filter(|it| agree(it)).count() > people.len();
     let mut labels = Vec::new();
-    for (person, pictures) in people {
-        let is_of_person = asks_people && agree(&pictures);
-        let together = asks_people.then(|| pooled(&it.probabilities, &pictures));
-        let label = |pictures: Vec<usize>| Label {
+    for (person, images) in people {
+        let is_of_person = asks_people && agree(&images);
+        let together = asks_people.then(|| pooled(&it.probabilities, &images));
+        let label = |images: Vec<usize>| Label {
             person,
             is_of_person,
-            given: it.classes[pictures[0]],
-            said: together.clone().unwrap_or_else(|| it.probabilities[pictures[0]].clone()),
-            pictures,
+            given: it.classes[images[0]],
+            said: together.clone().unwrap_or_else(|| it.probabilities[images[0]].clone()),
+            images,
         };
         match is_of_person {
-            true => labels.push(label(pictures)),
-            false => labels.extend(pictures.into_iter().map(|at| label(vec![at]))),
+            true => labels.push(label(images)),
+            false => labels.extend(images.into_iter().map(|at| label(vec![at]))),
         }
     }
 
@@ -125,7 +124,7 @@ fn doubts_of(predictions: &Predictions, factor: usize, by: DoubtScore) -> Vec<Do
     };
     let thresholds: Vec<f64> = (0..n_levels).map(threshold).collect();
 
-    let doubt = |Label { person, is_of_person, pictures, given, said: p }| {
+    let doubt = |Label { person, is_of_person, images, given, said: p }| {
         let confident: Vec<f64> = p
             .iter()
             .zip(&thresholds)
@@ -139,19 +138,19 @@ fn doubts_of(predictions: &Predictions, factor: usize, by: DoubtScore) -> Vec<Do
             DoubtScore::NormalisedMargin => (p[given] - others + 1.0) / 2.0,
         };
         let suggested = if is_error { likeliest } else { argmax(&p) };
-        Doubt { factor, person, pictures, is_of_person, given, suggested, score, is_error }
+        Doubt { factor, person, images, is_of_person, given, suggested, score, is_error }
     };
     labels.into_iter().map(doubt).collect()
 }
 
-/// What several pictures say together: the normalised geometric mean.
-fn pooled(probabilities: &[Vec<f64>], pictures: &[usize]) -> Vec<f64> {
-    let n = pictures.len() as f64;
+/// What several images say together: the normalised geometric mean.
+fn pooled(probabilities: &[Vec<f64>], images: &[usize]) -> Vec<f64> {
+    let n = images.len() as f64;
     let mean = |level: usize| {
-        let logs = pictures.iter().map(|&at| probabilities[at][level].max(LEAST).ln());
+        let logs = images.iter().map(|&at| probabilities[at][level].max(LEAST).ln());
         (logs.sum::<f64>() / n).exp()
     };
-    let means: Vec<f64> = (0..probabilities[pictures[0]].len()).map(mean).collect();
+    let means: Vec<f64> = (0..probabilities[images[0]].len()).map(mean).collect();
     let sum: f64 = means.iter().sum();
     means.into_iter().map(|it| it / sum).collect()
 }
@@ -173,15 +172,15 @@ mod tests {
     fn a_level_is_suggested_where_it_passes_its_own_threshold() {
         // Where a is given, models say 0.9, 0.9 and 0.3: t_a = 0.7. Where b is: 0.6 and 0.4, t_b = 0.5.
         let p = [[0.9, 0.1], [0.9, 0.1], [0.3, 0.7], [0.4, 0.6], [0.6, 0.4]];
-        // Both people are given both levels: it is asked of pictures.
+        // Both people are given both levels: it is asked of images.
         let it = predictions(&p, &[0, 0, 0, 1, 1], &[0, 1, 1, 0, 1]);
         let doubts = label_doubts(&it, DoubtScore::SelfConfidence);
         assert!(doubts.iter().all(|it| !it.is_of_person));
         // The last is more likely a, but 0.6 is below what a's own have: no error.
         let errors: Vec<_> = doubts.iter().filter(|it| it.is_error).collect();
         assert_eq!(errors.len(), 1);
-        assert_eq!((errors[0].pictures[0], errors[0].given, errors[0].suggested), (2, 0, 1));
-        let order: Vec<usize> = doubts.iter().map(|it| it.pictures[0]).collect();
+        assert_eq!((errors[0].images[0], errors[0].given, errors[0].suggested), (2, 0, 1));
+        let order: Vec<usize> = doubts.iter().map(|it| it.images[0]).collect();
         assert_eq!(order, [2, 4, 3, 0, 1]);
         assert!((doubts[1].score - 0.4).abs() < 1e-12);
         let by_margin = label_doubts(&it, DoubtScore::NormalisedMargin);
@@ -189,14 +188,14 @@ mod tests {
     }
 
     #[test]
-    fn all_pictures_of_a_person_speak_together() {
-        // One picture of the first person is for b, the others for a: together for a.
+    fn all_images_of_a_person_speak_together() {
+        // One image of the first person is for b, the others for a: together for a.
         let p = [[0.1, 0.9], [0.9, 0.1], [0.99, 0.01], [0.1, 0.9], [0.2, 0.8], [0.8, 0.2]];
         let it = predictions(&p, &[1, 1, 1, 1, 1, 0], &[0, 0, 0, 1, 1, 2]);
         let doubts = label_doubts(&it, DoubtScore::default());
         assert_eq!(doubts.len(), 3);
         let first = &doubts[0];
-        assert_eq!((first.person, first.pictures.len(), first.is_of_person), (0, 3, true));
+        assert_eq!((first.person, first.images.len(), first.is_of_person), (0, 3, true));
         assert_eq!((first.given, first.suggested, first.is_error), (1, 0, true));
         // (0.9 · 0.1 · 0.01)^⅓ beside (0.1 · 0.9 · 0.99)^⅓.
         let (b, a) = (0.0009f64.cbrt(), 0.0891f64.cbrt());
@@ -205,15 +204,15 @@ mod tests {
     }
 
     #[test]
-    fn a_label_that_contradicts_a_persons_others_is_a_pictures_judged_by_all() {
+    fn a_label_that_contradicts_a_persons_others_is_an_images_judged_by_all() {
         let p = [[0.9, 0.1], [0.5, 0.5], [0.8, 0.2], [0.6, 0.4], [0.2, 0.8]];
         let it = predictions(&p, &[0, 1, 0, 0, 1], &[0, 0, 1, 2, 3]);
         let doubts = label_doubts(&it, DoubtScore::default());
         assert_eq!(doubts.len(), 5);
         let first = &doubts[0];
-        assert_eq!((first.pictures.as_slice(), first.is_of_person), ([1].as_slice(), false));
+        assert_eq!((first.images.as_slice(), first.is_of_person), ([1].as_slice(), false));
         assert_eq!((first.given, first.suggested, first.is_error), (1, 0, true));
-        // The threshold is (0.75 + 0.8 + 0.6) / 3 = 0.72. Alone it would say 0.5; with the other picture √(0.5 · 0.1) beside √(0.5 · 0.9).
+        // The threshold is (0.75 + 0.8 + 0.6) / 3 = 0.72. Alone it would say 0.5; with the other image √(0.5 · 0.1) beside √(0.5 · 0.9).
         assert!((first.score - 0.25).abs() < 1e-12, "{}", first.score);
     }
 

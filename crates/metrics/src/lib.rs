@@ -5,7 +5,7 @@
 //! To add a metric, write its file, declare it below, and give it a line in [`MetricConfig`].
 
 mod accuracy;
-mod age_error;
+mod age_mae;
 mod balanced_accuracy;
 mod bootstrap;
 mod confusion;
@@ -39,14 +39,14 @@ base::choice! {
         "accuracy" => Accuracy(accuracy::Accuracy),
         /// The mean over the classes that occur of the share that is found.
         "balanced_accuracy" => BalancedAccuracy(balanced_accuracy::BalancedAccuracy),
-        /// The share of pictures whose class is among the k most probable.
+        /// The share of images whose class is among the k most probable.
         "top_k" => TopK(top_k::TopK),
         /// The mean negative logarithm of the probability of the true class.
         "log_loss" => LogLoss(log_loss::LogLoss),
         /// How far confidence and the share of right predictions lie apart, over bins of confidence.
         "expected_calibration_error" => ExpectedCalibrationError(expected_calibration_error::ExpectedCalibrationError),
         /// How many years the age is off on average, for heads that say years.
-        "age_error" => AgeError(age_error::AgeError),
+        "age_mae" => AgeMae(age_mae::AgeMae),
     }
 }
 

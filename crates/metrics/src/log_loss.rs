@@ -13,7 +13,7 @@ use crate::{Metric, Prediction, quotient};
 pub struct LogLoss {}
 
 impl Metric for LogLoss {
-    /// The losses, and pictures.
+    /// The losses, and images.
     fn n_sums(&self, _: usize) -> usize {
         2
     }

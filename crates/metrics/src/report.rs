@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Confusion, Drawn, Draws, Interval, MacroF1, N_DRAWS, People, Prediction, Predictions,
-    Projection, Tally, Total, accuracy::Accuracy, age_error::AgeError,
+    Projection, Tally, Total, accuracy::Accuracy, age_mae::AgeMae,
     balanced_accuracy::BalancedAccuracy, expected_calibration_error::ExpectedCalibrationError,
     log_loss::LogLoss, top_k::TopK,
 };
@@ -16,14 +16,14 @@ use crate::{
 /// Scores over the joint classes and for each factor.
 #[derive(Clone, Debug)]
 pub struct Report {
-    /// How many people are on the pictures.
+    /// How many people are on the images.
     pub n_people: usize,
-    /// How many pictures there are.
-    pub n_pictures: usize,
+    /// How many images there are.
+    pub n_images: usize,
     /// The joint classes first, then each factor.
     pub scopes: Vec<ScopeReport>,
     /// How many years ages are off on average, where a head says years.
-    pub age_error: Option<f64>,
+    pub age_mae: Option<f64>,
 }
 
 /// Scores over the classes of one scope.
@@ -52,7 +52,7 @@ pub struct Scores {
     pub accuracy: f64,
     /// The mean recall of the classes that occur.
     pub balanced_accuracy: f64,
-    /// The share of pictures whose class is among the two most probable.
+    /// The share of images whose class is among the two most probable.
     pub top_2: f64,
     /// The mean of -ln p of the true class.
     pub log_loss: f64,
@@ -67,7 +67,7 @@ pub struct Evaluation {
     task: Task,
     n_images: usize,
     scopes: Vec<ScopeSums>,
-    age_error: Total<'static>,
+    age_mae: Total<'static>,
 }
 
 /// The same for one scope.
@@ -102,14 +102,14 @@ impl Evaluation {
             task: task.clone(),
             n_images: 0,
             scopes: Projection::all(task).into_iter().map(scope).collect(),
-            age_error: Total::new(&AgeError {}, task.n_classes()),
+            age_mae: Total::new(&AgeMae {}, task.n_classes()),
         }
     }
 
     /// One more.
     pub fn add(&mut self, it: &Prediction<'_>) {
         self.n_images += 1;
-        self.age_error.add(it);
+        self.age_mae.add(it);
         for scope in &mut self.scopes {
             let it = &scope.projection.of(it);
             scope.confusion.add(it.class, it.predicted, 1);
@@ -120,7 +120,7 @@ impl Evaluation {
 
     /// The report; `seed` draws the intervals.
     pub fn report(self, seed: Seed) -> Report {
-        let Evaluation { task, n_images, scopes, age_error } = self;
+        let Evaluation { task, n_images, scopes, age_mae } = self;
         let mut people = Vec::new();
         let mut reports = Vec::new();
         for ScopeSums { projection, confusion, totals, macro_f1 } in scopes {
@@ -152,9 +152,9 @@ impl Evaluation {
         }
         Report {
             n_people,
-            n_pictures: n_images,
+            n_images: n_images,
             scopes: reports,
-            age_error: Some(age_error.score()).filter(|it| it.is_finite()),
+            age_mae: Some(age_mae.score()).filter(|it| it.is_finite()),
         }
     }
 }

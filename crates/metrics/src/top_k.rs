@@ -1,4 +1,4 @@
-//! The share of pictures whose class is among the k most probable; of equals the first count as more
+//! The share of images whose class is among the k most probable; of equals the first count as more
 //! probable.
 //!
 //! Scikit-learn's `top_k_accuracy_score` lets the last of equals count as more probable.
@@ -22,7 +22,7 @@ impl Default for TopK {
 }
 
 impl Metric for TopK {
-    /// Hits, and pictures.
+    /// Hits, and images.
     fn n_sums(&self, _: usize) -> usize {
         2
     }

@@ -81,7 +81,7 @@ pub trait Head {
         None
     }
 
-    /// Whether every picture that it learns from needs an age.
+    /// Whether every image that it learns from needs an age.
     fn needs_ages(&self) -> bool {
         false
     }

@@ -1,7 +1,7 @@
 //! The layers that backbones are made of, each a function of its own parameters.
 
 use candle::{Result, Tensor, Var};
-use ops::{Activation, Finish, Padding, Pass, Value, Window};
+use ops::{Activation, Epilogue, Padding, Pass, Value, Window};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -75,7 +75,7 @@ impl Conv {
     }
 
     /// Without the bias, but for a product's.
-    fn weigh(&self, xs: &Value, pass: &Pass<'_>, then: Option<&Finish>) -> Result<Value> {
+    fn weigh(&self, xs: &Value, pass: &Pass<'_>, then: Option<&Epilogue>) -> Result<Value> {
         let weight = pass.param(&self.weight);
         match self.kind {
             Kind::Depthwise => ops::depthwise(xs, &weight, self.window, then),
@@ -97,7 +97,7 @@ impl Conv {
     }
 
     /// - `then`: what follows, where no gradient is asked for.
-    pub(crate) fn finished(&self, xs: &Value, pass: &Pass<'_>, then: Finish) -> Result<Value> {
+    pub(crate) fn finished(&self, xs: &Value, pass: &Pass<'_>, then: Epilogue) -> Result<Value> {
         let then = match self.late_bias() {
             Some(bias) => then.after_bias(bias)?,
             None => then,
@@ -115,7 +115,7 @@ impl Conv {
         let c = self.n_out;
         match (self.late_bias(), pass) {
             (None, Pass::Eval) if activation == Activation::None => self.weigh(xs, pass, None),
-            (_, Pass::Eval) => self.finished(xs, pass, Finish::line(c, None, None, activation)?),
+            (_, Pass::Eval) => self.finished(xs, pass, Epilogue::line(c, None, None, activation)?),
             (None, Pass::Train(_)) => ops::activate(&self.weigh(xs, pass, None)?, activation),
             (Some(bias), Pass::Train(_)) => {
                 let ys = self.weigh(xs, pass, None)?;
@@ -182,9 +182,9 @@ impl BatchNorm {
     }
 
     /// What is done to a convolution's result when answering.
-    pub(crate) fn finish(&self, activation: Activation) -> Result<Finish> {
+    pub(crate) fn finish(&self, activation: Activation) -> Result<Epilogue> {
         let running = (self.running_mean.as_tensor(), self.running_var.as_tensor());
-        Finish::norm(&self.weight, &self.bias, running, self.settings.eps, activation)
+        Epilogue::norm(&self.weight, &self.bias, running, self.settings.eps, activation)
     }
 }
 
@@ -323,7 +323,7 @@ impl Linear {
     }
 }
 
-/// Squeeze and excite: gates each channel by what the whole picture says.
+/// Squeeze and excite: gates each channel by what the whole image says.
 ///
 /// Hu et al., "Squeeze-and-Excitation Networks", 2017, <https://arxiv.org/abs/1709.01507>.
 pub(crate) struct SqueezeExcite {

@@ -1,4 +1,4 @@
-//! Functions from pictures to what is said of them: backbones, heads, their parameters, and weight files.
+//! Functions from images to what is said of them: backbones, heads, their parameters, and weight files.
 //!
 //! To add a backbone, write its file, declare it below, and give it a line in [`BackboneConfig`].
 //! The zoo tests find it there.
@@ -39,7 +39,7 @@ pub use weights::{
 pub use xresnet::XResNet;
 
 base::choice! {
-    /// `[model] backbone`: what turns a picture into features.
+    /// `[model] backbone`: what turns an image into features.
     pub enum BackboneConfig: dyn Architecture {
         /// EfficientNet B0-B7 and Lite0-4 (Tan & Le, 2019), V2-S/M/L (2021): depthwise blocks scaled
         /// in width, depth and resolution.
@@ -61,7 +61,7 @@ base::choice! {
 
 /// A backbone's config, which knows how to build it.
 pub trait Architecture {
-    /// The stages in their order: the first takes pictures `[n, h, w, 3]`, normalised, the last,
+    /// The stages in their order: the first takes images `[n, h, w, 3]`, normalised, the last,
     /// the neck, ends in features `[n, width]`, and those between make maps.
     fn stages(&self) -> Vec<Stage<'_>>;
 

@@ -16,7 +16,7 @@ use crate::{
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ModelSpec {
-    /// What turns pictures into features.
+    /// What turns images into features.
     pub backbone: BackboneConfig,
     /// What is asked of the features.
     pub head: HeadConfig,
@@ -31,7 +31,7 @@ impl ModelSpec {
     }
 }
 
-/// A network from pictures to what it says of them.
+/// A network from images to what it says of them.
 pub struct Model {
     spec: ModelSpec,
     params: Params,
@@ -80,13 +80,13 @@ impl Model {
         &self.params
     }
 
-    /// The names of the stages, from the pictures to the `head`: each parameter knows the position
+    /// The names of the stages, from the images to the `head`: each parameter knows the position
     /// of its own.
     pub fn stages(&self) -> &[String] {
         &self.stages
     }
 
-    /// What each stage of the backbone makes of pictures `[n, h, w, 3]`, normalised: maps
+    /// What each stage of the backbone makes of images `[n, h, w, 3]`, normalised: maps
     /// `[n, h, w, c]`, and at last features `[n, width]`.
     pub fn maps(&self, xs: &Tensor, pass: &Pass<'_>) -> Result<Vec<Value>> {
         let mut maps = Vec::new();
@@ -97,7 +97,7 @@ impl Model {
         Ok(maps)
     }
 
-    /// What is said of pictures `[n, h, w, 3]`, normalised: one output a question of the head.
+    /// What is said of images `[n, h, w, 3]`, normalised: one output a question of the head.
     ///
     /// In a training pass the numbers are leaves of candle's graph, and
     /// [`Tape::backward`](ops::Tape::backward) finds the gradients of the parameters from there.

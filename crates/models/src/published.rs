@@ -25,20 +25,20 @@ pub struct Published {
     pub backbone: BackboneConfig,
     /// Which of the weights of that name the rest is about, as timm calls them.
     pub tag: &'static str,
-    /// What pictures these weights want.
+    /// What images these weights want.
     pub input: Input,
-    /// Multiplications, each with its addition, for one picture of that size and 1000 classes.
+    /// Multiplications, each with its addition, for one image of that size and 1000 classes.
     pub multiply_adds: u64,
 }
 
-/// How pictures were prepared for published weights.
+/// How images were prepared for published weights.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Input {
     /// `[height, width]` in pixels.
     pub size: [usize; 2],
-    /// The part of the resized picture's shorter side that the size is.
+    /// The part of the resized image's shorter side that the size is.
     pub crop: f64,
-    /// How pictures are resized.
+    /// How images are resized.
     pub interpolation: Interpolation,
     /// The colours that become 0, where 1 is the brightest.
     pub mean: [f64; 3],
@@ -46,7 +46,7 @@ pub struct Input {
     pub std: [f64; 3],
 }
 
-/// How source pixels are weighed when a picture is resized.
+/// How source pixels are weighed when an image is resized.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "their names say all there is to say")]
 pub enum Interpolation {
@@ -57,7 +57,7 @@ pub enum Interpolation {
 /// A mean and a deviation of the three colours.
 type Colours = ([f64; 3], [f64; 3]);
 
-/// Of ImageNet's pictures.
+/// Of ImageNet's images.
 const IMAGENET: Colours = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]);
 /// From -1 to 1, as Inception began it.
 const HALF: Colours = ([0.5; 3], [0.5; 3]);
@@ -259,7 +259,7 @@ fn answering(backbone: &BackboneConfig) -> BackboneConfig {
 }
 
 impl Input {
-    /// The shorter side of the resized picture, before the crop: timm rounds it down.
+    /// The shorter side of the resized image, before the crop: timm rounds it down.
     pub fn resized(&self) -> usize {
         let shorter = self.size[0].min(self.size[1]);
         (shorter as f64 / self.crop).floor() as usize

@@ -12,11 +12,11 @@ use crate::{
     params::Builder,
 };
 
-/// The end of a residual block: act(f(x) + x), where learning drops f(x) of whole pictures.
+/// The end of a residual block: act(f(x) + x), where learning drops f(x) of whole images.
 pub(crate) struct Residual {
     /// Of the stream of random numbers.
     pub(crate) name: String,
-    /// The chance that a picture's is dropped.
+    /// The chance that an image's is dropped.
     pub(crate) drop_path: f64,
     pub(crate) activation: Activation,
 }
@@ -41,7 +41,7 @@ impl Residual {
         }
     }
 
-    /// act(ys + skip), where learning drops the ys of whole pictures.
+    /// act(ys + skip), where learning drops the ys of whole images.
     pub(crate) fn add(&self, ys: &Value, skip: &Value, pass: &Pass<'_>) -> Result<Value> {
         let ys = ops::drop_path(ys, self.drop_path, pass, &self.name)?;
         ops::activate(&ops::sum(&ys, skip)?, self.activation)

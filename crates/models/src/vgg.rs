@@ -3,7 +3,7 @@
 //! Simonyan & Zisserman, "Very Deep Convolutional Networks", 2014,
 //! <https://arxiv.org/abs/1409.1556>, table 1; with batch norm as in torchvision, where its
 //! convolutions keep their bias. The map is brought to 7x7 before the hidden layers, whatever the
-//! picture's size.
+//! image's size.
 //! Parameters carry timm's names.
 
 use candle::{Result, Var};

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     Value,
     lanes::Lanes,
-    lens::{Grad, Lens, NormBack},
+    prologue::{Grad, NormBack, Prologue},
     real::Real,
 };
 
@@ -123,8 +123,8 @@ pub fn activate(xs: &Value, activation: Activation) -> Result<Value> {
         return Ok(xs.clone());
     }
     let x = xs.tensor()?;
-    let lens = Lens { activation, ..Lens::none(x.dims().last().copied().unwrap_or(1)) };
-    let (slot, seen, back) = (xs.slot(), x.clone(), lens.clone());
+    let prologue = Prologue { activation, ..Prologue::none(x.dims().last().copied().unwrap_or(1)) };
+    let (slot, seen, back) = (xs.slot(), x.clone(), prologue.clone());
     let ys = Value::record(&[xs], x, move |grad, slots| {
         slots.give(slot, || {
             let grad = grad.before_norm()?;
@@ -133,7 +133,7 @@ pub fn activate(xs: &Value, activation: Activation) -> Result<Value> {
             Ok(Grad { norm, before: None, sums: None, gate_sums: None, ..grad })
         })
     })?;
-    Ok(ys.through(lens))
+    Ok(ys.through(prologue))
 }
 
 #[cfg(test)]
@@ -185,7 +185,7 @@ mod tests {
                 assert_eq!(y, x);
             }
             assert!(ys[..3].iter().all(|it| it.abs() < 1e-30), "{ys:?}");
-            // A lens has no slope at an infinite number.
+            // A prologue has no slope at an infinite number.
             assert!(slopes[1..3].iter().all(|it| it.abs() < 1e-29), "{slopes:?}");
             assert_eq!(slopes[3..5], [1.0, 1.0]);
             assert!(ys[6].is_nan() && slopes[6].is_nan());
@@ -204,7 +204,9 @@ mod tests {
                 let wide = Value::record(&[&xs[0]], (xs[0].tensor()? * 9.0)?, {
                     let slot = xs[0].slot();
                     move |grad, slots| {
-                        slots.give(slot, || Ok(crate::lens::Grad::plain((grad.settle()? * 9.0)?)))
+                        slots.give(slot, || {
+                            Ok(crate::prologue::Grad::plain((grad.settle()? * 9.0)?))
+                        })
                     }
                 })?;
                 activate(&wide, it)

@@ -16,8 +16,8 @@ use crate::{
     Value, Window,
     blocks::{overwrite, rows_per_block},
     isa::kernel,
-    lens::{Grad, GradView, View},
     meter::{Job, Way, watch},
+    prologue::{Grad, GradView, View},
     real::{Real, by_dtype, tensor},
 };
 
@@ -97,7 +97,7 @@ fn pool(xs: &Value, axes: [Axis; 2]) -> Result<Value> {
     };
     let _watch = watch(|| job(Way::Forward));
     let ys = by_dtype!("avg_pool", x, T => {
-        let ys = forward(&View::<T>::of(&x, xs.lens())?, n, &axes);
+        let ys = forward(&View::<T>::of(&x, xs.prologue())?, n, &axes);
         tensor(ys, &[n, oh, ow, c])
     })?;
     let (slot, dims) = (xs.slot(), x.dims().to_vec());

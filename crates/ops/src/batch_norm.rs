@@ -1,8 +1,8 @@
-//! Batch normalisation and the activation after it, as a lens before the tensor that is normed.
+//! Batch normalisation and the activation after it, as a prologue before the tensor that is normed.
 //!
 //! y = act(γ (x - μ) / √(σ² + ε) + β) for each channel, with the batch's mean μ and biased
 //! variance σ² in training, and given ones otherwise. It is applied when y is read: see
-//! [`lens`](crate::lens).
+//! [`prologue`](crate::prologue).
 //!
 //! Ioffe & Szegedy, "Batch Normalization", 2015, <https://arxiv.org/abs/1502.03167>.
 //! As in PyTorch, the running variance is to be fed with the unbiased one: see [`Moments`].
@@ -15,8 +15,8 @@ use crate::{
     Activation, Value,
     blocks::{reduce, rows_per_block},
     lanes::lanes_kernel,
-    lens::{Grad, GradView, Lens, NormBack, View, cast},
     meter::{Job, Way, watch},
+    prologue::{Grad, GradView, NormBack, Prologue, View, cast},
     real::{Real, by_dtype, tensor},
 };
 
@@ -102,7 +102,7 @@ pub fn batch_norm(
     if count < 2 {
         bail!(
             "batch norm has one value for each channel to train on ({:?}): \
-             use a larger batch or larger pictures, or leave the last short batch out",
+             use a larger batch or larger images, or leave the last short batch out",
             xs.dims()
         );
     }
@@ -179,18 +179,18 @@ fn normalise(
     let list = |it: &Value| it.raw()?.to_dtype(candle::DType::F64)?.to_vec1::<f64>();
     let (inverse, scale, shift) = lines(&list(gamma)?, &list(beta)?, &moments, eps);
     let (scale, shift, center) = (scale.into(), shift.into(), moments.mean.into());
-    let lens = Lens { scale, shift, center, activation, gate: None };
+    let prologue = Prologue { scale, shift, center, activation, gate: None };
 
     let (x_slot, gamma_slot, beta_slot) = (xs.slot(), gamma.slot(), beta.slot());
-    let (seen, norm) = (x.clone(), lens.clone());
+    let (seen, norm) = (x.clone(), prologue.clone());
     let ys = Value::record(&[xs, gamma, beta], x, move |grad, slots| {
         let _watch = watch(|| job(Way::Back));
         let grad = grad.before_norm()?;
-        let (x, mut lens) = (seen, norm);
+        let (x, mut prologue) = (seen, norm);
         if grad.before.is_some() {
-            lens.activation = Activation::None;
+            prologue.activation = Activation::None;
         }
-        let c = lens.scale.len();
+        let c = prologue.scale.len();
         let count = (x.elem_count() / c) as f64;
         let sums = match (&grad.sums, &grad.gate_sums, &grad.times) {
             (Some(it), _, _) => it.clone(),
@@ -199,7 +199,7 @@ fn normalise(
                 let plus = grad.plus.as_ref().map(list).transpose()?;
                 it.of_norm(&list(times)?, plus.as_deref())
             }
-            _ => by_dtype!("batch_norm", x, T => gradient_sums::<T>(&x, &lens, &grad))?,
+            _ => by_dtype!("batch_norm", x, T => gradient_sums::<T>(&x, &prologue, &grad))?,
         };
         // Σ d is the gradient of β. The sum of d·(x - μ), over √(σ² + ε), is that of γ.
         let (d_beta, d_gamma) = sums.split_at(c);
@@ -213,21 +213,21 @@ fn normalise(
         // With fixed statistics the two means are not there.
         let line = |idx: usize| match from_batch {
             true => {
-                let slope = -lens.scale[idx] * d_gamma[idx] / count * inverse[idx];
-                let at_mean = -lens.scale[idx] * d_beta[idx] / count;
-                (slope, at_mean - slope * lens.center[idx])
+                let slope = -prologue.scale[idx] * d_gamma[idx] / count * inverse[idx];
+                let at_mean = -prologue.scale[idx] * d_beta[idx] / count;
+                (slope, at_mean - slope * prologue.center[idx])
             }
             false => (0.0, 0.0),
         };
         let (slope, offset): (Vec<f64>, Vec<f64>) = (0..c).map(line).unzip();
-        let Lens { scale, shift, activation, .. } = lens;
+        let Prologue { scale, shift, activation, .. } = prologue;
         let norm = NormBack { xs: x, activation, scale, shift, slope, offset };
         slots.give(x_slot, || {
             let norm = Some(Rc::new(norm));
             Ok(Grad { norm, before: None, sums: None, gate_sums: None, ..grad })
         })
     })?;
-    Ok(ys.through(lens))
+    Ok(ys.through(prologue))
 }
 
 /// The moments of each channel of a whole tensor.
@@ -243,18 +243,18 @@ fn moments<T: Real>(x: &Tensor) -> Result<Moments> {
 }
 
 /// Σ d and Σ d·(x - μ) of each channel, where d is the gradient before the activation.
-fn gradient_sums<T: Real>(x: &Tensor, lens: &Lens, grad: &Grad) -> Result<Vec<f64>> {
+fn gradient_sums<T: Real>(x: &Tensor, prologue: &Prologue, grad: &Grad) -> Result<Vec<f64>> {
     let grad = Grad { tensor: grad.tensor.contiguous()?, ..grad.clone() };
     let (view, grad) = (View::<T>::of(x, None)?, GradView::<T>::of(&grad)?);
     let (c, n_rows) = (view.c, view.n_rows);
-    let (scale, shift) = (cast::<T>(&lens.scale), cast::<T>(&lens.shift));
-    let (center, activation) = (cast::<T>(&lens.center), lens.activation);
+    let (scale, shift) = (cast::<T>(&prologue.scale), cast::<T>(&prologue.shift));
+    let (center, activation) = (cast::<T>(&prologue.center), prologue.activation);
     // Rows whose sums may be kept in `f32`.
     let per_block = rows_per_block(n_rows, c).min(256);
     Ok(reduce(n_rows, per_block, 2 * c, |rows| {
         let mut sums = vec![T::ZERO; 2 * c];
-        let lens = (&scale[..], &shift[..], activation);
-        grad.add_sums(rows.start, rows.len(), view.stored(), lens, &center, &mut sums);
+        let prologue = (&scale[..], &shift[..], activation);
+        grad.add_sums(rows.start, rows.len(), view.stored(), prologue, &center, &mut sums);
         sums.into_iter().map(|it| it.to_f64()).collect::<Vec<f64>>()
     }))
 }

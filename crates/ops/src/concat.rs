@@ -1,6 +1,6 @@
 //! Values side by side: their channels follow each other.
 //!
-//! y[…, channels of part k] = part k. Each part is read through its lens, and gets its channels of
+//! y[…, channels of part k] = part k. Each part is read through its prologue, and gets its channels of
 //! the gradient; a gradient that is still behind a norm is computed part by part, and never whole.
 //!
 //! Huang et al., "Densely Connected Convolutional Networks", 2016,
@@ -14,8 +14,8 @@ use candle::{Result, bail};
 use crate::{
     Moments, Value,
     blocks::{overwrite, rows_per_block},
-    lens::{Grad, GradView, View},
     meter::{Job, Way, watch},
+    prologue::{Grad, GradView, View},
     real::{Real, by_dtype, tensor},
 };
 
@@ -46,7 +46,7 @@ pub fn concat(parts: &[&Value]) -> Result<Value> {
     let raw = parts.iter().map(|it| it.raw()).collect::<Result<Vec<_>>>()?;
     let whole = [before, &[width]].concat();
     let ys = by_dtype!("concat", raw[0], T => {
-        let views = raw.iter().zip(parts).map(|(raw, it)| View::<T>::of(raw, it.lens()));
+        let views = raw.iter().zip(parts).map(|(raw, it)| View::<T>::of(raw, it.prologue()));
         let views = views.collect::<Result<Vec<_>>>()?;
         tensor(forward(&views, n_rows, width), &whole)
     })?;
@@ -96,7 +96,7 @@ fn backward<T: Real>(gs: &GradView<'_, T>, channels: Range<usize>) -> Vec<T> {
 
 /// What the parts' makers have seen, if all have looked, and nothing was done since.
 fn moments(parts: &[&Value]) -> Option<Moments> {
-    let all = parts.iter().map(|it| if it.lens().is_none() { it.moments() } else { None });
+    let all = parts.iter().map(|it| if it.prologue().is_none() { it.moments() } else { None });
     let all: Vec<&Moments> = all.collect::<Option<_>>()?;
     let count = all[0].count;
     all.iter().all(|it| it.count == count).then(|| Moments {

@@ -21,13 +21,13 @@ use candle::{Result, bail};
 use groups::Groups;
 
 use crate::{
-    Finish, Moments, Value, Window,
+    Epilogue, Moments, Value, Window,
     blocks::{overwrite_blocks, total},
-    finish::OnRows,
+    epilogue::OnRows,
     frame::{Frame, WayBack},
-    lens::{BackSums, Grad, GradView, View},
     matmul::{End, Layout, Left, PAD, Panels, Right, Rows, multiply},
     meter::{Job, Way, watch},
+    prologue::{BackSums, Grad, GradView, View},
     real::{Reading, Real, by_dtype, tensor},
     window::{Grid, phases},
     winograd,
@@ -41,7 +41,12 @@ use crate::{
 /// - `weight`: `[out, kh, kw, in]`; of `g` groups `[out, kh, kw, in / g]`.
 /// - `then`: what follows, where no gradient is asked for.
 /// - returns: `[n, h', w', out]`.
-pub fn conv2d(xs: &Value, weight: &Value, window: Window, then: Option<&Finish>) -> Result<Value> {
+pub fn conv2d(
+    xs: &Value,
+    weight: &Value,
+    window: Window,
+    then: Option<&Epilogue>,
+) -> Result<Value> {
     let (x, k) = (xs.raw()?, weight.tensor()?);
     let (n, h, w, n_in) = x.dims4()?;
     let [kh, kw] = window.kernel;
@@ -63,12 +68,12 @@ pub fn conv2d(xs: &Value, weight: &Value, window: Window, then: Option<&Finish>)
     let (all_in, all_out) = (n * h * w * n_in, grid.n_out() * n_out);
     let _watch = watch(|| job(Way::Forward, all_in + all_out, (1, 0)));
     let wants_moments = weight.is_on_tape();
-    let lens = xs.lens().cloned();
+    let prologue = xs.prologue().cloned();
     let (ys, moments) = by_dtype!("conv2d", x, T => {
         let dims = [n, grid.out[0], grid.out[1], n_out];
-        let last = Finish::ready::<T>(then, &[xs, weight], None, &dims)?;
+        let last = Epilogue::ready::<T>(then, &[xs, weight], None, &dims)?;
         let last = last.on_rows()?;
-        let view = View::<T>::of(&x, lens.as_ref())?;
+        let view = View::<T>::of(&x, prologue.as_ref())?;
         let k = Reading::of(&k);
         let w = groups.join(k.slice()?);
         let (ys, moments) = forward(&view, (&w, groups), &grid, last.as_ref(), n_out, wants_moments);
@@ -83,14 +88,14 @@ pub fn conv2d(xs: &Value, weight: &Value, window: Window, then: Option<&Finish>)
         by_dtype!("conv2d", x, T => {
             let grad = Grad { tensor: grad.tensor.contiguous()?, ..grad };
             let gs = GradView::<T>::of(&grad)?;
-            let view = View::<T>::of(&x, lens.as_ref())?;
+            let view = View::<T>::of(&x, prologue.as_ref())?;
             let reading = Reading::of(&k);
             let wants = (x_slot.is_some(), w_slot.is_some());
             let w = groups.join(reading.slice()?);
             let (dx, dw, sums) = backward(&view, &gs, (&w, groups), &grid, wants);
             slots.give(w_slot, || Ok(Grad::plain(tensor(groups.part(dw), k.dims())?)))?;
             slots.give(x_slot, || {
-                Ok(Grad::plain(tensor(dx, x.dims())?).summed(sums, &x, lens.as_ref()))
+                Ok(Grad::plain(tensor(dx, x.dims())?).summed(sums, &x, prologue.as_ref()))
             })
         })
     })?;
@@ -103,14 +108,14 @@ const FRAMES: usize = 256 * 1024;
 /// Outputs for which it is worth to go through a weight, and its gradient, that fit no cache.
 const ENOUGH: usize = 192;
 
-/// Some pictures, and output rows of each.
+/// Some images, and output rows of each.
 #[derive(Clone)]
 struct Block {
-    pictures: Range<usize>,
+    images: Range<usize>,
     rows: Range<usize>,
 }
 
-/// What is worked on together: rows of large maps, several pictures of small ones, so that a
+/// What is worked on together: rows of large maps, several images of small ones, so that a
 /// weight that does not fit a cache is read for many rows at a time.
 ///
 /// - `step`: what the number of rows of large maps is a multiple of.
@@ -121,32 +126,32 @@ fn blocks(grid: &Grid, n_in: usize, n_out: usize, step: usize) -> Vec<Block> {
     let halo = grid.kernel[0].div_ceil(grid.stride);
     let rows_that_fit = (FRAMES / row_len).max(1);
     let enough = ENOUGH.div_ceil(oh * grid.out[1]);
-    let pictures = (rows_that_fit / (oh + halo)).max(enough).min(n / 4).max(1);
-    if pictures > 1 {
-        let first = (0..n).step_by(pictures);
-        let block = |it| Block { pictures: it..(it + pictures).min(n), rows: 0..oh };
+    let images = (rows_that_fit / (oh + halo)).max(enough).min(n / 4).max(1);
+    if images > 1 {
+        let first = (0..n).step_by(images);
+        let block = |it| Block { images: it..(it + images).min(n), rows: 0..oh };
         return first.map(block).collect();
     }
     let most = rows_that_fit.saturating_sub(halo).clamp(1, oh);
     // At least eight blocks where there are enough rows, all about as large.
     let rows = oh.div_ceil(8_usize.div_ceil(n.max(1)).max(oh.div_ceil(most)));
     let rows = rows.next_multiple_of(step);
-    let of_picture = (0..oh).step_by(rows).map(|first| first..(first + rows).min(oh));
+    let of_image = (0..oh).step_by(rows).map(|first| first..(first + rows).min(oh));
     let blocks =
-        (0..n).flat_map(|n| of_picture.clone().map(move |rows| Block { pictures: n..n + 1, rows }));
+        (0..n).flat_map(|n| of_image.clone().map(move |rows| Block { images: n..n + 1, rows }));
     blocks.collect()
 }
 
 impl Block {
-    /// Its rows in a tensor whose pictures have `of` rows.
+    /// Its rows in a tensor whose images have `of` rows.
     fn span(&self, rows: &Range<usize>, of: usize) -> Range<usize> {
-        self.pictures.start * of + rows.start..(self.pictures.end - 1) * of + rows.end
+        self.images.start * of + rows.start..(self.images.end - 1) * of + rows.end
     }
 
-    /// The rows of outputs: `f` gets the picture's position in the block, and the row.
+    /// The rows of outputs: `f` gets the image's position in the block, and the row.
     fn outputs<R>(&self, mut f: impl FnMut(usize, usize) -> R) -> Vec<R> {
-        let pictures = 0..self.pictures.len();
-        let all = pictures.flat_map(|n| self.rows.clone().map(move |row| (n, row)));
+        let images = 0..self.images.len();
+        let all = images.flat_map(|n| self.rows.clone().map(move |row| (n, row)));
         all.map(|(n, row)| f(n, row)).collect()
     }
 }
@@ -186,8 +191,8 @@ fn forward<T: Real>(
         if tiled.is_some() {
             frame = winograd::evened(frame, &block.rows, ow);
         }
-        T::with_scratch(block.pictures.len() * frame.len(), |frames| {
-            for (n, into) in block.pictures.clone().zip(frames.chunks_exact_mut(frame.len())) {
+        T::with_scratch(block.images.len() * frame.len(), |frames| {
+            for (n, into) in block.images.clone().zip(frames.chunks_exact_mut(frame.len())) {
                 frame.fill(into, grid.size, n_in, |row, to| {
                     xs.read((n * h + row) * wide, to, n_in);
                 });
@@ -260,12 +265,11 @@ fn backward<T: Real>(
                 of_gs = winograd::evened(of_gs, &own, wide);
             }
             let of_xs = Frame::seen(grid, &block.rows, n_in);
-            let n_pictures = block.pictures.len();
+            let n_images = block.images.len();
             let width = if wants_dx { wide * n_in } else { 0 };
             let dx = &mut dx[(span.start - whole.start) * width..][..span.len() * width];
-            T::with_scratch(n_pictures * of_gs.len(), |g_frames| {
-                for (n, into) in block.pictures.clone().zip(g_frames.chunks_exact_mut(of_gs.len()))
-                {
+            T::with_scratch(n_images * of_gs.len(), |g_frames| {
+                for (n, into) in block.images.clone().zip(g_frames.chunks_exact_mut(of_gs.len())) {
                     of_gs.fill(into, grid.out, n_out, |row, to| {
                         gs.read((n * oh + row) * ow, to, n_out);
                     });
@@ -276,14 +280,14 @@ fn backward<T: Real>(
                 } else if wants_dx {
                     input_gradient(grid, &own, (g_frames, &of_gs), &weights, n_in, dx);
                 }
-                let len = n_pictures * of_xs.len();
+                let len = n_images * of_xs.len();
                 // Registers may be read beyond the last number.
                 T::with_scratch(if wants_dw { len + PAD } else { 0 }, |x_frames| {
                     let mut frames = x_frames.chunks_exact_mut(of_xs.len());
-                    for (n, picture) in block.pictures.clone().enumerate() {
+                    for (n, image) in block.images.clone().enumerate() {
                         let rows = own.len() * width;
                         let way_back = WayBack {
-                            picture,
+                            image,
                             own: own.clone(),
                             channels: 0..n_in,
                             dx: &mut dx[n * rows..][..rows],
@@ -323,7 +327,7 @@ fn backward<T: Real>(
     (dx, total(dw), sums.into_iter().collect::<Option<Vec<_>>>().and_then(BackSums::join))
 }
 
-/// The gradients of input rows of the pictures whose results' gradients lie in frames.
+/// The gradients of input rows of the images whose results' gradients lie in frames.
 ///
 /// Each [phase](phases) is one product.
 fn input_gradient<T: Real>(
@@ -335,7 +339,7 @@ fn input_gradient<T: Real>(
     dx: &mut [T],
 ) {
     let (n_out, wide, kw, stride) = (frame.c, grid.size[1], grid.kernel[1], grid.stride);
-    let n_pictures = g_frames.len() / frame.len();
+    let n_images = g_frames.len() / frame.len();
     let (made, seen) = (n_out / weights.len(), n_in / weights.len());
     for (y, x) in phases(stride) {
         let (rows, cols) = (grid.seers(0, y), grid.seers(1, x));
@@ -351,7 +355,7 @@ fn input_gradient<T: Real>(
         let in_weight: Vec<usize> =
             taps().map(|(row, col)| weights[0].row((row.0 * kw + col.0) * made)).collect();
         let (mut begin, mut to) = (Vec::new(), Vec::new());
-        for n in 0..n_pictures {
+        for n in 0..n_images {
             for row in own.clone().filter(|row| row % stride == y) {
                 for col in (x..wide).step_by(stride) {
                     let at = |(top, left): (isize, isize)| {

@@ -16,14 +16,14 @@ use kernels::{Results, Seen, correlate_rows, gather_rows};
 use tiles::{groups, tiles};
 
 use crate::{
-    Finish, Moments, Value, Window,
+    Epilogue, Moments, Value, Window,
     blocks::{overwrite_blocks, total},
-    finish::OnRows,
+    epilogue::OnRows,
     frame::{Frame, WayBack},
-    lens::{BackSums, Grad, GradView, View},
     matmul::{End, Left, Panels, Rows, multiply, padded},
     meter::{Job, Way, watch},
     pool::add_rows,
+    prologue::{BackSums, Grad, GradView, View},
     real::{Reading, Real, by_dtype, tensor},
     window::{Grid, phases},
 };
@@ -40,7 +40,7 @@ pub fn depthwise(
     xs: &Value,
     weight: &Value,
     window: Window,
-    then: Option<&Finish>,
+    then: Option<&Epilogue>,
 ) -> Result<Value> {
     let (x, k) = (xs.raw()?, weight.tensor()?);
     let (n, h, w, c) = x.dims4()?;
@@ -58,9 +58,9 @@ pub fn depthwise(
     };
     let (n_in, n_out) = (n * h * w * c, grid.n_out() * c);
     let _watch = watch(|| job(Way::Forward, n_in + n_out, 1));
-    let lens = xs.lens().cloned();
+    let prologue = xs.prologue().cloned();
     let ys = by_dtype!("depthwise", x, T => {
-        let source = Source::Stored(View::<T>::of(&x, lens.as_ref())?);
+        let source = Source::Stored(View::<T>::of(&x, prologue.as_ref())?);
         convolve(&source, &[xs], weight, &grid, then)
     })?;
     let (moments, means) = (ys.moments().cloned(), ys.means().cloned());
@@ -73,13 +73,13 @@ pub fn depthwise(
         by_dtype!("depthwise", x, T => {
             let grad = Grad { tensor: grad.tensor.contiguous()?, ..grad };
             let gs = GradView::<T>::of(&grad)?;
-            let view = View::<T>::of(&x, lens.as_ref())?;
+            let view = View::<T>::of(&x, prologue.as_ref())?;
             let reading = Reading::of(&k);
             let wants = (x_slot.is_some(), w_slot.is_some());
             let (dx, dw, sums) = backward(&view, &gs, reading.slice()?, &grid, wants);
             slots.give(w_slot, || Ok(Grad::plain(tensor(dw, k.dims())?)))?;
             slots.give(x_slot, || {
-                Ok(Grad::plain(tensor(dx, x.dims())?).summed(sums, &x, lens.as_ref()))
+                Ok(Grad::plain(tensor(dx, x.dims())?).summed(sums, &x, prologue.as_ref()))
             })
         })
     })?;
@@ -95,10 +95,10 @@ pub fn depthwise(
 /// - returns: `[n, h', w', c]`.
 pub fn expand_depthwise(
     xs: &Value,
-    (expand, between): (&Value, &Finish),
+    (expand, between): (&Value, &Epilogue),
     weight: &Value,
     window: Window,
-    then: &Finish,
+    then: &Epilogue,
 ) -> Result<Value> {
     let (x, e, k) = (xs.raw()?, expand.tensor()?, weight.tensor()?);
     let (n, h, w, n_in) = x.dims4()?;
@@ -115,15 +115,15 @@ pub fn expand_depthwise(
         flops: 2 * c * (n * h * w * n_in + grid.n_out() * kh * kw),
         numbers: n * h * w * n_in + c * n_in + grid.n_out() * c,
     });
-    let lens = xs.lens().cloned();
+    let prologue = xs.prologue().cloned();
     by_dtype!("expand_depthwise", x, T => {
         let e = Reading::of(&e);
         let e = e.slice::<T>()?;
-        let last = Finish::ready::<T>(Some(between), &[xs, expand], None, &[n, h, w, c])?;
+        let last = Epilogue::ready::<T>(Some(between), &[xs, expand], None, &[n, h, w, c])?;
         let Some(last) = last.on_rows()?.filter(OnRows::is_of_channels) else {
             bail!("expand_depthwise: nothing can be added between the two convolutions");
         };
-        let xs_view = View::<T>::of(&x, lens.as_ref())?;
+        let xs_view = View::<T>::of(&x, prologue.as_ref())?;
         let weight_panels = Panels::of_columns(n_in, c, e);
         let source = Source::Expanded { xs: xs_view, weight: weight_panels, last };
         convolve(&source, &[xs, expand], weight, &grid, Some(then))
@@ -138,12 +138,12 @@ fn convolve<T: Real>(
     inputs: &[&Value],
     weight: &Value,
     grid: &Grid,
-    then: Option<&Finish>,
+    then: Option<&Epilogue>,
 ) -> Result<Value> {
     let c = weight.dims()[2];
     let dims = [grid.n, grid.out[0], grid.out[1], c];
     let inputs: Vec<&Value> = inputs.iter().copied().chain([weight]).collect();
-    let last = Finish::ready::<T>(then, &inputs, None, &dims)?;
+    let last = Epilogue::ready::<T>(then, &inputs, None, &dims)?;
     let last = last.on_rows()?;
     let kernel = weight.tensor()?;
     let kernel = Reading::of(&kernel);
@@ -178,12 +178,12 @@ fn forward<T: Real>(
     let tiles = tiles(grid, c);
     let blocks = tiles.iter().map(|(n, it)| n * oh + it.start..n * oh + it.end).collect();
     let write = |idx: usize, _, ys: &mut [T]| {
-        let (picture, rows) = tiles[idx].clone();
-        let last = last.map(|it| it.block((picture * oh + rows.start) * ow, rows.len() * ow));
+        let (image, rows) = tiles[idx].clone();
+        let last = last.map(|it| it.block((image * oh + rows.start) * ow, rows.len() * ow));
         for group in groups(grid, c) {
             let frame = Frame::seen(grid, &rows, padded(group.len()));
             T::with_scratch(frame.len(), |from| {
-                xs.fill(&frame, from, grid, picture, group.clone());
+                xs.fill(&frame, from, grid, image, group.clone());
                 let top = (rows.start * grid.stride) as isize - grid.before[0] as isize;
                 let left = -(grid.before[1] as isize);
                 let tap = |ky: usize, kx: usize| {
@@ -217,9 +217,9 @@ fn forward<T: Real>(
     let (ys, parts) = unsafe { overwrite_blocks(ow * c, blocks, write) };
     let (moments, sums): (Vec<_>, Vec<_>) = parts.into_iter().unzip();
     let sums = sums.into_iter().collect::<Option<Vec<_>>>().map(|it| {
-        let (per_picture, mut parts) = (it.len() / grid.n.max(1), it.into_iter());
-        let pictures = (0..grid.n).map(|_| total(parts.by_ref().take(per_picture)));
-        pictures.collect::<Vec<_>>().concat()
+        let (per_image, mut parts) = (it.len() / grid.n.max(1), it.into_iter());
+        let images = (0..grid.n).map(|_| total(parts.by_ref().take(per_image)));
+        images.collect::<Vec<_>>().concat()
     });
     Made { ys, moments: Moments::join(moments.into_iter().flatten()), sums }
 }
@@ -236,24 +236,24 @@ enum Source<'a, T> {
 }
 
 impl<T: Real> Source<'_, T> {
-    /// Fills a frame with some channels of a picture.
+    /// Fills a frame with some channels of an image.
     fn fill(
         &self,
         frame: &Frame,
         into: &mut [T],
         grid: &Grid,
-        picture: usize,
+        image: usize,
         channels: Range<usize>,
     ) {
         let ([h, w], n) = (grid.size, channels.len());
         match self {
             Source::Stored(xs) => frame.fill(into, grid.size, n, |row, to| {
-                xs.read_channels((picture * h + row) * w, channels.clone(), to, frame.c);
+                xs.read_channels((image * h + row) * w, channels.clone(), to, frame.c);
             }),
             Source::Expanded { xs, weight, last } => {
                 frame.fill(into, grid.size, n, |_, _| {});
                 let rows = frame.rows.start.max(0)..frame.rows.end.min(h as isize);
-                let first = (picture * h + rows.start as usize) * w;
+                let first = (image * h + rows.start as usize) * w;
                 let many = rows.len() * w;
                 let places =
                     rows.flat_map(|row| (0..w).map(move |col| frame.at(row, col as isize)));
@@ -262,7 +262,7 @@ impl<T: Real> Source<'_, T> {
                 let mut times = |xs: &[T], n_in: usize| {
                     let xs = Left::rows(xs, many, n_in, n_in);
                     let to = Rows::At(&places);
-                    multiply(xs, weight.columns(channels.clone()), into, to, End::Finish(last));
+                    multiply(xs, weight.columns(channels.clone()), into, to, End::Epilogue(last));
                 };
                 match xs.plain(first, many) {
                     Some(seen) => times(seen, xs.c),
@@ -280,7 +280,7 @@ impl<T: Real> Source<'_, T> {
 struct Made<T> {
     ys: Vec<T>,
     moments: Option<Moments>,
-    /// Of each channel of each picture.
+    /// Of each channel of each image.
     sums: Option<Vec<T>>,
 }
 
@@ -297,7 +297,7 @@ fn backward<T: Real>(
     let (k, wide) = (pad_kernel(k, c), padded(c));
     let tiles = tiles(grid, c);
     let write = |idx: usize, _, dx: &mut [T]| {
-        let (picture, rows) = tiles[idx].clone();
+        let (image, rows) = tiles[idx].clone();
         let own = grid.own(&rows);
         let mut dw = if wants_dw { vec![T::ZERO; kh * kw * wide] } else { Vec::new() };
         let mut sums = xs.back_sums().filter(|_| wants_dx);
@@ -339,13 +339,13 @@ fn backward<T: Real>(
             };
             T::with_scratch(of_gs.len(), |g_frame| {
                 of_gs.fill(g_frame, grid.out, n, |row, to| {
-                    gs.read_channels((picture * oh + row) * ow, group.clone(), to, of_gs.c);
+                    gs.read_channels((image * oh + row) * ow, group.clone(), to, of_gs.c);
                 });
                 if wants_dx {
                     gather_dx(g_frame, dx);
                 }
                 let (own, channels, sums) = (own.clone(), group.clone(), sums.as_mut());
-                let way_back = WayBack { picture, own, channels, dx: &mut *dx, sums };
+                let way_back = WayBack { image, own, channels, dx: &mut *dx, sums };
                 if !wants_dw {
                     return way_back.go(xs, grid, None);
                 }

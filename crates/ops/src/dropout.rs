@@ -11,7 +11,7 @@ use base::Rng;
 use candle::{Result, Tensor};
 use rand::Rng as _;
 
-use crate::{Pass, Value, gate, lens::Grad};
+use crate::{Pass, Value, gate, prologue::Grad};
 
 /// Zeroes each number with probability `p` and scales the others by 1 / (1 - p).
 ///

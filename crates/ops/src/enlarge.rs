@@ -1,4 +1,4 @@
-//! A side of an RGB8 picture enlarged bilinearly: each pixel lies between two neighbours.
+//! A side of an RGB8 image enlarged bilinearly: each pixel lies between two neighbours.
 //!
 //! Pixel i of `size` is centred at p = start + (i + 1/2)·length/size - 1/2, and is x + (y - x)·f of the
 //! pixels x at ⌊p⌋ and y beside it, f = p - ⌊p⌋ in steps of 2⁻¹⁵, rounded; beyond the outermost pixels it

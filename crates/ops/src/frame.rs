@@ -3,8 +3,8 @@
 use std::ops::Range;
 
 use crate::{
-    lens::{BackSums, View},
     matmul::Layout,
+    prologue::{BackSums, View},
     real::Real,
     window::Grid,
 };
@@ -89,14 +89,14 @@ impl Frame {
     }
 }
 
-/// The gradients of some input rows of a picture, on their way back through the input's lens.
+/// The gradients of some input rows of an image, on their way back through the input's prologue.
 pub(crate) struct WayBack<'a, T> {
-    pub(crate) picture: usize,
+    pub(crate) image: usize,
     pub(crate) own: Range<usize>,
     pub(crate) channels: Range<usize>,
     /// Rows of all channels, those of the first of `own` first.
     pub(crate) dx: &'a mut [T],
-    /// If there is a lens.
+    /// If there is a prologue.
     pub(crate) sums: Option<&'a mut BackSums>,
 }
 
@@ -114,7 +114,7 @@ impl<T: Real> WayBack<'_, T> {
                 if self.own.contains(&row) && self.sums.is_some() {
                     self.step(xs, size, row, Some((to, Layout::rows(frame.c))));
                 } else {
-                    let first = (self.picture * size[0] + row) * size[1];
+                    let first = (self.image * size[0] + row) * size[1];
                     xs.read_channels(first, self.channels.clone(), to, frame.c);
                 }
             });
@@ -130,7 +130,7 @@ impl<T: Real> WayBack<'_, T> {
     ) {
         let Some(sums) = &mut self.sums else { return };
         let dx = &mut self.dx[(row - self.own.start) * w * xs.c + self.channels.start..];
-        let rows = ((self.picture * h + row) * w, w);
+        let rows = ((self.image * h + row) * w, w);
         xs.look_back(rows, self.channels.clone(), dx, seen, sums);
     }
 }

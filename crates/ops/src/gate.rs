@@ -1,6 +1,6 @@
-//! The gate of a squeeze-excite block: each channel of each picture times one number.
+//! The gate of a squeeze-excite block: each channel of each image times one number.
 //!
-//! It is applied when the result is read: see [`lens`](crate::lens).
+//! It is applied when the result is read: see [`prologue`](crate::prologue).
 //!
 //! Hu et al., "Squeeze-and-Excitation Networks", 2017, <https://arxiv.org/abs/1709.01507>.
 
@@ -9,9 +9,9 @@ use candle::{Result, Tensor, bail};
 use crate::{
     Value,
     isa::kernel,
-    lens::{Grad, Lens, View},
     meter::{Job, Way, watch},
-    pool::per_picture,
+    pool::per_image,
+    prologue::{Grad, Prologue, View},
     real::{Reading, by_dtype, tensor},
 };
 
@@ -26,13 +26,13 @@ pub fn gate(xs: &Value, gates: &Value) -> Result<Value> {
     let job = |way| Job::new("gate", way);
     let _watch = watch(|| job(Way::Forward));
     // What is gated already is gated anew as a whole.
-    let (x, lens) = match xs.lens() {
+    let (x, prologue) = match xs.prologue() {
         Some(it) if it.gate.is_none() => (xs.raw()?, it.clone()),
-        _ => (xs.tensor()?, Lens::none(c)),
+        _ => (xs.tensor()?, Prologue::none(c)),
     };
     let (x_slot, g_slot) = (xs.slot(), gates.slot());
     let gate = gates.tensor()?;
-    let (seen, before, factors) = (x.clone(), lens.clone(), gate.clone());
+    let (seen, before, factors) = (x.clone(), prologue.clone(), gate.clone());
     let ys = Value::record(&[xs, gates], x, move |grad, slots| {
         let _watch = watch(|| job(Way::Back));
         if let (true, Some(sums)) = (grad.is_plain(), grad.gate_sums.clone()) {
@@ -46,7 +46,7 @@ pub fn gate(xs: &Value, gates: &Value) -> Result<Value> {
                 let view = View::<T>::of(&seen, Some(&before))?;
                 let ds = Reading::of(&grad);
                 let ds = ds.slice::<T>()?;
-                let dg = per_picture(&view, area, |rows, xs, sums| {
+                let dg = per_image(&view, area, |rows, xs, sums| {
                     multiply_add(xs, &ds[rows.start * c..rows.end * c], sums);
                 });
                 Ok(Grad::plain(tensor(dg, &[n, c])?))
@@ -54,7 +54,7 @@ pub fn gate(xs: &Value, gates: &Value) -> Result<Value> {
         })?;
         slots.give(x_slot, || Ok(Grad { times: Some(factors), ..Grad::plain(grad) }))
     })?;
-    Ok(ys.through(Lens { gate: Some(gate), ..lens }))
+    Ok(ys.through(Prologue { gate: Some(gate), ..prologue }))
 }
 
 kernel! {
@@ -76,7 +76,7 @@ mod tests {
     use crate::{Value, check::check, gate};
 
     #[test]
-    fn each_picture_has_its_own_gates() -> Result<()> {
+    fn each_image_has_its_own_gates() -> Result<()> {
         let xs = Tensor::new(&[1f64, 2.0, 3.0, 4.0], &Device::Cpu)?.reshape((2, 1, 1, 2))?;
         let gates = Tensor::new(&[[1f64, 0.0], [0.5, 2.0]], &Device::Cpu)?;
         let ys = gate(&Value::constant(xs), &Value::constant(gates))?;

@@ -10,7 +10,7 @@ use candle::{Result, bail};
 use crate::{
     Value,
     blocks::{build, rows_per_block},
-    lens::Grad,
+    prologue::Grad,
     real::{Reading, Real, by_dtype, tensor},
 };
 

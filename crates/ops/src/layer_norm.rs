@@ -16,8 +16,8 @@ use crate::{
     Value,
     blocks::{overwrite, rows_per_block, total},
     lanes::{Lanes, lanes_kernel, prefetch},
-    lens::{Grad, GradView, View, cast},
     meter::{Job, Way, watch},
+    prologue::{Grad, GradView, View, cast},
     real::{Reading, Real, by_dtype, tensor},
 };
 
@@ -41,10 +41,10 @@ pub fn layer_norm(xs: &Value, gamma: &Value, beta: &Value, eps: f64) -> Result<V
         ..Job::new("layer norm", way)
     };
     let _watch = watch(|| job(Way::Forward, 5, 2));
-    let lens = xs.lens().cloned();
+    let prologue = xs.prologue().cloned();
     let (ys, stats) = by_dtype!("layer_norm", x, T => {
         let (gamma, beta) = (Reading::of(&gamma_raw), Reading::of(&beta_raw));
-        let view = View::<T>::of(&x, lens.as_ref())?;
+        let view = View::<T>::of(&x, prologue.as_ref())?;
         let (ys, stats) = forward(&view, gamma.slice()?, beta.slice()?, eps);
         let stats = tensor(stats, &[n_numbers / c, 2])?;
         Ok::<_, candle::Error>((tensor(ys, x.dims())?, stats))
@@ -55,7 +55,7 @@ pub fn layer_norm(xs: &Value, gamma: &Value, beta: &Value, eps: f64) -> Result<V
         let grad = Grad { tensor: grad.tensor.contiguous()?, ..grad };
         by_dtype!("layer_norm", x, T => {
             let (gamma, stats) = (Reading::of(&gamma_raw), Reading::of(&stats));
-            let view = View::<T>::of(&x, lens.as_ref())?;
+            let view = View::<T>::of(&x, prologue.as_ref())?;
             let gs = GradView::<T>::of(&grad)?;
             let (dx, sums) = backward(&view, &gs, gamma.slice()?, stats.slice()?);
             let vector = |xs: &[f64]| -> Result<Grad> {

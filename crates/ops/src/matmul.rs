@@ -11,7 +11,7 @@ use std::hint::black_box;
 pub(crate) use panels::Panels;
 
 use crate::{
-    finish::Last,
+    epilogue::Last,
     isa::Isa,
     lanes::{Lanes, Two, lanes_kernel},
     real::Real,
@@ -176,12 +176,12 @@ pub(crate) enum End<'a, T> {
     /// C += A·B.
     Add,
     /// C is what is done to A·B.
-    Finish(Last<'a, T>),
+    Epilogue(Last<'a, T>),
 }
 
 impl<'a, T> End<'a, T> {
     pub(crate) fn of(last: Option<Last<'a, T>>) -> End<'a, T> {
-        last.map_or(End::Store, End::Finish)
+        last.map_or(End::Store, End::Epilogue)
     }
 }
 
@@ -200,7 +200,7 @@ pub(crate) fn multiply<T: Real>(
     }
     let c_end = rows.furthest(n_rows) + n_cols;
     assert!(c_end <= c.len(), "no room for a result");
-    if let End::Finish(it) = &end {
+    if let End::Epilogue(it) = &end {
         assert!(it.fits(n_cols, c_end), "a finish of another size");
     }
     if let (Some(a_piece), Some(b_piece)) = (a.pieces.iter().max(), b.pieces.iter().max()) {
@@ -303,7 +303,7 @@ unsafe fn tile<T: Real, V: Lanes<Number = T>, const ROWS: usize, const VECS: usi
         }
         for (idx, sums) in sums.iter_mut().enumerate() {
             let at = rows.begin(row + idx) + col;
-            if let End::Finish(it) = &end {
+            if let End::Epilogue(it) = &end {
                 for (pair, sums) in sums.chunks_exact_mut(2).enumerate() {
                     let first = 2 * pair * V::LANES;
                     let two = Two(sums[0], sums[1]);

@@ -11,8 +11,8 @@ use crate::{
     Value, Window,
     blocks::{overwrite, rows_per_block},
     isa::kernel,
-    lens::{Grad, GradView, View},
     meter::{Job, Way, watch},
+    prologue::{Grad, GradView, View},
     real::{Real, by_dtype, tensor},
     window::Grid,
 };
@@ -36,9 +36,9 @@ pub fn max_pool(xs: &Value, window: Window) -> Result<Value> {
         ..Job::new("max pooling", way)
     };
     let _watch = watch(|| job(Way::Forward));
-    let lens = xs.lens().cloned();
+    let prologue = xs.prologue().cloned();
     let (ys, taps) = by_dtype!("max_pool", x, T => {
-        let (ys, taps) = forward(&View::<T>::of(&x, lens.as_ref())?, &grid);
+        let (ys, taps) = forward(&View::<T>::of(&x, prologue.as_ref())?, &grid);
         Ok::<_, candle::Error>((tensor(ys, &[n, oh, ow, c])?, taps))
     })?;
     let slot = xs.slot();
@@ -94,13 +94,13 @@ fn backward<T: Real>(gs: &GradView<'_, T>, taps: &[u8], grid: &Grid) -> Vec<T> {
         dx.fill(T::ZERO);
         T::with_scratch(ow * c, |line| {
             for (row, dx) in rows.zip(dx.chunks_exact_mut(w * c)) {
-                let (picture, row) = (row / h, row % h);
+                let (image, row) = (row / h, row % h);
                 for (ky, shift) in grid.seers(0, row % grid.stride) {
                     let out = (row / grid.stride) as isize + shift;
                     if out < 0 || out >= oh as isize {
                         continue;
                     }
-                    let first = (picture * oh + out as usize) * ow;
+                    let first = (image * oh + out as usize) * ow;
                     gs.read(first, line, c);
                     let taps = &taps[first * c..][..ow * c];
                     for (col, (gs, taps)) in

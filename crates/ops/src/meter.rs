@@ -23,7 +23,7 @@ pub struct Spent {
 /// Which way a pass goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Way {
-    /// From pictures to logits.
+    /// From images to logits.
     Forward,
     /// From the loss to the gradients.
     Back,

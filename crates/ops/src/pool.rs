@@ -8,8 +8,8 @@ use crate::{
     Value,
     blocks::{overwrite, total},
     isa::kernel,
-    lens::View,
     meter::{Job, Way, watch},
+    prologue::View,
     real::{Real, by_dtype, tensor},
 };
 
@@ -29,9 +29,9 @@ pub fn global_avg_pool(xs: &Value) -> Result<Value> {
         return Ok(Value::constant(means.clone()));
     }
     let ys = by_dtype!("global_avg_pool", x, T => {
-        let view = View::<T>::of(&x, xs.lens())?;
+        let view = View::<T>::of(&x, xs.prologue())?;
         let share = T::of(1.0 / area as f64);
-        let sums = per_picture(&view, area, |_, xs, sums| add_rows(xs, sums));
+        let sums = per_image(&view, area, |_, xs, sums| add_rows(xs, sums));
         tensor(sums.into_iter().map(|it| it * share).collect::<Vec<T>>(), &[n, c])
     })?;
     Value::record(&[xs], ys, move |grad, slots| {
@@ -40,9 +40,9 @@ pub fn global_avg_pool(xs: &Value) -> Result<Value> {
     })
 }
 
-/// Sums over the rows of each picture, `[n, c]`: `add` gets the position of some rows, what they
+/// Sums over the rows of each image, `[n, c]`: `add` gets the position of some rows, what they
 /// read, and the sums to add to.
-pub(crate) fn per_picture<T: Real>(
+pub(crate) fn per_image<T: Real>(
     xs: &View<'_, T>,
     area: usize,
     add: impl Fn(Range<usize>, &[T], &mut [T]) + Sync,
@@ -53,12 +53,12 @@ pub(crate) fn per_picture<T: Real>(
     let n_parts = 16_usize.div_ceil(n.max(1)).min(area.div_ceil(tile));
     let part = area.div_ceil(n_parts);
     let sum = |idx: Range<usize>, _: &mut [T]| {
-        let (picture, idx) = (idx.start / n_parts, idx.start % n_parts);
+        let (image, idx) = (idx.start / n_parts, idx.start % n_parts);
         let rows = (idx * part).min(area)..((idx + 1) * part).min(area);
         let mut sums = vec![T::ZERO; c];
         for first in rows.clone().step_by(tile) {
             let many = tile.min(rows.end - first);
-            let first = picture * area + first;
+            let first = image * area + first;
             T::with_scratch(many * c, |seen| {
                 let seen = match xs.plain(first, many) {
                     Some(it) => it,
@@ -75,8 +75,8 @@ pub(crate) fn per_picture<T: Real>(
     // SAFETY: nothing is built.
     let (_, parts) = unsafe { overwrite(n * n_parts, 0, 1, sum) };
     let mut parts = parts.into_iter();
-    let pictures = (0..n).map(|_| total(parts.by_ref().take(n_parts)));
-    pictures.collect::<Vec<_>>().concat()
+    let images = (0..n).map(|_| total(parts.by_ref().take(n_parts)));
+    images.collect::<Vec<_>>().concat()
 }
 
 kernel! {

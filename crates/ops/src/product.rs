@@ -6,13 +6,13 @@ use std::ops::Range;
 use candle::{Result, bail};
 
 use crate::{
-    Finish, Moments, Value,
+    Epilogue, Moments, Value,
     blocks::{overwrite, total, written},
-    finish::OnRows,
-    lens::{BackSums, Grad, GradView, View, cast},
+    epilogue::OnRows,
     matmul::{End, Layout, Left, Panels, Right, Rows, multiply},
     meter::{Job, Way, watch},
     pool::add_rows,
+    prologue::{BackSums, Grad, GradView, View, cast},
     real::{Reading, Real, by_dtype, tensor},
 };
 
@@ -29,7 +29,7 @@ pub fn product(
     xs: &Value,
     weight: &Value,
     bias: Option<&Value>,
-    then: Option<&Finish>,
+    then: Option<&Epilogue>,
 ) -> Result<Value> {
     let Some((&n_in, dims)) = xs.dims().split_last() else {
         bail!("product: a number has no rows");
@@ -52,13 +52,13 @@ pub fn product(
     let out_dims: Vec<usize> = dims.iter().copied().chain([n_out]).collect();
     let b = bias.map(Value::tensor).transpose()?;
     let wants_moments = bias.is_none() && weight.is_on_tape();
-    let lens = xs.lens().cloned();
+    let prologue = xs.prologue().cloned();
     let (ys, moments) = by_dtype!("product", x, T => {
-        let view = View::<T>::of(&x, lens.as_ref())?;
+        let view = View::<T>::of(&x, prologue.as_ref())?;
         let (w, b) = (Reading::of(&w), b.as_ref().map(Reading::of));
         let b = b.as_ref().map(|it| it.slice::<T>()).transpose()?;
         let inputs: Vec<&Value> = [xs, weight].into_iter().chain(bias).collect();
-        let last = Finish::ready(then, &inputs, b, &out_dims)?;
+        let last = Epilogue::ready(then, &inputs, b, &out_dims)?;
         let last = last.on_rows()?;
         let (ys, moments) = forward(&view, w.slice()?, last.as_ref(), n_out, wants_moments);
         Ok::<_, candle::Error>((tensor(ys, &out_dims)?, moments))
@@ -78,14 +78,14 @@ pub fn product(
             if let Some(b_slot) = b_slot {
                 slots.give(b_slot, || Ok(Grad::plain(tensor(column_sums(&gs), &[n_out])?)))?;
             }
-            let view = View::<T>::of(&x, lens.as_ref())?;
+            let view = View::<T>::of(&x, prologue.as_ref())?;
             let wants = Wants { dx: x_slot.is_some(), dw: w_slot.is_some() };
             let reading = Reading::of(&w);
             let found = backward(&view, &gs, reading.slice()?, wants);
             slots.give(w_slot, || Ok(Grad::plain(tensor(found.dw, w.dims())?)))?;
             slots.give(x_slot, || {
                 let dx = Grad::plain(tensor(found.dx, x.dims())?);
-                Ok(dx.summed(found.sums, &x, lens.as_ref()))
+                Ok(dx.summed(found.sums, &x, prologue.as_ref()))
             })
         })
     })?;
@@ -185,7 +185,7 @@ fn backward<T: Real>(xs: &View<'_, T>, gs: &GradView<'_, T>, w: &[T], wants: Wan
                         }
                     }
                     if wants.dw {
-                        // Else it was read on the way back through the lens.
+                        // Else it was read on the way back through the prologue.
                         if sums.is_none() {
                             xs.read_laid(first, n, 0..n_in, seen, layout);
                         }

@@ -6,8 +6,8 @@ use crate::{
     Value,
     blocks::{overwrite, rows_per_block},
     isa::kernel,
-    lens::{Grad, View},
     meter::{Job, Way, watch},
+    prologue::{Grad, View},
     real::{Real as _, by_dtype, tensor},
 };
 
@@ -22,7 +22,7 @@ pub fn sum(xs: &Value, ys: &Value) -> Result<Value> {
     });
     let (x, y) = (xs.raw()?, ys.raw()?);
     let total = by_dtype!("sum", x, T => {
-        let (a, b) = (View::<T>::of(&x, xs.lens())?, View::<T>::of(&y, ys.lens())?);
+        let (a, b) = (View::<T>::of(&x, xs.prologue())?, View::<T>::of(&y, ys.prologue())?);
         let per_block = rows_per_block(a.n_rows, a.c);
         let write = |rows: std::ops::Range<usize>, block: &mut [T]| {
             a.read(rows.start, block, a.c);

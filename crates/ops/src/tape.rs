@@ -19,7 +19,7 @@ use candle::{Result, Tensor, TensorId, Var, bail};
 
 use crate::{
     Moments,
-    lens::{Grad, Lens, settle},
+    prologue::{Grad, Prologue, settle},
 };
 
 /// A tensor on its way through a network, how it is to be read, and its place on a tape, if it is
@@ -27,7 +27,7 @@ use crate::{
 #[derive(Clone)]
 pub struct Value {
     raw: Tensor,
-    lens: Option<Rc<Lens>>,
+    prologue: Option<Rc<Prologue>>,
     moments: Option<Rc<Moments>>,
     means: Option<Tensor>,
     place: Option<(Tape, usize)>,
@@ -129,17 +129,17 @@ impl Tape {
 
 impl Value {
     fn new(raw: Tensor, place: Option<(Tape, usize)>) -> Value {
-        Value { raw, lens: None, moments: None, means: None, place }
+        Value { raw, prologue: None, moments: None, means: None, place }
     }
 
-    /// A value that no gradient is asked for: a picture, or anything outside training.
+    /// A value that no gradient is asked for: an image, or anything outside training.
     pub fn constant(tensor: Tensor) -> Value {
         Value::new(tensor, None)
     }
 
     /// The tensor as it reads.
     pub fn tensor(&self) -> Result<Tensor> {
-        settle(&self.raw, self.lens())
+        settle(&self.raw, self.prologue())
     }
 
     /// The tensor as it is stored, contiguous.
@@ -148,13 +148,13 @@ impl Value {
     }
 
     /// How it is to be read.
-    pub(crate) fn lens(&self) -> Option<&Lens> {
-        self.lens.as_deref()
+    pub(crate) fn prologue(&self) -> Option<&Prologue> {
+        self.prologue.as_deref()
     }
 
     /// The same value, to be read another way.
-    pub(crate) fn through(self, lens: Lens) -> Value {
-        Value { lens: Some(Rc::new(lens)), means: None, ..self }
+    pub(crate) fn through(self, prologue: Prologue) -> Value {
+        Value { prologue: Some(Rc::new(prologue)), means: None, ..self }
     }
 
     /// What the tensor looks like, channel by channel, where its maker has looked.
@@ -166,7 +166,7 @@ impl Value {
         Value { moments: moments.map(Rc::new), ..self }
     }
 
-    /// The mean of each channel of each picture, `[n, c]`, where its maker has taken it.
+    /// The mean of each channel of each image, `[n, c]`, where its maker has taken it.
     pub(crate) fn means(&self) -> Option<&Tensor> {
         self.means.as_ref()
     }
@@ -229,7 +229,7 @@ impl Slots {
         }
     }
 
-    /// Adds a gradient `[n, c]` that is the same for all rows of a picture of an input `[n, …, c]`.
+    /// Adds a gradient `[n, c]` that is the same for all rows of an image of an input `[n, …, c]`.
     pub(crate) fn spread(&mut self, to: Slot, grad: Tensor, dims: &[usize]) -> Result<()> {
         let Some(slot) = to.0 else { return Ok(()) };
         if let Some(before) = &mut self.0[slot]

@@ -69,7 +69,7 @@ impl Window {
                 }
             };
             if size == 0 || size + total < kernel {
-                bail!("a kernel of {kernel} does not fit a map of {size}: use larger pictures");
+                bail!("a kernel of {kernel} does not fit a map of {size}: use larger images");
             }
             Ok((before, (size + total - kernel) / stride + 1))
         };
@@ -176,6 +176,6 @@ mod tests {
     #[test]
     fn a_map_smaller_than_the_kernel_is_an_error() {
         let err = Window::square(7, 1, Padding::Symmetric).on(1, [0, 3]).unwrap_err();
-        assert!(err.to_string().contains("larger pictures"), "{err}");
+        assert!(err.to_string().contains("larger images"), "{err}");
     }
 }

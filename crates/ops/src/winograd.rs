@@ -20,7 +20,7 @@
 use std::ops::Range;
 
 use crate::{
-    finish::Last,
+    epilogue::Last,
     frame::Frame,
     lanes::{Lanes, lanes_kernel},
     matmul::{End, Left, Panels, Rows, multiply},
@@ -73,12 +73,12 @@ impl<T: Real> Weights<T> {
         Weights { places, n_in: n_out, n_out: n_in }
     }
 
-    /// Makes rows of results of some pictures.
+    /// Makes rows of results of some images.
     ///
-    /// - `frames`: of one picture after the other, of [`evened`] size.
-    /// - `rows`, `width`: which results of a picture, all columns.
+    /// - `frames`: of one image after the other, of [`evened`] size.
+    /// - `rows`, `width`: which results of an image, all columns.
     /// - `corner`: where on the map the patch of result (0, 0) begins.
-    /// - `ys`: `[picture, row, width, out]`.
+    /// - `ys`: `[image, row, width, out]`.
     pub(crate) fn convolve(
         &self,
         (frames, frame): (&[T], &Frame),

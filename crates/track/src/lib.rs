@@ -31,7 +31,7 @@ base::choice! {
         "csv" => Csv(csv::Csv),
         /// `metrics.jsonl`: an object for each step.
         "jsonl" => Jsonl(jsonl::Jsonl),
-        /// `tensorboard/`: scalars, pictures and histograms, for `tensorboard --logdir runs`.
+        /// `tensorboard/`: scalars, images and histograms, for `tensorboard --logdir runs`.
         "tensorboard" => TensorBoard(tensorboard::TensorBoard),
         /// `wandb/`: an offline run of Weights & Biases, for `wandb sync`.
         "wandb" => Wandb(wandb::Wandb),
@@ -62,11 +62,11 @@ pub trait Tracker {
     /// What keeps it from taking them. It is asked again all the same, with the next step.
     fn scalars(&mut self, step: usize, values: &[(&str, f64)]) -> Result<(), TrackError>;
 
-    /// Takes a picture of a step, before the step's numbers.
+    /// Takes an image of a step, before the step's numbers.
     ///
     /// # Errors
     /// As with numbers.
-    fn picture(&mut self, _step: usize, _name: &str, _: &Png) -> Result<(), TrackError> {
+    fn image(&mut self, _step: usize, _name: &str, _: &Png) -> Result<(), TrackError> {
         Ok(())
     }
 
@@ -86,7 +86,7 @@ pub trait Tracker {
         Ok(())
     }
 
-    /// Whether it takes pictures and histograms.
+    /// Whether it takes images and histograms.
     fn sees(&self) -> bool {
         false
     }
@@ -98,7 +98,7 @@ pub trait Tracker {
     }
 }
 
-/// A picture as a file.
+/// An image as a file.
 #[derive(Clone, Debug)]
 pub struct Png {
     /// The file.
@@ -108,12 +108,12 @@ pub struct Png {
 }
 
 impl Png {
-    /// A picture as a file, without loss.
-    pub fn of(picture: &RgbImage) -> Png {
+    /// An image as a file, without loss.
+    pub fn of(image: &RgbImage) -> Png {
         let mut bytes = std::io::Cursor::new(Vec::new());
-        let written = picture.write_to(&mut bytes, image::ImageFormat::Png);
-        written.expect("memory takes every picture");
-        Png { bytes: bytes.into_inner(), size: picture.dimensions().into() }
+        let written = image.write_to(&mut bytes, image::ImageFormat::Png);
+        written.expect("memory takes every image");
+        Png { bytes: bytes.into_inner(), size: image.dimensions().into() }
     }
 }
 

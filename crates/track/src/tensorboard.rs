@@ -56,8 +56,8 @@ impl Tracker for Events {
         self.add(step, &values.collect::<Vec<_>>())
     }
 
-    fn picture(&mut self, step: usize, name: &str, it: &Png) -> Result<(), TrackError> {
-        self.add(step, &[picture(name, it)])
+    fn image(&mut self, step: usize, name: &str, it: &Png) -> Result<(), TrackError> {
+        self.add(step, &[image(name, it)])
     }
 
     fn histogram(&mut self, step: usize, name: &str, it: &Histogram) -> Result<(), TrackError> {
@@ -82,14 +82,14 @@ fn scalar(tag: &str, value: f64) -> Message {
     Message::new().text(1, tag).float(2, value as f32)
 }
 
-fn picture(tag: &str, picture: &Png) -> Message {
+fn image(tag: &str, image: &Png) -> Message {
     const RGB: u64 = 3;
-    let [width, height] = picture.size;
+    let [width, height] = image.size;
     let image = Message::new()
         .whole(1, u64::from(height))
         .whole(2, u64::from(width))
         .whole(3, RGB)
-        .bytes(4, &picture.bytes);
+        .bytes(4, &image.bytes);
     Message::new().text(1, tag).message(4, &image)
 }
 

@@ -40,7 +40,7 @@ impl<'a> Trackers<'a> {
         self.all.iter().filter_map(|it| it.tracker.table()).collect()
     }
 
-    /// Whether one of them takes pictures and histograms.
+    /// Whether one of them takes images and histograms.
     pub fn see(&self) -> bool {
         self.all.iter().any(|it| it.tracker.sees())
     }
@@ -50,9 +50,9 @@ impl<'a> Trackers<'a> {
         self.each(|it| it.scalars(step, values));
     }
 
-    /// Takes a picture of a step, before the step's numbers.
-    pub fn picture(&mut self, step: usize, name: &str, picture: &Png) {
-        self.each(|it| it.picture(step, name, picture));
+    /// Takes an image of a step, before the step's numbers.
+    pub fn image(&mut self, step: usize, name: &str, image: &Png) {
+        self.each(|it| it.image(step, name, image));
     }
 
     /// Takes a distribution of a step, before the step's numbers.

@@ -112,7 +112,7 @@ const HEADER: u32 = 21;
 struct OfflineRun {
     log: Growing,
     n_records: u64,
-    /// Where pictures lie, each by its path in here.
+    /// Where images lie, each by its path in here.
     media: PathBuf,
     began: Duration,
     /// What goes beside the numbers of a step: it has one row.
@@ -144,7 +144,7 @@ impl Tracker for OfflineRun {
         self.add(SUMMARY, &all)
     }
 
-    fn picture(&mut self, step: usize, name: &str, it: &Png) -> Result<(), TrackError> {
+    fn image(&mut self, step: usize, name: &str, it: &Png) -> Result<(), TrackError> {
         let digest: String =
             Sha256::digest(&it.bytes).iter().map(|it| format!("{it:02x}")).collect();
         let file = format!("media/images/{name}_{step}_{}.png", &digest[..20]);
@@ -153,11 +153,11 @@ impl Tracker for OfflineRun {
         fs::create_dir_all(dir).map_err(at(dir))?;
         base::files::write_whole(&path, &it.bytes).map_err(at(&path))?;
         let [width, height] = it.size;
-        let picture = json!({
+        let image = json!({
             "_type": "image-file", "format": "png", "path": file, "sha256": digest,
             "size": it.bytes.len(), "width": width, "height": height,
         });
-        self.beside.push((name.to_owned(), picture));
+        self.beside.push((name.to_owned(), image));
         let item = Message::new().text(1, &file);
         self.add(FILES, &Message::new().message(1, &item))
     }
@@ -436,7 +436,7 @@ mod tests {
         assert_eq!((found, is_damaged), (vec![first, second, b"c".to_vec()], false));
     }
 
-    /// A run with its steps: for each its picture, its numbers and their summary.
+    /// A run with its steps: for each its image, its numbers and their summary.
     fn of_steps(n_steps: u64) -> Vec<Vec<u8>> {
         let text = |field, text: &str| Message::new().message(field, &Message::new().text(1, text));
         let mut all =
@@ -463,7 +463,7 @@ mod tests {
         let whole = joined(&all);
         let kept = |log: &[u8], step| Kept::of(log, step).map(|it| (it.bytes, it.n_records));
         let want = |n: usize| Ok((joined(&all[..n]), n as u64));
-        // Two for the run, three a step; the picture of the fourth step comes before its numbers.
+        // Two for the run, three a step; the image of the fourth step comes before its numbers.
         assert_eq!(kept(&whole, 3), want(2 + 3 * 3));
         assert_eq!(kept(&whole, 0), want(2));
         assert_eq!(kept(&whole, 9), want(2 + 3 * 5));
@@ -500,7 +500,7 @@ mod tests {
         let note = |it: &str| notes.borrow_mut().push(it.to_owned());
         let mut trackers = Trackers::open(&[wandb], &about, &note);
         for step in from + 1..=to {
-            trackers.picture(step, "sheet", &Png { bytes: vec![1, 2, 3], size: [1, 1] });
+            trackers.image(step, "sheet", &Png { bytes: vec![1, 2, 3], size: [1, 1] });
             trackers.scalars(step, &[("loss", 1.0)]);
         }
         trackers.finish(End::Stopped);

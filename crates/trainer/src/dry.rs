@@ -16,7 +16,7 @@ use crate::{
 const FEW_BATCHES: usize = 2;
 
 impl Experiment {
-    /// Nothing but learning a few pictures by heart: all of them at once, each as it is.
+    /// Nothing but learning a few images by heart: all of them at once, each as it is.
     ///
     /// - `n`: how many.
     pub fn overfit(&self, n: usize) -> Experiment {
@@ -38,7 +38,7 @@ impl Experiment {
     }
 }
 
-/// Steps in which a few pictures are learnt by heart, or never.
+/// Steps in which a few images are learnt by heart, or never.
 const MOST_STEPS: usize = 500;
 
 impl Plan {
@@ -81,7 +81,7 @@ impl Plan {
         self.scored.truncate(n);
         Ok(format!(
             "fast: of {whole} steps only {steps}, and all lengths rescaled to that; evaluated and saved \
-             after each, on {} of {n_valid} pictures",
+             after each, on {} of {n_valid} images",
             self.sides.valid.len()
         ))
     }
@@ -113,7 +113,7 @@ impl Plan {
         all
     }
 
-    /// A plan of `n` pictures that are trained on and validated on, of as many classes as can be.
+    /// A plan of `n` images that are trained on and validated on, of as many classes as can be.
     ///
     /// # Errors
     /// Those of [`Plan::new`].

@@ -11,7 +11,7 @@ pub enum FitError {
     /// The settings, the data or the weights are at fault.
     #[error(transparent)]
     Plan(#[from] PlanError),
-    /// A picture could not be loaded.
+    /// An image could not be loaded.
     #[error(transparent)]
     Load(#[from] LoadError),
     /// The model could not answer.
@@ -28,15 +28,15 @@ pub enum FitError {
     #[error(
         "step {step}: {what}: lower `optim.lr`, clip gradients (`train.clip`) or warm up longer \
          (`train.warmup`), with `--allow-changes` where the run goes on{}",
-        batch(pictures)
+        batch(images)
     )]
     NotFinite {
         /// The step, from 1.
         step: usize,
         /// What is not finite.
         what: String,
-        /// The pictures of the batch; none where it is the weights.
-        pictures: Vec<String>,
+        /// The images of the batch; none where it is the weights.
+        images: Vec<String>,
     },
     /// The settings are not what they were.
     #[error(
@@ -163,11 +163,11 @@ impl FitError {
     }
 }
 
-/// The pictures of a batch, as the end of a sentence.
-fn batch(pictures: &[String]) -> String {
-    match pictures {
+/// The images of a batch, as the end of a sentence.
+fn batch(images: &[String]) -> String {
+    match images {
         [] => String::new(),
-        _ => format!("; the batch's pictures are {}", pictures.join(", ")),
+        _ => format!("; the batch's images are {}", images.join(", ")),
     }
 }
 

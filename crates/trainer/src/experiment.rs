@@ -5,8 +5,8 @@
 use std::path::{Path, PathBuf};
 
 use augment::{
-    CenterCrop, Filter, Given, HorizontalFlip, MixOpConfig, PictureOpConfig, RandomCrop,
-    ResizeShorter, StatisticsConfig, Step,
+    CenterCrop, Filter, Given, HorizontalFlip, MixOpConfig, RandomCrop, ResizeShorter,
+    StatisticsConfig, Step, TransformConfig,
 };
 use base::{
     Clock, Epochs, Length, Seed,
@@ -46,7 +46,7 @@ pub struct Experiment {
     pub run: RunSection,
     /// What is trained on.
     pub data: DataSection,
-    /// What happens to pictures.
+    /// What happens to images.
     pub augment: AugmentSection,
     /// The network.
     pub model: ModelSection,
@@ -104,11 +104,11 @@ pub struct DataSection {
     pub leave_out_ages: Vec<f64>,
     /// Which examples an epoch sees.
     pub sampler: SamplerConfig,
-    /// Threads that load pictures. Changes no result.
-    pub n_loaders: usize,
+    /// Threads that load images. Changes no result.
+    pub num_workers: usize,
     /// Batches that wait in memory at most.
-    pub n_ahead: usize,
-    /// Pictures with more pixels are refused.
+    pub prefetch: usize,
+    /// Images with more pixels are refused.
     pub max_pixels: u64,
 }
 
@@ -130,7 +130,7 @@ pub struct AugmentSection {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ModelSection {
-    /// What turns pictures into features.
+    /// What turns images into features.
     pub backbone: BackboneConfig,
     /// A file of published weights, or a name that the program finds one by; empty to start from
     /// scratch.
@@ -145,9 +145,9 @@ pub struct TrainSection {
     pub total: Length,
     /// How long the learning rate rises at the beginning.
     pub warmup: Length,
-    /// Pictures a step.
+    /// Images a step.
     pub batch_size: usize,
-    /// Whether an epoch leaves out the pictures that fill no batch.
+    /// Whether an epoch leaves out the images that fill no batch.
     pub drop_last: bool,
     /// Parts that a batch goes through the network in, one after the other: the more, the less memory.
     pub accumulate: usize,
@@ -155,7 +155,7 @@ pub struct TrainSection {
     pub clip: ClipConfig,
     /// Parts of the network that do not learn for a while.
     pub freeze: Vec<Freeze>,
-    /// Smaller pictures in the first epochs.
+    /// Smaller images in the first epochs.
     pub sizes: Vec<Size>,
     /// Evaluations without a better one after which the run ends; 0 for never.
     pub patience: usize,
@@ -169,7 +169,7 @@ pub struct EvalSection {
     pub every: Length,
     /// What the best model is the best by.
     pub best_by: MetricConfig,
-    /// Pictures at once. Changes no result but by rounding.
+    /// Images at once. Changes no result but by rounding.
     pub batch_size: usize,
 }
 
@@ -186,8 +186,15 @@ pub struct CheckpointSection {
 }
 
 /// Settings that change no result.
-const WITHOUT_EFFECT: [&str; 7] =
-    ["threads", "run", "data.n_loaders", "data.n_ahead", "data.max_pixels", "checkpoint", "track"];
+const WITHOUT_EFFECT: [&str; 7] = [
+    "threads",
+    "run",
+    "data.num_workers",
+    "data.prefetch",
+    "data.max_pixels",
+    "checkpoint",
+    "track",
+];
 
 /// What differs between two tables of settings: where, what it was and what it is.
 pub(crate) fn differences(before: &toml::Table, after: &toml::Table) -> Vec<String> {
@@ -235,7 +242,7 @@ fn numbered<'a>(at: &str, paths: &'a [PathBuf]) -> impl Iterator<Item = (String,
 const NEAR: f64 = 0.005;
 
 impl AugmentSection {
-    /// Pictures as published weights want them; in training any part of what the middle is cut from.
+    /// Images as published weights want them; in training any part of what the middle is cut from.
     fn wanted(input: &Input) -> AugmentSection {
         let Input { size, mean, std, .. } = *input;
         let filter = match input.interpolation {
@@ -243,10 +250,10 @@ impl AugmentSection {
             Interpolation::Bicubic => Filter::Bicubic,
         };
         let resize = ResizeShorter { size: input.resized(), filter };
-        let resize = Step::from(PictureOpConfig::ResizeShorter(resize));
-        let random = PictureOpConfig::RandomCrop(RandomCrop { size }).into();
-        let flip = PictureOpConfig::HorizontalFlip(HorizontalFlip {}).into();
-        let center = PictureOpConfig::CenterCrop(CenterCrop { size }).into();
+        let resize = Step::from(TransformConfig::ResizeShorter(resize));
+        let random = TransformConfig::RandomCrop(RandomCrop { size }).into();
+        let flip = TransformConfig::HorizontalFlip(HorizontalFlip {}).into();
+        let center = TransformConfig::CenterCrop(CenterCrop { size }).into();
         AugmentSection {
             train: vec![resize.clone(), random, flip],
             eval: vec![resize, center],
@@ -266,7 +273,7 @@ impl Experiment {
     /// Lays `layers` over the default settings.
     ///
     /// Where they ask for published weights, on a network that is published, there is one more layer
-    /// between: pictures as these weights want them. So they are what `[augment]` is where the
+    /// between: images as these weights want them. So they are what `[augment]` is where the
     /// layers leave it out.
     ///
     /// # Errors
@@ -298,7 +305,7 @@ impl Experiment {
         Published::find(&self.model.backbone).filter(|_| is_asked)
     }
 
-    /// How pictures are to what the published weights want: a line that says that they are so, or what
+    /// How images are to what the published weights want: a line that says that they are so, or what
     /// differs. Empty without such weights.
     pub fn notes_on_weights(&self) -> Vec<String> {
         let Some(it) = self.published() else { return Vec::new() };
@@ -309,7 +316,7 @@ impl Experiment {
         let is_normed =
             known.is_some_and(|it| near(it.mean, input.mean) && near(it.std, input.std));
         if ours.eval == wanted.eval && is_normed {
-            return vec![format!("pictures as {name}'s weights want them: {input}")];
+            return vec![format!("images as {name}'s weights want them: {input}")];
         }
         let mut notes = Vec::new();
         if !is_normed {
@@ -328,7 +335,7 @@ impl Experiment {
         if ours.eval != wanted.eval {
             let ops = toml::Value::try_from(&wanted.eval).expect("operations are TOML");
             notes.push(format!(
-                "note: pictures are sized as `augment` says; {name}'s weights were published with eval = \
+                "note: images are sized as `augment` says; {name}'s weights were published with eval = \
                  {ops}"
             ));
         }
@@ -343,7 +350,7 @@ impl Experiment {
         self.reviewed(self.data.source.get().read(context)?, context)
     }
 
-    /// As [`Experiment::manifest`], without opening a picture: what does not fit is left out.
+    /// As [`Experiment::manifest`], without opening an image: what does not fit is left out.
     ///
     /// # Errors
     /// Data that cannot be listed, and whatever is wrong with the tables.
@@ -477,8 +484,8 @@ impl Experiment {
             (n == 0 || n > most).then(|| format!("is from 1 to {most}, not {n}"))
         };
         note("threads", count(self.threads.max(1), 1024));
-        note("data.n_loaders", count(self.data.n_loaders, 1024));
-        note("data.n_ahead", count(self.data.n_ahead, 1024));
+        note("data.num_workers", count(self.data.num_workers, 1024));
+        note("data.prefetch", count(self.data.prefetch, 1024));
         note("train.batch_size", count(self.train.batch_size, 1 << 20));
         for (idx, Size { size, batch_size, .. }) in self.train.sizes.iter().enumerate() {
             let is_size = size.iter().all(|it| (1..=1 << 14).contains(it));

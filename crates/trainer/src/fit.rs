@@ -141,9 +141,9 @@ fn train(
         state.step += 1;
         state.loss_sum += judged.loss;
         state.n_losses += 1;
-        pace.n_pictures += batch.collages.len();
+        pace.n_images += batch.samples.len();
         let lr = plan.experiment.optim.get().lr() * rates.lr;
-        log.step(watch, plan, &state, judged.loss, lr, batch.collages.len(), &pace)?;
+        log.step(watch, plan, &state, judged.loss, lr, batch.samples.len(), &pace)?;
         let mut numbers = tracking::of_step(plan.clock(state.step).epoch, &judged, lr);
 
         let is_last = state.step == plan.epochs.total();
@@ -408,7 +408,7 @@ fn epoch(plan: &Plan, step: usize) -> Load {
     let (epoch_idx, n_done) = plan.epochs.find(step);
     let (pipeline, pack) = plan.seen(epoch_idx);
     Load {
-        pictures: Arc::clone(&plan.pictures),
+        images: Arc::clone(&plan.images),
         batches: plan.batches(epoch_idx),
         pipeline,
         memory: plan.memory.clone(),
@@ -417,8 +417,8 @@ fn epoch(plan: &Plan, step: usize) -> Load {
         seed: plan.seed(),
         stream: format!("augment/{epoch_idx}"),
         first_batch: n_done,
-        n_threads: plan.experiment.data.n_loaders,
-        n_ahead: plan.experiment.data.n_ahead,
+        n_threads: plan.experiment.data.num_workers,
+        prefetch: plan.experiment.data.prefetch,
     }
 }
 
@@ -437,11 +437,11 @@ fn predict(
     watch: &dyn Watch,
     each: &mut dyn FnMut(usize, &Prediction<'_>) -> Result<(), FitError>,
 ) -> Result<(), FitError> {
-    let pictures: Arc<[_]> = side.iter().map(|&it| plan.pictures[it].clone()).collect();
+    let images: Arc<[_]> = side.iter().map(|&it| plan.images[it].clone()).collect();
     let predictor = Predictor::new(bundle.clone(), &plan.device);
     let mut n_done = 0;
     predictor.predict_each(
-        &pictures,
+        &images,
         plan.serving(),
         &mut |infer::Prediction { probabilities, years }| {
             let idx = side[n_done];
@@ -481,8 +481,8 @@ fn finish(plan: &Plan, run: &Run, state: &State, watch: &dyn Watch) -> Result<En
             let mut table = GradedWriter::new(out, &plan.task);
             predict(plan, &bundle, side, what, watch, &mut |idx, it| {
                 reporting.add(it);
-                let (picture, person) = (&plan.pictures[idx].0, &plan.people[it.person]);
-                Ok(table.row(picture, person, it).map_err(failed)?)
+                let (image, person) = (&plan.images[idx].0, &plan.people[it.person]);
+                Ok(table.row(image, person, it).map_err(failed)?)
             })?;
             table.finish().map_err(failed)?;
             Ok::<_, FitError>(())

@@ -145,8 +145,8 @@ fn check_join(manifest: &Manifest, sides: &[Sides], held: &Index) -> Result<(), 
     }
     let (mut double, mut foreign, mut relabelled) = (Vec::new(), Vec::new(), Vec::new());
     for image in &held.images {
-        let named = || format!("`{}`", image.picture);
-        match classes.get_mut(image.picture.as_str()) {
+        let named = || format!("`{}`", image.image);
+        match classes.get_mut(image.image.as_str()) {
             None => foreign.push(named()),
             Some((_, n)) if *n > 0 => double.push(named()),
             Some((class, n)) => {
@@ -244,7 +244,7 @@ fn join_scored(
             let person = index.person(&row.person).expect("the index has all people");
             let it = row.prediction(person);
             reporting.add(&it);
-            table.row(&row.picture, &row.person, &it).map_err(failed)
+            table.row(&row.image, &row.person, &it).map_err(failed)
         })?;
         table.finish().map(drop).map_err(failed)
     })?;

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, rc::Rc};
 use augment::Statistics;
 use base::{
     Clock,
-    mix::{Collage, Row},
+    mix::{MixedSample, Row},
     task::Answer,
 };
 use candle::{DType, Tensor};
@@ -96,7 +96,7 @@ impl Learner {
         let mut weights = self.model.params().trained();
         if let Some((name, _)) = weights.find(|(_, it)| !is_finite(it.var.as_tensor())) {
             let what = format!("the weight `{name}` is not finite");
-            return Err(FitError::NotFinite { step: state.step, what, pictures: Vec::new() });
+            return Err(FitError::NotFinite { step: state.step, what, images: Vec::new() });
         }
         let mut tensors = BTreeMap::from([
             ("model".to_owned(), self.model.params().to_file()?),
@@ -146,7 +146,7 @@ impl Learner {
         clock: &Clock,
     ) -> Result<(Judged, Gradients), FitError> {
         let frozen = plan.freezing.at(clock.step, &self.model);
-        let parts = parts_of(batch.collages.len(), plan.experiment.train.accumulate);
+        let parts = parts_of(batch.samples.len(), plan.experiment.train.accumulate);
         let targets: Vec<Targets> =
             parts.iter().map(|it| targets(plan, batch, it.clone())).collect();
         let (mut loss, mut gradients) = (0.0, Gradients::default());
@@ -163,19 +163,19 @@ impl Learner {
             };
             let statistics = plan.train_pipeline.statistics;
             let outputs = self.profile.time(Verb::Think, || {
-                let xs = pictures(plan, batch, part.clone(), statistics)?;
+                let xs = images(plan, batch, part.clone(), statistics)?;
                 self.model.forward(&xs, &Pass::Train(pass)) //                     think
             })?;
             probabilities.extend(answers(plan, &outputs)?);
             let judge = || plan.loss.judge(&outputs, of_part, clock); //           judge
-            let penalty = self.profile.time(Verb::Judge, judge)?;
-            let share = part.len() as f64 / batch.collages.len() as f64;
+            let terms = self.profile.time(Verb::Criterion, judge)?;
+            let share = part.len() as f64 / batch.samples.len() as f64;
             let norms = match &norms {
                 Some(it) => it,
-                None if parts.len() == 1 => norms.insert(penalty.norms()),
+                None if parts.len() == 1 => norms.insert(terms.norms()),
                 None => norms.insert(norms_of(plan, &outputs, &targets, clock)?),
             };
-            let of_part = penalty.part(norms, share)?;
+            let of_part = terms.part(norms, share)?;
             loss += f64::from(of_part.to_scalar::<f32>()?);
             self.profile.time(Verb::Learn, || gradients.add(tape.backward(&of_part)?))?;
         }
@@ -197,8 +197,8 @@ impl Learner {
                 .map(|it| format!("the gradient of `{it}` is not finite")),
         };
         if let Some(what) = what {
-            let pictures = batch.examples.iter().map(|&it| plan.pictures[it].0.clone()).collect();
-            return Err(FitError::NotFinite { step: step + 1, what, pictures });
+            let images = batch.examples.iter().map(|&it| plan.images[it].0.clone()).collect();
+            return Err(FitError::NotFinite { step: step + 1, what, images });
         }
         if step == 0 {
             let frozen = plan.freezing.at(step, &self.model);
@@ -231,7 +231,7 @@ impl Learner {
 }
 
 impl Learner {
-    /// Goes forward and back on pictures of nothing, to see what that needs. It changes norms' statistics.
+    /// Goes forward and back on images of nothing, to see what that needs. It changes norms' statistics.
     pub(crate) fn blank_step(&self, n: usize, size: [usize; 2]) -> candle::Result<()> {
         let tape = Tape::default();
         let seed = base::Seed(0);
@@ -242,7 +242,7 @@ impl Learner {
         tape.backward(&Tensor::stack(&sums, 0)?.sum_all()?).map(drop)
     }
 
-    /// Answers pictures of nothing.
+    /// Answers images of nothing.
     pub(crate) fn blank_answer(&self, n: usize, size: [usize; 2]) -> candle::Result<()> {
         self.model.forward(&blank(n, size)?, &Pass::Eval).map(drop)
     }
@@ -285,7 +285,7 @@ fn measure(plan: &Plan, model: &Model, step: usize) -> Result<(), FitError> {
     let mut n_before = 0;
     for batch in load_epoch(plan, last - n_done) {
         let batch = batch?;
-        for part in parts_of(batch.collages.len(), plan.experiment.train.accumulate) {
+        for part in parts_of(batch.samples.len(), plan.experiment.train.accumulate) {
             let tape = Tape::freezing(Rc::clone(&frozen));
             n_before += 1;
             let pass = Training {
@@ -295,7 +295,7 @@ fn measure(plan: &Plan, model: &Model, step: usize) -> Result<(), FitError> {
                 first_row: part.start,
                 follow: Some(1.0 / f64::from(n_before)),
             };
-            let xs = pictures(plan, &batch, part, plan.train_pipeline.statistics)?;
+            let xs = images(plan, &batch, part, plan.train_pipeline.statistics)?;
             model.forward(&xs, &Pass::Train(pass))?;
         }
     }
@@ -309,15 +309,15 @@ fn parts_of(n_rows: usize, n_parts: usize) -> Vec<std::ops::Range<usize>> {
 }
 
 /// Some rows of a batch as the network takes them.
-fn pictures(
+fn images(
     plan: &Plan,
     batch: &Batch,
     rows: std::ops::Range<usize>,
     Statistics { mean, std }: Statistics,
 ) -> candle::Result<Tensor> {
-    let collages = &batch.collages[rows];
+    let samples = &batch.samples[rows];
     ops::normalise(
-        Rows { pictures: &batch.pictures, size: batch.size, collages },
+        Rows { images: &batch.images, size: batch.size, samples },
         mean,
         std,
         &plan.device,
@@ -338,12 +338,12 @@ fn answers(plan: &Plan, outputs: &[Output]) -> Result<Vec<Vec<f64>>, FitError> {
 
 /// What was said of a batch, beside the truth.
 fn predictions(plan: &Plan, batch: &Batch, probabilities: Vec<Vec<f64>>) -> Predictions {
-    let most = |it: &Collage| {
+    let most = |it: &MixedSample| {
         let row = it.row(batch.size);
         let most = row.iter().reduce(|a, b| if b.weight > a.weight { b } else { a });
-        batch.examples[most.map_or(it.picture, |it| it.picture)]
+        batch.examples[most.map_or(it.image, |it| it.image)]
     };
-    let examples: Vec<usize> = batch.collages.iter().map(most).collect();
+    let examples: Vec<usize> = batch.samples.iter().map(most).collect();
     let classes = examples.iter().map(|&it| plan.classes[it]).collect();
     let people = examples.iter().map(|&it| plan.persons[it]).collect();
     Predictions::new(plan.task.clone(), probabilities, classes, people)
@@ -356,7 +356,7 @@ fn targets(plan: &Plan, batch: &Batch, rows: std::ops::Range<usize>) -> Targets 
         ages: batch.examples.iter().map(|&it| plan.ages[it]).collect(),
         weights: batch.examples.iter().map(|&it| f64::from(plan.weights[it])).collect(),
     };
-    let rows: Vec<Row> = batch.collages[rows].iter().map(|it| it.row(batch.size)).collect();
+    let rows: Vec<Row> = batch.samples[rows].iter().map(|it| it.row(batch.size)).collect();
     Targets::new(&plan.task, labels, &rows, DType::F32, &plan.device)
 }
 

@@ -22,19 +22,19 @@ use crate::{
 pub(crate) struct Pace {
     began: Instant,
     pub(crate) waited: Duration,
-    pub(crate) n_pictures: usize,
+    pub(crate) n_images: usize,
 }
 
 impl Pace {
     pub(crate) fn start() -> Pace {
-        Pace { began: Instant::now(), waited: Duration::ZERO, n_pictures: 0 }
+        Pace { began: Instant::now(), waited: Duration::ZERO, n_images: 0 }
     }
 
     pub(crate) fn elapsed(&self) -> Duration {
         self.began.elapsed()
     }
 
-    /// The share of a time that was spent waiting for pictures.
+    /// The share of a time that was spent waiting for images.
     fn waiting(&self, elapsed: Duration) -> f64 {
         self.waited.as_secs_f64() / elapsed.as_secs_f64().max(1e-9)
     }
@@ -80,7 +80,7 @@ impl Log {
         state: &State,
         loss: f64,
         lr: f64,
-        n_pictures: usize,
+        n_images: usize,
         pace: &Pace,
     ) -> Result<(), RunError> {
         let epoch = plan.clock(state.step).epoch;
@@ -90,7 +90,7 @@ impl Log {
         )?;
         let waiting = pace.waiting(pace.elapsed());
         let (step, total) = (state.step, plan.epochs.total());
-        watch.step(&StepReport { step, total, epoch, loss, lr, n_pictures, waiting });
+        watch.step(&StepReport { step, total, epoch, loss, lr, n_images, waiting });
         Ok(())
     }
 
@@ -114,7 +114,7 @@ impl Log {
             scores,
             score,
             is_best,
-            images_per_second: pace.n_pictures as f64 / train_seconds.max(1e-9),
+            images_per_second: pace.n_images as f64 / train_seconds.max(1e-9),
             waiting: pace.waiting(trained),
             train_seconds,
             eval_seconds: (pace.elapsed() - trained).as_secs_f64(),

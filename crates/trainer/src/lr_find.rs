@@ -116,7 +116,7 @@ pub fn lr_find(
             epoch: clock.epoch,
             loss: smooth,
             lr: rate,
-            n_pictures: batch.collages.len(),
+            n_images: batch.samples.len(),
             waiting: 0.0,
         });
         best = f64::min(best, smooth);

@@ -1,16 +1,16 @@
 //! How much memory a run needs, estimated before its first step: a killed process can say nothing.
 //!
-//! A step and an answer on two and on six blank pictures are measured, of a network made for it; what more
-//! pictures need lies on the line through the two.
+//! A step and an answer on two and on six blank images are measured, of a network made for it; what more
+//! images need lies on the line through the two.
 
 use candle::Result;
 
 use crate::{learner::Learner, plan::Plan};
 
-/// How many pictures are measured.
+/// How many images are measured.
 const FEW: [usize; 2] = [2, 6];
 
-/// Pixels of a picture that is measured, at most.
+/// Pixels of an image that is measured, at most.
 const LARGE: f64 = 320.0 * 320.0;
 
 /// What freed memory costs that fits nothing new.
@@ -22,20 +22,20 @@ pub(crate) struct Need {
     kept: f64,
     step: Line,
     answer: Line,
-    /// Pictures that go through the network at a time.
+    /// Images that go through the network at a time.
     n_step: usize,
     n_answer: usize,
 }
 
-/// Bytes by pictures.
+/// Bytes by images.
 struct Line {
     of_none: f64,
     of_one: f64,
 }
 
 impl Line {
-    /// The line through what is held while `work` does [`FEW`] pictures of `[height, width]`; of large ones
-    /// on smaller pictures, for what a picture needs grows with its area.
+    /// The line through what is held while `work` does [`FEW`] images of `[height, width]`; of large ones
+    /// on smaller images, for what an image needs grows with its area.
     fn measure(size: [usize; 2], work: impl Fn(usize, [usize; 2]) -> Result<()>) -> Result<Line> {
         let area = |[h, w]: [usize; 2]| (h * w) as f64;
         let shrink = (area(size) / LARGE).sqrt().max(1.0);
@@ -56,7 +56,7 @@ impl Line {
         self.of_none + self.of_one * n as f64
     }
 
-    /// How many pictures fit, in eights where it is so many.
+    /// How many images fit, in eights where it is so many.
     fn that_fit(&self, free: f64) -> usize {
         let n = ((free - self.of_none) / self.of_one.max(1.0)).max(0.0) as usize;
         if n >= 8 { n / 8 * 8 } else { n }
@@ -83,7 +83,7 @@ impl Need {
         let answered = plan.eval_pipeline.size().unwrap_or_default();
         let n_valid = plan.sides.valid.len().max(plan.scored.len());
         let n_answer = experiment.eval.batch_size.min(n_valid);
-        let waiting = experiment.data.n_ahead + experiment.data.n_loaders;
+        let waiting = experiment.data.prefetch + experiment.data.num_workers;
         let of_batch = |n: usize, size: [usize; 2]| (n * size[0] * size[1] * 3) as f64;
         let of_batch = of_batch(batch_size, size).max(of_batch(n_answer, answered));
         Ok(Some(Need {
@@ -118,7 +118,7 @@ impl Need {
             remedies.push(format!("`eval.batch_size = {n_answer}` would fit"));
         }
         if n < 2 || n_answer == 0 {
-            return "take smaller pictures (`augment.train`, `augment.eval`) or a smaller network \
+            return "take smaller images (`augment.train`, `augment.eval`) or a smaller network \
                     (`model.backbone`)"
                 .to_owned();
         }

@@ -7,7 +7,7 @@ mod epochs;
 
 use std::{path::PathBuf, rc::Rc, sync::Arc};
 
-use augment::{Mixing, PictureOpConfig, Pipeline, Resize, Statistics, Step};
+use augment::{Mixing, Pipeline, Resize, Statistics, Step, TransformConfig};
 use base::{Clock, Epochs, Seed, Task};
 use candle::{DType, Device, Tensor};
 use data::{
@@ -17,7 +17,7 @@ use data::{
 pub use epochs::epochs_of;
 use epochs::{batches_of, check_lengths, epochs, groups};
 use infer::Serving;
-use losses::{Counts, Judge, Question};
+use losses::{Counts, Criterion, Question};
 use models::{Fitted, Model, ModelSpec, WeightsError, read_weights};
 use ops::{Pass, Tape, Training};
 
@@ -37,31 +37,31 @@ pub struct Plan {
     pub task: Task,
     /// What each person is called.
     pub people: Vec<String>,
-    /// Every picture of the source.
-    pub pictures: Arc<[(String, Content)]>,
-    /// The person of each picture.
+    /// Every image of the source.
+    pub images: Arc<[(String, Content)]>,
+    /// The person of each image.
     pub persons: Vec<usize>,
-    /// The class of each picture, as it is scored.
+    /// The class of each image, as it is scored.
     pub classes: Vec<usize>,
-    /// The class of each picture, as it is trained on.
+    /// The class of each image, as it is trained on.
     pub training_classes: Vec<usize>,
-    /// The age on each picture, where the source knows ages.
+    /// The age on each image, where the source knows ages.
     pub ages: Vec<Option<f64>>,
-    /// What each picture may be used for.
+    /// What each image may be used for.
     pub usages: Vec<Use>,
-    /// How much each picture counts in training; none of those that are trained on counts nothing.
+    /// How much each image counts in training; none of those that are trained on counts nothing.
     pub weights: Vec<f32>,
-    /// Pictures to train on and to validate on.
+    /// Images to train on and to validate on.
     pub sides: Sides,
-    /// Pictures that score the finished model.
+    /// Images that score the finished model.
     pub scored: Vec<usize>,
-    /// What pictures go through in training.
+    /// What images go through in training.
     pub train_pipeline: Arc<Pipeline>,
-    /// What remembers what is worked out of the pictures on the way.
+    /// What remembers what is worked out of the images on the way.
     pub memory: Option<Remembered>,
-    /// The pictures as that prepares them, where `maskfit data pack` has done so.
+    /// The images as that prepares them, where `maskfit data pack` has done so.
     pub pack: Option<Arc<Pack>>,
-    /// The epochs that begin with smaller pictures.
+    /// The epochs that begin with smaller images.
     pub(crate) phases: Vec<Phase>,
     /// What happens to the rows of a batch in training.
     pub mixing: Mixing,
@@ -70,7 +70,7 @@ pub struct Plan {
     /// The network.
     pub spec: ModelSpec,
     /// What it descends on.
-    pub loss: Judge,
+    pub loss: Criterion,
     /// What the sampler draws from, as positions in the training side.
     pub groups: Groups,
     /// Where each epoch ends.
@@ -103,10 +103,10 @@ pub enum PlanError {
     /// People that cannot be split.
     #[error(transparent)]
     Split(#[from] SplitError),
-    /// A picture that cannot be read.
+    /// An image that cannot be read.
     #[error(transparent)]
     Load(#[from] LoadError),
-    /// A pack of these pictures that cannot be used.
+    /// A pack of these images that cannot be used.
     #[error(transparent)]
     Pack(#[from] PackError),
     /// Published weights that cannot be read or used.
@@ -151,12 +151,12 @@ impl Plan {
             manifest.training_classes(&data.training_cuts).map_err(wrong("data.training_cuts"))?;
         check_head(experiment, manifest, &sides)?;
 
-        let pictures: Arc<[(String, Content)]> =
+        let images: Arc<[(String, Content)]> =
             manifest.examples.iter().map(|it| (it.name.clone(), it.content.clone())).collect();
         let (train_pipeline, eval_pipeline) =
-            pipelines(experiment, &pictures, manifest.memory.as_ref(), &sides, watch)?;
+            pipelines(experiment, &images, manifest.memory.as_ref(), &sides, watch)?;
         let pack_of = |pipeline: &Pipeline| match &manifest.memory {
-            Some(memory) => Pack::open(&Pack::path(memory.dir(), pipeline, &pictures), &pictures),
+            Some(memory) => Pack::open(&Pack::path(memory.dir(), pipeline, &images), &images),
             None => Ok(None),
         };
         let pack = pack_of(&train_pipeline)?.map(Arc::new);
@@ -179,7 +179,7 @@ impl Plan {
             let size = train_pipeline.size().map_err(wrong("augment.train"))?;
             rehearse(&spec, task, size, device).map_err(|it| {
                 wrong("train.batch_size")(format!(
-                    "a batch, or a part of one, has one picture of {size:?}: {it}"
+                    "a batch, or a part of one, has one image of {size:?}: {it}"
                 ))
             })?;
         }
@@ -191,7 +191,7 @@ impl Plan {
             param_groups,
             task: task.clone(),
             people: manifest.people.clone(),
-            pictures,
+            images,
             persons: each.clone().map(|it| it.person).collect(),
             classes: each.clone().map(|it| it.class).collect(),
             training_classes,
@@ -260,7 +260,7 @@ impl Plan {
         order
     }
 
-    /// What pictures go through in an epoch, and where they lie ready.
+    /// What images go through in an epoch, and where they lie ready.
     pub fn seen(&self, epoch_idx: usize) -> (Arc<Pipeline>, Option<Arc<Pack>>) {
         let epoch_idx = self.epochs.of_whole(epoch_idx);
         match self.phases.iter().find(|it| epoch_idx < it.end) {
@@ -269,30 +269,30 @@ impl Plan {
         }
     }
 
-    /// Pictures a step.
+    /// Images a step.
     pub fn batch_size(&self, epoch_idx: usize) -> usize {
         batch_size(&self.phases, &self.experiment.train, self.epochs.of_whole(epoch_idx))
     }
 
-    /// The batches of an epoch, as positions among all pictures.
+    /// The batches of an epoch, as positions among all images.
     pub fn batches(&self, epoch_idx: usize) -> Vec<Vec<usize>> {
-        let pictures: Vec<usize> =
+        let images: Vec<usize> =
             self.order(epoch_idx).into_iter().map(|it| self.sides.train[it]).collect();
-        pictures.chunks(self.batch_size(epoch_idx)).map(<[usize]>::to_vec).collect()
+        images.chunks(self.batch_size(epoch_idx)).map(<[usize]>::to_vec).collect()
     }
 
-    /// How many pictures of each class of the sampler's an epoch sees.
+    /// How many images of each class of the sampler's an epoch sees.
     pub fn drawn(&self, epoch_idx: usize) -> Vec<usize> {
         self.groups.counts_of(&self.order(epoch_idx))
     }
 
-    /// How pictures are served.
+    /// How images are served.
     pub fn serving(&self) -> Serving {
         let Experiment { data, eval, .. } = &self.experiment;
         Serving {
             batch_size: eval.batch_size,
-            n_loaders: data.n_loaders,
-            n_ahead: data.n_ahead,
+            num_workers: data.num_workers,
+            prefetch: data.prefetch,
             memory: self.memory.clone(),
         }
     }
@@ -369,11 +369,11 @@ fn check_head(
     }
 }
 
-/// What happens to pictures in training, and in validation and serving. One picture has been through
+/// What happens to images in training, and in validation and serving. One image has been through
 /// each, so that sizes which do not fit show before there is a run.
 fn pipelines(
     experiment: &Experiment,
-    pictures: &Arc<[(String, Content)]>,
+    images: &Arc<[(String, Content)]>,
     memory: Option<&Remembered>,
     sides: &Sides,
     watch: &(dyn Watch + Sync),
@@ -393,7 +393,7 @@ fn pipelines(
     let statistics = match augment.statistics.get().known() {
         Some(it) => it,
         None => {
-            let side: Vec<_> = sides.train.iter().map(|&it| pictures[it].clone()).collect();
+            let side: Vec<_> = sides.train.iter().map(|&it| images[it].clone()).collect();
             let progress = |done, total| watch.progress("measuring colours", done, total);
             measure_statistics(&side, &eval, memory, &progress)?
         }
@@ -401,7 +401,7 @@ fn pipelines(
     (train.statistics, eval.statistics) = (statistics, statistics);
     for (pipeline, side) in [(&train, &sides.train), (&eval, &sides.valid)] {
         let load = Load {
-            pictures: Arc::clone(pictures),
+            images: Arc::clone(images),
             batches: side.iter().take(1).map(|&it| vec![it]).collect(),
             pipeline: Arc::new(pipeline.clone()),
             memory: memory.cloned(),
@@ -411,14 +411,14 @@ fn pipelines(
             stream: "augment/0".to_owned(),
             first_batch: 0,
             n_threads: 1,
-            n_ahead: 1,
+            prefetch: 1,
         };
         Loader::start(load).next().transpose()?;
     }
     Ok((train, eval))
 }
 
-/// The epochs of smaller pictures, with their packs.
+/// The epochs of smaller images, with their packs.
 fn phases(
     train: &TrainSection,
     pipeline: &Pipeline,
@@ -428,7 +428,7 @@ fn phases(
     let phase = |(item, end): (&Size, usize)| {
         let mut pipeline = pipeline.clone();
         let resize = Resize { size: item.size, ..Resize::default() };
-        pipeline.ops.push(PictureOpConfig::Resize(resize).into());
+        pipeline.ops.push(TransformConfig::Resize(resize).into());
         let pack = pack_of(&pipeline)?.map(Arc::new);
         let batch_size = item.batch_size.unwrap_or(train.batch_size);
         Ok(Phase { end, pipeline: Arc::new(pipeline), pack, batch_size })
@@ -446,20 +446,20 @@ fn note_what_is_cut(
 ) {
     if n_drawn < batch_size(phases, train, 0) {
         watch.note(&format!(
-            "`train.batch_size`: the first epoch sees {n_drawn} pictures, so that a batch has no more"
+            "`train.batch_size`: the first epoch sees {n_drawn} images, so that a batch has no more"
         ));
     }
     if let Some(idx) = phases.iter().position(|it| it.end > n_epochs) {
         let until = train.sizes[idx].until;
         watch.note(&format!(
-            "`train.sizes[{idx}]`: the run is over before `until = \"{until}\"`, and no picture is larger"
+            "`train.sizes[{idx}]`: the run is over before `until = \"{until}\"`, and no image is larger"
         ));
     }
 }
 
 /// What happens to the rows of a batch, in a run of these epochs.
 ///
-/// - `side`: the pictures that are trained on.
+/// - `side`: the images that are trained on.
 pub(crate) fn mixing(
     experiment: &Experiment,
     task: &Task,
@@ -485,7 +485,7 @@ fn judge(
     manifest: &Manifest,
     sides: &Sides,
     training_classes: &[usize],
-) -> Result<Judge, PlanError> {
+) -> Result<Criterion, PlanError> {
     let task = &manifest.task;
     let mut counts = Counts { classes: vec![0; task.n_classes()], ages: Vec::new() };
     for &idx in &sides.train {
@@ -494,16 +494,16 @@ fn judge(
     }
     let asked = experiment.head.get().questions(task)?.into_iter();
     let asked = asked.map(|it| Question::new(task, it.asks, &it.form, it.n_out, &counts));
-    Judge::new(&experiment.loss, &asked.collect::<Vec<_>>()).map_err(wrong("loss"))
+    Criterion::new(&experiment.loss, &asked.collect::<Vec<_>>()).map_err(wrong("loss"))
 }
 
-/// Pictures a step of an epoch.
+/// Images a step of an epoch.
 fn batch_size(phases: &[Phase], train: &TrainSection, epoch_idx: usize) -> usize {
     let phase = phases.iter().find(|it| epoch_idx < it.end);
     phase.map_or(train.batch_size, |it| it.batch_size)
 }
 
-/// Lets a batch of one picture through: a network whose last maps have one pixel cannot be trained
+/// Lets a batch of one image through: a network whose last maps have one pixel cannot be trained
 /// on it, and would say so at the end of the first epoch only.
 fn rehearse(
     spec: &ModelSpec,

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// What a run spends time on, in the order of a step. Pictures are seen on other threads.
+/// What a run spends time on, in the order of a step. Images are seen on other threads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verb {
     /// Waiting for a batch.
@@ -13,26 +13,26 @@ pub enum Verb {
     /// Forward through the network.
     Think,
     /// From its answers to a loss.
-    Judge,
+    Criterion,
     /// Back to the gradients, and a step of the optimizer.
     Learn,
     /// Writing checkpoints and bundles, as far as training waits for them.
     Keep,
-    /// Answering the pictures held out.
+    /// Answering the images held out.
     Answer,
 }
 
 impl Verb {
     /// All of them.
     pub const ALL: [Verb; 6] =
-        [Verb::Gather, Verb::Think, Verb::Judge, Verb::Learn, Verb::Keep, Verb::Answer];
+        [Verb::Gather, Verb::Think, Verb::Criterion, Verb::Learn, Verb::Keep, Verb::Answer];
 
     /// What it is called, and what it is.
     pub fn describe(self) -> (&'static str, &'static str) {
         match self {
-            Verb::Gather => ("gather", "waiting for pictures"),
+            Verb::Gather => ("gather", "waiting for images"),
             Verb::Think => ("think", "forward through the network"),
-            Verb::Judge => ("judge", "losses"),
+            Verb::Criterion => ("judge", "losses"),
             Verb::Learn => ("learn", "gradients and the optimizer"),
             Verb::Keep => ("keep", "checkpoints and bundles"),
             Verb::Answer => ("answer", "evaluations"),
@@ -74,7 +74,7 @@ impl Profile {
         self.n_steps.set(self.n_steps.get() + 1);
     }
 
-    /// Loaders were busy with pictures for so long.
+    /// Loaders were busy with images for so long.
     pub(crate) fn saw(&self, busy: Duration) {
         self.seen.set(self.seen.get() + busy);
     }

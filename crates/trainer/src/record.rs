@@ -55,7 +55,7 @@ const VALID: &str = "valid";
 impl Record {
     /// What a plan trains on, validates on and scores on.
     pub(crate) fn of(plan: &Plan) -> Record {
-        let mut sides = vec![LEFT_OUT; plan.pictures.len()];
+        let mut sides = vec![LEFT_OUT; plan.images.len()];
         for (name, side) in
             [("train", &plan.sides.train), (VALID, &plan.sides.valid), ("scored", &plan.scored)]
         {
@@ -63,7 +63,7 @@ impl Record {
         }
         let labels = labels(&plan.task);
         let rows = sides.into_iter().enumerate().map(|(idx, side)| Row {
-            image: &plan.pictures[idx].0,
+            image: &plan.images[idx].0,
             person: &plan.people[plan.persons[idx]],
             class: plan.classes[idx],
             label: &labels[plan.classes[idx]],

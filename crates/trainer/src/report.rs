@@ -19,12 +19,12 @@ struct ClassRow<'a> {
 pub(crate) fn section(name: &str, report: &Report) -> String {
     let metrics::Interval { value, low, high } = report.joint().macro_f1;
     let mut text = format!(
-        "\n[{name}]\npeople = {}\npictures = {}\nmacro_f1 = {value}\n\
+        "\n[{name}]\npeople = {}\nimages = {}\nmacro_f1 = {value}\n\
          macro_f1_interval = [{low}, {high}]\n",
-        report.n_people, report.n_pictures
+        report.n_people, report.n_images
     );
-    if let Some(years) = report.age_error {
-        text += &format!("age_error = {years}\n");
+    if let Some(years) = report.age_mae {
+        text += &format!("age_mae = {years}\n");
     }
     for scope in &report.scopes {
         let scores = toml::to_string(&scope.scores).expect("scores are TOML");
@@ -57,8 +57,8 @@ pub(crate) fn write_tables(run: &Run, name: &str, report: &Report) -> Result<(),
             confusions.push([scope.name.clone(), truth, predicted, n.to_string()]);
         }
     }
-    let header = ["scope", "class", "name", "precision", "recall", "f1", "pictures"];
+    let header = ["scope", "class", "name", "precision", "recall", "f1", "images"];
     run.write(&format!("{name}_classes.csv"), &table::text(header, classes))?;
-    let header = ["scope", "truth", "predicted", "pictures"];
+    let header = ["scope", "truth", "predicted", "images"];
     run.write(&format!("{name}_confusions.csv"), &table::text(header, confusions))
 }

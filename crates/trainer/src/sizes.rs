@@ -1,7 +1,7 @@
-//! Progressive resizing: the first epochs on smaller pictures, perhaps more of them at once.
+//! Progressive resizing: the first epochs on smaller images, perhaps more of them at once.
 //!
 //! What the training pipeline makes is made smaller at its end; where a crop or a warp comes before, the
-//! two are one resampling. Epochs keep their pictures, so that only the time of a step changes. As
+//! two are one resampling. Epochs keep their images, so that only the time of a step changes. As
 //! fast.ai's entries to DAWNBench (2018) did; Tan & Le, "EfficientNetV2", 2021, vary the augmentation too.
 
 use base::Length;
@@ -15,7 +15,7 @@ pub struct Size {
     pub until: Length,
     /// `[height, width]` in pixels.
     pub size: [usize; 2],
-    /// Pictures a step; left out, `train.batch_size`.
+    /// Images a step; left out, `train.batch_size`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub batch_size: Option<usize>,
 }

@@ -1,4 +1,4 @@
-//! What trackers are told: the numbers of steps and evaluations under their names, pictures beside what
+//! What trackers are told: the numbers of steps and evaluations under their names, images beside what
 //! is said of them, and how weights are distributed.
 
 use base::{Seed, Task, task::Scope};
@@ -14,7 +14,7 @@ use crate::{
     watch::{EpochReport, Shown, Watch},
 };
 
-/// Pictures of a sheet.
+/// Images of a sheet.
 const N_SHOWN: usize = 12;
 
 /// The names of all numbers: those of every step, and then those of an evaluation.
@@ -106,7 +106,7 @@ impl<'a> Tracking<'a> {
         }
         let title = format!("validation after {step} steps: what is given, and what is answered");
         if let Some(sheet) = watch.sheet(&title, &shown(plan, predicted)) {
-            self.trackers.picture(step, "validation", &Png::of(&sheet));
+            self.trackers.image(step, "validation", &Png::of(&sheet));
         }
         for (stage_idx, stage) in model.stages().iter().enumerate() {
             let of_stage = model.params().trained().filter(|(_, it)| it.stage == stage_idx);
@@ -129,20 +129,20 @@ impl<'a> Tracking<'a> {
     }
 }
 
-/// Some pictures of the validation side, as the network sees them; from all over it, for neighbours are
+/// Some images of the validation side, as the network sees them; from all over it, for neighbours are
 /// the same person. One that cannot be read any more is left out.
 fn shown(plan: &Plan, predicted: &[usize]) -> Vec<Shown> {
     let side = &plan.sides.valid;
     let n = side.len().min(N_SHOWN);
     let show = |nth: usize| {
         let idx = nth * side.len() / n;
-        let bytes = plan.pictures[side[idx]].1.bytes().ok()?;
+        let bytes = plan.images[side[idx]].1.bytes().ok()?;
         let memory = plan.memory.as_ref().map(|it| it as &dyn augment::Memory);
         // An evaluation pipeline draws nothing.
         let rng = &mut Seed(0).stream("show");
         let name = |class| plan.task.class_name(class, Scope::Joint);
         Some(Shown {
-            picture: plan.eval_pipeline.apply(&bytes, rng, memory).ok()?,
+            image: plan.eval_pipeline.apply(&bytes, rng, memory).ok()?,
             given: name(plan.classes[side[idx]]),
             answered: name(predicted[idx]),
         })

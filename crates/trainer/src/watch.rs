@@ -2,7 +2,7 @@
 //!
 //! A watch sees; it cannot change anything but the end.
 
-use augment::Picture;
+use augment::Image;
 
 use crate::{evaluation::MainScores, profile::Profile};
 
@@ -23,8 +23,8 @@ pub trait Watch {
     /// The run has ended, and this is where its time went.
     fn profile(&self, _: &Profile) {}
 
-    /// Pictures on a sheet, under a title, for those who track the run; none where nobody draws.
-    fn sheet(&self, _title: &str, _: &[Shown]) -> Option<Picture> {
+    /// Images on a sheet, under a title, for those who track the run; none where nobody draws.
+    fn sheet(&self, _title: &str, _: &[Shown]) -> Option<Image> {
         None
     }
 
@@ -45,17 +45,17 @@ pub struct StepReport {
     pub loss: f64,
     /// The learning rate.
     pub lr: f64,
-    /// Pictures in the batch.
-    pub n_pictures: usize,
-    /// The share of the time since the last evaluation that was spent waiting for pictures.
+    /// Images in the batch.
+    pub n_images: usize,
+    /// The share of the time since the last evaluation that was spent waiting for images.
     pub waiting: f64,
 }
 
-/// A picture and what is said of it.
+/// An image and what is said of it.
 #[derive(Clone, Debug)]
 pub struct Shown {
     /// As the network sees it.
-    pub picture: Picture,
+    pub image: Image,
     /// Its class.
     pub given: String,
     /// The class that it is taken for.
@@ -77,9 +77,9 @@ pub struct EpochReport {
     pub score: f64,
     /// Whether this is the best so far.
     pub is_best: bool,
-    /// Training pictures a second since the evaluation before.
+    /// Training images a second since the evaluation before.
     pub images_per_second: f64,
-    /// The share of that time spent waiting for pictures.
+    /// The share of that time spent waiting for images.
     pub waiting: f64,
     /// Seconds that the training took since the evaluation before.
     pub train_seconds: f64,

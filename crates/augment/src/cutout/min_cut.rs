@@ -1,4 +1,4 @@
-//! The cheapest division of a picture's pixels into two sides.
+//! The cheapest division of an image's pixels into two sides.
 //!
 //! Each pixel costs something on either side, and each pair of neighbours costs something if it is
 //! divided; the cheapest division is a smallest cut, found through a greatest flow.

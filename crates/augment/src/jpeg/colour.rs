@@ -7,7 +7,7 @@
 
 use std::ops::Range;
 
-use crate::Picture;
+use crate::Image;
 
 use super::{
     blocks::Blocks,
@@ -27,7 +27,7 @@ pub(super) struct Colours<'a> {
 impl Colours<'_> {
     /// The pixels.
     #[inline(always)]
-    pub(super) fn picture(&self, rows: Range<usize>, columns: Range<usize>) -> Picture {
+    pub(super) fn image(&self, rows: Range<usize>, columns: Range<usize>) -> Image {
         let (height, width) = (rows.len(), columns.len());
         let mut pixels = vec![[0; 3]; height * width];
         let mut buffers: [Vec<u8>; 4] = Default::default();
@@ -70,7 +70,7 @@ impl Colours<'_> {
                 }
             }
         }
-        Picture::from_raw(width as u32, height as u32, pixels.into_flattened())
+        Image::from_raw(width as u32, height as u32, pixels.into_flattened())
             .expect("three bytes a pixel")
     }
 

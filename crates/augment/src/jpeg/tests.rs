@@ -11,10 +11,10 @@ use image::{
 use rand::Rng as _;
 
 use super::{Header, decode};
-use crate::{DecodeError, Picture, decode::Encoded};
+use crate::{DecodeError, Image, decode::Encoded};
 
 /// Those of tests/golden/jpeg.py, with what libjpeg-turbo makes of them.
-fn goldens() -> Vec<(String, Vec<u8>, Picture)> {
+fn goldens() -> Vec<(String, Vec<u8>, Image)> {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/jpeg");
     let paths = fs::read_dir(dir).unwrap().map(|it| it.unwrap().path());
     let jpegs = paths.filter(|it| it.extension().is_some_and(|it| it == "jpg"));
@@ -26,8 +26,8 @@ fn goldens() -> Vec<(String, Vec<u8>, Picture)> {
         .collect()
 }
 
-fn whole(picture: &Picture) -> [Range<usize>; 2] {
-    [0..picture.height() as usize, 0..picture.width() as usize]
+fn whole(image: &Image) -> [Range<usize>; 2] {
+    [0..image.height() as usize, 0..image.width() as usize]
 }
 
 #[test]
@@ -86,9 +86,9 @@ fn damage_is_noticed_or_seen_and_never_a_panic() {
 
 #[test]
 fn what_is_not_read_says_what_it_is() {
-    let picture = Picture::from_pixel(20, 10, image::Rgb([1, 200, 30]));
+    let image = Image::from_pixel(20, 10, image::Rgb([1, 200, 30]));
     let mut bytes = Vec::new();
-    picture.write_with_encoder(JpegEncoder::new(&mut bytes)).unwrap();
+    image.write_with_encoder(JpegEncoder::new(&mut bytes)).unwrap();
     assert!(Header::read(&bytes).is_ok());
     let frame = bytes.windows(2).position(|it| it == [0xff, 0xc0]).unwrap();
     for (at, value, what) in [
@@ -111,7 +111,7 @@ fn what_is_not_read_says_what_it_is() {
         assert_eq!(err, Some(want), "{what}");
     }
     for n in 0..bytes.len() {
-        let cut = Header::read(&bytes[..n]).and_then(|it| decode(&it, 1, whole(&picture)));
+        let cut = Header::read(&bytes[..n]).and_then(|it| decode(&it, 1, whole(&image)));
         assert_eq!(cut.err(), Some(DecodeError::CutOff), "cut to {n}");
     }
 }
@@ -133,22 +133,20 @@ fn whichever_side_is_up_a_part_is_found() {
         assert_eq!([all.height(), all.width()].map(|it| it as usize), encoded.size());
         let part = encoded.decode_part([1.0; 2], [5..40, 17..31]).unwrap();
         assert_eq!((part.origin, part.reduction), ([5.0, 17.0], 1));
-        assert!(part.picture == crop_imm(&all, 17, 5, 14, 35).to_image(), "{orientation}");
+        assert!(part.image == crop_imm(&all, 17, 5, 14, 35).to_image(), "{orientation}");
     }
 }
 
 #[test]
 fn every_quality_is_about_what_the_other_decoder_reads() {
-    let picture = Picture::from_fn(50, 40, |x, y| image::Rgb([(x * 5) as u8, (y * 6) as u8, 90]));
+    let image = Image::from_fn(50, 40, |x, y| image::Rgb([(x * 5) as u8, (y * 6) as u8, 90]));
     for quality in 1..=100 {
         for grey in [false, true] {
             let mut bytes = Vec::new();
             let encoder = &mut JpegEncoder::new_with_quality(&mut bytes, quality);
             match grey {
-                true => {
-                    encoder.encode(&imageops::grayscale(&picture), 50, 40, ExtendedColorType::L8)
-                }
-                false => encoder.encode(&picture, 50, 40, ExtendedColorType::Rgb8),
+                true => encoder.encode(&imageops::grayscale(&image), 50, 40, ExtendedColorType::L8),
+                false => encoder.encode(&image, 50, 40, ExtendedColorType::Rgb8),
             }
             .unwrap();
             let got = decode(&Header::read(&bytes).unwrap(), 1, [0..40, 0..50]).unwrap();

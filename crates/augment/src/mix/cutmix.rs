@@ -1,6 +1,6 @@
-//! Cutmix: a rectangle of another picture, and so much of its label.
+//! Cutmix: a rectangle of another image, and so much of its label.
 //!
-//! λ ~ Beta(α, α); the rectangle has √(1 - λ) of each side, its centre is anywhere in the picture, and
+//! λ ~ Beta(α, α); the rectangle has √(1 - λ) of each side, its centre is anywhere in the image, and
 //! what of it is outside is cut off. The label's λ is then that of the area that is left,
 //! λ = 1 - area / (height · width).
 //!
@@ -33,7 +33,7 @@ pub struct Cutmix {
     alpha: f64,
     /// For whom the rectangle is drawn, and whether to mix.
     per: Per,
-    /// Whose picture is mixed in.
+    /// Whose image is mixed in.
     partner: Partner,
     /// When it ends.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -61,8 +61,8 @@ impl MixOp for Cutmix {
             let lambda = rng.sample(beta);
             rectangle(size, lambda, size.map(|it| rng.random_range(0..it)))
         });
-        for (row, picture, area) in pairs {
-            plan.lay(row, Layer { picture, area, from: [area.top, area.left], share: 1.0 });
+        for (row, image, area) in pairs {
+            plan.lay(row, Layer { image, area, from: [area.top, area.left], share: 1.0 });
         }
     }
 
@@ -75,7 +75,7 @@ impl MixOp for Cutmix {
     }
 }
 
-/// √(1 - λ) of each side of a picture of `size`, around the centre, as far as it is in the picture.
+/// √(1 - λ) of each side of an image of `size`, around the centre, as far as it is in the image.
 fn rectangle(size: [usize; 2], lambda: f64, centre: [usize; 2]) -> Area {
     let ratio = (1.0 - lambda).sqrt();
     let [(top, height), (left, width)] = [0, 1].map(|axis| {

@@ -1,7 +1,7 @@
-//! A left or right half of another picture, full height, and half of its label.
+//! A left or right half of another image, full height, and half of its label.
 //!
 //! Cutmix that cuts no face and no mask line across, and so leaves what mask and gender are told by
-//! on both sides. With `from` the half is a picture's of a given level, drawn from all that are
+//! on both sides. With `from` the half is an image's of a given level, drawn from all that are
 //! trained on, and so what is rare is seen more often at the same time.
 //!
 //! After the winner of the mask competition of 2021, who has `side = "left"`, `take = "other"` and
@@ -33,9 +33,9 @@ pub struct HalfCutmix {
     take: Take,
     /// For whom is drawn whether to mix, and a random side.
     per: Per,
-    /// Whose picture is mixed in, where `from` does not say.
+    /// Whose image is mixed in, where `from` does not say.
     partner: Partner,
-    /// Whose picture is mixed in: any of this level that is trained on, drawn for each row.
+    /// Whose image is mixed in: any of this level that is trained on, drawn for each row.
     #[serde(skip_serializing_if = "Option::is_none")]
     from: Option<Level>,
     /// When it ends.
@@ -92,7 +92,7 @@ impl MixOp for HalfCutmix {
             Side::Random => rng.random_range(0..2),
         });
         for (row, partner, side) in pairs {
-            let picture = match pool.choose(rng) {
+            let image = match pool.choose(rng) {
                 Some(&example) => plan.invite(example),
                 None => partner,
             };
@@ -101,7 +101,7 @@ impl MixOp for HalfCutmix {
                 Take::Same => columns[side],
                 Take::Other => columns[1 - side],
             };
-            plan.lay(row, Layer { picture, area, from: [0, from], share: 1.0 });
+            plan.lay(row, Layer { image, area, from: [0, from], share: 1.0 });
         }
     }
 
@@ -127,10 +127,10 @@ mod tests {
 
     use super::{HalfCutmix, MixOp as _, MixPlan, Side, Take};
 
-    /// The columns that a half of a picture 9 wide is put to, and those that it is taken from.
+    /// The columns that a half of an image 9 wide is put to, and those that it is taken from.
     fn columns(side: Side, take: Take) -> Vec<(usize, usize)> {
         let op = HalfCutmix { side, take, per: super::Per::Example, ..HalfCutmix::default() };
-        let mut plan = MixPlan { size: [4, 9], rows: whole(40), guests: vec![] };
+        let mut plan = MixPlan { size: [4, 9], rows: whole(40), extras: vec![] };
         op.apply(&mut plan, &[], &mut Seed(0).stream("mix"));
         let layers = plan.rows.iter().map(|it| it.over.unwrap());
         let columns = layers.map(|it| {
@@ -155,12 +155,12 @@ mod tests {
     }
 
     #[test]
-    fn guests_come_from_the_pool_and_after_the_batch() {
-        let mut plan = MixPlan { size: [4, 4], rows: whole(3), guests: vec![] };
+    fn extras_come_from_the_pool_and_after_the_batch() {
+        let mut plan = MixPlan { size: [4, 4], rows: whole(3), extras: vec![] };
         HalfCutmix::default().apply(&mut plan, &[70, 71], &mut Seed(0).stream("mix"));
-        assert_eq!(plan.guests.len(), 3);
-        assert!(plan.guests.iter().all(|it| [70, 71].contains(it)), "{:?}", plan.guests);
-        let pictures: Vec<usize> = plan.rows.iter().map(|it| it.over.unwrap().picture).collect();
-        assert_eq!(pictures, [3, 4, 5]);
+        assert_eq!(plan.extras.len(), 3);
+        assert!(plan.extras.iter().all(|it| [70, 71].contains(it)), "{:?}", plan.extras);
+        let images: Vec<usize> = plan.rows.iter().map(|it| it.over.unwrap().image).collect();
+        assert_eq!(images, [3, 4, 5]);
     }
 }

@@ -1,4 +1,4 @@
-//! Mixup: two pictures blended, and their labels with them.
+//! Mixup: two images blended, and their labels with them.
 //!
 //! y = λ x + (1 - λ) x', λ ~ Beta(α, α).
 //!
@@ -12,7 +12,7 @@
 //! | timm's | 1 | batch, pair or example (its `elem`) | flipped | false |
 //! | λ uniform in 0.5..1 | 1 | example | shuffled | true |
 //!
-//! The last because Beta(1, 1) is uniform in 0..1. timm refuses odd batches; here the middle picture
+//! The last because Beta(1, 1) is uniform in 0..1. timm refuses odd batches; here the middle image
 //! of one is mixed with itself.
 
 use base::{
@@ -36,11 +36,11 @@ pub struct Mixup {
     p: f64,
     /// Of Beta(α, α): below 1 λ is near 0 or 1 more often, above near a half.
     alpha: f64,
-    /// Whether a row is its own picture for the larger part.
+    /// Whether a row is its own image for the larger part.
     at_least_half: bool,
     /// For whom λ is drawn, and whether to mix.
     per: Per,
-    /// Whose picture is mixed in.
+    /// Whose image is mixed in.
     partner: Partner,
     /// When it ends.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -71,10 +71,10 @@ impl MixOp for Mixup {
     fn apply(&self, plan: &mut MixPlan, _: &[usize], rng: &mut Rng) {
         let beta = Beta::new(self.alpha, self.alpha).expect("`problem` has looked at `alpha`");
         let pairs = self.pairing().draw(plan, rng, |rng| rng.sample(beta));
-        for (row, picture, lambda) in pairs {
+        for (row, image, lambda) in pairs {
             let lambda = if self.at_least_half { lambda.max(1.0 - lambda) } else { lambda };
             let area = Area::whole(plan.size);
-            plan.lay(row, Layer { picture, area, from: [0, 0], share: 1.0 - lambda });
+            plan.lay(row, Layer { image, area, from: [0, 0], share: 1.0 - lambda });
         }
     }
 

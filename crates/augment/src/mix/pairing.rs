@@ -19,7 +19,7 @@ pub(crate) enum Per {
     Example,
 }
 
-/// Whose picture is mixed in.
+/// Whose image is mixed in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Partner {
@@ -97,7 +97,7 @@ mod tests {
     use super::{MixPlan, Pairing, Partner, Per};
 
     fn draw(n: usize, p: f64, per: Per, partner: Partner) -> Vec<(usize, usize, f64)> {
-        let plan = MixPlan { size: [4, 4], rows: whole(n), guests: vec![] };
+        let plan = MixPlan { size: [4, 4], rows: whole(n), extras: vec![] };
         let draw = |rng: &mut Rng| rng.random::<f64>();
         Pairing { p, per, partner }.draw(&plan, &mut Seed(0).stream("mix"), draw)
     }

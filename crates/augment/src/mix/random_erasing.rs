@@ -1,6 +1,6 @@
 //! Random erasing: a rectangle hidden, and the label stays.
 //!
-//! With probability p, for each row: an area uniform in a range of shares of the picture, and
+//! With probability p, for each row: an area uniform in a range of shares of the image, and
 //! height / width = eᵘ with u uniform between ln a and -ln a. What does not fit is drawn again, ten
 //! times at most. It is done after normalisation and after all mixing, wherever in the list it stands.
 //!
@@ -23,7 +23,7 @@ use super::{MixOp, MixPlan, pairing::probability_problem};
 pub struct RandomErasing {
     /// The probability of each row.
     p: f64,
-    /// The least and the most that is hidden, as shares of the picture.
+    /// The least and the most that is hidden, as shares of the image.
     area: [f64; 2],
     /// The flattest rectangle's height / width; the steepest has the reciprocal.
     aspect: f64,
@@ -58,7 +58,7 @@ impl Default for RandomErasing {
     }
 }
 
-/// A rectangle of a picture of `size` with a share within `area` and the logarithm of height / width
+/// A rectangle of an image of `size` with a share within `area` and the logarithm of height / width
 /// within `steepness`, if one in ten fits.
 pub(crate) fn rectangle(
     size: [usize; 2],
@@ -117,8 +117,8 @@ impl MixOp for RandomErasing {
     }
 }
 
-/// Height and width of a rectangle of a picture's share and with height / width = `aspect`, unless it
-/// is as high or as wide as the picture of `size`.
+/// Height and width of a rectangle of an image's share and with height / width = `aspect`, unless it
+/// is as high or as wide as the image of `size`.
 fn sides(size: [usize; 2], share: f64, aspect: f64) -> Option<[usize; 2]> {
     let area = share * (size[0] * size[1]) as f64;
     let sides = [area * aspect, area / aspect].map(|it| it.sqrt().round_ties_even() as usize);

@@ -15,7 +15,7 @@ pub(crate) fn bench(command: &BenchCommand) -> anyhow::Result<End> {
         BenchCommand::Train(args) => network::train(args),
         BenchCommand::Infer(args) => network::infer(args),
         BenchCommand::Ops(args) => network::ops(args),
-        BenchCommand::Load { experiment, pictures } => load::load(experiment, *pictures),
+        BenchCommand::Load { experiment, images } => load::load(experiment, *images),
         BenchCommand::Compare(args) => compare::compare(args),
         BenchCommand::Scale { step } => scale::scale(step),
     }

@@ -20,7 +20,7 @@ use crate::{
     tables::{MANY, columns},
 };
 
-/// Pictures that are named, of those that are missing.
+/// Images that are named, of those that are missing.
 const SHOWN: usize = 5;
 /// Of many classes so many are shown that have gained most, and that have lost most.
 const ENDS: usize = 10;
@@ -74,7 +74,7 @@ pub(crate) fn compare(args: &RunsArgs) -> anyhow::Result<End> {
         let names: Vec<String> = named.iter().map(|it| it.display().to_string()).collect();
         sides.push(Side { name: names.join(", "), scopes: mean(&scored) });
     }
-    say!("{} pictures of {} people", reference.index.images.len(), reference.index.people.len());
+    say!("{} images of {} people", reference.index.images.len(), reference.index.people.len());
     reference.notes.iter().for_each(|it| say!("note: {it}"));
     for other in &sides[1..] {
         say!("\nA: {}\nB: {}", sides[0].name, other.name);
@@ -142,22 +142,22 @@ impl<'a> Reference<'a> {
         let (mut n_relabelled, mut expected, mut row) = (0, 0, Row::default());
         while reader.next(&mut row)? {
             // Most tables are in the same order.
-            let is_next = images.get(expected).is_some_and(|it| it.picture == row.picture);
-            let at = if is_next { Some(expected) } else { self.index.position(&row.picture) };
+            let is_next = images.get(expected).is_some_and(|it| it.image == row.image);
+            let at = if is_next { Some(expected) } else { self.index.position(&row.image) };
             let Some(at) = at else {
                 n_foreign += 1;
                 if foreign.len() < SHOWN {
-                    foreign.push(row.picture.clone());
+                    foreign.push(row.image.clone());
                 }
                 continue;
             };
             expected = at + 1;
             let image = &images[at];
             if std::mem::replace(&mut is_there[at], true) {
-                return Err(reader.damaged(&format!("`{}` is there twice", row.picture)).into());
+                return Err(reader.damaged(&format!("`{}` is there twice", row.image)).into());
             }
             if self.index.people[image.person] != row.person {
-                bail!("the runs put the same pictures to different people: their data differs");
+                bail!("the runs put the same images to different people: their data differs");
             }
             n_relabelled += usize::from(row.class != image.class);
             (row.class, row.age) = (image.class, image.age);
@@ -169,7 +169,7 @@ impl<'a> Reference<'a> {
                 confusion.add(it.class, it.predicted, 1);
             }
         }
-        let absent = || images.iter().zip(&is_there).filter(|it| !it.1).map(|it| &it.0.picture);
+        let absent = || images.iter().zip(&is_there).filter(|it| !it.1).map(|it| &it.0.image);
         let n_absent = absent().count();
         if n_absent + n_foreign > 0 {
             let absent: Vec<String> = absent().take(SHOWN).cloned().collect();
@@ -179,7 +179,7 @@ impl<'a> Reference<'a> {
                 n => format!("{n} ({}, ...)", names.join(", ")),
             };
             bail!(
-                "the runs are not of the same pictures: only in the first: {}; only in the other: {}: \
+                "the runs are not of the same images: only in the first: {}; only in the other: {}: \
                  compare runs of the same data, `data.split`, `data.split_seed` and `data.fold`, \
                  cross-validations, or what they are --scored on",
                 list(n_absent, &absent),
@@ -188,7 +188,7 @@ impl<'a> Reference<'a> {
         }
         if n_relabelled > 0 {
             self.notes.push(format!(
-                "{n_relabelled} pictures have other labels in another run: those of the first judge all"
+                "{n_relabelled} images have other labels in another run: those of the first judge all"
             ));
         }
         let mut people = Vec::new();
@@ -210,7 +210,7 @@ impl<'a> Reference<'a> {
         let interval = |it: Interval| format!("{:.4} [{:.4}, {:.4}]", it.value, it.low, it.high);
         let gain = |it: Interval| format!("{:+.4} [{:+.4}, {:+.4}]", it.value, it.low, it.high);
         let mut scores = vec![[self.kind, "A", "B", "B - A", "B better"].map(str::to_owned)];
-        let mut classes = vec![["F1", "pictures", "A", "B", "B - A"].map(str::to_owned)];
+        let mut classes = vec![["F1", "images", "A", "B", "B - A"].map(str::to_owned)];
         let mut left_out = Vec::new();
         for ((scope, support), (a, b)) in
             self.task.scopes().into_iter().zip(&self.supports).zip(a.scopes.iter().zip(&b.scopes))

@@ -8,7 +8,7 @@ use anyhow::{Context as _, anyhow, bail};
 use augment::{Pipeline, Statistics, StatisticsConfig, Step};
 use base::{
     Task,
-    mix::{Collage, Part},
+    mix::{MixedSample, Part},
     task::Scope,
 };
 use candle::Device;
@@ -51,7 +51,7 @@ pub(crate) fn data(command: DataCommand) -> anyhow::Result<End> {
             use_threads(experiment.threads)?;
             let manifest = manifest(&experiment, &terminal)?;
             say!(
-                "nothing is wrong with the data: {} pictures of {} people",
+                "nothing is wrong with the data: {} images of {} people",
                 manifest.examples.len(),
                 manifest.people.len()
             );
@@ -68,7 +68,7 @@ pub(crate) fn data(command: DataCommand) -> anyhow::Result<End> {
             terminal.clear();
             let it = plan.eval_pipeline.statistics;
             let list = |xs: [f64; 3]| xs.map(|x| format!("{x:.4}")).join(", ");
-            say!("of {} pictures that are trained on:", plan.sides.train.len());
+            say!("of {} images that are trained on:", plan.sides.train.len());
             say!(
                 "statistics = {{ kind = \"given\", mean = [{}], std = [{}] }}",
                 list(it.mean),
@@ -79,7 +79,7 @@ pub(crate) fn data(command: DataCommand) -> anyhow::Result<End> {
             let (experiment, _) = runs::experiment(&experiment)?;
             check_settings(&experiment)?;
             use_threads(experiment.threads)?;
-            prepare_pictures(&experiment, &terminal)?;
+            prepare_images(&experiment, &terminal)?;
         }
         DataCommand::Pack { experiment } => return pack(&experiment, &terminal),
         DataCommand::Show(args) => return show::show(&args, &terminal),
@@ -97,18 +97,18 @@ pub(crate) fn data(command: DataCommand) -> anyhow::Result<End> {
             }
             let batch =
                 load_epoch(&plan, step).next().expect("an epoch has a batch for each step")?;
-            let pictures = as_pictures(&batch, plan.train_pipeline.statistics)?;
-            let cell = |(idx, (collage, picture)): (usize, (&Collage, RgbImage))| {
+            let images = as_images(&batch, plan.train_pipeline.statistics)?;
+            let cell = |(idx, (sample, image)): (usize, (&MixedSample, RgbImage))| {
                 let label = |it: &Part| {
-                    let class = plan.training_classes[batch.examples[it.picture]];
+                    let class = plan.training_classes[batch.examples[it.image]];
                     format!("{:.3} {}", it.weight, plan.task.class_name(class, Scope::Joint))
                 };
-                let labels: Vec<String> = collage.row(batch.size).iter().map(label).collect();
+                let labels: Vec<String> = sample.row(batch.size).iter().map(label).collect();
                 say!("{idx:>4}  {}", labels.join(" + "));
                 let lines = std::iter::once(idx.to_string()).chain(labels).collect();
-                Cell::named(Some(thumbnail(&picture)), lines)
+                Cell::named(Some(thumbnail(&image)), lines)
             };
-            let cells = batch.collages.iter().zip(pictures).enumerate().map(cell).collect();
+            let cells = batch.samples.iter().zip(images).enumerate().map(cell).collect();
             let title = format!("step {step} as the network sees it");
             let sheet = Sheet { title, cells, columns: Sheet::COLUMNS, together: 1 }.draw();
             output.write(&png(&sheet))?;
@@ -118,8 +118,8 @@ pub(crate) fn data(command: DataCommand) -> anyhow::Result<End> {
     Ok(End::Done)
 }
 
-/// Works out what the pipelines ask of each picture, and says in how many a face was found.
-fn prepare_pictures(experiment: &Experiment, terminal: &Terminal) -> anyhow::Result<()> {
+/// Works out what the pipelines ask of each image, and says in how many a face was found.
+fn prepare_images(experiment: &Experiment, terminal: &Terminal) -> anyhow::Result<()> {
     let pipelines = [("train", &experiment.augment.train), ("eval", &experiment.augment.eval)];
     let studies = |ops: &[Step]| ops.iter().any(Step::studies);
     if !pipelines.iter().any(|it| studies(it.1)) {
@@ -132,7 +132,7 @@ fn prepare_pictures(experiment: &Experiment, terminal: &Terminal) -> anyhow::Res
     for (name, ops) in pipelines.into_iter().filter(|it| studies(it.1)) {
         let pipeline = Pipeline {
             ops: ops.clone(),
-            // Not used: the pictures go to no network.
+            // Not used: the images go to no network.
             statistics: Statistics { mean: [0.0; 3], std: [1.0; 3] },
             max_pixels: experiment.data.max_pixels,
         };
@@ -144,37 +144,37 @@ fn prepare_pictures(experiment: &Experiment, terminal: &Terminal) -> anyhow::Res
         let n = n_found + n_not_found;
         let percent = 100.0 * n_found as f64 / n.max(1) as f64;
         say!(
-            "augment.{name}: a face in {n_found} of {n} pictures ({percent:.1} %), and where there is \
+            "augment.{name}: a face in {n_found} of {n} images ({percent:.1} %), and where there is \
              none the middle is taken; {milliseconds_median:.1} ms each"
         );
     }
     Ok(())
 }
 
-/// Keeps the pictures as training prepares them.
+/// Keeps the images as training prepares them.
 fn pack(args: &ExperimentArgs, terminal: &Terminal) -> anyhow::Result<End> {
     let (experiment, _) = runs::experiment(args)?;
     check_settings(&experiment)?;
     use_threads(experiment.threads)?;
     let mut manifest = manifest(&experiment, terminal)?;
     let Some(memory) = manifest.memory.take() else {
-        bail!("there is no folder to keep the pictures in: name one in MASKFIT_CACHE");
+        bail!("there is no folder to keep the images in: name one in MASKFIT_CACHE");
     };
     // Without its memory the plan does not look for the pack that is to be replaced.
     let plan = Plan::new(&experiment, &manifest, experiment.data.fold, &Device::Cpu, terminal)?;
     let pipeline = &plan.train_pipeline;
-    let path = Pack::path(memory.dir(), pipeline, &plan.pictures);
-    let progress = |done, total| terminal.progress("packing pictures", done, total);
+    let path = Pack::path(memory.dir(), pipeline, &plan.images);
+    let progress = |done, total| terminal.progress("packing images", done, total);
     fs::create_dir_all(memory.dir()).with_context(|| memory.dir().display().to_string())?;
-    let n_bytes = Pack::write(&path, pipeline, &plan.pictures, Some(&memory), &progress)?;
+    let n_bytes = Pack::write(&path, pipeline, &plan.images, Some(&memory), &progress)?;
     terminal.clear();
     let kinds: Vec<&str> =
         pipeline.ops[..pipeline.n_fixed()].iter().map(|it| it.op.kind()).collect();
     let after =
         if kinds.is_empty() { "decoded".to_owned() } else { format!("after {}", kinds.join(", ")) };
     say!(
-        "{} pictures {after}, {:.2} GB: {}",
-        plan.pictures.len(),
+        "{} images {after}, {:.2} GB: {}",
+        plan.images.len(),
         n_bytes as f64 / 1e9,
         path.display()
     );
@@ -182,14 +182,11 @@ fn pack(args: &ExperimentArgs, terminal: &Terminal) -> anyhow::Result<End> {
 }
 
 /// The rows of a batch: what the network gets, with the normalisation undone.
-fn as_pictures(
-    batch: &Batch,
-    Statistics { mean, std }: Statistics,
-) -> anyhow::Result<Vec<RgbImage>> {
-    let Batch { pictures, size, collages, .. } = batch;
-    let xs = normalise(Rows { pictures, size: *size, collages }, mean, std, &Device::Cpu)?;
+fn as_images(batch: &Batch, Statistics { mean, std }: Statistics) -> anyhow::Result<Vec<RgbImage>> {
+    let Batch { images, size, samples, .. } = batch;
+    let xs = normalise(Rows { images, size: *size, samples }, mean, std, &Device::Cpu)?;
     let [h, w] = size.map(|it| it as u32);
-    let picture = |row: Vec<f32>| {
+    let image = |row: Vec<f32>| {
         let byte = |(at, &y): (usize, &f32)| {
             // Noise may leave the range: `as` cuts it off.
             (255.0 * (f64::from(y) * std[at % 3] + mean[at % 3])).round() as u8
@@ -197,7 +194,7 @@ fn as_pictures(
         let bytes = row.iter().enumerate().map(byte).collect();
         RgbImage::from_raw(w, h, bytes).expect("as many bytes as pixels ask for")
     };
-    Ok(xs.flatten_from(1)?.to_vec2::<f32>()?.into_iter().map(picture).collect())
+    Ok(xs.flatten_from(1)?.to_vec2::<f32>()?.into_iter().map(image).collect())
 }
 
 fn print_counts(task: &Task, counts: &[usize]) {

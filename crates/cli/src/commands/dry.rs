@@ -39,7 +39,7 @@ pub(crate) fn fast(args: &ExperimentArgs, profile: bool) -> anyhow::Result<End> 
     }
 }
 
-/// A few pictures, learnt by heart.
+/// A few images, learnt by heart.
 pub(crate) fn overfit(args: &ExperimentArgs, n: usize, profile: bool) -> anyhow::Result<End> {
     let terminal = Terminal::new();
     terminal.profiles(profile);
@@ -60,12 +60,12 @@ pub(crate) fn overfit(args: &ExperimentArgs, n: usize, profile: bool) -> anyhow:
     }
     if n_right < n {
         bail!(
-            "after {step} steps {n_right} of {n} pictures are right: see whether `optim.lr` is far off \
-             (`lr-find`), whether the head and the loss fit the task, and whether two of the pictures \
+            "after {step} steps {n_right} of {n} images are right: see whether `optim.lr` is far off \
+             (`lr-find`), whether the head and the loss fit the task, and whether two of the images \
              are the same with different labels"
         );
     }
-    say!("all {n} pictures are right after {step} steps: it can learn; nothing is kept");
+    say!("all {n} images are right after {step} steps: it can learn; nothing is kept");
     Ok(End::Done)
 }
 
@@ -91,7 +91,7 @@ fn dry_run(plan: &Plan, terminal: &Terminal) -> anyhow::Result<(TempDir, Run)> {
 /// Stops as soon as everything is right.
 struct UntilPerfect<'a> {
     terminal: &'a Terminal,
-    /// The share of pictures that were right last.
+    /// The share of images that were right last.
     right: Cell<f64>,
     step: Cell<usize>,
 }

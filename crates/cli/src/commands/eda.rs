@@ -1,4 +1,4 @@
-//! `maskfit eda`: what there is in a data set, in words, figures and pictures.
+//! `maskfit eda`: what there is in a data set, in words, figures and images.
 
 mod charts;
 mod figures;
@@ -14,7 +14,7 @@ use std::{
 
 use ::data::{Context, Example, Findings, Likeness, Manifest, SourceConfig, Survey, Twin, survey};
 use anyhow::{Context as _, bail};
-use augment::Picture;
+use augment::Image;
 use base::files::write_whole;
 use image::RgbImage;
 use trainer::{Experiment, Watch as _};
@@ -36,7 +36,7 @@ struct Look {
     manifest: Manifest,
     findings: Findings,
     survey: Survey,
-    /// The pictures of each class's sheet, as positions in the manifest; small, where they can be
+    /// The images of each class's sheet, as positions in the manifest; small, where they can be
     /// read.
     sheets: Vec<Vec<(usize, Option<RgbImage>)>>,
 }
@@ -112,7 +112,7 @@ fn place(source: &SourceConfig) -> String {
     }
 }
 
-/// What there is by name; no picture is opened yet.
+/// What there is by name; no image is opened yet.
 fn list(
     experiment: &Experiment,
     place: &str,
@@ -127,8 +127,8 @@ fn list(
     let (manifest, findings) = listed?;
     if manifest.examples.iter().all(|it| !it.usage.may_train()) {
         match findings.0.is_empty() {
-            true => bail!("{place}: there are no pictures"),
-            false => bail!("{place}: there are no pictures; {findings}"),
+            true => bail!("{place}: there are no images"),
+            false => bail!("{place}: there are no images; {findings}"),
         }
     }
     Ok((manifest, findings))
@@ -150,7 +150,7 @@ fn open(output: &Path) -> anyhow::Result<bool> {
     Ok(false)
 }
 
-/// Reads every picture once.
+/// Reads every image once.
 fn look(
     place: String,
     manifest: Manifest,
@@ -178,13 +178,13 @@ fn look(
     let chosen: Vec<Vec<usize>> = by_class.iter().map(spread).collect();
     let is_chosen: HashSet<usize> = chosen.iter().flatten().copied().collect();
     let small: Mutex<HashMap<usize, RgbImage>> = Mutex::default();
-    let show = |idx: usize, picture: &Picture| {
+    let show = |idx: usize, image: &Image| {
         if is_chosen.contains(&idx) {
-            let picture = thumbnail(picture);
-            small.lock().expect("nobody panics with it").insert(idx, picture);
+            let image = thumbnail(image);
+            small.lock().expect("nobody panics with it").insert(idx, image);
         }
     };
-    let progress = |done, total| terminal.progress("looking at pictures", done, total);
+    let progress = |done, total| terminal.progress("looking at images", done, total);
     let survey = survey(&manifest, max_pixels, &show, &progress);
     terminal.clear();
     let mut small = small.into_inner().expect("nobody panics with it");
@@ -206,7 +206,7 @@ fn write(look: &Look, max_pixels: u64, output: &Path) -> anyhow::Result<String> 
         let path: PathBuf = output.join(name);
         write_whole(&path, bytes).with_context(|| path.display().to_string())
     };
-    let mut kinds = vec![("classes.png", "pictures and people by class, and by each factor")];
+    let mut kinds = vec![("classes.png", "images and people by class, and by each factor")];
     save("classes.png", &png(&look.classes()))?;
     if let Some(chart) = look.ages() {
         save("ages.png", &png(&chart))?;
@@ -214,7 +214,7 @@ fn write(look: &Look, max_pixels: u64, output: &Path) -> anyhow::Result<String> 
     }
     if let Some(chart) = look.brightness() {
         save("brightness.png", &png(&chart))?;
-        kinds.push(("brightness.png", "pictures by mean grey"));
+        kinds.push(("brightness.png", "images by mean grey"));
     }
     // As many digits as the last class has.
     let n_digits = (look.sheets.len().max(1) - 1).to_string().len().max(2);
@@ -222,10 +222,10 @@ fn write(look: &Look, max_pixels: u64, output: &Path) -> anyhow::Result<String> 
         save(&format!("sheet_{class:0n_digits$}.png"), &png(&look.sheet(class, sheet)))?;
     }
     let joint = &look.survey.scopes[0].classes;
-    let n_with_images = joint.iter().filter(|it| it.n_pictures > 0).count();
+    let n_with_images = joint.iter().filter(|it| it.n_images > 0).count();
     let n_sheets = look.sheets.iter().filter(|it| !it.is_empty()).count();
     let rest = format!(
-        "photographs of a class, by its number: of the {n_sheets} with the most pictures of \
+        "photographs of a class, by its number: of the {n_sheets} with the most images of \
          {n_with_images} (`--sheets N` for more)"
     );
     kinds.push(match n_sheets < n_with_images {
@@ -234,10 +234,10 @@ fn write(look: &Look, max_pixels: u64, output: &Path) -> anyhow::Result<String> 
     });
     if let Some(sheet) = look.twin_sheet(max_pixels) {
         save("duplicates.png", &png(&sheet))?;
-        kinds.push(("duplicates.png", "pictures that are the same and should not be, in pairs"));
+        kinds.push(("duplicates.png", "images that are the same and should not be, in pairs"));
     }
     save("duplicates.csv", look.duplicates_csv().as_bytes())?;
-    kinds.push(("duplicates.csv", "all pictures that are the same, or nearly"));
+    kinds.push(("duplicates.csv", "all images that are the same, or nearly"));
     save("eda.toml", look.figures().as_bytes())?;
     kinds.push(("eda.toml", "all figures"));
     let rows: Vec<[String; 2]> =
@@ -247,7 +247,7 @@ fn write(look: &Look, max_pixels: u64, output: &Path) -> anyhow::Result<String> 
 
 impl Look {
     fn examples(&self, twin: &Twin) -> [&Example; 2] {
-        twin.pictures.map(|it| &self.manifest.examples[it])
+        twin.images.map(|it| &self.manifest.examples[it])
     }
 
     fn is_across_people(&self, twin: &Twin) -> bool {
@@ -261,7 +261,7 @@ impl Look {
     }
 
     /// Those that somebody should look at: of different people, or with different labels. Where labels
-    /// differ first; of two people, or of two pictures of one, the surest alone with how many there are.
+    /// differ first; of two people, or of two images of one, the surest alone with how many there are.
     fn suspects(&self) -> Vec<(&Twin, usize)> {
         let mut groups: Vec<(&Twin, usize)> = Vec::new();
         let mut known = BTreeMap::new();
@@ -282,7 +282,7 @@ impl Look {
     }
 }
 
-/// How alike two pictures are, in words.
+/// How alike two images are, in words.
 fn likeness(twin: &Twin) -> String {
     match twin.likeness {
         Likeness::SameBytes => "same file".to_owned(),

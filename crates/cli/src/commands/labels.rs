@@ -26,7 +26,7 @@ pub(crate) fn labels(
     named: &Path,
     output: &Path,
     by: DoubtScore,
-    n_pictures: usize,
+    n_images: usize,
 ) -> anyhow::Result<End> {
     let output = folder(output)?;
     let (csv_path, sheet_path) = (output.join("labels.csv"), output.join("sheet.png"));
@@ -40,26 +40,26 @@ pub(crate) fn labels(
     let manifest = manifest(&experiment, &terminal)?;
     let by_name: HashMap<&str, &Example> =
         manifest.examples.iter().map(|it| (it.name.as_str(), it)).collect();
-    if let Some(absent) = graded.pictures.iter().find(|it| !by_name.contains_key(it.as_str())) {
-        bail!("`{absent}` is no picture of the data any more: put the data of this run back");
+    if let Some(absent) = graded.images.iter().find(|it| !by_name.contains_key(it.as_str())) {
+        bail!("`{absent}` is no image of the data any more: put the data of this run back");
     }
 
     let doubts = label_doubts(&graded.predictions, by);
     let errors: Vec<&Doubt> = doubts.iter().filter(|it| it.is_error).collect();
     let review = Review { rows: errors.iter().map(|it| row(it, &graded)).collect() };
     let cell = |(idx, (doubt, row)): (usize, (&&Doubt, &Reviewed))| {
-        // Of a person the picture that speaks loudest against the label.
+        // Of a person the image that speaks loudest against the label.
         let of_given = |&at: &usize| {
             let scope = base::task::Scope::Factor(doubt.factor);
             let p = &graded.predictions.probabilities[at];
             -graded.predictions.task.marginal(p, scope)[doubt.given]
         };
-        let against: Vec<f64> = doubt.pictures.iter().map(of_given).collect();
-        let name = &graded.pictures[doubt.pictures[argmax(&against)]];
+        let against: Vec<f64> = doubt.images.iter().map(of_given).collect();
+        let name = &graded.images[doubt.images[argmax(&against)]];
         let bytes = by_name[name.as_str()].content.bytes().ok();
-        let picture = bytes.and_then(|it| decode(&it, experiment.data.max_pixels).ok());
+        let image = bytes.and_then(|it| decode(&it, experiment.data.max_pixels).ok());
         Cell {
-            picture: picture.as_ref().map(thumbnail),
+            image: image.as_ref().map(thumbnail),
             lines: vec![
                 (format!("{}. {} {:.4}", idx + 1, row.factor, row.score), INK),
                 (format!("given {}", row.given), DOUBTED),
@@ -69,7 +69,7 @@ pub(crate) fn labels(
             ],
         }
     };
-    let cells = errors.iter().zip(&review.rows).take(n_pictures).enumerate().map(cell);
+    let cells = errors.iter().zip(&review.rows).take(n_images).enumerate().map(cell);
     let cells: Vec<Cell> = cells.collect();
     let n_shown = cells.len();
     let title = format!("{n_shown} of {} labels in doubt", errors.len());
@@ -82,9 +82,8 @@ pub(crate) fn labels(
     }
 
     explain(&graded, &doubts);
-    let mut rows = vec![
-        ["", "person", "picture", "factor", "given", "models say", "score"].map(str::to_owned),
-    ];
+    let mut rows =
+        vec![["", "person", "image", "factor", "given", "models say", "score"].map(str::to_owned)];
     for (idx, it) in review.rows.iter().take(SHOWN).enumerate() {
         rows.push([
             format!("{}.", idx + 1),
@@ -100,12 +99,12 @@ pub(crate) fn labels(
         say!("\n{}", columns(&rows, &[true, false, false, false, false, false, true]));
     }
     say!("\nall of them, the likeliest errors first: {}", csv_path.display());
-    say!("the first {n_shown} as pictures: {}", sheet_path.display());
+    say!("the first {n_shown} as images: {}", sheet_path.display());
     say!(
         "\nNothing is changed. To decide, write into the column `decision` of labels.csv:\n  \
          fix          the label becomes what `suggested` says (you may write another level there)\n  \
-         drop         its pictures are left out, of validation too\n  \
-         weight 0.5   its pictures count half in training; weight 0: not at all\n  \
+         drop         its images are left out, of validation too\n  \
+         weight 0.5   its images count half in training; weight 0: not at all\n  \
          keep         the label is right; so is one without a decision\n\
          Then train with --set data.reviewed='[\"{}\"]'",
         csv_path.display()
@@ -116,8 +115,8 @@ pub(crate) fn labels(
 /// How many labels are in doubt, in plain words.
 fn explain(graded: &Graded, doubts: &[Doubt]) {
     say!(
-        "{} pictures of {} people, judged by models that were not trained on them.",
-        graded.pictures.len(),
+        "{} images of {} people, judged by models that were not trained on them.",
+        graded.images.len(),
         graded.people.len()
     );
     say!("A label is in doubt where models are as sure of another one as they usually are of it.");
@@ -126,17 +125,17 @@ fn explain(graded: &Graded, doubts: &[Doubt]) {
         let n_errors = own.iter().filter(|it| it.is_error).count();
         let n_people = own.iter().filter(|it| it.is_of_person).count();
         let whose = match (n_people, own.len() - n_people) {
-            (0, n) => format!("{n} pictures"),
-            (n, 0) => format!("{n} people, whose pictures speak together"),
-            (people, n) => format!("{people} people, and of {n} pictures of others"),
+            (0, n) => format!("{n} images"),
+            (n, 0) => format!("{n} people, whose images speak together"),
+            (people, n) => format!("{people} people, and of {n} images of others"),
         };
         say!("  {}: {n_errors} in doubt, of the labels of {whose}", factor.name);
     }
 }
 
-/// A picture's name without its person's.
+/// An image's name without its person's.
 fn short(row: &Reviewed) -> &str {
-    row.picture.strip_prefix(&row.person).unwrap_or(&row.picture).trim_start_matches('/')
+    row.image.strip_prefix(&row.person).unwrap_or(&row.image).trim_start_matches('/')
 }
 
 fn row(it: &Doubt, graded: &Graded) -> Reviewed {
@@ -144,9 +143,9 @@ fn row(it: &Doubt, graded: &Graded) -> Reviewed {
     Reviewed {
         line: 0,
         person: graded.people[it.person].clone(),
-        picture: match it.is_of_person {
+        image: match it.is_of_person {
             true => "all".to_owned(),
-            false => graded.pictures[it.pictures[0]].clone(),
+            false => graded.images[it.images[0]].clone(),
         },
         factor: factor.name.clone(),
         given: factor.levels[it.given].clone(),

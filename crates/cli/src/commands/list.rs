@@ -1,7 +1,7 @@
 //! `maskfit list`
 
 use anyhow::bail;
-use augment::{MixOpConfig, PictureOpConfig, StatisticsConfig, Step};
+use augment::{MixOpConfig, StatisticsConfig, Step, TransformConfig};
 use data::{SamplerConfig, SourceConfig, SplitConfig};
 use losses::LossConfig;
 use metrics::MetricConfig;
@@ -44,7 +44,7 @@ pub(crate) fn list(registry: Option<&str>) -> anyhow::Result<End> {
         shelf!("sources", "data.source", SourceConfig),
         shelf!("splits", "data.split", SplitConfig),
         shelf!("samplers", "data.sampler", SamplerConfig),
-        shelf!("pictures", "augment.train, augment.eval", PictureOpConfig as Step),
+        shelf!("images", "augment.train, augment.eval", TransformConfig as Step),
         shelf!("mixes", "augment.mix", MixOpConfig),
         shelf!("statistics", "augment.statistics", StatisticsConfig),
         shelf!("models", "model.backbone", BackboneConfig),
@@ -112,7 +112,7 @@ fn networks() -> anyhow::Result<String> {
             if it.is_trained() { it.tag.to_owned() } else { "none by this name".to_owned() },
         ]);
     }
-    let parameters = "Parameters with 1000 classes; multiply-adds for a picture of that size; the shorter \
+    let parameters = "Parameters with 1000 classes; multiply-adds for an image of that size; the shorter \
                       side is resized\nto size / crop. `pretrained = \"hf:timm/NAME.WEIGHTS\"` fetches \
                       the weights.";
     Ok(format!(

@@ -57,7 +57,7 @@ pub(crate) fn lr_find(
     }
     output.write(&png(&curves.draw()))?;
     say!("for example: --set optim.lr={}", number(suggestions[0].rate));
-    say!("the picture: {output}");
+    say!("the image: {output}");
     Ok(End::Done)
 }
 

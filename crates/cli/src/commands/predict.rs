@@ -5,7 +5,7 @@ use std::{collections::HashSet, mem, path::Path, sync::Arc};
 use anyhow::bail;
 use base::table::Table;
 use candle::Device;
-use data::{Content, Context, Findings, check_pictures, check_sizes, sizes_of};
+use data::{Content, Context, Findings, check_images, check_sizes, sizes_of};
 use infer::{
     Bundle, Member, Predictor, Serving, list_images, probabilities_header, probabilities_row,
     read_info, submission_csv,
@@ -102,7 +102,7 @@ fn unfit(
 ) -> Findings {
     let max_pixels = bundle.members.iter().map(|it| it.pipeline.max_pixels).min();
     let cache = runs::cache_dir();
-    let problems = check_pictures(
+    let problems = check_images(
         root,
         images,
         &Context {
@@ -142,8 +142,12 @@ fn predict_each(
     each: &mut dyn FnMut(&str, &[f64]) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     let predictor = Predictor::new(bundle, &Device::Cpu);
-    let serving =
-        Serving { batch_size: models.batch, n_loaders: models.loaders, n_ahead: 4, memory: None };
+    let serving = Serving {
+        batch_size: models.batch,
+        num_workers: models.loaders,
+        prefetch: 4,
+        memory: None,
+    };
     terminal.heed_interrupts();
     let mut n_done = 0;
     let predicted = predictor.predict_each(images, serving, &mut |it| {

@@ -28,7 +28,7 @@ pub(crate) fn schedule(args: &ExperimentArgs, output: &Path) -> anyhow::Result<E
     let manifest = experiment.listing(&Context {
         cache: None,
         max_pixels: experiment.data.max_pixels,
-        progress: &|done, total| terminal.progress("listing pictures", done, total),
+        progress: &|done, total| terminal.progress("listing images", done, total),
     });
     terminal.clear();
     let epochs = epochs_of(&experiment, &manifest?, experiment.data.fold)?;
@@ -39,7 +39,7 @@ pub(crate) fn schedule(args: &ExperimentArgs, output: &Path) -> anyhow::Result<E
         say!("{it}");
     }
     output.write(&png(&curves.draw()))?;
-    say!("the picture: {output}");
+    say!("the image: {output}");
     Ok(End::Done)
 }
 

@@ -126,7 +126,7 @@ pub(super) fn announce(plan: &Plan, run: &Run, terminal: &Terminal) {
     };
     let [h, w] = plan.train_pipeline.size().unwrap_or_default();
     let side = |name: &str, side: &[usize]| {
-        format!("{name} {} pictures of {} people", side.len(), people(side))
+        format!("{name} {} images of {} people", side.len(), people(side))
     };
     let mut sides =
         vec![side("train on", &plan.sides.train), side("validate on", &plan.sides.valid)];
@@ -141,7 +141,7 @@ pub(super) fn announce(plan: &Plan, run: &Run, terminal: &Terminal) {
     terminal.say(&format!("run:   {}", run.dir().display()));
     terminal.say(&format!("data:  {}", sides.join(", ")));
     terminal.say(&format!(
-        "plan:  {} steps of {} pictures of {h}x{w}, {an_epoch}",
+        "plan:  {} steps of {} images of {h}x{w}, {an_epoch}",
         plan.epochs.total(),
         plan.experiment.train.batch_size
     ));

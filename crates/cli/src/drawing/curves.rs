@@ -1,4 +1,4 @@
-//! Curves over one axis, in panels under each other: as a picture, and in letters for the terminal.
+//! Curves over one axis, in panels under each other: as an image, and in letters for the terminal.
 
 use std::ops::Range;
 
@@ -31,7 +31,7 @@ pub(crate) struct Panel {
     pub(crate) name: String,
     /// From left to right.
     pub(crate) points: Vec<[f64; 2]>,
-    /// Lies behind the curve, in the picture only, and is cut off where that does not reach.
+    /// Lies behind the curve, in the image only, and is cut off where that does not reach.
     pub(crate) behind: Vec<[f64; 2]>,
     /// Whether the axis begins at 0.
     pub(crate) from_zero: bool,

@@ -1,4 +1,4 @@
-//! Text in pictures, letter by letter in the first of three fonts that has it.
+//! Text in images, letter by letter in the first of three fonts that has it.
 //!
 //! DejaVu Sans is part of the program, and draws Latin, Greek, Cyrillic and some more. Then comes the
 //! font that `MASKFIT_FONT` names, if it names one, and then GNU Unifont, part of the program too: bitmaps

@@ -21,7 +21,7 @@ pub(crate) struct Sheet {
 /// A photograph and what stands below it.
 pub(crate) struct Cell {
     /// As [`thumbnail`] makes it; none where it cannot be read.
-    pub(crate) picture: Option<RgbImage>,
+    pub(crate) image: Option<RgbImage>,
     pub(crate) lines: Vec<(String, RGBColor)>,
 }
 
@@ -33,18 +33,18 @@ const HEAD: u32 = 56;
 const SMALL: u32 = TEXT - 2;
 
 /// A photograph as large as a sheet has place for.
-pub(crate) fn thumbnail(picture: &RgbImage) -> RgbImage {
-    let ([h, w], [most_h, most_w]) = ([picture.height(), picture.width()], PICTURE);
+pub(crate) fn thumbnail(image: &RgbImage) -> RgbImage {
+    let ([h, w], [most_h, most_w]) = ([image.height(), image.width()], PICTURE);
     let scale = (f64::from(most_h) / f64::from(h)).min(f64::from(most_w) / f64::from(w));
     let side = |it: u32, most: u32| ((f64::from(it) * scale).round() as u32).clamp(1, most);
-    imageops::resize(picture, side(w, most_w), side(h, most_h), imageops::FilterType::Triangle)
+    imageops::resize(image, side(w, most_w), side(h, most_h), imageops::FilterType::Triangle)
 }
 
 impl Cell {
-    /// A picture with its name, and more about it in grey.
-    pub(crate) fn named(picture: Option<RgbImage>, lines: Vec<String>) -> Cell {
+    /// An image with its name, and more about it in grey.
+    pub(crate) fn named(image: Option<RgbImage>, lines: Vec<String>) -> Cell {
         let colours = std::iter::once(INK).chain(std::iter::repeat(GREY));
-        Cell { picture, lines: lines.into_iter().zip(colours).collect() }
+        Cell { image, lines: lines.into_iter().zip(colours).collect() }
     }
 }
 
@@ -72,7 +72,7 @@ impl Sheet {
                     let frame = [(x - 6, y - 6), (right, y + h as i32 - GAP as i32 + 2)];
                     area.draw(&Rectangle::new(frame, GREY))?;
                 }
-                if cell.picture.is_none() {
+                if cell.image.is_none() {
                     let corner = (x + PICTURE[1] as i32, y + PICTURE[0] as i32);
                     area.draw(&Rectangle::new([(x, y), corner], FAINT.filled()))?;
                     let centre = style(TEXT, GREY, HPos::Center, VPos::Center);
@@ -87,23 +87,23 @@ impl Sheet {
             }
             Ok(())
         });
-        for (idx, picture) in self
+        for (idx, image) in self
             .cells
             .iter()
             .enumerate()
-            .filter_map(|(idx, it)| it.picture.as_ref().map(|picture| (idx, picture)))
+            .filter_map(|(idx, it)| it.image.as_ref().map(|image| (idx, image)))
         {
             // At the bottom of its place, in the middle.
             let [y, x] = place(idx);
-            let x = x + (PICTURE[1] - picture.width().min(PICTURE[1])) / 2;
-            let y = y + PICTURE[0] - picture.height().min(PICTURE[0]);
-            imageops::replace(&mut sheet, picture, i64::from(x), i64::from(y));
+            let x = x + (PICTURE[1] - image.width().min(PICTURE[1])) / 2;
+            let y = y + PICTURE[0] - image.height().min(PICTURE[0]);
+            imageops::replace(&mut sheet, image, i64::from(x), i64::from(y));
         }
         sheet
     }
 }
 
-/// A name that is no wider than its picture: without its middle, where it must be.
+/// A name that is no wider than its image: without its middle, where it must be.
 fn fitting(text: &str) -> String {
     let letters: Vec<char> = text.chars().collect();
     let cut = |n: usize| {

@@ -101,7 +101,7 @@ impl Bench {
     }
 
     /// A file of one of the drawn people.
-    pub(crate) fn picture(&self, person: usize, name: &str) -> PathBuf {
+    pub(crate) fn image(&self, person: usize, name: &str) -> PathBuf {
         let images = self.path("people/train/images");
         let mut people: Vec<PathBuf> =
             fs::read_dir(images).unwrap().map(|it| it.unwrap().path()).collect();

@@ -24,27 +24,27 @@ fn files(dir: &Path) -> BTreeMap<String, Vec<u8>> {
 #[test]
 fn what_is_planted_is_said_drawn_and_written() {
     let bench = people();
-    // Person 0's mask1 is person 1's too, and her normal picture also her incorrect one.
-    fs::copy(bench.picture(0, "mask1.jpg"), bench.picture(1, "mask1.jpg")).unwrap();
-    fs::copy(bench.picture(0, "normal.jpg"), bench.picture(0, "incorrect_mask.jpg")).unwrap();
-    fs::write(bench.picture(2, "mask3.jpg"), "a text file").unwrap();
-    fs::remove_file(bench.picture(3, "mask3.jpg")).unwrap();
+    // Person 0's mask1 is person 1's too, and her normal image also her incorrect one.
+    fs::copy(bench.image(0, "mask1.jpg"), bench.image(1, "mask1.jpg")).unwrap();
+    fs::copy(bench.image(0, "normal.jpg"), bench.image(0, "incorrect_mask.jpg")).unwrap();
+    fs::write(bench.image(2, "mask3.jpg"), "a text file").unwrap();
+    fs::remove_file(bench.image(3, "mask3.jpg")).unwrap();
     let said = bench.ok(&["eda", "people", "-o", "look"]);
     // Decoders may round otherwise on other machines.
     let is_exact = |it: &&str| !it.contains(" = [");
     let said: String = said.lines().filter(is_exact).map(|it| format!("{it}\n")).collect();
     expect![[r#"
-        people/train: 55 pictures of 8 people
+        people/train: 55 images of 8 people
 
         look at this first
-          1 picture cannot be read:
-            000003_female_Drawn_58/mask3.jpg  this is no picture: it begins like none of JPEG, PNG, WebP, GIF, BMP and TIFF
+          1 image cannot be read:
+            000003_female_Drawn_58/mask3.jpg  this is no image: it begins like none of JPEG, PNG, WebP, GIF, BMP and TIFF
           these do not fit, and no run would start:
-            images/000004_male_Drawn_43/mask3  is missing  put the picture there, or leave the person out by a label fix
-          2 pairs of pictures are the same, or nearly; of 2 the labels differ:
+            images/000004_male_Drawn_43/mask3  is missing  put the image there, or leave the person out by a label fix
+          2 pairs of images are the same, or nearly; of 2 the labels differ:
             000001_female_Drawn_23/incorrect_mask.jpg  000001_female_Drawn_23/normal.jpg  same file  incorrect female <30 / not worn female <30
             000001_female_Drawn_23/mask1.jpg           000002_male_Drawn_20/mask1.jpg     same file  worn female <30 / worn male <30
-          6 classes have no pictures, and no sheet:
+          6 classes have no images, and no sheet:
              2  worn male >=60
              5  worn female >=60
              8  incorrect male >=60
@@ -52,7 +52,7 @@ fn what_is_planted_is_said_drawn_and_written() {
             14  not worn male >=60
             17  not worn female >=60
 
-            class                   pictures  people
+            class                   images  people
          0  worn male <30                  5       1
          1  worn male 30-59                9       2
          2  worn male >=60                 0       0
@@ -72,22 +72,22 @@ fn what_is_planted_is_said_drawn_and_written() {
         16  not worn female 30-59          1       1
         17  not worn female >=60           0       0
 
-           mask       pictures  people
+           mask       images  people
         0  worn             39       8
         1  incorrect         8       8
         2  not worn          8       8
 
-           gender  pictures  people
+           gender  images  people
         0  male          20       3
         1  female        35       5
 
-           age    pictures  people
+           age    images  people
         0  <30          35       5
         1  30-59        20       3
         2  >=60          0       0
 
         ages        19 to 58
-        sizes, HxW  128x96: 54 pictures
+        sizes, HxW  128x96: 54 images
         brightness  median 128 of 255
                     darkest 66: 000003_female_Drawn_58/mask2.jpg
                     brightest 185: 000004_male_Drawn_43/mask4.jpg
@@ -98,34 +98,34 @@ fn what_is_planted_is_said_drawn_and_written() {
         nearly, to 15 bits              -              0              0
 
         written to look:
-          classes.png     pictures and people by class, and by each factor
+          classes.png     images and people by class, and by each factor
           ages.png        people by age, with the cuts
-          brightness.png  pictures by mean grey
+          brightness.png  images by mean grey
           sheet_NN.png    photographs of a class, by its number
-          duplicates.png  pictures that are the same and should not be, in pairs
-          duplicates.csv  all pictures that are the same, or nearly
+          duplicates.png  images that are the same and should not be, in pairs
+          duplicates.csv  all images that are the same, or nearly
           eda.toml        all figures
     "#]].assert_eq(&said);
 
     let files = files(&bench.path("look"));
     let csv = String::from_utf8(files["duplicates.csv"].clone()).unwrap();
     expect![[r#"
-        likeness,bits,picture_a,picture_b,person_a,person_b,class_a,class_b,labels_differ
+        likeness,bits,image_a,image_b,person_a,person_b,class_a,class_b,labels_differ
         same_bytes,0,000001_female_Drawn_23/incorrect_mask.jpg,000001_female_Drawn_23/normal.jpg,000001_female_Drawn_23,000001_female_Drawn_23,incorrect female <30,not worn female <30,true
         same_bytes,0,000001_female_Drawn_23/mask1.jpg,000002_male_Drawn_20/mask1.jpg,000001_female_Drawn_23,000002_male_Drawn_20,worn female <30,worn male <30,true
     "#]].assert_eq(&csv);
     let figures: toml::Table =
         String::from_utf8(files["eda.toml"].clone()).unwrap().parse().unwrap();
-    assert_eq!(figures["n_pictures"].as_integer(), Some(55));
+    assert_eq!(figures["n_images"].as_integer(), Some(55));
     assert_eq!(figures["unreadable"].as_array().unwrap().len(), 1);
     assert_eq!(figures["duplicates"]["same_bytes"]["labels_differ"].as_integer(), Some(2));
     for (name, bytes) in files.iter().filter(|it| it.0.ends_with(".png")) {
-        let picture = image::load_from_memory(bytes).unwrap();
-        assert!(picture.width() >= 300 && picture.height() >= 200, "{name}");
+        let image = image::load_from_memory(bytes).unwrap();
+        assert!(image.width() >= 300 && image.height() >= 200, "{name}");
     }
     let n_sheets = files.keys().filter(|it| it.starts_with("sheet_")).count();
     let joint = figures["scopes"][0]["classes"].as_array().unwrap();
-    let n_classes = joint.iter().filter(|it| it["n_pictures"].as_integer() > Some(0)).count();
+    let n_classes = joint.iter().filter(|it| it["n_images"].as_integer() > Some(0)).count();
     assert_eq!(n_sheets, n_classes);
 }
 
@@ -145,12 +145,12 @@ fn drawn_people_and_a_config_are_data_too() {
     let bench = people();
     let few = ["--set", "data.source.n_people=3", "--set", "data.source.n_scored=1"];
     let said = bench.ok(&[&["eda"][..], &few].concat());
-    assert!(said.starts_with("people: 21 pictures of 3 people\n7 more are kept"), "{said}");
+    assert!(said.starts_with("people: 21 images of 3 people\n7 more are kept"), "{said}");
     assert!(bench.path("eda/classes.png").is_file());
     let config = "data.source = { kind = \"mask_profiles\", root = \"people/train\" }";
     fs::write(bench.path("mine.toml"), config).unwrap();
     let said = bench.ok(&["eda", "mine.toml", "-o", "new/folder"]);
-    assert!(said.starts_with("people/train: 56 pictures of 8 people\n"), "{said}");
+    assert!(said.starts_with("people/train: 56 images of 8 people\n"), "{said}");
 }
 
 #[test]
@@ -164,29 +164,29 @@ fn several_roots_are_looked_at_together() {
     let said = bench.ok(&["eda", "mine.toml"]);
     let head = said.split("\n\n").next().unwrap();
     expect![[r#"
-        people/train + people: 77 pictures of 11 people
-        note: roots[0]: 8 people, 56 pictures
-        note: drawn: 3 of 6 people, 21 pictures, only trained on; without 2 whom it keeps for scoring"#]]
+        people/train + people: 77 images of 11 people
+        note: roots[0]: 8 people, 56 images
+        note: drawn: 3 of 6 people, 21 images, only trained on; without 2 whom it keeps for scoring"#]]
     .assert_eq(head);
-    // The same folder again: of whoever is held out there would be pictures to train on.
+    // The same folder again: of whoever is held out there would be images to train on.
     let twice = config.replace(
         "kind = \"people\", n_people = 6, n_scored = 2, seed = 9",
         "kind = \"mask_profiles\", root = \"./people/train\"",
     );
     fs::write(bench.path("mine.toml"), twice.replace("0.5", "1")).unwrap();
-    bench.fails(&["eda", "mine.toml", "-o", "new"], expect!["error: at `data.source.roots[1]`: `000001_female_Drawn_23/incorrect_mask.jpg` and `drawn/000001_female_Drawn_23/incorrect_mask.jpg` are the same picture, of two people: leave one of the roots out, or say `same_people = true` if their people are called the same"]);
+    bench.fails(&["eda", "mine.toml", "-o", "new"], expect!["error: at `data.source.roots[1]`: `000001_female_Drawn_23/incorrect_mask.jpg` and `drawn/000001_female_Drawn_23/incorrect_mask.jpg` are the same image, of two people: leave one of the roots out, or say `same_people = true` if their people are called the same"]);
 }
 
 #[test]
-fn one_person_and_no_picture_that_can_be_read() {
+fn one_person_and_no_image_that_can_be_read() {
     let bench = Bench::empty();
     bench.ok(&["data", "people", "people", "--people", "1", "--scored", "0"]);
     bench.ok(&["eda", "people", "-o", "one"]);
     for name in ["mask1", "mask2", "mask3", "mask4", "mask5", "incorrect_mask", "normal"] {
-        fs::write(bench.picture(0, &format!("{name}.jpg")), "").unwrap();
+        fs::write(bench.image(0, &format!("{name}.jpg")), "").unwrap();
     }
     let said = bench.ok(&["eda", "people", "-o", "none"]);
-    assert!(said.contains("7 pictures cannot be read:"), "{said}");
+    assert!(said.contains("7 images cannot be read:"), "{said}");
     assert!(!bench.path("none/brightness.png").exists());
 }
 
@@ -217,7 +217,7 @@ fn what_cannot_be_looked_at_says_why() {
     bench.fails(
         &["eda", "empty"],
         expect![[r#"
-        error: empty: there are no pictures; 1 thing is wrong with the data:
+        error: empty: there are no images; 1 thing is wrong with the data:
           train.csv: has no rows: add a row for each person"#]],
     );
     bench.fails(
@@ -237,7 +237,7 @@ fn what_cannot_be_looked_at_says_why() {
     bench.fails(
         &["eda", "people", "--set", "data.max_pixel=1"],
         expect![
-            "error: --set data.max_pixel=1: at `data.max_pixel`: unknown field `max_pixel`, expected one of `source`, `split`, `split_seed`, `fold`, `training_cuts`, `reviewed`, `leave_out_ages`, `sampler`, `n_loaders`, `n_ahead`, `max_pixels`"
+            "error: --set data.max_pixel=1: at `data.max_pixel`: unknown field `max_pixel`, expected one of `source`, `split`, `split_seed`, `fold`, `training_cuts`, `reviewed`, `leave_out_ages`, `sampler`, `num_workers`, `prefetch`, `max_pixels`"
         ],
     );
     assert!(!bench.path("eda").exists());

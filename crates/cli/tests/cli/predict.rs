@@ -11,7 +11,7 @@ use crate::bench::{Bench, text};
 fn trained() -> (Bench, Vec<u8>) {
     let bench = Bench::new();
     bench.ok(&["train", "small.toml", "--set", "run.name=a", "--set", "train.total=1 steps"]);
-    let image = fs::read(bench.picture(0, "mask1.jpg")).unwrap();
+    let image = fs::read(bench.image(0, "mask1.jpg")).unwrap();
     (bench, image)
 }
 
@@ -122,11 +122,11 @@ fn the_output_has_the_result_and_nothing_else() {
 #[test]
 fn images_that_are_too_small_are_all_named_before_the_first_step() {
     let bench = Bench::new();
-    fs::remove_file(bench.picture(1, "mask2.jpg")).unwrap();
-    fs::write(bench.picture(1, "mask2.png"), png(40, 20)).unwrap();
-    fs::remove_file(bench.picture(5, "normal.jpg")).unwrap();
-    fs::write(bench.picture(5, "normal.png"), png(20, 40)).unwrap();
-    fs::write(bench.picture(3, "mask1.jpg"), b"").unwrap();
+    fs::remove_file(bench.image(1, "mask2.jpg")).unwrap();
+    fs::write(bench.image(1, "mask2.png"), png(40, 20)).unwrap();
+    fs::remove_file(bench.image(5, "normal.jpg")).unwrap();
+    fs::write(bench.image(5, "normal.png"), png(20, 40)).unwrap();
+    fs::write(bench.image(3, "mask1.jpg"), b"").unwrap();
     for command in [&["data", "check"][..], &["train"], &["kfold"], &["train", "--fast"]] {
         let before = bench.names();
         let output = bench.run(&[command, &["small.toml"]].concat());

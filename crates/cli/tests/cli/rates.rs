@@ -75,11 +75,11 @@ fn a_schedule_is_drawn_before_there_is_a_run() {
                                            epochs, 5 steps each
 
         from 2.0e-3, to 4.9e-5 at the last
-        the picture: schedule.png
+        the image: schedule.png
     "#]]
     .assert_eq(&out);
     assert!(is_png(&bench.path("schedule.png")));
-    assert_eq!(bench.names().len(), names + 1, "more than a picture was left");
+    assert_eq!(bench.names().len(), names + 1, "more than an image was left");
 
     let fine_tune = ["schedule", "small.toml", "--set", "schedule.kind=fine_tune", "-o", "b.png"];
     let out = bench.ok(&fine_tune);

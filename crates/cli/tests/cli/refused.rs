@@ -61,20 +61,20 @@ fn a_table_without_a_column() {
 }
 
 #[test]
-fn pictures_that_are_damaged_in_every_way() {
+fn images_that_are_damaged_in_every_way() {
     let bench = Bench::new();
-    let whole = fs::read(bench.picture(0, "mask1.jpg")).unwrap();
-    fs::write(bench.picture(0, "mask1.jpg"), &whole[..whole.len() - 300]).unwrap();
-    fs::remove_file(bench.picture(1, "mask2.jpg")).unwrap();
-    fs::write(bench.picture(1, "mask2.png"), b"").unwrap();
-    fs::write(bench.picture(2, "normal.jpg"), b"a text file").unwrap();
-    fs::remove_file(bench.picture(3, "mask3.jpg")).unwrap();
+    let whole = fs::read(bench.image(0, "mask1.jpg")).unwrap();
+    fs::write(bench.image(0, "mask1.jpg"), &whole[..whole.len() - 300]).unwrap();
+    fs::remove_file(bench.image(1, "mask2.jpg")).unwrap();
+    fs::write(bench.image(1, "mask2.png"), b"").unwrap();
+    fs::write(bench.image(2, "normal.jpg"), b"a text file").unwrap();
+    fs::remove_file(bench.image(3, "mask3.jpg")).unwrap();
     bench.fails(&TRAIN, expect![[r#"
         error: people/train: 4 things are wrong with the data:
-          images/000001_female_Drawn_23/mask1.jpg: the picture is cut off: replace the file, or leave its person out by a label fix
+          images/000001_female_Drawn_23/mask1.jpg: the image is cut off: replace the file, or leave its person out by a label fix
           images/000002_male_Drawn_20/mask2.png: the file is empty: replace the file, or leave its person out by a label fix
-          images/000003_female_Drawn_58/normal.jpg: this is no picture: it begins like none of JPEG, PNG, WebP, GIF, BMP and TIFF: replace the file, or leave its person out by a label fix
-          images/000004_male_Drawn_43/mask3: is missing: put the picture there, or leave the person out by a label fix"#]]);
+          images/000003_female_Drawn_58/normal.jpg: this is no image: it begins like none of JPEG, PNG, WebP, GIF, BMP and TIFF: replace the file, or leave its person out by a label fix
+          images/000004_male_Drawn_43/mask3: is missing: put the image there, or leave the person out by a label fix"#]]);
 }
 
 #[test]
@@ -138,7 +138,7 @@ fn a_sampler_that_does_not_fit() {
     fails(
         "kind = \"weighted\", over = \"mask\", weights = [0, 0, 0]",
         expect![
-            "error: at `data.sampler`: it leaves epoch 1 without pictures: change its settings, or choose another"
+            "error: at `data.sampler`: it leaves epoch 1 without images: change its settings, or choose another"
         ],
     );
     fails(
@@ -156,7 +156,7 @@ fn a_sampler_that_does_not_fit() {
     fails(
         "kind = \"balance_class\", mode = 1000000000",
         expect![
-            "error: at `data.sampler`: it gives epoch 1 more than 100000000 pictures, 12000000000"
+            "error: at `data.sampler`: it gives epoch 1 more than 100000000 images, 12000000000"
         ],
     );
     fails(
@@ -183,12 +183,12 @@ fn a_sampler_says_what_it_makes_of_the_classes() {
     };
     let dynamic = "kind = \"dynamic_balance\", over = \"mask\", exp_lambda = 0.5";
     expect![[r#"
-        plan:  10 steps of 8 pictures of 32x24, 5 in the first epoch, 2 in the last
-        draw:  dynamic_balance, shares by mask in %: the data -> first epoch (40 pictures) -> last (16)
+        plan:  10 steps of 8 images of 32x24, 5 in the first epoch, 2 in the last
+        draw:  dynamic_balance, shares by mask in %: the data -> first epoch (40 images) -> last (16)
            worn      71.4 -> 72.5 -> 37.5   incorrect 14.3 -> 12.5 -> 31.2   not worn  14.3 -> 15.0 -> 31.2"#]].assert_eq(&printed("a", dynamic, "train.total=3 epochs"));
     expect![[r#"
-        plan:  1 steps of 8 pictures of 32x24, 1 an epoch
-        draw:  one_per_person, shares by joint in %: the data -> first epoch (6 pictures)
+        plan:  1 steps of 8 images of 32x24, 1 an epoch
+        draw:  one_per_person, shares by joint in %: the data -> first epoch (6 images)
            worn male <30          11.9 -> 16.7   incorrect female <30    7.1 ->  0.0
            worn male 30-59        11.9 -> 16.7   incorrect female 30-59  2.4 ->  0.0
            worn male >=60          0.0 ->  0.0   incorrect female >=60   0.0 ->  0.0
@@ -199,7 +199,7 @@ fn a_sampler_says_what_it_makes_of_the_classes() {
            incorrect male 30-59    2.4 ->  0.0   not worn female 30-59   2.4 ->  0.0
            incorrect male >=60     0.0 ->  0.0   not worn female >=60    0.0 ->  0.0"#]]
     .assert_eq(&printed("b", "kind = \"one_per_person\"", "train.total=1 steps"));
-    expect!["plan:  1 steps of 8 pictures of 32x24, 5 an epoch"].assert_eq(&printed(
+    expect!["plan:  1 steps of 8 images of 32x24, 5 an epoch"].assert_eq(&printed(
         "c",
         "kind = \"shuffled\"",
         "train.total=1 steps",

@@ -45,7 +45,7 @@ fn the_whole_path_and_a_bundle_that_is_cut_off() {
 
     bench.ok(&["predict", "latest", "--images", "people/eval/images", "-o", "p.csv"]);
     let table = fs::read_to_string(bench.path("p.csv")).unwrap();
-    assert!(table.starts_with("picture,predicted,worn male <30,worn male 30-59,"), "{table}");
+    assert!(table.starts_with("image,predicted,worn male <30,worn male 30-59,"), "{table}");
     assert_eq!(table.lines().count(), 22);
 
     // What was resolved repeats the run.
@@ -216,7 +216,7 @@ fn a_mixed_batch_can_be_looked_at() {
     let mixed = ["data", "mixed", "small.toml", "--set", mix, "-o", "sheet.png", "--step"];
     let said = bench.ok(&[&mixed[..], &["1"]].concat());
     assert_eq!(said.lines().filter(|it| it.contains(" + ")).count(), 8, "{said}");
-    // Eight pictures in two rows, their numbers and labels below them.
+    // Eight images in two rows, their numbers and labels below them.
     let sheet = image::open(bench.path("sheet.png")).unwrap();
     assert_eq!((sheet.width(), sheet.height()), (1292, 660));
     fs::remove_file(bench.path("sheet.png")).unwrap();
@@ -270,11 +270,11 @@ fn help_and_lists_say_what_there_is() {
     expect!["published network      parameters  multiply-adds  size   crop  resized   colours          weights"].assert_eq(&network("published network"));
     expect!["tf_efficientnet_lite0      4.65 M         0.39 G   224  0.875  bicubic   inception (0.5)  in1k"].assert_eq(&network("tf_efficientnet_lite0"));
     expect!["efficientnet_b7           66.35 M        37.75 G   600  0.949  bicubic   imagenet         none by this name"].assert_eq(&network("efficientnet_b7"));
-    bench.fails(&["list", "cheeses"], expect!["error: there is no list of `cheeses`, there are: sources, splits, samplers, pictures, mixes, statistics, models, heads, losses, optimizers, stage-rates, schedules, averages, clips, metrics, trackers"]);
+    bench.fails(&["list", "cheeses"], expect!["error: there is no list of `cheeses`, there are: sources, splits, samplers, images, mixes, statistics, models, heads, losses, optimizers, stage-rates, schedules, averages, clips, metrics, trackers"]);
 }
 
 #[test]
-fn runs_are_compared_on_the_same_pictures() {
+fn runs_are_compared_on_the_same_images() {
     let bench = Bench::new();
     let train = |name: &str, set: &str| {
         bench.ok(&[&TRAIN[..], &["--set", &format!("run.name={name}"), "--set", set]].concat());
@@ -283,7 +283,7 @@ fn runs_are_compared_on_the_same_pictures() {
     train("b", "optim.lr=1e-6");
     train("other", "data.split.ratio=0.5");
     let valid = fs::read_to_string(bench.path("runs/a/valid.csv")).unwrap();
-    assert!(valid.starts_with("picture,person,truth,predicted,worn male <30,"), "{valid}");
+    assert!(valid.starts_with("image,person,truth,predicted,worn male <30,"), "{valid}");
     let report = fs::read_to_string(bench.path("runs/a/report.toml")).unwrap();
     let report: toml::Table = report.parse().unwrap();
     let classes = report["valid"]["classes"]["joint"].as_array().unwrap();
@@ -307,23 +307,20 @@ fn runs_are_compared_on_the_same_pictures() {
     );
     bench.fails(&["compare", "runs/a", "runs/b", "--scored"], expect!["error: runs/a: there is no scored.csv: its data has no people to score on: leave out --scored"]);
     bench.fails(
-        &["compare", "runs/a", "runs/b", "--by", "age_error"],
-        expect!["error: `age_error` judges years, which not every run has a head for"],
+        &["compare", "runs/a", "runs/b", "--by", "age_mae"],
+        expect!["error: `age_mae` judges years, which not every run has a head for"],
     );
     let err = text(&bench.run(&["compare", "runs/a", "runs/other"]).stderr);
-    assert!(err.contains("not of the same pictures: only in the first: "), "{err}");
+    assert!(err.contains("not of the same images: only in the first: "), "{err}");
     let err = text(&bench.run(&["compare", "runs/a", "runs/b", "--by", "cheese"]).stderr);
     assert!(err.contains("is one of macro_f1, accuracy"), "{err}");
-    let best_by = ["--set", "eval.best_by={ kind = \"age_error\" }"];
-    bench.fails(&[&TRAIN[..], &best_by].concat(), expect!["error: at `eval.best_by`: `age_error` judges years, and the head `factored` says none: choose another"]);
+    let best_by = ["--set", "eval.best_by={ kind = \"age_mae\" }"];
+    bench.fails(&[&TRAIN[..], &best_by].concat(), expect!["error: at `eval.best_by`: `age_mae` judges years, and the head `factored` says none: choose another"]);
     let years = ["--set", "run.name=years", "--set", "head={ kind = \"age_number\" }"];
     bench.ok(&[&TRAIN[..], &best_by, &years].concat());
     let valid = fs::read_to_string(bench.path("runs/years/valid.csv")).unwrap();
-    assert!(
-        valid.starts_with("picture,person,truth,predicted,age,years,worn male <30,"),
-        "{valid}"
-    );
-    bench.ok(&["compare", "runs/years", "runs/years", "--by", "age_error"]);
+    assert!(valid.starts_with("image,person,truth,predicted,age,years,worn male <30,"), "{valid}");
+    bench.ok(&["compare", "runs/years", "runs/years", "--by", "age_mae"]);
 }
 
 #[test]
@@ -332,11 +329,11 @@ fn doubtful_labels_are_listed_and_decisions_are_carried_out() {
     bench.ok(&["kfold", "small.toml", "--folds", "2", "--set", "run.name=folds"]);
     let before = fs::read(bench.path("people/train/train.csv")).unwrap();
     let out = bench.ok(&["labels", "runs/folds", "-o", "doubts"]);
-    assert!(out.contains("56 pictures of 8 people"), "{out}");
+    assert!(out.contains("56 images of 8 people"), "{out}");
     assert!(out.contains("gender:") && out.contains("of the labels of 8 people"), "{out}");
-    assert!(out.contains("mask:") && out.contains("of the labels of 56 pictures"), "{out}");
+    assert!(out.contains("mask:") && out.contains("of the labels of 56 images"), "{out}");
     let table = fs::read_to_string(bench.path("doubts/labels.csv")).unwrap();
-    assert!(table.starts_with("person,picture,factor,given,suggested,score,decision\n"), "{table}");
+    assert!(table.starts_with("person,image,factor,given,suggested,score,decision\n"), "{table}");
     assert!(fs::read(bench.path("doubts/sheet.png")).unwrap().starts_with(b"\x89PNG"));
     assert!(fs::read(bench.path("people/train/train.csv")).unwrap() == before, "data is changed");
     bench.fails(
@@ -344,7 +341,7 @@ fn doubtful_labels_are_listed_and_decisions_are_carried_out() {
         expect!["error: doubts/labels.csv: is there already, perhaps reviewed: name a new folder"],
     );
 
-    // Somebody decides: the first person is older, a picture of the second is left out.
+    // Somebody decides: the first person is older, an image of the second is left out.
     let people: Vec<String> = fs::read_dir(bench.path("people/train/images"))
         .unwrap()
         .map(|it| it.unwrap().file_name().into_string().unwrap())
@@ -360,7 +357,7 @@ fn doubtful_labels_are_listed_and_decisions_are_carried_out() {
     for (decision, n) in [("drop", 55), ("keep", 56), ("", 56), ("weight 0", 56), ("fix", 56)] {
         fs::write(bench.path("reviewed.csv"), row(decision)).unwrap();
         let out = bench.ok(&check);
-        assert!(out.contains(&format!("{n} pictures of 8 people")), "{decision}: {out}");
+        assert!(out.contains(&format!("{n} images of 8 people")), "{decision}: {out}");
     }
     fs::write(bench.path("reviewed.csv"), row("perhaps")).unwrap();
     bench.fails(&check, expect!["error: reviewed.csv: line 2: there is no decision `perhaps`: write `fix`, `drop`, `keep` or `weight 0.5`"]);

@@ -169,7 +169,7 @@ fn files_that_are_no_weights_are_refused() {
 }
 
 #[test]
-fn published_weights_bring_their_pictures_along() {
+fn published_weights_bring_their_images_along() {
     let bench = Bench::new();
     fs::create_dir(bench.path("weights")).unwrap();
     fs::write(bench.path("weights/resnet18-f37072fd.safetensors"), safetensors(&resnet18()))
@@ -192,9 +192,8 @@ fn published_weights_bring_their_pictures_along() {
         let output = command.env("MASKFIT_WEIGHTS", "weights").output().unwrap();
         assert!(output.status.success(), "{}", text(&output.stderr));
         let out = text(&output.stdout);
-        let is_note = |it: &&str| {
-            ["weights:", "pictures", "note:", "pretr"].iter().any(|n| it.starts_with(n))
-        };
+        let is_note =
+            |it: &&str| ["weights:", "images", "note:", "pretr"].iter().any(|n| it.starts_with(n));
         let lines: Vec<&str> = out.lines().filter(is_note).collect();
         lines
             .join("\n")
@@ -204,13 +203,13 @@ fn published_weights_bring_their_pictures_along() {
     let small_eval = "augment.eval=[{ kind = \"resize\", size = [40, 32] }]";
     expect![[r#"
         weights: DIR/weights/resnet18-f37072fd.safetensors, `resnet18` in the folder of MASKFIT_WEIGHTS
-        pictures as resnet18.a1_in1k's weights want them: 224x224, crop 0.95, bicubic, mean 0.485 0.456 0.406, std 0.229 0.224 0.225
+        images as resnet18.a1_in1k's weights want them: 224x224, crop 0.95, bicubic, mean 0.485 0.456 0.406, std 0.229 0.224 0.225
         pretrained weights: 100 tensors by torchvision and timm's names, none missing; its classifier is replaced by a fresh head"#]].assert_eq(&run(&["--set", "run.name=a", "--set", small]));
     let half = "augment.statistics={ kind = \"given\" }";
     expect![[r#"
         weights: DIR/weights/resnet18-f37072fd.safetensors, `resnet18` in the folder of MASKFIT_WEIGHTS
         note: `augment.statistics` is mean 0.5 0.5 0.5, std 0.5 0.5 0.5, but resnet18.a1_in1k's weights want mean 0.485 0.456 0.406, std 0.229 0.224 0.225 (leave it out to have that)
-        note: pictures are sized as `augment` says; resnet18.a1_in1k's weights were published with eval = [{ filter = "bicubic", kind = "resize_shorter", size = 235 }, { kind = "center_crop", size = [224, 224] }]
+        note: images are sized as `augment` says; resnet18.a1_in1k's weights were published with eval = [{ filter = "bicubic", kind = "resize_shorter", size = 235 }, { kind = "center_crop", size = [224, 224] }]
         pretrained weights: 100 tensors by torchvision and timm's names, none missing; its classifier is replaced by a fresh head"#]].assert_eq(&run(&[
         "--set",
         "run.name=b",

@@ -7,7 +7,7 @@ use tiny_skia::{
 
 use super::person::Colour;
 
-/// The canvas in units; pixels follow from the picture's size.
+/// The canvas in units; pixels follow from the image's size.
 pub(crate) const WIDTH: f32 = 96.0;
 pub(crate) const HEIGHT: f32 = 128.0;
 
@@ -20,7 +20,7 @@ pub(crate) struct Canvas {
 impl Canvas {
     /// An empty canvas of `[height, width]` pixels.
     pub(crate) fn new([h, w]: [usize; 2]) -> Canvas {
-        let pixmap = Pixmap::new(w as u32, h as u32).expect("a picture has pixels");
+        let pixmap = Pixmap::new(w as u32, h as u32).expect("an image has pixels");
         let transform = Transform::from_scale(w as f32 / WIDTH, h as f32 / HEIGHT);
         Canvas { pixmap, transform }
     }

@@ -1,4 +1,4 @@
-//! Who is drawn: everything about a person that all of their pictures share.
+//! Who is drawn: everything about a person that all of their images share.
 
 use base::{Rng, Seed};
 use rand::Rng as _;
@@ -48,7 +48,7 @@ pub struct Person {
     pub gender: Gender,
     /// Their age in years.
     pub age: u32,
-    /// The root of what differs between their pictures.
+    /// The root of what differs between their images.
     pub(crate) seed: Seed,
     pub(crate) skin: Colour,
     pub(crate) hair: Colour,

@@ -1,4 +1,4 @@
-//! A picture of a drawn person: head and shoulders, with or without a mask.
+//! An image of a drawn person: head and shoulders, with or without a mask.
 
 use base::Rng;
 use image::RgbImage;
@@ -11,7 +11,7 @@ use super::{
     person::{Beard, Colour, Hairstyle, Person},
 };
 
-/// Which of a person's seven pictures.
+/// Which of a person's seven images.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shot {
     /// A mask worn, 1 to 5.
@@ -23,7 +23,7 @@ pub enum Shot {
 }
 
 impl Shot {
-    /// A person's pictures, in the order of their names.
+    /// A person's images, in the order of their names.
     pub const ALL: [Shot; 7] = [
         Shot::Incorrect,
         Shot::Mask(1),
@@ -44,7 +44,7 @@ impl Shot {
     }
 }
 
-/// Draws a picture of `[height, width]` pixels.
+/// Draws an image of `[height, width]` pixels.
 pub fn draw(person: &Person, shot: Shot, size: [usize; 2]) -> RgbImage {
     let mut rng = person.seed.stream(&format!("shot/{}", shot.name()));
     let mut canvas = Canvas::new(size);

@@ -97,10 +97,10 @@ mod tests {
     use super::Groups;
     use crate::{Content, Example, Manifest, Use};
 
-    /// Three people of one picture each, of whom the training side leaves out the first.
+    /// Three people of one image each, of whom the training side leaves out the first.
     fn groups(over: &str, ages: [Option<f64>; 3]) -> Result<Groups, String> {
         let example = |person: usize| Example {
-            name: format!("picture {person}"),
+            name: format!("image {person}"),
             content: Content::Memory([].into()),
             person,
             class: 6 * person,
@@ -138,6 +138,6 @@ mod tests {
         let err = groups("masks", [None; 3]).unwrap_err();
         assert_eq!(err, "there is no `over = \"masks\"`, but: joint, mask, gender, age, years");
         let err = groups("years", [None, Some(1.0), None]).unwrap_err();
-        assert_eq!(err, "`over = \"years\"` asks for ages, and `picture 2` has none");
+        assert_eq!(err, "`over = \"years\"` asks for ages, and `image 2` has none");
     }
 }

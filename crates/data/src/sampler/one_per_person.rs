@@ -1,6 +1,6 @@
-//! One random picture of each person, in random order.
+//! One random image of each person, in random order.
 //!
-//! Where a person's pictures are much alike, an epoch of them all sees everybody several times.
+//! Where a person's images are much alike, an epoch of them all sees everybody several times.
 
 use base::Rng;
 use rand::seq::{IndexedRandom as _, SliceRandom as _};

@@ -1,7 +1,7 @@
 //! The mask competition's layout.
 //!
 //! `train.csv` with the columns `id,gender,race,age,path`, and for each row a folder `images/<path>/`
-//! of seven pictures: `mask1` to `mask5`, `incorrect_mask`, `normal`, each of any picture ending.
+//! of seven images: `mask1` to `mask5`, `incorrect_mask`, `normal`, each of any image ending.
 //! The person is the folder: ids are not unique. Names that start with `.` are not looked at.
 
 use std::{
@@ -114,7 +114,7 @@ fn list(images: &Path, findings: &mut Findings) -> io::Result<Listing> {
                 continue;
             }
             if is_folder(&file) {
-                let remedy = "move it away: a person's folder holds seven pictures";
+                let remedy = "move it away: a person's folder holds seven images";
                 findings.add(format!("images/{name}/{file_name}"), "is a folder", remedy);
             } else {
                 files.push(file_name);
@@ -207,14 +207,14 @@ pub fn from_names(
 fn as_listed(rows: &[Row], listing: &Listing) -> Vec<Listed> {
     let task = Task::mask_gender_age();
     let people: Vec<String> = rows.iter().map(|it| it.path.clone()).collect();
-    let pictures = rows.iter().enumerate().flat_map(|(person, row)| {
+    let images = rows.iter().enumerate().flat_map(|(person, row)| {
         let files = listing.get(&row.path).into_iter().flatten();
         let masks = files.filter_map(|it| MaskName::of_file(stem(it)));
         let age = Factor::level_of(row.age, &task.factors[2].cuts);
         let class = move |mask: MaskName| [mask.level(), row.gender as usize, age];
         masks.map(|it| (person, task.class_of(&class(it)))).collect::<Vec<_>>()
     });
-    Listed::of(&task, &people, pictures)
+    Listed::of(&task, &people, images)
 }
 
 /// What a file is called without its ending.
@@ -396,7 +396,7 @@ fn seven_files<'a>(
         match those.as_slice() {
             [one] => found.push((name, *one)),
             [] => {
-                let remedy = "put the picture there, or leave the person out by a label fix";
+                let remedy = "put the image there, or leave the person out by a label fix";
                 findings.add(place(name), "is missing", remedy);
             }
             several => {
@@ -407,7 +407,7 @@ fn seven_files<'a>(
     }
     for file in others {
         let remedy = "move it away: the names are `mask1` to `mask5`, `incorrect_mask`, `normal`";
-        findings.add(place(file), "is none of the seven pictures", remedy);
+        findings.add(place(file), "is none of the seven images", remedy);
     }
     found
 }

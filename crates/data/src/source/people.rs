@@ -35,12 +35,12 @@ pub struct People {
     pub n_people: usize,
     /// How many further people the finished model is scored on.
     pub n_scored: usize,
-    /// `[height, width]` of the pictures.
+    /// `[height, width]` of the images.
     pub size: [usize; 2],
-    /// The share of people with a wrong label: another gender, another age, or the picture without
+    /// The share of people with a wrong label: another gender, another age, or the image without
     /// a mask and the one with a mask worn wrongly exchanged. The scored people have none.
     pub wrong_labels: f64,
-    /// The share of pictures to train on whose joint class is exchanged for any other: labels that
+    /// The share of images to train on whose joint class is exchanged for any other: labels that
     /// `maskfit labels` has to find.
     pub flipped: f64,
     /// Other people for another number.
@@ -81,7 +81,7 @@ impl Source for People {
         let task = Task::mask_gender_age();
         let n = profiles.len() * Shot::ALL.len();
         let n_done = AtomicUsize::new(0);
-        let pictures: Vec<Vec<Example>> = profiles
+        let images: Vec<Vec<Example>> = profiles
             .par_iter()
             .enumerate()
             .map(|(person, profile)| {
@@ -104,7 +104,7 @@ impl Source for People {
             })
             .collect();
         let people = profiles.into_iter().map(|it| it.name).collect();
-        let manifest = Manifest::new(task, people, pictures.into_iter().flatten().collect());
+        let manifest = Manifest::new(task, people, images.into_iter().flatten().collect());
         Ok((manifest, Findings::default()))
     }
 
@@ -154,7 +154,7 @@ impl People {
         Ok(())
     }
 
-    /// Exchanges the label of a picture to train on for another, with the probability `flipped`.
+    /// Exchanges the label of an image to train on for another, with the probability `flipped`.
     fn flip(&self, example: &mut Example, task: &Task) {
         let mut rng = Seed(self.seed).stream(&format!("flips/{}", example.name));
         if example.usage == Use::Score || !rng.random_bool(self.flipped) {
@@ -191,7 +191,7 @@ impl People {
 
     /// Writes the people to a folder in the competition's layout.
     ///
-    /// `train/` holds `train.csv` and `images/<person>/<picture>.jpg`. `eval/` holds the scored
+    /// `train/` holds `train.csv` and `images/<person>/<image>.jpg`. `eval/` holds the scored
     /// people as the competition does: `info.csv`, with names that say nothing, and `images/`; and
     /// `answers.csv` beside them.
     ///
@@ -231,7 +231,7 @@ impl People {
             let folder = train.join("images").join(&profile.name);
             fs::create_dir_all(&folder).map_err(io(&folder))?;
             for shot in Shot::ALL {
-                // Where the labels of two pictures are exchanged, their names are.
+                // Where the labels of two images are exchanged, their names are.
                 let named = match (shot, profile.swapped) {
                     (Shot::Incorrect, true) => Shot::Normal,
                     (Shot::Normal, true) => Shot::Incorrect,
@@ -250,16 +250,16 @@ impl People {
         write_whole(&path, table.as_bytes()).map_err(io(&path))?;
 
         // Shuffled by a name that tells nothing of person or class.
-        let mut pictures = BTreeMap::new();
+        let mut images = BTreeMap::new();
         for profile in profiles.iter().filter(|it| it.usage == Use::Score) {
             for shot in Shot::ALL {
                 let hash = Seed(self.seed)
                     .stream(&format!("{}/{}", profile.name, shot.name()))
                     .random::<u128>();
-                pictures.insert(format!("{hash:032x}.jpg"), (profile, shot));
+                images.insert(format!("{hash:032x}.jpg"), (profile, shot));
             }
         }
-        let list: Vec<_> = pictures.iter().collect();
+        let list: Vec<_> = images.iter().collect();
         list.par_iter().try_for_each(|(name, (profile, shot))| {
             save(&eval.join("images").join(name), profile, *shot)
         })?;
@@ -279,12 +279,12 @@ impl People {
     }
 }
 
-/// A picture as a camera would keep it.
+/// An image as a camera would keep it.
 fn jpeg(person: &Person, shot: Shot, size: [usize; 2]) -> Vec<u8> {
     let mut bytes = io::Cursor::new(Vec::new());
     let encoder = JpegEncoder::new_with_quality(&mut bytes, 92);
     let drawn = drawn::draw(person, shot, size).write_with_encoder(encoder);
-    drawn.expect("a picture of a size that JPEG has, into memory");
+    drawn.expect("an image of a size that JPEG has, into memory");
     bytes.into_inner()
 }
 
@@ -309,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn the_same_seed_draws_the_same_pictures() {
+    fn the_same_seed_draws_the_same_images() {
         let bytes = |people: &People| -> Vec<Vec<u8>> {
             let manifest = people.read(&context()).unwrap();
             manifest.examples.iter().map(|it| it.content.bytes().unwrap().into_owned()).collect()
@@ -322,7 +322,7 @@ mod tests {
 
     #[test]
     #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
-    fn the_pictures_never_change_between_releases() {
+    fn the_images_never_change_between_releases() {
         // Recorded once: whoever changes this changes every score on drawn people. Other systems
         // may round a sine otherwise.
         let manifest = FEW.read(&context()).unwrap();
@@ -347,13 +347,13 @@ mod tests {
     }
 
     #[test]
-    fn flipped_labels_are_those_of_some_pictures_to_train_on() {
+    fn flipped_labels_are_those_of_some_images_to_train_on() {
         let flipped = People { flipped: 0.3, wrong_labels: 0.0, n_people: 40, ..FEW };
         let right = People { flipped: 0.0, ..flipped.clone() }.read(&context()).unwrap();
         let flipped = flipped.read(&context()).unwrap();
         let pairs = right.examples.iter().zip(&flipped.examples);
         let wrong: Vec<_> = pairs.filter(|(a, b)| a.class != b.class).map(|it| it.1).collect();
-        // 280 pictures: 84 are expected, with a deviation of 8.
+        // 280 images: 84 are expected, with a deviation of 8.
         assert!((60..108).contains(&wrong.len()), "{}", wrong.len());
         assert!(wrong.iter().all(|it| it.usage == Use::Pool));
         assert_eq!(

@@ -1,4 +1,4 @@
-//! Several roots as one source: photographs, and beside them further ones, or synthetic pictures that
+//! Several roots as one source: photographs, and beside them further ones, or synthetic images that
 //! are only trained on.
 //!
 //! ```toml
@@ -10,12 +10,12 @@
 //! ]
 //! ```
 //!
-//! The first root is the data set: its people and pictures come first and are called as they are
+//! The first root is the data set: its people and images come first and are called as they are
 //! without the others, so that the same people are held out, runs with and without further roots
-//! compare, and reviewed tables still find their labels. People and pictures of another root are called
+//! compare, and reviewed tables still find their labels. People and images of another root are called
 //! `<name>/...`, and are nobody of the first, unless `same_people` says so.
 //!
-//! All roots ask the same questions; classes are found by name. Pictures that two roots share, by path
+//! All roots ask the same questions; classes are found by name. Images that two roots share, by path
 //! or in memory, would put a person on both sides of a split, and are refused.
 
 mod classes;
@@ -47,7 +47,7 @@ pub struct Several {
 pub struct Root {
     /// Any other kind.
     pub source: SourceConfig,
-    /// What it is called, and what the names of its people and pictures begin with where it is not the
+    /// What it is called, and what the names of its people and images begin with where it is not the
     /// first; empty for `roots[1]` and so on.
     #[serde(default)]
     pub name: String,
@@ -55,16 +55,16 @@ pub struct Root {
     /// smaller one.
     #[serde(default = "everybody")]
     pub share: f64,
-    /// What its pictures are for.
+    /// What its images are for.
     #[serde(default, rename = "use")]
     pub purpose: Purpose,
-    /// Whether whoever is called as somebody of the first root is that person, such as in pictures that
+    /// Whether whoever is called as somebody of the first root is that person, such as in images that
     /// were made of the first root's. They are not trained on while their person is held out.
     #[serde(default)]
     pub same_people: bool,
 }
 
-/// What the pictures of a root are for.
+/// What the images of a root are for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Purpose {
@@ -300,9 +300,9 @@ fn add_listed(
 
 /// How many there are.
 struct Tally {
-    /// Pictures to train or validate on.
-    n_pictures: usize,
-    /// People who have such pictures.
+    /// Images to train or validate on.
+    n_images: usize,
+    /// People who have such images.
     n_people: usize,
     /// People who are scored.
     n_scored: usize,
@@ -314,7 +314,7 @@ impl Tally {
             examples.iter().partition(|it| it.usage == Use::Score);
         let n_people =
             |of: &[&Example]| of.iter().map(|it| it.person).collect::<HashSet<_>>().len();
-        Tally { n_pictures: others.len(), n_people: n_people(&others), n_scored: n_people(&scored) }
+        Tally { n_images: others.len(), n_people: n_people(&others), n_scored: n_people(&scored) }
     }
 }
 
@@ -328,8 +328,8 @@ impl Root {
         let share =
             if self.share < 1.0 { format!("{} of ", added.n_people) } else { String::new() };
         let people = count(root.n_people, "person", "people");
-        let pictures = count(added.n_pictures, "picture", "pictures");
-        let mut text = format!("{share}{people}, {pictures}");
+        let images = count(added.n_images, "image", "images");
+        let mut text = format!("{share}{people}, {images}");
         text += &match (self.purpose, root.n_scored) {
             (Purpose::All, 0) => String::new(),
             (Purpose::All, n) => format!("; {n} more to score on"),

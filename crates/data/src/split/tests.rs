@@ -183,7 +183,7 @@ fn shares_of_many_small_classes_are_those_of_any_of_them() {
 
 const N_PEOPLE: usize = 40;
 
-/// Seven pictures each of some people, with label fixes.
+/// Seven images each of some people, with label fixes.
 fn data(fixes: &str) -> Manifest {
     let rng = &mut Seed(1).stream("rows");
     let stems = ["incorrect_mask", "mask1", "mask2", "mask3", "mask4", "mask5", "normal"];
@@ -203,7 +203,7 @@ fn data(fixes: &str) -> Manifest {
     manifest
 }
 
-/// What is held out in each fold: the names of the pictures.
+/// What is held out in each fold: the names of the images.
 fn held_out(split: &SplitConfig, manifest: &Manifest, seed: u64) -> Vec<BTreeSet<String>> {
     let sides = split.sides(manifest, Seed(seed)).unwrap();
     let names =
@@ -250,7 +250,7 @@ fn no_label_fix_moves_anybody() {
 #[test]
 fn no_review_moves_anybody() {
     let before = data("");
-    let header = "person,picture,factor,given,suggested,score,decision\n";
+    let header = "person,image,factor,given,suggested,score,decision\n";
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("reviewed.csv");
     let task = &before.task;
@@ -258,14 +258,14 @@ fn no_review_moves_anybody() {
         let it = &before.examples[at];
         let person = &before.people[it.person];
         let given = &task.factors[2].levels[task.levels_of(it.class)[2]];
-        for (picture, suggested, decision) in [
+        for (image, suggested, decision) in [
             ("all", "<30", "fix"),
             ("all", ">=60", "fix"),
             ("all", "<30", "drop"),
             (&*it.name, "<30", "drop"),
             ("all", "<30", "weight 0"),
         ] {
-            let row = format!("{person},{picture},age,{given},{suggested},0.1,{decision}\n");
+            let row = format!("{person},{image},age,{given},{suggested},0.1,{decision}\n");
             std::fs::write(&path, format!("{header}{row}")).unwrap();
             let mut after = before.clone();
             Review::read(&path).unwrap().apply(&mut after).unwrap();

@@ -1,18 +1,18 @@
-//! The difference hash: 256 bits of what a picture looks like, which survive another encoding.
+//! The difference hash: 256 bits of what an image looks like, which survive another encoding.
 //!
-//! The picture is averaged to 16 rows of 17 greys; bit (y, x) says whether grey x + 1 of row y is
-//! brighter than grey x by more than 2 of 255. Two pictures are as far apart as they have bits that
+//! The image is averaged to 16 rows of 17 greys; bit (y, x) says whether grey x + 1 of row y is
+//! brighter than grey x by more than 2 of 255. Two images are as far apart as they have bits that
 //! differ.
 //!
 //! Source: N. Krawetz, "Kind of Like That", The Hacker Factor Blog, 2013 (dHash).
 //!
 //! We differ: 16 rows of 16 bits instead of 8 of 8, and 2 levels of grey instead of none. Portraits are
-//! all of one build: of 2,158 people whose faces lie alike, 585 pairs of pictures of different people
+//! all of one build: of 2,158 people whose faces lie alike, 585 pairs of images of different people
 //! are within 3 of 64 bits, while none is within 19 of these 256. And where a background is plain, the
 //! sign of a difference is noise: a drawn portrait saved again at half the quality is 37 bits away
 //! without the 2 levels, and 5 with them.
 
-use augment::Picture;
+use augment::Image;
 
 use super::glance::grey;
 
@@ -22,7 +22,7 @@ const SIDE: usize = 16;
 /// Levels of grey that are noise.
 const NOISE: u64 = 2;
 
-/// What a picture looks like.
+/// What an image looks like.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct DifferenceHash([u64; 4]);
 
@@ -31,10 +31,10 @@ impl DifferenceHash {
     /// have a band in common.
     pub(super) const N_BANDS: usize = SIDE;
 
-    pub(super) fn of(picture: &Picture) -> DifferenceHash {
-        let (h, w) = (picture.height() as usize, picture.width() as usize);
+    pub(super) fn of(image: &Image) -> DifferenceHash {
+        let (h, w) = (image.height() as usize, image.width() as usize);
         let mut cells = [[0; SIDE + 1]; SIDE];
-        for (y, row) in picture.as_raw().chunks_exact(3 * w).enumerate() {
+        for (y, row) in image.as_raw().chunks_exact(3 * w).enumerate() {
             let mut sums = [0; SIDE + 1];
             for (x, pixel) in row.chunks_exact(3).enumerate() {
                 let grey = grey([pixel[0], pixel[1], pixel[2]].map(u64::from));
@@ -57,7 +57,7 @@ impl DifferenceHash {
         hash
     }
 
-    /// Whether nothing gets brighter from left to right: a picture of one colour, which looks like no
+    /// Whether nothing gets brighter from left to right: an image of one colour, which looks like no
     /// other.
     pub(super) fn is_plain(self) -> bool {
         self.0 == [0; 4]
@@ -109,19 +109,19 @@ mod tests {
 
     use super::{DifferenceHash, shares};
 
-    fn grey_picture(w: u32, h: u32, at: impl Fn(u32, u32) -> u8) -> RgbImage {
+    fn grey_image(w: u32, h: u32, at: impl Fn(u32, u32) -> u8) -> RgbImage {
         RgbImage::from_fn(w, h, |x, y| Rgb([at(x, y); 3]))
     }
 
     #[test]
     fn brighter_to_the_right_is_all_ones() {
         for (w, h) in [(17, 16), (50, 3), (85, 99)] {
-            let rising = DifferenceHash::of(&grey_picture(w, h, |x, _| 3 * x as u8));
+            let rising = DifferenceHash::of(&grey_image(w, h, |x, _| 3 * x as u8));
             assert_eq!(rising.0, [u64::MAX; 4], "{w}x{h}");
-            let falling = DifferenceHash::of(&grey_picture(w, h, |x, _| 255 - 3 * x as u8));
+            let falling = DifferenceHash::of(&grey_image(w, h, |x, _| 255 - 3 * x as u8));
             assert_eq!(falling.0, [0; 4], "{w}x{h}");
         }
-        assert!(DifferenceHash::of(&grey_picture(1, 1, |_, _| 7)).is_plain());
+        assert!(DifferenceHash::of(&grey_image(1, 1, |_, _| 7)).is_plain());
     }
 
     #[test]
@@ -134,8 +134,8 @@ mod tests {
     fn one_bright_pixel_is_one_bit_of_one_band() {
         // Column 5 of row 3: it is brighter than its left neighbour, so bit 4 of the row, of band
         // 4 - 3 = 1.
-        let picture = grey_picture(17, 16, |x, y| if (x, y) == (5, 3) { 200 } else { 100 });
-        let hash = DifferenceHash::of(&picture);
+        let image = grey_image(17, 16, |x, y| if (x, y) == (5, 3) { 200 } else { 100 });
+        let hash = DifferenceHash::of(&image);
         assert_eq!(hash.distance(DifferenceHash::default()), 1);
         let bands: Vec<u16> = (0..16).map(|it| hash.band(it)).collect();
         assert_eq!(bands.iter().position(|&it| it != 0), Some(1));

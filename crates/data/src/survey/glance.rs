@@ -1,12 +1,12 @@
-//! What is measured of one picture.
+//! What is measured of one image.
 
-use augment::{Picture, decode_whole};
+use augment::{Image, decode_whole};
 use sha2::{Digest as _, Sha256};
 
 use super::difference_hash::DifferenceHash;
 use crate::{Content, measure::ColourSums};
 
-/// What is kept of a picture.
+/// What is kept of an image.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Glance {
     /// `[height, width]`, upright.
@@ -21,25 +21,25 @@ pub(super) struct Glance {
 }
 
 impl Glance {
-    /// Reads, decodes and measures a picture, and shows it to `look`; or says why it cannot be read.
+    /// Reads, decodes and measures an image, and shows it to `look`; or says why it cannot be read.
     pub(super) fn of(
         content: &Content,
         max_pixels: u64,
-        look: &dyn Fn(&Picture),
+        look: &dyn Fn(&Image),
     ) -> Result<Glance, String> {
         let bytes = content.bytes().map_err(|err| err.to_string())?;
-        let picture = decode_whole(&bytes, max_pixels).map_err(|err| err.to_string())?;
-        look(&picture);
-        let size = [picture.height(), picture.width()];
+        let image = decode_whole(&bytes, max_pixels).map_err(|err| err.to_string())?;
+        look(&image);
+        let size = [image.height(), image.width()];
         let mut pixels = Sha256::new();
         size.iter().for_each(|it| pixels.update(it.to_le_bytes()));
-        pixels.update(picture.as_raw());
+        pixels.update(image.as_raw());
         Ok(Glance {
             size: size.map(|it| it as usize),
             bytes: Sha256::digest(&bytes).into(),
             pixels: pixels.finalize().into(),
-            hash: DifferenceHash::of(&picture),
-            colours: ColourSums::of(&picture),
+            hash: DifferenceHash::of(&image),
+            colours: ColourSums::of(&image),
         })
     }
 

@@ -1,16 +1,16 @@
-//! Pictures that are there twice: the same file, the same pixels, or nearly the same picture of another
+//! Images that are there twice: the same file, the same pixels, or nearly the same image of another
 //! person.
 //!
-//! A picture is linked to one other: to the first with the same file, else to the first with the same
+//! An image is linked to one other: to the first with the same file, else to the first with the same
 //! pixels, else to the nearest of another person by [`DifferenceHash`], if that is within [`NEAR`] bits.
-//! So there are never more links than pictures. Pictures of one person look alike by nature, and are
+//! So there are never more links than images. Images of one person look alike by nature, and are
 //! compared by file and pixels only; so are plain ones.
 //!
 //! Near hashes are found without comparing all: those that differ in fewer bits than there are bands
-//! agree in a band, so only pictures that share one are compared. Band by band the hashes are sorted,
+//! agree in a band, so only images that share one are compared. Band by band the hashes are sorted,
 //! that band first, then those after it, and each is compared with no more than [`n_neighbours`] before
-//! it and after it. So the work grows with n log n whatever the pictures are. Where no more pictures than
-//! that agree in a band, all of them have been compared. A picture is *crowded* that agrees with more: it
+//! it and after it. So the work grows with n log n whatever the images are. Where no more images than
+//! that agree in a band, all of them have been compared. An image is *crowded* that agrees with more: it
 //! is sure to find whatever is within [`NEAR`] bits less one for each of its crowded bands, and what else
 //! it finds is by luck, which the order favours. How many are crowded is said.
 //!
@@ -24,11 +24,11 @@ use serde::Serialize;
 
 use super::{difference_hash::DifferenceHash, glance::Glance};
 
-/// Pictures of different people that differ in no more than so many of 256 bits look the same. All such
+/// Images of different people that differ in no more than so many of 256 bits look the same. All such
 /// are found, since they are fewer than the bands.
 pub const NEAR: u32 = DifferenceHash::N_BANDS as u32 - 1;
 
-/// How alike two pictures are.
+/// How alike two images are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Likeness {
@@ -40,7 +40,7 @@ pub enum Likeness {
     Near,
 }
 
-/// Two pictures that are one.
+/// Two images that are one.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Twin {
     /// How alike.
@@ -48,22 +48,22 @@ pub struct Twin {
     /// In how many of 256 bits they look different.
     pub distance: u32,
     /// Positions in [`Manifest::examples`](crate::Manifest::examples), rising.
-    pub pictures: [usize; 2],
+    pub images: [usize; 2],
 }
 
-/// The pictures that are linked to another, and what limits the search.
+/// The images that are linked to another, and what limits the search.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Twins {
     /// The surest first.
     pub twins: Vec<Twin>,
-    /// How many pictures look so much like many others that not all of these were compared with them.
+    /// How many images look so much like many others that not all of these were compared with them.
     pub n_crowded: usize,
 }
 
 /// All links.
 ///
-/// - `seen`: the pictures by position, rising.
-/// - `person`: whose picture is at a position.
+/// - `seen`: the images by position, rising.
+/// - `person`: whose image is at a position.
 pub(super) fn find(seen: &[(usize, Glance)], person: &dyn Fn(usize) -> usize) -> Twins {
     let mut twins = Vec::new();
     let (mut by_bytes, mut by_pixels) = (HashMap::new(), HashMap::new());
@@ -83,7 +83,7 @@ pub(super) fn find(seen: &[(usize, Glance)], person: &dyn Fn(usize) -> usize) ->
                 }
             }
         };
-        twins.push(Twin { likeness, distance: 0, pictures: [first, idx] });
+        twins.push(Twin { likeness, distance: 0, images: [first, idx] });
     }
     let near = near(&distinct, person);
     twins.extend(near.twins);
@@ -94,13 +94,13 @@ pub(super) fn find(seen: &[(usize, Glance)], person: &dyn Fn(usize) -> usize) ->
 /// Links difference hashes alone, without files and pixels; to measure how long that takes.
 ///
 /// - `hashes`: 256 bits each.
-/// - `people`: whose picture each is of.
+/// - `people`: whose image each is of.
 pub fn link_hashes(hashes: &[[u64; 4]], people: &[usize]) -> Twins {
     let hashes = hashes.iter().map(|&it| DifferenceHash::from_bits(it)).enumerate();
     near(&hashes.collect::<Vec<_>>(), &|idx| people[idx])
 }
 
-/// The nearest picture of another person for each that is not plain, where there is one within [`NEAR`].
+/// The nearest image of another person for each that is not plain, where there is one within [`NEAR`].
 fn near(hashes: &[(usize, DifferenceHash)], person: &dyn Fn(usize) -> usize) -> Twins {
     let mut twins = BTreeSet::new();
     let mut first = HashMap::with_capacity(hashes.len());
@@ -111,7 +111,7 @@ fn near(hashes: &[(usize, DifferenceHash)], person: &dyn Fn(usize) -> usize) -> 
                 let first = *first.get();
                 if person(first) != person(idx) {
                     let (likeness, distance) = (Likeness::Near, 0);
-                    twins.insert(Twin { likeness, distance, pictures: [first, idx] });
+                    twins.insert(Twin { likeness, distance, images: [first, idx] });
                 }
             }
             Entry::Vacant(it) => {
@@ -125,8 +125,8 @@ fn near(hashes: &[(usize, DifferenceHash)], person: &dyn Fn(usize) -> usize) -> 
     let Nearest { nearest, n_crowded } = nearest(&hashes, &people, n_neighbours(hashes.len()));
     let twin = |(from, it): (usize, Option<(u32, usize)>)| {
         let (distance, to) = it?;
-        let pictures = [from.min(to), from.max(to)].map(|it| distinct[it].0);
-        Some(Twin { likeness: Likeness::Near, distance, pictures })
+        let images = [from.min(to), from.max(to)].map(|it| distinct[it].0);
+        Some(Twin { likeness: Likeness::Near, distance, images })
     };
     twins.extend(nearest.into_iter().enumerate().filter_map(twin));
     Twins { twins: twins.into_iter().collect(), n_crowded }
@@ -136,7 +136,7 @@ fn near(hashes: &[(usize, DifferenceHash)], person: &dyn Fn(usize) -> usize) -> 
 const MOST_PAIRS: usize = 1 << 30;
 
 /// With how many before it and after it, in the order of a band, a hash is compared: with all that agree
-/// in the band as long as pictures are few, and with no fewer than 64 of any number.
+/// in the band as long as images are few, and with no fewer than 64 of any number.
 fn n_neighbours(n_hashes: usize) -> usize {
     (MOST_PAIRS / DifferenceHash::N_BANDS / n_hashes.max(1)).max(64)
 }
@@ -149,7 +149,7 @@ struct Nearest {
 }
 
 /// - `hashes`: different ones.
-/// - `people`: whose picture each is of.
+/// - `people`: whose image each is of.
 fn nearest(hashes: &[DifferenceHash], people: &[usize], n_neighbours: usize) -> Nearest {
     let mut nearest: Vec<Option<(u32, usize)>> = vec![None; hashes.len()];
     let mut is_crowded = vec![false; hashes.len()];
@@ -226,9 +226,9 @@ mod tests {
             let hashes = [(3, hashes[0]), (9, hashes[1])];
             let found = near(&hashes, &|idx| idx).twins;
             assert_eq!(found.len(), usize::from(n as u32 <= NEAR), "{n} bits");
-            assert!(found.iter().all(|it| it.pictures == [3, 9] && it.distance == n as u32));
+            assert!(found.iter().all(|it| it.images == [3, 9] && it.distance == n as u32));
             let of_one = near(&hashes, &|_| 0).twins;
-            assert!(of_one.is_empty(), "one person's pictures are alike by nature");
+            assert!(of_one.is_empty(), "one person's images are alike by nature");
         }
     }
 
@@ -237,7 +237,7 @@ mod tests {
         let hashes = [0, 3, 1].map(|n| DifferenceHash::from_bits(turned([5; 4], n)));
         let hashes: Vec<_> = hashes.into_iter().enumerate().collect();
         let found = near(&hashes, &|idx| idx).twins;
-        let found: Vec<_> = found.into_iter().map(|it| it.pictures).collect();
+        let found: Vec<_> = found.into_iter().map(|it| it.images).collect();
         // 0 and 2 are a bit apart; 1 is 2 bits from 2, and 3 from 0.
         assert_eq!(found, [[0, 2], [1, 2]]);
     }
@@ -279,7 +279,7 @@ mod tests {
         let people: Vec<usize> = (0..N).collect();
         let found = link_hashes(&alike, &people);
         let linked: std::collections::BTreeSet<usize> =
-            found.twins.iter().flat_map(|it| it.pictures).collect();
+            found.twins.iter().flat_map(|it| it.images).collect();
         assert_eq!(linked.len(), N, "each is within 14 bits of any other");
         assert!(found.n_crowded > N / 2 && found.twins.len() <= N, "{}", found.n_crowded);
 

@@ -3,7 +3,7 @@
 //! p_c = σ(x_c) / Σ_k σ(x_k); learned by binary cross-entropy, summed over the classes.
 //!
 //! Beyer et al., "Are we done with ImageNet?", 2020, <https://arxiv.org/abs/2006.07159>, train
-//! classifiers of one label so: a picture of two classes, mixed or mislabelled, costs less.
+//! classifiers of one label so: an image of two classes, mixed or mislabelled, costs less.
 //! A published classifier is not taken over: its outputs mean something else.
 
 use base::Task;

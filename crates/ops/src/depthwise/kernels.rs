@@ -3,7 +3,7 @@
 //! Both go one register of channels at a time, and keep their sums in registers.
 
 use crate::{
-    finish::Last,
+    epilogue::Last,
     lanes::{Lanes, Two, lanes_kernel},
     matmul::padded,
     real::Real,

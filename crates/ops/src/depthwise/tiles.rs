@@ -1,4 +1,4 @@
-//! What is worked on together: some rows of a picture and some of its channels, which fit a core's cache.
+//! What is worked on together: some rows of an image and some of its channels, which fit a core's cache.
 
 use std::ops::Range;
 
@@ -36,11 +36,11 @@ fn rows_that_fit(grid: &Grid, c: usize) -> usize {
     (FRAME / row).saturating_sub(grid.kernel[0] - 1) / grid.stride
 }
 
-/// The pictures, and in each the output rows, that are worked on together.
+/// The images, and in each the output rows, that are worked on together.
 pub(super) fn tiles(grid: &Grid, c: usize) -> Vec<(usize, Range<usize>)> {
     let (oh, tile) = (grid.out[0], tile_rows(grid, c));
-    let of_picture = (0..oh).step_by(tile).map(|first| first..(first + tile).min(oh));
-    (0..grid.n).flat_map(|n| of_picture.clone().map(move |rows| (n, rows))).collect()
+    let of_image = (0..oh).step_by(tile).map(|first| first..(first + tile).min(oh));
+    (0..grid.n).flat_map(|n| of_image.clone().map(move |rows| (n, rows))).collect()
 }
 
 /// Output rows that are worked on together.
@@ -49,7 +49,7 @@ fn tile_rows(grid: &Grid, c: usize) -> usize {
     // Sixteen tiles, all about as large; or fewer, so that a tile has rows enough to be worth those above and
     // below that are read with it; at least four, where there are enough rows.
     let enough = (2 * (grid.kernel[0] - 1)).div_ceil(grid.stride).max(1);
-    let of_picture = |tiles: usize| tiles.div_ceil(grid.n.max(1));
-    let wanted = of_picture(16).min(grid.out[0] / enough).max(of_picture(4));
+    let of_image = |tiles: usize| tiles.div_ceil(grid.n.max(1));
+    let wanted = of_image(16).min(grid.out[0] / enough).max(of_image(4));
     grid.out[0].div_ceil(wanted.max(grid.out[0].div_ceil(most)))
 }

@@ -1,7 +1,7 @@
 //! Stochastic weight averaging: the mean of the weights at the ends of the last epochs.
 //!
 //! average ← average + (weights - average) / (n + 1). Norms' statistics belong to no mean of weights,
-//! so they are measured anew, over the training pictures, before the average is used.
+//! so they are measured anew, over the training images, before the average is used.
 //!
 //! Izmailov et al., "Averaging Weights Leads to Wider Optima and Better Generalization", 2018,
 //! <https://arxiv.org/abs/1803.05407>, as `torch.optim.swa_utils` has it.

@@ -6,7 +6,7 @@ use data::{Groups, Manifest, Sides};
 use super::{PlanError, divide, wrong};
 use crate::{experiment::Experiment, sizes};
 
-/// Where each epoch of a run would end, for whoever needs no more of a plan. Opens no picture.
+/// Where each epoch of a run would end, for whoever needs no more of a plan. Opens no image.
 ///
 /// # Errors
 /// Those of [`Plan::new`](super::Plan::new) that have to do with who is trained on, and in what order.
@@ -61,7 +61,7 @@ pub(super) fn check_lengths(experiment: &Experiment, epochs: &Epochs) -> Result<
     Ok(())
 }
 
-/// An epoch of more pictures is taken for a slip of the pen.
+/// An epoch of more images is taken for a slip of the pen.
 const MOST_DRAWS: usize = 100_000_000;
 
 /// Where each epoch ends, as the sampler says.
@@ -75,12 +75,12 @@ pub(super) fn epochs(
     sampler.misfit(groups).map_or(Ok(()), |it| Err(wrong("data.sampler")(it)))?;
     let n_steps = |epoch_idx: usize| match sampler.n_draws(groups, epoch_idx) {
         0 => Err(format!(
-            "at `data.sampler`: it leaves epoch {} without pictures: change its settings, or choose \
+            "at `data.sampler`: it leaves epoch {} without images: change its settings, or choose \
              another",
             epoch_idx + 1
         )),
         n if n > MOST_DRAWS => Err(format!(
-            "at `data.sampler`: it gives epoch {} more than {MOST_DRAWS} pictures, {n}",
+            "at `data.sampler`: it gives epoch {} more than {MOST_DRAWS} images, {n}",
             epoch_idx + 1
         )),
         n => Ok(batches_of(n, batch_size(epoch_idx), train.drop_last).0),
@@ -88,7 +88,7 @@ pub(super) fn epochs(
     Epochs::new(train.total, n_steps).map_err(|it| PlanError::Settings(vec![it]))
 }
 
-/// How many batches an epoch of `n` pictures has, and how many pictures the smallest of them.
+/// How many batches an epoch of `n` images has, and how many images the smallest of them.
 pub(super) fn batches_of(n: usize, batch_size: usize, drop_last: bool) -> (usize, usize) {
     match (n / batch_size, n % batch_size) {
         (0, rest) => (1, rest),

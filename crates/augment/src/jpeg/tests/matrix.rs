@@ -14,7 +14,7 @@ use image::imageops::crop_imm;
 use rand::Rng as _;
 
 use crate::{
-    DecodeError, Picture,
+    DecodeError, Image,
     jpeg::{Header, decode},
 };
 
@@ -38,20 +38,20 @@ struct Tally {
 struct Entry {
     name: String,
     jpeg: Vec<u8>,
-    results: Vec<Picture>,
+    results: Vec<Image>,
 }
 
 fn entry(from: &mut impl Read) -> Option<Entry> {
     let name = String::from_utf8(bytes(from)?).unwrap();
     let jpeg = bytes(from).unwrap();
     let n = number(from).unwrap();
-    let mut picture = || {
+    let mut image = || {
         let [h, w] = [0; 2].map(|_| number(from).unwrap());
         let mut pixels = vec![0; (h * w * 3) as usize];
         from.read_exact(&mut pixels).unwrap();
-        Picture::from_raw(w, h, pixels).unwrap()
+        Image::from_raw(w, h, pixels).unwrap()
     };
-    let results = (0..n).map(|_| picture()).collect();
+    let results = (0..n).map(|_| image()).collect();
     Some(Entry { name, jpeg, results })
 }
 

@@ -1,4 +1,4 @@
-//! Pictures through the training pipeline on one core: how many, and where the time goes.
+//! Images through the training pipeline on one core: how many, and where the time goes.
 //!
 //! By stage they are done one by one; as trained, what follows each other is done at once.
 
@@ -17,7 +17,7 @@ use crate::{
     terminal::Terminal,
 };
 
-pub(super) fn load(args: &ExperimentArgs, n_pictures: usize) -> anyhow::Result<End> {
+pub(super) fn load(args: &ExperimentArgs, n_images: usize) -> anyhow::Result<End> {
     let terminal = Terminal::new();
     let (experiment, _) = runs::experiment(args)?;
     check_settings(&experiment)?;
@@ -30,9 +30,9 @@ pub(super) fn load(args: &ExperimentArgs, n_pictures: usize) -> anyhow::Result<E
     let mut stages = vec![("read", 0.0), ("decode", 0.0)];
     stages.extend(pipeline.ops.iter().map(|it| (it.op.kind(), 0.0)));
     let (mut as_trained, mut unpacked) = (0.0, 0.0);
-    for idx in 0..n_pictures {
+    for idx in 0..n_images {
         let example = plan.sides.train[idx % plan.sides.train.len()];
-        let (name, content) = &plan.pictures[example];
+        let (name, content) = &plan.images[example];
         let fails = |what: String| anyhow::anyhow!("{name}: {what}");
         let mut began = Instant::now();
         let mut lap = |stage: usize| {
@@ -53,7 +53,7 @@ pub(super) fn load(args: &ExperimentArgs, n_pictures: usize) -> anyhow::Result<E
         let rng = &mut plan.seed().stream(&format!("augment/{idx}"));
         let trained = match &plan.pack {
             Some(pack) => {
-                let prepared = pack.picture(example).map_err(|it| fails(it.to_string()))?;
+                let prepared = pack.image(example).map_err(|it| fails(it.to_string()))?;
                 unpacked += began.elapsed().as_secs_f64();
                 pipeline.finish(prepared, rng)
             }
@@ -65,8 +65,8 @@ pub(super) fn load(args: &ExperimentArgs, n_pictures: usize) -> anyhow::Result<E
         trained.map_err(|it| fails(it.to_string()))?;
         as_trained += began.elapsed().as_secs_f64();
     }
-    let n = n_pictures as f64;
-    say!("{:<16} {:>12} {:>7} {:>14}", "one core", "ms a picture", "share", "pictures/s");
+    let n = n_images as f64;
+    say!("{:<16} {:>12} {:>7} {:>14}", "one core", "ms an image", "share", "images/s");
     let apart = stages.iter().map(|it| it.1).sum();
     let mut rows = stages.clone();
     rows.push(("one by one", apart));
@@ -82,7 +82,7 @@ pub(super) fn load(args: &ExperimentArgs, n_pictures: usize) -> anyhow::Result<E
         "{}",
         serde_json::json!({
             "peer": format!("maskfit {}", env!("CARGO_PKG_VERSION")),
-            "pictures": n_pictures, "load_img_s": round(n / as_trained), "us_a_picture": by_stage,
+            "images": n_images, "load_img_s": round(n / as_trained), "us_an_image": by_stage,
         })
     );
     Ok(End::Done)

@@ -9,7 +9,7 @@ use base::{
     task::{Factor, Scope},
 };
 use candle::{Device, Tensor};
-use losses::{Counts, Judge, Labels, LossConfig, Question, Targets};
+use losses::{Counts, Criterion, Labels, LossConfig, Question, Targets};
 use models::{HeadConfig, Model, ModelSpec, published};
 use ops::{Ceilings, Form, Pass, Rows, Tape, Training, metered};
 use trainer::{OptimConfig, Optimizer, ParamGroups, Rates};
@@ -98,7 +98,7 @@ struct Bench {
     net: Model,
     pixels: Tensor,
     targets: Targets,
-    loss: Judge,
+    loss: Criterion,
     optimizer: Box<dyn Optimizer>,
     n_done: usize,
 }
@@ -121,10 +121,10 @@ impl Bench {
         let optimizer = OptimConfig::default().get().build(net.params(), &ParamGroups::default());
         let counts = Counts::default();
         let asked = Question::new(&task, Scope::Joint, &Form::Classes, N_CLASSES, &counts);
-        let loss = Judge::new(&LossConfig::default(), &[asked]).map_err(anyhow::Error::msg)?;
+        let loss = Criterion::new(&LossConfig::default(), &[asked]).map_err(anyhow::Error::msg)?;
         let [h, w] = *size;
-        let pictures: Vec<u8> = (0..batch * h * w * 3).map(|it| (it * 7919 % 251) as u8).collect();
-        let rows_of = Rows { pictures: &pictures, size: *size, collages: &whole(*batch) };
+        let images: Vec<u8> = (0..batch * h * w * 3).map(|it| (it * 7919 % 251) as u8).collect();
+        let rows_of = Rows { images: &images, size: *size, samples: &whole(*batch) };
         let pixels = ops::normalise(rows_of, [0.5; 3], [0.25; 3], &Device::Cpu)?;
         let classes = (0..*batch).map(|it| it % N_CLASSES).collect();
         let labels = Labels { classes, ..Labels::default() };

@@ -9,7 +9,7 @@ use std::{
 };
 
 use anyhow::Context as _;
-use augment::{PictureOpConfig, Pipeline, Resize, StatisticsConfig};
+use augment::{Pipeline, Resize, StatisticsConfig, TransformConfig};
 use base::{Seed, Task, files::write_whole_with, table::Table, task::Factor};
 use candle::Device;
 use data::{Context, link_hashes};
@@ -140,7 +140,7 @@ fn write_runs(dir: &Path, n_runs: usize, n_images: usize, n_classes: usize) -> a
     let model = Model::fresh(&spec, &task, Seed(0), &Device::Cpu)?;
     let statistics = StatisticsConfig::default().get().known();
     let pipeline = Pipeline {
-        ops: vec![PictureOpConfig::Resize(Resize { size: [32, 24], ..Resize::default() }).into()],
+        ops: vec![TransformConfig::Resize(Resize { size: [32, 24], ..Resize::default() }).into()],
         statistics: statistics.context("statistics of ImageNet are known")?,
         max_pixels: 1 << 20,
     };

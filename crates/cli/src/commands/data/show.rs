@@ -1,7 +1,7 @@
-//! `maskfit data show`: pictures as the network sees them, and what one operation does.
+//! `maskfit data show`: images as the network sees them, and what one operation does.
 
 use anyhow::{Context as _, anyhow, bail};
-use augment::{Canvas, Memory, Picture, Pipeline, Step, decode};
+use augment::{Canvas, Image, Memory, Pipeline, Step, decode};
 use base::{Seed, task::Scope};
 use candle::Device;
 use toml::{Table, Value};
@@ -17,7 +17,7 @@ use crate::{
     terminal::Terminal,
 };
 
-/// Pictures in a row, if they make whole groups.
+/// Images in a row, if they make whole groups.
 const WIDE: usize = 9;
 
 /// A row of the sheet: what stands below its draws, and what they go through.
@@ -34,21 +34,21 @@ pub(super) fn show(args: &ShowArgs, terminal: &Terminal) -> anyhow::Result<End> 
     let manifest = manifest(&experiment, terminal)?;
     let plan = Plan::new(&experiment, &manifest, experiment.data.fold, &Device::Cpu, terminal)?;
     terminal.clear();
-    let (rows, n_pictures) = match &args.op {
+    let (rows, n_images) = match &args.op {
         None => {
             let ops = plan.train_pipeline.ops.clone();
-            (vec![Row { caption: String::new(), ops }], args.pictures.unwrap_or(6))
+            (vec![Row { caption: String::new(), ops }], args.images.unwrap_or(6))
         }
-        Some(op) => (at_strengths(op, args.values.as_deref())?, args.pictures.unwrap_or(1)),
+        Some(op) => (at_strengths(op, args.values.as_deref())?, args.images.unwrap_or(1)),
     };
     let memory = plan.memory.as_ref().map(|it| it as &dyn Memory);
     let side = &plan.sides.train;
-    let n_pictures = n_pictures.min(side.len());
+    let n_images = n_images.min(side.len());
     let mut cells = Vec::new();
-    for picture in 0..n_pictures {
+    for image in 0..n_images {
         // From all over the side, for neighbours are the same person.
-        let example = side[picture * side.len() / n_pictures];
-        let (name, content) = &plan.pictures[example];
+        let example = side[image * side.len() / n_images];
+        let (name, content) = &plan.images[example];
         let bytes = content.bytes().with_context(|| name.clone())?;
         let (before, what) = match &args.op {
             // What validation and serving see leaves nothing to chance.
@@ -70,7 +70,7 @@ pub(super) fn show(args: &ShowArgs, terminal: &Terminal) -> anyhow::Result<End> 
             cells.push(Cell::named(Some(thumbnail(&before)), lines));
             let pipeline = Pipeline { ops: row.ops.clone(), ..(*plan.train_pipeline).clone() };
             for draw in 0..args.draws {
-                let rng = &mut plan.seed().stream(&format!("show/{draw}/{picture}"));
+                let rng = &mut plan.seed().stream(&format!("show/{draw}/{image}"));
                 let drawn = match &args.op {
                     None => pipeline.apply(&bytes, rng, memory).with_context(|| name.clone())?,
                     Some(_) => {
@@ -82,23 +82,23 @@ pub(super) fn show(args: &ShowArgs, terminal: &Terminal) -> anyhow::Result<End> 
         }
     }
     let title = match &args.op {
-        None => format!("{} draws of each picture as the network sees it", args.draws),
+        None => format!("{} draws of each image as the network sees it", args.draws),
         Some(op) => op.clone(),
     };
-    // A row holds a picture and its draws, or several such groups in frames, where they are short.
+    // A row holds an image and its draws, or several such groups in frames, where they are short.
     let group = args.draws + 1;
     let n_groups = (WIDE / group).max(1);
     let together = if n_groups > 1 { group } else { 1 };
     let sheet = Sheet { title, cells, columns: n_groups * group, together }.draw();
     output.write(&png(&sheet))?;
-    let pictures = if n_pictures == 1 { "picture" } else { "pictures" };
-    say!("{n_pictures} {pictures}, {} draws of each: {output}", args.draws);
+    let images = if n_images == 1 { "image" } else { "images" };
+    say!("{n_images} {images}, {} draws of each: {output}", args.draws);
     Ok(End::Done)
 }
 
-/// A picture after some operations alone.
-fn alone(ops: &[Step], picture: Picture, rng: &mut base::Rng) -> anyhow::Result<Picture> {
-    let mut canvas = Canvas::from(picture);
+/// An image after some operations alone.
+fn alone(ops: &[Step], image: Image, rng: &mut base::Rng) -> anyhow::Result<Image> {
+    let mut canvas = Canvas::from(image);
     for step in ops {
         step.apply(&mut canvas, rng)?;
     }

@@ -16,10 +16,10 @@ struct Figures<'a> {
     duplicates: Duplicates,
 }
 
-/// How many pictures are another one.
+/// How many images are another one.
 #[derive(Default, Serialize)]
 pub(super) struct Duplicates {
-    /// Pictures that were compared with a part of those that look like them only.
+    /// Images that were compared with a part of those that look like them only.
     pub(super) n_crowded: usize,
     pub(super) same_bytes: Kind,
     pub(super) same_pixels: Kind,
@@ -67,8 +67,8 @@ impl Look {
         let header = [
             "likeness",
             "bits",
-            "picture_a",
-            "picture_b",
+            "image_a",
+            "image_b",
             "person_a",
             "person_b",
             "class_a",

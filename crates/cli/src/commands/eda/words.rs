@@ -9,7 +9,7 @@ use crate::tables::{Counted, columns, counted};
 const SHOWN: usize = 12;
 /// So many faults of files are named.
 const FAULTS: usize = 100;
-/// Sizes of pictures that are named.
+/// Sizes of images that are named.
 const SIZES: usize = 5;
 
 /// A class has few people with less than this share of the classes' mean.
@@ -18,12 +18,12 @@ const FEW: f64 = 0.25;
 impl Look {
     pub(super) fn words(&self) -> String {
         let it = &self.survey;
-        let pictures = count(it.n_pictures, "picture", "pictures");
+        let images = count(it.n_images, "image", "images");
         let people = count(it.n_people, "person", "people");
-        let mut text = format!("{}: {pictures} of {people}\n", self.place);
+        let mut text = format!("{}: {images} of {people}\n", self.place);
         let notes = self.manifest.notes.iter().map(|it| format!("note: {it}\n"));
         text.extend(notes);
-        let kept = self.manifest.examples.len() - it.n_pictures;
+        let kept = self.manifest.examples.len() - it.n_images;
         if kept > 0 {
             text += &format!("{kept} more are kept for scoring, and were not looked at\n");
         }
@@ -54,8 +54,8 @@ impl Look {
         let it = &self.survey;
         let n = it.unreadable.len();
         let faults = it.unreadable.iter();
-        let faults = faults.map(|it| [it.picture.clone(), it.reason.clone(), nothing(), nothing()]);
-        let title = format!("{} cannot be read", count(n, "picture", "pictures"));
+        let faults = faults.map(|it| [it.image.clone(), it.reason.clone(), nothing(), nothing()]);
+        let title = format!("{} cannot be read", count(n, "image", "images"));
         section(title, faults.collect(), FAULTS, "eda.toml");
 
         let faults = self.findings.0.iter();
@@ -77,7 +77,7 @@ impl Look {
             [a.name.clone(), b.name.clone(), likeness(twin) + &more, labels]
         });
         let title = format!(
-            "{} of pictures {} the same, or nearly; of {differ} the labels differ",
+            "{} of images {} the same, or nearly; of {differ} the labels differ",
             count(suspects.len(), "pair", "pairs"),
             if suspects.len() == 1 { "is" } else { "are" },
         );
@@ -90,14 +90,13 @@ impl Look {
             let people = if it.n_people > 0 { people } else { nothing() };
             [format!("{class:>2}  {}", it.name), people, nothing(), nothing()]
         };
-        let none = numbered().filter(|it| it.1.n_pictures == 0);
+        let none = numbered().filter(|it| it.1.n_images == 0);
         let rows: Vec<_> = none.map(row).collect();
-        let title = format!("{} no pictures, and no sheet", has(rows.len()));
+        let title = format!("{} no images, and no sheet", has(rows.len()));
         section(title, rows, SHOWN, "eda.toml");
 
         let mean = joint.iter().map(|it| it.n_people).sum::<usize>() as f64 / joint.len() as f64;
-        let few =
-            numbered().filter(|it| it.1.n_pictures > 0 && (it.1.n_people as f64) < FEW * mean);
+        let few = numbered().filter(|it| it.1.n_images > 0 && (it.1.n_people as f64) < FEW * mean);
         let rows: Vec<_> = few.map(row).collect();
         let title =
             format!("{} few people (less than {FEW} of the mean, {mean:.0})", has(rows.len()));
@@ -105,19 +104,18 @@ impl Look {
         actions
     }
 
-    /// Pictures and people by class.
+    /// Images and people by class.
     fn class_table(&self) -> String {
         let mut text = String::new();
         for (idx, scope) in self.survey.scopes.iter().enumerate() {
             let head = if idx == 0 { "class" } else { &scope.name };
-            let header =
-                [String::new(), head.to_owned(), "pictures".to_owned(), "people".to_owned()];
-            let counts: Vec<usize> = scope.classes.iter().map(|it| it.n_pictures).collect();
+            let header = [String::new(), head.to_owned(), "images".to_owned(), "people".to_owned()];
+            let counts: Vec<usize> = scope.classes.iter().map(|it| it.n_images).collect();
             let rows = counted(&counts).into_iter().map(|row| match row {
                 Counted::Class(class) => {
                     let it = &scope.classes[class];
-                    let [pictures, people] = [it.n_pictures, it.n_people].map(|it| it.to_string());
-                    [class.to_string(), it.name.clone(), pictures, people]
+                    let [images, people] = [it.n_images, it.n_people].map(|it| it.to_string());
+                    [class.to_string(), it.name.clone(), images, people]
                 }
                 Counted::Between { n, least, most } => {
                     let between = format!("{n} classes between, in eda.toml");
@@ -144,7 +142,7 @@ impl Look {
         }
         let mut name = "sizes, HxW".to_owned();
         for size in it.sizes.iter().take(SIZES) {
-            let n = count(size.n_pictures, "picture", "pictures");
+            let n = count(size.n_images, "image", "images");
             rows.push([std::mem::take(&mut name), format!("{}x{}: {n}", size.height, size.width)]);
         }
         if it.sizes.len() > 1 {
@@ -161,7 +159,7 @@ impl Look {
         if let Some(it) = &it.brightness {
             rows.push(["brightness".to_owned(), format!("median {:.0} of 255", it.median)]);
             for (what, end) in [("darkest", &it.darkest), ("brightest", &it.brightest)] {
-                rows.push([String::new(), format!("{what} {:.0}: {}", end.mean, end.picture)]);
+                rows.push([String::new(), format!("{what} {:.0}: {}", end.mean, end.image)]);
             }
         }
         if let Some(it) = it.statistics {
@@ -172,7 +170,7 @@ impl Look {
         columns(&rows, &[false; 2]) + "\n"
     }
 
-    /// How many pictures are another one.
+    /// How many images are another one.
     fn twin_table(&self) -> String {
         let it = self.duplicates();
         let header = ["is another", "of one person", "of two people", "labels differ"];
@@ -190,7 +188,7 @@ impl Look {
             row("same pixels", it.same_pixels),
             row(&format!("nearly, to {NEAR} bits"), it.near),
         ];
-        // Of one person, pictures are alike by nature.
+        // Of one person, images are alike by nature.
         rows[3][1] = "-".to_owned();
         let table = columns(&rows, &[false, true, true, true]);
         match it.n_crowded {
@@ -198,7 +196,7 @@ impl Look {
             n => format!(
                 "{table}\n{} look like so many others that not all of these were compared: some near \
                  ones may be missing",
-                count(n, "picture", "pictures")
+                count(n, "image", "images")
             ),
         }
     }

@@ -128,8 +128,8 @@ fn everything_that_is_wrong_is_said_at_once() {
           images/nobody: has no row in train.csv: add a row, or move the folder out of `images/`
           images/absent: is missing: put the folder there, or remove the row
           images/c/mask1: is there 2 times (mask1.jpg, mask1.png): keep one of them
-          images/c/mask3: is missing: put the picture there, or leave the person out by a label fix
-          images/c/notes.txt: is none of the seven pictures: move it away: the names are `mask1` to `mask5`, `incorrect_mask`, `normal`"#]],
+          images/c/mask3: is missing: put the image there, or leave the person out by a label fix
+          images/c/notes.txt: is none of the seven images: move it away: the names are `mask1` to `mask5`, `incorrect_mask`, `normal`"#]],
     );
 }
 
@@ -202,7 +202,7 @@ fn an_id_of_two_people_cannot_be_fixed_by_id() {
 }
 
 #[test]
-fn damaged_pictures_are_found_before_anything_else_happens() {
+fn damaged_images_are_found_before_anything_else_happens() {
     let dir = tempfile::tempdir().unwrap();
     let few = crate::People {
         n_people: 2,
@@ -222,7 +222,7 @@ fn damaged_pictures_are_found_before_anything_else_happens() {
     let file = |idx: usize, name: &str| root.join("images").join(&names[idx]).join(name);
     let whole = fs::read(file(0, "mask1.jpg")).unwrap();
     fs::write(file(0, "mask1.jpg"), &whole[..whole.len() / 2]).unwrap();
-    fs::write(file(0, "normal.jpg"), b"not a picture").unwrap();
+    fs::write(file(0, "normal.jpg"), b"not an image").unwrap();
     fs::remove_file(file(1, "mask2.jpg")).unwrap();
     fs::write(file(1, "mask2.png"), b"").unwrap();
     let huge = drawn::draw(&drawn::Person::new(base::Seed(0), 0), drawn::Shot::Normal, [99, 99]);
@@ -234,8 +234,8 @@ fn damaged_pictures_are_found_before_anything_else_happens() {
     let err = source.read(&context).unwrap_err().to_string();
     expect![[r#"
         ROOT: 4 things are wrong with the data:
-          images/000001_female_Drawn_23/mask1.jpg: the picture is cut off: replace the file, or leave its person out by a label fix
-          images/000001_female_Drawn_23/normal.jpg: this is no picture: it begins like none of JPEG, PNG, WebP, GIF, BMP and TIFF: replace the file, or leave its person out by a label fix
+          images/000001_female_Drawn_23/mask1.jpg: the image is cut off: replace the file, or leave its person out by a label fix
+          images/000001_female_Drawn_23/normal.jpg: this is no image: it begins like none of JPEG, PNG, WebP, GIF, BMP and TIFF: replace the file, or leave its person out by a label fix
           images/000002_male_Drawn_20/mask2.png: the file is empty: replace the file, or leave its person out by a label fix
           images/000002_male_Drawn_20/mask5.jpg: 99x99 pixels are more than the 9702 that `max_pixels` allows: replace the file, or leave its person out by a label fix"#]].assert_eq(&err.replace(&root.display().to_string(), "ROOT"));
 }

@@ -56,7 +56,7 @@ fn translate_levels(own: &Factor, first: &Factor) -> Result<Vec<usize>, String> 
         n => format!(" and {n} more"),
     };
     Err(format!(
-        "of `{name}` the first root has no `{shown}`{more}: leave these pictures out, or put the root \
+        "of `{name}` the first root has no `{shown}`{more}: leave these images out, or put the root \
          that has all classes first"
     ))
 }

@@ -42,9 +42,9 @@ fn fault(roots: &[Root]) -> String {
     several(roots).read(&context()).unwrap_err().to_string()
 }
 
-/// A manifest of these people's pictures, each of a person and a class.
-fn manifest(task: Task, pictures: &[(&str, usize, Use)]) -> Manifest {
-    let names: BTreeSet<&str> = pictures.iter().map(|it| it.0).collect();
+/// A manifest of these people's images, each of a person and a class.
+fn manifest(task: Task, images: &[(&str, usize, Use)]) -> Manifest {
+    let names: BTreeSet<&str> = images.iter().map(|it| it.0).collect();
     let people: Vec<String> = names.into_iter().map(str::to_owned).collect();
     let example = |(idx, &(name, class, usage)): (usize, &(&str, usize, Use))| Example {
         name: format!("{name}/{idx}.jpg"),
@@ -55,8 +55,8 @@ fn manifest(task: Task, pictures: &[(&str, usize, Use)]) -> Manifest {
         usage,
         weight: 1.0,
     };
-    let examples = pictures.iter().enumerate().map(example).collect();
-    let notes = vec![format!("{} names", pictures.len())];
+    let examples = images.iter().enumerate().map(example).collect();
+    let notes = vec![format!("{} names", images.len())];
     Manifest { notes, ..Manifest::new(task, people, examples) }
 }
 
@@ -68,8 +68,8 @@ fn copied(mut manifest: Manifest) -> Manifest {
     manifest
 }
 
-/// Whose each picture is, what it is called, and what it is for.
-fn pictures(manifest: &Manifest) -> Vec<(&str, &str, Use)> {
+/// Whose each image is, what it is called, and what it is for.
+fn images(manifest: &Manifest) -> Vec<(&str, &str, Use)> {
     manifest
         .examples
         .iter()
@@ -117,8 +117,8 @@ fn the_notes_say_what_each_root_gives() {
     check(
         &[drawn(10, 0), Root { share: 0.3, ..trained(drawn(20, 1)) }],
         expect![[r#"
-            roots[0]: 10 people, 70 pictures; 2 more to score on
-            drawn: 6 of 20 people, 42 pictures, only trained on; without 2 whom it keeps for scoring"#]],
+            roots[0]: 10 people, 70 images; 2 more to score on
+            drawn: 6 of 20 people, 42 images, only trained on; without 2 whom it keeps for scoring"#]],
     );
     let (task, pool) = (Task::mask_gender_age(), Use::Pool);
     let first = manifest(task.clone(), &[("ann", 0, pool), ("ben", 1, pool)]);
@@ -129,15 +129,15 @@ fn the_notes_say_what_each_root_gives() {
     };
     expect![[r#"
         roots[0]: 2 names
-        roots[0]: 2 people, 2 pictures
+        roots[0]: 2 people, 2 images
         drawn: 3 names
-        drawn: 2 people, 3 pictures, only trained on; called as people of the first root, and taken for others: 1 (`same_people = true` if they are the same)"#]]
+        drawn: 2 people, 3 images, only trained on; called as people of the first root, and taken for others: 1 (`same_people = true` if they are the same)"#]]
     .assert_eq(&both(false));
     expect![[r#"
         roots[0]: 2 names
-        roots[0]: 2 people, 2 pictures
+        roots[0]: 2 people, 2 images
         drawn: 3 names
-        drawn: 2 people, 3 pictures, only trained on; people of the first root: 1"#]]
+        drawn: 2 people, 3 images, only trained on; people of the first root: 1"#]]
     .assert_eq(&both(true));
 }
 
@@ -152,7 +152,7 @@ fn a_share_is_of_people_and_grows() {
                 *n.entry(it.person).or_default() += usize::from(is_extra);
                 n
             });
-        // All seven pictures, or none.
+        // All seven images, or none.
         assert!(taken.values().all(|n| [0, 7].contains(n)));
         let scored = it.examples.iter().filter(|it| it.usage == Use::Score).count();
         assert_eq!(scored, 4 * 7, "a share is not of those who are scored");
@@ -205,7 +205,7 @@ fn further_roots_change_nobodys_side() {
 }
 
 #[test]
-fn pictures_of_the_first_roots_people_follow_them() {
+fn images_of_the_first_roots_people_follow_them() {
     let (task, pool) = (Task::mask_gender_age(), Use::Pool);
     let people = ["ann", "ben", "cat", "dan"];
     let first = manifest(task.clone(), &people.map(|it| (it, 0, pool)));
@@ -244,7 +244,7 @@ fn whoever_is_scored_is_not_trained_on_in_another_root() {
     let root = Root { same_people: true, ..trained(drawn(0, 1)) };
     let whole = several(&[drawn(0, 0), root]).join(vec![first, more]).unwrap();
     assert_eq!(
-        pictures(&whole),
+        images(&whole),
         [
             ("ann", "ann/0.jpg", pool),
             ("ben", "ben/1.jpg", score),
@@ -254,14 +254,14 @@ fn whoever_is_scored_is_not_trained_on_in_another_root() {
 }
 
 #[test]
-fn a_picture_of_two_roots_is_of_one_person_or_refused() {
+fn an_image_of_two_roots_is_of_one_person_or_refused() {
     let (task, pool) = (Task::mask_gender_age(), Use::Pool);
     let first = manifest(task, &[("ann", 0, pool), ("ben", 0, pool)]);
     let join = |same_people, second: &Manifest| {
         let root = Root { same_people, ..trained(drawn(0, 1)) };
         several(&[drawn(0, 0), root]).join(vec![first.clone(), second.clone()])
     };
-    expect!["at `data.source.roots[1]`: `ann/0.jpg` and `drawn/ann/0.jpg` are the same picture, of two people: leave one of the roots out, or say `same_people = true` if their people are called the same"]
+    expect!["at `data.source.roots[1]`: `ann/0.jpg` and `drawn/ann/0.jpg` are the same image, of two people: leave one of the roots out, or say `same_people = true` if their people are called the same"]
         .assert_eq(&join(false, &first).unwrap_err());
     assert!(join(true, &first).is_ok());
     assert!(join(false, &copied(first.clone())).is_ok());
@@ -305,7 +305,7 @@ fn roots_ask_the_same_and_classes_go_by_name() {
     let whole = join(class(&["bee", "cat"], 1)).unwrap();
     assert_eq!((whole.examples[1].name.as_str(), whole.examples[1].class), ("drawn/cat/0.jpg", 2));
     assert_eq!(whole.task.n_classes(), 3);
-    expect!["at `data.source.roots[1]`: of `class` the first root has no `dog`: leave these pictures out, or put the root that has all classes first"]
+    expect!["at `data.source.roots[1]`: of `class` the first root has no `dog`: leave these images out, or put the root that has all classes first"]
         .assert_eq(&join(class(&["bee", "dog"], 0)).unwrap_err());
 }
 
@@ -379,14 +379,14 @@ fn everything_that_is_wrong_with_any_root_is_said() {
 }
 
 #[test]
-fn reviewed_tables_find_the_pictures_of_every_root() {
+fn reviewed_tables_find_the_images_of_every_root() {
     let mut it = read(&[drawn(2, 0), trained(drawn(2, 1))]);
     let (own, extra) = (it.people[0].clone(), it.people[4].clone());
     assert!(extra.starts_with("drawn/000001_"));
-    let decision = |person: &str, picture: String, decision: &str| crate::Reviewed {
+    let decision = |person: &str, image: String, decision: &str| crate::Reviewed {
         line: 0,
         person: person.to_owned(),
-        picture,
+        image,
         factor: "gender".to_owned(),
         given: "male".to_owned(),
         suggested: "female".to_owned(),
@@ -398,7 +398,7 @@ fn reviewed_tables_find_the_pictures_of_every_root() {
         decision(&extra, format!("{extra}/mask1.jpg"), "weight 0.5"),
     ];
     let said = Review { rows }.apply(&mut it).unwrap();
-    assert_eq!(said, "0 labels fixed, 1 dropped (7 pictures), 1 weighted");
+    assert_eq!(said, "0 labels fixed, 1 dropped (7 images), 1 weighted");
     assert!(it.examples.iter().all(|it| it.person != 0));
     let halved: Vec<&str> =
         it.examples.iter().filter(|it| it.weight < 1.0).map(|it| it.name.as_str()).collect();

@@ -1,0 +1,60 @@
+//! Only the upper bits of each byte kept.
+//!
+//! torchvision's `posterize`, whose `bits` this is.
+
+use base::Rng;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Transform,
+    tables::{look_up, table},
+};
+use crate::{Canvas, Image, OpError};
+
+/// `kind = "posterize"`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Posterize {
+    /// How many bits are kept: 1..=8.
+    pub bits: u32,
+}
+
+impl Default for Posterize {
+    /// albumentations'.
+    fn default() -> Posterize {
+        Posterize { bits: 4 }
+    }
+}
+
+impl Transform for Posterize {
+    fn apply(&self, canvas: &mut Canvas<'_>, _: &mut Rng) -> Result<(), OpError> {
+        change(canvas.pixels()?, self.bits);
+        Ok(())
+    }
+
+    fn is_random(&self) -> bool {
+        false
+    }
+
+    fn problem(&self) -> Option<String> {
+        (!(1..=8).contains(&self.bits))
+            .then(|| format!("`bits` is how many of a byte are kept, 1 to 8, not {}", self.bits))
+    }
+}
+
+/// Keeps the upper `bits`, 1..=8.
+pub(super) fn change(image: &mut Image, bits: u32) {
+    let kept = 0xff_u8 << (8 - bits);
+    look_up(image, &table(|x| x & kept));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::change;
+    use crate::transform::golden::check_golden;
+
+    #[test]
+    fn it_is_the_one_of_torchvision() {
+        check_golden("posterize", 0, |case, image| change(image, case.to("bits")));
+    }
+}

@@ -1,0 +1,201 @@
+//! Both sides to a given size.
+//!
+//! Antialiased: when shrinking, every source pixel counts. Agrees with PIL's `Image.resize`, and so
+//! with torchvision's on PIL images. Bilinear enlarging is left to `ops::enlarge_columns` and
+//! `enlarge_rows`, since `fast_image_resize` takes several times as long.
+
+use std::ops::Range;
+
+use base::Rng;
+use fast_image_resize::{
+    FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer,
+    images::{Image as Resized, ImageRef},
+};
+use image::imageops;
+use serde::{Deserialize, Serialize};
+
+use super::{Transform, size_problem};
+use crate::{Canvas, Image, OpError};
+
+/// `kind = "resize"`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Resize {
+    /// `[height, width]` in pixels.
+    pub size: [usize; 2],
+    /// How to weigh source pixels.
+    pub filter: Filter,
+}
+
+/// How source pixels are weighed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Filter {
+    /// A triangle.
+    Bilinear,
+    /// Catmull and Rom's cubic, a = -0.5.
+    Bicubic,
+    /// Three lobes of a windowed sinc.
+    Lanczos,
+}
+
+impl Default for Resize {
+    /// ImageNet's usual size.
+    fn default() -> Resize {
+        Resize { size: [224, 224], filter: Filter::Bilinear }
+    }
+}
+
+impl Transform for Resize {
+    fn apply(&self, canvas: &mut Canvas<'_>, _: &mut Rng) -> Result<(), OpError> {
+        Ok(canvas.resize(self.size, self.filter)?)
+    }
+
+    fn is_random(&self) -> bool {
+        false
+    }
+
+    fn size_after(&self, _: Option<[usize; 2]>) -> Option<[usize; 2]> {
+        Some(self.size)
+    }
+
+    fn problem(&self) -> Option<String> {
+        size_problem(self.size)
+    }
+}
+
+impl Filter {
+    /// A whole image in another `[height, width]`.
+    pub(crate) fn resize(self, image: Image, size: [usize; 2]) -> Image {
+        let full = [image.height(), image.width()].map(f64::from);
+        self.resample(image, [0.0; 2], full, size, full.map(|it| [0.0, it]))
+    }
+
+    /// The part of an image that begins at `start` and is as large as `length` (rows, columns, both
+    /// within the image), in `size` pixels; of the rows and columns only those from `within` count.
+    pub(crate) fn resample(
+        self,
+        image: Image,
+        [top, left]: [f64; 2],
+        [height, width]: [f64; 2],
+        [to_h, to_w]: [usize; 2],
+        [rows, columns]: [[f64; 2]; 2],
+    ) -> Image {
+        let (mut image, mut left) = (image, left);
+        let [begins, ends] = [columns[0].floor(), columns[1].ceil().min(f64::from(image.width()))];
+        if width != to_w as f64 && ends - begins < f64::from(image.width()) {
+            let (y, h) = (0, image.height());
+            let part = imageops::crop_imm(&image, begins as u32, y, (ends - begins) as u32, h);
+            (image, left) = (part.to_image(), left - begins);
+        }
+        // One side after the other, rounded in between, as PIL does; first the columns of those rows
+        // that count.
+        let reach = self.reach(height / to_h as f64);
+        let first = (top - reach).floor().max(rows[0].floor());
+        let last = (top + height + reach).ceil().min(rows[1].ceil()).min(f64::from(image.height()));
+        let wide = self.columns(image, first as usize..last as usize, left, width, to_w);
+        self.rows(wide, top - first, height, to_h)
+    }
+
+    /// Some rows, with the part of the columns that begins at `start` in `size` of them.
+    fn columns(
+        self,
+        image: Image,
+        rows: Range<usize>,
+        start: f64,
+        length: f64,
+        size: usize,
+    ) -> Image {
+        let [w, n] = [image.width(), rows.len() as u32];
+        if (n, size as f64, length) == (image.height(), f64::from(w), f64::from(w)) {
+            return image;
+        }
+        if self.enlarges(length, size) {
+            let line = w as usize * 3;
+            let lines = &image.as_raw()[rows.start * line..rows.end * line];
+            let made = ops::enlarge_columns(lines, w as usize, start, length, size);
+            return of_bytes(made, [size as u32, n]);
+        }
+        let part = [start, rows.start as f64, length, f64::from(n)];
+        self.convolve(&image, part, [size as u32, n])
+    }
+
+    /// The part of the rows that begins at `start` in `size` of them.
+    fn rows(self, image: Image, start: f64, length: f64, size: usize) -> Image {
+        let (w, h) = image.dimensions();
+        if (size as f64, length) == (f64::from(h), f64::from(h)) {
+            return image;
+        }
+        if self.enlarges(length, size) {
+            let made = ops::enlarge_rows(&image, w as usize, start, length, size);
+            return of_bytes(made, [w, size as u32]);
+        }
+        self.convolve(&image, [0.0, start, f64::from(w), length], [w, size as u32])
+    }
+
+    /// Whether each pixel lies between two.
+    fn enlarges(self, length: f64, size: usize) -> bool {
+        self == Filter::Bilinear && length < size as f64
+    }
+
+    /// A part (left, top, width, height) in another `[width, height]`, each pixel by its own weights.
+    fn convolve(self, image: &Image, [x, y, w, h]: [f64; 4], size: [u32; 2]) -> Image {
+        let filter = match self {
+            Filter::Bilinear => FilterType::Bilinear,
+            Filter::Bicubic => FilterType::CatmullRom,
+            Filter::Lanczos => FilterType::Lanczos3,
+        };
+        let (wide, high) = image.dimensions();
+        let from = ImageRef::new(wide, high, image, PixelType::U8x3);
+        let mut to = Resized::new(size[0], size[1], PixelType::U8x3);
+        let options =
+            ResizeOptions::new().resize_alg(ResizeAlg::Convolution(filter)).crop(x, y, w, h);
+        let resized = Resizer::new().resize(&from.expect("three bytes a pixel"), &mut to, &options);
+        resized.expect("both images are RGB8, neither is empty, and the part is within");
+        of_bytes(to.into_vec(), size)
+    }
+
+    /// How many pixels beyond a part count when it is made `scale` times smaller.
+    pub(crate) fn reach(self, scale: f64) -> f64 {
+        if scale == 1.0 { 0.0 } else { self.support() * scale.max(1.0) + 1.0 }
+    }
+
+    /// How far a pixel of the result reaches, in pixels of the larger grid.
+    fn support(self) -> f64 {
+        match self {
+            Filter::Bilinear => 1.0,
+            Filter::Bicubic => 2.0,
+            Filter::Lanczos => 3.0,
+        }
+    }
+}
+
+fn of_bytes(bytes: Vec<u8>, [w, h]: [u32; 2]) -> Image {
+    Image::from_raw(w, h, bytes).expect("three bytes a pixel")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use base::Seed;
+    use testkit::Golden;
+
+    use super::{Resize, Transform as _};
+
+    #[test]
+    fn every_filter_agrees_with_pil() {
+        let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/images");
+        let source = image::open(dir.join("source.png")).unwrap().into_rgb8();
+        for case in Golden::read("images").at("resize").list() {
+            let op = Resize { size: case.to("size"), filter: case.to("filter") };
+            let got = op.on(source.clone(), &mut Seed(0).stream("test")).unwrap().into_raw();
+            let want: Vec<u8> = case.to("image");
+            assert_eq!(got.len(), want.len(), "{op:?}");
+            let off: Vec<u32> = got.iter().zip(&want).map(|(a, b)| a.abs_diff(*b).into()).collect();
+            let (mean, worst) =
+                (off.iter().sum::<u32>() as f64 / off.len() as f64, off.iter().max());
+            assert!(mean <= 1.0 && worst <= Some(&1), "{op:?}: mean {mean}, worst {worst:?}");
+        }
+    }
+}

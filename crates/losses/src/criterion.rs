@@ -1,0 +1,145 @@
+//! The losses of all questions of a head.
+
+use base::Clock;
+use candle::Result;
+use ops::Output;
+
+use crate::{Loss, LossConfig, LossTerms, Question, Targets};
+
+/// Judges all that a network says of a batch.
+pub struct Criterion {
+    /// One for each question, in the order of the head's outputs.
+    losses: Vec<Box<dyn Loss>>,
+}
+
+impl Criterion {
+    /// Binds a loss to all questions of a head.
+    ///
+    /// # Errors
+    /// A question that the loss does not judge, settings that do not fit one, or a part of a sum that
+    /// judges none.
+    pub fn new(
+        config: &LossConfig,
+        questions: &[Question<'_>],
+    ) -> std::result::Result<Criterion, String> {
+        if let Some(idle) = config.get().idle(questions) {
+            return Err(idle);
+        }
+        let bind = |question: &Question<'_>| {
+            config.get().bind(question)?.ok_or_else(|| match config {
+                LossConfig::Sum(_) => format!(
+                    "no part of the `sum` judges `{}`, which this head answers by {}: add one",
+                    question.name(),
+                    question.form.name()
+                ),
+                _ => format!(
+                    "`{}` judges {}, and this head answers `{}` by {}: choose another head or loss, or \
+                     a `sum` of losses that has one for that",
+                    config.kind(),
+                    config.get().judges(),
+                    question.name(),
+                    question.form.name()
+                ),
+            })
+        };
+        let losses = questions.iter().map(bind).collect::<std::result::Result<_, _>>()?;
+        Ok(Criterion { losses })
+    }
+
+    /// The terms for all outputs, each with its output's weight.
+    pub fn judge(&self, outputs: &[Output], targets: &Targets, clock: &Clock) -> Result<LossTerms> {
+        assert_eq!(outputs.len(), self.losses.len(), "the questions that it was bound to");
+        let mut all = LossTerms::default();
+        for (output, loss) in outputs.iter().zip(&self.losses) {
+            all.add(loss.judge(output, targets, clock)?, output.weight);
+        }
+        Ok(all)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use base::{Clock, Task, mix::unmixed, task::Scope};
+    use candle::{DType, Device, Result, Tensor};
+    use ops::{Form, Output};
+    use testkit::check_close;
+
+    use super::Criterion;
+    use crate::{Counts, Labels, LossConfig, Question, Targets};
+
+    fn judge(text: &str, asked: &[(Scope, Form)]) -> std::result::Result<Criterion, String> {
+        let (task, counts) = (Task::mask_gender_age(), Counts::default());
+        let ask = |(asks, form): &(Scope, Form)| {
+            Question::new(&task, *asks, form, task.n_classes_of(*asks), &counts)
+        };
+        let asked: Vec<Question<'_>> = asked.iter().map(ask).collect();
+        Criterion::new(&toml::from_str::<LossConfig>(text).expect("settings"), &asked)
+    }
+
+    #[test]
+    fn questions_are_added_with_their_weights() -> Result<()> {
+        // Mask of three levels and gender of two, nothing known of either.
+        let (mask, gender) = (Scope::Factor(0), Scope::Factor(1));
+        let asked = [(mask, Form::Classes), (gender, Form::Classes)];
+        let judge = |text| judge(text, &asked).expect(text);
+        let labels = Labels { classes: vec![0, 10], ..Labels::default() };
+        let task = Task::mask_gender_age();
+        let targets = Targets::new(&task, labels, &unmixed(2), DType::F64, &Device::Cpu);
+        let zeros = |n| Tensor::zeros((2, n), DType::F64, &Device::Cpu);
+        let outputs = [
+            Output::new(mask, Form::Classes, zeros(3)?),
+            Output { weight: 0.5, ..Output::new(gender, Form::Classes, zeros(2)?) },
+        ];
+        let check = |text, want: f64| -> Result<()> {
+            let clock = Clock { step: 0, total: 1, epoch: 0.0 };
+            check_close(&judge(text).judge(&outputs, &targets, &clock)?.mean()?, &[want], 1e-12);
+            Ok(())
+        };
+        let [three, two] = [3f64.ln(), 0.5 * 2f64.ln()];
+        check("kind = \"cross_entropy\"", three + two)?;
+        let parts = "{ kind = \"cross_entropy\", on = [\"mask\"], weight = 3.0 }, \
+                     { kind = \"cross_entropy\", on = [\"gender\"] }";
+        check(&format!("kind = \"sum\"\nparts = [{parts}]"), 3.0 * three + two)
+    }
+
+    #[track_caller]
+    fn check_refused(text: &str, form: Form, want: &str) {
+        let err = judge(text, &[(Scope::Factor(2), form)]).err().expect(text);
+        assert!(err.contains(want), "{text}: {err}");
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused_with_a_word_on_what_would() {
+        let number = || Form::Number { scale: 10.0, shift: 40.0, cuts: None };
+        check_refused("kind = \"arcface\"", Form::Classes, "the head `cosine`");
+        check_refused("kind = \"f1\"", number(), "answers `age` by a number of years");
+        check_refused(
+            "kind = \"cross_entropy\"\nweights = { kind = \"given\", values = [1.0] }",
+            Form::Classes,
+            "for the question `age`: `values` are 3 numbers, one a class, not 1",
+        );
+        let sum = |parts: &str| format!("kind = \"sum\"\nparts = [{parts}]");
+        let idle = sum("{ kind = \"focal\" }, { kind = \"mse\" }");
+        check_refused(&idle, Form::Classes, "`parts[1]`: this head answers `age` by classes");
+        let elsewhere = sum("{ kind = \"f1\" }, { kind = \"f1\", on = [\"glasses\"] }");
+        check_refused(&elsewhere, Form::Classes, "`parts[1].on`: this head is not asked `glasses`");
+        let number = || Form::Number { scale: 10.0, shift: 40.0, cuts: None };
+        let none = judge(
+            &sum("{ kind = \"f1\" }"),
+            &[(Scope::Factor(0), Form::Classes), (Scope::Factor(2), number())],
+        );
+        let none = none.err().expect("nothing judges the age");
+        assert!(none.contains("no part of the `sum` judges `age`"), "{none}");
+    }
+
+    #[test]
+    fn settings_of_a_part_are_checked_where_they_stand() {
+        let err = |text: &str| toml::from_str::<LossConfig>(text).unwrap_err().to_string();
+        let text = "kind = \"sum\"\nparts = [{ kind = \"focal\", gama = 1.0 }]";
+        assert!(err(text).contains("unknown field `gama`"), "{}", err(text));
+        let text = "kind = \"sum\"\nparts = [{ kind = \"focal\", gamma = -1.0 }]";
+        let loss: LossConfig = toml::from_str(text).expect("settings");
+        let problem = loss.get().problem().expect("a problem");
+        assert_eq!(problem, "`parts[0]`: `gamma` is from 0 to 100, not -1");
+    }
+}
