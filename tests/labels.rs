@@ -1,4 +1,4 @@
-//! Wrong labels are found: drawn people, of whose images some have another label than they were
+//! Wrong labels are found: synthetic people, of whose images some have another label than they were
 //! drawn by, and models that never saw them.
 
 use std::{
@@ -19,7 +19,7 @@ use crate::small::{self, StopsAt, manifest, plan};
 
 /// The quick start on fewer people, 5 % of whose images have another joint label.
 const SETTINGS: &str = r#"
-data.source = { kind = "people", n_people = 400, n_scored = 0, wrong_labels = 0.0, flipped = 0.05 }
+data.source = { kind = "synthetic_people", n_people = 400, n_scored = 0, wrong_labels = 0.0, flipped = 0.05 }
 train.total = "20 epochs"
 eval.every = "20 epochs"
 "#;
@@ -38,7 +38,7 @@ fn four_of_five_flipped_labels_are_in_the_first_tenth_of_the_list() {
     let flipped = manifest(&experiment);
     let mut unflipped = experiment.clone();
     unflipped.data.source = toml::from_str(
-        "kind = \"people\"\nn_people = 400\nn_scored = 0\nwrong_labels = 0.0\nflipped = 0.0",
+        "kind = \"synthetic_people\"\nn_people = 400\nn_scored = 0\nwrong_labels = 0.0\nflipped = 0.0",
     )
     .unwrap();
     let truth: HashMap<String, usize> =

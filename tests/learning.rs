@@ -3,11 +3,11 @@
 use base::{
     Clock, Seed,
     mix::{unmixed, whole},
-    task::Answer,
+    task::ScopePrediction,
 };
 use candle::{D, DType, Device, Result, Tensor, Var};
 use candle_nn::ops::log_softmax;
-use data::{Context, People, Source as _, Use};
+use data::{Context, Source as _, SyntheticPeople, Use};
 use image::imageops::FilterType;
 use losses::{Labels, Targets};
 use metrics::{MetricConfig, Predictions};
@@ -48,17 +48,17 @@ fn overfit(optim: &OptimConfig, head: &HeadConfig, n_steps: usize) -> Result<(Ve
         let pass = Training { tape: &tape, seed: Seed(0), step, first_row: 0, follow: None };
         let outputs = model.forward(&xs, &Pass::Train(pass))?;
         let clock = Clock { step, total: n_steps, epoch: step as f64 };
-        let mean = plan.loss.judge(&outputs, &targets, &clock)?.mean()?;
+        let mean = plan.loss.compute(&outputs, &targets, &clock)?.mean()?;
         losses.push(f64::from(mean.to_scalar::<f32>()?));
         optimizer.step(&tape.backward(&mean)?, Rates::of(1.0))?;
     }
     let mut said = vec![Vec::new(); 8];
     for output in model.forward(&xs, &Pass::Eval)? {
-        for (said, answer) in said.iter_mut().zip(output.answers()?.into_iter().flatten()) {
+        for (said, answer) in said.iter_mut().zip(output.predictions()?.into_iter().flatten()) {
             said.push(answer);
         }
     }
-    let is_hit = |(said, &class): (Vec<Answer>, &usize)| {
+    let is_hit = |(said, &class): (Vec<ScopePrediction>, &usize)| {
         let p = plan.task.join(&[said]).expect("every factor is answered");
         p.iter().all(|&it| it <= p[class])
     };
@@ -88,7 +88,7 @@ fn every_head_learns() -> Result<()> {
         eprintln!("{kind}: the loss went from {first} to {last}, {n_hits} of 8 are hit");
         // Years that are three off miss a range whose people are all 60: the age alone is told by
         // its loss.
-        let is_number_alone = kind.contains("beside = false");
+        let is_number_alone = kind.contains("auxiliary = false");
         let learned = last < 0.1 * first && (n_hits >= 6 || is_number_alone);
         assert!(learned, "{kind}: {n_hits}, from {first} to {last}");
     }
@@ -114,7 +114,8 @@ fn a_linear_model_of_pixels_stays_far_below_the_network() -> Result<()> {
     // The quick start's people, shrunk to 16 x 16 pixels; multinomial logistic regression by 300
     // steps of Adam on all of them at once.
     let context = Context { cache: None, max_pixels: 1 << 20, progress: &|_, _| {} };
-    let manifest = People::default().read(&context).expect("drawn people have no faults");
+    let manifest =
+        SyntheticPeople::default().read(&context).expect("synthetic people have no faults");
     let side = |usage: Use| -> Result<(Tensor, Vec<usize>, Vec<usize>)> {
         let examples: Vec<_> = manifest.examples.iter().filter(|it| it.usage == usage).collect();
         let mut pixels = Vec::new();
@@ -163,6 +164,6 @@ fn a_linear_model_of_pixels_stays_far_below_the_network() -> Result<()> {
     let score = MetricConfig::default().get().score(&predictions);
     eprintln!("logistic regression on pixels: macro F1 {score:.4}");
     assert!(score > 0.15, "{score}: the regression itself is broken");
-    assert!(score <= NETWORK_AT_LEAST - 0.15, "{score}: drawn people are too easy");
+    assert!(score <= NETWORK_AT_LEAST - 0.15, "{score}: synthetic people are too easy");
     Ok(())
 }

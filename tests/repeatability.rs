@@ -491,8 +491,8 @@ fn every_person_is_held_out_once_and_never_on_both_sides() {
 
 /// The small experiment's people, and some of others who are only trained on.
 const WITH_EXTRAS: &str = r#"data.source={ kind = "several", roots = [
-    { source = { kind = "people", n_people = 12, n_scored = 4, size = [40, 32], wrong_labels = 0.1, seed = 5 } },
-    { source = { kind = "people", n_people = 6, n_scored = 2, size = [48, 40], seed = 6 }, name = "extra", share = 0.5, use = "train" },
+    { source = { kind = "synthetic_people", n_people = 12, n_scored = 4, size = [40, 32], wrong_labels = 0.1, seed = 5 } },
+    { source = { kind = "synthetic_people", n_people = 6, n_scored = 2, size = [48, 40], seed = 6 }, name = "extra", share = 0.5, use = "train" },
 ] }"#;
 
 #[test]

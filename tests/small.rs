@@ -1,4 +1,4 @@
-//! A small run that the tests share: a few drawn people, a tiny network.
+//! A small run that the tests share: a few synthetic people, a tiny network.
 
 use std::{
     path::Path,
@@ -8,12 +8,12 @@ use std::{
 use base::config::Layer;
 use candle::Device;
 use data::{Context, Manifest};
-use trainer::{EpochReport, Experiment, Plan, StepReport, Watch};
+use trainer::{Callback, EpochReport, Experiment, Plan, StepReport};
 
 /// What differs from the default settings.
 pub(crate) const SETTINGS: &str = r#"
 [data]
-source = { kind = "people", n_people = 12, n_scored = 4, size = [40, 32], wrong_labels = 0.1, seed = 5 }
+source = { kind = "synthetic_people", n_people = 12, n_scored = 4, size = [40, 32], wrong_labels = 0.1, seed = 5 }
 split = { kind = "profile", ratio = 0.25 }
 
 [augment]
@@ -43,7 +43,7 @@ pub(crate) fn with(file: &str, sets: &[&str]) -> Experiment {
 pub(crate) fn manifest(experiment: &Experiment) -> Manifest {
     let context =
         Context { cache: None, max_pixels: experiment.data.max_pixels, progress: &|_, _| {} };
-    experiment.manifest(&context).expect("drawn people have no faults")
+    experiment.manifest(&context).expect("synthetic people have no faults")
 }
 
 pub(crate) fn plan(experiment: &Experiment) -> Plan {
@@ -73,7 +73,7 @@ impl StopsAt {
     }
 }
 
-impl Watch for StopsAt {
+impl Callback for StopsAt {
     fn progress(&self, _: &str, _: usize, _: usize) {}
 
     fn note(&self, text: &str) {

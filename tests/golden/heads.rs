@@ -73,7 +73,7 @@ fn ages_are_cut_as_in_pytorch() -> Result<()> {
     let rows = Tensor::from_vec(rows, (40, 61), &Device::Cpu)?;
     let answers = |decide| -> Result<Vec<Vec<f64>>> {
         let form = Form::Bins { decide, cuts: cuts.clone() };
-        let answers = Output::new(Scope::Factor(2), form, rows.clone()).answers()?;
+        let answers = Output::new(Scope::Factor(2), form, rows.clone()).predictions()?;
         Ok(answers.expect("answers").into_iter().map(|it| it.probabilities).collect())
     };
     let mass = answers(Decide::Mass)?;

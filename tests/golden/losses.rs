@@ -8,7 +8,7 @@ use base::{
     task::Scope,
 };
 use candle::{DType, Device, Result, Tensor, Var};
-use losses::{Counts, Criterion, Labels, LossConfig, Question, Targets};
+use losses::{Counts, Criterion, HeadOutput, Labels, LossConfig, Targets};
 use ops::{Decide, Form, Output};
 use testkit::{check_close, numbers};
 
@@ -32,7 +32,7 @@ fn every_loss_agrees_with_its_reference() -> Result<()> {
         let config: LossConfig = toml::from_str(&settings).expect("settings");
         assert_eq!(config.get().problem(), None, "{settings}");
         visited.insert(config.kind());
-        let asks = match case.to::<i32>("asks") {
+        let scope = match case.to::<i32>("asks") {
             -1 => Scope::Joint,
             factor => Scope::Factor(factor as usize),
         };
@@ -60,7 +60,7 @@ fn every_loss_agrees_with_its_reference() -> Result<()> {
             weights: case.to("weights"),
         };
         let targets = Targets::new(&task, labels, &rows, DType::F64, &Device::Cpu);
-        let question = Question::new(&task, asks, &form, n, &counts);
+        let question = HeadOutput::new(&task, scope, &form, n, &counts);
         let judge = Criterion::new(&config, &[question]).expect(&settings);
 
         let scale = match form {
@@ -72,10 +72,10 @@ fn every_loss_agrees_with_its_reference() -> Result<()> {
         let var = Var::from_tensor(&(xs * scale)?)?;
         let progress: f64 = case.to("progress");
         let clock = Clock { step: (100.0 * progress) as usize, total: 100, epoch: 0.0 };
-        let output = Output::new(asks, form, var.as_tensor().clone());
-        let mean = judge.judge(&[output], &targets, &clock)?.mean()?;
+        let output = Output::new(scope, form, var.as_tensor().clone());
+        let mean = judge.compute(&[output], &targets, &clock)?.mean()?;
         let want: f64 = case.to("loss");
-        eprintln!("{settings}{asks:?}");
+        eprintln!("{settings}{scope:?}");
         // Shares and targets are f32 in a row.
         check_close(&mean, &[want], 1e-7 * want.max(1.0));
         let grad = mean.backward()?;

@@ -2,7 +2,7 @@
 
 use base::{Task, mix::unmixed, task::Scope};
 use candle::{DType, Device, Result, Tensor, Var};
-use losses::{Counts, Criterion, Judged, Labels, LossConfig, LossTerms, Question, Targets};
+use losses::{Counts, Criterion, HeadOutput, Labels, LossConfig, LossTerms, Targets, TermValue};
 use ops::{Decide, Form, Output};
 use testkit::{check_gradient, numbers};
 
@@ -29,9 +29,9 @@ type Questions = Vec<(Scope, Form, usize)>;
 /// The numbers of some rows for all questions, cut out of one tensor.
 fn outputs(all: &Tensor, questions: &Questions) -> Result<Vec<Output>> {
     let mut start = 0;
-    let cut = |(asks, form, n): &(Scope, Form, usize)| {
+    let cut = |(scope, form, n): &(Scope, Form, usize)| {
         start += n;
-        Ok(Output::new(*asks, form.clone(), all.narrow(1, start - n, *n)?))
+        Ok(Output::new(*scope, form.clone(), all.narrow(1, start - n, *n)?))
     };
     questions.iter().map(cut).collect()
 }
@@ -69,10 +69,10 @@ fn losses() -> Vec<(&'static str, Criterion, Questions, usize)> {
         assert_eq!(loss.get().problem(), None, "{kind}");
         let before = bound.len();
         for (questions, width) in questions() {
-            let ask = |(asks, form, n): &(Scope, Form, usize)| {
-                Question::new(&task, *asks, form, *n, &counts)
+            let ask = |(scope, form, n): &(Scope, Form, usize)| {
+                HeadOutput::new(&task, *scope, form, *n, &counts)
             };
-            let asked: Vec<Question<'_>> = questions.iter().map(ask).collect();
+            let asked: Vec<HeadOutput<'_>> = questions.iter().map(ask).collect();
             match Criterion::new(&loss, &asked) {
                 Ok(judge) => bound.push((kind, judge, questions, width)),
                 Err(text) => assert!(text.contains("judges"), "{kind}: {text}"),
@@ -84,10 +84,10 @@ fn losses() -> Vec<(&'static str, Criterion, Questions, usize)> {
                 format!("kind = \"sum\"\nparts = [{{ kind = \"{kind}\" }}, {{ kind = \"f1\" }}]");
             let beside: LossConfig = toml::from_str(&text).expect("settings");
             let (questions, width) = questions().pop().expect("years as a number");
-            let ask = |(asks, form, n): &(Scope, Form, usize)| {
-                Question::new(&task, *asks, form, *n, &counts)
+            let ask = |(scope, form, n): &(Scope, Form, usize)| {
+                HeadOutput::new(&task, *scope, form, *n, &counts)
             };
-            let asked: Vec<Question<'_>> = questions.iter().map(ask).collect();
+            let asked: Vec<HeadOutput<'_>> = questions.iter().map(ask).collect();
             bound.push((kind, Criterion::new(&beside, &asked).expect(kind), questions, width));
         }
     }
@@ -102,7 +102,7 @@ fn every_loss_has_the_right_gradient() {
             let value = || -> Result<(f64, Vec<f64>)> {
                 let var = Var::from_slice(at, (3, width), &Device::Cpu)?;
                 let outputs = outputs(var.as_tensor(), &questions)?;
-                let mean = loss.judge(&outputs, &targets(&[0, 1, 2]), &CLOCK)?.mean()?;
+                let mean = loss.compute(&outputs, &targets(&[0, 1, 2]), &CLOCK)?.mean()?;
                 let grads = mean.backward()?;
                 let grad = grads.get(&var).expect("a gradient").flatten_all()?;
                 Ok((mean.to_scalar()?, grad.to_vec1()?))
@@ -120,15 +120,15 @@ fn a_loss_that_is_per_example_does_not_depend_on_the_neighbours() -> Result<()> 
             let at =
                 Tensor::new(rows.iter().map(|&it| it as u32).collect::<Vec<_>>(), &Device::Cpu)?;
             let xs = all.index_select(&at, 0)?;
-            loss.judge(&outputs(&xs, &questions)?, &targets(rows), &CLOCK)
+            loss.compute(&outputs(&xs, &questions)?, &targets(rows), &CLOCK)
         };
         let together = judge(&[0, 1, 2])?;
         let alone = [judge(&[0])?, judge(&[1])?, judge(&[2])?];
         for (idx, term) in together.terms.iter().enumerate() {
-            let Judged::PerExample { weighted, norm } = &term.judged else { continue };
+            let TermValue::PerExample { weighted, norm } = &term.value else { continue };
             let mut sum = 0.0;
             for (row, want) in weighted.to_vec1::<f64>()?.into_iter().enumerate() {
-                let Judged::PerExample { weighted, norm } = &alone[row].terms[idx].judged else {
+                let TermValue::PerExample { weighted, norm } = &alone[row].terms[idx].value else {
                     panic!("{kind} changes")
                 };
                 let got = weighted.to_vec1::<f64>()?;
@@ -158,7 +158,7 @@ fn every_loss_survives_extreme_logits() -> Result<()> {
                     dtype,
                     &Device::Cpu,
                 );
-                let mean = loss.judge(&outputs, &targets, &CLOCK)?.mean()?;
+                let mean = loss.compute(&outputs, &targets, &CLOCK)?.mean()?;
                 let grads = mean.backward()?;
                 let grad = grads.get(&var).expect("a gradient").to_dtype(DType::F64)?;
                 let grad = grad.flatten_all()?.to_vec1::<f64>()?;

@@ -31,13 +31,13 @@ fn check_outputs(name: &str, outputs: &[Output], n: usize, task: &Task) -> Resul
     for output in outputs {
         let width = match output.form {
             Form::Classes | Form::Cosines { .. } | Form::Independent => {
-                task.n_classes_of(output.asks)
+                task.n_classes_of(output.scope)
             }
             Form::Bins { .. } => 61,
             Form::Number { .. } => 1,
         };
         assert_eq!(output.numbers.dims(), [n, width], "{name}");
-        for (said, answer) in said.iter_mut().zip(output.answers()?.into_iter().flatten()) {
+        for (said, answer) in said.iter_mut().zip(output.predictions()?.into_iter().flatten()) {
             said.push(answer);
         }
     }
@@ -77,9 +77,9 @@ fn check_model(name: &str, spec: &ModelSpec) -> Result<()> {
     let tape = Tape::default();
     let training = Training { tape: &tape, seed: Seed(0), step: 0, first_row: 0, follow: None };
     let outputs = model.forward(&images(4, 64, 64)?, &Pass::Train(training))?;
-    let asked = spec.head.get().questions(&task)?;
-    let said = |it: &Output| (it.asks, it.form.clone(), it.weight, it.numbers.dims()[1]);
-    let asked = asked.iter().map(|it| (it.asks, it.form.clone(), it.weight, it.n_out));
+    let asked = spec.head.get().outputs(&task)?;
+    let said = |it: &Output| (it.scope, it.form.clone(), it.weight, it.numbers.dims()[1]);
+    let asked = asked.iter().map(|it| (it.scope, it.form.clone(), it.weight, it.n_out));
     assert_eq!(outputs.iter().map(said).collect::<Vec<_>>(), asked.collect::<Vec<_>>(), "{name}");
     let mut loss = Tensor::zeros((), DType::F32, &Device::Cpu)?;
     for output in &outputs {

@@ -31,7 +31,7 @@ const VALUES: [f64; 4] = [0.0, -1.0, f64::NAN, f64::INFINITY];
 /// Two steps on images so small that the network's last maps are one pixel.
 const SETTINGS: &str = r#"
 [data]
-source = { kind = "people", n_people = 8, n_scored = 2, size = [24, 20], seed = 5 }
+source = { kind = "synthetic_people", n_people = 8, n_scored = 2, size = [24, 20], seed = 5 }
 split = { kind = "profile", ratio = 0.25 }
 
 [augment]
@@ -64,8 +64,8 @@ const FURTHER: &str = r#"
 ]
 "data.source" = [
     { kind = "several", roots = [
-        { source = { kind = "people", n_people = 8, size = [24, 20] } },
-        { source = { kind = "people", n_people = 8, size = [24, 20], seed = 2 }, share = 0.5 },
+        { source = { kind = "synthetic_people", n_people = 8, size = [24, 20] } },
+        { source = { kind = "synthetic_people", n_people = 8, size = [24, 20], seed = 2 }, share = 0.5 },
     ] },
 ]
 "loss" = [{ kind = "sum", parts = [{ kind = "focal", weight = 0.5 }, { kind = "f1", weight = 0.5 }] }]

@@ -3,15 +3,15 @@
 use std::{collections::BTreeSet, path::Path};
 
 use augment::decode;
-use data::{Context, Manifest, People, Purpose, Root, SourceConfig, Use};
+use data::{Context, Manifest, Purpose, Root, SourceConfig, SyntheticPeople, Use};
 
 fn context() -> Context<'static> {
     Context { cache: None, max_pixels: 1 << 20, progress: &|_, _| {} }
 }
 
 /// Few people, drawn from a number.
-fn drawn(seed: u64) -> People {
-    People { n_people: 6, n_scored: 2, size: [24, 16], seed, ..People::default() }
+fn drawn(seed: u64) -> SyntheticPeople {
+    SyntheticPeople { n_people: 6, n_scored: 2, size: [24, 16], seed, ..SyntheticPeople::default() }
 }
 
 /// Every source, with something to read.
@@ -20,7 +20,7 @@ fn sources(dir: &Path) -> Vec<(&'static str, SourceConfig)> {
     let mut sources = SourceConfig::zoo();
     for (_, source) in &mut sources {
         match source {
-            SourceConfig::People(it) => *it = drawn(0),
+            SourceConfig::SyntheticPeople(it) => *it = drawn(0),
             SourceConfig::MaskProfiles(it) => it.root = dir.join("train"),
             SourceConfig::Several(_) => {}
         }

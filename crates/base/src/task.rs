@@ -39,7 +39,7 @@ pub enum Scope {
 
 /// One head's answer about one image.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Answer {
+pub struct ScopePrediction {
     /// The question.
     pub scope: Scope,
     /// A distribution over the scope's classes.
@@ -51,7 +51,7 @@ pub struct Answer {
 #[error(
     "no member of the bundle answers `{factor}`: add one with a joint head or a `{factor}` head"
 )]
-pub struct Unanswered {
+pub struct MissingFactor {
     /// The factor without an answer.
     pub factor: String,
 }
@@ -217,10 +217,10 @@ impl Task {
     /// Where no member is complete, the factors' averages are multiplied.
     ///
     /// # Errors
-    /// [`Unanswered`] when no member says anything about some factor.
-    pub fn join(&self, members: &[Vec<Answer>]) -> Result<Vec<f64>, Unanswered> {
+    /// [`MissingFactor`] when no member says anything about some factor.
+    pub fn join(&self, members: &[Vec<ScopePrediction>]) -> Result<Vec<f64>, MissingFactor> {
         let whole: Vec<Vec<f64>> = members.iter().filter_map(|it| self.own_joint(it)).collect();
-        let part: Vec<&Vec<Answer>> =
+        let part: Vec<&Vec<ScopePrediction>> =
             members.iter().filter(|it| self.own_joint(it).is_none()).collect();
         if part.is_empty() && !whole.is_empty() {
             return Ok(mean(&whole));
@@ -237,7 +237,7 @@ impl Task {
             let partly = part.iter().flat_map(|it| it.iter()).filter(|it| it.scope == scope);
             answers.extend(partly.map(|it| it.probabilities.clone()));
             if answers.is_empty() {
-                return Err(Unanswered { factor: factor.name.clone() });
+                return Err(MissingFactor { factor: factor.name.clone() });
             }
             let want = mean(&answers);
             let have = match whole.is_empty() {
@@ -259,13 +259,14 @@ impl Task {
     }
 
     /// The joint distribution of one member, if it answers enough for one.
-    fn own_joint(&self, answers: &[Answer]) -> Option<Vec<f64>> {
+    fn own_joint(&self, answers: &[ScopePrediction]) -> Option<Vec<f64>> {
         if let Some(joint) = answers.iter().find(|it| it.scope == Scope::Joint) {
             return Some(joint.probabilities.clone());
         }
         let of = |idx| answers.iter().find(|it| it.scope == Scope::Factor(idx));
-        let factors: Vec<&Answer> = (0..self.factors.len()).map(of).collect::<Option<_>>()?;
-        let p = |class: usize, (idx, it): (usize, &&Answer)| {
+        let factors: Vec<&ScopePrediction> =
+            (0..self.factors.len()).map(of).collect::<Option<_>>()?;
+        let p = |class: usize, (idx, it): (usize, &&ScopePrediction)| {
             it.probabilities[self.project(class, Scope::Factor(idx))]
         };
         let product = |class| factors.iter().enumerate().map(|it| p(class, it)).product();
@@ -286,7 +287,7 @@ fn mean(distributions: &[Vec<f64>]) -> Vec<f64> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Answer, Factor, Scope, Task};
+    use super::{Factor, Scope, ScopePrediction, Task};
 
     #[track_caller]
     fn check_close(got: &[f64], want: &[f64]) {
@@ -294,12 +295,12 @@ mod tests {
         assert!(got.iter().zip(want).all(|(a, b)| (a - b).abs() < 1e-12), "{got:?} != {want:?}");
     }
 
-    fn factor(idx: usize, p: &[f64]) -> Answer {
-        Answer { scope: Scope::Factor(idx), probabilities: p.to_vec() }
+    fn factor(idx: usize, p: &[f64]) -> ScopePrediction {
+        ScopePrediction { scope: Scope::Factor(idx), probabilities: p.to_vec() }
     }
 
-    fn joint(p: &[f64]) -> Answer {
-        Answer { scope: Scope::Joint, probabilities: p.to_vec() }
+    fn joint(p: &[f64]) -> ScopePrediction {
+        ScopePrediction { scope: Scope::Joint, probabilities: p.to_vec() }
     }
 
     /// Two factors of two levels: class = a * 2 + b.

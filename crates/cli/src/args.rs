@@ -18,7 +18,7 @@ pub(crate) struct Args {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Train a model. Without a config: on drawn people, in about three minutes.
+    /// Train a model. Without a config: on synthetic people, in about three minutes.
     Train {
         #[command(flatten)]
         experiment: ExperimentArgs,
@@ -127,7 +127,7 @@ pub(crate) enum Command {
     /// there twice or cannot be read, and a sheet of photographs for each class.
     Eda {
         /// An experiment's file, or a folder with `train.csv` and `images/` (or the folder above,
-        /// where that is `train/`) [default: drawn people].
+        /// where that is `train/`) [default: synthetic people].
         data: Option<PathBuf>,
         /// Override one setting, for example `data.max_pixels=1000000`. May be repeated.
         #[arg(long, value_name = "PATH=VALUE")]
@@ -218,7 +218,7 @@ pub(crate) struct ModelArgs {
 #[derive(Debug, Subcommand)]
 pub(crate) enum DataCommand {
     /// Draw people to a folder in the competition's layout: `train/`, and `eval/` with its answers.
-    People {
+    SyntheticPeople {
         /// The folder to write.
         dir: PathBuf,
         /// People to train on.

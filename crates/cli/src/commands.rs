@@ -17,7 +17,7 @@ mod weights;
 use ::data::{Content, Context, Findings, Manifest, Use, check_sizes, sizes_of};
 use anyhow::{Context as _, bail};
 use augment::{Pipeline, Statistics, Step};
-use trainer::{Experiment, Watch as _};
+use trainer::{Callback as _, Experiment};
 
 use crate::{
     End,

@@ -26,7 +26,7 @@ use hf_hub::{
 };
 use models::published;
 use sha2::{Digest as _, Sha256};
-use trainer::{Experiment, Watch as _};
+use trainer::{Callback as _, Experiment};
 
 use crate::terminal::Terminal;
 

@@ -12,7 +12,7 @@ use std::{
 
 use augment::Image;
 use indicatif::{ProgressBar, ProgressState, ProgressStyle};
-use trainer::{EpochReport, Profile, Shown, StepReport, Verb, Watch};
+use trainer::{Activity, Callback, EpochReport, Profile, SampleImage, StepReport};
 
 use crate::drawing::{Cell, DOUBTED, INK, PROPOSED, Sheet, thumbnail};
 
@@ -127,7 +127,7 @@ impl Terminal {
     }
 }
 
-impl Watch for Terminal {
+impl Callback for Terminal {
     fn progress(&self, what: &str, done: usize, total: usize) {
         let mut state = self.lock();
         if self.is_terminal {
@@ -250,7 +250,7 @@ impl Watch for Terminal {
         let mut lines =
             vec![format!("{:>8}  {:>9}  {:>7}  {:>12}", "verb", "time", "share", "a step")];
         let mut named = 0.0;
-        for verb in Verb::ALL {
+        for verb in Activity::ALL {
             let (name, what) = verb.describe();
             let spent = profile.spent(verb).as_secs_f64();
             named += spent;
@@ -262,8 +262,8 @@ impl Watch for Terminal {
         self.say(&lines.join("\n"));
     }
 
-    fn sheet(&self, title: &str, shown: &[Shown]) -> Option<Image> {
-        let cell = |it: &Shown| {
+    fn sheet(&self, title: &str, shown: &[SampleImage]) -> Option<Image> {
+        let cell = |it: &SampleImage| {
             let colour = if it.answered == it.given { PROPOSED } else { DOUBTED };
             let lines = vec![(it.given.clone(), INK), (it.answered.clone(), colour)];
             Cell { image: Some(thumbnail(&it.image)), lines }

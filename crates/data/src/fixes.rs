@@ -33,7 +33,7 @@ use std::{collections::BTreeMap, path::Path};
 use base::text;
 use serde::Deserialize;
 
-use crate::drawn::Gender;
+use crate::synthetic::Gender;
 
 /// The fixes of one file.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]

@@ -309,10 +309,10 @@ mod tests {
     use base::{Seed, Task};
 
     use super::{Batch, Load, LoadError, Loader};
-    use crate::{Content, Context, People, Source as _};
+    use crate::{Content, Context, Source as _, SyntheticPeople};
 
     fn load(n_threads: usize, first_batch: usize) -> Load {
-        let people = People {
+        let people = SyntheticPeople {
             n_people: 4,
             n_scored: 0,
             size: [32, 24],

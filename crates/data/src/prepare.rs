@@ -65,12 +65,12 @@ mod tests {
     use base::Seed;
 
     use super::prepare;
-    use crate::{Context, People, Remembered, Source as _};
+    use crate::{Context, Remembered, Source as _, SyntheticPeople};
 
     #[test]
     fn what_is_remembered_gives_the_same_images() {
         let dir = tempfile::tempdir().unwrap();
-        let people = People {
+        let people = SyntheticPeople {
             n_people: 1,
             n_scored: 0,
             size: [96, 72],

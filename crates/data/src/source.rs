@@ -1,8 +1,8 @@
 //! Sources: where examples come from. One file a source.
 
 pub(crate) mod mask_profiles;
-mod people;
 mod several;
+mod synthetic_people;
 
 use std::{
     io,
@@ -10,16 +10,16 @@ use std::{
 };
 
 pub use mask_profiles::MaskProfiles;
-pub use people::People;
 pub use several::{Purpose, Root, Several};
+pub use synthetic_people::SyntheticPeople;
 
 use crate::{Findings, Manifest};
 
 base::choice! {
     /// `[data] source`: where examples come from.
     pub enum SourceConfig: dyn Source {
-        /// Drawn people: portraits made up by the program, for trying it without a data set.
-        "people" => People(People),
+        /// Synthetic people: portraits made up by the program, for trying it without a data set.
+        "synthetic_people" => SyntheticPeople(SyntheticPeople),
         /// The mask competition's layout: `train.csv` and seven images a person under `images/`.
         "mask_profiles" => MaskProfiles(MaskProfiles),
         /// Several of the others: each of `roots` has a `source`, and may have a `name`, a `share` of its

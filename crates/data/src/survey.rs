@@ -5,8 +5,8 @@
 //! Every image is read and decoded once; what is kept of it is about 200 bytes.
 
 mod difference_hash;
-mod glance;
-mod twins;
+mod near_duplicates;
+mod summary;
 
 use std::{
     cmp::Reverse,
@@ -19,8 +19,8 @@ use base::task::Scope;
 use rayon::prelude::*;
 use serde::Serialize;
 
-use glance::Glance;
-pub use twins::{Likeness, NEAR, Twin, Twins, link_hashes};
+pub use near_duplicates::{Likeness, NEAR, NearDuplicate, NearDuplicates, link_hashes};
+use summary::ImageSummary;
 
 use crate::{Manifest, measure::ColourSums};
 
@@ -46,7 +46,7 @@ pub struct Survey {
     pub unreadable: Vec<Unreadable>,
     /// The surest first.
     #[serde(skip)]
-    pub twins: Vec<Twin>,
+    pub near_duplicates: Vec<NearDuplicate>,
     /// Images that look so much like many others that not all of these were compared with them: some
     /// that are nearly the same may be missing among `twins`.
     #[serde(skip)]
@@ -144,17 +144,17 @@ pub fn survey(
     let all = 0..manifest.examples.len();
     let pool: Vec<usize> = all.filter(|&it| manifest.examples[it].usage.may_train()).collect();
     let n_done = AtomicUsize::new(0);
-    let glance = |&idx: &usize| {
+    let summary = |&idx: &usize| {
         let show = |image: &Image| look(idx, image);
-        let glance = Glance::of(&manifest.examples[idx].content, max_pixels, &show);
+        let summary = ImageSummary::of(&manifest.examples[idx].content, max_pixels, &show);
         progress(n_done.fetch_add(1, Ordering::Relaxed) + 1, pool.len());
-        glance
+        summary
     };
-    let glances: Vec<Result<Glance, String>> = pool.par_iter().map(glance).collect();
+    let summaries: Vec<Result<ImageSummary, String>> = pool.par_iter().map(summary).collect();
 
     let (mut seen, mut unreadable) = (Vec::new(), Vec::new());
-    for (&idx, glance) in pool.iter().zip(glances) {
-        match glance {
+    for (&idx, summary) in pool.iter().zip(summaries) {
+        match summary {
             Ok(it) => seen.push((idx, it)),
             Err(reason) => {
                 let image = manifest.examples[idx].name.clone();
@@ -163,7 +163,7 @@ pub fn survey(
         }
     }
     let person = |idx: usize| manifest.examples[idx].person;
-    let Twins { twins, n_crowded } = twins::find(&seen, &person);
+    let NearDuplicates { near_duplicates, n_crowded } = near_duplicates::find(&seen, &person);
     let colours = seen.iter().map(|it| it.1.colours).fold(ColourSums::default(), ColourSums::plus);
     Survey {
         n_images: pool.len(),
@@ -174,7 +174,7 @@ pub fn survey(
         ages: ages(manifest, &pool),
         sizes: sizes(&seen),
         unreadable,
-        twins,
+        near_duplicates,
         n_crowded,
     }
 }
@@ -207,10 +207,10 @@ fn ages(manifest: &Manifest, pool: &[usize]) -> Vec<AgeCount> {
     counts.into_iter().map(|(years, n_people)| AgeCount { years, n_people }).collect()
 }
 
-fn sizes(seen: &[(usize, Glance)]) -> Vec<SizeCount> {
+fn sizes(seen: &[(usize, ImageSummary)]) -> Vec<SizeCount> {
     let mut counts: BTreeMap<[usize; 2], usize> = BTreeMap::new();
-    for (_, glance) in seen {
-        *counts.entry(glance.size).or_default() += 1;
+    for (_, summary) in seen {
+        *counts.entry(summary.size).or_default() += 1;
     }
     let sizes = counts.into_iter();
     let mut sizes: Vec<SizeCount> =
@@ -219,9 +219,9 @@ fn sizes(seen: &[(usize, Glance)]) -> Vec<SizeCount> {
     sizes
 }
 
-fn brightness(manifest: &Manifest, seen: &[(usize, Glance)]) -> Option<Brightness> {
+fn brightness(manifest: &Manifest, seen: &[(usize, ImageSummary)]) -> Option<Brightness> {
     let mut means: Vec<(f64, usize)> =
-        seen.iter().map(|(idx, glance)| (glance.brightness(), *idx)).collect();
+        seen.iter().map(|(idx, summary)| (summary.brightness(), *idx)).collect();
     means.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
     let mut bins = vec![0; (256.0 / BIN) as usize];
     means.iter().for_each(|&(mean, _)| bins[(mean / BIN) as usize] += 1);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use augment::{Mixing, Pipeline};
 use base::{
     Seed, Task,
-    task::{Answer, Unanswered},
+    task::{MissingFactor, ScopePrediction},
 };
 use candle::Device;
 use data::{Batch, Content, Load, LoadError, Loader, Remembered};
@@ -13,7 +13,7 @@ use ops::{Pass, Rows};
 
 use crate::bundle::{Bundle, Member};
 
-/// Answers for images.
+/// PredictedBatch for images.
 pub struct Predictor {
     task: Task,
     members: Vec<Member>,
@@ -22,7 +22,7 @@ pub struct Predictor {
 
 /// What is said of images.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Answers {
+pub struct PredictedBatch {
     /// The probabilities of the joint classes, `[n][class]`.
     pub probabilities: Vec<Vec<f64>>,
     /// The age in years, the mean over the members, where every member has a head that says years.
@@ -39,8 +39,8 @@ pub struct Prediction {
 }
 
 /// What one member's heads say of a batch.
-struct Said {
-    answers: Vec<Vec<Answer>>,
+struct MemberOutput {
+    answers: Vec<Vec<ScopePrediction>>,
     /// Where a head says years.
     years: Option<Vec<f64>>,
 }
@@ -66,7 +66,7 @@ pub enum PredictError {
     Load(#[from] LoadError),
     /// The members leave a factor open.
     #[error(transparent)]
-    Unanswered(#[from] Unanswered),
+    MissingFactor(#[from] MissingFactor),
     /// The network answers with something that is no number.
     #[error(
         "the network's answer for {0} is no number: its weights are damaged, or it has diverged"
@@ -99,7 +99,7 @@ impl Predictor {
         images: &Arc<[(String, Content)]>,
         serving: Serving,
         progress: &mut dyn FnMut(usize, usize),
-    ) -> Result<Answers, PredictError> {
+    ) -> Result<PredictedBatch, PredictError> {
         let (mut probabilities, mut years) = (Vec::new(), Some(Vec::new()));
         self.predict_each(images, serving, &mut |it: Prediction| {
             probabilities.push(it.probabilities);
@@ -110,7 +110,7 @@ impl Predictor {
             progress(probabilities.len(), images.len());
             Ok::<_, PredictError>(())
         })?;
-        Ok(Answers { probabilities, years })
+        Ok(PredictedBatch { probabilities, years })
     }
 
     /// Predicts each image and hands on what comes of it, in order; holds no more than the batches that
@@ -158,14 +158,15 @@ impl Predictor {
         for examples in &batches {
             let loaded = loaders.iter_mut().map(|it| it.next().expect("a loader has every batch"));
             let loaded = loaded.collect::<Result<Vec<_>, _>>().map_err(PredictError::from)?;
-            let mut answers: Vec<Vec<Vec<Answer>>> = vec![Vec::new(); examples.len()];
+            let mut answers: Vec<Vec<Vec<ScopePrediction>>> = vec![Vec::new(); examples.len()];
             let mut years = vec![Some(0.0); examples.len()];
             for (member, &loader) in self.members.iter().zip(&loader_of) {
                 let Batch { images: bytes, size, samples, .. } = &loaded[loader];
                 let rows = Rows { images: bytes, size: *size, samples };
                 let said = self.ask(member, rows).map_err(PredictError::from)?;
                 for (row, said) in said.answers.into_iter().enumerate() {
-                    let is_finite = |it: &Answer| it.probabilities.iter().all(|p| p.is_finite());
+                    let is_finite =
+                        |it: &ScopePrediction| it.probabilities.iter().all(|p| p.is_finite());
                     if !said.iter().all(is_finite) {
                         let name = images[examples[row]].0.clone();
                         return Err(PredictError::NotFinite(name).into());
@@ -186,14 +187,14 @@ impl Predictor {
     }
 
     /// What one member's heads say of each row.
-    fn ask(&self, member: &Member, rows: Rows<'_>) -> candle::Result<Said> {
+    fn ask(&self, member: &Member, rows: Rows<'_>) -> candle::Result<MemberOutput> {
         let statistics = member.pipeline.statistics;
         let n_rows = rows.samples.len();
         let xs = ops::normalise(rows, statistics.mean, statistics.std, &self.device)?;
-        let mut said = Said { answers: vec![Vec::new(); n_rows], years: None };
+        let mut said = MemberOutput { answers: vec![Vec::new(); n_rows], years: None };
         for output in member.model.forward(&xs, &Pass::Eval)? {
             for (said, answer) in
-                said.answers.iter_mut().zip(output.answers()?.into_iter().flatten())
+                said.answers.iter_mut().zip(output.predictions()?.into_iter().flatten())
             {
                 said.push(answer);
             }

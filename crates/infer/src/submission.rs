@@ -38,7 +38,7 @@ pub enum SubmissionError {
 
 /// The images that `info.csv` asks for.
 #[derive(Debug)]
-pub struct Asked {
+pub struct TestImages {
     /// What each is called there, in its order, and where it is.
     pub images: Vec<(String, Content)>,
     /// What a person should know, though nothing is wrong.
@@ -52,7 +52,7 @@ pub struct Asked {
 ///
 /// # Errors
 /// A table that cannot be read, or images that are not there: all of them.
-pub fn read_info(root: &Path) -> Result<Asked, SubmissionError> {
+pub fn read_info(root: &Path) -> Result<TestImages, SubmissionError> {
     let path = root.join("info.csv");
     let remedy = "name the folder of `info.csv` and `images/`";
     let bytes = fs::read(&path).map_err(|source| SubmissionError::Io { path, source, remedy })?;
@@ -110,7 +110,7 @@ pub fn read_info(root: &Path) -> Result<Asked, SubmissionError> {
             others.len()
         )
     });
-    Ok(Asked { images, notes: note.into_iter().collect() })
+    Ok(TestImages { images, notes: note.into_iter().collect() })
 }
 
 /// The files of `images/`.

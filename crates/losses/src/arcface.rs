@@ -17,7 +17,7 @@ use ops::{Form, Output};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Binding, Loss, LossKind, LossTerms, Question, Targets, cross_entropy::weighted_mean,
+    Binding, HeadOutput, Loss, LossKind, LossTerms, Targets, cross_entropy::weighted_mean,
     ldam::by_parts,
 };
 
@@ -45,12 +45,12 @@ impl LossKind for ArcFace {
             .then(|| format!("`margin` is an angle from 0 to π / 2, not {margin}"))
     }
 
-    fn judges(&self) -> &'static str {
+    fn accepts(&self) -> &'static str {
         "cosines, the answers of the head `cosine`"
     }
 
-    fn bind(&self, question: &Question<'_>) -> Binding {
-        let Form::Cosines { scale } = question.form else { return Ok(None) };
+    fn bind(&self, output: &HeadOutput<'_>) -> Binding {
+        let Form::Cosines { scale } = output.form else { return Ok(None) };
         Ok(Some(Box::new(Bound { config: self.clone(), scale })))
     }
 }
@@ -61,7 +61,7 @@ struct Bound {
 }
 
 impl Loss for Bound {
-    fn judge(&self, output: &Output, targets: &Targets, _: &Clock) -> Result<LossTerms> {
+    fn compute(&self, output: &Output, targets: &Targets, _: &Clock) -> Result<LossTerms> {
         let end = 1.0 - 1e-7;
         let cosines = output.numbers.minimum(end)?.maximum(-end)?;
         let with_margin = self.with_margin(&cosines)?;

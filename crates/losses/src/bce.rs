@@ -11,7 +11,7 @@ use ops::{Form, Output};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Binding, Loss, LossKind, LossTerms, Question, Targets,
+    Binding, HeadOutput, Loss, LossKind, LossTerms, Targets,
     cross_entropy::{independent, weighted_mean},
     smoothing::{self, SmoothingOver, smooth},
 };
@@ -29,18 +29,18 @@ impl LossKind for Bce {
         smoothing::problem(self.label_smoothing)
     }
 
-    fn judges(&self) -> &'static str {
+    fn accepts(&self) -> &'static str {
         "independent classes, the answers of the head `sigmoid`"
     }
 
-    fn bind(&self, question: &Question<'_>) -> Binding {
-        let Form::Independent = question.form else { return Ok(None) };
+    fn bind(&self, output: &HeadOutput<'_>) -> Binding {
+        let Form::Independent = output.form else { return Ok(None) };
         Ok(Some(Box::new(self.clone())))
     }
 }
 
 impl Loss for Bce {
-    fn judge(&self, output: &Output, targets: &Targets, _: &Clock) -> Result<LossTerms> {
+    fn compute(&self, output: &Output, targets: &Targets, _: &Clock) -> Result<LossTerms> {
         let wanted = targets.of(output)?;
         let smoothed = smooth(&wanted, self.label_smoothing, SmoothingOver::All)?;
         let n_classes = output.numbers.dim(1)? as f64;

@@ -13,7 +13,7 @@
 use base::Clock;
 use serde::{Deserialize, Serialize};
 
-use crate::Question;
+use crate::HeadOutput;
 
 base::choice! {
     /// `weights` of a loss: how much each class counts.
@@ -173,12 +173,12 @@ impl BoundWeights {
     /// Another number of weights than of classes.
     pub(crate) fn new(
         config: &ClassWeightsConfig,
-        question: &Question<'_>,
+        output: &HeadOutput<'_>,
     ) -> Result<BoundWeights, String> {
         let values = config
             .get()
-            .of(&question.counts)
-            .map_err(|it| format!("at `weights`, for the question `{}`: {it}", question.name()))?;
+            .of(&output.counts)
+            .map_err(|it| format!("at `weights`, for the output `{}`: {it}", output.name()))?;
         Ok(BoundWeights { values, from: config.get().from() })
     }
 

@@ -4,7 +4,7 @@ use base::Clock;
 use candle::Result;
 use ops::Output;
 
-use crate::{Loss, LossConfig, LossTerms, Question, Targets};
+use crate::{HeadOutput, Loss, LossConfig, LossTerms, Targets};
 
 /// Judges all that a network says of a batch.
 pub struct Criterion {
@@ -20,38 +20,43 @@ impl Criterion {
     /// judges none.
     pub fn new(
         config: &LossConfig,
-        questions: &[Question<'_>],
+        outputs: &[HeadOutput<'_>],
     ) -> std::result::Result<Criterion, String> {
-        if let Some(idle) = config.get().idle(questions) {
+        if let Some(idle) = config.get().idle(outputs) {
             return Err(idle);
         }
-        let bind = |question: &Question<'_>| {
-            config.get().bind(question)?.ok_or_else(|| match config {
+        let bind = |output: &HeadOutput<'_>| {
+            config.get().bind(output)?.ok_or_else(|| match config {
                 LossConfig::Sum(_) => format!(
                     "no part of the `sum` judges `{}`, which this head answers by {}: add one",
-                    question.name(),
-                    question.form.name()
+                    output.name(),
+                    output.form.name()
                 ),
                 _ => format!(
                     "`{}` judges {}, and this head answers `{}` by {}: choose another head or loss, or \
                      a `sum` of losses that has one for that",
                     config.kind(),
-                    config.get().judges(),
-                    question.name(),
-                    question.form.name()
+                    config.get().accepts(),
+                    output.name(),
+                    output.form.name()
                 ),
             })
         };
-        let losses = questions.iter().map(bind).collect::<std::result::Result<_, _>>()?;
+        let losses = outputs.iter().map(bind).collect::<std::result::Result<_, _>>()?;
         Ok(Criterion { losses })
     }
 
     /// The terms for all outputs, each with its output's weight.
-    pub fn judge(&self, outputs: &[Output], targets: &Targets, clock: &Clock) -> Result<LossTerms> {
-        assert_eq!(outputs.len(), self.losses.len(), "the questions that it was bound to");
+    pub fn compute(
+        &self,
+        outputs: &[Output],
+        targets: &Targets,
+        clock: &Clock,
+    ) -> Result<LossTerms> {
+        assert_eq!(outputs.len(), self.losses.len(), "the outputs that it was bound to");
         let mut all = LossTerms::default();
         for (output, loss) in outputs.iter().zip(&self.losses) {
-            all.add(loss.judge(output, targets, clock)?, output.weight);
+            all.add(loss.compute(output, targets, clock)?, output.weight);
         }
         Ok(all)
     }
@@ -65,14 +70,14 @@ mod tests {
     use testkit::check_close;
 
     use super::Criterion;
-    use crate::{Counts, Labels, LossConfig, Question, Targets};
+    use crate::{Counts, HeadOutput, Labels, LossConfig, Targets};
 
     fn judge(text: &str, asked: &[(Scope, Form)]) -> std::result::Result<Criterion, String> {
         let (task, counts) = (Task::mask_gender_age(), Counts::default());
-        let ask = |(asks, form): &(Scope, Form)| {
-            Question::new(&task, *asks, form, task.n_classes_of(*asks), &counts)
+        let ask = |(scope, form): &(Scope, Form)| {
+            HeadOutput::new(&task, *scope, form, task.n_classes_of(*scope), &counts)
         };
-        let asked: Vec<Question<'_>> = asked.iter().map(ask).collect();
+        let asked: Vec<HeadOutput<'_>> = asked.iter().map(ask).collect();
         Criterion::new(&toml::from_str::<LossConfig>(text).expect("settings"), &asked)
     }
 
@@ -92,7 +97,7 @@ mod tests {
         ];
         let check = |text, want: f64| -> Result<()> {
             let clock = Clock { step: 0, total: 1, epoch: 0.0 };
-            check_close(&judge(text).judge(&outputs, &targets, &clock)?.mean()?, &[want], 1e-12);
+            check_close(&judge(text).compute(&outputs, &targets, &clock)?.mean()?, &[want], 1e-12);
             Ok(())
         };
         let [three, two] = [3f64.ln(), 0.5 * 2f64.ln()];
@@ -116,7 +121,7 @@ mod tests {
         check_refused(
             "kind = \"cross_entropy\"\nweights = { kind = \"given\", values = [1.0] }",
             Form::Classes,
-            "for the question `age`: `values` are 3 numbers, one a class, not 1",
+            "for the output `age`: `values` are 3 numbers, one a class, not 1",
         );
         let sum = |parts: &str| format!("kind = \"sum\"\nparts = [{parts}]");
         let idle = sum("{ kind = \"focal\" }, { kind = \"mse\" }");

@@ -20,7 +20,7 @@ use ops::{Form, Output};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Binding, ClassWeightsConfig, Judged, Loss, LossKind, LossTerms, Question, Targets,
+    Binding, ClassWeightsConfig, HeadOutput, Loss, LossKind, LossTerms, Targets, TermValue,
     class_weights::BoundWeights,
     mse,
     smoothing::{self, SmoothingOver, smooth},
@@ -54,15 +54,15 @@ impl LossKind for CrossEntropy {
         smoothing::problem(self.label_smoothing).or_else(|| self.weights.get().problem())
     }
 
-    fn judges(&self) -> &'static str {
+    fn accepts(&self) -> &'static str {
         "answers of every form"
     }
 
-    fn bind(&self, question: &Question<'_>) -> Binding {
-        if let Form::Number { .. } = question.form {
-            return mse::Mse {}.bind(question);
+    fn bind(&self, output: &HeadOutput<'_>) -> Binding {
+        if let Form::Number { .. } = output.form {
+            return mse::Mse {}.bind(output);
         }
-        let weights = BoundWeights::new(&self.weights, question)?;
+        let weights = BoundWeights::new(&self.weights, output)?;
         Ok(Some(Box::new(Bound { config: self.clone(), weights })))
     }
 }
@@ -73,7 +73,7 @@ struct Bound {
 }
 
 impl Loss for Bound {
-    fn judge(&self, output: &Output, targets: &Targets, clock: &Clock) -> Result<LossTerms> {
+    fn compute(&self, output: &Output, targets: &Targets, clock: &Clock) -> Result<LossTerms> {
         let CrossEntropy { label_smoothing, smoothing_over, .. } = self.config;
         let wanted = targets.of(output)?;
         let smoothed = match label_smoothing > 0.0 {
@@ -124,7 +124,7 @@ pub(crate) fn weighted_mean(
             (losses.broadcast_mul(&weights)?.sum(D::Minus1)?, norm)
         }
     };
-    Ok(LossTerms::of(Judged::PerExample { weighted: (losses * rows)?, norm }))
+    Ok(LossTerms::of(TermValue::PerExample { weighted: (losses * rows)?, norm }))
 }
 
 #[cfg(test)]
@@ -138,7 +138,7 @@ mod tests {
     use ops::{Decide, Form, Output};
     use testkit::check_close;
 
-    use crate::{Counts, Criterion, Labels, LossConfig, Question, Targets};
+    use crate::{Counts, Criterion, HeadOutput, Labels, LossConfig, Targets};
 
     /// The loss of one row that is half an image of class 0 and age 20, half of class 2 and age 60.
     fn check(form: Form, weight: f64, row: &[f64], want: f64) -> Result<()> {
@@ -146,14 +146,14 @@ mod tests {
             Labels { classes: vec![0, 2], ages: vec![Some(20.0), Some(60.0)], ..Labels::default() };
         let mixed: Row = [0, 1].map(|image| Part { image, weight: 0.5 }).to_vec();
         let task = Task::mask_gender_age();
-        let asks = Scope::Factor(2);
-        let question = Question::new(&task, asks, &form, row.len(), &Counts::default());
-        let judge = Criterion::new(&LossConfig::default(), &[question]).expect("every form");
+        let scope = Scope::Factor(2);
+        let output = HeadOutput::new(&task, scope, &form, row.len(), &Counts::default());
+        let judge = Criterion::new(&LossConfig::default(), &[output]).expect("every form");
         let targets = Targets::new(&task, labels, &[mixed], DType::F64, &Device::Cpu);
         let numbers = Tensor::new(row, &Device::Cpu)?.unsqueeze(0)?;
-        let output = Output { weight, ..Output::new(asks, form, numbers) };
+        let output = Output { weight, ..Output::new(scope, form, numbers) };
         let clock = Clock { step: 0, total: 1, epoch: 0.0 };
-        check_close(&judge.judge(&[output], &targets, &clock)?.mean()?, &[want], 1e-12);
+        check_close(&judge.compute(&[output], &targets, &clock)?.mean()?, &[want], 1e-12);
         Ok(())
     }
 

@@ -14,7 +14,9 @@ use candle_nn::ops::log_softmax;
 use ops::Output;
 use serde::{Deserialize, Serialize};
 
-use crate::{Binding, Judged, Loss, LossKind, LossTerms, Question, Targets, cross_entropy::logits};
+use crate::{
+    Binding, HeadOutput, Loss, LossKind, LossTerms, Targets, TermValue, cross_entropy::logits,
+};
 
 /// `[loss] kind = "f1"`
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -38,17 +40,17 @@ impl LossKind for F1 {
             .then(|| format!("`epsilon` is from 1e-12 to below 0.5, not {epsilon}"))
     }
 
-    fn judges(&self) -> &'static str {
+    fn accepts(&self) -> &'static str {
         "classes"
     }
 
-    fn bind(&self, question: &Question<'_>) -> Binding {
-        Ok(question.is_choice().then(|| Box::new(self.clone()) as Box<dyn Loss>))
+    fn bind(&self, output: &HeadOutput<'_>) -> Binding {
+        Ok(output.is_choice().then(|| Box::new(self.clone()) as Box<dyn Loss>))
     }
 }
 
 impl Loss for F1 {
-    fn judge(&self, output: &Output, targets: &Targets, _: &Clock) -> Result<LossTerms> {
+    fn compute(&self, output: &Output, targets: &Targets, _: &Clock) -> Result<LossTerms> {
         let epsilon = self.epsilon;
         let logits = logits(output)?.expect("a choice");
         let p = log_softmax(&logits, D::Minus1)?.exp()?;
@@ -60,6 +62,6 @@ impl Loss for F1 {
         let recall = (&hits / (wanted.broadcast_mul(&rows)?.sum(0)? + epsilon)?)?;
         let f1 = ((&precision * &recall)? * 2.0)?.div(&((precision + recall)? + epsilon)?)?;
         let f1 = f1.maximum(epsilon)?.minimum(1.0 - epsilon)?;
-        Ok(LossTerms::of(Judged::Batch(f1.mean_all()?.affine(-1.0, 1.0)?)))
+        Ok(LossTerms::of(TermValue::Batch(f1.mean_all()?.affine(-1.0, 1.0)?)))
     }
 }

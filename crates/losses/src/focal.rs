@@ -18,7 +18,7 @@ use ops::Output;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Binding, ClassWeightsConfig, Loss, LossKind, LossTerms, Question, Targets,
+    Binding, ClassWeightsConfig, HeadOutput, Loss, LossKind, LossTerms, Targets,
     class_weights::BoundWeights,
     cross_entropy::{logits, weighted_mean},
 };
@@ -62,15 +62,15 @@ impl LossKind for Focal {
         gamma.or_else(|| self.weights.get().problem())
     }
 
-    fn judges(&self) -> &'static str {
+    fn accepts(&self) -> &'static str {
         "classes"
     }
 
-    fn bind(&self, question: &Question<'_>) -> Binding {
-        if !question.is_choice() {
+    fn bind(&self, output: &HeadOutput<'_>) -> Binding {
+        if !output.is_choice() {
             return Ok(None);
         }
-        let weights = BoundWeights::new(&self.weights, question)?;
+        let weights = BoundWeights::new(&self.weights, output)?;
         Ok(Some(Box::new(Bound { gamma: self.gamma, weighting: self.weighting, weights })))
     }
 }
@@ -82,7 +82,7 @@ struct Bound {
 }
 
 impl Loss for Bound {
-    fn judge(&self, output: &Output, targets: &Targets, clock: &Clock) -> Result<LossTerms> {
+    fn compute(&self, output: &Output, targets: &Targets, clock: &Clock) -> Result<LossTerms> {
         let logits = logits(output)?.expect("a choice");
         let wanted = targets.of(output)?;
         let mut ln_p = log_softmax(&logits, D::Minus1)?;

@@ -13,7 +13,7 @@ use ops::Output;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Binding, Loss, LossKind, LossTerms, Question, Targets,
+    Binding, HeadOutput, Loss, LossKind, LossTerms, Targets,
     cross_entropy::{logits, weighted_mean},
 };
 
@@ -38,17 +38,17 @@ impl LossKind for GeneralisedCrossEntropy {
         (!(0.001..=1.0).contains(&q)).then(|| format!("`q` is from 0.001 to 1, not {q}"))
     }
 
-    fn judges(&self) -> &'static str {
+    fn accepts(&self) -> &'static str {
         "classes"
     }
 
-    fn bind(&self, question: &Question<'_>) -> Binding {
-        Ok(question.is_choice().then(|| Box::new(self.clone()) as Box<dyn Loss>))
+    fn bind(&self, output: &HeadOutput<'_>) -> Binding {
+        Ok(output.is_choice().then(|| Box::new(self.clone()) as Box<dyn Loss>))
     }
 }
 
 impl Loss for GeneralisedCrossEntropy {
-    fn judge(&self, output: &Output, targets: &Targets, _: &Clock) -> Result<LossTerms> {
+    fn compute(&self, output: &Output, targets: &Targets, _: &Clock) -> Result<LossTerms> {
         let (q, wanted) = (self.q, targets.of(output)?);
         let ln_p = log_softmax(&logits(output)?.expect("a choice"), D::Minus1)?;
         // p^q, which is 0 with no slope where p is.

@@ -17,7 +17,7 @@ use ops::{Form, Output};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Binding, ClassWeightsConfig, Loss, LossKind, LossTerms, Question, Targets,
+    Binding, ClassWeightsConfig, HeadOutput, Loss, LossKind, LossTerms, Targets,
     class_weights::{BoundWeights, Effective},
     cross_entropy::weighted_mean,
 };
@@ -48,14 +48,14 @@ impl LossKind for Ldam {
         margin.or_else(|| self.weights.get().problem())
     }
 
-    fn judges(&self) -> &'static str {
+    fn accepts(&self) -> &'static str {
         "cosines, the answers of the head `cosine`"
     }
 
-    fn bind(&self, question: &Question<'_>) -> Binding {
-        let Form::Cosines { scale } = question.form else { return Ok(None) };
-        let margins = margins(self.margin, &question.counts);
-        let weights = BoundWeights::new(&self.weights, question)?;
+    fn bind(&self, output: &HeadOutput<'_>) -> Binding {
+        let Form::Cosines { scale } = output.form else { return Ok(None) };
+        let margins = margins(self.margin, &output.counts);
+        let weights = BoundWeights::new(&self.weights, output)?;
         Ok(Some(Box::new(Bound { margins, scale, weights })))
     }
 }
@@ -75,7 +75,7 @@ struct Bound {
 }
 
 impl Loss for Bound {
-    fn judge(&self, output: &Output, targets: &Targets, clock: &Clock) -> Result<LossTerms> {
+    fn compute(&self, output: &Output, targets: &Targets, clock: &Clock) -> Result<LossTerms> {
         let cosines = &output.numbers;
         let margins = Tensor::new(self.margins.as_slice(), cosines.device())?;
         let margins = margins.to_dtype(cosines.dtype())?;

@@ -13,9 +13,9 @@ mod cross_entropy;
 mod f1;
 mod focal;
 mod generalised_cross_entropy;
+mod head_output;
 mod ldam;
 mod mse;
-mod question;
 mod smooth_l1;
 mod smoothing;
 mod sum;
@@ -29,9 +29,9 @@ use ops::Output;
 
 pub use class_weights::ClassWeightsConfig;
 pub use criterion::Criterion;
-pub use question::{Counts, Question};
+pub use head_output::{Counts, HeadOutput};
 pub use targets::{Labels, Targets};
-pub use terms::{Judged, LossTerms, Term};
+pub use terms::{LossTerms, Term, TermValue};
 
 base::choice! {
     /// The `[loss]` section of a config.
@@ -73,16 +73,16 @@ pub trait LossKind {
     }
 
     /// What it judges, as a person calls it, for example `classes`.
-    fn judges(&self) -> &'static str;
+    fn accepts(&self) -> &'static str;
 
     /// The loss of the answers to a question; `None` where it does not judge answers of that form.
     ///
     /// # Errors
     /// Settings that do not fit the question, such as too few class weights.
-    fn bind(&self, question: &Question<'_>) -> Binding;
+    fn bind(&self, output: &HeadOutput<'_>) -> Binding;
 
     /// Its part that judges none of the questions, if there is one.
-    fn idle(&self, _: &[Question<'_>]) -> Option<String> {
+    fn idle(&self, _: &[HeadOutput<'_>]) -> Option<String> {
         None
     }
 }
@@ -95,5 +95,5 @@ pub trait Loss {
     /// - `output`: `[n, number]`, any real numbers, of the form that it was bound to.
     /// - `targets`: for each row of the batch the images that it is made of, with their labels: hard
     ///   labels are rows of one image, so that mixing and soft labels are not special cases.
-    fn judge(&self, output: &Output, targets: &Targets, clock: &Clock) -> Result<LossTerms>;
+    fn compute(&self, output: &Output, targets: &Targets, clock: &Clock) -> Result<LossTerms>;
 }

@@ -12,7 +12,7 @@ use candle_nn::ops::softmax;
 use ops::{Form, Output};
 use serde::{Deserialize, Serialize};
 
-use crate::{Binding, Judged, Loss, LossKind, LossTerms, Question, Targets};
+use crate::{Binding, HeadOutput, Loss, LossKind, LossTerms, Targets, TermValue};
 
 /// `[loss] kind = "mse"`
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -20,12 +20,12 @@ use crate::{Binding, Judged, Loss, LossKind, LossTerms, Question, Targets};
 pub struct Mse {}
 
 impl LossKind for Mse {
-    fn judges(&self) -> &'static str {
+    fn accepts(&self) -> &'static str {
         "years, the answers of the heads `age_number` and `age_bins`"
     }
 
-    fn bind(&self, question: &Question<'_>) -> Binding {
-        match question.form {
+    fn bind(&self, output: &HeadOutput<'_>) -> Binding {
+        match output.form {
             Form::Number { .. } | Form::Bins { .. } => Ok(Some(Box::new(self.clone()))),
             _ => Ok(None),
         }
@@ -33,7 +33,7 @@ impl LossKind for Mse {
 }
 
 impl Loss for Mse {
-    fn judge(&self, output: &Output, targets: &Targets, _: &Clock) -> Result<LossTerms> {
+    fn compute(&self, output: &Output, targets: &Targets, _: &Clock) -> Result<LossTerms> {
         of_errors(output, targets, Tensor::sqr)
     }
 }
@@ -51,7 +51,7 @@ pub(crate) fn of_errors(
         sum = (sum + (cost(&(&years - ages)?)? * shares)?)?;
     }
     let weighted = (sum * targets.weights()?)?;
-    Ok(LossTerms::of(Judged::PerExample { weighted, norm: targets.weight() }))
+    Ok(LossTerms::of(TermValue::PerExample { weighted, norm: targets.weight() }))
 }
 
 /// The age that each row says: `[n]`.

@@ -11,7 +11,7 @@ use ops::Output;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Binding, Loss, LossKind, LossTerms, Question, Targets,
+    Binding, HeadOutput, Loss, LossKind, LossTerms, Targets,
     mse::{Mse, of_errors},
 };
 
@@ -36,18 +36,18 @@ impl LossKind for SmoothL1 {
         (!(beta > 0.0 && beta.is_finite())).then(|| format!("`beta` is above 0, not {beta}"))
     }
 
-    fn judges(&self) -> &'static str {
-        Mse {}.judges()
+    fn accepts(&self) -> &'static str {
+        Mse {}.accepts()
     }
 
-    fn bind(&self, question: &Question<'_>) -> Binding {
-        let is_years = Mse {}.bind(question)?.is_some();
+    fn bind(&self, output: &HeadOutput<'_>) -> Binding {
+        let is_years = Mse {}.bind(output)?.is_some();
         Ok(is_years.then(|| Box::new(self.clone()) as Box<dyn Loss>))
     }
 }
 
 impl Loss for SmoothL1 {
-    fn judge(&self, output: &Output, targets: &Targets, _: &Clock) -> Result<LossTerms> {
+    fn compute(&self, output: &Output, targets: &Targets, _: &Clock) -> Result<LossTerms> {
         of_errors(output, targets, |error| {
             let size = (error.relu()? + error.neg()?.relu()?)?;
             // min(|d|, β), of which the square grows, and what is beyond, which grows as it is.

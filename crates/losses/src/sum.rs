@@ -10,7 +10,7 @@ use ops::Output;
 use serde::{Deserialize, Serialize, de::Error as _};
 
 use crate::{
-    Binding, Loss, LossConfig, LossKind, LossTerms, Question, Targets, f1::F1, focal::Focal,
+    Binding, HeadOutput, Loss, LossConfig, LossKind, LossTerms, Targets, f1::F1, focal::Focal,
 };
 
 /// `[loss] kind = "sum"`
@@ -59,12 +59,12 @@ impl Default for Sum {
 
 impl Part {
     /// Whether it is asked about what a question asks.
-    fn is_on(&self, question: &Question<'_>) -> bool {
-        self.on.is_empty() || self.on.iter().any(|it| it == question.name())
+    fn is_on(&self, output: &HeadOutput<'_>) -> bool {
+        self.on.is_empty() || self.on.iter().any(|it| it == output.name())
     }
 
-    fn bind(&self, question: &Question<'_>) -> Binding {
-        if self.is_on(question) { self.loss.get().bind(question) } else { Ok(None) }
+    fn bind(&self, output: &HeadOutput<'_>) -> Binding {
+        if self.is_on(output) { self.loss.get().bind(output) } else { Ok(None) }
     }
 }
 
@@ -82,24 +82,24 @@ impl LossKind for Sum {
         })
     }
 
-    fn judges(&self) -> &'static str {
+    fn accepts(&self) -> &'static str {
         "what its parts judge"
     }
 
-    fn bind(&self, question: &Question<'_>) -> Binding {
+    fn bind(&self, output: &HeadOutput<'_>) -> Binding {
         let mut bound = Vec::new();
         for (idx, part) in self.parts.iter().enumerate() {
-            let loss = part.bind(question).map_err(|it| format!("`parts[{idx}]`: {it}"))?;
+            let loss = part.bind(output).map_err(|it| format!("`parts[{idx}]`: {it}"))?;
             bound.extend(loss.map(|it| (part.weight, it)));
         }
         Ok((!bound.is_empty()).then(|| Box::new(Bound(bound)) as Box<dyn Loss>))
     }
 
-    fn idle(&self, questions: &[Question<'_>]) -> Option<String> {
-        let asked = |name: &String| questions.iter().any(|it| it.name() == name);
+    fn idle(&self, outputs: &[HeadOutput<'_>]) -> Option<String> {
+        let asked = |name: &String| outputs.iter().any(|it| it.name() == name);
         for (idx, part) in self.parts.iter().enumerate() {
             if let Some(name) = part.on.iter().find(|name| !asked(name)) {
-                let mut names: Vec<&str> = questions.iter().map(Question::name).collect();
+                let mut names: Vec<&str> = outputs.iter().map(HeadOutput::name).collect();
                 names.dedup();
                 return Some(format!(
                     "`parts[{idx}].on`: this head is not asked `{name}`, but: {}",
@@ -107,16 +107,16 @@ impl LossKind for Sum {
                 ));
             }
         }
-        let is_idle = |part: &Part| questions.iter().all(|it| matches!(part.bind(it), Ok(None)));
+        let is_idle = |part: &Part| outputs.iter().all(|it| matches!(part.bind(it), Ok(None)));
         let idx = self.parts.iter().position(is_idle)?;
         let part = &self.parts[idx];
-        let asked = questions.iter().map(|it| format!("`{}` by {}", it.name(), it.form.name()));
+        let asked = outputs.iter().map(|it| format!("`{}` by {}", it.name(), it.form.name()));
         Some(format!(
             "`parts[{idx}]`: this head answers {}, nothing of which `{}` judges{}: its answers are {}",
             asked.collect::<Vec<_>>().join(", "),
             part.loss.kind(),
             if part.on.is_empty() { String::new() } else { format!(" on {}", part.on.join(", ")) },
-            part.loss.get().judges()
+            part.loss.get().accepts()
         ))
     }
 }
@@ -124,10 +124,10 @@ impl LossKind for Sum {
 struct Bound(Vec<(f64, Box<dyn Loss>)>);
 
 impl Loss for Bound {
-    fn judge(&self, output: &Output, targets: &Targets, clock: &Clock) -> Result<LossTerms> {
+    fn compute(&self, output: &Output, targets: &Targets, clock: &Clock) -> Result<LossTerms> {
         let mut all = LossTerms::default();
         for (weight, loss) in &self.0 {
-            all.add(loss.judge(output, targets, clock)?, *weight);
+            all.add(loss.compute(output, targets, clock)?, *weight);
         }
         Ok(all)
     }

@@ -13,7 +13,7 @@ use ops::Output;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Binding, Loss, LossKind, LossTerms, Question, Targets,
+    Binding, HeadOutput, Loss, LossKind, LossTerms, Targets,
     cross_entropy::{logits, weighted_mean},
 };
 
@@ -49,17 +49,17 @@ impl LossKind for SymmetricCrossEntropy {
             .then(|| format!("`ln_zero` is from -100 to below 0, not {ln_zero}"))
     }
 
-    fn judges(&self) -> &'static str {
+    fn accepts(&self) -> &'static str {
         "classes"
     }
 
-    fn bind(&self, question: &Question<'_>) -> Binding {
-        Ok(question.is_choice().then(|| Box::new(self.clone()) as Box<dyn Loss>))
+    fn bind(&self, output: &HeadOutput<'_>) -> Binding {
+        Ok(output.is_choice().then(|| Box::new(self.clone()) as Box<dyn Loss>))
     }
 }
 
 impl Loss for SymmetricCrossEntropy {
-    fn judge(&self, output: &Output, targets: &Targets, _: &Clock) -> Result<LossTerms> {
+    fn compute(&self, output: &Output, targets: &Targets, _: &Clock) -> Result<LossTerms> {
         let wanted = targets.of(output)?;
         let ln_p = log_softmax(&logits(output)?.expect("a choice"), D::Minus1)?;
         let ln_wanted = wanted.maximum(self.ln_zero.exp())?.log()?;

@@ -4,7 +4,7 @@ use base::{Task, mix::Row, task::Scope};
 use candle::{DType, Device, Result, Tensor, bail};
 use ops::{Form, Output};
 
-use crate::question::year_of;
+use crate::head_output::year_of;
 
 /// The labels of the images of a batch, as training sees them.
 #[derive(Clone, Debug, Default)]
@@ -79,7 +79,7 @@ impl Targets {
     pub fn of(&self, output: &Output) -> Result<Tensor> {
         match &output.form {
             Form::Classes | Form::Cosines { .. } | Form::Independent => {
-                self.distribution(output.asks)
+                self.distribution(output.scope)
             }
             Form::Bins { .. } => self.years(output.numbers.dim(1)?),
             Form::Number { .. } => bail!("a number of years is no distribution"),
@@ -97,7 +97,7 @@ impl Targets {
         let answer = |image: usize| -> Result<usize> {
             Ok(match &output.form {
                 Form::Bins { .. } => year_of(self.age_of(image)?, n),
-                _ => self.task.project(self.labels.classes[image], output.asks),
+                _ => self.task.project(self.labels.classes[image], output.scope),
             })
         };
         let n_parts = self.rows.iter().map(Vec::len).max().unwrap_or(0);

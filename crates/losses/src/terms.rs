@@ -15,13 +15,13 @@ pub struct Term {
     /// How much of it is descended on.
     pub weight: f64,
     /// What is descended on.
-    pub judged: Judged,
+    pub value: TermValue,
 }
 
 /// A judgement, with sum and norm kept apart where examples are judged one by one, so that several
 /// batches that make up one step add up to what one large batch would have been.
 #[derive(Clone, Debug)]
-pub enum Judged {
+pub enum TermValue {
     /// Each row for itself.
     PerExample {
         /// `[n]`: the loss of each row times its weight.
@@ -35,8 +35,8 @@ pub enum Judged {
 
 impl LossTerms {
     /// One term that counts fully.
-    pub fn of(judged: Judged) -> LossTerms {
-        LossTerms { terms: vec![Term { weight: 1.0, judged }] }
+    pub fn of(value: TermValue) -> LossTerms {
+        LossTerms { terms: vec![Term { weight: 1.0, value }] }
     }
 
     /// Adds `weight` times another terms.
@@ -52,9 +52,9 @@ impl LossTerms {
 
     /// The sum of the rows' weights in each term; nothing of a term that judges the batch as a whole.
     pub fn norms(&self) -> Vec<f64> {
-        let norm = |it: &Term| match it.judged {
-            Judged::PerExample { norm, .. } => norm,
-            Judged::Batch(_) => 0.0,
+        let norm = |it: &Term| match it.value {
+            TermValue::PerExample { norm, .. } => norm,
+            TermValue::Batch(_) => 0.0,
         };
         self.terms.iter().map(norm).collect()
     }
@@ -66,13 +66,13 @@ impl LossTerms {
     ///   by it.
     pub fn part(&self, norms: &[f64], share: f64) -> Result<Tensor> {
         let mut sum: Option<Tensor> = None;
-        for (Term { weight, judged }, norm) in self.terms.iter().zip(norms) {
-            let mean = match judged {
+        for (Term { weight, value }, norm) in self.terms.iter().zip(norms) {
+            let mean = match value {
                 // Rows that all weigh nothing cost nothing.
-                Judged::PerExample { weighted, .. } => {
+                TermValue::PerExample { weighted, .. } => {
                     (weighted.sum_all()? * (weight / if *norm > 0.0 { *norm } else { 1.0 }))?
                 }
-                Judged::Batch(loss) => (loss * (weight * share))?,
+                TermValue::Batch(loss) => (loss * (weight * share))?,
             };
             sum = Some(match sum {
                 Some(before) => (before + mean)?,

@@ -45,14 +45,14 @@ pub struct Comparison {
 
 /// A score, and that of each draw of the people.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Drawn {
+pub struct Bootstrapped {
     /// The score.
     pub value: f64,
     /// One a draw.
     pub draws: Vec<f64>,
 }
 
-impl Drawn {
+impl Bootstrapped {
     /// The score and the range that holds 95 % of the draws'; the score alone without draws.
     pub fn interval(&self) -> Interval {
         let value = self.value;
@@ -69,10 +69,10 @@ impl Drawn {
     ///
     /// # Panics
     /// No run, or runs on other draws.
-    pub fn mean(runs: &[Drawn]) -> Drawn {
+    pub fn mean(runs: &[Bootstrapped]) -> Bootstrapped {
         let n_draws = runs[0].draws.len();
         assert!(runs.iter().all(|it| it.draws.len() == n_draws), "as many draws in each run");
-        Drawn {
+        Bootstrapped {
             value: mean(runs.iter().map(|it| it.value)),
             draws: (0..n_draws).map(|draw| mean(runs.iter().map(|it| it.draws[draw]))).collect(),
         }
@@ -80,7 +80,7 @@ impl Drawn {
 }
 
 /// Two sides compared on the same draws.
-pub fn compare(metric: &dyn Metric, a: &Drawn, b: &Drawn) -> Comparison {
+pub fn compare(metric: &dyn Metric, a: &Bootstrapped, b: &Bootstrapped) -> Comparison {
     let better = |a: f64, b: f64| match (metric.improves(b, a), metric.improves(a, b)) {
         (true, _) => 1.0,
         (_, true) => 0.0,
@@ -88,7 +88,7 @@ pub fn compare(metric: &dyn Metric, a: &Drawn, b: &Drawn) -> Comparison {
     };
     let pairs = || a.draws.iter().zip(&b.draws);
     let difference =
-        Drawn { value: b.value - a.value, draws: pairs().map(|(a, b)| b - a).collect() };
+        Bootstrapped { value: b.value - a.value, draws: pairs().map(|(a, b)| b - a).collect() };
     Comparison {
         a: a.interval(),
         b: b.interval(),
@@ -214,7 +214,7 @@ mod tests {
     use base::{Seed, Task, task::Factor};
     use rand::Rng as _;
 
-    use super::{Comparison, Drawn, Draws, Interval, KEPT, compare as compare_sides};
+    use super::{Bootstrapped, Comparison, Draws, Interval, KEPT, compare as compare_sides};
     use crate::{
         Metric, MetricConfig, People, Prediction, Predictions, Tally, accuracy::Accuracy,
         macro_f1::MacroF1,
@@ -226,11 +226,19 @@ mod tests {
         tally.people()
     }
 
-    fn drawn(metric: &dyn Metric, predictions: &Predictions, n_draws: usize, seed: Seed) -> Drawn {
+    fn drawn(
+        metric: &dyn Metric,
+        predictions: &Predictions,
+        n_draws: usize,
+        seed: Seed,
+    ) -> Bootstrapped {
         let people = people_of(metric, predictions);
         let draws = Draws::new(people.len(), n_draws, seed);
         let scores = draws.scores(metric, &[(&people, predictions.task.n_classes())]);
-        Drawn { value: metric.score(predictions), draws: scores.into_iter().flatten().collect() }
+        Bootstrapped {
+            value: metric.score(predictions),
+            draws: scores.into_iter().flatten().collect(),
+        }
     }
 
     fn bootstrap(metric: &dyn Metric, of: &Predictions, n_draws: usize, seed: Seed) -> Interval {
@@ -245,8 +253,9 @@ mod tests {
         seed: Seed,
     ) -> Comparison {
         let [a, b] = [a, b].map(|side| {
-            let runs: Vec<Drawn> = side.iter().map(|it| drawn(metric, it, n_draws, seed)).collect();
-            Drawn::mean(&runs)
+            let runs: Vec<Bootstrapped> =
+                side.iter().map(|it| drawn(metric, it, n_draws, seed)).collect();
+            Bootstrapped::mean(&runs)
         });
         compare_sides(metric, &a, &b)
     }

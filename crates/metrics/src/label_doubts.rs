@@ -15,7 +15,7 @@
 //! self-confidence p_l, or normalised margin (p_l - max_{k ≠ l} p_k + 1) / 2.
 //!
 //! Northcutt, Jiang, Chuang, "Confident Learning", 2021. They judge one label an example; ours is a
-//! product of factors, each judged alone, and those of a person at once. On drawn people with 5 % of
+//! product of factors, each judged alone, and those of a person at once. On synthetic people with 5 % of
 //! the images' labels exchanged, self-confidence finds more than the margin, and images that speak
 //! together more than images alone.
 

@@ -20,7 +20,7 @@ mod top_k;
 mod total;
 
 pub use accuracy::Accuracy;
-pub use bootstrap::{Comparison, Drawn, Draws, Interval, N_DRAWS, compare};
+pub use bootstrap::{Bootstrapped, Comparison, Draws, Interval, N_DRAWS, compare};
 pub use confusion::{ClassScore, Confusion};
 pub use label_doubts::{Doubt, DoubtScore, label_doubts};
 pub use log_loss::LogLoss;
@@ -52,7 +52,7 @@ base::choice! {
 
 /// A number for predictions: a function of sums over the images.
 ///
-/// So a score is computed as predictions come, and that of drawn people follows from the sums of each
+/// So a score is computed as predictions come, and that of synthetic people follows from the sums of each
 /// person, without looking at an image again.
 pub trait Metric: Sync {
     /// How many sums there are.

@@ -7,7 +7,7 @@ use base::{Seed, Task, task::Scope};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Confusion, Drawn, Draws, Interval, MacroF1, N_DRAWS, People, Prediction, Predictions,
+    Bootstrapped, Confusion, Draws, Interval, MacroF1, N_DRAWS, People, Prediction, Predictions,
     Projection, Tally, Total, accuracy::Accuracy, age_mae::AgeMae,
     balanced_accuracy::BalancedAccuracy, expected_calibration_error::ExpectedCalibrationError,
     log_loss::LogLoss, top_k::TopK,
@@ -148,7 +148,7 @@ impl Evaluation {
         let draws = Draws::new(n_people, N_DRAWS, seed);
         let of: Vec<(&People, usize)> = people.iter().map(|(it, n)| (it, *n)).collect();
         for (report, draws) in reports.iter_mut().zip(draws.scores(&MacroF1::USUAL, &of)) {
-            report.macro_f1 = Drawn { value: report.scores.macro_f1, draws }.interval();
+            report.macro_f1 = Bootstrapped { value: report.scores.macro_f1, draws }.interval();
         }
         Report {
             n_people,

@@ -1,4 +1,4 @@
-//! The sums of a metric person by person, from which scores of drawn people follow.
+//! The sums of a metric person by person, from which scores of synthetic people follow.
 //!
 //! A person adds to few sums, however many classes there are, so that only these are kept.
 

@@ -235,7 +235,7 @@ impl EfficientNet {
     }
 
     /// The same network, with what is left out said, and what only training knows at its default.
-    pub(crate) fn answering(&self) -> EfficientNet {
+    pub(crate) fn for_inference(&self) -> EfficientNet {
         EfficientNet {
             padding: Some(self.padding()),
             norm_eps: Some(self.norm().eps),

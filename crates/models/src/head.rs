@@ -7,7 +7,7 @@ mod cosine;
 mod factored;
 mod joint;
 mod multi_sample_dropout;
-mod questions;
+mod output_spec;
 mod sigmoid;
 
 use base::Task;
@@ -21,7 +21,7 @@ pub use cosine::{Ask, Cosine};
 pub use factored::Factored;
 pub use joint::Joint;
 pub use multi_sample_dropout::{Mean, MultiSampleDropout};
-pub use questions::Question;
+pub use output_spec::OutputSpec;
 pub use sigmoid::Sigmoid;
 
 use crate::{Stage, params::Builder};
@@ -61,7 +61,7 @@ pub trait Head {
     ///
     /// # Errors
     /// A task that is a [misfit](Head::misfit).
-    fn questions(&self, task: &Task) -> Result<Vec<Question>>;
+    fn outputs(&self, task: &Task) -> Result<Vec<OutputSpec>>;
 
     /// How many of the backbone's last stages it builds copies of, for itself, instead of sharing
     /// them.
@@ -171,7 +171,7 @@ mod tests {
             ("kind = \"age_number\"\nweight = 0.0", "`weight` is above 0, not 0"),
             (
                 "kind = \"age_number\"\ncuts = [31, 59]",
-                "`cuts` are for years that are the answer: set `beside = false`, or leave them empty",
+                "`cuts` are for years that are the answer: set `auxiliary = false`, or leave them empty",
             ),
             ("kind = \"sigmoid\"\nwidth = 0", "`width` is from 1 to 65536, not 0"),
             ("kind = \"multi_sample_dropout\"\nsamples = 0", "`samples` is from 1 to 64, not 0"),

@@ -24,7 +24,7 @@ pub use densenet::DenseNet;
 pub use efficientnet::{EfficientNet, Variant};
 pub use head::{
     AgeBins, AgeNumber, Ask, Branched, Cosine, Factored, Head, HeadConfig, Heads, Joint, Mean,
-    MultiSampleDropout, On, Question, Sigmoid,
+    MultiSampleDropout, On, OutputSpec, Sigmoid,
 };
 pub use layers::LinearInit;
 pub use model::{Model, ModelSpec};

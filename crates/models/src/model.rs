@@ -108,7 +108,7 @@ impl Model {
                 Pass::Eval => it.numbers.tensor()?,
                 Pass::Train(training) => training.tape.export(&it.numbers)?,
             };
-            Ok(Output { asks: it.asks, form: it.form, weight: it.weight, numbers })
+            Ok(Output { scope: it.scope, form: it.form, weight: it.weight, numbers })
         };
         self.heads.outputs(&features, pass)?.into_iter().map(export).collect()
     }

@@ -199,8 +199,8 @@ fn convnext(size: ConvNeXtSize) -> BackboneConfig {
 impl Published {
     /// The published network that a config describes, if it is one.
     pub fn find(backbone: &BackboneConfig) -> Option<Published> {
-        let asked = answering(backbone);
-        published().into_iter().find(|it| answering(&it.backbone) == asked)
+        let asked = for_inference(backbone);
+        published().into_iter().find(|it| for_inference(&it.backbone) == asked)
     }
 
     /// The parameters and buffers of the backbone, blank, and the number of its features.
@@ -238,9 +238,9 @@ pub(crate) fn blank(backbone: &BackboneConfig) -> Result<Params> {
 }
 
 /// A config as far as answers depend on it: what is left out is said, what only training knows is not.
-fn answering(backbone: &BackboneConfig) -> BackboneConfig {
+fn for_inference(backbone: &BackboneConfig) -> BackboneConfig {
     match backbone {
-        BackboneConfig::EfficientNet(it) => BackboneConfig::EfficientNet(it.answering()),
+        BackboneConfig::EfficientNet(it) => BackboneConfig::EfficientNet(it.for_inference()),
         BackboneConfig::ResNet(it) => {
             BackboneConfig::ResNet(ResNet { drop_path: 0.0, ..it.clone() })
         }

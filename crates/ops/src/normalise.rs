@@ -92,7 +92,7 @@ fn misfit(sample: &MixedSample, n_images: usize, size: [usize; 2]) -> Option<Str
     let layer = sample.over.iter();
     let absent = layer.clone().map(|it| it.image).chain([sample.image]).find(|&it| it >= n_images);
     if let Some(idx) = absent {
-        return Some(format!("a row asks for image {idx} of {n_images}"));
+        return Some(format!("a row scope for image {idx} of {n_images}"));
     }
     let erased = sample.erased.iter().map(|it| (&it.area, [it.area.top, it.area.left]));
     let layer = layer.flat_map(|it| [(&it.area, it.from), (&it.area, [it.area.top, it.area.left])]);

@@ -19,7 +19,7 @@
 //! factors that disagree; here a doubtful one weighs less than a sure one.
 //! The years as bins are those of Rothe et al., "DEX", 2015, who take the expected one.
 
-use base::task::{Answer, Factor, Scope};
+use base::task::{Factor, Scope, ScopePrediction};
 use candle::{DType, Result, Tensor};
 use serde::{Deserialize, Serialize};
 
@@ -27,7 +27,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug)]
 pub struct Output<T = Tensor> {
     /// The question.
-    pub asks: Scope,
+    pub scope: Scope,
     /// What the numbers mean.
     pub form: Form,
     /// How much of its loss is descended on.
@@ -87,20 +87,20 @@ const LEAST: f64 = 1e-9;
 
 impl<T> Output<T> {
     /// An output that counts fully.
-    pub fn new(asks: Scope, form: Form, numbers: T) -> Output<T> {
-        Output { asks, form, weight: 1.0, numbers }
+    pub fn new(scope: Scope, form: Form, numbers: T) -> Output<T> {
+        Output { scope, form, weight: 1.0, numbers }
     }
 }
 
 impl Output {
     /// The answer of each row; none of an output that is there to be learned from only.
-    pub fn answers(&self) -> Result<Option<Vec<Answer>>> {
+    pub fn predictions(&self) -> Result<Option<Vec<ScopePrediction>>> {
         if matches!(self.form, Form::Number { cuts: None, .. }) {
             return Ok(None);
         }
         let rows = self.numbers.to_dtype(DType::F64)?.to_vec2::<f64>()?;
-        let answer = |row: &Vec<f64>| Answer {
-            scope: self.asks,
+        let answer = |row: &Vec<f64>| ScopePrediction {
+            scope: self.scope,
             probabilities: self.form.probabilities(row),
         };
         Ok(Some(rows.iter().map(answer).collect()))
@@ -213,7 +213,7 @@ mod tests {
     fn answer(form: &Form, row: &[f64]) -> Vec<f64> {
         let numbers = Tensor::new(row, &Device::Cpu).unwrap().unsqueeze(0).unwrap();
         let output = Output::new(Scope::Joint, form.clone(), numbers);
-        output.answers().unwrap().expect("an answer").remove(0).probabilities
+        output.predictions().unwrap().expect("an answer").remove(0).probabilities
     }
 
     #[track_caller]
@@ -283,7 +283,7 @@ mod tests {
     fn a_number_without_cuts_answers_nothing() -> Result<()> {
         let form = Form::Number { scale: 10.0, shift: 40.0, cuts: None };
         let numbers = Tensor::zeros((2, 1), DType::F32, &Device::Cpu)?;
-        assert_eq!(Output::new(Scope::Joint, form, numbers).answers()?, None);
+        assert_eq!(Output::new(Scope::Joint, form, numbers).predictions()?, None);
         Ok(())
     }
 

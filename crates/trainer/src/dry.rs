@@ -6,10 +6,10 @@ use data::{Manifest, SamplerConfig};
 
 use crate::{
     average::AverageConfig,
+    callback::Callback,
     experiment::Experiment,
     plan::{self, Plan, PlanError, divide},
     schedule::ScheduleConfig,
-    watch::Watch,
 };
 
 /// Batches that a fast run answers on each side.
@@ -91,9 +91,9 @@ impl Plan {
         let Experiment { train, augment, schedule, average, .. } = &self.experiment;
         let steps = |it: Length| it.to_steps(&self.epochs);
         let mut all = vec![(steps(train.warmup), "after `train.warmup`".to_owned())];
-        if schedule.get().rest().is_some() {
-            let awake = self.experiment.awake(&self.epochs);
-            all.push((awake, "the backbone learns, by `schedule`".to_owned()));
+        if schedule.get().frozen().is_some() {
+            let unfreezes = self.experiment.unfreezes(&self.epochs);
+            all.push((unfreezes, "the backbone learns, by `schedule`".to_owned()));
         }
         for (idx, it) in train.freeze.iter().enumerate() {
             all.push((steps(it.from), format!("`train.freeze[{idx}]` begins")));
@@ -122,7 +122,7 @@ impl Plan {
         manifest: &Manifest,
         n: usize,
         device: &Device,
-        watch: &(dyn Watch + Sync),
+        watch: &(dyn Callback + Sync),
     ) -> Result<Plan, PlanError> {
         let problems = experiment.problems();
         if !problems.is_empty() {

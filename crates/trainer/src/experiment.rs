@@ -220,7 +220,7 @@ pub(crate) fn differences(before: &toml::Table, after: &toml::Table) -> Vec<Stri
 /// The files and folders that a source names.
 fn places_of<'a>(source: &'a SourceConfig, at: &str, places: &mut Vec<(String, &'a Path)>) {
     match source {
-        SourceConfig::People(_) => {}
+        SourceConfig::SyntheticPeople(_) => {}
         SourceConfig::MaskProfiles(it) => {
             places.push((format!("{at}.root"), &it.root));
             places.extend(numbered(&format!("{at}.label_fixes"), &it.label_fixes));
@@ -374,20 +374,20 @@ impl Experiment {
     }
 
     /// Steps done when the backbone begins to learn, if the schedule lets it rest; else after the warm-up.
-    pub fn awake(&self, epochs: &Epochs) -> usize {
+    pub fn unfreezes(&self, epochs: &Epochs) -> usize {
         epochs.steps_of(self.awake_in_whole(epochs))
     }
 
     /// The same, in steps of the whole run where only some of them are taken.
     fn awake_in_whole(&self, epochs: &Epochs) -> usize {
-        let rest = self.schedule.get().rest().map_or(0, |it| it.of_whole(epochs));
+        let rest = self.schedule.get().frozen().map_or(0, |it| it.of_whole(epochs));
         self.train.warmup.of_whole(epochs) + rest
     }
 
     /// What does not learn for a while: by the schedule, and by itself.
     pub(crate) fn freezes(&self, epochs: &Epochs) -> Vec<Freeze> {
         let until = |_| Length::Steps(self.awake_in_whole(epochs));
-        let by_schedule = self.schedule.get().rest().map(until).map(Freeze::backbone);
+        let by_schedule = self.schedule.get().frozen().map(until).map(Freeze::backbone);
         by_schedule.into_iter().chain(self.train.freeze.iter().cloned()).collect()
     }
 
@@ -397,7 +397,7 @@ impl Experiment {
     pub fn rates(&self, epochs: &Epochs, step: usize, scores: &[f64]) -> Rates {
         let at = |step| Clock { step, total: epochs.total(), epoch: epochs.epoch(step) };
         let warm = at(self.train.warmup.to_steps(epochs));
-        let rates = self.schedule.rates(&at(step), &warm, &at(self.awake(epochs)));
+        let rates = self.schedule.rates(&at(step), &warm, &at(self.unfreezes(epochs)));
         let more_is_better = self.eval.best_by.get().more_is_better();
         let left = self.schedule.get().left(scores, more_is_better);
         Rates { lr: rates.lr * left, ..rates }

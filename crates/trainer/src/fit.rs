@@ -15,6 +15,7 @@ use metrics::{Evaluation as Reporting, Prediction, Report, argmax};
 use models::Model;
 
 use crate::{
+    callback::Callback,
     checkpoint::{self, Best, State, Writer},
     error::{FitError, size},
     evaluation::{Evaluated, Evaluation},
@@ -24,12 +25,11 @@ use crate::{
     log::{Log, Pace, split_csv},
     memory::{self, Need},
     plan::Plan,
-    profile::Verb,
+    profile::Activity,
     record::{self, Changes, Record},
     report::{section, write_tables},
     run::{Run, RunError},
     tracking::{self, Tracking},
-    watch::Watch,
 };
 
 /// How a run came to an end.
@@ -59,7 +59,7 @@ pub struct Outcome {
 ///
 /// # Errors
 /// [`FitError::Memory`], with what would fit.
-pub fn check_memory(plan: &Plan, watch: &dyn Watch) -> Result<(), FitError> {
+pub fn check_memory(plan: &Plan, watch: &dyn Callback) -> Result<(), FitError> {
     if !plan.experiment.run.check_memory || !plan.device.is_cpu() {
         return Ok(());
     }
@@ -76,7 +76,7 @@ pub fn check_memory(plan: &Plan, watch: &dyn Watch) -> Result<(), FitError> {
 ///
 /// # Errors
 /// Whatever keeps it from going on; what was saved before is whole.
-pub fn fit(plan: &Plan, run: &Run, watch: &dyn Watch) -> Result<Ended, FitError> {
+pub fn fit(plan: &Plan, run: &Run, watch: &dyn Callback) -> Result<Ended, FitError> {
     let record = Record::of(plan);
     let (learner, state) = begin(plan, run, &record, watch)?;
     if state.step == 0 {
@@ -96,7 +96,7 @@ pub fn fit(plan: &Plan, run: &Run, watch: &dyn Watch) -> Result<Ended, FitError>
 fn train(
     plan: &Plan,
     run: &Run,
-    watch: &dyn Watch,
+    watch: &dyn Callback,
     mut learner: Learner,
     mut state: State,
     data: String,
@@ -111,7 +111,7 @@ fn train(
 
     if is_over(plan, &state) && state.best.is_none() {
         // What was the best is none any more, and no evaluation is to come.
-        let bundle = bundle_of(plan, &learner.answering(plan, state.step)?);
+        let bundle = bundle_of(plan, &learner.for_inference(plan, state.step)?);
         let score = evaluate(plan, &bundle, watch)?.best_by;
         bundle.stage(&run.best(), &state.step.to_string())?;
         state.note(score, true);
@@ -128,7 +128,7 @@ fn train(
             loader.add(epoch(plan, next_epoch));
         }
         let waited = loader.waited();
-        let batch = profile.time(Verb::Gather, || loader.next()); //               gather
+        let batch = profile.time(Activity::DataWait, || loader.next()); //               gather
         let batch = batch.expect("an epoch has a batch for each step")?;
         pace.waited += loader.waited() - waited;
         let busy_now = loader.busy();
@@ -136,28 +136,28 @@ fn train(
         busy = busy_now;
 
         let rates = plan.experiment.rates(&plan.epochs, state.step, &state.scores);
-        let judged = learner.step(plan, &batch, &clock, rates)?; //                think, judge, learn
+        let result = learner.step(plan, &batch, &clock, rates)?; //                think, judge, learn
 
         state.step += 1;
-        state.loss_sum += judged.loss;
+        state.loss_sum += result.loss;
         state.n_losses += 1;
         pace.n_images += batch.samples.len();
         let lr = plan.experiment.optim.get().lr() * rates.lr;
-        log.step(watch, plan, &state, judged.loss, lr, batch.samples.len(), &pace)?;
-        let mut numbers = tracking::of_step(plan.clock(state.step).epoch, &judged, lr);
+        log.step(watch, plan, &state, result.loss, lr, batch.samples.len(), &pace)?;
+        let mut numbers = tracking::of_step(plan.clock(state.step).epoch, &result, lr);
 
         let is_last = state.step == plan.epochs.total();
         let is_evaluated = is_last || plan.experiment.eval.every.is_up(state.step, &plan.epochs);
         if is_evaluated {
             let trained = pace.elapsed();
-            let bundle = bundle_of(plan, &learner.answering(plan, state.step)?);
-            let valid = profile.time(Verb::Answer, || evaluate(plan, &bundle, watch))?;
+            let bundle = bundle_of(plan, &learner.for_inference(plan, state.step)?);
+            let valid = profile.time(Activity::Evaluate, || evaluate(plan, &bundle, watch))?;
             let score = valid.best_by;
             let is_best = state.is_best(score, plan);
             if is_best {
                 // It is the run's best once the checkpoint is on disk that knows of it.
                 let save = || bundle.stage(&run.best(), &state.step.to_string()); // keep
-                profile.time(Verb::Keep, save)?;
+                profile.time(Activity::Save, save)?;
             }
             state.note(score, is_best);
             let report = log.epoch(watch, plan, &state, &valid, is_best, trained, &pace)?;
@@ -167,9 +167,9 @@ fn train(
             (state.loss_sum, state.n_losses) = (0.0, 0);
             pace = Pace::start();
         }
-        profile.time(Verb::Keep, || tracking.scalars(state.step, &numbers));
+        profile.time(Activity::Save, || tracking.scalars(state.step, &numbers));
         let asked_to_stop = watch.asks_to_stop() && !is_over(plan, &state);
-        profile.time(Verb::Keep, || match is_evaluated || asked_to_stop {
+        profile.time(Activity::Save, || match is_evaluated || asked_to_stop {
             true => keeper.keep(plan, &learner, &state),
             false => keeper.keep_if_due(plan, &learner, &state),
         })?;
@@ -203,7 +203,7 @@ fn begin(
     plan: &Plan,
     run: &Run,
     record: &Record,
-    watch: &dyn Watch,
+    watch: &dyn Callback,
 ) -> Result<(Learner, State), FitError> {
     if let Some(checkpoint) = checkpoint::newest(run, &|it| watch.note(it))? {
         let (step, total) = (checkpoint.state.step, plan.epochs.total());
@@ -252,7 +252,7 @@ fn begin(
         let by = if changes.iter().any(|it| it.starts_with("eval.best_by")) {
             Some("`eval.best_by` is another")
         } else {
-            of_data.is_judged_otherwise.then_some("the validation set is another")
+            of_data.changes_validation.then_some("the validation set is another")
         };
         if let Some(why) = by {
             watch.note(&format!(
@@ -320,7 +320,7 @@ impl State {
     /// the bundle may be of a course that was discarded.
     ///
     /// - `is_as_it_was`: whether this course takes the steps again that it was discarded after.
-    fn check_best(&mut self, run: &Run, is_as_it_was: bool, watch: &dyn Watch) {
+    fn check_best(&mut self, run: &Run, is_as_it_was: bool, watch: &dyn Callback) {
         let Some(best) = self.best else { return };
         let found = Bundle::tag(&run.best()).and_then(|it| it.parse::<usize>().ok());
         // What it was taken from comes again, bit for bit.
@@ -434,7 +434,7 @@ fn predict(
     bundle: &Bundle,
     side: &[usize],
     what: &str,
-    watch: &dyn Watch,
+    watch: &dyn Callback,
     each: &mut dyn FnMut(usize, &Prediction<'_>) -> Result<(), FitError>,
 ) -> Result<(), FitError> {
     let images: Arc<[_]> = side.iter().map(|&it| plan.images[it].clone()).collect();
@@ -461,7 +461,7 @@ fn predict(
 }
 
 /// Evaluates on the people held out, for what is told during training.
-fn evaluate(plan: &Plan, bundle: &Bundle, watch: &dyn Watch) -> Result<Evaluated, FitError> {
+fn evaluate(plan: &Plan, bundle: &Bundle, watch: &dyn Callback) -> Result<Evaluated, FitError> {
     let mut evaluation = Evaluation::new(&plan.task, plan.experiment.eval.best_by.get());
     predict(plan, bundle, &plan.sides.valid, "validating", watch, &mut |_, it| {
         evaluation.add(it);
@@ -471,7 +471,7 @@ fn evaluate(plan: &Plan, bundle: &Bundle, watch: &dyn Watch) -> Result<Evaluated
 }
 
 /// Scores the best bundle, as it was saved, and writes the run's last files.
-fn finish(plan: &Plan, run: &Run, state: &State, watch: &dyn Watch) -> Result<Ended, FitError> {
+fn finish(plan: &Plan, run: &Run, state: &State, watch: &dyn Callback) -> Result<Ended, FitError> {
     let bundle = Bundle::open(&run.best(), &plan.device)?;
     let report = |side: &[usize], what: &str, name: &str| -> Result<Report, FitError> {
         let mut reporting = Reporting::new(&plan.task);

@@ -8,6 +8,7 @@ use infer::{GradedReader, GradedWriter, Index, Row, mean};
 use metrics::{Evaluation, MetricConfig, Report, Total};
 
 use crate::{
+    callback::Callback,
     error::FitError,
     experiment::{Experiment, differences},
     fit::{Ended, fit},
@@ -15,7 +16,6 @@ use crate::{
     record::{self, Changes, Record, first_of},
     report::{section, write_tables},
     run::{Run, RunError},
-    watch::Watch,
 };
 
 /// How a cross-validation came to an end.
@@ -36,7 +36,7 @@ pub struct KfoldOutcome {
     /// The mean of the folds.
     pub mean: f64,
     /// Their standard deviation, with n - 1.
-    pub deviation: f64,
+    pub std: f64,
     /// All out-of-fold predictions as one.
     pub joined: Report,
     /// All folds' models together, as `submit` averages them, on people that nothing was decided by,
@@ -72,7 +72,7 @@ pub fn kfold(
     manifest: &Manifest,
     run: &Run,
     device: &Device,
-    watch: &(dyn Watch + Sync),
+    watch: &(dyn Callback + Sync),
     mut begin: impl FnMut(usize, usize, &Plan, &Run),
 ) -> Result<KfoldEnded, FitError> {
     let SplitConfig::StratifiedKfold(StratifiedKfold { n_folds }) = experiment.data.split else {
@@ -220,12 +220,12 @@ fn join(
 
     let mean = folds.iter().sum::<f64>() / n_folds as f64;
     let square: f64 = folds.iter().map(|it| (it - mean) * (it - mean)).sum();
-    let deviation = (square / (n_folds - 1) as f64).sqrt();
-    let mut text = format!("folds = {folds:?}\nmean = {mean}\ndeviation = {deviation}\n");
+    let std = (square / (n_folds - 1) as f64).sqrt();
+    let mut text = format!("folds = {folds:?}\nmean = {mean}\ndeviation = {std}\n");
     text += &section("joined", &joined);
     text.extend(scored.as_ref().map(|it| section("scored", it)));
     run.write("report.toml", &text)?;
-    Ok(KfoldOutcome { folds, mean, deviation, joined, scored })
+    Ok(KfoldOutcome { folds, mean, std, joined, scored })
 }
 
 /// The mean of all folds' predictions for people never seen, written and scored.

@@ -6,7 +6,7 @@ use augment::Statistics;
 use base::{
     Clock,
     mix::{MixedSample, Row},
-    task::Answer,
+    task::ScopePrediction,
 };
 use candle::{DType, Tensor};
 use data::Batch;
@@ -23,13 +23,13 @@ use crate::{
     fit::load_epoch,
     optim::Optimizer,
     plan::Plan,
-    profile::{Profile, Verb},
+    profile::{Activity, Profile},
     run::RunError,
     schedule::Rates,
 };
 
 /// How a batch was answered.
-pub(crate) struct Judged {
+pub(crate) struct StepResult {
     /// The loss.
     pub(crate) loss: f64,
     /// The answers beside the truth: of a mixed row, the class that most of it is.
@@ -119,13 +119,13 @@ impl Learner {
         batch: &Batch,
         clock: &Clock,
         rates: Rates,
-    ) -> Result<Judged, FitError> {
-        let (judged, mut gradients) = self.gradients(plan, batch, clock)?; //      think, judge
-        let loss = judged.loss;
+    ) -> Result<StepResult, FitError> {
+        let (result, mut gradients) = self.gradients(plan, batch, clock)?; //      think, judge
+        let loss = result.loss;
         self.check(plan, batch, clock.step, loss, &gradients)?;
         let profile = self.profile();
         profile.step();
-        profile.time(Verb::Learn, || {
+        profile.time(Activity::Optimize, || {
             let (params, head) = (self.model.params(), self.model.stages().len() - 1);
             let params: Vec<&Param> = params.trained().map(|it| it.1).collect();
             plan.experiment.train.clip.get().clip(&mut gradients, &params, head)?;
@@ -134,7 +134,7 @@ impl Learner {
                 let rule = plan.experiment.average.get();
                 it.follow(&self.model, rule, clock.step + 1, &plan.epochs)?;
             }
-            Ok(judged)
+            Ok(result)
         })
     }
 
@@ -144,7 +144,7 @@ impl Learner {
         plan: &Plan,
         batch: &Batch,
         clock: &Clock,
-    ) -> Result<(Judged, Gradients), FitError> {
+    ) -> Result<(StepResult, Gradients), FitError> {
         let frozen = plan.freezing.at(clock.step, &self.model);
         let parts = parts_of(batch.samples.len(), plan.experiment.train.accumulate);
         let targets: Vec<Targets> =
@@ -162,13 +162,13 @@ impl Learner {
                 follow: None,
             };
             let statistics = plan.train_pipeline.statistics;
-            let outputs = self.profile.time(Verb::Think, || {
+            let outputs = self.profile.time(Activity::Forward, || {
                 let xs = images(plan, batch, part.clone(), statistics)?;
                 self.model.forward(&xs, &Pass::Train(pass)) //                     think
             })?;
             probabilities.extend(answers(plan, &outputs)?);
-            let judge = || plan.loss.judge(&outputs, of_part, clock); //           judge
-            let terms = self.profile.time(Verb::Criterion, judge)?;
+            let judge = || plan.loss.compute(&outputs, of_part, clock); //           judge
+            let terms = self.profile.time(Activity::Loss, judge)?;
             let share = part.len() as f64 / batch.samples.len() as f64;
             let norms = match &norms {
                 Some(it) => it,
@@ -177,9 +177,9 @@ impl Learner {
             };
             let of_part = terms.part(norms, share)?;
             loss += f64::from(of_part.to_scalar::<f32>()?);
-            self.profile.time(Verb::Learn, || gradients.add(tape.backward(&of_part)?))?;
+            self.profile.time(Activity::Optimize, || gradients.add(tape.backward(&of_part)?))?;
         }
-        Ok((Judged { loss, predictions: predictions(plan, batch, probabilities) }, gradients))
+        Ok((StepResult { loss, predictions: predictions(plan, batch, probabilities) }, gradients))
     }
 
     /// Stops at the first number that is none, and at a parameter that takes no part.
@@ -216,7 +216,7 @@ impl Learner {
     /// What is evaluated and kept: the average, once it has begun, and else what learns.
     ///
     /// - `step`: steps done, which say what norms' statistics are measured on.
-    pub(crate) fn answering(&self, plan: &Plan, step: usize) -> Result<Rc<Model>, FitError> {
+    pub(crate) fn for_inference(&self, plan: &Plan, step: usize) -> Result<Rc<Model>, FitError> {
         match self.average.as_ref().and_then(Average::model) {
             None => Ok(Rc::clone(&self.model)),
             Some(model) => {
@@ -243,7 +243,7 @@ impl Learner {
     }
 
     /// Answers images of nothing.
-    pub(crate) fn blank_answer(&self, n: usize, size: [usize; 2]) -> candle::Result<()> {
+    pub(crate) fn blank_eval(&self, n: usize, size: [usize; 2]) -> candle::Result<()> {
         self.model.forward(&blank(n, size)?, &Pass::Eval).map(drop)
     }
 }
@@ -326,9 +326,9 @@ fn images(
 
 /// What the network says of some rows: the probabilities of the joint classes.
 fn answers(plan: &Plan, outputs: &[Output]) -> Result<Vec<Vec<f64>>, FitError> {
-    let mut of_rows: Vec<Vec<Answer>> = Vec::new();
+    let mut of_rows: Vec<Vec<ScopePrediction>> = Vec::new();
     for output in outputs {
-        let answers = output.answers()?.unwrap_or_default();
+        let answers = output.predictions()?.unwrap_or_default();
         of_rows.resize(of_rows.len().max(answers.len()), Vec::new());
         of_rows.iter_mut().zip(answers).for_each(|(row, it)| row.push(it));
     }
@@ -374,10 +374,10 @@ fn norms_of(
             let (_, n_out) = it.numbers.dims2()?;
             let dims = (of_part.n_rows(), n_out);
             let numbers = Tensor::zeros(dims, it.numbers.dtype(), it.numbers.device())?;
-            Ok(Output { asks: it.asks, form: it.form.clone(), weight: it.weight, numbers })
+            Ok(Output { scope: it.scope, form: it.form.clone(), weight: it.weight, numbers })
         };
         let blank = outputs.iter().map(blank).collect::<candle::Result<Vec<_>>>()?;
-        let norms = plan.loss.judge(&blank, of_part, clock)?.norms();
+        let norms = plan.loss.compute(&blank, of_part, clock)?.norms();
         match sum.is_empty() {
             true => sum = norms,
             false => sum.iter_mut().zip(norms).for_each(|(sum, it)| *sum += it),

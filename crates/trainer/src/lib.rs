@@ -6,6 +6,7 @@
 //! give it a line in the registry there. The zoo tests find it.
 
 mod average;
+mod callback;
 mod checkpoint;
 mod clip;
 mod dry;
@@ -31,9 +32,9 @@ mod schedule;
 mod sizes;
 mod stage_lr;
 mod tracking;
-mod watch;
 
 pub use average::{AverageConfig, Rule};
+pub use callback::{Callback, EpochReport, SampleImage, StepReport};
 pub use clip::{Clip, ClipConfig};
 pub use error::FitError;
 pub use evaluation::MainScores;
@@ -46,8 +47,7 @@ pub use groups::{Decayed, GroupsSection, ParamGroups};
 pub use lr_find::{Curve, Range, Suggestion, lr_find};
 pub use optim::{Optim, OptimConfig, Optimizer};
 pub use plan::{Plan, PlanError, epochs_of};
-pub use profile::{Profile, Verb};
+pub use profile::{Activity, Profile};
 pub use run::{Run, RunError};
 pub use schedule::{Rates, Schedule, ScheduleConfig};
 pub use stage_lr::{StageLr, StageLrConfig};
-pub use watch::{EpochReport, Shown, StepReport, Watch};

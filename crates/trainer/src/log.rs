@@ -10,12 +10,12 @@ use std::{
 use base::{Lines, table};
 
 use crate::{
+    callback::{Callback, EpochReport, StepReport},
     checkpoint::State,
     error::FitError,
     evaluation::Evaluated,
     plan::Plan,
     run::{Run, RunError, at},
-    watch::{EpochReport, StepReport, Watch},
 };
 
 /// How fast it goes, since the last evaluation.
@@ -75,7 +75,7 @@ impl Log {
 
     pub(crate) fn step(
         &mut self,
-        watch: &dyn Watch,
+        watch: &dyn Callback,
         plan: &Plan,
         state: &State,
         loss: f64,
@@ -96,7 +96,7 @@ impl Log {
 
     pub(crate) fn epoch(
         &mut self,
-        watch: &dyn Watch,
+        watch: &dyn Callback,
         plan: &Plan,
         state: &State,
         valid: &Evaluated,

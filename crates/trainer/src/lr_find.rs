@@ -8,6 +8,7 @@
 //! suggestions. Where fastai gives up silently we say which suggestion there is none of.
 
 use crate::{
+    callback::{Callback, StepReport},
     checkpoint,
     error::FitError,
     fit::load_epoch,
@@ -15,7 +16,6 @@ use crate::{
     plan::Plan,
     run::Run,
     schedule::Rates,
-    watch::{StepReport, Watch},
 };
 
 /// The rates that are tried.
@@ -68,7 +68,7 @@ pub fn lr_find(
     plan: &Plan,
     run: Option<&Run>,
     range: Range,
-    watch: &dyn Watch,
+    watch: &dyn Callback,
 ) -> Result<Curve, FitError> {
     let mut learner = match run {
         None => Learner::new(plan, plan.model()?.0)?,
@@ -84,9 +84,9 @@ pub fn lr_find(
     // Beyond its end a run begins anew, and so it does where the backbone would wake: what the schedule lets
     // rest at first does so throughout.
     let total = plan.epochs.total();
-    let span = match plan.experiment.schedule.get().rest() {
+    let span = match plan.experiment.schedule.get().frozen() {
         None => total,
-        Some(_) => plan.experiment.awake(&plan.epochs).clamp(1, total),
+        Some(_) => plan.experiment.unfreezes(&plan.epochs).clamp(1, total),
     };
     for step in 0..range.n_steps {
         if watch.asks_to_stop() {

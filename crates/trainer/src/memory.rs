@@ -24,7 +24,7 @@ pub(crate) struct Need {
     answer: Line,
     /// Images that go through the network at a time.
     n_step: usize,
-    n_answer: usize,
+    n_eval: usize,
 }
 
 /// Bytes by images.
@@ -82,23 +82,23 @@ impl Need {
         let n_step = batch_size.div_ceil(experiment.train.accumulate);
         let answered = plan.eval_pipeline.size().unwrap_or_default();
         let n_valid = plan.sides.valid.len().max(plan.scored.len());
-        let n_answer = experiment.eval.batch_size.min(n_valid);
+        let n_eval = experiment.eval.batch_size.min(n_valid);
         let waiting = experiment.data.prefetch + experiment.data.num_workers;
         let of_batch = |n: usize, size: [usize; 2]| (n * size[0] * size[1] * 3) as f64;
-        let of_batch = of_batch(batch_size, size).max(of_batch(n_answer, answered));
+        let of_batch = of_batch(batch_size, size).max(of_batch(n_eval, answered));
         Ok(Some(Need {
             // A checkpoint is copied, and the copy becomes the bytes of a file.
             kept: 3.0 * of_learner as f64 + of_batch * (waiting + 1) as f64,
             step: Line::measure(size, |n, size| learner.blank_step(n, size))?,
-            answer: Line::measure(answered, |n, size| learner.blank_answer(n, size))?,
+            answer: Line::measure(answered, |n, size| learner.blank_eval(n, size))?,
             n_step,
-            n_answer,
+            n_eval,
         }))
     }
 
     /// Bytes in all.
     pub(crate) fn bytes(&self) -> f64 {
-        SLACK * (self.kept + self.step.of(self.n_step).max(self.answer.of(self.n_answer)))
+        SLACK * (self.kept + self.step.of(self.n_step).max(self.answer.of(self.n_eval)))
     }
 
     /// What to do where only `free` bytes are there.
@@ -113,11 +113,11 @@ impl Need {
                  part by part"
             ));
         }
-        let n_answer = self.answer.that_fit(free);
-        if n_answer < self.n_answer && n_answer >= 1 {
-            remedies.push(format!("`eval.batch_size = {n_answer}` would fit"));
+        let n_eval = self.answer.that_fit(free);
+        if n_eval < self.n_eval && n_eval >= 1 {
+            remedies.push(format!("`eval.batch_size = {n_eval}` would fit"));
         }
-        if n < 2 || n_answer == 0 {
+        if n < 2 || n_eval == 0 {
             return "take smaller images (`augment.train`, `augment.eval`) or a smaller network \
                     (`model.backbone`)"
                 .to_owned();

@@ -17,16 +17,16 @@ use data::{
 pub use epochs::epochs_of;
 use epochs::{batches_of, check_lengths, epochs, groups};
 use infer::Serving;
-use losses::{Counts, Criterion, Question};
+use losses::{Counts, Criterion, HeadOutput};
 use models::{Fitted, Model, ModelSpec, WeightsError, read_weights};
 use ops::{Pass, Tape, Training};
 
 use crate::{
+    callback::Callback,
     experiment::{Experiment, TrainSection},
     freeze::Freezing,
     groups::ParamGroups,
     sizes::{self, Size},
-    watch::Watch,
 };
 
 /// A run, ready to go.
@@ -127,7 +127,7 @@ impl Plan {
         manifest: &Manifest,
         fold_idx: usize,
         device: &Device,
-        watch: &(dyn Watch + Sync),
+        watch: &(dyn Callback + Sync),
     ) -> Result<Plan, PlanError> {
         let problems = experiment.problems();
         if !problems.is_empty() {
@@ -143,7 +143,7 @@ impl Plan {
         manifest: &Manifest,
         sides: Sides,
         device: &Device,
-        watch: &(dyn Watch + Sync),
+        watch: &(dyn Callback + Sync),
     ) -> Result<Plan, PlanError> {
         let Experiment { data, model, train, .. } = experiment;
         let task = &manifest.task;
@@ -171,7 +171,7 @@ impl Plan {
         check_lengths(experiment, &epochs)?;
 
         let spec = ModelSpec { backbone: model.backbone.clone(), head: experiment.head.clone() };
-        let loss = judge(experiment, manifest, &sides, &training_classes)?;
+        let loss = criterion(experiment, manifest, &sides, &training_classes)?;
         let freezing = freezing(experiment, &epochs)?;
         let param_groups = experiment.param_groups()?;
         let smallest = |it| batches_of(n_draws(it), batch_size(it), train.drop_last).1;
@@ -376,7 +376,7 @@ fn pipelines(
     images: &Arc<[(String, Content)]>,
     memory: Option<&Remembered>,
     sides: &Sides,
-    watch: &(dyn Watch + Sync),
+    watch: &(dyn Callback + Sync),
 ) -> Result<(Pipeline, Pipeline), PlanError> {
     let Experiment { seed, data, augment, .. } = experiment;
     let bare = |ops: &[Step], path: &str| {
@@ -442,7 +442,7 @@ fn note_what_is_cut(
     phases: &[Phase],
     n_epochs: usize,
     n_drawn: usize,
-    watch: &(dyn Watch + Sync),
+    watch: &(dyn Callback + Sync),
 ) {
     if n_drawn < batch_size(phases, train, 0) {
         watch.note(&format!(
@@ -480,7 +480,7 @@ pub(crate) fn freezing(experiment: &Experiment, epochs: &Epochs) -> Result<Freez
 }
 
 /// The loss, bound to what the head asks and to the training side's classes and ages.
-fn judge(
+fn criterion(
     experiment: &Experiment,
     manifest: &Manifest,
     sides: &Sides,
@@ -492,8 +492,8 @@ fn judge(
         counts.classes[training_classes[idx]] += 1;
         counts.ages.extend(manifest.examples[idx].age);
     }
-    let asked = experiment.head.get().questions(task)?.into_iter();
-    let asked = asked.map(|it| Question::new(task, it.asks, &it.form, it.n_out, &counts));
+    let asked = experiment.head.get().outputs(task)?.into_iter();
+    let asked = asked.map(|it| HeadOutput::new(task, it.scope, &it.form, it.n_out, &counts));
     Criterion::new(&experiment.loss, &asked.collect::<Vec<_>>()).map_err(wrong("loss"))
 }
 

@@ -7,35 +7,41 @@ use std::{
 
 /// What a run spends time on, in the order of a step. Images are seen on other threads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verb {
+pub enum Activity {
     /// Waiting for a batch.
-    Gather,
+    DataWait,
     /// Forward through the network.
-    Think,
+    Forward,
     /// From its answers to a loss.
-    Criterion,
+    Loss,
     /// Back to the gradients, and a step of the optimizer.
-    Learn,
+    Optimize,
     /// Writing checkpoints and bundles, as far as training waits for them.
-    Keep,
+    Save,
     /// Answering the images held out.
-    Answer,
+    Evaluate,
 }
 
-impl Verb {
+impl Activity {
     /// All of them.
-    pub const ALL: [Verb; 6] =
-        [Verb::Gather, Verb::Think, Verb::Criterion, Verb::Learn, Verb::Keep, Verb::Answer];
+    pub const ALL: [Activity; 6] = [
+        Activity::DataWait,
+        Activity::Forward,
+        Activity::Loss,
+        Activity::Optimize,
+        Activity::Save,
+        Activity::Evaluate,
+    ];
 
     /// What it is called, and what it is.
     pub fn describe(self) -> (&'static str, &'static str) {
         match self {
-            Verb::Gather => ("gather", "waiting for images"),
-            Verb::Think => ("think", "forward through the network"),
-            Verb::Criterion => ("judge", "losses"),
-            Verb::Learn => ("learn", "gradients and the optimizer"),
-            Verb::Keep => ("keep", "checkpoints and bundles"),
-            Verb::Answer => ("answer", "evaluations"),
+            Activity::DataWait => ("data wait", "waiting for batches"),
+            Activity::Forward => ("forward", "the network"),
+            Activity::Loss => ("loss", "the criterion"),
+            Activity::Optimize => ("backward", "gradients and the optimizer step"),
+            Activity::Save => ("save", "checkpoints and bundles"),
+            Activity::Evaluate => ("evaluate", "the validation set"),
         }
     }
 }
@@ -43,7 +49,7 @@ impl Verb {
 /// The time that each verb took.
 pub struct Profile {
     began: Instant,
-    spent: [Cell<Duration>; Verb::ALL.len()],
+    spent: [Cell<Duration>; Activity::ALL.len()],
     n_steps: Cell<usize>,
     seen: Cell<Duration>,
 }
@@ -61,7 +67,7 @@ impl Default for Profile {
 
 impl Profile {
     /// Does something, and notes how long it took.
-    pub(crate) fn time<R>(&self, verb: Verb, work: impl FnOnce() -> R) -> R {
+    pub(crate) fn time<R>(&self, verb: Activity, work: impl FnOnce() -> R) -> R {
         let began = Instant::now();
         let result = work();
         let cell = &self.spent[verb as usize];
@@ -90,7 +96,7 @@ impl Profile {
     }
 
     /// What a verb took.
-    pub fn spent(&self, verb: Verb) -> Duration {
+    pub fn spent(&self, verb: Activity) -> Duration {
         self.spent[verb as usize].get()
     }
 

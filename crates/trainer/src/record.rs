@@ -176,7 +176,7 @@ pub(crate) struct Changes {
     /// Whether somebody is on another side: of those trained on, validated on and scored.
     pub(crate) has_moved: bool,
     /// Whether validation is of other images or labels, so that scores do not compare.
-    pub(crate) is_judged_otherwise: bool,
+    pub(crate) changes_validation: bool,
 }
 
 /// So many images, or people, of a kind are named.
@@ -208,7 +208,7 @@ impl Changes {
             let image = now.image;
             left.remove(image);
             let Some(was) = known.get(image) else {
-                changes.is_judged_otherwise |= is_judged(now.side);
+                changes.changes_validation |= is_validated(now.side);
                 kinds.entry("added").or_default().push(format!("`{image}`"));
                 continue;
             };
@@ -239,10 +239,11 @@ impl Changes {
                 }
             }
             let is_other = is_relabelled || was.person != now.person || was.side != now.side;
-            changes.is_judged_otherwise |= is_other && (is_judged(was.side) || is_judged(now.side));
+            changes.changes_validation |=
+                is_other && (is_validated(was.side) || is_validated(now.side));
         }
         for image in left {
-            changes.is_judged_otherwise |= is_judged(known[image].side);
+            changes.changes_validation |= is_validated(known[image].side);
             kinds.entry("removed").or_default().push(format!("`{image}`"));
         }
         for (kind, images) in kinds {
@@ -262,7 +263,7 @@ impl Changes {
     }
 }
 
-fn is_judged(side: &str) -> bool {
+fn is_validated(side: &str) -> bool {
     side == VALID
 }
 
@@ -303,7 +304,7 @@ mod tests {
                 "1 image reweighted: `b1` (1 -> 0)",
             ]
         );
-        assert!(!it.has_moved && !it.is_judged_otherwise);
+        assert!(!it.has_moved && !it.changes_validation);
     }
 
     #[test]
@@ -321,11 +322,11 @@ mod tests {
         let on = |side: &str| format!("a1,a,0,old,,1,pool,{side}\na2,a,0,old,,1,pool,{side}\n");
         let it = changes(&on("train"), &on("valid"));
         assert_eq!(it.lines, ["1 person is on another side: `a` (train -> valid)"]);
-        assert!(it.has_moved && it.is_judged_otherwise);
+        assert!(it.has_moved && it.changes_validation);
         let it = changes(&on("train"), &on("left out"));
-        assert!(!it.has_moved && !it.is_judged_otherwise);
+        assert!(!it.has_moved && !it.changes_validation);
         assert!(it.lines[0].starts_with("2 images on another side: `a1` (train -> left out)"));
-        assert!(changes(&on("left out"), &on("valid")).is_judged_otherwise);
+        assert!(changes(&on("left out"), &on("valid")).changes_validation);
     }
 
     #[test]
@@ -333,7 +334,7 @@ mod tests {
         let row = |class: usize, weight: f32, side: &str| {
             format!("a1,a,{class},{class},,{weight},pool,{side}\n")
         };
-        let judged = |before: String, after: String| changes(&before, &after).is_judged_otherwise;
+        let judged = |before: String, after: String| changes(&before, &after).changes_validation;
         assert!(judged(row(0, 1.0, "valid"), row(1, 1.0, "valid")));
         assert!(!judged(row(0, 1.0, "valid"), row(0, 0.0, "valid")));
         assert!(!judged(row(0, 1.0, "train"), row(1, 1.0, "train")));

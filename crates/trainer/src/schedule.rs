@@ -72,12 +72,12 @@ pub trait Schedule {
     fn at(&self, clock: &Clock) -> Rates;
 
     /// How long the backbone rests after the warm-up, and the head learns alone.
-    fn rest(&self) -> Option<Length> {
+    fn frozen(&self) -> Option<Length> {
         None
     }
 
     /// The rates meanwhile; the clock is of that time alone.
-    fn resting(&self, clock: &Clock) -> Rates {
+    fn while_frozen(&self, clock: &Clock) -> Rates {
         self.at(clock)
     }
 
@@ -97,13 +97,13 @@ impl ScheduleConfig {
     ///
     /// - `warm`: the end of the warm-up; until then they rise evenly to the curve's beginning.
     /// - `awake`: when the backbone begins to learn, not before `warm`.
-    pub fn rates(&self, clock: &Clock, warm: &Clock, awake: &Clock) -> Rates {
-        let rates = match clock.step < awake.step {
+    pub fn rates(&self, clock: &Clock, warm: &Clock, unfreezes: &Clock) -> Rates {
+        let rates = match clock.step < unfreezes.step {
             true => {
-                let total = awake.step.saturating_sub(warm.step).max(1);
-                self.get().resting(&Clock { total, ..clock.since(warm) })
+                let total = unfreezes.step.saturating_sub(warm.step).max(1);
+                self.get().while_frozen(&Clock { total, ..clock.since(warm) })
             }
-            false => self.get().at(&clock.since(awake)),
+            false => self.get().at(&clock.since(unfreezes)),
         };
         match clock.step < warm.step {
             true => Rates { lr: rates.lr * (clock.step + 1) as f64 / warm.step as f64, ..rates },

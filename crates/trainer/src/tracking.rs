@@ -7,11 +7,11 @@ use models::Model;
 use track::{About, End, Histogram, Png, Trackers};
 
 use crate::{
+    callback::{Callback, EpochReport, SampleImage},
     fit::Ended,
-    learner::Judged,
+    learner::StepResult,
     plan::Plan,
     run::Run,
-    watch::{EpochReport, Shown, Watch},
 };
 
 /// Images of a sheet.
@@ -31,8 +31,8 @@ fn columns(task: &Task) -> Vec<String> {
 }
 
 /// The numbers of a step: of the batch as it was answered before the step. `epoch` as it is after it.
-pub(crate) fn of_step(epoch: f64, judged: &Judged, lr: f64) -> Vec<f64> {
-    let Judged { loss, predictions } = judged;
+pub(crate) fn of_step(epoch: f64, result: &StepResult, lr: f64) -> Vec<f64> {
+    let StepResult { loss, predictions } = result;
     let pairs = predictions.predicted.iter().zip(&predictions.classes);
     let n_right = pairs.filter(|(a, b)| a == b).count();
     let accuracy = n_right as f64 / predictions.len().max(1) as f64;
@@ -99,7 +99,7 @@ impl<'a> Tracking<'a> {
         step: usize,
         model: &Model,
         predicted: &[usize],
-        watch: &dyn Watch,
+        watch: &dyn Callback,
     ) {
         if !self.trackers.see() {
             return;
@@ -131,7 +131,7 @@ impl<'a> Tracking<'a> {
 
 /// Some images of the validation side, as the network sees them; from all over it, for neighbours are
 /// the same person. One that cannot be read any more is left out.
-fn shown(plan: &Plan, predicted: &[usize]) -> Vec<Shown> {
+fn shown(plan: &Plan, predicted: &[usize]) -> Vec<SampleImage> {
     let side = &plan.sides.valid;
     let n = side.len().min(N_SHOWN);
     let show = |nth: usize| {
@@ -141,7 +141,7 @@ fn shown(plan: &Plan, predicted: &[usize]) -> Vec<Shown> {
         // An evaluation pipeline draws nothing.
         let rng = &mut Seed(0).stream("show");
         let name = |class| plan.task.class_name(class, Scope::Joint);
-        Some(Shown {
+        Some(SampleImage {
             image: plan.eval_pipeline.apply(&bytes, rng, memory).ok()?,
             given: name(plan.classes[side[idx]]),
             answered: name(predicted[idx]),

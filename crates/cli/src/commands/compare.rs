@@ -9,8 +9,8 @@ use anyhow::bail;
 use base::{Seed, Task, task::Scope};
 use infer::{GradedReader, Index, Row};
 use metrics::{
-    Comparison, Confusion, Drawn, Draws, Interval, Metric, N_DRAWS, Projection, Tally, Total,
-    compare as compare_sides,
+    Bootstrapped, Comparison, Confusion, Draws, Interval, Metric, N_DRAWS, Projection, Tally,
+    Total, compare as compare_sides,
 };
 
 use crate::{
@@ -35,7 +35,7 @@ struct Side {
 /// The scores of a side, or of a run, for one question.
 #[derive(Clone)]
 struct Scored {
-    score: Drawn,
+    score: Bootstrapped,
     /// F1 of each class.
     f1: Vec<f64>,
 }
@@ -88,11 +88,11 @@ pub(crate) fn compare(args: &RunsArgs) -> anyhow::Result<End> {
 /// The mean of runs, question by question.
 fn mean(runs: &[Vec<Scored>]) -> Vec<Scored> {
     let of_scope = |scope: usize| {
-        let scores: Vec<Drawn> = runs.iter().map(|it| it[scope].score.clone()).collect();
+        let scores: Vec<Bootstrapped> = runs.iter().map(|it| it[scope].score.clone()).collect();
         let n = runs.len() as f64;
         let f1 = |class| runs.iter().map(|it| it[scope].f1[class]).sum::<f64>() / n;
         let f1 = (0..runs[0][scope].f1.len()).map(f1).collect();
-        Scored { score: Drawn::mean(&scores), f1 }
+        Scored { score: Bootstrapped::mean(&scores), f1 }
     };
     (0..runs[0].len()).map(of_scope).collect()
 }
@@ -196,7 +196,10 @@ impl<'a> Reference<'a> {
         for (projection, total, tally, confusion) in scopes {
             let n = projection.n_classes();
             let f1 = (0..n).map(|it| confusion.class(it).f1).collect();
-            scored.push(Scored { score: Drawn { value: total.score(), draws: Vec::new() }, f1 });
+            scored.push(Scored {
+                score: Bootstrapped { value: total.score(), draws: Vec::new() },
+                f1,
+            });
             people.push((tally.people(), n));
         }
         let of: Vec<_> = people.iter().map(|(it, n)| (it, *n)).collect();

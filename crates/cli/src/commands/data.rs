@@ -12,10 +12,10 @@ use base::{
     task::Scope,
 };
 use candle::Device;
-use data::{Batch, Pack, People, Prepared, prepare};
+use data::{Batch, Pack, Prepared, SyntheticPeople, prepare};
 use image::RgbImage;
 use ops::{Rows, normalise};
-use trainer::{Experiment, Plan, Watch as _, load_epoch};
+use trainer::{Callback as _, Experiment, Plan, load_epoch};
 
 use super::{check_settings, manifest, use_threads};
 use crate::{
@@ -33,7 +33,7 @@ pub(crate) fn data(command: DataCommand) -> anyhow::Result<End> {
     match command {
         DataCommand::People { dir, people, scored, size, wrong_labels, seed } => {
             let (n_people, n_scored, flipped) = (people, scored, 0.0);
-            let source = People { n_people, n_scored, size, wrong_labels, flipped, seed };
+            let source = SyntheticPeople { n_people, n_scored, size, wrong_labels, flipped, seed };
             let progress = |done, total| terminal.progress("drawing people", done, total);
             for part in ["train", "eval"].map(|it| dir.join(it)) {
                 if part.exists() {

@@ -6,7 +6,7 @@ use anyhow::{Context as _, bail};
 use candle::Device;
 use tempfile::TempDir;
 use trainer::{
-    Ended, EpochReport, Experiment, Plan, Profile, Run, StepReport, Watch, check_memory, fit,
+    Callback, Ended, EpochReport, Experiment, Plan, Profile, Run, StepReport, check_memory, fit,
 };
 
 use super::{check_settings, manifest, train::announce, use_threads};
@@ -96,7 +96,7 @@ struct UntilPerfect<'a> {
     step: Cell<usize>,
 }
 
-impl Watch for UntilPerfect<'_> {
+impl Callback for UntilPerfect<'_> {
     fn progress(&self, what: &str, done: usize, total: usize) {
         self.terminal.progress(what, done, total);
     }

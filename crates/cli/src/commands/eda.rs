@@ -12,12 +12,14 @@ use std::{
     sync::Mutex,
 };
 
-use ::data::{Context, Example, Findings, Likeness, Manifest, SourceConfig, Survey, Twin, survey};
+use ::data::{
+    Context, Example, Findings, Likeness, Manifest, NearDuplicate, SourceConfig, Survey, survey,
+};
 use anyhow::{Context as _, bail};
 use augment::Image;
 use base::files::write_whole;
 use image::RgbImage;
-use trainer::{Experiment, Watch as _};
+use trainer::{Callback as _, Experiment};
 
 use super::{check_settings, use_threads};
 use crate::{
@@ -246,36 +248,36 @@ fn write(look: &Look, max_pixels: u64, output: &Path) -> anyhow::Result<String> 
 }
 
 impl Look {
-    fn examples(&self, twin: &Twin) -> [&Example; 2] {
-        twin.images.map(|it| &self.manifest.examples[it])
+    fn examples(&self, pair: &NearDuplicate) -> [&Example; 2] {
+        pair.images.map(|it| &self.manifest.examples[it])
     }
 
-    fn is_across_people(&self, twin: &Twin) -> bool {
-        let [a, b] = self.examples(twin);
+    fn is_across_people(&self, pair: &NearDuplicate) -> bool {
+        let [a, b] = self.examples(pair);
         a.person != b.person
     }
 
-    fn labels_differ(&self, twin: &Twin) -> bool {
-        let [a, b] = self.examples(twin);
+    fn labels_differ(&self, pair: &NearDuplicate) -> bool {
+        let [a, b] = self.examples(pair);
         a.class != b.class
     }
 
     /// Those that somebody should look at: of different people, or with different labels. Where labels
     /// differ first; of two people, or of two images of one, the surest alone with how many there are.
-    fn suspects(&self) -> Vec<(&Twin, usize)> {
-        let mut groups: Vec<(&Twin, usize)> = Vec::new();
+    fn suspects(&self) -> Vec<(&NearDuplicate, usize)> {
+        let mut groups: Vec<(&NearDuplicate, usize)> = Vec::new();
         let mut known = BTreeMap::new();
-        let mut twins: Vec<&Twin> = self.survey.twins.iter().collect();
-        twins.retain(|it| self.is_across_people(it) || self.labels_differ(it));
+        let mut near_duplicates: Vec<&NearDuplicate> = self.survey.near_duplicates.iter().collect();
+        near_duplicates.retain(|it| self.is_across_people(it) || self.labels_differ(it));
         // `twins` are in order, and sorting keeps that among equals.
-        twins.sort_by_key(|it| !self.labels_differ(it));
-        for twin in twins {
-            let mut people = self.examples(twin).map(|it| it.person);
+        near_duplicates.sort_by_key(|it| !self.labels_differ(it));
+        for pair in near_duplicates {
+            let mut people = self.examples(pair).map(|it| it.person);
             people.sort_unstable();
             let group = *known.entry(people).or_insert(groups.len());
             match groups.get_mut(group) {
                 Some((_, n)) => *n += 1,
-                None => groups.push((twin, 1)),
+                None => groups.push((pair, 1)),
             }
         }
         groups
@@ -283,12 +285,12 @@ impl Look {
 }
 
 /// How alike two images are, in words.
-fn likeness(twin: &Twin) -> String {
-    match twin.likeness {
+fn likeness(pair: &NearDuplicate) -> String {
+    match pair.likeness {
         Likeness::SameBytes => "same file".to_owned(),
         Likeness::SamePixels => "same pixels".to_owned(),
-        Likeness::Near if twin.distance == 1 => "nearly, 1 bit".to_owned(),
-        Likeness::Near => format!("nearly, {} bits", twin.distance),
+        Likeness::Near if pair.distance == 1 => "nearly, 1 bit".to_owned(),
+        Likeness::Near => format!("nearly, {} bits", pair.distance),
     }
 }
 

@@ -83,7 +83,7 @@ pub(crate) fn kfold(
             for (idx, score) in outcome.folds.iter().enumerate() {
                 say!("fold {}: macro F1 {score:.4}", idx + 1);
             }
-            say!("mean {:.4}, deviation {:.4}", outcome.mean, outcome.deviation);
+            say!("mean {:.4}, std {:.4}", outcome.mean, outcome.std);
             say!("joined: macro F1 {}", interval(outcome.joined.joint().macro_f1));
             if let Some(scored) = &outcome.scored {
                 let all = interval(scored.joint().macro_f1);

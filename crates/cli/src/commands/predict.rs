@@ -11,7 +11,7 @@ use infer::{
     read_info, submission_csv,
 };
 use metrics::argmax;
-use trainer::Watch as _;
+use trainer::Callback as _;
 
 use super::use_threads;
 use crate::{End, args::ModelArgs, output::Output, runs, terminal::Terminal};

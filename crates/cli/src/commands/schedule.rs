@@ -4,7 +4,7 @@ use std::path::Path;
 
 use base::Epochs;
 use data::Context;
-use trainer::{Experiment, ParamGroups, Rates, ScheduleConfig, Watch as _, epochs_of};
+use trainer::{Callback as _, Experiment, ParamGroups, Rates, ScheduleConfig, epochs_of};
 
 use super::{check_settings, use_threads};
 use crate::{
@@ -68,8 +68,8 @@ fn curves(experiment: &Experiment, groups: &ParamGroups, epochs: &Epochs) -> Cur
         false => panels.push(panel("learning rate", true, &|_, it| ends(it)[1])),
         true => {
             panels.push(panel("learning rate of the head", true, &|_, it| ends(it)[1]));
-            let awake = experiment.awake(epochs);
-            panels.push(panel("of the first stage", true, &|step, it| match step < awake {
+            let unfreezes = experiment.unfreezes(epochs);
+            panels.push(panel("of the first stage", true, &|step, it| match step < unfreezes {
                 true => 0.0,
                 false => ends(it)[0],
             }));
@@ -119,11 +119,11 @@ fn notes(experiment: &Experiment, groups: &ParamGroups, epochs: &Epochs) -> Vec<
             it.factor
         ));
     }
-    if experiment.schedule.get().rest().is_some() {
-        let awake = experiment.awake(epochs);
+    if experiment.schedule.get().frozen().is_some() {
+        let unfreezes = experiment.unfreezes(epochs);
         notes.push(format!(
-            "until step {awake} (epoch {}) the head learns alone",
-            number(epochs.epoch(awake))
+            "until step {unfreezes} (epoch {}) the head learns alone",
+            number(epochs.epoch(unfreezes))
         ));
     }
     notes

@@ -100,7 +100,7 @@ impl Bench {
         names
     }
 
-    /// A file of one of the drawn people.
+    /// A file of one of the synthetic people.
     pub(crate) fn image(&self, person: usize, name: &str) -> PathBuf {
         let images = self.path("people/train/images");
         let mut people: Vec<PathBuf> =

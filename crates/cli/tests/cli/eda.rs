@@ -6,7 +6,7 @@ use expect_test::expect;
 
 use crate::bench::Bench;
 
-/// Eight drawn people in a folder.
+/// Eight synthetic people in a folder.
 fn people() -> Bench {
     let bench = Bench::empty();
     let few = ["--people", "8", "--scored", "0", "--wrong-labels", "0"];
@@ -158,7 +158,7 @@ fn several_roots_are_looked_at_together() {
     let bench = people();
     let config = r#"data.source = { kind = "several", roots = [
         { source = { kind = "mask_profiles", root = "people/train" } },
-        { source = { kind = "people", n_people = 6, n_scored = 2, seed = 9 }, name = "drawn", share = 0.5, use = "train" },
+        { source = { kind = "synthetic_people", n_people = 6, n_scored = 2, seed = 9 }, name = "drawn", share = 0.5, use = "train" },
     ] }"#;
     fs::write(bench.path("mine.toml"), config).unwrap();
     let said = bench.ok(&["eda", "mine.toml"]);
@@ -170,7 +170,7 @@ fn several_roots_are_looked_at_together() {
     .assert_eq(head);
     // The same folder again: of whoever is held out there would be images to train on.
     let twice = config.replace(
-        "kind = \"people\", n_people = 6, n_scored = 2, seed = 9",
+        "kind = \"synthetic_people\", n_people = 6, n_scored = 2, seed = 9",
         "kind = \"mask_profiles\", root = \"./people/train\"",
     );
     fs::write(bench.path("mine.toml"), twice.replace("0.5", "1")).unwrap();

@@ -17,22 +17,22 @@ fn roots_that_make_no_sense() {
     let bench = Bench::new();
     let root = |text: &str| {
         format!(
-            "data.source={{ kind = \"several\", roots = [{{ source = {{ kind = \"people\" }} }}, {text}] }}"
+            "data.source={{ kind = \"several\", roots = [{{ source = {{ kind = \"synthetic_people\" }} }}, {text}] }}"
         )
     };
     let check = |text: &str, want: Expect| {
         bench.fails(&[&TRAIN[..], &["--set", &root(text)]].concat(), want);
     };
     check(
-        "{ source = { kind = \"people\" } }",
+        "{ source = { kind = \"synthetic_people\" } }",
         expect![
             "error: at `data.source.roots[1]`: draws the same people as another: give it another `seed`"
         ],
     );
     check(
-        "{ source = { kind = \"people\", n_peopel = 3 } }",
+        "{ source = { kind = \"synthetic_people\", n_peopel = 3 } }",
         expect![
-            "error: --set data.source={ kind = \"several\", roots = [{ source = { kind = \"people\" } }, { source = { kind = \"people\", n_peopel = 3 } }] }: at `data.source.roots[1].source.n_peopel`: unknown field `n_peopel`, expected one of `n_people`, `n_scored`, `size`, `wrong_labels`, `flipped`, `seed` (these are of kind `people`)"
+            "error: --set data.source={ kind = \"several\", roots = [{ source = { kind = \"synthetic_people\" } }, { source = { kind = \"synthetic_people\", n_peopel = 3 } }] }: at `data.source.roots[1].source.n_peopel`: unknown field `n_peopel`, expected one of `n_people`, `n_scored`, `size`, `wrong_labels`, `flipped`, `seed` (these are of kind `people`)"
         ],
     );
 }

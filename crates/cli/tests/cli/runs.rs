@@ -251,7 +251,7 @@ fn help_and_lists_say_what_there_is() {
               activation = "relu", cuts = [], decide = "mass", depth = 0, dropout = 0.2, init = "default", oldest = 60, width = 512
           age_number
               As `factored`, with the age as a number of years: beside its ranges, or cut into them.
-              activation = "relu", beside = true, cuts = [], depth = 0, dropout = 0.2, init = "default", weight = 0.001, width = 512
+              activation = "relu", auxiliary = true, cuts = [], depth = 0, dropout = 0.2, init = "default", weight = 0.001, width = 512
           sigmoid
               One output a joint class, each a yes or no of its own.
               activation = "relu", depth = 0, dropout = 0.2, init = "default", width = 512

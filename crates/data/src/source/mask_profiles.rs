@@ -21,10 +21,10 @@ use serde::{Deserialize, Serialize};
 
 use super::{Context, Source, SourceError};
 use crate::{
-    drawn::Gender,
     findings::Findings,
     fixes::{Fixes, MaskName},
     manifest::{Content, Example, Listed, Manifest, Use},
+    synthetic::Gender,
     verified::check_files,
 };
 

@@ -6,7 +6,7 @@
 //! kind  = "several"
 //! roots = [
 //!     { source = { kind = "mask_profiles", root = "photographs" } },
-//!     { source = { kind = "people", n_people = 500 }, name = "drawn", share = 0.3, use = "train" },
+//!     { source = { kind = "synthetic_people", n_people = 500 }, name = "drawn", share = 0.3, use = "train" },
 //! ]
 //! ```
 //!
@@ -157,7 +157,7 @@ impl Several {
             );
         }
         if self.roots.is_empty() {
-            let what = "is empty: name sources, as in roots = [{ source = { kind = \"people\" } }]";
+            let what = "is empty: name sources, as in roots = [{ source = { kind = \"synthetic_people\" } }]";
             problems.push(format!("`data.source.roots` {what}"));
         }
         problems
@@ -352,7 +352,9 @@ impl Root {
 
 /// Whether two roots draw the same people, who could not be told by their names.
 fn draw_the_same(a: &Root, b: &Root) -> bool {
-    let (SourceConfig::People(a), SourceConfig::People(other)) = (&a.source, &b.source) else {
+    let (SourceConfig::SyntheticPeople(a), SourceConfig::SyntheticPeople(other)) =
+        (&a.source, &b.source)
+    else {
         return false;
     };
     // A wrong label is in a person's name.

@@ -14,7 +14,7 @@
 
 use augment::Image;
 
-use super::glance::grey;
+use super::summary::grey;
 
 /// Rows, and bits in each.
 const SIDE: usize = 16;

@@ -5,16 +5,22 @@ use image::{ImageFormat, RgbImage, codecs::jpeg::JpegEncoder};
 
 use super::{AgeCount, Likeness, SizeCount, Survey, survey};
 use crate::{
-    Content, Context, Example, Manifest, People, Use,
-    drawn::{Person, Shot, draw},
+    Content, Context, Example, Manifest, SyntheticPeople, Use,
     source::Source as _,
+    synthetic::{Person, Shot, draw},
 };
 
 const SIZE: [usize; 2] = [128, 96];
 
 fn drawn(n_people: usize) -> Manifest {
-    let people =
-        People { n_people, n_scored: 2, size: SIZE, wrong_labels: 0.0, flipped: 0.0, seed: 0 };
+    let people = SyntheticPeople {
+        n_people,
+        n_scored: 2,
+        size: SIZE,
+        wrong_labels: 0.0,
+        flipped: 0.0,
+        seed: 0,
+    };
     people.read(&Context { cache: None, max_pixels: 1 << 20, progress: &|_, _| {} }).unwrap()
 }
 
@@ -44,7 +50,7 @@ fn drawn_people_are_counted_and_those_to_score_on_are_not() {
     let it = look(&manifest);
     assert_eq!((it.n_images, it.n_people), (210, 30));
     assert_eq!(it.sizes, [SizeCount { height: 128, width: 96, n_images: 210 }]);
-    assert_eq!((it.unreadable.len(), it.twins.len()), (0, 0));
+    assert_eq!((it.unreadable.len(), it.near_duplicates.len()), (0, 0));
 
     let counts: Vec<usize> = it.scopes[0].classes.iter().map(|it| it.n_images).collect();
     assert_eq!(counts, manifest.counts());
@@ -85,13 +91,14 @@ fn what_is_planted_is_found() {
     manifest.examples[5 * 7 + 3].content = Content::File("no/such.jpg".into());
 
     let it = look(&manifest);
-    let twins: Vec<_> = it.twins.iter().map(|it| (it.likeness, it.images)).collect();
+    let near_duplicates: Vec<_> =
+        it.near_duplicates.iter().map(|it| (it.likeness, it.images)).collect();
     let want = [
         (Likeness::SameBytes, [1, 2 * 7]),
         (Likeness::SamePixels, [1, 3 * 7]),
         (Likeness::Near, [7 + at, 4 * 7]),
     ];
-    assert_eq!(twins, want);
+    assert_eq!(near_duplicates, want);
     let unreadable: Vec<_> =
         it.unreadable.iter().map(|it| (&*it.image, it.reason.split(" (").next())).collect();
     assert_eq!(
@@ -136,7 +143,7 @@ fn colours_and_brightness_are_of_all_pixels() {
     assert_eq!(it.scopes.len(), 1);
     assert_eq!(it.ages, []);
     assert_eq!(it.scopes[0].classes[2].n_images, 0);
-    assert_eq!(it.twins, []);
+    assert_eq!(it.near_duplicates, []);
 }
 
 #[test]
@@ -144,7 +151,7 @@ fn nothing_and_one_image_are_data_too() {
     let mut manifest = drawn(1);
     manifest.examples.truncate(1);
     let it = look(&manifest);
-    assert_eq!((it.n_images, it.n_people, it.twins.len()), (1, 1, 0));
+    assert_eq!((it.n_images, it.n_people, it.near_duplicates.len()), (1, 1, 0));
     let age = manifest.examples[0].age.unwrap() as u32;
     assert_eq!(it.ages, [AgeCount { years: age, n_people: 1 }]);
     manifest.examples.clear();

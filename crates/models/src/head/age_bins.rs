@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Head, Heads, On, cuts_problem,
-    questions::{Question, Shape},
+    output_spec::{OutputSpec, Shape},
     years_of,
 };
 use crate::{layers::LinearInit, params::Builder};
@@ -81,18 +81,18 @@ impl AgeBins {
 
 impl Head for AgeBins {
     fn build(&self, on: On<'_>, task: &Task, builder: Builder<'_>) -> Result<Box<dyn Heads>> {
-        self.shape().ask(self.questions(task)?, on.n_features, builder)
+        self.shape().ask(self.outputs(task)?, on.n_features, builder)
     }
 
-    fn questions(&self, task: &Task) -> Result<Vec<Question>> {
+    fn outputs(&self, task: &Task) -> Result<Vec<OutputSpec>> {
         let (ranged, cuts) = match self.years(task) {
             Ok(it) => it,
             Err(misfit) => bail!("{misfit}"),
         };
-        let mut questions = Question::factors(task);
-        questions[ranged].form = Form::Bins { decide: self.decide, cuts };
-        questions[ranged].n_out = self.oldest + 1;
-        Ok(questions)
+        let mut outputs = OutputSpec::factors(task);
+        outputs[ranged].form = Form::Bins { decide: self.decide, cuts };
+        outputs[ranged].n_out = self.oldest + 1;
+        Ok(outputs)
     }
 
     fn classifier(&self) -> Option<&'static str> {

@@ -13,9 +13,9 @@ use ops::{Activation, Form};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Head, Heads, On, cuts_problem, positive_problem,
-    questions::{Question, Shape},
-    years_of,
+    Head, Heads, On, cuts_problem,
+    output_spec::{OutputSpec, Shape},
+    positive_problem, years_of,
 };
 use crate::{layers::LinearInit, params::Builder};
 
@@ -34,7 +34,7 @@ pub struct AgeNumber {
     /// What fresh layers are drawn from.
     pub init: LinearInit,
     /// Whether the ranges of the age are asked as well, and are the answer.
-    pub beside: bool,
+    pub auxiliary: bool,
     /// How much of the squared error in years is descended on.
     pub weight: f64,
     /// Where the years are cut when they are the answer; empty for where they are scored.
@@ -51,7 +51,7 @@ impl Default for AgeNumber {
             width: 512,
             activation: Activation::Relu,
             init: LinearInit::Default,
-            beside: true,
+            auxiliary: true,
             weight: 0.001,
             cuts: Vec::new(),
         }
@@ -67,27 +67,31 @@ impl AgeNumber {
 
 impl Head for AgeNumber {
     fn build(&self, on: On<'_>, task: &Task, builder: Builder<'_>) -> Result<Box<dyn Heads>> {
-        self.shape().ask(self.questions(task)?, on.n_features, builder)
+        self.shape().ask(self.outputs(task)?, on.n_features, builder)
     }
 
-    fn questions(&self, task: &Task) -> Result<Vec<Question>> {
+    fn outputs(&self, task: &Task) -> Result<Vec<OutputSpec>> {
         let (ranged, cuts) = match years_of(task, &self.cuts) {
             Ok(it) => it,
             Err(misfit) => bail!("{misfit}"),
         };
-        let mut questions = Question::factors(task);
-        let years = Question {
+        let mut outputs = OutputSpec::factors(task);
+        let years = OutputSpec {
             name: format!("{}_number", task.factors[ranged].name),
-            asks: questions[ranged].asks,
-            form: Form::Number { scale: 10.0, shift: 40.0, cuts: (!self.beside).then_some(cuts) },
+            scope: outputs[ranged].scope,
+            form: Form::Number {
+                scale: 10.0,
+                shift: 40.0,
+                cuts: (!self.auxiliary).then_some(cuts),
+            },
             weight: self.weight,
             n_out: 1,
         };
-        match self.beside {
-            true => questions.push(years),
-            false => questions[ranged] = years,
+        match self.auxiliary {
+            true => outputs.push(years),
+            false => outputs[ranged] = years,
         }
-        Ok(questions)
+        Ok(outputs)
     }
 
     fn classifier(&self) -> Option<&'static str> {
@@ -96,8 +100,8 @@ impl Head for AgeNumber {
 
     fn problem(&self) -> Option<String> {
         let weight = positive_problem("weight", self.weight);
-        let unused = (self.beside && !self.cuts.is_empty()).then(|| {
-            "`cuts` are for years that are the answer: set `beside = false`, or leave them empty"
+        let unused = (self.auxiliary && !self.cuts.is_empty()).then(|| {
+            "`cuts` are for years that are the answer: set `auxiliary = false`, or leave them empty"
                 .to_owned()
         });
         self.shape().problem().or(weight).or(unused).or_else(|| cuts_problem(&self.cuts))

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Head, Heads, On,
-    questions::{Question, Shape},
+    output_spec::{OutputSpec, Shape},
 };
 use crate::{Layer, layers::LinearInit, params::Builder};
 
@@ -55,19 +55,19 @@ impl Branched {
 
 impl Head for Branched {
     fn build(&self, on: On<'_>, task: &Task, mut builder: Builder<'_>) -> Result<Box<dyn Heads>> {
-        let branch = |question: Question| {
-            let mut place = builder.under(&question.name);
+        let branch = |output: OutputSpec| {
+            let mut place = builder.under(&output.name);
             let stages = on.last.iter().map(|it| it.build(place.under("branch")));
             let stages = stages.collect::<Result<_>>()?;
-            let question = vec![question];
-            Ok(Branch { stages, heads: self.shape().ask(question, on.n_features, builder.here())? })
+            let output = vec![output];
+            Ok(Branch { stages, heads: self.shape().ask(output, on.n_features, builder.here())? })
         };
-        let branches = self.questions(task)?.into_iter().map(branch).collect::<Result<_>>()?;
+        let branches = self.outputs(task)?.into_iter().map(branch).collect::<Result<_>>()?;
         Ok(Box::new(Built { branches }))
     }
 
-    fn questions(&self, task: &Task) -> Result<Vec<Question>> {
-        Ok(Question::factors(task))
+    fn outputs(&self, task: &Task) -> Result<Vec<OutputSpec>> {
+        Ok(OutputSpec::factors(task))
     }
 
     /// The last stage that makes maps, and the neck.

@@ -12,7 +12,7 @@ use candle::{Result, Var};
 use ops::{Form, Output, Pass, Value};
 use serde::{Deserialize, Serialize};
 
-use super::{Head, Heads, On, Question, dropout_problem, positive_problem};
+use super::{Head, Heads, On, OutputSpec, dropout_problem, positive_problem};
 use crate::{
     layers::LinearInit,
     params::{Builder, Kind},
@@ -51,25 +51,25 @@ impl Default for Cosine {
 impl Head for Cosine {
     fn build(&self, on: On<'_>, task: &Task, mut builder: Builder<'_>) -> Result<Box<dyn Heads>> {
         let name = builder.path_of("dropout");
-        let weight = |question: Question| {
+        let weight = |output: OutputSpec| {
             // Only the directions count, which are even in all of ArcFace's and LDAM's codes.
-            let [init, _] = LinearInit::Xavier.of(on.n_features, question.n_out);
-            let mut builder = builder.under(&question.name);
-            let dims = [question.n_out, on.n_features];
+            let [init, _] = LinearInit::Xavier.of(on.n_features, output.n_out);
+            let mut builder = builder.under(&output.name);
+            let dims = [output.n_out, on.n_features];
             let weight = builder.param("weight", Kind::Matrix, &dims, init)?;
-            Ok((question, weight))
+            Ok((output, weight))
         };
-        let weights = self.questions(task)?.into_iter().map(weight).collect::<Result<_>>()?;
+        let weights = self.outputs(task)?.into_iter().map(weight).collect::<Result<_>>()?;
         Ok(Box::new(Built { weights, dropout: self.dropout, name }))
     }
 
-    fn questions(&self, task: &Task) -> Result<Vec<Question>> {
-        let questions = match self.by {
-            Ask::Joint => vec![Question::joint(task)],
-            Ask::Factor => Question::factors(task),
+    fn outputs(&self, task: &Task) -> Result<Vec<OutputSpec>> {
+        let outputs = match self.by {
+            Ask::Joint => vec![OutputSpec::joint(task)],
+            Ask::Factor => OutputSpec::factors(task),
         };
         let form = || Form::Cosines { scale: self.scale };
-        Ok(questions.into_iter().map(|it| Question { form: form(), ..it }).collect())
+        Ok(outputs.into_iter().map(|it| OutputSpec { form: form(), ..it }).collect())
     }
 
     fn classifier(&self) -> Option<&'static str> {
@@ -82,7 +82,7 @@ impl Head for Cosine {
 }
 
 struct Built {
-    weights: Vec<(Question, Var)>,
+    weights: Vec<(OutputSpec, Var)>,
     dropout: f64,
     name: String,
 }
@@ -91,10 +91,10 @@ impl Heads for Built {
     fn outputs(&self, features: &Value, pass: &Pass<'_>) -> Result<Vec<Output<Value>>> {
         let features = ops::dropout(features, self.dropout, pass, &self.name)?;
         let features = ops::l2_normalise(&features, 1.0)?;
-        let output = |(question, weight): &(Question, Var)| {
+        let output = |(output, weight): &(OutputSpec, Var)| {
             let weight = ops::l2_normalise(&pass.param(weight), 1.0)?;
             let cosines = ops::product(&features, &weight, None, None)?;
-            Ok(Output::new(question.asks, question.form.clone(), cosines))
+            Ok(Output::new(output.scope, output.form.clone(), cosines))
         };
         self.weights.iter().map(output).collect()
     }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Head, Heads, On,
-    questions::{Question, Shape},
+    output_spec::{OutputSpec, Shape},
 };
 use crate::{layers::LinearInit, params::Builder};
 
@@ -50,11 +50,11 @@ impl Joint {
 
 impl Head for Joint {
     fn build(&self, on: On<'_>, task: &Task, builder: Builder<'_>) -> Result<Box<dyn Heads>> {
-        self.shape().ask(self.questions(task)?, on.n_features, builder)
+        self.shape().ask(self.outputs(task)?, on.n_features, builder)
     }
 
-    fn questions(&self, task: &Task) -> Result<Vec<Question>> {
-        Ok(vec![Question::joint(task)])
+    fn outputs(&self, task: &Task) -> Result<Vec<OutputSpec>> {
+        Ok(vec![OutputSpec::joint(task)])
     }
 
     fn classifier(&self) -> Option<&'static str> {

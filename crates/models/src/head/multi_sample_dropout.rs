@@ -13,7 +13,7 @@ use candle::{Result, Tensor};
 use ops::{Form, Output, Pass, Value};
 use serde::{Deserialize, Serialize};
 
-use super::{Head, Heads, On, Question, dropout_problem};
+use super::{Head, Heads, On, OutputSpec, dropout_problem};
 use crate::{
     layers::{Linear, LinearInit},
     params::Builder,
@@ -60,13 +60,13 @@ impl Head for MultiSampleDropout {
         Ok(Box::new(Built { linear, names, dropout: self.dropout, mean: self.mean }))
     }
 
-    fn questions(&self, task: &Task) -> Result<Vec<Question>> {
-        let joint = Question::joint(task);
+    fn outputs(&self, task: &Task) -> Result<Vec<OutputSpec>> {
+        let joint = OutputSpec::joint(task);
         Ok(match self.mean {
             Mean::Logits => vec![joint],
             Mean::Loss => {
                 let share = 1.0 / self.samples as f64;
-                vec![Question { weight: share, ..joint }; self.samples]
+                vec![OutputSpec { weight: share, ..joint }; self.samples]
             }
         })
     }

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Head, Heads, On,
-    questions::{Question, Shape},
+    output_spec::{OutputSpec, Shape},
 };
 use crate::{layers::LinearInit, params::Builder};
 
@@ -56,11 +56,11 @@ impl Sigmoid {
 
 impl Head for Sigmoid {
     fn build(&self, on: On<'_>, task: &Task, builder: Builder<'_>) -> Result<Box<dyn Heads>> {
-        self.shape().ask(self.questions(task)?, on.n_features, builder)
+        self.shape().ask(self.outputs(task)?, on.n_features, builder)
     }
 
-    fn questions(&self, task: &Task) -> Result<Vec<Question>> {
-        Ok(vec![Question { form: Form::Independent, ..Question::joint(task) }])
+    fn outputs(&self, task: &Task) -> Result<Vec<OutputSpec>> {
+        Ok(vec![OutputSpec { form: Form::Independent, ..OutputSpec::joint(task) }])
     }
 
     fn classifier(&self) -> Option<&'static str> {

@@ -11,7 +11,7 @@
 use ops::Padding;
 
 use super::{Input, Interpolation, published};
-use crate::{BackboneConfig, EfficientNet, WeightsError, WeightsFile, published::answering};
+use crate::{BackboneConfig, EfficientNet, WeightsError, WeightsFile, published::for_inference};
 
 /// One of the weights that a library publishes.
 #[derive(Clone, Debug, PartialEq)]
@@ -120,7 +120,7 @@ fn mentions(name: &str, network: &str) -> bool {
 
 /// A config without what a file of weights decides.
 fn bare(backbone: &BackboneConfig) -> BackboneConfig {
-    match answering(backbone) {
+    match for_inference(backbone) {
         BackboneConfig::EfficientNet(it) => {
             BackboneConfig::EfficientNet(EfficientNet { padding: None, norm_eps: None, ..it })
         }
@@ -168,7 +168,7 @@ impl Convention {
         {
             all.retain(|origin| origin.agrees(it));
         }
-        let ours = match answering(backbone) {
+        let ours = match for_inference(backbone) {
             BackboneConfig::EfficientNet(it) => it.padding.zip(it.norm_eps),
             _ => None,
         };

@@ -20,13 +20,13 @@ const SHORT: Patience = Patience {
     end: Duration::from_secs(2),
 };
 
-type Asked = Arc<Mutex<Vec<(String, Value)>>>;
+type TestImages = Arc<Mutex<Vec<(String, Value)>>>;
 
 /// A server that answers what `answer` says to a path, and what it was asked; `None` for never.
-fn serve(answer: impl Fn(&str) -> Option<(u16, Value)> + Send + 'static) -> (Mlflow, Asked) {
+fn serve(answer: impl Fn(&str) -> Option<(u16, Value)> + Send + 'static) -> (Mlflow, TestImages) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let uri = format!("http://{}", listener.local_addr().unwrap());
-    let asked = Asked::default();
+    let asked = TestImages::default();
     let seen = Arc::clone(&asked);
     thread::spawn(move || {
         let mut silent = Vec::new();
@@ -95,7 +95,7 @@ fn start(config: &Mlflow, dir: &Path, step: usize) -> Sender {
 }
 
 /// The steps and keys of all numbers that were sent.
-fn numbers(asked: &Asked) -> Vec<(u64, String)> {
+fn numbers(asked: &TestImages) -> Vec<(u64, String)> {
     let asked = asked.lock().unwrap();
     let batches = asked.iter().filter(|(path, _)| path == "runs/log-batch");
     let metrics = batches.filter_map(|(_, it)| it["metrics"].as_array());

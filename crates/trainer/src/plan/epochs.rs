@@ -47,10 +47,10 @@ pub(super) fn check_lengths(experiment: &Experiment, epochs: &Epochs) -> Result<
         let what = format!("{warmup} steps are more than the run has, {total}");
         return Err(wrong("train.warmup")(what));
     }
-    let awake = experiment.awake(epochs);
-    if experiment.schedule.get().rest().is_some() && awake >= total {
+    let unfreezes = experiment.unfreezes(epochs);
+    if experiment.schedule.get().frozen().is_some() && unfreezes >= total {
         return Err(wrong("schedule")(format!(
-            "the backbone would rest until step {awake} of {total}: shorten `frozen`, or train longer"
+            "the backbone would rest until step {unfreezes} of {total}: shorten `frozen`, or train longer"
         )));
     }
     let begins = experiment.average.get().begins(epochs);

@@ -52,11 +52,11 @@ impl Schedule for FineTune {
         Rates { lr: THEN * rates.lr, slice: 1.0 / self.lr_mult, ..rates }
     }
 
-    fn rest(&self) -> Option<Length> {
+    fn frozen(&self) -> Option<Length> {
         Some(self.frozen)
     }
 
-    fn resting(&self, clock: &Clock) -> Rates {
+    fn while_frozen(&self, clock: &Clock) -> Rates {
         OneCycle { pct_start: 0.99, ..OneCycle::of(Definition::Fastai) }.at(clock)
     }
 

@@ -9,7 +9,7 @@ use base::{
     task::{Factor, Scope},
 };
 use candle::{Device, Tensor};
-use losses::{Counts, Criterion, Labels, LossConfig, Question, Targets};
+use losses::{Counts, Criterion, HeadOutput, Labels, LossConfig, Targets};
 use models::{HeadConfig, Model, ModelSpec, published};
 use ops::{Ceilings, Form, Pass, Rows, Tape, Training, metered};
 use trainer::{OptimConfig, Optimizer, ParamGroups, Rates};
@@ -28,7 +28,7 @@ pub(super) fn train(args: &NetworkArgs) -> anyhow::Result<End> {
     let seconds = median_of(args.steps, || bench.step())?;
     let train_peak = peak_mib();
     let spending = bench.watch(args.steps, Bench::step)?;
-    let infer = median_of(args.steps, || bench.answer())?;
+    let infer = median_of(args.steps, || bench.infer())?;
     say!("{}", by_kind(&spending, Ceilings::measure()));
     let rate = args.batch as f64 / seconds;
     let infer_rate = args.batch as f64 / infer;
@@ -44,9 +44,9 @@ pub(super) fn train(args: &NetworkArgs) -> anyhow::Result<End> {
 
 pub(super) fn infer(args: &NetworkArgs) -> anyhow::Result<End> {
     let mut bench = Bench::new(args)?;
-    let seconds = median_of(args.steps, || bench.answer())?;
+    let seconds = median_of(args.steps, || bench.infer())?;
     let peak = peak_mib();
-    let spending = bench.watch(args.steps, Bench::answer)?;
+    let spending = bench.watch(args.steps, Bench::infer)?;
     say!("{}", by_kind(&spending, Ceilings::measure()));
     let rate = args.batch as f64 / seconds;
     say!("answering {:>8.1} ms a batch, {rate:>7.2} images/s", seconds * 1e3);
@@ -120,7 +120,7 @@ impl Bench {
         let net = Model::fresh(&spec, &task, Seed(0), &Device::Cpu)?;
         let optimizer = OptimConfig::default().get().build(net.params(), &ParamGroups::default());
         let counts = Counts::default();
-        let asked = Question::new(&task, Scope::Joint, &Form::Classes, N_CLASSES, &counts);
+        let asked = HeadOutput::new(&task, Scope::Joint, &Form::Classes, N_CLASSES, &counts);
         let loss = Criterion::new(&LossConfig::default(), &[asked]).map_err(anyhow::Error::msg)?;
         let [h, w] = *size;
         let images: Vec<u8> = (0..batch * h * w * 3).map(|it| (it * 7919 % 251) as u8).collect();
@@ -140,14 +140,14 @@ impl Bench {
             Training { tape: &tape, seed: Seed(0), step: self.n_done, first_row: 0, follow: None };
         let outputs = self.net.forward(&self.pixels, &Pass::Train(pass))?;
         let clock = Clock { step: self.n_done, total: 1000, epoch: self.n_done as f64 / 100.0 };
-        let loss = self.loss.judge(&outputs, &self.targets, &clock)?.mean()?;
+        let loss = self.loss.compute(&outputs, &self.targets, &clock)?.mean()?;
         let gradients = tape.backward(&loss)?;
         self.optimizer.step(&gradients, Rates::of(1e-4))?;
         self.n_done += 1;
         Ok(())
     }
 
-    fn answer(&mut self) -> anyhow::Result<()> {
+    fn infer(&mut self) -> anyhow::Result<()> {
         self.net.forward(&self.pixels, &Pass::Eval)?;
         Ok(())
     }

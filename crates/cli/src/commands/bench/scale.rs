@@ -69,7 +69,7 @@ pub(super) fn scale(step: &ScaleStep) -> anyhow::Result<End> {
         ScaleStep::Hashes { images, alike } => {
             let people: Vec<usize> = (0..*images).collect();
             let found = link_hashes(&hashes(*images, *alike), &people);
-            let (n_links, n_crowded) = (found.twins.len(), found.n_crowded);
+            let (n_links, n_crowded) = (found.near_duplicates.len(), found.n_crowded);
             say!("{n_links} links; {n_crowded} images look like too many others to compare all");
         }
     }

@@ -130,14 +130,14 @@ impl Look {
     pub(super) fn twin_sheet(&self, max_pixels: u64) -> Option<RgbImage> {
         let suspects = self.suspects();
         let mut cells = Vec::new();
-        for (twin, _) in suspects.iter().take(PAIRS) {
-            for (side, (idx, it)) in twin.images.iter().zip(self.examples(twin)).enumerate() {
+        for (pair, _) in suspects.iter().take(PAIRS) {
+            for (side, (idx, it)) in pair.images.iter().zip(self.examples(pair)).enumerate() {
                 let bytes = it.content.bytes().ok();
                 let image = bytes.and_then(|it| decode(&it, max_pixels).ok());
                 let mut lines = self.name_lines(*idx);
                 lines.push(self.survey.scopes[0].classes[it.class].name.clone());
-                let differ = if self.labels_differ(twin) { "labels differ" } else { "" };
-                lines.push([likeness(twin), differ.to_owned()][side].clone());
+                let differ = if self.labels_differ(pair) { "labels differ" } else { "" };
+                lines.push([likeness(pair), differ.to_owned()][side].clone());
                 cells.push(Cell::named(image.as_ref().map(thumbnail), lines));
             }
         }

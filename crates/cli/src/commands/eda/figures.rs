@@ -1,7 +1,7 @@
 //! What `maskfit eda` writes for programs: `eda.toml` and `duplicates.csv`.
 
 use base::{table, task::Scope};
-use data::{Likeness, Survey, Twin};
+use data::{Likeness, NearDuplicate, Survey};
 use serde::Serialize;
 
 use super::Look;
@@ -37,17 +37,17 @@ pub(super) struct Kind {
 impl Look {
     pub(super) fn duplicates(&self) -> Duplicates {
         let mut counts = Duplicates { n_crowded: self.survey.n_crowded, ..Duplicates::default() };
-        for twin in &self.survey.twins {
-            let kind = match twin.likeness {
+        for pair in &self.survey.near_duplicates {
+            let kind = match pair.likeness {
                 Likeness::SameBytes => &mut counts.same_bytes,
                 Likeness::SamePixels => &mut counts.same_pixels,
                 Likeness::Near => &mut counts.near,
             };
-            match self.is_across_people(twin) {
+            match self.is_across_people(pair) {
                 true => kind.across_people += 1,
                 false => kind.within_a_person += 1,
             }
-            kind.labels_differ += usize::from(self.labels_differ(twin));
+            kind.labels_differ += usize::from(self.labels_differ(pair));
         }
         counts
     }
@@ -75,9 +75,9 @@ impl Look {
             "class_b",
             "labels_differ",
         ];
-        let row = |twin: &Twin| {
-            let [a, b] = self.examples(twin);
-            let likeness = match twin.likeness {
+        let row = |pair: &NearDuplicate| {
+            let [a, b] = self.examples(pair);
+            let likeness = match pair.likeness {
                 Likeness::SameBytes => "same_bytes",
                 Likeness::SamePixels => "same_pixels",
                 Likeness::Near => "near",
@@ -86,16 +86,16 @@ impl Look {
             let class = |it| self.manifest.task.class_name(it, Scope::Joint);
             [
                 likeness.to_owned(),
-                twin.distance.to_string(),
+                pair.distance.to_string(),
                 a.name.clone(),
                 b.name.clone(),
                 person(a.person),
                 person(b.person),
                 class(a.class),
                 class(b.class),
-                self.labels_differ(twin).to_string(),
+                self.labels_differ(pair).to_string(),
             ]
         };
-        table::text(header, self.survey.twins.iter().map(row))
+        table::text(header, self.survey.near_duplicates.iter().map(row))
     }
 }

@@ -66,15 +66,15 @@ impl Look {
 
         let suspects = self.suspects();
         let differ = suspects.iter().filter(|it| self.labels_differ(it.0)).count();
-        let rows = suspects.iter().map(|&(twin, n)| {
-            let [a, b] = self.examples(twin);
+        let rows = suspects.iter().map(|&(pair, n)| {
+            let [a, b] = self.examples(pair);
             let class = |class: usize| &it.scopes[0].classes[class].name;
-            let labels = match self.labels_differ(twin) {
+            let labels = match self.labels_differ(pair) {
                 true => format!("{} / {}", class(a.class), class(b.class)),
                 false => String::new(),
             };
             let more = if n > 1 { format!(", and {} more", n - 1) } else { String::new() };
-            [a.name.clone(), b.name.clone(), likeness(twin) + &more, labels]
+            [a.name.clone(), b.name.clone(), likeness(pair) + &more, labels]
         });
         let title = format!(
             "{} of images {} the same, or nearly; of {differ} the labels differ",

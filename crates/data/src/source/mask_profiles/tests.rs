@@ -3,7 +3,7 @@ use std::{fs, path::Path};
 use expect_test::{Expect, expect};
 
 use super::{Listing, MaskProfiles, Source as _, from_names};
-use crate::{Context, Findings, Fixes, Manifest, drawn};
+use crate::{Context, Findings, Fixes, Manifest, synthetic};
 
 const HEADER: &str = "id,gender,race,age,path\n";
 
@@ -204,7 +204,7 @@ fn an_id_of_two_people_cannot_be_fixed_by_id() {
 #[test]
 fn damaged_images_are_found_before_anything_else_happens() {
     let dir = tempfile::tempdir().unwrap();
-    let few = crate::People {
+    let few = crate::SyntheticPeople {
         n_people: 2,
         n_scored: 0,
         size: [32, 24],
@@ -225,7 +225,11 @@ fn damaged_images_are_found_before_anything_else_happens() {
     fs::write(file(0, "normal.jpg"), b"not an image").unwrap();
     fs::remove_file(file(1, "mask2.jpg")).unwrap();
     fs::write(file(1, "mask2.png"), b"").unwrap();
-    let huge = drawn::draw(&drawn::Person::new(base::Seed(0), 0), drawn::Shot::Normal, [99, 99]);
+    let huge = synthetic::draw(
+        &synthetic::Person::new(base::Seed(0), 0),
+        synthetic::Shot::Normal,
+        [99, 99],
+    );
     huge.save(file(1, "mask5.jpg")).unwrap();
     fs::write(file(1, "._mask5.jpg"), b"what other systems leave behind").unwrap();
 

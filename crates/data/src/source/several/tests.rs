@@ -5,23 +5,23 @@ use expect_test::{Expect, expect};
 
 use super::{Purpose, Root, Several};
 use crate::{
-    Content, Context, Example, Manifest, People, Review, SourceConfig, SourceError, SplitConfig,
-    Use, source::Source as _,
+    Content, Context, Example, Manifest, Review, SourceConfig, SourceError, SplitConfig,
+    SyntheticPeople, Use, source::Source as _,
 };
 
 fn context() -> Context<'static> {
     Context { cache: None, max_pixels: 1 << 20, progress: &|_, _| {} }
 }
 
-/// Drawn people of another seed each.
+/// Synthetic people of another seed each.
 fn drawn(n_people: usize, seed: u64) -> Root {
     let size = [8, 8];
-    root(People { n_people, n_scored: 2, size, wrong_labels: 0.0, flipped: 0.0, seed })
+    root(SyntheticPeople { n_people, n_scored: 2, size, wrong_labels: 0.0, flipped: 0.0, seed })
 }
 
-fn root(people: People) -> Root {
+fn root(people: SyntheticPeople) -> Root {
     let (name, purpose) = (String::new(), Purpose::All);
-    let source = SourceConfig::People(people);
+    let source = SourceConfig::SyntheticPeople(people);
     Root { source, name, share: 1.0, purpose, same_people: false }
 }
 
@@ -350,11 +350,11 @@ fn everything_that_is_wrong_with_any_root_is_said() {
         source: source(format!("kind = \"mask_profiles\"\nroot = {root}")),
         ..drawn(1, 0)
     };
-    let SourceConfig::People(people) = drawn(2, 5).source else { unreachable!() };
+    let SourceConfig::SyntheticPeople(people) = drawn(2, 5).source else { unreachable!() };
     people.write(dir.path(), &|_, _| {}).unwrap();
     let roots = [photographs(&folder), photographs(&"nowhere".into()), drawn(1, 0)];
     let broken = Root {
-        source: source("kind = \"people\"\nseed = 4\nsize = [1, 1]".to_owned()),
+        source: source("kind = \"synthetic_people\"\nseed = 4\nsize = [1, 1]".to_owned()),
         ..drawn(1, 0)
     };
     let err = fault(&[&roots[..], &[broken]].concat());
@@ -411,7 +411,7 @@ fn a_config_says_only_what_differs() {
         kind = "several"
         roots = [
             { source = { kind = "mask_profiles", root = "photographs" } },
-            { source = { kind = "people", n_people = 500 }, name = "drawn", share = 0.3, use = "train" },
+            { source = { kind = "synthetic_people", n_people = 500 }, name = "drawn", share = 0.3, use = "train" },
         ]
     "#;
     let SourceConfig::Several(it) = toml::from_str(text).unwrap() else { panic!("several") };
@@ -426,10 +426,10 @@ fn a_config_says_only_what_differs() {
     for (text, want) in [
         ("roots = [{ share = 0.5 }]", "missing field `source`"),
         (
-            "roots = [{ source = { kind = \"people\" }, use = \"score\" }]",
+            "roots = [{ source = { kind = \"synthetic_people\" }, use = \"score\" }]",
             "expected `all` or `train`",
         ),
-        ("roots = [{ source = { kind = \"people\", n = 1 } }]", "unknown field `n`"),
+        ("roots = [{ source = { kind = \"synthetic_people\", n = 1 } }]", "unknown field `n`"),
     ] {
         let text = format!("kind = \"several\"\n{text}");
         let err = toml::from_str::<SourceConfig>(&text).unwrap_err().to_string();

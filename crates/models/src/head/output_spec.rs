@@ -15,11 +15,11 @@ use crate::{
 
 /// What a head asks.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Question {
+pub struct OutputSpec {
     /// Of its layers.
     pub name: String,
     /// What the answer is about.
-    pub asks: Scope,
+    pub scope: Scope,
     /// What the numbers of the answer mean.
     pub form: Form,
     /// How much of its loss is descended on.
@@ -43,20 +43,20 @@ pub(super) struct Shape {
     pub(super) init: LinearInit,
 }
 
-impl Question {
+impl OutputSpec {
     /// Which joint class?
-    pub(super) fn joint(task: &Task) -> Question {
-        Question::of(task, Scope::Joint)
+    pub(super) fn joint(task: &Task) -> OutputSpec {
+        OutputSpec::of(task, Scope::Joint)
     }
 
     /// Which level, of each factor?
-    pub(super) fn factors(task: &Task) -> Vec<Question> {
-        (0..task.factors.len()).map(|idx| Question::of(task, Scope::Factor(idx))).collect()
+    pub(super) fn factors(task: &Task) -> Vec<OutputSpec> {
+        (0..task.factors.len()).map(|idx| OutputSpec::of(task, Scope::Factor(idx))).collect()
     }
 
-    fn of(task: &Task, asks: Scope) -> Question {
-        let (name, n_out) = (task.scope_name(asks).to_owned(), task.n_classes_of(asks));
-        Question { name, asks, form: Form::Classes, weight: 1.0, n_out }
+    fn of(task: &Task, scope: Scope) -> OutputSpec {
+        let (name, n_out) = (task.scope_name(scope).to_owned(), task.n_classes_of(scope));
+        OutputSpec { name, scope, form: Form::Classes, weight: 1.0, n_out }
     }
 }
 
@@ -78,13 +78,13 @@ impl Shape {
     /// The head that asks `questions` of `n_features` features.
     pub(super) fn ask(
         self,
-        questions: Vec<Question>,
+        outputs: Vec<OutputSpec>,
         n_features: usize,
         mut builder: Builder<'_>,
     ) -> Result<Box<dyn Heads>> {
         let name = builder.path_of("dropout");
-        let layers = |question: Question| {
-            let mut builder = builder.under(&question.name);
+        let layers = |output: OutputSpec| {
+            let mut builder = builder.under(&output.name);
             let (mut n_in, mut hidden) = (n_features, Vec::new());
             for idx in 0..self.depth {
                 let mut place = builder.under(format!("hidden.{idx}"));
@@ -95,10 +95,10 @@ impl Shape {
                 ));
                 n_in = self.width;
             }
-            let last = Linear::new(builder, n_in, question.n_out, self.init)?;
-            Ok(Layers { question, hidden, last })
+            let last = Linear::new(builder, n_in, output.n_out, self.init)?;
+            Ok(Layers { output, hidden, last })
         };
-        let layers = questions.into_iter().map(layers).collect::<Result<_>>()?;
+        let layers = outputs.into_iter().map(layers).collect::<Result<_>>()?;
         Ok(Box::new(Built { shape: self, layers, name }))
     }
 }
@@ -111,7 +111,7 @@ struct Built {
 
 /// A question and the way to its numbers.
 struct Layers {
-    question: Question,
+    output: OutputSpec,
     /// Each with the name of its dropout.
     hidden: Vec<(Linear, String)>,
     last: Linear,
@@ -128,8 +128,8 @@ impl Heads for Built {
                 xs = ops::dropout(&ys, dropout, pass, name)?;
             }
             let numbers = it.last.forward(&xs, pass)?;
-            let Question { asks, weight, ref form, .. } = it.question;
-            Ok(Output { asks, form: form.clone(), weight, numbers })
+            let OutputSpec { scope, weight, ref form, .. } = it.output;
+            Ok(Output { scope, form: form.clone(), weight, numbers })
         };
         self.layers.iter().map(output).collect()
     }

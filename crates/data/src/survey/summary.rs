@@ -8,7 +8,7 @@ use crate::{Content, measure::ColourSums};
 
 /// What is kept of an image.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Glance {
+pub(super) struct ImageSummary {
     /// `[height, width]`, upright.
     pub(super) size: [usize; 2],
     /// SHA-256 of the file.
@@ -20,13 +20,13 @@ pub(super) struct Glance {
     pub(super) colours: ColourSums,
 }
 
-impl Glance {
+impl ImageSummary {
     /// Reads, decodes and measures an image, and shows it to `look`; or says why it cannot be read.
     pub(super) fn of(
         content: &Content,
         max_pixels: u64,
         look: &dyn Fn(&Image),
-    ) -> Result<Glance, String> {
+    ) -> Result<ImageSummary, String> {
         let bytes = content.bytes().map_err(|err| err.to_string())?;
         let image = decode_whole(&bytes, max_pixels).map_err(|err| err.to_string())?;
         look(&image);
@@ -34,7 +34,7 @@ impl Glance {
         let mut pixels = Sha256::new();
         size.iter().for_each(|it| pixels.update(it.to_le_bytes()));
         pixels.update(image.as_raw());
-        Ok(Glance {
+        Ok(ImageSummary {
             size: size.map(|it| it as usize),
             bytes: Sha256::digest(&bytes).into(),
             pixels: pixels.finalize().into(),

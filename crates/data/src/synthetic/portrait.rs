@@ -1,4 +1,4 @@
-//! An image of a drawn person: head and shoulders, with or without a mask.
+//! An image of a synthetic person: head and shoulders, with or without a mask.
 
 use base::Rng;
 use image::RgbImage;

@@ -14,26 +14,26 @@ pub struct Counts {
 
 /// One question of a head.
 #[derive(Clone, Debug)]
-pub struct Question<'a> {
+pub struct HeadOutput<'a> {
     /// What is asked of an image.
     pub task: &'a Task,
     /// What of it.
-    pub asks: Scope,
+    pub scope: Scope,
     /// What the numbers of the answer mean.
     pub form: Form,
     /// How many training images each number is the right answer of; of a number of years, nothing.
     pub counts: Vec<usize>,
 }
 
-impl<'a> Question<'a> {
+impl<'a> HeadOutput<'a> {
     /// The question about `asks` whose answer is `n_out` numbers.
     pub fn new(
         task: &'a Task,
-        asks: Scope,
+        scope: Scope,
         form: &Form,
         n_out: usize,
         counts: &Counts,
-    ) -> Question<'a> {
+    ) -> HeadOutput<'a> {
         let mut own = vec![0; n_out];
         match form {
             Form::Number { .. } => own.clear(),
@@ -42,16 +42,16 @@ impl<'a> Question<'a> {
             }
             Form::Classes | Form::Cosines { .. } | Form::Independent => {
                 for (class, n) in counts.classes.iter().enumerate() {
-                    own[task.project(class, asks)] += n;
+                    own[task.project(class, scope)] += n;
                 }
             }
         }
-        Question { task, asks, form: form.clone(), counts: own }
+        HeadOutput { task, scope, form: form.clone(), counts: own }
     }
 
     /// What a person calls it: `joint`, or the factor's name.
     pub fn name(&self) -> &str {
-        self.task.scope_name(self.asks)
+        self.task.scope_name(self.scope)
     }
 
     /// Whether one of several numbers is right: of classes, cosines, or bins of years.

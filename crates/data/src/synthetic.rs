@@ -1,4 +1,4 @@
-//! Drawn people: portraits for trying the program without a data set.
+//! Synthetic people: portraits for trying the program without a data set.
 //!
 //! Every person is a function of a seed and a number: skin, hair, face, glasses, clothes, background,
 //! light. Gender and age show in cues that overlap: an apparent age lies around the true one, and

@@ -7,7 +7,7 @@ use augment::Image;
 use crate::{evaluation::MainScores, profile::Profile};
 
 /// Looks on.
-pub trait Watch {
+pub trait Callback {
     /// Something that takes a while: `what`, of which `done` of `total` is done.
     fn progress(&self, what: &str, done: usize, total: usize);
 
@@ -24,7 +24,7 @@ pub trait Watch {
     fn profile(&self, _: &Profile) {}
 
     /// Images on a sheet, under a title, for those who track the run; none where nobody draws.
-    fn sheet(&self, _title: &str, _: &[Shown]) -> Option<Image> {
+    fn sheet(&self, _title: &str, _: &[SampleImage]) -> Option<Image> {
         None
     }
 
@@ -53,7 +53,7 @@ pub struct StepReport {
 
 /// An image and what is said of it.
 #[derive(Clone, Debug)]
-pub struct Shown {
+pub struct SampleImage {
     /// As the network sees it.
     pub image: Image,
     /// Its class.

@@ -1,4 +1,4 @@
-//! Drawn people, as a source: some to train on, with a share of wrong labels, and others with right
+//! Synthetic people, as a source: some to train on, with a share of wrong labels, and others with right
 //! ones that the finished model is scored on.
 
 use std::{
@@ -22,15 +22,15 @@ use serde::{Deserialize, Serialize};
 use super::{Context, Source, SourceError};
 use crate::{
     Findings,
-    drawn::{self, Gender, Person, Shot},
     fixes::MaskName,
     manifest::{Content, Example, Manifest, Use},
+    synthetic::{self, Gender, Person, Shot},
 };
 
-/// `source = { kind = "people" }`
+/// `source = { kind = "synthetic_people" }`
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct People {
+pub struct SyntheticPeople {
     /// How many people may be trained and validated on.
     pub n_people: usize,
     /// How many further people the finished model is scored on.
@@ -47,9 +47,9 @@ pub struct People {
     pub seed: u64,
 }
 
-impl Default for People {
-    fn default() -> People {
-        People {
+impl Default for SyntheticPeople {
+    fn default() -> SyntheticPeople {
+        SyntheticPeople {
             n_people: 1000,
             n_scored: 300,
             size: [96, 72],
@@ -73,7 +73,7 @@ struct Profile {
     usage: Use,
 }
 
-impl Source for People {
+impl Source for SyntheticPeople {
     /// Draws them all.
     fn list(&self, context: &Context<'_>) -> Result<(Manifest, Findings), SourceError> {
         self.check()?;
@@ -130,7 +130,7 @@ impl Profile {
 /// More would not fit the memory of any machine.
 const MOST_PEOPLE: usize = 10_000_000;
 
-impl People {
+impl SyntheticPeople {
     fn check(&self) -> Result<(), SourceError> {
         let settings = |what: String| Err(SourceError::Settings(format!("`data.source`: {what}")));
         if self.n_people.saturating_add(self.n_scored) > MOST_PEOPLE {
@@ -205,7 +205,7 @@ impl People {
     ) -> Result<(), SourceError> {
         self.check()?;
         if self.flipped > 0.0 {
-            let what = "`flipped` is for training on drawn people as they are: a folder has one \
+            let what = "`flipped` is for training on synthetic people as they are: a folder has one \
                         gender and one age";
             return Err(SourceError::Settings(what.to_owned()));
         }
@@ -283,7 +283,7 @@ impl People {
 fn jpeg(person: &Person, shot: Shot, size: [usize; 2]) -> Vec<u8> {
     let mut bytes = io::Cursor::new(Vec::new());
     let encoder = JpegEncoder::new_with_quality(&mut bytes, 92);
-    let drawn = drawn::draw(person, shot, size).write_with_encoder(encoder);
+    let drawn = synthetic::draw(person, shot, size).write_with_encoder(encoder);
     drawn.expect("an image of a size that JPEG has, into memory");
     bytes.into_inner()
 }
@@ -292,10 +292,10 @@ fn jpeg(person: &Person, shot: Shot, size: [usize; 2]) -> Vec<u8> {
 mod tests {
     use base::Task;
 
-    use super::{People, Source as _};
+    use super::{Source as _, SyntheticPeople};
     use crate::{Content, Context, MaskProfiles, Use};
 
-    const FEW: People = People {
+    const FEW: SyntheticPeople = SyntheticPeople {
         n_people: 12,
         n_scored: 5,
         size: [32, 24],
@@ -310,20 +310,20 @@ mod tests {
 
     #[test]
     fn the_same_seed_draws_the_same_images() {
-        let bytes = |people: &People| -> Vec<Vec<u8>> {
+        let bytes = |people: &SyntheticPeople| -> Vec<Vec<u8>> {
             let manifest = people.read(&context()).unwrap();
             manifest.examples.iter().map(|it| it.content.bytes().unwrap().into_owned()).collect()
         };
         let (one, two) = (bytes(&FEW), bytes(&FEW));
         assert_eq!(one.len(), 17 * 7);
         assert!(one == two);
-        assert!(one != bytes(&People { seed: 4, ..FEW }));
+        assert!(one != bytes(&SyntheticPeople { seed: 4, ..FEW }));
     }
 
     #[test]
     #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
     fn the_images_never_change_between_releases() {
-        // Recorded once: whoever changes this changes every score on drawn people. Other systems
+        // Recorded once: whoever changes this changes every score on synthetic people. Other systems
         // may round a sine otherwise.
         let manifest = FEW.read(&context()).unwrap();
         let all: Vec<u8> = manifest
@@ -336,7 +336,7 @@ mod tests {
 
     #[test]
     fn only_people_to_train_on_have_wrong_labels() {
-        let (clean, noisy) = (People { wrong_labels: 0.0, ..FEW }, FEW);
+        let (clean, noisy) = (SyntheticPeople { wrong_labels: 0.0, ..FEW }, FEW);
         let (clean, noisy) = (clean.read(&context()).unwrap(), noisy.read(&context()).unwrap());
         let differing = |usage| {
             let pairs = clean.examples.iter().zip(&noisy.examples);
@@ -348,8 +348,8 @@ mod tests {
 
     #[test]
     fn flipped_labels_are_those_of_some_images_to_train_on() {
-        let flipped = People { flipped: 0.3, wrong_labels: 0.0, n_people: 40, ..FEW };
-        let right = People { flipped: 0.0, ..flipped.clone() }.read(&context()).unwrap();
+        let flipped = SyntheticPeople { flipped: 0.3, wrong_labels: 0.0, n_people: 40, ..FEW };
+        let right = SyntheticPeople { flipped: 0.0, ..flipped.clone() }.read(&context()).unwrap();
         let flipped = flipped.read(&context()).unwrap();
         let pairs = right.examples.iter().zip(&flipped.examples);
         let wrong: Vec<_> = pairs.filter(|(a, b)| a.class != b.class).map(|it| it.1).collect();

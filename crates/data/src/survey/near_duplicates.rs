@@ -22,7 +22,7 @@ use std::collections::{BTreeSet, HashMap, hash_map::Entry};
 use rayon::prelude::*;
 use serde::Serialize;
 
-use super::{difference_hash::DifferenceHash, glance::Glance};
+use super::{difference_hash::DifferenceHash, summary::ImageSummary};
 
 /// Images of different people that differ in no more than so many of 256 bits look the same. All such
 /// are found, since they are fewer than the bands.
@@ -42,7 +42,7 @@ pub enum Likeness {
 
 /// Two images that are one.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Twin {
+pub struct NearDuplicate {
     /// How alike.
     pub likeness: Likeness,
     /// In how many of 256 bits they look different.
@@ -53,9 +53,9 @@ pub struct Twin {
 
 /// The images that are linked to another, and what limits the search.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Twins {
+pub struct NearDuplicates {
     /// The surest first.
-    pub twins: Vec<Twin>,
+    pub near_duplicates: Vec<NearDuplicate>,
     /// How many images look so much like many others that not all of these were compared with them.
     pub n_crowded: usize,
 }
@@ -64,45 +64,48 @@ pub struct Twins {
 ///
 /// - `seen`: the images by position, rising.
 /// - `person`: whose image is at a position.
-pub(super) fn find(seen: &[(usize, Glance)], person: &dyn Fn(usize) -> usize) -> Twins {
-    let mut twins = Vec::new();
+pub(super) fn find(
+    seen: &[(usize, ImageSummary)],
+    person: &dyn Fn(usize) -> usize,
+) -> NearDuplicates {
+    let mut near_duplicates = Vec::new();
     let (mut by_bytes, mut by_pixels) = (HashMap::new(), HashMap::new());
     let mut distinct = Vec::new();
-    for &(idx, ref glance) in seen {
-        let (likeness, first) = match by_bytes.entry(glance.bytes) {
+    for &(idx, ref summary) in seen {
+        let (likeness, first) = match by_bytes.entry(summary.bytes) {
             Entry::Occupied(first) => (Likeness::SameBytes, *first.get()),
             Entry::Vacant(it) => {
                 it.insert(idx);
-                match by_pixels.entry(glance.pixels) {
+                match by_pixels.entry(summary.pixels) {
                     Entry::Occupied(first) => (Likeness::SamePixels, *first.get()),
                     Entry::Vacant(it) => {
                         it.insert(idx);
-                        distinct.push((idx, glance.hash));
+                        distinct.push((idx, summary.hash));
                         continue;
                     }
                 }
             }
         };
-        twins.push(Twin { likeness, distance: 0, images: [first, idx] });
+        near_duplicates.push(NearDuplicate { likeness, distance: 0, images: [first, idx] });
     }
     let near = near(&distinct, person);
-    twins.extend(near.twins);
-    twins.sort();
-    Twins { twins, n_crowded: near.n_crowded }
+    near_duplicates.extend(near.near_duplicates);
+    near_duplicates.sort();
+    NearDuplicates { near_duplicates, n_crowded: near.n_crowded }
 }
 
 /// Links difference hashes alone, without files and pixels; to measure how long that takes.
 ///
 /// - `hashes`: 256 bits each.
 /// - `people`: whose image each is of.
-pub fn link_hashes(hashes: &[[u64; 4]], people: &[usize]) -> Twins {
+pub fn link_hashes(hashes: &[[u64; 4]], people: &[usize]) -> NearDuplicates {
     let hashes = hashes.iter().map(|&it| DifferenceHash::from_bits(it)).enumerate();
     near(&hashes.collect::<Vec<_>>(), &|idx| people[idx])
 }
 
 /// The nearest image of another person for each that is not plain, where there is one within [`NEAR`].
-fn near(hashes: &[(usize, DifferenceHash)], person: &dyn Fn(usize) -> usize) -> Twins {
-    let mut twins = BTreeSet::new();
+fn near(hashes: &[(usize, DifferenceHash)], person: &dyn Fn(usize) -> usize) -> NearDuplicates {
+    let mut near_duplicates = BTreeSet::new();
     let mut first = HashMap::with_capacity(hashes.len());
     let mut distinct = Vec::new();
     for &(idx, hash) in hashes.iter().filter(|it| !it.1.is_plain()) {
@@ -111,7 +114,11 @@ fn near(hashes: &[(usize, DifferenceHash)], person: &dyn Fn(usize) -> usize) -> 
                 let first = *first.get();
                 if person(first) != person(idx) {
                     let (likeness, distance) = (Likeness::Near, 0);
-                    twins.insert(Twin { likeness, distance, images: [first, idx] });
+                    near_duplicates.insert(NearDuplicate {
+                        likeness,
+                        distance,
+                        images: [first, idx],
+                    });
                 }
             }
             Entry::Vacant(it) => {
@@ -123,13 +130,13 @@ fn near(hashes: &[(usize, DifferenceHash)], person: &dyn Fn(usize) -> usize) -> 
     let people: Vec<usize> = distinct.iter().map(|it| person(it.0)).collect();
     let hashes: Vec<DifferenceHash> = distinct.iter().map(|it| it.1).collect();
     let Nearest { nearest, n_crowded } = nearest(&hashes, &people, n_neighbours(hashes.len()));
-    let twin = |(from, it): (usize, Option<(u32, usize)>)| {
+    let pair = |(from, it): (usize, Option<(u32, usize)>)| {
         let (distance, to) = it?;
         let images = [from.min(to), from.max(to)].map(|it| distinct[it].0);
-        Some(Twin { likeness: Likeness::Near, distance, images })
+        Some(NearDuplicate { likeness: Likeness::Near, distance, images })
     };
-    twins.extend(nearest.into_iter().enumerate().filter_map(twin));
-    Twins { twins: twins.into_iter().collect(), n_crowded }
+    near_duplicates.extend(nearest.into_iter().enumerate().filter_map(pair));
+    NearDuplicates { near_duplicates: near_duplicates.into_iter().collect(), n_crowded }
 }
 
 /// About so many pairs are compared at most: some seconds' work.
@@ -199,7 +206,7 @@ mod tests {
     use base::Seed;
     use rand::Rng as _;
 
-    use super::{DifferenceHash, NEAR, Twins, link_hashes, near, nearest};
+    use super::{DifferenceHash, NEAR, NearDuplicates, link_hashes, near, nearest};
 
     /// `hash` with `n` of its bits turned, spread over all bands.
     fn turned(hash: [u64; 4], n: usize) -> [u64; 4] {
@@ -224,10 +231,10 @@ mod tests {
             let hashes = [base, turned(base, n)].map(DifferenceHash::from_bits);
             assert_eq!(hashes[0].distance(hashes[1]), n as u32);
             let hashes = [(3, hashes[0]), (9, hashes[1])];
-            let found = near(&hashes, &|idx| idx).twins;
+            let found = near(&hashes, &|idx| idx).near_duplicates;
             assert_eq!(found.len(), usize::from(n as u32 <= NEAR), "{n} bits");
             assert!(found.iter().all(|it| it.images == [3, 9] && it.distance == n as u32));
-            let of_one = near(&hashes, &|_| 0).twins;
+            let of_one = near(&hashes, &|_| 0).near_duplicates;
             assert!(of_one.is_empty(), "one person's images are alike by nature");
         }
     }
@@ -236,7 +243,7 @@ mod tests {
     fn the_nearest_wins() {
         let hashes = [0, 3, 1].map(|n| DifferenceHash::from_bits(turned([5; 4], n)));
         let hashes: Vec<_> = hashes.into_iter().enumerate().collect();
-        let found = near(&hashes, &|idx| idx).twins;
+        let found = near(&hashes, &|idx| idx).near_duplicates;
         let found: Vec<_> = found.into_iter().map(|it| it.images).collect();
         // 0 and 2 are a bit apart; 1 is 2 bits from 2, and 3 from 0.
         assert_eq!(found, [[0, 2], [1, 2]]);
@@ -279,12 +286,12 @@ mod tests {
         let people: Vec<usize> = (0..N).collect();
         let found = link_hashes(&alike, &people);
         let linked: std::collections::BTreeSet<usize> =
-            found.twins.iter().flat_map(|it| it.images).collect();
+            found.near_duplicates.iter().flat_map(|it| it.images).collect();
         assert_eq!(linked.len(), N, "each is within 14 bits of any other");
-        assert!(found.n_crowded > N / 2 && found.twins.len() <= N, "{}", found.n_crowded);
+        assert!(found.n_crowded > N / 2 && found.near_duplicates.len() <= N, "{}", found.n_crowded);
 
         let same = link_hashes(&vec![base; N], &people);
-        assert_eq!((same.twins.len(), same.n_crowded), (N - 1, 0));
-        assert_eq!(link_hashes(&vec![[0; 4]; N], &people), Twins::default(), "plain ones");
+        assert_eq!((same.near_duplicates.len(), same.n_crowded), (N - 1, 0));
+        assert_eq!(link_hashes(&vec![[0; 4]; N], &people), NearDuplicates::default(), "plain ones");
     }
 }

@@ -41,7 +41,7 @@ impl Gender {
 /// A colour, each part in 0..=1.
 pub(crate) type Colour = [f32; 3];
 
-/// A drawn person.
+/// A synthetic person.
 #[derive(Clone, Debug)]
 pub struct Person {
     /// Their gender.
