@@ -138,7 +138,17 @@ fn peak(child: &Child) -> u64 {
 fn make(bench: &Bench<'_>, n: usize) -> anyhow::Result<usize> {
     let dir = bench.dir;
     let drawn = N_DRAWN.to_string();
-    let draw = ["data", "people", "drawn", "--people", &drawn, "--scored", "0", "--size", "32x24"];
+    let draw = [
+        "data",
+        "synthetic-people",
+        "drawn",
+        "--people",
+        &drawn,
+        "--scored",
+        "0",
+        "--size",
+        "32x24",
+    ];
     ensure!(bench.command(&draw).status()?.success(), "the images cannot be drawn");
     let mut originals: Vec<PathBuf> = fs::read_dir(dir.join("drawn/train/images"))?
         .map(|it| it.map(|it| it.path()))

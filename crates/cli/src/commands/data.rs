@@ -31,7 +31,7 @@ use crate::{
 pub(crate) fn data(command: DataCommand) -> anyhow::Result<End> {
     let terminal = Terminal::new();
     match command {
-        DataCommand::People { dir, people, scored, size, wrong_labels, seed } => {
+        DataCommand::SyntheticPeople { dir, people, scored, size, wrong_labels, seed } => {
             let (n_people, n_scored, flipped) = (people, scored, 0.0);
             let source = SyntheticPeople { n_people, n_scored, size, wrong_labels, flipped, seed };
             let progress = |done, total| terminal.progress("drawing people", done, total);

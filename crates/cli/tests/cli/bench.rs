@@ -41,8 +41,17 @@ impl Bench {
     pub(crate) fn new() -> Bench {
         let bench = Bench::empty();
         fs::write(bench.path("small.toml"), SMALL).unwrap();
-        bench
-            .ok(&["data", "people", "people", "--people", "8", "--scored", "3", "--size", "40x32"]);
+        bench.ok(&[
+            "data",
+            "synthetic-people",
+            "people",
+            "--people",
+            "8",
+            "--scored",
+            "3",
+            "--size",
+            "40x32",
+        ]);
         bench
     }
 

@@ -10,7 +10,7 @@ use crate::bench::Bench;
 fn people() -> Bench {
     let bench = Bench::empty();
     let few = ["--people", "8", "--scored", "0", "--wrong-labels", "0"];
-    bench.ok(&[&["data", "people", "people"][..], &few].concat());
+    bench.ok(&[&["data", "synthetic-people", "people"][..], &few].concat());
     bench
 }
 
@@ -180,7 +180,7 @@ fn several_roots_are_looked_at_together() {
 #[test]
 fn one_person_and_no_image_that_can_be_read() {
     let bench = Bench::empty();
-    bench.ok(&["data", "people", "people", "--people", "1", "--scored", "0"]);
+    bench.ok(&["data", "synthetic-people", "people", "--people", "1", "--scored", "0"]);
     bench.ok(&["eda", "people", "-o", "one"]);
     for name in ["mask1", "mask2", "mask3", "mask4", "mask5", "incorrect_mask", "normal"] {
         fs::write(bench.image(0, &format!("{name}.jpg")), "").unwrap();

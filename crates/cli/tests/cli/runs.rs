@@ -104,8 +104,17 @@ fn signal(name: &str, id: u32) {
 #[test]
 fn every_shipped_config_can_be_tried_fast() {
     let bench = Bench::empty();
-    let people =
-        ["data", "people", "people", "--people", "8", "--scored", "2", "--size", "288x272"];
+    let people = [
+        "data",
+        "synthetic-people",
+        "people",
+        "--people",
+        "8",
+        "--scored",
+        "2",
+        "--size",
+        "288x272",
+    ];
     bench.ok(&people);
     let configs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../configs");
     let configs = fs::read_dir(configs).unwrap().map(|it| it.unwrap().path());
