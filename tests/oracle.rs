@@ -1,5 +1,5 @@
-//! candle-transformers as an oracle: its EfficientNet, which can only answer, and ours agree on the
-//! same random weights under torchvision's names.
+//! candle-transformers as an oracle: its EfficientNet, which supports only inference, and ours agree on
+//! the same random weights under torchvision's names.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -15,7 +15,7 @@ use crate::golden::plain_task;
 
 #[test]
 fn candle_transformers_gives_the_same_logits() -> Result<()> {
-    // It has torchvision's names with TensorFlow's padding and eps.
+    // candle-transformers has torchvision's names with TensorFlow's padding and eps.
     let config = EfficientNet {
         variant: Variant::B0,
         padding: Some(Padding::Same),

@@ -1,6 +1,6 @@
-//! How long it takes, and how much memory, to score many images of many classes.
+//! Time and memory of scoring many images of many classes.
 //!
-//! Measured where `MASKFIT_TEST_SCALE` is set, with figures on standard error:
+//! Runs at full scale where `MASKFIT_TEST_SCALE` is set, with measurements on standard error:
 //! `MASKFIT_TEST_SCALE=1 cargo test --release --workspace --test it scale -- --nocapture`.
 
 use std::{fs, time::Instant};
@@ -18,7 +18,7 @@ fn task() -> Task {
     Task { factors: vec![Factor::new("class", &levels)] }
 }
 
-/// Predictions of which four of five are right; each hands on to `each`.
+/// Passes predictions to `each`, of which four of five are correct.
 fn predict(n_images: usize, mut each: impl FnMut(usize, &Prediction<'_>)) {
     let mut p = vec![0.2 / (N_CLASSES - 1) as f64; N_CLASSES];
     for image in 0..n_images {
@@ -38,7 +38,7 @@ fn predict(n_images: usize, mut each: impl FnMut(usize, &Prediction<'_>)) {
     }
 }
 
-/// The most memory that the process has had, in MiB.
+/// The peak memory of the process, in MiB.
 fn peak() -> f64 {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|it| it.strip_prefix("VmHWM:"));
@@ -47,7 +47,7 @@ fn peak() -> f64 {
 }
 
 #[test]
-fn a_report_on_many_images_of_many_classes_is_made_as_predictions_come() {
+fn report_on_many_images_of_many_classes_is_computed_in_a_stream() {
     let n_images = if std::env::var(VARIABLE).is_ok() { 1_000_000 } else { 10_000 };
     let mut evaluation = Evaluation::new(&task());
     let began = Instant::now();
@@ -56,13 +56,13 @@ fn a_report_on_many_images_of_many_classes_is_made_as_predictions_come() {
     let report = evaluation.report(Seed(0));
     let whole = began.elapsed().as_secs_f64();
     eprintln!(
-        "report on {n_images} images of {N_CLASSES} classes: {added:.1} s of sums, {:.1} s of draws, \
-         peak {:.0} MiB",
+        "report on {n_images} images of {N_CLASSES} classes: {added:.1} s of sums, {:.1} s of bootstrap \
+         resamples, peak {:.0} MiB",
         whole - added,
         peak()
     );
     let joint = report.joint();
-    // Of 5,000 that are taken for another class in a row, 5 are taken for their own.
+    // Of every 5,000 images, 1,000 get a shifted class, which for one of them is the true one.
     assert!((joint.scores.accuracy - 0.8002).abs() < 1e-9, "{}", joint.scores.accuracy);
     let it = joint.macro_f1;
     assert!(it.low < it.value && it.value < it.high && it.high - it.low < 0.05, "{it:?}");
@@ -70,7 +70,7 @@ fn a_report_on_many_images_of_many_classes_is_made_as_predictions_come() {
 }
 
 #[test]
-fn a_table_of_many_classes_is_written_and_read_row_by_row() {
+fn table_of_many_classes_is_written_and_read_row_by_row() {
     let n_images = if std::env::var(VARIABLE).is_ok() { 50_000 } else { 200 };
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("valid.csv");

@@ -1,4 +1,4 @@
-//! A served probability is the validation probability of the same image.
+//! A predicted probability equals the validation probability of the same image.
 
 use std::{fs, sync::Arc};
 
@@ -11,7 +11,7 @@ use trainer::{Run, fit};
 use crate::small::{StopsAt, experiment, manifest, plan};
 
 #[test]
-fn a_bundle_answers_as_it_was_validated() {
+fn bundle_predicts_the_validation_probabilities() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("run");
     let experiment = experiment(&["train.total=2 epochs"]);
@@ -24,7 +24,7 @@ fn a_bundle_answers_as_it_was_validated() {
         valid.push(row.clone());
     }
 
-    // The bundle alone, somewhere else, with the images as files.
+    // The bundle alone, moved elsewhere, with the images as files.
     let moved = dir.path().join("moved");
     fs::rename(run.best(), &moved).unwrap();
     let mut images = Vec::new();
@@ -43,10 +43,10 @@ fn a_bundle_answers_as_it_was_validated() {
         for (Row { image: name, probabilities: want, .. }, got) in
             valid.iter().zip(&served.probabilities)
         {
-            // A table says nine digits.
+            // A table has nine digits.
             let got = got.iter().map(|&it| number(it).parse::<f64>().unwrap());
             let worst = want.iter().zip(got).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
-            // At the batch size of validation to the last digit; at others to rounding.
+            // At the batch size of validation, equal to the last digit; at others, up to rounding.
             let tolerance = if batch_size == 128 { 0.0 } else { 1e-6 };
             assert!(worst <= tolerance, "{name} at {batch_size}: off by {worst:e}");
         }
@@ -54,7 +54,7 @@ fn a_bundle_answers_as_it_was_validated() {
 }
 
 #[test]
-fn several_members_are_averaged() {
+fn members_of_a_bundle_are_averaged() {
     let dir = tempfile::tempdir().unwrap();
     let opened = |seed: &str| {
         let experiment = experiment(&["train.total=1 epochs", seed]);
@@ -67,7 +67,7 @@ fn several_members_are_averaged() {
     let manifest = manifest(&experiment(&[]));
     let images: Arc<[_]> =
         manifest.examples.iter().take(9).map(|it| (it.name.clone(), it.content.clone())).collect();
-    let answers = |bundle: &Bundle| {
+    let probabilities = |bundle: &Bundle| {
         let serving = Serving { batch_size: 4, num_workers: 1, prefetch: 1, memory: None };
         let predictor = Predictor::new(bundle.clone(), &Device::Cpu);
         predictor.predict(&images, serving, &mut |_, _| {}).unwrap().probabilities
@@ -76,7 +76,8 @@ fn several_members_are_averaged() {
         task: a.task.clone(),
         members: a.members.iter().chain(&b.members).cloned().collect(),
     };
-    for ((a, b), both) in answers(&a).iter().zip(&answers(&b)).zip(&answers(&both)) {
+    let (a, b, both) = (probabilities(&a), probabilities(&b), probabilities(&both));
+    for ((a, b), both) in a.iter().zip(&b).zip(&both) {
         for ((a, b), both) in a.iter().zip(b).zip(both) {
             assert!((both - (a + b) / 2.0).abs() < 1e-12);
         }

@@ -1,4 +1,4 @@
-//! A small run that the tests share: a few synthetic people, a tiny network.
+//! A small run shared by the tests: a few synthetic people and a tiny network.
 
 use std::{
     path::Path,
@@ -10,7 +10,7 @@ use candle::Device;
 use data::{Context, Manifest};
 use trainer::{Callback, EpochReport, Experiment, Plan, StepReport};
 
-/// What differs from the default settings.
+/// The settings that differ from the defaults.
 pub(crate) const SETTINGS: &str = r#"
 [data]
 source = { kind = "synthetic_people", n_people = 12, n_scored = 4, size = [40, 32], wrong_labels = 0.1, seed = 5 }
@@ -52,7 +52,7 @@ pub(crate) fn plan(experiment: &Experiment) -> Plan {
     Plan::new(experiment, &manifest, 0, &Device::Cpu, &watch).expect("a plan")
 }
 
-/// Looks on, and asks to stop after some steps.
+/// A callback that stops the run after some steps, and records losses and notes.
 pub(crate) struct StopsAt {
     n_left: AtomicUsize,
     pub(crate) losses: std::sync::Mutex<Vec<f64>>,
@@ -92,7 +92,7 @@ impl Callback for StopsAt {
     }
 }
 
-/// All files below a folder by name, except those that are measured in seconds or have times in them.
+/// All files below a folder by name, except those that contain durations or timestamps.
 pub(crate) fn files(dir: &Path) -> Vec<(String, Vec<u8>)> {
     let mut files = Vec::new();
     let mut todo = vec![dir.to_owned()];

@@ -1,4 +1,4 @@
-//! Every loss, value and gradient, against PyTorch, timm, and formulas written out: see losses.py.
+//! Value and gradient of every loss against PyTorch, timm, and explicit formulas: see losses.py.
 
 use std::collections::BTreeSet;
 
@@ -45,7 +45,7 @@ fn every_loss_agrees_with_its_reference() -> Result<()> {
             _ => Form::Number { scale: 10.0, shift: 40.0, cuts: None },
         };
         let is_soft: bool = case.to("soft");
-        // Hard rows are every other image alone.
+        // Hard rows are the images of even position.
         let images = |row: usize| -> Row {
             let part = |(k, &weight): (usize, &f32)| Part { image: 2 * row + k, weight };
             match is_soft {
@@ -60,8 +60,8 @@ fn every_loss_agrees_with_its_reference() -> Result<()> {
             weights: case.to("weights"),
         };
         let targets = Targets::new(&task, labels, &rows, DType::F64, &Device::Cpu);
-        let question = HeadOutput::new(&task, scope, &form, n, &counts);
-        let judge = Criterion::new(&config, &[question]).expect(&settings);
+        let head_output = HeadOutput::new(&task, scope, &form, n, &counts);
+        let criterion = Criterion::new(&config, &[head_output]).expect(&settings);
 
         let scale = match form {
             Form::Cosines { .. } | Form::Number { .. } => 1.0,
@@ -73,10 +73,10 @@ fn every_loss_agrees_with_its_reference() -> Result<()> {
         let progress: f64 = case.to("progress");
         let clock = Clock { step: (100.0 * progress) as usize, total: 100, epoch: 0.0 };
         let output = Output::new(scope, form, var.as_tensor().clone());
-        let mean = judge.compute(&[output], &targets, &clock)?.mean()?;
+        let mean = criterion.compute(&[output], &targets, &clock)?.mean()?;
         let want: f64 = case.to("loss");
         eprintln!("{settings}{scope:?}");
-        // Shares and targets are f32 in a row.
+        // The shares of a row, and so the targets, are f32.
         check_close(&mean, &[want], 1e-7 * want.max(1.0));
         let grad = mean.backward()?;
         let grad = grad.get(&var).expect("a gradient");

@@ -1,4 +1,4 @@
-//! Mixed batches of timm and of mixup's authors, and how λ is distributed.
+//! Mixed batches of timm and of mixup's authors, and the distribution of λ.
 
 use augment::{MixOpConfig, Mixing};
 use base::{
@@ -36,7 +36,7 @@ fn rows_and_their_labels_are_mixed_as_in_the_references() -> Result<()> {
         let targets = Targets::new(&task, labels, &rows, DType::F64, &Device::Cpu);
         let targets = targets.distribution(base::task::Scope::Joint)?;
         check_close(&targets, &case.to::<Vec<f64>>("targets"), 1e-6);
-        eprintln!("{name}: as it should be");
+        eprintln!("{name}: ok");
     }
     Ok(())
 }
@@ -52,7 +52,7 @@ fn sample(row: usize, layer: &Golden) -> MixedSample {
 }
 
 #[test]
-fn each_convention_draws_the_lambda_that_it_names() {
+fn lambda_has_the_distribution_of_each_convention() {
     let settings = [
         ("authors", ""),
         ("fastai", "alpha = 0.4\nat_least_half = true\nper = \"example\""),
@@ -63,7 +63,7 @@ fn each_convention_draws_the_lambda_that_it_names() {
     for (name, settings) in settings {
         let op: MixOpConfig = toml::from_str(&format!("kind = \"mixup\"\n{settings}")).unwrap();
         let mixing = Mixing::new(&[op], &Task::mask_gender_age(), &[], |_| 0).unwrap();
-        // Batches enough for as many draws of those that draw once for all.
+        // One λ per batch, for settings that sample once per batch.
         let n = 20_000;
         let lambda = |batch: usize| {
             let stream = |_| Seed(0).stream(&format!("mix/{batch}"));
@@ -75,7 +75,7 @@ fn each_convention_draws_the_lambda_that_it_names() {
         assert!((mean - want.to::<f64>("mean")).abs() < 0.01, "{name}: the mean is {mean}");
         lambdas.sort_by(f64::total_cmp);
         for (decile, at) in want.to::<Vec<f64>>("deciles").into_iter().zip(1..) {
-            // Five deviations of a share of draws.
+            // Five standard errors of a share of the samples.
             let share = lambdas.partition_point(|&it| it < decile) as f64 / n as f64;
             assert!((share - f64::from(at) / 10.0).abs() < 0.018, "{name}: {share} below {decile}");
         }

@@ -13,7 +13,7 @@ use testkit::{check_close, numbers};
 
 use super::golden;
 
-/// The network that a case of the golden file is called after.
+/// The network of a case of the golden file.
 fn network(name: &str) -> BackboneConfig {
     let plain = |variant| EfficientNet { variant, drop_path: 0.0, ..EfficientNet::default() };
     let resnet = |config| BackboneConfig::ResNet(config);
@@ -53,14 +53,14 @@ fn network(name: &str) -> BackboneConfig {
     })
 }
 
-/// A task of `n` classes without names of their own.
+/// A task of `n` classes, named by their numbers.
 pub(crate) fn plain_task(n: usize) -> Task {
     let names: Vec<String> = (0..n).map(|it| it.to_string()).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     Task { factors: vec![Factor::new("class", &names)] }
 }
 
-/// The same weights as `formula` of networks.py gives.
+/// Sets the weights that `formula` of networks.py computes.
 fn set_by_formula(model: &Model) -> Result<()> {
     for (name, param) in model.params().named() {
         let dims = param.kind.file_dims(param.var.dims());
@@ -87,12 +87,12 @@ fn set_by_formula(model: &Model) -> Result<()> {
     Ok(())
 }
 
-/// How far ours may be from the reference, which computes in f64.
+/// The tolerance for differences from the reference, which computes in f64.
 struct Tolerance {
     dtype: DType,
-    /// Of each logit.
+    /// For each logit.
     logits: f64,
-    /// Of each parameter's gradient, relative to its norm.
+    /// For each parameter's gradient, relative to its norm.
     gradients: f64,
 }
 
@@ -125,8 +125,8 @@ fn check(name: &str, tolerance: Tolerance) -> Result<()> {
         let [want_norm, want_projections @ ..] = want[name];
         let norm = grad.iter().map(|g| g * g).sum::<f64>().sqrt();
         if want_norm < 1e-10 {
-            // Zero by construction: what a shift before the next batch norm can do.
-            assert!(norm < 1e-3, "{name}: {norm:e} instead of nothing");
+            // Zero by construction: the gradient of a shift before the next batch norm.
+            assert!(norm < 1e-3, "{name}: {norm:e} instead of 0");
             continue;
         }
         // Each projection of an error e on a random direction has the mean square |e|^2.
@@ -147,7 +147,7 @@ fn check(name: &str, tolerance: Tolerance) -> Result<()> {
 #[test]
 fn every_network_agrees_with_its_reference_in_double_precision() -> Result<()> {
     for name in golden("networks").at("cases").keys() {
-        // The golden file keeps nine digits of each gradient's norm.
+        // The golden file has nine digits of each gradient's norm.
         check(&name, Tolerance { dtype: DType::F64, logits: 1e-9, gradients: 1e-8 })?;
     }
     Ok(())
@@ -156,10 +156,9 @@ fn every_network_agrees_with_its_reference_in_double_precision() -> Result<()> {
 #[test]
 fn every_network_agrees_with_its_reference_in_single_precision() -> Result<()> {
     for name in golden("networks").at("cases").keys() {
-        // Rounding puts a few numbers on the other side of a kink of networks of ReLUs: from itself in
-        // f64 PyTorch in f32 is 1.1e-2 away on Lite0, 1.9e-3 on ResNet-50 (1.4e-2 on images of
-        // 160x128), 3.1e-3 on DenseNet-121, and 8e-4 to 4.5e-3 on VGG-13 with norms, if images
-        // move by 1e-7.
+        // Rounding moves a few values across a kink of a ReLU: the difference between PyTorch in f32 and
+        // in f64 is 1.1e-2 on Lite0, 1.9e-3 on ResNet-50 (1.4e-2 on images of 160x128), 3.1e-3 on
+        // DenseNet-121, and 8e-4 to 4.5e-3 on VGG-13 with norms, if images change by 1e-7.
         let has_many_kinks =
             ["lite0", "resne", "densenet", "vgg13_bn"].iter().any(|it| name.contains(it));
         let gradients = if has_many_kinks { 2e-2 } else { 1e-3 };

@@ -1,9 +1,9 @@
-//! From encoded bytes to images: decoding, cropping, resizing, colours, and the pipeline of them;
-//! and from images to the rows of a batch.
+//! Image decoding, transforms and augmentation, and the pipeline of them; and mixing the samples of a batch
+//! (mixup, CutMix, random erasing).
 //!
-//! To add an image operation, write its file, declare it in `image.rs`, and give it a line in
-//! [`TransformConfig`]; an operation on a batch likewise in `mix.rs` and [`MixOpConfig`]. The zoo
-//! tests find it there.
+//! To add an image operation, write its file, declare it in `transform.rs`, and give it a line in
+//! [`TransformConfig`]; likewise an operation on a batch in `mix.rs` and [`MixOpConfig`]. The zoo tests then
+//! cover it.
 
 mod canvas;
 mod cutout;

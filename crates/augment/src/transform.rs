@@ -1,4 +1,4 @@
-//! Operations on one RGB8 image. One file an operation.
+//! Operations on one RGB8 image. One file per operation.
 
 mod affine;
 mod autocontrast;
@@ -66,107 +66,107 @@ pub type Image = RgbImage;
 base::choice! {
     /// An entry of `[augment] train` or `eval`.
     pub enum TransformConfig: dyn Transform {
-        /// Both sides to a given size, antialiased.
+        /// Resize the image to a given size, antialiased.
         "resize" => Resize(resize::Resize),
-        /// The shorter side to a given size and the longer in proportion, antialiased.
+        /// Resize the shorter side to a given size, keeping the aspect ratio, antialiased.
         "resize_shorter" => ResizeShorter(resize_shorter::ResizeShorter),
-        /// The middle of the image.
+        /// Crop the centre of the image.
         "center_crop" => CenterCrop(center_crop::CenterCrop),
-        /// A part of the image, anywhere.
+        /// Crop the image at a random position.
         "random_crop" => RandomCrop(random_crop::RandomCrop),
-        /// A part of the image, of any size, shape and place, made one size.
+        /// Crop a random part of random area and aspect ratio, and resize it to a given size.
         "random_resized_crop" => RandomResizedCrop(random_resized_crop::RandomResizedCrop),
-        /// The image on a larger ground.
+        /// Pad the image on all sides.
         "pad" => Pad(pad::Pad),
-        /// Left and right exchanged.
+        /// Flip the image horizontally.
         "horizontal_flip" => HorizontalFlip(horizontal_flip::HorizontalFlip),
-        /// Top and bottom exchanged.
+        /// Flip the image vertically.
         "vertical_flip" => VerticalFlip(vertical_flip::VerticalFlip),
-        /// Turned about the middle by a random angle.
+        /// Rotate the image by a random angle.
         "rotate" => Rotate(rotate::Rotate),
-        /// Turned, shifted, scaled and sheared at random.
+        /// Random affine transform: rotate, translate, scale and shear.
         "affine" => Affine(affine::Affine),
-        /// As if seen from aside: each corner drawn inwards at random.
+        /// Random perspective transform: move each corner inwards at random.
         "perspective" => Perspective(perspective::Perspective),
-        /// Seen through a lens that bends straight lines.
+        /// Barrel or pincushion distortion of a camera lens.
         "optical_distortion" => OpticalDistortion(optical_distortion::OpticalDistortion),
-        /// Rows and columns of cells, each stretched or narrowed at random.
+        /// Grid distortion: stretch or compress the rows and columns of a grid at random.
         "grid_distortion" => GridDistortion(grid_distortion::GridDistortion),
-        /// As if on rubber: pixels moved by a smooth random field.
+        /// Elastic transform: displace pixels by a smooth random field.
         "elastic" => Elastic(elastic::Elastic),
-        /// Brightness, contrast, saturation and hue changed at random, in random order.
+        /// Randomly change brightness, contrast, saturation and hue, in random order.
         "color_jitter" => ColorJitter(color_jitter::ColorJitter),
-        /// Brightness and contrast changed at random, as a straight line.
+        /// Randomly change brightness and contrast by a linear function.
         "brightness_contrast" => BrightnessContrast(brightness_contrast::BrightnessContrast),
-        /// Hue, saturation and value moved at random.
+        /// Randomly shift hue, saturation and value.
         "hue_saturation_value" => HueSaturationValue(hue_saturation_value::HueSaturationValue),
-        /// A random power of each byte.
+        /// Random gamma correction.
         "gamma" => Gamma(gamma::Gamma),
-        /// The colours taken away.
+        /// Convert the image to greyscale.
         "grayscale" => Grayscale(grayscale::Grayscale),
-        /// Normally distributed noise, another for each byte.
+        /// Add Gaussian noise, independent for each channel of each pixel.
         "gaussian_noise" => GaussianNoise(gaussian_noise::GaussianNoise),
-        /// Blurred by a normal distribution of random width.
+        /// Gaussian blur of random σ.
         "gaussian_blur" => GaussianBlur(gaussian_blur::GaussianBlur),
-        /// Sharper, or softer, at random.
+        /// Randomly sharpen or blur the image.
         "sharpen" => Sharpen(sharpen::Sharpen),
-        /// Contrast evened out tile by tile, and limited.
+        /// Contrast-limited adaptive histogram equalisation (CLAHE).
         "clahe" => Clahe(clahe::Clahe),
-        /// The traces of a JPEG of random quality.
+        /// Compress the image as JPEG of random quality.
         "jpeg_quality" => JpegQuality(jpeg_quality::JpegQuality),
-        /// Only the upper bits of each byte kept.
+        /// Posterize: keep only the upper bits of each channel.
         "posterize" => Posterize(posterize::Posterize),
-        /// Bright bytes turned to their negatives.
+        /// Solarize: invert values of at least a threshold.
         "solarize" => Solarize(solarize::Solarize),
-        /// Each channel's values spread so that all are about equally frequent.
+        /// Equalise the histogram of each channel.
         "equalize" => Equalize(equalize::Equalize),
-        /// Each channel stretched from 0 to 255.
+        /// Maximise contrast: stretch each channel to 0..255.
         "autocontrast" => Autocontrast(autocontrast::Autocontrast),
-        /// The negative.
+        /// Invert the colours.
         "invert" => Invert(invert::Invert),
-        /// A rectangle hidden.
+        /// Erase a random rectangle (Zhong et al., 2017).
         "random_erasing" => RandomErasing(random_erasing::RandomErasing),
-        /// One operation of a list, by weight.
+        /// Apply one operation of a list, chosen by weight.
         "one_of" => OneOf(one_of::OneOf),
-        /// Some changes of fourteen, all of one magnitude.
+        /// RandAugment: apply several of fourteen operations, all of one magnitude (Cubuk et al., 2019).
         "rand_augment" => RandAugment(rand_augment::RandAugment),
-        /// One change of fourteen, of any magnitude.
+        /// TrivialAugment: apply one of fourteen operations at a random magnitude (Müller and Hutter, 2021).
         "trivial_augment" => TrivialAugment(trivial_augment::TrivialAugment),
-        /// fastai's flip, rotation, zoom, tilt and lighting, after presizing.
+        /// fastai's `aug_transforms`: flip, rotate, zoom, warp and lighting, after presizing.
         "fastai" => Fastai(fastai::Fastai),
-        /// The face and what is around it.
+        /// Crop the face and its surroundings.
         "face_crop" => FaceCrop(face_crop::FaceCrop),
-        /// The person before something plain.
+        /// Replace the background behind the person.
         "background" => Background(background::Background),
     }
 }
 
-/// A change to an image.
+/// An operation on an image.
 pub trait Transform {
-    /// Changes the image. All randomness comes from `rng`.
+    /// Applies the operation to the image. All randomness comes from `rng`.
     ///
     /// # Errors
-    /// An image that the operation cannot be applied to; the text says what to do.
+    /// If the operation cannot be applied to the image; the message says how to fix it.
     fn apply(&self, canvas: &mut Canvas<'_>, rng: &mut Rng) -> Result<(), OpError>;
 
-    /// Whether two draws may differ.
+    /// Whether the result is random.
     fn is_random(&self) -> bool;
 
-    /// How often it is done where nothing is said.
+    /// The default probability of applying it.
     fn usual_p(&self) -> f64 {
         1.0
     }
 
-    /// The `[height, width]` of what comes out, where it is the same for all images; `before` is that
-    /// of what comes in, likewise.
+    /// Returns the output `[height, width]` if it is the same for all images; `before` is the input size,
+    /// likewise.
     fn size_after(&self, before: Option<[usize; 2]>) -> Option<[usize; 2]> {
         before
     }
 
-    /// Every `[height, width]` that may come out of an image of `size`, or why an image of that size is
-    /// refused: with the words of [`apply`](Self::apply), for some draw.
+    /// Returns every possible output `[height, width]` for an image of `size`, or the error with which
+    /// [`apply`](Self::apply) rejects an image of that size for some random sample, with the same message.
     ///
-    /// What depends on the image's content counts as if the whole image were kept.
+    /// A crop that depends on the image's content counts as the whole image.
     ///
     /// # Errors
     /// As [`apply`](Self::apply).
@@ -174,18 +174,18 @@ pub trait Transform {
         Ok(vec![self.size_after(Some(size)).unwrap_or(size)])
     }
 
-    /// Whether it works something out of the image as it is in its file, slowly, which can be
-    /// remembered. Such operations come before all others.
+    /// Whether the operation computes something slow from the original image that can be cached. Such
+    /// operations come before all others.
     fn studies(&self) -> bool {
         false
     }
 
-    /// What is wrong with the settings, if anything is.
+    /// Returns what is wrong with the settings, if anything.
     fn problem(&self) -> Option<String> {
         None
     }
 
-    /// Does it to an image by itself.
+    /// Applies the operation to a single image.
     ///
     /// # Errors
     /// As [`apply`](Self::apply).
@@ -196,37 +196,37 @@ pub trait Transform {
     }
 }
 
-/// How much larger an image is than a part of `size`, or why it has no such part.
-fn room([h, w]: [usize; 2], [height, width]: [usize; 2]) -> Result<[usize; 2], OpError> {
+/// Returns by how much an image exceeds a crop of `size`, or an error if the crop is larger than the image.
+fn crop_margin([h, w]: [usize; 2], [height, width]: [usize; 2]) -> Result<[usize; 2], OpError> {
     match (h.checked_sub(height), w.checked_sub(width)) {
         (Some(below), Some(right)) => Ok([below, right]),
         _ => Err(OpError::Unfit(format!(
-            "an image of {h}x{w} has no part of {height}x{width}: put a `resize` before the crop"
+            "a crop of {height}x{width} exceeds the image of {h}x{w}: put a `resize` before it"
         ))),
     }
 }
 
-/// What is wrong with a size, if anything is.
+/// Returns what is wrong with a size, if anything.
 fn size_problem(size: [usize; 2]) -> Option<String> {
     let range = 1..=16_384;
     (!range.contains(&size[0]) || !range.contains(&size[1]))
-        .then(|| format!("`size` is [height, width] in pixels, not {size:?}"))
+        .then(|| format!("`size` must be [height, width] in pixels, 1 to 16384 each, not {size:?}"))
 }
 
-/// What is wrong with the range of what is drawn, if anything is: `what` in [least, greatest], both
-/// within `bounds`.
+/// Returns what is wrong with the range of a sampled parameter, if anything: `what` in [minimum, maximum],
+/// both within `bounds`.
 fn range_problem(name: &str, what: &str, range: [f64; 2], bounds: [f64; 2]) -> Option<String> {
     let is_fine = bounds[0] <= range[0] && range[0] <= range[1] && range[1] <= bounds[1];
     (!is_fine).then(|| {
         format!(
-            "`{name}` is the least and the greatest of {what}, in {}..={}, not {range:?}",
+            "`{name}` must be [minimum, maximum] of {what}, within {}..={}, not {range:?}",
             bounds[0], bounds[1]
         )
     })
 }
 
-/// What is wrong with how far something may go, if anything is.
+/// Returns what is wrong with a maximum strength, if anything.
 fn strength_problem(name: &str, value: f64, most: f64) -> Option<String> {
     (!(0.0..=most).contains(&value))
-        .then(|| format!("`{name}` is in 0..={most}, and 0 changes nothing; not {value}"))
+        .then(|| format!("`{name}` must be in 0..={most} (0 is the identity), not {value}"))
 }

@@ -1,4 +1,4 @@
-//! A length of training, in whichever unit the experiment's author thinks in.
+//! A duration of training, in epochs, steps or percent of the run.
 
 use std::{fmt, str::FromStr};
 
@@ -10,21 +10,21 @@ use crate::Epochs;
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum Length {
-    /// Passes over the training set.
+    /// Epochs: passes over the training set.
     Epochs(f64),
     /// Optimizer steps.
     Steps(usize),
-    /// A share of the whole run, in percent.
+    /// Percent of the whole run.
     Percent(f64),
 }
 
 /// The text is not a length.
 #[derive(Debug, thiserror::Error)]
-#[error("`{0}` is no length: write \"3 epochs\", \"500 steps\" or \"5 %\"")]
+#[error("`{0}` is not a length: write \"3 epochs\", \"500 steps\" or \"5 %\"")]
 pub struct NotALength(String);
 
 impl Length {
-    /// Whether it is no length at all.
+    /// Whether the length is zero.
     pub fn is_none(self) -> bool {
         match self {
             Length::Epochs(n) | Length::Percent(n) => n <= 0.0,
@@ -32,12 +32,12 @@ impl Length {
         }
     }
 
-    /// The length in optimizer steps, from the beginning of a run of these epochs.
+    /// The length in optimizer steps, from the start of a run with these epochs.
     pub fn to_steps(self, epochs: &Epochs) -> usize {
         epochs.steps_of(self.of_whole(epochs))
     }
 
-    /// As [`Length::to_steps`], in steps of the whole run where only some of them are taken.
+    /// Like [`Length::to_steps`], in steps of the full run if only some of them are taken.
     pub fn of_whole(self, epochs: &Epochs) -> usize {
         let whole = epochs.whole();
         match self {
@@ -47,7 +47,7 @@ impl Length {
         }
     }
 
-    /// Whether so long a time, or one of its multiples, has passed after exactly `step` steps.
+    /// Whether exactly `step` steps are a multiple of this length.
     pub fn is_up(self, step: usize, epochs: &Epochs) -> bool {
         match self {
             // Multiples of epochs, not of steps: epochs differ in length.
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn every_so_often_is_counted_in_the_same_units() {
+    fn intervals_are_counted_in_the_same_units() {
         let up = |text: &str, n_steps: fn(usize) -> usize| -> Vec<usize> {
             let epochs = Epochs::new(Length::Steps(20), |it| Ok(n_steps(it))).unwrap();
             let length: Length = text.parse().unwrap();
@@ -130,14 +130,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_reads_back() {
+    fn display_round_trips() {
         for text in ["3 epochs", "0.5 epochs", "7 steps", "12.5 %"] {
             assert_eq!(text.parse::<Length>().unwrap().to_string(), text);
         }
     }
 
     #[test]
-    fn anything_else_is_an_error() {
+    fn invalid_text_is_an_error() {
         for text in ["", "3", "3 hours", "-1 epochs", "1.5 steps", "NaN %", "inf epochs"] {
             assert!(text.parse::<Length>().is_err(), "{text}");
         }

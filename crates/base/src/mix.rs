@@ -1,48 +1,48 @@
-//! A row of a batch: which images it is made of, and how much of each.
+//! A row of a batch: the images that it is mixed from, and the weight of each.
 //!
-//! To a loss it is a list of shares, a [`Row`]: one-hot labels, mixup, cutmix and pseudo labels are
-//! all such lists. To the eye it is a [`MixedSample`]: one image, and perhaps a layer of another over
-//! it, y = (1 - s) x + s x' inside the layer's area. The one follows from the other: a layer weighs
-//! its share s times the part of the image that its area covers.
+//! For the loss it is a list of weights, a [`Row`]: one-hot labels, mixup, cutmix and pseudo labels are
+//! all such lists. For rendering it is a [`MixedSample`]: one image, and optionally a layer of another on
+//! top, y = (1 - s) x + s x' inside the layer's area. The weights follow from the rendering: the weight of
+//! a layer is its opacity s times the fraction of the image that its area covers.
 
-/// One image's share of a row.
+/// The weight of one image in a row.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Part {
-    /// The position of the image in its batch.
+    /// The index of the image in its batch.
     pub image: usize,
-    /// Its share, in 0..=1; the shares of a row sum to 1.
+    /// Its weight, in 0..=1; the weights of a row sum to 1.
     pub weight: f32,
 }
 
-/// The images that one row of a batch is blended from.
+/// The images that one row of a batch is mixed from.
 pub type Row = Vec<Part>;
 
-/// Rows that are one whole image each.
+/// Rows of one unmixed image each.
 pub fn unmixed(n: usize) -> Vec<Row> {
     (0..n).map(|image| vec![Part { image, weight: 1.0 }]).collect()
 }
 
-/// What a row of a batch looks like.
+/// How a row of a batch is rendered.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MixedSample {
-    /// The position in its batch of the image that fills it.
+    /// The index in the batch of the base image, which fills the row.
     pub image: usize,
-    /// Another over it.
+    /// A layer of another image on top of it.
     pub over: Option<Layer>,
-    /// What is hidden after normalisation, in order; the labels know nothing of it.
+    /// The areas erased after normalisation, in order; they do not affect the labels.
     pub erased: Vec<Erased>,
 }
 
-/// A part of an image that is seen in a row of another.
+/// A part of an image that is visible in a row of another image.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Layer {
-    /// The position of the image in its batch.
+    /// The index of the image in its batch.
     pub image: usize,
-    /// Where in the row it is seen.
+    /// The area of the row that it covers.
     pub area: Area,
-    /// Row and column of the image that come to the area's upper left corner.
+    /// Row and column of the image at the area's upper left corner.
     pub from: [usize; 2],
-    /// How much of it is seen there, in 0..=1; the rest is the image below.
+    /// Its opacity, in 0..=1; the remainder is the image below.
     pub share: f64,
 }
 
@@ -59,16 +59,16 @@ pub struct Area {
     pub width: usize,
 }
 
-/// An area that is hidden.
+/// An erased area.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Erased {
-    /// Where.
+    /// The area.
     pub area: Area,
-    /// By what, as normalised colours.
+    /// Its new content, as normalised colours.
     pub fill: Fill,
 }
 
-/// What hides an area.
+/// The content of an erased area.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Fill {
     /// One colour.
@@ -78,24 +78,24 @@ pub enum Fill {
 }
 
 impl Area {
-    /// All of an image of `[height, width]`.
+    /// The area of a whole image of `[height, width]`.
     pub fn whole([height, width]: [usize; 2]) -> Area {
         Area { top: 0, left: 0, height, width }
     }
 
-    /// How many pixels it has.
+    /// The number of pixels.
     pub fn n_pixels(&self) -> usize {
         self.height * self.width
     }
 }
 
 impl MixedSample {
-    /// One whole image.
+    /// A sample of one unmixed image.
     pub fn of(image: usize) -> MixedSample {
         MixedSample { image, over: None, erased: Vec::new() }
     }
 
-    /// The shares of its images, for images of `[height, width]`.
+    /// The weights of its images, for images of `[height, width]`.
     pub fn row(&self, [height, width]: [usize; 2]) -> Row {
         let Some(layer) = self.over else {
             return vec![Part { image: self.image, weight: 1.0 }];
@@ -106,7 +106,7 @@ impl MixedSample {
     }
 }
 
-/// Mixed samples that are one whole image each.
+/// Mixed samples of one unmixed image each.
 pub fn whole(n: usize) -> Vec<MixedSample> {
     (0..n).map(MixedSample::of).collect()
 }
@@ -116,7 +116,7 @@ mod tests {
     use super::{Area, Layer, MixedSample, Part};
 
     #[test]
-    fn a_layer_weighs_its_share_of_its_area() {
+    fn the_weight_of_a_layer_is_its_share_times_its_area() {
         let weights = |area, share| -> Vec<f32> {
             let over = Some(Layer { image: 1, area, from: [0, 0], share });
             let row = MixedSample { over, ..MixedSample::of(0) }.row([4, 6]);

@@ -1,4 +1,4 @@
-//! One file a command.
+//! The commands, a file each.
 
 mod bench;
 mod compare;
@@ -59,7 +59,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<End> {
     }
 }
 
-/// Reads an experiment's data, checked, with progress.
+/// Reads and checks an experiment's data, with a progress bar.
 fn manifest(experiment: &Experiment, terminal: &Terminal) -> anyhow::Result<Manifest> {
     if !terminal.is_terminal() {
         terminal.say("reading the data");
@@ -72,7 +72,7 @@ fn manifest(experiment: &Experiment, terminal: &Terminal) -> anyhow::Result<Mani
     };
     let read = experiment.manifest(&context);
     terminal.clear();
-    // What is wrong with some images keeps nobody from being told of the others.
+    // Unreadable images do not keep the size check from reporting the others.
     let (manifest, wrong) = match read {
         Ok(it) => (it, None),
         Err(err) => match experiment.listing(&context) {
@@ -85,14 +85,15 @@ fn manifest(experiment: &Experiment, terminal: &Terminal) -> anyhow::Result<Mani
         (None, true) => {}
         (None, false) => bail!("{unfit}"),
         (Some(err), true) => return Err(err.into()),
-        (Some(err), false) => bail!("{err}\nand of their sizes {unfit}"),
+        (Some(err), false) => bail!("{err}\nand image sizes: {unfit}"),
     }
     manifest.notes.iter().for_each(|it| terminal.say(&format!("note: {it}")));
     Ok(manifest)
 }
 
-/// The images that are too small for what the settings cut out of them, or too large: of those that may
-/// be trained on by the pipeline of training, of all that may be validated on or scored by that of serving.
+/// Returns the images that are too small for the configured crops, or too large: images that may be trained
+/// on are checked against the training pipeline, those that may be validated or tested on against the
+/// evaluation pipeline.
 fn unfit(experiment: &Experiment, manifest: &Manifest, terminal: &Terminal) -> Findings {
     let contents: Vec<&Content> = manifest.examples.iter().map(|it| &it.content).collect();
     let sizes = sizes_of(&contents, &|done, total| terminal.progress("reading sizes", done, total));
@@ -106,7 +107,7 @@ fn unfit(experiment: &Experiment, manifest: &Manifest, terminal: &Terminal) -> F
     for (place, ops, takes) in pipelines {
         let pipeline = Pipeline {
             ops: ops.to_vec(),
-            // Not used: the images go to no network.
+            // Unused: the images are not passed to a network.
             statistics: Statistics { mean: [0.0; 3], std: [1.0; 3] },
             max_pixels: experiment.data.max_pixels,
         };
@@ -122,7 +123,7 @@ fn unfit(experiment: &Experiment, manifest: &Manifest, terminal: &Terminal) -> F
     findings
 }
 
-/// Says what is wrong with the settings, before anything takes time.
+/// Fails with everything that is wrong with the settings, before any long work.
 fn check_settings(experiment: &Experiment) -> anyhow::Result<()> {
     match experiment.problems().as_slice() {
         [] => Ok(()),
@@ -131,8 +132,8 @@ fn check_settings(experiment: &Experiment) -> anyhow::Result<()> {
     }
 }
 
-/// Lets as many threads compute as the settings say.
+/// Starts the global thread pool with `n` threads, 0 for all.
 fn use_threads(n: usize) -> anyhow::Result<()> {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(n).use_current_thread();
-    pool.build_global().context("the threads cannot be started")
+    pool.build_global().context("cannot start the threads")
 }

@@ -1,7 +1,7 @@
-//! Where a command's result goes, and where everything else that is said goes.
+//! Where the result and the messages of a command go.
 //!
-//! A result is a file, written whole or not at all, or goes to the output: `-`, or `/dev/stdout`. In that
-//! case nothing else goes there: what is said goes to the error output.
+//! A result is written to a file, whole or not at all, or to stdout: `-`, or `/dev/stdout`. If it goes to
+//! stdout, all messages go to stderr.
 
 use std::{
     fmt,
@@ -13,12 +13,12 @@ use std::{
 use anyhow::{Context as _, bail};
 use base::files::{descriptor, write_whole_with};
 
-/// Whether the result goes to the output.
+/// Whether the result goes to stdout.
 static IS_TAKEN: AtomicBool = AtomicBool::new(false);
 
-/// Writes a line for a person, as the macro `say!`.
+/// Prints a line; the macro `say!` calls this.
 pub(crate) fn say(line: fmt::Arguments<'_>) {
-    // Where nobody listens any more, that is no reason to stop a run.
+    // A closed pipe must not stop a run, so errors are ignored.
     drop(match IS_TAKEN.load(Ordering::Relaxed) {
         true => writeln!(io::stderr(), "{line}"),
         false => writeln!(io::stdout(), "{line}"),
@@ -28,14 +28,14 @@ pub(crate) fn say(line: fmt::Arguments<'_>) {
 /// Where a result goes.
 #[derive(Debug)]
 pub(crate) enum Output {
-    /// To the output, and everything else to the error output.
+    /// Stdout; messages go to stderr.
     Stdout,
-    /// To a file, or to what else the path is of: a pipe, a device.
+    /// A file, pipe or device.
     Path(PathBuf),
 }
 
 impl Output {
-    /// What `--output` names. A place that cannot be written to is said before all the work.
+    /// Parses `--output`. Fails early if the path cannot be written to.
     pub(crate) fn at(path: &Path) -> anyhow::Result<Output> {
         if path == Path::new("-") || descriptor(path) == Some(1) {
             IS_TAKEN.store(true, Ordering::Relaxed);
@@ -43,10 +43,14 @@ impl Output {
         }
         let dir = path.parent().filter(|it| !it.as_os_str().is_empty()).unwrap_or(Path::new("."));
         if !dir.is_dir() {
-            bail!("--output {}: there is no folder {}: make it", path.display(), dir.display());
+            bail!(
+                "--output {}: folder {} does not exist: create it",
+                path.display(),
+                dir.display()
+            );
         }
         if path.is_dir() {
-            bail!("--output {}: is a folder: name a file", path.display());
+            bail!("--output {}: is a folder: give a file", path.display());
         }
         Ok(Output::Path(path.to_owned()))
     }
@@ -56,7 +60,7 @@ impl Output {
         self.write_with(|out| Ok(out.write_all(bytes)?))
     }
 
-    /// As [`Output::write`], of what `write` writes bit by bit. Where that fails, a file stays as it was.
+    /// Writes the result piece by piece with `write`. If that fails, an existing file is not changed.
     pub(crate) fn write_with(
         &self,
         write: impl FnOnce(&mut dyn Write) -> anyhow::Result<()>,
@@ -68,7 +72,7 @@ impl Output {
             }
             Output::Path(path) => write_whole_with(path, |file| write(file)),
         };
-        // What else fails says itself where.
+        // All other errors name their place themselves.
         match written {
             Err(err) if err.is::<io::Error>() => Err(err).context(self.to_string()),
             other => other,
@@ -79,17 +83,17 @@ impl Output {
 impl fmt::Display for Output {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Output::Stdout => f.write_str("the output"),
+            Output::Stdout => f.write_str("stdout"),
             Output::Path(path) => write!(f, "{}", path.display()),
         }
     }
 }
 
-/// The folder that `--output` names, for a command that writes several files.
+/// Parses `--output` of a command that writes several files: a folder.
 pub(crate) fn folder(path: &Path) -> anyhow::Result<&Path> {
     match path == Path::new("-") || descriptor(path).is_some() {
         true => {
-            bail!("--output {}: this command writes several files: name a folder", path.display())
+            bail!("--output {}: this command writes several files: give a folder", path.display())
         }
         false => Ok(path),
     }

@@ -1,17 +1,17 @@
-//! Tables: final scores by class and what is confused, and plain columns.
+//! Tables: classification reports, confusion matrices, and plain columns.
 
 use std::{cmp::Reverse, path::Path};
 
 use metrics::{Interval, Report, ScopeReport};
 
-/// With more classes than this, a table shows the worst of them, or those that stand out.
+/// With more classes than this, a table shows only the worst or most extreme ones.
 pub(crate) const MANY: usize = 30;
-/// Rows that are shown of many.
+/// Number of rows to show with many classes.
 const WORST: usize = 15;
 
-/// The whole report on predictions, titled.
+/// Formats the report on predictions, with a title.
 ///
-/// - `files`: the path that the names of the tables of all classes and of all confusions begin with.
+/// - `files`: the path prefix of the CSV files of all classes and of all confusions.
 pub(crate) fn report(title: &str, report: &Report, files: &Path) -> String {
     let joint = report.joint();
     let is_long = |it: &ScopeReport| it.classes.len() > MANY;
@@ -33,11 +33,11 @@ pub(crate) fn report(title: &str, report: &Report, files: &Path) -> String {
     if report.scopes.iter().any(is_long) {
         let files = files.display();
         text += &format!(
-            "\nall classes: {files}_classes.csv, all confusions: {files}_confusions.csv\n"
+            "\nall classes: {files}_classes.csv; all confusions: {files}_confusions.csv\n"
         );
     }
     let header =
-        ["", "macro F1", "95 % interval", "accuracy", "balanced", "top 2", "log loss", "ECE"];
+        ["", "macro F1", "95 % CI", "accuracy", "balanced acc", "top-2 acc", "log loss", "ECE"];
     let mut rows = vec![header.map(str::to_owned)];
     for ScopeReport { name, scores, macro_f1, .. } in &report.scopes {
         let cell = |score: f64| format!("{score:.4}");
@@ -54,14 +54,14 @@ pub(crate) fn report(title: &str, report: &Report, files: &Path) -> String {
     }
     text += &format!("\n{}\n", columns(&rows, &[false, true, true, true, true, true, true, true]));
     if let Some(years) = report.age_mae {
-        text += &format!("ages are {years:.2} years off on average\n");
+        text += &format!("age MAE: {years:.2} years\n");
     }
     text
 }
 
-/// Rows under each other, in columns as wide as their widest.
+/// Formats rows as a table, with columns as wide as their widest cell.
 ///
-/// - `right`: whether each column is of numbers, which end below each other.
+/// - `right`: whether each column is right-aligned, as numbers are.
 pub(crate) fn columns<const N: usize>(rows: &[[String; N]], right: &[bool; N]) -> String {
     let width = |idx: usize| rows.iter().map(|it| it[idx].chars().count()).max().unwrap_or(0);
     let widths: [usize; N] = std::array::from_fn(width);
@@ -75,16 +75,16 @@ pub(crate) fn columns<const N: usize>(rows: &[[String; N]], right: &[bool; N]) -
     rows.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
-/// A score with its interval, for a sentence.
+/// Formats a score with its confidence interval.
 pub(crate) fn interval(it: Interval) -> String {
-    format!("{:.4} (95 % interval over people: {:.4} to {:.4})", it.value, it.low, it.high)
+    format!("{:.4} (95 % CI over people: {:.4} to {:.4})", it.value, it.low, it.high)
 }
 
 /// A row of a table of classes by their counts.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Counted {
     Class(usize),
-    /// So many classes that are left out, with counts in this range.
+    /// `n` classes that are left out, with counts in this range.
     Between {
         n: usize,
         least: usize,
@@ -92,7 +92,7 @@ pub(crate) enum Counted {
     },
 }
 
-/// All classes in their order; of many those with the largest counts, and those with the smallest.
+/// Returns all classes in order; of many, those with the largest and those with the smallest counts.
 pub(crate) fn counted(counts: &[usize]) -> Vec<Counted> {
     let mut classes: Vec<usize> = (0..counts.len()).collect();
     if classes.len() <= MANY {
@@ -107,25 +107,25 @@ pub(crate) fn counted(counts: &[usize]) -> Vec<Counted> {
     first.chain([between]).chain(last).collect()
 }
 
-/// Precision, recall, F1 and support of each class.
+/// Formats precision, recall, F1 and support of each class, as scikit-learn's `classification_report` does.
 fn class_table(scope: &ScopeReport) -> String {
     let width = width(scope);
-    let mut text = format!("     {:width$}  precision  recall      F1  images\n", "class");
+    let mut text = format!("     {:width$}  precision  recall  f1-score  support\n", "class");
     for (class, name) in scope.classes.iter().enumerate() {
         let it = scope.confusion.class(class);
         text += &format!(
-            "{class:>3}  {name:width$}  {:>9.3}  {:>6.3}  {:>6.3}  {:>8}\n",
+            "{class:>3}  {name:width$}  {:>9.3}  {:>6.3}  {:>8.3}  {:>7}\n",
             it.precision, it.recall, it.f1, it.support
         );
     }
     text
 }
 
-/// The worst of many classes.
+/// Formats the classes with the lowest F1, of many.
 fn worst_classes(scope: &ScopeReport) -> String {
     let worst = scope.confusion.worst();
     let n_shown = worst.len().min(WORST);
-    let header = ["", "class", "precision", "recall", "F1", "images"];
+    let header = ["", "class", "precision", "recall", "f1-score", "support"];
     let rows = worst.iter().take(WORST).map(|&class| {
         let it = scope.confusion.class(class);
         let [precision, recall, f1] = [it.precision, it.recall, it.f1].map(|it| format!("{it:.3}"));
@@ -134,47 +134,47 @@ fn worst_classes(scope: &ScopeReport) -> String {
     });
     let rows: Vec<_> = std::iter::once(header.map(str::to_owned)).chain(rows).collect();
     let n = scope.classes.len();
-    let mut text = format!("the {n_shown} classes of {n} with the lowest F1\n");
+    let mut text = format!("the {n_shown} of {n} classes with the lowest f1-score\n");
     text += &columns(&rows, &[true, false, true, true, true, true]);
     text += "\n";
     match n - worst.len() {
         0 => {}
-        n_absent => text += &format!("{n_absent} neither occur nor are predicted\n"),
+        n_absent => text += &format!("{n_absent} classes without true or predicted images\n"),
     }
     text
 }
 
-/// The most frequent confusions of many classes.
+/// Formats the most frequent confusions, of many classes.
 fn confusion_list(scope: &ScopeReport) -> String {
     let confusions = scope.confusion.confusions();
     let n_errors: usize = confusions.iter().map(|it| it.2).sum();
     let n_shown = confusions.len().min(WORST);
     let mut text = format!("the {n_shown} most frequent of {} confusions\n", confusions.len());
-    let header = ["true", "", "predicted", "images", "of the class", "of all errors"];
-    let rows = confusions.iter().take(WORST).map(|&(truth, predicted, n)| {
+    let header = ["true", "", "predicted", "images", "share of class", "share of errors"];
+    let rows = confusions.iter().take(WORST).map(|&(actual, predicted, n)| {
         let share = |of: usize| format!("{:.1} %", 100.0 * n as f64 / of.max(1) as f64);
         let name = |class: usize| scope.classes[class].clone();
-        let of_class = share(scope.confusion.class(truth).support);
-        [name(truth), "->".to_owned(), name(predicted), n.to_string(), of_class, share(n_errors)]
+        let of_class = share(scope.confusion.class(actual).support);
+        [name(actual), "->".to_owned(), name(predicted), n.to_string(), of_class, share(n_errors)]
     });
     let rows: Vec<_> = std::iter::once(header.map(str::to_owned)).chain(rows).collect();
     text += &columns(&rows, &[false, false, false, true, true, true]);
     text + "\n"
 }
 
-/// Rows are the truth, columns what was predicted; zeros are dots.
+/// Formats the confusion matrix: rows are true classes, columns predicted classes, zeros are dots.
 fn confusion_table(scope: &ScopeReport) -> String {
     let (width, n) = (width(scope), scope.classes.len());
     let most = (0..n).flat_map(|a| (0..n).map(move |b| scope.confusion.count(a, b))).max();
     let cell = most.unwrap_or(0).to_string().len().max(n.to_string().len()) + 1;
     let header: String = (0..n).map(|it| format!("{it:>cell$}")).collect();
-    let mut text = format!("     {:width$}  taken for\n     {:width$} {header}\n", "", "truth");
-    for (truth, name) in scope.classes.iter().enumerate() {
-        let counts = (0..n).map(|predicted| match scope.confusion.count(truth, predicted) {
+    let mut text = format!("     {:width$}  predicted\n     {:width$} {header}\n", "", "true");
+    for (actual, name) in scope.classes.iter().enumerate() {
+        let counts = (0..n).map(|predicted| match scope.confusion.count(actual, predicted) {
             0 => format!("{:>cell$}", "."),
             it => format!("{it:>cell$}"),
         });
-        text += &format!("{truth:>3}  {name:width$} {}\n", counts.collect::<String>());
+        text += &format!("{actual:>3}  {name:width$} {}\n", counts.collect::<String>());
     }
     text
 }
@@ -193,7 +193,7 @@ mod tests {
     use super::{Counted, counted, report};
 
     #[test]
-    fn of_many_classes_the_most_and_the_least_frequent_are_counted() {
+    fn with_many_classes_only_the_most_and_the_least_frequent_are_listed() {
         let all: Vec<Counted> = (0..30).map(Counted::Class).collect();
         assert_eq!(counted(&[7; 30]), all);
         let counts: Vec<usize> = (0..1000).map(|it| 2 * it).collect();
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn of_a_thousand_classes_the_worst_and_what_is_confused_most_are_shown() {
+    fn with_a_thousand_classes_the_worst_and_the_most_frequent_confusions_are_shown() {
         let levels: Vec<String> = (0..1000).map(|it| format!("class {it}")).collect();
         let levels: Vec<&str> = levels.iter().map(String::as_str).collect();
         let task = Task { factors: vec![Factor::new("class", &levels)] };
@@ -212,7 +212,7 @@ mod tests {
         let mut p = vec![0.0; 1000];
         for image in 0..5000 {
             let class = image % 998;
-            // Every tenth class is taken for the next one, the more often the larger its number.
+            // Every tenth class is predicted as the next one, more often the larger its number.
             let is_wrong = class % 10 == 0 && image / 998 < class / 200;
             let predicted = if is_wrong { class + 1 } else { class };
             p[predicted] = 1.0;
@@ -227,11 +227,10 @@ mod tests {
             evaluation.add(&it);
             p[predicted] = 0.0;
         }
-        let text =
-            report("people held out", &evaluation.report(Seed(0)), Path::new("runs/a/valid"));
+        let text = report("validation set", &evaluation.report(Seed(0)), Path::new("runs/a/valid"));
         assert!(text.lines().count() < 50, "{text}");
-        assert!(text.contains("the 15 classes of 1000 with the lowest F1\n"), "{text}");
-        assert!(text.contains("2 neither occur nor are predicted\n"), "{text}");
+        assert!(text.contains("the 15 of 1000 classes with the lowest f1-score\n"), "{text}");
+        assert!(text.contains("2 classes without true or predicted images\n"), "{text}");
         assert!(text.contains("class 800  ->  class 801"), "{text}");
         assert!(text.contains("all classes: runs/a/valid_classes.csv"), "{text}");
     }

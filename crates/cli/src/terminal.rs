@@ -1,4 +1,4 @@
-//! What a person sees while a run goes: bars on a terminal, plain lines elsewhere.
+//! Progress and results of a run: progress bars on a terminal, plain lines elsewhere.
 
 use std::{
     fmt,
@@ -16,27 +16,27 @@ use trainer::{Activity, Callback, EpochReport, Profile, SampleImage, StepReport}
 
 use crate::drawing::{Cell, DOUBTED, INK, PROPOSED, Sheet, thumbnail};
 
-/// Looks on for the person at the terminal.
+/// The callback that prints progress and results.
 pub(crate) struct Terminal {
     state: Mutex<State>,
     interrupts: Arc<AtomicUsize>,
     is_terminal: bool,
-    /// Whether the table of epochs has its header.
+    /// Whether the header of the table of epochs was printed.
     has_header: AtomicBool,
-    /// Whether it says where the time went.
+    /// Whether to print the time profile.
     profiles: AtomicBool,
 }
 
 #[derive(Default)]
 struct State {
     bar: Option<(String, ProgressBar)>,
-    /// For plain lines: when the last one was written.
-    said: Option<Instant>,
-    /// Steps and images since the rate was last measured.
+    /// For plain lines: when the last one was printed.
+    last_line: Option<Instant>,
+    /// Images since the throughput was last measured.
     rate: Rate,
 }
 
-/// Images a second, over the last few seconds.
+/// Throughput in images per second, over the last few seconds.
 #[derive(Default)]
 struct Rate {
     since: Option<Instant>,
@@ -44,7 +44,7 @@ struct Rate {
     per_second: f64,
 }
 
-/// Plain lines come no faster than this.
+/// Minimum time between plain lines.
 const PLAIN_EVERY: Duration = Duration::from_secs(15);
 
 impl Terminal {
@@ -58,26 +58,26 @@ impl Terminal {
         }
     }
 
-    /// Whether to say at the end of a run where its time went.
+    /// Sets whether to print the time profile at the end of a run.
     pub(crate) fn profiles(&self, yes: bool) {
         self.profiles.store(yes, Ordering::Relaxed);
     }
 
-    /// From now on Ctrl-C asks to stop: once after the step, twice at once. Until then it ends the
-    /// program.
+    /// Installs the handler of Ctrl-C: the first stops the run after the current step, the second ends the
+    /// program at once. Without it Ctrl-C ends the program.
     pub(crate) fn heed_interrupts(&self) {
         let count = Arc::clone(&self.interrupts);
         let handler = move || {
             if count.fetch_add(1, Ordering::Relaxed) > 0 {
                 std::process::exit(i32::from(crate::INTERRUPTED));
             }
-            complain!("\nstopping after this step; once more to stop at once");
+            complain!("\nstopping after this step; press Ctrl-C again to stop now");
         };
-        // Without a handler Ctrl-C ends the program; the last checkpoint is whole all the same.
+        // If the handler cannot be installed, Ctrl-C ends the program; the last checkpoint stays intact.
         drop(ctrlc::set_handler(handler));
     }
 
-    /// Whether progress is shown as bars.
+    /// Returns whether progress is shown as bars.
     pub(crate) fn is_terminal(&self) -> bool {
         self.is_terminal
     }
@@ -86,7 +86,7 @@ impl Terminal {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Prints a line above whatever bar is there.
+    /// Prints a line above the progress bar, if any.
     pub(crate) fn say(&self, line: &str) {
         match &self.lock().bar {
             Some((_, bar)) if self.is_terminal => bar.suspend(|| say!("{line}")),
@@ -94,19 +94,19 @@ impl Terminal {
         }
     }
 
-    /// Takes the bar away.
+    /// Removes the progress bar.
     pub(crate) fn clear(&self) {
         if let Some((_, bar)) = self.lock().bar.take() {
             bar.finish_and_clear();
         }
     }
 
-    /// Begins the table of epochs anew, for a new run.
+    /// Starts a new table of epochs, for a new run.
     pub(crate) fn new_table(&self) {
         self.has_header.store(false, Ordering::Relaxed);
     }
 
-    /// The bar called `what`, in place of any other.
+    /// Returns the progress bar called `what`, which replaces any other.
     fn bar(&self, state: &mut State, what: &str, total: usize, template: &str) -> ProgressBar {
         match &state.bar {
             Some((name, bar)) if name == what => bar.clone(),
@@ -115,9 +115,10 @@ impl Terminal {
                     bar.finish_and_clear();
                 }
                 let bar = ProgressBar::new(total as u64);
-                let style = ProgressStyle::with_template(template).expect("a template of ours");
+                let style = ProgressStyle::with_template(template).expect("the template is valid");
                 let rate = |state: &ProgressState, text: &mut dyn fmt::Write| {
-                    write!(text, "{:.0}/s", state.per_sec()).expect("a text grows");
+                    write!(text, "{:.0}/s", state.per_sec())
+                        .expect("writing to a string cannot fail");
                 };
                 bar.set_style(style.with_key("rate", rate).progress_chars("━╸ "));
                 state.bar = Some((what.to_owned(), bar.clone()));
@@ -131,7 +132,7 @@ impl Callback for Terminal {
     fn progress(&self, what: &str, done: usize, total: usize) {
         let mut state = self.lock();
         if self.is_terminal {
-            let template = "{prefix:>20} {bar:30} {pos}/{len}  {rate}, {eta} left";
+            let template = "{prefix:>20} {bar:30} {pos}/{len}  {rate}, ETA {eta}";
             let bar = self.bar(&mut state, what, total, template);
             bar.set_prefix(what.to_owned());
             bar.set_position(done as u64);
@@ -139,12 +140,12 @@ impl Callback for Terminal {
                 state.bar = None;
                 bar.finish_and_clear();
             }
-        } else if state.said.is_none_or(|it| it.elapsed() > PLAIN_EVERY) {
-            // The first call only starts the clock, so that short things pass in silence.
-            if state.said.is_some() {
-                say!("{what}: {done} of {total}");
+        } else if state.last_line.is_none_or(|it| it.elapsed() > PLAIN_EVERY) {
+            // The first call only starts the clock, so that short tasks print nothing.
+            if state.last_line.is_some() {
+                say!("{what}: {done}/{total}");
             }
-            state.said = Some(Instant::now());
+            state.last_line = Some(Instant::now());
         }
     }
 
@@ -169,33 +170,33 @@ impl Callback for Terminal {
             it => format!("{it:.0} img/s, "),
         };
         let line = format!(
-            "{images}{:.0} % waiting, loss {:.4}, lr {:.2e}",
+            "{images}data wait {:.0} %, loss {:.4}, lr {:.2e}",
             100.0 * report.waiting,
             report.loss,
             report.lr
         );
         let StepReport { step, total, epoch, .. } = *report;
         if self.is_terminal {
-            let template = "{prefix} {bar:24} {pos}/{len} steps, {eta} left, {msg}";
+            let template = "{prefix} {bar:24} {pos}/{len} steps, ETA {eta}, {msg}";
             let bar = self.bar(&mut state, "training", total, template);
             if bar.position() == 0 {
-                // A resumed run is not as fast as its first position says.
+                // The ETA of a resumed run ignores the steps done before.
                 bar.set_position(step as u64 - 1);
                 bar.reset_eta();
             }
             bar.set_prefix(format!("epoch {epoch:.1}"));
             bar.set_position(step as u64);
             bar.set_message(line);
-        } else if state.said.is_none_or(|it| it.elapsed() > PLAIN_EVERY) {
-            if state.said.is_some() {
-                say!("step {step} of {total}, epoch {epoch:.1}: {line}");
+        } else if state.last_line.is_none_or(|it| it.elapsed() > PLAIN_EVERY) {
+            if state.last_line.is_some() {
+                say!("epoch {epoch:.1}, step {step}/{total}: {line}");
             }
-            state.said = Some(Instant::now());
+            state.last_line = Some(Instant::now());
         }
     }
 
     fn epoch(&self, report: &EpochReport) {
-        // An evaluation is no training: the rate starts anew.
+        // The evaluation does not count as training time: the throughput is measured anew.
         self.lock().rate.since = None;
         let mut lines = Vec::new();
         if !self.has_header.swap(true, Ordering::Relaxed) {
@@ -205,22 +206,22 @@ impl Callback for Terminal {
                 .skip(1)
                 .map(|(name, _)| format!("  {:>9}", format!("{name} F1")));
             lines.push(format!(
-                "{:>6}  {:>8}  {:>8}  {:>8}  {:>8}{}  {:>7}  {:>7}  {:>7}",
+                "{:>6}  {:>10}  {:>8}  {:>8}  {:>8}{}  {:>7}  {:>9}  {:>7}",
                 "epoch",
-                "loss",
+                "train loss",
                 "macro F1",
                 "accuracy",
                 "log loss",
                 factors.collect::<String>(),
                 "img/s",
-                "waiting",
+                "data wait",
                 "time"
             ));
         }
         let joint = report.scores[0].1;
         let factors = report.scores.iter().skip(1).map(|(_, it)| format!("  {:>9.4}", it.macro_f1));
         lines.push(format!(
-            "{:>6}  {:>8.4}  {:>8.4}  {:>8.4}  {:>8.4}{}  {:>7.0}  {:>5.1} %  {:>7}{}",
+            "{:>6}  {:>10.4}  {:>8.4}  {:>8.4}  {:>8.4}{}  {:>7.0}  {:>7.1} %  {:>7}{}",
             format!("{:.2}", report.epoch).trim_end_matches(".00"),
             report.train_loss,
             joint.macro_f1,
@@ -245,20 +246,24 @@ impl Callback for Terminal {
         let row = |name: &str, what: &str, spent: f64| {
             let share = 100.0 * spent / total.max(1e-9);
             let of_step = 1000.0 * spent / n_steps;
-            format!("{name:>8}  {:>9}  {share:>5.1} %  {of_step:>9.2} ms  {what}", seconds(spent))
+            format!("{name:>9}  {:>9}  {share:>5.1} %  {of_step:>9.2} ms  {what}", seconds(spent))
         };
         let mut lines =
-            vec![format!("{:>8}  {:>9}  {:>7}  {:>12}", "verb", "time", "share", "a step")];
+            vec![format!("{:>9}  {:>9}  {:>7}  {:>12}", "activity", "time", "share", "per step")];
         let mut named = 0.0;
-        for verb in Activity::ALL {
-            let (name, what) = verb.describe();
-            let spent = profile.spent(verb).as_secs_f64();
+        for activity in Activity::ALL {
+            let (name, what) = activity.describe();
+            let spent = profile.spent(activity).as_secs_f64();
             named += spent;
             lines.push(row(name, what, spent));
         }
-        lines.push(row("", "the rest", (total - named).max(0.0)));
-        let seen = profile.seen().as_secs_f64();
-        lines.push(row("see", "decoding and augmenting, on threads of their own meanwhile", seen));
+        lines.push(row("", "everything else", (total - named).max(0.0)));
+        let load = profile.seen().as_secs_f64();
+        lines.push(row(
+            "load",
+            "decoding and augmenting images, concurrently on loader threads",
+            load,
+        ));
         self.say(&lines.join("\n"));
     }
 
@@ -278,7 +283,7 @@ impl Callback for Terminal {
     }
 }
 
-/// A time as a person reads it.
+/// Formats a duration.
 pub(crate) fn seconds(seconds: f64) -> String {
     match seconds as u64 {
         0..60 => format!("{seconds:.1} s"),

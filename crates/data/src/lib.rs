@@ -1,5 +1,5 @@
-//! Examples: where images come from, who is held out, in which order they are seen, how they
-//! reach the network in batches, and what there is in a data set at all.
+//! Data: sources of examples, train/validation splits by person, samplers, loading in batches, and
+//! exploratory analysis of a data set.
 //!
 //! To add a source, a split or a sampler, write its file, declare it in `source.rs`, `split.rs` or
 //! `sampler.rs`, and give it a line in the registry there. The zoo tests find it.

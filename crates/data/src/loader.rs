@@ -484,7 +484,7 @@ mod tests {
         let mut loader = Loader::start(load);
         let err = |it: Option<Result<Batch, LoadError>>| it.unwrap().unwrap_err().to_string();
         assert!(err(loader.next()).contains("No such file"));
-        assert!(err(loader.next()).contains("this is no image"));
+        assert!(err(loader.next()).contains("this is not an image"));
         assert!(loader.next().unwrap().is_ok());
     }
 

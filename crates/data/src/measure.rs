@@ -1,4 +1,4 @@
-//! The mean and deviation of the colours of images.
+//! The per-channel mean and standard deviation of images.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -8,10 +8,9 @@ use rayon::prelude::*;
 
 use crate::{Content, LoadError, Remembered};
 
-/// Measures the colours of images as they come out of a pipeline: the mean over all pixels, and the
-/// deviation from it.
+/// Computes the per-channel mean and standard deviation over all pixels of a pipeline's output images.
 ///
-/// Sums are exact (they are of whole numbers), so the result does not depend on their order.
+/// Sums are exact (integers), so the result does not depend on their order.
 ///
 /// # Errors
 /// An image that cannot be read.
@@ -26,7 +25,7 @@ pub fn measure_statistics(
     let sums = |(name, content): &(String, Content)| {
         let bytes = content.bytes();
         let bytes = bytes.map_err(|source| LoadError::Io { name: name.clone(), source })?;
-        // An evaluation pipeline draws nothing.
+        // An evaluation pipeline is deterministic.
         let image = pipeline.apply(&bytes, &mut Seed(0).stream("measure"), memory);
         let image = image.map_err(|source| LoadError::Image { name: name.clone(), source })?;
         progress(n_done.fetch_add(1, Ordering::Relaxed) + 1, images.len());
@@ -37,11 +36,11 @@ pub fn measure_statistics(
     Ok(sums.statistics())
 }
 
-/// What the mean and deviation of colours are computed from.
+/// Sums from which the per-channel mean and standard deviation are computed.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct ColourSums {
     pub(crate) n_pixels: u64,
-    /// Of red, green and blue, 255 being the brightest.
+    /// Of red, green and blue, each in 0..=255.
     pub(crate) sum: [u64; 3],
     square: [u64; 3],
 }
@@ -69,14 +68,14 @@ impl ColourSums {
         }
     }
 
-    /// Of all pixels that were summed, where 1 is the brightest.
+    /// Returns the mean and standard deviation of all summed pixels, scaled to 0..=1.
     pub(crate) fn statistics(&self) -> Statistics {
         let n = self.n_pixels.max(1) as f64;
         let mean = |c: usize| self.sum[c] as f64 / n / 255.0;
         let variance = |c: usize| self.square[c] as f64 / n / 255.0 / 255.0 - mean(c) * mean(c);
         Statistics {
             mean: std::array::from_fn(mean),
-            // Images of one colour have no deviation to divide by.
+            // Constant images have a standard deviation of 0, which cannot be divided by.
             std: std::array::from_fn(|c| variance(c).max(0.0).sqrt().max(1e-3)),
         }
     }
@@ -91,7 +90,7 @@ mod tests {
     use crate::Content;
 
     #[test]
-    fn black_and_white_halves_have_a_mean_and_deviation_of_a_half() {
+    fn black_and_white_halves_have_a_mean_and_std_of_a_half() {
         let image =
             RgbImage::from_fn(4, 4, |x, _| Rgb(if x < 2 { [0, 0, 51] } else { [255, 0, 51] }));
         let mut bytes = std::io::Cursor::new(Vec::new());

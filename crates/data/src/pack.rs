@@ -383,7 +383,7 @@ mod tests {
         fs::write(dir.path().join("bad.png"), b"no image").unwrap();
         images.push(("bad.png".to_owned(), Content::File(dir.path().join("bad.png"))));
         let err = Pack::write(&path, &pipeline, &images, None, &|_, _| {}).unwrap_err();
-        assert!(err.to_string().starts_with("bad.png: this is no image"), "{err}");
+        assert!(err.to_string().starts_with("bad.png: this is not an image"), "{err}");
         assert!(!path.exists());
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 6, "something was left behind");
     }

@@ -1,4 +1,4 @@
-//! Working out of every image what the operations remember, before a run asks for it.
+//! Fills the cache of what the pipeline's operations compute for each image, before a run needs it.
 
 use std::{
     sync::atomic::{AtomicUsize, Ordering},
@@ -11,18 +11,18 @@ use rayon::prelude::*;
 
 use crate::{LoadError, Manifest, Remembered};
 
-/// What preparing came to.
+/// A summary of the preparation.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Prepared {
-    /// Images whose face was found.
+    /// The number of images in which a face was found.
     pub n_found: usize,
-    /// Images in which none was, so that the middle is taken for it.
+    /// The number of images without a detected face: the centre is used instead.
     pub n_not_found: usize,
-    /// What half of the images took at most.
+    /// The median time per image, in milliseconds.
     pub milliseconds_median: f64,
 }
 
-/// Works out what a pipeline has to know of every image, for the manifest's memory to keep.
+/// Computes what a pipeline needs to know about every image, and stores it in the manifest's cache.
 ///
 /// # Errors
 /// An image that cannot be read.
@@ -31,7 +31,7 @@ pub fn prepare(
     pipeline: &Pipeline,
     progress: &(dyn Fn(usize, usize) + Sync),
 ) -> Result<Prepared, LoadError> {
-    // What killed programs left of images that nobody asks for any more.
+    // Temporary files of killed processes, of images that are not in the data any more.
     manifest.memory.as_ref().map(Remembered::dir).inspect(|it| remove_leftovers(it));
     let memory = manifest.memory.as_ref().map(|it| it as &dyn Memory);
     let (n_all, n_done) = (manifest.examples.len(), AtomicUsize::new(0));
@@ -68,7 +68,7 @@ mod tests {
     use crate::{Context, Remembered, Source as _, SyntheticPeople};
 
     #[test]
-    fn what_is_remembered_gives_the_same_images() {
+    fn cached_results_give_the_same_images() {
         let dir = tempfile::tempdir().unwrap();
         let people = SyntheticPeople {
             n_people: 1,
@@ -95,25 +95,25 @@ mod tests {
             };
             manifest.examples.iter().map(image).collect::<Vec<_>>()
         };
-        let anew = images(None);
-        assert!(images(Some(&memory)) == anew, "the first time");
+        let uncached = images(None);
+        assert!(images(Some(&memory)) == uncached, "the first time");
         let keys: Vec<String> = fs::read_dir(dir.path().join("images"))
             .unwrap()
             .map(|it| it.unwrap().file_name().into_string().unwrap())
             .collect();
         assert!(keys.iter().filter(|it| it.starts_with("face-")).count() == 7, "{keys:?}");
-        assert!(images(Some(&memory)) == anew, "the second time");
-        // A memory that was damaged is none.
+        assert!(images(Some(&memory)) == uncached, "the second time");
+        // Damaged entries of the cache are ignored.
         keys.iter().for_each(|it| memory.keep(it, b"?"));
-        assert!(images(Some(&memory)) == anew, "with a damaged memory");
+        assert!(images(Some(&memory)) == uncached, "with a damaged cache");
 
         manifest.memory = Some(memory.clone());
         let leftover = memory.dir().join(".face-0.0.tmp");
         fs::write(&leftover, b"a part").unwrap();
         let prepared = prepare(&manifest, &pipeline, &|_, _| {}).unwrap();
         assert_eq!(prepared.n_found + prepared.n_not_found, 7);
-        assert!(!leftover.exists(), "what a killed program left");
-        // What is recalled decides: here a face of 8x8 at the corner, in every image.
+        assert!(!leftover.exists(), "a temporary file of a killed process remains");
+        // Cached results are used: here a face of 8x8 at the corner, in every image.
         let face = [[0_u64, 0, 8, 8].map(u64::to_le_bytes).concat(), 9_f64.to_le_bytes().to_vec()];
         let keys = keys.iter().filter(|it| it.starts_with("face-"));
         keys.for_each(|it| memory.keep(it, &face.concat()));

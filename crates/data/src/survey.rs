@@ -1,8 +1,7 @@
-//! What there is in a data set, before anything is trained on it: how many images and people each
-//! class has, ages, sizes, brightness, colours, which images are there twice, and which cannot be
-//! read.
+//! Exploratory data analysis of a data set before training: image and person counts per class, ages, sizes,
+//! brightness, colours, duplicate and near-duplicate images, and images that cannot be read.
 //!
-//! Every image is read and decoded once; what is kept of it is about 200 bytes.
+//! Every image is read and decoded once; about 200 bytes are kept of each.
 
 mod difference_hash;
 mod near_duplicates;
@@ -24,81 +23,81 @@ use summary::ImageSummary;
 
 use crate::{Manifest, measure::ColourSums};
 
-/// What there is in a data set.
+/// The analysis of a data set.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Survey {
-    /// Those that may be trained on.
+    /// The number of images that may be trained on.
     pub n_images: usize,
-    /// Those who have such images.
+    /// The number of people who have such images.
     pub n_people: usize,
-    /// The mean and deviation of all pixels, where 1 is the brightest; none without images.
+    /// The per-channel mean and standard deviation of all pixels, scaled to 0..=1; `None` without images.
     #[serde(flatten)]
     pub statistics: Option<Statistics>,
-    /// Of the images that can be read; none without any.
+    /// The brightness of the readable images; `None` if there are none.
     pub brightness: Option<Brightness>,
-    /// Jointly, then by factor.
+    /// Class counts: of the joint classes, then of each factor.
     pub scopes: Vec<ScopeCount>,
-    /// Youngest first; empty where ages are not known.
+    /// Age counts, youngest first; empty if ages are unknown.
     pub ages: Vec<AgeCount>,
-    /// The most frequent first.
+    /// Size counts, most frequent first.
     pub sizes: Vec<SizeCount>,
-    /// In the order of their names.
+    /// Images that cannot be read, sorted by name.
     pub unreadable: Vec<Unreadable>,
-    /// The surest first.
+    /// Duplicates and near-duplicates, most certain first.
     #[serde(skip)]
     pub near_duplicates: Vec<NearDuplicate>,
-    /// Images that look so much like many others that not all of these were compared with them: some
-    /// that are nearly the same may be missing among `twins`.
+    /// The number of images similar to so many others that they were not compared with all of them: some of
+    /// their near-duplicates may be missing in `near_duplicates`.
     #[serde(skip)]
     pub n_crowded: usize,
 }
 
-/// How often each class of a scope is there.
+/// The class counts of a scope.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ScopeCount {
     /// `joint`, or the factor's name.
     pub name: String,
-    /// In order.
+    /// The classes, in order.
     pub classes: Vec<ClassCount>,
 }
 
-/// How often a class is there.
+/// The count of a class.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ClassCount {
-    /// For example `worn male <30`.
+    /// The class name, for example `worn male <30`.
     pub name: String,
-    /// Images.
+    /// The number of images.
     pub n_images: usize,
-    /// People with at least one such image.
+    /// The number of people with at least one such image.
     pub n_people: usize,
 }
 
-/// How many people are of an age.
+/// The number of people of an age.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct AgeCount {
-    /// Full years.
+    /// The age in full years.
     pub years: u32,
-    /// People.
+    /// The number of people.
     pub n_people: usize,
 }
 
-/// How many images are of a size.
+/// The number of images of a size.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct SizeCount {
-    /// Pixels.
+    /// The height in pixels.
     pub height: usize,
-    /// Pixels.
+    /// The width in pixels.
     pub width: usize,
-    /// Images.
+    /// The number of images.
     pub n_images: usize,
 }
 
-/// The mean grey of images, from 0 (black) to 255 (white).
+/// The distribution of the images' mean grey level, from 0 (black) to 255 (white).
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Brightness {
-    /// Half of the images are no brighter.
+    /// The median over the images.
     pub median: f64,
-    /// Images of a mean from 0 to below 8, from 8 to below 16, and so on.
+    /// A histogram: the number of images with a mean in [0, 8), [8, 16), and so on.
     pub bins: Vec<usize>,
     /// The darkest image.
     pub darkest: Extreme,
@@ -106,35 +105,35 @@ pub struct Brightness {
     pub brightest: Extreme,
 }
 
-/// An image at an end.
+/// The darkest or brightest image.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Extreme {
-    /// Its name.
+    /// The image's name.
     pub image: String,
-    /// Its mean grey.
+    /// Its mean grey level.
     pub mean: f64,
 }
 
 /// An image that cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Unreadable {
-    /// Its name.
+    /// The image's name.
     pub image: String,
-    /// Why.
+    /// Why it cannot be read.
     pub reason: String,
 }
 
-/// Levels of grey in one bin of [`Brightness::bins`].
+/// The width of the bins of [`Brightness::bins`], in grey levels.
 const BIN: f64 = 8.0;
 
-/// Looks at every image that may be trained on.
+/// Analyses every image that may be trained on.
 ///
 /// The result does not depend on the number of threads.
 ///
 /// - `max_pixels`: images with more are not decoded, and count as unreadable.
-/// - `look`: is shown every image that can be read, with its position in [`Manifest::examples`], in
-///   any order and by several threads.
-/// - `progress`: is told how many images of how many are done.
+/// - `look`: called with every readable image and its position in [`Manifest::examples`], in any order and
+///   from several threads.
+/// - `progress`: called with the number of images done and the total.
 pub fn survey(
     manifest: &Manifest,
     max_pixels: u64,
@@ -152,10 +151,10 @@ pub fn survey(
     };
     let summaries: Vec<Result<ImageSummary, String>> = pool.par_iter().map(summary).collect();
 
-    let (mut seen, mut unreadable) = (Vec::new(), Vec::new());
+    let (mut readable, mut unreadable) = (Vec::new(), Vec::new());
     for (&idx, summary) in pool.iter().zip(summaries) {
         match summary {
-            Ok(it) => seen.push((idx, it)),
+            Ok(it) => readable.push((idx, it)),
             Err(reason) => {
                 let image = manifest.examples[idx].name.clone();
                 unreadable.push(Unreadable { image, reason });
@@ -163,16 +162,17 @@ pub fn survey(
         }
     }
     let person = |idx: usize| manifest.examples[idx].person;
-    let NearDuplicates { near_duplicates, n_crowded } = near_duplicates::find(&seen, &person);
-    let colours = seen.iter().map(|it| it.1.colours).fold(ColourSums::default(), ColourSums::plus);
+    let NearDuplicates { near_duplicates, n_crowded } = near_duplicates::find(&readable, &person);
+    let colours =
+        readable.iter().map(|it| it.1.colours).fold(ColourSums::default(), ColourSums::plus);
     Survey {
         n_images: pool.len(),
         n_people: pool.iter().map(|&it| person(it)).collect::<BTreeSet<_>>().len(),
-        statistics: (!seen.is_empty()).then(|| colours.statistics()),
-        brightness: brightness(manifest, &seen),
+        statistics: (!readable.is_empty()).then(|| colours.statistics()),
+        brightness: brightness(manifest, &readable),
         scopes: manifest.task.scopes().iter().map(|&it| count(manifest, &pool, it)).collect(),
         ages: ages(manifest, &pool),
-        sizes: sizes(&seen),
+        sizes: sizes(&readable),
         unreadable,
         near_duplicates,
         n_crowded,
@@ -207,9 +207,9 @@ fn ages(manifest: &Manifest, pool: &[usize]) -> Vec<AgeCount> {
     counts.into_iter().map(|(years, n_people)| AgeCount { years, n_people }).collect()
 }
 
-fn sizes(seen: &[(usize, ImageSummary)]) -> Vec<SizeCount> {
+fn sizes(images: &[(usize, ImageSummary)]) -> Vec<SizeCount> {
     let mut counts: BTreeMap<[usize; 2], usize> = BTreeMap::new();
-    for (_, summary) in seen {
+    for (_, summary) in images {
         *counts.entry(summary.size).or_default() += 1;
     }
     let sizes = counts.into_iter();
@@ -219,9 +219,9 @@ fn sizes(seen: &[(usize, ImageSummary)]) -> Vec<SizeCount> {
     sizes
 }
 
-fn brightness(manifest: &Manifest, seen: &[(usize, ImageSummary)]) -> Option<Brightness> {
+fn brightness(manifest: &Manifest, images: &[(usize, ImageSummary)]) -> Option<Brightness> {
     let mut means: Vec<(f64, usize)> =
-        seen.iter().map(|(idx, summary)| (summary.brightness(), *idx)).collect();
+        images.iter().map(|(idx, summary)| (summary.brightness(), *idx)).collect();
     means.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
     let mut bins = vec![0; (256.0 / BIN) as usize];
     means.iter().for_each(|&(mean, _)| bins[(mean / BIN) as usize] += 1);

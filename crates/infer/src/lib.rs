@@ -1,7 +1,7 @@
-//! PredictedBatch: the bundle that a training run leaves, the predictor that serves it, submissions, and
-//! answers beside the truth.
+//! Inference: the bundle that a training run saves, the predictor that runs it, submissions, and
+//! predictions together with true labels.
 //!
-//! Validation is inference: the predictor here is the only evaluation there is.
+//! Validation is inference: every evaluation uses the predictor of this crate.
 
 mod bundle;
 mod folder;

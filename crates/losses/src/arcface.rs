@@ -1,13 +1,14 @@
-//! ArcFace: the features of an image are to be nearer to its class's direction by an angle.
+//! ArcFace: softmax cross-entropy with an additive angular margin.
 //!
-//! With θ the angle between features and a class's direction, the loss of an image of class y is the
-//! cross-entropy of s cos θ_c, but s φ for c = y, with φ = cos(θ_y + m), s being the head's scale; that of
-//! a mixed row the mean of its images' by their shares. Where θ + m would be beyond π, φ goes on as
-//! cos θ - m sin m, so that it falls all the way; with `easy_margin`, there is a margin only where θ is
-//! below a right angle.
+//! With θ_c the angle between the features and the weight vector of class c, the loss of an image of class
+//! y is the cross-entropy of the logits s cos θ_c, but s φ for c = y, with φ = cos(θ_y + m), s being the
+//! head's scale; the loss of a mixed row is the mean of its images' losses by their shares. Where θ + m
+//! would exceed π, φ is cos θ - m sin m, so that it decreases monotonically; with `easy_margin`, there is a
+//! margin only where θ is below a right angle.
 //!
 //! Deng et al., "ArcFace: Additive Angular Margin Loss for Deep Face Recognition", 2018,
-//! <https://arxiv.org/abs/1801.07698>; cosines are kept 1e-7 from ±1, where the sine has no slope.
+//! <https://arxiv.org/abs/1801.07698>; cosines are clamped 1e-7 away from ±1, where the sine has no
+//! gradient.
 
 use std::f64::consts::PI;
 
@@ -27,12 +28,12 @@ use crate::{
 pub struct ArcFace {
     /// The angle m, in radians.
     pub margin: f64,
-    /// Whether there is a margin below a right angle only.
+    /// Whether the margin applies only where the angle is below a right angle.
     pub easy_margin: bool,
 }
 
 impl Default for ArcFace {
-    /// The paper's.
+    /// The paper's defaults.
     fn default() -> ArcFace {
         ArcFace { margin: 0.5, easy_margin: false }
     }
@@ -46,7 +47,7 @@ impl LossKind for ArcFace {
     }
 
     fn accepts(&self) -> &'static str {
-        "cosines, the answers of the head `cosine`"
+        "cosines, the outputs of the head `cosine`"
     }
 
     fn bind(&self, output: &HeadOutput<'_>) -> Binding {
@@ -65,8 +66,8 @@ impl Loss for Bound {
         let end = 1.0 - 1e-7;
         let cosines = output.numbers.minimum(end)?.maximum(-end)?;
         let with_margin = self.with_margin(&cosines)?;
-        let losses = by_parts(output, targets, |is_truth| {
-            let step = (is_truth * (&with_margin - &cosines)?)?;
+        let losses = by_parts(output, targets, |one_hot| {
+            let step = (one_hot * (&with_margin - &cosines)?)?;
             (&cosines + step)? * self.scale
         })?;
         weighted_mean(&losses, &targets.of(output)?, None, targets)

@@ -1,4 +1,4 @@
-//! The losses of all questions of a head.
+//! The losses of all outputs of a head.
 
 use base::Clock;
 use candle::Result;
@@ -6,18 +6,18 @@ use ops::Output;
 
 use crate::{HeadOutput, Loss, LossConfig, LossTerms, Targets};
 
-/// Judges all that a network says of a batch.
+/// Computes the loss of all outputs of a network.
 pub struct Criterion {
-    /// One for each question, in the order of the head's outputs.
+    /// One for each output of the head, in their order.
     losses: Vec<Box<dyn Loss>>,
 }
 
 impl Criterion {
-    /// Binds a loss to all questions of a head.
+    /// Binds a loss to all outputs of a head.
     ///
     /// # Errors
-    /// A question that the loss does not judge, settings that do not fit one, or a part of a sum that
-    /// judges none.
+    /// An output that the loss does not apply to, settings that do not fit an output, or a part of a sum
+    /// that applies to none.
     pub fn new(
         config: &LossConfig,
         outputs: &[HeadOutput<'_>],
@@ -28,13 +28,13 @@ impl Criterion {
         let bind = |output: &HeadOutput<'_>| {
             config.get().bind(output)?.ok_or_else(|| match config {
                 LossConfig::Sum(_) => format!(
-                    "no part of the `sum` judges `{}`, which this head answers by {}: add one",
+                    "no part of the `sum` applies to `{}`, which this head predicts as {}: add one",
                     output.name(),
                     output.form.name()
                 ),
                 _ => format!(
-                    "`{}` judges {}, and this head answers `{}` by {}: choose another head or loss, or \
-                     a `sum` of losses that has one for that",
+                    "`{}` applies to {}, and this head predicts `{}` as {}: choose another head or loss, \
+                     or a `sum` with a part that applies to it",
                     config.kind(),
                     config.get().accepts(),
                     output.name(),
@@ -46,14 +46,17 @@ impl Criterion {
         Ok(Criterion { losses })
     }
 
-    /// The terms for all outputs, each with its output's weight.
+    /// Computes the loss terms of all outputs, each with its output's weight.
+    ///
+    /// # Panics
+    /// Another number of outputs than the losses were bound to.
     pub fn compute(
         &self,
         outputs: &[Output],
         targets: &Targets,
         clock: &Clock,
     ) -> Result<LossTerms> {
-        assert_eq!(outputs.len(), self.losses.len(), "the outputs that it was bound to");
+        assert_eq!(outputs.len(), self.losses.len(), "outputs that the losses are bound to");
         let mut all = LossTerms::default();
         for (output, loss) in outputs.iter().zip(&self.losses) {
             all.add(loss.compute(output, targets, clock)?, output.weight);
@@ -72,21 +75,21 @@ mod tests {
     use super::Criterion;
     use crate::{Counts, HeadOutput, Labels, LossConfig, Targets};
 
-    fn judge(text: &str, asked: &[(Scope, Form)]) -> std::result::Result<Criterion, String> {
+    fn criterion(text: &str, outputs: &[(Scope, Form)]) -> std::result::Result<Criterion, String> {
         let (task, counts) = (Task::mask_gender_age(), Counts::default());
-        let ask = |(scope, form): &(Scope, Form)| {
+        let output = |(scope, form): &(Scope, Form)| {
             HeadOutput::new(&task, *scope, form, task.n_classes_of(*scope), &counts)
         };
-        let asked: Vec<HeadOutput<'_>> = asked.iter().map(ask).collect();
-        Criterion::new(&toml::from_str::<LossConfig>(text).expect("settings"), &asked)
+        let outputs: Vec<HeadOutput<'_>> = outputs.iter().map(output).collect();
+        Criterion::new(&toml::from_str::<LossConfig>(text).expect("settings"), &outputs)
     }
 
     #[test]
-    fn questions_are_added_with_their_weights() -> Result<()> {
-        // Mask of three levels and gender of two, nothing known of either.
+    fn losses_of_outputs_are_added_with_their_weights() -> Result<()> {
+        // Mask of three levels and gender of two, with uniform predictions for both.
         let (mask, gender) = (Scope::Factor(0), Scope::Factor(1));
-        let asked = [(mask, Form::Classes), (gender, Form::Classes)];
-        let judge = |text| judge(text, &asked).expect(text);
+        let forms = [(mask, Form::Classes), (gender, Form::Classes)];
+        let criterion = |text| criterion(text, &forms).expect(text);
         let labels = Labels { classes: vec![0, 10], ..Labels::default() };
         let task = Task::mask_gender_age();
         let targets = Targets::new(&task, labels, &unmixed(2), DType::F64, &Device::Cpu);
@@ -97,7 +100,8 @@ mod tests {
         ];
         let check = |text, want: f64| -> Result<()> {
             let clock = Clock { step: 0, total: 1, epoch: 0.0 };
-            check_close(&judge(text).compute(&outputs, &targets, &clock)?.mean()?, &[want], 1e-12);
+            let mean = criterion(text).compute(&outputs, &targets, &clock)?.mean()?;
+            check_close(&mean, &[want], 1e-12);
             Ok(())
         };
         let [three, two] = [3f64.ln(), 0.5 * 2f64.ln()];
@@ -109,36 +113,40 @@ mod tests {
 
     #[track_caller]
     fn check_refused(text: &str, form: Form, want: &str) {
-        let err = judge(text, &[(Scope::Factor(2), form)]).err().expect(text);
+        let err = criterion(text, &[(Scope::Factor(2), form)]).err().expect(text);
         assert!(err.contains(want), "{text}: {err}");
     }
 
     #[test]
-    fn what_does_not_fit_is_refused_with_a_word_on_what_would() {
+    fn loss_that_does_not_fit_the_head_is_refused() {
         let number = || Form::Number { scale: 10.0, shift: 40.0, cuts: None };
         check_refused("kind = \"arcface\"", Form::Classes, "the head `cosine`");
-        check_refused("kind = \"f1\"", number(), "answers `age` by a number of years");
+        check_refused("kind = \"f1\"", number(), "predicts `age` as a number of years");
         check_refused(
             "kind = \"cross_entropy\"\nweights = { kind = \"given\", values = [1.0] }",
             Form::Classes,
-            "for the output `age`: `values` are 3 numbers, one a class, not 1",
+            "for the output `age`: `values` are 3 numbers, one per class, not 1",
         );
         let sum = |parts: &str| format!("kind = \"sum\"\nparts = [{parts}]");
         let idle = sum("{ kind = \"focal\" }, { kind = \"mse\" }");
-        check_refused(&idle, Form::Classes, "`parts[1]`: this head answers `age` by classes");
+        check_refused(&idle, Form::Classes, "`parts[1]`: this head predicts `age` as classes");
         let elsewhere = sum("{ kind = \"f1\" }, { kind = \"f1\", on = [\"glasses\"] }");
-        check_refused(&elsewhere, Form::Classes, "`parts[1].on`: this head is not asked `glasses`");
+        check_refused(
+            &elsewhere,
+            Form::Classes,
+            "`parts[1].on`: this head has no output `glasses`",
+        );
         let number = || Form::Number { scale: 10.0, shift: 40.0, cuts: None };
-        let none = judge(
+        let none = criterion(
             &sum("{ kind = \"f1\" }"),
             &[(Scope::Factor(0), Form::Classes), (Scope::Factor(2), number())],
         );
-        let none = none.err().expect("nothing judges the age");
-        assert!(none.contains("no part of the `sum` judges `age`"), "{none}");
+        let none = none.err().expect("no part applies to the age");
+        assert!(none.contains("no part of the `sum` applies to `age`"), "{none}");
     }
 
     #[test]
-    fn settings_of_a_part_are_checked_where_they_stand() {
+    fn invalid_settings_of_a_part_are_reported() {
         let err = |text: &str| toml::from_str::<LossConfig>(text).unwrap_err().to_string();
         let text = "kind = \"sum\"\nparts = [{ kind = \"focal\", gama = 1.0 }]";
         assert!(err(text).contains("unknown field `gama`"), "{}", err(text));

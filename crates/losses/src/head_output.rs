@@ -1,32 +1,32 @@
-//! What a loss is bound to: one question of a head, and how often each answer is right in training.
+//! One output of a head, which a loss is bound to, with the number of training images of each class.
 
 use base::{Task, task::Scope};
 use ops::Form;
 
-/// How many training images there are of each kind.
+/// The class counts and ages of the training images.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Counts {
-    /// Of each joint class, by the training cuts.
+    /// The number of images of each joint class, by the training cuts.
     pub classes: Vec<usize>,
-    /// The age on each image, where the data has ages.
+    /// The age of each image, where the data has ages.
     pub ages: Vec<f64>,
 }
 
-/// One question of a head.
+/// One output of a head.
 #[derive(Clone, Debug)]
 pub struct HeadOutput<'a> {
-    /// What is asked of an image.
+    /// The task.
     pub task: &'a Task,
-    /// What of it.
+    /// The target: the joint class, or one factor.
     pub scope: Scope,
-    /// What the numbers of the answer mean.
+    /// The meaning of the numbers.
     pub form: Form,
-    /// How many training images each number is the right answer of; of a number of years, nothing.
+    /// The number of training images of each class; empty for a number of years.
     pub counts: Vec<usize>,
 }
 
 impl<'a> HeadOutput<'a> {
-    /// The question about `asks` whose answer is `n_out` numbers.
+    /// The output for `scope` with `n_out` numbers.
     pub fn new(
         task: &'a Task,
         scope: Scope,
@@ -49,18 +49,18 @@ impl<'a> HeadOutput<'a> {
         HeadOutput { task, scope, form: form.clone(), counts: own }
     }
 
-    /// What a person calls it: `joint`, or the factor's name.
+    /// Returns `joint`, or the factor's name.
     pub fn name(&self) -> &str {
         self.task.scope_name(self.scope)
     }
 
-    /// Whether one of several numbers is right: of classes, cosines, or bins of years.
-    pub(crate) fn is_choice(&self) -> bool {
+    /// Whether the numbers are a distribution over classes: classes, cosines, or bins of years.
+    pub(crate) fn is_categorical(&self) -> bool {
         matches!(self.form, Form::Classes | Form::Cosines { .. } | Form::Bins { .. })
     }
 }
 
-/// The bin of an age: the years that are completed, the last bin for all that are older.
+/// Returns the bin of an age: the completed years; the last bin holds all greater ages.
 pub(crate) fn year_of(age: f64, n_years: usize) -> usize {
     (age.max(0.0) as usize).min(n_years - 1)
 }

@@ -1,7 +1,7 @@
-//! The error of the age in years, squared where it is small.
+//! Smooth L1 of the age in years.
 //!
 //! With d = years - age: d² / 2β where |d| < β, |d| - β/2 elsewhere, over the images of a row with
-//! their shares. One person whose age is wrong by decades pulls no more than one who is off by β.
+//! their shares. The gradient of an error of decades is no larger than that of an error of β.
 //!
 //! Girshick, "Fast R-CNN", 2015; PyTorch's `smooth_l1_loss`.
 
@@ -19,12 +19,12 @@ use crate::{
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SmoothL1 {
-    /// Where it ceases to be squared, in years.
+    /// The error up to which the loss is quadratic, in years.
     pub beta: f64,
 }
 
 impl Default for SmoothL1 {
-    /// PyTorch's.
+    /// PyTorch's default.
     fn default() -> SmoothL1 {
         SmoothL1 { beta: 1.0 }
     }
@@ -50,7 +50,7 @@ impl Loss for SmoothL1 {
     fn compute(&self, output: &Output, targets: &Targets, _: &Clock) -> Result<LossTerms> {
         of_errors(output, targets, |error| {
             let size = (error.relu()? + error.neg()?.relu()?)?;
-            // min(|d|, β), of which the square grows, and what is beyond, which grows as it is.
+            // min(|d|, β), which is squared, and the excess over β, which is linear.
             let beyond = (&size - self.beta)?.relu()?;
             let within = (size - &beyond)?;
             within.sqr()?.affine(0.5 / self.beta, 0.0)? + beyond

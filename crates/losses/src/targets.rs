@@ -1,4 +1,4 @@
-//! What a batch should have been answered: from labels and the batch's rows to distributions.
+//! The targets of a batch: from labels and the batch's rows to distributions.
 
 use base::{Task, mix::Row, task::Scope};
 use candle::{DType, Device, Result, Tensor, bail};
@@ -6,34 +6,34 @@ use ops::{Form, Output};
 
 use crate::head_output::year_of;
 
-/// The labels of the images of a batch, as training sees them.
+/// The training labels of the images of a batch.
 #[derive(Clone, Debug, Default)]
 pub struct Labels {
     /// The joint class of each image, by the training cuts.
     pub classes: Vec<usize>,
     /// The age of each image's person in years, where the data has ages.
     pub ages: Vec<Option<f64>>,
-    /// How much each image counts, from 0; empty where all count 1.
+    /// The weight of each image, from 0; empty where all are 1.
     pub weights: Vec<f64>,
 }
 
-/// What each head should say of each row of a batch.
+/// The targets of each row of a batch, for the outputs of any head.
 #[derive(Clone, Debug)]
 pub struct Targets {
     task: Task,
     labels: Labels,
     rows: Vec<Row>,
-    /// How much each row counts.
+    /// The weight of each row.
     weights: Vec<f64>,
     device: Device,
     dtype: DType,
 }
 
 impl Targets {
-    /// The targets of `rows`, which are made of images with these labels.
+    /// The targets of `rows`, which are mixed from images with these labels.
     ///
-    /// A row counts as much as its images do, by their shares; and of a row, an image that counts
-    /// half has half the share.
+    /// The weight of a row is the mean of its images' weights, by their shares; within a row, the share
+    /// of each image is multiplied by its weight, and the shares are renormalised.
     pub fn new(
         task: &Task,
         labels: Labels,
@@ -56,45 +56,45 @@ impl Targets {
         Targets { task: task.clone(), labels, rows, weights, device: device.clone(), dtype }
     }
 
-    /// How many rows there are.
+    /// Returns the number of rows.
     pub fn n_rows(&self) -> usize {
         self.rows.len()
     }
 
-    /// How much each row counts: `[n]`.
+    /// Returns the weight of each row: `[n]`.
     pub fn weights(&self) -> Result<Tensor> {
         self.column(self.weights.clone())
     }
 
-    /// The sum of what the rows count.
+    /// Returns the sum of the rows' weights.
     pub fn weight(&self) -> f64 {
         self.weights.iter().sum()
     }
 
-    /// What each row should have been answered, as a distribution over the numbers of an output:
-    /// `[n, number]`, each row with the sum 1.
+    /// Returns the target of each row as a distribution over the numbers of an output: `[n, number]`,
+    /// each row with the sum 1.
     ///
     /// # Errors
-    /// An output that is no distribution, or asks for ages that are not known.
+    /// An output that is not a distribution, or that needs ages which are not known.
     pub fn of(&self, output: &Output) -> Result<Tensor> {
         match &output.form {
             Form::Classes | Form::Cosines { .. } | Form::Independent => {
                 self.distribution(output.scope)
             }
             Form::Bins { .. } => self.years(output.numbers.dim(1)?),
-            Form::Number { .. } => bail!("a number of years is no distribution"),
+            Form::Number { .. } => bail!("a number of years is not a distribution"),
         }
     }
 
-    /// The rows as lists of certain answers: the k-th image of each row, as the position of its
-    /// answer among the numbers of an output, and its share in the row. Rows of fewer images have
-    /// shares of 0.
+    /// Returns the rows as lists of hard labels: for each k, the class of the k-th image of each row,
+    /// among the numbers of an output, and the image's share in the row. Rows of fewer images have shares
+    /// of 0.
     ///
     /// # Errors
     /// As [`Targets::of`].
     pub(crate) fn parts(&self, output: &Output) -> Result<Vec<(Vec<u32>, Tensor)>> {
         let n = output.numbers.dim(1)?;
-        let answer = |image: usize| -> Result<usize> {
+        let class = |image: usize| -> Result<usize> {
             Ok(match &output.form {
                 Form::Bins { .. } => year_of(self.age_of(image)?, n),
                 _ => self.task.project(self.labels.classes[image], output.scope),
@@ -103,17 +103,17 @@ impl Targets {
         let n_parts = self.rows.iter().map(Vec::len).max().unwrap_or(0);
         let part = |k: usize| {
             let of = |row: &Row| match row.get(k) {
-                Some(it) => Ok((answer(it.image)? as u32, f64::from(it.weight))),
+                Some(it) => Ok((class(it.image)? as u32, f64::from(it.weight))),
                 None => Ok((0, 0.0)),
             };
             let parts = self.rows.iter().map(of).collect::<Result<Vec<_>>>()?;
-            let (answers, shares) = parts.into_iter().unzip();
-            Ok((answers, self.column(shares)?))
+            let (classes, shares) = parts.into_iter().unzip();
+            Ok((classes, self.column(shares)?))
         };
         (0..n_parts).map(part).collect()
     }
 
-    /// The k-th age of each row in years, and its share in the row, as [`Targets::parts`].
+    /// Returns the k-th age of each row in years, and its share in the row, as [`Targets::parts`].
     ///
     /// # Errors
     /// An image without an age.
@@ -131,9 +131,9 @@ impl Targets {
         (0..n_parts).map(part).collect()
     }
 
-    /// The distribution of each row over the classes of `scope`: `[n, class]`.
+    /// Returns the distribution of each row over the classes of `scope`: `[n, class]`.
     ///
-    /// A row of several images has each one's class with that image's weight.
+    /// A row of several images has the class of each image with that image's share.
     pub fn distribution(&self, scope: Scope) -> Result<Tensor> {
         let n_classes = self.task.n_classes_of(scope);
         let mut p = vec![0f32; self.rows.len() * n_classes];
@@ -145,8 +145,8 @@ impl Targets {
         Tensor::from_vec(p, (self.rows.len(), n_classes), &self.device)?.to_dtype(self.dtype)
     }
 
-    /// The distribution of each row over the whole years 0, 1, …, of which the last stands for all
-    /// that are older: `[n, n_years]`.
+    /// Returns the distribution of each row over the whole years 0, 1, …, of which the last stands for
+    /// all greater ages: `[n, n_years]`.
     ///
     /// # Errors
     /// An image without an age.
@@ -167,7 +167,9 @@ impl Targets {
     fn age_of(&self, image: usize) -> Result<f64> {
         match self.labels.ages.get(image) {
             Some(Some(age)) => Ok(*age),
-            _ => bail!("an image has no age, and this head learns from ages: choose another head"),
+            _ => {
+                bail!("an image has no age, and this head is trained on ages: choose another head")
+            }
         }
     }
 }
@@ -185,7 +187,7 @@ mod tests {
     use super::{Labels, Targets};
 
     #[test]
-    fn a_whole_image_is_one_hot_in_every_scope() -> Result<()> {
+    fn unmixed_image_is_one_hot_in_every_scope() -> Result<()> {
         // Class 10 is incorrect (1), female (1), 30-59 (1).
         let labels = Labels { classes: vec![10], ages: vec![Some(40.0)], ..Labels::default() };
         let task = Task::mask_gender_age();
@@ -199,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mixed_row_shares_its_weight() -> Result<()> {
+    fn mixed_row_has_soft_labels() -> Result<()> {
         let labels = Labels { classes: vec![0, 12], ages: vec![None; 2], ..Labels::default() };
         let row = vec![Part { image: 0, weight: 0.25 }, Part { image: 1, weight: 0.75 }];
         let task = Task::mask_gender_age();
@@ -210,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn years_are_completed_ones_and_the_last_is_for_all_older() -> Result<()> {
+    fn ages_are_binned_by_completed_years() -> Result<()> {
         let ages = vec![Some(1.9), Some(70.0)];
         let labels = Labels { classes: vec![0, 0], ages, ..Labels::default() };
         let row = vec![Part { image: 0, weight: 0.25 }, Part { image: 1, weight: 0.75 }];
@@ -221,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn an_image_that_counts_less_has_less_of_its_row() -> Result<()> {
+    fn image_weights_scale_shares_and_row_weights() -> Result<()> {
         let labels =
             Labels { classes: vec![0, 12, 6], ages: vec![None; 3], weights: vec![1.0, 0.5, 0.0] };
         let half = |a, b| vec![Part { image: a, weight: 0.5 }, Part { image: b, weight: 0.5 }];
@@ -236,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn an_image_without_an_age_is_an_error_where_ages_are_asked() {
+    fn missing_age_is_an_error_where_ages_are_needed() {
         let labels = Labels { classes: vec![0], ages: vec![None], ..Labels::default() };
         let task = Task::mask_gender_age();
         let targets = Targets::new(&task, labels, &unmixed(1), DType::F64, &Device::Cpu);

@@ -1,6 +1,6 @@
-//! The mean of |years - age|, for heads that say years: the mean absolute error.
+//! The mean absolute error of the age, the mean of |years - age|, for heads that predict years.
 //!
-//! Over the images whose age is known; no number without any.
+//! Over the images whose age is known; NaN if there are none.
 
 use serde::{Deserialize, Serialize};
 
@@ -12,7 +12,7 @@ use crate::{Metric, Prediction};
 pub struct AgeMae {}
 
 impl Metric for AgeMae {
-    /// Years off, and images.
+    /// Absolute errors in years, and images.
     fn n_sums(&self, _: usize) -> usize {
         2
     }
@@ -25,7 +25,7 @@ impl Metric for AgeMae {
     }
 
     fn of(&self, sums: &[f64]) -> f64 {
-        // 0 / 0 is no number, as it should be.
+        // 0 / 0 is NaN, as intended.
         sums[0] / sums[1]
     }
 

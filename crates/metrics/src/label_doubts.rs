@@ -1,23 +1,23 @@
-//! Which labels are likely wrong: confident learning on predictions of models that never saw them.
+//! Labels that are likely wrong: confident learning on predictions of models that were not trained on them.
 //!
-//! A *label* is what the data says of one factor. Where the images of most people share its level,
-//! the factor is asked of people, and all images of a person speak together: their distribution is
-//! p_l ∝ exp(mean over the images of ln p_l). The label is then the person's, one for all their
-//! images; of people whose images are given different levels, each image's. Other factors are
-//! asked of images, which speak and have labels alone.
+//! A *label* is the given level of one factor. If the images of most people share one level, the factor is a
+//! property of people, and predictions are pooled per person: p_l ∝ exp(mean over the images of ln p_l). The
+//! label is then the person's, one for all their images; for people whose images are given different levels,
+//! each image has its own label. Other factors are properties of images: each image has its own prediction
+//! and label.
 //!
-//! The threshold of a level is what models say of it, on average, where it is given:
-//! t_l = mean of p_l over the labels l. A label is taken for an error where some other level passes
-//! its own threshold, and the most probable of the levels that do is not the one given; that one is
-//! suggested. Thresholds make up for levels that models are never sure of.
+//! The threshold of a level is its mean predicted probability over the labels of that level:
+//! t_l = mean of p_l over the labels l. A label is an error if some level passes its own threshold, and the
+//! most probable of the levels that do is not the given one; that level is suggested. Thresholds compensate
+//! for levels of which models are never confident.
 //!
-//! Errors come first, then the others, and of each the least score: that of p and the given level l,
-//! self-confidence p_l, or normalised margin (p_l - max_{k ≠ l} p_k + 1) / 2.
+//! Errors come first, then the other labels, both by ascending score. The score of probabilities p and the
+//! given level l is the self-confidence p_l, or the normalised margin (p_l - max_{k ≠ l} p_k + 1) / 2.
 //!
-//! Northcutt, Jiang, Chuang, "Confident Learning", 2021. They judge one label an example; ours is a
-//! product of factors, each judged alone, and those of a person at once. On synthetic people with 5 % of
-//! the images' labels exchanged, self-confidence finds more than the margin, and images that speak
-//! together more than images alone.
+//! Northcutt, Jiang, Chuang, "Confident Learning", 2021. They have one label per example; ours is a product
+//! of factors, each examined separately, and pooled per person. On synthetic people with 5 % of the images'
+//! labels exchanged, self-confidence finds more errors than the margin, and pooled predictions more than
+//! those of single images.
 
 use std::collections::BTreeMap;
 
@@ -26,42 +26,42 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Predictions, argmax};
 
-/// A label, and what speaks against it.
+/// A label, with the evidence that it is wrong.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Doubt {
-    /// The position of the factor in the task.
+    /// The index of the factor in the task.
     pub factor: usize,
     /// The person, as predictions number them.
     pub person: usize,
     /// The images that have this label.
     pub images: Vec<usize>,
-    /// Whether it is the person's label, so that all their images have it.
+    /// Whether it is the person's label, shared by all their images.
     pub is_of_person: bool,
-    /// The level that the data gives.
+    /// The level given in the data.
     pub given: usize,
-    /// The level that models say: another one where the label is taken for an error.
+    /// The predicted level: differs from `given` if the label is an error.
     pub suggested: usize,
-    /// How well the given level is supported, 0 not at all to 1.
+    /// The quality of the given label, from 0 (certainly wrong) to 1.
     pub score: f64,
-    /// Whether the label is taken for an error.
+    /// Whether the label is an error by the thresholds.
     pub is_error: bool,
 }
 
-/// What labels are ranked by.
+/// The score by which labels are ranked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DoubtScore {
     /// The probability of the given level.
     #[default]
     SelfConfidence,
-    /// By how much it leads over the most probable other level.
+    /// Its margin over the most probable other level.
     NormalisedMargin,
 }
 
-/// Less is no probability's, so that one certain image does not silence the others.
+/// Probabilities are clipped below at this value, so that one confident image does not outweigh the others.
 const LEAST: f64 = 1e-9;
 
-/// Every label of the predictions' images, the likeliest errors first.
+/// Returns every label of the predictions' images, the likeliest errors first.
 pub fn label_doubts(predictions: &Predictions, by: DoubtScore) -> Vec<Doubt> {
     let task = &predictions.task;
     let mut doubts: Vec<Doubt> =
@@ -80,8 +80,8 @@ struct Label {
     is_of_person: bool,
     images: Vec<usize>,
     given: usize,
-    /// The distribution over the factor's levels.
-    said: Vec<f64>,
+    /// The predicted probabilities of the factor's levels.
+    probabilities: Vec<f64>,
 }
 
 /// The labels of one factor.
@@ -95,16 +95,18 @@ fn doubts_of(predictions: &Predictions, factor: usize, by: DoubtScore) -> Vec<Do
     }
     let agree =
         |images: &Vec<usize>| images.iter().all(|&at| it.classes[at] == it.classes[images[0]]);
-    let asks_people = 2 * people.values().filter(|it| agree(it)).count() > people.len();
+    let is_per_person = 2 * people.values().filter(|it| agree(it)).count() > people.len();
     let mut labels = Vec::new();
     for (person, images) in people {
-        let is_of_person = asks_people && agree(&images);
-        let together = asks_people.then(|| pooled(&it.probabilities, &images));
+        let is_of_person = is_per_person && agree(&images);
+        let pooled_over_images = is_per_person.then(|| pooled(&it.probabilities, &images));
         let label = |images: Vec<usize>| Label {
             person,
             is_of_person,
             given: it.classes[images[0]],
-            said: together.clone().unwrap_or_else(|| it.probabilities[images[0]].clone()),
+            probabilities: pooled_over_images
+                .clone()
+                .unwrap_or_else(|| it.probabilities[images[0]].clone()),
             images,
         };
         match is_of_person {
@@ -114,17 +116,17 @@ fn doubts_of(predictions: &Predictions, factor: usize, by: DoubtScore) -> Vec<Do
     }
 
     let mut sums = vec![(0.0, 0.0); n_levels];
-    for Label { given, said, .. } in &labels {
-        sums[*given] = (sums[*given].0 + said[*given], sums[*given].1 + 1.0);
+    for Label { given, probabilities, .. } in &labels {
+        sums[*given] = (sums[*given].0 + probabilities[*given], sums[*given].1 + 1.0);
     }
-    // A level that nobody is given is never suggested.
+    // A level that occurs in no label is never suggested.
     let threshold = |level: usize| match sums[level] {
         (_, 0.0) => f64::INFINITY,
         (sum, n) => sum / n,
     };
     let thresholds: Vec<f64> = (0..n_levels).map(threshold).collect();
 
-    let doubt = |Label { person, is_of_person, images, given, said: p }| {
+    let doubt = |Label { person, is_of_person, images, given, probabilities: p }| {
         let confident: Vec<f64> = p
             .iter()
             .zip(&thresholds)
@@ -143,7 +145,7 @@ fn doubts_of(predictions: &Predictions, factor: usize, by: DoubtScore) -> Vec<Do
     labels.into_iter().map(doubt).collect()
 }
 
-/// What several images say together: the normalised geometric mean.
+/// Pools the predictions for several images: the normalised geometric mean.
 fn pooled(probabilities: &[Vec<f64>], images: &[usize]) -> Vec<f64> {
     let n = images.len() as f64;
     let mean = |level: usize| {
@@ -170,13 +172,14 @@ mod tests {
 
     #[test]
     fn a_level_is_suggested_where_it_passes_its_own_threshold() {
-        // Where a is given, models say 0.9, 0.9 and 0.3: t_a = 0.7. Where b is: 0.6 and 0.4, t_b = 0.5.
+        // The labels a have p_a of 0.9, 0.9 and 0.3: t_a = 0.7. The labels b have p_b of 0.6 and 0.4: t_b =
+        // 0.5.
         let p = [[0.9, 0.1], [0.9, 0.1], [0.3, 0.7], [0.4, 0.6], [0.6, 0.4]];
-        // Both people are given both levels: it is asked of images.
+        // Both people are given both levels: the factor is a property of images.
         let it = predictions(&p, &[0, 0, 0, 1, 1], &[0, 1, 1, 0, 1]);
         let doubts = label_doubts(&it, DoubtScore::SelfConfidence);
         assert!(doubts.iter().all(|it| !it.is_of_person));
-        // The last is more likely a, but 0.6 is below what a's own have: no error.
+        // The last is more likely a, but 0.6 is below the threshold of a: no error.
         let errors: Vec<_> = doubts.iter().filter(|it| it.is_error).collect();
         assert_eq!(errors.len(), 1);
         assert_eq!((errors[0].images[0], errors[0].given, errors[0].suggested), (2, 0, 1));
@@ -188,8 +191,8 @@ mod tests {
     }
 
     #[test]
-    fn all_images_of_a_person_speak_together() {
-        // One image of the first person is for b, the others for a: together for a.
+    fn predictions_are_pooled_per_person() {
+        // One image of the first person is predicted as b, the others as a: pooled, as a.
         let p = [[0.1, 0.9], [0.9, 0.1], [0.99, 0.01], [0.1, 0.9], [0.2, 0.8], [0.8, 0.2]];
         let it = predictions(&p, &[1, 1, 1, 1, 1, 0], &[0, 0, 0, 1, 1, 2]);
         let doubts = label_doubts(&it, DoubtScore::default());
@@ -197,14 +200,14 @@ mod tests {
         let first = &doubts[0];
         assert_eq!((first.person, first.images.len(), first.is_of_person), (0, 3, true));
         assert_eq!((first.given, first.suggested, first.is_error), (1, 0, true));
-        // (0.9 · 0.1 · 0.01)^⅓ beside (0.1 · 0.9 · 0.99)^⅓.
+        // (0.9 · 0.1 · 0.01)^⅓ against (0.1 · 0.9 · 0.99)^⅓.
         let (b, a) = (0.0009f64.cbrt(), 0.0891f64.cbrt());
         assert!((first.score - b / (a + b)).abs() < 1e-12);
         assert!(!doubts[1].is_error && !doubts[2].is_error);
     }
 
     #[test]
-    fn a_label_that_contradicts_a_persons_others_is_an_images_judged_by_all() {
+    fn a_label_that_contradicts_the_persons_others_is_per_image_with_pooled_predictions() {
         let p = [[0.9, 0.1], [0.5, 0.5], [0.8, 0.2], [0.6, 0.4], [0.2, 0.8]];
         let it = predictions(&p, &[0, 1, 0, 0, 1], &[0, 0, 1, 2, 3]);
         let doubts = label_doubts(&it, DoubtScore::default());
@@ -212,12 +215,13 @@ mod tests {
         let first = &doubts[0];
         assert_eq!((first.images.as_slice(), first.is_of_person), ([1].as_slice(), false));
         assert_eq!((first.given, first.suggested, first.is_error), (1, 0, true));
-        // The threshold is (0.75 + 0.8 + 0.6) / 3 = 0.72. Alone it would say 0.5; with the other image √(0.5 · 0.1) beside √(0.5 · 0.9).
+        // The threshold is (0.75 + 0.8 + 0.6) / 3 = 0.72. The image alone has p = 0.5; pooled with the other
+        // image, √(0.5 · 0.1) against √(0.5 · 0.9).
         assert!((first.score - 0.25).abs() < 1e-12, "{}", first.score);
     }
 
     #[test]
-    fn a_level_that_nobody_is_given_is_never_suggested() {
+    fn a_level_that_occurs_in_no_label_is_never_suggested() {
         let it = predictions(&[[0.1, 0.9], [0.2, 0.8]], &[0, 0], &[0, 1]);
         assert!(label_doubts(&it, DoubtScore::default()).iter().all(|it| !it.is_error));
         assert!(label_doubts(&predictions(&[], &[], &[]), DoubtScore::default()).is_empty());

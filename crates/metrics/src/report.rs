@@ -1,7 +1,7 @@
-//! The report on a set of predictions: over the joint classes, and for each factor.
+//! The evaluation report on a set of predictions: over the joint classes, and for each factor.
 //!
-//! A factor's class is that of the predicted joint class, since that is what is submitted; its log
-//! loss and its calibration are those of the marginal probabilities.
+//! A factor's predicted class is that of the predicted joint class, since that is what is submitted; its log
+//! loss and calibration error are those of the marginal probabilities.
 
 use base::{Seed, Task, task::Scope};
 use serde::{Deserialize, Serialize};
@@ -16,28 +16,28 @@ use crate::{
 /// Scores over the joint classes and for each factor.
 #[derive(Clone, Debug)]
 pub struct Report {
-    /// How many people are on the images.
+    /// The number of people in the images.
     pub n_people: usize,
-    /// How many images there are.
+    /// The number of images.
     pub n_images: usize,
     /// The joint classes first, then each factor.
     pub scopes: Vec<ScopeReport>,
-    /// How many years ages are off on average, where a head says years.
+    /// The mean absolute error of the age in years, if the head predicts years.
     pub age_mae: Option<f64>,
 }
 
 /// Scores over the classes of one scope.
 #[derive(Clone, Debug)]
 pub struct ScopeReport {
-    /// Which question.
+    /// The scope.
     pub scope: Scope,
     /// `joint`, or the factor's name.
     pub name: String,
     /// The classes' names.
     pub classes: Vec<String>,
-    /// Who is taken for whom.
+    /// The confusion matrix.
     pub confusion: Confusion,
-    /// Macro F1 with its interval over people.
+    /// Macro F1 with its confidence interval, bootstrapped over people.
     pub macro_f1: Interval,
     /// The main scores.
     pub scores: Scores,
@@ -48,7 +48,7 @@ pub struct ScopeReport {
 pub struct Scores {
     /// The mean F1 of the classes.
     pub macro_f1: f64,
-    /// The share of right predictions.
+    /// The share of correct predictions.
     pub accuracy: f64,
     /// The mean recall of the classes that occur.
     pub balanced_accuracy: f64,
@@ -56,13 +56,13 @@ pub struct Scores {
     pub top_2: f64,
     /// The mean of -ln p of the true class.
     pub log_loss: f64,
-    /// How far confidence and the share of right predictions lie apart.
+    /// The mean absolute difference between confidence and accuracy.
     pub expected_calibration_error: f64,
 }
 
-/// What a report is made from, as predictions come: sums, counts, and what each person adds to macro F1.
+/// Accumulates predictions for a report: sums, counts, and what each person adds to macro F1.
 ///
-/// Of an image nothing else is kept, so that memory does not grow with the number of classes times images.
+/// Nothing else is kept of an image, so memory does not grow with the number of classes times images.
 pub struct Evaluation {
     task: Task,
     n_images: usize,
@@ -70,7 +70,7 @@ pub struct Evaluation {
     age_mae: Total<'static>,
 }
 
-/// The same for one scope.
+/// The sums and counts for one scope.
 struct ScopeSums {
     projection: Projection,
     confusion: Confusion,
@@ -80,7 +80,7 @@ struct ScopeSums {
 }
 
 impl Evaluation {
-    /// No predictions yet.
+    /// Creates an evaluation without predictions.
     pub fn new(task: &Task) -> Evaluation {
         let scope = |projection: Projection| {
             let n = projection.n_classes();
@@ -106,7 +106,7 @@ impl Evaluation {
         }
     }
 
-    /// One more.
+    /// Adds the prediction for one image.
     pub fn add(&mut self, it: &Prediction<'_>) {
         self.n_images += 1;
         self.age_mae.add(it);
@@ -118,7 +118,7 @@ impl Evaluation {
         }
     }
 
-    /// The report; `seed` draws the intervals.
+    /// Returns the report; `seed` seeds the bootstrap of the intervals.
     pub fn report(self, seed: Seed) -> Report {
         let Evaluation { task, n_images, scopes, age_mae } = self;
         let mut people = Vec::new();
@@ -160,14 +160,14 @@ impl Evaluation {
 }
 
 impl Report {
-    /// The report on predictions in memory; `seed` draws the intervals.
+    /// Creates the report on predictions in memory; `seed` seeds the bootstrap of the intervals.
     pub fn new(predictions: &Predictions, seed: Seed) -> Report {
         let mut evaluation = Evaluation::new(&predictions.task);
         predictions.iter().for_each(|it| evaluation.add(&it));
         evaluation.report(seed)
     }
 
-    /// The joint classes' part.
+    /// The report on the joint classes.
     pub fn joint(&self) -> &ScopeReport {
         &self.scopes[0]
     }

@@ -12,18 +12,18 @@ use crate::{
     weights::{Fitted, WeightsError, fit},
 };
 
-/// Which network: enough to build it anew.
+/// The specification of a network, sufficient to build it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ModelSpec {
-    /// What turns images into features.
+    /// The network from images to features.
     pub backbone: BackboneConfig,
-    /// What is asked of the features.
+    /// The outputs that are predicted from the features.
     pub head: HeadConfig,
 }
 
 impl ModelSpec {
-    /// What is wrong with the settings, or with the head for this task, if anything is.
+    /// Returns the problem with the settings, or with the head for this task, if any.
     pub fn problem(&self, task: &Task) -> Option<String> {
         let backbone = self.backbone.get().problem().map(|it| format!("at `backbone`: {it}"));
         let head = || self.head.get().problem().or_else(|| self.head.get().misfit(task));
@@ -31,7 +31,7 @@ impl ModelSpec {
     }
 }
 
-/// A network from images to what it says of them.
+/// A network from images to predictions.
 pub struct Model {
     spec: ModelSpec,
     params: Params,
@@ -41,12 +41,12 @@ pub struct Model {
 }
 
 impl Model {
-    /// A model with fresh weights, a function of `seed` and their names.
+    /// Builds a model with random initial weights, a function of `seed` and the weights' names.
     pub fn fresh(spec: &ModelSpec, task: &Task, seed: Seed, device: &Device) -> Result<Model> {
         Model::with_dtype(spec, task, seed, DType::F32, device)
     }
 
-    /// A model that computes in `dtype`: `F64` serves gradient checks.
+    /// Builds a model that computes in `dtype`: `F64` is for gradient checks.
     pub fn with_dtype(
         spec: &ModelSpec,
         task: &Task,
@@ -70,7 +70,7 @@ impl Model {
         Ok(Model { spec: spec.clone(), params, stages, backbone, heads })
     }
 
-    /// What the model was built from.
+    /// The specification that the model was built from.
     pub fn spec(&self) -> &ModelSpec {
         &self.spec
     }
@@ -80,14 +80,14 @@ impl Model {
         &self.params
     }
 
-    /// The names of the stages, from the images to the `head`: each parameter knows the position
-    /// of its own.
+    /// The names of the stages, from the images to the `head`: each parameter stores the position of
+    /// its stage.
     pub fn stages(&self) -> &[String] {
         &self.stages
     }
 
-    /// What each stage of the backbone makes of images `[n, h, w, 3]`, normalised: maps
-    /// `[n, h, w, c]`, and at last features `[n, width]`.
+    /// Returns the output of each stage of the backbone for normalised images `[n, h, w, 3]`: feature
+    /// maps `[n, h, w, c]`, and at last features `[n, width]`.
     pub fn maps(&self, xs: &Tensor, pass: &Pass<'_>) -> Result<Vec<Value>> {
         let mut maps = Vec::new();
         for stage in &self.backbone {
@@ -97,7 +97,8 @@ impl Model {
         Ok(maps)
     }
 
-    /// What is said of images `[n, h, w, 3]`, normalised: one output a question of the head.
+    /// The forward pass on normalised images `[n, h, w, 3]`: returns one [`Output`] for each output of
+    /// the head.
     ///
     /// In a training pass the numbers are leaves of candle's graph, and
     /// [`Tape::backward`](ops::Tape::backward) finds the gradients of the parameters from there.
@@ -113,10 +114,10 @@ impl Model {
         self.heads.outputs(&features, pass)?.into_iter().map(export).collect()
     }
 
-    /// Takes over published weights, whichever library named them.
+    /// Loads published weights, in the naming of any known library.
     ///
     /// # Errors
-    /// Weights of another architecture or variant; then nothing has changed.
+    /// Weights of another architecture or variant; then the model is unchanged.
     pub fn fit_weights(
         &self,
         tensors: &std::collections::BTreeMap<String, Tensor>,

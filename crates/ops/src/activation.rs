@@ -1,10 +1,10 @@
-//! Activations: functions of each number alone.
+//! Elementwise activation functions.
 //!
 //! relu(x) = max(x, 0), relu6(x) = min(max(x, 0), 6), sigmoid(x) = 1 / (1 + e⁻ˣ),
-//! silu(x) = x·sigmoid(x), gelu(x) = x·Φ(x) with Φ the normal distribution. At their kinks the
-//! derivatives are 0, as in PyTorch.
+//! silu(x) = x·sigmoid(x), gelu(x) = x·Φ(x) with Φ the normal CDF. The derivatives at the
+//! kinks are 0, as in PyTorch.
 //!
-//! The result is not kept for the way back: the input is, and the slope is computed again from it.
+//! The backward pass saves the input, not the result, and recomputes the derivative from it.
 
 use std::rc::Rc;
 
@@ -18,26 +18,26 @@ use crate::{
     real::Real,
 };
 
-/// What is done to each number after a layer.
+/// The elementwise function after a layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Activation {
-    /// Nothing.
+    /// The identity.
     None,
     /// max(x, 0).
     Relu,
-    /// min(max(x, 0), 6): Krizhevsky, 2010; used by networks made for 8-bit phones.
+    /// min(max(x, 0), 6): Krizhevsky, 2010; used by networks designed for 8-bit inference on phones.
     Relu6,
     /// x·sigmoid(x): Elfwing et al., 2017; also called swish.
     Silu,
     /// 1 / (1 + e⁻ˣ).
     Sigmoid,
-    /// x·Φ(x), exactly and not by its tanh: Hendrycks & Gimpel, 2016,
+    /// x·Φ(x), exact, without the tanh approximation: Hendrycks & Gimpel, 2016,
     /// <https://arxiv.org/abs/1606.08415>.
     Gelu,
 }
 
-/// The activation as a constant of the compiler's, so that each is a loop of its own.
+/// The activations as compile-time constants, so that each is a loop of its own.
 pub(crate) const NONE: u8 = Activation::None as u8;
 pub(crate) const RELU: u8 = Activation::Relu as u8;
 pub(crate) const RELU6: u8 = Activation::Relu6 as u8;
@@ -45,7 +45,7 @@ pub(crate) const SILU: u8 = Activation::Silu as u8;
 pub(crate) const SIGMOID: u8 = Activation::Sigmoid as u8;
 pub(crate) const GELU: u8 = Activation::Gelu as u8;
 
-/// Runs an expression with the constant `A` standing for an activation.
+/// Evaluates an expression with the constant `A` bound to an activation.
 macro_rules! by_activation {
     ($activation:expr, $A:ident => $body:expr) => {
         match $activation {
@@ -78,14 +78,13 @@ macro_rules! by_activation {
 }
 pub(crate) use by_activation;
 
-/// The activation `A` of a register of numbers, and its derivative there: they share their
-/// exponential.
+/// The activation `A` of a register of numbers, and its derivative: they share one exponential.
 ///
 /// # Safety
-/// As of [`Lanes`].
+/// Same as [`Lanes`].
 #[inline(always)]
 pub(crate) unsafe fn both_of<T: Real, V: Lanes<Number = T>, const A: u8>(x: V) -> (V, V) {
-    // SAFETY: the caller's.
+    // SAFETY: guaranteed by the caller.
     unsafe {
         let (zero, one, infinite) =
             (V::splat(T::ZERO), V::splat(T::ONE), V::splat(T::of(f64::INFINITY)));
@@ -107,7 +106,7 @@ pub(crate) unsafe fn both_of<T: Real, V: Lanes<Number = T>, const A: u8>(x: V) -
             }
             GELU => {
                 let (below, density) = x.normal();
-                // Where nothing is left of Φ or of φ, x may be infinite.
+                // Where Φ and φ underflow to 0, x may be infinite.
                 let (low, high) = (V::splat(T::of(-40.0)), V::splat(T::of(40.0)));
                 let x = x.clamp(low, infinite);
                 (x.mul(below), x.clamp(low, high).mul_add(density, below))
@@ -117,19 +116,19 @@ pub(crate) unsafe fn both_of<T: Real, V: Lanes<Number = T>, const A: u8>(x: V) -
     }
 }
 
-/// Applies an activation to every number, when it is read.
+/// Applies an activation to every number, lazily: when the result is read.
 pub fn activate(xs: &Value, activation: Activation) -> Result<Value> {
     if activation == Activation::None {
         return Ok(xs.clone());
     }
     let x = xs.tensor()?;
     let prologue = Prologue { activation, ..Prologue::none(x.dims().last().copied().unwrap_or(1)) };
-    let (slot, seen, back) = (xs.slot(), x.clone(), prologue.clone());
+    let (slot, saved, back) = (xs.slot(), x.clone(), prologue.clone());
     let ys = Value::record(&[xs], x, move |grad, slots| {
         slots.give(slot, || {
             let grad = grad.before_norm()?;
-            // Who has read it may have gone back through the activation already.
-            let norm = grad.before.is_none().then(|| Rc::new(NormBack::through(seen, back)));
+            // The reader's backward pass may have applied the activation's derivative already.
+            let norm = grad.before.is_none().then(|| Rc::new(NormBack::through(saved, back)));
             Ok(Grad { norm, before: None, sums: None, gate_sums: None, ..grad })
         })
     })?;
@@ -145,7 +144,7 @@ mod tests {
     use crate::{Tape, Value, check::check, real::Real};
 
     #[test]
-    fn are_what_the_textbooks_say() -> Result<()> {
+    fn agree_with_their_definitions() -> Result<()> {
         let of = |activation, want: [f64; 4]| {
             let xs = Tensor::new(&[-1.0f64, 0.0, 2.0, 7.0], &Device::Cpu)?;
             let ys = activate(&Value::constant(xs), activation)?;
@@ -162,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn extreme_numbers_stay_numbers() -> Result<()> {
+    fn extreme_inputs_give_finite_results() -> Result<()> {
         let xs = Tensor::new(&[-1e4f32, 1e4], &Device::Cpu)?;
         let silu = activate(&Value::constant(xs.clone()), Activation::Silu)?;
         check_close(&silu.tensor()?, &[0.0, 1e4], 1e-30);
@@ -172,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn gelu_has_limits_and_no_number_stays_none() -> Result<()> {
+    fn gelu_reaches_its_limits_and_propagates_nan() -> Result<()> {
         fn check<T: Real>() -> Result<()> {
             let xs = [f64::NEG_INFINITY, -1e30, -50.0, 50.0, 1e30, f64::INFINITY, f64::NAN];
             let xs = Var::new(&xs.map(T::of), &Device::Cpu)?;
@@ -185,7 +184,7 @@ mod tests {
                 assert_eq!(y, x);
             }
             assert!(ys[..3].iter().all(|it| it.abs() < 1e-30), "{ys:?}");
-            // A prologue has no slope at an infinite number.
+            // The derivative of a prologue is not defined at an infinite number.
             assert!(slopes[1..3].iter().all(|it| it.abs() < 1e-29), "{slopes:?}");
             assert_eq!(slopes[3..5], [1.0, 1.0]);
             assert!(ys[6].is_nan() && slopes[6].is_nan());
@@ -196,10 +195,10 @@ mod tests {
     }
 
     #[test]
-    fn have_the_right_gradients() {
+    fn gradients_are_correct() {
         use Activation::{Gelu, Relu, Relu6, Sigmoid, Silu};
         for it in [Relu, Relu6, Silu, Sigmoid, Gelu] {
-            // Nine halves reach the upper kink of relu6 without landing on it.
+            // Inputs scaled by 9 reach beyond the upper kink of relu6 without landing on it.
             check(&[&[31]], |xs| {
                 let wide = Value::record(&[&xs[0]], (xs[0].tensor()? * 9.0)?, {
                     let slot = xs[0].slot();

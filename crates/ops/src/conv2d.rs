@@ -2,15 +2,15 @@
 //!
 //! y[n, i, j, o] = Σ_{u, v, c} x[n, i·s + u - p, j·s + v - p, c] · w[o, u, v, c].
 //!
-//! Nothing is unrolled: a block of rows is read into a [frame](crate::frame) in cache, in which the
-//! patch that an output sees lies in pieces, one for each row of the kernel. The product takes a
-//! list of where patches begin, and where in them the pieces are. The way back to the input is the
-//! same product, of the result's gradient in a frame and the weight's taps.
+//! There is no im2col: a block of rows is read into a padded [frame](crate::frame) in cache, in which the
+//! patch of an output consists of pieces, one per row of the kernel. The matrix product takes the offsets
+//! of the patches, and the offsets of the pieces within a patch. The gradient of the input is the same
+//! product, of the output gradient in a frame and the weight's taps.
 //! 3x3 kernels of stride 1 need less than half of the multiplications: see [`winograd`].
 //!
-//! With groups an output sees the channels of its own group alone: Krizhevsky et al., 2012; Xie et
+//! With groups, an output depends only on the channels of its own group: Krizhevsky et al., 2012; Xie et
 //! al., "Aggregated Residual Transformations", 2017, <https://arxiv.org/abs/1611.05431>. Narrow
-//! groups are joined until a product is worth it, with zeros between them: see [`Groups`].
+//! groups are merged, with zeros between them, until a product is efficient: see [`Groups`].
 
 mod groups;
 
@@ -35,11 +35,11 @@ use crate::{
 
 /// Convolves with a dense kernel.
 ///
-/// In training the result knows its [`Moments`], for the norm that follows.
+/// In training the result carries its [`Moments`], for the norm that follows.
 ///
 /// - `xs`: `[n, h, w, in]`.
-/// - `weight`: `[out, kh, kw, in]`; of `g` groups `[out, kh, kw, in / g]`.
-/// - `then`: what follows, where no gradient is asked for.
+/// - `weight`: `[out, kh, kw, in]`; with `g` groups `[out, kh, kw, in / g]`.
+/// - `then`: the epilogue, only if no gradient is required.
 /// - returns: `[n, h', w', out]`.
 pub fn conv2d(
     xs: &Value,
@@ -53,9 +53,9 @@ pub fn conv2d(
     let Some(groups) = Groups::of(weight.dims(), window.kernel, n_in) else {
         bail!("conv2d: a weight of {:?} does not fit {kh}x{kw} on {n_in} channels", weight.dims());
     };
-    let (n_out, seen) = (weight.dims()[0], groups.n_in);
+    let (n_out, group_in) = (weight.dims()[0], groups.n_in);
     let grid = window.on(n, [h, w])?;
-    let once = 2 * grid.n_out() * seen * n_out * kh * kw;
+    let once = 2 * grid.n_out() * group_in * n_out * kh * kw;
     // Winograd's tiles take 16 multiplications where the definition has 36.
     let once_tiled = if groups.are_tiled(&grid) { once * 16 / 36 } else { once };
     let job = move |way: Way, numbers: usize, (dx, dw): (usize, usize)| Job {
@@ -63,7 +63,7 @@ pub fn conv2d(
         shape: format!("{h}x{w}x{n_in} -> {n_out}, stride {}", grid.stride),
         way,
         flops: dx * once_tiled + dw * once,
-        numbers: (dx + dw) * seen * n_out * kh * kw + numbers,
+        numbers: (dx + dw) * group_in * n_out * kh * kw + numbers,
     };
     let (all_in, all_out) = (n * h * w * n_in, grid.n_out() * n_out);
     let _watch = watch(|| job(Way::Forward, all_in + all_out, (1, 0)));
@@ -102,23 +102,23 @@ pub fn conv2d(
     Ok(ys.with_moments(moments))
 }
 
-/// Numbers of the frames that are worked on together, where that makes enough blocks.
+/// Numbers of the frames of one block, if that makes enough blocks.
 const FRAMES: usize = 256 * 1024;
 
-/// Outputs for which it is worth to go through a weight, and its gradient, that fit no cache.
+/// The minimum number of outputs per pass over a weight, and its gradient, that do not fit a cache.
 const ENOUGH: usize = 192;
 
-/// Some images, and output rows of each.
+/// A block of work: some images, and output rows of each.
 #[derive(Clone)]
 struct Block {
     images: Range<usize>,
     rows: Range<usize>,
 }
 
-/// What is worked on together: rows of large maps, several images of small ones, so that a
-/// weight that does not fit a cache is read for many rows at a time.
+/// The blocks of work: rows of large maps, several images of small ones, so that a weight that does not
+/// fit a cache is read for many rows at a time.
 ///
-/// - `step`: what the number of rows of large maps is a multiple of.
+/// - `step`: the number of rows per block of a large map is a multiple of this.
 fn blocks(grid: &Grid, n_in: usize, n_out: usize, step: usize) -> Vec<Block> {
     let (n, oh) = (grid.n, grid.out[0]);
     let row_len = (grid.size[1] + grid.kernel[1]) * n_in * grid.stride
@@ -133,7 +133,7 @@ fn blocks(grid: &Grid, n_in: usize, n_out: usize, step: usize) -> Vec<Block> {
         return first.map(block).collect();
     }
     let most = rows_that_fit.saturating_sub(halo).clamp(1, oh);
-    // At least eight blocks where there are enough rows, all about as large.
+    // At least eight blocks of similar size, if there are enough rows.
     let rows = oh.div_ceil(8_usize.div_ceil(n.max(1)).max(oh.div_ceil(most)));
     let rows = rows.next_multiple_of(step);
     let of_image = (0..oh).step_by(rows).map(|first| first..(first + rows).min(oh));
@@ -143,12 +143,12 @@ fn blocks(grid: &Grid, n_in: usize, n_out: usize, step: usize) -> Vec<Block> {
 }
 
 impl Block {
-    /// Its rows in a tensor whose images have `of` rows.
+    /// The range of its rows in a tensor whose images have `of` rows.
     fn span(&self, rows: &Range<usize>, of: usize) -> Range<usize> {
         self.images.start * of + rows.start..(self.images.end - 1) * of + rows.end
     }
 
-    /// The rows of outputs: `f` gets the image's position in the block, and the row.
+    /// Maps the output rows: `f` gets the index of the image in the block, and the row.
     fn outputs<R>(&self, mut f: impl FnMut(usize, usize) -> R) -> Vec<R> {
         let images = 0..self.images.len();
         let all = images.flat_map(|n| self.rows.clone().map(move |row| (n, row)));
@@ -156,7 +156,7 @@ impl Block {
     }
 }
 
-/// Where in a frame the window of a row's first output begins.
+/// The offset in a frame of the window of a row's first output.
 fn corner(grid: &Grid, frame: &Frame, row: usize) -> usize {
     let top = (row * grid.stride) as isize - grid.before[0] as isize;
     frame.at(top, -(grid.before[1] as isize))
@@ -172,15 +172,20 @@ fn forward<T: Real>(
 ) -> (Vec<T>, Option<Moments>) {
     let ([oh, ow], [kh, kw], [h, wide]) = (grid.out, grid.kernel, grid.size);
     let n_in = xs.c;
-    let (n_products, seen, made) = groups.products();
-    let patch = kh * kw * seen;
-    let panels =
-        |of: usize| Panels::of_columns(patch, made, &w[of * made * patch..][..made * patch]);
+    let (n_products, product_in, product_out) = groups.products();
+    let patch = kh * kw * product_in;
+    let panels = |of: usize| {
+        Panels::of_columns(
+            patch,
+            product_out,
+            &w[of * product_out * patch..][..product_out * patch],
+        )
+    };
     let tiled = groups.are_tiled(grid).then(|| winograd::Weights::new(w, n_in, n_out));
     let n_panels = if tiled.is_some() { 0 } else { n_products };
     let weights: Vec<Panels<T>> = (0..n_panels).map(panels).collect();
-    // A row of the kernel is one piece, as memory lies, where all channels are seen.
-    let (len, per_row) = if n_products == 1 { (kw * n_in, 1) } else { (seen, kw) };
+    // A row of the kernel is one contiguous piece if an output depends on all channels.
+    let (len, per_row) = if n_products == 1 { (kw * n_in, 1) } else { (product_in, kw) };
     let pieces = || (0..kh * per_row).map(|it| (it, it / per_row, it % per_row));
     let place = |weight: &Panels<T>| pieces().map(|(idx, ..)| weight.row(idx * len)).collect();
     let in_weight: Vec<usize> = weights.first().map_or(Vec::new(), place);
@@ -211,10 +216,10 @@ fn forward<T: Real>(
             let in_frame: Vec<usize> =
                 pieces().map(|(_, ky, kx)| ky * frame.row_len() + kx * n_in).collect();
             for (of, weight) in weights.iter().enumerate() {
-                let a = Left::scattered(&frames[of * seen..], &begin, len, &in_frame);
+                let a = Left::scattered(&frames[of * product_in..], &begin, len, &in_frame);
                 let b = weight.right().pieces(len, &in_weight);
-                let last = last.map(|it| it.part(of * made, of * made));
-                multiply(a, b, &mut ys[of * made..], Rows::Apart(n_out), End::of(last));
+                let last = last.map(|it| it.part(of * product_out, of * product_out));
+                multiply(a, b, &mut ys[of * product_out..], Rows::Apart(n_out), End::of(last));
             }
         });
         wants_moments.then(|| Moments::of(ys, n_out))
@@ -225,7 +230,7 @@ fn forward<T: Real>(
     (ys, Moments::join(moments.into_iter().flatten()))
 }
 
-/// The gradients of input and weight, and the sums that a norm before the input asks for.
+/// The gradients of input and weight, and the sums needed by a norm before the input.
 fn backward<T: Real>(
     xs: &View<'_, T>,
     gs: &GradView<'_, T>,
@@ -235,23 +240,23 @@ fn backward<T: Real>(
 ) -> (Vec<T>, Vec<T>, Option<BackSums>) {
     let ([oh, ow], [kh, kw], [h, wide]) = (grid.out, grid.kernel, grid.size);
     let (n_in, n_out) = (xs.c, gs.c);
-    let (n_products, seen, made) = groups.products();
-    let patch = kh * kw * seen;
-    // The weight of each tap lies as a piece of `made` rows.
+    let (n_products, product_in, product_out) = groups.products();
+    let patch = kh * kw * product_in;
+    // The weight of each tap is a piece of `product_out` rows.
     let panels = |of: usize| {
-        Panels::of_rows(kh * kw * made, seen, |row| {
-            let (tap, out) = (row / made, row % made);
-            &w[(of * made + out) * patch + tap * seen..][..seen]
+        Panels::of_rows(kh * kw * product_out, product_in, |row| {
+            let (tap, out) = (row / product_out, row % product_out);
+            &w[(of * product_out + out) * patch + tap * product_in..][..product_in]
         })
     };
     let is_tiled = groups.are_tiled(grid);
     let tiled = (is_tiled && wants_dx).then(|| winograd::Weights::back(w, n_in, n_out));
     let n_panels = if wants_dx && !is_tiled { n_products } else { 0 };
     let weights: Vec<Panels<T>> = (0..n_panels).map(panels).collect();
-    let (len_of_piece, per_row) = if n_products == 1 { (kw * n_in, 1) } else { (seen, kw) };
+    let (len_of_piece, per_row) = if n_products == 1 { (kw * n_in, 1) } else { (product_in, kw) };
     let pieces = || (0..kh * per_row).map(|it| (it, it / per_row, it % per_row));
     let all = blocks(grid, n_in, n_out, if is_tiled { 2 } else { 1 });
-    // Few parts of many blocks, since each part's dW costs a pass over it.
+    // Few parts of many blocks, since each part adds a pass over its dW.
     let n_parts = ((1 << 20) / (n_out * patch)).clamp(4, 16);
     let parts: Vec<&[Block]> = all.chunks(all.len().div_ceil(n_parts).max(1)).collect();
     let span = |block: &Block| block.span(&grid.own(&block.rows), h);
@@ -281,7 +286,7 @@ fn backward<T: Real>(
                     input_gradient(grid, &own, (g_frames, &of_gs), &weights, n_in, dx);
                 }
                 let len = n_images * of_xs.len();
-                // Registers may be read beyond the last number.
+                // Whole registers may be read beyond the last number.
                 T::with_scratch(if wants_dw { len + PAD } else { 0 }, |x_frames| {
                     let mut frames = x_frames.chunks_exact_mut(of_xs.len());
                     for (n, image) in block.images.clone().enumerate() {
@@ -307,10 +312,16 @@ fn backward<T: Real>(
                             n * of_xs.len() + corner(grid, &of_xs, row) + tap
                         });
                         for of in 0..n_products {
-                            let a = Left::columns(&g_frames[of * made..], made, ow, n_out, &in_gs);
-                            let x_frames = &x_frames[of * seen..];
+                            let a = Left::columns(
+                                &g_frames[of * product_out..],
+                                product_out,
+                                ow,
+                                n_out,
+                                &in_gs,
+                            );
+                            let x_frames = &x_frames[of * product_in..];
                             let b = Right::new(x_frames, ow, len_of_piece, layout);
-                            let to = &mut dw[of * made * patch + idx * len_of_piece..];
+                            let to = &mut dw[of * product_out * patch + idx * len_of_piece..];
                             multiply(a, b.pieces(ow, &in_xs), to, Rows::Apart(patch), end);
                         }
                     }
@@ -327,7 +338,7 @@ fn backward<T: Real>(
     (dx, total(dw), sums.into_iter().collect::<Option<Vec<_>>>().and_then(BackSums::join))
 }
 
-/// The gradients of input rows of the images whose results' gradients lie in frames.
+/// The gradients of input rows, from the output gradients in frames.
 ///
 /// Each [phase](phases) is one product.
 fn input_gradient<T: Real>(
@@ -340,11 +351,11 @@ fn input_gradient<T: Real>(
 ) {
     let (n_out, wide, kw, stride) = (frame.c, grid.size[1], grid.kernel[1], grid.stride);
     let n_images = g_frames.len() / frame.len();
-    let (made, seen) = (n_out / weights.len(), n_in / weights.len());
+    let (product_out, product_in) = (n_out / weights.len(), n_in / weights.len());
     for (y, x) in phases(stride) {
         let (rows, cols) = (grid.seers(0, y), grid.seers(1, x));
         let taps = || rows.iter().flat_map(|row| cols.iter().map(move |col| (row, col)));
-        // Pieces are counted from the output that sees a position and lies first of all.
+        // Offsets of pieces are relative to the first output whose window contains the position.
         let first = |of: &[(usize, isize)]| of.iter().map(|it| it.1).min();
         let corner = first(&rows).zip(first(&cols));
         let (top, left) = corner.unwrap_or((0, 0));
@@ -353,7 +364,7 @@ fn input_gradient<T: Real>(
         };
         let in_frame: Vec<usize> = taps().map(piece).collect();
         let in_weight: Vec<usize> =
-            taps().map(|(row, col)| weights[0].row((row.0 * kw + col.0) * made)).collect();
+            taps().map(|(row, col)| weights[0].row((row.0 * kw + col.0) * product_out)).collect();
         let (mut begin, mut to) = (Vec::new(), Vec::new());
         for n in 0..n_images {
             for row in own.clone().filter(|row| row % stride == y) {
@@ -362,16 +373,16 @@ fn input_gradient<T: Real>(
                         let (row, col) = ((row / stride) as isize, (col / stride) as isize);
                         n * frame.len() + frame.at(row + top, col + left)
                     };
-                    // What no output sees has no place in the frame, and pieces of nothing.
+                    // A position that no window contains has no offset in the frame, and no pieces.
                     begin.push(corner.map_or(0, at));
                     to.push(((n * own.len() + row - own.start) * wide + col) * n_in);
                 }
             }
         }
         for (of, weight) in weights.iter().enumerate() {
-            let a = Left::scattered(&g_frames[of * made..], &begin, made, &in_frame);
-            let b = weight.right().pieces(made, &in_weight);
-            multiply(a, b, &mut dx[of * seen..], Rows::At(&to), End::Store);
+            let a = Left::scattered(&g_frames[of * product_out..], &begin, product_out, &in_frame);
+            let b = weight.right().pieces(product_out, &in_weight);
+            multiply(a, b, &mut dx[of * product_in..], Rows::At(&to), End::Store);
         }
     }
 }
@@ -386,7 +397,7 @@ mod tests {
 
     #[test]
     fn sums_over_the_window_and_the_channels() -> Result<()> {
-        // A 2x2 map of two channels under a 3x3 kernel of ones: everything is seen everywhere.
+        // A 2x2 map of two channels and a 3x3 kernel of ones: every window contains the whole map.
         let xs = Tensor::new(&[1f64, 10.0, 2.0, 20.0, 3.0, 30.0, 4.0, 40.0], &Device::Cpu)?;
         let xs = Value::constant(xs.reshape((1, 2, 2, 2))?);
         let w = Value::constant(Tensor::ones((1, 3, 3, 2), candle::DType::F64, &Device::Cpu)?);
@@ -396,7 +407,7 @@ mod tests {
     }
 
     #[test]
-    fn has_the_right_gradients() {
+    fn gradients_are_correct() {
         for padding in [Padding::Symmetric, Padding::Same] {
             for (kernel, stride, h, w) in
                 [(3, 1, 3, 4), (3, 2, 5, 4), (3, 2, 4, 5), (1, 2, 3, 3), (2, 2, 5, 3)]
@@ -410,7 +421,7 @@ mod tests {
     }
 
     #[test]
-    fn tiles_have_the_right_gradients() {
+    fn winograd_gradients_are_correct() {
         for (padding, h, w) in
             [(Padding::Symmetric, 3, 4), (Padding::Same, 4, 5), (Padding::Valid, 5, 6)]
         {
@@ -420,8 +431,8 @@ mod tests {
     }
 
     #[test]
-    fn tiles_are_the_sums_over_the_window() -> Result<()> {
-        // Of 17 channels, 18, and of maps of all parities; several blocks of rows.
+    fn winograd_agrees_with_the_definition() -> Result<()> {
+        // 17 to 18 channels, and maps of all parities; several blocks of rows.
         let (n_in, n_out) = (17, 18);
         for (padding, h, w) in [(Padding::Symmetric, 33, 4), (Padding::Valid, 6, 7)] {
             let tensor = |name, dims: &[usize]| {
@@ -455,8 +466,8 @@ mod tests {
     }
 
     #[test]
-    fn groups_have_the_right_gradients() {
-        // All groups in one product; in two; each its own, with more outputs than inputs.
+    fn gradients_of_groups_are_correct() {
+        // All groups in one product; in two; one each, with more outputs than inputs.
         for (n_in, n_out, per_group, kernel, stride) in
             [(6, 4, 3, 3, 1), (6, 4, 3, 3, 2), (40, 20, 2, 1, 2), (36, 18, 18, 3, 1)]
         {
@@ -468,7 +479,7 @@ mod tests {
     }
 
     #[test]
-    fn a_group_sees_its_own_channels() -> Result<()> {
+    fn a_group_depends_only_on_its_own_channels() -> Result<()> {
         let xs = Tensor::new(&[1f64, 10.0, 100.0, 1000.0], &Device::Cpu)?.reshape((1, 1, 1, 4))?;
         let w = Value::constant(Tensor::ones((2, 3, 3, 2), candle::DType::F64, &Device::Cpu)?);
         let window = Window::square(3, 1, Padding::Symmetric);

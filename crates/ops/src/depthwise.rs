@@ -1,9 +1,9 @@
-//! Depthwise convolution: one small kernel for each channel, sliding over that channel alone.
+//! Depthwise convolution: one small kernel per channel, applied to that channel alone.
 //!
 //! y[n, i, j, c] = Σ_{u, v} x[n, i·s + u - p, j·s + v - p, c] · w[u, v, c].
 //!
-//! A block of rows is read into a [frame](crate::frame) in cache. The way forward and the way back to
-//! the input are one loop over different taps: each number of the result gathers its own, eight
+//! A block of rows is read into a padded [frame](crate::frame) in cache. The forward pass and the gradient
+//! of the input use the same loop over different taps: each number of the result gathers its taps, eight
 //! neighbours and one register of channels at a time.
 
 mod kernels;
@@ -30,11 +30,11 @@ use crate::{
 
 /// Convolves each channel with its own kernel.
 ///
-/// In training the result knows its [`Moments`], for the norm that follows.
+/// In training the result carries its [`Moments`], for the norm that follows.
 ///
 /// - `xs`: `[n, h, w, c]`.
 /// - `weight`: `[kh, kw, c]`.
-/// - `then`: what follows, where no gradient is asked for.
+/// - `then`: the epilogue, only if no gradient is required.
 /// - returns: `[n, h', w', c]`.
 pub fn depthwise(
     xs: &Value,
@@ -86,11 +86,11 @@ pub fn depthwise(
     Ok(ys.with_moments(moments).with_means(means))
 }
 
-/// A 1x1 convolution and a depthwise one of its result, which is never stored: each block of rows
-/// is computed where the depthwise convolution reads it. For answering only.
+/// A 1x1 convolution followed by a depthwise convolution, fused: the intermediate result is never stored,
+/// each block of rows is computed when the depthwise convolution reads it. For inference only.
 ///
 /// - `xs`: `[n, h, w, in]`.
-/// - `expand`: `[c, 1, 1, in]`, and what follows it.
+/// - `expand`: `[c, 1, 1, in]`, and its epilogue.
 /// - `weight`: `[kh, kw, c]`.
 /// - returns: `[n, h', w', c]`.
 pub fn expand_depthwise(
@@ -105,7 +105,12 @@ pub fn expand_depthwise(
     let [kh, kw] = window.kernel;
     let c = e.dims()[0];
     if e.elem_count() != c * n_in || k.dims() != [kh, kw, c] {
-        bail!("expand_depthwise: {:?}, {:?} and {:?} do not fit", xs.dims(), e.dims(), k.dims());
+        bail!(
+            "expand_depthwise: the shapes {:?}, {:?} and {:?} do not match",
+            xs.dims(),
+            e.dims(),
+            k.dims()
+        );
     }
     let grid = window.on(n, [h, w])?;
     let _watch = watch(|| Job {
@@ -130,9 +135,9 @@ pub fn expand_depthwise(
     })
 }
 
-/// The result of a forward pass, with what it knows about itself.
+/// The result of a forward pass, with its moments and means.
 ///
-/// - `inputs`: what `source` is made of.
+/// - `inputs`: the values that `source` reads.
 fn convolve<T: Real>(
     source: &Source<'_, T>,
     inputs: &[&Value],
@@ -155,7 +160,7 @@ fn convolve<T: Real>(
     Ok(ys.with_moments(made.moments).with_means(means))
 }
 
-/// A kernel's numbers with padded channels.
+/// The kernel, with its channels padded.
 fn pad_kernel<T: Real>(k: &[T], c: usize) -> Vec<T> {
     let wide = padded(c);
     let mut all = vec![T::ZERO; k.len() / c * wide];
@@ -205,7 +210,7 @@ fn forward<T: Real>(
             });
         }
         let moments = wants_moments.then(|| Moments::of(ys, c));
-        // Where the result is finished, a pooling may follow, which would read it all again.
+        // With an epilogue, a pooling may follow, which would read the whole result again.
         let sums = last.map(|_| {
             let mut sums = vec![T::ZERO; c];
             add_rows(ys, &mut sums);
@@ -224,10 +229,10 @@ fn forward<T: Real>(
     Made { ys, moments: Moments::join(moments.into_iter().flatten()), sums }
 }
 
-/// What a forward pass reads.
+/// The input of a forward pass.
 enum Source<'a, T> {
     Stored(View<'a, T>),
-    /// Rows times a matrix, each computed when it is read.
+    /// Rows times a matrix, computed when they are read.
     Expanded {
         xs: View<'a, T>,
         weight: Panels<T>,
@@ -265,10 +270,10 @@ impl<T: Real> Source<'_, T> {
                     multiply(xs, weight.columns(channels.clone()), into, to, End::Epilogue(last));
                 };
                 match xs.plain(first, many) {
-                    Some(seen) => times(seen, xs.c),
-                    None => T::with_scratch(many * xs.c, |seen| {
-                        xs.read(first, seen, xs.c);
-                        times(seen, xs.c);
+                    Some(values) => times(values, xs.c),
+                    None => T::with_scratch(many * xs.c, |values| {
+                        xs.read(first, values, xs.c);
+                        times(values, xs.c);
                     }),
                 }
             }
@@ -276,15 +281,15 @@ impl<T: Real> Source<'_, T> {
     }
 }
 
-/// What a forward pass has made.
+/// The results of a forward pass.
 struct Made<T> {
     ys: Vec<T>,
     moments: Option<Moments>,
-    /// Of each channel of each image.
+    /// Sums per channel and image.
     sums: Option<Vec<T>>,
 }
 
-/// The gradients of input and kernel, and the sums that a norm before the input asks for.
+/// The gradients of input and kernel, and the sums needed by a norm before the input.
 fn backward<T: Real>(
     xs: &View<'_, T>,
     gs: &GradView<'_, T>,
@@ -307,7 +312,7 @@ fn backward<T: Real>(
             let of_xs = Frame::seen(grid, &rows, padded(n));
             let gather_dx = |g_frame: &[T], dx: &mut [T]| {
                 for (y, x) in phases(stride) {
-                    // The first row of the phase, and how many there are.
+                    // The first row of the phase, and the number of its rows.
                     let first = own.start + (y + stride - own.start % stride) % stride;
                     let (n_rows, n_cols) = (
                         own.end.saturating_sub(first).div_ceil(stride),
@@ -375,7 +380,7 @@ fn backward<T: Real>(
         n * h + own.start..n * h + own.end
     });
     let width = if wants_dx { w * c } else { 0 };
-    // SAFETY: the phases of a row are all its columns, the groups all channels, and `gather_rows`
+    // SAFETY: the phases of a row cover all its columns, the groups cover all channels, and `gather_rows`
     // writes every number of them.
     let (dx, parts) = unsafe { overwrite_blocks(width, blocks.collect(), write) };
     let (dw, sums): (Vec<_>, Vec<_>) = parts.into_iter().unzip();
@@ -394,8 +399,8 @@ mod tests {
     use crate::{Activation, Padding, Tape, Value, Window, batch_norm, check::check};
 
     #[test]
-    fn slides_over_one_channel_at_a_time() -> Result<()> {
-        // A 1x3 kernel [1, 2, 3] on the row 1 2 3, and its tenth on the row 10 20 30.
+    fn convolves_each_channel_alone() -> Result<()> {
+        // A 1x3 kernel [1, 2, 3] on the row 1 2 3, and a tenth of it on the row 10 20 30.
         let xs = Tensor::new(&[1f64, 10.0, 2.0, 20.0, 3.0, 30.0], &Device::Cpu)?;
         let w = Tensor::new(&[1f64, 0.1, 2.0, 0.2, 3.0, 0.3], &Device::Cpu)?;
         let window = Window { kernel: [1, 3], stride: 1, padding: Padding::Symmetric };
@@ -406,7 +411,7 @@ mod tests {
     }
 
     #[test]
-    fn has_the_right_gradients() {
+    fn gradients_are_correct() {
         for padding in [Padding::Symmetric, Padding::Same] {
             for (kernel, stride, h, w) in
                 [(3, 1, 4, 3), (3, 2, 5, 4), (3, 2, 4, 5), (5, 2, 6, 3), (2, 1, 3, 3)]
@@ -419,9 +424,9 @@ mod tests {
         }
     }
 
-    /// With so many channels on so wide a map they are worked on in groups; half of them are not.
+    /// With this many channels on a map this wide they are processed in groups; half of them are not.
     #[test]
-    fn channels_in_groups_are_what_each_half_is_alone() -> Result<()> {
+    fn groups_of_channels_agree_with_each_half_alone() -> Result<()> {
         let (c, half, window) = (600, 300, Window::square(5, 1, Padding::Same));
         let grid = window.on(1, [12, 20])?;
         assert_eq!((groups(&grid, c).len(), groups(&grid, half).len()), (2, 1));
@@ -440,7 +445,9 @@ mod tests {
             let (xs, _) = batch_norm(&x, &gamma, &beta, 1e-3, Activation::Silu)?;
             let ys = tape.export(&depthwise(&xs, &k, window, None)?)?;
             let grads = tape.backward(&ys.sqr()?.sum_all()?)?;
-            let grads = vars.iter().map(|it| Ok(grads.get(it).expect("all take part").clone()));
+            let grads = vars
+                .iter()
+                .map(|it| Ok(grads.get(it).expect("every parameter has a gradient").clone()));
             [Ok(ys.detach())].into_iter().chain(grads).collect()
         };
         for ((all, low), high) in run(0..c)?.iter().zip(run(0..half)?).zip(run(half..c)?) {

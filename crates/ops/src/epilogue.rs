@@ -1,8 +1,8 @@
-//! What follows an operation that only answers: a fixed norm, a sum and an activation, done while
-//! each result is in a register.
+//! The epilogue of an operation at inference: a norm with fixed statistics, a residual sum and an
+//! activation, fused and applied while each result is in a register.
 //!
-//! y = act(scale·x + shift + plus), scale and shift of the channel. Where gradients are asked for,
-//! what follows is read through a [`prologue`](crate::prologue) instead, since the way back needs x.
+//! y = act(scale·x + shift + plus), scale and shift per channel. If gradients are required, the norm and
+//! activation are a [`prologue`](crate::prologue) of the reader instead, since the backward pass needs x.
 
 use candle::{DType, Result, Tensor, bail};
 
@@ -15,7 +15,7 @@ use crate::{
     real::{Reading, Real},
 };
 
-/// What is done to a result before it is stored.
+/// The function applied to a result before it is stored.
 pub struct Epilogue {
     scale: Vec<f64>,
     shift: Vec<f64>,
@@ -24,7 +24,7 @@ pub struct Epilogue {
 }
 
 impl Epilogue {
-    /// A norm by given statistics and its activation, as of
+    /// A norm with given statistics and its activation, same as
     /// [`batch_norm_fixed`](crate::batch_norm_fixed).
     ///
     /// - `gamma`, `beta`, `mean`, `variance`: `[c]`.
@@ -41,7 +41,7 @@ impl Epilogue {
         Ok(Epilogue { scale, shift, activation, plus: None })
     }
 
-    /// A line for each of `c` channels and an activation: a bias, or a layer scale.
+    /// An affine function per channel, of `c` channels, and an activation: a bias, or a layer scale.
     ///
     /// - `scale`, `shift`: `[c]` each.
     pub fn line(
@@ -57,7 +57,7 @@ impl Epilogue {
         Ok(Epilogue { scale: list(scale, 1.0)?, shift: list(shift, 0.0)?, activation, plus: None })
     }
 
-    /// The same, of a result that gets a bias first.
+    /// The epilogue applied after a bias is added.
     ///
     /// - `bias`: `[c]`.
     pub fn after_bias(mut self, bias: &Tensor) -> Result<Epilogue> {
@@ -73,10 +73,10 @@ impl Epilogue {
         Epilogue { plus: Some(value.clone()), ..self }
     }
 
-    /// What is left to be done after rows of `dims` were made of `inputs` and got a bias.
+    /// Prepares an optional epilogue, and a bias, for a result of shape `dims` computed from `inputs`.
     ///
     /// # Errors
-    /// When it does not fit, or when a gradient is asked for: there is no way back through it.
+    /// If the shapes do not match, or if a gradient is required: there is no backward pass through it.
     pub(crate) fn ready<T: Real>(
         then: Option<&Epilogue>,
         inputs: &[&Value],
@@ -91,10 +91,10 @@ impl Epilogue {
         };
         let plus = it.plus.as_ref();
         if inputs.iter().copied().chain(plus).any(Value::is_on_tape) {
-            bail!("a result that is finished at once has no gradient");
+            bail!("an operation with an epilogue has no gradient");
         }
         if it.scale.len() != c || plus.is_some_and(|it| it.dims() != dims) {
-            bail!("a finish for {} channels does not fit {dims:?}", it.scale.len());
+            bail!("an epilogue for {} channels does not match {dims:?}", it.scale.len());
         }
         let (scale, mut shift) = (cast::<T>(&it.scale), cast::<T>(&it.shift));
         for ((shift, &scale), &bias) in shift.iter_mut().zip(&scale).zip(bias.unwrap_or_default()) {
@@ -105,7 +105,7 @@ impl Epilogue {
     }
 }
 
-/// A finish as kernels want it.
+/// An epilogue in the element type of the kernels.
 pub(crate) struct Ready<T> {
     /// Scale and shift.
     lines: Option<(Vec<T>, Vec<T>)>,
@@ -114,7 +114,7 @@ pub(crate) struct Ready<T> {
 }
 
 impl<T: Real> Ready<T> {
-    /// What is done to blocks of rows; nothing, if nothing is.
+    /// The epilogue for rows; `None` if there is nothing to apply.
     pub(crate) fn on_rows(&self) -> Result<Option<OnRows<'_, T>>> {
         let Some((scale, shift)) = &self.lines else { return Ok(None) };
         let plus = self.plus.as_ref().map(Reading::of);
@@ -125,7 +125,7 @@ impl<T: Real> Ready<T> {
     }
 }
 
-/// What is done to rows of a result.
+/// An epilogue for the rows of a result.
 pub(crate) struct OnRows<'a, T> {
     scale: &'a [T],
     shift: &'a [T],
@@ -134,46 +134,46 @@ pub(crate) struct OnRows<'a, T> {
 }
 
 impl<T: Real> OnRows<'_, T> {
-    /// Whether it is the same for all rows.
+    /// Whether it depends on the channel alone, and not on the row.
     pub(crate) fn is_of_channels(&self) -> bool {
         self.plus.is_none()
     }
 
-    /// What is done to rows `first..first + n`.
+    /// The epilogue for rows `first..first + n`.
     pub(crate) fn block(&self, first: usize, n: usize) -> Last<'_, T> {
         let c = self.scale.len();
-        let slice = |it| Reading::slice::<T>(it).expect("checked when it was made");
+        let slice = |it| Reading::slice::<T>(it).expect("checked at construction");
         let plus = self.plus.as_ref().map(|it| &slice(it)[first * c..(first + n) * c]);
         Last { scale: self.scale, shift: self.shift, activation: self.activation, plus }
     }
 }
 
-/// What is done to a block of rows of a result.
+/// An epilogue for a block of rows of a result.
 #[derive(Clone, Copy)]
 pub(crate) struct Last<'a, T> {
     scale: &'a [T],
     shift: &'a [T],
     activation: Activation,
-    /// Numbers that lie as those of the block.
+    /// The residual, in the layout of the block.
     plus: Option<&'a [T]>,
 }
 
 impl<'a, T: Real> Last<'a, T> {
-    /// Whether it fits rows of `c` numbers whose last ends at `len`.
+    /// Whether it covers rows of `c` numbers, of which the last ends at `len`.
     pub(crate) fn fits(&self, c: usize, len: usize) -> bool {
         self.scale.len() >= c && self.plus.is_none_or(|it| it.len() >= len)
     }
 
-    /// What is done to a part of the block.
+    /// The epilogue for a part of the block.
     pub(crate) fn part(self, channel: usize, at: usize) -> Last<'a, T> {
         let (scale, shift) = (&self.scale[channel..], &self.shift[channel..]);
         Last { scale, shift, plus: self.plus.map(|it| &it[at..]), ..self }
     }
 
-    /// The finished register of `some` numbers that lie at `at`, from channel `channel`.
+    /// Applies the epilogue to a register of `some` numbers at offset `at`, from channel `channel`.
     ///
     /// # Safety
-    /// As of [`Lanes`], and it must [fit](Last::fits).
+    /// Same as [`Lanes`], and it must [fit](Last::fits).
     #[inline(always)]
     pub(crate) unsafe fn of<V: Lanes<Number = T>>(
         &self,
@@ -182,7 +182,7 @@ impl<'a, T: Real> Last<'a, T> {
         at: usize,
         some: usize,
     ) -> V {
-        // SAFETY: the caller's.
+        // SAFETY: guaranteed by the caller.
         unsafe {
             let load = |it: &[T], at: usize| V::load_some(it.as_ptr().add(at), some);
             let line = (load(self.scale, channel), load(self.shift, channel));
@@ -190,10 +190,10 @@ impl<'a, T: Real> Last<'a, T> {
         }
     }
 
-    /// The same of two registers of the same channels.
+    /// Applies the epilogue to two registers of the same channels.
     ///
     /// # Safety
-    /// As of [`of`](Last::of).
+    /// Same as [`of`](Last::of).
     #[inline(always)]
     pub(crate) unsafe fn of_two<V: Lanes<Number = T>>(
         &self,
@@ -202,7 +202,7 @@ impl<'a, T: Real> Last<'a, T> {
         at: [usize; 2],
         some: usize,
     ) -> Two<V> {
-        // SAFETY: the caller's.
+        // SAFETY: guaranteed by the caller.
         unsafe {
             let load = |it: &[T], at: usize| V::load_some(it.as_ptr().add(at), some);
             let (scale, shift) = (load(self.scale, channel), load(self.shift, channel));
@@ -218,7 +218,7 @@ impl<'a, T: Real> Last<'a, T> {
         (scale, shift): (V, V),
         plus: Option<V>,
     ) -> V {
-        // SAFETY: the caller's.
+        // SAFETY: guaranteed by the caller.
         unsafe {
             let mut y = x.mul_add(scale, shift);
             if let Some(plus) = plus {
@@ -259,7 +259,7 @@ mod tests {
         Epilogue::norm(&gamma, &beta, (&mean, &variance), 1e-3, activation)
     }
 
-    /// The same, one after the other.
+    /// The same operations, unfused.
     fn by_steps(xs: &Value, plus: Option<&Value>, activation: Activation) -> Result<Value> {
         let [gamma, beta, mean, variance] = norm(xs.dims()[xs.dims().len() - 1])?;
         let (gamma, beta) = (Value::constant(gamma), Value::constant(beta));
@@ -276,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn is_the_norm_the_sum_and_the_activation_one_after_the_other() -> Result<()> {
+    fn agrees_with_the_unfused_norm_sum_and_activation() -> Result<()> {
         let (xs, window) = (value("x", &[2, 5, 6, 7])?, Window::square(3, 2, Padding::Same));
         let (dense, single, bias) =
             (value("dense", &[19, 3, 3, 7])?, value("w", &[19, 7])?, value("b", &[19])?);
@@ -301,9 +301,9 @@ mod tests {
         Ok(())
     }
 
-    /// So many channels on so wide a map are worked on in groups.
+    /// With this many channels on a map this wide, they are processed in groups.
     #[test]
-    fn an_expanding_convolution_need_not_be_stored() -> Result<()> {
+    fn expand_depthwise_agrees_with_the_unfused_convolutions() -> Result<()> {
         for (c, activation) in [(600, Activation::Silu), (20, Activation::Relu6)] {
             for window in [Window::square(5, 1, Padding::Same), Window::square(3, 2, Padding::Same)]
             {
@@ -322,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_gradient_is_asked_for_is_refused() -> Result<()> {
+    fn an_epilogue_with_a_required_gradient_is_an_error() -> Result<()> {
         let (tape, xs) = (Tape::default(), value("x", &[2, 7])?);
         let weight = tape.leaf(&Var::from_tensor(&tensor("w", &[3, 7])?)?);
         let then = finish(3, Activation::Relu)?;

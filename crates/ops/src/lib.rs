@@ -1,14 +1,14 @@
 //! Tensor operations that candle lacks or gets wrong, with their gradients.
 //!
-//! Activations are contiguous and channels last, `[n, h, w, c]`; weights lie as `[out, kh, kw, in]`
-//! (dense), `[kh, kw, c]` (depthwise) and `[out, in]` (products).
-//! An operation takes [`Value`]s and returns one; it remembers on its inputs' [`Tape`] how to go
-//! back. Every operation works in `f32`, and in `f64` for its gradient check.
+//! Activations are contiguous and channels last, `[n, h, w, c]`; weights have the layouts
+//! `[out, kh, kw, in]` (dense), `[kh, kw, c]` (depthwise) and `[out, in]` (products).
+//! An operation takes [`Value`]s and returns one; it records its backward pass on the [`Tape`] of its
+//! inputs. Every operation works in `f32`, and in `f64` for its gradient check.
 //!
 //! The bits of a result depend on the instruction set and never on the number of threads: work is
-//! cut into blocks that are a function of the shapes, and partial sums are added in block order.
+//! split into blocks that are a function of the shapes, and partial sums are added in block order.
 
-#![expect(unsafe_code, reason = "the kernels of the workspace live here, and nowhere else")]
+#![expect(unsafe_code, reason = "the kernels of the workspace are here, and nowhere else")]
 
 mod activation;
 mod avg_pool;

@@ -1,8 +1,8 @@
-//! From RGB8 images to what a network sees: painted as the batch's samples say, and normalised.
+//! From RGB8 images to the input of a network: mixed samples are rendered and normalised.
 //!
-//! z = (x / 255 - mean) / std for each colour channel, y = (1 - s) z + s z' where a layer of share s
-//! lies over an image, and then whatever hides an area.
-//! This happens where the network is, so that a GPU is sent a quarter of the bytes.
+//! z = (x / 255 - mean) / std for each colour channel, y = (1 - s) z + s z' where a layer of opacity s
+//! covers an image, and then the erased areas.
+//! This runs on the device of the network, so that a GPU receives a quarter of the bytes.
 
 use base::mix::{Area, Erased, Fill, Layer, MixedSample};
 use candle::{Device, Result, Tensor, bail};
@@ -15,11 +15,11 @@ pub struct Rows<'a> {
     pub images: &'a [u8],
     /// `[h, w]` of every image.
     pub size: [usize; 2],
-    /// What each row is made of.
+    /// The mixed sample of each row.
     pub samples: &'a [MixedSample],
 }
 
-/// Numbers for the kernels to repeat: as many as vectors of any length divide, of whole pixels.
+/// The period of the repeated constants: a multiple of every vector length, and of whole pixels.
 const PERIOD: usize = 48;
 
 /// z = x · scale + shift.
@@ -28,18 +28,18 @@ struct Affine {
     shift: [f32; PERIOD],
 }
 
-/// Returns `[n, h, w, 3]`, f32.
+/// Renders and normalises the rows of a batch. Returns `[n, h, w, 3]`, f32.
 ///
-/// - `mean`, `std`: of the colours red, green and blue, where 1 is the brightest.
+/// - `mean`, `std`: per channel, red, green and blue, in units where 1 is the maximum.
 ///
 /// # Errors
-/// Bytes that are no images, and samples of images or areas that there are not.
+/// If the bytes are not whole images, or a sample refers to an image or area that does not exist.
 pub fn normalise(rows: Rows<'_>, mean: [f64; 3], std: [f64; 3], device: &Device) -> Result<Tensor> {
     let Rows { images, size: [h, w], samples } = rows;
     let len = h * w * 3;
     let n_images = images.len() / len.max(1);
     if len == 0 || images.len() != n_images * len {
-        bail!("normalise: {} bytes are no whole images of {h}x{w}", images.len());
+        bail!("normalise: {} bytes are not a whole number of images of {h}x{w}", images.len());
     }
     if let Some(misfit) = samples.iter().find_map(|it| misfit(it, n_images, [h, w])) {
         bail!("normalise: {misfit}");
@@ -49,7 +49,7 @@ pub fn normalise(rows: Rows<'_>, mean: [f64; 3], std: [f64; 3], device: &Device)
         shift: std::array::from_fn(|at| (-share * mean[at % 3] / std[at % 3]) as f32),
     };
     let whole = affine(1.0);
-    let paint = |sample: &MixedSample, ys: &mut [f32]| {
+    let render = |sample: &MixedSample, ys: &mut [f32]| {
         let image = |idx: usize| &images[idx * len..][..len];
         write(image(sample.image), &whole.scale, &whole.shift, ys);
         if let Some(Layer { image: idx, area, from: [top, left], share }) = sample.over {
@@ -71,20 +71,20 @@ pub fn normalise(rows: Rows<'_>, mean: [f64; 3], std: [f64; 3], device: &Device)
             }
         }
     };
-    // SAFETY: each row is written whole by its first image.
+    // SAFETY: each row is written completely by its base image.
     let (ys, _) = unsafe {
-        overwrite(samples.len(), len, 1, |rows, ys: &mut [f32]| paint(&samples[rows.start], ys))
+        overwrite(samples.len(), len, 1, |rows, ys: &mut [f32]| render(&samples[rows.start], ys))
     };
     tensor(ys, &[samples.len(), h, w, 3])?.to_device(device)
 }
 
-/// The lines of an area of an image that is `w` pixels wide.
+/// The lines of an area of an image of width `w`.
 fn lines(area: Area, w: usize, ys: &mut [f32]) -> impl Iterator<Item = &mut [f32]> {
     let lines = ys.chunks_exact_mut(w * 3).skip(area.top).take(area.height);
     lines.map(move |it| &mut it[area.left * 3..][..area.width * 3])
 }
 
-/// What a sample asks for that is not there.
+/// The problem of a sample that refers to an image or area that does not exist.
 fn misfit(sample: &MixedSample, n_images: usize, size: [usize; 2]) -> Option<String> {
     let fits = |area: &Area, [top, left]: [usize; 2]| {
         top + area.height <= size[0] && left + area.width <= size[1]
@@ -92,7 +92,7 @@ fn misfit(sample: &MixedSample, n_images: usize, size: [usize; 2]) -> Option<Str
     let layer = sample.over.iter();
     let absent = layer.clone().map(|it| it.image).chain([sample.image]).find(|&it| it >= n_images);
     if let Some(idx) = absent {
-        return Some(format!("a row scope for image {idx} of {n_images}"));
+        return Some(format!("a row refers to image {idx}, there are {n_images}"));
     }
     let erased = sample.erased.iter().map(|it| (&it.area, [it.area.top, it.area.left]));
     let layer = layer.flat_map(|it| [(&it.area, it.from), (&it.area, [it.area.top, it.area.left])]);
@@ -137,7 +137,7 @@ mod tests {
     use super::{Rows, normalise};
 
     #[test]
-    fn colours_have_their_own_statistics() -> Result<()> {
+    fn each_colour_has_its_own_statistics() -> Result<()> {
         let rows = Rows { images: &[0, 51, 255], size: [1, 1], samples: &whole(1) };
         let ys = normalise(rows, [0.5, 0.2, 0.0], [0.5, 0.1, 2.0], &Device::Cpu)?;
         assert_eq!(ys.dims(), [1, 1, 1, 3]);
@@ -145,7 +145,7 @@ mod tests {
         Ok(())
     }
 
-    /// The green of a row of a black image, 0, and a white one, 1, of 2x3 pixels.
+    /// The green channel of a row of a black image, 0, and a white image, 1, of 2x3 pixels.
     fn green(over: Option<Layer>, erased: Vec<Erased>) -> Result<Vec<f32>> {
         let images = [[0; 18], [255; 18]].concat();
         let sample = MixedSample { image: 0, over, erased };
@@ -158,7 +158,7 @@ mod tests {
     const CORNER: Area = Area { top: 1, left: 1, height: 1, width: 2 };
 
     #[test]
-    fn a_layer_lies_over_an_image_in_its_area() -> Result<()> {
+    fn a_layer_covers_the_image_in_its_area() -> Result<()> {
         let layer = |area, share| Some(Layer { image: 1, area, from: [0, 0], share });
         assert_eq!(green(None, vec![])?, [0.0; 6]);
         assert_eq!(green(layer(Area::whole([2, 3]), 0.75), vec![])?, [0.75; 6]);
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn a_layer_may_come_from_elsewhere_in_its_image() -> Result<()> {
+    fn a_layer_may_come_from_another_position_of_its_image() -> Result<()> {
         let images: Vec<u8> = (0..12).map(|pixel| pixel / 3).collect();
         let area = Area { top: 0, left: 0, height: 2, width: 1 };
         let over = Some(Layer { image: 0, area, from: [0, 1], share: 1.0 });
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_erased_is_hidden_by_normalised_colours() -> Result<()> {
+    fn an_erased_area_is_filled_with_normalised_colours() -> Result<()> {
         let erased = |fill| vec![Erased { area: CORNER, fill }];
         let colour = Fill::Colour([7.0, -3.0, 7.0]);
         assert_eq!(green(None, erased(colour))?, [0.0, 0.0, 0.0, 0.0, -3.0, -3.0]);
@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_there_is_an_error() {
+    fn an_absent_image_or_area_is_an_error() {
         let rows = Rows { images: &[0; 4], size: [1, 1], samples: &[] };
         assert!(normalise(rows, [0.0; 3], [1.0; 3], &Device::Cpu).is_err());
         let layer = |area, from| Some(Layer { image: 1, area, from, share: 0.5 });

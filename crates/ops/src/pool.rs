@@ -1,4 +1,4 @@
-//! Global average pooling: the mean of each channel over a whole map.
+//! Global average pooling: the mean of each channel over a whole feature map.
 
 use std::ops::Range;
 
@@ -15,7 +15,9 @@ use crate::{
 
 /// Averages `[n, h, w, c]` to `[n, c]`.
 pub fn global_avg_pool(xs: &Value) -> Result<Value> {
-    let &[n, h, w, c] = xs.dims() else { bail!("global_avg_pool: {:?} is no map", xs.dims()) };
+    let &[n, h, w, c] = xs.dims() else {
+        bail!("global_avg_pool: {:?} is not a feature map", xs.dims())
+    };
     let (area, slot, dims) = (h * w, xs.slot(), xs.dims().to_vec());
     let job = move |way, flops: usize| Job {
         shape: format!("{h}x{w}x{c}"),
@@ -40,8 +42,8 @@ pub fn global_avg_pool(xs: &Value) -> Result<Value> {
     })
 }
 
-/// Sums over the rows of each image, `[n, c]`: `add` gets the position of some rows, what they
-/// read, and the sums to add to.
+/// Sums over the rows of each image, `[n, c]`: `add` gets a range of rows, their numbers, and the sums to
+/// add to.
 pub(crate) fn per_image<T: Real>(
     xs: &View<'_, T>,
     area: usize,
@@ -49,7 +51,7 @@ pub(crate) fn per_image<T: Real>(
 ) -> Vec<T> {
     let c = xs.c;
     let (n, tile) = (xs.n_rows / area, (64 * 1024 / c).clamp(1, area));
-    // Small batches of large maps are cut, so that all cores have work.
+    // Small batches of large maps are split, so that all cores have work.
     let n_parts = 16_usize.div_ceil(n.max(1)).min(area.div_ceil(tile));
     let part = area.div_ceil(n_parts);
     let sum = |idx: Range<usize>, _: &mut [T]| {
@@ -59,20 +61,20 @@ pub(crate) fn per_image<T: Real>(
         for first in rows.clone().step_by(tile) {
             let many = tile.min(rows.end - first);
             let first = image * area + first;
-            T::with_scratch(many * c, |seen| {
-                let seen = match xs.plain(first, many) {
+            T::with_scratch(many * c, |values| {
+                let values = match xs.plain(first, many) {
                     Some(it) => it,
                     None => {
-                        xs.read(first, seen, c);
-                        seen
+                        xs.read(first, values, c);
+                        values
                     }
                 };
-                add(first..first + many, seen, &mut sums);
+                add(first..first + many, values, &mut sums);
             });
         }
         sums
     };
-    // SAFETY: nothing is built.
+    // SAFETY: the result is empty.
     let (_, parts) = unsafe { overwrite(n * n_parts, 0, 1, sum) };
     let mut parts = parts.into_iter();
     let images = (0..n).map(|_| total(parts.by_ref().take(n_parts)));
@@ -80,7 +82,7 @@ pub(crate) fn per_image<T: Real>(
 }
 
 kernel! {
-    /// Adds rows to sums of each column.
+    /// Adds rows to the sums of the columns.
     pub(crate) fn add_rows<F, T>(xs: &[T], sums: &mut [T]) {
         for row in xs.chunks_exact(sums.len()) {
             for (sum, &x) in sums.iter_mut().zip(row) {
@@ -107,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn has_the_right_gradient() {
+    fn gradient_is_correct() {
         check(&[&[2, 3, 2, 4]], |it| global_avg_pool(&it[0]));
     }
 }

@@ -1,20 +1,20 @@
-//! Reading through a prologue: a batch norm, its activation and a gate are not applied when they are
-//! met, but whenever the tensor before them is read.
+//! The prologue: a deferred batch norm, activation and gate, fused into the operation that reads the
+//! tensor before them.
 //!
-//! A convolution's output z is stored once. What follows is a function of each number alone,
+//! A convolution's output z is stored once. Norm, activation and gate are an elementwise function,
 //!
 //! y = act(scale·z + shift)·gate,
 //!
-//! with scale and shift of the channel and gate of the channel and image, so that the next
-//! operation, which is bound by memory, computes y while it reads z, block by block in cache.
+//! with scale and shift per channel and gate per channel and image, so that the next operation, which is
+//! memory-bound, computes y while it reads z, block by block in cache.
 //!
-//! The way back is symmetric. The gradient g of y is stored as its producer leaves it, and the
+//! The backward pass is symmetric. The gradient g of y is stored as its producer computes it, and the
 //! gradient of z,
 //!
 //! dz = scale·(g·times + plus)·act'(scale·z + shift) + slope·z + offset,
 //!
-//! is computed while the convolution's way back reads g and z: times is the gate, plus the gradient
-//! that comes back through a pooling, slope and offset are those of a batch's own statistics.
+//! is computed while the convolution's backward pass reads g and z: times is the gate, plus the gradient
+//! through a pooling, slope and offset are those of the batch statistics.
 
 mod kernels;
 mod view;
@@ -32,20 +32,20 @@ use crate::{
     sum::add,
 };
 
-/// What is done to each number of a tensor `[n, …, c]` when it is read.
+/// The function applied to each number of a tensor `[n, …, c]` when it is read.
 #[derive(Clone)]
 pub(crate) struct Prologue {
     /// `[c]` each.
     pub(crate) scale: Rc<[f64]>,
     pub(crate) shift: Rc<[f64]>,
-    /// About where the numbers lie: sums of them are taken from here.
+    /// The approximate mean of the numbers: sums are taken relative to it.
     pub(crate) center: Rc<[f64]>,
     pub(crate) activation: Activation,
     /// `[n, c]`.
     pub(crate) gate: Option<Tensor>,
 }
 
-/// A gradient, and how it is to be read.
+/// A gradient, and the deferred steps of its backward pass.
 #[derive(Clone)]
 pub(crate) struct Grad {
     pub(crate) tensor: Tensor,
@@ -53,24 +53,24 @@ pub(crate) struct Grad {
     pub(crate) times: Option<Tensor>,
     pub(crate) plus: Option<Tensor>,
     pub(crate) norm: Option<Rc<NormBack>>,
-    /// Set where the producer has gone back through the activation: `tensor` is d = g·act'.
+    /// Set if the producer has applied the derivative of the activation: `tensor` is d = g·act'.
     pub(crate) before: Option<Rc<Before>>,
-    /// Σ d and Σ d·(z - center) of each channel, if the producer has taken them.
+    /// Σ d and Σ d·(z - center) of each channel, if the producer has computed them.
     pub(crate) sums: Option<Vec<f64>>,
-    /// What the producer has summed up for a gate and the norm before it.
+    /// The sums that the producer has computed for a gate and the norm before it.
     pub(crate) gate_sums: Option<Rc<GateSums>>,
 }
 
-/// The tensor and the prologue that a gradient has gone back through as far as the norm.
+/// The tensor and the prologue whose backward pass a gradient has completed up to the norm.
 pub(crate) struct Before {
     pub(crate) xs: Tensor,
     pub(crate) prologue: Prologue,
 }
 
-/// With y = act(u)·gate and u = scale·z + shift: of each channel of each image the sums
+/// With y = act(u)·gate and u = scale·z + shift: for each channel of each image the sums
 /// Σ g·act(u), Σ g·act'(u), Σ g·act'(u)·(z - center), Σ act'(u) and Σ act'(u)·(z - center).
 ///
-/// Whatever factor and offset g gets on its way back through the gate, these say the norm's sums.
+/// They determine the norm's sums for any factor and offset of g in the backward pass of the gate.
 pub(crate) struct GateSums {
     /// `[n, 5, c]`.
     pub(crate) sums: Vec<f64>,
@@ -106,7 +106,7 @@ impl GateSums {
     }
 }
 
-/// The way back through a norm and its activation.
+/// The backward pass of a norm and its activation.
 pub(crate) struct NormBack {
     /// z.
     pub(crate) xs: Tensor,
@@ -119,7 +119,7 @@ pub(crate) struct NormBack {
 }
 
 impl NormBack {
-    /// The way back through a prologue whose numbers are constants.
+    /// The backward pass of a prologue with constant scale and shift.
     pub(crate) fn through(xs: Tensor, prologue: Prologue) -> NormBack {
         let Prologue { scale, shift, activation, .. } = prologue;
         let (slope, offset) = (vec![0.0; scale.len()], vec![0.0; scale.len()]);
@@ -128,7 +128,7 @@ impl NormBack {
 }
 
 impl Prologue {
-    /// One that changes nothing.
+    /// The identity.
     pub(crate) fn none(c: usize) -> Prologue {
         Prologue {
             scale: vec![1.0; c].into(),
@@ -141,7 +141,7 @@ impl Prologue {
 }
 
 impl Grad {
-    /// A gradient that is read as it is.
+    /// A gradient without deferred steps.
     pub(crate) fn plain(tensor: Tensor) -> Grad {
         Grad {
             tensor,
@@ -158,13 +158,12 @@ impl Grad {
         self.times.is_none() && self.plus.is_none() && self.norm.is_none()
     }
 
-    /// How many numbers are read for each that is seen.
+    /// The count of stored numbers read per number of the gradient.
     pub(crate) fn reads(&self) -> usize {
         1 + usize::from(self.norm.is_some())
     }
 
-    /// The gradient with what was summed up when it was [looked](View::look_back) back through
-    /// the prologue on `xs`.
+    /// The gradient with the sums computed by [`View::look_back`] through the prologue on `xs`.
     pub(crate) fn summed(
         self,
         sums: Option<BackSums>,
@@ -185,7 +184,7 @@ impl Grad {
         }
     }
 
-    /// The sum of two gradients of one value.
+    /// The sum of two gradients of the same value.
     pub(crate) fn add(self, other: Grad) -> Result<Grad> {
         let (a, b) = match (&self.before, &other.before) {
             (None, None) => return Ok(Grad::plain(add(&self.settle()?, &other.settle()?)?)),
@@ -200,7 +199,7 @@ impl Grad {
         Ok(Grad { before: b.before, sums, ..Grad::plain(add(&a.tensor, &b.tensor)?) })
     }
 
-    /// The gradient as far back as another of the same value has gone.
+    /// Applies the backward steps that another gradient of the same value has completed.
     fn go_before(self, before: &Before) -> Result<Grad> {
         let grad = self.settle()?;
         let summed = by_dtype!("gradient", grad, T => {
@@ -214,7 +213,7 @@ impl Grad {
                 sums
             };
             let per_block = rows_per_block(view.n_rows, c);
-            // SAFETY: each block is copied first.
+            // SAFETY: each block is copied before it is read.
             let (ds, sums) = unsafe { overwrite(view.n_rows, c, per_block, write) };
             Ok::<_, candle::Error>((tensor(ds, grad.dims())?, BackSums::join(sums)))
         })?;
@@ -222,7 +221,7 @@ impl Grad {
         Ok(Grad::plain(tensor).summed(sums, &before.xs, Some(&before.prologue)))
     }
 
-    /// The gradient as it reads.
+    /// Applies the deferred steps and returns the gradient as a tensor.
     pub(crate) fn settle(self) -> Result<Tensor> {
         if self.is_plain() {
             return self.tensor.contiguous();
@@ -234,7 +233,7 @@ impl Grad {
         })
     }
 
-    /// The gradient without a norm, which another norm can go back from.
+    /// The gradient without a deferred norm, as the backward pass of another norm needs it.
     pub(crate) fn before_norm(self) -> Result<Grad> {
         if self.norm.is_none() { Ok(self) } else { Ok(Grad::plain(self.settle()?)) }
     }
@@ -252,7 +251,7 @@ pub(crate) fn settle(xs: &Tensor, prologue: Option<&Prologue>) -> Result<Tensor>
 
 fn whole<T: Real>(n_rows: usize, c: usize, read: impl Fn(usize, &mut [T]) + Sync) -> Vec<T> {
     let write = |rows: Range<usize>, block: &mut [T]| read(rows.start, block);
-    // SAFETY: both kinds of view write every number that they are to read into.
+    // SAFETY: both kinds of view write every number of the destination.
     unsafe { overwrite(n_rows, c, rows_per_block(n_rows, c), write) }.0
 }
 
@@ -260,7 +259,7 @@ pub(crate) fn cast<T: Real>(xs: &[f64]) -> Vec<T> {
     xs.iter().map(|&it| T::of(it)).collect()
 }
 
-/// The numbers of a small tensor.
+/// Copies the numbers of a small tensor.
 fn numbers<T: Real>(it: &Tensor) -> Result<Vec<T>> {
     Ok(cast(&it.to_dtype(DType::F64)?.flatten_all()?.to_vec1::<f64>()?))
 }
@@ -287,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn a_normed_value_may_be_read_by_what_goes_back_less_far() {
+    fn readers_with_different_backward_passes_may_be_mixed() {
         let window = Window::square(3, 1, Padding::Symmetric);
         check(&[&[2, 3, 2, 5], &[5], &[5], &[5, 5], &[3, 3, 5]], |v| {
             let ys = normed(&v[0], &v[1], &v[2])?;
@@ -295,7 +294,7 @@ mod tests {
                 sum(&product(&ys, &v[3], None, None)?, &depthwise(&ys, &v[4], window, None)?)?;
             sum(&ys, &branch)
         });
-        // The other way round on the way back.
+        // In the opposite order in the backward pass.
         check(&[&[2, 3, 2, 5], &[5], &[5], &[5, 5]], |v| {
             let ys = normed(&v[0], &v[1], &v[2])?;
             let doubled = sum(&ys, &ys)?;

@@ -1,4 +1,4 @@
-//! The two element types: `f32` to work in, `f64` to check gradients in.
+//! The two element types: `f32` for computation, `f64` for gradient checks.
 
 use std::{
     cell::RefCell,
@@ -32,10 +32,10 @@ pub(crate) trait Real:
     type Avx2: Lanes<Number = Self>;
     type Portable: Lanes<Number = Self>;
 
-    /// Calls `f` with memory of this thread's, of `len` numbers that are left from earlier uses.
+    /// Calls `f` with scratch memory of this thread, of `len` numbers with arbitrary content.
     fn with_scratch<R>(len: usize, f: impl FnOnce(&mut [Self]) -> R) -> R;
 
-    /// From a constant or a sum that was kept in `f64`.
+    /// Converts a constant or a sum computed in `f64`.
     fn of(x: f64) -> Self;
 
     /// a·b + c.
@@ -47,19 +47,19 @@ pub(crate) trait Real:
     /// 1 / (1 + e⁻ˣ): vectorisable, in `f32` without a division.
     fn sigmoid<F: Fma>(self) -> Self;
 
-    /// Φ(x), the normal distribution, and φ(x), its density: vectorisable in `f32`.
+    /// Φ(x), the normal CDF, and φ(x), the density: vectorisable in `f32`.
     fn normal<F: Fma>(self) -> (Self, Self);
 
     fn larger(self, other: Self) -> Self;
     fn smaller(self, other: Self) -> Self;
 
-    /// Whether this is no number.
+    /// Whether this is NaN.
     fn is_nan(self) -> bool;
 }
 
-/// Φ(-|x|) = e^(-x²/2)·P(z) where z = b|x| / (1 + b|x|): the terms of P, the highest power first.
+/// Φ(-|x|) = e^(-x²/2)·P(z) where z = b|x| / (1 + b|x|): the coefficients of P, the highest power first.
 ///
-/// Fitted to the least relative error up to 12, 3.3e-8, with [b](NORMAL_TAIL_BEND) chosen for it.
+/// Fitted for the minimum relative error up to 12, 3.3e-8, with [b](NORMAL_TAIL_BEND) chosen for it.
 pub(crate) const NORMAL_TAIL: [f32; 9] = [
     0.039_932_094,
     -0.123_305_54,
@@ -76,7 +76,7 @@ pub(crate) const NORMAL_TAIL_BEND: f32 = 0.29;
 /// φ(0) = 1 / √(2π).
 pub(crate) const NORMAL_DENSITY: f32 = 0.398_942_3;
 
-/// Lends memory that a thread keeps, so that blocks of work neither allocate nor zero any.
+/// Lends per-thread scratch memory, so that blocks of work neither allocate nor zero memory.
 fn lend<T: Real, R>(
     kept: &'static LocalKey<RefCell<Vec<Vec<T>>>>,
     len: usize,
@@ -96,8 +96,8 @@ thread_local! {
     static KEPT_F64: RefCell<Vec<Vec<f64>>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Newton's 1/d ← (1/d)(2 - d·(1/d)), from a first guess in the bits: d's exponent negated.
-/// Each step squares an error that begins below 6 %.
+/// Newton's 1/d ← (1/d)(2 - d·(1/d)), from an initial estimate by bit manipulation: d's exponent negated.
+/// Each step squares the relative error, which starts below 6 %.
 #[inline(always)]
 fn inverse<F: Fma>(d: f32) -> f32 {
     let mut inverse = f32::from_bits(0x7ef3_11c7_u32.wrapping_sub(d.to_bits()));
@@ -139,12 +139,12 @@ impl Real for f32 {
     /// Cody and Waite: x = k ln 2 + r with |r| <= ln 2 / 2, eˣ = 2ᵏ Σ rⁱ / i! up to the 7th power.
     #[inline(always)]
     fn exponential<F: Fma>(self) -> f32 {
-        // ln 2 in two parts, the first with so few digits that k times it is exact.
+        // ln 2 in two parts, the first with so few digits that its product with k is exact.
         const LN_2_HIGH: f32 = 0.693_359_4;
         const LN_2_LOW: f32 = -2.121_944_4e-4;
         // Adding and subtracting 1.5 · 2^23 rounds to the nearest integer.
         const ROUND: f32 = 12_582_912.0;
-        // Beyond these the result is 0 or infinite in all but the last binade.
+        // Outside of this range the result is 0 or infinite in all but the last binade.
         let x = self.clamp(-87.3, 88.3);
         let shifted = Self::fma::<F>(x, std::f32::consts::LOG2_E, ROUND);
         let k = shifted - ROUND;
@@ -154,21 +154,21 @@ impl Real for f32 {
         for inverse in [1.0 / 720.0, 1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0, 1.0] {
             p = Self::fma::<F>(p, r, inverse);
         }
-        // The low bits of `shifted` hold k: moved up, they are its exponent.
+        // The low bits of `shifted` contain k: shifted up, they are the exponent.
         p * f32::from_bits((shifted.to_bits() << 23).wrapping_add(0x3f80_0000))
     }
 
     #[inline(always)]
     fn sigmoid<F: Fma>(self) -> f32 {
-        // Beyond 80 the inverse would run out of exponents; the result is below 2e-35.
-        // In this order, what is no number stays none.
+        // Beyond 80 the inverse would overflow the exponent; the result is below 2e-35.
+        // In this order, NaN is propagated.
         inverse::<F>(1.0 + 80.0_f32.smaller(-self).exponential::<F>())
     }
 
     /// See [`NORMAL_TAIL`].
     #[inline(always)]
     fn normal<F: Fma>(self) -> (f32, f32) {
-        // In this order, what is no number stays none.
+        // In this order, NaN is propagated.
         let x = 12.0_f32.smaller((-12.0_f32).larger(self));
         let e = (-0.5 * x * x).exponential::<F>();
         let bent = x.abs() * NORMAL_TAIL_BEND;
@@ -252,7 +252,7 @@ impl Real for f64 {
     }
 }
 
-/// A tensor whose elements can be read: on the CPU and contiguous.
+/// Read access to the elements of a tensor, on the CPU and contiguous.
 pub(crate) struct Reading<'a> {
     storage: Box<dyn Deref<Target = Storage> + Sync + 'a>,
     layout: &'a Layout,
@@ -267,16 +267,16 @@ impl<'a> Reading<'a> {
     /// The elements in row-major order.
     pub(crate) fn slice<T: Real>(&self) -> Result<&[T]> {
         let Storage::Cpu(storage) = &**self.storage else {
-            bail!("this operation has no kernel for the GPU yet: run it on the CPU");
+            bail!("this operation has no GPU kernel yet: run it on the CPU");
         };
         match self.layout.contiguous_offsets() {
             Some((start, end)) => Ok(&storage.as_slice::<T>()?[start..end]),
-            None => bail!("a kernel was given a tensor that is not contiguous"),
+            None => bail!("the input of a kernel is not contiguous"),
         }
     }
 }
 
-/// A tensor on the CPU that takes over `data`.
+/// A tensor on the CPU that takes ownership of `data`.
 pub(crate) fn tensor<T: Real>(data: Vec<T>, dims: &[usize]) -> Result<Tensor> {
     Tensor::from_vec(data, Shape::from(dims), &Device::Cpu)
 }
@@ -285,7 +285,7 @@ pub(crate) fn unsupported(name: &str, dtype: DType) -> candle::Error {
     candle::Error::Msg(format!("{name} computes in f32 (or f64, for checks), not in {dtype:?}"))
 }
 
-/// Runs an expression with `T` standing for the element type of a tensor.
+/// Evaluates an expression with `T` bound to the element type of a tensor.
 macro_rules! by_dtype {
     ($name:literal, $tensor:expr, $T:ident => $body:expr) => {
         match $tensor.dtype() {
@@ -303,7 +303,7 @@ macro_rules! by_dtype {
 }
 pub(crate) use by_dtype;
 
-/// Copies few numbers, most of them without asking a library, which would take longer than they do.
+/// Copies a few numbers inline, where the call of a library function would take longer than the copy.
 pub(crate) fn copy_short<T: Copy>(from: &[T], to: &mut [T]) {
     let ((eights, rest), (to_eights, to_rest)) = (from.as_chunks::<8>(), to.as_chunks_mut::<8>());
     for (to, from) in to_eights.iter_mut().zip(eights) {

@@ -1,4 +1,4 @@
-//! x + y, element by element: where a residual branch comes back.
+//! x + y, element by element: the residual connection.
 
 use candle::{Result, Tensor, bail};
 
@@ -11,7 +11,7 @@ use crate::{
     real::{Real as _, by_dtype, tensor},
 };
 
-/// Adds two values of one shape.
+/// Adds two values of the same shape.
 pub fn sum(xs: &Value, ys: &Value) -> Result<Value> {
     if xs.dims() != ys.dims() {
         bail!("sum: {:?} and {:?} differ", xs.dims(), ys.dims());
@@ -46,7 +46,7 @@ pub fn sum(xs: &Value, ys: &Value) -> Result<Value> {
     })
 }
 
-/// The sum of two tensors of one shape.
+/// The sum of two tensors of the same shape.
 pub(crate) fn add(xs: &Tensor, ys: &Tensor) -> Result<Tensor> {
     sum(&Value::constant(xs.clone()), &Value::constant(ys.clone()))?.tensor()
 }
@@ -65,7 +65,7 @@ mod tests {
     use crate::{check::check, sum};
 
     #[test]
-    fn has_the_right_gradients() {
+    fn gradients_are_correct() {
         check(&[&[2, 3], &[2, 3]], |it| sum(&it[0], &it[1]));
     }
 }

@@ -1,41 +1,41 @@
-//! Who looks on: what a run says while it goes, and whether it is asked to stop.
+//! Callbacks: what a run reports while it trains, and whether to stop it.
 //!
-//! A watch sees; it cannot change anything but the end.
+//! A callback only observes; it can change nothing except to stop the run early.
 
 use augment::Image;
 
 use crate::{evaluation::MainScores, profile::Profile};
 
-/// Looks on.
+/// Receives the events of a run.
 pub trait Callback {
-    /// Something that takes a while: `what`, of which `done` of `total` is done.
+    /// Called during a long operation `what`, of which `done` of `total` is done.
     fn progress(&self, what: &str, done: usize, total: usize);
 
-    /// Something that a person should know.
+    /// Called with a message for the user.
     fn note(&self, text: &str);
 
-    /// A step is done.
+    /// Called after each step.
     fn step(&self, report: &StepReport);
 
-    /// An evaluation is done.
+    /// Called after each evaluation.
     fn epoch(&self, report: &EpochReport);
 
-    /// The run has ended, and this is where its time went.
+    /// Called at the end of the run, with the time spent on each activity.
     fn profile(&self, _: &Profile) {}
 
-    /// Images on a sheet, under a title, for those who track the run; none where nobody draws.
+    /// Renders images as a contact sheet with a title, for the trackers; `None` where there is no renderer.
     fn sheet(&self, _title: &str, _: &[SampleImage]) -> Option<Image> {
         None
     }
 
-    /// Whether to end after this step.
+    /// Returns whether to stop after this step.
     fn asks_to_stop(&self) -> bool;
 }
 
-/// A step as it went.
+/// The results of a step.
 #[derive(Clone, Copy, Debug)]
 pub struct StepReport {
-    /// Steps done, this one included.
+    /// Steps done, including this one.
     pub step: usize,
     /// Steps of the whole run.
     pub total: usize,
@@ -47,42 +47,42 @@ pub struct StepReport {
     pub lr: f64,
     /// Images in the batch.
     pub n_images: usize,
-    /// The share of the time since the last evaluation that was spent waiting for images.
+    /// Data wait: the share of the time since the last evaluation spent waiting for images.
     pub waiting: f64,
 }
 
-/// An image and what is said of it.
+/// An image with its label and prediction.
 #[derive(Clone, Debug)]
 pub struct SampleImage {
-    /// As the network sees it.
+    /// The image as the network receives it.
     pub image: Image,
-    /// Its class.
+    /// Its label.
     pub given: String,
-    /// The class that it is taken for.
+    /// The predicted class.
     pub answered: String,
 }
 
-/// An evaluation as it went.
+/// The results of an evaluation.
 #[derive(Clone, Debug)]
 pub struct EpochReport {
     /// Steps done.
     pub step: usize,
     /// Epochs done.
     pub epoch: f64,
-    /// The mean loss of the steps since the evaluation before.
+    /// The mean loss of the steps since the previous evaluation.
     pub train_loss: f64,
-    /// For each scope its name and scores: the joint classes first, then each factor.
+    /// The name and scores of each scope: the joint classes first, then each factor.
     pub scores: Vec<(String, MainScores)>,
-    /// What the best model is chosen by.
+    /// The score that selects the best model.
     pub score: f64,
     /// Whether this is the best so far.
     pub is_best: bool,
-    /// Training images a second since the evaluation before.
+    /// Training images per second since the previous evaluation.
     pub images_per_second: f64,
-    /// The share of that time spent waiting for images.
+    /// Data wait: the share of that time spent waiting for images.
     pub waiting: f64,
-    /// Seconds that the training took since the evaluation before.
+    /// Seconds of training since the previous evaluation.
     pub train_seconds: f64,
-    /// Seconds that this evaluation took.
+    /// Seconds of this evaluation.
     pub eval_seconds: f64,
 }

@@ -1,9 +1,9 @@
-//! Turns an experiment into trained weights.
+//! Trains a model from an experiment's settings.
 //!
-//! [`Experiment`] is what a person writes; [`Plan`] is what it means, with everything at hand; [`fit()`]
-//! carries it out, and [`kfold::kfold`] does so for every fold.
+//! [`Experiment`] holds the settings; [`Plan`] holds every object that they resolve to; [`fit()`] trains
+//! it, and [`kfold::kfold`] trains every fold.
 //! To add an optimizer or a schedule, write its file, declare it in `optim.rs` or `schedule.rs`, and
-//! give it a line in the registry there. The zoo tests find it.
+//! add a line to the registry there. The zoo tests pick it up.
 
 mod average;
 mod callback;

@@ -1,6 +1,6 @@
 //! The run's tables: `steps.csv`, `epochs.csv`, `timing.csv` and `split.csv`.
 //!
-//! Times are in one of their own, so that the same run has the same bytes in the others.
+//! Times have their own table, so that the other tables of a repeated run are identical.
 
 use std::{
     fs::File,
@@ -18,7 +18,7 @@ use crate::{
     run::{Run, RunError, at},
 };
 
-/// How fast it goes, since the last evaluation.
+/// The training speed since the last evaluation.
 pub(crate) struct Pace {
     began: Instant,
     pub(crate) waited: Duration,
@@ -34,8 +34,8 @@ impl Pace {
         self.began.elapsed()
     }
 
-    /// The share of a time that was spent waiting for images.
-    fn waiting(&self, elapsed: Duration) -> f64 {
+    /// Returns the share of `elapsed` that was spent waiting for images.
+    fn data_wait(&self, elapsed: Duration) -> f64 {
         self.waited.as_secs_f64() / elapsed.as_secs_f64().max(1e-9)
     }
 }
@@ -67,7 +67,7 @@ impl Log {
         })
     }
 
-    /// The tables' files.
+    /// Returns the files of the tables.
     pub(crate) fn files(&self) -> Result<Vec<File>, RunError> {
         let file = |it: &Lines| it.file().map_err(at(it.path()));
         [&self.steps, &self.epochs, &self.timing].into_iter().map(file).collect()
@@ -75,7 +75,7 @@ impl Log {
 
     pub(crate) fn step(
         &mut self,
-        watch: &dyn Callback,
+        callback: &dyn Callback,
         plan: &Plan,
         state: &State,
         loss: f64,
@@ -88,15 +88,15 @@ impl Log {
             &mut self.steps,
             [state.step.to_string()].into_iter().chain([epoch, loss, lr].map(text)),
         )?;
-        let waiting = pace.waiting(pace.elapsed());
+        let waiting = pace.data_wait(pace.elapsed());
         let (step, total) = (state.step, plan.epochs.total());
-        watch.step(&StepReport { step, total, epoch, loss, lr, n_images, waiting });
+        callback.step(&StepReport { step, total, epoch, loss, lr, n_images, waiting });
         Ok(())
     }
 
     pub(crate) fn epoch(
         &mut self,
-        watch: &dyn Callback,
+        callback: &dyn Callback,
         plan: &Plan,
         state: &State,
         valid: &Evaluated,
@@ -115,7 +115,7 @@ impl Log {
             score,
             is_best,
             images_per_second: pace.n_images as f64 / train_seconds.max(1e-9),
-            waiting: pace.waiting(trained),
+            waiting: pace.data_wait(trained),
             train_seconds,
             eval_seconds: (pace.elapsed() - trained).as_secs_f64(),
         };
@@ -134,22 +134,22 @@ impl Log {
             format!("{:.3}", report.eval_seconds),
         ];
         add(&mut self.timing, row)?;
-        watch.epoch(&report);
+        callback.epoch(&report);
         Ok(report)
     }
 }
 
-/// Adds a row.
+/// Appends a row.
 fn add(lines: &mut Lines, row: impl IntoIterator<Item = String>) -> Result<(), RunError> {
     lines.add(&table::line(row)).map_err(at(lines.path()))
 }
 
-/// A number to its last bit, for a run that goes on writes the same ones.
+/// Formats a number exactly, so that a resumed run writes the same text.
 fn text(x: f64) -> String {
     x.to_string()
 }
 
-/// Which person is on which side.
+/// Formats the table that assigns each person to a side.
 pub(crate) fn split_csv(plan: &Plan) -> String {
     let mut sides = vec!["left out"; plan.people.len()];
     for (name, side) in

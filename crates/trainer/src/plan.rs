@@ -1,7 +1,6 @@
-//! What an experiment means: every object that a run needs, ready.
+//! The plan of a run: every object that an experiment's settings resolve to.
 //!
-//! Whatever can be wrong with the settings, the data or the weights is found here, before the first
-//! step.
+//! Every error in the settings, the data or the weights is found here, before the first step.
 
 mod epochs;
 
@@ -29,87 +28,87 @@ use crate::{
     sizes::{self, Size},
 };
 
-/// A run, ready to go.
+/// A run that is ready to train.
 pub struct Plan {
-    /// The settings that it came from.
+    /// The settings it was made from.
     pub experiment: Experiment,
-    /// What the classes mean.
+    /// The task: the meaning of the classes.
     pub task: Task,
-    /// What each person is called.
+    /// The name of each person.
     pub people: Vec<String>,
     /// Every image of the source.
     pub images: Arc<[(String, Content)]>,
     /// The person of each image.
     pub persons: Vec<usize>,
-    /// The class of each image, as it is scored.
+    /// The class of each image for scoring.
     pub classes: Vec<usize>,
-    /// The class of each image, as it is trained on.
+    /// The class of each image for training.
     pub training_classes: Vec<usize>,
-    /// The age on each image, where the source knows ages.
+    /// The age of each image, where the source has ages.
     pub ages: Vec<Option<f64>>,
-    /// What each image may be used for.
+    /// The permitted use of each image.
     pub usages: Vec<Use>,
-    /// How much each image counts in training; none of those that are trained on counts nothing.
+    /// The sample weight of each image in training; above 0 for all training images.
     pub weights: Vec<f32>,
-    /// Images to train on and to validate on.
+    /// The training set and the validation set.
     pub sides: Sides,
-    /// Images that score the finished model.
+    /// The test set, which scores the finished model.
     pub scored: Vec<usize>,
-    /// What images go through in training.
+    /// The pipeline of training images.
     pub train_pipeline: Arc<Pipeline>,
-    /// What remembers what is worked out of the images on the way.
+    /// The cache of what is computed from images.
     pub memory: Option<Remembered>,
-    /// The images as that prepares them, where `maskfit data pack` has done so.
+    /// The images as prepared by that pipeline, where `maskfit data pack` has packed them.
     pub pack: Option<Arc<Pack>>,
-    /// The epochs that begin with smaller images.
+    /// The phases of progressive resizing, on smaller images.
     pub(crate) phases: Vec<Phase>,
-    /// What happens to the rows of a batch in training.
+    /// The mixing of the samples of a training batch.
     pub mixing: Mixing,
-    /// What they go through in validation and serving.
+    /// The pipeline of images in validation and inference.
     pub eval_pipeline: Pipeline,
-    /// The network.
+    /// The specification of the network.
     pub spec: ModelSpec,
-    /// What it descends on.
+    /// The training loss.
     pub loss: Criterion,
-    /// What the sampler draws from, as positions in the training side.
+    /// The groups that the sampler samples from, as indices into the training set.
     pub groups: Groups,
     /// Where each epoch ends.
     pub epochs: Epochs,
-    /// What does not learn, and when.
+    /// Which parameters are frozen, and when.
     pub(crate) freezing: Freezing,
-    /// What learns at which rate.
+    /// The parameter groups, with their learning rates.
     pub param_groups: ParamGroups,
-    /// Where it computes.
+    /// The device.
     pub device: Device,
-    /// Whether a run may resume with other settings, labels or weights than it began with.
+    /// Whether a run may be resumed with changed settings, labels or weights.
     pub allow_changes: bool,
 }
 
-/// Epochs of one size.
+/// The epochs of one image size.
 pub(crate) struct Phase {
-    /// The epoch that they end before.
+    /// The epoch that the phase ends before.
     pub(crate) end: usize,
     pub(crate) pipeline: Arc<Pipeline>,
     pub(crate) pack: Option<Arc<Pack>>,
     pub(crate) batch_size: usize,
 }
 
-/// Why there is no run.
+/// Why a plan could not be made.
 #[derive(Debug, thiserror::Error)]
 pub enum PlanError {
-    /// Settings that make no sense.
+    /// Settings are invalid.
     #[error("{}", .0.join("\n"))]
     Settings(Vec<String>),
-    /// People that cannot be split.
+    /// The people cannot be split.
     #[error(transparent)]
     Split(#[from] SplitError),
-    /// An image that cannot be read.
+    /// An image cannot be read.
     #[error(transparent)]
     Load(#[from] LoadError),
-    /// A pack of these images that cannot be used.
+    /// The pack of these images cannot be used.
     #[error(transparent)]
     Pack(#[from] PackError),
-    /// Published weights that cannot be read or used.
+    /// Pretrained weights cannot be read or used.
     #[error("`model.pretrained`: {0}")]
     Weights(#[from] WeightsError),
     /// A tensor operation failed.
@@ -118,32 +117,32 @@ pub enum PlanError {
 }
 
 impl Plan {
-    /// Makes everything ready.
+    /// Makes the plan of a run.
     ///
     /// # Errors
-    /// Whatever would make the run fail later.
+    /// Anything that would make the run fail later.
     pub fn new(
         experiment: &Experiment,
         manifest: &Manifest,
         fold_idx: usize,
         device: &Device,
-        watch: &(dyn Callback + Sync),
+        callback: &(dyn Callback + Sync),
     ) -> Result<Plan, PlanError> {
         let problems = experiment.problems();
         if !problems.is_empty() {
             return Err(PlanError::Settings(problems));
         }
         let sides = divide(experiment, manifest, fold_idx)?;
-        Plan::of_sides(experiment, manifest, sides, device, watch)
+        Plan::of_sides(experiment, manifest, sides, device, callback)
     }
 
-    /// As [`Plan::new`], of settings without problems and people who are divided already.
+    /// As [`Plan::new`], for validated settings and people who are already split.
     pub(crate) fn of_sides(
         experiment: &Experiment,
         manifest: &Manifest,
         sides: Sides,
         device: &Device,
-        watch: &(dyn Callback + Sync),
+        callback: &(dyn Callback + Sync),
     ) -> Result<Plan, PlanError> {
         let Experiment { data, model, train, .. } = experiment;
         let task = &manifest.task;
@@ -154,7 +153,7 @@ impl Plan {
         let images: Arc<[(String, Content)]> =
             manifest.examples.iter().map(|it| (it.name.clone(), it.content.clone())).collect();
         let (train_pipeline, eval_pipeline) =
-            pipelines(experiment, &images, manifest.memory.as_ref(), &sides, watch)?;
+            pipelines(experiment, &images, manifest.memory.as_ref(), &sides, callback)?;
         let pack_of = |pipeline: &Pipeline| match &manifest.memory {
             Some(memory) => Pack::open(&Pack::path(memory.dir(), pipeline, &images), &images),
             None => Ok(None),
@@ -165,8 +164,8 @@ impl Plan {
         let groups = groups(experiment, manifest, &sides, &training_classes)?;
         let batch_size = |epoch_idx| batch_size(&phases, train, epoch_idx);
         let epochs = epochs(experiment, &groups, batch_size)?;
-        let n_draws = |epoch_idx| data.sampler.get().n_draws(&groups, epoch_idx);
-        note_what_is_cut(train, &phases, epochs.n_begun(), n_draws(0), watch);
+        let n_samples = |epoch_idx| data.sampler.get().n_draws(&groups, epoch_idx);
+        note_unreachable(train, &phases, epochs.n_begun(), n_samples(0), callback);
         let mixing = mixing(experiment, task, &sides.train, &training_classes, &epochs)?;
         check_lengths(experiment, &epochs)?;
 
@@ -174,30 +173,30 @@ impl Plan {
         let loss = criterion(experiment, manifest, &sides, &training_classes)?;
         let freezing = freezing(experiment, &epochs)?;
         let param_groups = experiment.param_groups()?;
-        let smallest = |it| batches_of(n_draws(it), batch_size(it), train.drop_last).1;
+        let smallest = |it| batches_of(n_samples(it), batch_size(it), train.drop_last).1;
         if (0..epochs.n_begun()).any(|it| smallest(it) / train.accumulate.min(smallest(it)) == 1) {
             let size = train_pipeline.size().map_err(wrong("augment.train"))?;
-            rehearse(&spec, task, size, device).map_err(|it| {
+            check_single_image(&spec, task, size, device).map_err(|it| {
                 wrong("train.batch_size")(format!(
-                    "a batch, or a part of one, has one image of {size:?}: {it}"
+                    "a batch or an accumulated part of it has a single image of {size:?}: {it}"
                 ))
             })?;
         }
 
-        let each = manifest.examples.iter();
-        let scored = each.clone().enumerate().filter(|(_, it)| it.usage == Use::Score);
+        let examples = manifest.examples.iter();
+        let scored = examples.clone().enumerate().filter(|(_, it)| it.usage == Use::Score);
         Ok(Plan {
             freezing,
             param_groups,
             task: task.clone(),
             people: manifest.people.clone(),
             images,
-            persons: each.clone().map(|it| it.person).collect(),
-            classes: each.clone().map(|it| it.class).collect(),
+            persons: examples.clone().map(|it| it.person).collect(),
+            classes: examples.clone().map(|it| it.class).collect(),
             training_classes,
-            ages: each.clone().map(|it| it.age).collect(),
-            usages: each.clone().map(|it| it.usage).collect(),
-            weights: each.map(|it| it.weight).collect(),
+            ages: examples.clone().map(|it| it.age).collect(),
+            usages: examples.clone().map(|it| it.usage).collect(),
+            weights: examples.map(|it| it.weight).collect(),
             sides,
             scored: scored.map(|(idx, _)| idx).collect(),
             train_pipeline: Arc::new(train_pipeline),
@@ -216,21 +215,20 @@ impl Plan {
         })
     }
 
-    /// The root of the run's randomness.
+    /// Returns the seed of the run.
     pub fn seed(&self) -> Seed {
         self.experiment.seed
     }
 
-    /// The moment after `step` steps.
+    /// Returns the clock after `step` steps.
     pub fn clock(&self, step: usize) -> Clock {
         Clock { step, total: self.epochs.total(), epoch: self.epochs.epoch(step) }
     }
 
-    /// The model before the first step: fresh, with published weights where they are asked for, and
-    /// what became of these.
+    /// Returns the model before the first step, with pretrained weights if they are set, and how these fit.
     ///
     /// # Errors
-    /// Published weights that cannot be read, or of another network.
+    /// The pretrained weights cannot be read, or belong to another network.
     pub fn model(&self) -> Result<(Rc<Model>, Option<Fitted>), PlanError> {
         let model = self.bare_model()?;
         let path: &PathBuf = &self.experiment.model.pretrained;
@@ -241,13 +239,13 @@ impl Plan {
         Ok((model, fitted))
     }
 
-    /// The model without published weights, for a run whose weights come from its checkpoint.
+    /// Returns the model without pretrained weights, for a run whose weights come from its checkpoint.
     pub(crate) fn bare_model(&self) -> Result<Rc<Model>, PlanError> {
         let model = Model::fresh(&self.spec, &self.task, self.seed(), &self.device)?;
         Ok(Rc::new(model))
     }
 
-    /// What an epoch sees, as positions on the training side.
+    /// Returns the samples of an epoch, as indices into the training set.
     fn order(&self, epoch_idx: usize) -> Vec<usize> {
         let of_whole = self.epochs.of_whole(epoch_idx);
         let rng = &mut self.seed().stream(&format!("sample/{of_whole}"));
@@ -255,12 +253,12 @@ impl Plan {
         let mut order = data.sampler.get().order(&self.groups, of_whole, rng);
         let batch_size = self.batch_size(epoch_idx);
         let n_batches = batches_of(order.len(), batch_size, train.drop_last).0;
-        let most = self.epochs.most_batches().unwrap_or(n_batches);
-        order.truncate(n_batches.min(most) * batch_size);
+        let max_batches = self.epochs.most_batches().unwrap_or(n_batches);
+        order.truncate(n_batches.min(max_batches) * batch_size);
         order
     }
 
-    /// What images go through in an epoch, and where they lie ready.
+    /// Returns the training pipeline of an epoch, and its pack if there is one.
     pub fn seen(&self, epoch_idx: usize) -> (Arc<Pipeline>, Option<Arc<Pack>>) {
         let epoch_idx = self.epochs.of_whole(epoch_idx);
         match self.phases.iter().find(|it| epoch_idx < it.end) {
@@ -269,24 +267,24 @@ impl Plan {
         }
     }
 
-    /// Images a step.
+    /// Returns the batch size of an epoch.
     pub fn batch_size(&self, epoch_idx: usize) -> usize {
         batch_size(&self.phases, &self.experiment.train, self.epochs.of_whole(epoch_idx))
     }
 
-    /// The batches of an epoch, as positions among all images.
+    /// Returns the batches of an epoch, as indices into all images.
     pub fn batches(&self, epoch_idx: usize) -> Vec<Vec<usize>> {
         let images: Vec<usize> =
             self.order(epoch_idx).into_iter().map(|it| self.sides.train[it]).collect();
         images.chunks(self.batch_size(epoch_idx)).map(<[usize]>::to_vec).collect()
     }
 
-    /// How many images of each class of the sampler's an epoch sees.
+    /// Returns how many images of each of the sampler's classes an epoch has.
     pub fn drawn(&self, epoch_idx: usize) -> Vec<usize> {
         self.groups.counts_of(&self.order(epoch_idx))
     }
 
-    /// How images are served.
+    /// Returns the settings of inference.
     pub fn serving(&self) -> Serving {
         let Experiment { data, eval, .. } = &self.experiment;
         Serving {
@@ -299,10 +297,10 @@ impl Plan {
 }
 
 impl Experiment {
-    /// What learns at which rate.
+    /// Returns the parameter groups.
     ///
     /// # Errors
-    /// Rates for other stages than the network has.
+    /// The learning rates do not match the network's stages.
     pub fn param_groups(&self) -> Result<ParamGroups, PlanError> {
         let mut stages = self.model.backbone.get().stages();
         stages.truncate(stages.len() - self.head.get().n_copied());
@@ -311,12 +309,12 @@ impl Experiment {
     }
 }
 
-/// What is wrong with the setting at `path`.
+/// Returns a function that reports a problem with the setting at `path`.
 fn wrong(path: &str) -> impl Fn(String) -> PlanError {
     move |what| PlanError::Settings(vec![format!("at `{path}`: {what}")])
 }
 
-/// Who is held out, fold by fold.
+/// Returns the training and validation sets of each fold.
 pub(crate) fn folds(
     experiment: &Experiment,
     manifest: &Manifest,
@@ -324,7 +322,7 @@ pub(crate) fn folds(
     experiment.data.split.sides(manifest, experiment.data.split_seed)
 }
 
-/// Who is trained on and who is held out.
+/// Returns the training and validation sets of a fold.
 pub(crate) fn divide(
     experiment: &Experiment,
     manifest: &Manifest,
@@ -339,7 +337,7 @@ pub(crate) fn divide(
     let age = |idx: usize| manifest.examples[idx].age;
     let is_left_out = |idx| age(idx).is_some_and(|it| data.leave_out_ages.contains(&it));
     let check = |train: &[usize], path: &str| match train.is_empty() {
-        true => Err(wrong(path)("nobody is left to train on".to_owned())),
+        true => Err(wrong(path)("no training images are left".to_owned())),
         false => Ok(()),
     };
     sides.train.retain(|&it| !is_left_out(it));
@@ -349,7 +347,7 @@ pub(crate) fn divide(
     Ok(sides)
 }
 
-/// Whether the head can answer the task, and learn from what is known.
+/// Checks that the head suits the task and that the training labels have what it needs.
 fn check_head(
     experiment: &Experiment,
     manifest: &Manifest,
@@ -360,7 +358,7 @@ fn check_head(
     let ageless = |&&idx: &&usize| manifest.examples[idx].age.is_none();
     match sides.train.iter().find(ageless) {
         Some(&idx) if head.needs_ages() => Err(wrong("head")(format!(
-            "`{}` learns from ages, and `{}` has none: choose another head, such as `factored`, or \
+            "`{}` is trained on ages, but `{}` has none: choose another head, such as `factored`, or \
              write the year where a reviewed table fixes it",
             experiment.head.kind(),
             manifest.examples[idx].name
@@ -369,14 +367,14 @@ fn check_head(
     }
 }
 
-/// What happens to images in training, and in validation and serving. One image has been through
-/// each, so that sizes which do not fit show before there is a run.
+/// Returns the pipelines of training, and of validation and inference. Loads one image through each, so that
+/// incompatible sizes are reported before the run.
 fn pipelines(
     experiment: &Experiment,
     images: &Arc<[(String, Content)]>,
     memory: Option<&Remembered>,
     sides: &Sides,
-    watch: &(dyn Callback + Sync),
+    callback: &(dyn Callback + Sync),
 ) -> Result<(Pipeline, Pipeline), PlanError> {
     let Experiment { seed, data, augment, .. } = experiment;
     let bare = |ops: &[Step], path: &str| {
@@ -394,7 +392,8 @@ fn pipelines(
         Some(it) => it,
         None => {
             let side: Vec<_> = sides.train.iter().map(|&it| images[it].clone()).collect();
-            let progress = |done, total| watch.progress("measuring colours", done, total);
+            let progress =
+                |done, total| callback.progress("measuring colour statistics", done, total);
             measure_statistics(&side, &eval, memory, &progress)?
         }
     };
@@ -418,7 +417,7 @@ fn pipelines(
     Ok((train, eval))
 }
 
-/// The epochs of smaller images, with their packs.
+/// Returns the phases of progressive resizing, with their packs.
 fn phases(
     train: &TrainSection,
     pipeline: &Pipeline,
@@ -436,30 +435,30 @@ fn phases(
     train.sizes.iter().zip(ends).map(phase).collect()
 }
 
-/// Says what a run has less of than its settings ask for.
-fn note_what_is_cut(
+/// Notes settings that the run cannot reach in full.
+fn note_unreachable(
     train: &TrainSection,
     phases: &[Phase],
     n_epochs: usize,
-    n_drawn: usize,
-    watch: &(dyn Callback + Sync),
+    n_samples: usize,
+    callback: &(dyn Callback + Sync),
 ) {
-    if n_drawn < batch_size(phases, train, 0) {
-        watch.note(&format!(
-            "`train.batch_size`: the first epoch sees {n_drawn} images, so that a batch has no more"
+    if n_samples < batch_size(phases, train, 0) {
+        callback.note(&format!(
+            "`train.batch_size`: the first epoch has only {n_samples} images, so its batch is smaller"
         ));
     }
     if let Some(idx) = phases.iter().position(|it| it.end > n_epochs) {
         let until = train.sizes[idx].until;
-        watch.note(&format!(
-            "`train.sizes[{idx}]`: the run is over before `until = \"{until}\"`, and no image is larger"
+        callback.note(&format!(
+            "`train.sizes[{idx}]`: the run ends before `until = \"{until}\"`, so no image is larger"
         ));
     }
 }
 
-/// What happens to the rows of a batch, in a run of these epochs.
+/// Returns the mixing of a run of these epochs.
 ///
-/// - `side`: the images that are trained on.
+/// - `side`: the training set.
 pub(crate) fn mixing(
     experiment: &Experiment,
     task: &Task,
@@ -472,14 +471,14 @@ pub(crate) fn mixing(
         .map_err(|(idx, it)| wrong(&format!("augment.mix[{idx}]"))(it))
 }
 
-/// What does not learn, and when, in a run of these epochs.
+/// Returns the freezing of a run of these epochs.
 pub(crate) fn freezing(experiment: &Experiment, epochs: &Epochs) -> Result<Freezing, PlanError> {
     let mut stages = experiment.model.backbone.get().stages();
     stages.truncate(stages.len() - experiment.head.get().n_copied());
     Freezing::new(&experiment.freezes(epochs), &stages, epochs).map_err(wrong("train.freeze"))
 }
 
-/// The loss, bound to what the head asks and to the training side's classes and ages.
+/// Returns the loss for the head's outputs and the training set's classes and ages.
 fn criterion(
     experiment: &Experiment,
     manifest: &Manifest,
@@ -492,20 +491,20 @@ fn criterion(
         counts.classes[training_classes[idx]] += 1;
         counts.ages.extend(manifest.examples[idx].age);
     }
-    let asked = experiment.head.get().outputs(task)?.into_iter();
-    let asked = asked.map(|it| HeadOutput::new(task, it.scope, &it.form, it.n_out, &counts));
-    Criterion::new(&experiment.loss, &asked.collect::<Vec<_>>()).map_err(wrong("loss"))
+    let outputs = experiment.head.get().outputs(task)?.into_iter();
+    let outputs = outputs.map(|it| HeadOutput::new(task, it.scope, &it.form, it.n_out, &counts));
+    Criterion::new(&experiment.loss, &outputs.collect::<Vec<_>>()).map_err(wrong("loss"))
 }
 
-/// Images a step of an epoch.
+/// Returns the batch size of an epoch.
 fn batch_size(phases: &[Phase], train: &TrainSection, epoch_idx: usize) -> usize {
     let phase = phases.iter().find(|it| epoch_idx < it.end);
     phase.map_or(train.batch_size, |it| it.batch_size)
 }
 
-/// Lets a batch of one image through: a network whose last maps have one pixel cannot be trained
-/// on it, and would say so at the end of the first epoch only.
-fn rehearse(
+/// Runs a forward pass on a batch of one image: a network whose last feature maps have one pixel cannot be
+/// trained on it, and would fail only at the end of the first epoch.
+fn check_single_image(
     spec: &ModelSpec,
     task: &Task,
     [height, width]: [usize; 2],

@@ -1,5 +1,6 @@
-//! Scores as a section of a `report.toml`: of all classes, of each factor, and of each class; and as the
-//! tables `<name>_classes.csv` and `<name>_confusions.csv`, where `<name>.csv` is what they are of.
+//! Formats scores as a section of a `report.toml`: of the joint classes, of each factor, and of each class;
+//! and as the tables `<name>_classes.csv` and `<name>_confusions.csv`, which score the predictions of
+//! `<name>.csv`.
 
 use base::table;
 use metrics::{ClassScore, Report};
@@ -7,7 +8,7 @@ use serde::Serialize;
 
 use crate::run::{Run, RunError};
 
-/// A row of the table of classes.
+/// The scores of a class.
 #[derive(Serialize)]
 struct ClassRow<'a> {
     name: &'a str,
@@ -15,7 +16,7 @@ struct ClassRow<'a> {
     scores: ClassScore,
 }
 
-/// The section called `name`.
+/// Formats the section `name`.
 pub(crate) fn section(name: &str, report: &Report) -> String {
     let metrics::Interval { value, low, high } = report.joint().macro_f1;
     let mut text = format!(
@@ -42,7 +43,7 @@ pub(crate) fn section(name: &str, report: &Report) -> String {
     text
 }
 
-/// Writes the scores of all classes, and what is confused, the most frequent first.
+/// Writes the scores of all classes, and the confusions, most frequent first.
 pub(crate) fn write_tables(run: &Run, name: &str, report: &Report) -> Result<(), RunError> {
     let (mut classes, mut confusions) = (Vec::new(), Vec::new());
     for scope in &report.scopes {

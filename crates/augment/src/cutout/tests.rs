@@ -1,7 +1,7 @@
-use super::{Cutout, in_one_piece};
+use super::{Cutout, connected};
 use crate::{Image, face::Face};
 
-/// A portrait of 96x72: skin, a red shirt, and a pattern of two greens behind.
+/// A portrait of 96x72: skin, a red shirt, and a background with a pattern of two greens.
 fn portrait() -> (Image, Face, impl Fn(u32, u32) -> bool) {
     let is_person = |x: u32, y: u32| {
         let (x, y) = (f64::from(x) - 36.0, f64::from(y) - 40.0);
@@ -21,18 +21,18 @@ fn portrait() -> (Image, Face, impl Fn(u32, u32) -> bool) {
 }
 
 #[test]
-fn a_drawn_person_is_cut_out() {
+fn a_synthetic_person_is_segmented() {
     let (image, face, is_person) = portrait();
     let mask = Cutout::of(&image, &face).mask([96, 72]);
     let wrong = mask.enumerate_pixels().filter(|(x, y, it)| (it.0[0] > 127) != is_person(*x, *y));
-    // The corners, where the edge is smoothed.
+    // Wrong pixels are at corners of the outline, where the edge is smoothed.
     let wrong = wrong.count();
     assert!(wrong < 96 * 72 / 50, "{wrong} pixels");
     assert_eq!((mask.get_pixel(36, 40).0, mask.get_pixel(2, 2).0), ([255], [0]));
 }
 
 #[test]
-fn what_was_written_is_read() {
+fn a_written_mask_is_read_back() {
     let (image, face, _) = portrait();
     let cutout = Cutout::of(&image, &face);
     let bytes = cutout.write();
@@ -43,7 +43,7 @@ fn what_was_written_is_read() {
 }
 
 #[test]
-fn no_image_is_too_odd_and_something_is_always_kept() {
+fn images_of_any_size_work_and_the_mask_is_never_empty() {
     for [h, w] in [[1, 1], [1, 5000], [5000, 1], [3, 2], [2, 301], [64, 64]] {
         let image = Image::from_pixel(w as u32, h as u32, image::Rgb([9, 9, 9]));
         let corner = Face { top: h - 1, left: w - 1, height: 1, width: 1, score: 1.0 };
@@ -54,18 +54,18 @@ fn no_image_is_too_odd_and_something_is_always_kept() {
         ] {
             let mask = cutout.mask([h, w]);
             assert_eq!(mask.dimensions(), (w as u32, h as u32));
-            assert!(mask.iter().any(|&it| it > 127), "{h}x{w}: nothing is left");
+            assert!(mask.iter().any(|&it| it > 127), "{h}x{w}: the mask is empty");
         }
     }
 }
 
 #[test]
-fn islands_go_and_holes_are_filled() {
-    // Of each pixel whether it is in the mask, and whether it certainly is the person.
+fn islands_are_removed_and_holes_are_filled() {
+    // The mask; only pixel 9 is certain to be the person.
     let mask = ["#......", "..###..", "..#.#..", "..###..", "......#"];
     let want = [".......", "..###..", "..###..", "..###..", "......."];
     let bits = |rows: [&str; 5]| rows.concat().chars().map(|it| it == '#').collect::<Vec<_>>();
     let mut shape = vec![1.0; 35];
     shape[9] = 0.1;
-    assert_eq!(in_one_piece(&bits(mask), &shape, [5, 7]), bits(want));
+    assert_eq!(connected(&bits(mask), &shape, [5, 7]), bits(want));
 }

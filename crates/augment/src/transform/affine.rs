@@ -1,11 +1,10 @@
-//! The image turned, shifted, scaled and sheared about its middle, each at random.
+//! Random affine transform: rotation, translation, scaling and shearing about the image's centre.
 //!
-//! A place p, seen from the middle, goes to R(a) S(s) Y(sy) X(sx) p + t: sheared along x by
-//! X(sx) = [1, -tan sx; 0, 1], along y by Y(sy) = [1, 0; -tan sy, 1], scaled by s, turned clockwise by a,
-//! and shifted by t, whole pixels.
+//! A point p relative to the centre goes to R(a) S(s) Y(sy) X(sx) p + t: sheared along x by
+//! X(sx) = [1, -tan sx; 0, 1], along y by Y(sy) = [1, 0; -tan sy, 1], scaled by s, rotated clockwise by a,
+//! and translated by t, in whole pixels.
 //!
-//! torchvision's `RandomAffine`. Bilinear, where torchvision takes the nearest pixel unless told
-//! otherwise.
+//! torchvision's `RandomAffine`. Bilinear, where torchvision's default is nearest.
 
 use base::Rng;
 use serde::{Deserialize, Serialize};
@@ -17,22 +16,22 @@ use crate::{Border, Canvas, OpError, Projection, Range};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Affine {
-    /// By how much it is turned, clockwise: `[from, to]`, or d for `[-d, d]`.
+    /// The clockwise rotation in degrees: `[from, to]`, or d for `[-d, d]`.
     pub degrees: Range,
-    /// `[up and down, left and right]`: how far it may be shifted, as shares of the height and the width.
+    /// `[vertical, horizontal]`: the maximum translation as fractions of the height and the width.
     pub translate: [f64; 2],
-    /// How much larger it becomes: `[from, to]`.
+    /// The scale factor: `[from, to]`.
     pub scale: Range,
-    /// By how many degrees vertical lines lean: `[from, to]`, or d for `[-d, d]`.
+    /// The shear of vertical lines in degrees: `[from, to]`, or d for `[-d, d]`.
     pub shear_x: Range,
-    /// By how many degrees horizontal lines lean, likewise.
+    /// The shear of horizontal lines in degrees, likewise.
     pub shear_y: Range,
-    /// What is seen beyond the edges.
+    /// How pixels outside of the image are filled.
     pub border: Border,
 }
 
 impl Default for Affine {
-    /// A mild change.
+    /// A mild transform.
     fn default() -> Affine {
         Affine {
             degrees: Range::around_zero(15.0),
@@ -45,7 +44,7 @@ impl Default for Affine {
     }
 }
 
-/// What is done to one image.
+/// The parameters sampled for one image.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Change {
     /// Clockwise.
@@ -58,16 +57,21 @@ pub(super) struct Change {
 }
 
 impl Affine {
-    fn draw(&self, size: [usize; 2], rng: &mut Rng) -> Change {
-        let degrees = self.degrees.draw(rng);
+    fn sample(&self, size: [usize; 2], rng: &mut Rng) -> Change {
+        let degrees = self.degrees.sample(rng);
         let mut shift = |it: usize| {
             let most = self.translate[it] * size[it] as f64;
-            Range::around_zero(most).draw(rng).round_ties_even()
+            Range::around_zero(most).sample(rng).round_ties_even()
         };
         let across = shift(1);
         let shift = [shift(0), across];
-        let scale = self.scale.draw(rng);
-        Change { degrees, shift, scale, shear: [self.shear_x.draw(rng), self.shear_y.draw(rng)] }
+        let scale = self.scale.sample(rng);
+        Change {
+            degrees,
+            shift,
+            scale,
+            shear: [self.shear_x.sample(rng), self.shear_y.sample(rng)],
+        }
     }
 }
 
@@ -83,7 +87,7 @@ impl Change {
         Ok(())
     }
 
-    /// From places in the result to places in an image of `[h, w]`: the way back.
+    /// From output to source coordinates of an image of `[h, w]`: the inverse map.
     fn map(&self, [h, w]: [usize; 2]) -> Projection {
         let linear = |[a, b]: [f64; 2], [c, d]: [f64; 2]| {
             Projection([[a, b, 0.0], [c, d, 0.0], [0.0, 0.0, 1.0]])
@@ -103,7 +107,7 @@ impl Change {
 
 impl Transform for Affine {
     fn apply(&self, canvas: &mut Canvas<'_>, rng: &mut Rng) -> Result<(), OpError> {
-        self.draw(canvas.size(), rng).apply(canvas, self.border)
+        self.sample(canvas.size(), rng).apply(canvas, self.border)
     }
 
     fn is_random(&self) -> bool {
@@ -113,8 +117,11 @@ impl Transform for Affine {
 
     fn problem(&self) -> Option<String> {
         if !self.translate.iter().all(|it| (0.0..=1.0).contains(it)) {
-            let shares = "[up and down, left and right] as shares of the sides";
-            return Some(format!("`translate` is {shares}, 0 to 1, not {:?}", self.translate));
+            let fractions = "[vertical, horizontal] fractions of the sides";
+            return Some(format!(
+                "`translate` must be {fractions}, 0 to 1, not {:?}",
+                self.translate
+            ));
         }
         (self.degrees.problem("degrees", -360.0..=360.0))
             .or_else(|| self.scale.problem("scale", 0.01..=100.0))

@@ -1,13 +1,13 @@
-//! Each channel stretched until its smallest value is 0 and its largest 255.
+//! Maximises contrast: stretches each channel so that its minimum is 0 and its maximum 255.
 //!
-//! torchvision's `autocontrast` on PIL images. A channel of one value stays.
+//! torchvision's `autocontrast` on PIL images. A channel of one value is unchanged.
 
 use base::Rng;
 use serde::{Deserialize, Serialize};
 
 use super::{
     Transform,
-    tables::{Table, UNCHANGED, histograms, look_up_each, table},
+    tables::{IDENTITY, Table, histograms, look_up_each, table},
 };
 use crate::{Canvas, Image, OpError};
 
@@ -37,7 +37,7 @@ fn stretched(counts: &[u32; 256]) -> Table {
     let least = counts.iter().position(|it| *it > 0).unwrap_or(0);
     let most = counts.iter().rposition(|it| *it > 0).unwrap_or(0);
     if most <= least {
-        return UNCHANGED;
+        return IDENTITY;
     }
     let scale = 255.0 / (most - least) as f64;
     let shift = -(least as f64) * scale;
@@ -50,7 +50,7 @@ mod tests {
     use crate::transform::golden::check_golden;
 
     #[test]
-    fn it_is_the_one_of_torchvision() {
+    fn agrees_with_torchvision() {
         check_golden("autocontrast", 0, |_, image| change(image));
     }
 }

@@ -1,7 +1,7 @@
-//! The person before something plain.
+//! Replaces the background behind the person.
 //!
-//! What `cutout.rs` takes for background is filled; the edge is soft. Where no face is found, a head
-//! and shoulders in the middle are kept.
+//! The background according to `cutout.rs` is filled, with a soft edge. If no face is found, head and
+//! shoulders in the centre are kept.
 
 use base::Rng;
 use image::GrayImage;
@@ -14,30 +14,30 @@ use crate::{Canvas, Filter, Image, OpError};
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Background {
-    /// What is there instead.
+    /// The fill.
     pub fill: Fill,
 }
 
-/// What is behind the person.
+/// The fill of the background.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Fill {
-    /// The grey half way between black and white.
+    /// Mid-grey, 128.
     #[default]
     Grey,
-    /// The background itself, blurred until nothing is recognised.
+    /// The background itself, blurred beyond recognition.
     Blur,
     /// The mean colour of the background.
     Mean,
 }
 
-/// How long the longer side is of what a blurred background is enlarged from.
+/// The longer side of the thumbnail from which a blurred background is enlarged.
 const BLURRED: usize = 12;
 
 impl Transform for Background {
     fn apply(&self, canvas: &mut Canvas<'_>, _: &mut Rng) -> Result<(), OpError> {
         let person = canvas.cutout()?;
-        // What is noted down comes after this: the mask is that of the image before it.
+        // The mask is that of the image before the pending operations, which are applied later.
         self.fill(canvas.original()?, &person);
         Ok(())
     }
@@ -52,30 +52,28 @@ impl Transform for Background {
 }
 
 impl Background {
-    /// Fills what is not the person: 255 in `person` where the image stays as it is.
+    /// Fills the background; `person` is 255 where the image is unchanged.
     fn fill(&self, image: &mut Image, person: &GrayImage) {
         let mean = mean(image, person);
         match self.fill {
-            Fill::Grey => lay_over(image, person, |_| [128; 3]),
-            Fill::Mean => lay_over(image, person, |_| mean),
+            Fill::Grey => blend(image, person, |_| [128; 3]),
+            Fill::Mean => blend(image, person, |_| mean),
             Fill::Blur => {
                 let mut behind = image.clone();
-                let nobody = GrayImage::from_fn(person.width(), person.height(), |x, y| {
+                let inverse = GrayImage::from_fn(person.width(), person.height(), |x, y| {
                     image::Luma([255 - person.get_pixel(x, y).0[0]])
                 });
-                lay_over(&mut behind, &nobody, |_| mean);
+                blend(&mut behind, &inverse, |_| mean);
                 let behind = blurred(behind);
                 let pixels = behind.as_raw();
-                lay_over(image, person, |it| {
-                    [pixels[3 * it], pixels[3 * it + 1], pixels[3 * it + 2]]
-                });
+                blend(image, person, |it| [pixels[3 * it], pixels[3 * it + 1], pixels[3 * it + 2]]);
             }
         }
     }
 }
 
-/// Replaces the pixels, as far as the mask is below 255, by those of a colour for each position.
-fn lay_over(image: &mut Image, kept: &GrayImage, colour: impl Fn(usize) -> [u8; 3]) {
+/// Blends the image with a colour for each position: `kept` is the weight of the image, 255 for all of it.
+fn blend(image: &mut Image, kept: &GrayImage, colour: impl Fn(usize) -> [u8; 3]) {
     for (idx, (pixel, &kept)) in image.pixels_mut().zip(kept.iter()).enumerate() {
         let colour = colour(idx);
         for (x, other) in pixel.0.iter_mut().zip(colour) {
@@ -85,7 +83,7 @@ fn lay_over(image: &mut Image, kept: &GrayImage, colour: impl Fn(usize) -> [u8; 
     }
 }
 
-/// The mean colour where the mask is not 255; grey if it is that everywhere.
+/// The mean colour weighted by 255 minus the mask; grey if the mask is 255 everywhere.
 fn mean(image: &Image, person: &GrayImage) -> [u8; 3] {
     let (mut sums, mut n) = ([0_u64; 3], 0_u64);
     for (pixel, &person) in image.pixels().zip(person.iter()) {
@@ -98,7 +96,7 @@ fn mean(image: &Image, person: &GrayImage) -> [u8; 3] {
     sums.map(|it| (it + n / 2).checked_div(n).unwrap_or(128) as u8)
 }
 
-/// What is left of an image that was a few pixels large.
+/// The image reduced to a few pixels and enlarged again.
 fn blurred(image: Image) -> Image {
     let full = [image.height() as usize, image.width() as usize];
     let longer = full[0].max(full[1]);
@@ -113,7 +111,7 @@ mod tests {
     use super::{Background, Fill};
     use crate::Image;
 
-    /// An image of 24x24: the person is red, in the middle; what is behind is black and blue.
+    /// An image of 24x24: the person is red, in the centre; the background is black and blue.
     fn filled(fill: Fill) -> Image {
         let is_person = |x: u32, y: u32| (8..16).contains(&x) && y >= 8;
         let mut image = Image::from_fn(24, 24, |x, y| match is_person(x, y) {
@@ -134,21 +132,21 @@ mod tests {
     }
 
     #[test]
-    fn the_person_stays_and_the_rest_is_filled() {
+    fn the_person_is_kept_and_the_background_filled() {
         let check = |fill, behind: [u8; 3], edge: [u8; 3]| {
             let image = filled(fill);
             assert_eq!(image.get_pixel(12, 20).0, [200, 0, 0], "{fill:?}");
             assert_eq!(image.get_pixel(1, 1).0, behind, "{fill:?}");
             assert_eq!(image.get_pixel(12, 8).0, edge, "{fill:?}");
         };
-        // An edge of 51 of 255 is a fifth of the person.
+        // An edge of 51 of 255 is a fifth person.
         check(Fill::Grey, [128; 3], [142, 102, 102]);
-        // Four fifths of eight red pixels of the edge are behind: 200 * 6.4 / 454.4 = 2.8.
+        // Four fifths of the eight red pixels of the edge are background: 200 * 6.4 / 454.4 = 2.8.
         check(Fill::Mean, [3, 0, 49], [42, 0, 39]);
     }
 
     #[test]
-    fn a_blurred_background_has_no_stripes_and_nothing_of_the_person() {
+    fn a_blurred_background_contains_neither_stripes_nor_the_person() {
         let image = filled(Fill::Blur);
         for x in [1, 2, 3, 20, 21, 22] {
             let [r, g, b] = image.get_pixel(x, 12).0;

@@ -1,9 +1,9 @@
-//! Brightness and contrast changed at random, as a straight line.
+//! Randomly changes brightness and contrast by a linear function.
 //!
-//! y = a x + b m, cut to 0..=255 and truncated, with a uniform in 1 - c..1 + c for contrast c and b
+//! y = a x + b m, clipped to 0..=255 and truncated, with a uniform in 1 - c..1 + c for contrast c and b
 //! uniform in plus or minus the brightness. m is 255, or the mean of the image's bytes.
 //!
-//! albumentations' `RandomBrightnessContrast`. Its `ensure_safe_range` is left out.
+//! albumentations' `RandomBrightnessContrast`, without its `ensure_safe_range`.
 
 use base::Rng;
 use rand::Rng as _;
@@ -19,16 +19,16 @@ use crate::{Canvas, Image, OpError};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct BrightnessContrast {
-    /// How much may be added or taken away, as a share of m.
+    /// The maximum shift, as a fraction of m.
     pub brightness: f64,
-    /// How far the factor may be from 1.
+    /// The maximum distance of the factor from 1.
     pub contrast: f64,
-    /// Whether m is 255, and not the image's mean.
+    /// Whether m is 255 instead of the image's mean.
     pub brightness_by_max: bool,
 }
 
 impl Default for BrightnessContrast {
-    /// albumentations'.
+    /// albumentations' defaults.
     fn default() -> BrightnessContrast {
         BrightnessContrast { brightness: 0.2, contrast: 0.2, brightness_by_max: true }
     }
@@ -52,7 +52,7 @@ impl Transform for BrightnessContrast {
     }
 }
 
-/// Multiplies by `alpha` and adds the share `beta` of 255, or of the mean.
+/// Multiplies by `alpha` and adds the fraction `beta` of 255, or of the mean.
 fn change(image: &mut Image, alpha: f64, beta: f64, by_max: bool) {
     let of = if by_max {
         255.0
@@ -70,7 +70,7 @@ mod tests {
     use crate::transform::golden::check_golden;
 
     #[test]
-    fn it_is_the_one_of_albumentations() {
+    fn agrees_with_albumentations() {
         check_golden("brightness_contrast", 0, |case, image| {
             change(image, case.to("alpha"), case.to("beta"), case.to("by_max"));
         });

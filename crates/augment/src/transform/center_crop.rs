@@ -1,12 +1,12 @@
-//! The middle of the image.
+//! Crops the centre of the image.
 //!
-//! As torchvision's `center_crop`, whose rounding to even is kept; an image that is too small is
-//! an error here, not padded with black.
+//! As torchvision's `center_crop`, including its rounding to even; an image that is too small is an error
+//! here, not padded with black.
 
 use base::Rng;
 use serde::{Deserialize, Serialize};
 
-use super::{Transform, room, size_problem};
+use super::{Transform, crop_margin, size_problem};
 use crate::{Canvas, OpError};
 
 /// `kind = "center_crop"`
@@ -18,7 +18,7 @@ pub struct CenterCrop {
 }
 
 impl Default for CenterCrop {
-    /// ImageNet's usual size.
+    /// The usual size for ImageNet.
     fn default() -> CenterCrop {
         CenterCrop { size: [224, 224] }
     }
@@ -26,8 +26,8 @@ impl Default for CenterCrop {
 
 impl Transform for CenterCrop {
     fn apply(&self, canvas: &mut Canvas<'_>, _: &mut Rng) -> Result<(), OpError> {
-        let room = room(canvas.size(), self.size)?;
-        canvas.crop(room.map(|it| (it as f64 / 2.0).round_ties_even() as usize), self.size);
+        let margin = crop_margin(canvas.size(), self.size)?;
+        canvas.crop(margin.map(|it| (it as f64 / 2.0).round_ties_even() as usize), self.size);
         Ok(())
     }
 
@@ -40,7 +40,7 @@ impl Transform for CenterCrop {
     }
 
     fn sizes_from(&self, size: [usize; 2]) -> Result<Vec<[usize; 2]>, OpError> {
-        room(size, self.size)?;
+        crop_margin(size, self.size)?;
         Ok(vec![self.size])
     }
 

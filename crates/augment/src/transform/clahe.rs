@@ -1,10 +1,11 @@
-//! Contrast evened out tile by tile, and limited.
+//! Contrast-limited adaptive histogram equalisation (CLAHE).
 //!
-//! The lightness L of CIE Lab is spread evenly in each tile of a grid, from its histogram cut off at a
-//! limit, whose rest is shared out; in between, the four nearest tiles are blended.
+//! The lightness L of CIE Lab is equalised in each tile of a grid by its histogram, which is clipped at a
+//! limit, the excess being redistributed evenly; between tile centres, the four nearest tiles are
+//! interpolated.
 //!
-//! Zuiderveld, "Contrast Limited Adaptive Histogram Equalization", Graphics Gems IV, 1994, as OpenCV
-//! has it; and albumentations' `CLAHE`, with the limit uniform in a range.
+//! Zuiderveld, "Contrast Limited Adaptive Histogram Equalization", Graphics Gems IV, 1994, as in OpenCV;
+//! and albumentations' `CLAHE`, with the limit uniform in a range.
 
 use base::Rng;
 use rand::Rng as _;
@@ -13,21 +14,21 @@ use serde::{Deserialize, Serialize};
 use super::{Transform, lab, range_problem, tables::Table};
 use crate::{
     Canvas, Image, OpError,
-    sample::{Border, brought_inside},
+    sample::{Border, index_inside},
 };
 
 /// `kind = "clahe"`
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Clahe {
-    /// The least and the greatest limit: so many times the mean of a histogram.
+    /// The minimum and maximum clip limit, as a multiple of a histogram's mean.
     pub clip_limit: [f64; 2],
-    /// How many tiles: rows and columns.
+    /// The number of tiles: rows and columns.
     pub tile_grid: [usize; 2],
 }
 
 impl Default for Clahe {
-    /// albumentations'.
+    /// albumentations' defaults.
     fn default() -> Clahe {
         Clahe { clip_limit: [1.0, 4.0], tile_grid: [8, 8] }
     }
@@ -47,7 +48,7 @@ impl Transform for Clahe {
     fn problem(&self) -> Option<String> {
         if self.tile_grid.iter().any(|it| !(1..=100).contains(it)) {
             return Some(format!(
-                "`tile_grid` is how many [rows, columns] of tiles, 1 to 100, not {:?}",
+                "`tile_grid` must be the number of tiles [rows, columns], 1 to 100 each, not {:?}",
                 self.tile_grid
             ));
         }
@@ -55,17 +56,17 @@ impl Transform for Clahe {
     }
 }
 
-/// Evens out the lightness.
+/// Equalises the lightness.
 fn change(image: &mut Image, limit: f64, grid: [usize; 2]) {
     let (w, h) = (image.width() as usize, image.height() as usize);
     let labs: Vec<[u8; 3]> = image.as_chunks::<3>().0.iter().map(|it| lab::from_rgb(*it)).collect();
-    // Where the grid does not divide both sides, the image is mirrored beyond both.
+    // If the grid does not divide both sides, the image is mirrored beyond both.
     let [rows, columns] = match h.is_multiple_of(grid[0]) && w.is_multiple_of(grid[1]) {
         true => [h / grid[0], w / grid[1]],
         false => [h / grid[0] + 1, w / grid[1] + 1],
     };
     let mirrored = |n: usize, side: usize| -> Vec<usize> {
-        (0..n).map(|at| brought_inside(at as i64, side as i64, Border::Reflect) as usize).collect()
+        (0..n).map(|at| index_inside(at as i64, side as i64, Border::Reflect) as usize).collect()
     };
     let (ys, xs) = (mirrored(rows * grid[0], h), mirrored(columns * grid[1], w));
     let tile = |row: usize, column: usize| {
@@ -76,7 +77,7 @@ fn change(image: &mut Image, limit: f64, grid: [usize; 2]) {
                 counts[usize::from(labs[x][0])] += 1;
             }
         }
-        levelled(&mut counts, limit, (rows * columns) as u32)
+        equalized(&mut counts, limit, (rows * columns) as u32)
     };
     let tiles: Vec<Table> =
         (0..grid[0] * grid[1]).map(|it| tile(it / grid[1], it % grid[1])).collect();
@@ -96,7 +97,7 @@ fn change(image: &mut Image, limit: f64, grid: [usize; 2]) {
     }
 }
 
-/// The two tiles that a place lies between, and the second's share.
+/// The two tiles between whose centres a pixel is, and the weight of the second.
 struct Between {
     first: usize,
     second: usize,
@@ -113,8 +114,8 @@ impl Between {
     }
 }
 
-/// Where each value of a tile of `n` pixels goes.
-fn levelled(counts: &mut [u32; 256], limit: f64, n: u32) -> Table {
+/// The equalised value of each value of a tile of `n` pixels.
+fn equalized(counts: &mut [u32; 256], limit: f64, n: u32) -> Table {
     let limit = ((limit * f64::from(n) / 256.0) as u32).max(1);
     let mut cut = 0;
     for count in counts.iter_mut() {
@@ -125,7 +126,7 @@ fn levelled(counts: &mut [u32; 256], limit: f64, n: u32) -> Table {
     for count in counts.iter_mut() {
         *count += each;
     }
-    // What is left over goes to some, evenly spaced.
+    // The remainder goes to some bins, evenly spaced.
     for count in counts.iter_mut().step_by((256 / rest.max(1)).max(1)).take(rest) {
         *count += 1;
     }
@@ -143,7 +144,7 @@ mod tests {
     use crate::transform::golden::check_golden;
 
     #[test]
-    fn it_is_the_one_of_opencv() {
+    fn agrees_with_opencv() {
         check_golden("clahe", 3, |case, image| {
             change(image, case.to("limit"), case.to("grid"));
         });

@@ -1,14 +1,14 @@
-//! Brightness, contrast, saturation and hue changed at random, in random order.
+//! Randomly changes brightness, contrast, saturation and hue, in random order.
 //!
-//! Each factor f is uniform in max(0, 1 - s)..1 + s for its setting s, and blends the image x with
-//! a duller one d: y = d + f (x - d), cut to 0..=255 and truncated. d is black for brightness, the
-//! image's mean grey for contrast, and the pixel's grey for saturation. The hue is turned by a part
-//! of the circle, uniform in -s..s.
+//! Each factor f is uniform in max(0, 1 - s)..1 + s for its setting s, and blends the image x with a
+//! degenerate one d: y = d + f (x - d), clipped to 0..=255 and truncated. d is black for brightness, the
+//! image's mean grey for contrast, and the pixel's grey for saturation. The hue is shifted by a fraction of
+//! the colour circle, uniform in -s..s.
 //!
 //! torchvision's `ColorJitter` on PIL images, bit for bit; or albumentations' of the same name, where
-//! OpenCV's hue has 180 steps instead of 256, the mean grey is not rounded, and saturation is. Changes
-//! are collected, so that the image is gone through once, and once more for contrast, whose mean is
-//! that of all pixels.
+//! OpenCV's hue has 180 steps instead of 256, the mean grey is not rounded, and saturation is. Adjustments
+//! are collected, so that there is one pass over the image, and one more for contrast, whose mean is that of
+//! all pixels.
 
 use base::Rng;
 use ops::to_byte;
@@ -27,19 +27,19 @@ use crate::{Canvas, Image, OpError};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ColorJitter {
-    /// How far brightness may go: its factor is in 1 - b..1 + b.
+    /// The strength b of the brightness: its factor is in 1 - b..1 + b.
     pub brightness: f64,
-    /// How far contrast may go.
+    /// The strength of the contrast, likewise.
     pub contrast: f64,
-    /// How far saturation may go.
+    /// The strength of the saturation, likewise.
     pub saturation: f64,
-    /// How far the hue may be turned, as a part of the circle of colours: at most 0.5.
+    /// The maximum hue shift, as a fraction of the colour circle: at most 0.5.
     pub hue: f64,
-    /// Whose arithmetic.
+    /// Which library's definition.
     pub definition: Definition,
 }
 
-/// Whose `ColorJitter`.
+/// Which library's `ColorJitter`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Definition {
@@ -51,7 +51,7 @@ pub enum Definition {
 }
 
 impl Default for ColorJitter {
-    /// A mild change.
+    /// A mild jitter.
     fn default() -> ColorJitter {
         ColorJitter {
             brightness: 0.2,
@@ -63,7 +63,7 @@ impl Default for ColorJitter {
     }
 }
 
-/// One of the four changes.
+/// One of the four adjustments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Change {
     Brightness,
@@ -82,7 +82,7 @@ impl Transform for ColorJitter {
         let mut changes = Vec::from(strengths.map(|(change, strength)| {
             (change, rng.random_range((1.0 - strength).max(0.0)..=1.0 + strength))
         }));
-        // Without hue, as many draws as there were before it came.
+        // Without hue, no number is sampled for it, as in earlier versions.
         if self.hue > 0.0 {
             changes.push((Change::Hue, rng.random_range(-self.hue..=self.hue)));
         }
@@ -98,7 +98,7 @@ impl Transform for ColorJitter {
     fn problem(&self) -> Option<String> {
         if !(0.0..=0.5).contains(&self.hue) {
             return Some(format!(
-                "`hue` is how far the circle of colours may be turned, in 0..=0.5, not {}",
+                "`hue` must be a fraction of the colour circle, in 0..=0.5, not {}",
                 self.hue
             ));
         }
@@ -108,41 +108,43 @@ impl Transform for ColorJitter {
             ("saturation", self.saturation),
         ];
         let (name, value) = settings.into_iter().find(|(_, it)| !(*it >= 0.0 && it.is_finite()))?;
-        Some(format!("`{name}` is how far the factor may be from 1, so 0 or more, not {value}"))
+        Some(format!(
+            "`{name}`, the distance of the factor from 1, must be at least 0, not {value}"
+        ))
     }
 }
 
-/// A change of pixels one by one.
+/// A pixelwise operation.
 enum Step {
-    /// From a dull value, by a factor.
+    /// Blend with a degenerate value, by a factor.
     Blend(f32, f32),
-    /// By a factor, and a shift.
+    /// Multiply by a factor, and add a shift.
     Line(f32, f32),
     Saturation(f32, Definition),
-    /// PIL's hue, by so much.
+    /// Shift PIL's hue.
     Turn(i32),
-    /// OpenCV's hues, each to another.
+    /// Map OpenCV's hues by a table.
     Hues(Box<Table>),
 }
 
-/// Makes changes one after the other, each with its factor, or with its part of the circle.
+/// Applies adjustments one after the other, each with its factor, or with its fraction of the colour circle.
 pub(super) fn change(image: &mut Image, changes: &[(Change, f64)], definition: Definition) {
     let mut steps = Vec::new();
     for &(change, factor) in changes {
         let f = factor as f32;
         let step = match (change, definition) {
-            // Not even by rounding.
+            // The identity, without any rounding.
             (Change::Hue, _) if factor == 0.0 => continue,
             (Change::Brightness | Change::Contrast | Change::Saturation, _) if factor == 1.0 => {
                 continue;
             }
             (Change::Brightness, _) => Step::Blend(0.0, f),
             (Change::Contrast, Definition::Torchvision) => {
-                let mean = do_and_sum(image, &mut steps, luma) + 0.5;
+                let mean = apply_and_mean(image, &mut steps, luma) + 0.5;
                 Step::Blend(mean.floor() as f32, f)
             }
             (Change::Contrast, Definition::Albumentations) => {
-                let mean = do_and_sum(image, &mut steps, luma_of_opencv);
+                let mean = apply_and_mean(image, &mut steps, luma_of_opencv);
                 Step::Line(f, (mean * (1.0 - factor)) as f32)
             }
             (Change::Saturation, _) => Step::Saturation(f, definition),
@@ -151,8 +153,8 @@ pub(super) fn change(image: &mut Image, changes: &[(Change, f64)], definition: D
             }
             (Change::Hue, Definition::Albumentations) => {
                 let hues = f64::from(opencv::HUES);
-                let turned = |h| (f64::from(h) + hues * factor).rem_euclid(hues) as u8;
-                Step::Hues(Box::new(table(turned)))
+                let shifted = |h| (f64::from(h) + hues * factor).rem_euclid(hues) as u8;
+                Step::Hues(Box::new(table(shifted)))
             }
         };
         steps.push(step);
@@ -170,8 +172,8 @@ pub(super) fn change(image: &mut Image, changes: &[(Change, f64)], definition: D
     }
 }
 
-/// Does the steps, which are then done; has the mean grey of what they make.
-fn do_and_sum(image: &mut Image, steps: &mut Vec<Step>, luma: impl Fn([i32; 3]) -> i32) -> f64 {
+/// Applies and clears `steps`, and returns the mean grey of the result.
+fn apply_and_mean(image: &mut Image, steps: &mut Vec<Step>, luma: impl Fn([i32; 3]) -> i32) -> f64 {
     let mut sum = 0;
     each_strip(
         image,
@@ -185,7 +187,7 @@ fn do_and_sum(image: &mut Image, steps: &mut Vec<Step>, luma: impl Fn([i32; 3]) 
             for (((grey, &mut r), &mut g), &mut b) in greys.iter_mut().zip(r).zip(g).zip(b) {
                 *grey = luma([r, g, b]);
             }
-            // The last strip may be shorter: all of one are summed up in registers.
+            // The last strip may be shorter: a full strip is summed in registers.
             greys[n..].fill(0);
             sum += greys.iter().sum::<i32>() as u64;
         },
@@ -195,13 +197,13 @@ fn do_and_sum(image: &mut Image, steps: &mut Vec<Step>, luma: impl Fn([i32; 3]) 
 }
 
 impl Step {
-    // Loops and no `map`, which is not always inlined.
+    // Loops instead of `map`, which is not always inlined.
     #[inline(always)]
     fn on(&self, strip: &mut Strip) {
         match *self {
-            Step::Blend(dull, f) => {
+            Step::Blend(degenerate, f) => {
                 for x in strip.as_flattened_mut() {
-                    *x = blended(dull, *x, f);
+                    *x = blended(degenerate, *x, f);
                 }
             }
             Step::Line(f, shift) => {
@@ -233,9 +235,9 @@ impl Step {
                     pil::to_rgb([(h + by) & 255, s, v])
                 },
             ),
-            Step::Hues(ref turned) => each_pixel(strip, |rgb| {
+            Step::Hues(ref shifted) => each_pixel(strip, |rgb| {
                 let [h, s, v] = opencv::from_rgb(rgb.map(|it| it as u8));
-                opencv::to_rgb([turned[usize::from(h)], s, v]).map(i32::from)
+                opencv::to_rgb([shifted[usize::from(h)], s, v]).map(i32::from)
             }),
         }
     }
@@ -247,20 +249,20 @@ fn luma([r, g, b]: [i32; 3]) -> i32 {
     (r * 19_595 + g * 38_470 + b * 7_471 + 0x8000) >> 16
 }
 
-/// The same in OpenCV's.
+/// The same in OpenCV's fixed point.
 #[inline(always)]
 fn luma_of_opencv([r, g, b]: [i32; 3]) -> i32 {
     (r * 9_798 + g * 19_235 + b * 3_735 + 0x4000) >> 15
 }
 
-/// d + f (x - d), cut off at the ends and truncated, in PIL's precision.
-pub(super) fn blend(dull: f32, x: u8, factor: f32) -> u8 {
-    blended(dull, x.into(), factor) as u8
+/// d + f (x - d), clipped and truncated, in PIL's precision.
+pub(super) fn blend(degenerate: f32, x: u8, factor: f32) -> u8 {
+    blended(degenerate, x.into(), factor) as u8
 }
 
 #[inline(always)]
-fn blended(dull: f32, x: i32, factor: f32) -> i32 {
-    to_byte(dull + factor * (x as f32 - dull))
+fn blended(degenerate: f32, x: i32, factor: f32) -> i32 {
+    to_byte(degenerate + factor * (x as f32 - degenerate))
 }
 
 /// [`luma`] of bytes.
@@ -283,7 +285,7 @@ mod tests {
     ];
 
     #[test]
-    fn each_change_is_the_one_of_torchvision() {
+    fn each_adjustment_agrees_with_torchvision() {
         let golden = Golden::read("images").at("color");
         for (name, kind) in &CHANGES[..3] {
             check(&golden.at(name), 0, |case, image| {
@@ -293,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn all_four_in_any_order_are_those_of_torchvision() {
+    fn all_four_in_any_order_agree_with_torchvision() {
         check_golden("color_jitter", 0, |case, image| {
             let changes: Vec<(usize, f64)> = case.to("changes");
             let changes: Vec<_> = changes.iter().map(|it| (CHANGES[it.0].1, it.1)).collect();
@@ -302,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn or_those_of_albumentations() {
+    fn all_four_in_any_order_agree_with_albumentations() {
         check_golden("color_jitter_albumentations", 3, |case, image| {
             let changes: Vec<(usize, f64)> = case.to("changes");
             let changes: Vec<_> = changes.iter().map(|it| (CHANGES[it.0].1, it.1)).collect();

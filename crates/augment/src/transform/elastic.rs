@@ -1,14 +1,14 @@
-//! The image as if on rubber: every pixel is moved by a smooth random field.
+//! Elastic transform: displaces every pixel by a smooth random field.
 //!
-//! dx = α G_σ * n, and dy likewise with another n: n is uniform in -1..1, drawn for each pixel by itself,
-//! and G_σ is a Gaussian. The standard deviation of a pixel's move is about 0.16 α / σ pixels.
+//! dx = α G_σ * n, and dy likewise with another n: n is uniform in -1..1, independent for each pixel, and G_σ
+//! is a Gaussian. The standard deviation of the displacement is about 0.16 α / σ pixels.
 //!
 //! Simard, Steinkraus and Platt, "Best Practices for Convolutional Neural Networks Applied to Visual
-//! Document Analysis", 2003. albumentations' `ElasticTransform` with uniform noise, but that a wide
-//! Gaussian's field is made on a grid of every (σ/2)th pixel, whose noise is smaller for standing for
-//! many: after smoothing, that is the same to a few percent; and that the two fields are smoothed apart.
-//! In torchvision, the same α moves half as far. The border is albumentations 1's, mirrored; its 2 has
-//! black.
+//! Document Analysis", 2003. albumentations' `ElasticTransform` with uniform noise, with two differences: for
+//! a wide Gaussian, the field is computed on a grid of every (σ/2)th pixel, with noise scaled down
+//! accordingly, which after smoothing is equal to a few percent; and the two fields are smoothed separately.
+//! In torchvision, the same α displaces half as far. The border is that of albumentations 1, mirrored;
+//! albumentations 2 has black.
 
 use base::Rng;
 use rand::Rng as _;
@@ -21,35 +21,35 @@ use crate::{Border, Canvas, OpError};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Elastic {
-    /// α, how far pixels move.
+    /// α, the scale of the displacement.
     pub alpha: f64,
-    /// σ, how smoothly, in pixels.
+    /// σ, the smoothness in pixels.
     pub sigma: f64,
-    /// What is seen beyond the edges.
+    /// How pixels outside of the image are filled.
     pub border: Border,
 }
 
 impl Default for Elastic {
-    /// torchvision's numbers: about 1.6 pixels.
+    /// torchvision's defaults: a displacement of about 1.6 pixels.
     fn default() -> Elastic {
         Elastic { alpha: 50.0, sigma: 5.0, border: Border::Reflect }
     }
 }
 
-/// How far places move, right and down, on a grid.
+/// Displacements to the right and down, on a grid.
 struct Field {
     nodes: [Vec<f32>; 2],
     rows: usize,
     columns: usize,
-    /// How many pixels there are from one node to the next; the first is half as far from the edge.
+    /// The number of pixels between nodes; the first node is half as far from the edge.
     spacing: usize,
 }
 
 impl Elastic {
-    fn draw(&self, [h, w]: [usize; 2], rng: &mut Rng) -> Field {
+    fn sample(&self, [h, w]: [usize; 2], rng: &mut Rng) -> Field {
         let spacing = ((self.sigma / 2.0) as usize).max(1);
         let [rows, columns] = [h, w].map(|it| it.div_ceil(spacing));
-        // The mean of the noise of spacing^2 pixels is as much smaller.
+        // The mean of the noise of spacing^2 pixels has a standard deviation smaller by this factor.
         let most = 1.0 / spacing as f32;
         let nodes = [0, 1].map(|_| {
             (0..rows * columns).map(|_| (rng.random::<f32>() * 2.0 - 1.0) * most).collect()
@@ -61,8 +61,8 @@ impl Elastic {
 }
 
 impl Field {
-    /// Convolves with `alpha` times a Gaussian of `sigma` nodes. Beyond the edges the outermost nodes go
-    /// on.
+    /// Convolves with `alpha` times a Gaussian of `sigma` nodes. The outermost nodes are replicated beyond
+    /// the edges.
     fn smooth(&mut self, sigma: f64, alpha: f64) {
         let reach = (4.0 * sigma).round() as usize;
         let bell = (0..=2 * reach).map(|it| {
@@ -126,7 +126,7 @@ fn add(sum: &mut [f32], part: &[f32], weight: f32) {
 impl Transform for Elastic {
     fn apply(&self, canvas: &mut Canvas<'_>, rng: &mut Rng) -> Result<(), OpError> {
         if self.alpha > 0.0 {
-            self.draw(canvas.size(), rng).apply(canvas, self.border)?;
+            self.sample(canvas.size(), rng).apply(canvas, self.border)?;
         }
         Ok(())
     }
@@ -138,10 +138,12 @@ impl Transform for Elastic {
     fn problem(&self) -> Option<String> {
         let Elastic { alpha, sigma, .. } = self;
         if !(0.0..=1e5).contains(alpha) {
-            return Some(format!("`alpha` is how far pixels move, 0 to 100000, not {alpha}"));
+            return Some(format!(
+                "`alpha`, the scale of the displacement, must be 0 to 100000, not {alpha}"
+            ));
         }
         let is_fit = (1.0..=1000.0).contains(sigma);
-        (!is_fit).then(|| format!("`sigma` is how smoothly, 1 to 1000 pixels, not {sigma}"))
+        (!is_fit).then(|| format!("`sigma`, the smoothness, must be 1 to 1000 pixels, not {sigma}"))
     }
 }
 
@@ -170,11 +172,11 @@ mod tests {
     }
 
     #[test]
-    fn a_coarse_field_moves_pixels_as_far_as_a_fine_one() {
+    fn a_coarse_field_displaces_as_far_as_a_fine_one() {
         // The standard deviation of smoothed noise: α / √3 / (2 √π σ).
         for sigma in [3.0, 8.0, 20.0] {
             let op = Elastic { alpha: 10.0 * sigma, sigma, ..Elastic::default() };
-            let field = op.draw([600, 800], &mut Seed(0).stream("test"));
+            let field = op.sample([600, 800], &mut Seed(0).stream("test"));
             let [xs, ys] = field.nodes;
             let square = |it: &f32| f64::from(it * it);
             let sum: f64 = xs.iter().chain(&ys).map(square).sum();

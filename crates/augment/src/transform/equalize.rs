@@ -1,14 +1,14 @@
-//! Each channel's values spread so that all are about equally frequent.
+//! Equalises the histogram of each channel.
 //!
-//! torchvision's `equalize` on PIL images: y is the number of smaller values and half a step, in steps of
-//! a 255th of all that are not the largest. A channel of one value stays.
+//! torchvision's `equalize` on PIL images: y is the number of smaller values plus half a step, in steps of
+//! a 255th of all values that are not the largest. A channel of one value is unchanged.
 
 use base::Rng;
 use serde::{Deserialize, Serialize};
 
 use super::{
     Transform,
-    tables::{Table, UNCHANGED, histograms, look_up_each},
+    tables::{IDENTITY, Table, histograms, look_up_each},
 };
 use crate::{Canvas, Image, OpError};
 
@@ -28,22 +28,22 @@ impl Transform for Equalize {
     }
 }
 
-/// Evens out the histograms.
+/// Equalises the histograms.
 pub(super) fn change(image: &mut Image) {
-    let tables = histograms(image).map(|it| levelled(&it));
+    let tables = histograms(image).map(|it| equalized(&it));
     look_up_each(image, &tables);
 }
 
-fn levelled(counts: &[u32; 256]) -> Table {
+fn equalized(counts: &[u32; 256]) -> Table {
     let all: u32 = counts.iter().sum();
     let largest = counts.iter().rfind(|it| **it > 0).copied().unwrap_or_default();
     let step = (all - largest) / 255;
     if step == 0 {
-        return UNCHANGED;
+        return IDENTITY;
     }
     let mut below = step / 2;
     counts.map(|count| {
-        // The values above the largest come to more than 255, and are not there.
+        // Values above the largest would be mapped above 255, but do not occur.
         let level = (below / step).min(255) as u8;
         below += count;
         level
@@ -56,7 +56,7 @@ mod tests {
     use crate::transform::golden::check_golden;
 
     #[test]
-    fn it_is_the_one_of_torchvision() {
+    fn agrees_with_torchvision() {
         check_golden("equalize", 0, |_, image| change(image));
     }
 }

@@ -1,13 +1,13 @@
-//! fastai's usual augmentation: `aug_transforms` after presizing.
+//! fastai's default augmentation: `aug_transforms` after presizing.
 //!
-//! The largest part of the image with the aspect of `presize`, anywhere, is resized to it; a flip, a
-//! rotation, a zoom and a tilt are one warp from there to the final size, mirrored at the edges; and
-//! brightness and contrast are a line in the logits of the bytes, σ(c (logit x + b)): one table.
+//! The largest part of the image with the aspect of `presize`, at a random position, is resized to it; a
+//! flip, a rotation, a zoom and a perspective warp are one warp from there to the final size, mirrored at the
+//! edges; and brightness and contrast are linear in the logits of the bytes, σ(c (logit x + b)): one table.
 //!
 //! Howard and Gugger, "fastai: A Layered API for Deep Learning", 2020,
-//! <https://arxiv.org/abs/2002.04688>, whose settings have the same names; each image draws for
-//! itself. Where `presize` is more than twice the final size, fastai averages areas before it warps:
-//! here such an image is resized to twice the final size at once.
+//! <https://arxiv.org/abs/2002.04688>, whose settings have the same names; parameters are sampled per image.
+//! If `presize` is more than twice the final size, fastai averages areas before it warps: here such an image
+//! is resized to twice the final size directly.
 
 use base::Rng;
 use rand::Rng as _;
@@ -25,28 +25,28 @@ use crate::{Border, Canvas, Image, OpError, Projection, transform::Filter};
 pub struct Fastai {
     /// The final `[height, width]` in pixels.
     pub size: [usize; 2],
-    /// The `[height, width]` that is warped.
+    /// The `[height, width]` before the warp.
     pub presize: [usize; 2],
-    /// Whether every other image is mirrored.
+    /// Whether half of the images are mirrored.
     pub do_flip: bool,
-    /// Degrees.
+    /// The maximum rotation in degrees.
     pub max_rotate: f64,
-    /// The least zoom.
+    /// The minimum zoom.
     pub min_zoom: f64,
-    /// The greatest zoom: above 1 the image seems nearer.
+    /// The maximum zoom: above 1 magnifies.
     pub max_zoom: f64,
-    /// How far brightness and contrast may go, in 0..1.
+    /// The maximum change of brightness and contrast, in 0..1.
     pub max_lighting: f64,
-    /// How far a corner may be moved by a tilt, as a share of half the image.
+    /// The maximum displacement of a corner by the perspective warp, as a fraction of half the image.
     pub max_warp: f64,
-    /// The probability of each: rotation, zoom, and a tilt about either axis.
+    /// The probability of each: rotation, zoom, and perspective warp along either axis.
     pub p_affine: f64,
     /// The probability of each: brightness and contrast.
     pub p_lighting: f64,
 }
 
 impl Default for Fastai {
-    /// fastai's, and its book's presizing.
+    /// fastai's defaults, and its book's presizing.
     fn default() -> Fastai {
         Fastai {
             size: [224, 224],
@@ -63,18 +63,18 @@ impl Default for Fastai {
     }
 }
 
-/// What is drawn for one image.
+/// The parameters sampled for one image.
 #[derive(Clone, Copy, Debug, PartialEq)]
-struct Draws {
+struct Params {
     is_flipped: bool,
     /// Degrees.
     rotate: f64,
     zoom: f64,
-    /// Where the zoom is to: (x, y) in 0..=1.
+    /// The centre of the zoom: (x, y) in 0..=1.
     towards: [f64; 2],
-    /// Tilts: x, y.
+    /// The perspective warp: x, y.
     warp: [f64; 2],
-    /// The byte's share that a middle grey becomes.
+    /// The value in 0..1 to which mid-grey is mapped.
     brightness: f64,
     /// The factor of the logits.
     contrast: f64,
@@ -83,13 +83,13 @@ struct Draws {
 impl Transform for Fastai {
     fn apply(&self, canvas: &mut Canvas<'_>, rng: &mut Rng) -> Result<(), OpError> {
         self.presize(canvas, [rng.random(), rng.random()])?;
-        let draws = self.draw(rng);
-        let map = draws.map(canvas.size(), self.size);
+        let params = self.sample(rng);
+        let map = params.map(canvas.size(), self.size);
         if map != Projection::IDENTITY || canvas.size() != self.size {
             canvas.warp(map, self.size, Border::Reflect)?;
         }
-        if draws.brightness != 0.5 || draws.contrast != 1.0 {
-            light(canvas.pixels()?, draws.brightness, draws.contrast);
+        if params.brightness != 0.5 || params.contrast != 1.0 {
+            light(canvas.pixels()?, params.brightness, params.contrast);
         }
         Ok(())
     }
@@ -107,7 +107,10 @@ impl Transform for Fastai {
             return Some(problem);
         }
         if size_problem(self.presize).is_some() {
-            return Some(format!("`presize` is [height, width] in pixels, not {:?}", self.presize));
+            return Some(format!(
+                "`presize` must be [height, width] in pixels, 1 to 16384 each, not {:?}",
+                self.presize
+            ));
         }
         let strengths = [
             ("max_rotate", self.max_rotate, 180.0),
@@ -131,8 +134,8 @@ impl Transform for Fastai {
 }
 
 impl Fastai {
-    /// Cuts out the largest part of the aspect of `presize`, whose place is in 0..1 of what is left
-    /// over (rows, columns), and resizes it.
+    /// Crops the largest part with the aspect of `presize`, at the position `place` in 0..1 of the margin
+    /// (rows, columns), and resizes it.
     fn presize(&self, canvas: &mut Canvas<'_>, place: [f64; 2]) -> Result<(), OpError> {
         let now = canvas.size();
         let scales = [0, 1].map(|it| now[it] as f64 / self.presize[it] as f64);
@@ -145,32 +148,32 @@ impl Fastai {
         Ok(canvas.resize(size, Filter::Bilinear)?)
     }
 
-    /// All draws, used or not, in this order.
-    fn draw(&self, rng: &mut Rng) -> Draws {
+    /// Samples all parameters, used or not, in this order.
+    fn sample(&self, rng: &mut Rng) -> Params {
         let is_flipped = rng.random_bool(0.5) && self.do_flip;
         let mut within = |least: f64, most: f64, neutral: f64, p: f64| {
-            let drawn = rng.random_range(least..=most);
-            if rng.random_bool(p) { drawn } else { neutral }
+            let sampled = rng.random_range(least..=most);
+            if rng.random_bool(p) { sampled } else { neutral }
         };
-        let (tilt, light) = (self.max_warp, self.max_lighting);
-        let warp = [0; 2].map(|_| within(-tilt, tilt, 0.0, self.p_affine));
+        let (strength, light) = (self.max_warp, self.max_lighting);
+        let warp = [0; 2].map(|_| within(-strength, strength, 0.0, self.p_affine));
         let rotate = within(-self.max_rotate, self.max_rotate, 0.0, self.p_affine);
         let zoom = within(self.min_zoom, self.max_zoom, 1.0, self.p_affine);
         let towards = [0; 2].map(|_| within(0.0, 1.0, 0.5, 1.0));
         let brightness = within(0.5 * (1.0 - light), 0.5 * (1.0 + light), 0.5, self.p_lighting);
         let steepest = -(1.0 - light).ln();
         let contrast = within(-steepest, steepest, 0.0, self.p_lighting).exp();
-        Draws { is_flipped, rotate, zoom, towards, warp, brightness, contrast }
+        Params { is_flipped, rotate, zoom, towards, warp, brightness, contrast }
     }
 }
 
-impl Draws {
-    /// From places in the result of size `to` to places in the image of size `from`.
+impl Params {
+    /// From output coordinates of size `to` to source coordinates of size `from`.
     ///
-    /// In between, the middles of the outermost pixels are at -1 and 1.
+    /// In between, the centres of the outermost pixels are at -1 and 1.
     fn map(&self, from: [usize; 2], to: [usize; 2]) -> Projection {
         let is_still = !self.is_flipped && self.rotate == 0.0 && self.zoom == 1.0;
-        // Not even by rounding.
+        // The identity, without any rounding.
         if from == to && is_still && self.warp == [0.0; 2] {
             return Projection::IDENTITY;
         }
@@ -186,23 +189,23 @@ impl Draws {
         let (sin, cos) = self.rotate.to_radians().sin_cos();
         let aspect = from[0] as f64 / from[1] as f64;
         let flip = if self.is_flipped { -1.0 } else { 1.0 };
-        // fastai corrects for the aspect once all are multiplied.
-        let turned = Projection([[cos, sin, 0.0], [-sin, cos, 0.0], [0.0, 0.0, 1.0]]);
-        let mut affine = zoom.then(&turned).then(&Projection::scale(flip, 1.0));
+        // fastai corrects for the aspect after all are multiplied.
+        let rotation = Projection([[cos, sin, 0.0], [-sin, cos, 0.0], [0.0, 0.0, 1.0]]);
+        let mut affine = zoom.then(&rotation).then(&Projection::scale(flip, 1.0));
         affine.0[0][1] *= aspect;
         affine.0[1][0] /= aspect;
         let [half_h, half_w] = from.map(|it| (it as f64 - 1.0) / 2.0);
         let to_pixels =
             Projection::scale(half_w, half_h).then(&Projection::shift(half_w + 0.5, half_h + 0.5));
-        to_units.then(&affine).then(&tilted(self.warp)).then(&to_pixels)
+        to_units.then(&affine).then(&perspective(self.warp)).then(&to_pixels)
     }
 }
 
-/// The projection that takes four moved corners to those of the square from -1 to 1.
+/// The projection that takes four displaced corners to those of the square from -1 to 1.
 ///
 /// Its inverse is Heckbert's map of a square to a quadrilateral ("Fundamentals of Texture Mapping and
 /// Image Warping", 1989).
-fn tilted([x, y]: [f64; 2]) -> Projection {
+fn perspective([x, y]: [f64; 2]) -> Projection {
     if [x, y] == [0.0; 2] {
         return Projection::IDENTITY;
     }
@@ -229,7 +232,7 @@ fn tilted([x, y]: [f64; 2]) -> Projection {
     Projection(inverse).then(&Projection::scale(2.0, 2.0)).then(&Projection::shift(-1.0, -1.0))
 }
 
-/// Brightness and contrast in the logits of the bytes.
+/// Changes brightness and contrast in the logits of the bytes.
 fn light(image: &mut Image, brightness: f64, contrast: f64) {
     let logit = |share: f64| {
         let share = share.clamp(1e-7, 1.0 - 1e-7);
@@ -245,13 +248,13 @@ fn light(image: &mut Image, brightness: f64, contrast: f64) {
 
 #[cfg(test)]
 mod tests {
-    use super::{Border, Canvas, Draws, Fastai, light, tilted};
+    use super::{Border, Canvas, Fastai, Params, light, perspective};
     use crate::{Image, transform::golden::check_golden};
 
     #[test]
-    fn all_together_are_those_of_fastai() {
+    fn all_together_agree_with_fastai() {
         check_golden("fastai", 3, |case, image| {
-            let draws = Draws {
+            let params = Params {
                 is_flipped: case.to::<f64>("flip") == 1.0,
                 rotate: case.to("rotate"),
                 zoom: case.to("zoom"),
@@ -262,16 +265,16 @@ mod tests {
             };
             let mut canvas = Canvas::from(image.clone());
             let (from, to) = (canvas.size(), case.to("size"));
-            canvas.warp(draws.map(from, to), to, Border::Reflect).unwrap();
+            canvas.warp(params.map(from, to), to, Border::Reflect).unwrap();
             *image = canvas.finish().unwrap();
-            light(image, draws.brightness, draws.contrast);
+            light(image, params.brightness, params.contrast);
         });
     }
 
     #[test]
-    fn a_tilt_takes_the_moved_corners_back() {
+    fn a_perspective_warp_maps_the_displaced_corners_back() {
         let (x, y) = (0.15, -0.1);
-        let (u, v) = tilted([x, y]).at(1.0 + y, -1.0 + x);
+        let (u, v) = perspective([x, y]).at(1.0 + y, -1.0 + x);
         assert!((u - 1.0).abs() < 1e-12 && (v + 1.0).abs() < 1e-12, "{u}, {v}");
     }
 
@@ -282,11 +285,15 @@ mod tests {
         let mut canvas = Canvas::from(image);
         op.presize(&mut canvas, [0.3, 0.5]).unwrap();
         assert_eq!(canvas.size(), [40, 20]);
-        let seen = canvas.finish().unwrap();
-        assert!((25..29).contains(&seen.get_pixel(0, 9).0[0]), "columns 25 to 75");
+        let result = canvas.finish().unwrap();
+        assert!((25..29).contains(&result.get_pixel(0, 9).0[0]), "columns 25 to 75");
         let op = Fastai { presize: [90, 90], size: [30, 15], ..Fastai::default() };
         let mut canvas = Canvas::from(Image::new(100, 100));
         op.presize(&mut canvas, [0.3, 0.5]).unwrap();
-        assert_eq!(canvas.size(), [60, 60], "one and a half as large as twice the size");
+        assert_eq!(
+            canvas.size(),
+            [60, 60],
+            "1.5 times twice the final size is reduced to twice the final size"
+        );
     }
 }

@@ -1,4 +1,4 @@
-//! A random power of each byte.
+//! Random gamma correction.
 //!
 //! y = 255 (x / 255)^g, truncated, with 100 g uniform in a range.
 //!
@@ -18,12 +18,12 @@ use crate::{Canvas, Image, OpError};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Gamma {
-    /// The least and the greatest exponent, in percent: below 100 brightens.
+    /// The minimum and maximum exponent, in percent: below 100 brightens.
     pub limit: [f64; 2],
 }
 
 impl Default for Gamma {
-    /// albumentations'.
+    /// albumentations' defaults.
     fn default() -> Gamma {
         Gamma { limit: [80.0, 120.0] }
     }
@@ -45,9 +45,9 @@ impl Transform for Gamma {
     }
 }
 
-/// Raises every byte's share of 255 to a power.
+/// Raises every byte, as a fraction of 255, to a power.
 fn change(image: &mut Image, gamma: f64) {
-    // Not even by rounding.
+    // The identity, without any rounding.
     if gamma != 1.0 {
         look_up(image, &table(|x| ((f64::from(x) / 255.0).powf(gamma) * 255.0) as u8));
     }
@@ -59,8 +59,8 @@ mod tests {
     use crate::transform::golden::check_golden;
 
     #[test]
-    fn it_is_the_one_of_albumentations() {
-        // 255ths are added up there, and cut off here or there.
+    fn agrees_with_albumentations() {
+        // albumentations accumulates 255ths, and truncates some of them.
         check_golden("gamma", 1, |case, image| change(image, case.to("gamma")));
     }
 }

@@ -1,10 +1,10 @@
-//! Blurred by a normal distribution of random width.
+//! Gaussian blur of random σ.
 //!
-//! Each byte becomes the mean of its surroundings of k x k, weighed by e^(-d²/2σ²), with σ uniform in a
-//! range; beyond the edges the image is mirrored about its outermost pixels.
+//! Each byte becomes the mean of its k x k neighbourhood weighted by e^(-d²/2σ²), with σ uniform in a
+//! range; the image is mirrored about its outermost pixels.
 //!
-//! torchvision's `GaussianBlur`: SimCLR's. Rows and columns are blurred one after the other, and weights
-//! that would not change a byte are left out, so a large k costs nothing by itself.
+//! torchvision's `GaussianBlur`: SimCLR's. The kernel is separable, and weights too small to change a byte
+//! are left out, so a large k is not slower by itself.
 
 use base::Rng;
 use rand::Rng as _;
@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::{Transform, range_problem};
 use crate::{
     Canvas, Image, OpError,
-    sample::{Border, brought_inside},
+    sample::{Border, index_inside},
 };
 
 /// `kind = "gaussian_blur"`
@@ -22,12 +22,12 @@ use crate::{
 pub struct GaussianBlur {
     /// k: odd, in pixels.
     pub kernel_size: usize,
-    /// The least and the greatest σ, in pixels.
+    /// The minimum and maximum σ, in pixels.
     pub sigma: [f64; 2],
 }
 
 impl Default for GaussianBlur {
-    /// SimCLR's for 224 pixels: a tenth of the side.
+    /// SimCLR's setting for 224 pixels: a tenth of the side.
     fn default() -> GaussianBlur {
         GaussianBlur { kernel_size: 23, sigma: [0.1, 2.0] }
     }
@@ -47,18 +47,18 @@ impl Transform for GaussianBlur {
     fn problem(&self) -> Option<String> {
         if self.kernel_size.is_multiple_of(2) || self.kernel_size > 999 {
             return Some(format!(
-                "`kernel_size` is odd and below 1000, not {}: 1 changes nothing",
+                "`kernel_size` must be odd and below 1000 (1 is the identity), not {}",
                 self.kernel_size
             ));
         }
-        range_problem("sigma", "widths in pixels", self.sigma, [0.01, 1000.0])
+        range_problem("sigma", "σ in pixels", self.sigma, [0.01, 1000.0])
     }
 }
 
-/// The weights of the middle and of those to one side of it; of all, both sides, the sum is 1.
+/// The weights of the centre and of one side; the sum of the centre and both sides is 1.
 fn weights(kernel_size: usize, sigma: f64) -> Vec<f32> {
     let weight = |d: usize| (-0.5 * (d as f64 / sigma).powi(2)).exp();
-    // Less than a 4000th of all is less than a sixteenth of a step of a byte.
+    // Less than a 4000th of the total is less than a sixteenth of a step of a byte.
     let side: Vec<f64> =
         (0..=kernel_size / 2).map(weight).take_while(|it| *it > 1.0 / 8000.0).collect();
     let all = 2.0 * side.iter().sum::<f64>() - side[0];
@@ -74,8 +74,8 @@ fn change(image: &mut Image, kernel_size: usize, sigma: f64) {
     }
     let (w, h) = (image.width() as usize, image.height() as usize);
     let mirrored =
-        |at: usize, n: usize| brought_inside(at as i64 - reach as i64, n as i64, Border::Reflect);
-    // Rows, each with its margins; and of the blurred rows, those that a column needs.
+        |at: usize, n: usize| index_inside(at as i64 - reach as i64, n as i64, Border::Reflect);
+    // Rows with their margins; and the ring of blurred rows that a column needs.
     let n = w * 3;
     let mut wide = vec![0.0_f32; n + 6 * reach];
     let mut blurred = vec![vec![0.0_f32; n]; 2 * reach + 1];
@@ -91,18 +91,24 @@ fn change(image: &mut Image, kernel_size: usize, sigma: f64) {
         }
         let len = blurred.len();
         let to = &mut blurred[row % len];
-        weigh(to, &weights, |d| (&wide[3 * (reach - d)..], &wide[3 * (reach + d)..]));
+        weighted_sum(to, &weights, |d| (&wide[3 * (reach - d)..], &wide[3 * (reach + d)..]));
         let Some(done) = row.checked_sub(2 * reach) else { continue };
         let middle = done + reach;
-        weigh(&mut sum, &weights, |d| (&blurred[(middle - d) % len], &blurred[(middle + d) % len]));
+        weighted_sum(&mut sum, &weights, |d| {
+            (&blurred[(middle - d) % len], &blurred[(middle + d) % len])
+        });
         for (byte, sum) in bytes[done * n..][..n].iter_mut().zip(&sum) {
             *byte = (sum + 0.5) as u8;
         }
     }
 }
 
-/// The weighed sum of a row and of those `d` before and after it.
-fn weigh<'a>(sum: &mut [f32], weights: &[f32], row: impl Fn(usize) -> (&'a [f32], &'a [f32])) {
+/// The weighted sum of a row and those `d` before and after it.
+fn weighted_sum<'a>(
+    sum: &mut [f32],
+    weights: &[f32],
+    row: impl Fn(usize) -> (&'a [f32], &'a [f32]),
+) {
     for (sum, it) in sum.iter_mut().zip(row(0).0) {
         *sum = weights[0] * it;
     }
@@ -120,7 +126,7 @@ mod tests {
     use crate::transform::golden::check_golden;
 
     #[test]
-    fn it_is_the_one_of_torchvision() {
+    fn agrees_with_torchvision() {
         check_golden("gaussian_blur", 1, |case, image| {
             change(image, case.to("kernel"), case.to("sigma"));
         });

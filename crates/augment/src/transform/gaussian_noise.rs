@@ -1,11 +1,11 @@
-//! Normally distributed noise, another for each byte.
+//! Adds Gaussian noise, independent for each byte.
 //!
-//! y = x + 255 (mean + sigma z), rounded and cut to 0..=255, with sigma uniform in a range for each
+//! y = x + 255 (mean + sigma z), rounded and clipped to 0..=255, with sigma uniform in a range for each
 //! image and z standard normal for each byte.
 //!
 //! torchvision's `GaussianNoise` (of its v2), which has one sigma and truncates the noise. z is one of
-//! 4096 equally likely values whose variance is 1, so that a byte takes 12 random bits, a table, and no
-//! logarithm; there is nothing beyond 3.7 sigma.
+//! 4096 equally likely values whose variance is 1, so that a byte takes 12 random bits and a table look-up,
+//! and no logarithm; there are no values beyond 3.7 sigma.
 
 use std::sync::LazyLock;
 
@@ -20,14 +20,14 @@ use crate::{Canvas, Image, OpError};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct GaussianNoise {
-    /// The mean of what is added, as a share of 255.
+    /// The mean of the noise, as a fraction of 255.
     pub mean: f64,
-    /// The least and the greatest standard deviation, as shares of 255.
+    /// The minimum and maximum standard deviation, as fractions of 255.
     pub sigma: [f64; 2],
 }
 
 impl Default for GaussianNoise {
-    /// torchvision's.
+    /// torchvision's defaults.
     fn default() -> GaussianNoise {
         GaussianNoise { mean: 0.0, sigma: [0.1, 0.1] }
     }
@@ -46,15 +46,15 @@ impl Transform for GaussianNoise {
 
     fn problem(&self) -> Option<String> {
         if !(-1.0..=1.0).contains(&self.mean) {
-            return Some(format!("`mean` is a share of 255, in -1..=1, not {}", self.mean));
+            return Some(format!("`mean` must be a fraction of 255, in -1..=1, not {}", self.mean));
         }
-        range_problem("sigma", "standard deviations as shares of 255", self.sigma, [0.0, 10.0])
+        range_problem("sigma", "standard deviations as fractions of 255", self.sigma, [0.0, 10.0])
     }
 }
 
 const N: usize = 1 << 12;
 
-/// The middles of so many equally likely parts of the standard normal distribution.
+/// The midpoints of N equally likely parts of the standard normal distribution.
 static NORMAL: LazyLock<[f32; N]> = LazyLock::new(|| {
     let middles: [f64; N] = std::array::from_fn(|it| quantile((it as f64 + 0.5) / N as f64));
     let variance = middles.iter().map(|it| it * it).sum::<f64>() / N as f64;
@@ -69,7 +69,7 @@ fn change(image: &mut Image, mean: f64, sigma: f64, rng: &mut Rng) {
         let sum = i16::from(*x).saturating_add(noise[bits as usize % N]);
         *x = sum.clamp(0, 255) as u8;
     };
-    // Five bytes a draw.
+    // Five bytes per random number.
     let (fives, rest) = image.as_chunks_mut::<5>();
     for five in fives {
         let bits = rng.next_u64();
@@ -82,10 +82,10 @@ fn change(image: &mut Image, mean: f64, sigma: f64, rng: &mut Rng) {
     }
 }
 
-/// Where the standard normal distribution function is `p`, in 0..1: Newton's method.
+/// The quantile of the standard normal distribution at `p`, in 0..1: Newton's method.
 fn quantile(p: f64) -> f64 {
     let mut z = 0.0;
-    // From the middle each step stays short of the root, so it never overshoots.
+    // Starting from 0, each step stays short of the root, so it never overshoots.
     for _ in 0..60 {
         let density = (-z * z / 2.0_f64).exp() / std::f64::consts::TAU.sqrt();
         let step = (p - below(z, density)) / density;
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn noise_has_the_mean_and_the_deviation_that_are_asked_for() {
+    fn noise_has_the_given_mean_and_standard_deviation() {
         let mut image = Image::from_pixel(300, 200, image::Rgb([120; 3]));
         change(&mut image, 0.02, 0.1, &mut Seed(0).stream("test"));
         let n = image.len() as f64;

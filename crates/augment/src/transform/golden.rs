@@ -1,4 +1,4 @@
-//! How operations are checked against what other libraries made of the same image.
+//! Checks of operations against the results of other libraries on the same image.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use testkit::Golden;
 
 use super::Image;
 
-/// A case of tests/golden/geometry.json: an operation's settings, and what it makes of the source.
+/// A case of tests/golden/geometry.json: an operation's settings, and its result for the source image.
 pub(super) struct Case(Golden);
 
 impl Case {
@@ -18,20 +18,20 @@ impl Case {
 
     pub(super) fn source(&self) -> Image {
         let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/geometry");
-        image::open(dir.join("source.png")).expect("an image").into_rgb8()
+        image::open(dir.join("source.png")).expect("source.png is an image").into_rgb8()
     }
 
     pub(super) fn to<T: DeserializeOwned>(&self, key: &str) -> T {
         self.0.to(key)
     }
 
-    /// Checks that every byte is the same.
+    /// Checks that every byte is equal.
     #[track_caller]
     pub(super) fn check_same(&self, got: &Image) {
         assert_eq!(self.off(got), (0.0, 0), "mean and worst difference: {}", self.settings());
     }
 
-    /// Checks that it is the same to rounding, of places and of colours.
+    /// Checks that it is equal up to rounding of coordinates and colours.
     #[track_caller]
     pub(super) fn check_close(&self, got: &Image) {
         let (mean, worst) = self.off(got);
@@ -49,13 +49,13 @@ impl Case {
     }
 }
 
-/// The image that all goldens are of: 29 wide, 37 high.
+/// The source image of all golden cases: 29 wide, 37 high.
 pub(super) fn source() -> Image {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/images");
     image::open(dir.join("source.png")).unwrap().into_rgb8()
 }
 
-/// Makes each case's change and compares: off by `worst` at most, and by 1 in the mean.
+/// Applies each case and compares: off by at most `worst`, and by at most 1 on average.
 #[track_caller]
 pub(super) fn check(cases: &Golden, worst: u8, change: impl Fn(&Golden, &mut Image)) {
     for case in cases.list() {
@@ -66,13 +66,13 @@ pub(super) fn check(cases: &Golden, worst: u8, change: impl Fn(&Golden, &mut Ima
     }
 }
 
-/// As [`check`], with the cases of `tests/golden/colours.json` under a name.
+/// Like [`check`], with the cases of `tests/golden/colours.json` of the given name.
 #[track_caller]
 pub(super) fn check_golden(name: &str, worst: u8, change: impl Fn(&Golden, &mut Image)) {
     check(&Golden::read("colours").at(name), worst, change);
 }
 
-/// The mean and the greatest difference from a case's image.
+/// The mean and maximum difference from a case's image.
 #[track_caller]
 fn off(got: &Image, case: &Golden) -> (f64, u8) {
     let want: Vec<u8> = case.to("image");

@@ -1,4 +1,4 @@
-//! The colours taken away: each channel is the pixel's luma.
+//! Converts the image to greyscale: each channel becomes the pixel's luma.
 //!
 //! The luma is that of ITU-R 601. torchvision's `Grayscale` with three channels, on PIL images.
 
@@ -34,7 +34,7 @@ mod tests {
     use crate::transform::golden::check_golden;
 
     #[test]
-    fn it_is_the_one_of_torchvision() {
+    fn agrees_with_torchvision() {
         check_golden("grayscale", 0, |_, image| change(image));
     }
 }

@@ -1,10 +1,10 @@
-//! Rows and columns of cells, each stretched or narrowed by its own random amount.
+//! Grid distortion: stretches or compresses each row and column of a grid by its own random amount.
 //!
-//! Of `cells` intervals of equal length on a side of n pixels, the one with the draw u_i shows
+//! Of `cells` intervals of equal length on a side of n pixels, the one with the sample u_i shows
 //! n (1 + u_i) / Σ_j (1 + u_j) pixels.
 //!
-//! albumentations' `GridDistortion` (normalized, so that nothing leaves the frame), but that cells are of
-//! equal length, where there the last has what remains of whole pixels; and that no pixel is shown twice
+//! albumentations' `GridDistortion` (normalized, so that nothing leaves the frame), with two differences:
+//! cells have equal length, where there the last has the remaining whole pixels; and no pixel is shown twice
 //! where cells meet.
 
 use base::Rng;
@@ -17,38 +17,38 @@ use crate::{Border, Canvas, OpError, Range};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct GridDistortion {
-    /// How many cells there are on each side.
+    /// The number of cells on each side.
     pub cells: usize,
-    /// How much more of the image a cell shows, as a share: `[from, to]`, or d for `[-d, d]`.
+    /// The relative change of the part that a cell shows: `[from, to]`, or d for `[-d, d]`.
     pub limit: Range,
 }
 
 impl Default for GridDistortion {
-    /// albumentations'.
+    /// albumentations' defaults.
     fn default() -> GridDistortion {
         GridDistortion { cells: 5, limit: Range::around_zero(0.3) }
     }
 }
 
-/// The most cells.
-const MOST: usize = 1024;
+/// The maximum number of cells.
+const MAX_CELLS: usize = 1024;
 
 impl GridDistortion {
-    /// What is added to the cells' shares, across and down.
-    fn draw(&self, rng: &mut Rng) -> [Vec<f64>; 2] {
-        [0, 1].map(|_| (0..self.cells).map(|_| self.limit.draw(rng)).collect())
+    /// Samples the relative changes of the columns and the rows.
+    fn sample(&self, rng: &mut Rng) -> [Vec<f64>; 2] {
+        [0, 1].map(|_| (0..self.cells).map(|_| self.limit.sample(rng)).collect())
     }
 }
 
 fn apply(canvas: &mut Canvas<'_>, [across, down]: [&[f64]; 2]) -> Result<(), OpError> {
     let [h, w] = canvas.size();
     let [xs, ys] = [places(w, across), places(h, down)];
-    // Nothing beyond the edges is seen, so that any border will do.
+    // No point is outside of the image, so the border does not matter.
     canvas.displace(Border::Replicate, |x, y| (xs[x as usize], ys[y as usize]))?;
     Ok(())
 }
 
-/// The place that each of the `n` pixels of a side shows.
+/// The source coordinate of each of the `n` pixels of a side.
 fn places(n: usize, more: &[f64]) -> Vec<f64> {
     let sum: f64 = more.iter().map(|it| 1.0 + it).sum();
     // The ends of the cells, in a source of length 1.
@@ -69,7 +69,7 @@ fn places(n: usize, more: &[f64]) -> Vec<f64> {
 
 impl Transform for GridDistortion {
     fn apply(&self, canvas: &mut Canvas<'_>, rng: &mut Rng) -> Result<(), OpError> {
-        let [across, down] = self.draw(rng);
+        let [across, down] = self.sample(rng);
         apply(canvas, [&across, &down])
     }
 
@@ -78,8 +78,8 @@ impl Transform for GridDistortion {
     }
 
     fn problem(&self) -> Option<String> {
-        if !(1..=MOST).contains(&self.cells) {
-            return Some(format!("`cells` is how many, 1 to {MOST}, not {}", self.cells));
+        if !(1..=MAX_CELLS).contains(&self.cells) {
+            return Some(format!("`cells` must be 1 to {MAX_CELLS}, not {}", self.cells));
         }
         self.limit.problem("limit", -0.99..=10.0)
     }
@@ -102,7 +102,7 @@ mod tests {
 
     #[test]
     fn a_wide_cell_is_shown_narrower() {
-        // Of 8 pixels, the first half shows 1 + 2 of 4 quarters.
+        // Of 8 pixels, the first half shows 1 + 2 of 4 quarters of the source.
         let got = places(8, &[2.0, 0.0]);
         assert_eq!(got, [0.75, 2.25, 3.75, 5.25, 6.25, 6.75, 7.25, 7.75]);
         // More cells than pixels.

@@ -1,4 +1,4 @@
-//! Left and right exchanged.
+//! Flips the image horizontally.
 
 use base::Rng;
 use serde::{Deserialize, Serialize};
@@ -21,7 +21,7 @@ impl Transform for HorizontalFlip {
         false
     }
 
-    /// Every other image: everybody's setting.
+    /// The usual probability.
     fn usual_p(&self) -> f64 {
         0.5
     }

@@ -1,9 +1,9 @@
-//! Hue, saturation and value moved at random.
+//! Randomly shifts hue, saturation and value.
 //!
-//! Each is uniform in plus or minus its setting, in steps of OpenCV's bytes: the hue goes around in
-//! 180, saturation and value are cut off at 0 and 255. What is grey stays grey.
+//! Each shift is uniform in plus or minus its setting, in units of OpenCV's bytes: the hue wraps around at
+//! 180, saturation and value are clipped at 0 and 255. Grey stays grey.
 //!
-//! albumentations' `HueSaturationValue`, which truncates what is taken away and rounds what is added.
+//! albumentations' `HueSaturationValue`, which truncates negative shifts and rounds positive ones.
 
 use base::Rng;
 use rand::Rng as _;
@@ -21,16 +21,16 @@ use crate::{Canvas, Image, OpError};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct HueSaturationValue {
-    /// How far the hue may be moved, of 180.
+    /// The maximum hue shift, of 180.
     pub hue: f64,
-    /// How far the saturation may be moved, of 255.
+    /// The maximum saturation shift, of 255.
     pub saturation: f64,
-    /// How far the value may be moved, of 255.
+    /// The maximum value shift, of 255.
     pub value: f64,
 }
 
 impl Default for HueSaturationValue {
-    /// albumentations'.
+    /// albumentations' defaults.
     fn default() -> HueSaturationValue {
         HueSaturationValue { hue: 20.0, saturation: 30.0, value: 20.0 }
     }
@@ -55,23 +55,23 @@ impl Transform for HueSaturationValue {
     }
 }
 
-/// Moves all three.
+/// Shifts all three.
 fn change(image: &mut Image, [hue, saturation, value]: [f64; 3]) {
     if [hue, saturation, value] == [0.0; 3] {
         return;
     }
     let hues = f64::from(opencv::HUES);
     let hues = table(|it| (f64::from(it) + hue).rem_euclid(hues) as u8);
-    let mut saturations = moved(saturation);
+    let mut saturations = shifted(saturation);
     saturations[0] = 0;
-    let values = moved(value);
+    let values = shifted(value);
     each_pixel(image, |pixel| {
         let [h, s, v] = opencv::from_rgb(pixel).map(usize::from);
         opencv::to_rgb([hues[h], saturations[s], values[v]])
     });
 }
 
-fn moved(by: f64) -> Table {
+fn shifted(by: f64) -> Table {
     let by = if by > 0.0 { by.round() } else { by };
     table(|it| (f64::from(it) + by) as u8)
 }
@@ -82,7 +82,7 @@ mod tests {
     use crate::transform::golden::check_golden;
 
     #[test]
-    fn it_is_the_one_of_albumentations() {
+    fn agrees_with_albumentations() {
         check_golden("hue_saturation_value", 3, |case, image| {
             change(image, case.to("shifts"));
         });

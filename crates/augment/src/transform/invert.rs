@@ -1,4 +1,4 @@
-//! The negative: every byte x becomes 255 - x.
+//! Inverts the colours: every byte x becomes 255 - x.
 //!
 //! torchvision's `invert`.
 
@@ -37,7 +37,7 @@ mod tests {
     use crate::transform::golden::check_golden;
 
     #[test]
-    fn it_is_the_one_of_torchvision() {
+    fn agrees_with_torchvision() {
         check_golden("invert", 0, |_, image| change(image));
     }
 }

@@ -1,8 +1,8 @@
-//! The traces of a JPEG of random quality.
+//! Compresses the image as JPEG of random quality.
 //!
-//! The image is encoded and decoded, with the colours as fine as the brightness (4:4:4).
+//! The image is encoded and decoded, without chroma subsampling (4:4:4).
 //!
-//! albumentations' `ImageCompression`; encoders differ, so its images are only about the same.
+//! albumentations' `ImageCompression`; encoders differ, so the results agree only approximately.
 
 use std::io::Cursor;
 
@@ -18,12 +18,12 @@ use crate::{Canvas, Image, OpError};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct JpegQuality {
-    /// The least and the greatest quality, 1..=100.
+    /// The minimum and maximum quality, 1..=100.
     pub quality: [u8; 2],
 }
 
 impl Default for JpegQuality {
-    /// Ours: from visible to hardly visible.
+    /// Our choice: from visible to hardly visible artefacts.
     fn default() -> JpegQuality {
         JpegQuality { quality: [50, 95] }
     }
@@ -43,8 +43,8 @@ impl Transform for JpegQuality {
     fn sizes_from(&self, [h, w]: [usize; 2]) -> Result<Vec<[usize; 2]>, OpError> {
         if h.max(w) > LONGEST {
             return Err(OpError::Unfit(format!(
-                "no JPEG can be made of {h}x{w} pixels, its sides have at most {LONGEST}: put a \
-                 `resize` before it"
+                "the image of {h}x{w} exceeds the {LONGEST} pixels a side of a JPEG: put a `resize` \
+                 before it"
             )));
         }
         Ok(vec![[h, w]])
@@ -52,18 +52,19 @@ impl Transform for JpegQuality {
 
     fn problem(&self) -> Option<String> {
         let [least, most] = self.quality;
-        (least < 1 || most < least || 100 < most)
-            .then(|| format!("`quality` is [least, greatest] in 1..=100, not {:?}", self.quality))
+        (least < 1 || most < least || 100 < most).then(|| {
+            format!("`quality` must be [minimum, maximum] in 1..=100, not {:?}", self.quality)
+        })
     }
 }
 
-/// The sides of a JPEG are written in 16 bits.
+/// The sides of a JPEG are stored in 16 bits.
 const LONGEST: usize = u16::MAX as usize;
 
-/// Encodes and decodes.
+/// Encodes and decodes the image.
 fn change(image: &mut Image, quality: u8) -> Result<(), OpError> {
     let unfit =
-        |err: image::ImageError| OpError::Unfit(format!("no JPEG can be made of it: {err}"));
+        |err: image::ImageError| OpError::Unfit(format!("it cannot be compressed as JPEG: {err}"));
     let mut bytes = Vec::new();
     image.write_with_encoder(JpegEncoder::new_with_quality(&mut bytes, quality)).map_err(unfit)?;
     let decoded = image::load(Cursor::new(bytes), ImageFormat::Jpeg).map_err(unfit)?;
@@ -79,7 +80,7 @@ mod tests {
     use crate::transform::golden::source;
 
     #[test]
-    fn it_is_about_that_of_opencv() {
+    fn approximates_opencv() {
         for case in Golden::read("colours").at("jpeg_quality").list() {
             let mut image = source();
             change(&mut image, case.to("quality")).unwrap();

@@ -1,20 +1,20 @@
-//! Lightness and two colours of CIE 1976 (L*a*b*) in bytes, as OpenCV has them.
+//! Conversion between RGB and CIE 1976 L*a*b* in bytes, as in OpenCV.
 //!
-//! L is of 255 for white, and a and b are 128 for grey. sRGB, seen by day (D65).
+//! L is 255 for white, and a and b are 128 for grey. sRGB with the illuminant D65.
 
 use std::sync::LazyLock;
 
-/// Steps of linear light: eight for each of a byte.
+/// Steps of linear light: eight per step of a byte.
 const LIGHT: usize = 255 * 8;
 
 struct Tables {
-    /// The light of each byte, in steps.
+    /// The linear light of each byte, in steps.
     light: [u32; 256],
-    /// f of light, up to half as much again, in parts of 2¹⁵.
+    /// f of linear light up to 1.5, in units of 2⁻¹⁵.
     root: Vec<i32>,
-    /// The byte of light of 0..=1 in 4095ths.
+    /// The byte of linear light of 0..=1 in 4095ths.
     byte: Vec<u8>,
-    /// f of the Y of each L, in parts of 1.
+    /// f of the Y of each L.
     root_of: [f32; 256],
 }
 
@@ -41,17 +41,17 @@ static TABLES: LazyLock<Tables> = LazyLock::new(|| {
     }
 });
 
-/// Red, green and blue to X, Y and Z of white's, in parts of 4096.
+/// Red, green and blue to X, Y and Z relative to white, in units of 1/4096.
 const TO_XYZ: [[u32; 3]; 3] = [[1777, 1541, 778], [871, 2929, 296], [73, 448, 3575]];
 
-/// X, Y and Z of white's to red, green and blue.
+/// X, Y and Z relative to white to red, green and blue.
 const TO_RGB: [[f32; 3]; 3] = [
     [3.079_935, -1.537_152, -0.542_783],
     [-0.921_234, 1.875_99, 0.045_244],
     [0.052_890, -0.204_041, 1.151_152],
 ];
 
-/// To L, a and b.
+/// Converts to L, a and b.
 #[inline]
 pub(super) fn from_rgb(rgb: [u8; 3]) -> [u8; 3] {
     let tables = &*TABLES;
@@ -66,7 +66,7 @@ pub(super) fn from_rgb(rgb: [u8; 3]) -> [u8; 3] {
     [l.clamp(0, 255) as u8, a as u8, b as u8]
 }
 
-/// Back to red, green and blue.
+/// Converts back to red, green and blue.
 #[inline]
 pub(super) fn to_rgb([l, a, b]: [u8; 3]) -> [u8; 3] {
     let tables = &*TABLES;

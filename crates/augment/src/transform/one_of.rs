@@ -1,6 +1,6 @@
-//! One operation of a list.
+//! Applies one operation of a list.
 //!
-//! Each is chosen with a probability in proportion to its `p`, and then done for certain. As
+//! An operation is chosen with a probability proportional to its `p`, and then always applied. As
 //! albumentations' `OneOf`.
 
 use base::Rng;
@@ -14,7 +14,7 @@ use crate::{Canvas, OpError, Step};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct OneOf {
-    /// What is chosen from; each one's `p` is its weight.
+    /// The candidates; each one's `p` is its weight.
     pub steps: Vec<Step>,
 }
 
@@ -37,7 +37,7 @@ impl Transform for OneOf {
             left -= it.p;
             left < 0.0
         });
-        // Rounding may leave a little after the last.
+        // Rounding may leave a remainder after the last.
         let Some(step) = chosen.or_else(|| self.possible().last()) else { return Ok(()) };
         step.op.get().apply(canvas, rng).map_err(|err| named(step, err))
     }
@@ -63,22 +63,22 @@ impl Transform for OneOf {
     fn problem(&self) -> Option<String> {
         let problem = |it: &Step| Some(format!("`{}`: {}", it.op.kind(), it.problem()?));
         self.steps.iter().find_map(problem).or_else(|| {
-            self.possible().next().is_none().then(|| {
-                "`steps` has no operation with a `p` above 0 to choose: name at least one"
-                    .to_owned()
-            })
+            self.possible()
+                .next()
+                .is_none()
+                .then(|| "`steps` has no operation with a `p` above 0: add at least one".to_owned())
         })
     }
 }
 
 impl OneOf {
-    /// Those that may be chosen.
+    /// The operations that may be chosen.
     fn possible(&self) -> impl Iterator<Item = &Step> {
         self.steps.iter().filter(|it| it.p > 0.0)
     }
 }
 
-/// Says which of the operations it was.
+/// Adds the name of the operation to the error.
 fn named(step: &Step, err: OpError) -> OpError {
     match err {
         OpError::Unfit(reason) => OpError::Unfit(format!("`{}`: {reason}", step.op.kind())),
@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn each_is_chosen_by_its_weight_and_then_done() {
+    fn operations_are_chosen_by_weight_and_always_applied() {
         let op = one_of(
             "{ kind = \"solarize\", threshold = 0.0, p = 0.1 }, { kind = \"posterize\", bits = 1, p = 0.3 }",
         );
@@ -107,14 +107,14 @@ mod tests {
             let image = Image::from_pixel(1, 1, image::Rgb([200; 3]));
             op.on(image, &mut rng).unwrap().into_raw()[0]
         };
-        let seen: Vec<u8> = (0..4000).map(|_| one()).collect();
-        let inverted = seen.iter().filter(|&&it| it == 55).count();
-        assert!(seen.iter().all(|it| [55, 128].contains(it)));
+        let values: Vec<u8> = (0..4000).map(|_| one()).collect();
+        let inverted = values.iter().filter(|&&it| it == 55).count();
+        assert!(values.iter().all(|it| [55, 128].contains(it)));
         assert!((900..1100).contains(&inverted), "{inverted}");
     }
 
     #[test]
-    fn sizes_are_known_where_all_agree() {
+    fn the_size_is_known_if_all_agree() {
         let flip = "{ kind = \"horizontal_flip\" }";
         let resize =
             "{ kind = \"resize\", size = [8, 9] }, { kind = \"random_crop\", size = [8, 9] }";
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn problems_name_what_is_within() {
+    fn problems_name_the_nested_operation() {
         assert!(one_of("").problem().unwrap().contains("`steps`"));
         assert!(one_of("{ kind = \"invert\", p = 0.0 }").problem().is_some());
         let nested = one_of("{ kind = \"one_of\", steps = [{ kind = \"posterize\", bits = 0 }] }");

@@ -1,11 +1,12 @@
-//! The image seen through a lens that bends straight lines: like a barrel, or like a cushion.
+//! Optical distortion: barrel or pincushion distortion of a camera lens.
 //!
-//! A place at the distance r from the middle shows what is at r f: for a camera,
-//! f = 1 + k r^2 + k r^4, with r in widths across and heights down (OpenCV's model of a lens with
-//! k1 = k2 = k); for a fisheye, f = 1 + k r^2, with r in half diagonals.
+//! A point at the distance r from the centre shows the source at r f: for a camera,
+//! f = 1 + k r^2 + k r^4, with r relative to the width horizontally and to the height vertically (OpenCV's
+//! camera model with k1 = k2 = k); for a fisheye, f = 1 + k r^2, with r relative to half the diagonal.
 //!
-//! albumentations' `OpticalDistortion`, but that the middle is the image's; there, it is half a pixel to
-//! the lower right, and the camera shifts the image by as much. The border is albumentations 1's, mirrored; its 2 has black.
+//! albumentations' `OpticalDistortion`, except that the centre is that of the image; there, it is half a
+//! pixel to the lower right, and the camera model shifts the image by as much. The border is that of
+//! albumentations 1, mirrored; albumentations 2 has black.
 
 use base::Rng;
 use serde::{Deserialize, Serialize};
@@ -17,26 +18,26 @@ use crate::{Border, Canvas, OpError, Range};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct OpticalDistortion {
-    /// k: `[from, to]`, or d for `[-d, d]`; beyond 0 a barrel, below it a cushion.
+    /// k: `[from, to]`, or d for `[-d, d]`; positive for barrel, negative for pincushion distortion.
     pub limit: Range,
-    /// The lens.
+    /// The lens model.
     pub lens: Lens,
-    /// What is seen beyond the edges.
+    /// How pixels outside of the image are filled.
     pub border: Border,
 }
 
-/// How the distance from the middle changes.
+/// The lens model: how the distance from the centre changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Lens {
-    /// By its square and its fourth power, in shares of the sides.
+    /// By its second and fourth powers, relative to the sides.
     Camera,
-    /// By its square, in shares of half the diagonal.
+    /// By its square, relative to half the diagonal.
     Fisheye,
 }
 
 impl Default for OpticalDistortion {
-    /// albumentations'.
+    /// albumentations' defaults.
     fn default() -> OpticalDistortion {
         OpticalDistortion {
             limit: Range::around_zero(0.05),
@@ -69,7 +70,7 @@ impl Lens {
 
 impl Transform for OpticalDistortion {
     fn apply(&self, canvas: &mut Canvas<'_>, rng: &mut Rng) -> Result<(), OpError> {
-        match self.limit.draw(rng) {
+        match self.limit.sample(rng) {
             0.0 => Ok(()),
             k => self.lens.apply(canvas, k, self.border),
         }

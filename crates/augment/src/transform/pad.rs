@@ -1,7 +1,7 @@
-//! The image on a larger ground.
+//! Pads the image.
 //!
-//! As torchvision's `Pad`, but that both sides of a direction get the same. Before a `random_crop` it
-//! is the usual augmentation of small images.
+//! As torchvision's `Pad`, except that opposite sides are padded equally. Before a `random_crop` it is the
+//! usual augmentation of small images.
 
 use base::Rng;
 use serde::{Deserialize, Serialize};
@@ -13,29 +13,29 @@ use crate::{Border, Canvas, OpError, Projection};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Pad {
-    /// `[above and below, left and right]`: how many pixels each of the two gets.
+    /// `[top and bottom, left and right]`: the number of pixels added on each of the two sides.
     pub by: [usize; 2],
-    /// What is seen there.
+    /// How the padding is filled.
     pub border: Border,
 }
 
 impl Default for Pad {
-    /// CIFAR's usual 4 pixels (He et al., "Deep Residual Learning", 2016), black as torchvision's.
+    /// CIFAR's usual 4 pixels (He et al., "Deep Residual Learning", 2016), black as in torchvision.
     fn default() -> Pad {
         Pad { by: [4, 4], border: Border::default() }
     }
 }
 
-/// The most that is added to a side.
+/// The maximum padding of a side.
 const MOST: usize = 4096;
 
 impl Transform for Pad {
     fn apply(&self, canvas: &mut Canvas<'_>, _: &mut Rng) -> Result<(), OpError> {
-        let [above, left] = self.by;
+        let [top, left] = self.by;
         if self.by != [0, 0] {
             let [h, w] = canvas.size();
-            let size = [h + 2 * above, w + 2 * left];
-            canvas.warp(Projection::shift(-(left as f64), -(above as f64)), size, self.border)?;
+            let size = [h + 2 * top, w + 2 * left];
+            canvas.warp(Projection::shift(-(left as f64), -(top as f64)), size, self.border)?;
         }
         Ok(())
     }
@@ -52,7 +52,7 @@ impl Transform for Pad {
         let is_fit = self.by.iter().all(|&it| it <= MOST);
         (!is_fit).then(|| {
             format!(
-                "`by` is [above and below, left and right] in pixels up to {MOST}, not {:?}",
+                "`by` must be [top and bottom, left and right] in pixels, at most {MOST}, not {:?}",
                 self.by
             )
         })

@@ -1,8 +1,8 @@
-//! The image as if seen from aside: each corner is drawn inwards by its own random amount.
+//! Random perspective transform: moves each corner inwards by its own random amount.
 //!
-//! torchvision's `RandomPerspective`: the corners' pixels go to whole pixels, each drawn from the corner
-//! of the image whose sides are `distortion_scale` of half the image's. As there, the map that takes
-//! the middles of pixels to each other is read as one of places (half a pixel to the lower right).
+//! torchvision's `RandomPerspective`: corner pixels move to whole pixels, sampled uniformly from the part at
+//! the image's corner whose sides are `distortion_scale` of half the image's. As there, the map between pixel
+//! centres is applied to pixel coordinates (half a pixel to the lower right).
 //! Bilinear.
 
 use base::Rng;
@@ -16,22 +16,23 @@ use crate::{Border, Canvas, OpError, Projection};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Perspective {
-    /// How far the corners may move, as a share of half the sides.
+    /// The maximum displacement of the corners, as a fraction of half the sides.
     pub distortion_scale: f64,
-    /// What is seen beyond the edges.
+    /// How pixels outside of the image are filled.
     pub border: Border,
 }
 
 impl Default for Perspective {
-    /// torchvision's.
+    /// torchvision's defaults.
     fn default() -> Perspective {
         Perspective { distortion_scale: 0.5, border: Border::default() }
     }
 }
 
 impl Perspective {
-    /// Where the upper left, upper right, lower right and lower left corners go, as (x, y).
-    fn draw(&self, [h, w]: [usize; 2], rng: &mut Rng) -> [[f64; 2]; 4] {
+    /// Samples the destinations of the upper left, upper right, lower right and lower left corners, as (x,
+    /// y).
+    fn sample(&self, [h, w]: [usize; 2], rng: &mut Rng) -> [[f64; 2]; 4] {
         let mut inwards = |side: usize| {
             let most = (self.distortion_scale * (side / 2) as f64) as usize;
             rng.random_range(0..=most) as f64
@@ -48,18 +49,18 @@ fn apply(canvas: &mut Canvas<'_>, corners: [[f64; 2]; 4], border: Border) -> Res
     let size = canvas.size();
     let [down, right] = size.map(|it| it as f64 - 1.0);
     let now = [[0.0, 0.0], [right, 0.0], [right, down], [0.0, down]];
-    // A strip a pixel wide has no corners to move, and corners on one line show nothing.
+    // An image one pixel wide has no corners to move, and collinear corners have no inverse.
     if corners != now
-        && let Some(back) = Projection::onto_quadrilateral([right, down], corners).inverse()
+        && let Some(inverse) = Projection::onto_quadrilateral([right, down], corners).inverse()
     {
-        canvas.warp(back, size, border)?;
+        canvas.warp(inverse, size, border)?;
     }
     Ok(())
 }
 
 impl Transform for Perspective {
     fn apply(&self, canvas: &mut Canvas<'_>, rng: &mut Rng) -> Result<(), OpError> {
-        let corners = self.draw(canvas.size(), rng);
+        let corners = self.sample(canvas.size(), rng);
         apply(canvas, corners, self.border)
     }
 
@@ -67,7 +68,7 @@ impl Transform for Perspective {
         self.distortion_scale > 0.0
     }
 
-    /// torchvision's.
+    /// torchvision's default.
     fn usual_p(&self) -> f64 {
         0.5
     }
@@ -75,7 +76,7 @@ impl Transform for Perspective {
     fn problem(&self) -> Option<String> {
         (!(0.0..=1.0).contains(&self.distortion_scale)).then(|| {
             let it = self.distortion_scale;
-            format!("`distortion_scale` is a share of half the sides, 0 to 1, not {it}")
+            format!("`distortion_scale` must be a fraction of half the sides, 0 to 1, not {it}")
         })
     }
 }
@@ -97,12 +98,12 @@ mod tests {
     }
 
     #[test]
-    fn corners_stay_in_their_quarters() {
+    fn corners_stay_in_their_quadrants() {
         let mut rng = Seed(0).stream("test");
         let op = Perspective { distortion_scale: 0.5, ..Perspective::default() };
         for _ in 0..200 {
-            let [a, b, c, d] = op.draw([21, 41], &mut rng);
-            // Half of half of 41 and of 21, cut off, from the corner.
+            let [a, b, c, d] = op.sample([21, 41], &mut rng);
+            // At most half of half of 41 and of 21, truncated, from the corner.
             for (at, [x, y]) in
                 [(a, [0.0, 0.0]), (b, [40.0, 0.0]), (c, [40.0, 20.0]), (d, [0.0, 20.0])]
             {

@@ -1,6 +1,6 @@
-//! Only the upper bits of each byte kept.
+//! Posterize: keeps only the upper bits of each byte.
 //!
-//! torchvision's `posterize`, whose `bits` this is.
+//! torchvision's `posterize`, with the same `bits`.
 
 use base::Rng;
 use serde::{Deserialize, Serialize};
@@ -15,12 +15,12 @@ use crate::{Canvas, Image, OpError};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Posterize {
-    /// How many bits are kept: 1..=8.
+    /// The number of bits to keep: 1..=8.
     pub bits: u32,
 }
 
 impl Default for Posterize {
-    /// albumentations'.
+    /// albumentations' default.
     fn default() -> Posterize {
         Posterize { bits: 4 }
     }
@@ -37,8 +37,9 @@ impl Transform for Posterize {
     }
 
     fn problem(&self) -> Option<String> {
-        (!(1..=8).contains(&self.bits))
-            .then(|| format!("`bits` is how many of a byte are kept, 1 to 8, not {}", self.bits))
+        (!(1..=8).contains(&self.bits)).then(|| {
+            format!("`bits`, the number of bits to keep, must be 1 to 8, not {}", self.bits)
+        })
     }
 }
 
@@ -54,7 +55,7 @@ mod tests {
     use crate::transform::golden::check_golden;
 
     #[test]
-    fn it_is_the_one_of_torchvision() {
+    fn agrees_with_torchvision() {
         check_golden("posterize", 0, |case, image| change(image, case.to("bits")));
     }
 }

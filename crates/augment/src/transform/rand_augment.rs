@@ -1,15 +1,15 @@
-//! RandAugment: some changes one after the other, each drawn from fourteen, all of one magnitude.
+//! RandAugment: applies several operations in sequence, each chosen from fourteen, all of one magnitude.
 //!
 //! Cubuk et al., "RandAugment: Practical automated data augmentation with a reduced search space",
-//! 2019, <https://arxiv.org/abs/1909.13719>. torchvision's, with its defaults, but that shears,
-//! translations and rotations are bilinear.
+//! 2019, <https://arxiv.org/abs/1909.13719>. torchvision's implementation, with its defaults, except that
+//! shears, translations and rotations are bilinear.
 
 use base::Rng;
 use serde::{Deserialize, Serialize};
 
 use super::{
     Transform,
-    policy::{Space, bins_problem, make},
+    policy::{Space, apply, bins_problem},
 };
 use crate::{Border, Canvas, OpError};
 
@@ -17,18 +17,18 @@ use crate::{Border, Canvas, OpError};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RandAugment {
-    /// How many changes.
+    /// The number of operations.
     pub num_ops: usize,
-    /// How strong they are: below `num_magnitude_bins`.
+    /// The magnitude: below `num_magnitude_bins`.
     pub magnitude: usize,
-    /// How many magnitudes there are.
+    /// The number of magnitudes.
     pub num_magnitude_bins: usize,
-    /// What is seen outside of the image.
+    /// How pixels outside of the image are filled.
     pub border: Border,
 }
 
 impl Default for RandAugment {
-    /// torchvision's.
+    /// torchvision's defaults.
     fn default() -> RandAugment {
         RandAugment { num_ops: 2, magnitude: 9, num_magnitude_bins: 31, border: Border::default() }
     }
@@ -38,8 +38,8 @@ impl Transform for RandAugment {
     fn apply(&self, canvas: &mut Canvas<'_>, rng: &mut Rng) -> Result<(), OpError> {
         let space = space(canvas.size());
         for _ in 0..self.num_ops {
-            let change = space.draw(Some(self.magnitude), self.num_magnitude_bins, rng);
-            make(change, self.border, canvas)?;
+            let change = space.sample(Some(self.magnitude), self.num_magnitude_bins, rng);
+            apply(change, self.border, canvas)?;
         }
         Ok(())
     }
@@ -50,12 +50,12 @@ impl Transform for RandAugment {
 
     fn problem(&self) -> Option<String> {
         if self.num_ops > 100 {
-            return Some(format!("`num_ops` is how many changes, up to 100, not {}", self.num_ops));
+            return Some(format!("`num_ops` must be at most 100, not {}", self.num_ops));
         }
         bins_problem(self.num_magnitude_bins).or_else(|| {
             (self.magnitude >= self.num_magnitude_bins).then(|| {
                 format!(
-                    "`magnitude` is below `num_magnitude_bins`, {}, not {}",
+                    "`magnitude` must be below `num_magnitude_bins = {}`, not {}",
                     self.num_magnitude_bins, self.magnitude
                 )
             })
@@ -63,7 +63,7 @@ impl Transform for RandAugment {
     }
 }
 
-/// The magnitudes for an image of `[height, width]`.
+/// The augmentation space for an image of `[height, width]`.
 fn space([h, w]: [usize; 2]) -> Space {
     Space {
         shear: 0.3,
@@ -80,7 +80,7 @@ mod tests {
     use crate::transform::policy::tests::check_space;
 
     #[test]
-    fn magnitudes_are_those_of_torchvision() {
+    fn magnitudes_agree_with_torchvision() {
         check_space("rand_augment", space);
     }
 }

@@ -1,4 +1,4 @@
-//! A part of the image, anywhere.
+//! Crops the image at a random position.
 //!
 //! As torchvision's `RandomCrop` without padding.
 
@@ -6,7 +6,7 @@ use base::Rng;
 use rand::Rng as _;
 use serde::{Deserialize, Serialize};
 
-use super::{Transform, room, size_problem};
+use super::{Transform, crop_margin, size_problem};
 use crate::{Canvas, OpError};
 
 /// `kind = "random_crop"`
@@ -18,7 +18,7 @@ pub struct RandomCrop {
 }
 
 impl Default for RandomCrop {
-    /// ImageNet's usual size.
+    /// The usual size for ImageNet.
     fn default() -> RandomCrop {
         RandomCrop { size: [224, 224] }
     }
@@ -26,8 +26,8 @@ impl Default for RandomCrop {
 
 impl Transform for RandomCrop {
     fn apply(&self, canvas: &mut Canvas<'_>, rng: &mut Rng) -> Result<(), OpError> {
-        let room = room(canvas.size(), self.size)?;
-        canvas.crop(room.map(|it| rng.random_range(0..=it)), self.size);
+        let margin = crop_margin(canvas.size(), self.size)?;
+        canvas.crop(margin.map(|it| rng.random_range(0..=it)), self.size);
         Ok(())
     }
 
@@ -40,7 +40,7 @@ impl Transform for RandomCrop {
     }
 
     fn sizes_from(&self, size: [usize; 2]) -> Result<Vec<[usize; 2]>, OpError> {
-        room(size, self.size)?;
+        crop_margin(size, self.size)?;
         Ok(vec![self.size])
     }
 

@@ -1,10 +1,10 @@
-//! A rectangle hidden.
+//! Erases a random rectangle.
 //!
-//! An area uniform in a range of shares of the image, and height / width = eᵘ with u uniform between
-//! the logarithms of another. What does not fit is drawn again, ten times at most.
+//! The area is uniform in a range of fractions of the image, and height / width = eᵘ with u uniform between
+//! the logarithms of another range. A rectangle that does not fit is sampled again, at most ten times.
 //!
 //! torchvision's `RandomErasing`, on bytes: here a random fill is uniform, there it is normal, after
-//! normalisation. An entry of `[augment] mix` of the same name does it there.
+//! normalisation. The entry of `[augment] mix` of the same name erases after normalisation.
 
 use base::Rng;
 use rand::{Rng as _, RngCore as _};
@@ -17,18 +17,18 @@ use crate::{Canvas, OpError, mix::rectangle};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RandomErasing {
-    /// The least and the most that is hidden, as shares of the image.
+    /// The minimum and maximum erased area, as fractions of the image.
     pub area: [f64; 2],
-    /// The least and the greatest height / width.
+    /// The minimum and maximum height / width.
     pub aspect: [f64; 2],
-    /// What hides it.
-    pub fill: Hiding,
+    /// The fill of the erased rectangle.
+    pub fill: Fill,
 }
 
-/// What hides a rectangle.
+/// The fill of an erased rectangle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Hiding {
+pub enum Fill {
     /// A colour: red, green, blue.
     Constant([u8; 3]),
     /// One random colour.
@@ -38,9 +38,9 @@ pub enum Hiding {
 }
 
 impl Default for RandomErasing {
-    /// torchvision's.
+    /// torchvision's defaults.
     fn default() -> RandomErasing {
-        RandomErasing { area: [0.02, 0.33], aspect: [0.3, 3.3], fill: Hiding::Constant([0; 3]) }
+        RandomErasing { area: [0.02, 0.33], aspect: [0.3, 3.3], fill: Fill::Constant([0; 3]) }
     }
 }
 
@@ -50,15 +50,15 @@ impl Transform for RandomErasing {
         let Some(it) = rectangle(canvas.size(), self.area, steepness, rng) else { return Ok(()) };
         let image = canvas.pixels()?;
         let one = match self.fill {
-            Hiding::Constant(colour) => colour,
-            Hiding::Random | Hiding::Pixel => rng.random(),
+            Fill::Constant(colour) => colour,
+            Fill::Random | Fill::Pixel => rng.random(),
         };
         let width = image.width() as usize * 3;
         for row in image.chunks_exact_mut(width).skip(it.top).take(it.height) {
-            let hidden = &mut row[it.left * 3..(it.left + it.width) * 3];
+            let erased = &mut row[it.left * 3..(it.left + it.width) * 3];
             match self.fill {
-                Hiding::Pixel => rng.fill_bytes(hidden),
-                _ => hidden.as_chunks_mut::<3>().0.fill(one),
+                Fill::Pixel => rng.fill_bytes(erased),
+                _ => erased.as_chunks_mut::<3>().0.fill(one),
             }
         }
         Ok(())
@@ -68,13 +68,13 @@ impl Transform for RandomErasing {
         true
     }
 
-    /// torchvision's, timm's and the paper's.
+    /// The default of torchvision, timm and the paper.
     fn usual_p(&self) -> f64 {
         0.5
     }
 
     fn problem(&self) -> Option<String> {
-        range_problem("area", "shares of the image", self.area, [1e-9, 1.0])
+        range_problem("area", "fractions of the image", self.area, [1e-9, 1.0])
             .or_else(|| range_problem("aspect", "heights / widths", self.aspect, [1e-3, 1e3]))
     }
 }
@@ -83,20 +83,20 @@ impl Transform for RandomErasing {
 mod tests {
     use base::Seed;
 
-    use super::{Hiding, RandomErasing, Transform as _};
+    use super::{Fill, RandomErasing, Transform as _};
     use crate::Image;
 
     #[test]
-    fn a_rectangle_of_the_area_is_hidden() {
+    fn a_rectangle_of_the_given_area_is_erased() {
         let mut rng = Seed(0).stream("test");
-        for fill in [Hiding::Constant([9, 8, 7]), Hiding::Random, Hiding::Pixel] {
+        for fill in [Fill::Constant([9, 8, 7]), Fill::Random, Fill::Pixel] {
             let op = RandomErasing { area: [0.1, 0.2], fill, ..RandomErasing::default() };
             let white = Image::from_pixel(90, 60, image::Rgb([255; 3]));
-            let seen = op.on(white, &mut rng).unwrap();
-            let share = seen.pixels().filter(|it| it.0 != [255; 3]).count() as f64 / 5400.0;
+            let result = op.on(white, &mut rng).unwrap();
+            let share = result.pixels().filter(|it| it.0 != [255; 3]).count() as f64 / 5400.0;
             assert!((0.09..0.22).contains(&share), "{fill:?}: {share}");
-            if let Hiding::Constant(colour) = fill {
-                assert!(seen.pixels().all(|it| it.0 == colour || it.0 == [255; 3]));
+            if let Fill::Constant(colour) = fill {
+                assert!(result.pixels().all(|it| it.0 == colour || it.0 == [255; 3]));
             }
         }
     }

@@ -1,8 +1,8 @@
-//! A part of the image, of any size, shape and place, made one size.
+//! Crops a random part of random area and aspect ratio, and resizes it to a given size.
 //!
-//! The part's share of the area is uniform in `scale` and the logarithm of its width / height in that of
-//! `ratio`. What does not fit is drawn again, ten times at most; then it is the largest part in the middle
-//! whose shape is in `ratio`.
+//! The part's fraction of the area is uniform in `scale`, and the logarithm of its width / height in that of
+//! `ratio`. A part that does not fit is sampled again, at most ten times; after that it is the largest part
+//! in the centre whose aspect ratio is in `ratio`.
 //!
 //! Szegedy et al., "Going Deeper with Convolutions", 2014, as torchvision's `RandomResizedCrop`,
 //! antialiased.
@@ -20,16 +20,16 @@ use crate::{Canvas, OpError, Range};
 pub struct RandomResizedCrop {
     /// `[height, width]` in pixels.
     pub size: [usize; 2],
-    /// The part's share of the image's area: `[from, to]`.
+    /// The part's fraction of the image's area: `[from, to]`.
     pub scale: Range,
     /// Its width / height: `[from, to]`.
     pub ratio: Range,
-    /// How to weigh source pixels.
+    /// The interpolation filter.
     pub filter: Filter,
 }
 
 impl Default for RandomResizedCrop {
-    /// torchvision's, in ImageNet's usual size.
+    /// torchvision's defaults, at the usual size for ImageNet.
     fn default() -> RandomResizedCrop {
         RandomResizedCrop {
             size: [224, 224],
@@ -41,23 +41,23 @@ impl Default for RandomResizedCrop {
 }
 
 impl RandomResizedCrop {
-    /// The upper left corner and the size of a part of an image of `[h, w]`.
-    fn draw(&self, [h, w]: [usize; 2], rng: &mut Rng) -> ([usize; 2], [usize; 2]) {
+    /// Samples the upper left corner and the size of a part of an image of `[h, w]`.
+    fn sample(&self, [h, w]: [usize; 2], rng: &mut Rng) -> ([usize; 2], [usize; 2]) {
         let logarithms = Range { from: self.ratio.from.ln(), to: self.ratio.to.ln() };
         for _ in 0..10 {
-            let area = (h * w) as f64 * self.scale.draw(rng);
-            let ratio = logarithms.draw(rng).exp();
+            let area = (h * w) as f64 * self.scale.sample(rng);
+            let ratio = logarithms.sample(rng).exp();
             let size = [area / ratio, area * ratio].map(|it| it.sqrt().round_ties_even() as usize);
             if (1..=h).contains(&size[0]) && (1..=w).contains(&size[1]) {
                 let top = rng.random_range(0..=h - size[0]);
                 return ([top, rng.random_range(0..=w - size[1])], size);
             }
         }
-        self.middle([h, w])
+        self.central([h, w])
     }
 
-    /// The largest part in the middle whose shape is allowed.
-    fn middle(&self, [h, w]: [usize; 2]) -> ([usize; 2], [usize; 2]) {
+    /// The largest part in the centre whose aspect ratio is allowed.
+    fn central(&self, [h, w]: [usize; 2]) -> ([usize; 2], [usize; 2]) {
         let of =
             |side: usize, ratio: f64| ((side as f64 * ratio).round_ties_even() as usize).max(1);
         let ratio = w as f64 / h as f64;
@@ -74,7 +74,7 @@ impl RandomResizedCrop {
 
 impl Transform for RandomResizedCrop {
     fn apply(&self, canvas: &mut Canvas<'_>, rng: &mut Rng) -> Result<(), OpError> {
-        let (corner, size) = self.draw(canvas.size(), rng);
+        let (corner, size) = self.sample(canvas.size(), rng);
         canvas.crop(corner, size);
         Ok(canvas.resize(self.size, self.filter)?)
     }
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn parts_have_the_areas_and_shapes_asked_for() {
+    fn parts_have_the_given_areas_and_aspect_ratios() {
         let op = RandomResizedCrop {
             scale: Range { from: 0.2, to: 0.5 },
             ratio: Range { from: 0.5, to: 1.5 },
@@ -121,7 +121,7 @@ mod tests {
         let mut rng = Seed(0).stream("test");
         let mut mean = 0.0;
         for _ in 0..1000 {
-            let ([top, left], [h, w]) = op.draw([400, 300], &mut rng);
+            let ([top, left], [h, w]) = op.sample([400, 300], &mut rng);
             assert!(top + h <= 400 && left + w <= 300);
             let (share, ratio) = ((h * w) as f64 / 120_000.0, w as f64 / h as f64);
             assert!((0.195..0.505).contains(&share) && (0.49..1.51).contains(&ratio));
@@ -131,12 +131,12 @@ mod tests {
     }
 
     #[test]
-    fn what_never_fits_is_the_middle() {
+    fn a_part_that_never_fits_is_central() {
         let op = RandomResizedCrop {
             scale: Range { from: 1.0, to: 1.0 },
             ..RandomResizedCrop::default()
         };
-        let part = |size| op.draw(size, &mut Seed(0).stream("test"));
+        let part = |size| op.sample(size, &mut Seed(0).stream("test"));
         // 300 * 4 / 3 rows of 600, and as many columns.
         assert_eq!(part([600, 300]), ([100, 0], [400, 300]));
         assert_eq!(part([300, 600]), ([0, 100], [300, 400]));

@@ -1,8 +1,8 @@
-//! Both sides to a given size.
+//! Resizes the image to a given size.
 //!
-//! Antialiased: when shrinking, every source pixel counts. Agrees with PIL's `Image.resize`, and so
-//! with torchvision's on PIL images. Bilinear enlarging is left to `ops::enlarge_columns` and
-//! `enlarge_rows`, since `fast_image_resize` takes several times as long.
+//! Antialiased: when shrinking, every source pixel counts. Agrees with PIL's `Image.resize`, and so with
+//! torchvision's `Resize` on PIL images. Bilinear enlarging uses `ops::enlarge_columns` and `enlarge_rows`,
+//! since `fast_image_resize` takes several times as long.
 
 use std::ops::Range;
 
@@ -23,11 +23,11 @@ use crate::{Canvas, Image, OpError};
 pub struct Resize {
     /// `[height, width]` in pixels.
     pub size: [usize; 2],
-    /// How to weigh source pixels.
+    /// The interpolation filter.
     pub filter: Filter,
 }
 
-/// How source pixels are weighed.
+/// The interpolation filter: how source pixels are weighted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Filter {
@@ -40,7 +40,7 @@ pub enum Filter {
 }
 
 impl Default for Resize {
-    /// ImageNet's usual size.
+    /// The usual size for ImageNet.
     fn default() -> Resize {
         Resize { size: [224, 224], filter: Filter::Bilinear }
     }
@@ -65,14 +65,14 @@ impl Transform for Resize {
 }
 
 impl Filter {
-    /// A whole image in another `[height, width]`.
+    /// Resizes a whole image to `[height, width]`.
     pub(crate) fn resize(self, image: Image, size: [usize; 2]) -> Image {
         let full = [image.height(), image.width()].map(f64::from);
         self.resample(image, [0.0; 2], full, size, full.map(|it| [0.0, it]))
     }
 
-    /// The part of an image that begins at `start` and is as large as `length` (rows, columns, both
-    /// within the image), in `size` pixels; of the rows and columns only those from `within` count.
+    /// Resamples the part of an image that begins at `start` and extends over `length` (rows, columns, both
+    /// within the image) to `size` pixels; only the rows and columns in the ranges `within` are read.
     pub(crate) fn resample(
         self,
         image: Image,
@@ -88,8 +88,7 @@ impl Filter {
             let part = imageops::crop_imm(&image, begins as u32, y, (ends - begins) as u32, h);
             (image, left) = (part.to_image(), left - begins);
         }
-        // One side after the other, rounded in between, as PIL does; first the columns of those rows
-        // that count.
+        // First the columns of the required rows, then the rows, rounded in between, as in PIL.
         let reach = self.reach(height / to_h as f64);
         let first = (top - reach).floor().max(rows[0].floor());
         let last = (top + height + reach).ceil().min(rows[1].ceil()).min(f64::from(image.height()));
@@ -97,7 +96,7 @@ impl Filter {
         self.rows(wide, top - first, height, to_h)
     }
 
-    /// Some rows, with the part of the columns that begins at `start` in `size` of them.
+    /// Resamples the columns that begin at `start` to `size` columns, of some rows.
     fn columns(
         self,
         image: Image,
@@ -120,7 +119,7 @@ impl Filter {
         self.convolve(&image, part, [size as u32, n])
     }
 
-    /// The part of the rows that begins at `start` in `size` of them.
+    /// Resamples the rows that begin at `start` to `size` rows.
     fn rows(self, image: Image, start: f64, length: f64, size: usize) -> Image {
         let (w, h) = image.dimensions();
         if (size as f64, length) == (f64::from(h), f64::from(h)) {
@@ -133,12 +132,12 @@ impl Filter {
         self.convolve(&image, [0.0, start, f64::from(w), length], [w, size as u32])
     }
 
-    /// Whether each pixel lies between two.
+    /// Whether each output pixel lies between two source pixels.
     fn enlarges(self, length: f64, size: usize) -> bool {
         self == Filter::Bilinear && length < size as f64
     }
 
-    /// A part (left, top, width, height) in another `[width, height]`, each pixel by its own weights.
+    /// Resamples a part (left, top, width, height) to `[width, height]` by convolution.
     fn convolve(self, image: &Image, [x, y, w, h]: [f64; 4], size: [u32; 2]) -> Image {
         let filter = match self {
             Filter::Bilinear => FilterType::Bilinear,
@@ -150,17 +149,18 @@ impl Filter {
         let mut to = Resized::new(size[0], size[1], PixelType::U8x3);
         let options =
             ResizeOptions::new().resize_alg(ResizeAlg::Convolution(filter)).crop(x, y, w, h);
-        let resized = Resizer::new().resize(&from.expect("three bytes a pixel"), &mut to, &options);
-        resized.expect("both images are RGB8, neither is empty, and the part is within");
+        let resized =
+            Resizer::new().resize(&from.expect("three bytes per pixel"), &mut to, &options);
+        resized.expect("both images are RGB8 and not empty, and the part is inside");
         of_bytes(to.into_vec(), size)
     }
 
-    /// How many pixels beyond a part count when it is made `scale` times smaller.
+    /// How many pixels beyond a part are read when it is made `scale` times smaller.
     pub(crate) fn reach(self, scale: f64) -> f64 {
         if scale == 1.0 { 0.0 } else { self.support() * scale.max(1.0) + 1.0 }
     }
 
-    /// How far a pixel of the result reaches, in pixels of the larger grid.
+    /// The support of the filter, in pixels of the coarser grid.
     fn support(self) -> f64 {
         match self {
             Filter::Bilinear => 1.0,
@@ -171,7 +171,7 @@ impl Filter {
 }
 
 fn of_bytes(bytes: Vec<u8>, [w, h]: [u32; 2]) -> Image {
-    Image::from_raw(w, h, bytes).expect("three bytes a pixel")
+    Image::from_raw(w, h, bytes).expect("three bytes per pixel")
 }
 
 #[cfg(test)]

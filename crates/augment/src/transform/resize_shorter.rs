@@ -1,6 +1,6 @@
-//! The shorter side to a given size, and the longer in proportion.
+//! Resizes the shorter side to a given size, keeping the aspect ratio.
 //!
-//! As torchvision's `Resize(size)`, which published weights were validated with: the longer side is
+//! As torchvision's `Resize(size)`, with which published weights were validated: the longer side is
 //! rounded down.
 
 use base::Rng;
@@ -15,27 +15,27 @@ use crate::{Canvas, OpError};
 pub struct ResizeShorter {
     /// The shorter side in pixels.
     pub size: usize,
-    /// How to weigh source pixels.
+    /// The interpolation filter.
     pub filter: Filter,
 }
 
 impl Default for ResizeShorter {
-    /// What ImageNet's usual crop is cut from.
+    /// The usual size before ImageNet's crop.
     fn default() -> ResizeShorter {
         ResizeShorter { size: 256, filter: Filter::Bilinear }
     }
 }
 
-/// The longest side that comes out: a strip a pixel wide would fill the memory.
+/// The maximum longer side: a strip one pixel wide would exhaust the memory.
 const LONGEST: usize = 1 << 16;
 
 impl ResizeShorter {
-    /// What becomes of an image of `[h, w]`.
+    /// The output size for an image of `[h, w]`.
     fn size_of(&self, [h, w]: [usize; 2]) -> [usize; 2] {
         [h, w].map(|side| self.size * side / h.min(w))
     }
 
-    /// The same, or why it would be too much.
+    /// The output size, or an error if it is too large.
     fn checked_size_of(&self, [h, w]: [usize; 2]) -> Result<[usize; 2], OpError> {
         let size = self.size_of([h, w]);
         if size.iter().any(|&it| it > LONGEST) {
@@ -68,7 +68,9 @@ impl Transform for ResizeShorter {
 
     fn problem(&self) -> Option<String> {
         let problem = size_problem([self.size; 2]);
-        problem.map(|_| format!("`size` is the shorter side in pixels, not {}", self.size))
+        problem.map(|_| {
+            format!("`size` must be the shorter side in pixels, 1 to 16384, not {}", self.size)
+        })
     }
 }
 
@@ -80,8 +82,8 @@ mod tests {
     use crate::{Image, transform::resize::Resize};
 
     #[test]
-    fn the_longer_side_follows_rounded_down() {
-        // 100 * 301 / 225 = 133.8, as torchvision's int() cuts it.
+    fn the_longer_side_is_rounded_down() {
+        // 100 * 301 / 225 = 133.8, truncated by torchvision's int().
         let image = Image::from_fn(301, 225, |x, y| image::Rgb([x as u8, y as u8, 0]));
         let op = ResizeShorter { size: 100, filter: Filter::Bicubic };
         let got = op.on(image.clone(), &mut Seed(0).stream("test")).unwrap();
@@ -90,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn a_strip_is_refused() {
+    fn a_strip_is_rejected() {
         let err = ResizeShorter::default().on(Image::new(1, 999), &mut Seed(0).stream("test"));
         assert!(err.unwrap_err().to_string().contains("255744x256"));
     }

@@ -1,7 +1,7 @@
-//! The image turned about its middle by a random angle; what leaves the frame is lost.
+//! Rotates the image about its centre by a random angle; the frame is kept, and corners are cropped.
 //!
-//! As torchvision's `RandomRotation` without `expand`: positive angles turn counter-clockwise.
-//! Bilinear, where torchvision takes the nearest pixel unless told otherwise.
+//! As torchvision's `RandomRotation` without `expand`: positive angles rotate counter-clockwise.
+//! Bilinear, where torchvision's default is nearest.
 
 use base::Rng;
 use serde::{Deserialize, Serialize};
@@ -13,14 +13,14 @@ use crate::{Border, Canvas, OpError, Range};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Rotate {
-    /// By how much, counter-clockwise: `[from, to]`, or d for `[-d, d]`.
+    /// The counter-clockwise rotation in degrees: `[from, to]`, or d for `[-d, d]`.
     pub degrees: Range,
-    /// What is seen in the corners.
+    /// How pixels outside of the image are filled.
     pub border: Border,
 }
 
 impl Default for Rotate {
-    /// A tilt that is seen in snapshots.
+    /// A tilt that occurs in snapshots.
     fn default() -> Rotate {
         Rotate { degrees: Range::around_zero(15.0), border: Border::default() }
     }
@@ -28,9 +28,9 @@ impl Default for Rotate {
 
 impl Transform for Rotate {
     fn apply(&self, canvas: &mut Canvas<'_>, rng: &mut Rng) -> Result<(), OpError> {
-        // An affine change turns clockwise.
-        let turn = Change { degrees: -self.degrees.draw(rng), ..Change::NONE };
-        turn.apply(canvas, self.border)
+        // `affine` rotates clockwise.
+        let rotation = Change { degrees: -self.degrees.sample(rng), ..Change::NONE };
+        rotation.apply(canvas, self.border)
     }
 
     fn is_random(&self) -> bool {

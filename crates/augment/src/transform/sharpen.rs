@@ -1,7 +1,8 @@
-//! Sharper, or softer, at random.
+//! Randomly sharpens or blurs the image.
 //!
-//! y = m + f (x - m), cut to 0..=255 and truncated: m is the mean of the pixel, five times, and its
-//! eight neighbours; the outermost pixels stay. f = 1 changes nothing, 0 blurs, and more sharpens.
+//! y = m + f (x - m), clipped to 0..=255 and truncated: m is the mean of the pixel, with weight 5, and its
+//! eight neighbours; the outermost pixels are unchanged. f = 1 is the identity, 0 blurs, and above 1
+//! sharpens.
 //!
 //! torchvision's `adjust_sharpness` on PIL images, with the factor uniform in a range.
 
@@ -16,12 +17,12 @@ use crate::{Canvas, Image, OpError};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Sharpen {
-    /// The least and the greatest factor.
+    /// The minimum and maximum factor.
     pub factor: [f64; 2],
 }
 
 impl Default for Sharpen {
-    /// torchvision's example.
+    /// The value of torchvision's example.
     fn default() -> Sharpen {
         Sharpen { factor: [2.0, 2.0] }
     }
@@ -51,7 +52,7 @@ pub(super) fn change(image: &mut Image, factor: f64) {
     }
     let factor = factor as f32;
     let bytes: &mut [u8] = image;
-    // The row above as it was, and the sums of columns.
+    // The unmodified row above, and the sums of columns.
     let mut above = bytes[..w].to_vec();
     let mut columns = vec![0_u16; w];
     for row in 1..h - 1 {
@@ -65,7 +66,7 @@ pub(super) fn change(image: &mut Image, factor: f64) {
         above.copy_from_slice(here);
         let sums = columns.iter().zip(&columns[3..]).zip(&columns[6..]);
         for (x, ((a, b), c)) in here[3..w - 3].iter_mut().zip(sums) {
-            // Far from overflowing, which need not be looked for. Halves do not occur in 13ths.
+            // The sums cannot overflow, so this is not checked. Halves do not occur in 13ths.
             let sum = a.wrapping_add(*b).wrapping_add(*c).wrapping_add(4 * u16::from(*x));
             *x = blend(f32::from(sum.wrapping_add(6) / 13), *x, factor);
         }
@@ -78,7 +79,7 @@ mod tests {
     use crate::transform::golden::check_golden;
 
     #[test]
-    fn it_is_the_one_of_torchvision() {
+    fn agrees_with_torchvision() {
         check_golden("sharpen", 0, |case, image| change(image, case.to("factor")));
     }
 }

@@ -1,6 +1,6 @@
-//! Bright bytes turned to their negatives.
+//! Solarize: inverts bright bytes.
 //!
-//! y = 255 - x where x is not below the threshold. torchvision's `solarize`.
+//! y = 255 - x if x is at least the threshold. torchvision's `solarize`.
 
 use base::Rng;
 use serde::{Deserialize, Serialize};
@@ -15,12 +15,12 @@ use crate::{Canvas, Image, OpError};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Solarize {
-    /// Bytes from this on are inverted: 256 leaves all.
+    /// Bytes of at least this value are inverted: 256 for none.
     pub threshold: f64,
 }
 
 impl Default for Solarize {
-    /// PIL's and albumentations'.
+    /// The default of PIL and albumentations.
     fn default() -> Solarize {
         Solarize { threshold: 128.0 }
     }
@@ -38,12 +38,12 @@ impl Transform for Solarize {
 
     fn problem(&self) -> Option<String> {
         (!(0.0..=256.0).contains(&self.threshold)).then(|| {
-            format!("`threshold` is a byte, or 256 for none, so in 0..=256, not {}", self.threshold)
+            format!("`threshold` must be in 0..=256 (256 inverts nothing), not {}", self.threshold)
         })
     }
 }
 
-/// Inverts what is not below the threshold.
+/// Inverts values of at least the threshold.
 pub(super) fn change(image: &mut Image, threshold: f64) {
     look_up(image, &table(|x| if f64::from(x) < threshold { x } else { 255 - x }));
 }
@@ -54,7 +54,7 @@ mod tests {
     use crate::transform::golden::check_golden;
 
     #[test]
-    fn it_is_the_one_of_torchvision() {
+    fn agrees_with_torchvision() {
         check_golden("solarize", 0, |case, image| change(image, case.to("threshold")));
     }
 }

@@ -1,18 +1,17 @@
-//! Some pixels of an image, colour by colour.
+//! A strip of an image's pixels, in planar layout.
 //!
-//! Where they lie next to each other and are changed without tables, the compiler changes a register
-//! full of them at a time.
+//! Since values of a channel are adjacent and changed without tables, the compiler vectorises the operations.
 
 use super::Image;
 
-/// How many pixels.
+/// The number of pixels.
 pub(super) const N: usize = 64;
 
-/// The reds, greens and blues of some pixels, all in 0..=255.
+/// The reds, greens and blues of the pixels, all in 0..=255.
 pub(super) type Strip = [[i32; N]; 3];
 
-/// Changes all pixels, strip by strip; `change` is told how many of a strip's pixels there are. It is to
-/// be `#[inline(always)]`, with all that it calls.
+/// Changes all pixels, strip by strip; `change` is given the number of a strip's pixels. It must be
+/// `#[inline(always)]`, with everything that it calls.
 pub(super) fn each_strip(image: &mut Image, mut change: impl FnMut(&mut Strip, usize)) {
     ops::vectorised(
         #[inline(always)]
@@ -26,7 +25,7 @@ pub(super) fn each_strip(image: &mut Image, mut change: impl FnMut(&mut Strip, u
                 change(&mut strip, pixels.len());
                 let [r, g, b] = &strip;
                 for (((pixel, r), g), b) in pixels.iter_mut().zip(r).zip(g).zip(b) {
-                    // One by one: three bytes at once are no number that a register holds.
+                    // One by one: the compiler does not keep three bytes in one register.
                     pixel[0] = *r as u8;
                     pixel[1] = *g as u8;
                     pixel[2] = *b as u8;
@@ -51,7 +50,7 @@ mod tests {
     use crate::Image;
 
     #[test]
-    fn strips_are_all_pixels() {
+    fn strips_cover_all_pixels() {
         for n in [1, 63, 64, 65, 200] {
             let mut image = Image::from_fn(n, 1, |x, _| image::Rgb([x as u8, 7, 9]));
             let mut count = 0;

@@ -1,7 +1,7 @@
-//! TrivialAugment: one change drawn from fourteen, of any magnitude.
+//! TrivialAugment: applies one operation chosen from fourteen, at a random magnitude.
 //!
 //! Müller and Hutter, "TrivialAugment: Tuning-free Yet State-of-the-Art Data Augmentation", 2021,
-//! <https://arxiv.org/abs/2103.10158>. torchvision's `TrivialAugmentWide`, but that shears,
+//! <https://arxiv.org/abs/2103.10158>. torchvision's `TrivialAugmentWide`, except that shears,
 //! translations and rotations are bilinear.
 
 use base::Rng;
@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Transform,
-    policy::{Space, bins_problem, make},
+    policy::{Space, apply, bins_problem},
 };
 use crate::{Border, Canvas, OpError};
 
@@ -17,26 +17,26 @@ use crate::{Border, Canvas, OpError};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TrivialAugment {
-    /// How many magnitudes there are.
+    /// The number of magnitudes.
     pub num_magnitude_bins: usize,
-    /// What is seen outside of the image.
+    /// How pixels outside of the image are filled.
     pub border: Border,
 }
 
 impl Default for TrivialAugment {
-    /// torchvision's.
+    /// torchvision's defaults.
     fn default() -> TrivialAugment {
         TrivialAugment { num_magnitude_bins: 31, border: Border::default() }
     }
 }
 
-/// The wide space: the same for images of any size.
+/// The wide augmentation space: the same for images of any size.
 const WIDE: Space =
     Space { shear: 0.99, translate: [32.0; 2], rotate: 135.0, enhance: 0.99, posterize: 6.0 };
 
 impl Transform for TrivialAugment {
     fn apply(&self, canvas: &mut Canvas<'_>, rng: &mut Rng) -> Result<(), OpError> {
-        make(WIDE.draw(None, self.num_magnitude_bins, rng), self.border, canvas)
+        apply(WIDE.sample(None, self.num_magnitude_bins, rng), self.border, canvas)
     }
 
     fn is_random(&self) -> bool {
@@ -54,7 +54,7 @@ mod tests {
     use crate::transform::policy::tests::check_space;
 
     #[test]
-    fn magnitudes_are_those_of_torchvision() {
+    fn magnitudes_agree_with_torchvision() {
         check_space("trivial_augment", |_| WIDE);
     }
 }

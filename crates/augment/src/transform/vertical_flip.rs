@@ -1,4 +1,4 @@
-//! Top and bottom exchanged.
+//! Flips the image vertically.
 
 use base::Rng;
 use serde::{Deserialize, Serialize};
@@ -21,7 +21,7 @@ impl Transform for VerticalFlip {
         false
     }
 
-    /// Every other image: everybody's setting.
+    /// The usual probability.
     fn usual_p(&self) -> f64 {
         0.5
     }

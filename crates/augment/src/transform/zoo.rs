@@ -1,50 +1,53 @@
-//! What every operation on images must satisfy.
+//! Tests of what every image operation must satisfy.
 
 use base::Seed;
 
 use super::{Image, TransformConfig};
 use crate::{Canvas, Step};
 
-fn drawn(w: u32, h: u32) -> Image {
+fn test_image(w: u32, h: u32) -> Image {
     Image::from_fn(w, h, |x, y| image::Rgb([(x * 5) as u8, (y * 3) as u8, (x + y) as u8]))
 }
 
 #[test]
-fn every_image_operation_keeps_its_promises() {
+fn every_image_operation_satisfies_its_contract() {
     for (kind, op) in TransformConfig::zoo() {
         let (op, step) = (op.get(), Step::from(op.clone()));
-        assert_eq!(step.problem(), None, "{kind}: its defaults make no sense");
+        assert_eq!(step.problem(), None, "{kind}: its defaults are invalid");
         for (w, h) in [(225, 301), (301, 225), (1, 1), (1, 300), (31, 2), (224, 224)] {
-            let apply = |seed| op.on(drawn(w, h), &mut Seed(seed).stream("zoo"));
+            let apply = |seed| op.on(test_image(w, h), &mut Seed(seed).stream("zoo"));
             let sizes = op.sizes_from([h as usize, w as usize]);
-            // A crop of an image that is too small is refused, with a word on what to do.
+            // A crop of an image that is too small is an error, with a message on how to fix it.
             let once = match apply(0) {
                 Ok(it) => it,
                 Err(err) => {
                     assert!(err.to_string().contains("resize"), "{kind}: {err}");
-                    assert_eq!(sizes, Err(err), "{kind}: the size alone tells another story");
+                    assert_eq!(sizes, Err(err), "{kind}: `sizes_from` gives another result");
                     continue;
                 }
             };
             let got = [once.height() as usize, once.width() as usize];
-            // A crop that depends on what is seen gives no size.
+            // The size of a crop that depends on the content is unknown.
             let size = op.size_after(Some([h as usize, w as usize])).unwrap_or(got);
             assert_eq!(got, size, "{kind}");
             let sizes = sizes.unwrap();
-            assert!(sizes.contains(&got) || op.studies(), "{kind}: {got:?} is none of {sizes:?}");
-            assert_eq!(once, apply(0).unwrap(), "{kind}: the same stream gives another image");
+            assert!(sizes.contains(&got) || op.studies(), "{kind}: {got:?} is not in {sizes:?}");
+            assert_eq!(once, apply(0).unwrap(), "{kind}: the same stream gives a different image");
             let others = (1..20).any(|seed| apply(seed).unwrap() != once);
             if !op.is_random() {
-                assert!(!others, "{kind} says that it leaves nothing to chance");
+                assert!(!others, "{kind}: `is_random` is false, but the result is random");
             } else if w > 31 && (w, h) != (224, 224) {
-                assert!(others, "{kind} says that it is random");
+                assert!(
+                    others,
+                    "{kind}: `is_random` is true, but the result is the same for all seeds"
+                );
             }
         }
     }
 }
 
-/// Settings of each operation that change nothing in an image of 31x23.
-const NOTHING: &[&str] = &[
+/// Settings of each operation that are the identity for an image of 31x23.
+const IDENTITIES: &[&str] = &[
     "kind = \"horizontal_flip\"\np = 0.0",
     "kind = \"color_jitter\"\nbrightness = 0.0\ncontrast = 0.0\nsaturation = 0.0",
     "kind = \"color_jitter\"\nbrightness = 0.0\ncontrast = 0.0\nsaturation = 0.0\ndefinition = \"albumentations\"",
@@ -87,18 +90,18 @@ const NOTHING: &[&str] = &[
 
 #[test]
 fn strength_zero_is_the_identity() {
-    let steps: Vec<Step> = NOTHING.iter().map(|it| toml::from_str(it).unwrap()).collect();
+    let steps: Vec<Step> = IDENTITIES.iter().map(|it| toml::from_str(it).unwrap()).collect();
     for &(kind, _) in TransformConfig::KINDS {
         assert!(
             steps.iter().any(|it| it.op.kind() == kind),
-            "{kind}: an operation without its zero"
+            "{kind}: no settings here that are the identity"
         );
     }
-    for (step, text) in steps.iter().zip(NOTHING) {
+    for (step, text) in steps.iter().zip(IDENTITIES) {
         for seed in 0..10 {
-            let mut canvas = Canvas::from(drawn(23, 31));
+            let mut canvas = Canvas::from(test_image(23, 31));
             step.apply(&mut canvas, &mut Seed(seed).stream("zoo")).unwrap();
-            assert_eq!(canvas.finish().unwrap(), drawn(23, 31), "{text}");
+            assert_eq!(canvas.finish().unwrap(), test_image(23, 31), "{text}");
         }
     }
 }
@@ -129,13 +132,13 @@ const STRONGEST: &[&str] = &[
 ];
 
 #[test]
-fn the_strongest_settings_fit_every_image() {
+fn the_strongest_settings_work_for_every_image() {
     for text in STRONGEST {
         let step: Step = toml::from_str(text).unwrap();
         assert_eq!(step.problem(), None, "{text}");
         for (w, h) in [(1, 1), (2, 2), (1, 500), (500, 1), (2, 31), (33, 20)] {
             for seed in 0..10 {
-                let mut canvas = Canvas::from(drawn(w, h));
+                let mut canvas = Canvas::from(test_image(w, h));
                 step.apply(&mut canvas, &mut Seed(seed).stream("zoo")).unwrap();
                 let size = step.op.get().size_after(Some([h as usize, w as usize]));
                 let image = canvas.finish().unwrap();
@@ -146,7 +149,7 @@ fn the_strongest_settings_fit_every_image() {
 }
 
 #[test]
-fn settings_that_make_no_sense_are_said() {
+fn invalid_settings_are_reported() {
     for text in [
         "kind = \"random_resized_crop\"\nscale = [0, 1]",
         "kind = \"random_resized_crop\"\nratio = [2, 1]",

@@ -1,7 +1,7 @@
 //! `maskfit compare`
 //!
-//! Runs are read one after the other, each once; of each only its scores stay, so that a hundred runs take
-//! no more memory than two.
+//! Runs are read one at a time, each once; only the scores of each are kept, so that a hundred runs take no
+//! more memory than two.
 
 use std::{cmp::Reverse, path::PathBuf};
 
@@ -20,19 +20,19 @@ use crate::{
     tables::{MANY, columns},
 };
 
-/// Images that are named, of those that are missing.
+/// Maximum number of missing images to name.
 const SHOWN: usize = 5;
-/// Of many classes so many are shown that have gained most, and that have lost most.
+/// With many classes, the number of classes to show with the largest gain, and with the largest loss.
 const ENDS: usize = 10;
 
 /// The runs of one side.
 struct Side {
     name: String,
-    /// For each question of the task.
+    /// One per scope of the task.
     scopes: Vec<Scored>,
 }
 
-/// The scores of a side, or of a run, for one question.
+/// The scores of a side, or of a run, in one scope.
 #[derive(Clone)]
 struct Scored {
     score: Bootstrapped,
@@ -40,16 +40,16 @@ struct Scored {
     f1: Vec<f64>,
 }
 
-/// What all runs are judged by: the images, people and labels of the first, and the draws.
+/// The reference for all runs: images, people and labels of the first run, and the bootstrap resamples.
 struct Reference<'a> {
     task: Task,
     index: Index,
     draws: Draws,
     kind: &'static str,
     metric: &'a dyn Metric,
-    /// Images of each class of each question.
+    /// Support of each class in each scope.
     supports: Vec<Vec<usize>>,
-    /// Of runs with other labels.
+    /// Notes on runs with different labels.
     notes: Vec<String>,
 }
 
@@ -59,9 +59,9 @@ pub(crate) fn compare(args: &RunsArgs) -> anyhow::Result<End> {
         false => vec![args.a.clone(), args.b.clone()],
     };
     if named.len() < 2 {
-        bail!("name two runs or more, or the runs of two sides: --a RUN... --b RUN...");
+        bail!("expected two or more runs, or the runs of two sides: --a RUN... --b RUN...");
     }
-    // A mistake is found before any table is read through.
+    // All paths are checked before any table is read.
     let mut tables = Vec::new();
     for side in &named {
         let side = side.iter().map(|it| runs::graded_table(it, args.scored));
@@ -80,12 +80,14 @@ pub(crate) fn compare(args: &RunsArgs) -> anyhow::Result<End> {
         say!("\nA: {}\nB: {}", sides[0].name, other.name);
         reference.print(&sides[0], other);
     }
-    say!("\nIn brackets: 95 % of {N_DRAWS} draws of the people, the same for A and B.");
-    say!("The last column is the share of draws in which B is better; equal ones count half.");
+    say!(
+        "\n[low, high]: 95 % confidence interval, {N_DRAWS} paired bootstrap resamples of the people."
+    );
+    say!("P(B better): share of resamples in which B is better; ties count half.");
     Ok(End::Done)
 }
 
-/// The mean of runs, question by question.
+/// Returns the mean of runs in each scope.
 fn mean(runs: &[Vec<Scored>]) -> Vec<Scored> {
     let of_scope = |scope: usize| {
         let scores: Vec<Bootstrapped> = runs.iter().map(|it| it[scope].score.clone()).collect();
@@ -121,14 +123,17 @@ impl<'a> Reference<'a> {
         })
     }
 
-    /// Reads a run's table and scores it, on the reference's images and by its labels.
+    /// Reads a run's table and scores it on the images and with the labels of the reference.
     fn score(&mut self, table: &runs::GradedTable) -> anyhow::Result<Vec<Scored>> {
         if table.task != self.task {
-            bail!("the runs answer different questions: their classes differ");
+            bail!("the runs have different tasks: their classes differ");
         }
         let mut reader = GradedReader::open(&table.path, &self.task)?;
         if self.metric.needs_years() && !reader.has_years() {
-            bail!("`{}` judges years, which not every run has a head for", self.kind);
+            bail!(
+                "`{}` needs predicted ages in years, which not every run has a head for",
+                self.kind
+            );
         }
         let images = &self.index.images;
         let mut scopes: Vec<_> = Projection::all(&self.task)
@@ -141,7 +146,7 @@ impl<'a> Reference<'a> {
         let (mut is_there, mut foreign, mut n_foreign) = (vec![false; images.len()], Vec::new(), 0);
         let (mut n_relabelled, mut expected, mut row) = (0, 0, Row::default());
         while reader.next(&mut row)? {
-            // Most tables are in the same order.
+            // Most tables have the same order.
             let is_next = images.get(expected).is_some_and(|it| it.image == row.image);
             let at = if is_next { Some(expected) } else { self.index.position(&row.image) };
             let Some(at) = at else {
@@ -154,10 +159,10 @@ impl<'a> Reference<'a> {
             expected = at + 1;
             let image = &images[at];
             if std::mem::replace(&mut is_there[at], true) {
-                return Err(reader.damaged(&format!("`{}` is there twice", row.image)).into());
+                return Err(reader.damaged(&format!("`{}` occurs twice", row.image)).into());
             }
             if self.index.people[image.person] != row.person {
-                bail!("the runs put the same images to different people: their data differs");
+                bail!("the runs assign the same images to different people: their data differs");
             }
             n_relabelled += usize::from(row.class != image.class);
             (row.class, row.age) = (image.class, image.age);
@@ -179,16 +184,17 @@ impl<'a> Reference<'a> {
                 n => format!("{n} ({}, ...)", names.join(", ")),
             };
             bail!(
-                "the runs are not of the same images: only in the first: {}; only in the other: {}: \
-                 compare runs of the same data, `data.split`, `data.split_seed` and `data.fold`, \
-                 cross-validations, or what they are --scored on",
+                "the runs have different images: only in the first: {}; only in the other: {}: compare \
+                 runs with the same data, `data.split`, `data.split_seed` and `data.fold`, \
+                 cross-validations, or test sets (--scored)",
                 list(n_absent, &absent),
                 list(n_foreign, &foreign)
             );
         }
         if n_relabelled > 0 {
             self.notes.push(format!(
-                "{n_relabelled} images have other labels in another run: those of the first judge all"
+                "{n_relabelled} images have different labels in another run: all runs are scored with the \
+                 labels of the first"
             ));
         }
         let mut people = Vec::new();
@@ -212,8 +218,8 @@ impl<'a> Reference<'a> {
     fn print(&self, a: &Side, b: &Side) {
         let interval = |it: Interval| format!("{:.4} [{:.4}, {:.4}]", it.value, it.low, it.high);
         let gain = |it: Interval| format!("{:+.4} [{:+.4}, {:+.4}]", it.value, it.low, it.high);
-        let mut scores = vec![[self.kind, "A", "B", "B - A", "B better"].map(str::to_owned)];
-        let mut classes = vec![["F1", "images", "A", "B", "B - A"].map(str::to_owned)];
+        let mut scores = vec![[self.kind, "A", "B", "B - A", "P(B better)"].map(str::to_owned)];
+        let mut classes = vec![["f1-score", "support", "A", "B", "B - A"].map(str::to_owned)];
         let mut left_out = Vec::new();
         for ((scope, support), (a, b)) in
             self.task.scopes().into_iter().zip(&self.supports).zip(a.scopes.iter().zip(&b.scopes))
@@ -236,7 +242,7 @@ impl<'a> Reference<'a> {
                 });
                 shown.drain(ENDS..shown.len() - ENDS);
                 left_out.push(format!(
-                    "{name}: of {} classes the {ENDS} that gain most and the {ENDS} that lose most",
+                    "{name}: the {ENDS} largest gains and the {ENDS} largest losses of {} classes",
                     support.len()
                 ));
             }

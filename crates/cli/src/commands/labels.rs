@@ -19,7 +19,7 @@ use crate::{
     terminal::Terminal,
 };
 
-/// Labels that are shown in the terminal.
+/// Number of labels to print.
 const SHOWN: usize = 10;
 
 pub(crate) fn labels(
@@ -31,7 +31,7 @@ pub(crate) fn labels(
     let output = folder(output)?;
     let (csv_path, sheet_path) = (output.join("labels.csv"), output.join("sheet.png"));
     if csv_path.exists() {
-        bail!("{}: is there already, perhaps reviewed: name a new folder", csv_path.display());
+        bail!("{}: already exists, perhaps reviewed: choose a new folder", csv_path.display());
     }
     let terminal = Terminal::new();
     let table = runs::graded_table(named, false)?;
@@ -41,14 +41,14 @@ pub(crate) fn labels(
     let by_name: HashMap<&str, &Example> =
         manifest.examples.iter().map(|it| (it.name.as_str(), it)).collect();
     if let Some(absent) = graded.images.iter().find(|it| !by_name.contains_key(it.as_str())) {
-        bail!("`{absent}` is no image of the data any more: put the data of this run back");
+        bail!("`{absent}` is no longer in the data: restore the data of this run");
     }
 
     let doubts = label_doubts(&graded.predictions, by);
     let errors: Vec<&Doubt> = doubts.iter().filter(|it| it.is_error).collect();
     let review = Review { rows: errors.iter().map(|it| row(it, &graded)).collect() };
     let cell = |(idx, (doubt, row)): (usize, (&&Doubt, &Reviewed))| {
-        // Of a person the image that speaks loudest against the label.
+        // Of a person, the image with the lowest probability of the given label.
         let of_given = |&at: &usize| {
             let scope = base::task::Scope::Factor(doubt.factor);
             let p = &graded.predictions.probabilities[at];
@@ -62,8 +62,8 @@ pub(crate) fn labels(
             image: image.as_ref().map(thumbnail),
             lines: vec![
                 (format!("{}. {} {:.4}", idx + 1, row.factor, row.score), INK),
-                (format!("given {}", row.given), DOUBTED),
-                (format!("models say {}", row.suggested), PROPOSED),
+                (format!("label: {}", row.given), DOUBTED),
+                (format!("predicted: {}", row.suggested), PROPOSED),
                 (row.person.clone(), GREY),
                 (short(row).to_owned(), GREY),
             ],
@@ -72,7 +72,7 @@ pub(crate) fn labels(
     let cells = errors.iter().zip(&review.rows).take(n_images).enumerate().map(cell);
     let cells: Vec<Cell> = cells.collect();
     let n_shown = cells.len();
-    let title = format!("{n_shown} of {} labels in doubt", errors.len());
+    let title = format!("{n_shown} of {} likely label errors", errors.len());
     let sheet = Sheet { title, cells, columns: Sheet::COLUMNS, together: 1 }.draw();
     fs::create_dir_all(output).with_context(|| output.display().to_string())?;
     for (path, bytes) in
@@ -81,9 +81,9 @@ pub(crate) fn labels(
         write_whole(path, bytes).with_context(|| path.display().to_string())?;
     }
 
-    explain(&graded, &doubts);
+    print_summary(&graded, &doubts);
     let mut rows =
-        vec![["", "person", "image", "factor", "given", "models say", "score"].map(str::to_owned)];
+        vec![["", "person", "image", "factor", "label", "predicted", "score"].map(str::to_owned)];
     for (idx, it) in review.rows.iter().take(SHOWN).enumerate() {
         rows.push([
             format!("{}.", idx + 1),
@@ -98,42 +98,45 @@ pub(crate) fn labels(
     if !errors.is_empty() {
         say!("\n{}", columns(&rows, &[true, false, false, false, false, false, true]));
     }
-    say!("\nall of them, the likeliest errors first: {}", csv_path.display());
-    say!("the first {n_shown} as images: {}", sheet_path.display());
+    say!("\nall likely errors, most likely first: {}", csv_path.display());
+    say!("contact sheet of the first {n_shown}: {}", sheet_path.display());
     say!(
-        "\nNothing is changed. To decide, write into the column `decision` of labels.csv:\n  \
-         fix          the label becomes what `suggested` says (you may write another level there)\n  \
-         drop         its images are left out, of validation too\n  \
-         weight 0.5   its images count half in training; weight 0: not at all\n  \
-         keep         the label is right; so is one without a decision\n\
+        "\nNo label was changed. To review, fill the column `decision` of labels.csv:\n  \
+         fix          replace the label by the value of `suggested`, which may be edited\n  \
+         drop         exclude its images from training and validation\n  \
+         weight 0.5   sample weight of its images in training; weight 0 excludes them\n  \
+         keep         leave the label unchanged (the default)\n\
          Then train with --set data.reviewed='[\"{}\"]'",
         csv_path.display()
     );
     Ok(End::Done)
 }
 
-/// How many labels are in doubt, in plain words.
-fn explain(graded: &Graded, doubts: &[Doubt]) {
+/// Prints the number of likely label errors of each factor.
+fn print_summary(graded: &Graded, doubts: &[Doubt]) {
     say!(
-        "{} images of {} people, judged by models that were not trained on them.",
+        "{} images of {} people, predicted by models that were not trained on them.",
         graded.images.len(),
         graded.people.len()
     );
-    say!("A label is in doubt where models are as sure of another one as they usually are of it.");
+    say!("Confident learning: a label is a likely error if another level reaches its threshold,");
+    say!("the mean predicted probability where that level is the label.");
     for (idx, factor) in graded.predictions.task.factors.iter().enumerate() {
         let own: Vec<&Doubt> = doubts.iter().filter(|it| it.factor == idx).collect();
         let n_errors = own.iter().filter(|it| it.is_error).count();
         let n_people = own.iter().filter(|it| it.is_of_person).count();
         let whose = match (n_people, own.len() - n_people) {
             (0, n) => format!("{n} images"),
-            (n, 0) => format!("{n} people, whose images speak together"),
-            (people, n) => format!("{people} people, and of {n} images of others"),
+            (n, 0) => format!("{n} people (predictions pooled per person)"),
+            (people, n) => {
+                format!("{people} people (predictions pooled), and of {n} images of others")
+            }
         };
-        say!("  {}: {n_errors} in doubt, of the labels of {whose}", factor.name);
+        say!("  {}: {n_errors} likely errors among the labels of {whose}", factor.name);
     }
 }
 
-/// An image's name without its person's.
+/// Returns the name of an image without the prefix of its person.
 fn short(row: &Reviewed) -> &str {
     row.image.strip_prefix(&row.person).unwrap_or(&row.image).trim_start_matches('/')
 }

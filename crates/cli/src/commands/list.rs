@@ -12,22 +12,22 @@ use trainer::{AverageConfig, ClipConfig, OptimConfig, ScheduleConfig, StageLrCon
 
 use crate::{End, tables::columns};
 
-/// A registry as it is printed.
-struct Shelf {
+/// A registry to print.
+struct Registry {
     name: &'static str,
-    /// Where in a config its members stand.
+    /// Path of its members in a config.
     place: &'static str,
-    /// Each kind, its doc, and its settings.
+    /// Kind, documentation and default settings of each member.
     members: Vec<(&'static str, &'static str, String)>,
 }
 
-macro_rules! shelf {
+macro_rules! registry {
     ($name:literal, $place:literal, $registry:ty) => {
-        shelf!($name, $place, $registry as $registry)
+        registry!($name, $place, $registry as $registry)
     };
-    // An entry that is a member and something beside it.
+    // A config entry that wraps a member.
     ($name:literal, $place:literal, $registry:ty as $entry:ty) => {
-        Shelf {
+        Registry {
             name: $name,
             place: $place,
             members: <$registry>::KINDS
@@ -40,35 +40,35 @@ macro_rules! shelf {
 }
 
 pub(crate) fn list(registry: Option<&str>) -> anyhow::Result<End> {
-    let shelves = [
-        shelf!("sources", "data.source", SourceConfig),
-        shelf!("splits", "data.split", SplitConfig),
-        shelf!("samplers", "data.sampler", SamplerConfig),
-        shelf!("images", "augment.train, augment.eval", TransformConfig as Step),
-        shelf!("mixes", "augment.mix", MixOpConfig),
-        shelf!("statistics", "augment.statistics", StatisticsConfig),
-        shelf!("models", "model.backbone", BackboneConfig),
-        shelf!("heads", "head", HeadConfig),
-        shelf!("losses", "loss", LossConfig),
-        shelf!("optimizers", "optim", OptimConfig),
-        shelf!("stage-rates", "groups.stage_lr", StageLrConfig),
-        shelf!("schedules", "schedule", ScheduleConfig),
-        shelf!("averages", "average", AverageConfig),
-        shelf!("clips", "train.clip", ClipConfig),
-        shelf!("metrics", "eval.best_by", MetricConfig),
-        shelf!("trackers", "track", TrackConfig),
+    let registries = [
+        registry!("sources", "data.source", SourceConfig),
+        registry!("splits", "data.split", SplitConfig),
+        registry!("samplers", "data.sampler", SamplerConfig),
+        registry!("images", "augment.train, augment.eval", TransformConfig as Step),
+        registry!("mixes", "augment.mix", MixOpConfig),
+        registry!("statistics", "augment.statistics", StatisticsConfig),
+        registry!("models", "model.backbone", BackboneConfig),
+        registry!("heads", "head", HeadConfig),
+        registry!("losses", "loss", LossConfig),
+        registry!("optimizers", "optim", OptimConfig),
+        registry!("stage-rates", "groups.stage_lr", StageLrConfig),
+        registry!("schedules", "schedule", ScheduleConfig),
+        registry!("averages", "average", AverageConfig),
+        registry!("clips", "train.clip", ClipConfig),
+        registry!("metrics", "eval.best_by", MetricConfig),
+        registry!("trackers", "track", TrackConfig),
     ];
-    let names: Vec<&str> = shelves.iter().map(|it| it.name).collect();
-    if let Some(asked) = registry.filter(|it| !names.contains(it)) {
-        bail!("there is no list of `{asked}`, there are: {}", names.join(", "));
+    let names: Vec<&str> = registries.iter().map(|it| it.name).collect();
+    if let Some(unknown) = registry.filter(|it| !names.contains(it)) {
+        bail!("there is no registry `{unknown}`: choose one of {}", names.join(", "));
     }
-    let shown = shelves.iter().filter(|it| registry.is_none_or(|name| name == it.name));
-    for (idx, shelf) in shown.enumerate() {
+    let shown = registries.iter().filter(|it| registry.is_none_or(|name| name == it.name));
+    for (idx, it) in shown.enumerate() {
         if idx > 0 {
             say!("");
         }
-        say!("{} ({})", shelf.name, shelf.place);
-        for (kind, doc, settings) in &shelf.members {
+        say!("{} ({})", it.name, it.place);
+        for (kind, doc, settings) in &it.members {
             let doc: Vec<&str> = doc.lines().map(str::trim).collect();
             say!("  {kind}\n      {}", doc.join(" "));
             if !settings.is_empty() {
@@ -78,13 +78,13 @@ pub(crate) fn list(registry: Option<&str>) -> anyhow::Result<End> {
     }
     match registry {
         Some("models") => say!("\n{}", networks()?),
-        None => say!("\nPublished networks and what their weights want: `list models`."),
+        None => say!("\nFor published networks and the input of their weights, see `list models`."),
         Some(_) => {}
     }
     Ok(End::Done)
 }
 
-/// The published networks as a table.
+/// Formats the published networks as a table.
 fn networks() -> anyhow::Result<String> {
     let mut rows = vec![
         [
@@ -93,8 +93,8 @@ fn networks() -> anyhow::Result<String> {
             "multiply-adds",
             "size",
             "crop",
-            "resized",
-            "colours",
+            "interpolation",
+            "mean/std",
             "weights",
         ]
         .map(str::to_owned),
@@ -109,21 +109,21 @@ fn networks() -> anyhow::Result<String> {
             it.input.crop.to_string(),
             it.input.interpolation.name().to_owned(),
             it.input.colours(),
-            if it.is_trained() { it.tag.to_owned() } else { "none by this name".to_owned() },
+            if it.is_trained() { it.tag.to_owned() } else { "none".to_owned() },
         ]);
     }
-    let parameters = "Parameters with 1000 classes; multiply-adds for an image of that size; the shorter \
-                      side is resized\nto size / crop. `pretrained = \"hf:timm/NAME.WEIGHTS\"` fetches \
-                      the weights.";
+    let notes = "Parameters are for 1000 classes, multiply-adds for one image of the given size; the shorter \
+                 side is resized\nto size / crop. Download the weights with \
+                 `pretrained = \"hf:timm/NAME.WEIGHTS\"`.";
     Ok(format!(
-        "{}\n{parameters}",
+        "{}\n{notes}",
         columns(&rows, &[false, true, true, true, true, false, false, false])
     ))
 }
 
-/// The settings of a member at their defaults, on one line.
+/// Formats the default settings of a member on one line.
 fn settings(member: &impl Serialize) -> String {
-    let table = toml::Table::try_from(member).expect("a config is TOML");
+    let table = toml::Table::try_from(member).expect("a config serialises to TOML");
     let fields = table.iter().filter(|(key, _)| *key != "kind");
     fields.map(|(key, value)| format!("{key} = {value}")).collect::<Vec<_>>().join(", ")
 }

@@ -1,4 +1,4 @@
-//! `maskfit schedule`: the learning rate over a run, before there is one.
+//! `maskfit schedule`: plots the learning-rate schedule of an experiment, without training.
 
 use std::path::Path;
 
@@ -16,7 +16,7 @@ use crate::{
     terminal::Terminal,
 };
 
-/// Points of a curve, at most: more than letters, and fewer than pixels.
+/// Maximum number of points of a curve: more than characters, and fewer than pixels.
 const POINTS: usize = 500;
 
 pub(crate) fn schedule(args: &ExperimentArgs, output: &Path) -> anyhow::Result<End> {
@@ -39,12 +39,12 @@ pub(crate) fn schedule(args: &ExperimentArgs, output: &Path) -> anyhow::Result<E
         say!("{it}");
     }
     output.write(&png(&curves.draw()))?;
-    say!("the image: {output}");
+    say!("plot: {output}");
     Ok(End::Done)
 }
 
-/// The learning rate of the head, that of the first stage where it is another, and momentum if the
-/// schedule has a say.
+/// Returns the learning rate of the head, that of the first stage if it differs, and the momentum if the
+/// schedule sets it.
 fn curves(experiment: &Experiment, groups: &ParamGroups, epochs: &Epochs) -> Curves {
     let (kind, total) = (experiment.schedule.kind(), epochs.total());
     let every = total.div_ceil(POINTS);
@@ -69,7 +69,9 @@ fn curves(experiment: &Experiment, groups: &ParamGroups, epochs: &Epochs) -> Cur
         true => {
             panels.push(panel("learning rate of the head", true, &|_, it| ends(it)[1]));
             let unfreezes = experiment.unfreezes(epochs);
-            panels.push(panel("of the first stage", true, &|step, it| match step < unfreezes {
+            panels.push(panel("learning rate of the first stage", true, &|step, it| match step
+                < unfreezes
+            {
                 true => 0.0,
                 false => ends(it)[0],
             }));
@@ -79,14 +81,14 @@ fn curves(experiment: &Experiment, groups: &ParamGroups, epochs: &Epochs) -> Cur
         panels.push(panel("momentum", false, &|_, it| it.momentum.unwrap_or_default()));
     }
     let [first, last] = [0, epochs.n_begun() - 1].map(|it| epochs.n_steps(it));
-    let an_epoch = match first == last {
-        true => format!("{first} steps each"),
-        false => format!("{first} steps the first, {last} the last"),
+    let epoch_steps = match first == last {
+        true => format!("{first} steps per epoch"),
+        false => format!("{first} steps in the first, {last} in the last"),
     };
     Curves {
         title: format!("{kind} over {total} steps"),
         x: Axis {
-            name: format!("epochs, {an_epoch}"),
+            name: format!("epoch ({epoch_steps})"),
             range: 0.0..epochs.epoch(total),
             is_log: false,
         },
@@ -94,7 +96,7 @@ fn curves(experiment: &Experiment, groups: &ParamGroups, epochs: &Epochs) -> Cur
     }
 }
 
-/// What a curve does not say; rates are the head's.
+/// Returns notes on the curves; learning rates are those of the head.
 fn notes(experiment: &Experiment, groups: &ParamGroups, epochs: &Epochs) -> Vec<String> {
     let lr = experiment.optim.get().lr();
     let rate = |step: usize| lr * groups.ends(experiment.rates(epochs, step, &[]))[1];
@@ -110,11 +112,11 @@ fn notes(experiment: &Experiment, groups: &ParamGroups, epochs: &Epochs) -> Vec<
         ),
     };
     let mut notes =
-        vec![format!("from {}{peak}, to {} at the last", number(rate(0)), number(rate(last)))];
+        vec![format!("from {}{peak}, to {} at the last step", number(rate(0)), number(rate(last)))];
     if let ScheduleConfig::Plateau(it) = &experiment.schedule {
         notes.push(format!(
-            "as if every evaluation were better: after {} in a row that are not, the rest is times {}, \
-             which cannot be known ahead",
+            "assumes that every evaluation improves: after {} in a row that do not, the rate is multiplied \
+             by {}, which is not known in advance",
             it.patience + 1,
             it.factor
         ));
@@ -122,7 +124,7 @@ fn notes(experiment: &Experiment, groups: &ParamGroups, epochs: &Epochs) -> Vec<
     if experiment.schedule.get().frozen().is_some() {
         let unfreezes = experiment.unfreezes(epochs);
         notes.push(format!(
-            "until step {unfreezes} (epoch {}) the head learns alone",
+            "until step {unfreezes} (epoch {}) the backbone is frozen, only the head is trained",
             number(epochs.epoch(unfreezes))
         ));
     }

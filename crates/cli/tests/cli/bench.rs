@@ -1,4 +1,4 @@
-//! A folder to run the program in.
+//! A test fixture: a temporary folder to run the program in.
 
 use std::{
     fs,
@@ -9,7 +9,7 @@ use std::{
 use expect_test::Expect;
 use tempfile::TempDir;
 
-/// A folder with a small experiment and people drawn for it.
+/// A temporary folder, usually with a small experiment and synthetic people.
 pub(crate) struct Bench {
     dir: TempDir,
 }
@@ -32,12 +32,12 @@ batch_size = 8
 "#;
 
 impl Bench {
-    /// An empty folder.
+    /// Creates an empty folder.
     pub(crate) fn empty() -> Bench {
         Bench { dir: tempfile::tempdir().unwrap() }
     }
 
-    /// The folder with both.
+    /// Creates a folder with the experiment and its data.
     pub(crate) fn new() -> Bench {
         let bench = Bench::empty();
         fs::write(bench.path("small.toml"), SMALL).unwrap();
@@ -70,7 +70,7 @@ impl Bench {
         self.command(args).output().unwrap()
     }
 
-    /// Runs a command that must succeed, and returns what it prints.
+    /// Runs a command that must succeed, and returns its stdout.
     #[track_caller]
     pub(crate) fn ok(&self, args: &[&str]) -> String {
         let output = self.run(args);
@@ -79,7 +79,7 @@ impl Bench {
         out
     }
 
-    /// Runs a command that must fail with one message, and leave nothing behind.
+    /// Runs a command that must fail with one error message, and create or remove no files.
     #[track_caller]
     pub(crate) fn fails(&self, args: &[&str], want: Expect) {
         let before = self.names();
@@ -88,10 +88,10 @@ impl Bench {
         assert_eq!(output.status.code(), Some(1), "{args:?}\n{err}");
         assert_eq!(err.matches("error:").count(), 1, "{err}");
         want.assert_eq(err.trim_end());
-        assert_eq!(self.names(), before, "something was left behind");
+        assert_eq!(self.names(), before, "the command left files");
     }
 
-    /// Everything below the folder but the cache.
+    /// Returns all paths in the folder except the cache.
     pub(crate) fn names(&self) -> Vec<PathBuf> {
         let mut names = Vec::new();
         let mut todo = vec![self.dir.path().to_owned()];
@@ -109,7 +109,7 @@ impl Bench {
         names
     }
 
-    /// A file of one of the synthetic people.
+    /// Returns the path of an image of a synthetic person.
     pub(crate) fn image(&self, person: usize, name: &str) -> PathBuf {
         let images = self.path("people/train/images");
         let mut people: Vec<PathBuf> =
@@ -125,7 +125,7 @@ pub(crate) fn text(bytes: &[u8]) -> String {
 
 pub(crate) const TRAIN: [&str; 2] = ["train", "small.toml"];
 
-/// Files of a run that repeat to the last byte.
+/// Returns the files of a run that are reproducible byte for byte.
 pub(crate) fn lasting(run: &Path) -> Vec<Vec<u8>> {
     let names = ["report.toml", "steps.csv", "epochs.csv", "valid.csv", "best/bundle.toml"];
     names.iter().map(|it| fs::read(run.join(it)).unwrap()).collect()

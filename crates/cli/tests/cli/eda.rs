@@ -1,4 +1,4 @@
-//! `maskfit eda`: what it finds, what it writes, and what it says when it cannot.
+//! `maskfit eda`: findings, files and error messages.
 
 use std::{collections::BTreeMap, fs, path::Path};
 
@@ -6,7 +6,7 @@ use expect_test::expect;
 
 use crate::bench::Bench;
 
-/// Eight synthetic people in a folder.
+/// Creates a folder with eight synthetic people.
 fn people() -> Bench {
     let bench = Bench::empty();
     let few = ["--people", "8", "--scored", "0", "--wrong-labels", "0"];
@@ -14,7 +14,7 @@ fn people() -> Bench {
     bench
 }
 
-/// All files of a folder.
+/// Returns all files of a folder.
 fn files(dir: &Path) -> BTreeMap<String, Vec<u8>> {
     let name = |it: &fs::DirEntry| it.file_name().into_string().unwrap();
     let entries = fs::read_dir(dir).unwrap().map(|it| it.unwrap());
@@ -22,17 +22,17 @@ fn files(dir: &Path) -> BTreeMap<String, Vec<u8>> {
 }
 
 #[test]
-fn what_is_planted_is_said_drawn_and_written() {
+fn planted_problems_are_printed_drawn_and_written() {
     let bench = people();
-    // Person 0's mask1 is person 1's too, and her normal image also her incorrect one.
+    // Person 0's mask1 is also person 1's, and her normal image also her incorrect_mask image.
     fs::copy(bench.image(0, "mask1.jpg"), bench.image(1, "mask1.jpg")).unwrap();
     fs::copy(bench.image(0, "normal.jpg"), bench.image(0, "incorrect_mask.jpg")).unwrap();
     fs::write(bench.image(2, "mask3.jpg"), "a text file").unwrap();
     fs::remove_file(bench.image(3, "mask3.jpg")).unwrap();
-    let said = bench.ok(&["eda", "people", "-o", "look"]);
-    // Decoders may round otherwise on other machines.
+    let out = bench.ok(&["eda", "people", "-o", "look"]);
+    // Decoders may round differently on other machines.
     let is_exact = |it: &&str| !it.contains(" = [");
-    let said: String = said.lines().filter(is_exact).map(|it| format!("{it}\n")).collect();
+    let out: String = out.lines().filter(is_exact).map(|it| format!("{it}\n")).collect();
     expect![[r#"
         people/train: 55 images of 8 people
 
@@ -105,7 +105,7 @@ fn what_is_planted_is_said_drawn_and_written() {
           duplicates.png  images that are the same and should not be, in pairs
           duplicates.csv  all images that are the same, or nearly
           eda.toml        all figures
-    "#]].assert_eq(&said);
+    "#]].assert_eq(&out);
 
     let files = files(&bench.path("look"));
     let csv = String::from_utf8(files["duplicates.csv"].clone()).unwrap();
@@ -130,7 +130,7 @@ fn what_is_planted_is_said_drawn_and_written() {
 }
 
 #[test]
-fn the_number_of_threads_changes_nothing() {
+fn number_of_threads_does_not_change_the_output() {
     let bench = people();
     for n in ["1", "3"] {
         let threads = format!("threads={n}");
@@ -141,34 +141,37 @@ fn the_number_of_threads_changes_nothing() {
 }
 
 #[test]
-fn drawn_people_and_a_config_are_data_too() {
+fn synthetic_people_and_configs_are_accepted() {
     let bench = people();
     let few = ["--set", "data.source.n_people=3", "--set", "data.source.n_scored=1"];
-    let said = bench.ok(&[&["eda"][..], &few].concat());
-    assert!(said.starts_with("people: 21 images of 3 people\n7 more are kept"), "{said}");
+    let out = bench.ok(&[&["eda"][..], &few].concat());
+    assert!(
+        out.starts_with("people: 21 images of 3 people\n7 more images belong to the test set"),
+        "{out}"
+    );
     assert!(bench.path("eda/classes.png").is_file());
     let config = "data.source = { kind = \"mask_profiles\", root = \"people/train\" }";
     fs::write(bench.path("mine.toml"), config).unwrap();
-    let said = bench.ok(&["eda", "mine.toml", "-o", "new/folder"]);
-    assert!(said.starts_with("people/train: 56 images of 8 people\n"), "{said}");
+    let out = bench.ok(&["eda", "mine.toml", "-o", "new/folder"]);
+    assert!(out.starts_with("people/train: 56 images of 8 people\n"), "{out}");
 }
 
 #[test]
-fn several_roots_are_looked_at_together() {
+fn several_roots_are_explored_together() {
     let bench = people();
     let config = r#"data.source = { kind = "several", roots = [
         { source = { kind = "mask_profiles", root = "people/train" } },
         { source = { kind = "synthetic_people", n_people = 6, n_scored = 2, seed = 9 }, name = "drawn", share = 0.5, use = "train" },
     ] }"#;
     fs::write(bench.path("mine.toml"), config).unwrap();
-    let said = bench.ok(&["eda", "mine.toml"]);
-    let head = said.split("\n\n").next().unwrap();
+    let out = bench.ok(&["eda", "mine.toml"]);
+    let head = out.split("\n\n").next().unwrap();
     expect![[r#"
         people/train + people: 77 images of 11 people
         note: roots[0]: 8 people, 56 images
         note: drawn: 3 of 6 people, 21 images, only trained on; without 2 whom it keeps for scoring"#]]
     .assert_eq(head);
-    // The same folder again: of whoever is held out there would be images to train on.
+    // The same folder twice: images of held-out people would be in the training set.
     let twice = config.replace(
         "kind = \"synthetic_people\", n_people = 6, n_scored = 2, seed = 9",
         "kind = \"mask_profiles\", root = \"./people/train\"",
@@ -178,20 +181,20 @@ fn several_roots_are_looked_at_together() {
 }
 
 #[test]
-fn one_person_and_no_image_that_can_be_read() {
+fn one_person_and_only_unreadable_images() {
     let bench = Bench::empty();
     bench.ok(&["data", "synthetic-people", "people", "--people", "1", "--scored", "0"]);
     bench.ok(&["eda", "people", "-o", "one"]);
     for name in ["mask1", "mask2", "mask3", "mask4", "mask5", "incorrect_mask", "normal"] {
         fs::write(bench.image(0, &format!("{name}.jpg")), "").unwrap();
     }
-    let said = bench.ok(&["eda", "people", "-o", "none"]);
-    assert!(said.contains("7 images cannot be read:"), "{said}");
+    let out = bench.ok(&["eda", "people", "-o", "none"]);
+    assert!(out.contains("7 images cannot be read:"), "{out}");
     assert!(!bench.path("none/brightness.png").exists());
 }
 
 #[test]
-fn what_cannot_be_looked_at_says_why() {
+fn errors_name_the_problem_and_the_fix() {
     let bench = people();
     bench.fails(
         &["eda", "nowhere"],

@@ -1,4 +1,4 @@
-//! The program from outside: what a person types, and what comes back.
+//! Tests of the program as a process: arguments in; output, files and exit code out.
 
 #![expect(clippy::unwrap_used, reason = "in a test a panic is a failure")]
 

@@ -1,4 +1,4 @@
-//! Data and settings that are wrong: one message, before anything is begun.
+//! Wrong data and settings are refused with one message, before any work.
 
 use std::fs;
 
@@ -7,13 +7,13 @@ use expect_test::{Expect, expect};
 use crate::bench::{Bench, TRAIN};
 
 #[test]
-fn a_folder_that_is_not_there() {
+fn missing_folder_is_refused() {
     Bench::new()
         .fails(&["train", "small.toml", "--set", "data.source.root=nowhere"], expect!["error: nowhere/train.csv: No such file or directory (os error 2): `data.source.root` is to be the folder of `train.csv` and `images/`"]);
 }
 
 #[test]
-fn roots_that_make_no_sense() {
+fn contradictory_roots_are_refused() {
     let bench = Bench::new();
     let root = |text: &str| {
         format!(
@@ -38,7 +38,7 @@ fn roots_that_make_no_sense() {
 }
 
 #[test]
-fn a_table_without_rows() {
+fn empty_table_is_refused() {
     let bench = Bench::new();
     fs::write(bench.path("people/train/train.csv"), "").unwrap();
     bench.fails(
@@ -50,7 +50,7 @@ fn a_table_without_rows() {
 }
 
 #[test]
-fn a_table_without_a_column() {
+fn missing_column_is_refused() {
     let bench = Bench::new();
     let path = bench.path("people/train/train.csv");
     let table = fs::read_to_string(&path).unwrap();
@@ -61,7 +61,7 @@ fn a_table_without_a_column() {
 }
 
 #[test]
-fn images_that_are_damaged_in_every_way() {
+fn damaged_images_are_all_named() {
     let bench = Bench::new();
     let whole = fs::read(bench.image(0, "mask1.jpg")).unwrap();
     fs::write(bench.image(0, "mask1.jpg"), &whole[..whole.len() - 300]).unwrap();
@@ -78,7 +78,7 @@ fn images_that_are_damaged_in_every_way() {
 }
 
 #[test]
-fn an_age_that_is_no_number() {
+fn age_that_is_not_a_number_is_refused() {
     let bench = Bench::new();
     let path = bench.path("people/train/train.csv");
     let table = fs::read_to_string(&path).unwrap();
@@ -92,7 +92,7 @@ fn an_age_that_is_no_number() {
 }
 
 #[test]
-fn a_config_with_a_key_that_is_none() {
+fn wrong_settings_are_refused() {
     let bench = Bench::new();
     fs::write(bench.path("mine.toml"), "[optim]\nkind = \"adam\"\nrl = 0.1\n").unwrap();
     bench.fails(&["train", "mine.toml"], expect!["error: mine.toml: at `optim.rl`: unknown field `rl`, expected one of `lr`, `betas`, `eps`, `weight_decay` (these are of kind `adam`)"]);
@@ -113,7 +113,7 @@ fn a_config_with_a_key_that_is_none() {
 }
 
 #[test]
-fn a_sampler_that_does_not_fit() {
+fn sampler_that_does_not_fit_the_data_is_refused() {
     let bench = Bench::new();
     let fails = |settings: &str, want: Expect| {
         let set = format!("data.sampler={{ {settings} }}");
@@ -170,7 +170,7 @@ fn a_sampler_that_does_not_fit() {
 }
 
 #[test]
-fn a_sampler_says_what_it_makes_of_the_classes() {
+fn class_shares_of_the_sampler_are_printed() {
     let bench = Bench::new();
     let printed = |name: &str, settings: &str, total: &str| {
         let sampler = format!("data.sampler={{ {settings} }}");

@@ -1,4 +1,4 @@
-//! Published weights: what a file holds, and what it brings along.
+//! Pretrained weights: inspecting files, and the input settings that come with them.
 
 use std::{fs, path::Path};
 
@@ -7,14 +7,14 @@ use expect_test::{Expect, expect};
 use crate::bench::{Bench, lasting, text};
 
 #[test]
-fn weights_of_another_network() {
+fn file_without_weights_is_refused() {
     let bench = Bench::new();
     fs::write(bench.path("weights.pth"), b"hello").unwrap();
     let args = ["train", "small.toml", "--set", "model.pretrained=weights.pth"];
     bench.fails(&args, expect!["error: `model.pretrained`: weights.pth: this is text (`hello`), no weights: name a `.safetensors` or `.pth` file, or fetch it again"]);
 }
 
-/// A safetensors file of these tensors, all zeros.
+/// Returns a safetensors file of these tensors, all zeros.
 fn safetensors(shapes: &[(String, Vec<usize>)]) -> Vec<u8> {
     let (mut header, mut at) = (Vec::new(), 0);
     for (name, dims) in shapes {
@@ -28,7 +28,7 @@ fn safetensors(shapes: &[(String, Vec<usize>)]) -> Vec<u8> {
     [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), &vec![0; at]].concat()
 }
 
-/// The tensors of ResNet-18, as it was published.
+/// Returns the tensors of the published ResNet-18.
 fn resnet18() -> Vec<(String, Vec<usize>)> {
     let mut all = Vec::new();
     let mut layer = |conv: String, norm: String, dims: [usize; 4]| {
@@ -58,7 +58,7 @@ fn resnet18() -> Vec<(String, Vec<usize>)> {
 }
 
 #[test]
-fn weights_are_looked_into() {
+fn weight_files_are_inspected() {
     let bench = Bench::empty();
     let mut tensors = resnet18();
     fs::write(bench.path("net.safetensors"), safetensors(&tensors)).unwrap();
@@ -121,7 +121,7 @@ fn weights_are_looked_into() {
 }
 
 #[test]
-fn files_that_are_no_weights_are_refused() {
+fn files_that_are_not_weights_are_refused() {
     let bench = Bench::empty();
     let check = |name: &str, content: &[u8], want: Expect| {
         fs::write(bench.path(name), content).unwrap();
@@ -134,7 +134,7 @@ fn files_that_are_no_weights_are_refused() {
             "error: notes.txt: this is text (`Dear diary,`), no weights: name a `.safetensors` or `.pth` file, or fetch it again"
         ],
     );
-    // What an object whose `__reduce__` is (os.system, ("touch hacked",)) pickles to.
+    // The pickle of an object whose `__reduce__` is (os.system, ("touch hacked",)).
     check(
         "evil.pth",
         b"\x80\x02cos\nsystem\nX\x0c\x00\x00\x00touch hacked\x85R.",
@@ -169,7 +169,7 @@ fn files_that_are_no_weights_are_refused() {
 }
 
 #[test]
-fn published_weights_bring_their_images_along() {
+fn published_weights_set_the_input_transforms() {
     let bench = Bench::new();
     fs::create_dir(bench.path("weights")).unwrap();
     fs::write(bench.path("weights/resnet18-f37072fd.safetensors"), safetensors(&resnet18()))
@@ -220,7 +220,7 @@ fn published_weights_bring_their_images_along() {
         "--set",
         half,
     ]));
-    // What is kept says all, and finds the weights without the environment.
+    // The saved config is complete, and finds the weights without the environment variable.
     let config = fs::read_to_string(bench.path("runs/a/config.toml")).unwrap();
     let (_, part) = config.split_once("[[augment").unwrap();
     let part = part.split_once("[head]").unwrap().0;

@@ -1,6 +1,6 @@
-//! One random image of each person, in random order.
+//! Samples one random image per person, in random order.
 //!
-//! Where a person's images are much alike, an epoch of them all sees everybody several times.
+//! Where a person's images are similar, an epoch over all of them repeats each person several times.
 
 use base::Rng;
 use rand::seq::{IndexedRandom as _, SliceRandom as _};

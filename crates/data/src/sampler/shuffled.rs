@@ -1,4 +1,4 @@
-//! Every example once, in random order.
+//! Samples every example once, in random order.
 
 use base::Rng;
 use rand::seq::SliceRandom as _;

@@ -1,5 +1,5 @@
-//! Synthetic people, as a source: some to train on, with a share of wrong labels, and others with right
-//! ones that the finished model is scored on.
+//! Synthetic people as a source: some for training, with a share of wrong labels, and others with correct
+//! labels as a test set for the finished model.
 
 use std::{
     collections::BTreeMap,
@@ -31,19 +31,19 @@ use crate::{
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SyntheticPeople {
-    /// How many people may be trained and validated on.
+    /// The number of people for training and validation.
     pub n_people: usize,
-    /// How many further people the finished model is scored on.
+    /// The number of further people in the test set, which the finished model is scored on.
     pub n_scored: usize,
     /// `[height, width]` of the images.
     pub size: [usize; 2],
-    /// The share of people with a wrong label: another gender, another age, or the image without
-    /// a mask and the one with a mask worn wrongly exchanged. The scored people have none.
+    /// The share of people with a wrong label: another gender, another age, or the image without a mask
+    /// and the one with a mask worn incorrectly exchanged. The test set has none.
     pub wrong_labels: f64,
-    /// The share of images to train on whose joint class is exchanged for any other: labels that
+    /// The share of training images whose joint class is replaced by a random other one: label noise that
     /// `maskfit labels` has to find.
     pub flipped: f64,
-    /// Other people for another number.
+    /// The seed of the people.
     pub seed: u64,
 }
 
@@ -63,7 +63,7 @@ impl Default for SyntheticPeople {
 /// The position of the age among the factors.
 const AGE: usize = 2;
 
-/// A person as the data describes them.
+/// A person as labelled in the data.
 struct Profile {
     name: String,
     person: Person,
@@ -74,7 +74,7 @@ struct Profile {
 }
 
 impl Source for SyntheticPeople {
-    /// Draws them all.
+    /// Renders all images.
     fn list(&self, context: &Context<'_>) -> Result<(Manifest, Findings), SourceError> {
         self.check()?;
         let profiles = self.profiles();
@@ -120,41 +120,47 @@ impl Profile {
             (Shot::Normal, true) => Shot::Incorrect,
             _ => shot,
         };
-        let mask = MaskName::of_file(&shown.name()).expect("a shot is called as its file");
+        let mask = MaskName::of_file(&shown.name()).expect("a shot has the name of its file");
         let age = &task.factors[AGE];
         let age = Factor::level_of(f64::from(self.age), &age.cuts);
         task.class_of(&[mask.level(), self.gender as usize, age])
     }
 }
 
-/// More would not fit the memory of any machine.
+/// The maximum number of people: more would not fit into any machine's memory.
 const MOST_PEOPLE: usize = 10_000_000;
 
 impl SyntheticPeople {
     fn check(&self) -> Result<(), SourceError> {
         let settings = |what: String| Err(SourceError::Settings(format!("`data.source`: {what}")));
         if self.n_people.saturating_add(self.n_scored) > MOST_PEOPLE {
-            return settings(format!("at most {MOST_PEOPLE} people are drawn"));
+            return settings(format!(
+                "`n_people` + `n_scored` must be at most {MOST_PEOPLE}, not {}",
+                self.n_people.saturating_add(self.n_scored)
+            ));
         }
         if self.n_people == 0 {
-            return settings("`n_people` is at least 1, not 0".to_owned());
+            return settings("`n_people` must be at least 1, not 0".to_owned());
         }
         if !(0.0..=1.0).contains(&self.wrong_labels) {
-            return settings(format!("`wrong_labels` is a share, not {}", self.wrong_labels));
+            return settings(format!(
+                "`wrong_labels` must be from 0 to 1, not {}",
+                self.wrong_labels
+            ));
         }
         if !(0.0..=1.0).contains(&self.flipped) {
-            return settings(format!("`flipped` is a share, not {}", self.flipped));
+            return settings(format!("`flipped` must be from 0 to 1, not {}", self.flipped));
         }
         if self.size.iter().any(|it| !(8..=4096).contains(it)) {
             return settings(format!(
-                "`size` is [height, width] from 8 to 4096, not {:?}",
+                "`size` must be [height, width], each from 8 to 4096, not {:?}",
                 self.size
             ));
         }
         Ok(())
     }
 
-    /// Exchanges the label of an image to train on for another, with the probability `flipped`.
+    /// Replaces the label of a training image by another, with probability `flipped`.
     fn flip(&self, example: &mut Example, task: &Task) {
         let mut rng = Seed(self.seed).stream(&format!("flips/{}", example.name));
         if example.usage == Use::Score || !rng.random_bool(self.flipped) {
@@ -166,7 +172,7 @@ impl SyntheticPeople {
         example.age = example.age.map(|it| task.factors[AGE].nearest(it, age));
     }
 
-    /// Everybody, as described: the trained ones first.
+    /// Returns all people as labelled: those for training and validation first.
     fn profiles(&self) -> Vec<Profile> {
         let seed = Seed(self.seed);
         let profile = |idx: usize| {
@@ -178,7 +184,7 @@ impl SyntheticPeople {
                 match rng.random_range(0..3) {
                     0 if gender == Gender::Male => gender = Gender::Female,
                     0 => gender = Gender::Male,
-                    // Somebody else's age.
+                    // Another person's age.
                     1 => age = Person::new(seed, usize::MAX - idx).age,
                     _ => swapped = true,
                 }
@@ -191,13 +197,12 @@ impl SyntheticPeople {
 
     /// Writes the people to a folder in the competition's layout.
     ///
-    /// `train/` holds `train.csv` and `images/<person>/<image>.jpg`. `eval/` holds the scored
-    /// people as the competition does: `info.csv`, with names that say nothing, and `images/`; and
-    /// `answers.csv` beside them.
+    /// `train/` contains `train.csv` and `images/<person>/<image>.jpg`. `eval/` contains the test set as in
+    /// the competition: `info.csv`, with uninformative names, and `images/`; and in addition `answers.csv`
+    /// with the true classes.
     ///
     /// # Errors
-    /// Settings that make no sense, flipped labels, which the layout has no place for, or what the
-    /// system says.
+    /// Invalid settings, flipped labels, which the layout cannot represent, or I/O errors.
     pub fn write(
         &self,
         dir: &Path,
@@ -205,8 +210,8 @@ impl SyntheticPeople {
     ) -> Result<(), SourceError> {
         self.check()?;
         if self.flipped > 0.0 {
-            let what = "`flipped` is for training on synthetic people as they are: a folder has one \
-                        gender and one age";
+            let what = "`flipped` cannot be written to a folder, which has one gender and one age per \
+                        person: train on the `synthetic_people` source directly";
             return Err(SourceError::Settings(what.to_owned()));
         }
         let io = |path: &Path| {
@@ -231,7 +236,7 @@ impl SyntheticPeople {
             let folder = train.join("images").join(&profile.name);
             fs::create_dir_all(&folder).map_err(io(&folder))?;
             for shot in Shot::ALL {
-                // Where the labels of two images are exchanged, their names are.
+                // Exchanged labels of two images are written as exchanged file names.
                 let named = match (shot, profile.swapped) {
                     (Shot::Incorrect, true) => Shot::Normal,
                     (Shot::Normal, true) => Shot::Incorrect,
@@ -249,7 +254,7 @@ impl SyntheticPeople {
         let path = train.join("train.csv");
         write_whole(&path, table.as_bytes()).map_err(io(&path))?;
 
-        // Shuffled by a name that tells nothing of person or class.
+        // Named and thereby shuffled by a hash that reveals neither person nor class.
         let mut images = BTreeMap::new();
         for profile in profiles.iter().filter(|it| it.usage == Use::Score) {
             for shot in Shot::ALL {
@@ -279,12 +284,12 @@ impl SyntheticPeople {
     }
 }
 
-/// An image as a camera would keep it.
+/// Renders an image and encodes it as JPEG.
 fn jpeg(person: &Person, shot: Shot, size: [usize; 2]) -> Vec<u8> {
     let mut bytes = io::Cursor::new(Vec::new());
     let encoder = JpegEncoder::new_with_quality(&mut bytes, 92);
-    let drawn = synthetic::draw(person, shot, size).write_with_encoder(encoder);
-    drawn.expect("an image of a size that JPEG has, into memory");
+    let written = synthetic::draw(person, shot, size).write_with_encoder(encoder);
+    written.expect("encoding a JPEG of a valid size into memory cannot fail");
     bytes.into_inner()
 }
 
@@ -309,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn the_same_seed_draws_the_same_images() {
+    fn the_same_seed_gives_the_same_images() {
         let bytes = |people: &SyntheticPeople| -> Vec<Vec<u8>> {
             let manifest = people.read(&context()).unwrap();
             manifest.examples.iter().map(|it| it.content.bytes().unwrap().into_owned()).collect()
@@ -322,9 +327,9 @@ mod tests {
 
     #[test]
     #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
-    fn the_images_never_change_between_releases() {
-        // Recorded once: whoever changes this changes every score on synthetic people. Other systems
-        // may round a sine otherwise.
+    fn images_do_not_change_between_releases() {
+        // Recorded once: a change of this value changes every score on synthetic people. Other systems may
+        // round a sine differently.
         let manifest = FEW.read(&context()).unwrap();
         let all: Vec<u8> = manifest
             .examples
@@ -335,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn only_people_to_train_on_have_wrong_labels() {
+    fn the_test_set_has_no_wrong_labels() {
         let (clean, noisy) = (SyntheticPeople { wrong_labels: 0.0, ..FEW }, FEW);
         let (clean, noisy) = (clean.read(&context()).unwrap(), noisy.read(&context()).unwrap());
         let differing = |usage| {
@@ -347,13 +352,13 @@ mod tests {
     }
 
     #[test]
-    fn flipped_labels_are_those_of_some_images_to_train_on() {
+    fn labels_of_training_images_are_flipped() {
         let flipped = SyntheticPeople { flipped: 0.3, wrong_labels: 0.0, n_people: 40, ..FEW };
         let right = SyntheticPeople { flipped: 0.0, ..flipped.clone() }.read(&context()).unwrap();
         let flipped = flipped.read(&context()).unwrap();
         let pairs = right.examples.iter().zip(&flipped.examples);
         let wrong: Vec<_> = pairs.filter(|(a, b)| a.class != b.class).map(|it| it.1).collect();
-        // 280 images: 84 are expected, with a deviation of 8.
+        // 280 images: 84 are expected, with a standard deviation of 8.
         assert!((60..108).contains(&wrong.len()), "{}", wrong.len());
         assert!(wrong.iter().all(|it| it.usage == Use::Pool));
         assert_eq!(
@@ -363,12 +368,12 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_reads_back_as_the_same_people() {
+    fn written_people_read_back_as_the_same() {
         let dir = tempfile::tempdir().unwrap();
         FEW.write(dir.path(), &|_, _| {}).unwrap();
         let source = MaskProfiles { root: dir.path().join("train"), ..MaskProfiles::default() };
-        let (drawn, read) = (FEW.read(&context()).unwrap(), source.read(&context()).unwrap());
-        let pool: Vec<_> = drawn.examples.iter().filter(|it| it.usage == Use::Pool).collect();
+        let (direct, read) = (FEW.read(&context()).unwrap(), source.read(&context()).unwrap());
+        let pool: Vec<_> = direct.examples.iter().filter(|it| it.usage == Use::Pool).collect();
         assert_eq!(pool.len(), read.examples.len());
         let mut classes = [vec![0; 18], vec![0; 18]];
         for (ours, theirs) in pool.into_iter().zip(&read.examples) {

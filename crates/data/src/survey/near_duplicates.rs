@@ -1,18 +1,17 @@
-//! Images that are there twice: the same file, the same pixels, or nearly the same image of another
-//! person.
+//! Duplicate images: the same file, the same pixels, or a near-duplicate of another person's image.
 //!
 //! An image is linked to one other: to the first with the same file, else to the first with the same
 //! pixels, else to the nearest of another person by [`DifferenceHash`], if that is within [`NEAR`] bits.
-//! So there are never more links than images. Images of one person look alike by nature, and are
-//! compared by file and pixels only; so are plain ones.
+//! So there are never more links than images. Images of one person are similar by nature, and are
+//! compared by file and pixels only; so are images of one colour.
 //!
-//! Near hashes are found without comparing all: those that differ in fewer bits than there are bands
-//! agree in a band, so only images that share one are compared. Band by band the hashes are sorted,
-//! that band first, then those after it, and each is compared with no more than [`n_neighbours`] before
-//! it and after it. So the work grows with n log n whatever the images are. Where no more images than
-//! that agree in a band, all of them have been compared. An image is *crowded* that agrees with more: it
-//! is sure to find whatever is within [`NEAR`] bits less one for each of its crowded bands, and what else
-//! it finds is by luck, which the order favours. How many are crowded is said.
+//! Near hashes are found without comparing all pairs: hashes that differ in fewer bits than there are bands
+//! agree in at least one band, so only images that share a band are compared. For each band, the hashes are
+//! sorted with that band first, then those after it, and each is compared with at most [`n_neighbours`]
+//! before it and after it. So the time is O(n log n) for any images. If no more images than that agree in a
+//! band, all of them are compared. An image that agrees with more is *crowded*: it is certain to find
+//! images within [`NEAR`] bits less one for each of its crowded bands; others are found by chance, which
+//! the order favours. The number of crowded images is reported.
 //!
 //! Source: M. Norouzi, A. Punjani and D. J. Fleet, "Fast Search in Hamming Space with Multi-Index
 //! Hashing", CVPR 2012; here with whole bands only.
@@ -24,54 +23,54 @@ use serde::Serialize;
 
 use super::{difference_hash::DifferenceHash, summary::ImageSummary};
 
-/// Images of different people that differ in no more than so many of 256 bits look the same. All such
-/// are found, since they are fewer than the bands.
+/// The maximum Hamming distance of near-duplicates, of 256 bits. All of them are found, because it is less
+/// than the number of bands.
 pub const NEAR: u32 = DifferenceHash::N_BANDS as u32 - 1;
 
-/// How alike two images are.
+/// The kind of similarity of two images.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Likeness {
-    /// The files are the same.
+    /// The files are identical.
     SameBytes,
-    /// The files differ, the pixels do not.
+    /// The files differ, the pixels are identical.
     SamePixels,
-    /// They look the same.
+    /// The difference hashes are within [`NEAR`] bits.
     Near,
 }
 
-/// Two images that are one.
+/// A pair of duplicate or near-duplicate images.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct NearDuplicate {
-    /// How alike.
+    /// The kind of similarity.
     pub likeness: Likeness,
-    /// In how many of 256 bits they look different.
+    /// The Hamming distance of their difference hashes, of 256 bits.
     pub distance: u32,
-    /// Positions in [`Manifest::examples`](crate::Manifest::examples), rising.
+    /// Positions in [`Manifest::examples`](crate::Manifest::examples), increasing.
     pub images: [usize; 2],
 }
 
-/// The images that are linked to another, and what limits the search.
+/// All duplicates found, and the limit of the search.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NearDuplicates {
-    /// The surest first.
+    /// The pairs, most certain first.
     pub near_duplicates: Vec<NearDuplicate>,
-    /// How many images look so much like many others that not all of these were compared with them.
+    /// The number of images similar to so many others that they were not compared with all of them.
     pub n_crowded: usize,
 }
 
-/// All links.
+/// Finds all pairs.
 ///
-/// - `seen`: the images by position, rising.
-/// - `person`: whose image is at a position.
+/// - `images`: the images with their positions, increasing.
+/// - `person`: returns the person of the image at a position.
 pub(super) fn find(
-    seen: &[(usize, ImageSummary)],
+    images: &[(usize, ImageSummary)],
     person: &dyn Fn(usize) -> usize,
 ) -> NearDuplicates {
     let mut near_duplicates = Vec::new();
     let (mut by_bytes, mut by_pixels) = (HashMap::new(), HashMap::new());
     let mut distinct = Vec::new();
-    for &(idx, ref summary) in seen {
+    for &(idx, ref summary) in images {
         let (likeness, first) = match by_bytes.entry(summary.bytes) {
             Entry::Occupied(first) => (Likeness::SameBytes, *first.get()),
             Entry::Vacant(it) => {
@@ -94,16 +93,16 @@ pub(super) fn find(
     NearDuplicates { near_duplicates, n_crowded: near.n_crowded }
 }
 
-/// Links difference hashes alone, without files and pixels; to measure how long that takes.
+/// Finds near-duplicates by difference hashes only, without files and pixels; for benchmarks.
 ///
 /// - `hashes`: 256 bits each.
-/// - `people`: whose image each is of.
+/// - `people`: the person of each image.
 pub fn link_hashes(hashes: &[[u64; 4]], people: &[usize]) -> NearDuplicates {
     let hashes = hashes.iter().map(|&it| DifferenceHash::from_bits(it)).enumerate();
     near(&hashes.collect::<Vec<_>>(), &|idx| people[idx])
 }
 
-/// The nearest image of another person for each that is not plain, where there is one within [`NEAR`].
+/// Finds the nearest image of another person within [`NEAR`] for each image that is not plain.
 fn near(hashes: &[(usize, DifferenceHash)], person: &dyn Fn(usize) -> usize) -> NearDuplicates {
     let mut near_duplicates = BTreeSet::new();
     let mut first = HashMap::with_capacity(hashes.len());
@@ -139,24 +138,26 @@ fn near(hashes: &[(usize, DifferenceHash)], person: &dyn Fn(usize) -> usize) -> 
     NearDuplicates { near_duplicates: near_duplicates.into_iter().collect(), n_crowded }
 }
 
-/// About so many pairs are compared at most: some seconds' work.
+/// The approximate maximum number of pairs compared: a few seconds of work.
 const MOST_PAIRS: usize = 1 << 30;
 
-/// With how many before it and after it, in the order of a band, a hash is compared: with all that agree
-/// in the band as long as images are few, and with no fewer than 64 of any number.
+/// Returns the number of hashes before and after it, in the order of a band, that a hash is compared with:
+/// all that agree in the band for few images, and at least 64 for any number of images.
 fn n_neighbours(n_hashes: usize) -> usize {
     (MOST_PAIRS / DifferenceHash::N_BANDS / n_hashes.max(1)).max(64)
 }
 
 struct Nearest {
-    /// For each hash the least distance to one of another person, and where that is: of equally near
-    /// ones the first.
+    /// For each hash, the minimum distance to one of another person, and its position: the first among equal
+    /// distances.
     nearest: Vec<Option<(u32, usize)>>,
     n_crowded: usize,
 }
 
-/// - `hashes`: different ones.
-/// - `people`: whose image each is of.
+/// Finds the nearest hash of another person for each hash.
+///
+/// - `hashes`: distinct hashes.
+/// - `people`: the person of each image.
 fn nearest(hashes: &[DifferenceHash], people: &[usize], n_neighbours: usize) -> Nearest {
     let mut nearest: Vec<Option<(u32, usize)>> = vec![None; hashes.len()];
     let mut is_crowded = vec![false; hashes.len()];
@@ -164,9 +165,9 @@ fn nearest(hashes: &[DifferenceHash], people: &[usize], n_neighbours: usize) -> 
         let mut order: Vec<(DifferenceHash, usize)> =
             hashes.par_iter().enumerate().map(|(at, it)| (it.band_first(band), at)).collect();
         order.par_sort_unstable();
-        for alike in order.chunk_by(|a, b| a.0.first_band() == b.0.first_band()) {
-            if alike.len() > n_neighbours + 1 {
-                alike.iter().for_each(|it| is_crowded[it.1] = true);
+        for group in order.chunk_by(|a, b| a.0.first_band() == b.0.first_band()) {
+            if group.len() > n_neighbours + 1 {
+                group.iter().for_each(|it| is_crowded[it.1] = true);
             }
         }
         let closest = |at: usize| -> Option<(u32, usize)> {
@@ -208,14 +209,14 @@ mod tests {
 
     use super::{DifferenceHash, NEAR, NearDuplicates, link_hashes, near, nearest};
 
-    /// `hash` with `n` of its bits turned, spread over all bands.
-    fn turned(hash: [u64; 4], n: usize) -> [u64; 4] {
+    /// `hash` with `n` of its bits flipped, spread over all bands.
+    fn flipped(hash: [u64; 4], n: usize) -> [u64; 4] {
         let mut bits = hash;
         (0..n).for_each(|k| bits[k * 17 % 256 / 64] ^= 1 << (k * 17 % 64));
         bits
     }
 
-    /// `hash` with up to `n` of its bits turned, wherever.
+    /// `hash` with up to `n` random bits flipped.
     fn near_to(hash: [u64; 4], n: usize, rng: &mut base::Rng) -> [u64; 4] {
         let mut bits = hash;
         for _ in 0..rng.random_range(0..=n) {
@@ -225,32 +226,32 @@ mod tests {
     }
 
     #[test]
-    fn all_within_the_limit_are_found_and_none_beyond() {
+    fn all_within_the_maximum_distance_are_found_and_no_others() {
         let base = [0x0123_4567_89ab_cdef, 0xfedc_ba98_7654_3210, 0x0f1e_2d3c_4b5a_6978, 7];
         for n in 0..30 {
-            let hashes = [base, turned(base, n)].map(DifferenceHash::from_bits);
+            let hashes = [base, flipped(base, n)].map(DifferenceHash::from_bits);
             assert_eq!(hashes[0].distance(hashes[1]), n as u32);
             let hashes = [(3, hashes[0]), (9, hashes[1])];
             let found = near(&hashes, &|idx| idx).near_duplicates;
             assert_eq!(found.len(), usize::from(n as u32 <= NEAR), "{n} bits");
             assert!(found.iter().all(|it| it.images == [3, 9] && it.distance == n as u32));
             let of_one = near(&hashes, &|_| 0).near_duplicates;
-            assert!(of_one.is_empty(), "one person's images are alike by nature");
+            assert!(of_one.is_empty(), "images of one person are not compared");
         }
     }
 
     #[test]
-    fn the_nearest_wins() {
-        let hashes = [0, 3, 1].map(|n| DifferenceHash::from_bits(turned([5; 4], n)));
+    fn the_nearest_image_is_linked() {
+        let hashes = [0, 3, 1].map(|n| DifferenceHash::from_bits(flipped([5; 4], n)));
         let hashes: Vec<_> = hashes.into_iter().enumerate().collect();
         let found = near(&hashes, &|idx| idx).near_duplicates;
         let found: Vec<_> = found.into_iter().map(|it| it.images).collect();
-        // 0 and 2 are a bit apart; 1 is 2 bits from 2, and 3 from 0.
+        // 0 and 2 differ in 1 bit; 1 differs from 2 in 2 bits, and from 0 in 3.
         assert_eq!(found, [[0, 2], [1, 2]]);
     }
 
     #[test]
-    fn comparing_all_with_all_finds_the_same() {
+    fn results_match_brute_force() {
         let rng = &mut Seed(0).stream("hashes");
         let bases: Vec<[u64; 4]> = (0..40).map(|_| rng.random()).collect();
         let mut hashes: Vec<[u64; 4]> =
@@ -267,8 +268,11 @@ mod tests {
         let want: Vec<_> = (0..hashes.len()).map(of).collect();
         let found = nearest(&hashes, &people, hashes.len());
         assert!(found.nearest == want && found.n_crowded == 0);
-        assert!(want.iter().flatten().count() > 400, "too few are near for this to say anything");
-        // With few neighbours less is found, and that is said.
+        assert!(
+            want.iter().flatten().count() > 400,
+            "too few near-duplicates for a meaningful test"
+        );
+        // With few neighbours fewer are found, and `n_crowded` reports it.
         let few = nearest(&hashes, &people, 4);
         assert!(few.n_crowded > 400, "{}", few.n_crowded);
         for (found, want) in few.nearest.iter().zip(&want).filter(|it| it.0.is_some()) {
@@ -277,14 +281,14 @@ mod tests {
     }
 
     #[test]
-    fn a_great_many_that_look_alike_are_no_more_work_than_others() {
-        // Comparing all that share a band takes hours: nearly all share nearly all of them.
+    fn many_similar_images_take_no_longer_than_others() {
+        // Comparing all images that share a band takes hours: nearly all share nearly all bands.
         const N: usize = 100_000;
         let rng = &mut Seed(0).stream("hashes");
         let base: [u64; 4] = rng.random();
-        let alike: Vec<[u64; 4]> = (0..N).map(|_| near_to(base, 7, rng)).collect();
+        let similar: Vec<[u64; 4]> = (0..N).map(|_| near_to(base, 7, rng)).collect();
         let people: Vec<usize> = (0..N).collect();
-        let found = link_hashes(&alike, &people);
+        let found = link_hashes(&similar, &people);
         let linked: std::collections::BTreeSet<usize> =
             found.near_duplicates.iter().flat_map(|it| it.images).collect();
         assert_eq!(linked.len(), N, "each is within 14 bits of any other");

@@ -1,4 +1,4 @@
-//! What is measured of one image.
+//! The measurements of one image.
 
 use augment::{Image, decode_whole};
 use sha2::{Digest as _, Sha256};
@@ -6,7 +6,7 @@ use sha2::{Digest as _, Sha256};
 use super::difference_hash::DifferenceHash;
 use crate::{Content, measure::ColourSums};
 
-/// What is kept of an image.
+/// The summary of an image.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct ImageSummary {
     /// `[height, width]`, upright.
@@ -15,13 +15,13 @@ pub(super) struct ImageSummary {
     pub(super) bytes: [u8; 32],
     /// SHA-256 of the size and the pixels.
     pub(super) pixels: [u8; 32],
-    /// What it looks like.
+    /// The perceptual hash.
     pub(super) hash: DifferenceHash,
     pub(super) colours: ColourSums,
 }
 
 impl ImageSummary {
-    /// Reads, decodes and measures an image, and shows it to `look`; or says why it cannot be read.
+    /// Reads, decodes and measures an image, and passes it to `look`; or returns why it cannot be read.
     pub(super) fn of(
         content: &Content,
         max_pixels: u64,
@@ -43,13 +43,13 @@ impl ImageSummary {
         })
     }
 
-    /// The mean grey, from 0 to 255.
+    /// Returns the mean grey level, from 0 to 255.
     pub(super) fn brightness(&self) -> f64 {
         grey(self.colours.sum) as f64 / 1000.0 / self.colours.n_pixels as f64
     }
 }
 
-/// A thousand times the grey of a colour, or of a sum of colours: luma of ITU-R BT.601.
+/// Returns 1000 times the grey level of a colour, or of a sum of colours: luma of ITU-R BT.601.
 pub(super) fn grey([r, g, b]: [u64; 3]) -> u64 {
     299 * r + 587 * g + 114 * b
 }

@@ -1,11 +1,11 @@
-//! Who is drawn: everything about a person that all of their images share.
+//! A synthetic person: the attributes that all of their images share.
 
 use base::{Rng, Seed};
 use rand::Rng as _;
 use rand_distr::{Distribution as _, Normal};
 use serde::{Deserialize, Serialize};
 
-/// How many people of each age from 18 to 60 the competition has.
+/// The number of people of each age from 18 to 60 in the competition's data.
 const AGES: [u32; 43] = [
     192, 407, 267, 41, 58, 72, 62, 82, 44, 15, 25, 16, 17, 3, 7, 5, 13, 19, 8, 3, 14, 6, 20, 7, 13,
     18, 13, 27, 14, 10, 39, 31, 80, 63, 78, 64, 82, 100, 123, 106, 159, 85, 192,
@@ -15,10 +15,10 @@ const YOUNGEST: u32 = 18;
 /// The share of men among the competition's people.
 const MEN: f64 = 1042.0 / 2700.0;
 
-/// Years that an apparent age is off by, as a standard deviation.
+/// The standard deviation of the apparent age from the true one, in years.
 const AGE_BLUR: f64 = 1.5;
 
-/// As the competition's files call it.
+/// The gender, as labelled in the competition's files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Gender {
@@ -29,7 +29,7 @@ pub enum Gender {
 }
 
 impl Gender {
-    /// As the competition's files spell it.
+    /// Returns the name used in the competition's files.
     pub fn name(self) -> &'static str {
         match self {
             Gender::Male => "male",
@@ -38,7 +38,7 @@ impl Gender {
     }
 }
 
-/// A colour, each part in 0..=1.
+/// An RGB colour, each component in 0..=1.
 pub(crate) type Colour = [f32; 3];
 
 /// A synthetic person.
@@ -48,18 +48,18 @@ pub struct Person {
     pub gender: Gender,
     /// Their age in years.
     pub age: u32,
-    /// The root of what differs between their images.
+    /// The seed of what differs between their images.
     pub(crate) seed: Seed,
     pub(crate) skin: Colour,
     pub(crate) hair: Colour,
-    /// 0 with all of its colour, 1 white.
+    /// 0 (full colour) to 1 (white).
     pub(crate) greyness: f32,
     pub(crate) hairstyle: Hairstyle,
-    /// How far up the forehead the hair begins, 0 low to 1 gone.
+    /// How far the hairline recedes, 0 (low) to 1 (no hair).
     pub(crate) hairline: f32,
     /// Half the face's width.
     pub(crate) width: f32,
-    /// 0 pointed to 1 square.
+    /// 0 (pointed) to 1 (square).
     pub(crate) jaw: f32,
     pub(crate) eye_size: f32,
     pub(crate) iris: Colour,
@@ -67,11 +67,11 @@ pub struct Person {
     pub(crate) lips: f32,
     pub(crate) beard: Beard,
     pub(crate) glasses: Option<Glasses>,
-    /// 0 smooth to 1 deeply lined.
+    /// 0 (smooth) to 1 (deeply lined).
     pub(crate) wrinkles: f32,
     pub(crate) clothes: Clothes,
     pub(crate) backdrop: [Colour; 2],
-    /// Lines and shapes behind the person.
+    /// The number of shapes in the background.
     pub(crate) n_shapes: u32,
     pub(crate) earrings: bool,
 }
@@ -106,7 +106,7 @@ pub(crate) struct Clothes {
     pub(crate) collar: bool,
 }
 
-/// A curve from 0 to 1 around `middle`.
+/// A logistic curve from 0 to 1 around `middle`.
 fn rises(x: f32, middle: f32, width: f32) -> f32 {
     1.0 / (1.0 + (-(x - middle) / width).exp())
 }
@@ -116,15 +116,15 @@ fn blend(a: Colour, b: Colour, share: f32) -> Colour {
 }
 
 impl Person {
-    /// The person of a number.
+    /// Returns the person with a number.
     pub fn new(seed: Seed, number: usize) -> Person {
         let mut rng = seed.stream(&format!("people/{number}"));
         let rng = &mut rng;
         let gender = if rng.random_bool(MEN) { Gender::Male } else { Gender::Female };
-        let age = draw_age(rng);
-        let blur = Normal::new(0.0, AGE_BLUR).expect("a finite deviation").sample(rng);
+        let age = sample_age(rng);
+        let blur = Normal::new(0.0, AGE_BLUR).expect("a finite std").sample(rng);
         let looks = (f64::from(age) + blur) as f32;
-        // How masculine the person looks: the two groups overlap a little.
+        // How masculine the person looks: the two distributions overlap slightly.
         let mean = if gender == Gender::Male { 1.0 } else { -1.0 };
         let masculine = (mean + normal(rng, 0.38)) as f32;
         let own_seed = Seed(rng.random());
@@ -146,7 +146,7 @@ impl Person {
                 x if x < 0.8 => Hairstyle::Parted,
                 _ => Hairstyle::Curly,
             },
-            // Long hair is for the young, short curls for the old.
+            // Long hair is more frequent among the young, short curls among the old.
             (_, x) => match x + rises(looks, 50.0, 5.0) * 0.9 - 0.25 {
                 x if x < 0.38 => Hairstyle::Long,
                 x if x < 0.55 => Hairstyle::Tied,
@@ -209,7 +209,7 @@ impl Person {
     }
 }
 
-fn draw_age(rng: &mut Rng) -> u32 {
+fn sample_age(rng: &mut Rng) -> u32 {
     let mut left = rng.random_range(0..AGES.iter().sum::<u32>());
     for (age, &n) in (YOUNGEST..).zip(&AGES) {
         match left.checked_sub(n) {
@@ -217,7 +217,7 @@ fn draw_age(rng: &mut Rng) -> u32 {
             None => return age,
         }
     }
-    unreachable!("a number below the sum lies in one of the parts")
+    unreachable!("a number below the sum lies in one of the bins")
 }
 
 fn pick<T: Copy, const N: usize>(rng: &mut Rng, list: [T; N]) -> T {
@@ -225,7 +225,7 @@ fn pick<T: Copy, const N: usize>(rng: &mut Rng, list: [T; N]) -> T {
 }
 
 fn normal(rng: &mut Rng, std: f64) -> f64 {
-    Normal::new(0.0, std).expect("a finite deviation").sample(rng)
+    Normal::new(0.0, std).expect("a finite std").sample(rng)
 }
 
 fn jitter(rng: &mut Rng, colour: Colour, by: f32) -> Colour {
@@ -239,12 +239,12 @@ mod tests {
     use super::{Gender, Person};
 
     #[test]
-    fn ages_and_genders_are_spread_as_in_the_competition() {
+    fn ages_and_genders_are_distributed_as_in_the_competition() {
         let people: Vec<Person> = (0..4000).map(|it| Person::new(Seed(0), it)).collect();
         let share = |of: &dyn Fn(&Person) -> bool| {
             people.iter().filter(|it| of(it)).count() as f64 / people.len() as f64
         };
-        // Three standard deviations of a share of 4,000 are at most 0.024.
+        // Three standard deviations of a proportion of 4,000 are at most 0.024.
         assert!((share(&|it| it.age < 30) - 1281.0 / 2700.0).abs() < 0.024);
         assert!((share(&|it| it.age >= 60) - 192.0 / 2700.0).abs() < 0.013);
         assert!((share(&|it| it.gender == Gender::Male) - 1042.0 / 2700.0).abs() < 0.024);
@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn looks_follow_age_and_overlap() {
+    fn wrinkles_increase_with_age_and_overlap() {
         let people: Vec<Person> = (0..4000).map(|it| Person::new(Seed(0), it)).collect();
         let lines = |age| -> Vec<f32> {
             people.iter().filter(|it| it.age == age).map(|it| it.wrinkles).collect()
@@ -261,6 +261,6 @@ mod tests {
         assert!(mean(&lines(25)) < mean(&lines(58)) && mean(&lines(55)) < mean(&lines(60)));
         let most = lines(58).into_iter().fold(0.0, f32::max);
         let least = lines(60).into_iter().fold(1.0, f32::min);
-        assert!(most > least, "58 and 60 look alike in part");
+        assert!(most > least, "58 and 60 do not overlap");
     }
 }

@@ -16,7 +16,7 @@ use super::{
 pub enum Shot {
     /// A mask worn, 1 to 5.
     Mask(u32),
-    /// A mask worn wrongly.
+    /// A mask worn incorrectly.
     Incorrect,
     /// No mask.
     Normal,
@@ -34,7 +34,7 @@ impl Shot {
         Shot::Normal,
     ];
 
-    /// The name of the file, without its ending.
+    /// Returns the name of the file, without extension.
     pub fn name(self) -> String {
         match self {
             Shot::Mask(idx) => format!("mask{idx}"),
@@ -44,14 +44,14 @@ impl Shot {
     }
 }
 
-/// Draws an image of `[height, width]` pixels.
+/// Renders an image of `[height, width]` pixels.
 pub fn draw(person: &Person, shot: Shot, size: [usize; 2]) -> RgbImage {
     let mut rng = person.seed.stream(&format!("shot/{}", shot.name()));
     let mut canvas = Canvas::new(size);
     let to_pixels = canvas.transform;
     backdrop(&mut canvas, person, &mut rng);
 
-    // The camera is never quite where it was: a small turn, shift and zoom around the face.
+    // The camera position varies: a small rotation, translation and scale around the face.
     let (turn, zoom) = (rng.random_range(-7.0..7.0), rng.random_range(0.84..1.12));
     let (dx, dy) = (rng.random_range(-7.0..7.0), rng.random_range(-6.0..6.0));
     canvas.transform = to_pixels
@@ -76,16 +76,16 @@ pub fn draw(person: &Person, shot: Shot, size: [usize; 2]) -> RgbImage {
             mask(&mut canvas, &face, wrong[rng.random_range(0..wrong.len())], &mut rng);
         }
     }
-    // Glasses go over the mask's edge.
+    // Glasses cover the mask's edge.
     glasses(&mut canvas, person, &face);
     canvas.transform = to_pixels;
-    finish(&canvas, size, &mut rng)
+    camera(&canvas, size, &mut rng)
 }
 
-/// Where things are on the face, in units.
+/// The positions of facial features, in units.
 struct Face {
     x: f32,
-    /// Half its width.
+    /// Half the face's width.
     w: f32,
     top: f32,
     eyes: f32,
@@ -127,7 +127,7 @@ impl Face {
     }
 }
 
-/// The colour of hair as it is now.
+/// The colour of the hair, including grey.
 fn hair_colour(person: &Person) -> Colour {
     mix(person.hair, [0.82, 0.82, 0.83], person.greyness)
 }
@@ -273,7 +273,7 @@ fn eyes(canvas: &mut Canvas, person: &Person, face: &Face, rng: &mut Rng) {
     }
 }
 
-/// Wrinkles: on the forehead, around the eyes and beside the nose.
+/// Wrinkles: on the forehead, around the eyes and next to the nose.
 fn lines(canvas: &mut Canvas, person: &Person, face: &Face) {
     let (x, depth) = (face.x, person.wrinkles);
     let tone = shade(person.skin, 0.55);
@@ -281,7 +281,7 @@ fn lines(canvas: &mut Canvas, person: &Person, face: &Face) {
         canvas.stroke(curve(from, &[(by, to)]), tone, alpha.clamp(0.0, 0.85), 0.9);
     };
     for idx in 0..4 {
-        // One line after the other deepens.
+        // The lines deepen one after the other.
         let alpha = (depth * 4.6 - 0.5 - idx as f32) * 0.7;
         if alpha > 0.03 {
             let (y, half) =
@@ -373,7 +373,7 @@ fn hair_in_front(canvas: &mut Canvas, person: &Person, face: &Face) {
     let hair = hair_colour(person);
     let (x, w) = (face.x, face.w);
     let top = face.top - 7.0 + 4.0 * person.hairline;
-    // Where the hair ends on the forehead: high where it recedes.
+    // Where the hair ends on the forehead: high if the hairline recedes.
     let edge = face.top + 13.5 - 14.0 * person.hairline;
     let sides = face.eyes - 4.0;
     let fill = || {
@@ -457,7 +457,7 @@ fn glasses(canvas: &mut Canvas, person: &Person, face: &Face) {
     );
 }
 
-/// How a mask sits.
+/// How a mask is worn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Worn {
     Right,
@@ -468,7 +468,7 @@ enum Worn {
 }
 
 fn mask(canvas: &mut Canvas, face: &Face, worn: Worn, rng: &mut Rng) {
-    // Surgical blue, white, black, and cloth of any colour; some have a colour like skin.
+    // Surgical blue, white, black, skin tones, and cloth of any colour.
     let kind = rng.random_range(0..5);
     let colour: Colour = match kind {
         0 => [0.62, 0.80, 0.90],
@@ -576,18 +576,18 @@ fn dangle(canvas: &mut Canvas, face: &Face, colour: Colour, side: f32) {
     );
 }
 
-/// The camera's part: exposure, a colour cast, and noise.
-fn finish(canvas: &Canvas, [h, w]: [usize; 2], rng: &mut Rng) -> RgbImage {
+/// Simulates the camera: exposure, a colour cast, and noise.
+fn camera(canvas: &Canvas, [h, w]: [usize; 2], rng: &mut Rng) -> RgbImage {
     let exposure = rng.random_range(0.72..1.18);
     let cast: [f32; 3] = std::array::from_fn(|_| exposure * rng.random_range(0.94..1.06));
-    let noise = Normal::new(0.0, rng.random_range(1.0..5.0)).expect("a finite deviation");
+    let noise = Normal::new(0.0, rng.random_range(1.0..5.0)).expect("a finite std");
     let mut pixels = Vec::with_capacity(h * w * 3);
     for pixel in canvas.pixmap.pixels() {
         let grain: f32 = noise.sample(rng);
-        // The backdrop is opaque, so the colours are not premultiplied by less than 1.
+        // The background is opaque, so premultiplication does not change the colours.
         for (value, cast) in [pixel.red(), pixel.green(), pixel.blue()].into_iter().zip(cast) {
             pixels.push((f32::from(value) * cast + grain).clamp(0.0, 255.0) as u8);
         }
     }
-    RgbImage::from_raw(w as u32, h as u32, pixels).expect("three bytes a pixel")
+    RgbImage::from_raw(w as u32, h as u32, pixels).expect("three bytes per pixel")
 }

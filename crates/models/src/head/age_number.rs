@@ -1,11 +1,11 @@
-//! The age as one number of years: beside its ranges, or instead of them.
+//! Regression of the age in years: auxiliary to its ranges, or instead of them.
 //!
 //! years = 10 x + 40, so that ages of 18 to 60 are x of -2.2 to 2; the loss is `weight` times the
-//! squared error in years. The factors are asked as in `factored`: with `beside`, the answers are
-//! theirs, and the number only teaches the features; without, the age is the number, cut.
+//! squared error in years. The factors are predicted as in `factored`: with `auxiliary`, the predictions
+//! are theirs, and the number only adds a loss term; without, the age is the number, cut into ranges.
 //!
 //! The competition's first write-up (001) adds 0.001 times the squared error of the age to the loss
-//! of the classes, and calls it terrible without the factor.
+//! of the classes, and reports terrible results without that factor.
 
 use base::Task;
 use candle::{Result, bail};
@@ -23,21 +23,22 @@ use crate::{layers::LinearInit, params::Builder};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct AgeNumber {
-    /// The share dropped in training, in 0..1, of the features and of each hidden layer's outputs.
+    /// Dropout probability of the features and of each hidden layer's outputs, in 0..1.
     pub dropout: f64,
-    /// Hidden layers of each question.
+    /// Number of hidden layers of each output.
     pub depth: usize,
-    /// Outputs of each hidden layer.
+    /// Width of each hidden layer.
     pub width: usize,
-    /// Of the hidden layers.
+    /// Activation of the hidden layers.
     pub activation: Activation,
-    /// What fresh layers are drawn from.
+    /// Initialisation of the layers.
     pub init: LinearInit,
-    /// Whether the ranges of the age are asked as well, and are the answer.
+    /// Whether the number is an auxiliary output: the age is predicted by its ranges as well, and these
+    /// are the prediction.
     pub auxiliary: bool,
-    /// How much of the squared error in years is descended on.
+    /// The weight of the squared error in years in the loss.
     pub weight: f64,
-    /// Where the years are cut when they are the answer; empty for where they are scored.
+    /// The ages at which levels begin where the years are the prediction; empty for those of the metric.
     pub cuts: Vec<f64>,
 }
 
@@ -67,7 +68,7 @@ impl AgeNumber {
 
 impl Head for AgeNumber {
     fn build(&self, on: On<'_>, task: &Task, builder: Builder<'_>) -> Result<Box<dyn Heads>> {
-        self.shape().ask(self.outputs(task)?, on.n_features, builder)
+        self.shape().build(self.outputs(task)?, on.n_features, builder)
     }
 
     fn outputs(&self, task: &Task) -> Result<Vec<OutputSpec>> {
@@ -101,7 +102,8 @@ impl Head for AgeNumber {
     fn problem(&self) -> Option<String> {
         let weight = positive_problem("weight", self.weight);
         let unused = (self.auxiliary && !self.cuts.is_empty()).then(|| {
-            "`cuts` are for years that are the answer: set `auxiliary = false`, or leave them empty"
+            "`cuts` apply only where the years are the prediction: set `auxiliary = false`, or leave \
+             them empty"
                 .to_owned()
         });
         self.shape().problem().or(weight).or(unused).or_else(|| cuts_problem(&self.cuts))

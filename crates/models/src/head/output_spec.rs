@@ -1,7 +1,8 @@
-//! What most heads are: questions about the same features, each with linear layers of its own.
+//! The common structure of most heads: several outputs from the same features, each with its own linear
+//! layers.
 //!
-//! All questions see the same features, after one dropout. To each lead `depth` hidden layers
-//! (linear, activation, dropout) and one linear layer to its numbers.
+//! All outputs share the features, after one dropout. Each has `depth` hidden layers (linear,
+//! activation, dropout) and one linear layer to its numbers.
 
 use base::{Task, task::Scope};
 use candle::Result;
@@ -13,43 +14,43 @@ use crate::{
     params::Builder,
 };
 
-/// What a head asks.
+/// The specification of one output of a head.
 #[derive(Clone, Debug, PartialEq)]
 pub struct OutputSpec {
-    /// Of its layers.
+    /// The name of its layers.
     pub name: String,
-    /// What the answer is about.
+    /// The target: the joint class, or one factor.
     pub scope: Scope,
-    /// What the numbers of the answer mean.
+    /// The meaning of the numbers.
     pub form: Form,
-    /// How much of its loss is descended on.
+    /// The weight of its loss.
     pub weight: f64,
-    /// How many numbers are its answer.
+    /// The number of values per image.
     pub n_out: usize,
 }
 
-/// The layers of each question.
+/// The layers of each output.
 #[derive(Clone, Copy)]
 pub(super) struct Shape {
-    /// Hidden layers.
+    /// Number of hidden layers.
     pub(super) depth: usize,
-    /// Outputs of each.
+    /// Width of each hidden layer.
     pub(super) width: usize,
-    /// The share dropped in training of the features, and of each hidden layer's outputs.
+    /// Dropout probability of the features and of each hidden layer's outputs.
     pub(super) dropout: f64,
-    /// Of the hidden layers.
+    /// Activation of the hidden layers.
     pub(super) activation: Activation,
-    /// Of every layer.
+    /// Initialisation of every layer.
     pub(super) init: LinearInit,
 }
 
 impl OutputSpec {
-    /// Which joint class?
+    /// The output for the joint class.
     pub(super) fn joint(task: &Task) -> OutputSpec {
         OutputSpec::of(task, Scope::Joint)
     }
 
-    /// Which level, of each factor?
+    /// One output for the levels of each factor.
     pub(super) fn factors(task: &Task) -> Vec<OutputSpec> {
         (0..task.factors.len()).map(|idx| OutputSpec::of(task, Scope::Factor(idx))).collect()
     }
@@ -61,7 +62,7 @@ impl OutputSpec {
 }
 
 impl Shape {
-    /// What is wrong with the settings, if anything is.
+    /// Returns the problem with the settings, if any.
     pub(super) fn problem(&self) -> Option<String> {
         let Shape { depth, width, dropout, .. } = *self;
         let depth = (depth > 16).then(|| format!("`depth` is from 0 to 16, not {depth}"));
@@ -70,13 +71,13 @@ impl Shape {
         dropout_problem(dropout).or(depth).or(width)
     }
 
-    /// The name of the layer that answers `name`, where it is the only one.
+    /// Returns `name` where the output of that name has a single layer.
     pub(super) fn only(&self, name: &'static str) -> Option<&'static str> {
         (self.depth == 0).then_some(name)
     }
 
-    /// The head that asks `questions` of `n_features` features.
-    pub(super) fn ask(
+    /// Builds the head that predicts `outputs` from `n_features` features.
+    pub(super) fn build(
         self,
         outputs: Vec<OutputSpec>,
         n_features: usize,
@@ -109,10 +110,10 @@ struct Built {
     name: String,
 }
 
-/// A question and the way to its numbers.
+/// One output and its layers.
 struct Layers {
     output: OutputSpec,
-    /// Each with the name of its dropout.
+    /// Each layer with the name of its dropout.
     hidden: Vec<(Linear, String)>,
     last: Linear,
 }

@@ -1,7 +1,7 @@
-//! The loops of a prologue: rows of channels, read and gone back through.
+//! The loops of a prologue: its forward and backward pass over rows of channels.
 //!
-//! What is seen goes row by row, as memory lies; what is summed up goes channel by channel, so that
-//! the sums stay in registers. Memory is asked for ahead, since these loops wait for nothing else.
+//! Reads are row by row, in memory order; sums are channel by channel, so that they stay in registers.
+//! Memory is prefetched, since these loops are memory-bound.
 
 use std::ops::Range;
 
@@ -14,12 +14,12 @@ use crate::{
     real::Real,
 };
 
-/// Rows of `c` numbers, with what is to be done to them channel by channel.
+/// Rows of `c` numbers, with the constants of each channel.
 #[derive(Clone, Copy)]
 pub(super) struct Rows<'a, T> {
     pub(super) n: usize,
     pub(super) c: usize,
-    /// From one row to the next, of inputs.
+    /// The stride of the rows of inputs.
     pub(super) apart: usize,
     pub(super) activation: Activation,
     /// Constants of `c` numbers each.
@@ -27,7 +27,7 @@ pub(super) struct Rows<'a, T> {
 }
 
 impl<'a, T> Rows<'a, T> {
-    /// Some channels of `n` rows of `c`.
+    /// A range of channels of `n` rows of `c`.
     pub(super) fn of_channels(
         n: usize,
         c: usize,
@@ -39,7 +39,7 @@ impl<'a, T> Rows<'a, T> {
         Rows { n, c: channels.len(), apart: c, activation, constants }
     }
 
-    /// Checks that all that kernels touch is there.
+    /// Checks that all accesses of the kernels are in bounds.
     fn check(&self, inputs: &[&[T]], outputs: &[(&[T], Layout)]) {
         assert!(self.constants.iter().all(|it| it.len() >= self.c), "constants for fewer channels");
         let has_rows = |it: &&[T]| it.len() + self.apart >= self.n * self.apart + self.c;
@@ -49,8 +49,8 @@ impl<'a, T> Rows<'a, T> {
     }
 }
 
-/// Calls a function for all places, in pairs of registers and where none is left in one, with its
-/// arguments, a place, and how many are left there.
+/// Calls a function for all positions, in pairs of registers and then in single ones, with its arguments,
+/// a position, and the count of numbers left there.
 macro_rules! by_pairs {
     ($places:expr, $at:ident::<$T:ident, $V:ident $(, $C:ident)*>($($arg:expr),*)) => {
         let places = $places;
@@ -66,10 +66,10 @@ macro_rules! by_pairs {
     };
 }
 
-/// How many numbers ahead memory is asked for.
+/// The prefetch distance, in numbers.
 const AHEAD: usize = 1024;
 
-/// act(scale·x + shift), and that times the gate where there is one.
+/// act(scale·x + shift), times the gate if there is one.
 pub(super) fn look<T: Real>(
     rows: Rows<'_, T>,
     is_gated: bool,
@@ -86,7 +86,7 @@ lanes_kernel! {
     unsafe fn look_rows(
         rows: Rows<'_, T>, is_gated: bool, xs: *const T, into: *mut T, layout: Layout,
     ) {
-        // SAFETY: the caller's.
+        // SAFETY: guaranteed by the caller.
         unsafe {
             by_activation!(rows.activation, A => match is_gated {
                 false => rows_seen::<T, V, A, false>(rows, xs, into, layout),
@@ -107,11 +107,11 @@ unsafe fn rows_seen<T: Real, V: Lanes<Number = T>, const A: u8, const GATED: boo
     let panel = layout.panel.min(c.max(1));
     for row in 0..n {
         for (idx, first) in (0..c).step_by(panel).enumerate() {
-            // The place for channel `first`; none before it is touched.
+            // The destination of channel `first`; nothing before it is accessed.
             let place = row * layout.row + idx * layout.panel_stride;
             let into = into.wrapping_add(place).wrapping_sub(first);
             let xs = xs.wrapping_add(row * apart);
-            // SAFETY: the caller's.
+            // SAFETY: guaranteed by the caller.
             unsafe {
                 let end = c.min(first + panel);
                 by_pairs!(first..end, look_at::<T, V, A, GATED>(rows, xs, into));
@@ -120,7 +120,7 @@ unsafe fn rows_seen<T: Real, V: Lanes<Number = T>, const A: u8, const GATED: boo
     }
 }
 
-/// A register of a row.
+/// One register of a row.
 #[inline(always)]
 unsafe fn look_at<T: Real, V: Lanes<Number = T>, const A: u8, const GATED: bool>(
     rows: Rows<'_, T>,
@@ -130,7 +130,7 @@ unsafe fn look_at<T: Real, V: Lanes<Number = T>, const A: u8, const GATED: bool>
     some: usize,
 ) {
     let [scale, shift, gates, ..] = rows.constants;
-    // SAFETY: the caller's.
+    // SAFETY: guaranteed by the caller.
     unsafe {
         let at = |it: &[T]| V::load_some(it.as_ptr().add(from), some);
         prefetch(xs.wrapping_add(from + AHEAD));
@@ -175,7 +175,7 @@ lanes_kernel! {
             for row in 0..n {
                 let (gs, xs) = (gs.wrapping_add(row * apart), xs.wrapping_add(row * apart));
                 let into = into.wrapping_add(row * stride);
-                // SAFETY: the caller's.
+                // SAFETY: guaranteed by the caller.
                 unsafe {
                     by_pairs!(0..c, go_back_at::<T, V, A>(rows, gs, xs, into));
                 }
@@ -184,7 +184,7 @@ lanes_kernel! {
     }
 }
 
-/// A register of a row.
+/// One register of a row.
 #[inline(always)]
 unsafe fn go_back_at<T: Real, V: Lanes<Number = T>, const A: u8>(
     rows: Rows<'_, T>,
@@ -195,7 +195,7 @@ unsafe fn go_back_at<T: Real, V: Lanes<Number = T>, const A: u8>(
     some: usize,
 ) {
     let [scale, shift, times, plus, slope, offset] = rows.constants;
-    // SAFETY: the caller's.
+    // SAFETY: guaranteed by the caller.
     unsafe {
         let at = |it: &[T]| V::load_some(it.as_ptr().add(from), some);
         prefetch(gs.wrapping_add(from + AHEAD));
@@ -224,7 +224,7 @@ lanes_kernel! {
             // Channel by channel, so that the sums stay in registers.
             for from in (0..c).step_by(V::LANES) {
                 let some = c - from;
-                // SAFETY: the caller's.
+                // SAFETY: guaranteed by the caller.
                 unsafe {
                     let at = |it: &[T]| V::load_some(it.as_ptr().add(from), some);
                     let (scale, shift, times, plus) = (at(scale), at(shift), at(times), at(plus));
@@ -247,7 +247,7 @@ lanes_kernel! {
     }
 }
 
-/// See [`View::look_back`](super::View::look_back). Without `seen` nothing is read.
+/// See [`View::look_back`](super::View::look_back). Without `seen` the values are not written.
 pub(super) fn look_back<T: Real>(
     rows: Rows<'_, T>,
     is_gated: bool,
@@ -271,7 +271,7 @@ lanes_kernel! {
         rows: Rows<'_, T>, is_gated: bool, zs: *const T, gs: *mut T,
         seen: Option<(*mut T, Layout)>, sums: *mut T,
     ) {
-        // SAFETY: the caller's.
+        // SAFETY: guaranteed by the caller.
         unsafe {
             by_activation!(rows.activation, A => match is_gated {
                 false => channels_back::<T, V, A, false>(rows, zs, gs, seen, sums),
@@ -281,7 +281,7 @@ lanes_kernel! {
     }
 }
 
-/// A step back, channel by channel, so that the sums stay in registers.
+/// A backward step, channel by channel, so that the sums stay in registers.
 #[inline(always)]
 unsafe fn channels_back<T: Real, V: Lanes<Number = T>, const A: u8, const GATED: bool>(
     rows: Rows<'_, T>,
@@ -296,17 +296,17 @@ unsafe fn channels_back<T: Real, V: Lanes<Number = T>, const A: u8, const GATED:
         let last = (first + few).min(n);
         for from in (0..c).step_by(V::LANES) {
             let some = c - from;
-            // SAFETY: the caller's.
+            // SAFETY: guaranteed by the caller.
             unsafe {
                 let at = |it: &[T]| V::load_some(it.as_ptr().add(from), some);
-                // One by one: `map` would call a function for each.
+                // One by one: `map` would call a function for each register.
                 let (scale, shift, gates) = (at(scale), at(shift), at(gates));
                 let (one, center) = (V::splat(T::ONE), at(center).mul(V::splat(-T::ONE)));
                 let mut parts = [V::splat(T::ZERO); 5];
                 let seen = seen.map(|(it, layout)| (it.add(layout.at(from)), layout.row));
                 let mut row = first;
                 while row < last {
-                    // Two rows at a time: see `Two`. The last may be its own neighbour.
+                    // Two rows at a time: see `Two`. The last row may be paired with itself.
                     let is_alone = row + 1 == last;
                     let at = row * apart + from;
                     let next = if is_alone { at } else { at + apart };
@@ -348,8 +348,8 @@ unsafe fn channels_back<T: Real, V: Lanes<Number = T>, const A: u8, const GATED:
     }
 }
 
-/// Adds what a register of a row says: z without its center, the gradient, and the activation and its
-/// derivative there.
+/// Accumulates one register of a row: z without its center, the gradient, and the activation and its
+/// derivative.
 #[inline(always)]
 unsafe fn add_back<T: Real, V: Lanes<Number = T>, const GATED: bool>(
     parts: &mut [V; 5],
@@ -358,7 +358,7 @@ unsafe fn add_back<T: Real, V: Lanes<Number = T>, const GATED: bool>(
     seen: Option<(*mut T, V)>,
     some: usize,
 ) {
-    // SAFETY: the caller's.
+    // SAFETY: guaranteed by the caller.
     unsafe {
         let (d, one) = (g.mul(there), V::splat(T::ONE));
         parts[0] = d.mul_add(one, parts[0]);
@@ -377,8 +377,8 @@ unsafe fn add_back<T: Real, V: Lanes<Number = T>, const GATED: bool>(
     }
 }
 
-/// Rows of `c` numbers that stay in a core's first-level cache, and on few pages of memory, while
-/// they are gone through channel by channel.
+/// The number of rows of `c` numbers that stay in a core's L1 cache, and on few pages of memory, while
+/// they are traversed channel by channel.
 fn few_rows(c: usize) -> usize {
     (8 * 1024 / c).clamp(8, 64)
 }

@@ -1,4 +1,4 @@
-//! Tensors and gradients through their lenses, for kernels: any rows, when they are wanted.
+//! Tensors and gradients read through their prologues, for kernels: any rows, on demand.
 
 use std::{
     collections::{BTreeMap, btree_map::Entry},
@@ -19,7 +19,7 @@ use crate::{
     sum::add_to,
 };
 
-/// A tensor through its prologue, for kernels: rows of channels.
+/// A tensor read through its prologue, for kernels: rows of channels.
 pub(crate) struct View<'a, T> {
     xs: Reading<'a>,
     through: Option<Through<T>>,
@@ -37,7 +37,7 @@ struct Through<T> {
     gates: PerImage<T>,
 }
 
-/// A number for each channel of each image, or the same for all of them.
+/// A number for each channel of each image, or the same for all images.
 struct PerImage<T> {
     values: Vec<T>,
     is_shared: bool,
@@ -51,7 +51,7 @@ impl<T: Real> PerImage<T> {
         })
     }
 
-    /// Each number times one of its channel.
+    /// Each number scaled by a factor of its channel.
     fn scaled(&self, by: &[f64]) -> PerImage<T> {
         let scaled = self.values.iter().zip(by.iter().cycle()).map(|(it, by)| it.to_f64() * by);
         PerImage { values: scaled.map(T::of).collect(), is_shared: self.is_shared }
@@ -83,10 +83,10 @@ impl<'a, T: Real> View<'a, T> {
 
     /// The numbers as they are stored.
     pub(crate) fn stored(&self) -> &[T] {
-        self.xs.slice::<T>().expect("checked when the view was made")
+        self.xs.slice::<T>().expect("checked at construction")
     }
 
-    /// Rows `first..` as they are stored, if they are read that way.
+    /// Rows `first..` as they are stored, if reading does not change them.
     pub(crate) fn plain(&self, first: usize, n: usize) -> Option<&[T]> {
         match self.through {
             None => Some(&self.stored()[first * self.c..(first + n) * self.c]),
@@ -94,12 +94,12 @@ impl<'a, T: Real> View<'a, T> {
         }
     }
 
-    /// Reads rows `first..` into rows that begin `stride` apart; what is between is left alone.
+    /// Reads rows `first..` into rows that begin `stride` apart; the gaps are not written.
     pub(crate) fn read(&self, first: usize, into: &mut [T], stride: usize) {
         self.read_channels(first, 0..self.c, into, stride);
     }
 
-    /// Reads some channels of rows `first..`.
+    /// Reads a range of channels of rows `first..`.
     pub(crate) fn read_channels(
         &self,
         first: usize,
@@ -110,7 +110,7 @@ impl<'a, T: Real> View<'a, T> {
         self.read_laid(first, into.len().div_ceil(stride), channels, into, Layout::rows(stride));
     }
 
-    /// Reads some channels of `n` rows, `first..`, into rows that lie so.
+    /// Reads a range of channels of `n` rows, `first..`, into rows with this layout.
     pub(crate) fn read_laid(
         &self,
         first: usize,
@@ -133,7 +133,7 @@ impl<'a, T: Real> View<'a, T> {
     }
 }
 
-/// What the sums of a way back are of: each channel, or with a gate each channel of each image.
+/// The sums of a backward pass: per channel, or with a gate per channel and image.
 pub(crate) enum BackSums {
     Norm(Vec<f64>),
     /// By image.
@@ -141,7 +141,7 @@ pub(crate) enum BackSums {
 }
 
 impl BackSums {
-    /// Adds what another block has summed up.
+    /// Adds the sums of all blocks.
     pub(crate) fn join(parts: Vec<BackSums>) -> Option<BackSums> {
         parts.into_iter().reduce(|mut all, part| {
             let add = |to: &mut [f64], from: Vec<f64>| add_to(&from, to);
@@ -155,7 +155,7 @@ impl BackSums {
                         }
                     }
                 }
-                _ => unreachable!("one view has sums of one kind"),
+                _ => unreachable!("all sums of a view are of the same kind"),
             }
             all
         })
@@ -163,7 +163,7 @@ impl BackSums {
 }
 
 impl<T: Real> View<'_, T> {
-    /// Nothing yet of the sums that the way back through this prologue will ask for, if there is one.
+    /// Zero sums for the backward pass of this prologue, if there is one.
     pub(crate) fn back_sums(&self) -> Option<BackSums> {
         let it = self.through.as_ref()?;
         Some(match it.gates.is_shared {
@@ -172,11 +172,11 @@ impl<T: Real> View<'_, T> {
         })
     }
 
-    /// Takes the gradients of some channels of rows `first..`, while they are in cache, a step back:
-    /// `gs` begins with the first of them, and has rows of all channels.
+    /// Runs one step of the backward pass for the gradients of some channels of rows `first..`, while they
+    /// are in cache: `gs` begins with the first of these rows, and has rows of all channels.
     ///
-    /// Adds to the sums, and without a gate replaces each gradient by the one before the
-    /// activation. With `seen`, a place and how rows lie there, reads the rows as well.
+    /// Adds to the sums, and without a gate replaces each gradient by the gradient before the activation.
+    /// With `seen`, a destination and its layout, also reads the rows into it.
     pub(crate) fn look_back(
         &self,
         (first, n): (usize, usize),
@@ -185,13 +185,13 @@ impl<T: Real> View<'_, T> {
         mut seen: Option<(&mut [T], Layout)>,
         sums: &mut BackSums,
     ) {
-        let it = self.through.as_ref().expect("there are sums only behind a prologue");
+        let it = self.through.as_ref().expect("sums exist only with a prologue");
         let c = self.c;
         let mut done = 0;
         while done < n {
             let row = first + done;
             let (image, left) = (row / self.area, self.area - row % self.area);
-            // Up to 256 rows are summed up in `T`.
+            // Up to 256 rows are summed in `T`.
             let many = left.min(n - done).min(256);
             let zs = &self.stored()[row * c + channels.start..];
             let gates = it.gates.at(image, c);
@@ -244,8 +244,8 @@ fn rows_of(xs: &Tensor) -> (usize, usize, usize) {
     (n_rows, (n_rows / dims.first().copied().unwrap_or(1).max(1)).max(1), c)
 }
 
-/// Cuts `n` rows, `first..`, where an image ends: `f` gets the image, the position of its first row
-/// among these, and how many it has.
+/// Splits `n` rows, `first..`, at image boundaries: `f` gets the image, the index of its first row among
+/// these, and its number of rows.
 fn by_images(first: usize, n: usize, area: usize, mut f: impl FnMut(usize, usize, usize)) {
     let mut done = 0;
     while done < n {
@@ -256,7 +256,7 @@ fn by_images(first: usize, n: usize, area: usize, mut f: impl FnMut(usize, usize
     }
 }
 
-/// A gradient through what is left of its way, for kernels: rows of channels.
+/// A gradient read through its deferred backward steps, for kernels: rows of channels.
 pub(crate) struct GradView<'a, T> {
     gs: Reading<'a>,
     times: PerImage<T>,
@@ -314,20 +314,20 @@ impl<'a, T: Real> GradView<'a, T> {
     }
 
     fn stored(&self) -> &[T] {
-        self.gs.slice::<T>().expect("checked when the view was made")
+        self.gs.slice::<T>().expect("checked at construction")
     }
 
-    /// Rows `first..` as they are stored, if they are read that way.
+    /// Rows `first..` as they are stored, if reading does not change them.
     pub(crate) fn plain(&self, first: usize, n: usize) -> Option<&[T]> {
         self.is_plain.then(|| &self.stored()[first * self.c..(first + n) * self.c])
     }
 
-    /// Reads rows `first..` into rows that begin `stride` apart; what is between is left alone.
+    /// Reads rows `first..` into rows that begin `stride` apart; the gaps are not written.
     pub(crate) fn read(&self, first: usize, into: &mut [T], stride: usize) {
         self.read_channels(first, 0..self.c, into, stride);
     }
 
-    /// Reads some channels of rows `first..`.
+    /// Reads a range of channels of rows `first..`.
     pub(crate) fn read_channels(
         &self,
         first: usize,
@@ -349,7 +349,7 @@ impl<'a, T: Real> GradView<'a, T> {
                 return line::<T>(gs, c, times, plus, into, stride);
             };
             let (times, plus) = (it.times.at(image, c), it.plus.at(image, c));
-            let xs = it.xs.slice::<T>().expect("checked when the view was made");
+            let xs = it.xs.slice::<T>().expect("checked at construction");
             let xs = &xs[(first + begin) * c + channels.start..];
             let constants = [&it.scale, &it.shift, times, plus, &it.slope, &it.offset];
             let rows = Rows::of_channels(n, c, channels.clone(), it.activation, constants);

@@ -1,6 +1,7 @@
-//! Images through the training pipeline on one core: how many, and where the time goes.
+//! `maskfit bench load`: throughput and time profile of the training pipeline on one core.
 //!
-//! By stage they are done one by one; as trained, what follows each other is done at once.
+//! The rows of the stages time each transform by itself; the row `as trained` times the pipeline as training
+//! runs it, with successive transforms combined.
 
 use std::time::Instant;
 
@@ -33,7 +34,7 @@ pub(super) fn load(args: &ExperimentArgs, n_images: usize) -> anyhow::Result<End
     for idx in 0..n_images {
         let example = plan.sides.train[idx % plan.sides.train.len()];
         let (name, content) = &plan.images[example];
-        let fails = |what: String| anyhow::anyhow!("{name}: {what}");
+        let fails = |problem: String| anyhow::anyhow!("{name}: {problem}");
         let mut began = Instant::now();
         let mut lap = |stage: usize| {
             stages[stage].1 += began.elapsed().as_secs_f64();
@@ -66,11 +67,11 @@ pub(super) fn load(args: &ExperimentArgs, n_images: usize) -> anyhow::Result<End
         as_trained += began.elapsed().as_secs_f64();
     }
     let n = n_images as f64;
-    say!("{:<16} {:>12} {:>7} {:>14}", "one core", "ms an image", "share", "images/s");
+    say!("{:<16} {:>12} {:>7} {:>14}", "one core", "ms/image", "share", "images/s");
     let apart = stages.iter().map(|it| it.1).sum();
     let mut rows = stages.clone();
-    rows.push(("one by one", apart));
-    rows.extend(plan.pack.is_some().then_some(("out of the pack", unpacked)));
+    rows.push(("sum of stages", apart));
+    rows.extend(plan.pack.is_some().then_some(("read from pack", unpacked)));
     rows.push(("as trained", as_trained));
     for (name, spent) in &rows {
         let share = 100.0 * spent / apart;

@@ -1,4 +1,5 @@
-//! Training steps and answers on random pixels: how fast, and where the time goes.
+//! `maskfit bench train`, `infer` and `ops`: speed and time profile of training steps and inference on random
+//! pixels.
 
 use std::{fs, time::Instant};
 
@@ -20,20 +21,20 @@ use super::{
 };
 use crate::{End, args::NetworkArgs, commands::use_threads};
 
-/// Classes of the task: the 18 of the competition.
+/// Number of classes: the 18 of the competition.
 const N_CLASSES: usize = 18;
 
 pub(super) fn train(args: &NetworkArgs) -> anyhow::Result<End> {
     let mut bench = Bench::new(args)?;
     let seconds = median_of(args.steps, || bench.step())?;
     let train_peak = peak_mib();
-    let spending = bench.watch(args.steps, Bench::step)?;
+    let spending = bench.profile(args.steps, Bench::step)?;
     let infer = median_of(args.steps, || bench.infer())?;
     say!("{}", by_kind(&spending, Ceilings::measure()));
     let rate = args.batch as f64 / seconds;
     let infer_rate = args.batch as f64 / infer;
-    say!("training  {:>8.1} ms a step, {rate:>7.2} images/s", seconds * 1e3);
-    say!("answering {:>8.1} ms a batch, {infer_rate:>6.2} images/s", infer * 1e3);
+    say!("training  {:>8.1} ms/step,  {rate:>7.2} images/s", seconds * 1e3);
+    say!("inference {:>8.1} ms/batch, {infer_rate:>7.2} images/s", infer * 1e3);
     let mut line = line(args);
     line["train_img_s"] = round(rate).into();
     line["infer_img_s"] = round(infer_rate).into();
@@ -46,10 +47,10 @@ pub(super) fn infer(args: &NetworkArgs) -> anyhow::Result<End> {
     let mut bench = Bench::new(args)?;
     let seconds = median_of(args.steps, || bench.infer())?;
     let peak = peak_mib();
-    let spending = bench.watch(args.steps, Bench::infer)?;
+    let spending = bench.profile(args.steps, Bench::infer)?;
     say!("{}", by_kind(&spending, Ceilings::measure()));
     let rate = args.batch as f64 / seconds;
-    say!("answering {:>8.1} ms a batch, {rate:>7.2} images/s", seconds * 1e3);
+    say!("inference {:>8.1} ms/batch, {rate:>7.2} images/s", seconds * 1e3);
     let mut line = line(args);
     line["infer_img_s"] = round(rate).into();
     line["infer_peak_mib"] = peak.into();
@@ -60,11 +61,11 @@ pub(super) fn infer(args: &NetworkArgs) -> anyhow::Result<End> {
 pub(super) fn ops(args: &NetworkArgs) -> anyhow::Result<End> {
     let mut bench = Bench::new(args)?;
     median_of(1, || bench.step())?;
-    let spending = bench.watch(args.steps, Bench::step)?;
+    let spending = bench.profile(args.steps, Bench::step)?;
     let ceilings = Ceilings::measure();
     say!("{}", by_shape(&spending, ceilings));
     say!(
-        "at best this machine computes {:.0} GFLOP/s in registers and copies {:.1} GB/s ({})",
+        "peak of this machine: {:.0} GFLOP/s in registers, {:.1} GB/s of copying ({})",
         ceilings.flops / 1e9,
         ceilings.bytes / 1e9,
         ops::Isa::chosen().name(),
@@ -72,7 +73,7 @@ pub(super) fn ops(args: &NetworkArgs) -> anyhow::Result<End> {
     Ok(End::Done)
 }
 
-/// What all lines of JSON say.
+/// Returns the keys that all lines of JSON have.
 fn line(args: &NetworkArgs) -> serde_json::Value {
     serde_json::json!({
         "peer": format!("maskfit {}", env!("CARGO_PKG_VERSION")),
@@ -84,16 +85,16 @@ fn line(args: &NetworkArgs) -> serde_json::Value {
     })
 }
 
-/// What is spent in a step, and by which operations.
+/// The cost of steps, by operation.
 pub(super) struct Spending {
     pub(super) ledger: ops::Ledger,
-    /// Steps that it is the sum of.
+    /// Number of steps in the sums.
     pub(super) n_steps: usize,
-    /// Of all steps, operations and everything else.
+    /// Total of all steps: the operations and everything else.
     pub(super) seconds: f64,
 }
 
-/// A network with pixels, targets and an optimizer.
+/// A network with input, targets and an optimizer.
 struct Bench {
     net: Model,
     pixels: Tensor,
@@ -114,14 +115,14 @@ impl Bench {
         let names_of_all = || known.iter().map(|it| it.name).collect::<Vec<_>>().join(", ");
         let backbone = known.iter().find(|it| it.name == *model).map(|it| it.backbone.clone());
         let backbone = backbone.with_context(|| {
-            format!("--model: there is no `{model}`, there are: {}", names_of_all())
+            format!("--model: there is no `{model}`: choose one of {}", names_of_all())
         })?;
         let spec = ModelSpec { backbone, head: HeadConfig::default() };
         let net = Model::fresh(&spec, &task, Seed(0), &Device::Cpu)?;
         let optimizer = OptimConfig::default().get().build(net.params(), &ParamGroups::default());
         let counts = Counts::default();
-        let asked = HeadOutput::new(&task, Scope::Joint, &Form::Classes, N_CLASSES, &counts);
-        let loss = Criterion::new(&LossConfig::default(), &[asked]).map_err(anyhow::Error::msg)?;
+        let output = HeadOutput::new(&task, Scope::Joint, &Form::Classes, N_CLASSES, &counts);
+        let loss = Criterion::new(&LossConfig::default(), &[output]).map_err(anyhow::Error::msg)?;
         let [h, w] = *size;
         let images: Vec<u8> = (0..batch * h * w * 3).map(|it| (it * 7919 % 251) as u8).collect();
         let rows_of = Rows { images: &images, size: *size, samples: &whole(*batch) };
@@ -133,7 +134,7 @@ impl Bench {
         Ok(Bench { net, pixels, targets, loss, optimizer, n_done: 0 })
     }
 
-    /// Forward, back and a step of the optimizer.
+    /// Runs the forward pass, the backward pass and an optimizer step.
     fn step(&mut self) -> anyhow::Result<()> {
         let tape = Tape::default();
         let pass =
@@ -152,8 +153,8 @@ impl Bench {
         Ok(())
     }
 
-    /// Where the time of `n` steps goes.
-    fn watch(
+    /// Profiles `n` steps.
+    fn profile(
         &mut self,
         n: usize,
         step: fn(&mut Bench) -> anyhow::Result<()>,
@@ -165,7 +166,7 @@ impl Bench {
     }
 }
 
-/// The most memory that this process has had, in MiB; `None` where the system does not say.
+/// Returns the peak memory of this process in MiB; `None` if the system does not report it.
 fn peak_mib() -> Option<u64> {
     let status = fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|it| it.strip_prefix("VmHWM:"))?;

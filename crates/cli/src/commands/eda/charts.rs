@@ -1,4 +1,4 @@
-//! The images that `maskfit eda` draws.
+//! The charts and contact sheets of `maskfit eda`.
 
 use augment::decode;
 use base::task::Factor;
@@ -11,12 +11,12 @@ use crate::{
     tables::{Counted, counted},
 };
 
-/// Pairs on the sheet of duplicates.
+/// Maximum number of pairs on the sheet of duplicates.
 const PAIRS: usize = 12;
-/// Ages are drawn in whole steps of so many years.
+/// The age axis begins and ends at a multiple of this many years.
 const DECADE: u32 = 10;
 
-/// A bar for each class; of many for those with the most images and those with the fewest.
+/// Returns a bar per class; with many classes only those with the most and the fewest images.
 fn bars(classes: &[ClassCount]) -> Vec<Bar> {
     let counts: Vec<usize> = classes.iter().map(|it| it.n_images).collect();
     let bar = |row: Counted| match row {
@@ -34,7 +34,7 @@ fn bars(classes: &[ClassCount]) -> Vec<Bar> {
             }
         }
         Counted::Between { n, least, most } => Bar {
-            name: format!("{n} classes between   …"),
+            name: format!("{n} more classes   …"),
             value: 0,
             label: format!("{least} to {most} images each"),
         },
@@ -43,7 +43,7 @@ fn bars(classes: &[ClassCount]) -> Vec<Bar> {
 }
 
 impl Look {
-    /// Images and people by class.
+    /// Draws the numbers of images and people by class.
     pub(super) fn classes(&self) -> RgbImage {
         let groups = self
             .survey
@@ -53,14 +53,14 @@ impl Look {
         Bars { title: "images by class".to_owned(), groups: groups.collect() }.draw()
     }
 
-    /// People by age, where ages are known.
+    /// Draws the number of people by age, if ages are known.
     pub(super) fn ages(&self) -> Option<RgbImage> {
         let ages = &self.survey.ages;
         let (youngest, oldest) = (ages.first()?.years, ages.last()?.years);
         let task = &self.manifest.task;
         let no_ranges = Factor::new("", &[""]);
         let factor = task.ranged().map_or(&no_ranges, |idx| &task.factors[idx]);
-        // All cuts are on it, with a range on either side.
+        // The axis covers all cuts, with a margin on either side.
         let first = factor.cuts.first().map_or(youngest, |&it| (it as u32).saturating_sub(DECADE));
         let last = factor.cuts.last().map_or(oldest, |&it| it as u32 + DECADE - 1);
         let begin = youngest.min(first) / DECADE * DECADE;
@@ -88,12 +88,12 @@ impl Look {
         Some(histogram.draw())
     }
 
-    /// Images by brightness, where any can be read.
+    /// Draws the number of images by brightness, if any image is readable.
     pub(super) fn brightness(&self) -> Option<RgbImage> {
         let it = self.survey.brightness.as_ref()?;
         let histogram = Histogram {
             title: "images by brightness".to_owned(),
-            axes: ["mean grey, 0 black to 255 white".to_owned(), "images".to_owned()],
+            axes: ["mean grey value (0 black, 255 white)".to_owned(), "images".to_owned()],
             begin: 0.0,
             width: 256.0 / it.bins.len() as f64,
             counts: it.bins.clone(),
@@ -106,7 +106,7 @@ impl Look {
         Some(histogram.draw())
     }
 
-    /// Photographs of a class.
+    /// Draws the contact sheet of a class.
     pub(super) fn sheet(&self, class: usize, images: &[(usize, Option<RgbImage>)]) -> RgbImage {
         let it = &self.survey.scopes[0].classes[class];
         let cell = |(idx, image): &(usize, Option<RgbImage>)| {
@@ -119,15 +119,15 @@ impl Look {
         };
         Sheet {
             columns: Sheet::COLUMNS,
-            title: format!("{class}  {}: {shown} images, {people} in all", it.name),
+            title: format!("{class}  {}: {shown} images, {people} in total", it.name),
             cells: images.iter().map(cell).collect(),
             together: 1,
         }
         .draw()
     }
 
-    /// Images that are the same but should not be, in pairs, if there are any; each is decoded again.
-    pub(super) fn twin_sheet(&self, max_pixels: u64) -> Option<RgbImage> {
+    /// Draws the suspicious duplicates in pairs, if there are any; each image is decoded again.
+    pub(super) fn duplicate_sheet(&self, max_pixels: u64) -> Option<RgbImage> {
         let suspects = self.suspects();
         let mut cells = Vec::new();
         for (pair, _) in suspects.iter().take(PAIRS) {
@@ -146,11 +146,11 @@ impl Look {
             true => String::new(),
             false => format!(" (first {n} of {})", suspects.len()),
         };
-        let title = format!("images that are the same, or nearly{pairs}");
+        let title = format!("duplicates and near-duplicates{pairs}");
         (n > 0).then(|| Sheet { title, cells, columns: Sheet::COLUMNS, together: 2 }.draw())
     }
 
-    /// An image's name in two lines: its person's folder, and its file.
+    /// Splits the name of an image into two lines: the person's folder, and the file.
     fn name_lines(&self, idx: usize) -> Vec<String> {
         let name = &self.manifest.examples[idx].name;
         let (folder, file) = name.rsplit_once('/').unwrap_or(("", name));
@@ -166,7 +166,7 @@ mod tests {
     use crate::drawing::{BarGroup, Bars};
 
     #[test]
-    fn a_chart_of_a_thousand_classes_fits_a_screen() {
+    fn chart_of_a_thousand_classes_fits_a_screen() {
         let class = |it: usize| ClassCount {
             name: format!("class {it}"),
             n_images: 3 + it * it / 700,
@@ -175,7 +175,7 @@ mod tests {
         let classes: Vec<ClassCount> = (0..1000).map(class).collect();
         let bars = bars(&classes);
         assert_eq!(bars.len(), 31);
-        assert_eq!((bars[15].name.as_str(), bars[15].value), ("970 classes between   …", 0));
+        assert_eq!((bars[15].name.as_str(), bars[15].value), ("970 more classes   …", 0));
         let group = BarGroup { name: "joint".to_owned(), bars };
         let chart = Bars { title: "images by class".to_owned(), groups: vec![group] }.draw();
         assert!(chart.height() < 1200 && chart.width() < 1600, "{:?}", chart.dimensions());

@@ -1,4 +1,4 @@
-//! What `maskfit eda` writes for programs: `eda.toml` and `duplicates.csv`.
+//! The machine-readable output of `maskfit eda`: `eda.toml` and `duplicates.csv`.
 
 use base::{table, task::Scope};
 use data::{Likeness, NearDuplicate, Survey};
@@ -8,7 +8,7 @@ use super::Look;
 
 /// `eda.toml`.
 #[derive(Serialize)]
-struct Figures<'a> {
+struct Statistics<'a> {
     data: &'a str,
     #[serde(flatten)]
     survey: &'a Survey,
@@ -16,10 +16,10 @@ struct Figures<'a> {
     duplicates: Duplicates,
 }
 
-/// How many images are another one.
+/// Numbers of duplicate pairs.
 #[derive(Default, Serialize)]
 pub(super) struct Duplicates {
-    /// Images that were compared with a part of those that look like them only.
+    /// Number of images that were compared with only some of the images similar to them.
     pub(super) n_crowded: usize,
     pub(super) same_bytes: Kind,
     pub(super) same_pixels: Kind,
@@ -30,7 +30,7 @@ pub(super) struct Duplicates {
 pub(super) struct Kind {
     pub(super) within_a_person: usize,
     pub(super) across_people: usize,
-    /// Of both.
+    /// Pairs with different labels, of either kind.
     pub(super) labels_differ: usize,
 }
 
@@ -52,15 +52,15 @@ impl Look {
         counts
     }
 
-    pub(super) fn figures(&self) -> String {
+    pub(super) fn statistics(&self) -> String {
         let findings = self.findings.0.iter();
-        let figures = Figures {
+        let statistics = Statistics {
             data: &self.place,
             survey: &self.survey,
             findings: findings.map(|it| format!("{}: {}", it.place, it.problem)).collect(),
             duplicates: self.duplicates(),
         };
-        toml::to_string(&figures).expect("figures are TOML")
+        toml::to_string(&statistics).expect("statistics serialise to TOML")
     }
 
     pub(super) fn duplicates_csv(&self) -> String {

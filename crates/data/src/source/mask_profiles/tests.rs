@@ -42,7 +42,7 @@ fn a_person_is_a_folder() {
 }
 
 #[test]
-fn endings_are_found_file_by_file() {
+fn extensions_are_found_file_by_file() {
     let mut listing = people(&["a"]);
     let files = listing.get_mut("a").unwrap();
     files[0] = "incorrect_mask.PNG".to_owned();
@@ -53,7 +53,7 @@ fn endings_are_found_file_by_file() {
 }
 
 #[test]
-fn lines_are_counted_as_an_editor_counts_them() {
+fn line_numbers_match_those_of_an_editor() {
     let row = "1,male,Asian,abc,a";
     for (text, line) in [
         (format!("{HEADER}{row}\n"), 2),
@@ -69,8 +69,8 @@ fn lines_are_counted_as_an_editor_counts_them() {
 }
 
 #[test]
-fn a_table_in_another_encoding_says_which() {
-    let said = |csv: &[u8]| {
+fn another_encoding_is_detected_and_reported() {
+    let problems = |csv: &[u8]| {
         let mut findings = Findings::default();
         from_names(csv, &people(&["a"]), Path::new("images"), &[], &mut findings);
         findings.to_string()
@@ -80,18 +80,19 @@ fn a_table_in_another_encoding_says_which() {
     expect![[r#"
         1 thing is wrong with the data:
           train.csv: this looks like CP949 (EUC-KR), not UTF-8 (line 2): save it as UTF-8"#]]
-    .assert_eq(&said(&cp949));
+    .assert_eq(&problems(&cp949));
     let utf16: Vec<u8> =
         format!("\u{feff}{HEADER}").encode_utf16().flat_map(u16::to_be_bytes).collect();
     expect![[r#"
         1 thing is wrong with the data:
           train.csv: this looks like UTF-16, not UTF-8: save it as UTF-8"#]]
-    .assert_eq(&said(&utf16));
+    .assert_eq(&problems(&utf16));
 }
 
 #[test]
-fn a_long_table_and_long_fixes_are_read_once() {
-    // The lines above each row were counted anew, and all rows gone through for each fix: minutes.
+fn a_long_table_and_long_fixes_take_linear_time() {
+    // An earlier version counted the lines above for each row, and searched all rows for each fix, which
+    // took minutes.
     const N: usize = 100_000;
     let rows: String = (0..N).map(|it| format!("{it},male,Asian,30,p{it}\n")).collect();
     let csv = format!("{HEADER}{rows}x,male,Asian,abc,last\n");
@@ -107,7 +108,7 @@ fn a_long_table_and_long_fixes_are_read_once() {
 }
 
 #[test]
-fn everything_that_is_wrong_is_said_at_once() {
+fn all_problems_are_reported_at_once() {
     let csv = format!(
         "{HEADER}1,male,Asian,abc,a\n2,mle,Asian,30,b\n3,male,Asian,30,absent\n4,male,Asian,30\n\
          5,female,Asian,41,c\n6,female,Asian,41,c\n7,female,Asian,41,../c\n"
@@ -134,7 +135,7 @@ fn everything_that_is_wrong_is_said_at_once() {
 }
 
 #[test]
-fn files_that_are_no_table_say_so() {
+fn files_that_are_not_a_table_are_reported() {
     check(
         "",
         &Listing::new(),
@@ -202,7 +203,7 @@ fn an_id_of_two_people_cannot_be_fixed_by_id() {
 }
 
 #[test]
-fn damaged_images_are_found_before_anything_else_happens() {
+fn damaged_images_are_found_before_training() {
     let dir = tempfile::tempdir().unwrap();
     let few = crate::SyntheticPeople {
         n_people: 2,
@@ -245,7 +246,7 @@ fn damaged_images_are_found_before_anything_else_happens() {
 }
 
 #[test]
-fn a_folder_that_is_not_there_says_what_should_be() {
+fn a_missing_folder_is_reported_with_its_expected_content() {
     let context = Context { cache: None, max_pixels: 100, progress: &|_, _| {} };
     let source = MaskProfiles { root: "no/such".into(), ..MaskProfiles::default() };
     expect!["no/such/train.csv: No such file or directory (os error 2): `data.source.root` is to be the folder of `train.csv` and `images/`"].assert_eq(&source.read(&context).unwrap_err().to_string());
