@@ -8,8 +8,8 @@ use std::{
 
 use base::config::Layer;
 use candle::Device;
-use infer::Graded;
-use metrics::{DoubtScore, label_doubts};
+use infer::LabelledPredictions;
+use metrics::{LabelScore, label_issues};
 use trainer::{
     Experiment, Run,
     kfold::{KfoldEnded, kfold, with_folds},
@@ -19,7 +19,7 @@ use crate::small::{self, StopsAt, manifest, plan};
 
 /// The quick start on fewer people, 5 % of whose images have another joint label.
 const SETTINGS: &str = r#"
-data.source = { kind = "synthetic_people", n_people = 400, n_scored = 0, wrong_labels = 0.0, flipped = 0.05 }
+data.source = { kind = "synthetic_people", n_people = 400, n_test = 0, wrong_labels = 0.0, flipped = 0.05 }
 train.total = "20 epochs"
 eval.every = "20 epochs"
 "#;
@@ -50,16 +50,16 @@ fn first_tenth_of_the_list_has_80_percent_of_the_flipped_labels() {
     let ended = kfold(&experiment, &flipped, &run, device, watch, |_, _, _, _| {}).unwrap();
     let KfoldEnded::Finished(outcome) = ended else { panic!("stopped unexpectedly") };
     eprintln!("macro F1 on labels as given: {:.3}", outcome.joined.joint().macro_f1.value);
-    let graded = Graded::open(&run.dir().join("oof.csv"), &flipped.task).unwrap();
-    let images = graded.images.iter().zip(&graded.predictions.classes);
+    let labelled = LabelledPredictions::open(&run.dir().join("oof.csv"), &flipped.task).unwrap();
+    let images = labelled.images.iter().zip(&labelled.predictions.classes);
     let is_wrong: Vec<bool> = images.map(|(name, &given)| true_classes[name] != given).collect();
     let n_wrong = is_wrong.iter().filter(|&&it| it).count();
     assert!(n_wrong > 100, "{n_wrong} of 2800 labels are not 5 %");
 
     // The list is cut after a tenth of its labels; or, which is harder, where it contains a tenth of the
     // images, each of which has a label for each factor.
-    for by in [DoubtScore::SelfConfidence, DoubtScore::NormalisedMargin] {
-        let doubts = label_doubts(&graded.predictions, by);
+    for by in [LabelScore::SelfConfidence, LabelScore::NormalisedMargin] {
+        let doubts = label_issues(&labelled.predictions, by);
         let listed = |n_labels: usize| -> BTreeSet<usize> {
             doubts.iter().take(n_labels).flat_map(|it| it.images.iter().copied()).collect()
         };
@@ -77,7 +77,7 @@ fn first_tenth_of_the_list_has_80_percent_of_the_flipped_labels() {
             doubts.len(),
             recall(n_labels)
         );
-        assert!(by == DoubtScore::NormalisedMargin || recall(tenth) >= 0.8);
+        assert!(by == LabelScore::NormalisedMargin || recall(tenth) >= 0.8);
     }
 }
 

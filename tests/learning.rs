@@ -132,7 +132,7 @@ fn linear_model_of_pixels_scores_far_below_the_network() -> Result<()> {
         Ok((xs, classes, examples.iter().map(|it| it.person).collect()))
     };
     let ((train, classes, _), (scored, true_classes, people)) =
-        (side(Use::Pool)?, side(Use::Score)?);
+        (side(Use::Pool)?, side(Use::Test)?);
     let mean = train.mean_keepdim(0)?;
     let centred = train.broadcast_sub(&mean)?;
     let std = (centred.sqr()?.mean_keepdim(0)?.sqrt()? + 1e-3)?;

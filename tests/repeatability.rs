@@ -117,7 +117,7 @@ fn every_sampler_gives_the_same_batches_for_any_number_of_workers() {
         assert!(one == batches(4), "{kind}");
         let loaded = one.iter().flat_map(|it| &it.examples);
         assert!(loaded.clone().all(|it| plan.sides.train.contains(it)), "{kind}");
-        assert_eq!(loaded.count(), plan.drawn(0).iter().sum::<usize>(), "{kind}");
+        assert_eq!(loaded.count(), plan.class_counts(0).iter().sum::<usize>(), "{kind}");
     }
 }
 
@@ -218,7 +218,7 @@ fn fine_tune_freezes_the_backbone_for_the_given_steps() {
     let fine_tune = "schedule={ kind = \"fine_tune\", frozen = \"3 steps\" }";
     let plan = plan(&experiment(&[fine_tune, "train.warmup=2 steps"]));
     let fresh = plan.model().unwrap().0;
-    for (n_steps, is_trained) in [(5, false), (6, true)] {
+    for (n_steps, is_trainable) in [(5, false), (6, true)] {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("run");
         let run = Run::create(&path, "").unwrap();
@@ -228,7 +228,7 @@ fn fine_tune_freezes_the_backbone_for_the_given_steps() {
         for (name, param) in fresh.params().to_file().unwrap() {
             let numbers = |it: &candle::Tensor| it.flatten_all().unwrap().to_vec1::<f32>().unwrap();
             let is_fresh = numbers(&param) == numbers(&tensors[&format!("model.{name}")]);
-            let is_frozen = !is_trained && !name.starts_with("head.");
+            let is_frozen = !is_trainable && !name.starts_with("head.");
             assert!(is_fresh || !is_frozen, "{name} changed in {n_steps} steps");
             assert!(!is_fresh || name != "conv_stem.weight" || is_frozen, "{name} did not change");
         }
@@ -493,8 +493,8 @@ fn every_person_is_held_out_once_and_never_on_both_sides() {
 
 /// The small experiment's people, and a share of other people who are only trained on.
 const WITH_EXTRAS: &str = r#"data.source={ kind = "several", roots = [
-    { source = { kind = "synthetic_people", n_people = 12, n_scored = 4, size = [40, 32], wrong_labels = 0.1, seed = 5 } },
-    { source = { kind = "synthetic_people", n_people = 6, n_scored = 2, size = [48, 40], seed = 6 }, name = "extra", share = 0.5, use = "train" },
+    { source = { kind = "synthetic_people", n_people = 12, n_test = 4, size = [40, 32], wrong_labels = 0.1, seed = 5 } },
+    { source = { kind = "synthetic_people", n_people = 6, n_test = 2, size = [48, 40], seed = 6 }, name = "extra", share = 0.5, use = "train" },
 ] }"#;
 
 #[test]
@@ -515,7 +515,7 @@ fn extra_people_are_trained_on_in_every_fold_and_never_held_out_or_scored() {
         };
         // The validation and the scored people are the same as without the extra people.
         assert_eq!(names(it, &it.sides.valid), names(&plain, &plain.sides.valid));
-        assert_eq!(names(it, &it.scored), names(&plain, &plain.scored));
+        assert_eq!(names(it, &it.test), names(&plain, &plain.test));
         let (own, extra): (Vec<String>, Vec<String>) =
             names(it, &it.sides.train).into_iter().partition(|it| !it.starts_with("extra/"));
         assert_eq!(own, names(&plain, &plain.sides.train));
@@ -530,8 +530,8 @@ fn extra_people_are_trained_on_in_every_fold_and_never_held_out_or_scored() {
     assert_eq!((n_begun, outcome.joined.n_people), (3, 12));
     let oof = run.read("oof.csv").unwrap();
     assert_eq!(oof.lines().count(), 1 + 12 * 7);
-    let scored = run.read("scored.csv").unwrap();
-    assert!(!oof.contains("extra/") && !scored.contains("extra/"));
+    let test = run.read("test.csv").unwrap();
+    assert!(!oof.contains("extra/") && !test.contains("extra/"));
     for fold_idx in 0..3 {
         let split = run.read(&format!("fold-{fold_idx}/split.csv")).unwrap();
         let extras: Vec<&str> = split.lines().filter(|it| it.starts_with("extra/")).collect();

@@ -278,11 +278,7 @@ fn cross_validation_does_not_resume_with_other_data() {
     let table = run.read("data.csv").unwrap();
     let folds: Vec<&str> = table.lines().skip(1).map(|it| it.rsplit(',').next().unwrap()).collect();
     let of = |side: &str| folds.iter().filter(|it| **it == side).count();
-    assert_eq!(
-        [of("fold 0"), of("fold 1"), of("fold 2"), of("scored")],
-        [28, 28, 28, 28],
-        "{table}"
-    );
+    assert_eq!([of("fold 0"), of("fold 1"), of("fold 2"), of("test")], [28, 28, 28, 28], "{table}");
     let mut changed = original.clone();
     relabel(&mut changed, 3);
     let err = resume(&changed, &StopsAt::never()).err().unwrap();

@@ -6,7 +6,7 @@
 use std::{fs, time::Instant};
 
 use base::{Seed, Task, task::Factor};
-use infer::{GradedReader, GradedWriter, Row};
+use infer::{LabelledReader, LabelledWriter, Row};
 use metrics::{Evaluation, Prediction};
 
 const VARIABLE: &str = "MASKFIT_TEST_SCALE";
@@ -77,7 +77,7 @@ fn table_of_many_classes_is_written_and_read_row_by_row() {
     let task = task();
     let began = Instant::now();
     let file = fs::File::create(&path).unwrap();
-    let mut table = GradedWriter::new(file, &task);
+    let mut table = LabelledWriter::new(file, &task);
     predict(n_images, |image, it| {
         let name = format!("{image:07}.jpg");
         table.row(&name, &name, it).unwrap();
@@ -85,7 +85,7 @@ fn table_of_many_classes_is_written_and_read_row_by_row() {
     table.finish().unwrap();
     let written = began.elapsed().as_secs_f64();
     let (mut row, mut n, began) = (Row::default(), 0, Instant::now());
-    let mut reader = GradedReader::open(&path, &task).unwrap();
+    let mut reader = LabelledReader::open(&path, &task).unwrap();
     while reader.next(&mut row).unwrap() {
         n += 1;
     }

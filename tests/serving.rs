@@ -5,7 +5,7 @@ use std::{fs, sync::Arc};
 use base::table::number;
 use candle::Device;
 use data::Content;
-use infer::{Bundle, GradedReader, Predictor, Row, Serving};
+use infer::{Bundle, LabelledReader, Predictor, Row, Serving};
 use trainer::{Run, fit};
 
 use crate::small::{StopsAt, experiment, manifest, plan};
@@ -19,7 +19,7 @@ fn bundle_predicts_the_validation_probabilities() {
     fit(&plan(&experiment), &run, &StopsAt::never()).unwrap();
     let manifest = manifest(&experiment);
     let (mut valid, mut row) = (Vec::new(), Row::default());
-    let mut reader = GradedReader::open(&path.join("valid.csv"), &manifest.task).unwrap();
+    let mut reader = LabelledReader::open(&path.join("valid.csv"), &manifest.task).unwrap();
     while reader.next(&mut row).unwrap() {
         valid.push(row.clone());
     }

@@ -13,7 +13,7 @@ use trainer::{Callback, EpochReport, Experiment, Plan, StepReport};
 /// The settings that differ from the defaults.
 pub(crate) const SETTINGS: &str = r#"
 [data]
-source = { kind = "synthetic_people", n_people = 12, n_scored = 4, size = [40, 32], wrong_labels = 0.1, seed = 5 }
+source = { kind = "synthetic_people", n_people = 12, n_test = 4, size = [40, 32], wrong_labels = 0.1, seed = 5 }
 split = { kind = "profile", ratio = 0.25 }
 
 [augment]
@@ -87,7 +87,7 @@ impl Callback for StopsAt {
 
     fn epoch(&self, _: &EpochReport) {}
 
-    fn asks_to_stop(&self) -> bool {
+    fn should_stop(&self) -> bool {
         self.n_left.load(Ordering::Relaxed) == 0
     }
 }

@@ -7,7 +7,7 @@ use base::{
     task::{Factor, Scope},
 };
 use candle::{DType, Device, Result, Tensor, Var};
-use models::{HeadConfig, On, Params};
+use models::{HeadConfig, HeadInput, Params};
 use ops::{Decide, Form, Output, Pass, Tape, Training};
 use testkit::{check_close, numbers};
 
@@ -28,7 +28,7 @@ fn heads_agree_with_pytorch() -> Result<()> {
         let head: HeadConfig = toml::from_str(settings).expect("settings");
         let mut params = Params::fresh(Seed(0), DType::F64, &Device::Cpu);
         let heads = head.get().build(
-            On { n_features: 6, last: &[] },
+            HeadInput { n_features: 6, last: &[] },
             &Task::mask_gender_age(),
             params.builder(),
         )?;

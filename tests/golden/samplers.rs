@@ -85,19 +85,19 @@ fn imbalanced_agrees_with_ufoym() {
     for (name, counts) in all_counts() {
         let (golden, groups) = (golden.at(&name), groups(&counts));
         let imbalanced = sampler("imbalanced", toml::Table::new());
-        let n_draws = imbalanced.get().n_draws(&groups, 0);
-        assert_eq!(n_draws, golden.to::<usize>("n_draws"), "{name}");
+        let n_samples = imbalanced.get().n_samples(&groups, 0);
+        assert_eq!(n_samples, golden.to::<usize>("n_samples"), "{name}");
         let weights: Vec<f64> = golden.to("weights");
         let masses: Vec<f64> = weights.iter().zip(&counts).map(|(w, &n)| w * n as f64).collect();
         let whole: f64 = masses.iter().sum();
         let (n, mut rng, mut got) = (50_000, rng(), vec![0; counts.len()]);
-        let n_epochs = usize::div_ceil(n, n_draws);
+        let n_epochs = usize::div_ceil(n, n_samples);
         for epoch_idx in 0..n_epochs {
             let order = imbalanced.get().order(&groups, epoch_idx, &mut rng);
             groups.counts_of(&order).iter().zip(&mut got).for_each(|(n, sum)| *sum += n);
         }
         for (got, mass) in got.into_iter().zip(masses) {
-            check_share(got as f64 / (n_epochs * n_draws) as f64, mass / whole, n);
+            check_share(got as f64 / (n_epochs * n_samples) as f64, mass / whole, n);
         }
     }
 }
@@ -140,7 +140,7 @@ fn hundred_epochs_of_the_competition_take_seconds() {
     for (_, sampler) in SamplerConfig::zoo() {
         for epoch_idx in 0..100 {
             let order = sampler.get().order(&groups, epoch_idx, &mut rng());
-            assert_eq!(order.len(), sampler.get().n_draws(&groups, epoch_idx));
+            assert_eq!(order.len(), sampler.get().n_samples(&groups, epoch_idx));
         }
     }
 }

@@ -41,7 +41,7 @@ fn every_sampler_reaches_everything_and_differs_between_epochs() {
         let order = |epoch| {
             let mut rng = Seed(0).stream(&format!("sample/{epoch}"));
             let order = sampler.order(&groups, epoch, &mut rng);
-            assert_eq!(order.len(), sampler.n_draws(&groups, epoch), "{kind}");
+            assert_eq!(order.len(), sampler.n_samples(&groups, epoch), "{kind}");
             order
         };
         let mut reached = BTreeSet::new();
@@ -63,7 +63,7 @@ fn every_sampler_accepts_few_examples_or_none() {
             let n_examples = groups.n_examples();
             for epoch in [0, 1, 1000] {
                 let order = sampler.get().order(&groups, epoch, &mut Seed(0).stream("sample"));
-                assert_eq!(order.len(), sampler.get().n_draws(&groups, epoch), "{kind}");
+                assert_eq!(order.len(), sampler.get().n_samples(&groups, epoch), "{kind}");
                 assert_eq!(order.is_empty(), n_examples == 0, "{kind}");
                 assert!(order.iter().all(|&it| it == 0), "{kind}");
             }

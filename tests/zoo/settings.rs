@@ -11,7 +11,7 @@ use augment::{MixOpConfig, StatisticsConfig, Step, TransformConfig};
 use base::config::Layer;
 use candle::Device;
 use data::{Context, Manifest, SamplerConfig, SourceConfig, SplitConfig};
-use infer::Graded;
+use infer::LabelledPredictions;
 use losses::{ClassWeightsConfig, LossConfig};
 use metrics::MetricConfig;
 use models::{BackboneConfig, HeadConfig};
@@ -31,7 +31,7 @@ const VALUES: [f64; 4] = [0.0, -1.0, f64::NAN, f64::INFINITY];
 /// Two steps on images so small that the network's last maps are one pixel.
 const SETTINGS: &str = r#"
 [data]
-source = { kind = "synthetic_people", n_people = 8, n_scored = 2, size = [24, 20], seed = 5 }
+source = { kind = "synthetic_people", n_people = 8, n_test = 2, size = [24, 20], seed = 5 }
 split = { kind = "profile", ratio = 0.25 }
 
 [augment]
@@ -224,7 +224,7 @@ fn run(table: &Table, name: &str, manifests: &mut Manifests) -> Result<(), Strin
         Ended::Finished(_) if losses.iter().all(|it| it.is_finite()) => {}
         _ => return Err(format!("losses {losses:?}")),
     }
-    let valid = Graded::open(&run.dir().join("valid.csv"), &plan.task);
+    let valid = LabelledPredictions::open(&run.dir().join("valid.csv"), &plan.task);
     valid.map(drop).map_err(|err| err.to_string())
 }
 

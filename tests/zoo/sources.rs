@@ -11,7 +11,7 @@ fn context() -> Context<'static> {
 
 /// A few synthetic people.
 fn synthetic(seed: u64) -> SyntheticPeople {
-    SyntheticPeople { n_people: 6, n_scored: 2, size: [24, 16], seed, ..SyntheticPeople::default() }
+    SyntheticPeople { n_people: 6, n_test: 2, size: [24, 16], seed, ..SyntheticPeople::default() }
 }
 
 /// Every source, with data to read.
@@ -55,7 +55,7 @@ fn every_image_of_every_source_has_a_name_a_person_and_a_class() {
             let name = &example.name;
             assert!(example.class < it.task.n_classes(), "{kind}: {name}");
             assert!((0.0..=1.0).contains(&example.weight), "{kind}: {name}");
-            usages[example.person].insert(example.usage == Use::Score);
+            usages[example.person].insert(example.usage == Use::Test);
             let bytes = example.content.bytes().unwrap();
             assert!(decode(&bytes, 1 << 20).is_ok(), "{kind}: {name}");
         }

@@ -25,7 +25,7 @@ track   = [{ kind = "csv" }, { kind = "jsonl" }, { kind = "tensorboard" }, { kin
 name = "run"
 
 [data]
-source    = { kind = "synthetic_people", n_people = 30, n_scored = 6, size = [48, 40], seed = 1 }
+source    = { kind = "synthetic_people", n_people = 30, n_test = 6, size = [48, 40], seed = 1 }
 reviewed  = ["reviewed.csv"]
 sampler   = { kind = "dynamic_balance" }
 num_workers = 2

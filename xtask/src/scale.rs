@@ -142,17 +142,8 @@ fn peak(child: &Child) -> u64 {
 fn make(bench: &Bench<'_>, n: usize) -> anyhow::Result<usize> {
     let dir = bench.dir;
     let drawn = N_DRAWN.to_string();
-    let generate = [
-        "data",
-        "synthetic-people",
-        "drawn",
-        "--people",
-        &drawn,
-        "--scored",
-        "0",
-        "--size",
-        "32x24",
-    ];
+    let generate =
+        ["data", "synthetic-people", "drawn", "--people", &drawn, "--test", "0", "--size", "32x24"];
     ensure!(bench.command(&generate).status()?.success(), "cannot generate the images");
     let mut originals: Vec<PathBuf> = fs::read_dir(dir.join("drawn/train/images"))?
         .map(|it| it.map(|it| it.path()))

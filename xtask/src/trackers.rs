@@ -31,7 +31,7 @@ track = [
 ]
 
 [data]
-source = { kind = "synthetic_people", n_people = 60, n_scored = 10, size = [64, 48], seed = 1 }
+source = { kind = "synthetic_people", n_people = 60, n_test = 10, size = [64, 48], seed = 1 }
 
 [augment]
 train = [{ kind = "random_crop", size = [56, 44] }, { kind = "horizontal_flip" }]

@@ -27,7 +27,7 @@ pub enum DecodeError {
     Empty,
     /// The bytes do not begin like a supported format.
     #[error("this is not an image: its first bytes are none of JPEG, PNG, WebP, GIF, BMP or TIFF")]
-    NoImage,
+    NotAnImage,
     /// An image of an unsupported kind.
     #[error("this kind of {format} is not supported ({what}): save it as PNG")]
     Unsupported {
@@ -38,7 +38,7 @@ pub enum DecodeError {
     },
     /// The end is missing.
     #[error("the image is truncated")]
-    CutOff,
+    Truncated,
     /// The decoder failed.
     #[error("the image is damaged: {0}")]
     Damaged(String),
@@ -229,13 +229,13 @@ pub fn decode(bytes: &[u8], max_pixels: u64) -> Result<Image, DecodeError> {
 /// Decodes an image and checks that the file is complete.
 ///
 /// # Errors
-/// Those of [`decode`], and [`DecodeError::CutOff`].
+/// Those of [`decode`], and [`DecodeError::Truncated`].
 pub fn decode_whole(bytes: &[u8], max_pixels: u64) -> Result<Image, DecodeError> {
     let decoded = decode(bytes, max_pixels);
     match (decoded, image::guess_format(bytes)) {
         // Decoders report a missing end as various errors.
         (Ok(_) | Err(DecodeError::Damaged(_)), Ok(format)) if !has_an_end(bytes, format) => {
-            Err(DecodeError::CutOff)
+            Err(DecodeError::Truncated)
         }
         (decoded, _) => decoded,
     }
@@ -299,13 +299,13 @@ mod tests {
     fn a_progressive_jpeg_with_a_thumbnail_is_complete() {
         let bytes = golden("progressive_thumbnail.jpg");
         assert_eq!(verify(&bytes, 10_000), Ok(()));
-        assert_eq!(verify(&bytes[..bytes.len() - 20], 10_000), Err(DecodeError::CutOff));
+        assert_eq!(verify(&bytes[..bytes.len() - 20], 10_000), Err(DecodeError::Truncated));
     }
 
     #[test]
     fn non_image_is_reported() {
         assert_eq!(verify(b"", 100), Err(DecodeError::Empty));
-        assert_eq!(verify(b"hello, I am a text file", 100), Err(DecodeError::NoImage));
+        assert_eq!(verify(b"hello, I am a text file", 100), Err(DecodeError::NotAnImage));
     }
 
     #[test]

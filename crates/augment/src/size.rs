@@ -84,7 +84,7 @@ pub(crate) fn format_of(bytes: &[u8]) -> Result<ImageFormat, DecodeError> {
     use ImageFormat::{Bmp, Gif, Jpeg, Png, Tiff, WebP};
     match image::guess_format(bytes) {
         Ok(format @ (Jpeg | Png | WebP | Gif | Bmp | Tiff)) => Ok(format),
-        _ => Err(DecodeError::NoImage),
+        _ => Err(DecodeError::NotAnImage),
     }
 }
 
@@ -286,7 +286,7 @@ mod tests {
     #[test]
     fn what_is_no_image_says_so_and_a_cut_header_too() {
         assert_eq!(size(b""), Err(DecodeError::Empty));
-        assert_eq!(size(b"hello, I am a text file"), Err(DecodeError::NoImage));
+        assert_eq!(size(b"hello, I am a text file"), Err(DecodeError::NotAnImage));
         for format in FORMATS {
             let bytes = encoded(format, 8, 8);
             for n in 0..20 {

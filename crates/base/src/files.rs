@@ -17,15 +17,15 @@ use std::{
 ///
 /// # Errors
 /// Any I/O error: no space, no permission, no such folder.
-pub fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    write_whole_with(path, |file| file.write_all(bytes))
+pub fn write_atomic(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    write_atomic_with(path, |file| file.write_all(bytes))
 }
 
-/// Like [`write_whole`], with the content written by `write`.
+/// Like [`write_atomic`], with the content written by `write`.
 ///
 /// # Errors
 /// Those of `write`, and any I/O error.
-pub fn write_whole_with<E: From<io::Error>>(
+pub fn write_atomic_with<E: From<io::Error>>(
     path: &Path,
     write: impl FnOnce(&mut File) -> Result<(), E>,
 ) -> Result<(), E> {
@@ -37,7 +37,7 @@ pub fn write_whole_with<E: From<io::Error>>(
             return write(&mut File::options().write(true).open(path)?);
         }
         if path.is_symlink() {
-            return write_whole_with(&fs::canonicalize(path)?, write);
+            return write_atomic_with(&fs::canonicalize(path)?, write);
         }
     }
     let (temporary, mut file) = Temporary::create(path)?;
@@ -159,11 +159,11 @@ fn is_same(file: &File, path: &Path) -> bool {
 /// Opens a file for reading and appending, creating it if it does not exist, with an exclusive lock: waits
 /// until no other caller holds it.
 ///
-/// It may be replaced by [`write_whole`] while it is open: waiting callers then open the new one.
+/// It may be replaced by [`write_atomic`] while it is open: waiting callers then open the new one.
 ///
 /// # Errors
 /// Any I/O error: no permission, no such folder.
-pub fn open_alone(path: &Path) -> io::Result<File> {
+pub fn open_exclusive(path: &Path) -> io::Result<File> {
     loop {
         let file = File::options().read(true).append(true).create(true).open(path)?;
         // If the file system has no locks, continue without one.
@@ -203,7 +203,7 @@ mod tests {
         thread,
     };
 
-    use super::{descriptor, remove_leftovers, remove_leftovers_of, write_whole};
+    use super::{descriptor, remove_leftovers, remove_leftovers_of, write_atomic};
 
     fn names(dir: &Path) -> Vec<String> {
         let names = fs::read_dir(dir).unwrap().map(|it| it.unwrap().file_name());
@@ -245,15 +245,15 @@ mod tests {
         let path = dir.path().join("a.txt");
         // Longer than the new content.
         fs::write(dir.path().join(".a.txt.0.tmp"), vec![b'x'; 100]).unwrap();
-        write_whole(&path, b"one").unwrap();
+        write_atomic(&path, b"one").unwrap();
         assert_eq!(names(dir.path()), ["a.txt"]);
         let busy = File::create(dir.path().join(".a.txt.0.tmp")).unwrap();
         busy.lock().unwrap();
-        write_whole(&path, b"two").unwrap();
+        write_atomic(&path, b"two").unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"two");
         assert_eq!(names(dir.path()), [".a.txt.0.tmp", "a.txt"]);
         drop(busy);
-        write_whole(&path, b"three").unwrap();
+        write_atomic(&path, b"three").unwrap();
         assert_eq!(names(dir.path()), ["a.txt"]);
     }
 
@@ -266,7 +266,7 @@ mod tests {
                 let path = &path;
                 scope.spawn(move || {
                     for _ in 0..20 {
-                        write_whole(path, &vec![writer; 5000 + usize::from(writer)]).unwrap();
+                        write_atomic(path, &vec![writer; 5000 + usize::from(writer)]).unwrap();
                     }
                 });
             }
@@ -281,8 +281,8 @@ mod tests {
     fn the_old_content_is_replaced_and_no_temporary_file_is_left() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.txt");
-        write_whole(&path, b"one").unwrap();
-        write_whole(&path, b"two").unwrap();
+        write_atomic(&path, b"one").unwrap();
+        write_atomic(&path, b"two").unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"two");
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
     }
@@ -294,10 +294,10 @@ mod tests {
         let (path, link) = (dir.path().join("a.txt"), dir.path().join("link"));
         fs::write(&path, b"one").unwrap();
         std::os::unix::fs::symlink(&path, &link).unwrap();
-        write_whole(&link, b"two").unwrap();
+        write_atomic(&link, b"two").unwrap();
         assert!(link.is_symlink());
         assert_eq!(fs::read(&path).unwrap(), b"two");
-        write_whole("/dev/null".as_ref(), b"gone").unwrap();
+        write_atomic("/dev/null".as_ref(), b"gone").unwrap();
         assert!(!fs::metadata("/dev/null").unwrap().is_file());
     }
 
@@ -316,7 +316,7 @@ mod tests {
         let link = dir.path().join("link");
         std::os::unix::fs::symlink(format!("/proc/self/fd/{}", open.as_raw_fd()), &link).unwrap();
         assert!(descriptor(&link).is_some());
-        write_whole(&link, b"two").unwrap();
+        write_atomic(&link, b"two").unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"one,two");
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
     }
@@ -328,9 +328,9 @@ mod tests {
         fs::create_dir(&path).unwrap();
         fs::write(path.join("inside"), b"kept").unwrap();
         // A folder cannot be replaced by a file.
-        assert!(write_whole(&path, b"new").is_err());
+        assert!(write_atomic(&path, b"new").is_err());
         assert_eq!(fs::read(path.join("inside")).unwrap(), b"kept");
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
-        assert!(write_whole(&dir.path().join("absent/a.txt"), b"new").is_err());
+        assert!(write_atomic(&dir.path().join("absent/a.txt"), b"new").is_err());
     }
 }

@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::files::write_whole;
+use crate::files::write_atomic;
 
 /// An append-only file of whole records. A record that cannot be written, for example on a full disk, is
 /// retried with the next one, so that there is no gap.
@@ -28,7 +28,7 @@ impl Growing {
     /// # Errors
     /// Any I/O error.
     pub fn open(path: &Path, kept: &[u8]) -> io::Result<Growing> {
-        write_whole(path, kept)?;
+        write_atomic(path, kept)?;
         let file = File::options().append(true).open(path)?;
         let n_written = kept.len() as u64;
         Ok(Growing {

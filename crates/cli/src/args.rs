@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
-use metrics::{DoubtScore, MetricConfig};
+use metrics::{LabelScore, MetricConfig};
 
 /// Train, cross-validate and submit image classifiers.
 ///
@@ -84,7 +84,7 @@ pub(crate) enum Command {
         /// Score to rank labels by: the predicted probability of the given label (self-confidence), or its
         /// margin over the most probable other label (margin).
         #[arg(long, value_name = "SCORE", default_value = "self-confidence", value_parser = score)]
-        by: DoubtScore,
+        by: LabelScore,
         /// Number of images on the contact sheet.
         #[arg(long, value_name = "N", default_value_t = 48, value_parser = number)]
         images: usize,
@@ -191,9 +191,9 @@ pub(crate) struct RunsArgs {
     /// Runs of side B.
     #[arg(long, value_name = "RUN", num_args = 1.., requires = "a")]
     pub(crate) b: Vec<PathBuf>,
-    /// Compare on the test set (`scored.csv`), not on the validation set.
+    /// Compare on the test set (`test.csv`), not on the validation set.
     #[arg(long)]
-    pub(crate) scored: bool,
+    pub(crate) test: bool,
     /// Metric to compare by: see `list metrics`.
     #[arg(long, value_name = "METRIC", default_value = "macro_f1", value_parser = metric)]
     pub(crate) by: MetricConfig,
@@ -224,7 +224,7 @@ pub(crate) enum DataCommand {
         people: usize,
         /// Number of further people in `eval/`, with correct labels.
         #[arg(long, default_value_t = 300)]
-        scored: usize,
+        test: usize,
         /// Height and width of the images.
         #[arg(long, value_name = "HxW", default_value = "128x96", value_parser = size)]
         size: [usize; 2],
@@ -286,7 +286,7 @@ pub(crate) struct ShowArgs {
     pub(crate) images: Option<usize>,
     /// Number of random augmentations of each image.
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = number)]
-    pub(crate) draws: usize,
+    pub(crate) resamples: usize,
     /// One transform instead of the configured ones, such as `rotate` or
     /// `{ kind = "rotate", degrees = 30 }`, applied to the original images.
     #[arg(long, value_name = "OP")]
@@ -411,10 +411,10 @@ fn metric(text: &str) -> Result<MetricConfig, String> {
 }
 
 /// Parses the name of a label score.
-fn score(text: &str) -> Result<DoubtScore, String> {
+fn score(text: &str) -> Result<LabelScore, String> {
     match text {
-        "self-confidence" => Ok(DoubtScore::SelfConfidence),
-        "margin" => Ok(DoubtScore::NormalisedMargin),
+        "self-confidence" => Ok(LabelScore::SelfConfidence),
+        "margin" => Ok(LabelScore::NormalisedMargin),
         _ => Err("must be `self-confidence` or `margin`".to_owned()),
     }
 }

@@ -47,7 +47,7 @@ const COLOURS: [RGBColor; 4] =
 const TITLE: u32 = 24;
 const TEXT: u32 = 16;
 
-/// Draws on a white background.
+/// Resamples on a white background.
 fn draw([height, width]: [u32; 2], paint: impl FnOnce(&Area<'_>) -> Drawn<'static>) -> RgbImage {
     register();
     let mut pixels = vec![255; height as usize * width as usize * 3];

@@ -11,7 +11,7 @@ use std::{
 };
 
 use anyhow::{Context as _, bail};
-use base::files::{descriptor, write_whole_with};
+use base::files::{descriptor, write_atomic_with};
 
 /// Whether the result goes to stdout.
 static IS_TAKEN: AtomicBool = AtomicBool::new(false);
@@ -70,7 +70,7 @@ impl Output {
                 let mut out = io::stdout();
                 write(&mut out).and_then(|()| Ok(out.flush()?))
             }
-            Output::Path(path) => write_whole_with(path, |file| write(file)),
+            Output::Path(path) => write_atomic_with(path, |file| write(file)),
         };
         // All other errors name their place themselves.
         match written {

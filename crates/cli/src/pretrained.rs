@@ -85,7 +85,7 @@ pub(crate) fn find(asked: &str, terminal: &Terminal) -> anyhow::Result<Found> {
 /// Finds a name in the folder of weights.
 fn in_folder(asked: &str, dir: Option<&Path>) -> anyhow::Result<Found> {
     let help = match published().into_iter().find(|it| it.name == asked) {
-        Some(it) if it.is_trained() => {
+        Some(it) if it.is_trainable() => {
             format!("put it there, or fetch it: `hf:timm/{}`", it.full_name())
         }
         _ => "name a file, or a place on the hub as `hf:owner/name`".to_owned(),

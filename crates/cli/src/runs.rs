@@ -157,30 +157,30 @@ pub(crate) fn open_bundles(named: &[PathBuf], device: &Device) -> anyhow::Result
 }
 
 /// A table of predictions beside the truth.
-pub(crate) struct GradedTable {
+pub(crate) struct LabelledTable {
     pub(crate) path: PathBuf,
     pub(crate) task: Task,
 }
 
 /// The table of what a run or a cross-validation predicts for people whose labels are known: for those
 /// held out, or for those `scored`.
-pub(crate) fn graded_table(named: &Path, scored: bool) -> anyhow::Result<GradedTable> {
+pub(crate) fn labelled_table(named: &Path, test: bool) -> anyhow::Result<LabelledTable> {
     let dir = find(named)?;
     let first = bundle_dirs(&dir)?.swap_remove(0);
-    let file = match (scored, dir.join("fold-0").is_dir()) {
-        (true, _) => "scored.csv",
+    let file = match (test, dir.join("fold-0").is_dir()) {
+        (true, _) => "test.csv",
         (false, true) => "oof.csv",
         (false, false) => "valid.csv",
     };
     let path = dir.join(file);
     if !path.is_file() {
-        let why = match scored && dir.join("report.toml").is_file() {
-            true => "its data has no people to score on: leave out --scored",
+        let why = match test && dir.join("report.toml").is_file() {
+            true => "its data has no people to score on: leave out --test",
             false => "it is no finished run: name a folder of `runs/`, or go on with `--resume`",
         };
         bail!("{}: there is no {file}: {why}", dir.display());
     }
-    Ok(GradedTable { path, task: Bundle::task(&first)? })
+    Ok(LabelledTable { path, task: Bundle::task(&first)? })
 }
 
 /// The bundle folders that a path stands for.

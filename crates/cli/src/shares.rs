@@ -15,9 +15,9 @@ pub(crate) fn shares(plan: &Plan) -> Option<String> {
         return None;
     }
     let last = plan.epochs.n_begun() - 1;
-    let n_draws = |epoch_idx| sampler.get().n_draws(&plan.groups, epoch_idx);
-    let is_changing = n_draws(0) != n_draws(last);
-    let mut columns = vec![plan.groups.counts().collect(), plan.drawn(0)];
+    let n_samples = |epoch_idx| sampler.get().n_samples(&plan.groups, epoch_idx);
+    let is_changing = n_samples(0) != n_samples(last);
+    let mut columns = vec![plan.groups.counts().collect(), plan.class_counts(0)];
     let n = |counts: &[usize]| counts.iter().sum::<usize>();
     let mut title = format!(
         "sampler: {}, class shares by {} in %: data -> first epoch ({} images)",
@@ -26,7 +26,7 @@ pub(crate) fn shares(plan: &Plan) -> Option<String> {
         n(&columns[1])
     );
     if is_changing {
-        columns.push(plan.drawn(last));
+        columns.push(plan.class_counts(last));
         title += &format!(" -> last epoch ({})", n(&columns[2]));
     }
     let names = &plan.groups.names;

@@ -171,7 +171,7 @@ impl Callback for Terminal {
         };
         let line = format!(
             "{images}data wait {:.0} %, loss {:.4}, lr {:.2e}",
-            100.0 * report.waiting,
+            100.0 * report.data_wait,
             report.loss,
             report.lr
         );
@@ -229,7 +229,7 @@ impl Callback for Terminal {
             joint.log_loss,
             factors.collect::<String>(),
             report.images_per_second,
-            100.0 * report.waiting,
+            100.0 * report.data_wait,
             seconds(report.train_seconds + report.eval_seconds),
             if report.is_best { "  best" } else { "" }
         ));
@@ -269,8 +269,8 @@ impl Callback for Terminal {
 
     fn sheet(&self, title: &str, shown: &[SampleImage]) -> Option<Image> {
         let cell = |it: &SampleImage| {
-            let colour = if it.answered == it.given { PROPOSED } else { DOUBTED };
-            let lines = vec![(it.given.clone(), INK), (it.answered.clone(), colour)];
+            let colour = if it.predicted == it.label { PROPOSED } else { DOUBTED };
+            let lines = vec![(it.label.clone(), INK), (it.predicted.clone(), colour)];
             Cell { image: Some(thumbnail(&it.image)), lines }
         };
         let cells = shown.iter().map(cell).collect();
@@ -278,7 +278,7 @@ impl Callback for Terminal {
         Some(sheet.draw())
     }
 
-    fn asks_to_stop(&self) -> bool {
+    fn should_stop(&self) -> bool {
         self.interrupts.load(Ordering::Relaxed) > 0
     }
 }

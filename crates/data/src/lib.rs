@@ -40,7 +40,7 @@ pub use source::{
 };
 pub use split::{Candidate, Sides, Split, SplitConfig, SplitError, StratifiedKfold};
 pub use survey::{
-    AgeCount, Brightness, ClassCount, Extreme, Likeness, NEAR, NearDuplicate, NearDuplicates,
-    ScopeCount, SizeCount, Survey, Unreadable, link_hashes, survey,
+    AgeCount, Brightness, ClassCount, Extreme, NEAR, NearDuplicate, NearDuplicates, ScopeCount,
+    Similarity, SizeCount, Survey, Unreadable, link_hashes, survey,
 };
 pub use verified::check_images;

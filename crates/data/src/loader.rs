@@ -314,7 +314,7 @@ mod tests {
     fn load(n_threads: usize, first_batch: usize) -> Load {
         let people = SyntheticPeople {
             n_people: 4,
-            n_scored: 0,
+            n_test: 0,
             size: [32, 24],
             wrong_labels: 0.0,
             flipped: 0.0,

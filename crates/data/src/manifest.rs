@@ -98,7 +98,7 @@ pub enum Use {
     /// Training only, unless its person is held out; never validation.
     Train,
     /// The test set: scores the finished model, never used for training or model selection.
-    Score,
+    Test,
 }
 
 impl Use {
@@ -106,7 +106,7 @@ impl Use {
     pub fn may_train(self) -> bool {
         match self {
             Use::Pool | Use::Train => true,
-            Use::Score => false,
+            Use::Test => false,
         }
     }
 }

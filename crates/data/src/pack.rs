@@ -20,7 +20,7 @@ use std::{
 
 use augment::{Image, Memory, Pipeline, PipelineError};
 use base::{
-    files::{remove_leftovers, remove_leftovers_of, write_whole_with},
+    files::{remove_leftovers, remove_leftovers_of, write_atomic_with},
     rng::fnv1a,
 };
 use rayon::prelude::*;
@@ -113,7 +113,7 @@ impl Pack {
         remove_leftovers(path.parent().unwrap_or(Path::new(".")));
         let mut failed = None;
         let mut n_bytes = 0;
-        let written = write_whole_with(path, |file| {
+        let written = write_atomic_with(path, |file| {
             let mut file = BufWriter::with_capacity(1 << 20, file);
             let mut index = String::new();
             file.write_all(MAGIC)?;

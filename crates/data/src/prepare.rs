@@ -72,7 +72,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let people = SyntheticPeople {
             n_people: 1,
-            n_scored: 0,
+            n_test: 0,
             size: [96, 72],
             wrong_labels: 0.0,
             flipped: 0.0,

@@ -9,7 +9,7 @@ use std::{
 };
 
 use augment::Memory;
-use base::files::write_whole;
+use base::files::write_atomic;
 
 /// A folder that remembers.
 #[derive(Clone, Debug)]
@@ -36,6 +36,6 @@ impl Memory for Remembered {
         // A cache that cannot be written costs time, not a run. Two threads may keep the same thing:
         // they write the same bytes.
         let kept = fs::create_dir_all(&self.0);
-        drop(kept.and_then(|()| write_whole(&self.0.join(key), value)));
+        drop(kept.and_then(|()| write_atomic(&self.0.join(key), value)));
     }
 }

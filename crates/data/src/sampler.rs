@@ -50,7 +50,7 @@ pub trait Sampler {
 
     /// Returns the number of examples in an epoch: a function of these arguments only, equal to the length
     /// of [`order`](Sampler::order).
-    fn n_draws(&self, groups: &Groups, epoch_idx: usize) -> usize;
+    fn n_samples(&self, groups: &Groups, epoch_idx: usize) -> usize;
 
     /// Returns the examples of an epoch, as positions in the training set.
     fn order(&self, groups: &Groups, epoch_idx: usize, rng: &mut Rng) -> Vec<usize>;

@@ -103,7 +103,7 @@ impl SplitConfig {
                     (Use::Pool, true) => sides.valid.push(idx),
                     (Use::Pool | Use::Train, false) => sides.train.push(idx),
                     // Train-only images of a person who is held out, and images of the test set.
-                    (Use::Train, true) | (Use::Score, _) => {}
+                    (Use::Train, true) | (Use::Test, _) => {}
                 }
             }
             if sides.train.is_empty() || sides.valid.is_empty() {

@@ -18,7 +18,7 @@ use base::task::Scope;
 use rayon::prelude::*;
 use serde::Serialize;
 
-pub use near_duplicates::{Likeness, NEAR, NearDuplicate, NearDuplicates, link_hashes};
+pub use near_duplicates::{NEAR, NearDuplicate, NearDuplicates, Similarity, link_hashes};
 use summary::ImageSummary;
 
 use crate::{Manifest, measure::ColourSums};

@@ -20,7 +20,7 @@ use std::{
 
 use augment::{DecodeError, verify};
 use base::{
-    files::{open_alone, remove_leftovers_of, write_whole},
+    files::{open_exclusive, remove_leftovers_of, write_atomic},
     rng::fnv1a,
 };
 use rayon::prelude::*;
@@ -158,12 +158,12 @@ impl Memory {
         let outdated = self.outdated.into_inner().unwrap_or_else(PoisonError::into_inner);
         if !outdated.is_empty() {
             let remove = || -> io::Result<()> {
-                let mut file = open_alone(&self.path)?;
+                let mut file = open_exclusive(&self.path)?;
                 let mut text = Vec::new();
                 file.read_to_end(&mut text)?;
                 let left = lines(&text).filter(|it| !outdated.contains(*it));
                 let left: String = left.flat_map(|it| [it, "\n"]).collect();
-                write_whole(&self.path, left.as_bytes())
+                write_atomic(&self.path, left.as_bytes())
             };
             // On failure, they are removed another time.
             drop(remove());
@@ -188,7 +188,7 @@ impl Unsaved {
 /// and is removed.
 fn append(path: &Path, added: &[u8]) -> io::Result<()> {
     path.parent().map_or(Ok(()), fs::create_dir_all)?;
-    let mut file = open_alone(path)?;
+    let mut file = open_exclusive(path)?;
     if !ends_with_a_line(&mut file)? {
         let mut text = Vec::new();
         file.rewind()?;

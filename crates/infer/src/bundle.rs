@@ -11,7 +11,7 @@ use std::{
 };
 
 use augment::Pipeline;
-use base::{Seed, Task, files::write_whole};
+use base::{Seed, Task, files::write_atomic};
 use candle::Device;
 use models::{Model, ModelSpec, WeightsError, read_weights};
 use serde::{Deserialize, Serialize};
@@ -198,14 +198,14 @@ impl Bundle {
             let path = dir.join(&weights);
             let tensors = member.model.params().to_file()?;
             let bytes = safetensors::serialize(tensors, None).map_err(candle::Error::wrap)?;
-            write_whole(&path, &bytes).map_err(io(&path))?;
+            write_atomic(&path, &bytes).map_err(io(&path))?;
             let (model, pipeline) = (member.model.spec().clone(), member.pipeline.clone());
             members.push(MemberDescription { weights, model, pipeline });
         }
         let description = Description { version: VERSION, task: self.task.clone(), members };
         let text = toml::to_string(&description).expect("a description serializes to TOML");
         let path = dir.join(staged(tag));
-        write_whole(&path, text.as_bytes()).map_err(io(&path))
+        write_atomic(&path, text.as_bytes()).map_err(io(&path))
     }
 
     /// Replaces the bundle that is there by the staged one with this tag; does nothing if there is none.

@@ -28,14 +28,14 @@ pub struct Folder {
     /// Images that cannot be read.
     pub unreadable: Findings,
     /// Entries that were skipped, and why, sorted by name.
-    pub passed_over: Vec<(String, PassedOver)>,
+    pub skipped: Vec<(String, Skipped)>,
     /// Remarks for the user that are not errors.
     pub notes: Vec<String>,
 }
 
 /// Why an entry of a folder was skipped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum PassedOver {
+pub enum Skipped {
     /// The name begins with a dot.
     Hidden,
     /// The first bytes are not those of an image.
@@ -48,28 +48,28 @@ pub enum PassedOver {
     NoFile,
 }
 
-impl fmt::Display for PassedOver {
+impl fmt::Display for Skipped {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            PassedOver::Hidden => "hidden (the name begins with a dot)",
-            PassedOver::NoImage => "not an image (by the first bytes)",
-            PassedOver::DeadLink => "broken link",
-            PassedOver::LinkBack => "link to a folder that has been read already, or to a parent",
-            PassedOver::NoFile => "neither a file nor a folder",
+            Skipped::Hidden => "hidden (the name begins with a dot)",
+            Skipped::NoImage => "not an image (by the first bytes)",
+            Skipped::DeadLink => "broken link",
+            Skipped::LinkBack => "link to a folder that has been read already, or to a parent",
+            Skipped::NoFile => "neither a file nor a folder",
         })
     }
 }
 
 impl Folder {
     /// Describes the skipped entries: their count and names, one line per reason; `None` if there are none.
-    pub fn passed_over_text(&self) -> Option<String> {
+    pub fn skipped_text(&self) -> Option<String> {
         /// The maximum number of names listed per reason.
         const SHOWN: usize = 20;
-        let mut by_reason: BTreeMap<PassedOver, Vec<&str>> = BTreeMap::new();
-        for (name, why) in &self.passed_over {
+        let mut by_reason: BTreeMap<Skipped, Vec<&str>> = BTreeMap::new();
+        for (name, why) in &self.skipped {
             by_reason.entry(*why).or_default().push(name);
         }
-        let line = |(why, names): (PassedOver, Vec<&str>)| {
+        let line = |(why, names): (Skipped, Vec<&str>)| {
             let shown = names[..names.len().min(SHOWN)].join(", ");
             let more = match names.len().saturating_sub(SHOWN) {
                 0 => String::new(),
@@ -77,7 +77,7 @@ impl Folder {
             };
             format!("\n  {} {why}: {shown}{more}", names.len())
         };
-        let n = self.passed_over.len();
+        let n = self.skipped.len();
         let lines: String = by_reason.into_iter().map(line).collect();
         (n > 0).then(|| format!("{n} skipped:{lines}"))
     }
@@ -99,9 +99,9 @@ pub fn list_images(path: &Path) -> Result<Folder, SubmissionError> {
         let images = vec![(name, Content::File(path.to_owned()))];
         return Ok(Folder { images, ..Folder::default() });
     }
-    let mut walk = Walk { root: path, files: Vec::new(), passed_over: Vec::new() };
+    let mut walk = Walk { root: path, files: Vec::new(), skipped: Vec::new() };
     walk.all().map_err(|(path, source)| io(&path)(source))?;
-    let Walk { mut files, mut passed_over, .. } = walk;
+    let Walk { mut files, mut skipped, .. } = walk;
     files.sort_unstable();
     let sniffed: Vec<io::Result<Sniffed>> = files.par_iter().map(|it| sniff_file(&it.1)).collect();
 
@@ -118,11 +118,11 @@ pub fn list_images(path: &Path) -> Result<Folder, SubmissionError> {
             Ok(Sniffed::Other) if ends_with(&file, &IMAGE) => {
                 images.push((name, Content::File(file)));
             }
-            Ok(Sniffed::Other) => passed_over.push((name, PassedOver::NoImage)),
+            Ok(Sniffed::Other) => skipped.push((name, Skipped::NoImage)),
             Err(err) => unreadable.add(name, err.to_string(), "make it readable"),
         }
     }
-    passed_over.sort_unstable();
+    skipped.sort_unstable();
     let mut findings = Findings::default();
     for names in images.windows(2).filter(|it| it[0].0 == it[1].0) {
         let problem = "two files get this name, because bytes that are not UTF-8 are escaped";
@@ -136,7 +136,7 @@ pub fn list_images(path: &Path) -> Result<Folder, SubmissionError> {
         return Err(SubmissionError::Findings { root: path.to_owned(), findings });
     }
     let notes = notes(&images);
-    Ok(Folder { images, unreadable, passed_over, notes })
+    Ok(Folder { images, unreadable, skipped, notes })
 }
 
 /// Extensions of image files, whatever their content.
@@ -195,7 +195,7 @@ struct Walk<'a> {
     root: &'a Path,
     /// The name and path of each file.
     files: Vec<(String, PathBuf)>,
-    passed_over: Vec<(String, PassedOver)>,
+    skipped: Vec<(String, Skipped)>,
 }
 
 impl Walk<'_> {
@@ -213,7 +213,7 @@ impl Walk<'_> {
         loop {
             while let Some((dir, place)) = todo.pop() {
                 if !read.insert(place.clone()) {
-                    self.passed_over.push((self.name(&dir), PassedOver::LinkBack));
+                    self.skipped.push((self.name(&dir), Skipped::LinkBack));
                     continue;
                 }
                 self.one(&dir, &place, &mut todo, &mut links).map_err(|err| (dir, err))?;
@@ -221,7 +221,7 @@ impl Walk<'_> {
             let Some(link) = links.pop_first() else { return Ok(()) };
             let place = canonical(&link)?;
             match root.starts_with(&place) || read.contains(&place) {
-                true => self.passed_over.push((self.name(&link), PassedOver::LinkBack)),
+                true => self.skipped.push((self.name(&link), Skipped::LinkBack)),
                 false => todo.push((link, place)),
             }
         }
@@ -241,7 +241,7 @@ impl Walk<'_> {
             let entry = entry?;
             let (path, own) = (entry.path(), entry.file_name());
             if own.as_encoded_bytes().starts_with(b".") {
-                self.passed_over.push((self.name(&path), PassedOver::Hidden));
+                self.skipped.push((self.name(&path), Skipped::Hidden));
                 continue;
             }
             let kind = entry.file_type()?;
@@ -251,7 +251,7 @@ impl Walk<'_> {
                 true => match fs::metadata(&path) {
                     Ok(it) => it.file_type(),
                     Err(_) => {
-                        self.passed_over.push((self.name(&path), PassedOver::DeadLink));
+                        self.skipped.push((self.name(&path), Skipped::DeadLink));
                         continue;
                     }
                 },
@@ -259,7 +259,7 @@ impl Walk<'_> {
             if kind.is_file() {
                 self.files.push((self.name(&path), path));
             } else if !kind.is_dir() {
-                self.passed_over.push((self.name(&path), PassedOver::NoFile));
+                self.skipped.push((self.name(&path), Skipped::NoFile));
             } else if is_link {
                 links.insert(path);
             } else {
@@ -317,7 +317,7 @@ mod tests {
         let want = ["a.jpg", "b.JPG", "c.jfif", "cut.jpg", "f.heic", "g.txt", "in/d.jpe", "in/e"];
         assert_eq!(names(&it), want);
         assert_eq!(
-            it.passed_over_text().unwrap(),
+            it.skipped_text().unwrap(),
             "4 skipped:\n  \
              2 hidden (the name begins with a dot): ._a.jpg, .git\n  \
              2 not an image (by the first bytes): empty, notes.txt"
@@ -367,7 +367,7 @@ mod tests {
         let want = ["a/1.jpg", "b/2.jpg", "deep/4.jpg", "two.jpg", "z/3.jpg"];
         assert_eq!(names(&it), want);
         assert_eq!(
-            it.passed_over_text().unwrap(),
+            it.skipped_text().unwrap(),
             "10 skipped:\n  \
              2 broken link: circle, dead.jpg\n  \
              8 link to a folder that has been read already, or to a parent: a/b, a/out, a/self, \

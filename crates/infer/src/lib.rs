@@ -5,14 +5,16 @@
 
 mod bundle;
 mod folder;
-mod graded;
+mod labelled;
 mod predictor;
 mod submission;
 mod table;
 
 pub use bundle::{Bundle, BundleError, Member};
-pub use folder::{Folder, PassedOver, list_images};
-pub use graded::{Graded, GradedReader, GradedWriter, Index, Indexed, Row, TableError, mean};
+pub use folder::{Folder, Skipped, list_images};
+pub use labelled::{
+    Index, Indexed, LabelledPredictions, LabelledReader, LabelledWriter, Row, TableError, mean,
+};
 pub use predictor::{PredictError, PredictedBatch, Prediction, Predictor, Serving};
 pub use submission::{SubmissionError, TestImages, read_info, submission_csv};
 pub use table::{probabilities_header, probabilities_row};

@@ -1,7 +1,7 @@
 //! Predicted probabilities as a table: one row per image, one column per joint class.
 //!
 //! Probabilities have at most 9 significant digits ([`base::table::number`]).
-//! [`crate::GradedWriter`] writes a table that also has the true labels.
+//! [`crate::LabelledWriter`] writes a table that also has the true labels.
 
 use base::{Task, table::number, task::Scope};
 use metrics::argmax;

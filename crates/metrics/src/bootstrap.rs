@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::{Metric, tally::People};
 
 /// The number of bootstrap resamples for intervals.
-pub const N_DRAWS: usize = 1000;
+pub const N_RESAMPLES: usize = 1000;
 
 /// A score with its 95 % bootstrap confidence interval.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -49,7 +49,7 @@ pub struct Bootstrapped {
     /// The score.
     pub value: f64,
     /// The score of each resample.
-    pub draws: Vec<f64>,
+    pub resamples: Vec<f64>,
 }
 
 impl Bootstrapped {
@@ -57,10 +57,10 @@ impl Bootstrapped {
     /// 0.
     pub fn interval(&self) -> Interval {
         let value = self.value;
-        if self.draws.is_empty() {
+        if self.resamples.is_empty() {
             return Interval { value, low: value, high: value };
         }
-        let mut scores = self.draws.clone();
+        let mut scores = self.resamples.clone();
         scores.sort_by(f64::total_cmp);
         let at = |share: f64| scores[((scores.len() - 1) as f64 * share).round() as usize];
         Interval { value, low: at(0.025), high: at(0.975) }
@@ -71,14 +71,16 @@ impl Bootstrapped {
     /// # Panics
     /// If there is no run, or the runs have different numbers of resamples.
     pub fn mean(runs: &[Bootstrapped]) -> Bootstrapped {
-        let n_draws = runs[0].draws.len();
+        let n_resamples = runs[0].resamples.len();
         assert!(
-            runs.iter().all(|it| it.draws.len() == n_draws),
+            runs.iter().all(|it| it.resamples.len() == n_resamples),
             "runs have different numbers of resamples"
         );
         Bootstrapped {
             value: mean(runs.iter().map(|it| it.value)),
-            draws: (0..n_draws).map(|draw| mean(runs.iter().map(|it| it.draws[draw]))).collect(),
+            resamples: (0..n_resamples)
+                .map(|draw| mean(runs.iter().map(|it| it.resamples[draw])))
+                .collect(),
         }
     }
 }
@@ -90,14 +92,14 @@ pub fn compare(metric: &dyn Metric, a: &Bootstrapped, b: &Bootstrapped) -> Compa
         (_, true) => 0.0,
         _ => 0.5,
     };
-    let pairs = || a.draws.iter().zip(&b.draws);
+    let pairs = || a.resamples.iter().zip(&b.resamples);
     let difference =
-        Bootstrapped { value: b.value - a.value, draws: pairs().map(|(a, b)| b - a).collect() };
+        Bootstrapped { value: b.value - a.value, resamples: pairs().map(|(a, b)| b - a).collect() };
     Comparison {
         a: a.interval(),
         b: b.interval(),
         difference: difference.interval(),
-        b_is_better: match a.draws.is_empty() {
+        b_is_better: match a.resamples.is_empty() {
             true => better(a.value, b.value),
             false => mean(pairs().map(|(&a, &b)| better(a, b))),
         },
@@ -109,9 +111,9 @@ pub fn compare(metric: &dyn Metric, a: &Bootstrapped, b: &Bootstrapped) -> Compa
 /// A resample is the count of each person, a byte each (a count of 256 has a probability below 1e-500). All
 /// come sequentially from one random stream, so they do not depend on the number of threads. If they are
 /// small enough, they are kept and reused for many runs; otherwise they are sampled anew for every run.
-pub struct Draws {
+pub struct Resamples {
     n_people: usize,
-    n_draws: usize,
+    n_resamples: usize,
     seed: Seed,
     kept: Vec<Vec<u8>>,
 }
@@ -121,15 +123,15 @@ const LANES: usize = 8;
 /// The largest total size of resamples, in bytes, that is kept.
 const KEPT: usize = 256 << 20;
 
-impl Draws {
+impl Resamples {
     /// Creates `n_draws` resamples of `n_people` people.
-    pub fn new(n_people: usize, n_draws: usize, seed: Seed) -> Draws {
-        let mut draws = Draws { n_people, n_draws, seed, kept: Vec::new() };
-        if n_people.saturating_mul(n_draws) <= KEPT {
+    pub fn new(n_people: usize, n_resamples: usize, seed: Seed) -> Resamples {
+        let mut resamples = Resamples { n_people, n_resamples, seed, kept: Vec::new() };
+        if n_people.saturating_mul(n_resamples) <= KEPT {
             let mut rng = seed.stream("bootstrap");
-            draws.kept = (0..n_draws).map(|_| draw(n_people, &mut rng)).collect();
+            resamples.kept = (0..n_resamples).map(|_| draw(n_people, &mut rng)).collect();
         }
-        draws
+        resamples
     }
 
     /// Returns the scores of all resamples for each element of `of`: the sums of the same people for
@@ -142,7 +144,7 @@ impl Draws {
             of.iter().all(|it| it.0.len() == self.n_people),
             "the number of people differs from that of the resamples"
         );
-        let mut scores = vec![Vec::with_capacity(self.n_draws); of.len()];
+        let mut scores = vec![Vec::with_capacity(self.n_resamples); of.len()];
         let mut take = |blocks: &[Vec<Vec<f64>>]| {
             for block in blocks {
                 scores.iter_mut().zip(block).for_each(|(all, own)| all.extend(own));
@@ -153,17 +155,17 @@ impl Draws {
                 .map(|&(people, n_classes)| block_scores(metric, people, n_classes, block))
                 .collect()
         };
-        let of_blocks = |draws: &[Vec<u8>]| -> Vec<Vec<Vec<f64>>> {
-            draws.par_chunks(LANES).map(of_block).collect()
+        let of_blocks = |resamples: &[Vec<u8>]| -> Vec<Vec<Vec<f64>>> {
+            resamples.par_chunks(LANES).map(of_block).collect()
         };
-        if self.kept.len() == self.n_draws {
+        if self.kept.len() == self.n_resamples {
             take(&of_blocks(&self.kept));
             return scores;
         }
         // While some are scored, the next are sampled.
         let mut rng = self.seed.stream("bootstrap");
         let n_at_once = LANES * rayon::current_num_threads();
-        let mut n_left = self.n_draws;
+        let mut n_left = self.n_resamples;
         let mut next = || -> Vec<Vec<u8>> {
             let n = n_left.min(n_at_once);
             n_left -= n;
@@ -191,21 +193,21 @@ fn block_scores(
     metric: &dyn Metric,
     people: &People,
     n_classes: usize,
-    draws: &[Vec<u8>],
+    resamples: &[Vec<u8>],
 ) -> Vec<f64> {
-    let n_draws = draws.len();
+    let n_resamples = resamples.len();
     let nobody = vec![0; people.len()];
-    let draws: [&[u8]; LANES] =
-        std::array::from_fn(|it| draws.get(it).unwrap_or(&nobody).as_slice());
+    let resamples: [&[u8]; LANES] =
+        std::array::from_fn(|it| resamples.get(it).unwrap_or(&nobody).as_slice());
     let mut sums = vec![[0.0; LANES]; metric.n_sums(n_classes)];
     for (person, row) in people.rows().enumerate() {
-        let times = draws.map(|it| f64::from(it[person]));
+        let times = resamples.map(|it| f64::from(it[person]));
         for (at, x) in row {
             sums[at].iter_mut().zip(times).for_each(|(sum, n)| *sum += n * x);
         }
     }
     let score = |lane: usize| metric.of(&sums.iter().map(|it| it[lane]).collect::<Vec<f64>>());
-    (0..n_draws).map(score).collect()
+    (0..n_resamples).map(score).collect()
 }
 
 fn mean(scores: impl Iterator<Item = f64>) -> f64 {
@@ -220,7 +222,7 @@ mod tests {
     use base::{Seed, Task, task::Factor};
     use rand::Rng as _;
 
-    use super::{Bootstrapped, Comparison, Draws, Interval, KEPT, compare as compare_sides};
+    use super::{Bootstrapped, Comparison, Interval, KEPT, Resamples, compare as compare_sides};
     use crate::{
         Metric, MetricConfig, People, Prediction, Predictions, Tally, accuracy::Accuracy,
         macro_f1::MacroF1,
@@ -235,32 +237,37 @@ mod tests {
     fn bootstrapped(
         metric: &dyn Metric,
         predictions: &Predictions,
-        n_draws: usize,
+        n_resamples: usize,
         seed: Seed,
     ) -> Bootstrapped {
         let people = people_of(metric, predictions);
-        let draws = Draws::new(people.len(), n_draws, seed);
-        let scores = draws.scores(metric, &[(&people, predictions.task.n_classes())]);
+        let resamples = Resamples::new(people.len(), n_resamples, seed);
+        let scores = resamples.scores(metric, &[(&people, predictions.task.n_classes())]);
         Bootstrapped {
             value: metric.score(predictions),
-            draws: scores.into_iter().flatten().collect(),
+            resamples: scores.into_iter().flatten().collect(),
         }
     }
 
-    fn bootstrap(metric: &dyn Metric, of: &Predictions, n_draws: usize, seed: Seed) -> Interval {
-        bootstrapped(metric, of, n_draws, seed).interval()
+    fn bootstrap(
+        metric: &dyn Metric,
+        of: &Predictions,
+        n_resamples: usize,
+        seed: Seed,
+    ) -> Interval {
+        bootstrapped(metric, of, n_resamples, seed).interval()
     }
 
     fn compare(
         metric: &dyn Metric,
         a: &[Predictions],
         b: &[Predictions],
-        n_draws: usize,
+        n_resamples: usize,
         seed: Seed,
     ) -> Comparison {
         let [a, b] = [a, b].map(|side| {
             let runs: Vec<Bootstrapped> =
-                side.iter().map(|it| bootstrapped(metric, it, n_draws, seed)).collect();
+                side.iter().map(|it| bootstrapped(metric, it, n_resamples, seed)).collect();
             Bootstrapped::mean(&runs)
         });
         compare_sides(metric, &a, &b)
@@ -356,7 +363,7 @@ mod tests {
     }
 
     /// Scores resamples one after the other, each a list of people whose images are added again.
-    fn naive(metric: &dyn Metric, all: &Predictions, n_draws: usize, seed: Seed) -> Vec<f64> {
+    fn naive(metric: &dyn Metric, all: &Predictions, n_resamples: usize, seed: Seed) -> Vec<f64> {
         let people: Vec<usize> =
             all.people.iter().copied().collect::<BTreeSet<_>>().into_iter().collect();
         let mut rng = seed.stream("bootstrap");
@@ -370,7 +377,7 @@ mod tests {
             }
             metric.of(&sums)
         };
-        (0..n_draws).map(|_| draw()).collect()
+        (0..n_resamples).map(|_| draw()).collect()
     }
 
     #[test]
@@ -381,7 +388,7 @@ mod tests {
         let metrics = MetricConfig::zoo().into_iter().filter(|it| !it.1.get().needs_years());
         for (kind, metric) in metrics {
             let want = naive(metric.get(), &all, 100, Seed(7));
-            let got = bootstrapped(metric.get(), &all, 100, Seed(7)).draws;
+            let got = bootstrapped(metric.get(), &all, 100, Seed(7)).resamples;
             let is_counted = !matches!(kind, "log_loss" | "expected_calibration_error");
             let tolerance = if is_counted { 0.0 } else { 1e-12 };
             let worst = want.iter().zip(&got).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
@@ -394,8 +401,8 @@ mod tests {
         let all = predictions(40, 3, 25);
         let people = people_of(&MacroF1::USUAL, &all);
         let of = [(&people, 2), (&people, 2)];
-        let kept = Draws::new(40, 100, Seed(3));
-        let anew = Draws { kept: Vec::new(), ..Draws::new(40, 100, Seed(3)) };
+        let kept = Resamples::new(40, 100, Seed(3));
+        let anew = Resamples { kept: Vec::new(), ..Resamples::new(40, 100, Seed(3)) };
         let want = kept.scores(&MacroF1::USUAL, &of);
         assert_eq!(want[0], want[1]);
         for n_threads in [1, 3] {
@@ -434,9 +441,9 @@ mod tests {
         let people = tally.people();
         assert_eq!(people.len(), N);
         assert!(people.rows().map(Iterator::count).sum::<usize>() <= 2 * N);
-        let draws = Draws::new(N, 16, Seed(0)).scores(&MacroF1::USUAL, &[(&people, 1000)]);
+        let resamples = Resamples::new(N, 16, Seed(0)).scores(&MacroF1::USUAL, &[(&people, 1000)]);
         let value = 0.66;
-        assert!(draws[0].iter().all(|it| (it - value).abs() < 0.2), "{draws:?}");
+        assert!(resamples[0].iter().all(|it| (it - value).abs() < 0.2), "{resamples:?}");
         const { assert!(KEPT < N * 10_000, "this many resamples are sampled anew") };
     }
 }

@@ -7,8 +7,8 @@ use base::{Seed, Task, task::Scope};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Bootstrapped, Confusion, Draws, Interval, MacroF1, N_DRAWS, People, Prediction, Predictions,
-    Projection, Tally, Total, accuracy::Accuracy, age_mae::AgeMae,
+    Bootstrapped, Confusion, Interval, MacroF1, N_RESAMPLES, People, Prediction, Predictions,
+    Projection, Resamples, Tally, Total, accuracy::Accuracy, age_mae::AgeMae,
     balanced_accuracy::BalancedAccuracy, expected_calibration_error::ExpectedCalibrationError,
     log_loss::LogLoss, top_k::TopK,
 };
@@ -145,10 +145,10 @@ impl Evaluation {
             });
         }
         let n_people = people[0].0.len();
-        let draws = Draws::new(n_people, N_DRAWS, seed);
+        let resamples = Resamples::new(n_people, N_RESAMPLES, seed);
         let of: Vec<(&People, usize)> = people.iter().map(|(it, n)| (it, *n)).collect();
-        for (report, draws) in reports.iter_mut().zip(draws.scores(&MacroF1::USUAL, &of)) {
-            report.macro_f1 = Bootstrapped { value: report.scores.macro_f1, draws }.interval();
+        for (report, resamples) in reports.iter_mut().zip(resamples.scores(&MacroF1::USUAL, &of)) {
+            report.macro_f1 = Bootstrapped { value: report.scores.macro_f1, resamples }.interval();
         }
         Report {
             n_people,

@@ -1,4 +1,4 @@
-//! Heads: from features to predictions. One file per head.
+//! BuiltHead: from features to predictions. One file per head.
 
 mod age_bins;
 mod age_number;
@@ -56,7 +56,12 @@ pub trait Head {
     ///
     /// # Errors
     /// A task that is a [misfit](Head::misfit).
-    fn build(&self, on: On<'_>, task: &Task, builder: Builder<'_>) -> Result<Box<dyn Heads>>;
+    fn build(
+        &self,
+        on: HeadInput<'_>,
+        task: &Task,
+        builder: Builder<'_>,
+    ) -> Result<Box<dyn BuiltHead>>;
 
     /// Returns the specifications of its outputs in training, in their order.
     ///
@@ -90,7 +95,7 @@ pub trait Head {
 
 /// The input of a head.
 #[derive(Clone, Copy)]
-pub struct On<'a> {
+pub struct HeadInput<'a> {
     /// The number of features of the backbone.
     pub n_features: usize,
     /// The last stages, as many as the head [copies](Head::n_copied).
@@ -98,7 +103,7 @@ pub struct On<'a> {
 }
 
 /// A built head.
-pub trait Heads {
+pub trait BuiltHead {
     /// The forward pass on features `[n, width]`, or on the feature maps that the copied stages take.
     fn outputs(&self, features: &Value, pass: &Pass<'_>) -> Result<Vec<Output<Value>>>;
 }
@@ -144,7 +149,7 @@ mod tests {
     use base::{Seed, Task, task::Factor};
     use candle::{DType, Device};
 
-    use super::{HeadConfig, On};
+    use super::{HeadConfig, HeadInput};
     use crate::params::Params;
 
     fn head(text: &str) -> HeadConfig {
@@ -195,7 +200,7 @@ mod tests {
             let mut params = Params::fresh(Seed(0), DType::F32, &Device::Cpu);
             let err = head
                 .get()
-                .build(On { n_features: 3, last: &[] }, task, params.builder())
+                .build(HeadInput { n_features: 3, last: &[] }, task, params.builder())
                 .err()
                 .expect("an error");
             assert!(err.to_string().contains(want), "{text}: {err}");

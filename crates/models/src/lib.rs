@@ -23,8 +23,8 @@ pub use convnext::{ConvNeXt, ConvNeXtSize};
 pub use densenet::DenseNet;
 pub use efficientnet::{EfficientNet, Variant};
 pub use head::{
-    AgeBins, AgeNumber, Ask, Branched, Cosine, Factored, Head, HeadConfig, Heads, Joint, Mean,
-    MultiSampleDropout, On, OutputSpec, Sigmoid,
+    AgeBins, AgeNumber, Ask, Branched, BuiltHead, Cosine, Factored, Head, HeadConfig, HeadInput,
+    Joint, Mean, MultiSampleDropout, OutputSpec, Sigmoid,
 };
 pub use layers::LinearInit;
 pub use model::{Model, ModelSpec};

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     BackboneConfig, HeadConfig, Layer,
-    head::{Heads, On},
+    head::{BuiltHead, HeadInput},
     params::Params,
     weights::{Fitted, WeightsError, fit},
 };
@@ -37,7 +37,7 @@ pub struct Model {
     params: Params,
     stages: Vec<String>,
     backbone: Vec<Box<dyn Layer>>,
-    heads: Box<dyn Heads>,
+    heads: Box<dyn BuiltHead>,
 }
 
 impl Model {
@@ -65,7 +65,7 @@ impl Model {
             stages.push(stage.name);
         }
         stages.push("head".to_owned());
-        let on = On { n_features: architecture.width(), last: &copied };
+        let on = HeadInput { n_features: architecture.width(), last: &copied };
         let heads = head.build(on, task, params.builder_of(stages.len() - 1).under("head"))?;
         Ok(Model { spec: spec.clone(), params, stages, backbone, heads })
     }

@@ -71,7 +71,7 @@ pub enum Init {
 
 impl Kind {
     /// Whether it is trainable: an optimizer may change it.
-    pub fn is_trained(self) -> bool {
+    pub fn is_trainable(self) -> bool {
         self != Kind::Buffer
     }
 
@@ -146,7 +146,7 @@ impl Params {
 
     /// The trainable parameters, in name order.
     pub fn trained(&self) -> impl Iterator<Item = (&str, &Param)> {
-        self.named().filter(|(_, it)| it.kind.is_trained())
+        self.named().filter(|(_, it)| it.kind.is_trainable())
     }
 
     /// The parameter or buffer of this name.
@@ -155,7 +155,7 @@ impl Params {
     }
 
     /// The number of trainable values.
-    pub fn n_trained(&self) -> usize {
+    pub fn n_trainable(&self) -> usize {
         self.trained().map(|(_, it)| it.var.elem_count()).sum()
     }
 

@@ -211,19 +211,19 @@ impl Published {
     /// How many numbers training changes, with a classifier of 1000 classes.
     pub fn n_parameters(&self) -> Result<usize> {
         let (params, width) = self.params()?;
-        Ok(params.n_trained() + (width + 1) * 1000)
+        Ok(params.n_trainable() + (width + 1) * 1000)
     }
 
     /// The name with the weights', if there are any: `tf_efficientnet_lite0.in1k`.
     pub fn full_name(&self) -> String {
-        match self.is_trained() {
+        match self.is_trainable() {
             true => format!("{}.{}", self.name, self.tag),
             false => self.name.to_owned(),
         }
     }
 
     /// Whether there are weights of that name.
-    pub fn is_trained(&self) -> bool {
+    pub fn is_trainable(&self) -> bool {
         self.tag != "untrained"
     }
 }

@@ -57,5 +57,5 @@ pub(crate) fn n_params(architecture: &dyn crate::Architecture) -> Result<usize> 
     for stage in architecture.stages() {
         stage.build(params.builder())?;
     }
-    Ok(params.n_trained())
+    Ok(params.n_trainable())
 }

@@ -19,7 +19,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use base::files::write_whole;
+use base::files::write_atomic;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -349,7 +349,7 @@ impl Server {
         let Mlflow { uri, experiment } = place.config.clone();
         let known = Known { uri, experiment, run_id: run_id.clone() };
         let text = toml::to_string(&known).expect("strings serialize to TOML");
-        write_whole(&place.path, text.as_bytes()).map_err(at(&place.path))?;
+        write_atomic(&place.path, text.as_bytes()).map_err(at(&place.path))?;
         Ok((run_id, BTreeMap::new()))
     }
 

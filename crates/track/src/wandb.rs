@@ -151,7 +151,7 @@ impl Tracker for OfflineRun {
         let path = self.media.join(&file);
         let dir = path.parent().unwrap_or(&path);
         fs::create_dir_all(dir).map_err(at(dir))?;
-        base::files::write_whole(&path, &it.bytes).map_err(at(&path))?;
+        base::files::write_atomic(&path, &it.bytes).map_err(at(&path))?;
         let [width, height] = it.size;
         let image = json!({
             "_type": "image-file", "format": "png", "path": file, "sha256": digest,

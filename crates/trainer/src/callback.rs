@@ -29,7 +29,7 @@ pub trait Callback {
     }
 
     /// Returns whether to stop after this step.
-    fn asks_to_stop(&self) -> bool;
+    fn should_stop(&self) -> bool;
 }
 
 /// The results of a step.
@@ -48,7 +48,7 @@ pub struct StepReport {
     /// Images in the batch.
     pub n_images: usize,
     /// Data wait: the share of the time since the last evaluation spent waiting for images.
-    pub waiting: f64,
+    pub data_wait: f64,
 }
 
 /// An image with its label and prediction.
@@ -57,9 +57,9 @@ pub struct SampleImage {
     /// The image as the network receives it.
     pub image: Image,
     /// Its label.
-    pub given: String,
+    pub label: String,
     /// The predicted class.
-    pub answered: String,
+    pub predicted: String,
 }
 
 /// The results of an evaluation.
@@ -80,7 +80,7 @@ pub struct EpochReport {
     /// Training images per second since the previous evaluation.
     pub images_per_second: f64,
     /// Data wait: the share of that time spent waiting for images.
-    pub waiting: f64,
+    pub data_wait: f64,
     /// Seconds of training since the previous evaluation.
     pub train_seconds: f64,
     /// Seconds of this evaluation.

@@ -18,7 +18,7 @@ use std::{
     thread::{self, JoinHandle},
 };
 
-use base::files::write_whole;
+use base::files::write_atomic;
 use candle::{Device, Tensor};
 use infer::Bundle;
 use safetensors::SafeTensors;
@@ -268,7 +268,7 @@ fn save(
     let bytes = checkpoint.to_bytes().map_err(std::io::Error::other).map_err(at(&path))?;
     // A run resumed from here finds the rows of its tables.
     tables.iter().try_for_each(File::sync_data).map_err(at(dir))?;
-    write_whole(&path, &bytes).map_err(at(&path))?;
+    write_atomic(&path, &bytes).map_err(at(&path))?;
     // Only once the checkpoint that records it is on disk.
     commit_best(best, &checkpoint.state)?;
     let all = list(dir)?;

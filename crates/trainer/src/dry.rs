@@ -76,7 +76,7 @@ impl Plan {
         let n = FEW_BATCHES * self.experiment.eval.batch_size;
         let n_valid = self.sides.valid.len();
         self.sides.valid.truncate(n);
-        self.scored.truncate(n);
+        self.test.truncate(n);
         Ok(format!(
             "fast: of {whole} steps only {steps}, with all lengths rescaled; evaluated and saved after each, \
              on {} of {n_valid} validation images",
@@ -146,7 +146,7 @@ impl Plan {
             device,
             callback,
         )?;
-        plan.scored = Vec::new();
+        plan.test = Vec::new();
         Ok(plan)
     }
 }

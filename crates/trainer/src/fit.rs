@@ -10,7 +10,7 @@ use std::{
 };
 
 use data::{Load, Loader};
-use infer::{Bundle, GradedWriter, Member, Predictor};
+use infer::{Bundle, LabelledWriter, Member, Predictor};
 use metrics::{Evaluation as Reporting, Prediction, Report, argmax};
 use models::Model;
 
@@ -52,7 +52,7 @@ pub struct Outcome {
     /// The best bundle on the people held out, who chose it.
     pub valid: Report,
     /// The best bundle on people that nothing was decided by, where the source has such.
-    pub scored: Option<Report>,
+    pub test: Option<Report>,
 }
 
 /// Stops where the machine, or its container, has not the memory that a run needs.
@@ -168,7 +168,7 @@ fn train(
             pace = Pace::start();
         }
         profile.time(Activity::Save, || tracking.scalars(state.step, &numbers));
-        let asked_to_stop = watch.asks_to_stop() && !is_over(plan, &state);
+        let asked_to_stop = watch.should_stop() && !is_over(plan, &state);
         profile.time(Activity::Save, || match is_evaluated || asked_to_stop {
             true => keeper.keep(plan, &learner, &state),
             false => keeper.keep_if_due(plan, &learner, &state),
@@ -478,7 +478,7 @@ fn finish(plan: &Plan, run: &Run, state: &State, watch: &dyn Callback) -> Result
         let file = format!("{name}.csv");
         run.write_with(&file, |out| {
             let failed = |source| RunError::Io { path: run.dir().join(&file), source };
-            let mut table = GradedWriter::new(out, &plan.task);
+            let mut table = LabelledWriter::new(out, &plan.task);
             predict(plan, &bundle, side, what, watch, &mut |idx, it| {
                 reporting.add(it);
                 let (image, person) = (&plan.images[idx].0, &plan.people[it.person]);
@@ -492,12 +492,12 @@ fn finish(plan: &Plan, run: &Run, state: &State, watch: &dyn Callback) -> Result
         Ok(report)
     };
     let valid = report(&plan.sides.valid, "validating the best", "valid")?;
-    let scored = match plan.scored.is_empty() {
+    let test = match plan.test.is_empty() {
         true => None,
-        false => Some(report(&plan.scored, "scoring the best", "scored")?),
+        false => Some(report(&plan.test, "scoring the best", "test")?),
     };
     let best_step = state.best.map_or(0, |it| it.step);
-    let outcome = Outcome { steps: state.step, best_step, valid, scored };
+    let outcome = Outcome { steps: state.step, best_step, valid, test };
     run.write("report.toml", &outcome.to_toml())?;
     Ok(Ended::Finished(Box::new(outcome)))
 }
@@ -506,7 +506,7 @@ impl Outcome {
     /// The main scores as a file.
     fn to_toml(&self) -> String {
         let mut text = format!("best_step = {}\nsteps = {}\n", self.best_step, self.steps);
-        for (name, report) in [("valid", Some(&self.valid)), ("scored", self.scored.as_ref())] {
+        for (name, report) in [("valid", Some(&self.valid)), ("test", self.test.as_ref())] {
             text.extend(report.map(|it| section(name, it)));
         }
         text

@@ -4,7 +4,7 @@ use std::{collections::HashMap, path::PathBuf};
 
 use candle::Device;
 use data::{Manifest, Sides, SplitConfig, StratifiedKfold, Use};
-use infer::{GradedReader, GradedWriter, Index, Row, mean};
+use infer::{Index, LabelledReader, LabelledWriter, Row, mean};
 use metrics::{Evaluation, MetricConfig, Report, Total};
 
 use crate::{
@@ -41,7 +41,7 @@ pub struct KfoldOutcome {
     pub joined: Report,
     /// The scores of the ensemble of all folds' models, averaged as by `submit`, on the test set, where the
     /// source has one.
-    pub scored: Option<Report>,
+    pub test: Option<Report>,
 }
 
 /// Returns the experiment with a k-fold split, of `n_folds` folds if given.
@@ -62,7 +62,7 @@ pub fn with_folds(experiment: &Experiment, n_folds: Option<usize>) -> Experiment
 ///
 /// `begin` is called before each fold with its index, the number of folds, its plan and its run.
 /// Each fold is a separate run in `fold-<n>/`, counted from 0. The out-of-fold probabilities are
-/// written to `oof.csv`, the mean of all folds' probabilities on the test set to `scored.csv`, the scores to
+/// written to `oof.csv`, the mean of all folds' probabilities on the test set to `test.csv`, the scores to
 /// `report.toml`.
 ///
 /// # Errors
@@ -201,7 +201,7 @@ fn join(
     let metric = MetricConfig::default();
     let (mut folds, mut reporting, mut row) = (Vec::new(), Evaluation::new(task), Row::default());
     for path in &held {
-        let mut reader = GradedReader::open(path, task).map_err(RunError::from)?;
+        let mut reader = LabelledReader::open(path, task).map_err(RunError::from)?;
         let mut fold = Total::new(metric.get(), task.n_classes());
         while reader.next(&mut row).map_err(RunError::from)? {
             let person = index.person(&row.person).expect("the index has all people");
@@ -213,9 +213,9 @@ fn join(
     }
     let joined = reporting.report(experiment.seed);
     write_tables(run, "oof", &joined)?;
-    let scored = match manifest.examples.iter().any(|it| it.usage == Use::Score) {
+    let test = match manifest.examples.iter().any(|it| it.usage == Use::Test) {
         false => None,
-        true => Some(join_scored(experiment, manifest, run, &tables("scored.csv"))?),
+        true => Some(join_test(experiment, manifest, run, &tables("test.csv"))?),
     };
 
     let mean = folds.iter().sum::<f64>() / n_folds as f64;
@@ -223,13 +223,13 @@ fn join(
     let std = (square / (n_folds - 1) as f64).sqrt();
     let mut text = format!("folds = {folds:?}\nmean = {mean}\ndeviation = {std}\n");
     text += &section("joined", &joined);
-    text.extend(scored.as_ref().map(|it| section("scored", it)));
+    text.extend(test.as_ref().map(|it| section("test", it)));
     run.write("report.toml", &text)?;
-    Ok(KfoldOutcome { folds, mean, std, joined, scored })
+    Ok(KfoldOutcome { folds, mean, std, joined, test })
 }
 
 /// Writes and scores the mean of all folds' predictions for the test set.
-fn join_scored(
+fn join_test(
     experiment: &Experiment,
     manifest: &Manifest,
     run: &Run,
@@ -237,9 +237,9 @@ fn join_scored(
 ) -> Result<Report, FitError> {
     let index = Index::of(&tables[..1], &manifest.task).map_err(RunError::from)?;
     let mut reporting = Evaluation::new(&manifest.task);
-    run.write_with("scored.csv", |out| {
-        let failed = |source| RunError::Io { path: run.dir().join("scored.csv"), source };
-        let mut table = GradedWriter::new(out, &manifest.task);
+    run.write_with("test.csv", |out| {
+        let failed = |source| RunError::Io { path: run.dir().join("test.csv"), source };
+        let mut table = LabelledWriter::new(out, &manifest.task);
         mean(tables, &manifest.task, &mut |row| {
             let person = index.person(&row.person).expect("the index has all people");
             let it = row.prediction(person);
@@ -249,6 +249,6 @@ fn join_scored(
         table.finish().map(drop).map_err(failed)
     })?;
     let report = reporting.report(experiment.seed);
-    write_tables(run, "scored", &report)?;
+    write_tables(run, "test", &report)?;
     Ok(report)
 }

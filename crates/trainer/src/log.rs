@@ -55,7 +55,7 @@ impl Log {
         let columns = names.iter().flat_map(|name| scores.map(|it| format!("{name}_{it}")));
         let leading = ["step", "epoch", "train_loss", "score", "best"].map(str::to_owned);
         let epochs = table::line(leading.into_iter().chain(columns));
-        let timing = "step,train_seconds,images_per_second,waiting_share,eval_seconds";
+        let timing = "step,train_seconds,images_per_second,data_wait_share,eval_seconds";
         let open = |name: &str, header: &str| {
             let path = run.dir().join(name);
             Lines::open(&path, Some(header), step).map_err(at(&path))
@@ -88,9 +88,9 @@ impl Log {
             &mut self.steps,
             [state.step.to_string()].into_iter().chain([epoch, loss, lr].map(text)),
         )?;
-        let waiting = pace.data_wait(pace.elapsed());
+        let data_wait = pace.data_wait(pace.elapsed());
         let (step, total) = (state.step, plan.epochs.total());
-        callback.step(&StepReport { step, total, epoch, loss, lr, n_images, waiting });
+        callback.step(&StepReport { step, total, epoch, loss, lr, n_images, data_wait });
         Ok(())
     }
 
@@ -115,7 +115,7 @@ impl Log {
             score,
             is_best,
             images_per_second: pace.n_images as f64 / train_seconds.max(1e-9),
-            waiting: pace.data_wait(trained),
+            data_wait: pace.data_wait(trained),
             train_seconds,
             eval_seconds: (pace.elapsed() - trained).as_secs_f64(),
         };
@@ -130,7 +130,7 @@ impl Log {
             report.step.to_string(),
             format!("{:.3}", report.train_seconds),
             format!("{:.2}", report.images_per_second),
-            format!("{:.4}", report.waiting),
+            format!("{:.4}", report.data_wait),
             format!("{:.3}", report.eval_seconds),
         ];
         add(&mut self.timing, row)?;
@@ -153,7 +153,7 @@ fn text(x: f64) -> String {
 pub(crate) fn split_csv(plan: &Plan) -> String {
     let mut sides = vec!["left out"; plan.people.len()];
     for (name, side) in
-        [("train", &plan.sides.train), ("valid", &plan.sides.valid), ("scored", &plan.scored)]
+        [("train", &plan.sides.train), ("valid", &plan.sides.valid), ("test", &plan.test)]
     {
         side.iter().for_each(|&it| sides[plan.persons[it]] = name);
     }

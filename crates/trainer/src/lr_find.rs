@@ -90,7 +90,7 @@ pub fn lr_find(
         Some(_) => plan.experiment.unfreezes(&plan.epochs).clamp(1, total),
     };
     for step in 0..range.n_steps {
-        if callback.asks_to_stop() {
+        if callback.should_stop() {
             break;
         }
         let clock = plan.clock(step % span);
@@ -118,7 +118,7 @@ pub fn lr_find(
             loss: smooth,
             lr: rate,
             n_images: batch.samples.len(),
-            waiting: 0.0,
+            data_wait: 0.0,
         });
         best = f64::min(best, smooth);
         if smooth > DIVERGED * best {

@@ -82,7 +82,7 @@ impl Need {
         let (batch_size, size) = steps.max_by_key(largest).unwrap_or_default();
         let n_step = batch_size.div_ceil(experiment.train.accumulate);
         let eval_size = plan.eval_pipeline.size().unwrap_or_default();
-        let n_valid = plan.sides.valid.len().max(plan.scored.len());
+        let n_valid = plan.sides.valid.len().max(plan.test.len());
         let n_eval = experiment.eval.batch_size.min(n_valid);
         let n_queued = experiment.data.prefetch + experiment.data.num_workers;
         let of_batch = |n: usize, size: [usize; 2]| (n * size[0] * size[1] * 3) as f64;

@@ -53,7 +53,7 @@ pub struct Plan {
     /// The training set and the validation set.
     pub sides: Sides,
     /// The test set, which scores the finished model.
-    pub scored: Vec<usize>,
+    pub test: Vec<usize>,
     /// The pipeline of training images.
     pub train_pipeline: Arc<Pipeline>,
     /// The cache of what is computed from images.
@@ -164,7 +164,7 @@ impl Plan {
         let groups = groups(experiment, manifest, &sides, &training_classes)?;
         let batch_size = |epoch_idx| batch_size(&phases, train, epoch_idx);
         let epochs = epochs(experiment, &groups, batch_size)?;
-        let n_samples = |epoch_idx| data.sampler.get().n_draws(&groups, epoch_idx);
+        let n_samples = |epoch_idx| data.sampler.get().n_samples(&groups, epoch_idx);
         note_unreachable(train, &phases, epochs.n_begun(), n_samples(0), callback);
         let mixing = mixing(experiment, task, &sides.train, &training_classes, &epochs)?;
         check_lengths(experiment, &epochs)?;
@@ -184,7 +184,7 @@ impl Plan {
         }
 
         let examples = manifest.examples.iter();
-        let scored = examples.clone().enumerate().filter(|(_, it)| it.usage == Use::Score);
+        let test = examples.clone().enumerate().filter(|(_, it)| it.usage == Use::Test);
         Ok(Plan {
             freezing,
             param_groups,
@@ -198,7 +198,7 @@ impl Plan {
             usages: examples.clone().map(|it| it.usage).collect(),
             weights: examples.map(|it| it.weight).collect(),
             sides,
-            scored: scored.map(|(idx, _)| idx).collect(),
+            test: test.map(|(idx, _)| idx).collect(),
             train_pipeline: Arc::new(train_pipeline),
             memory: manifest.memory.clone(),
             pack,
@@ -280,7 +280,7 @@ impl Plan {
     }
 
     /// Returns how many images of each of the sampler's classes an epoch has.
-    pub fn drawn(&self, epoch_idx: usize) -> Vec<usize> {
+    pub fn class_counts(&self, epoch_idx: usize) -> Vec<usize> {
         self.groups.counts_of(&self.order(epoch_idx))
     }
 

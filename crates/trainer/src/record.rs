@@ -57,7 +57,7 @@ impl Record {
     pub(crate) fn of(plan: &Plan) -> Record {
         let mut sides = vec![LEFT_OUT; plan.images.len()];
         for (name, side) in
-            [("train", &plan.sides.train), (VALID, &plan.sides.valid), ("scored", &plan.scored)]
+            [("train", &plan.sides.train), (VALID, &plan.sides.valid), ("test", &plan.test)]
         {
             side.iter().for_each(|&it| sides[it] = name);
         }
@@ -81,7 +81,7 @@ impl Record {
         let side = |usage: Use| match usage {
             Use::Pool => LEFT_OUT,
             Use::Train => "train",
-            Use::Score => "scored",
+            Use::Test => "test",
         };
         let mut sides: Vec<&str> = manifest.examples.iter().map(|it| side(it.usage)).collect();
         for (fold, name) in folds.iter().zip(&names) {
@@ -160,7 +160,7 @@ fn name_of(usage: Use) -> &'static str {
     match usage {
         Use::Pool => "pool",
         Use::Train => "train",
-        Use::Score => "score",
+        Use::Test => "score",
     }
 }
 

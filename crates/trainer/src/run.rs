@@ -10,7 +10,7 @@
 //! best/           the bundle of the best evaluation
 //! checkpoints/    the state that a run is resumed from
 //! valid.csv       the best bundle's probabilities for the validation set
-//! scored.csv      the same for the test set, where the source has one
+//! test.csv      the same for the test set, where the source has one
 //! *_classes.csv   for each of these tables the scores of every class, and
 //! *_confusions.csv    the confusions, most frequent first
 //! report.toml     the final scores; its presence marks the run as finished
@@ -25,7 +25,7 @@ use std::{
     time::Duration,
 };
 
-use base::files::{remove_leftovers, write_whole, write_whole_with};
+use base::files::{remove_leftovers, write_atomic, write_atomic_with};
 use infer::TableError;
 
 use crate::checkpoint;
@@ -198,7 +198,7 @@ impl Run {
     ) -> Result<(), E> {
         let path = self.dir.join(name);
         let mut failed = None;
-        let written = write_whole_with(&path, |file| {
+        let written = write_atomic_with(&path, |file| {
             let mut out = BufWriter::new(file);
             match write(&mut out) {
                 Ok(()) => out.flush(),
@@ -217,7 +217,7 @@ impl Run {
     /// Writes a file of the run, atomically.
     pub fn write(&self, name: &str, text: &str) -> Result<(), RunError> {
         let path = self.dir.join(name);
-        write_whole(&path, text.as_bytes()).map_err(at(&path))
+        write_atomic(&path, text.as_bytes()).map_err(at(&path))
     }
 }
 

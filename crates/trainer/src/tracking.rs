@@ -143,8 +143,8 @@ fn samples(plan: &Plan, predicted: &[usize]) -> Vec<SampleImage> {
         let name = |class| plan.task.class_name(class, Scope::Joint);
         Some(SampleImage {
             image: plan.eval_pipeline.apply(&bytes, rng, memory).ok()?,
-            given: name(plan.classes[side[idx]]),
-            answered: name(predicted[idx]),
+            label: name(plan.classes[side[idx]]),
+            predicted: name(predicted[idx]),
         })
     };
     (0..n).filter_map(sample).collect()

@@ -84,7 +84,7 @@ impl<'a> Segments<'a> {
     /// Returns the next segment that is not a table: its marker and its content.
     pub(super) fn next(&mut self) -> Result<(u8, &'a [u8]), DecodeError> {
         loop {
-            let marker = self.marker().ok_or(DecodeError::CutOff)?;
+            let marker = self.marker().ok_or(DecodeError::Truncated)?;
             if matches!(marker, 0x00 | 0x01 | 0xd0..=0xd8) {
                 // Markers without a segment.
                 continue;
@@ -93,9 +93,9 @@ impl<'a> Segments<'a> {
                 return Ok((marker, &[]));
             }
             let rest = self.bytes.get(self.at..).unwrap_or_default();
-            let (length, _) = rest.split_first_chunk().ok_or(DecodeError::CutOff)?;
+            let (length, _) = rest.split_first_chunk().ok_or(DecodeError::Truncated)?;
             let length = usize::from(u16::from_be_bytes(*length));
-            let bytes = rest.get(..length).ok_or(DecodeError::CutOff)?;
+            let bytes = rest.get(..length).ok_or(DecodeError::Truncated)?;
             let segment = bytes.get(2..).ok_or_else(|| damaged("invalid segment length"))?;
             self.at += length;
             match marker {

@@ -125,8 +125,8 @@ impl Coded {
                 bytes.extend_from_slice(eight);
                 at += 8;
             }
-            match *coded.get(at).ok_or(DecodeError::CutOff)? {
-                0xff => match *coded.get(at + 1).ok_or(DecodeError::CutOff)? {
+            match *coded.get(at).ok_or(DecodeError::Truncated)? {
+                0xff => match *coded.get(at + 1).ok_or(DecodeError::Truncated)? {
                     0x00 => {
                         bytes.push(0xff);
                         at += 2;

@@ -112,7 +112,7 @@ fn unsupported_kinds_are_described() {
     }
     for n in 0..bytes.len() {
         let cut = Header::read(&bytes[..n]).and_then(|it| decode(&it, 1, whole(&image)));
-        assert_eq!(cut.err(), Some(DecodeError::CutOff), "cut to {n}");
+        assert_eq!(cut.err(), Some(DecodeError::Truncated), "cut to {n}");
     }
 }
 

@@ -7,10 +7,10 @@ use std::{cmp::Reverse, path::PathBuf};
 
 use anyhow::bail;
 use base::{Seed, Task, task::Scope};
-use infer::{GradedReader, Index, Row};
+use infer::{Index, LabelledReader, Row};
 use metrics::{
-    Bootstrapped, Comparison, Confusion, Draws, Interval, Metric, N_DRAWS, Projection, Tally,
-    Total, compare as compare_sides,
+    Bootstrapped, Comparison, Confusion, Interval, Metric, N_RESAMPLES, Projection, Resamples,
+    Tally, Total, compare as compare_sides,
 };
 
 use crate::{
@@ -44,7 +44,7 @@ struct Scored {
 struct Reference<'a> {
     task: Task,
     index: Index,
-    draws: Draws,
+    resamples: Resamples,
     kind: &'static str,
     metric: &'a dyn Metric,
     /// Support of each class in each scope.
@@ -64,7 +64,7 @@ pub(crate) fn compare(args: &RunsArgs) -> anyhow::Result<End> {
     // All paths are checked before any table is read.
     let mut tables = Vec::new();
     for side in &named {
-        let side = side.iter().map(|it| runs::graded_table(it, args.scored));
+        let side = side.iter().map(|it| runs::labelled_table(it, args.test));
         tables.push(side.collect::<Result<Vec<_>, _>>()?);
     }
     let mut reference = Reference::new(&tables[0][0], args)?;
@@ -81,7 +81,7 @@ pub(crate) fn compare(args: &RunsArgs) -> anyhow::Result<End> {
         reference.print(&sides[0], other);
     }
     say!(
-        "\n[low, high]: 95 % confidence interval, {N_DRAWS} paired bootstrap resamples of the people."
+        "\n[low, high]: 95 % confidence interval, {N_RESAMPLES} paired bootstrap resamples of the people."
     );
     say!("P(B better): share of resamples in which B is better; ties count half.");
     Ok(End::Done)
@@ -100,7 +100,7 @@ fn mean(runs: &[Vec<Scored>]) -> Vec<Scored> {
 }
 
 impl<'a> Reference<'a> {
-    fn new(table: &runs::GradedTable, args: &'a RunsArgs) -> anyhow::Result<Reference<'a>> {
+    fn new(table: &runs::LabelledTable, args: &'a RunsArgs) -> anyhow::Result<Reference<'a>> {
         let task = table.task.clone();
         let index = Index::of(std::slice::from_ref(&table.path), &task)?;
         index.check()?;
@@ -113,7 +113,7 @@ impl<'a> Reference<'a> {
             }
         }
         Ok(Reference {
-            draws: Draws::new(index.people.len(), N_DRAWS, Seed(0)),
+            resamples: Resamples::new(index.people.len(), N_RESAMPLES, Seed(0)),
             task,
             index,
             kind: args.by.kind(),
@@ -124,11 +124,11 @@ impl<'a> Reference<'a> {
     }
 
     /// Reads a run's table and scores it on the images and with the labels of the reference.
-    fn score(&mut self, table: &runs::GradedTable) -> anyhow::Result<Vec<Scored>> {
+    fn score(&mut self, table: &runs::LabelledTable) -> anyhow::Result<Vec<Scored>> {
         if table.task != self.task {
             bail!("the runs have different tasks: their classes differ");
         }
-        let mut reader = GradedReader::open(&table.path, &self.task)?;
+        let mut reader = LabelledReader::open(&table.path, &self.task)?;
         if self.metric.needs_years() && !reader.has_years() {
             bail!(
                 "`{}` needs predicted ages in years, which not every run has a head for",
@@ -186,7 +186,7 @@ impl<'a> Reference<'a> {
             bail!(
                 "the runs have different images: only in the first: {}; only in the other: {}: compare \
                  runs with the same data, `data.split`, `data.split_seed` and `data.fold`, \
-                 cross-validations, or test sets (--scored)",
+                 cross-validations, or test sets (--test)",
                 list(n_absent, &absent),
                 list(n_foreign, &foreign)
             );
@@ -203,14 +203,14 @@ impl<'a> Reference<'a> {
             let n = projection.n_classes();
             let f1 = (0..n).map(|it| confusion.class(it).f1).collect();
             scored.push(Scored {
-                score: Bootstrapped { value: total.score(), draws: Vec::new() },
+                score: Bootstrapped { value: total.score(), resamples: Vec::new() },
                 f1,
             });
             people.push((tally.people(), n));
         }
         let of: Vec<_> = people.iter().map(|(it, n)| (it, *n)).collect();
-        for (it, draws) in scored.iter_mut().zip(self.draws.scores(self.metric, &of)) {
-            it.score.draws = draws;
+        for (it, resamples) in scored.iter_mut().zip(self.resamples.scores(self.metric, &of)) {
+            it.score.resamples = resamples;
         }
         Ok(scored)
     }

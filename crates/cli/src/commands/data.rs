@@ -31,9 +31,9 @@ use crate::{
 pub(crate) fn data(command: DataCommand) -> anyhow::Result<End> {
     let terminal = Terminal::new();
     match command {
-        DataCommand::SyntheticPeople { dir, people, scored, size, wrong_labels, seed } => {
-            let (n_people, n_scored, flipped) = (people, scored, 0.0);
-            let source = SyntheticPeople { n_people, n_scored, size, wrong_labels, flipped, seed };
+        DataCommand::SyntheticPeople { dir, people, test, size, wrong_labels, seed } => {
+            let (n_people, n_test, flipped) = (people, test, 0.0);
+            let source = SyntheticPeople { n_people, n_test, size, wrong_labels, flipped, seed };
             let progress = |done, total| terminal.progress("drawing people", done, total);
             for part in ["train", "eval"].map(|it| dir.join(it)) {
                 if part.exists() {
@@ -43,7 +43,7 @@ pub(crate) fn data(command: DataCommand) -> anyhow::Result<End> {
             source.write(&dir, &progress)?;
             terminal.clear();
             say!("{people} people to train on: {}", dir.join("train").display());
-            say!("{scored} people to score on: {}", dir.join("eval").display());
+            say!("{test} people to score on: {}", dir.join("eval").display());
         }
         DataCommand::Check { experiment } => {
             let (experiment, _) = runs::experiment(&experiment)?;

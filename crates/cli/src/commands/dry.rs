@@ -55,7 +55,7 @@ pub(crate) fn overfit(args: &ExperimentArgs, n: usize, profile: bool) -> anyhow:
     ended?;
     let (n, step) = (plan.sides.valid.len(), watch.step.get());
     let n_right = (watch.right.get() * n as f64).round() as usize;
-    if terminal.asks_to_stop() {
+    if terminal.should_stop() {
         return Ok(End::Stopped);
     }
     if n_right < n {
@@ -119,7 +119,7 @@ impl Callback for UntilPerfect<'_> {
         self.terminal.profile(profile);
     }
 
-    fn asks_to_stop(&self) -> bool {
-        self.right.get() == 1.0 || self.terminal.asks_to_stop()
+    fn should_stop(&self) -> bool {
+        self.right.get() == 1.0 || self.terminal.should_stop()
     }
 }

@@ -13,11 +13,11 @@ use std::{
 };
 
 use ::data::{
-    Context, Example, Findings, Likeness, Manifest, NearDuplicate, SourceConfig, Survey, survey,
+    Context, Example, Findings, Manifest, NearDuplicate, Similarity, SourceConfig, Survey, survey,
 };
 use anyhow::{Context as _, bail};
 use augment::Image;
-use base::files::write_whole;
+use base::files::write_atomic;
 use image::RgbImage;
 use trainer::{Callback as _, Experiment};
 
@@ -204,7 +204,7 @@ fn without_sheet(by_class: &[Vec<usize>], n_sheets: usize) -> Vec<usize> {
 fn write(look: &Look, max_pixels: u64, output: &Path) -> anyhow::Result<String> {
     let save = |name: &str, bytes: &[u8]| {
         let path: PathBuf = output.join(name);
-        write_whole(&path, bytes).with_context(|| path.display().to_string())
+        write_atomic(&path, bytes).with_context(|| path.display().to_string())
     };
     let mut kinds = vec![("classes.png", "images and people by class, and by each factor")];
     save("classes.png", &png(&look.classes()))?;
@@ -285,9 +285,9 @@ impl Look {
 /// Describes how similar two images are.
 fn likeness(pair: &NearDuplicate) -> String {
     match pair.likeness {
-        Likeness::SameBytes => "identical file".to_owned(),
-        Likeness::SamePixels => "identical pixels".to_owned(),
-        Likeness::Near => format!("near-duplicate (distance {})", pair.distance),
+        Similarity::SameBytes => "identical file".to_owned(),
+        Similarity::SamePixels => "identical pixels".to_owned(),
+        Similarity::Near => format!("near-duplicate (distance {})", pair.distance),
     }
 }
 

@@ -85,10 +85,10 @@ pub(crate) fn kfold(
             }
             say!("mean {:.4}, std {:.4}", outcome.mean, outcome.std);
             say!("joined: macro F1 {}", interval(outcome.joined.joint().macro_f1));
-            if let Some(scored) = &outcome.scored {
-                let all = interval(scored.joint().macro_f1);
+            if let Some(test) = &outcome.test {
+                let all = interval(test.joint().macro_f1);
                 let title = "\npeople never seen, by all folds together";
-                say!("{}", report(title, scored, &run.dir().join("scored")));
+                say!("{}", report(title, test, &run.dir().join("test")));
                 say!("all folds together, on people never seen: macro F1 {all}");
             }
             say!("out-of-fold probabilities: {}", run.dir().join("oof.csv").display());

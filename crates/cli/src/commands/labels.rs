@@ -4,10 +4,10 @@ use std::{collections::HashMap, fs, path::Path};
 
 use anyhow::{Context as _, bail};
 use augment::decode;
-use base::files::write_whole;
+use base::files::write_atomic;
 use data::{Example, Review, Reviewed};
-use infer::Graded;
-use metrics::{Doubt, DoubtScore, argmax, label_doubts};
+use infer::LabelledPredictions;
+use metrics::{LabelIssue, LabelScore, argmax, label_issues};
 
 use super::manifest;
 use crate::{
@@ -25,7 +25,7 @@ const SHOWN: usize = 10;
 pub(crate) fn labels(
     named: &Path,
     output: &Path,
-    by: DoubtScore,
+    by: LabelScore,
     n_images: usize,
 ) -> anyhow::Result<End> {
     let output = folder(output)?;
@@ -34,28 +34,28 @@ pub(crate) fn labels(
         bail!("{}: already exists, perhaps reviewed: choose a new folder", csv_path.display());
     }
     let terminal = Terminal::new();
-    let table = runs::graded_table(named, false)?;
-    let graded = Graded::open(&table.path, &table.task)?;
+    let table = runs::labelled_table(named, false)?;
+    let labelled = LabelledPredictions::open(&table.path, &table.task)?;
     let experiment = runs::experiment_of(&runs::find(named)?, &[])?;
     let manifest = manifest(&experiment, &terminal)?;
     let by_name: HashMap<&str, &Example> =
         manifest.examples.iter().map(|it| (it.name.as_str(), it)).collect();
-    if let Some(absent) = graded.images.iter().find(|it| !by_name.contains_key(it.as_str())) {
+    if let Some(absent) = labelled.images.iter().find(|it| !by_name.contains_key(it.as_str())) {
         bail!("`{absent}` is no longer in the data: restore the data of this run");
     }
 
-    let doubts = label_doubts(&graded.predictions, by);
-    let errors: Vec<&Doubt> = doubts.iter().filter(|it| it.is_error).collect();
-    let review = Review { rows: errors.iter().map(|it| row(it, &graded)).collect() };
-    let cell = |(idx, (doubt, row)): (usize, (&&Doubt, &Reviewed))| {
+    let doubts = label_issues(&labelled.predictions, by);
+    let errors: Vec<&LabelIssue> = doubts.iter().filter(|it| it.is_error).collect();
+    let review = Review { rows: errors.iter().map(|it| row(it, &labelled)).collect() };
+    let cell = |(idx, (doubt, row)): (usize, (&&LabelIssue, &Reviewed))| {
         // Of a person, the image with the lowest probability of the given label.
         let of_given = |&at: &usize| {
             let scope = base::task::Scope::Factor(doubt.factor);
-            let p = &graded.predictions.probabilities[at];
-            -graded.predictions.task.marginal(p, scope)[doubt.given]
+            let p = &labelled.predictions.probabilities[at];
+            -labelled.predictions.task.marginal(p, scope)[doubt.given]
         };
         let against: Vec<f64> = doubt.images.iter().map(of_given).collect();
-        let name = &graded.images[doubt.images[argmax(&against)]];
+        let name = &labelled.images[doubt.images[argmax(&against)]];
         let bytes = by_name[name.as_str()].content.bytes().ok();
         let image = bytes.and_then(|it| decode(&it, experiment.data.max_pixels).ok());
         Cell {
@@ -78,10 +78,10 @@ pub(crate) fn labels(
     for (path, bytes) in
         [(&sheet_path, png(&sheet).as_slice()), (&csv_path, review.to_csv().as_bytes())]
     {
-        write_whole(path, bytes).with_context(|| path.display().to_string())?;
+        write_atomic(path, bytes).with_context(|| path.display().to_string())?;
     }
 
-    print_summary(&graded, &doubts);
+    print_summary(&labelled, &doubts);
     let mut rows =
         vec![["", "person", "image", "factor", "label", "predicted", "score"].map(str::to_owned)];
     for (idx, it) in review.rows.iter().take(SHOWN).enumerate() {
@@ -113,16 +113,16 @@ pub(crate) fn labels(
 }
 
 /// Prints the number of likely label errors of each factor.
-fn print_summary(graded: &Graded, doubts: &[Doubt]) {
+fn print_summary(labelled: &LabelledPredictions, doubts: &[LabelIssue]) {
     say!(
         "{} images of {} people, predicted by models that were not trained on them.",
-        graded.images.len(),
-        graded.people.len()
+        labelled.images.len(),
+        labelled.people.len()
     );
     say!("Confident learning: a label is a likely error if another level reaches its threshold,");
     say!("the mean predicted probability where that level is the label.");
-    for (idx, factor) in graded.predictions.task.factors.iter().enumerate() {
-        let own: Vec<&Doubt> = doubts.iter().filter(|it| it.factor == idx).collect();
+    for (idx, factor) in labelled.predictions.task.factors.iter().enumerate() {
+        let own: Vec<&LabelIssue> = doubts.iter().filter(|it| it.factor == idx).collect();
         let n_errors = own.iter().filter(|it| it.is_error).count();
         let n_people = own.iter().filter(|it| it.is_of_person).count();
         let whose = match (n_people, own.len() - n_people) {
@@ -141,14 +141,14 @@ fn short(row: &Reviewed) -> &str {
     row.image.strip_prefix(&row.person).unwrap_or(&row.image).trim_start_matches('/')
 }
 
-fn row(it: &Doubt, graded: &Graded) -> Reviewed {
-    let factor = &graded.predictions.task.factors[it.factor];
+fn row(it: &LabelIssue, labelled: &LabelledPredictions) -> Reviewed {
+    let factor = &labelled.predictions.task.factors[it.factor];
     Reviewed {
         line: 0,
-        person: graded.people[it.person].clone(),
+        person: labelled.people[it.person].clone(),
         image: match it.is_of_person {
             true => "all".to_owned(),
-            false => graded.images[it.images[0]].clone(),
+            false => labelled.images[it.images[0]].clone(),
         },
         factor: factor.name.clone(),
         given: factor.levels[it.given].clone(),

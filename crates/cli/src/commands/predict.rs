@@ -51,7 +51,7 @@ pub(crate) fn predict(models: &ModelArgs, root: &Path, output: &Path) -> anyhow:
     let bundle = open(models)?;
     let mut folder = list_images(root)?;
     folder.notes.iter().for_each(|it| complain!("note: {it}"));
-    if let Some(text) = folder.passed_over_text() {
+    if let Some(text) = folder.skipped_text() {
         complain!("{text}");
     }
     let terminal = Terminal::new();
@@ -155,7 +155,7 @@ fn predict_each(
     terminal.heed_interrupts();
     let mut n_done = 0;
     let predicted = predictor.predict_each(images, serving, &mut |it| {
-        if terminal.asks_to_stop() {
+        if terminal.should_stop() {
             bail!("stopped");
         }
         each(&images[n_done].0, &it.probabilities)?;
@@ -169,7 +169,7 @@ fn predict_each(
 
 /// Returns how to end if Ctrl-C has stopped the command.
 fn stopped(result: &anyhow::Result<()>, terminal: &Terminal) -> Option<End> {
-    (result.is_err() && terminal.asks_to_stop()).then(|| {
+    (result.is_err() && terminal.should_stop()).then(|| {
         complain!("stopped: no file was written");
         End::Stopped
     })

@@ -81,8 +81,8 @@ pub(crate) fn train(
             Ok(End::Stopped)
         }
         Ended::Finished(outcome) => {
-            let (title, last, name) = match &outcome.scored {
-                Some(it) => ("\npeople never seen", it, "scored"),
+            let (title, last, name) = match &outcome.test {
+                Some(it) => ("\npeople never seen", it, "test"),
                 None => ("\npeople held out", &outcome.valid, "valid"),
             };
             say!("{}", report(title, last, &run.dir().join(name)));
@@ -92,7 +92,7 @@ pub(crate) fn train(
                 plan.experiment.eval.best_by.kind()
             );
             say!("  macro F1 {}", interval(outcome.valid.joint().macro_f1));
-            match &outcome.scored {
+            match &outcome.test {
                 Some(it) => {
                     say!("on people never seen:\n  macro F1 {}", interval(it.joint().macro_f1));
                 }
@@ -130,8 +130,8 @@ pub(super) fn announce(plan: &Plan, run: &Run, terminal: &Terminal) {
     };
     let mut sides =
         vec![side("train on", &plan.sides.train), side("validate on", &plan.sides.valid)];
-    if !plan.scored.is_empty() {
-        sides.push(side("score on", &plan.scored));
+    if !plan.test.is_empty() {
+        sides.push(side("score on", &plan.test));
     }
     let [first, last] = [0, plan.epochs.n_begun() - 1].map(|it| plan.epochs.n_steps(it));
     let an_epoch = match first == last {

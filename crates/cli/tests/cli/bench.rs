@@ -47,7 +47,7 @@ impl Bench {
             "people",
             "--people",
             "8",
-            "--scored",
+            "--test",
             "3",
             "--size",
             "40x32",

@@ -9,7 +9,7 @@ use crate::bench::Bench;
 /// Creates a folder with eight synthetic people.
 fn people() -> Bench {
     let bench = Bench::empty();
-    let few = ["--people", "8", "--scored", "0", "--wrong-labels", "0"];
+    let few = ["--people", "8", "--test", "0", "--wrong-labels", "0"];
     bench.ok(&[&["data", "synthetic-people", "people"][..], &few].concat());
     bench
 }
@@ -143,7 +143,7 @@ fn number_of_threads_does_not_change_the_output() {
 #[test]
 fn synthetic_people_and_configs_are_accepted() {
     let bench = people();
-    let few = ["--set", "data.source.n_people=3", "--set", "data.source.n_scored=1"];
+    let few = ["--set", "data.source.n_people=3", "--set", "data.source.n_test=1"];
     let out = bench.ok(&[&["eda"][..], &few].concat());
     assert!(
         out.starts_with("people: 21 images of 3 people\n7 more images belong to the test set"),
@@ -161,7 +161,7 @@ fn several_roots_are_explored_together() {
     let bench = people();
     let config = r#"data.source = { kind = "several", roots = [
         { source = { kind = "mask_profiles", root = "people/train" } },
-        { source = { kind = "synthetic_people", n_people = 6, n_scored = 2, seed = 9 }, name = "drawn", share = 0.5, use = "train" },
+        { source = { kind = "synthetic_people", n_people = 6, n_test = 2, seed = 9 }, name = "drawn", share = 0.5, use = "train" },
     ] }"#;
     fs::write(bench.path("mine.toml"), config).unwrap();
     let out = bench.ok(&["eda", "mine.toml"]);
@@ -173,7 +173,7 @@ fn several_roots_are_explored_together() {
     .assert_eq(head);
     // The same folder twice: images of held-out people would be in the training set.
     let twice = config.replace(
-        "kind = \"synthetic_people\", n_people = 6, n_scored = 2, seed = 9",
+        "kind = \"synthetic_people\", n_people = 6, n_test = 2, seed = 9",
         "kind = \"mask_profiles\", root = \"./people/train\"",
     );
     fs::write(bench.path("mine.toml"), twice.replace("0.5", "1")).unwrap();
@@ -183,7 +183,7 @@ fn several_roots_are_explored_together() {
 #[test]
 fn one_person_and_only_unreadable_images() {
     let bench = Bench::empty();
-    bench.ok(&["data", "synthetic-people", "people", "--people", "1", "--scored", "0"]);
+    bench.ok(&["data", "synthetic-people", "people", "--people", "1", "--test", "0"]);
     bench.ok(&["eda", "people", "-o", "one"]);
     for name in ["mask1", "mask2", "mask3", "mask4", "mask5", "incorrect_mask", "normal"] {
         fs::write(bench.image(0, &format!("{name}.jpg")), "").unwrap();

@@ -26,13 +26,13 @@ fn contradictory_roots_are_refused() {
     check(
         "{ source = { kind = \"synthetic_people\" } }",
         expect![
-            "error: at `data.source.roots[1]`: draws the same people as another: give it another `seed`"
+            "error: at `data.source.roots[1]`: resamples the same people as another: give it another `seed`"
         ],
     );
     check(
         "{ source = { kind = \"synthetic_people\", n_peopel = 3 } }",
         expect![
-            "error: --set data.source={ kind = \"several\", roots = [{ source = { kind = \"synthetic_people\" } }, { source = { kind = \"synthetic_people\", n_peopel = 3 } }] }: at `data.source.roots[1].source.n_peopel`: unknown field `n_peopel`, expected one of `n_people`, `n_scored`, `size`, `wrong_labels`, `flipped`, `seed` (these are of kind `people`)"
+            "error: --set data.source={ kind = \"several\", roots = [{ source = { kind = \"synthetic_people\" } }, { source = { kind = \"synthetic_people\", n_peopel = 3 } }] }: at `data.source.roots[1].source.n_peopel`: unknown field `n_peopel`, expected one of `n_people`, `n_test`, `size`, `wrong_labels`, `flipped`, `seed` (these are of kind `people`)"
         ],
     );
 }

@@ -107,17 +107,8 @@ fn signal(name: &str, id: u32) {
 #[test]
 fn every_shipped_config_passes_a_fast_dry_run() {
     let bench = Bench::empty();
-    let people = [
-        "data",
-        "synthetic-people",
-        "people",
-        "--people",
-        "8",
-        "--scored",
-        "2",
-        "--size",
-        "288x272",
-    ];
+    let people =
+        ["data", "synthetic-people", "people", "--people", "8", "--test", "2", "--size", "288x272"];
     bench.ok(&people);
     let configs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../configs");
     let configs = fs::read_dir(configs).unwrap().map(|it| it.unwrap().path());
@@ -320,7 +311,7 @@ fn runs_are_compared_only_on_the_same_images() {
         &["compare", "runs/a"],
         expect!["error: name two runs or more, or the runs of two sides: --a RUN... --b RUN..."],
     );
-    bench.fails(&["compare", "runs/a", "runs/b", "--scored"], expect!["error: runs/a: there is no scored.csv: its data has no people to score on: leave out --scored"]);
+    bench.fails(&["compare", "runs/a", "runs/b", "--test"], expect!["error: runs/a: there is no test.csv: its data has no people to score on: leave out --test"]);
     bench.fails(
         &["compare", "runs/a", "runs/b", "--by", "age_mae"],
         expect!["error: `age_mae` judges years, which not every run has a head for"],

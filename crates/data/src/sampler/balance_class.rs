@@ -72,7 +72,7 @@ impl Sampler for BalanceClass {
         &self.over
     }
 
-    fn n_draws(&self, groups: &Groups, _: usize) -> usize {
+    fn n_samples(&self, groups: &Groups, _: usize) -> usize {
         self.counts(groups).into_iter().fold(0, usize::saturating_add)
     }
 

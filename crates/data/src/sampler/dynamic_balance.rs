@@ -69,7 +69,7 @@ impl Sampler for DynamicBalance {
         &self.over
     }
 
-    fn n_draws(&self, groups: &Groups, epoch_idx: usize) -> usize {
+    fn n_samples(&self, groups: &Groups, epoch_idx: usize) -> usize {
         self.counts(groups, epoch_idx).into_iter().fold(0, usize::saturating_add)
     }
 

@@ -28,7 +28,7 @@ impl Sampler for Imbalanced {
         &self.over
     }
 
-    fn n_draws(&self, groups: &Groups, _: usize) -> usize {
+    fn n_samples(&self, groups: &Groups, _: usize) -> usize {
         groups.n_examples()
     }
 

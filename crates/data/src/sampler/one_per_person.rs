@@ -14,7 +14,7 @@ use super::{Groups, Sampler};
 pub struct OnePerPerson {}
 
 impl Sampler for OnePerPerson {
-    fn n_draws(&self, groups: &Groups, _: usize) -> usize {
+    fn n_samples(&self, groups: &Groups, _: usize) -> usize {
         groups.people.len()
     }
 

@@ -70,7 +70,7 @@ impl Sampler for Weighted {
         &self.over
     }
 
-    fn n_draws(&self, groups: &Groups, _: usize) -> usize {
+    fn n_samples(&self, groups: &Groups, _: usize) -> usize {
         let requested = match self.num_samples {
             0 => groups.n_examples(),
             n => n,
@@ -83,7 +83,7 @@ impl Sampler for Weighted {
     }
 
     fn order(&self, groups: &Groups, epoch_idx: usize, rng: &mut Rng) -> Vec<usize> {
-        let n = self.n_draws(groups, epoch_idx);
+        let n = self.n_samples(groups, epoch_idx);
         let weights = self.weights(groups);
         if self.replacement {
             let masses = groups.counts().zip(weights).map(|(n, weight)| n as f64 * weight);
@@ -169,7 +169,7 @@ mod tests {
         assert!(misfit(&[1.0, 1.0, 0.0], 0, false).contains("cannot sample 5 of 4 examples"));
         assert!(misfit(&[1.0; 2], 0, true).contains("3 classes: a, b, c"));
         let nothing = Weighted { weights: vec![0.0, 1.0, 0.0], ..Weighted::default() };
-        assert_eq!(nothing.n_draws(&groups(), 0), 0);
+        assert_eq!(nothing.n_samples(&groups(), 0), 0);
         for weight in [-1.0, f64::NAN, f64::INFINITY] {
             let wrong = Weighted { weights: vec![weight], ..Weighted::default() };
             assert!(wrong.problem().unwrap().contains("at least 0"));

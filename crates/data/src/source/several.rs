@@ -189,9 +189,9 @@ impl Several {
         }
         shared::check(&whole, &roots)?;
         // People in the test set of one root are not trained on in another.
-        let scored = whole.examples.iter().filter(|it| it.usage == Use::Score);
+        let scored = whole.examples.iter().filter(|it| it.usage == Use::Test);
         let scored: HashSet<usize> = scored.map(|it| it.person).collect();
-        whole.examples.retain(|it| it.usage == Use::Score || !scored.contains(&it.person));
+        whole.examples.retain(|it| it.usage == Use::Test || !scored.contains(&it.person));
         let scored: HashSet<&String> = scored.iter().map(|&it| &whole.people[it]).collect();
         whole.listed.retain(|it| !scored.contains(&it.person));
         Ok(whole)
@@ -248,7 +248,7 @@ impl Several {
             let usage = match (root.purpose, it.usage) {
                 (Purpose::All, usage) => usage,
                 (Purpose::Train, Use::Pool | Use::Train) => Use::Train,
-                (Purpose::Train, Use::Score) => return None,
+                (Purpose::Train, Use::Test) => return None,
             };
             let person = persons[it.person]?;
             let own = manifest.task.levels_of(it.class);
@@ -316,16 +316,16 @@ struct Tally {
     /// People who have such images.
     n_people: usize,
     /// People in the test set.
-    n_scored: usize,
+    n_test: usize,
 }
 
 impl Tally {
     fn of(examples: &[Example]) -> Tally {
         let (scored, others): (Vec<&Example>, Vec<&Example>) =
-            examples.iter().partition(|it| it.usage == Use::Score);
+            examples.iter().partition(|it| it.usage == Use::Test);
         let n_people =
             |of: &[&Example]| of.iter().map(|it| it.person).collect::<HashSet<_>>().len();
-        Tally { n_images: others.len(), n_people: n_people(&others), n_scored: n_people(&scored) }
+        Tally { n_images: others.len(), n_people: n_people(&others), n_test: n_people(&scored) }
     }
 }
 
@@ -341,7 +341,7 @@ impl Root {
         let people = count(root.n_people, "person", "people");
         let images = count(added.n_images, "image", "images");
         let mut text = format!("{share}{people}, {images}");
-        text += &match (self.purpose, root.n_scored) {
+        text += &match (self.purpose, root.n_test) {
             (Purpose::All, 0) => String::new(),
             (Purpose::All, n) => format!("; test set: {}", count(n, "person", "people")),
             (Purpose::Train, 0) => ", training only".to_owned(),

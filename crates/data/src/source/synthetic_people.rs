@@ -10,7 +10,7 @@ use std::{
 
 use base::{
     Seed, Task,
-    files::write_whole,
+    files::write_atomic,
     table,
     task::{Factor, Scope},
 };
@@ -34,7 +34,7 @@ pub struct SyntheticPeople {
     /// The number of people for training and validation.
     pub n_people: usize,
     /// The number of further people in the test set, which the finished model is scored on.
-    pub n_scored: usize,
+    pub n_test: usize,
     /// `[height, width]` of the images.
     pub size: [usize; 2],
     /// The share of people with a wrong label: another gender, another age, or the image without a mask
@@ -51,7 +51,7 @@ impl Default for SyntheticPeople {
     fn default() -> SyntheticPeople {
         SyntheticPeople {
             n_people: 1000,
-            n_scored: 300,
+            n_test: 300,
             size: [96, 72],
             wrong_labels: 0.03,
             flipped: 0.0,
@@ -133,10 +133,10 @@ const MOST_PEOPLE: usize = 10_000_000;
 impl SyntheticPeople {
     fn check(&self) -> Result<(), SourceError> {
         let settings = |what: String| Err(SourceError::Settings(format!("`data.source`: {what}")));
-        if self.n_people.saturating_add(self.n_scored) > MOST_PEOPLE {
+        if self.n_people.saturating_add(self.n_test) > MOST_PEOPLE {
             return settings(format!(
-                "`n_people` + `n_scored` must be at most {MOST_PEOPLE}, not {}",
-                self.n_people.saturating_add(self.n_scored)
+                "`n_people` + `n_test` must be at most {MOST_PEOPLE}, not {}",
+                self.n_people.saturating_add(self.n_test)
             ));
         }
         if self.n_people == 0 {
@@ -163,7 +163,7 @@ impl SyntheticPeople {
     /// Replaces the label of a training image by another, with probability `flipped`.
     fn flip(&self, example: &mut Example, task: &Task) {
         let mut rng = Seed(self.seed).stream(&format!("flips/{}", example.name));
-        if example.usage == Use::Score || !rng.random_bool(self.flipped) {
+        if example.usage == Use::Test || !rng.random_bool(self.flipped) {
             return;
         }
         let n = task.n_classes();
@@ -178,7 +178,7 @@ impl SyntheticPeople {
         let profile = |idx: usize| {
             let person = Person::new(seed, idx);
             let (mut gender, mut age, mut swapped) = (person.gender, person.age, false);
-            let usage = if idx < self.n_people { Use::Pool } else { Use::Score };
+            let usage = if idx < self.n_people { Use::Pool } else { Use::Test };
             let mut rng = seed.stream(&format!("labels/{idx}"));
             if usage == Use::Pool && rng.random_bool(self.wrong_labels) {
                 match rng.random_range(0..3) {
@@ -192,7 +192,7 @@ impl SyntheticPeople {
             let name = format!("{:06}_{}_Drawn_{age:02}", idx + 1, gender.name());
             Profile { name, person, gender, age, swapped, usage }
         };
-        (0..self.n_people + self.n_scored).into_par_iter().map(profile).collect()
+        (0..self.n_people + self.n_test).into_par_iter().map(profile).collect()
     }
 
     /// Writes the people to a folder in the competition's layout.
@@ -252,11 +252,11 @@ impl SyntheticPeople {
         });
         let table = table::text(["id", "gender", "race", "age", "path"], rows);
         let path = train.join("train.csv");
-        write_whole(&path, table.as_bytes()).map_err(io(&path))?;
+        write_atomic(&path, table.as_bytes()).map_err(io(&path))?;
 
         // Named and thereby shuffled by a hash that reveals neither person nor class.
         let mut images = BTreeMap::new();
-        for profile in profiles.iter().filter(|it| it.usage == Use::Score) {
+        for profile in profiles.iter().filter(|it| it.usage == Use::Test) {
             for shot in Shot::ALL {
                 let hash = Seed(self.seed)
                     .stream(&format!("{}/{}", profile.name, shot.name()))
@@ -278,7 +278,7 @@ impl SyntheticPeople {
         let answers = submission(&|profile, shot| profile.class(&task, shot));
         for (name, text) in [("info.csv", info), ("answers.csv", answers)] {
             let path = eval.join(name);
-            write_whole(&path, text.as_bytes()).map_err(io(&path))?;
+            write_atomic(&path, text.as_bytes()).map_err(io(&path))?;
         }
         Ok(())
     }
@@ -302,7 +302,7 @@ mod tests {
 
     const FEW: SyntheticPeople = SyntheticPeople {
         n_people: 12,
-        n_scored: 5,
+        n_test: 5,
         size: [32, 24],
         wrong_labels: 0.5,
         flipped: 0.0,
@@ -348,7 +348,7 @@ mod tests {
             pairs.filter(|(a, b)| a.usage == usage && a.class != b.class).count()
         };
         assert!(differing(Use::Pool) > 0);
-        assert_eq!(differing(Use::Score), 0);
+        assert_eq!(differing(Use::Test), 0);
     }
 
     #[test]

@@ -30,7 +30,7 @@ pub const NEAR: u32 = DifferenceHash::N_BANDS as u32 - 1;
 /// The kind of similarity of two images.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Likeness {
+pub enum Similarity {
     /// The files are identical.
     SameBytes,
     /// The files differ, the pixels are identical.
@@ -43,7 +43,7 @@ pub enum Likeness {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct NearDuplicate {
     /// The kind of similarity.
-    pub likeness: Likeness,
+    pub likeness: Similarity,
     /// The Hamming distance of their difference hashes, of 256 bits.
     pub distance: u32,
     /// Positions in [`Manifest::examples`](crate::Manifest::examples), increasing.
@@ -72,11 +72,11 @@ pub(super) fn find(
     let mut distinct = Vec::new();
     for &(idx, ref summary) in images {
         let (likeness, first) = match by_bytes.entry(summary.bytes) {
-            Entry::Occupied(first) => (Likeness::SameBytes, *first.get()),
+            Entry::Occupied(first) => (Similarity::SameBytes, *first.get()),
             Entry::Vacant(it) => {
                 it.insert(idx);
                 match by_pixels.entry(summary.pixels) {
-                    Entry::Occupied(first) => (Likeness::SamePixels, *first.get()),
+                    Entry::Occupied(first) => (Similarity::SamePixels, *first.get()),
                     Entry::Vacant(it) => {
                         it.insert(idx);
                         distinct.push((idx, summary.hash));
@@ -112,7 +112,7 @@ fn near(hashes: &[(usize, DifferenceHash)], person: &dyn Fn(usize) -> usize) -> 
             Entry::Occupied(first) => {
                 let first = *first.get();
                 if person(first) != person(idx) {
-                    let (likeness, distance) = (Likeness::Near, 0);
+                    let (likeness, distance) = (Similarity::Near, 0);
                     near_duplicates.insert(NearDuplicate {
                         likeness,
                         distance,
@@ -132,7 +132,7 @@ fn near(hashes: &[(usize, DifferenceHash)], person: &dyn Fn(usize) -> usize) -> 
     let pair = |(from, it): (usize, Option<(u32, usize)>)| {
         let (distance, to) = it?;
         let images = [from.min(to), from.max(to)].map(|it| distinct[it].0);
-        Some(NearDuplicate { likeness: Likeness::Near, distance, images })
+        Some(NearDuplicate { likeness: Similarity::Near, distance, images })
     };
     near_duplicates.extend(nearest.into_iter().enumerate().filter_map(pair));
     NearDuplicates { near_duplicates: near_duplicates.into_iter().collect(), n_crowded }

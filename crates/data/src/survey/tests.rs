@@ -3,7 +3,7 @@ use std::sync::Mutex;
 use base::{Seed, Task, task::Factor};
 use image::{ImageFormat, RgbImage, codecs::jpeg::JpegEncoder};
 
-use super::{AgeCount, Likeness, SizeCount, Survey, survey};
+use super::{AgeCount, Similarity, SizeCount, Survey, survey};
 use crate::{
     Content, Context, Example, Manifest, SyntheticPeople, Use,
     source::Source as _,
@@ -15,7 +15,7 @@ const SIZE: [usize; 2] = [128, 96];
 fn synthetic(n_people: usize) -> Manifest {
     let people = SyntheticPeople {
         n_people,
-        n_scored: 2,
+        n_test: 2,
         size: SIZE,
         wrong_labels: 0.0,
         flipped: 0.0,
@@ -94,9 +94,9 @@ fn planted_duplicates_and_damaged_images_are_found() {
     let near_duplicates: Vec<_> =
         it.near_duplicates.iter().map(|it| (it.likeness, it.images)).collect();
     let want = [
-        (Likeness::SameBytes, [1, 2 * 7]),
-        (Likeness::SamePixels, [1, 3 * 7]),
-        (Likeness::Near, [7 + at, 4 * 7]),
+        (Similarity::SameBytes, [1, 2 * 7]),
+        (Similarity::SamePixels, [1, 3 * 7]),
+        (Similarity::Near, [7 + at, 4 * 7]),
     ];
     assert_eq!(near_duplicates, want);
     let unreadable: Vec<_> =

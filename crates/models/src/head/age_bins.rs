@@ -13,7 +13,7 @@ use ops::{Activation, Decide, Form};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Head, Heads, On, cuts_problem,
+    BuiltHead, Head, HeadInput, cuts_problem,
     output_spec::{OutputSpec, Shape},
     years_of,
 };
@@ -80,7 +80,12 @@ impl AgeBins {
 }
 
 impl Head for AgeBins {
-    fn build(&self, on: On<'_>, task: &Task, builder: Builder<'_>) -> Result<Box<dyn Heads>> {
+    fn build(
+        &self,
+        on: HeadInput<'_>,
+        task: &Task,
+        builder: Builder<'_>,
+    ) -> Result<Box<dyn BuiltHead>> {
         self.shape().build(self.outputs(task)?, on.n_features, builder)
     }
 

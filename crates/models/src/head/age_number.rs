@@ -13,7 +13,7 @@ use ops::{Activation, Form};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Head, Heads, On, cuts_problem,
+    BuiltHead, Head, HeadInput, cuts_problem,
     output_spec::{OutputSpec, Shape},
     positive_problem, years_of,
 };
@@ -67,7 +67,12 @@ impl AgeNumber {
 }
 
 impl Head for AgeNumber {
-    fn build(&self, on: On<'_>, task: &Task, builder: Builder<'_>) -> Result<Box<dyn Heads>> {
+    fn build(
+        &self,
+        on: HeadInput<'_>,
+        task: &Task,
+        builder: Builder<'_>,
+    ) -> Result<Box<dyn BuiltHead>> {
         self.shape().build(self.outputs(task)?, on.n_features, builder)
     }
 

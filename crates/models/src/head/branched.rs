@@ -12,7 +12,7 @@ use ops::{Activation, Output, Pass, Value};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Head, Heads, On,
+    BuiltHead, Head, HeadInput,
     output_spec::{OutputSpec, Shape},
 };
 use crate::{Layer, layers::LinearInit, params::Builder};
@@ -54,7 +54,12 @@ impl Branched {
 }
 
 impl Head for Branched {
-    fn build(&self, on: On<'_>, task: &Task, mut builder: Builder<'_>) -> Result<Box<dyn Heads>> {
+    fn build(
+        &self,
+        on: HeadInput<'_>,
+        task: &Task,
+        mut builder: Builder<'_>,
+    ) -> Result<Box<dyn BuiltHead>> {
         let branch = |output: OutputSpec| {
             let mut place = builder.under(&output.name);
             let stages = on.last.iter().map(|it| it.build(place.under("branch")));
@@ -87,14 +92,14 @@ impl Head for Branched {
 
 struct Branch {
     stages: Vec<Box<dyn Layer>>,
-    heads: Box<dyn Heads>,
+    heads: Box<dyn BuiltHead>,
 }
 
 struct Built {
     branches: Vec<Branch>,
 }
 
-impl Heads for Built {
+impl BuiltHead for Built {
     fn outputs(&self, maps: &Value, pass: &Pass<'_>) -> Result<Vec<Output<Value>>> {
         let outputs = |it: &Branch| it.heads.outputs(&it.stages.forward(maps, pass)?, pass);
         let outputs = self.branches.iter().map(outputs).collect::<Result<Vec<_>>>()?;

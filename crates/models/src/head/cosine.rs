@@ -12,7 +12,7 @@ use candle::{Result, Var};
 use ops::{Form, Output, Pass, Value};
 use serde::{Deserialize, Serialize};
 
-use super::{Head, Heads, On, OutputSpec, dropout_problem, positive_problem};
+use super::{BuiltHead, Head, HeadInput, OutputSpec, dropout_problem, positive_problem};
 use crate::{
     layers::LinearInit,
     params::{Builder, Kind},
@@ -49,7 +49,12 @@ impl Default for Cosine {
 }
 
 impl Head for Cosine {
-    fn build(&self, on: On<'_>, task: &Task, mut builder: Builder<'_>) -> Result<Box<dyn Heads>> {
+    fn build(
+        &self,
+        on: HeadInput<'_>,
+        task: &Task,
+        mut builder: Builder<'_>,
+    ) -> Result<Box<dyn BuiltHead>> {
         let name = builder.path_of("dropout");
         let weight = |output: OutputSpec| {
             // Only the directions matter, and they are uniform in the code of ArcFace and of LDAM.
@@ -87,7 +92,7 @@ struct Built {
     name: String,
 }
 
-impl Heads for Built {
+impl BuiltHead for Built {
     fn outputs(&self, features: &Value, pass: &Pass<'_>) -> Result<Vec<Output<Value>>> {
         let features = ops::dropout(features, self.dropout, pass, &self.name)?;
         let features = ops::l2_normalise(&features, 1.0)?;

@@ -9,7 +9,7 @@ use ops::Activation;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Head, Heads, On,
+    BuiltHead, Head, HeadInput,
     output_spec::{OutputSpec, Shape},
 };
 use crate::{layers::LinearInit, params::Builder};
@@ -52,7 +52,12 @@ impl Factored {
 }
 
 impl Head for Factored {
-    fn build(&self, on: On<'_>, task: &Task, builder: Builder<'_>) -> Result<Box<dyn Heads>> {
+    fn build(
+        &self,
+        on: HeadInput<'_>,
+        task: &Task,
+        builder: Builder<'_>,
+    ) -> Result<Box<dyn BuiltHead>> {
         self.shape().build(self.outputs(task)?, on.n_features, builder)
     }
 

@@ -13,7 +13,7 @@ use candle::{Result, Tensor};
 use ops::{Form, Output, Pass, Value};
 use serde::{Deserialize, Serialize};
 
-use super::{Head, Heads, On, OutputSpec, dropout_problem};
+use super::{BuiltHead, Head, HeadInput, OutputSpec, dropout_problem};
 use crate::{
     layers::{Linear, LinearInit},
     params::Builder,
@@ -52,7 +52,12 @@ impl Default for MultiSampleDropout {
 }
 
 impl Head for MultiSampleDropout {
-    fn build(&self, on: On<'_>, task: &Task, mut builder: Builder<'_>) -> Result<Box<dyn Heads>> {
+    fn build(
+        &self,
+        on: HeadInput<'_>,
+        task: &Task,
+        mut builder: Builder<'_>,
+    ) -> Result<Box<dyn BuiltHead>> {
         let names = (0..self.samples).map(|idx| builder.path_of(format!("dropout.{idx}")));
         let names = names.collect();
         let linear =
@@ -91,7 +96,7 @@ struct Built {
     mean: Mean,
 }
 
-impl Heads for Built {
+impl BuiltHead for Built {
     fn outputs(&self, features: &Value, pass: &Pass<'_>) -> Result<Vec<Output<Value>>> {
         let output = |features: &Value, weight: f64| {
             let logits = self.linear.forward(features, pass)?;
@@ -126,13 +131,13 @@ mod tests {
     use testkit::{check_close, numbers};
 
     use super::{Mean, MultiSampleDropout};
-    use crate::{Head as _, On, params::Params};
+    use crate::{Head as _, HeadInput, params::Params};
 
     fn outputs(mean: Mean, pass: &Pass<'_>) -> Result<Vec<Output<Value>>> {
         let mut params = Params::fresh(Seed(3), DType::F64, &Device::Cpu);
         let head = MultiSampleDropout { samples: 4, mean, ..MultiSampleDropout::default() };
         let heads = head.build(
-            On { n_features: 6, last: &[] },
+            HeadInput { n_features: 6, last: &[] },
             &Task::mask_gender_age(),
             params.builder(),
         )?;

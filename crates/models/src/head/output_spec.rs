@@ -8,7 +8,7 @@ use base::{Task, task::Scope};
 use candle::Result;
 use ops::{Activation, Form, Output, Pass, Value};
 
-use super::{Heads, dropout_problem};
+use super::{BuiltHead, dropout_problem};
 use crate::{
     layers::{Linear, LinearInit},
     params::Builder,
@@ -82,7 +82,7 @@ impl Shape {
         outputs: Vec<OutputSpec>,
         n_features: usize,
         mut builder: Builder<'_>,
-    ) -> Result<Box<dyn Heads>> {
+    ) -> Result<Box<dyn BuiltHead>> {
         let name = builder.path_of("dropout");
         let layers = |output: OutputSpec| {
             let mut builder = builder.under(&output.name);
@@ -118,7 +118,7 @@ struct Layers {
     last: Linear,
 }
 
-impl Heads for Built {
+impl BuiltHead for Built {
     fn outputs(&self, features: &Value, pass: &Pass<'_>) -> Result<Vec<Output<Value>>> {
         let Shape { dropout, activation, .. } = self.shape;
         let features = ops::dropout(features, dropout, pass, &self.name)?;

@@ -12,7 +12,7 @@ use ops::{Activation, Form};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Head, Heads, On,
+    BuiltHead, Head, HeadInput,
     output_spec::{OutputSpec, Shape},
 };
 use crate::{layers::LinearInit, params::Builder};
@@ -55,7 +55,12 @@ impl Sigmoid {
 }
 
 impl Head for Sigmoid {
-    fn build(&self, on: On<'_>, task: &Task, builder: Builder<'_>) -> Result<Box<dyn Heads>> {
+    fn build(
+        &self,
+        on: HeadInput<'_>,
+        task: &Task,
+        builder: Builder<'_>,
+    ) -> Result<Box<dyn BuiltHead>> {
         self.shape().build(self.outputs(task)?, on.n_features, builder)
     }
 

@@ -286,7 +286,7 @@ mod tests {
     fn the_table_is_read_whole_and_has_what_is_published() {
         let text = include_str!("origins.csv");
         assert_eq!(origins().count(), text.lines().count() - 2);
-        for it in published().into_iter().filter(crate::Published::is_trained) {
+        for it in published().into_iter().filter(crate::Published::is_trainable) {
             let origin = origins().find(|origin| origin.network == it.name).expect(it.name);
             assert_eq!((origin.tag, &origin.input), (it.tag, &it.input), "{}", it.name);
             let BackboneConfig::EfficientNet(net) = it.backbone else { continue };

@@ -75,7 +75,7 @@ pub(super) fn epochs(
     let Experiment { data, train, .. } = experiment;
     let sampler = data.sampler.get();
     sampler.misfit(groups).map_or(Ok(()), |it| Err(wrong("data.sampler")(it)))?;
-    let n_steps = |epoch_idx: usize| match sampler.n_draws(groups, epoch_idx) {
+    let n_steps = |epoch_idx: usize| match sampler.n_samples(groups, epoch_idx) {
         0 => Err(format!(
             "at `data.sampler`: epoch {} has no images: change the sampler's settings, or choose another",
             epoch_idx + 1

@@ -10,10 +10,10 @@ use std::{
 
 use anyhow::Context as _;
 use augment::{Pipeline, Resize, StatisticsConfig, TransformConfig};
-use base::{Seed, Task, files::write_whole_with, table::Table, task::Factor};
+use base::{Seed, Task, files::write_atomic_with, table::Table, task::Factor};
 use candle::Device;
 use data::{Context, link_hashes};
-use infer::{Bundle, GradedWriter, Member, probabilities_header, probabilities_row};
+use infer::{Bundle, LabelledWriter, Member, probabilities_header, probabilities_row};
 use metrics::{Predictions, Report};
 use models::{Model, ModelSpec};
 use trainer::{Experiment, Plan, epochs_of};
@@ -49,7 +49,7 @@ pub(super) fn scale(step: &ScaleStep) -> anyhow::Result<End> {
         ScaleStep::Table { images, classes, output } => {
             let mut synthetic = synthetic(*classes, Seed(0));
             let header = probabilities_header(&task(*classes));
-            write_whole_with(output, |file| {
+            write_atomic_with(output, |file| {
                 let mut table = Table::begin(BufWriter::new(file), header)?;
                 for image in 0..*images {
                     let (_, p) = synthetic(image);
@@ -159,7 +159,7 @@ fn write_runs(dir: &Path, n_runs: usize, n_images: usize, n_classes: usize) -> a
         }
         let predictions = predictions(n_images, n_classes, Seed(run as u64));
         let out = BufWriter::new(fs::File::create(run_dir.join("valid.csv"))?);
-        let mut table = GradedWriter::new(out, &predictions.task);
+        let mut table = LabelledWriter::new(out, &predictions.task);
         for (image, it) in predictions.iter().enumerate() {
             table.row(&name(image), &format!("{:07}", image / EACH), &it)?;
         }

@@ -69,7 +69,7 @@ pub(super) fn show(args: &ShowArgs, terminal: &Terminal) -> anyhow::Result<End> 
             let lines = vec![name.clone(), class, what.to_owned()];
             cells.push(Cell::named(Some(thumbnail(&before)), lines));
             let pipeline = Pipeline { ops: row.ops.clone(), ..(*plan.train_pipeline).clone() };
-            for draw in 0..args.draws {
+            for draw in 0..args.resamples {
                 let rng = &mut plan.seed().stream(&format!("show/{draw}/{image}"));
                 let drawn = match &args.op {
                     None => pipeline.apply(&bytes, rng, memory).with_context(|| name.clone())?,
@@ -82,17 +82,17 @@ pub(super) fn show(args: &ShowArgs, terminal: &Terminal) -> anyhow::Result<End> 
         }
     }
     let title = match &args.op {
-        None => format!("{} draws of each image as the network sees it", args.draws),
+        None => format!("{} resamples of each image as the network sees it", args.resamples),
         Some(op) => op.clone(),
     };
     // A row holds an image and its draws, or several such groups in frames, where they are short.
-    let group = args.draws + 1;
+    let group = args.resamples + 1;
     let n_groups = (WIDE / group).max(1);
     let together = if n_groups > 1 { group } else { 1 };
     let sheet = Sheet { title, cells, columns: n_groups * group, together }.draw();
     output.write(&png(&sheet))?;
     let images = if n_images == 1 { "image" } else { "images" };
-    say!("{n_images} {images}, {} draws of each: {output}", args.draws);
+    say!("{n_images} {images}, {} resamples of each: {output}", args.resamples);
     Ok(End::Done)
 }
 

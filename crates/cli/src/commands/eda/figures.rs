@@ -1,7 +1,7 @@
 //! The machine-readable output of `maskfit eda`: `eda.toml` and `duplicates.csv`.
 
 use base::{table, task::Scope};
-use data::{Likeness, NearDuplicate, Survey};
+use data::{NearDuplicate, Similarity, Survey};
 use serde::Serialize;
 
 use super::Look;
@@ -39,9 +39,9 @@ impl Look {
         let mut counts = Duplicates { n_crowded: self.survey.n_crowded, ..Duplicates::default() };
         for pair in &self.survey.near_duplicates {
             let kind = match pair.likeness {
-                Likeness::SameBytes => &mut counts.same_bytes,
-                Likeness::SamePixels => &mut counts.same_pixels,
-                Likeness::Near => &mut counts.near,
+                Similarity::SameBytes => &mut counts.same_bytes,
+                Similarity::SamePixels => &mut counts.same_pixels,
+                Similarity::Near => &mut counts.near,
             };
             match self.is_across_people(pair) {
                 true => kind.across_people += 1,
@@ -78,9 +78,9 @@ impl Look {
         let row = |pair: &NearDuplicate| {
             let [a, b] = self.examples(pair);
             let likeness = match pair.likeness {
-                Likeness::SameBytes => "same_bytes",
-                Likeness::SamePixels => "same_pixels",
-                Likeness::Near => "near",
+                Similarity::SameBytes => "same_bytes",
+                Similarity::SamePixels => "same_pixels",
+                Similarity::Near => "near",
             };
             let person = |it: usize| self.manifest.people[it].clone();
             let class = |it| self.manifest.task.class_name(it, Scope::Joint);

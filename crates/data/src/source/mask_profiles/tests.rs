@@ -207,7 +207,7 @@ fn damaged_images_are_found_before_training() {
     let dir = tempfile::tempdir().unwrap();
     let few = crate::SyntheticPeople {
         n_people: 2,
-        n_scored: 0,
+        n_test: 0,
         size: [32, 24],
         wrong_labels: 0.0,
         flipped: 0.0,

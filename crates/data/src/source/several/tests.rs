@@ -16,7 +16,7 @@ fn context() -> Context<'static> {
 /// A root of synthetic people.
 fn synthetic(n_people: usize, seed: u64) -> Root {
     let size = [8, 8];
-    root(SyntheticPeople { n_people, n_scored: 2, size, wrong_labels: 0.0, flipped: 0.0, seed })
+    root(SyntheticPeople { n_people, n_test: 2, size, wrong_labels: 0.0, flipped: 0.0, seed })
 }
 
 fn root(people: SyntheticPeople) -> Root {
@@ -105,7 +105,7 @@ fn the_first_root_is_unchanged_and_others_come_after_it() {
 fn train_only_images_are_never_in_another_set() {
     let it = read(&[synthetic(3, 0), trained(synthetic(4, 1))]);
     let count = |usage| it.examples.iter().filter(|it| it.usage == usage).count();
-    assert_eq!([count(Use::Pool), count(Use::Train), count(Use::Score)], [21, 28, 14]);
+    assert_eq!([count(Use::Pool), count(Use::Train), count(Use::Test)], [21, 28, 14]);
     assert_eq!((it.people.len(), it.listed.len()), (9, 3));
     let is_extra = |it: &&Example| it.name.starts_with("synthetic/");
     assert!(it.examples.iter().filter(is_extra).all(|it| it.usage == Use::Train));
@@ -155,7 +155,7 @@ fn a_share_is_of_people_and_grows() {
             });
         // All seven images, or none.
         assert!(taken.values().all(|n| [0, 7].contains(n)));
-        let scored = it.examples.iter().filter(|it| it.usage == Use::Score).count();
+        let scored = it.examples.iter().filter(|it| it.usage == Use::Test).count();
         assert_eq!(scored, 4 * 7, "a share must not apply to the test set");
         let people = taken.into_iter().filter(|it| it.1 > 0);
         people.map(|(person, _)| it.people[person].clone()).collect()
@@ -239,7 +239,7 @@ fn images_of_the_first_roots_people_are_held_out_with_them() {
 
 #[test]
 fn people_in_the_test_set_are_not_trained_on_in_another_root() {
-    let (task, pool, score) = (Task::mask_gender_age(), Use::Pool, Use::Score);
+    let (task, pool, score) = (Task::mask_gender_age(), Use::Pool, Use::Test);
     let first = manifest(task.clone(), &[("ann", 0, pool), ("ben", 0, score)]);
     let more = copied(manifest(task, &[("ann", 6, pool), ("ben", 6, pool)]));
     let root = Root { same_people: true, ..trained(synthetic(0, 1)) };

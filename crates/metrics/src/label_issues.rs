@@ -28,7 +28,7 @@ use crate::{Predictions, argmax};
 
 /// A label, with the evidence that it is wrong.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Doubt {
+pub struct LabelIssue {
     /// The index of the factor in the task.
     pub factor: usize,
     /// The person, as predictions number them.
@@ -50,7 +50,7 @@ pub struct Doubt {
 /// The score by which labels are ranked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum DoubtScore {
+pub enum LabelScore {
     /// The probability of the given level.
     #[default]
     SelfConfidence,
@@ -62,11 +62,11 @@ pub enum DoubtScore {
 const LEAST: f64 = 1e-9;
 
 /// Returns every label of the predictions' images, the likeliest errors first.
-pub fn label_doubts(predictions: &Predictions, by: DoubtScore) -> Vec<Doubt> {
+pub fn label_issues(predictions: &Predictions, by: LabelScore) -> Vec<LabelIssue> {
     let task = &predictions.task;
-    let mut doubts: Vec<Doubt> =
+    let mut doubts: Vec<LabelIssue> =
         (0..task.factors.len()).flat_map(|it| doubts_of(predictions, it, by)).collect();
-    let rank = |it: &Doubt| (!it.is_error, it.score);
+    let rank = |it: &LabelIssue| (!it.is_error, it.score);
     doubts.sort_by(|a, b| {
         let ((a_class, a_score), (b_class, b_score)) = (rank(a), rank(b));
         a_class.cmp(&b_class).then(a_score.total_cmp(&b_score))
@@ -85,7 +85,7 @@ struct Label {
 }
 
 /// The labels of one factor.
-fn doubts_of(predictions: &Predictions, factor: usize, by: DoubtScore) -> Vec<Doubt> {
+fn doubts_of(predictions: &Predictions, factor: usize, by: LabelScore) -> Vec<LabelIssue> {
     let scope = Scope::Factor(factor);
     let it = predictions.project(scope);
     let n_levels = it.task.n_classes();
@@ -136,11 +136,11 @@ fn doubts_of(predictions: &Predictions, factor: usize, by: DoubtScore) -> Vec<Do
         let is_error = confident[likeliest].is_finite() && likeliest != given;
         let others = (0..n_levels).filter(|&it| it != given).map(|it| p[it]).fold(0.0, f64::max);
         let score = match by {
-            DoubtScore::SelfConfidence => p[given],
-            DoubtScore::NormalisedMargin => (p[given] - others + 1.0) / 2.0,
+            LabelScore::SelfConfidence => p[given],
+            LabelScore::NormalisedMargin => (p[given] - others + 1.0) / 2.0,
         };
         let suggested = if is_error { likeliest } else { argmax(&p) };
-        Doubt { factor, person, images, is_of_person, given, suggested, score, is_error }
+        LabelIssue { factor, person, images, is_of_person, given, suggested, score, is_error }
     };
     labels.into_iter().map(doubt).collect()
 }
@@ -161,7 +161,7 @@ fn pooled(probabilities: &[Vec<f64>], images: &[usize]) -> Vec<f64> {
 mod tests {
     use base::{Task, task::Factor};
 
-    use super::{DoubtScore, label_doubts};
+    use super::{LabelScore, label_issues};
     use crate::Predictions;
 
     fn predictions(p: &[[f64; 2]], classes: &[usize], people: &[usize]) -> Predictions {
@@ -177,7 +177,7 @@ mod tests {
         let p = [[0.9, 0.1], [0.9, 0.1], [0.3, 0.7], [0.4, 0.6], [0.6, 0.4]];
         // Both people are given both levels: the factor is a property of images.
         let it = predictions(&p, &[0, 0, 0, 1, 1], &[0, 1, 1, 0, 1]);
-        let doubts = label_doubts(&it, DoubtScore::SelfConfidence);
+        let doubts = label_issues(&it, LabelScore::SelfConfidence);
         assert!(doubts.iter().all(|it| !it.is_of_person));
         // The last is more likely a, but 0.6 is below the threshold of a: no error.
         let errors: Vec<_> = doubts.iter().filter(|it| it.is_error).collect();
@@ -186,7 +186,7 @@ mod tests {
         let order: Vec<usize> = doubts.iter().map(|it| it.images[0]).collect();
         assert_eq!(order, [2, 4, 3, 0, 1]);
         assert!((doubts[1].score - 0.4).abs() < 1e-12);
-        let by_margin = label_doubts(&it, DoubtScore::NormalisedMargin);
+        let by_margin = label_issues(&it, LabelScore::NormalisedMargin);
         assert!((by_margin[0].score - (0.3 - 0.7 + 1.0) / 2.0).abs() < 1e-12);
     }
 
@@ -195,7 +195,7 @@ mod tests {
         // One image of the first person is predicted as b, the others as a: pooled, as a.
         let p = [[0.1, 0.9], [0.9, 0.1], [0.99, 0.01], [0.1, 0.9], [0.2, 0.8], [0.8, 0.2]];
         let it = predictions(&p, &[1, 1, 1, 1, 1, 0], &[0, 0, 0, 1, 1, 2]);
-        let doubts = label_doubts(&it, DoubtScore::default());
+        let doubts = label_issues(&it, LabelScore::default());
         assert_eq!(doubts.len(), 3);
         let first = &doubts[0];
         assert_eq!((first.person, first.images.len(), first.is_of_person), (0, 3, true));
@@ -210,7 +210,7 @@ mod tests {
     fn a_label_that_contradicts_the_persons_others_is_per_image_with_pooled_predictions() {
         let p = [[0.9, 0.1], [0.5, 0.5], [0.8, 0.2], [0.6, 0.4], [0.2, 0.8]];
         let it = predictions(&p, &[0, 1, 0, 0, 1], &[0, 0, 1, 2, 3]);
-        let doubts = label_doubts(&it, DoubtScore::default());
+        let doubts = label_issues(&it, LabelScore::default());
         assert_eq!(doubts.len(), 5);
         let first = &doubts[0];
         assert_eq!((first.images.as_slice(), first.is_of_person), ([1].as_slice(), false));
@@ -223,7 +223,7 @@ mod tests {
     #[test]
     fn a_level_that_occurs_in_no_label_is_never_suggested() {
         let it = predictions(&[[0.1, 0.9], [0.2, 0.8]], &[0, 0], &[0, 1]);
-        assert!(label_doubts(&it, DoubtScore::default()).iter().all(|it| !it.is_error));
-        assert!(label_doubts(&predictions(&[], &[], &[]), DoubtScore::default()).is_empty());
+        assert!(label_issues(&it, LabelScore::default()).iter().all(|it| !it.is_error));
+        assert!(label_issues(&predictions(&[], &[], &[]), LabelScore::default()).is_empty());
     }
 }

@@ -86,17 +86,17 @@ const COLUMNS: [&str; 4] = ["image", "person", "truth", "predicted"];
 const YEARS: [&str; 2] = ["age", "years"];
 
 /// Writes such a table row by row.
-pub struct GradedWriter<W: Write> {
+pub struct LabelledWriter<W: Write> {
     /// Begins with the first row, which tells whether there are years.
     table: Option<Table<W>>,
     out: Option<W>,
     classes: Vec<String>,
 }
 
-impl<W: Write> GradedWriter<W> {
+impl<W: Write> LabelledWriter<W> {
     /// A table without rows so far.
-    pub fn new(out: W, task: &Task) -> GradedWriter<W> {
-        GradedWriter { table: None, out: Some(out), classes: task.class_names(Scope::Joint) }
+    pub fn new(out: W, task: &Task) -> LabelledWriter<W> {
+        LabelledWriter { table: None, out: Some(out), classes: task.class_names(Scope::Joint) }
     }
 
     fn begun(&mut self, has_years: bool) -> io::Result<&mut Table<W>> {
@@ -135,7 +135,7 @@ impl<W: Write> GradedWriter<W> {
 }
 
 /// Reads such a table row by row.
-pub struct GradedReader {
+pub struct LabelledReader {
     path: PathBuf,
     reader: csv::Reader<File>,
     record: csv::StringRecord,
@@ -147,12 +147,12 @@ pub struct GradedReader {
 /// Bytes that are read at once.
 const BUFFER: usize = 1 << 18;
 
-impl GradedReader {
+impl LabelledReader {
     /// Opens a table of a task.
     ///
     /// # Errors
     /// A file that is no such table, or one of another task.
-    pub fn open(path: &Path, task: &Task) -> Result<GradedReader, TableError> {
+    pub fn open(path: &Path, task: &Task) -> Result<LabelledReader, TableError> {
         let io = |source| TableError::Io { path: path.to_owned(), source };
         let damaged =
             |reason: &str| TableError::Damaged { path: path.to_owned(), reason: reason.to_owned() };
@@ -168,7 +168,7 @@ impl GradedReader {
         if leading == ["image", "predicted"] {
             return Err(damaged(
                 "this table has no column `truth`: `predict` knows none, and runs of before wrote \
-                 none: name a run's valid.csv, scored.csv or oof.csv",
+                 none: name a run's valid.csv, test.csv or oof.csv",
             ));
         }
         let has_years = leading == [&COLUMNS[..], &YEARS[..]].concat();
@@ -181,7 +181,7 @@ impl GradedReader {
         if named != classes {
             return Err(damaged(&format!("line {line}: the classes are others than the task's")));
         }
-        Ok(GradedReader {
+        Ok(LabelledReader {
             path: path.to_owned(),
             n_classes: classes.len(),
             n_columns,
@@ -204,7 +204,7 @@ impl GradedReader {
         self.advance(row, true)
     }
 
-    /// As [`GradedReader::next`], without probabilities, which takes a fraction of the time.
+    /// As [`LabelledReader::next`], without probabilities, which takes a fraction of the time.
     ///
     /// # Errors
     /// The same, but for what is wrong with probabilities.
@@ -322,7 +322,7 @@ impl Index {
         let (mut images, mut row, mut tables) = (Vec::new(), Row::default(), Vec::new());
         let mut numbers: HashMap<String, usize> = HashMap::new();
         for path in paths {
-            let mut reader = GradedReader::open(path, task)?;
+            let mut reader = LabelledReader::open(path, task)?;
             let (header, has_years) = (reader.reader.position().byte(), reader.has_years);
             while reader.next_label(&mut row)? {
                 let begin = reader.record.position().map_or(header, csv::Position::byte);
@@ -421,7 +421,7 @@ impl Place {
 
 /// A whole table in memory, in the order of the images' names.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Graded {
+pub struct LabelledPredictions {
     /// The name of each image.
     pub images: Vec<String>,
     /// What the people are called that [`Predictions::people`] numbers, in order.
@@ -430,16 +430,16 @@ pub struct Graded {
     pub predictions: Predictions,
 }
 
-impl Graded {
+impl LabelledPredictions {
     /// Reads a table.
     ///
     /// # Errors
     /// A file that is no such table, or one of another task; says where.
-    pub fn open(path: &Path, task: &Task) -> Result<Graded, TableError> {
+    pub fn open(path: &Path, task: &Task) -> Result<LabelledPredictions, TableError> {
         let index = Index::of(&[path.to_owned()], task)?;
         index.check()?;
         let Index { images, people, .. } = index;
-        let mut reader = GradedReader::open(path, task)?;
+        let mut reader = LabelledReader::open(path, task)?;
         let (mut rows, mut row) = (Vec::with_capacity(images.len()), Row::default());
         while reader.next(&mut row)? {
             rows.push(std::mem::take(&mut row));
@@ -454,7 +454,7 @@ impl Graded {
         let predictions = Predictions::new(task.clone(), probabilities, classes, persons);
         let predictions = Predictions { predicted, ..predictions.with_years(years, ages) };
         let images = images.into_iter().map(|it| it.image).collect();
-        Ok(Graded { images, people, predictions })
+        Ok(LabelledPredictions { images, people, predictions })
     }
 }
 
@@ -467,7 +467,7 @@ pub fn mean<E: From<TableError>>(
     task: &Task,
     each: &mut dyn FnMut(&Row) -> Result<(), E>,
 ) -> Result<(), E> {
-    let readers = tables.iter().map(|it| GradedReader::open(it, task));
+    let readers = tables.iter().map(|it| LabelledReader::open(it, task));
     let mut readers = readers.collect::<Result<Vec<_>, _>>()?;
     let n = readers.len() as f64;
     let (mut mean, mut row) = (Row::default(), Row::default());
@@ -508,7 +508,9 @@ mod tests {
         path::{Path, PathBuf},
     };
 
-    use super::{Graded, GradedReader, GradedWriter, Index, Row, TableError, mean};
+    use super::{
+        Index, LabelledPredictions, LabelledReader, LabelledWriter, Row, TableError, mean,
+    };
     use base::{Task, table::number, task::Factor};
 
     fn task() -> Task {
@@ -527,7 +529,7 @@ mod tests {
     }
 
     fn write(path: &Path, rows: &[Row]) {
-        let mut writer = GradedWriter::new(Vec::new(), &task());
+        let mut writer = LabelledWriter::new(Vec::new(), &task());
         for it in rows {
             writer.row(&it.image, &it.person, &it.prediction(0)).unwrap();
         }
@@ -535,7 +537,7 @@ mod tests {
     }
 
     fn read(path: &Path, task: &Task) -> Result<Vec<Row>, String> {
-        let mut reader = GradedReader::open(path, task).map_err(|err| reason(&err))?;
+        let mut reader = LabelledReader::open(path, task).map_err(|err| reason(&err))?;
         let (mut rows, mut row) = (Vec::new(), Row::default());
         while reader.next(&mut row).map_err(|err| reason(&err))? {
             rows.push(row.clone());
@@ -592,7 +594,7 @@ mod tests {
         let mut tie = row("b", "x", 0, [0.5, 0.5]);
         tie.predicted = 1;
         write(&path, &[tie, row("a", "y", 1, [0.75, 0.25])]);
-        let it = Graded::open(&path, &task()).unwrap();
+        let it = LabelledPredictions::open(&path, &task()).unwrap();
         assert_eq!(
             (it.images, it.people),
             (vec!["a".into(), "b".into()], vec!["x".into(), "y".into()])
