@@ -12,23 +12,24 @@ use crate::{schedule::Rates, stage_lr::StageLrConfig};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct GroupsSection {
-    /// Which parameters have weight decay.
-    pub decay: Decayed,
+    /// The parameters that weight decay does not apply to.
+    pub no_decay: Vec<NoDecay>,
     /// The head's learning rate, as a multiple of the optimizer's.
     pub head_lr: f64,
     /// The learning rates of the backbone's stages.
     pub stage_lr: StageLrConfig,
 }
 
-/// Which parameters have weight decay.
+/// Parameters that weight decay need not apply to: with one dimension they shrink for no gain (He et al.,
+/// "Bag of Tricks", 2018, <https://arxiv.org/abs/1812.01187>). timm excludes both; PyTorch's optimizers
+/// exclude neither.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Decayed {
-    /// All trainable parameters, as in PyTorch's optimizers by default.
-    All,
-    /// All except norms and biases: decay of one-dimensional parameters brings no gain (He et al., "Bag of
-    /// Tricks", 2018, <https://arxiv.org/abs/1812.01187>), as in timm.
-    Matrices,
+pub enum NoDecay {
+    /// The scales and shifts of norms.
+    Norm,
+    /// The biases of layers, and layer scales.
+    Bias,
 }
 
 /// The optimizer options of a parameter.
@@ -59,13 +60,13 @@ impl Group {
 pub struct ParamGroups {
     /// The multiple of each stage, the head last. Empty: 1 for all.
     scales: Vec<f64>,
-    decayed: Decayed,
+    no_decay: Vec<NoDecay>,
 }
 
 impl Default for ParamGroups {
     /// One group.
     fn default() -> ParamGroups {
-        ParamGroups { scales: Vec::new(), decayed: Decayed::All }
+        ParamGroups { scales: Vec::new(), no_decay: Vec::new() }
     }
 }
 
@@ -77,7 +78,7 @@ impl ParamGroups {
     pub(crate) fn new(section: &GroupsSection, stages: &[&str]) -> Result<ParamGroups, String> {
         let mut scales = section.stage_lr.get().scales(stages)?;
         scales.push(section.head_lr);
-        Ok(ParamGroups { scales, decayed: section.decay })
+        Ok(ParamGroups { scales, no_decay: section.no_decay.clone() })
     }
 
     /// Returns the multiples of the optimizer's learning rate in a step, of the first stage and of the head.
@@ -86,8 +87,12 @@ impl ParamGroups {
     }
 
     pub(crate) fn of(&self, param: &Param) -> Group {
-        let is_matrix = matches!(param.kind, Kind::Matrix | Kind::Dense | Kind::Depthwise);
-        self.group(param.stage, is_matrix || self.decayed == Decayed::All)
+        let excluded = match param.kind {
+            Kind::Norm => self.no_decay.contains(&NoDecay::Norm),
+            Kind::Vector => self.no_decay.contains(&NoDecay::Bias),
+            Kind::Matrix | Kind::Dense | Kind::Depthwise | Kind::Buffer => false,
+        };
+        self.group(param.stage, !excluded)
     }
 
     fn group(&self, stage: usize, decays: bool) -> Group {
@@ -117,12 +122,12 @@ mod tests {
     use candle::{DType, Device};
     use models::{Init, Kind, Params};
 
-    use super::{Decayed, GroupsSection, ParamGroups};
+    use super::{GroupsSection, NoDecay, ParamGroups};
     use crate::{schedule::Rates, stage_lr::StageLrConfig};
 
     fn section(stage_lr: &str) -> GroupsSection {
         let stage_lr: StageLrConfig = toml::from_str(stage_lr).unwrap();
-        GroupsSection { decay: Decayed::Matrices, head_lr: 10.0, stage_lr }
+        GroupsSection { no_decay: Vec::new(), head_lr: 10.0, stage_lr }
     }
 
     /// Returns the multiples of three stages and the head in a step.
@@ -166,8 +171,14 @@ mod tests {
         let decays = |it: &ParamGroups| -> Vec<f64> {
             params.trained().map(|(_, param)| it.of(param).decay(0.1)).collect()
         };
-        let matrices = ParamGroups::new(&section("kind = \"same\""), &[]).unwrap();
-        assert_eq!(decays(&matrices), [0.1, 0.0, 0.0, 0.1]);
+        let groups = |no_decay: &[NoDecay]| {
+            let section =
+                GroupsSection { no_decay: no_decay.to_vec(), ..section("kind = \"same\"") };
+            ParamGroups::new(&section, &[]).unwrap()
+        };
+        assert_eq!(decays(&groups(&[NoDecay::Norm, NoDecay::Bias])), [0.1, 0.0, 0.0, 0.1]);
+        assert_eq!(decays(&groups(&[NoDecay::Norm])), [0.1, 0.1, 0.0, 0.1]);
+        assert_eq!(decays(&groups(&[NoDecay::Bias])), [0.1, 0.0, 0.1, 0.1]);
         assert_eq!(decays(&ParamGroups::default()), [0.1; 4]);
     }
 

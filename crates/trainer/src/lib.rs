@@ -43,7 +43,7 @@ pub use experiment::{
     RunSection, TrainSection,
 };
 pub use fit::{Ended, Outcome, check_memory, fit, load_epoch};
-pub use groups::{Decayed, GroupsSection, ParamGroups};
+pub use groups::{GroupsSection, NoDecay, ParamGroups};
 pub use lr_find::{Curve, Range, Suggestion, lr_find};
 pub use optim::{Optim, OptimConfig, Optimizer};
 pub use plan::{Plan, PlanError, epochs_of};
