@@ -1,15 +1,16 @@
 //! crates/models against timm and torchvision: see networks.py.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
-use base::{Seed, Task, task::Factor};
+use base::{Seed, Task, config::Layer, task::Factor};
 use candle::{DType, Device, Result, Tensor};
 use models::{
     BackboneConfig, ConvNeXt, DenseNet, EfficientNet, HeadConfig, Joint, Model, ModelSpec, ResNet,
-    Variant, Vgg, XResNet,
+    Variant, Vgg, WeightsFile, XResNet,
 };
 use ops::{Padding, Pass, Tape, Training};
 use testkit::{check_close, numbers};
+use trainer::Experiment;
 
 use super::golden;
 
@@ -191,5 +192,47 @@ fn lite0_on_its_published_weights_agrees_with_timm() -> Result<()> {
     let images = Tensor::from_iter(pixels, &Device::Cpu)?.reshape((10, 128, 128, 3))?;
     let logits = model.forward(&images, &Pass::Eval)?.remove(0).numbers;
     check_close(&logits, &want.concat(), 1e-4);
+    Ok(())
+}
+
+#[test]
+fn weights_by_efficientnet_pytorchs_names_answer_as_tensorflows_network() -> Result<()> {
+    let case = golden("networks").at("cases").at("timm_tf/b0");
+    let head = HeadConfig::Joint(Joint { dropout: 0.0, ..Joint::default() });
+    let silent = network("timm/b0");
+    let spec = ModelSpec { backbone: silent.clone(), head: head.clone() };
+    let written = Model::fresh(&spec, &plain_task(18), Seed(0), &Device::Cpu)?;
+    set_by_formula(&written)?;
+    let all: HashMap<String, Tensor> = written.params().to_file()?.into_iter().collect();
+    let ours: Vec<String> = all.keys().filter(|it| !it.starts_with("head.")).cloned().collect();
+    let namings = silent.get().namings(&ours);
+    let naming = namings.into_iter().find(|it| it.library == "efficientnet_pytorch").unwrap();
+    let named = naming.backbone.iter().map(|(ours, theirs)| (theirs.clone(), all[ours].clone()));
+    let mut named: HashMap<String, Tensor> = named.collect();
+    for it in ["weight", "bias"] {
+        let classifier = &all[&format!("head.joint.{it}")];
+        named.insert(format!("{}.{it}", naming.classifier), classifier.clone());
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("best.safetensors");
+    candle::safetensors::save(&named, &path)?;
+
+    // The config names the variant and the file, and nothing of padding and norms.
+    let path_text = path.display();
+    let text = format!(
+        "[model]\npretrained = '{path_text}'\nbackbone = {{ kind = 'efficientnet', drop_path = 0.0 }}"
+    );
+    let layers = [Layer::from_toml("net.toml", &text).unwrap()];
+    assert_eq!(Experiment::load(&layers).unwrap().model.backbone, silent);
+    let file = WeightsFile::read(&path).unwrap();
+    let (experiment, _) = Experiment::load_with(&layers, &file, &[], "").unwrap();
+    let spec = ModelSpec { backbone: experiment.model.backbone, head };
+    let model = Model::fresh(&spec, &plain_task(18), Seed(1), &Device::Cpu)?;
+    model.fit_weights(&models::read_weights(&path).unwrap()).unwrap();
+    let ([h, w], n): ([usize; 2], usize) = (case.to("size"), case.to("batch"));
+    let images = Tensor::from_vec(numbers("images", n * h * w * 3), (n, h, w, 3), &Device::Cpu)?;
+    let images = images.to_dtype(DType::F32)?;
+    let logits = model.forward(&images, &Pass::Eval)?.remove(0).numbers;
+    check_close(&logits, &case.to::<Vec<f64>>("eval"), 1e-4);
     Ok(())
 }

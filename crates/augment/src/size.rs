@@ -185,7 +185,7 @@ fn walk(from: &mut (impl BufRead + Seek)) -> io::Result<Option<Size>> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::{
         fs,
         io::{self, BufReader, Cursor, Read, Seek, SeekFrom},
@@ -197,7 +197,8 @@ mod tests {
     use super::read_size;
     use crate::{DecodeError, decode};
 
-    fn encoded(format: ImageFormat, w: u32, h: u32) -> Vec<u8> {
+    /// A black image.
+    pub(crate) fn encoded(format: ImageFormat, w: u32, h: u32) -> Vec<u8> {
         let mut bytes = Cursor::new(Vec::new());
         DynamicImage::from(RgbImage::new(w, h)).write_to(&mut bytes, format).unwrap();
         bytes.into_inner()
@@ -227,7 +228,8 @@ mod tests {
         }
     }
 
-    const FORMATS: [ImageFormat; 6] = [
+    /// All that are read.
+    pub(crate) const FORMATS: [ImageFormat; 6] = [
         ImageFormat::Jpeg,
         ImageFormat::Png,
         ImageFormat::WebP,

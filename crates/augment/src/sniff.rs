@@ -54,25 +54,13 @@ pub fn sniff(head: &[u8]) -> Sniffed {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Cursor;
-
-    use image::{DynamicImage, ImageFormat, RgbImage};
-
     use super::{SNIFFED, Sniffed, sniff};
+    use crate::size::tests::{FORMATS, encoded};
 
     #[test]
     fn every_format_that_is_read_is_known_by_its_first_bytes() {
-        for format in [
-            ImageFormat::Jpeg,
-            ImageFormat::Png,
-            ImageFormat::WebP,
-            ImageFormat::Gif,
-            ImageFormat::Bmp,
-            ImageFormat::Tiff,
-        ] {
-            let mut bytes = Cursor::new(Vec::new());
-            DynamicImage::from(RgbImage::new(9, 9)).write_to(&mut bytes, format).unwrap();
-            assert_eq!(sniff(&bytes.into_inner()[..SNIFFED]), Sniffed::Image, "{format:?}");
+        for format in FORMATS {
+            assert_eq!(sniff(&encoded(format, 9, 9)[..SNIFFED]), Sniffed::Image, "{format:?}");
         }
     }
 

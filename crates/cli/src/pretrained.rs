@@ -24,11 +24,11 @@ use hf_hub::{
         sync::{ApiBuilder, ApiError, ApiRepo},
     },
 };
-use models::published;
+use models::{WeightsFile, published};
 use sha2::{Digest as _, Sha256};
 use trainer::{Callback as _, Experiment};
 
-use crate::terminal::Terminal;
+use crate::{args::ExperimentArgs, runs, terminal::Terminal};
 
 /// Names the folder of weight files.
 const FOLDER: &str = "MASKFIT_WEIGHTS";
@@ -49,8 +49,18 @@ pub(crate) struct Found {
     pub(crate) origin: Option<String>,
 }
 
-/// Puts a path in the place of whatever an experiment calls its weights, and says what they want.
-pub(crate) fn settle(experiment: &mut Experiment, terminal: &Terminal) -> anyhow::Result<()> {
+/// Puts a path in the place of whatever an experiment calls its weights, fills in what the settings leave
+/// out and the file says, and tells what that is.
+///
+/// - `args`: what the experiment was loaded from: what it says is told from what it leaves out.
+///
+/// # Errors
+/// Weights that are not there, and settings that contradict them.
+pub(crate) fn settle(
+    experiment: &mut Experiment,
+    args: &ExperimentArgs,
+    terminal: &Terminal,
+) -> anyhow::Result<()> {
     if experiment.model.pretrained.as_os_str().is_empty() {
         return Ok(());
     }
@@ -61,16 +71,67 @@ pub(crate) fn settle(experiment: &mut Experiment, terminal: &Terminal) -> anyhow
     if let Some(origin) = origin {
         terminal.say(&format!("weights: {}, {origin}", path.display()));
     }
-    experiment.model.pretrained = path;
+    adopt(experiment, args, &asked, path, terminal)
+}
+
+/// As [`settle`], for commands that show or prepare what training will see: they fetch nothing, and of
+/// weights that are not on this machine no more is known than their network.
+///
+/// # Errors
+/// Settings that contradict the weights.
+pub(crate) fn settle_if_here(
+    experiment: &mut Experiment,
+    args: &ExperimentArgs,
+    terminal: &Terminal,
+) -> anyhow::Result<()> {
+    if experiment.model.pretrained.as_os_str().is_empty() {
+        return Ok(());
+    }
+    let asked = experiment.model.pretrained.to_string_lossy().into_owned();
+    let found = match asked.strip_prefix("hf:") {
+        Some(place) => in_cache(place).map(|it| it.1),
+        None => on_disk(&asked).ok().map(|it| it.path),
+    };
+    if let Some(path) = found {
+        return adopt(experiment, args, &asked, path, terminal);
+    }
+    terminal.say(&format!(
+        "note: the weights `{asked}` are not on this machine: only the network says what they want, until \
+         training goes by the file"
+    ));
     experiment.notes_on_weights().iter().for_each(|it| terminal.say(it));
+    Ok(())
+}
+
+/// Goes by what a file of weights says.
+fn adopt(
+    experiment: &mut Experiment,
+    args: &ExperimentArgs,
+    asked: &str,
+    path: PathBuf,
+    terminal: &Terminal,
+) -> anyhow::Result<()> {
+    let file = WeightsFile::read(&path).context("`model.pretrained`")?;
+    let digest = sha256(&path).with_context(|| path.display().to_string())?;
+    let called = [asked, &path.to_string_lossy()];
+    let layers = runs::layers(args)?.0;
+    let (settled, notes) = Experiment::load_with(&layers, &file, &called, &digest)?;
+    (experiment.augment, experiment.model) = (settled.augment, settled.model);
+    experiment.model.pretrained = path;
+    notes.iter().for_each(|it| terminal.say(it));
     Ok(())
 }
 
 /// Finds weights, and fetches them where they are on the hub.
 pub(crate) fn find(asked: &str, terminal: &Terminal) -> anyhow::Result<Found> {
-    if let Some(place) = asked.strip_prefix("hf:") {
-        return from_hub(place, terminal);
+    match asked.strip_prefix("hf:") {
+        Some(place) => from_hub(place, terminal),
+        None => on_disk(asked),
     }
+}
+
+/// Finds a file, by its path or in the folder of weights.
+fn on_disk(asked: &str) -> anyhow::Result<Found> {
     let path = Path::new(asked);
     if path.is_dir() {
         bail!("{asked}: is a folder: name a file in it");
@@ -131,6 +192,24 @@ fn in_folder(asked: &str, dir: Option<&Path>) -> anyhow::Result<Found> {
     }
 }
 
+/// The repository of a place of the hub, and the files that weights may be in, the better first.
+fn repo_and_files(place: &str) -> (String, Vec<String>) {
+    let words: Vec<&str> = place.split('/').collect();
+    let n = words.len().min(2);
+    let files = match words[n..].join("/") {
+        file if file.is_empty() => HUB_FILES.map(str::to_owned).to_vec(),
+        file => vec![file],
+    };
+    (words[..n].join("/"), files)
+}
+
+/// The file of a place of the hub that was fetched before, and its path.
+fn in_cache(place: &str) -> Option<(String, PathBuf)> {
+    let (repo, files) = repo_and_files(place);
+    let cache = Cache::from_env().model(repo);
+    files.into_iter().find_map(|it| cache.get(&it).map(|path| (it, path)))
+}
+
 /// Finds a place of the hub in its cache, or fetches it there.
 fn from_hub(place: &str, terminal: &Terminal) -> anyhow::Result<Found> {
     let is_word = |it: &str| {
@@ -141,10 +220,8 @@ fn from_hub(place: &str, terminal: &Terminal) -> anyhow::Result<Found> {
     if words.len() < 2 || !words.iter().all(|it| is_word(it)) {
         bail!("hf:{place}: is no place on the hub: write hf:owner/name, or hf:owner/name/file");
     }
-    let (repo, file) = (words[..2].join("/"), words[2..].join("/"));
-    let files = if file.is_empty() { HUB_FILES.to_vec() } else { vec![file.as_str()] };
-    let cache = Cache::from_env().model(repo.clone());
-    if let Some((file, path)) = files.iter().find_map(|it| Some((*it, cache.get(it)?))) {
+    let (repo, files) = repo_and_files(place);
+    if let Some((file, path)) = in_cache(place) {
         let verified = verify(&path).with_context(|| format!("hf:{place}"))?;
         let origin = format!("hf:{repo}/{file}, fetched before; {verified}");
         return Ok(Found { path: std::path::absolute(path)?, origin: Some(origin) });
@@ -158,7 +235,7 @@ fn from_hub(place: &str, terminal: &Terminal) -> anyhow::Result<Found> {
     };
     let api = ApiBuilder::from_env().build();
     let api =
-        api.with_context(|| format!("hf:{place}: {}", by_hand(files[0])))?.model(repo.clone());
+        api.with_context(|| format!("hf:{place}: {}", by_hand(&files[0])))?.model(repo.clone());
     for file in &files {
         match fetch(&api, &repo, file, terminal) {
             Ok(path) => {
@@ -256,7 +333,8 @@ fn verify(path: &Path) -> anyhow::Result<String> {
     Ok(format!("its SHA-256 is what the hub says, {}...", &name[..16]))
 }
 
-fn sha256(path: &Path) -> std::io::Result<String> {
+/// In small hexadecimal digits.
+pub(crate) fn sha256(path: &Path) -> std::io::Result<String> {
     let (mut file, mut hasher) = (fs::File::open(path)?, Sha256::new());
     let mut block = vec![0; 1 << 20];
     loop {

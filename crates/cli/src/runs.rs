@@ -16,6 +16,12 @@ use crate::args::ExperimentArgs;
 
 /// The experiment of a file and `--set` arguments, and what to call it.
 pub(crate) fn experiment(args: &ExperimentArgs) -> anyhow::Result<(Experiment, String)> {
+    let (layers, name) = layers(args)?;
+    Ok((Experiment::load(&layers)?, name))
+}
+
+/// The layers of an experiment, and what to call it.
+pub(crate) fn layers(args: &ExperimentArgs) -> anyhow::Result<(Vec<Layer>, String)> {
     let mut layers = Vec::new();
     let mut name = "quickstart".to_owned();
     if let Some(path) = &args.config {
@@ -33,7 +39,7 @@ pub(crate) fn experiment(args: &ExperimentArgs) -> anyhow::Result<(Experiment, S
     for arg in &args.set {
         layers.push(Layer::from_set(arg)?);
     }
-    Ok((Experiment::load(&layers)?, name))
+    Ok((layers, name))
 }
 
 /// The experiment that a run was started with, with `--set` arguments on top.

@@ -27,7 +27,7 @@ pub use fixes::Fixes;
 pub use loader::{Batch, Load, LoadError, Loader};
 pub use manifest::{Content, Example, Listed, Manifest, Use};
 pub use measure::measure_statistics;
-pub use pack::{Pack, PackError};
+pub use pack::{Pack, PackError, Packs};
 pub use prepare::{Prepared, prepare};
 pub use remembered::Remembered;
 pub use review::{Decision, Review, Reviewed};

@@ -8,7 +8,7 @@ use std::{
     path::Path,
 };
 
-use icu_normalizer::ComposingNormalizerBorrowed;
+use unicode_normalization::UnicodeNormalization as _;
 
 /// A name as text. Bytes that are not UTF-8 become `\xE9`, and in such a name a backslash becomes `\\`;
 /// any other name is itself.
@@ -31,7 +31,7 @@ pub fn text_of(name: &OsStr) -> String {
 pub fn composed(name: &str) -> String {
     match name.is_ascii() {
         true => name.to_owned(),
-        false => ComposingNormalizerBorrowed::new_nfc().normalize(name).into_owned(),
+        false => name.nfc().collect(),
     }
 }
 

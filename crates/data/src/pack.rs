@@ -10,7 +10,8 @@
 //! short is an error instead of the end of the process.
 
 use std::{
-    collections::HashMap,
+    cell::OnceCell,
+    collections::{HashMap, HashSet},
     fs::{self, File},
     io::{self, BufWriter, Write as _},
     os::unix::fs::FileExt as _,
@@ -87,15 +88,77 @@ const MAGIC: &[u8; 16] = b"maskfit pack 4\n\0";
 /// So many images are decoded at once, and wait in memory.
 const TOGETHER: usize = 256;
 
-impl Pack {
-    /// Where the pack of some images and a pipeline lies, in a folder of packs.
-    pub fn path(dir: &Path, pipeline: &Pipeline, images: &[(String, Content)]) -> PathBuf {
-        let steps = pipeline.ops[..pipeline.n_fixed()].iter().map(|it| format!("{it:?}"));
-        let steps = steps.collect::<Vec<_>>().join("\n");
-        let what = format!("{MAGIC:?}\n{steps}\n{:?}", root(images));
-        dir.join(format!("pack-{:016x}.rgb", fnv1a(what.as_bytes())))
+/// The packs of some images. What it takes to find them, and to see whether they are stale, is asked of
+/// the disk once for all: a run may have one for each of its sizes.
+pub struct Packs<'a> {
+    dir: &'a Path,
+    images: &'a [(String, Content)],
+    root: Option<PathBuf>,
+    /// What each image is now, if it can be told.
+    stamps: OnceCell<Vec<Option<String>>>,
+}
+
+impl<'a> Packs<'a> {
+    /// - `dir`: the folder of packs.
+    pub fn new(dir: &'a Path, images: &'a [(String, Content)]) -> Packs<'a> {
+        Packs { dir, images, root: root(images), stamps: OnceCell::new() }
     }
 
+    /// Where the pack of a pipeline lies.
+    pub fn path(&self, pipeline: &Pipeline) -> PathBuf {
+        let steps = pipeline.ops[..pipeline.n_fixed()].iter().map(|it| format!("{it:?}"));
+        let steps = steps.collect::<Vec<_>>().join("\n");
+        let what = format!("{MAGIC:?}\n{steps}\n{:?}", self.root);
+        self.dir.join(format!("pack-{:016x}.rgb", fnv1a(what.as_bytes())))
+    }
+
+    /// Opens the pack of a pipeline; `None` where there is none.
+    ///
+    /// # Errors
+    /// A pack that does not have all images as they are now, or is damaged.
+    pub fn open(&self, pipeline: &Pipeline) -> Result<Option<Pack>, PackError> {
+        let path = self.path(pipeline);
+        let shown = || path.display().to_string();
+        let file = match File::open(&path) {
+            Ok(it) => it,
+            Err(err) if err.kind() == io::ErrorKind::NotFound => {
+                // It may have many gigabytes.
+                remove_leftovers_of(&path);
+                return Ok(None);
+            }
+            Err(source) => return Err(PackError::Io { path: shown(), source }),
+        };
+        let index = index(&file).map_err(|_| PackError::Damaged(shown()))?;
+        let known: HashMap<&str, [&str; 4]> = index.lines().filter_map(fields).collect();
+        let mut places = Vec::with_capacity(self.images.len());
+        let mut changed = Vec::new();
+        for ((name, _), stamp) in self.images.iter().zip(self.stamps()) {
+            let line = known.get(name.as_str());
+            let is_fresh = |line: &&[&str; 4]| stamp.as_deref() == Some(line[3]);
+            match line.filter(is_fresh).map(place) {
+                Some(Some(place)) => places.push(place),
+                Some(None) => return Err(PackError::Damaged(shown())),
+                None => changed.push(name),
+            }
+        }
+        match changed.first() {
+            None => Ok(Some(Pack { file, path, places })),
+            Some(example) => Err(PackError::Stale {
+                path: shown(),
+                n: self.images.len(),
+                changed: changed.len(),
+                example: (*example).clone(),
+            }),
+        }
+    }
+
+    fn stamps(&self) -> &[Option<String>] {
+        let stamps = || self.images.par_iter().map(|it| stamp(&it.1).ok()).collect();
+        self.stamps.get_or_init(stamps)
+    }
+}
+
+impl Pack {
     /// Writes a pack, and returns how many bytes it has.
     ///
     /// `progress` is told how many images of how many are done.
@@ -156,47 +219,6 @@ impl Pack {
         }
     }
 
-    /// Opens a pack for the images of a run; `None` where there is none.
-    ///
-    /// # Errors
-    /// A pack that does not have all images as they are now, or is damaged.
-    pub fn open(path: &Path, images: &[(String, Content)]) -> Result<Option<Pack>, PackError> {
-        let shown = || path.display().to_string();
-        let file = match File::open(path) {
-            Ok(it) => it,
-            Err(err) if err.kind() == io::ErrorKind::NotFound => {
-                // It may have many gigabytes.
-                remove_leftovers_of(path);
-                return Ok(None);
-            }
-            Err(source) => return Err(PackError::Io { path: shown(), source }),
-        };
-        let index = index(&file).map_err(|_| PackError::Damaged(shown()))?;
-        let lines = index.lines().map(|it| it.splitn(5, '\t').collect::<Vec<_>>());
-        let known: HashMap<&str, Vec<&str>> =
-            lines.filter_map(|it| Some((*it.get(4)?, it))).collect();
-        let mut places = Vec::with_capacity(images.len());
-        let mut changed = Vec::new();
-        for (name, content) in images {
-            let line = known.get(name.as_str());
-            let is_fresh = |line: &&Vec<&str>| stamp(content).is_ok_and(|it| it == line[3]);
-            match line.filter(is_fresh).map(|line| place(line)) {
-                Some(Some(place)) => places.push(place),
-                Some(None) => return Err(PackError::Damaged(shown())),
-                None => changed.push(name),
-            }
-        }
-        match changed.first() {
-            None => Ok(Some(Pack { file, path: path.to_owned(), places })),
-            Some(example) => Err(PackError::Stale {
-                path: shown(),
-                n: images.len(),
-                changed: changed.len(),
-                example: (*example).clone(),
-            }),
-        }
-    }
-
     /// The file.
     pub fn file(&self) -> &Path {
         &self.path
@@ -229,7 +251,15 @@ fn index(file: &File) -> io::Result<String> {
     String::from_utf8(text).map_err(|_| damaged())
 }
 
-fn place(line: &[&str]) -> Option<Place> {
+/// A line's name, and what comes before it.
+fn fields(line: &str) -> Option<(&str, [&str; 4])> {
+    let mut fields = line.splitn(5, '\t');
+    let mut next = || fields.next();
+    let before = [next()?, next()?, next()?, next()?];
+    Some((next()?, before))
+}
+
+fn place(line: &[&str; 4]) -> Option<Place> {
     Some(Place {
         offset: line[0].parse().ok()?,
         height: line[1].parse().ok()?,
@@ -251,13 +281,16 @@ fn stamp(content: &Content) -> io::Result<String> {
 
 /// The folder that all images in files are in.
 fn root(images: &[(String, Content)]) -> Option<PathBuf> {
-    let mut files = images.iter().filter_map(|(_, content)| match content {
-        Content::File(path) => Some(path),
+    let folders = images.iter().filter_map(|(_, content)| match content {
+        Content::File(path) => path.parent(),
         Content::Memory(_) => None,
     });
-    let first = fs::canonicalize(files.next()?.parent()?).ok()?;
-    let common = |all: PathBuf, path: &PathBuf| -> PathBuf {
-        let Ok(dir) = fs::canonicalize(path.parent().unwrap_or(Path::new("."))) else { return all };
+    // The disk is asked for each part of a path: once a folder.
+    let mut seen = HashSet::new();
+    let mut folders = folders.filter(|it| seen.insert(*it));
+    let first = fs::canonicalize(folders.next()?).ok()?;
+    let common = |all: PathBuf, dir: &Path| -> PathBuf {
+        let Ok(dir) = fs::canonicalize(dir) else { return all };
         let both = all.components().zip(dir.components());
         both.take_while(|(a, b)| a == b)
             .map(|it| it.0)
@@ -265,7 +298,7 @@ fn root(images: &[(String, Content)]) -> Option<PathBuf> {
             .iter()
             .collect()
     };
-    Some(files.fold(first, common))
+    Some(folders.fold(first, common))
 }
 
 #[cfg(test)]
@@ -275,7 +308,7 @@ mod tests {
     use augment::{Pipeline, StatisticsConfig, Step};
     use base::Seed;
 
-    use super::{Pack, PackError};
+    use super::{Pack, PackError, Packs};
     use crate::Content;
 
     fn pipeline() -> Pipeline {
@@ -308,13 +341,13 @@ mod tests {
     fn what_comes_out_of_a_pack_is_what_comes_out_of_the_file() {
         let dir = tempfile::tempdir().unwrap();
         let (images, pipeline) = (images(dir.path()), pipeline());
-        let path = Pack::path(dir.path(), &pipeline, &images);
-        assert!(Pack::open(&path, &images).unwrap().is_none());
+        let path = Packs::new(dir.path(), &images).path(&pipeline);
+        assert!(Packs::new(dir.path(), &images).open(&pipeline).unwrap().is_none());
         let n_bytes = Pack::write(&path, &pipeline, &images, None, &|_, _| {}).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().len(), n_bytes);
         // Part of them, in another order.
         let some: Vec<_> = [3, 0, 4].map(|it: usize| images[it].clone()).to_vec();
-        let pack = Pack::open(&path, &some).unwrap().unwrap();
+        let pack = Packs::new(dir.path(), &some).open(&pipeline).unwrap().unwrap();
         for (idx, (name, content)) in some.iter().enumerate() {
             for draw in 0..5 {
                 let rng = || Seed(draw).stream(name);
@@ -327,20 +360,36 @@ mod tests {
     }
 
     #[test]
+    fn images_are_looked_at_once_for_all_packs() {
+        let dir = tempfile::tempdir().unwrap();
+        let (images, pipeline) = (images(dir.path()), pipeline());
+        let mut other = pipeline.clone();
+        other.ops.remove(0);
+        let packs = Packs::new(dir.path(), &images);
+        for it in [&pipeline, &other] {
+            Pack::write(&packs.path(it), it, &images, None, &|_, _| {}).unwrap();
+        }
+        assert!(packs.open(&pipeline).unwrap().is_some());
+        image::RgbImage::new(9, 9).save(dir.path().join("2.png")).unwrap();
+        assert!(packs.open(&other).unwrap().is_some(), "looked at again");
+        assert!(Packs::new(dir.path(), &images).open(&other).is_err());
+    }
+
+    #[test]
     fn a_changed_image_makes_it_stale_and_other_steps_have_another() {
         let dir = tempfile::tempdir().unwrap();
         let (mut images, mut pipeline) = (images(dir.path()), pipeline());
-        let path = Pack::path(dir.path(), &pipeline, &images);
+        let path = Packs::new(dir.path(), &images).path(&pipeline);
         Pack::write(&path, &pipeline, &images, None, &|_, _| {}).unwrap();
         image::RgbImage::new(9, 9).save(dir.path().join("2.png")).unwrap();
         images.push(("new.png".to_owned(), Content::File(dir.path().join("4.png"))));
-        let err = Pack::open(&path, &images).unwrap_err().to_string();
+        let err = Packs::new(dir.path(), &images).open(&pipeline).unwrap_err().to_string();
         assert!(err.contains("of 6 images, 2 changed") && err.contains("2.png"), "{err}");
         // What comes after the first random step does not matter; what comes before does.
         pipeline.ops.pop();
-        assert_eq!(Pack::path(dir.path(), &pipeline, &images), path);
+        assert_eq!(Packs::new(dir.path(), &images).path(&pipeline), path);
         pipeline.ops.remove(0);
-        assert_ne!(Pack::path(dir.path(), &pipeline, &images), path);
+        assert_ne!(Packs::new(dir.path(), &images).path(&pipeline), path);
     }
 
     #[test]
@@ -349,7 +398,7 @@ mod tests {
         let (images, pipeline) = (images(dir.path()), pipeline());
         let cache = dir.path().join("cache");
         fs::create_dir(&cache).unwrap();
-        let path = Pack::path(&cache, &pipeline, &images);
+        let path = Packs::new(&cache, &images).path(&pipeline);
         let temporary = |name: &str| cache.join(format!(".{name}.0.tmp"));
         let ours = temporary(&path.file_name().unwrap().to_string_lossy());
         fs::write(&ours, b"a part").unwrap();
@@ -358,11 +407,11 @@ mod tests {
         let busy = fs::File::create(temporary("pack-fedcba9876543210.rgb")).unwrap();
         busy.lock().unwrap();
         // A run that finds no pack looks at this one alone.
-        assert!(Pack::open(&path, &images).unwrap().is_none());
+        assert!(Packs::new(&cache, &images).open(&pipeline).unwrap().is_none());
         assert!(!ours.exists() && other.exists());
         fs::write(&ours, vec![0; 1 << 20]).unwrap();
         Pack::write(&path, &pipeline, &images, None, &|_, _| {}).unwrap();
-        assert!(Pack::open(&path, &images).unwrap().is_some());
+        assert!(Packs::new(&cache, &images).open(&pipeline).unwrap().is_some());
         let mut left: Vec<_> = fs::read_dir(&cache).unwrap().map(|it| it.unwrap().path()).collect();
         left.sort();
         assert_eq!(left, [temporary("pack-fedcba9876543210.rgb"), path]);
@@ -372,12 +421,18 @@ mod tests {
     fn a_part_of_a_pack_is_none_and_a_broken_image_leaves_none() {
         let dir = tempfile::tempdir().unwrap();
         let (mut images, pipeline) = (images(dir.path()), pipeline());
-        let path = Pack::path(dir.path(), &pipeline, &images);
+        let path = Packs::new(dir.path(), &images).path(&pipeline);
         Pack::write(&path, &pipeline, &images, None, &|_, _| {}).unwrap();
         let whole = fs::read(&path).unwrap();
         for length in [0, 10, whole.len() / 2, whole.len() - 1] {
             fs::write(&path, &whole[..length]).unwrap();
-            assert!(matches!(Pack::open(&path, &images), Err(PackError::Damaged(_))), "{length}");
+            assert!(
+                matches!(
+                    Packs::new(dir.path(), &images).open(&pipeline),
+                    Err(PackError::Damaged(_))
+                ),
+                "{length}"
+            );
         }
         fs::remove_file(&path).unwrap();
         fs::write(dir.path().join("bad.png"), b"no image").unwrap();

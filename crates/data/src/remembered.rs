@@ -4,7 +4,7 @@
 //! that changes is another. The folder may be deleted at any time.
 
 use std::{
-    fs,
+    fs, io,
     path::{Path, PathBuf},
 };
 
@@ -34,8 +34,11 @@ impl Memory for Remembered {
 
     fn keep(&self, key: &str, value: &[u8]) {
         // A cache that cannot be written costs time, not a run. Two threads may keep the same thing:
-        // they write the same bytes.
-        let kept = fs::create_dir_all(&self.0);
-        drop(kept.and_then(|()| write_atomic(&self.0.join(key), value)));
+        // they write the same bytes. The folder is made when it is missed.
+        let write = || write_atomic(&self.0.join(key), value);
+        drop(write().or_else(|err| match err.kind() {
+            io::ErrorKind::NotFound => fs::create_dir_all(&self.0).and_then(|()| write()),
+            _ => Err(err),
+        }));
     }
 }

@@ -272,10 +272,12 @@ impl Bundle {
         for member in description.members {
             let path = dir.join(&member.weights);
             let tensors = read_weights(&path)?;
-            // All of the initial weights are replaced.
+            let misfit = |source| BundleError::OtherWeights { path: path.clone(), source };
+            // First, for a description may ask for more than any machine has.
+            member.model.params(&description.task)?.check_shapes(&tensors).map_err(misfit)?;
+            // The fresh weights are all replaced.
             let model = Model::fresh(&member.model, &description.task, Seed(0), device)?;
-            let loaded = model.params().load(&tensors);
-            loaded.map_err(|source| BundleError::OtherWeights { path, source })?;
+            model.params().load(&tensors).map_err(misfit)?;
             members.push(Member { model: Rc::new(model), pipeline: member.pipeline });
         }
         Ok(Bundle { task: description.task, members })
@@ -376,7 +378,35 @@ mod tests {
     }
 
     #[test]
-    fn an_edited_description_is_checked_like_a_config() {
+    fn a_network_that_no_machine_holds_is_compared_before_it_is_built() {
+        let dir = tempfile::tempdir().unwrap();
+        bundle(1).save(dir.path(), "1").unwrap();
+        let path = dir.path().join("bundle.toml");
+        let whole: toml::Table = fs::read_to_string(&path).unwrap().parse().unwrap();
+        let backbones = [
+            "kind = \"vgg\"\nhidden = 65536\nwidth = 16.0",
+            "kind = \"efficientnet\"\nvariant = \"v2l\"\nwidth = 16.0\ndepth = 16.0",
+            "kind = \"resnet\"\ndepth = 152\ngroups = 4096\ngroup_width = 4096\nwidth = 16.0",
+            "kind = \"xresnet\"\ndepth = 152\nwidth = 16.0",
+            "kind = \"densenet\"\ndepth = 201\nwidth = 16.0",
+            "kind = \"convnext\"\nsize = \"base\"\nwidth = 16.0",
+        ];
+        let backbones = backbones.map(|it| ("backbone", it.to_owned()));
+        let heads = ["joint", "factored", "branched", "age_bins", "age_number", "sigmoid"];
+        let heads = heads.map(|it| ("head", format!("kind = \"{it}\"\ndepth = 16\nwidth = 65536")));
+        for (section, huge) in backbones.into_iter().chain(heads) {
+            let mut edited = whole.clone();
+            let model = edited["members"][0]["model"].as_table_mut().unwrap();
+            let huge: toml::Table = huge.parse().unwrap();
+            model.insert(section.to_owned(), toml::Value::Table(huge));
+            fs::write(&path, edited.to_string()).unwrap();
+            let err = Bundle::open(dir.path(), &Device::Cpu).err().unwrap().to_string();
+            assert!(err.contains("weights-0-1.safetensors: `"), "{section}: {err}");
+        }
+    }
+
+    #[test]
+    fn a_description_that_was_edited_is_checked_as_a_config_is() {
         let dir = tempfile::tempdir().unwrap();
         bundle(1).save(dir.path(), "1").unwrap();
         let path = dir.path().join("bundle.toml");

@@ -29,7 +29,9 @@ pub use head::{
 pub use layers::LinearInit;
 pub use model::{Model, ModelSpec};
 pub use params::{Builder, Init, Kind, Param, Params};
-pub use published::{Convention, Input, Interpolation, Origin, Published, published};
+pub use published::{
+    Colours, Convention, Given, Input, Interpolation, Origin, Published, Told, published,
+};
 pub use resnet::ResNet;
 pub use stage::{Layer, Stage};
 pub use vgg::Vgg;

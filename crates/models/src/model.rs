@@ -29,6 +29,15 @@ impl ModelSpec {
         let head = || self.head.get().problem().or_else(|| self.head.get().misfit(task));
         backbone.or_else(|| head().map(|it| format!("at `head`: {it}")))
     }
+
+    /// The parameters and buffers of the network, blank: what it would be, before anything is
+    /// allocated for it.
+    ///
+    /// # Errors
+    /// Settings or a task with a [problem](ModelSpec::problem).
+    pub fn params(&self, task: &Task) -> Result<Params> {
+        Ok(Model::on(Params::blank(), self, task)?.params)
+    }
 }
 
 /// A network from images to predictions.
@@ -54,7 +63,11 @@ impl Model {
         dtype: DType,
         device: &Device,
     ) -> Result<Model> {
-        let mut params = Params::fresh(seed, dtype, device);
+        Model::on(Params::fresh(seed, dtype, device), spec, task)
+    }
+
+    /// A model whose parameters are created among `params`.
+    fn on(mut params: Params, spec: &ModelSpec, task: &Task) -> Result<Model> {
         let (architecture, head) = (spec.backbone.get(), spec.head.get());
         let mut plans = architecture.stages();
         let copied = plans.split_off(plans.len() - head.n_copied());
@@ -122,6 +135,6 @@ impl Model {
         &self,
         tensors: &std::collections::BTreeMap<String, Tensor>,
     ) -> std::result::Result<Fitted, WeightsError> {
-        fit(&self.spec, &self.params, tensors)
+        fit(&self.spec.backbone, &self.spec.head, &self.params, tensors)
     }
 }

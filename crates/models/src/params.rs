@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 
 use base::Seed;
-use candle::{DType, Device, Result, Tensor, Var, bail};
+use candle::{CpuStorage, DType, Device, Result, Storage, Tensor, Var, bail, op::BackpropOp};
 use rand_distr::{Distribution as _, Normal, Uniform};
 
 use crate::{WeightsError, weights::check_numbers};
@@ -19,7 +19,7 @@ pub struct Params {
     seed: Seed,
     dtype: DType,
     device: Device,
-    /// Nothing is initialised: all values are 0.
+    /// Parameters have shapes, and no numbers.
     is_blank: bool,
     entries: BTreeMap<String, Param>,
 }
@@ -118,8 +118,8 @@ impl Params {
         Params { seed, dtype, device, is_blank: false, entries: BTreeMap::new() }
     }
 
-    /// Returns an empty collection whose parameters are created without being initialised: a fast way to
-    /// the names and shapes of a network.
+    /// No parameters yet, and no numbers to come: for the names and shapes of a network, which take no
+    /// time and no memory, however large it is. Nothing may be computed with them.
     pub fn blank() -> Params {
         Params { is_blank: true, ..Params::fresh(Seed(0), DType::U8, &Device::Cpu) }
     }
@@ -168,12 +168,11 @@ impl Params {
         self.named().map(entry).collect()
     }
 
-    /// Loads every tensor from `tensors`, which are in the file layout.
+    /// Whether `tensors`, which are in the files' layout, are of these names and shapes.
     ///
     /// # Errors
-    /// A missing, an unexpected or a wrongly shaped tensor, or one with values that are not finite; then
-    /// nothing is changed.
-    pub fn load(
+    /// A missing, a superfluous or a wrongly shaped tensor.
+    pub fn check_shapes(
         &self,
         tensors: &BTreeMap<String, Tensor>,
     ) -> std::result::Result<(), WeightsError> {
@@ -191,6 +190,19 @@ impl Params {
                 return misfit(format!("`{name}` has shape {dims:?}, but {want:?} is needed"));
             }
         }
+        Ok(())
+    }
+
+    /// Takes every tensor from `tensors`, which are in the files' layout.
+    ///
+    /// # Errors
+    /// A missing, a superfluous or a wrongly shaped tensor, or one that is not finite; then nothing has
+    /// changed.
+    pub fn load(
+        &self,
+        tensors: &BTreeMap<String, Tensor>,
+    ) -> std::result::Result<(), WeightsError> {
+        self.check_shapes(tensors)?;
         check_numbers(tensors.iter().map(|(name, it)| (name.as_str(), it)))?;
         for (name, param) in &self.entries {
             param.set_from_file(&tensors[name])?;
@@ -251,7 +263,7 @@ impl Builder<'_> {
             bail!("two parameters have the name `{path}`");
         }
         if self.params.is_blank {
-            let var = Var::zeros(dims, self.params.dtype, &self.params.device)?;
+            let var = hollow(dims)?;
             self.params.entries.insert(path, Param { var: var.clone(), kind, stage: self.stage });
             return Ok(var);
         }
@@ -265,6 +277,12 @@ impl Builder<'_> {
         self.params.entries.insert(path, Param { var: var.clone(), kind, stage: self.stage });
         Ok(var)
     }
+}
+
+/// A parameter of a shape, without the numbers.
+fn hollow(dims: &[usize]) -> Result<Var> {
+    let none = Storage::Cpu(CpuStorage::U8(Vec::new()));
+    Var::from_tensor(&Tensor::from_storage(none, dims, BackpropOp::none(), true))
 }
 
 fn sample(init: Init, kind: Kind, file_dims: &[usize], rng: &mut base::Rng) -> Vec<f32> {

@@ -9,7 +9,7 @@ mod origin;
 use candle::Result;
 use ops::Padding;
 
-pub use self::origin::{Convention, Origin};
+pub use self::origin::{Colours, Convention, Given, Origin, Told};
 
 use crate::{
     BackboneConfig, ConvNeXt, ConvNeXtSize, DenseNet, EfficientNet, Params, ResNet, Variant, Vgg,
@@ -55,12 +55,14 @@ pub enum Interpolation {
 }
 
 /// A mean and a deviation of the three colours.
-type Colours = ([f64; 3], [f64; 3]);
+type MeanStd = ([f64; 3], [f64; 3]);
 
+/// Means and deviations that are no further apart are the same.
+const NEAR: f64 = 0.005;
 /// Of ImageNet's images.
-const IMAGENET: Colours = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]);
+const IMAGENET: MeanStd = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]);
 /// From -1 to 1, as Inception began it.
-const HALF: Colours = ([0.5; 3], [0.5; 3]);
+const HALF: MeanStd = ([0.5; 3], [0.5; 3]);
 
 /// Every published network that can be built here.
 #[rustfmt::skip]
@@ -140,7 +142,7 @@ fn of(
     size: usize,
     crop: f64,
     interpolation: Interpolation,
-    (mean, std): Colours,
+    (mean, std): MeanStd,
     multiply_adds: u64,
 ) -> Published {
     let input = Input { size: [size; 2], crop, interpolation, mean, std };
@@ -263,6 +265,13 @@ impl Input {
     pub fn resized(&self) -> usize {
         let shorter = self.size[0].min(self.size[1]);
         (shorter as f64 / self.crop).floor() as usize
+    }
+
+    /// Whether normalising by these numbers is the same to a network: (x - 127) / 128 is
+    /// (x - 127.5) / 127.5 to it.
+    pub fn is_normalised_by(&self, mean: [f64; 3], std: [f64; 3]) -> bool {
+        let near = |a: [f64; 3], b: [f64; 3]| a.iter().zip(b).all(|(a, b)| (a - b).abs() < NEAR);
+        near(self.mean, mean) && near(self.std, std)
     }
 
     /// What the colours are normalised with, in a word where there is one.

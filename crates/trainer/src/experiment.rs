@@ -4,10 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
-use augment::{
-    CenterCrop, Filter, Given, HorizontalFlip, MixOpConfig, RandomCrop, ResizeShorter,
-    StatisticsConfig, Step, TransformConfig,
-};
+use augment::{MixOpConfig, StatisticsConfig, Step};
 use base::{
     Clock, Epochs, Length, Seed,
     config::{ConfigError, Layer, load},
@@ -17,7 +14,7 @@ use data::{
 };
 use losses::LossConfig;
 use metrics::MetricConfig;
-use models::{BackboneConfig, HeadConfig, Input, Interpolation, Published};
+use models::{BackboneConfig, HeadConfig, Input};
 use serde::{Deserialize, Serialize};
 use track::TrackConfig;
 
@@ -237,44 +234,12 @@ fn numbered<'a>(at: &str, paths: &'a [PathBuf]) -> impl Iterator<Item = (String,
     paths.iter().enumerate().map(move |(idx, it)| (format!("{at}[{idx}]"), it.as_path()))
 }
 
-/// Means and deviations that are no further apart are the same: (x - 127) / 128 is (x - 127.5) / 127.5
-/// to a network.
-const NEAR: f64 = 0.005;
-
-impl AugmentSection {
-    /// Images as published weights want them; in training any part of what the middle is cut from.
-    fn wanted(input: &Input) -> AugmentSection {
-        let Input { size, mean, std, .. } = *input;
-        let filter = match input.interpolation {
-            Interpolation::Bilinear => Filter::Bilinear,
-            Interpolation::Bicubic => Filter::Bicubic,
-        };
-        let resize = ResizeShorter { size: input.resized(), filter };
-        let resize = Step::from(TransformConfig::ResizeShorter(resize));
-        let random = TransformConfig::RandomCrop(RandomCrop { size }).into();
-        let flip = TransformConfig::HorizontalFlip(HorizontalFlip {}).into();
-        let center = TransformConfig::CenterCrop(CenterCrop { size }).into();
-        AugmentSection {
-            train: vec![resize.clone(), random, flip],
-            eval: vec![resize, center],
-            statistics: StatisticsConfig::Given(Given { mean, std }),
-            mix: Vec::new(),
-        }
-    }
-
-    /// These settings as a layer of a config.
-    fn layer(&self) -> toml::Table {
-        let section = toml::Value::try_from(self).expect("settings are TOML");
-        toml::Table::from_iter([("augment".to_owned(), section)])
-    }
-}
-
 impl Experiment {
     /// Lays `layers` over the default settings.
     ///
     /// Where they ask for published weights, on a network that is published, there is one more layer
-    /// between: images as these weights want them. So they are what `[augment]` is where the
-    /// layers leave it out.
+    /// between: images as these weights want them. So they are what `[augment]` is where the layers
+    /// leave it out. Once the file of weights is there, [`Experiment::load_with`] goes by what it says.
     ///
     /// # Errors
     /// The first layer that does not fit, and where.
@@ -283,12 +248,19 @@ impl Experiment {
         let experiment: Experiment = load(&default, layers)?;
         match experiment.published() {
             None => Ok(experiment),
-            Some(it) => {
-                let wanted = AugmentSection::wanted(&it.input).layer();
-                let wanted = Layer::new(it.full_name(), wanted);
-                load(&default, &[&[wanted], layers].concat())
-            }
+            Some(it) => Experiment::load_over(layers, it.full_name(), &it.input),
         }
+    }
+
+    /// Lays `layers` over the default settings, with images as weights want them between.
+    pub(crate) fn load_over(
+        layers: &[Layer],
+        name: String,
+        input: &Input,
+    ) -> Result<Experiment, ConfigError> {
+        let default = Layer::from_toml("configs/default.toml", DEFAULT)?;
+        let wanted = Layer::new(name, AugmentSection::wanted(input).layer());
+        load(&default, &[&[wanted], layers].concat())
     }
 
     /// The experiment of a run's `config.toml`.
@@ -297,49 +269,6 @@ impl Experiment {
     /// A text that is none, or has settings that do not fit.
     pub(crate) fn of_run(config: &str) -> Result<Experiment, ConfigError> {
         Experiment::load(&[Layer::from_toml("config.toml", config)?])
-    }
-
-    /// What is known of the published weights that are asked for.
-    fn published(&self) -> Option<Published> {
-        let is_asked = !self.model.pretrained.as_os_str().is_empty();
-        Published::find(&self.model.backbone).filter(|_| is_asked)
-    }
-
-    /// How images are to what the published weights want: a line that says that they are so, or what
-    /// differs. Empty without such weights.
-    pub fn notes_on_weights(&self) -> Vec<String> {
-        let Some(it) = self.published() else { return Vec::new() };
-        let (name, input) = (it.full_name(), it.input);
-        let (wanted, ours) = (AugmentSection::wanted(&input), &self.augment);
-        let near = |a: [f64; 3], b: [f64; 3]| a.iter().zip(b).all(|(a, b)| (a - b).abs() < NEAR);
-        let known = ours.statistics.get().known();
-        let is_normed =
-            known.is_some_and(|it| near(it.mean, input.mean) && near(it.std, input.std));
-        if ours.eval == wanted.eval && is_normed {
-            return vec![format!("images as {name}'s weights want them: {input}")];
-        }
-        let mut notes = Vec::new();
-        if !is_normed {
-            let list = |xs: [f64; 3]| xs.map(|x| x.to_string()).join(" ");
-            let says = match known {
-                Some(it) => format!("mean {}, std {}", list(it.mean), list(it.std)),
-                None => "what is measured".to_owned(),
-            };
-            notes.push(format!(
-                "note: `augment.statistics` is {says}, but {name}'s weights want mean {}, std {} \
-                 (leave it out to have that)",
-                list(input.mean),
-                list(input.std)
-            ));
-        }
-        if ours.eval != wanted.eval {
-            let ops = toml::Value::try_from(&wanted.eval).expect("operations are TOML");
-            notes.push(format!(
-                "note: images are sized as `augment` says; {name}'s weights were published with eval = \
-                 {ops}"
-            ));
-        }
-        notes
     }
 
     /// Reads the data, and carries out what reviewed tables decide.

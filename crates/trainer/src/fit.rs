@@ -9,68 +9,29 @@ use std::{
     time::{Duration, Instant},
 };
 
-use data::{Load, Loader};
+use data::Loader;
 use infer::{Bundle, LabelledWriter, Member, Predictor};
 use metrics::{Evaluation as Reporting, Prediction, Report, argmax};
 use models::Model;
 
 use crate::{
+    begin::begin,
     callback::Callback,
-    checkpoint::{self, Best, State, Writer},
-    error::{FitError, size},
+    checkpoint::{Best, State, Writer},
+    error::FitError,
     evaluation::{Evaluated, Evaluation},
-    experiment::{CheckpointSection, Experiment, differences},
-    freeze::Freezing,
+    experiment::CheckpointSection,
     learner::Learner,
+    loading::{epoch, load_epoch},
     log::{Log, Pace, split_csv},
-    memory::{self, Need},
+    outcome::{Ended, Outcome},
     plan::Plan,
     profile::Activity,
-    record::{self, Changes, Record},
-    report::{section, write_tables},
+    record::{self, Record},
+    report::write_tables,
     run::{Run, RunError},
     tracking::{self, Tracking},
 };
-
-/// How a run came to an end.
-pub enum Ended {
-    /// It is finished.
-    Finished(Box<Outcome>),
-    /// It was asked to stop, and can be taken up again.
-    Stopped {
-        /// Steps done.
-        step: usize,
-    },
-}
-
-/// What a finished run came to.
-pub struct Outcome {
-    /// Steps done.
-    pub steps: usize,
-    /// Steps done when the best bundle was saved.
-    pub best_step: usize,
-    /// The best bundle on the people held out, who chose it.
-    pub valid: Report,
-    /// The best bundle on people that nothing was decided by, where the source has such.
-    pub test: Option<Report>,
-}
-
-/// Stops where the machine, or its container, has not the memory that a run needs.
-///
-/// # Errors
-/// [`FitError::Memory`], with what would fit.
-pub fn check_memory(plan: &Plan, watch: &dyn Callback) -> Result<(), FitError> {
-    if !plan.experiment.run.check_memory || !plan.device.is_cpu() {
-        return Ok(());
-    }
-    let Some((need, free)) = Need::measure(plan)?.zip(memory::free()) else { return Ok(()) };
-    let bytes = need.bytes();
-    if bytes > free {
-        return Err(FitError::Memory { need: bytes, free, remedy: need.remedy(plan, free) });
-    }
-    watch.note(&format!("memory: about {} of the {} that are free", size(bytes), size(free)));
-    Ok(())
-}
 
 /// Trains, from the beginning or from the run's checkpoint, to the end or until asked to stop.
 ///
@@ -198,143 +159,11 @@ fn is_over(plan: &Plan, state: &State) -> bool {
     state.step >= plan.epochs.total() || (patience > 0 && state.n_since_best >= patience)
 }
 
-/// What goes on, and where: the run's checkpoint, or a fresh model.
-fn begin(
-    plan: &Plan,
-    run: &Run,
-    record: &Record,
-    watch: &dyn Callback,
-) -> Result<(Learner, State), FitError> {
-    if let Some(checkpoint) = checkpoint::newest(run, &|it| watch.note(it))? {
-        let (step, total) = (checkpoint.state.step, plan.epochs.total());
-        let changes = differences(&checkpoint.settings, &plan.experiment.essence());
-        let before = match checkpoint.data == record.fingerprint() {
-            true => None,
-            false => Some(Record::find(run, &checkpoint.data)?),
-        };
-        let of_data = match &before {
-            None => Changes::default(),
-            Some(before) => Changes::between(before, record).map_err(|reason| {
-                RunError::Damaged { path: run.dir().join(record::FILE), reason }
-            })?,
-        };
-        check_changes(plan, run, &changes, &of_data)?;
-        if step > total {
-            return Err(FitError::Over { done: step, total });
-        }
-        let learner =
-            Learner::resume(plan, &checkpoint).map_err(|err| match changes.is_empty() {
-                true => err,
-                false => {
-                    let (run, changes) = (run.dir().to_owned(), changes.clone());
-                    FitError::Misfit { run, reason: err.to_string(), changes }
-                }
-            })?;
-        changes.iter().chain(&of_data.lines).for_each(|it| watch.note(&format!("changed: {it}")));
-        if !changes.is_empty() {
-            let config = run.read("config.toml")?;
-            // Settings that no step was taken with are not kept.
-            if Experiment::of_run(&config).is_ok_and(|it| it.essence() == checkpoint.settings) {
-                run.write(&format!("config-until-{step}.toml"), &config)?;
-            }
-        }
-        // Also where a change is taken back that has come to no checkpoint.
-        if !since_written(plan, run)?.is_empty() {
-            run.write("config.toml", &plan.experiment.to_toml())?;
-        }
-        if let Some(before) = &before {
-            record.replace(run, before, step)?;
-            run.write("split.csv", &split_csv(plan))?;
-        }
-        watch.note(&format!("going on after step {step} of {total}"));
-        let mut state = checkpoint.state;
-        let is_as_it_was = changes.is_empty() && before.is_none();
-        let by = if changes.iter().any(|it| it.starts_with("eval.best_by")) {
-            Some("`eval.best_by` is another")
-        } else {
-            of_data.changes_validation.then_some("the validation set is another")
-        };
-        if let Some(why) = by {
-            watch.note(&format!(
-                "{why}, so that scores do not compare with those before: the best, `train.patience` and \
-                 `plateau` start anew"
-            ));
-            state = State { best: None, n_since_best: 0, scores: Vec::new(), ..state };
-        }
-        checkpoint::commit_best(&run.best(), &state)?;
-        Bundle::discard_staged(&run.best());
-        state.check_best(run, is_as_it_was, watch);
-        return Ok((learner, state));
-    }
-    let changes = since_written(plan, run)?;
-    check_changes(plan, run, &changes, &Changes::default())?;
-    if !changes.is_empty() {
-        changes.iter().for_each(|it| watch.note(&format!("changed: {it}")));
-        run.write("config.toml", &plan.experiment.to_toml())?;
-    }
-    Bundle::discard_staged(&run.best());
-    if run.dir().join("steps.csv").is_file() {
-        watch.note("there is no checkpoint yet: it begins anew");
-    }
-    let (model, fitted) = plan.model()?;
-    if let Some(fitted) = fitted {
-        watch.note(&format!("pretrained weights: {fitted}"));
-    }
-    let freezes = plan.experiment.freezes(&plan.epochs);
-    Freezing::notes(&freezes).for_each(|it| watch.note(&it));
-    Ok((Learner::new(plan, model)?, State::default()))
-}
-
-/// What differs from the settings in the run's folder.
-fn since_written(plan: &Plan, run: &Run) -> Result<Vec<String>, RunError> {
-    let written: Option<Experiment> = toml::from_str(&run.read("config.toml")?).ok();
-    let before = written.map(|it| it.essence());
-    Ok(before.map_or_else(Vec::new, |it| differences(&it, &plan.experiment.essence())))
-}
-
-/// Stops where a run would not be what it began as.
-fn check_changes(
-    plan: &Plan,
-    run: &Run,
-    of_settings: &[String],
-    of_data: &Changes,
-) -> Result<(), FitError> {
-    let run = run.dir().to_owned();
-    let changes = [of_settings, &of_data.lines].concat();
-    match (of_data.has_moved, plan.allow_changes) {
-        (true, _) => Err(FitError::OtherSides { run, changes }),
-        (false, false) if !of_settings.is_empty() => Err(FitError::OtherSettings { run, changes }),
-        (false, false) if !changes.is_empty() => Err(FitError::OtherData { run, changes }),
-        (false, _) => Ok(()),
-    }
-}
-
 impl State {
     /// Whether a score is the best so far.
     fn is_best(&self, score: f64, plan: &Plan) -> bool {
         let metric = plan.experiment.eval.best_by.get();
         self.best.is_none_or(|it| metric.improves(score, it.score))
-    }
-
-    /// Makes sure that the run's bundle is that of the best evaluation, and forgets that one where it is not:
-    /// the bundle may be of a course that was discarded.
-    ///
-    /// - `is_as_it_was`: whether this course takes the steps again that it was discarded after.
-    fn check_best(&mut self, run: &Run, is_as_it_was: bool, watch: &dyn Callback) {
-        let Some(best) = self.best else { return };
-        let found = Bundle::tag(&run.best()).and_then(|it| it.parse::<usize>().ok());
-        // What it was taken from comes again, bit for bit.
-        let comes_again = is_as_it_was && found.is_some_and(|it| it > self.step);
-        if found == Some(best.step) || comes_again {
-            return;
-        }
-        let is = found.map_or("there is none".to_owned(), |it| format!("it is that of step {it}"));
-        watch.note(&format!(
-            "{}: the best so far was that of step {}, and {is}: the best and `train.patience` start anew",
-            run.best().display(),
-            best.step
-        ));
-        (self.best, self.n_since_best) = (None, 0);
     }
 
     /// Remembers an evaluation.
@@ -395,30 +224,6 @@ impl Keeper {
     /// Waits until all of them are on disk.
     fn finish(self) -> Result<(), FitError> {
         Ok(self.writer.finish()?)
-    }
-}
-
-/// The batches of the epoch that `step` lies in, from that step on.
-pub fn load_epoch(plan: &Plan, step: usize) -> Loader {
-    Loader::start(epoch(plan, step))
-}
-
-/// What is loaded of the epoch that `step` lies in, from that step on.
-fn epoch(plan: &Plan, step: usize) -> Load {
-    let (epoch_idx, n_done) = plan.epochs.find(step);
-    let (pipeline, pack) = plan.seen(epoch_idx);
-    Load {
-        images: Arc::clone(&plan.images),
-        batches: plan.batches(epoch_idx),
-        pipeline,
-        memory: plan.memory.clone(),
-        pack,
-        mixing: plan.mixing.starting(step - n_done),
-        seed: plan.seed(),
-        stream: format!("augment/{epoch_idx}"),
-        first_batch: n_done,
-        n_threads: plan.experiment.data.num_workers,
-        prefetch: plan.experiment.data.prefetch,
     }
 }
 
@@ -500,15 +305,4 @@ fn finish(plan: &Plan, run: &Run, state: &State, watch: &dyn Callback) -> Result
     let outcome = Outcome { steps: state.step, best_step, valid, test };
     run.write("report.toml", &outcome.to_toml())?;
     Ok(Ended::Finished(Box::new(outcome)))
-}
-
-impl Outcome {
-    /// The main scores as a file.
-    fn to_toml(&self) -> String {
-        let mut text = format!("best_step = {}\nsteps = {}\n", self.best_step, self.steps);
-        for (name, report) in [("valid", Some(&self.valid)), ("test", self.test.as_ref())] {
-            text.extend(report.map(|it| section(name, it)));
-        }
-        text
-    }
 }

@@ -20,7 +20,7 @@ use crate::{
     average::{Average, AverageConfig},
     checkpoint::{Checkpoint, State},
     error::FitError,
-    fit::load_epoch,
+    loading::load_epoch,
     optim::Optimizer,
     plan::Plan,
     profile::{Activity, Profile},

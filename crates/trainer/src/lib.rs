@@ -6,6 +6,7 @@
 //! add a line to the registry there. The zoo tests pick it up.
 
 mod average;
+mod begin;
 mod callback;
 mod checkpoint;
 mod clip;
@@ -18,14 +19,18 @@ mod freeze;
 mod groups;
 pub mod kfold;
 mod learner;
+mod loading;
 mod log;
 mod lr_find;
 mod memory;
 mod optim;
+mod outcome;
 mod plan;
+mod pretrained;
 mod profile;
 mod record;
 mod report;
+mod room;
 mod rows;
 mod run;
 mod schedule;
@@ -42,11 +47,15 @@ pub use experiment::{
     AugmentSection, CheckpointSection, DEFAULT, DataSection, EvalSection, Experiment, ModelSection,
     RunSection, TrainSection,
 };
-pub use fit::{Ended, Outcome, check_memory, fit, load_epoch};
+pub use fit::fit;
 pub use groups::{GroupsSection, NoDecay, ParamGroups};
+pub use loading::load_epoch;
 pub use lr_find::{Curve, Range, Suggestion, lr_find};
+pub use memory::check_memory;
 pub use optim::{Optim, OptimConfig, Optimizer};
+pub use outcome::{Ended, Outcome};
 pub use plan::{Plan, PlanError, epochs_of};
+pub use pretrained::PretrainedError;
 pub use profile::{Activity, Profile};
 pub use run::{Run, RunError};
 pub use schedule::{Rates, Schedule, ScheduleConfig};

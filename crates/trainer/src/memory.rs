@@ -3,9 +3,31 @@
 //! A training step and an inference pass of a temporary network are measured on two and on six blank images;
 //! the memory for more images is extrapolated linearly.
 
-use candle::Result;
+use crate::{
+    callback::Callback,
+    error::{FitError, size},
+    learner::Learner,
+    plan::Plan,
+    room,
+};
 
-use crate::{learner::Learner, plan::Plan};
+/// Stops where the machine, or its container, has not the memory that a run needs.
+///
+/// # Errors
+/// [`FitError::Memory`], with what would fit, or a network that is too large whatever else is set.
+pub fn check_memory(plan: &Plan, watch: &dyn Callback) -> Result<(), FitError> {
+    if !plan.experiment.run.check_memory || !plan.device.is_cpu() {
+        return Ok(());
+    }
+    plan.check_room()?;
+    let Some((need, free)) = Need::measure(plan)?.zip(room::free()) else { return Ok(()) };
+    let bytes = need.bytes();
+    if bytes > free {
+        return Err(FitError::Memory { need: bytes, free, remedy: need.remedy(plan, free) });
+    }
+    watch.note(&format!("memory: about {} of the {} that are free", size(bytes), size(free)));
+    Ok(())
+}
 
 /// The numbers of images that are measured.
 const FEW: [usize; 2] = [2, 6];
@@ -16,10 +38,9 @@ const LARGE: f64 = 320.0 * 320.0;
 /// The overhead factor for freed memory that fits no new tensor (fragmentation).
 const SLACK: f64 = 1.15;
 
-/// The peak memory of a run, in bytes.
-pub(crate) struct Need {
-    /// Independent of the batch: the network, the optimizer, averages, a checkpoint being written, and the
-    /// loaders' batches.
+/// The bytes that a run needs at a time.
+struct Need {
+    /// The network, the optimizer, averages and a checkpoint on its way to disk; and what the loaders hold.
     fixed: f64,
     step: Line,
     eval: Line,
@@ -35,9 +56,12 @@ struct Line {
 }
 
 impl Line {
-    /// Fits the line to the memory held while `work` processes [`FEW`] images of `[height, width]`. Large
-    /// images are measured at a smaller size, because the memory of an image grows with its area.
-    fn measure(size: [usize; 2], work: impl Fn(usize, [usize; 2]) -> Result<()>) -> Result<Line> {
+    /// The line through what is held while `work` does [`FEW`] images of `[height, width]`; of large ones
+    /// on smaller images, for what an image needs grows with its area.
+    fn measure(
+        size: [usize; 2],
+        work: impl Fn(usize, [usize; 2]) -> candle::Result<()>,
+    ) -> candle::Result<Line> {
         let area = |[h, w]: [usize; 2]| (h * w) as f64;
         let shrink = (area(size) / LARGE).sqrt().max(1.0);
         let measured = size.map(|it| (it as f64 / shrink).ceil() as usize);
@@ -65,8 +89,8 @@ impl Line {
 }
 
 impl Need {
-    /// Measures the need; `None` where memory is not counted.
-    pub(crate) fn measure(plan: &Plan) -> std::result::Result<Option<Need>, crate::FitError> {
+    /// Measures; none where memory is not counted.
+    fn measure(plan: &Plan) -> Result<Option<Need>, FitError> {
         let (learner, of_learner) =
             ops::held(|| plan.bare_model().map(|it| Learner::new(plan, it)));
         let learner = learner??;
@@ -97,13 +121,13 @@ impl Need {
         }))
     }
 
-    /// Returns the total in bytes.
-    pub(crate) fn bytes(&self) -> f64 {
+    /// Bytes in all.
+    fn bytes(&self) -> f64 {
         SLACK * (self.fixed + self.step.of(self.n_step).max(self.eval.of(self.n_eval)))
     }
 
-    /// Returns what to change where only `free` bytes are available.
-    pub(crate) fn remedy(&self, plan: &Plan, free: f64) -> String {
+    /// What to do where only `free` bytes are there.
+    fn remedy(&self, plan: &Plan, free: f64) -> String {
         let free = free / SLACK - self.fixed;
         let n = self.step.max_images(free);
         let mut remedies = Vec::new();
@@ -126,34 +150,14 @@ impl Need {
     }
 }
 
-/// Returns the bytes available to this program, limited by the machine and by its container.
-pub(crate) fn free() -> Option<f64> {
-    let mut system = sysinfo::System::new().ok()?;
-    system.refresh_memory();
-    let of_machine = Some(system.available_memory()).filter(|&it| it > 0);
-    let pid = sysinfo::get_current_pid().ok()?;
-    let what = sysinfo::ProcessRefreshKind::nothing();
-    let only = sysinfo::ProcessesToUpdate::Some(&[pid]);
-    system.refresh_processes_specifics(only, false, what);
-    let limits = system.process(pid).and_then(sysinfo::Process::cgroup_limits);
-    // The page cache can be reclaimed: only the resident memory of programs counts.
-    let of_container = limits.map(|it| it.total_memory.saturating_sub(it.rss));
-    of_machine.into_iter().chain(of_container).min().map(|it| it as f64)
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{Line, free};
+    use super::Line;
 
     #[test]
     fn max_images_follows_the_line() {
         let line = Line { of_none: 100.0, of_one: 10.0 };
         assert_eq!(line.of(20), 300.0);
         assert_eq!([90.0, 150.0, 300.0, 345.0].map(|it| line.max_images(it)), [0, 5, 16, 24]);
-    }
-
-    #[test]
-    fn free_memory_is_plausible() {
-        assert!(free().is_none_or(|it| it > 1e6));
     }
 }

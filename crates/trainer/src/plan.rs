@@ -3,29 +3,37 @@
 //! Every error in the settings, the data or the weights is found here, before the first step.
 
 mod epochs;
+mod error;
+mod images;
+mod sides;
 
 use std::{path::PathBuf, rc::Rc, sync::Arc};
 
-use augment::{Mixing, Pipeline, Resize, Statistics, Step, TransformConfig};
+use augment::{Mixing, Pipeline};
 use base::{Clock, Epochs, Seed, Task};
 use candle::{DType, Device, Tensor};
-use data::{
-    Content, Groups, Load, LoadError, Loader, Manifest, Pack, PackError, Remembered, Sides,
-    SplitError, Use, measure_statistics,
-};
-pub use epochs::epochs_of;
-use epochs::{batches_of, check_lengths, epochs, groups};
+use data::{Content, Groups, Manifest, Pack, Packs, Remembered, Sides, Use};
 use infer::Serving;
 use losses::{Counts, Criterion, HeadOutput};
-use models::{Fitted, Model, ModelSpec, WeightsError, read_weights};
+use models::{Fitted, Model, ModelSpec, read_weights};
 use ops::{Pass, Tape, Training};
 
+pub use self::{epochs::epochs_of, error::PlanError};
+use self::{
+    epochs::{batches_of, check_lengths, epochs, groups},
+    error::wrong,
+    images::{phases, pipelines},
+};
+pub(crate) use self::{
+    images::Phase,
+    sides::{divide, folds},
+};
 use crate::{
     callback::Callback,
     experiment::{Experiment, TrainSection},
     freeze::Freezing,
     groups::ParamGroups,
-    sizes::{self, Size},
+    room,
 };
 
 /// A run that is ready to train.
@@ -84,38 +92,6 @@ pub struct Plan {
     pub allow_changes: bool,
 }
 
-/// The epochs of one image size.
-pub(crate) struct Phase {
-    /// The epoch that the phase ends before.
-    pub(crate) end: usize,
-    pub(crate) pipeline: Arc<Pipeline>,
-    pub(crate) pack: Option<Arc<Pack>>,
-    pub(crate) batch_size: usize,
-}
-
-/// Why a plan could not be made.
-#[derive(Debug, thiserror::Error)]
-pub enum PlanError {
-    /// Settings are invalid.
-    #[error("{}", .0.join("\n"))]
-    Settings(Vec<String>),
-    /// The people cannot be split.
-    #[error(transparent)]
-    Split(#[from] SplitError),
-    /// An image cannot be read.
-    #[error(transparent)]
-    Load(#[from] LoadError),
-    /// The pack of these images cannot be used.
-    #[error(transparent)]
-    Pack(#[from] PackError),
-    /// Pretrained weights cannot be read or used.
-    #[error("`model.pretrained`: {0}")]
-    Weights(#[from] WeightsError),
-    /// A tensor operation failed.
-    #[error(transparent)]
-    Tensor(#[from] candle::Error),
-}
-
 impl Plan {
     /// Makes the plan of a run.
     ///
@@ -154,8 +130,9 @@ impl Plan {
             manifest.examples.iter().map(|it| (it.name.clone(), it.content.clone())).collect();
         let (train_pipeline, eval_pipeline) =
             pipelines(experiment, &images, manifest.memory.as_ref(), &sides, callback)?;
-        let pack_of = |pipeline: &Pipeline| match &manifest.memory {
-            Some(memory) => Pack::open(&Pack::path(memory.dir(), pipeline, &images), &images),
+        let packs = manifest.memory.as_ref().map(|it| Packs::new(it.dir(), &images));
+        let pack_of = |pipeline: &Pipeline| match &packs {
+            Some(it) => it.open(pipeline),
             None => Ok(None),
         };
         let pack = pack_of(&train_pipeline)?.map(Arc::new);
@@ -176,6 +153,7 @@ impl Plan {
         let smallest = |it| batches_of(n_samples(it), batch_size(it), train.drop_last).1;
         if (0..epochs.n_begun()).any(|it| smallest(it) / train.accumulate.min(smallest(it)) == 1) {
             let size = train_pipeline.size().map_err(wrong("augment.train"))?;
+            check_room(experiment, task)?;
             check_single_image(&spec, task, size, device).map_err(|it| {
                 wrong("train.batch_size")(format!(
                     "a batch or an accumulated part of it has a single image of {size:?}: {it}"
@@ -215,7 +193,12 @@ impl Plan {
         })
     }
 
-    /// Returns the seed of the run.
+    /// Whether the machine has the memory for the network, whatever it is trained on.
+    pub(crate) fn check_room(&self) -> Result<(), PlanError> {
+        check_room(&self.experiment, &self.task)
+    }
+
+    /// The root of the run's randomness.
     pub fn seed(&self) -> Seed {
         self.experiment.seed
     }
@@ -228,8 +211,10 @@ impl Plan {
     /// Returns the model before the first step, with pretrained weights if they are set, and how these fit.
     ///
     /// # Errors
-    /// The pretrained weights cannot be read, or belong to another network.
+    /// Published weights that cannot be read, or of another network; a network that there is no memory
+    /// for.
     pub fn model(&self) -> Result<(Rc<Model>, Option<Fitted>), PlanError> {
+        self.check_room()?;
         let model = self.bare_model()?;
         let path: &PathBuf = &self.experiment.model.pretrained;
         let fitted = match path.as_os_str().is_empty() {
@@ -309,42 +294,11 @@ impl Experiment {
     }
 }
 
-/// Returns a function that reports a problem with the setting at `path`.
-fn wrong(path: &str) -> impl Fn(String) -> PlanError {
-    move |what| PlanError::Settings(vec![format!("at `{path}`: {what}")])
-}
-
-/// Returns the training and validation sets of each fold.
-pub(crate) fn folds(
-    experiment: &Experiment,
-    manifest: &Manifest,
-) -> Result<Vec<Sides>, SplitError> {
-    experiment.data.split.sides(manifest, experiment.data.split_seed)
-}
-
-/// Returns the training and validation sets of a fold.
-pub(crate) fn divide(
-    experiment: &Experiment,
-    manifest: &Manifest,
-    fold_idx: usize,
-) -> Result<Sides, PlanError> {
-    let data = &experiment.data;
-    let folds = folds(experiment, manifest)?;
-    let n_folds = folds.len();
-    let mut sides = folds.into_iter().nth(fold_idx).ok_or_else(|| {
-        wrong("data.fold")(format!("there is no fold {fold_idx} of {n_folds}, counted from 0"))
-    })?;
-    let age = |idx: usize| manifest.examples[idx].age;
-    let is_left_out = |idx| age(idx).is_some_and(|it| data.leave_out_ages.contains(&it));
-    let check = |train: &[usize], path: &str| match train.is_empty() {
-        true => Err(wrong(path)("no training images are left".to_owned())),
-        false => Ok(()),
-    };
-    sides.train.retain(|&it| !is_left_out(it));
-    check(&sides.train, "data.leave_out_ages")?;
-    sides.train.retain(|&it| manifest.examples[it].weight > 0.0);
-    check(&sides.train, "data.reviewed`, or `data.source.label_fixes")?;
-    Ok(sides)
+fn check_room(experiment: &Experiment, task: &Task) -> Result<(), PlanError> {
+    match room::problem(experiment, task)? {
+        None => Ok(()),
+        Some((path, what)) => Err(wrong(path)(what)),
+    }
 }
 
 /// Checks that the head suits the task and that the training labels have what it needs.
@@ -367,75 +321,7 @@ fn check_head(
     }
 }
 
-/// Returns the pipelines of training, and of validation and inference. Loads one image through each, so that
-/// incompatible sizes are reported before the run.
-fn pipelines(
-    experiment: &Experiment,
-    images: &Arc<[(String, Content)]>,
-    memory: Option<&Remembered>,
-    sides: &Sides,
-    callback: &(dyn Callback + Sync),
-) -> Result<(Pipeline, Pipeline), PlanError> {
-    let Experiment { seed, data, augment, .. } = experiment;
-    let bare = |ops: &[Step], path: &str| {
-        let pipeline = Pipeline {
-            ops: ops.to_vec(),
-            // Replaced below, once known.
-            statistics: Statistics { mean: [0.0; 3], std: [1.0; 3] },
-            max_pixels: data.max_pixels,
-        };
-        pipeline.size().map(|_| pipeline).map_err(wrong(path))
-    };
-    let mut train = bare(&augment.train, "augment.train")?;
-    let mut eval = bare(&augment.eval, "augment.eval")?;
-    let statistics = match augment.statistics.get().known() {
-        Some(it) => it,
-        None => {
-            let side: Vec<_> = sides.train.iter().map(|&it| images[it].clone()).collect();
-            let progress =
-                |done, total| callback.progress("measuring colour statistics", done, total);
-            measure_statistics(&side, &eval, memory, &progress)?
-        }
-    };
-    (train.statistics, eval.statistics) = (statistics, statistics);
-    for (pipeline, side) in [(&train, &sides.train), (&eval, &sides.valid)] {
-        let load = Load {
-            images: Arc::clone(images),
-            batches: side.iter().take(1).map(|&it| vec![it]).collect(),
-            pipeline: Arc::new(pipeline.clone()),
-            memory: memory.cloned(),
-            pack: None,
-            mixing: Mixing::default(),
-            seed: *seed,
-            stream: "augment/0".to_owned(),
-            first_batch: 0,
-            n_threads: 1,
-            prefetch: 1,
-        };
-        Loader::start(load).next().transpose()?;
-    }
-    Ok((train, eval))
-}
-
-/// Returns the phases of progressive resizing, with their packs.
-fn phases(
-    train: &TrainSection,
-    pipeline: &Pipeline,
-    pack_of: impl Fn(&Pipeline) -> Result<Option<Pack>, PackError>,
-) -> Result<Vec<Phase>, PlanError> {
-    let ends = sizes::ends(&train.sizes, train.total).map_err(wrong("train.sizes"))?;
-    let phase = |(item, end): (&Size, usize)| {
-        let mut pipeline = pipeline.clone();
-        let resize = Resize { size: item.size, ..Resize::default() };
-        pipeline.ops.push(TransformConfig::Resize(resize).into());
-        let pack = pack_of(&pipeline)?.map(Arc::new);
-        let batch_size = item.batch_size.unwrap_or(train.batch_size);
-        Ok(Phase { end, pipeline: Arc::new(pipeline), pack, batch_size })
-    };
-    train.sizes.iter().zip(ends).map(phase).collect()
-}
-
-/// Notes settings that the run cannot reach in full.
+/// Says what a run has less of than its settings ask for.
 fn note_unreachable(
     train: &TrainSection,
     phases: &[Phase],

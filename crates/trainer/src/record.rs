@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! image,person,class,label,age,weight,use,side
-//! 000012_female_Drawn_58/normal.jpg,000012_female_Drawn_58,16,not worn female 30-59,58.0,1.0,pool,train
+//! 000012_female_Drawn_58/normal.jpg,000012_female_Drawn_58,16,not worn female 30-59,58,1,pool,train
 //! ```
 //!
 //! `use` is what the source and the reviews say (`pool`, `train`, `score`), `side` what the split makes of
@@ -11,13 +11,18 @@
 //! tells what is not.
 
 use std::{
+    borrow::Cow,
     collections::{BTreeMap, BTreeSet, HashMap},
     fmt::Write as _,
 };
 
-use base::{Task, task::Scope};
+use base::{
+    Task,
+    records::{self, Records},
+    table,
+    task::Scope,
+};
 use data::{Manifest, Sides, Use};
-use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::{
@@ -29,7 +34,6 @@ use crate::{
 pub(crate) const FILE: &str = "data.csv";
 
 /// An image as a run has it.
-#[derive(Debug, PartialEq, Serialize, Deserialize)]
 struct Row<'a> {
     image: &'a str,
     person: &'a str,
@@ -37,9 +41,51 @@ struct Row<'a> {
     label: &'a str,
     age: Option<f64>,
     weight: f32,
-    #[serde(rename = "use")]
     usage: &'a str,
     side: &'a str,
+}
+
+const COLUMNS: [&str; 8] = ["image", "person", "class", "label", "age", "weight", "use", "side"];
+
+impl<'a> Row<'a> {
+    fn fields(self) -> [Cow<'a, str>; 8] {
+        let age = self.age.map_or(String::new(), |it| it.to_string());
+        [
+            self.image.into(),
+            self.person.into(),
+            self.class.to_string().into(),
+            self.label.into(),
+            age.into(),
+            table::number(f64::from(self.weight)).into(),
+            self.usage.into(),
+            self.side.into(),
+        ]
+    }
+
+    fn read(record: &'a records::Record) -> Option<Row<'a>> {
+        let fields: Vec<&str> = record.fields.iter().collect();
+        let [image, person, class, label, age, weight, usage, side] = fields.try_into().ok()?;
+        Some(Row {
+            image,
+            person,
+            class: class.parse().ok()?,
+            label,
+            age: if age.is_empty() { None } else { Some(age.parse().ok()?) },
+            weight: weight.parse().ok()?,
+            usage,
+            side,
+        })
+    }
+}
+
+/// The rows of a table that the program wrote.
+fn read(text: &str) -> Result<Vec<records::Record>, String> {
+    let table = Records::exact(text);
+    let header = table.header();
+    match header.fields.iter().eq(COLUMNS) {
+        true => Ok(table.rows().collect()),
+        false => Err(format!("its header is `{}`", table::line(&header.fields))),
+    }
 }
 
 /// The table, and its fingerprint.
@@ -102,10 +148,7 @@ impl Record {
     }
 
     fn of_rows<'a>(rows: impl Iterator<Item = Row<'a>>) -> Record {
-        let mut writer = csv::Writer::from_writer(Vec::new());
-        rows.for_each(|it| writer.serialize(it).expect("memory takes every row"));
-        let bytes = writer.into_inner().expect("memory can be flushed");
-        Record::from(String::from_utf8(bytes).expect("all fields are text"))
+        Record::from(table::text(COLUMNS, rows.map(Row::fields)))
     }
 
     pub(crate) fn text(&self) -> &str {
@@ -186,25 +229,17 @@ impl Changes {
     /// # Errors
     /// A table that this program did not write.
     pub(crate) fn between(before: &Record, after: &Record) -> Result<Changes, String> {
-        let mut reader = csv::Reader::from_reader(before.text.as_bytes());
-        let mut row = csv::StringRecord::new();
-        let header = reader.headers().map_err(|err| err.to_string())?.clone();
-        let mut lines = Vec::new();
-        while reader.read_record(&mut row).map_err(|err| err.to_string())? {
-            lines.push(row.clone());
-        }
-        let known: HashMap<&str, Row<'_>> = lines
-            .iter()
-            .map(|it| it.deserialize(Some(&header)).map(|it: Row<'_>| (it.image, it)))
-            .collect::<Result<_, _>>()
-            .map_err(|err| err.to_string())?;
+        let unclear = |it: &records::Record| format!("line {}: this is no row of it", it.line);
+        let lines = read(&before.text)?;
+        let row = |it| Row::read(it).ok_or_else(|| unclear(it));
+        let known: HashMap<&str, Row<'_>> =
+            lines.iter().map(|it| row(it).map(|it| (it.image, it))).collect::<Result<_, _>>()?;
         let mut left: BTreeSet<&str> = known.keys().copied().collect();
         let mut changes = Changes::default();
         let mut kinds: BTreeMap<&str, Vec<String>> = BTreeMap::new();
         let mut moved: BTreeMap<String, String> = BTreeMap::new();
-        let mut reader = csv::Reader::from_reader(after.text.as_bytes());
-        while reader.read_record(&mut row).map_err(|err| err.to_string())? {
-            let now: Row<'_> = row.deserialize(Some(&header)).map_err(|err| err.to_string())?;
+        for line in Records::exact(&after.text).rows() {
+            let now = Row::read(&line).ok_or_else(|| unclear(&line))?;
             let image = now.image;
             left.remove(image);
             let Some(was) = known.get(image) else {

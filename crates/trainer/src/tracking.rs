@@ -8,8 +8,8 @@ use track::{About, End, Histogram, Png, Trackers};
 
 use crate::{
     callback::{Callback, EpochReport, SampleImage},
-    fit::Ended,
     learner::StepResult,
+    outcome::Ended,
     plan::Plan,
     run::Run,
 };

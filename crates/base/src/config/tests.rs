@@ -488,3 +488,12 @@ fn broken_toml_shows_the_line() {
     "#]],
     );
 }
+
+#[test]
+fn a_layer_knows_what_it_gives() {
+    let layer = Layer::from_toml("a", "[a]\nb = { c = 1 }\n[d]").unwrap();
+    let given = |path: &str| layer.gives(path);
+    assert!(["a", "a.b", "a.b.c", "d"].into_iter().all(given));
+    assert!(!["b", "c", "a.c", "a.b.c.d", "d.a", ""].into_iter().any(given));
+    assert!(Layer::from_set("a.b.c=1").unwrap().gives("a.b"));
+}

@@ -12,7 +12,7 @@ use base::{
     task::Scope,
 };
 use candle::Device;
-use data::{Batch, Pack, Prepared, SyntheticPeople, prepare};
+use data::{Batch, Pack, Packs, Prepared, SyntheticPeople, prepare};
 use image::RgbImage;
 use ops::{Rows, normalise};
 use trainer::{Callback as _, Experiment, Plan, load_epoch};
@@ -23,7 +23,7 @@ use crate::{
     args::{DataCommand, ExperimentArgs},
     drawing::{Cell, Sheet, png, thumbnail},
     output::Output,
-    runs,
+    pretrained, runs,
     tables::{Counted, counted},
     terminal::Terminal,
 };
@@ -45,9 +45,8 @@ pub(crate) fn data(command: DataCommand) -> anyhow::Result<End> {
             say!("{people} people to train on: {}", dir.join("train").display());
             say!("{test} people to score on: {}", dir.join("eval").display());
         }
-        DataCommand::Check { experiment } => {
-            let (experiment, _) = runs::experiment(&experiment)?;
-            check_settings(&experiment)?;
+        DataCommand::Check { experiment: args } => {
+            let experiment = settled(&args, &terminal)?;
             use_threads(experiment.threads)?;
             let manifest = manifest(&experiment, &terminal)?;
             say!(
@@ -57,9 +56,8 @@ pub(crate) fn data(command: DataCommand) -> anyhow::Result<End> {
             );
             print_counts(&manifest.task, &manifest.counts());
         }
-        DataCommand::Stats { experiment } => {
-            let (mut experiment, _) = runs::experiment(&experiment)?;
-            check_settings(&experiment)?;
+        DataCommand::Stats { experiment: args } => {
+            let mut experiment = settled(&args, &terminal)?;
             use_threads(experiment.threads)?;
             experiment.augment.statistics = StatisticsConfig::measured();
             let manifest = manifest(&experiment, &terminal)?;
@@ -75,18 +73,16 @@ pub(crate) fn data(command: DataCommand) -> anyhow::Result<End> {
                 list(it.std)
             );
         }
-        DataCommand::Prepare { experiment } => {
-            let (experiment, _) = runs::experiment(&experiment)?;
-            check_settings(&experiment)?;
+        DataCommand::Prepare { experiment: args } => {
+            let experiment = settled(&args, &terminal)?;
             use_threads(experiment.threads)?;
             prepare_images(&experiment, &terminal)?;
         }
         DataCommand::Pack { experiment } => return pack(&experiment, &terminal),
         DataCommand::Show(args) => return show::show(&args, &terminal),
-        DataCommand::Mixed { experiment, output, step } => {
+        DataCommand::Mixed { experiment: args, output, step } => {
             let output = Output::at(&output)?;
-            let (experiment, _) = runs::experiment(&experiment)?;
-            check_settings(&experiment)?;
+            let experiment = settled(&args, &terminal)?;
             use_threads(experiment.threads)?;
             let manifest = manifest(&experiment, &terminal)?;
             let fold = experiment.data.fold;
@@ -116,6 +112,14 @@ pub(crate) fn data(command: DataCommand) -> anyhow::Result<End> {
         }
     }
     Ok(End::Done)
+}
+
+/// The settings, checked, with what weights that are here say.
+fn settled(args: &ExperimentArgs, terminal: &Terminal) -> anyhow::Result<Experiment> {
+    let (mut experiment, _) = runs::experiment(args)?;
+    check_settings(&experiment)?;
+    pretrained::settle_if_here(&mut experiment, args, terminal)?;
+    Ok(experiment)
 }
 
 /// Works out what the pipelines ask of each image, and says in how many a face was found.
@@ -153,8 +157,7 @@ fn prepare_images(experiment: &Experiment, terminal: &Terminal) -> anyhow::Resul
 
 /// Keeps the images as training prepares them.
 fn pack(args: &ExperimentArgs, terminal: &Terminal) -> anyhow::Result<End> {
-    let (experiment, _) = runs::experiment(args)?;
-    check_settings(&experiment)?;
+    let experiment = settled(args, terminal)?;
     use_threads(experiment.threads)?;
     let mut manifest = manifest(&experiment, terminal)?;
     let Some(memory) = manifest.memory.take() else {
@@ -163,7 +166,7 @@ fn pack(args: &ExperimentArgs, terminal: &Terminal) -> anyhow::Result<End> {
     // Without its memory the plan does not look for the pack that is to be replaced.
     let plan = Plan::new(&experiment, &manifest, experiment.data.fold, &Device::Cpu, terminal)?;
     let pipeline = &plan.train_pipeline;
-    let path = Pack::path(memory.dir(), pipeline, &plan.images);
+    let path = Packs::new(memory.dir(), &plan.images).path(pipeline);
     let progress = |done, total| terminal.progress("packing images", done, total);
     fs::create_dir_all(memory.dir()).with_context(|| memory.dir().display().to_string())?;
     let n_bytes = Pack::write(&path, pipeline, &plan.images, Some(&memory), &progress)?;

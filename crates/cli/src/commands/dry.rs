@@ -76,7 +76,7 @@ fn experiment(args: &ExperimentArgs, terminal: &Terminal) -> anyhow::Result<Expe
     // It is no run that anybody looks for later.
     experiment.track.clear();
     use_threads(experiment.threads)?;
-    pretrained::settle(&mut experiment, terminal)?;
+    pretrained::settle(&mut experiment, args, terminal)?;
     Ok(experiment)
 }
 

@@ -47,7 +47,7 @@ pub(crate) fn kfold(
     check_settings(&experiment)?;
     use_threads(experiment.threads)?;
     if run.is_err() {
-        pretrained::settle(&mut experiment, &terminal)?;
+        pretrained::settle(&mut experiment, args, &terminal)?;
     }
     let manifest = manifest(&experiment, &terminal)?;
     let run = match run {

@@ -37,7 +37,7 @@ pub(crate) fn lr_find(
     check_settings(&experiment)?;
     use_threads(experiment.threads)?;
     if run.is_none() {
-        pretrained::settle(&mut experiment, &terminal)?;
+        pretrained::settle(&mut experiment, args, &terminal)?;
     }
     let manifest = manifest(&experiment, &terminal)?;
     let plan = Plan::new(&experiment, &manifest, experiment.data.fold, &Device::Cpu, &terminal)?;

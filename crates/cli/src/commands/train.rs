@@ -47,7 +47,7 @@ pub(crate) fn train(
     check_settings(&experiment)?;
     use_threads(experiment.threads)?;
     if held.is_none() {
-        pretrained::settle(&mut experiment, &terminal)?;
+        pretrained::settle(&mut experiment, args, &terminal)?;
     }
     let manifest = manifest(&experiment, &terminal)?;
     let mut plan =

@@ -1,9 +1,17 @@
 //! `maskfit weights`
 
-use anyhow::Context as _;
-use models::{Fit, WeightsFile, first_few};
+use std::path::Path;
 
-use crate::{End, args::WeightsCommand, pretrained, tables::columns, terminal::Terminal};
+use anyhow::Context as _;
+use models::{BackboneConfig, Colours, Convention, Fit, Given, WeightsFile, first_few, published};
+
+use crate::{
+    End,
+    args::WeightsCommand,
+    pretrained::{self, sha256},
+    tables::columns,
+    terminal::Terminal,
+};
 
 /// Tensors shown at the beginning and at the end, where not all are.
 const SHOWN: usize = 4;
@@ -70,14 +78,16 @@ fn inspect(asked: &str, all: bool) -> anyhow::Result<End> {
         }
     }
     say!("{}\n", columns(&rows, &[false; 3]));
-    for line in verdict(&file).with_context(|| found.path.display().to_string())? {
+    for line in
+        verdict(&file, asked, &found.path).with_context(|| found.path.display().to_string())?
+    {
         say!("{line}");
     }
     Ok(End::Done)
 }
 
 /// Which published networks a file fits.
-fn verdict(file: &WeightsFile) -> anyhow::Result<Vec<String>> {
+fn verdict(file: &WeightsFile, asked: &str, path: &Path) -> anyhow::Result<Vec<String>> {
     let mut fits = file.closest()?;
     let best = fits.remove(0);
     let names = |it: &Fit| it.names.join(" and ");
@@ -99,11 +109,7 @@ fn verdict(file: &WeightsFile) -> anyhow::Result<Vec<String>> {
             some => format!("{} of {n} tensors left over:{}", some.len(), first_few(some)),
         };
         lines.push(format!("fits {} ({}): {classes}; {left_over}", names(&best), names_of(&best)));
-        if best.names.len() > 1 {
-            lines.push(
-                "  (they differ in padding and norms, which no file of weights says)".to_owned(),
-            );
-        }
+        lines.extend(convention(file, best.names[0], asked, path)?);
     } else {
         lines.push(format!(
             "fits no published network; the closest is {} ({}): {n_differ} of its {} tensors differ:{}",
@@ -117,6 +123,34 @@ fn verdict(file: &WeightsFile) -> anyhow::Result<Vec<String>> {
             lines.push(format!("{n} of the file's are left over:{}", first_few(&best.left_over)));
         }
     }
+    Ok(lines)
+}
+
+/// How its network pads and norms, and what images it wants, and what nothing tells.
+fn convention(
+    file: &WeightsFile,
+    network: &str,
+    asked: &str,
+    path: &Path,
+) -> anyhow::Result<Vec<String>> {
+    let Some(mut network) = published().into_iter().find(|it| it.name == network) else {
+        return Ok(Vec::new());
+    };
+    if let BackboneConfig::EfficientNet(it) = &mut network.backbone {
+        // What the file tells.
+        (it.padding, it.norm_eps) = (None, None);
+    }
+    let given = Given { backbone: &network.backbone, colours: Colours::LeftOut };
+    let called = [asked, &path.to_string_lossy()];
+    let Some(it) = Convention::of(file, given, &called, &sha256(path)?)? else {
+        return Ok(Vec::new());
+    };
+    let mut lines = vec![format!("by {} these are {}:", it.told, it.name())];
+    if !it.network().is_empty() {
+        lines.push(format!("  network     {}", it.network()));
+    }
+    lines.push(format!("  images      {}", it.origin.input));
+    lines.extend(it.doubts(given).iter().map(|it| format!("  note: {it}")));
     Ok(lines)
 }
 

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "in a test a panic is a failure")]
 
 mod bench;
+mod conventions;
 mod eda;
 mod predict;
 mod rates;

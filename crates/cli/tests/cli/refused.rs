@@ -4,7 +4,7 @@ use std::fs;
 
 use expect_test::{Expect, expect};
 
-use crate::bench::{Bench, TRAIN};
+use crate::bench::{Bench, TRAIN, text};
 
 #[test]
 fn missing_folder_is_refused() {
@@ -204,4 +204,29 @@ fn class_shares_of_the_sampler_are_printed() {
         "kind = \"shuffled\"",
         "train.total=1 steps",
     ));
+}
+
+#[test]
+fn a_network_that_no_machine_holds() {
+    let bench = Bench::new();
+    for (set, want) in [
+        (
+            "model.backbone={ kind = \"vgg\", hidden = 65536, width = 16.0 }",
+            "error: at `model.backbone`: with `width = 16.0` (by default 1.0, and 5,",
+        ),
+        (
+            "head={ kind = \"joint\", depth = 16, width = 65536 }",
+            "error: at `head`: with `depth = 16` (by default 0, and ",
+        ),
+    ] {
+        // In parts of one image as well, which are tried before.
+        for parts in ["train.accumulate=1", "train.accumulate=8"] {
+            let args = ["train", "small.toml", "--set", set, "--set", parts];
+            let output = bench.run(&args);
+            let err = text(&output.stderr);
+            assert_eq!(output.status.code(), Some(1), "{err}");
+            assert!(err.starts_with(want) && err.contains(" parameters: to train them"), "{err}");
+            assert!(!bench.path("runs").exists());
+        }
+    }
 }

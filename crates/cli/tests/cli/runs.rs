@@ -90,8 +90,8 @@ fn train_predict_and_submit_work_and_a_truncated_bundle_is_refused() {
     );
 }
 
-/// Waits until a file exists.
-fn wait_for(path: &Path) {
+/// Waits until a file is there.
+pub(crate) fn wait_for(path: &Path) {
     let began = Instant::now();
     while !path.exists() {
         assert!(began.elapsed() < Duration::from_secs(120), "{} was never written", path.display());
@@ -99,7 +99,7 @@ fn wait_for(path: &Path) {
     }
 }
 
-fn signal(name: &str, id: u32) {
+pub(crate) fn signal(name: &str, id: u32) {
     let status = Command::new("kill").args([name, &id.to_string()]).status().unwrap();
     assert!(status.success());
 }

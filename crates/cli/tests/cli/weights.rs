@@ -57,6 +57,11 @@ fn resnet18() -> Vec<(String, Vec<usize>)> {
     all
 }
 
+/// A file of ResNet-18.
+pub(crate) fn zeros_of_resnet18() -> Vec<u8> {
+    safetensors(&resnet18())
+}
+
 #[test]
 fn weight_files_are_inspected() {
     let bench = Bench::empty();
@@ -79,6 +84,9 @@ fn weight_files_are_inspected() {
             fc.bias                        f32  1000
 
         fits resnet18 (torchvision and timm's names): 1000 classes; all 102 tensors used
+        by the names in the file these are torchvision and timm's:
+          images      224x224, crop 0.95, bicubic, mean 0.485 0.456 0.406, std 0.229 0.224 0.225
+          note: nothing tells which of torchvision and timm's weights these are (resnet18.a1_in1k, resnet18.a3_in1k, resnet18.fb_ssl_yfcc100m_ft_in1k, ...; a file called as the library calls it does): images are assumed to be as resnet18.a1_in1k wants them
     "#]]
     .assert_eq(&bench.ok(&["weights", "inspect", "net.safetensors"]));
     let all = bench.ok(&["weights", "inspect", "net.safetensors", "--all"]);
@@ -203,13 +211,13 @@ fn published_weights_set_the_input_transforms() {
     let small_eval = "augment.eval=[{ kind = \"resize\", size = [40, 32] }]";
     expect![[r#"
         weights: DIR/weights/resnet18-f37072fd.safetensors, `resnet18` in the folder of MASKFIT_WEIGHTS
-        images as resnet18.a1_in1k's weights want them: 224x224, crop 0.95, bicubic, mean 0.485 0.456 0.406, std 0.229 0.224 0.225
+        images as torchvision/resnet18.IMAGENET1K_V1's weights want them: 224x224, crop 0.875, bilinear, mean 0.485 0.456 0.406, std 0.229 0.224 0.225
         pretrained weights: 100 tensors by torchvision and timm's names, none missing; its classifier is replaced by a fresh head"#]].assert_eq(&run(&["--set", "run.name=a", "--set", small]));
-    let half = "augment.statistics={ kind = \"given\" }";
+    let measured = "augment.statistics={ kind = \"data\" }";
     expect![[r#"
         weights: DIR/weights/resnet18-f37072fd.safetensors, `resnet18` in the folder of MASKFIT_WEIGHTS
-        note: `augment.statistics` is mean 0.5 0.5 0.5, std 0.5 0.5 0.5, but resnet18.a1_in1k's weights want mean 0.485 0.456 0.406, std 0.229 0.224 0.225 (leave it out to have that)
-        note: images are sized as `augment` says; resnet18.a1_in1k's weights were published with eval = [{ filter = "bicubic", kind = "resize_shorter", size = 235 }, { kind = "center_crop", size = [224, 224] }]
+        note: `augment.statistics` is what is measured, but torchvision/resnet18.IMAGENET1K_V1's weights want mean 0.485 0.456 0.406, std 0.229 0.224 0.225 (leave it out to have that)
+        note: images are sized as `augment` says; torchvision/resnet18.IMAGENET1K_V1's weights were published with eval = [{ filter = "bilinear", kind = "resize_shorter", size = 256 }, { kind = "center_crop", size = [224, 224] }]
         pretrained weights: 100 tensors by torchvision and timm's names, none missing; its classifier is replaced by a fresh head"#]].assert_eq(&run(&[
         "--set",
         "run.name=b",
@@ -218,7 +226,7 @@ fn published_weights_set_the_input_transforms() {
         "--set",
         small_eval,
         "--set",
-        half,
+        measured,
     ]));
     // The saved config is complete, and finds the weights without the environment variable.
     let config = fs::read_to_string(bench.path("runs/a/config.toml")).unwrap();
@@ -233,8 +241,8 @@ fn published_weights_set_the_input_transforms() {
 
         [[augment.eval]]
         kind = "resize_shorter"
-        size = 235
-        filter = "bicubic"
+        size = 256
+        filter = "bilinear"
 
         [[augment.eval]]
         kind = "center_crop"

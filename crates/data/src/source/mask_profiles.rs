@@ -3,9 +3,10 @@
 //! `train.csv` with the columns `id,gender,race,age,path`, and for each row a folder `images/<path>/`
 //! of seven images: `mask1` to `mask5`, `incorrect_mask`, `normal`, each of any image ending.
 //! The person is the folder: ids are not unique. Names that start with `.` are not looked at.
+//! A folder may be called in another Unicode form than its row (NFC or NFD); the person is called as the row is.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     ffi::OsStr,
     fs, io,
     path::{Path, PathBuf},
@@ -24,6 +25,7 @@ use crate::{
     findings::Findings,
     fixes::{Fixes, MaskName},
     manifest::{Content, Example, Listed, Manifest, Use},
+    names::composed,
     synthetic::Gender,
     verified::check_files,
 };
@@ -160,15 +162,17 @@ pub fn from_names(
 ) -> Manifest {
     let (mut rows, named) = read_rows(csv, findings);
     rows.sort_by(|a, b| a.path.cmp(&b.path));
-    let listed = as_listed(&rows, listing);
     let mut notes = Vec::new();
+    let folders = Folders::of(&named, listing, findings, &mut notes);
+    let listed = as_listed(&rows, &folders);
     let mut fixes = fixes.iter().flat_map(|it| &it.fix).peekable();
     if fixes.peek().is_some() {
         let index = RowIndex::of(&rows);
         fixes.for_each(|fix| apply_fix(fix, &index, &mut rows, findings, &mut notes));
     }
     // A table that cannot be read at all would make every folder one too many.
-    let unnamed = listing.keys().filter(|it| !named.is_empty() && !named.contains(*it));
+    let meant: HashSet<&str> = named.iter().map(|it| folders.of_path(it)).collect();
+    let unnamed = listing.keys().filter(|it| !meant.is_empty() && !meant.contains(it.as_str()));
     for folder in unnamed {
         let remedy = "add a row, or move the folder out of `images/`";
         findings.add(format!("images/{folder}"), "has no row in train.csv", remedy);
@@ -178,12 +182,12 @@ pub fn from_names(
     let task = Task::mask_gender_age();
     let mut examples = Vec::new();
     for (person, row) in rows.iter().enumerate() {
-        let Some(files) = listing.get(&row.path) else {
+        let Some(files) = folders.files(&row.path) else {
             let remedy = "put the folder there, or remove the row";
             findings.add(format!("images/{}", row.path), "is missing", remedy);
             continue;
         };
-        let folder = images.join(&row.path);
+        let folder = images.join(folders.of_path(&row.path));
         for (stem, file) in seven_files(&row.path, files, findings) {
             let mask = row.relabelled.get(stem).copied().or_else(|| MaskName::of_file(stem));
             let age = Factor::level_of(row.age, &task.factors[2].cuts);
@@ -203,12 +207,75 @@ pub fn from_names(
     Manifest { listed, notes, ..Manifest::new(task, people, examples) }
 }
 
+/// The folder of each path.
+struct Folders<'a> {
+    listing: &'a Listing,
+    /// Of a path that is written in another Unicode form than its folder.
+    like: BTreeMap<&'a str, &'a str>,
+}
+
+impl<'a> Folders<'a> {
+    /// - `named`: the paths of all rows.
+    fn of(
+        named: &'a HashSet<String>,
+        listing: &'a Listing,
+        findings: &mut Findings,
+        notes: &mut Vec<String>,
+    ) -> Folders<'a> {
+        let mut like = BTreeMap::new();
+        let absent = named.iter().filter(|it| !listing.contains_key(*it));
+        let absent: BTreeSet<&str> = absent.map(String::as_str).collect();
+        if absent.is_empty() {
+            return Folders { listing, like };
+        }
+        let mut looks: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+        listing.keys().for_each(|it| looks.entry(composed(it)).or_default().push(it));
+        let mut taken: HashSet<&str> = HashSet::new();
+        for path in absent {
+            let found = looks.get(&composed(path)).map_or(&[][..], Vec::as_slice);
+            let Some(&first) = found.first() else { continue };
+            like.insert(path, first);
+            if found.len() > 1 {
+                let n = found.len();
+                let problem = format!("looks like {n} folders in other Unicode forms (NFC or NFD)");
+                findings.add(format!("images/{path}"), problem, "keep one of them");
+            } else if named.contains(first) || !taken.insert(first) {
+                let problem =
+                    format!("`{path}` is there twice, in two Unicode forms (NFC and NFD)");
+                findings.add("train.csv", problem, "remove one of the two rows");
+            }
+        }
+        if let Some((first, _)) = like.first_key_value() {
+            notes.push(format!(
+                "paths of train.csv in another Unicode form (NFC or NFD) than their folders': {}, such as \
+                 `{first}`; they were found by what they look like, and people are called as train.csv has \
+                 them",
+                like.len()
+            ));
+        }
+        Folders { listing, like }
+    }
+
+    /// What the folder of a path is called, if there is one.
+    fn of_path<'b>(&self, path: &'b str) -> &'b str
+    where
+        'a: 'b,
+    {
+        self.like.get(path).copied().unwrap_or(path)
+    }
+
+    /// The names of its files.
+    fn files(&self, path: &str) -> Option<&'a Vec<String>> {
+        self.listing.get(self.of_path(path))
+    }
+}
+
 /// Who may be held out, by what rows and file names say before fixes.
-fn as_listed(rows: &[Row], listing: &Listing) -> Vec<Listed> {
+fn as_listed(rows: &[Row], folders: &Folders<'_>) -> Vec<Listed> {
     let task = Task::mask_gender_age();
     let people: Vec<String> = rows.iter().map(|it| it.path.clone()).collect();
     let images = rows.iter().enumerate().flat_map(|(person, row)| {
-        let files = listing.get(&row.path).into_iter().flatten();
+        let files = folders.files(&row.path).into_iter().flatten();
         let masks = files.filter_map(|it| MaskName::of_file(stem(it)));
         let age = Factor::level_of(row.age, &task.factors[2].cuts);
         let class = move |mask: MaskName| [mask.level(), row.gender as usize, age];
@@ -310,24 +377,38 @@ struct RowIndex {
     by_id: HashMap<String, Vec<usize>>,
     /// A folder has one row.
     by_path: HashMap<String, usize>,
+    /// By what a path looks like, which may be written in two Unicode forms.
+    by_look: HashMap<String, Vec<usize>>,
 }
 
 impl RowIndex {
     fn of(rows: &[Row]) -> RowIndex {
         let mut by_id: HashMap<String, Vec<usize>> = HashMap::with_capacity(rows.len());
         let mut by_path = HashMap::with_capacity(rows.len());
+        let mut by_look: HashMap<String, Vec<usize>> = HashMap::new();
         for (at, row) in rows.iter().enumerate() {
             by_id.entry(row.id.clone()).or_default().push(at);
             by_path.insert(row.path.clone(), at);
+            if !row.path.is_ascii() {
+                by_look.entry(composed(&row.path)).or_default().push(at);
+            }
         }
-        RowIndex { by_id, by_path }
+        RowIndex { by_id, by_path, by_look }
     }
 
     /// The rows whose id or folder is called so; two are as bad as more.
     fn find(&self, name: &str) -> Vec<usize> {
         let by_id = self.by_id.get(name).into_iter().flatten();
         let mut found: Vec<usize> = by_id.copied().take(2).collect();
-        found.extend(self.by_path.get(name).filter(|it| !found.contains(it)));
+        let by_path = match self.by_path.get(name) {
+            Some(at) => std::slice::from_ref(at),
+            None => self.by_look.get(&composed(name)).map_or(&[][..], Vec::as_slice),
+        };
+        for at in by_path {
+            if !found.contains(at) {
+                found.push(*at);
+            }
+        }
         found
     }
 }

@@ -8,12 +8,14 @@
 //!
 //! `origins.csv` is made by `tests/golden/weight_origins.py` from the libraries themselves.
 
+use std::fmt;
+
 use ops::Padding;
 
 use super::{Input, Interpolation, published};
 use crate::{BackboneConfig, EfficientNet, WeightsError, WeightsFile, published::for_inference};
 
-/// One of the weights that a library publishes.
+/// One of the weights that a library publishes, or would, if it had trained the network.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Origin {
     /// The library, as [`Naming`](crate::Naming) calls it.
@@ -30,17 +32,74 @@ pub struct Origin {
     nature: Option<(Padding, f64)>,
 }
 
+/// What a config says of what weights say as well.
+#[derive(Clone, Copy, Debug)]
+pub struct Given<'a> {
+    /// The network.
+    pub backbone: &'a BackboneConfig,
+    /// What colours are normalised with.
+    pub colours: Colours,
+}
+
+/// What a config normalises colours with.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Colours {
+    /// It leaves that out.
+    LeftOut,
+    /// What is measured of the images themselves.
+    Measured,
+    /// Numbers.
+    Given {
+        /// What becomes 0.
+        mean: [f64; 3],
+        /// What becomes 1 above the mean.
+        std: [f64; 3],
+    },
+}
+
+/// What tells which weights a file holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Told {
+    /// Its SHA-256, of which libraries put the beginning into the names of their downloads.
+    BySha256,
+    /// Its name, which is that of a library's download or of a place on the hub.
+    ByFileName,
+    /// The names of its tensors, which tell the library, and a network's name in what the file is called.
+    ByMention,
+    /// The names of its tensors alone.
+    ByTensorNames,
+}
+
 /// What a file of weights says about the network and its images.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Convention {
+    /// Whose names the file has.
+    pub library: &'static str,
     /// The weights that these are, or are taken for.
     pub origin: Origin,
-    /// What its names leave open, in sentences.
-    pub doubts: Vec<String>,
+    /// What tells that.
+    pub told: Told,
+    /// Whether the network has a published size. If not, only padding and norms are known.
+    pub is_published: bool,
+    /// What else they may be, where that makes a difference.
+    others: Vec<Origin>,
 }
 
-/// Every line of the table, a library's default weights of a network before its others.
+/// Every line of the table, a library's default weights of a network before its others; then timm's
+/// networks without weights, whose names a file may have all the same.
 fn origins() -> impl Iterator<Item = Origin> {
+    table().chain(published().into_iter().filter(|it| !it.is_trainable()).map(|it| {
+        let nature = match it.backbone {
+            BackboneConfig::EfficientNet(net) => net.padding.zip(net.norm_eps),
+            _ => None,
+        };
+        let (network, tag) = (it.name, it.tag);
+        Origin { library: "timm", network, tag, input: it.input, file: "", nature }
+    }))
+}
+
+/// What libraries publish.
+fn table() -> impl Iterator<Item = Origin> {
     let lines = include_str!("origins.csv").lines().skip(2);
     lines.filter_map(|line| {
         let fields: Vec<&'static str> = line.split(',').collect();
@@ -77,20 +136,30 @@ fn origins() -> impl Iterator<Item = Origin> {
 impl Origin {
     /// A name for people: `tf_efficientnet_b0.ns_jft_in1k`, `torchvision/efficientnet_b1.IMAGENET1K_V2`.
     pub fn name(&self) -> String {
-        match self.library {
-            "timm" => format!("{}.{}", self.network, self.tag),
-            library => format!("{library}/{}.{}", self.network, self.tag),
+        match (self.library, self.tag) {
+            ("timm", "untrained") => self.network.to_owned(),
+            ("timm", tag) => format!("{}.{tag}", self.network),
+            (library, tag) => format!("{library}/{}.{tag}", self.network),
         }
     }
 
-    /// Whether a name is that of these weights' download, or of their place on the hub.
+    /// Whether a name is that of these weights' download, or of their place on the hub: as the library has
+    /// it, whatever the ending. What is called `resnet18.a1_in1k-faces` was trained further.
     fn is_called(&self, name: &str) -> bool {
-        let begins = |with: &str| {
-            let rest = name.strip_prefix(with);
-            rest.is_some_and(|it| !it.starts_with(|c: char| c.is_alphanumeric() || c == '_'))
+        let is = |full: &str| {
+            name.strip_prefix(full).is_some_and(|rest| {
+                let digits = rest.strip_prefix('-').and_then(|it| it.get(..8));
+                let rest = if digits.is_some_and(is_hex) { &rest[9..] } else { rest };
+                rest.is_empty() || rest.starts_with('.')
+            })
         };
-        (!self.file.is_empty() && begins(self.file))
-            || begins(&format!("{}.{}", self.network, self.tag))
+        (!self.file.is_empty() && is(self.file)) || is(&format!("{}.{}", self.network, self.tag))
+    }
+
+    /// Whether a SHA-256 is that of these weights' download, as far as its name says.
+    fn has_sha256(&self, sha256: &str) -> bool {
+        let digits = self.file.rsplit_once('-').map(|it| it.1);
+        digits.filter(|it| it.len() == 8 && is_hex(it)).is_some_and(|it| sha256.starts_with(it))
     }
 
     /// Whether the settings that a config gives are these weights'.
@@ -98,6 +167,18 @@ impl Origin {
         let Some((padding, eps)) = self.nature else { return true };
         it.padding.is_none_or(|it| it == padding) && it.norm_eps.is_none_or(|it| it == eps)
     }
+
+    /// Whether numbers that a config gives are what these weights were normalised with.
+    fn takes(&self, colours: Colours) -> bool {
+        match colours {
+            Colours::LeftOut | Colours::Measured => true,
+            Colours::Given { mean, std } => self.input.is_normalised_by(mean, std),
+        }
+    }
+}
+
+fn is_hex(text: &str) -> bool {
+    text.chars().all(|it| it.is_ascii_hexdigit())
 }
 
 /// The parts of what a file is called that may be a library's names: file and folder names, also those
@@ -118,12 +199,16 @@ fn mentions(name: &str, network: &str) -> bool {
     })
 }
 
-/// A config without what a file of weights decides.
+/// A config without what a file of weights decides, at the published size.
 fn bare(backbone: &BackboneConfig) -> BackboneConfig {
     match for_inference(backbone) {
-        BackboneConfig::EfficientNet(it) => {
-            BackboneConfig::EfficientNet(EfficientNet { padding: None, norm_eps: None, ..it })
-        }
+        BackboneConfig::EfficientNet(it) => BackboneConfig::EfficientNet(EfficientNet {
+            padding: None,
+            norm_eps: None,
+            width: 1.0,
+            depth: 1.0,
+            ..it
+        }),
         other => other,
     }
 }
@@ -132,124 +217,215 @@ impl Convention {
     /// What a file says, if a library publishes this network and the names are its.
     ///
     /// - `called`: whatever the file is called: its path, and what was asked for.
+    /// - `sha256`: of the whole file, in small hexadecimal digits.
     ///
     /// # Errors
     /// A tensor operation that fails.
     pub fn of(
         file: &WeightsFile,
-        backbone: &BackboneConfig,
+        given: Given<'_>,
         called: &[&str],
+        sha256: &str,
     ) -> Result<Option<Convention>, WeightsError> {
-        Ok(file.library(backbone)?.and_then(|it| Convention::among(it, backbone, called)))
+        let library = file.library(given.backbone)?;
+        Ok(library.and_then(|it| Convention::among(it, given, called, sha256)))
     }
 
     /// - `library`: as a naming calls it.
-    fn among(library: &str, backbone: &BackboneConfig, called: &[&str]) -> Option<Convention> {
-        let asked = bare(backbone);
+    fn among(
+        library: &'static str,
+        given: Given<'_>,
+        called: &[&str],
+        sha256: &str,
+    ) -> Option<Convention> {
+        let asked = bare(given.backbone);
         let networks = published().into_iter().filter(|it| bare(&it.backbone) == asked);
         let networks: Vec<&str> = networks.map(|it| it.name).collect();
         let all = origins().filter(|it| networks.contains(&it.network));
         let mut all: Vec<Origin> = all.filter(|it| library.contains(it.library)).collect();
+        let is_published = match given.backbone {
+            BackboneConfig::EfficientNet(it) => it.width == 1.0 && it.depth == 1.0,
+            _ => true,
+        };
         let parts: Vec<&str> = called.iter().flat_map(|it| parts(it)).collect();
+        let is_called = |it: &Origin| parts.iter().any(|part| it.is_called(part));
         // The library whose download it is comes before the one that knows of it.
-        let is_called = |it: &&Origin| parts.iter().any(|part| it.is_called(part));
-        let exact = all.iter().filter(is_called);
-        if let Some(origin) = exact.max_by_key(|it| it.library == "torchvision") {
-            return Some(Convention { origin: origin.clone(), doubts: Vec::new() });
+        let first_of = |told: Told, is: &dyn Fn(&Origin) -> bool| {
+            let found = all.iter().filter(|it| is(it));
+            Some((found.max_by_key(|it| it.library == "torchvision")?.clone(), told))
+        };
+        let known = first_of(Told::BySha256, &|it| it.has_sha256(sha256))
+            .or_else(|| first_of(Told::ByFileName, &is_called));
+        if let Some((origin, told)) = known {
+            return Some(Convention { library, origin, told, is_published, others: Vec::new() });
         }
-        let mentioned = |it: &Origin| parts.iter().any(|part| mentions(part, it.network));
-        let longest =
-            all.iter().filter(|it| mentioned(it)).map(|it| it.network).max_by_key(|it| it.len());
-        if let Some(network) = longest {
-            all.retain(|it| it.network == network);
-        }
-        if let BackboneConfig::EfficientNet(it) = backbone
+        // Settings come before what the file's name only mentions, which may be anybody's name for it.
+        if let BackboneConfig::EfficientNet(it) = given.backbone
             && all.iter().any(|origin| origin.agrees(it))
         {
             all.retain(|origin| origin.agrees(it));
         }
-        let ours = match for_inference(backbone) {
+        let mentioned = |it: &&Origin| parts.iter().any(|part| mentions(part, it.network));
+        let longest = all.iter().filter(mentioned).map(|it| it.network).max_by_key(|it| it.len());
+        if let Some(network) = longest {
+            all.retain(|it| it.network == network);
+        }
+        let told = if longest.is_some() { Told::ByMention } else { Told::ByTensorNames };
+        let ours = match for_inference(given.backbone) {
             BackboneConfig::EfficientNet(it) => it.padding.zip(it.norm_eps),
             _ => None,
         };
         let origin = all.iter().find(|it| it.nature == ours).or(all.first())?.clone();
-        let mut doubts = Vec::new();
-        let others: Vec<&Origin> = all
-            .iter()
-            .filter(|it| it.nature != origin.nature || it.input != origin.input)
-            .collect();
-        if !others.is_empty() {
-            let names: Vec<String> = others.iter().take(3).map(|it| it.name()).collect();
-            let more = if others.len() > 3 { ", ..." } else { "" };
-            doubts.push(format!(
-                "neither the file's names nor its own tell which of {library}'s weights these are: they \
-                 are taken for {}, and may be {}{more} (a file called as the library calls it tells)",
-                origin.name(),
-                names.join(", ")
-            ));
-        }
-        let nature = others.iter().find(|it| it.nature != origin.nature).and_then(|it| it.nature);
-        if let Some(nature) = nature {
-            doubts.push(format!(
-                "{library} calls the parameters of two networks the same: it is built with {}; if the \
-                 weights are of the other, set `model.backbone` to {}",
-                settings(origin.nature).join(", "),
-                settings(Some(nature)).join(", ")
-            ));
-        }
-        let colours = |it: &Origin| (it.input.mean, it.input.std);
-        if let Some(other) = others.iter().find(|it| colours(it) != colours(&origin)) {
-            doubts.push(format!(
-                "images are normalised as {} wants them ({}), and {} wants {}: set \
-                 `augment.statistics` if it is that",
-                origin.name(),
-                origin.input.colours(),
-                other.name(),
-                other.input.colours()
-            ));
-        }
-        Some(Convention { origin, doubts })
+        let differs =
+            |it: &Origin| it.nature != origin.nature || is_published && it.input != origin.input;
+        let others: Vec<Origin> = all.iter().filter(|it| differs(it)).cloned().collect();
+        Some(Convention { library, origin, told, is_published, others })
     }
 
-    /// Settings of a backbone that contradict the weights: where, and what to do.
-    pub fn contradictions(&self, backbone: &BackboneConfig) -> Vec<String> {
+    /// The other way that the network may pad and norm, where nothing tells which.
+    fn other_nature(&self) -> Option<&Origin> {
+        self.others.iter().find(|it| it.nature != self.origin.nature)
+    }
+
+    /// Whether these are weights that a library publishes, and not perhaps such as were trained further.
+    fn is_known(&self) -> bool {
+        matches!(self.told, Told::BySha256 | Told::ByFileName)
+    }
+
+    /// What the weights are, for people: a library's, or these of them.
+    pub fn name(&self) -> String {
+        match self.is_published && self.is_known() {
+            true => self.origin.name(),
+            false => format!("{}'s", self.library),
+        }
+    }
+
+    /// Settings that contradict the weights: where, what both say, and what to do.
+    ///
+    /// Padding and norms are the library's, whose names the file has. Means and deviations are those
+    /// of weights: whoever trained a network further may have taken others, so that these contradict
+    /// only weights that are known to be published.
+    pub fn contradictions(&self, given: Given<'_>) -> Vec<String> {
+        let (who, told) = (self.name(), self.told);
+        let wrong = |setting: &str, is: String, want: String, also: &str| {
+            format!(
+                "at `{setting}`: it is {is}, but the weights of `model.pretrained` were made with {want} (by \
+                 {told} they are {who}): leave the setting out to have that, or take other weights{also}"
+            )
+        };
+        let mut problems = Vec::new();
+        if let (BackboneConfig::EfficientNet(it), Some((padding, eps))) =
+            (given.backbone, self.origin.nature)
+        {
+            if let Some(is) = it.padding.filter(|it| *it != padding) {
+                problems.push(wrong("model.backbone.padding", quoted(is), quoted(padding), ""));
+            }
+            if let Some(is) = it.norm_eps.filter(|it| *it != eps) {
+                problems.push(wrong(
+                    "model.backbone.norm_eps",
+                    is.to_string(),
+                    eps.to_string(),
+                    "",
+                ));
+            }
+        }
+        if let Colours::Given { mean, std } = given.colours
+            && self.is_known()
+            && self.is_published
+            && !self.origin.takes(given.colours)
+        {
+            let input = &self.origin.input;
+            let is = colours(mean, std);
+            let also = " (`{ kind = \"data\" }` takes what is measured of the images, on purpose)";
+            problems.push(wrong("augment.statistics", is, colours(input.mean, input.std), also));
+        }
+        problems
+    }
+
+    /// Gives a backbone the settings that it leaves out, as the weights were made with; says which, where
+    /// the file decides them.
+    pub fn complete(&self, backbone: &mut BackboneConfig) -> Vec<String> {
         let (BackboneConfig::EfficientNet(it), Some((padding, eps))) =
             (backbone, self.origin.nature)
         else {
             return Vec::new();
         };
-        let name = self.origin.name();
-        let wrong = |setting: &str, is: String, want: String| {
-            format!(
-                "at `model.backbone.{setting}`: it is {is}, but the weights (by their names {name}) \
-                 were made with {want}: set `model.backbone.{setting}={want}`, or leave it out"
-            )
-        };
-        let is_padded = it.padding.filter(|it| *it != padding);
-        let is_padded = is_padded.map(|it| wrong("padding", quoted(it), quoted(padding)));
-        let is_normed = it.norm_eps.filter(|it| *it != eps);
-        let is_normed = is_normed.map(|it| wrong("norm_eps", it.to_string(), eps.to_string()));
-        is_padded.into_iter().chain(is_normed).collect()
-    }
-
-    /// Gives a backbone the settings that it leaves out, as the weights were made with, and says which.
-    pub fn complete(&self, backbone: &mut BackboneConfig) -> Vec<String> {
-        let (BackboneConfig::EfficientNet(it), Some(nature)) = (backbone, self.origin.nature)
-        else {
-            return Vec::new();
-        };
-        let [padding, norm_eps] = settings(Some(nature)).try_into().unwrap_or_default();
-        let mut given = Vec::new();
+        let mut filled = Vec::new();
         if it.padding.is_none() {
-            it.padding = Some(nature.0);
-            given.push(padding);
+            it.padding = Some(padding);
+            filled.push(format!("padding = {}", quoted(padding)));
         }
         if it.norm_eps.is_none() {
-            it.norm_eps = Some(nature.1);
-            given.push(norm_eps);
+            it.norm_eps = Some(eps);
+            filled.push(format!("norm_eps = {eps}"));
         }
-        given
+        match self.other_nature() {
+            None => filled,
+            Some(_) => Vec::new(),
+        }
     }
+
+    /// How the network pads and norms, as a config has it; empty where that is no setting.
+    pub fn network(&self) -> String {
+        settings(self.origin.nature)
+    }
+
+    /// What neither the file nor the settings tell, what is assumed, and what to do: in sentences.
+    pub fn doubts(&self, given: Given<'_>) -> Vec<String> {
+        let Convention { library, origin, others, .. } = self;
+        let mut doubts = Vec::new();
+        if let Some(other) = self.other_nature() {
+            doubts.push(format!(
+                "{library} calls the tensors of {} and {} the same, and nothing tells which network the \
+                 weights are of: assumed is the first, {}; for the other set `model.backbone` to {}",
+                origin.network,
+                other.network,
+                settings(origin.nature),
+                settings(other.nature)
+            ));
+        }
+        let mut rivals = others.iter().filter(|it| it.input != origin.input);
+        if !self.is_published || rivals.clone().next().is_none() {
+            return doubts;
+        }
+        let normed = |it: &Origin| (it.input.mean, it.input.std);
+        let other = others.iter().find(|it| normed(it) != normed(origin));
+        let colours = match other.filter(|_| given.colours == Colours::LeftOut) {
+            Some(it) => format!(
+                ", normalised by {}; {} would want {} (`augment.statistics`)",
+                origin.input.colours(),
+                it.name(),
+                it.input.colours()
+            ),
+            None => String::new(),
+        };
+        let names: Vec<String> = rivals.by_ref().take(2).map(Origin::name).collect();
+        let more = if rivals.next().is_some() { ", ..." } else { "" };
+        doubts.push(format!(
+            "nothing tells which of {library}'s weights these are ({}, {}{more}; a file called as the \
+                 library calls it does): images are assumed to be as {} wants them{colours}",
+            origin.name(),
+            names.join(", "),
+            origin.name()
+        ));
+        doubts
+    }
+}
+
+impl fmt::Display for Told {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Told::BySha256 => "the file's SHA-256",
+            Told::ByFileName => "the file's name",
+            Told::ByMention => "the names in the file and what it is called",
+            Told::ByTensorNames => "the names in the file",
+        })
+    }
+}
+
+fn colours(mean: [f64; 3], std: [f64; 3]) -> String {
+    let list = |xs: [f64; 3]| xs.map(|x| x.to_string()).join(" ");
+    format!("mean {}, std {}", list(mean), list(std))
 }
 
 fn quoted(padding: Padding) -> String {
@@ -261,138 +437,11 @@ fn quoted(padding: Padding) -> String {
 }
 
 /// As a config has them.
-fn settings(nature: Option<(Padding, f64)>) -> Vec<String> {
-    nature.map_or(Vec::new(), |(padding, eps)| {
-        vec![format!("padding = {}", quoted(padding)), format!("norm_eps = {eps}")]
+fn settings(nature: Option<(Padding, f64)>) -> String {
+    nature.map_or(String::new(), |(padding, eps)| {
+        format!("padding = {}, norm_eps = {eps}", quoted(padding))
     })
 }
 
 #[cfg(test)]
-mod tests {
-    use ops::Padding;
-
-    use super::{Convention, origins};
-    use crate::{BackboneConfig, EfficientNet, Interpolation, ResNet, Variant, published};
-
-    fn efficientnet(variant: Variant) -> BackboneConfig {
-        BackboneConfig::EfficientNet(EfficientNet { variant, ..EfficientNet::default() })
-    }
-
-    fn found(library: &str, backbone: &BackboneConfig, called: &str) -> Convention {
-        Convention::among(library, backbone, &[called]).expect("known weights")
-    }
-
-    #[test]
-    fn the_table_is_read_whole_and_has_what_is_published() {
-        let text = include_str!("origins.csv");
-        assert_eq!(origins().count(), text.lines().count() - 2);
-        for it in published().into_iter().filter(crate::Published::is_trainable) {
-            let origin = origins().find(|origin| origin.network == it.name).expect(it.name);
-            assert_eq!((origin.tag, &origin.input), (it.tag, &it.input), "{}", it.name);
-            let BackboneConfig::EfficientNet(net) = it.backbone else { continue };
-            assert_eq!(origin.nature, net.padding.zip(net.norm_eps), "{}", it.name);
-        }
-        // timm's resized sides and torchvision's are whole.
-        assert!(origins().all(|it| it.input.resized() >= it.input.size[0]));
-    }
-
-    #[test]
-    fn the_library_says_how_a_network_pads_and_norms() {
-        use Padding::{Same, Symmetric};
-        use Variant::{B0, B4, B5, B7, Lite0, V2L, V2M, V2S};
-        for (library, variant, nature, mean) in [
-            ("efficientnet_pytorch", B0, (Same, 1e-3), 0.485),
-            ("efficientnet_pytorch", B4, (Same, 1e-3), 0.485),
-            ("efficientnet_pytorch", B7, (Same, 1e-3), 0.485),
-            ("efficientnet_pytorch", Lite0, (Same, 1e-3), 0.5),
-            ("torchvision", B0, (Symmetric, 1e-5), 0.485),
-            ("torchvision", Variant::B1, (Symmetric, 1e-5), 0.485),
-            ("torchvision", B5, (Symmetric, 1e-3), 0.485),
-            ("torchvision", V2S, (Symmetric, 1e-3), 0.485),
-            ("torchvision", V2M, (Symmetric, 1e-3), 0.485),
-            ("torchvision", V2L, (Symmetric, 1e-3), 0.5),
-            ("timm", V2S, (Same, 1e-3), 0.5),
-        ] {
-            let it = found(library, &efficientnet(variant), "best.pth").origin;
-            let (want, got) = ((Some(nature), mean), (it.nature, it.input.mean[0]));
-            assert_eq!(got, want, "{library} {variant:?}");
-        }
-    }
-
-    #[test]
-    fn what_the_names_do_not_tell_the_files_name_may() {
-        let b0 = efficientnet(Variant::B0);
-        for (called, name) in [
-            ("hf:timm/tf_efficientnet_b0.ap_in1k", "tf_efficientnet_b0.ap_in1k"),
-            (
-                "a/models--timm--efficientnet_b0.ra_in1k/b/model.safetensors",
-                "efficientnet_b0.ra_in1k",
-            ),
-            ("w/tf_efficientnet_b0_ap-f262efe1.pth", "tf_efficientnet_b0.ap_in1k"),
-            ("tf_efficientnet_b0", "tf_efficientnet_b0.ns_jft_in1k"),
-            ("my-tf_efficientnet_b0_faces.pth", "tf_efficientnet_b0.ns_jft_in1k"),
-            ("efficientnet_b0_ra-3dd342df.pth", "efficientnet_b0.ra_in1k"),
-            ("best.pth", "efficientnet_b0.ra_in1k"),
-        ] {
-            let it = found("timm", &b0, called);
-            assert_eq!(it.origin.name(), name, "{called}");
-            let is_told =
-                called.contains(".ap_") || called.contains("ra") || called.contains("f262");
-            assert_eq!(it.doubts.is_empty(), is_told, "{called}: {:?}", it.doubts);
-        }
-        // Nothing tells, and both are said.
-        let doubts = found("timm", &b0, "best.pth").doubts.join("\n");
-        for want in
-            ["tf_efficientnet_b0.ns_jft_in1k", "padding = \"same\", norm_eps = 0.001", "0.5"]
-        {
-            assert!(doubts.contains(want), "{doubts}");
-        }
-        let adv = found("efficientnet_pytorch", &b0, "adv-efficientnet-b0-b64d5a18.pth");
-        assert_eq!(adv.origin.input.mean, [0.5; 3]);
-        let resnet = BackboneConfig::ResNet(ResNet { depth: 50, ..ResNet::default() });
-        let it = found("torchvision and timm", &resnet, "resnet50-11ad3fa6.pth").origin;
-        assert_eq!(
-            (it.name(), it.input.resized()),
-            ("torchvision/resnet50.IMAGENET1K_V2".into(), 232)
-        );
-        assert_eq!(it.input.interpolation, Interpolation::Bilinear);
-        let it = found("torchvision and timm", &resnet, "resnet50.a1_in1k.safetensors").origin;
-        assert_eq!(it.name(), "resnet50.a1_in1k");
-    }
-
-    #[test]
-    fn settings_are_held_to_the_weights() {
-        let with = |padding, norm_eps| {
-            BackboneConfig::EfficientNet(EfficientNet {
-                padding,
-                norm_eps,
-                ..EfficientNet::default()
-            })
-        };
-        let mut silent = with(None, None);
-        let it = found("efficientnet_pytorch", &silent, "x");
-        assert_eq!(it.contradictions(&silent), Vec::<String>::new());
-        assert_eq!(it.complete(&mut silent), ["padding = \"same\"", "norm_eps = 0.001"]);
-        assert_eq!(silent, with(Some(Padding::Same), Some(1e-3)));
-        assert_eq!(it.complete(&mut silent), Vec::<String>::new());
-
-        let wrong = with(Some(Padding::Symmetric), Some(1e-5));
-        let problems = found("efficientnet_pytorch", &wrong, "x").contradictions(&wrong);
-        assert_eq!(
-            problems,
-            [
-                "at `model.backbone.padding`: it is \"symmetric\", but the weights (by their names \
-                 efficientnet_pytorch/efficientnet_b0.plain) were made with \"same\": set \
-                 `model.backbone.padding=\"same\"`, or leave it out",
-                "at `model.backbone.norm_eps`: it is 0.00001, but the weights (by their names \
-                 efficientnet_pytorch/efficientnet_b0.plain) were made with 0.001: set \
-                 `model.backbone.norm_eps=0.001`, or leave it out",
-            ]
-        );
-        // Where both are possible, the settings decide.
-        let same = with(Some(Padding::Same), None);
-        let it = found("timm", &same, "best.pth");
-        assert_eq!(it.origin.network, "tf_efficientnet_b0");
-        assert_eq!(it.contradictions(&same), Vec::<String>::new());
-    }
-}
+mod tests;

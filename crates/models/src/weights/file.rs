@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, fs, path::Path};
 
 use candle::{DType, Device, Tensor};
 
-use super::WeightsError;
+use super::error::WeightsError;
 use crate::pickle;
 
 /// A weight file as it is.

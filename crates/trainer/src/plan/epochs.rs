@@ -3,7 +3,10 @@
 use base::Epochs;
 use data::{Groups, Manifest, Sides};
 
-use super::{PlanError, divide, wrong};
+use super::{
+    error::{PlanError, wrong},
+    sides::divide,
+};
 use crate::{experiment::Experiment, sizes};
 
 /// Returns where each epoch of a run ends, without making the whole plan. Opens no image.

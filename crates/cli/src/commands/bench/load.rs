@@ -14,14 +14,15 @@ use crate::{
     End,
     args::ExperimentArgs,
     commands::{check_settings, manifest, use_threads},
-    runs,
+    pretrained, runs,
     terminal::Terminal,
 };
 
 pub(super) fn load(args: &ExperimentArgs, n_images: usize) -> anyhow::Result<End> {
     let terminal = Terminal::new();
-    let (experiment, _) = runs::experiment(args)?;
+    let (mut experiment, _) = runs::experiment(args)?;
     check_settings(&experiment)?;
+    pretrained::settle_if_here(&mut experiment, args, &terminal)?;
     use_threads(experiment.threads)?;
     let manifest = manifest(&experiment, &terminal)?;
     let plan = Plan::new(&experiment, &manifest, experiment.data.fold, &Device::Cpu, &terminal)?;

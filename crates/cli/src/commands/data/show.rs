@@ -10,10 +10,9 @@ use trainer::Plan;
 use crate::{
     End,
     args::ShowArgs,
-    commands::{check_settings, manifest, use_threads},
+    commands::{manifest, use_threads},
     drawing::{Cell, Sheet, png, thumbnail},
     output::Output,
-    runs,
     terminal::Terminal,
 };
 
@@ -28,8 +27,7 @@ struct Row {
 
 pub(super) fn show(args: &ShowArgs, terminal: &Terminal) -> anyhow::Result<End> {
     let output = Output::at(&args.output)?;
-    let (experiment, _) = runs::experiment(&args.experiment)?;
-    check_settings(&experiment)?;
+    let experiment = super::settled(&args.experiment, terminal)?;
     use_threads(experiment.threads)?;
     let manifest = manifest(&experiment, terminal)?;
     let plan = Plan::new(&experiment, &manifest, experiment.data.fold, &Device::Cpu, terminal)?;

@@ -135,7 +135,41 @@ fn all_problems_are_reported_at_once() {
 }
 
 #[test]
-fn files_that_are_not_a_table_are_reported() {
+fn a_folder_in_another_unicode_form_than_its_row_is_found() {
+    // As macOS and as Windows write it: syllables of Hangul and their letters.
+    let (nfc, nfd) = ("1_\u{d55c}", "1_\u{1112}\u{1161}\u{11ab}");
+    let fix = |name: &str| format!("[[fix]]\nids = [\"{name}\"]\nage = 70\n");
+    for (row, folder) in [(nfc, nfd), (nfd, nfc)] {
+        let csv = format!("{HEADER}1,male,Asian,30,{row}\n2,male,Asian,30,b\n");
+        let (manifest, findings) = read(&csv, &people(&[folder, "b"]), &fix(folder));
+        assert_eq!(findings.0, []);
+        // The person is called as the table has it, and the file as the disk has it.
+        assert!(manifest.people.contains(&row.to_owned()), "{:?}", manifest.people);
+        let its = manifest.examples.iter().find(|it| it.name == format!("{row}/mask1.jpg"));
+        let its = its.unwrap();
+        assert_eq!(super::path_of(its), Path::new("images").join(folder).join("mask1.jpg"));
+        assert_eq!(its.age, Some(70.0), "the fix is of this person");
+        assert!(manifest.notes[0].contains("than their folders': 1, such as"), "{manifest:?}");
+        let ascii = format!("{HEADER}1,male,Asian,30,a\n2,male,Asian,30,b\n");
+        let other = read(&ascii, &people(&["a", "b"]), "").0;
+        assert_eq!(manifest.listed.len(), other.listed.len());
+    }
+    // Both there: each is itself.
+    let both = format!("{HEADER}1,male,Asian,30,{nfc}\n2,male,Asian,40,{nfd}\n");
+    let (manifest, findings) = read(&both, &people(&[nfc, nfd]), &fix(nfd));
+    assert!(findings.0.is_empty() && manifest.notes.is_empty(), "{findings}");
+    let ages: Vec<_> = manifest.examples.iter().map(|it| (it.person, it.age)).collect();
+    assert_eq!((ages.first(), ages.last()), (Some(&(0, Some(70.0))), Some(&(1, Some(30.0)))));
+    let said = |csv: &str, folders: &[&str]| read(csv, &people(folders), "").1.to_string();
+    let err = said(&both, &[nfc]);
+    assert!(err.contains("1 thing is wrong") && err.contains("is there twice, in two"), "{err}");
+    // U+212B and A with a ring above it are both U+00C5.
+    let err = said(&format!("{HEADER}1,male,Asian,30,\u{c5}\n"), &["\u{212b}", "A\u{30a}"]);
+    assert!(err.contains("looks like 2 folders in other Unicode forms"), "{err}");
+}
+
+#[test]
+fn files_that_are_no_table_say_so() {
     check(
         "",
         &Listing::new(),

@@ -1,0 +1,196 @@
+//! Weights say how their network pads and norms, and what images they want.
+
+use std::{collections::HashMap, fs, path::Path, process::Stdio};
+
+use base::{Seed, Task};
+use candle::Device;
+use expect_test::{Expect, expect};
+use models::{BackboneConfig, EfficientNet, HeadConfig, Model, ModelSpec, Variant};
+
+use crate::{
+    bench::{Bench, lasting, text},
+    runs::{signal, wait_for},
+};
+
+/// Writes the weights of a small B0, as `library` names them.
+fn write_weights(path: &Path, library: &str) {
+    let small = EfficientNet { width: 0.25, depth: 0.3, ..EfficientNet::default() };
+    let backbone = BackboneConfig::EfficientNet(EfficientNet { variant: Variant::B0, ..small });
+    let spec = ModelSpec { backbone, head: HeadConfig::default() };
+    let model = Model::fresh(&spec, &Task::mask_gender_age(), Seed(7), &Device::Cpu).unwrap();
+    let all = model.params().to_file().unwrap();
+    let ours = all.iter().map(|it| it.0.clone()).filter(|it| !it.starts_with("head."));
+    let namings = spec.backbone.get().namings(&ours.collect::<Vec<_>>());
+    let naming = namings.into_iter().find(|it| it.library == library).unwrap();
+    let theirs: HashMap<_, _> = naming.backbone.into_iter().collect();
+    let named = all.into_iter().filter_map(|(ours, it)| Some((theirs.get(&ours)?.clone(), it)));
+    candle::safetensors::save(&named.collect::<HashMap<_, _>>(), path).unwrap();
+}
+
+const NET: &str = r#"
+[data]
+source = { kind = "mask_profiles", root = "people/train" }
+split = { kind = "profile", ratio = 0.3 }
+
+[augment]
+train = [{ kind = "random_crop", size = [32, 24] }]
+eval = [{ kind = "center_crop", size = [32, 24] }]
+
+[model]
+backbone = { kind = "efficientnet", variant = "b0", width = 0.25, depth = 0.3 }
+pretrained = "best.safetensors"
+
+[train]
+total = "2 epochs"
+batch_size = 8
+"#;
+
+fn bench() -> Bench {
+    let bench = Bench::new();
+    write_weights(&bench.path("best.safetensors"), "efficientnet_pytorch");
+    fs::write(bench.path("net.toml"), NET).unwrap();
+    bench
+}
+
+#[test]
+fn what_weights_say_is_in_the_run_and_its_bundle() {
+    let bench = bench();
+    let out = bench.ok(&["train", "net.toml", "--set", "run.name=a"]);
+    let notes: Vec<&str> = out.lines().filter(|it| it.starts_with("note:")).collect();
+    expect![[r#"note: by the names in the file the weights are efficientnet_pytorch's: the network has padding = "same", norm_eps = 0.001"#]].assert_eq(&notes.join("\n"));
+    for file in ["config.toml", "best/bundle.toml"] {
+        let text = fs::read_to_string(bench.path("runs/a").join(file)).unwrap();
+        assert!(text.contains("padding = \"same\"\nnorm_eps = 0.001\n"), "{file}: {text}");
+    }
+    // It is what the settings would have said, and what repeats the run.
+    let same = "model.backbone={ kind = efficientnet, variant = b0, width = 0.25, depth = 0.3, \
+                padding = same, norm_eps = 1e-3 }";
+    let out = bench.ok(&["train", "net.toml", "--set", "run.name=b", "--set", same]);
+    assert!(!out.contains("the network has"), "{out}");
+    bench.ok(&["train", "runs/a/config.toml", "--set", "run.name=c"]);
+    for other in ["runs/b", "runs/c"] {
+        assert!(lasting(&bench.path("runs/a")) == lasting(&bench.path(other)), "{other}");
+    }
+    // And is not what the settings alone would have made of it.
+    write_weights(&bench.path("best.safetensors"), "torchvision");
+    let out = bench.ok(&["train", "net.toml", "--set", "run.name=d"]);
+    assert!(out.contains("padding = \"symmetric\", norm_eps = 0.00001"), "{out}");
+    assert!(lasting(&bench.path("runs/a")) != lasting(&bench.path("runs/d")));
+}
+
+#[test]
+fn a_stopped_run_goes_on_with_what_its_weights_said() {
+    let bench = bench();
+    let long = ["train", "net.toml", "--set", "train.total=12 epochs", "--set"];
+    bench.ok(&[&long[..], &["run.name=whole"]].concat());
+    let mut command = bench.command(&[&long[..], &["run.name=stopped"]].concat());
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    wait_for(&bench.path("runs/stopped/best/bundle.toml"));
+    signal("-KILL", child.id());
+    child.wait().unwrap();
+    assert!(!bench.path("runs/stopped/report.toml").exists(), "it was too quick to be stopped");
+    // Whatever has become of the file since.
+    fs::remove_file(bench.path("best.safetensors")).unwrap();
+    bench.ok(&["train", "--resume", "runs/stopped"]);
+    assert!(lasting(&bench.path("runs/whole")) == lasting(&bench.path("runs/stopped")));
+}
+
+#[test]
+fn folds_are_padded_and_normed_by_the_weights() {
+    let bench = bench();
+    bench.ok(&["kfold", "net.toml", "--folds", "2", "--set", "run.name=a"]);
+    for file in ["config.toml", "fold-0/config.toml", "fold-1/best/bundle.toml"] {
+        let text = fs::read_to_string(bench.path("runs/a").join(file)).unwrap();
+        assert!(text.contains("padding = \"same\"\nnorm_eps = 0.001\n"), "{file}: {text}");
+    }
+}
+
+#[test]
+fn settings_that_contradict_weights_are_refused_by_every_command() {
+    let bench = bench();
+    let wrong = "model.backbone={ kind = efficientnet, variant = b0, width = 0.25, depth = 0.3, \
+                 padding = symmetric, norm_eps = 1e-5 }";
+    let all: [&[&str]; 11] = [
+        &["data", "prepare"],
+        &["bench", "load"],
+        &["train", "--fast"],
+        &["train", "--overfit", "4"],
+        &["kfold", "--folds", "2"],
+        &["lr-find"],
+        &["data", "check"],
+        &["data", "stats"],
+        &["data", "show"],
+        &["data", "mixed"],
+        &["data", "pack"],
+    ];
+    bench.fails(&["train", "net.toml", "--set", wrong], expect![[r#"
+        error: 2 settings contradict the weights:
+          at `model.backbone.padding`: it is "symmetric", but the weights of `model.pretrained` were made with "same" (by the names in the file they are efficientnet_pytorch's): leave the setting out to have that, or take other weights
+          at `model.backbone.norm_eps`: it is 0.00001, but the weights of `model.pretrained` were made with 0.001 (by the names in the file they are efficientnet_pytorch's): leave the setting out to have that, or take other weights"#]]);
+    let before = bench.names();
+    let said = |command: &[&str]| {
+        let output = bench.run(&[command, &["net.toml", "--set", wrong]].concat());
+        assert_eq!(output.status.code(), Some(1), "{command:?}");
+        text(&output.stderr)
+    };
+    for command in all {
+        assert_eq!(said(command), said(&["train"]), "{command:?}");
+    }
+    assert_eq!(bench.names(), before, "something was left behind");
+    let check = |set: &str, want: Expect| {
+        bench.fails(&["train", "net.toml", "--set", set], want);
+    };
+    check(
+        "model.backbone.padding=symmetric",
+        expect![[
+            r#"error: at `model.backbone.padding`: it is "symmetric", but the weights of `model.pretrained` were made with "same" (by the names in the file they are efficientnet_pytorch's): leave the setting out to have that, or take other weights"#
+        ]],
+    );
+    check(
+        "model.backbone.norm_eps=1e-5",
+        expect![
+            "error: at `model.backbone.norm_eps`: it is 0.00001, but the weights of `model.pretrained` were made with 0.001 (by the names in the file they are efficientnet_pytorch's): leave the setting out to have that, or take other weights"
+        ],
+    );
+    bench.ok(&["train", "net.toml", "--fast", "--set", "model.backbone.padding=same"]);
+}
+
+#[test]
+fn colours_that_contradict_published_weights_are_refused() {
+    let bench = Bench::new();
+    fs::write(bench.path("resnet18-f37072fd.safetensors"), crate::weights::zeros_of_resnet18())
+        .unwrap();
+    let net = NET.replace("best.safetensors", "resnet18-f37072fd.safetensors").replace(
+        r#"{ kind = "efficientnet", variant = "b0", width = 0.25, depth = 0.3 }"#,
+        r#"{ kind = "resnet", depth = 18 }"#,
+    );
+    fs::write(bench.path("net.toml"), net).unwrap();
+    let half = ["net.toml", "--set", "augment.statistics={ kind = given }"];
+    bench.fails(&[&["train"][..], &half].concat(), expect![[r#"error: at `augment.statistics`: it is mean 0.5 0.5 0.5, std 0.5 0.5 0.5, but the weights of `model.pretrained` were made with mean 0.485 0.456 0.406, std 0.229 0.224 0.225 (by the file's name they are torchvision/resnet18.IMAGENET1K_V1): leave the setting out to have that, or take other weights (`{ kind = "data" }` takes what is measured of the images, on purpose)"#]]);
+    bench.fails(&[&["data", "show"][..], &half].concat(), expect![[r#"error: at `augment.statistics`: it is mean 0.5 0.5 0.5, std 0.5 0.5 0.5, but the weights of `model.pretrained` were made with mean 0.485 0.456 0.406, std 0.229 0.224 0.225 (by the file's name they are torchvision/resnet18.IMAGENET1K_V1): leave the setting out to have that, or take other weights (`{ kind = "data" }` takes what is measured of the images, on purpose)"#]]);
+    // What is measured is so on purpose; and of weights that are not known nothing is refused.
+    let measured = ["train", "net.toml", "--fast", "--set", "augment.statistics={ kind = data }"];
+    let out = bench.ok(&measured);
+    assert!(out.contains("note: `augment.statistics` is what is measured"), "{out}");
+    fs::rename(bench.path("resnet18-f37072fd.safetensors"), bench.path("mine.safetensors"))
+        .unwrap();
+    let mine = ["--fast", "--set", "model.pretrained=mine.safetensors"];
+    let out = bench.ok(&[&["train"][..], &half, &mine].concat());
+    assert!(out.contains("nothing tells which of torchvision and timm's weights"), "{out}");
+}
+
+#[test]
+fn what_images_weights_want_is_drawn_and_said_where_they_are_not_here() {
+    let bench = bench();
+    let net = NET.replace("width = 0.25, depth = 0.3", "width = 1.0");
+    let (head, rest) = net.split_once("[augment]").unwrap();
+    let net = format!("{head}[model]{}", rest.split_once("[model]").unwrap().1);
+    fs::write(bench.path("net.toml"), net).unwrap();
+    let out = bench.run(&["data", "show", "net.toml", "--set", "model.pretrained=hf:timm/absent"]);
+    expect![[r#"
+        note: the weights `hf:timm/absent` are not on this machine: only the network says what they want, until training goes by the file
+        images as efficientnet_b0.ra_in1k's weights want them: 224x224, crop 0.875, bicubic, mean 0.485 0.456 0.406, std 0.229 0.224 0.225
+        reading the data
+        6 images, 8 resamples of each: show.png
+    "#]].assert_eq(&text(&out.stdout));
+}

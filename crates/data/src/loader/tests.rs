@@ -1,0 +1,203 @@
+//! What a loader gives, whatever its threads, its beginning and its epochs.
+
+use std::sync::Arc;
+
+use augment::{MixOpConfig, Mixing, Pipeline, StatisticsConfig, Step, TransformConfig};
+use base::{Seed, Task};
+
+use super::{Batch, Load, LoadError, Loader};
+use crate::{Content, Context, Source as _, SyntheticPeople};
+
+fn load(n_threads: usize, first_batch: usize) -> Load {
+    let people = SyntheticPeople {
+        n_people: 4,
+        n_test: 0,
+        size: [32, 24],
+        wrong_labels: 0.0,
+        flipped: 0.0,
+        seed: 0,
+    };
+    let context = Context { cache: None, max_pixels: 1 << 20, progress: &|_, _| {} };
+    let manifest = people.read(&context).unwrap();
+    let images = manifest.examples.into_iter().map(|it| (it.name, it.content)).collect();
+    let ops = ["random_crop\"\nsize = [16, 12]", "color_jitter\"", "horizontal_flip\""];
+    let op = |it| toml::from_str::<Step>(&format!("kind = \"{it}")).unwrap();
+    let ops = ops.map(op).to_vec();
+    let statistics = StatisticsConfig::default().get().known().unwrap();
+    let pipeline = Arc::new(Pipeline { ops, statistics, max_pixels: 1 << 20 });
+    let order: Vec<usize> = (0..28).rev().collect();
+    let batches = order.chunks(5).map(<[usize]>::to_vec).collect();
+    let stream = "augment/0".to_owned();
+    Load {
+        images,
+        batches,
+        pipeline,
+        memory: None,
+        pack: None,
+        mixing: Mixing::default(),
+        seed: Seed(1),
+        stream,
+        first_batch,
+        n_threads,
+        prefetch: 2,
+    }
+}
+
+/// Few batches, whose images go through every operation.
+fn zoo(n_threads: usize) -> Load {
+    let mut load = load(n_threads, 0);
+    load.batches.truncate(2);
+    let pipeline = Arc::make_mut(&mut load.pipeline);
+    pipeline.ops = TransformConfig::zoo().into_iter().map(|(_, it)| it.into()).collect();
+    // What studies an image comes first, as it must.
+    pipeline.ops.sort_by_key(|it| !it.studies());
+    // The zoo's sizes are ImageNet's; a small resize goes last.
+    pipeline.ops.push(toml::from_str("kind = \"resize\"\nsize = [16, 12]").unwrap());
+    load
+}
+
+fn all(load: Load) -> Vec<Batch> {
+    let mut loader = Loader::start(load);
+    std::iter::from_fn(|| loader.next()).map(|it| it.unwrap()).collect()
+}
+
+#[test]
+fn the_number_of_threads_does_not_change_the_batches() {
+    let one = all(load(1, 0));
+    assert_eq!(one.len(), 6);
+    assert_eq!((one[0].examples.len(), one[5].examples.len()), (5, 3));
+    assert!(one == all(load(4, 0)));
+    assert!(all(zoo(1)) == all(zoo(4)));
+}
+
+#[test]
+fn a_later_start_sees_the_same_later_batches() {
+    assert!(all(load(1, 0))[4..] == all(load(2, 4)));
+}
+
+/// Three epochs of other batches, sizes and lengths, of which the first begins in its midst.
+fn epochs(n_threads: usize) -> Vec<Load> {
+    let mut loads = vec![load(n_threads, 4), load(n_threads, 0), mixed(n_threads, 0)];
+    let small = toml::from_str("kind = \"resize\"\nsize = [8, 6]").unwrap();
+    Arc::make_mut(&mut loads[1].pipeline).ops.push(small);
+    loads[1].batches = (0..28).collect::<Vec<_>>().chunks(3).map(<[usize]>::to_vec).collect();
+    for (epoch, load) in loads.iter_mut().enumerate() {
+        load.stream = format!("augment/{epoch}");
+    }
+    loads
+}
+
+#[test]
+fn one_loader_of_several_epochs_gives_what_one_for_each_does() {
+    let want: Vec<Batch> = epochs(1).into_iter().flat_map(all).collect();
+    assert_eq!(want.len(), 2 + 10 + 6);
+    for n_threads in [1, 4] {
+        let mut loads = epochs(n_threads).into_iter();
+        // All at once; and each as soon as the one before it is begun, as training does.
+        let mut loader = Loader::start(loads.next().unwrap());
+        loads.for_each(|it| loader.add(it));
+        let got: Vec<Batch> = std::iter::from_fn(|| loader.next()).map(Result::unwrap).collect();
+        assert!(got == want, "{n_threads} threads");
+
+        let mut loads = epochs(n_threads).into_iter();
+        let mut loader = Loader::start(loads.next().unwrap());
+        let mut got = Vec::new();
+        for n in [2, 10, 6] {
+            loads.next().into_iter().for_each(|it| loader.add(it));
+            got.extend((0..n).map(|_| loader.next().unwrap().unwrap()));
+        }
+        assert!(got == want && loader.next().is_none(), "{n_threads} threads, one by one");
+    }
+}
+
+#[test]
+fn the_next_epoch_is_begun_before_this_one_is_used_up() {
+    // Its first batch cannot be made, and is there when this epoch's last one has been taken.
+    let mut next = load(1, 0);
+    next.images = vec![("gone".to_owned(), Content::File("no/such.jpg".into())); 28].into();
+    let mut loader = Loader::start(load(1, 5));
+    loader.add(next);
+    let began = std::time::Instant::now();
+    while loader.shared.lock().finished.len() < 2 {
+        assert!(began.elapsed().as_secs() < 60, "nothing of the next epoch is made");
+        std::thread::yield_now();
+    }
+    assert!(loader.next().unwrap().is_ok());
+    assert!(loader.next().unwrap().unwrap_err().to_string().starts_with("gone: "));
+}
+
+#[test]
+fn a_loader_that_has_given_all_waits_for_more_or_for_its_end() {
+    let mut loader = Loader::start(load(3, 5));
+    assert!(loader.next().unwrap().is_ok() && loader.next().is_none());
+    loader.add(load(1, 5));
+    assert!(loader.next().unwrap().is_ok() && loader.next().is_none());
+    drop(loader);
+}
+
+#[test]
+fn an_image_is_seen_anew_each_time() {
+    let mut load = load(1, 0);
+    load.batches = vec![vec![3, 3], vec![3]];
+    let batches = all(load);
+    let (first, second) = batches[0].images.split_at(batches[1].images.len());
+    assert!(first != second && first != batches[1].images && second != batches[1].images);
+}
+
+/// The same batches with half of each row another's, and every mixing after that.
+fn mixed(n_threads: usize, first_batch: usize) -> Load {
+    let half = "kind = \"half_cutmix\"\np = 0.5\nper = \"example\"\n\
+                from = { factor = \"age\", level = \"30-59\" }";
+    let mut ops: Vec<MixOpConfig> = vec![toml::from_str(half).unwrap()];
+    ops.extend(MixOpConfig::zoo().into_iter().map(|it| it.1));
+    // Of a task in which examples 0 to 9 are of the level that is asked for.
+    let examples: Vec<(usize, usize)> = (0..28).map(|it| (it, usize::from(it < 10))).collect();
+    let task = Task::mask_gender_age();
+    let mixing = Mixing::new(&ops, &task, &examples, |_| 0).unwrap();
+    Load { mixing, ..load(n_threads, first_batch) }
+}
+
+#[test]
+fn mixed_batches_are_a_function_of_their_position() {
+    let one = all(mixed(1, 0));
+    assert!(one == all(mixed(4, 0)));
+    assert!(one[4..] == all(mixed(2, 4)));
+    for (batch, plain) in one.iter().zip(all(load(1, 0))) {
+        let n = plain.examples.len();
+        assert!(batch.images.starts_with(&plain.images), "its own images differ");
+        assert_eq!((batch.samples.len(), &batch.examples[..n]), (n, &plain.examples[..]));
+        assert!(batch.examples[n..].iter().all(|&it| it < 10), "{:?}", batch.examples);
+        assert_eq!(batch.images.len(), batch.examples.len() * 16 * 12 * 3);
+        assert!(batch.samples.iter().all(|it| it.over.is_some()));
+    }
+    // A extra has a stream of its own.
+    let (idx, batch) =
+        one.iter().enumerate().find(|(_, it)| it.examples.len() > it.samples.len()).unwrap();
+    let n_own = batch.samples.len();
+    let Load { images, pipeline, seed, .. } = mixed(1, 0);
+    let bytes = images[batch.examples[n_own]].1.bytes().unwrap().into_owned();
+    let mut rng = seed.stream(&format!("augment/0/guest/{idx}/0"));
+    let extra = pipeline.apply(&bytes, &mut rng, None).unwrap();
+    assert!(batch.images[n_own * 16 * 12 * 3..].starts_with(extra.as_raw()));
+}
+
+#[test]
+fn an_image_that_cannot_be_read_is_named() {
+    let mut load = load(2, 0);
+    let mut images = load.images.to_vec();
+    images[27].1 = Content::File("no/such.jpg".into());
+    images[20].1 = Content::Memory(b"no image".as_slice().into());
+    load.images = images.into();
+    let mut loader = Loader::start(load);
+    let err = |it: Option<Result<Batch, LoadError>>| it.unwrap().unwrap_err().to_string();
+    assert!(err(loader.next()).contains("No such file"));
+    assert!(err(loader.next()).contains("this is no image"));
+    assert!(loader.next().unwrap().is_ok());
+}
+
+#[test]
+fn a_loader_that_is_dropped_early_stops_its_threads() {
+    let mut loader = Loader::start(load(3, 0));
+    loader.next().unwrap().unwrap();
+    drop(loader);
+}

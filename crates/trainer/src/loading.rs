@@ -1,0 +1,31 @@
+//! What is loaded of an epoch.
+
+use std::sync::Arc;
+
+use data::{Load, Loader};
+
+use crate::plan::Plan;
+
+/// The batches of the epoch that `step` lies in, from that step on.
+pub fn load_epoch(plan: &Plan, step: usize) -> Loader {
+    Loader::start(epoch(plan, step))
+}
+
+/// What is loaded of the epoch that `step` lies in, from that step on.
+pub(crate) fn epoch(plan: &Plan, step: usize) -> Load {
+    let (epoch_idx, n_done) = plan.epochs.find(step);
+    let (pipeline, pack) = plan.seen(epoch_idx);
+    Load {
+        images: Arc::clone(&plan.images),
+        batches: plan.batches(epoch_idx),
+        pipeline,
+        memory: plan.memory.clone(),
+        pack,
+        mixing: plan.mixing.starting(step - n_done),
+        seed: plan.seed(),
+        stream: format!("augment/{epoch_idx}"),
+        first_batch: n_done,
+        n_threads: plan.experiment.data.num_workers,
+        prefetch: plan.experiment.data.prefetch,
+    }
+}
