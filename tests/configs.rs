@@ -86,8 +86,9 @@ fn fast_run_takes_one_step_of_each_phase_of_the_full_run() {
                  31 (after `augment.mix[0]`), 37 (`average` has begun), 48,";
     assert!(summary.contains(steps), "{summary}");
     assert_eq!(plan.epochs.total(), 9);
-    let sizes = (0..9)
-        .map(|it| (plan.batches(it).len(), plan.batches(it)[0].len(), plan.seen(it).0.size()));
+    let sizes = (0..9).map(|it| {
+        (plan.batches(it).len(), plan.batches(it)[0].len(), plan.pipeline_at(it).0.size())
+    });
     let (small, large) = ((1, 16, Ok([24, 20])), (1, 8, Ok([32, 28])));
     let want = [small.clone(), small.clone(), small, large.clone()];
     assert_eq!(sizes.take(4).collect::<Vec<_>>(), want);
@@ -156,7 +157,7 @@ fn invalid_mixing_is_reported_before_the_first_step() {
     check(&from("joint", "worn female >=60"), "no training image is `worn female >=60`");
     check("{ kind = \"cutmix\", alpha = 0.0 }", "`alpha` must be from 0.01");
     check("{ kind = \"mixup\", per = \"pair\" }", "`partner = \"flipped\"`");
-    check("{ kind = \"mixup\", until = \"0 %\" }", "`until` is longer than nothing");
+    check("{ kind = \"mixup\", until = \"0 %\" }", "`until` must be greater than 0");
     check("{ kind = \"random_erasing\", area = [0.5, 0.1] }", "`area` is");
     check("{ kind = \"random_erasing\", aspect = 0.0 }", "`aspect` is");
 }

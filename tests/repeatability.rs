@@ -301,7 +301,7 @@ fn run_resumes_with_other_settings_only_if_allowed() {
     let before = files(&path);
     let mut other = plan(&experiment(&["optim.lr=0.5", "average={ kind = \"none\" }"]));
     let err = fit(&other, &run, &StopsAt::never()).err().unwrap().to_string();
-    assert!(err.contains("optim.lr was 0.002, and is 0.5"), "{err}");
+    assert!(err.contains("optim.lr was 0.002, now 0.5"), "{err}");
     check_same(&before, &files(&path));
     other.allow_changes = true;
     fit(&other, &run, &StopsAt::after(1)).unwrap();
@@ -333,7 +333,7 @@ fn earlier_settings_are_kept_however_often_a_change_is_killed() {
     // Without a checkpoint, the settings of the run are those in its folder.
     let mut other = plan(&experiment(&["optim.lr=0.5"]));
     let err = fit(&other, &run, &StopsAt::never()).err().unwrap().to_string();
-    assert!(err.contains("optim.lr was 0.002, and is 0.5"), "{err}");
+    assert!(err.contains("optim.lr was 0.002, now 0.5"), "{err}");
 
     fit(&plan(&begun), &run, &StopsAt::after(2)).unwrap();
     let checkpoints = files(&path.join("checkpoints"));

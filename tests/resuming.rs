@@ -57,7 +57,7 @@ fn run_resumes_with_other_data_only_if_allowed() {
         ("1 image relabelled: `", relabel),
         ("1 image reweighted: `", |it, at| it.examples[at].weight = 0.5),
         ("1 image removed: `", |it, at| drop(it.examples.remove(at))),
-        ("1 image used otherwise: `", |it, at| it.examples[at].usage = Use::Train),
+        ("1 image with a different use: `", |it, at| it.examples[at].usage = Use::Train),
     ];
     for (want, change) in changes {
         let dir = tempfile::tempdir().unwrap();
@@ -77,7 +77,7 @@ fn run_resumes_with_other_data_only_if_allowed() {
         resume(true, &watch).unwrap();
         let notes = watch.notes.lock().unwrap().join("\n");
         assert!(notes.contains(&format!("changed: {want}{name}`")), "{notes}");
-        assert!(!notes.contains("start anew"), "the validation set is the same: {notes}");
+        assert!(!notes.contains("are reset"), "the validation set is the same: {notes}");
         let until = fs::read(run.dir().join("data-until-2.csv")).unwrap();
         let first = before.iter().find(|it| it.0 == "data.csv").unwrap();
         assert!(until == first.1);
@@ -142,7 +142,7 @@ fn data_change_is_reported_without_a_valid_data_csv() {
     run.write("data.csv", &text.replace(",pool,", ",score,")).unwrap();
     let err = fit(&plan_of(&experiment, &changed, true), &run, &StopsAt::never());
     let err = err.err().unwrap().to_string();
-    assert!(err.contains("data.csv: the data is not what this run began with"), "{err}");
+    assert!(err.contains("data.csv: the data is not what this run started with"), "{err}");
 }
 
 const BY_LOSS: &str = "eval.best_by={ kind = \"log_loss\" }";
@@ -156,8 +156,8 @@ fn best_starts_anew_where_scores_are_not_comparable() {
     relabel(&mut relabelled, valid);
     let by_loss = experiment(&[BY_LOSS]);
     for (why, experiment, changed) in [
-        ("`eval.best_by` is another", &by_loss, &original),
-        ("the validation set is another", &begins, &relabelled),
+        ("`eval.best_by` has changed", &by_loss, &original),
+        ("the validation set has changed", &begins, &relabelled),
     ] {
         // 7 steps per epoch: the best so far is a macro F1 below 1, and no log loss is lower.
         let dir = tempfile::tempdir().unwrap();
@@ -165,7 +165,7 @@ fn best_starts_anew_where_scores_are_not_comparable() {
         let watch = StopsAt::never();
         let outcome = finished(fit(&plan_of(experiment, changed, true), &run, &watch).unwrap());
         let notes = watch.notes.lock().unwrap().join("\n");
-        assert!(notes.contains(why) && notes.contains("start anew"), "{notes}");
+        assert!(notes.contains(why) && notes.contains("are reset"), "{notes}");
         let epochs = run.read("epochs.csv").unwrap();
         let best: Vec<&str> =
             epochs.lines().skip(1).map(|it| it.split(',').nth(4).unwrap()).collect();
@@ -214,7 +214,7 @@ fn bundle_of_discarded_steps_is_not_the_best() {
     let run_again = Run::open(&copied).unwrap();
     let watch = StopsAt::never();
     finished(fit(&plan, &run_again, &watch).unwrap());
-    assert!(!watch.notes.lock().unwrap().join("\n").contains("start anew"));
+    assert!(!watch.notes.lock().unwrap().join("\n").contains("are reset"));
     assert!(files(&whole.join("best")) == files(&copied.join("best")));
     // With a tiny learning rate and frozen norms, no step is better than step 7.
     let frozen_norms = "train.freeze=[{ layers = \"norm\" }]";
@@ -223,7 +223,7 @@ fn bundle_of_discarded_steps_is_not_the_best() {
     let outcome = finished(fit(&plan_of(&slow, &original, true), &run, &watch).unwrap());
     let notes = watch.notes.lock().unwrap().join("\n");
     assert!(
-        notes.contains("the best so far was that of step 7, and it is that of step 14"),
+        notes.contains("the best bundle so far was that of step 7, but this is that of step 14"),
         "{notes}"
     );
     assert_eq!(Bundle::tag(&run.best()).unwrap(), outcome.best_step.to_string());

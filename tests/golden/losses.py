@@ -198,8 +198,10 @@ case.says('kind = "f1"\n', f1(case.x, case.targets(), rows=case.row_weights[:, N
 
 # LDAM with deferred re-weighting, as the authors' LDAMLoss and cifar_train.py have it.
 def ldam(case, margin, w):
-    m = torch.tensor([max(n, 1) ** -0.25 for n in case.counts])
-    m = margin * m / m.max()
+    # The authors divide by the largest margin of all classes; here by that of the classes that occur, which a
+    # class without images shares.
+    rarest = min(n for n in case.counts if n > 0)
+    m = torch.tensor([margin * (rarest / max(n, rarest)) ** 0.25 for n in case.counts])
     loss, norm = 0, 0
     for y, share in case.parts():
         shifted = case.x - F.one_hot(y, case.n) * m

@@ -196,16 +196,16 @@ fn lite0_on_its_published_weights_agrees_with_timm() -> Result<()> {
 }
 
 #[test]
-fn weights_by_efficientnet_pytorchs_names_answer_as_tensorflows_network() -> Result<()> {
+fn weights_with_efficientnet_pytorchs_names_predict_as_tensorflows_network() -> Result<()> {
     let case = golden("networks").at("cases").at("timm_tf/b0");
     let head = HeadConfig::Joint(Joint { dropout: 0.0, ..Joint::default() });
-    let silent = network("timm/b0");
-    let spec = ModelSpec { backbone: silent.clone(), head: head.clone() };
+    let without = network("timm/b0");
+    let spec = ModelSpec { backbone: without.clone(), head: head.clone() };
     let written = Model::fresh(&spec, &plain_task(18), Seed(0), &Device::Cpu)?;
     set_by_formula(&written)?;
     let all: HashMap<String, Tensor> = written.params().to_file()?.into_iter().collect();
     let ours: Vec<String> = all.keys().filter(|it| !it.starts_with("head.")).cloned().collect();
-    let namings = silent.get().namings(&ours);
+    let namings = without.get().namings(&ours);
     let naming = namings.into_iter().find(|it| it.library == "efficientnet_pytorch").unwrap();
     let named = naming.backbone.iter().map(|(ours, theirs)| (theirs.clone(), all[ours].clone()));
     let mut named: HashMap<String, Tensor> = named.collect();
@@ -217,13 +217,13 @@ fn weights_by_efficientnet_pytorchs_names_answer_as_tensorflows_network() -> Res
     let path = dir.path().join("best.safetensors");
     candle::safetensors::save(&named, &path)?;
 
-    // The config names the variant and the file, and nothing of padding and norms.
+    // The config sets the variant and the file, but neither the padding nor the norms.
     let path_text = path.display();
     let text = format!(
         "[model]\npretrained = '{path_text}'\nbackbone = {{ kind = 'efficientnet', drop_path = 0.0 }}"
     );
     let layers = [Layer::from_toml("net.toml", &text).unwrap()];
-    assert_eq!(Experiment::load(&layers).unwrap().model.backbone, silent);
+    assert_eq!(Experiment::load(&layers).unwrap().model.backbone, without);
     let file = WeightsFile::read(&path).unwrap();
     let (experiment, _) = Experiment::load_with(&layers, &file, &[], "").unwrap();
     let spec = ModelSpec { backbone: experiment.model.backbone, head };

@@ -258,7 +258,7 @@ impl Callback for Terminal {
             lines.push(row(name, what, spent));
         }
         lines.push(row("", "everything else", (total - named).max(0.0)));
-        let load = profile.seen().as_secs_f64();
+        let load = profile.loading().as_secs_f64();
         lines.push(row(
             "load",
             "decoding and augmenting images, concurrently on loader threads",

@@ -163,7 +163,7 @@ fn weights_are_downloaded_once_and_verified_each_time() {
     let home = hub.dir.path().join("home/hub/models--timm--net");
     fs::write(home.join("blobs").join(sha256(&weights())), "damaged").unwrap();
     hub.fails(&hub.endpoint, "hf:timm/net", expect!["error: hf:timm/net: the file has the SHA-256 41f0c27c00e8018f7715b5f50f67b5b54c229c1b843a014152785d9005f58fde, but the hub says 5ef3778ae285b60bf0ba2de34d9d7524cac3629adcb11c55726b22884e4d0faf: it is damaged and was removed; fetch it again"]);
-    assert!(hub.origin("hf:timm/net").starts_with("fetched from"));
+    assert!(hub.origin("hf:timm/net").starts_with("downloaded from"));
 }
 
 #[test]
@@ -202,7 +202,7 @@ fn wrong_checksum_is_refused_and_leaves_no_file() {
     let left: Vec<_> = fs::read_dir(blobs).unwrap().map(|it| it.unwrap().path()).collect();
     assert!(left.iter().all(|it| it.extension().is_some_and(|it| it == "lock")), "{left:?}");
     hub.add("timm/net", "model.safetensors", &weights(), &sha256(&weights()));
-    assert!(hub.origin("hf:timm/net").starts_with("fetched from"));
+    assert!(hub.origin("hf:timm/net").starts_with("downloaded from"));
 }
 
 #[test]
@@ -211,7 +211,7 @@ fn interrupted_download_is_resumed() {
     let (content, n) = (weights(), weights().len());
     hub.add("timm/net", "model.safetensors", &content, &sha256(&content));
     hub.state.lock().unwrap().n_cuts = 1;
-    assert!(hub.origin("hf:timm/net").contains("what the hub says"));
+    assert!(hub.origin("hf:timm/net").contains("matches the hub's"));
     let half = (n - 1) / 2;
     assert_eq!(hub.ranges(), ["0-0", "0-", "0-0", &format!("{half}-")]);
 
@@ -220,7 +220,7 @@ fn interrupted_download_is_resumed() {
     hub.add("timm/net", "model.safetensors", &content, &sha256(&content));
     hub.state.lock().unwrap().n_cuts = 4;
     hub.fails(&hub.endpoint, "hf:timm/net", expect!["error: hf:timm/net: model.safetensors broke off (Peer disconnected): the same command goes on from there, or fetch model.safetensors by hand from ENDPOINT/timm/net and give its path, or put it into the folder of MASKFIT_WEIGHTS"]);
-    assert!(hub.origin("hf:timm/net").contains("what the hub says"));
+    assert!(hub.origin("hf:timm/net").contains("matches the hub's"));
 }
 
 #[test]
@@ -232,7 +232,7 @@ fn complete_or_too_long_partial_files_are_downloaded_again() {
     fs::create_dir_all(&blobs).unwrap();
     for part in [&content[..], &[&content[..], b"more"].concat()] {
         fs::write(blobs.join(format!("{etag}.part")), part).unwrap();
-        assert!(hub.origin("hf:timm/net").contains("what the hub says"));
+        assert!(hub.origin("hf:timm/net").contains("matches the hub's"));
         fs::remove_dir_all(hub.dir.path().join("home/hub/models--timm--net/snapshots")).unwrap();
     }
 }

@@ -67,7 +67,7 @@ pub enum BundleError {
     OtherWeights {
         /// The file.
         path: PathBuf,
-        /// What differs.
+        /// The difference.
         source: WeightsError,
     },
     /// A tensor operation failed.
@@ -76,7 +76,7 @@ pub enum BundleError {
 }
 
 const FILE: &str = "bundle.toml";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// `bundle.toml`.
 #[derive(Serialize, Deserialize)]
@@ -109,7 +109,7 @@ fn is_name(name: &str) -> bool {
 }
 
 /// Returns whether a name is that of a file in `dir` itself, not a symbolic link; the file may be missing.
-fn is_beside(dir: &Path, name: &str) -> bool {
+fn is_in_folder(dir: &Path, name: &str) -> bool {
     is_name(name) && !dir.join(name).is_symlink()
 }
 
@@ -132,15 +132,19 @@ impl Description {
             _ => BundleError::Io { path: path.clone(), source },
         })?;
         let unclear = |reason: String| BundleError::Description { path: path.clone(), reason };
-        let description: Description =
+        let table: toml::Table =
             toml::from_str(&text).map_err(|err| unclear(err.message().to_owned()))?;
-        if description.version != VERSION {
+        // First, because other versions have other keys.
+        let version = table.get("version").and_then(toml::Value::as_integer);
+        if let Some(version) = version.filter(|&it| it != i64::from(VERSION)) {
             let reason = format!(
-                "the bundle has version {}, but this program reads version {VERSION}",
-                description.version
+                "the bundle has format {version}, but this version of maskfit reads format {VERSION}: train it \
+                 again, or use the version that wrote it"
             );
             return Err(unclear(reason));
         }
+        let description: Description =
+            table.try_into().map_err(|err: toml::de::Error| unclear(err.message().to_owned()))?;
         match description.problem(dir) {
             None => Ok(description),
             Some(reason) => Err(unclear(reason)),
@@ -153,7 +157,7 @@ impl Description {
         let of_member = |(idx, it): (usize, &MemberDescription)| {
             let place = format!("members[{idx}]");
             let weights = || {
-                (!is_beside(dir, &it.weights)).then(|| {
+                (!is_in_folder(dir, &it.weights)).then(|| {
                     let name = &it.weights;
                     format!("`weights` must be a file in the bundle's own folder, not `{name}`")
                 })
@@ -273,7 +277,7 @@ impl Bundle {
             let path = dir.join(&member.weights);
             let tensors = read_weights(&path)?;
             let misfit = |source| BundleError::OtherWeights { path: path.clone(), source };
-            // First, for a description may ask for more than any machine has.
+            // Checked first: a description may specify a network that does not fit into memory.
             member.model.params(&description.task)?.check_shapes(&tensors).map_err(misfit)?;
             // The fresh weights are all replaced.
             let model = Model::fresh(&member.model, &description.task, Seed(0), device)?;
@@ -335,7 +339,7 @@ mod tests {
         Bundle::commit(dir.path(), "2").unwrap();
         Bundle::commit(dir.path(), "9").unwrap();
         assert!(opened() == numbers(&bundle(2)) && Bundle::tag(dir.path()).unwrap() == "2");
-        // The third stays until staged bundles are discarded.
+        // The third bundle stays until staged bundles are discarded.
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 4);
         Bundle::discard_staged(dir.path());
         assert!(opened() == numbers(&bundle(2)));
@@ -362,7 +366,7 @@ mod tests {
         let weights = dir.path().join("weights-0-1.safetensors");
         let whole = fs::read(&weights).unwrap();
         fs::write(&weights, &whole[..whole.len() - 100]).unwrap();
-        assert!(err().contains("weights-0-1.safetensors: this is no whole"), "{}", err());
+        assert!(err().contains("weights-0-1.safetensors: this is not a complete"), "{}", err());
         fs::remove_file(&weights).unwrap();
         assert!(err().contains("No such file"), "{}", err());
 
@@ -372,13 +376,16 @@ mod tests {
         assert_ne!(text, other);
         fs::write(dir.path().join("bundle.toml"), other).unwrap();
         assert!(err().contains("has shape"), "{}", err());
-        fs::write(dir.path().join("bundle.toml"), text.replace("version = 1", "version = 9"))
-            .unwrap();
-        assert!(err().contains("has version 9"), "{}", err());
+        fs::write(
+            dir.path().join("bundle.toml"),
+            text.replace("version = 2", "version = 1\nanswers = 3"),
+        )
+        .unwrap();
+        assert!(err().contains("has format 1"), "{}", err());
     }
 
     #[test]
-    fn a_network_that_no_machine_holds_is_compared_before_it_is_built() {
+    fn shapes_of_a_huge_network_are_checked_before_it_is_built() {
         let dir = tempfile::tempdir().unwrap();
         bundle(1).save(dir.path(), "1").unwrap();
         let path = dir.path().join("bundle.toml");
@@ -406,7 +413,7 @@ mod tests {
     }
 
     #[test]
-    fn a_description_that_was_edited_is_checked_as_a_config_is() {
+    fn edited_description_is_validated_like_a_config() {
         let dir = tempfile::tempdir().unwrap();
         bundle(1).save(dir.path(), "1").unwrap();
         let path = dir.path().join("bundle.toml");
@@ -443,7 +450,7 @@ mod tests {
         fs::write(&path, &text).unwrap();
         assert!(Bundle::open(dir.path(), &Device::Cpu).is_ok());
 
-        // A file outside that such a description names is not removed either.
+        // A file outside the folder that such a description names is not removed either.
         fs::write(&path, text.replace(ours, &far)).unwrap();
         bundle(2).save(dir.path(), "2").unwrap();
         assert!(file.is_file());

@@ -1,17 +1,18 @@
-//! Predictions beside the truth, as a table: what a run predicts for people whose labels are known.
+//! CSV tables of predictions with the true labels, for example a run's `valid.csv` and `test.csv`.
 //!
 //! ```text
 //! image,person,truth,predicted,<class names>
-//! image,person,truth,predicted,age,years,<class names>    where a head says years
+//! image,person,truth,predicted,age,years,<class names>    if a head predicts the age
 //! ```
 //!
-//! `truth` and `predicted` are joint classes by the task's own cuts; `age` is empty where it is not
-//! known. The column `truth` tells such a table from one of `predict`, which knows none.
-//! Probabilities and years have at most 9 significant digits, so that what is scored from a table may
-//! differ from what a run has reported in the ninth; `predicted` is what the run has submitted.
+//! `truth` and `predicted` are joint classes, with the task's age cuts; `age` is the true age, empty if
+//! unknown, and `years` the predicted one. The column `truth` distinguishes these tables from those of
+//! `predict`, which have none.
+//! Probabilities and years have at most 9 significant digits, so metrics computed from a table may differ
+//! from those that a run reports in the ninth digit; `predicted` is the class that the run submitted.
 //!
 //! Tables are written and read row by row: with 1,000,000 images and 1,000 classes a table is larger than
-//! memory. What a table is of (names, people, labels) is read without its probabilities, by [`Index`].
+//! memory. [`Index`] reads the images, people and labels of a table without the probabilities.
 
 mod index;
 mod reader;
@@ -30,14 +31,14 @@ pub use self::{
     writer::LabelledWriter,
 };
 
-/// A whole table in memory, in the order of the images' names.
+/// A whole table in memory, sorted by image name.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LabelledPredictions {
     /// The name of each image.
     pub images: Vec<String>,
-    /// What the people are called that [`Predictions::people`] numbers, in order.
+    /// The names of the people: [`Predictions::people`] contains positions in this list.
     pub people: Vec<String>,
-    /// The predictions and the truth.
+    /// The predictions with the true labels.
     pub predictions: Predictions,
 }
 
@@ -45,7 +46,7 @@ impl LabelledPredictions {
     /// Reads a table.
     ///
     /// # Errors
-    /// A file that is no such table, or one of another task; says where.
+    /// A file that is not such a table, or one of another task; the error names the line.
     pub fn open(path: &Path, task: &Task) -> Result<LabelledPredictions, TableError> {
         let index = Index::of(&[path.to_owned()], task)?;
         index.check()?;
@@ -69,10 +70,10 @@ impl LabelledPredictions {
     }
 }
 
-/// The mean of several tables of the same images in the same order, row by row.
+/// Averages several tables of the same images in the same order, and calls `each` with every mean row.
 ///
 /// # Errors
-/// A damaged table, one of other images, or what `each` says.
+/// A damaged table, one with different images, or an error of `each`.
 pub fn mean<E: From<TableError>>(
     tables: &[PathBuf],
     task: &Task,
@@ -88,7 +89,7 @@ pub fn mean<E: From<TableError>>(
             let is_over = !reader.next(&mut row)?;
             if *ended.get_or_insert(is_over) != is_over {
                 return Err(reader
-                    .damaged("it has another number of images than those before")
+                    .damaged("it has a different number of images than the previous tables")
                     .into());
             }
             if is_over {
@@ -98,7 +99,8 @@ pub fn mean<E: From<TableError>>(
                 mean = Row { probabilities: vec![0.0; row.probabilities.len()], ..row.clone() };
                 mean.years = Some(0.0);
             } else if mean.image != row.image {
-                let what = format!("`{}` is not `{}`, as before", row.image, mean.image);
+                let what =
+                    format!("`{}` is not `{}`, as in the previous tables", row.image, mean.image);
                 return Err(reader.damaged(&what).into());
             }
             mean.probabilities.iter_mut().zip(&row.probabilities).for_each(|(it, p)| *it += p / n);

@@ -30,8 +30,8 @@ impl ModelSpec {
         backbone.or_else(|| head().map(|it| format!("at `head`: {it}")))
     }
 
-    /// The parameters and buffers of the network, blank: what it would be, before anything is
-    /// allocated for it.
+    /// Returns the names and shapes of the network's parameters and buffers, without allocating the
+    /// values.
     ///
     /// # Errors
     /// Settings or a task with a [problem](ModelSpec::problem).
@@ -66,7 +66,7 @@ impl Model {
         Model::on(Params::fresh(seed, dtype, device), spec, task)
     }
 
-    /// A model whose parameters are created among `params`.
+    /// Builds a model whose parameters are created in `params`.
     fn on(mut params: Params, spec: &ModelSpec, task: &Task) -> Result<Model> {
         let (architecture, head) = (spec.backbone.get(), spec.head.get());
         let mut plans = architecture.stages();

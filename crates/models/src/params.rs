@@ -19,7 +19,7 @@ pub struct Params {
     seed: Seed,
     dtype: DType,
     device: Device,
-    /// Parameters have shapes, and no numbers.
+    /// Parameters have shapes but no values.
     is_blank: bool,
     entries: BTreeMap<String, Param>,
 }
@@ -118,8 +118,9 @@ impl Params {
         Params { seed, dtype, device, is_blank: false, entries: BTreeMap::new() }
     }
 
-    /// No parameters yet, and no numbers to come: for the names and shapes of a network, which take no
-    /// time and no memory, however large it is. Nothing may be computed with them.
+    /// Returns an empty collection whose parameters will have names and shapes but no values, like
+    /// PyTorch's `meta` device: building a network of any size on it takes no time and no memory. Nothing
+    /// may be computed with them.
     pub fn blank() -> Params {
         Params { is_blank: true, ..Params::fresh(Seed(0), DType::U8, &Device::Cpu) }
     }
@@ -168,17 +169,17 @@ impl Params {
         self.named().map(entry).collect()
     }
 
-    /// Whether `tensors`, which are in the files' layout, are of these names and shapes.
+    /// Checks that `tensors`, in the file layout, have exactly the names and shapes of the parameters.
     ///
     /// # Errors
-    /// A missing, a superfluous or a wrongly shaped tensor.
+    /// A missing or unexpected tensor, or a shape mismatch.
     pub fn check_shapes(
         &self,
         tensors: &BTreeMap<String, Tensor>,
     ) -> std::result::Result<(), WeightsError> {
         let misfit = |what: String| Err(WeightsError::DoNotFit(what));
         if let Some(name) = tensors.keys().find(|it| !self.entries.contains_key(*it)) {
-            return misfit(format!("`{name}` belongs to no layer of this architecture"));
+            return misfit(format!("`{name}` does not belong to this architecture"));
         }
         for (name, param) in &self.entries {
             let Some(tensor) = tensors.get(name) else {
@@ -193,10 +194,10 @@ impl Params {
         Ok(())
     }
 
-    /// Takes every tensor from `tensors`, which are in the files' layout.
+    /// Loads every parameter and buffer from `tensors`, in the file layout.
     ///
     /// # Errors
-    /// A missing, a superfluous or a wrongly shaped tensor, or one that is not finite; then nothing has
+    /// A missing or unexpected tensor, a shape mismatch, or a value that is not finite; then nothing has
     /// changed.
     pub fn load(
         &self,
@@ -212,8 +213,8 @@ impl Params {
 }
 
 impl Param {
-    /// Whether a published tensor of this shape can be loaded: it has the shape of ours in the file
-    /// layout, or the same with the inputs of each output in one row, or with trailing ones.
+    /// Returns whether a published tensor of this shape can be loaded: it has the parameter's shape in the
+    /// file layout, the same flattened to `[out, rest]`, or with trailing ones.
     pub fn takes(&self, dims: &[usize]) -> bool {
         let want = self.kind.file_dims(self.var.dims());
         let n = |of: &[usize]| of.iter().product::<usize>();
@@ -229,7 +230,7 @@ impl Param {
     }
 }
 
-/// A place in a model that prefixes the names of the parameters created there.
+/// A path in a model, the prefix of the names of the parameters created there.
 pub struct Builder<'a> {
     params: &'a mut Params,
     path: String,
@@ -237,18 +238,18 @@ pub struct Builder<'a> {
 }
 
 impl Builder<'_> {
-    /// The place `name` below this one.
+    /// The builder for the submodule `name`.
     pub fn under(&mut self, name: impl std::fmt::Display) -> Builder<'_> {
         let path = self.path_of(name);
         Builder { params: self.params, path, stage: self.stage }
     }
 
-    /// This place.
+    /// A builder for the same path.
     pub fn here(&mut self) -> Builder<'_> {
         Builder { params: self.params, path: self.path.clone(), stage: self.stage }
     }
 
-    /// The full name of `name` here.
+    /// The full name of `name` under this path.
     pub fn path_of(&self, name: impl std::fmt::Display) -> String {
         if self.path.is_empty() { name.to_string() } else { format!("{}.{name}", self.path) }
     }
@@ -279,7 +280,7 @@ impl Builder<'_> {
     }
 }
 
-/// A parameter of a shape, without the numbers.
+/// A parameter with a shape but without values.
 fn hollow(dims: &[usize]) -> Result<Var> {
     let none = Storage::Cpu(CpuStorage::U8(Vec::new()));
     Var::from_tensor(&Tensor::from_storage(none, dims, BackpropOp::none(), true))
@@ -388,7 +389,7 @@ mod tests {
             (vec![("a", zeros(2)?), ("b", zeros(3)?)], "`b` has shape [3], but [2] is needed"),
             (
                 vec![("a", zeros(2)?), ("b", zeros(2)?), ("c", zeros(2)?)],
-                "`c` belongs to no layer of this architecture",
+                "`c` does not belong to this architecture",
             ),
         ] {
             let tensors: BTreeMap<_, _> =

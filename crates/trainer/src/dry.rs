@@ -127,7 +127,7 @@ impl Plan {
             return Err(PlanError::Settings(problems));
         }
         let sides = divide(experiment, manifest, experiment.data.fold)?;
-        // The first of each class, then the second of each.
+        // The first image of each class, then the second of each class.
         let mut of_class = vec![0; manifest.task.n_classes()];
         let nth = |&idx: &usize| {
             let class = manifest.examples[idx].class;

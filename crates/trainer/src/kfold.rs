@@ -222,7 +222,7 @@ fn join(
     let mean = folds.iter().sum::<f64>() / n_folds as f64;
     let square: f64 = folds.iter().map(|it| (it - mean) * (it - mean)).sum();
     let std = (square / (n_folds - 1) as f64).sqrt();
-    let mut text = format!("folds = {folds:?}\nmean = {mean}\ndeviation = {std}\n");
+    let mut text = format!("folds = {folds:?}\nmean = {mean}\nstd = {std}\n");
     text += &section("joined", &joined);
     text.extend(test.as_ref().map(|it| section("test", it)));
     run.write("report.toml", &text)?;

@@ -1,9 +1,9 @@
 //! Trains a model from an experiment's settings.
 //!
-//! [`Experiment`] holds the settings; [`Plan`] holds every object that they resolve to; [`fit()`] trains
-//! it, and [`kfold::kfold`] trains every fold.
+//! [`Experiment`] contains the settings; [`Plan`] contains every object that they resolve to; [`fit()`]
+//! trains a plan, and [`kfold::kfold`] trains every fold.
 //! To add an optimizer or a schedule, write its file, declare it in `optim.rs` or `schedule.rs`, and
-//! add a line to the registry there. The zoo tests pick it up.
+//! add a line to the registry there. The zoo tests include it automatically.
 
 mod average;
 mod begin;

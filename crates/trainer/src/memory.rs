@@ -11,11 +11,11 @@ use crate::{
     room,
 };
 
-/// Stops where the machine, or its container, has not the memory that a run needs.
+/// Checks that the machine, or its container, has enough memory for a run.
 ///
 /// # Errors
-/// [`FitError::Memory`], with what would fit, or a network that is too large whatever else is set.
-pub fn check_memory(plan: &Plan, watch: &dyn Callback) -> Result<(), FitError> {
+/// [`FitError::Memory`], with settings that would fit; or a network that is too large with any settings.
+pub fn check_memory(plan: &Plan, callback: &dyn Callback) -> Result<(), FitError> {
     if !plan.experiment.run.check_memory || !plan.device.is_cpu() {
         return Ok(());
     }
@@ -25,11 +25,11 @@ pub fn check_memory(plan: &Plan, watch: &dyn Callback) -> Result<(), FitError> {
     if bytes > free {
         return Err(FitError::Memory { need: bytes, free, remedy: need.remedy(plan, free) });
     }
-    watch.note(&format!("memory: about {} of the {} that are free", size(bytes), size(free)));
+    callback.note(&format!("memory: about {} of {} free", size(bytes), size(free)));
     Ok(())
 }
 
-/// The numbers of images that are measured.
+/// The numbers of images to measure with.
 const FEW: [usize; 2] = [2, 6];
 
 /// The maximum number of pixels of a measured image.
@@ -38,9 +38,9 @@ const LARGE: f64 = 320.0 * 320.0;
 /// The overhead factor for freed memory that fits no new tensor (fragmentation).
 const SLACK: f64 = 1.15;
 
-/// The bytes that a run needs at a time.
+/// The bytes that a run needs at once.
 struct Need {
-    /// The network, the optimizer, averages and a checkpoint on its way to disk; and what the loaders hold.
+    /// The network, the optimizer, the average, a checkpoint being written, and the loaders' batches.
     fixed: f64,
     step: Line,
     eval: Line,
@@ -56,8 +56,8 @@ struct Line {
 }
 
 impl Line {
-    /// The line through what is held while `work` does [`FEW`] images of `[height, width]`; of large ones
-    /// on smaller images, for what an image needs grows with its area.
+    /// Fits a line through the peak memory of `work` on [`FEW`] images of `[height, width]`. Images larger
+    /// than [`LARGE`] are measured at a smaller size and scaled by the area.
     fn measure(
         size: [usize; 2],
         work: impl Fn(usize, [usize; 2]) -> candle::Result<()>,
@@ -89,7 +89,7 @@ impl Line {
 }
 
 impl Need {
-    /// Measures; none where memory is not counted.
+    /// Measures a run; `None` where memory is not counted.
     fn measure(plan: &Plan) -> Result<Option<Need>, FitError> {
         let (learner, of_learner) =
             ops::held(|| plan.bare_model().map(|it| Learner::new(plan, it)));
@@ -100,7 +100,7 @@ impl Need {
         let experiment = &plan.experiment;
         let largest = |it: &(usize, [usize; 2])| it.0 * it.1[0] * it.1[1];
         let steps = (0..plan.epochs.n_begun()).map(|it| {
-            let size = plan.seen(it).0.size().unwrap_or_default();
+            let size = plan.pipeline_at(it).0.size().unwrap_or_default();
             (plan.batch_size(it).min(plan.sides.train.len()), size)
         });
         let (batch_size, size) = steps.max_by_key(largest).unwrap_or_default();
@@ -121,12 +121,12 @@ impl Need {
         }))
     }
 
-    /// Bytes in all.
+    /// Returns the total in bytes.
     fn bytes(&self) -> f64 {
         SLACK * (self.fixed + self.step.of(self.n_step).max(self.eval.of(self.n_eval)))
     }
 
-    /// What to do where only `free` bytes are there.
+    /// Returns what to change if only `free` bytes are available.
     fn remedy(&self, plan: &Plan, free: f64) -> String {
         let free = free / SLACK - self.fixed;
         let n = self.step.max_images(free);

@@ -38,7 +38,7 @@ use crate::{
 
 /// A run that is ready to train.
 pub struct Plan {
-    /// The settings it was made from.
+    /// The settings that it was created from.
     pub experiment: Experiment,
     /// The task: the meaning of the classes.
     pub task: Task,
@@ -93,7 +93,7 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Makes the plan of a run.
+    /// Creates the plan of a run.
     ///
     /// # Errors
     /// Anything that would make the run fail later.
@@ -112,7 +112,7 @@ impl Plan {
         Plan::of_sides(experiment, manifest, sides, device, callback)
     }
 
-    /// As [`Plan::new`], for validated settings and people who are already split.
+    /// As [`Plan::new`], for validated settings and a given split.
     pub(crate) fn of_sides(
         experiment: &Experiment,
         manifest: &Manifest,
@@ -193,12 +193,12 @@ impl Plan {
         })
     }
 
-    /// Whether the machine has the memory for the network, whatever it is trained on.
+    /// Checks that the machine has enough memory for the network itself.
     pub(crate) fn check_room(&self) -> Result<(), PlanError> {
         check_room(&self.experiment, &self.task)
     }
 
-    /// The root of the run's randomness.
+    /// Returns the root of the run's randomness.
     pub fn seed(&self) -> Seed {
         self.experiment.seed
     }
@@ -211,8 +211,8 @@ impl Plan {
     /// Returns the model before the first step, with pretrained weights if they are set, and how these fit.
     ///
     /// # Errors
-    /// Published weights that cannot be read, or of another network; a network that there is no memory
-    /// for.
+    /// Published weights that cannot be read or are of another network, or a network that does not fit in
+    /// memory.
     pub fn model(&self) -> Result<(Rc<Model>, Option<Fitted>), PlanError> {
         self.check_room()?;
         let model = self.bare_model()?;
@@ -244,7 +244,7 @@ impl Plan {
     }
 
     /// Returns the training pipeline of an epoch, and its pack if there is one.
-    pub fn seen(&self, epoch_idx: usize) -> (Arc<Pipeline>, Option<Arc<Pack>>) {
+    pub fn pipeline_at(&self, epoch_idx: usize) -> (Arc<Pipeline>, Option<Arc<Pack>>) {
         let epoch_idx = self.epochs.of_whole(epoch_idx);
         match self.phases.iter().find(|it| epoch_idx < it.end) {
             Some(it) => (Arc::clone(&it.pipeline), it.pack.clone()),
@@ -321,7 +321,7 @@ fn check_head(
     }
 }
 
-/// Says what a run has less of than its settings ask for.
+/// Notes settings that the run does not reach: a full first batch, and image sizes after its end.
 fn note_unreachable(
     train: &TrainSection,
     phases: &[Phase],

@@ -1,9 +1,9 @@
-//! What weights say of the settings that go with them.
+//! Settings that pretrained weights determine: preprocessing, padding and norm epsilon.
 //!
-//! Before the file is there, only the network that a config describes is known, and the weights that
-//! timm takes for it by default. The file says more: whose names its tensors have, and so how the network
-//! pads, what its norms add, and how images are prepared (see [`Convention`]). What a config leaves out
-//! is filled in from there, so that the resolved config says it; what contradicts it is an error.
+//! Without the file, they follow from the network in a config and from the weights that timm loads for it by
+//! default. The file determines more: its tensor names identify the library, and so the padding, the epsilon
+//! of the norms and the preprocessing (see [`Convention`]). Settings that a config leaves out are filled in
+//! from there, so that the resolved config contains them; settings that contradict the file are an error.
 
 use augment::{
     CenterCrop, Filter, Given, HorizontalFlip, RandomCrop, ResizeShorter, StatisticsConfig, Step,
@@ -14,20 +14,21 @@ use models::{Colours, Convention, Input, Interpolation, Published, WeightsError,
 
 use crate::experiment::{AugmentSection, Experiment};
 
-/// Why settings and weights do not go together.
+/// Why settings and weights do not match.
 #[derive(Debug, thiserror::Error)]
 pub enum PretrainedError {
-    /// The settings themselves do not fit.
+    /// The settings themselves are invalid.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// The file cannot be compared.
+    /// The weights cannot be compared with the network.
     #[error(transparent)]
     Weights(#[from] WeightsError),
-    /// Settings that contradict the weights: each with what it is, what they want, and what to do.
+    /// Settings contradict the weights: for each its value, the value of the weights, and what to do.
     #[error("{}", listed(.0))]
     Contradicted(Vec<String>),
 }
 
+/// Formats problems as a list.
 fn listed(problems: &[String]) -> String {
     match problems {
         [one] => one.clone(),
@@ -39,8 +40,9 @@ fn listed(problems: &[String]) -> String {
 }
 
 impl AugmentSection {
-    /// Images as published weights want them; in training any part of what the middle is cut from.
-    pub(crate) fn wanted(input: &Input) -> AugmentSection {
+    /// Returns the preprocessing of published weights; in training with a random crop instead of the center
+    /// crop, and a horizontal flip.
+    pub(crate) fn of_input(input: &Input) -> AugmentSection {
         let Input { size, mean, std, .. } = *input;
         let filter = match input.interpolation {
             Interpolation::Bilinear => Filter::Bilinear,
@@ -59,7 +61,7 @@ impl AugmentSection {
         }
     }
 
-    /// These settings as a layer of a config.
+    /// Returns these settings as a layer of a config.
     pub(crate) fn layer(&self) -> toml::Table {
         let section = toml::Value::try_from(self).expect("settings are TOML");
         toml::Table::from_iter([("augment".to_owned(), section)])
@@ -67,15 +69,15 @@ impl AugmentSection {
 }
 
 impl Experiment {
-    /// As [`Experiment::load`], by what the file of weights says: images as it wants them where the
-    /// layers leave `[augment]` out, and the backbone's padding and norms where they leave these out.
-    /// With notes on what was taken from the file, and what it leaves open.
+    /// As [`Experiment::load`], with what the weights file determines: the preprocessing where the layers
+    /// leave `[augment]` out, and the backbone's padding and norm epsilon where they leave these out. Also
+    /// returns notes on what was filled in from the file, and what is ambiguous.
     ///
-    /// - `called`: whatever the file is called: its path, and what was asked for.
-    /// - `sha256`: of the whole file, in small hexadecimal digits.
+    /// - `called`: the names of the file: its path, and the name that the user gave.
+    /// - `sha256`: the file's SHA-256, in lowercase hexadecimal digits.
     ///
     /// # Errors
-    /// The first layer that does not fit, and where; every setting that contradicts the weights.
+    /// The first invalid layer, and where; or every setting that contradicts the weights.
     pub fn load_with(
         layers: &[Layer],
         file: &WeightsFile,
@@ -90,7 +92,7 @@ impl Experiment {
         };
         let backbone = experiment.model.backbone.clone();
         let given = models::Given { backbone: &backbone, colours: given_colours };
-        // Weights that fit no better are found to do so when they are taken over.
+        // Weights that do not fit the network are an error when they are loaded into it.
         let Some(convention) = Convention::of(file, given, called, sha256)? else {
             let notes = experiment.notes_on_weights();
             return Ok((experiment, notes));
@@ -107,22 +109,24 @@ impl Experiment {
         }
         let filled = convention.complete(&mut experiment.model.backbone);
         if !filled.is_empty() {
-            let (who, told) = (convention.name(), convention.told);
+            let (name, told) = (convention.name(), convention.told);
             let filled = filled.join(", ");
-            notes.push(format!("note: by {told} the weights are {who}: the network has {filled}"));
+            notes.push(format!(
+                "note: the weights are identified as {name} by {told}: the network has {filled}"
+            ));
         }
         notes.extend(convention.doubts(given).iter().map(|it| format!("note: {it}")));
         Ok((experiment, notes))
     }
 
-    /// The published weights that are asked for, as far as the network tells.
+    /// Returns the published weights that the settings select, as far as the network determines them.
     pub(crate) fn published(&self) -> Option<Published> {
-        let is_asked = !self.model.pretrained.as_os_str().is_empty();
-        Published::find(&self.model.backbone).filter(|_| is_asked)
+        let is_set = !self.model.pretrained.as_os_str().is_empty();
+        Published::find(&self.model.backbone).filter(|_| is_set)
     }
 
-    /// How images are to what weights want of which no more is known than the network. Empty without
-    /// such weights.
+    /// Returns notes that compare the preprocessing with that of the published weights, as far as the network
+    /// determines them; empty without such weights.
     pub fn notes_on_weights(&self) -> Vec<String> {
         match self.published() {
             None => Vec::new(),
@@ -130,33 +134,33 @@ impl Experiment {
         }
     }
 
-    /// How images are to what weights want: a line that says that they are so, or what differs.
+    /// Compares the preprocessing with that of weights: returns one line if they are equal, otherwise a note
+    /// for each difference.
     fn notes_on_images(&self, name: &str, input: &Input) -> Vec<String> {
-        let (wanted, ours) = (AugmentSection::wanted(input), &self.augment);
+        let (theirs, ours) = (AugmentSection::of_input(input), &self.augment);
         let known = ours.statistics.get().known();
         let is_normed = known.is_some_and(|it| input.is_normalised_by(it.mean, it.std));
-        if ours.eval == wanted.eval && is_normed {
-            return vec![format!("images as {name}'s weights want them: {input}")];
+        if ours.eval == theirs.eval && is_normed {
+            return vec![format!("preprocessing of {name}: {input}")];
         }
         let mut notes = Vec::new();
         if !is_normed {
             let list = |xs: [f64; 3]| xs.map(|x| x.to_string()).join(" ");
-            let says = match known {
+            let is = match known {
                 Some(it) => format!("mean {}, std {}", list(it.mean), list(it.std)),
-                None => "what is measured".to_owned(),
+                None => "measured from the images".to_owned(),
             };
             notes.push(format!(
-                "note: `augment.statistics` is {says}, but {name}'s weights want mean {}, std {} \
-                 (leave it out to have that)",
+                "note: `augment.statistics` is {is}, but {name} was trained with mean {}, std {} (remove the \
+                 setting to use these)",
                 list(input.mean),
                 list(input.std)
             ));
         }
-        if ours.eval != wanted.eval {
-            let ops = toml::Value::try_from(&wanted.eval).expect("operations are TOML");
+        if ours.eval != theirs.eval {
+            let ops = toml::Value::try_from(&theirs.eval).expect("transforms are TOML");
             notes.push(format!(
-                "note: images are sized as `augment` says; {name}'s weights were published with eval = \
-                 {ops}"
+                "note: `augment.eval` differs from the preprocessing of {name}: eval = {ops}"
             ));
         }
         notes
@@ -173,7 +177,7 @@ mod tests {
     use super::{AugmentSection, PretrainedError};
     use crate::experiment::Experiment;
 
-    /// A file of a network's tensors as a library names them, without numbers worth speaking of.
+    /// Returns a weights file with a library's tensor names for a network, all values 0.
     fn file_of(backbone: &BackboneConfig, library: &str) -> WeightsFile {
         let mut params = Params::blank();
         for stage in backbone.get().stages() {
@@ -191,7 +195,7 @@ mod tests {
         WeightsFile { format, n_bytes: 0, tensors, place: String::new(), beside: Vec::new() }
     }
 
-    /// - `model`: what `[model]` says beside `pretrained`; and what other sections say.
+    /// - `model`: the settings of `[model]` next to `pretrained`, and other sections.
     fn load(
         model: &str,
         library: &str,
@@ -203,8 +207,8 @@ mod tests {
         Experiment::load_with(&layers, &file_of(&backbone, library), &[called], "")
     }
 
-    /// What of an experiment depends on weights.
-    fn said(experiment: &Experiment, notes: &[String]) -> String {
+    /// Formats the settings that depend on weights, and the notes.
+    fn summary(experiment: &Experiment, notes: &[String]) -> String {
         let AugmentSection { eval, statistics, .. } = &experiment.augment;
         let network = match &experiment.model.backbone {
             BackboneConfig::EfficientNet(it) => format!("{:?} {:?}\n", it.padding, it.norm_eps),
@@ -218,8 +222,8 @@ mod tests {
     #[track_caller]
     fn check(model: &str, library: &str, called: &str, want: Expect) {
         let (experiment, notes) = load(model, library, called).unwrap();
-        want.assert_eq(&said(&experiment, &notes));
-        // What was filled in stands in the resolved config, which fits the weights as they are.
+        want.assert_eq(&summary(&experiment, &notes));
+        // The resolved config contains what was filled in, and agrees with the weights.
         let layers = [Layer::from_toml("config.toml", &experiment.to_toml()).unwrap()];
         let file = file_of(&experiment.model.backbone, library);
         let again = Experiment::load_with(&layers, &file, &[called], "").unwrap().0;
@@ -232,7 +236,7 @@ mod tests {
     const RESNET: &str = r#"backbone = { kind = "resnet", depth = 18 }"#;
 
     #[test]
-    fn names_say_how_to_pad_and_norm_and_what_images_to_take() {
+    fn file_determines_padding_norm_epsilon_and_preprocessing() {
         check(
             B0,
             "efficientnet_pytorch",
@@ -356,7 +360,7 @@ mod tests {
             images as resnet18.a1_in1k's weights want them: 224x224, crop 0.95, bicubic, mean 0.485 0.456 0.406, std 0.229 0.224 0.225
             note: nothing tells which of torchvision and timm's weights these are (resnet18.a1_in1k, resnet18.a3_in1k, resnet18.fb_ssl_yfcc100m_ft_in1k, ...; a file called as the library calls it does): images are assumed to be as resnet18.a1_in1k wants them"#]],
         );
-        // A size that nobody publishes is padded and normed by the library all the same.
+        // For an unpublished size, the library still determines the padding and the norm epsilon.
         let narrow =
             r#"backbone = { kind = "efficientnet", variant = "b0", width = 0.25, depth = 0.3 }"#;
         check(
@@ -372,7 +376,7 @@ mod tests {
     }
 
     #[test]
-    fn what_settings_say_stays() {
+    fn explicit_settings_are_kept() {
         let given = r#"
             backbone = { kind = "efficientnet", variant = "b0", padding = "same", norm_eps = 1e-3 }
             [augment]
@@ -390,7 +394,7 @@ mod tests {
             note: `augment.statistics` is what is measured, but efficientnet_pytorch/efficientnet_b0.plain's weights want mean 0.485 0.456 0.406, std 0.229 0.224 0.225 (leave it out to have that)
             note: images are sized as `augment` says; efficientnet_pytorch/efficientnet_b0.plain's weights were published with eval = [{ filter = "bicubic", kind = "resize_shorter", size = 224 }, { kind = "center_crop", size = [224, 224] }]"#]],
         );
-        // Nothing tells what these were normalised with: whoever trained them further knows.
+        // The normalisation of unidentified weights is unknown: they may be fine-tuned.
         let half = format!("{RESNET}\n[augment]\nstatistics = {{ kind = \"given\" }}");
         check(
             &half,
@@ -405,7 +409,7 @@ mod tests {
     }
 
     #[test]
-    fn settings_that_contradict_weights_are_refused_all_at_once() {
+    fn all_settings_that_contradict_weights_are_reported() {
         let check = |model: &str, library: &str, called: &str, want: Expect| {
             want.assert_eq(&load(model, library, called).unwrap_err().to_string());
         };

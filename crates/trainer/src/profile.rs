@@ -81,7 +81,7 @@ impl Profile {
     }
 
     /// Adds time that the loader threads spent on images.
-    pub(crate) fn saw(&self, busy: Duration) {
+    pub(crate) fn add_loading(&self, busy: Duration) {
         self.loading.set(self.loading.get() + busy);
     }
 
@@ -102,7 +102,7 @@ impl Profile {
 
     /// Returns the time spent on decoding and augmenting, summed over the loader threads; it runs in parallel
     /// with the other activities.
-    pub fn seen(&self) -> Duration {
+    pub fn loading(&self) -> Duration {
         self.loading.get()
     }
 }

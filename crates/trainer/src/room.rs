@@ -1,6 +1,6 @@
-//! Whether there is room for a network at all, told from its shapes before anything is allocated for it.
+//! Checks that a network fits in memory, by its shapes, before anything is allocated for it.
 //!
-//! What steps need besides is measured later, of a network that is there (`memory.rs`).
+//! The memory that steps need in addition is measured later, with the network allocated (`memory.rs`).
 
 use base::Task;
 use candle::{DType, Device, Result};
@@ -12,18 +12,23 @@ use crate::{
     optim::OptimConfig,
 };
 
-/// The setting that asks for too large a network, and what to do about it; none where it fits, or where
-/// nobody knows what is free.
+/// Returns the setting that makes the network too large, and a message; `None` if the network fits, or if
+/// the free memory is unknown.
 pub(crate) fn problem(
     experiment: &Experiment,
     task: &Task,
 ) -> Result<Option<(&'static str, String)>> {
-    match free() {
-        Some(free) if experiment.run.check_memory => problem_where(experiment, task, free),
+    match memory() {
+        // Memory that an earlier fold has freed stays with the process, and is reused.
+        Some((free, own)) if experiment.run.check_memory => {
+            problem_where(experiment, task, free + own)
+        }
         _ => Ok(None),
     }
 }
 
+/// As [`problem`], given the free memory.
+///
 /// - `free`: bytes.
 fn problem_where(
     experiment: &Experiment,
@@ -37,7 +42,7 @@ fn problem_where(
     let n_all = params.named().map(|(_, it)| it.var.elem_count()).sum::<usize>() as f64;
     let n_models = if matches!(average, AverageConfig::Off(_)) { 1.0 } else { 2.0 };
     let of_learner = n_models * n_all + n_slots(optim)? * n_trainable;
-    // A checkpoint is copied, and the copy becomes the bytes of a file.
+    // A checkpoint is copied, and the copy is serialised.
     let need = 4.0 * (3.0 * of_learner + n_trainable);
     if need <= free {
         return Ok(None);
@@ -49,9 +54,9 @@ fn problem_where(
     Ok(Some((
         path,
         format!(
-            "{cause} has {} parameters: to train them takes at least {} of memory (weights, gradients, \
-             the optimizer's state and copies for checkpoints), and {} are free: choose a smaller network \
-             (or `run.check_memory = false`, at the risk of being killed)",
+            "{cause} has {} parameters: training them needs at least {} of memory (weights, gradients, \
+             optimizer state and checkpoint copies), but only {} is free: choose a smaller network (or \
+             set `run.check_memory = false`, at the risk of being killed)",
             grouped(params.n_trainable()),
             size(need),
             size(free),
@@ -59,7 +64,7 @@ fn problem_where(
     )))
 }
 
-/// How many numbers an optimizer remembers of each parameter.
+/// Returns how many numbers of state an optimizer has per parameter.
 fn n_slots(optim: &OptimConfig) -> Result<f64> {
     let mut one = Params::fresh(base::Seed(0), DType::F32, &Device::Cpu);
     let dims = [64, 64];
@@ -71,12 +76,12 @@ fn n_slots(optim: &OptimConfig) -> Result<f64> {
 
 /// A setting that makes a network large.
 struct Cause {
-    /// Where in the config.
+    /// Its section of the config.
     path: &'static str,
     key: String,
     value: Value,
     default: Value,
-    /// Parameters with the default.
+    /// The number of parameters with the default.
     n_with_default: usize,
 }
 
@@ -84,12 +89,12 @@ impl std::fmt::Display for Cause {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Cause { key, value, default, n_with_default, .. } = self;
         let n = grouped(*n_with_default);
-        write!(f, "with `{key} = {value}` (by default {default}, and {n} parameters) the network")
+        write!(f, "with `{key} = {value}` (default: {default}, with {n} parameters) the network")
     }
 }
 
-/// The setting without which the network would be smallest; none where each is at its default, or the
-/// defaults are no smaller.
+/// Returns the setting whose default would make the network smallest; `None` if all are at their defaults, or
+/// no default makes it smaller.
 fn cause(spec: &ModelSpec, task: &Task) -> Result<Option<Cause>> {
     let table = |it: &ModelSpec| Table::try_from(it).map_err(candle::Error::wrap);
     let whole = table(spec)?;
@@ -120,7 +125,7 @@ fn cause(spec: &ModelSpec, task: &Task) -> Result<Option<Cause>> {
     Ok(least.filter(|it| it.n_with_default < n))
 }
 
-/// A number in groups of three digits.
+/// Formats a number in groups of three digits.
 fn grouped(n: usize) -> String {
     let digits = n.to_string();
     let mut text = String::new();
@@ -133,26 +138,35 @@ fn grouped(n: usize) -> String {
     text
 }
 
-/// Bytes that are free for this program: what the machine has left, or its container.
+/// Returns the bytes that this program can still allocate on the machine, or in its container; `None` if
+/// unknown.
 pub(crate) fn free() -> Option<f64> {
+    memory().map(|it| it.0)
+}
+
+/// Returns the free bytes, and the bytes that this process already holds.
+fn memory() -> Option<(f64, f64)> {
     let mut system = sysinfo::System::new().ok()?;
     system.refresh_memory();
     let of_machine = Some(system.available_memory()).filter(|&it| it > 0);
     let pid = sysinfo::get_current_pid().ok()?;
-    let what = sysinfo::ProcessRefreshKind::nothing();
+    let what = sysinfo::ProcessRefreshKind::nothing().with_memory();
     let only = sysinfo::ProcessesToUpdate::Some(&[pid]);
     system.refresh_processes_specifics(only, false, what);
-    let limits = system.process(pid).and_then(sysinfo::Process::cgroup_limits);
-    // Files that are only remembered give way: what counts is what programs hold.
+    let process = system.process(pid);
+    let limits = process.and_then(sysinfo::Process::cgroup_limits);
+    let own = process.map_or(0, sysinfo::Process::memory);
+    // The page cache is evicted when needed: only resident memory of programs counts.
     let of_container = limits.map(|it| it.total_memory.saturating_sub(it.rss));
-    of_machine.into_iter().chain(of_container).min().map(|it| it as f64)
+    let free = of_machine.into_iter().chain(of_container).min()?;
+    Some((free as f64, own as f64))
 }
 
 #[cfg(test)]
 mod tests {
     use base::Task;
 
-    use super::{free, grouped, problem_where};
+    use super::{grouped, memory, problem_where};
     use crate::experiment::Experiment;
 
     const GIB: f64 = 1024.0 * 1024.0 * 1024.0;
@@ -165,16 +179,16 @@ mod tests {
     }
 
     #[test]
-    fn a_network_that_no_machine_holds_is_told_from_its_settings() {
+    fn too_large_network_is_attributed_to_its_setting() {
         let plain = "kind = \"joint\"";
         let vgg = "kind = \"vgg\"\nhidden = 65536\nwidth = 16.0";
         let small = "kind = \"resnet\"\ndepth = 18\nwidth = 0.125";
         let deep = "kind = \"factored\"\ndepth = 16\nwidth = 65536";
         let groups = "kind = \"resnet\"\ngroups = 4096\ngroup_width = 4096";
         for (backbone, head, path, want) in [
-            (vgg, plain, "model.backbone", "with `width = 16.0` (by default 1.0, and "),
-            (small, deep, "head", "with `depth = 16` (by default 0, and "),
-            (groups, plain, "model.backbone", "with `groups = 4096` (by default 1, and "),
+            (vgg, plain, "model.backbone", "with `width = 16.0` (default: 1.0, with "),
+            (small, deep, "head", "with `depth = 16` (default: 0, with "),
+            (groups, plain, "model.backbone", "with `groups = 4096` (default: 1, with "),
             ("kind = \"densenet\"\nwidth = 16.0", plain, "model.backbone", "with `width = 16.0`"),
             ("kind = \"convnext\"\nwidth = 16.0", plain, "model.backbone", "with `width = 16.0`"),
             ("kind = \"xresnet\"\nwidth = 16.0", plain, "model.backbone", "with `width = 16.0`"),
@@ -187,22 +201,22 @@ mod tests {
         ] {
             let (found, text) = problem(backbone, head, 16.0 * GIB).expect(backbone);
             assert_eq!(found, path, "{text}");
-            assert!(text.starts_with(want) && text.contains("and 16.0 GiB are free"), "{text}");
+            assert!(text.starts_with(want) && text.contains("but only 16.0 GiB is free"), "{text}");
         }
         assert_eq!(problem(small, plain, GIB), None);
-        // Nothing but a smaller machine.
+        // All settings are at their defaults.
         let (path, text) = problem("kind = \"vgg\"", plain, GIB).unwrap();
         assert_eq!(path, "model.backbone");
         assert!(text.starts_with("the network has 139,643,986 parameters"), "{text}");
     }
 
     #[test]
-    fn digits_are_in_groups() {
+    fn digits_are_grouped_by_three() {
         assert_eq!([0, 999, 1000, 1_234_567].map(grouped), ["0", "999", "1,000", "1,234,567"]);
     }
 
     #[test]
     fn some_memory_is_free() {
-        assert!(free().is_none_or(|it| it > 1e6));
+        assert!(memory().is_none_or(|(free, own)| free > 1e6 && own > 1e5));
     }
 }

@@ -119,7 +119,7 @@ impl<'a> Tracking<'a> {
         }
     }
 
-    /// Tells the trackers how the run ended.
+    /// Closes the trackers, with how the run ended.
     pub(crate) fn finish<E>(&mut self, ended: &Result<Ended, E>) {
         self.trackers.finish(match ended {
             Ok(Ended::Finished(_)) => End::Finished,

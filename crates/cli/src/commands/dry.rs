@@ -1,4 +1,4 @@
-//! `maskfit train --fast` and `--overfit`: runs that are only tried. They leave nothing.
+//! `maskfit train --fast` and `--overfit`: dry runs, which save nothing.
 
 use std::cell::Cell;
 
@@ -12,7 +12,7 @@ use trainer::{
 use super::{check_settings, manifest, train::announce, use_threads};
 use crate::{End, args::ExperimentArgs, pretrained, runs, terminal::Terminal};
 
-/// A few steps of everything.
+/// Runs a few steps of everything.
 pub(crate) fn fast(args: &ExperimentArgs, profile: bool) -> anyhow::Result<End> {
     let terminal = Terminal::new();
     terminal.profiles(profile);
@@ -32,14 +32,14 @@ pub(crate) fn fast(args: &ExperimentArgs, profile: bool) -> anyhow::Result<End> 
         Ended::Finished(_) => {
             let n_steps = plan.epochs.total();
             say!(
-                "{n_steps} steps of everything work: nothing is kept, and the scores mean nothing"
+                "{n_steps} steps of everything work: nothing is saved, and the scores are meaningless"
             );
             Ok(End::Done)
         }
     }
 }
 
-/// A few images, learnt by heart.
+/// Overfits a few images.
 pub(crate) fn overfit(args: &ExperimentArgs, n: usize, profile: bool) -> anyhow::Result<End> {
     let terminal = Terminal::new();
     terminal.profiles(profile);
@@ -49,50 +49,50 @@ pub(crate) fn overfit(args: &ExperimentArgs, n: usize, profile: bool) -> anyhow:
     let (_dir, run) = dry_run(&plan, &terminal)?;
     announce(&plan, &run, &terminal);
     terminal.heed_interrupts();
-    let watch = UntilPerfect { terminal: &terminal, right: Cell::new(0.0), step: Cell::new(0) };
+    let watch = UntilPerfect { terminal: &terminal, accuracy: Cell::new(0.0), step: Cell::new(0) };
     let ended = fit(&plan, &run, &watch);
     terminal.clear();
     ended?;
     let (n, step) = (plan.sides.valid.len(), watch.step.get());
-    let n_right = (watch.right.get() * n as f64).round() as usize;
+    let n_correct = (watch.accuracy.get() * n as f64).round() as usize;
     if terminal.should_stop() {
         return Ok(End::Stopped);
     }
-    if n_right < n {
+    if n_correct < n {
         bail!(
-            "after {step} steps {n_right} of {n} images are right: see whether `optim.lr` is far off \
-             (`lr-find`), whether the head and the loss fit the task, and whether two of the images \
-             are the same with different labels"
+            "after {step} steps {n_correct} of {n} images are predicted correctly: check whether `optim.lr` \
+             is far off (`lr-find`), whether the head and the loss fit the task, and whether two of the \
+             images are identical with different labels"
         );
     }
-    say!("all {n} images are right after {step} steps: it can learn; nothing is kept");
+    say!("all {n} images are predicted correctly after {step} steps; nothing is saved");
     Ok(End::Done)
 }
 
-/// The settings, checked.
+/// Loads and checks the settings.
 fn experiment(args: &ExperimentArgs, terminal: &Terminal) -> anyhow::Result<Experiment> {
     let (mut experiment, _) = runs::experiment(args)?;
     check_settings(&experiment)?;
-    // It is no run that anybody looks for later.
+    // A dry run is not worth tracking.
     experiment.track.clear();
     use_threads(experiment.threads)?;
     pretrained::settle(&mut experiment, args, terminal)?;
     Ok(experiment)
 }
 
-/// A run in a folder that goes when it is dropped.
+/// Creates a run in a temporary folder, which is removed when dropped.
 fn dry_run(plan: &Plan, terminal: &Terminal) -> anyhow::Result<(TempDir, Run)> {
     check_memory(plan, terminal)?;
-    let dir = tempfile::tempdir().context("a folder for what is not kept cannot be made")?;
+    let dir = tempfile::tempdir().context("cannot create a temporary folder")?;
     let run = Run::create(&dir.path().join("run"), &plan.experiment.to_toml())?;
     Ok((dir, run))
 }
 
-/// Stops as soon as everything is right.
+/// Stops as soon as every prediction is correct.
 struct UntilPerfect<'a> {
     terminal: &'a Terminal,
-    /// The share of images that were right last.
-    right: Cell<f64>,
+    /// The accuracy of the last evaluation.
+    accuracy: Cell<f64>,
     step: Cell<usize>,
 }
 
@@ -110,7 +110,7 @@ impl Callback for UntilPerfect<'_> {
     }
 
     fn epoch(&self, report: &EpochReport) {
-        self.right.set(report.scores[0].1.accuracy);
+        self.accuracy.set(report.scores[0].1.accuracy);
         self.step.set(report.step);
         self.terminal.epoch(report);
     }
@@ -120,6 +120,6 @@ impl Callback for UntilPerfect<'_> {
     }
 
     fn should_stop(&self) -> bool {
-        self.right.get() == 1.0 || self.terminal.should_stop()
+        self.accuracy.get() == 1.0 || self.terminal.should_stop()
     }
 }

@@ -212,11 +212,11 @@ fn a_network_that_no_machine_holds() {
     for (set, want) in [
         (
             "model.backbone={ kind = \"vgg\", hidden = 65536, width = 16.0 }",
-            "error: at `model.backbone`: with `width = 16.0` (by default 1.0, and 5,",
+            "error: at `model.backbone`: with `width = 16.0` (default: 1.0, with 5,",
         ),
         (
             "head={ kind = \"joint\", depth = 16, width = 65536 }",
-            "error: at `head`: with `depth = 16` (by default 0, and ",
+            "error: at `head`: with `depth = 16` (default: 0, with ",
         ),
     ] {
         // In parts of one image as well, which are tried before.
@@ -225,7 +225,7 @@ fn a_network_that_no_machine_holds() {
             let output = bench.run(&args);
             let err = text(&output.stderr);
             assert_eq!(output.status.code(), Some(1), "{err}");
-            assert!(err.starts_with(want) && err.contains(" parameters: to train them"), "{err}");
+            assert!(err.starts_with(want) && err.contains(" parameters: training them"), "{err}");
             assert!(!bench.path("runs").exists());
         }
     }

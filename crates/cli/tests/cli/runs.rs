@@ -79,7 +79,10 @@ fn train_predict_and_submit_work_and_a_truncated_bundle_is_refused() {
     let output = bench.run(&["submit", "runs/a", "--images", "people/eval", "-o", "other.csv"]);
     let err = text(&output.stderr);
     assert_eq!(output.status.code(), Some(1));
-    assert!(err.contains("weights-0-") && err.contains("this is no whole `.safetensors`"), "{err}");
+    assert!(
+        err.contains("weights-0-") && err.contains("this is not a complete `.safetensors`"),
+        "{err}"
+    );
     assert!(!bench.path("other.csv").exists());
 
     fs::write(&weights, whole).unwrap();

@@ -125,7 +125,7 @@ fn weight_files_are_inspected() {
     "#]]
     .assert_eq(&bench.ok(&["weights", "inspect", "zip.pth"]));
     fs::copy(golden.join("old.pth"), bench.path("old.pth")).unwrap();
-    assert!(bench.ok(&["weights", "inspect", "old.pth"]).contains("pth, old form"));
+    assert!(bench.ok(&["weights", "inspect", "old.pth"]).contains("pth, legacy format"));
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! What tables are of, without their probabilities, and how they are joined.
+//! The images, people and labels of tables, without the probabilities; and joining tables.
 
 use std::{
     collections::HashMap,
@@ -15,11 +15,11 @@ use super::{
     row::Row,
 };
 
-/// What one table or several are of, without probabilities: each image once, and who is on it.
+/// The images of one or more tables, with their people and labels, without probabilities.
 pub struct Index {
-    /// The images, in the order of their names.
+    /// The images, sorted by name.
     pub images: Vec<Indexed>,
-    /// What the people are called, in the order of their names.
+    /// The names of the people, sorted.
     pub people: Vec<String>,
     numbers: HashMap<String, usize>,
     tables: Vec<Place>,
@@ -34,24 +34,24 @@ pub struct Indexed {
     pub person: usize,
     /// The true joint class.
     pub class: usize,
-    /// The true age, where it is known.
+    /// The true age, if known.
     pub age: Option<f64>,
-    /// Which table it is in.
+    /// The position of its table.
     table: usize,
-    /// Where its row begins and ends there, in bytes.
+    /// The byte range of its row in the table.
     row: Range<u64>,
 }
 
 /// A table of an [`Index`].
 struct Place {
     path: PathBuf,
-    /// Where its header ends.
+    /// The end of its header, in bytes.
     header: u64,
     has_years: bool,
 }
 
 impl Index {
-    /// Of some tables; see [`Index::check`].
+    /// Indexes tables; [`Index::check`] checks that their images are distinct.
     ///
     /// # Errors
     /// A damaged table.
@@ -86,10 +86,10 @@ impl Index {
         Ok(Index { images, people, numbers, tables })
     }
 
-    /// Makes sure that each image is there once.
+    /// Checks that each image has one row.
     ///
     /// # Errors
-    /// Names one that is there twice.
+    /// Names an image with two rows.
     pub fn check(&self) -> Result<(), TableError> {
         let twice = self.images.windows(2).find(|it| it[0].image == it[1].image);
         let Some([a, b]) = twice else { return Ok(()) };
@@ -99,26 +99,26 @@ impl Index {
         Err(TableError::Damaged { path, reason })
     }
 
-    /// The position of a person among [`Index::people`].
+    /// Returns the position of a person among [`Index::people`].
     pub fn person(&self, name: &str) -> Option<usize> {
         self.numbers.get(name).copied()
     }
 
-    /// The position of an image among [`Index::images`].
+    /// Returns the position of an image among [`Index::images`].
     pub fn position(&self, image: &str) -> Option<usize> {
         self.images.binary_search_by(|it| it.image.as_str().cmp(image)).ok()
     }
 
-    /// Writes all rows as one table, in the order of the images' names, as they are.
+    /// Writes all rows unchanged as one table, sorted by image name.
     ///
     /// # Errors
-    /// Tables of different columns, and what the system says.
+    /// Tables with different columns, and I/O errors.
     pub fn copy(&self, out: &mut impl Write) -> Result<(), TableError> {
         let mut files = Vec::new();
         for it in &self.tables {
             if it.has_years != self.tables[0].has_years {
                 let other = self.tables[0].path.display();
-                let reason = format!("line 1: the columns are others than those of {other}");
+                let reason = format!("line 1: the columns differ from those of {other}");
                 return Err(TableError::Damaged { path: it.path.clone(), reason });
             }
             let file = File::open(&it.path).map_err(|source| it.failed(source))?;
@@ -127,7 +127,7 @@ impl Index {
         let mut bytes = Vec::new();
         let mut line = |table: usize, from: Range<u64>| -> io::Result<()> {
             let (file, at) = &mut files[table];
-            // Rows that follow each other in a table do so here, mostly.
+            // Consecutive rows of a table are mostly consecutive here too, so the buffer is kept.
             file.seek_relative(from.start as i64 - *at as i64)?;
             bytes.resize((from.end - from.start) as usize, 0);
             file.read_exact(&mut bytes)?;

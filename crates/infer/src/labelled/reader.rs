@@ -1,4 +1,4 @@
-//! Reads such a table row by row.
+//! Reads a table of predictions with true labels row by row.
 
 use std::{
     fs::File,
@@ -14,7 +14,7 @@ use super::row::{COLUMNS, Row, YEARS};
 /// Why a table cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum TableError {
-    /// The system says so.
+    /// The file cannot be read.
     #[error("{}: {source}", path.display())]
     Io {
         /// The table.
@@ -22,17 +22,17 @@ pub enum TableError {
         /// Why.
         source: io::Error,
     },
-    /// It is no such table, or one of another task.
+    /// The file is not such a table, or is one of another task.
     #[error("{}: {reason}", path.display())]
     Damaged {
         /// The table.
         path: PathBuf,
-        /// Where, and what is wrong.
+        /// The line, and what is wrong.
         reason: String,
     },
 }
 
-/// Reads such a table row by row.
+/// Reads a table of predictions with true labels row by row.
 pub struct LabelledReader {
     path: PathBuf,
     reader: csv::Reader<File>,
@@ -42,14 +42,14 @@ pub struct LabelledReader {
     has_years: bool,
 }
 
-/// Bytes that are read at once.
+/// The size of the read buffer, in bytes.
 pub(super) const BUFFER: usize = 1 << 18;
 
 impl LabelledReader {
     /// Opens a table of a task.
     ///
     /// # Errors
-    /// A file that is no such table, or one of another task.
+    /// A file that is not such a table, or one of another task.
     pub fn open(path: &Path, task: &Task) -> Result<LabelledReader, TableError> {
         let io = |source| TableError::Io { path: path.to_owned(), source };
         let damaged =
@@ -65,19 +65,19 @@ impl LabelledReader {
         let (leading, named) = header.split_at(n_leading);
         if leading == ["image", "predicted"] {
             return Err(damaged(
-                "this table has no column `truth`: `predict` knows none, and runs of before wrote \
-                 none: name a run's valid.csv, test.csv or oof.csv",
+                "this table has no column `truth` (those of `predict` and of earlier versions have \
+                 none): name a run's valid.csv, test.csv or oof.csv",
             ));
         }
         let has_years = leading == [&COLUMNS[..], &YEARS[..]].concat();
         if !has_years && leading != COLUMNS {
             let columns = COLUMNS.join(",");
             return Err(damaged(&format!(
-                "line {line}: the columns are {columns}, and then the classes"
+                "line {line}: the columns must be {columns}, followed by the classes"
             )));
         }
         if named != classes {
-            return Err(damaged(&format!("line {line}: the classes are others than the task's")));
+            return Err(damaged(&format!("line {line}: the classes differ from the task's")));
         }
         Ok(LabelledReader {
             path: path.to_owned(),
@@ -89,7 +89,7 @@ impl LabelledReader {
         })
     }
 
-    /// Whether a head said years.
+    /// Returns whether the table has predicted ages.
     pub fn has_years(&self) -> bool {
         self.has_years
     }
@@ -97,15 +97,15 @@ impl LabelledReader {
     /// Reads the next row; returns whether there was one.
     ///
     /// # Errors
-    /// A damaged row; says where.
+    /// A damaged row; the error names the line.
     pub fn next(&mut self, row: &mut Row) -> Result<bool, TableError> {
         self.advance(row, true)
     }
 
-    /// As [`LabelledReader::next`], without probabilities, which takes a fraction of the time.
+    /// Like [`LabelledReader::next`] without the probabilities, in a fraction of the time.
     ///
     /// # Errors
-    /// The same, but for what is wrong with probabilities.
+    /// As [`LabelledReader::next`]; invalid probabilities are not detected.
     pub fn next_label(&mut self, row: &mut Row) -> Result<bool, TableError> {
         self.advance(row, false)
     }
@@ -120,16 +120,16 @@ impl LabelledReader {
         if record.len() != self.n_columns {
             let n = record.len();
             let fields = if n == 1 { "field" } else { "fields" };
-            return Err(wrong(format!("has {n} {fields}, the header {}", self.n_columns)));
+            return Err(wrong(format!("has {n} {fields}, but the header has {}", self.n_columns)));
         }
         let number = |at: usize| -> Result<f64, TableError> {
             let field = &record[at];
             let number = field.parse::<f64>().ok().filter(|it| it.is_finite());
-            number.ok_or_else(|| wrong(format!("`{field}` is no number")))
+            number.ok_or_else(|| wrong(format!("`{field}` is not a finite number")))
         };
         let class = |at: usize| -> Result<usize, TableError> {
             let class = record[at].parse().ok().filter(|&it: &usize| it < self.n_classes);
-            class.ok_or_else(|| wrong(format!("`{}` is no class", &record[at])))
+            class.ok_or_else(|| wrong(format!("`{}` is not a class", &record[at])))
         };
         for (to, at) in [(&mut row.image, 0), (&mut row.person, 1)] {
             to.clear();
@@ -150,13 +150,13 @@ impl LabelledReader {
         Ok(true)
     }
 
-    /// Where the row that was read last begins and ends in the file, in bytes.
+    /// Returns the byte range in the file of the row that was read last.
     pub(super) fn place(&self) -> Range<u64> {
         let end = self.reader.position().byte();
         self.record.position().map_or(end, csv::Position::byte)..end
     }
 
-    /// An error in the row that was read last.
+    /// Returns an error that names the line of the row that was read last.
     pub fn damaged(&self, reason: &str) -> TableError {
         let begin = self.record.position().map_or(0, csv::Position::byte);
         let reason = format!("line {}: {reason}", line_of(&self.path, begin));
@@ -164,8 +164,8 @@ impl LabelledReader {
     }
 }
 
-/// The line, from 1, of the record that begins at a byte of a file or behind line breaks there. Counted
-/// where it is asked for, since a reader of CSV leaves blank lines out.
+/// Returns the line, from 1, of the record that begins at a byte of a file, after any line breaks there.
+/// Counted from the file, because the CSV reader does not count blank lines.
 fn line_of(path: &Path, begin: u64) -> usize {
     let Ok(file) = File::open(path) else { return 1 };
     let is_break = |byte: u8| matches!(byte, b'\r' | b'\n');

@@ -1,8 +1,8 @@
-//! A row of such a table.
+//! A row of a table of predictions with true labels.
 
 use metrics::Prediction;
 
-/// A row: the prediction for an image beside the truth.
+/// The prediction for an image, with its true labels.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Row {
     /// The image's name.
@@ -11,18 +11,18 @@ pub struct Row {
     pub person: String,
     /// The true joint class.
     pub class: usize,
-    /// The joint class that is predicted.
+    /// The predicted joint class.
     pub predicted: usize,
-    /// The true age, where it is known.
+    /// The true age, if known.
     pub age: Option<f64>,
-    /// The years that are predicted, where a head says years.
+    /// The predicted age in years, if a head predicts it.
     pub years: Option<f64>,
-    /// The distribution over the joint classes; empty where only the labels were read.
+    /// The probabilities of the joint classes; empty if only the labels were read.
     pub probabilities: Vec<f64>,
 }
 
 impl Row {
-    /// What metrics see of it, with a number for the person.
+    /// Returns the row as the input of metrics, with the position of the person.
     pub fn prediction(&self, person: usize) -> Prediction<'_> {
         Prediction {
             probabilities: &self.probabilities,
@@ -35,7 +35,7 @@ impl Row {
     }
 }
 
-/// What comes before the classes.
+/// The columns before the classes.
 pub(super) const COLUMNS: [&str; 4] = ["image", "person", "truth", "predicted"];
-/// And where a head says years.
+/// Additional columns, if a head predicts the age.
 pub(super) const YEARS: [&str; 2] = ["age", "years"];

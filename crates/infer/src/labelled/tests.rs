@@ -1,4 +1,4 @@
-//! What is written reads back, joined and averaged too, and what is damaged says where.
+//! Tables round-trip, are joined and averaged, and errors name the line.
 
 use std::{
     fs,
@@ -47,7 +47,7 @@ fn reason(err: &TableError) -> String {
     }
 }
 
-/// What nine digits say of it.
+/// Rounds the values to nine significant digits.
 fn rounded(mut it: Row) -> Row {
     let round = |x: &mut f64| *x = number(*x).parse().unwrap();
     it.probabilities.iter_mut().for_each(round);
@@ -56,7 +56,7 @@ fn rounded(mut it: Row) -> Row {
 }
 
 #[test]
-fn what_is_written_reads_back_to_nine_digits() {
+fn tables_round_trip_to_nine_digits() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("valid.csv");
     write(&path, &rows());
@@ -75,7 +75,7 @@ fn what_is_written_reads_back_to_nine_digits() {
 }
 
 #[test]
-fn a_table_without_rows_has_its_header() {
+fn empty_table_has_a_header() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("valid.csv");
     write(&path, &[]);
@@ -83,7 +83,7 @@ fn a_table_without_rows_has_its_header() {
 }
 
 #[test]
-fn the_class_that_is_predicted_is_the_one_that_is_written() {
+fn predicted_class_is_read_from_its_column() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("valid.csv");
     let mut tie = row("b", "x", 0, [0.5, 0.5]);
@@ -99,28 +99,28 @@ fn the_class_that_is_predicted_is_the_one_that_is_written() {
 }
 
 #[test]
-fn a_table_without_truth_or_of_other_classes_is_refused() {
+fn table_without_true_labels_or_with_other_classes_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("a.csv");
     fs::write(&path, "image,predicted,<30,\"30, or more\"\na.jpg,1,0.5,0.5\n").unwrap();
     assert!(read(&path, &task()).unwrap_err().contains("no column `truth`"));
     write(&path, &rows());
     let other = Task { factors: vec![Factor::new("age", &["young", "old"])] };
-    assert!(read(&path, &other).unwrap_err().contains("others than the task's"));
+    assert!(read(&path, &other).unwrap_err().contains("differ from the task's"));
     assert!(read(&path, &Task::mask_gender_age()).unwrap_err().starts_with("line 1"));
 }
 
 #[test]
-fn a_damaged_table_says_where() {
+fn errors_name_the_line() {
     let task = Task { factors: vec![Factor::new("age", &["a", "b"])] };
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("a.csv");
     let header = "image,person,truth,predicted,a,b\n";
     for (row, what) in [
         ("x,p,0,0,0.5,oops", "line 2: `oops`"),
-        ("x,p,2,0,0.5,0.5", "line 2: `2` is no class"),
-        ("x,p,0,2,0.5,0.5", "line 2: `2` is no class"),
-        ("x,p,0,0,0.5", "line 2: has 5 fields, the header 6"),
+        ("x,p,2,0,0.5,0.5", "line 2: `2` is not a class"),
+        ("x,p,0,2,0.5,0.5", "line 2: `2` is not a class"),
+        ("x,p,0,0,0.5", "line 2: has 5 fields, but the header has 6"),
         ("\"x\ny\",p,0,0,0.5,0.5\r\n\r\nx,p,0,0,0.5,oops", "line 5: `oops`"),
         ("x,p,0,0,0.5,NaN", "line 2: `NaN`"),
     ] {
@@ -131,7 +131,7 @@ fn a_damaged_table_says_where() {
 }
 
 #[test]
-fn tables_are_joined_in_the_order_of_names_without_their_numbers_being_read() {
+fn tables_are_joined_by_image_name_without_parsing_probabilities() {
     let dir = tempfile::tempdir().unwrap();
     let paths: Vec<PathBuf> = ["0", "1"].map(|it| dir.path().join(it)).into();
     let [a, c]: [Row; 2] = rows().try_into().unwrap();
@@ -156,7 +156,7 @@ fn tables_are_joined_in_the_order_of_names_without_their_numbers_being_read() {
 }
 
 #[test]
-fn the_mean_of_tables_is_taken_row_by_row() {
+fn tables_are_averaged_row_by_row() {
     let dir = tempfile::tempdir().unwrap();
     let paths: Vec<PathBuf> = ["0", "1"].map(|it| dir.path().join(it)).into();
     write(&paths[0], &[row("a", "x", 0, [0.25, 0.75]), row("b", "x", 0, [1.0, 0.0])]);
@@ -176,5 +176,5 @@ fn the_mean_of_tables_is_taken_row_by_row() {
     write(&paths[1], &[row("b", "x", 0, [0.5, 0.5])]);
     assert!(reason(&take(&mut rows).unwrap_err()).contains("`b` is not `a`"));
     write(&paths[1], &[row("a", "x", 0, [0.5, 0.5])]);
-    assert!(reason(&take(&mut rows).unwrap_err()).contains("another number of images"));
+    assert!(reason(&take(&mut rows).unwrap_err()).contains("a different number of images"));
 }

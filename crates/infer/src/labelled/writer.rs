@@ -1,4 +1,4 @@
-//! Writes such a table row by row.
+//! Writes a table of predictions with true labels row by row.
 
 use std::io::{self, Write};
 
@@ -11,20 +11,21 @@ use metrics::Prediction;
 
 use super::row::{COLUMNS, YEARS};
 
-/// Writes such a table row by row.
+/// Writes a table of predictions with true labels row by row.
 pub struct LabelledWriter<W: Write> {
-    /// Begins with the first row, which tells whether there are years.
+    /// Created with the first row, which determines whether there are columns for the age.
     table: Option<Table<W>>,
     out: Option<W>,
     classes: Vec<String>,
 }
 
 impl<W: Write> LabelledWriter<W> {
-    /// A table without rows so far.
+    /// Creates a writer of a table without rows.
     pub fn new(out: W, task: &Task) -> LabelledWriter<W> {
         LabelledWriter { table: None, out: Some(out), classes: task.class_names(Scope::Joint) }
     }
 
+    /// Returns the table; writes the header first if it is not written yet.
     fn begun(&mut self, has_years: bool) -> io::Result<&mut Table<W>> {
         if let Some(out) = self.out.take() {
             let years = if has_years { &YEARS[..] } else { &[] };
@@ -32,13 +33,13 @@ impl<W: Write> LabelledWriter<W> {
             let header = columns.chain(self.classes.iter().map(String::as_str));
             self.table = Some(Table::begin(out, header)?);
         }
-        Ok(self.table.as_mut().expect("it has begun"))
+        Ok(self.table.as_mut().expect("the header is written"))
     }
 
-    /// Adds a row.
+    /// Writes a row.
     ///
     /// # Errors
-    /// What `out` says; or a row with years among rows without.
+    /// I/O errors; or a row with a predicted age after rows without, or the reverse.
     pub fn row(&mut self, image: &str, person: &str, it: &Prediction<'_>) -> io::Result<()> {
         let mut fields = vec![image.to_owned(), person.to_owned()];
         fields.extend([it.class, it.predicted].map(|it| it.to_string()));
@@ -50,12 +51,12 @@ impl<W: Write> LabelledWriter<W> {
         self.begun(it.years.is_some())?.row(fields)
     }
 
-    /// Hands everything on, and gives `out` back.
+    /// Flushes the table and returns `out`.
     ///
     /// # Errors
-    /// What `out` says.
+    /// I/O errors.
     pub fn finish(mut self) -> io::Result<W> {
         self.begun(false)?;
-        self.table.expect("it has begun").finish()
+        self.table.expect("the header is written").finish()
     }
 }

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{experiment::Experiment, sizes};
 
-/// Returns where each epoch of a run ends, without making the whole plan. Opens no image.
+/// Returns where each epoch of a run ends, without creating the whole plan. Opens no image.
 ///
 /// # Errors
 /// Those of [`Plan::new`](super::Plan::new) that concern the split, the sampler and the epochs.

@@ -1,4 +1,4 @@
-//! What images go through, in which epochs.
+//! The pipelines of images, and the epochs that they apply to.
 
 use std::sync::Arc;
 
@@ -12,29 +12,29 @@ use crate::{
     sizes::{self, Size},
 };
 
-/// Epochs of one size.
+/// Consecutive epochs with one image size.
 pub(crate) struct Phase {
-    /// The epoch that they end before.
+    /// The epoch that the phase ends before.
     pub(crate) end: usize,
     pub(crate) pipeline: Arc<Pipeline>,
     pub(crate) pack: Option<Arc<Pack>>,
     pub(crate) batch_size: usize,
 }
 
-/// What happens to images in training, and in validation and serving. One image has been through
-/// each, so that sizes which do not fit show before there is a run.
+/// Returns the pipelines of training, and of validation and inference. Loads one image with each, so that
+/// transforms that do not fit are an error before the run starts.
 pub(super) fn pipelines(
     experiment: &Experiment,
     images: &Arc<[(String, Content)]>,
     memory: Option<&Remembered>,
     sides: &Sides,
-    watch: &(dyn Callback + Sync),
+    callback: &(dyn Callback + Sync),
 ) -> Result<(Pipeline, Pipeline), PlanError> {
     let Experiment { seed, data, augment, .. } = experiment;
     let bare = |ops: &[Step], path: &str| {
         let pipeline = Pipeline {
             ops: ops.to_vec(),
-            // Replaced below, once known.
+            // Replaced below.
             statistics: Statistics { mean: [0.0; 3], std: [1.0; 3] },
             max_pixels: data.max_pixels,
         };
@@ -46,7 +46,7 @@ pub(super) fn pipelines(
         Some(it) => it,
         None => {
             let side: Vec<_> = sides.train.iter().map(|&it| images[it].clone()).collect();
-            let progress = |done, total| watch.progress("measuring colours", done, total);
+            let progress = |done, total| callback.progress("measuring colours", done, total);
             measure_statistics(&side, &eval, memory, &progress)?
         }
     };
@@ -70,7 +70,7 @@ pub(super) fn pipelines(
     Ok((train, eval))
 }
 
-/// The epochs of smaller images, with their packs.
+/// Returns the phases of progressive resizing, with their packs.
 pub(super) fn phases(
     train: &TrainSection,
     pipeline: &Pipeline,

@@ -29,7 +29,7 @@ fn check(csv: &str, listing: &Listing, want: Expect) {
 }
 
 #[test]
-fn a_person_is_a_folder() {
+fn people_are_identified_by_folder() {
     let csv =
         format!("{HEADER}003397,female,Asian,20,003397_20\n003397,female,Asian,19,003397_19\n");
     let (manifest, findings) = read(&csv, &people(&["003397_20", "003397_19"]), "");
@@ -42,7 +42,7 @@ fn a_person_is_a_folder() {
 }
 
 #[test]
-fn extensions_are_found_file_by_file() {
+fn extensions_may_differ_between_files() {
     let mut listing = people(&["a"]);
     let files = listing.get_mut("a").unwrap();
     files[0] = "incorrect_mask.PNG".to_owned();
@@ -136,40 +136,40 @@ fn all_problems_are_reported_at_once() {
 
 #[test]
 fn a_folder_in_another_unicode_form_than_its_row_is_found() {
-    // As macOS and as Windows write it: syllables of Hangul and their letters.
+    // Hangul as Windows and as macOS write it: syllables, and their letters.
     let (nfc, nfd) = ("1_\u{d55c}", "1_\u{1112}\u{1161}\u{11ab}");
     let fix = |name: &str| format!("[[fix]]\nids = [\"{name}\"]\nage = 70\n");
     for (row, folder) in [(nfc, nfd), (nfd, nfc)] {
         let csv = format!("{HEADER}1,male,Asian,30,{row}\n2,male,Asian,30,b\n");
         let (manifest, findings) = read(&csv, &people(&[folder, "b"]), &fix(folder));
         assert_eq!(findings.0, []);
-        // The person is called as the table has it, and the file as the disk has it.
+        // The person has the name in the table, the file the name on disk.
         assert!(manifest.people.contains(&row.to_owned()), "{:?}", manifest.people);
         let its = manifest.examples.iter().find(|it| it.name == format!("{row}/mask1.jpg"));
         let its = its.unwrap();
         assert_eq!(super::path_of(its), Path::new("images").join(folder).join("mask1.jpg"));
-        assert_eq!(its.age, Some(70.0), "the fix is of this person");
-        assert!(manifest.notes[0].contains("than their folders': 1, such as"), "{manifest:?}");
+        assert_eq!(its.age, Some(70.0), "the fix applies to this person");
+        assert!(manifest.notes[0].contains("differs from their folder's: 1, such as"), "{manifest:?}");
         let ascii = format!("{HEADER}1,male,Asian,30,a\n2,male,Asian,30,b\n");
         let other = read(&ascii, &people(&["a", "b"]), "").0;
         assert_eq!(manifest.listed.len(), other.listed.len());
     }
-    // Both there: each is itself.
+    // Both forms exist: each path matches its own folder.
     let both = format!("{HEADER}1,male,Asian,30,{nfc}\n2,male,Asian,40,{nfd}\n");
     let (manifest, findings) = read(&both, &people(&[nfc, nfd]), &fix(nfd));
     assert!(findings.0.is_empty() && manifest.notes.is_empty(), "{findings}");
     let ages: Vec<_> = manifest.examples.iter().map(|it| (it.person, it.age)).collect();
     assert_eq!((ages.first(), ages.last()), (Some(&(0, Some(70.0))), Some(&(1, Some(30.0)))));
-    let said = |csv: &str, folders: &[&str]| read(csv, &people(folders), "").1.to_string();
-    let err = said(&both, &[nfc]);
-    assert!(err.contains("1 thing is wrong") && err.contains("is there twice, in two"), "{err}");
+    let error = |csv: &str, folders: &[&str]| read(csv, &people(folders), "").1.to_string();
+    let err = error(&both, &[nfc]);
+    assert!(err.contains("1 thing is wrong") && err.contains("occurs twice, in two"), "{err}");
     // U+212B and A with a ring above it are both U+00C5.
-    let err = said(&format!("{HEADER}1,male,Asian,30,\u{c5}\n"), &["\u{212b}", "A\u{30a}"]);
+    let err = error(&format!("{HEADER}1,male,Asian,30,\u{c5}\n"), &["\u{212b}", "A\u{30a}"]);
     assert!(err.contains("looks like 2 folders in other Unicode forms"), "{err}");
 }
 
 #[test]
-fn files_that_are_no_table_say_so() {
+fn invalid_tables_are_reported() {
     check(
         "",
         &Listing::new(),
@@ -222,12 +222,12 @@ fn fixes_change_labels_and_nothing_else() {
     assert_eq!(weights, [[1.0; 7], [0.5; 7]].concat());
     assert_eq!(
         manifest.notes,
-        ["label fixes name nobody here: 999", "the label fix of 2 changes nothing: already male"]
+        ["label fixes name unknown people: 999", "the label fix of 2 has no effect: already male"]
     );
 }
 
 #[test]
-fn an_id_of_two_people_cannot_be_fixed_by_id() {
+fn id_of_two_people_is_ambiguous_in_a_fix() {
     let csv = format!("{HEADER}1,female,Asian,20,a\n1,female,Asian,20,b\n");
     let (_, findings) = read(&csv, &people(&["a", "b"]), "[[fix]]\nids = [\"1\"]\nignore = true\n");
     expect![[r#"
@@ -266,7 +266,7 @@ fn damaged_images_are_found_before_training() {
         [99, 99],
     );
     huge.save(file(1, "mask5.jpg")).unwrap();
-    fs::write(file(1, "._mask5.jpg"), b"what other systems leave behind").unwrap();
+    fs::write(file(1, "._mask5.jpg"), b"metadata of other systems").unwrap();
 
     let source = MaskProfiles { root: root.clone(), ..MaskProfiles::default() };
     let context = Context { cache: None, max_pixels: 99 * 98, progress: &|_, _| {} };

@@ -1,4 +1,4 @@
-//! Whose weights a file holds, by its names, its own name and its SHA-256.
+//! Identifying weights by tensor names, file name and SHA-256.
 
 use expect_test::{Expect, expect};
 use ops::Padding;
@@ -25,7 +25,7 @@ fn found(library: &'static str, backbone: &BackboneConfig, called: &str) -> Conv
 }
 
 #[test]
-fn the_table_is_read_whole_and_has_what_is_published() {
+fn table_parses_and_contains_all_published_weights() {
     let text = include_str!("../origins.csv");
     assert_eq!(table().count(), text.lines().count() - 2);
     for it in published() {
@@ -33,14 +33,14 @@ fn the_table_is_read_whole_and_has_what_is_published() {
         let origin = origins().find(of_timm).expect(it.name);
         assert_eq!((origin.tag, &origin.input), (it.tag, &it.input), "{}", it.name);
         let BackboneConfig::EfficientNet(net) = it.backbone else { continue };
-        assert_eq!(origin.nature, net.padding.zip(net.norm_eps), "{}", it.name);
+        assert_eq!(origin.padding_eps, net.padding.zip(net.norm_eps), "{}", it.name);
     }
-    // timm's resized sides and torchvision's are whole.
+    // The resized sides of timm and torchvision are integers.
     assert!(origins().all(|it| it.input.resized() >= it.input.size[0]));
 }
 
 #[test]
-fn the_library_says_how_a_network_pads_and_norms() {
+fn library_determines_padding_and_norm_epsilon() {
     use Padding::{Same, Symmetric};
     use Variant::{B0, B1, B2, B3, B4, B5, B6, B7, Lite0, V2L, V2M, V2S};
     let pytorch = [B0, B1, B2, B3, B4, B5, B6, B7];
@@ -55,15 +55,17 @@ fn the_library_says_how_a_network_pads_and_norms() {
         ("torchvision", V2L, (Symmetric, 1e-3), 0.5),
         ("timm", V2S, (Same, 1e-3), 0.5),
     ];
-    for (library, variant, nature, mean) in pytorch.into_iter().chain(torchvision).chain(others) {
+    for (library, variant, padding_eps, mean) in
+        pytorch.into_iter().chain(torchvision).chain(others)
+    {
         let it = found(library, &efficientnet(variant), "best.pth").origin;
-        let (want, got) = ((Some(nature), mean), (it.nature, it.input.mean[0]));
+        let (want, got) = ((Some(padding_eps), mean), (it.padding_eps, it.input.mean[0]));
         assert_eq!(got, want, "{library} {variant:?}");
     }
 }
 
 #[test]
-fn what_the_names_do_not_tell_the_files_name_may() {
+fn file_name_resolves_ambiguous_tensor_names() {
     let b0 = efficientnet(Variant::B0);
     for (called, name, told) in [
         ("hf:timm/tf_efficientnet_b0.ap_in1k", "tf_efficientnet_b0.ap_in1k", Told::ByFileName),
@@ -86,7 +88,7 @@ fn what_the_names_do_not_tell_the_files_name_may() {
     }
     let adv = found("efficientnet_pytorch", &b0, "adv-efficientnet-b0-b64d5a18.pth");
     assert_eq!(adv.origin.input.mean, [0.5; 3]);
-    // Of a download without digits in its name some are made with them.
+    // The download's name has no digits; some files are named with them.
     let lite0 = efficientnet(Variant::Lite0);
     for (called, told) in [
         ("efficientnet-lite0.pth", Told::ByFileName),
@@ -105,7 +107,7 @@ fn what_the_names_do_not_tell_the_files_name_may() {
 }
 
 #[test]
-fn a_download_is_known_by_its_sha256_whatever_it_is_called() {
+fn download_is_identified_by_sha256_under_any_name() {
     let b0 = efficientnet(Variant::B0);
     let of = |called: &str, sha256: &str| {
         let it = Convention::among("efficientnet_pytorch", left_out(&b0), &[called], sha256);
@@ -116,19 +118,19 @@ fn a_download_is_known_by_its_sha256_whatever_it_is_called() {
     let sha256 = format!("b64d5a18{}", "0".repeat(56));
     assert_eq!(of("best.pth", &sha256), (adv.clone(), Told::BySha256));
     assert_eq!(of("efficientnet-b0-355c32eb.pth", &sha256), (adv, Told::BySha256));
-    // One that was written anew has another.
+    // A file that was saved again has a different SHA-256.
     let sha256 = "0".repeat(64);
     assert_eq!(of("efficientnet-b0-355c32eb.pth", &sha256), (plain.clone(), Told::ByFileName));
     assert_eq!(of("best.pth", &sha256), (plain, Told::ByTensorNames));
 }
 
 #[test]
-fn what_nothing_tells_stays_as_it_was_and_is_said() {
+fn ambiguous_settings_stay_unchanged_and_are_reported() {
     let check = |library, backbone: &BackboneConfig, want: Expect| {
         let it = found(library, backbone, "best.pth");
         let mut filled = backbone.clone();
         assert_eq!(it.complete(&mut filled), Vec::<String>::new());
-        // As the settings alone have it.
+        // Unchanged from the settings' own defaults.
         assert_eq!(super::for_inference(&filled), super::for_inference(backbone));
         assert_eq!(it.contradictions(left_out(backbone)), Vec::<String>::new());
         want.assert_eq(&it.doubts(left_out(backbone)).join("\n"));
@@ -157,28 +159,28 @@ fn what_nothing_tells_stays_as_it_was_and_is_said() {
     );
     let vgg = BackboneConfig::Vgg(Vgg { depth: 11, batch_norm: false, ..Vgg::default() });
     check("torchvision", &vgg, expect![""]);
-    // Either of timm's two is taken where the settings say which.
+    // The settings select either of timm's two.
     for (padding, eps) in [(Padding::Same, 1e-3), (Padding::Symmetric, 1e-5)] {
         for variant in Variant::ALL {
             let given = with(variant, Some(padding), Some(eps));
             let it = found("timm", &given, "best.pth");
             assert_eq!(it.contradictions(left_out(&given)), Vec::<String>::new());
-            assert_eq!(it.origin.nature, Some((padding, eps)), "{variant:?}");
+            assert_eq!(it.origin.padding_eps, Some((padding, eps)), "{variant:?}");
         }
     }
-    // Timm's B6 has weights of TensorFlow's alone; what the settings alone make of it is nobody's.
+    // timm publishes B6 only as TensorFlow's port; the network of the default settings has no weights.
     let it = found("timm", &efficientnet(Variant::B6), "best.pth");
     assert_eq!(it.origin.network, "tf_efficientnet_b6");
 }
 
 #[test]
-fn settings_are_held_to_the_weights() {
-    let mut silent = with(Variant::B0, None, None);
-    let it = found("efficientnet_pytorch", &silent, "x");
-    assert_eq!(it.contradictions(left_out(&silent)), Vec::<String>::new());
-    assert_eq!(it.complete(&mut silent), ["padding = \"same\"", "norm_eps = 0.001"]);
-    assert_eq!(silent, with(Variant::B0, Some(Padding::Same), Some(1e-3)));
-    assert_eq!(it.complete(&mut silent), Vec::<String>::new());
+fn settings_that_contradict_weights_are_reported() {
+    let mut unset = with(Variant::B0, None, None);
+    let it = found("efficientnet_pytorch", &unset, "x");
+    assert_eq!(it.contradictions(left_out(&unset)), Vec::<String>::new());
+    assert_eq!(it.complete(&mut unset), ["padding = \"same\"", "norm_eps = 0.001"]);
+    assert_eq!(unset, with(Variant::B0, Some(Padding::Same), Some(1e-3)));
+    assert_eq!(it.complete(&mut unset), Vec::<String>::new());
 
     let check = |library, called: &str, given: Given<'_>, want: Expect| {
         let it = Convention::among(library, given, &[called], "").expect("known weights");
@@ -202,7 +204,7 @@ fn settings_are_held_to_the_weights() {
             r#"at `model.backbone.padding`: it is "same", but the weights of `model.pretrained` were made with "symmetric" (by the names in the file they are torchvision's): leave the setting out to have that, or take other weights"#
         ]],
     );
-    // Neither of the two.
+    // Neither of timm's two.
     let wrong = with(Variant::B0, Some(Padding::Same), Some(1e-5));
     check(
         "timm",
@@ -212,7 +214,7 @@ fn settings_are_held_to_the_weights() {
             "at `model.backbone.norm_eps`: it is 0.00001, but the weights of `model.pretrained` were made with 0.001 (by the names in the file they are timm's): leave the setting out to have that, or take other weights"
         ],
     );
-    // Whatever the width.
+    // For any width and depth.
     let BackboneConfig::EfficientNet(it) = with(Variant::B0, None, Some(1e-5)) else {
         unreachable!()
     };
@@ -225,7 +227,7 @@ fn settings_are_held_to_the_weights() {
             "at `model.backbone.norm_eps`: it is 0.00001, but the weights of `model.pretrained` were made with 0.001 (by the names in the file they are efficientnet_pytorch's): leave the setting out to have that, or take other weights"
         ],
     );
-    // What colours were normalised by is the weights', and so known only of those published.
+    // The normalisation depends on the weights, so it is known only for published ones.
     let resnet = BackboneConfig::ResNet(ResNet { depth: 18, ..ResNet::default() });
     let colours = |mean, std| Given { backbone: &resnet, colours: Colours::Given { mean, std } };
     let half = colours([0.5; 3], [0.5; 3]);
@@ -242,7 +244,7 @@ fn settings_are_held_to_the_weights() {
     check("torchvision and timm", "resnet18-f37072fd.pth", near, expect![""]);
     let measured = Given { backbone: &resnet, colours: Colours::Measured };
     check("torchvision and timm", "resnet18-f37072fd.pth", measured, expect![""]);
-    // Settings come before what the file's name only mentions.
+    // Settings take precedence over a network's name in the file name.
     let same = with(Variant::B0, Some(Padding::Same), None);
     let it = found("timm", &same, "my_efficientnet_b0.pth");
     assert_eq!(it.origin.network, "tf_efficientnet_b0");
