@@ -286,7 +286,7 @@ pub(crate) struct ShowArgs {
     pub(crate) images: Option<usize>,
     /// Number of random augmentations of each image.
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = number)]
-    pub(crate) resamples: usize,
+    pub(crate) samples: usize,
     /// One transform instead of the configured ones, such as `rotate` or
     /// `{ kind = "rotate", degrees = 30 }`, applied to the original images.
     #[arg(long, value_name = "OP")]

@@ -155,14 +155,14 @@ fn sha256(bytes: &[u8]) -> String {
 fn weights_are_downloaded_once_and_verified_each_time() {
     let hub = Hub::new();
     hub.add("timm/net", "model.safetensors", &weights(), &sha256(&weights()));
-    expect!["fetched from hf:timm/net/model.safetensors; its SHA-256 is what the hub says, 5ef3778ae285b60b..."].assert_eq(&hub.origin("hf:timm/net"));
+    expect!["downloaded from hf:timm/net/model.safetensors; its SHA-256 matches the hub's, 5ef3778ae285b60b..."].assert_eq(&hub.origin("hf:timm/net"));
     assert_eq!(hub.ranges(), ["0-0", "0-"]);
-    expect!["hf:timm/net/model.safetensors, fetched before; its SHA-256 is what the hub says, 5ef3778ae285b60b..."].assert_eq(&hub.origin("hf:timm/net"));
+    expect!["hf:timm/net/model.safetensors, downloaded before; its SHA-256 matches the hub's, 5ef3778ae285b60b..."].assert_eq(&hub.origin("hf:timm/net"));
     assert_eq!(hub.ranges(), [""; 0], "the file is cached");
     // Damage the cached file.
     let home = hub.dir.path().join("home/hub/models--timm--net");
     fs::write(home.join("blobs").join(sha256(&weights())), "damaged").unwrap();
-    hub.fails(&hub.endpoint, "hf:timm/net", expect!["error: hf:timm/net: the file has the SHA-256 41f0c27c00e8018f7715b5f50f67b5b54c229c1b843a014152785d9005f58fde, but the hub says 5ef3778ae285b60bf0ba2de34d9d7524cac3629adcb11c55726b22884e4d0faf: it is damaged and was removed; fetch it again"]);
+    hub.fails(&hub.endpoint, "hf:timm/net", expect!["error: hf:timm/net: the file has the SHA-256 41f0c27c00e8018f7715b5f50f67b5b54c229c1b843a014152785d9005f58fde, but the hub specifies 5ef3778ae285b60bf0ba2de34d9d7524cac3629adcb11c55726b22884e4d0faf: it is damaged and was removed; download it again"]);
     assert!(hub.origin("hf:timm/net").starts_with("downloaded from"));
 }
 
@@ -173,7 +173,7 @@ fn pytorch_model_bin_and_named_files_are_found() {
     hub.add("timm/old", "pytorch_model.bin", old, &sha256(old));
     assert!(hub.origin("hf:timm/old").contains("pytorch_model.bin"));
     hub.add("timm/old", "all/last.pth", old, "89e6c98d92887913cadf06b2adb97f26cde4849b");
-    expect!["fetched from hf:timm/old/all/last.pth; the hub gives no SHA-256 to verify it by"]
+    expect!["downloaded from hf:timm/old/all/last.pth; the hub provides no SHA-256 to verify it"]
         .assert_eq(&hub.origin("hf:timm/old/all/last.pth"));
     hub.fails(&hub.endpoint, "hf:timm/empty", expect!["error: hf:timm/empty: `timm/empty` has no model.safetensors and no pytorch_model.bin: look at ENDPOINT/timm/empty, and name the file as hf:timm/empty/FILE"]);
     hub.fails(&hub.endpoint, "hf:timm/empty/a.pth", expect!["error: hf:timm/empty/a.pth: `timm/empty` has no a.pth: look at ENDPOINT/timm/empty, and name the file as hf:timm/empty/FILE"]);
@@ -197,7 +197,7 @@ fn pytorch_model_bin_and_named_files_are_found() {
 fn wrong_checksum_is_refused_and_leaves_no_file() {
     let hub = Hub::new();
     hub.add("timm/net", "model.safetensors", &weights(), &sha256(b"other"));
-    hub.fails(&hub.endpoint, "hf:timm/net", expect!["error: hf:timm/net: the file has the SHA-256 5ef3778ae285b60bf0ba2de34d9d7524cac3629adcb11c55726b22884e4d0faf, but the hub says d9298a10d1b0735837dc4bd85dac641b0f3cef27a47e5d53a54f2f3f5b2fcffa: it is damaged and was removed; fetch it again"]);
+    hub.fails(&hub.endpoint, "hf:timm/net", expect!["error: hf:timm/net: the file has the SHA-256 5ef3778ae285b60bf0ba2de34d9d7524cac3629adcb11c55726b22884e4d0faf, but the hub specifies d9298a10d1b0735837dc4bd85dac641b0f3cef27a47e5d53a54f2f3f5b2fcffa: it is damaged and was removed; download it again"]);
     let blobs = hub.dir.path().join("home/hub/models--timm--net/blobs");
     let left: Vec<_> = fs::read_dir(blobs).unwrap().map(|it| it.unwrap().path()).collect();
     assert!(left.iter().all(|it| it.extension().is_some_and(|it| it == "lock")), "{left:?}");
@@ -219,7 +219,7 @@ fn interrupted_download_is_resumed() {
     let hub = Hub::new();
     hub.add("timm/net", "model.safetensors", &content, &sha256(&content));
     hub.state.lock().unwrap().n_cuts = 4;
-    hub.fails(&hub.endpoint, "hf:timm/net", expect!["error: hf:timm/net: model.safetensors broke off (Peer disconnected): the same command goes on from there, or fetch model.safetensors by hand from ENDPOINT/timm/net and give its path, or put it into the folder of MASKFIT_WEIGHTS"]);
+    hub.fails(&hub.endpoint, "hf:timm/net", expect!["error: hf:timm/net: the download of model.safetensors was interrupted (Peer disconnected): the same command resumes it, or download model.safetensors by hand from ENDPOINT/timm/net and give its path, or put it into the folder of MASKFIT_WEIGHTS"]);
     assert!(hub.origin("hf:timm/net").contains("matches the hub's"));
 }
 
@@ -241,7 +241,7 @@ fn complete_or_too_long_partial_files_are_downloaded_again() {
 fn error_without_a_network_names_the_fix() {
     let hub = Hub::new();
     // No server listens on port 1.
-    hub.fails("http://127.0.0.1:1", "hf:timm/resnet18", expect!["error: hf:timm/resnet18: the hub cannot be reached (io: Connection refused (os error 111)): fetch model.safetensors by hand from ENDPOINT/timm/resnet18 and give its path, or put it into the folder of MASKFIT_WEIGHTS"]);
+    hub.fails("http://127.0.0.1:1", "hf:timm/resnet18", expect!["error: hf:timm/resnet18: the hub cannot be reached (io: Connection refused (os error 111)): download model.safetensors by hand from ENDPOINT/timm/resnet18 and give its path, or put it into the folder of MASKFIT_WEIGHTS"]);
     // A run leaves no files either.
     let set = "model.pretrained=hf:timm/resnet18";
     let output = hub.run("http://127.0.0.1:1", &["train", "--set", set]);

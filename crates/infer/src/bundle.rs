@@ -438,7 +438,7 @@ mod tests {
             ("\">=60\"", "\">=60\", \"old\"", "has 4 levels, which take 3 rising cuts"),
             ("cuts = [30.0, 60.0]", "cuts = [60.0, 30.0]", "rising cuts"),
             ("\"male\", \"female\"", "", "has no levels"),
-            ("std = [0.229", "std = [0.0", "every `std` is above 0"),
+            ("std = [0.229", "std = [0.0", "every `std` must be above 0"),
         ] {
             let edited = text.replacen(from, to, 1);
             assert_ne!(edited, text, "{from} is not in {text}");

@@ -202,19 +202,19 @@ mod tests {
         expect![[r#"ROOT/info.csv: No such file or directory (os error 2): name the folder of `info.csv` and `images/`"#]].assert_eq(&err());
         fs::write(dir.path().join("info.csv"), "id\n1\n").unwrap();
         expect![[r#"
-            ROOT: 1 thing is wrong with the data:
+            ROOT: 1 problem in the data:
               info.csv: has no column `ImageID`: add it"#]]
         .assert_eq(&err());
         fs::write(dir.path().join("info.csv"), "ImageID,ans\nc.jpg,0\na.jpg,0\n../x,0\n").unwrap();
         expect![[r#"
-            ROOT: 3 things are wrong with the data:
+            ROOT: 3 problems in the data:
               images/a.jpg: is missing: put the image there
               images/c.jpg: is missing: put the image there
-              info.csv line 4: `../x` is no file name: correct the row"#]]
+              info.csv line 4: `../x` is not a file name: correct the row"#]]
         .assert_eq(&err());
         fs::write(dir.path().join("info.csv"), "ImageID,ans\n").unwrap();
         expect![[r#"
-            ROOT: 1 thing is wrong with the data:
+            ROOT: 1 problem in the data:
               info.csv: has no rows: add a row for each image"#]]
         .assert_eq(&err());
     }
@@ -229,10 +229,10 @@ mod tests {
             let error = read_info(dir.path()).unwrap_err().to_string();
             error.lines().last().unwrap().trim().to_owned()
         };
-        expect!["info.csv line 5: `a.jpg` is there already: remove the row"].assert_eq(&problem(
+        expect!["info.csv line 5: `a.jpg` is listed twice: remove the row"].assert_eq(&problem(
             "\u{feff}ImageID,ans\r\na.jpg,0\r\n\r\n\r\na.jpg,0\r\n".as_bytes(),
         ));
-        expect!["info.csv line 7: `` is no file name: correct the row"]
+        expect!["info.csv line 7: `` is not a file name: correct the row"]
             .assert_eq(&problem(b"ans,ImageID\n\"1\n\n2\",a.jpg\n\n\n\"\n\",\"\"\n"));
         expect!["info.csv: this looks like CP949 (EUC-KR), not UTF-8 (line 2): save it as UTF-8"]
             .assert_eq(&problem(b"ImageID\n\xb8\xb6\xbd\xba\xc5\xa9\xbb\xe7\xc1\xf8.jpg\n"));

@@ -242,80 +242,80 @@ mod tests {
             "efficientnet_pytorch",
             "best.pth",
             expect![[r#"
-            Some(Same) Some(0.001)
-            [{ filter = "bicubic", kind = "resize_shorter", size = 224 }, { kind = "center_crop", size = [224, 224] }]
-            { kind = "given", mean = [0.485, 0.456, 0.406], std = [0.229, 0.224, 0.225] }
-            images as efficientnet_pytorch/efficientnet_b0.plain's weights want them: 224x224, crop 1, bicubic, mean 0.485 0.456 0.406, std 0.229 0.224 0.225
-            note: by the names in the file the weights are efficientnet_pytorch's: the network has padding = "same", norm_eps = 0.001
-            note: nothing tells which of efficientnet_pytorch's weights these are (efficientnet_pytorch/efficientnet_b0.plain, efficientnet_pytorch/efficientnet_b0.advprop; a file called as the library calls it does): images are assumed to be as efficientnet_pytorch/efficientnet_b0.plain wants them, normalised by imagenet; efficientnet_pytorch/efficientnet_b0.advprop would want inception (0.5) (`augment.statistics`)"#]],
+                Some(Same) Some(0.001)
+                [{ filter = "bicubic", kind = "resize_shorter", size = 224 }, { kind = "center_crop", size = [224, 224] }]
+                { kind = "given", mean = [0.485, 0.456, 0.406], std = [0.229, 0.224, 0.225] }
+                preprocessing of efficientnet_pytorch/efficientnet_b0.plain: 224x224, crop 1, bicubic, mean 0.485 0.456 0.406, std 0.229 0.224 0.225
+                note: the weights are identified as efficientnet_pytorch's by the tensor names: the network has padding = "same", norm_eps = 0.001
+                note: it is unknown which of efficientnet_pytorch's weights these are (efficientnet_pytorch/efficientnet_b0.plain, efficientnet_pytorch/efficientnet_b0.advprop; the library's own file name identifies them): assuming the preprocessing of efficientnet_pytorch/efficientnet_b0.plain, normalisation imagenet; efficientnet_pytorch/efficientnet_b0.advprop needs inception (0.5) (`augment.statistics`)"#]],
         );
         check(
             B0,
             "efficientnet_pytorch",
             "efficientnet-b0-355c32eb.pth",
             expect![[r#"
-            Some(Same) Some(0.001)
-            [{ filter = "bicubic", kind = "resize_shorter", size = 224 }, { kind = "center_crop", size = [224, 224] }]
-            { kind = "given", mean = [0.485, 0.456, 0.406], std = [0.229, 0.224, 0.225] }
-            images as efficientnet_pytorch/efficientnet_b0.plain's weights want them: 224x224, crop 1, bicubic, mean 0.485 0.456 0.406, std 0.229 0.224 0.225
-            note: by the file's name the weights are efficientnet_pytorch/efficientnet_b0.plain: the network has padding = "same", norm_eps = 0.001"#]],
+                Some(Same) Some(0.001)
+                [{ filter = "bicubic", kind = "resize_shorter", size = 224 }, { kind = "center_crop", size = [224, 224] }]
+                { kind = "given", mean = [0.485, 0.456, 0.406], std = [0.229, 0.224, 0.225] }
+                preprocessing of efficientnet_pytorch/efficientnet_b0.plain: 224x224, crop 1, bicubic, mean 0.485 0.456 0.406, std 0.229 0.224 0.225
+                note: the weights are identified as efficientnet_pytorch/efficientnet_b0.plain by the file name: the network has padding = "same", norm_eps = 0.001"#]],
         );
         check(
             B0,
             "timm",
             "tf_efficientnet_b0_ns-c0e6a31c.pth",
             expect![[r#"
-            Some(Same) Some(0.001)
-            [{ filter = "bicubic", kind = "resize_shorter", size = 256 }, { kind = "center_crop", size = [224, 224] }]
-            { kind = "given", mean = [0.485, 0.456, 0.406], std = [0.229, 0.224, 0.225] }
-            images as tf_efficientnet_b0.ns_jft_in1k's weights want them: 224x224, crop 0.875, bicubic, mean 0.485 0.456 0.406, std 0.229 0.224 0.225
-            note: by the file's name the weights are tf_efficientnet_b0.ns_jft_in1k: the network has padding = "same", norm_eps = 0.001"#]],
+                Some(Same) Some(0.001)
+                [{ filter = "bicubic", kind = "resize_shorter", size = 256 }, { kind = "center_crop", size = [224, 224] }]
+                { kind = "given", mean = [0.485, 0.456, 0.406], std = [0.229, 0.224, 0.225] }
+                preprocessing of tf_efficientnet_b0.ns_jft_in1k: 224x224, crop 0.875, bicubic, mean 0.485 0.456 0.406, std 0.229 0.224 0.225
+                note: the weights are identified as tf_efficientnet_b0.ns_jft_in1k by the file name: the network has padding = "same", norm_eps = 0.001"#]],
         );
         check(
             B0,
             "timm",
             "tf_efficientnet_b0_ap-f262efe1.pth",
             expect![[r#"
-            Some(Same) Some(0.001)
-            [{ filter = "bicubic", kind = "resize_shorter", size = 256 }, { kind = "center_crop", size = [224, 224] }]
-            { kind = "given", mean = [0.5, 0.5, 0.5], std = [0.5, 0.5, 0.5] }
-            images as tf_efficientnet_b0.ap_in1k's weights want them: 224x224, crop 0.875, bicubic, mean 0.5 0.5 0.5, std 0.5 0.5 0.5
-            note: by the file's name the weights are tf_efficientnet_b0.ap_in1k: the network has padding = "same", norm_eps = 0.001"#]],
+                Some(Same) Some(0.001)
+                [{ filter = "bicubic", kind = "resize_shorter", size = 256 }, { kind = "center_crop", size = [224, 224] }]
+                { kind = "given", mean = [0.5, 0.5, 0.5], std = [0.5, 0.5, 0.5] }
+                preprocessing of tf_efficientnet_b0.ap_in1k: 224x224, crop 0.875, bicubic, mean 0.5 0.5 0.5, std 0.5 0.5 0.5
+                note: the weights are identified as tf_efficientnet_b0.ap_in1k by the file name: the network has padding = "same", norm_eps = 0.001"#]],
         );
         check(
             B0,
             "timm",
             "best.pth",
             expect![[r#"
-            Some(Symmetric) Some(1e-5)
-            [{ filter = "bicubic", kind = "resize_shorter", size = 256 }, { kind = "center_crop", size = [224, 224] }]
-            { kind = "given", mean = [0.485, 0.456, 0.406], std = [0.229, 0.224, 0.225] }
-            images as efficientnet_b0.ra_in1k's weights want them: 224x224, crop 0.875, bicubic, mean 0.485 0.456 0.406, std 0.229 0.224 0.225
-            note: timm calls the tensors of efficientnet_b0 and tf_efficientnet_b0 the same, and nothing tells which network the weights are of: assumed is the first, padding = "symmetric", norm_eps = 0.00001; for the other set `model.backbone` to padding = "same", norm_eps = 0.001
-            note: nothing tells which of timm's weights these are (efficientnet_b0.ra_in1k, tf_efficientnet_b0.ap_in1k, efficientnet_b0.ra4_e3600_r224_in1k; a file called as the library calls it does): images are assumed to be as efficientnet_b0.ra_in1k wants them, normalised by imagenet; tf_efficientnet_b0.ap_in1k would want inception (0.5) (`augment.statistics`)"#]],
+                Some(Symmetric) Some(1e-5)
+                [{ filter = "bicubic", kind = "resize_shorter", size = 256 }, { kind = "center_crop", size = [224, 224] }]
+                { kind = "given", mean = [0.485, 0.456, 0.406], std = [0.229, 0.224, 0.225] }
+                preprocessing of efficientnet_b0.ra_in1k: 224x224, crop 0.875, bicubic, mean 0.485 0.456 0.406, std 0.229 0.224 0.225
+                note: timm uses the same tensor names for efficientnet_b0 and tf_efficientnet_b0, so the network of these weights is ambiguous: assuming the first, padding = "symmetric", norm_eps = 0.00001; for the other, set `model.backbone` to padding = "same", norm_eps = 0.001
+                note: it is unknown which of timm's weights these are (efficientnet_b0.ra_in1k, tf_efficientnet_b0.ap_in1k, efficientnet_b0.ra4_e3600_r224_in1k; the library's own file name identifies them): assuming the preprocessing of efficientnet_b0.ra_in1k, normalisation imagenet; tf_efficientnet_b0.ap_in1k needs inception (0.5) (`augment.statistics`)"#]],
         );
         check(
             B1,
             "torchvision",
             "best.pth",
             expect![[r#"
-            Some(Symmetric) Some(1e-5)
-            [{ filter = "bilinear", kind = "resize_shorter", size = 255 }, { kind = "center_crop", size = [240, 240] }]
-            { kind = "given", mean = [0.485, 0.456, 0.406], std = [0.229, 0.224, 0.225] }
-            images as torchvision/efficientnet_b1.IMAGENET1K_V2's weights want them: 240x240, crop 0.941176, bilinear, mean 0.485 0.456 0.406, std 0.229 0.224 0.225
-            note: by the names in the file the weights are torchvision's: the network has padding = "symmetric", norm_eps = 0.00001
-            note: nothing tells which of torchvision's weights these are (torchvision/efficientnet_b1.IMAGENET1K_V2, torchvision/efficientnet_b1.IMAGENET1K_V1; a file called as the library calls it does): images are assumed to be as torchvision/efficientnet_b1.IMAGENET1K_V2 wants them"#]],
+                Some(Symmetric) Some(1e-5)
+                [{ filter = "bilinear", kind = "resize_shorter", size = 255 }, { kind = "center_crop", size = [240, 240] }]
+                { kind = "given", mean = [0.485, 0.456, 0.406], std = [0.229, 0.224, 0.225] }
+                preprocessing of torchvision/efficientnet_b1.IMAGENET1K_V2: 240x240, crop 0.941176, bilinear, mean 0.485 0.456 0.406, std 0.229 0.224 0.225
+                note: the weights are identified as torchvision's by the tensor names: the network has padding = "symmetric", norm_eps = 0.00001
+                note: it is unknown which of torchvision's weights these are (torchvision/efficientnet_b1.IMAGENET1K_V2, torchvision/efficientnet_b1.IMAGENET1K_V1; the library's own file name identifies them): assuming the preprocessing of torchvision/efficientnet_b1.IMAGENET1K_V2"#]],
         );
         check(
             B1,
             "torchvision",
             "efficientnet_b1-c27df63c.pth",
             expect![[r#"
-            Some(Symmetric) Some(1e-5)
-            [{ filter = "bilinear", kind = "resize_shorter", size = 255 }, { kind = "center_crop", size = [240, 240] }]
-            { kind = "given", mean = [0.485, 0.456, 0.406], std = [0.229, 0.224, 0.225] }
-            images as torchvision/efficientnet_b1.IMAGENET1K_V2's weights want them: 240x240, crop 0.941176, bilinear, mean 0.485 0.456 0.406, std 0.229 0.224 0.225
-            note: by the file's name the weights are torchvision/efficientnet_b1.IMAGENET1K_V2: the network has padding = "symmetric", norm_eps = 0.00001"#]],
+                Some(Symmetric) Some(1e-5)
+                [{ filter = "bilinear", kind = "resize_shorter", size = 255 }, { kind = "center_crop", size = [240, 240] }]
+                { kind = "given", mean = [0.485, 0.456, 0.406], std = [0.229, 0.224, 0.225] }
+                preprocessing of torchvision/efficientnet_b1.IMAGENET1K_V2: 240x240, crop 0.941176, bilinear, mean 0.485 0.456 0.406, std 0.229 0.224 0.225
+                note: the weights are identified as torchvision/efficientnet_b1.IMAGENET1K_V2 by the file name: the network has padding = "symmetric", norm_eps = 0.00001"#]],
         );
         let b5 = r#"backbone = { kind = "efficientnet", variant = "b5" }"#;
         check(
@@ -323,11 +323,11 @@ mod tests {
             "torchvision",
             "best.pth",
             expect![[r#"
-            Some(Symmetric) Some(0.001)
-            [{ filter = "bicubic", kind = "resize_shorter", size = 456 }, { kind = "center_crop", size = [456, 456] }]
-            { kind = "given", mean = [0.485, 0.456, 0.406], std = [0.229, 0.224, 0.225] }
-            images as torchvision/efficientnet_b5.IMAGENET1K_V1's weights want them: 456x456, crop 1, bicubic, mean 0.485 0.456 0.406, std 0.229 0.224 0.225
-            note: by the names in the file the weights are torchvision's: the network has padding = "symmetric", norm_eps = 0.001"#]],
+                Some(Symmetric) Some(0.001)
+                [{ filter = "bicubic", kind = "resize_shorter", size = 456 }, { kind = "center_crop", size = [456, 456] }]
+                { kind = "given", mean = [0.485, 0.456, 0.406], std = [0.229, 0.224, 0.225] }
+                preprocessing of torchvision/efficientnet_b5.IMAGENET1K_V1: 456x456, crop 1, bicubic, mean 0.485 0.456 0.406, std 0.229 0.224 0.225
+                note: the weights are identified as torchvision's by the tensor names: the network has padding = "symmetric", norm_eps = 0.001"#]],
         );
         let lite0 = r#"backbone = { kind = "efficientnet", variant = "lite0" }"#;
         check(
@@ -335,30 +335,30 @@ mod tests {
             "efficientnet_pytorch",
             "efficientnet-lite0-57934424.pth",
             expect![[r#"
-            Some(Same) Some(0.001)
-            [{ filter = "bicubic", kind = "resize_shorter", size = 256 }, { kind = "center_crop", size = [224, 224] }]
-            { kind = "given", mean = [0.5, 0.5, 0.5], std = [0.5, 0.5, 0.5] }
-            images as efficientnet_pytorch/efficientnet_lite0.lite's weights want them: 224x224, crop 0.875, bicubic, mean 0.5 0.5 0.5, std 0.5 0.5 0.5
-            note: by the file's name the weights are efficientnet_pytorch/efficientnet_lite0.lite: the network has padding = "same", norm_eps = 0.001"#]],
+                Some(Same) Some(0.001)
+                [{ filter = "bicubic", kind = "resize_shorter", size = 256 }, { kind = "center_crop", size = [224, 224] }]
+                { kind = "given", mean = [0.5, 0.5, 0.5], std = [0.5, 0.5, 0.5] }
+                preprocessing of efficientnet_pytorch/efficientnet_lite0.lite: 224x224, crop 0.875, bicubic, mean 0.5 0.5 0.5, std 0.5 0.5 0.5
+                note: the weights are identified as efficientnet_pytorch/efficientnet_lite0.lite by the file name: the network has padding = "same", norm_eps = 0.001"#]],
         );
         check(
             RESNET,
             "torchvision and timm",
             "resnet18-f37072fd.pth",
             expect![[r#"
-            [{ filter = "bilinear", kind = "resize_shorter", size = 256 }, { kind = "center_crop", size = [224, 224] }]
-            { kind = "given", mean = [0.485, 0.456, 0.406], std = [0.229, 0.224, 0.225] }
-            images as torchvision/resnet18.IMAGENET1K_V1's weights want them: 224x224, crop 0.875, bilinear, mean 0.485 0.456 0.406, std 0.229 0.224 0.225"#]],
+                [{ filter = "bilinear", kind = "resize_shorter", size = 256 }, { kind = "center_crop", size = [224, 224] }]
+                { kind = "given", mean = [0.485, 0.456, 0.406], std = [0.229, 0.224, 0.225] }
+                preprocessing of torchvision/resnet18.IMAGENET1K_V1: 224x224, crop 0.875, bilinear, mean 0.485 0.456 0.406, std 0.229 0.224 0.225"#]],
         );
         check(
             RESNET,
             "torchvision and timm",
             "best.pth",
             expect![[r#"
-            [{ filter = "bicubic", kind = "resize_shorter", size = 235 }, { kind = "center_crop", size = [224, 224] }]
-            { kind = "given", mean = [0.485, 0.456, 0.406], std = [0.229, 0.224, 0.225] }
-            images as resnet18.a1_in1k's weights want them: 224x224, crop 0.95, bicubic, mean 0.485 0.456 0.406, std 0.229 0.224 0.225
-            note: nothing tells which of torchvision and timm's weights these are (resnet18.a1_in1k, resnet18.a3_in1k, resnet18.fb_ssl_yfcc100m_ft_in1k, ...; a file called as the library calls it does): images are assumed to be as resnet18.a1_in1k wants them"#]],
+                [{ filter = "bicubic", kind = "resize_shorter", size = 235 }, { kind = "center_crop", size = [224, 224] }]
+                { kind = "given", mean = [0.485, 0.456, 0.406], std = [0.229, 0.224, 0.225] }
+                preprocessing of resnet18.a1_in1k: 224x224, crop 0.95, bicubic, mean 0.485 0.456 0.406, std 0.229 0.224 0.225
+                note: it is unknown which of torchvision and timm's weights these are (resnet18.a1_in1k, resnet18.a3_in1k, resnet18.fb_ssl_yfcc100m_ft_in1k, ...; the library's own file name identifies them): assuming the preprocessing of resnet18.a1_in1k"#]],
         );
         // For an unpublished size, the library still determines the padding and the norm epsilon.
         let narrow =
@@ -368,10 +368,10 @@ mod tests {
             "efficientnet_pytorch",
             "best.pth",
             expect![[r#"
-            Some(Same) Some(0.001)
-            [{ kind = "center_crop", size = [88, 66] }]
-            { kind = "imagenet" }
-            note: by the names in the file the weights are efficientnet_pytorch's: the network has padding = "same", norm_eps = 0.001"#]],
+                Some(Same) Some(0.001)
+                [{ kind = "center_crop", size = [88, 66] }]
+                { kind = "imagenet" }
+                note: the weights are identified as efficientnet_pytorch's by the tensor names: the network has padding = "same", norm_eps = 0.001"#]],
         );
     }
 
@@ -388,11 +388,11 @@ mod tests {
             "efficientnet_pytorch",
             "efficientnet-b0-355c32eb.pth",
             expect![[r#"
-            Some(Same) Some(0.001)
-            [{ filter = "bilinear", kind = "resize", size = [40, 32] }]
-            { kind = "data" }
-            note: `augment.statistics` is what is measured, but efficientnet_pytorch/efficientnet_b0.plain's weights want mean 0.485 0.456 0.406, std 0.229 0.224 0.225 (leave it out to have that)
-            note: images are sized as `augment` says; efficientnet_pytorch/efficientnet_b0.plain's weights were published with eval = [{ filter = "bicubic", kind = "resize_shorter", size = 224 }, { kind = "center_crop", size = [224, 224] }]"#]],
+                Some(Same) Some(0.001)
+                [{ filter = "bilinear", kind = "resize", size = [40, 32] }]
+                { kind = "data" }
+                note: `augment.statistics` is measured from the images, but efficientnet_pytorch/efficientnet_b0.plain was trained with mean 0.485 0.456 0.406, std 0.229 0.224 0.225 (remove the setting to use these)
+                note: `augment.eval` differs from the preprocessing of efficientnet_pytorch/efficientnet_b0.plain: eval = [{ filter = "bicubic", kind = "resize_shorter", size = 224 }, { kind = "center_crop", size = [224, 224] }]"#]],
         );
         // The normalisation of unidentified weights is unknown: they may be fine-tuned.
         let half = format!("{RESNET}\n[augment]\nstatistics = {{ kind = \"given\" }}");
@@ -401,10 +401,10 @@ mod tests {
             "torchvision and timm",
             "best.pth",
             expect![[r#"
-            [{ filter = "bicubic", kind = "resize_shorter", size = 235 }, { kind = "center_crop", size = [224, 224] }]
-            { kind = "given", mean = [0.5, 0.5, 0.5], std = [0.5, 0.5, 0.5] }
-            note: `augment.statistics` is mean 0.5 0.5 0.5, std 0.5 0.5 0.5, but resnet18.a1_in1k's weights want mean 0.485 0.456 0.406, std 0.229 0.224 0.225 (leave it out to have that)
-            note: nothing tells which of torchvision and timm's weights these are (resnet18.a1_in1k, resnet18.a3_in1k, resnet18.fb_ssl_yfcc100m_ft_in1k, ...; a file called as the library calls it does): images are assumed to be as resnet18.a1_in1k wants them"#]],
+                [{ filter = "bicubic", kind = "resize_shorter", size = 235 }, { kind = "center_crop", size = [224, 224] }]
+                { kind = "given", mean = [0.5, 0.5, 0.5], std = [0.5, 0.5, 0.5] }
+                note: `augment.statistics` is mean 0.5 0.5 0.5, std 0.5 0.5 0.5, but resnet18.a1_in1k was trained with mean 0.485 0.456 0.406, std 0.229 0.224 0.225 (remove the setting to use these)
+                note: it is unknown which of torchvision and timm's weights these are (resnet18.a1_in1k, resnet18.a3_in1k, resnet18.fb_ssl_yfcc100m_ft_in1k, ...; the library's own file name identifies them): assuming the preprocessing of resnet18.a1_in1k"#]],
         );
     }
 
@@ -423,10 +423,10 @@ mod tests {
             "efficientnet_pytorch",
             "efficientnet-b0-355c32eb.pth",
             expect![[r#"
-            3 settings contradict the weights:
-              at `model.backbone.padding`: it is "symmetric", but the weights of `model.pretrained` were made with "same" (by the file's name they are efficientnet_pytorch/efficientnet_b0.plain): leave the setting out to have that, or take other weights
-              at `model.backbone.norm_eps`: it is 0.00001, but the weights of `model.pretrained` were made with 0.001 (by the file's name they are efficientnet_pytorch/efficientnet_b0.plain): leave the setting out to have that, or take other weights
-              at `augment.statistics`: it is mean 0.5 0.5 0.5, std 0.5 0.5 0.5, but the weights of `model.pretrained` were made with mean 0.485 0.456 0.406, std 0.229 0.224 0.225 (by the file's name they are efficientnet_pytorch/efficientnet_b0.plain): leave the setting out to have that, or take other weights (`{ kind = "data" }` takes what is measured of the images, on purpose)"#]],
+                3 settings contradict the weights:
+                  at `model.backbone.padding`: it is "symmetric", but the weights of `model.pretrained` were trained with "same" (identified as efficientnet_pytorch/efficientnet_b0.plain by the file name): remove the setting to use theirs, or use other weights
+                  at `model.backbone.norm_eps`: it is 0.00001, but the weights of `model.pretrained` were trained with 0.001 (identified as efficientnet_pytorch/efficientnet_b0.plain by the file name): remove the setting to use theirs, or use other weights
+                  at `augment.statistics`: it is mean 0.5 0.5 0.5, std 0.5 0.5 0.5, but the weights of `model.pretrained` were trained with mean 0.485 0.456 0.406, std 0.229 0.224 0.225 (identified as efficientnet_pytorch/efficientnet_b0.plain by the file name): remove the setting to use theirs, or use other weights, or set `{ kind = "data" }` to measure the statistics of the images"#]],
         );
         let half = format!("{RESNET}\n[augment]\nstatistics = {{ kind = \"given\" }}");
         check(
@@ -434,7 +434,7 @@ mod tests {
             "torchvision and timm",
             "resnet18-f37072fd.pth",
             expect![[
-                r#"at `augment.statistics`: it is mean 0.5 0.5 0.5, std 0.5 0.5 0.5, but the weights of `model.pretrained` were made with mean 0.485 0.456 0.406, std 0.229 0.224 0.225 (by the file's name they are torchvision/resnet18.IMAGENET1K_V1): leave the setting out to have that, or take other weights (`{ kind = "data" }` takes what is measured of the images, on purpose)"#
+                r#"at `augment.statistics`: it is mean 0.5 0.5 0.5, std 0.5 0.5 0.5, but the weights of `model.pretrained` were trained with mean 0.485 0.456 0.406, std 0.229 0.224 0.225 (identified as torchvision/resnet18.IMAGENET1K_V1 by the file name): remove the setting to use theirs, or use other weights, or set `{ kind = "data" }` to measure the statistics of the images"#
             ]],
         );
         let imagenet = format!("{B0}\n[augment]\nstatistics = {{ kind = \"imagenet\" }}");
@@ -443,7 +443,7 @@ mod tests {
             "timm",
             "tf_efficientnet_b0_ap-f262efe1.pth",
             expect![[
-                r#"at `augment.statistics`: it is mean 0.485 0.456 0.406, std 0.229 0.224 0.225, but the weights of `model.pretrained` were made with mean 0.5 0.5 0.5, std 0.5 0.5 0.5 (by the file's name they are tf_efficientnet_b0.ap_in1k): leave the setting out to have that, or take other weights (`{ kind = "data" }` takes what is measured of the images, on purpose)"#
+                r#"at `augment.statistics`: it is mean 0.485 0.456 0.406, std 0.229 0.224 0.225, but the weights of `model.pretrained` were trained with mean 0.5 0.5 0.5, std 0.5 0.5 0.5 (identified as tf_efficientnet_b0.ap_in1k by the file name): remove the setting to use theirs, or use other weights, or set `{ kind = "data" }` to measure the statistics of the images"#
             ]],
         );
     }

@@ -244,10 +244,10 @@ fn the_error_names_the_expected_type() {
         .assert_eq(&error("", &["files=[a"]));
     // A number is not a length, but a string may be one.
     expect![[
-        r#"--set total=3: at `total`: `3` is no length: write "3 epochs", "500 steps" or "5 %""#
+        r#"--set total=3: at `total`: `3` is not a length: write "3 epochs", "500 steps" or "5 %""#
     ]]
     .assert_eq(&error("", &["total=3"]));
-    expect!["--set source.kind=7: at `source.kind`: there is no `7`, but: `folder`, `several`"]
+    expect!["--set source.kind=7: at `source.kind`: unknown kind `7`, expected one of `folder`, `several`"]
         .assert_eq(&error("", &["source.kind=7"]));
     expect!["--set source.rot=2021: at `source.rot`: unknown field `rot`, expected one of `root`, `tags`, `share`, `is_there` (these are of kind `folder`)"].assert_eq(&error("", &["source.rot=2021"]));
     // Of two values, the error names the invalid one and its layer.
@@ -257,12 +257,12 @@ fn the_error_names_the_expected_type() {
 #[test]
 fn text_in_a_file_needs_quotes() {
     let error = |file: &str| names(file, &["name=1"]).unwrap_err().to_string();
-    expect![[r#"mine.toml: at `name`: invalid type: integer `2021`, expected a string: text stands in quotes, `"..."`"#]].assert_eq(&error("name = 2021"));
-    expect![[r#"mine.toml: at `source.root`: invalid type: floating point `1000.0`, expected a path: text stands in quotes, `"..."`"#]].assert_eq(&error("[source]\nroot = 1e3"));
-    expect![[r#"mine.toml: at `files[1]`: invalid type: boolean `true`, expected a path: text stands in quotes, `"..."`"#]].assert_eq(&error("files = [\"a\", true]"));
+    expect![[r#"mine.toml: at `name`: invalid type: integer `2021`, expected a string: write text in quotes, `"..."`"#]].assert_eq(&error("name = 2021"));
+    expect![[r#"mine.toml: at `source.root`: invalid type: floating point `1000.0`, expected a path: write text in quotes, `"..."`"#]].assert_eq(&error("[source]\nroot = 1e3"));
+    expect![[r#"mine.toml: at `files[1]`: invalid type: boolean `true`, expected a path: write text in quotes, `"..."`"#]].assert_eq(&error("files = [\"a\", true]"));
     // A TOML date is the text as written.
     assert_eq!(names("name = 2024-01-02", &[]).unwrap().name, "2024-01-02");
-    expect![[r#"mine.toml: at `total`: invalid type: integer `3`, expected a string: text stands in quotes, `"..."`"#]].assert_eq(&error("total = 3"));
+    expect![[r#"mine.toml: at `total`: invalid type: integer `3`, expected a string: write text in quotes, `"..."`"#]].assert_eq(&error("total = 3"));
     expect!["mine.toml: at `count`: invalid type: boolean `true`, expected a whole number from 0"]
         .assert_eq(&error("count = true"));
     expect!["mine.toml: at `name`: invalid type: a list, expected a string"]

@@ -57,7 +57,7 @@ fn settings_from_weights_are_saved_with_the_run_and_its_bundle() {
     let bench = bench();
     let out = bench.ok(&["train", "net.toml", "--set", "run.name=a"]);
     let notes: Vec<&str> = out.lines().filter(|it| it.starts_with("note:")).collect();
-    expect![[r#"note: by the names in the file the weights are efficientnet_pytorch's: the network has padding = "same", norm_eps = 0.001"#]].assert_eq(&notes.join("\n"));
+    expect![[r#"note: the weights are identified as efficientnet_pytorch's by the tensor names: the network has padding = "same", norm_eps = 0.001"#]].assert_eq(&notes.join("\n"));
     for file in ["config.toml", "best/bundle.toml"] {
         let text = fs::read_to_string(bench.path("runs/a").join(file)).unwrap();
         assert!(text.contains("padding = \"same\"\nnorm_eps = 0.001\n"), "{file}: {text}");
@@ -88,7 +88,10 @@ fn stopped_run_resumes_with_the_settings_from_its_weights() {
     wait_for(&bench.path("runs/stopped/best/bundle.toml"));
     signal("-KILL", child.id());
     child.wait().unwrap();
-    assert!(!bench.path("runs/stopped/report.toml").exists(), "the run finished before it was stopped");
+    assert!(
+        !bench.path("runs/stopped/report.toml").exists(),
+        "the run finished before it was stopped"
+    );
     // The file is not needed any more.
     fs::remove_file(bench.path("best.safetensors")).unwrap();
     bench.ok(&["train", "--resume", "runs/stopped"]);
@@ -125,8 +128,8 @@ fn settings_that_contradict_weights_are_refused_by_every_command() {
     ];
     bench.fails(&["train", "net.toml", "--set", wrong], expect![[r#"
         error: 2 settings contradict the weights:
-          at `model.backbone.padding`: it is "symmetric", but the weights of `model.pretrained` were made with "same" (by the names in the file they are efficientnet_pytorch's): leave the setting out to have that, or take other weights
-          at `model.backbone.norm_eps`: it is 0.00001, but the weights of `model.pretrained` were made with 0.001 (by the names in the file they are efficientnet_pytorch's): leave the setting out to have that, or take other weights"#]]);
+          at `model.backbone.padding`: it is "symmetric", but the weights of `model.pretrained` were trained with "same" (identified as efficientnet_pytorch's by the tensor names): remove the setting to use theirs, or use other weights
+          at `model.backbone.norm_eps`: it is 0.00001, but the weights of `model.pretrained` were trained with 0.001 (identified as efficientnet_pytorch's by the tensor names): remove the setting to use theirs, or use other weights"#]]);
     let before = bench.names();
     let error = |command: &[&str]| {
         let output = bench.run(&[command, &["net.toml", "--set", wrong]].concat());
@@ -143,7 +146,7 @@ fn settings_that_contradict_weights_are_refused_by_every_command() {
     check(
         "model.backbone.padding=symmetric",
         expect![[
-            r#"error: at `model.backbone.padding`: it is "symmetric", but the weights of `model.pretrained` were made with "same" (by the names in the file they are efficientnet_pytorch's): leave the setting out to have that, or take other weights"#
+            r#"error: at `model.backbone.padding`: it is "symmetric", but the weights of `model.pretrained` were trained with "same" (identified as efficientnet_pytorch's by the tensor names): remove the setting to use theirs, or use other weights"#
         ]],
     );
     check(
@@ -166,8 +169,8 @@ fn statistics_that_contradict_published_weights_are_refused() {
     );
     fs::write(bench.path("net.toml"), net).unwrap();
     let half = ["net.toml", "--set", "augment.statistics={ kind = given }"];
-    bench.fails(&[&["train"][..], &half].concat(), expect![[r#"error: at `augment.statistics`: it is mean 0.5 0.5 0.5, std 0.5 0.5 0.5, but the weights of `model.pretrained` were made with mean 0.485 0.456 0.406, std 0.229 0.224 0.225 (by the file's name they are torchvision/resnet18.IMAGENET1K_V1): leave the setting out to have that, or take other weights (`{ kind = "data" }` takes what is measured of the images, on purpose)"#]]);
-    bench.fails(&[&["data", "show"][..], &half].concat(), expect![[r#"error: at `augment.statistics`: it is mean 0.5 0.5 0.5, std 0.5 0.5 0.5, but the weights of `model.pretrained` were made with mean 0.485 0.456 0.406, std 0.229 0.224 0.225 (by the file's name they are torchvision/resnet18.IMAGENET1K_V1): leave the setting out to have that, or take other weights (`{ kind = "data" }` takes what is measured of the images, on purpose)"#]]);
+    bench.fails(&[&["train"][..], &half].concat(), expect![[r#"error: at `augment.statistics`: it is mean 0.5 0.5 0.5, std 0.5 0.5 0.5, but the weights of `model.pretrained` were trained with mean 0.485 0.456 0.406, std 0.229 0.224 0.225 (identified as torchvision/resnet18.IMAGENET1K_V1 by the file name): remove the setting to use theirs, or use other weights, or set `{ kind = "data" }` to measure the statistics of the images"#]]);
+    bench.fails(&[&["data", "show"][..], &half].concat(), expect![[r#"error: at `augment.statistics`: it is mean 0.5 0.5 0.5, std 0.5 0.5 0.5, but the weights of `model.pretrained` were trained with mean 0.485 0.456 0.406, std 0.229 0.224 0.225 (identified as torchvision/resnet18.IMAGENET1K_V1 by the file name): remove the setting to use theirs, or use other weights, or set `{ kind = "data" }` to measure the statistics of the images"#]]);
     // Measured statistics are intentional, and settings of unknown weights are not refused.
     let measured = ["train", "net.toml", "--fast", "--set", "augment.statistics={ kind = data }"];
     let out = bench.ok(&measured);
@@ -188,9 +191,9 @@ fn preprocessing_of_absent_weights_is_shown_and_reported() {
     fs::write(bench.path("net.toml"), net).unwrap();
     let out = bench.run(&["data", "show", "net.toml", "--set", "model.pretrained=hf:timm/absent"]);
     expect![[r#"
-        note: the weights `hf:timm/absent` are not on this machine: only the network says what they want, until training goes by the file
-        images as efficientnet_b0.ra_in1k's weights want them: 224x224, crop 0.875, bicubic, mean 0.485 0.456 0.406, std 0.229 0.224 0.225
+        note: the weights `hf:timm/absent` are not on this machine: their preprocessing is derived from the network alone, until training reads the file
+        preprocessing of efficientnet_b0.ra_in1k: 224x224, crop 0.875, bicubic, mean 0.485 0.456 0.406, std 0.229 0.224 0.225
         reading the data
-        6 images, 8 resamples of each: show.png
+        6 images, 8 augmentations of each: show.png
     "#]].assert_eq(&text(&out.stdout));
 }

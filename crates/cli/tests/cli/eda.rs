@@ -36,15 +36,15 @@ fn planted_problems_are_printed_drawn_and_written() {
     expect![[r#"
         people/train: 55 images of 8 people
 
-        look at this first
+        problems
           1 image cannot be read:
-            000003_female_Drawn_58/mask3.jpg  this is no image: it begins like none of JPEG, PNG, WebP, GIF, BMP and TIFF
-          these do not fit, and no run would start:
+            000003_female_Drawn_58/mask3.jpg  this is not an image: its first bytes are none of JPEG, PNG, WebP, GIF, BMP or TIFF
+          data errors that prevent training:
             images/000004_male_Drawn_43/mask3  is missing  put the image there, or leave the person out by a label fix
-          2 pairs of images are the same, or nearly; of 2 the labels differ:
-            000001_female_Drawn_23/incorrect_mask.jpg  000001_female_Drawn_23/normal.jpg  same file  incorrect female <30 / not worn female <30
-            000001_female_Drawn_23/mask1.jpg           000002_male_Drawn_20/mask1.jpg     same file  worn female <30 / worn male <30
-          6 classes have no images, and no sheet:
+          2 pairs of duplicates or near-duplicates, 2 with different labels:
+            000001_female_Drawn_23/incorrect_mask.jpg  000001_female_Drawn_23/normal.jpg  identical file  incorrect female <30 / not worn female <30
+            000001_female_Drawn_23/mask1.jpg           000002_male_Drawn_20/mask1.jpg     identical file  worn female <30 / worn male <30
+          6 classes have no images, and no contact sheet:
              2  worn male >=60
              5  worn female >=60
              8  incorrect male >=60
@@ -53,38 +53,38 @@ fn planted_problems_are_printed_drawn_and_written() {
             17  not worn female >=60
 
             class                   images  people
-         0  worn male <30                  5       1
-         1  worn male 30-59                9       2
-         2  worn male >=60                 0       0
-         3  worn female <30               20       4
-         4  worn female 30-59              5       1
-         5  worn female >=60               0       0
-         6  incorrect male <30             1       1
-         7  incorrect male 30-59           2       2
-         8  incorrect male >=60            0       0
-         9  incorrect female <30           4       4
-        10  incorrect female 30-59         1       1
-        11  incorrect female >=60          0       0
-        12  not worn male <30              1       1
-        13  not worn male 30-59            2       2
-        14  not worn male >=60             0       0
-        15  not worn female <30            4       4
-        16  not worn female 30-59          1       1
-        17  not worn female >=60           0       0
+         0  worn male <30                5       1
+         1  worn male 30-59              9       2
+         2  worn male >=60               0       0
+         3  worn female <30             20       4
+         4  worn female 30-59            5       1
+         5  worn female >=60             0       0
+         6  incorrect male <30           1       1
+         7  incorrect male 30-59         2       2
+         8  incorrect male >=60          0       0
+         9  incorrect female <30         4       4
+        10  incorrect female 30-59       1       1
+        11  incorrect female >=60        0       0
+        12  not worn male <30            1       1
+        13  not worn male 30-59          2       2
+        14  not worn male >=60           0       0
+        15  not worn female <30          4       4
+        16  not worn female 30-59        1       1
+        17  not worn female >=60         0       0
 
            mask       images  people
-        0  worn             39       8
-        1  incorrect         8       8
-        2  not worn          8       8
+        0  worn           39       8
+        1  incorrect       8       8
+        2  not worn        8       8
 
            gender  images  people
-        0  male          20       3
-        1  female        35       5
+        0  male        20       3
+        1  female      35       5
 
            age    images  people
-        0  <30          35       5
-        1  30-59        20       3
-        2  >=60          0       0
+        0  <30        35       5
+        1  30-59      20       3
+        2  >=60        0       0
 
         ages        19 to 58
         sizes, HxW  128x96: 54 images
@@ -92,19 +92,19 @@ fn planted_problems_are_printed_drawn_and_written() {
                     darkest 66: 000003_female_Drawn_58/mask2.jpg
                     brightest 185: 000004_male_Drawn_43/mask4.jpg
 
-        is another          of one person  of two people  labels differ
-        same file                       1              1              2
-        same pixels                     0              0              0
-        nearly, to 15 bits              -              0              0
+        duplicates                               same person  different people  labels differ
+        identical file                                     1                 1              2
+        identical pixels                                   0                 0              0
+        near-duplicate (Hamming distance <= 15)            -                 0              0
 
         written to look:
           classes.png     images and people by class, and by each factor
-          ages.png        people by age, with the cuts
-          brightness.png  images by mean grey
-          sheet_NN.png    photographs of a class, by its number
-          duplicates.png  images that are the same and should not be, in pairs
-          duplicates.csv  all images that are the same, or nearly
-          eda.toml        all figures
+          ages.png        people by age, with the boundaries of the age classes
+          brightness.png  images by mean grey value
+          sheet_NN.png    contact sheet of class NN
+          duplicates.png  pairs of suspicious duplicates
+          duplicates.csv  all duplicates and near-duplicates
+          eda.toml        all statistics
     "#]].assert_eq(&out);
 
     let files = files(&bench.path("look"));
@@ -146,7 +146,7 @@ fn synthetic_people_and_configs_are_accepted() {
     let few = ["--set", "data.source.n_people=3", "--set", "data.source.n_test=1"];
     let out = bench.ok(&[&["eda"][..], &few].concat());
     assert!(
-        out.starts_with("people: 21 images of 3 people\n7 more images belong to the test set"),
+        out.starts_with("synthetic_people: 21 images of 3 people\n7 more images belong to the test set"),
         "{out}"
     );
     assert!(bench.path("eda/classes.png").is_file());
@@ -167,9 +167,9 @@ fn several_roots_are_explored_together() {
     let out = bench.ok(&["eda", "mine.toml"]);
     let head = out.split("\n\n").next().unwrap();
     expect![[r#"
-        people/train + people: 77 images of 11 people
+        people/train + synthetic_people: 77 images of 11 people
         note: roots[0]: 8 people, 56 images
-        note: drawn: 3 of 6 people, 21 images, only trained on; without 2 whom it keeps for scoring"#]]
+        note: drawn: 3 of 6 people, 21 images, training only; test set left out: 2 people"#]]
     .assert_eq(head);
     // The same folder twice: images of held-out people would be in the training set.
     let twice = config.replace(
@@ -177,7 +177,7 @@ fn several_roots_are_explored_together() {
         "kind = \"mask_profiles\", root = \"./people/train\"",
     );
     fs::write(bench.path("mine.toml"), twice.replace("0.5", "1")).unwrap();
-    bench.fails(&["eda", "mine.toml", "-o", "new"], expect!["error: at `data.source.roots[1]`: `000001_female_Drawn_23/incorrect_mask.jpg` and `drawn/000001_female_Drawn_23/incorrect_mask.jpg` are the same image, of two people: leave one of the roots out, or say `same_people = true` if their people are called the same"]);
+    bench.fails(&["eda", "mine.toml", "-o", "new"], expect!["error: at `data.source.roots[1]`: `000001_female_Drawn_23/incorrect_mask.jpg` and `drawn/000001_female_Drawn_23/incorrect_mask.jpg` are the same image, but of two people: remove one of the roots, or set `same_people = true` if their people have the same names"]);
 }
 
 #[test]

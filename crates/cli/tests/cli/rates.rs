@@ -48,7 +48,7 @@ fn lr_find_does_not_change_the_run() {
     assert!(is_png(&bench.path("lr-find.png")));
     bench.fails(
         &["lr-find", "small.toml", "--from", "1", "--to", "0.1"],
-        expect!["error: --to: the last rate is above the first, 1e0, not 1e-1"],
+        expect!["error: --to: the last rate must be above the first, 1e0, not 1e-1"],
     );
 }
 
@@ -72,10 +72,10 @@ fn schedule_is_plotted_without_a_run() {
               0 ┤                                                         ⠉⠉⠉⠒⠒⠒⠤⠤
                 └────────────────────────────────────────────────────────────────────────
                  0                0.5                1               1.5                2
-                                           epochs, 5 steps each
+                                        epoch (5 steps per epoch)
 
-        from 2.0e-3, to 4.9e-5 at the last
-        the image: schedule.png
+        from 2.0e-3, to 4.9e-5 at the last step
+        plot: schedule.png
     "#]]
     .assert_eq(&out);
     assert!(is_png(&bench.path("schedule.png")));

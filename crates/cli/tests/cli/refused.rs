@@ -9,7 +9,7 @@ use crate::bench::{Bench, TRAIN, text};
 #[test]
 fn missing_folder_is_refused() {
     Bench::new()
-        .fails(&["train", "small.toml", "--set", "data.source.root=nowhere"], expect!["error: nowhere/train.csv: No such file or directory (os error 2): `data.source.root` is to be the folder of `train.csv` and `images/`"]);
+        .fails(&["train", "small.toml", "--set", "data.source.root=nowhere"], expect!["error: nowhere/train.csv: No such file or directory (os error 2): `data.source.root` must be the folder of `train.csv` and `images/`"]);
 }
 
 #[test]
@@ -44,8 +44,8 @@ fn empty_table_is_refused() {
     bench.fails(
         &TRAIN,
         expect![[r#"
-        error: people/train: 1 thing is wrong with the data:
-          train.csv: is empty: put the header `id,gender,race,age,path` and the rows there"#]],
+            error: people/train: 1 problem in the data:
+              train.csv: is empty: put the header `id,gender,race,age,path` and the rows there"#]],
     );
 }
 
@@ -56,7 +56,7 @@ fn missing_column_is_refused() {
     let table = fs::read_to_string(&path).unwrap();
     fs::write(path, table.replace("gender", "sex")).unwrap();
     bench.fails(&TRAIN, expect![[r#"
-        error: people/train: 1 thing is wrong with the data:
+        error: people/train: 1 problem in the data:
           train.csv: has no column `gender` (it has id, sex, race, age, path): the header is `id,gender,race,age,path`"#]]);
 }
 
@@ -70,10 +70,10 @@ fn damaged_images_are_all_named() {
     fs::write(bench.image(2, "normal.jpg"), b"a text file").unwrap();
     fs::remove_file(bench.image(3, "mask3.jpg")).unwrap();
     bench.fails(&TRAIN, expect![[r#"
-        error: people/train: 4 things are wrong with the data:
-          images/000001_female_Drawn_23/mask1.jpg: the image is cut off: replace the file, or leave its person out by a label fix
+        error: people/train: 4 problems in the data:
+          images/000001_female_Drawn_23/mask1.jpg: the image is truncated: replace the file, or leave its person out by a label fix
           images/000002_male_Drawn_20/mask2.png: the file is empty: replace the file, or leave its person out by a label fix
-          images/000003_female_Drawn_58/normal.jpg: this is no image: it begins like none of JPEG, PNG, WebP, GIF, BMP and TIFF: replace the file, or leave its person out by a label fix
+          images/000003_female_Drawn_58/normal.jpg: this is not an image: its first bytes are none of JPEG, PNG, WebP, GIF, BMP or TIFF: replace the file, or leave its person out by a label fix
           images/000004_male_Drawn_43/mask3: is missing: put the image there, or leave the person out by a label fix"#]]);
 }
 
@@ -86,8 +86,8 @@ fn age_that_is_not_a_number_is_refused() {
     bench.fails(
         &TRAIN,
         expect![[r#"
-        error: people/train: 1 thing is wrong with the data:
-          train.csv line 2: the age `abc` is no number of years: write the age in years"#]],
+            error: people/train: 1 problem in the data:
+              train.csv line 2: the age `abc` is not a number of years: write the age in years"#]],
     );
 }
 
@@ -97,10 +97,10 @@ fn wrong_settings_are_refused() {
     fs::write(bench.path("mine.toml"), "[optim]\nkind = \"adam\"\nrl = 0.1\n").unwrap();
     bench.fails(&["train", "mine.toml"], expect!["error: mine.toml: at `optim.rl`: unknown field `rl`, expected one of `lr`, `betas`, `eps`, `weight_decay` (these are of kind `adam`)"]);
     bench.fails(&["train", "small.toml", "--set", "train.totl=1 epochs"], expect!["error: --set train.totl=1 epochs: at `train.totl`: unknown field `totl`, expected one of `total`, `warmup`, `batch_size`, `drop_last`, `accumulate`, `clip`, `freeze`, `sizes`, `patience`"]);
-    bench.fails(&["train", "small.toml", "--set", "train.total=soon"], expect![[r#"error: --set train.total=soon: at `train.total`: `soon` is no length: write "3 epochs", "500 steps" or "5 %""#]]);
+    bench.fails(&["train", "small.toml", "--set", "train.total=soon"], expect![[r#"error: --set train.total=soon: at `train.total`: `soon` is not a length: write "3 epochs", "500 steps" or "5 %""#]]);
     bench.fails(
         &["train", "absent.toml"],
-        expect!["error: absent.toml: name an experiment's file, such as those of configs/: No such file or directory (os error 2)"],
+        expect!["error: absent.toml: name an experiment's config file, such as those in configs/: No such file or directory (os error 2)"],
     );
     bench.fails(
         &["train", "small.toml", "--set", "optim.lr=-1"],
@@ -108,7 +108,9 @@ fn wrong_settings_are_refused() {
     );
     bench.fails(
         &["train", "small.toml", "--set", "augment.eval=[{ kind = \"random_crop\" }]"],
-        expect!["error: at `augment.eval`: `random_crop` is left to chance, which serving is not"],
+        expect![
+            "error: at `augment.eval`: `random_crop` is random, but inference must be deterministic"
+        ],
     );
 }
 
@@ -184,11 +186,11 @@ fn class_shares_of_the_sampler_are_printed() {
     let dynamic = "kind = \"dynamic_balance\", over = \"mask\", exp_lambda = 0.5";
     expect![[r#"
         plan:  10 steps of 8 images of 32x24, 5 in the first epoch, 2 in the last
-        draw:  dynamic_balance, shares by mask in %: the data -> first epoch (40 images) -> last (16)
+        sampler: dynamic_balance, class shares by mask in %: data -> first epoch (40 images) -> last epoch (16)
            worn      71.4 -> 72.5 -> 37.5   incorrect 14.3 -> 12.5 -> 31.2   not worn  14.3 -> 15.0 -> 31.2"#]].assert_eq(&printed("a", dynamic, "train.total=3 epochs"));
     expect![[r#"
-        plan:  1 steps of 8 images of 32x24, 1 an epoch
-        draw:  one_per_person, shares by joint in %: the data -> first epoch (6 images)
+        plan:  1 steps of 8 images of 32x24, 1 per epoch
+        sampler: one_per_person, class shares by joint in %: data -> first epoch (6 images)
            worn male <30          11.9 -> 16.7   incorrect female <30    7.1 ->  0.0
            worn male 30-59        11.9 -> 16.7   incorrect female 30-59  2.4 ->  0.0
            worn male >=60          0.0 ->  0.0   incorrect female >=60   0.0 ->  0.0
@@ -199,7 +201,7 @@ fn class_shares_of_the_sampler_are_printed() {
            incorrect male 30-59    2.4 ->  0.0   not worn female 30-59   2.4 ->  0.0
            incorrect male >=60     0.0 ->  0.0   not worn female >=60    0.0 ->  0.0"#]]
     .assert_eq(&printed("b", "kind = \"one_per_person\"", "train.total=1 steps"));
-    expect!["plan:  1 steps of 8 images of 32x24, 5 an epoch"].assert_eq(&printed(
+    expect!["plan:  1 steps of 8 images of 32x24, 5 per epoch"].assert_eq(&printed(
         "c",
         "kind = \"shuffled\"",
         "train.total=1 steps",

@@ -57,14 +57,14 @@ fn train_predict_and_submit_work_and_a_truncated_bundle_is_refused() {
         let read = |run: &str| fs::read(bench.path(run).join(name)).unwrap();
         assert!(read("runs/a") == read("runs/b"), "{name} differs");
     }
-    bench.fails(&["train", "small.toml", "--set", "run.name=a"], expect!["error: runs/a: a run of this name is there already: choose another `run.name`, or go on with `--resume runs/a`"]);
+    bench.fails(&["train", "small.toml", "--set", "run.name=a"], expect!["error: runs/a: a run of this name exists: choose another `run.name`, or resume it with `--resume runs/a`"]);
     bench.fails(
         &["train", "small.toml", "--set", "train.batch_size=2", "--set", "train.accumulate=3"],
-        expect!["error: at `train.accumulate`: a batch of 2 has no more than 2 parts"],
+        expect!["error: at `train.accumulate`: must be at most 2, the smallest batch size"],
     );
     bench.fails(
         &["train", "--resume", "runs/a"],
-        expect!["error: runs/a: this run is finished: to train longer, begin a new one with a longer `train.total`"],
+        expect!["error: runs/a: this run is finished: to train longer, start a new one with a longer `train.total`"],
     );
     bench.fails(
         &["train", "--resume", "runs/absent"],
@@ -89,7 +89,9 @@ fn train_predict_and_submit_work_and_a_truncated_bundle_is_refused() {
     bench.fails(&["submit", "runs/a", "--images", "people"], expect!["error: people/info.csv: No such file or directory (os error 2): name the folder of `info.csv` and `images/`"]);
     bench.fails(
         &["submit", "people", "--images", "people/eval"],
-        expect!["error: people: this is no bundle: name the folder of a `bundle.toml`, or a run"],
+        expect![
+            "error: people: this is not a bundle: name the folder of a `bundle.toml`, or a run"
+        ],
     );
 }
 
@@ -244,28 +246,28 @@ fn help_and_lists_are_complete() {
     expect![[r#"
         heads (head)
           joint
-              One output a joint class, of linear layers.
+              One linear classifier over the joint classes, with optional hidden layers.
               activation = "relu", depth = 0, dropout = 0.2, init = "default", width = 512
           factored
-              Each factor of the task by linear layers of its own; their answers are multiplied.
+              One classifier per factor of the task; their probabilities are multiplied.
               activation = "relu", depth = 0, dropout = 0.2, init = "default", width = 512
           branched
-              As `factored`, each factor with a copy of the last convolution stage.
+              As `factored`, with a copy of the last convolution stage for each factor.
               activation = "relu", depth = 0, dropout = 0.2, init = "default", width = 512
           cosine
-              By the angle between features and a direction of each class; the margins of ArcFace and LDAM, which need this head, are a loss's.
+              Cosine similarity between the features and a weight vector per class; the losses `arcface` and `ldam`, which add the margins, need this head.
               by = "joint", dropout = 0.2, scale = 30.0
           age_bins
-              As `factored`, with the age as a distribution over years that is cut when answering.
+              As `factored`, with the age as a distribution over years, which is cut into ranges at inference.
               activation = "relu", cuts = [], decide = "mass", depth = 0, dropout = 0.2, init = "default", oldest = 60, width = 512
           age_number
-              As `factored`, with the age as a number of years: beside its ranges, or cut into them.
+              As `factored`, with regression of the age in years: auxiliary to its ranges, or cut into them.
               activation = "relu", auxiliary = true, cuts = [], depth = 0, dropout = 0.2, init = "default", weight = 0.001, width = 512
           sigmoid
-              One output a joint class, each a yes or no of its own.
+              One independent binary classifier per joint class.
               activation = "relu", depth = 0, dropout = 0.2, init = "default", width = 512
           multi_sample_dropout
-              As `joint`, learning from several dropout masks at once (Inoue, 2019).
+              As `joint`, trained on several dropout masks at once (Inoue, 2019).
               dropout = 0.5, init = "default", mean = "loss", samples = 5
     "#]]
     .assert_eq(&bench.ok(&["list", "heads"]));
@@ -276,10 +278,10 @@ fn help_and_lists_are_complete() {
     let models = bench.ok(&["list", "models"]);
     assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
     let network = |name: &str| models.lines().find(|it| it.starts_with(name)).unwrap().to_owned();
-    expect!["published network      parameters  multiply-adds  size   crop  resized   colours          weights"].assert_eq(&network("published network"));
-    expect!["tf_efficientnet_lite0      4.65 M         0.39 G   224  0.875  bicubic   inception (0.5)  in1k"].assert_eq(&network("tf_efficientnet_lite0"));
-    expect!["efficientnet_b7           66.35 M        37.75 G   600  0.949  bicubic   imagenet         none by this name"].assert_eq(&network("efficientnet_b7"));
-    bench.fails(&["list", "cheeses"], expect!["error: there is no list of `cheeses`, there are: sources, splits, samplers, images, mixes, statistics, models, heads, losses, optimizers, stage-rates, schedules, averages, clips, metrics, trackers"]);
+    expect!["published network      parameters  multiply-adds  size   crop  interpolation  mean/std         weights"].assert_eq(&network("published network"));
+    expect!["tf_efficientnet_lite0      4.65 M         0.39 G   224  0.875  bicubic        inception (0.5)  in1k"].assert_eq(&network("tf_efficientnet_lite0"));
+    expect!["efficientnet_b7           66.35 M        37.75 G   600  0.949  bicubic        imagenet         none"].assert_eq(&network("efficientnet_b7"));
+    bench.fails(&["list", "cheeses"], expect!["error: there is no registry `cheeses`: choose one of sources, splits, samplers, images, mixes, statistics, models, heads, losses, optimizers, stage-rates, schedules, averages, clips, metrics, trackers"]);
 }
 
 #[test]
@@ -312,19 +314,26 @@ fn runs_are_compared_only_on_the_same_images() {
 
     bench.fails(
         &["compare", "runs/a"],
-        expect!["error: name two runs or more, or the runs of two sides: --a RUN... --b RUN..."],
+        expect![
+            "error: expected two or more runs, or the runs of two sides: --a RUN... --b RUN..."
+        ],
     );
-    bench.fails(&["compare", "runs/a", "runs/b", "--test"], expect!["error: runs/a: there is no test.csv: its data has no people to score on: leave out --test"]);
+    bench.fails(
+        &["compare", "runs/a", "runs/b", "--test"],
+        expect!["error: runs/a: there is no test.csv: its data has no test set: leave out --test"],
+    );
     bench.fails(
         &["compare", "runs/a", "runs/b", "--by", "age_mae"],
-        expect!["error: `age_mae` judges years, which not every run has a head for"],
+        expect![
+            "error: `age_mae` needs predicted ages in years, which not every run has a head for"
+        ],
     );
     let err = text(&bench.run(&["compare", "runs/a", "runs/other"]).stderr);
     assert!(err.contains("have different images: only in the first: "), "{err}");
     let err = text(&bench.run(&["compare", "runs/a", "runs/b", "--by", "cheese"]).stderr);
     assert!(err.contains("must be one of macro_f1, accuracy"), "{err}");
     let best_by = ["--set", "eval.best_by={ kind = \"age_mae\" }"];
-    bench.fails(&[&TRAIN[..], &best_by].concat(), expect!["error: at `eval.best_by`: `age_mae` judges years, and the head `factored` says none: choose another"]);
+    bench.fails(&[&TRAIN[..], &best_by].concat(), expect!["error: at `eval.best_by`: `age_mae` scores predicted ages, but the head `factored` predicts none: choose another"]);
     let years = ["--set", "run.name=years", "--set", "head={ kind = \"age_number\" }"];
     bench.ok(&[&TRAIN[..], &best_by, &years].concat());
     let valid = fs::read_to_string(bench.path("runs/years/valid.csv")).unwrap();
@@ -350,7 +359,7 @@ fn likely_label_errors_are_listed_and_decisions_are_applied() {
     );
     bench.fails(
         &["labels", "runs/folds", "-o", "doubts"],
-        expect!["error: doubts/labels.csv: is there already, perhaps reviewed: name a new folder"],
+        expect!["error: doubts/labels.csv: already exists, perhaps reviewed: choose a new folder"],
     );
 
     // Decisions on the age label of the first person.
@@ -372,7 +381,7 @@ fn likely_label_errors_are_listed_and_decisions_are_applied() {
         assert!(out.contains(&format!("{n} images of 8 people")), "{decision}: {out}");
     }
     fs::write(bench.path("reviewed.csv"), row("perhaps")).unwrap();
-    bench.fails(&check, expect!["error: reviewed.csv: line 2: there is no decision `perhaps`: write `fix`, `drop`, `keep` or `weight 0.5`"]);
+    bench.fails(&check, expect!["error: reviewed.csv: line 2: unknown decision `perhaps`: write `fix`, `drop`, `keep` or `weight 0.5`"]);
     fs::remove_file(bench.path("reviewed.csv")).unwrap();
     bench.fails(&check, expect!["error: reviewed.csv: No such file or directory (os error 2)"]);
 }
@@ -400,9 +409,9 @@ fn resuming_from_another_folder_names_the_original_folder() {
         let err = err.replace(&folder(elsewhere.path()), "ELSEWHERE");
         err.replace(&folder(&bench.path(".")), "START").trim_end().to_owned()
     };
-    let begin = "error: START/runs/a/config.toml: `data.source.root` is `people/train`, which is not to \
-                 be found from ELSEWHERE: paths are relative to the folder that a run is started in: ";
-    let set = "; or `train --resume` with `--set data.source.root=DIR --allow-changes` where it has moved";
+    let begin = "error: START/runs/a/config.toml: `data.source.root` is `people/train`, which does not exist \
+                 relative to ELSEWHERE: paths are relative to the folder that a run is started in: ";
+    let set = "; or `train --resume` with `--set data.source.root=DIR --allow-changes` if it has moved";
     assert_eq!(
         error(&["train", "--resume"]),
         format!("{begin}this run was started in START: `cd START` first{set}")

@@ -11,7 +11,7 @@ fn file_without_weights_is_refused() {
     let bench = Bench::new();
     fs::write(bench.path("weights.pth"), b"hello").unwrap();
     let args = ["train", "small.toml", "--set", "model.pretrained=weights.pth"];
-    bench.fails(&args, expect!["error: `model.pretrained`: weights.pth: this is text (`hello`), no weights: name a `.safetensors` or `.pth` file, or fetch it again"]);
+    bench.fails(&args, expect!["error: `model.pretrained`: weights.pth: this is a text file (`hello`), not weights: name a `.safetensors` or `.pth` file, or download it again"]);
 }
 
 /// Returns a safetensors file of these tensors, all zeros.
@@ -73,20 +73,20 @@ fn weight_files_are_inspected() {
           size        46.8 MB
           parameters  11689512, and 9600 running statistics of batch norms
           tensors     102
-            conv1.weight                   f32  64 x 3 x 7 x 7
-            bn1.weight                     f32  64
-            bn1.bias                       f32  64
-            bn1.running_mean               f32  64
-            ... 94 more: --all shows them
-            layer4.1.bn2.running_mean      f32  512
-            layer4.1.bn2.running_var       f32  512
-            fc.weight                      f32  1000 x 512
-            fc.bias                        f32  1000
+            conv1.weight                    f32  64 x 3 x 7 x 7
+            bn1.weight                      f32  64
+            bn1.bias                        f32  64
+            bn1.running_mean                f32  64
+            ... 94 more: --all prints them
+            layer4.1.bn2.running_mean       f32  512
+            layer4.1.bn2.running_var        f32  512
+            fc.weight                       f32  1000 x 512
+            fc.bias                         f32  1000
 
         fits resnet18 (torchvision and timm's names): 1000 classes; all 102 tensors used
-        by the names in the file these are torchvision and timm's:
+        by the tensor names the weights are torchvision and timm's:
           images      224x224, crop 0.95, bicubic, mean 0.485 0.456 0.406, std 0.229 0.224 0.225
-          note: nothing tells which of torchvision and timm's weights these are (resnet18.a1_in1k, resnet18.a3_in1k, resnet18.fb_ssl_yfcc100m_ft_in1k, ...; a file called as the library calls it does): images are assumed to be as resnet18.a1_in1k wants them
+          note: it is unknown which of torchvision and timm's weights these are (resnet18.a1_in1k, resnet18.a3_in1k, resnet18.fb_ssl_yfcc100m_ft_in1k, ...; the library's own file name identifies them): assuming the preprocessing of resnet18.a1_in1k
     "#]]
     .assert_eq(&bench.ok(&["weights", "inspect", "net.safetensors"]));
     let all = bench.ok(&["weights", "inspect", "net.safetensors", "--all"]);
@@ -99,7 +99,7 @@ fn weight_files_are_inspected() {
     expect![[r#"
         fits no published network; the closest is resnet18 (torchvision and timm's names): 1 of its 100 tensors differ:
           `bn1.bias` is missing
-        1 of the file's are left over:
+        1 of the file's tensors are unused:
           extra
     "#]].assert_eq(out.split_once("\n\n").unwrap().1);
 
@@ -107,21 +107,21 @@ fn weight_files_are_inspected() {
     fs::copy(golden.join("zip.pth"), bench.path("zip.pth")).unwrap();
     expect![[r#"
         zip.pth
-          format      pth, zip form
+          format      pth, zip format
           size        3.7 kB
           parameters  35
-          tensors     10, and 1 of whole numbers, which are counters
-            plain                         f32   2
-            matrix                        f32   3 x 4
-            transposed                    f32   4 x 3
-            part                          f32   2
-            ... 3 more: --all shows them
-            brain                         bf16  2
-            double                        f64   1
-            num_batches_tracked           i64   one number
-            parameter                     f32   1
+          tensors     10, and 1 of integers (counters)
+            plain                          f32   2
+            matrix                         f32   3 x 4
+            transposed                     f32   4 x 3
+            part                           f32   2
+            ... 3 more: --all prints them
+            brain                          bf16  2
+            double                         f64   1
+            num_batches_tracked            i64   scalar
+            parameter                      f32   1
 
-        fits no published network, nor is it like any: see `list models`
+        fits no published network, and resembles none: see `list models`
     "#]]
     .assert_eq(&bench.ok(&["weights", "inspect", "zip.pth"]));
     fs::copy(golden.join("old.pth"), bench.path("old.pth")).unwrap();
@@ -211,14 +211,13 @@ fn published_weights_set_the_input_transforms() {
     let small_eval = "augment.eval=[{ kind = \"resize\", size = [40, 32] }]";
     expect![[r#"
         weights: DIR/weights/resnet18-f37072fd.safetensors, `resnet18` in the folder of MASKFIT_WEIGHTS
-        images as torchvision/resnet18.IMAGENET1K_V1's weights want them: 224x224, crop 0.875, bilinear, mean 0.485 0.456 0.406, std 0.229 0.224 0.225
-        pretrained weights: 100 tensors by torchvision and timm's names, none missing; its classifier is replaced by a fresh head"#]].assert_eq(&run(&["--set", "run.name=a", "--set", small]));
+        pretrained weights: 100 tensors with torchvision and timm names, none missing; its classifier is replaced by a newly initialised head"#]].assert_eq(&run(&["--set", "run.name=a", "--set", small]));
     let measured = "augment.statistics={ kind = \"data\" }";
     expect![[r#"
         weights: DIR/weights/resnet18-f37072fd.safetensors, `resnet18` in the folder of MASKFIT_WEIGHTS
-        note: `augment.statistics` is what is measured, but torchvision/resnet18.IMAGENET1K_V1's weights want mean 0.485 0.456 0.406, std 0.229 0.224 0.225 (leave it out to have that)
-        note: images are sized as `augment` says; torchvision/resnet18.IMAGENET1K_V1's weights were published with eval = [{ filter = "bilinear", kind = "resize_shorter", size = 256 }, { kind = "center_crop", size = [224, 224] }]
-        pretrained weights: 100 tensors by torchvision and timm's names, none missing; its classifier is replaced by a fresh head"#]].assert_eq(&run(&[
+        note: `augment.statistics` is measured from the images, but torchvision/resnet18.IMAGENET1K_V1 was trained with mean 0.485 0.456 0.406, std 0.229 0.224 0.225 (remove the setting to use these)
+        note: `augment.eval` differs from the preprocessing of torchvision/resnet18.IMAGENET1K_V1: eval = [{ filter = "bilinear", kind = "resize_shorter", size = 256 }, { kind = "center_crop", size = [224, 224] }]
+        pretrained weights: 100 tensors with torchvision and timm names, none missing; its classifier is replaced by a newly initialised head"#]].assert_eq(&run(&[
         "--set",
         "run.name=b",
         "--set",

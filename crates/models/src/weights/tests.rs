@@ -75,7 +75,7 @@ fn unexpected_tensors_are_named_and_wrappers_are_removed() {
         .collect();
     file.insert("module.extra".to_owned(), file["module.bn1.bias"].clone());
     let fitted = to.fit_weights(&file).unwrap();
-    expect![[r#"309 tensors by timm's names, none missing; the classifier of 1000 classes is replaced by a fresh one of 18; left over: extra"#]]
+    expect!["309 tensors with timm names, none missing; the classifier of 1000 classes is replaced by a newly initialised one of 18; unexpected: extra"]
         .assert_eq(&fitted.to_string());
 }
 

@@ -67,7 +67,7 @@ pub(super) fn show(args: &ShowArgs, terminal: &Terminal) -> anyhow::Result<End> 
             let lines = vec![name.clone(), class, what.to_owned()];
             cells.push(Cell::named(Some(thumbnail(&before)), lines));
             let pipeline = Pipeline { ops: row.ops.clone(), ..(*plan.train_pipeline).clone() };
-            for idx in 0..args.resamples {
+            for idx in 0..args.samples {
                 let rng = &mut plan.seed().stream(&format!("show/{idx}/{image}"));
                 let augmented = match &args.op {
                     None => pipeline.apply(&bytes, rng, memory).with_context(|| name.clone())?,
@@ -80,17 +80,17 @@ pub(super) fn show(args: &ShowArgs, terminal: &Terminal) -> anyhow::Result<End> 
         }
     }
     let title = match &args.op {
-        None => format!("{} augmentations of each image", args.resamples),
+        None => format!("{} augmentations of each image", args.samples),
         Some(op) => op.clone(),
     };
     // A row contains an image and its augmentations, or several such groups in frames if they are short.
-    let group = args.resamples + 1;
+    let group = args.samples + 1;
     let n_groups = (WIDE / group).max(1);
     let together = if n_groups > 1 { group } else { 1 };
     let sheet = Sheet { title, cells, columns: n_groups * group, together }.draw();
     output.write(&png(&sheet))?;
     let images = if n_images == 1 { "image" } else { "images" };
-    say!("{n_images} {images}, {} augmentations of each: {output}", args.resamples);
+    say!("{n_images} {images}, {} augmentations of each: {output}", args.samples);
     Ok(End::Done)
 }
 

@@ -78,13 +78,13 @@ fn another_encoding_is_detected_and_reported() {
     // "김" in CP949.
     let cp949 = [HEADER.as_bytes(), b"1,male,Asian,30,\xb1\xe8\xb9\xce\xbc\xf6\n"].concat();
     expect![[r#"
-        1 thing is wrong with the data:
+        1 problem in the data:
           train.csv: this looks like CP949 (EUC-KR), not UTF-8 (line 2): save it as UTF-8"#]]
     .assert_eq(&problems(&cp949));
     let utf16: Vec<u8> =
         format!("\u{feff}{HEADER}").encode_utf16().flat_map(u16::to_be_bytes).collect();
     expect![[r#"
-        1 thing is wrong with the data:
+        1 problem in the data:
           train.csv: this looks like UTF-16, not UTF-8: save it as UTF-8"#]]
     .assert_eq(&problems(&utf16));
 }
@@ -120,17 +120,17 @@ fn all_problems_are_reported_at_once() {
         &csv,
         &listing,
         expect![[r#"
-        10 things are wrong with the data:
-          train.csv line 2: the age `abc` is no number of years: write the age in years
-          train.csv line 3: the gender `mle` is unknown: write `male` or `female`
-          train.csv line 5: has 4 fields, the header 5: correct the row
-          train.csv line 7: `c` has a row already: remove one of the two
-          train.csv line 8: the path `../c` is no folder name: write the name of a folder in `images/`
-          images/nobody: has no row in train.csv: add a row, or move the folder out of `images/`
-          images/absent: is missing: put the folder there, or remove the row
-          images/c/mask1: is there 2 times (mask1.jpg, mask1.png): keep one of them
-          images/c/mask3: is missing: put the image there, or leave the person out by a label fix
-          images/c/notes.txt: is none of the seven images: move it away: the names are `mask1` to `mask5`, `incorrect_mask`, `normal`"#]],
+            10 problems in the data:
+              train.csv line 2: the age `abc` is not a number of years: write the age in years
+              train.csv line 3: the gender `mle` is unknown: write `male` or `female`
+              train.csv line 5: has 4 fields, the header 5: correct the row
+              train.csv line 7: `c` already has a row: remove one of the two
+              train.csv line 8: the path `../c` is not a folder name: write the name of a folder in `images/`
+              images/nobody: has no row in train.csv: add a row, or move the folder out of `images/`
+              images/absent: is missing: put the folder there, or remove the row
+              images/c/mask1: exists 2 times (mask1.jpg, mask1.png): keep one of them
+              images/c/mask3: is missing: put the image there, or leave the person out by a label fix
+              images/c/notes.txt: is not one of the seven images: move it away: the names are `mask1` to `mask5`, `incorrect_mask`, `normal`"#]],
     );
 }
 
@@ -149,7 +149,10 @@ fn a_folder_in_another_unicode_form_than_its_row_is_found() {
         let its = its.unwrap();
         assert_eq!(super::path_of(its), Path::new("images").join(folder).join("mask1.jpg"));
         assert_eq!(its.age, Some(70.0), "the fix applies to this person");
-        assert!(manifest.notes[0].contains("differs from their folder's: 1, such as"), "{manifest:?}");
+        assert!(
+            manifest.notes[0].contains("differs from their folder's: 1, such as"),
+            "{manifest:?}"
+        );
         let ascii = format!("{HEADER}1,male,Asian,30,a\n2,male,Asian,30,b\n");
         let other = read(&ascii, &people(&["a", "b"]), "").0;
         assert_eq!(manifest.listed.len(), other.listed.len());
@@ -162,7 +165,7 @@ fn a_folder_in_another_unicode_form_than_its_row_is_found() {
     assert_eq!((ages.first(), ages.last()), (Some(&(0, Some(70.0))), Some(&(1, Some(30.0)))));
     let error = |csv: &str, folders: &[&str]| read(csv, &people(folders), "").1.to_string();
     let err = error(&both, &[nfc]);
-    assert!(err.contains("1 thing is wrong") && err.contains("occurs twice, in two"), "{err}");
+    assert!(err.contains("1 problem in the data") && err.contains("occurs twice, in two"), "{err}");
     // U+212B and A with a ring above it are both U+00C5.
     let err = error(&format!("{HEADER}1,male,Asian,30,\u{c5}\n"), &["\u{212b}", "A\u{30a}"]);
     assert!(err.contains("looks like 2 folders in other Unicode forms"), "{err}");
@@ -174,22 +177,22 @@ fn invalid_tables_are_reported() {
         "",
         &Listing::new(),
         expect![[r#"
-        1 thing is wrong with the data:
-          train.csv: is empty: put the header `id,gender,race,age,path` and the rows there"#]],
+            1 problem in the data:
+              train.csv: is empty: put the header `id,gender,race,age,path` and the rows there"#]],
     );
     check(
         HEADER,
         &Listing::new(),
         expect![[r#"
-        1 thing is wrong with the data:
-          train.csv: has no rows: add a row for each person"#]],
+            1 problem in the data:
+              train.csv: has no rows: add a row for each person"#]],
     );
     check(
         "id,gender,race,path\n1,male,Asian,a\n",
         &people(&["a"]),
         expect![[r#"
-        1 thing is wrong with the data:
-          train.csv: has no column `age` (it has id, gender, race, path): the header is `id,gender,race,age,path`"#]],
+            1 problem in the data:
+              train.csv: has no column `age` (it has id, gender, race, path): the header is `id,gender,race,age,path`"#]],
     );
 }
 
@@ -231,7 +234,7 @@ fn id_of_two_people_is_ambiguous_in_a_fix() {
     let csv = format!("{HEADER}1,female,Asian,20,a\n1,female,Asian,20,b\n");
     let (_, findings) = read(&csv, &people(&["a", "b"]), "[[fix]]\nids = [\"1\"]\nignore = true\n");
     expect![[r#"
-        1 thing is wrong with the data:
+        1 problem in the data:
           label fix of 1: several people have this id: name the folder instead of the id"#]]
     .assert_eq(&findings.to_string());
 }
@@ -272,18 +275,18 @@ fn damaged_images_are_found_before_training() {
     let context = Context { cache: None, max_pixels: 99 * 98, progress: &|_, _| {} };
     let err = source.read(&context).unwrap_err().to_string();
     expect![[r#"
-        ROOT: 4 things are wrong with the data:
-          images/000001_female_Drawn_23/mask1.jpg: the image is cut off: replace the file, or leave its person out by a label fix
-          images/000001_female_Drawn_23/normal.jpg: this is no image: it begins like none of JPEG, PNG, WebP, GIF, BMP and TIFF: replace the file, or leave its person out by a label fix
+        ROOT: 4 problems in the data:
+          images/000001_female_Drawn_23/mask1.jpg: the image is truncated: replace the file, or leave its person out by a label fix
+          images/000001_female_Drawn_23/normal.jpg: this is not an image: its first bytes are none of JPEG, PNG, WebP, GIF, BMP or TIFF: replace the file, or leave its person out by a label fix
           images/000002_male_Drawn_20/mask2.png: the file is empty: replace the file, or leave its person out by a label fix
-          images/000002_male_Drawn_20/mask5.jpg: 99x99 pixels are more than the 9702 that `max_pixels` allows: replace the file, or leave its person out by a label fix"#]].assert_eq(&err.replace(&root.display().to_string(), "ROOT"));
+          images/000002_male_Drawn_20/mask5.jpg: 99x99 pixels exceed `max_pixels = 9702`: replace the file, or leave its person out by a label fix"#]].assert_eq(&err.replace(&root.display().to_string(), "ROOT"));
 }
 
 #[test]
 fn a_missing_folder_is_reported_with_its_expected_content() {
     let context = Context { cache: None, max_pixels: 100, progress: &|_, _| {} };
     let source = MaskProfiles { root: "no/such".into(), ..MaskProfiles::default() };
-    expect!["no/such/train.csv: No such file or directory (os error 2): `data.source.root` is to be the folder of `train.csv` and `images/`"].assert_eq(&source.read(&context).unwrap_err().to_string());
+    expect!["no/such/train.csv: No such file or directory (os error 2): `data.source.root` must be the folder of `train.csv` and `images/`"].assert_eq(&source.read(&context).unwrap_err().to_string());
     expect!["`data.source.root` is empty: name the folder of `train.csv` and `images/`"]
         .assert_eq(&MaskProfiles::default().read(&context).unwrap_err().to_string());
 }

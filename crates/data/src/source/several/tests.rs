@@ -118,8 +118,8 @@ fn notes_describe_each_root() {
     check(
         &[synthetic(10, 0), Root { share: 0.3, ..trained(synthetic(20, 1)) }],
         expect![[r#"
-            roots[0]: 10 people, 70 images; 2 more to score on
-            synthetic: 6 of 20 people, 42 images, only trained on; without 2 whom it keeps for scoring"#]],
+            roots[0]: 10 people, 70 images; test set: 2 people
+            synthetic: 6 of 20 people, 42 images, training only; test set left out: 2 people"#]],
     );
     let (task, pool) = (Task::mask_gender_age(), Use::Pool);
     let first = manifest(task.clone(), &[("ann", 0, pool), ("ben", 1, pool)]);
@@ -132,13 +132,13 @@ fn notes_describe_each_root() {
         roots[0]: 2 names
         roots[0]: 2 people, 2 images
         synthetic: 3 names
-        synthetic: 2 people, 3 images, only trained on; called as people of the first root, and taken for others: 1 (`same_people = true` if they are the same)"#]]
+        synthetic: 2 people, 3 images, training only; same name as a person of the first root, treated as different people: 1 (set `same_people = true` if they are the same)"#]]
     .assert_eq(&both(false));
     expect![[r#"
         roots[0]: 2 names
         roots[0]: 2 people, 2 images
         synthetic: 3 names
-        synthetic: 2 people, 3 images, only trained on; people of the first root: 1"#]]
+        synthetic: 2 people, 3 images, training only; people of the first root: 1"#]]
     .assert_eq(&both(true));
 }
 
@@ -262,7 +262,7 @@ fn images_shared_by_roots_are_refused_unless_of_the_same_person() {
         let root = Root { same_people, ..trained(synthetic(0, 1)) };
         several(&[synthetic(0, 0), root]).join(vec![first.clone(), second.clone()])
     };
-    expect!["at `data.source.roots[1]`: `ann/0.jpg` and `synthetic/ann/0.jpg` are the same image, of two people: leave one of the roots out, or say `same_people = true` if their people are called the same"]
+    expect!["at `data.source.roots[1]`: `ann/0.jpg` and `synthetic/ann/0.jpg` are the same image, but of two people: remove one of the roots, or set `same_people = true` if their people have the same names"]
         .assert_eq(&join(false, &first).unwrap_err());
     assert!(join(true, &first).is_ok());
     assert!(join(false, &copied(first.clone())).is_ok());
@@ -309,7 +309,7 @@ fn roots_have_the_same_factors_and_classes_match_by_name() {
         ("synthetic/cat/0.jpg", 2)
     );
     assert_eq!(whole.task.n_classes(), 3);
-    expect!["at `data.source.roots[1]`: of `class` the first root has no `dog`: leave these images out, or put the root that has all classes first"]
+    expect!["at `data.source.roots[1]`: `class` of the first root has no level `dog`: leave these images out, or put the root that has all classes first"]
         .assert_eq(&join(class(&["bee", "dog"], 0)).unwrap_err());
 }
 
@@ -319,7 +319,7 @@ fn ambiguous_name_prefixes_are_refused() {
     let first = manifest(task.clone(), &[("synthetic", 0, pool)]);
     let other = copied(manifest(task, &[("ann", 0, pool)]));
     let join = several(&[synthetic(0, 0), trained(synthetic(0, 1))]).join(vec![first, other]);
-    expect!["at `data.source.roots[1]`: its names would begin with `synthetic/`, as `synthetic/0.jpg` of another root does: give it another `name`"]
+    expect!["at `data.source.roots[1]`: its names would begin with `synthetic/`, as `synthetic/0.jpg` of another root does: set another `name`"]
         .assert_eq(&join.unwrap_err());
 }
 
@@ -334,14 +334,14 @@ fn all_invalid_settings_are_reported() {
         Root { share: f64::NAN, ..trained(synthetic(1, 3)) },
     ];
     expect![[r#"
-        at `data.source.roots[0]`: the first root is what is split: put one first that may be validated on
-        at `data.source.roots[0]`: the first root is what is split: `same_people` is for those after it
-        at `data.source.roots[1]`: `share` is from 0 to 1, not 1.5
-        at `data.source.roots[1]`: draws the same people as another: give it another `seed`
-        at `data.source.roots[2]`: is `several` itself: list its roots beside the others
-        at `data.source.roots[2]`: `name` is a word without `/`
-        at `data.source.roots[3]`: `share` is from 0 to 1, not NaN
-        at `data.source.roots[3]`: another root is called `synthetic` already"#]]
+        at `data.source.roots[0]`: the first root needs images to validate on: put one without `use = "train"` first
+        at `data.source.roots[0]`: `same_people` refers to the first root: set it for the other roots only
+        at `data.source.roots[1]`: `share` must be from 0 to 1, not 1.5
+        at `data.source.roots[1]`: generates the same people as another root: set another `seed`
+        at `data.source.roots[2]`: the source is `several` itself: list its roots here directly
+        at `data.source.roots[2]`: `name` must not contain `/` or `\`, nor begin or end with a space
+        at `data.source.roots[3]`: `share` must be from 0 to 1, not NaN
+        at `data.source.roots[3]`: another root is already named `synthetic`"#]]
     .assert_eq(&error(&roots));
 }
 

@@ -139,15 +139,15 @@ fn ambiguous_settings_stay_unchanged_and_are_reported() {
         "timm",
         &efficientnet(Variant::B0),
         expect![[r#"
-        timm calls the tensors of efficientnet_b0 and tf_efficientnet_b0 the same, and nothing tells which network the weights are of: assumed is the first, padding = "symmetric", norm_eps = 0.00001; for the other set `model.backbone` to padding = "same", norm_eps = 0.001
-        nothing tells which of timm's weights these are (efficientnet_b0.ra_in1k, tf_efficientnet_b0.ap_in1k, efficientnet_b0.ra4_e3600_r224_in1k; a file called as the library calls it does): images are assumed to be as efficientnet_b0.ra_in1k wants them, normalised by imagenet; tf_efficientnet_b0.ap_in1k would want inception (0.5) (`augment.statistics`)"#]],
+            timm uses the same tensor names for efficientnet_b0 and tf_efficientnet_b0, so the network of these weights is ambiguous: assuming the first, padding = "symmetric", norm_eps = 0.00001; for the other, set `model.backbone` to padding = "same", norm_eps = 0.001
+            it is unknown which of timm's weights these are (efficientnet_b0.ra_in1k, tf_efficientnet_b0.ap_in1k, efficientnet_b0.ra4_e3600_r224_in1k; the library's own file name identifies them): assuming the preprocessing of efficientnet_b0.ra_in1k, normalisation imagenet; tf_efficientnet_b0.ap_in1k needs inception (0.5) (`augment.statistics`)"#]],
     );
     check(
         "timm",
         &efficientnet(Variant::Lite1),
         expect![[r#"
-        timm calls the tensors of tf_efficientnet_lite1 and efficientnet_lite1 the same, and nothing tells which network the weights are of: assumed is the first, padding = "same", norm_eps = 0.001; for the other set `model.backbone` to padding = "symmetric", norm_eps = 0.00001
-        nothing tells which of timm's weights these are (tf_efficientnet_lite1.in1k, efficientnet_lite1; a file called as the library calls it does): images are assumed to be as tf_efficientnet_lite1.in1k wants them, normalised by inception (0.5); efficientnet_lite1 would want imagenet (`augment.statistics`)"#]],
+            timm uses the same tensor names for tf_efficientnet_lite1 and efficientnet_lite1, so the network of these weights is ambiguous: assuming the first, padding = "same", norm_eps = 0.001; for the other, set `model.backbone` to padding = "symmetric", norm_eps = 0.00001
+            it is unknown which of timm's weights these are (tf_efficientnet_lite1.in1k, efficientnet_lite1; the library's own file name identifies them): assuming the preprocessing of tf_efficientnet_lite1.in1k, normalisation inception (0.5); efficientnet_lite1 needs imagenet (`augment.statistics`)"#]],
     );
     let resnet = BackboneConfig::ResNet(ResNet { depth: 18, ..ResNet::default() });
     check(
@@ -192,8 +192,8 @@ fn settings_that_contradict_weights_are_reported() {
         "x",
         left_out(&wrong),
         expect![[r#"
-        at `model.backbone.padding`: it is "symmetric", but the weights of `model.pretrained` were made with "same" (by the names in the file they are efficientnet_pytorch's): leave the setting out to have that, or take other weights
-        at `model.backbone.norm_eps`: it is 0.00001, but the weights of `model.pretrained` were made with 0.001 (by the names in the file they are efficientnet_pytorch's): leave the setting out to have that, or take other weights"#]],
+            at `model.backbone.padding`: it is "symmetric", but the weights of `model.pretrained` were trained with "same" (identified as efficientnet_pytorch's by the tensor names): remove the setting to use theirs, or use other weights
+            at `model.backbone.norm_eps`: it is 0.00001, but the weights of `model.pretrained` were trained with 0.001 (identified as efficientnet_pytorch's by the tensor names): remove the setting to use theirs, or use other weights"#]],
     );
     let wrong = with(Variant::B0, Some(Padding::Same), None);
     check(
@@ -201,7 +201,7 @@ fn settings_that_contradict_weights_are_reported() {
         "x",
         left_out(&wrong),
         expect![[
-            r#"at `model.backbone.padding`: it is "same", but the weights of `model.pretrained` were made with "symmetric" (by the names in the file they are torchvision's): leave the setting out to have that, or take other weights"#
+            r#"at `model.backbone.padding`: it is "same", but the weights of `model.pretrained` were trained with "symmetric" (identified as torchvision's by the tensor names): remove the setting to use theirs, or use other weights"#
         ]],
     );
     // Neither of timm's two.
