@@ -158,8 +158,8 @@ fn invalid_mixing_is_reported_before_the_first_step() {
     check("{ kind = \"cutmix\", alpha = 0.0 }", "`alpha` must be from 0.01");
     check("{ kind = \"mixup\", per = \"pair\" }", "`partner = \"flipped\"`");
     check("{ kind = \"mixup\", until = \"0 %\" }", "`until` must be greater than 0");
-    check("{ kind = \"random_erasing\", area = [0.5, 0.1] }", "`area` is");
-    check("{ kind = \"random_erasing\", aspect = 0.0 }", "`aspect` is");
+    check("{ kind = \"random_erasing\", area = [0.5, 0.1] }", "`area` must be");
+    check("{ kind = \"random_erasing\", aspect = 0.0 }", "`aspect` must be");
 }
 
 #[test]

@@ -198,23 +198,17 @@ fn errors_name_the_problem_and_the_fix() {
     let bench = people();
     bench.fails(
         &["eda", "nowhere"],
-        expect![
-            "error: nowhere: there is no such file or folder: name an experiment's file, or a folder with `train.csv` and `images/`"
-        ],
+        expect!["error: nowhere: no such file or folder: give an experiment file, or a folder with `train.csv` and `images/`"],
     );
     fs::create_dir(bench.path("empty")).unwrap();
     bench.fails(
         &["eda", "empty"],
-        expect![
-            "error: empty: there is no train.csv here, nor in train/: name a folder with `train.csv` and `images/`"
-        ],
+        expect!["error: empty: there is no train.csv here, nor in train/: name a folder with `train.csv` and `images/`"],
     );
     fs::write(bench.path("empty/train.csv"), "id,gender,race,age,path\n").unwrap();
     bench.fails(
         &["eda", "empty"],
-        expect![
-            "error: empty/images: No such file or directory (os error 2): `data.source.root` is to be the folder of `train.csv` and `images/`"
-        ],
+        expect!["error: empty/images: No such file or directory (os error 2): `data.source.root` is to be the folder of `train.csv` and `images/`"],
     );
     fs::create_dir(bench.path("empty/images")).unwrap();
     bench.fails(
@@ -233,15 +227,11 @@ fn errors_name_the_problem_and_the_fix() {
     );
     bench.fails(
         &["eda", "people", "-o", "people/train/train.csv/new"],
-        expect![
-            "error: people/train/train.csv/new: name another folder with `-o`: Not a directory (os error 20)"
-        ],
+        expect!["error: people/train/train.csv/new: name another folder with `-o`: Not a directory (os error 20)"],
     );
     bench.fails(
         &["eda", "people", "--set", "data.max_pixel=1"],
-        expect![
-            "error: --set data.max_pixel=1: at `data.max_pixel`: unknown field `max_pixel`, expected one of `source`, `split`, `split_seed`, `fold`, `training_cuts`, `reviewed`, `leave_out_ages`, `sampler`, `num_workers`, `prefetch`, `max_pixels`"
-        ],
+        expect!["error: --set data.max_pixel=1: at `data.max_pixel`: unknown field `max_pixel`, expected one of `source`, `split`, `split_seed`, `fold`, `training_cuts`, `reviewed`, `leave_out_ages`, `sampler`, `num_workers`, `prefetch`, `max_pixels`"],
     );
     assert!(!bench.path("eda").exists());
 }

@@ -89,9 +89,7 @@ fn train_predict_and_submit_work_and_a_truncated_bundle_is_refused() {
     bench.fails(&["submit", "runs/a", "--images", "people"], expect!["error: people/info.csv: No such file or directory (os error 2): name the folder of `info.csv` and `images/`"]);
     bench.fails(
         &["submit", "people", "--images", "people/eval"],
-        expect![
-            "error: people: this is not a bundle: name the folder of a `bundle.toml`, or a run"
-        ],
+        expect!["error: people: this is not a bundle: name the folder of a `bundle.toml`, or a run"],
     );
 }
 
@@ -181,9 +179,7 @@ fn ctrl_c_stops_after_a_step_and_the_run_can_be_resumed() {
     );
     bench.fails(
         &["train", "--resume", "runs/stopped", "--set", "run.name=elsewhere"],
-        expect![
-            "error: at `run.name`: a run that goes on stays in its folder: leave it out of `--set`"
-        ],
+        expect!["error: at `run.name`: a resumed run stays in its folder: leave it out of `--set`"],
     );
     bench.ok(&["train", "--resume", "runs/stopped"]);
     assert!(lasting(&bench.path("runs/whole")) == lasting(&bench.path("runs/stopped")));
@@ -314,9 +310,7 @@ fn runs_are_compared_only_on_the_same_images() {
 
     bench.fails(
         &["compare", "runs/a"],
-        expect![
-            "error: expected two or more runs, or the runs of two sides: --a RUN... --b RUN..."
-        ],
+        expect!["error: expected two or more runs, or the runs of two sides: --a RUN... --b RUN..."],
     );
     bench.fails(
         &["compare", "runs/a", "runs/b", "--test"],
@@ -324,9 +318,7 @@ fn runs_are_compared_only_on_the_same_images() {
     );
     bench.fails(
         &["compare", "runs/a", "runs/b", "--by", "age_mae"],
-        expect![
-            "error: `age_mae` needs predicted ages in years, which not every run has a head for"
-        ],
+        expect!["error: `age_mae` needs predicted ages in years, which not every run has a head for"],
     );
     let err = text(&bench.run(&["compare", "runs/a", "runs/other"]).stderr);
     assert!(err.contains("have different images: only in the first: "), "{err}");
