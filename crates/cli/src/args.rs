@@ -140,8 +140,9 @@ pub(crate) enum Command {
     },
     /// List the components that a config may name, with descriptions and default settings.
     List {
-        /// Registry to list: sources, splits, samplers, images, mixes, statistics, models, heads, losses,
-        /// optimizers, schedules or metrics [default: all].
+        /// Registry to list: sources, splits, samplers, transforms, mixes, statistics, models, heads, losses,
+        /// class-weights, optimizers, stage-rates, schedules, averages, clips, metrics or trackers
+        /// [default: all].
         registry: Option<String>,
     },
     /// Inspect files of pretrained weights.

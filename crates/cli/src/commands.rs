@@ -7,7 +7,7 @@ mod dry;
 mod eda;
 mod kfold;
 mod labels;
-mod list;
+pub(crate) mod list;
 mod lr_find;
 mod predict;
 mod schedule;

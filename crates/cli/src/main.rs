@@ -22,6 +22,8 @@ mod commands;
 mod drawing;
 mod output;
 mod pretrained;
+#[cfg(test)]
+mod reference;
 mod runs;
 mod shares;
 mod tables;

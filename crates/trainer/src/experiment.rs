@@ -436,7 +436,8 @@ impl Experiment {
         let count = |n: usize, most: usize| {
             (n == 0 || n > most).then(|| format!("is from 1 to {most}, not {n}"))
         };
-        note("threads", count(self.threads.max(1), 1024));
+        let is_more = self.threads > 1024;
+        note("threads", is_more.then(|| format!("is from 0 to 1024, not {}", self.threads)));
         note("data.num_workers", count(self.data.num_workers, 1024));
         note("data.prefetch", count(self.data.prefetch, 1024));
         note("train.batch_size", count(self.train.batch_size, 1 << 20));

@@ -5,7 +5,7 @@
 //! 000012_female_Drawn_58/normal.jpg,000012_female_Drawn_58,16,not worn female 30-59,58,1,pool,train
 //! ```
 //!
-//! `use` is set by the source and the reviews (`pool`, `train` or `score`), `side` by the split: `train`,
+//! `use` is set by the source and the reviews (`pool`, `train` or `test`), `side` by the split: `train`,
 //! `valid`, `test` or `left out`; in a cross-validation also `fold 0` and so on. A checkpoint contains the
 //! table's SHA-256, so that a resumed run detects changes of its data, and the table identifies them.
 

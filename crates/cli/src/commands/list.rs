@@ -3,53 +3,82 @@
 use anyhow::bail;
 use augment::{MixOpConfig, StatisticsConfig, Step, TransformConfig};
 use data::{SamplerConfig, SourceConfig, SplitConfig};
-use losses::LossConfig;
+use losses::{ClassWeightsConfig, LossConfig};
 use metrics::MetricConfig;
 use models::{BackboneConfig, HeadConfig, published};
 use serde::Serialize;
+use toml::Table;
 use track::TrackConfig;
 use trainer::{AverageConfig, ClipConfig, OptimConfig, ScheduleConfig, StageLrConfig};
 
 use crate::{End, tables::columns};
 
-/// A registry to print.
-struct Registry {
-    name: &'static str,
-    /// Path of its members in a config.
-    place: &'static str,
-    /// Kind, documentation and default settings of each member.
-    members: Vec<(&'static str, &'static str, String)>,
+/// A registry: the components that one place of a config may name.
+pub(crate) struct Registry {
+    pub(crate) name: &'static str,
+    /// Path of its members in a config; several are separated by commas.
+    pub(crate) place: &'static str,
+    /// The Rust type of an entry of the config.
+    #[cfg(test)]
+    pub(crate) entry: &'static str,
+    /// The path of the Rust type of the registry.
+    #[cfg(test)]
+    pub(crate) registry: &'static str,
+    pub(crate) members: Vec<Member>,
+}
+
+/// A member of a registry.
+pub(crate) struct Member {
+    pub(crate) kind: &'static str,
+    pub(crate) doc: String,
+    /// Its default settings, with its kind.
+    pub(crate) settings: Table,
+    /// The name of its Rust type, and more: as its `Debug` prints it.
+    #[cfg(test)]
+    pub(crate) debug: String,
 }
 
 macro_rules! registry {
-    ($name:literal, $place:literal, $registry:ty) => {
+    ($name:literal, $place:literal, $registry:ident) => {
         registry!($name, $place, $registry as $registry)
     };
     // A config entry that wraps a member.
-    ($name:literal, $place:literal, $registry:ty as $entry:ty) => {
+    ($name:literal, $place:literal, $registry:ident as $entry:ident) => {
         Registry {
             name: $name,
             place: $place,
+            #[cfg(test)]
+            entry: stringify!($entry),
+            #[cfg(test)]
+            registry: std::any::type_name::<$registry>(),
             members: <$registry>::KINDS
                 .iter()
                 .zip(<$registry>::zoo())
-                .map(|(&(kind, doc), (_, member))| (kind, doc, settings(&<$entry>::from(member))))
+                .map(|(&(kind, doc), (_, member))| Member {
+                    kind,
+                    doc: doc.lines().map(str::trim).collect::<Vec<_>>().join(" "),
+                    #[cfg(test)]
+                    debug: format!("{member:?}"),
+                    settings: settings(&<$entry>::from(member)),
+                })
                 .collect(),
         }
     };
 }
 
-pub(crate) fn list(registry: Option<&str>) -> anyhow::Result<End> {
-    let registries = [
+/// Returns all registries.
+pub(crate) fn registries() -> Vec<Registry> {
+    vec![
         registry!("sources", "data.source", SourceConfig),
         registry!("splits", "data.split", SplitConfig),
         registry!("samplers", "data.sampler", SamplerConfig),
-        registry!("images", "augment.train, augment.eval", TransformConfig as Step),
+        registry!("transforms", "augment.train, augment.eval", TransformConfig as Step),
         registry!("mixes", "augment.mix", MixOpConfig),
         registry!("statistics", "augment.statistics", StatisticsConfig),
         registry!("models", "model.backbone", BackboneConfig),
         registry!("heads", "head", HeadConfig),
         registry!("losses", "loss", LossConfig),
+        registry!("class-weights", "loss.weights", ClassWeightsConfig),
         registry!("optimizers", "optim", OptimConfig),
         registry!("stage-rates", "groups.stage_lr", StageLrConfig),
         registry!("schedules", "schedule", ScheduleConfig),
@@ -57,7 +86,11 @@ pub(crate) fn list(registry: Option<&str>) -> anyhow::Result<End> {
         registry!("clips", "train.clip", ClipConfig),
         registry!("metrics", "eval.best_by", MetricConfig),
         registry!("trackers", "track", TrackConfig),
-    ];
+    ]
+}
+
+pub(crate) fn list(registry: Option<&str>) -> anyhow::Result<End> {
+    let registries = registries();
     let names: Vec<&str> = registries.iter().map(|it| it.name).collect();
     if let Some(unknown) = registry.filter(|it| !names.contains(it)) {
         bail!("there is no registry `{unknown}`: choose one of {}", names.join(", "));
@@ -68,11 +101,12 @@ pub(crate) fn list(registry: Option<&str>) -> anyhow::Result<End> {
             say!("");
         }
         say!("{} ({})", it.name, it.place);
-        for (kind, doc, settings) in &it.members {
-            let doc: Vec<&str> = doc.lines().map(str::trim).collect();
-            say!("  {kind}\n      {}", doc.join(" "));
-            if !settings.is_empty() {
-                say!("      {settings}");
+        for Member { kind, doc, settings, .. } in &it.members {
+            say!("  {kind}\n      {doc}");
+            let fields = settings.iter().filter(|(key, _)| *key != "kind");
+            let fields: Vec<String> = fields.map(|(key, it)| format!("{key} = {it}")).collect();
+            if !fields.is_empty() {
+                say!("      {}", fields.join(", "));
             }
         }
     }
@@ -121,9 +155,7 @@ fn networks() -> anyhow::Result<String> {
     ))
 }
 
-/// Formats the default settings of a member on one line.
-fn settings(member: &impl Serialize) -> String {
-    let table = toml::Table::try_from(member).expect("a config serialises to TOML");
-    let fields = table.iter().filter(|(key, _)| *key != "kind");
-    fields.map(|(key, value)| format!("{key} = {value}")).collect::<Vec<_>>().join(", ")
+/// Returns the settings of a member.
+fn settings(member: &impl Serialize) -> Table {
+    Table::try_from(member).expect("a config serialises to TOML")
 }

@@ -5,6 +5,7 @@
 mod bench;
 mod conventions;
 mod eda;
+mod files;
 mod predict;
 mod rates;
 mod refused;

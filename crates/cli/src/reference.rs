@@ -1,0 +1,87 @@
+//! The reference of `docs/`, generated from the code, and the checks of all pages.
+//!
+//! Each page is what a test expects, so that `cargo xtask docs` updates the pages as other expected texts are
+//! updated, the tests fail where they are out of date, and the program contains nothing of it. It is in this
+//! crate because the commands and all registries meet here.
+
+#![expect(clippy::unwrap_used, reason = "in a test a panic is a failure")]
+
+mod commands;
+mod files;
+mod limits;
+mod pages;
+mod registries;
+mod settings;
+mod sources;
+
+use std::{fs, path::Path};
+
+use expect_test::expect_file;
+
+use self::sources::Sources;
+use crate::commands::list::registries;
+
+const NOTE: &str = "<!-- Generated from the code by `cargo xtask docs`: change the comments in the code instead. -->\n";
+
+/// The repository.
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap()
+}
+
+/// Formats the cell of a Markdown table.
+fn cell(text: &str) -> String {
+    text.replace('|', "\\|").replace('<', "&lt;").replace('\n', " ")
+}
+
+/// Formats the cell of a Markdown table with code, in which `<` needs no escape.
+fn code(text: &str) -> String {
+    format!("`{}`", text.replace('|', "\\|"))
+}
+
+#[test]
+fn the_page_of_the_registries_is_up_to_date() {
+    let page = registries::page(&Sources::read(root()));
+    expect_file!["../../../docs/src/reference/registries.md"].assert_eq(&page);
+}
+
+#[test]
+fn the_page_of_the_settings_is_up_to_date() {
+    let page = settings::page(&Sources::read(root()));
+    expect_file!["../../../docs/src/reference/settings.md"].assert_eq(&page);
+}
+
+#[test]
+fn the_page_of_the_commands_is_up_to_date() {
+    expect_file!["../../../docs/src/reference/commands.md"].assert_eq(&commands::page());
+}
+
+#[test]
+fn the_page_of_the_files_is_up_to_date() {
+    expect_file!["../../../docs/src/reference/files.md"].assert_eq(&files::page());
+}
+
+#[test]
+fn the_reference_has_every_member_of_every_registry() {
+    let page = registries::page(&Sources::read(root()));
+    let members: usize = registries().iter().map(|it| it.members.len()).sum();
+    assert_eq!(page.lines().filter(|it| it.starts_with("### ")).count(), members);
+    // Every registry of the code is listed.
+    let mut declared = 0;
+    let mut todo = vec![root().join("crates")];
+    while let Some(dir) = todo.pop() {
+        for entry in fs::read_dir(dir).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                todo.push(path);
+            } else if path.extension().is_some_and(|it| it == "rs") {
+                let text = fs::read_to_string(&path).unwrap();
+                declared += text.lines().filter(|it| *it == "base::choice! {").count();
+            }
+        }
+    }
+    assert_eq!(
+        registries().len(),
+        declared,
+        "`maskfit list` lacks a registry, or has one too many"
+    );
+}
