@@ -25,7 +25,7 @@ pub struct Sum {
 /// One of the losses.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Part {
-    /// The weight of the loss.
+    /// The weight of the loss; 1 if omitted.
     pub weight: f64,
     /// The outputs that it is computed of: names of factors, or `joint`; empty for all that it applies to.
     #[serde(skip_serializing_if = "Vec::is_empty")]

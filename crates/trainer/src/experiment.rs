@@ -94,9 +94,9 @@ pub struct DataSection {
     pub split: SplitConfig,
     /// The seed of the split, which stays the same when `seed` changes.
     pub split_seed: Seed,
-    /// The validation fold of the split, from 0.
+    /// The validation fold of the split, from 0 to below its number of folds.
     pub fold: usize,
-    /// The class limits of ages in training; empty for those of scoring.
+    /// The class limits of ages in training, ascending; empty for those of scoring.
     pub training_cuts: Vec<f64>,
     /// Reviewed tables of label issues, whose decisions are applied.
     pub reviewed: Vec<PathBuf>,

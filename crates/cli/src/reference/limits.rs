@@ -63,7 +63,9 @@ fn problems(experiment: &mut Experiment, place: &str, name: &str) -> Vec<String>
 /// Whether a type consists of numbers, which may have a range.
 pub(super) fn is_numeric(ty: &str) -> bool {
     let words = ty.split(|it: char| !it.is_alphanumeric());
-    words.into_iter().any(|it| ["f64", "f32", "usize", "u64", "u32", "u8", "Range"].contains(&it))
+    words
+        .into_iter()
+        .any(|it| ["f64", "f32", "usize", "u64", "u32", "u8", "Range", "Seed"].contains(&it))
 }
 
 /// Values that a range, if there is one, excludes.

@@ -138,7 +138,10 @@ impl<'a> Writer<'a> {
         }
         let ty = self.type_name(&field.ty, module);
         let is_any = range.is_empty() && above.is_empty() && limits::is_numeric(&field.ty);
-        let range = if is_any { "any".to_owned() } else { range };
+        // What depends on the data is only in the doc comment: `..., from 0 to ...`.
+        let stated =
+            field.docs.split([',', ';', '.']).map(str::trim).find(|it| it.starts_with("from "));
+        let range = if is_any { stated.unwrap_or("any").to_owned() } else { range };
         self.add(&format!("{above}{}", field.name), &ty, &default, &range, &meaning);
         if let Some((module, item)) = nested
             && !item.is_enum

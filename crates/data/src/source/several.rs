@@ -51,8 +51,8 @@ pub struct Root {
     /// empty, `roots[1]` and so on.
     #[serde(default)]
     pub name: String,
-    /// The share of its people to use, of those who may be trained on. A larger share includes a smaller
-    /// one.
+    /// The share of its people to use, of those who may be trained on; 1 if omitted. A larger share includes
+    /// a smaller one.
     #[serde(default = "everybody")]
     pub share: f64,
     /// What its images are used for.
