@@ -14,9 +14,7 @@ mod registries;
 mod settings;
 mod sources;
 
-use std::{fs, path::Path};
-
-use expect_test::expect_file;
+use std::{env, fs, path::Path};
 
 use self::sources::Sources;
 use crate::commands::list::registries;
@@ -38,26 +36,44 @@ fn code(text: &str) -> String {
     format!("`{}`", text.replace('|', "\\|"))
 }
 
+/// Compares a page with its file; with `UPDATE_EXPECT=1`, as for other expected texts, writes the file.
+#[track_caller]
+fn check(name: &str, page: &str) {
+    let path = root().join("docs/src/reference").join(name).with_extension("md");
+    if env::var_os("UPDATE_EXPECT").is_some() {
+        fs::write(&path, page).unwrap();
+    }
+    let written = fs::read_to_string(&path).unwrap_or_default();
+    let (mut old, mut new) = (written.lines(), page.lines());
+    for line in 1.. {
+        let (old, new) = (old.next(), new.next());
+        assert_eq!(old, new, "line {line} of docs/src/reference/{name}.md: run `cargo xtask docs`");
+        if old.is_none() {
+            break;
+        }
+    }
+}
+
 #[test]
 fn the_page_of_the_registries_is_up_to_date() {
     let page = registries::page(&Sources::read(root()));
-    expect_file!["../../../docs/src/reference/registries.md"].assert_eq(&page);
+    check("registries", &page);
 }
 
 #[test]
 fn the_page_of_the_settings_is_up_to_date() {
     let page = settings::page(&Sources::read(root()));
-    expect_file!["../../../docs/src/reference/settings.md"].assert_eq(&page);
+    check("settings", &page);
 }
 
 #[test]
 fn the_page_of_the_commands_is_up_to_date() {
-    expect_file!["../../../docs/src/reference/commands.md"].assert_eq(&commands::page());
+    check("commands", &commands::page());
 }
 
 #[test]
 fn the_page_of_the_files_is_up_to_date() {
-    expect_file!["../../../docs/src/reference/files.md"].assert_eq(&files::page());
+    check("files", &files::page());
 }
 
 #[test]
