@@ -277,7 +277,7 @@ fn help_and_lists_are_complete() {
     expect!["published network      parameters  multiply-adds  size   crop  interpolation  mean/std         weights"].assert_eq(&network("published network"));
     expect!["tf_efficientnet_lite0      4.65 M         0.39 G   224  0.875  bicubic        inception (0.5)  in1k"].assert_eq(&network("tf_efficientnet_lite0"));
     expect!["efficientnet_b7           66.35 M        37.75 G   600  0.949  bicubic        imagenet         none"].assert_eq(&network("efficientnet_b7"));
-    bench.fails(&["list", "cheeses"], expect!["error: there is no registry `cheeses`: choose one of sources, splits, samplers, images, mixes, statistics, models, heads, losses, optimizers, stage-rates, schedules, averages, clips, metrics, trackers"]);
+    bench.fails(&["list", "cheeses"], expect!["error: there is no registry `cheeses`: choose one of sources, splits, samplers, transforms, mixes, statistics, models, heads, losses, class-weights, optimizers, stage-rates, schedules, averages, clips, metrics, trackers"]);
 }
 
 #[test]
