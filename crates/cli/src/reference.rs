@@ -4,8 +4,6 @@
 //! updated, the tests fail where they are out of date, and the program contains nothing of it. It is in this
 //! crate because the commands and all registries meet here.
 
-#![expect(clippy::unwrap_used, reason = "in a test a panic is a failure")]
-
 mod commands;
 mod files;
 mod limits;
