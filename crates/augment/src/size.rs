@@ -35,7 +35,7 @@ pub(crate) fn is_turned(orientation: Orientation) -> bool {
     )
 }
 
-/// Returns the `[height, width]` of the image that [`decode`](crate::decode) returns, with the orientation
+/// Returns the `[height, width]` of the image that [`decode`](fn@crate::decode) returns, with the orientation
 /// applied, from its header: nothing is decoded, and only the necessary bytes are read.
 ///
 /// [`Pipeline::check_size`](crate::Pipeline::check_size) checks whether a pipeline accepts it.
