@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 use metrics::{LabelScore, MetricConfig};
 
+use crate::style::Colour;
+
 /// Train, cross-validate and submit image classifiers.
 ///
 /// Settings are merged from three layers, later ones override earlier ones: configs/default.toml (built in,
@@ -12,6 +14,23 @@ use metrics::{LabelScore, MetricConfig};
 #[derive(Debug, Parser)]
 #[command(name = "maskfit", version, max_term_width = 100, disable_help_subcommand = true)]
 pub(crate) struct Args {
+    /// When to print colours: auto (on a terminal), always or never. `NO_COLOR=1` and `TERM=dumb` turn them off as well.
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        value_name = "WHEN",
+        default_value = "auto",
+        hide_default_value = true,
+        hide_possible_values = true
+    )]
+    pub(crate) color: Colour,
+    /// Print results and errors only: no progress, notes and status.
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub(crate) quiet: bool,
+    /// Print details as well: the instruction set, the layers of the settings, the time profile of a run.
+    #[arg(short, long, global = true)]
+    pub(crate) verbose: bool,
     #[command(subcommand)]
     pub(crate) command: Command,
 }

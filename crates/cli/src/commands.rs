@@ -62,7 +62,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<End> {
 /// Reads and checks an experiment's data, with a progress bar.
 fn manifest(experiment: &Experiment, terminal: &Terminal) -> anyhow::Result<Manifest> {
     if !terminal.is_terminal() {
-        terminal.say("reading the data");
+        terminal.status("reading the data");
     }
     let cache = runs::cache_dir();
     let context = Context {
@@ -87,7 +87,7 @@ fn manifest(experiment: &Experiment, terminal: &Terminal) -> anyhow::Result<Mani
         (Some(err), true) => return Err(err.into()),
         (Some(err), false) => bail!("{err}\nand image sizes: {unfit}"),
     }
-    manifest.notes.iter().for_each(|it| terminal.say(&format!("note: {it}")));
+    manifest.notes.iter().for_each(|it| terminal.status(&format!("note: {it}")));
     Ok(manifest)
 }
 

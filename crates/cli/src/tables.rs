@@ -4,6 +4,8 @@ use std::{cmp::Reverse, path::Path};
 
 use metrics::{Interval, Report, ScopeReport};
 
+use crate::style::{HEADING, headed, paint};
+
 /// With more classes than this, a table shows only the worst or most extreme ones.
 pub(crate) const MANY: usize = 30;
 /// Number of rows to show with many classes.
@@ -15,7 +17,9 @@ const WORST: usize = 15;
 pub(crate) fn report(title: &str, report: &Report, files: &Path) -> String {
     let joint = report.joint();
     let is_long = |it: &ScopeReport| it.classes.len() > MANY;
-    let mut text = format!("{title}: {} images of {} people\n", report.n_images, report.n_people);
+    let gap = if title.starts_with('\n') { "\n" } else { "" };
+    let images = format!(": {} images of {} people", report.n_images, report.n_people);
+    let mut text = format!("{gap}{}{images}\n", paint(HEADING, title.trim_start()));
     match is_long(joint) {
         true => text += &worst_classes(joint),
         false => text += &class_table(joint),
@@ -23,7 +27,7 @@ pub(crate) fn report(title: &str, report: &Report, files: &Path) -> String {
     text += "\n";
     for (idx, scope) in report.scopes.iter().enumerate() {
         if idx > 0 {
-            text += &format!("\n{}\n", scope.name);
+            text += &format!("\n{}\n", paint(HEADING, &scope.name));
         }
         text += &match is_long(scope) {
             true => confusion_list(scope),
@@ -52,7 +56,8 @@ pub(crate) fn report(title: &str, report: &Report, files: &Path) -> String {
             cell(scores.expected_calibration_error),
         ]);
     }
-    text += &format!("\n{}\n", columns(&rows, &[false, true, true, true, true, true, true, true]));
+    let scores = columns(&rows, &[false, true, true, true, true, true, true, true]);
+    text += &format!("\n{}\n", headed(&scores));
     if let Some(years) = report.age_mae {
         text += &format!("age MAE: {years:.2} years\n");
     }
@@ -110,7 +115,8 @@ pub(crate) fn counted(counts: &[usize]) -> Vec<Counted> {
 /// Formats precision, recall, F1 and support of each class, as scikit-learn's `classification_report` does.
 fn class_table(scope: &ScopeReport) -> String {
     let width = width(scope);
-    let mut text = format!("     {:width$}  precision  recall  f1-score  support\n", "class");
+    let header = format!("     {:width$}  precision  recall  f1-score  support", "class");
+    let mut text = paint(HEADING, header) + "\n";
     for (class, name) in scope.classes.iter().enumerate() {
         let it = scope.confusion.class(class);
         text += &format!(
@@ -135,7 +141,7 @@ fn worst_classes(scope: &ScopeReport) -> String {
     let rows: Vec<_> = std::iter::once(header.map(str::to_owned)).chain(rows).collect();
     let n = scope.classes.len();
     let mut text = format!("the {n_shown} of {n} classes with the lowest f1-score\n");
-    text += &columns(&rows, &[true, false, true, true, true, true]);
+    text += &headed(&columns(&rows, &[true, false, true, true, true, true]));
     text += "\n";
     match n - worst.len() {
         0 => {}
@@ -158,7 +164,7 @@ fn confusion_list(scope: &ScopeReport) -> String {
         [name(actual), "->".to_owned(), name(predicted), n.to_string(), of_class, share(n_errors)]
     });
     let rows: Vec<_> = std::iter::once(header.map(str::to_owned)).chain(rows).collect();
-    text += &columns(&rows, &[false, false, false, true, true, true]);
+    text += &headed(&columns(&rows, &[false, false, false, true, true, true]));
     text + "\n"
 }
 
@@ -228,6 +234,7 @@ mod tests {
             p[predicted] = 0.0;
         }
         let text = report("validation set", &evaluation.report(Seed(0)), Path::new("runs/a/valid"));
+        let text = anstream::adapter::strip_str(&text).to_string();
         assert!(text.lines().count() < 50, "{text}");
         assert!(text.contains("the 15 of 1000 classes with the lowest f1-score\n"), "{text}");
         assert!(text.contains("2 classes without true or predicted images\n"), "{text}");

@@ -10,7 +10,11 @@ use serde::Serialize;
 use track::TrackConfig;
 use trainer::{AverageConfig, ClipConfig, OptimConfig, ScheduleConfig, StageLrConfig};
 
-use crate::{End, tables::columns};
+use crate::{
+    End,
+    style::{HEADING, headed, paint},
+    tables::columns,
+};
 
 /// A registry to print.
 struct Registry {
@@ -67,7 +71,7 @@ pub(crate) fn list(registry: Option<&str>) -> anyhow::Result<End> {
         if idx > 0 {
             say!("");
         }
-        say!("{} ({})", it.name, it.place);
+        say!("{} ({})", paint(HEADING, it.name), it.place);
         for (kind, doc, settings) in &it.members {
             let doc: Vec<&str> = doc.lines().map(str::trim).collect();
             say!("  {kind}\n      {}", doc.join(" "));
@@ -117,7 +121,7 @@ fn networks() -> anyhow::Result<String> {
                  `pretrained = \"hf:timm/NAME.WEIGHTS\"`.";
     Ok(format!(
         "{}\n{notes}",
-        columns(&rows, &[false, true, true, true, true, false, false, false])
+        headed(&columns(&rows, &[false, true, true, true, true, false, false, false]))
     ))
 }
 

@@ -5,6 +5,7 @@
 mod bench;
 mod conventions;
 mod eda;
+mod output;
 mod predict;
 mod rates;
 mod refused;
