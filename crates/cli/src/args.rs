@@ -157,6 +157,20 @@ pub(crate) enum Command {
         #[arg(short, long, value_name = "FOLDER", default_value = "eda")]
         output: PathBuf,
     },
+    /// Show the resolved settings of a config or a run, or what differs between two.
+    Config {
+        #[command(subcommand)]
+        command: ConfigCommand,
+    },
+    /// List the runs: their state, best score, time, and settings that differ from the defaults.
+    #[command(args_conflicts_with_subcommands = true)]
+    Runs {
+        /// Folder of runs [default: `run.dir` of the default settings].
+        #[arg(long, value_name = "FOLDER")]
+        dir: Option<PathBuf>,
+        #[command(subcommand)]
+        command: Option<RunsCommand>,
+    },
     /// List the components that a config may name, with descriptions and default settings.
     List {
         /// Registry to list: sources, splits, samplers, images, mixes, statistics, models, heads, losses,
@@ -172,6 +186,38 @@ pub(crate) enum Command {
     Bench {
         #[command(subcommand)]
         command: BenchCommand,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigCommand {
+    /// Print the resolved settings as TOML, each with the layer that it comes from.
+    Show {
+        /// Experiment file or run [default: the default settings].
+        config: Option<PathBuf>,
+        /// Override a setting, for example `optim.lr=1e-4`. May be repeated.
+        #[arg(long, value_name = "PATH=VALUE")]
+        set: Vec<String>,
+    },
+    /// Print the settings that differ between two runs or experiment files, side by side.
+    Diff {
+        /// Run or experiment file.
+        a: PathBuf,
+        /// Run or experiment file.
+        b: PathBuf,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum RunsCommand {
+    /// Remove runs or cross-validations, after asking. A run in use is refused.
+    Rm {
+        /// Folders of runs, or names in `runs/`.
+        #[arg(required = true, value_name = "RUN")]
+        runs: Vec<PathBuf>,
+        /// Remove without asking.
+        #[arg(short, long)]
+        yes: bool,
     },
 }
 

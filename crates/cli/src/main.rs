@@ -34,6 +34,7 @@ mod drawing;
 mod output;
 mod pretrained;
 mod runs;
+mod settings;
 mod shares;
 mod style;
 mod tables;

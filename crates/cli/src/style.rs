@@ -12,6 +12,8 @@ use anstyle::{AnsiColor, Style};
 pub(crate) const ERROR: Style = AnsiColor::Red.on_default().bold();
 /// The label of a note.
 pub(crate) const NOTE: Style = AnsiColor::Yellow.on_default();
+/// Where a setting comes from.
+pub(crate) const ASIDE: Style = Style::new().dimmed();
 /// Titles, and the headers of tables.
 pub(crate) const HEADING: Style = Style::new().bold();
 /// The best epoch, and the best row of a table.

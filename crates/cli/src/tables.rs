@@ -3,6 +3,7 @@
 use std::{cmp::Reverse, path::Path};
 
 use metrics::{Interval, Report, ScopeReport};
+use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
 use crate::style::{HEADING, headed, paint};
 
@@ -68,16 +69,37 @@ pub(crate) fn report(title: &str, report: &Report, files: &Path) -> String {
 ///
 /// - `right`: whether each column is right-aligned, as numbers are.
 pub(crate) fn columns<const N: usize>(rows: &[[String; N]], right: &[bool; N]) -> String {
-    let width = |idx: usize| rows.iter().map(|it| it[idx].chars().count()).max().unwrap_or(0);
+    let width = |idx: usize| rows.iter().map(|it| it[idx].width()).max().unwrap_or(0);
     let widths: [usize; N] = std::array::from_fn(width);
     let line = |row: &[String; N]| {
         let cells = row.iter().zip(widths).zip(right).map(|((cell, width), right)| match right {
-            true => format!("{cell:>width$}"),
-            false => format!("{cell:<width$}"),
+            true => " ".repeat(width - cell.width()) + cell,
+            false => padded(cell, width),
         });
         cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
     };
     rows.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+/// Pads text with spaces at the end to a width in columns of a terminal.
+pub(crate) fn padded(text: &str, width: usize) -> String {
+    text.to_owned() + &" ".repeat(width.saturating_sub(text.width()))
+}
+
+/// Cuts text to a width in columns of a terminal; `…` replaces what is cut off.
+pub(crate) fn cut(text: &str, width: usize) -> String {
+    if text.width() <= width {
+        return text.to_owned();
+    }
+    let (mut short, mut taken) = (String::new(), 1);
+    for letter in text.chars() {
+        taken += letter.width().unwrap_or(0);
+        if taken > width {
+            break;
+        }
+        short.push(letter);
+    }
+    short + "…"
 }
 
 /// Formats a score with its confidence interval.

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "in a test a panic is a failure")]
 
 mod bench;
+mod config;
 mod conventions;
 mod eda;
 mod output;
@@ -10,4 +11,5 @@ mod predict;
 mod rates;
 mod refused;
 mod runs;
+mod runs_table;
 mod weights;
