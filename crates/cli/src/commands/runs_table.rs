@@ -60,9 +60,18 @@ pub(crate) fn runs(dir: Option<&Path>) -> anyhow::Result<End> {
         let header: [String; 9] = std::array::from_fn(|it| {
             header.get(it).copied().unwrap_or("differs from the defaults").to_owned()
         });
-        let rows: Vec<_> = std::iter::once(header).chain(rows.into_iter().map(|it| it.2)).collect();
+        let shared = shared(rows.iter().map(|it| &it.2.differences));
+        let rows = rows.into_iter().map(|(_, _, Row { mut cells, mut differences })| {
+            differences.retain(|it| !shared.contains(it));
+            cells[8] = cut(&differences.join(", "), WIDTH);
+            cells
+        });
+        let rows: Vec<_> = std::iter::once(header).chain(rows).collect();
         let right = [false, false, false, true, true, false, false, true, false];
         say!("{}", headed(&columns(&rows, &right)));
+        if !shared.is_empty() {
+            say!("all of them: {}", shared.join(", "));
+        }
     }
     for (name, reason) in unreadable {
         say!("{name}  {} {reason}", paint(ERROR, "unreadable:"));
@@ -70,8 +79,26 @@ pub(crate) fn runs(dir: Option<&Path>) -> anyhow::Result<End> {
     Ok(End::Done)
 }
 
+/// A run's row.
+struct Row {
+    /// The last one is empty.
+    cells: [String; 9],
+    /// The settings that differ from the defaults.
+    differences: Vec<String>,
+}
+
+/// Returns the differences that all of several runs have.
+fn shared<'a>(mut runs: impl ExactSizeIterator<Item = &'a Vec<String>>) -> Vec<String> {
+    if runs.len() < 2 {
+        return Vec::new();
+    }
+    let mut shared = runs.next().cloned().unwrap_or_default();
+    runs.for_each(|run| shared.retain(|it| run.contains(it)));
+    shared
+}
+
 /// Returns when a run started, and its row.
-fn row(dir: &Path, name: &str, standard: &Table) -> anyhow::Result<(SystemTime, [String; 9])> {
+fn row(dir: &Path, name: &str, standard: &Table) -> anyhow::Result<(SystemTime, Row)> {
     let config = dir.join("config.toml");
     if !config.is_file() {
         bail!("it has no config.toml: this is not a run");
@@ -120,7 +147,7 @@ fn row(dir: &Path, name: &str, standard: &Table) -> anyhow::Result<(SystemTime, 
     let spent = places.iter().map(|it| spent(it)).sum::<anyhow::Result<f64>>()?;
     let secs = started.duration_since(UNIX_EPOCH).map_or(0, |it| it.as_secs());
     let [year, month, day, hour, minute, _] = utc(secs);
-    let row = [
+    let cells = [
         name.to_owned(),
         state.to_owned(),
         done,
@@ -129,9 +156,10 @@ fn row(dir: &Path, name: &str, standard: &Table) -> anyhow::Result<(SystemTime, 
         metric.to_owned(),
         format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}"),
         seconds(spent),
-        cut(&differences(&experiment.essence(), standard).join(", "), WIDTH),
+        String::new(),
     ];
-    Ok((started, row))
+    let differences = differences(&experiment.essence(), standard);
+    Ok((started, Row { cells, differences }))
 }
 
 /// Formats how much of a run is done, in the unit of its length.

@@ -20,11 +20,13 @@ fn resolved_settings_name_their_layers_and_resolve_to_themselves() {
     expect![[r#"
         seed = 7                    # --set
         threads = 0                 # default
-        track = [{ kind = "csv" }]  # default"#]].assert_eq(top);
+        track = [{ kind = "csv" }]  # default"#]]
+    .assert_eq(top);
     expect![[r#"
         gamma = 2.0          # default
         kind = "focal"       # --set
-        weighting = "paper"  # default"#]].assert_eq(&section("loss"));
+        weighting = "paper"  # default"#]]
+    .assert_eq(&section("loss"));
     expect![[r#"
         accumulate = 1      # default
         batch_size = 8      # small.toml
@@ -33,13 +35,15 @@ fn resolved_settings_name_their_layers_and_resolve_to_themselves() {
         patience = 0        # default
         sizes = []          # default
         total = "2 epochs"  # small.toml
-        warmup = "5 %"      # default"#]].assert_eq(&section("train"));
+        warmup = "5 %"      # default"#]]
+    .assert_eq(&section("train"));
     expect![[r#"
         depth = 0.3            # small.toml
         drop_path = 0.2        # default
         kind = "efficientnet"  # small.toml
         variant = "lite0"      # small.toml
-        width = 0.25           # small.toml"#]].assert_eq(&section("model.backbone"));
+        width = 0.25           # small.toml"#]]
+    .assert_eq(&section("model.backbone"));
     fs::write(bench.path("shown.toml"), &shown).unwrap();
     let values = |text: &str| {
         let lines = text.lines().map(|it| it.rsplit_once("  # ").map_or(it, |it| it.0).trim_end());
@@ -51,7 +55,10 @@ fn resolved_settings_name_their_layers_and_resolve_to_themselves() {
     assert_eq!(bench.ok(&["config", "diff", "shown.toml", "shown.toml"]), "no settings differ\n");
     // Without a config: the defaults.
     assert!(!bench.ok(&["config", "show"]).contains("toml"));
-    bench.fails(&["config", "show", "absent"], expect!["error: absent: this is neither a config nor a run: name one"]);
+    bench.fails(
+        &["config", "show", "absent"],
+        expect!["error: absent: this is neither a config nor a run: name one"],
+    );
     bench.fails(&["config", "show", "--set", "optim.lr=fast"], expect![[r#"error: --set optim.lr=fast: at `optim.lr`: invalid type: string "fast", expected a number"#]]);
 }
 
@@ -84,5 +91,6 @@ fn differing_settings_are_shown_side_by_side() {
         augment.train[1].kind  -           "horizontal_flip"
         augment.train[1].p     -           0.5
         train.total            "2 epochs"  "9 epochs"
-    "#]].assert_eq(&bench.ok(&["config", "diff", "small.toml", "other.toml"]));
+    "#]]
+    .assert_eq(&bench.ok(&["config", "diff", "small.toml", "other.toml"]));
 }

@@ -28,7 +28,10 @@ fn timeless(table: &str) -> String {
 #[test]
 fn runs_are_listed_with_their_scores_and_settings() {
     let bench = Bench::new();
-    bench.fails(&["runs"], expect!["error: runs: there is no such folder: train first, or name a folder by `--dir`"]);
+    bench.fails(
+        &["runs"],
+        expect!["error: runs: there is no such folder: train first, or name a folder by `--dir`"],
+    );
     fs::create_dir(bench.path("runs")).unwrap();
     assert_eq!(bench.ok(&["runs"]), "runs: there are no runs yet\n");
     let set = |set: &[&str]| {
@@ -53,10 +56,11 @@ fn runs_are_listed_with_their_scores_and_settings() {
     fs::create_dir(bench.path("runs/notes")).unwrap();
     expect![[r#"
         run     state     done            score         95 % CI  metric    started            time  differs from the defaults
-        first   stopped   2 of 2 epochs  0.0877                  macro_f1  TIME  augment.eval, augment.train, data.source=mask_profiles, dat…
-        마스크  finished  2 of 2 epochs  0.0877  0.000 to 0.278  macro_f1  TIME  augment.eval, augment.train, data.source=mask_profiles, dat…
-        third   finished  3 of 3 steps   2.7673                  log_loss  TIME  augment.eval, augment.train, data.source=mask_profiles, dat…
-        folds   finished  2 folds        0.0219  0.000 to 0.071  macro_f1  TIME  augment.eval, augment.train, data.source=mask_profiles, dat…
+        first   stopped   2 of 2 epochs  0.0877                  macro_f1  TIME  data.split.ratio=0.3, train.total=2 epochs
+        마스크  finished  2 of 2 epochs  0.0877  0.000 to 0.278  macro_f1  TIME  data.split.ratio=0.3, loss=focal, optim.lr=0.001, train.tot…
+        third   finished  3 of 3 steps   2.7673                  log_loss  TIME  data.split.ratio=0.3, eval.best_by=log_loss, train.total=3 …
+        folds   finished  2 folds        0.0219  0.000 to 0.071  macro_f1  TIME  data.split=stratified_kfold, train.total=2 epochs
+        all of them: augment.eval, augment.train, data.source=mask_profiles, model.backbone.depth=0.3, model.backbone.drop_path=0.2, model.backbone.width=0.25, train.batch_size=8
         damaged  unreadable: config.toml: this looks like windows-1252, not UTF-8 (line 2): save it as UTF-8
         notes  unreadable: it has no config.toml: this is not a run
         old  unreadable: config.toml: its first line is not `# maskfit run, format 2`, so another version of maskfit wrote this run: start a new run, or use that version"#]].assert_eq(&timeless(&bench.ok(&["runs"])));
@@ -77,7 +81,7 @@ fn a_hundred_runs_are_listed_within_a_second() {
     let out = bench.ok(&["runs"]);
     let lasted = began.elapsed();
     println!("{lasted:?}");
-    assert_eq!(out.lines().count(), 101, "{out}");
+    assert_eq!(out.lines().count(), 102, "{out}");
     assert!(lasted < Duration::from_secs(1), "{lasted:?}");
 }
 
@@ -88,17 +92,35 @@ fn only_idle_runs_are_removed_and_only_if_confirmed() {
         bench.ok(&[&TRAIN[..], &["--set", &format!("run.name={name}")]].concat());
     }
     bench.ok(&["kfold", "small.toml", "--folds", "2", "--set", "run.name=folds"]);
-    bench.fails(&["runs", "rm", "a"], expect!["error: `runs rm` asks on a terminal, and there is none: confirm with `--yes`"]);
-    bench.fails(&["runs", "rm", "a", "people", "--yes"], expect!["error: people: this is not a run's folder: nothing is removed"]);
-    bench.fails(&["runs", "rm", "absent", "--yes"], expect!["error: absent: there is no such folder: see `maskfit runs`"]);
-    bench.fails(&["runs", "rm", "latest", "--yes"], expect!["error: latest: name the run that is to be removed"]);
+    bench.fails(
+        &["runs", "rm", "a"],
+        expect!["error: `runs rm` asks on a terminal, and there is none: confirm with `--yes`"],
+    );
+    bench.fails(
+        &["runs", "rm", "a", "people", "--yes"],
+        expect!["error: people: this is not a run's folder: nothing is removed"],
+    );
+    bench.fails(
+        &["runs", "rm", "absent", "--yes"],
+        expect!["error: absent: there is no such folder: see `maskfit runs`"],
+    );
+    bench.fails(
+        &["runs", "rm", "latest", "--yes"],
+        expect!["error: latest: name the run that is to be removed"],
+    );
     bench.fails(&["runs", "rm", "runs/folds/fold-0", "--yes"], expect!["error: runs/folds/fold-0: this is a fold of a cross-validation: name the cross-validation"]);
-    bench.fails(&["runs", "rm", "runs", "-y"], expect!["error: runs: this is not a run's folder: nothing is removed"]);
+    bench.fails(
+        &["runs", "rm", "runs", "-y"],
+        expect!["error: runs: this is not a run's folder: nothing is removed"],
+    );
     fs::create_dir(bench.path("mine")).unwrap();
     for name in ["config.toml", "lock"] {
         fs::write(bench.path("mine").join(name), "seed = 0").unwrap();
     }
-    bench.fails(&["runs", "rm", "mine", "-y"], expect!["error: mine: this is not a run's folder: nothing is removed"]);
+    bench.fails(
+        &["runs", "rm", "mine", "-y"],
+        expect!["error: mine: this is not a run's folder: nothing is removed"],
+    );
 
     let mut child = bench
         .command(&[
@@ -120,7 +142,8 @@ fn only_idle_runs_are_removed_and_only_if_confirmed() {
     assert_eq!(output.status.code(), Some(1));
     expect![[r#"
         error: runs/busy: another program is working on this run: wait for it, or stop it first
-    "#]].assert_eq(&text(&output.stderr));
+    "#]]
+    .assert_eq(&text(&output.stderr));
     child.kill().unwrap();
     child.wait().unwrap();
 
