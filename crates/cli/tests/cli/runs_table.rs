@@ -16,6 +16,9 @@ use crate::{
 /// Replaces times, which differ from run to run.
 fn timeless(table: &str) -> String {
     let line = |line: &str| {
+        if let Some((before, after)) = line.split_once("started ") {
+            return format!("{before}started {}", after.trim_start());
+        }
         let Some(at) = line.find(" 20") else { return line.to_owned() };
         let rest = &line[at + 17..];
         let rest = rest.split_once(" s ").map_or(rest, |it| it.1);
@@ -55,7 +58,7 @@ fn runs_are_listed_with_their_scores_and_settings() {
     }
     fs::create_dir(bench.path("runs/notes")).unwrap();
     expect![[r#"
-        run     state     done            score         95 % CI  metric    started            time  differs from the defaults
+        run     state     done            score         95 % CI  metric    started time  differs from the defaults
         first   stopped   2 of 2 epochs  0.0877                  macro_f1  TIME  data.split.ratio=0.3, train.total=2 epochs
         마스크  finished  2 of 2 epochs  0.0877  0.000 to 0.278  macro_f1  TIME  data.split.ratio=0.3, loss=focal, optim.lr=0.001, train.tot…
         third   finished  3 of 3 steps   2.7673                  log_loss  TIME  data.split.ratio=0.3, eval.best_by=log_loss, train.total=3 …
