@@ -231,12 +231,13 @@ impl Bench {
     }
 }
 
-/// Returns the stdout of a program that must have succeeded.
+/// Returns what a program printed that must have succeeded.
 fn succeeds(output: Output) -> anyhow::Result<String> {
-    let out = String::from_utf8_lossy(&output.stdout).into_owned();
+    let [out, err] =
+        [&output.stdout, &output.stderr].map(|it| String::from_utf8_lossy(it).into_owned());
     match output.status.success() {
-        true => Ok(out),
-        false => bail!("{out}{}", String::from_utf8_lossy(&output.stderr)),
+        true => Ok(err + &out),
+        false => bail!("{out}{err}"),
     }
 }
 

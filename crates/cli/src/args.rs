@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 use metrics::{LabelScore, MetricConfig};
 
+use crate::style::Colour;
+
 /// Train, cross-validate and submit image classifiers.
 ///
 /// Settings are merged from three layers, later ones override earlier ones: configs/default.toml (built in,
@@ -12,6 +14,23 @@ use metrics::{LabelScore, MetricConfig};
 #[derive(Debug, Parser)]
 #[command(name = "maskfit", version, max_term_width = 100, disable_help_subcommand = true)]
 pub(crate) struct Args {
+    /// When to print colours: auto (on a terminal), always or never. `NO_COLOR=1` and `TERM=dumb` turn them off as well.
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        value_name = "WHEN",
+        default_value = "auto",
+        hide_default_value = true,
+        hide_possible_values = true
+    )]
+    pub(crate) color: Colour,
+    /// Print results and errors only: no progress, notes and status.
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub(crate) quiet: bool,
+    /// Print details as well: the instruction set, the layers of the settings, the time profile of a run.
+    #[arg(short, long, global = true)]
+    pub(crate) verbose: bool,
     #[command(subcommand)]
     pub(crate) command: Command,
 }
@@ -138,6 +157,20 @@ pub(crate) enum Command {
         #[arg(short, long, value_name = "FOLDER", default_value = "eda")]
         output: PathBuf,
     },
+    /// Show the resolved settings of a config or a run, or what differs between two.
+    Config {
+        #[command(subcommand)]
+        command: ConfigCommand,
+    },
+    /// List the runs: their state, best score, time, and settings that differ from the defaults.
+    #[command(args_conflicts_with_subcommands = true)]
+    Runs {
+        /// Folder of runs [default: `run.dir` of the default settings].
+        #[arg(long, value_name = "FOLDER")]
+        dir: Option<PathBuf>,
+        #[command(subcommand)]
+        command: Option<RunsCommand>,
+    },
     /// List the components that a config may name, with descriptions and default settings.
     List {
         /// Registry to list: sources, splits, samplers, transforms, mixes, statistics, models, heads, losses,
@@ -154,6 +187,38 @@ pub(crate) enum Command {
     Bench {
         #[command(subcommand)]
         command: BenchCommand,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigCommand {
+    /// Print the resolved settings as TOML, each with the layer that it comes from.
+    Show {
+        /// Experiment file or run [default: the default settings].
+        config: Option<PathBuf>,
+        /// Override a setting, for example `optim.lr=1e-4`. May be repeated.
+        #[arg(long, value_name = "PATH=VALUE")]
+        set: Vec<String>,
+    },
+    /// Print the settings that differ between two runs or experiment files, side by side.
+    Diff {
+        /// Run or experiment file.
+        a: PathBuf,
+        /// Run or experiment file.
+        b: PathBuf,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum RunsCommand {
+    /// Remove runs or cross-validations, after asking. A run in use is refused.
+    Rm {
+        /// Folders of runs, or names in `runs/`.
+        #[arg(required = true, value_name = "RUN")]
+        runs: Vec<PathBuf>,
+        /// Remove without asking.
+        #[arg(short, long)]
+        yes: bool,
     },
 }
 

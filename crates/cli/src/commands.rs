@@ -2,6 +2,7 @@
 
 mod bench;
 mod compare;
+mod config;
 mod data;
 mod dry;
 mod eda;
@@ -10,6 +11,8 @@ mod labels;
 pub(crate) mod list;
 mod lr_find;
 mod predict;
+mod runs_rm;
+mod runs_table;
 mod schedule;
 mod train;
 mod weights;
@@ -21,7 +24,7 @@ use trainer::{Callback as _, Experiment};
 
 use crate::{
     End,
-    args::{Args, Command, DryArgs},
+    args::{Args, Command, ConfigCommand, DryArgs, RunsCommand},
     runs,
     terminal::Terminal,
 };
@@ -53,6 +56,14 @@ pub(crate) fn run(args: Args) -> anyhow::Result<End> {
         Command::Eda { data, set, sheets, output } => {
             eda::eda(data.as_deref(), &set, sheets, &output)
         }
+        Command::Config { command: ConfigCommand::Show { config, set } } => {
+            config::show(config, set)
+        }
+        Command::Config { command: ConfigCommand::Diff { a, b } } => config::diff(a, b),
+        Command::Runs { command: None, dir } => runs_table::runs(dir.as_deref()),
+        Command::Runs { command: Some(RunsCommand::Rm { runs, yes }), .. } => {
+            runs_rm::remove(&runs, yes)
+        }
         Command::List { registry } => list::list(registry.as_deref()),
         Command::Weights { command } => weights::weights(&command),
         Command::Bench { command } => bench::bench(&command),
@@ -62,7 +73,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<End> {
 /// Reads and checks an experiment's data, with a progress bar.
 fn manifest(experiment: &Experiment, terminal: &Terminal) -> anyhow::Result<Manifest> {
     if !terminal.is_terminal() {
-        terminal.say("reading the data");
+        terminal.status("reading the data");
     }
     let cache = runs::cache_dir();
     let context = Context {
@@ -87,7 +98,7 @@ fn manifest(experiment: &Experiment, terminal: &Terminal) -> anyhow::Result<Mani
         (Some(err), true) => return Err(err.into()),
         (Some(err), false) => bail!("{err}\nand image sizes: {unfit}"),
     }
-    manifest.notes.iter().for_each(|it| terminal.say(&format!("note: {it}")));
+    manifest.notes.iter().for_each(|it| terminal.status(&format!("note: {it}")));
     Ok(manifest)
 }
 

@@ -1,19 +1,30 @@
 //! `maskfit`, the command-line program: trains, cross-validates and submits image classifiers.
 
-/// Prints a line: to stdout, or to stderr if the result of the command goes to stdout.
+/// Prints a line of the result: to stdout, or to stderr if a file of the result goes to stdout.
 macro_rules! say {
     ($($text:tt)*) => {
         $crate::output::say(format_args!($($text)*))
     };
 }
 
-/// Prints a line to stderr.
+/// Prints a note or the status to stderr, except with `--quiet`.
+macro_rules! status {
+    ($($text:tt)*) => {
+        $crate::output::message($crate::output::Verbosity::Normal, format_args!($($text)*))
+    };
+}
+
+/// Prints a detail to stderr, with `--verbose`.
+macro_rules! detail {
+    ($($text:tt)*) => {
+        $crate::output::message($crate::output::Verbosity::Verbose, format_args!($($text)*))
+    };
+}
+
+/// Prints an error to stderr.
 macro_rules! complain {
     ($($text:tt)*) => {
-        drop(std::io::Write::write_fmt(
-            &mut std::io::stderr(),
-            format_args!("{}\n", format_args!($($text)*)),
-        ))
+        $crate::output::message($crate::output::Verbosity::Quiet, format_args!($($text)*))
     };
 }
 
@@ -25,7 +36,9 @@ mod pretrained;
 #[cfg(test)]
 mod reference;
 mod runs;
+mod settings;
 mod shares;
+mod style;
 mod tables;
 mod terminal;
 
@@ -36,6 +49,7 @@ use std::{
 
 use clap::Parser as _;
 use ops::Isa;
+use output::Verbosity;
 
 /// Exit code of a user or system error.
 const FAILED: u8 = 1;
@@ -63,13 +77,22 @@ fn main() -> ExitCode {
         Ok(it) => it,
         Err(err) => {
             // Help goes to stdout and is not an error; everything else is a user error.
+            style::Colour::among(std::env::args_os()).apply();
             drop(err.print());
             return ExitCode::from(if err.use_stderr() { FAILED } else { 0 });
         }
     };
+    args.color.apply();
+    match (args.quiet, args.verbose) {
+        (true, _) => Verbosity::Quiet,
+        (_, true) => Verbosity::Verbose,
+        _ => Verbosity::Normal,
+    }
+    .apply();
+    detail!("instruction set: {}", Isa::chosen().name());
     let ended = panic::catch_unwind(AssertUnwindSafe(|| commands::run(args)));
     if let Some(note) = drawing::missing_letters() {
-        complain!("{note}");
+        status!("{note}");
     }
     match ended {
         Ok(Ok(End::Done)) => ExitCode::SUCCESS,

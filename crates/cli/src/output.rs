@@ -1,28 +1,68 @@
 //! Where the result and the messages of a command go.
 //!
-//! A result is written to a file, whole or not at all, or to stdout: `-`, or `/dev/stdout`. If it goes to
-//! stdout, all messages go to stderr.
+//! - Results go to stdout: scores, tables, the paths of what was written, and whatever a command was asked
+//!   for. A result that is a file is written to its path, whole or not at all, or to stdout: `-`, or
+//!   `/dev/stdout`; then everything else goes to stderr.
+//! - Progress, notes and status go to stderr, and `--quiet` leaves them out.
+//! - Details go to stderr with `--verbose` only.
+//! - Errors go to stderr.
 
 use std::{
     fmt,
     io::{self, Write},
     path::{Path, PathBuf},
-    sync::atomic::{AtomicBool, Ordering},
+    sync::atomic::{AtomicBool, AtomicU8, Ordering},
 };
 
 use anyhow::{Context as _, bail};
 use base::files::{descriptor, write_atomic_with};
 
+use crate::style::labelled;
+
 /// Whether the result goes to stdout.
 static IS_TAKEN: AtomicBool = AtomicBool::new(false);
 
-/// Prints a line; the macro `say!` calls this.
+/// How much to print.
+#[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
+pub(crate) enum Verbosity {
+    /// Results and errors.
+    Quiet,
+    /// Progress, notes and status as well.
+    Normal,
+    /// Details as well.
+    Verbose,
+}
+
+static VERBOSITY: AtomicU8 = AtomicU8::new(Verbosity::Normal as u8);
+
+impl Verbosity {
+    /// Applies it to everything that is printed from now on.
+    pub(crate) fn apply(self) {
+        VERBOSITY.store(self as u8, Ordering::Relaxed);
+    }
+
+    /// Returns whether messages of this level are printed.
+    pub(crate) fn is_on(self) -> bool {
+        VERBOSITY.load(Ordering::Relaxed) >= self as u8
+    }
+}
+
+/// Prints a line of a result; the macro `say!` calls this.
 pub(crate) fn say(line: fmt::Arguments<'_>) {
     // A closed pipe must not stop a run, so errors are ignored.
     drop(match IS_TAKEN.load(Ordering::Relaxed) {
-        true => writeln!(io::stderr(), "{line}"),
-        false => writeln!(io::stdout(), "{line}"),
+        true => writeln!(anstream::stderr(), "{line}"),
+        false => writeln!(anstream::stdout(), "{line}"),
     });
+}
+
+/// Prints a message to stderr; the macros `status!`, `detail!` and `complain!` call this.
+///
+/// - `level`: the least verbosity at which it is printed.
+pub(crate) fn message(level: Verbosity, line: fmt::Arguments<'_>) {
+    if level.is_on() {
+        drop(writeln!(anstream::stderr(), "{}", labelled(&line.to_string())));
+    }
 }
 
 /// Where a result goes.

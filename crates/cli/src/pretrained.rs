@@ -67,7 +67,7 @@ pub(crate) fn settle(
     terminal.clear();
     let Found { path, origin } = found?;
     if let Some(origin) = origin {
-        terminal.say(&format!("weights: {}, {origin}", path.display()));
+        terminal.status(&format!("weights: {}, {origin}", path.display()));
     }
     adopt(experiment, args, &requested, path, terminal)
 }
@@ -93,11 +93,11 @@ pub(crate) fn settle_if_here(
     if let Some(path) = found {
         return adopt(experiment, args, &requested, path, terminal);
     }
-    terminal.say(&format!(
+    terminal.status(&format!(
         "note: the weights `{requested}` are not on this machine: their preprocessing is derived from the network \
          alone, until training reads the file"
     ));
-    experiment.notes_on_weights().iter().for_each(|it| terminal.say(it));
+    experiment.notes_on_weights().iter().for_each(|it| terminal.status(it));
     Ok(())
 }
 
@@ -116,7 +116,7 @@ fn adopt(
     let (settled, notes) = Experiment::load_with(&layers, &file, &called, &digest)?;
     (experiment.augment, experiment.model) = (settled.augment, settled.model);
     experiment.model.pretrained = path;
-    notes.iter().for_each(|it| terminal.say(it));
+    notes.iter().for_each(|it| terminal.status(it));
     Ok(())
 }
 

@@ -39,7 +39,14 @@ pub(crate) fn layers(args: &ExperimentArgs) -> anyhow::Result<(Vec<Layer>, Strin
     for arg in &args.set {
         layers.push(Layer::from_set(arg)?);
     }
+    detail!("settings: {}", named(&layers));
     Ok((layers, name))
+}
+
+/// Names the layers of settings, from the bottom up.
+fn named(layers: &[Layer]) -> String {
+    let names = layers.iter().map(|it| it.name.as_str());
+    std::iter::once("configs/default.toml").chain(names).collect::<Vec<_>>().join(", then ")
 }
 
 /// Loads the experiment that a run was started with, with `--set` arguments on top.

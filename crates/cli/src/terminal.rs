@@ -1,4 +1,4 @@
-//! Progress and results of a run: progress bars on a terminal, plain lines elsewhere.
+//! The progress of a run: progress bars on a terminal, plain lines elsewhere.
 
 use std::{
     fmt,
@@ -14,9 +14,13 @@ use augment::Image;
 use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 use trainer::{Activity, Callback, EpochReport, Profile, SampleImage, StepReport};
 
-use crate::drawing::{Cell, DOUBTED, INK, PROPOSED, Sheet, thumbnail};
+use crate::{
+    drawing::{Cell, DOUBTED, INK, PROPOSED, Sheet, thumbnail},
+    output::Verbosity,
+    style::{BEST, HEADING, headed, paint},
+};
 
-/// The callback that prints progress and results.
+/// The callback that prints progress.
 pub(crate) struct Terminal {
     state: Mutex<State>,
     interrupts: Arc<AtomicUsize>,
@@ -52,7 +56,7 @@ impl Terminal {
         Terminal {
             state: Mutex::default(),
             interrupts: Arc::default(),
-            is_terminal: io::stderr().is_terminal(),
+            is_terminal: io::stderr().is_terminal() && Verbosity::Normal.is_on(),
             has_header: AtomicBool::new(false),
             profiles: AtomicBool::new(false),
         }
@@ -86,11 +90,16 @@ impl Terminal {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Prints a line above the progress bar, if any.
-    pub(crate) fn say(&self, line: &str) {
+    /// Prints a note or the status above the progress bar, if any.
+    pub(crate) fn status(&self, line: &str) {
+        self.print(|| status!("{line}"));
+    }
+
+    /// Calls `print` with the progress bar, if any, out of the way.
+    fn print(&self, print: impl FnOnce()) {
         match &self.lock().bar {
-            Some((_, bar)) if self.is_terminal => bar.suspend(|| say!("{line}")),
-            _ => say!("{line}"),
+            Some((_, bar)) if self.is_terminal => bar.suspend(print),
+            _ => print(),
         }
     }
 
@@ -143,14 +152,14 @@ impl Callback for Terminal {
         } else if state.last_line.is_none_or(|it| it.elapsed() > PLAIN_EVERY) {
             // The first call only starts the clock, so that short tasks print nothing.
             if state.last_line.is_some() {
-                say!("{what}: {done}/{total}");
+                status!("{what}: {done}/{total}");
             }
             state.last_line = Some(Instant::now());
         }
     }
 
     fn note(&self, text: &str) {
-        self.say(text);
+        self.status(text);
     }
 
     fn step(&self, report: &StepReport) {
@@ -189,7 +198,7 @@ impl Callback for Terminal {
             bar.set_message(line);
         } else if state.last_line.is_none_or(|it| it.elapsed() > PLAIN_EVERY) {
             if state.last_line.is_some() {
-                say!("epoch {epoch:.1}, step {step}/{total}: {line}");
+                status!("epoch {epoch:.1}, step {step}/{total}: {line}");
             }
             state.last_line = Some(Instant::now());
         }
@@ -205,7 +214,7 @@ impl Callback for Terminal {
                 .iter()
                 .skip(1)
                 .map(|(name, _)| format!("  {:>9}", format!("{name} F1")));
-            lines.push(format!(
+            let header = format!(
                 "{:>6}  {:>10}  {:>8}  {:>8}  {:>8}{}  {:>7}  {:>9}  {:>7}",
                 "epoch",
                 "train loss",
@@ -216,11 +225,12 @@ impl Callback for Terminal {
                 "img/s",
                 "data wait",
                 "time"
-            ));
+            );
+            lines.push(paint(HEADING, header));
         }
         let joint = report.scores[0].1;
         let factors = report.scores.iter().skip(1).map(|(_, it)| format!("  {:>9.4}", it.macro_f1));
-        lines.push(format!(
+        let row = format!(
             "{:>6}  {:>10.4}  {:>8.4}  {:>8.4}  {:>8.4}{}  {:>7.0}  {:>7.1} %  {:>7}{}",
             format!("{:.2}", report.epoch).trim_end_matches(".00"),
             report.train_loss,
@@ -232,12 +242,14 @@ impl Callback for Terminal {
             100.0 * report.data_wait,
             seconds(report.train_seconds + report.eval_seconds),
             if report.is_best { "  best" } else { "" }
-        ));
-        self.say(&lines.join("\n"));
+        );
+        lines.push(if report.is_best { paint(BEST, row) } else { row });
+        self.status(&lines.join("\n"));
     }
 
     fn profile(&self, profile: &Profile) {
-        if !self.profiles.load(Ordering::Relaxed) {
+        let is_asked_for = self.profiles.load(Ordering::Relaxed);
+        if !is_asked_for && !Verbosity::Verbose.is_on() {
             return;
         }
         self.clear();
@@ -264,7 +276,11 @@ impl Callback for Terminal {
             "decoding and augmenting images, concurrently on loader threads",
             load,
         ));
-        self.say(&lines.join("\n"));
+        let table = headed(&lines.join("\n"));
+        match is_asked_for {
+            true => self.print(|| say!("{table}")),
+            false => self.status(&table),
+        }
     }
 
     fn sheet(&self, title: &str, shown: &[SampleImage]) -> Option<Image> {

@@ -156,6 +156,32 @@ impl Run {
         Err(RunError::Busy(dir.to_owned()))
     }
 
+    /// Returns whether a program is working on the run in a folder at this moment.
+    pub fn is_busy(dir: &Path) -> bool {
+        // Others wait for a lock longer than it is held here.
+        let lock = File::open(dir.join("lock")).map(|it| it.try_lock_shared());
+        matches!(lock, Ok(Err(TryLockError::WouldBlock)))
+    }
+
+    /// Removes the run and its files. A run that is removed in part is still one, and can be removed again.
+    ///
+    /// # Errors
+    /// An I/O error.
+    pub fn remove(self) -> Result<(), RunError> {
+        for entry in fs::read_dir(&self.dir).map_err(at(&self.dir))? {
+            let path = entry.map_err(at(&self.dir))?.path();
+            if ["config.toml", "lock"].iter().any(|it| path.ends_with(it)) {
+                continue;
+            }
+            match path.is_dir() && !path.is_symlink() {
+                true => fs::remove_dir_all(&path),
+                false => fs::remove_file(&path),
+            }
+            .map_err(at(&path))?;
+        }
+        fs::remove_dir_all(&self.dir).map_err(at(&self.dir))
+    }
+
     /// Returns the folder.
     pub fn dir(&self) -> &Path {
         &self.dir
@@ -249,7 +275,9 @@ mod tests {
         let run = Run::create(&path, "seed = 0").unwrap();
         assert!(matches!(Run::create(&path, ""), Err(RunError::Exists(_))));
         assert!(matches!(Run::open(&path), Err(RunError::Busy(_))));
+        assert!(Run::is_busy(&path));
         drop(run);
+        assert!(!Run::is_busy(&path));
         assert_eq!(Run::open(&path).unwrap().read("config.toml").unwrap(), "seed = 0");
     }
 }

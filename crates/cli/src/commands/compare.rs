@@ -17,6 +17,7 @@ use crate::{
     End,
     args::RunsArgs,
     runs,
+    style::headed,
     tables::{MANY, columns},
 };
 
@@ -75,7 +76,7 @@ pub(crate) fn compare(args: &RunsArgs) -> anyhow::Result<End> {
         sides.push(Side { name: names.join(", "), scopes: mean(&scored) });
     }
     say!("{} images of {} people", reference.index.images.len(), reference.index.people.len());
-    reference.notes.iter().for_each(|it| say!("note: {it}"));
+    reference.notes.iter().for_each(|it| status!("note: {it}"));
     for other in &sides[1..] {
         say!("\nA: {}\nB: {}", sides[0].name, other.name);
         reference.print(&sides[0], other);
@@ -260,8 +261,8 @@ impl<'a> Reference<'a> {
                 ]);
             }
         }
-        say!("\n{}", columns(&scores, &[false, true, true, true, true]));
-        say!("\n{}", columns(&classes, &[false, true, true, true, true]));
+        say!("\n{}", headed(&columns(&scores, &[false, true, true, true, true])));
+        say!("\n{}", headed(&columns(&classes, &[false, true, true, true, true])));
         left_out.iter().for_each(|it| say!("{it}"));
     }
 }

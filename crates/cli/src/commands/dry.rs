@@ -23,7 +23,7 @@ pub(crate) fn fast(args: &ExperimentArgs, profile: bool) -> anyhow::Result<End> 
     let shortened = plan.shorten()?;
     let (_dir, run) = dry_run(&plan, &terminal)?;
     announce(&plan, &run, &terminal);
-    terminal.say(&shortened);
+    terminal.status(&shortened);
     terminal.heed_interrupts();
     let ended = fit(&plan, &run, &terminal);
     terminal.clear();

@@ -18,6 +18,7 @@ use crate::{
     End,
     args::ExperimentArgs,
     pretrained, runs,
+    style::{HEADING, paint},
     tables::{interval, report},
     terminal::Terminal,
 };
@@ -63,7 +64,10 @@ pub(crate) fn kfold(
     };
     terminal.heed_interrupts();
     let begin = |fold_idx: usize, n_folds: usize, plan: &trainer::Plan, run: &Run| {
-        terminal.say(&format!("\nfold {} of {n_folds}", fold_idx + 1));
+        terminal.status(&format!(
+            "\n{}",
+            paint(HEADING, format!("fold {} of {n_folds}", fold_idx + 1))
+        ));
         announce(plan, run, &terminal);
     };
     let ended = train_folds(&experiment, &manifest, &run, &Device::Cpu, &terminal, begin);
@@ -72,7 +76,7 @@ pub(crate) fn kfold(
     let is_saved = run.dir().join("fold-0").is_dir();
     match ended.map_err(|err| with_resume_hint(err, is_saved, &format!("kfold --resume {dir}")))? {
         KfoldEnded::Stopped { fold_idx } => {
-            say!("stopped in fold {}; resume with `kfold --resume {dir}`", fold_idx + 1);
+            complain!("stopped in fold {}; resume with `kfold --resume {dir}`", fold_idx + 1);
             Ok(End::Stopped)
         }
         KfoldEnded::Finished(outcome) => {

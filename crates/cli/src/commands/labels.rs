@@ -15,6 +15,7 @@ use crate::{
     drawing::{Cell, DOUBTED, GREY, INK, PROPOSED, Sheet, png, thumbnail},
     output::folder,
     runs,
+    style::headed,
     tables::columns,
     terminal::Terminal,
 };
@@ -96,7 +97,7 @@ pub(crate) fn labels(
         ]);
     }
     if !errors.is_empty() {
-        say!("\n{}", columns(&rows, &[true, false, false, false, false, false, true]));
+        say!("\n{}", headed(&columns(&rows, &[true, false, false, false, false, false, true])));
     }
     say!("\nall likely errors, most likely first: {}", csv_path.display());
     say!("contact sheet of the first {n_shown}: {}", sheet_path.display());

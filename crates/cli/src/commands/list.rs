@@ -11,7 +11,11 @@ use toml::Table;
 use track::TrackConfig;
 use trainer::{AverageConfig, ClipConfig, OptimConfig, ScheduleConfig, StageLrConfig};
 
-use crate::{End, tables::columns};
+use crate::{
+    End,
+    style::{HEADING, headed, paint},
+    tables::columns,
+};
 
 /// A registry: the components that one place of a config may name.
 pub(crate) struct Registry {
@@ -100,7 +104,7 @@ pub(crate) fn list(registry: Option<&str>) -> anyhow::Result<End> {
         if idx > 0 {
             say!("");
         }
-        say!("{} ({})", it.name, it.place);
+        say!("{} ({})", paint(HEADING, it.name), it.place);
         for Member { kind, doc, settings, .. } in &it.members {
             say!("  {kind}\n      {doc}");
             let fields = settings.iter().filter(|(key, _)| *key != "kind");
@@ -151,7 +155,7 @@ fn networks() -> anyhow::Result<String> {
                  `pretrained = \"hf:timm/NAME.WEIGHTS\"`.";
     Ok(format!(
         "{}\n{notes}",
-        columns(&rows, &[false, true, true, true, true, false, false, false])
+        headed(&columns(&rows, &[false, true, true, true, true, false, false, false]))
     ))
 }
 

@@ -20,7 +20,7 @@ use crate::{End, args::ModelArgs, output::Output, runs, terminal::Terminal};
 pub(crate) fn submit(models: &ModelArgs, root: &Path, output: &Path) -> anyhow::Result<End> {
     let output = Output::at(output)?;
     let info = read_info(root)?;
-    info.notes.iter().for_each(|it| complain!("note: {it}"));
+    info.notes.iter().for_each(|it| status!("note: {it}"));
     let terminal = Terminal::new();
     let bundle = open(models)?;
     let unfit = unfit(&bundle, root, &info.images, &terminal);
@@ -50,7 +50,7 @@ pub(crate) fn predict(models: &ModelArgs, root: &Path, output: &Path) -> anyhow:
     // First, because this sets the number of threads, and listing starts them.
     let bundle = open(models)?;
     let mut folder = list_images(root)?;
-    folder.notes.iter().for_each(|it| complain!("note: {it}"));
+    folder.notes.iter().for_each(|it| status!("note: {it}"));
     if let Some(text) = folder.skipped_text() {
         complain!("{text}");
     }

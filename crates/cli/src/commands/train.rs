@@ -12,6 +12,7 @@ use crate::{
     args::ExperimentArgs,
     pretrained, runs,
     shares::shares,
+    style::{BEST, paint},
     tables::{interval, report},
     terminal::Terminal,
 };
@@ -80,7 +81,7 @@ pub(crate) fn train(
     match ended {
         Ended::Stopped { step } => {
             let total = plan.epochs.total();
-            say!("stopped after step {step} of {total}; resume with `train --resume {dir}`");
+            complain!("stopped after step {step} of {total}; resume with `train --resume {dir}`");
             Ok(End::Stopped)
         }
         Ended::Finished(outcome) => {
@@ -91,7 +92,8 @@ pub(crate) fn train(
             say!("{}", report(title, report_of, &run.dir().join(name)));
             let epoch = plan.clock(outcome.best_step).epoch;
             say!(
-                "best model: epoch {epoch:.2}, selected by {} on the validation set:",
+                "{}, selected by {} on the validation set:",
+                paint(BEST, format!("best model: epoch {epoch:.2}")),
                 plan.experiment.eval.best_by.kind()
             );
             say!("  macro F1 {}", interval(outcome.valid.joint().macro_f1));
@@ -141,15 +143,15 @@ pub(super) fn announce(plan: &Plan, run: &Run, terminal: &Terminal) {
         true => format!("{first} per epoch"),
         false => format!("{first} in the first epoch, {last} in the last"),
     };
-    terminal.say(&format!("run:   {}", run.dir().display()));
-    terminal.say(&format!("data:  {}", sides.join(", ")));
-    terminal.say(&format!(
+    terminal.status(&format!("run:   {}", run.dir().display()));
+    terminal.status(&format!("data:  {}", sides.join(", ")));
+    terminal.status(&format!(
         "plan:  {} steps of {} images of {h}x{w}, {per_epoch}",
         plan.epochs.total(),
         plan.experiment.train.batch_size
     ));
     if let Some(shares) = shares(plan) {
-        terminal.say(&shares);
+        terminal.status(&shares);
     }
     terminal.new_table();
 }

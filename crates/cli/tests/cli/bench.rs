@@ -62,7 +62,9 @@ impl Bench {
     pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_maskfit"));
         command.args(args).current_dir(self.dir.path()).env("MASKFIT_CACHE", self.path("cache"));
-        command.env_remove("RUST_BACKTRACE");
+        for name in ["RUST_BACKTRACE", "NO_COLOR", "CLICOLOR", "CLICOLOR_FORCE"] {
+            command.env_remove(name);
+        }
         command
     }
 
@@ -70,13 +72,25 @@ impl Bench {
         self.command(args).output().unwrap()
     }
 
-    /// Runs a command that must succeed, and returns its stdout.
+    /// Runs a command that must succeed, and returns its stdout: the results.
     #[track_caller]
     pub(crate) fn ok(&self, args: &[&str]) -> String {
+        self.both(args).0
+    }
+
+    /// Runs a command that must succeed, and returns its stderr: progress, notes and status.
+    #[track_caller]
+    pub(crate) fn notes(&self, args: &[&str]) -> String {
+        self.both(args).1
+    }
+
+    /// Runs a command that must succeed, and returns its stdout and stderr.
+    #[track_caller]
+    pub(crate) fn both(&self, args: &[&str]) -> (String, String) {
         let output = self.run(args);
         let (out, err) = (text(&output.stdout), text(&output.stderr));
         assert!(output.status.success(), "{args:?}\n{out}\n{err}");
-        out
+        (out, err)
     }
 
     /// Runs a command that must fail with one error message, and create or remove no files.
@@ -87,7 +101,9 @@ impl Bench {
         let err = text(&output.stderr);
         assert_eq!(output.status.code(), Some(1), "{args:?}\n{err}");
         assert_eq!(err.matches("error:").count(), 1, "{err}");
-        want.assert_eq(err.trim_end());
+        // The status, such as `reading the data`, comes before the error.
+        let at = err.find("error:").unwrap_or_default();
+        want.assert_eq(err[at..].trim_end());
         assert_eq!(self.names(), before, "the command left files");
     }
 

@@ -55,7 +55,7 @@ fn bench() -> Bench {
 #[test]
 fn settings_from_weights_are_saved_with_the_run_and_its_bundle() {
     let bench = bench();
-    let out = bench.ok(&["train", "net.toml", "--set", "run.name=a"]);
+    let out = bench.notes(&["train", "net.toml", "--set", "run.name=a"]);
     let notes: Vec<&str> = out.lines().filter(|it| it.starts_with("note:")).collect();
     expect![[r#"note: the weights are identified as efficientnet_pytorch's by the tensor names: the network has padding = "same", norm_eps = 0.001"#]].assert_eq(&notes.join("\n"));
     for file in ["config.toml", "best/bundle.toml"] {
@@ -65,7 +65,7 @@ fn settings_from_weights_are_saved_with_the_run_and_its_bundle() {
     // The same settings given explicitly, and the config of the run, give the same run.
     let same = "model.backbone={ kind = efficientnet, variant = b0, width = 0.25, depth = 0.3, \
                 padding = same, norm_eps = 1e-3 }";
-    let out = bench.ok(&["train", "net.toml", "--set", "run.name=b", "--set", same]);
+    let out = bench.notes(&["train", "net.toml", "--set", "run.name=b", "--set", same]);
     assert!(!out.contains("the network has"), "{out}");
     bench.ok(&["train", "runs/a/config.toml", "--set", "run.name=c"]);
     for other in ["runs/b", "runs/c"] {
@@ -73,7 +73,7 @@ fn settings_from_weights_are_saved_with_the_run_and_its_bundle() {
     }
     // Weights of another library give another run.
     write_weights(&bench.path("best.safetensors"), "torchvision");
-    let out = bench.ok(&["train", "net.toml", "--set", "run.name=d"]);
+    let out = bench.notes(&["train", "net.toml", "--set", "run.name=d"]);
     assert!(out.contains("padding = \"symmetric\", norm_eps = 0.00001"), "{out}");
     assert!(lasting(&bench.path("runs/a")) != lasting(&bench.path("runs/d")));
 }
@@ -169,12 +169,12 @@ fn statistics_that_contradict_published_weights_are_refused() {
     bench.fails(&[&["data", "show"][..], &half].concat(), expect![[r#"error: at `augment.statistics`: it is mean 0.5 0.5 0.5, std 0.5 0.5 0.5, but the weights of `model.pretrained` were trained with mean 0.485 0.456 0.406, std 0.229 0.224 0.225 (identified as torchvision/resnet18.IMAGENET1K_V1 by the file name): remove the setting to use theirs, or use other weights, or set `{ kind = "data" }` to measure the statistics of the images"#]]);
     // Measured statistics are intentional, and settings of unknown weights are not refused.
     let measured = ["train", "net.toml", "--fast", "--set", "augment.statistics={ kind = data }"];
-    let out = bench.ok(&measured);
+    let out = bench.notes(&measured);
     assert!(out.contains("note: `augment.statistics` is measured"), "{out}");
     fs::rename(bench.path("resnet18-f37072fd.safetensors"), bench.path("mine.safetensors"))
         .unwrap();
     let mine = ["--fast", "--set", "model.pretrained=mine.safetensors"];
-    let out = bench.ok(&[&["train"][..], &half, &mine].concat());
+    let out = bench.notes(&[&["train"][..], &half, &mine].concat());
     assert!(out.contains("it is unknown which of torchvision and timm's weights"), "{out}");
 }
 
@@ -190,6 +190,7 @@ fn preprocessing_of_absent_weights_is_shown_and_reported() {
         note: the weights `hf:timm/absent` are not on this machine: their preprocessing is derived from the network alone, until training reads the file
         preprocessing of efficientnet_b0.ra_in1k: 224x224, crop 0.875, bicubic, mean 0.485 0.456 0.406, std 0.229 0.224 0.225
         reading the data
-        6 images, 8 augmentations of each: show.png
-    "#]].assert_eq(&text(&out.stdout));
+    "#]].assert_eq(&text(&out.stderr));
+    assert_eq!(text(&out.stdout), "6 images, 8 augmentations of each: show.png
+");
 }

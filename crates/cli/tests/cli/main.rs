@@ -3,11 +3,14 @@
 #![expect(clippy::unwrap_used, reason = "in a test a panic is a failure")]
 
 mod bench;
+mod config;
 mod conventions;
 mod eda;
 mod files;
+mod output;
 mod predict;
 mod rates;
 mod refused;
 mod runs;
+mod runs_table;
 mod weights;

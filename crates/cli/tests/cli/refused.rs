@@ -160,7 +160,7 @@ fn class_shares_of_the_sampler_are_printed() {
         let sampler = format!("data.sampler={{ {settings} }}");
         let name = format!("run.name={name}");
         let args = ["train", "small.toml", "--set", &sampler, "--set", total, "--set", &name];
-        let out = bench.ok(&args);
+        let out = bench.notes(&args);
         let lines = out.lines().skip_while(|it| !it.starts_with("plan:"));
         let lines = lines.take_while(|it| !it.trim_start().starts_with("epoch"));
         lines.collect::<Vec<_>>().join("\n")

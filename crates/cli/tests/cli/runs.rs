@@ -128,8 +128,8 @@ fn every_shipped_config_passes_a_fast_dry_run() {
         }
         // As shipped, except for settings that only affect the running time.
         args.extend(["--set", "train.batch_size=4", "--set", "eval.batch_size=4"]);
-        let out = bench.ok(&args);
-        assert!(out.contains("of everything work"), "{}: {out}", config.display());
+        let (result, out) = bench.both(&args);
+        assert!(result.contains("of everything work"), "{}: {result}", config.display());
         assert!(out.contains("fast: of "), "{}: {out}", config.display());
         if config.ends_with("fine_tune.toml") {
             assert!(out.contains("(the backbone unfreezes, by `schedule`)"), "{out}");

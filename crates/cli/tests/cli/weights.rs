@@ -189,7 +189,7 @@ fn published_weights_set_the_input_transforms() {
         let mut command = bench.command(&[&["train", "net.toml"], args].concat());
         let output = command.env("MASKFIT_WEIGHTS", "weights").output().unwrap();
         assert!(output.status.success(), "{}", text(&output.stderr));
-        let out = text(&output.stdout);
+        let out = text(&output.stderr);
         let is_note =
             |it: &&str| ["weights:", "images", "note:", "pretr"].iter().any(|n| it.starts_with(n));
         let lines: Vec<&str> = out.lines().filter(is_note).collect();
