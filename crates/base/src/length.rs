@@ -4,8 +4,6 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-use crate::Epochs;
-
 /// `"3 epochs"`, `"500 steps"` or `"5 %"` of the run.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -29,30 +27,6 @@ impl Length {
         match self {
             Length::Epochs(n) | Length::Percent(n) => n <= 0.0,
             Length::Steps(n) => n == 0,
-        }
-    }
-
-    /// The length in optimizer steps, from the start of a run with these epochs.
-    pub fn to_steps(self, epochs: &Epochs) -> usize {
-        epochs.steps_of(self.of_whole(epochs))
-    }
-
-    /// Like [`Length::to_steps`], in steps of the full run if only some of them are taken.
-    pub fn of_whole(self, epochs: &Epochs) -> usize {
-        let whole = epochs.whole();
-        match self {
-            Length::Epochs(n) => whole.steps(n),
-            Length::Steps(n) => n,
-            Length::Percent(p) => (p / 100.0 * whole.total() as f64).round() as usize,
-        }
-    }
-
-    /// Whether exactly `step` steps are a multiple of this length.
-    pub fn is_up(self, step: usize, epochs: &Epochs) -> bool {
-        match self {
-            // Multiples of epochs, not of steps: epochs differ in length.
-            Length::Epochs(n) => epochs.steps((epochs.epoch(step) / n).round() * n) == step,
-            other => step.is_multiple_of(other.to_steps(epochs).max(1)),
         }
     }
 }
@@ -101,33 +75,6 @@ impl From<Length> for String {
 #[cfg(test)]
 mod tests {
     use super::Length;
-    use crate::Epochs;
-
-    #[test]
-    fn three_units_count_steps() {
-        let epochs = Epochs::new(Length::Steps(200), |_| Ok(10)).unwrap();
-        let steps = |text: &str| text.parse::<Length>().unwrap().to_steps(&epochs);
-        assert_eq!(["3 epochs", "0.5 epochs", "7 steps", "5 %"].map(steps), [30, 5, 7, 10]);
-    }
-
-    #[test]
-    fn intervals_are_counted_in_the_same_units() {
-        let up = |text: &str, n_steps: fn(usize) -> usize| -> Vec<usize> {
-            let epochs = Epochs::new(Length::Steps(20), |it| Ok(n_steps(it))).unwrap();
-            let length: Length = text.parse().unwrap();
-            (1..=20).filter(|&it| length.is_up(it, &epochs)).collect()
-        };
-        assert_eq!(up("7 steps", |_| 5), [7, 14]);
-        assert_eq!(up("25 %", |_| 5), [5, 10, 15, 20]);
-        assert_eq!(up("1 epochs", |_| 5), [5, 10, 15, 20]);
-        assert_eq!(up("0.5 epochs", |_| 5), [3, 5, 8, 10, 13, 15, 18, 20]);
-        assert_eq!(up("0.1 epochs", |_| 5).len(), 20);
-        assert_eq!(up("1.5 epochs", |_| 6), [9, 18]);
-        // Epochs of 8, 6, 4 and 2 steps.
-        assert_eq!(up("1 epochs", |it| 8 - 2 * it), [8, 14, 18, 20]);
-        assert_eq!(up("0.5 epochs", |it| 8 - 2 * it), [4, 8, 11, 14, 16, 18, 19, 20]);
-        assert_eq!(up("2 epochs", |it| 8 - 2 * it), [14, 20]);
-    }
 
     #[test]
     fn display_round_trips() {

@@ -4,6 +4,7 @@
 //! Every image is read and decoded once; about 200 bytes are kept of each.
 
 mod difference_hash;
+mod grey;
 mod near_duplicates;
 mod summary;
 

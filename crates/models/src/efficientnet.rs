@@ -16,10 +16,12 @@
 //! Parameters have timm's names.
 
 mod naming;
+mod plan;
 
 use candle::Result;
 use naming::{efficientnet_pytorch_name, torchvision_name};
 use ops::{Activation, Padding, Pass, Value, Window};
+use plan::BlockPlan;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -201,19 +203,6 @@ const V2_L: [StagePlan; 7] = [
     mb([6, 3, 1, 640, 7]),
 ];
 const HEAD_WIDTH: usize = 1280;
-
-/// The specification of one block.
-struct BlockPlan {
-    stage: usize,
-    idx: usize,
-    n_in: usize,
-    n_out: usize,
-    expand: usize,
-    kernel: usize,
-    stride: usize,
-    is_fused: bool,
-    drop_path: f64,
-}
 
 impl EfficientNet {
     fn padding(&self) -> Padding {

@@ -3,6 +3,7 @@
 mod age_bins;
 mod age_number;
 mod branched;
+mod built;
 mod cosine;
 mod factored;
 mod joint;
@@ -12,16 +13,17 @@ mod sigmoid;
 
 use base::Task;
 use candle::Result;
-use ops::{Output, Pass, Value};
 
 pub use age_bins::AgeBins;
 pub use age_number::AgeNumber;
 pub use branched::Branched;
+pub use built::BuiltHead;
 pub use cosine::{Ask, Cosine};
 pub use factored::Factored;
 pub use joint::Joint;
 pub use multi_sample_dropout::{Mean, MultiSampleDropout};
 pub use output_spec::OutputSpec;
+use output_spec::dropout_problem;
 pub use sigmoid::Sigmoid;
 
 use crate::{Stage, params::Builder};
@@ -100,18 +102,6 @@ pub struct HeadInput<'a> {
     pub n_features: usize,
     /// The last stages, as many as the head [copies](Head::n_copied).
     pub last: &'a [Stage<'a>],
-}
-
-/// A built head.
-pub trait BuiltHead {
-    /// The forward pass on features `[n, width]`, or on the feature maps that the copied stages take.
-    fn outputs(&self, features: &Value, pass: &Pass<'_>) -> Result<Vec<Output<Value>>>;
-}
-
-/// Returns the problem with a dropout probability, if any.
-fn dropout_problem(dropout: f64) -> Option<String> {
-    (!(0.0..1.0).contains(&dropout))
-        .then(|| format!("`dropout` is from 0 to below 1, not {dropout}"))
 }
 
 /// Returns the problem with a number that must be above 0, if any.

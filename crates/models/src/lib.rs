@@ -9,6 +9,7 @@ mod efficientnet;
 mod head;
 mod layers;
 mod model;
+mod origin;
 mod params;
 mod pickle;
 mod published;
@@ -28,10 +29,9 @@ pub use head::{
 };
 pub use layers::LinearInit;
 pub use model::{Model, ModelSpec};
+pub use origin::{Colours, Convention, Given, Origin, Told};
 pub use params::{Builder, Init, Kind, Param, Params};
-pub use published::{
-    Colours, Convention, Given, Input, Interpolation, Origin, Published, Told, published,
-};
+pub use published::{Input, Interpolation, Published, published};
 pub use resnet::ResNet;
 pub use stage::{Layer, Stage};
 pub use vgg::Vgg;

@@ -14,6 +14,7 @@
 //! candle's own reader supports only the zip format, and silently skips what it does not support.
 
 mod archive;
+mod error;
 mod machine;
 
 use std::{
@@ -23,40 +24,12 @@ use std::{
 
 use candle::{DType, Device, Tensor};
 
+pub(crate) use self::error::PickleError;
 use self::{
     archive::Archive,
+    error::Result,
     machine::{Dict, Heap, Machine, Object, TensorPlan},
 };
-
-/// Why a `.pth` file could not be read.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum PickleError {
-    #[error("this `.pth` file is truncated: download it again")]
-    Truncated,
-    #[error(
-        "this `.pth` file would call `{0}`, which loading weights does not require, and is refused: save \
-         only the weights, as `torch.save(model.state_dict(), ...)` or as `.safetensors`"
-    )]
-    Forbidden(String),
-    #[error("this `.pth` file is damaged or has a newer format ({0}): save it as `.safetensors`")]
-    Malformed(String),
-    #[error(
-        "this `.pth` file builds more objects than weights require, and is refused: save only the weights, \
-         as `torch.save(model.state_dict(), ...)` or as `.safetensors`"
-    )]
-    TooLarge,
-    #[error("this `.pth` file contains no named tensors: save the model's `state_dict()`")]
-    NoTensors,
-    #[error(
-        "this `.pth` file contains several networks ({0}), so the weights are ambiguous: save the \
-         `state_dict()` of only one of them"
-    )]
-    Several(String),
-    #[error(transparent)]
-    Tensor(#[from] candle::Error),
-}
-
-type Result<T> = std::result::Result<T, PickleError>;
 
 /// The content of a `.pth` file.
 #[derive(Debug)]
@@ -125,10 +98,6 @@ fn read_legacy(bytes: &[u8]) -> Result<Content> {
         let storage = storages.get(key).copied();
         storage.ok_or_else(|| PickleError::Malformed(format!("no storage {}", name())))
     })
-}
-
-fn malformed(what: &str) -> PickleError {
-    PickleError::Malformed(what.to_owned())
 }
 
 /// The keys of the weights in the checkpoints of training scripts (timm's, torchvision's and others), the

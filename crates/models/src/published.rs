@@ -4,12 +4,8 @@
 //! 1.0.31: the default weights of each name. The table is compared with the package itself
 //! (`tests/golden/published.py`).
 
-mod origin;
-
 use candle::Result;
 use ops::Padding;
-
-pub use self::origin::{Colours, Convention, Given, Origin, Told};
 
 use crate::{
     BackboneConfig, ConvNeXt, ConvNeXtSize, DenseNet, EfficientNet, Params, ResNet, Variant, Vgg,
@@ -241,7 +237,7 @@ pub(crate) fn blank(backbone: &BackboneConfig) -> Result<Params> {
 
 /// Returns the part of a config that inference depends on: defaults are filled in, and settings that only
 /// affect training are reset.
-fn for_inference(backbone: &BackboneConfig) -> BackboneConfig {
+pub(crate) fn for_inference(backbone: &BackboneConfig) -> BackboneConfig {
     match backbone {
         BackboneConfig::EfficientNet(it) => BackboneConfig::EfficientNet(it.for_inference()),
         BackboneConfig::ResNet(it) => {

@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use crate::{real::Real, share::share, sum::add_to};
+use crate::{kernel::kernel, real::Real, share::share};
 
 /// Elements that a block should touch: few enough to stay in a core's L2 cache.
 const BLOCK_ELEMENTS: usize = 64 * 1024;
@@ -131,6 +131,15 @@ pub(crate) fn reduce<T: Real>(
     };
     let partials: Vec<Vec<T>> = share(vec![(); n_rows.div_ceil(rows_per_block)], block);
     if partials.is_empty() { vec![T::ZERO; width] } else { total(partials) }
+}
+
+kernel! {
+    /// Adds each number to its sum.
+    pub(crate) fn add_to<F, T>(xs: &[T], sums: &mut [T]) {
+        for (sum, &x) in sums.iter_mut().zip(xs) {
+            *sum += x;
+        }
+    }
 }
 
 #[cfg(test)]

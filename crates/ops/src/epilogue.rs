@@ -9,10 +9,9 @@ use candle::{DType, Result, Tensor, bail};
 use crate::{
     Activation, Moments, Value,
     activation::{both_of, by_activation},
-    batch_norm::lines,
     lanes::{Lanes, Two},
-    prologue::cast,
-    real::{Reading, Real},
+    moments::lines,
+    real::{Reading, Real, cast},
 };
 
 /// The function applied to a result before it is stored.

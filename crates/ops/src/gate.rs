@@ -8,7 +8,7 @@ use candle::{Result, Tensor, bail};
 
 use crate::{
     Value,
-    isa::kernel,
+    kernel::kernel,
     meter::{Job, Way, watch},
     pool::per_image,
     prologue::{Grad, Prologue, View},

@@ -1,6 +1,6 @@
 //! Instruction sets: each kernel is compiled for several, and one is chosen at run time.
 //!
-//! Kernels are plain loops over slices that the compiler vectorises; [`kernel!`] compiles them once
+//! Kernels are plain loops over slices that the compiler vectorises; [`kernel!`](crate::kernel::kernel) compiles them once
 //! for AVX-512, once for AVX2 with FMA and once for the target's baseline.
 
 use std::sync::OnceLock;
@@ -142,45 +142,6 @@ impl Fma for Separate {
     // a library function for every product.
     const FUSED: bool = !cfg!(target_arch = "x86_64");
 }
-
-/// Declares a function whose body is compiled for every [`Isa`] and dispatched to the chosen one.
-///
-/// In the body, `F` is an [`Fma`]: write `T::fma::<F>(a, b, c)` for a·b + c.
-macro_rules! kernel {
-    (
-        $(#[$meta:meta])*
-        $vis:vis fn $name:ident<F, T $(, const $n:ident: $nt:ty)*>($($arg:ident: $ty:ty),* $(,)?) $(-> $ret:ty)? $body:block
-    ) => {
-        $(#[$meta])*
-        $vis fn $name<T: crate::real::Real $(, const $n: $nt)*>($($arg: $ty),*) $(-> $ret)? {
-            #[inline(always)]
-            fn body<F: crate::isa::Fma, T: crate::real::Real $(, const $n: $nt)*>($($arg: $ty),*) $(-> $ret)? $body
-
-            #[cfg(target_arch = "x86_64")]
-            #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
-            fn avx512<T: crate::real::Real $(, const $n: $nt)*>($($arg: $ty),*) $(-> $ret)? {
-                body::<crate::isa::Fused, T $(, $n)*>($($arg),*)
-            }
-
-            #[cfg(target_arch = "x86_64")]
-            #[target_feature(enable = "avx2,fma")]
-            fn avx2<T: crate::real::Real $(, const $n: $nt)*>($($arg: $ty),*) $(-> $ret)? {
-                body::<crate::isa::Fused, T $(, $n)*>($($arg),*)
-            }
-
-            match crate::isa::Isa::chosen() {
-                // SAFETY: a set is chosen only after the processor was found to support it.
-                #[cfg(target_arch = "x86_64")]
-                crate::isa::Isa::Avx512 => unsafe { avx512::<T $(, $n)*>($($arg),*) },
-                // SAFETY: as above.
-                #[cfg(target_arch = "x86_64")]
-                crate::isa::Isa::Avx2 => unsafe { avx2::<T $(, $n)*>($($arg),*) },
-                _ => body::<crate::isa::Separate, T $(, $n)*>($($arg),*),
-            }
-        }
-    };
-}
-pub(crate) use kernel;
 
 #[cfg(test)]
 mod tests {

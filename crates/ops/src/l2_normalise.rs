@@ -10,6 +10,7 @@ use candle::{Result, bail};
 use crate::{
     Value,
     blocks::{build, rows_per_block},
+    number::Number as _,
     prologue::Grad,
     real::{Reading, Real, by_dtype, tensor},
 };

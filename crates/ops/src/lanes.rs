@@ -1,6 +1,6 @@
 //! SIMD registers, and kernels with explicit register allocation.
 //!
-//! Most kernels rely on the compiler's auto-vectorisation ([`kernel!`](crate::isa::kernel)).
+//! Most kernels rely on the compiler's auto-vectorisation ([`kernel!`](crate::kernel::kernel)).
 //! The few that take most of the time, products and depthwise convolutions, specify which numbers stay
 //! in which register.
 
@@ -8,7 +8,7 @@ use std::marker::PhantomData;
 
 use crate::{
     isa::{Fma, Fused, Separate},
-    real::Real,
+    number::Number,
 };
 
 /// A register of [`LANES`](Lanes::LANES) numbers.
@@ -17,7 +17,7 @@ use crate::{
 /// The processor must have the instructions, and pointers must be valid for as many numbers as there are
 /// lanes.
 pub(crate) trait Lanes: Copy {
-    type Number: Real;
+    type Number: Number;
     const LANES: usize;
 
     unsafe fn splat(x: Self::Number) -> Self;
@@ -111,14 +111,14 @@ pub(crate) struct Plain<T, F, const N: usize>([T; N], PhantomData<F>);
 pub(crate) type Wide<T, const N: usize> = Plain<T, Fused, N>;
 pub(crate) type Portable<T, const N: usize> = Plain<T, Separate, N>;
 
-impl<T: Real, F, const N: usize> Plain<T, F, N> {
+impl<T: Number, F, const N: usize> Plain<T, F, N> {
     #[inline(always)]
     fn map(self, f: impl Fn(usize, T) -> T) -> Self {
         Plain(std::array::from_fn(|idx| f(idx, self.0[idx])), PhantomData)
     }
 }
 
-impl<T: Real, F: Fma + Copy, const N: usize> Lanes for Plain<T, F, N> {
+impl<T: Number, F: Fma + Copy, const N: usize> Lanes for Plain<T, F, N> {
     type Number = T;
     const LANES: usize = N;
 

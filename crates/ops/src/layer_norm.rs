@@ -17,8 +17,8 @@ use crate::{
     blocks::{overwrite, rows_per_block, total},
     lanes::{Lanes, lanes_kernel, prefetch},
     meter::{Job, Way, watch},
-    prologue::{Grad, GradView, View, cast},
-    real::{Reading, Real, by_dtype, tensor},
+    prologue::{Grad, GradView, View},
+    real::{Reading, Real, by_dtype, cast, tensor},
 };
 
 /// Normalises each row of channels.

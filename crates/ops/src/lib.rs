@@ -10,6 +10,7 @@
 
 #![expect(unsafe_code, reason = "the kernels of the workspace are here, and nowhere else")]
 
+mod activate;
 mod activation;
 mod avg_pool;
 mod batch_norm;
@@ -24,6 +25,7 @@ mod epilogue;
 mod frame;
 mod gate;
 mod isa;
+mod kernel;
 mod l2_normalise;
 mod lanes;
 mod layer_norm;
@@ -31,7 +33,9 @@ mod matmul;
 mod max_pool;
 mod memory;
 mod meter;
+mod moments;
 mod normalise;
+mod number;
 mod output;
 mod pass;
 mod pool;
@@ -45,9 +49,10 @@ mod update;
 mod window;
 mod winograd;
 
-pub use activation::{Activation, activate};
+pub use activate::activate;
+pub use activation::Activation;
 pub use avg_pool::{adaptive_avg_pool, avg_pool};
-pub use batch_norm::{Moments, batch_norm, batch_norm_fixed, scale_and_shift};
+pub use batch_norm::{batch_norm, batch_norm_fixed, scale_and_shift};
 pub use ceilings::Ceilings;
 pub use concat::concat;
 pub use conv2d::conv2d;
@@ -62,6 +67,7 @@ pub use layer_norm::layer_norm;
 pub use max_pool::max_pool;
 pub use memory::{LineAllocator, held, keep_freed_memory};
 pub use meter::{Ledger, Spent, Way, metered};
+pub use moments::Moments;
 pub use normalise::{Rows, normalise};
 pub use output::{Decide, Form, Output};
 pub use pass::{Pass, Training};

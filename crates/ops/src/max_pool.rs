@@ -10,7 +10,7 @@ use candle::{Result, bail};
 use crate::{
     Value, Window,
     blocks::{overwrite, rows_per_block},
-    isa::kernel,
+    kernel::kernel,
     meter::{Job, Way, watch},
     prologue::{Grad, GradView, View},
     real::{Real, by_dtype, tensor},

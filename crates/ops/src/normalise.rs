@@ -7,7 +7,7 @@
 use base::mix::{Area, Erased, Fill, Layer, MixedSample};
 use candle::{Device, Result, Tensor, bail};
 
-use crate::{blocks::overwrite, isa::kernel, real::tensor};
+use crate::{blocks::overwrite, kernel::kernel, real::tensor};
 
 /// The images of a batch and the rows to make of them.
 pub struct Rows<'a> {

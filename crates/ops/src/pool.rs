@@ -7,8 +7,9 @@ use candle::{Result, bail};
 use crate::{
     Value,
     blocks::{overwrite, total},
-    isa::kernel,
+    kernel::kernel,
     meter::{Job, Way, watch},
+    number::Number as _,
     prologue::View,
     real::{Real, by_dtype, tensor},
 };

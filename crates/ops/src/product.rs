@@ -12,8 +12,8 @@ use crate::{
     matmul::{End, Layout, Left, Panels, Right, Rows, multiply},
     meter::{Job, Way, watch},
     pool::add_rows,
-    prologue::{BackSums, Grad, GradView, View, cast},
-    real::{Reading, Real, by_dtype, tensor},
+    prologue::{BackSums, Grad, GradView, View},
+    real::{Reading, Real, by_dtype, cast, tensor},
 };
 
 /// Multiplies every row by a matrix.

@@ -16,153 +16,25 @@
 //! is computed while the convolution's backward pass reads g and z: times is the gate, plus the gradient
 //! through a pooling, slope and offset are those of the batch statistics.
 
+mod add;
+mod deferred;
 mod kernels;
 mod view;
 
 use std::{ops::Range, rc::Rc};
 
-use candle::{DType, Result, Tensor};
+use candle::{Result, Tensor};
 
+pub(crate) use add::add;
+pub(crate) use deferred::{Before, GateSums, Grad, NormBack, Prologue};
 pub(crate) use view::{BackSums, GradView, View};
 
 use crate::{
-    Activation,
     blocks::{overwrite, rows_per_block},
     real::{Reading, Real, by_dtype, tensor},
-    sum::add,
 };
 
-/// The function applied to each number of a tensor `[n, …, c]` when it is read.
-#[derive(Clone)]
-pub(crate) struct Prologue {
-    /// `[c]` each.
-    pub(crate) scale: Rc<[f64]>,
-    pub(crate) shift: Rc<[f64]>,
-    /// The approximate mean of the numbers: sums are taken relative to it.
-    pub(crate) center: Rc<[f64]>,
-    pub(crate) activation: Activation,
-    /// `[n, c]`.
-    pub(crate) gate: Option<Tensor>,
-}
-
-/// A gradient, and the deferred steps of its backward pass.
-#[derive(Clone)]
-pub(crate) struct Grad {
-    pub(crate) tensor: Tensor,
-    /// `[n, c]` each.
-    pub(crate) times: Option<Tensor>,
-    pub(crate) plus: Option<Tensor>,
-    pub(crate) norm: Option<Rc<NormBack>>,
-    /// Set if the producer has applied the derivative of the activation: `tensor` is d = g·act'.
-    pub(crate) before: Option<Rc<Before>>,
-    /// Σ d and Σ d·(z - center) of each channel, if the producer has computed them.
-    pub(crate) sums: Option<Vec<f64>>,
-    /// The sums that the producer has computed for a gate and the norm before it.
-    pub(crate) gate_sums: Option<Rc<GateSums>>,
-}
-
-/// The tensor and the prologue whose backward pass a gradient has completed up to the norm.
-pub(crate) struct Before {
-    pub(crate) xs: Tensor,
-    pub(crate) prologue: Prologue,
-}
-
-/// With y = act(u)·gate and u = scale·z + shift: for each channel of each image the sums
-/// Σ g·act(u), Σ g·act'(u), Σ g·act'(u)·(z - center), Σ act'(u) and Σ act'(u)·(z - center).
-///
-/// They determine the norm's sums for any factor and offset of g in the backward pass of the gate.
-pub(crate) struct GateSums {
-    /// `[n, 5, c]`.
-    pub(crate) sums: Vec<f64>,
-    pub(crate) c: usize,
-}
-
-impl GateSums {
-    /// The sums of one image.
-    fn of(&self, image: usize) -> [&[f64]; 5] {
-        let all = &self.sums[image * 5 * self.c..][..5 * self.c];
-        std::array::from_fn(|idx| &all[idx * self.c..][..self.c])
-    }
-
-    /// Σ g·act(u): the gradient of the gates, `[n, c]`.
-    pub(crate) fn of_gates(&self) -> Vec<f64> {
-        let images = 0..self.sums.len() / (5 * self.c).max(1);
-        images.map(|image| self.of(image)[0]).collect::<Vec<_>>().concat()
-    }
-
-    /// Σ d and Σ d·(z - center) of each channel, where d = (g·times + plus)·act'(u).
-    pub(crate) fn of_norm(&self, times: &[f64], plus: Option<&[f64]>) -> Vec<f64> {
-        let mut totals = vec![0.0; 2 * self.c];
-        for (image, times) in times.chunks_exact(self.c).enumerate() {
-            let [_, g, g_z, one, one_z] = self.of(image);
-            let plus = plus.map(|it| &it[image * self.c..]);
-            for (idx, &times) in times.iter().enumerate() {
-                let plus = plus.map_or(0.0, |it| it[idx]);
-                totals[idx] += times * g[idx] + plus * one[idx];
-                totals[self.c + idx] += times * g_z[idx] + plus * one_z[idx];
-            }
-        }
-        totals
-    }
-}
-
-/// The backward pass of a norm and its activation.
-pub(crate) struct NormBack {
-    /// z.
-    pub(crate) xs: Tensor,
-    pub(crate) activation: Activation,
-    /// `[c]` each.
-    pub(crate) scale: Rc<[f64]>,
-    pub(crate) shift: Rc<[f64]>,
-    pub(crate) slope: Vec<f64>,
-    pub(crate) offset: Vec<f64>,
-}
-
-impl NormBack {
-    /// The backward pass of a prologue with constant scale and shift.
-    pub(crate) fn through(xs: Tensor, prologue: Prologue) -> NormBack {
-        let Prologue { scale, shift, activation, .. } = prologue;
-        let (slope, offset) = (vec![0.0; scale.len()], vec![0.0; scale.len()]);
-        NormBack { xs, activation, scale, shift, slope, offset }
-    }
-}
-
-impl Prologue {
-    /// The identity.
-    pub(crate) fn none(c: usize) -> Prologue {
-        Prologue {
-            scale: vec![1.0; c].into(),
-            shift: vec![0.0; c].into(),
-            center: vec![0.0; c].into(),
-            activation: Activation::None,
-            gate: None,
-        }
-    }
-}
-
 impl Grad {
-    /// A gradient without deferred steps.
-    pub(crate) fn plain(tensor: Tensor) -> Grad {
-        Grad {
-            tensor,
-            times: None,
-            plus: None,
-            norm: None,
-            before: None,
-            sums: None,
-            gate_sums: None,
-        }
-    }
-
-    pub(crate) fn is_plain(&self) -> bool {
-        self.times.is_none() && self.plus.is_none() && self.norm.is_none()
-    }
-
-    /// The count of stored numbers read per number of the gradient.
-    pub(crate) fn reads(&self) -> usize {
-        1 + usize::from(self.norm.is_some())
-    }
-
     /// The gradient with the sums computed by [`View::look_back`] through the prologue on `xs`.
     pub(crate) fn summed(
         self,
@@ -187,7 +59,9 @@ impl Grad {
     /// The sum of two gradients of the same value.
     pub(crate) fn add(self, other: Grad) -> Result<Grad> {
         let (a, b) = match (&self.before, &other.before) {
-            (None, None) => return Ok(Grad::plain(add(&self.settle()?, &other.settle()?)?)),
+            (None, None) => {
+                return Ok(Grad::plain(add((&self.settle()?, None), (&other.settle()?, None))?));
+            }
             (Some(_), None) => return other.add(self),
             (None, Some(before)) => (self.go_before(&before.clone())?, other),
             (Some(_), Some(_)) => (self, other),
@@ -196,7 +70,11 @@ impl Grad {
             (Some(a), Some(b)) => Some(a.iter().zip(b).map(|(a, b)| a + b).collect()),
             _ => None,
         };
-        Ok(Grad { before: b.before, sums, ..Grad::plain(add(&a.tensor, &b.tensor)?) })
+        Ok(Grad {
+            before: b.before,
+            sums,
+            ..Grad::plain(add((&a.tensor, None), (&b.tensor, None))?)
+        })
     }
 
     /// Applies the backward steps that another gradient of the same value has completed.
@@ -253,15 +131,6 @@ fn whole<T: Real>(n_rows: usize, c: usize, read: impl Fn(usize, &mut [T]) + Sync
     let write = |rows: Range<usize>, block: &mut [T]| read(rows.start, block);
     // SAFETY: both kinds of view write every number of the destination.
     unsafe { overwrite(n_rows, c, rows_per_block(n_rows, c), write) }.0
-}
-
-pub(crate) fn cast<T: Real>(xs: &[f64]) -> Vec<T> {
-    xs.iter().map(|&it| T::of(it)).collect()
-}
-
-/// Copies the numbers of a small tensor.
-fn numbers<T: Real>(it: &Tensor) -> Result<Vec<T>> {
-    Ok(cast(&it.to_dtype(DType::F64)?.flatten_all()?.to_vec1::<f64>()?))
 }
 
 #[cfg(test)]

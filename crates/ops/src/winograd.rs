@@ -24,6 +24,7 @@ use crate::{
     frame::Frame,
     lanes::{Lanes, lanes_kernel},
     matmul::{End, Left, Panels, Rows, multiply},
+    number::Number as _,
     real::Real,
     share::share,
     window::Grid,

@@ -112,6 +112,13 @@ impl Checkpoint {
     }
 }
 
+impl Run {
+    /// Returns whether the run has a checkpoint to resume from.
+    pub fn has_checkpoint(&self) -> bool {
+        list(&self.checkpoints()).is_ok_and(|it| !it.is_empty())
+    }
+}
+
 /// Returns the checkpoints in a folder, oldest first.
 pub(crate) fn list(dir: &Path) -> Result<Vec<PathBuf>, RunError> {
     let entries = match fs::read_dir(dir) {

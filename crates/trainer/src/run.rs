@@ -28,8 +28,6 @@ use std::{
 use base::files::{remove_leftovers, write_atomic, write_atomic_with};
 use infer::TableError;
 
-use crate::checkpoint;
-
 /// How often to try to lock a folder, 50 ms apart, before it is reported as busy.
 const PATIENCE: usize = 60;
 
@@ -195,11 +193,6 @@ impl Run {
     /// Returns the folder of its checkpoints.
     pub fn checkpoints(&self) -> PathBuf {
         self.dir.join("checkpoints")
-    }
-
-    /// Returns whether the run has a checkpoint to resume from.
-    pub fn has_checkpoint(&self) -> bool {
-        checkpoint::list(&self.checkpoints()).is_ok_and(|it| !it.is_empty())
     }
 
     /// Returns whether the run is finished.

@@ -14,7 +14,7 @@
 
 use augment::Image;
 
-use super::summary::grey;
+use super::grey::grey;
 
 /// The number of rows, and of bits in each.
 const SIDE: usize = 16;

@@ -3,7 +3,7 @@
 use augment::{Image, decode_whole};
 use sha2::{Digest as _, Sha256};
 
-use super::difference_hash::DifferenceHash;
+use super::{difference_hash::DifferenceHash, grey::grey};
 use crate::{Content, measure::ColourSums};
 
 /// The summary of an image.
@@ -47,9 +47,4 @@ impl ImageSummary {
     pub(super) fn brightness(&self) -> f64 {
         grey(self.colours.sum) as f64 / 1000.0 / self.colours.n_pixels as f64
     }
-}
-
-/// Returns 1000 times the grey level of a colour, or of a sum of colours: luma of ITU-R BT.601.
-pub(super) fn grey([r, g, b]: [u64; 3]) -> u64 {
-    299 * r + 587 * g + 114 * b
 }

@@ -1,6 +1,6 @@
 //! The names of EfficientNet's parameters in other libraries; here they have timm's.
 
-use super::BlockPlan;
+use super::plan::BlockPlan;
 use crate::with_prefix;
 
 /// Splits a name such as `blocks.2.0.se.conv_reduce.weight` into its block and the rest.

@@ -8,7 +8,7 @@ use base::{Task, task::Scope};
 use candle::Result;
 use ops::{Activation, Form, Output, Pass, Value};
 
-use super::{BuiltHead, dropout_problem};
+use super::built::BuiltHead;
 use crate::{
     layers::{Linear, LinearInit},
     params::Builder,
@@ -102,6 +102,12 @@ impl Shape {
         let layers = outputs.into_iter().map(layers).collect::<Result<_>>()?;
         Ok(Box::new(Built { shape: self, layers, name }))
     }
+}
+
+/// Returns the problem with a dropout probability, if any.
+pub(super) fn dropout_problem(dropout: f64) -> Option<String> {
+    (!(0.0..1.0).contains(&dropout))
+        .then(|| format!("`dropout` is from 0 to below 1, not {dropout}"))
 }
 
 struct Built {

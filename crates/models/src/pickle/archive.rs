@@ -8,7 +8,7 @@
 
 use std::collections::HashMap;
 
-use super::{PickleError, Result, malformed};
+use super::error::{PickleError, Result, malformed};
 
 /// The directory of an archive.
 pub(super) struct Archive<'a> {

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 
 use candle::DType;
 
-use super::{PickleError, Result, malformed};
+use super::error::{PickleError, Result, malformed};
 
 /// The maximum number of instructions in a file: a tensor takes about 40, and a large checkpoint with its
 /// optimizer has less than a million.

@@ -16,7 +16,7 @@ use std::arch::x86_64::{
 };
 
 use super::Lanes;
-use crate::real::{NORMAL_DENSITY, NORMAL_TAIL, NORMAL_TAIL_BEND};
+use crate::number::{NORMAL_DENSITY, NORMAL_TAIL, NORMAL_TAIL_BEND};
 
 /// An array of `N` values of an expression, one per index: `from_fn` without a closure, which would be
 /// compiled for the target's baseline.

@@ -1,13 +1,35 @@
-//! Right matrices that are reused, packed in panels.
+//! Right matrices, and those that are reused, packed in panels.
 
 use std::ops::Range;
 
-use super::{Layout, Right};
+use super::layout::Layout;
 use crate::{
     blocks::overwrite,
     lanes::{SQUARE, lanes_kernel, prefetch},
     real::{Real, copy_short},
 };
+
+/// The right matrix: rows in panels of columns, read in whole registers.
+#[derive(Clone, Copy)]
+pub(crate) struct Right<'a, T> {
+    pub(super) data: &'a [T],
+    pub(super) n_rows: usize,
+    pub(super) n_cols: usize,
+    pub(super) layout: Layout,
+    pub(super) pieces: &'a [usize],
+}
+
+impl<'a, T: Real> Right<'a, T> {
+    /// The last row must be padded to a multiple of [`PAD`].
+    pub(crate) fn new(data: &'a [T], n_rows: usize, n_cols: usize, layout: Layout) -> Right<'a, T> {
+        Right { data, n_rows, n_cols, layout, pieces: &[0] }
+    }
+
+    /// The matrix in pieces of `n_rows`, at the offsets `pieces`.
+    pub(crate) fn pieces(self, n_rows: usize, pieces: &'a [usize]) -> Right<'a, T> {
+        Right { n_rows, pieces, ..self }
+    }
+}
 
 /// A right matrix that is reused, packed so that each panel is read sequentially.
 pub(crate) struct Panels<T> {

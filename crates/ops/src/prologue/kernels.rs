@@ -8,7 +8,7 @@ use std::ops::Range;
 use crate::{
     Activation,
     activation::{both_of, by_activation},
-    isa::kernel,
+    kernel::kernel,
     lanes::{Lanes, Two, lanes_kernel, prefetch},
     matmul::Layout,
     real::Real,

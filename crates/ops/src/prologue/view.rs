@@ -8,15 +8,14 @@ use std::{
 use candle::{Result, Tensor};
 
 use super::{
-    Grad, Prologue, cast,
+    deferred::{Grad, Prologue},
     kernels::{Rows, add_gradient_sums, go_back, line, look, look_back},
-    numbers,
 };
 use crate::{
     Activation,
+    blocks::add_to,
     matmul::Layout,
-    real::{Reading, Real, copy_short},
-    sum::add_to,
+    real::{Reading, Real, cast, copy_short, numbers},
 };
 
 /// A tensor read through its prologue, for kernels: rows of channels.

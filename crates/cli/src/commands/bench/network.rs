@@ -17,7 +17,7 @@ use trainer::{OptimConfig, Optimizer, ParamGroups, Rates};
 
 use super::{
     median_of, round,
-    table::{by_kind, by_shape},
+    table::{Spending, by_kind, by_shape},
 };
 use crate::{End, args::NetworkArgs, commands::use_threads};
 
@@ -83,15 +83,6 @@ fn line(args: &NetworkArgs) -> serde_json::Value {
         "isa": ops::Isa::chosen().name(),
         "dtype": "f32",
     })
-}
-
-/// The cost of steps, by operation.
-pub(super) struct Spending {
-    pub(super) ledger: ops::Ledger,
-    /// Number of steps in the sums.
-    pub(super) n_steps: usize,
-    /// Total of all steps: the operations and everything else.
-    pub(super) seconds: f64,
 }
 
 /// A network with input, targets and an optimizer.

@@ -4,7 +4,14 @@ use std::collections::BTreeMap;
 
 use ops::{Ceilings, Spent, Way};
 
-use super::network::Spending;
+/// The cost of steps, by operation.
+pub(super) struct Spending {
+    pub(super) ledger: ops::Ledger,
+    /// Number of steps in the sums.
+    pub(super) n_steps: usize,
+    /// Total of all steps: the operations and everything else.
+    pub(super) seconds: f64,
+}
 
 /// Returns a table with a row per layer kind and pass.
 pub(super) fn by_kind(spending: &Spending, ceilings: Ceilings) -> String {
@@ -88,8 +95,7 @@ mod tests {
     use expect_test::expect;
     use ops::{Ceilings, Ledger, Spent, Way};
 
-    use super::{by_kind, by_shape};
-    use crate::commands::bench::network::Spending;
+    use super::{Spending, by_kind, by_shape};
 
     fn spending() -> Spending {
         let spent = |calls, seconds, flops, bytes| Spent { calls, seconds, flops, bytes };

@@ -11,8 +11,10 @@ use std::fmt;
 
 use ops::Padding;
 
-use super::{Input, Interpolation, published};
-use crate::{BackboneConfig, EfficientNet, WeightsError, WeightsFile, published::for_inference};
+use crate::{
+    BackboneConfig, EfficientNet, Input, Interpolation, WeightsError, WeightsFile, published,
+    published::for_inference,
+};
 
 /// Weights that a library publishes, or a network that it defines without weights.
 #[derive(Clone, Debug, PartialEq)]
