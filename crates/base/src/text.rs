@@ -170,7 +170,9 @@ mod tests {
                 .copied()
                 .collect::<Vec<_>>()
                 .as_slice(),
-            expect!["line 3 is not UTF-8, though the rest is: correct the line, and save it as UTF-8"],
+            expect![
+                "line 3 is not UTF-8, though the rest is: correct the line, and save it as UTF-8"
+            ],
         );
         check(
             b"PK\x03\x04\0\0\x08\x08\0\0\0\0\xff\xfe",

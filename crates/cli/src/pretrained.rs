@@ -413,15 +413,21 @@ mod tests {
         check("resnet18", expect!["resnet18-5c.pt"]);
         check(
             "c",
-            expect!["c: MASKFIT_WEIGHTS has 3 of that name (c-1.pth, c-2.pth, c.in1k.safetensors): say which"],
+            expect![
+                "c: MASKFIT_WEIGHTS has 3 of that name (c-1.pth, c-2.pth, c.in1k.safetensors): say which"
+            ],
         );
         check(
             "resnet1",
-            expect!["resnet1: there is no such file, here or in MASKFIT_WEIGHTS (DIR has a.pth, a.safetensors, b-57934424.pth, c-1.pth, c-2.pth, c.in1k.safetensors, resnet18-5c.pt): name a file, or a place on the hub as `hf:owner/name`"],
+            expect![
+                "resnet1: there is no such file, here or in MASKFIT_WEIGHTS (DIR has a.pth, a.safetensors, b-57934424.pth, c-1.pth, c-2.pth, c.in1k.safetensors, resnet18-5c.pt): name a file, or a place on the hub as `hf:owner/name`"
+            ],
         );
         check(
             "resnet50",
-            expect!["resnet50: there is no such file, here or in MASKFIT_WEIGHTS (DIR has a.pth, a.safetensors, b-57934424.pth, c-1.pth, c-2.pth, c.in1k.safetensors, resnet18-5c.pt): put it there, or fetch it: `hf:timm/resnet50.a1_in1k`"],
+            expect![
+                "resnet50: there is no such file, here or in MASKFIT_WEIGHTS (DIR has a.pth, a.safetensors, b-57934424.pth, c-1.pth, c-2.pth, c.in1k.safetensors, resnet18-5c.pt): put it there, or fetch it: `hf:timm/resnet50.a1_in1k`"
+            ],
         );
     }
 
@@ -433,12 +439,16 @@ mod tests {
         check(
             "resnet18",
             None,
-            expect!["resnet18: there is no such file (and MASKFIT_WEIGHTS names no folder of weights): put it there, or fetch it: `hf:timm/resnet18.a1_in1k`"],
+            expect![
+                "resnet18: there is no such file (and MASKFIT_WEIGHTS names no folder of weights): put it there, or fetch it: `hf:timm/resnet18.a1_in1k`"
+            ],
         );
         check(
             "x.pth",
             None,
-            expect!["x.pth: there is no such file (and MASKFIT_WEIGHTS names no folder of weights): name a file, or a place on the hub as `hf:owner/name`"],
+            expect![
+                "x.pth: there is no such file (and MASKFIT_WEIGHTS names no folder of weights): name a file, or a place on the hub as `hf:owner/name`"
+            ],
         );
         check(
             "x.pth",

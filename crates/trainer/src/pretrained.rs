@@ -433,14 +433,18 @@ mod tests {
             &half,
             "torchvision and timm",
             "resnet18-f37072fd.pth",
-            expect![[r#"at `augment.statistics`: it is mean 0.5 0.5 0.5, std 0.5 0.5 0.5, but the weights of `model.pretrained` were trained with mean 0.485 0.456 0.406, std 0.229 0.224 0.225 (identified as torchvision/resnet18.IMAGENET1K_V1 by the file name): remove the setting to use theirs, or use other weights, or set `{ kind = "data" }` to measure the statistics of the images"#]],
+            expect![[
+                r#"at `augment.statistics`: it is mean 0.5 0.5 0.5, std 0.5 0.5 0.5, but the weights of `model.pretrained` were trained with mean 0.485 0.456 0.406, std 0.229 0.224 0.225 (identified as torchvision/resnet18.IMAGENET1K_V1 by the file name): remove the setting to use theirs, or use other weights, or set `{ kind = "data" }` to measure the statistics of the images"#
+            ]],
         );
         let imagenet = format!("{B0}\n[augment]\nstatistics = {{ kind = \"imagenet\" }}");
         check(
             &imagenet,
             "timm",
             "tf_efficientnet_b0_ap-f262efe1.pth",
-            expect![[r#"at `augment.statistics`: it is mean 0.485 0.456 0.406, std 0.229 0.224 0.225, but the weights of `model.pretrained` were trained with mean 0.5 0.5 0.5, std 0.5 0.5 0.5 (identified as tf_efficientnet_b0.ap_in1k by the file name): remove the setting to use theirs, or use other weights, or set `{ kind = "data" }` to measure the statistics of the images"#]],
+            expect![[
+                r#"at `augment.statistics`: it is mean 0.485 0.456 0.406, std 0.229 0.224 0.225, but the weights of `model.pretrained` were trained with mean 0.5 0.5 0.5, std 0.5 0.5 0.5 (identified as tf_efficientnet_b0.ap_in1k by the file name): remove the setting to use theirs, or use other weights, or set `{ kind = "data" }` to measure the statistics of the images"#
+            ]],
         );
     }
 }

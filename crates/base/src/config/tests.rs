@@ -230,16 +230,22 @@ fn a_value_that_may_be_a_number_is_a_number() {
 fn the_error_names_the_expected_type() {
     let error = |file: &str, sets: &[&str]| names(file, sets).unwrap_err().to_string();
     expect![[r#"--set count=2024-01-02: at `count`: invalid type: string "2024-01-02", expected a whole number from 0"#]].assert_eq(&error("", &["count=2024-01-02"]));
-    expect!["--set count=true: at `count`: invalid type: boolean `true`, expected a whole number from 0"]
+    expect![
+        "--set count=true: at `count`: invalid type: boolean `true`, expected a whole number from 0"
+    ]
     .assert_eq(&error("", &["count=true"]));
-    expect!["--set count=-1: at `count`: invalid value: integer `-1`, expected a whole number from 0"]
+    expect![
+        "--set count=-1: at `count`: invalid value: integer `-1`, expected a whole number from 0"
+    ]
     .assert_eq(&error("", &["count=-1"]));
     expect!["--set files=2021: at `files`: invalid type: integer `2021`, expected a list"]
         .assert_eq(&error("", &["files=2021"]));
     expect![[r#"--set files=[a: at `files`: invalid type: string "[a", expected a list"#]]
         .assert_eq(&error("", &["files=[a"]));
     // A number is not a length, but a string may be one.
-    expect![[r#"--set total=3: at `total`: `3` is not a length: write "3 epochs", "500 steps" or "5 %""#]]
+    expect![[
+        r#"--set total=3: at `total`: `3` is not a length: write "3 epochs", "500 steps" or "5 %""#
+    ]]
     .assert_eq(&error("", &["total=3"]));
     expect!["--set source.kind=7: at `source.kind`: unknown kind `7`, expected one of `folder`, `several`"]
         .assert_eq(&error("", &["source.kind=7"]));
@@ -330,7 +336,9 @@ fn the_default_alone_is_complete() {
     check(
         "",
         &[],
-        expect!["Experiment { optim: Optim { lr: 0.001 }, loss: CrossEntropy(CrossEntropy { smoothing: 0.1 }) }"],
+        expect![
+            "Experiment { optim: Optim { lr: 0.001 }, loss: CrossEntropy(CrossEntropy { smoothing: 0.1 }) }"
+        ],
     );
 }
 
@@ -346,7 +354,9 @@ fn a_set_overrides_the_file() {
     check(
         "[optim]\nlr = 0.1",
         &["optim.lr=3e-4"],
-        expect!["Experiment { optim: Optim { lr: 0.0003 }, loss: CrossEntropy(CrossEntropy { smoothing: 0.1 }) }"],
+        expect![
+            "Experiment { optim: Optim { lr: 0.0003 }, loss: CrossEntropy(CrossEntropy { smoothing: 0.1 }) }"
+        ],
     );
 }
 
@@ -364,7 +374,9 @@ fn setting_the_same_kind_again_also_starts_from_its_own_defaults() {
     check(
         "[loss]\nkind = \"cross_entropy\"",
         &[],
-        expect!["Experiment { optim: Optim { lr: 0.001 }, loss: CrossEntropy(CrossEntropy { smoothing: 0.0 }) }"],
+        expect![
+            "Experiment { optim: Optim { lr: 0.001 }, loss: CrossEntropy(CrossEntropy { smoothing: 0.0 }) }"
+        ],
     );
 }
 
@@ -391,7 +403,9 @@ fn a_misspelled_key_of_a_kind_is_an_error() {
     check(
         "[loss]\nkind = \"focal\"\ngama = 2.0",
         &[],
-        expect!["error: configs/mine.toml: at `loss.gama`: unknown field `gama`, expected `gamma` (these are of kind `focal`)"],
+        expect![
+            "error: configs/mine.toml: at `loss.gama`: unknown field `gama`, expected `gamma` (these are of kind `focal`)"
+        ],
     );
 }
 
@@ -400,7 +414,9 @@ fn an_unknown_kind_lists_the_known_ones() {
     check(
         "",
         &["loss.kind=focl"],
-        expect!["error: --set loss.kind=focl: at `loss.kind`: there is no `focl`, but: `cross_entropy`, `focal`"],
+        expect![
+            "error: --set loss.kind=focl: at `loss.kind`: there is no `focl`, but: `cross_entropy`, `focal`"
+        ],
     );
 }
 
@@ -409,7 +425,9 @@ fn the_error_names_the_layer_that_breaks_the_config() {
     check(
         "[loss]\nkind = \"focal\"\ngama = 2.0",
         &["loss.gamma=3.0", "optim.lr=1e-2"],
-        expect!["error: configs/mine.toml: at `loss.gama`: unknown field `gama`, expected `gamma` (these are of kind `focal`)"],
+        expect![
+            "error: configs/mine.toml: at `loss.gama`: unknown field `gama`, expected `gamma` (these are of kind `focal`)"
+        ],
     );
 }
 
@@ -418,7 +436,9 @@ fn a_setting_of_a_kind_must_follow_the_kind() {
     check(
         "",
         &["loss.gamma=3.0", "loss.kind=focal"],
-        expect!["error: --set loss.gamma=3.0: at `loss.gamma`: unknown field `gamma`, expected `smoothing` (these are of kind `cross_entropy`)"],
+        expect![
+            "error: --set loss.gamma=3.0: at `loss.gamma`: unknown field `gamma`, expected `smoothing` (these are of kind `cross_entropy`)"
+        ],
     );
 }
 
@@ -436,7 +456,9 @@ fn a_wrong_type_is_an_error() {
     check(
         "",
         &["optim.lr=fast"],
-        expect![[r#"error: --set optim.lr=fast: at `optim.lr`: invalid type: string "fast", expected a number"#]],
+        expect![[
+            r#"error: --set optim.lr=fast: at `optim.lr`: invalid type: string "fast", expected a number"#
+        ]],
     );
 }
 
@@ -445,7 +467,9 @@ fn an_integer_is_a_float() {
     check(
         "",
         &["optim.lr=1"],
-        expect!["Experiment { optim: Optim { lr: 1.0 }, loss: CrossEntropy(CrossEntropy { smoothing: 0.1 }) }"],
+        expect![
+            "Experiment { optim: Optim { lr: 1.0 }, loss: CrossEntropy(CrossEntropy { smoothing: 0.1 }) }"
+        ],
     );
 }
 

@@ -145,11 +145,15 @@ fn settings_that_contradict_weights_are_refused_by_every_command() {
     };
     check(
         "model.backbone.padding=symmetric",
-        expect![[r#"error: at `model.backbone.padding`: it is "symmetric", but the weights of `model.pretrained` were trained with "same" (identified as efficientnet_pytorch's by the tensor names): remove the setting to use theirs, or use other weights"#]],
+        expect![[
+            r#"error: at `model.backbone.padding`: it is "symmetric", but the weights of `model.pretrained` were trained with "same" (identified as efficientnet_pytorch's by the tensor names): remove the setting to use theirs, or use other weights"#
+        ]],
     );
     check(
         "model.backbone.norm_eps=1e-5",
-        expect!["error: at `model.backbone.norm_eps`: it is 0.00001, but the weights of `model.pretrained` were made with 0.001 (by the names in the file they are efficientnet_pytorch's): leave the setting out to have that, or take other weights"],
+        expect![
+            "error: at `model.backbone.norm_eps`: it is 0.00001, but the weights of `model.pretrained` were made with 0.001 (by the names in the file they are efficientnet_pytorch's): leave the setting out to have that, or take other weights"
+        ],
     );
     bench.ok(&["train", "net.toml", "--fast", "--set", "model.backbone.padding=same"]);
 }
@@ -191,6 +195,9 @@ fn preprocessing_of_absent_weights_is_shown_and_reported() {
         preprocessing of efficientnet_b0.ra_in1k: 224x224, crop 0.875, bicubic, mean 0.485 0.456 0.406, std 0.229 0.224 0.225
         reading the data
     "#]].assert_eq(&text(&out.stderr));
-    assert_eq!(text(&out.stdout), "6 images, 8 augmentations of each: show.png
-");
+    assert_eq!(
+        text(&out.stdout),
+        "6 images, 8 augmentations of each: show.png
+"
+    );
 }

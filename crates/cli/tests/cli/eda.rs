@@ -146,7 +146,9 @@ fn synthetic_people_and_configs_are_accepted() {
     let few = ["--set", "data.source.n_people=3", "--set", "data.source.n_test=1"];
     let out = bench.ok(&[&["eda"][..], &few].concat());
     assert!(
-        out.starts_with("synthetic_people: 21 images of 3 people\n7 more images belong to the test set"),
+        out.starts_with(
+            "synthetic_people: 21 images of 3 people\n7 more images belong to the test set"
+        ),
         "{out}"
     );
     assert!(bench.path("eda/classes.png").is_file());

@@ -25,11 +25,15 @@ fn contradictory_roots_are_refused() {
     };
     check(
         "{ source = { kind = \"synthetic_people\" } }",
-        expect!["error: at `data.source.roots[1]`: generates the same people as another root: set another `seed`"],
+        expect![
+            "error: at `data.source.roots[1]`: generates the same people as another root: set another `seed`"
+        ],
     );
     check(
         "{ source = { kind = \"synthetic_people\", n_peopel = 3 } }",
-        expect!["error: --set data.source={ kind = \"several\", roots = [{ source = { kind = \"synthetic_people\" } }, { source = { kind = \"synthetic_people\", n_peopel = 3 } }] }: at `data.source.roots[1].source.n_peopel`: unknown field `n_peopel`, expected one of `n_people`, `n_test`, `size`, `wrong_labels`, `flipped`, `seed` (these are of kind `people`)"],
+        expect![
+            "error: --set data.source={ kind = \"several\", roots = [{ source = { kind = \"synthetic_people\" } }, { source = { kind = \"synthetic_people\", n_peopel = 3 } }] }: at `data.source.roots[1].source.n_peopel`: unknown field `n_peopel`, expected one of `n_people`, `n_test`, `size`, `wrong_labels`, `flipped`, `seed` (these are of kind `people`)"
+        ],
     );
 }
 
@@ -104,7 +108,9 @@ fn wrong_settings_are_refused() {
     );
     bench.fails(
         &["train", "small.toml", "--set", "augment.eval=[{ kind = \"random_crop\" }]"],
-        expect!["error: at `augment.eval`: `random_crop` is random, but inference must be deterministic"],
+        expect![
+            "error: at `augment.eval`: `random_crop` is random, but inference must be deterministic"
+        ],
     );
 }
 
@@ -117,11 +123,15 @@ fn sampler_that_does_not_fit_the_data_is_refused() {
     };
     fails(
         "kind = \"imbalanced\", over = \"masks\"",
-        expect!["error: at `data.sampler`: there is no `over = \"masks\"`, but: joint, mask, gender, age, years"],
+        expect![
+            "error: at `data.sampler`: there is no `over = \"masks\"`, but: joint, mask, gender, age, years"
+        ],
     );
     fails(
         "kind = \"weighted\", over = \"mask\", weights = [1, 2]",
-        expect!["error: at `data.sampler`: `weights` are 2, but there are 3 classes: worn, incorrect, not worn"],
+        expect![
+            "error: at `data.sampler`: `weights` are 2, but there are 3 classes: worn, incorrect, not worn"
+        ],
     );
     fails(
         "kind = \"weighted\", weights = [0, -1]",
@@ -129,19 +139,27 @@ fn sampler_that_does_not_fit_the_data_is_refused() {
     );
     fails(
         "kind = \"weighted\", over = \"mask\", weights = [0, 0, 0]",
-        expect!["error: at `data.sampler`: it leaves epoch 1 without images: change its settings, or choose another"],
+        expect![
+            "error: at `data.sampler`: it leaves epoch 1 without images: change its settings, or choose another"
+        ],
     );
     fails(
         "kind = \"weighted\", replacement = false, num_samples = 1000",
-        expect!["error: at `data.sampler`: without replacement there are 42 examples to draw, not 1000: set `num_samples`, or `replacement = true`"],
+        expect![
+            "error: at `data.sampler`: without replacement there are 42 examples to draw, not 1000: set `num_samples`, or `replacement = true`"
+        ],
     );
     fails(
         "kind = \"balance_class\", mode = \"sideways\"",
-        expect![[r#"error: --set data.sampler={ kind = "balance_class", mode = "sideways" }: at `data.sampler.mode`: is "downsampling", "upsampling" or a number of examples"#]],
+        expect![[
+            r#"error: --set data.sampler={ kind = "balance_class", mode = "sideways" }: at `data.sampler.mode`: is "downsampling", "upsampling" or a number of examples"#
+        ]],
     );
     fails(
         "kind = \"balance_class\", mode = 1000000000",
-        expect!["error: at `data.sampler`: it gives epoch 1 more than 100000000 images, 12000000000"],
+        expect![
+            "error: at `data.sampler`: it gives epoch 1 more than 100000000 images, 12000000000"
+        ],
     );
     fails(
         "kind = \"dynamic_balance\", exp_lambda = 1",

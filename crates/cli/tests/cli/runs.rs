@@ -89,7 +89,9 @@ fn train_predict_and_submit_work_and_a_truncated_bundle_is_refused() {
     bench.fails(&["submit", "runs/a", "--images", "people"], expect!["error: people/info.csv: No such file or directory (os error 2): name the folder of `info.csv` and `images/`"]);
     bench.fails(
         &["submit", "people", "--images", "people/eval"],
-        expect!["error: people: this is not a bundle: name the folder of a `bundle.toml`, or a run"],
+        expect![
+            "error: people: this is not a bundle: name the folder of a `bundle.toml`, or a run"
+        ],
     );
 }
 
@@ -310,7 +312,9 @@ fn runs_are_compared_only_on_the_same_images() {
 
     bench.fails(
         &["compare", "runs/a"],
-        expect!["error: expected two or more runs, or the runs of two sides: --a RUN... --b RUN..."],
+        expect![
+            "error: expected two or more runs, or the runs of two sides: --a RUN... --b RUN..."
+        ],
     );
     bench.fails(
         &["compare", "runs/a", "runs/b", "--test"],
@@ -318,7 +322,9 @@ fn runs_are_compared_only_on_the_same_images() {
     );
     bench.fails(
         &["compare", "runs/a", "runs/b", "--by", "age_mae"],
-        expect!["error: `age_mae` needs predicted ages in years, which not every run has a head for"],
+        expect![
+            "error: `age_mae` needs predicted ages in years, which not every run has a head for"
+        ],
     );
     let err = text(&bench.run(&["compare", "runs/a", "runs/other"]).stderr);
     assert!(err.contains("have different images: only in the first: "), "{err}");
@@ -403,7 +409,8 @@ fn resuming_from_another_folder_names_the_original_folder() {
     };
     let begin = "error: START/runs/a/config.toml: `data.source.root` is `people/train`, which does not exist \
                  relative to ELSEWHERE: paths are relative to the folder that a run is started in: ";
-    let set = "; or `train --resume` with `--set data.source.root=DIR --allow-changes` if it has moved";
+    let set =
+        "; or `train --resume` with `--set data.source.root=DIR --allow-changes` if it has moved";
     assert_eq!(
         error(&["train", "--resume"]),
         format!("{begin}this run was started in START: `cd START` first{set}")

@@ -153,7 +153,9 @@ fn ambiguous_settings_stay_unchanged_and_are_reported() {
     check(
         "torchvision and timm",
         &resnet,
-        expect!["nothing tells which of torchvision and timm's weights these are (resnet18.a1_in1k, resnet18.a3_in1k, resnet18.fb_ssl_yfcc100m_ft_in1k, ...; a file called as the library calls it does): images are assumed to be as resnet18.a1_in1k wants them"],
+        expect![
+            "nothing tells which of torchvision and timm's weights these are (resnet18.a1_in1k, resnet18.a3_in1k, resnet18.fb_ssl_yfcc100m_ft_in1k, ...; a file called as the library calls it does): images are assumed to be as resnet18.a1_in1k wants them"
+        ],
     );
     let vgg = BackboneConfig::Vgg(Vgg { depth: 11, batch_norm: false, ..Vgg::default() });
     check("torchvision", &vgg, expect![""]);
@@ -198,7 +200,9 @@ fn settings_that_contradict_weights_are_reported() {
         "torchvision",
         "x",
         left_out(&wrong),
-        expect![[r#"at `model.backbone.padding`: it is "same", but the weights of `model.pretrained` were trained with "symmetric" (identified as torchvision's by the tensor names): remove the setting to use theirs, or use other weights"#]],
+        expect![[
+            r#"at `model.backbone.padding`: it is "same", but the weights of `model.pretrained` were trained with "symmetric" (identified as torchvision's by the tensor names): remove the setting to use theirs, or use other weights"#
+        ]],
     );
     // Neither of timm's two.
     let wrong = with(Variant::B0, Some(Padding::Same), Some(1e-5));
@@ -206,7 +210,9 @@ fn settings_that_contradict_weights_are_reported() {
         "timm",
         "x",
         left_out(&wrong),
-        expect!["at `model.backbone.norm_eps`: it is 0.00001, but the weights of `model.pretrained` were trained with 0.001 (identified as timm's by the tensor names): remove the setting to use theirs, or use other weights"],
+        expect![
+            "at `model.backbone.norm_eps`: it is 0.00001, but the weights of `model.pretrained` were trained with 0.001 (identified as timm's by the tensor names): remove the setting to use theirs, or use other weights"
+        ],
     );
     // For any width and depth.
     let BackboneConfig::EfficientNet(it) = with(Variant::B0, None, Some(1e-5)) else {
@@ -217,7 +223,9 @@ fn settings_that_contradict_weights_are_reported() {
         "efficientnet_pytorch",
         "x",
         left_out(&narrow),
-        expect!["at `model.backbone.norm_eps`: it is 0.00001, but the weights of `model.pretrained` were made with 0.001 (by the names in the file they are efficientnet_pytorch's): leave the setting out to have that, or take other weights"],
+        expect![
+            "at `model.backbone.norm_eps`: it is 0.00001, but the weights of `model.pretrained` were made with 0.001 (by the names in the file they are efficientnet_pytorch's): leave the setting out to have that, or take other weights"
+        ],
     );
     // The normalisation depends on the weights, so it is known only for published ones.
     let resnet = BackboneConfig::ResNet(ResNet { depth: 18, ..ResNet::default() });
@@ -227,7 +235,9 @@ fn settings_that_contradict_weights_are_reported() {
         "torchvision and timm",
         "resnet18-f37072fd.pth",
         half,
-        expect![[r#"at `augment.statistics`: it is mean 0.5 0.5 0.5, std 0.5 0.5 0.5, but the weights of `model.pretrained` were made with mean 0.485 0.456 0.406, std 0.229 0.224 0.225 (by the file's name they are torchvision/resnet18.IMAGENET1K_V1): leave the setting out to have that, or take other weights (`{ kind = "data" }` takes what is measured of the images, on purpose)"#]],
+        expect![[
+            r#"at `augment.statistics`: it is mean 0.5 0.5 0.5, std 0.5 0.5 0.5, but the weights of `model.pretrained` were made with mean 0.485 0.456 0.406, std 0.229 0.224 0.225 (by the file's name they are torchvision/resnet18.IMAGENET1K_V1): leave the setting out to have that, or take other weights (`{ kind = "data" }` takes what is measured of the images, on purpose)"#
+        ]],
     );
     check("torchvision and timm", "my-resnet18.pth", half, expect![""]);
     let near = colours([0.485, 0.456, 0.406], [0.2251; 3]);
