@@ -19,7 +19,6 @@ use proc_macro2::{Delimiter, TokenStream, TokenTree};
 /// must be exactly a circle, so that the list can only shrink.
 #[rustfmt::skip]
 const KNOWN: &[(&str, &[&str], &str)] = &[
-    ("crates/augment", &["canvas.rs", "cutout.rs", "decode.rs", "face.rs", "jpeg.rs", "jpeg/blocks.rs", "jpeg/colour.rs", "jpeg/header.rs", "jpeg/layout.rs", "jpeg/scan.rs", "jpeg/stored.rs", "sample.rs", "size.rs", "transform.rs", "transform/color_jitter.rs", "transform/resize.rs", "transform/strip.rs", "transform/tables.rs"], "an image with pending operations knows the filters and the errors of decoding"),
     ("crates/cli", &["commands.rs", "commands/bench.rs", "commands/bench/compare.rs", "commands/bench/load.rs", "commands/bench/network.rs", "commands/bench/scale.rs", "commands/data.rs", "commands/data/show.rs", "commands/dry.rs", "commands/eda.rs", "commands/kfold.rs", "commands/labels.rs", "commands/lr_find.rs", "commands/predict.rs", "commands/schedule.rs", "commands/train.rs"], "helpers of several commands are in the file that calls the commands"),
     ("crates/cli", &["drawing.rs", "drawing/bars.rs", "drawing/curves.rs", "drawing/histogram.rs", "drawing/label.rs", "drawing/sheet.rs"], "what all charts share is in the file that declares them"),
     ("crates/ops", &["lanes.rs", "real.rs"], "a number names its registers, and a register its numbers"),

@@ -14,9 +14,9 @@ use crate::{
     cutout::Cutout,
     decode::{Encoded, Part},
     face::{self, DEFAULT_MIN_SCORE, Face},
+    filter::Filter,
     memory::Memories,
     sample::{Border, project, sample},
-    transform::Filter,
 };
 
 /// An image with pending operations.
@@ -467,7 +467,7 @@ fn view(image: Image, [rows, columns]: [Side; 2], filter: Filter) -> Image {
 #[cfg(test)]
 mod tests {
     use super::Canvas;
-    use crate::{Border, Image, Projection, transform::Filter};
+    use crate::{Border, Image, Projection, filter::Filter};
 
     fn test_image(w: u32, h: u32) -> Image {
         let wave = |a: u32, b: u32| {

@@ -23,7 +23,7 @@ use self::{
     min_cut::{AHEAD, Grid},
     mixture::Mixture,
 };
-use crate::{Image, face::Face, transform::Filter};
+use crate::{Image, face::Face, filter::Filter};
 
 /// The longer side of the image that is segmented.
 const LONGER: usize = 128;

@@ -12,47 +12,12 @@ use std::{io::Cursor, ops::Range};
 use image::{DynamicImage, ImageDecoder, ImageFormat, Limits, metadata::Orientation};
 
 use crate::{
-    Image,
+    DecodeError, Image,
     end::has_an_end,
     exif,
     jpeg::{self, Header},
     size::{self, Size, failed, format_of},
 };
-
-/// Why bytes cannot be decoded.
-#[derive(Clone, Debug, PartialEq, thiserror::Error)]
-pub enum DecodeError {
-    /// The file is empty.
-    #[error("the file is empty")]
-    Empty,
-    /// The bytes do not begin like a supported format.
-    #[error("this is not an image: its first bytes are none of JPEG, PNG, WebP, GIF, BMP or TIFF")]
-    NotAnImage,
-    /// An image of an unsupported kind.
-    #[error("this kind of {format} is not supported ({what}): save it as PNG")]
-    Unsupported {
-        /// The file format.
-        format: &'static str,
-        /// The kind.
-        what: String,
-    },
-    /// The end is missing.
-    #[error("the image is truncated")]
-    Truncated,
-    /// The decoder failed.
-    #[error("the image is damaged: {0}")]
-    Damaged(String),
-    /// Decoding would use too much memory.
-    #[error("{width}x{height} pixels exceed `max_pixels = {limit}`")]
-    TooLarge {
-        /// The width in pixels.
-        width: u32,
-        /// The height in pixels.
-        height: u32,
-        /// The limit.
-        limit: u64,
-    },
-}
 
 /// An encoded image whose header has been read.
 pub(crate) struct Encoded<'a> {

@@ -11,10 +11,7 @@ use std::{cell::RefCell, sync::OnceLock};
 
 use rustface::{Detector, FaceInfo, ImageData, Model, create_detector_with_model, read_model};
 
-use crate::{
-    Image,
-    transform::{Filter, grey},
-};
+use crate::{Image, filter::Filter, rgb::grey};
 
 /// The default minimum score of a face: the lowest that its authors use.
 pub(crate) const DEFAULT_MIN_SCORE: f64 = 0.95;

@@ -12,6 +12,7 @@
 
 mod blocks;
 mod colour;
+mod error;
 mod header;
 mod huffman;
 mod layout;
@@ -33,16 +34,6 @@ use self::{
     scan::{Coded, Scan},
     stored::{Restarts, State},
 };
-
-/// The error for a damaged file.
-fn damaged(what: &str) -> DecodeError {
-    DecodeError::Damaged(what.to_owned())
-}
-
-/// The error for an unsupported kind of file.
-fn unsupported(what: &str) -> DecodeError {
-    DecodeError::Unsupported { format: "JPEG", what: what.to_owned() }
-}
 
 /// Decodes the rectangle of `rows` and `columns`, which are inside the image reduced by `reduction`: 1, 2, 4
 /// or 8.

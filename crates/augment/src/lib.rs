@@ -9,8 +9,10 @@ mod canvas;
 mod cutout;
 mod decode;
 mod end;
+mod error;
 mod exif;
 mod face;
+mod filter;
 mod jpeg;
 mod memory;
 mod mix;
@@ -18,6 +20,7 @@ mod mixing;
 mod pipeline;
 mod projection;
 mod range;
+mod rgb;
 mod sample;
 mod size;
 mod sniff;
@@ -27,19 +30,21 @@ mod tiff;
 mod transform;
 
 pub use canvas::{Canvas, OpError};
-pub use decode::{DecodeError, decode, decode_whole, verify};
+pub use decode::{decode, decode_whole, verify};
+pub use error::DecodeError;
+pub use filter::Filter;
 pub use memory::Memory;
 pub use mix::{Level, MixOp, MixOpConfig, MixPlan};
 pub use mixing::Mixing;
 pub use pipeline::{Pipeline, PipelineError};
 pub use projection::Projection;
 pub use range::Range;
+pub use rgb::Image;
 pub use sample::Border;
 pub use size::read_size;
 pub use sniff::{SNIFFED, Sniffed, sniff};
 pub use statistics::{Given, Statistics, StatisticsConfig, StatisticsSource};
 pub use step::Step;
 pub use transform::{
-    CenterCrop, Filter, HorizontalFlip, Image, RandomCrop, Resize, ResizeShorter, Transform,
-    TransformConfig,
+    CenterCrop, HorizontalFlip, RandomCrop, Resize, ResizeShorter, Transform, TransformConfig,
 };

@@ -47,21 +47,13 @@ mod vertical_flip;
 mod zoo;
 
 use base::Rng;
-use image::RgbImage;
 
-use crate::{Canvas, OpError};
+use crate::{Canvas, Filter, Image, OpError};
 
-pub(crate) use self::color_jitter::grey;
 pub use self::{
-    center_crop::CenterCrop,
-    horizontal_flip::HorizontalFlip,
-    random_crop::RandomCrop,
-    resize::{Filter, Resize},
-    resize_shorter::ResizeShorter,
+    center_crop::CenterCrop, horizontal_flip::HorizontalFlip, random_crop::RandomCrop,
+    resize::Resize, resize_shorter::ResizeShorter,
 };
-
-/// An image in memory: RGB8.
-pub type Image = RgbImage;
 
 base::choice! {
     /// An entry of `[augment] train` or `eval`.

@@ -5,9 +5,8 @@
 use std::sync::Arc;
 
 use super::{
-    damaged,
+    error::{damaged, unsupported},
     huffman::{Code, Use},
-    unsupported,
 };
 use crate::DecodeError;
 

@@ -3,10 +3,9 @@
 use std::{ops::Range, sync::Arc};
 
 use super::{
-    damaged,
+    error::{damaged, unsupported},
     header::{Header, Segments},
     huffman::{Code, Codes, Use},
-    unsupported,
 };
 use crate::DecodeError;
 

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use super::{
-    damaged,
+    error::damaged,
     header::{END, Header, SCAN, Segments},
     huffman::{Bits, Code},
     scan::{Coded, Scan},

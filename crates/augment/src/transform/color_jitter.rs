@@ -21,7 +21,7 @@ use super::{
     strip::{N, Strip, each_pixel, each_strip},
     tables::{Table, table},
 };
-use crate::{Canvas, Image, OpError};
+use crate::{Canvas, Image, OpError, rgb::luma};
 
 /// `kind = "color_jitter"`
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -243,13 +243,7 @@ impl Step {
     }
 }
 
-/// The luma of ITU-R 601, in PIL's fixed point.
-#[inline(always)]
-fn luma([r, g, b]: [i32; 3]) -> i32 {
-    (r * 19_595 + g * 38_470 + b * 7_471 + 0x8000) >> 16
-}
-
-/// The same in OpenCV's fixed point.
+/// [`luma`] in OpenCV's fixed point.
 #[inline(always)]
 fn luma_of_opencv([r, g, b]: [i32; 3]) -> i32 {
     (r * 9_798 + g * 19_235 + b * 3_735 + 0x4000) >> 15
@@ -263,11 +257,6 @@ pub(super) fn blend(degenerate: f32, x: u8, factor: f32) -> u8 {
 #[inline(always)]
 fn blended(degenerate: f32, x: i32, factor: f32) -> i32 {
     to_byte(degenerate + factor * (x as f32 - degenerate))
-}
-
-/// [`luma`] of bytes.
-pub(crate) fn grey(rgb: [u8; 3]) -> u8 {
-    luma(rgb.map(i32::from)) as u8
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ use super::{
     Transform, range_problem, size_problem, strength_problem,
     tables::{look_up, table},
 };
-use crate::{Border, Canvas, Image, OpError, Projection, transform::Filter};
+use crate::{Border, Canvas, Image, OpError, Projection, filter::Filter};
 
 /// `kind = "fastai"`
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

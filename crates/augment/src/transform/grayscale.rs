@@ -5,8 +5,8 @@
 use base::Rng;
 use serde::{Deserialize, Serialize};
 
-use super::{Transform, color_jitter::grey, tables::each_pixel};
-use crate::{Canvas, Image, OpError};
+use super::{Transform, tables::each_pixel};
+use crate::{Canvas, Image, OpError, rgb::grey};
 
 /// `kind = "grayscale"`
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
