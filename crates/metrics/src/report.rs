@@ -152,7 +152,7 @@ impl Evaluation {
         }
         Report {
             n_people,
-            n_images: n_images,
+            n_images,
             scopes: reports,
             age_mae: Some(age_mae.score()).filter(|it| it.is_finite()),
         }

@@ -88,7 +88,10 @@ fn stopped_run_resumes_with_the_settings_from_its_weights() {
     wait_for(&bench.path("runs/stopped/best/bundle.toml"));
     signal("-KILL", child.id());
     child.wait().unwrap();
-    assert!(!bench.path("runs/stopped/report.toml").exists(), "the run finished before it was stopped");
+    assert!(
+        !bench.path("runs/stopped/report.toml").exists(),
+        "the run finished before it was stopped"
+    );
     // The file is not needed any more.
     fs::remove_file(bench.path("best.safetensors")).unwrap();
     bench.ok(&["train", "--resume", "runs/stopped"]);

@@ -242,8 +242,7 @@ impl<'a> Folders<'a> {
                 let problem = format!("looks like {n} folders in other Unicode forms (NFC or NFD)");
                 findings.add(format!("images/{path}"), problem, "keep one of them");
             } else if named.contains(first) || !taken.insert(first) {
-                let problem =
-                    format!("`{path}` occurs twice, in two Unicode forms (NFC and NFD)");
+                let problem = format!("`{path}` occurs twice, in two Unicode forms (NFC and NFD)");
                 findings.add("train.csv", problem, "remove one of the two rows");
             }
         }

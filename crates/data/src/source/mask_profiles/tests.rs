@@ -149,7 +149,10 @@ fn a_folder_in_another_unicode_form_than_its_row_is_found() {
         let its = its.unwrap();
         assert_eq!(super::path_of(its), Path::new("images").join(folder).join("mask1.jpg"));
         assert_eq!(its.age, Some(70.0), "the fix applies to this person");
-        assert!(manifest.notes[0].contains("differs from their folder's: 1, such as"), "{manifest:?}");
+        assert!(
+            manifest.notes[0].contains("differs from their folder's: 1, such as"),
+            "{manifest:?}"
+        );
         let ascii = format!("{HEADER}1,male,Asian,30,a\n2,male,Asian,30,b\n");
         let other = read(&ascii, &people(&["a", "b"]), "").0;
         assert_eq!(manifest.listed.len(), other.listed.len());
