@@ -180,16 +180,12 @@ fn pytorch_model_bin_and_named_files_are_found() {
     hub.fails(
         &hub.endpoint,
         "hf:timm",
-        expect![
-            "error: hf:timm: is no place on the hub: write hf:owner/name, or hf:owner/name/file"
-        ],
+        expect!["error: hf:timm: this is not a place on the hub: write hf:owner/name, or hf:owner/name/file"],
     );
     hub.fails(
         &hub.endpoint,
         "hf:../x",
-        expect![
-            "error: hf:../x: is no place on the hub: write hf:owner/name, or hf:owner/name/file"
-        ],
+        expect!["error: hf:../x: this is not a place on the hub: write hf:owner/name, or hf:owner/name/file"],
     );
 }
 

@@ -415,7 +415,7 @@ fn an_unknown_kind_lists_the_known_ones() {
         "",
         &["loss.kind=focl"],
         expect![
-            "error: --set loss.kind=focl: at `loss.kind`: there is no `focl`, but: `cross_entropy`, `focal`"
+            "error: --set loss.kind=focl: at `loss.kind`: unknown kind `focl`, expected one of `cross_entropy`, `focal`"
         ],
     );
 }

@@ -152,7 +152,7 @@ fn settings_that_contradict_weights_are_refused_by_every_command() {
     check(
         "model.backbone.norm_eps=1e-5",
         expect![
-            "error: at `model.backbone.norm_eps`: it is 0.00001, but the weights of `model.pretrained` were made with 0.001 (by the names in the file they are efficientnet_pytorch's): leave the setting out to have that, or take other weights"
+            "error: at `model.backbone.norm_eps`: it is 0.00001, but the weights of `model.pretrained` were trained with 0.001 (identified as efficientnet_pytorch's by the tensor names): remove the setting to use theirs, or use other weights"
         ],
     );
     bench.ok(&["train", "net.toml", "--fast", "--set", "model.backbone.padding=same"]);

@@ -205,31 +205,31 @@ fn errors_name_the_problem_and_the_fix() {
     fs::create_dir(bench.path("empty")).unwrap();
     bench.fails(
         &["eda", "empty"],
-        expect!["error: empty: there is no train.csv here, nor in train/: name a folder with `train.csv` and `images/`"],
+        expect!["error: empty: no train.csv here, nor in train/: give a folder with `train.csv` and `images/`"],
     );
     fs::write(bench.path("empty/train.csv"), "id,gender,race,age,path\n").unwrap();
     bench.fails(
         &["eda", "empty"],
-        expect!["error: empty/images: No such file or directory (os error 2): `data.source.root` is to be the folder of `train.csv` and `images/`"],
+        expect!["error: empty/images: No such file or directory (os error 2): `data.source.root` must be the folder of `train.csv` and `images/`"],
     );
     fs::create_dir(bench.path("empty/images")).unwrap();
     bench.fails(
         &["eda", "empty"],
         expect![[r#"
-        error: empty: there are no images; 1 thing is wrong with the data:
-          train.csv: has no rows: add a row for each person"#]],
+            error: empty: no images; 1 problem in the data:
+              train.csv: has no rows: add a row for each person"#]],
     );
     bench.fails(
         &["eda", "people", "-o", "people"],
-        expect!["error: people: is there already: name a new folder with `-o`"],
+        expect!["error: people: already exists: choose a new folder with `-o`"],
     );
     bench.fails(
         &["eda", "people", "-o", "people/train/train.csv"],
-        expect!["error: people/train/train.csv: is a file: name a new folder with `-o`"],
+        expect!["error: people/train/train.csv: is a file: choose a new folder with `-o`"],
     );
     bench.fails(
         &["eda", "people", "-o", "people/train/train.csv/new"],
-        expect!["error: people/train/train.csv/new: name another folder with `-o`: Not a directory (os error 20)"],
+        expect!["error: people/train/train.csv/new: choose another folder with `-o`: Not a directory (os error 20)"],
     );
     bench.fails(
         &["eda", "people", "--set", "data.max_pixel=1"],

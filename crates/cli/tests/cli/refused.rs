@@ -31,9 +31,9 @@ fn contradictory_roots_are_refused() {
     );
     check(
         "{ source = { kind = \"synthetic_people\", n_peopel = 3 } }",
-        expect![
-            "error: --set data.source={ kind = \"several\", roots = [{ source = { kind = \"synthetic_people\" } }, { source = { kind = \"synthetic_people\", n_peopel = 3 } }] }: at `data.source.roots[1].source.n_peopel`: unknown field `n_peopel`, expected one of `n_people`, `n_test`, `size`, `wrong_labels`, `flipped`, `seed` (these are of kind `people`)"
-        ],
+        expect![[
+            r#"error: --set data.source={ kind = "several", roots = [{ source = { kind = "synthetic_people" } }, { source = { kind = "synthetic_people", n_peopel = 3 } }] }: at `data.source.roots[1].source.n_peopel`: unknown field `n_peopel`, expected one of `n_people`, `n_test`, `size`, `wrong_labels`, `flipped`, `seed` (these are of kind `synthetic_people`)"#
+        ]],
     );
 }
 
@@ -123,51 +123,53 @@ fn sampler_that_does_not_fit_the_data_is_refused() {
     };
     fails(
         "kind = \"imbalanced\", over = \"masks\"",
-        expect![
-            "error: at `data.sampler`: there is no `over = \"masks\"`, but: joint, mask, gender, age, years"
-        ],
+        expect![[
+            r#"error: at `data.sampler`: unknown `over = "masks"`: use one of joint, mask, gender, age, years"#
+        ]],
     );
     fails(
         "kind = \"weighted\", over = \"mask\", weights = [1, 2]",
         expect![
-            "error: at `data.sampler`: `weights` are 2, but there are 3 classes: worn, incorrect, not worn"
+            "error: at `data.sampler`: `weights` has 2 values, but there are 3 classes: worn, incorrect, not worn"
         ],
     );
     fails(
         "kind = \"weighted\", weights = [0, -1]",
-        expect!["error: at `data.sampler`: every one of `weights` is at least 0, not -1"],
+        expect!["error: at `data.sampler`: all `weights` must be at least 0 and finite, not -1"],
     );
     fails(
         "kind = \"weighted\", over = \"mask\", weights = [0, 0, 0]",
         expect![
-            "error: at `data.sampler`: it leaves epoch 1 without images: change its settings, or choose another"
+            "error: at `data.sampler`: epoch 1 has no images: change the sampler's settings, or choose another"
         ],
     );
     fails(
         "kind = \"weighted\", replacement = false, num_samples = 1000",
         expect![
-            "error: at `data.sampler`: without replacement there are 42 examples to draw, not 1000: set `num_samples`, or `replacement = true`"
+            "error: at `data.sampler`: cannot sample 1000 of 42 examples without replacement: set `num_samples`, or `replacement = true`"
         ],
     );
     fails(
         "kind = \"balance_class\", mode = \"sideways\"",
         expect![[
-            r#"error: --set data.sampler={ kind = "balance_class", mode = "sideways" }: at `data.sampler.mode`: is "downsampling", "upsampling" or a number of examples"#
+            r#"error: --set data.sampler={ kind = "balance_class", mode = "sideways" }: at `data.sampler.mode`: must be "downsampling", "upsampling" or a number of examples"#
         ]],
     );
     fails(
         "kind = \"balance_class\", mode = 1000000000",
         expect![
-            "error: at `data.sampler`: it gives epoch 1 more than 100000000 images, 12000000000"
+            "error: at `data.sampler`: epoch 1 has 12000000000 images, more than the maximum of 100000000"
         ],
     );
     fails(
         "kind = \"dynamic_balance\", exp_lambda = 1",
-        expect!["error: at `data.sampler`: `exp_lambda` is between 0 and 1, not 1"],
+        expect!["error: at `data.sampler`: `exp_lambda` must be between 0 and 1, not 1"],
     );
     fails(
         "kind = \"dynamic_balance\", mode = \"upsampling\"",
-        expect![[r#"error: at `data.sampler`: `mode` is "downsampling" or a number of examples"#]],
+        expect![[
+            r#"error: at `data.sampler`: `mode` must be "downsampling" or a number of examples"#
+        ]],
     );
 }
 

@@ -147,7 +147,7 @@ fn files_that_are_not_weights_are_refused() {
         "evil.pth",
         b"\x80\x02cos\nsystem\nX\x0c\x00\x00\x00touch hacked\x85R.",
         expect![
-            "error: evil.pth: this `.pth` file would call `os.system`, which loading weights does not need: it is refused (save the weights alone, as `torch.save(model.state_dict(), ...)` or as `.safetensors`)"
+            "error: evil.pth: this `.pth` file would call `os.system`, which loading weights does not require, and is refused: save only the weights, as `torch.save(model.state_dict(), ...)` or as `.safetensors`"
         ],
     );
     let eval = b"\x80\x04\x8c\x08builtins\x8c\x04eval\x93\x8c\x01x\x85R.";
@@ -155,25 +155,28 @@ fn files_that_are_not_weights_are_refused() {
         "evil.pt",
         eval,
         expect![
-            "error: evil.pt: this `.pth` file would call `builtins.eval`, which loading weights does not need: it is refused (save the weights alone, as `torch.save(model.state_dict(), ...)` or as `.safetensors`)"
+            "error: evil.pt: this `.pth` file would call `builtins.eval`, which loading weights does not require, and is refused: save only the weights, as `torch.save(model.state_dict(), ...)` or as `.safetensors`"
         ],
     );
     check(
         "empty.pth",
         b"",
         expect![
-            "error: empty.pth: this is no whole `.safetensors` or `.pth` file (header too small): fetch it again"
+            "error: empty.pth: this is not a complete `.safetensors` or `.pth` file (header too small): download it again"
         ],
     );
     check(
         "cut.safetensors",
         &safetensors(&resnet18())[..5000],
         expect![
-            "error: cut.safetensors: this is no whole `.safetensors` or `.pth` file (invalid header length): fetch it again"
+            "error: cut.safetensors: this is not a complete `.safetensors` or `.pth` file (invalid header length): download it again"
         ],
     );
-    bench.fails(&["weights", "inspect", "."], expect!["error: .: is a folder: name a file in it"]);
-    bench.fails(&["weights", "inspect", "absent.pth"], expect!["error: absent.pth: there is no such file (and MASKFIT_WEIGHTS names no folder of weights): name a file, or a place on the hub as `hf:owner/name`"]);
+    bench.fails(
+        &["weights", "inspect", "."],
+        expect!["error: .: this is a folder: name a file in it"],
+    );
+    bench.fails(&["weights", "inspect", "absent.pth"], expect!["error: absent.pth: there is no such file (and MASKFIT_WEIGHTS does not name a folder of weights): name a file, or a place on the hub as `hf:owner/name`"]);
 }
 
 #[test]

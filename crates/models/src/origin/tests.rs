@@ -154,7 +154,7 @@ fn ambiguous_settings_stay_unchanged_and_are_reported() {
         "torchvision and timm",
         &resnet,
         expect![
-            "nothing tells which of torchvision and timm's weights these are (resnet18.a1_in1k, resnet18.a3_in1k, resnet18.fb_ssl_yfcc100m_ft_in1k, ...; a file called as the library calls it does): images are assumed to be as resnet18.a1_in1k wants them"
+            "it is unknown which of torchvision and timm's weights these are (resnet18.a1_in1k, resnet18.a3_in1k, resnet18.fb_ssl_yfcc100m_ft_in1k, ...; the library's own file name identifies them): assuming the preprocessing of resnet18.a1_in1k"
         ],
     );
     let vgg = BackboneConfig::Vgg(Vgg { depth: 11, batch_norm: false, ..Vgg::default() });
@@ -224,7 +224,7 @@ fn settings_that_contradict_weights_are_reported() {
         "x",
         left_out(&narrow),
         expect![
-            "at `model.backbone.norm_eps`: it is 0.00001, but the weights of `model.pretrained` were made with 0.001 (by the names in the file they are efficientnet_pytorch's): leave the setting out to have that, or take other weights"
+            "at `model.backbone.norm_eps`: it is 0.00001, but the weights of `model.pretrained` were trained with 0.001 (identified as efficientnet_pytorch's by the tensor names): remove the setting to use theirs, or use other weights"
         ],
     );
     // The normalisation depends on the weights, so it is known only for published ones.
@@ -236,7 +236,7 @@ fn settings_that_contradict_weights_are_reported() {
         "resnet18-f37072fd.pth",
         half,
         expect![[
-            r#"at `augment.statistics`: it is mean 0.5 0.5 0.5, std 0.5 0.5 0.5, but the weights of `model.pretrained` were made with mean 0.485 0.456 0.406, std 0.229 0.224 0.225 (by the file's name they are torchvision/resnet18.IMAGENET1K_V1): leave the setting out to have that, or take other weights (`{ kind = "data" }` takes what is measured of the images, on purpose)"#
+            r#"at `augment.statistics`: it is mean 0.5 0.5 0.5, std 0.5 0.5 0.5, but the weights of `model.pretrained` were trained with mean 0.485 0.456 0.406, std 0.229 0.224 0.225 (identified as torchvision/resnet18.IMAGENET1K_V1 by the file name): remove the setting to use theirs, or use other weights, or set `{ kind = "data" }` to measure the statistics of the images"#
         ]],
     );
     check("torchvision and timm", "my-resnet18.pth", half, expect![""]);
