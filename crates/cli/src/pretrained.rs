@@ -414,7 +414,7 @@ mod tests {
         check(
             "c",
             expect![
-                "c: MASKFIT_WEIGHTS has 3 of that name (c-1.pth, c-2.pth, c.in1k.safetensors): say which"
+                "c: MASKFIT_WEIGHTS has 3 files of that name (c-1.pth, c-2.pth, c.in1k.safetensors): name one of them"
             ],
         );
         check(
@@ -426,7 +426,7 @@ mod tests {
         check(
             "resnet50",
             expect![
-                "resnet50: there is no such file, here or in MASKFIT_WEIGHTS (DIR has a.pth, a.safetensors, b-57934424.pth, c-1.pth, c-2.pth, c.in1k.safetensors, resnet18-5c.pt): put it there, or fetch it: `hf:timm/resnet50.a1_in1k`"
+                "resnet50: there is no such file, here or in MASKFIT_WEIGHTS (DIR has a.pth, a.safetensors, b-57934424.pth, c-1.pth, c-2.pth, c.in1k.safetensors, resnet18-5c.pt): put it there, or download it: `hf:timm/resnet50.a1_in1k`"
             ],
         );
     }
@@ -440,14 +440,14 @@ mod tests {
             "resnet18",
             None,
             expect![
-                "resnet18: there is no such file (and MASKFIT_WEIGHTS names no folder of weights): put it there, or fetch it: `hf:timm/resnet18.a1_in1k`"
+                "resnet18: there is no such file (and MASKFIT_WEIGHTS does not name a folder of weights): put it there, or download it: `hf:timm/resnet18.a1_in1k`"
             ],
         );
         check(
             "x.pth",
             None,
             expect![
-                "x.pth: there is no such file (and MASKFIT_WEIGHTS names no folder of weights): name a file, or a place on the hub as `hf:owner/name`"
+                "x.pth: there is no such file (and MASKFIT_WEIGHTS does not name a folder of weights): name a file, or a place on the hub as `hf:owner/name`"
             ],
         );
         check(

@@ -7,32 +7,16 @@
 mod commands;
 mod files;
 mod limits;
+mod markdown;
 mod pages;
 mod registries;
 mod settings;
 mod sources;
 
-use std::{env, fs, path::Path};
+use std::{env, fs};
 
-use self::sources::Sources;
+use self::{markdown::root, sources::Sources};
 use crate::commands::list::registries;
-
-const NOTE: &str = "<!-- Generated from the code by `cargo xtask docs`: change the comments in the code instead. -->\n";
-
-/// The repository.
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap()
-}
-
-/// Formats the cell of a Markdown table.
-fn cell(text: &str) -> String {
-    text.replace('|', "\\|").replace('<', "&lt;").replace('\n', " ")
-}
-
-/// Formats the cell of a Markdown table with code, in which `<` needs no escape.
-fn code(text: &str) -> String {
-    format!("`{}`", text.replace('|', "\\|"))
-}
 
 /// Compares a page with its file; with `UPDATE_EXPECT=1`, as for other expected texts, writes the file.
 #[track_caller]

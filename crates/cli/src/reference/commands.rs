@@ -2,7 +2,7 @@
 
 use clap::{Arg, Command, CommandFactory as _};
 
-use super::{NOTE, cell, code};
+use super::markdown::{NOTE, cell, code};
 use crate::args::Args;
 
 pub(super) fn page() -> String {

@@ -2,7 +2,7 @@
 //!
 //! `tests/cli/files.rs` trains, and compares what is there with the page.
 
-use super::{NOTE, cell};
+use super::markdown::{NOTE, cell};
 
 /// A file: its name, what it is, and the columns of a CSV. In names, `{...}` stands for any text; a column
 /// with a `?` is missing in some runs.

@@ -4,7 +4,7 @@ use std::{fs, path::Path};
 
 use clap::{CommandFactory as _, error::ErrorKind};
 
-use super::root;
+use super::markdown::root;
 use crate::{args::Args, commands::list::registries};
 
 /// Returns the pages, with their text.

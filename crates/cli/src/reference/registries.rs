@@ -1,7 +1,7 @@
 //! The members of every registry, with the head of their file and their settings.
 
 use super::{
-    NOTE,
+    markdown::NOTE,
     settings::{self, Writer},
     sources::Sources,
 };

@@ -4,7 +4,8 @@ use toml::{Table, Value};
 use trainer::DEFAULT;
 
 use super::{
-    NOTE, cell, code, limits,
+    limits,
+    markdown::{NOTE, cell, code},
     sources::{Field, Sources},
 };
 use crate::commands::list::{Registry, registries};

@@ -113,23 +113,23 @@ mod tests {
     #[test]
     fn kinds_sum_their_shapes_and_the_floors_of_each_shape() {
         expect![[r#"
-            a step                    calls       ms  share    GFLOP  GFLOP/s       MB    GB/s  floor ms
-            norm             back         2    25.00  50.0%
+            per step                  calls       ms  share    GFLOP  GFLOP/s       MB    GB/s  floor ms
+            norm             backward     2    25.00  50.0%
             depthwise 3x3    forward      2    20.00  40.0%    3.100    155.0    220.0    11.0      5.00
             everything else                     5.00  10.0%
-            all                           4    50.00 100.0%    3.100     62.0    220.0     4.4      5.00
+            total                         4    50.00 100.0%    3.100     62.0    220.0     4.4      5.00
         "#]].assert_eq(&by_kind(&spending(), CEILINGS));
     }
 
     #[test]
     fn shapes_have_a_row_each() {
         expect![[r#"
-            a step                         calls       ms  share    GFLOP  GFLOP/s       MB    GB/s  floor ms
-            norm                  back         2    25.00  50.0%
+            per step                       calls       ms  share    GFLOP  GFLOP/s       MB    GB/s  floor ms
+            norm                  backward     2    25.00  50.0%
             depthwise 3x3  9x9x8  forward      1    15.00  30.0%    3.000    200.0     20.0     1.3      3.00
             depthwise 3x3  7x7x8  forward      1     5.00  10.0%    0.100     20.0    200.0    40.0      2.00
             everything else                          5.00  10.0%
-            all                                4    50.00 100.0%    3.100     62.0    220.0     4.4      5.00
+            total                              4    50.00 100.0%    3.100     62.0    220.0     4.4      5.00
         "#]].assert_eq(&by_shape(&spending(), CEILINGS));
     }
 }
