@@ -44,7 +44,7 @@ fn candle_transformers_gives_the_same_logits() -> Result<()> {
     let theirs = theirs::EfficientNet::new(vb, theirs::MBConvConfig::b0(), 18)?;
 
     let images =
-        Tensor::from_vec(numbers("images", 2 * 65 * 64 * 3), (2, 65, 64, 3), &Device::Cpu)?;
+        Tensor::from_vec(numbers("pictures", 2 * 65 * 64 * 3), (2, 65, 64, 3), &Device::Cpu)?;
     let images = images.to_dtype(DType::F32)?;
     let want = theirs.forward(&images.permute((0, 3, 1, 2))?.contiguous()?)?;
     let got = ours.forward(&images, &Pass::Eval)?.remove(0).numbers;

@@ -20,7 +20,7 @@ out.mkdir(exist_ok=True)
 # A smooth image with some edges: 29 wide, 37 high.
 y, x = np.mgrid[0:37, 0:29]
 channels = [127 + 90 * np.sin(x / 4.0 + c) * np.cos(y / (5.0 + c)) + 35 * ((x + 2 * y) // 13 % 2) for c in range(3)]
-pixels = np.clip(np.stack(channels, -1) + 8 * numbers("image", 37, 29, 3), 0, 255).astype(np.uint8)
+pixels = np.clip(np.stack(channels, -1) + 8 * numbers("picture", 37, 29, 3), 0, 255).astype(np.uint8)
 source = Image.fromarray(pixels)
 source.save(out / "source.png")
 

@@ -23,7 +23,7 @@ def flat(t):
 
 
 def images(n, h, w):
-    return torch.from_numpy(((numbers("images", n, h, w, 3) + 1) * 128).astype(np.uint8).astype(np.float64))
+    return torch.from_numpy(((numbers("pictures", n, h, w, 3) + 1) * 128).astype(np.uint8).astype(np.float64))
 
 
 def classes(n):

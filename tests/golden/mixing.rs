@@ -23,7 +23,7 @@ fn rows_and_their_labels_are_mixed_as_in_the_references() -> Result<()> {
             case.at("layers").list().iter().enumerate().map(|(row, it)| sample(row, it)).collect();
         let n = samples.len();
         let bytes = |it: f64| ((it + 1.0) * 128.0) as u8;
-        let images: Vec<u8> = numbers("images", n * h * w * 3).into_iter().map(bytes).collect();
+        let images: Vec<u8> = numbers("pictures", n * h * w * 3).into_iter().map(bytes).collect();
         let rows = ops::Rows { images: &images, size: [h, w], samples: &samples };
         let pixels = ops::normalise(rows, MEAN, STD, &Device::Cpu)?.to_dtype(DType::F64)?;
         check_close(&pixels, &case.to::<Vec<f64>>("pixels"), 1e-6);

@@ -117,7 +117,7 @@ def golden(net, names, size, batch, classifier):
                 t = tensors[theirs]
                 name = ours(name, classifier)
                 t.copy_(torch.from_numpy(formula(name, ours_shape(name, t))).reshape(t.shape))
-    x = torch.from_numpy(numbers("images", batch, size[0], size[1], 3)).permute(0, 3, 1, 2)
+    x = torch.from_numpy(numbers("pictures", batch, size[0], size[1], 3)).permute(0, 3, 1, 2)
     net.eval()
     with torch.no_grad():
         eval_logits = net(x)

@@ -106,7 +106,7 @@ fn check(name: &str, tolerance: Tolerance) -> Result<()> {
     let model = Model::with_dtype(&spec, &plain_task(18), Seed(0), dtype, &Device::Cpu)?;
     set_by_formula(&model)?;
     let ([h, w], n): ([usize; 2], usize) = (case.to("size"), case.to("batch"));
-    let images = numbers("images", n * h * w * 3);
+    let images = numbers("pictures", n * h * w * 3);
     let images = Tensor::from_vec(images, (n, h, w, 3), &Device::Cpu)?.to_dtype(dtype)?;
     let logits = model.forward(&images, &Pass::Eval)?.remove(0).numbers;
     check_close(&logits, &case.to::<Vec<f64>>("eval"), tolerance.logits);
@@ -230,7 +230,7 @@ fn weights_with_efficientnet_pytorchs_names_predict_as_tensorflows_network() -> 
     let model = Model::fresh(&spec, &plain_task(18), Seed(1), &Device::Cpu)?;
     model.fit_weights(&models::read_weights(&path).unwrap()).unwrap();
     let ([h, w], n): ([usize; 2], usize) = (case.to("size"), case.to("batch"));
-    let images = Tensor::from_vec(numbers("images", n * h * w * 3), (n, h, w, 3), &Device::Cpu)?;
+    let images = Tensor::from_vec(numbers("pictures", n * h * w * 3), (n, h, w, 3), &Device::Cpu)?;
     let images = images.to_dtype(DType::F32)?;
     let logits = model.forward(&images, &Pass::Eval)?.remove(0).numbers;
     check_close(&logits, &case.to::<Vec<f64>>("eval"), 1e-4);

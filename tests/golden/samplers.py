@@ -96,7 +96,7 @@ def imbalanced(counts):
     weights = [float(sampler.weights[labels.index(it)]) if n else 0.0 for it, n in enumerate(counts)]
     assert weights == [1 / it if it else 0.0 for it in counts]
     assert len(sampler) == len(labels)
-    return dict(weights=weights, n_draws=len(sampler))
+    return dict(weights=weights, n_samples=len(sampler))
 
 
 dynamic_settings = [

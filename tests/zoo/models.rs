@@ -16,7 +16,7 @@ fn spec(backbone: BackboneConfig, head: HeadConfig) -> ModelSpec {
 }
 
 fn images(n: usize, h: usize, w: usize) -> Result<Tensor> {
-    let xs = numbers("images", n * h * w * 3);
+    let xs = numbers("pictures", n * h * w * 3);
     Tensor::from_vec(xs, (n, h, w, 3), &Device::Cpu)?.to_dtype(DType::F32)
 }
 
