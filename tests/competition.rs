@@ -1,11 +1,11 @@
-//! The competition's real table and file names, where they are at hand.
+//! The competition's table and file names, where they are available.
 
 use std::{fs, path::Path};
 
 use data::{Findings, Listing, from_names};
 
 #[test]
-fn the_competition_counts_as_published() {
+fn competition_counts_match_the_published_ones() {
     let Some(dir) = testkit::shared_data("competition") else { return };
     let csv = fs::read(dir.join("train.csv")).unwrap();
     let names = fs::read_to_string(dir.join("files.csv")).unwrap();

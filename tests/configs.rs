@@ -1,4 +1,4 @@
-//! Every file of `configs/` loads, and a resolved config is the experiment again.
+//! Every file of `configs/` loads, and a resolved config loads as the same experiment.
 
 use std::{fs, path::Path};
 
@@ -20,17 +20,17 @@ fn configs() -> Vec<(String, String)> {
 }
 
 #[test]
-fn every_experiment_loads_and_makes_sense() {
+fn every_experiment_loads_and_has_no_problems() {
     for (name, text) in configs().into_iter().filter(|(name, _)| !name.starts_with("label_fixes")) {
         let experiment = Experiment::load(&[Layer::from_toml(&name, &text).unwrap()]);
         let experiment = experiment.unwrap_or_else(|err| panic!("{err}"));
         assert_eq!(experiment.problems(), Vec::<String>::new(), "{name}");
-        assert!(text.starts_with('#'), "{name} does not open with a note on what it is for");
+        assert!(text.starts_with('#'), "{name} does not begin with a comment on its purpose");
     }
 }
 
 #[test]
-fn a_resolved_config_is_the_same_experiment() {
+fn resolved_config_is_the_same_experiment() {
     for (name, text) in configs().into_iter().filter(|(name, _)| !name.starts_with("label_fixes")) {
         let experiment = Experiment::load(&[Layer::from_toml(&name, &text).unwrap()]).unwrap();
         let resolved = Layer::from_toml("config.toml", &experiment.to_toml()).unwrap();
@@ -39,8 +39,8 @@ fn a_resolved_config_is_the_same_experiment() {
 }
 
 #[test]
-fn the_default_says_every_setting() {
-    // Nothing may be left to a default of serde's: what `default.toml` does not say is an error.
+fn default_toml_contains_every_setting() {
+    // No setting may be left to a default of serde: one that is missing in `default.toml` is an error.
     let default: toml::Table = DEFAULT.parse().unwrap();
     let resolved: toml::Table = Experiment::load(&[]).unwrap().to_toml().parse().unwrap();
     for (section, value) in &resolved {
@@ -48,14 +48,14 @@ fn the_default_says_every_setting() {
         for key in table.keys() {
             assert!(
                 default[section].get(key).is_some(),
-                "default.toml does not say {section}.{key}"
+                "default.toml does not contain {section}.{key}"
             );
         }
     }
 }
 
 #[test]
-fn every_list_of_label_fixes_can_be_read() {
+fn every_list_of_label_fixes_loads() {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs");
     for (name, _) in configs().into_iter().filter(|(name, _)| name.starts_with("label_fixes")) {
         Fixes::read(&dir.join(format!("{name}.toml"))).unwrap_or_else(|err| panic!("{err}"));
@@ -63,8 +63,8 @@ fn every_list_of_label_fixes_can_be_read() {
 }
 
 #[test]
-fn a_fast_run_takes_a_step_of_each_stretch_of_the_whole_one() {
-    // 63 pictures in batches of 8, and of 16 at first: 3 steps in each of two epochs, then 7.
+fn fast_run_takes_one_step_of_each_phase_of_the_full_run() {
+    // 63 images in batches of 16, then of 8: 3 steps in each of two epochs, then 7.
     let experiment = small::experiment(&[
         "train.total=8 epochs",
         "train.warmup=2 steps",
@@ -80,14 +80,15 @@ fn a_fast_run_takes_a_step_of_each_stretch_of_the_whole_one() {
     let mut plan =
         Plan::new(&experiment, &manifest, 0, &candle::Device::Cpu, &watch).expect("a plan");
     assert_eq!(plan.epochs.total(), 48);
-    let said = plan.shorten().expect("what fits the whole run fits a part of it");
-    let steps = "of 48 steps only 1, 3 (after `train.warmup`), 6 (the backbone learns, by `schedule`), \
+    let summary = plan.shorten().expect("settings that fit the full run fit a shorter one");
+    let steps = "of 48 steps only 1, 3 (after `train.warmup`), 6 (the backbone unfreezes, by `schedule`), \
                  7 (after `train.sizes[0]`), 14 (`train.freeze[0]` begins), 25 (`train.freeze[0]` ends), \
                  31 (after `augment.mix[0]`), 37 (`average` has begun), 48,";
-    assert!(said.contains(steps), "{said}");
+    assert!(summary.contains(steps), "{summary}");
     assert_eq!(plan.epochs.total(), 9);
-    let sizes = (0..9)
-        .map(|it| (plan.batches(it).len(), plan.batches(it)[0].len(), plan.seen(it).0.size()));
+    let sizes = (0..9).map(|it| {
+        (plan.batches(it).len(), plan.batches(it)[0].len(), plan.pipeline_at(it).0.size())
+    });
     let (small, large) = ((1, 16, Ok([24, 20])), (1, 8, Ok([32, 28])));
     let want = [small.clone(), small.clone(), small, large.clone()];
     assert_eq!(sizes.take(4).collect::<Vec<_>>(), want);
@@ -95,43 +96,46 @@ fn a_fast_run_takes_a_step_of_each_stretch_of_the_whole_one() {
     let run = trainer::Run::create(&dir.path().join("run"), "").unwrap();
     let ended = trainer::fit(&plan, &run, &watch);
     assert!(matches!(ended, Ok(trainer::Ended::Finished(it)) if it.steps == 9));
-    // Each is evaluated, and the last one kept.
+    // Each step is evaluated.
     assert_eq!(run.read("epochs.csv").unwrap().lines().count(), 1 + 9);
-    // What does not fit the whole run is said all the same.
+    // A setting that does not fit the full run is still an error.
     let late = small::experiment(&["average={ kind = \"swa\", from = \"9 epochs\" }"]);
     assert!(Plan::new(&late, &manifest, 0, &candle::Device::Cpu, &watch).is_err());
 }
 
 #[test]
-fn a_last_batch_that_cannot_be_trained_on_is_said_before_the_first_step() {
-    // 63 pictures in batches of 31 leave one, whose last maps have a single pixel.
+fn last_batch_that_cannot_be_trained_on_is_reported_before_the_first_step() {
+    // 63 images in batches of 31 leave a batch of one image, whose last feature maps are a single pixel.
     let experiment = small::experiment(&["train.batch_size=31", "train.drop_last=false"]);
     let (manifest, watch) = (small::manifest(&experiment), small::StopsAt::never());
     let plan = Plan::new(&experiment, &manifest, 0, &candle::Device::Cpu, &watch);
     let err = plan.err().expect("no plan").to_string();
-    assert!(err.contains("`train.batch_size`") && err.contains("one value for each"), "{err}");
+    assert!(
+        err.contains("`train.batch_size`") && err.contains("more than one value per channel"),
+        "{err}"
+    );
 }
 
 #[test]
-fn what_a_run_has_less_of_than_was_asked_for_is_noted() {
+fn settings_beyond_the_run_are_noted() {
     let notes = |sets: &[&str]| {
         let experiment = small::experiment(sets);
         let (manifest, watch) = (small::manifest(&experiment), small::StopsAt::never());
         Plan::new(&experiment, &manifest, 0, &candle::Device::Cpu, &watch).expect("a plan");
         watch.notes.into_inner().unwrap().join("\n")
     };
-    // 63 pictures and three epochs.
+    // 63 images and three epochs.
     let sizes =
         |until: &str| format!("train.sizes=[{{ until = \"{until} epochs\", size = [32, 28] }}]");
     assert_eq!(notes(&["train.batch_size=63", &sizes("3")]), "");
     let batch = notes(&["train.batch_size=64"]);
-    assert!(batch.starts_with("`train.batch_size`: the first epoch sees 63 pictures"), "{batch}");
+    assert!(batch.starts_with("`train.batch_size`: the first epoch has only 63 images"), "{batch}");
     let size = notes(&[&sizes("4")]);
-    assert!(size.starts_with("`train.sizes[0]`: the run is over before `until = \"4"), "{size}");
+    assert!(size.starts_with("`train.sizes[0]`: the run ends before `until = \"4"), "{size}");
 }
 
 #[test]
-fn a_mixing_that_makes_no_sense_is_said_before_the_first_step() {
+fn invalid_mixing_is_reported_before_the_first_step() {
     let check = |mix: &str, want: &str| {
         let experiment =
             small::experiment(&[&format!("augment.mix=[{{ kind = \"mixup\" }}, {mix}]")]);
@@ -145,21 +149,21 @@ fn a_mixing_that_makes_no_sense_is_said_before_the_first_step() {
             "{{ kind = \"half_cutmix\", from = {{ factor = \"{factor}\", level = \"{level}\" }} }}"
         )
     };
-    check(&from("aeg", ">=60"), "`from`: there is no factor `aeg`, but: mask, gender, age, joint");
-    check(&from("age", "61"), "`age` has no level `61`, but: <30, 30-59, >=60");
     check(
-        &from("joint", "worn female >=60"),
-        "no picture that is trained on is `worn female >=60`",
+        &from("aeg", ">=60"),
+        "`from`: unknown factor `aeg`, expected one of: mask, gender, age, joint",
     );
-    check("{ kind = \"cutmix\", alpha = 0.0 }", "`alpha` is from 0.01");
+    check(&from("age", "61"), "`age` has no level `61`, expected one of: <30, 30-59, >=60");
+    check(&from("joint", "worn female >=60"), "no training image is `worn female >=60`");
+    check("{ kind = \"cutmix\", alpha = 0.0 }", "`alpha` must be from 0.01");
     check("{ kind = \"mixup\", per = \"pair\" }", "`partner = \"flipped\"`");
-    check("{ kind = \"mixup\", until = \"0 %\" }", "`until` is longer than nothing");
-    check("{ kind = \"random_erasing\", area = [0.5, 0.1] }", "`area` is");
-    check("{ kind = \"random_erasing\", aspect = 0.0 }", "`aspect` is");
+    check("{ kind = \"mixup\", until = \"0 %\" }", "`until` must be greater than 0");
+    check("{ kind = \"random_erasing\", area = [0.5, 0.1] }", "`area` must be");
+    check("{ kind = \"random_erasing\", aspect = 0.0 }", "`aspect` must be");
 }
 
 #[test]
-fn a_head_that_learns_from_ages_is_refused_where_one_is_missing() {
+fn age_heads_are_refused_where_an_age_is_missing() {
     for (kind, is_refused) in [("age_bins", true), ("age_number", true), ("factored", false)] {
         let experiment = small::experiment(&[&format!("head.kind={kind}")]);
         let (mut manifest, watch) = (small::manifest(&experiment), small::StopsAt::never());

@@ -1,4 +1,4 @@
-//! Numbers of the reference implementations, beside the scripts that made them.
+//! Comparisons with reference implementations; the scripts that computed their numbers are next to them.
 
 use ::ops::Isa;
 use testkit::Golden;
@@ -16,7 +16,7 @@ mod training;
 
 const VARIABLE: &str = "MASKFIT_TEST_ISA";
 
-/// Numbers to be checked on the instruction set that the environment names: read them first.
+/// Reads reference numbers, and selects the instruction set that the environment names: call it first.
 fn golden(name: &str) -> Golden {
     if let Ok(isa) = std::env::var(VARIABLE) {
         Isa::choose(&isa).unwrap();
@@ -24,7 +24,7 @@ fn golden(name: &str) -> Golden {
     Golden::read(name)
 }
 
-/// Runs all tests of this module again on each of the machine's other instruction sets.
+/// Runs all tests of this module on each of the machine's other instruction sets.
 #[test]
 fn every_instruction_set_agrees_with_the_references() {
     if std::env::var(VARIABLE).is_ok() {

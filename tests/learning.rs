@@ -1,13 +1,13 @@
-//! Things learn: networks what they are shown, and nothing as simple as pixels does as well.
+//! Networks overfit a few images, and a linear model of pixels scores far below the network.
 
 use base::{
     Clock, Seed,
     mix::{unmixed, whole},
-    task::Answer,
+    task::ScopePrediction,
 };
 use candle::{D, DType, Device, Result, Tensor, Var};
 use candle_nn::ops::log_softmax;
-use data::{Context, People, Source as _, Use};
+use data::{Context, Source as _, SyntheticPeople, Use};
 use image::imageops::FilterType;
 use losses::{Labels, Targets};
 use metrics::{MetricConfig, Predictions};
@@ -17,7 +17,7 @@ use trainer::{OptimConfig, ParamGroups, Rates};
 
 use crate::small::{experiment, plan};
 
-/// Trains on the same eight pictures over and over; returns the losses and the final hits.
+/// Trains repeatedly on the same eight images; returns the losses and the number of correct predictions.
 fn overfit(optim: &OptimConfig, head: &HeadConfig, n_steps: usize) -> Result<(Vec<f64>, usize)> {
     let mut experiment = experiment(&[]);
     experiment.head = head.clone();
@@ -27,14 +27,14 @@ fn overfit(optim: &OptimConfig, head: &HeadConfig, n_steps: usize) -> Result<(Ve
     let mut optimizer = optim.get().build(model.params(), &ParamGroups::default());
     let examples: Vec<usize> = (0..8).map(|it| it * 9).collect();
     let size = plan.eval_pipeline.size().unwrap();
-    let mut pictures = Vec::new();
+    let mut images = Vec::new();
     for &idx in &examples {
-        let bytes = plan.pictures[idx].1.bytes().unwrap();
-        let picture = plan.eval_pipeline.apply(&bytes, &mut Seed(0).stream("test"), None).unwrap();
-        pictures.extend_from_slice(picture.as_raw());
+        let bytes = plan.images[idx].1.bytes().unwrap();
+        let image = plan.eval_pipeline.apply(&bytes, &mut Seed(0).stream("test"), None).unwrap();
+        images.extend_from_slice(image.as_raw());
     }
     let statistics = plan.eval_pipeline.statistics;
-    let rows_of = Rows { pictures: &pictures, size, collages: &whole(8) };
+    let rows_of = Rows { images: &images, size, samples: &whole(8) };
     let xs = ops::normalise(rows_of, statistics.mean, statistics.std, &Device::Cpu)?;
     let labels = Labels {
         classes: examples.iter().map(|&it| plan.classes[it]).collect(),
@@ -48,55 +48,57 @@ fn overfit(optim: &OptimConfig, head: &HeadConfig, n_steps: usize) -> Result<(Ve
         let pass = Training { tape: &tape, seed: Seed(0), step, first_row: 0, follow: None };
         let outputs = model.forward(&xs, &Pass::Train(pass))?;
         let clock = Clock { step, total: n_steps, epoch: step as f64 };
-        let mean = plan.loss.judge(&outputs, &targets, &clock)?.mean()?;
+        let mean = plan.loss.compute(&outputs, &targets, &clock)?.mean()?;
         losses.push(f64::from(mean.to_scalar::<f32>()?));
         optimizer.step(&tape.backward(&mean)?, Rates::of(1.0))?;
     }
-    let mut said = vec![Vec::new(); 8];
+    let mut predictions = vec![Vec::new(); 8];
     for output in model.forward(&xs, &Pass::Eval)? {
-        for (said, answer) in said.iter_mut().zip(output.answers()?.into_iter().flatten()) {
-            said.push(answer);
+        for (all, it) in predictions.iter_mut().zip(output.predictions()?.into_iter().flatten()) {
+            all.push(it);
         }
     }
-    let is_hit = |(said, &class): (Vec<Answer>, &usize)| {
-        let p = plan.task.join(&[said]).expect("every factor is answered");
+    let is_correct = |(predictions, &class): (Vec<ScopePrediction>, &usize)| {
+        let p = plan.task.join(&[predictions]).expect("every factor is predicted");
         p.iter().all(|&it| it <= p[class])
     };
-    Ok((losses, said.into_iter().zip(&labels.classes).map(is_hit).filter(|&it| it).count()))
+    let correct = predictions.into_iter().zip(&labels.classes).map(is_correct).filter(|&it| it);
+    Ok((losses, correct.count()))
 }
 
 #[test]
-fn a_small_network_learns_eight_pictures_by_heart() -> Result<()> {
+fn small_network_overfits_eight_images() -> Result<()> {
     let optim: OptimConfig = toml::from_str("kind = \"adam\"\nlr = 3e-3").expect("settings");
     let factored = toml::from_str("kind = \"factored\"").expect("settings");
-    let (losses, n_hits) = overfit(&optim, &factored, 120)?;
-    assert_eq!(n_hits, 8, "the loss went from {} to {}", losses[0], losses[losses.len() - 1]);
+    let (losses, n_correct) = overfit(&optim, &factored, 120)?;
+    assert_eq!(n_correct, 8, "the loss went from {} to {}", losses[0], losses[losses.len() - 1]);
     Ok(())
 }
 
 #[test]
-fn every_head_learns() -> Result<()> {
+fn every_head_overfits_eight_images() -> Result<()> {
     let optim: OptimConfig = toml::from_str("kind = \"adam\"\nlr = 3e-3").expect("settings");
     let mut heads = HeadConfig::zoo();
-    for text in ["kind = \"age_number\"\nbeside = false", "kind = \"joint\"\ndepth = 1\nwidth = 64"]
+    for text in
+        ["kind = \"age_number\"\nauxiliary = false", "kind = \"joint\"\ndepth = 1\nwidth = 64"]
     {
         heads.push((text, toml::from_str(text).expect("settings")));
     }
     for (kind, head) in heads {
-        let (losses, n_hits) = overfit(&optim, &head, 120)?;
+        let (losses, n_correct) = overfit(&optim, &head, 120)?;
         let (first, last) = (losses[0], losses[losses.len() - 1]);
-        eprintln!("{kind}: the loss went from {first} to {last}, {n_hits} of 8 are hit");
-        // Years that are three off miss a range whose people are all 60: the age alone is told by
-        // its loss.
-        let is_number_alone = kind.contains("beside = false");
-        let learned = last < 0.1 * first && (n_hits >= 6 || is_number_alone);
-        assert!(learned, "{kind}: {n_hits}, from {first} to {last}");
+        eprintln!("{kind}: the loss went from {first} to {last}, {n_correct} of 8 are correct");
+        // With an error of three years, the number misses a range whose people are all 60: the age alone
+        // is checked by its loss.
+        let is_number_alone = kind.contains("auxiliary = false");
+        let is_overfit = last < 0.1 * first && (n_correct >= 6 || is_number_alone);
+        assert!(is_overfit, "{kind}: {n_correct}, from {first} to {last}");
     }
     Ok(())
 }
 
 #[test]
-fn the_loss_falls_with_every_optimizer() -> Result<()> {
+fn every_optimizer_reduces_the_loss() -> Result<()> {
     for (kind, optim) in OptimConfig::zoo() {
         let (losses, _) = overfit(&optim, &HeadConfig::default(), 30)?;
         let mean = |part: &[f64]| part.iter().sum::<f64>() / part.len() as f64;
@@ -106,29 +108,31 @@ fn the_loss_falls_with_every_optimizer() -> Result<()> {
     Ok(())
 }
 
-/// What the quick start demands of its network.
+/// The lowest macro F1 that the quick start accepts of its network.
 const NETWORK_AT_LEAST: f64 = 0.60;
 
 #[test]
-fn a_linear_model_of_pixels_stays_far_below_the_network() -> Result<()> {
-    // The quick start's people, shrunk to 16 x 16 pixels; multinomial logistic regression by 300
-    // steps of Adam on all of them at once.
+fn linear_model_of_pixels_scores_far_below_the_network() -> Result<()> {
+    // The quick start's images, downsampled to 16 x 16 pixels; multinomial logistic regression with 300
+    // full-batch steps of Adam.
     let context = Context { cache: None, max_pixels: 1 << 20, progress: &|_, _| {} };
-    let manifest = People::default().read(&context).expect("drawn people have no faults");
+    let manifest =
+        SyntheticPeople::default().read(&context).expect("synthetic people have no faults");
     let side = |usage: Use| -> Result<(Tensor, Vec<usize>, Vec<usize>)> {
         let examples: Vec<_> = manifest.examples.iter().filter(|it| it.usage == usage).collect();
         let mut pixels = Vec::new();
         for example in &examples {
             let bytes = example.content.bytes().expect("in memory");
-            let picture = image::load_from_memory(&bytes).expect("a JPEG").into_rgb8();
-            let small = image::imageops::resize(&picture, 16, 16, FilterType::Triangle);
+            let image = image::load_from_memory(&bytes).expect("a JPEG").into_rgb8();
+            let small = image::imageops::resize(&image, 16, 16, FilterType::Triangle);
             pixels.extend(small.as_raw().iter().map(|&it| f32::from(it) / 255.0));
         }
         let xs = Tensor::from_vec(pixels, (examples.len(), 16 * 16 * 3), &Device::Cpu)?;
         let classes = examples.iter().map(|it| it.class).collect();
         Ok((xs, classes, examples.iter().map(|it| it.person).collect()))
     };
-    let ((train, classes, _), (scored, truth, people)) = (side(Use::Pool)?, side(Use::Score)?);
+    let ((train, classes, _), (scored, true_classes, people)) =
+        (side(Use::Pool)?, side(Use::Test)?);
     let mean = train.mean_keepdim(0)?;
     let centred = train.broadcast_sub(&mean)?;
     let std = (centred.sqr()?.mean_keepdim(0)?.sqrt()? + 1e-3)?;
@@ -159,10 +163,10 @@ fn a_linear_model_of_pixels_stays_far_below_the_network() -> Result<()> {
     }
     let logits = scored.matmul(&weight)?.broadcast_add(&bias)?;
     let probabilities = log_softmax(&logits, D::Minus1)?.exp()?.to_dtype(DType::F64)?.to_vec2()?;
-    let predictions = Predictions::new(manifest.task.clone(), probabilities, truth, people);
+    let predictions = Predictions::new(manifest.task.clone(), probabilities, true_classes, people);
     let score = MetricConfig::default().get().score(&predictions);
     eprintln!("logistic regression on pixels: macro F1 {score:.4}");
     assert!(score > 0.15, "{score}: the regression itself is broken");
-    assert!(score <= NETWORK_AT_LEAST - 0.15, "{score}: drawn people are too easy");
+    assert!(score <= NETWORK_AT_LEAST - 0.15, "{score}: synthetic people are too easy");
     Ok(())
 }

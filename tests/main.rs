@@ -1,7 +1,7 @@
 //! Tests of the workspace as a whole, in one binary: it links candle once.
 
 #![expect(clippy::unwrap_used, reason = "in a test a panic is a failure")]
-#![expect(clippy::print_stderr, reason = "a failing test says how far it came")]
+#![expect(clippy::print_stderr, reason = "a failing test prints its progress")]
 
 mod competition;
 mod configs;

@@ -1,5 +1,5 @@
-//! candle-transformers as an oracle: its EfficientNet, which can only answer, and ours agree on the
-//! same random weights under torchvision's names.
+//! candle-transformers as an oracle: its EfficientNet, which supports only inference, and ours agree on
+//! the same random weights under torchvision's names.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -15,7 +15,7 @@ use crate::golden::plain_task;
 
 #[test]
 fn candle_transformers_gives_the_same_logits() -> Result<()> {
-    // It has torchvision's names with TensorFlow's padding and eps.
+    // candle-transformers has torchvision's names with TensorFlow's padding and eps.
     let config = EfficientNet {
         variant: Variant::B0,
         padding: Some(Padding::Same),
@@ -43,11 +43,11 @@ fn candle_transformers_gives_the_same_logits() -> Result<()> {
     let vb = VarBuilder::from_tensors(published, DType::F32, &Device::Cpu);
     let theirs = theirs::EfficientNet::new(vb, theirs::MBConvConfig::b0(), 18)?;
 
-    let pictures =
+    let images =
         Tensor::from_vec(numbers("pictures", 2 * 65 * 64 * 3), (2, 65, 64, 3), &Device::Cpu)?;
-    let pictures = pictures.to_dtype(DType::F32)?;
-    let want = theirs.forward(&pictures.permute((0, 3, 1, 2))?.contiguous()?)?;
-    let got = ours.forward(&pictures, &Pass::Eval)?.remove(0).numbers;
+    let images = images.to_dtype(DType::F32)?;
+    let want = theirs.forward(&images.permute((0, 3, 1, 2))?.contiguous()?)?;
+    let got = ours.forward(&images, &Pass::Eval)?.remove(0).numbers;
     let want = want.flatten_all()?.to_dtype(DType::F64)?.to_vec1::<f64>()?;
     check_close(&got, &want, 1e-5);
     Ok(())

@@ -1,4 +1,5 @@
-//! The same settings give the same bits: whatever the threads, and however often it was stopped.
+//! The same settings give the same bits, for any number of threads and however often a run is stopped
+//! and resumed.
 
 use std::sync::Arc;
 
@@ -15,16 +16,16 @@ fn train(n_threads: usize, stops: &[usize]) -> Vec<(String, Vec<u8>)> {
     train_with(&[], n_threads, stops)
 }
 
-/// Trains on so many threads, stopping after each number of steps in turn and going on.
+/// Trains on `n_threads` threads; stops after each number of steps in `stops` and resumes.
 fn train_with(sets: &[&str], n_threads: usize, stops: &[usize]) -> Vec<(String, Vec<u8>)> {
     let dir = tempfile::tempdir().unwrap();
     let pool = rayon::ThreadPoolBuilder::new().num_threads(n_threads).build().unwrap();
     let path = dir.path().join("run");
     pool.install(|| {
-        // The settings that change no result are left out of what is compared.
+        // Settings without effect on results are set after the config is written, so that it is the same.
         let mut experiment = experiment(sets);
         let config = experiment.to_toml();
-        experiment.data.n_loaders = n_threads;
+        experiment.data.num_workers = n_threads;
         drop(Run::create(&path, &config).unwrap());
         for &stop in stops {
             let run = Run::open(&path).unwrap();
@@ -48,23 +49,23 @@ fn check_same(a: &[(String, Vec<u8>)], b: &[(String, Vec<u8>)]) {
 }
 
 #[test]
-fn the_number_of_threads_changes_nothing() {
+fn number_of_threads_changes_nothing() {
     let one = train(1, &[]);
     assert!(one.iter().any(|(name, _)| name.ends_with(".safetensors")));
     check_same(&one, &train(3, &[]));
 }
 
 #[test]
-fn a_run_that_is_stopped_and_taken_up_ends_the_same() {
+fn stopped_and_resumed_run_gives_the_same_result() {
     let whole = train(2, &[]);
-    // 7 steps an epoch: in the middle of one, at its end, and one after the other.
+    // 7 steps per epoch: stops in the middle of an epoch, at its end, and several times.
     check_same(&whole, &train(2, &[3]));
     check_same(&whole, &train(2, &[7]));
     check_same(&whole, &train(2, &[1, 1, 8, 5]));
 }
 
 #[test]
-fn epochs_of_different_lengths_are_stopped_and_taken_up_too() {
+fn run_with_epochs_of_different_lengths_resumes() {
     let sets = [
         "data.sampler={ kind = \"dynamic_balance\", over = \"mask\", exp_lambda = 0.5 }",
         "train.freeze=[{ layers = \"stem\", until = \"2 epochs\" }]",
@@ -72,7 +73,7 @@ fn epochs_of_different_lengths_are_stopped_and_taken_up_too() {
         "train.warmup=0 steps",
     ];
     let plan = plan(&experiment(&sets));
-    // 45, 9 and 9 pictures, then 20 and 9, then 13: of 8 pictures are 7, 4 and 3 steps.
+    // One class has 45, 20 and 13 images, the two others 9 each: 7, 4 and 3 steps of 8 images.
     let n_steps = [0, 1, 2].map(|it| plan.epochs.n_steps(it));
     assert_eq!((n_steps, plan.epochs.total()), ([7, 4, 3], 14));
     let whole = train_with(&sets, 2, &[]);
@@ -91,7 +92,7 @@ fn epochs_of_different_lengths_are_stopped_and_taken_up_too() {
 }
 
 #[test]
-fn every_sampler_gives_the_same_batches_to_any_number_of_loaders() {
+fn every_sampler_gives_the_same_batches_for_any_number_of_workers() {
     for (kind, _) in SamplerConfig::zoo() {
         let set = format!("data.sampler={{ kind = \"{kind}\" }}");
         let plan = plan(&experiment(&[&set]));
@@ -99,7 +100,7 @@ fn every_sampler_gives_the_same_batches_to_any_number_of_loaders() {
             let load = Load {
                 memory: None,
                 pack: None,
-                pictures: Arc::clone(&plan.pictures),
+                images: Arc::clone(&plan.images),
                 batches: plan.batches(0),
                 pipeline: Arc::clone(&plan.train_pipeline),
                 mixing: plan.mixing.clone(),
@@ -107,21 +108,21 @@ fn every_sampler_gives_the_same_batches_to_any_number_of_loaders() {
                 stream: "augment/0".to_owned(),
                 first_batch: 0,
                 n_threads,
-                n_ahead: 3,
+                prefetch: 3,
             };
             Loader::start(load).map(Result::unwrap).collect::<Vec<_>>()
         };
         let one = batches(1);
         assert_eq!(one.len(), plan.epochs.n_steps(0), "{kind}");
         assert!(one == batches(4), "{kind}");
-        let seen = one.iter().flat_map(|it| &it.examples);
-        assert!(seen.clone().all(|it| plan.sides.train.contains(it)), "{kind}");
-        assert_eq!(seen.count(), plan.drawn(0).iter().sum::<usize>(), "{kind}");
+        let loaded = one.iter().flat_map(|it| &it.examples);
+        assert!(loaded.clone().all(|it| plan.sides.train.contains(it)), "{kind}");
+        assert_eq!(loaded.count(), plan.class_counts(0).iter().sum::<usize>(), "{kind}");
     }
 }
 
 #[test]
-fn mixing_is_a_function_of_the_step_alone() {
+fn mixing_is_a_function_of_the_step() {
     let mix = "augment.mix=[{ kind = \"half_cutmix\", p = 0.4, per = \"example\", \
                from = { factor = \"gender\", level = \"female\" } }, { kind = \"cutmix\", p = 0.5 }, \
                { kind = \"mixup\", alpha = 0.4, per = \"example\", until = \"90 %\" }, \
@@ -133,11 +134,11 @@ fn mixing_is_a_function_of_the_step_alone() {
             |files: &[(String, Vec<u8>)]| files.iter().find(|it| it.0 == name).unwrap().1.clone();
         of(&whole) == of(with)
     };
-    assert!(!same("steps.csv", &train(1, &[])), "it mixes nothing");
+    assert!(!same("steps.csv", &train(1, &[])), "mixing has no effect");
 }
 
 #[test]
-fn a_run_does_not_go_on_with_other_people() {
+fn run_does_not_resume_with_other_people() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("run");
     let begun = experiment(&[]);
@@ -147,24 +148,24 @@ fn a_run_does_not_go_on_with_other_people() {
     let mut others = plan(&experiment(&["data.split.ratio=0.5"]));
     others.allow_changes = true;
     let err = fit(&others, &run, &StopsAt::never()).err().unwrap().to_string();
-    assert!(err.contains("on another side: `") && err.contains("begin a new run"), "{err}");
+    assert!(err.contains("on another side: `") && err.contains("start a new run"), "{err}");
     check_same(&before, &files(&path));
 }
 
 #[test]
-fn a_killed_run_goes_on_from_its_last_checkpoint() {
+fn killed_run_resumes_from_its_last_checkpoint() {
     let whole = train(2, &[]);
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("run");
     let experiment = experiment(&[]);
     drop(Run::create(&path, &experiment.to_toml()).unwrap());
-    let go_on =
+    let resume =
         |watch: &StopsAt| fit(&plan(&experiment), &Run::open(&path).unwrap(), watch).unwrap();
-    // The checkpoint of step 7 under the tables of step 10: what a kill at step 10 leaves. With
-    // it half a row, and the weights of a bundle that was being written.
-    go_on(&StopsAt::after(7));
+    // The checkpoint of step 7 with the tables of step 10, as after a kill at step 10; in addition half
+    // a row, and partly written weights of a bundle.
+    resume(&StopsAt::after(7));
     let checkpoint = files(&path.join("checkpoints"));
-    go_on(&StopsAt::after(3));
+    resume(&StopsAt::after(3));
     std::fs::remove_dir_all(path.join("checkpoints")).unwrap();
     std::fs::create_dir(path.join("checkpoints")).unwrap();
     for (name, bytes) in checkpoint {
@@ -174,13 +175,13 @@ fn a_killed_run_goes_on_from_its_last_checkpoint() {
     assert_eq!(steps.lines().count(), 11);
     std::fs::write(path.join("steps.csv"), steps + "11,1.57,0.").unwrap();
     std::fs::write(path.join("best/weights-0-14.safetensors"), b"half").unwrap();
-    go_on(&StopsAt::never());
+    resume(&StopsAt::never());
     check_same(&whole, &files(&path));
 }
 
-/// What averages, sizes, parts and patience keep of the steps before is kept by a checkpoint.
+/// A checkpoint contains the state of averages, sizes, accumulation and patience.
 #[test]
-fn averages_sizes_and_parts_are_stopped_and_taken_up_too() {
+fn runs_with_averages_sizes_and_accumulation_resume() {
     let ema = "average={ kind = \"ema\", decay = 0.9 }";
     let swa = "average={ kind = \"swa\", from = \"30 %\", every = \"3 steps\" }";
     let sizes = "train.sizes=[{ until = \"2 epochs\", size = [24, 20], batch_size = 12 }]";
@@ -195,11 +196,12 @@ fn averages_sizes_and_parts_are_stopped_and_taken_up_too() {
 }
 
 #[test]
-fn schedules_that_look_back_or_let_rest_are_stopped_and_taken_up_too() {
-    // No evaluation is ten times as good as the best before, so that each but the first halves the rate.
+fn runs_with_plateau_or_fine_tune_resume() {
+    // No evaluation is ten times as good as the best before, so that each except the first halves the
+    // rate.
     let plateau = "schedule={ kind = \"plateau\", factor = 0.5, patience = 0, threshold = 9.0 }";
-    let rest = "schedule={ kind = \"fine_tune\", frozen = \"5 steps\" }";
-    for (schedule, last) in [(plateau, 2e-3 / 32.0), (rest, 1.955e-5)] {
+    let fine_tune = "schedule={ kind = \"fine_tune\", frozen = \"5 steps\" }";
+    for (schedule, last) in [(plateau, 2e-3 / 32.0), (fine_tune, 1.955e-5)] {
         let sets = [schedule, "eval.every=3 steps", "train.warmup=0 steps"];
         let whole = train_with(&sets, 2, &[]);
         check_same(&whole, &train_with(&sets, 1, &[4, 10]));
@@ -211,12 +213,12 @@ fn schedules_that_look_back_or_let_rest_are_stopped_and_taken_up_too() {
 }
 
 #[test]
-fn what_a_schedule_lets_rest_does_not_learn_until_it_says_so() {
+fn fine_tune_freezes_the_backbone_for_the_given_steps() {
     // After a warm-up of 2 steps.
     let fine_tune = "schedule={ kind = \"fine_tune\", frozen = \"3 steps\" }";
     let plan = plan(&experiment(&[fine_tune, "train.warmup=2 steps"]));
     let fresh = plan.model().unwrap().0;
-    for (n_steps, learns) in [(5, false), (6, true)] {
+    for (n_steps, is_trainable) in [(5, false), (6, true)] {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("run");
         let run = Run::create(&path, "").unwrap();
@@ -226,18 +228,18 @@ fn what_a_schedule_lets_rest_does_not_learn_until_it_says_so() {
         for (name, param) in fresh.params().to_file().unwrap() {
             let numbers = |it: &candle::Tensor| it.flatten_all().unwrap().to_vec1::<f32>().unwrap();
             let is_fresh = numbers(&param) == numbers(&tensors[&format!("model.{name}")]);
-            let rests = !learns && !name.starts_with("head.");
-            assert!(is_fresh || !rests, "{name} learnt in {n_steps} steps");
-            assert!(!is_fresh || name != "conv_stem.weight" || rests, "{name} did not learn");
+            let is_frozen = !is_trainable && !name.starts_with("head.");
+            assert!(is_fresh || !is_frozen, "{name} changed in {n_steps} steps");
+            assert!(!is_fresh || name != "conv_stem.weight" || is_frozen, "{name} did not change");
         }
     }
 }
 
 #[test]
-fn smaller_pictures_come_first_and_more_at_once() {
+fn progressive_resizing_starts_with_smaller_images_and_larger_batches() {
     let sizes = "train.sizes=[{ until = \"40 %\", size = [24, 20], batch_size = 12 }]";
     let plan = plan(&experiment(&[sizes]));
-    // 63 pictures: 5 batches of 12 in the first epoch (40 % of 3 is nearest to 1), then 7 of 8.
+    // 63 images: 5 batches of 12 in the first epoch (40 % of 3 is nearest to 1), then 7 of 8.
     assert_eq!([0, 1, 2].map(|it| plan.epochs.n_steps(it)), [5, 7, 7]);
     for (step, n, size) in [(0, 12, [24, 20]), (4, 12, [24, 20]), (5, 8, [32, 28])] {
         let batch = trainer::load_epoch(&plan, step).next().unwrap().unwrap();
@@ -245,9 +247,9 @@ fn smaller_pictures_come_first_and_more_at_once() {
     }
 }
 
-/// Without norms that learn, a step in parts is the step.
+/// With frozen norms, a step with gradient accumulation equals the step of the whole batch.
 #[test]
-fn parts_of_a_batch_add_up_to_it() {
+fn micro_batches_add_up_to_the_batch() {
     let losses = |n_parts: usize| {
         let sets = [
             &format!("train.accumulate={n_parts}"),
@@ -270,43 +272,43 @@ fn parts_of_a_batch_add_up_to_it() {
 }
 
 #[test]
-fn a_run_without_progress_ends_early() {
+fn run_without_progress_stops_early() {
     let dir = tempfile::tempdir().unwrap();
     let run = Run::create(&dir.path().join("run"), "").unwrap();
-    // Nothing changes, so that no evaluation is better than the first.
+    // The weights do not change, so that no evaluation is better than the first.
     let sets = ["train.patience=2", "train.total=9 epochs", "optim.lr=1e-30"];
     let Ended::Finished(outcome) = fit(&plan(&experiment(&sets)), &run, &StopsAt::never()).unwrap()
     else {
-        panic!("it was not asked to stop")
+        panic!("stopped unexpectedly")
     };
     assert!(outcome.steps < 9 * 7, "{}", outcome.steps);
     assert_eq!((outcome.steps - outcome.best_step), 2 * 7);
 }
 
 #[test]
-fn a_run_goes_on_with_other_settings_only_if_told_to() {
+fn run_resumes_with_other_settings_only_if_allowed() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("run");
     let begun = experiment(&[]);
     let run = Run::create(&path, &begun.to_toml()).unwrap();
     fit(&plan(&begun), &run, &StopsAt::after(2)).unwrap();
     let before = files(&path);
-    // What changes no result may change.
-    let harmless = experiment(&["checkpoint.keep=3", "data.n_ahead=1", "run.name=other"]);
+    // Settings without effect on results may change.
+    let harmless = experiment(&["checkpoint.keep=3", "data.prefetch=1", "run.name=other"]);
     fit(&plan(&harmless), &run, &StopsAt::after(1)).unwrap();
     assert!(before != files(&path));
 
     let before = files(&path);
     let mut other = plan(&experiment(&["optim.lr=0.5", "average={ kind = \"none\" }"]));
     let err = fit(&other, &run, &StopsAt::never()).err().unwrap().to_string();
-    assert!(err.contains("optim.lr was 0.002, and is 0.5"), "{err}");
+    assert!(err.contains("optim.lr was 0.002, now 0.5"), "{err}");
     check_same(&before, &files(&path));
     other.allow_changes = true;
     fit(&other, &run, &StopsAt::after(1)).unwrap();
     let kept = std::fs::read_to_string(path.join("config-until-3.toml")).unwrap();
     assert_eq!(kept, begun.to_toml());
     assert!(std::fs::read_to_string(path.join("config.toml")).unwrap().contains("lr = 0.5"));
-    // What was learnt does not fit another optimizer, and the run has taken more steps than two.
+    // The state does not fit another optimizer, and the run has taken more than two steps.
     for (set, want) in
         [("optim.kind=sgd", "optim.kind was \"adamw\""), ("train.total=2 steps", "train.total")]
     {
@@ -315,23 +317,23 @@ fn a_run_goes_on_with_other_settings_only_if_told_to() {
         let err = fit(&misfit, &run, &StopsAt::never()).err().unwrap();
         assert!(err.is_refusal() && err.to_string().contains(want), "{err}");
     }
-    // From then on these are its settings.
+    // From then on, these are the settings of the run.
     other.allow_changes = false;
     fit(&other, &run, &StopsAt::after(1)).unwrap();
 }
 
 /// A run that is resumed with other settings, and killed before it has a checkpoint of its own.
 #[test]
-fn settings_of_before_are_kept_however_often_a_change_is_killed() {
+fn earlier_settings_are_kept_however_often_a_change_is_killed() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("run");
     let begun = experiment(&[]);
     let run = Run::create(&path, &begun.to_toml()).unwrap();
     let read = |name: &str| std::fs::read_to_string(path.join(name)).unwrap();
-    // Without a checkpoint the settings are those of its folder.
+    // Without a checkpoint, the settings of the run are those in its folder.
     let mut other = plan(&experiment(&["optim.lr=0.5"]));
     let err = fit(&other, &run, &StopsAt::never()).err().unwrap().to_string();
-    assert!(err.contains("optim.lr was 0.002, and is 0.5"), "{err}");
+    assert!(err.contains("optim.lr was 0.002, now 0.5"), "{err}");
 
     fit(&plan(&begun), &run, &StopsAt::after(2)).unwrap();
     let checkpoints = files(&path.join("checkpoints"));
@@ -350,27 +352,27 @@ fn settings_of_before_are_kept_however_often_a_change_is_killed() {
         assert_eq!(read("config-until-2.toml"), begun.to_toml());
         assert!(read("config.toml").contains("lr = 0.5"));
     }
-    // Taken back: the folder says the settings that it goes on with.
+    // With the change reverted, the folder has the settings that the run resumes with.
     fit(&plan(&begun), &run, &StopsAt::after(1)).unwrap();
     assert_eq!(read("config.toml"), begun.to_toml());
 }
 
-/// A loss that is no number is no step: the weights before it are kept.
+/// A loss that is not finite takes no step: the weights before it are kept.
 #[test]
-fn a_loss_that_is_none_ends_the_run_before_it_does_harm() {
+fn loss_that_is_not_finite_ends_the_run_without_damage() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("run");
     let run = Run::create(&path, &experiment(&[]).to_toml()).unwrap();
     fit(&plan(&experiment(&[])), &run, &StopsAt::after(3)).unwrap();
     let before = files(&path.join("checkpoints"));
-    // The first rate breaks weights at once, the second makes them so large that a loss is none.
-    for (lr, n_pictures) in [("1e39", None), ("1e30", Some(8))] {
+    // The first rate makes weights infinite at once, the second so large that a loss is not finite.
+    for (lr, n_images) in [("1e39", None), ("1e30", Some(8))] {
         let mut other = plan(&experiment(&[&format!("optim.lr={lr}"), "checkpoint.every=2 steps"]));
         other.allow_changes = true;
         let err = fit(&other, &run, &StopsAt::never()).err().unwrap();
-        let FitError::NotFinite { pictures, .. } = &err else { panic!("{err}") };
-        if let Some(n) = n_pictures {
-            assert_eq!(pictures.len(), n, "{err}");
+        let FitError::NotFinite { images, .. } = &err else { panic!("{err}") };
+        if let Some(n) = n_images {
+            assert_eq!(images.len(), n, "{err}");
         } else {
             check_same(&before, &files(&path.join("checkpoints")));
         }
@@ -378,7 +380,7 @@ fn a_loss_that_is_none_ends_the_run_before_it_does_harm() {
 }
 
 #[test]
-fn a_cross_validation_that_is_stopped_goes_on_with_the_folds_that_are_left() {
+fn stopped_cross_validation_resumes_with_the_remaining_folds() {
     let experiment = with_folds(&experiment(&["train.total=1 epochs"]), Some(3));
     assert_eq!(experiment.data.split, SplitConfig::StratifiedKfold(StratifiedKfold { n_folds: 3 }));
     let manifest = manifest(&experiment);
@@ -399,7 +401,7 @@ fn a_cross_validation_that_is_stopped_goes_on_with_the_folds_that_are_left() {
         files(&path)
     };
     let whole = cross_validate(&[]);
-    // 7 steps a fold: stops in the second, and once more in the third.
+    // 7 steps per fold: stops in the second, and again in the third.
     check_same(&whole, &cross_validate(&[9, 6]));
 }
 
@@ -408,7 +410,7 @@ const LOCAL: &str =
     r#"track=[{ kind = "csv" }, { kind = "jsonl" }, { kind = "tensorboard" }, { kind = "wandb" }]"#;
 
 #[test]
-fn a_run_is_the_same_whoever_tracks_it() {
+fn trackers_do_not_change_a_run() {
     let tracked = train_with(&[LOCAL], 2, &[]);
     check_same(&tracked, &train_with(&[LOCAL], 2, &[3, 9]));
     let results = |files: Vec<(String, Vec<u8>)>| -> Vec<_> {
@@ -419,7 +421,7 @@ fn a_run_is_the_same_whoever_tracks_it() {
 }
 
 #[test]
-fn metrics_are_what_the_other_tables_say() {
+fn metrics_csv_agrees_with_the_other_tables() {
     let files = train(2, &[]);
     let table = |name: &str| -> Vec<Vec<String>> {
         let (_, bytes) = files.iter().find(|it| it.0 == name).expect(name);
@@ -486,17 +488,17 @@ fn every_person_is_held_out_once_and_never_on_both_sides() {
         valid.iter().for_each(|&it| held_out[it] += 1);
     }
     assert_eq!(held_out[..12], [1; 12]);
-    assert_eq!(held_out[12..], [0; 4], "people to score on are never held out, nor trained on");
+    assert_eq!(held_out[12..], [0; 4], "people to score on are neither held out nor trained on");
 }
 
-/// The small experiment's people, and some of others who are only trained on.
+/// The small experiment's people, and a share of other people who are only trained on.
 const WITH_EXTRAS: &str = r#"data.source={ kind = "several", roots = [
-    { source = { kind = "people", n_people = 12, n_scored = 4, size = [40, 32], wrong_labels = 0.1, seed = 5 } },
-    { source = { kind = "people", n_people = 6, n_scored = 2, size = [48, 40], seed = 6 }, name = "extra", share = 0.5, use = "train" },
+    { source = { kind = "synthetic_people", n_people = 12, n_test = 4, size = [40, 32], wrong_labels = 0.1, seed = 5 } },
+    { source = { kind = "synthetic_people", n_people = 6, n_test = 2, size = [48, 40], seed = 6 }, name = "extra", share = 0.5, use = "train" },
 ] }"#;
 
 #[test]
-fn extras_are_trained_on_in_every_fold_and_neither_held_out_nor_scored() {
+fn extra_people_are_trained_on_in_every_fold_and_never_held_out_or_scored() {
     let sets = ["train.total=1 epochs"];
     let plain = with_folds(&experiment(&sets), Some(3));
     let experiment = with_folds(&experiment(&[&sets[..], &[WITH_EXTRAS]].concat()), Some(3));
@@ -509,27 +511,27 @@ fn extras_are_trained_on_in_every_fold_and_neither_held_out_nor_scored() {
         let watch = StopsAt::never();
         let plain = Plan::new(&plain, &plain_manifest, fold_idx, &Device::Cpu, &watch).unwrap();
         let names = |of: &Plan, side: &[usize]| -> Vec<String> {
-            side.iter().map(|&it| of.pictures[it].0.clone()).collect()
+            side.iter().map(|&it| of.images[it].0.clone()).collect()
         };
-        // Who is held out, and whom it is scored on, are as without the extras.
+        // The validation and the scored people are the same as without the extra people.
         assert_eq!(names(it, &it.sides.valid), names(&plain, &plain.sides.valid));
-        assert_eq!(names(it, &it.scored), names(&plain, &plain.scored));
+        assert_eq!(names(it, &it.test), names(&plain, &plain.test));
         let (own, extra): (Vec<String>, Vec<String>) =
             names(it, &it.sides.train).into_iter().partition(|it| !it.starts_with("extra/"));
         assert_eq!(own, names(&plain, &plain.sides.train));
         assert_eq!(extra.len(), 3 * 7);
-        // The loss and the sampler know of them, and an epoch sees them.
+        // The groups of loss and sampler include them, and so does an epoch.
         assert_eq!(it.groups.n_examples(), own.len() + extra.len());
-        let seen: Vec<usize> = it.batches(0).concat();
-        assert!(seen.iter().any(|&at| it.pictures[at].0.starts_with("extra/")));
+        let epoch: Vec<usize> = it.batches(0).concat();
+        assert!(epoch.iter().any(|&at| it.images[at].0.starts_with("extra/")));
     };
     let ended = kfold(&experiment, &manifest, &run, &Device::Cpu, &StopsAt::never(), begin);
     let KfoldEnded::Finished(outcome) = ended.unwrap() else { panic!("unfinished") };
     assert_eq!((n_begun, outcome.joined.n_people), (3, 12));
     let oof = run.read("oof.csv").unwrap();
     assert_eq!(oof.lines().count(), 1 + 12 * 7);
-    let scored = run.read("scored.csv").unwrap();
-    assert!(!oof.contains("extra/") && !scored.contains("extra/"));
+    let test = run.read("test.csv").unwrap();
+    assert!(!oof.contains("extra/") && !test.contains("extra/"));
     for fold_idx in 0..3 {
         let split = run.read(&format!("fold-{fold_idx}/split.csv")).unwrap();
         let extras: Vec<&str> = split.lines().filter(|it| it.starts_with("extra/")).collect();
@@ -539,7 +541,7 @@ fn extras_are_trained_on_in_every_fold_and_neither_held_out_nor_scored() {
 }
 
 #[test]
-fn several_roots_are_the_same_for_any_number_of_threads() {
+fn run_on_several_roots_is_the_same_for_any_number_of_threads() {
     let sets = [WITH_EXTRAS, "train.total=1 epochs"];
     check_same(&train_with(&sets, 1, &[]), &train_with(&sets, 3, &[4]));
 }

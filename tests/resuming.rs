@@ -1,4 +1,4 @@
-//! A run that is resumed is what it began as, or says what it is not.
+//! A run resumes with the data and settings that it began with, or reports the differences.
 
 use std::{fs, path::Path};
 
@@ -19,7 +19,7 @@ fn plan_of(experiment: &Experiment, manifest: &Manifest, allow_changes: bool) ->
     plan
 }
 
-/// The position of an image on a side, by the split of nothing that has been changed.
+/// The position of an image on a side of the split of unchanged data.
 fn of_side(experiment: &Experiment, manifest: &Manifest, is_valid: bool) -> usize {
     let sides = plan_of(experiment, manifest, false).sides;
     if is_valid { sides.valid[0] } else { sides.train[0] }
@@ -47,7 +47,7 @@ fn relabel(manifest: &mut Manifest, at: usize) {
 }
 
 #[test]
-fn a_run_does_not_resume_with_other_data_unless_told_to() {
+fn run_resumes_with_other_data_only_if_allowed() {
     let experiment = experiment(&[]);
     let original = manifest(&experiment);
     let at = of_side(&experiment, &original, false);
@@ -57,7 +57,7 @@ fn a_run_does_not_resume_with_other_data_unless_told_to() {
         ("1 image relabelled: `", relabel),
         ("1 image reweighted: `", |it, at| it.examples[at].weight = 0.5),
         ("1 image removed: `", |it, at| drop(it.examples.remove(at))),
-        ("1 image used otherwise: `", |it, at| it.examples[at].usage = Use::Train),
+        ("1 image with a different use: `", |it, at| it.examples[at].usage = Use::Train),
     ];
     for (want, change) in changes {
         let dir = tempfile::tempdir().unwrap();
@@ -71,26 +71,26 @@ fn a_run_does_not_resume_with_other_data_unless_told_to() {
         let err = resume(false, &StopsAt::never()).err().unwrap();
         assert!(err.is_refusal() && matches!(err, FitError::OtherData { .. }), "{err}");
         assert!(err.to_string().contains(&format!("{want}{name}`")), "{err}");
-        assert!(before == files(run.dir()), "a refusal changes the run");
+        assert!(before == files(run.dir()), "a refused resume changes the run");
 
         let watch = StopsAt::after(1);
         resume(true, &watch).unwrap();
         let notes = watch.notes.lock().unwrap().join("\n");
         assert!(notes.contains(&format!("changed: {want}{name}`")), "{notes}");
-        assert!(!notes.contains("start anew"), "the validation set is the same: {notes}");
+        assert!(!notes.contains("are reset"), "the validation set is the same: {notes}");
         let until = fs::read(run.dir().join("data-until-2.csv")).unwrap();
         let first = before.iter().find(|it| it.0 == "data.csv").unwrap();
         assert!(until == first.1);
-        // From the next checkpoint on this is its data, and going back is a change.
+        // From the next checkpoint on, this is the data of the run, and the original data is a change.
         resume(false, &StopsAt::after(1)).unwrap();
         let back = plan_of(&experiment, &original, false);
         assert!(matches!(fit(&back, &run, &StopsAt::never()), Err(FitError::OtherData { .. })));
     }
 }
 
-/// What a kill leaves right after a change was allowed: the checkpoint is still of the data before.
+/// A kill right after a change was allowed: the checkpoint still belongs to the earlier data.
 #[test]
-fn a_change_that_no_step_was_taken_with_is_named_again() {
+fn change_without_a_step_is_reported_again() {
     let experiment = experiment(&[]);
     let original = manifest(&experiment);
     let dir = tempfile::tempdir().unwrap();
@@ -110,12 +110,12 @@ fn a_change_that_no_step_was_taken_with_is_named_again() {
         let err = err.err().unwrap().to_string();
         assert!(err.contains("1 image relabelled"), "{err}");
     }
-    // The data that it began with is no change.
+    // The data that the run began with is not a change.
     fit(&plan_of(&experiment, &original, false), &run, &StopsAt::after(1)).unwrap();
 }
 
 #[test]
-fn nobody_changes_sides_whatever_is_allowed() {
+fn people_never_change_sides_even_if_changes_are_allowed() {
     let begins = experiment(&[]);
     let original = manifest(&begins);
     let dir = tempfile::tempdir().unwrap();
@@ -131,7 +131,7 @@ fn nobody_changes_sides_whatever_is_allowed() {
 }
 
 #[test]
-fn a_run_without_its_list_says_that_it_cannot_tell() {
+fn data_change_is_reported_without_a_valid_data_csv() {
     let experiment = experiment(&[]);
     let original = manifest(&experiment);
     let dir = tempfile::tempdir().unwrap();
@@ -142,13 +142,13 @@ fn a_run_without_its_list_says_that_it_cannot_tell() {
     run.write("data.csv", &text.replace(",pool,", ",score,")).unwrap();
     let err = fit(&plan_of(&experiment, &changed, true), &run, &StopsAt::never());
     let err = err.err().unwrap().to_string();
-    assert!(err.contains("data.csv: the data is not what this run began with"), "{err}");
+    assert!(err.contains("data.csv: the data is not what this run started with"), "{err}");
 }
 
 const BY_LOSS: &str = "eval.best_by={ kind = \"log_loss\" }";
 
 #[test]
-fn other_scores_do_not_compare_with_those_before() {
+fn best_starts_anew_where_scores_are_not_comparable() {
     let begins = experiment(&[]);
     let original = manifest(&begins);
     let valid = of_side(&begins, &original, true);
@@ -156,16 +156,16 @@ fn other_scores_do_not_compare_with_those_before() {
     relabel(&mut relabelled, valid);
     let by_loss = experiment(&[BY_LOSS]);
     for (why, experiment, changed) in [
-        ("`eval.best_by` is another", &by_loss, &original),
-        ("the validation set is another", &begins, &relabelled),
+        ("`eval.best_by` has changed", &by_loss, &original),
+        ("the validation set has changed", &begins, &relabelled),
     ] {
-        // 7 steps an epoch: a macro F1 below 1 is the best so far, which no log loss is below.
+        // 7 steps per epoch: the best so far is a macro F1 below 1, and no log loss is lower.
         let dir = tempfile::tempdir().unwrap();
         let run = begun(&dir.path().join("run"), &begins, &original, 8);
         let watch = StopsAt::never();
         let outcome = finished(fit(&plan_of(experiment, changed, true), &run, &watch).unwrap());
         let notes = watch.notes.lock().unwrap().join("\n");
-        assert!(notes.contains(why) && notes.contains("start anew"), "{notes}");
+        assert!(notes.contains(why) && notes.contains("are reset"), "{notes}");
         let epochs = run.read("epochs.csv").unwrap();
         let best: Vec<&str> =
             epochs.lines().skip(1).map(|it| it.split(',').nth(4).unwrap()).collect();
@@ -176,7 +176,7 @@ fn other_scores_do_not_compare_with_those_before() {
 
 /// A kill after the last step, before the final scores.
 #[test]
-fn a_run_without_steps_left_is_judged_by_the_new_metric() {
+fn run_without_steps_left_is_scored_by_the_new_metric() {
     let sets = ["train.total=1 epochs"];
     let begins = experiment(&sets);
     let original = manifest(&begins);
@@ -191,10 +191,10 @@ fn a_run_without_steps_left_is_judged_by_the_new_metric() {
     assert_eq!(Bundle::tag(&run.best()).unwrap(), "7");
 }
 
-/// The checkpoints that a run had after 7 steps, under what it was after 14: those after it were lost.
+/// A run of 14 steps whose later checkpoints are lost: it resumes from step 7.
 #[test]
-fn the_bundle_of_a_course_that_was_discarded_is_not_the_best() {
-    // Each evaluation of these is better than the one before.
+fn bundle_of_discarded_steps_is_not_the_best() {
+    // With these settings, each evaluation is better than the one before.
     let sets = [BY_LOSS, "optim.lr=1e-3", "checkpoint.keep=9"];
     let begins = experiment(&sets);
     let original = manifest(&begins);
@@ -203,27 +203,27 @@ fn the_bundle_of_a_course_that_was_discarded_is_not_the_best() {
     let run = begun(&path, &begins, &original, 14);
     let step = Bundle::tag(&run.best()).unwrap();
     fs::remove_file(run.checkpoints().join("00000014.safetensors")).unwrap();
-    // As it was: the same steps lead to the same bundle.
+    // With the same settings, the same steps lead to the same bundle.
     let whole = dir.path().join("whole");
     let other = Run::create(&whole, &begins.to_toml()).unwrap();
     let plan = plan_of(&begins, &original, false);
     finished(fit(&plan, &other, &StopsAt::never()).unwrap());
-    assert_eq!(step, "14", "the test is of a bundle that is newer than the checkpoint");
+    assert_eq!(step, "14", "the bundle is not newer than the checkpoint");
     let copied = dir.path().join("copied");
     copy(&path, &copied);
     let run_again = Run::open(&copied).unwrap();
     let watch = StopsAt::never();
     finished(fit(&plan, &run_again, &watch).unwrap());
-    assert!(!watch.notes.lock().unwrap().join("\n").contains("start anew"));
+    assert!(!watch.notes.lock().unwrap().join("\n").contains("are reset"));
     assert!(files(&whole.join("best")) == files(&copied.join("best")));
-    // Another course, which learns nothing and whose norms stay: no better than step 7.
-    let rests = "train.freeze=[{ layers = \"norm\" }]";
-    let slow = experiment(&[BY_LOSS, "optim.lr=1e-12", "checkpoint.keep=9", rests]);
+    // With a tiny learning rate and frozen norms, no step is better than step 7.
+    let frozen_norms = "train.freeze=[{ layers = \"norm\" }]";
+    let slow = experiment(&[BY_LOSS, "optim.lr=1e-12", "checkpoint.keep=9", frozen_norms]);
     let watch = StopsAt::never();
     let outcome = finished(fit(&plan_of(&slow, &original, true), &run, &watch).unwrap());
     let notes = watch.notes.lock().unwrap().join("\n");
     assert!(
-        notes.contains("the best so far was that of step 7, and it is that of step 14"),
+        notes.contains("the best bundle so far was that of step 7, but this is that of step 14"),
         "{notes}"
     );
     assert_eq!(Bundle::tag(&run.best()).unwrap(), outcome.best_step.to_string());
@@ -242,9 +242,9 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// A kill between the bundle and the checkpoint that knows of it, and one right after that.
+/// A kill between a bundle and the checkpoint that refers to it, and one right after the checkpoint.
 #[test]
-fn a_bundle_takes_its_place_with_its_checkpoint() {
+fn staged_bundle_is_installed_with_its_checkpoint() {
     let begins = experiment(&[BY_LOSS]);
     let original = manifest(&begins);
     let dir = tempfile::tempdir().unwrap();
@@ -252,12 +252,12 @@ fn a_bundle_takes_its_place_with_its_checkpoint() {
     let run = begun(&path, &begins, &original, 8);
     assert_eq!(Bundle::tag(&run.best()).unwrap(), "7");
     let of_seven = files(&run.best());
-    // What a discarded course has staged is not taken.
+    // A bundle staged by discarded steps is not installed.
     let bundle = Bundle::open(&run.best(), &Device::Cpu).unwrap();
     bundle.stage(&run.best(), "14").unwrap();
     fit(&plan_of(&begins, &original, false), &run, &StopsAt::after(1)).unwrap();
     assert!(files(&run.best()) == of_seven);
-    // What the newest checkpoint knows of is.
+    // The one that the newest checkpoint refers to is.
     fs::remove_dir_all(run.best()).unwrap();
     bundle.stage(&run.best(), "7").unwrap();
     fit(&plan_of(&begins, &original, false), &run, &StopsAt::after(1)).unwrap();
@@ -265,7 +265,7 @@ fn a_bundle_takes_its_place_with_its_checkpoint() {
 }
 
 #[test]
-fn a_cross_validation_does_not_resume_with_other_data() {
+fn cross_validation_does_not_resume_with_other_data() {
     let experiment = with_folds(&experiment(&["train.total=1 epochs"]), Some(3));
     let original = manifest(&experiment);
     let dir = tempfile::tempdir().unwrap();
@@ -278,11 +278,7 @@ fn a_cross_validation_does_not_resume_with_other_data() {
     let table = run.read("data.csv").unwrap();
     let folds: Vec<&str> = table.lines().skip(1).map(|it| it.rsplit(',').next().unwrap()).collect();
     let of = |side: &str| folds.iter().filter(|it| **it == side).count();
-    assert_eq!(
-        [of("fold 0"), of("fold 1"), of("fold 2"), of("scored")],
-        [28, 28, 28, 28],
-        "{table}"
-    );
+    assert_eq!([of("fold 0"), of("fold 1"), of("fold 2"), of("test")], [28, 28, 28, 28], "{table}");
     let mut changed = original.clone();
     relabel(&mut changed, 3);
     let err = resume(&changed, &StopsAt::never()).err().unwrap();
@@ -292,7 +288,7 @@ fn a_cross_validation_does_not_resume_with_other_data() {
 }
 
 #[test]
-fn folds_are_joined_only_if_they_hold_each_image_out_once() {
+fn folds_are_joined_only_if_each_image_is_held_out_once() {
     let experiment = with_folds(&experiment(&["train.total=1 epochs"]), Some(2));
     let original = manifest(&experiment);
     let dir = tempfile::tempdir().unwrap();
@@ -308,7 +304,7 @@ fn folds_are_joined_only_if_they_hold_each_image_out_once() {
     let image = rest.split(',').next().unwrap();
     for (name, text, want) in [
         (0, format!("{first}\n"), format!("1 missing: `{image}`")),
-        (1, format!("{}{rest}\n", tables[1]), format!("1 there more than once: `{image}`")),
+        (1, format!("{}{rest}\n", tables[1]), format!("1 duplicated: `{image}`")),
         (0, tables[0].replace(image, "nobody/x.jpg"), "1 not in the data: `nobody/x.jpg`".into()),
     ] {
         run.write(&names[name], &text).unwrap();
@@ -319,9 +315,9 @@ fn folds_are_joined_only_if_they_hold_each_image_out_once() {
     join().unwrap();
 }
 
-/// Norms that do not learn keep their statistics, and so does the average of the weights around them.
+/// Frozen norms keep their running statistics, and so does the average of the weights.
 #[test]
-fn an_average_has_the_statistics_of_norms_that_are_frozen() {
+fn average_has_the_statistics_of_frozen_norms() {
     let experiment = experiment(&[
         "average={ kind = \"swa\", from = \"2 epochs\" }",
         "train.freeze=[{ layers = \"norm\", from = \"1 epochs\" }]",
@@ -340,7 +336,10 @@ fn an_average_has_the_statistics_of_norms_that_are_frozen() {
             let (ours, average) =
                 (numbers(&format!("model.{name}")), numbers(&format!("average.{name}")));
             assert!(ours == average, "{name}: {:?}, not {:?}", average[0], ours[0]);
-            assert!(ours.iter().any(|it| *it != 0.0 && *it != 1.0), "{name} has learnt nothing");
+            assert!(
+                ours.iter().any(|it| *it != 0.0 && *it != 1.0),
+                "{name} has its initial values"
+            );
             n_frozen += 1;
         }
     }

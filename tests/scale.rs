@@ -1,12 +1,12 @@
-//! How long it takes, and how much memory, to score many images of many classes.
+//! Time and memory of scoring many images of many classes.
 //!
-//! Measured where `MASKFIT_TEST_SCALE` is set, with figures on standard error:
+//! Runs at full scale where `MASKFIT_TEST_SCALE` is set, with measurements on standard error:
 //! `MASKFIT_TEST_SCALE=1 cargo test --release --workspace --test it scale -- --nocapture`.
 
 use std::{fs, time::Instant};
 
 use base::{Seed, Task, task::Factor};
-use infer::{GradedReader, GradedWriter, Row};
+use infer::{LabelledReader, LabelledWriter, Row};
 use metrics::{Evaluation, Prediction};
 
 const VARIABLE: &str = "MASKFIT_TEST_SCALE";
@@ -18,7 +18,7 @@ fn task() -> Task {
     Task { factors: vec![Factor::new("class", &levels)] }
 }
 
-/// Predictions of which four of five are right; each hands on to `each`.
+/// Passes predictions to `each`, of which four of five are correct.
 fn predict(n_images: usize, mut each: impl FnMut(usize, &Prediction<'_>)) {
     let mut p = vec![0.2 / (N_CLASSES - 1) as f64; N_CLASSES];
     for image in 0..n_images {
@@ -38,7 +38,7 @@ fn predict(n_images: usize, mut each: impl FnMut(usize, &Prediction<'_>)) {
     }
 }
 
-/// The most memory that the process has had, in MiB.
+/// The peak memory of the process, in MiB.
 fn peak() -> f64 {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|it| it.strip_prefix("VmHWM:"));
@@ -47,7 +47,7 @@ fn peak() -> f64 {
 }
 
 #[test]
-fn a_report_on_many_images_of_many_classes_is_made_as_predictions_come() {
+fn report_on_many_images_of_many_classes_is_computed_in_a_stream() {
     let n_images = if std::env::var(VARIABLE).is_ok() { 1_000_000 } else { 10_000 };
     let mut evaluation = Evaluation::new(&task());
     let began = Instant::now();
@@ -56,28 +56,28 @@ fn a_report_on_many_images_of_many_classes_is_made_as_predictions_come() {
     let report = evaluation.report(Seed(0));
     let whole = began.elapsed().as_secs_f64();
     eprintln!(
-        "report on {n_images} images of {N_CLASSES} classes: {added:.1} s of sums, {:.1} s of draws, \
-         peak {:.0} MiB",
+        "report on {n_images} images of {N_CLASSES} classes: {added:.1} s of sums, {:.1} s of bootstrap \
+         resamples, peak {:.0} MiB",
         whole - added,
         peak()
     );
     let joint = report.joint();
-    // Of 5,000 that are taken for another class in a row, 5 are taken for their own.
+    // Of every 5,000 images, 1,000 get a shifted class, which for one of them is the true one.
     assert!((joint.scores.accuracy - 0.8002).abs() < 1e-9, "{}", joint.scores.accuracy);
     let it = joint.macro_f1;
     assert!(it.low < it.value && it.value < it.high && it.high - it.low < 0.05, "{it:?}");
-    assert_eq!((report.n_people, report.n_pictures), (n_images, n_images));
+    assert_eq!((report.n_people, report.n_images), (n_images, n_images));
 }
 
 #[test]
-fn a_table_of_many_classes_is_written_and_read_row_by_row() {
+fn table_of_many_classes_is_written_and_read_row_by_row() {
     let n_images = if std::env::var(VARIABLE).is_ok() { 50_000 } else { 200 };
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("valid.csv");
     let task = task();
     let began = Instant::now();
     let file = fs::File::create(&path).unwrap();
-    let mut table = GradedWriter::new(file, &task);
+    let mut table = LabelledWriter::new(file, &task);
     predict(n_images, |image, it| {
         let name = format!("{image:07}.jpg");
         table.row(&name, &name, it).unwrap();
@@ -85,7 +85,7 @@ fn a_table_of_many_classes_is_written_and_read_row_by_row() {
     table.finish().unwrap();
     let written = began.elapsed().as_secs_f64();
     let (mut row, mut n, began) = (Row::default(), 0, Instant::now());
-    let mut reader = GradedReader::open(&path, &task).unwrap();
+    let mut reader = LabelledReader::open(&path, &task).unwrap();
     while reader.next(&mut row).unwrap() {
         n += 1;
     }

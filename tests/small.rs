@@ -1,4 +1,4 @@
-//! A small run that the tests share: a few drawn people, a tiny network.
+//! A small run shared by the tests: a few synthetic people and a tiny network.
 
 use std::{
     path::Path,
@@ -8,12 +8,12 @@ use std::{
 use base::config::Layer;
 use candle::Device;
 use data::{Context, Manifest};
-use trainer::{EpochReport, Experiment, Plan, StepReport, Watch};
+use trainer::{Callback, EpochReport, Experiment, Plan, StepReport};
 
-/// What differs from the default settings.
+/// The settings that differ from the defaults.
 pub(crate) const SETTINGS: &str = r#"
 [data]
-source = { kind = "people", n_people = 12, n_scored = 4, size = [40, 32], wrong_labels = 0.1, seed = 5 }
+source = { kind = "synthetic_people", n_people = 12, n_test = 4, size = [40, 32], wrong_labels = 0.1, seed = 5 }
 split = { kind = "profile", ratio = 0.25 }
 
 [augment]
@@ -43,7 +43,7 @@ pub(crate) fn with(file: &str, sets: &[&str]) -> Experiment {
 pub(crate) fn manifest(experiment: &Experiment) -> Manifest {
     let context =
         Context { cache: None, max_pixels: experiment.data.max_pixels, progress: &|_, _| {} };
-    experiment.manifest(&context).expect("drawn people have no faults")
+    experiment.manifest(&context).expect("synthetic people have no faults")
 }
 
 pub(crate) fn plan(experiment: &Experiment) -> Plan {
@@ -52,7 +52,7 @@ pub(crate) fn plan(experiment: &Experiment) -> Plan {
     Plan::new(experiment, &manifest, 0, &Device::Cpu, &watch).expect("a plan")
 }
 
-/// Looks on, and asks to stop after some steps.
+/// A callback that stops the run after some steps, and records losses and notes.
 pub(crate) struct StopsAt {
     n_left: AtomicUsize,
     pub(crate) losses: std::sync::Mutex<Vec<f64>>,
@@ -73,7 +73,7 @@ impl StopsAt {
     }
 }
 
-impl Watch for StopsAt {
+impl Callback for StopsAt {
     fn progress(&self, _: &str, _: usize, _: usize) {}
 
     fn note(&self, text: &str) {
@@ -87,12 +87,12 @@ impl Watch for StopsAt {
 
     fn epoch(&self, _: &EpochReport) {}
 
-    fn asks_to_stop(&self) -> bool {
+    fn should_stop(&self) -> bool {
         self.n_left.load(Ordering::Relaxed) == 0
     }
 }
 
-/// All files below a folder by name, except those that are measured in seconds or have times in them.
+/// All files below a folder by name, except those that contain durations or timestamps.
 pub(crate) fn files(dir: &Path) -> Vec<(String, Vec<u8>)> {
     let mut files = Vec::new();
     let mut todo = vec![dir.to_owned()];

@@ -1,4 +1,4 @@
-//! What every member of a registry must satisfy, checked for whatever the registry holds.
+//! Tests that every member of every registry must pass.
 
 mod losses;
 mod mixing;
@@ -11,7 +11,7 @@ use std::fmt::Debug;
 
 use ::losses::LossConfig;
 use ::models::{BackboneConfig, HeadConfig, Init, Kind, Param, Params};
-use augment::{MixOpConfig, PictureOpConfig, StatisticsConfig, Step};
+use augment::{MixOpConfig, StatisticsConfig, Step, TransformConfig};
 use base::{Clock, Seed, Task};
 use candle::{DType, Device, Result, Tensor};
 use data::{SamplerConfig, SourceConfig, SplitConfig};
@@ -38,7 +38,7 @@ fn every_member_survives_a_round_trip_through_toml() {
     round_trip(SplitConfig::zoo());
     round_trip(SamplerConfig::zoo());
     round_trip(
-        PictureOpConfig::zoo().into_iter().map(|(kind, it)| (kind, Step::from(it))).collect(),
+        TransformConfig::zoo().into_iter().map(|(kind, it)| (kind, Step::from(it))).collect(),
     );
     round_trip(MixOpConfig::zoo());
     round_trip(StatisticsConfig::zoo());
@@ -56,7 +56,7 @@ fn every_member_survives_a_round_trip_through_toml() {
 
 // Optimizers and schedules.
 
-/// Minimises a function of two numbers from a start, and returns where it ends.
+/// Minimises a function of two numbers from a starting point, and returns the final point.
 fn minimise(
     optim: &OptimConfig,
     start: [f32; 2],
@@ -78,21 +78,21 @@ fn minimise(
 }
 
 #[test]
-fn every_optimizer_finds_the_bottom_of_a_bowl_and_of_a_valley() -> Result<()> {
+fn every_optimizer_minimises_a_bowl_and_the_rosenbrock_function() -> Result<()> {
     let bowl = |x: &Tensor| -> Result<Tensor> {
         (x - Tensor::new(&[1f32, -2.0], &Device::Cpu)?)?.sqr()?.sum_all()
     };
-    // Rosenbrock: (1 - x)² + 100 (y - x²)², with its bottom at (1, 1).
+    // Rosenbrock: (1 - x)² + 100 (y - x²)², with its minimum at (1, 1).
     let valley = |x: &Tensor| -> Result<Tensor> {
         let (x, y) = (x.get(0)?, x.get(1)?);
         let (a, b) = ((1.0 - &x)?.sqr()?, (y - x.sqr()?)?.sqr()?);
         a + (b * 100.0)?
     };
     for (kind, optim) in OptimConfig::zoo() {
-        assert_eq!(optim.get().problem(), None, "{kind}: its defaults make no sense");
+        assert_eq!(optim.get().problem(), None, "{kind}: its defaults are invalid");
         let at = minimise(&optim, [0.0, 0.0], 2000, 1e-2, bowl)?;
         assert!((at[0] - 1.0).abs() < 0.05 && (at[1] + 2.0).abs() < 0.1, "{kind}: {at:?}");
-        // The valley's walls throw out whoever takes its slope as it is.
+        // Plain SGD diverges on the valley's walls at the rate of the others.
         let lr = if kind == "sgd" { 5e-4 } else { 5e-3 };
         let at = minimise(&optim, [-1.0, 1.0], 6000, lr, valley)?;
         assert!((at[0] - 1.0).abs() < 0.1 && (at[1] - 1.0).abs() < 0.2, "{kind}: {at:?}");
@@ -101,15 +101,16 @@ fn every_optimizer_finds_the_bottom_of_a_bowl_and_of_a_valley() -> Result<()> {
 }
 
 #[test]
-fn every_schedule_stays_between_nothing_and_the_peak() {
+fn every_schedule_stays_between_0_and_the_peak() {
     for (kind, schedule) in ScheduleConfig::zoo() {
-        assert_eq!(schedule.get().problem(), None, "{kind}: its defaults make no sense");
+        assert_eq!(schedule.get().problem(), None, "{kind}: its defaults are invalid");
         for (total, steps_per_epoch) in [(1, 1), (100, 7), (100, 1000)] {
             let at = |step| Clock { step, total, epoch: step as f64 / f64::from(steps_per_epoch) };
-            for (warmup, awake) in [(0, 0), (10, 10), (0, 20), (10, 20), (0, total), (total, total)]
+            for (warmup, unfrozen) in
+                [(0, 0), (10, 10), (0, 20), (10, 20), (0, total), (total, total)]
             {
                 for step in 0..=total {
-                    let lr = schedule.rates(&at(step), &at(warmup), &at(awake)).lr;
+                    let lr = schedule.rates(&at(step), &at(warmup), &at(unfrozen)).lr;
                     assert!((0.0..=1.0).contains(&lr), "{kind} at {step} of {total}: {lr}");
                 }
             }
@@ -122,7 +123,7 @@ fn every_schedule_stays_between_nothing_and_the_peak() {
 }
 
 #[test]
-fn every_rule_for_stages_clips_and_averages_makes_sense_by_itself() {
+fn defaults_of_stage_lr_clip_and_average_are_valid() {
     let stages = ["stem", "stage1", "stage2"];
     for (kind, rule) in StageLrConfig::zoo() {
         assert_eq!(rule.get().problem(), None, "{kind}");
@@ -142,9 +143,9 @@ fn every_rule_for_stages_clips_and_averages_makes_sense_by_itself() {
         .for_each(|(kind, it)| assert_eq!(it.get().problem(), None, "{kind}"));
 }
 
-/// Gradients of random numbers, however large, are no larger afterwards, and keep their signs.
+/// Random gradients of any size are no larger afterwards, and keep their signs.
 #[test]
-fn no_clipping_enlarges_a_gradient() -> Result<()> {
+fn clipping_never_enlarges_a_gradient() -> Result<()> {
     for (kind, clip) in ClipConfig::zoo() {
         for scale in [1e-6, 1.0, 1e12] {
             let mut params = Params::fresh(Seed(0), DType::F32, &Device::Cpu);
@@ -186,7 +187,7 @@ fn no_clipping_enlarges_a_gradient() -> Result<()> {
 // Metrics.
 
 #[test]
-fn every_metric_knows_right_from_wrong_and_no_order() {
+fn every_metric_ranks_correct_above_wrong_and_ignores_the_order() {
     let task = Task::mask_gender_age();
     let predictions = |shift: usize, order: &dyn Fn(usize) -> usize| {
         let classes: Vec<usize> = (0..36).map(|it| order(it) % 18).collect();
@@ -207,16 +208,16 @@ fn every_metric_knows_right_from_wrong_and_no_order() {
         assert!(metric.get().improves(score(&right), score(&wrong)), "{kind}");
         assert!(
             !metric.get().improves(score(&right), score(&right)),
-            "{kind}: no better than itself"
+            "{kind}: a score does not improve on itself"
         );
         assert!(
             !metric.get().improves(f64::NAN, score(&wrong)),
-            "{kind}: no number is no improvement"
+            "{kind}: NaN is not an improvement"
         );
-        let turned = predictions(1, &|it| 35 - it);
-        assert!((score(&wrong) - score(&turned)).abs() < 1e-12, "{kind}: the order matters");
-        let nobody = Predictions::new(task.clone(), vec![], vec![], vec![]);
-        assert_eq!(score(&nobody).is_nan(), metric.get().needs_years(), "{kind}");
-        assert_eq!(metric.get().problem(), None, "{kind}: its defaults make no sense");
+        let reversed = predictions(1, &|it| 35 - it);
+        assert!((score(&wrong) - score(&reversed)).abs() < 1e-12, "{kind}: the order matters");
+        let empty = Predictions::new(task.clone(), vec![], vec![], vec![]);
+        assert_eq!(score(&empty).is_nan(), metric.get().needs_years(), "{kind}");
+        assert_eq!(metric.get().problem(), None, "{kind}: its defaults are invalid");
     }
 }

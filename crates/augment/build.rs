@@ -1,8 +1,8 @@
 //! Copies the face detector's model out of the package `rustface`, where its authors ship it.
 //!
-//! A package's files lie where cargo put them: its registry's folder, or a vendored one. So cargo
-//! is asked, first without the network. Without it, cargo refuses to answer on a machine that has
-//! built but never tested the workspace, since what only tests need is not there yet.
+//! Where a package's files are depends on cargo: the registry's folder or a vendored one. So cargo is asked,
+//! first with `--offline`. That fails on a machine that has built but never tested the workspace, since the
+//! packages that only tests need are not there yet; then cargo may use the network.
 
 use std::{
     env,
@@ -26,21 +26,21 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// The folder of the package `rustface`.
+/// Returns the folder of the package `rustface`.
 fn package(how: &[&str]) -> Result<PathBuf, Box<dyn Error>> {
     let target = env::var("TARGET")?;
-    let answer = Command::new(env::var("CARGO")?)
+    let output = Command::new(env::var("CARGO")?)
         .args(["metadata", "--format-version", "1", "--locked", "--filter-platform", &target])
         .args(how)
         .current_dir(env::var("CARGO_MANIFEST_DIR")?)
         .output()?;
-    if !answer.status.success() {
-        return Err(String::from_utf8_lossy(&answer.stderr).into());
+    if !output.status.success() {
+        return Err(String::from_utf8_lossy(&output.stderr).into());
     }
-    let answer: Value = serde_json::from_slice(&answer.stdout)?;
-    let packages = answer["packages"].as_array().ok_or("cargo lists no packages")?;
+    let output: Value = serde_json::from_slice(&output.stdout)?;
+    let packages = output["packages"].as_array().ok_or("`cargo metadata` lists no packages")?;
     let package = packages.iter().find(|it| it["name"] == "rustface");
     let manifest = package.and_then(|it| it["manifest_path"].as_str());
     let dir = manifest.and_then(|it| Path::new(it).parent());
-    Ok(dir.ok_or("no package is called `rustface`")?.to_owned())
+    Ok(dir.ok_or("`cargo metadata` lists no package `rustface`")?.to_owned())
 }

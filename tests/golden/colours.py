@@ -1,6 +1,6 @@
 """Golden colours of torchvision on PIL, albumentations on OpenCV, and fastai, for crates/augment: python3 colours.py
 
-All of pictures/source.png, which pictures.py draws.
+All of images/source.png, which images.py draws.
 """
 
 import json
@@ -23,15 +23,15 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms.autoaugment import RandAugment, TrivialAugmentWide, _apply_op
 
 here = Path(__file__).parent
-source = Image.open(here / "pictures" / "source.png")
+source = Image.open(here / "images" / "source.png")
 pixels = np.asarray(source)
 golden = {}
 
 
-def keep(name, picture, /, **case):
-    """One case: its settings, and the picture they give."""
-    flat = np.asarray(picture).astype(np.uint8).flatten().tolist()
-    golden.setdefault(name, []).append(dict(of=f"{name} {case}", **case, picture=flat))
+def keep(name, image, /, **case):
+    """One case: its settings, and the image they give."""
+    flat = np.asarray(image).astype(np.uint8).flatten().tolist()
+    golden.setdefault(name, []).append(dict(of=f"{name} {case}", **case, image=flat))
 
 
 # Brightness, contrast, saturation, hue by their numbers, in the order of the list.
@@ -45,10 +45,10 @@ orders = [[(3, h)] for h in (-0.5, -0.21, 0.07, 0.5)] + [
 for name, functions, start in [("color_jitter", pil, source), ("color_jitter_albumentations", opencv, pixels)]:
     singles = [[(k, f)] for k in range(3) for f in (0.5, 1.3)] if start is pixels else []
     for changes in orders + singles:
-        picture = start
+        image = start
         for k, factor in changes:
-            picture = functions[k](picture, factor)
-        keep(name, picture, changes=changes)
+            image = functions[k](image, factor)
+        keep(name, image, changes=changes)
 
 for alpha, beta in [(1.2, 0.0), (0.8, 0.15), (1.0, -0.2), (1.5, 0.3)]:
     for by_max in (True, False):
@@ -77,7 +77,7 @@ keep("equalize", F.equalize(source))
 keep("autocontrast", F.autocontrast(source))
 keep("invert", F.invert(source))
 
-# One picture of each change, and the magnitudes of both spaces.
+# One image of each change, and the magnitudes of both spaces.
 for name, magnitude in [("Identity", 0.0), ("ShearX", 0.3), ("ShearY", -0.2), ("TranslateX", 4.7), ("TranslateY", -3.2), ("Rotate", 25.0), ("Rotate", -130.0), ("Brightness", 0.4), ("Color", -0.9), ("Contrast", 0.63), ("Sharpness", 0.9), ("Posterize", 4.0), ("Solarize", 110.5), ("AutoContrast", 0.0), ("Equalize", 0.0)]:
     keep("policy", _apply_op(source, name, magnitude, InterpolationMode.BILINEAR, [9, 99, 200]), name=name, magnitude=magnitude)
 

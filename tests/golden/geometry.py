@@ -1,7 +1,7 @@
-"""Golden pictures of torchvision and albumentations for crates/augment's geometry: python3 geometry.py
+"""Golden images of torchvision and albumentations for crates/augment's geometry: python3 geometry.py
 
 The source is smooth, so that places rounded otherwise (OpenCV's to 1/32 of a pixel) do not show: 40 wide, 30 high.
-No place is right on the edge, where rounding decides between the picture and the border.
+No place is right on the edge, where rounding decides between the image and the border.
 """
 
 import json
@@ -31,8 +31,8 @@ linear = InterpolationMode.BILINEAR
 black, colour = dict(constant=[0, 0, 0]), dict(constant=[200, 10, 90])
 
 
-def flat(picture):
-    return np.asarray(picture).flatten().tolist()
+def flat(image):
+    return np.asarray(image).flatten().tolist()
 
 
 def fill(border):
@@ -46,21 +46,21 @@ for corner, part, size, filter, name in [
     ([20, 30], [10, 10], [12, 9], linear, "bilinear"),
     ([10, 0], [7, 9], [12, 11], InterpolationMode.LANCZOS, "lanczos"),
 ]:
-    picture = F.resized_crop(source, *corner, *part, size, filter)
-    resized_crop.append(dict(corner=corner, part=part, size=size, filter=name, picture=flat(picture)))
+    image = F.resized_crop(source, *corner, *part, size, filter)
+    resized_crop.append(dict(corner=corner, part=part, size=size, filter=name, image=flat(image)))
 
 pad = []
 modes = [(black, "constant"), (colour, "constant"), ("reflect", "reflect"), ("replicate", "edge")]
 for by, some in [([4, 4], modes), ([0, 7], modes[1:3]), ([3, 90], modes[2:])]:
     for border, mode in some:
         value = fill(border) if mode == "constant" else 0
-        picture = F.pad(source, [by[1], by[0]], tuple(value) if value else 0, mode)
-        pad.append(dict(by=by, border=border, picture=flat(picture)))
+        image = F.pad(source, [by[1], by[0]], tuple(value) if value else 0, mode)
+        pad.append(dict(by=by, border=border, image=flat(image)))
 
 rotate = []
 for degrees, border in [(14, black), (-40.5, colour), (90, black), (180, black), (237, colour), (0.3, black)]:
-    picture = F.rotate(source, degrees, linear, fill=fill(border))
-    rotate.append(dict(degrees=degrees, border=border, picture=flat(picture)))
+    image = F.rotate(source, degrees, linear, fill=fill(border))
+    rotate.append(dict(degrees=degrees, border=border, image=flat(image)))
 
 affine = []
 for degrees, shift, scale, shear, border in [
@@ -71,8 +71,8 @@ for degrees, shift, scale, shear, border in [
     (0, [0, 0], 1.0, [0, -12], black),
     (-33, [-4, 2], 1.4, [10, 17], colour),
 ]:
-    picture = F.affine(source, degrees, shift[::-1], scale, shear, linear, fill=fill(border))
-    affine.append(dict(degrees=degrees, shift=shift, scale=scale, shear=shear, border=border, picture=flat(picture)))
+    image = F.affine(source, degrees, shift[::-1], scale, shear, linear, fill=fill(border))
+    affine.append(dict(degrees=degrees, shift=shift, scale=scale, shear=shear, border=border, image=flat(image)))
 
 perspective = []
 now = [[0, 0], [w - 1, 0], [w - 1, h - 1], [0, h - 1]]
@@ -81,15 +81,15 @@ for corners, border in [
     ([[0, 7], [31, 2], [33, 20], [9, 23]], colour),
     ([[12, 0], [39, 5], [28, 29], [0, 18]], black),
 ]:
-    picture = F.perspective(source, now, corners, linear, fill=fill(border))
-    perspective.append(dict(corners=corners, border=border, picture=flat(picture)))
+    image = F.perspective(source, now, corners, linear, fill=fill(border))
+    perspective.append(dict(corners=corners, border=border, image=flat(image)))
 
 
 def remap(map_x, map_y):
     return flat(G.remap(pixels, map_x, map_y, cv2.INTER_LINEAR, cv2.BORDER_REFLECT_101))
 
 
-# albumentations' lenses, with the middle of the picture in the middle. With OpenCV's alone, it shifts by half a pixel.
+# albumentations' lenses, with the middle of the image in the middle. With OpenCV's alone, it shifts by half a pixel.
 middle = [(w - 1) / 2, (h - 1) / 2]
 
 
@@ -107,7 +107,7 @@ def fisheye(k):
 optical = []
 for lens in (camera, fisheye):
     for k in (0.05, -0.05, 0.4, -0.6):
-        optical.append(dict(lens=lens.__name__, k=k, picture=remap(*lens(k))))
+        optical.append(dict(lens=lens.__name__, k=k, image=remap(*lens(k))))
 
 # albumentations' ends of cells, but places in the middles of pixels, and none twice. Both sides are whole numbers of
 # cells, so that its last cell, of what remains, is empty.
@@ -120,8 +120,8 @@ for name, cells in [("grid a", 5), ("grid b", 2)]:
     for n, steps in [(w, shares["steps_x"]), (h, shares["steps_y"])]:
         ends = np.concatenate([[0], np.cumsum(steps[:-1])]) * (n // cells)
         maps.append(np.interp(np.arange(n) + 0.5, np.linspace(0, n, cells + 1), ends) - 0.5)
-    picture = flat(cv2.remap(pixels, *(it.astype(np.float32) for it in np.meshgrid(*maps)), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE))
-    grid.append(dict(across=across, down=down, picture=picture))
+    image = flat(cv2.remap(pixels, *(it.astype(np.float32) for it in np.meshgrid(*maps)), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE))
+    grid.append(dict(across=across, down=down, image=image))
 
 
 class Noise:
@@ -134,12 +134,12 @@ class Noise:
         return numbers("elastic", 2, h, w)[self.it].reshape(size)
 
 
-# One field after the other: asked for both, albumentations smooths them as one picture, across the seam.
+# One field after the other: asked for both, albumentations smooths them as one image, across the seam.
 elastic = []
 for alpha, sigma in [(30, 2.0), (60, 3.5)]:
     dx, dy = (G.generate_displacement_fields((h, w), alpha, sigma, True, (0, 0), Noise(it), "uniform")[0] for it in (0, 1))
-    picture = remap((x + dx).astype(np.float32), (y + dy).astype(np.float32))
-    elastic.append(dict(alpha=alpha, sigma=sigma, picture=picture))
+    image = remap((x + dx).astype(np.float32), (y + dy).astype(np.float32))
+    elastic.append(dict(alpha=alpha, sigma=sigma, image=image))
 
 path = Path(__file__).with_suffix(".json")
 made_by = f"PIL {PIL.__version__}, torchvision {torchvision.__version__}, albumentations {albumentations.__version__}, OpenCV {cv2.__version__}"

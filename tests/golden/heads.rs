@@ -7,7 +7,7 @@ use base::{
     task::{Factor, Scope},
 };
 use candle::{DType, Device, Result, Tensor, Var};
-use models::{HeadConfig, On, Params};
+use models::{HeadConfig, HeadInput, Params};
 use ops::{Decide, Form, Output, Pass, Tape, Training};
 use testkit::{check_close, numbers};
 
@@ -28,7 +28,7 @@ fn heads_agree_with_pytorch() -> Result<()> {
         let head: HeadConfig = toml::from_str(settings).expect("settings");
         let mut params = Params::fresh(Seed(0), DType::F64, &Device::Cpu);
         let heads = head.get().build(
-            On { n_features: 6, last: &[] },
+            HeadInput { n_features: 6, last: &[] },
             &Task::mask_gender_age(),
             params.builder(),
         )?;
@@ -39,7 +39,7 @@ fn heads_agree_with_pytorch() -> Result<()> {
         let tape = Tape::default();
         let pass = Training { tape: &tape, seed: Seed(0), step: 0, first_row: 0, follow: None };
         let outputs = heads.outputs(&tape.leaf(&features), &Pass::Train(pass))?;
-        let [output] = outputs.as_slice() else { panic!("{name}: one question") };
+        let [output] = outputs.as_slice() else { panic!("{name}: one output") };
         let mut numbers = tape.export(&output.numbers)?;
         if let Form::Cosines { scale } = output.form {
             numbers = (numbers * scale)?;
@@ -71,24 +71,24 @@ fn ages_are_cut_as_in_pytorch() -> Result<()> {
     };
     let rows: Vec<f64> = rows.into_iter().enumerate().flat_map(hill).collect();
     let rows = Tensor::from_vec(rows, (40, 61), &Device::Cpu)?;
-    let answers = |decide| -> Result<Vec<Vec<f64>>> {
+    let probabilities = |decide| -> Result<Vec<Vec<f64>>> {
         let form = Form::Bins { decide, cuts: cuts.clone() };
-        let answers = Output::new(Scope::Factor(2), form, rows.clone()).answers()?;
-        Ok(answers.expect("answers").into_iter().map(|it| it.probabilities).collect())
+        let predictions = Output::new(Scope::Factor(2), form, rows.clone()).predictions()?;
+        Ok(predictions.expect("predictions").into_iter().map(|it| it.probabilities).collect())
     };
-    let mass = answers(Decide::Mass)?;
+    let mass = probabilities(Decide::Mass)?;
     testkit::check_close_slices(&mass.concat(), &golden.to::<Vec<f64>>("mass"), 1e-12);
     for (name, decide) in [("likeliest", Decide::Likeliest), ("expected", Decide::Expected)] {
         let levels: Vec<usize> = golden.to(name);
-        // All of them occur, and not all are those of the largest mass.
+        // All levels occur, and not all are the level of the largest mass.
         assert!((0..3).all(|level| levels.contains(&level)), "{name}");
         let (mut n_others, sorted) = (0, |p: &[f64]| {
             let mut p = p.to_vec();
             p.sort_by(f64::total_cmp);
             p
         });
-        for ((p, mass), &level) in answers(decide)?.iter().zip(&mass).zip(&levels) {
-            assert!(p.iter().all(|&it| it <= p[level]), "{name}: {p:?} decides for {level}");
+        for ((p, mass), &level) in probabilities(decide)?.iter().zip(&mass).zip(&levels) {
+            assert!(p.iter().all(|&it| it <= p[level]), "{name}: {p:?} does not predict {level}");
             assert_eq!(sorted(p), sorted(mass), "{name}");
             n_others += usize::from(p != mass);
         }

@@ -27,11 +27,11 @@ for name, sampling in samplings.items():
         how = [cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_JPEG_RST_INTERVAL, restart]
         if quality == 30:
             how += [cv2.IMWRITE_JPEG_OPTIMIZE, 1]
-        picture = source[:height, :width]
+        image = source[:height, :width]
         if sampling is None:
-            picture = picture[..., 1]
+            image = image[..., 1]
         else:
             how += [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, sampling]
         path = out / f"{name}_{height}x{width}_{quality}.jpg"
-        cv2.imwrite(str(path), picture, how)
+        cv2.imwrite(str(path), image, how)
         cv2.imwrite(str(path) + ".want.png", cv2.imread(str(path)), [cv2.IMWRITE_PNG_COMPRESSION, 9])

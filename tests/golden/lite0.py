@@ -1,6 +1,6 @@
 """Golden logits of EfficientNet-Lite0 on its published weights: python3 lite0.py efficientnet-lite0-57934424.pth
 
-The weights are not part of this repository; the pictures are made by formula.
+The weights are not part of this repository; the images are made by formula.
 """
 
 import json
@@ -31,9 +31,9 @@ for name, tensor in weights.items():
 net.load_state_dict(state)
 
 coarse = np.floor(127.5 * (1 + numbers("lite0", 10, 8, 8, 3)))
-pictures = torch.from_numpy(coarse.repeat(16, 1).repeat(16, 2)).permute(0, 3, 1, 2).float()
+images = torch.from_numpy(coarse.repeat(16, 1).repeat(16, 2)).permute(0, 3, 1, 2).float()
 with torch.no_grad():
-    logits = net((pictures - 127) / 128).double()
+    logits = net((images - 127) / 128).double()
 out = Path(__file__).with_suffix(".json")
 rounded = [[round(v, 6) for v in row] for row in logits.tolist()]
 out.write_text(json.dumps(dict(made_by=f"torch {torch.__version__}, timm {timm.__version__}", logits=rounded)))

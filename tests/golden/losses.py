@@ -12,7 +12,7 @@ from timm.loss import BinaryCrossEntropy, LabelSmoothingCrossEntropy, SoftTarget
 
 torch.set_default_dtype(torch.float64)
 ROWS, SHARES = 7, [0.25, 0.75]
-# Pictures of joint classes, by mask (3), gender (2) and age (3). No picture of class 17 in training.
+# Images of joint classes, by mask (3), gender (2) and age (3). No image of class 17 in training.
 COUNTS = [2745, 2050, 415, 3660, 4085, 545, 549, 410, 83, 732, 817, 109, 549, 410, 83, 732, 817, 0]
 AGES = [18.0] * 400 + [25.5] * 30 + [40.0] * 70 + [59.9] * 20 + [60.0] * 5
 PICTURES = [int((x + 1) * 9) for x in numbers("classes", 2 * ROWS)]
@@ -38,14 +38,14 @@ def counts_of(asks, form, n):
 
 
 class Case:
-    """Rows of one picture or of two, and what each picture's answer is among n numbers."""
+    """Rows of one image or of two, and what each image's answer is among n numbers."""
 
     def __init__(self, asks=-1, form="classes", soft=False, weighted=False, progress=0.0):
         self.asks, self.form, self.soft, self.progress = asks, form, soft, progress
         self.n = dict(bins=61, number=1).get(form, [18, 3, 2, 3][asks + 1])
         scale = dict(cosines=1.0, number=1.0).get(form, 5.0)
         self.x = torch.from_numpy(scale * numbers(f"numbers/{self.n}", ROWS, self.n)).requires_grad_()
-        self.pictures = [[2 * i, 2 * i + 1] if soft else [2 * i] for i in range(ROWS)]
+        self.images = [[2 * i, 2 * i + 1] if soft else [2 * i] for i in range(ROWS)]
         self.shares = SHARES if soft else [1.0]
         self.row_weights = torch.ones(ROWS)
         self.weights = []
@@ -56,18 +56,18 @@ class Case:
             self.row_weights = torch.tensor([self.weights[2 * i] for i in range(ROWS)])
 
     def parts(self):
-        """The answers of the k-th picture of each row, and its share."""
+        """The answers of the k-th image of each row, and its share."""
         for k, share in enumerate(self.shares):
-            yield torch.tensor([self.answer(row[k]) for row in self.pictures]), share
+            yield torch.tensor([self.answer(row[k]) for row in self.images]), share
 
     def ages(self):
         for k, share in enumerate(self.shares):
-            yield torch.tensor([PICTURE_AGES[row[k]] for row in self.pictures]), share
+            yield torch.tensor([PICTURE_AGES[row[k]] for row in self.images]), share
 
-    def answer(self, picture):
+    def answer(self, image):
         if self.form == "bins":
-            return min(int(PICTURE_AGES[picture]), self.n - 1)
-        return project(PICTURES[picture], self.asks)
+            return min(int(PICTURE_AGES[image]), self.n - 1)
+        return project(PICTURES[image], self.asks)
 
     def targets(self):
         return sum(share * F.one_hot(y, self.n).to(self.x) for y, share in self.parts())
@@ -151,7 +151,7 @@ for soft in [False, True]:
             loss = loss + share * (-smooth * F.log_softmax(logits, 1)).sum(1).mean()
         case.says('kind = "cross_entropy"\nlabel_smoothing = 0.1\nsmoothing_over = "others"\n', loss)
 
-# Pictures that count more or less than others.
+# Images that count more or less than others.
 case = Case(2, weighted=True)
 ((y, _),) = case.parts()
 case.says('kind = "cross_entropy"\n', case.mean(F.cross_entropy(case.x, y, reduction="none")))

@@ -1,4 +1,4 @@
-//! Every loss, value and gradient, against PyTorch, timm, and formulas written out: see losses.py.
+//! Value and gradient of every loss against PyTorch, timm, and explicit formulas: see losses.py.
 
 use std::collections::BTreeSet;
 
@@ -8,7 +8,7 @@ use base::{
     task::Scope,
 };
 use candle::{DType, Device, Result, Tensor, Var};
-use losses::{Counts, Judge, Labels, LossConfig, Question, Targets};
+use losses::{Counts, Criterion, HeadOutput, Labels, LossConfig, Targets};
 use ops::{Decide, Form, Output};
 use testkit::{check_close, numbers};
 
@@ -32,7 +32,7 @@ fn every_loss_agrees_with_its_reference() -> Result<()> {
         let config: LossConfig = toml::from_str(&settings).expect("settings");
         assert_eq!(config.get().problem(), None, "{settings}");
         visited.insert(config.kind());
-        let asks = match case.to::<i32>("asks") {
+        let scope = match case.to::<i32>("asks") {
             -1 => Scope::Joint,
             factor => Scope::Factor(factor as usize),
         };
@@ -45,23 +45,23 @@ fn every_loss_agrees_with_its_reference() -> Result<()> {
             _ => Form::Number { scale: 10.0, shift: 40.0, cuts: None },
         };
         let is_soft: bool = case.to("soft");
-        // Hard rows are every other picture alone.
-        let pictures = |row: usize| -> Row {
-            let part = |(k, &weight): (usize, &f32)| Part { picture: 2 * row + k, weight };
+        // Hard rows are the images of even position.
+        let images = |row: usize| -> Row {
+            let part = |(k, &weight): (usize, &f32)| Part { image: 2 * row + k, weight };
             match is_soft {
                 true => shares.iter().enumerate().map(part).collect(),
                 false => vec![part((0, &1.0))],
             }
         };
-        let rows: Vec<Row> = (0..ROWS).map(pictures).collect();
+        let rows: Vec<Row> = (0..ROWS).map(images).collect();
         let labels = Labels {
             classes: classes.clone(),
             ages: ages.iter().copied().map(Some).collect(),
             weights: case.to("weights"),
         };
         let targets = Targets::new(&task, labels, &rows, DType::F64, &Device::Cpu);
-        let question = Question::new(&task, asks, &form, n, &counts);
-        let judge = Judge::new(&config, &[question]).expect(&settings);
+        let head_output = HeadOutput::new(&task, scope, &form, n, &counts);
+        let criterion = Criterion::new(&config, &[head_output]).expect(&settings);
 
         let scale = match form {
             Form::Cosines { .. } | Form::Number { .. } => 1.0,
@@ -72,11 +72,11 @@ fn every_loss_agrees_with_its_reference() -> Result<()> {
         let var = Var::from_tensor(&(xs * scale)?)?;
         let progress: f64 = case.to("progress");
         let clock = Clock { step: (100.0 * progress) as usize, total: 100, epoch: 0.0 };
-        let output = Output::new(asks, form, var.as_tensor().clone());
-        let mean = judge.judge(&[output], &targets, &clock)?.mean()?;
+        let output = Output::new(scope, form, var.as_tensor().clone());
+        let mean = criterion.compute(&[output], &targets, &clock)?.mean()?;
         let want: f64 = case.to("loss");
-        eprintln!("{settings}{asks:?}");
-        // Shares and targets are f32 in a row.
+        eprintln!("{settings}{scope:?}");
+        // The shares of a row, and so the targets, are f32.
         check_close(&mean, &[want], 1e-7 * want.max(1.0));
         let grad = mean.backward()?;
         let grad = grad.get(&var).expect("a gradient");

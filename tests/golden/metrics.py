@@ -8,7 +8,7 @@ import sklearn
 import sklearn.metrics as m
 from shared_numbers import numbers
 
-# 300 pictures of 18 classes, of which some do not occur, some are never predicted, and two are neither.
+# 300 images of 18 classes, of which some do not occur, some are never predicted, and two are neither.
 N = 300
 p = np.exp(3 * numbers("probabilities", N, 18))
 p[:, [3, 7, 11]] = 1e-9
@@ -45,7 +45,7 @@ def scores(p, predicted, truth):
         log_loss=m.log_loss(truth, p, labels=classes),
         expected_calibration_error=calibration(p, predicted, truth, 15),
         calibration_of_10=calibration(p, predicted, truth, 10),
-        age_error=m.mean_absolute_error(ages, years),
+        age_mae=m.mean_absolute_error(ages, years),
         precision=table[0].tolist(),
         recall=table[1].tolist(),
         f1=table[2].tolist(),

@@ -22,7 +22,7 @@ def flat(t):
     return [round(it, 9) for it in t.detach().double().flatten().tolist()]
 
 
-def pictures(n, h, w):
+def images(n, h, w):
     return torch.from_numpy(((numbers("pictures", n, h, w, 3) + 1) * 128).astype(np.uint8).astype(np.float64))
 
 
@@ -31,7 +31,7 @@ def classes(n):
 
 
 def normalised(x):
-    """Of pictures [n, 3, h, w]: as channels last."""
+    """Of images [n, 3, h, w]: as channels last."""
     return (x.permute(0, 2, 3, 1) / 255 - MEAN.double()) / STD.double()
 
 
@@ -65,7 +65,7 @@ def mixed():
         centres = [[4, 3], [0, 6], [8, 1], [2, 2]]
         flow = iter(sum(centres, []))
         mix = timm_mixup.Mixup(label_smoothing=0.0, num_classes=N_CLASSES, **settings)
-        x = pictures(n, *size).permute(0, 3, 1, 2).contiguous()
+        x = images(n, *size).permute(0, 3, 1, 2).contiguous()
         with (
             mock.patch.object(np.random, "beta", side_effect=lambda *_, size=None: np.array(lambdas[:size]) if size else lambdas[0]),
             mock.patch.object(np.random, "randint", side_effect=lambda *_, **__: next(flow)),
@@ -75,7 +75,7 @@ def mixed():
         draws = dict(batch=[0] * n, pair=[0, 1, 1, 0], elem=range(n))[settings["mode"]]
         layers = []
         for row, draw in enumerate(draws):
-            layer = dict(picture=n - 1 - row, area=[0, 0, *size], share=1 - lambdas[draw])
+            layer = dict(image=n - 1 - row, area=[0, 0, *size], share=1 - lambdas[draw])
             if "cutmix_alpha" in settings:
                 with mock.patch.object(np.random, "randint", side_effect=centres[draw]):
                     (top, bottom, left, right), _ = timm_mixup.cutmix_bbox_and_lam((3, *size), lambdas[draw])
@@ -88,9 +88,9 @@ def mixed():
 def shuffled():
     """Mixup as its authors write it: λ x + (1 - λ) x[order], and the loss's shares as a distribution."""
     n, size, lam, order = 5, [3, 4], 0.3, [2, 1, 4, 0, 3]
-    x, y = pictures(n, *size).permute(0, 3, 1, 2), torch.nn.functional.one_hot(classes(n), N_CLASSES).double()
+    x, y = images(n, *size).permute(0, 3, 1, 2), torch.nn.functional.one_hot(classes(n), N_CLASSES).double()
     pixels, targets = (lam * it + (1 - lam) * it[order] for it in (x, y))
-    layers = [dict(picture=it, area=[0, 0, *size], share=1 - lam) for it in order]
+    layers = [dict(image=it, area=[0, 0, *size], share=1 - lam) for it in order]
     return dict(name="authors", size=size, layers=layers, pixels=flat(normalised(pixels)), targets=flat(targets))
 
 
@@ -99,7 +99,7 @@ def erased():
     cases = []
     for size in [(64, 48), (7, 7), (30, 200)]:
         for at, (u, v) in enumerate((numbers(f"erased {size}", 8, 2) + 1) / 2):
-            picture = torch.ones(3, *size)
+            image = torch.ones(3, *size)
             said = []
 
             def uniform(low, high):
@@ -108,8 +108,8 @@ def erased():
 
             eraser = RandomErasing(probability=1.0, device="cpu")
             with mock.patch.object(random, "uniform", side_effect=uniform):
-                eraser(picture)
-            gone = (picture[0] == 0).nonzero()
+                eraser(image)
+            gone = (image[0] == 0).nonzero()
             sides = None if len(gone) == 0 else (gone.max(0).values - gone.min(0).values + 1).tolist()
             cases.append(dict(size=size, share=float(said[0]), aspect=math.exp(said[1]), sides=sides))
     return cases

@@ -14,7 +14,7 @@ use trainer::Experiment;
 
 use super::golden;
 
-/// The network that a case of the golden file is called after.
+/// The network of a case of the golden file.
 fn network(name: &str) -> BackboneConfig {
     let plain = |variant| EfficientNet { variant, drop_path: 0.0, ..EfficientNet::default() };
     let resnet = |config| BackboneConfig::ResNet(config);
@@ -54,14 +54,14 @@ fn network(name: &str) -> BackboneConfig {
     })
 }
 
-/// A task of `n` classes without names of their own.
+/// A task of `n` classes, named by their numbers.
 pub(crate) fn plain_task(n: usize) -> Task {
     let names: Vec<String> = (0..n).map(|it| it.to_string()).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     Task { factors: vec![Factor::new("class", &names)] }
 }
 
-/// The same weights as `formula` of networks.py gives.
+/// Sets the weights that `formula` of networks.py computes.
 fn set_by_formula(model: &Model) -> Result<()> {
     for (name, param) in model.params().named() {
         let dims = param.kind.file_dims(param.var.dims());
@@ -88,12 +88,12 @@ fn set_by_formula(model: &Model) -> Result<()> {
     Ok(())
 }
 
-/// How far ours may be from the reference, which computes in f64.
+/// The tolerance for differences from the reference, which computes in f64.
 struct Tolerance {
     dtype: DType,
-    /// Of each logit.
+    /// For each logit.
     logits: f64,
-    /// Of each parameter's gradient, relative to its norm.
+    /// For each parameter's gradient, relative to its norm.
     gradients: f64,
 }
 
@@ -106,14 +106,14 @@ fn check(name: &str, tolerance: Tolerance) -> Result<()> {
     let model = Model::with_dtype(&spec, &plain_task(18), Seed(0), dtype, &Device::Cpu)?;
     set_by_formula(&model)?;
     let ([h, w], n): ([usize; 2], usize) = (case.to("size"), case.to("batch"));
-    let pictures = numbers("pictures", n * h * w * 3);
-    let pictures = Tensor::from_vec(pictures, (n, h, w, 3), &Device::Cpu)?.to_dtype(dtype)?;
-    let logits = model.forward(&pictures, &Pass::Eval)?.remove(0).numbers;
+    let images = numbers("pictures", n * h * w * 3);
+    let images = Tensor::from_vec(images, (n, h, w, 3), &Device::Cpu)?.to_dtype(dtype)?;
+    let logits = model.forward(&images, &Pass::Eval)?.remove(0).numbers;
     check_close(&logits, &case.to::<Vec<f64>>("eval"), tolerance.logits);
 
     let tape = Tape::default();
     let training = Training { tape: &tape, seed: Seed(0), step: 0, first_row: 0, follow: None };
-    let logits = model.forward(&pictures, &Pass::Train(training))?.remove(0).numbers;
+    let logits = model.forward(&images, &Pass::Train(training))?.remove(0).numbers;
     check_close(&logits, &case.to::<Vec<f64>>("train"), tolerance.logits);
 
     let r = Tensor::from_vec(numbers("projection", n * 18), (n, 18), &Device::Cpu)?;
@@ -126,8 +126,8 @@ fn check(name: &str, tolerance: Tolerance) -> Result<()> {
         let [want_norm, want_projections @ ..] = want[name];
         let norm = grad.iter().map(|g| g * g).sum::<f64>().sqrt();
         if want_norm < 1e-10 {
-            // Zero by construction: what a shift before the next batch norm can do.
-            assert!(norm < 1e-3, "{name}: {norm:e} instead of nothing");
+            // Zero by construction: the gradient of a shift before the next batch norm.
+            assert!(norm < 1e-3, "{name}: {norm:e} instead of 0");
             continue;
         }
         // Each projection of an error e on a random direction has the mean square |e|^2.
@@ -148,7 +148,7 @@ fn check(name: &str, tolerance: Tolerance) -> Result<()> {
 #[test]
 fn every_network_agrees_with_its_reference_in_double_precision() -> Result<()> {
     for name in golden("networks").at("cases").keys() {
-        // The golden file keeps nine digits of each gradient's norm.
+        // The golden file has nine digits of each gradient's norm.
         check(&name, Tolerance { dtype: DType::F64, logits: 1e-9, gradients: 1e-8 })?;
     }
     Ok(())
@@ -157,10 +157,9 @@ fn every_network_agrees_with_its_reference_in_double_precision() -> Result<()> {
 #[test]
 fn every_network_agrees_with_its_reference_in_single_precision() -> Result<()> {
     for name in golden("networks").at("cases").keys() {
-        // Rounding puts a few numbers on the other side of a kink of networks of ReLUs: from itself in
-        // f64 PyTorch in f32 is 1.1e-2 away on Lite0, 1.9e-3 on ResNet-50 (1.4e-2 on pictures of
-        // 160x128), 3.1e-3 on DenseNet-121, and 8e-4 to 4.5e-3 on VGG-13 with norms, if pictures
-        // move by 1e-7.
+        // Rounding moves a few values across a kink of a ReLU: the difference between PyTorch in f32 and
+        // in f64 is 1.1e-2 on Lite0, 1.9e-3 on ResNet-50 (1.4e-2 on images of 160x128), 3.1e-3 on
+        // DenseNet-121, and 8e-4 to 4.5e-3 on VGG-13 with norms, if images change by 1e-7.
         let has_many_kinks =
             ["lite0", "resne", "densenet", "vgg13_bn"].iter().any(|it| name.contains(it));
         let gradients = if has_many_kinks { 2e-2 } else { 1e-3 };
@@ -190,23 +189,23 @@ fn lite0_on_its_published_weights_agrees_with_timm() -> Result<()> {
     };
     let pixels = (0..10 * 128 * 128 * 3)
         .map(|it| level(it / (128 * 128 * 3), it / (128 * 3) % 128, it / 3 % 128, it % 3));
-    let pictures = Tensor::from_iter(pixels, &Device::Cpu)?.reshape((10, 128, 128, 3))?;
-    let logits = model.forward(&pictures, &Pass::Eval)?.remove(0).numbers;
+    let images = Tensor::from_iter(pixels, &Device::Cpu)?.reshape((10, 128, 128, 3))?;
+    let logits = model.forward(&images, &Pass::Eval)?.remove(0).numbers;
     check_close(&logits, &want.concat(), 1e-4);
     Ok(())
 }
 
 #[test]
-fn weights_by_efficientnet_pytorchs_names_answer_as_tensorflows_network() -> Result<()> {
+fn weights_with_efficientnet_pytorchs_names_predict_as_tensorflows_network() -> Result<()> {
     let case = golden("networks").at("cases").at("timm_tf/b0");
     let head = HeadConfig::Joint(Joint { dropout: 0.0, ..Joint::default() });
-    let silent = network("timm/b0");
-    let spec = ModelSpec { backbone: silent.clone(), head: head.clone() };
+    let without = network("timm/b0");
+    let spec = ModelSpec { backbone: without.clone(), head: head.clone() };
     let written = Model::fresh(&spec, &plain_task(18), Seed(0), &Device::Cpu)?;
     set_by_formula(&written)?;
     let all: HashMap<String, Tensor> = written.params().to_file()?.into_iter().collect();
     let ours: Vec<String> = all.keys().filter(|it| !it.starts_with("head.")).cloned().collect();
-    let namings = silent.get().namings(&ours);
+    let namings = without.get().namings(&ours);
     let naming = namings.into_iter().find(|it| it.library == "efficientnet_pytorch").unwrap();
     let named = naming.backbone.iter().map(|(ours, theirs)| (theirs.clone(), all[ours].clone()));
     let mut named: HashMap<String, Tensor> = named.collect();
@@ -218,23 +217,22 @@ fn weights_by_efficientnet_pytorchs_names_answer_as_tensorflows_network() -> Res
     let path = dir.path().join("best.safetensors");
     candle::safetensors::save(&named, &path)?;
 
-    // The config names the variant and the file, and nothing of padding and norms.
+    // The config sets the variant and the file, but neither the padding nor the norms.
     let path_text = path.display();
     let text = format!(
         "[model]\npretrained = '{path_text}'\nbackbone = {{ kind = 'efficientnet', drop_path = 0.0 }}"
     );
     let layers = [Layer::from_toml("net.toml", &text).unwrap()];
-    assert_eq!(Experiment::load(&layers).unwrap().model.backbone, silent);
+    assert_eq!(Experiment::load(&layers).unwrap().model.backbone, without);
     let file = WeightsFile::read(&path).unwrap();
     let (experiment, _) = Experiment::load_with(&layers, &file, &[], "").unwrap();
     let spec = ModelSpec { backbone: experiment.model.backbone, head };
     let model = Model::fresh(&spec, &plain_task(18), Seed(1), &Device::Cpu)?;
     model.fit_weights(&models::read_weights(&path).unwrap()).unwrap();
     let ([h, w], n): ([usize; 2], usize) = (case.to("size"), case.to("batch"));
-    let pictures =
-        Tensor::from_vec(numbers("pictures", n * h * w * 3), (n, h, w, 3), &Device::Cpu)?;
-    let pictures = pictures.to_dtype(DType::F32)?;
-    let logits = model.forward(&pictures, &Pass::Eval)?.remove(0).numbers;
+    let images = Tensor::from_vec(numbers("pictures", n * h * w * 3), (n, h, w, 3), &Device::Cpu)?;
+    let images = images.to_dtype(DType::F32)?;
+    let logits = model.forward(&images, &Pass::Eval)?.remove(0).numbers;
     check_close(&logits, &case.to::<Vec<f64>>("eval"), 1e-4);
     Ok(())
 }

@@ -18,7 +18,7 @@ fn activation(name: &str) -> Activation {
     }
 }
 
-/// The operation that a case of the golden file is called after.
+/// Runs the operation of a case of the golden file.
 fn run(name: &str, xs: &[Value]) -> Result<Value> {
     let parts: Vec<&str> = name.split('/').collect();
     let window = || {
@@ -63,7 +63,7 @@ fn every_operation_agrees_with_pytorch() -> Result<()> {
         let shapes: Vec<Vec<usize>> = case.to("shapes");
         let var = |(key, shape): (&&str, &Vec<usize>)| {
             let n = shape.iter().product();
-            // The script lets activations reach beyond their kinks.
+            // The script scales the inputs of activations beyond their kinks.
             let scale = if name.starts_with("activate") { 9.0 } else { 1.0 };
             let xs = numbers(&format!("{name}/{key}"), n).iter().map(|x| scale * x).collect();
             Var::from_vec(xs, shape.as_slice(), &Device::Cpu)

@@ -1,7 +1,7 @@
 """Facts about published networks for crates/models/src/published.rs: python3 published.py
 
 For each name of the table there: the preprocessing of timm's default weights, the parameters with 1000 classes, and
-the multiply-adds of one picture of that size. Networks are built on the `meta` device: shapes without numbers.
+the multiply-adds of one image of that size. Networks are built on the `meta` device: shapes without numbers.
 """
 
 import json
@@ -26,10 +26,10 @@ for name in names:
     with torch.device("meta"):
         net = fastai_names[name]() if name in fastai_names else timm.create_model(name).eval()
         net.eval()
-        picture = torch.zeros(1, *cfg.input_size)
+        image = torch.zeros(1, *cfg.input_size)
     counter = FlopCounterMode(display=False)
     with counter, torch.no_grad():
-        net(picture)
+        net(image)
     out[name] = dict(
         tag=cfg.tag,
         size=list(cfg.input_size[1:]),

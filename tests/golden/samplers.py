@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch.utils.data import WeightedRandomSampler
 
-# The competition's pictures of each joint class; a few with an uneven ratio; one class; the rarest with one.
+# The competition's images of each joint class; a few with an uneven ratio; one class; the rarest with one.
 COUNTS = dict(
     competition=[2745, 2050, 415, 3660, 4085, 545, 549, 410, 83, 732, 817, 109, 549, 410, 83, 732, 817, 109],
     thirds=[7, 3, 0, 5, 11, 49],
@@ -96,7 +96,7 @@ def imbalanced(counts):
     weights = [float(sampler.weights[labels.index(it)]) if n else 0.0 for it, n in enumerate(counts)]
     assert weights == [1 / it if it else 0.0 for it in counts]
     assert len(sampler) == len(labels)
-    return dict(weights=weights, n_draws=len(sampler))
+    return dict(weights=weights, n_samples=len(sampler))
 
 
 dynamic_settings = [

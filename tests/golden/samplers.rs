@@ -7,7 +7,7 @@ use data::{Groups, SamplerConfig};
 
 use super::golden;
 
-/// Examples of so many a class, class by class.
+/// Examples with these counts per class, class by class.
 fn groups(counts: &[usize]) -> Groups {
     let mut n_examples = 0;
     let mut next = |&n: &usize| {
@@ -33,13 +33,13 @@ fn all_counts() -> BTreeMap<String, Vec<usize>> {
     golden("samplers").to("counts")
 }
 
-/// How many examples of each class an epoch has.
-fn drawn(sampler: &SamplerConfig, groups: &Groups, epoch_idx: usize) -> Vec<usize> {
+/// The number of examples of each class in an epoch.
+fn sampled(sampler: &SamplerConfig, groups: &Groups, epoch_idx: usize) -> Vec<usize> {
     groups.counts_of(&sampler.get().order(groups, epoch_idx, &mut rng()))
 }
 
-/// Fails where a share of `n` draws is further from `p` than chance explains, when `p` was measured
-/// on as many.
+/// Checks that a share of `n` samples differs from `p` by no more than four standard errors, where `p`
+/// was measured on as many samples.
 #[track_caller]
 fn check_share(got: f64, p: f64, n: usize) {
     let bound = 4.0 * (2.0 * p * (1.0 - p) / n as f64).sqrt();
@@ -47,7 +47,7 @@ fn check_share(got: f64, p: f64, n: usize) {
 }
 
 #[test]
-fn weighted_draws_as_pytorch_does() {
+fn weighted_agrees_with_pytorch() {
     let golden = golden("samplers").at("weighted");
     let n: usize = golden.to("n");
     let weights = |name: &str| toml::Value::try_from(golden.to::<Vec<f64>>(name)).unwrap();
@@ -55,7 +55,7 @@ fn weighted_draws_as_pytorch_does() {
     settings.insert("weights".to_owned(), weights("weights"));
     settings.insert("num_samples".to_owned(), (n as i64).into());
     let groups_of_four = groups(&golden.to::<Vec<usize>>("counts"));
-    let counts = drawn(&sampler("weighted", settings), &groups_of_four, 0);
+    let counts = sampled(&sampler("weighted", settings), &groups_of_four, 0);
     for (got, want) in counts.into_iter().zip(golden.to::<Vec<f64>>("shares")) {
         check_share(got as f64 / n as f64, want, n);
     }
@@ -80,50 +80,50 @@ fn weighted_draws_as_pytorch_does() {
 }
 
 #[test]
-fn imbalanced_weighs_as_ufoym_does() {
+fn imbalanced_agrees_with_ufoym() {
     let golden = golden("samplers").at("imbalanced");
     for (name, counts) in all_counts() {
         let (golden, groups) = (golden.at(&name), groups(&counts));
         let imbalanced = sampler("imbalanced", toml::Table::new());
-        let n_draws = imbalanced.get().n_draws(&groups, 0);
-        assert_eq!(n_draws, golden.to::<usize>("n_draws"), "{name}");
+        let n_samples = imbalanced.get().n_samples(&groups, 0);
+        assert_eq!(n_samples, golden.to::<usize>("n_samples"), "{name}");
         let weights: Vec<f64> = golden.to("weights");
         let masses: Vec<f64> = weights.iter().zip(&counts).map(|(w, &n)| w * n as f64).collect();
         let whole: f64 = masses.iter().sum();
         let (n, mut rng, mut got) = (50_000, rng(), vec![0; counts.len()]);
-        let n_epochs = usize::div_ceil(n, n_draws);
+        let n_epochs = usize::div_ceil(n, n_samples);
         for epoch_idx in 0..n_epochs {
             let order = imbalanced.get().order(&groups, epoch_idx, &mut rng);
             groups.counts_of(&order).iter().zip(&mut got).for_each(|(n, sum)| *sum += n);
         }
         for (got, mass) in got.into_iter().zip(masses) {
-            check_share(got as f64 / (n_epochs * n_draws) as f64, mass / whole, n);
+            check_share(got as f64 / (n_epochs * n_samples) as f64, mass / whole, n);
         }
     }
 }
 
 #[test]
-fn classes_are_balanced_as_in_catalyst() {
+fn balance_class_and_dynamic_balance_agree_with_catalyst() {
     let golden = golden("samplers");
     for (name, counts) in all_counts() {
         let groups = groups(&counts);
         for case in golden.at("balance_class").at(&name).list() {
             let (mode, want): (toml::Value, Vec<usize>) = case.get();
             let settings = toml::Table::from_iter([("mode".to_owned(), mode)]);
-            assert_eq!(drawn(&sampler("balance_class", settings), &groups, 0), want, "{name}");
+            assert_eq!(sampled(&sampler("balance_class", settings), &groups, 0), want, "{name}");
         }
         for case in golden.at("dynamic_balance").at(&name).list() {
             let (settings, epochs): (toml::Table, Vec<Vec<usize>>) = case.get();
             let sampler = sampler("dynamic_balance", settings);
             for (epoch_idx, want) in epochs.into_iter().enumerate() {
-                assert_eq!(drawn(&sampler, &groups, epoch_idx), want, "{name}: {sampler:?}");
+                assert_eq!(sampled(&sampler, &groups, epoch_idx), want, "{name}: {sampler:?}");
             }
         }
     }
 }
 
 #[test]
-fn with_replacement_only_where_a_class_has_too_few() {
+fn replacement_is_used_only_where_a_class_has_too_few_examples() {
     let groups = groups(&[20, 7, 3]);
     let mode = toml::Table::from_iter([("mode".to_owned(), 7.into())]);
     let mut order = sampler("balance_class", mode).get().order(&groups, 0, &mut rng());
@@ -133,14 +133,14 @@ fn with_replacement_only_where_a_class_has_too_few() {
 }
 
 #[test]
-fn a_hundred_epochs_of_the_competition_take_no_time() {
-    // Seconds at most; minutes where a draw looks at every example.
+fn hundred_epochs_of_the_competition_take_seconds() {
+    // Seconds at most; minutes if each sample scanned all examples.
     let groups = groups(&all_counts()["competition"]);
     assert_eq!(groups.n_examples(), 18_900);
     for (_, sampler) in SamplerConfig::zoo() {
         for epoch_idx in 0..100 {
             let order = sampler.get().order(&groups, epoch_idx, &mut rng());
-            assert_eq!(order.len(), sampler.get().n_draws(&groups, epoch_idx));
+            assert_eq!(order.len(), sampler.get().n_samples(&groups, epoch_idx));
         }
     }
 }

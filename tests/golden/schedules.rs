@@ -20,7 +20,7 @@ fn schedule(settings: &str) -> ScheduleConfig {
 #[test]
 fn every_schedule_agrees_with_the_references() {
     let golden = golden("schedules").at("schedules");
-    // Beside the settings: steps of the warm-up, and those after it in which the backbone rests.
+    // Settings, steps of the warm-up, and steps after it in which the backbone is frozen.
     let settings: BTreeMap<&str, (&str, usize, usize)> = BTreeMap::from([
         ("cosine", ("kind = 'cosine'\nfloor = 0.1", 0, 0)),
         ("step", ("kind = 'step'\nepochs = 4\ngamma = 0.3", 0, 0)),
@@ -64,17 +64,17 @@ fn every_schedule_agrees_with_the_references() {
     ]);
     let mut checked = HashSet::from(["constant", "plateau"]);
     for name in golden.keys() {
-        let (settings, warmup, rest) = settings[name.as_str()];
+        let (settings, warmup, frozen) = settings[name.as_str()];
         let schedule = schedule(settings);
         checked.insert(schedule.kind());
-        let (warm, awake) = (clock(warmup), clock(warmup + rest));
+        let (warm, unfrozen) = (clock(warmup), clock(warmup + frozen));
         let rates: Vec<Rates> =
-            (0..200).map(|it| schedule.rates(&clock(it), &warm, &awake)).collect();
+            (0..200).map(|it| schedule.rates(&clock(it), &warm, &unfrozen)).collect();
         let want = golden.at(&name);
         let columns = want.keys();
         let got: Vec<f64> = rates.iter().map(|it| it.lr).collect();
         check_close_slices(&got, &want.to::<Vec<f64>>("lr"), 1e-12);
-        // fastai sets a momentum for every schedule, this one's throughout.
+        // fastai sets a momentum for every schedule; for `flat_cosine` it is constant.
         let momentum: Option<Vec<f64>> = rates.iter().map(|it| it.momentum).collect();
         let has_momentum =
             columns.contains(&"momentum".to_owned()) && schedule.kind() != "flat_cosine";
@@ -83,8 +83,8 @@ fn every_schedule_agrees_with_the_references() {
             check_close_slices(&momentum, &want.to::<Vec<f64>>("momentum"), 1e-12);
         }
         if columns.contains(&"slice".to_owned()) {
-            let slice: Vec<f64> = rates[rest..].iter().map(|it| it.slice).collect();
-            check_close_slices(&slice, &want.to::<Vec<f64>>("slice")[rest..], 1e-12);
+            let slice: Vec<f64> = rates[frozen..].iter().map(|it| it.slice).collect();
+            check_close_slices(&slice, &want.to::<Vec<f64>>("slice")[frozen..], 1e-12);
         }
     }
     for (kind, _) in ScheduleConfig::KINDS {
@@ -93,7 +93,7 @@ fn every_schedule_agrees_with_the_references() {
 }
 
 #[test]
-fn a_plateau_agrees_with_pytorch() {
+fn plateau_agrees_with_pytorch() {
     let golden = golden("schedules");
     let scores: Vec<f64> = golden.to("scores");
     let losses: Vec<f64> = scores.iter().map(|it| 1.0 - it).collect();
@@ -117,7 +117,7 @@ fn a_plateau_agrees_with_pytorch() {
 }
 
 #[test]
-fn the_finder_suggests_what_fastai_does() {
+fn lr_finder_agrees_with_fastai() {
     for curve in golden("schedules").at("finder").list() {
         let [rates, losses] = ["rates", "losses"].map(|it| curve.to::<Vec<f64>>(it));
         let found = Curve { rates, raw: losses.clone(), losses }.suggestions();

@@ -11,50 +11,50 @@ use testkit::{check_close, numbers};
 use super::golden;
 use trainer::{ClipConfig, OptimConfig, ParamGroups, Rates};
 
-/// The parameters of the golden script, as they lie in files.
+/// The parameters of the golden script, in the file layout.
 const SHAPES: [(Kind, &[usize]); 3] =
     [(Kind::Matrix, &[3, 4]), (Kind::Vector, &[5]), (Kind::Depthwise, &[4, 1, 3, 3])];
 
-/// Numbers in a file's layout, as they lie in memory.
-fn drawn(name: &str, k: usize, scale: f64) -> Result<Tensor> {
+/// Numbers generated in the file layout, converted to the memory layout.
+fn generated(name: &str, k: usize, scale: f64) -> Result<Tensor> {
     let (kind, dims) = SHAPES[k];
     let xs = numbers(name, dims.iter().product()).into_iter().map(|x| (x * scale) as f32).collect();
     kind.from_file(&Tensor::from_vec(xs, dims, &Device::Cpu)?)
 }
 
-/// Those parameters; the last is of the second stage.
+/// The parameters; the last belongs to the second stage.
 fn params() -> Result<Params> {
     let mut params = Params::fresh(Seed(0), DType::F32, &Device::Cpu);
     for (k, (kind, _)) in SHAPES.into_iter().enumerate() {
-        let xs = drawn(&format!("param/{k}"), k, 1.0)?;
+        let xs = generated(&format!("param/{k}"), k, 1.0)?;
         let mut builder = params.builder_of(k / 2);
         builder.param(&k.to_string(), kind, xs.dims(), Init::Constant(0.0))?.set(&xs)?;
     }
     Ok(params)
 }
 
-/// Their gradients in one step; the second has none in every third if it `rests`.
-fn gradients(params: &Params, step: usize, rests: bool) -> Result<Gradients> {
+/// The gradients of one step; with `skips`, the second parameter has none in every third step.
+fn gradients(params: &Params, step: usize, skips: bool) -> Result<Gradients> {
     let tape = Tape::default();
     let mut loss = Tensor::zeros((), DType::F32, &Device::Cpu)?;
     for (k, (_, param)) in params.trained().enumerate() {
-        if rests && k == 1 && step % 3 == 2 {
+        if skips && k == 1 && step % 3 == 2 {
             continue;
         }
-        let g = drawn(&format!("grad/{k}/{step}"), k, 10f64.powi(-(k as i32)))?;
+        let g = generated(&format!("grad/{k}/{step}"), k, 10f64.powi(-(k as i32)))?;
         let leaf: Value = tape.leaf(&param.var);
         loss = (loss + (tape.export(&leaf)? * g)?.sum_all()?)?;
     }
     tape.backward(&loss)
 }
 
-/// Whether a tensor of a parameter is as in the script.
+/// Checks a tensor of a parameter against the script's.
 fn check_param(kind: Kind, tensor: &Tensor, want: &[f64]) {
     check_close(&kind.to_file(tensor).unwrap(), want, 1e-6);
 }
 
 #[test]
-fn every_optimizer_agrees_with_pytorch_and_goes_on_from_its_state() -> Result<()> {
+fn every_optimizer_agrees_with_pytorch_and_resumes_from_its_state() -> Result<()> {
     let golden = golden("training").at("optimizers");
     let settings: BTreeMap<&str, &str> = BTreeMap::from([
         ("adam", ""),
@@ -79,7 +79,7 @@ fn every_optimizer_agrees_with_pytorch_and_goes_on_from_its_state() -> Result<()
         assert!(golden.keys().iter().any(|it| it == kind), "{kind} has no golden numbers");
     }
     for name in golden.keys() {
-        // Shown where one fails.
+        // Shown if the test fails.
         eprintln!("{name}");
         let kind = name.split('_').next().unwrap_or_default();
         let settings = format!("kind = \"{kind}\"\n{}", settings[name.as_str()]);
@@ -89,12 +89,12 @@ fn every_optimizer_agrees_with_pytorch_and_goes_on_from_its_state() -> Result<()
         let want: Vec<Vec<Vec<f64>>> = golden.to(&name);
         for step in 0..20 {
             if step == 10 {
-                // Whoever stops here goes on as if nothing had been.
+                // Save and load of the state must not change the result.
                 let state: BTreeMap<String, Tensor> = optimizer.state()?.into_iter().collect();
                 optimizer = config.get().build(&params, &groups);
                 optimizer.load(&state)?;
             }
-            // The script's rate is 1e-2 · (1 - step / 40), and ours a share of the settings'.
+            // The script's rate is 1e-2 · (1 - step / 40), and ours a fraction of the settings' rate.
             let lr = 1e-2 * (1.0 - step as f64 / 40.0);
             let gradients = gradients(&params, step, kind != "lamb")?;
             optimizer.step(&gradients, Rates::of(lr / config.get().lr()))?;
@@ -112,7 +112,7 @@ fn every_optimizer_agrees_with_pytorch_and_goes_on_from_its_state() -> Result<()
 #[test]
 fn every_clipping_agrees_with_pytorch_and_timm() -> Result<()> {
     let golden = golden("training").at("clips");
-    // And the position of the head's stage.
+    // Settings, and the position of the head's stage.
     let settings: BTreeMap<&str, (&str, usize)> = BTreeMap::from([
         ("none", ("", 1)),
         ("norm", ("max_norm = 0.7", 1)),
@@ -125,7 +125,7 @@ fn every_clipping_agrees_with_pytorch_and_timm() -> Result<()> {
         assert!(golden.keys().iter().any(|it| it == kind), "{kind} has no golden numbers");
     }
     for name in golden.keys() {
-        // Shown where one fails.
+        // Shown if the test fails.
         eprintln!("{name}");
         let kind = name.split('_').next().unwrap_or_default();
         let (settings, head) = settings[name.as_str()];

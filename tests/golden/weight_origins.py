@@ -1,6 +1,6 @@
 """Whose weights there are and what they were made for: python3 weight_origins.py
 
-Writes crates/models/src/published/origins.csv, which the program reads: a line for each of the weights that timm,
+Writes crates/models/src/origins.csv, which the program reads: a line for each of the weights that timm,
 torchvision and efficientnet_pytorch publish of the networks in crates/models/src/published.rs, with the preprocessing that
 the library evaluates them with. How an EfficientNet pads and what its norms add to the variance is read off the network
 that the library builds.
@@ -105,7 +105,7 @@ for name in networks:
         args = (cfg.input_size[1], cfg.crop_pct, cfg.interpolation, (cfg.mean, cfg.std), padding, eps)
         row("efficientnet_pytorch", name.removeprefix("tf_"), "lite", file, *args)
 
-path = root / "published/origins.csv"
+path = root / "origins.csv"
 with path.open("w", newline="") as out:
     out.write(f"# tests/golden/weight_origins.py, timm {timm.__version__}, torchvision {torchvision.__version__}, ")
     out.write(f"efficientnet_pytorch {efficientnet_pytorch.__version__}\n")

@@ -54,8 +54,8 @@ def tensorboard(run):
         found = events.Scalars(tag)
         numbers[tag] = {it.step: it.value for it in found}
         assert len(found) == len(numbers[tag]), f"{tag} has steps twice"
-    pictures = [it for tag in tags["images"] for it in events.Images(tag)]
-    for it in pictures:
+    images = [it for tag in tags["images"] for it in events.Images(tag)]
+    for it in images:
         assert it.encoded_image_string[:8] == b"\x89PNG\r\n\x1a\n"
         assert struct.unpack(">II", it.encoded_image_string[16:24]) == (it.width, it.height)
     histograms = [it for tag in tags["histograms"] for it in events.Histograms(tag)]
@@ -63,8 +63,8 @@ def tensorboard(run):
         value = it.histogram_value
         assert sum(value.bucket) == value.num and len(value.bucket) == len(value.bucket_limit)
         assert value.bucket_limit[0] <= value.min <= value.max <= value.bucket_limit[-1]
-    assert pictures and histograms
-    return numbers, f"{len(pictures)} pictures and {len(histograms)} histograms"
+    assert images and histograms
+    return numbers, f"{len(images)} images and {len(histograms)} histograms"
 
 
 def wandb(run):
@@ -189,7 +189,7 @@ class Cloud(http.server.BaseHTTPRequestHandler):
 
 def of_rows(rows, summary, files):
     """The numbers of wandb's rows, one a step, whose last ones the summary has."""
-    numbers, n_pictures, n_histograms = {}, 0, 0
+    numbers, n_images, n_histograms = {}, 0, 0
     steps = [it["_step"] for it in rows]
     assert steps == sorted(set(steps)), steps
     for row in rows:
@@ -200,13 +200,13 @@ def of_rows(rows, summary, files):
                 numbers.setdefault(name, {})[row["_step"]] = value
             elif value["_type"] == "image-file":
                 assert (files / value["path"]).stat().st_size == value["size"]
-                n_pictures += 1
+                n_images += 1
             else:
                 assert len(value["bins"]) == len(value["values"]) + 1
                 n_histograms += 1
     last = {name: it[max(it)] for name, it in numbers.items()}
     assert {name: summary[name] for name in last} == last
-    return numbers, f"{n_pictures} pictures and {n_histograms} histograms"
+    return numbers, f"{n_images} images and {n_histograms} histograms"
 
 
 def wandbs():

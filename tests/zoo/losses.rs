@@ -1,14 +1,14 @@
-//! Every loss, on everything that a head may ask.
+//! Every loss, on outputs of every form.
 
 use base::{Task, mix::unmixed, task::Scope};
 use candle::{DType, Device, Result, Tensor, Var};
-use losses::{Counts, Judge, Judged, Labels, LossConfig, Penalty, Question, Targets};
+use losses::{Counts, Criterion, HeadOutput, Labels, LossConfig, LossTerms, Targets, TermValue};
 use ops::{Decide, Form, Output};
 use testkit::{check_gradient, numbers};
 
 use super::CLOCK;
 
-/// The labels of some of three pictures, for outputs of every form.
+/// The labels of a subset of three images, for outputs of every form.
 fn labels(rows: &[usize]) -> Labels {
     let classes = [0, 10, 17];
     Labels {
@@ -23,21 +23,21 @@ fn targets(rows: &[usize]) -> Targets {
     Targets::new(&task, labels(rows), &unmixed(rows.len()), DType::F64, &Device::Cpu)
 }
 
-/// What a head may ask: a scope, a form, and how many numbers are the answer.
-type Questions = Vec<(Scope, Form, usize)>;
+/// The outputs of a head: for each the scope, the form, and the number of values.
+type HeadSpec = Vec<(Scope, Form, usize)>;
 
-/// The numbers of some rows for all questions, cut out of one tensor.
-fn outputs(all: &Tensor, questions: &Questions) -> Result<Vec<Output>> {
+/// The outputs of a head, sliced from the columns of one tensor.
+fn outputs(all: &Tensor, head: &HeadSpec) -> Result<Vec<Output>> {
     let mut start = 0;
-    let cut = |(asks, form, n): &(Scope, Form, usize)| {
+    let slice = |(scope, form, n): &(Scope, Form, usize)| {
         start += n;
-        Ok(Output::new(*asks, form.clone(), all.narrow(1, start - n, *n)?))
+        Ok(Output::new(*scope, form.clone(), all.narrow(1, start - n, *n)?))
     };
-    questions.iter().map(cut).collect()
+    head.iter().map(slice).collect()
 }
 
-/// Questions of every form, and how many numbers they are together.
-fn questions() -> Vec<(Questions, usize)> {
+/// Heads with outputs of every form, and their total number of values.
+fn heads() -> Vec<(HeadSpec, usize)> {
     let task = Task::mask_gender_age();
     let classes = |it| (it, Form::Classes, task.n_classes_of(it));
     let [mask, gender, age] = [0, 1, 2].map(Scope::Factor);
@@ -59,36 +59,35 @@ fn questions() -> Vec<(Questions, usize)> {
     .into()
 }
 
-/// Every loss, and what it judges of all that a head may ask: itself bound, the questions, and how
-/// many numbers they are.
-fn losses() -> Vec<(&'static str, Judge, Questions, usize)> {
+/// Every loss with every head that it applies to: the bound loss, the head, and its number of values.
+fn losses() -> Vec<(&'static str, Criterion, HeadSpec, usize)> {
     let task = Task::mask_gender_age();
     let counts = Counts { classes: (1..=18).collect(), ages: vec![20.0, 20.5, 60.0] };
     let mut bound = Vec::new();
     for (kind, loss) in LossConfig::zoo() {
         assert_eq!(loss.get().problem(), None, "{kind}");
         let before = bound.len();
-        for (questions, width) in questions() {
-            let ask = |(asks, form, n): &(Scope, Form, usize)| {
-                Question::new(&task, *asks, form, *n, &counts)
+        for (head, width) in heads() {
+            let output = |(scope, form, n): &(Scope, Form, usize)| {
+                HeadOutput::new(&task, *scope, form, *n, &counts)
             };
-            let asked: Vec<Question<'_>> = questions.iter().map(ask).collect();
-            match Judge::new(&loss, &asked) {
-                Ok(judge) => bound.push((kind, judge, questions, width)),
-                Err(text) => assert!(text.contains("judges"), "{kind}: {text}"),
+            let outputs: Vec<HeadOutput<'_>> = head.iter().map(output).collect();
+            match Criterion::new(&loss, &outputs) {
+                Ok(criterion) => bound.push((kind, criterion, head, width)),
+                Err(text) => assert!(text.contains("applies to"), "{kind}: {text}"),
             }
         }
         if bound.len() == before {
-            // One that judges years alone stands beside one that judges the classes.
+            // A loss of years alone needs another for the classes.
             let text =
                 format!("kind = \"sum\"\nparts = [{{ kind = \"{kind}\" }}, {{ kind = \"f1\" }}]");
-            let beside: LossConfig = toml::from_str(&text).expect("settings");
-            let (questions, width) = questions().pop().expect("years as a number");
-            let ask = |(asks, form, n): &(Scope, Form, usize)| {
-                Question::new(&task, *asks, form, *n, &counts)
+            let sum: LossConfig = toml::from_str(&text).expect("settings");
+            let (head, width) = heads().pop().expect("years as a number");
+            let output = |(scope, form, n): &(Scope, Form, usize)| {
+                HeadOutput::new(&task, *scope, form, *n, &counts)
             };
-            let asked: Vec<Question<'_>> = questions.iter().map(ask).collect();
-            bound.push((kind, Judge::new(&beside, &asked).expect(kind), questions, width));
+            let outputs: Vec<HeadOutput<'_>> = head.iter().map(output).collect();
+            bound.push((kind, Criterion::new(&sum, &outputs).expect(kind), head, width));
         }
     }
     bound
@@ -96,13 +95,13 @@ fn losses() -> Vec<(&'static str, Judge, Questions, usize)> {
 
 #[test]
 fn every_loss_has_the_right_gradient() {
-    for (kind, loss, questions, width) in losses() {
+    for (kind, loss, head, width) in losses() {
         eprintln!("{kind} on {width}");
         check_gradient(&numbers("logits", 3 * width), |at| {
             let value = || -> Result<(f64, Vec<f64>)> {
                 let var = Var::from_slice(at, (3, width), &Device::Cpu)?;
-                let outputs = outputs(var.as_tensor(), &questions)?;
-                let mean = loss.judge(&outputs, &targets(&[0, 1, 2]), &CLOCK)?.mean()?;
+                let outputs = outputs(var.as_tensor(), &head)?;
+                let mean = loss.compute(&outputs, &targets(&[0, 1, 2]), &CLOCK)?.mean()?;
                 let grads = mean.backward()?;
                 let grad = grads.get(&var).expect("a gradient").flatten_all()?;
                 Ok((mean.to_scalar()?, grad.to_vec1()?))
@@ -113,26 +112,26 @@ fn every_loss_has_the_right_gradient() {
 }
 
 #[test]
-fn a_loss_that_is_per_example_does_not_depend_on_the_neighbours() -> Result<()> {
-    for (kind, loss, questions, width) in losses() {
+fn per_example_losses_do_not_depend_on_other_rows() -> Result<()> {
+    for (kind, loss, head, width) in losses() {
         let all = Tensor::from_vec(numbers("logits", 3 * width), (3, width), &Device::Cpu)?;
-        let judge = |rows: &[usize]| -> Result<Penalty> {
+        let terms = |rows: &[usize]| -> Result<LossTerms> {
             let at =
                 Tensor::new(rows.iter().map(|&it| it as u32).collect::<Vec<_>>(), &Device::Cpu)?;
             let xs = all.index_select(&at, 0)?;
-            loss.judge(&outputs(&xs, &questions)?, &targets(rows), &CLOCK)
+            loss.compute(&outputs(&xs, &head)?, &targets(rows), &CLOCK)
         };
-        let together = judge(&[0, 1, 2])?;
-        let alone = [judge(&[0])?, judge(&[1])?, judge(&[2])?];
+        let together = terms(&[0, 1, 2])?;
+        let alone = [terms(&[0])?, terms(&[1])?, terms(&[2])?];
         for (idx, term) in together.terms.iter().enumerate() {
-            let Judged::PerExample { weighted, norm } = &term.judged else { continue };
+            let TermValue::PerExample { weighted, norm } = &term.value else { continue };
             let mut sum = 0.0;
             for (row, want) in weighted.to_vec1::<f64>()?.into_iter().enumerate() {
-                let Judged::PerExample { weighted, norm } = &alone[row].terms[idx].judged else {
-                    panic!("{kind} changes")
+                let TermValue::PerExample { weighted, norm } = &alone[row].terms[idx].value else {
+                    panic!("{kind}: the term is not per example for a single row")
                 };
                 let got = weighted.to_vec1::<f64>()?;
-                assert_eq!(got, [want], "{kind}: row {row} depends on its neighbours");
+                assert_eq!(got, [want], "{kind}: row {row} depends on other rows");
                 sum += norm;
             }
             assert!((sum - norm).abs() < 1e-12, "{kind}: the norms of parts do not add up");
@@ -142,15 +141,15 @@ fn a_loss_that_is_per_example_does_not_depend_on_the_neighbours() -> Result<()> 
 }
 
 #[test]
-fn every_loss_survives_extreme_logits() -> Result<()> {
+fn every_loss_is_finite_for_extreme_logits() -> Result<()> {
     for dtype in [DType::F64, DType::F32] {
-        for (kind, loss, questions, width) in losses() {
+        for (kind, loss, head, width) in losses() {
             for size in [1e4, 1.0, 0.0] {
                 let extreme = |x: f64| x.signum() * size;
                 let xs = numbers("extreme", 3 * width).into_iter().map(extreme).collect();
                 let xs = Tensor::from_vec(xs, (3, width), &Device::Cpu)?.to_dtype(dtype)?;
                 let var = Var::from_tensor(&xs)?;
-                let outputs = outputs(var.as_tensor(), &questions)?;
+                let outputs = outputs(var.as_tensor(), &head)?;
                 let targets = Targets::new(
                     &Task::mask_gender_age(),
                     labels(&[0, 1, 2]),
@@ -158,7 +157,7 @@ fn every_loss_survives_extreme_logits() -> Result<()> {
                     dtype,
                     &Device::Cpu,
                 );
-                let mean = loss.judge(&outputs, &targets, &CLOCK)?.mean()?;
+                let mean = loss.compute(&outputs, &targets, &CLOCK)?.mean()?;
                 let grads = mean.backward()?;
                 let grad = grads.get(&var).expect("a gradient").to_dtype(DType::F64)?;
                 let grad = grad.flatten_all()?.to_vec1::<f64>()?;

@@ -15,7 +15,7 @@ fn spec(backbone: BackboneConfig, head: HeadConfig) -> ModelSpec {
     ModelSpec { backbone, head }
 }
 
-fn pictures(n: usize, h: usize, w: usize) -> Result<Tensor> {
+fn images(n: usize, h: usize, w: usize) -> Result<Tensor> {
     let xs = numbers("pictures", n * h * w * 3);
     Tensor::from_vec(xs, (n, h, w, 3), &Device::Cpu)?.to_dtype(DType::F32)
 }
@@ -25,47 +25,51 @@ fn flat(outputs: &[Output]) -> Vec<f32> {
     outputs.iter().flat_map(list).collect()
 }
 
-/// Everything that is asked of what a network says of `n` pictures when it answers.
+/// Checks the outputs of a network for `n` images at inference.
 fn check_outputs(name: &str, outputs: &[Output], n: usize, task: &Task) -> Result<()> {
-    let mut said = vec![Vec::new(); n];
+    let mut predictions = vec![Vec::new(); n];
     for output in outputs {
         let width = match output.form {
             Form::Classes | Form::Cosines { .. } | Form::Independent => {
-                task.n_classes_of(output.asks)
+                task.n_classes_of(output.scope)
             }
             Form::Bins { .. } => 61,
             Form::Number { .. } => 1,
         };
         assert_eq!(output.numbers.dims(), [n, width], "{name}");
-        for (said, answer) in said.iter_mut().zip(output.answers()?.into_iter().flatten()) {
-            said.push(answer);
+        for (all, it) in predictions.iter_mut().zip(output.predictions()?.into_iter().flatten()) {
+            all.push(it);
         }
     }
     assert!(flat(outputs).iter().all(|it| it.is_finite()), "{name}: {outputs:?}");
-    for said in said {
-        let p = task.join(&[said]).unwrap_or_else(|err| panic!("{name}: {err}"));
+    for it in predictions {
+        let p = task.join(&[it]).unwrap_or_else(|err| panic!("{name}: {err}"));
         assert!((p.iter().sum::<f64>() - 1.0).abs() < 1e-9, "{name}: {p:?}");
-        // Deep networks that have not learned their running statistics saturate the softmax.
+        // Deep networks with initial running statistics saturate the softmax.
         let is_moderate = flat(outputs).iter().all(|it| it.abs() < 100.0);
         assert!(p.iter().all(|&it| it > 0.0) || !is_moderate, "{name}: {p:?}");
     }
     Ok(())
 }
 
-/// Everything that is asked of a network with a head.
+/// Checks a network with a head.
 fn check_model(name: &str, spec: &ModelSpec) -> Result<()> {
     eprintln!("{name}");
     let task = Task::mask_gender_age();
     let fresh = |seed| Model::fresh(spec, &task, Seed(seed), &Device::Cpu);
     let model = fresh(0)?;
     for (n, h, w) in [(2, 64, 64), (1, 96, 70)] {
-        let outputs = model.forward(&pictures(n, h, w)?, &Pass::Eval)?;
+        let outputs = model.forward(&images(n, h, w)?, &Pass::Eval)?;
         check_outputs(name, &outputs, n, &task)?;
     }
 
-    let xs = pictures(2, 64, 64)?;
+    let xs = images(2, 64, 64)?;
     let before = flat(&model.forward(&xs, &Pass::Eval)?);
-    assert_eq!(before, flat(&model.forward(&xs, &Pass::Eval)?), "{name}: answering changes it");
+    assert_eq!(
+        before,
+        flat(&model.forward(&xs, &Pass::Eval)?),
+        "{name}: inference changes the model"
+    );
     assert_eq!(before, flat(&fresh(0)?.forward(&xs, &Pass::Eval)?), "{name}: same seed");
     assert_ne!(before, flat(&fresh(1)?.forward(&xs, &Pass::Eval)?), "{name}: other seed");
 
@@ -76,11 +80,11 @@ fn check_model(name: &str, spec: &ModelSpec) -> Result<()> {
 
     let tape = Tape::default();
     let training = Training { tape: &tape, seed: Seed(0), step: 0, first_row: 0, follow: None };
-    let outputs = model.forward(&pictures(4, 64, 64)?, &Pass::Train(training))?;
-    let asked = spec.head.get().questions(&task)?;
-    let said = |it: &Output| (it.asks, it.form.clone(), it.weight, it.numbers.dims()[1]);
-    let asked = asked.iter().map(|it| (it.asks, it.form.clone(), it.weight, it.n_out));
-    assert_eq!(outputs.iter().map(said).collect::<Vec<_>>(), asked.collect::<Vec<_>>(), "{name}");
+    let outputs = model.forward(&images(4, 64, 64)?, &Pass::Train(training))?;
+    let specs = spec.head.get().outputs(&task)?;
+    let got = |it: &Output| (it.scope, it.form.clone(), it.weight, it.numbers.dims()[1]);
+    let want = specs.iter().map(|it| (it.scope, it.form.clone(), it.weight, it.n_out));
+    assert_eq!(outputs.iter().map(got).collect::<Vec<_>>(), want.collect::<Vec<_>>(), "{name}");
     let mut loss = Tensor::zeros((), DType::F32, &Device::Cpu)?;
     for output in &outputs {
         loss = (loss + output.numbers.sqr()?.sum_all()?)?;
@@ -93,7 +97,7 @@ fn check_model(name: &str, spec: &ModelSpec) -> Result<()> {
     }
     let has_statistics = model.params().named().any(|(_, it)| it.kind == Kind::Buffer);
     let moved = flat(&model.forward(&xs, &Pass::Eval)?);
-    assert_eq!(before != moved, has_statistics, "{name}: training moves the running statistics");
+    assert_eq!(before != moved, has_statistics, "{name}: training updates the running statistics");
 
     let maps = model.maps(&xs, &Pass::Eval)?;
     let (stages, n_heads) = (model.stages(), spec.head.get().n_copied());
@@ -108,7 +112,7 @@ fn check_model(name: &str, spec: &ModelSpec) -> Result<()> {
     Ok(())
 }
 
-/// The same network, so narrow that the largest take seconds and not minutes.
+/// The same network with a quarter of the width, so that the largest take seconds instead of minutes.
 fn narrow(backbone: BackboneConfig) -> BackboneConfig {
     let width = 0.25;
     match backbone {
@@ -124,7 +128,7 @@ fn narrow(backbone: BackboneConfig) -> BackboneConfig {
 }
 
 #[test]
-fn every_published_network_is_sound() -> Result<()> {
+fn every_published_network_passes_the_checks() -> Result<()> {
     let mut kinds = BTreeSet::new();
     for it in published() {
         kinds.insert(it.backbone.kind());
@@ -136,8 +140,8 @@ fn every_published_network_is_sound() -> Result<()> {
 }
 
 #[test]
-fn every_head_is_sound() -> Result<()> {
-    // A head sees nothing of a backbone but its features, so a narrow one does.
+fn every_head_passes_the_checks() -> Result<()> {
+    // A head depends on a backbone only by its features, so a narrow one is sufficient.
     let config = EfficientNet { width: 0.25, ..EfficientNet::default() };
     let mut heads = HeadConfig::zoo();
     for text in [
@@ -146,7 +150,7 @@ fn every_head_is_sound() -> Result<()> {
         "kind = \"cosine\"\nby = \"factor\"",
         "kind = \"age_bins\"\ndecide = \"likeliest\"\ncuts = [31, 59]",
         "kind = \"age_bins\"\ndecide = \"expected\"\ndepth = 1\ninit = \"trunc_normal\"",
-        "kind = \"age_number\"\nbeside = false",
+        "kind = \"age_number\"\nauxiliary = false",
         "kind = \"multi_sample_dropout\"\nmean = \"logits\"",
     ] {
         heads.push((text, toml::from_str(text).expect("settings")));

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use base::Seed;
 use data::{Candidate, Groups, SamplerConfig, SplitConfig};
 
-/// Examples of these classes, of which there is one more, without examples; people have seven each.
+/// Examples of these classes, and one more class without examples; each person has seven examples.
 fn groups(classes: &[usize]) -> Groups {
     let n_classes = classes.iter().max().map_or(1, |it| it + 2);
     let of = |class| (0..classes.len()).filter(|&it| classes[it] == class).collect();
@@ -17,7 +17,7 @@ fn groups(classes: &[usize]) -> Groups {
     }
 }
 
-/// Further settings that samplers are asked with.
+/// Every sampler with its defaults, and some with other settings.
 fn samplers() -> Vec<(&'static str, SamplerConfig)> {
     let mut samplers = SamplerConfig::zoo();
     for text in [
@@ -41,7 +41,7 @@ fn every_sampler_reaches_everything_and_differs_between_epochs() {
         let order = |epoch| {
             let mut rng = Seed(0).stream(&format!("sample/{epoch}"));
             let order = sampler.order(&groups, epoch, &mut rng);
-            assert_eq!(order.len(), sampler.n_draws(&groups, epoch), "{kind}");
+            assert_eq!(order.len(), sampler.n_samples(&groups, epoch), "{kind}");
             order
         };
         let mut reached = BTreeSet::new();
@@ -52,18 +52,18 @@ fn every_sampler_reaches_everything_and_differs_between_epochs() {
         }
         assert_eq!(reached.len(), 60, "{kind} never reaches some examples");
         assert_eq!(order(0), order(0), "{kind}: the same epoch differs");
-        assert_ne!(order(0), order(1), "{kind}: two epochs are alike");
+        assert_ne!(order(0), order(1), "{kind}: two epochs are equal");
     }
 }
 
 #[test]
-fn every_sampler_takes_few_examples_or_none() {
+fn every_sampler_accepts_few_examples_or_none() {
     for (kind, sampler) in samplers() {
         for groups in [Groups::default(), groups(&[]), groups(&[0]), groups(&[3])] {
             let n_examples = groups.n_examples();
             for epoch in [0, 1, 1000] {
                 let order = sampler.get().order(&groups, epoch, &mut Seed(0).stream("sample"));
-                assert_eq!(order.len(), sampler.get().n_draws(&groups, epoch), "{kind}");
+                assert_eq!(order.len(), sampler.get().n_samples(&groups, epoch), "{kind}");
                 assert_eq!(order.is_empty(), n_examples == 0, "{kind}");
                 assert!(order.iter().all(|&it| it == 0), "{kind}");
             }
@@ -72,41 +72,41 @@ fn every_sampler_takes_few_examples_or_none() {
 }
 
 #[test]
-fn ten_thousand_draws_of_every_sampler_have_its_shares() {
-    // 210 examples: 90, 60, 30, 0 and 30 of a class, so that a person's seven pictures differ in class.
+fn ten_thousand_samples_of_every_sampler_have_its_shares() {
+    // 210 examples: 90, 60, 30, 0 and 30 per class, so that a person's seven images differ in class.
     let classes: Vec<usize> = (0..210).map(|it| [0, 0, 0, 1, 1, 2, 4][it * 3 % 7]).collect();
     let groups = groups(&classes);
     let counts: Vec<f64> = groups.counts().map(|it| it as f64).collect();
     for (kind, sampler) in SamplerConfig::zoo() {
-        // What an example weighs; classes without examples count nowhere.
+        // The weight of an example; classes without examples have no effect.
         let weight = |class: usize| match kind {
             "shuffled" | "dynamic_balance" | "one_per_person" => 1.0,
             "weighted" | "imbalanced" | "balance_class" => 1.0 / counts[class],
-            other => panic!("what are the shares of `{other}`?"),
+            other => panic!("no expected shares for `{other}`"),
         };
         let whole: f64 = classes.iter().map(|&it| weight(it)).sum();
         let rng = &mut Seed(0).stream("sample");
-        let mut drawn = Vec::new();
-        while drawn.len() < 10_000 {
-            drawn.extend(sampler.get().order(&groups, 0, rng));
+        let mut sampled = Vec::new();
+        while sampled.len() < 10_000 {
+            sampled.extend(sampler.get().order(&groups, 0, rng));
         }
-        let check = |what: &str, n: usize, p: f64| {
-            let bound = 4.0 * (p * (1.0 - p) / drawn.len() as f64).sqrt();
-            let share = n as f64 / drawn.len() as f64;
-            assert!((share - p).abs() <= bound, "{kind}: {what} has {share}, not {p} ± {bound}");
+        let check = |name: &str, n: usize, p: f64| {
+            let bound = 4.0 * (p * (1.0 - p) / sampled.len() as f64).sqrt();
+            let share = n as f64 / sampled.len() as f64;
+            assert!((share - p).abs() <= bound, "{kind}: {name} has {share}, not {p} ± {bound}");
         };
-        for (class, n) in groups.counts_of(&drawn).into_iter().enumerate() {
+        for (class, n) in groups.counts_of(&sampled).into_iter().enumerate() {
             check(&format!("class {class}"), n, counts[class] * weight(class).min(1.0) / whole);
         }
         for (example, &class) in classes.iter().enumerate() {
-            let n = drawn.iter().filter(|&&it| it == example).count();
+            let n = sampled.iter().filter(|&&it| it == example).count();
             check(&format!("example {example}"), n, weight(class) / whole);
         }
     }
 }
 
 #[test]
-fn every_split_holds_some_people_out_and_repeats_itself() {
+fn every_split_holds_people_out_and_is_reproducible() {
     let people: Vec<(String, [usize; 2])> =
         (0..50).map(|it| (format!("person {it}"), [it % 2, it % 3])).collect();
     let candidates: Vec<Candidate<'_>> =
@@ -115,7 +115,7 @@ fn every_split_holds_some_people_out_and_repeats_itself() {
         let held_out = || split.get().held_out(&candidates, Seed(0)).unwrap();
         for fold in held_out() {
             assert!(!fold.is_empty() && fold.len() < candidates.len(), "{kind}");
-            assert!(fold.is_sorted_by(|a, b| a < b), "{kind}: people twice, or out of order");
+            assert!(fold.is_sorted_by(|a, b| a < b), "{kind}: duplicate people, or not sorted");
         }
         assert_eq!(held_out(), held_out(), "{kind}");
     }

@@ -1,5 +1,5 @@
-//! Numbers that make little sense, as every numeric setting there is: either the settings are refused
-//! by a message that names this one, or a small run stays finite.
+//! Every numeric setting with extreme values: either the settings are refused with a message that names the
+//! setting, or the losses of a small run stay finite.
 
 use std::{
     collections::BTreeMap,
@@ -7,11 +7,11 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
 };
 
-use augment::{MixOpConfig, PictureOpConfig, StatisticsConfig, Step};
+use augment::{MixOpConfig, StatisticsConfig, Step, TransformConfig};
 use base::config::Layer;
 use candle::Device;
 use data::{Context, Manifest, SamplerConfig, SourceConfig, SplitConfig};
-use infer::Graded;
+use infer::LabelledPredictions;
 use losses::{ClassWeightsConfig, LossConfig};
 use metrics::MetricConfig;
 use models::{BackboneConfig, HeadConfig};
@@ -25,13 +25,13 @@ use trainer::{
 
 use crate::small::StopsAt;
 
-/// What is tried for each number.
+/// The values to try for each number.
 const VALUES: [f64; 4] = [0.0, -1.0, f64::NAN, f64::INFINITY];
 
-/// Two steps on pictures so small that the network's last maps are one pixel.
+/// Two steps on images so small that the network's last feature maps have one pixel.
 const SETTINGS: &str = r#"
 [data]
-source = { kind = "people", n_people = 8, n_scored = 2, size = [24, 20], seed = 5 }
+source = { kind = "synthetic_people", n_people = 8, n_test = 2, size = [24, 20], seed = 5 }
 split = { kind = "profile", ratio = 0.25 }
 
 [augment]
@@ -53,7 +53,7 @@ every = "2 steps"
 every = "2 steps"
 "#;
 
-/// What no member has at its defaults, at all or with a number in it.
+/// Settings that no registry member has by default, or not with a number.
 const FURTHER: &str = r#"
 "model.backbone" = [
     { kind = "efficientnet", width = 0.25, depth = 0.3, norm_eps = 1e-3, norm_momentum = 0.1, drop_path = 0.1 },
@@ -64,8 +64,8 @@ const FURTHER: &str = r#"
 ]
 "data.source" = [
     { kind = "several", roots = [
-        { source = { kind = "people", n_people = 8, size = [24, 20] } },
-        { source = { kind = "people", n_people = 8, size = [24, 20], seed = 2 }, share = 0.5 },
+        { source = { kind = "synthetic_people", n_people = 8, size = [24, 20] } },
+        { source = { kind = "synthetic_people", n_people = 8, size = [24, 20], seed = 2 }, share = 0.5 },
     ] },
 ]
 "loss" = [{ kind = "sum", parts = [{ kind = "focal", weight = 0.5 }, { kind = "f1", weight = 0.5 }] }]
@@ -90,12 +90,12 @@ fn named<T: Serialize>(zoo: Vec<(&'static str, T)>) -> Vec<Value> {
     zoo.into_iter().map(|(_, it)| Value::try_from(it).expect("settings are TOML")).collect()
 }
 
-/// Every place of a registry in the settings, and everything that is put there.
+/// Returns the paths of all registries in the settings, and the values to put there.
 fn places() -> BTreeMap<String, Vec<Value>> {
     let resize: Value =
         "it = { kind = \"resize\", size = [16, 16] }".parse::<Table>().unwrap()["it"].clone();
     let list = |it: Value| Value::Array(vec![it]);
-    let ops = PictureOpConfig::zoo().into_iter().map(|(kind, it)| (kind, Step::from(it)));
+    let ops = TransformConfig::zoo().into_iter().map(|(kind, it)| (kind, Step::from(it)));
     let ops = named(ops.collect()).into_iter().map(|it| Value::Array(vec![it, resize.clone()]));
     let mixes = named(MixOpConfig::zoo()).into_iter().map(list);
     let mut places: BTreeMap<String, Vec<Value>> = BTreeMap::from([
@@ -120,7 +120,7 @@ fn places() -> BTreeMap<String, Vec<Value>> {
     .into_iter()
     .map(|(place, members)| (place.to_owned(), members))
     .collect();
-    // These fit no data at their defaults, and are among the further ones.
+    // These do not fit the data with their defaults, and are in `FURTHER`.
     let fits = |place: &str, it: &Value| match it.get("kind").and_then(Value::as_str) {
         Some("several") => false,
         Some("given") => place == "augment.statistics",
@@ -135,8 +135,8 @@ fn further() -> BTreeMap<String, Vec<Value>> {
     table.map(|(place, it)| (place, it.as_array().unwrap().clone())).collect()
 }
 
-/// What a member needs beside it to fit.
-fn beside(place: &str, kind: &str) -> &'static [&'static str] {
+/// Returns the other settings that a member requires.
+fn required(place: &str, kind: &str) -> &'static [&'static str] {
     match (place, kind) {
         ("model.backbone", "vgg" | "densenet" | "convnext") => &[
             "data.source.size=[72, 68]",
@@ -146,13 +146,13 @@ fn beside(place: &str, kind: &str) -> &'static [&'static str] {
         ("loss", "ldam" | "arcface") => &["head.kind=cosine"],
         ("loss", "bce") => &["head.kind=sigmoid"],
         ("loss", "mse" | "smooth_l1") => &["head.kind=age_number"],
-        ("eval.best_by", "age_error") => &["head.kind=age_number"],
+        ("eval.best_by", "age_mae") => &["head.kind=age_number"],
         ("loss.weights", _) => &["head.kind=joint", "loss.kind=cross_entropy"],
         _ => &[],
     }
 }
 
-/// The settings as one table, with all defaults.
+/// Returns the settings as one table, with all defaults.
 fn settings(sets: &[&str]) -> Table {
     crate::small::with(SETTINGS, sets).to_toml().parse().unwrap()
 }
@@ -165,7 +165,7 @@ fn at<'a>(value: &'a mut Value, path: &[String]) -> &'a mut Value {
     })
 }
 
-/// Where numbers are.
+/// Collects the paths of all numbers.
 fn numbers(value: &Value, path: &[String], found: &mut Vec<Vec<String>>) {
     let within = |step: String| [path, &[step]].concat();
     match value {
@@ -182,14 +182,14 @@ fn numbers(value: &Value, path: &[String], found: &mut Vec<Vec<String>>) {
     }
 }
 
-/// Manifests of sources, which differ in few of all runs.
+/// A cache of the manifests of sources, which most runs share.
 type Manifests = BTreeMap<String, Result<Manifest, String>>;
 
-/// Runs, and says what went wrong: an error without the setting's name, or a number that is none.
+/// Trains; fails on an error without the setting's name, and on values that are not finite.
 fn run(table: &Table, name: &str, manifests: &mut Manifests) -> Result<(), String> {
     let refused = |err: &dyn Display| match err.to_string() {
         it if it.contains(name) => Ok(()),
-        it => Err(format!("refused without its name: {it}")),
+        it => Err(format!("refused without naming the setting: {it}")),
     };
     let text = toml::to_string(table).unwrap();
     let layer = Layer::from_toml("settings", &text).unwrap();
@@ -224,12 +224,12 @@ fn run(table: &Table, name: &str, manifests: &mut Manifests) -> Result<(), Strin
         Ended::Finished(_) if losses.iter().all(|it| it.is_finite()) => {}
         _ => return Err(format!("losses {losses:?}")),
     }
-    let valid = Graded::open(&run.dir().join("valid.csv"), &plan.task);
+    let valid = LabelledPredictions::open(&run.dir().join("valid.csv"), &plan.task);
     valid.map(drop).map_err(|err| err.to_string())
 }
 
 #[test]
-fn a_number_that_makes_no_sense_is_refused_by_its_name_or_does_no_harm() {
+fn extreme_values_are_refused_by_name_or_harmless() {
     let mut manifests = Manifests::new();
     let mut wrong = Vec::new();
     let mut check = |table: &Table, place: &str, of: &str| {
@@ -247,9 +247,9 @@ fn a_number_that_makes_no_sense_is_refused_by_its_name_or_does_no_harm() {
                     Value::Integer(_) if value.fract() == 0.0 => Value::Integer(value as i64),
                     _ => Value::Float(value),
                 };
-                let Value::Table(changed) = changed else { unreachable!("it was one") };
+                let Value::Table(changed) = changed else { unreachable!("it is a table") };
                 let done = catch_unwind(AssertUnwindSafe(|| run(&changed, &name, &mut manifests)));
-                let done = done.unwrap_or_else(|_| Err("it panics".to_owned()));
+                let done = done.unwrap_or_else(|_| Err("panicked".to_owned()));
                 if let Err(what) = done {
                     wrong.push(format!("{of}: {} = {value}: {what}", path.join(".")));
                 }
@@ -265,16 +265,16 @@ fn a_number_that_makes_no_sense_is_refused_by_its_name_or_does_no_harm() {
         for member in members {
             let kind = |it: &Value| it.get("kind").and_then(Value::as_str).map(str::to_owned);
             let kind = kind(&member).or_else(|| kind(member.get(0)?)).unwrap_or_default();
-            let mut table = Value::Table(settings(beside(&place, &kind)));
+            let mut table = Value::Table(settings(required(&place, &kind)));
             let steps: Vec<String> = place.split('.').map(str::to_owned).collect();
             *at(&mut table, &steps) = member;
-            // Drawing people is most of the work otherwise: of each number of theirs four times.
-            if let ("data.source", "people") = (&*place, &*kind) {
+            // Otherwise rendering the people takes most of the time: four times per number of the source.
+            if let ("data.source", "synthetic_people") = (&*place, &*kind) {
                 let people = at(&mut table, &steps).as_table_mut().unwrap();
                 let few = settings(&[])["data"]["source"].as_table().unwrap().clone();
                 people.extend(few);
             }
-            // Small, whatever the published network is.
+            // A small network, regardless of the published size.
             if let Some(width) = table["model"]["backbone"].get("width").and(Some(0.1)) {
                 let backbone = at(&mut table, &["model", "backbone"].map(str::to_owned));
                 let backbone = backbone.as_table_mut().unwrap();
@@ -283,13 +283,13 @@ fn a_number_that_makes_no_sense_is_refused_by_its_name_or_does_no_harm() {
                     *hidden = Value::Integer(8);
                 }
             }
-            let Value::Table(table) = table else { unreachable!("it was one") };
+            let Value::Table(table) = table else { unreachable!("it is a table") };
             check(&table, &place, &kind);
             whole.extend(is_further.then_some(table));
         }
     }
     check(&settings(&[]), "", "default");
-    // What makes sense is not refused, or the above would mean little: no message has this name.
+    // The unchanged settings must not be refused, else the test proves little: no message contains this name.
     for table in whole {
         if let Err(what) = run(&table, "\0", &mut manifests) {
             wrong.push(format!("{what}:\n{table}"));

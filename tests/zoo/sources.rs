@@ -3,24 +3,24 @@
 use std::{collections::BTreeSet, path::Path};
 
 use augment::decode;
-use data::{Context, Manifest, People, Purpose, Root, SourceConfig, Use};
+use data::{Context, Manifest, Purpose, Root, SourceConfig, SyntheticPeople, Use};
 
 fn context() -> Context<'static> {
     Context { cache: None, max_pixels: 1 << 20, progress: &|_, _| {} }
 }
 
-/// Few people, drawn from a number.
-fn drawn(seed: u64) -> People {
-    People { n_people: 6, n_scored: 2, size: [24, 16], seed, ..People::default() }
+/// A few synthetic people.
+fn synthetic(seed: u64) -> SyntheticPeople {
+    SyntheticPeople { n_people: 6, n_test: 2, size: [24, 16], seed, ..SyntheticPeople::default() }
 }
 
-/// Every source, with something to read.
+/// Every source, with data to read.
 fn sources(dir: &Path) -> Vec<(&'static str, SourceConfig)> {
-    drawn(1).write(dir, &|_, _| {}).expect("a folder of people");
+    synthetic(1).write(dir, &|_, _| {}).expect("a folder of people");
     let mut sources = SourceConfig::zoo();
     for (_, source) in &mut sources {
         match source {
-            SourceConfig::People(it) => *it = drawn(0),
+            SourceConfig::SyntheticPeople(it) => *it = synthetic(0),
             SourceConfig::MaskProfiles(it) => it.root = dir.join("train"),
             SourceConfig::Several(_) => {}
         }
@@ -42,12 +42,12 @@ fn sources(dir: &Path) -> Vec<(&'static str, SourceConfig)> {
 }
 
 #[test]
-fn every_source_gives_each_picture_a_name_a_person_and_a_class() {
+fn every_image_of_every_source_has_a_name_a_person_and_a_class() {
     let dir = tempfile::tempdir().unwrap();
     for (kind, source) in sources(dir.path()) {
         let it = source.get().read(&context()).unwrap_or_else(|err| panic!("{kind}: {err}"));
         let names: BTreeSet<&str> = it.examples.iter().map(|it| it.name.as_str()).collect();
-        assert_eq!(names.len(), it.examples.len(), "{kind}: two pictures of one name");
+        assert_eq!(names.len(), it.examples.len(), "{kind}: two images of one name");
         let people: BTreeSet<&String> = it.people.iter().collect();
         assert_eq!(people.len(), it.people.len(), "{kind}: two people of one name");
         let mut usages = vec![BTreeSet::new(); it.people.len()];
@@ -55,17 +55,20 @@ fn every_source_gives_each_picture_a_name_a_person_and_a_class() {
             let name = &example.name;
             assert!(example.class < it.task.n_classes(), "{kind}: {name}");
             assert!((0.0..=1.0).contains(&example.weight), "{kind}: {name}");
-            usages[example.person].insert(example.usage == Use::Score);
+            usages[example.person].insert(example.usage == Use::Test);
             let bytes = example.content.bytes().unwrap();
             assert!(decode(&bytes, 1 << 20).is_ok(), "{kind}: {name}");
         }
-        assert!(usages.iter().all(|it| it.len() == 1), "{kind}: trained on and scored, or nobody");
-        assert!(!it.listed.is_empty(), "{kind}: nobody to hold out");
+        assert!(
+            usages.iter().all(|it| it.len() == 1),
+            "{kind}: trained on and scored, or no images"
+        );
+        assert!(!it.listed.is_empty(), "{kind}: no people to hold out");
     }
 }
 
 #[test]
-fn every_source_lists_what_it_reads_whatever_the_threads() {
+fn every_source_lists_what_it_reads_for_any_number_of_threads() {
     let dir = tempfile::tempdir().unwrap();
     let rows = |it: &Manifest| -> Vec<String> {
         it.examples.iter().map(|it| format!("{it:?}")).chain(it.people.clone()).collect()
@@ -78,7 +81,7 @@ fn every_source_lists_what_it_reads_whatever_the_threads() {
         let (listed, findings) = source.get().list(&context()).unwrap();
         assert_eq!(findings.0, [], "{kind}");
         let one = on(1);
-        assert!(one == on(3), "{kind}: threads matter");
-        assert!(one == rows(&listed), "{kind}: what is listed is not what is read");
+        assert!(one == on(3), "{kind}: the result depends on the number of threads");
+        assert!(one == rows(&listed), "{kind}: the listing differs from the data that is read");
     }
 }

@@ -1,5 +1,5 @@
-//! `cargo xtask kill` and `cargo xtask full-disk`: a run that is ended at any moment, and resumed, is to
-//! leave the same bytes as one that was never ended.
+//! `cargo xtask kill` and `cargo xtask full-disk`: a run that is interrupted at any moment and resumed must
+//! leave the same bytes as an uninterrupted run.
 
 mod kill;
 
@@ -16,7 +16,7 @@ use anyhow::{Context as _, bail, ensure};
 pub(crate) use kill::kill;
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 
-/// Sixty steps with everything that keeps something from one step to the next.
+/// Sixty steps with every component that has state between steps.
 const EXPERIMENT: &str = r#"
 threads = 1
 track   = [{ kind = "csv" }, { kind = "jsonl" }, { kind = "tensorboard" }, { kind = "wandb" }]
@@ -25,10 +25,10 @@ track   = [{ kind = "csv" }, { kind = "jsonl" }, { kind = "tensorboard" }, { kin
 name = "run"
 
 [data]
-source    = { kind = "people", n_people = 30, n_scored = 6, size = [48, 40], seed = 1 }
+source    = { kind = "synthetic_people", n_people = 30, n_test = 6, size = [48, 40], seed = 1 }
 reviewed  = ["reviewed.csv"]
 sampler   = { kind = "dynamic_balance" }
-n_loaders = 2
+num_workers = 2
 
 [augment]
 train = [{ kind = "random_crop", size = [40, 36] }, { kind = "color_jitter" }, { kind = "horizontal_flip" }]
@@ -55,17 +55,17 @@ best_by = { kind = "log_loss" }
 every = "5 steps"
 "#;
 
-/// The table of reviewed labels that the experiment names, and its first line.
+/// The table of reviewed labels that the experiment names, and its header.
 const REVIEWED: &str = "reviewed.csv";
-const HEADER: &str = "person,picture,factor,given,suggested,score,decision\n";
+const HEADER: &str = "person,image,factor,given,suggested,score,decision\n";
 
-/// Files by their names.
+/// File contents by name.
 type Files = BTreeMap<String, Vec<u8>>;
 
-/// Fills the disk at random moments, but for a few bytes: a small file system of its own.
+/// Runs experiments on a small file system, which is filled up to a few bytes at random moments.
 pub(crate) fn full_disk(program: &Path, n_times: usize) -> anyhow::Result<()> {
     let Some(disk) = env::var_os(DISK).map(PathBuf::from) else {
-        // In a space of mounts of our own, nobody else sees the file system, and it goes with us.
+        // In a separate mount namespace the file system is private, and disappears with this process.
         let disk = env::temp_dir().join(format!("maskfit-disk-{}", std::process::id()));
         fs::create_dir_all(&disk)?;
         let mut command = Command::new("unshare");
@@ -74,7 +74,10 @@ pub(crate) fn full_disk(program: &Path, n_times: usize) -> anyhow::Result<()> {
         command.arg("sh").arg(&disk).arg(env::current_exe()?).arg(n_times.to_string());
         let status = command.env(DISK, &disk).status();
         drop(fs::remove_dir(&disk));
-        ensure!(status.context("`unshare` is needed, for a small disk")?.success(), "it failed");
+        ensure!(
+            status.context("`unshare` is needed, to mount a small disk")?.success(),
+            "the test failed"
+        );
         return Ok(());
     };
     let bench = Bench::new(program, &disk)?;
@@ -89,7 +92,7 @@ pub(crate) fn full_disk(program: &Path, n_times: usize) -> anyhow::Result<()> {
         let name = format!("full-{idx}");
         let ballast = disk.join("ballast");
         bench.begin(&name)?;
-        // Often not a page, sometimes nearly two files.
+        // Often less than a page, sometimes nearly two files.
         let room = (2.0 * largest as f64 * rng.random::<f64>().powi(4)) as usize;
         let mut train = bench.train(&name);
         let child = train.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
@@ -98,28 +101,28 @@ pub(crate) fn full_disk(program: &Path, n_times: usize) -> anyhow::Result<()> {
         let output = child.wait_with_output()?;
         let steps = bench.steps(&name);
         let errors = String::from_utf8_lossy(&output.stderr).into_owned();
-        let said = errors.lines().filter(|it| it.starts_with("error:")).count();
+        let n_errors = errors.lines().filter(|it| it.starts_with("error:")).count();
         fs::remove_file(&ballast)?;
         let what = match output.status.success() {
             true => format!("{room} bytes were enough"),
             false => format!("full after {steps} steps"),
         };
         println!("{what}: {}", errors.trim().lines().collect::<Vec<_>>().join(" | "));
-        let is_clear = output.status.success() || said == 1 && errors.contains("No space left");
+        let is_clear = output.status.success() || n_errors == 1 && errors.contains("No space left");
         if !is_clear {
-            tally.bad.push(format!("{what}, and it said: {errors}"));
+            tally.bad.push(format!("{what}, with unexpected errors: {errors}"));
         }
-        let says = bench.go_on(&name)?;
-        tally.note(&whole, &bench.files(&name)?, &what, &says);
+        let out = bench.resume_or_begin(&name)?;
+        tally.note(&whole, &bench.files(&name)?, &what, &out);
         fs::remove_dir_all(bench.place(&name))?;
     }
     tally.finish(n_times)
 }
 
-/// Where the small disk is, for the program that was started on it.
+/// The environment variable with the path of the small disk, set for the inner process.
 const DISK: &str = "MASKFIT_FULL_DISK";
 
-/// Fills the disk until `room` bytes are left, as nearly as its blocks allow.
+/// Fills the disk until about `room` bytes are left, up to the block size.
 fn fill(ballast: &Path, room: usize) -> anyhow::Result<()> {
     use std::io::Write as _;
     let mut file = fs::File::create(ballast)?;
@@ -130,7 +133,7 @@ fn fill(ballast: &Path, room: usize) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A folder with an experiment and its runs.
+/// A temporary folder with experiments and their runs.
 struct Bench {
     program: PathBuf,
     dir: tempfile::TempDir,
@@ -141,7 +144,7 @@ impl Bench {
         Ok(Bench { program: program.to_owned(), dir: tempfile::tempdir_in(within)? })
     }
 
-    /// A folder of its own for a run, with the experiment.
+    /// Creates a folder for a run, with the experiment.
     fn begin(&self, name: &str) -> anyhow::Result<()> {
         let place = self.place(name);
         fs::create_dir(&place)?;
@@ -154,7 +157,7 @@ impl Bench {
         self.dir.path().join(name)
     }
 
-    /// The run's folder.
+    /// Returns the folder of the run.
     fn run(&self, name: &str) -> PathBuf {
         self.place(name).join("runs/run")
     }
@@ -183,21 +186,21 @@ impl Bench {
         self.files("whole")
     }
 
-    /// Steps in the table of a run.
+    /// Returns the number of steps in the table of a run.
     fn steps(&self, name: &str) -> usize {
         let table = fs::read_to_string(self.run(name).join("steps.csv")).unwrap_or_default();
         table.lines().count().saturating_sub(1)
     }
 
-    /// Whether there is something to resume.
+    /// Returns whether there is a run to resume.
     fn is_begun(&self, name: &str) -> bool {
         self.run(name).join("config.toml").is_file()
     }
 
-    /// Resumes a run, or begins it where there is nothing yet.
-    fn go_on(&self, name: &str) -> anyhow::Result<String> {
+    /// Resumes a run, or begins it if there is none yet.
+    fn resume_or_begin(&self, name: &str) -> anyhow::Result<String> {
         if self.run(name).join("report.toml").is_file() {
-            return Ok("it was finished".to_owned());
+            return Ok("already finished".to_owned());
         }
         match self.is_begun(name) {
             true => succeeds(self.resume(name).output()?),
@@ -205,7 +208,7 @@ impl Bench {
         }
     }
 
-    /// What a run left, but for what is measured in seconds.
+    /// Returns the files of a run, except those that contain times.
     fn files(&self, name: &str) -> anyhow::Result<Files> {
         let mut files = BTreeMap::new();
         let mut todo = vec![self.run(name)];
@@ -213,7 +216,7 @@ impl Bench {
             for entry in fs::read_dir(&dir).with_context(|| dir.display().to_string())? {
                 let path = entry?.path();
                 let relative = path.strip_prefix(self.run(name))?.display().to_string();
-                // With times in them.
+                // These contain times.
                 if ["tensorboard", "wandb"].contains(&relative.as_str()) {
                     continue;
                 }
@@ -228,16 +231,17 @@ impl Bench {
     }
 }
 
-/// What the program said, if it ended well.
+/// Returns what a program printed that must have succeeded.
 fn succeeds(output: Output) -> anyhow::Result<String> {
-    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    let [out, err] =
+        [&output.stdout, &output.stderr].map(|it| String::from_utf8_lossy(it).into_owned());
     match output.status.success() {
-        true => Ok(said),
-        false => bail!("{said}{}", String::from_utf8_lossy(&output.stderr)),
+        true => Ok(err + &out),
+        false => bail!("{out}{err}"),
     }
 }
 
-/// How many ended the same.
+/// The results of all runs.
 #[derive(Default)]
 struct Tally {
     n_same: usize,
@@ -245,14 +249,14 @@ struct Tally {
 }
 
 impl Tally {
-    fn note(&mut self, whole: &Files, found: &Files, what: &str, said: &str) {
-        let from = said.lines().find(|it| it.contains("going on")).unwrap_or("from the beginning");
+    fn note(&mut self, whole: &Files, found: &Files, what: &str, out: &str) {
+        let from = out.lines().find(|it| it.contains("after step")).unwrap_or("from the beginning");
         let names = whole.keys().chain(found.keys());
         let differ: Vec<&String> = names.filter(|&it| whole.get(it) != found.get(it)).collect();
         match differ.is_empty() {
             true => {
                 self.n_same += 1;
-                println!("{what}, {}: the same", from.trim());
+                println!("{what}, {}: identical", from.trim());
             }
             false => {
                 println!("{what}, {}: DIFFERENT in {differ:?}", from.trim());
@@ -262,8 +266,8 @@ impl Tally {
     }
 
     fn finish(self, n_times: usize) -> anyhow::Result<()> {
-        println!("{} of {n_times} ended with the same bytes", self.n_same);
-        ensure!(self.bad.is_empty(), "{} did not:\n{}", self.bad.len(), self.bad.join("\n"));
+        println!("{} of {n_times} ended with identical bytes", self.n_same);
+        ensure!(self.bad.is_empty(), "{} failed:\n{}", self.bad.len(), self.bad.join("\n"));
         Ok(())
     }
 }

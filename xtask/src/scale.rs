@@ -1,9 +1,9 @@
-//! `cargo xtask scale`: the time and the memory of each step that grows with the data, at a million images.
+//! `cargo xtask scale`: time and memory of each step that grows with the data, at a million images.
 //!
-//! The images are hard links to 56 small ones, seven to a person's folder; predictions and hashes are made
-//! up by `maskfit bench scale`. Each step is a process of its own. Its peak is what the kernel keeps of it
-//! (`VmHWM`), read every 10 ms while it runs. Of 1,000 classes there are fewer rows: a table of a million
-//! rows and 1,000 columns would have ten gigabytes.
+//! The images are hard links to 56 small ones, seven per person's folder; predictions and hashes are
+//! synthetic, from `maskfit bench scale`. Each step is a separate process. Its peak memory is the kernel's
+//! `VmHWM`, polled every 10 ms. With 1,000 classes there are fewer rows: a table of a million rows and 1,000
+//! columns would have ten gigabytes.
 
 use std::{
     ffi::OsStr,
@@ -16,20 +16,20 @@ use std::{
 
 use anyhow::{Context as _, ensure};
 
-/// No step takes longer, but for the first reading of all images.
+/// Time limit of a step, except for the first reading of all images.
 const MOST_SECONDS: f64 = 60.0;
-/// No step takes more memory.
+/// Memory limit of a step.
 const MOST_MIB: f64 = 2048.0;
 /// The seven images of a person.
 const NAMES: [&str; 7] = ["incorrect_mask", "mask1", "mask2", "mask3", "mask4", "mask5", "normal"];
-/// People who are drawn. A file of the usual file systems has at most 65,000 links.
+/// Number of generated people. On common file systems a file has at most 65,000 hard links.
 const N_DRAWN: usize = 8;
-/// Runs that are compared.
+/// Number of runs to compare.
 const N_RUNS: usize = 100;
 
-/// Measures every step with about `n` images, and fails where one is over the limits.
+/// Measures every step with about `n` images, and fails if one exceeds the limits.
 pub(crate) fn scale(program: &Path, n: usize) -> anyhow::Result<()> {
-    ensure!(n >= 10_000, "it takes at least 10000 images, for there to be anything to measure");
+    ensure!(n >= 10_000, "at least 10000 images are needed for a measurable time");
     let temporary = tempfile::Builder::new().prefix("maskfit-scale-").tempdir()?;
     let dir = temporary.path();
     let mut bench = Bench { program, dir, over: Vec::new() };
@@ -45,8 +45,8 @@ pub(crate) fn scale(program: &Path, n: usize) -> anyhow::Result<()> {
     };
     let check = ["data", "check", "experiment.toml"].map(str::to_owned).to_vec();
     bench.step("list", &of_data("list"))?;
-    let seconds = bench.measure("check, the first time", &check)?;
-    println!("{:<46} {:>9.0} images a second", "", n_images as f64 / seconds);
+    let seconds = bench.measure("check, first time", &check)?;
+    println!("{:<46} {:>9.0} images/s", "", n_images as f64 / seconds);
     bench.step("check, again", &check)?;
     let reviewed = ["--set", "data.reviewed=[\"reviewed.csv\"]"].map(str::to_owned).to_vec();
     let many = format!("list, with {} reviewed labels", n / 10);
@@ -63,27 +63,31 @@ pub(crate) fn scale(program: &Path, n: usize) -> anyhow::Result<()> {
         let runs = dir.join(format!("runs-{n_classes}"));
         let sizes = [N_RUNS, n, n_classes].map(|it| it.to_string());
         let make = [step("runs"), vec![runs.display().to_string()], sizes.to_vec()].concat();
-        ensure!(bench.command(&make).status()?.success(), "the runs cannot be made");
+        ensure!(bench.command(&make).status()?.success(), "cannot make the runs");
         let named = (0..N_RUNS).map(|it| runs.join(format!("run-{it:03}")).display().to_string());
         let compare = std::iter::once("compare".to_owned()).chain(named).collect::<Vec<_>>();
         bench.step(&format!("compare {N_RUNS} runs: {n} images, {n_classes} classes"), &compare)?;
     }
     bench.step(&format!("near-duplicates: {n} distinct hashes"), &sized("hashes", &[n]))?;
     let alike = [sized("hashes", &[n]), vec!["--alike".to_owned()]].concat();
-    bench.step(&format!("near-duplicates: {n} that are all alike"), &alike)?;
+    bench.step(&format!("near-duplicates: {n} similar hashes"), &alike)?;
 
     let over = bench.over;
-    temporary.close().context("the images cannot be removed")?;
-    ensure!(over.is_empty(), "over {MOST_SECONDS} s or {MOST_MIB} MiB: {}", over.join("; "));
-    println!("\nno step is over {MOST_SECONDS} s or {MOST_MIB} MiB");
+    temporary.close().context("cannot remove the images")?;
+    ensure!(
+        over.is_empty(),
+        "these exceed {MOST_SECONDS} s or {MOST_MIB} MiB: {}",
+        over.join("; ")
+    );
+    println!("\nno step exceeds {MOST_SECONDS} s or {MOST_MIB} MiB");
     Ok(())
 }
 
-/// Where the steps run.
+/// Runs and measures the steps.
 struct Bench<'a> {
     program: &'a Path,
     dir: &'a Path,
-    /// What was over the limits.
+    /// The steps that exceeded a limit.
     over: Vec<String>,
 }
 
@@ -95,7 +99,7 @@ impl Bench<'_> {
         command
     }
 
-    /// Runs a step, prints what it took, and notes whether that is too much.
+    /// Runs a step, prints its time and memory, and notes whether it exceeds a limit.
     fn step(&mut self, name: &str, args: &[String]) -> anyhow::Result<()> {
         let seconds = self.measure(name, args)?;
         if seconds > MOST_SECONDS {
@@ -104,10 +108,10 @@ impl Bench<'_> {
         Ok(())
     }
 
-    /// As [`step`](Self::step), of any time; returns the seconds.
+    /// As [`step`](Self::step), without a time limit; returns the seconds.
     fn measure(&mut self, name: &str, args: &[String]) -> anyhow::Result<f64> {
         let began = Instant::now();
-        let mut child = self.command(args).spawn().context("the program does not start")?;
+        let mut child = self.command(args).spawn().context("cannot start the program")?;
         let mut peak_kib = 0;
         let status = loop {
             peak_kib = peak_kib.max(peak(&child));
@@ -118,7 +122,7 @@ impl Bench<'_> {
         };
         let seconds = began.elapsed().as_secs_f64();
         let mib = peak_kib as f64 / 1024.0;
-        ensure!(status.success(), "{name}: it failed: {status}");
+        ensure!(status.success(), "{name} failed: {status}");
         println!("{name:<46} {seconds:>9.1} {mib:>9.0}");
         if mib > MOST_MIB {
             self.over.push(format!("{name}: {mib:.0} MiB"));
@@ -127,26 +131,27 @@ impl Bench<'_> {
     }
 }
 
-/// The most memory that a process has held so far, in KiB; 0 of one that has ended.
+/// Returns the peak memory of a process so far, in KiB; 0 if it has ended.
 fn peak(child: &Child) -> u64 {
     let status = fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap_or_default();
     let line = status.lines().find_map(|it| it.strip_prefix("VmHWM:"));
     line.and_then(|it| it.split_whitespace().next()?.parse().ok()).unwrap_or_default()
 }
 
-/// Makes the images, the experiment and a reviewed table; returns how many images there are.
+/// Makes the images, the experiment and a reviewed table; returns the number of images.
 fn make(bench: &Bench<'_>, n: usize) -> anyhow::Result<usize> {
     let dir = bench.dir;
     let drawn = N_DRAWN.to_string();
-    let draw = ["data", "people", "drawn", "--people", &drawn, "--scored", "0", "--size", "32x24"];
-    ensure!(bench.command(&draw).status()?.success(), "the images cannot be drawn");
+    let generate =
+        ["data", "synthetic-people", "drawn", "--people", &drawn, "--test", "0", "--size", "32x24"];
+    ensure!(bench.command(&generate).status()?.success(), "cannot generate the images");
     let mut originals: Vec<PathBuf> = fs::read_dir(dir.join("drawn/train/images"))?
         .map(|it| it.map(|it| it.path()))
         .collect::<Result<_, _>>()?;
     originals.sort();
     let (root, n_people) = (dir.join("data"), n / NAMES.len());
     let mut csv = "id,gender,race,age,path\n".to_owned();
-    let mut reviewed = "person,picture,factor,given,suggested,score,decision\n".to_owned();
+    let mut reviewed = "person,image,factor,given,suggested,score,decision\n".to_owned();
     for person in 0..n_people {
         let (gender, age) = (["male", "female"][person % 2], 18 + person % 50);
         let name = format!("{person:07}_{gender}_Drawn_{age}");

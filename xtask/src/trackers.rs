@@ -1,7 +1,7 @@
-//! `cargo xtask trackers`: what TensorBoard, wandb and MLflow read of a run is to be what `metrics.csv`
-//! has, also where the run was killed and taken up.
+//! `cargo xtask trackers`: checks that TensorBoard, wandb and MLflow read the values of `metrics.csv` from a
+//! run, also if the run was killed and resumed.
 //!
-//! The reading is done by `tests/peers/trackers.py`, with each of their own libraries.
+//! `tests/peers/trackers.py` reads the runs, with the official library of each tracker.
 
 use std::{
     fs,
@@ -15,10 +15,10 @@ use std::{
 
 use anyhow::{Context as _, bail, ensure};
 
-/// How long a server may take to start.
+/// Time limit for starting the server.
 const STARTS_WITHIN: Duration = Duration::from_secs(120);
 
-/// Steps of the run that is killed: no checkpoint's, so that some are taken twice.
+/// The step after which a run is killed: not a checkpoint's, so that some steps are repeated.
 const KILLED_AFTER: usize = 38;
 
 const EXPERIMENT: &str = r#"
@@ -31,7 +31,7 @@ track = [
 ]
 
 [data]
-source = { kind = "people", n_people = 60, n_scored = 10, size = [64, 48], seed = 1 }
+source = { kind = "synthetic_people", n_people = 60, n_test = 10, size = [64, 48], seed = 1 }
 
 [augment]
 train = [{ kind = "random_crop", size = [56, 44] }, { kind = "horizontal_flip" }]
@@ -48,16 +48,16 @@ every = "10 steps"
 every = "7 steps"
 "#;
 
-/// Trains a run in one go, and one that is killed on its way, and has both read.
+/// Trains an uninterrupted run, and one that is killed and resumed, and checks both.
 ///
-/// - `words`: `--python PATH`, of one that has the libraries; `--keep FOLDER`, for what is made.
+/// - `words`: `--python PATH`, an interpreter with the libraries; `--keep FOLDER`, to keep the files.
 pub(crate) fn check(root: &Path, program: &Path, words: &[String]) -> anyhow::Result<()> {
     let (mut python, mut keep) = (PathBuf::from("python3"), None);
     for pair in words.chunks(2) {
         match pair {
             [name, path] if name == "--python" => python = PathBuf::from(path),
             [name, path] if name == "--keep" => keep = Some(PathBuf::from(path)),
-            _ => bail!("it takes `--python PATH` and `--keep FOLDER`, not `{}`", pair.join(" ")),
+            _ => bail!("expected `--python PATH` or `--keep FOLDER`, not `{}`", pair.join(" ")),
         }
     }
     let temporary = tempfile::tempdir()?;
@@ -74,7 +74,10 @@ pub(crate) fn check(root: &Path, program: &Path, words: &[String]) -> anyhow::Re
         command
     };
     let set = ["experiment.toml", "--set"];
-    ensure!(train(&[&set[..], &["run.name=whole"]].concat()).status()?.success(), "it failed");
+    ensure!(
+        train(&[&set[..], &["run.name=whole"]].concat()).status()?.success(),
+        "training failed"
+    );
     let mut killed = train(&[&set[..], &["run.name=killed"]].concat()).spawn()?;
     let steps = || {
         let table = fs::read_to_string(dir.join("runs/killed/metrics.csv")).unwrap_or_default();
@@ -85,36 +88,36 @@ pub(crate) fn check(root: &Path, program: &Path, words: &[String]) -> anyhow::Re
     }
     killed.kill()?;
     killed.wait()?;
-    println!("one run is whole; the other was killed after step {}", steps());
+    println!("one run is complete; the other was killed after step {}", steps());
     let resume = ["--resume", "runs/killed"];
-    ensure!(train(&resume).status()?.success(), "it does not go on");
+    ensure!(train(&resume).status()?.success(), "resuming failed");
 
     for name in ["whole", "killed"] {
         println!("\n{name}");
         let mut read = Command::new(&python);
         read.arg(&script).arg("read").arg(dir.join("runs").join(name));
-        ensure!(read.status()?.success(), "some numbers differ");
+        ensure!(read.status()?.success(), "some values differ");
     }
     let table = |name: &str| fs::read(dir.join("runs").join(name).join("metrics.csv"));
-    ensure!(table("whole")? == table("killed")?, "the two runs' tables differ");
-    println!("\nthe two runs' tables are the same, byte for byte");
+    ensure!(table("whole")? == table("killed")?, "the tables of the two runs differ");
+    println!("\nthe tables of the two runs are identical, byte for byte");
     drop(server);
     Ok(())
 }
 
-/// Whether the server answers.
+/// Returns whether the server is running.
 fn is_healthy(port: &str) -> bool {
-    let ask = || -> std::io::Result<String> {
+    let request = || -> std::io::Result<String> {
         let mut stream = TcpStream::connect(format!("127.0.0.1:{port}"))?;
         stream.set_read_timeout(Some(Duration::from_secs(5)))?;
         stream.write_all(b"GET /health HTTP/1.0\r\nHost: localhost\r\n\r\n")?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).map(|_| answer)
+        let mut response = String::new();
+        stream.read_to_string(&mut response).map(|_| response)
     };
-    ask().is_ok_and(|it| it.contains(" 200 "))
+    request().is_ok_and(|it| it.contains(" 200 "))
 }
 
-/// An MLflow server, until it is dropped.
+/// An MLflow server, which is killed when dropped.
 struct Server(Child);
 
 impl Server {
@@ -130,7 +133,7 @@ impl Server {
         let began = Instant::now();
         while !is_healthy(port) {
             let log = || fs::read_to_string(dir.join("server.log")).unwrap_or_default();
-            ensure!(server.0.try_wait()?.is_none(), "the MLflow server has ended: {}", log());
+            ensure!(server.0.try_wait()?.is_none(), "the MLflow server exited: {}", log());
             ensure!(began.elapsed() < STARTS_WITHIN, "the MLflow server does not start: {}", log());
             thread::sleep(Duration::from_millis(100));
         }
@@ -140,7 +143,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // With what it has started itself, which would wait for ever if it were asked.
+        // Kills the whole process group: a graceful stop of the server's children would wait forever.
         drop(Command::new("kill").args(["-KILL", "--", &format!("-{}", self.0.id())]).status());
         drop(self.0.wait());
     }

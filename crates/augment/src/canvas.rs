@@ -1,76 +1,75 @@
-//! A picture on its way through the operations, and what is still to be done to it.
+//! An image with pending operations, which are applied lazily.
 //!
-//! Cropping, resizing, flipping and warping are only noted down, and done all at once when an
-//! operation asks for the pixels: so that of a resized picture only the part is made that a crop leaves,
-//! several warps resample once, and of a JPEG not more is decoded than what is seen of it. The
-//! result is what doing them one by one gives, to rounding, but for that: two resamplings in a row are
-//! one, which is sharper.
+//! Crops, resizes, flips and warps are only recorded, and applied together when an operation needs the
+//! pixels. So only the part of a resized image that a later crop keeps is computed, several warps resample
+//! once, and no more of a JPEG is decoded than is needed. The result equals that of applying the operations
+//! one by one, up to rounding, with one exception: two resamplings in a row become one, which is sharper.
 
 use std::ops::Range;
 
 use image::GrayImage;
 
 use crate::{
-    DecodeError, Memory, Picture, Projection,
+    DecodeError, Image, Memory, Projection,
     cutout::Cutout,
     decode::{Encoded, Part},
-    face::{self, CREDIBLE, Face},
+    face::{self, DEFAULT_MIN_SCORE, Face},
+    filter::Filter,
     memory::Memories,
-    picture::Filter,
     sample::{Border, project, sample},
 };
 
-/// A picture, and what is still to be done to it.
+/// An image with pending operations.
 pub struct Canvas<'a> {
     source: Source<'a>,
-    /// What is seen of the source: rows, then columns.
+    /// The visible part of the source: rows, then columns.
     view: [Side; 2],
-    /// How the view is resampled.
+    /// The filter with which the view is resampled.
     filter: Filter,
-    /// What is done to the view.
+    /// The warp applied to the view.
     warp: Option<Warp>,
-    /// What is remembered of the source, while it is the picture as it is in its file.
+    /// The cache entries of the source, as long as it is the original image file.
     memories: Option<Memories<'a>>,
-    /// The face in the source, once it is known whether there is one.
+    /// The face in the source, once detection has run; `Some(None)` if there is none.
     face: Option<Option<Face>>,
-    /// Whether a face was found that was looked for.
+    /// Whether every face that was searched was found; `None` if none was searched.
     found: Option<bool>,
 }
 
 enum Source<'a> {
     Encoded(Encoded<'a>),
-    Pixels(Picture),
+    Pixels(Image),
 }
 
-/// One side of a view: a part of the source, mirrored or not, in so many pixels.
+/// One axis of a view: a part of the source, optionally mirrored, resampled to `size` pixels.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Side {
     start: f64,
     length: f64,
     is_mirrored: bool,
     size: usize,
-    /// From where to where pixels count: what was cut off before it was resampled does not.
+    /// The range of pixels that may be read: pixels cropped away before resampling are excluded.
     within: [f64; 2],
 }
 
 struct Warp {
-    /// From places in the result to places in the view.
+    /// From output to view coordinates.
     map: Projection,
     size: [usize; 2],
     border: Border,
-    /// By how much the result was made smaller since, rows and columns, and with what.
+    /// The factors by which the output was shrunk afterwards, rows and columns, and the filter.
     shrunk: Option<([f64; 2], Filter)>,
-    /// Whether a part was cut out since: beyond its edges another warp sees a border.
+    /// Whether the output was cropped afterwards: beyond the crop, another warp reads the border.
     is_cropped: bool,
 }
 
-/// Why an operation was not done.
+/// Why an operation failed.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum OpError {
-    /// The bytes are no picture after all.
+    /// The bytes are not an image.
     #[error(transparent)]
     Decode(#[from] DecodeError),
-    /// The operation cannot be applied to this picture; the text says why, and what to do.
+    /// The operation cannot be applied to this image; the message says why, and how to fix it.
     #[error("{0}")]
     Unfit(String),
 }
@@ -90,7 +89,7 @@ impl Side {
         self.length != self.size as f64 || self.start.fract() != 0.0
     }
 
-    /// The pixels of a source of so many that count.
+    /// The pixels that are read from a source of `n`.
     fn seen(&self, filter: Filter, n: usize) -> Range<usize> {
         let reach = filter.reach(self.length / self.size as f64);
         let start = (self.start - reach).max(self.within[0]).floor().max(0.0) as usize;
@@ -114,11 +113,11 @@ impl Side {
     }
 }
 
-impl From<Picture> for Canvas<'static> {
-    fn from(picture: Picture) -> Canvas<'static> {
-        let [h, w] = size_of(&picture);
+impl From<Image> for Canvas<'static> {
+    fn from(image: Image) -> Canvas<'static> {
+        let [h, w] = size_of(&image);
         Canvas {
-            source: Source::Pixels(picture),
+            source: Source::Pixels(image),
             view: [Side::whole(h), Side::whole(w)],
             filter: Filter::Bilinear,
             warp: None,
@@ -130,23 +129,23 @@ impl From<Picture> for Canvas<'static> {
 }
 
 impl Source<'_> {
-    /// All pixels, decoded if they are not yet.
-    fn decoded(&mut self) -> Result<&mut Picture, DecodeError> {
+    /// Returns all pixels, decoding them if necessary.
+    fn decoded(&mut self) -> Result<&mut Image, DecodeError> {
         if let Source::Encoded(encoded) = self {
             *self = Source::Pixels(encoded.decode()?);
         }
         match self {
-            Source::Pixels(picture) => Ok(picture),
+            Source::Pixels(image) => Ok(image),
             Source::Encoded(_) => unreachable!("decoded"),
         }
     }
 
-    /// What somebody sees in all pixels. They are not kept: what is seen of the result must not
-    /// depend on whether anybody had to look.
-    fn shown<T>(&self, see: impl FnOnce(&Picture) -> T) -> Result<T, DecodeError> {
+    /// Applies `f` to all pixels. Decoded pixels are not kept: the final result must not depend on whether
+    /// they were needed here.
+    fn with_pixels<T>(&self, f: impl FnOnce(&Image) -> T) -> Result<T, DecodeError> {
         match self {
-            Source::Encoded(encoded) => Ok(see(&encoded.decode()?)),
-            Source::Pixels(picture) => Ok(see(picture)),
+            Source::Encoded(encoded) => Ok(f(&encoded.decode()?)),
+            Source::Pixels(image) => Ok(f(image)),
         }
     }
 
@@ -154,16 +153,16 @@ impl Source<'_> {
     fn size(&self) -> [usize; 2] {
         match self {
             Source::Encoded(encoded) => encoded.size(),
-            Source::Pixels(picture) => size_of(picture),
+            Source::Pixels(image) => size_of(image),
         }
     }
 }
 
 impl<'a> Canvas<'a> {
-    /// A picture that is decoded when its pixels are asked for.
+    /// Opens an encoded image, which is decoded when its pixels are needed.
     ///
     /// # Errors
-    /// Bytes that do not begin like a picture, or like one of more than `max_pixels` pixels.
+    /// If the bytes do not begin like an image, or it has more than `max_pixels` pixels.
     pub fn open(bytes: &'a [u8], max_pixels: u64) -> Result<Canvas<'a>, DecodeError> {
         let encoded = Encoded::open(bytes, max_pixels)?;
         let [h, w] = encoded.size();
@@ -178,7 +177,7 @@ impl<'a> Canvas<'a> {
         })
     }
 
-    /// The same, with a memory of what was worked out of these bytes before.
+    /// Adds a cache of values computed from the image file.
     #[must_use]
     pub fn remembering(mut self, memory: &'a dyn Memory) -> Canvas<'a> {
         if let Source::Encoded(encoded) = &self.source {
@@ -187,20 +186,20 @@ impl<'a> Canvas<'a> {
         self
     }
 
-    /// Whether nothing has been noted down.
-    pub(crate) fn is_bare(&self) -> bool {
+    /// Whether no operations are pending.
+    pub(crate) fn is_unmodified(&self) -> bool {
         let whole = self.source.size().map(Side::whole);
         self.warp.is_none() && self.view == whole
     }
 
-    /// The face in the picture as it is before what has been noted down, in its pixels, if it is
-    /// sure enough that there is one.
+    /// Returns the face in the image before the pending operations, in its pixels, if its score is at least
+    /// `min_score`.
     pub(crate) fn face(&mut self, min_score: f64) -> Result<Option<Face>, DecodeError> {
         let face = match self.face {
             Some(it) => it,
             None => {
                 let size = self.source.size();
-                let make = || self.source.shown(face::find);
+                let make = || self.source.with_pixels(face::find);
                 match &self.memories {
                     Some(it) => {
                         it.recall_or("face-3", |it| Face::read(it, size), Face::write, make)
@@ -215,20 +214,21 @@ impl<'a> Canvas<'a> {
         Ok(face)
     }
 
-    /// Whether every face that was looked for was found, if one was.
+    /// Whether every face that was searched was found; `None` if none was searched.
     pub(crate) fn found(&self) -> Option<bool> {
         self.found
     }
 
-    /// 255 where the person is in the picture as it is before what has been noted down, 0 elsewhere.
+    /// Returns the mask of the person in the image before the pending operations: 255 for the person, 0
+    /// elsewhere.
     pub(crate) fn cutout(&mut self) -> Result<GrayImage, DecodeError> {
-        // Whoever asks is going to change them all.
+        // The caller changes all pixels, so all are decoded.
         self.source.decoded()?;
         let size = self.source.size();
-        let cutout = match self.face(CREDIBLE)? {
+        let cutout = match self.face(DEFAULT_MIN_SCORE)? {
             None => Cutout::typical(size),
             Some(face) => {
-                let make = || self.source.shown(|it| Cutout::of(it, &face));
+                let make = || self.source.with_pixels(|it| Cutout::of(it, &face));
                 match &self.memories {
                     Some(it) => {
                         it.recall_or("cutout-3", |it| Cutout::read(it, size), Cutout::write, make)
@@ -240,14 +240,14 @@ impl<'a> Canvas<'a> {
         Ok(cutout.mask(size))
     }
 
-    /// The pixels as they are before what has been noted down, to change their colours: where its face
-    /// was is still known.
-    pub(crate) fn original(&mut self) -> Result<&mut Picture, DecodeError> {
+    /// Returns the pixels before the pending operations, to change their colours; the position of the face
+    /// stays valid.
+    pub(crate) fn original(&mut self) -> Result<&mut Image, DecodeError> {
         self.memories = None;
         self.source.decoded()
     }
 
-    /// `[height, width]` after all that has been noted down.
+    /// `[height, width]` after the pending operations.
     pub fn size(&self) -> [usize; 2] {
         match &self.warp {
             Some(warp) => warp.size,
@@ -255,7 +255,7 @@ impl<'a> Canvas<'a> {
         }
     }
 
-    /// Keeps the part of `size` whose upper left corner is at `[top, left]`; it lies within the picture.
+    /// Crops to the part of `size` whose upper left corner is at `[top, left]`; it must be within the image.
     pub fn crop(&mut self, [top, left]: [usize; 2], size: [usize; 2]) {
         match &mut self.warp {
             Some(warp) => {
@@ -270,10 +270,10 @@ impl<'a> Canvas<'a> {
         }
     }
 
-    /// Changes both sides to `size`, antialiased.
+    /// Resizes to `size`, antialiased.
     ///
     /// # Errors
-    /// What is still to be done first could not be.
+    /// If pending operations fail.
     pub fn resize(&mut self, size: [usize; 2], filter: Filter) -> Result<(), DecodeError> {
         let now = self.size();
         if size == now {
@@ -281,14 +281,14 @@ impl<'a> Canvas<'a> {
         }
         let factors = [0, 1].map(|it| now[it] as f64 / size[it] as f64);
         let shrinks = factors.iter().all(|&it| it >= 1.0);
-        let is_alike = match &self.warp {
+        let is_same_filter = match &self.warp {
             Some(Warp { shrunk: Some((_, other)), .. }) => *other == filter,
             _ => self.filter == filter || !self.view.iter().any(Side::is_resampled),
         };
         let is_resampled = self.warp.is_some() || self.view.iter().any(Side::is_resampled);
-        // Making it larger again is not the same as never having made it smaller.
-        if is_resampled && !(is_alike && shrinks) {
-            self.settle()?;
+        // Enlarging again after shrinking is not the identity.
+        if is_resampled && !(is_same_filter && shrinks) {
+            self.apply_pending()?;
         }
         match &mut self.warp {
             Some(warp) => {
@@ -307,7 +307,7 @@ impl<'a> Canvas<'a> {
         Ok(())
     }
 
-    /// Exchanges top and bottom (`side` 0), or left and right (1).
+    /// Flips vertically (`side` 0) or horizontally (1).
     pub fn flip(&mut self, side: usize) {
         match &mut self.warp {
             Some(warp) => {
@@ -322,11 +322,11 @@ impl<'a> Canvas<'a> {
         }
     }
 
-    /// Shows, at each place of a picture of `size`, what is at the place that `map` names, resampled
-    /// bilinearly. Where that is outside of the picture, `border` is seen.
+    /// Warps to an image of `size`: each output point shows the source point given by `map`, resampled
+    /// bilinearly. Points outside of the image show `border`.
     ///
     /// # Errors
-    /// What is still to be done first could not be.
+    /// If pending operations fail.
     pub fn warp(
         &mut self,
         map: Projection,
@@ -335,7 +335,7 @@ impl<'a> Canvas<'a> {
     ) -> Result<(), DecodeError> {
         let is_open = |it: &Warp| it.border == border && !it.is_cropped && it.shrunk.is_none();
         if self.warp.as_ref().is_some_and(|it| !is_open(it)) {
-            self.settle()?;
+            self.apply_pending()?;
         }
         let before = self.warp.take().map_or(Projection::IDENTITY, |it| it.map);
         let map = map.then(&before);
@@ -343,84 +343,84 @@ impl<'a> Canvas<'a> {
         Ok(())
     }
 
-    /// As [`warp`](Self::warp) to the same size, with any map: `place` has the place that is seen at
-    /// another, both as (x, y). It is done at once.
+    /// Like [`warp`](Self::warp) to the same size, with any map: `place` gives the source point (x, y) of an
+    /// output point. It is applied immediately.
     ///
     /// # Errors
-    /// What is still to be done first could not be.
+    /// If pending operations fail.
     pub fn displace(
         &mut self,
         border: Border,
         place: impl Fn(f64, f64) -> (f64, f64),
     ) -> Result<(), DecodeError> {
         let size = self.size();
-        // What has been noted down as one more warp is looked through with the same glance.
+        // A pending warp is composed with this one, and resampled once.
         self.warp(Projection::IDENTITY, size, border)?;
         let map = self.warp.take().map_or(Projection::IDENTITY, |it| it.map);
-        let picture = self.pixels()?;
-        *picture = sample(picture, size, border, |column, row| {
+        let image = self.pixels()?;
+        *image = sample(image, size, border, |column, row| {
             let (x, y) = place(column as f64 + 0.5, row as f64 + 0.5);
             map.at(x, y)
         });
-        self.look_at_all();
+        self.reset_view();
         Ok(())
     }
 
-    /// The pixels, with all done to them that has been noted down.
+    /// Applies the pending operations and returns the pixels.
     ///
     /// # Errors
-    /// Bytes that are no picture.
-    pub fn pixels(&mut self) -> Result<&mut Picture, DecodeError> {
-        self.settle()?;
+    /// If the bytes are not an image.
+    pub fn pixels(&mut self) -> Result<&mut Image, DecodeError> {
+        self.apply_pending()?;
         self.source.decoded()
     }
 
-    /// Puts another picture in the place of this one.
-    pub fn replace(&mut self, picture: Picture) {
-        *self = Canvas::from(picture);
+    /// Replaces the image.
+    pub fn replace(&mut self, image: Image) {
+        *self = Canvas::from(image);
     }
 
-    /// The finished picture.
+    /// Returns the final image.
     ///
     /// # Errors
-    /// Bytes that are no picture.
-    pub fn finish(mut self) -> Result<Picture, DecodeError> {
+    /// If the bytes are not an image.
+    pub fn finish(mut self) -> Result<Image, DecodeError> {
         Ok(std::mem::take(self.pixels()?))
     }
 
-    /// Does what has been noted down.
-    fn settle(&mut self) -> Result<(), DecodeError> {
+    /// Applies the pending operations.
+    fn apply_pending(&mut self) -> Result<(), DecodeError> {
         let mut warp = self.warp.take();
         if let Some(warp) = &mut warp {
-            self.shrink_before(warp);
+            self.shrink_before_warp(warp);
         }
         (self.memories, self.face) = (None, None);
         if let Source::Encoded(encoded) = &self.source {
             let at_most = self.view.map(|it| it.length / it.size as f64);
             let [h, w] = encoded.size();
             let seen = [self.view[0].seen(self.filter, h), self.view[1].seen(self.filter, w)];
-            let Part { picture, reduction, origin } = encoded.decode_part(at_most, seen)?;
-            let size = size_of(&picture);
+            let Part { image, reduction, origin } = encoded.decode_part(at_most, seen)?;
+            let size = size_of(&image);
             for (it, side) in self.view.iter_mut().enumerate() {
                 let place = |at: f64| at / reduction as f64 - origin[it];
                 (side.start, side.length) = (place(side.start), side.length / reduction as f64);
                 side.within = side.within.map(|at| place(at).clamp(0.0, size[it] as f64));
             }
-            self.source = Source::Pixels(picture);
+            self.source = Source::Pixels(image);
         }
-        let picture = self.source.decoded()?;
-        let seen = view(std::mem::take(picture), self.view, self.filter);
-        *picture = match warp {
+        let image = self.source.decoded()?;
+        let seen = view(std::mem::take(image), self.view, self.filter);
+        *image = match warp {
             Some(Warp { map, size, border, .. }) => project(&seen, size, border, &map),
             None => seen,
         };
-        self.look_at_all();
+        self.reset_view();
         Ok(())
     }
 
-    /// Makes the view smaller before it is warped, instead of the result afterwards: what is not seen
-    /// is not warped, and a warp that skips pixels would alias.
-    fn shrink_before(&mut self, warp: &mut Warp) {
+    /// Shrinks the view before it is warped instead of the result afterwards: discarded pixels are not
+    /// computed, and a warp that skips pixels would alias.
+    fn shrink_before_warp(&mut self, warp: &mut Warp) {
         let Some((factors, filter)) = warp.shrunk else { return };
         self.filter = filter;
         let mut scales = [1.0; 2];
@@ -432,24 +432,24 @@ impl<'a> Canvas<'a> {
         warp.map = warp.map.then(&Projection::scale(scales[1], scales[0]));
     }
 
-    /// Sees all of a source of pixels.
-    fn look_at_all(&mut self) {
-        if let Source::Pixels(picture) = &self.source {
-            self.view = size_of(picture).map(Side::whole);
+    /// Resets the view to all of a decoded source.
+    fn reset_view(&mut self) {
+        if let Source::Pixels(image) = &self.source {
+            self.view = size_of(image).map(Side::whole);
             self.filter = Filter::Bilinear;
         }
     }
 }
 
 /// `[height, width]`.
-fn size_of(picture: &Picture) -> [usize; 2] {
-    [picture.height() as usize, picture.width() as usize]
+fn size_of(image: &Image) -> [usize; 2] {
+    [image.height() as usize, image.width() as usize]
 }
 
-/// What is seen of a picture.
-fn view(picture: Picture, [rows, columns]: [Side; 2], filter: Filter) -> Picture {
+/// Returns the visible part of an image.
+fn view(image: Image, [rows, columns]: [Side; 2], filter: Filter) -> Image {
     let mut seen = filter.resample(
-        picture,
+        image,
         [rows.start, columns.start],
         [rows.length, columns.length],
         [rows.size, columns.size],
@@ -467,21 +467,21 @@ fn view(picture: Picture, [rows, columns]: [Side; 2], filter: Filter) -> Picture
 #[cfg(test)]
 mod tests {
     use super::Canvas;
-    use crate::{Border, Picture, Projection, picture::Filter};
+    use crate::{Border, Image, Projection, filter::Filter};
 
-    fn drawn(w: u32, h: u32) -> Picture {
+    fn test_image(w: u32, h: u32) -> Image {
         let wave = |a: u32, b: u32| {
             (128.0 + 120.0 * (f64::from(a) / 9.0 + f64::from(b) / 31.0).sin()) as u8
         };
-        Picture::from_fn(w, h, |x, y| image::Rgb([wave(x, y), wave(y, x), wave(x * 2, y)]))
+        Image::from_fn(w, h, |x, y| image::Rgb([wave(x, y), wave(y, x), wave(x * 2, y)]))
     }
 
     type Change = fn(&mut Canvas<'static>);
 
-    /// Some changes noted down and done at once, and one by one.
-    fn both_ways(picture: &Picture, changes: &[Change]) -> [Picture; 2] {
+    /// Applies some changes lazily all at once, and one by one.
+    fn both_ways(image: &Image, changes: &[Change]) -> [Image; 2] {
         [false, true].map(|at_once| {
-            let mut canvas = Canvas::from(picture.clone());
+            let mut canvas = Canvas::from(image.clone());
             for change in changes {
                 change(&mut canvas);
                 if !at_once {
@@ -493,7 +493,7 @@ mod tests {
     }
 
     #[test]
-    fn a_part_of_a_resized_picture_is_made_as_if_all_of_it_were() {
+    fn a_crop_of_a_resized_image_equals_resizing_all_of_it() {
         let resize: [Change; 4] = [
             |it| it.resize([64, 48], Filter::Bilinear).unwrap(),
             |it| it.resize([300, 400], Filter::Bilinear).unwrap(),
@@ -503,23 +503,23 @@ mod tests {
         for resize in resize {
             let crop: Change = |it| it.crop([13, 8], [40, 35]);
             let again: Change = |it| it.crop([1, 3], [31, 29]);
-            let [apart, at_once] = both_ways(
-                &drawn(151, 207),
+            let [one_by_one, at_once] = both_ways(
+                &test_image(151, 207),
                 &[resize, |it| it.flip(1), crop, |it| it.flip(0), again],
             );
             // The weights are rounded together, so some pixels are off by one.
-            let worst = apart.iter().zip(at_once.iter()).map(|(a, b)| a.abs_diff(*b)).max();
+            let worst = one_by_one.iter().zip(at_once.iter()).map(|(a, b)| a.abs_diff(*b)).max();
             assert!(worst <= Some(1), "{worst:?}");
         }
     }
 
     #[test]
-    fn what_was_cut_off_is_not_seen_by_a_resize() {
+    fn a_resize_does_not_read_cropped_pixels() {
         use Filter::{Bilinear, Lanczos};
         let cases = [([64, 48], Lanczos), ([13, 11], Lanczos), ([9, 60], Lanczos)];
         for (size, filter) in cases.into_iter().chain([([40, 61], Bilinear), ([9, 60], Bilinear)]) {
-            let mut pictures = [false, true].map(|at_once| {
-                let mut canvas = Canvas::from(drawn(60, 50));
+            let mut images = [false, true].map(|at_once| {
+                let mut canvas = Canvas::from(test_image(60, 50));
                 canvas.crop([11, 17], [20, 30]);
                 canvas.flip(1);
                 if !at_once {
@@ -529,14 +529,14 @@ mod tests {
                 canvas.crop([1, 2], [8, 9]);
                 canvas.finish().unwrap()
             });
-            let [apart, at_once] = &mut pictures;
-            let worst = apart.iter().zip(at_once.iter()).map(|(a, b)| a.abs_diff(*b)).max();
+            let [one_by_one, at_once] = &mut images;
+            let worst = one_by_one.iter().zip(at_once.iter()).map(|(a, b)| a.abs_diff(*b)).max();
             assert!(worst <= Some(1), "{size:?}, {filter:?}: {worst:?}");
         }
     }
 
     #[test]
-    fn crops_and_flips_move_bytes_alone() {
+    fn crops_and_flips_only_move_bytes() {
         let changes: [Change; 5] = [
             |it| it.flip(1),
             |it| it.crop([3, 2], [20, 20]),
@@ -544,10 +544,10 @@ mod tests {
             |it| it.crop([0, 5], [7, 9]),
             |it| it.flip(1),
         ];
-        let [apart, at_once] = both_ways(&drawn(30, 40), &changes);
-        assert!(apart == at_once);
+        let [one_by_one, at_once] = both_ways(&test_image(30, 40), &changes);
+        assert!(one_by_one == at_once);
         // Row 3 + 19 of the source is the first after both flips, column 30 - 1 - 2 - 5 - 8 likewise.
-        assert_eq!(at_once.get_pixel(0, 0), drawn(30, 40).get_pixel(14, 22));
+        assert_eq!(at_once.get_pixel(0, 0), test_image(30, 40).get_pixel(14, 22));
     }
 
     #[test]
@@ -559,37 +559,41 @@ mod tests {
                 .then(&Projection::shift(20.0, 15.0));
             it.warp(map, [30, 40], Border::default()).unwrap();
         };
-        let mut canvas = Canvas::from(drawn(40, 30));
+        let mut canvas = Canvas::from(test_image(40, 30));
         turn(&mut canvas, 0.3);
         turn(&mut canvas, -0.3);
-        assert_eq!(canvas.finish().unwrap(), drawn(40, 30), "there and back is nothing");
+        assert_eq!(
+            canvas.finish().unwrap(),
+            test_image(40, 30),
+            "a rotation and its inverse are the identity"
+        );
     }
 
     #[test]
-    fn what_follows_a_warp_goes_with_it() {
+    fn operations_after_a_warp_are_merged_into_it() {
         let warp: Change = |it| {
             let map = Projection([[0.9, 0.2, 3.0], [-0.1, 1.1, 2.0], [0.0, 0.0, 1.0]]);
             it.warp(map, [60, 80], Border::Reflect).unwrap();
         };
         let changes: [Change; 4] =
             [warp, |it| it.flip(1), |it| it.crop([5, 7], [50, 60]), |it| it.flip(0)];
-        let [apart, at_once] = both_ways(&drawn(80, 60), &changes);
-        assert!(apart == at_once);
-        // Made smaller before instead of after: about the same, without aliasing.
-        let [apart, at_once] = both_ways(
-            &drawn(80, 60),
+        let [one_by_one, at_once] = both_ways(&test_image(80, 60), &changes);
+        assert!(one_by_one == at_once);
+        // Shrunk before instead of after the warp: about the same, without aliasing.
+        let [one_by_one, at_once] = both_ways(
+            &test_image(80, 60),
             &[warp, |it| {
                 it.resize([20, 27], Filter::Bilinear).unwrap();
             }],
         );
-        let off = apart.iter().zip(at_once.iter()).map(|(a, b)| u32::from(a.abs_diff(*b)));
+        let off = one_by_one.iter().zip(at_once.iter()).map(|(a, b)| u32::from(a.abs_diff(*b)));
         let mean = off.sum::<u32>() as f64 / (20.0 * 27.0 * 3.0);
         assert!(mean < 4.0, "{mean}");
     }
 
     #[test]
-    fn a_cut_edge_is_a_border_to_the_next_warp() {
-        let white = Picture::from_pixel(20, 20, image::Rgb([255; 3]));
+    fn a_cropped_edge_is_a_border_to_the_next_warp() {
+        let white = Image::from_pixel(20, 20, image::Rgb([255; 3]));
         let shift: Change =
             |it| it.warp(Projection::shift(5.0, 0.0), it.size(), Border::default()).unwrap();
         let changes: [Change; 3] = [
@@ -597,19 +601,19 @@ mod tests {
             |it| it.crop([0, 0], [20, 10]),
             shift,
         ];
-        let [apart, at_once] = both_ways(&white, &changes);
-        assert!(apart == at_once);
+        let [one_by_one, at_once] = both_ways(&white, &changes);
+        assert!(one_by_one == at_once);
         assert_eq!(at_once.get_pixel(9, 0).0, [0; 3]);
     }
 
     #[test]
-    fn smaller_and_larger_again_is_not_nothing() {
+    fn shrinking_and_enlarging_is_not_the_identity() {
         let changes: [Change; 2] = [
             |it| it.resize([5, 5], Filter::Bilinear).unwrap(),
             |it| it.resize([50, 50], Filter::Bilinear).unwrap(),
         ];
-        let [apart, at_once] = both_ways(&drawn(50, 50), &changes);
-        assert!(apart == at_once);
-        assert_ne!(at_once, drawn(50, 50));
+        let [one_by_one, at_once] = both_ways(&test_image(50, 50), &changes);
+        assert!(one_by_one == at_once);
+        assert_ne!(at_once, test_image(50, 50));
     }
 }

@@ -1,91 +1,56 @@
-//! Encoded bytes to RGB8, and whether the bytes are a whole picture at all.
+//! Decoding of encoded bytes to RGB8, and detection of truncated and damaged files.
 //!
-//! Grey, palette, 16-bit, transparent and CMYK pictures become RGB8 (transparency is dropped, as by
-//! PIL's `convert("RGB")`), and EXIF orientation is applied.
-//! Where little is seen of a JPEG, it is decoded to a half, a quarter or an eighth, and only the part
-//! that is seen: by a decoder of our own, and no other, so that a file is the same whatever is seen of it.
+//! Greyscale, palette, 16-bit, transparent and CMYK images are converted to RGB8 (transparency is dropped, as
+//! by PIL's `convert("RGB")`), and EXIF orientation is applied.
+//! If little of a JPEG is needed, it is decoded at a half, a quarter or an eighth, and only the needed part:
+//! by our own decoder and no other, so that a file gives the same image whichever part is needed.
 //!
-//! Not every decoder complains of a file that is cut off; so the end is looked for explicitly.
+//! Not every decoder reports a truncated file, so the end marker is checked explicitly.
 
 use std::{io::Cursor, ops::Range};
 
 use image::{DynamicImage, ImageDecoder, ImageFormat, Limits, metadata::Orientation};
 
 use crate::{
-    Picture,
+    DecodeError, Image,
     end::has_an_end,
     exif,
     jpeg::{self, Header},
     size::{self, Size, failed, format_of},
 };
 
-/// Why bytes are no picture.
-#[derive(Clone, Debug, PartialEq, thiserror::Error)]
-pub enum DecodeError {
-    /// There are no bytes.
-    #[error("the file is empty")]
-    Empty,
-    /// The bytes begin like no format that is read here.
-    #[error("this is no picture: it begins like none of JPEG, PNG, WebP, GIF, BMP and TIFF")]
-    NoPicture,
-    /// It is an image, of a kind that is not read here.
-    #[error("this kind of {format} is not supported ({what}): save it as PNG")]
-    Unsupported {
-        /// The file format.
-        format: &'static str,
-        /// What kind it is.
-        what: String,
-    },
-    /// The end is missing.
-    #[error("the picture is cut off")]
-    CutOff,
-    /// The decoder gave up.
-    #[error("the picture is damaged: {0}")]
-    Damaged(String),
-    /// Decoding would fill the memory.
-    #[error("{width}x{height} pixels are more than the {limit} that `max_pixels` allows")]
-    TooLarge {
-        /// Pixels.
-        width: u32,
-        /// Pixels.
-        height: u32,
-        /// What is allowed.
-        limit: u64,
-    },
-}
-
-/// Encoded bytes whose header has been read.
+/// An encoded image whose header has been read.
 pub(crate) struct Encoded<'a> {
     bytes: &'a [u8],
     kind: Kind<'a>,
-    /// `[height, width]`, as it is stored.
+    /// The stored `[height, width]`, before orientation.
     stored: [usize; 2],
     orientation: Orientation,
     max_alloc: u64,
 }
 
-/// Who decodes it.
+/// The decoder.
 enum Kind<'a> {
     Jpeg(Box<Header<'a>>),
-    /// The `image` crate.
+    /// That of the `image` crate.
     Other(ImageFormat),
 }
 
-/// What has been decoded of a picture.
+/// The decoded part of an image.
 pub(crate) struct Part {
-    pub(crate) picture: Picture,
-    /// How many times smaller it is.
+    pub(crate) image: Image,
+    /// By how many times it is smaller.
     pub(crate) reduction: usize,
-    /// The row and the column that it begins at, in its own pixels. The last ones of a smaller image may
-    /// reach beyond the whole one's edge: where it is mirrored, they are the first.
+    /// Its first row and column in the whole image, in its own pixels. The last pixels of a reduced image may
+    /// extend beyond the edge of the whole one; where it is mirrored, these are the first.
     pub(crate) origin: [f64; 2],
 }
 
 impl<'a> Encoded<'a> {
-    /// Reads the header of a picture of at most `max_pixels` pixels.
+    /// Reads the header of an image of at most `max_pixels` pixels.
     pub(crate) fn open(bytes: &'a [u8], max_pixels: u64) -> Result<Encoded<'a>, DecodeError> {
         let format = format_of(bytes)?;
-        // The pixels are counted below; 16 bits and four channels are the widest.
+        // The pixels are counted below; 16 bits and four channels are the most.
         let max_alloc = max_pixels.saturating_mul(8).saturating_add(1 << 20);
         let (kind, size) = match format {
             ImageFormat::Jpeg => {
@@ -108,7 +73,7 @@ impl<'a> Encoded<'a> {
         self.bytes
     }
 
-    /// `[height, width]`, the right way up.
+    /// `[height, width]`, upright.
     pub(crate) fn size(&self) -> [usize; 2] {
         let [h, w] = self.stored;
         if self.is_turned() { [w, h] } else { [h, w] }
@@ -119,7 +84,7 @@ impl<'a> Encoded<'a> {
         size::is_turned(self.orientation)
     }
 
-    /// Whether rows and columns are stored from the end.
+    /// Whether rows and columns are stored in reverse order.
     fn is_mirrored(&self) -> [bool; 2] {
         match self.orientation {
             Orientation::NoTransforms | Orientation::Rotate90FlipH => [false, false],
@@ -129,37 +94,37 @@ impl<'a> Encoded<'a> {
         }
     }
 
-    /// All pixels.
-    pub(crate) fn decode(&self) -> Result<Picture, DecodeError> {
+    /// Decodes all pixels.
+    pub(crate) fn decode(&self) -> Result<Image, DecodeError> {
         let [h, w] = self.size();
-        Ok(self.decode_part([1.0; 2], [0..h, 0..w])?.picture)
+        Ok(self.decode_part([1.0; 2], [0..h, 0..w])?.image)
     }
 
-    /// The pixels of the rows and columns that are `seen`, or of more, or of a picture that is smaller,
-    /// where the format has that for less work.
+    /// Decodes at least the rows and columns of `needed`, or a reduced image, if that is less work in this
+    /// format.
     ///
-    /// - `at_most`: how many pixels high and wide become one later.
+    /// - `at_most`: the factors by which the height and width will be reduced later.
     pub(crate) fn decode_part(
         &self,
         at_most: [f64; 2],
-        seen: [Range<usize>; 2],
+        needed: [Range<usize>; 2],
     ) -> Result<Part, DecodeError> {
         let fits = |&it: &usize| at_most.iter().all(|&most| it as f64 <= most);
         match &self.kind {
             Kind::Jpeg(header) => {
                 let reduction = [8, 4, 2].into_iter().find(fits).unwrap_or(1);
-                self.jpeg_part(header, reduction, seen)
+                self.jpeg_part(header, reduction, needed)
             }
             Kind::Other(format) => {
                 let decoder = open(self.bytes, *format, self.max_alloc)?;
                 let decoded = DynamicImage::from_decoder(decoder);
-                let picture = self.turned(decoded.map_err(|err| failed(err, *format, self.bytes))?);
-                Ok(Part { picture, reduction: 1, origin: [0.0; 2] })
+                let image = self.oriented(decoded.map_err(|err| failed(err, *format, self.bytes))?);
+                Ok(Part { image, reduction: 1, origin: [0.0; 2] })
             }
         }
     }
 
-    /// Those pixels of a JPEG that are seen, `reduction` times smaller.
+    /// Decodes the needed pixels of a JPEG, reduced `reduction` times.
     fn jpeg_part(
         &self,
         header: &Header<'_>,
@@ -168,7 +133,7 @@ impl<'a> Encoded<'a> {
     ) -> Result<Part, DecodeError> {
         let upright = if self.is_turned() { [columns, rows] } else { [rows, columns] };
         let is_mirrored = self.is_mirrored();
-        // By rows and columns as they are stored.
+        // In rows and columns as stored.
         let mut origin = [0.0; 2];
         let part = [0, 1].map(|side| {
             let (Range { start, end }, size) = (upright[side].clone(), self.stored[side]);
@@ -184,18 +149,18 @@ impl<'a> Encoded<'a> {
         if self.is_turned() {
             origin.reverse();
         }
-        let picture = jpeg::decode(header, reduction, part)?;
-        Ok(Part { picture: self.turned(picture.into()), reduction, origin })
+        let image = jpeg::decode(header, reduction, part)?;
+        Ok(Part { image: self.oriented(image.into()), reduction, origin })
     }
 
-    /// The right way up, and RGB8.
-    fn turned(&self, mut picture: DynamicImage) -> Picture {
-        picture.apply_orientation(self.orientation);
-        picture.into_rgb8()
+    /// Applies the orientation and converts to RGB8.
+    fn oriented(&self, mut image: DynamicImage) -> Image {
+        image.apply_orientation(self.orientation);
+        image.into_rgb8()
     }
 }
 
-/// A decoder of the library's.
+/// Opens a decoder of the `image` crate.
 fn open(
     bytes: &[u8],
     format: ImageFormat,
@@ -206,7 +171,7 @@ fn open(
     size::open(Cursor::new(bytes), format, limits).map_err(|err| failed(err, format, bytes))
 }
 
-/// Refuses an image of `[height, width]` without pixels, or with too many.
+/// Rejects an image of `[height, width]` without pixels, or with too many.
 pub(crate) fn check_pixels(size: [usize; 2], max_pixels: u64) -> Result<(), DecodeError> {
     let [height, width] = size.map(|it| u32::try_from(it).unwrap_or(u32::MAX));
     if u64::from(width) * u64::from(height) > max_pixels {
@@ -218,33 +183,33 @@ pub(crate) fn check_pixels(size: [usize; 2], max_pixels: u64) -> Result<(), Deco
     Ok(())
 }
 
-/// Decodes a picture of at most `max_pixels` pixels.
+/// Decodes an image of at most `max_pixels` pixels.
 ///
 /// # Errors
-/// What the decoder cannot make sense of. A cut-off JPEG is not noticed here: see [`verify`].
-pub fn decode(bytes: &[u8], max_pixels: u64) -> Result<Picture, DecodeError> {
+/// If the bytes cannot be decoded. A truncated JPEG is not detected: see [`verify`].
+pub fn decode(bytes: &[u8], max_pixels: u64) -> Result<Image, DecodeError> {
     Encoded::open(bytes, max_pixels)?.decode()
 }
 
-/// Decodes a picture and makes sure that the file has an end.
+/// Decodes an image and checks that the file is complete.
 ///
 /// # Errors
-/// As [`decode`], and [`DecodeError::CutOff`].
-pub fn decode_whole(bytes: &[u8], max_pixels: u64) -> Result<Picture, DecodeError> {
+/// Those of [`decode`], and [`DecodeError::Truncated`].
+pub fn decode_whole(bytes: &[u8], max_pixels: u64) -> Result<Image, DecodeError> {
     let decoded = decode(bytes, max_pixels);
     match (decoded, image::guess_format(bytes)) {
-        // A decoder that stumbles over a missing end calls it this or that.
+        // Decoders report a missing end as various errors.
         (Ok(_) | Err(DecodeError::Damaged(_)), Ok(format)) if !has_an_end(bytes, format) => {
-            Err(DecodeError::CutOff)
+            Err(DecodeError::Truncated)
         }
         (decoded, _) => decoded,
     }
 }
 
-/// Whether bytes are a whole picture.
+/// Checks that bytes are a complete image.
 ///
 /// # Errors
-/// As [`decode_whole`].
+/// Those of [`decode_whole`].
 pub fn verify(bytes: &[u8], max_pixels: u64) -> Result<(), DecodeError> {
     decode_whole(bytes, max_pixels).map(drop)
 }
@@ -261,20 +226,20 @@ mod tests {
         RgbImage::from_fn(width, height, |x, y| image::Rgb([(x * 7) as u8, (y * 11) as u8, 128]))
     }
 
-    fn encoded(picture: &DynamicImage, format: ImageFormat) -> Vec<u8> {
+    fn encoded(image: &DynamicImage, format: ImageFormat) -> Vec<u8> {
         let mut bytes = Cursor::new(Vec::new());
-        picture.write_to(&mut bytes, format).unwrap();
+        image.write_to(&mut bytes, format).unwrap();
         bytes.into_inner()
     }
 
     fn golden(name: &str) -> Vec<u8> {
-        let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/pictures");
+        let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/images");
         std::fs::read(dir.join(name)).unwrap()
     }
 
     #[test]
-    fn every_cut_of_a_file_is_noticed() {
-        let picture = DynamicImage::from(gradient(33, 21));
+    fn truncation_at_every_byte_is_detected() {
+        let image = DynamicImage::from(gradient(33, 21));
         for format in [
             ImageFormat::Jpeg,
             ImageFormat::Png,
@@ -282,11 +247,11 @@ mod tests {
             ImageFormat::Gif,
             ImageFormat::WebP,
         ] {
-            let whole = encoded(&picture, format);
+            let whole = encoded(&image, format);
             assert_eq!(verify(&whole, 1000), Ok(()), "{format:?}");
             for n in 0..whole.len() {
-                // A GIF whose last byte, the trailer, is missing still has all its pixels, and
-                // so has a WebP without its padding.
+                // A GIF without its last byte, the trailer, still has all its pixels, and so has a WebP
+                // without its padding.
                 let is_harmless =
                     n + 1 == whole.len() && matches!(format, ImageFormat::Gif | ImageFormat::WebP);
                 let cut = verify(&whole[..n], 1000);
@@ -296,22 +261,22 @@ mod tests {
     }
 
     #[test]
-    fn a_progressive_jpeg_with_a_thumbnail_is_whole() {
+    fn a_progressive_jpeg_with_a_thumbnail_is_complete() {
         let bytes = golden("progressive_thumbnail.jpg");
         assert_eq!(verify(&bytes, 10_000), Ok(()));
-        assert_eq!(verify(&bytes[..bytes.len() - 20], 10_000), Err(DecodeError::CutOff));
+        assert_eq!(verify(&bytes[..bytes.len() - 20], 10_000), Err(DecodeError::Truncated));
     }
 
     #[test]
-    fn what_is_no_picture_says_so() {
+    fn non_image_is_reported() {
         assert_eq!(verify(b"", 100), Err(DecodeError::Empty));
-        assert_eq!(verify(b"hello, I am a text file", 100), Err(DecodeError::NoPicture));
+        assert_eq!(verify(b"hello, I am a text file", 100), Err(DecodeError::NotAnImage));
     }
 
     #[test]
-    fn a_bomb_is_refused_before_it_is_decoded() {
-        // 30,000 x 30,000 black pixels are a PNG of about a megabyte and 2.7 GB of memory; the
-        // header alone is enough to refuse it.
+    fn a_decompression_bomb_is_rejected_before_decoding() {
+        // 30,000 x 30,000 black pixels are a PNG of about a megabyte and 2.7 GB of memory; the header is
+        // enough to reject it.
         let mut png = encoded(&DynamicImage::from(gradient(4, 4)), ImageFormat::Png);
         png[16..20].copy_from_slice(&30_000_u32.to_be_bytes());
         png[20..24].copy_from_slice(&30_000_u32.to_be_bytes());
@@ -335,12 +300,12 @@ mod tests {
         let wave = |x: u32, y: u32| {
             (128.0 + 100.0 * (f64::from(x) / 40.0 + f64::from(y) / 60.0).sin()) as u8
         };
-        let picture = RgbImage::from_fn(401, 299, |x, y| image::Rgb([wave(x, y), wave(y, x), 90]));
-        let jpeg = encoded(&DynamicImage::from(picture), ImageFormat::Jpeg);
+        let image = RgbImage::from_fn(401, 299, |x, y| image::Rgb([wave(x, y), wave(y, x), 90]));
+        let jpeg = encoded(&DynamicImage::from(image), ImageFormat::Jpeg);
         let open = Encoded::open(&jpeg, 1 << 20).unwrap();
         let decode = |at_most| {
             let part = open.decode_part(at_most, [0..299, 0..401]).unwrap();
-            (part.picture, part.reduction)
+            (part.image, part.reduction)
         };
         let (full, none) = decode([3.0, 1.9]);
         assert_eq!((full.dimensions(), none), ((401, 299), 1));
@@ -364,11 +329,11 @@ mod tests {
     }
 
     #[test]
-    fn every_colour_type_becomes_rgb8() {
+    fn every_colour_type_is_converted_to_rgb8() {
         let rgb = gradient(9, 5);
         let grey = DynamicImage::from(rgb.clone()).into_luma8();
-        let check = |picture: DynamicImage, want: &RgbImage| {
-            assert_eq!(&decode(&encoded(&picture, ImageFormat::Png), 100).unwrap(), want);
+        let check = |image: DynamicImage, want: &RgbImage| {
+            assert_eq!(&decode(&encoded(&image, ImageFormat::Png), 100).unwrap(), want);
         };
         check(DynamicImage::from(rgb.clone()), &rgb);
         check(DynamicImage::from(grey.clone()), &DynamicImage::from(grey).into_rgb8());
@@ -381,9 +346,9 @@ mod tests {
     }
 
     #[test]
-    fn pil_and_this_see_the_same_picture() {
-        // palette.png, cmyk.jpg, rotated.jpg (EXIF orientation 6) and grey16.png, each beside
-        // what PIL makes of it: see pictures.py. JPEG decoders may round as they like.
+    fn images_are_decoded_as_by_pil() {
+        // palette.png, cmyk.jpg, rotated.jpg (EXIF orientation 6) and grey16.png, each with PIL's result: see
+        // images.py. JPEG decoders differ in rounding.
         for (name, tolerance) in [
             ("palette.png", 0),
             ("rotated.jpg", 4),

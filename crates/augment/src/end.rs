@@ -1,20 +1,20 @@
-//! Where the end of an encoded picture is: what a lenient decoder does not ask.
+//! Detects truncated files: finds the end of an encoded image, which lenient decoders do not check.
 
 use image::ImageFormat;
 
-/// Whether a file goes on to the end that its format prescribes.
+/// Whether a file is complete up to the end marker of its format.
 pub(crate) fn has_an_end(bytes: &[u8], format: ImageFormat) -> bool {
     match format {
         ImageFormat::Jpeg => jpeg_has_an_end(bytes),
         ImageFormat::Png => png_has_an_end(bytes),
         ImageFormat::Gif => gif_has_an_end(bytes).unwrap_or(false),
         ImageFormat::WebP => webp_has_an_end(bytes),
-        // The decoders of the others notice.
+        // The decoders of the other formats report truncation themselves.
         _ => true,
     }
 }
 
-/// A WebP tells its length, without the first eight bytes.
+/// Checks a WebP's length field, which does not count the first eight bytes.
 fn webp_has_an_end(bytes: &[u8]) -> bool {
     let length = bytes.get(4..8).and_then(|it| it.try_into().ok()).map(u32::from_le_bytes);
     length.is_some_and(|it| bytes.len() >= it as usize + 8)
@@ -33,7 +33,7 @@ fn jpeg_has_an_end(bytes: &[u8]) -> bool {
         };
         let marker = bytes[at + start];
         if start == 0 {
-            // No marker where one belongs: the decoder has accepted it, so look on.
+            // No marker where one is required: the decoder has accepted it, so continue.
             at += 1;
             continue;
         }
@@ -60,7 +60,7 @@ fn jpeg_has_an_end(bytes: &[u8]) -> bool {
 
 /// Walks a GIF's blocks to its trailer.
 fn gif_has_an_end(bytes: &[u8]) -> Option<bool> {
-    /// The bytes of a colour table, as packed flags tell.
+    /// The size of a colour table in bytes, from the packed flags.
     fn table(flags: u8) -> usize {
         if flags & 0x80 == 0 { 0 } else { 3 << ((flags & 7) + 1) }
     }
@@ -72,7 +72,7 @@ fn gif_has_an_end(bytes: &[u8]) -> Option<bool> {
             0x21 => at += 2,
             _ => return Some(false),
         }
-        // Data, in pieces that tell their length, up to an empty one.
+        // Data sub-blocks, each with its length, up to an empty one.
         loop {
             let length = usize::from(*bytes.get(at)?);
             at += 1 + length;

@@ -1,24 +1,24 @@
-//! Which side of an image is up, as its camera notes it.
+//! The orientation of an image from its EXIF data.
 //!
-//! EXIF is a little TIFF file: a byte order, then a list of entries of twelve bytes (tag, type, count,
-//! value). The orientation is an entry of the first list; the standard writes it as a SHORT, and some
-//! programs as another integer, which is as good.
+//! EXIF is a small TIFF file: a byte order, then a list of entries of twelve bytes (tag, type, count, value).
+//! The orientation is an entry of the first list; the standard requires a SHORT, but some programs write
+//! another integer type, which is accepted.
 
 use image::metadata::Orientation;
 
-/// The orientation in a block of EXIF, without the `Exif` and two zeros before it in a JPEG.
+/// Returns the orientation from an EXIF block, without the `Exif` and two zeros before it in a JPEG.
 ///
-/// What cannot be made sense of is no orientation, as everywhere: cameras write odd things.
+/// Invalid data counts as no orientation, as in other readers: cameras write malformed EXIF.
 pub(crate) fn orientation(exif: &[u8]) -> Orientation {
     find(exif).and_then(Orientation::from_exif).unwrap_or(Orientation::NoTransforms)
 }
 
-/// 1 to 8, if there is one.
+/// Returns the orientation, 1 to 8, if there is one.
 fn find(exif: &[u8]) -> Option<u8> {
     u8::try_from(Tags::read(exif)?.number(0x0112)?).ok()
 }
 
-/// The first list of a TIFF file.
+/// The first list of entries (IFD) of a TIFF file.
 pub(crate) struct Tags<'a> {
     bytes: &'a [u8],
     is_little: bool,
@@ -37,7 +37,7 @@ impl<'a> Tags<'a> {
         Some(Tags { list, ..tags })
     }
 
-    /// A number of so many bytes.
+    /// Reads an integer of `n` bytes.
     fn at(&self, at: usize, n: usize) -> Option<u32> {
         let bytes = self.bytes.get(at..at.checked_add(n)?)?;
         let push = |number: u32, &byte: &u8| number << 8 | u32::from(byte);
@@ -47,20 +47,20 @@ impl<'a> Tags<'a> {
         })
     }
 
-    /// The first of the integers that a tag has.
+    /// Returns the first of a tag's integers.
     pub(crate) fn number(&self, tag: u32) -> Option<u32> {
         let n_entries = self.at(self.list, 2)? as usize;
         let entry = (0..n_entries)
             .map_while(|it| self.list.checked_add(2 + 12 * it))
             .find(|&it| self.at(it, 2) == Some(tag))?;
-        // BYTE, SHORT, LONG, and the same with signs.
+        // BYTE, SHORT, LONG, and their signed variants.
         let n_bytes = match self.at(entry + 2, 2)? {
             1 | 6 => 1,
             3 | 8 => 2,
             4 | 9 => 4,
             _ => return None,
         };
-        // More than four bytes stand elsewhere.
+        // Values of more than four bytes are stored elsewhere.
         let n = self.at(entry + 4, 4)? as usize;
         let place = match n.saturating_mul(n_bytes) {
             0..=4 => entry + 8,
@@ -76,7 +76,7 @@ mod tests {
 
     use super::orientation;
 
-    /// EXIF with an entry of another tag, then the orientation: a number of `n` bytes, of `kind`.
+    /// EXIF with an entry of another tag, then the orientation: an integer of `n` bytes and type `kind`.
     fn exif(is_little: bool, kind: u16, n: usize, value: u32) -> Vec<u8> {
         let number = |value: u32, n: usize| match is_little {
             true => value.to_le_bytes()[..n].to_vec(),
@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn what_makes_no_sense_is_no_orientation() {
+    fn invalid_exif_is_no_orientation() {
         let none = Orientation::NoTransforms;
         for (kind, n, value) in [(3, 2, 9), (3, 2, 0), (4, 4, 0x0001_0006), (2, 1, 6), (5, 4, 6)] {
             assert_eq!(orientation(&exif(true, kind, n, value)), none);
@@ -116,7 +116,7 @@ mod tests {
         for n in 0..whole.len() {
             assert_eq!(orientation(&whole[..n]), none, "cut to {n}");
         }
-        // A list far behind the end.
+        // A list far beyond the end.
         assert_eq!(orientation(b"II*\0\xff\xff\xff\xff"), none);
     }
 }

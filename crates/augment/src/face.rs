@@ -1,49 +1,45 @@
-//! The face in a picture of a person: where it is, and how sure that is.
+//! Face detection: the position of the face of the person in an image, and its score.
 //!
-//! A funnel of cascades: boosted classifiers propose windows, and small networks on gradients
-//! refine and judge them.
+//! A funnel of cascades: boosted classifiers propose windows, and small networks on gradients refine and
+//! score them.
 //! Wu, Kan, He, Shan and Chen, "Funnel-structured cascade for multi-view face detection with
-//! alignment-awareness", 2017, <https://arxiv.org/abs/1609.07304>; the authors' model, run by the
-//! crate `rustface` on one thread.
-//! The picture is looked at in one working size, so that what is found and the time that it takes
-//! do not depend on the camera.
+//! alignment-awareness", 2017, <https://arxiv.org/abs/1609.07304>; the authors' model, run by the crate
+//! `rustface` on one thread.
+//! The image is resized to one working size, so that detections and run time do not depend on the camera.
 
 use std::{cell::RefCell, sync::OnceLock};
 
 use rustface::{Detector, FaceInfo, ImageData, Model, create_detector_with_model, read_model};
 
-use crate::{
-    Picture,
-    picture::{Filter, grey},
-};
+use crate::{Image, filter::Filter, rgb::grey};
 
-/// The score from which a face is taken for one where nobody says: the lowest that its authors use.
-pub(crate) const CREDIBLE: f64 = 0.95;
+/// The default minimum score of a face: the lowest that its authors use.
+pub(crate) const DEFAULT_MIN_SCORE: f64 = 0.95;
 
-/// Where a face is.
+/// A detected face.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Face {
-    /// The first row, in pixels of the picture.
+    /// The first row, in pixels of the image.
     pub(crate) top: usize,
     /// The first column.
     pub(crate) left: usize,
-    /// In pixels; the box lies within the picture.
+    /// The height in pixels; the box is within the image.
     pub(crate) height: usize,
-    /// In pixels.
+    /// The width in pixels.
     pub(crate) width: usize,
-    /// How sure that is: each window that agrees adds up to 1.
+    /// The detection score: the sum of those of the overlapping windows, each at most 1.
     pub(crate) score: f64,
 }
 
 impl Face {
-    /// Where a face is taken to be in a picture of `[height, width]` in which none was found: in
-    /// the middle, half the shorter side in size.
+    /// The default face for an image of `[height, width]` in which none was detected: in the centre, half the
+    /// shorter side in size.
     pub(crate) fn typical([h, w]: [usize; 2]) -> Face {
         let side = h.min(w).div_ceil(2);
         Face { top: (h - side) / 2, left: (w - side) / 2, height: side, width: side, score: 0.0 }
     }
 
-    /// A face or none as bytes, always as many: what is cut off is nothing.
+    /// Serialises a face or `None` to bytes, always of the same length: truncated bytes are invalid.
     pub(crate) fn write(face: &Option<Face>) -> Vec<u8> {
         let none = Face { top: 0, left: 0, height: 0, width: 0, score: 0.0 };
         let it = face.unwrap_or(none);
@@ -51,7 +47,7 @@ impl Face {
         [places.concat(), it.score.to_le_bytes().to_vec()].concat()
     }
 
-    /// What [`write`](Self::write) wrote of a picture of `[height, width]`.
+    /// Reads what [`write`](Self::write) wrote for an image of `[height, width]`.
     pub(crate) fn read(bytes: &[u8], [h, w]: [usize; 2]) -> Option<Option<Face>> {
         let (numbers, []) = bytes.as_chunks::<8>() else { return None };
         let &[top, left, height, width, score] = numbers else { return None };
@@ -63,7 +59,7 @@ impl Face {
     }
 }
 
-/// The shorter side of the picture that is searched: faces from a quarter of it are found.
+/// The shorter side of the image in which faces are searched: faces from a quarter of it are found.
 const SHORTER: usize = 160;
 
 /// The longest side that is searched.
@@ -72,16 +68,16 @@ const LONGEST: usize = 8 * SHORTER;
 /// The smallest side that is searched; the detector's window is 40.
 const SMALLEST: usize = 64;
 
-/// The face of whom the picture shows: of all that are found, the one that is surest, largest and
-/// nearest to the middle.
-pub(crate) fn find(picture: &Picture) -> Option<Face> {
-    let [h, w] = [picture.height() as usize, picture.width() as usize];
+/// Finds the face of the person in the image: of all detections, the one with the best combination of score,
+/// size and closeness to the centre.
+pub(crate) fn find(image: &Image) -> Option<Face> {
+    let [h, w] = [image.height() as usize, image.width() as usize];
     let shrink = (h.min(w) as f64 / SHORTER as f64).max(h.max(w) as f64 / LONGEST as f64);
     let size = [h, w].map(|it| (it as f64 / shrink).round() as usize);
     if size[0].min(size[1]) < SMALLEST {
         return None;
     }
-    let small = Filter::Bilinear.resize(picture.clone(), size);
+    let small = Filter::Bilinear.resize(image.clone(), size);
     let pixels: Vec<u8> = small.pixels().map(|it| grey(it.0)).collect();
     let image = ImageData::new(&pixels, size[1] as u32, size[0] as u32);
     let found = DETECTOR.with_borrow_mut(|it| it.detect(&image));
@@ -89,7 +85,7 @@ pub(crate) fn find(picture: &Picture) -> Option<Face> {
     faces.max_by(|a, b| weight(a, [h, w]).total_cmp(&weight(b, [h, w])))
 }
 
-/// A detection in a picture of the size `from`, in one of the size `to`.
+/// Converts a detection in an image of the size `from` to one of the size `to`.
 fn placed(found: &FaceInfo, from: [usize; 2], to: [usize; 2]) -> Option<Face> {
     let it = found.bbox();
     let span = |axis: usize, start: i32, length: u32| {
@@ -104,7 +100,7 @@ fn placed(found: &FaceInfo, from: [usize; 2], to: [usize; 2]) -> Option<Face> {
     Some(Face { top, left, height, width, score: found.score() })
 }
 
-/// What faces are compared by: score times size, and half of that at the picture's corners.
+/// The weight by which faces are compared: score times size, halved at the image's corners.
 fn weight(face: &Face, [h, w]: [usize; 2]) -> f64 {
     let off = |start: usize, length: usize, side: usize| {
         (start as f64 + length as f64 / 2.0) / side as f64 - 0.5
@@ -115,18 +111,18 @@ fn weight(face: &Face, [h, w]: [usize; 2]) -> f64 {
 }
 
 thread_local! {
-    /// A detector works in buffers of its own.
+    /// One detector per thread, since it works in its own buffers.
     static DETECTOR: RefCell<Box<dyn Detector>> = RefCell::new(detector());
 }
 
 fn detector() -> Box<dyn Detector> {
     static MODEL: OnceLock<Model> = OnceLock::new();
     const BYTES: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/face.bin"));
-    let model = MODEL.get_or_init(|| read_model(BYTES).expect("the package's own model"));
+    let model = MODEL.get_or_init(|| read_model(BYTES).expect("the bundled model is valid"));
     let mut detector = create_detector_with_model(model.clone());
-    // Whoever asks decides which score is enough.
+    // The caller applies its own threshold.
     detector.set_score_thresh(f64::MIN_POSITIVE);
-    // Finer than usual: more faces behind masks are found, in thrice the time.
+    // A finer search than the default finds more faces behind masks, in three times the time.
     detector.set_slide_window_step(2, 2);
     detector.set_pyramid_scale_factor(0.9);
     detector
@@ -134,32 +130,32 @@ fn detector() -> Box<dyn Detector> {
 
 #[cfg(test)]
 mod tests {
-    use super::{CREDIBLE, Face, find};
-    use crate::{Picture, decode};
+    use super::{DEFAULT_MIN_SCORE, Face, find};
+    use crate::{Image, decode};
 
     #[test]
-    fn a_face_is_read_as_it_was_written() {
+    fn a_written_face_is_read_back() {
         let face = Face { top: 3, left: 4, height: 50, width: 60, score: 1.25 };
         for face in [None, Some(face)] {
             let bytes = Face::write(&face);
             assert_eq!(Face::read(&bytes, [53, 64]), Some(face));
             assert_eq!(Face::read(&bytes[..39], [53, 64]), None);
         }
-        // It does not lie within a smaller picture, so it is none of it.
+        // It is not within a smaller image, so it is invalid there.
         assert_eq!(Face::read(&Face::write(&Some(face)), [52, 64]), None);
     }
 
     #[test]
-    fn there_is_no_face_in_noise_and_no_picture_is_too_odd() {
+    fn no_face_is_found_in_noise_of_any_size() {
         let noise = |x: u32, y: u32| (x * x * 31 + y * y * 17 + x * y * 7) as u8;
         for (w, h) in [(1, 1), (1, 5000), (3000, 90), (64, 64), (199, 50), (144, 192)] {
-            let picture = Picture::from_fn(w, h, |x, y| image::Rgb([noise(x, y); 3]));
-            assert!(find(&picture).is_none_or(|it| it.score < CREDIBLE), "{w}x{h}");
+            let image = Image::from_fn(w, h, |x, y| image::Rgb([noise(x, y); 3]));
+            assert!(find(&image).is_none_or(|it| it.score < DEFAULT_MIN_SCORE), "{w}x{h}");
         }
     }
 
     #[test]
-    fn faces_of_photographs_are_found_again() {
+    fn faces_in_photographs_are_found() {
         let Some(dir) = testkit::shared_data("people/train/images") else { return };
         let mut people: Vec<_> =
             std::fs::read_dir(dir).unwrap().map(|it| it.unwrap().path()).collect();
@@ -169,14 +165,14 @@ mod tests {
         for person in people {
             for (name, n) in [("normal.jpg", &mut n), ("mask2.jpg", &mut n_masked)] {
                 let bytes = std::fs::read(person.join(name)).unwrap();
-                let picture = decode(&bytes, 1 << 20).unwrap();
-                let face = find(&picture);
-                // A thread's own detector remembers nothing of other pictures.
+                let image = decode(&bytes, 1 << 20).unwrap();
+                let face = find(&image);
+                // Another thread's detector gives the same result: detectors keep no state between images.
                 assert_eq!(
-                    std::thread::scope(|it| it.spawn(|| find(&picture)).join().unwrap()),
+                    std::thread::scope(|it| it.spawn(|| find(&image)).join().unwrap()),
                     face
                 );
-                *n += usize::from(face.is_some_and(|it| it.score >= CREDIBLE));
+                *n += usize::from(face.is_some_and(|it| it.score >= DEFAULT_MIN_SCORE));
             }
         }
         assert!(n >= 19 && n_masked >= 16, "{n} and {n_masked} of 20");

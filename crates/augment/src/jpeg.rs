@@ -1,16 +1,18 @@
-//! A JPEG, or a rectangle of one, at its size or at a half, a quarter or an eighth of it.
+//! A JPEG decoder for a rectangle of an image, at full size or reduced by 2, 4 or 8.
 //!
-//! T.81: images are cut into units of a few blocks of 8x8 numbers. All must be gone through, since each
-//! begins where the one before it ends, but only those that the rectangle touches become pixels, and
-//! where one scan brings everything, nothing behind its last row is read. The arithmetic is that of
-//! libjpeg-turbo: its integer transforms, its triangular interpolation of colours, its conversion to RGB.
+//! T.81: images are divided into minimum coded units (MCUs) of a few blocks of 8x8 coefficients. All must be
+//! parsed, since each begins where its predecessor ends, but only those that the rectangle touches are
+//! transformed to pixels; and if there is a single scan, nothing after the rectangle's last row is read. The
+//! arithmetic is that of libjpeg-turbo: its integer transforms, its triangular chroma interpolation, its
+//! conversion to RGB.
 //!
-//! Read is what Huffman codes and 8 bits can say: baseline and progressive, in one scan or many, with
-//! restarts or without, grey, YCbCr, RGB, CMYK and YCCK, components sampled at whole fractions of each
-//! other. Everything else is refused with its reason, damage included: no other decoder is asked.
+//! Supported is Huffman coding with 8 bits: baseline and progressive, in one scan or many, with or without
+//! restarts, greyscale, YCbCr, RGB, CMYK and YCCK, components sampled at integer ratios. Everything else is
+//! rejected with its reason, as is damage: no other decoder is tried.
 
 mod blocks;
 mod colour;
+mod error;
 mod header;
 mod huffman;
 mod layout;
@@ -22,7 +24,7 @@ mod transform;
 
 use std::ops::Range;
 
-use crate::{DecodeError, Picture};
+use crate::{DecodeError, Image};
 
 pub(crate) use self::header::Header;
 use self::{
@@ -33,26 +35,16 @@ use self::{
     stored::{Restarts, State},
 };
 
-/// What is wrong with a file.
-fn damaged(what: &str) -> DecodeError {
-    DecodeError::Damaged(what.to_owned())
-}
-
-/// What kind of file it is.
-fn unsupported(what: &str) -> DecodeError {
-    DecodeError::Unsupported { format: "JPEG", what: what.to_owned() }
-}
-
-/// The rectangle of `rows` and `columns`, which are within the image made `reduction` times smaller:
-/// 1, 2, 4 or 8 times.
+/// Decodes the rectangle of `rows` and `columns`, which are inside the image reduced by `reduction`: 1, 2, 4
+/// or 8.
 ///
 /// # Errors
-/// Damage in what is read, or coded data of a kind that is not.
+/// If the data that is read is damaged, or coded in an unsupported way.
 pub(crate) fn decode(
     header: &Header<'_>,
     reduction: usize,
     [rows, columns]: [Range<usize>; 2],
-) -> Result<Picture, DecodeError> {
+) -> Result<Image, DecodeError> {
     ops::vectorised(
         #[inline(always)]
         || part(header, reduction, rows, columns),
@@ -65,7 +57,7 @@ fn part(
     reduction: usize,
     rows: Range<usize>,
     columns: Range<usize>,
-) -> Result<Picture, DecodeError> {
+) -> Result<Image, DecodeError> {
     let layout = Layout::new(header, reduction);
     let units = [(0, &rows), (1, &columns)].map(|(side, it)| layout.units(side, it));
     let scan = Scan::read(header, header.scan)?;
@@ -75,10 +67,10 @@ fn part(
     };
     let origin = [units[0].start, units[1].start];
     let colours = Colours { layout: &layout, space: header.space, planes: &planes, origin };
-    Ok(colours.picture(rows, columns))
+    Ok(colours.image(rows, columns))
 }
 
-/// The planes of an image in one scan, made as it is read.
+/// The planes of an image in a single scan, transformed as it is read.
 #[inline(always)]
 fn stream(
     header: &Header<'_>,
@@ -96,21 +88,21 @@ fn stream(
     let interval = segments.restart_interval;
     let coded = Coded::read(segments)?;
     let mut restarts = Restarts::new(&coded, interval)?;
-    let n_columns = header.size[1].div_ceil(8 * header.most[1]);
+    let n_columns = header.size[1].div_ceil(8 * header.max_blocks[1]);
     for row in 0..rows.end {
         for column in 0..n_columns {
             restarts.next()?;
-            let State { bits, before, .. } = &mut restarts.state;
-            let is_seen = row >= rows.start && columns.contains(&column);
+            let State { bits, predictor, .. } = &mut restarts.state;
+            let is_needed = row >= rows.start && columns.contains(&column);
             let components = header.components.iter().zip(&codes);
-            for (((it, codes), plane), before) in components.zip(&mut planes).zip(before) {
+            for (((it, codes), plane), predictor) in components.zip(&mut planes).zip(predictor) {
                 for down in 0..it.blocks[0] {
                     for across in 0..it.blocks[1] {
-                        if is_seen {
+                        if is_needed {
                             let across = (column - columns.start) * it.blocks[1] + across;
-                            plane.read([down, across], bits, codes, before);
+                            plane.read([down, across], bits, codes, predictor);
                         } else {
-                            bits.skip_block(codes, before);
+                            bits.skip_block(codes, predictor);
                         }
                     }
                 }
@@ -126,7 +118,7 @@ fn stream(
     Ok(planes)
 }
 
-/// The planes of an image in several scans, made when all are read.
+/// The planes of an image in several scans, transformed when all have been read.
 #[inline(always)]
 fn collect(
     header: &Header<'_>,
@@ -139,9 +131,9 @@ fn collect(
         let mut blocks = Blocks::new(plane, stored.steps, [rows.clone(), columns.clone()]);
         for row in rows.clone() {
             for down in 0..of_rows {
-                let seen = columns.start * of_columns..columns.end * of_columns;
+                let needed = columns.start * of_columns..columns.end * of_columns;
                 let row = &stored.blocks[(row * of_rows + down) * stored.across..];
-                for (across, block) in row[seen].iter().enumerate() {
+                for (across, block) in row[needed].iter().enumerate() {
                     blocks.set([down, across], block);
                 }
             }

@@ -1,45 +1,50 @@
-//! From encoded bytes to pictures: decoding, cropping, resizing, colours, and the pipeline of them;
-//! and from pictures to the rows of a batch.
+//! Image decoding, transforms and augmentation, and the pipeline of them; and mixing the samples of a batch
+//! (mixup, CutMix, random erasing).
 //!
-//! To add a picture operation, write its file, declare it in `picture.rs`, and give it a line in
-//! [`PictureOpConfig`]; an operation on a batch likewise in `mix.rs` and [`MixOpConfig`]. The zoo
-//! tests find it there.
+//! To add an image operation, write its file, declare it in `transform.rs`, and give it a line in
+//! [`TransformConfig`]; likewise an operation on a batch in `mix.rs` and [`MixOpConfig`]. The zoo tests then
+//! cover it.
 
 mod canvas;
 mod cutout;
 mod decode;
 mod end;
+mod error;
 mod exif;
 mod face;
+mod filter;
 mod jpeg;
 mod memory;
 mod mix;
 mod mixing;
-mod picture;
 mod pipeline;
 mod projection;
 mod range;
+mod rgb;
 mod sample;
 mod size;
 mod sniff;
 mod statistics;
 mod step;
 mod tiff;
+mod transform;
 
 pub use canvas::{Canvas, OpError};
-pub use decode::{DecodeError, decode, decode_whole, verify};
+pub use decode::{decode, decode_whole, verify};
+pub use error::DecodeError;
+pub use filter::Filter;
 pub use memory::Memory;
 pub use mix::{Level, MixOp, MixOpConfig, MixPlan};
 pub use mixing::Mixing;
-pub use picture::{
-    CenterCrop, Filter, HorizontalFlip, Picture, PictureOp, PictureOpConfig, RandomCrop, Resize,
-    ResizeShorter,
-};
 pub use pipeline::{Pipeline, PipelineError};
 pub use projection::Projection;
 pub use range::Range;
+pub use rgb::Image;
 pub use sample::Border;
 pub use size::read_size;
 pub use sniff::{SNIFFED, Sniffed, sniff};
 pub use statistics::{Given, Statistics, StatisticsConfig, StatisticsSource};
 pub use step::Step;
+pub use transform::{
+    CenterCrop, HorizontalFlip, RandomCrop, Resize, ResizeShorter, Transform, TransformConfig,
+};

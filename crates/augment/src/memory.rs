@@ -1,25 +1,25 @@
-//! What is worked out of a picture as it is in its file, and remembered from one epoch to the next.
+//! A cache of values computed from the original image file, kept from one epoch to the next.
 
 use std::cell::OnceCell;
 
 use sha2::{Digest as _, Sha256};
 
-/// Where things are remembered, by a name that says what they are and of which bytes.
+/// A cache. Keys name the kind of value and the file's bytes.
 ///
-/// Forgetting is harmless: what is not recalled is worked out again, and comes out the same.
+/// Losing entries is harmless: a missing value is computed again, with the same result.
 pub trait Memory: Send + Sync {
-    /// What was kept, if anything was.
+    /// Returns the cached value, if there is one.
     fn recall(&self, key: &str) -> Option<Vec<u8>>;
 
-    /// Keeps something, if possible.
+    /// Stores a value, if possible.
     fn keep(&self, key: &str, value: &[u8]);
 }
 
-/// What is remembered of one picture.
+/// The cache entries of one image.
 pub(crate) struct Memories<'a> {
     memory: &'a dyn Memory,
     bytes: &'a [u8],
-    /// The SHA-256 of the bytes, once it is asked for.
+    /// The SHA-256 of the bytes, computed on first use.
     name: OnceCell<String>,
 }
 
@@ -28,7 +28,8 @@ impl<'a> Memories<'a> {
         Memories { memory, bytes, name: OnceCell::new() }
     }
 
-    /// Recalls `what`, or makes and keeps it. A memory that cannot be read counts as none.
+    /// Returns the cached value of `what`, or computes and stores it. A value that cannot be read counts as
+    /// missing.
     pub(crate) fn recall_or<T, E>(
         &self,
         what: &str,

@@ -1,5 +1,4 @@
-//! Operations on a batch: rows that are made of two pictures, and areas erased. One file an
-//! operation.
+//! Operations on a batch: mixed samples of two images, and random erasing. One file per operation.
 
 mod cutmix;
 mod half_cutmix;
@@ -9,7 +8,7 @@ mod random_erasing;
 
 use base::{
     Length, Rng, Task,
-    mix::{Collage, Layer},
+    mix::{Layer, MixedSample},
     task::Scope,
 };
 use serde::{Deserialize, Serialize};
@@ -19,62 +18,63 @@ pub(crate) use self::random_erasing::rectangle;
 base::choice! {
     /// An entry of `[augment] mix`.
     pub enum MixOpConfig: dyn MixOp {
-        /// Two pictures blended, and their labels with them.
+        /// Mixup: blend two images and their labels (Zhang et al., 2018).
         "mixup" => Mixup(mixup::Mixup),
-        /// A rectangle of another picture, and so much of its label.
+        /// CutMix: paste a rectangle of another image, and mix the labels by area (Yun et al., 2019).
         "cutmix" => Cutmix(cutmix::Cutmix),
-        /// A left or right half of another picture: of the batch, or of a level of a factor (`from`).
+        /// Paste the left or right half of another image, from the batch or from a level of a factor
+        /// (`from`).
         "half_cutmix" => HalfCutmix(half_cutmix::HalfCutmix),
-        /// A rectangle hidden after normalisation; the label stays.
+        /// Erase a random rectangle after normalisation; the label stays (Zhong et al., 2017).
         "random_erasing" => RandomErasing(random_erasing::RandomErasing),
     }
 }
 
-/// A change to the rows of a batch.
+/// An operation on the rows of a batch.
 pub trait MixOp {
-    /// Changes the plan of a batch. All randomness comes from `rng`.
+    /// Modifies the plan of a batch. All randomness comes from `rng`.
     ///
-    /// - `pool`: the examples of the level that it takes pictures [`from`](Self::from).
+    /// - `pool`: the examples of the level [`from`](Self::from) which it takes extra images.
     fn apply(&self, plan: &mut MixPlan, pool: &[usize], rng: &mut Rng);
 
-    /// When it ends; without, never.
+    /// The length of training after which it is no longer applied; `None` for never.
     fn until(&self) -> Option<Length>;
 
-    /// Whose pictures it mixes in, where not the batch's own.
+    /// The level whose images it mixes in; `None` for the batch's own.
     fn from(&self) -> Option<&Level> {
         None
     }
 
-    /// What is wrong with the settings, if anything is.
+    /// Returns what is wrong with the settings, if anything.
     fn problem(&self) -> Option<String>;
 }
 
-/// What the rows of a batch are to be made of.
+/// How the rows of a batch are composed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MixPlan {
-    /// `[height, width]` of every picture.
+    /// `[height, width]` of every image.
     pub size: [usize; 2],
-    /// The rows, as many as the batch has pictures of its own.
-    pub rows: Vec<Collage>,
-    /// Examples whose pictures follow the batch's own.
-    pub guests: Vec<usize>,
+    /// The rows, one for each image of the batch.
+    pub rows: Vec<MixedSample>,
+    /// Extra examples, whose images follow the batch's own.
+    pub extras: Vec<usize>,
 }
 
 impl MixPlan {
-    /// Whether a row is one picture still: none is mixed twice.
+    /// Whether a row is still a single image: no row is mixed twice.
     fn is_free(&self, row: usize) -> bool {
         self.rows[row].over.is_none()
     }
 
-    /// Lays a part of another picture over a row.
-    fn lay(&mut self, row: usize, layer: Layer) {
+    /// Overlays a part of another image on a row.
+    fn overlay(&mut self, row: usize, layer: Layer) {
         self.rows[row].over = Some(layer);
     }
 
-    /// Has another example loaded, and returns the position of its picture.
-    fn invite(&mut self, example: usize) -> usize {
-        self.guests.push(example);
-        self.rows.len() + self.guests.len() - 1
+    /// Adds an extra example to load, and returns the index of its image.
+    fn add_extra(&mut self, example: usize) -> usize {
+        self.extras.push(example);
+        self.rows.len() + self.extras.len() - 1
     }
 }
 
@@ -84,34 +84,43 @@ impl MixPlan {
 pub struct Level {
     /// The factor's name, or `joint` for the classes of all factors.
     pub factor: String,
-    /// The level's name, or the class's.
+    /// The name of the level or the joint class.
     pub level: String,
 }
 
 impl Level {
-    /// The scope and the class in it that are meant.
+    /// Returns the scope, and the class in it.
     ///
     /// # Errors
-    /// Names that the task does not have, and those that it has.
+    /// If the task does not have these names; the message lists those it has.
     fn find(&self, task: &Task) -> Result<(Scope, usize), String> {
         let factors = (0..task.factors.len()).map(Scope::Factor);
         let mut scopes = factors.chain([Scope::Joint]);
         let scope = scopes.clone().find(|&it| task.scope_name(it) == self.factor);
         let Some(scope) = scope else {
             let names = scopes.by_ref().map(|it| task.scope_name(it)).collect::<Vec<_>>();
-            return Err(format!("there is no factor `{}`, but: {}", self.factor, names.join(", ")));
+            return Err(format!(
+                "unknown factor `{}`, expected one of: {}",
+                self.factor,
+                names.join(", ")
+            ));
         };
         let names = task.class_names(scope);
         let class = names.iter().position(|it| *it == self.level);
         class.map(|it| (scope, it)).ok_or_else(|| {
-            format!("`{}` has no level `{}`, but: {}", self.factor, self.level, names.join(", "))
+            format!(
+                "`{}` has no level `{}`, expected one of: {}",
+                self.factor,
+                self.level,
+                names.join(", ")
+            )
         })
     }
 
-    /// Those of some examples, each with its joint class, that are of this level.
+    /// Returns the examples of this level; each of `examples` is given with its joint class.
     ///
     /// # Errors
-    /// Names that the task does not have, or nobody.
+    /// If the task does not have these names, or no example is of this level.
     pub(crate) fn pool(
         &self,
         task: &Task,
@@ -123,7 +132,7 @@ impl Level {
         match pool.is_empty() {
             false => Ok(pool),
             true => Err(format!(
-                "no picture that is trained on is `{}` in `{}`: choose a level that there is",
+                "no training image is `{}` in `{}`: choose a level that occurs",
                 self.level, self.factor
             )),
         }
@@ -144,9 +153,9 @@ mod tests {
         };
         assert_eq!(pool("age", ">=60"), Ok(vec![7, 9]));
         assert_eq!(pool("joint", "worn female <30"), Ok(vec![8]));
-        assert!(pool("aeg", ">=60").unwrap_err().contains("but: mask, gender, age, joint"));
-        assert!(pool("age", ">60").unwrap_err().contains("but: <30, 30-59, >=60"));
-        let nobody = pool("age", "30-59").unwrap_err();
-        assert!(nobody.contains("`30-59` in `age`"), "{nobody}");
+        assert!(pool("aeg", ">=60").unwrap_err().contains("one of: mask, gender, age, joint"));
+        assert!(pool("age", ">60").unwrap_err().contains("one of: <30, 30-59, >=60"));
+        let none = pool("age", "30-59").unwrap_err();
+        assert!(none.contains("`30-59` in `age`"), "{none}");
     }
 }

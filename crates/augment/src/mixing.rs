@@ -1,9 +1,9 @@
-//! The operations of `[augment] mix`, ready to plan batch after batch.
+//! The operations of `[augment] mix`, prepared for planning batch after batch.
 //!
-//! They are gone through in order, and no row is mixed twice: it is what the first that draws it
-//! makes of it. So one of two is chosen by `[cutmix with p = 0.5, mixup with p = 1.0]`, which is
-//! timm's `switch_prob = 0.5`; in general the first has p s and the second p (1 - s) / (1 - p s) for a
-//! probability p to mix and s to switch. Erasing comes on top of either.
+//! They are applied in order, and a row is mixed at most once, by the first operation that selects it. So one
+//! of two is chosen by `[cutmix with p = 0.5, mixup with p = 1.0]`, which is timm's `switch_prob = 0.5`; in
+//! general, for a probability p to mix and s to switch, the first has the probability p s and the second
+//! p (1 - s) / (1 - p s). Random erasing is applied in addition.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use base::{Length, Rng, Task, mix::whole};
 
 use crate::{MixOpConfig, MixPlan};
 
-/// What happens to the rows of batches; by default, nothing.
+/// Plans the rows of batches; by default, rows are not mixed.
 #[derive(Clone, Debug, Default)]
 pub struct Mixing {
     entries: Arc<[Entry]>,
@@ -22,20 +22,20 @@ pub struct Mixing {
 #[derive(Debug)]
 struct Entry {
     op: MixOpConfig,
-    /// The first step without it.
+    /// The first step at which it is no longer applied.
     until: usize,
-    /// The examples that it takes pictures from.
+    /// The examples from which it takes extra images.
     pool: Vec<usize>,
 }
 
 impl Mixing {
-    /// Makes operations ready.
+    /// Prepares the operations.
     ///
-    /// - `examples`: those that are trained on, each with its joint class.
-    /// - `to_steps`: of a length, in this run.
+    /// - `examples`: the training examples, each with its joint class.
+    /// - `to_steps`: converts a length to steps of this run.
     ///
     /// # Errors
-    /// The position of an operation that there are no pictures for, and why.
+    /// The index of an operation for which there are no images, and the reason.
     pub fn new(
         ops: &[MixOpConfig],
         task: &Task,
@@ -54,16 +54,16 @@ impl Mixing {
         Ok(Mixing { entries, first_step: 0 })
     }
 
-    /// The same for an epoch whose first batch is that of `step`.
+    /// Returns the mixing of an epoch whose first batch is at `step`.
     pub fn starting(&self, step: usize) -> Mixing {
         Mixing { entries: Arc::clone(&self.entries), first_step: step }
     }
 
-    /// The plan of a batch.
+    /// Returns the plan of a batch.
     ///
-    /// - `batch_idx`: its position in the epoch.
-    /// - `n`, `size`: how many pictures it has, and the `[height, width]` of each.
-    /// - `stream`: the random stream of the operation of this position.
+    /// - `batch_idx`: the index of the batch in the epoch.
+    /// - `n`, `size`: the number of images and their `[height, width]`.
+    /// - `stream`: returns the random stream of the operation at an index.
     pub fn plan(
         &self,
         batch_idx: usize,
@@ -72,7 +72,7 @@ impl Mixing {
         stream: impl Fn(usize) -> Rng,
     ) -> MixPlan {
         let step = self.first_step + batch_idx;
-        let mut plan = MixPlan { size, rows: whole(n), guests: Vec::new() };
+        let mut plan = MixPlan { size, rows: whole(n), extras: Vec::new() };
         for (idx, it) in self.entries.iter().enumerate().filter(|(_, it)| step < it.until) {
             it.op.get().apply(&mut plan, &it.pool, &mut stream(idx));
         }
@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn a_row_is_mixed_by_the_first_that_draws_it() {
+    fn a_row_is_mixed_by_the_first_operation_that_selects_it() {
         let cutmix = "kind = \"cutmix\"\np = 0.25\nper = \"example\"";
         let plan = plan(&[cutmix, "kind = \"mixup\"\nper = \"example\""], 0);
         let shares = plan.rows.iter().map(|it| it.over.unwrap().share);
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn it_ends_when_it_should() {
+    fn operations_end_at_until() {
         let until = "kind = \"mixup\"\nuntil = \"80 %\"";
         let erasing = "kind = \"random_erasing\"\np = 1.0\nuntil = \"9 epochs\"";
         let mixed = |step| {
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn what_hides_is_one_colour_or_a_colour_a_pixel() {
+    fn erasing_fills_with_one_colour_or_per_pixel() {
         let fill = |fill: &str| {
             let erasing = format!("kind = \"random_erasing\"\np = 1.0\nfill = \"{fill}\"");
             let mut erased = plan(&[&erasing], 0).rows.swap_remove(0).erased.swap_remove(0);
@@ -128,7 +128,7 @@ mod tests {
         };
         assert_eq!(fill("const").0, Fill::Colour([0.0; 3]));
         assert!(matches!(fill("rand").0, Fill::Colour(it) if it[0] != it[1] && it[1] != it[2]));
-        let (Fill::Pixels(pixels), n) = fill("pixel") else { panic!("one colour") };
+        let (Fill::Pixels(pixels), n) = fill("pixel") else { panic!("a single colour") };
         assert_eq!(pixels.len(), 3 * n);
     }
 }

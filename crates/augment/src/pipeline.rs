@@ -1,60 +1,58 @@
-//! From encoded bytes to what a network sees: one type for training, validation and serving.
+//! From encoded bytes to the input of a network: the same type for training, validation and serving.
 
 use std::collections::BTreeSet;
 
 use base::{Rng, Seed};
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    Canvas, DecodeError, Memory, OpError, Picture, Statistics, Step, decode::check_pixels,
-};
+use crate::{Canvas, DecodeError, Image, Memory, OpError, Statistics, Step, decode::check_pixels};
 
-/// Everything that happens to a picture before the network.
+/// The preprocessing of an image before the network.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Pipeline {
-    /// What is done, in order.
+    /// The operations, in order.
     pub ops: Vec<Step>,
-    /// What the colours are normalised with, where the network is.
+    /// The mean and standard deviation for normalisation, which is done on the network's device.
     pub statistics: Statistics,
-    /// Larger pictures are refused.
+    /// The largest number of pixels of an image that is accepted.
     pub max_pixels: u64,
 }
 
-/// Why a picture did not come out.
+/// Why an image could not be processed.
 #[derive(Debug, thiserror::Error)]
 pub enum PipelineError {
-    /// The bytes are no picture.
+    /// The bytes are not an image.
     #[error(transparent)]
     Decode(#[from] DecodeError),
-    /// An operation could not be applied.
+    /// An operation cannot be applied.
     #[error("`{kind}`: {reason}")]
     Op {
         /// The operation.
         kind: &'static str,
-        /// Why not, and what to do.
+        /// The reason, and how to fix it.
         reason: String,
     },
 }
 
 impl Pipeline {
-    /// Decodes a picture and applies the operations: [`prepare`](Self::prepare) and
+    /// Decodes an image and applies the operations: [`prepare`](Self::prepare) and
     /// [`finish`](Self::finish) in one.
     ///
-    /// `memory` is asked for what they work out of the picture as it is in its file, and told.
+    /// Values that they compute from the original image file are looked up and stored in `memory`.
     ///
     /// # Errors
-    /// Bytes that are no picture, or one that an operation cannot be applied to.
+    /// If the bytes are not an image, or an operation cannot be applied to it.
     pub fn apply(
         &self,
         bytes: &[u8],
         rng: &mut Rng,
         memory: Option<&dyn Memory>,
-    ) -> Result<Picture, PipelineError> {
+    ) -> Result<Image, PipelineError> {
         self.finish(self.prepare(bytes, memory)?, rng)
     }
 
-    /// Decodes a picture and applies the first operations, those that leave nothing to chance.
+    /// Decodes an image and applies the first operations, up to the first random one.
     ///
     /// # Errors
     /// As [`apply`](Self::apply).
@@ -62,25 +60,25 @@ impl Pipeline {
         &self,
         bytes: &[u8],
         memory: Option<&dyn Memory>,
-    ) -> Result<Picture, PipelineError> {
+    ) -> Result<Image, PipelineError> {
         let canvas = self.open(bytes, memory)?;
-        // Nothing is drawn from it.
+        // No random number is used.
         run(&self.ops[..self.n_fixed()], canvas, &mut Seed(0).stream("nothing"))
     }
 
-    /// Applies the other operations to a picture that has been prepared.
+    /// Applies the remaining operations to a prepared image.
     ///
     /// # Errors
-    /// A picture that an operation cannot be applied to.
-    pub fn finish(&self, prepared: Picture, rng: &mut Rng) -> Result<Picture, PipelineError> {
+    /// If an operation cannot be applied to the image.
+    pub fn finish(&self, prepared: Image, rng: &mut Rng) -> Result<Image, PipelineError> {
         run(&self.ops[self.n_fixed()..], Canvas::from(prepared), rng)
     }
 
-    /// What is wrong with a pipeline that is to predict, if anything is: nothing in it may be left to
-    /// chance, and all images must come out in one size.
+    /// Returns what is wrong with a pipeline for inference, if anything: its operations must be
+    /// deterministic, and all its outputs must have the same size.
     pub fn problem(&self) -> Option<String> {
         let of_step = |step: &Step| match step.is_random() {
-            true => Some("it is left to chance, which serving is not".to_owned()),
+            true => Some("it is random, but serving must be deterministic".to_owned()),
             false => step.problem(),
         };
         let named = |step: &Step| Some(format!("`{}`: {}", step.op.kind(), of_step(step)?));
@@ -88,20 +86,21 @@ impl Pipeline {
         problem.or_else(|| self.size().err())
     }
 
-    /// How many of the first operations leave nothing to chance.
+    /// The number of deterministic operations before the first random one.
     pub fn n_fixed(&self) -> usize {
         self.ops.iter().take_while(|it| !it.is_random()).count()
     }
 
-    /// Whether an image of `[height, width]`, the right way up, can be taken, for whatever is drawn: what
-    /// [`read_size`](crate::read_size) says of a file is enough to know before the first step.
+    /// Checks whether an upright image of `[height, width]` is accepted, for every random sample: together
+    /// with [`read_size`](crate::read_size) it finds rejected files before the first step.
     ///
-    /// A crop of what depends on the image's content (`face_crop`) counts as one of the whole image, so
-    /// that behind it only those are refused here which would be refused whatever they show.
+    /// A crop that depends on the image's content (`face_crop`) counts as the whole image, so that after it
+    /// only images are rejected here that are rejected whatever their content.
     ///
     /// # Errors
-    /// The reason for which [`apply`](Self::apply) would refuse it, in the same words: too many pixels, a
-    /// crop larger than the image. With an operation that is done only sometimes, it would not always.
+    /// The error with which [`apply`](Self::apply) rejects it, with the same message: too many pixels, or a
+    /// crop larger than the image. If the operation is applied only with some probability, `apply` may also
+    /// accept it.
     pub fn check_size(&self, [height, width]: [usize; 2]) -> Result<(), PipelineError> {
         check_pixels([height, width], self.max_pixels)?;
         let mut sizes = BTreeSet::from([[height, width]]);
@@ -115,8 +114,8 @@ impl Pipeline {
         Ok(())
     }
 
-    /// Works out what there is to remember of a picture, and says whether a face was found, if one is
-    /// looked for.
+    /// Computes and caches everything about an image that can be cached. Returns whether a face was found, if
+    /// an operation detects faces.
     ///
     /// # Errors
     /// As [`apply`](Self::apply).
@@ -126,7 +125,7 @@ impl Pipeline {
         memory: Option<&dyn Memory>,
     ) -> Result<Option<bool>, PipelineError> {
         let mut canvas = self.open(bytes, memory)?;
-        // What can be remembered leaves nothing to chance.
+        // Cached operations are deterministic.
         let rng = &mut Seed(0).stream("study");
         for step in self.ops.iter().filter(|it| it.studies()) {
             step.op.get().apply(&mut canvas, rng).map_err(|err| failed(step, err))?;
@@ -146,7 +145,7 @@ impl Pipeline {
         })
     }
 
-    /// The `[height, width]` of every picture that comes out, or what is wrong with the operations.
+    /// Returns the `[height, width]` of every output, or what is wrong with the operations.
     pub fn size(&self) -> Result<[usize; 2], String> {
         if let Some((kind, problem)) =
             self.ops.iter().find_map(|it| Some((it.op.kind(), it.problem()?)))
@@ -156,23 +155,23 @@ impl Pipeline {
         let mut later = self.ops.iter().skip_while(|it| it.studies());
         if let Some(late) = later.find(|it| it.studies()) {
             return Err(format!(
-                "`{}` is slow, and remembered only of pictures that nothing was done to: put it \
+                "`{}` is slow, and its result is cached only for unmodified images: put it \
                  first",
                 late.op.kind()
             ));
         }
         self.ops.iter().fold(None, |size, step| step.size_after(size)).ok_or_else(|| {
-            "no operation gives the pictures one size: add a `resize` or a crop".to_owned()
+            "no operation gives all images the same size: add a `resize` or a crop".to_owned()
         })
     }
 
-    /// The first operation whose result is left to chance.
+    /// The first random operation.
     pub fn random_op(&self) -> Option<&'static str> {
         self.ops.iter().find(|it| it.is_random()).map(|it| it.op.kind())
     }
 }
 
-fn run(steps: &[Step], mut canvas: Canvas<'_>, rng: &mut Rng) -> Result<Picture, PipelineError> {
+fn run(steps: &[Step], mut canvas: Canvas<'_>, rng: &mut Rng) -> Result<Image, PipelineError> {
     for step in steps {
         step.apply(&mut canvas, rng).map_err(|err| failed(step, err))?;
     }
@@ -192,7 +191,7 @@ mod tests {
     use image::{DynamicImage, ImageFormat};
 
     use super::Pipeline;
-    use crate::{Picture, Statistics, Step};
+    use crate::{Image, Statistics, Step};
 
     fn pipeline(ops: &str) -> Pipeline {
         #[derive(serde::Deserialize)]
@@ -204,10 +203,10 @@ mod tests {
         Pipeline { ops: ops.ops, statistics, max_pixels: 10_000 }
     }
 
-    /// What becomes of an image of `[h, w]`: `None`, or why nothing does.
+    /// Returns the error for an image of `[h, w]`, or `None` if it is accepted.
     fn applied(pipeline: &Pipeline, [h, w]: [usize; 2], seed: u64) -> Option<String> {
         let mut bytes = std::io::Cursor::new(Vec::new());
-        let image = DynamicImage::from(Picture::new(w as u32, h as u32));
+        let image = DynamicImage::from(Image::new(w as u32, h as u32));
         image.write_to(&mut bytes, ImageFormat::Bmp).unwrap();
         let rng = &mut Seed(seed).stream("test");
         pipeline.apply(bytes.get_ref(), rng, None).err().map(|err| err.to_string())
@@ -216,7 +215,7 @@ mod tests {
     const CROP: &str = "{ kind = \"center_crop\", size = [50, 60] }";
 
     #[test]
-    fn a_size_alone_tells_what_is_refused_in_the_same_words() {
+    fn check_size_rejects_what_apply_rejects_with_the_same_message() {
         let flip = "{ kind = \"horizontal_flip\" }";
         let pad = "{ kind = \"pad\", by = [10, 0] }";
         let resize = "{ kind = \"resize_shorter\", size = 70 }";
@@ -239,16 +238,16 @@ mod tests {
     }
 
     #[test]
-    fn what_is_refused_only_sometimes_is_told() {
+    fn check_size_reports_what_apply_rejects_only_sometimes() {
         for ops in [
             "{ kind = \"center_crop\", size = [50, 60], p = 0.5 }",
             "{ kind = \"one_of\", steps = [{ kind = \"invert\" }, { kind = \"center_crop\", size = [50, 60] }] }",
             "{ kind = \"resize\", size = [80, 80], p = 0.5 }, { kind = \"center_crop\", size = [50, 60] }",
         ] {
             let pipeline = pipeline(ops);
-            let fates: Vec<_> = (0..30).map(|it| applied(&pipeline, [40, 90], it)).collect();
-            let reason = fates.iter().flatten().next().unwrap();
-            assert!(fates.contains(&None), "{ops}");
+            let results: Vec<_> = (0..30).map(|it| applied(&pipeline, [40, 90], it)).collect();
+            let reason = results.iter().flatten().next().unwrap();
+            assert!(results.contains(&None), "{ops}");
             assert_eq!(&pipeline.check_size([40, 90]).unwrap_err().to_string(), reason);
             pipeline.check_size([50, 90]).unwrap();
         }
@@ -258,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn what_depends_on_content_counts_as_the_whole_image() {
+    fn a_crop_by_content_counts_as_the_whole_image() {
         let pipeline = pipeline(&format!("{{ kind = \"face_crop\" }}, {CROP}"));
         pipeline.check_size([50, 60]).unwrap();
         let reason = pipeline.check_size([40, 60]).unwrap_err().to_string();

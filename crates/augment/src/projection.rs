@@ -1,43 +1,43 @@
-//! Where a pixel comes from: a projective map of the plane.
+//! Projective maps of the plane (homographies), from output to source coordinates.
 //!
-//! Coordinates are in pixels with the origin at the upper left corner, so that the middle of the first
-//! pixel is at (0.5, 0.5). A map takes a place in the result to the place in the source that is seen
-//! there, so the map of two changes is the second one's followed by the first one's.
+//! Coordinates are in pixels with the origin at the upper left corner, so the centre of the first pixel is
+//! (0.5, 0.5). A map takes a point of the output to the point of the source that is shown there (inverse
+//! warping), so the map of two operations is the second one's followed by the first one's.
 
 /// (x, y) to (a x + b y + c, d x + e y + f) / (g x + h y + i), as rows `[[a, b, c], [d, e, f], [g, h, i]]`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Projection(pub [[f64; 3]; 3]);
 
 impl Projection {
-    /// Nothing moves.
+    /// The identity.
     pub const IDENTITY: Projection =
         Projection([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]);
 
-    /// The place moved by `x` and `y`.
+    /// The translation by `x` and `y`.
     pub fn shift(x: f64, y: f64) -> Projection {
         Projection([[1.0, 0.0, x], [0.0, 1.0, y], [0.0, 0.0, 1.0]])
     }
 
-    /// The place's coordinates multiplied.
+    /// The scaling of the coordinates by `x` and `y`.
     pub fn scale(x: f64, y: f64) -> Projection {
         Projection([[x, 0.0, 0.0], [0.0, y, 0.0], [0.0, 0.0, 1.0]])
     }
 
-    /// First this map, then `next`.
+    /// This map followed by `next`.
     #[must_use]
     pub fn then(&self, next: &Projection) -> Projection {
         let cell = |row: usize, col: usize| (0..3).map(|k| next.0[row][k] * self.0[k][col]).sum();
         Projection(std::array::from_fn(|row| std::array::from_fn(|col| cell(row, col))))
     }
 
-    /// Where (x, y) comes from.
+    /// Maps (x, y) to its source.
     pub fn at(&self, x: f64, y: f64) -> (f64, f64) {
         let [u, v, w] = self.0.map(|[a, b, c]| a * x + b * y + c);
         (u / w, v / w)
     }
 
-    /// The map from the rectangle of `width` and `height` at the origin to a quadrilateral, given by where
-    /// its upper left, upper right, lower right and lower left corners go.
+    /// The map from the rectangle of `width` and `height` at the origin to a quadrilateral, given by the
+    /// images of its upper left, upper right, lower right and lower left corners.
     ///
     /// Heckbert, "Fundamentals of Texture Mapping and Image Warping", 1989, section 2.2.3.
     pub fn onto_quadrilateral([width, height]: [f64; 2], corners: [[f64; 2]; 4]) -> Projection {
@@ -55,14 +55,14 @@ impl Projection {
         Projection::scale(1.0 / width, 1.0 / height).then(&of_unit_square)
     }
 
-    /// The way back, where there is one.
+    /// The inverse map, if there is one.
     pub fn inverse(&self) -> Option<Projection> {
         let m = self.0;
         let minor = |row: usize, col: usize| {
             let ([r, s], [c, d]) = ([(row + 1) % 3, (row + 2) % 3], [(col + 1) % 3, (col + 2) % 3]);
             m[r][c] * m[s][d] - m[r][d] * m[s][c]
         };
-        // A multiple is the same map; this one ends in 1, as affine maps do.
+        // A multiple is the same map; the last element of this one is 1, as for affine maps.
         let last = minor(2, 2);
         let determinant: f64 = (0..3).map(|col| m[0][col] * minor(0, col)).sum();
         let inverse: [[f64; 3]; 3] =
@@ -71,7 +71,7 @@ impl Projection {
         is_fit.then_some(Projection(inverse))
     }
 
-    /// Whether parallels stay parallel: the last row is 0, 0, 1.
+    /// Whether parallel lines stay parallel: the last row is 0, 0, 1.
     pub fn is_affine(&self) -> bool {
         self.0[2] == [0.0, 0.0, 1.0]
     }
@@ -82,7 +82,7 @@ mod tests {
     use super::Projection;
 
     #[test]
-    fn a_rectangle_goes_onto_a_quadrilateral_and_back() {
+    fn a_rectangle_maps_to_a_quadrilateral_and_back() {
         let corners = [[1.0, 2.0], [28.0, 3.0], [25.0, 18.0], [4.0, 21.0]];
         let there = Projection::onto_quadrilateral([30.0, 20.0], corners);
         let back = there.inverse().unwrap();

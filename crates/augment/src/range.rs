@@ -1,4 +1,4 @@
-//! A setting that is drawn anew for each picture: uniform between two ends.
+//! A setting sampled for each image, uniformly from a range.
 //!
 //! In a config it is `[from, to]`, or one number d for `[-d, d]`.
 
@@ -8,42 +8,42 @@ use base::{Rng, choice::Value};
 use rand::Rng as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
-/// From one number to another, both included.
+/// A closed range of numbers.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Range {
-    /// The least.
+    /// The lower bound.
     pub from: f64,
-    /// The greatest.
+    /// The upper bound.
     pub to: f64,
 }
 
 impl Range {
-    /// Always 0.
+    /// Only 0.
     pub const ZERO: Range = Range { from: 0.0, to: 0.0 };
 
-    /// -d to d.
+    /// From -d to d.
     pub fn around_zero(d: f64) -> Range {
         Range { from: -d, to: d }
     }
 
-    /// A number of it.
-    pub fn draw(&self, rng: &mut Rng) -> f64 {
+    /// Samples a number uniformly.
+    pub fn sample(&self, rng: &mut Rng) -> f64 {
         rng.random_range(self.from..=self.to)
     }
 
-    /// Whether there is but one number to draw.
+    /// Whether the range is a single number.
     pub fn is_single(&self) -> bool {
         self.from == self.to
     }
 
-    /// What is wrong with the setting `name`, if it is no range within `bounds`.
+    /// Returns what is wrong with the setting `name`, unless it is a range within `bounds`.
     pub fn problem(&self, name: &str, bounds: RangeInclusive<f64>) -> Option<String> {
         let is_fit =
             self.from <= self.to && bounds.contains(&self.from) && bounds.contains(&self.to);
         let Range { from, to } = self;
         (!is_fit).then(|| {
             let (least, most) = bounds.into_inner();
-            format!("`{name}` is [from, to] within {least}..{most}, not [{from}, {to}]")
+            format!("`{name}` must be [from, to] within {least}..{most}, not [{from}, {to}]")
         })
     }
 }
@@ -54,11 +54,11 @@ impl Serialize for Range {
     }
 }
 
-// Not derived: two spellings.
+// Not derived: there are two notations.
 impl<'de> Deserialize<'de> for Range {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Range, D::Error> {
         let wrong = |it: &Value| {
-            D::Error::custom(format!("is [from, to], or a number d for [-d, d], not {it}"))
+            D::Error::custom(format!("must be [from, to], or a number d for [-d, d], not {it}"))
         };
         match Value::deserialize(from)? {
             Value::Float(d) => Ok(Range::around_zero(d)),
@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn both_spellings_are_read() {
+    fn both_notations_are_read() {
         let read = |text: &str| toml::from_str::<Table>(text).map(|table| table.it);
         assert_eq!(read("it = 2").unwrap(), Range { from: -2.0, to: 2.0 });
         assert_eq!(read("it = 0.5").unwrap(), Range { from: -0.5, to: 0.5 });
@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_range_is_said() {
+    fn invalid_ranges_are_reported() {
         for (from, to) in [(2.0, 1.0), (f64::NAN, 1.0), (0.0, f64::INFINITY), (-200.0, 0.0)] {
             assert!(Range { from, to }.problem("it", -180.0..=180.0).is_some(), "{from} {to}");
         }

@@ -1,26 +1,26 @@
-//! A picture looked at through a map of places: bilinear, in fixed point.
+//! Warping an image by a map of coordinates: bilinear, in fixed point.
 //!
-//! Each pixel of the result is the mean of the four around its place, weighed by how near they are in
-//! steps of 1/2048 of a pixel. A place outside is what the border says; one within half a pixel of
-//! the edge sees the outermost pixels alone, as PIL's `Image.transform` has it. The arithmetic is in
-//! whole numbers once the places are known, so that every machine gives the same picture.
+//! Each output pixel is the mean of the four source pixels around its source point, weighted by distance in
+//! steps of 1/2048 of a pixel. Points outside are filled according to the border; a point within half a pixel
+//! of the edge takes the outermost pixels only, as in PIL's `Image.transform`. Once the points are known, the
+//! arithmetic is in integers, so that every machine computes the same image.
 
 use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Picture, Projection};
+use crate::{Image, Projection};
 
-/// What is seen outside of a picture.
+/// How points outside of an image are filled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Border {
-    /// A colour: red, green, blue.
+    /// With a colour: red, green, blue.
     Constant([u8; 3]),
-    /// The picture mirrored about its outermost pixels, which are not repeated (OpenCV's
+    /// With the image mirrored about its outermost pixels, which are not repeated (OpenCV's
     /// `BORDER_REFLECT_101`).
     Reflect,
-    /// The outermost pixels.
+    /// With the outermost pixels.
     Replicate,
 }
 
@@ -31,28 +31,28 @@ impl Default for Border {
     }
 }
 
-/// What a place's fraction is rounded to: steps of 1/2048 of a pixel.
+/// Fractions of coordinates are rounded to steps of 1/2048 of a pixel.
 const STEP_BITS: u32 = 11;
 const STEPS: i64 = 1 << STEP_BITS;
-/// Places that advance along a row are added up in finer parts: after a row of 20,000 pixels, they are
-/// right to a millionth of a pixel.
+/// Coordinates along a row are accumulated in finer parts: after a row of 20,000 pixels they are exact to a
+/// millionth of a pixel.
 const PART_BITS: u32 = 40;
 const PARTS: f64 = (1_u64 << PART_BITS) as f64;
-/// How many places in a row are looked at together.
+/// The number of consecutive points that are processed together.
 const STRETCH: usize = 64;
-/// Places farther away, in pixels, do not fit into these parts.
+/// Coordinates beyond this, in pixels, do not fit into these parts.
 const FAR: f64 = (1 << 21) as f64;
 
-/// A picture of `[height, width]` whose pixel at (column, row) is what `place` names in the source, in
-/// continuous coordinates: (0.5, 0.5) is the middle of the first pixel.
+/// Returns an image of `[height, width]` whose pixel at (column, row) is the source at `place`, in continuous
+/// coordinates: (0.5, 0.5) is the centre of the first pixel.
 pub(crate) fn sample(
-    source: &Picture,
+    source: &Image,
     [height, width]: [usize; 2],
     border: Border,
     place: impl Fn(usize, usize) -> (f64, f64),
-) -> Picture {
+) -> Image {
     let source = Source::new(source, border);
-    drawn([height, width], |row, pixels| {
+    by_rows([height, width], |row, pixels| {
         for (column, pixel) in pixels.iter_mut().enumerate() {
             let (x, y) = place(column, row);
             *pixel = source.at(steps(x), steps(y));
@@ -60,13 +60,13 @@ pub(crate) fn sample(
     })
 }
 
-/// [`sample`] through a projective map.
+/// [`sample`] by a projective map.
 pub(crate) fn project(
-    source: &Picture,
+    source: &Image,
     [height, width]: [usize; 2],
     border: Border,
     map: &Projection,
-) -> Picture {
+) -> Image {
     let corners = [(0, 0), (width, 0), (0, height), (width, height)];
     let is_near = |(column, row)| {
         let (x, y) = map.at(column as f64, row as f64);
@@ -80,8 +80,8 @@ pub(crate) fn project(
     let source = Source::new(source, border);
     let parts = |it: f64| (it * PARTS).round() as i64;
     let [dx, dy] = [parts(map.0[0][0]), parts(map.0[1][0])];
-    drawn([height, width], |row, pixels| {
-        // Half a step more, so that cutting off rounds.
+    by_rows([height, width], |row, pixels| {
+        // Half a step is added, so that truncation rounds.
         let (x, y) = map.at(0.5, row as f64 + 0.5);
         let [x, y] = [x, y].map(|it| parts(it - 0.5 + 0.5 / STEPS as f64));
         let place = |column: usize| {
@@ -95,7 +95,7 @@ pub(crate) fn project(
             let [x, y] = place(column);
             pixels[column] = source.at(x, y);
         }
-        // A picture that is only shifted, by whole pixels, is copied.
+        // A translation by whole pixels is a copy.
         if (dx, dy) == (1 << PART_BITS, 0)
             && start < end
             && place(start).iter().all(|it| it % STEPS == 0)
@@ -108,23 +108,23 @@ pub(crate) fn project(
             let column = (start + it * STRETCH) as i64;
             ops::vectorised(
                 #[inline(always)]
-                || source.amid_each([x + column * dx, y + column * dy], [dx, dy], pixels),
+                || source.between_each([x + column * dx, y + column * dy], [dx, dy], pixels),
             );
         }
     })
 }
 
-/// A picture of `[height, width]`, row by row.
-fn drawn([height, width]: [usize; 2], draw: impl Fn(usize, &mut [[u8; 3]])) -> Picture {
+/// Returns an image of `[height, width]`, computed row by row.
+fn by_rows([height, width]: [usize; 2], fill_row: impl Fn(usize, &mut [[u8; 3]])) -> Image {
     let mut pixels = vec![[0; 3]; height * width];
     for (row, pixels) in pixels.chunks_exact_mut(width).enumerate() {
-        draw(row, pixels);
+        fill_row(row, pixels);
     }
-    Picture::from_raw(width as u32, height as u32, pixels.into_flattened())
-        .expect("three bytes a pixel")
+    Image::from_raw(width as u32, height as u32, pixels.into_flattened())
+        .expect("three bytes per pixel")
 }
 
-/// Those of `0..n` for which `start + it * step` is in `0..end`.
+/// The indices of `0..n` for which `start + it * step` is in `0..end`.
 fn run(start: i64, step: i64, end: i64, n: usize) -> Range<usize> {
     let (start, step) = if step < 0 { (end - 1 - start, -step) } else { (start, step) };
     if step == 0 {
@@ -134,7 +134,7 @@ fn run(start: i64, step: i64, end: i64, n: usize) -> Range<usize> {
     reaches(0)..reaches(end)
 }
 
-/// What is looked at.
+/// The source image.
 struct Source<'a> {
     bytes: &'a [u8],
     w: i64,
@@ -143,24 +143,24 @@ struct Source<'a> {
 }
 
 impl Source<'_> {
-    fn new(picture: &Picture, border: Border) -> Source<'_> {
-        let (w, h) = picture.dimensions();
-        Source { bytes: picture.as_raw(), w: w.into(), h: h.into(), border }
+    fn new(image: &Image, border: Border) -> Source<'_> {
+        let (w, h) = image.dimensions();
+        Source { bytes: image.as_raw(), w: w.into(), h: h.into(), border }
     }
 
-    /// What is seen at a place, in steps from the middle of the first pixel.
+    /// The value at a point, in steps from the centre of the first pixel.
     #[inline]
     fn at(&self, x: i64, y: i64) -> [u8; 3] {
         let (left, top) = (x >> STEP_BITS, y >> STEP_BITS);
         if (0..self.w - 1).contains(&left) && (0..self.h - 1).contains(&top) {
-            return self.amid(x, y);
+            return self.between(x, y);
         }
         let is_inside = |it: i64, n: i64| it >= -STEPS / 2 && it < n * STEPS - STEPS / 2;
         match self.border {
             Border::Constant(colour) if !(is_inside(x, self.w) && is_inside(y, self.h)) => colour,
             _ => {
-                let [x0, x1] = [left, left + 1].map(|it| brought_inside(it, self.w, self.border));
-                let [y0, y1] = [top, top + 1].map(|it| brought_inside(it, self.h, self.border));
+                let [x0, x1] = [left, left + 1].map(|it| index_inside(it, self.w, self.border));
+                let [y0, y1] = [top, top + 1].map(|it| index_inside(it, self.h, self.border));
                 let pixel = |x, y| &self.bytes[(y * self.w + x) as usize * 3..][..3];
                 let [fx, fy] = [x, y].map(|it| (it & (STEPS - 1)) as i32);
                 std::array::from_fn(|c| {
@@ -171,9 +171,9 @@ impl Source<'_> {
         }
     }
 
-    /// What is seen at a place that lies amid four pixels.
+    /// The value at a point between four pixels.
     #[inline]
-    fn amid(&self, x: i64, y: i64) -> [u8; 3] {
+    fn between(&self, x: i64, y: i64) -> [u8; 3] {
         let at = ((y >> STEP_BITS) * self.w + (x >> STEP_BITS)) as usize * 3;
         let upper = &self.bytes[at..at + 6];
         let at = at + self.w as usize * 3;
@@ -185,17 +185,17 @@ impl Source<'_> {
         [channel(0), channel(1), channel(2)]
     }
 
-    /// What is seen at places in a row that lie amid four pixels each: a place in parts, the way to the
-    /// next, and up to [`STRETCH`] pixels.
+    /// The values at consecutive points that are between four pixels each: the first point in parts, the
+    /// increment, and up to [`STRETCH`] pixels.
     #[inline(always)]
-    fn amid_each(&self, [x, y]: [i64; 2], [dx, dy]: [i64; 2], pixels: &mut [[u8; 3]]) {
+    fn between_each(&self, [x, y]: [i64; 2], [dx, dy]: [i64; 2], pixels: &mut [[u8; 3]]) {
         let n = pixels.len().min(STRETCH);
         let (mut xs, mut ys) = ([0_i64; STRETCH], [0_i64; STRETCH]);
         for (it, (to_x, to_y)) in xs.iter_mut().zip(&mut ys).enumerate() {
             *to_x = (x + it as i64 * dx) >> (PART_BITS - STEP_BITS);
             *to_y = (y + it as i64 * dy) >> (PART_BITS - STEP_BITS);
         }
-        // First the neighbours above and below of each, then the means of many at once.
+        // First gather the upper and lower neighbours of each, then compute the means of many at once.
         let (mut upper, mut lower) = ([0_u64; STRETCH], [0_u64; STRETCH]);
         for it in 0..n {
             let at = ((ys[it] >> STEP_BITS) * self.w + (xs[it] >> STEP_BITS)) as usize * 3;
@@ -215,7 +215,7 @@ impl Source<'_> {
         }
     }
 
-    /// The six bytes at a place, the first in the lowest bits.
+    /// The six bytes at an offset, the first in the lowest bits.
     #[inline(always)]
     fn two_pixels(&self, at: usize) -> u64 {
         match self.bytes[at..].first_chunk::<8>() {
@@ -228,7 +228,7 @@ impl Source<'_> {
         }
     }
 
-    /// The pixels of a row from a place on, which is the middle of one.
+    /// Copies the pixels of a row from a point that is the centre of a pixel.
     fn copy(&self, x: i64, y: i64, to: &mut [[u8; 3]]) {
         let at = ((y >> STEP_BITS) * self.w + (x >> STEP_BITS)) as usize * 3;
         let to = to.as_flattened_mut();
@@ -236,8 +236,8 @@ impl Source<'_> {
     }
 }
 
-/// The mean of the upper left, upper right, lower left and lower right neighbours of a place, by how many
-/// steps it is to the right of and below the first.
+/// The bilinear mean of the upper left, upper right, lower left and lower right neighbours of a point, which
+/// is `fx` steps to the right of and `fy` below the first.
 #[inline(always)]
 fn mean([a, b, c, d]: [i32; 4], fx: i32, fy: i32) -> u8 {
     let upper = (a << STEP_BITS) + (b - a) * fx;
@@ -246,15 +246,15 @@ fn mean([a, b, c, d]: [i32; 4], fx: i32, fy: i32) -> u8 {
     ((sum + (1 << (2 * STEP_BITS - 1))) >> (2 * STEP_BITS)) as u8
 }
 
-/// A coordinate in steps from the middle of the first pixel, rounded; far outside stays far outside.
+/// A coordinate in steps from the centre of the first pixel, rounded; far outside stays far outside.
 fn steps(at: f64) -> i64 {
-    // Shifted, so that cutting off rounds downwards on both sides of 0 without a call to `floor`.
+    // Shifted, so that truncation rounds downwards on both sides of 0 without a call to `floor`.
     const FAR: f64 = (1_u64 << 40) as f64;
     (((at - 0.5) * STEPS as f64 + (FAR + 0.5)) as i64).saturating_sub(FAR as i64)
 }
 
-/// The pixel that stands for one that may lie outside of 0..n.
-pub(crate) fn brought_inside(at: i64, n: i64, border: Border) -> i64 {
+/// The index of the pixel that fills index `at`, which may be outside of 0..n.
+pub(crate) fn index_inside(at: i64, n: i64, border: Border) -> i64 {
     match border {
         _ if (0..n).contains(&at) => at,
         Border::Reflect if n > 1 => {
@@ -268,26 +268,26 @@ pub(crate) fn brought_inside(at: i64, n: i64, border: Border) -> i64 {
 
 #[cfg(test)]
 mod tests {
-    use super::{Border, brought_inside, sample};
-    use crate::Picture;
+    use super::{Border, index_inside, sample};
+    use crate::Image;
 
     #[test]
-    fn what_is_outside_follows_the_border() {
-        let picture = Picture::from_fn(3, 1, |x, _| image::Rgb([x as u8 * 100; 3]));
-        let seen = |border| {
-            let wide = sample(&picture, [1, 9], border, |x, _| (x as f64 - 2.5, 0.5));
+    fn points_outside_follow_the_border() {
+        let image = Image::from_fn(3, 1, |x, _| image::Rgb([x as u8 * 100; 3]));
+        let values = |border| {
+            let wide = sample(&image, [1, 9], border, |x, _| (x as f64 - 2.5, 0.5));
             wide.pixels().map(|it| it.0[0]).collect::<Vec<_>>()
         };
-        assert_eq!(seen(Border::Constant([7; 3])), [7, 7, 7, 0, 100, 200, 7, 7, 7]);
-        assert_eq!(seen(Border::Replicate), [0, 0, 0, 0, 100, 200, 200, 200, 200]);
-        assert_eq!(seen(Border::Reflect), [100, 200, 100, 0, 100, 200, 100, 0, 100]);
-        assert_eq!(brought_inside(-5, 1, Border::Reflect), 0);
+        assert_eq!(values(Border::Constant([7; 3])), [7, 7, 7, 0, 100, 200, 7, 7, 7]);
+        assert_eq!(values(Border::Replicate), [0, 0, 0, 0, 100, 200, 200, 200, 200]);
+        assert_eq!(values(Border::Reflect), [100, 200, 100, 0, 100, 200, 100, 0, 100]);
+        assert_eq!(index_inside(-5, 1, Border::Reflect), 0);
     }
 
     #[test]
-    fn places_between_pixels_are_means_and_infinity_is_outside() {
-        let picture = Picture::from_fn(2, 2, |x, y| image::Rgb([(x * 100 + y * 40) as u8; 3]));
-        let one = |at| sample(&picture, [1, 1], Border::Constant([9; 3]), |_, _| at).into_raw()[0];
+    fn points_between_pixels_are_means_and_infinity_is_outside() {
+        let image = Image::from_fn(2, 2, |x, y| image::Rgb([(x * 100 + y * 40) as u8; 3]));
+        let one = |at| sample(&image, [1, 1], Border::Constant([9; 3]), |_, _| at).into_raw()[0];
         assert_eq!(one((1.0, 1.0)), 70);
         assert_eq!(one((0.75, 0.5)), 25);
         assert_eq!(one((0.1, 1.9)), 40, "the edge is not blended with the border");

@@ -1,7 +1,7 @@
-//! How large an image is, from its header alone.
+//! The size of an image, from its header alone.
 //!
-//! What stands before the pixels is read and the rest passed over, so that a million files are asked in
-//! the time that opening them takes.
+//! Only the bytes before the pixels are read, so that reading the sizes of a million files takes as long as
+//! opening them.
 
 use std::io::{self, BufRead, Read as _, Seek, SeekFrom};
 
@@ -9,22 +9,22 @@ use image::{ImageDecoder, ImageError, ImageFormat, ImageReader, Limits, metadata
 
 use crate::{DecodeError, exif, tiff};
 
-/// What the header of an image says.
+/// The size and orientation in the header of an image.
 pub(crate) struct Size {
-    /// `[height, width]`, as it is stored.
+    /// `[height, width]`, as stored.
     pub(crate) stored: [usize; 2],
     pub(crate) orientation: Orientation,
 }
 
 impl Size {
-    /// `[height, width]`, the right way up.
+    /// Returns `[height, width]` after applying the orientation.
     pub(crate) fn upright(&self) -> [usize; 2] {
         let [h, w] = self.stored;
         if is_turned(self.orientation) { [w, h] } else { [h, w] }
     }
 }
 
-/// Whether rows are stored as columns.
+/// Returns whether rows are stored as columns.
 pub(crate) fn is_turned(orientation: Orientation) -> bool {
     matches!(
         orientation,
@@ -35,13 +35,13 @@ pub(crate) fn is_turned(orientation: Orientation) -> bool {
     )
 }
 
-/// The `[height, width]` that [`decode`](crate::decode) would give an image, the right way up, read from
-/// its header: nothing is decoded, and of a file only what is needed is read.
+/// Returns the `[height, width]` of the image that [`decode`](fn@crate::decode) returns, with the orientation
+/// applied, from its header: nothing is decoded, and only the necessary bytes are read.
 ///
-/// [`Pipeline::check_size`](crate::Pipeline::check_size) says whether a pipeline takes it.
+/// [`Pipeline::check_size`](crate::Pipeline::check_size) checks whether a pipeline accepts it.
 ///
 /// # Errors
-/// Reading failed. Inside: the bytes do not begin like an image, or their header is damaged.
+/// Reading fails. Inner: the first bytes are not those of an image, or its header is damaged.
 pub fn read_size(mut from: impl BufRead + Seek) -> io::Result<Result<[usize; 2], DecodeError>> {
     let start = from.stream_position()?;
     let mut head = Vec::new();
@@ -54,7 +54,7 @@ pub fn read_size(mut from: impl BufRead + Seek) -> io::Result<Result<[usize; 2],
     let size = match format {
         ImageFormat::Jpeg => match jpeg(from)? {
             Some(it) => Ok(it),
-            None => Err(DecodeError::Damaged("its header is not whole".to_owned())),
+            None => Err(DecodeError::Damaged("its header is truncated".to_owned())),
         },
         format => {
             let opened = open(&mut from, format, Limits::no_limits());
@@ -64,7 +64,7 @@ pub fn read_size(mut from: impl BufRead + Seek) -> io::Result<Result<[usize; 2],
                     return Err(err);
                 }
                 Err(err) => {
-                    // Why not, may stand anywhere.
+                    // Determining the reason may take all bytes.
                     let mut bytes = Vec::new();
                     from.seek(SeekFrom::Start(start))?;
                     from.read_to_end(&mut bytes)?;
@@ -76,7 +76,7 @@ pub fn read_size(mut from: impl BufRead + Seek) -> io::Result<Result<[usize; 2],
     Ok(size.map(|it| it.upright()))
 }
 
-/// What an image is, from how it begins.
+/// Returns the format of an image, from its first bytes.
 pub(crate) fn format_of(bytes: &[u8]) -> Result<ImageFormat, DecodeError> {
     if bytes.is_empty() {
         return Err(DecodeError::Empty);
@@ -84,11 +84,11 @@ pub(crate) fn format_of(bytes: &[u8]) -> Result<ImageFormat, DecodeError> {
     use ImageFormat::{Bmp, Gif, Jpeg, Png, Tiff, WebP};
     match image::guess_format(bytes) {
         Ok(format @ (Jpeg | Png | WebP | Gif | Bmp | Tiff)) => Ok(format),
-        _ => Err(DecodeError::NoPicture),
+        _ => Err(DecodeError::NotAnImage),
     }
 }
 
-/// What is wrong with the bytes of an image that a decoder of the library's gave up on.
+/// Returns the error of an image that a decoder of the `image` library failed on.
 pub(crate) fn failed(err: ImageError, format: ImageFormat, bytes: &[u8]) -> DecodeError {
     match (err, format) {
         (ImageError::Unsupported(_), ImageFormat::Tiff) => {
@@ -108,7 +108,7 @@ pub(crate) fn failed(err: ImageError, format: ImageFormat, bytes: &[u8]) -> Deco
     }
 }
 
-/// A decoder of the library's that has read the header.
+/// Opens a decoder of the `image` library, which reads the header.
 pub(crate) fn open<'a, R: BufRead + Seek + 'a>(
     from: R,
     format: ImageFormat,
@@ -119,18 +119,19 @@ pub(crate) fn open<'a, R: BufRead + Seek + 'a>(
     reader.into_decoder()
 }
 
-/// What a decoder knows from the header.
+/// Returns the size and orientation that a decoder has read from the header.
 pub(crate) fn of(decoder: &mut impl ImageDecoder) -> Result<Size, ImageError> {
     let (w, h) = decoder.dimensions();
     let orientation = match decoder.exif_metadata()? {
         Some(it) => exif::orientation(&it),
-        // A TIFF has it among its own tags.
+        // A TIFF contains it among its own tags.
         None => decoder.orientation()?,
     };
     Ok(Size { stored: [h as usize, w as usize], orientation })
 }
 
-/// Walks a JPEG's segments up to the coded data: its frame, and what the camera notes.
+/// Reads the frame and the EXIF orientation from a JPEG's segments before the coded data; `None` if it is
+/// truncated.
 fn jpeg(mut from: impl BufRead + Seek) -> io::Result<Option<Size>> {
     let walked = walk(&mut from);
     match walked {
@@ -166,17 +167,17 @@ fn walk(from: &mut (impl BufRead + Seek)) -> io::Result<Option<Size>> {
         let length = u16::from_be_bytes(next(from)?);
         let mut left = i64::from(length.max(2)) - 2;
         match marker {
-            // A frame, of whatever coding: not Huffman's codes, nor arithmetic's.
+            // A frame of any coding, but not the tables of Huffman or arithmetic codes.
             0xc0..=0xcf if !matches!(marker, 0xc4 | 0xc8 | 0xcc) && left >= 5 => {
                 let [_, h1, h0, w1, w0] = next(from)?;
                 left -= 5;
                 stored.get_or_insert([[h1, h0], [w1, w0]].map(|it| u16::from_be_bytes(it).into()));
             }
             0xe1 if orientation.is_none() => {
-                let mut note = Vec::new();
-                from.by_ref().take(left as u64).read_to_end(&mut note)?;
-                left -= note.len() as i64;
-                orientation = note.strip_prefix(b"Exif\0\0").map(exif::orientation);
+                let mut exif = Vec::new();
+                from.by_ref().take(left as u64).read_to_end(&mut exif)?;
+                left -= exif.len() as i64;
+                orientation = exif.strip_prefix(b"Exif\0\0").map(exif::orientation);
             }
             _ => {}
         }
@@ -197,7 +198,7 @@ pub(crate) mod tests {
     use super::read_size;
     use crate::{DecodeError, decode};
 
-    /// A black image.
+    /// Returns an encoded black image.
     pub(crate) fn encoded(format: ImageFormat, w: u32, h: u32) -> Vec<u8> {
         let mut bytes = Cursor::new(Vec::new());
         DynamicImage::from(RgbImage::new(w, h)).write_to(&mut bytes, format).unwrap();
@@ -208,7 +209,7 @@ pub(crate) mod tests {
         read_size(Cursor::new(bytes)).unwrap()
     }
 
-    /// Counts what is read of a file.
+    /// Counts the bytes that are read.
     struct Counted<'a> {
         file: Cursor<&'a [u8]>,
         n_read: &'a mut usize,
@@ -228,7 +229,7 @@ pub(crate) mod tests {
         }
     }
 
-    /// All that are read.
+    /// All supported formats.
     pub(crate) const FORMATS: [ImageFormat; 6] = [
         ImageFormat::Jpeg,
         ImageFormat::Png,
@@ -239,7 +240,7 @@ pub(crate) mod tests {
     ];
 
     #[test]
-    fn a_header_tells_the_size_of_every_format() {
+    fn size_is_read_from_the_header_of_every_format() {
         for format in FORMATS {
             for (w, h) in [(70, 30), (1, 1), (3, 200)] {
                 let bytes = encoded(format, w, h);
@@ -249,10 +250,10 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn it_is_the_size_of_what_is_decoded() {
+    fn size_is_that_of_the_decoded_image() {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden");
         let mut n = 0;
-        for dir in ["pictures", "jpeg"] {
+        for dir in ["images", "jpeg"] {
             for entry in fs::read_dir(root.join(dir)).unwrap() {
                 let path = entry.unwrap().path();
                 let bytes = fs::read(&path).unwrap();
@@ -267,13 +268,13 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn little_is_read_of_a_large_file() {
-        let note = [&[0xff, 0xe2, 0xff, 0xff][..], &[7; 65_533]].concat();
+    fn only_the_header_of_a_large_file_is_read() {
+        let segment = [&[0xff, 0xe2, 0xff, 0xff][..], &[7; 65_533]].concat();
         for format in FORMATS {
             let mut bytes = encoded(format, 900, 700);
             if format == ImageFormat::Jpeg {
-                // A profile, say, in twenty pieces.
-                bytes.splice(2..2, note.repeat(20));
+                // Such as a colour profile in twenty segments.
+                bytes.splice(2..2, segment.repeat(20));
             }
             let len = bytes.len();
             let mut n_read = 0;
@@ -286,9 +287,9 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn what_is_no_image_says_so_and_a_cut_header_too() {
+    fn non_images_and_truncated_headers_are_reported() {
         assert_eq!(size(b""), Err(DecodeError::Empty));
-        assert_eq!(size(b"hello, I am a text file"), Err(DecodeError::NoPicture));
+        assert_eq!(size(b"hello, I am a text file"), Err(DecodeError::NotAnImage));
         for format in FORMATS {
             let bytes = encoded(format, 8, 8);
             for n in 0..20 {
@@ -298,7 +299,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_file_that_cannot_be_read_is_no_damaged_image() {
+    fn read_error_is_not_reported_as_a_damaged_image() {
         /// Fails after the first bytes.
         struct Broken(Cursor<Vec<u8>>);
         impl Read for Broken {

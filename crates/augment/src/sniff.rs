@@ -1,22 +1,22 @@
-//! What a file's first bytes say that it is, whatever its name ends in.
+//! The type of a file by its first bytes, regardless of its extension.
 
 use image::ImageFormat;
 
-/// What a file begins like.
+/// The type of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sniffed {
-    /// An image of a format that is read here.
+    /// An image of a supported format.
     Image,
-    /// An image of a format that is not, which has this name.
+    /// An image of an unsupported format of this name.
     Foreign(&'static str),
-    /// Nothing that is known here for an image.
+    /// Not a known image format.
     Other,
 }
 
-/// So many first bytes are enough for [`sniff`].
+/// Number of first bytes that are sufficient for [`sniff`].
 pub const SNIFFED: usize = 32;
 
-/// What a file is, by its first [`SNIFFED`] bytes, or by all where it has fewer.
+/// Returns the type of a file, by its first [`SNIFFED`] bytes, or by all if it has fewer.
 pub fn sniff(head: &[u8]) -> Sniffed {
     let at = |from: usize, what: &[u8]| head.get(from..).is_some_and(|it| it.starts_with(what));
     let is_tiff = || at(0, b"II*\0") || at(0, b"MM\0*");
@@ -25,7 +25,7 @@ pub fn sniff(head: &[u8]) -> Sniffed {
         return Sniffed::Foreign("a camera's raw format");
     }
     match image::guess_format(head) {
-        // Two letters begin many a text: a BMP has the length of its second header here.
+        // A text may start with the same two letters: in a BMP the length of its second header follows here.
         Ok(ImageFormat::Bmp) => match head.get(14..18) {
             Some([12 | 40 | 52 | 56 | 64 | 108 | 124, 0, 0, 0]) => Sniffed::Image,
             _ => Sniffed::Other,
@@ -58,14 +58,14 @@ mod tests {
     use crate::size::tests::{FORMATS, encoded};
 
     #[test]
-    fn every_format_that_is_read_is_known_by_its_first_bytes() {
+    fn every_supported_format_is_an_image() {
         for format in FORMATS {
             assert_eq!(sniff(&encoded(format, 9, 9)[..SNIFFED]), Sniffed::Image, "{format:?}");
         }
     }
 
     #[test]
-    fn what_is_no_image_is_none() {
+    fn non_images_are_other() {
         for text in
             [&b""[..], b"BM", b"BMW, a car, and other notes of mine", b"P5", b"\0\0\0\x18ftypmp42"]
         {
@@ -74,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn images_that_are_not_read_have_a_name() {
+    fn unsupported_formats_are_named() {
         for (head, name) in [
             (&b"\0\0\0\x18ftypheic\0\0\0\0"[..], "HEIC"),
             (b"\0\0\0\x1cftypavif\0\0\0\0", "AVIF"),

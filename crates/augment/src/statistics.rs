@@ -1,48 +1,49 @@
-//! The mean and deviation that colours are normalised with, and where they come from.
+//! The mean and standard deviation with which images are normalised, and their source.
 
 use serde::{Deserialize, Serialize};
 
-/// Of the colours red, green and blue, where 1 is the brightest.
+/// The mean and standard deviation of red, green and blue, in 0..=1.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Statistics {
-    /// What becomes 0.
+    /// The mean of each channel.
     pub mean: [f64; 3],
-    /// What becomes 1 above the mean.
+    /// The standard deviation of each channel.
     pub std: [f64; 3],
 }
 
 impl Statistics {
-    /// What is wrong with the numbers, if anything is.
+    /// Returns what is wrong with the numbers, if anything.
     pub fn problem(&self) -> Option<String> {
         let is_scale = self.std.iter().all(|&it| it > 0.0 && it.is_finite())
             && self.mean.iter().all(|it| it.is_finite());
-        (!is_scale).then(|| "every `std` is above 0, and every `mean` a number".to_owned())
+        (!is_scale)
+            .then(|| "every `std` must be above 0 and finite, and every `mean` finite".to_owned())
     }
 }
 
 base::choice! {
-    /// `[augment] statistics`: what pictures are normalised with.
+    /// `[augment] statistics`: the mean and standard deviation with which images are normalised.
     pub enum StatisticsConfig: dyn StatisticsSource {
-        /// Those of ImageNet, as most published weights expect.
+        /// The mean and standard deviation of ImageNet, as most published weights expect.
         "imagenet" => Imagenet(Imagenet),
-        /// Given numbers.
+        /// A given mean and standard deviation.
         "given" => Given(Given),
-        /// Those of the pictures that are trained on, measured before the first step.
+        /// The mean and standard deviation of the training images, measured before the first step.
         "data" => Data(Data),
     }
 }
 
 impl StatisticsConfig {
-    /// Those of the data, measured.
+    /// Statistics measured on the training images.
     pub fn measured() -> StatisticsConfig {
         StatisticsConfig::Data(Data {})
     }
 }
 
-/// Where statistics come from.
+/// A source of statistics.
 pub trait StatisticsSource {
-    /// The statistics, or `None` where they must be measured first.
+    /// Returns the statistics, or `None` if they must be measured first.
     fn known(&self) -> Option<Statistics>;
 }
 
@@ -61,14 +62,14 @@ impl StatisticsSource for Imagenet {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Given {
-    /// What becomes 0: red, green, blue, where 1 is the brightest.
+    /// The mean of red, green and blue, in 0..=1.
     pub mean: [f64; 3],
-    /// What becomes 1 above the mean.
+    /// The standard deviation of red, green and blue.
     pub std: [f64; 3],
 }
 
 impl Default for Given {
-    /// Colours from -1 to 1.
+    /// Maps 0..=1 to -1..=1.
     fn default() -> Given {
         Given { mean: [0.5; 3], std: [0.5; 3] }
     }

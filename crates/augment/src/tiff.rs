@@ -1,21 +1,21 @@
-//! What kind of TIFF a file is, in words: for those that the `image` crate does not read.
+//! Describes the kind of a TIFF file, for those that the `image` crate does not read.
 
 use crate::exif::Tags;
 
-/// What is unusual about a TIFF.
+/// Returns what is unusual about a TIFF.
 pub(crate) fn kind(bytes: &[u8]) -> String {
     let Some(tags) = Tags::read(bytes) else { return "a BigTIFF".to_owned() };
-    // As the standard numbers them, with what holds where nothing is said.
+    // The values of the standard, with its defaults.
     let [photometric, samples] = [262, 277].map(|it| tags.number(it).unwrap_or(1));
     let [bits, format] = [258, 339].map(|it| tags.number(it).unwrap_or(1));
     match (photometric, format, samples) {
         (_, 3, _) => format!("{bits}-bit floats"),
-        (_, 2, _) => format!("{bits}-bit numbers with signs"),
-        (3, ..) => "colours of a palette".to_owned(),
+        (_, 2, _) => format!("{bits}-bit signed integers"),
+        (3, ..) => "palette colours".to_owned(),
         (4, ..) => "a transparency mask".to_owned(),
         (6, ..) => "YCbCr".to_owned(),
         (8..=10, ..) => "CIE Lab".to_owned(),
-        (0 | 1, _, 2) => "grey and transparency".to_owned(),
+        (0 | 1, _, 2) => "greyscale with alpha".to_owned(),
         _ => format!(
             "{samples} samples of {bits} bits, compression {}",
             tags.number(259).unwrap_or(1)
@@ -29,7 +29,7 @@ mod tests {
 
     use crate::{DecodeError, read_size, verify};
 
-    /// A TIFF of 3x2 pixels with some more tags, each of one SHORT.
+    /// A TIFF of 3x2 pixels with additional tags, each of one SHORT.
     fn tiff(more: &[(u16, u16)], n_bytes: u16) -> Vec<u8> {
         let mut tags = vec![(256, 3), (257, 2), (259, 1), (278, 2), (279, n_bytes)];
         tags.extend(more);
@@ -49,15 +49,15 @@ mod tests {
     }
 
     #[test]
-    fn a_kind_that_is_not_read_says_what_it_is() {
+    fn an_unsupported_kind_is_described() {
         let grey = tiff(&[(258, 8), (262, 1), (277, 1)], 6);
         assert_eq!(verify(&grey, 100), Ok(()));
         for (tags, n_bytes, what) in [
-            (&[(258, 8), (262, 3), (277, 1)][..], 6, "colours of a palette"),
+            (&[(258, 8), (262, 3), (277, 1)][..], 6, "palette colours"),
             (&[(258, 8), (262, 6), (277, 3)], 18, "YCbCr"),
-            (&[(258, 8), (262, 1), (277, 2), (338, 2)], 12, "grey and transparency"),
+            (&[(258, 8), (262, 1), (277, 2), (338, 2)], 12, "greyscale with alpha"),
             (&[(258, 32), (262, 1), (277, 1), (339, 3)], 24, "32-bit floats"),
-            (&[(258, 16), (262, 1), (277, 1), (339, 2)], 12, "16-bit numbers with signs"),
+            (&[(258, 16), (262, 1), (277, 1), (339, 2)], 12, "16-bit signed integers"),
             (&[(258, 8), (262, 8), (277, 3)], 18, "CIE Lab"),
         ] {
             let bytes = tiff(tags, n_bytes);

@@ -1,4 +1,4 @@
-//! The registry: one line in a config names one file of a crate.
+//! The registry: each `kind` in a config names one file of a crate.
 
 use serde::de::DeserializeOwned;
 #[doc(hidden)]
@@ -6,21 +6,21 @@ pub use toml::{Table, Value};
 
 use crate::config::located;
 
-/// Takes the `kind` out of a table of settings.
+/// Removes and returns the `kind` of a table of settings.
 #[doc(hidden)]
 pub fn take_kind(table: &mut Table, known: &[&str]) -> Result<String, String> {
     let list = || known.iter().map(|it| format!("`{it}`")).collect::<Vec<_>>().join(", ");
     match table.remove("kind") {
         Some(Value::String(kind)) if known.contains(&kind.as_str()) => Ok(kind),
         Some(Value::String(kind)) => {
-            Err(located("kind", &format!("there is no `{kind}`, but: {}", list())))
+            Err(located("kind", &format!("unknown kind `{kind}`, expected one of {}", list())))
         }
-        Some(other) => Err(located("kind", &format!("is one of {}, not {other}", list()))),
+        Some(other) => Err(located("kind", &format!("must be one of {}, not {other}", list()))),
         None => Err(format!("missing field `kind`: one of {}", list())),
     }
 }
 
-/// Reads the settings of a kind, and says where in them a mistake is.
+/// Deserializes the settings of a kind; an error names the path of the invalid setting.
 #[doc(hidden)]
 pub fn read_member<T: DeserializeOwned>(kind: &str, table: Table) -> Result<T, String> {
     serde_path_to_error::deserialize(table).map_err(|err| {
@@ -33,7 +33,7 @@ pub fn read_member<T: DeserializeOwned>(kind: &str, table: Table) -> Result<T, S
     })
 }
 
-/// Declares the closed set of things that a `kind = "…"` in a config may name.
+/// Declares the closed set of members that a `kind = "…"` in a config may name.
 ///
 /// Each line maps a kind to the struct that is both its config and its implementation, under a
 /// doc comment that `maskfit list` prints.
@@ -58,11 +58,11 @@ macro_rules! choice {
         }
 
         impl $name {
-            /// Every kind with its doc, in the order of the registry.
+            /// Every kind with its doc comment, in the order of the registry.
             $vis const KINDS: &'static [(&'static str, &'static str)] =
                 &[$( ($kind, concat!($($doc, "\n"),+)), )+];
 
-            /// Every member at its default settings, for tests that visit the whole zoo.
+            /// Every member at its default settings, for tests that cover the whole registry.
             $vis fn zoo() -> Vec<(&'static str, Self)> {
                 vec![$( ($kind, Self::$variant(<$member>::default())), )+]
             }
@@ -82,7 +82,7 @@ macro_rules! choice {
             }
         }
 
-        // Not derived: serde forgets where in a table with a tag a mistake is.
+        // Not derived: serde loses the path of an error inside an internally tagged table.
         impl<'de> serde::Deserialize<'de> for $name {
             fn deserialize<D>(from: D) -> std::result::Result<Self, D::Error>
             where

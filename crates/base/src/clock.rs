@@ -1,19 +1,19 @@
-//! Where a run is: the only time that losses, schedules and augmentations know.
+//! The position within a run: the only notion of time that losses, schedules and augmentations have.
 
 use serde::{Deserialize, Serialize};
 
-/// A moment of a run.
+/// A point in time of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Clock {
-    /// Steps of the optimizer done before this one, from 0.
+    /// Optimizer steps completed before this one, from 0.
     pub step: usize,
-    /// Steps of the whole run, at least 1.
+    /// Optimizer steps of the whole run, at least 1.
     pub total: usize,
-    /// Epochs done, with their fraction. Epochs differ in length where the sampler says so.
+    /// Epochs completed, fractional. Epochs differ in length if the sampler makes them so.
     pub epoch: f64,
 }
 
-/// More than a quotient of whole numbers is off by, and less than one step of any epoch.
+/// Larger than the rounding error of a quotient of integers, and smaller than one step of any epoch.
 const ROUNDING: f64 = 1e-9;
 
 impl Clock {
@@ -22,12 +22,12 @@ impl Clock {
         (self.epoch + ROUNDING) as usize
     }
 
-    /// The share of the run that is done, from 0 towards 1.
+    /// The completed fraction of the run, from 0 towards 1.
     pub fn progress(&self) -> f64 {
         self.step as f64 / self.total as f64
     }
 
-    /// The same moment of a run that began at `start`; before it, its beginning.
+    /// The same point in time, counted from `start`; before `start`, the beginning of the run.
     pub fn since(&self, start: &Clock) -> Clock {
         Clock {
             step: self.step.saturating_sub(start.step),
@@ -48,7 +48,7 @@ mod tests {
     }
 
     #[test]
-    fn counts_from_another_beginning() {
+    fn since_counts_from_another_start() {
         let at = |step| Clock { step, total: 100, epoch: step as f64 / 10.0 };
         assert_eq!(at(25).since(&at(5)), Clock { step: 20, total: 95, epoch: 2.0 });
         assert_eq!(at(3).since(&at(5)), Clock { step: 0, total: 95, epoch: 0.0 });

@@ -1,6 +1,6 @@
-//! Dates of moments that are counted in seconds.
+//! Calendar dates of Unix timestamps.
 
-/// Year, month, day, hour, minute and second, UTC, of a moment in seconds since 1970.
+/// Returns year, month, day, hour, minute and second, UTC, of a Unix timestamp in seconds.
 ///
 /// Hinnant, "chrono-compatible low-level date algorithms", 2013: years begin in March, so that leap
 /// days come last.
@@ -21,11 +21,11 @@ mod tests {
     use super::utc;
 
     #[test]
-    fn days_have_their_dates() {
+    fn timestamps_convert_to_dates() {
         let date = |days: u64| utc(86_400 * days)[..3].to_vec();
         assert_eq!(date(0), [1970, 1, 1]);
         assert_eq!(date(59), [1970, 3, 1]);
-        // A leap day of a century that has one.
+        // A leap day in a century year that has one.
         assert_eq!(date(11_016), [2000, 2, 29]);
         assert_eq!(date(20_778), [2026, 11, 21]);
         assert_eq!(utc(86_399)[3..], [23, 59, 59]);

@@ -1,39 +1,39 @@
 //! Where the epochs of a run end.
 //!
-//! An epoch is what the sampler says, and its length may change from one to the next.
-//! All lengths are known before the first step, so that a step stays a function of its number.
+//! The sampler determines the length of an epoch, which may change from one epoch to the next.
+//! All lengths are known before the first step, so that a step is a function of its index alone.
 
 use crate::Length;
 
 /// The epochs of a run, in optimizer steps.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Epochs {
-    /// Steps done after each epoch; the last may end after the run does.
+    /// Steps completed at the end of each epoch; the last epoch may end after the run.
     ends: Vec<usize>,
     /// Steps of the run.
     total: usize,
-    /// Where it takes only some steps of a longer run, an epoch each: that run.
+    /// The full run, if this one takes only some of its steps, each as an epoch of its own.
     whole: Option<Box<Whole>>,
 }
 
-/// A run of which only some steps are taken.
+/// A full run of which only some steps are taken.
 #[derive(Clone, Debug, PartialEq)]
 struct Whole {
     epochs: Epochs,
-    /// Steps done in it before each step that is taken.
+    /// Steps of the full run completed before each step that is taken.
     moments: Vec<usize>,
 }
 
-/// A run that counts more is taken for a slip of the pen.
+/// A run with more epochs is rejected as an implausible value, probably a typo.
 const MOST: usize = 1_000_000;
 
 impl Epochs {
     /// The epochs of a run of the length `total`.
     ///
-    /// - `n_steps`: how many steps an epoch has, counted from 0.
+    /// - `n_steps`: the number of steps of the epoch with this index, from 0.
     ///
     /// # Errors
-    /// A run without steps, or more than a million epochs; and those of `n_steps`.
+    /// A run without steps, or of more than a million epochs; and the errors of `n_steps`.
     pub fn new(
         total: Length,
         n_steps: impl Fn(usize) -> Result<usize, String>,
@@ -47,7 +47,7 @@ impl Epochs {
         while !is_covered(&ends) {
             let (epoch_idx, done) = (ends.len(), ends.last().copied().unwrap_or(0));
             if epoch_idx == MOST {
-                return Err(format!("at `train.total`: {total} are more than {MOST} epochs"));
+                return Err(format!("at `train.total`: {total} is more than {MOST} epochs"));
             }
             ends.push(done + n_steps(epoch_idx)?);
         }
@@ -60,10 +60,10 @@ impl Epochs {
         }
     }
 
-    /// The run of which only the steps after so many steps are taken, each an epoch by itself. Lengths
-    /// are what they come to in it, and epochs are counted as in the whole run.
+    /// A run that takes only some steps of this one, each as an epoch of its own. Lengths are converted
+    /// to the steps taken, and epochs are counted as in the full run.
     ///
-    /// - `moments`: ascending, and all within the run.
+    /// - `moments`: the indices of the steps taken, ascending, all within the run.
     pub fn only(self, moments: Vec<usize>) -> Epochs {
         let total = moments.len();
         Epochs {
@@ -73,7 +73,7 @@ impl Epochs {
         }
     }
 
-    /// The epoch of the whole run that an epoch of this one belongs to: itself, except where only some steps
+    /// The epoch of the full run that an epoch of this one belongs to: the same, unless only some steps
     /// are taken.
     pub fn of_whole(&self, epoch_idx: usize) -> usize {
         match &self.whole {
@@ -82,35 +82,35 @@ impl Epochs {
         }
     }
 
-    /// How many batches an epoch has at most, where it does not have all.
+    /// The maximum number of batches of an epoch; `None` if it has all of them.
     pub fn most_batches(&self) -> Option<usize> {
         self.whole.as_ref().map(|_| 1)
     }
 
-    /// Steps of the run.
+    /// The number of steps of the run.
     pub fn total(&self) -> usize {
         self.total
     }
 
-    /// How many epochs the run begins.
+    /// The number of epochs that the run begins.
     pub fn n_begun(&self) -> usize {
         self.ends.len()
     }
 
-    /// How many steps an epoch has; after the run, as many as the last of it.
+    /// The number of steps of an epoch; after the end of the run, that of its last epoch.
     pub fn n_steps(&self, epoch_idx: usize) -> usize {
         let Some(last) = self.ends.len().checked_sub(1) else { return 0 };
         let epoch_idx = epoch_idx.min(last);
         self.ends[epoch_idx] - self.first_step(epoch_idx)
     }
 
-    /// The epoch that the step after `step` steps belongs to, and how many of its steps are done.
+    /// The epoch that step `step` belongs to, and the number of steps of that epoch completed before it.
     pub fn find(&self, step: usize) -> (usize, usize) {
         let epoch_idx = self.ends.partition_point(|&end| end <= step);
         (epoch_idx, step - self.first_step(epoch_idx))
     }
 
-    /// Epochs done after `step` steps, with their fraction.
+    /// Epochs completed after `step` steps, fractional.
     pub fn epoch(&self, step: usize) -> f64 {
         if let Some(it) = &self.whole {
             return it.epochs.epoch(it.moment(step));
@@ -119,7 +119,7 @@ impl Epochs {
         epoch_idx as f64 + done as f64 / self.n_steps(epoch_idx).max(1) as f64
     }
 
-    /// Steps done after so many epochs, to the nearest.
+    /// Steps completed after `epochs` epochs, rounded to the nearest.
     pub fn steps(&self, epochs: f64) -> usize {
         if let Some(it) = &self.whole {
             return it.steps(it.epochs.steps(epochs));
@@ -129,12 +129,12 @@ impl Epochs {
         self.first_step(whole) + rest.round() as usize
     }
 
-    /// Steps of this run that so many steps of the whole run come to.
+    /// The number of steps of this run among the first `n_steps` of the full run.
     pub fn steps_of(&self, n_steps: usize) -> usize {
         self.whole.as_ref().map_or(n_steps, |it| it.steps(n_steps))
     }
 
-    /// The whole run.
+    /// The full run.
     pub(crate) fn whole(&self) -> &Epochs {
         self.whole.as_ref().map_or(self, |it| &it.epochs)
     }
@@ -144,13 +144,39 @@ impl Epochs {
     }
 }
 
+impl Length {
+    /// The length in optimizer steps, from the start of a run with these epochs.
+    pub fn to_steps(self, epochs: &Epochs) -> usize {
+        epochs.steps_of(self.of_whole(epochs))
+    }
+
+    /// Like [`Length::to_steps`], in steps of the full run if only some of them are taken.
+    pub fn of_whole(self, epochs: &Epochs) -> usize {
+        let whole = epochs.whole();
+        match self {
+            Length::Epochs(n) => whole.steps(n),
+            Length::Steps(n) => n,
+            Length::Percent(p) => (p / 100.0 * whole.total() as f64).round() as usize,
+        }
+    }
+
+    /// Whether exactly `step` steps are a multiple of this length.
+    pub fn is_up(self, step: usize, epochs: &Epochs) -> bool {
+        match self {
+            // Multiples of epochs, not of steps: epochs differ in length.
+            Length::Epochs(n) => epochs.steps((epochs.epoch(step) / n).round() * n) == step,
+            other => step.is_multiple_of(other.to_steps(epochs).max(1)),
+        }
+    }
+}
+
 impl Whole {
-    /// Steps done in the whole run after `step` steps are taken.
+    /// Steps of the full run completed when `step` steps are taken.
     fn moment(&self, step: usize) -> usize {
         self.moments.get(step).copied().unwrap_or(self.epochs.total)
     }
 
-    /// How many of the first so many steps are taken.
+    /// How many of the first `n_steps` steps are taken.
     fn steps(&self, n_steps: usize) -> usize {
         self.moments.partition_point(|it| *it < n_steps)
     }
@@ -185,12 +211,12 @@ mod tests {
         for step in 0..9 {
             assert_eq!(epochs.steps(epochs.epoch(step)), step);
         }
-        // After the run every epoch is as long as the last.
+        // After the end of the run, every epoch is as long as the last.
         assert_eq!([3.0, 4.0, 5.5].map(|it| epochs.steps(it)), [9, 11, 14]);
     }
 
     #[test]
-    fn of_a_run_some_steps_are_taken_and_lengths_follow() {
+    fn lengths_are_converted_when_only_some_steps_are_taken() {
         // Ten epochs of ten steps; the first, the last and two where something changes.
         let whole = Epochs::new(Length::Epochs(10.0), |_| Ok(10)).unwrap();
         let few = whole.only(vec![0, 25, 60, 99]);
@@ -218,14 +244,43 @@ mod tests {
     }
 
     #[test]
-    fn a_run_that_makes_no_sense_is_an_error() {
+    fn three_units_count_steps() {
+        let epochs = Epochs::new(Length::Steps(200), |_| Ok(10)).unwrap();
+        let steps = |text: &str| text.parse::<Length>().unwrap().to_steps(&epochs);
+        assert_eq!(["3 epochs", "0.5 epochs", "7 steps", "5 %"].map(steps), [30, 5, 7, 10]);
+    }
+
+    #[test]
+    fn intervals_are_counted_in_the_same_units() {
+        let up = |text: &str, n_steps: fn(usize) -> usize| -> Vec<usize> {
+            let epochs = Epochs::new(Length::Steps(20), |it| Ok(n_steps(it))).unwrap();
+            let length: Length = text.parse().unwrap();
+            (1..=20).filter(|&it| length.is_up(it, &epochs)).collect()
+        };
+        assert_eq!(up("7 steps", |_| 5), [7, 14]);
+        assert_eq!(up("25 %", |_| 5), [5, 10, 15, 20]);
+        assert_eq!(up("1 epochs", |_| 5), [5, 10, 15, 20]);
+        assert_eq!(up("0.5 epochs", |_| 5), [3, 5, 8, 10, 13, 15, 18, 20]);
+        assert_eq!(up("0.1 epochs", |_| 5).len(), 20);
+        assert_eq!(up("1.5 epochs", |_| 6), [9, 18]);
+        // Epochs of 8, 6, 4 and 2 steps.
+        assert_eq!(up("1 epochs", |it| 8 - 2 * it), [8, 14, 18, 20]);
+        assert_eq!(up("0.5 epochs", |it| 8 - 2 * it), [4, 8, 11, 14, 16, 18, 19, 20]);
+        assert_eq!(up("2 epochs", |it| 8 - 2 * it), [14, 20]);
+    }
+
+    #[test]
+    fn an_invalid_run_is_an_error() {
         let err = |total: Length| Epochs::new(total, |_| Ok(1)).unwrap_err();
         assert!(err(Length::Epochs(0.0)).contains("no steps"));
         assert!(err(Length::Percent(5.0)).contains("no steps"));
         assert!(err(Length::Epochs(1e8)).contains("1000000"));
         assert!(err(Length::Steps(usize::MAX)).contains("1000000"));
-        let third = |it| if it < 2 { Ok(1) } else { Err("nobody".to_owned()) };
-        assert_eq!(Epochs::new(Length::Epochs(2.5), third).unwrap_err(), "nobody");
-        assert!(Epochs::new(Length::Epochs(2.0), third).is_ok(), "the run ends before");
+        let third = |it| if it < 2 { Ok(1) } else { Err("exhausted".to_owned()) };
+        assert_eq!(Epochs::new(Length::Epochs(2.5), third).unwrap_err(), "exhausted");
+        assert!(
+            Epochs::new(Length::Epochs(2.0), third).is_ok(),
+            "the run ends before the third epoch"
+        );
     }
 }

@@ -1,4 +1,4 @@
-//! Files are written whole or not at all.
+//! Atomic file writes: a file is written completely or not at all.
 
 use std::{
     ffi::OsString,
@@ -7,25 +7,25 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Writes a file under a temporary name beside it, makes sure that it is on disk, and renames it.
+/// Writes a temporary file in the same folder, syncs it to disk, and renames it to `path`.
 ///
-/// Whoever opens `path` finds the old content or the new one, never a part, whenever the process
-/// ends. The temporary file is removed when anything fails.
+/// A reader of `path` gets the old content or the new content, never a part, even if the process is
+/// killed. The temporary file is removed on failure.
 ///
-/// A link is followed. What is no file on a disk, such as a pipe, is just written to; a file that a
-/// program has open, such as `/dev/stdout`, is added to.
+/// Symbolic links are followed. A path that is not a regular file, such as a pipe, is written to directly;
+/// an open file descriptor, such as `/dev/stdout`, is appended to.
 ///
 /// # Errors
-/// What the system says: no space, no right, no folder.
-pub fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    write_whole_with(path, |file| file.write_all(bytes))
+/// Any I/O error: no space, no permission, no such folder.
+pub fn write_atomic(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    write_atomic_with(path, |file| file.write_all(bytes))
 }
 
-/// As [`write_whole`], of what `write` writes.
+/// Like [`write_atomic`], with the content written by `write`.
 ///
 /// # Errors
-/// Those of `write`, and what the system says.
-pub fn write_whole_with<E: From<io::Error>>(
+/// Those of `write`, and any I/O error.
+pub fn write_atomic_with<E: From<io::Error>>(
     path: &Path,
     write: impl FnOnce(&mut File) -> Result<(), E>,
 ) -> Result<(), E> {
@@ -37,7 +37,7 @@ pub fn write_whole_with<E: From<io::Error>>(
             return write(&mut File::options().write(true).open(path)?);
         }
         if path.is_symlink() {
-            return write_whole_with(&fs::canonicalize(path)?, write);
+            return write_atomic_with(&fs::canonicalize(path)?, write);
         }
     }
     let (temporary, mut file) = Temporary::create(path)?;
@@ -49,24 +49,24 @@ pub fn write_whole_with<E: From<io::Error>>(
     replace().inspect_err(|_| drop(fs::remove_file(&temporary.0)))
 }
 
-/// Gives a file another's name, and makes sure that this is on disk.
+/// Renames a file, replacing `to`, and syncs the rename to disk.
 ///
 /// # Errors
-/// What the system says; then nothing has changed.
+/// Any I/O error.
 pub fn replace(from: &Path, to: &Path) -> io::Result<()> {
     fs::rename(from, to)?;
-    // The new name itself is on disk only with its folder.
+    // The new name is on disk only after its folder is synced.
     let dir = to.parent().filter(|it| !it.as_os_str().is_empty());
     File::open(dir.unwrap_or(Path::new(".")))?.sync_all()
 }
 
-/// The number of the open file that a path is another name of: of `/dev/stdout` 1, whatever that is
-/// connected with; of `/dev/fd/7` 7.
+/// Returns the file descriptor that a path refers to: 1 for `/dev/stdout`, whatever that is connected to;
+/// 7 for `/dev/fd/7`.
 ///
-/// What such a path leads to must not be replaced by another file: whoever opened it would still have
-/// the old one.
+/// The target of such a path must not be replaced by another file: the process that opened it would still
+/// hold the old one.
 pub fn descriptor(path: &Path) -> Option<u32> {
-    /// A link to a link to a link: no more than the system follows.
+    /// The maximum length of a chain of links, as the system follows it.
     const LINKS: usize = 40;
     let mut path = path.to_owned();
     for _ in 0..LINKS {
@@ -82,14 +82,14 @@ pub fn descriptor(path: &Path) -> Option<u32> {
     None
 }
 
-/// What a file is called while it is written: `.<name>.<n>.tmp`.
+/// The temporary file of a write in progress: `.<name>.<n>.tmp`.
 ///
-/// Whoever writes it holds a lock on it, which the system releases when the process ends, however it
-/// does. So one that is not locked was left behind, and is written over by the next who writes the same file.
+/// The writer holds a lock on it, which the system releases when the process ends for any reason. A
+/// temporary file that is not locked is therefore stale, and the next write of the same file reuses it.
 struct Temporary(PathBuf);
 
 impl Temporary {
-    /// The first that nobody writes to, empty and locked.
+    /// Creates the first temporary file that is not in use, empty and locked.
     fn create(path: &Path) -> io::Result<(Temporary, File)> {
         for n in 0.. {
             let temporary = Temporary::nth(path, n);
@@ -97,7 +97,7 @@ impl Temporary {
                 return Ok((temporary, file));
             }
         }
-        unreachable!("there are numbers enough")
+        unreachable!("the range is unbounded")
     }
 
     fn nth(path: &Path, n: usize) -> Temporary {
@@ -107,25 +107,25 @@ impl Temporary {
         Temporary(path.with_file_name(name))
     }
 
-    /// Makes it, or takes one over that was left behind; none where somebody writes to it.
+    /// Creates it, or takes over a stale one; `None` if it is in use.
     fn take(&self) -> io::Result<Option<File>> {
         let mut options = File::options();
         options.write(true);
         let file = match options.clone().create_new(true).open(&self.0) {
             Ok(file) => match file.try_lock() {
-                // A file system without locks.
+                // The file system has no locks.
                 Err(TryLockError::Error(_)) => return Ok(Some(file)),
                 Ok(()) => file,
-                // Taken for one that was left behind.
+                // Another process has taken it over as stale.
                 Err(TryLockError::WouldBlock) => return Ok(None),
             },
-            Err(err) if err.kind() == io::ErrorKind::AlreadyExists => match self.left_behind() {
+            Err(err) if err.kind() == io::ErrorKind::AlreadyExists => match self.open_stale() {
                 Some(file) => file,
                 None => return Ok(None),
             },
             Err(err) => return Err(err),
         };
-        // Until it was locked, it could be renamed or removed.
+        // It could be renamed or removed before it was locked.
         if !is_same(&file, &self.0) {
             return Ok(None);
         }
@@ -133,22 +133,22 @@ impl Temporary {
         Ok(Some(file))
     }
 
-    /// The file, locked, if it is there and nobody writes to it.
-    fn left_behind(&self) -> Option<File> {
+    /// The file, locked, if it exists and is not in use.
+    fn open_stale(&self) -> Option<File> {
         let file = File::options().write(true).open(&self.0).ok()?;
         (file.try_lock().is_ok() && is_same(&file, &self.0)).then_some(file)
     }
 
-    /// Removes it if it was left behind.
+    /// Removes it if it is stale.
     fn remove(&self) {
-        // The lock is held until it is gone.
-        if let Some(_file) = self.left_behind() {
+        // The lock is held until the file is removed.
+        if let Some(_file) = self.open_stale() {
             drop(fs::remove_file(&self.0));
         }
     }
 }
 
-/// Whether an open file is still the one of that name.
+/// Whether an open file is still the one at `path`.
 fn is_same(file: &File, path: &Path) -> bool {
     use std::os::unix::fs::MetadataExt as _;
     let of = |it: fs::Metadata| (it.dev(), it.ino());
@@ -156,17 +156,17 @@ fn is_same(file: &File, path: &Path) -> bool {
     found.is_ok_and(|it| file.metadata().map(of).is_ok_and(|ours| ours == it))
 }
 
-/// Opens a file to read and to append to, made where there is none, and waits until nobody else has it
-/// open like this.
+/// Opens a file for reading and appending, creating it if it does not exist, with an exclusive lock: waits
+/// until no other caller holds it.
 ///
-/// It may be replaced by [`write_whole`] while it is open: those who wait then open the new one.
+/// It may be replaced by [`write_atomic`] while it is open: waiting callers then open the new one.
 ///
 /// # Errors
-/// What the system says: no right, no folder.
-pub fn open_alone(path: &Path) -> io::Result<File> {
+/// Any I/O error: no permission, no such folder.
+pub fn open_exclusive(path: &Path) -> io::Result<File> {
     loop {
         let file = File::options().read(true).append(true).create(true).open(path)?;
-        // A file system without locks is written to without.
+        // If the file system has no locks, continue without one.
         drop(file.lock());
         if is_same(&file, &fs::canonicalize(path)?) {
             return Ok(file);
@@ -174,8 +174,8 @@ pub fn open_alone(path: &Path) -> io::Result<File> {
     }
 }
 
-/// Removes what killed programs left behind in a folder and those below it: temporary files that became
-/// nothing. Those that a program is writing stay, and so does what cannot be removed.
+/// Removes stale temporary files of killed processes in a folder, recursively. Temporary files in use, and
+/// those that cannot be removed, stay.
 pub fn remove_leftovers(dir: &Path) {
     for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
         let name = entry.file_name();
@@ -189,8 +189,7 @@ pub fn remove_leftovers(dir: &Path) {
     }
 }
 
-/// Removes what a killed program left of one file that it was writing, without looking at the others of its
-/// folder.
+/// Removes the stale temporary files of one path, without listing its folder.
 pub fn remove_leftovers_of(path: &Path) {
     let all = (0..).map(|n| Temporary::nth(path, n));
     all.take_while(|it| it.0.exists()).for_each(|it| it.remove());
@@ -204,7 +203,7 @@ mod tests {
         thread,
     };
 
-    use super::{descriptor, remove_leftovers, remove_leftovers_of, write_whole};
+    use super::{descriptor, remove_leftovers, remove_leftovers_of, write_atomic};
 
     fn names(dir: &Path) -> Vec<String> {
         let names = fs::read_dir(dir).unwrap().map(|it| it.unwrap().file_name());
@@ -220,7 +219,7 @@ mod tests {
         for name in [".a.txt.17.0.tmp", "a.txt", ".hidden", "b.tmp", "below/.c.0.tmp"] {
             fs::write(dir.path().join(name), b"").unwrap();
         }
-        // Another program is writing this one.
+        // In use by another process.
         let busy = File::create(dir.path().join("below/.d.0.tmp")).unwrap();
         busy.lock().unwrap();
         remove_leftovers(dir.path());
@@ -229,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn leftovers_of_one_file_are_removed_whoever_else_writes_it() {
+    fn leftovers_of_one_file_are_removed_except_those_in_use() {
         let dir = tempfile::tempdir().unwrap();
         for name in [".a.0.tmp", ".a.1.tmp", ".a.2.tmp", ".b.0.tmp"] {
             fs::write(dir.path().join(name), b"").unwrap();
@@ -241,33 +240,33 @@ mod tests {
     }
 
     #[test]
-    fn what_was_left_of_a_file_is_written_over_and_what_is_being_written_is_not() {
+    fn a_stale_temporary_file_is_reused_and_one_in_use_is_not() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.txt");
-        // Longer than what comes.
+        // Longer than the new content.
         fs::write(dir.path().join(".a.txt.0.tmp"), vec![b'x'; 100]).unwrap();
-        write_whole(&path, b"one").unwrap();
+        write_atomic(&path, b"one").unwrap();
         assert_eq!(names(dir.path()), ["a.txt"]);
         let busy = File::create(dir.path().join(".a.txt.0.tmp")).unwrap();
         busy.lock().unwrap();
-        write_whole(&path, b"two").unwrap();
+        write_atomic(&path, b"two").unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"two");
         assert_eq!(names(dir.path()), [".a.txt.0.tmp", "a.txt"]);
         drop(busy);
-        write_whole(&path, b"three").unwrap();
+        write_atomic(&path, b"three").unwrap();
         assert_eq!(names(dir.path()), ["a.txt"]);
     }
 
     #[test]
-    fn many_who_write_the_same_file_at_once_leave_one_of_theirs_whole() {
+    fn concurrent_writers_leave_one_complete_file() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.txt");
         thread::scope(|scope| {
-            for who in 0..8_u8 {
+            for writer in 0..8_u8 {
                 let path = &path;
                 scope.spawn(move || {
                     for _ in 0..20 {
-                        write_whole(path, &vec![who; 5000 + usize::from(who)]).unwrap();
+                        write_atomic(path, &vec![writer; 5000 + usize::from(writer)]).unwrap();
                     }
                 });
             }
@@ -279,32 +278,32 @@ mod tests {
     }
 
     #[test]
-    fn the_old_content_is_replaced_and_nothing_is_left_behind() {
+    fn the_old_content_is_replaced_and_no_temporary_file_is_left() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.txt");
-        write_whole(&path, b"one").unwrap();
-        write_whole(&path, b"two").unwrap();
+        write_atomic(&path, b"one").unwrap();
+        write_atomic(&path, b"two").unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"two");
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
     }
 
     #[test]
     #[cfg(unix)]
-    fn a_link_is_followed_and_a_device_stays_one() {
+    fn a_link_is_followed_and_a_device_is_not_replaced() {
         let dir = tempfile::tempdir().unwrap();
         let (path, link) = (dir.path().join("a.txt"), dir.path().join("link"));
         fs::write(&path, b"one").unwrap();
         std::os::unix::fs::symlink(&path, &link).unwrap();
-        write_whole(&link, b"two").unwrap();
+        write_atomic(&link, b"two").unwrap();
         assert!(link.is_symlink());
         assert_eq!(fs::read(&path).unwrap(), b"two");
-        write_whole("/dev/null".as_ref(), b"gone").unwrap();
+        write_atomic("/dev/null".as_ref(), b"gone").unwrap();
         assert!(!fs::metadata("/dev/null").unwrap().is_file());
     }
 
     #[test]
     #[cfg(target_os = "linux")]
-    fn an_open_file_is_added_to_and_not_replaced() {
+    fn an_open_file_is_appended_to_and_not_replaced() {
         use std::os::fd::AsRawFd as _;
         assert_eq!(descriptor("/dev/stdout".as_ref()), Some(1));
         assert_eq!(descriptor("/dev/fd/7".as_ref()), Some(7));
@@ -317,7 +316,7 @@ mod tests {
         let link = dir.path().join("link");
         std::os::unix::fs::symlink(format!("/proc/self/fd/{}", open.as_raw_fd()), &link).unwrap();
         assert!(descriptor(&link).is_some());
-        write_whole(&link, b"two").unwrap();
+        write_atomic(&link, b"two").unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"one,two");
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
     }
@@ -329,9 +328,9 @@ mod tests {
         fs::create_dir(&path).unwrap();
         fs::write(path.join("inside"), b"kept").unwrap();
         // A folder cannot be replaced by a file.
-        assert!(write_whole(&path, b"new").is_err());
+        assert!(write_atomic(&path, b"new").is_err());
         assert_eq!(fs::read(path.join("inside")).unwrap(), b"kept");
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
-        assert!(write_whole(&dir.path().join("absent/a.txt"), b"new").is_err());
+        assert!(write_atomic(&dir.path().join("absent/a.txt"), b"new").is_err());
     }
 }

@@ -1,4 +1,4 @@
-//! A file that grows by whole records.
+//! An append-only file of whole records.
 
 use std::{
     fs::File,
@@ -6,67 +6,73 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::files::write_whole;
+use crate::files::write_atomic;
 
-/// A file that grows by whole records. What cannot be written, as on a full disk, is tried again with
-/// the next record, so that there is no gap.
+/// An append-only file of whole records. A record that cannot be written, for example on a full disk, is
+/// retried with the next one, so that there is no gap.
 #[derive(Debug)]
 pub struct Growing {
     path: PathBuf,
     file: File,
     /// Bytes of whole records in the file.
     n_written: u64,
-    /// Whether a part of a record may follow them.
-    is_torn: bool,
+    /// Whether a partial record may follow them.
+    has_partial_record: bool,
     /// Records that are not in the file yet.
-    waiting: Vec<u8>,
+    pending: Vec<u8>,
 }
 
 impl Growing {
-    /// A file that begins with `kept`, whatever it held before.
+    /// Opens a file whose content is replaced by `kept`.
     ///
     /// # Errors
-    /// What the system says.
+    /// Any I/O error.
     pub fn open(path: &Path, kept: &[u8]) -> io::Result<Growing> {
-        write_whole(path, kept)?;
+        write_atomic(path, kept)?;
         let file = File::options().append(true).open(path)?;
         let n_written = kept.len() as u64;
-        Ok(Growing { path: path.to_owned(), file, n_written, is_torn: false, waiting: Vec::new() })
+        Ok(Growing {
+            path: path.to_owned(),
+            file,
+            n_written,
+            has_partial_record: false,
+            pending: Vec::new(),
+        })
     }
 
-    /// Where it is.
+    /// The path of the file.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The file, to be brought to disk.
+    /// A handle of the file, to sync it to disk.
     ///
     /// # Errors
-    /// What the system says.
+    /// Any I/O error.
     pub fn file(&self) -> io::Result<File> {
         self.file.try_clone()
     }
 
-    /// How many bytes it has, with those that wait.
+    /// The number of bytes, including pending records.
     pub fn n_bytes(&self) -> u64 {
-        self.n_written + self.waiting.len() as u64
+        self.n_written + self.pending.len() as u64
     }
 
-    /// Adds a record.
+    /// Appends a record.
     ///
     /// # Errors
-    /// What the system says; the record waits for the next one.
+    /// Any I/O error; the record is then retried with the next one.
     pub fn add(&mut self, record: &[u8]) -> io::Result<()> {
-        self.waiting.extend_from_slice(record);
-        if self.is_torn {
+        self.pending.extend_from_slice(record);
+        if self.has_partial_record {
             self.file.set_len(self.n_written)?;
         }
-        // One write, so that a record is there or not, except where the disk is full.
-        self.is_torn = true;
-        self.file.write_all(&self.waiting)?;
-        self.is_torn = false;
-        self.n_written += self.waiting.len() as u64;
-        self.waiting.clear();
+        // A single write, so that a record is complete or absent, unless the disk is full.
+        self.has_partial_record = true;
+        self.file.write_all(&self.pending)?;
+        self.has_partial_record = false;
+        self.n_written += self.pending.len() as u64;
+        self.pending.clear();
         Ok(())
     }
 }
@@ -78,11 +84,11 @@ mod tests {
     use super::Growing;
 
     #[test]
-    fn what_could_not_be_written_comes_with_the_next_record() {
+    fn a_failed_record_is_retried_with_the_next_one() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.log");
         let mut growing = Growing::open(&path, b"one,").unwrap();
-        // A file that cannot be written to, and a part of a record that was.
+        // A file that cannot be written to, and then a partially written record.
         let writable = std::mem::replace(&mut growing.file, File::open(&path).unwrap());
         assert!(growing.add(b"two,").is_err());
         fs::write(&path, b"one,tw").unwrap();

@@ -1,58 +1,32 @@
-//! A length of training, in whichever unit the experiment's author thinks in.
+//! A duration of training, in epochs, steps or percent of the run.
 
 use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-use crate::Epochs;
-
 /// `"3 epochs"`, `"500 steps"` or `"5 %"` of the run.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum Length {
-    /// Passes over the training set.
+    /// Epochs: passes over the training set.
     Epochs(f64),
     /// Optimizer steps.
     Steps(usize),
-    /// A share of the whole run, in percent.
+    /// Percent of the whole run.
     Percent(f64),
 }
 
 /// The text is not a length.
 #[derive(Debug, thiserror::Error)]
-#[error("`{0}` is no length: write \"3 epochs\", \"500 steps\" or \"5 %\"")]
+#[error("`{0}` is not a length: write \"3 epochs\", \"500 steps\" or \"5 %\"")]
 pub struct NotALength(String);
 
 impl Length {
-    /// Whether it is no length at all.
+    /// Whether the length is zero.
     pub fn is_none(self) -> bool {
         match self {
             Length::Epochs(n) | Length::Percent(n) => n <= 0.0,
             Length::Steps(n) => n == 0,
-        }
-    }
-
-    /// The length in optimizer steps, from the beginning of a run of these epochs.
-    pub fn to_steps(self, epochs: &Epochs) -> usize {
-        epochs.steps_of(self.of_whole(epochs))
-    }
-
-    /// As [`Length::to_steps`], in steps of the whole run where only some of them are taken.
-    pub fn of_whole(self, epochs: &Epochs) -> usize {
-        let whole = epochs.whole();
-        match self {
-            Length::Epochs(n) => whole.steps(n),
-            Length::Steps(n) => n,
-            Length::Percent(p) => (p / 100.0 * whole.total() as f64).round() as usize,
-        }
-    }
-
-    /// Whether so long a time, or one of its multiples, has passed after exactly `step` steps.
-    pub fn is_up(self, step: usize, epochs: &Epochs) -> bool {
-        match self {
-            // Multiples of epochs, not of steps: epochs differ in length.
-            Length::Epochs(n) => epochs.steps((epochs.epoch(step) / n).round() * n) == step,
-            other => step.is_multiple_of(other.to_steps(epochs).max(1)),
         }
     }
 }
@@ -101,43 +75,16 @@ impl From<Length> for String {
 #[cfg(test)]
 mod tests {
     use super::Length;
-    use crate::Epochs;
 
     #[test]
-    fn three_units_count_steps() {
-        let epochs = Epochs::new(Length::Steps(200), |_| Ok(10)).unwrap();
-        let steps = |text: &str| text.parse::<Length>().unwrap().to_steps(&epochs);
-        assert_eq!(["3 epochs", "0.5 epochs", "7 steps", "5 %"].map(steps), [30, 5, 7, 10]);
-    }
-
-    #[test]
-    fn every_so_often_is_counted_in_the_same_units() {
-        let up = |text: &str, n_steps: fn(usize) -> usize| -> Vec<usize> {
-            let epochs = Epochs::new(Length::Steps(20), |it| Ok(n_steps(it))).unwrap();
-            let length: Length = text.parse().unwrap();
-            (1..=20).filter(|&it| length.is_up(it, &epochs)).collect()
-        };
-        assert_eq!(up("7 steps", |_| 5), [7, 14]);
-        assert_eq!(up("25 %", |_| 5), [5, 10, 15, 20]);
-        assert_eq!(up("1 epochs", |_| 5), [5, 10, 15, 20]);
-        assert_eq!(up("0.5 epochs", |_| 5), [3, 5, 8, 10, 13, 15, 18, 20]);
-        assert_eq!(up("0.1 epochs", |_| 5).len(), 20);
-        assert_eq!(up("1.5 epochs", |_| 6), [9, 18]);
-        // Epochs of 8, 6, 4 and 2 steps.
-        assert_eq!(up("1 epochs", |it| 8 - 2 * it), [8, 14, 18, 20]);
-        assert_eq!(up("0.5 epochs", |it| 8 - 2 * it), [4, 8, 11, 14, 16, 18, 19, 20]);
-        assert_eq!(up("2 epochs", |it| 8 - 2 * it), [14, 20]);
-    }
-
-    #[test]
-    fn what_is_written_reads_back() {
+    fn display_round_trips() {
         for text in ["3 epochs", "0.5 epochs", "7 steps", "12.5 %"] {
             assert_eq!(text.parse::<Length>().unwrap().to_string(), text);
         }
     }
 
     #[test]
-    fn anything_else_is_an_error() {
+    fn invalid_text_is_an_error() {
         for text in ["", "3", "3 hours", "-1 epochs", "1.5 steps", "NaN %", "inf epochs"] {
             assert!(text.parse::<Length>().is_err(), "{text}");
         }

@@ -1,6 +1,6 @@
-//! Names: registries, layered configs, tasks, clocks and named randomness.
+//! Registries, layered configs, tasks, clocks and named random streams.
 //!
-//! Nothing in this crate knows what an image or a tensor is.
+//! Nothing in this crate depends on images or tensors.
 
 pub mod choice;
 pub mod clock;

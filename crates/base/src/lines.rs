@@ -1,4 +1,4 @@
-//! A text that grows by a line at a time, and that a resumed run cuts back to where it goes on.
+//! A line-based log file, which a resumed run truncates to the step that it resumes from.
 
 use std::{
     fs::{self, File},
@@ -8,59 +8,59 @@ use std::{
 
 use crate::growing::Growing;
 
-/// A text whose lines begin with a step: its first digits. A CSV file is one, below its header, and so is
-/// a file of JSON objects.
+/// A log file whose lines begin with a step: the first digits of the line. Examples are a CSV file, below
+/// its header, and a JSON Lines file.
 #[derive(Debug)]
 pub struct Lines {
     growing: Growing,
 }
 
 impl Lines {
-    /// Opens the text for a run that goes on after `step` steps: later lines, and a line that was not
-    /// finished, are dropped.
+    /// Opens the file for a run that resumes after `step` steps: later lines and an incomplete line are
+    /// dropped.
     ///
-    /// - `header`: the first line, where there is one.
+    /// - `header`: the first line, if there is one.
     ///
     /// # Errors
-    /// What the system says, but that there is no such file. And a text that is no such one: with another
-    /// header, or with a line that begins with no step. Nothing is written then.
+    /// Any I/O error, except that the file does not exist. And a file of another format: with another
+    /// header, or with a line that does not begin with a step. The file is then left unchanged.
     pub fn open(path: &Path, header: Option<&str>, step: usize) -> io::Result<Lines> {
         let old = match fs::read(path) {
-            // Nothing of it would stay.
+            // No line would be kept.
             _ if step == 0 => Vec::new(),
             Err(err) if err.kind() == io::ErrorKind::NotFound => Vec::new(),
             other => other?,
         };
         let kept = kept(&old, header, step).map_err(|what| {
-            let help = "move it away to begin a new one, or repair it";
+            let help = "move it away to start a new one, or repair it";
             io::Error::new(io::ErrorKind::InvalidData, format!("{what}: {help}"))
         })?;
         Ok(Lines { growing: Growing::open(path, &kept)? })
     }
 
-    /// Where it is.
+    /// The path of the file.
     pub fn path(&self) -> &Path {
         self.growing.path()
     }
 
-    /// The file, to be brought to disk.
+    /// A handle of the file, to sync it to disk.
     ///
     /// # Errors
-    /// What the system says.
+    /// Any I/O error.
     pub fn file(&self) -> io::Result<File> {
         self.growing.file()
     }
 
-    /// Adds a line.
+    /// Appends a line.
     ///
     /// # Errors
-    /// What the system says; the line is tried again with the next one.
+    /// Any I/O error; the line is then retried with the next one.
     pub fn add(&mut self, line: &str) -> io::Result<()> {
         self.growing.add(format!("{line}\n").as_bytes())
     }
 }
 
-/// What of a text stays for a run that goes on after `step` steps.
+/// The part of a file that a run resumed after `step` steps keeps.
 fn kept(old: &[u8], header: Option<&str>, step: usize) -> Result<Vec<u8>, String> {
     let mut lines =
         old.split_inclusive(|it| *it == b'\n').filter(|it| it.ends_with(b"\n")).enumerate();
@@ -79,7 +79,7 @@ fn kept(old: &[u8], header: Option<&str>, step: usize) -> Result<Vec<u8>, String
         match step_of(line) {
             Some(of_line) if of_line <= step => text.extend(line),
             Some(_) => {}
-            None => return Err(format!("line {} begins with no step", idx + 1)),
+            None => return Err(format!("line {} does not begin with a step", idx + 1)),
         }
     }
     Ok(text)
@@ -100,7 +100,7 @@ mod tests {
 
     use super::Lines;
 
-    /// Five lines and a part of one; then it goes on after the third.
+    /// Writes five lines and a partial one, and resumes after the third.
     fn check(header: Option<&str>, line: impl Fn(usize) -> String, want: &str) {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("steps");
@@ -108,7 +108,7 @@ mod tests {
         for step in 1..=5 {
             lines.add(&line(step)).unwrap();
         }
-        // A line that a kill has cut off.
+        // A line truncated by a kill.
         let cut = line(2);
         fs::write(&path, fs::read_to_string(&path).unwrap() + &cut[..cut.len() - 1]).unwrap();
         let mut lines = Lines::open(&path, header, 3).unwrap();
@@ -117,19 +117,19 @@ mod tests {
     }
 
     #[test]
-    fn a_resumed_table_forgets_what_comes_again() {
+    fn a_resumed_table_drops_the_lines_that_are_repeated() {
         let want = "step,loss\n1,0.5\n2,0.5\n3,0.5\n4,0.5\n";
         check(Some("step,loss"), |step| format!("{step},0.5"), want);
     }
 
     #[test]
-    fn resumed_objects_forget_what_comes_again() {
+    fn resumed_json_lines_drop_the_lines_that_are_repeated() {
         let want = "{\"step\":1,\"x\":7}\n{\"step\":2,\"x\":7}\n{\"step\":3,\"x\":7}\n{\"step\":4,\"x\":7}\n";
         check(None, |step| format!("{{\"step\":{step},\"x\":7}}"), want);
     }
 
-    /// What cannot be read is not begun anew.
-    fn refused(path: &Path, want: &str) {
+    /// A file that cannot be read is not started over.
+    fn check_refused(path: &Path, want: &str) {
         let err = Lines::open(path, Some("step,loss"), 3).unwrap_err().to_string();
         assert!(err.contains(want), "{err}");
     }
@@ -140,23 +140,23 @@ mod tests {
         let path = dir.path().join("steps.csv");
         for (text, want) in [
             (&b"step,other\n1,0.5\n"[..], "line 1 is not `step,loss`, but `step,other`"),
-            (b"step,loss\n1,0.5\nx\n", "line 3 begins with no step"),
-            // As a file system may leave a block that never came to disk.
-            (b"step,loss\n1,0.5\n\0\0\0\xff\n3,0.5\n", "line 3 begins with no step"),
+            (b"step,loss\n1,0.5\nx\n", "line 3 does not begin with a step"),
+            // A block that never reached the disk, as a file system may leave it.
+            (b"step,loss\n1,0.5\n\0\0\0\xff\n3,0.5\n", "line 3 does not begin with a step"),
         ] {
             fs::write(&path, text).unwrap();
-            refused(&path, want);
+            check_refused(&path, want);
             assert_eq!(fs::read(&path).unwrap(), text);
         }
-        // Any other error than that there is none.
+        // An error other than a file that does not exist.
         fs::remove_file(&path).unwrap();
         fs::create_dir(&path).unwrap();
-        refused(&path, "directory");
+        check_refused(&path, "directory");
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
     }
 
     #[test]
-    fn bytes_that_are_no_text_stay_in_their_rows() {
+    fn bytes_that_are_not_text_are_kept() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("steps.csv");
         fs::write(&path, b"step,loss\n1,\xff\n2,0.5\n").unwrap();

@@ -1,48 +1,48 @@
-//! A row of a batch: which pictures it is made of, and how much of each.
+//! A row of a batch: the images that it is mixed from, and the weight of each.
 //!
-//! To a loss it is a list of shares, a [`Row`]: one-hot labels, mixup, cutmix and pseudo labels are
-//! all such lists. To the eye it is a [`Collage`]: one picture, and perhaps a layer of another over
-//! it, y = (1 - s) x + s x' inside the layer's area. The one follows from the other: a layer weighs
-//! its share s times the part of the picture that its area covers.
+//! For the loss it is a list of weights, a [`Row`]: one-hot labels, mixup, cutmix and pseudo labels are
+//! all such lists. For rendering it is a [`MixedSample`]: one image, and optionally a layer of another on
+//! top, y = (1 - s) x + s x' inside the layer's area. The weights follow from the rendering: the weight of
+//! a layer is its opacity s times the fraction of the image that its area covers.
 
-/// One picture's share of a row.
+/// The weight of one image in a row.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Part {
-    /// The position of the picture in its batch.
-    pub picture: usize,
-    /// Its share, in 0..=1; the shares of a row sum to 1.
+    /// The index of the image in its batch.
+    pub image: usize,
+    /// Its weight, in 0..=1; the weights of a row sum to 1.
     pub weight: f32,
 }
 
-/// The pictures that one row of a batch is blended from.
+/// The images that one row of a batch is mixed from.
 pub type Row = Vec<Part>;
 
-/// Rows that are one whole picture each.
+/// Rows of one unmixed image each.
 pub fn unmixed(n: usize) -> Vec<Row> {
-    (0..n).map(|picture| vec![Part { picture, weight: 1.0 }]).collect()
+    (0..n).map(|image| vec![Part { image, weight: 1.0 }]).collect()
 }
 
-/// What a row of a batch looks like.
+/// How a row of a batch is rendered.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Collage {
-    /// The position in its batch of the picture that fills it.
-    pub picture: usize,
-    /// Another over it.
+pub struct MixedSample {
+    /// The index in the batch of the base image, which fills the row.
+    pub image: usize,
+    /// A layer of another image on top of it.
     pub over: Option<Layer>,
-    /// What is hidden after normalisation, in order; the labels know nothing of it.
+    /// The areas erased after normalisation, in order; they do not affect the labels.
     pub erased: Vec<Erased>,
 }
 
-/// A part of a picture that is seen in a row of another.
+/// A part of an image that is visible in a row of another image.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Layer {
-    /// The position of the picture in its batch.
-    pub picture: usize,
-    /// Where in the row it is seen.
+    /// The index of the image in its batch.
+    pub image: usize,
+    /// The area of the row that it covers.
     pub area: Area,
-    /// Row and column of the picture that come to the area's upper left corner.
+    /// Row and column of the image at the area's upper left corner.
     pub from: [usize; 2],
-    /// How much of it is seen there, in 0..=1; the rest is the picture below.
+    /// Its opacity, in 0..=1; the remainder is the image below.
     pub share: f64,
 }
 
@@ -59,16 +59,16 @@ pub struct Area {
     pub width: usize,
 }
 
-/// An area that is hidden.
+/// An erased area.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Erased {
-    /// Where.
+    /// The area.
     pub area: Area,
-    /// By what, as normalised colours.
+    /// Its new content, as normalised colours.
     pub fill: Fill,
 }
 
-/// What hides an area.
+/// The content of an erased area.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Fill {
     /// One colour.
@@ -78,54 +78,54 @@ pub enum Fill {
 }
 
 impl Area {
-    /// All of a picture of `[height, width]`.
+    /// The area of a whole image of `[height, width]`.
     pub fn whole([height, width]: [usize; 2]) -> Area {
         Area { top: 0, left: 0, height, width }
     }
 
-    /// How many pixels it has.
+    /// The number of pixels.
     pub fn n_pixels(&self) -> usize {
         self.height * self.width
     }
 }
 
-impl Collage {
-    /// One whole picture.
-    pub fn of(picture: usize) -> Collage {
-        Collage { picture, over: None, erased: Vec::new() }
+impl MixedSample {
+    /// A sample of one unmixed image.
+    pub fn of(image: usize) -> MixedSample {
+        MixedSample { image, over: None, erased: Vec::new() }
     }
 
-    /// The shares of its pictures, for pictures of `[height, width]`.
+    /// The weights of its images, for images of `[height, width]`.
     pub fn row(&self, [height, width]: [usize; 2]) -> Row {
         let Some(layer) = self.over else {
-            return vec![Part { picture: self.picture, weight: 1.0 }];
+            return vec![Part { image: self.image, weight: 1.0 }];
         };
         let weight = layer.share * layer.area.n_pixels() as f64 / (height * width) as f64;
-        let part = |picture, weight| Part { picture, weight: weight as f32 };
-        vec![part(self.picture, 1.0 - weight), part(layer.picture, weight)]
+        let part = |image, weight| Part { image, weight: weight as f32 };
+        vec![part(self.image, 1.0 - weight), part(layer.image, weight)]
     }
 }
 
-/// Collages that are one whole picture each.
-pub fn whole(n: usize) -> Vec<Collage> {
-    (0..n).map(Collage::of).collect()
+/// Mixed samples of one unmixed image each.
+pub fn whole(n: usize) -> Vec<MixedSample> {
+    (0..n).map(MixedSample::of).collect()
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Area, Collage, Layer, Part};
+    use super::{Area, Layer, MixedSample, Part};
 
     #[test]
-    fn a_layer_weighs_its_share_of_its_area() {
+    fn the_weight_of_a_layer_is_its_share_times_its_area() {
         let weights = |area, share| -> Vec<f32> {
-            let over = Some(Layer { picture: 1, area, from: [0, 0], share });
-            let row = Collage { over, ..Collage::of(0) }.row([4, 6]);
+            let over = Some(Layer { image: 1, area, from: [0, 0], share });
+            let row = MixedSample { over, ..MixedSample::of(0) }.row([4, 6]);
             row.iter().map(|it: &Part| it.weight).collect()
         };
         assert_eq!(weights(Area::whole([4, 6]), 0.25), [0.75, 0.25]);
         // 2 · 3 of 24 pixels.
         assert_eq!(weights(Area { top: 1, left: 3, height: 2, width: 3 }, 1.0), [0.75, 0.25]);
         assert_eq!(weights(Area { top: 1, left: 3, height: 0, width: 3 }, 1.0), [1.0, 0.0]);
-        assert_eq!(Collage::of(2).row([4, 6]), [Part { picture: 2, weight: 1.0 }]);
+        assert_eq!(MixedSample::of(2).row([4, 6]), [Part { image: 2, weight: 1.0 }]);
     }
 }

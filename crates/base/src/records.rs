@@ -1,8 +1,7 @@
-//! The rows of a CSV file that a person may have saved, each with its line in the file: the one reader
-//! of such files.
+//! The reader of CSV files that users edit: rows with their line numbers.
 //!
-//! As spreadsheets save them: fields may be quoted, over several lines too, lines may end in `\r\n`,
-//! and blank lines are passed over.
+//! It accepts files as spreadsheets save them: fields may be quoted and span several lines, lines may end
+//! in `\r\n`, and blank lines are skipped.
 
 use csv::{ReaderBuilder, StringRecord, Trim};
 
@@ -16,25 +15,25 @@ pub struct Records<'a> {
 /// A row.
 #[derive(Clone, Debug)]
 pub struct Record {
-    /// Where it begins in the file, from 1, as editors count.
+    /// Its first line in the file, from 1.
     pub line: usize,
-    /// As many as the row has, which may be others than the header's.
+    /// The fields of the row; their number may differ from the header's.
     pub fields: StringRecord,
 }
 
 impl<'a> Records<'a> {
-    /// The records of a file's text, as [`crate::text::read`] gives it; spaces around fields are no
-    /// part of them.
+    /// The records of a file's text, as returned by [`crate::text::read`]; spaces around fields are
+    /// trimmed.
     pub fn of(text: &'a str) -> Records<'a> {
         Records { text, trim: Trim::All }
     }
 
-    /// The same of a text that the program has written: spaces are part of the fields.
+    /// The records of a text that the program itself has written: spaces are part of the fields.
     pub fn exact(text: &'a str) -> Records<'a> {
         Records { text, trim: Trim::None }
     }
 
-    /// The first row; without fields where there is none.
+    /// The first row; a record without fields if the text is empty.
     pub fn header(self) -> Record {
         let none = || Record { line: 1, fields: StringRecord::new() };
         self.all().next().unwrap_or_else(none)
@@ -50,7 +49,7 @@ impl<'a> Records<'a> {
         let mut reader = ReaderBuilder::new();
         reader.has_headers(false).flexible(true).trim(self.trim);
         let reader = reader.from_reader(bytes);
-        // The reader's own count of lines leaves out blank ones before a row.
+        // The line count of the `csv` reader skips blank lines before a row.
         let (mut line, mut at) = (1, 0);
         reader.into_records().map_while(Result::ok).map(move |fields| {
             let begin = fields.position().map_or(at, |it| it.byte() as usize);
@@ -69,15 +68,15 @@ impl<'a> Records<'a> {
 }
 
 impl Record {
-    /// Where a column is, by the name that it has in this header.
+    /// The index of the column with this name in this header.
     pub fn column(&self, name: &str) -> Option<usize> {
         self.fields.iter().position(|it| it == name)
     }
 
-    /// The columns of some names.
+    /// The indices of the columns with these names.
     ///
     /// # Errors
-    /// Those that this header does not have.
+    /// The names that this header does not contain.
     pub fn columns<const N: usize>(&self, names: [&str; N]) -> Result<[usize; N], Vec<String>> {
         let absent: Vec<String> = names
             .iter()
@@ -90,7 +89,7 @@ impl Record {
         Ok(names.map(|it| self.column(it).unwrap_or_default()))
     }
 
-    /// What is wrong with the row's length, if anything is.
+    /// The problem with the number of fields of the row, if any.
     pub fn problem(&self, header: &Record) -> Option<String> {
         let [n, wanted] = [self, header].map(|it| it.fields.len());
         let fields = if n == 1 { "field" } else { "fields" };
@@ -113,14 +112,14 @@ mod tests {
     }
 
     #[test]
-    fn every_row_knows_its_line_in_the_file() {
+    fn every_row_has_its_line_in_the_file() {
         check("a,b\n1,2\n3,4", &[(1, "a|b"), (2, "1|2"), (3, "3|4")]);
         check("a\r\n1\r\n\r\n\r\n2\r\n", &[(1, "a"), (2, "1"), (5, "2")]);
         check("\n\n a , b\n\n\n1, 2 \n", &[(3, "a|b"), (6, "1|2")]);
         check("a\n\"1\n2\n\n3\"\n4\n", &[(1, "a"), (2, "1\n2\n\n3"), (6, "4")]);
         check("a\r\n\"1\r\n2\"\r\n\r\n4\r\n", &[(1, "a"), (2, "1\r\n2"), (5, "4")]);
         check("a\n\n\"\n1\"\n4\n", &[(1, "a"), (3, "1"), (5, "4")]);
-        // As old programs of Apple's end lines, and both in one file.
+        // Line ends of the classic Mac OS, and both kinds in one file.
         check("a\r1\r\r2\r", &[(1, "a"), (2, "1"), (4, "2")]);
         check("a\n1\r\n\n\r\n2\n", &[(1, "a"), (2, "1"), (5, "2")]);
         check("", &[(1, "")]);
@@ -128,12 +127,12 @@ mod tests {
     }
 
     #[test]
-    fn a_row_of_another_length_says_so() {
+    fn a_row_of_another_length_is_reported() {
         let records = Records::of("a,b\n1\n2,3,4\n5,6\n");
-        let said: Vec<_> = records.rows().map(|it| it.problem(&records.header())).collect();
-        let said: Vec<_> = said.iter().map(Option::as_deref).collect();
+        let problems: Vec<_> = records.rows().map(|it| it.problem(&records.header())).collect();
+        let problems: Vec<_> = problems.iter().map(Option::as_deref).collect();
         assert_eq!(
-            said,
+            problems,
             [Some("has 1 field, the header 2"), Some("has 3 fields, the header 2"), None]
         );
         assert_eq!(records.header().columns(["b", "a"]), Ok([1, 0]));

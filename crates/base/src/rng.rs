@@ -1,20 +1,20 @@
-//! Named randomness: every random stream is a pure function of the run's seed and a name.
+//! Named random streams: every stream is a pure function of the run's seed and a name.
 //!
-//! Candle's CPU generator cannot be seeded, so nothing here draws from it.
-//! Naming streams, rather than sharing one, keeps runs comparable: adding a draw to the
-//! augmentations does not move the initial weights.
+//! Candle's CPU generator cannot be seeded, so it is not used.
+//! Named streams, instead of a shared one, keep runs comparable: one more random number in the
+//! augmentations does not change the initial weights.
 
 use rand::SeedableRng as _;
 pub use rand_chacha::ChaCha8Rng as Rng;
 use serde::{Deserialize, Serialize};
 
-/// The root of all randomness of a run.
+/// The random seed of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Seed(pub u64);
 
 impl Seed {
-    /// The stream called `name`, for example `"init/stem.conv.weight"` or `"augment/3/1207"`.
+    /// Returns the stream called `name`, for example `"init/stem.conv.weight"` or `"augment/3/1207"`.
     pub fn stream(self, name: &str) -> Rng {
         Rng::seed_from_u64(self.0 ^ fnv1a(name.as_bytes()))
     }
@@ -36,7 +36,7 @@ mod tests {
     use super::{Seed, fnv1a};
 
     #[test]
-    fn the_hash_is_the_published_one() {
+    fn the_hash_agrees_with_the_reference_vectors() {
         // The reference vectors of the FNV authors.
         assert_eq!(fnv1a(b""), 0xcbf2_9ce4_8422_2325);
         assert_eq!(fnv1a(b"foobar"), 0x8594_4171_f739_67e8);
@@ -52,7 +52,7 @@ mod tests {
 
     #[test]
     fn a_stream_never_changes_between_releases() {
-        // Recorded once: whoever changes this changes the bits of every published run.
+        // Recorded once: changing this changes the bits of every published run.
         assert_eq!(Seed(0).stream("test").next_u64(), 2_937_910_630_148_494_228);
     }
 }

@@ -1,6 +1,6 @@
-//! Tables as text: the one writer of every CSV file that the program leaves, and of the numbers in them.
+//! Tables as text: the writer of all CSV files of the program, and of the numbers in them.
 //!
-//! Fields with a comma, a quote or a line break are quoted as RFC 4180 has it; rows end with `\n`.
+//! Fields with a comma, a quote or a line break are quoted according to RFC 4180; rows end with `\n`.
 
 use std::io::{self, Write};
 
@@ -10,10 +10,10 @@ pub struct Table<W: Write> {
 }
 
 impl<W: Write> Table<W> {
-    /// A table with its header.
+    /// Starts a table with its header.
     ///
     /// # Errors
-    /// What `out` says.
+    /// Those of `out`.
     pub fn begin(
         out: W,
         header: impl IntoIterator<Item = impl AsRef<str>>,
@@ -23,10 +23,10 @@ impl<W: Write> Table<W> {
         Ok(table)
     }
 
-    /// Adds a row of as many fields as the header has.
+    /// Writes a row with as many fields as the header.
     ///
     /// # Errors
-    /// What `out` says, or another number of fields.
+    /// Those of `out`; another number of fields.
     pub fn row(&mut self, fields: impl IntoIterator<Item = impl AsRef<str>>) -> io::Result<()> {
         for field in fields {
             self.writer.write_field(field.as_ref())?;
@@ -34,19 +34,19 @@ impl<W: Write> Table<W> {
         Ok(self.writer.write_record(None::<&[u8]>)?)
     }
 
-    /// Hands everything on, and gives `out` back.
+    /// Writes the remaining rows to `out`, and returns it.
     ///
     /// # Errors
-    /// What `out` says.
+    /// Those of `out`.
     pub fn finish(self) -> io::Result<W> {
         self.writer.into_inner().map_err(csv::IntoInnerError::into_error)
     }
 }
 
-/// A whole table.
+/// Returns a complete table as text.
 ///
 /// # Panics
-/// Rows of another length than the header.
+/// If a row has another length than the header.
 pub fn text<F: AsRef<str>>(
     header: impl IntoIterator<Item = impl AsRef<str>>,
     rows: impl IntoIterator<Item = impl IntoIterator<Item = F>>,
@@ -55,21 +55,21 @@ pub fn text<F: AsRef<str>>(
         rows.into_iter().try_for_each(|it| table.row(it))?;
         table.finish()
     });
-    let bytes = written.expect("memory takes rows that are as long as the header");
-    String::from_utf8(bytes).expect("fields are text")
+    let bytes = written.expect("every row is as long as the header");
+    String::from_utf8(bytes).expect("fields are UTF-8")
 }
 
-/// One row, without its line break.
+/// Returns one row, without its line break.
 pub fn line(fields: impl IntoIterator<Item = impl AsRef<str>>) -> String {
     let mut text = text(fields, None::<[&str; 0]>);
     text.pop();
     text
 }
 
-/// A number that was computed in `f32`, with at most 9 significant digits: as many as tell all of these
-/// apart. It reads back within 5.1e-9 of itself, relatively.
+/// Formats a number that was computed in `f32` with at most 9 significant digits, which distinguish all `f32`
+/// values. It is parsed back with a relative error of at most 5.1e-9.
 pub fn number(x: f64) -> String {
-    // Tables of many classes are mostly small fractions, and take no other way than this one.
+    // Tables of many classes consist mostly of small fractions, for which this path is fast.
     if let Some(text) = small_fraction(x) {
         return text;
     }
@@ -80,7 +80,7 @@ pub fn number(x: f64) -> String {
     }
 }
 
-/// A number between 1e-12 and 1 as nine digits and a power of ten, which are counted in integers.
+/// Formats a number from 1e-12 to below 1 as nine digits and a power of ten, with integer arithmetic.
 fn small_fraction(x: f64) -> Option<String> {
     if !(1e-12..1.0).contains(&x) {
         return None;
@@ -131,7 +131,7 @@ mod tests {
     use super::{Table, line, number, text};
 
     #[test]
-    fn fields_are_quoted_where_they_must_be() {
+    fn fields_are_quoted_if_necessary() {
         let rows = [["Kim, Min-su.jpg", "4"], ["say \"hi\".jpg", "5"], ["a\nb", " c "], ["", "#"]];
         let want = "\"a,b\",c\n\"Kim, Min-su.jpg\",4\n\"say \"\"hi\"\".jpg\",5\n\"a\nb\", c \n,#\n";
         assert_eq!(text(["a,b", "c"], rows), want);
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_reads_back() {
+    fn written_tables_are_read_back() {
         let names = ["a", "b,c", "d\"e", "\"", "f\r\ng", " h", "사진 1.jpg", "", "'", "=1+1"];
         let written = text(["name", "n"], names.map(|it| [it, "1"]));
         let mut reader = csv::Reader::from_reader(written.as_bytes());
@@ -148,13 +148,13 @@ mod tests {
     }
 
     #[test]
-    fn a_row_of_another_length_is_an_error() {
+    fn row_of_another_length_is_an_error() {
         let mut table = Table::begin(Vec::new(), ["a", "b"]).unwrap();
         assert!(table.row(["1"]).is_err());
     }
 
     #[test]
-    fn numbers_have_nine_digits_at_most() {
+    fn numbers_have_at_most_nine_digits() {
         for (x, want) in [
             (0.0, "0"),
             (1.0, "1"),
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn small_fractions_are_written_like_all_numbers() {
+    fn small_fractions_are_formatted_like_all_numbers() {
         let bits = (0..200_000_u32).map(|it| it.wrapping_mul(2_654_435_761));
         for x in bits.map(f32::from_bits).filter(|it| (1e-12..1.0).contains(it)).map(f64::from) {
             let rounded: f64 = format!("{x:.8e}").parse().unwrap();
@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn every_f32_reads_back_as_itself() {
+    fn every_f32_is_read_back_exactly() {
         let bits = (0..100_000_u32).map(|it| it.wrapping_mul(2_654_435_761));
         for x in bits.map(f32::from_bits).filter(|it| it.is_finite()) {
             assert_eq!(number(f64::from(x)).parse::<f32>().unwrap(), x);

@@ -1,6 +1,6 @@
-//! What is asked of a picture: joint classes, and the factors that they are a product of.
+//! The classification task: joint classes, and the factors that they are a product of.
 //!
-//! class = Σ_f level_f · Π_{g > f} levels_g, the last factor running fastest; for the mask
+//! class = Σ_f level_f · Π_{g > f} levels_g, the last factor varying fastest; for the mask
 //! competition mask·6 + gender·3 + age.
 //! Everything above this crate is written against [`Task`], never against the number 18.
 
@@ -10,49 +10,49 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Task {
-    /// The questions, slowest first. A many-class task has one.
+    /// The factors, slowest first. A plain multi-class task has one.
     pub factors: Vec<Factor>,
 }
 
-/// One question that a picture answers.
+/// One attribute of an image to predict, with its levels.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Factor {
-    /// For example `age`.
+    /// The name, for example `age`.
     pub name: String,
     /// The names of the levels, in order.
     pub levels: Vec<String>,
-    /// For levels that are ranges of a number: where each level after the first begins.
+    /// For levels that are ranges of a number: the lower bound of each level after the first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub cuts: Vec<f64>,
 }
 
-/// Which question a distribution answers.
+/// What a distribution ranges over: the joint classes, or the levels of one factor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Scope {
-    /// All factors at once: one probability a joint class.
+    /// All factors at once: one probability per joint class.
     Joint,
-    /// The factor of this position: one probability a level.
+    /// The factor with this index: one probability per level.
     Factor(usize),
 }
 
-/// One head's answer about one picture.
+/// The prediction of a head for one scope of one image.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Answer {
-    /// The question.
+pub struct ScopePrediction {
+    /// The scope of the prediction.
     pub scope: Scope,
     /// A distribution over the scope's classes.
     pub probabilities: Vec<f64>,
 }
 
-/// The members answer too little to name a joint class.
+/// The predictions of the members do not cover every factor, so there is no joint class.
 #[derive(Debug, PartialEq, thiserror::Error)]
 #[error(
-    "no member of the bundle answers `{factor}`: add one with a joint head or a `{factor}` head"
+    "no member of the bundle predicts `{factor}`: add one with a joint head or a `{factor}` head"
 )]
-pub struct Unanswered {
-    /// The factor without an answer.
+pub struct MissingFactor {
+    /// The factor without a prediction.
     pub factor: String,
 }
 
@@ -63,20 +63,20 @@ impl Factor {
         Factor { name: name.to_owned(), levels, cuts: Vec::new() }
     }
 
-    /// The whole number nearest to `number` that lies in the range of `level`.
+    /// Returns the integer nearest to `number` that lies in the range of `level`.
     pub fn nearest(&self, number: f64, level: usize) -> f64 {
         let begin = level.checked_sub(1).map_or(f64::NEG_INFINITY, |it| self.cuts[it]);
         let end = self.cuts.get(level).map_or(f64::INFINITY, |&it| it.ceil() - 1.0);
         number.max(begin.ceil()).min(end.max(begin))
     }
 
-    /// A factor that cuts a number into ranges; `cuts` holds where levels 1, 2, … begin.
+    /// A factor that bins a number into ranges; `cuts` are the lower bounds of levels 1, 2, ….
     pub fn ranges(name: &str, levels: &[&str], cuts: &[f64]) -> Factor {
-        assert_eq!(levels.len(), cuts.len() + 1, "one cut between each two levels");
+        assert_eq!(levels.len(), cuts.len() + 1, "one cut between every two adjacent levels");
         Factor { cuts: cuts.to_vec(), ..Factor::new(name, levels) }
     }
 
-    /// The level that `number` falls in when the ranges begin at `cuts`.
+    /// The level that `number` falls in, where `cuts` are the lower bounds of levels 1, 2, ….
     pub fn level_of(number: f64, cuts: &[f64]) -> usize {
         cuts.iter().filter(|&&cut| number >= cut).count()
     }
@@ -94,10 +94,9 @@ impl Task {
         }
     }
 
-    /// What is wrong with a task that was read, if anything is: every function here counts on its being
-    /// whole.
+    /// The problem with a deserialized task, if any: every other function here requires a valid one.
     pub fn problem(&self) -> Option<String> {
-        /// More classes than any data set has; their number still fits any machine.
+        /// More classes than any data set has; the number fits a `usize` on any machine.
         const MOST: usize = 1 << 24;
         let of_levels = |it: &Factor| {
             let (name, n) = (&it.name, it.levels.len());
@@ -128,7 +127,7 @@ impl Task {
         self.factors.iter().map(|it| it.levels.len()).product()
     }
 
-    /// The number of classes that an answer of this scope distributes over.
+    /// The number of classes of this scope.
     pub fn n_classes_of(&self, scope: Scope) -> usize {
         match scope {
             Scope::Joint => self.n_classes(),
@@ -136,21 +135,21 @@ impl Task {
         }
     }
 
-    /// The position of the factor that cuts a number into ranges, if there is one.
+    /// The index of the factor that bins a number into ranges, if there is one.
     pub fn ranged(&self) -> Option<usize> {
         self.factors.iter().position(|it| !it.cuts.is_empty())
     }
 
-    /// The joint class of one level for each factor.
+    /// The joint class of the given levels, one per factor.
     pub fn class_of(&self, levels: &[usize]) -> usize {
-        assert_eq!(levels.len(), self.factors.len(), "one level for each factor");
+        assert_eq!(levels.len(), self.factors.len(), "one level per factor");
         self.factors.iter().zip(levels).fold(0, |class, (factor, &level)| {
             assert!(level < factor.levels.len(), "{} has no level {level}", factor.name);
             class * factor.levels.len() + level
         })
     }
 
-    /// The class that a joint class belongs to when only `scope` is asked.
+    /// Projects a joint class to its class in `scope`.
     pub fn project(&self, class: usize, scope: Scope) -> usize {
         match scope {
             Scope::Joint => class,
@@ -162,12 +161,12 @@ impl Task {
         }
     }
 
-    /// The level of each factor.
+    /// The level of each factor for a joint class.
     pub fn levels_of(&self, class: usize) -> Vec<usize> {
         (0..self.factors.len()).map(|idx| self.project(class, Scope::Factor(idx))).collect()
     }
 
-    /// What a person calls the scope: `joint`, or the factor's name.
+    /// The name of the scope: `joint`, or the factor's name.
     pub fn scope_name(&self, scope: Scope) -> &str {
         match scope {
             Scope::Joint => "joint",
@@ -175,7 +174,7 @@ impl Task {
         }
     }
 
-    /// What a person calls a class of the scope, for example `worn male <30`.
+    /// The name of a class of the scope, for example `worn male <30`.
     pub fn class_name(&self, class: usize, scope: Scope) -> String {
         match scope {
             Scope::Factor(idx) => self.factors[idx].levels[class].clone(),
@@ -197,7 +196,7 @@ impl Task {
         std::iter::once(Scope::Joint).chain((0..n_factors).map(Scope::Factor)).collect()
     }
 
-    /// Sums a joint distribution over everything that `scope` does not ask.
+    /// Marginalises a joint distribution: sums it over every factor outside `scope`.
     pub fn marginal(&self, joint: &[f64], scope: Scope) -> Vec<f64> {
         let mut sums = vec![0.0; self.n_classes_of(scope)];
         for (class, p) in joint.iter().enumerate() {
@@ -206,21 +205,21 @@ impl Task {
         sums
     }
 
-    /// Composes what the heads of one or several members say of a picture into one joint
+    /// Combines the predictions of the heads of one or several members for an image into one joint
     /// distribution.
     ///
-    /// A member that answers jointly, or every factor, has a joint distribution of its own (the
+    /// A member that predicts the joint scope, or every factor, has a joint distribution of its own (the
     /// product over its factors); these are averaged.
-    /// A member that answers only some factors then bends that average: its answers are averaged
-    /// with every other member's marginal of the same factor, and each level is scaled by how much
-    /// the averaged marginal differs from the one before.
-    /// Where no member is complete, the factors' averages are multiplied.
+    /// A member that predicts only some factors then adjusts that average: its predictions are averaged
+    /// with every other member's marginal of the same factor, and each level is scaled by the ratio of
+    /// the averaged marginal to the previous one.
+    /// If no member is complete, the factors' averages are multiplied.
     ///
     /// # Errors
-    /// [`Unanswered`] when no member says anything about some factor.
-    pub fn join(&self, members: &[Vec<Answer>]) -> Result<Vec<f64>, Unanswered> {
+    /// [`MissingFactor`] if no member predicts some factor.
+    pub fn join(&self, members: &[Vec<ScopePrediction>]) -> Result<Vec<f64>, MissingFactor> {
         let whole: Vec<Vec<f64>> = members.iter().filter_map(|it| self.own_joint(it)).collect();
-        let part: Vec<&Vec<Answer>> =
+        let part: Vec<&Vec<ScopePrediction>> =
             members.iter().filter(|it| self.own_joint(it).is_none()).collect();
         if part.is_empty() && !whole.is_empty() {
             return Ok(mean(&whole));
@@ -232,14 +231,14 @@ impl Task {
         let mut joint = base.clone();
         for (idx, factor) in self.factors.iter().enumerate() {
             let scope = Scope::Factor(idx);
-            let mut answers: Vec<Vec<f64>> =
+            let mut marginals: Vec<Vec<f64>> =
                 whole.iter().map(|it| self.marginal(it, scope)).collect();
-            let partly = part.iter().flat_map(|it| it.iter()).filter(|it| it.scope == scope);
-            answers.extend(partly.map(|it| it.probabilities.clone()));
-            if answers.is_empty() {
-                return Err(Unanswered { factor: factor.name.clone() });
+            let partial = part.iter().flat_map(|it| it.iter()).filter(|it| it.scope == scope);
+            marginals.extend(partial.map(|it| it.probabilities.clone()));
+            if marginals.is_empty() {
+                return Err(MissingFactor { factor: factor.name.clone() });
             }
-            let want = mean(&answers);
+            let want = mean(&marginals);
             let have = match whole.is_empty() {
                 true => vec![1.0; want.len()],
                 false => self.marginal(&base, scope),
@@ -252,20 +251,21 @@ impl Task {
         let sum: f64 = joint.iter().sum();
         match sum > 0.0 {
             true => joint.iter_mut().for_each(|p| *p /= sum),
-            // The members contradict each other with certainty: nothing is left but to not know.
+            // The members contradict each other with certainty: fall back to the uniform distribution.
             false => joint.fill(1.0 / self.n_classes() as f64),
         }
         Ok(joint)
     }
 
-    /// The joint distribution of one member, if it answers enough for one.
-    fn own_joint(&self, answers: &[Answer]) -> Option<Vec<f64>> {
-        if let Some(joint) = answers.iter().find(|it| it.scope == Scope::Joint) {
+    /// The joint distribution of one member, if it predicts the joint scope or every factor.
+    fn own_joint(&self, predictions: &[ScopePrediction]) -> Option<Vec<f64>> {
+        if let Some(joint) = predictions.iter().find(|it| it.scope == Scope::Joint) {
             return Some(joint.probabilities.clone());
         }
-        let of = |idx| answers.iter().find(|it| it.scope == Scope::Factor(idx));
-        let factors: Vec<&Answer> = (0..self.factors.len()).map(of).collect::<Option<_>>()?;
-        let p = |class: usize, (idx, it): (usize, &&Answer)| {
+        let of = |idx| predictions.iter().find(|it| it.scope == Scope::Factor(idx));
+        let factors: Vec<&ScopePrediction> =
+            (0..self.factors.len()).map(of).collect::<Option<_>>()?;
+        let p = |class: usize, (idx, it): (usize, &&ScopePrediction)| {
             it.probabilities[self.project(class, Scope::Factor(idx))]
         };
         let product = |class| factors.iter().enumerate().map(|it| p(class, it)).product();
@@ -286,7 +286,7 @@ fn mean(distributions: &[Vec<f64>]) -> Vec<f64> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Answer, Factor, Scope, Task};
+    use super::{Factor, Scope, ScopePrediction, Task};
 
     #[track_caller]
     fn check_close(got: &[f64], want: &[f64]) {
@@ -294,12 +294,12 @@ mod tests {
         assert!(got.iter().zip(want).all(|(a, b)| (a - b).abs() < 1e-12), "{got:?} != {want:?}");
     }
 
-    fn factor(idx: usize, p: &[f64]) -> Answer {
-        Answer { scope: Scope::Factor(idx), probabilities: p.to_vec() }
+    fn factor(idx: usize, p: &[f64]) -> ScopePrediction {
+        ScopePrediction { scope: Scope::Factor(idx), probabilities: p.to_vec() }
     }
 
-    fn joint(p: &[f64]) -> Answer {
-        Answer { scope: Scope::Joint, probabilities: p.to_vec() }
+    fn joint(p: &[f64]) -> ScopePrediction {
+        ScopePrediction { scope: Scope::Joint, probabilities: p.to_vec() }
     }
 
     /// Two factors of two levels: class = a * 2 + b.
@@ -308,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn the_competition_numbers_its_classes_by_mask_gender_age() {
+    fn the_competition_orders_its_classes_by_mask_gender_age() {
         let task = Task::mask_gender_age();
         assert_eq!(task.n_classes(), 18);
         for class in 0..18 {
@@ -354,27 +354,27 @@ mod tests {
     }
 
     #[test]
-    fn a_member_for_one_factor_bends_the_rest() {
-        // The joint member says a = x with 0.5, the partial one with 0.9: 0.7 on average.
+    fn a_member_for_one_factor_adjusts_the_joint_distribution() {
+        // The joint member predicts a = x with 0.5, the partial one with 0.9: 0.7 on average.
         let a = vec![joint(&[0.4, 0.1, 0.1, 0.4])];
         let b = vec![factor(0, &[0.9, 0.1])];
         check_close(&two_by_two().join(&[a, b]).unwrap(), &[0.56, 0.14, 0.06, 0.24]);
     }
 
     #[test]
-    fn members_for_one_factor_each_make_a_whole() {
+    fn members_for_one_factor_each_combine_to_a_joint_distribution() {
         let members = [vec![factor(1, &[0.9, 0.1])], vec![factor(0, &[0.25, 0.75])]];
         check_close(&two_by_two().join(&members).unwrap(), &[0.225, 0.025, 0.675, 0.075]);
     }
 
     #[test]
-    fn a_factor_nobody_answers_is_an_error() {
+    fn a_factor_without_a_prediction_is_an_error() {
         let err = two_by_two().join(&[vec![factor(0, &[0.5, 0.5])]]).unwrap_err();
         assert_eq!(err.factor, "b");
     }
 
     #[test]
-    fn members_that_exclude_each_other_leave_no_knowledge() {
+    fn contradicting_members_still_give_a_distribution() {
         let a = vec![joint(&[1.0, 0.0, 0.0, 0.0])];
         let b = vec![factor(0, &[0.0, 1.0])];
         let p = two_by_two().join(&[a, b]).unwrap();

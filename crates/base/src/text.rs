@@ -1,7 +1,7 @@
-//! Text that a person wrote: every file of settings, labels or names is read here.
+//! Reading of user-written text: every file of settings, labels or names is read here.
 //!
-//! It is UTF-8, with or without a byte order mark. What is not is refused with the encoding that it
-//! looks like, and never guessed at silently: a wrong guess would be a wrong name.
+//! The text must be UTF-8, with or without a byte order mark. Anything else is rejected with the detected
+//! encoding, and never decoded silently: a wrong guess would give a wrong name.
 
 use std::{fs, io, path::Path, str};
 
@@ -10,20 +10,20 @@ use chardetng::{EncodingDetector, Iso2022JpDetection, Utf8Detection};
 /// Reads a file, without its byte order mark.
 ///
 /// # Errors
-/// What the system says; and with [`io::ErrorKind::InvalidData`] that it is no UTF-8, what it looks
-/// like, and what to do.
+/// Any I/O error; and [`io::ErrorKind::InvalidData`] if the file is not UTF-8, with the detected encoding
+/// and how to fix it.
 pub fn read(path: &Path) -> io::Result<String> {
     decode(fs::read(path)?).map_err(|err| io::Error::new(io::ErrorKind::InvalidData, err))
 }
 
-/// The text of a file's bytes, without its byte order mark.
+/// Decodes the bytes of a file, without its byte order mark.
 ///
 /// # Errors
-/// Bytes that are no UTF-8: what they look like, and what to do.
+/// Bytes that are not UTF-8: the detected encoding, and how to fix it.
 pub fn decode(bytes: Vec<u8>) -> Result<String, NotText> {
     match String::from_utf8(bytes) {
         Ok(text) => match text.strip_prefix('\u{feff}') {
-            // Of one byte a character, it is UTF-16 all the same.
+            // UTF-16 of ASCII characters is also valid UTF-8, with null bytes.
             _ if text.contains('\0') => Err(NotText::of(text.as_bytes())),
             Some(text) => Ok(text.to_owned()),
             None => Ok(text),
@@ -32,13 +32,13 @@ pub fn decode(bytes: Vec<u8>) -> Result<String, NotText> {
     }
 }
 
-/// Bytes are no UTF-8.
+/// The bytes are not UTF-8.
 #[derive(Debug, thiserror::Error)]
 #[error("{problem}: {remedy}")]
 pub struct NotText {
-    /// What they look like.
+    /// The detected encoding or kind of data.
     pub problem: String,
-    /// What to do.
+    /// How to fix it.
     pub remedy: &'static str,
 }
 
@@ -52,15 +52,15 @@ impl NotText {
             let problem = "this is binary data, not text".to_owned();
             return NotText { problem, remedy: "name another file, or save it as UTF-8" };
         }
-        let (mut n_right, mut n_wrong) = (0, 0);
+        let (mut n_valid, mut n_invalid) = (0, 0);
         for chunk in bytes.utf8_chunks() {
-            n_right += chunk.valid().chars().filter(|it| !it.is_ascii()).count();
-            n_wrong += usize::from(!chunk.invalid().is_empty());
+            n_valid += chunk.valid().chars().filter(|it| !it.is_ascii()).count();
+            n_invalid += usize::from(!chunk.invalid().is_empty());
         }
         let whole = bytes.utf8_chunks().next().map_or("", |it| it.valid());
         let line = 1 + whole.bytes().filter(|&it| it == b'\n').count();
-        if n_right > n_wrong {
-            let problem = format!("line {line} is no UTF-8, though the rest is");
+        if n_valid > n_invalid {
+            let problem = format!("line {line} is not UTF-8, though the rest is");
             return NotText { problem, remedy: "correct the line, and save it as UTF-8" };
         }
         let mut detector = EncodingDetector::new(Iso2022JpDetection::Deny);
@@ -76,7 +76,8 @@ impl NotText {
     }
 }
 
-/// The name of an encoding of two or four bytes a character, by its mark or by where zeros are.
+/// Detects an encoding of two or four bytes per character, by its byte order mark or by the positions of
+/// zero bytes.
 fn wide(bytes: &[u8]) -> Option<&'static str> {
     const MARKS: [(&[u8], &str); 4] = [
         (b"\xff\xfe\0\0", "UTF-32"),
@@ -87,7 +88,7 @@ fn wide(bytes: &[u8]) -> Option<&'static str> {
     if let Some((_, name)) = MARKS.iter().find(|it| bytes.starts_with(it.0)) {
         return Some(name);
     }
-    // Without a mark, the upper halves of Latin letters tell it.
+    // Without a mark, the zero upper bytes of Latin letters identify UTF-16.
     let zeros = |parity: usize| {
         let all = bytes.iter().skip(parity).step_by(2);
         (all.clone().filter(|&&it| it == 0).count(), all.len())
@@ -160,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn damage_and_binary_data_are_told_from_another_encoding() {
+    fn damaged_text_and_binary_data_are_distinguished_from_another_encoding() {
         check(
             "a\n마스크 실험\n"
                 .as_bytes()
@@ -170,7 +171,7 @@ mod tests {
                 .collect::<Vec<_>>()
                 .as_slice(),
             expect![
-                "line 3 is no UTF-8, though the rest is: correct the line, and save it as UTF-8"
+                "line 3 is not UTF-8, though the rest is: correct the line, and save it as UTF-8"
             ],
         );
         check(

@@ -3,307 +3,372 @@
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
-use metrics::{DoubtScore, MetricConfig};
+use metrics::{LabelScore, MetricConfig};
 
-/// Trains, cross-validates and submits image classifiers.
+use crate::style::Colour;
+
+/// Train, cross-validate and submit image classifiers.
 ///
-/// Settings come from three layers, the last wins: configs/default.toml (built in, every setting with
-/// its meaning), one experiment file, and any number of `--set path.to.key=value`.
+/// Settings are merged from three layers, later ones override earlier ones: configs/default.toml (built in,
+/// documents every setting), one experiment file, and any number of `--set path.to.key=value`.
 #[derive(Debug, Parser)]
 #[command(name = "maskfit", version, max_term_width = 100, disable_help_subcommand = true)]
 pub(crate) struct Args {
+    /// When to print colours: auto (on a terminal), always or never. `NO_COLOR=1` and `TERM=dumb` turn them off as well.
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        value_name = "WHEN",
+        default_value = "auto",
+        hide_default_value = true,
+        hide_possible_values = true
+    )]
+    pub(crate) color: Colour,
+    /// Print results and errors only: no progress, notes and status.
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub(crate) quiet: bool,
+    /// Print details as well: the instruction set, the layers of the settings, the time profile of a run.
+    #[arg(short, long, global = true)]
+    pub(crate) verbose: bool,
     #[command(subcommand)]
     pub(crate) command: Command,
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Train a model. Without a config: on drawn people, in about three minutes.
+    /// Train a model. Without a config: on synthetic people, in about three minutes.
     Train {
         #[command(flatten)]
         experiment: ExperimentArgs,
-        /// Go on with a run that was stopped: its folder, or `latest`. Its settings are as it began,
-        /// but for those that `--set` says.
+        /// Resume a stopped run: its folder, or `latest`. It keeps its settings, except those that `--set`
+        /// overrides.
         #[arg(long, value_name = "RUN", conflicts_with = "config")]
         resume: Option<PathBuf>,
-        /// Go on even where `--set` changes what results depend on.
+        /// Resume even if `--set` changes settings that affect the results.
         #[arg(long, requires = "resume")]
         allow_changes: bool,
         #[command(flatten)]
         dry: DryArgs,
-        /// Say at the end where the time went.
+        /// Print a time profile at the end of the run.
         #[arg(long)]
         profile: bool,
     },
-    /// Train a model for each fold, and score what each says of the people it never saw.
+    /// Cross-validate: train a model per fold, and score the out-of-fold predictions.
     Kfold {
         #[command(flatten)]
         experiment: ExperimentArgs,
-        /// How many folds [default: as the config says, else 5].
+        /// Number of folds [default: set by the config, else 5].
         #[arg(long, value_name = "N", conflicts_with = "resume")]
         folds: Option<usize>,
-        /// Go on with a cross-validation that was stopped, as it was begun: its folder, or `latest`.
+        /// Resume a stopped cross-validation with its original settings: its folder, or `latest`.
         #[arg(long, value_name = "RUN", conflicts_with_all = ["config", "set"])]
         resume: Option<PathBuf>,
     },
-    /// Answer the competition's evaluation pictures: `ImageID,ans` in the order of `info.csv`.
+    /// Predict the competition's evaluation images: write `ImageID,ans` in the order of `info.csv`.
     Submit {
         #[command(flatten)]
         models: ModelArgs,
-        /// The folder of `info.csv` and `images/`.
+        /// Folder with `info.csv` and `images/`.
         #[arg(long, value_name = "DIR")]
         images: PathBuf,
-        /// Where to write; `-` is the output. Nothing is written where an image has no prediction.
+        /// CSV file to write; `-` for stdout. Nothing is written if an image cannot be predicted.
         #[arg(short, long, value_name = "FILE", default_value = "output.csv")]
         output: PathBuf,
     },
-    /// Predict images: a row each with the probabilities of all classes.
+    /// Predict images: write a CSV row per image with the probabilities of all classes.
     ///
-    /// Of a folder every image is predicted, whatever its name ends in, and of the folders in it; what is
-    /// no image is counted and named. Images that cannot be predicted are listed, the others have their
-    /// rows, and the exit code is 1.
+    /// All images of a folder and its subfolders are predicted, whatever their file extension; files that
+    /// are not images are counted and named. If some images cannot be predicted, they are listed, the
+    /// others get their rows, and the exit code is 1.
     Predict {
         #[command(flatten)]
         models: ModelArgs,
-        /// An image, or a folder of images.
+        /// Image, or folder of images.
         #[arg(long, value_name = "PATH")]
         images: PathBuf,
-        /// Where to write; `-` is the output.
+        /// CSV file to write; `-` for stdout.
         #[arg(short, long, value_name = "FILE", default_value = "probabilities.csv")]
         output: PathBuf,
     },
-    /// Say whether one run is better than another, on the same people drawn again and again.
+    /// Compare runs by a metric, with a paired bootstrap over people.
     Compare(RunsArgs),
-    /// Find labels that are likely wrong, by what models say of people they never saw.
+    /// Find likely label errors from held-out predictions.
     Labels {
-        /// A cross-validation, so that everybody is judged; or a run, for those it held out; or
-        /// `latest`.
+        /// Cross-validation, which covers all people; or run, which covers its validation set; or `latest`.
         run: PathBuf,
-        /// The folder to write: `labels.csv` to be reviewed, and `sheet.png` to look at.
+        /// Folder to write: `labels.csv` for review, and `sheet.png`, a contact sheet.
         #[arg(short, long, value_name = "FOLDER")]
         output: PathBuf,
-        /// What labels are ranked by: the probability of the label (self-confidence), or its lead
-        /// over the most probable other one (margin).
+        /// Score to rank labels by: the predicted probability of the given label (self-confidence), or its
+        /// margin over the most probable other label (margin).
         #[arg(long, value_name = "SCORE", default_value = "self-confidence", value_parser = score)]
-        by: DoubtScore,
-        /// Pictures on the sheet.
+        by: LabelScore,
+        /// Number of images on the contact sheet.
         #[arg(long, value_name = "N", default_value_t = 48, value_parser = number)]
-        pictures: usize,
+        images: usize,
     },
-    /// Draw the learning rate over a run, before there is one.
+    /// Plot an experiment's learning-rate schedule, without training.
     Schedule {
         #[command(flatten)]
         experiment: ExperimentArgs,
-        /// The PNG to write; `-` is the output.
+        /// PNG to write; `-` for stdout.
         #[arg(short, long, value_name = "FILE", default_value = "schedule.png")]
         output: PathBuf,
     },
-    /// Find a learning rate: train a copy while the rate rises, and see where the loss falls.
+    /// Find a learning rate with a range test: train a copy at a rising rate, and plot the loss.
     LrFind {
         #[command(flatten)]
         experiment: ExperimentArgs,
-        /// Begin from a run's last checkpoint, with its settings; the run stays as it is.
+        /// Start from a run's last checkpoint, with its settings; the run is not changed.
         #[arg(long, value_name = "RUN", conflicts_with = "config")]
         run: Option<PathBuf>,
-        /// The first rate.
+        /// First learning rate.
         #[arg(long, value_name = "RATE", default_value_t = 1e-7, value_parser = rate)]
         from: f64,
-        /// The last rate.
+        /// Last learning rate.
         #[arg(long, value_name = "RATE", default_value_t = 10.0, value_parser = rate)]
         to: f64,
-        /// Steps from one to the other.
+        /// Number of steps from the first to the last.
         #[arg(long, value_name = "N", default_value_t = 100, value_parser = number)]
         steps: usize,
-        /// The PNG to write, of the curve; `-` is the output.
+        /// PNG of the curve to write; `-` for stdout.
         #[arg(short, long, value_name = "FILE", default_value = "lr-find.png")]
         output: PathBuf,
     },
-    /// Look at data, check it, draw some.
+    /// Check, prepare and show data, or generate synthetic data.
     Data {
         #[command(subcommand)]
         command: DataCommand,
     },
-    /// Look at data before training on it: classes, people, ages, sizes, colours, pictures that are
-    /// there twice or cannot be read, and a sheet of photographs for each class.
+    /// Explore a data set before training: classes, people, ages, image sizes, colours, duplicate and
+    /// unreadable images, and a contact sheet for each class.
     Eda {
-        /// An experiment's file, or a folder with `train.csv` and `images/` (or the folder above,
-        /// where that is `train/`) [default: drawn people].
+        /// Experiment file, or folder with `train.csv` and `images/`, directly or in its subfolder `train/`
+        /// [default: synthetic people].
         data: Option<PathBuf>,
-        /// Override one setting, for example `data.max_pixels=1000000`. May be repeated.
+        /// Override a setting, for example `data.max_pixels=1000000`. May be repeated.
         #[arg(long, value_name = "PATH=VALUE")]
         set: Vec<String>,
-        /// Draw sheets for so many classes: those with the most images.
+        /// Draw contact sheets of the N classes with the most images.
         #[arg(long, value_name = "N", default_value_t = 30, value_parser = number)]
         sheets: usize,
-        /// The folder to write: a new one, or an empty one.
+        /// Folder to write: new or empty.
         #[arg(short, long, value_name = "FOLDER", default_value = "eda")]
         output: PathBuf,
     },
-    /// Print what a config may name, with what it is and its settings.
+    /// Show the resolved settings of a config or a run, or what differs between two.
+    Config {
+        #[command(subcommand)]
+        command: ConfigCommand,
+    },
+    /// List the runs: their state, best score, time, and settings that differ from the defaults.
+    #[command(args_conflicts_with_subcommands = true)]
+    Runs {
+        /// Folder of runs [default: `run.dir` of the default settings].
+        #[arg(long, value_name = "FOLDER")]
+        dir: Option<PathBuf>,
+        #[command(subcommand)]
+        command: Option<RunsCommand>,
+    },
+    /// List the components that a config may name, with descriptions and default settings.
     List {
-        /// sources, splits, samplers, pictures, mixes, statistics, models, heads, losses, optimizers,
-        /// schedules or metrics [default: all].
+        /// Registry to list: sources, splits, samplers, transforms, mixes, statistics, models, heads, losses,
+        /// class-weights, optimizers, stage-rates, schedules, averages, clips, metrics or trackers
+        /// [default: all].
         registry: Option<String>,
     },
-    /// Look at files of published weights.
+    /// Inspect files of pretrained weights.
     Weights {
         #[command(subcommand)]
         command: WeightsCommand,
     },
-    /// Measure how fast this machine trains and answers.
+    /// Measure training, inference and data loading speed.
     Bench {
         #[command(subcommand)]
         command: BenchCommand,
     },
 }
 
-/// Which experiment.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigCommand {
+    /// Print the resolved settings as TOML, each with the layer that it comes from.
+    Show {
+        /// Experiment file or run [default: the default settings].
+        config: Option<PathBuf>,
+        /// Override a setting, for example `optim.lr=1e-4`. May be repeated.
+        #[arg(long, value_name = "PATH=VALUE")]
+        set: Vec<String>,
+    },
+    /// Print the settings that differ between two runs or experiment files, side by side.
+    Diff {
+        /// Run or experiment file.
+        a: PathBuf,
+        /// Run or experiment file.
+        b: PathBuf,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum RunsCommand {
+    /// Remove runs or cross-validations, after asking. A run in use is refused.
+    Rm {
+        /// Folders of runs, or names in `runs/`.
+        #[arg(required = true, value_name = "RUN")]
+        runs: Vec<PathBuf>,
+        /// Remove without asking.
+        #[arg(short, long)]
+        yes: bool,
+    },
+}
+
+/// The experiment.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct ExperimentArgs {
-    /// The experiment: a file like those in `configs/`, saying what differs from the default.
+    /// Experiment file, like those in `configs/`: the settings that differ from the defaults.
     pub(crate) config: Option<PathBuf>,
-    /// Override one setting, for example `optim.lr=1e-4`. May be repeated.
+    /// Override a setting, for example `optim.lr=1e-4`. May be repeated.
     #[arg(long, value_name = "PATH=VALUE")]
     pub(crate) set: Vec<String>,
 }
 
-/// Whether a run is only tried.
+/// Dry runs, which save nothing.
 #[derive(Clone, Copy, Debug, clap::Args)]
 #[group(multiple = false, conflicts_with = "resume")]
 pub(crate) struct DryArgs {
-    /// Take a few steps of everything (the first, the last, one after each change on the way), to see
-    /// that it works, and keep nothing.
+    /// Run a few steps of everything (the first, the last, one after each scheduled change), to check that
+    /// it works, and save nothing.
     #[arg(long)]
     pub(crate) fast: bool,
-    /// Learn so many pictures by heart, to see that it can, and keep nothing.
+    /// Overfit N images, to check that the model can learn them, and save nothing.
     #[arg(long, value_name = "N", value_parser = number)]
     pub(crate) overfit: Option<usize>,
 }
 
-/// Which runs are compared, by what.
+/// The runs to compare, and the metric.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct RunsArgs {
     /// Two or more runs or cross-validations; each is compared with the first.
     #[arg(value_name = "RUN", conflicts_with_all = ["a", "b"])]
     pub(crate) runs: Vec<PathBuf>,
-    /// The runs of one side, such as several seeds: their scores are averaged.
+    /// Runs of side A, such as several seeds; their scores are averaged.
     #[arg(long, value_name = "RUN", num_args = 1.., requires = "b")]
     pub(crate) a: Vec<PathBuf>,
-    /// The runs of the other side.
+    /// Runs of side B.
     #[arg(long, value_name = "RUN", num_args = 1.., requires = "a")]
     pub(crate) b: Vec<PathBuf>,
-    /// Compare on the people that the finished models are scored on (`scored.csv`), not on those
-    /// held out.
+    /// Compare on the test set (`test.csv`), not on the validation set.
     #[arg(long)]
-    pub(crate) scored: bool,
-    /// What is compared: see `list metrics`.
+    pub(crate) test: bool,
+    /// Metric to compare by: see `list metrics`.
     #[arg(long, value_name = "METRIC", default_value = "macro_f1", value_parser = metric)]
     pub(crate) by: MetricConfig,
 }
 
-/// Which models answer.
+/// The models to predict with.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct ModelArgs {
-    /// Runs, cross-validations or bundles, or `latest`; the answers of several are averaged.
+    /// Runs, cross-validations or bundles, or `latest`; the predictions of several are averaged.
     #[arg(required = true, value_name = "RUN")]
     pub(crate) runs: Vec<PathBuf>,
-    /// Pictures at once.
+    /// Batch size.
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = number)]
     pub(crate) batch: usize,
-    /// Threads that load pictures.
+    /// Number of threads that load images.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = number)]
     pub(crate) loaders: usize,
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum DataCommand {
-    /// Draw people to a folder in the competition's layout: `train/`, and `eval/` with its answers.
-    People {
-        /// The folder to write.
+    /// Generate synthetic people in the competition's layout: `train/`, and `eval/` with its true labels.
+    SyntheticPeople {
+        /// Folder to write.
         dir: PathBuf,
-        /// People to train on.
+        /// Number of people in `train/`.
         #[arg(long, default_value_t = 1000, value_parser = number)]
         people: usize,
-        /// Further people for `eval/`, with right labels.
+        /// Number of further people in `eval/`, with correct labels.
         #[arg(long, default_value_t = 300)]
-        scored: usize,
-        /// Height and width of the pictures.
+        test: usize,
+        /// Height and width of the images.
         #[arg(long, value_name = "HxW", default_value = "128x96", value_parser = size)]
         size: [usize; 2],
-        /// The share of people to train on with a wrong label.
+        /// Share of the people in `train/` with a wrong label.
         #[arg(long, default_value_t = 0.03)]
         wrong_labels: f64,
-        /// Other people for another number.
+        /// Random seed.
         #[arg(long, default_value_t = 0)]
         seed: u64,
     },
-    /// Read an experiment's data, say what is wrong with it, and count its classes.
+    /// Check an experiment's data: report everything that is wrong, and count the classes.
     Check {
         #[command(flatten)]
         experiment: ExperimentArgs,
     },
-    /// Measure the mean and deviation of the colours of the pictures that are trained on.
+    /// Compute the mean and standard deviation of each colour channel over the training images.
     Stats {
         #[command(flatten)]
         experiment: ExperimentArgs,
     },
-    /// Find the faces and people that the settings' operations ask for, so that the first epoch is as
-    /// quick as the others, and say in how many pictures they were found.
+    /// Detect the faces and people that the configured transforms need, so that the first epoch is as fast
+    /// as the others, and report in how many images they were found.
     Prepare {
         #[command(flatten)]
         experiment: ExperimentArgs,
     },
-    /// Decode the pictures once, do to them what the settings always do, and keep the pixels in one
-    /// file: training uses it by itself.
+    /// Decode the images once, apply the leading deterministic transforms, and cache the pixels in one
+    /// file, which training uses automatically.
     Pack {
         #[command(flatten)]
         experiment: ExperimentArgs,
     },
-    /// Draw pictures as the network sees them, several draws of each; or what one operation does.
+    /// Draw images as the network receives them, several random augmentations of each; or the effect of
+    /// one transform.
     Show(ShowArgs),
-    /// Draw a batch as the network sees it in training, and print what each row is labelled.
+    /// Draw a training batch as the network receives it, and print the labels of each row.
     Mixed {
         #[command(flatten)]
         experiment: ExperimentArgs,
-        /// The PNG to write; `-` is the output.
+        /// PNG to write; `-` for stdout.
         #[arg(short, long, value_name = "FILE", default_value = "mixed.png")]
         output: PathBuf,
-        /// Which batch: that of this step, from 0.
+        /// Training step of the batch, from 0.
         #[arg(long, value_name = "N", default_value_t = 0)]
         step: usize,
     },
 }
 
-/// What is drawn.
+/// The images and augmentations to draw.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ShowArgs {
     #[command(flatten)]
     pub(crate) experiment: ExperimentArgs,
-    /// The PNG to write; `-` is the output.
+    /// PNG to write; `-` for stdout.
     #[arg(short, long, value_name = "FILE", default_value = "show.png")]
     pub(crate) output: PathBuf,
-    /// Pictures, from all over those that are trained on; 6, or 1 with `--op`.
+    /// Number of images, spread over the training set [default: 6, or 1 with `--op`].
     #[arg(long, value_name = "N", value_parser = number)]
-    pub(crate) pictures: Option<usize>,
-    /// Draws of each picture.
+    pub(crate) images: Option<usize>,
+    /// Number of random augmentations of each image.
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = number)]
-    pub(crate) draws: usize,
-    /// One operation instead of the settings', such as `rotate` or `{ kind = "rotate", degrees = 30 }`,
-    /// on pictures as they are in their files.
+    pub(crate) samples: usize,
+    /// One transform instead of the configured ones, such as `rotate` or
+    /// `{ kind = "rotate", degrees = 30 }`, applied to the original images.
     #[arg(long, value_name = "OP")]
     pub(crate) op: Option<String>,
-    /// One of its settings at several values, a row each, such as `degrees=5,15,45`; without, its
-    /// first number halved, as it is, and doubled.
+    /// Values of one of its settings, a row each, such as `degrees=5,15,45` [default: its first number
+    /// halved, unchanged, and doubled].
     #[arg(long, value_name = "SETTING=V,V", requires = "op")]
     pub(crate) values: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum WeightsCommand {
-    /// Say what a weight file holds, and which published networks it fits. Runs nothing in it.
+    /// Show the contents of a weight file, and which published networks it fits. Executes none of it.
     Inspect {
-        /// A `.safetensors` or `.pth` file; or what else `model.pretrained` takes: a name that the
-        /// folder of MASKFIT_WEIGHTS has, or hf:owner/name.
+        /// A `.safetensors` or `.pth` file, or another value that `model.pretrained` accepts: a name in the
+        /// folder of MASKFIT_WEIGHTS, or hf:owner/name.
         file: String,
         /// Show every tensor.
         #[arg(long)]
@@ -313,24 +378,23 @@ pub(crate) enum WeightsCommand {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum BenchCommand {
-    /// Time training steps and answers on random pixels: a table by kind of layer, and a line of
-    /// JSON.
+    /// Time training steps and inference on random pixels: print a table by layer kind, and a line of JSON.
     Train(NetworkArgs),
-    /// Time answers alone.
+    /// Time inference only.
     Infer(NetworkArgs),
-    /// Time every shape of layer in a training step, beside what the machine could do at best.
+    /// Time every layer shape of a training step, next to its lower bound on this machine (roofline).
     Ops(NetworkArgs),
-    /// Time reading, decoding and augmenting pictures on one core, stage by stage.
+    /// Time reading, decoding and augmenting images on one core, stage by stage.
     Load {
         #[command(flatten)]
         experiment: ExperimentArgs,
-        /// Pictures to load.
+        /// Number of images to load.
         #[arg(long, value_name = "N", default_value_t = 500, value_parser = number)]
-        pictures: usize,
+        images: usize,
     },
-    /// Run `bench train` and another program in turn, and print the ratios.
+    /// Run `bench train` and another program alternately, and print the ratios.
     Compare(CompareArgs),
-    /// Do one step of what grows with the data, for `cargo xtask scale` to measure.
+    /// Run one step whose cost grows with the data, for `cargo xtask scale` to measure.
     #[command(hide = true)]
     Scale {
         #[command(subcommand)]
@@ -338,20 +402,20 @@ pub(crate) enum BenchCommand {
     },
 }
 
-/// A step of what grows with the data. Predictions and hashes are made up.
+/// A step whose cost grows with the data. Predictions and hashes are synthetic.
 #[derive(Debug, Subcommand)]
 pub(crate) enum ScaleStep {
-    /// List the images, and open none.
+    /// List the images without opening them.
     List {
         #[command(flatten)]
         experiment: ExperimentArgs,
     },
-    /// List, and say who is held out and how long an epoch is.
+    /// List, split into training and validation set, and count the steps of an epoch.
     Split {
         #[command(flatten)]
         experiment: ExperimentArgs,
     },
-    /// List, split, and make the batches of one epoch.
+    /// List, split, and make the batches of an epoch.
     Plan {
         #[command(flatten)]
         experiment: ExperimentArgs,
@@ -365,81 +429,81 @@ pub(crate) enum ScaleStep {
     /// Find near-duplicates among hashes.
     Hashes {
         images: usize,
-        /// All within a few bits of each other.
+        /// Hashes that are all within a few bits of each other.
         #[arg(long)]
         alike: bool,
     },
 }
 
-/// Which network, on what.
+/// The network and its input.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct NetworkArgs {
-    /// For example efficientnet_b0 or tf_efficientnet_lite0.
+    /// Model name, for example efficientnet_b0 or tf_efficientnet_lite0.
     #[arg(long, default_value = "efficientnet_b0")]
     pub(crate) model: String,
-    /// Pictures a step.
+    /// Batch size, in images.
     #[arg(long, default_value_t = 16, value_parser = number)]
     pub(crate) batch: usize,
-    /// Height and width of the pictures: one number, or HxW.
+    /// Height and width of the images: one number, or HxW.
     #[arg(long, value_name = "HxW", default_value = "224", value_parser = size)]
     pub(crate) size: [usize; 2],
-    /// Steps to take the median of.
+    /// Number of steps to take the median of.
     #[arg(long, default_value_t = 8, value_parser = number)]
     pub(crate) steps: usize,
-    /// Threads; 0 for all.
+    /// Number of threads; 0 for all.
     #[arg(long, default_value_t = 0)]
     pub(crate) threads: usize,
 }
 
-/// What to run in turn.
+/// The programs to compare.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct CompareArgs {
     #[command(flatten)]
     pub(crate) network: NetworkArgs,
-    /// The other program, for example "python3 torch_throughput.py": it gets MODEL BATCH SIZE, and
+    /// Other program, for example "python3 torch_throughput.py": it gets the arguments MODEL BATCH SIZE, and
     /// ends with a line of JSON like that of `bench train`.
     #[arg(long, value_name = "COMMAND")]
     pub(crate) peer: String,
-    /// How often each runs.
+    /// Number of times each program runs.
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = number)]
     pub(crate) rounds: usize,
 }
 
-/// Reads the name of a metric, which gets its default settings.
+/// Parses the name of a metric, which gets its default settings.
 fn metric(text: &str) -> Result<MetricConfig, String> {
     let names: Vec<&str> = MetricConfig::KINDS.iter().map(|it| it.0).collect();
     let metric = MetricConfig::zoo().into_iter().find(|it| it.0 == text);
-    metric.map(|it| it.1).ok_or_else(|| format!("is one of {}", names.join(", ")))
+    metric.map(|it| it.1).ok_or_else(|| format!("must be one of {}", names.join(", ")))
 }
 
-/// Reads the name of a score of labels.
-fn score(text: &str) -> Result<DoubtScore, String> {
+/// Parses the name of a label score.
+fn score(text: &str) -> Result<LabelScore, String> {
     match text {
-        "self-confidence" => Ok(DoubtScore::SelfConfidence),
-        "margin" => Ok(DoubtScore::NormalisedMargin),
-        _ => Err("is `self-confidence` or `margin`".to_owned()),
+        "self-confidence" => Ok(LabelScore::SelfConfidence),
+        "margin" => Ok(LabelScore::NormalisedMargin),
+        _ => Err("must be `self-confidence` or `margin`".to_owned()),
     }
 }
 
-/// Reads a learning rate.
+/// Parses a learning rate.
 fn rate(text: &str) -> Result<f64, String> {
     let rate = text.parse().ok().filter(|it: &f64| *it > 0.0 && it.is_finite());
-    rate.ok_or_else(|| "is a number above 0, such as 1e-7".to_owned())
+    rate.ok_or_else(|| "must be a number above 0, such as 1e-7".to_owned())
 }
 
-/// Reads a count, as large as makes sense for any of them.
+/// Parses a count from 1 to 1,000,000.
 fn number(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(n @ 1..=1_000_000) => Ok(n),
-        _ => Err("is a whole number from 1".to_owned()),
+        _ => Err("must be an integer from 1 to 1000000".to_owned()),
     }
 }
 
-/// Reads `128x96` or `224`.
+/// Parses `128x96` or `224`.
 fn size(text: &str) -> Result<[usize; 2], String> {
     let (h, w) = text.split_once('x').unwrap_or((text, text));
     match (h.parse(), w.parse()) {
         (Ok(h), Ok(w)) if h > 0 && w > 0 => Ok([h, w]),
-        _ => Err("a size is height and width in pixels, for example 128x96".to_owned()),
+        _ => Err("must be height and width in pixels, for example 128x96".to_owned()),
     }
 }

@@ -1,15 +1,18 @@
-//! One file a command.
+//! The commands, a file each.
 
 mod bench;
 mod compare;
+mod config;
 mod data;
 mod dry;
 mod eda;
 mod kfold;
 mod labels;
-mod list;
+pub(crate) mod list;
 mod lr_find;
 mod predict;
+mod runs_rm;
+mod runs_table;
 mod schedule;
 mod train;
 mod weights;
@@ -17,11 +20,11 @@ mod weights;
 use ::data::{Content, Context, Findings, Manifest, Use, check_sizes, sizes_of};
 use anyhow::{Context as _, bail};
 use augment::{Pipeline, Statistics, Step};
-use trainer::{Experiment, Watch as _};
+use trainer::{Callback as _, Experiment};
 
 use crate::{
     End,
-    args::{Args, Command, DryArgs},
+    args::{Args, Command, ConfigCommand, DryArgs, RunsCommand},
     runs,
     terminal::Terminal,
 };
@@ -43,9 +46,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<End> {
         Command::Submit { models, images, output } => predict::submit(&models, &images, &output),
         Command::Predict { models, images, output } => predict::predict(&models, &images, &output),
         Command::Compare(args) => compare::compare(&args),
-        Command::Labels { run, output, by, pictures } => {
-            labels::labels(&run, &output, by, pictures)
-        }
+        Command::Labels { run, output, by, images } => labels::labels(&run, &output, by, images),
         Command::Schedule { experiment, output } => schedule::schedule(&experiment, &output),
         Command::LrFind { experiment, run, from, to, steps, output } => {
             let range = trainer::Range { from, to, n_steps: steps };
@@ -55,26 +56,34 @@ pub(crate) fn run(args: Args) -> anyhow::Result<End> {
         Command::Eda { data, set, sheets, output } => {
             eda::eda(data.as_deref(), &set, sheets, &output)
         }
+        Command::Config { command: ConfigCommand::Show { config, set } } => {
+            config::show(config, set)
+        }
+        Command::Config { command: ConfigCommand::Diff { a, b } } => config::diff(a, b),
+        Command::Runs { command: None, dir } => runs_table::runs(dir.as_deref()),
+        Command::Runs { command: Some(RunsCommand::Rm { runs, yes }), .. } => {
+            runs_rm::remove(&runs, yes)
+        }
         Command::List { registry } => list::list(registry.as_deref()),
         Command::Weights { command } => weights::weights(&command),
         Command::Bench { command } => bench::bench(&command),
     }
 }
 
-/// Reads an experiment's data, checked, with progress.
+/// Reads and checks an experiment's data, with a progress bar.
 fn manifest(experiment: &Experiment, terminal: &Terminal) -> anyhow::Result<Manifest> {
     if !terminal.is_terminal() {
-        terminal.say("reading the data");
+        terminal.status("reading the data");
     }
     let cache = runs::cache_dir();
     let context = Context {
         cache: cache.as_deref(),
         max_pixels: experiment.data.max_pixels,
-        progress: &|done, total| terminal.progress("reading pictures", done, total),
+        progress: &|done, total| terminal.progress("reading images", done, total),
     };
     let read = experiment.manifest(&context);
     terminal.clear();
-    // What is wrong with some images keeps nobody from being told of the others.
+    // Unreadable images do not keep the size check from reporting the others.
     let (manifest, wrong) = match read {
         Ok(it) => (it, None),
         Err(err) => match experiment.listing(&context) {
@@ -87,14 +96,15 @@ fn manifest(experiment: &Experiment, terminal: &Terminal) -> anyhow::Result<Mani
         (None, true) => {}
         (None, false) => bail!("{unfit}"),
         (Some(err), true) => return Err(err.into()),
-        (Some(err), false) => bail!("{err}\nand of their sizes {unfit}"),
+        (Some(err), false) => bail!("{err}\nand image sizes: {unfit}"),
     }
-    manifest.notes.iter().for_each(|it| terminal.say(&format!("note: {it}")));
+    manifest.notes.iter().for_each(|it| terminal.status(&format!("note: {it}")));
     Ok(manifest)
 }
 
-/// The images that are too small for what the settings cut out of them, or too large: of those that may
-/// be trained on by the pipeline of training, of all that may be validated on or scored by that of serving.
+/// Returns the images that are too small for the configured crops, or too large: images that may be trained
+/// on are checked against the training pipeline, those that may be validated or tested on against the
+/// evaluation pipeline.
 fn unfit(experiment: &Experiment, manifest: &Manifest, terminal: &Terminal) -> Findings {
     let contents: Vec<&Content> = manifest.examples.iter().map(|it| &it.content).collect();
     let sizes = sizes_of(&contents, &|done, total| terminal.progress("reading sizes", done, total));
@@ -108,7 +118,7 @@ fn unfit(experiment: &Experiment, manifest: &Manifest, terminal: &Terminal) -> F
     for (place, ops, takes) in pipelines {
         let pipeline = Pipeline {
             ops: ops.to_vec(),
-            // Not used: the images go to no network.
+            // Unused: the images are not passed to a network.
             statistics: Statistics { mean: [0.0; 3], std: [1.0; 3] },
             max_pixels: experiment.data.max_pixels,
         };
@@ -124,7 +134,7 @@ fn unfit(experiment: &Experiment, manifest: &Manifest, terminal: &Terminal) -> F
     findings
 }
 
-/// Says what is wrong with the settings, before anything takes time.
+/// Fails with everything that is wrong with the settings, before any long work.
 fn check_settings(experiment: &Experiment) -> anyhow::Result<()> {
     match experiment.problems().as_slice() {
         [] => Ok(()),
@@ -133,8 +143,8 @@ fn check_settings(experiment: &Experiment) -> anyhow::Result<()> {
     }
 }
 
-/// Lets as many threads compute as the settings say.
+/// Starts the global thread pool with `n` threads, 0 for all.
 fn use_threads(n: usize) -> anyhow::Result<()> {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(n).use_current_thread();
-    pool.build_global().context("the threads cannot be started")
+    pool.build_global().context("cannot start the threads")
 }

@@ -1,7 +1,7 @@
-//! Pictures for people: charts and sheets of photographs.
+//! Charts and contact sheets.
 //!
-//! plotters draws into memory, with fonts that are part of the program, so that every machine draws the
-//! same and none needs fonts of its own.
+//! plotters draws into memory with fonts embedded in the program, so that the output is the same on every
+//! machine and no installed fonts are needed.
 
 mod bars;
 mod curves;
@@ -36,44 +36,44 @@ const FONT: &str = "sans-serif";
 pub(crate) const INK: RGBColor = RGBColor(40, 40, 40);
 const FAINT: RGBColor = RGBColor(225, 225, 225);
 pub(crate) const GREY: RGBColor = RGBColor(110, 110, 110);
-/// What is doubted, and what stands for it; told apart by those who see no red or green.
+/// Colours of a doubted label and of the prediction; distinguishable with red-green colour blindness.
 pub(crate) const DOUBTED: RGBColor = RGBColor(213, 94, 0);
 pub(crate) const PROPOSED: RGBColor = RGBColor(0, 114, 178);
-/// One for each range of an age; told apart by those who see no red or green (Okabe and Ito, 2008).
+/// Colours of the age ranges; distinguishable with red-green colour blindness (Okabe and Ito, 2008).
 const COLOURS: [RGBColor; 4] =
     [RGBColor(0, 114, 178), RGBColor(230, 159, 0), RGBColor(0, 158, 115), RGBColor(204, 121, 167)];
 
-/// Letters of a title, of a caption and of what stands beside bars and axes, in pixels.
+/// Font sizes of titles, and of captions and labels of bars and axes, in pixels.
 const TITLE: u32 = 24;
 const TEXT: u32 = 16;
 
-/// Draws on white.
+/// Resamples on a white background.
 fn draw([height, width]: [u32; 2], paint: impl FnOnce(&Area<'_>) -> Drawn<'static>) -> RgbImage {
     register();
     let mut pixels = vec![255; height as usize * width as usize * 3];
     let area = BitMapBackend::with_buffer(&mut pixels, (width, height)).into_drawing_area();
-    paint(&area).and_then(|()| area.present()).expect("memory takes every line");
+    paint(&area).and_then(|()| area.present()).expect("drawing into memory cannot fail");
     drop(area);
-    RgbImage::from_raw(width, height, pixels).expect("three bytes a pixel")
+    RgbImage::from_raw(width, height, pixels).expect("three bytes per pixel")
 }
 
-/// Makes the font known to plotters.
+/// Registers the font with plotters.
 fn register() {
     static REGISTERED: Once = Once::new();
     REGISTERED.call_once(|| {
         let font = register_font(FONT, FontStyle::Normal, dejavu::sans::regular());
-        assert!(font.is_ok(), "the font is one");
+        assert!(font.is_ok(), "the embedded font is valid");
     });
 }
 
-/// How letters look; `across` and `down` say which point of the text is given.
+/// Returns a text style; `across` and `down` set the anchor.
 fn style(size: u32, colour: RGBColor, across: HPos, down: VPos) -> Style {
     Style { size, colour, across, down }
 }
 
-/// A picture as a file.
-pub(crate) fn png(picture: &RgbImage) -> Vec<u8> {
+/// Encodes an image as PNG.
+pub(crate) fn png(image: &RgbImage) -> Vec<u8> {
     let mut bytes = Cursor::new(Vec::new());
-    picture.write_to(&mut bytes, ImageFormat::Png).expect("memory takes every picture");
+    image.write_to(&mut bytes, ImageFormat::Png).expect("encoding into memory cannot fail");
     bytes.into_inner()
 }

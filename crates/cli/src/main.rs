@@ -1,19 +1,30 @@
-//! `maskfit`: trains, cross-validates and submits image classifiers.
+//! `maskfit`, the command-line program: trains, cross-validates and submits image classifiers.
 
-/// Writes a line for a person: to the output, unless a result goes there.
+/// Prints a line of the result: to stdout, or to stderr if a file of the result goes to stdout.
 macro_rules! say {
     ($($text:tt)*) => {
         $crate::output::say(format_args!($($text)*))
     };
 }
 
-/// Writes a line to the error output, whatever the output is for.
+/// Prints a note or the status to stderr, except with `--quiet`.
+macro_rules! status {
+    ($($text:tt)*) => {
+        $crate::output::message($crate::output::Verbosity::Normal, format_args!($($text)*))
+    };
+}
+
+/// Prints a detail to stderr, with `--verbose`.
+macro_rules! detail {
+    ($($text:tt)*) => {
+        $crate::output::message($crate::output::Verbosity::Verbose, format_args!($($text)*))
+    };
+}
+
+/// Prints an error to stderr.
 macro_rules! complain {
     ($($text:tt)*) => {
-        drop(std::io::Write::write_fmt(
-            &mut std::io::stderr(),
-            format_args!("{}\n", format_args!($($text)*)),
-        ))
+        $crate::output::message($crate::output::Verbosity::Quiet, format_args!($($text)*))
     };
 }
 
@@ -22,8 +33,12 @@ mod commands;
 mod drawing;
 mod output;
 mod pretrained;
+#[cfg(test)]
+mod reference;
 mod runs;
+mod settings;
 mod shares;
+mod style;
 mod tables;
 mod terminal;
 
@@ -34,15 +49,16 @@ use std::{
 
 use clap::Parser as _;
 use ops::Isa;
+use output::Verbosity;
 
-/// The user's mistake, or the world's.
+/// Exit code of a user or system error.
 const FAILED: u8 = 1;
-/// Ours.
+/// Exit code of a bug in this program.
 const BUG: u8 = 2;
-/// What a shell expects of a program that Ctrl-C has ended.
+/// Exit code after Ctrl-C, by shell convention.
 const INTERRUPTED: u8 = 130;
 
-/// How a command ends that does not fail.
+/// How a command ends without an error.
 enum End {
     Done,
     Stopped,
@@ -60,14 +76,23 @@ fn main() -> ExitCode {
     let args = match args::Args::try_parse() {
         Ok(it) => it,
         Err(err) => {
-            // Help goes to the output and is no failure; everything else is the user's mistake.
+            // Help goes to stdout and is not an error; everything else is a user error.
+            style::Colour::among(std::env::args_os()).apply();
             drop(err.print());
             return ExitCode::from(if err.use_stderr() { FAILED } else { 0 });
         }
     };
+    args.color.apply();
+    match (args.quiet, args.verbose) {
+        (true, _) => Verbosity::Quiet,
+        (_, true) => Verbosity::Verbose,
+        _ => Verbosity::Normal,
+    }
+    .apply();
+    detail!("instruction set: {}", Isa::chosen().name());
     let ended = panic::catch_unwind(AssertUnwindSafe(|| commands::run(args)));
     if let Some(note) = drawing::missing_letters() {
-        complain!("{note}");
+        status!("{note}");
     }
     match ended {
         Ok(Ok(End::Done)) => ExitCode::SUCCESS,
@@ -77,15 +102,13 @@ fn main() -> ExitCode {
             ExitCode::from(FAILED)
         }
         Err(_) => {
-            complain!(
-                "error: this is a bug in maskfit, not in what you did: please report the lines above"
-            );
+            complain!("error: this is a bug in maskfit, please report it with the lines above");
             ExitCode::from(BUG)
         }
     }
 }
 
-/// Computes with the instruction set that the environment names, if it names one.
+/// Selects the instruction set that `MASKFIT_ISA` names, if it is set.
 fn choose_isa() -> Result<(), String> {
     match std::env::var("MASKFIT_ISA") {
         Ok(name) => Isa::choose(&name).map_err(|err| format!("MASKFIT_ISA: {err}")),
@@ -93,7 +116,7 @@ fn choose_isa() -> Result<(), String> {
     }
 }
 
-/// An error with what caused it, each thing said once: some errors name their cause themselves.
+/// Formats an error with its causes, without repetition: some messages already contain their cause.
 fn full_text(err: &anyhow::Error) -> String {
     let mut text = String::new();
     for cause in err.chain().map(ToString::to_string) {
@@ -113,7 +136,7 @@ mod tests {
     use super::full_text;
 
     #[test]
-    fn a_cause_is_said_once() {
+    fn causes_are_not_repeated() {
         let io = || std::io::Error::other("no space");
         let named = anyhow::Error::new(io()).context("a.txt: no space");
         assert_eq!(full_text(&named), "a.txt: no space");

@@ -1,41 +1,81 @@
-//! Where a command's result goes, and where everything else that is said goes.
+//! Where the result and the messages of a command go.
 //!
-//! A result is a file, written whole or not at all, or goes to the output: `-`, or `/dev/stdout`. In that
-//! case nothing else goes there: what is said goes to the error output.
+//! - Results go to stdout: scores, tables, the paths of what was written, and whatever a command was asked
+//!   for. A result that is a file is written to its path, whole or not at all, or to stdout: `-`, or
+//!   `/dev/stdout`; then everything else goes to stderr.
+//! - Progress, notes and status go to stderr, and `--quiet` leaves them out.
+//! - Details go to stderr with `--verbose` only.
+//! - Errors go to stderr.
 
 use std::{
     fmt,
     io::{self, Write},
     path::{Path, PathBuf},
-    sync::atomic::{AtomicBool, Ordering},
+    sync::atomic::{AtomicBool, AtomicU8, Ordering},
 };
 
 use anyhow::{Context as _, bail};
-use base::files::{descriptor, write_whole_with};
+use base::files::{descriptor, write_atomic_with};
 
-/// Whether the result goes to the output.
+use crate::style::labelled;
+
+/// Whether the result goes to stdout.
 static IS_TAKEN: AtomicBool = AtomicBool::new(false);
 
-/// Writes a line for a person, as the macro `say!`.
+/// How much to print.
+#[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
+pub(crate) enum Verbosity {
+    /// Results and errors.
+    Quiet,
+    /// Progress, notes and status as well.
+    Normal,
+    /// Details as well.
+    Verbose,
+}
+
+static VERBOSITY: AtomicU8 = AtomicU8::new(Verbosity::Normal as u8);
+
+impl Verbosity {
+    /// Applies it to everything that is printed from now on.
+    pub(crate) fn apply(self) {
+        VERBOSITY.store(self as u8, Ordering::Relaxed);
+    }
+
+    /// Returns whether messages of this level are printed.
+    pub(crate) fn is_on(self) -> bool {
+        VERBOSITY.load(Ordering::Relaxed) >= self as u8
+    }
+}
+
+/// Prints a line of a result; the macro `say!` calls this.
 pub(crate) fn say(line: fmt::Arguments<'_>) {
-    // Where nobody listens any more, that is no reason to stop a run.
+    // A closed pipe must not stop a run, so errors are ignored.
     drop(match IS_TAKEN.load(Ordering::Relaxed) {
-        true => writeln!(io::stderr(), "{line}"),
-        false => writeln!(io::stdout(), "{line}"),
+        true => writeln!(anstream::stderr(), "{line}"),
+        false => writeln!(anstream::stdout(), "{line}"),
     });
+}
+
+/// Prints a message to stderr; the macros `status!`, `detail!` and `complain!` call this.
+///
+/// - `level`: the least verbosity at which it is printed.
+pub(crate) fn message(level: Verbosity, line: fmt::Arguments<'_>) {
+    if level.is_on() {
+        drop(writeln!(anstream::stderr(), "{}", labelled(&line.to_string())));
+    }
 }
 
 /// Where a result goes.
 #[derive(Debug)]
 pub(crate) enum Output {
-    /// To the output, and everything else to the error output.
+    /// Stdout; messages go to stderr.
     Stdout,
-    /// To a file, or to what else the path is of: a pipe, a device.
+    /// A file, pipe or device.
     Path(PathBuf),
 }
 
 impl Output {
-    /// What `--output` names. A place that cannot be written to is said before all the work.
+    /// Parses `--output`. Fails early if the path cannot be written to.
     pub(crate) fn at(path: &Path) -> anyhow::Result<Output> {
         if path == Path::new("-") || descriptor(path) == Some(1) {
             IS_TAKEN.store(true, Ordering::Relaxed);
@@ -43,10 +83,14 @@ impl Output {
         }
         let dir = path.parent().filter(|it| !it.as_os_str().is_empty()).unwrap_or(Path::new("."));
         if !dir.is_dir() {
-            bail!("--output {}: there is no folder {}: make it", path.display(), dir.display());
+            bail!(
+                "--output {}: folder {} does not exist: create it",
+                path.display(),
+                dir.display()
+            );
         }
         if path.is_dir() {
-            bail!("--output {}: is a folder: name a file", path.display());
+            bail!("--output {}: is a folder: give a file", path.display());
         }
         Ok(Output::Path(path.to_owned()))
     }
@@ -56,7 +100,7 @@ impl Output {
         self.write_with(|out| Ok(out.write_all(bytes)?))
     }
 
-    /// As [`Output::write`], of what `write` writes bit by bit. Where that fails, a file stays as it was.
+    /// Writes the result piece by piece with `write`. If that fails, an existing file is not changed.
     pub(crate) fn write_with(
         &self,
         write: impl FnOnce(&mut dyn Write) -> anyhow::Result<()>,
@@ -66,9 +110,9 @@ impl Output {
                 let mut out = io::stdout();
                 write(&mut out).and_then(|()| Ok(out.flush()?))
             }
-            Output::Path(path) => write_whole_with(path, |file| write(file)),
+            Output::Path(path) => write_atomic_with(path, |file| write(file)),
         };
-        // What else fails says itself where.
+        // All other errors name their place themselves.
         match written {
             Err(err) if err.is::<io::Error>() => Err(err).context(self.to_string()),
             other => other,
@@ -79,17 +123,17 @@ impl Output {
 impl fmt::Display for Output {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Output::Stdout => f.write_str("the output"),
+            Output::Stdout => f.write_str("stdout"),
             Output::Path(path) => write!(f, "{}", path.display()),
         }
     }
 }
 
-/// The folder that `--output` names, for a command that writes several files.
+/// Parses `--output` of a command that writes several files: a folder.
 pub(crate) fn folder(path: &Path) -> anyhow::Result<&Path> {
     match path == Path::new("-") || descriptor(path).is_some() {
         true => {
-            bail!("--output {}: this command writes several files: name a folder", path.display())
+            bail!("--output {}: this command writes several files: give a folder", path.display())
         }
         false => Ok(path),
     }

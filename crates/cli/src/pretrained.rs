@@ -1,14 +1,12 @@
-//! Published weights, as `model.pretrained` names them: a file, one of a folder, or one of the hub.
+//! Finds the weights that `model.pretrained` names: a file, a name in a folder, or a place on the hub.
 //!
 //! - A path to a file.
-//! - A name, looked for in the folder of MASKFIT_WEIGHTS: a file's own, or a network's.
-//! - `hf:owner/name` or `hf:owner/name/file`: from <https://huggingface.co>, by the hub's own library
-//!   and into its own cache (HF_HOME), where its other programs find it too. HF_ENDPOINT names
-//!   another hub.
+//! - A name, looked up in the folder MASKFIT_WEIGHTS: of a file, or of a network.
+//! - `hf:owner/name` or `hf:owner/name/file`: from <https://huggingface.co>, with the hub's own library
+//!   and its own cache (HF_HOME), which other programs share. HF_ENDPOINT sets another hub.
 //!
-//! The library keeps what it has of a download that breaks off, and goes on from there; it verifies
-//! nothing. The hub names a large file after its SHA-256, and so does the cache: it is verified
-//! here, each time.
+//! The library keeps the part of an interrupted download and resumes from there; it verifies nothing. The
+//! hub names a large file by its SHA-256, and so does the cache: the file is verified here, each time.
 
 use std::{
     env, fs,
@@ -26,36 +24,36 @@ use hf_hub::{
 };
 use models::{WeightsFile, published};
 use sha2::{Digest as _, Sha256};
-use trainer::{Experiment, Watch as _};
+use trainer::{Callback as _, Experiment};
 
 use crate::{args::ExperimentArgs, runs, terminal::Terminal};
 
-/// Names the folder of weight files.
+/// The environment variable that names the folder of weight files.
 const FOLDER: &str = "MASKFIT_WEIGHTS";
 
-/// What weights are called on the hub, the better first.
+/// File names of weights on the hub, in order of preference.
 const HUB_FILES: [&str; 2] = ["model.safetensors", "pytorch_model.bin"];
 
-/// How weight files end, the better first.
+/// File name endings of weights, in order of preference.
 const ENDINGS: [&str; 3] = [".safetensors", ".pth", ".pt"];
 
-/// Times that a download is taken up again by itself.
+/// Number of times that an interrupted download is resumed automatically.
 const RETRIES: usize = 2;
 
 /// Weights on this machine.
 pub(crate) struct Found {
     pub(crate) path: PathBuf,
-    /// Where they are from, where that is not the path itself.
+    /// Their origin, if that is not the path itself.
     pub(crate) origin: Option<String>,
 }
 
-/// Puts a path in the place of whatever an experiment calls its weights, fills in what the settings leave
-/// out and the file says, and tells what that is.
+/// Replaces `model.pretrained` of an experiment by the path of the file, fills in the settings that are left
+/// out and that the file determines, and reports them.
 ///
-/// - `args`: what the experiment was loaded from: what it says is told from what it leaves out.
+/// - `args`: the source of the experiment, which distinguishes settings that are set from those left out.
 ///
 /// # Errors
-/// Weights that are not there, and settings that contradict them.
+/// Weights that are not found, and settings that contradict them.
 pub(crate) fn settle(
     experiment: &mut Experiment,
     args: &ExperimentArgs,
@@ -64,18 +62,18 @@ pub(crate) fn settle(
     if experiment.model.pretrained.as_os_str().is_empty() {
         return Ok(());
     }
-    let asked = experiment.model.pretrained.to_string_lossy().into_owned();
-    let found = find(&asked, terminal).context("`model.pretrained`");
+    let requested = experiment.model.pretrained.to_string_lossy().into_owned();
+    let found = find(&requested, terminal).context("`model.pretrained`");
     terminal.clear();
     let Found { path, origin } = found?;
     if let Some(origin) = origin {
-        terminal.say(&format!("weights: {}, {origin}", path.display()));
+        terminal.status(&format!("weights: {}, {origin}", path.display()));
     }
-    adopt(experiment, args, &asked, path, terminal)
+    adopt(experiment, args, &requested, path, terminal)
 }
 
-/// As [`settle`], for commands that show or prepare what training will see: they fetch nothing, and of
-/// weights that are not on this machine no more is known than their network.
+/// As [`settle`], for commands that show or prepare training's input: they download nothing, and of weights
+/// that are not on this machine only the network is known.
 ///
 /// # Errors
 /// Settings that contradict the weights.
@@ -87,72 +85,74 @@ pub(crate) fn settle_if_here(
     if experiment.model.pretrained.as_os_str().is_empty() {
         return Ok(());
     }
-    let asked = experiment.model.pretrained.to_string_lossy().into_owned();
-    let found = match asked.strip_prefix("hf:") {
+    let requested = experiment.model.pretrained.to_string_lossy().into_owned();
+    let found = match requested.strip_prefix("hf:") {
         Some(place) => in_cache(place).map(|it| it.1),
-        None => on_disk(&asked).ok().map(|it| it.path),
+        None => on_disk(&requested).ok().map(|it| it.path),
     };
     if let Some(path) = found {
-        return adopt(experiment, args, &asked, path, terminal);
+        return adopt(experiment, args, &requested, path, terminal);
     }
-    terminal.say(&format!(
-        "note: the weights `{asked}` are not on this machine: only the network says what they want, until \
-         training goes by the file"
+    terminal.status(&format!(
+        "note: the weights `{requested}` are not on this machine: their preprocessing is derived from the network \
+         alone, until training reads the file"
     ));
-    experiment.notes_on_weights().iter().for_each(|it| terminal.say(it));
+    experiment.notes_on_weights().iter().for_each(|it| terminal.status(it));
     Ok(())
 }
 
-/// Goes by what a file of weights says.
+/// Applies the settings that a file of weights determines.
 fn adopt(
     experiment: &mut Experiment,
     args: &ExperimentArgs,
-    asked: &str,
+    requested: &str,
     path: PathBuf,
     terminal: &Terminal,
 ) -> anyhow::Result<()> {
     let file = WeightsFile::read(&path).context("`model.pretrained`")?;
     let digest = sha256(&path).with_context(|| path.display().to_string())?;
-    let called = [asked, &path.to_string_lossy()];
+    let called = [requested, &path.to_string_lossy()];
     let layers = runs::layers(args)?.0;
     let (settled, notes) = Experiment::load_with(&layers, &file, &called, &digest)?;
     (experiment.augment, experiment.model) = (settled.augment, settled.model);
     experiment.model.pretrained = path;
-    notes.iter().for_each(|it| terminal.say(it));
+    notes.iter().for_each(|it| terminal.status(it));
     Ok(())
 }
 
-/// Finds weights, and fetches them where they are on the hub.
-pub(crate) fn find(asked: &str, terminal: &Terminal) -> anyhow::Result<Found> {
-    match asked.strip_prefix("hf:") {
+/// Finds weights, and downloads those on the hub.
+pub(crate) fn find(requested: &str, terminal: &Terminal) -> anyhow::Result<Found> {
+    match requested.strip_prefix("hf:") {
         Some(place) => from_hub(place, terminal),
-        None => on_disk(asked),
+        None => on_disk(requested),
     }
 }
 
-/// Finds a file, by its path or in the folder of weights.
-fn on_disk(asked: &str) -> anyhow::Result<Found> {
-    let path = Path::new(asked);
+/// Finds a file, by its path or by its name in the folder of weights.
+fn on_disk(requested: &str) -> anyhow::Result<Found> {
+    let path = Path::new(requested);
     if path.is_dir() {
-        bail!("{asked}: is a folder: name a file in it");
+        bail!("{requested}: this is a folder: name a file in it");
     }
     if path.exists() {
         return Ok(Found { path: path.to_owned(), origin: None });
     }
     let dir = env::var_os(FOLDER).filter(|it| !it.is_empty()).map(PathBuf::from);
-    in_folder(asked, dir.as_deref())
+    in_folder(requested, dir.as_deref())
 }
 
 /// Finds a name in the folder of weights.
-fn in_folder(asked: &str, dir: Option<&Path>) -> anyhow::Result<Found> {
-    let help = match published().into_iter().find(|it| it.name == asked) {
-        Some(it) if it.is_trained() => {
-            format!("put it there, or fetch it: `hf:timm/{}`", it.full_name())
+fn in_folder(requested: &str, dir: Option<&Path>) -> anyhow::Result<Found> {
+    let help = match published().into_iter().find(|it| it.name == requested) {
+        Some(it) if it.is_trainable() => {
+            format!("put it there, or download it: `hf:timm/{}`", it.full_name())
         }
         _ => "name a file, or a place on the hub as `hf:owner/name`".to_owned(),
     };
     let Some(dir) = dir else {
-        bail!("{asked}: there is no such file (and {FOLDER} names no folder of weights): {help}");
+        bail!(
+            "{requested}: there is no such file (and {FOLDER} does not name a folder of weights): {help}"
+        );
     };
     let entries = fs::read_dir(dir);
     let entries = entries.with_context(|| format!("{FOLDER}={}", dir.display()))?;
@@ -163,36 +163,39 @@ fn in_folder(asked: &str, dir: Option<&Path>) -> anyhow::Result<Found> {
         .collect();
     names.sort();
     let is_weights = |it: &str| ENDINGS.iter().any(|ending| it.ends_with(ending));
-    let begins = |it: &str| {
-        let rest = it.strip_prefix(asked);
+    let has_suffix = |it: &str| {
+        let rest = it.strip_prefix(requested);
         is_weights(it) && rest.is_some_and(|it| it.starts_with(['-', '.']))
     };
-    let exact = std::iter::once(asked.to_owned());
-    let exact = exact.chain(ENDINGS.iter().map(|ending| format!("{asked}{ending}")));
+    let exact = std::iter::once(requested.to_owned());
+    let exact = exact.chain(ENDINGS.iter().map(|ending| format!("{requested}{ending}")));
     let mut matching: Vec<String> = exact.filter(|it| names.contains(it)).take(1).collect();
     if matching.is_empty() {
-        matching.extend(names.iter().filter(|it| begins(it)).cloned());
+        matching.extend(names.iter().filter(|it| has_suffix(it)).cloned());
     }
     match matching.as_slice() {
         [one] => {
             let path = std::path::absolute(dir.join(one))?;
-            Ok(Found { path, origin: Some(format!("`{asked}` in the folder of {FOLDER}")) })
+            Ok(Found { path, origin: Some(format!("`{requested}` in the folder of {FOLDER}")) })
         }
         [] => {
             names.retain(|it| is_weights(it));
             let has = if names.is_empty() { "no weights".to_owned() } else { names.join(", ") };
             let dir = dir.display();
-            bail!("{asked}: there is no such file, here or in {FOLDER} ({dir} has {has}): {help}")
+            bail!(
+                "{requested}: there is no such file, here or in {FOLDER} ({dir} has {has}): {help}"
+            )
         }
         several => bail!(
-            "{asked}: {FOLDER} has {} of that name ({}): say which",
+            "{requested}: {FOLDER} has {} files of that name ({}): name one of them",
             several.len(),
             several.join(", ")
         ),
     }
 }
 
-/// The repository of a place of the hub, and the files that weights may be in, the better first.
+/// Returns the repository of a place on the hub, and the files that may contain weights, in order of
+/// preference.
 fn repo_and_files(place: &str) -> (String, Vec<String>) {
     let words: Vec<&str> = place.split('/').collect();
     let n = words.len().min(2);
@@ -203,14 +206,14 @@ fn repo_and_files(place: &str) -> (String, Vec<String>) {
     (words[..n].join("/"), files)
 }
 
-/// The file of a place of the hub that was fetched before, and its path.
+/// Returns the name and the path of the file that was downloaded before from a place on the hub.
 fn in_cache(place: &str) -> Option<(String, PathBuf)> {
     let (repo, files) = repo_and_files(place);
     let cache = Cache::from_env().model(repo);
     files.into_iter().find_map(|it| cache.get(&it).map(|path| (it, path)))
 }
 
-/// Finds a place of the hub in its cache, or fetches it there.
+/// Finds the file of a place on the hub in the cache, or downloads it.
 fn from_hub(place: &str, terminal: &Terminal) -> anyhow::Result<Found> {
     let is_word = |it: &str| {
         let is_plain = |c: char| c.is_ascii_alphanumeric() || "._-+".contains(c);
@@ -218,18 +221,20 @@ fn from_hub(place: &str, terminal: &Terminal) -> anyhow::Result<Found> {
     };
     let words: Vec<&str> = place.split('/').collect();
     if words.len() < 2 || !words.iter().all(|it| is_word(it)) {
-        bail!("hf:{place}: is no place on the hub: write hf:owner/name, or hf:owner/name/file");
+        bail!(
+            "hf:{place}: this is not a place on the hub: write hf:owner/name, or hf:owner/name/file"
+        );
     }
     let (repo, files) = repo_and_files(place);
     if let Some((file, path)) = in_cache(place) {
         let verified = verify(&path).with_context(|| format!("hf:{place}"))?;
-        let origin = format!("hf:{repo}/{file}, fetched before; {verified}");
+        let origin = format!("hf:{repo}/{file}, downloaded before; {verified}");
         return Ok(Found { path: std::path::absolute(path)?, origin: Some(origin) });
     }
     let endpoint = env::var("HF_ENDPOINT").unwrap_or("https://huggingface.co".to_owned());
     let by_hand = |file: &str| {
         format!(
-            "fetch {file} by hand from {endpoint}/{repo} and give its path, or put it into the \
+            "download {file} by hand from {endpoint}/{repo} and give its path, or put it into the \
              folder of {FOLDER}"
         )
     };
@@ -241,33 +246,36 @@ fn from_hub(place: &str, terminal: &Terminal) -> anyhow::Result<Found> {
             Ok(path) => {
                 terminal.clear();
                 let verified = verify(&path).with_context(|| format!("hf:{place}"))?;
-                let origin = format!("fetched from hf:{repo}/{file}; {verified}");
+                let origin = format!("downloaded from hf:{repo}/{file}; {verified}");
                 return Ok(Found { path: std::path::absolute(path)?, origin: Some(origin) });
             }
             Err(ApiError::RequestError(err)) => match *err {
                 ureq::Error::StatusCode(404) => {}
                 ureq::Error::StatusCode(code @ (401 | 403)) => bail!(
-                    "hf:{place}: there is no `{repo}`, or it is not open to you ({endpoint} answers \
+                    "hf:{place}: `{repo}` does not exist, or is not accessible to you ({endpoint} returns \
                      {code}): correct the name, or {}",
                     by_hand(file)
                 ),
                 ureq::Error::StatusCode(code) => {
-                    bail!("hf:{place}: {endpoint} answers {code}: try later, or {}", by_hand(file))
+                    bail!("hf:{place}: {endpoint} returns {code}: try later, or {}", by_hand(file))
                 }
                 other => {
                     bail!("hf:{place}: the hub cannot be reached ({other}): {}", by_hand(file))
                 }
             },
             Err(ApiError::IoError(err)) => bail!(
-                "hf:{place}: {file} broke off ({err}): the same command goes on from there, or {}",
+                "hf:{place}: the download of {file} was interrupted ({err}): the same command resumes it, or {}",
                 by_hand(file)
             ),
             Err(ApiError::LockAcquisition(path)) => bail!(
-                "hf:{place}: another program is fetching it ({}): wait until it is done",
+                "hf:{place}: another program is downloading it ({}): wait until it is done",
                 path.display()
             ),
             Err(err) => {
-                bail!("hf:{place}: {endpoint} answers as no hub does ({err}): {}", by_hand(file))
+                bail!(
+                    "hf:{place}: {endpoint} does not respond as a hub does ({err}): {}",
+                    by_hand(file)
+                )
             }
         }
     }
@@ -278,15 +286,15 @@ fn from_hub(place: &str, terminal: &Terminal) -> anyhow::Result<Found> {
     )
 }
 
-/// Fetches one file, taking a download up again that breaks off.
+/// Downloads one file, and resumes interrupted downloads.
 fn fetch(api: &ApiRepo, repo: &str, file: &str, terminal: &Terminal) -> Result<PathBuf, ApiError> {
     let mut n_tried = 0;
     loop {
-        let bar = Bar { terminal, what: format!("fetching {file}"), done: 0, total: 0 };
+        let bar = Bar { terminal, what: format!("downloading {file}"), done: 0, total: 0 };
         let result = api.download_with_progress(file, bar);
-        let again = match &result {
+        let is_retried = match &result {
             Err(ApiError::IoError(_)) => true,
-            // What is kept of a download before is whole already, or too long.
+            // The part of an earlier download is already complete, or too long.
             Err(ApiError::InvalidResume) => remove_parts(repo),
             Err(ApiError::RequestError(err)) => match **err {
                 ureq::Error::StatusCode(416) => remove_parts(repo),
@@ -294,14 +302,14 @@ fn fetch(api: &ApiRepo, repo: &str, file: &str, terminal: &Terminal) -> Result<P
             },
             _ => false,
         };
-        if !again || n_tried == RETRIES {
+        if !is_retried || n_tried == RETRIES {
             return result;
         }
         n_tried += 1;
     }
 }
 
-/// Removes what is kept of broken downloads, and says whether there was any.
+/// Removes the parts of interrupted downloads, and returns whether there were any.
 fn remove_parts(repo: &str) -> bool {
     let dir = format!("models--{}", repo.replace('/', "--"));
     let Ok(entries) = fs::read_dir(Cache::from_env().path().join(dir).join("blobs")) else {
@@ -312,28 +320,28 @@ fn remove_parts(repo: &str) -> bool {
     parts.filter(|it| fs::remove_file(it).is_ok()).count() > 0
 }
 
-/// Holds a file of the hub's cache to its SHA-256, and says what came of it.
+/// Verifies a file of the hub's cache by its SHA-256, and returns a description of the result.
 ///
-/// A wrong one is removed, so that it is fetched anew.
+/// A damaged file is removed, so that it is downloaded again.
 fn verify(path: &Path) -> anyhow::Result<String> {
     let blob = fs::canonicalize(path).with_context(|| path.display().to_string())?;
     let name = blob.file_name().unwrap_or_default().to_string_lossy().into_owned();
     if name.len() != 64 || !name.chars().all(|it| it.is_ascii_hexdigit()) {
-        return Ok("the hub gives no SHA-256 to verify it by".to_owned());
+        return Ok("the hub provides no SHA-256 to verify it".to_owned());
     }
     let digest = sha256(&blob).with_context(|| blob.display().to_string())?;
     if !digest.eq_ignore_ascii_case(&name) {
         drop(fs::remove_file(path));
         drop(fs::remove_file(&blob));
         bail!(
-            "the file has the SHA-256 {digest}, but the hub says {name}: it is damaged and was \
-             removed; fetch it again"
+            "the file has the SHA-256 {digest}, but the hub specifies {name}: it is damaged and was \
+             removed; download it again"
         );
     }
-    Ok(format!("its SHA-256 is what the hub says, {}...", &name[..16]))
+    Ok(format!("its SHA-256 matches the hub's, {}...", &name[..16]))
 }
 
-/// In small hexadecimal digits.
+/// Returns the SHA-256 of a file, in lowercase hexadecimal digits.
 pub(crate) fn sha256(path: &Path) -> std::io::Result<String> {
     let (mut file, mut hasher) = (fs::File::open(path)?, Sha256::new());
     let mut block = vec![0; 1 << 20];
@@ -346,7 +354,7 @@ pub(crate) fn sha256(path: &Path) -> std::io::Result<String> {
     Ok(hasher.finalize().iter().map(|it| format!("{it:02x}")).collect())
 }
 
-/// Shows a download.
+/// The progress bar of a download.
 struct Bar<'a> {
     terminal: &'a Terminal,
     what: String,
@@ -361,7 +369,7 @@ impl Progress for Bar<'_> {
 
     fn update(&mut self, size: usize) {
         self.done += size;
-        // In kilobytes, and never at the end: there the bar goes, and a retry would bring it back.
+        // In kilobytes, and never complete: a complete bar is removed, and a retry would show it again.
         let (done, total) = (self.done / 1000, self.total / 1000 + 1);
         self.terminal.progress(&self.what, done.min(total - 1), total);
     }
@@ -378,7 +386,7 @@ mod tests {
     use super::in_folder;
 
     #[test]
-    fn a_folder_is_searched_by_name() {
+    fn folder_is_searched_by_name() {
         let dir = tempfile::tempdir().unwrap();
         let names = [
             "a.pth",
@@ -391,8 +399,8 @@ mod tests {
             "resnet18-5c.pt",
         ];
         names.iter().for_each(|it| fs::write(dir.path().join(it), "").unwrap());
-        let check = |asked: &str, want: Expect| {
-            let found = in_folder(asked, Some(dir.path()));
+        let check = |requested: &str, want: Expect| {
+            let found = in_folder(requested, Some(dir.path()));
             let got = match found {
                 Ok(it) => it.path.file_name().unwrap().to_string_lossy().into_owned(),
                 Err(err) => err.to_string().replace(&dir.path().display().to_string(), "DIR"),
@@ -406,7 +414,7 @@ mod tests {
         check(
             "c",
             expect![
-                "c: MASKFIT_WEIGHTS has 3 of that name (c-1.pth, c-2.pth, c.in1k.safetensors): say which"
+                "c: MASKFIT_WEIGHTS has 3 files of that name (c-1.pth, c-2.pth, c.in1k.safetensors): name one of them"
             ],
         );
         check(
@@ -418,28 +426,28 @@ mod tests {
         check(
             "resnet50",
             expect![
-                "resnet50: there is no such file, here or in MASKFIT_WEIGHTS (DIR has a.pth, a.safetensors, b-57934424.pth, c-1.pth, c-2.pth, c.in1k.safetensors, resnet18-5c.pt): put it there, or fetch it: `hf:timm/resnet50.a1_in1k`"
+                "resnet50: there is no such file, here or in MASKFIT_WEIGHTS (DIR has a.pth, a.safetensors, b-57934424.pth, c-1.pth, c-2.pth, c.in1k.safetensors, resnet18-5c.pt): put it there, or download it: `hf:timm/resnet50.a1_in1k`"
             ],
         );
     }
 
     #[test]
-    fn without_a_folder_the_error_says_what_to_do() {
-        let check = |asked: &str, dir: Option<&Path>, want: Expect| {
-            want.assert_eq(&format!("{:#}", in_folder(asked, dir).err().unwrap()));
+    fn error_without_a_folder_names_the_fix() {
+        let check = |requested: &str, dir: Option<&Path>, want: Expect| {
+            want.assert_eq(&format!("{:#}", in_folder(requested, dir).err().unwrap()));
         };
         check(
             "resnet18",
             None,
             expect![
-                "resnet18: there is no such file (and MASKFIT_WEIGHTS names no folder of weights): put it there, or fetch it: `hf:timm/resnet18.a1_in1k`"
+                "resnet18: there is no such file (and MASKFIT_WEIGHTS does not name a folder of weights): put it there, or download it: `hf:timm/resnet18.a1_in1k`"
             ],
         );
         check(
             "x.pth",
             None,
             expect![
-                "x.pth: there is no such file (and MASKFIT_WEIGHTS names no folder of weights): name a file, or a place on the hub as `hf:owner/name`"
+                "x.pth: there is no such file (and MASKFIT_WEIGHTS does not name a folder of weights): name a file, or a place on the hub as `hf:owner/name`"
             ],
         );
         check(

@@ -14,13 +14,13 @@ use trainer::{Experiment, Run, RunError};
 
 use crate::args::ExperimentArgs;
 
-/// The experiment of a file and `--set` arguments, and what to call it.
+/// Loads the experiment of a config file and `--set` arguments, and returns it with its name.
 pub(crate) fn experiment(args: &ExperimentArgs) -> anyhow::Result<(Experiment, String)> {
     let (layers, name) = layers(args)?;
     Ok((Experiment::load(&layers)?, name))
 }
 
-/// The layers of an experiment, and what to call it.
+/// Returns the layers of an experiment, and its name.
 pub(crate) fn layers(args: &ExperimentArgs) -> anyhow::Result<(Vec<Layer>, String)> {
     let mut layers = Vec::new();
     let mut name = "quickstart".to_owned();
@@ -29,7 +29,7 @@ pub(crate) fn layers(args: &ExperimentArgs) -> anyhow::Result<(Vec<Layer>, Strin
         let text = text::read(path).map_err(|err| match err.kind() {
             io::ErrorKind::InvalidData => anyhow!("{shown}: {err}"),
             _ => {
-                let help = "name an experiment's file, such as those of configs/";
+                let help = "name an experiment's config file, such as those in configs/";
                 anyhow::Error::new(err).context(format!("{shown}: {help}"))
             }
         })?;
@@ -39,14 +39,21 @@ pub(crate) fn layers(args: &ExperimentArgs) -> anyhow::Result<(Vec<Layer>, Strin
     for arg in &args.set {
         layers.push(Layer::from_set(arg)?);
     }
+    detail!("settings: {}", named(&layers));
     Ok((layers, name))
 }
 
-/// The experiment that a run was started with, with `--set` arguments on top.
+/// Names the layers of settings, from the bottom up.
+fn named(layers: &[Layer]) -> String {
+    let names = layers.iter().map(|it| it.name.as_str());
+    std::iter::once("configs/default.toml").chain(names).collect::<Vec<_>>().join(", then ")
+}
+
+/// Loads the experiment that a run was started with, with `--set` arguments on top.
 pub(crate) fn experiment_of(dir: &Path, set: &[String]) -> anyhow::Result<Experiment> {
     let path = dir.join("config.toml");
     let text = text::read(&path).with_context(|| path.display().to_string())?;
-    let mut layers = vec![Layer::from_toml(&path.display().to_string(), &text)?];
+    let mut layers = vec![Experiment::layer_of_run(&path.display().to_string(), &text)?];
     let begun = Experiment::load(&layers)?;
     for arg in set {
         layers.push(Layer::from_set(arg)?);
@@ -57,45 +64,45 @@ pub(crate) fn experiment_of(dir: &Path, set: &[String]) -> anyhow::Result<Experi
         ("run.dir", experiment.run.dir != begun.run.dir),
     ] {
         if is_other {
-            bail!("at `{path}`: a run that goes on stays in its folder: leave it out of `--set`");
+            bail!("at `{path}`: a resumed run stays in its folder: leave it out of `--set`");
         }
     }
     check_places(dir, &experiment)?;
     Ok(experiment)
 }
 
-/// What a run's settings name is found from the folder that the run was started in, and perhaps not
-/// from here: then says so, and what to do.
+/// Checks that the relative paths of a run's settings exist. They are relative to the folder that the run
+/// was started in, which may not be the current one: the error names the fix.
 fn check_places(dir: &Path, experiment: &Experiment) -> anyhow::Result<()> {
     let mut lost = experiment.places();
     lost.retain(|(_, path)| path.is_relative() && !path.as_os_str().is_empty() && !path.exists());
     if lost.is_empty() {
         return Ok(());
     }
-    let here = env::current_dir().context("this folder cannot be found")?;
-    let named: Vec<String> =
+    let here = env::current_dir().context("cannot find the current folder")?;
+    let settings: Vec<String> =
         lost.iter().map(|(at, it)| format!("`{at}` is `{}`", it.display())).collect();
-    let all_lie = |it: &PathBuf| lost.iter().all(|(_, path)| it.join(path).exists());
-    let go = match start_of(dir, &experiment.run.dir).filter(all_lie) {
+    let all_exist = |it: &PathBuf| lost.iter().all(|(_, path)| it.join(path).exists());
+    let go = match start_of(dir, &experiment.run.dir).filter(all_exist) {
         Some(it) => format!("this run was started in {0}: `cd {0}` first", it.display()),
         None => "`cd` to where this run was started, or put the data back there".to_owned(),
     };
-    // A place within a list cannot be set by itself.
+    // A setting within a list cannot be set by itself.
     let set = lost.iter().find(|(at, _)| !at.contains('[')).map(|(at, _)| {
-        format!("; or `train --resume` with `--set {at}=DIR --allow-changes` where it has moved")
+        format!("; or `train --resume` with `--set {at}=DIR --allow-changes` if it has moved")
     });
     bail!(
-        "{}: {}, which is not to be found from {}: paths are relative to the folder that a run is \
+        "{}: {}, which does not exist relative to {}: paths are relative to the folder that a run is \
          started in: {go}{}",
         dir.join("config.toml").display(),
-        named.join(", "),
+        settings.join(", "),
         here.display(),
         set.unwrap_or_default()
     )
 }
 
-/// The folder that a run was started in, by where it lies: `a` for a run `a/runs/b`, whose settings
-/// say `dir = "runs"`. Kept nowhere, so that a run can be moved, with its data, to another machine.
+/// Returns the folder that a run was started in, derived from its path: `a` for a run `a/runs/b` with the
+/// setting `dir = "runs"`. It is not stored, so that a run can be moved, with its data, to another machine.
 fn start_of(dir: &Path, runs: &Path) -> Option<PathBuf> {
     let all = dir.canonicalize().ok()?.parent()?.to_owned();
     let runs: PathBuf = runs.components().filter(|it| *it != Component::CurDir).collect();
@@ -105,9 +112,9 @@ fn start_of(dir: &Path, runs: &Path) -> Option<PathBuf> {
     (is_below && all.ends_with(&runs)).then_some(start)
 }
 
-/// Begins a run of an experiment, in a folder of its own.
+/// Creates the run of an experiment, in its own folder.
 ///
-/// - `name`: what it is called, with the time, where the settings leave it open.
+/// - `name`: the name of the run if the settings set none; the time is appended.
 pub(crate) fn begin(experiment: &Experiment, name: &str) -> Result<Run, RunError> {
     let (section, config) = (&experiment.run, experiment.to_toml());
     match section.name.is_empty() {
@@ -116,14 +123,14 @@ pub(crate) fn begin(experiment: &Experiment, name: &str) -> Result<Run, RunError
     }
 }
 
-/// The time as `20261121-220433`, UTC.
+/// Returns the current time as `20261121-220433`, UTC.
 fn now() -> String {
     let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |it| it.as_secs());
     let [year, month, day, hour, minute, second] = utc(seconds);
     format!("{year:04}{month:02}{day:02}-{hour:02}{minute:02}{second:02}")
 }
 
-/// A run's folder as a person names it: a path, the name of a folder of `runs/`, or `latest`.
+/// Finds a run's folder: `named` is a path, the name of a folder in `runs/`, or `latest`.
 pub(crate) fn find(named: &Path) -> anyhow::Result<PathBuf> {
     if named.exists() {
         return Ok(named.to_owned());
@@ -136,17 +143,17 @@ pub(crate) fn find(named: &Path) -> anyhow::Result<PathBuf> {
     let begun =
         |path: &PathBuf| fs::metadata(path.join("config.toml")).and_then(|it| it.modified()).ok();
     let Ok(entries) = fs::read_dir(&runs) else {
-        bail!("{}: there are no runs here yet: train first, or name a folder", runs.display());
+        bail!("{}: this folder has no runs yet: train first, or name a folder", runs.display());
     };
     let all = entries.flatten().map(|it| it.path());
     let newest = all.filter_map(|it| Some((begun(&it)?, it))).max();
     match newest {
         Some((_, path)) => Ok(path),
-        None => bail!("{}: there are no runs yet: train first", runs.display()),
+        None => bail!("{}: this folder has no runs yet: train first", runs.display()),
     }
 }
 
-/// Opens the bundles of runs, cross-validations and bundle folders as one.
+/// Opens the bundles of runs, cross-validations and bundle folders as one ensemble.
 pub(crate) fn open_bundles(named: &[PathBuf], device: &Device) -> anyhow::Result<Bundle> {
     let mut all: Option<Bundle> = None;
     for named in named {
@@ -155,41 +162,47 @@ pub(crate) fn open_bundles(named: &[PathBuf], device: &Device) -> anyhow::Result
             match &mut all {
                 None => all = Some(bundle),
                 Some(all) if all.task == bundle.task => all.members.extend(bundle.members),
-                Some(_) => bail!("{}: its classes are others than those before", dir.display()),
+                Some(_) => bail!(
+                    "{}: its classes differ from those of the bundles before it",
+                    dir.display()
+                ),
             }
         }
     }
     all.context("name at least one run")
 }
 
-/// A table of predictions beside the truth.
-pub(crate) struct GradedTable {
+/// A table of predictions with true labels.
+pub(crate) struct LabelledTable {
     pub(crate) path: PathBuf,
     pub(crate) task: Task,
 }
 
-/// The table of what a run or a cross-validation predicts for people whose labels are known: for those
-/// held out, or for those `scored`.
-pub(crate) fn graded_table(named: &Path, scored: bool) -> anyhow::Result<GradedTable> {
+/// Finds the table of labelled predictions of a run or a cross-validation.
+///
+/// - `test`: of the test set, instead of the validation set or the out-of-fold predictions.
+pub(crate) fn labelled_table(named: &Path, test: bool) -> anyhow::Result<LabelledTable> {
     let dir = find(named)?;
     let first = bundle_dirs(&dir)?.swap_remove(0);
-    let file = match (scored, dir.join("fold-0").is_dir()) {
-        (true, _) => "scored.csv",
+    let file = match (test, dir.join("fold-0").is_dir()) {
+        (true, _) => "test.csv",
         (false, true) => "oof.csv",
         (false, false) => "valid.csv",
     };
     let path = dir.join(file);
     if !path.is_file() {
-        let why = match scored && dir.join("report.toml").is_file() {
-            true => "its data has no people to score on: leave out --scored",
-            false => "it is no finished run: name a folder of `runs/`, or go on with `--resume`",
+        let why = match test && dir.join("report.toml").is_file() {
+            true => "its data has no test set: leave out --test",
+            false => {
+                "this is not a finished run: name a folder of `runs/`, or resume it with `--resume`"
+            }
         };
         bail!("{}: there is no {file}: {why}", dir.display());
     }
-    Ok(GradedTable { path, task: Bundle::task(&first)? })
+    Ok(LabelledTable { path, task: Bundle::task(&first)? })
 }
 
-/// The bundle folders that a path stands for.
+/// Returns the bundle folders of a run, a cross-validation or a bundle.
 fn bundle_dirs(path: &Path) -> anyhow::Result<Vec<PathBuf>> {
     if !path.exists() {
         bail!("{}: there is no such folder: name a run, a bundle or `latest`", path.display());
@@ -197,7 +210,7 @@ fn bundle_dirs(path: &Path) -> anyhow::Result<Vec<PathBuf>> {
     if path.join("fold-0").is_dir() {
         if !path.join("report.toml").is_file() {
             bail!(
-                "{}: this cross-validation is not finished: go on with `kfold --resume`",
+                "{}: this cross-validation is not finished: resume it with `kfold --resume`",
                 path.display()
             );
         }
@@ -212,7 +225,7 @@ fn bundle_dirs(path: &Path) -> anyhow::Result<Vec<PathBuf>> {
     Ok(vec![if best.is_dir() { best } else { path.to_owned() }])
 }
 
-/// The folder to remember checked files in.
+/// Returns the cache folder.
 pub(crate) fn cache_dir() -> Option<PathBuf> {
     let var = |name: &str| env::var_os(name).filter(|it| !it.is_empty()).map(PathBuf::from);
     var("MASKFIT_CACHE")

@@ -1,40 +1,40 @@
-//! What a sampler makes of the classes' shares, as a person sees it before training.
+//! The class shares that a sampler produces, printed before training.
 
 use trainer::Plan;
 
 use crate::tables::{Counted, counted};
 
-/// As wide as the table of epochs.
+/// Maximum width, in characters: about that of the table of epochs.
 const WIDTH: usize = 100;
 
-/// Each class's share of the training side, of the first epoch and, where epochs change, of the last;
-/// nothing where the sampler takes everything as it is.
+/// Formats the share of each class in the training set, in the first epoch and, if epochs differ, in the last
+/// one; `None` for the sampler `shuffled`, which uses every image once.
 pub(crate) fn shares(plan: &Plan) -> Option<String> {
     let sampler = &plan.experiment.data.sampler;
     if sampler.kind() == "shuffled" {
         return None;
     }
     let last = plan.epochs.n_begun() - 1;
-    let n_draws = |epoch_idx| sampler.get().n_draws(&plan.groups, epoch_idx);
-    let is_changing = n_draws(0) != n_draws(last);
-    let mut columns = vec![plan.groups.counts().collect(), plan.drawn(0)];
+    let n_samples = |epoch_idx| sampler.get().n_samples(&plan.groups, epoch_idx);
+    let is_changing = n_samples(0) != n_samples(last);
+    let mut columns = vec![plan.groups.counts().collect(), plan.class_counts(0)];
     let n = |counts: &[usize]| counts.iter().sum::<usize>();
     let mut title = format!(
-        "draw:  {}, shares by {} in %: the data -> first epoch ({} pictures)",
+        "sampler: {}, class shares by {} in %: data -> first epoch ({} images)",
         sampler.kind(),
         sampler.get().over(),
         n(&columns[1])
     );
     if is_changing {
-        columns.push(plan.drawn(last));
-        title += &format!(" -> last ({})", n(&columns[2]));
+        columns.push(plan.class_counts(last));
+        title += &format!(" -> last epoch ({})", n(&columns[2]));
     }
     let names = &plan.groups.names;
     let width = names.iter().map(|it| it.chars().count()).max().unwrap_or(0);
     let cell = |row: Counted| {
         let class = match row {
             Counted::Class(class) => class,
-            Counted::Between { n, .. } => return format!("... {n} between"),
+            Counted::Between { n, .. } => return format!("... {n} more"),
         };
         let name = &names[class];
         let share = |it: &Vec<usize>| 100.0 * it[class] as f64 / n(it).max(1) as f64;
@@ -42,11 +42,11 @@ pub(crate) fn shares(plan: &Plan) -> Option<String> {
         format!("{name:width$} {}", shares.join(" -> "))
     };
     let cells: Vec<String> = counted(&columns[0]).into_iter().map(cell).collect();
-    Some(format!("{title}\n{}", beside(&cells)))
+    Some(format!("{title}\n{}", in_columns(&cells)))
 }
 
-/// Cells in as many columns as there is room for, each read downwards.
-fn beside(cells: &[String]) -> String {
+/// Lays out cells in as many columns as fit, in column-major order.
+fn in_columns(cells: &[String]) -> String {
     let width = cells.iter().map(|it| it.chars().count()).max().unwrap_or(0) + 3;
     let n_columns = (WIDTH / width).max(1);
     let n_rows = cells.len().div_ceil(n_columns);
@@ -60,14 +60,14 @@ fn beside(cells: &[String]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::beside;
+    use super::in_columns;
 
     #[test]
-    fn cells_stand_beside_each_other_and_are_read_downwards() {
+    fn cells_are_laid_out_in_column_major_order() {
         let cells: Vec<String> = (0..5).map(|it| format!("{it:>30}")).collect();
-        let rows = beside(&cells);
+        let rows = in_columns(&cells);
         let rows: Vec<Vec<&str>> = rows.lines().map(|it| it.split_whitespace().collect()).collect();
         assert_eq!(rows, [vec!["0", "2", "4"], vec!["1", "3"]]);
-        assert_eq!(beside(&[]), "");
+        assert_eq!(in_columns(&[]), "");
     }
 }

@@ -1,4 +1,4 @@
-//! Weights from the hub, which is played by a server on this machine.
+//! Weights from the Hugging Face hub, with a local mock server.
 
 #![expect(clippy::unwrap_used, reason = "in a test a panic is a failure")]
 
@@ -18,18 +18,18 @@ use tempfile::TempDir;
 
 const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 
-/// What the server answers.
+/// The state of the server.
 #[derive(Default)]
 struct State {
     /// Content and ETag of each path.
     files: BTreeMap<String, (Vec<u8>, String)>,
-    /// The next downloads to break off in the middle.
+    /// Number of next downloads to interrupt halfway.
     n_cuts: usize,
-    /// The ranges that were asked for.
+    /// The requested ranges.
     ranges: Vec<String>,
 }
 
-/// The hub, a cache of its own, and a folder to run the program in.
+/// The mock hub, with a separate cache, and a folder to run the program in.
 struct Hub {
     state: Arc<Mutex<State>>,
     endpoint: String,
@@ -44,15 +44,15 @@ impl Hub {
         let served = Arc::clone(&state);
         thread::spawn(move || {
             for stream in listener.incoming() {
-                // A client that goes away is its own business.
-                drop(answer(&stream.unwrap(), &served));
+                // A client may disconnect.
+                drop(respond(&stream.unwrap(), &served));
             }
         });
         Hub { state, endpoint, dir: tempfile::tempdir().unwrap() }
     }
 
-    /// Lays a file where `repo` has it, with the ETag that the hub gives it.
-    fn has(&self, repo: &str, file: &str, content: &[u8], etag: &str) {
+    /// Adds a file to `repo`, with the ETag that the hub sends.
+    fn add(&self, repo: &str, file: &str, content: &[u8], etag: &str) {
         let path = format!("/{repo}/resolve/main/{file}");
         let mut state = self.state.lock().unwrap();
         state.files.insert(path, (content.to_vec(), etag.to_owned()));
@@ -72,20 +72,20 @@ impl Hub {
         command.output().unwrap()
     }
 
-    /// Inspects weights, which must work, and returns where they are from.
+    /// Inspects weights, which must succeed, and returns their origin.
     #[track_caller]
-    fn origin(&self, asked: &str) -> String {
-        let output = self.run(&self.endpoint, &["weights", "inspect", asked]);
+    fn origin(&self, place: &str) -> String {
+        let output = self.run(&self.endpoint, &["weights", "inspect", place]);
         let (out, err) = (text(&output.stdout), text(&output.stderr));
-        assert!(output.status.success(), "{asked}\n{out}\n{err}");
+        assert!(output.status.success(), "{place}\n{out}\n{err}");
         let origin = out.lines().find_map(|it| it.strip_prefix("  origin "));
         origin.unwrap_or_else(|| panic!("{out}")).trim().to_owned()
     }
 
     /// Inspects weights, which must fail.
     #[track_caller]
-    fn fails(&self, endpoint: &str, asked: &str, want: Expect) {
-        let output = self.run(endpoint, &["weights", "inspect", asked]);
+    fn fails(&self, endpoint: &str, place: &str, want: Expect) {
+        let output = self.run(endpoint, &["weights", "inspect", place]);
         let err = text(&output.stderr);
         assert_eq!(output.status.code(), Some(1), "{err}");
         want.assert_eq(err.replace(endpoint, "ENDPOINT").trim_end());
@@ -96,7 +96,7 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-fn answer(mut stream: &TcpStream, state: &Mutex<State>) -> std::io::Result<()> {
+fn respond(mut stream: &TcpStream, state: &Mutex<State>) -> std::io::Result<()> {
     let mut lines = BufReader::new(stream).lines();
     let first = lines.next().unwrap()?;
     let path = first.split(' ').nth(1).unwrap().to_owned();
@@ -139,7 +139,7 @@ fn answer(mut stream: &TcpStream, state: &Mutex<State>) -> std::io::Result<()> {
     stream.write_all(&content[start..end])
 }
 
-/// A safetensors file of one tensor.
+/// Returns a safetensors file of one tensor.
 fn weights() -> Vec<u8> {
     let header = r#"{"fc.bias":{"dtype":"F32","shape":[10000],"data_offsets":[0,40000]}}"#;
     let length = (header.len() as u64).to_le_bytes();
@@ -152,97 +152,93 @@ fn sha256(bytes: &[u8]) -> String {
 }
 
 #[test]
-fn weights_are_fetched_once_and_verified_each_time() {
+fn weights_are_downloaded_once_and_verified_each_time() {
     let hub = Hub::new();
-    hub.has("timm/net", "model.safetensors", &weights(), &sha256(&weights()));
-    expect!["fetched from hf:timm/net/model.safetensors; its SHA-256 is what the hub says, 5ef3778ae285b60b..."].assert_eq(&hub.origin("hf:timm/net"));
+    hub.add("timm/net", "model.safetensors", &weights(), &sha256(&weights()));
+    expect!["downloaded from hf:timm/net/model.safetensors; its SHA-256 matches the hub's, 5ef3778ae285b60b..."].assert_eq(&hub.origin("hf:timm/net"));
     assert_eq!(hub.ranges(), ["0-0", "0-"]);
-    expect!["hf:timm/net/model.safetensors, fetched before; its SHA-256 is what the hub says, 5ef3778ae285b60b..."].assert_eq(&hub.origin("hf:timm/net"));
-    assert_eq!(hub.ranges(), [""; 0], "the cache has it");
-    // Somebody writes to the cache.
+    expect!["hf:timm/net/model.safetensors, downloaded before; its SHA-256 matches the hub's, 5ef3778ae285b60b..."].assert_eq(&hub.origin("hf:timm/net"));
+    assert_eq!(hub.ranges(), [""; 0], "the file is cached");
+    // Damage the cached file.
     let home = hub.dir.path().join("home/hub/models--timm--net");
     fs::write(home.join("blobs").join(sha256(&weights())), "damaged").unwrap();
-    hub.fails(&hub.endpoint, "hf:timm/net", expect!["error: hf:timm/net: the file has the SHA-256 41f0c27c00e8018f7715b5f50f67b5b54c229c1b843a014152785d9005f58fde, but the hub says 5ef3778ae285b60bf0ba2de34d9d7524cac3629adcb11c55726b22884e4d0faf: it is damaged and was removed; fetch it again"]);
-    assert!(hub.origin("hf:timm/net").starts_with("fetched from"));
+    hub.fails(&hub.endpoint, "hf:timm/net", expect!["error: hf:timm/net: the file has the SHA-256 41f0c27c00e8018f7715b5f50f67b5b54c229c1b843a014152785d9005f58fde, but the hub specifies 5ef3778ae285b60bf0ba2de34d9d7524cac3629adcb11c55726b22884e4d0faf: it is damaged and was removed; download it again"]);
+    assert!(hub.origin("hf:timm/net").starts_with("downloaded from"));
 }
 
 #[test]
-fn a_second_name_and_a_named_file_are_found() {
+fn pytorch_model_bin_and_named_files_are_found() {
     let hub = Hub::new();
     let old = include_bytes!("../../../tests/golden/weights/zip.pth");
-    hub.has("timm/old", "pytorch_model.bin", old, &sha256(old));
+    hub.add("timm/old", "pytorch_model.bin", old, &sha256(old));
     assert!(hub.origin("hf:timm/old").contains("pytorch_model.bin"));
-    hub.has("timm/old", "all/last.pth", old, "89e6c98d92887913cadf06b2adb97f26cde4849b");
-    expect!["fetched from hf:timm/old/all/last.pth; the hub gives no SHA-256 to verify it by"]
+    hub.add("timm/old", "all/last.pth", old, "89e6c98d92887913cadf06b2adb97f26cde4849b");
+    expect!["downloaded from hf:timm/old/all/last.pth; the hub provides no SHA-256 to verify it"]
         .assert_eq(&hub.origin("hf:timm/old/all/last.pth"));
     hub.fails(&hub.endpoint, "hf:timm/empty", expect!["error: hf:timm/empty: `timm/empty` has no model.safetensors and no pytorch_model.bin: look at ENDPOINT/timm/empty, and name the file as hf:timm/empty/FILE"]);
     hub.fails(&hub.endpoint, "hf:timm/empty/a.pth", expect!["error: hf:timm/empty/a.pth: `timm/empty` has no a.pth: look at ENDPOINT/timm/empty, and name the file as hf:timm/empty/FILE"]);
     hub.fails(
         &hub.endpoint,
         "hf:timm",
-        expect![
-            "error: hf:timm: is no place on the hub: write hf:owner/name, or hf:owner/name/file"
-        ],
+        expect!["error: hf:timm: this is not a place on the hub: write hf:owner/name, or hf:owner/name/file"],
     );
     hub.fails(
         &hub.endpoint,
         "hf:../x",
-        expect![
-            "error: hf:../x: is no place on the hub: write hf:owner/name, or hf:owner/name/file"
-        ],
+        expect!["error: hf:../x: this is not a place on the hub: write hf:owner/name, or hf:owner/name/file"],
     );
 }
 
 #[test]
-fn a_wrong_checksum_is_refused_and_leaves_nothing() {
+fn wrong_checksum_is_refused_and_leaves_no_file() {
     let hub = Hub::new();
-    hub.has("timm/net", "model.safetensors", &weights(), &sha256(b"other"));
-    hub.fails(&hub.endpoint, "hf:timm/net", expect!["error: hf:timm/net: the file has the SHA-256 5ef3778ae285b60bf0ba2de34d9d7524cac3629adcb11c55726b22884e4d0faf, but the hub says d9298a10d1b0735837dc4bd85dac641b0f3cef27a47e5d53a54f2f3f5b2fcffa: it is damaged and was removed; fetch it again"]);
+    hub.add("timm/net", "model.safetensors", &weights(), &sha256(b"other"));
+    hub.fails(&hub.endpoint, "hf:timm/net", expect!["error: hf:timm/net: the file has the SHA-256 5ef3778ae285b60bf0ba2de34d9d7524cac3629adcb11c55726b22884e4d0faf, but the hub specifies d9298a10d1b0735837dc4bd85dac641b0f3cef27a47e5d53a54f2f3f5b2fcffa: it is damaged and was removed; download it again"]);
     let blobs = hub.dir.path().join("home/hub/models--timm--net/blobs");
     let left: Vec<_> = fs::read_dir(blobs).unwrap().map(|it| it.unwrap().path()).collect();
     assert!(left.iter().all(|it| it.extension().is_some_and(|it| it == "lock")), "{left:?}");
-    hub.has("timm/net", "model.safetensors", &weights(), &sha256(&weights()));
-    assert!(hub.origin("hf:timm/net").starts_with("fetched from"));
+    hub.add("timm/net", "model.safetensors", &weights(), &sha256(&weights()));
+    assert!(hub.origin("hf:timm/net").starts_with("downloaded from"));
 }
 
 #[test]
-fn a_download_that_breaks_off_goes_on() {
+fn interrupted_download_is_resumed() {
     let hub = Hub::new();
     let (content, n) = (weights(), weights().len());
-    hub.has("timm/net", "model.safetensors", &content, &sha256(&content));
+    hub.add("timm/net", "model.safetensors", &content, &sha256(&content));
     hub.state.lock().unwrap().n_cuts = 1;
-    assert!(hub.origin("hf:timm/net").contains("what the hub says"));
+    assert!(hub.origin("hf:timm/net").contains("matches the hub's"));
     let half = (n - 1) / 2;
     assert_eq!(hub.ranges(), ["0-0", "0-", "0-0", &format!("{half}-")]);
 
-    // Too often for one command, and once more for the next.
+    // Too many interruptions for one command, and one more for the next.
     let hub = Hub::new();
-    hub.has("timm/net", "model.safetensors", &content, &sha256(&content));
+    hub.add("timm/net", "model.safetensors", &content, &sha256(&content));
     hub.state.lock().unwrap().n_cuts = 4;
-    hub.fails(&hub.endpoint, "hf:timm/net", expect!["error: hf:timm/net: model.safetensors broke off (Peer disconnected): the same command goes on from there, or fetch model.safetensors by hand from ENDPOINT/timm/net and give its path, or put it into the folder of MASKFIT_WEIGHTS"]);
-    assert!(hub.origin("hf:timm/net").contains("what the hub says"));
+    hub.fails(&hub.endpoint, "hf:timm/net", expect!["error: hf:timm/net: the download of model.safetensors was interrupted (Peer disconnected): the same command resumes it, or download model.safetensors by hand from ENDPOINT/timm/net and give its path, or put it into the folder of MASKFIT_WEIGHTS"]);
+    assert!(hub.origin("hf:timm/net").contains("matches the hub's"));
 }
 
 #[test]
-fn what_was_left_whole_but_unnamed_is_fetched_anew() {
+fn complete_or_too_long_partial_files_are_downloaded_again() {
     let hub = Hub::new();
     let (content, etag) = (weights(), sha256(&weights()));
-    hub.has("timm/net", "model.safetensors", &content, &etag);
+    hub.add("timm/net", "model.safetensors", &content, &etag);
     let blobs = hub.dir.path().join("home/hub/models--timm--net/blobs");
     fs::create_dir_all(&blobs).unwrap();
     for part in [&content[..], &[&content[..], b"more"].concat()] {
         fs::write(blobs.join(format!("{etag}.part")), part).unwrap();
-        assert!(hub.origin("hf:timm/net").contains("what the hub says"));
+        assert!(hub.origin("hf:timm/net").contains("matches the hub's"));
         fs::remove_dir_all(hub.dir.path().join("home/hub/models--timm--net/snapshots")).unwrap();
     }
 }
 
 #[test]
-fn without_a_network_the_error_says_what_to_do() {
+fn error_without_a_network_names_the_fix() {
     let hub = Hub::new();
-    // Nobody listens at the first port.
-    hub.fails("http://127.0.0.1:1", "hf:timm/resnet18", expect!["error: hf:timm/resnet18: the hub cannot be reached (io: Connection refused (os error 111)): fetch model.safetensors by hand from ENDPOINT/timm/resnet18 and give its path, or put it into the folder of MASKFIT_WEIGHTS"]);
-    // Nor does a run leave anything behind.
+    // No server listens on port 1.
+    hub.fails("http://127.0.0.1:1", "hf:timm/resnet18", expect!["error: hf:timm/resnet18: the hub cannot be reached (io: Connection refused (os error 111)): download model.safetensors by hand from ENDPOINT/timm/resnet18 and give its path, or put it into the folder of MASKFIT_WEIGHTS"]);
+    // A run leaves no files either.
     let set = "model.pretrained=hf:timm/resnet18";
     let output = hub.run("http://127.0.0.1:1", &["train", "--set", set]);
     assert_eq!(output.status.code(), Some(1));

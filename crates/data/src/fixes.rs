@@ -1,4 +1,4 @@
-//! Label fixes: corrections of a published data set's labels, in a file of their own.
+//! Label fixes: corrections of a published data set's labels, in a separate file.
 //!
 //! ```toml
 //! [[fix]]
@@ -7,44 +7,44 @@
 //!
 //! [[fix]]
 //! ids = ["000020"]
-//! swap = ["normal", "incorrect_mask"]   # The two files are labelled as each other.
+//! swap = ["normal", "incorrect_mask"]   # The labels of the two files are exchanged.
 //!
 //! [[fix]]
 //! ids = ["000645"]
-//! relabel = { incorrect_mask = "mask" } # The file shows a mask worn rightly.
+//! relabel = { incorrect_mask = "mask" } # The file shows a correctly worn mask.
 //!
 //! [[fix]]
 //! ids = ["001009"]
-//! age = 29                              # What the person is taken for.
+//! age = 29                              # The person's age becomes 29.
 //!
 //! [[fix]]
 //! ids = ["003399"]
-//! ignore = true                         # Left out altogether.
+//! ignore = true                         # Left out entirely.
 //!
 //! [[fix]]
 //! ids = ["004281"]
-//! weight = 0.5                          # Counts half in training; 0: not trained on.
+//! weight = 0.5                          # Sample weight in training; 0: not trained on.
 //! ```
 //!
-//! An id is the `id` column of `train.csv`, or, where two people share one, the name of the folder.
+//! An id is that of the `id` column of `train.csv`, or, where two people share one, the name of the folder.
 
 use std::{collections::BTreeMap, path::Path};
 
 use base::text;
 use serde::Deserialize;
 
-use crate::drawn::Gender;
+use crate::synthetic::Gender;
 
 /// The fixes of one file.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Fixes {
-    /// In the order of the file.
+    /// The fixes, in the order of the file.
     #[serde(default)]
     pub(crate) fix: Vec<Fix>,
 }
 
-/// One correction, of one or more people.
+/// One correction of the labels of one or more people.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Fix {
@@ -70,7 +70,7 @@ pub(crate) struct GenderFix {
     pub(crate) to: Gender,
 }
 
-/// How a mask is worn, as file names say it.
+/// How a mask is worn, as named in the files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum MaskName {
@@ -80,7 +80,7 @@ pub(crate) enum MaskName {
 }
 
 impl MaskName {
-    /// What a file name without its ending says; `None` for a name that is none of the seven.
+    /// Returns the label of a file name without extension; `None` if it is not one of the seven names.
     pub(crate) fn of_file(stem: &str) -> Option<MaskName> {
         match stem {
             "mask1" | "mask2" | "mask3" | "mask4" | "mask5" => Some(MaskName::Mask),
@@ -90,7 +90,7 @@ impl MaskName {
         }
     }
 
-    /// The level of the task's mask factor.
+    /// Returns the level of the task's mask factor.
     pub(crate) fn level(self) -> usize {
         self as usize
     }
@@ -100,19 +100,22 @@ impl Fixes {
     /// Reads a file of fixes.
     ///
     /// # Errors
-    /// A file that cannot be read, or that is no list of fixes; the text names it.
+    /// A file that cannot be read, or is not a list of fixes; the message names the file.
     pub fn read(path: &Path) -> Result<Fixes, String> {
         let text = text::read(path).map_err(|err| format!("{}: {err}", path.display()))?;
         let fixes: Fixes =
             toml::from_str(&text).map_err(|err| format!("{}: {err}", path.display()))?;
         for fix in &fixes.fix {
             if let Some(weight) = fix.weight.filter(|it| !(0.0..=1.0).contains(it)) {
-                return Err(format!("{}: `weight` is from 0 to 1, not {weight}", path.display()));
+                return Err(format!(
+                    "{}: `weight` must be from 0 to 1, not {weight}",
+                    path.display()
+                ));
             }
             let names = fix.swap.iter().flatten().chain(fix.relabel.keys());
             if let Some(name) = names.into_iter().find(|it| MaskName::of_file(it).is_none()) {
                 let files = "`mask1` to `mask5`, `incorrect_mask` and `normal`";
-                return Err(format!("{}: `{name}` is none of {files}", path.display()));
+                return Err(format!("{}: `{name}` is not one of {files}", path.display()));
             }
         }
         Ok(fixes)

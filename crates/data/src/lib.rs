@@ -1,10 +1,9 @@
-//! Examples: where pictures come from, who is held out, in which order they are seen, how they
-//! reach the network in batches, and what there is in a data set at all.
+//! Data: sources of examples, train/validation splits by person, samplers, loading in batches, and
+//! exploratory analysis of a data set.
 //!
 //! To add a source, a split or a sampler, write its file, declare it in `source.rs`, `split.rs` or
 //! `sampler.rs`, and give it a line in the registry there. The zoo tests find it.
 
-pub mod drawn;
 mod findings;
 mod fixes;
 mod loader;
@@ -20,6 +19,7 @@ mod sizes;
 mod source;
 mod split;
 mod survey;
+pub mod synthetic;
 mod verified;
 
 pub use findings::{Finding, Findings};
@@ -34,12 +34,13 @@ pub use review::{Decision, Review, Reviewed};
 pub use sampler::{Groups, Sampler, SamplerConfig};
 pub use sizes::{check_sizes, sizes_of};
 pub use source::{
-    Context, MaskProfiles, People, Purpose, Root, Several, Source, SourceConfig, SourceError,
+    Context, MaskProfiles, Purpose, Root, Several, Source, SourceConfig, SourceError,
+    SyntheticPeople,
     mask_profiles::{Listing, from_names},
 };
 pub use split::{Candidate, Sides, Split, SplitConfig, SplitError, StratifiedKfold};
 pub use survey::{
-    AgeCount, Brightness, ClassCount, Extreme, Likeness, NEAR, ScopeCount, SizeCount, Survey, Twin,
-    Twins, Unreadable, link_hashes, survey,
+    AgeCount, Brightness, ClassCount, Extreme, NEAR, NearDuplicate, NearDuplicates, ScopeCount,
+    Similarity, SizeCount, Survey, Unreadable, link_hashes, survey,
 };
-pub use verified::check_pictures;
+pub use verified::check_images;

@@ -1,10 +1,10 @@
-//! The loader: pictures in batches, made ahead by threads of its own.
+//! The data loader: worker threads load batches of images ahead of time.
 //!
-//! Batch k is the same whatever the number of threads: every picture has a random stream of its own,
-//! and batches are handed out in order. At most `n_ahead` finished batches wait in memory.
+//! Batch k does not depend on the number of threads: every image has its own random stream, and batches are
+//! returned in order. At most `prefetch` finished batches are held in memory.
 //!
-//! What comes after (the next epoch) may be added at any time: the threads live on, and make its first
-//! batches while the last ones of before are used.
+//! Further loads (the next epoch) may be added at any time: the threads persist, and load their first batches
+//! while the last ones of the current epoch are used.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -18,81 +18,81 @@ use std::{
 };
 
 use augment::{Memory, Mixing, Pipeline, PipelineError};
-use base::{Seed, mix::Collage};
+use base::{Seed, mix::MixedSample};
 
 use crate::{Pack, Remembered, manifest::Content};
 
-/// Pictures on their way to the network.
+/// A batch of images for the network.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Batch {
     /// `[m, h, w, 3]`, RGB8.
-    pub pictures: Vec<u8>,
-    /// `[h, w]` of every picture.
+    pub images: Vec<u8>,
+    /// `[h, w]` of every image.
     pub size: [usize; 2],
-    /// What each row is made of.
-    pub collages: Vec<Collage>,
-    /// Which examples the pictures are, as positions in what was loaded: those of the batch, and those
-    /// that were loaded to be mixed in.
+    /// The composition of each row.
+    pub samples: Vec<MixedSample>,
+    /// The examples of the images, as indices into [`Load::images`]: those of the batch, then the extra
+    /// samples that are mixed in.
     pub examples: Vec<usize>,
 }
 
-/// What is to be loaded.
+/// What to load: the batches of one epoch.
 #[derive(Clone)]
 pub struct Load {
-    /// What each example is called, and where its bytes are.
-    pub pictures: Arc<[(String, Content)]>,
-    /// The examples batch by batch, as positions in `pictures`.
+    /// The name and the content of each example.
+    pub images: Arc<[(String, Content)]>,
+    /// The examples of each batch, as indices into `images`.
     pub batches: Vec<Vec<usize>>,
-    /// What happens to each picture.
+    /// The pipeline of each image.
     pub pipeline: Arc<Pipeline>,
-    /// What remembers what is worked out of the pictures on the way.
+    /// The cache of values computed from the images.
     pub memory: Option<Remembered>,
-    /// The pictures as the pipeline prepares them, where that has been done.
+    /// The pack of the images, if there is one.
     pub pack: Option<Arc<Pack>>,
-    /// What happens to the rows of each batch.
+    /// The mixing of the rows of each batch.
     pub mixing: Mixing,
     /// The root of the random streams.
     pub seed: Seed,
-    /// The streams' common name: `<stream>/<position among all that is loaded>` for a picture,
-    /// `<stream>/mix/<batch>/<operation>` for what is mixed, and `<stream>/guest/<batch>/<position>`
-    /// for the pictures that are loaded for it.
+    /// The common prefix of the random streams: `<stream>/<index among all loaded images>` for an image,
+    /// `<stream>/mix/<batch>/<operation>` for the mixing, and `<stream>/guest/<batch>/<index>` for the extra
+    /// samples.
     pub stream: String,
-    /// The first batch to hand out; those before were seen in an earlier life.
+    /// The first batch to return; earlier ones were used before the run was stopped.
     pub first_batch: usize,
-    /// How many threads; 0 is taken for 1. Of what is [added](Loader::add), nobody asks.
+    /// The number of threads; 0 means 1. Ignored by [`Loader::add`].
     pub n_threads: usize,
-    /// How many batches may wait; 0 is taken for 1. Of what is [added](Loader::add), nobody asks.
-    pub n_ahead: usize,
+    /// The maximum number of finished batches in memory; 0 means 1. Ignored by [`Loader::add`].
+    pub prefetch: usize,
 }
 
-/// Why a picture did not come.
+/// Why a batch could not be loaded.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
-    /// Its file cannot be read.
+    /// The file of an image cannot be read.
     #[error("{name}: {source}")]
     Io {
-        /// The picture.
+        /// The image.
         name: String,
-        /// Why.
+        /// The reason.
         source: std::io::Error,
     },
-    /// It is no picture, or none that the operations can be applied to.
+    /// The file is not an image, or a transform cannot be applied to it.
     #[error("{name}: {source}")]
-    Picture {
-        /// The picture.
+    Image {
+        /// The image.
         name: String,
-        /// Why.
+        /// The reason.
         source: PipelineError,
     },
-    /// A pipeline whose pictures differ in size.
+    /// The images of the pipeline differ in size.
     #[error("{0}")]
     Size(String),
-    /// A bug in an operation.
-    #[error("a loader thread ended early: {0}")]
+    /// A bug in a transform.
+    #[error("a loader thread panicked: {0}")]
     Panic(String),
 }
 
-/// Hands out batches in order.
+/// An iterator over batches, in order.
 pub struct Loader {
     shared: Arc<Shared>,
     threads: Vec<JoinHandle<()>>,
@@ -100,29 +100,29 @@ pub struct Loader {
 }
 
 struct Shared {
-    /// How many finished batches may wait.
-    n_ahead: usize,
+    /// The maximum number of finished batches in memory.
+    prefetch: usize,
     state: Mutex<State>,
-    /// Told whenever a batch is finished or taken.
+    /// Notified on every change of the state.
     changed: Condvar,
     busy_ns: AtomicU64,
 }
 
-/// Batches are counted through all that is loaded, beginning with the first that is handed out.
+/// Batches are numbered across all loads, from the first one that is returned.
 struct State {
-    /// What is to be loaded that has not been handed out whole, with the count of its first batch.
+    /// The loads that are not used up, each with the number of its first batch.
     parts: VecDeque<(usize, Arc<Part>)>,
-    /// How many batches there are in all.
+    /// The number of batches of all loads.
     n_batches: usize,
-    /// The next batch that a thread begins.
-    next_to_make: usize,
-    /// The next batch that is handed out.
-    next_to_give: usize,
+    /// The next batch for a thread to load.
+    next_to_load: usize,
+    /// The next batch to return.
+    next_to_return: usize,
     finished: BTreeMap<usize, Result<Batch, LoadError>>,
     stopped: bool,
 }
 
-/// What is to be loaded, and how many of its pictures come before each batch.
+/// A load, and the number of its images before each batch.
 struct Part {
     load: Load,
     before: Vec<usize>,
@@ -141,7 +141,7 @@ impl State {
         self.n_batches += n_batches;
     }
 
-    /// What a batch belongs to, and its position there.
+    /// Returns the load that a batch belongs to, and its index there.
     fn find(&self, batch: usize) -> (Arc<Part>, usize) {
         let at = self.parts.partition_point(|(first, _)| *first <= batch) - 1;
         let (first, part) = &self.parts[at];
@@ -152,18 +152,18 @@ impl State {
 impl Loader {
     /// Starts the threads.
     pub fn start(load: Load) -> Loader {
-        let (n_ahead, n_threads) = (load.n_ahead.max(1), load.n_threads.max(1));
+        let (prefetch, n_threads) = (load.prefetch.max(1), load.n_threads.max(1));
         let mut state = State {
             parts: VecDeque::new(),
             n_batches: 0,
-            next_to_make: 0,
-            next_to_give: 0,
+            next_to_load: 0,
+            next_to_return: 0,
             finished: BTreeMap::new(),
             stopped: false,
         };
         state.add(load);
         let (state, changed) = (Mutex::new(state), Condvar::new());
-        let shared = Arc::new(Shared { n_ahead, state, changed, busy_ns: AtomicU64::new(0) });
+        let shared = Arc::new(Shared { prefetch, state, changed, busy_ns: AtomicU64::new(0) });
         let worker = |_| {
             let shared = Arc::clone(&shared);
             thread::spawn(move || shared.work())
@@ -172,18 +172,18 @@ impl Loader {
         Loader { shared, threads, waited: Duration::ZERO }
     }
 
-    /// Loads this after all that is loaded already, with the threads and as far ahead as at first.
+    /// Appends a load, with the number of threads and the prefetching of the first one.
     pub fn add(&self, load: Load) {
         self.shared.lock().add(load);
         self.shared.changed.notify_all();
     }
 
-    /// How long the threads have been at work so far, all together.
+    /// Returns the total time that the threads have worked so far.
     pub fn busy(&self) -> Duration {
         Duration::from_nanos(self.shared.busy_ns.load(Ordering::Relaxed))
     }
 
-    /// How long [`next`](Iterator::next) has waited for data so far.
+    /// Returns the total data wait of [`next`](Iterator::next) so far.
     pub fn waited(&self) -> Duration {
         self.waited
     }
@@ -192,23 +192,23 @@ impl Loader {
 impl Iterator for Loader {
     type Item = Result<Batch, LoadError>;
 
-    /// The next batch, or `None` after the last.
+    /// Returns the next batch, or `None` after the last.
     fn next(&mut self) -> Option<Result<Batch, LoadError>> {
         let began = Instant::now();
         let shared = &self.shared;
         let mut state = shared.lock();
-        if state.next_to_give >= state.n_batches {
+        if state.next_to_return >= state.n_batches {
             return None;
         }
         let batch = loop {
-            let want = state.next_to_give;
+            let want = state.next_to_return;
             if let Some(batch) = state.finished.remove(&want) {
                 break batch;
             }
             state = shared.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         };
-        state.next_to_give += 1;
-        let next = state.next_to_give;
+        state.next_to_return += 1;
+        let next = state.next_to_return;
         while state.parts.get(1).is_some_and(|(first, _)| *first <= next) {
             state.parts.pop_front();
         }
@@ -224,7 +224,7 @@ impl Drop for Loader {
         self.shared.lock().stopped = true;
         self.shared.changed.notify_all();
         for thread in self.threads.drain(..) {
-            // A panic has been handed out as an error already.
+            // A panic was already returned as an error.
             drop(thread.join());
         }
     }
@@ -232,11 +232,11 @@ impl Drop for Loader {
 
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
-        // The state is changed in single steps, so it is sound whatever happened to its holder.
+        // The state is changed in single steps, so it is consistent even if a holder of the lock panicked.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// One thread: makes batch after batch, while there is room for them.
+    /// Runs one thread: loads batch after batch, while there is room for them.
     fn work(&self) {
         loop {
             let mut state = self.lock();
@@ -244,17 +244,17 @@ impl Shared {
                 if state.stopped {
                     return;
                 }
-                let end = state.n_batches.min(state.next_to_give + self.n_ahead);
-                if state.next_to_make < end {
-                    break state.next_to_make;
+                let end = state.n_batches.min(state.next_to_return + self.prefetch);
+                if state.next_to_load < end {
+                    break state.next_to_load;
                 }
                 state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
             };
-            state.next_to_make += 1;
+            state.next_to_load += 1;
             let (part, at) = state.find(idx);
             drop(state);
             let began = Instant::now();
-            let batch = catch_unwind(AssertUnwindSafe(|| part.load.make(at, part.before[at])));
+            let batch = catch_unwind(AssertUnwindSafe(|| part.load.batch(at, part.before[at])));
             drop(part);
             let busy_ns = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
             self.busy_ns.fetch_add(busy_ns, Ordering::Relaxed);
@@ -270,10 +270,10 @@ impl Shared {
 }
 
 impl Load {
-    /// Makes one batch: a function of its position and nothing else.
+    /// Loads one batch, which is a function of its index only.
     ///
-    /// - `before`: how many pictures the batches before it have.
-    fn make(&self, idx: usize, before: usize) -> Result<Batch, LoadError> {
+    /// - `before`: the number of images in the batches before it.
+    fn batch(&self, idx: usize, before: usize) -> Result<Batch, LoadError> {
         let mut examples = self.batches[idx].clone();
         let n_own = examples.len();
         let memory = self.memory.as_ref().map(|it| it as &dyn Memory);
@@ -281,24 +281,23 @@ impl Load {
         let stream = |name: &str| self.seed.stream(&format!("{}/{name}", self.stream));
         let mix_stream = |entry| stream(&format!("mix/{idx}/{entry}"));
         let plan = self.mixing.plan(idx, n_own, size, mix_stream);
-        examples.extend(plan.guests);
-        let mut pictures = Vec::with_capacity(examples.len() * size[0] * size[1] * 3);
+        examples.extend(plan.extras);
+        let mut images = Vec::with_capacity(examples.len() * size[0] * size[1] * 3);
         for (offset, &example) in examples.iter().enumerate() {
-            let (name, content) = &self.pictures[example];
+            let (name, content) = &self.images[example];
             let mut rng = match offset.checked_sub(n_own) {
                 None => stream(&(before + offset).to_string()),
-                Some(guest) => stream(&format!("guest/{idx}/{guest}")),
+                Some(extra) => stream(&format!("guest/{idx}/{extra}")),
             };
             let io = |source| LoadError::Io { name: name.clone(), source };
-            let picture = match &self.pack {
-                Some(pack) => self.pipeline.finish(pack.picture(example).map_err(io)?, &mut rng),
+            let image = match &self.pack {
+                Some(pack) => self.pipeline.finish(pack.image(example).map_err(io)?, &mut rng),
                 None => self.pipeline.apply(&content.bytes().map_err(io)?, &mut rng, memory),
             };
-            let picture =
-                picture.map_err(|source| LoadError::Picture { name: name.clone(), source })?;
-            pictures.extend_from_slice(picture.as_raw());
+            let image = image.map_err(|source| LoadError::Image { name: name.clone(), source })?;
+            images.extend_from_slice(image.as_raw());
         }
-        Ok(Batch { pictures, size, collages: plan.rows, examples })
+        Ok(Batch { images, size, samples: plan.rows, examples })
     }
 }
 

@@ -1,4 +1,4 @@
-//! What there is to train on: every picture, with its person, its labels and what it may be used for.
+//! The manifest of a data set: every image with its person, its labels and its permitted use.
 
 use std::{borrow::Cow, fs, io, path::PathBuf, sync::Arc};
 
@@ -6,46 +6,46 @@ use base::{Task, task::Factor};
 
 use crate::Remembered;
 
-/// All examples of a source, people and pictures in the order of their names; of several, root by root.
+/// All examples of a source, people and images sorted by name; of several sources, root by root.
 #[derive(Clone, Debug)]
 pub struct Manifest {
-    /// What the classes mean.
+    /// The factors and classes.
     pub task: Task,
-    /// What each person is called.
+    /// The name of each person.
     pub people: Vec<String>,
-    /// The pictures.
+    /// The images.
     pub examples: Vec<Example>,
-    /// Who may be held out, as they were before label fixes and reviews touched them: people who have
-    /// been dropped since are still split, so that nobody else moves.
+    /// The people who may be held out, as listed before label fixes and reviews: people who have been
+    /// dropped since are still split, so that nobody else changes sets.
     pub listed: Vec<Listed>,
-    /// What a person should know of the data, though nothing is wrong.
+    /// Remarks for the user that are not errors.
     pub notes: Vec<String>,
-    /// What remembers what was worked out of the pictures.
+    /// The cache of what was computed for the images.
     pub memory: Option<Remembered>,
 }
 
-/// Somebody who may be held out.
+/// A person who may be held out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listed {
-    /// What they are called.
+    /// The person's name.
     pub person: String,
-    /// What a split keeps in proportion: of each factor the level that all of the person's pictures
-    /// share, or else the number of its levels.
+    /// What splits are stratified by: for each factor, the level that all of the person's images share,
+    /// or, if they differ, the number of levels.
     pub stratum: Vec<usize>,
 }
 
 impl Listed {
-    /// The people who have pictures that may be held out.
+    /// Lists the people who have images that may be held out.
     ///
-    /// - `people`: what everybody is called.
-    /// - `pictures`: the person and the class of each such picture.
+    /// - `people`: the name of each person.
+    /// - `images`: the person and the class of each such image.
     pub fn of(
         task: &Task,
         people: &[String],
-        pictures: impl Iterator<Item = (usize, usize)>,
+        images: impl Iterator<Item = (usize, usize)>,
     ) -> Vec<Listed> {
         let mut strata: Vec<Option<Vec<usize>>> = vec![None; people.len()];
-        for (person, class) in pictures {
+        for (person, class) in images {
             let levels = task.levels_of(class);
             match &mut strata[person] {
                 None => strata[person] = Some(levels),
@@ -61,8 +61,8 @@ impl Listed {
     }
 }
 
-/// Keeps of a stratum what another shares. A level that is not shared counts as one of its own, so that no
-/// two strata merge.
+/// Merges another stratum into one: levels that differ are replaced by an extra level, `factor.levels.len()`,
+/// so that different strata stay distinct.
 pub(crate) fn shared(task: &Task, stratum: &mut [usize], other: &[usize]) {
     for ((level, other), factor) in stratum.iter_mut().zip(other).zip(&task.factors) {
         if level != other {
@@ -71,57 +71,57 @@ pub(crate) fn shared(task: &Task, stratum: &mut [usize], other: &[usize]) {
     }
 }
 
-/// One picture.
+/// One image.
 #[derive(Clone, Debug)]
 pub struct Example {
-    /// What it is called, for example `000001_female_Asian_45/mask1.jpg`.
+    /// The image's name, for example `000001_female_Asian_45/mask1.jpg`.
     pub name: String,
-    /// Where its bytes are.
+    /// The encoded image.
     pub content: Content,
     /// The position of its person in [`Manifest::people`].
     pub person: usize,
     /// Its joint class, by the task's own cuts.
     pub class: usize,
-    /// Its person's age in years, where the source knows ages.
+    /// The person's age in years, if the source contains ages.
     pub age: Option<f64>,
     /// What it may be used for.
     pub usage: Use,
-    /// How much it counts in training: 1 as usual, 0 not at all. Validation heeds none.
+    /// The sample weight in training: 1 by default, 0 to not train on it. Validation ignores it.
     pub weight: f32,
 }
 
-/// What a picture may be used for.
+/// What an image may be used for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Use {
-    /// To train on, or to validate on, as the split says.
+    /// Training or validation, as the split decides.
     Pool,
-    /// To train on, unless its person is held out; never to validate on.
+    /// Training only, unless its person is held out; never validation.
     Train,
-    /// To score the finished model, and nothing else: never to train on, nor to choose a model by.
-    Score,
+    /// The test set: scores the finished model, never used for training or model selection.
+    Test,
 }
 
 impl Use {
-    /// Whether it may be trained on, at least in some fold.
+    /// Returns whether it may be trained on, at least in some fold.
     pub fn may_train(self) -> bool {
         match self {
             Use::Pool | Use::Train => true,
-            Use::Score => false,
+            Use::Test => false,
         }
     }
 }
 
-/// Where the encoded bytes of a picture are.
+/// The encoded bytes of an image.
 #[derive(Clone, Debug)]
 pub enum Content {
     /// In a file.
     File(PathBuf),
-    /// Here.
+    /// In memory.
     Memory(Arc<[u8]>),
 }
 
 impl Content {
-    /// The bytes.
+    /// Returns the bytes.
     ///
     /// # Errors
     /// A file that cannot be read.
@@ -134,32 +134,33 @@ impl Content {
 }
 
 impl Manifest {
-    /// Pictures that nothing has been changed of yet.
+    /// Creates a manifest of images, without label fixes or reviews.
     pub fn new(task: Task, people: Vec<String>, examples: Vec<Example>) -> Manifest {
         let pool = examples.iter().filter(|it| it.usage == Use::Pool);
         let listed = Listed::of(&task, &people, pool.map(|it| (it.person, it.class)));
         Manifest { task, people, examples, listed, notes: Vec::new(), memory: None }
     }
 
-    /// The class of each example when the ages are cut elsewhere than for scoring.
+    /// Returns the class of each example in training, where the ages may be cut differently than for
+    /// evaluation.
     ///
-    /// Without `cuts`, the task's own are used.
+    /// If `cuts` is empty, the task's own are used.
     ///
     /// # Errors
-    /// Cuts for a task without a factor of ranges, too many or too few, or not rising.
+    /// Cuts for a task without a factor of ranges, too many or too few, or not increasing.
     pub fn training_classes(&self, cuts: &[f64]) -> Result<Vec<usize>, String> {
         let own = || self.examples.iter().map(|it| it.class);
         if cuts.is_empty() {
             return Ok(own().collect());
         }
         let Some(idx) = self.task.ranged() else {
-            return Err("this data has no ages to cut: leave `training_cuts` empty".to_owned());
+            return Err("the data has no ages: leave `training_cuts` empty".to_owned());
         };
         let factor = &self.task.factors[idx];
-        let is_rising = cuts.windows(2).all(|it| it[0] < it[1]);
-        if cuts.len() != factor.cuts.len() || !is_rising {
+        let is_increasing = cuts.windows(2).all(|it| it[0] < it[1]);
+        if cuts.len() != factor.cuts.len() || !is_increasing {
             let n = factor.cuts.len();
-            return Err(format!("`training_cuts` are {n} rising numbers, not {cuts:?}"));
+            return Err(format!("`training_cuts` must be {n} increasing numbers, not {cuts:?}"));
         }
         let class = |example: &Example| {
             let Some(age) = example.age else { return example.class };
@@ -170,7 +171,7 @@ impl Manifest {
         Ok(self.examples.iter().map(class).collect())
     }
 
-    /// How many pictures each joint class has, among those that may be trained on.
+    /// Returns the number of images of each joint class, among those that may be trained on.
     pub fn counts(&self) -> Vec<usize> {
         let mut counts = vec![0; self.task.n_classes()];
         for example in self.examples.iter().filter(|it| it.usage.may_train()) {
@@ -186,12 +187,12 @@ mod tests {
 
     use super::{Content, Example, Manifest, Use};
 
-    /// A manifest of one person, of a gender and age, with a mask and without.
+    /// A manifest of one person with a gender and an age, with a mask and without.
     fn one_person(gender: usize, age: f64) -> Manifest {
         let task = Task::mask_gender_age();
         let level = base::task::Factor::level_of(age, &[30.0, 60.0]);
         let example = |mask: usize| Example {
-            name: format!("picture {mask}"),
+            name: format!("image {mask}"),
             content: Content::Memory([].into()),
             person: 0,
             class: task.class_of(&[mask, gender, level]),
@@ -204,17 +205,17 @@ mod tests {
     }
 
     #[test]
-    fn training_may_cut_ages_elsewhere() {
+    fn training_cuts_change_the_training_classes() {
         let manifest = one_person(1, 59.0);
         assert_eq!(manifest.training_classes(&[]).unwrap(), [4, 16]);
         assert_eq!(manifest.training_classes(&[29.0, 59.0]).unwrap(), [5, 17]);
-        assert!(manifest.training_classes(&[30.0]).unwrap_err().contains("2 rising numbers"));
+        assert!(manifest.training_classes(&[30.0]).unwrap_err().contains("2 increasing numbers"));
         assert!(manifest.training_classes(&[60.0, 30.0]).is_err());
     }
 
     #[test]
-    fn a_stratum_is_what_all_pictures_of_a_person_share() {
-        // The mask differs (level 3 stands for that); gender and age group are shared.
+    fn a_stratum_has_the_levels_shared_by_all_images_of_a_person() {
+        // The mask differs (represented by level 3); gender and age group are shared.
         assert_eq!(one_person(1, 59.0).listed[0].stratum, [3, 1, 1]);
     }
 }

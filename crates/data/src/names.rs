@@ -1,4 +1,4 @@
-//! Names of files as text: each tells its file from all others, and says where two look the same.
+//! File names as unique text, and detection of names that look the same.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -10,8 +10,8 @@ use std::{
 
 use unicode_normalization::UnicodeNormalization as _;
 
-/// A name as text. Bytes that are not UTF-8 become `\xE9`, and in such a name a backslash becomes `\\`;
-/// any other name is itself.
+/// Returns a name as text. Bytes that are not UTF-8 become `\xE9`, and in such a name a backslash becomes
+/// `\\`; any other name is unchanged.
 pub fn text_of(name: &OsStr) -> String {
     if let Some(name) = name.to_str() {
         return name.to_owned();
@@ -20,14 +20,14 @@ pub fn text_of(name: &OsStr) -> String {
     for chunk in name.as_encoded_bytes().utf8_chunks() {
         text += &chunk.valid().replace('\\', r"\\");
         for byte in chunk.invalid() {
-            write!(text, r"\x{byte:02X}").expect("a text grows");
+            write!(text, r"\x{byte:02X}").expect("writing to a string cannot fail");
         }
     }
     text
 }
 
-/// What a name looks like: two names that are written in different Unicode forms (NFC, as Windows and
-/// Linux have it, and NFD, as macOS has it) come to the same.
+/// Returns the composed form (NFC) of a name, which is the same for names that look the same: in NFC, as on
+/// Windows and Linux, or in NFD, as on macOS.
 pub fn composed(name: &str) -> String {
     match name.is_ascii() {
         true => name.to_owned(),
@@ -35,16 +35,16 @@ pub fn composed(name: &str) -> String {
     }
 }
 
-/// The names of a folder by what they look like.
+/// The names in a folder, by their composed form.
 #[derive(Clone, Debug, Default)]
 pub struct Looks {
     by_look: BTreeMap<String, Vec<String>>,
-    /// Names that are no UTF-8, as [`text_of`] writes them.
+    /// Names that are not UTF-8, as [`text_of`] writes them.
     pub not_utf8: Vec<String>,
 }
 
 impl Looks {
-    /// Those of a folder's own entries.
+    /// Returns the names of a folder's direct entries.
     ///
     /// # Errors
     /// A folder that cannot be read.
@@ -66,15 +66,15 @@ impl Looks {
         self.by_look.entry(composed(name)).or_default().push(name.to_owned());
     }
 
-    /// The names that look like `name`.
+    /// Returns the names that look like `name`.
     pub fn like(&self, name: &str) -> &[String] {
         self.by_look.get(&composed(name)).map_or(&[], Vec::as_slice)
     }
 }
 
-/// The names that look like another of them, in order.
+/// Returns the composed forms that several of the names share, in order.
 pub fn lookalikes<'a>(names: impl Iterator<Item = &'a str>) -> Vec<String> {
-    // Of an ASCII name there is but one form.
+    // An ASCII name has only one form.
     let names: BTreeSet<&str> = names.filter(|it| !it.is_ascii()).collect();
     let mut looks = Looks::default();
     names.iter().for_each(|it| looks.add(it));
@@ -88,7 +88,7 @@ mod tests {
 
     #[test]
     #[cfg(unix)]
-    fn bytes_that_are_no_text_are_told_apart() {
+    fn names_that_are_not_utf8_remain_distinct() {
         use std::{ffi::OsStr, os::unix::ffi::OsStrExt as _};
         let text = |bytes: &[u8]| super::text_of(OsStr::from_bytes(bytes));
         assert_eq!(text("사진 1.jpg".as_bytes()), "사진 1.jpg");
@@ -96,16 +96,16 @@ mod tests {
         assert_eq!(text(b"caf\xE9.jpg"), r"caf\xE9.jpg");
         assert_eq!(text(b"caf\xE8.jpg"), r"caf\xE8.jpg");
         assert_eq!(text(b"a\\xE9\xE9"), r"a\\xE9\xE9");
-        // A cut-off character, and 사진 in CP949.
+        // A truncated character, and 사진 in CP949.
         assert_eq!(text(b"\xEC\x82.jpg"), r"\xEC\x82.jpg");
         assert_eq!(text(b"\xBB\xE7\xC1\xF8.jpg"), r"\xBB\xE7\xC1\xF8.jpg");
     }
 
     #[test]
-    fn names_in_two_forms_look_the_same() {
+    fn names_in_nfc_and_nfd_look_the_same() {
         let (nfc, nfd) = ("ni\u{f1}o.jpg", "nin\u{303}o.jpg");
         assert_eq!(composed(nfd), nfc);
-        // Hangul, syllables and their letters.
+        // Hangul syllables, and their letters.
         assert_eq!(composed("\u{1112}\u{1161}\u{11ab}.jpg"), "\u{d55c}.jpg");
         let mut looks = Looks::default();
         looks.add(nfd);

@@ -1,13 +1,12 @@
-//! Pictures as the leading steps of a pipeline leave them, decoded, in one file.
+//! A pack: images decoded and transformed by the leading deterministic steps of a pipeline, in one file.
 //!
-//! Decoding is most of the work of loading. Whatever leaves nothing to chance (a resize, a crop of the
-//! middle) is done once and kept: an epoch reads a picture's pixels from the file and does the rest.
-//! A pack belongs to a folder of pictures, to the steps that made it and to what decoded them; others have
-//! another pack.
-//! It holds, after the pixels of all pictures, a line for each: where its pixels begin, how high and
-//! wide it is, the size and time of change of its file, and its name. Reading by position instead of
-//! mapping the file into memory costs one copy, which is needed anyway, and a file that someone cuts
-//! short is an error instead of the end of the process.
+//! Decoding is most of the work of loading. The deterministic steps (a resize, a centre crop) are done once
+//! and saved: an epoch reads an image's pixels from the file and applies the remaining steps.
+//! There is one pack per folder of images, steps and version of the decoders.
+//! After the pixels of all images it contains a line for each: the offset of its pixels, its height and
+//! width, the size and modification time of its file, and its name. Reading by position instead of mapping
+//! the file into memory costs one copy, which is needed anyway, and truncating the file causes an error
+//! instead of ending the process.
 
 use std::{
     cell::OnceCell,
@@ -19,21 +18,21 @@ use std::{
     time::UNIX_EPOCH,
 };
 
-use augment::{Memory, Picture, Pipeline, PipelineError};
+use augment::{Image, Memory, Pipeline, PipelineError};
 use base::{
-    files::{remove_leftovers, remove_leftovers_of, write_whole_with},
+    files::{remove_leftovers, remove_leftovers_of, write_atomic_with},
     rng::fnv1a,
 };
 use rayon::prelude::*;
 
 use crate::Content;
 
-/// Decoded pictures in a file.
+/// A file of decoded images.
 #[derive(Debug)]
 pub struct Pack {
     file: File,
     path: PathBuf,
-    /// Where each picture is, by its position among those of the run.
+    /// The place of each image, by its index among those of the run.
     places: Vec<Place>,
 }
 
@@ -44,67 +43,70 @@ struct Place {
     width: u32,
 }
 
-/// Why there is no pack, or none to be used.
+/// Why a pack cannot be written or used.
 #[derive(Debug, thiserror::Error)]
 pub enum PackError {
-    /// It cannot be written or read.
+    /// The file cannot be written or read.
     #[error("{path}: {source}")]
     Io {
         /// The pack.
         path: String,
-        /// Why.
+        /// The reason.
         source: io::Error,
     },
-    /// A picture cannot be read, or not be prepared.
+    /// An image cannot be read or prepared.
     #[error("{name}: {reason}")]
-    Picture {
-        /// The picture.
+    Image {
+        /// The image.
         name: String,
-        /// Why.
+        /// The reason.
         reason: String,
     },
-    /// Pictures have changed since.
+    /// Images have changed since the pack was written.
     #[error(
-        "{path}: this pack is stale: of {n} pictures, {changed} changed or came after it was made, \
-         {example} for one: make it again with `maskfit data pack`, or delete it"
+        "{path}: this pack is stale: of {n} images, {changed} changed or were added after it was \
+         written, such as {example}: write it again with `maskfit data pack`, or delete it"
     )]
     Stale {
         /// The pack.
         path: String,
-        /// The pictures of the run.
+        /// The number of images of the run.
         n: usize,
-        /// Those that the pack does not have as they are.
+        /// The number of those that the pack lacks or has in another version.
         changed: usize,
         /// The first of them.
         example: String,
     },
-    /// It is no pack, or not whole.
-    #[error("{0}: this is no pack, or a part of one is missing: delete it")]
+    /// The file is not a pack, or truncated.
+    #[error("{0}: this is not a pack, or it is truncated: delete it")]
     Damaged(String),
 }
 
-/// What a pack begins with. Its number goes up when a decoder or a step gives other pixels than before.
+/// The first bytes of a pack. The version is increased when a decoder or a step outputs other pixels than in
+/// an earlier version.
 const MAGIC: &[u8; 16] = b"maskfit pack 4\n\0";
-/// So many pictures are decoded at once, and wait in memory.
-const TOGETHER: usize = 256;
+/// Number of images that are decoded in parallel and held in memory.
+const CHUNK: usize = 256;
 
-/// The packs of some pictures. What it takes to find them, and to see whether they are stale, is asked of
-/// the disk once for all: a run may have one for each of its sizes.
+/// The packs of a list of images. The files of the images are inspected once for all packs: a run may have
+/// one for each of its sizes.
 pub struct Packs<'a> {
     dir: &'a Path,
-    pictures: &'a [(String, Content)],
+    images: &'a [(String, Content)],
     root: Option<PathBuf>,
-    /// What each picture is now, if it can be told.
+    /// The current stamp of each image, if its file can be read.
     stamps: OnceCell<Vec<Option<String>>>,
 }
 
 impl<'a> Packs<'a> {
+    /// Creates the packs of `images`.
+    ///
     /// - `dir`: the folder of packs.
-    pub fn new(dir: &'a Path, pictures: &'a [(String, Content)]) -> Packs<'a> {
-        Packs { dir, pictures, root: root(pictures), stamps: OnceCell::new() }
+    pub fn new(dir: &'a Path, images: &'a [(String, Content)]) -> Packs<'a> {
+        Packs { dir, images, root: root(images), stamps: OnceCell::new() }
     }
 
-    /// Where the pack of a pipeline lies.
+    /// Returns the path of the pack of a pipeline.
     pub fn path(&self, pipeline: &Pipeline) -> PathBuf {
         let steps = pipeline.ops[..pipeline.n_fixed()].iter().map(|it| format!("{it:?}"));
         let steps = steps.collect::<Vec<_>>().join("\n");
@@ -112,17 +114,17 @@ impl<'a> Packs<'a> {
         self.dir.join(format!("pack-{:016x}.rgb", fnv1a(what.as_bytes())))
     }
 
-    /// Opens the pack of a pipeline; `None` where there is none.
+    /// Opens the pack of a pipeline; `None` if there is none.
     ///
     /// # Errors
-    /// A pack that does not have all pictures as they are now, or is damaged.
+    /// A pack that is damaged, or lacks the current version of an image.
     pub fn open(&self, pipeline: &Pipeline) -> Result<Option<Pack>, PackError> {
         let path = self.path(pipeline);
         let shown = || path.display().to_string();
         let file = match File::open(&path) {
             Ok(it) => it,
             Err(err) if err.kind() == io::ErrorKind::NotFound => {
-                // It may have many gigabytes.
+                // The temporary file of a killed process may have many gigabytes.
                 remove_leftovers_of(&path);
                 return Ok(None);
             }
@@ -130,9 +132,9 @@ impl<'a> Packs<'a> {
         };
         let index = index(&file).map_err(|_| PackError::Damaged(shown()))?;
         let known: HashMap<&str, [&str; 4]> = index.lines().filter_map(fields).collect();
-        let mut places = Vec::with_capacity(self.pictures.len());
+        let mut places = Vec::with_capacity(self.images.len());
         let mut changed = Vec::new();
-        for ((name, _), stamp) in self.pictures.iter().zip(self.stamps()) {
+        for ((name, _), stamp) in self.images.iter().zip(self.stamps()) {
             let line = known.get(name.as_str());
             let is_fresh = |line: &&[&str; 4]| stamp.as_deref() == Some(line[3]);
             match line.filter(is_fresh).map(place) {
@@ -145,7 +147,7 @@ impl<'a> Packs<'a> {
             None => Ok(Some(Pack { file, path, places })),
             Some(example) => Err(PackError::Stale {
                 path: shown(),
-                n: self.pictures.len(),
+                n: self.images.len(),
                 changed: changed.len(),
                 example: (*example).clone(),
             }),
@@ -153,58 +155,58 @@ impl<'a> Packs<'a> {
     }
 
     fn stamps(&self) -> &[Option<String>] {
-        let stamps = || self.pictures.par_iter().map(|it| stamp(&it.1).ok()).collect();
+        let stamps = || self.images.par_iter().map(|it| stamp(&it.1).ok()).collect();
         self.stamps.get_or_init(stamps)
     }
 }
 
 impl Pack {
-    /// Writes a pack, and returns how many bytes it has.
+    /// Writes a pack, and returns its size in bytes.
     ///
-    /// `progress` is told how many pictures of how many are done.
+    /// `progress` is called with the number of images done, and of all.
     ///
     /// # Errors
-    /// Pictures that cannot be read, a disk that is full.
+    /// Images that cannot be read; a full disk.
     pub fn write(
         path: &Path,
         pipeline: &Pipeline,
-        pictures: &[(String, Content)],
+        images: &[(String, Content)],
         memory: Option<&dyn Memory>,
         progress: &dyn Fn(usize, usize),
     ) -> Result<u64, PackError> {
-        // Of packs that were killed; those of other steps would never be written over.
+        // Temporary files of killed processes; those of other steps would never be overwritten.
         remove_leftovers(path.parent().unwrap_or(Path::new(".")));
         let mut failed = None;
         let mut n_bytes = 0;
-        let written = write_whole_with(path, |file| {
+        let written = write_atomic_with(path, |file| {
             let mut file = BufWriter::with_capacity(1 << 20, file);
             let mut index = String::new();
             file.write_all(MAGIC)?;
             let mut offset = MAGIC.len() as u64;
-            for (chunk_idx, chunk) in pictures.chunks(TOGETHER).enumerate() {
+            for (chunk_idx, chunk) in images.chunks(CHUNK).enumerate() {
                 let prepare = |(name, content): &(String, Content)| {
-                    let fails = |reason: String| PackError::Picture { name: name.clone(), reason };
+                    let fails = |reason: String| PackError::Image { name: name.clone(), reason };
                     let stamp = stamp(content).map_err(|it| fails(it.to_string()))?;
                     let bytes = content.bytes().map_err(|it| fails(it.to_string()))?;
-                    let picture = pipeline.prepare(&bytes, memory);
-                    Ok((stamp, picture.map_err(|it: PipelineError| fails(it.to_string()))?))
+                    let image = pipeline.prepare(&bytes, memory);
+                    Ok((stamp, image.map_err(|it: PipelineError| fails(it.to_string()))?))
                 };
-                let prepared: Result<Vec<(String, Picture)>, PackError> =
+                let prepared: Result<Vec<(String, Image)>, PackError> =
                     chunk.par_iter().map(prepare).collect();
                 let prepared = match prepared {
                     Ok(it) => it,
                     Err(err) => {
                         failed = Some(err);
-                        return Err(io::Error::other("a picture cannot be packed"));
+                        return Err(io::Error::other("an image cannot be packed"));
                     }
                 };
-                for ((name, _), (stamp, picture)) in chunk.iter().zip(prepared) {
-                    file.write_all(picture.as_raw())?;
-                    let (w, h) = picture.dimensions();
+                for ((name, _), (stamp, image)) in chunk.iter().zip(prepared) {
+                    file.write_all(image.as_raw())?;
+                    let (w, h) = image.dimensions();
                     index += &format!("{offset}\t{h}\t{w}\t{stamp}\t{name}\n");
-                    offset += picture.as_raw().len() as u64;
+                    offset += image.as_raw().len() as u64;
                 }
-                progress(chunk_idx * TOGETHER + chunk.len(), pictures.len());
+                progress(chunk_idx * CHUNK + chunk.len(), images.len());
             }
             file.write_all(index.as_bytes())?;
             file.write_all(&offset.to_le_bytes())?;
@@ -219,39 +221,39 @@ impl Pack {
         }
     }
 
-    /// The file.
+    /// Returns the path of the file.
     pub fn file(&self) -> &Path {
         &self.path
     }
 
-    /// A picture, by its position among those of the run.
+    /// Returns an image, by its index among those of the run.
     ///
     /// # Errors
-    /// A file that was cut short since it was opened.
-    pub fn picture(&self, idx: usize) -> io::Result<Picture> {
+    /// A file that was truncated after it was opened.
+    pub fn image(&self, idx: usize) -> io::Result<Image> {
         let Place { offset, height, width } = self.places[idx];
         let mut pixels = vec![0; height as usize * width as usize * 3];
         self.file.read_exact_at(&mut pixels, offset)?;
-        Ok(Picture::from_raw(width, height, pixels).expect("three bytes a pixel"))
+        Ok(Image::from_raw(width, height, pixels).expect("three bytes per pixel"))
     }
 }
 
-/// The lines at the end of a pack.
+/// Reads the lines at the end of a pack.
 fn index(file: &File) -> io::Result<String> {
     let damaged = || io::Error::from(io::ErrorKind::InvalidData);
     let end = file.metadata()?.len();
     let tail = end.checked_sub(8 + MAGIC.len() as u64).ok_or_else(damaged)?;
-    let (mut begins, mut magic) = ([0; 8], [0; MAGIC.len()]);
-    file.read_exact_at(&mut begins, tail)?;
+    let (mut start, mut magic) = ([0; 8], [0; MAGIC.len()]);
+    file.read_exact_at(&mut start, tail)?;
     file.read_exact_at(&mut magic, tail + 8)?;
-    let begins = u64::from_le_bytes(begins);
-    let length = tail.checked_sub(begins).filter(|_| magic == *MAGIC).ok_or_else(damaged)?;
+    let start = u64::from_le_bytes(start);
+    let length = tail.checked_sub(start).filter(|_| magic == *MAGIC).ok_or_else(damaged)?;
     let mut text = vec![0; length as usize];
-    file.read_exact_at(&mut text, begins)?;
+    file.read_exact_at(&mut text, start)?;
     String::from_utf8(text).map_err(|_| damaged())
 }
 
-/// A line's name, and what comes before it.
+/// Splits a line into the name and the fields before it.
 fn fields(line: &str) -> Option<(&str, [&str; 4])> {
     let mut fields = line.splitn(5, '\t');
     let mut next = || fields.next();
@@ -267,7 +269,7 @@ fn place(line: &[&str; 4]) -> Option<Place> {
     })
 }
 
-/// What tells whether a picture is as it was.
+/// Returns a stamp that changes with the content of an image: size and modification time, or size and hash.
 fn stamp(content: &Content) -> io::Result<String> {
     match content {
         Content::File(path) => {
@@ -279,13 +281,13 @@ fn stamp(content: &Content) -> io::Result<String> {
     }
 }
 
-/// The folder that all pictures in files are in.
-fn root(pictures: &[(String, Content)]) -> Option<PathBuf> {
-    let folders = pictures.iter().filter_map(|(_, content)| match content {
+/// Returns the common folder of all images that are files.
+fn root(images: &[(String, Content)]) -> Option<PathBuf> {
+    let folders = images.iter().filter_map(|(_, content)| match content {
         Content::File(path) => path.parent(),
         Content::Memory(_) => None,
     });
-    // The disk is asked for each part of a path: once a folder.
+    // Canonicalising a path accesses the disk for each of its parts: it is done once per folder.
     let mut seen = HashSet::new();
     let mut folders = folders.filter(|it| seen.insert(*it));
     let first = fs::canonicalize(folders.next()?).ok()?;
@@ -324,81 +326,81 @@ mod tests {
         }
     }
 
-    /// Pictures in a folder, and their names.
-    fn pictures(dir: &std::path::Path) -> Vec<(String, Content)> {
+    /// Writes images to a folder, and returns them with their names.
+    fn images(dir: &std::path::Path) -> Vec<(String, Content)> {
         let one = |idx: u32| {
             let name = format!("{idx}.png");
-            let picture = image::RgbImage::from_fn(31 + idx, 40, |x, y| {
+            let image = image::RgbImage::from_fn(31 + idx, 40, |x, y| {
                 image::Rgb([(x * 3 + idx) as u8, (y * 5) as u8, 7])
             });
-            picture.save(dir.join(&name)).unwrap();
+            image.save(dir.join(&name)).unwrap();
             (name.clone(), Content::File(dir.join(name)))
         };
         (0..5).map(one).collect()
     }
 
     #[test]
-    fn what_comes_out_of_a_pack_is_what_comes_out_of_the_file() {
+    fn images_from_a_pack_and_from_files_are_equal() {
         let dir = tempfile::tempdir().unwrap();
-        let (pictures, pipeline) = (pictures(dir.path()), pipeline());
-        let path = Packs::new(dir.path(), &pictures).path(&pipeline);
-        assert!(Packs::new(dir.path(), &pictures).open(&pipeline).unwrap().is_none());
-        let n_bytes = Pack::write(&path, &pipeline, &pictures, None, &|_, _| {}).unwrap();
+        let (images, pipeline) = (images(dir.path()), pipeline());
+        let path = Packs::new(dir.path(), &images).path(&pipeline);
+        assert!(Packs::new(dir.path(), &images).open(&pipeline).unwrap().is_none());
+        let n_bytes = Pack::write(&path, &pipeline, &images, None, &|_, _| {}).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().len(), n_bytes);
-        // Part of them, in another order.
-        let some: Vec<_> = [3, 0, 4].map(|it: usize| pictures[it].clone()).to_vec();
+        // Some of the images, in another order.
+        let some: Vec<_> = [3, 0, 4].map(|it: usize| images[it].clone()).to_vec();
         let pack = Packs::new(dir.path(), &some).open(&pipeline).unwrap().unwrap();
         for (idx, (name, content)) in some.iter().enumerate() {
-            for draw in 0..5 {
-                let rng = || Seed(draw).stream(name);
+            for seed in 0..5 {
+                let rng = || Seed(seed).stream(name);
                 let from_file =
                     pipeline.apply(&content.bytes().unwrap(), &mut rng(), None).unwrap();
-                let from_pack = pipeline.finish(pack.picture(idx).unwrap(), &mut rng()).unwrap();
+                let from_pack = pipeline.finish(pack.image(idx).unwrap(), &mut rng()).unwrap();
                 assert!(from_file == from_pack, "{name}");
             }
         }
     }
 
     #[test]
-    fn pictures_are_looked_at_once_for_all_packs() {
+    fn image_files_are_inspected_once_for_all_packs() {
         let dir = tempfile::tempdir().unwrap();
-        let (pictures, pipeline) = (pictures(dir.path()), pipeline());
+        let (images, pipeline) = (images(dir.path()), pipeline());
         let mut other = pipeline.clone();
         other.ops.remove(0);
-        let packs = Packs::new(dir.path(), &pictures);
+        let packs = Packs::new(dir.path(), &images);
         for it in [&pipeline, &other] {
-            Pack::write(&packs.path(it), it, &pictures, None, &|_, _| {}).unwrap();
+            Pack::write(&packs.path(it), it, &images, None, &|_, _| {}).unwrap();
         }
         assert!(packs.open(&pipeline).unwrap().is_some());
         image::RgbImage::new(9, 9).save(dir.path().join("2.png")).unwrap();
-        assert!(packs.open(&other).unwrap().is_some(), "looked at again");
-        assert!(Packs::new(dir.path(), &pictures).open(&other).is_err());
+        assert!(packs.open(&other).unwrap().is_some(), "inspected again");
+        assert!(Packs::new(dir.path(), &images).open(&other).is_err());
     }
 
     #[test]
-    fn a_changed_picture_makes_it_stale_and_other_steps_have_another() {
+    fn changed_image_makes_a_pack_stale_and_other_steps_use_another_pack() {
         let dir = tempfile::tempdir().unwrap();
-        let (mut pictures, mut pipeline) = (pictures(dir.path()), pipeline());
-        let path = Packs::new(dir.path(), &pictures).path(&pipeline);
-        Pack::write(&path, &pipeline, &pictures, None, &|_, _| {}).unwrap();
+        let (mut images, mut pipeline) = (images(dir.path()), pipeline());
+        let path = Packs::new(dir.path(), &images).path(&pipeline);
+        Pack::write(&path, &pipeline, &images, None, &|_, _| {}).unwrap();
         image::RgbImage::new(9, 9).save(dir.path().join("2.png")).unwrap();
-        pictures.push(("new.png".to_owned(), Content::File(dir.path().join("4.png"))));
-        let err = Packs::new(dir.path(), &pictures).open(&pipeline).unwrap_err().to_string();
-        assert!(err.contains("of 6 pictures, 2 changed") && err.contains("2.png"), "{err}");
-        // What comes after the first random step does not matter; what comes before does.
+        images.push(("new.png".to_owned(), Content::File(dir.path().join("4.png"))));
+        let err = Packs::new(dir.path(), &images).open(&pipeline).unwrap_err().to_string();
+        assert!(err.contains("of 6 images, 2 changed") && err.contains("2.png"), "{err}");
+        // The pack depends only on the steps before the first random one.
         pipeline.ops.pop();
-        assert_eq!(Packs::new(dir.path(), &pictures).path(&pipeline), path);
+        assert_eq!(Packs::new(dir.path(), &images).path(&pipeline), path);
         pipeline.ops.remove(0);
-        assert_ne!(Packs::new(dir.path(), &pictures).path(&pipeline), path);
+        assert_ne!(Packs::new(dir.path(), &images).path(&pipeline), path);
     }
 
     #[test]
-    fn what_a_killed_pack_left_behind_goes_and_what_is_being_packed_stays() {
+    fn leftovers_of_killed_processes_are_removed_and_files_in_use_are_not() {
         let dir = tempfile::tempdir().unwrap();
-        let (pictures, pipeline) = (pictures(dir.path()), pipeline());
+        let (images, pipeline) = (images(dir.path()), pipeline());
         let cache = dir.path().join("cache");
         fs::create_dir(&cache).unwrap();
-        let path = Packs::new(&cache, &pictures).path(&pipeline);
+        let path = Packs::new(&cache, &images).path(&pipeline);
         let temporary = |name: &str| cache.join(format!(".{name}.0.tmp"));
         let ours = temporary(&path.file_name().unwrap().to_string_lossy());
         fs::write(&ours, b"a part").unwrap();
@@ -406,40 +408,40 @@ mod tests {
         fs::write(&other, b"a part").unwrap();
         let busy = fs::File::create(temporary("pack-fedcba9876543210.rgb")).unwrap();
         busy.lock().unwrap();
-        // A run that finds no pack looks at this one alone.
-        assert!(Packs::new(&cache, &pictures).open(&pipeline).unwrap().is_none());
+        // A run without a pack removes only the leftovers of its own pack.
+        assert!(Packs::new(&cache, &images).open(&pipeline).unwrap().is_none());
         assert!(!ours.exists() && other.exists());
         fs::write(&ours, vec![0; 1 << 20]).unwrap();
-        Pack::write(&path, &pipeline, &pictures, None, &|_, _| {}).unwrap();
-        assert!(Packs::new(&cache, &pictures).open(&pipeline).unwrap().is_some());
+        Pack::write(&path, &pipeline, &images, None, &|_, _| {}).unwrap();
+        assert!(Packs::new(&cache, &images).open(&pipeline).unwrap().is_some());
         let mut left: Vec<_> = fs::read_dir(&cache).unwrap().map(|it| it.unwrap().path()).collect();
         left.sort();
         assert_eq!(left, [temporary("pack-fedcba9876543210.rgb"), path]);
     }
 
     #[test]
-    fn a_part_of_a_pack_is_none_and_a_broken_picture_leaves_none() {
+    fn truncated_pack_is_an_error_and_a_damaged_image_leaves_no_pack() {
         let dir = tempfile::tempdir().unwrap();
-        let (mut pictures, pipeline) = (pictures(dir.path()), pipeline());
-        let path = Packs::new(dir.path(), &pictures).path(&pipeline);
-        Pack::write(&path, &pipeline, &pictures, None, &|_, _| {}).unwrap();
+        let (mut images, pipeline) = (images(dir.path()), pipeline());
+        let path = Packs::new(dir.path(), &images).path(&pipeline);
+        Pack::write(&path, &pipeline, &images, None, &|_, _| {}).unwrap();
         let whole = fs::read(&path).unwrap();
         for length in [0, 10, whole.len() / 2, whole.len() - 1] {
             fs::write(&path, &whole[..length]).unwrap();
             assert!(
                 matches!(
-                    Packs::new(dir.path(), &pictures).open(&pipeline),
+                    Packs::new(dir.path(), &images).open(&pipeline),
                     Err(PackError::Damaged(_))
                 ),
                 "{length}"
             );
         }
         fs::remove_file(&path).unwrap();
-        fs::write(dir.path().join("bad.png"), b"no picture").unwrap();
-        pictures.push(("bad.png".to_owned(), Content::File(dir.path().join("bad.png"))));
-        let err = Pack::write(&path, &pipeline, &pictures, None, &|_, _| {}).unwrap_err();
-        assert!(err.to_string().starts_with("bad.png: this is no picture"), "{err}");
+        fs::write(dir.path().join("bad.png"), b"not an image").unwrap();
+        images.push(("bad.png".to_owned(), Content::File(dir.path().join("bad.png"))));
+        let err = Pack::write(&path, &pipeline, &images, None, &|_, _| {}).unwrap_err();
+        assert!(err.to_string().starts_with("bad.png: this is not an image"), "{err}");
         assert!(!path.exists());
-        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 6, "something was left behind");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 6, "a file is left behind");
     }
 }

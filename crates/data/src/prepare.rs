@@ -1,4 +1,4 @@
-//! Working out of every picture what the operations remember, before a run asks for it.
+//! Fills the cache of what the pipeline's operations compute for each image, before a run needs it.
 
 use std::{
     sync::atomic::{AtomicUsize, Ordering},
@@ -11,27 +11,27 @@ use rayon::prelude::*;
 
 use crate::{LoadError, Manifest, Remembered};
 
-/// What preparing came to.
+/// A summary of the preparation.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Prepared {
-    /// Pictures whose face was found.
+    /// The number of images in which a face was found.
     pub n_found: usize,
-    /// Pictures in which none was, so that the middle is taken for it.
+    /// The number of images without a detected face: the centre is used instead.
     pub n_not_found: usize,
-    /// What half of the pictures took at most.
+    /// The median time per image, in milliseconds.
     pub milliseconds_median: f64,
 }
 
-/// Works out what a pipeline has to know of every picture, for the manifest's memory to keep.
+/// Computes what a pipeline needs to know about every image, and stores it in the manifest's cache.
 ///
 /// # Errors
-/// A picture that cannot be read.
+/// An image that cannot be read.
 pub fn prepare(
     manifest: &Manifest,
     pipeline: &Pipeline,
     progress: &(dyn Fn(usize, usize) + Sync),
 ) -> Result<Prepared, LoadError> {
-    // What killed programs left of pictures that nobody asks for any more.
+    // Temporary files of killed processes, of images that are not in the data any more.
     manifest.memory.as_ref().map(Remembered::dir).inspect(|it| remove_leftovers(it));
     let memory = manifest.memory.as_ref().map(|it| it as &dyn Memory);
     let (n_all, n_done) = (manifest.examples.len(), AtomicUsize::new(0));
@@ -41,7 +41,7 @@ pub fn prepare(
         let bytes = bytes.map_err(|source| LoadError::Io { name: name(), source })?;
         let began = Instant::now();
         let found = pipeline.study(&bytes, memory);
-        let found = found.map_err(|source| LoadError::Picture { name: name(), source })?;
+        let found = found.map_err(|source| LoadError::Image { name: name(), source })?;
         let milliseconds = began.elapsed().as_secs_f64() * 1e3;
         progress(n_done.fetch_add(1, Ordering::Relaxed) + 1, n_all);
         Ok((found, milliseconds))
@@ -65,14 +65,14 @@ mod tests {
     use base::Seed;
 
     use super::prepare;
-    use crate::{Context, People, Remembered, Source as _};
+    use crate::{Context, Remembered, Source as _, SyntheticPeople};
 
     #[test]
-    fn what_is_remembered_gives_the_same_pictures() {
+    fn cached_results_give_the_same_images() {
         let dir = tempfile::tempdir().unwrap();
-        let people = People {
+        let people = SyntheticPeople {
             n_people: 1,
-            n_scored: 0,
+            n_test: 0,
             size: [96, 72],
             wrong_labels: 0.0,
             flipped: 0.0,
@@ -88,32 +88,32 @@ mod tests {
         let statistics = StatisticsConfig::default().get().known().unwrap();
         let pipeline = Pipeline { ops, statistics, max_pixels: 1 << 20 };
         let memory = Remembered::within(dir.path());
-        let pictures = |memory| {
-            let picture = |it: &crate::Example| {
+        let images = |memory| {
+            let image = |it: &crate::Example| {
                 let rng = &mut Seed(0).stream("test");
                 pipeline.apply(&it.content.bytes().unwrap(), rng, memory).unwrap()
             };
-            manifest.examples.iter().map(picture).collect::<Vec<_>>()
+            manifest.examples.iter().map(image).collect::<Vec<_>>()
         };
-        let anew = pictures(None);
-        assert!(pictures(Some(&memory)) == anew, "the first time");
-        let keys: Vec<String> = fs::read_dir(dir.path().join("pictures"))
+        let uncached = images(None);
+        assert!(images(Some(&memory)) == uncached, "the first time");
+        let keys: Vec<String> = fs::read_dir(dir.path().join("images"))
             .unwrap()
             .map(|it| it.unwrap().file_name().into_string().unwrap())
             .collect();
         assert!(keys.iter().filter(|it| it.starts_with("face-")).count() == 7, "{keys:?}");
-        assert!(pictures(Some(&memory)) == anew, "the second time");
-        // A memory that was damaged is none.
+        assert!(images(Some(&memory)) == uncached, "the second time");
+        // Damaged entries of the cache are ignored.
         keys.iter().for_each(|it| memory.keep(it, b"?"));
-        assert!(pictures(Some(&memory)) == anew, "with a damaged memory");
+        assert!(images(Some(&memory)) == uncached, "with a damaged cache");
 
         manifest.memory = Some(memory.clone());
         let leftover = memory.dir().join(".face-0.0.tmp");
         fs::write(&leftover, b"a part").unwrap();
         let prepared = prepare(&manifest, &pipeline, &|_, _| {}).unwrap();
         assert_eq!(prepared.n_found + prepared.n_not_found, 7);
-        assert!(!leftover.exists(), "what a killed program left");
-        // What is recalled decides: here a face of 8x8 at the corner, in every picture.
+        assert!(!leftover.exists(), "a temporary file of a killed process remains");
+        // Cached results are used: here a face of 8x8 at the corner, in every image.
         let face = [[0_u64, 0, 8, 8].map(u64::to_le_bytes).concat(), 9_f64.to_le_bytes().to_vec()];
         let keys = keys.iter().filter(|it| it.starts_with("face-"));
         keys.for_each(|it| memory.keep(it, &face.concat()));

@@ -1,7 +1,7 @@
-//! What was worked out of pictures, on disk: a small file for each thing, named by its key.
+//! The on-disk cache of values computed from images: a small file per value, named by its key.
 //!
-//! A key has the SHA-256 of the picture's bytes, so one folder serves every data set, and a picture
-//! that changes is another. The folder may be deleted at any time.
+//! A key contains the SHA-256 of the image's bytes, so one folder serves every data set, and a changed image
+//! has another key. The folder may be deleted at any time.
 
 use std::{
     fs, io,
@@ -9,19 +9,19 @@ use std::{
 };
 
 use augment::Memory;
-use base::files::write_whole;
+use base::files::write_atomic;
 
-/// A folder that remembers.
+/// A cache folder.
 #[derive(Clone, Debug)]
 pub struct Remembered(PathBuf);
 
 impl Remembered {
-    /// In a folder of the cache.
+    /// Returns the cache of images within the program's cache folder.
     pub fn within(cache: &Path) -> Remembered {
-        Remembered(cache.join("pictures"))
+        Remembered(cache.join("images"))
     }
 
-    /// The folder.
+    /// Returns the folder.
     pub fn dir(&self) -> &Path {
         &self.0
     }
@@ -33,9 +33,9 @@ impl Memory for Remembered {
     }
 
     fn keep(&self, key: &str, value: &[u8]) {
-        // A cache that cannot be written costs time, not a run. Two threads may keep the same thing:
-        // they write the same bytes. The folder is made when it is missed.
-        let write = || write_whole(&self.0.join(key), value);
+        // A cache that cannot be written costs time, and does not fail the run. Two threads may save the same
+        // value: they write the same bytes. The folder is created when the first write fails without it.
+        let write = || write_atomic(&self.0.join(key), value);
         drop(write().or_else(|err| match err.kind() {
             io::ErrorKind::NotFound => fs::create_dir_all(&self.0).and_then(|()| write()),
             _ => Err(err),
@@ -50,7 +50,7 @@ mod tests {
     use super::Remembered;
 
     #[test]
-    fn the_folder_may_be_deleted_at_any_time() {
+    fn folder_may_be_deleted_at_any_time() {
         let cache = tempfile::tempdir().unwrap();
         let memory = Remembered::within(&cache.path().join("of/mine"));
         for value in [b"one", b"two"] {

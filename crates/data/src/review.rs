@@ -1,18 +1,18 @@
-//! Doubtful labels to be reviewed by a person, as a table; and what the person decides, carried out.
+//! Tables of doubtful labels for manual review, and the reviewer's decisions applied to the data.
 //!
 //! ```text
-//! person,picture,factor,given,suggested,score,decision
+//! person,image,factor,given,suggested,score,decision
 //! 000012_female_Drawn_58,all,age,30-59,>=60,0.0213,fix
 //! 000031_male_Drawn_25,000031_male_Drawn_25/normal.jpg,mask,incorrect,not worn,0.0004,weight 0.5
 //! ```
 //!
-//! A decision is `fix` (the label becomes what `suggested` says, which may be another level than it
-//! was written with), `drop` (left out altogether), `weight 0.5` (counts that much in training, 0 not
-//! at all), or `keep`; none is as `keep`. `all` are all pictures of a person. Where a factor cuts
-//! ages, `suggested` may be a year, such as 47; a range alone leaves the year unknown, so that no
-//! other cut changes what was decided.
+//! A decision is `fix` (the label becomes that of `suggested`, which the reviewer may have changed to
+//! another level), `drop` (left out entirely), `weight 0.5` (a sample weight in training, 0 to not train on
+//! it), or `keep`; empty means `keep`. `all` means all images of a person. Where a factor cuts ages,
+//! `suggested` may be an age in years, such as 47; a range alone leaves the age unknown, so that other cuts
+//! do not change the decision.
 //!
-//! Data is never changed: a table is carried out on what was read, each time that it is read.
+//! Files are never changed: decisions are applied to the manifest each time that the data is read.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -33,58 +33,57 @@ use crate::{Example, Manifest};
 /// A table of doubtful labels.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Review {
-    /// The rows, the most doubtful label first.
+    /// The rows, most doubtful label first.
     pub rows: Vec<Reviewed>,
 }
 
 /// A row of the table.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Reviewed {
-    /// Its line in the file that it was read from; of what was read from none, 0.
+    /// Its line in the file that it was read from; 0 if it was not read from a file.
     #[serde(skip)]
     pub line: usize,
-    /// Whose label it is.
+    /// The person's name.
     pub person: String,
-    /// The picture's name, or `all` where the label is the person's.
-    pub picture: String,
+    /// The image's name, or `all` if the label is the person's.
+    pub image: String,
     /// The factor's name.
     pub factor: String,
-    /// The level that the data gives.
+    /// The level in the data.
     pub given: String,
-    /// The level that models say; or of an age, the year that the reviewer says.
+    /// The predicted level; or an age in years, entered by the reviewer.
     pub suggested: String,
-    /// How well the given level is supported.
+    /// The support for the given level.
     pub score: f64,
-    /// What the person who looked at it says; empty before.
+    /// The reviewer's decision; empty before the review.
     #[serde(default)]
     pub decision: String,
 }
 
-/// What becomes of a label.
+/// A reviewer's decision on a label.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Decision {
-    /// It stays.
+    /// The label stays.
     Keep,
-    /// It becomes the suggested level.
+    /// The label becomes the suggested level.
     Fix,
-    /// Its pictures are left out.
+    /// The images are left out.
     Drop,
-    /// Its pictures count that much in training.
+    /// The images get this sample weight in training.
     Weight(f32),
 }
 
-/// Stands for all pictures of a person.
+/// Stands for all images of a person.
 const ALL: &str = "all";
 
 /// The columns of a table.
-const HEADER: [&str; 7] =
-    ["person", "picture", "factor", "given", "suggested", "score", "decision"];
+const HEADER: [&str; 7] = ["person", "image", "factor", "given", "suggested", "score", "decision"];
 
 impl Reviewed {
-    /// What was decided.
+    /// Parses the decision.
     ///
     /// # Errors
-    /// A word that is no decision.
+    /// A text that is not a decision.
     pub fn decided(&self) -> Result<Decision, String> {
         let mut words = self.decision.split_whitespace();
         match (words.next(), words.next(), words.next()) {
@@ -94,10 +93,10 @@ impl Reviewed {
             (Some("weight"), Some(number), None) => {
                 let weight = number.parse().ok().filter(|it: &f32| (0.0..=1.0).contains(it));
                 let weight = weight.map(Decision::Weight);
-                weight.ok_or_else(|| format!("a weight is from 0 to 1, not `{number}`"))
+                weight.ok_or_else(|| format!("a weight must be from 0 to 1, not `{number}`"))
             }
             _ => Err(format!(
-                "there is no decision `{}`: write `fix`, `drop`, `keep` or `weight 0.5`",
+                "unknown decision `{}`: write `fix`, `drop`, `keep` or `weight 0.5`",
                 self.decision
             )),
         }
@@ -105,13 +104,12 @@ impl Reviewed {
 }
 
 impl Review {
-    /// The table's text.
+    /// Formats the table as CSV.
     pub fn to_csv(&self) -> String {
         let row = |it: &Reviewed| {
-            let Reviewed { person, picture, factor, given, suggested, score, decision, line: _ } =
-                it;
+            let Reviewed { person, image, factor, given, suggested, score, decision, line: _ } = it;
             let score = score.to_string();
-            [person, picture, factor, given, suggested, &score, decision].map(String::clone)
+            [person, image, factor, given, suggested, &score, decision].map(String::clone)
         };
         table::text(HEADER, self.rows.iter().map(row))
     }
@@ -119,7 +117,7 @@ impl Review {
     /// Reads a table.
     ///
     /// # Errors
-    /// A file that cannot be read, or that is no such table.
+    /// A file that cannot be read, or is not such a table.
     pub fn read(path: &Path) -> Result<Review, String> {
         Review::parse(&text::read(path).map_err(|err| err.to_string())?)
     }
@@ -127,11 +125,10 @@ impl Review {
     fn parse(text: &str) -> Result<Review, String> {
         let records = Records::of(text);
         let header = records.header();
-        let Ok([person, picture, factor, given, suggested, score, decision]) =
-            header.columns(HEADER)
+        let Ok([person, image, factor, given, suggested, score, decision]) = header.columns(HEADER)
         else {
             return Err(format!(
-                "this is no table of `maskfit labels`: its first line is to be `{}`",
+                "this is not a table of `maskfit labels`: its first line must be `{}`",
                 HEADER.join(",")
             ));
         };
@@ -145,12 +142,12 @@ impl Review {
             Ok(Reviewed {
                 line,
                 person: field(person),
-                picture: field(picture),
+                image: field(image),
                 factor: field(factor),
                 given: field(given),
                 suggested: field(suggested),
                 score: number.map_err(|_| {
-                    format!("line {line}: the score `{}` is no number", field(score))
+                    format!("line {line}: the score `{}` is not a number", field(score))
                 })?,
                 decision: field(decision),
             })
@@ -158,20 +155,20 @@ impl Review {
         Ok(Review { rows: records.rows().map(row).collect::<Result<_, _>>()? })
     }
 
-    /// Carries out what was decided, or nothing of it; returns what that was, in words.
+    /// Applies all decisions, or none if there are errors; returns a summary.
     ///
     /// # Errors
-    /// Every row that cannot be carried out, and why.
+    /// Every row that cannot be applied, and why.
     pub fn apply(&self, manifest: &mut Manifest) -> Result<String, String> {
         let index = Index::of(manifest);
-        // The examples that a row has to do with, as they become.
+        // The examples that rows refer to, with their changes.
         let mut changed: HashMap<usize, Example> = HashMap::new();
         let mut dropped = HashSet::new();
         let (mut problems, mut lines) = (Vec::new(), HashMap::new());
         let [mut n_fixed, mut n_dropped, mut n_weighted] = [0; 3];
         for row in &self.rows {
             let line = row.line;
-            let mut carry_out = || {
+            let mut apply = || {
                 let decision = row.decided()?;
                 if decision == Decision::Keep {
                     return Ok(());
@@ -183,10 +180,12 @@ impl Review {
                 };
                 for (at, change) in meant.into_iter().zip(change.iter().cycle()) {
                     if let Some(before) = lines.insert((at, change.factor), line) {
-                        return Err(format!("line {before} has decided on this label already"));
+                        return Err(format!(
+                            "this label has already been decided in line {before}"
+                        ));
                     }
-                    let as_it_is = || manifest.examples[at].clone();
-                    change.apply(&manifest.task, changed.entry(at).or_insert_with(as_it_is))?;
+                    let unchanged = || manifest.examples[at].clone();
+                    change.apply(&manifest.task, changed.entry(at).or_insert_with(unchanged))?;
                     if decision == Decision::Drop {
                         dropped.insert(at);
                     }
@@ -199,7 +198,7 @@ impl Review {
                 }
                 Ok(())
             };
-            if let Err(problem) = carry_out() {
+            if let Err(problem) = apply() {
                 problems.push(format!("line {line}: {problem}"));
             }
         }
@@ -213,11 +212,12 @@ impl Review {
         manifest.examples.retain(|_| !at.next().is_some_and(|it| dropped.contains(&it)));
         let n_gone = dropped.len();
         Ok(format!(
-            "{n_fixed} labels fixed, {n_dropped} dropped ({n_gone} pictures), {n_weighted} weighted"
+            "{n_fixed} labels fixed, {n_dropped} dropped ({n_gone} images), {n_weighted} weighted"
         ))
     }
 }
-/// What rows name, found without going through all examples for each.
+
+/// An index of the manifest's names, to look up the people and images of each row quickly.
 struct Index<'a> {
     manifest: &'a Manifest,
     /// Positions of people, by name.
@@ -234,7 +234,7 @@ impl<'a> Index<'a> {
     fn of(manifest: &'a Manifest) -> Index<'a> {
         let Manifest { task, people, examples, .. } = manifest;
         let levels = |factor: &'a Factor| -> HashMap<&'a str, usize> {
-            // Of equal names the first counts.
+            // Of equal names, the first is used.
             factor.levels.iter().enumerate().rev().map(|(at, it)| (it.as_str(), at)).collect()
         };
         let factors = task.factors.iter().enumerate().rev();
@@ -247,21 +247,21 @@ impl<'a> Index<'a> {
         }
     }
 
-    /// The pictures whose label a row decides on, rising.
+    /// Returns the images that a row refers to, in increasing order.
     fn meant(&self, row: &Reviewed) -> Result<Vec<usize>, String> {
         let Manifest { people, examples, .. } = self.manifest;
         let person = |at: usize| people[examples[at].person].as_str();
-        let (meant, what) = match row.picture.as_str() {
+        let (meant, what) = match row.image.as_str() {
             ALL => (named(&self.by_person, &row.person, person).to_vec(), &row.person),
             name => {
                 let mut meant = named(&self.by_name, name, |it| &examples[it].name).to_vec();
                 meant.retain(|&it| person(it) == row.person);
-                (meant, &row.picture)
+                (meant, &row.image)
             }
         };
-        // A person may be there without pictures, which another table dropped.
+        // A person may have no images left, if another table dropped them.
         let is_gone = || {
-            row.picture == ALL
+            row.image == ALL
                 && !named(&self.people, &row.person, |it| people[it].as_str()).is_empty()
         };
         match meant.is_empty() && !is_gone() {
@@ -270,7 +270,7 @@ impl<'a> Index<'a> {
         }
     }
 
-    /// What a row does to each of its pictures.
+    /// Returns the change of a row to each of its images.
     fn change(&self, row: &Reviewed, decision: Decision) -> Result<Change, String> {
         let Some((factor, levels)) = self.factors.get(row.factor.as_str()) else {
             return Err(format!("the data has no factor `{}`", row.factor));
@@ -283,7 +283,7 @@ impl<'a> Index<'a> {
                 let level = |name: &str| {
                     let known = || task.factors[factor].levels.join(", ");
                     let level = levels.get(name).copied();
-                    level.ok_or_else(|| format!("`{name}` is none of: {}", known()))
+                    level.ok_or_else(|| format!("`{name}` is not one of: {}", known()))
                 };
                 let year = row.suggested.parse::<f64>().ok().filter(|it| it.is_finite());
                 let year = year.filter(|_| task.ranged() == Some(factor));
@@ -298,27 +298,27 @@ impl<'a> Index<'a> {
     }
 }
 
-/// Positions in the order of their names, and of equal names rising.
+/// Returns positions sorted by name, those of equal names in increasing order.
 fn sorted<'a>(n: usize, name: impl Fn(usize) -> &'a String) -> Vec<usize> {
     let mut order: Vec<usize> = (0..n).collect();
     order.sort_by(|&a, &b| name(a).cmp(name(b)));
     order
 }
 
-/// Those of sorted positions that are called so.
+/// Returns those of sorted positions that have the name.
 fn named<'a, 'b>(order: &'a [usize], name: &str, of: impl Fn(usize) -> &'b str) -> &'a [usize] {
     let from = &order[order.partition_point(|&it| of(it) < name)..];
     &from[..from.partition_point(|&it| of(it) == name)]
 }
 
-/// What a decision does to a picture.
+/// The change to an image by a decision.
 struct Change {
     /// The position of the factor.
     factor: usize,
     what: What,
 }
 
-/// What is changed; levels by their position.
+/// The kind of change; levels by their position.
 enum What {
     Nothing,
     Weight(f32),
@@ -335,7 +335,9 @@ impl Change {
                 let is = task.project(example.class, Scope::Factor(self.factor));
                 if is != given && is != suggested {
                     let (is, given) = (&levels[is], &levels[given]);
-                    return Err(format!("the data says `{is}`, not `{given}`: is it other data?"));
+                    return Err(format!(
+                        "the label in the data is `{is}`, not `{given}`: is it other data?"
+                    ));
                 }
                 let mut levels = task.levels_of(example.class);
                 levels[self.factor] = suggested;
@@ -356,7 +358,7 @@ mod tests {
     use super::Review;
     use crate::{Content, Example, Manifest, Use};
 
-    /// Two people of a male 28 years old each, with a picture with a mask and one without.
+    /// Two men aged 28, each with an image with a mask and one without.
     fn manifest() -> Manifest {
         let task = Task::mask_gender_age();
         let example = |person: usize, name: &str, mask: usize| Example {
@@ -378,7 +380,7 @@ mod tests {
         Manifest::new(task, people, examples)
     }
 
-    const HEADER: &str = "person,picture,factor,given,suggested,score,decision\n";
+    const HEADER: &str = "person,image,factor,given,suggested,score,decision\n";
 
     fn applied(rows: &str) -> Result<Manifest, String> {
         let mut manifest = manifest();
@@ -387,7 +389,7 @@ mod tests {
     }
 
     #[test]
-    fn each_decision_does_what_it_says() {
+    fn each_decision_is_applied() {
         let it = applied(
             "ann,all,gender,male,female,0.1,fix\n\
              ann,all,age,<30,>=60,0.1,fix\n\
@@ -412,23 +414,29 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_carried_out_says_where_and_why() {
+    fn invalid_rows_are_reported_with_line_and_reason() {
         for (row, want) in [
-            ("ann,all,gender,male,female,0.1,yes", "line 2: there is no decision `yes`"),
-            ("ann,all,gender,male,female,0.1,weight 2", "line 2: a weight is from 0 to 1, not `2`"),
+            ("ann,all,gender,male,female,0.1,yes", "line 2: unknown decision `yes`"),
+            (
+                "ann,all,gender,male,female,0.1,weight 2",
+                "line 2: a weight must be from 0 to 1, not `2`",
+            ),
             ("ann,all,cheese,male,female,0.1,fix", "line 2: the data has no factor `cheese`"),
-            ("ann,all,gender,male,dog,0.1,fix", "line 2: `dog` is none of: male, female"),
+            ("ann,all,gender,male,dog,0.1,fix", "line 2: `dog` is not one of: male, female"),
             ("eve,all,gender,male,female,0.1,fix", "line 2: the data has no `eve`"),
-            ("ann,all,age,30-59,>=60,0.1,fix", "line 2: the data says `<30`, not `30-59`"),
+            (
+                "ann,all,age,30-59,>=60,0.1,fix",
+                "line 2: the label in the data is `<30`, not `30-59`",
+            ),
             ("ann,all,age", "line 2: has 3 fields, the header 7"),
-            ("ann,all,age,<30,47,high,fix", "line 2: the score `high` is no number"),
+            ("ann,all,age,<30,47,high,fix", "line 2: the score `high` is not a number"),
             (
                 "\n\r\n\"an\nn\",all,age,<30,47,1,keep\n\neve,all,gender,male,female,0.1,fix",
                 "line 7: the data has no `eve`",
             ),
             (
                 "ann,all,age,<30,>=60,0.1,fix\nann,ann/mask1.jpg,age,<30,30-59,0.1,fix",
-                "line 3: line 2 has decided on this label already",
+                "line 3: this label has already been decided in line 2",
             ),
         ] {
             let err = applied(row).unwrap_err();
@@ -439,10 +447,10 @@ mod tests {
     }
 
     #[test]
-    fn a_table_of_every_picture_takes_no_longer_than_its_rows_and_pictures_together() {
-        // 40,000 rows on 40,000 pictures: two minutes where each row goes through all of them.
+    fn a_large_table_takes_linear_time() {
+        // 40,000 rows and 40,000 images: two minutes if each row searches all images.
         let mut manifest = manifest();
-        let [one, ..] = manifest.examples.as_slice() else { panic!("it has examples") };
+        let [one, ..] = manifest.examples.as_slice() else { panic!("the manifest has examples") };
         let one = one.clone();
         let name = |it: usize| format!("person {it}");
         manifest.people = (0..40_000).map(name).collect();
@@ -455,8 +463,9 @@ mod tests {
             _ => format!("person {it},all,gender,male,female,0.1,keep\n"),
         };
         let rows: String = (0..40_000).rev().map(row).collect();
-        let said = Review::parse(&format!("{HEADER}{rows}")).unwrap().apply(&mut manifest).unwrap();
-        assert_eq!(said, "10000 labels fixed, 10000 dropped (10000 pictures), 10000 weighted");
+        let review = Review::parse(&format!("{HEADER}{rows}")).unwrap();
+        let summary = review.apply(&mut manifest).unwrap();
+        assert_eq!(summary, "10000 labels fixed, 10000 dropped (10000 images), 10000 weighted");
         let it = &manifest.examples[3];
         assert_eq!((it.name.as_str(), it.class), ("4.jpg", manifest.task.class_of(&[0, 1, 0])));
         let n_halved = manifest.examples.iter().filter(|it| it.weight == 0.5).count();
@@ -464,32 +473,32 @@ mod tests {
     }
 
     #[test]
-    fn a_year_may_be_suggested_and_only_a_fix_needs_a_suggestion() {
+    fn an_age_may_be_suggested_and_only_a_fix_needs_a_suggestion() {
         let it = applied("ann,all,age,<30,47,0.1,fix\nben,all,age,,,0.1,drop\n").unwrap();
         let ages: Vec<_> = it.examples.iter().map(|it| (it.class % 3, it.age)).collect();
         assert_eq!(ages, [(1, Some(47.0)); 2]);
     }
 
     #[test]
-    fn what_is_no_table_is_refused_and_a_person_who_is_gone_is_none_to_decide_on() {
-        for text in ["", "hello", "person;picture\n"] {
-            assert!(Review::parse(text).unwrap_err().contains("no table"), "{text}");
+    fn other_files_are_refused_and_rows_of_dropped_people_are_ignored() {
+        for text in ["", "hello", "person;image\n"] {
+            assert!(Review::parse(text).unwrap_err().contains("not a table"), "{text}");
         }
         let mut manifest = manifest();
         let drop = Review::parse(&format!("{HEADER}ann,all,age,<30,<30,0.1,drop\n")).unwrap();
-        let said = drop.apply(&mut manifest).unwrap();
-        assert_eq!(said, "0 labels fixed, 1 dropped (2 pictures), 0 weighted");
+        let summary = drop.apply(&mut manifest).unwrap();
+        assert_eq!(summary, "0 labels fixed, 1 dropped (2 images), 0 weighted");
         assert!(drop.apply(&mut manifest).is_ok() && manifest.examples.len() == 2);
     }
 
     #[test]
-    fn a_label_that_is_right_already_stays_so() {
+    fn a_label_that_is_already_right_stays() {
         let twice = "ann,all,gender,female,male,0.1,fix\n";
         assert_eq!(applied(twice).unwrap().examples[0].class, manifest().examples[0].class);
     }
 
     #[test]
-    fn what_is_written_reads_back() {
+    fn a_written_table_reads_back() {
         let rows = "\"a, b\",all,age,<30,>=60,0.25,weight 0.5\n";
         let review = Review::parse(&format!("{HEADER}{rows}")).unwrap();
         assert_eq!(review.to_csv(), format!("{HEADER}{rows}"));

@@ -1,4 +1,4 @@
-//! Samplers: which examples an epoch sees, and in which order. One file a sampler.
+//! Samplers: which examples an epoch uses, and in which order. One file per sampler.
 
 mod balance_class;
 mod dynamic_balance;
@@ -20,56 +20,56 @@ use shuffled::Shuffled;
 use weighted::Weighted;
 
 base::choice! {
-    /// `[data] sampler`: which examples an epoch sees, and in which order.
+    /// `[data] sampler`: which examples an epoch uses, and in which order.
     pub enum SamplerConfig: dyn Sampler {
-        /// Every example once, in random order.
+        /// Samples every example once, in random order.
         "shuffled" => Shuffled(Shuffled),
-        /// Each draw by the weight of the example's class: `weights`, or 1 / its count to the `power`
+        /// Samples examples with the weight of their class: `weights`, or 1 / class count to the `power`
         /// (PyTorch's WeightedRandomSampler).
         "weighted" => Weighted(Weighted),
-        /// As many draws as examples, with replacement, each class as likely as any other (ufoym's
-        /// ImbalancedDatasetSampler).
+        /// Samples as many examples as there are, with replacement, each class with the same probability
+        /// (ufoym's ImbalancedDatasetSampler).
         "imbalanced" => Imbalanced(Imbalanced),
-        /// The same number of examples of each class: "downsampling" to the rarest, "upsampling" to
-        /// the most frequent, or a number (catalyst's BalanceClassSampler).
+        /// Samples the same number of examples from each class: "downsampling" to the rarest,
+        /// "upsampling" to the most frequent, or a number (catalyst's BalanceClassSampler).
         "balance_class" => BalanceClass(BalanceClass),
-        /// From the data's shares in the first epoch towards the same number of each class (catalyst's
-        /// DynamicBalanceClassSampler).
+        /// Samples with class shares that move from the data's in the first epoch towards equal shares
+        /// (catalyst's DynamicBalanceClassSampler).
         "dynamic_balance" => DynamicBalance(DynamicBalance),
-        /// One random picture of each person.
+        /// Samples one random image per person.
         "one_per_person" => OnePerPerson(OnePerPerson),
     }
 }
 
-/// An order of examples.
+/// A sampler: chooses the examples of each epoch, and their order.
 pub trait Sampler {
-    /// What the classes of the [`Groups`] are to be: `joint`, a factor's name, or `years`.
+    /// Returns which classes the [`Groups`] need: `joint`, a factor's name, or `years`.
     fn over(&self) -> &str {
         "joint"
     }
 
-    /// How many examples an epoch has: a function of these arguments, and the length of its
-    /// [order](Sampler::order).
-    fn n_draws(&self, groups: &Groups, epoch_idx: usize) -> usize;
+    /// Returns the number of examples in an epoch: a function of these arguments only, equal to the length
+    /// of [`order`](Sampler::order).
+    fn n_samples(&self, groups: &Groups, epoch_idx: usize) -> usize;
 
-    /// The examples of an epoch, as positions on the training side.
+    /// Returns the examples of an epoch, as positions in the training set.
     fn order(&self, groups: &Groups, epoch_idx: usize, rng: &mut Rng) -> Vec<usize>;
 
-    /// What is wrong with the settings, if anything is.
+    /// Returns what is wrong with the settings, if anything.
     fn problem(&self) -> Option<String> {
         None
     }
 
-    /// Why the settings do not fit these examples, if they do not.
+    /// Returns why the settings do not fit these examples, if they do not.
     fn misfit(&self, _: &Groups) -> Option<String> {
         None
     }
 }
 
-/// So many examples of each class, in random order: each at most once where the class has enough, and
-/// with replacement where it has not.
+/// Samples a given number of examples from each class, in random order: without replacement where the class
+/// has enough, with replacement where it does not.
 ///
-/// - `counts`: of each class; a class without examples gives none.
+/// - `counts`: the number for each class; a class without examples gives none.
 fn stratified(groups: &Groups, counts: &[usize], rng: &mut Rng) -> Vec<usize> {
     let mut order = Vec::with_capacity(counts.iter().sum());
     for (members, &n) in groups.classes.iter().zip(counts) {

@@ -1,4 +1,4 @@
-//! Whether a pipeline takes images of their sizes, which their headers say: nothing is decoded.
+//! Checks whether a pipeline accepts the sizes of images, read from their headers: nothing is decoded.
 
 use std::{
     collections::BTreeMap,
@@ -12,9 +12,9 @@ use rayon::prelude::*;
 
 use crate::{Content, Findings};
 
-/// The `[height, width]` of each image, the right way up; `None` where its header does not say.
+/// Returns the `[height, width]` of each image, upright; `None` where the header does not contain it.
 ///
-/// `progress` is told now and then how many of how many are done.
+/// `progress` is called from time to time with the number of images done and the total.
 pub fn sizes_of(
     images: &[&Content],
     progress: &(dyn Fn(usize, usize) + Sync),
@@ -23,7 +23,7 @@ pub fn sizes_of(
     let size = |content: &&Content| {
         let size: Option<Result<_, DecodeError>> = match content {
             Content::File(path) => {
-                // Most headers are shorter.
+                // Most headers are shorter than this.
                 let file = File::open(path).map(|it| BufReader::with_capacity(1 << 12, it));
                 file.and_then(read_size).ok()
             }
@@ -35,10 +35,10 @@ pub fn sizes_of(
     images.par_iter().map(size).collect()
 }
 
-/// Adds each image whose size a pipeline does not take.
+/// Adds a finding for each image whose size a pipeline does not accept.
 ///
-/// - `images`: what each is called, and its size as [`sizes_of`] has it.
-/// - `place`: the pipeline's setting, or nothing.
+/// - `images`: the name of each, and its size as [`sizes_of`] returns it.
+/// - `place`: the pipeline's setting, or empty.
 pub fn check_sizes<'a>(
     images: impl Iterator<Item = (&'a str, Option<[usize; 2]>)>,
     place: &str,
@@ -52,7 +52,7 @@ pub fn check_sizes<'a>(
             .entry(size)
             .or_insert_with(|| pipeline.check_size(size).err().map(|it| it.to_string()));
         if let Some(problem) = problem {
-            // What an operation says ends with what to do.
+            // An operation's error message ends with the remedy.
             let (problem, remedy) = match problem.rsplit_once(": ") {
                 Some((problem, remedy)) => (problem, format!("{remedy}, or replace the file")),
                 None => (problem.as_str(), "replace the file".to_owned()),
@@ -73,7 +73,7 @@ mod tests {
     use crate::{Content, Findings};
 
     #[test]
-    fn images_that_are_too_small_are_all_named() {
+    fn all_images_that_are_too_small_are_reported() {
         let dir = tempfile::tempdir().unwrap();
         let mut images = Vec::new();
         for (name, w, h) in [("a.png", 96, 72), ("b.jpg", 40, 30), ("c.png", 64, 47)] {

@@ -1,8 +1,8 @@
-//! Splits: who is held out. One file a split.
+//! Splits into training and validation sets. One file per split.
 //!
-//! People are split, never pictures: nobody is on both sides. They are split as they were listed, before
-//! label fixes and reviews (`Manifest::listed`), by hashes of their names: no fix, drop or weight moves
-//! anybody, and one person more or less moves few.
+//! Splits are by person, never by image: nobody is in both sets. People are split as they were listed,
+//! before label fixes and reviews (`Manifest::listed`), by hashes of their names: no fix, drop or weight
+//! changes anybody's set, and adding or removing a person changes that of few others.
 
 mod baseline;
 mod profile;
@@ -22,24 +22,25 @@ pub use stratified_kfold::StratifiedKfold;
 use crate::manifest::{Listed, Manifest, Use};
 
 base::choice! {
-    /// `[data] split`: who is held out to validate on.
+    /// `[data] split`: who is held out for validation.
     pub enum SplitConfig: dyn Split {
-        /// A share of the people, stratified by gender and age group, drawn without replacement.
+        /// Holds out a share of the people, stratified by gender and age group, sampled without
+        /// replacement.
         "profile" => Profile(Profile),
-        /// As many parts as there are folds, stratified; each is held out once.
+        /// Splits the people into `n_folds` stratified folds; each is held out once.
         "stratified_kfold" => StratifiedKfold(StratifiedKfold),
-        /// The competition's own code: people drawn *with* replacement, so that fewer are held out
-        /// than the ratio says; not stratified. Kept for comparison.
+        /// Holds out people sampled *with* replacement, as the competition's baseline code does, so that
+        /// fewer are held out than `ratio`; not stratified. Kept for comparison.
         "baseline" => Baseline(Baseline),
     }
 }
 
-/// Somebody who may be held out.
+/// A person who may be held out.
 #[derive(Clone, Copy, Debug)]
 pub struct Candidate<'a> {
-    /// What they are called.
+    /// The person's name.
     pub name: &'a str,
-    /// What is to be spread alike: as many levels for everybody.
+    /// The levels to stratify by: equally many for everybody.
     pub stratum: &'a [usize],
 }
 
@@ -49,14 +50,14 @@ impl<'a> From<&'a Listed> for Candidate<'a> {
     }
 }
 
-/// A way to hold people out.
+/// A method of choosing the people to hold out.
 pub trait Split {
-    /// The people to hold out, fold by fold, as positions in `candidates`.
+    /// Returns the people to hold out in each fold, as positions in `candidates`.
     ///
-    /// It depends on names, not on their order.
+    /// The result depends on names, not on their order.
     ///
     /// # Errors
-    /// Settings that make no sense for this many people.
+    /// Settings that are invalid for this number of people.
     fn held_out(
         &self,
         candidates: &[Candidate<'_>],
@@ -69,27 +70,26 @@ pub trait Split {
 #[error("`data.split`: {0}")]
 pub struct SplitError(pub(crate) String);
 
-/// A training set and what it is validated on, as positions in [`Manifest::examples`].
+/// A training set and a validation set, as positions in [`Manifest::examples`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sides {
-    /// May be trained on.
+    /// The training set.
     pub train: Vec<usize>,
-    /// Validates.
+    /// The validation set.
     pub valid: Vec<usize>,
 }
 
 impl SplitConfig {
-    /// Splits the people of a manifest who may be held out: one pair of sides a fold.
+    /// Splits the people of a manifest who may be held out: one pair of sets per fold.
     ///
-    /// Pictures that are only trained on are on the training side of every fold that does not hold
-    /// their person out.
+    /// Train-only images are in the training set of every fold that does not hold out their person.
     ///
     /// # Errors
-    /// A split that leaves a side empty.
+    /// A split that leaves one of the sets empty.
     pub fn sides(&self, manifest: &Manifest, seed: Seed) -> Result<Vec<Sides>, SplitError> {
         let candidates: Vec<Candidate<'_>> = manifest.listed.iter().map(Candidate::from).collect();
         let folds = self.get().held_out(&candidates, seed)?;
-        // Who is in no fold is never held out.
+        // People in no fold are never held out.
         let mut fold_of = HashMap::with_capacity(candidates.len());
         for (fold, people) in folds.iter().enumerate() {
             fold_of.extend(people.iter().map(|&it| (candidates[it].name, fold)));
@@ -102,14 +102,15 @@ impl SplitConfig {
                 match (it.usage, fold_of[it.person] == Some(fold)) {
                     (Use::Pool, true) => sides.valid.push(idx),
                     (Use::Pool | Use::Train, false) => sides.train.push(idx),
-                    // Other pictures of somebody who is held out, and those that are scored.
-                    (Use::Train, true) | (Use::Score, _) => {}
+                    // Train-only images of a person who is held out, and images of the test set.
+                    (Use::Train, true) | (Use::Test, _) => {}
                 }
             }
             if sides.train.is_empty() || sides.valid.is_empty() {
                 let n = candidates.len();
                 let what = format!(
-                    "of {n} people one side is empty: it takes more people, or another ratio"
+                    "splitting {n} people leaves the training or the validation set empty: add people, or \
+                     change the ratio"
                 );
                 return Err(SplitError(what));
             }
@@ -119,10 +120,10 @@ impl SplitConfig {
     }
 }
 
-/// What is wrong with a ratio, if anything is.
+/// Returns an error unless a ratio is between 0 and 1.
 fn check_ratio(ratio: f64) -> Result<(), SplitError> {
     match ratio > 0.0 && ratio < 1.0 {
         true => Ok(()),
-        false => Err(SplitError(format!("`ratio` is a share between 0 and 1, not {ratio}"))),
+        false => Err(SplitError(format!("`ratio` must be between 0 and 1, not {ratio}"))),
     }
 }

@@ -1,12 +1,12 @@
-//! What there is in a data set, before anything is trained on it: how many pictures and people each
-//! class has, ages, sizes, brightness, colours, which pictures are there twice, and which cannot be
-//! read.
+//! Exploratory data analysis of a data set before training: image and person counts per class, ages, sizes,
+//! brightness, colours, duplicate and near-duplicate images, and images that cannot be read.
 //!
-//! Every picture is read and decoded once; what is kept of it is about 200 bytes.
+//! Every image is read and decoded once; about 200 bytes are kept of each.
 
 mod difference_hash;
-mod glance;
-mod twins;
+mod grey;
+mod near_duplicates;
+mod summary;
 
 use std::{
     cmp::Reverse,
@@ -14,193 +14,193 @@ use std::{
     sync::atomic::{AtomicUsize, Ordering},
 };
 
-use augment::{Picture, Statistics};
+use augment::{Image, Statistics};
 use base::task::Scope;
 use rayon::prelude::*;
 use serde::Serialize;
 
-use glance::Glance;
-pub use twins::{Likeness, NEAR, Twin, Twins, link_hashes};
+pub use near_duplicates::{NEAR, NearDuplicate, NearDuplicates, Similarity, link_hashes};
+use summary::ImageSummary;
 
 use crate::{Manifest, measure::ColourSums};
 
-/// What there is in a data set.
+/// The analysis of a data set.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Survey {
-    /// Those that may be trained on.
-    pub n_pictures: usize,
-    /// Those who have such pictures.
+    /// The number of images that may be trained on.
+    pub n_images: usize,
+    /// The number of people who have such images.
     pub n_people: usize,
-    /// The mean and deviation of all pixels, where 1 is the brightest; none without pictures.
+    /// The per-channel mean and standard deviation of all pixels, scaled to 0..=1; `None` without images.
     #[serde(flatten)]
     pub statistics: Option<Statistics>,
-    /// Of the pictures that can be read; none without any.
+    /// The brightness of the readable images; `None` if there are none.
     pub brightness: Option<Brightness>,
-    /// Jointly, then by factor.
+    /// Class counts: of the joint classes, then of each factor.
     pub scopes: Vec<ScopeCount>,
-    /// Youngest first; empty where ages are not known.
+    /// Age counts, youngest first; empty if ages are unknown.
     pub ages: Vec<AgeCount>,
-    /// The most frequent first.
+    /// Size counts, most frequent first.
     pub sizes: Vec<SizeCount>,
-    /// In the order of their names.
+    /// Images that cannot be read, sorted by name.
     pub unreadable: Vec<Unreadable>,
-    /// The surest first.
+    /// Duplicates and near-duplicates, most certain first.
     #[serde(skip)]
-    pub twins: Vec<Twin>,
-    /// Pictures that look so much like many others that not all of these were compared with them: some
-    /// that are nearly the same may be missing among `twins`.
+    pub near_duplicates: Vec<NearDuplicate>,
+    /// The number of images similar to so many others that they were not compared with all of them: some of
+    /// their near-duplicates may be missing in `near_duplicates`.
     #[serde(skip)]
     pub n_crowded: usize,
 }
 
-/// How often each class of a scope is there.
+/// The class counts of a scope.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ScopeCount {
     /// `joint`, or the factor's name.
     pub name: String,
-    /// In order.
+    /// The classes, in order.
     pub classes: Vec<ClassCount>,
 }
 
-/// How often a class is there.
+/// The count of a class.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ClassCount {
-    /// For example `worn male <30`.
+    /// The class name, for example `worn male <30`.
     pub name: String,
-    /// Pictures.
-    pub n_pictures: usize,
-    /// People with at least one such picture.
+    /// The number of images.
+    pub n_images: usize,
+    /// The number of people with at least one such image.
     pub n_people: usize,
 }
 
-/// How many people are of an age.
+/// The number of people of an age.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct AgeCount {
-    /// Full years.
+    /// The age in full years.
     pub years: u32,
-    /// People.
+    /// The number of people.
     pub n_people: usize,
 }
 
-/// How many pictures are of a size.
+/// The number of images of a size.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct SizeCount {
-    /// Pixels.
+    /// The height in pixels.
     pub height: usize,
-    /// Pixels.
+    /// The width in pixels.
     pub width: usize,
-    /// Pictures.
-    pub n_pictures: usize,
+    /// The number of images.
+    pub n_images: usize,
 }
 
-/// The mean grey of pictures, from 0 (black) to 255 (white).
+/// The distribution of the images' mean grey level, from 0 (black) to 255 (white).
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Brightness {
-    /// Half of the pictures are no brighter.
+    /// The median over the images.
     pub median: f64,
-    /// Pictures of a mean from 0 to below 8, from 8 to below 16, and so on.
+    /// A histogram: the number of images with a mean in [0, 8), [8, 16), and so on.
     pub bins: Vec<usize>,
-    /// The darkest picture.
+    /// The darkest image.
     pub darkest: Extreme,
-    /// The brightest picture.
+    /// The brightest image.
     pub brightest: Extreme,
 }
 
-/// A picture at an end.
+/// The darkest or brightest image.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Extreme {
-    /// Its name.
-    pub picture: String,
-    /// Its mean grey.
+    /// The image's name.
+    pub image: String,
+    /// Its mean grey level.
     pub mean: f64,
 }
 
-/// A picture that cannot be read.
+/// An image that cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Unreadable {
-    /// Its name.
-    pub picture: String,
-    /// Why.
+    /// The image's name.
+    pub image: String,
+    /// Why it cannot be read.
     pub reason: String,
 }
 
-/// Levels of grey in one bin of [`Brightness::bins`].
+/// The width of the bins of [`Brightness::bins`], in grey levels.
 const BIN: f64 = 8.0;
 
-/// Looks at every picture that may be trained on.
+/// Analyses every image that may be trained on.
 ///
 /// The result does not depend on the number of threads.
 ///
-/// - `max_pixels`: pictures with more are not decoded, and count as unreadable.
-/// - `look`: is shown every picture that can be read, with its position in [`Manifest::examples`], in
-///   any order and by several threads.
-/// - `progress`: is told how many pictures of how many are done.
+/// - `max_pixels`: images with more are not decoded, and count as unreadable.
+/// - `look`: called with every readable image and its position in [`Manifest::examples`], in any order and
+///   from several threads.
+/// - `progress`: called with the number of images done and the total.
 pub fn survey(
     manifest: &Manifest,
     max_pixels: u64,
-    look: &(dyn Fn(usize, &Picture) + Sync),
+    look: &(dyn Fn(usize, &Image) + Sync),
     progress: &(dyn Fn(usize, usize) + Sync),
 ) -> Survey {
     let all = 0..manifest.examples.len();
     let pool: Vec<usize> = all.filter(|&it| manifest.examples[it].usage.may_train()).collect();
     let n_done = AtomicUsize::new(0);
-    let glance = |&idx: &usize| {
-        let show = |picture: &Picture| look(idx, picture);
-        let glance = Glance::of(&manifest.examples[idx].content, max_pixels, &show);
+    let summary = |&idx: &usize| {
+        let show = |image: &Image| look(idx, image);
+        let summary = ImageSummary::of(&manifest.examples[idx].content, max_pixels, &show);
         progress(n_done.fetch_add(1, Ordering::Relaxed) + 1, pool.len());
-        glance
+        summary
     };
-    let glances: Vec<Result<Glance, String>> = pool.par_iter().map(glance).collect();
+    let summaries: Vec<Result<ImageSummary, String>> = pool.par_iter().map(summary).collect();
 
-    let (mut seen, mut unreadable) = (Vec::new(), Vec::new());
-    for (&idx, glance) in pool.iter().zip(glances) {
-        match glance {
-            Ok(it) => seen.push((idx, it)),
+    let (mut readable, mut unreadable) = (Vec::new(), Vec::new());
+    for (&idx, summary) in pool.iter().zip(summaries) {
+        match summary {
+            Ok(it) => readable.push((idx, it)),
             Err(reason) => {
-                let picture = manifest.examples[idx].name.clone();
-                unreadable.push(Unreadable { picture, reason });
+                let image = manifest.examples[idx].name.clone();
+                unreadable.push(Unreadable { image, reason });
             }
         }
     }
     let person = |idx: usize| manifest.examples[idx].person;
-    let Twins { twins, n_crowded } = twins::find(&seen, &person);
-    let colours = seen.iter().map(|it| it.1.colours).fold(ColourSums::default(), ColourSums::plus);
+    let NearDuplicates { near_duplicates, n_crowded } = near_duplicates::find(&readable, &person);
+    let colours =
+        readable.iter().map(|it| it.1.colours).fold(ColourSums::default(), ColourSums::plus);
     Survey {
-        n_pictures: pool.len(),
+        n_images: pool.len(),
         n_people: pool.iter().map(|&it| person(it)).collect::<BTreeSet<_>>().len(),
-        statistics: (!seen.is_empty()).then(|| colours.statistics()),
-        brightness: brightness(manifest, &seen),
+        statistics: (!readable.is_empty()).then(|| colours.statistics()),
+        brightness: brightness(manifest, &readable),
         scopes: manifest.task.scopes().iter().map(|&it| count(manifest, &pool, it)).collect(),
         ages: ages(manifest, &pool),
-        sizes: sizes(&seen),
+        sizes: sizes(&readable),
         unreadable,
-        twins,
+        near_duplicates,
         n_crowded,
     }
 }
 
 fn count(manifest: &Manifest, pool: &[usize], scope: Scope) -> ScopeCount {
     let task = &manifest.task;
-    let mut n_pictures = vec![0; task.n_classes_of(scope)];
-    let mut people = vec![BTreeSet::new(); n_pictures.len()];
+    let mut n_images = vec![0; task.n_classes_of(scope)];
+    let mut people = vec![BTreeSet::new(); n_images.len()];
     for example in pool.iter().map(|&it| &manifest.examples[it]) {
         let class = task.project(example.class, scope);
-        n_pictures[class] += 1;
+        n_images[class] += 1;
         people[class].insert(example.person);
     }
     let names = task.class_names(scope).into_iter();
-    let counts = names.zip(n_pictures).zip(people).map(|((name, n_pictures), people)| ClassCount {
+    let counts = names.zip(n_images).zip(people).map(|((name, n_images), people)| ClassCount {
         name,
-        n_pictures,
+        n_images,
         n_people: people.len(),
     });
     ScopeCount { name: task.scope_name(scope).to_owned(), classes: counts.collect() }
 }
 
 fn ages(manifest: &Manifest, pool: &[usize]) -> Vec<AgeCount> {
-    let pictures = pool.iter().map(|&it| &manifest.examples[it]);
-    let people: BTreeMap<usize, f64> =
-        pictures.filter_map(|it| Some((it.person, it.age?))).collect();
+    let images = pool.iter().map(|&it| &manifest.examples[it]);
+    let people: BTreeMap<usize, f64> = images.filter_map(|it| Some((it.person, it.age?))).collect();
     let mut counts = BTreeMap::new();
     for age in people.into_values() {
         *counts.entry(age as u32).or_default() += 1;
@@ -208,29 +208,26 @@ fn ages(manifest: &Manifest, pool: &[usize]) -> Vec<AgeCount> {
     counts.into_iter().map(|(years, n_people)| AgeCount { years, n_people }).collect()
 }
 
-fn sizes(seen: &[(usize, Glance)]) -> Vec<SizeCount> {
+fn sizes(images: &[(usize, ImageSummary)]) -> Vec<SizeCount> {
     let mut counts: BTreeMap<[usize; 2], usize> = BTreeMap::new();
-    for (_, glance) in seen {
-        *counts.entry(glance.size).or_default() += 1;
+    for (_, summary) in images {
+        *counts.entry(summary.size).or_default() += 1;
     }
     let sizes = counts.into_iter();
-    let mut sizes: Vec<SizeCount> = sizes
-        .map(|([height, width], n_pictures)| SizeCount { height, width, n_pictures })
-        .collect();
-    sizes.sort_by_key(|it| Reverse(it.n_pictures));
+    let mut sizes: Vec<SizeCount> =
+        sizes.map(|([height, width], n_images)| SizeCount { height, width, n_images }).collect();
+    sizes.sort_by_key(|it| Reverse(it.n_images));
     sizes
 }
 
-fn brightness(manifest: &Manifest, seen: &[(usize, Glance)]) -> Option<Brightness> {
+fn brightness(manifest: &Manifest, images: &[(usize, ImageSummary)]) -> Option<Brightness> {
     let mut means: Vec<(f64, usize)> =
-        seen.iter().map(|(idx, glance)| (glance.brightness(), *idx)).collect();
+        images.iter().map(|(idx, summary)| (summary.brightness(), *idx)).collect();
     means.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
     let mut bins = vec![0; (256.0 / BIN) as usize];
     means.iter().for_each(|&(mean, _)| bins[(mean / BIN) as usize] += 1);
-    let extreme = |&(mean, idx): &(f64, usize)| Extreme {
-        picture: manifest.examples[idx].name.clone(),
-        mean,
-    };
+    let extreme =
+        |&(mean, idx): &(f64, usize)| Extreme { image: manifest.examples[idx].name.clone(), mean };
     Some(Brightness {
         median: means.get(means.len().saturating_sub(1) / 2)?.0,
         bins,

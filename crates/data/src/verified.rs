@@ -1,10 +1,10 @@
-//! Which files have been found whole before, so that a second start is quick.
+//! A cache of the files that have been verified as intact, so that the next start is fast.
 //!
-//! A file is remembered by path, size and time of change; a file that was found damaged is not
-//! remembered. The memory is one file for each data set in the cache folder, with a line for each of its
-//! files, and may be deleted at any time. It grows every second while files are checked, so that a
-//! program that is stopped or killed goes on from there; several may check the same files at once, or
-//! different files of one folder: each forgets only files that it has checked itself.
+//! A file is recorded by path, size and modification time; damaged files are not recorded. There is one
+//! cache file per data set in the cache folder, with one line per verified file; it may be deleted at any
+//! time. It is appended to every second while files are checked, so that a stopped or killed process
+//! resumes from there. Several processes may check the same files at once, or different files of one
+//! folder: each removes only lines of files that it has checked itself.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -20,36 +20,36 @@ use std::{
 
 use augment::{DecodeError, verify};
 use base::{
-    files::{open_alone, remove_leftovers_of, write_whole},
+    files::{open_exclusive, remove_leftovers_of, write_atomic},
     rng::fnv1a,
 };
 use rayon::prelude::*;
 
 use crate::{Content, Context};
 
-/// How often what was found whole is saved.
+/// How often verified files are saved to the cache.
 const SAVE_EVERY: Duration = Duration::from_secs(1);
 
-/// Checks that pictures are whole, and says what is wrong with those that are not, by name.
+/// Checks that images are intact; returns the name and the problem of each that is not.
 ///
-/// - `root`: the folder that they belong to; what is remembered is kept apart by it.
-pub fn check_pictures(
+/// - `root`: the folder that the images belong to, which has its own cache file.
+pub fn check_images(
     root: &Path,
-    pictures: &[(String, Content)],
+    images: &[(String, Content)],
     context: &Context<'_>,
 ) -> Vec<(String, String)> {
     let path = |(_, content): &(String, Content)| match content {
         Content::File(path) => path.clone(),
-        Content::Memory(_) => unreachable!("pictures in memory come from this program"),
+        Content::Memory(_) => unreachable!("images in memory are not checked"),
     };
-    let files: Vec<PathBuf> = pictures.iter().map(path).collect();
+    let files: Vec<PathBuf> = images.iter().map(path).collect();
     let problems = check_files(root, &files, context);
     let names: HashMap<&PathBuf, &String> =
-        files.iter().zip(pictures.iter().map(|it| &it.0)).collect();
+        files.iter().zip(images.iter().map(|it| &it.0)).collect();
     problems.into_iter().map(|(path, problem)| (names[&path].clone(), problem)).collect()
 }
 
-/// Checks that each file is a whole picture, and says what is wrong with those that are not.
+/// Checks that each file is an intact image; returns the path and the problem of each that is not.
 pub(crate) fn check_files(
     root: &Path,
     files: &[PathBuf],
@@ -80,24 +80,24 @@ fn problem(path: &Path, max_pixels: u64) -> Option<String> {
     verify(&bytes, max_pixels).err().map(|err: DecodeError| err.to_string())
 }
 
-/// Tells a file's content from what it was before: its size and when it was changed.
+/// Returns a file's version: its size and modification time.
 fn version(path: &Path) -> Option<String> {
     let meta = fs::metadata(path).ok()?;
     let changed = meta.modified().ok()?.duration_since(UNIX_EPOCH).ok()?.as_nanos();
     Some(format!("{}\t{changed}", meta.len()))
 }
 
-/// The file that remembers. A line is `<size>\t<nanoseconds>\t<path>`.
+/// The cache file. A line is `<size>\t<nanoseconds>\t<path>`.
 struct Memory {
     path: PathBuf,
-    /// What it had when it was opened: the version of each path.
+    /// Its content when it was opened: the version of each path.
     known: HashMap<String, String>,
     unsaved: Mutex<Unsaved>,
-    /// Lines that are no longer true.
+    /// Outdated lines, to be removed.
     outdated: Mutex<HashSet<String>>,
 }
 
-/// Lines that are not in the file yet.
+/// Lines that have not been written to the file yet.
 struct Unsaved {
     lines: String,
     since: Instant,
@@ -106,10 +106,11 @@ struct Unsaved {
 impl Memory {
     fn open(dir: &Path, root: &Path, max_pixels: u64) -> Memory {
         let root = fs::canonicalize(root).unwrap_or_else(|_| root.to_owned());
-        // The number is that of the decoders: what others found whole is looked at anew.
+        // The last number is the version of the decoders: files verified by other versions are checked
+        // again.
         let what = format!("{}\t{max_pixels}\t2", root.display());
         let path = dir.join(format!("verified-{:016x}.tsv", fnv1a(what.as_bytes())));
-        // Without a memory every file is checked again, and nothing else happens.
+        // If the cache cannot be read, all files are checked again.
         let text = fs::read(&path).unwrap_or_default();
         let parts = |line: &str| {
             let (size, rest) = line.split_once('\t')?;
@@ -121,11 +122,11 @@ impl Memory {
         Memory { path, known, unsaved, outdated: Mutex::default() }
     }
 
-    /// Finds what is wrong with a file, unless it is remembered as it is.
+    /// Checks a file, unless its current version is recorded as intact.
     fn check(&self, path: &Path, find: impl FnOnce() -> Option<String>) -> Option<String> {
-        // Before it is read: what changes while it is read is checked again.
+        // Before reading: a file that changes while it is read is checked again next time.
         let version = version(path);
-        // Any name is on one line, and one that is not UTF-8 is told from others.
+        // Escaped, so that each name fits on one line and names that are not UTF-8 stay distinct.
         let path = format!("{path:?}");
         let known = self.known.get(&path);
         if known.is_some() && known == version.as_ref() {
@@ -142,7 +143,7 @@ impl Memory {
         problem
     }
 
-    /// Remembers a line.
+    /// Records a line.
     fn keep(&self, line: &str) {
         let mut unsaved = self.unsaved.lock().unwrap_or_else(PoisonError::into_inner);
         unsaved.lines.push_str(line);
@@ -151,29 +152,29 @@ impl Memory {
         }
     }
 
-    /// Saves the rest, and forgets what is outdated.
+    /// Saves the remaining lines, and removes outdated ones.
     fn finish(self) {
         self.unsaved.into_inner().unwrap_or_else(PoisonError::into_inner).save(&self.path);
         let outdated = self.outdated.into_inner().unwrap_or_else(PoisonError::into_inner);
         if !outdated.is_empty() {
-            let forget = || -> io::Result<()> {
-                let mut file = open_alone(&self.path)?;
+            let remove = || -> io::Result<()> {
+                let mut file = open_exclusive(&self.path)?;
                 let mut text = Vec::new();
                 file.read_to_end(&mut text)?;
                 let left = lines(&text).filter(|it| !outdated.contains(*it));
                 let left: String = left.flat_map(|it| [it, "\n"]).collect();
-                write_whole(&self.path, left.as_bytes())
+                write_atomic(&self.path, left.as_bytes())
             };
-            // It is forgotten another time.
-            drop(forget());
+            // On failure, they are removed another time.
+            drop(remove());
         }
-        // Of a program that was killed while it forgot.
+        // Temporary files of a process that was killed while rewriting the cache.
         remove_leftovers_of(&self.path);
     }
 }
 
 impl Unsaved {
-    /// Appends the lines. A cache that cannot be written costs time, not a run.
+    /// Appends the lines. Errors are ignored: a cache that cannot be written only costs time.
     fn save(&mut self, path: &Path) {
         let lines = std::mem::take(&mut self.lines);
         self.since = Instant::now();
@@ -183,10 +184,11 @@ impl Unsaved {
     }
 }
 
-/// Adds whole lines to a file, whose last may be torn: of a program that was killed, or a full disk.
+/// Appends complete lines to a file. Its last line may be incomplete, from a killed process or a full disk,
+/// and is removed.
 fn append(path: &Path, added: &[u8]) -> io::Result<()> {
     path.parent().map_or(Ok(()), fs::create_dir_all)?;
-    let mut file = open_alone(path)?;
+    let mut file = open_exclusive(path)?;
     if !ends_with_a_line(&mut file)? {
         let mut text = Vec::new();
         file.rewind()?;
@@ -206,13 +208,13 @@ fn ends_with_a_line(file: &mut File) -> io::Result<bool> {
     Ok(last == *b"\n")
 }
 
-/// A text without a torn line at its end.
+/// Returns a text without an incomplete last line.
 fn whole_lines(text: &[u8]) -> &[u8] {
     let end = text.iter().rposition(|it| *it == b'\n').map_or(0, |it| it + 1);
     &text[..end]
 }
 
-/// The whole lines of a text.
+/// Iterates over the complete lines of a text.
 fn lines(text: &[u8]) -> impl Iterator<Item = &str> {
     whole_lines(text)
         .split(|it| *it == b'\n')
@@ -236,7 +238,7 @@ mod tests {
     use crate::Context;
 
     #[test]
-    fn a_whole_file_is_remembered_until_it_changes() {
+    fn an_intact_file_is_cached_until_it_changes() {
         let dir = tempfile::tempdir().unwrap();
         let (cache, path) = (dir.path().join("cache"), dir.path().join("a.png"));
         image::RgbImage::new(4, 4).save(&path).unwrap();
@@ -250,20 +252,20 @@ mod tests {
             fs::read_dir(&cache).unwrap().map(|it| it.unwrap().path()).collect();
         assert!(fs::read_to_string(&memory[0]).unwrap().contains("a.png"));
 
-        fs::write(&path, b"no picture any more").unwrap();
+        fs::write(&path, b"not an image any more").unwrap();
         assert_eq!(problems().len(), 1);
         assert!(!fs::read_to_string(&memory[0]).unwrap().contains("a.png"));
     }
 
     #[test]
-    fn what_is_remembered_is_not_read_again() {
+    fn cached_files_are_not_read_again() {
         let dir = tempfile::tempdir().unwrap();
         let (cache, path) = (dir.path().join("cache"), dir.path().join("a.png"));
         image::RgbImage::new(4, 4).save(&path).unwrap();
         let files = [path.clone()];
         let context = Context { cache: Some(&cache), max_pixels: 100, progress: &|_, _| {} };
         assert_eq!(check_files(dir.path(), &files, &context), []);
-        // Same size and time, other bytes: only a memory can take this for a picture.
+        // Same size and time, other bytes: accepted only because of the cache.
         let (bytes, time) =
             (fs::read(&path).unwrap(), fs::metadata(&path).unwrap().modified().unwrap());
         fs::write(&path, vec![0; bytes.len()]).unwrap();
@@ -271,14 +273,14 @@ mod tests {
         assert_eq!(check_files(dir.path(), &files, &context), []);
     }
 
-    /// Small pictures, all with the same bytes.
-    fn pictures(dir: &Path, n: usize) -> Vec<PathBuf> {
+    /// Small images, all with the same bytes.
+    fn images(dir: &Path, n: usize) -> Vec<PathBuf> {
         let files: Vec<PathBuf> = (0..n).map(|it| dir.join(format!("{it}.png"))).collect();
         files.iter().for_each(|it| image::RgbImage::new(4, 4).save(it).unwrap());
         files
     }
 
-    /// Same size and time, other bytes: only a memory can take this for a picture.
+    /// Replaces a file's bytes, but not its size and time: accepted only because of the cache.
     fn damage(path: &Path) {
         let meta = fs::metadata(path).unwrap();
         fs::write(path, vec![0; meta.len() as usize]).unwrap();
@@ -287,10 +289,10 @@ mod tests {
     }
 
     #[test]
-    fn a_check_that_is_killed_goes_on_from_there() {
+    fn a_killed_check_is_resumed() {
         let dir = tempfile::tempdir().unwrap();
         let cache = dir.path().join("cache");
-        let files = pictures(dir.path(), 10);
+        let files = images(dir.path(), 10);
         let one_thread = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
         let check = |progress: &(dyn Fn(usize, usize) + Sync)| {
             let context = Context { cache: Some(&cache), max_pixels: 100, progress };
@@ -304,13 +306,13 @@ mod tests {
         };
         assert!(catch_unwind(AssertUnwindSafe(|| check(&die))).is_err());
         let entries: Vec<_> = fs::read_dir(&cache).into_iter().flatten().collect();
-        assert_eq!(entries.len(), 1, "nothing is saved");
+        assert_eq!(entries.len(), 1, "nothing has been saved");
         let memory = entries[0].as_ref().unwrap().path();
         let text = fs::read_to_string(&memory).unwrap();
         let saved = |it: &&PathBuf| text.contains(&format!("{it:?}\n"));
         let (known, unknown): (Vec<_>, Vec<_>) = files.iter().partition(saved);
         assert_eq!(known.len(), 6, "{text}");
-        // What is saved is not read again, and all else is.
+        // Saved files are not read again, all others are.
         [known[0], known[5], unknown[0]].iter().for_each(|it| damage(it));
         let problems = check(&|_, _| {});
         let named: Vec<&PathBuf> = problems.iter().map(|it| &it.0).collect();
@@ -320,14 +322,14 @@ mod tests {
     }
 
     #[test]
-    fn a_torn_line_is_none() {
+    fn an_incomplete_line_is_ignored() {
         let dir = tempfile::tempdir().unwrap();
-        let (cache, files) = (dir.path().join("cache"), pictures(dir.path(), 3));
+        let (cache, files) = (dir.path().join("cache"), images(dir.path(), 3));
         let context = Context { cache: Some(&cache), max_pixels: 100, progress: &|_, _| {} };
         assert_eq!(check_files(dir.path(), &files, &context), []);
         let memory = fs::read_dir(&cache).unwrap().next().unwrap().unwrap().path();
         let text = fs::read_to_string(&memory).unwrap();
-        // All but the newline is there, but it may as well be a part of a longer name.
+        // Only the newline is missing, but the line may be the beginning of a longer name.
         let (kept, torn) = text.trim_end().rsplit_once('\n').unwrap();
         fs::write(&memory, format!("{kept}\n{torn}")).unwrap();
         let lost = files.iter().find(|it| torn.contains(&format!("{it:?}"))).unwrap();
@@ -338,12 +340,12 @@ mod tests {
     }
 
     #[test]
-    fn files_that_are_not_checked_are_not_forgotten() {
+    fn files_that_are_not_checked_stay_cached() {
         let dir = tempfile::tempdir().unwrap();
-        let (cache, files) = (dir.path().join("cache"), pictures(dir.path(), 3));
+        let (cache, files) = (dir.path().join("cache"), images(dir.path(), 3));
         let context = Context { cache: Some(&cache), max_pixels: 100, progress: &|_, _| {} };
         assert_eq!(check_files(dir.path(), &files, &context), []);
-        // A part of the data set, of which one file has changed.
+        // A part of the data set, in which one file has changed.
         image::RgbImage::new(5, 5).save(&files[0]).unwrap();
         assert_eq!(check_files(dir.path(), &files[..2], &context), []);
         damage(&files[2]);
@@ -351,11 +353,11 @@ mod tests {
     }
 
     #[test]
-    fn several_check_the_same_files_at_once() {
+    fn concurrent_checks_of_the_same_files_agree() {
         let dir = tempfile::tempdir().unwrap();
         let cache = dir.path().join("cache");
         fs::create_dir(&cache).unwrap();
-        let files = pictures(dir.path(), 200);
+        let files = images(dir.path(), 200);
         let n_read = AtomicUsize::new(0);
         thread::scope(|scope| {
             // Each shares 25 files with the next.
@@ -378,6 +380,6 @@ mod tests {
         let text = fs::read_to_string(&memory).unwrap();
         assert!(files.iter().all(|it| text.contains(&format!("{it:?}\n"))));
         let lines: HashSet<&str> = text.lines().collect();
-        assert_eq!(lines.len(), 200, "whole lines, and nothing else");
+        assert_eq!(lines.len(), 200, "complete lines, and nothing else");
     }
 }

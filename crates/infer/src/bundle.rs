@@ -1,8 +1,8 @@
-//! The bundle: a folder with all that is needed to answer, and nothing that lies elsewhere.
+//! The bundle: a self-contained folder with everything needed for inference.
 //!
-//! `bundle.toml` names the task and, for each member, its architecture, its pipeline with its
-//! statistics, and its file of weights. It is written last, so that a bundle being replaced is the old
-//! one until it is the new one, whenever the process ends.
+//! `bundle.toml` contains the task and, for each member of the ensemble, its architecture, its pipeline with
+//! its statistics, and the name of its weights file. It is written last, so that replacing a bundle is
+//! atomic: whenever the process ends, the folder holds either the old bundle or the new one.
 
 use std::{
     fs, io,
@@ -11,26 +11,26 @@ use std::{
 };
 
 use augment::Pipeline;
-use base::{Seed, Task, files::write_whole};
+use base::{Seed, Task, files::write_atomic};
 use candle::Device;
 use models::{Model, ModelSpec, WeightsError, read_weights};
 use serde::{Deserialize, Serialize};
 
-/// Everything needed to answer.
+/// Everything needed for inference: a task and one or more models.
 #[derive(Clone)]
 pub struct Bundle {
-    /// What the classes mean.
+    /// The factors and classes that are predicted.
     pub task: Task,
     /// The models, each with the pipeline that it was validated with.
     pub members: Vec<Member>,
 }
 
-/// A model and what its pictures go through.
+/// A model and its image pipeline.
 #[derive(Clone)]
 pub struct Member {
     /// The network with its weights.
     pub model: Rc<Model>,
-    /// From bytes to pictures.
+    /// Decodes and transforms an image file's bytes into an image.
     pub pipeline: Pipeline,
 }
 
@@ -45,13 +45,13 @@ pub enum BundleError {
         /// Why.
         source: io::Error,
     },
-    /// The folder is no bundle.
-    #[error("{}: this is no bundle: name the folder of a `bundle.toml`, or a run", path.display())]
+    /// The folder is not a bundle.
+    #[error("{}: this is not a bundle: name the folder of a `bundle.toml`, or a run", path.display())]
     NoBundle {
         /// The folder.
         path: PathBuf,
     },
-    /// The description cannot be understood.
+    /// `bundle.toml` is not valid.
     #[error("{}: {reason}", path.display())]
     Description {
         /// The file.
@@ -62,12 +62,12 @@ pub enum BundleError {
     /// The weights cannot be read.
     #[error(transparent)]
     Weights(#[from] WeightsError),
-    /// The weights are of another network than the description.
+    /// The weights do not fit the network of the description.
     #[error("{}: {source}", path.display())]
     OtherWeights {
         /// The file.
         path: PathBuf,
-        /// What differs.
+        /// The difference.
         source: WeightsError,
     },
     /// A tensor operation failed.
@@ -76,13 +76,13 @@ pub enum BundleError {
 }
 
 const FILE: &str = "bundle.toml";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// `bundle.toml`.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Description {
-    /// Of this format.
+    /// The version of this format.
     version: u32,
     task: Task,
     members: Vec<MemberDescription>,
@@ -91,31 +91,31 @@ struct Description {
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct MemberDescription {
-    /// A file beside this one.
+    /// The name of a file in the same folder.
     weights: String,
     model: ModelSpec,
     pipeline: Pipeline,
 }
 
-/// The description of a bundle that is not committed.
+/// The description of a staged bundle, not committed yet.
 fn staged(tag: &str) -> String {
     format!("bundle-{tag}.toml")
 }
 
-/// Whether a name is a file's in a folder, and no path to elsewhere.
+/// Returns whether a name is a plain file name, not a path.
 fn is_name(name: &str) -> bool {
     let mut parts = Path::new(name).components();
     matches!((parts.next(), parts.next()), (Some(Component::Normal(_)), None))
 }
 
-/// Whether a name is a file's in `dir` itself, and no link to elsewhere; it may be missing.
-fn is_beside(dir: &Path, name: &str) -> bool {
+/// Returns whether a name is that of a file in `dir` itself, not a symbolic link; the file may be missing.
+fn is_in_folder(dir: &Path, name: &str) -> bool {
     is_name(name) && !dir.join(name).is_symlink()
 }
 
 impl Description {
-    /// The files of weights that a description names, of those beside it: whoever calls this removes
-    /// files. None where it cannot be read.
+    /// Returns the weights files that a description names, only those in its own folder, because callers
+    /// remove files; `None` if it cannot be read.
     fn weights(path: &Path) -> Option<Vec<String>> {
         let text = fs::read_to_string(path).ok()?;
         let description: Description = toml::from_str(&text).ok()?;
@@ -132,30 +132,34 @@ impl Description {
             _ => BundleError::Io { path: path.clone(), source },
         })?;
         let unclear = |reason: String| BundleError::Description { path: path.clone(), reason };
-        let description: Description =
+        let table: toml::Table =
             toml::from_str(&text).map_err(|err| unclear(err.message().to_owned()))?;
-        if description.version != VERSION {
+        // First, because other versions have other keys.
+        let version = table.get("version").and_then(toml::Value::as_integer);
+        if let Some(version) = version.filter(|&it| it != i64::from(VERSION)) {
             let reason = format!(
-                "the bundle is of version {}, and this program reads version {VERSION}",
-                description.version
+                "the bundle has format {version}, but this version of maskfit reads format {VERSION}: train it \
+                 again, or use the version that wrote it"
             );
             return Err(unclear(reason));
         }
+        let description: Description =
+            table.try_into().map_err(|err: toml::de::Error| unclear(err.message().to_owned()))?;
         match description.problem(dir) {
             None => Ok(description),
             Some(reason) => Err(unclear(reason)),
         }
     }
 
-    /// What is wrong with what a description says, if anything is: it may have been edited, or be somebody
-    /// else's.
+    /// Returns what is wrong with a description, if anything: it may have been edited, or come from an
+    /// untrusted source.
     fn problem(&self, dir: &Path) -> Option<String> {
         let of_member = |(idx, it): (usize, &MemberDescription)| {
             let place = format!("members[{idx}]");
             let weights = || {
-                (!is_beside(dir, &it.weights)).then(|| {
+                (!is_in_folder(dir, &it.weights)).then(|| {
                     let name = &it.weights;
-                    format!("`weights` is a file of the bundle's own folder, not `{name}`")
+                    format!("`weights` must be a file in the bundle's own folder, not `{name}`")
                 })
             };
             let model = it.model.problem(&self.task).map(|it| format!("`model`: {it}"));
@@ -170,22 +174,22 @@ impl Description {
 }
 
 impl Bundle {
-    /// Writes the bundle to a folder, in place of the one that is there.
+    /// Saves the bundle to a folder, replacing the one that is there.
     ///
-    /// `tag` tells its weights from those of the bundle before, for example the step.
+    /// `tag` distinguishes its weights from those of the earlier bundle, for example the step.
     ///
     /// # Errors
-    /// What the system says; the bundle before is then still whole.
+    /// I/O errors; the earlier bundle is then still intact.
     pub fn save(&self, dir: &Path, tag: &str) -> Result<(), BundleError> {
         self.stage(dir, tag)?;
         Bundle::commit(dir, tag)
     }
 
-    /// Writes the bundle beside the one that is there, which stays what is opened until
+    /// Writes the bundle next to the one that is there, which is the one that is opened until
     /// [`Bundle::commit`].
     ///
     /// # Errors
-    /// What the system says.
+    /// I/O errors.
     pub fn stage(&self, dir: &Path, tag: &str) -> Result<(), BundleError> {
         let io = |path: &Path| {
             let path = path.to_owned();
@@ -198,21 +202,20 @@ impl Bundle {
             let path = dir.join(&weights);
             let tensors = member.model.params().to_file()?;
             let bytes = safetensors::serialize(tensors, None).map_err(candle::Error::wrap)?;
-            write_whole(&path, &bytes).map_err(io(&path))?;
+            write_atomic(&path, &bytes).map_err(io(&path))?;
             let (model, pipeline) = (member.model.spec().clone(), member.pipeline.clone());
             members.push(MemberDescription { weights, model, pipeline });
         }
         let description = Description { version: VERSION, task: self.task.clone(), members };
-        let text = toml::to_string(&description).expect("a description is TOML");
+        let text = toml::to_string(&description).expect("a description serializes to TOML");
         let path = dir.join(staged(tag));
-        write_whole(&path, text.as_bytes()).map_err(io(&path))
+        write_atomic(&path, text.as_bytes()).map_err(io(&path))
     }
 
-    /// Puts a bundle that was staged in the place of the one that is there; without one of this tag,
-    /// nothing.
+    /// Replaces the bundle that is there by the staged one with this tag; does nothing if there is none.
     ///
     /// # Errors
-    /// What the system says; the folder then has one of the two.
+    /// I/O errors; the folder then holds one of the two.
     pub fn commit(dir: &Path, tag: &str) -> Result<(), BundleError> {
         let (path, staged) = (dir.join(FILE), dir.join(staged(tag)));
         if !staged.is_file() {
@@ -235,8 +238,8 @@ impl Bundle {
         Ok(())
     }
 
-    /// Removes what was staged and never committed, and weights that no description names. Only for a
-    /// folder that nobody else writes to; what cannot be removed stays.
+    /// Removes bundles that were staged and never committed, and weights that no description names. Only
+    /// for a folder that no other process writes to; files that cannot be removed stay.
     pub fn discard_staged(dir: &Path) {
         let kept = Description::weights(&dir.join(FILE)).unwrap_or_default();
         for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
@@ -248,25 +251,25 @@ impl Bundle {
         }
     }
 
-    /// The tag of the bundle in a folder; none where there is none, or one that was saved otherwise.
+    /// Returns the tag of the bundle in a folder; `None` if there is no bundle, or it has no tag.
     pub fn tag(dir: &Path) -> Option<String> {
         let weights = Description::weights(&dir.join(FILE))?;
         let first = weights.first()?.strip_prefix("weights-0-")?;
         first.strip_suffix(".safetensors").map(str::to_owned)
     }
 
-    /// What the classes of a bundle mean, without reading its weights.
+    /// Reads the task of a bundle, without its weights.
     ///
     /// # Errors
-    /// A folder that is no bundle.
+    /// A folder that is not a bundle.
     pub fn task(dir: &Path) -> Result<Task, BundleError> {
         Ok(Description::read(dir)?.task)
     }
 
-    /// Reads a bundle from its folder.
+    /// Loads a bundle from its folder.
     ///
     /// # Errors
-    /// A folder that is no bundle, or a file of it that is damaged.
+    /// A folder that is not a bundle, or a damaged file in it.
     pub fn open(dir: &Path, device: &Device) -> Result<Bundle, BundleError> {
         let description = Description::read(dir)?;
         let mut members = Vec::new();
@@ -274,7 +277,7 @@ impl Bundle {
             let path = dir.join(&member.weights);
             let tensors = read_weights(&path)?;
             let misfit = |source| BundleError::OtherWeights { path: path.clone(), source };
-            // First, for a description may ask for more than any machine has.
+            // Checked first: a description may specify a network that does not fit into memory.
             member.model.params(&description.task)?.check_shapes(&tensors).map_err(misfit)?;
             // The fresh weights are all replaced.
             let model = Model::fresh(&member.model, &description.task, Seed(0), device)?;
@@ -289,7 +292,7 @@ impl Bundle {
 mod tests {
     use std::{fs, rc::Rc};
 
-    use augment::{PictureOpConfig, Pipeline, StatisticsConfig};
+    use augment::{Pipeline, StatisticsConfig, TransformConfig};
     use base::{Seed, Task};
     use candle::Device;
     use models::{BackboneConfig, EfficientNet, HeadConfig, Model, ModelSpec};
@@ -303,7 +306,7 @@ mod tests {
         let task = Task::mask_gender_age();
         let model = Model::fresh(&spec, &task, Seed(seed), &Device::Cpu).unwrap();
         let statistics = StatisticsConfig::default().get().known().unwrap();
-        let ops = vec![PictureOpConfig::default().into()];
+        let ops = vec![TransformConfig::default().into()];
         let pipeline = Pipeline { ops, statistics, max_pixels: 1000 };
         Bundle { task, members: vec![Member { model: Rc::new(model), pipeline }] }
     }
@@ -314,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_saved_is_what_is_opened() {
+    fn a_saved_bundle_opens_unchanged() {
         let dir = tempfile::tempdir().unwrap();
         let saved = bundle(1);
         saved.save(dir.path(), "7").unwrap();
@@ -326,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_staged_is_opened_once_it_is_committed() {
+    fn a_staged_bundle_is_opened_after_commit() {
         let dir = tempfile::tempdir().unwrap();
         let opened = || numbers(&Bundle::open(dir.path(), &Device::Cpu).unwrap());
         bundle(1).save(dir.path(), "1").unwrap();
@@ -336,7 +339,7 @@ mod tests {
         Bundle::commit(dir.path(), "2").unwrap();
         Bundle::commit(dir.path(), "9").unwrap();
         assert!(opened() == numbers(&bundle(2)) && Bundle::tag(dir.path()).unwrap() == "2");
-        // The third is there still, until it is said that it is not wanted.
+        // The third bundle stays until staged bundles are discarded.
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 4);
         Bundle::discard_staged(dir.path());
         assert!(opened() == numbers(&bundle(2)));
@@ -344,7 +347,7 @@ mod tests {
     }
 
     #[test]
-    fn a_newer_bundle_replaces_the_older_one_whole() {
+    fn a_newer_bundle_replaces_the_older_one_entirely() {
         let dir = tempfile::tempdir().unwrap();
         bundle(1).save(dir.path(), "1").unwrap();
         bundle(2).save(dir.path(), "2").unwrap();
@@ -354,16 +357,16 @@ mod tests {
     }
 
     #[test]
-    fn damaged_bundles_say_what_is_wrong() {
+    fn damage_to_a_bundle_is_reported() {
         let dir = tempfile::tempdir().unwrap();
         let err = || Bundle::open(dir.path(), &Device::Cpu).err().unwrap().to_string();
-        assert!(err().contains("this is no bundle"), "{}", err());
+        assert!(err().contains("this is not a bundle"), "{}", err());
 
         bundle(1).save(dir.path(), "1").unwrap();
         let weights = dir.path().join("weights-0-1.safetensors");
         let whole = fs::read(&weights).unwrap();
         fs::write(&weights, &whole[..whole.len() - 100]).unwrap();
-        assert!(err().contains("weights-0-1.safetensors: this is no whole"), "{}", err());
+        assert!(err().contains("weights-0-1.safetensors: this is not a complete"), "{}", err());
         fs::remove_file(&weights).unwrap();
         assert!(err().contains("No such file"), "{}", err());
 
@@ -373,13 +376,16 @@ mod tests {
         assert_ne!(text, other);
         fs::write(dir.path().join("bundle.toml"), other).unwrap();
         assert!(err().contains("has shape"), "{}", err());
-        fs::write(dir.path().join("bundle.toml"), text.replace("version = 1", "version = 9"))
-            .unwrap();
-        assert!(err().contains("of version 9"), "{}", err());
+        fs::write(
+            dir.path().join("bundle.toml"),
+            text.replace("version = 2", "version = 1\nanswers = 3"),
+        )
+        .unwrap();
+        assert!(err().contains("has format 1"), "{}", err());
     }
 
     #[test]
-    fn a_network_that_no_machine_holds_is_compared_before_it_is_built() {
+    fn shapes_of_a_huge_network_are_checked_before_it_is_built() {
         let dir = tempfile::tempdir().unwrap();
         bundle(1).save(dir.path(), "1").unwrap();
         let path = dir.path().join("bundle.toml");
@@ -407,19 +413,19 @@ mod tests {
     }
 
     #[test]
-    fn a_description_that_was_edited_is_checked_as_a_config_is() {
+    fn edited_description_is_validated_like_a_config() {
         let dir = tempfile::tempdir().unwrap();
         bundle(1).save(dir.path(), "1").unwrap();
         let path = dir.path().join("bundle.toml");
         let text = fs::read_to_string(&path).unwrap();
-        // The same file, from outside.
+        // The same file, outside the bundle's folder.
         let outside = tempfile::tempdir().unwrap();
         let file = outside.path().join("w.safetensors");
         fs::copy(dir.path().join("weights-0-1.safetensors"), &file).unwrap();
         std::os::unix::fs::symlink(&file, dir.path().join("link.safetensors")).unwrap();
         let far = format!("weights = \"{}\"", file.display());
         let ours = "weights = \"weights-0-1.safetensors\"";
-        let elsewhere = "`weights` is a file of the bundle's own folder";
+        let elsewhere = "`weights` must be a file in the bundle's own folder";
         for (from, to, want) in [
             (ours, far.as_str(), elsewhere),
             (ours, "weights = \"../best/weights-0-1.safetensors\"", elsewhere),
@@ -432,7 +438,7 @@ mod tests {
             ("\">=60\"", "\">=60\", \"old\"", "has 4 levels, which take 3 rising cuts"),
             ("cuts = [30.0, 60.0]", "cuts = [60.0, 30.0]", "rising cuts"),
             ("\"male\", \"female\"", "", "has no levels"),
-            ("std = [0.229", "std = [0.0", "every `std` is above 0"),
+            ("std = [0.229", "std = [0.0", "every `std` must be above 0"),
         ] {
             let edited = text.replacen(from, to, 1);
             assert_ne!(edited, text, "{from} is not in {text}");
@@ -444,7 +450,7 @@ mod tests {
         fs::write(&path, &text).unwrap();
         assert!(Bundle::open(dir.path(), &Device::Cpu).is_ok());
 
-        // Nor is a file removed that such a description names.
+        // A file outside the folder that such a description names is not removed either.
         fs::write(&path, text.replace(ours, &far)).unwrap();
         bundle(2).save(dir.path(), "2").unwrap();
         assert!(file.is_file());

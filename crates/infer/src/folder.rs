@@ -1,8 +1,7 @@
-//! The images of a folder: by what is in the files, not by their names' endings.
+//! The images of a folder, recognised by the files' content, not by their extensions.
 //!
-//! A folder is read once, however many links lead to it, and a link to a folder that this one is in is
-//! not followed, so that links in a circle end. A link to a file, and another hard link, are images
-//! with names of their own.
+//! A folder is read once, however many links lead to it, and a link to a parent folder is not followed, so
+//! cycles of links end. A link to a file, and another hard link, are images with names of their own.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet},
@@ -21,58 +20,56 @@ use rayon::prelude::*;
 
 use crate::submission::SubmissionError;
 
-/// What there is in a folder.
+/// The content of a folder.
 #[derive(Debug, Default)]
 pub struct Folder {
-    /// The images, by name: what each is called below the folder.
+    /// The images, with their paths relative to the folder as names.
     pub images: Vec<(String, Content)>,
     /// Images that cannot be read.
     pub unreadable: Findings,
-    /// What is no image, and why, in the order of the names.
-    pub passed_over: Vec<(String, PassedOver)>,
-    /// What a person should know, though nothing is wrong.
+    /// Entries that were skipped, and why, sorted by name.
+    pub skipped: Vec<(String, Skipped)>,
+    /// Remarks for the user that are not errors.
     pub notes: Vec<String>,
 }
 
-/// Why something in a folder is not predicted.
+/// Why an entry of a folder was skipped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum PassedOver {
-    /// Its name begins with a dot.
+pub enum Skipped {
+    /// The name begins with a dot.
     Hidden,
-    /// Its first bytes are no image's.
+    /// The first bytes are not those of an image.
     NoImage,
-    /// A link that leads nowhere, or in a circle.
+    /// A broken link, or a cycle of links.
     DeadLink,
-    /// A link to a folder that has been read, or that the folder is in.
+    /// A link to a folder that has been read, or to a parent folder.
     LinkBack,
-    /// Neither file nor folder.
+    /// Neither a file nor a folder.
     NoFile,
 }
 
-impl fmt::Display for PassedOver {
+impl fmt::Display for Skipped {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            PassedOver::Hidden => "hidden (the name begins with a dot)",
-            PassedOver::NoImage => "no image (by the first bytes)",
-            PassedOver::DeadLink => "a link that leads nowhere",
-            PassedOver::LinkBack => {
-                "a link to a folder that is read already, or that this one is in"
-            }
-            PassedOver::NoFile => "neither file nor folder",
+            Skipped::Hidden => "hidden (the name begins with a dot)",
+            Skipped::NoImage => "not an image (by the first bytes)",
+            Skipped::DeadLink => "broken link",
+            Skipped::LinkBack => "link to a folder that has been read already, or to a parent",
+            Skipped::NoFile => "neither a file nor a folder",
         })
     }
 }
 
 impl Folder {
-    /// What was passed over, counted and named, a line each reason; `None` where nothing was.
-    pub fn passed_over_text(&self) -> Option<String> {
-        /// Names that are listed, of each reason.
+    /// Describes the skipped entries: their count and names, one line per reason; `None` if there are none.
+    pub fn skipped_text(&self) -> Option<String> {
+        /// The maximum number of names listed per reason.
         const SHOWN: usize = 20;
-        let mut by_reason: BTreeMap<PassedOver, Vec<&str>> = BTreeMap::new();
-        for (name, why) in &self.passed_over {
+        let mut by_reason: BTreeMap<Skipped, Vec<&str>> = BTreeMap::new();
+        for (name, why) in &self.skipped {
             by_reason.entry(*why).or_default().push(name);
         }
-        let line = |(why, names): (PassedOver, Vec<&str>)| {
+        let line = |(why, names): (Skipped, Vec<&str>)| {
             let shown = names[..names.len().min(SHOWN)].join(", ");
             let more = match names.len().saturating_sub(SHOWN) {
                 0 => String::new(),
@@ -80,16 +77,16 @@ impl Folder {
             };
             format!("\n  {} {why}: {shown}{more}", names.len())
         };
-        let n = self.passed_over.len();
+        let n = self.skipped.len();
         let lines: String = by_reason.into_iter().map(line).collect();
-        (n > 0).then(|| format!("{n} passed over:{lines}"))
+        (n > 0).then(|| format!("{n} skipped:{lines}"))
     }
 }
 
-/// Lists the images of a folder and of the folders in it; or one file, whatever it is.
+/// Lists the images of a folder and its subfolders; or a single file, whatever its content.
 ///
 /// # Errors
-/// A path or a folder that cannot be read, a folder without images, or two files that would have one
+/// A path or a folder that cannot be read, a folder without images, or two files that would get the same
 /// name.
 pub fn list_images(path: &Path) -> Result<Folder, SubmissionError> {
     let io = |path: &Path| {
@@ -102,53 +99,53 @@ pub fn list_images(path: &Path) -> Result<Folder, SubmissionError> {
         let images = vec![(name, Content::File(path.to_owned()))];
         return Ok(Folder { images, ..Folder::default() });
     }
-    let mut walk = Walk { root: path, files: Vec::new(), passed_over: Vec::new() };
+    let mut walk = Walk { root: path, files: Vec::new(), skipped: Vec::new() };
     walk.all().map_err(|(path, source)| io(&path)(source))?;
-    let Walk { mut files, mut passed_over, .. } = walk;
+    let Walk { mut files, mut skipped, .. } = walk;
     files.sort_unstable();
     let sniffed: Vec<io::Result<Sniffed>> = files.par_iter().map(|it| sniff_file(&it.1)).collect();
 
     let (mut images, mut unreadable) = (Vec::new(), Findings::default());
     for ((name, file), sniffed) in files.into_iter().zip(sniffed) {
         match sniffed {
-            // A camera's raw file is a TIFF like any other by its first bytes.
+            // By its first bytes, a camera's raw file is an ordinary TIFF file.
             Ok(Sniffed::Image) if !ends_with(&file, &RAW) => {
                 images.push((name, Content::File(file)));
             }
             Ok(Sniffed::Image) => unreadable.0.push(foreign(name, "a camera's raw format")),
             Ok(Sniffed::Foreign(format)) => unreadable.0.push(foreign(name, format)),
-            // Whoever calls it an image wants it to be one.
+            // The extension is an image's: report it as a damaged image instead of skipping it.
             Ok(Sniffed::Other) if ends_with(&file, &IMAGE) => {
                 images.push((name, Content::File(file)));
             }
-            Ok(Sniffed::Other) => passed_over.push((name, PassedOver::NoImage)),
+            Ok(Sniffed::Other) => skipped.push((name, Skipped::NoImage)),
             Err(err) => unreadable.add(name, err.to_string(), "make it readable"),
         }
     }
-    passed_over.sort_unstable();
+    skipped.sort_unstable();
     let mut findings = Findings::default();
     for names in images.windows(2).filter(|it| it[0].0 == it[1].0) {
-        let problem = "two files would have this name, since bytes that are no UTF-8 are escaped";
+        let problem = "two files get this name, because bytes that are not UTF-8 are escaped";
         findings.add(names[0].0.clone(), problem, "rename one of them");
     }
     if images.is_empty() && unreadable.0.is_empty() {
-        findings.add(".", "no images are here", "name another folder");
+        findings.add(".", "contains no images", "name another folder");
     }
     if !findings.0.is_empty() {
         findings.0.dedup();
         return Err(SubmissionError::Findings { root: path.to_owned(), findings });
     }
     let notes = notes(&images);
-    Ok(Folder { images, unreadable, passed_over, notes })
+    Ok(Folder { images, unreadable, skipped, notes })
 }
 
-/// Endings of files that are called images; what is in them is another matter.
+/// Extensions of image files, whatever their content.
 const IMAGE: [&str; 16] = [
     "jpg", "jpeg", "jpe", "jfif", "jif", "mpo", "png", "webp", "gif", "bmp", "dib", "tif", "tiff",
     "heic", "heif", "avif",
 ];
 
-/// Endings of cameras' raw files that begin like any TIFF.
+/// Extensions of cameras' raw files that begin like any TIFF file.
 const RAW: [&str; 9] = ["nef", "nrw", "arw", "sr2", "dng", "pef", "3fr", "erf", "kdc"];
 
 fn ends_with(path: &Path, endings: &[&str]) -> bool {
@@ -158,7 +155,7 @@ fn ends_with(path: &Path, endings: &[&str]) -> bool {
 
 fn foreign(name: String, format: &str) -> Finding {
     let remedy = "save it as JPEG or PNG".to_owned();
-    Finding { place: name, problem: format!("{format} is not read"), remedy }
+    Finding { place: name, problem: format!("{format} is not supported"), remedy }
 }
 
 fn sniff_file(path: &Path) -> io::Result<Sniffed> {
@@ -167,7 +164,7 @@ fn sniff_file(path: &Path) -> io::Result<Sniffed> {
     Ok(sniff(&head))
 }
 
-/// What a person should know of the names.
+/// Returns remarks on the names.
 fn notes(images: &[(String, Content)]) -> Vec<String> {
     let mut notes = Vec::new();
     let is_text = |content: &Content| match content {
@@ -178,36 +175,36 @@ fn notes(images: &[(String, Content)]) -> Vec<String> {
         images.iter().filter(|it| !is_text(&it.1)).map(|it| it.0.as_str()).collect();
     if let Some(first) = escaped.first() {
         notes.push(format!(
-            "names that are not UTF-8: {}, whose other bytes are written as \\xNN, such as `{first}`",
+            "names that are not UTF-8: {}, such as `{first}`; their invalid bytes are written as \\xNN",
             escaped.len()
         ));
     }
-    let alike = lookalikes(images.iter().map(|it| it.0.as_str()));
-    if let Some(first) = alike.first() {
+    let similar = lookalikes(images.iter().map(|it| it.0.as_str()));
+    if let Some(first) = similar.first() {
         notes.push(format!(
-            "names that are there in two Unicode forms (NFC and NFD) and look the same: {}, such as \
-             `{first}`; they are of different files, and each has a row",
-            alike.len()
+            "names that exist in two Unicode forms (NFC and NFD) and look the same: {}, such as \
+             `{first}`; they belong to different files, and each has a row",
+            similar.len()
         ));
     }
     notes
 }
 
-/// A walk through folders.
+/// A recursive walk through folders.
 struct Walk<'a> {
     root: &'a Path,
-    /// Each file's name and path.
+    /// The name and path of each file.
     files: Vec<(String, PathBuf)>,
-    passed_over: Vec<(String, PassedOver)>,
+    skipped: Vec<(String, Skipped)>,
 }
 
 impl Walk<'_> {
-    /// What a path below the root is called.
+    /// Returns the name of a path: relative to the root.
     fn name(&self, path: &Path) -> String {
         text_of(path.strip_prefix(self.root).unwrap_or(path).as_os_str())
     }
 
-    /// Goes everywhere: first where no link leads, so that a folder goes by its own name.
+    /// Walks all folders. Links are followed last, so that a folder is listed under its own path.
     fn all(&mut self) -> Result<(), (PathBuf, io::Error)> {
         let canonical = |path: &Path| fs::canonicalize(path).map_err(|err| (path.to_owned(), err));
         let root = canonical(self.root)?;
@@ -216,7 +213,7 @@ impl Walk<'_> {
         loop {
             while let Some((dir, place)) = todo.pop() {
                 if !read.insert(place.clone()) {
-                    self.passed_over.push((self.name(&dir), PassedOver::LinkBack));
+                    self.skipped.push((self.name(&dir), Skipped::LinkBack));
                     continue;
                 }
                 self.one(&dir, &place, &mut todo, &mut links).map_err(|err| (dir, err))?;
@@ -224,7 +221,7 @@ impl Walk<'_> {
             let Some(link) = links.pop_first() else { return Ok(()) };
             let place = canonical(&link)?;
             match root.starts_with(&place) || read.contains(&place) {
-                true => self.passed_over.push((self.name(&link), PassedOver::LinkBack)),
+                true => self.skipped.push((self.name(&link), Skipped::LinkBack)),
                 false => todo.push((link, place)),
             }
         }
@@ -232,7 +229,7 @@ impl Walk<'_> {
 
     /// Reads one folder.
     ///
-    /// - `place`: where it is without links.
+    /// - `place`: its canonical path, without links.
     fn one(
         &mut self,
         dir: &Path,
@@ -244,7 +241,7 @@ impl Walk<'_> {
             let entry = entry?;
             let (path, own) = (entry.path(), entry.file_name());
             if own.as_encoded_bytes().starts_with(b".") {
-                self.passed_over.push((self.name(&path), PassedOver::Hidden));
+                self.skipped.push((self.name(&path), Skipped::Hidden));
                 continue;
             }
             let kind = entry.file_type()?;
@@ -254,7 +251,7 @@ impl Walk<'_> {
                 true => match fs::metadata(&path) {
                     Ok(it) => it.file_type(),
                     Err(_) => {
-                        self.passed_over.push((self.name(&path), PassedOver::DeadLink));
+                        self.skipped.push((self.name(&path), Skipped::DeadLink));
                         continue;
                     }
                 },
@@ -262,7 +259,7 @@ impl Walk<'_> {
             if kind.is_file() {
                 self.files.push((self.name(&path), path));
             } else if !kind.is_dir() {
-                self.passed_over.push((self.name(&path), PassedOver::NoFile));
+                self.skipped.push((self.name(&path), Skipped::NoFile));
             } else if is_link {
                 links.insert(path);
             } else {
@@ -294,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn images_are_found_by_what_is_in_them_and_the_rest_is_named() {
+    fn images_are_found_by_content_and_other_files_are_reported() {
         let dir = tempfile::tempdir().unwrap();
         assert!(list_images(dir.path()).is_err());
         write(
@@ -320,23 +317,24 @@ mod tests {
         let want = ["a.jpg", "b.JPG", "c.jfif", "cut.jpg", "f.heic", "g.txt", "in/d.jpe", "in/e"];
         assert_eq!(names(&it), want);
         assert_eq!(
-            it.passed_over_text().unwrap(),
-            "4 passed over:\n  \
+            it.skipped_text().unwrap(),
+            "4 skipped:\n  \
              2 hidden (the name begins with a dot): ._a.jpg, .git\n  \
-             2 no image (by the first bytes): empty, notes.txt"
+             2 not an image (by the first bytes): empty, notes.txt"
         );
         let unreadable: Vec<String> =
             it.unreadable.0.iter().map(|it| format!("{}: {}", it.place, it.problem)).collect();
-        let want = ["raw.NEF: a camera's raw format is not read", "real.heic: HEIC is not read"];
+        let want =
+            ["raw.NEF: a camera's raw format is not supported", "real.heic: HEIC is not supported"];
         assert_eq!(unreadable, want);
-        // One that is named is taken, whatever it is.
+        // A file that is named explicitly is listed, whatever its content.
         assert_eq!(names(&list_images(&dir.path().join("notes.txt")).unwrap()), ["notes.txt"]);
         assert!(list_images(&dir.path().join("absent")).is_err());
     }
 
     #[test]
     #[cfg(unix)]
-    fn links_in_circles_end_and_give_each_image_once() {
+    fn cycles_of_links_end_and_list_each_image_once() {
         use std::os::unix::fs::symlink;
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path().join("root");
@@ -357,7 +355,7 @@ mod tests {
         link("/", "everything");
         link("../b", "a/b");
         link("../a", "b/a");
-        // By name it comes before `z`, which is read all the same as `z`.
+        // By name it comes before `z`, which is still listed as `z`.
         link("z", "link");
         link("../outside", "outside");
         link("../outside/deep", "deep");
@@ -365,21 +363,21 @@ mod tests {
         link("nowhere", "dead.jpg");
         link("b/2.jpg", "two.jpg");
         let it = list_images(&root).unwrap();
-        // What lies outside is read by the first link to it.
+        // A folder outside is listed under the first link to it.
         let want = ["a/1.jpg", "b/2.jpg", "deep/4.jpg", "two.jpg", "z/3.jpg"];
         assert_eq!(names(&it), want);
         assert_eq!(
-            it.passed_over_text().unwrap(),
-            "10 passed over:\n  \
-             2 a link that leads nowhere: circle, dead.jpg\n  \
-             8 a link to a folder that is read already, or that this one is in: a/b, a/out, a/self, \
+            it.skipped_text().unwrap(),
+            "10 skipped:\n  \
+             2 broken link: circle, dead.jpg\n  \
+             8 link to a folder that has been read already, or to a parent: a/b, a/out, a/self, \
              a/up, b/a, everything, link, outside/deep"
         );
     }
 
     #[test]
     #[cfg(target_os = "linux")]
-    fn names_in_another_encoding_or_form_are_told_apart() {
+    fn names_in_another_encoding_or_form_are_distinguished() {
         use std::{ffi::OsStr, os::unix::ffi::OsStrExt as _};
         let dir = tempfile::tempdir().unwrap();
         let write =
@@ -394,9 +392,9 @@ mod tests {
         let notes = it.notes.join("\n");
         assert!(notes.contains("not UTF-8: 2,") && notes.contains(r"`caf\xE8.jpg`"));
         assert!(notes.contains("look the same: 1, such as"), "{notes}");
-        // A name that is what another is escaped to.
+        // A name equal to the escaped form of another.
         write(br"caf\xE8.jpg");
         let err = list_images(dir.path()).unwrap_err().to_string();
-        assert!(err.contains(r"caf\xE8.jpg: two files would have this name"), "{err}");
+        assert!(err.contains(r"caf\xE8.jpg: two files get this name"), "{err}");
     }
 }

@@ -1,18 +1,20 @@
-//! Answers: the bundle that a training run leaves, the predictor that serves it, submissions, and
-//! answers beside the truth.
+//! Inference: the bundle that a training run saves, the predictor that runs it, submissions, and
+//! predictions together with true labels.
 //!
-//! Validation is inference: the predictor here is the only evaluation there is.
+//! Validation is inference: every evaluation uses the predictor of this crate.
 
 mod bundle;
 mod folder;
-mod graded;
+mod labelled;
 mod predictor;
 mod submission;
 mod table;
 
 pub use bundle::{Bundle, BundleError, Member};
-pub use folder::{Folder, PassedOver, list_images};
-pub use graded::{Graded, GradedReader, GradedWriter, Index, Indexed, Row, TableError, mean};
-pub use predictor::{Answers, PredictError, Prediction, Predictor, Serving};
-pub use submission::{Asked, SubmissionError, read_info, submission_csv};
+pub use folder::{Folder, Skipped, list_images};
+pub use labelled::{
+    Index, Indexed, LabelledPredictions, LabelledReader, LabelledWriter, Row, TableError, mean,
+};
+pub use predictor::{PredictError, PredictedBatch, Prediction, Predictor, Serving};
+pub use submission::{SubmissionError, TestImages, read_info, submission_csv};
 pub use table::{probabilities_header, probabilities_row};

@@ -1,11 +1,11 @@
-//! The predictor: a bundle's answers for pictures, as joint probabilities.
+//! The predictor: runs a bundle on images and returns joint class probabilities.
 
 use std::sync::Arc;
 
 use augment::{Mixing, Pipeline};
 use base::{
     Seed, Task,
-    task::{Answer, Unanswered},
+    task::{MissingFactor, ScopePrediction},
 };
 use candle::Device;
 use data::{Batch, Content, Load, LoadError, Loader, Remembered};
@@ -13,63 +13,66 @@ use ops::{Pass, Rows};
 
 use crate::bundle::{Bundle, Member};
 
-/// Answers for pictures.
+/// Predicts images with the ensemble of a bundle's members.
 pub struct Predictor {
     task: Task,
     members: Vec<Member>,
     device: Device,
 }
 
-/// What is said of pictures.
+/// The predictions for several images.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Answers {
+pub struct PredictedBatch {
     /// The probabilities of the joint classes, `[n][class]`.
     pub probabilities: Vec<Vec<f64>>,
-    /// The age in years, the mean over the members, where every member has a head that says years.
+    /// The predicted ages in years, `[n]`, averaged over the members; `None` unless every member has a head
+    /// that predicts years.
     pub years: Option<Vec<f64>>,
 }
 
-/// What is said of one picture.
+/// The prediction for one image.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Prediction {
     /// The probabilities of the joint classes, `[class]`.
     pub probabilities: Vec<f64>,
-    /// The age in years, the mean over the members, where every member has a head that says years.
+    /// The predicted age in years, averaged over the members; `None` unless every member has a head that
+    /// predicts years.
     pub years: Option<f64>,
 }
 
-/// What one member's heads say of a batch.
-struct Said {
-    answers: Vec<Vec<Answer>>,
-    /// Where a head says years.
+/// The predictions of one member's heads for a batch.
+struct MemberOutput {
+    /// `[n][head output]`.
+    predictions: Vec<Vec<ScopePrediction>>,
+    /// `[n]`, if a head predicts years.
     years: Option<Vec<f64>>,
 }
 
-/// How pictures are served; changes nothing of the answers.
+/// Settings of inference that do not change the predictions.
 #[derive(Clone, Debug)]
 pub struct Serving {
-    /// How many pictures the network sees at once.
+    /// The number of images per forward pass.
     pub batch_size: usize,
-    /// Threads that load pictures.
-    pub n_loaders: usize,
-    /// Batches that wait at most.
-    pub n_ahead: usize,
-    /// What remembers what is worked out of the pictures on the way.
+    /// The number of threads that load images.
+    pub num_workers: usize,
+    /// The maximum number of batches loaded in advance.
+    pub prefetch: usize,
+    /// A cache of intermediate results, such as detected faces.
     pub memory: Option<Remembered>,
 }
 
-/// Why there is no answer.
+/// Why images could not be predicted.
 #[derive(Debug, thiserror::Error)]
 pub enum PredictError {
-    /// A picture could not be loaded.
+    /// An image could not be loaded.
     #[error(transparent)]
     Load(#[from] LoadError),
-    /// The members leave a factor open.
+    /// The members do not predict all factors.
     #[error(transparent)]
-    Unanswered(#[from] Unanswered),
-    /// The network answers with something that is no number.
+    MissingFactor(#[from] MissingFactor),
+    /// The output of the network is not finite (NaN or infinite).
     #[error(
-        "the network's answer for {0} is no number: its weights are damaged, or it has diverged"
+        "the network's output for {0} is not finite (NaN or infinite): its weights are damaged, or it has diverged"
     )]
     NotFinite(String),
     /// A tensor operation failed.
@@ -78,127 +81,130 @@ pub enum PredictError {
 }
 
 impl Predictor {
-    /// A predictor with a bundle's members.
+    /// Creates a predictor with a bundle's members.
     pub fn new(bundle: Bundle, device: &Device) -> Predictor {
         Predictor { task: bundle.task, members: bundle.members, device: device.clone() }
     }
 
-    /// What the classes mean.
+    /// Returns the task: the factors and classes that are predicted.
     pub fn task(&self) -> &Task {
         &self.task
     }
 
-    /// What is said of each picture.
+    /// Predicts each image.
     ///
-    /// `progress` is told how many pictures of how many are done.
+    /// `progress` is called with the number of predicted images and the total.
     ///
     /// # Errors
     /// As [`Predictor::predict_each`].
     pub fn predict(
         &self,
-        pictures: &Arc<[(String, Content)]>,
+        images: &Arc<[(String, Content)]>,
         serving: Serving,
         progress: &mut dyn FnMut(usize, usize),
-    ) -> Result<Answers, PredictError> {
+    ) -> Result<PredictedBatch, PredictError> {
         let (mut probabilities, mut years) = (Vec::new(), Some(Vec::new()));
-        self.predict_each(pictures, serving, &mut |it: Prediction| {
+        self.predict_each(images, serving, &mut |it: Prediction| {
             probabilities.push(it.probabilities);
             years = years.take().zip(it.years).map(|(mut years, own)| {
                 years.push(own);
                 years
             });
-            progress(probabilities.len(), pictures.len());
+            progress(probabilities.len(), images.len());
             Ok::<_, PredictError>(())
         })?;
-        Ok(Answers { probabilities, years })
+        Ok(PredictedBatch { probabilities, years })
     }
 
-    /// Predicts each image and hands on what comes of it, in order; holds no more than the batches that
-    /// wait.
+    /// Predicts each image and passes the predictions to `each`, in order; holds no more in memory than the
+    /// prefetched batches.
     ///
     /// # Errors
-    /// An image that cannot be loaded, a network that answers with no number, or what `each` says.
+    /// An image that cannot be loaded, an output of the network that is not finite, or an error of `each`.
     pub fn predict_each<E: From<PredictError>>(
         &self,
-        pictures: &Arc<[(String, Content)]>,
+        images: &Arc<[(String, Content)]>,
         serving: Serving,
         each: &mut dyn FnMut(Prediction) -> Result<(), E>,
     ) -> Result<(), E> {
-        // Members that see the same of an image share it.
-        let sees_same = |a: &Pipeline, b: &Pipeline| a.ops == b.ops && a.max_pixels == b.max_pixels;
+        // Members whose pipelines give the same images share a loader.
+        let gives_same =
+            |a: &Pipeline, b: &Pipeline| a.ops == b.ops && a.max_pixels == b.max_pixels;
         let mut pipelines: Vec<&Pipeline> = Vec::new();
         let mut loader_of = Vec::new();
         for member in &self.members {
-            let there = pipelines.iter().position(|it| sees_same(it, &member.pipeline));
-            loader_of.push(there.unwrap_or(pipelines.len()));
-            if there.is_none() {
+            let known = pipelines.iter().position(|it| gives_same(it, &member.pipeline));
+            loader_of.push(known.unwrap_or(pipelines.len()));
+            if known.is_none() {
                 pipelines.push(&member.pipeline);
             }
         }
-        let order: Vec<usize> = (0..pictures.len()).collect();
+        let order: Vec<usize> = (0..images.len()).collect();
         let batches: Vec<_> =
             order.chunks(serving.batch_size.max(1)).map(<[usize]>::to_vec).collect();
         let start = |pipeline: &&Pipeline| {
             Loader::start(Load {
-                pictures: Arc::clone(pictures),
+                images: Arc::clone(images),
                 batches: batches.clone(),
                 pack: None,
                 pipeline: Arc::new((*pipeline).clone()),
                 memory: serving.memory.clone(),
                 mixing: Mixing::default(),
-                // An evaluation pipeline draws nothing.
+                // An evaluation pipeline is deterministic.
                 seed: Seed(0),
                 stream: "serve".to_owned(),
                 first_batch: 0,
-                n_threads: serving.n_loaders,
-                n_ahead: serving.n_ahead,
+                n_threads: serving.num_workers,
+                prefetch: serving.prefetch,
             })
         };
         let mut loaders: Vec<Loader> = pipelines.iter().map(start).collect();
         for examples in &batches {
-            let loaded = loaders.iter_mut().map(|it| it.next().expect("a loader has every batch"));
+            let loaded = loaders.iter_mut().map(|it| it.next().expect("loaders yield all batches"));
             let loaded = loaded.collect::<Result<Vec<_>, _>>().map_err(PredictError::from)?;
-            let mut answers: Vec<Vec<Vec<Answer>>> = vec![Vec::new(); examples.len()];
+            // `[n][member][head output]`.
+            let mut predictions: Vec<Vec<Vec<ScopePrediction>>> = vec![Vec::new(); examples.len()];
             let mut years = vec![Some(0.0); examples.len()];
             for (member, &loader) in self.members.iter().zip(&loader_of) {
-                let Batch { pictures: bytes, size, collages, .. } = &loaded[loader];
-                let rows = Rows { pictures: bytes, size: *size, collages };
-                let said = self.ask(member, rows).map_err(PredictError::from)?;
-                for (row, said) in said.answers.into_iter().enumerate() {
-                    let is_finite = |it: &Answer| it.probabilities.iter().all(|p| p.is_finite());
-                    if !said.iter().all(is_finite) {
-                        let name = pictures[examples[row]].0.clone();
+                let Batch { images: bytes, size, samples, .. } = &loaded[loader];
+                let rows = Rows { images: bytes, size: *size, samples };
+                let output = self.forward(member, rows).map_err(PredictError::from)?;
+                for (row, own) in output.predictions.into_iter().enumerate() {
+                    let is_finite =
+                        |it: &ScopePrediction| it.probabilities.iter().all(|p| p.is_finite());
+                    if !own.iter().all(is_finite) {
+                        let name = images[examples[row]].0.clone();
                         return Err(PredictError::NotFinite(name).into());
                     }
-                    answers[row].push(said);
+                    predictions[row].push(own);
                 }
                 let n = self.members.len() as f64;
                 for (row, years) in years.iter_mut().enumerate() {
-                    *years = years.zip(said.years.as_ref()).map(|(sum, own)| sum + own[row] / n);
+                    *years = years.zip(output.years.as_ref()).map(|(sum, own)| sum + own[row] / n);
                 }
             }
-            for (answers, years) in answers.iter().zip(years) {
-                let probabilities = self.task.join(answers).map_err(PredictError::from)?;
+            for (predictions, years) in predictions.iter().zip(years) {
+                let probabilities = self.task.join(predictions).map_err(PredictError::from)?;
                 each(Prediction { probabilities, years })?;
             }
         }
         Ok(())
     }
 
-    /// What one member's heads say of each row.
-    fn ask(&self, member: &Member, rows: Rows<'_>) -> candle::Result<Said> {
+    /// Returns the predictions of one member's heads for each row.
+    fn forward(&self, member: &Member, rows: Rows<'_>) -> candle::Result<MemberOutput> {
         let statistics = member.pipeline.statistics;
-        let n_rows = rows.collages.len();
+        let n_rows = rows.samples.len();
         let xs = ops::normalise(rows, statistics.mean, statistics.std, &self.device)?;
-        let mut said = Said { answers: vec![Vec::new(); n_rows], years: None };
+        let mut all = MemberOutput { predictions: vec![Vec::new(); n_rows], years: None };
         for output in member.model.forward(&xs, &Pass::Eval)? {
-            for (said, answer) in
-                said.answers.iter_mut().zip(output.answers()?.into_iter().flatten())
+            for (own, prediction) in
+                all.predictions.iter_mut().zip(output.predictions()?.into_iter().flatten())
             {
-                said.push(answer);
+                own.push(prediction);
             }
-            said.years = said.years.or(output.years()?);
+            all.years = all.years.or(output.years()?);
         }
-        Ok(said)
+        Ok(all)
     }
 }

@@ -1,4 +1,4 @@
-//! The competition's evaluation folder and its answer: `info.csv` in, `ImageID,ans` out.
+//! The competition's evaluation folder and its submission: reads `info.csv`, writes `ImageID,ans`.
 
 use std::{
     collections::BTreeSet,
@@ -13,10 +13,10 @@ use base::{
 };
 use data::{Content, Findings, names::Looks};
 
-/// Why a folder of pictures cannot be answered.
+/// Why the images of a folder cannot be predicted.
 #[derive(Debug, thiserror::Error)]
 pub enum SubmissionError {
-    /// A file or folder that must be there cannot be opened.
+    /// A required file or folder cannot be opened.
     #[error("{}: {source}: {remedy}", path.display())]
     Io {
         /// The file or folder.
@@ -26,33 +26,33 @@ pub enum SubmissionError {
         /// What to do.
         remedy: &'static str,
     },
-    /// There are faults in the folder.
+    /// The content of the folder has problems.
     #[error("{}: {findings}", root.display())]
     Findings {
         /// The folder.
         root: PathBuf,
-        /// All faults.
+        /// All problems.
         findings: Findings,
     },
 }
 
-/// The images that `info.csv` asks for.
+/// The images that `info.csv` lists.
 #[derive(Debug)]
-pub struct Asked {
-    /// What each is called there, in its order, and where it is.
+pub struct TestImages {
+    /// The name of each in `info.csv`, in its order, and its content.
     pub images: Vec<(String, Content)>,
-    /// What a person should know, though nothing is wrong.
+    /// Remarks for the user that are not errors.
     pub notes: Vec<String>,
 }
 
-/// The images of an evaluation folder, in the order of its `info.csv`.
+/// Reads the list of images of an evaluation folder, in the order of its `info.csv`.
 ///
-/// `info.csv` has a column `ImageID`; the images are in `images/`. A name that is written there in
-/// another Unicode form than its file's is found all the same, and a note says so.
+/// `info.csv` has a column `ImageID`; the images are in `images/`. A name in another Unicode form than
+/// its file's is found too, and a note reports it.
 ///
 /// # Errors
-/// A table that cannot be read, or images that are not there: all of them.
-pub fn read_info(root: &Path) -> Result<Asked, SubmissionError> {
+/// A table that cannot be read, or missing images: all of them.
+pub fn read_info(root: &Path) -> Result<TestImages, SubmissionError> {
     let path = root.join("info.csv");
     let remedy = "name the folder of `info.csv` and `images/`";
     let bytes = fs::read(&path).map_err(|source| SubmissionError::Io { path, source, remedy })?;
@@ -75,7 +75,7 @@ pub fn read_info(root: &Path) -> Result<Asked, SubmissionError> {
                 let is_there = files.dir.join(field).is_file();
                 let name = if is_there { field } else { field.trim() };
                 if name.is_empty() || name.contains(['/', '\\']) {
-                    findings.add(place, format!("`{name}` is no file name"), "correct the row");
+                    findings.add(place, format!("`{name}` is not a file name"), "correct the row");
                     continue;
                 }
                 let file = match files.find(name) {
@@ -86,7 +86,7 @@ pub fn read_info(root: &Path) -> Result<Asked, SubmissionError> {
                     }
                 };
                 if !seen.insert(name.to_owned()) || !taken.insert(file.clone()) {
-                    findings.add(place, format!("`{name}` is there already"), "remove the row");
+                    findings.add(place, format!("`{name}` is listed twice"), "remove the row");
                     continue;
                 }
                 if file != name {
@@ -97,7 +97,7 @@ pub fn read_info(root: &Path) -> Result<Asked, SubmissionError> {
         }
     }
     if images.is_empty() && findings.0.is_empty() {
-        findings.add("info.csv", "has no rows", "add a row for each picture");
+        findings.add("info.csv", "has no rows", "add a row for each image");
     }
     if !findings.0.is_empty() {
         findings.0.sort();
@@ -106,22 +106,22 @@ pub fn read_info(root: &Path) -> Result<Asked, SubmissionError> {
     let note = others.first().map(|first| {
         format!(
             "names of info.csv in another Unicode form (NFC or NFD) than their files': {}, such as \
-             `{first}`; they were found by what they look like, and are written as info.csv has them",
+             `{first}`; they were matched by appearance, and are written as in info.csv",
             others.len()
         )
     });
-    Ok(Asked { images, notes: note.into_iter().collect() })
+    Ok(TestImages { images, notes: note.into_iter().collect() })
 }
 
 /// The files of `images/`.
 struct Files {
     dir: PathBuf,
-    /// Read where a name is not there as it is written.
+    /// Loaded when a name is not found exactly as written.
     looks: Option<Looks>,
 }
 
 impl Files {
-    /// What the file called `name` is called on disk, or what is wrong and what to do.
+    /// Returns the file's name on disk, or the problem and its remedy.
     fn find(&mut self, name: &str) -> Result<String, (String, String)> {
         if self.dir.join(name).is_file() {
             return Ok(name.to_owned());
@@ -135,7 +135,7 @@ impl Files {
                     [] => "put the image there".to_owned(),
                     [first, ..] => format!(
                         "put the image there; {} names in images/ are not UTF-8, such as `{first}`: \
-                         rename those that are meant",
+                         rename these files if they are the missing ones",
                         looks.not_utf8.len()
                     ),
                 };
@@ -149,7 +149,7 @@ impl Files {
     }
 }
 
-/// The competition's answer: `ImageID,ans`, in the order of `names`.
+/// Returns the competition's submission file: `ImageID,ans`, in the order of `names`.
 pub fn submission_csv<'a>(names: impl Iterator<Item = &'a str>, classes: &[usize]) -> String {
     let rows = names.zip(classes).map(|(name, class)| [name.to_owned(), class.to_string()]);
     table::text(["ImageID", "ans"], rows)
@@ -172,13 +172,13 @@ mod tests {
             fs::write(dir.path().join("images").join(name), b"").unwrap();
         }
         fs::write(dir.path().join("info.csv"), "ImageID,ans\nc.jpg,0\na.jpg,0\n").unwrap();
-        let pictures = read_info(dir.path()).unwrap().images;
-        let names = pictures.iter().map(|it| it.0.as_str());
+        let images = read_info(dir.path()).unwrap().images;
+        let names = images.iter().map(|it| it.0.as_str());
         assert_eq!(submission_csv(names, &[4, 17]), "ImageID,ans\nc.jpg,4\na.jpg,17\n");
     }
 
     #[test]
-    fn a_submission_reads_back_as_the_names_it_was_asked_for() {
+    fn a_submission_reads_back_with_the_same_names() {
         let names = ["Kim, Min-su.jpg", "say \"hi\".jpg", "000123", "사진 1.jpg"];
         let text = submission_csv(names.into_iter(), &[4, 5, 6, 7]);
         assert!(
@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_that_is_missing_is_named() {
+    fn everything_missing_is_reported() {
         let dir = tempfile::tempdir().unwrap();
         let err = || {
             read_info(dir.path())
@@ -202,43 +202,44 @@ mod tests {
         expect![[r#"ROOT/info.csv: No such file or directory (os error 2): name the folder of `info.csv` and `images/`"#]].assert_eq(&err());
         fs::write(dir.path().join("info.csv"), "id\n1\n").unwrap();
         expect![[r#"
-            ROOT: 1 thing is wrong with the data:
+            ROOT: 1 problem in the data:
               info.csv: has no column `ImageID`: add it"#]]
         .assert_eq(&err());
         fs::write(dir.path().join("info.csv"), "ImageID,ans\nc.jpg,0\na.jpg,0\n../x,0\n").unwrap();
         expect![[r#"
-            ROOT: 3 things are wrong with the data:
+            ROOT: 3 problems in the data:
               images/a.jpg: is missing: put the image there
               images/c.jpg: is missing: put the image there
-              info.csv line 4: `../x` is no file name: correct the row"#]]
+              info.csv line 4: `../x` is not a file name: correct the row"#]]
         .assert_eq(&err());
         fs::write(dir.path().join("info.csv"), "ImageID,ans\n").unwrap();
         expect![[r#"
-            ROOT: 1 thing is wrong with the data:
-              info.csv: has no rows: add a row for each picture"#]]
+            ROOT: 1 problem in the data:
+              info.csv: has no rows: add a row for each image"#]]
         .assert_eq(&err());
     }
 
     #[test]
-    fn lines_are_those_of_the_file_and_its_encoding_is_named() {
+    fn line_numbers_and_encodings_are_reported() {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir(dir.path().join("images")).unwrap();
         fs::write(dir.path().join("images/a.jpg"), b"").unwrap();
-        let said = |csv: &[u8]| {
+        let problem = |csv: &[u8]| {
             fs::write(dir.path().join("info.csv"), csv).unwrap();
-            let said = read_info(dir.path()).unwrap_err().to_string();
-            said.lines().last().unwrap().trim().to_owned()
+            let error = read_info(dir.path()).unwrap_err().to_string();
+            error.lines().last().unwrap().trim().to_owned()
         };
-        expect!["info.csv line 5: `a.jpg` is there already: remove the row"]
-            .assert_eq(&said("\u{feff}ImageID,ans\r\na.jpg,0\r\n\r\n\r\na.jpg,0\r\n".as_bytes()));
-        expect!["info.csv line 7: `` is no file name: correct the row"]
-            .assert_eq(&said(b"ans,ImageID\n\"1\n\n2\",a.jpg\n\n\n\"\n\",\"\"\n"));
+        expect!["info.csv line 5: `a.jpg` is listed twice: remove the row"].assert_eq(&problem(
+            "\u{feff}ImageID,ans\r\na.jpg,0\r\n\r\n\r\na.jpg,0\r\n".as_bytes(),
+        ));
+        expect!["info.csv line 7: `` is not a file name: correct the row"]
+            .assert_eq(&problem(b"ans,ImageID\n\"1\n\n2\",a.jpg\n\n\n\"\n\",\"\"\n"));
         expect!["info.csv: this looks like CP949 (EUC-KR), not UTF-8 (line 2): save it as UTF-8"]
-            .assert_eq(&said(b"ImageID\n\xb8\xb6\xbd\xba\xc5\xa9\xbb\xe7\xc1\xf8.jpg\n"));
+            .assert_eq(&problem(b"ImageID\n\xb8\xb6\xbd\xba\xc5\xa9\xbb\xe7\xc1\xf8.jpg\n"));
         let utf16: Vec<u8> =
             "\u{feff}ImageID\n".encode_utf16().flat_map(u16::to_le_bytes).collect();
         expect!["info.csv: this looks like UTF-16, not UTF-8: save it as UTF-8"]
-            .assert_eq(&said(&utf16));
+            .assert_eq(&problem(&utf16));
     }
 
     #[test]
@@ -253,14 +254,14 @@ mod tests {
         let (nfc, nfd) = ("ni\u{f1}o.jpg", "nin\u{303}o.jpg");
         write(nfd);
         write(" b.jpg");
-        let asked = info(&format!("{nfc},0\n b.jpg,0\n")).unwrap();
-        let names: Vec<&str> = asked.images.iter().map(|it| it.0.as_str()).collect();
+        let found = info(&format!("{nfc},0\n b.jpg,0\n")).unwrap();
+        let names: Vec<&str> = found.images.iter().map(|it| it.0.as_str()).collect();
         assert_eq!(names, [nfc, " b.jpg"]);
-        assert!(asked.images[0].1.bytes().is_ok() && asked.images[1].1.bytes().is_ok());
-        assert!(asked.notes[0].contains("than their files': 1, such as `ni\u{f1}o.jpg`"));
-        // One file cannot be two rows.
+        assert!(found.images[0].1.bytes().is_ok() && found.images[1].1.bytes().is_ok());
+        assert!(found.notes[0].contains("than their files': 1, such as `ni\u{f1}o.jpg`"));
+        // Two rows cannot name the same file.
         let err = info(&format!("{nfc},0\n{nfd},0\n")).unwrap_err().to_string();
-        assert!(err.contains("info.csv line 3: `nin\u{303}o.jpg` is there already"), "{err}");
+        assert!(err.contains("info.csv line 3: `nin\u{303}o.jpg` is listed twice"), "{err}");
         write(nfc);
         assert!(info(&format!("{nfc},0\n{nfd},0\n")).unwrap().notes.is_empty());
     }

@@ -1,13 +1,14 @@
-//! ArcFace: the features of a picture are to be nearer to its class's direction by an angle.
+//! ArcFace: softmax cross-entropy with an additive angular margin.
 //!
-//! With θ the angle between features and a class's direction, the loss of a picture of class y is the
-//! cross-entropy of s cos θ_c, but s φ for c = y, with φ = cos(θ_y + m), s being the head's scale; that of
-//! a mixed row the mean of its pictures' by their shares. Where θ + m would be beyond π, φ goes on as
-//! cos θ - m sin m, so that it falls all the way; with `easy_margin`, there is a margin only where θ is
-//! below a right angle.
+//! With θ_c the angle between the features and the weight vector of class c, the loss of an image of class
+//! y is the cross-entropy of the logits s cos θ_c, but s φ for c = y, with φ = cos(θ_y + m), s being the
+//! head's scale; the loss of a mixed row is the mean of its images' losses by their shares. Where θ + m
+//! would exceed π, φ is cos θ - m sin m, so that it decreases monotonically; with `easy_margin`, there is a
+//! margin only where θ is below a right angle.
 //!
 //! Deng et al., "ArcFace: Additive Angular Margin Loss for Deep Face Recognition", 2018,
-//! <https://arxiv.org/abs/1801.07698>; cosines are kept 1e-7 from ±1, where the sine has no slope.
+//! <https://arxiv.org/abs/1801.07698>; cosines are clamped 1e-7 away from ±1, where the sine has no
+//! gradient.
 
 use std::f64::consts::PI;
 
@@ -17,7 +18,7 @@ use ops::{Form, Output};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Binding, Loss, LossKind, Penalty, Question, Targets, cross_entropy::weighted_mean,
+    Binding, HeadOutput, Loss, LossKind, LossTerms, Targets, cross_entropy::weighted_mean,
     ldam::by_parts,
 };
 
@@ -27,12 +28,12 @@ use crate::{
 pub struct ArcFace {
     /// The angle m, in radians.
     pub margin: f64,
-    /// Whether there is a margin below a right angle only.
+    /// Whether the margin applies only where the angle is below a right angle.
     pub easy_margin: bool,
 }
 
 impl Default for ArcFace {
-    /// The paper's.
+    /// The paper's defaults.
     fn default() -> ArcFace {
         ArcFace { margin: 0.5, easy_margin: false }
     }
@@ -45,12 +46,12 @@ impl LossKind for ArcFace {
             .then(|| format!("`margin` is an angle from 0 to π / 2, not {margin}"))
     }
 
-    fn judges(&self) -> &'static str {
-        "cosines, the answers of the head `cosine`"
+    fn accepts(&self) -> &'static str {
+        "cosines, the outputs of the head `cosine`"
     }
 
-    fn bind(&self, question: &Question<'_>) -> Binding {
-        let Form::Cosines { scale } = question.form else { return Ok(None) };
+    fn bind(&self, output: &HeadOutput<'_>) -> Binding {
+        let Form::Cosines { scale } = output.form else { return Ok(None) };
         Ok(Some(Box::new(Bound { config: self.clone(), scale })))
     }
 }
@@ -61,12 +62,12 @@ struct Bound {
 }
 
 impl Loss for Bound {
-    fn judge(&self, output: &Output, targets: &Targets, _: &Clock) -> Result<Penalty> {
+    fn compute(&self, output: &Output, targets: &Targets, _: &Clock) -> Result<LossTerms> {
         let end = 1.0 - 1e-7;
         let cosines = output.numbers.minimum(end)?.maximum(-end)?;
         let with_margin = self.with_margin(&cosines)?;
-        let losses = by_parts(output, targets, |is_truth| {
-            let step = (is_truth * (&with_margin - &cosines)?)?;
+        let losses = by_parts(output, targets, |one_hot| {
+            let step = (one_hot * (&with_margin - &cosines)?)?;
             (&cosines + step)? * self.scale
         })?;
         weighted_mean(&losses, &targets.of(output)?, None, targets)

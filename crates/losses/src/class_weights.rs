@@ -1,47 +1,47 @@
-//! How much each class counts: one file for all of them, since each is a line.
+//! Class weights: one file for all kinds, since each is a line.
 //!
-//! With n_c training pictures of class c,
+//! With n_c training images of class c,
 //!
 //! - inverse: w_c ∝ 1 / n_c.
-//! - effective: w_c ∝ (1 - β) / (1 - β^n_c), which for β near 1 is 1 / n_c of rare classes, and the
-//!   same for all that have many more than 1 / (1 - β). Cui et al., "Class-Balanced Loss Based on
-//!   Effective Number of Samples", 2019.
+//! - effective: w_c ∝ (1 - β) / (1 - β^n_c), which for β near 1 is 1 / n_c for rare classes, and
+//!   constant for classes of many more than 1 / (1 - β) images. Cui et al., "Class-Balanced Loss Based
+//!   on Effective Number of Samples", 2019.
 //!
-//! Both are scaled so that their mean is 1. A class without pictures has the weight 0: nothing is
-//! known of how rare it is, and it is never the truth.
+//! Both are scaled so that their mean is 1. A class without images has weight 0: its frequency is
+//! unknown, and it is never the true class.
 
 use base::Clock;
 use serde::{Deserialize, Serialize};
 
-use crate::Question;
+use crate::HeadOutput;
 
 base::choice! {
-    /// `weights` of a loss: how much each class counts.
+    /// `weights` of a loss: the class weights.
     pub enum ClassWeightsConfig: dyn ClassWeights {
-        /// All alike.
-        "none" => None(Alike),
-        /// One over the number of pictures.
+        /// No class weights: every class has weight 1.
+        "none" => None(Uniform),
+        /// Inverse frequency: one over the number of images.
         "inverse" => Inverse(Inverse),
-        /// One over the effective number of pictures (Cui et al., 2019).
+        /// One over the effective number of images (Cui et al., 2019).
         "effective" => Effective(Effective),
-        /// As written.
+        /// The given values.
         "given" => Given(Given),
     }
 }
 
-/// How much each class counts.
+/// A rule for class weights.
 pub trait ClassWeights {
-    /// What is wrong with the settings, if anything is.
+    /// Returns the problem with the settings, if any.
     fn problem(&self) -> Option<String> {
         let from = self.from();
         (!(0.0..=1.0).contains(&from))
             .then(|| format!("`from` is a share of the run, from 0 to 1, not {from}"))
     }
 
-    /// The share of the run after which they hold; all alike before.
+    /// Returns the share of the run after which the weights apply; before, all are 1.
     fn from(&self) -> f64;
 
-    /// The weight of each class, for the number of training pictures of each; `None` for all alike.
+    /// Returns the weight of each class from the number of training images of each; `None` if all are 1.
     ///
     /// # Errors
     /// Another number of weights than of classes.
@@ -51,13 +51,13 @@ pub trait ClassWeights {
 /// `weights = { kind = "none" }`
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Alike {}
+pub struct Uniform {}
 
 /// `weights = { kind = "inverse" }`
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Inverse {
-    /// The share of the run after which they hold.
+    /// The share of the run after which the weights apply.
     pub from: f64,
 }
 
@@ -65,9 +65,10 @@ pub struct Inverse {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Effective {
-    /// How much each further picture adds to those before, from 0 to below 1.
+    /// β: each further image adds β times as much to the effective number as the one before; from 0 to
+    /// below 1.
     pub beta: f64,
-    /// The share of the run after which they hold: 0.8 is LDAM's deferred re-weighting.
+    /// The share of the run after which the weights apply: 0.8 is LDAM's deferred re-weighting.
     pub from: f64,
 }
 
@@ -75,20 +76,20 @@ pub struct Effective {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Given {
-    /// One for each class of the question.
+    /// One for each class of the output.
     pub values: Vec<f64>,
-    /// The share of the run after which they hold.
+    /// The share of the run after which the weights apply.
     pub from: f64,
 }
 
 impl Default for Effective {
-    /// LDAM's code.
+    /// As in LDAM's code.
     fn default() -> Effective {
         Effective { beta: 0.9999, from: 0.0 }
     }
 }
 
-impl ClassWeights for Alike {
+impl ClassWeights for Uniform {
     fn from(&self) -> f64 {
         0.0
     }
@@ -129,8 +130,8 @@ impl ClassWeights for Effective {
 impl ClassWeights for Given {
     fn problem(&self) -> Option<String> {
         let is_weight = |it: &f64| *it >= 0.0 && it.is_finite();
-        let is_one = self.values.iter().all(is_weight) && self.values.iter().any(|&it| it > 0.0);
-        (!self.values.is_empty() && !is_one)
+        let is_valid = self.values.iter().all(is_weight) && self.values.iter().any(|&it| it > 0.0);
+        (!self.values.is_empty() && !is_valid)
             .then(|| "`values` are numbers from 0, not all of them 0".to_owned())
             .or_else(|| Inverse { from: self.from }.problem())
     }
@@ -143,7 +144,7 @@ impl ClassWeights for Given {
         match self.values.len() == counts.len() {
             true => Ok(Some(self.values.clone())),
             false => Err(format!(
-                "`values` are {} numbers, one a class, not {}",
+                "`values` are {} numbers, one per class, not {}",
                 counts.len(),
                 self.values.len()
             )),
@@ -151,7 +152,7 @@ impl ClassWeights for Given {
     }
 }
 
-/// `weight` of the number of pictures of each class that has any, with the mean 1.
+/// `weight` of the number of images of each class that has any, scaled to the mean 1.
 fn scaled(counts: &[usize], weight: impl Fn(f64) -> f64) -> Vec<f64> {
     let weight = |&n: &usize| if n == 0 { 0.0 } else { weight(n as f64) };
     let weights: Vec<f64> = counts.iter().map(weight).collect();
@@ -160,29 +161,29 @@ fn scaled(counts: &[usize], weight: impl Fn(f64) -> f64) -> Vec<f64> {
     weights.into_iter().map(|it| it * n_present as f64 / sum.max(f64::MIN_POSITIVE)).collect()
 }
 
-/// Class weights of one question.
+/// Class weights of one output.
 pub(crate) struct BoundWeights {
     values: Option<Vec<f64>>,
     from: f64,
 }
 
 impl BoundWeights {
-    /// The weights of the classes of a question.
+    /// The weights of the classes of an output.
     ///
     /// # Errors
     /// Another number of weights than of classes.
     pub(crate) fn new(
         config: &ClassWeightsConfig,
-        question: &Question<'_>,
+        output: &HeadOutput<'_>,
     ) -> Result<BoundWeights, String> {
         let values = config
             .get()
-            .of(&question.counts)
-            .map_err(|it| format!("at `weights`, for the question `{}`: {it}", question.name()))?;
+            .of(&output.counts)
+            .map_err(|it| format!("at `weights`, for the output `{}`: {it}", output.name()))?;
         Ok(BoundWeights { values, from: config.get().from() })
     }
 
-    /// The weight of each class now; `None` for all alike.
+    /// Returns the current weight of each class; `None` if all are 1.
     pub(crate) fn at(&self, clock: &Clock) -> Option<&[f64]> {
         let values = self.values.as_deref()?;
         (clock.progress() >= self.from).then_some(values)
@@ -194,20 +195,20 @@ mod tests {
     use super::{ClassWeights as _, Effective, Given, Inverse};
 
     #[test]
-    fn rare_classes_count_more_and_absent_ones_nothing() {
+    fn rare_classes_weigh_more_and_absent_ones_nothing() {
         let of = Inverse::default().of(&[10, 40, 0]).unwrap().unwrap();
         assert_eq!(of, [1.6, 0.4, 0.0]);
-        // One picture of two different ones each, or the same one again: beta 0 counts presence.
+        // With beta 0 the effective number is 1 for every class that has images.
         let effective = Effective { beta: 0.0, from: 0.0 };
         assert_eq!(effective.of(&[10, 40, 0]).unwrap().unwrap(), [1.0, 1.0, 0.0]);
         assert_eq!(Inverse::default().of(&[0, 0]).unwrap().unwrap(), [0.0, 0.0]);
     }
 
     #[test]
-    fn given_weights_are_one_a_class() {
+    fn given_weights_are_one_per_class() {
         let given = Given { values: vec![1.0, 2.0], from: 0.0 };
         assert!(given.of(&[1, 1]).is_ok());
-        assert_eq!(given.of(&[1; 3]).unwrap_err(), "`values` are 3 numbers, one a class, not 2");
+        assert_eq!(given.of(&[1; 3]).unwrap_err(), "`values` are 3 numbers, one per class, not 2");
         let wrong = Given { values: vec![-1.0], from: 0.0 };
         assert!(wrong.problem().is_some());
         assert!(Inverse { from: 2.0 }.problem().unwrap().contains("not 2"));

@@ -1,17 +1,16 @@
-//! Cross-entropy: the negative log-likelihood of what each output of a network says.
+//! Cross-entropy: the negative log-likelihood of each output of a network.
 //!
-//! With x the numbers of a row, t the distribution that they should be, smoothed, and w the class
-//! weights,
+//! With x the numbers of a row, t the target distribution, smoothed, and w the class weights,
 //!
 //! - classes, cosines, and bins of years: -Σ_c w_c t_c ln softmax(x)_c.
 //! - independent classes: -Σ_c w_c (t_c ln σ(x_c) + (1 - t_c) ln(1 - σ(x_c))), summed over the
 //!   classes as every likelihood is (PyTorch's default, and the loss `bce`, is their mean).
-//! - number: Σ_i s_i (years - age_i)² over the pictures of the row with their shares: that of a
-//!   normal distribution, up to its width, which is the output's weight.
+//! - number: Σ_i s_i (years - age_i)² over the images of the row with their shares: the negative
+//!   log-likelihood of a normal distribution, up to its variance, which is in the output's weight.
 //!
-//! The mean is over what the rows weigh: Σ_c w_c t_c of the unsmoothed t, which for whole pictures
-//! is the weight of their class, as PyTorch has it. For rows of several pictures PyTorch divides by
-//! their number instead; here a mixed row is to its pictures what the mean of their losses is.
+//! The mean over rows is weighted by Σ_c w_c t_c of the unsmoothed t, which for unmixed images is the
+//! weight of their class, as in PyTorch. For soft targets PyTorch divides by the number of rows
+//! instead; here the loss of a mixed row is the mean of its images' losses, by their shares.
 
 use base::Clock;
 use candle::{D, Result, Tensor};
@@ -20,7 +19,7 @@ use ops::{Form, Output};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Binding, ClassWeightsConfig, Judged, Loss, LossKind, Penalty, Question, Targets,
+    Binding, ClassWeightsConfig, HeadOutput, Loss, LossKind, LossTerms, Targets, TermValue,
     class_weights::BoundWeights,
     mse,
     smoothing::{self, SmoothingOver, smooth},
@@ -30,16 +29,16 @@ use crate::{
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct CrossEntropy {
-    /// How much each class counts.
+    /// The class weights.
     pub weights: ClassWeightsConfig,
-    /// The share of certainty that is taken from each label.
+    /// Label smoothing.
     pub label_smoothing: f64,
-    /// Where that goes.
+    /// The classes that the smoothing is spread over.
     pub smoothing_over: SmoothingOver,
 }
 
 impl Default for CrossEntropy {
-    /// PyTorch's.
+    /// PyTorch's defaults.
     fn default() -> CrossEntropy {
         CrossEntropy {
             weights: ClassWeightsConfig::default(),
@@ -54,15 +53,15 @@ impl LossKind for CrossEntropy {
         smoothing::problem(self.label_smoothing).or_else(|| self.weights.get().problem())
     }
 
-    fn judges(&self) -> &'static str {
-        "answers of every form"
+    fn accepts(&self) -> &'static str {
+        "outputs of every form"
     }
 
-    fn bind(&self, question: &Question<'_>) -> Binding {
-        if let Form::Number { .. } = question.form {
-            return mse::Mse {}.bind(question);
+    fn bind(&self, output: &HeadOutput<'_>) -> Binding {
+        if let Form::Number { .. } = output.form {
+            return mse::Mse {}.bind(output);
         }
-        let weights = BoundWeights::new(&self.weights, question)?;
+        let weights = BoundWeights::new(&self.weights, output)?;
         Ok(Some(Box::new(Bound { config: self.clone(), weights })))
     }
 }
@@ -73,18 +72,18 @@ struct Bound {
 }
 
 impl Loss for Bound {
-    fn judge(&self, output: &Output, targets: &Targets, clock: &Clock) -> Result<Penalty> {
+    fn compute(&self, output: &Output, targets: &Targets, clock: &Clock) -> Result<LossTerms> {
         let CrossEntropy { label_smoothing, smoothing_over, .. } = self.config;
-        let wanted = targets.of(output)?;
+        let target = targets.of(output)?;
         let smoothed = match label_smoothing > 0.0 {
-            true => smooth(&wanted, label_smoothing, smoothing_over)?,
-            false => wanted.clone(),
+            true => smooth(&target, label_smoothing, smoothing_over)?,
+            false => target.clone(),
         };
         let losses = match logits(output)? {
             Some(logits) => (smoothed * log_softmax(&logits, D::Minus1)?)?,
             None => independent(&output.numbers, &smoothed)?,
         };
-        weighted_mean(&losses.neg()?, &wanted, self.weights.at(clock), targets)
+        weighted_mean(&losses.neg()?, &target, self.weights.at(clock), targets)
     }
 }
 
@@ -98,33 +97,33 @@ pub(crate) fn logits(output: &Output) -> Result<Option<Tensor>> {
 }
 
 /// t ln σ(x) + (1 - t) ln(1 - σ(x)) of each class.
-pub(crate) fn independent(xs: &Tensor, yes: &Tensor) -> Result<Tensor> {
-    // Each class is a question with two answers, whose logits are x and 0.
-    let no = yes.affine(-1.0, 1.0)?;
+pub(crate) fn independent(xs: &Tensor, positive: &Tensor) -> Result<Tensor> {
+    // Each class is a softmax over two logits, x and 0.
+    let negative = positive.affine(-1.0, 1.0)?;
     let logits = Tensor::stack(&[xs, &xs.zeros_like()?], D::Minus1)?;
-    let answers = Tensor::stack(&[yes, &no], D::Minus1)?;
-    (answers * log_softmax(&logits, D::Minus1)?)?.sum(D::Minus1)
+    let target = Tensor::stack(&[positive, &negative], D::Minus1)?;
+    (target * log_softmax(&logits, D::Minus1)?)?.sum(D::Minus1)
 }
 
-/// The mean over rows of losses of each class `[n, class]`, each class with its weight, each row with
-/// what it and its classes count.
+/// The weighted mean over rows of the losses of each class, `[n, class]`: a class has its class weight,
+/// and a row its own weight times the weights of its classes.
 pub(crate) fn weighted_mean(
     losses: &Tensor,
-    wanted: &Tensor,
+    target: &Tensor,
     weights: Option<&[f64]>,
     targets: &Targets,
-) -> Result<Penalty> {
+) -> Result<LossTerms> {
     let rows = targets.weights()?;
     let (losses, norm) = match weights {
         None => (losses.sum(D::Minus1)?, targets.weight()),
         Some(weights) => {
             let weights = Tensor::new(weights, losses.device())?.to_dtype(losses.dtype())?;
-            let counts = wanted.broadcast_mul(&weights)?.sum(D::Minus1)?;
+            let counts = target.broadcast_mul(&weights)?.sum(D::Minus1)?;
             let norm = (counts * &rows)?.sum_all()?.to_dtype(candle::DType::F64)?.to_scalar()?;
             (losses.broadcast_mul(&weights)?.sum(D::Minus1)?, norm)
         }
     };
-    Ok(Penalty::of(Judged::PerExample { weighted: (losses * rows)?, norm }))
+    Ok(LossTerms::of(TermValue::PerExample { weighted: (losses * rows)?, norm }))
 }
 
 #[cfg(test)]
@@ -138,46 +137,46 @@ mod tests {
     use ops::{Decide, Form, Output};
     use testkit::check_close;
 
-    use crate::{Counts, Judge, Labels, LossConfig, Question, Targets};
+    use crate::{Counts, Criterion, HeadOutput, Labels, LossConfig, Targets};
 
-    /// The loss of one row that is half a picture of class 0 and age 20, half of class 2 and age 60.
+    /// The loss of one row that is half an image of class 0 and age 20, half of class 2 and age 60.
     fn check(form: Form, weight: f64, row: &[f64], want: f64) -> Result<()> {
         let labels =
             Labels { classes: vec![0, 2], ages: vec![Some(20.0), Some(60.0)], ..Labels::default() };
-        let mixed: Row = [0, 1].map(|picture| Part { picture, weight: 0.5 }).to_vec();
+        let mixed: Row = [0, 1].map(|image| Part { image, weight: 0.5 }).to_vec();
         let task = Task::mask_gender_age();
-        let asks = Scope::Factor(2);
-        let question = Question::new(&task, asks, &form, row.len(), &Counts::default());
-        let judge = Judge::new(&LossConfig::default(), &[question]).expect("every form");
+        let scope = Scope::Factor(2);
+        let output = HeadOutput::new(&task, scope, &form, row.len(), &Counts::default());
+        let criterion = Criterion::new(&LossConfig::default(), &[output]).expect("every form");
         let targets = Targets::new(&task, labels, &[mixed], DType::F64, &Device::Cpu);
         let numbers = Tensor::new(row, &Device::Cpu)?.unsqueeze(0)?;
-        let output = Output { weight, ..Output::new(asks, form, numbers) };
+        let output = Output { weight, ..Output::new(scope, form, numbers) };
         let clock = Clock { step: 0, total: 1, epoch: 0.0 };
-        check_close(&judge.judge(&[output], &targets, &clock)?.mean()?, &[want], 1e-12);
+        check_close(&criterion.compute(&[output], &targets, &clock)?.mean()?, &[want], 1e-12);
         Ok(())
     }
 
     #[test]
-    fn classes_and_years_cost_their_surprise() -> Result<()> {
-        // Half a bit for the level that has one half, one for each that has a quarter.
+    fn classes_and_bins_match_the_negative_log_likelihood() -> Result<()> {
+        // Probabilities 1/2, 1/4 and 1/4: (1 bit + 2 bits) / 2 for half an image of each of two classes.
         let row = [2f64.ln(), 0.0, 0.0];
         check(Form::Classes, 1.0, &row, 1.5 * 2f64.ln())?;
         check(Form::Classes, 0.5, &row, 0.75 * 2f64.ln())?;
         check(Form::Cosines { scale: 2.0 }, 1.0, &row.map(|x| x / 2.0), 1.5 * 2f64.ln())?;
-        // Both ages are beyond the last of three years.
+        // Both ages are in the last of three bins.
         let bins = Form::Bins { decide: Decide::Mass, cuts: vec![30.0, 60.0] };
         check(bins, 1.0, &row, 2.0 * 2f64.ln())
     }
 
     #[test]
-    fn independent_classes_cost_what_each_answer_does() -> Result<()> {
-        // σ(ln 3) = 3/4 where half is right, σ(0) = 1/2 where nothing is, and where half is.
+    fn independent_classes_match_binary_cross_entropy() -> Result<()> {
+        // σ(ln 3) = 3/4 with target 1/2; σ(0) = 1/2 with target 0, and with target 1/2.
         let want = -0.5 * (0.75f64.ln() + 0.25f64.ln()) + 2.0 * 2f64.ln();
         check(Form::Independent, 1.0, &[3f64.ln(), 0.0, 0.0], want)
     }
 
     #[test]
-    fn a_number_costs_its_squared_error_to_each_picture() -> Result<()> {
+    fn number_matches_the_mean_squared_error_of_its_images() -> Result<()> {
         // 10·1 + 40 = 50 years: (30² + 10²) / 2.
         let number = Form::Number { scale: 10.0, shift: 40.0, cuts: None };
         check(number, 0.001, &[1.0], 0.5)

@@ -1,12 +1,12 @@
-//! One minus the macro F1 of the batch, with probabilities where counts would be.
+//! Soft F1 loss: one minus the macro F1 of the batch, with probabilities instead of counts.
 //!
 //! With p = softmax(x) and t the targets of the rows, for each class tp = Σ t p, fp = Σ (1 - t) p and
 //! fn = Σ t (1 - p) over the batch; P = tp / (tp + fp + ε), R = tp / (tp + fn + ε), F1 = 2 P R /
-//! (P + R + ε), kept within ε and 1 - ε; the loss is 1 minus the mean of F1 over the classes.
+//! (P + R + ε), clamped to ε and 1 - ε; the loss is 1 minus the mean of F1 over the classes.
 //!
-//! The competition's baseline, after a widely copied gist. It judges the batch as a whole: a class
-//! that is not in it adds a constant, so small batches of many classes teach little, and it is best in
-//! a `sum` with another loss.
+//! From the competition's baseline, after a widely copied gist. It is a loss of the batch as a whole: a
+//! class that is not in the batch adds a constant, so that small batches of many classes have weak
+//! gradients; it is best used in a `sum` with another loss.
 
 use base::Clock;
 use candle::{D, Result};
@@ -14,13 +14,15 @@ use candle_nn::ops::log_softmax;
 use ops::Output;
 use serde::{Deserialize, Serialize};
 
-use crate::{Binding, Judged, Loss, LossKind, Penalty, Question, Targets, cross_entropy::logits};
+use crate::{
+    Binding, HeadOutput, Loss, LossKind, LossTerms, Targets, TermValue, cross_entropy::logits,
+};
 
 /// `[loss] kind = "f1"`
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct F1 {
-    /// What keeps quotients finite.
+    /// ε, which keeps the quotients finite.
     pub epsilon: f64,
 }
 
@@ -38,28 +40,28 @@ impl LossKind for F1 {
             .then(|| format!("`epsilon` is from 1e-12 to below 0.5, not {epsilon}"))
     }
 
-    fn judges(&self) -> &'static str {
+    fn accepts(&self) -> &'static str {
         "classes"
     }
 
-    fn bind(&self, question: &Question<'_>) -> Binding {
-        Ok(question.is_choice().then(|| Box::new(self.clone()) as Box<dyn Loss>))
+    fn bind(&self, output: &HeadOutput<'_>) -> Binding {
+        Ok(output.is_categorical().then(|| Box::new(self.clone()) as Box<dyn Loss>))
     }
 }
 
 impl Loss for F1 {
-    fn judge(&self, output: &Output, targets: &Targets, _: &Clock) -> Result<Penalty> {
+    fn compute(&self, output: &Output, targets: &Targets, _: &Clock) -> Result<LossTerms> {
         let epsilon = self.epsilon;
-        let logits = logits(output)?.expect("a choice");
+        let logits = logits(output)?.expect("a categorical output");
         let p = log_softmax(&logits, D::Minus1)?.exp()?;
-        let (rows, wanted) = (targets.weights()?.unsqueeze(1)?, targets.of(output)?);
+        let (rows, target) = (targets.weights()?.unsqueeze(1)?, targets.of(output)?);
         let p = p.broadcast_mul(&rows)?;
-        let hits = (&wanted * &p)?.sum(0)?;
-        // tp + fp is all that is predicted, tp + fn all that there is.
+        let hits = (&target * &p)?.sum(0)?;
+        // tp + fp is the sum of p, and tp + fn the sum of t.
         let precision = (&hits / (p.sum(0)? + epsilon)?)?;
-        let recall = (&hits / (wanted.broadcast_mul(&rows)?.sum(0)? + epsilon)?)?;
+        let recall = (&hits / (target.broadcast_mul(&rows)?.sum(0)? + epsilon)?)?;
         let f1 = ((&precision * &recall)? * 2.0)?.div(&((precision + recall)? + epsilon)?)?;
         let f1 = f1.maximum(epsilon)?.minimum(1.0 - epsilon)?;
-        Ok(Penalty::of(Judged::Batch(f1.mean_all()?.affine(-1.0, 1.0)?)))
+        Ok(LossTerms::of(TermValue::Batch(f1.mean_all()?.affine(-1.0, 1.0)?)))
     }
 }

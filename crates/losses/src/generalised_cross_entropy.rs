@@ -1,7 +1,7 @@
-//! Generalised cross-entropy: between cross-entropy (q → 0) and absolute error (q = 1).
+//! Generalised cross-entropy: between cross-entropy (q → 0) and mean absolute error (q = 1).
 //!
-//! Σ_c t_c (1 - p_c^q) / q: the slope fades where p is small, so that a label which the network finds
-//! absurd, as wrong ones are, teaches little.
+//! Σ_c t_c (1 - p_c^q) / q: compared with cross-entropy, the gradient is smaller where p is small, so that
+//! labels that the network finds unlikely, as wrong ones are, have little effect.
 //!
 //! Zhang and Sabuncu, "Generalized Cross Entropy Loss for Training Deep Neural Networks with Noisy
 //! Labels", 2018, <https://arxiv.org/abs/1805.07836>, who have q = 0.7; without their truncation.
@@ -13,7 +13,7 @@ use ops::Output;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Binding, Loss, LossKind, Penalty, Question, Targets,
+    Binding, HeadOutput, Loss, LossKind, LossTerms, Targets,
     cross_entropy::{logits, weighted_mean},
 };
 
@@ -26,7 +26,7 @@ pub struct GeneralisedCrossEntropy {
 }
 
 impl Default for GeneralisedCrossEntropy {
-    /// The paper's.
+    /// The paper's default.
     fn default() -> GeneralisedCrossEntropy {
         GeneralisedCrossEntropy { q: 0.7 }
     }
@@ -38,22 +38,22 @@ impl LossKind for GeneralisedCrossEntropy {
         (!(0.001..=1.0).contains(&q)).then(|| format!("`q` is from 0.001 to 1, not {q}"))
     }
 
-    fn judges(&self) -> &'static str {
+    fn accepts(&self) -> &'static str {
         "classes"
     }
 
-    fn bind(&self, question: &Question<'_>) -> Binding {
-        Ok(question.is_choice().then(|| Box::new(self.clone()) as Box<dyn Loss>))
+    fn bind(&self, output: &HeadOutput<'_>) -> Binding {
+        Ok(output.is_categorical().then(|| Box::new(self.clone()) as Box<dyn Loss>))
     }
 }
 
 impl Loss for GeneralisedCrossEntropy {
-    fn judge(&self, output: &Output, targets: &Targets, _: &Clock) -> Result<Penalty> {
-        let (q, wanted) = (self.q, targets.of(output)?);
-        let ln_p = log_softmax(&logits(output)?.expect("a choice"), D::Minus1)?;
-        // p^q, which is 0 with no slope where p is.
+    fn compute(&self, output: &Output, targets: &Targets, _: &Clock) -> Result<LossTerms> {
+        let (q, target) = (self.q, targets.of(output)?);
+        let ln_p = log_softmax(&logits(output)?.expect("a categorical output"), D::Minus1)?;
+        // p^q, computed from ln p: where p is 0, it is 0 with a gradient of 0.
         let power = (ln_p * q)?.exp()?;
-        let losses = (&wanted * power.affine(-1.0 / q, 1.0 / q)?)?;
-        weighted_mean(&losses, &wanted, None, targets)
+        let losses = (&target * power.affine(-1.0 / q, 1.0 / q)?)?;
+        weighted_mean(&losses, &target, None, targets)
     }
 }

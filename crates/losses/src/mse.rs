@@ -1,10 +1,10 @@
 //! The squared error of the age in years.
 //!
-//! Σ_i s_i (years - age_i)² over the pictures of a row with their shares. Years are the number that a
-//! head says, or the expected year of its bins, Σ_j j softmax(x)_j.
+//! Σ_i s_i (years - age_i)² over the images of a row with their shares. Years are the number that a
+//! head predicts, or the expected year of its bins, Σ_j j softmax(x)_j.
 //!
-//! A write-up of the competition (001) adds 0.001 times this to its classes' loss. With bins it is
-//! the mean part of the mean-variance loss (Pan et al., 2018).
+//! A write-up of the competition (001) adds 0.001 times this to the loss of its classes. With bins it is
+//! the mean term of the mean-variance loss (Pan et al., 2018).
 
 use base::Clock;
 use candle::{D, Result, Tensor, bail};
@@ -12,7 +12,7 @@ use candle_nn::ops::softmax;
 use ops::{Form, Output};
 use serde::{Deserialize, Serialize};
 
-use crate::{Binding, Judged, Loss, LossKind, Penalty, Question, Targets};
+use crate::{Binding, HeadOutput, Loss, LossKind, LossTerms, Targets, TermValue};
 
 /// `[loss] kind = "mse"`
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -20,12 +20,12 @@ use crate::{Binding, Judged, Loss, LossKind, Penalty, Question, Targets};
 pub struct Mse {}
 
 impl LossKind for Mse {
-    fn judges(&self) -> &'static str {
-        "years, the answers of the heads `age_number` and `age_bins`"
+    fn accepts(&self) -> &'static str {
+        "years, the outputs of the heads `age_number` and `age_bins`"
     }
 
-    fn bind(&self, question: &Question<'_>) -> Binding {
-        match question.form {
+    fn bind(&self, output: &HeadOutput<'_>) -> Binding {
+        match output.form {
             Form::Number { .. } | Form::Bins { .. } => Ok(Some(Box::new(self.clone()))),
             _ => Ok(None),
         }
@@ -33,28 +33,27 @@ impl LossKind for Mse {
 }
 
 impl Loss for Mse {
-    fn judge(&self, output: &Output, targets: &Targets, _: &Clock) -> Result<Penalty> {
+    fn compute(&self, output: &Output, targets: &Targets, _: &Clock) -> Result<LossTerms> {
         of_errors(output, targets, Tensor::sqr)
     }
 }
 
-/// The mean over rows of `cost` of how many years an answer is off, over the row's pictures with
-/// their shares.
+/// The mean over rows of `cost` of the error in years, averaged over the row's images by their shares.
 pub(crate) fn of_errors(
     output: &Output,
     targets: &Targets,
     cost: impl Fn(&Tensor) -> Result<Tensor>,
-) -> Result<Penalty> {
+) -> Result<LossTerms> {
     let years = years(output)?;
     let mut sum = years.zeros_like()?;
     for (ages, shares) in targets.age_parts()? {
         sum = (sum + (cost(&(&years - ages)?)? * shares)?)?;
     }
     let weighted = (sum * targets.weights()?)?;
-    Ok(Penalty::of(Judged::PerExample { weighted, norm: targets.weight() }))
+    Ok(LossTerms::of(TermValue::PerExample { weighted, norm: targets.weight() }))
 }
 
-/// The age that each row says: `[n]`.
+/// Returns the predicted age of each row: `[n]`.
 fn years(output: &Output) -> Result<Tensor> {
     let xs = &output.numbers;
     match output.form {
@@ -63,6 +62,6 @@ fn years(output: &Output) -> Result<Tensor> {
             let bins = Tensor::arange(0, xs.dim(1)? as u32, xs.device())?.to_dtype(xs.dtype())?;
             softmax(xs, D::Minus1)?.broadcast_mul(&bins)?.sum(D::Minus1)
         }
-        _ => bail!("{} are no years", output.form.name()),
+        _ => bail!("{} are not years", output.form.name()),
     }
 }

@@ -1,7 +1,7 @@
-//! The error of the age in years, squared where it is small.
+//! Smooth L1 of the age in years.
 //!
-//! With d = years - age: d² / 2β where |d| < β, |d| - β/2 elsewhere, over the pictures of a row with
-//! their shares. One person whose age is wrong by decades pulls no more than one who is off by β.
+//! With d = years - age: d² / 2β where |d| < β, |d| - β/2 elsewhere, over the images of a row with
+//! their shares. The gradient of an error of decades is no larger than that of an error of β.
 //!
 //! Girshick, "Fast R-CNN", 2015; PyTorch's `smooth_l1_loss`.
 
@@ -11,7 +11,7 @@ use ops::Output;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Binding, Loss, LossKind, Penalty, Question, Targets,
+    Binding, HeadOutput, Loss, LossKind, LossTerms, Targets,
     mse::{Mse, of_errors},
 };
 
@@ -19,12 +19,12 @@ use crate::{
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SmoothL1 {
-    /// Where it ceases to be squared, in years.
+    /// The error up to which the loss is quadratic, in years.
     pub beta: f64,
 }
 
 impl Default for SmoothL1 {
-    /// PyTorch's.
+    /// PyTorch's default.
     fn default() -> SmoothL1 {
         SmoothL1 { beta: 1.0 }
     }
@@ -36,21 +36,21 @@ impl LossKind for SmoothL1 {
         (!(beta > 0.0 && beta.is_finite())).then(|| format!("`beta` is above 0, not {beta}"))
     }
 
-    fn judges(&self) -> &'static str {
-        Mse {}.judges()
+    fn accepts(&self) -> &'static str {
+        Mse {}.accepts()
     }
 
-    fn bind(&self, question: &Question<'_>) -> Binding {
-        let is_years = Mse {}.bind(question)?.is_some();
+    fn bind(&self, output: &HeadOutput<'_>) -> Binding {
+        let is_years = Mse {}.bind(output)?.is_some();
         Ok(is_years.then(|| Box::new(self.clone()) as Box<dyn Loss>))
     }
 }
 
 impl Loss for SmoothL1 {
-    fn judge(&self, output: &Output, targets: &Targets, _: &Clock) -> Result<Penalty> {
+    fn compute(&self, output: &Output, targets: &Targets, _: &Clock) -> Result<LossTerms> {
         of_errors(output, targets, |error| {
             let size = (error.relu()? + error.neg()?.relu()?)?;
-            // min(|d|, β), of which the square grows, and what is beyond, which grows as it is.
+            // min(|d|, β), which is squared, and the excess over β, which is linear.
             let beyond = (&size - self.beta)?.relu()?;
             let within = (size - &beyond)?;
             within.sqr()?.affine(0.5 / self.beta, 0.0)? + beyond

@@ -1,30 +1,30 @@
-//! Label smoothing: targets that are not quite sure.
+//! Label smoothing.
 //!
-//! With t a distribution over C classes and s the share that is spread,
+//! With t a distribution over C classes and s the smoothing,
 //!
-//! - over all: (1 - s) t + s / C. PyTorch's, timm's and fastai's; Szegedy et al., "Rethinking the
+//! - over all: (1 - s) t + s / C. As in PyTorch, timm and fastai; Szegedy et al., "Rethinking the
 //!   Inception Architecture", 2015.
-//! - over the others: (1 - s) t + s (1 - t) / (C - 1). The competition's baseline.
+//! - over the others: (1 - s) t + s (1 - t) / (C - 1). As in the competition's baseline.
 
 use candle::{Result, Tensor};
 use serde::{Deserialize, Serialize};
 
-/// What the share is spread over.
+/// The classes that the smoothing is spread over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SmoothingOver {
-    /// All classes, the right one too.
+    /// All classes, including the true one.
     All,
-    /// The wrong ones.
+    /// All classes except the true one.
     Others,
 }
 
-/// The distributions `[n, class]`, of which `share` is spread.
+/// Smooths the distributions `[n, class]` by `share`.
 pub(crate) fn smooth(targets: &Tensor, share: f64, over: SmoothingOver) -> Result<Tensor> {
     let n_classes = targets.dim(1)? as f64;
     match over {
         SmoothingOver::All => targets.affine(1.0 - share, share / n_classes),
-        // One class has no others.
+        // With a single class there are no others.
         SmoothingOver::Others if n_classes < 2.0 => Ok(targets.clone()),
         SmoothingOver::Others => {
             let others = share / (n_classes - 1.0);
@@ -33,7 +33,7 @@ pub(crate) fn smooth(targets: &Tensor, share: f64, over: SmoothingOver) -> Resul
     }
 }
 
-/// What is wrong with a share, if anything is.
+/// Returns the problem with a smoothing, if any.
 pub(crate) fn problem(share: f64) -> Option<String> {
     (!(0.0..1.0).contains(&share))
         .then(|| format!("`label_smoothing` is from 0 to below 1, not {share}"))
@@ -59,7 +59,7 @@ mod tests {
     }
 
     #[test]
-    fn smoothed_labels_are_those_of_the_write_ups() -> Result<()> {
+    fn smoothed_labels_match_the_write_ups() -> Result<()> {
         // Write-up 000: [0.025, 0.925, 0.025, 0.025]; write-up 004: 0.91 and nine times 0.01.
         check(4, SmoothingOver::All, 0.025, 0.925)?;
         check(10, SmoothingOver::All, 0.01, 0.91)?;
@@ -68,7 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn a_single_class_cannot_be_smoothed_away() -> Result<()> {
+    fn single_class_is_unchanged() -> Result<()> {
         let one = Tensor::new(&[[1f64]], &Device::Cpu)?;
         for over in [SmoothingOver::All, SmoothingOver::Others] {
             check_close(&smooth(&one, 0.1, over)?, &[1.0], 1e-15);

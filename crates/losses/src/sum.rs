@@ -1,8 +1,9 @@
-//! Several losses, weighted, each for all questions of a head or for some of them.
+//! A weighted sum of several losses, each for all outputs of a head or for some of them.
 //!
-//! `[loss] kind = "sum"`, `parts = [{ weight = 0.4, kind = "f1" }, { weight = 0.6, kind = "focal", on = ["age"] }]`.
-//! Every question is judged by one part at least, and every part judges one question at least; a part
-//! leaves out the answers of other forms than it judges.
+//! `[loss] kind = "sum"`,
+//! `parts = [{ weight = 0.4, kind = "f1" }, { weight = 0.6, kind = "focal", on = ["age"] }]`.
+//! Every output needs at least one part that applies to it, and every part at least one output; a part
+//! skips outputs of forms that it does not apply to.
 
 use base::Clock;
 use candle::Result;
@@ -10,26 +11,26 @@ use ops::Output;
 use serde::{Deserialize, Serialize, de::Error as _};
 
 use crate::{
-    Binding, Loss, LossConfig, LossKind, Penalty, Question, Targets, f1::F1, focal::Focal,
+    Binding, HeadOutput, Loss, LossConfig, LossKind, LossTerms, Targets, f1::F1, focal::Focal,
 };
 
 /// `[loss] kind = "sum"`
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Sum {
-    /// What is added.
+    /// The losses that are added.
     pub parts: Vec<Part>,
 }
 
 /// One of the losses.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Part {
-    /// How much it counts.
+    /// The weight of the loss; 1 if omitted.
     pub weight: f64,
-    /// What it is asked about: names of factors, or `joint`; empty for whatever it judges.
+    /// The outputs that it is computed of: names of factors, or `joint`; empty for all that it applies to.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub on: Vec<String>,
-    /// The loss itself, whose settings stand beside the two above.
+    /// The loss, whose settings are in the same table as the two above.
     #[serde(flatten)]
     pub loss: LossConfig,
 }
@@ -49,7 +50,7 @@ impl<'de> Deserialize<'de> for Part {
 }
 
 impl Default for Sum {
-    /// That of the competition's sixth place in 2021.
+    /// The loss of the competition's sixth place in 2021.
     fn default() -> Sum {
         let part = |weight, loss| Part { weight, on: Vec::new(), loss };
         let focal = part(0.6, LossConfig::Focal(Focal::default()));
@@ -58,13 +59,13 @@ impl Default for Sum {
 }
 
 impl Part {
-    /// Whether it is asked about what a question asks.
-    fn is_on(&self, question: &Question<'_>) -> bool {
-        self.on.is_empty() || self.on.iter().any(|it| it == question.name())
+    /// Whether `on` includes an output.
+    fn is_on(&self, output: &HeadOutput<'_>) -> bool {
+        self.on.is_empty() || self.on.iter().any(|it| it == output.name())
     }
 
-    fn bind(&self, question: &Question<'_>) -> Binding {
-        if self.is_on(question) { self.loss.get().bind(question) } else { Ok(None) }
+    fn bind(&self, output: &HeadOutput<'_>) -> Binding {
+        if self.is_on(output) { self.loss.get().bind(output) } else { Ok(None) }
     }
 }
 
@@ -82,41 +83,41 @@ impl LossKind for Sum {
         })
     }
 
-    fn judges(&self) -> &'static str {
-        "what its parts judge"
+    fn accepts(&self) -> &'static str {
+        "the outputs that its parts apply to"
     }
 
-    fn bind(&self, question: &Question<'_>) -> Binding {
+    fn bind(&self, output: &HeadOutput<'_>) -> Binding {
         let mut bound = Vec::new();
         for (idx, part) in self.parts.iter().enumerate() {
-            let loss = part.bind(question).map_err(|it| format!("`parts[{idx}]`: {it}"))?;
+            let loss = part.bind(output).map_err(|it| format!("`parts[{idx}]`: {it}"))?;
             bound.extend(loss.map(|it| (part.weight, it)));
         }
         Ok((!bound.is_empty()).then(|| Box::new(Bound(bound)) as Box<dyn Loss>))
     }
 
-    fn idle(&self, questions: &[Question<'_>]) -> Option<String> {
-        let asked = |name: &String| questions.iter().any(|it| it.name() == name);
+    fn idle(&self, outputs: &[HeadOutput<'_>]) -> Option<String> {
+        let exists = |name: &String| outputs.iter().any(|it| it.name() == name);
         for (idx, part) in self.parts.iter().enumerate() {
-            if let Some(name) = part.on.iter().find(|name| !asked(name)) {
-                let mut names: Vec<&str> = questions.iter().map(Question::name).collect();
+            if let Some(name) = part.on.iter().find(|name| !exists(name)) {
+                let mut names: Vec<&str> = outputs.iter().map(HeadOutput::name).collect();
                 names.dedup();
                 return Some(format!(
-                    "`parts[{idx}].on`: this head is not asked `{name}`, but: {}",
+                    "`parts[{idx}].on`: this head has no output `{name}`, but: {}",
                     names.join(", ")
                 ));
             }
         }
-        let is_idle = |part: &Part| questions.iter().all(|it| matches!(part.bind(it), Ok(None)));
+        let is_idle = |part: &Part| outputs.iter().all(|it| matches!(part.bind(it), Ok(None)));
         let idx = self.parts.iter().position(is_idle)?;
         let part = &self.parts[idx];
-        let asked = questions.iter().map(|it| format!("`{}` by {}", it.name(), it.form.name()));
+        let predicted = outputs.iter().map(|it| format!("`{}` as {}", it.name(), it.form.name()));
         Some(format!(
-            "`parts[{idx}]`: this head answers {}, nothing of which `{}` judges{}: its answers are {}",
-            asked.collect::<Vec<_>>().join(", "),
+            "`parts[{idx}]`: this head predicts {}, and `{}`{} applies to {}",
+            predicted.collect::<Vec<_>>().join(", "),
             part.loss.kind(),
             if part.on.is_empty() { String::new() } else { format!(" on {}", part.on.join(", ")) },
-            part.loss.get().judges()
+            part.loss.get().accepts()
         ))
     }
 }
@@ -124,10 +125,10 @@ impl LossKind for Sum {
 struct Bound(Vec<(f64, Box<dyn Loss>)>);
 
 impl Loss for Bound {
-    fn judge(&self, output: &Output, targets: &Targets, clock: &Clock) -> Result<Penalty> {
-        let mut all = Penalty::default();
+    fn compute(&self, output: &Output, targets: &Targets, clock: &Clock) -> Result<LossTerms> {
+        let mut all = LossTerms::default();
         for (weight, loss) in &self.0 {
-            all.add(loss.judge(output, targets, clock)?, *weight);
+            all.add(loss.compute(output, targets, clock)?, *weight);
         }
         Ok(all)
     }

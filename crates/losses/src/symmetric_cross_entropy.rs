@@ -1,7 +1,7 @@
-//! Symmetric cross-entropy: from labels to answers, and from answers to labels.
+//! Symmetric cross-entropy: cross-entropy plus reverse cross-entropy.
 //!
-//! α (-Σ_c t_c ln p_c) + β (-Σ_c p_c max(ln t_c, A)): the second part is at most -A whatever the answer,
-//! so that a wrong label pulls only so far.
+//! α (-Σ_c t_c ln p_c) + β (-Σ_c p_c max(ln t_c, A)): the second term is at most -A for any prediction,
+//! so that the effect of a wrong label is bounded.
 //!
 //! Wang et al., "Symmetric Cross Entropy for Robust Learning with Noisy Labels", 2019,
 //! <https://arxiv.org/abs/1908.06112>: α = 0.1, β = 1 and A = -4 for ten classes.
@@ -13,7 +13,7 @@ use ops::Output;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Binding, Loss, LossKind, Penalty, Question, Targets,
+    Binding, HeadOutput, Loss, LossKind, LossTerms, Targets,
     cross_entropy::{logits, weighted_mean},
 };
 
@@ -21,11 +21,11 @@ use crate::{
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SymmetricCrossEntropy {
-    /// Of the usual cross-entropy.
+    /// The weight α of the cross-entropy.
     pub alpha: f64,
-    /// Of the reverse one.
+    /// The weight β of the reverse cross-entropy.
     pub beta: f64,
-    /// What is taken for the logarithm of 0: A.
+    /// The value A that replaces the logarithm of 0.
     pub ln_zero: f64,
 }
 
@@ -49,22 +49,22 @@ impl LossKind for SymmetricCrossEntropy {
             .then(|| format!("`ln_zero` is from -100 to below 0, not {ln_zero}"))
     }
 
-    fn judges(&self) -> &'static str {
+    fn accepts(&self) -> &'static str {
         "classes"
     }
 
-    fn bind(&self, question: &Question<'_>) -> Binding {
-        Ok(question.is_choice().then(|| Box::new(self.clone()) as Box<dyn Loss>))
+    fn bind(&self, output: &HeadOutput<'_>) -> Binding {
+        Ok(output.is_categorical().then(|| Box::new(self.clone()) as Box<dyn Loss>))
     }
 }
 
 impl Loss for SymmetricCrossEntropy {
-    fn judge(&self, output: &Output, targets: &Targets, _: &Clock) -> Result<Penalty> {
-        let wanted = targets.of(output)?;
-        let ln_p = log_softmax(&logits(output)?.expect("a choice"), D::Minus1)?;
-        let ln_wanted = wanted.maximum(self.ln_zero.exp())?.log()?;
-        let forward = (&wanted * &ln_p)?.affine(-self.alpha, 0.0)?;
-        let reverse = (ln_p.exp()? * ln_wanted)?.affine(-self.beta, 0.0)?;
-        weighted_mean(&(forward + reverse)?, &wanted, None, targets)
+    fn compute(&self, output: &Output, targets: &Targets, _: &Clock) -> Result<LossTerms> {
+        let target = targets.of(output)?;
+        let ln_p = log_softmax(&logits(output)?.expect("a categorical output"), D::Minus1)?;
+        let ln_target = target.maximum(self.ln_zero.exp())?.log()?;
+        let forward = (&target * &ln_p)?.affine(-self.alpha, 0.0)?;
+        let reverse = (ln_p.exp()? * ln_target)?.affine(-self.beta, 0.0)?;
+        weighted_mean(&(forward + reverse)?, &target, None, targets)
     }
 }

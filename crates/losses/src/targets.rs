@@ -1,39 +1,39 @@
-//! What a batch should have been answered: from labels and the batch's rows to distributions.
+//! The targets of a batch: from labels and the batch's rows to distributions.
 
 use base::{Task, mix::Row, task::Scope};
 use candle::{DType, Device, Result, Tensor, bail};
 use ops::{Form, Output};
 
-use crate::question::year_of;
+use crate::head_output::year_of;
 
-/// The labels of the pictures of a batch, as training sees them.
+/// The training labels of the images of a batch.
 #[derive(Clone, Debug, Default)]
 pub struct Labels {
-    /// The joint class of each picture, by the training cuts.
+    /// The joint class of each image, by the training cuts.
     pub classes: Vec<usize>,
-    /// The age of each picture's person in years, where the data has ages.
+    /// The age of each image's person in years, where the data has ages.
     pub ages: Vec<Option<f64>>,
-    /// How much each picture counts, from 0; empty where all count 1.
+    /// The weight of each image, from 0; empty where all are 1.
     pub weights: Vec<f64>,
 }
 
-/// What each head should say of each row of a batch.
+/// The targets of each row of a batch, for the outputs of any head.
 #[derive(Clone, Debug)]
 pub struct Targets {
     task: Task,
     labels: Labels,
     rows: Vec<Row>,
-    /// How much each row counts.
+    /// The weight of each row.
     weights: Vec<f64>,
     device: Device,
     dtype: DType,
 }
 
 impl Targets {
-    /// The targets of `rows`, which are made of pictures with these labels.
+    /// The targets of `rows`, which are mixed from images with these labels.
     ///
-    /// A row counts as much as its pictures do, by their shares; and of a row, a picture that counts
-    /// half has half the share.
+    /// The weight of a row is the mean of its images' weights, by their shares; within a row, the share
+    /// of each image is multiplied by its weight, and the shares are renormalised.
     pub fn new(
         task: &Task,
         labels: Labels,
@@ -45,83 +45,83 @@ impl Targets {
         let mut weights = vec![1.0; rows.len()];
         if !labels.weights.is_empty() {
             for (row, weight) in rows.iter_mut().zip(&mut weights) {
-                let of = |picture: usize| labels.weights[picture];
-                *weight = row.iter().map(|it| f64::from(it.weight) * of(it.picture)).sum();
+                let of = |image: usize| labels.weights[image];
+                *weight = row.iter().map(|it| f64::from(it.weight) * of(it.image)).sum();
                 if *weight > 0.0 {
                     let share = |it: f64| (it / *weight) as f32;
-                    row.iter_mut().for_each(|it| it.weight *= share(of(it.picture)));
+                    row.iter_mut().for_each(|it| it.weight *= share(of(it.image)));
                 }
             }
         }
         Targets { task: task.clone(), labels, rows, weights, device: device.clone(), dtype }
     }
 
-    /// How many rows there are.
+    /// Returns the number of rows.
     pub fn n_rows(&self) -> usize {
         self.rows.len()
     }
 
-    /// How much each row counts: `[n]`.
+    /// Returns the weight of each row: `[n]`.
     pub fn weights(&self) -> Result<Tensor> {
         self.column(self.weights.clone())
     }
 
-    /// The sum of what the rows count.
+    /// Returns the sum of the rows' weights.
     pub fn weight(&self) -> f64 {
         self.weights.iter().sum()
     }
 
-    /// What each row should have been answered, as a distribution over the numbers of an output:
-    /// `[n, number]`, each row with the sum 1.
+    /// Returns the target of each row as a distribution over the numbers of an output: `[n, number]`,
+    /// each row with the sum 1.
     ///
     /// # Errors
-    /// An output that is no distribution, or asks for ages that are not known.
+    /// An output that is not a distribution, or that needs ages which are not known.
     pub fn of(&self, output: &Output) -> Result<Tensor> {
         match &output.form {
             Form::Classes | Form::Cosines { .. } | Form::Independent => {
-                self.distribution(output.asks)
+                self.distribution(output.scope)
             }
             Form::Bins { .. } => self.years(output.numbers.dim(1)?),
-            Form::Number { .. } => bail!("a number of years is no distribution"),
+            Form::Number { .. } => bail!("a number of years is not a distribution"),
         }
     }
 
-    /// The rows as lists of certain answers: the k-th picture of each row, as the position of its
-    /// answer among the numbers of an output, and its share in the row. Rows of fewer pictures have
-    /// shares of 0.
+    /// Returns the rows as lists of hard labels: for each k, the class of the k-th image of each row,
+    /// among the numbers of an output, and the image's share in the row. Rows of fewer images have shares
+    /// of 0.
     ///
     /// # Errors
     /// As [`Targets::of`].
     pub(crate) fn parts(&self, output: &Output) -> Result<Vec<(Vec<u32>, Tensor)>> {
         let n = output.numbers.dim(1)?;
-        let answer = |picture: usize| -> Result<usize> {
+        let class = |image: usize| -> Result<usize> {
             Ok(match &output.form {
-                Form::Bins { .. } => year_of(self.age_of(picture)?, n),
-                _ => self.task.project(self.labels.classes[picture], output.asks),
+                Form::Bins { .. } => year_of(self.age_of(image)?, n),
+                _ => self.task.project(self.labels.classes[image], output.scope),
             })
         };
         let n_parts = self.rows.iter().map(Vec::len).max().unwrap_or(0);
         let part = |k: usize| {
             let of = |row: &Row| match row.get(k) {
-                Some(it) => Ok((answer(it.picture)? as u32, f64::from(it.weight))),
+                Some(it) => Ok((class(it.image)? as u32, f64::from(it.weight))),
                 None => Ok((0, 0.0)),
             };
             let parts = self.rows.iter().map(of).collect::<Result<Vec<_>>>()?;
-            let (answers, shares) = parts.into_iter().unzip();
-            Ok((answers, self.column(shares)?))
+            let (classes, shares) = parts.into_iter().unzip();
+            Ok((classes, self.column(shares)?))
         };
         (0..n_parts).map(part).collect()
     }
 
-    /// The k-th age of each row in years, and its share in the row, as [`Targets::parts`].
+    /// Returns the k-th age of each row in years, and its share in the row, as [`Targets::parts`].
     ///
     /// # Errors
-    /// A picture without an age.
+    /// An image without an age.
     pub(crate) fn age_parts(&self) -> Result<Vec<(Tensor, Tensor)>> {
         let n_parts = self.rows.iter().map(Vec::len).max().unwrap_or(0);
         let part = |k: usize| {
             let of = |row: &Row| match row.get(k) {
-                Some(it) => Ok((self.age_of(it.picture)?, f64::from(it.weight))),
+                Some(it) => Ok((self.age_of(it.image)?, f64::from(it.weight))),
                 None => Ok((0.0, 0.0)),
             };
             let parts = self.rows.iter().map(of).collect::<Result<Vec<_>>>()?;
@@ -131,30 +131,30 @@ impl Targets {
         (0..n_parts).map(part).collect()
     }
 
-    /// The distribution of each row over the classes of `scope`: `[n, class]`.
+    /// Returns the distribution of each row over the classes of `scope`: `[n, class]`.
     ///
-    /// A row of several pictures has each one's class with that picture's weight.
+    /// A row of several images has the class of each image with that image's share.
     pub fn distribution(&self, scope: Scope) -> Result<Tensor> {
         let n_classes = self.task.n_classes_of(scope);
         let mut p = vec![0f32; self.rows.len() * n_classes];
         for (row, p) in self.rows.iter().zip(p.chunks_mut(n_classes)) {
             for part in row {
-                p[self.task.project(self.labels.classes[part.picture], scope)] += part.weight;
+                p[self.task.project(self.labels.classes[part.image], scope)] += part.weight;
             }
         }
         Tensor::from_vec(p, (self.rows.len(), n_classes), &self.device)?.to_dtype(self.dtype)
     }
 
-    /// The distribution of each row over the whole years 0, 1, …, of which the last stands for all
-    /// that are older: `[n, n_years]`.
+    /// Returns the distribution of each row over the whole years 0, 1, …, of which the last stands for
+    /// all greater ages: `[n, n_years]`.
     ///
     /// # Errors
-    /// A picture without an age.
+    /// An image without an age.
     pub fn years(&self, n_years: usize) -> Result<Tensor> {
         let mut p = vec![0f32; self.rows.len() * n_years];
         for (row, p) in self.rows.iter().zip(p.chunks_mut(n_years)) {
             for part in row {
-                p[year_of(self.age_of(part.picture)?, n_years)] += part.weight;
+                p[year_of(self.age_of(part.image)?, n_years)] += part.weight;
             }
         }
         Tensor::from_vec(p, (self.rows.len(), n_years), &self.device)?.to_dtype(self.dtype)
@@ -164,10 +164,12 @@ impl Targets {
         Tensor::new(xs, &Device::Cpu)?.to_dtype(self.dtype)?.to_device(&self.device)
     }
 
-    fn age_of(&self, picture: usize) -> Result<f64> {
-        match self.labels.ages.get(picture) {
+    fn age_of(&self, image: usize) -> Result<f64> {
+        match self.labels.ages.get(image) {
             Some(Some(age)) => Ok(*age),
-            _ => bail!("a picture has no age, and this head learns from ages: choose another head"),
+            _ => {
+                bail!("an image has no age, and this head is trained on ages: choose another head")
+            }
         }
     }
 }
@@ -185,7 +187,7 @@ mod tests {
     use super::{Labels, Targets};
 
     #[test]
-    fn a_whole_picture_is_one_hot_in_every_scope() -> Result<()> {
+    fn unmixed_image_is_one_hot_in_every_scope() -> Result<()> {
         // Class 10 is incorrect (1), female (1), 30-59 (1).
         let labels = Labels { classes: vec![10], ages: vec![Some(40.0)], ..Labels::default() };
         let task = Task::mask_gender_age();
@@ -199,9 +201,9 @@ mod tests {
     }
 
     #[test]
-    fn a_mixed_row_shares_its_weight() -> Result<()> {
+    fn mixed_row_has_soft_labels() -> Result<()> {
         let labels = Labels { classes: vec![0, 12], ages: vec![None; 2], ..Labels::default() };
-        let row = vec![Part { picture: 0, weight: 0.25 }, Part { picture: 1, weight: 0.75 }];
+        let row = vec![Part { image: 0, weight: 0.25 }, Part { image: 1, weight: 0.75 }];
         let task = Task::mask_gender_age();
         let targets = Targets::new(&task, labels, &[row], DType::F64, &Device::Cpu);
         check_close(&targets.distribution(Scope::Factor(0))?, &[0.25, 0.0, 0.75], 0.0);
@@ -210,10 +212,10 @@ mod tests {
     }
 
     #[test]
-    fn years_are_completed_ones_and_the_last_is_for_all_older() -> Result<()> {
+    fn ages_are_binned_by_completed_years() -> Result<()> {
         let ages = vec![Some(1.9), Some(70.0)];
         let labels = Labels { classes: vec![0, 0], ages, ..Labels::default() };
-        let row = vec![Part { picture: 0, weight: 0.25 }, Part { picture: 1, weight: 0.75 }];
+        let row = vec![Part { image: 0, weight: 0.25 }, Part { image: 1, weight: 0.75 }];
         let task = Task::mask_gender_age();
         let targets = Targets::new(&task, labels, &[row], DType::F64, &Device::Cpu);
         check_close(&targets.years(4)?, &[0.0, 0.25, 0.0, 0.75], 0.0);
@@ -221,11 +223,11 @@ mod tests {
     }
 
     #[test]
-    fn a_picture_that_counts_less_has_less_of_its_row() -> Result<()> {
+    fn image_weights_scale_shares_and_row_weights() -> Result<()> {
         let labels =
             Labels { classes: vec![0, 12, 6], ages: vec![None; 3], weights: vec![1.0, 0.5, 0.0] };
-        let half = |a, b| vec![Part { picture: a, weight: 0.5 }, Part { picture: b, weight: 0.5 }];
-        let rows = [half(0, 1), vec![Part { picture: 2, weight: 1.0 }]];
+        let half = |a, b| vec![Part { image: a, weight: 0.5 }, Part { image: b, weight: 0.5 }];
+        let rows = [half(0, 1), vec![Part { image: 2, weight: 1.0 }]];
         let task = Task::mask_gender_age();
         let targets = Targets::new(&task, labels, &rows, DType::F64, &Device::Cpu);
         check_close(&targets.weights()?, &[0.75, 0.0], 1e-12);
@@ -236,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn a_picture_without_an_age_is_an_error_where_ages_are_asked() {
+    fn missing_age_is_an_error_where_ages_are_needed() {
         let labels = Labels { classes: vec![0], ages: vec![None], ..Labels::default() };
         let task = Task::mask_gender_age();
         let targets = Targets::new(&task, labels, &unmixed(1), DType::F64, &Device::Cpu);

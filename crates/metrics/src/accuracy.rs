@@ -1,4 +1,4 @@
-//! The share of pictures whose joint class is predicted right.
+//! The share of images whose joint class is predicted correctly.
 
 use serde::{Deserialize, Serialize};
 
@@ -10,7 +10,7 @@ use crate::{Metric, Prediction, quotient};
 pub struct Accuracy {}
 
 impl Metric for Accuracy {
-    /// Hits, and pictures.
+    /// Correct predictions, and images.
     fn n_sums(&self, _: usize) -> usize {
         2
     }

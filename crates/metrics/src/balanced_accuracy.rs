@@ -1,4 +1,4 @@
-//! The mean recall of the classes that occur: accuracy, were every class as frequent.
+//! The mean recall of the classes that occur: the accuracy if all classes were equally frequent.
 //!
 //! recall = tp / (tp + fn). As scikit-learn's `balanced_accuracy_score`: a class that does not occur
 //! has no recall and is left out, even where it is predicted.
@@ -15,7 +15,7 @@ use crate::{Metric, Prediction, quotient};
 pub struct BalancedAccuracy {}
 
 impl Metric for BalancedAccuracy {
-    /// For each class its hits and its pictures.
+    /// For each class its correct predictions and its images.
     fn n_sums(&self, n_classes: usize) -> usize {
         2 * n_classes
     }

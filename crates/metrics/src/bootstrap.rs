@@ -1,11 +1,11 @@
-//! How sure a score is: an interval from drawing the people again.
+//! Confidence intervals of scores: the cluster bootstrap over people.
 //!
-//! Images of one person are right or wrong together, so people are drawn, with replacement, and all
-//! their images follow; the interval holds 95 % of the scores of such draws.
+//! Errors on images of one person are correlated, so people are resampled with replacement, each with all
+//! their images; the interval contains 95 % of the scores of the resamples.
 //!
-//! Two sides are compared on the same draws: who is hard is hard for both, so their difference is surer
-//! than either score. "B is better with probability p" is the share of draws in which it is, a draw
-//! in which both score the same counting half.
+//! Two sides are compared on the same resamples (paired): people who are hard for one are hard for the other,
+//! so the interval of the difference is narrower than that of either score. "B is better with probability p"
+//! is the share of resamples in which it is; ties count half.
 //!
 //! Efron, "Bootstrap Methods", 1979: the percentile interval, over clusters.
 
@@ -16,127 +16,135 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Metric, tally::People};
 
-/// Draws of the people that intervals are made from.
-pub const N_DRAWS: usize = 1000;
+/// The number of bootstrap resamples for intervals.
+pub const N_RESAMPLES: usize = 1000;
 
-/// A score and the range that drawing the people again leaves it in.
+/// A score with its 95 % bootstrap confidence interval.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Interval {
     /// The score itself.
     pub value: f64,
-    /// 2.5 % of draws score less.
+    /// The 2.5 % quantile of the resamples' scores.
     pub low: f64,
-    /// 2.5 % of draws score more.
+    /// The 97.5 % quantile of the resamples' scores.
     pub high: f64,
 }
 
-/// Two sides on the same draws of people.
+/// Two sides compared on the same bootstrap resamples of people.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Comparison {
-    /// The score of the one.
+    /// The score of A.
     pub a: Interval,
-    /// The score of the other.
+    /// The score of B.
     pub b: Interval,
-    /// The score of B less that of A.
+    /// The score of B minus that of A.
     pub difference: Interval,
-    /// The share of draws in which B is better.
+    /// The share of resamples in which B is better.
     pub b_is_better: f64,
 }
 
-/// A score, and that of each draw of the people.
+/// A score, and the score of each bootstrap resample of the people.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Drawn {
+pub struct Bootstrapped {
     /// The score.
     pub value: f64,
-    /// One a draw.
-    pub draws: Vec<f64>,
+    /// The score of each resample.
+    pub resamples: Vec<f64>,
 }
 
-impl Drawn {
-    /// The score and the range that holds 95 % of the draws'; the score alone without draws.
+impl Bootstrapped {
+    /// Returns the score and the range of 95 % of the resamples' scores; without resamples, a range of width
+    /// 0.
     pub fn interval(&self) -> Interval {
         let value = self.value;
-        if self.draws.is_empty() {
+        if self.resamples.is_empty() {
             return Interval { value, low: value, high: value };
         }
-        let mut scores = self.draws.clone();
+        let mut scores = self.resamples.clone();
         scores.sort_by(f64::total_cmp);
         let at = |share: f64| scores[((scores.len() - 1) as f64 * share).round() as usize];
         Interval { value, low: at(0.025), high: at(0.975) }
     }
 
-    /// The mean of several runs' scores on the same draws.
+    /// Returns the mean of several runs' scores on the same resamples.
     ///
     /// # Panics
-    /// No run, or runs on other draws.
-    pub fn mean(runs: &[Drawn]) -> Drawn {
-        let n_draws = runs[0].draws.len();
-        assert!(runs.iter().all(|it| it.draws.len() == n_draws), "as many draws in each run");
-        Drawn {
+    /// If there is no run, or the runs have different numbers of resamples.
+    pub fn mean(runs: &[Bootstrapped]) -> Bootstrapped {
+        let n_resamples = runs[0].resamples.len();
+        assert!(
+            runs.iter().all(|it| it.resamples.len() == n_resamples),
+            "runs have different numbers of resamples"
+        );
+        Bootstrapped {
             value: mean(runs.iter().map(|it| it.value)),
-            draws: (0..n_draws).map(|draw| mean(runs.iter().map(|it| it.draws[draw]))).collect(),
+            resamples: (0..n_resamples)
+                .map(|draw| mean(runs.iter().map(|it| it.resamples[draw])))
+                .collect(),
         }
     }
 }
 
-/// Two sides compared on the same draws.
-pub fn compare(metric: &dyn Metric, a: &Drawn, b: &Drawn) -> Comparison {
+/// Compares two sides on the same resamples.
+pub fn compare(metric: &dyn Metric, a: &Bootstrapped, b: &Bootstrapped) -> Comparison {
     let better = |a: f64, b: f64| match (metric.improves(b, a), metric.improves(a, b)) {
         (true, _) => 1.0,
         (_, true) => 0.0,
         _ => 0.5,
     };
-    let pairs = || a.draws.iter().zip(&b.draws);
+    let pairs = || a.resamples.iter().zip(&b.resamples);
     let difference =
-        Drawn { value: b.value - a.value, draws: pairs().map(|(a, b)| b - a).collect() };
+        Bootstrapped { value: b.value - a.value, resamples: pairs().map(|(a, b)| b - a).collect() };
     Comparison {
         a: a.interval(),
         b: b.interval(),
         difference: difference.interval(),
-        b_is_better: match a.draws.is_empty() {
+        b_is_better: match a.resamples.is_empty() {
             true => better(a.value, b.value),
             false => mean(pairs().map(|(&a, &b)| better(a, b))),
         },
     }
 }
 
-/// Draws of people: as many as there are, with replacement.
+/// Bootstrap resamples of people: as many people as there are, sampled with replacement.
 ///
-/// A draw is how often each person is in it, a byte for each (256 times has a probability below 1e-500).
-/// They come from one stream one after the other, so that which draws there are does not depend on the
-/// number of threads. Where they are few they are kept, so that many runs are compared on them at no cost;
-/// where they are many they are drawn anew for every run.
-pub struct Draws {
+/// A resample is the count of each person, a byte each (a count of 256 has a probability below 1e-500). All
+/// come sequentially from one random stream, so they do not depend on the number of threads. If they are
+/// small enough, they are kept and reused for many runs; otherwise they are sampled anew for every run.
+pub struct Resamples {
     n_people: usize,
-    n_draws: usize,
+    n_resamples: usize,
     seed: Seed,
     kept: Vec<Vec<u8>>,
 }
 
-/// Draws that are scored in one pass over the people.
+/// The number of resamples scored in one pass over the people.
 const LANES: usize = 8;
-/// So many bytes of draws are kept at most.
+/// The largest total size of resamples, in bytes, that is kept.
 const KEPT: usize = 256 << 20;
 
-impl Draws {
-    /// `n_draws` draws of `n_people` people.
-    pub fn new(n_people: usize, n_draws: usize, seed: Seed) -> Draws {
-        let mut draws = Draws { n_people, n_draws, seed, kept: Vec::new() };
-        if n_people.saturating_mul(n_draws) <= KEPT {
+impl Resamples {
+    /// Creates `n_draws` resamples of `n_people` people.
+    pub fn new(n_people: usize, n_resamples: usize, seed: Seed) -> Resamples {
+        let mut resamples = Resamples { n_people, n_resamples, seed, kept: Vec::new() };
+        if n_people.saturating_mul(n_resamples) <= KEPT {
             let mut rng = seed.stream("bootstrap");
-            draws.kept = (0..n_draws).map(|_| draw(n_people, &mut rng)).collect();
+            resamples.kept = (0..n_resamples).map(|_| draw(n_people, &mut rng)).collect();
         }
-        draws
+        resamples
     }
 
-    /// The scores of all draws, for each of several sums of the same people: those of one metric over
-    /// `n_classes` classes.
+    /// Returns the scores of all resamples for each element of `of`: the sums of the same people for
+    /// `metric` over `n_classes` classes.
     ///
     /// # Panics
-    /// Other people than those who are drawn.
+    /// If the number of people is not `n_people`.
     pub fn scores(&self, metric: &dyn Metric, of: &[(&People, usize)]) -> Vec<Vec<f64>> {
-        assert!(of.iter().all(|it| it.0.len() == self.n_people), "the people who are drawn");
-        let mut scores = vec![Vec::with_capacity(self.n_draws); of.len()];
+        assert!(
+            of.iter().all(|it| it.0.len() == self.n_people),
+            "the number of people differs from that of the resamples"
+        );
+        let mut scores = vec![Vec::with_capacity(self.n_resamples); of.len()];
         let mut take = |blocks: &[Vec<Vec<f64>>]| {
             for block in blocks {
                 scores.iter_mut().zip(block).for_each(|(all, own)| all.extend(own));
@@ -147,17 +155,17 @@ impl Draws {
                 .map(|&(people, n_classes)| block_scores(metric, people, n_classes, block))
                 .collect()
         };
-        let of_blocks = |draws: &[Vec<u8>]| -> Vec<Vec<Vec<f64>>> {
-            draws.par_chunks(LANES).map(of_block).collect()
+        let of_blocks = |resamples: &[Vec<u8>]| -> Vec<Vec<Vec<f64>>> {
+            resamples.par_chunks(LANES).map(of_block).collect()
         };
-        if self.kept.len() == self.n_draws {
+        if self.kept.len() == self.n_resamples {
             take(&of_blocks(&self.kept));
             return scores;
         }
-        // While some are scored, the next are drawn.
+        // While some are scored, the next are sampled.
         let mut rng = self.seed.stream("bootstrap");
         let n_at_once = LANES * rayon::current_num_threads();
-        let mut n_left = self.n_draws;
+        let mut n_left = self.n_resamples;
         let mut next = || -> Vec<Vec<u8>> {
             let n = n_left.min(n_at_once);
             n_left -= n;
@@ -173,33 +181,33 @@ impl Draws {
     }
 }
 
-/// How often each of `n` people is in the next draw.
+/// Returns how often each of `n` people is in the next resample.
 fn draw(n: usize, rng: &mut Rng) -> Vec<u8> {
     let mut times = vec![0; n];
     (0..n).for_each(|_| times[rng.random_range(0..n)] += 1);
     times
 }
 
-/// The scores of at most [`LANES`] draws.
+/// Returns the scores of at most [`LANES`] resamples.
 fn block_scores(
     metric: &dyn Metric,
     people: &People,
     n_classes: usize,
-    draws: &[Vec<u8>],
+    resamples: &[Vec<u8>],
 ) -> Vec<f64> {
-    let n_draws = draws.len();
+    let n_resamples = resamples.len();
     let nobody = vec![0; people.len()];
-    let draws: [&[u8]; LANES] =
-        std::array::from_fn(|it| draws.get(it).unwrap_or(&nobody).as_slice());
+    let resamples: [&[u8]; LANES] =
+        std::array::from_fn(|it| resamples.get(it).unwrap_or(&nobody).as_slice());
     let mut sums = vec![[0.0; LANES]; metric.n_sums(n_classes)];
     for (person, row) in people.rows().enumerate() {
-        let times = draws.map(|it| f64::from(it[person]));
+        let times = resamples.map(|it| f64::from(it[person]));
         for (at, x) in row {
             sums[at].iter_mut().zip(times).for_each(|(sum, n)| *sum += n * x);
         }
     }
     let score = |lane: usize| metric.of(&sums.iter().map(|it| it[lane]).collect::<Vec<f64>>());
-    (0..n_draws).map(score).collect()
+    (0..n_resamples).map(score).collect()
 }
 
 fn mean(scores: impl Iterator<Item = f64>) -> f64 {
@@ -214,7 +222,7 @@ mod tests {
     use base::{Seed, Task, task::Factor};
     use rand::Rng as _;
 
-    use super::{Comparison, Drawn, Draws, Interval, KEPT, compare as compare_sides};
+    use super::{Bootstrapped, Comparison, Interval, KEPT, Resamples, compare as compare_sides};
     use crate::{
         Metric, MetricConfig, People, Prediction, Predictions, Tally, accuracy::Accuracy,
         macro_f1::MacroF1,
@@ -226,32 +234,46 @@ mod tests {
         tally.people()
     }
 
-    fn drawn(metric: &dyn Metric, predictions: &Predictions, n_draws: usize, seed: Seed) -> Drawn {
+    fn bootstrapped(
+        metric: &dyn Metric,
+        predictions: &Predictions,
+        n_resamples: usize,
+        seed: Seed,
+    ) -> Bootstrapped {
         let people = people_of(metric, predictions);
-        let draws = Draws::new(people.len(), n_draws, seed);
-        let scores = draws.scores(metric, &[(&people, predictions.task.n_classes())]);
-        Drawn { value: metric.score(predictions), draws: scores.into_iter().flatten().collect() }
+        let resamples = Resamples::new(people.len(), n_resamples, seed);
+        let scores = resamples.scores(metric, &[(&people, predictions.task.n_classes())]);
+        Bootstrapped {
+            value: metric.score(predictions),
+            resamples: scores.into_iter().flatten().collect(),
+        }
     }
 
-    fn bootstrap(metric: &dyn Metric, of: &Predictions, n_draws: usize, seed: Seed) -> Interval {
-        drawn(metric, of, n_draws, seed).interval()
+    fn bootstrap(
+        metric: &dyn Metric,
+        of: &Predictions,
+        n_resamples: usize,
+        seed: Seed,
+    ) -> Interval {
+        bootstrapped(metric, of, n_resamples, seed).interval()
     }
 
     fn compare(
         metric: &dyn Metric,
         a: &[Predictions],
         b: &[Predictions],
-        n_draws: usize,
+        n_resamples: usize,
         seed: Seed,
     ) -> Comparison {
         let [a, b] = [a, b].map(|side| {
-            let runs: Vec<Drawn> = side.iter().map(|it| drawn(metric, it, n_draws, seed)).collect();
-            Drawn::mean(&runs)
+            let runs: Vec<Bootstrapped> =
+                side.iter().map(|it| bootstrapped(metric, it, n_resamples, seed)).collect();
+            Bootstrapped::mean(&runs)
         });
         compare_sides(metric, &a, &b)
     }
 
-    /// `n` people with `each` pictures, of whom the first `n_right` are right on all.
+    /// `n` people with `each` images, of whom the first `n_right` are predicted correctly on all.
     fn predictions(n: usize, each: usize, n_right: usize) -> Predictions {
         let task = Task { factors: vec![Factor::new("class", &["a", "b"])] };
         let people: Vec<usize> = (0..n * each).map(|it| it / each).collect();
@@ -265,9 +287,9 @@ mod tests {
     }
 
     #[test]
-    fn the_interval_is_as_wide_as_the_people_are_few() {
-        // The share of 200 people, 140 of them right: 1.96 · √(0.7 · 0.3 / 200) = 0.064 each way,
-        // however many pictures each has.
+    fn the_interval_width_depends_on_the_number_of_people() {
+        // 140 of 200 people are correct: 1.96 · √(0.7 · 0.3 / 200) = 0.064 each way, however many
+        // images each has.
         for each in [1, 7] {
             let it = bootstrap(&MacroF1::default(), &predictions(200, each, 140), 2000, Seed(0));
             assert!((it.value - 0.7).abs() < 0.01);
@@ -285,13 +307,13 @@ mod tests {
     }
 
     #[test]
-    fn perfect_predictions_leave_no_doubt() {
+    fn perfect_predictions_give_an_interval_of_width_zero() {
         let it = bootstrap(&MacroF1::default(), &predictions(20, 2, 20), 100, Seed(0));
         assert_eq!((it.value, it.low, it.high), (1.0, 1.0, 1.0));
     }
 
     #[test]
-    fn nobody_gives_zero() {
+    fn no_people_give_zero() {
         let nobody = predictions(0, 1, 0);
         assert_eq!(bootstrap(&MacroF1::default(), &nobody, 10, Seed(0)).value, 0.0);
         let it = compare(&Accuracy {}, from_ref(&nobody), from_ref(&nobody), 10, Seed(0));
@@ -310,15 +332,15 @@ mod tests {
     }
 
     #[test]
-    fn the_same_draws_make_a_difference_surer_than_either_score() {
-        // B is right on 8 people more, so never worse on any draw: the interval of the difference
-        // is that of 8 among 200, 1.96 · √(0.04 · 0.96 / 200) = 0.027 each way.
+    fn paired_resamples_give_a_narrower_interval_for_the_difference() {
+        // B is correct on 8 more people, so it is never worse on any resample: the interval of the
+        // difference is that of 8 of 200, 1.96 · √(0.04 · 0.96 / 200) = 0.027 each way.
         let (a, b) = (predictions(200, 2, 120), predictions(200, 2, 128));
         let it = compare(&Accuracy {}, from_ref(&a), from_ref(&b), 2000, Seed(0));
         assert!((it.difference.value - 0.04).abs() < 1e-12);
         assert!((it.difference.high - 0.04 - 0.027).abs() < 0.007, "{it:?}");
         assert!(it.difference.low > 0.01 && it.b_is_better > 0.99, "{it:?}");
-        assert!(it.a.high > it.b.low, "each alone is too unsure to tell: {it:?}");
+        assert!(it.a.high > it.b.low, "the intervals of the scores should overlap: {it:?}");
         let back = compare(&Accuracy {}, from_ref(&b), from_ref(&a), 2000, Seed(0));
         assert!((back.b_is_better + it.b_is_better - 1.0).abs() < 1e-12, "{back:?}");
     }
@@ -331,17 +353,17 @@ mod tests {
     }
 
     #[test]
-    fn a_side_of_several_runs_scores_their_mean() {
+    fn a_side_of_several_runs_has_the_mean_of_their_scores() {
         let (a, b) = (predictions(40, 2, 20), predictions(40, 2, 30));
         let it = compare(&Accuracy {}, &[a.clone(), b.clone()], &[b], 500, Seed(0));
         assert!((it.a.value - 0.625).abs() < 1e-12 && (it.b.value - 0.75).abs() < 1e-12);
         assert!((it.difference.value - 0.125).abs() < 1e-12);
-        // The ten people that make the difference count half: 1.96 · √(0.25 · 0.75 / 40) / 2.
+        // The ten people who make the difference count half: 1.96 · √(0.25 · 0.75 / 40) / 2.
         assert!((it.difference.high - it.difference.value - 0.067).abs() < 0.02, "{it:?}");
     }
 
-    /// Draws one after the other, each a list of people whose images are looked at again.
-    fn naive(metric: &dyn Metric, all: &Predictions, n_draws: usize, seed: Seed) -> Vec<f64> {
+    /// Scores resamples one after the other, each a list of people whose images are added again.
+    fn naive(metric: &dyn Metric, all: &Predictions, n_resamples: usize, seed: Seed) -> Vec<f64> {
         let people: Vec<usize> =
             all.people.iter().copied().collect::<BTreeSet<_>>().into_iter().collect();
         let mut rng = seed.stream("bootstrap");
@@ -355,18 +377,18 @@ mod tests {
             }
             metric.of(&sums)
         };
-        (0..n_draws).map(|_| draw()).collect()
+        (0..n_resamples).map(|_| draw()).collect()
     }
 
     #[test]
-    fn draws_are_those_that_looking_at_every_image_again_gives() {
-        // Numbers of people have gaps and are in no order.
+    fn scores_from_sums_equal_scores_from_all_images() {
+        // Person numbers have gaps and are not in order.
         let mut all = predictions(50, 3, 30);
         all.people.iter_mut().for_each(|it| *it = (*it * 37) % 101);
         let metrics = MetricConfig::zoo().into_iter().filter(|it| !it.1.get().needs_years());
         for (kind, metric) in metrics {
             let want = naive(metric.get(), &all, 100, Seed(7));
-            let got = drawn(metric.get(), &all, 100, Seed(7)).draws;
+            let got = bootstrapped(metric.get(), &all, 100, Seed(7)).resamples;
             let is_counted = !matches!(kind, "log_loss" | "expected_calibration_error");
             let tolerance = if is_counted { 0.0 } else { 1e-12 };
             let worst = want.iter().zip(&got).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
@@ -375,12 +397,12 @@ mod tests {
     }
 
     #[test]
-    fn neither_threads_nor_keeping_draws_change_a_bit() {
+    fn neither_threads_nor_kept_resamples_change_a_bit() {
         let all = predictions(40, 3, 25);
         let people = people_of(&MacroF1::USUAL, &all);
         let of = [(&people, 2), (&people, 2)];
-        let kept = Draws::new(40, 100, Seed(3));
-        let anew = Draws { kept: Vec::new(), ..Draws::new(40, 100, Seed(3)) };
+        let kept = Resamples::new(40, 100, Seed(3));
+        let anew = Resamples { kept: Vec::new(), ..Resamples::new(40, 100, Seed(3)) };
         let want = kept.scores(&MacroF1::USUAL, &of);
         assert_eq!(want[0], want[1]);
         for n_threads in [1, 3] {
@@ -391,17 +413,17 @@ mod tests {
     }
 
     #[test]
-    fn who_adds_nothing_is_drawn_all_the_same() {
-        // Of two people one has an age: half of the draws have that person once.
+    fn a_person_who_adds_nothing_is_resampled_too() {
+        // One of two people has an age: half of the resamples contain that person once.
         let task = Task { factors: vec![Factor::new("class", &["a", "b"])] };
         let p = vec![vec![1.0, 0.0]; 2];
         let it = Predictions::new(task, p, vec![0, 0], vec![0, 1])
             .with_years(Some(vec![30.0, 30.0]), vec![Some(31.0), None]);
-        assert_eq!(people_of(&crate::age_error::AgeError {}, &it).len(), 2);
+        assert_eq!(people_of(&crate::age_mae::AgeMae {}, &it).len(), 2);
     }
 
     #[test]
-    fn a_thousand_classes_and_many_people_need_few_sums() {
+    fn a_thousand_classes_and_many_people_have_few_sums() {
         const N: usize = 100_000;
         let mut tally = Tally::default();
         for image in 0..N {
@@ -419,9 +441,9 @@ mod tests {
         let people = tally.people();
         assert_eq!(people.len(), N);
         assert!(people.rows().map(Iterator::count).sum::<usize>() <= 2 * N);
-        let draws = Draws::new(N, 16, Seed(0)).scores(&MacroF1::USUAL, &[(&people, 1000)]);
+        let resamples = Resamples::new(N, 16, Seed(0)).scores(&MacroF1::USUAL, &[(&people, 1000)]);
         let value = 0.66;
-        assert!(draws[0].iter().all(|it| (it - value).abs() < 0.2), "{draws:?}");
-        const { assert!(KEPT < N * 10_000, "so many draws are made anew") };
+        assert!(resamples[0].iter().all(|it| (it - value).abs() < 0.2), "{resamples:?}");
+        const { assert!(KEPT < N * 10_000, "this many resamples are sampled anew") };
     }
 }

@@ -1,7 +1,7 @@
-//! Who is taken for whom: counts of true and predicted classes, and the scores of each class.
+//! The confusion matrix: counts of true and predicted classes, and the scores of each class.
 //!
 //! precision = tp / (tp + fp), recall = tp / (tp + fn), F1 = 2 tp / (2 tp + fp + fn); a quotient
-//! without a denominator is 0.
+//! whose denominator is 0 is 0.
 
 use std::{cmp::Reverse, collections::BTreeMap};
 
@@ -12,60 +12,63 @@ use crate::{Predictions, quotient};
 /// Counts of images by true and predicted class; only pairs that occur are kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Confusion {
-    /// Images of each class.
+    /// The number of images of each class.
     support: Vec<usize>,
-    /// Images that are predicted as each class.
+    /// The number of images predicted as each class.
     predicted: Vec<usize>,
-    /// By true and predicted class.
+    /// The number of images by true and predicted class.
     counts: BTreeMap<(usize, usize), usize>,
 }
 
 /// The scores of one class.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ClassScore {
-    /// Of those predicted, the share that is right.
+    /// The share of images predicted as the class that are of the class.
     pub precision: f64,
-    /// Of those that are, the share that is found.
+    /// The share of images of the class that are predicted as the class.
     pub recall: f64,
     /// The harmonic mean of the two.
     pub f1: f64,
-    /// How many there are.
+    /// The number of images of the class.
     pub support: usize,
 }
 
 impl Confusion {
-    /// No images yet.
+    /// Creates a confusion matrix without images.
     pub fn new(n_classes: usize) -> Confusion {
         let none = vec![0; n_classes];
         Confusion { support: none.clone(), predicted: none, counts: BTreeMap::new() }
     }
 
-    /// The counts of predictions.
+    /// Returns the confusion matrix of predictions.
     pub fn of(predictions: &Predictions) -> Confusion {
         let mut confusion = Confusion::new(predictions.task.n_classes());
         predictions.iter().for_each(|it| confusion.add(it.class, it.predicted, 1));
         confusion
     }
 
-    /// Counts `n` more images.
-    pub fn add(&mut self, truth: usize, predicted: usize, n: usize) {
-        assert!(truth.max(predicted) < self.n_classes(), "a class that is none");
-        self.support[truth] += n;
+    /// Adds `n` images of class `actual` predicted as `predicted`.
+    ///
+    /// # Panics
+    /// If a class is out of range.
+    pub fn add(&mut self, actual: usize, predicted: usize, n: usize) {
+        assert!(actual.max(predicted) < self.n_classes(), "class out of range");
+        self.support[actual] += n;
         self.predicted[predicted] += n;
-        *self.counts.entry((truth, predicted)).or_default() += n;
+        *self.counts.entry((actual, predicted)).or_default() += n;
     }
 
-    /// How many classes there are.
+    /// The number of classes.
     pub fn n_classes(&self) -> usize {
         self.support.len()
     }
 
-    /// How many images of class `truth` were predicted as `predicted`.
-    pub fn count(&self, truth: usize, predicted: usize) -> usize {
-        self.counts.get(&(truth, predicted)).copied().unwrap_or(0)
+    /// The number of images of class `actual` predicted as `predicted`.
+    pub fn count(&self, actual: usize, predicted: usize) -> usize {
+        self.counts.get(&(actual, predicted)).copied().unwrap_or(0)
     }
 
-    /// The scores of a class.
+    /// Returns the scores of a class.
     pub fn class(&self, class: usize) -> ClassScore {
         let hits = self.count(class, class);
         let (support, predicted) = (self.support[class], self.predicted[class]);
@@ -77,7 +80,8 @@ impl Confusion {
         }
     }
 
-    /// Classes that occur or are predicted, the one of the lowest F1 first; of equals that of more images.
+    /// Returns the classes that occur or are predicted, the lowest F1 first; of equals the one with more
+    /// images.
     pub fn worst(&self) -> Vec<usize> {
         let mut classes: Vec<usize> =
             (0..self.n_classes()).filter(|&it| self.support[it] + self.predicted[it] > 0).collect();
@@ -88,12 +92,12 @@ impl Confusion {
         classes
     }
 
-    /// What is confused: true class, another one that is predicted, and how often; the most frequent
+    /// Returns the confused pairs as (true class, predicted class, number of images), the most frequent
     /// first.
     pub fn confusions(&self) -> Vec<(usize, usize, usize)> {
-        let pairs = self.counts.iter().map(|(&(truth, predicted), &n)| (truth, predicted, n));
+        let pairs = self.counts.iter().map(|(&(actual, predicted), &n)| (actual, predicted, n));
         let mut confusions: Vec<_> = pairs.filter(|it| it.0 != it.1 && it.2 > 0).collect();
-        confusions.sort_by_key(|&(truth, predicted, n)| (Reverse(n), truth, predicted));
+        confusions.sort_by_key(|&(actual, predicted, n)| (Reverse(n), actual, predicted));
         confusions
     }
 }
@@ -104,10 +108,10 @@ mod tests {
 
     #[test]
     fn scores_follow_from_counts() {
-        // Class 0: 3 hits of 4, and 1 false alarm. Class 1: 2 hits of 3, 1 false alarm.
+        // Class 0: 3 of 4 found, 1 false positive. Class 1: 2 of 3 found, 1 false positive.
         let mut confusion = Confusion::new(2);
-        for (truth, predicted, n) in [(0, 0, 3), (0, 1, 1), (1, 1, 2), (1, 0, 1)] {
-            confusion.add(truth, predicted, n);
+        for (actual, predicted, n) in [(0, 0, 3), (0, 1, 1), (1, 1, 2), (1, 0, 1)] {
+            confusion.add(actual, predicted, n);
         }
         let zero = confusion.class(0);
         assert_eq!((zero.precision, zero.recall, zero.f1, zero.support), (0.75, 0.75, 0.75, 4));
@@ -116,10 +120,11 @@ mod tests {
 
     #[test]
     fn the_worst_classes_and_the_most_frequent_confusions_come_first() {
-        // F1: a 2·1/(4+1) = 0.4, b 2·2/(2+4) = 0.67, c 0, which is only predicted; d is nowhere.
+        // F1: a 2·1/(4+1) = 0.4, b 2·2/(2+4) = 0.67, c 0, which is only predicted; d neither occurs nor is
+        // predicted.
         let mut confusion = Confusion::new(4);
-        for (truth, predicted, n) in [(0, 0, 1), (0, 1, 2), (1, 1, 2), (0, 2, 1)] {
-            confusion.add(truth, predicted, n);
+        for (actual, predicted, n) in [(0, 0, 1), (0, 1, 2), (1, 1, 2), (0, 2, 1)] {
+            confusion.add(actual, predicted, n);
         }
         assert_eq!(confusion.worst(), [2, 0, 1]);
         assert_eq!(confusion.confusions(), [(0, 1, 2), (0, 2, 1)]);
@@ -130,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn a_class_without_pictures_scores_nothing() {
+    fn a_class_without_images_scores_zero() {
         let it = Confusion::new(4).class(3);
         assert_eq!((it.precision, it.recall, it.f1, it.support), (0.0, 0.0, 0.0, 0));
     }

@@ -1,9 +1,9 @@
-//! How far confidence and the share of right predictions lie apart.
+//! Expected calibration error (ECE): the mean absolute difference between confidence and accuracy.
 //!
-//! The confidence of a picture is the probability of the class it is taken for. M bins of equal width
-//! part 0 to 1, bin m being ((m - 1) / M, m / M]; with n_m pictures in a bin,
+//! The confidence of a prediction is the probability of the predicted class. The range 0 to 1 is divided into
+//! M bins of equal width, bin m being ((m - 1) / M, m / M]; with n_m images in bin m,
 //!
-//! ECE = Σ_m n_m / n · |share of right ones in m - mean confidence in m|.
+//! ECE = Σ_m n_m / n · |accuracy in m - mean confidence in m|.
 //!
 //! Guo et al., "On Calibration of Modern Neural Networks", 2017.
 
@@ -15,12 +15,12 @@ use crate::{Metric, Prediction, quotient};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ExpectedCalibrationError {
-    /// How many bins.
+    /// The number of bins.
     pub bins: usize,
 }
 
 impl ExpectedCalibrationError {
-    /// With as many bins as usual.
+    /// With the usual number of bins.
     pub const USUAL: ExpectedCalibrationError = ExpectedCalibrationError { bins: 15 };
 }
 
@@ -31,7 +31,7 @@ impl Default for ExpectedCalibrationError {
 }
 
 impl Metric for ExpectedCalibrationError {
-    /// For each bin: hits less confidences, and pictures.
+    /// For each bin: correct predictions minus confidences, and images.
     fn n_sums(&self, _: usize) -> usize {
         2 * self.bins
     }
@@ -55,6 +55,6 @@ impl Metric for ExpectedCalibrationError {
 
     fn problem(&self) -> Option<String> {
         let is_fine = (1..=100_000).contains(&self.bins);
-        (!is_fine).then(|| format!("`bins` is from 1 to 100000, not {}", self.bins))
+        (!is_fine).then(|| format!("`bins` must be from 1 to 100000, not {}", self.bins))
     }
 }

@@ -1,16 +1,16 @@
-//! How good are predictions? Scores by class, by factor and over all, how sure they are, and which
-//! labels they speak against.
+//! Metrics of predictions: per class, per factor and overall, with confidence intervals; and labels that
+//! are probably wrong.
 //!
 //! Works on plain numbers: probabilities over the joint classes, true classes, and people.
 //! To add a metric, write its file, declare it below, and give it a line in [`MetricConfig`].
 
 mod accuracy;
-mod age_error;
+mod age_mae;
 mod balanced_accuracy;
 mod bootstrap;
 mod confusion;
 mod expected_calibration_error;
-mod label_doubts;
+mod label_issues;
 mod log_loss;
 mod macro_f1;
 mod predictions;
@@ -20,9 +20,9 @@ mod top_k;
 mod total;
 
 pub use accuracy::Accuracy;
-pub use bootstrap::{Comparison, Drawn, Draws, Interval, N_DRAWS, compare};
+pub use bootstrap::{Bootstrapped, Comparison, Interval, N_RESAMPLES, Resamples, compare};
 pub use confusion::{ClassScore, Confusion};
-pub use label_doubts::{Doubt, DoubtScore, label_doubts};
+pub use label_issues::{LabelIssue, LabelScore, label_issues};
 pub use log_loss::LogLoss;
 pub use macro_f1::{Absent, MacroF1};
 pub use predictions::{Prediction, Predictions, Projection, argmax};
@@ -31,53 +31,53 @@ pub use tally::{People, Tally};
 pub use total::Total;
 
 base::choice! {
-    /// What a model is chosen by.
+    /// The metric by which a model is selected.
     pub enum MetricConfig: dyn Metric {
-        /// The mean over classes of F1, the harmonic mean of precision and recall.
+        /// Macro F1: the mean over classes of F1, the harmonic mean of precision and recall.
         "macro_f1" => MacroF1(macro_f1::MacroF1),
-        /// The share of right predictions.
+        /// The share of correct predictions.
         "accuracy" => Accuracy(accuracy::Accuracy),
-        /// The mean over the classes that occur of the share that is found.
+        /// The mean recall over the classes that occur.
         "balanced_accuracy" => BalancedAccuracy(balanced_accuracy::BalancedAccuracy),
-        /// The share of pictures whose class is among the k most probable.
+        /// Top-k accuracy: the share of images whose class is among the k most probable.
         "top_k" => TopK(top_k::TopK),
-        /// The mean negative logarithm of the probability of the true class.
+        /// Log loss: the mean negative logarithm of the probability of the true class.
         "log_loss" => LogLoss(log_loss::LogLoss),
-        /// How far confidence and the share of right predictions lie apart, over bins of confidence.
+        /// The mean absolute difference between confidence and accuracy over bins of confidence (ECE).
         "expected_calibration_error" => ExpectedCalibrationError(expected_calibration_error::ExpectedCalibrationError),
-        /// How many years the age is off on average, for heads that say years.
-        "age_error" => AgeError(age_error::AgeError),
+        /// The mean absolute error of the age in years, for heads that predict years.
+        "age_mae" => AgeMae(age_mae::AgeMae),
     }
 }
 
-/// A number for predictions: a function of sums over the images.
+/// A metric: a function of sums over the images.
 ///
-/// So a score is computed as predictions come, and that of drawn people follows from the sums of each
-/// person, without looking at an image again.
+/// So a score is accumulated batch by batch, and the score of a bootstrap resample of people follows from the
+/// sums of each person, without going over the images again.
 pub trait Metric: Sync {
-    /// How many sums there are.
+    /// The number of sums.
     fn n_sums(&self, n_classes: usize) -> usize;
 
-    /// What an image adds: calls `add` with the position of a sum and a number.
+    /// Calls `add` with the index of a sum and the value that the image adds to it.
     fn add(&self, it: &Prediction<'_>, add: &mut dyn FnMut(usize, f64));
 
-    /// The score that the sums make.
+    /// Returns the score computed from the sums.
     fn of(&self, sums: &[f64]) -> f64;
 
-    /// Whether more is better.
+    /// Whether a higher score is better.
     fn more_is_better(&self) -> bool;
 
-    /// What is wrong with the settings, if anything is.
+    /// Returns what is wrong with the settings, if anything.
     fn problem(&self) -> Option<String> {
         None
     }
 
-    /// Whether it judges the years that a head says, and is no number without.
+    /// Whether the metric needs predictions in years, and is NaN without them.
     fn needs_years(&self) -> bool {
         false
     }
 
-    /// The score.
+    /// Returns the score of the predictions.
     fn score(&self, predictions: &Predictions) -> f64 {
         let mut sums = vec![0.0; self.n_sums(predictions.task.n_classes())];
         for it in predictions.iter() {
@@ -86,13 +86,13 @@ pub trait Metric: Sync {
         self.of(&sums)
     }
 
-    /// Whether `new` is the better score of the two; a score that is no number never is.
+    /// Whether `new` is a better score than `old`; NaN never is.
     fn improves(&self, new: f64, old: f64) -> bool {
         if self.more_is_better() { new > old } else { new < old }
     }
 }
 
-/// A quotient, which is 0 without a denominator.
+/// A quotient, which is 0 where the denominator is 0.
 fn quotient(of: f64, by: f64) -> f64 {
     if by == 0.0 { 0.0 } else { of / by }
 }

@@ -1,7 +1,7 @@
-//! The mean of -ln p of the true class, p cut off at 1e-15.
+//! The mean of -ln p of the true class, p clipped below at 1e-15.
 //!
-//! The cut keeps one certain error from making the mean infinite; scikit-learn cuts at the smallest
-//! step of the number format, which for f64 is 2.2e-16.
+//! Clipping keeps a single error with probability 0 from making the mean infinite; scikit-learn clips at the
+//! machine epsilon of the dtype, which for f64 is 2.2e-16.
 
 use serde::{Deserialize, Serialize};
 
@@ -13,7 +13,7 @@ use crate::{Metric, Prediction, quotient};
 pub struct LogLoss {}
 
 impl Metric for LogLoss {
-    /// The losses, and pictures.
+    /// The losses, and images.
     fn n_sums(&self, _: usize) -> usize {
         2
     }

@@ -1,9 +1,9 @@
-//! The mean over the joint classes of F1: the competition's score.
+//! Macro F1: the mean F1 over the joint classes. The competition's metric.
 //!
 //! F1 = 2 tp / (2 tp + fp + fn), the harmonic mean of precision and recall.
-//! A class that neither occurs nor is predicted has none. It is left out, as scikit-learn's
-//! `f1_score(average="macro")` does without `labels`; or it counts as 0, as there with all `labels`.
-//! One that is predicted and does not occur, or occurs and is never predicted, counts as 0 in both.
+//! A class that neither occurs nor is predicted has no F1. It is left out, as in scikit-learn's
+//! `f1_score(average="macro")` without `labels`; or it counts as 0, as there with all `labels`.
+//! A class that is predicted but does not occur, or occurs but is never predicted, counts as 0 in both cases.
 
 use serde::{Deserialize, Serialize};
 
@@ -13,28 +13,28 @@ use crate::{Metric, Prediction, quotient};
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct MacroF1 {
-    /// What a class counts as that neither occurs nor is predicted.
+    /// How a class that neither occurs nor is predicted counts.
     pub absent: Absent,
 }
 
-/// What a class counts as that neither occurs nor is predicted.
+/// How a class that neither occurs nor is predicted counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Absent {
-    /// Not at all.
+    /// Leave it out.
     #[default]
     Skip,
-    /// 0: every class of the task counts.
+    /// Count it as 0: the mean is over every class of the task.
     Zero,
 }
 
 impl MacroF1 {
-    /// As the competition has it.
+    /// As in the competition.
     pub const USUAL: MacroF1 = MacroF1 { absent: Absent::Skip };
 }
 
 impl Metric for MacroF1 {
-    /// For each class its hits; and how often it is the truth or the prediction.
+    /// For each class its true positives; and how often it is the true or the predicted class.
     fn n_sums(&self, n_classes: usize) -> usize {
         2 * n_classes
     }
@@ -66,7 +66,7 @@ mod tests {
     use super::{Absent, MacroF1};
     use crate::{Metric as _, Predictions};
 
-    /// The macro F1 of pairs of (true, predicted) class of three.
+    /// The macro F1 of (true, predicted) pairs of three classes.
     fn score(absent: Absent, pairs: &[(usize, usize)]) -> f64 {
         let task = Task { factors: vec![Factor::new("class", &["a", "b", "c"])] };
         let one_hot = |at: usize| (0..3).map(|it| f64::from(it == at)).collect();
@@ -77,13 +77,13 @@ mod tests {
     }
 
     #[test]
-    fn a_class_that_neither_occurs_nor_is_predicted_is_left_out_or_counts_as_nothing() {
+    fn a_class_that_neither_occurs_nor_is_predicted_is_skipped_or_counts_as_zero() {
         assert_eq!(score(Absent::Skip, &[(0, 0), (1, 1)]), 1.0);
         assert_eq!(score(Absent::Zero, &[(0, 0), (1, 1)]), 2.0 / 3.0);
     }
 
     #[test]
-    fn a_class_that_is_only_predicted_counts_as_nothing_by_either_rule() {
+    fn a_class_that_is_only_predicted_counts_as_zero_in_both_modes() {
         for absent in [Absent::Skip, Absent::Zero] {
             assert_eq!(score(absent, &[(0, 0), (1, 2)]), 1.0 / 3.0);
         }
@@ -91,7 +91,7 @@ mod tests {
 
     #[test]
     fn f1_is_the_harmonic_mean() {
-        // Class 0: 3 hits of 4, and 1 false alarm: 3/4. Class 1: 2 hits of 3, 1 false alarm: 2/3.
+        // Class 0: 3 of 4 found, 1 false positive: 3/4. Class 1: 2 of 3 found, 1 false positive: 2/3.
         let pairs = [(0, 0), (0, 0), (0, 0), (0, 1), (1, 1), (1, 1), (1, 0)];
         assert!((score(Absent::Skip, &pairs) - (0.75 + 2.0 / 3.0) / 2.0).abs() < 1e-12);
     }

@@ -1,68 +1,68 @@
-//! Predictions beside the truth: of one image, and of many.
+//! Predictions with true classes: of one image, and of many.
 
 use base::{Task, task::Scope};
 
-/// The prediction for one image beside the truth.
+/// The prediction for one image, with its true class.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Prediction<'a> {
-    /// A distribution over the classes.
+    /// The probabilities of the classes.
     pub probabilities: &'a [f64],
-    /// The class that is predicted: the most probable, of equals the first.
+    /// The predicted class: the most probable, the first of equals.
     pub predicted: usize,
-    /// The true class, by the task's own cuts.
+    /// The true class, by the task's own cut-offs.
     pub class: usize,
-    /// The person on the image, as any number that tells people apart.
+    /// The person in the image, as any number that identifies them.
     pub person: usize,
-    /// For heads that predict years: what they predict.
+    /// The predicted age in years, for heads that predict years.
     pub years: Option<f64>,
     /// The true age in years, where it is known.
     pub age: Option<f64>,
 }
 
 impl Prediction<'_> {
-    /// Whether the true class is predicted.
+    /// Whether the predicted class is the true one.
     pub fn is_hit(&self) -> bool {
         self.class == self.predicted
     }
 }
 
-/// How predictions of joint classes answer one question of the task.
+/// Projects predictions of joint classes onto one scope of the task.
 pub struct Projection {
     scope: Scope,
     n_classes: usize,
     /// The class of each joint class.
     class_of: Vec<usize>,
-    /// Of the prediction that was projected last.
+    /// The marginal probabilities of the prediction projected last.
     marginal: Vec<f64>,
 }
 
 impl Projection {
-    /// Onto one question.
+    /// Creates the projection onto one scope.
     pub fn new(task: &Task, scope: Scope) -> Projection {
         let class_of = (0..task.n_classes()).map(|it| task.project(it, scope)).collect();
         let n_classes = task.n_classes_of(scope);
         Projection { scope, n_classes, class_of, marginal: vec![0.0; n_classes] }
     }
 
-    /// Onto every question of a task: all factors together, then each.
+    /// Creates the projections onto every scope of a task: the joint classes, then each factor.
     pub fn all(task: &Task) -> Vec<Projection> {
         task.scopes().into_iter().map(|it| Projection::new(task, it)).collect()
     }
 
-    /// The question.
+    /// The scope.
     pub fn scope(&self) -> Scope {
         self.scope
     }
 
-    /// How many classes it has.
+    /// The number of classes of the scope.
     pub fn n_classes(&self) -> usize {
         self.n_classes
     }
 
-    /// The prediction for this question alone.
+    /// Returns the prediction for this scope.
     ///
-    /// Probabilities are summed. The predicted class is the level of the joint class that is predicted,
-    /// since that is what is submitted: not always the most probable level.
+    /// Probabilities are summed. The predicted class is the level of the predicted joint class, since
+    /// that is what is submitted: not always the most probable level.
     pub fn of<'a>(&'a mut self, it: &Prediction<'a>) -> Prediction<'a> {
         if self.scope == Scope::Joint {
             return *it;
@@ -80,27 +80,27 @@ impl Projection {
     }
 }
 
-/// Predictions for several images, in memory: for as many as a batch has, or a small validation set.
+/// Predictions for several images, in memory: for a batch or a small validation set.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Predictions {
-    /// What was asked.
+    /// The task.
     pub task: Task,
-    /// A distribution over the joint classes for each image.
+    /// The probabilities of the joint classes for each image.
     pub probabilities: Vec<Vec<f64>>,
-    /// The class that is predicted for each image: the most probable, of equals the first.
+    /// The predicted class of each image: the most probable, the first of equals.
     pub predicted: Vec<usize>,
-    /// The true joint class of each image, by the task's own cuts.
+    /// The true joint class of each image, by the task's own cut-offs.
     pub classes: Vec<usize>,
-    /// The person on each image, as any numbers that tell people apart.
+    /// The person in each image, as any number that identifies them.
     pub people: Vec<usize>,
-    /// For heads that predict years: what they predict for each image.
+    /// The predicted age in years of each image, for heads that predict years.
     pub years: Option<Vec<f64>>,
-    /// The true age in years of each image's person, where it is known.
+    /// The true age in years of the person in each image, where it is known.
     pub ages: Vec<Option<f64>>,
 }
 
 impl Predictions {
-    /// Predictions of a head that predicts no years.
+    /// Creates the predictions of a head that does not predict years.
     pub fn new(
         task: Task,
         probabilities: Vec<Vec<f64>>,
@@ -112,22 +112,22 @@ impl Predictions {
         Predictions { task, probabilities, predicted, classes, people, years: None, ages }
     }
 
-    /// The same, with what a head predicts of ages, and the true ones.
+    /// Adds predicted and true ages.
     pub fn with_years(self, years: Option<Vec<f64>>, ages: Vec<Option<f64>>) -> Predictions {
         Predictions { years, ages, ..self }
     }
 
-    /// How many images there are.
+    /// The number of images.
     pub fn len(&self) -> usize {
         self.classes.len()
     }
 
-    /// Whether there are none.
+    /// Whether there are no images.
     pub fn is_empty(&self) -> bool {
         self.classes.is_empty()
     }
 
-    /// One after the other.
+    /// Iterates over the predictions for single images.
     pub fn iter(&self) -> impl Iterator<Item = Prediction<'_>> {
         (0..self.len()).map(|at| Prediction {
             probabilities: &self.probabilities[at],
@@ -139,7 +139,7 @@ impl Predictions {
         })
     }
 
-    /// The predictions for one question, as those of a task that asks nothing else; see
+    /// Returns the predictions for one scope, as those of a task with that factor alone; see
     /// [`Projection::of`].
     pub fn project(&self, scope: Scope) -> Predictions {
         let Scope::Factor(idx) = scope else { return self.clone() };
@@ -161,7 +161,7 @@ impl Predictions {
     }
 }
 
-/// The position of the largest number; of equals the first.
+/// Returns the index of the largest number; the first of equals.
 pub fn argmax(p: &[f64]) -> usize {
     let mut best = 0;
     for (idx, x) in p.iter().enumerate() {

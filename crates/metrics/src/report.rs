@@ -1,14 +1,14 @@
-//! The report on a set of predictions: over the joint classes, and for each factor.
+//! The evaluation report on a set of predictions: over the joint classes, and for each factor.
 //!
-//! A factor's class is that of the predicted joint class, since that is what is submitted; its log
-//! loss and its calibration are those of the marginal probabilities.
+//! A factor's predicted class is that of the predicted joint class, since that is what is submitted; its log
+//! loss and calibration error are those of the marginal probabilities.
 
 use base::{Seed, Task, task::Scope};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Confusion, Drawn, Draws, Interval, MacroF1, N_DRAWS, People, Prediction, Predictions,
-    Projection, Tally, Total, accuracy::Accuracy, age_error::AgeError,
+    Bootstrapped, Confusion, Interval, MacroF1, N_RESAMPLES, People, Prediction, Predictions,
+    Projection, Resamples, Tally, Total, accuracy::Accuracy, age_mae::AgeMae,
     balanced_accuracy::BalancedAccuracy, expected_calibration_error::ExpectedCalibrationError,
     log_loss::LogLoss, top_k::TopK,
 };
@@ -16,28 +16,28 @@ use crate::{
 /// Scores over the joint classes and for each factor.
 #[derive(Clone, Debug)]
 pub struct Report {
-    /// How many people are on the pictures.
+    /// The number of people in the images.
     pub n_people: usize,
-    /// How many pictures there are.
-    pub n_pictures: usize,
+    /// The number of images.
+    pub n_images: usize,
     /// The joint classes first, then each factor.
     pub scopes: Vec<ScopeReport>,
-    /// How many years ages are off on average, where a head says years.
-    pub age_error: Option<f64>,
+    /// The mean absolute error of the age in years, if the head predicts years.
+    pub age_mae: Option<f64>,
 }
 
 /// Scores over the classes of one scope.
 #[derive(Clone, Debug)]
 pub struct ScopeReport {
-    /// Which question.
+    /// The scope.
     pub scope: Scope,
     /// `joint`, or the factor's name.
     pub name: String,
     /// The classes' names.
     pub classes: Vec<String>,
-    /// Who is taken for whom.
+    /// The confusion matrix.
     pub confusion: Confusion,
-    /// Macro F1 with its interval over people.
+    /// Macro F1 with its confidence interval, bootstrapped over people.
     pub macro_f1: Interval,
     /// The main scores.
     pub scores: Scores,
@@ -48,29 +48,29 @@ pub struct ScopeReport {
 pub struct Scores {
     /// The mean F1 of the classes.
     pub macro_f1: f64,
-    /// The share of right predictions.
+    /// The share of correct predictions.
     pub accuracy: f64,
     /// The mean recall of the classes that occur.
     pub balanced_accuracy: f64,
-    /// The share of pictures whose class is among the two most probable.
+    /// The share of images whose class is among the two most probable.
     pub top_2: f64,
     /// The mean of -ln p of the true class.
     pub log_loss: f64,
-    /// How far confidence and the share of right predictions lie apart.
+    /// The mean absolute difference between confidence and accuracy.
     pub expected_calibration_error: f64,
 }
 
-/// What a report is made from, as predictions come: sums, counts, and what each person adds to macro F1.
+/// Accumulates predictions for a report: sums, counts, and what each person adds to macro F1.
 ///
-/// Of an image nothing else is kept, so that memory does not grow with the number of classes times images.
+/// Nothing else is kept of an image, so memory does not grow with the number of classes times images.
 pub struct Evaluation {
     task: Task,
     n_images: usize,
     scopes: Vec<ScopeSums>,
-    age_error: Total<'static>,
+    age_mae: Total<'static>,
 }
 
-/// The same for one scope.
+/// The sums and counts for one scope.
 struct ScopeSums {
     projection: Projection,
     confusion: Confusion,
@@ -80,7 +80,7 @@ struct ScopeSums {
 }
 
 impl Evaluation {
-    /// No predictions yet.
+    /// Creates an evaluation without predictions.
     pub fn new(task: &Task) -> Evaluation {
         let scope = |projection: Projection| {
             let n = projection.n_classes();
@@ -102,14 +102,14 @@ impl Evaluation {
             task: task.clone(),
             n_images: 0,
             scopes: Projection::all(task).into_iter().map(scope).collect(),
-            age_error: Total::new(&AgeError {}, task.n_classes()),
+            age_mae: Total::new(&AgeMae {}, task.n_classes()),
         }
     }
 
-    /// One more.
+    /// Adds the prediction for one image.
     pub fn add(&mut self, it: &Prediction<'_>) {
         self.n_images += 1;
-        self.age_error.add(it);
+        self.age_mae.add(it);
         for scope in &mut self.scopes {
             let it = &scope.projection.of(it);
             scope.confusion.add(it.class, it.predicted, 1);
@@ -118,9 +118,9 @@ impl Evaluation {
         }
     }
 
-    /// The report; `seed` draws the intervals.
+    /// Returns the report; `seed` seeds the bootstrap of the intervals.
     pub fn report(self, seed: Seed) -> Report {
-        let Evaluation { task, n_images, scopes, age_error } = self;
+        let Evaluation { task, n_images, scopes, age_mae } = self;
         let mut people = Vec::new();
         let mut reports = Vec::new();
         for ScopeSums { projection, confusion, totals, macro_f1 } in scopes {
@@ -145,29 +145,29 @@ impl Evaluation {
             });
         }
         let n_people = people[0].0.len();
-        let draws = Draws::new(n_people, N_DRAWS, seed);
+        let resamples = Resamples::new(n_people, N_RESAMPLES, seed);
         let of: Vec<(&People, usize)> = people.iter().map(|(it, n)| (it, *n)).collect();
-        for (report, draws) in reports.iter_mut().zip(draws.scores(&MacroF1::USUAL, &of)) {
-            report.macro_f1 = Drawn { value: report.scores.macro_f1, draws }.interval();
+        for (report, resamples) in reports.iter_mut().zip(resamples.scores(&MacroF1::USUAL, &of)) {
+            report.macro_f1 = Bootstrapped { value: report.scores.macro_f1, resamples }.interval();
         }
         Report {
             n_people,
-            n_pictures: n_images,
+            n_images,
             scopes: reports,
-            age_error: Some(age_error.score()).filter(|it| it.is_finite()),
+            age_mae: Some(age_mae.score()).filter(|it| it.is_finite()),
         }
     }
 }
 
 impl Report {
-    /// The report on predictions in memory; `seed` draws the intervals.
+    /// Creates the report on predictions in memory; `seed` seeds the bootstrap of the intervals.
     pub fn new(predictions: &Predictions, seed: Seed) -> Report {
         let mut evaluation = Evaluation::new(&predictions.task);
         predictions.iter().for_each(|it| evaluation.add(&it));
         evaluation.report(seed)
     }
 
-    /// The joint classes' part.
+    /// The report on the joint classes.
     pub fn joint(&self) -> &ScopeReport {
         &self.scopes[0]
     }

@@ -1,14 +1,14 @@
-//! The sums of a metric person by person, from which scores of drawn people follow.
+//! The sums of a metric per person, from which the scores of bootstrap resamples are computed.
 //!
-//! A person adds to few sums, however many classes there are, so that only these are kept.
+//! A person adds to few sums, however many classes there are, so the rows are sparse.
 
 use crate::{Metric, Prediction};
 
-/// What each person adds to the sums of a metric: made as predictions come, in any order of people.
+/// Accumulates what each person adds to the sums of a metric, image by image, in any order of people.
 #[derive(Clone, Debug, Default)]
 pub struct Tally {
     added: Vec<Added>,
-    /// How many of `added` are in order and merged.
+    /// How many of `added` are sorted and merged.
     n_merged: usize,
 }
 
@@ -19,23 +19,23 @@ struct Added {
     x: f64,
 }
 
-/// So many are put in order at once.
+/// The number of unmerged entries from which they are merged.
 const UNMERGED: usize = 1 << 20;
 
 impl Tally {
-    /// One more image.
+    /// Adds the prediction for one image.
     ///
     /// # Panics
-    /// A person or a sum from 2³² on.
+    /// If the number of a person or the index of a sum is 2³² or more.
     pub fn add(&mut self, metric: &dyn Metric, it: &Prediction<'_>) {
         let number =
-            |it: usize| u32::try_from(it).expect("numbers of people and sums are below 2^32");
+            |it: usize| u32::try_from(it).expect("person numbers and sum indices are below 2^32");
         let person = number(it.person);
         let n_before = self.added.len();
         let added = &mut self.added;
         metric.add(it, &mut |at, x| added.push(Added { person, sum: number(at), x }));
         if self.added.len() == n_before {
-            // Who adds nothing is drawn all the same.
+            // A person who adds nothing is resampled like the others.
             self.added.push(Added { person, sum: 0, x: 0.0 });
         }
         if self.added.len() > 2 * self.n_merged + UNMERGED {
@@ -43,7 +43,7 @@ impl Tally {
         }
     }
 
-    /// Adds up what a person has added to a sum, in the order of the images.
+    /// Sorts the entries and adds up those of the same person and sum, in the order of the images.
     fn merge(&mut self) {
         self.added.sort_by_key(|it| (it.person, it.sum));
         self.added.dedup_by(|next, kept| {
@@ -56,7 +56,7 @@ impl Tally {
         self.n_merged = self.added.len();
     }
 
-    /// All people, in the order of their numbers.
+    /// Returns all people, in the order of their numbers.
     pub fn people(mut self) -> People {
         self.merge();
         let mut people = People::default();
@@ -77,24 +77,24 @@ impl Tally {
 /// What each person adds to the sums of a metric, people in the order of their numbers.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct People {
-    /// Where each begins in `sums` and `adds`, and at last where all end.
+    /// The offset of each person in `sums` and `adds`, and their length.
     begins: Vec<usize>,
     sums: Vec<u32>,
     adds: Vec<f64>,
 }
 
 impl People {
-    /// How many there are.
+    /// The number of people.
     pub fn len(&self) -> usize {
         self.begins.len().saturating_sub(1)
     }
 
-    /// Whether there are none.
+    /// Whether there are no people.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Of each what it adds, and to which sum.
+    /// For each person, the indices of sums and the values added to them.
     pub(crate) fn rows(&self) -> impl Iterator<Item = impl Iterator<Item = (usize, f64)>> {
         self.begins.windows(2).map(|it| {
             let own = it[0]..it[1];

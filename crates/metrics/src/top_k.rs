@@ -1,7 +1,7 @@
-//! The share of pictures whose class is among the k most probable; of equals the first count as more
-//! probable.
+//! Top-k accuracy: the share of images whose class is among the k most probable; ties are broken in favour
+//! of the first class.
 //!
-//! Scikit-learn's `top_k_accuracy_score` lets the last of equals count as more probable.
+//! Scikit-learn's `top_k_accuracy_score` breaks ties in favour of the last class.
 
 use serde::{Deserialize, Serialize};
 
@@ -11,7 +11,7 @@ use crate::{Metric, Prediction, quotient};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TopK {
-    /// How many classes may be named.
+    /// The number of most probable classes that count as predicted.
     pub k: usize,
 }
 
@@ -22,15 +22,15 @@ impl Default for TopK {
 }
 
 impl Metric for TopK {
-    /// Hits, and pictures.
+    /// Correct predictions, and images.
     fn n_sums(&self, _: usize) -> usize {
         2
     }
 
     fn add(&self, it: &Prediction<'_>, add: &mut dyn FnMut(usize, f64)) {
-        let (p, truth) = (it.probabilities, it.class);
+        let (p, actual) = (it.probabilities, it.class);
         let is_before =
-            |&(class, x): &(usize, &f64)| *x > p[truth] || *x == p[truth] && class < truth;
+            |&(class, x): &(usize, &f64)| *x > p[actual] || *x == p[actual] && class < actual;
         let rank = p.iter().enumerate().filter(is_before).count();
         add(0, f64::from(rank < self.k));
         add(1, 1.0);
@@ -45,6 +45,8 @@ impl Metric for TopK {
     }
 
     fn problem(&self) -> Option<String> {
-        (self.k == 0).then(|| "`k` is from 1: that many classes may be named".to_owned())
+        (self.k == 0).then(|| {
+            "`k`, the number of classes that count as predicted, must be at least 1".to_owned()
+        })
     }
 }

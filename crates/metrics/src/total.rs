@@ -1,4 +1,4 @@
-//! A score as predictions come: nothing of an image is kept but what it adds to sums.
+//! A running score: of each image, only what it adds to the sums is kept.
 
 use crate::{Metric, Prediction};
 
@@ -9,18 +9,18 @@ pub struct Total<'a> {
 }
 
 impl<'a> Total<'a> {
-    /// No images yet.
+    /// Creates a total over no images.
     pub fn new(metric: &'a dyn Metric, n_classes: usize) -> Total<'a> {
         Total { metric, sums: vec![0.0; metric.n_sums(n_classes)] }
     }
 
-    /// One more image.
+    /// Adds the prediction for one image.
     pub fn add(&mut self, it: &Prediction<'_>) {
         let Total { metric, sums } = self;
         metric.add(it, &mut |at, x| sums[at] += x);
     }
 
-    /// The score so far.
+    /// Returns the score so far.
     pub fn score(&self) -> f64 {
         self.metric.of(&self.sums)
     }

@@ -1,10 +1,10 @@
-//! ConvNeXt: a convolutional network drawn as transformers are.
+//! ConvNeXt: a convolutional network with the design of a vision transformer.
 //!
-//! Block: depthwise 7x7 -> layer norm -> 1x1 to four times the channels -> GELU -> 1x1 back -> scale of
-//! each channel, added to the input. Between stages a layer norm and a 2x2 convolution of stride 2.
+//! Block: depthwise 7x7 -> layer norm -> 1x1 to four times the channels -> GELU -> 1x1 back -> scale per
+//! channel (layer scale), added to the input. Between stages: layer norm and a 2x2 convolution of stride 2.
 //!
 //! Liu et al., "A ConvNet for the 2020s", 2022, <https://arxiv.org/abs/2201.03545>.
-//! Parameters carry timm's names, but for the last norm: its `head.norm` is `norm` here.
+//! Parameters have timm's names, except the last norm: timm's `head.norm` is `norm` here.
 
 use candle::{Result, Var};
 use ops::{Activation, Padding, Pass, Value, Window};
@@ -24,19 +24,19 @@ use crate::{
 pub struct ConvNeXt {
     /// `tiny`, `small` or `base`.
     pub size: ConvNeXtSize,
-    /// Stochastic depth: the chance that the last block is dropped, falling linearly to 0 at the
-    /// first.
+    /// Stochastic depth: the probability that the last block is dropped, decreasing linearly to 0 at
+    /// the first.
     pub drop_path: f64,
-    /// What the scale of each block's channels begins at.
+    /// The initial value of the layer scale.
     pub layer_scale: f64,
-    /// Multiplies all widths. No published weights fit then.
+    /// Multiplies all widths; published weights fit only 1.0.
     pub width: f64,
 }
 
 /// A published size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-#[expect(missing_docs, reason = "their names say all there is to say")]
+#[expect(missing_docs, reason = "the names are the documentation")]
 pub enum ConvNeXtSize {
     Tiny,
     Small,
@@ -61,14 +61,14 @@ impl ConvNeXt {
         }
     }
 
-    /// Channels of a stage, from 0.
+    /// The channels of a stage; the first is stage 0.
     fn width_of(&self, stage: usize) -> usize {
         let first = if self.size == ConvNeXtSize::Base { 128 } else { 96 };
         scaled(first, self.width, 8) << stage
     }
 }
 
-/// A convolution without overlap, with a bias.
+/// A convolution of non-overlapping patches, with a bias.
 fn patches(builder: Builder<'_>, n_in: usize, n_out: usize, size: usize) -> Result<Conv> {
     let window = Window::square(size, size, Padding::Valid);
     ConvPlan { has_bias: true, init: INIT, ..ConvPlan::dense(n_in, n_out, window) }.build(builder)
@@ -131,7 +131,7 @@ impl Architecture for ConvNeXt {
     }
 }
 
-/// torchvision counts the stem and the parts between stages among the `features`.
+/// torchvision numbers the stem and the downsampling layers among the `features`.
 fn torchvision_name(name: &str) -> String {
     let ends = [("stem.0", "features.0.0"), ("stem.1", "features.0.1"), ("norm", "classifier.0")];
     let mut parts = name.splitn(4, '.');
@@ -182,7 +182,7 @@ impl Layer for Norm {
 struct Block {
     depthwise: Conv,
     norm: Norm,
-    /// Weight and bias of each.
+    /// Weight and bias.
     widen: (Var, Var),
     narrow: (Var, Var),
     scale: Var,
@@ -235,8 +235,8 @@ mod tests {
     use crate::{Architecture as _, stage::n_params};
 
     #[test]
-    fn sizes_are_the_published_ones() -> Result<()> {
-        // torchvision's counts with 1000 classes, less the classifier's.
+    fn parameter_counts_match_torchvision() -> Result<()> {
+        // torchvision's counts with 1000 classes, without the classifier.
         for (size, n, width) in [
             (ConvNeXtSize::Tiny, 28_589_128, 768),
             (ConvNeXtSize::Small, 50_223_688, 768),

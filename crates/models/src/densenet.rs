@@ -1,11 +1,11 @@
-//! DenseNet: every layer sees what all layers before it made, and adds a few channels.
+//! DenseNet: each layer takes the outputs of all layers before it, and adds a few channels.
 //!
-//! Layer: norm, ReLU, 1x1 to 4k channels, norm, ReLU, 3x3 to k channels, joined to its input. Between
-//! blocks a 1x1 convolution halves the channels, and pooling the map.
+//! Layer: norm, ReLU, 1x1 to 4k channels, norm, ReLU, 3x3 to k channels, concatenated with its input.
+//! Between blocks, a 1x1 convolution halves the channels, and average pooling the size of the map.
 //!
 //! Huang et al., "Densely Connected Convolutional Networks", 2016,
 //! <https://arxiv.org/abs/1608.06993>.
-//! Parameters carry torchvision's and timm's names, which are the same but for a dot in torchvision's
+//! Parameters have torchvision's and timm's names, which are the same except for a dot in torchvision's
 //! published files.
 
 use candle::Result;
@@ -25,26 +25,26 @@ use crate::{
 pub struct DenseNet {
     /// Layers with weights: 121, 161, 169 or 201.
     pub depth: usize,
-    /// The share of each layer's new numbers dropped in training.
+    /// Dropout probability of the channels that each layer adds.
     pub dropout: f64,
-    /// Multiplies all widths. No published weights fit then.
+    /// Multiplies all widths; published weights fit only 1.0.
     pub width: f64,
 }
 
 impl Default for DenseNet {
-    /// DenseNet-121 as it was published for ImageNet, without dropout.
+    /// DenseNet-121 as published for ImageNet, without dropout.
     fn default() -> DenseNet {
         DenseNet { depth: 121, dropout: 0.0, width: 1.0 }
     }
 }
 
-/// A bottleneck's channels, for each that a layer adds.
+/// Channels of a bottleneck per channel that a layer adds.
 const BOTTLENECK: usize = 4;
 
 impl DenseNet {
     const DEPTHS: [usize; 4] = [121, 161, 169, 201];
 
-    /// Layers of each block.
+    /// The number of layers of each block.
     fn layers(&self) -> Option<[usize; 4]> {
         Some(match self.depth {
             121 => [6, 12, 24, 16],
@@ -55,7 +55,7 @@ impl DenseNet {
         })
     }
 
-    /// Channels that each layer adds.
+    /// The growth rate: channels that each layer adds.
     fn growth(&self) -> usize {
         scaled(if self.depth == 161 { 48 } else { 32 }, self.width, 8)
     }
@@ -128,7 +128,7 @@ impl Architecture for DenseNet {
     }
 
     fn namings(&self, ours: &[String]) -> Vec<Naming> {
-        // Files from before torch 0.4 call a layer's parts `norm.1` and `conv.2`.
+        // In files from before torch 0.4 the parts of a layer are named `norm.1` and `conv.2`.
         let old = |name: &str| {
             let mut name = name.to_owned();
             if name.contains("denselayer") {
@@ -148,7 +148,7 @@ impl Architecture for DenseNet {
     }
 }
 
-/// One layer, and what it saw.
+/// One layer: its output is concatenated with its input.
 struct Dense {
     norm1: BatchNorm,
     conv1: ConvNorm,
@@ -176,14 +176,14 @@ impl Dense {
 
 impl Layer for Dense {
     fn forward(&self, xs: &Value, pass: &Pass<'_>) -> Result<Value> {
-        let seen = self.norm1.forward(xs, pass)?;
-        let new = self.conv2.forward(&self.conv1.forward(&seen, pass)?, pass)?;
+        let normed = self.norm1.forward(xs, pass)?;
+        let new = self.conv2.forward(&self.conv1.forward(&normed, pass)?, pass)?;
         let new = ops::dropout(&new, self.dropout, pass, &self.name)?;
         ops::concat(&[xs, &new])
     }
 }
 
-/// Half the channels, and a quarter of the map.
+/// Halves the channels, and height and width of the map.
 struct Transition {
     norm: BatchNorm,
     conv: Conv,
@@ -211,8 +211,8 @@ mod tests {
     use crate::{Architecture as _, stage::n_params};
 
     #[test]
-    fn sizes_are_the_published_ones() -> Result<()> {
-        // torchvision's counts with 1000 classes, less the classifier's.
+    fn parameter_counts_match_torchvision() -> Result<()> {
+        // torchvision's counts with 1000 classes, without the classifier.
         for (depth, n, width) in [
             (121, 7_978_856, 1024),
             (161, 28_681_000, 2208),

@@ -1,8 +1,8 @@
 //! EfficientNet: inverted residual blocks with depthwise convolutions and squeeze-excite, scaled
-//! together in width, depth and resolution; its second version, and its Lite form for phones.
+//! together in width, depth and resolution; EfficientNetV2, and EfficientNet-Lite for phones.
 //!
 //! Block: expand 1x1 -> depthwise k x k -> squeeze-excite -> project 1x1, plus the input where the
-//! shape stays. Width is multiplied by w and rounded to eights, depth by d and rounded up.
+//! shape is unchanged. Width is multiplied by w and rounded to a multiple of 8, depth by d and rounded up.
 //!
 //! Tan & Le, "EfficientNet", 2019, <https://arxiv.org/abs/1905.11946>. Lite: R. Liu, "Higher accuracy
 //! on vision models with EfficientNet-Lite", 2020: no squeeze-excite, ReLU6, first and last stage,
@@ -13,13 +13,15 @@
 //! symmetrically with eps 1e-5 (torchvision's B5-B7 with 1e-3 and momentum 0.01); timm's
 //! `tf_efficientnet_*`, Lite and V2 pad as TensorFlow's `SAME` with eps 1e-3 (torchvision's V2
 //! symmetrically).
-//! Parameters carry timm's names.
+//! Parameters have timm's names.
 
 mod naming;
+mod plan;
 
 use candle::Result;
 use naming::{efficientnet_pytorch_name, torchvision_name};
 use ops::{Activation, Padding, Pass, Value, Window};
+use plan::BlockPlan;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -36,21 +38,21 @@ use crate::{
 pub struct EfficientNet {
     /// `b0` to `b7`, `v2s`, `v2m`, `v2l`, `lite0` to `lite4`.
     pub variant: Variant,
-    /// `symmetric` (PyTorch) or `same` (TensorFlow). Left out: `symmetric`, for Lite and V2 `same`,
+    /// `symmetric` (PyTorch) or `same` (TensorFlow). Default: `symmetric`; for Lite and V2 `same`,
     /// as their weights were trained.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub padding: Option<Padding>,
-    /// Added to the variance in batch norms. Left out: 1e-5, for B5-B7, Lite and V2 1e-3.
+    /// Added to the variance in batch norms. Default: 1e-5; for B5-B7, Lite and V2 1e-3.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub norm_eps: Option<f64>,
-    /// The share of a batch in the running statistics. Left out: 0.1, for B5-B7 0.01.
+    /// The weight of a batch in the running statistics. Default: 0.1; for B5-B7 0.01.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub norm_momentum: Option<f64>,
-    /// Stochastic depth: the chance that the last block is dropped, falling linearly to 0 at the
-    /// first.
+    /// Stochastic depth: the probability that the last block is dropped, decreasing linearly to 0 at
+    /// the first.
     pub drop_path: f64,
-    /// Multiplies the variant's widths: 0.5 makes every layer half as wide. No published weights fit
-    /// then.
+    /// Multiplies the variant's widths: 0.5 makes every layer half as wide. Published weights fit only
+    /// 1.0.
     pub width: f64,
     /// Multiplies the variant's depths.
     pub depth: f64,
@@ -74,7 +76,7 @@ impl Default for EfficientNet {
 /// A published size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-#[expect(missing_docs, reason = "their names say all there is to say")]
+#[expect(missing_docs, reason = "the names are the documentation")]
 pub enum Variant {
     B0,
     B1,
@@ -103,7 +105,7 @@ impl Variant {
         [B0, B1, B2, B3, B4, B5, B6, B7, V2S, V2M, V2L, Lite0, Lite1, Lite2, Lite3, Lite4]
     };
 
-    /// Multipliers of width and depth: the paper's and the Lite release's tables.
+    /// Multipliers of width and depth, from the tables of the paper and of the Lite release.
     fn scale(self) -> (f64, f64) {
         match self {
             Variant::B0 | Variant::V2S | Variant::V2M | Variant::V2L | Variant::Lite0 => (1.0, 1.0),
@@ -146,14 +148,14 @@ impl Variant {
     }
 }
 
-/// One stage, as the papers' tables have it.
+/// One stage, as in the papers' tables.
 struct StagePlan {
     expand: usize,
     kernel: usize,
     stride: usize,
     width: usize,
     depth: usize,
-    /// Whether one dense convolution does what the expanding and the depthwise do.
+    /// Whether one dense convolution replaces the expanding and the depthwise one.
     is_fused: bool,
 }
 
@@ -202,19 +204,6 @@ const V2_L: [StagePlan; 7] = [
 ];
 const HEAD_WIDTH: usize = 1280;
 
-/// One block as it is to be built.
-struct BlockPlan {
-    stage: usize,
-    idx: usize,
-    n_in: usize,
-    n_out: usize,
-    expand: usize,
-    kernel: usize,
-    stride: usize,
-    is_fused: bool,
-    drop_path: f64,
-}
-
 impl EfficientNet {
     fn padding(&self) -> Padding {
         let is_of_tensorflow = self.variant.is_lite() || self.variant.is_v2();
@@ -234,8 +223,9 @@ impl EfficientNet {
         }
     }
 
-    /// The same network, with what is left out said, and what only training knows at its default.
-    pub(crate) fn answering(&self) -> EfficientNet {
+    /// The same network with its defaults written out, and the settings that only training uses at
+    /// their defaults.
+    pub(crate) fn for_inference(&self) -> EfficientNet {
         EfficientNet {
             padding: Some(self.padding()),
             norm_eps: Some(self.norm().eps),
@@ -249,7 +239,7 @@ impl EfficientNet {
         if self.variant.is_lite() { Activation::Relu6 } else { Activation::Silu }
     }
 
-    /// A width of B0's, scaled and rounded to eights, by no more than a tenth downwards.
+    /// A width of B0, scaled and rounded to a multiple of 8, by no more than a tenth downwards.
     fn round_width(&self, width: usize) -> usize {
         let width = width as f64 * self.variant.scale().0 * self.width;
         let rounded = ((width + 4.0) / 8.0).floor().max(1.0) * 8.0;
@@ -264,7 +254,7 @@ impl EfficientNet {
         self.end_width(HEAD_WIDTH)
     }
 
-    /// Lite keeps stem and head at B0's size.
+    /// The width of the stem or the head: Lite does not scale them.
     fn end_width(&self, width: usize) -> usize {
         let plain = EfficientNet { variant: Variant::B0, ..self.clone() };
         if self.variant.is_lite() { plain.round_width(width) } else { self.round_width(width) }
@@ -345,7 +335,7 @@ impl Architecture for EfficientNet {
             .or_else(|| share_problem("drop_path", self.drop_path))
             .or_else(|| {
                 (self.padding == Some(Padding::Valid))
-                    .then(|| "`padding` is `symmetric` or `same`: maps keep their size".to_owned())
+                    .then(|| "`padding` is `symmetric` or `same`, not `valid`".to_owned())
             })
             .or_else(|| factor_problem("norm_eps", self.norm_eps?))
             .or_else(|| share_problem("norm_momentum", self.norm_momentum?))
@@ -367,9 +357,9 @@ impl Architecture for EfficientNet {
 
 /// One inverted residual block: two or three convolutions, the last of which projects.
 struct Block {
-    /// Before a depthwise convolution.
+    /// The 1x1 convolution before a depthwise one.
     expand: Option<ConvNorm>,
-    /// Depthwise, or fused with the expanding one; not there where a fused block does not expand.
+    /// Depthwise, or fused with the expanding one; `None` where a fused block does not expand.
     spread: Option<ConvNorm>,
     squeeze_excite: Option<SqueezeExcite>,
     project: ConvNorm,
@@ -384,7 +374,7 @@ impl Block {
         let window = Window::square(plan.kernel, plan.stride, config.padding());
         let name = builder.path_of("drop_path");
 
-        // timm numbers a block's norms in order, and calls its convolutions by what they do.
+        // timm numbers the norms of a block in order, and names its convolutions by their function.
         let mut n_norms = 0;
         let mut norm = |builder: &mut Builder<'_>, c, activation| {
             n_norms += 1;
@@ -466,8 +456,8 @@ mod tests {
     }
 
     #[test]
-    fn sizes_are_the_published_ones() -> Result<()> {
-        // timm's counts with 1000 classes, less the classifier's (width + 1) * 1000.
+    fn parameter_counts_match_timm() -> Result<()> {
+        // timm's counts with 1000 classes, minus the classifier's (width + 1) * 1000.
         assert_eq!(n_params(Variant::B0)?, 5_288_548 - 1281 * 1000);
         assert_eq!(n_params(Variant::B4)?, 19_341_616 - 1793 * 1000);
         assert_eq!(n_params(Variant::V2S)?, 21_458_488 - 1281 * 1000);
@@ -479,7 +469,7 @@ mod tests {
     }
 
     #[test]
-    fn every_library_names_every_parameter_differently() -> Result<()> {
+    fn names_in_every_library_are_unique() -> Result<()> {
         for variant in [Variant::B1, Variant::V2S, Variant::Lite1] {
             let config = EfficientNet { variant, ..EfficientNet::default() };
             let mut params = Params::blank();

@@ -1,125 +1,120 @@
-//! Heads: from features to what is said of them. One file a head.
+//! BuiltHead: from features to predictions. One file per head.
 
 mod age_bins;
 mod age_number;
 mod branched;
+mod built;
 mod cosine;
 mod factored;
 mod joint;
 mod multi_sample_dropout;
-mod questions;
+mod output_spec;
 mod sigmoid;
 
 use base::Task;
 use candle::Result;
-use ops::{Output, Pass, Value};
 
 pub use age_bins::AgeBins;
 pub use age_number::AgeNumber;
 pub use branched::Branched;
+pub use built::BuiltHead;
 pub use cosine::{Ask, Cosine};
 pub use factored::Factored;
 pub use joint::Joint;
 pub use multi_sample_dropout::{Mean, MultiSampleDropout};
-pub use questions::Question;
+pub use output_spec::OutputSpec;
+use output_spec::dropout_problem;
 pub use sigmoid::Sigmoid;
 
 use crate::{Stage, params::Builder};
 
 base::choice! {
-    /// The `[head]` section of a config: what is asked of the features.
+    /// The `[head]` section of a config: the outputs that are predicted from the features.
     pub enum HeadConfig: dyn Head {
-        /// One output a joint class, of linear layers.
+        /// One linear classifier over the joint classes, with optional hidden layers.
         "joint" => Joint(Joint),
-        /// Each factor of the task by linear layers of its own; their answers are multiplied.
+        /// One classifier per factor of the task; their probabilities are multiplied.
         "factored" => Factored(Factored),
-        /// As `factored`, each factor with a copy of the last convolution stage.
+        /// As `factored`, with a copy of the last convolution stage for each factor.
         "branched" => Branched(Branched),
-        /// By the angle between features and a direction of each class; the margins of ArcFace and
-        /// LDAM, which need this head, are a loss's.
+        /// Cosine similarity between the features and a weight vector per class; the losses `arcface`
+        /// and `ldam`, which add the margins, need this head.
         "cosine" => Cosine(Cosine),
-        /// As `factored`, with the age as a distribution over years that is cut when answering.
+        /// As `factored`, with the age as a distribution over years, which is cut into ranges at
+        /// inference.
         "age_bins" => AgeBins(AgeBins),
-        /// As `factored`, with the age as a number of years: beside its ranges, or cut into them.
+        /// As `factored`, with regression of the age in years: auxiliary to its ranges, or cut into them.
         "age_number" => AgeNumber(AgeNumber),
-        /// One output a joint class, each a yes or no of its own.
+        /// One independent binary classifier per joint class.
         "sigmoid" => Sigmoid(Sigmoid),
-        /// As `joint`, learning from several dropout masks at once (Inoue, 2019).
+        /// As `joint`, trained on several dropout masks at once (Inoue, 2019).
         "multi_sample_dropout" => MultiSampleDropout(MultiSampleDropout),
     }
 }
 
-/// A head's config, which knows how to build it.
+/// The config of a head, which builds it.
 pub trait Head {
     /// Creates the parameters and the layers that hold them.
     ///
     /// # Errors
     /// A task that is a [misfit](Head::misfit).
-    fn build(&self, on: On<'_>, task: &Task, builder: Builder<'_>) -> Result<Box<dyn Heads>>;
+    fn build(
+        &self,
+        on: HeadInput<'_>,
+        task: &Task,
+        builder: Builder<'_>,
+    ) -> Result<Box<dyn BuiltHead>>;
 
-    /// What it asks in training, in the order of its outputs.
+    /// Returns the specifications of its outputs in training, in their order.
     ///
     /// # Errors
     /// A task that is a [misfit](Head::misfit).
-    fn questions(&self, task: &Task) -> Result<Vec<Question>>;
+    fn outputs(&self, task: &Task) -> Result<Vec<OutputSpec>>;
 
-    /// How many of the backbone's last stages it builds copies of, for itself, instead of sharing
-    /// them.
+    /// Returns the number of the backbone's last stages that it builds its own copies of, instead of
+    /// sharing them.
     fn n_copied(&self) -> usize {
         0
     }
 
-    /// Where a published classifier of the joint classes belongs: the name of the layer, below
-    /// the head's place. `None` where no single layer answers jointly.
+    /// Returns the name, below the head's place, of the layer that a published classifier of the joint
+    /// classes is loaded into. `None` where no single layer predicts the joint classes.
     fn classifier(&self) -> Option<&'static str>;
 
-    /// What is wrong with the settings, if anything is.
+    /// Returns the problem with the settings, if any.
     fn problem(&self) -> Option<String>;
 
-    /// Why the head cannot answer a task, if it cannot.
+    /// Returns why the head cannot be used for a task, if it cannot.
     fn misfit(&self, _: &Task) -> Option<String> {
         None
     }
 
-    /// Whether every picture that it learns from needs an age.
+    /// Whether every training image needs an age.
     fn needs_ages(&self) -> bool {
         false
     }
 }
 
-/// What a head sits on.
+/// The input of a head.
 #[derive(Clone, Copy)]
-pub struct On<'a> {
-    /// How many features the backbone ends in.
+pub struct HeadInput<'a> {
+    /// The number of features of the backbone.
     pub n_features: usize,
     /// The last stages, as many as the head [copies](Head::n_copied).
     pub last: &'a [Stage<'a>],
 }
 
-/// What sits on a backbone.
-pub trait Heads {
-    /// What is said of features `[n, width]`, or of the maps that the copied stages take: one output
-    /// a question.
-    fn outputs(&self, features: &Value, pass: &Pass<'_>) -> Result<Vec<Output<Value>>>;
-}
-
-/// What is wrong with a share to drop, if anything is.
-fn dropout_problem(dropout: f64) -> Option<String> {
-    (!(0.0..1.0).contains(&dropout))
-        .then(|| format!("`dropout` is from 0 to below 1, not {dropout}"))
-}
-
-/// What is wrong with a number that must be above 0, if anything is.
+/// Returns the problem with a number that must be above 0, if any.
 fn positive_problem(name: &str, value: f64) -> Option<String> {
     (!(value > 0.0 && value.is_finite())).then(|| format!("`{name}` is above 0, not {value}"))
 }
 
-/// The factor that a head of ages asks in years, and where its answers are cut.
+/// The factor that an age head predicts in years, and where its predictions are cut into levels.
 ///
-/// - `cuts`: the settings'; empty for the task's own.
+/// - `cuts`: from the settings; empty for the task's own.
 ///
 /// # Errors
-/// A task without such a factor, or cuts that are not its.
+/// A task without such a factor, or another number of cuts than the task's.
 fn years_of(task: &Task, cuts: &[f64]) -> std::result::Result<(usize, Vec<f64>), String> {
     let Some(idx) = task.ranged() else {
         return Err("this data has no ages: choose another head, such as `factored`".to_owned());
@@ -132,11 +127,11 @@ fn years_of(task: &Task, cuts: &[f64]) -> std::result::Result<(usize, Vec<f64>),
     }
 }
 
-/// What is wrong with cuts, if anything is.
+/// Returns the problem with cuts, if any.
 fn cuts_problem(cuts: &[f64]) -> Option<String> {
-    let is_rising = cuts.windows(2).all(|it| it[0] < it[1]);
-    (!is_rising || cuts.iter().any(|it| !it.is_finite()))
-        .then(|| format!("`cuts` are rising numbers of years, not {cuts:?}"))
+    let is_ascending = cuts.windows(2).all(|it| it[0] < it[1]);
+    (!is_ascending || cuts.iter().any(|it| !it.is_finite()))
+        .then(|| format!("`cuts` are ages in years in ascending order, not {cuts:?}"))
 }
 
 #[cfg(test)]
@@ -144,7 +139,7 @@ mod tests {
     use base::{Seed, Task, task::Factor};
     use candle::{DType, Device};
 
-    use super::{HeadConfig, On};
+    use super::{HeadConfig, HeadInput};
     use crate::params::Params;
 
     fn head(text: &str) -> HeadConfig {
@@ -152,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn settings_that_make_no_sense_are_named() {
+    fn invalid_settings_are_reported() {
         for (_, head) in HeadConfig::zoo() {
             assert_eq!(head.get().problem(), None, "{head:?}");
             assert_eq!(head.get().misfit(&Task::mask_gender_age()), None, "{head:?}");
@@ -166,12 +161,13 @@ mod tests {
             ("kind = \"age_bins\"\ndropout = -0.1", "`dropout` is from 0 to below 1, not -0.1"),
             (
                 "kind = \"age_bins\"\ncuts = [60, 30]",
-                "`cuts` are rising numbers of years, not [60.0, 30.0]",
+                "`cuts` are ages in years in ascending order, not [60.0, 30.0]",
             ),
             ("kind = \"age_number\"\nweight = 0.0", "`weight` is above 0, not 0"),
             (
                 "kind = \"age_number\"\ncuts = [31, 59]",
-                "`cuts` are for years that are the answer: set `beside = false`, or leave them empty",
+                "`cuts` apply only where the years are the prediction: set `auxiliary = false`, or \
+                 leave them empty",
             ),
             ("kind = \"sigmoid\"\nwidth = 0", "`width` is from 1 to 65536, not 0"),
             ("kind = \"multi_sample_dropout\"\nsamples = 0", "`samples` is from 1 to 64, not 0"),
@@ -185,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn a_head_of_ages_needs_a_task_of_ages() {
+    fn age_heads_need_a_task_with_ages() {
         let check = |text: &str, task: &Task, want: &str| {
             let head = head(text);
             assert_eq!(head.get().problem(), None, "{text}");
@@ -194,7 +190,7 @@ mod tests {
             let mut params = Params::fresh(Seed(0), DType::F32, &Device::Cpu);
             let err = head
                 .get()
-                .build(On { n_features: 3, last: &[] }, task, params.builder())
+                .build(HeadInput { n_features: 3, last: &[] }, task, params.builder())
                 .err()
                 .expect("an error");
             assert!(err.to_string().contains(want), "{text}: {err}");
@@ -204,7 +200,7 @@ mod tests {
         check("kind = \"age_bins\"", &ageless, "this data has no ages");
         check("kind = \"age_number\"", &ageless, "this data has no ages");
         check("kind = \"age_bins\"\ncuts = [31]", &people, "`cuts` are 2 numbers");
-        check("kind = \"age_number\"\nbeside = false\ncuts = [1, 2, 3]", &people, "2 numbers");
+        check("kind = \"age_number\"\nauxiliary = false\ncuts = [1, 2, 3]", &people, "2 numbers");
         check("kind = \"age_bins\"\noldest = 40", &people, "`oldest` is at least 60");
         check("kind = \"age_bins\"\ncuts = [30, 61]", &people, "`oldest` is at least 61");
     }

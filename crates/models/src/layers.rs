@@ -1,7 +1,7 @@
-//! The layers that backbones are made of, each a function of its own parameters.
+//! The layers of backbones.
 
 use candle::{Result, Tensor, Var};
-use ops::{Activation, Finish, Padding, Pass, Value, Window};
+use ops::{Activation, Epilogue, Padding, Pass, Value, Window};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -9,7 +9,7 @@ use crate::{
     params::{Builder, Init, Kind},
 };
 
-/// A convolution: dense, 1x1, in groups, or depthwise.
+/// A convolution: dense, 1x1, grouped, or depthwise.
 pub(crate) struct Conv {
     weight: Var,
     bias: Option<Var>,
@@ -19,19 +19,19 @@ pub(crate) struct Conv {
     n_out: usize,
 }
 
-/// What a convolution is to be.
+/// The specification of a convolution.
 pub(crate) struct ConvPlan {
     pub(crate) n_in: usize,
     pub(crate) n_out: usize,
     pub(crate) window: Window,
-    /// How many; as many as channels make it depthwise.
+    /// Number of groups; as many as channels make it depthwise.
     pub(crate) groups: usize,
     pub(crate) has_bias: bool,
     pub(crate) init: Init,
 }
 
 impl ConvPlan {
-    /// Without bias, and all channels see all.
+    /// Without bias, in one group.
     pub(crate) fn dense(n_in: usize, n_out: usize, window: Window) -> ConvPlan {
         let init = Init::KaimingFanOut;
         ConvPlan { n_in, n_out, window, groups: 1, has_bias: false, init }
@@ -64,18 +64,18 @@ impl Conv {
         ConvPlan::dense(n_in, n_out, window).build(builder)
     }
 
-    /// From `n_in` to `n_out` channels, each pixel alone.
+    /// A 1x1 convolution from `n_in` to `n_out` channels.
     pub(crate) fn pointwise(builder: Builder<'_>, n_in: usize, n_out: usize) -> Result<Conv> {
         Conv::dense(builder, n_in, n_out, Window::square(1, 1, Padding::Symmetric))
     }
 
-    /// Each of `c` channels alone.
+    /// A depthwise convolution of `c` channels.
     pub(crate) fn depthwise(builder: Builder<'_>, c: usize, window: Window) -> Result<Conv> {
         ConvPlan { groups: c, ..ConvPlan::dense(c, c, window) }.build(builder)
     }
 
-    /// Without the bias, but for a product's.
-    fn weigh(&self, xs: &Value, pass: &Pass<'_>, then: Option<&Finish>) -> Result<Value> {
+    /// The convolution without its bias; a 1x1 convolution as a product includes it.
+    fn convolve(&self, xs: &Value, pass: &Pass<'_>, then: Option<&Epilogue>) -> Result<Value> {
         let weight = pass.param(&self.weight);
         match self.kind {
             Kind::Depthwise => ops::depthwise(xs, &weight, self.window, then),
@@ -91,21 +91,26 @@ impl Conv {
         self.window.kernel == [1, 1] && self.window.stride == 1 && self.groups == 1
     }
 
-    /// The bias that is still to be added.
+    /// The bias that [`Conv::convolve`] does not add.
     fn late_bias(&self) -> Option<&Var> {
         self.bias.as_ref().filter(|_| !self.is_pointwise())
     }
 
-    /// - `then`: what follows, where no gradient is asked for.
-    pub(crate) fn finished(&self, xs: &Value, pass: &Pass<'_>, then: Finish) -> Result<Value> {
+    /// The convolution with its bias and the epilogue `then`, for passes without gradients.
+    pub(crate) fn with_epilogue(
+        &self,
+        xs: &Value,
+        pass: &Pass<'_>,
+        then: Epilogue,
+    ) -> Result<Value> {
         let then = match self.late_bias() {
             Some(bias) => then.after_bias(bias)?,
             None => then,
         };
-        self.weigh(xs, pass, Some(&then))
+        self.convolve(xs, pass, Some(&then))
     }
 
-    /// The convolution, its bias and an activation.
+    /// The convolution with its bias and an activation.
     pub(crate) fn activated(
         &self,
         xs: &Value,
@@ -114,11 +119,13 @@ impl Conv {
     ) -> Result<Value> {
         let c = self.n_out;
         match (self.late_bias(), pass) {
-            (None, Pass::Eval) if activation == Activation::None => self.weigh(xs, pass, None),
-            (_, Pass::Eval) => self.finished(xs, pass, Finish::line(c, None, None, activation)?),
-            (None, Pass::Train(_)) => ops::activate(&self.weigh(xs, pass, None)?, activation),
+            (None, Pass::Eval) if activation == Activation::None => self.convolve(xs, pass, None),
+            (_, Pass::Eval) => {
+                self.with_epilogue(xs, pass, Epilogue::line(c, None, None, activation)?)
+            }
+            (None, Pass::Train(_)) => ops::activate(&self.convolve(xs, pass, None)?, activation),
             (Some(bias), Pass::Train(_)) => {
-                let ys = self.weigh(xs, pass, None)?;
+                let ys = self.convolve(xs, pass, None)?;
                 ops::scale_and_shift(&ys, None, Some(&pass.param(bias)), activation)
             }
         }
@@ -142,15 +149,15 @@ pub(crate) struct BatchNorm {
     settings: NormSettings,
 }
 
-/// What the batch norms of a network have in common.
+/// The settings of a network's batch norms.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct NormSettings {
     /// Added to the variance.
     pub(crate) eps: f64,
-    /// The share of each batch in the running statistics, as PyTorch counts it.
+    /// The weight of each batch in the running statistics, as PyTorch defines it.
     pub(crate) momentum: f64,
-    /// Whether the scale begins at 0, so that a residual block begins as nothing: Goyal et al.,
-    /// "Accurate, Large Minibatch SGD", 2017.
+    /// Whether the scale is initialised to 0, so that a residual block starts as the identity: Goyal et
+    /// al., "Accurate, Large Minibatch SGD", 2017.
     pub(crate) starts_at_zero: bool,
 }
 
@@ -181,10 +188,10 @@ impl BatchNorm {
         })
     }
 
-    /// What is done to a convolution's result when answering.
-    pub(crate) fn finish(&self, activation: Activation) -> Result<Finish> {
+    /// The epilogue of a convolution at inference: this norm with its running statistics, and `activation`.
+    pub(crate) fn epilogue(&self, activation: Activation) -> Result<Epilogue> {
         let running = (self.running_mean.as_tensor(), self.running_var.as_tensor());
-        Finish::norm(&self.weight, &self.bias, running, self.settings.eps, activation)
+        Epilogue::norm(&self.weight, &self.bias, running, self.settings.eps, activation)
     }
 }
 
@@ -224,7 +231,7 @@ pub(crate) struct ConvNorm {
 }
 
 impl ConvNorm {
-    /// - `names`: of the convolution and the norm.
+    /// - `names`: the names of the convolution and the norm.
     pub(crate) fn new(
         builder: &mut Builder<'_>,
         [conv, norm]: [&str; 2],
@@ -242,14 +249,16 @@ impl ConvNorm {
 impl Layer for ConvNorm {
     fn forward(&self, xs: &Value, pass: &Pass<'_>) -> Result<Value> {
         match pass {
-            Pass::Eval => self.conv.finished(xs, pass, self.norm.finish(self.norm.activation)?),
+            Pass::Eval => {
+                self.conv.with_epilogue(xs, pass, self.norm.epilogue(self.norm.activation)?)
+            }
             Pass::Train(_) => self.norm.forward(&self.conv.forward(xs, pass)?, pass),
         }
     }
 }
 
 impl ConvNorm {
-    /// This 1x1 convolution and then a depthwise one.
+    /// This 1x1 convolution, followed by a depthwise one.
     pub(crate) fn then_depthwise(
         &self,
         depthwise: &ConvNorm,
@@ -258,7 +267,7 @@ impl ConvNorm {
     ) -> Result<Value> {
         match pass {
             Pass::Eval => {
-                let then = |it: &ConvNorm| it.norm.finish(it.norm.activation);
+                let then = |it: &ConvNorm| it.norm.epilogue(it.norm.activation);
                 let (weight, window) = (pass.param(&depthwise.conv.weight), depthwise.conv.window);
                 let expand = (&pass.param(&self.conv.weight), &then(self)?);
                 ops::expand_depthwise(xs, expand, &weight, window, &then(depthwise)?)
@@ -274,24 +283,24 @@ pub(crate) struct Linear {
     bias: Var,
 }
 
-/// What a fresh linear layer is drawn from.
+/// The initialisation of a linear layer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LinearInit {
-    /// PyTorch's own: weights and biases uniform within 1 / √in.
+    /// PyTorch's default: weights and biases uniform within ±1 / √in.
     #[default]
     Default,
-    /// Weights uniform within √(6 / (in + out)), biases 0: Glorot & Bengio, 2010.
+    /// Weights uniform within ±√(6 / (in + out)), biases 0: Glorot & Bengio, 2010.
     Xavier,
     /// Weights normal with variance 2 / in, biases 0: He et al., 2015, for layers before a ReLU.
     Kaiming,
-    /// Weights normal with deviation 0.02, biases 0: timm's `trunc_normal_`, which cuts at -2 and 2,
-    /// a hundred deviations away, so that nothing is ever cut.
+    /// Weights normal with std 0.02, biases 0: timm's `trunc_normal_`, which truncates at -2 and 2, a
+    /// hundred standard deviations away, so that nothing is ever truncated.
     TruncNormal,
 }
 
 impl LinearInit {
-    /// Of the weight and of the bias.
+    /// The initialisations of the weight and of the bias.
     pub(crate) fn of(self, n_in: usize, n_out: usize) -> [Init; 2] {
         let (fan_in, fans) = (n_in as f64, (n_in + n_out) as f64);
         let zero = Init::Constant(0.0);
@@ -323,7 +332,7 @@ impl Linear {
     }
 }
 
-/// Squeeze and excite: gates each channel by what the whole picture says.
+/// Squeeze-and-excitation: gates each channel by a function of the globally pooled features.
 ///
 /// Hu et al., "Squeeze-and-Excitation Networks", 2017, <https://arxiv.org/abs/1709.01507>.
 pub(crate) struct SqueezeExcite {
@@ -333,7 +342,7 @@ pub(crate) struct SqueezeExcite {
 }
 
 impl SqueezeExcite {
-    /// - `names`: of the layer that reduces and the one that expands.
+    /// - `names`: the names of the layer that reduces and the one that expands.
     pub(crate) fn new(
         mut builder: Builder<'_>,
         c: usize,
@@ -364,7 +373,7 @@ impl SqueezeExcite {
     }
 }
 
-/// Global average pooling: from maps to features.
+/// Global average pooling: from feature maps to features.
 pub(crate) struct Pool;
 
 impl Layer for Pool {
@@ -373,7 +382,7 @@ impl Layer for Pool {
     }
 }
 
-/// The 3x3 pooling after a stem.
+/// The 3x3 max pooling after a stem.
 pub(crate) struct StemPool;
 
 impl Layer for StemPool {
@@ -391,29 +400,29 @@ mod tests {
     use super::{Linear, LinearInit};
     use crate::params::Params;
 
-    /// The largest and the deviation of the numbers of a fresh layer from 400 to 100: its weight's
-    /// and its bias's.
-    fn drawn(init: LinearInit) -> Result<[(f64, f64); 2]> {
+    /// The largest magnitude and the root mean square of the weight and of the bias of a new layer from
+    /// 400 to 100.
+    fn initial(init: LinearInit) -> Result<[(f64, f64); 2]> {
         let mut params = Params::fresh(Seed(0), DType::F64, &Device::Cpu);
         let linear = Linear::new(params.builder(), 400, 100, init)?;
-        let look = |var: &candle::Var| -> Result<(f64, f64)> {
+        let moments = |var: &candle::Var| -> Result<(f64, f64)> {
             let xs = Pass::Eval.param(var).tensor()?.flatten_all()?.to_vec1::<f64>()?;
             let largest = xs.iter().fold(0.0, |best: f64, it| best.max(it.abs()));
             Ok((largest, (xs.iter().map(|it| it * it).sum::<f64>() / xs.len() as f64).sqrt()))
         };
-        Ok([look(&linear.weight)?, look(&linear.bias)?])
+        Ok([moments(&linear.weight)?, moments(&linear.bias)?])
     }
 
     #[test]
-    fn fresh_layers_are_as_wide_as_their_formula() -> Result<()> {
-        // Of 40,000 draws: the deviation to four standard errors, 1.4 % at most of a normal's; a
-        // uniform's largest is within a thousandth of its bound, a normal's at 4 to 5.5 deviations.
-        let check = |init, deviation: f64, bound: Option<f64>| -> Result<()> {
-            let [(largest, got), bias] = drawn(init)?;
-            assert!((got / deviation - 1.0).abs() < 0.015, "{init:?}: {got}, not {deviation}");
+    fn initialisation_matches_its_formula() -> Result<()> {
+        // Of 40,000 samples: the std within four standard errors, at most 1.4 % for a normal; the largest
+        // of a uniform is within a thousandth of its bound, that of a normal at 4 to 5.5 std.
+        let check = |init, std: f64, bound: Option<f64>| -> Result<()> {
+            let [(largest, got), bias] = initial(init)?;
+            assert!((got / std - 1.0).abs() < 0.015, "{init:?}: {got}, not {std}");
             match bound {
                 Some(it) => assert!(largest <= it && largest > 0.999 * it, "{init:?}: {largest}"),
-                None => assert!((3.5..6.0).contains(&(largest / deviation)), "{init:?}: {largest}"),
+                None => assert!((3.5..6.0).contains(&(largest / std)), "{init:?}: {largest}"),
             }
             assert_eq!(bias.0 > 0.0, init == LinearInit::Default, "{init:?}: {bias:?}");
             assert!(bias.0 <= 0.05, "{init:?}: {bias:?}");

@@ -1,4 +1,4 @@
-//! Functions from pictures to what is said of them: backbones, heads, their parameters, and weight files.
+//! Networks from images to predictions: backbones, heads, their parameters, and weight files.
 //!
 //! To add a backbone, write its file, declare it below, and give it a line in [`BackboneConfig`].
 //! The zoo tests find it there.
@@ -9,6 +9,7 @@ mod efficientnet;
 mod head;
 mod layers;
 mod model;
+mod origin;
 mod params;
 mod pickle;
 mod published;
@@ -23,15 +24,14 @@ pub use convnext::{ConvNeXt, ConvNeXtSize};
 pub use densenet::DenseNet;
 pub use efficientnet::{EfficientNet, Variant};
 pub use head::{
-    AgeBins, AgeNumber, Ask, Branched, Cosine, Factored, Head, HeadConfig, Heads, Joint, Mean,
-    MultiSampleDropout, On, Question, Sigmoid,
+    AgeBins, AgeNumber, Ask, Branched, BuiltHead, Cosine, Factored, Head, HeadConfig, HeadInput,
+    Joint, Mean, MultiSampleDropout, OutputSpec, Sigmoid,
 };
 pub use layers::LinearInit;
 pub use model::{Model, ModelSpec};
+pub use origin::{Colours, Convention, Given, Origin, Told};
 pub use params::{Builder, Init, Kind, Param, Params};
-pub use published::{
-    Colours, Convention, Given, Input, Interpolation, Origin, Published, Told, published,
-};
+pub use published::{Input, Interpolation, Published, published};
 pub use resnet::ResNet;
 pub use stage::{Layer, Stage};
 pub use vgg::Vgg;
@@ -41,55 +41,55 @@ pub use weights::{
 pub use xresnet::XResNet;
 
 base::choice! {
-    /// `[model] backbone`: what turns a picture into features.
+    /// `[model] backbone`: the network from an image to features.
     pub enum BackboneConfig: dyn Architecture {
-        /// EfficientNet B0-B7 and Lite0-4 (Tan & Le, 2019), V2-S/M/L (2021): depthwise blocks scaled
-        /// in width, depth and resolution.
+        /// EfficientNet B0-B7 and Lite0-4 (Tan & Le, 2019), V2-S/M/L (2021): inverted residual blocks,
+        /// scaled in width, depth and resolution.
         "efficientnet" => EfficientNet(EfficientNet),
-        /// ResNet-18 to 152 (He et al., 2015): convolutions with a way past them; in groups ResNeXt
-        /// (Xie et al., 2016), with squeeze-excite SE-ResNet (Hu et al., 2017).
+        /// ResNet-18 to 152 (He et al., 2015): residual blocks; ResNeXt with grouped convolutions
+        /// (Xie et al., 2016), SE-ResNet with squeeze-excite (Hu et al., 2017).
         "resnet" => ResNet(ResNet),
-        /// fastai's ResNet (He et al., "Bag of Tricks", 2018): a deeper stem, pooling on the way
-        /// past.
+        /// fastai's XResNet (He et al., "Bag of Tricks", 2018): a ResNet with a deeper stem, and average
+        /// pooling in the shortcuts.
         "xresnet" => XResNet(XResNet),
-        /// VGG-11 to 19 (Simonyan & Zisserman, 2014): 3x3 convolutions and nothing else.
+        /// VGG-11 to 19 (Simonyan & Zisserman, 2014): a plain stack of 3x3 convolutions.
         "vgg" => Vgg(Vgg),
-        /// DenseNet-121 to 201 (Huang et al., 2016): every layer sees all before it.
+        /// DenseNet-121 to 201 (Huang et al., 2016): each layer takes the outputs of all layers before it.
         "densenet" => DenseNet(DenseNet),
-        /// ConvNeXt-Tiny, -Small and -Base (Liu et al., 2022): depthwise 7x7 and layer norm.
+        /// ConvNeXt-Tiny, -Small and -Base (Liu et al., 2022): depthwise 7x7 convolutions and layer norm.
         "convnext" => ConvNeXt(ConvNeXt),
     }
 }
 
-/// A backbone's config, which knows how to build it.
+/// The config of a backbone, which builds it.
 pub trait Architecture {
-    /// The stages in their order: the first takes pictures `[n, h, w, 3]`, normalised, the last,
-    /// the neck, ends in features `[n, width]`, and those between make maps.
+    /// Returns the stages in order: the first takes normalised images `[n, h, w, 3]`, the last, the
+    /// neck, returns features `[n, width]`, and the others return feature maps.
     fn stages(&self) -> Vec<Stage<'_>>;
 
-    /// How many features there are.
+    /// Returns the number of features.
     fn width(&self) -> usize;
 
-    /// The names that a public library gives to this architecture's parameters, library by
-    /// library: pairs of ours and theirs.
+    /// Returns the parameter names of this architecture in public libraries, library by library:
+    /// pairs of ours and theirs.
     fn namings(&self, ours: &[String]) -> Vec<Naming>;
 
-    /// What is wrong with the settings, if anything is.
+    /// Returns the problem with the settings, if any.
     fn problem(&self) -> Option<String>;
 }
 
-/// What one library calls our parameters.
+/// The names of our parameters in one library.
 pub struct Naming {
     /// The library.
     pub library: &'static str,
     /// `(ours, theirs)` for every parameter and buffer of the backbone.
     pub backbone: Vec<(String, String)>,
-    /// What it calls the classifier on top, without `.weight` and `.bias`.
+    /// The library's name of the classifier on top, without `.weight` and `.bias`.
     pub classifier: String,
 }
 
 impl Naming {
-    /// The naming that calls each of our parameters as `theirs` says.
+    /// The naming in which each of our parameters has the name that `theirs` returns for it.
     fn of(
         library: &'static str,
         ours: &[String],
@@ -101,7 +101,7 @@ impl Naming {
     }
 }
 
-/// A name whose beginning, up to a dot, is replaced by the first pair that fits.
+/// Replaces the prefix of a name, up to a dot, by the first pair that matches.
 fn with_prefix(name: &str, renames: &[(&str, &str)]) -> String {
     for (ours, theirs) in renames {
         if let Some(rest) = name.strip_prefix(ours).and_then(|it| it.strip_prefix('.')) {
@@ -111,17 +111,17 @@ fn with_prefix(name: &str, renames: &[(&str, &str)]) -> String {
     name.to_owned()
 }
 
-/// What is wrong with a chance or share, if anything is.
+/// Returns the problem with a probability or share, if any.
 fn share_problem(name: &str, x: f64) -> Option<String> {
     (!(0.0..1.0).contains(&x)).then(|| format!("`{name}` is from 0 to below 1, not {x}"))
 }
 
-/// What is wrong with a factor of sizes, if anything is.
+/// Returns the problem with a factor that multiplies sizes, if any.
 fn factor_problem(name: &str, x: f64) -> Option<String> {
     (!(x > 0.0 && x <= 16.0)).then(|| format!("`{name}` is above 0 and at most 16, not {x}"))
 }
 
-/// A published width times a setting's factor, as a multiple of `step` and at least that.
+/// A published width times a setting's factor, rounded to a multiple of `step`, at least `step`.
 fn scaled(width: usize, factor: f64, step: usize) -> usize {
     ((width as f64 * factor / step as f64).round() as usize).max(1) * step
 }

@@ -7,31 +7,31 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     BackboneConfig, HeadConfig, Layer,
-    head::{Heads, On},
+    head::{BuiltHead, HeadInput},
     params::Params,
     weights::{Fitted, WeightsError, fit},
 };
 
-/// Which network: enough to build it anew.
+/// The specification of a network, sufficient to build it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ModelSpec {
-    /// What turns pictures into features.
+    /// The network from images to features.
     pub backbone: BackboneConfig,
-    /// What is asked of the features.
+    /// The outputs that are predicted from the features.
     pub head: HeadConfig,
 }
 
 impl ModelSpec {
-    /// What is wrong with the settings, or with the head for this task, if anything is.
+    /// Returns the problem with the settings, or with the head for this task, if any.
     pub fn problem(&self, task: &Task) -> Option<String> {
         let backbone = self.backbone.get().problem().map(|it| format!("at `backbone`: {it}"));
         let head = || self.head.get().problem().or_else(|| self.head.get().misfit(task));
         backbone.or_else(|| head().map(|it| format!("at `head`: {it}")))
     }
 
-    /// The parameters and buffers of the network, blank: what it would be, before anything is
-    /// allocated for it.
+    /// Returns the names and shapes of the network's parameters and buffers, without allocating the
+    /// values.
     ///
     /// # Errors
     /// Settings or a task with a [problem](ModelSpec::problem).
@@ -40,22 +40,22 @@ impl ModelSpec {
     }
 }
 
-/// A network from pictures to what it says of them.
+/// A network from images to predictions.
 pub struct Model {
     spec: ModelSpec,
     params: Params,
     stages: Vec<String>,
     backbone: Vec<Box<dyn Layer>>,
-    heads: Box<dyn Heads>,
+    heads: Box<dyn BuiltHead>,
 }
 
 impl Model {
-    /// A model with fresh weights, a function of `seed` and their names.
+    /// Builds a model with random initial weights, a function of `seed` and the weights' names.
     pub fn fresh(spec: &ModelSpec, task: &Task, seed: Seed, device: &Device) -> Result<Model> {
         Model::with_dtype(spec, task, seed, DType::F32, device)
     }
 
-    /// A model that computes in `dtype`: `F64` serves gradient checks.
+    /// Builds a model that computes in `dtype`: `F64` is for gradient checks.
     pub fn with_dtype(
         spec: &ModelSpec,
         task: &Task,
@@ -66,7 +66,7 @@ impl Model {
         Model::on(Params::fresh(seed, dtype, device), spec, task)
     }
 
-    /// A model whose parameters are created among `params`.
+    /// Builds a model whose parameters are created in `params`.
     fn on(mut params: Params, spec: &ModelSpec, task: &Task) -> Result<Model> {
         let (architecture, head) = (spec.backbone.get(), spec.head.get());
         let mut plans = architecture.stages();
@@ -78,12 +78,12 @@ impl Model {
             stages.push(stage.name);
         }
         stages.push("head".to_owned());
-        let on = On { n_features: architecture.width(), last: &copied };
+        let on = HeadInput { n_features: architecture.width(), last: &copied };
         let heads = head.build(on, task, params.builder_of(stages.len() - 1).under("head"))?;
         Ok(Model { spec: spec.clone(), params, stages, backbone, heads })
     }
 
-    /// What the model was built from.
+    /// The specification that the model was built from.
     pub fn spec(&self) -> &ModelSpec {
         &self.spec
     }
@@ -93,14 +93,14 @@ impl Model {
         &self.params
     }
 
-    /// The names of the stages, from the pictures to the `head`: each parameter knows the position
-    /// of its own.
+    /// The names of the stages, from the images to the `head`: each parameter stores the position of
+    /// its stage.
     pub fn stages(&self) -> &[String] {
         &self.stages
     }
 
-    /// What each stage of the backbone makes of pictures `[n, h, w, 3]`, normalised: maps
-    /// `[n, h, w, c]`, and at last features `[n, width]`.
+    /// Returns the output of each stage of the backbone for normalised images `[n, h, w, 3]`: feature
+    /// maps `[n, h, w, c]`, and at last features `[n, width]`.
     pub fn maps(&self, xs: &Tensor, pass: &Pass<'_>) -> Result<Vec<Value>> {
         let mut maps = Vec::new();
         for stage in &self.backbone {
@@ -110,7 +110,8 @@ impl Model {
         Ok(maps)
     }
 
-    /// What is said of pictures `[n, h, w, 3]`, normalised: one output a question of the head.
+    /// The forward pass on normalised images `[n, h, w, 3]`: returns one [`Output`] for each output of
+    /// the head.
     ///
     /// In a training pass the numbers are leaves of candle's graph, and
     /// [`Tape::backward`](ops::Tape::backward) finds the gradients of the parameters from there.
@@ -121,15 +122,15 @@ impl Model {
                 Pass::Eval => it.numbers.tensor()?,
                 Pass::Train(training) => training.tape.export(&it.numbers)?,
             };
-            Ok(Output { asks: it.asks, form: it.form, weight: it.weight, numbers })
+            Ok(Output { scope: it.scope, form: it.form, weight: it.weight, numbers })
         };
         self.heads.outputs(&features, pass)?.into_iter().map(export).collect()
     }
 
-    /// Takes over published weights, whichever library named them.
+    /// Loads published weights, in the naming of any known library.
     ///
     /// # Errors
-    /// Weights of another architecture or variant; then nothing has changed.
+    /// Weights of another architecture or variant; then the model is unchanged.
     pub fn fit_weights(
         &self,
         tensors: &std::collections::BTreeMap<String, Tensor>,

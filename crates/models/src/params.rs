@@ -1,10 +1,10 @@
 //! A model's parameters and buffers: named, ordered, and reproducible.
 //!
-//! - A fresh weight is a function of the seed and its own name, so that neither the order of
+//! - The initial value of a weight is a function of the seed and its own name: neither the order of
 //!   construction nor a new layer elsewhere changes it.
-//! - Iteration is in name order, so that sums over all parameters round the same way every run.
+//! - Iteration is in name order: sums over all parameters round the same way in every run.
 //! - Parameters are not buffers: running statistics are saved and averaged, never optimised.
-//! - In memory weights lie as the kernels want them; files keep the field's usual layout.
+//! - In memory, weights have the layout of the kernels; in files, PyTorch's.
 
 use std::collections::BTreeMap;
 
@@ -19,63 +19,63 @@ pub struct Params {
     seed: Seed,
     dtype: DType,
     device: Device,
-    /// Parameters have shapes, and no numbers.
+    /// Parameters have shapes but no values.
     is_blank: bool,
     entries: BTreeMap<String, Param>,
 }
 
-/// One parameter or buffer. Clones share the numbers.
+/// One parameter or buffer. Clones share the values.
 #[derive(Clone)]
 pub struct Param {
-    /// The numbers, in memory's layout.
+    /// The values, in the memory layout.
     pub var: Var,
-    /// What it is.
+    /// The kind of tensor.
     pub kind: Kind,
     /// The position of its stage among the model's.
     pub stage: usize,
 }
 
-/// What a tensor of a model is, and how it lies in memory and in files.
+/// The kind of a model's tensor, and its layout in memory and in files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// A linear layer's weight: `[out, in]` in memory and in files.
     Matrix,
-    /// A dense convolution's: `[out, kh, kw, in]` in memory, `[out, in, kh, kw]` in files.
+    /// A dense convolution's weight: `[out, kh, kw, in]` in memory, `[out, in, kh, kw]` in files.
     Dense,
-    /// A depthwise convolution's: `[kh, kw, c]` in memory, `[c, 1, kh, kw]` in files.
+    /// A depthwise convolution's weight: `[kh, kw, c]` in memory, `[c, 1, kh, kw]` in files.
     Depthwise,
     /// A bias, or a layer's scale: `[c]`.
     Vector,
     /// A norm's scale or shift: `[c]`.
     Norm,
-    /// A running statistic, `[c]`: kept, averaged, never optimised.
+    /// A running statistic, `[c]`: saved, averaged, never optimised.
     Buffer,
 }
 
-/// What a fresh parameter is drawn from.
+/// The initialisation of a parameter.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Init {
-    /// The same number everywhere.
+    /// The same value everywhere.
     Constant(f64),
     /// Uniform in -bound..bound.
     Uniform(f64),
-    /// Normal around 0 with this deviation.
+    /// Normal with mean 0 and this standard deviation.
     Normal(f64),
-    /// Normal with variance 2 / (outputs that each input reaches): He et al., 2015,
-    /// <https://arxiv.org/abs/1502.01852>, in the form that EfficientNet uses.
+    /// Normal with variance 2 / fan-out: He et al., 2015, <https://arxiv.org/abs/1502.01852>, in the
+    /// form that EfficientNet uses.
     ///
-    /// As in timm the outputs of a depthwise kernel are those of its own channel; torchvision
-    /// counts all channels, which starts these layers far too small.
+    /// As in timm, the fan-out of a depthwise kernel is that of its own channel; torchvision counts all
+    /// channels, so that these layers start far too small.
     KaimingFanOut,
 }
 
 impl Kind {
-    /// Whether an optimizer may change it.
-    pub fn is_trained(self) -> bool {
+    /// Whether it is trainable: an optimizer may change it.
+    pub fn is_trainable(self) -> bool {
         self != Kind::Buffer
     }
 
-    /// The axis, in memory, that runs over a layer's outputs.
+    /// The axis of a layer's outputs, in the memory layout.
     pub fn output_axis(self) -> usize {
         match self {
             Kind::Depthwise => 2,
@@ -83,7 +83,7 @@ impl Kind {
         }
     }
 
-    /// From memory's layout to the files'.
+    /// Converts from the memory layout to the file layout.
     pub fn to_file(self, tensor: &Tensor) -> Result<Tensor> {
         match self {
             Kind::Dense => tensor.permute((0, 3, 1, 2))?.contiguous(),
@@ -92,7 +92,7 @@ impl Kind {
         }
     }
 
-    /// From the files' layout to memory's.
+    /// Converts from the file layout to the memory layout.
     pub fn from_file(self, tensor: &Tensor) -> Result<Tensor> {
         match self {
             Kind::Dense => tensor.permute((0, 2, 3, 1))?.contiguous(),
@@ -101,7 +101,7 @@ impl Kind {
         }
     }
 
-    /// The sizes in a file of a tensor that has `dims` in memory.
+    /// The shape in a file of a tensor that has the shape `dims` in memory.
     pub fn file_dims(self, dims: &[usize]) -> Vec<usize> {
         match (self, dims) {
             (Kind::Dense, &[out, kh, kw, n_in]) => vec![out, n_in, kh, kw],
@@ -112,41 +112,42 @@ impl Kind {
 }
 
 impl Params {
-    /// No parameters yet: building a model on [`Params::builder`] creates them.
+    /// Returns an empty collection: building a model on [`Params::builder`] creates the parameters.
     pub fn fresh(seed: Seed, dtype: DType, device: &Device) -> Params {
         let device = device.clone();
         Params { seed, dtype, device, is_blank: false, entries: BTreeMap::new() }
     }
 
-    /// No parameters yet, and no numbers to come: for the names and shapes of a network, which take no
-    /// time and no memory, however large it is. Nothing may be computed with them.
+    /// Returns an empty collection whose parameters will have names and shapes but no values, like
+    /// PyTorch's `meta` device: building a network of any size on it takes no time and no memory. Nothing
+    /// may be computed with them.
     pub fn blank() -> Params {
         Params { is_blank: true, ..Params::fresh(Seed(0), DType::U8, &Device::Cpu) }
     }
 
-    /// The builder to construct a model on.
+    /// The builder that a model is constructed on.
     pub fn builder(&mut self) -> Builder<'_> {
         self.builder_of(0)
     }
 
-    /// The builder to construct the stage of this position on.
+    /// The builder that the stage at this position is constructed on.
     pub fn builder_of(&mut self, stage: usize) -> Builder<'_> {
         Builder { params: self, path: String::new(), stage }
     }
 
-    /// Where the numbers are.
+    /// The device of the parameters.
     pub fn device(&self) -> &Device {
         &self.device
     }
 
-    /// Everything, in name order.
+    /// All parameters and buffers, in name order.
     pub fn named(&self) -> impl Iterator<Item = (&str, &Param)> {
         self.entries.iter().map(|(name, param)| (name.as_str(), param))
     }
 
-    /// What an optimizer may change, in name order.
+    /// The trainable parameters, in name order.
     pub fn trained(&self) -> impl Iterator<Item = (&str, &Param)> {
-        self.named().filter(|(_, it)| it.kind.is_trained())
+        self.named().filter(|(_, it)| it.kind.is_trainable())
     }
 
     /// The parameter or buffer of this name.
@@ -154,31 +155,31 @@ impl Params {
         self.entries.get(name)
     }
 
-    /// How many numbers training changes.
-    pub fn n_trained(&self) -> usize {
+    /// The number of trainable values.
+    pub fn n_trainable(&self) -> usize {
         self.trained().map(|(_, it)| it.var.elem_count()).sum()
     }
 
-    /// All tensors in the files' layout, in name order. They share nothing with the model.
+    /// All tensors in the file layout, in name order. They share no memory with the model.
     pub fn to_file(&self) -> Result<Vec<(String, Tensor)>> {
         let entry = |(name, it): (&str, &Param)| {
-            // `copy` because what stays contiguous would still share the model's numbers.
+            // `copy` because a tensor that is already contiguous would share the model's memory.
             Ok((name.to_owned(), it.kind.to_file(it.var.as_tensor())?.copy()?))
         };
         self.named().map(entry).collect()
     }
 
-    /// Whether `tensors`, which are in the files' layout, are of these names and shapes.
+    /// Checks that `tensors`, in the file layout, have exactly the names and shapes of the parameters.
     ///
     /// # Errors
-    /// A missing, a superfluous or a wrongly shaped tensor.
+    /// A missing or unexpected tensor, or a shape mismatch.
     pub fn check_shapes(
         &self,
         tensors: &BTreeMap<String, Tensor>,
     ) -> std::result::Result<(), WeightsError> {
         let misfit = |what: String| Err(WeightsError::DoNotFit(what));
         if let Some(name) = tensors.keys().find(|it| !self.entries.contains_key(*it)) {
-            return misfit(format!("`{name}` belongs to no layer of this architecture"));
+            return misfit(format!("`{name}` does not belong to this architecture"));
         }
         for (name, param) in &self.entries {
             let Some(tensor) = tensors.get(name) else {
@@ -193,10 +194,10 @@ impl Params {
         Ok(())
     }
 
-    /// Takes every tensor from `tensors`, which are in the files' layout.
+    /// Loads every parameter and buffer from `tensors`, in the file layout.
     ///
     /// # Errors
-    /// A missing, a superfluous or a wrongly shaped tensor, or one that is not finite; then nothing has
+    /// A missing or unexpected tensor, a shape mismatch, or a value that is not finite; then nothing has
     /// changed.
     pub fn load(
         &self,
@@ -212,8 +213,8 @@ impl Params {
 }
 
 impl Param {
-    /// Whether a published tensor of these sizes can be taken over: of ours in the files' layout,
-    /// or the same with what an output sees in one row, or with ones at the end.
+    /// Returns whether a published tensor of this shape can be loaded: it has the parameter's shape in the
+    /// file layout, the same flattened to `[out, rest]`, or with trailing ones.
     pub fn takes(&self, dims: &[usize]) -> bool {
         let want = self.kind.file_dims(self.var.dims());
         let n = |of: &[usize]| of.iter().product::<usize>();
@@ -221,7 +222,7 @@ impl Param {
         dims == want || (is_flat && dims.first() == want.first() && n(dims) == n(&want))
     }
 
-    /// Replaces the numbers by those of a tensor in the files' layout.
+    /// Replaces the values by those of a tensor in the file layout.
     pub fn set_from_file(&self, tensor: &Tensor) -> Result<()> {
         let tensor = tensor.reshape(self.kind.file_dims(self.var.dims()))?;
         let tensor = tensor.to_dtype(self.var.dtype())?.to_device(self.var.device())?;
@@ -229,7 +230,7 @@ impl Param {
     }
 }
 
-/// A place in a model, under which parameters get their names.
+/// A path in a model, the prefix of the names of the parameters created there.
 pub struct Builder<'a> {
     params: &'a mut Params,
     path: String,
@@ -237,36 +238,40 @@ pub struct Builder<'a> {
 }
 
 impl Builder<'_> {
-    /// The place `name` below this one.
+    /// The builder for the submodule `name`.
     pub fn under(&mut self, name: impl std::fmt::Display) -> Builder<'_> {
         let path = self.path_of(name);
         Builder { params: self.params, path, stage: self.stage }
     }
 
-    /// This place.
+    /// A builder for the same path.
     pub fn here(&mut self) -> Builder<'_> {
         Builder { params: self.params, path: self.path.clone(), stage: self.stage }
     }
 
-    /// The full name of `name` here.
+    /// The full name of `name` under this path.
     pub fn path_of(&self, name: impl std::fmt::Display) -> String {
         if self.path.is_empty() { name.to_string() } else { format!("{}.{name}", self.path) }
     }
 
-    /// A new parameter of `dims` in memory's layout.
+    /// Creates a parameter of the shape `dims` in the memory layout.
+    ///
+    /// # Errors
+    /// The name is already in use.
     pub fn param(&mut self, name: &str, kind: Kind, dims: &[usize], init: Init) -> Result<Var> {
         let path = self.path_of(name);
         if self.params.entries.contains_key(&path) {
-            bail!("two parameters are called `{path}`");
+            bail!("two parameters have the name `{path}`");
         }
         if self.params.is_blank {
             let var = hollow(dims)?;
             self.params.entries.insert(path, Param { var: var.clone(), kind, stage: self.stage });
             return Ok(var);
         }
-        // Drawn in the files' order, so that memory's layout is free to change.
+        // Sampled in the file layout, so that the memory layout is free to change.
         let dims = kind.file_dims(dims);
-        let values = draw(init, kind, &dims, &mut self.params.seed.stream(&format!("init/{path}")));
+        let mut rng = self.params.seed.stream(&format!("init/{path}"));
+        let values = sample(init, kind, &dims, &mut rng);
         let tensor = Tensor::from_vec(values, dims, &Device::Cpu)?.to_dtype(self.params.dtype)?;
         let tensor = kind.from_file(&tensor)?.to_device(&self.params.device)?;
         let var = Var::from_tensor(&tensor)?;
@@ -275,13 +280,13 @@ impl Builder<'_> {
     }
 }
 
-/// A parameter of a shape, without the numbers.
+/// A parameter with a shape but without values.
 fn hollow(dims: &[usize]) -> Result<Var> {
     let none = Storage::Cpu(CpuStorage::U8(Vec::new()));
     Var::from_tensor(&Tensor::from_storage(none, dims, BackpropOp::none(), true))
 }
 
-fn draw(init: Init, kind: Kind, file_dims: &[usize], rng: &mut base::Rng) -> Vec<f32> {
+fn sample(init: Init, kind: Kind, file_dims: &[usize], rng: &mut base::Rng) -> Vec<f32> {
     let n: usize = file_dims.iter().product();
     match init {
         Init::Constant(value) => vec![value as f32; n],
@@ -289,14 +294,14 @@ fn draw(init: Init, kind: Kind, file_dims: &[usize], rng: &mut base::Rng) -> Vec
             let dist = Uniform::new_inclusive(-bound, bound).expect("a finite range");
             (0..n).map(|_| dist.sample(rng) as f32).collect()
         }
-        Init::Normal(deviation) => {
-            let dist = Normal::new(0.0, deviation).expect("a finite deviation");
+        Init::Normal(std) => {
+            let dist = Normal::new(0.0, std).expect("a finite std");
             (0..n).map(|_| dist.sample(rng) as f32).collect()
         }
         Init::KaimingFanOut => {
             let area: usize = file_dims[2..].iter().product();
             let fan_out = if kind == Kind::Depthwise { area } else { file_dims[0] * area };
-            let dist = Normal::new(0.0, (2.0 / fan_out as f64).sqrt()).expect("a finite deviation");
+            let dist = Normal::new(0.0, (2.0 / fan_out as f64).sqrt()).expect("a finite std");
             (0..n).map(|_| dist.sample(rng) as f32).collect()
         }
     }
@@ -326,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn a_weight_depends_on_its_name_and_on_nothing_else() -> Result<()> {
+    fn initial_weight_depends_only_on_its_name() -> Result<()> {
         let (a, b) = (weights(&["stem", "head"])?, weights(&["head", "extra", "stem"])?);
         assert_eq!(numbers(&a, "stem.weight"), numbers(&b, "stem.weight"));
         assert_ne!(numbers(&a, "stem.weight"), numbers(&a, "head.weight"));
@@ -334,19 +339,19 @@ mod tests {
     }
 
     #[test]
-    fn names_come_in_order() -> Result<()> {
+    fn tensors_are_in_name_order() -> Result<()> {
         let names: Vec<String> = weights(&["b", "a", "c"])?.into_iter().map(|it| it.0).collect();
         assert_eq!(names, ["a.weight", "b.weight", "c.weight"]);
         Ok(())
     }
 
     #[test]
-    fn a_name_used_twice_is_an_error() {
+    fn duplicate_name_is_an_error() {
         assert!(weights(&["a", "a"]).is_err());
     }
 
     #[test]
-    fn layouts_go_there_and_back() -> Result<()> {
+    fn layout_conversion_round_trips() -> Result<()> {
         for (kind, memory, file) in [
             (Kind::Dense, vec![4, 3, 2, 5], vec![4, 5, 3, 2]),
             (Kind::Depthwise, vec![3, 2, 7], vec![7, 1, 3, 2]),
@@ -354,26 +359,26 @@ mod tests {
         ] {
             let n = memory.iter().product::<usize>() as u32;
             let xs = Tensor::arange(0, n, &Device::Cpu)?.reshape(memory.clone())?;
-            let there = kind.to_file(&xs)?;
-            assert_eq!((there.dims(), kind.file_dims(&memory)), (&file[..], file.clone()));
-            let back = kind.from_file(&there)?;
+            let stored = kind.to_file(&xs)?;
+            assert_eq!((stored.dims(), kind.file_dims(&memory)), (&file[..], file.clone()));
+            let back = kind.from_file(&stored)?;
             assert_eq!(back.flatten_all()?.to_vec1::<u32>()?, (0..n).collect::<Vec<_>>());
         }
         Ok(())
     }
 
     #[test]
-    fn what_is_written_out_shares_nothing() -> Result<()> {
+    fn file_tensors_are_copies() -> Result<()> {
         let mut params = Params::fresh(Seed(0), DType::F32, &Device::Cpu);
         let var = params.builder().param("bias", Kind::Vector, &[2], Init::Constant(1.0))?;
-        let kept = params.to_file()?;
+        let saved = params.to_file()?;
         var.set(&Tensor::zeros(2, DType::F32, &Device::Cpu)?)?;
-        assert_eq!(numbers(&kept, "bias"), [1.0, 1.0]);
+        assert_eq!(numbers(&saved, "bias"), [1.0, 1.0]);
         Ok(())
     }
 
     #[test]
-    fn a_load_that_fails_changes_nothing() -> Result<()> {
+    fn failed_load_changes_nothing() -> Result<()> {
         let mut params = Params::fresh(Seed(0), DType::F32, &Device::Cpu);
         for name in ["a", "b"] {
             params.builder().param(name, Kind::Vector, &[2], Init::Constant(1.0))?;
@@ -384,7 +389,7 @@ mod tests {
             (vec![("a", zeros(2)?), ("b", zeros(3)?)], "`b` has shape [3], but [2] is needed"),
             (
                 vec![("a", zeros(2)?), ("b", zeros(2)?), ("c", zeros(2)?)],
-                "`c` belongs to no layer of this architecture",
+                "`c` does not belong to this architecture",
             ),
         ] {
             let tensors: BTreeMap<_, _> =

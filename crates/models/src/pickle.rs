@@ -1,19 +1,20 @@
-//! PyTorch's `.pth` files, read without executing anything.
+//! Reads PyTorch's `.pth` files without executing code, like `torch.load(weights_only=True)`.
 //!
-//! A pickle is a program for a stack machine. Ours (`pickle/machine.rs`) knows the instructions that
-//! build dictionaries, lists and numbers; it calls nothing, and of the classes that a pickle may name
-//! it accepts the handful that `torch.save` needs for tensors and that training scripts put beside
-//! them, and refuses the file at any other.
+//! A pickle is a program for a stack machine. This machine (`pickle/machine.rs`) supports the instructions
+//! that build dictionaries, lists and numbers, and never calls anything. It accepts only the few classes
+//! that `torch.save` needs for tensors and that training scripts save together with them; a file that
+//! names any other class is refused.
 //!
-//! - Zip form (since PyTorch 1.6): `<name>/data.pkl`, and a file `<name>/data/<key>` a storage.
-//! - Old form: five pickles in a row (magic number, version, system, the object, the list of
-//!   storage keys), then for each key a count of elements, as i64, and the elements.
+//! - Zip format (since PyTorch 1.6): `<name>/data.pkl`, and a file `<name>/data/<key>` per storage.
+//! - Legacy format: five consecutive pickles (magic number, version, system, the object, the list of
+//!   storage keys), then for each key the number of elements, as i64, and the elements.
 //!
-//! What a file claims is held to what it has: time and memory are bounded by its length.
+//! Sizes in a file are checked against its content: time and memory are bounded by the file's length.
 //!
-//! candle's own reader knows the zip form only, and skips in silence what it does not understand.
+//! candle's own reader supports only the zip format, and silently skips what it does not support.
 
 mod archive;
+mod error;
 mod machine;
 
 use std::{
@@ -23,68 +24,40 @@ use std::{
 
 use candle::{DType, Device, Tensor};
 
+pub(crate) use self::error::PickleError;
 use self::{
     archive::Archive,
+    error::Result,
     machine::{Dict, Heap, Machine, Object, TensorPlan},
 };
 
-/// Why a `.pth` file could not be read.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum PickleError {
-    #[error("this `.pth` file is cut off: fetch it again")]
-    CutOff,
-    #[error(
-        "this `.pth` file would call `{0}`, which loading weights does not need: it is refused \
-         (save the weights alone, as `torch.save(model.state_dict(), ...)` or as `.safetensors`)"
-    )]
-    Forbidden(String),
-    #[error("this `.pth` file is damaged or of a newer format ({0}): save it as `.safetensors`")]
-    Malformed(String),
-    #[error(
-        "this `.pth` file builds more than any weights need: it is refused (save the weights alone, \
-         as `torch.save(model.state_dict(), ...)` or as `.safetensors`)"
-    )]
-    Endless,
-    #[error("this `.pth` file holds no tensors by name: save the model's `state_dict()`")]
-    NoTensors,
-    #[error(
-        "this `.pth` file holds several networks ({0}), and nothing says which is meant: save the \
-         `state_dict()` of the one alone"
-    )]
-    Several(String),
-    #[error(transparent)]
-    Tensor(#[from] candle::Error),
-}
-
-type Result<T> = std::result::Result<T, PickleError>;
-
-/// What a `.pth` file holds.
+/// The content of a `.pth` file.
 #[derive(Debug)]
 pub(crate) struct Content {
     /// The tensors of the network, by name.
     pub(crate) tensors: Vec<(String, Tensor)>,
-    /// Where in a checkpoint of more than them they are, `state_dict` for example; empty where the
-    /// file is them.
+    /// The key of the weights in a training checkpoint, for example `state_dict`; empty if the file is the
+    /// state dict itself.
     pub(crate) place: String,
-    /// What else has tensors: a tensor's name, or a place with the number of its tensors.
+    /// The other tensors: a tensor's name, or a key with its number of tensors.
     pub(crate) beside: Vec<String>,
 }
 
-/// The number that PyTorch's old form begins with.
+/// The magic number at the start of PyTorch's legacy format.
 const MAGIC: [u8; 10] = [0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19];
 
-/// Whether a file begins as one of the two forms does.
+/// Returns whether a file begins like one of the two formats.
 pub(crate) fn looks_like_pth(bytes: &[u8]) -> bool {
-    // A zip archive, or a pickle (`\x80` and a version). A safetensors file may begin so as well, with
-    // the length of its header: that has 8 bytes, the highest of which are 0, and a `{` behind it.
+    // A zip archive, or a pickle (`\x80` and a version). A safetensors file may begin with the same bytes,
+    // in the length of its header: that has 8 bytes, the highest of which are 0, followed by `{`.
     let is_safetensors = matches!(bytes, [_, _, _, _, _, _, 0, 0, b'{', ..]);
     let begins = bytes.starts_with(b"PK\x03\x04") || matches!(bytes, [0x80, 2..=5, ..]);
     begins && !is_safetensors
 }
 
-/// The tensors of a `.pth` file.
+/// Reads the tensors of a `.pth` file.
 pub(crate) fn read(bytes: &[u8]) -> Result<Content> {
-    if bytes.starts_with(b"PK") { read_zip(bytes) } else { read_old(bytes) }
+    if bytes.starts_with(b"PK") { read_zip(bytes) } else { read_legacy(bytes) }
 }
 
 fn read_zip(bytes: &[u8]) -> Result<Content> {
@@ -97,7 +70,7 @@ fn read_zip(bytes: &[u8]) -> Result<Content> {
     content(machine.heap(), object, bytes.len(), |key| archive.get(&[dir, b"data/", key].concat()))
 }
 
-fn read_old(bytes: &[u8]) -> Result<Content> {
+fn read_legacy(bytes: &[u8]) -> Result<Content> {
     let mut machine = Machine::new(bytes);
     let magic = machine.run()?;
     if !matches!(magic, Object::Bytes(it) if *it == MAGIC) {
@@ -118,7 +91,7 @@ fn read_old(bytes: &[u8]) -> Result<Content> {
         let n = i64::from_le_bytes(machine.take(8)?.try_into().expect("eight bytes"));
         let width = machine.element_sizes.get(key).copied().unwrap_or(0);
         let n = usize::try_from(n).ok().and_then(|it| it.checked_mul(width));
-        storages.insert(key, machine.take(n.ok_or(PickleError::CutOff)?)?);
+        storages.insert(key, machine.take(n.ok_or(PickleError::Truncated)?)?);
     }
     content(machine.heap(), object, bytes.len(), |key| {
         let name = || String::from_utf8_lossy(key).into_owned();
@@ -127,12 +100,8 @@ fn read_old(bytes: &[u8]) -> Result<Content> {
     })
 }
 
-fn malformed(what: &str) -> PickleError {
-    PickleError::Malformed(what.to_owned())
-}
-
-/// What training scripts call the weights in a checkpoint of more than them, the better first: as they
-/// are, and as an average over time (timm's and torchvision's scripts, and others).
+/// The keys of the weights in the checkpoints of training scripts (timm's, torchvision's and others), the
+/// preferred first: the weights, then their averages (EMA).
 const STATE_KEYS: [&str; 12] = [
     "state_dict",
     "model_state_dict",
@@ -148,23 +117,23 @@ const STATE_KEYS: [&str; 12] = [
     "params_ema",
 ];
 
-/// How deep in a checkpoint weights may be.
-const DEEPEST: usize = 4;
+/// The maximum nesting depth of weights in a checkpoint.
+const MAX_DEPTH: usize = 4;
 
 /// A dictionary with tensors.
 struct Candidate {
-    /// Its keys from the outermost on, with dots between.
+    /// Its keys from the outermost one, joined by dots.
     place: String,
     dict: Dict,
     depth: usize,
     n_tensors: usize,
-    /// Of these, the ones that are named as a network's parameters are: `layer1.0.conv1.weight`.
+    /// How many of them have a name like a network's parameter: `layer1.0.conv1.weight`.
     n_dotted: usize,
-    /// Its key's position among those that weights go by.
+    /// The position of its key in [`STATE_KEYS`].
     rank: Option<usize>,
 }
 
-/// The dictionaries with tensors in what a pickle has built, but for an optimizer's.
+/// Finds the dictionaries with tensors in an unpickled object, except an optimizer's.
 fn candidates(heap: &Heap<'_>, root: Dict) -> Vec<Candidate> {
     let (mut found, mut seen) = (Vec::new(), HashSet::from([root]));
     let mut queue = VecDeque::from([(String::new(), None, root, 0)]);
@@ -178,7 +147,7 @@ fn candidates(heap: &Heap<'_>, root: Dict) -> Vec<Candidate> {
                     n_dotted += usize::from(key.contains(&b'.'));
                 }
                 Object::Dict(inner)
-                    if depth < DEEPEST && !key.starts_with(b"opt") && seen.insert(inner) =>
+                    if depth < MAX_DEPTH && !key.starts_with(b"opt") && seen.insert(inner) =>
                 {
                     let key = String::from_utf8_lossy(key);
                     let rank = STATE_KEYS.iter().position(|it| *it == key);
@@ -195,19 +164,19 @@ fn candidates(heap: &Heap<'_>, root: Dict) -> Vec<Candidate> {
     found
 }
 
-/// The network's weights among the dictionaries of a checkpoint.
+/// Selects the network's weights among the dictionaries of a checkpoint.
 ///
-/// A tensor or two beside them (a score, class weights) have no parameters' names, and are fewer.
+/// Other tensors (a score, class weights) are fewer and not named like parameters.
 fn choose(candidates: &[Candidate]) -> Result<&Candidate> {
     let most_dotted = candidates.iter().map(|it| it.n_dotted).max().unwrap_or(0);
-    // An average may have a counter more.
-    let is_like = |it: &&Candidate| it.n_dotted * 2 >= most_dotted;
+    // An average (EMA) may have an extra counter, so counts need not be equal.
+    let is_similar = |it: &&Candidate| it.n_dotted * 2 >= most_dotted;
     let order = |it: &Candidate| {
         let unknown = STATE_KEYS.len() + usize::from(it.depth > 0);
         let depth = if it.rank.is_some() { it.depth } else { 0 };
         (it.rank.unwrap_or(unknown), depth, Reverse(it.n_tensors))
     };
-    let likely: Vec<&Candidate> = candidates.iter().filter(is_like).collect();
+    let likely: Vec<&Candidate> = candidates.iter().filter(is_similar).collect();
     let best = likely.iter().min_by_key(|it| order(it)).ok_or(PickleError::NoTensors)?;
     let same = likely.iter().filter(|it| order(it) == order(best));
     let places: Vec<String> = same.map(|it| format!("`{}`", it.place)).collect();
@@ -217,10 +186,10 @@ fn choose(candidates: &[Candidate]) -> Result<&Candidate> {
     Ok(best)
 }
 
-/// The weights of what a pickle has built.
+/// Reads the weights of an unpickled object.
 ///
-/// - `n_bytes`: the file's.
-/// - `storage`: the content of a storage by its key.
+/// - `n_bytes`: the file's length.
+/// - `storage`: returns the content of a storage by its key.
 fn content<'a>(
     heap: &Heap<'a>,
     object: Object<'a>,
@@ -242,7 +211,7 @@ fn content<'a>(
             false => beside.push(format!("`{}` ({} tensors)", it.place, it.n_tensors)),
         }
     }
-    // Tensors may share a storage, but not so that a small file fills the memory.
+    // Tensors may share a storage, but a small file must not fill the memory.
     let mut n_left = n_bytes.saturating_mul(4).saturating_add(1 << 20);
     let mut storages: HashMap<&[u8], &[u8]> = HashMap::new();
     let mut made: HashMap<_, Tensor> = HashMap::new();
@@ -262,7 +231,7 @@ fn content<'a>(
                 };
                 let elements = plan.elements(bytes)?;
                 let cost = elements.n * plan.storage.element_size;
-                n_left = n_left.checked_sub(cost).ok_or(PickleError::Endless)?;
+                n_left = n_left.checked_sub(cost).ok_or(PickleError::TooLarge)?;
                 let tensor = elements.tensor(plan, dtype, bytes)?;
                 made.insert(same, tensor.clone());
                 tensor
@@ -276,20 +245,22 @@ fn content<'a>(
     }
 }
 
-/// How many elements a tensor has, all of which are stored.
+/// The number of elements of a tensor; all of them are in the storage.
 struct Elements {
     n: usize,
-    /// Whether they lie one after the other.
+    /// Whether they are contiguous in row-major order.
     is_contiguous: bool,
 }
 
 impl TensorPlan<'_> {
+    /// Checks that the tensor's elements are in the storage.
+    ///
     /// # Errors
-    /// Elements that are not in the storage, or more of them than are stored.
+    /// Elements outside the storage, or more elements than are stored.
     fn elements(&self, storage: &[u8]) -> Result<Elements> {
-        // Also of a tensor without elements, the other sizes are to make sense.
+        // The other sizes must be valid even for a tensor without elements.
         let area = self.dims.iter().try_fold(1_usize, |n, &dim| n.checked_mul(dim.max(1)));
-        let area = area.ok_or(PickleError::CutOff)?;
+        let area = area.ok_or(PickleError::Truncated)?;
         if self.dims.contains(&0) {
             return Ok(Elements { n: 0, is_contiguous: true });
         }
@@ -299,10 +270,10 @@ impl TensorPlan<'_> {
                 at.checked_add(dim.checked_sub(1)?.checked_mul(stride)?)
             });
         let n_stored = storage.len() / self.storage.element_size;
-        // A tensor with more elements than are stored repeats them, which no weight does, and which
-        // could fill the memory.
+        // A tensor with more elements than are stored repeats them (an expanded view): weights never do,
+        // and it could fill the memory.
         if n > n_stored || last.is_none_or(|it| it >= n_stored) {
-            return Err(PickleError::CutOff);
+            return Err(PickleError::Truncated);
         }
         let mut want = 1;
         let is_contiguous = self.dims.iter().zip(&self.strides).rev().all(|(&dim, &stride)| {
@@ -315,6 +286,7 @@ impl TensorPlan<'_> {
 }
 
 impl Elements {
+    /// Reads the tensor from its storage.
     fn tensor(&self, plan: &TensorPlan<'_>, dtype: DType, storage: &[u8]) -> Result<Tensor> {
         let (n, size) = (self.n, plan.storage.element_size);
         if n == 0 {

@@ -1,67 +1,63 @@
-//! Networks by the names that timm gives them, and what their published weights were made for.
+//! Published networks by their timm names, and the preprocessing of their weights.
 //!
 //! Wightman, "PyTorch Image Models", <https://github.com/huggingface/pytorch-image-models>, version
-//! 1.0.31: the weights that it takes for a name when nothing else is said. The facts are held to
-//! those of the package itself (`tests/golden/published.py`).
-
-mod origin;
+//! 1.0.31: the default weights of each name. The table is compared with the package itself
+//! (`tests/golden/published.py`).
 
 use candle::Result;
 use ops::Padding;
-
-pub use self::origin::{Colours, Convention, Given, Origin, Told};
 
 use crate::{
     BackboneConfig, ConvNeXt, ConvNeXtSize, DenseNet, EfficientNet, Params, ResNet, Variant, Vgg,
     XResNet,
 };
 
-/// A network as it was published.
+/// A published network.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Published {
     /// timm's name.
     pub name: &'static str,
-    /// What to build.
+    /// The architecture and its settings.
     pub backbone: BackboneConfig,
-    /// Which of the weights of that name the rest is about, as timm calls them.
+    /// timm's tag of the weights that the other fields describe.
     pub tag: &'static str,
-    /// What pictures these weights want.
+    /// The preprocessing of these weights.
     pub input: Input,
-    /// Multiplications, each with its addition, for one picture of that size and 1000 classes.
+    /// Multiply-adds (MACs) for one image of the input size and 1000 classes.
     pub multiply_adds: u64,
 }
 
-/// How pictures were prepared for published weights.
+/// The preprocessing of published weights.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Input {
     /// `[height, width]` in pixels.
     pub size: [usize; 2],
-    /// The part of the resized picture's shorter side that the size is.
+    /// timm's `crop_pct`: the size as a fraction of the resized image's shorter side.
     pub crop: f64,
-    /// How pictures are resized.
+    /// The interpolation of the resize.
     pub interpolation: Interpolation,
-    /// The colours that become 0, where 1 is the brightest.
+    /// The channel means, of values in 0..1.
     pub mean: [f64; 3],
-    /// What becomes 1 above the mean.
+    /// The channel standard deviations.
     pub std: [f64; 3],
 }
 
-/// How source pixels are weighed when a picture is resized.
+/// The interpolation when an image is resized.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "their names say all there is to say")]
+#[expect(missing_docs, reason = "the names suffice")]
 pub enum Interpolation {
     Bilinear,
     Bicubic,
 }
 
-/// A mean and a deviation of the three colours.
+/// Mean and standard deviation of the three channels.
 type MeanStd = ([f64; 3], [f64; 3]);
 
-/// Means and deviations that are no further apart are the same.
+/// Means and standard deviations that differ by less count as equal.
 const NEAR: f64 = 0.005;
-/// Of ImageNet's pictures.
+/// ImageNet's statistics.
 const IMAGENET: MeanStd = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]);
-/// From -1 to 1, as Inception began it.
+/// Inception's normalisation to -1..1.
 const HALF: MeanStd = ([0.5; 3], [0.5; 3]);
 
 /// Every published network that can be built here.
@@ -73,7 +69,7 @@ pub fn published() -> Vec<Published> {
         B0, B1, B2, B3, B4, B5, B6, B7, Lite0, Lite1, Lite2, Lite3, Lite4, V2L, V2M, V2S,
     };
     vec![
-        // The shorter side is resized to the size divided by the crop; multiply-adds are last.
+        // The shorter side is resized to size / crop; the last column is multiply-adds.
         of("tf_efficientnet_b0",   tf(B0),                   "ns_jft_in1k",         224, 0.875, Bicubic,  IMAGENET, 385_814_752),
         of("efficientnet_b0",      pt(B0),                   "ra_in1k",             224, 0.875, Bicubic,  IMAGENET, 385_814_752),
         of("tf_efficientnet_b1",   tf(B1),                   "ns_jft_in1k",         240, 0.882, Bicubic,  IMAGENET, 686_802_832),
@@ -149,12 +145,12 @@ fn of(
     Published { name, backbone, tag, input, multiply_adds }
 }
 
-/// As TensorFlow pads and norms.
+/// With TensorFlow's padding and norm epsilon.
 fn tf(variant: Variant) -> BackboneConfig {
     efficientnet(variant, Padding::Same, 1e-3)
 }
 
-/// As PyTorch does.
+/// With PyTorch's padding and norm epsilon.
 fn pt(variant: Variant) -> BackboneConfig {
     efficientnet(variant, Padding::Symmetric, 1e-5)
 }
@@ -199,38 +195,38 @@ fn convnext(size: ConvNeXtSize) -> BackboneConfig {
 }
 
 impl Published {
-    /// The published network that a config describes, if it is one.
+    /// Returns the published network that a config describes, if any.
     pub fn find(backbone: &BackboneConfig) -> Option<Published> {
-        let asked = answering(backbone);
-        published().into_iter().find(|it| answering(&it.backbone) == asked)
+        let wanted = for_inference(backbone);
+        published().into_iter().find(|it| for_inference(&it.backbone) == wanted)
     }
 
-    /// The parameters and buffers of the backbone, blank, and the number of its features.
+    /// Returns the backbone's parameters and buffers without values, and its number of features.
     pub fn params(&self) -> Result<(Params, usize)> {
         Ok((blank(&self.backbone)?, self.backbone.get().width()))
     }
 
-    /// How many numbers training changes, with a classifier of 1000 classes.
+    /// The number of trainable parameters, with a classifier of 1000 classes.
     pub fn n_parameters(&self) -> Result<usize> {
         let (params, width) = self.params()?;
-        Ok(params.n_trained() + (width + 1) * 1000)
+        Ok(params.n_trainable() + (width + 1) * 1000)
     }
 
-    /// The name with the weights', if there are any: `tf_efficientnet_lite0.in1k`.
+    /// The name with the tag of the weights, if there are any: `tf_efficientnet_lite0.in1k`.
     pub fn full_name(&self) -> String {
-        match self.is_trained() {
+        match self.is_trainable() {
             true => format!("{}.{}", self.name, self.tag),
             false => self.name.to_owned(),
         }
     }
 
-    /// Whether there are weights of that name.
-    pub fn is_trained(&self) -> bool {
+    /// Whether timm publishes weights for this name.
+    pub fn is_trainable(&self) -> bool {
         self.tag != "untrained"
     }
 }
 
-/// The parameters and buffers of a backbone, without numbers.
+/// The parameters and buffers of a backbone, without values.
 pub(crate) fn blank(backbone: &BackboneConfig) -> Result<Params> {
     let mut params = Params::blank();
     for stage in backbone.get().stages() {
@@ -239,10 +235,11 @@ pub(crate) fn blank(backbone: &BackboneConfig) -> Result<Params> {
     Ok(params)
 }
 
-/// A config as far as answers depend on it: what is left out is said, what only training knows is not.
-fn answering(backbone: &BackboneConfig) -> BackboneConfig {
+/// Returns the part of a config that inference depends on: defaults are filled in, and settings that only
+/// affect training are reset.
+pub(crate) fn for_inference(backbone: &BackboneConfig) -> BackboneConfig {
     match backbone {
-        BackboneConfig::EfficientNet(it) => BackboneConfig::EfficientNet(it.answering()),
+        BackboneConfig::EfficientNet(it) => BackboneConfig::EfficientNet(it.for_inference()),
         BackboneConfig::ResNet(it) => {
             BackboneConfig::ResNet(ResNet { drop_path: 0.0, ..it.clone() })
         }
@@ -261,20 +258,20 @@ fn answering(backbone: &BackboneConfig) -> BackboneConfig {
 }
 
 impl Input {
-    /// The shorter side of the resized picture, before the crop: timm rounds it down.
+    /// The shorter side of the resized image before the crop, rounded down as in timm.
     pub fn resized(&self) -> usize {
         let shorter = self.size[0].min(self.size[1]);
         (shorter as f64 / self.crop).floor() as usize
     }
 
-    /// Whether normalising by these numbers is the same to a network: (x - 127) / 128 is
-    /// (x - 127.5) / 127.5 to it.
+    /// Returns whether normalising by this mean and standard deviation is equivalent: (x - 127) / 128 counts
+    /// as (x - 127.5) / 127.5.
     pub fn is_normalised_by(&self, mean: [f64; 3], std: [f64; 3]) -> bool {
         let near = |a: [f64; 3], b: [f64; 3]| a.iter().zip(b).all(|(a, b)| (a - b).abs() < NEAR);
         near(self.mean, mean) && near(self.std, std)
     }
 
-    /// What the colours are normalised with, in a word where there is one.
+    /// The normalisation, by name if it has one.
     pub fn colours(&self) -> String {
         let Input { mean, std, .. } = self;
         match (*mean, *std) {
@@ -286,7 +283,7 @@ impl Input {
 }
 
 impl Interpolation {
-    /// As configs write it.
+    /// The name in configs.
     pub fn name(self) -> &'static str {
         match self {
             Interpolation::Bilinear => "bilinear",
@@ -312,7 +309,7 @@ mod tests {
     use crate::{BackboneConfig, EfficientNet, Variant};
 
     #[test]
-    fn no_name_stands_for_two_networks() {
+    fn names_are_unique() {
         let mut names: Vec<&str> = published().into_iter().map(|it| it.name).collect();
         names.sort();
         assert!(names.windows(2).all(|pair| pair[0] != pair[1]), "{names:?}");
@@ -320,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn the_table_says_what_timm_says() {
+    fn table_equals_timms() {
         let golden = Golden::read("published").at("networks");
         let ours: Vec<&str> = published().iter().map(|it| it.name).collect();
         let mut sorted = ours.clone();
@@ -342,7 +339,7 @@ mod tests {
     }
 
     #[test]
-    fn what_only_training_knows_makes_no_other_network() {
+    fn training_settings_do_not_change_the_published_network() {
         let found = |it| Published::find(&BackboneConfig::EfficientNet(it)).map(|it| it.name);
         let plain = EfficientNet::default();
         let lite = EfficientNet { variant: Variant::Lite0, ..plain.clone() };
@@ -354,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    fn the_side_before_the_crop_is_timms() {
+    fn resized_side_is_timms() {
         let side = |name: &str| {
             published().into_iter().find(|it| it.name == name).map(|it| it.input.resized())
         };

@@ -1,4 +1,4 @@
-//! Residual blocks: what is learned is what to add to the input.
+//! Residual blocks: y = act(f(x) + x).
 //!
 //! He et al., "Deep Residual Learning for Image Recognition", 2015,
 //! <https://arxiv.org/abs/1512.03385>.
@@ -12,19 +12,20 @@ use crate::{
     params::Builder,
 };
 
-/// The end of a residual block: act(f(x) + x), where learning drops f(x) of whole pictures.
+/// The end of a residual block: act(f(x) + x), where training drops f(x) of whole images (stochastic
+/// depth).
 pub(crate) struct Residual {
-    /// Of the stream of random numbers.
+    /// The name of the random stream.
     pub(crate) name: String,
-    /// The chance that a picture's is dropped.
+    /// The probability that f(x) of an image is dropped.
     pub(crate) drop_path: f64,
     pub(crate) activation: Activation,
 }
 
 impl Residual {
     /// - `last`: the last convolution of f.
-    /// - `xs`: what that gets.
-    /// - `skip`: what goes past the block.
+    /// - `xs`: the input of `last`.
+    /// - `skip`: the output of the shortcut.
     pub(crate) fn forward(
         &self,
         last: &ConvNorm,
@@ -34,28 +35,29 @@ impl Residual {
     ) -> Result<Value> {
         match pass {
             Pass::Eval if last.norm.activation == Activation::None => {
-                let then = last.norm.finish(self.activation)?.plus(skip);
-                last.conv.finished(xs, pass, then)
+                let then = last.norm.epilogue(self.activation)?.plus(skip);
+                last.conv.with_epilogue(xs, pass, then)
             }
             _ => self.add(&last.forward(xs, pass)?, skip, pass),
         }
     }
 
-    /// act(ys + skip), where learning drops the ys of whole pictures.
+    /// act(ys + skip), where training drops the ys of whole images.
     pub(crate) fn add(&self, ys: &Value, skip: &Value, pass: &Pass<'_>) -> Result<Value> {
         let ys = ops::drop_path(ys, self.drop_path, pass, &self.name)?;
         ops::activate(&ops::sum(&ys, skip)?, self.activation)
     }
 }
 
-/// One residual block: convolutions, and what goes past them.
+/// One residual block: convolutions and a shortcut.
 pub(crate) struct ResidualBlock {
     /// All convolutions but the last.
     inner: Vec<ConvNorm>,
     last: ConvNorm,
     squeeze_excite: Option<SqueezeExcite>,
-    /// What goes past the block is brought to the result's size and width.
+    /// The shortcut's pooling, to the output's size.
     pool: Option<Window>,
+    /// The shortcut's convolution, to the output's size and width.
     downsample: Option<ConvNorm>,
     residual: Residual,
 }

@@ -1,13 +1,13 @@
-//! ResNet: blocks of convolutions that learn what to add to their input.
+//! ResNet: residual blocks, whose convolutions compute what is added to their input.
 //!
 //! He et al., "Deep Residual Learning for Image Recognition", 2015,
 //! <https://arxiv.org/abs/1512.03385>. As in torchvision and timm, the stride of a bottleneck is in
-//! its 3x3 convolution instead of its first ("version 1.5"), and as in timm a fresh block begins as
-//! nothing: its last norm's scale is 0.
-//! ResNeXt has its 3x3 convolutions in groups: Xie et al., 2016, <https://arxiv.org/abs/1611.05431>;
-//! SE-ResNet gates what a block adds: Hu et al., 2017, <https://arxiv.org/abs/1709.01507>, with timm's
-//! sixteenth of the channels in between, in eights.
-//! Parameters carry the names of torchvision and timm, which are the same.
+//! its 3x3 convolution instead of its first ("version 1.5"), and as in timm the scale of a block's last
+//! norm is initialised to 0, so that a block starts as the identity.
+//! ResNeXt has grouped 3x3 convolutions: Xie et al., 2016, <https://arxiv.org/abs/1611.05431>;
+//! SE-ResNet gates the channels that a block adds: Hu et al., 2017, <https://arxiv.org/abs/1709.01507>,
+//! with timm's reduction to a sixteenth of the channels, rounded to a multiple of 8.
+//! Parameters have the names of torchvision and timm, which are the same.
 
 use candle::Result;
 use ops::{Activation, Padding, Window};
@@ -27,21 +27,21 @@ use crate::{
 pub struct ResNet {
     /// Layers with weights: 18, 34, 50, 101 or 152.
     pub depth: usize,
-    /// Groups of the 3x3 convolutions; from 50 layers on.
+    /// Groups of the 3x3 convolutions; needs at least 50 layers.
     pub groups: usize,
-    /// Channels of a group in the first stage, and twice as many in each after it.
+    /// Channels per group in the first stage, doubled in each stage after it.
     pub group_width: usize,
-    /// Whether a block gates its channels.
+    /// Whether blocks have squeeze-and-excitation.
     pub squeeze_excite: bool,
-    /// Stochastic depth: the chance that the last block is dropped, falling linearly to 0 at the
-    /// first.
+    /// Stochastic depth: the probability that the last block is dropped, decreasing linearly to 0 at
+    /// the first.
     pub drop_path: f64,
-    /// Multiplies all widths. No published weights fit then.
+    /// Multiplies all widths; published weights fit only 1.0.
     pub width: f64,
 }
 
 impl Default for ResNet {
-    /// ResNet-50 as it was published.
+    /// ResNet-50 as published.
     fn default() -> ResNet {
         ResNet {
             depth: 50,
@@ -56,8 +56,8 @@ impl Default for ResNet {
 
 const STEM_WIDTH: usize = 64;
 
-/// How a depth is made up: blocks of each stage, and whether a block is 1x1, 3x3, 1x1 instead of
-/// two 3x3. Table 1 of the paper.
+/// The number of blocks of each stage, and whether a block is a bottleneck (1x1, 3x3, 1x1) instead of
+/// two 3x3, by depth. Table 1 of the paper.
 pub(crate) fn blocks_of(depth: usize) -> Option<([usize; 4], bool)> {
     Some(match depth {
         18 => ([2, 2, 2, 2], false),
@@ -69,10 +69,10 @@ pub(crate) fn blocks_of(depth: usize) -> Option<([usize; 4], bool)> {
     })
 }
 
-/// The depths that [`blocks_of`] knows.
+/// The depths that [`blocks_of`] accepts.
 pub(crate) const DEPTHS: [usize; 5] = [18, 34, 50, 101, 152];
 
-/// What is wrong with a depth, if anything is.
+/// Returns the problem with a depth, if any.
 pub(crate) fn depth_problem(depth: usize) -> Option<String> {
     let is_known = blocks_of(depth).is_some();
     (!is_known).then(|| format!("`depth` is one of {DEPTHS:?}, not {depth}"))
@@ -127,7 +127,7 @@ impl ResNet {
 
 struct Shape {
     n_in: usize,
-    /// Of the convolutions inside, where there is one group.
+    /// The width of the inner convolutions, before `groups` and `group_width` scale it.
     planes: usize,
     n_out: usize,
     stride: usize,
@@ -178,7 +178,7 @@ impl Architecture for ResNet {
         depth_problem(self.depth)
             .or_else(|| {
                 (in_groups && self.depth < 50)
-                    .then(|| "`groups` and `group_width` are there from `depth = 50` on".to_owned())
+                    .then(|| "`groups` and `group_width` need `depth = 50` or more".to_owned())
             })
             .or_else(|| {
                 let is_count = |it: usize| (1..=4096).contains(&it);
@@ -202,8 +202,8 @@ mod tests {
     use crate::{Architecture as _, stage::n_params};
 
     #[test]
-    fn sizes_are_the_published_ones() -> Result<()> {
-        // torchvision's and timm's counts with 1000 classes, less the classifier's.
+    fn parameter_counts_match_torchvision_and_timm() -> Result<()> {
+        // torchvision's and timm's counts with 1000 classes, without the classifier.
         let plain = |depth| ResNet { depth, ..ResNet::default() };
         let next = |depth, group_width| ResNet { groups: 32, group_width, ..plain(depth) };
         for (config, n, width) in [
@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn another_depth_is_no_resnet() {
+    fn unknown_depth_is_reported() {
         let err = ResNet { depth: 19, ..ResNet::default() }.problem().unwrap();
         assert!(err.contains("18, 34, 50, 101, 152") && err.contains("19"), "{err}");
     }

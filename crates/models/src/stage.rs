@@ -1,14 +1,14 @@
-//! A backbone in stages, which is how the field names its depths: what is frozen, what learns at
-//! which rate, where maps are taken, and what a branched head copies.
+//! A backbone in stages: the units in which layers are frozen, learning rates are set, feature maps are
+//! taken, and a branched head copies layers.
 
 use candle::Result;
 use ops::{Pass, Value};
 
 use crate::params::Builder;
 
-/// A part of a network: a function of its own parameters.
+/// A part of a network with its own parameters.
 pub trait Layer {
-    /// Turns maps `[n, h, w, c]` into maps, or at a backbone's end into features `[n, width]`.
+    /// Maps feature maps `[n, h, w, c]` to feature maps, or at a backbone's end to features `[n, width]`.
     fn forward(&self, xs: &Value, pass: &Pass<'_>) -> Result<Value>;
 }
 
@@ -18,14 +18,14 @@ impl<L: Layer + ?Sized> Layer for Box<L> {
     }
 }
 
-/// One after the other.
+/// Layers in sequence.
 impl<L: Layer> Layer for Vec<L> {
     fn forward(&self, xs: &Value, pass: &Pass<'_>) -> Result<Value> {
         self.iter().try_fold(xs.clone(), |xs, it| it.forward(&xs, pass))
     }
 }
 
-/// A stage that is not built yet, so that it can be built more than once.
+/// A stage that is not built yet: it can be built more than once.
 pub struct Stage<'a> {
     /// `stem`, `stage1`, ..., `neck`.
     pub name: String,
@@ -35,7 +35,7 @@ pub struct Stage<'a> {
 type Build<'a> = dyn Fn(Builder<'_>) -> Result<Box<dyn Layer>> + 'a;
 
 impl<'a> Stage<'a> {
-    /// A stage that `build` makes.
+    /// A stage that `build` builds.
     pub fn new<L: Layer + 'static>(
         name: impl Into<String>,
         build: impl Fn(Builder<'_>) -> Result<L> + 'a,
@@ -44,18 +44,18 @@ impl<'a> Stage<'a> {
         Stage { name: name.into(), build: Box::new(build) }
     }
 
-    /// Creates the parameters, and the layers that hold them.
+    /// Creates the parameters and the layers that hold them.
     pub fn build(&self, builder: Builder<'_>) -> Result<Box<dyn Layer>> {
         (self.build)(builder)
     }
 }
 
-/// How many numbers of an architecture training changes.
+/// The number of trainable parameters of an architecture.
 #[cfg(test)]
 pub(crate) fn n_params(architecture: &dyn crate::Architecture) -> Result<usize> {
     let mut params = crate::Params::blank();
     for stage in architecture.stages() {
         stage.build(params.builder())?;
     }
-    Ok(params.n_trained())
+    Ok(params.n_trainable())
 }

@@ -1,10 +1,10 @@
-//! VGG: 3x3 convolutions between poolings, and hidden layers after them.
+//! VGG: 3x3 convolutions and max pooling, followed by fully connected layers.
 //!
 //! Simonyan & Zisserman, "Very Deep Convolutional Networks", 2014,
-//! <https://arxiv.org/abs/1409.1556>, table 1; with batch norm as in torchvision, where its
-//! convolutions keep their bias. The map is brought to 7x7 before the hidden layers, whatever the
-//! picture's size.
-//! Parameters carry timm's names.
+//! <https://arxiv.org/abs/1409.1556>, table 1; with batch norm as in torchvision, whose
+//! convolutions keep their bias. Adaptive average pooling to 7x7 before the hidden layers allows images
+//! of any size.
+//! Parameters have timm's names.
 
 use candle::{Result, Var};
 use ops::{Activation, Padding, Pass, Value, Window};
@@ -23,19 +23,19 @@ use crate::{
 pub struct Vgg {
     /// Layers with weights: 11, 13, 16 or 19.
     pub depth: usize,
-    /// Whether batch norms follow the convolutions.
+    /// Whether the convolutions are followed by batch norms.
     pub batch_norm: bool,
-    /// Width of the two hidden layers after the convolutions; with 0 there are none, and the map
-    /// is averaged.
+    /// Width of the two hidden layers after the convolutions; with 0 there are none, but global average
+    /// pooling.
     pub hidden: usize,
-    /// The share of hidden numbers dropped in training.
+    /// Dropout probability after each hidden layer.
     pub dropout: f64,
-    /// Multiplies the convolutions' widths. No published weights fit then.
+    /// Multiplies the convolutions' widths; published weights fit only 1.0.
     pub width: f64,
 }
 
 impl Default for Vgg {
-    /// VGG-19 as it was published.
+    /// VGG-19 as published.
     fn default() -> Vgg {
         Vgg { depth: 19, batch_norm: false, hidden: 4096, dropout: 0.5, width: 1.0 }
     }
@@ -43,11 +43,11 @@ impl Default for Vgg {
 
 const WIDTHS: [usize; 5] = [64, 128, 256, 512, 512];
 const DEPTHS: [usize; 4] = [11, 13, 16, 19];
-/// The map before the hidden layers.
+/// The size of the feature map before the hidden layers.
 const MAP: [usize; 2] = [7, 7];
 
 impl Vgg {
-    /// Convolutions of each stage.
+    /// The number of convolutions of each stage.
     fn convs(&self) -> Option<[usize; 5]> {
         Some(match self.depth {
             11 => [1, 1, 2, 2, 2],
@@ -69,7 +69,7 @@ impl Architecture for Vgg {
         let mut stages = Vec::new();
         for (stage, depth) in self.convs().unwrap_or_default().into_iter().enumerate() {
             let (from, first, n_out) = (n_in, place, widths[stage]);
-            // torchvision counts convolution, norm and activation, and the pooling at the end.
+            // torchvision numbers convolution, norm and activation, and the pooling at the end.
             let step = if self.batch_norm { 3 } else { 2 };
             (n_in, place) = (n_out, place + depth * step + 1);
             stages.push(Stage::new(format!("stage{}", stage + 1), move |mut it| {
@@ -148,7 +148,7 @@ impl Layer for Activated {
     }
 }
 
-/// 2x2 pooling.
+/// 2x2 max pooling.
 struct Halve;
 
 impl Layer for Halve {
@@ -189,9 +189,9 @@ mod tests {
     use crate::{Architecture as _, stage::n_params};
 
     #[test]
-    fn sizes_are_the_published_ones() -> Result<()> {
-        // torchvision's count of VGG-16 and of VGG-19 with batch norm, with 1000 classes, less the
-        // classifier's and the hidden layers'.
+    fn parameter_counts_match_torchvision() -> Result<()> {
+        // torchvision's counts of VGG-16 and of VGG-19 with batch norm, with 1000 classes, without the
+        // classifier and the hidden layers.
         let hidden = (25_088 + 1) * 4096 + 4097 * 4096 + 4097 * 1000;
         let plain = Vgg { depth: 16, hidden: 0, ..Vgg::default() };
         assert_eq!(n_params(&plain)?, 138_357_544 - hidden);

@@ -1,6 +1,6 @@
-//! Published weights: finding out whose names a file uses, and taking them over.
+//! Published weights: detects which library's tensor names a file uses, and loads the weights.
 //!
-//! The library that wrote the names is recognised by the names themselves.
+//! The library is recognised by the tensor names alone.
 
 mod compare;
 mod error;
@@ -24,9 +24,12 @@ pub(crate) use self::{fit::fit, numbers::check_numbers};
 use crate::{BackboneConfig, Published, published, published::blank};
 
 impl WeightsFile {
-    /// The published networks that the tensors fit, or those that are closest; the better first.
+    /// Returns the published networks by how well the tensors fit them, the best first.
     ///
-    /// Networks that differ in what no file says (padding, say) come as one.
+    /// Networks that differ only in what a file does not contain (for example padding) share one entry.
+    ///
+    /// # Errors
+    /// A tensor operation that fails.
     pub fn closest(&self) -> Result<Vec<Fit>, WeightsError> {
         let weights: Vec<_> = self.weights().map(|(name, it)| (name, it.dims())).collect();
         let dims = unwrapped(weights.into_iter());
@@ -40,13 +43,13 @@ impl WeightsFile {
                 None => fits.push(fit),
             }
         }
-        // By shares: a small network has little that can be missing.
+        // By the fraction of tensors that differ: a small network has few that can be missing.
         let rank = |it: &Fit| (it.differences.len() * 10_000 / it.n_tensors, it.left_over.len());
         fits.sort_by_key(rank);
         Ok(fits)
     }
 
-    /// Whose names the file has for a backbone, if it has all of its tensors.
+    /// Returns the library whose tensor names the file uses, if it contains all tensors of the backbone.
     ///
     /// # Errors
     /// A tensor operation that fails.
@@ -60,19 +63,19 @@ impl WeightsFile {
 /// How well a file's tensors fit a published network.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Fit {
-    /// Networks that it is the same for.
+    /// timm's names of the networks with this fit.
     pub names: Vec<&'static str>,
-    /// Whose names the file uses, as far as it does.
+    /// The library whose tensor names fit best.
     pub library: &'static str,
-    /// The path before these names, which ends in a dot; empty for none.
+    /// The prefix of these names, which ends in a dot; empty for none.
     pub prefix: String,
-    /// Tensors of the backbone.
+    /// The number of the backbone's tensors.
     pub n_tensors: usize,
-    /// What is missing or of another shape; empty where the weights fit.
+    /// Missing tensors and shape mismatches; empty if the weights fit.
     pub differences: Vec<String>,
-    /// Classes of the file's classifier, if it has one.
+    /// The number of classes of the file's classifier, if it has one.
     pub n_classes: Option<usize>,
-    /// Tensors of the file that belong to nothing here.
+    /// Unexpected tensors: neither the backbone's nor the classifier's.
     pub left_over: Vec<String>,
 }
 
@@ -86,7 +89,7 @@ impl Fit {
         let [weight, bias] = classifier_names(&naming);
         let n_classes = dims.get(&weight).and_then(|it| it.first()).copied();
         used.extend([weight, bias]);
-        // What is of another shape is a difference, not left over.
+        // A shape mismatch is a difference, not an unexpected tensor.
         used.extend(naming.backbone.into_iter().map(|it| it.1));
         let left_over = dims.keys().filter(|&it| !used.contains(it));
         Ok(Fit {

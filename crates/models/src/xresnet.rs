@@ -1,11 +1,11 @@
 //! XResNet: fastai's ResNet.
 //!
-//! Beside [`ResNet`](crate::ResNet) the stem is three 3x3 convolutions, what goes past a block is
-//! pooled instead of skipped where the map shrinks, and each block begins as nothing.
+//! Compared with [`ResNet`](crate::ResNet), the stem is three 3x3 convolutions, and a shortcut that
+//! reduces the map has average pooling instead of a stride; each block starts as the identity.
 //!
 //! He et al., "Bag of Tricks for Image Classification", 2018, <https://arxiv.org/abs/1812.01187>
 //! (B, C and D); Howard & Gugger, "fastai: A Layered API", 2020, <https://arxiv.org/abs/2002.04688>.
-//! Parameters carry fastai's names.
+//! Parameters have fastai's names.
 
 use candle::Result;
 use ops::{Activation, Padding, Window};
@@ -25,8 +25,8 @@ use crate::{
 pub struct XResNet {
     /// Layers with weights, counted as in a ResNet: 18, 34, 50, 101 or 152.
     pub depth: usize,
-    /// Stochastic depth: the chance that the last block is dropped, falling linearly to 0 at the
-    /// first.
+    /// Stochastic depth: the probability that the last block is dropped, decreasing linearly to 0 at
+    /// the first.
     pub drop_path: f64,
     /// Multiplies all widths.
     pub width: f64,
@@ -39,7 +39,7 @@ impl Default for XResNet {
 }
 
 impl XResNet {
-    /// The width of the stem's end.
+    /// The width of the stem's output.
     fn stem_width(&self) -> usize {
         scaled(64, self.width, 8)
     }
@@ -92,7 +92,7 @@ impl Architecture for XResNet {
                         let names = [&*format!("{path}.0"), &*format!("{path}.1")];
                         convs.push(ConvNorm::new(&mut place, names, &plan, settings, activation)?);
                     }
-                    // What the pooling leaves out at an odd edge is a window of its own.
+                    // With an odd size, `Same` adds a window for the last row and column.
                     let pool = (stride > 1).then(|| Window::square(2, stride, Padding::Same));
                     let downsample = match n_in == n_out {
                         true => None,
@@ -137,8 +137,8 @@ mod tests {
     use crate::{Architecture as _, stage::n_params};
 
     #[test]
-    fn sizes_are_the_published_ones() -> Result<()> {
-        // fastai's count with 1000 classes, less the classifier's.
+    fn parameter_count_matches_fastai() -> Result<()> {
+        // fastai's count with 1000 classes, without the classifier.
         let config = XResNet::default();
         assert_eq!(n_params(&config)?, 25_576_264 - 2049 * 1000);
         assert_eq!(config.width(), 2048);

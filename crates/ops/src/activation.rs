@@ -1,43 +1,33 @@
-//! Activations: functions of each number alone.
+//! Elementwise activation functions.
 //!
 //! relu(x) = max(x, 0), relu6(x) = min(max(x, 0), 6), sigmoid(x) = 1 / (1 + e⁻ˣ),
-//! silu(x) = x·sigmoid(x), gelu(x) = x·Φ(x) with Φ the normal distribution. At their kinks the
-//! derivatives are 0, as in PyTorch.
-//!
-//! The result is not kept for the way back: the input is, and the slope is computed again from it.
+//! silu(x) = x·sigmoid(x), gelu(x) = x·Φ(x) with Φ the normal CDF. The derivatives at the
+//! kinks are 0, as in PyTorch.
 
-use std::rc::Rc;
-
-use candle::Result;
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    Value,
-    lanes::Lanes,
-    lens::{Grad, Lens, NormBack},
-    real::Real,
-};
+use crate::{lanes::Lanes, real::Real};
 
-/// What is done to each number after a layer.
+/// The elementwise function after a layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Activation {
-    /// Nothing.
+    /// The identity.
     None,
     /// max(x, 0).
     Relu,
-    /// min(max(x, 0), 6): Krizhevsky, 2010; used by networks made for 8-bit phones.
+    /// min(max(x, 0), 6): Krizhevsky, 2010; used by networks designed for 8-bit inference on phones.
     Relu6,
     /// x·sigmoid(x): Elfwing et al., 2017; also called swish.
     Silu,
     /// 1 / (1 + e⁻ˣ).
     Sigmoid,
-    /// x·Φ(x), exactly and not by its tanh: Hendrycks & Gimpel, 2016,
+    /// x·Φ(x), exact, without the tanh approximation: Hendrycks & Gimpel, 2016,
     /// <https://arxiv.org/abs/1606.08415>.
     Gelu,
 }
 
-/// The activation as a constant of the compiler's, so that each is a loop of its own.
+/// The activations as compile-time constants, so that each is a loop of its own.
 pub(crate) const NONE: u8 = Activation::None as u8;
 pub(crate) const RELU: u8 = Activation::Relu as u8;
 pub(crate) const RELU6: u8 = Activation::Relu6 as u8;
@@ -45,7 +35,7 @@ pub(crate) const SILU: u8 = Activation::Silu as u8;
 pub(crate) const SIGMOID: u8 = Activation::Sigmoid as u8;
 pub(crate) const GELU: u8 = Activation::Gelu as u8;
 
-/// Runs an expression with the constant `A` standing for an activation.
+/// Evaluates an expression with the constant `A` bound to an activation.
 macro_rules! by_activation {
     ($activation:expr, $A:ident => $body:expr) => {
         match $activation {
@@ -78,14 +68,13 @@ macro_rules! by_activation {
 }
 pub(crate) use by_activation;
 
-/// The activation `A` of a register of numbers, and its derivative there: they share their
-/// exponential.
+/// The activation `A` of a register of numbers, and its derivative: they share one exponential.
 ///
 /// # Safety
-/// As of [`Lanes`].
+/// Same as [`Lanes`].
 #[inline(always)]
 pub(crate) unsafe fn both_of<T: Real, V: Lanes<Number = T>, const A: u8>(x: V) -> (V, V) {
-    // SAFETY: the caller's.
+    // SAFETY: guaranteed by the caller.
     unsafe {
         let (zero, one, infinite) =
             (V::splat(T::ZERO), V::splat(T::ONE), V::splat(T::of(f64::INFINITY)));
@@ -107,108 +96,12 @@ pub(crate) unsafe fn both_of<T: Real, V: Lanes<Number = T>, const A: u8>(x: V) -
             }
             GELU => {
                 let (below, density) = x.normal();
-                // Where nothing is left of Φ or of φ, x may be infinite.
+                // Where Φ and φ underflow to 0, x may be infinite.
                 let (low, high) = (V::splat(T::of(-40.0)), V::splat(T::of(40.0)));
                 let x = x.clamp(low, infinite);
                 (x.mul(below), x.clamp(low, high).mul_add(density, below))
             }
             _ => (x, one),
-        }
-    }
-}
-
-/// Applies an activation to every number, when it is read.
-pub fn activate(xs: &Value, activation: Activation) -> Result<Value> {
-    if activation == Activation::None {
-        return Ok(xs.clone());
-    }
-    let x = xs.tensor()?;
-    let lens = Lens { activation, ..Lens::none(x.dims().last().copied().unwrap_or(1)) };
-    let (slot, seen, back) = (xs.slot(), x.clone(), lens.clone());
-    let ys = Value::record(&[xs], x, move |grad, slots| {
-        slots.give(slot, || {
-            let grad = grad.before_norm()?;
-            // Who has read it may have gone back through the activation already.
-            let norm = grad.before.is_none().then(|| Rc::new(NormBack::through(seen, back)));
-            Ok(Grad { norm, before: None, sums: None, gate_sums: None, ..grad })
-        })
-    })?;
-    Ok(ys.through(lens))
-}
-
-#[cfg(test)]
-mod tests {
-    use candle::{DType, Device, Result, Tensor, Var};
-    use testkit::check_close;
-
-    use super::{Activation, activate};
-    use crate::{Tape, Value, check::check, real::Real};
-
-    #[test]
-    fn are_what_the_textbooks_say() -> Result<()> {
-        let of = |activation, want: [f64; 4]| {
-            let xs = Tensor::new(&[-1.0f64, 0.0, 2.0, 7.0], &Device::Cpu)?;
-            let ys = activate(&Value::constant(xs), activation)?;
-            check_close(&ys.tensor()?, &want, 1e-9);
-            Ok::<_, candle::Error>(())
-        };
-        of(Activation::None, [-1.0, 0.0, 2.0, 7.0])?;
-        of(Activation::Relu, [0.0, 0.0, 2.0, 7.0])?;
-        of(Activation::Relu6, [0.0, 0.0, 2.0, 6.0])?;
-        of(Activation::Sigmoid, [0.268_941_421, 0.5, 0.880_797_078, 0.999_088_949])?;
-        of(Activation::Silu, [-0.268_941_421, 0.0, 1.761_594_156, 6.993_622_642])?;
-        // Φ(-1) = 0.158655254, Φ(2) = 0.977249868, 1 - Φ(7) = 1.28e-12.
-        of(Activation::Gelu, [-0.158_655_254, 0.0, 1.954_499_736, 7.0])
-    }
-
-    #[test]
-    fn extreme_numbers_stay_numbers() -> Result<()> {
-        let xs = Tensor::new(&[-1e4f32, 1e4], &Device::Cpu)?;
-        let silu = activate(&Value::constant(xs.clone()), Activation::Silu)?;
-        check_close(&silu.tensor()?, &[0.0, 1e4], 1e-30);
-        let sigmoid = activate(&Value::constant(xs), Activation::Sigmoid)?;
-        check_close(&sigmoid.tensor()?, &[0.0, 1.0], 1e-30);
-        Ok(())
-    }
-
-    #[test]
-    fn gelu_has_limits_and_no_number_stays_none() -> Result<()> {
-        fn check<T: Real>() -> Result<()> {
-            let xs = [f64::NEG_INFINITY, -1e30, -50.0, 50.0, 1e30, f64::INFINITY, f64::NAN];
-            let xs = Var::new(&xs.map(T::of), &Device::Cpu)?;
-            let tape = Tape::default();
-            let ys = tape.export(&activate(&tape.leaf(&xs), Activation::Gelu)?)?;
-            let grads = tape.backward(&ys.sum_all()?)?;
-            let list = |it: &Tensor| it.to_dtype(DType::F64)?.to_vec1::<f64>();
-            let (ys, slopes) = (list(&ys)?, list(grads.get(&xs).expect("a gradient"))?);
-            for (y, x) in ys[3..6].iter().zip(&list(&xs)?[3..]) {
-                assert_eq!(y, x);
-            }
-            assert!(ys[..3].iter().all(|it| it.abs() < 1e-30), "{ys:?}");
-            // A lens has no slope at an infinite number.
-            assert!(slopes[1..3].iter().all(|it| it.abs() < 1e-29), "{slopes:?}");
-            assert_eq!(slopes[3..5], [1.0, 1.0]);
-            assert!(ys[6].is_nan() && slopes[6].is_nan());
-            Ok(())
-        }
-        check::<f32>()?;
-        check::<f64>()
-    }
-
-    #[test]
-    fn have_the_right_gradients() {
-        use Activation::{Gelu, Relu, Relu6, Sigmoid, Silu};
-        for it in [Relu, Relu6, Silu, Sigmoid, Gelu] {
-            // Nine halves reach the upper kink of relu6 without landing on it.
-            check(&[&[31]], |xs| {
-                let wide = Value::record(&[&xs[0]], (xs[0].tensor()? * 9.0)?, {
-                    let slot = xs[0].slot();
-                    move |grad, slots| {
-                        slots.give(slot, || Ok(crate::lens::Grad::plain((grad.settle()? * 9.0)?)))
-                    }
-                })?;
-                activate(&wide, it)
-            });
         }
     }
 }

@@ -1,12 +1,12 @@
-//! Average pooling: the mean of each channel under each window of a map.
+//! Average pooling: the mean of each channel over each window of a feature map.
 //!
-//! y[i, j] = Σ x[rows of i, columns of j] / their number. A sliding window counts what of it lies on
-//! the map, and no padding; adaptive windows cut a map of any size into as many as are asked for:
-//! rows ⌊i·h/h'⌋..⌈(i + 1)·h/h'⌉, so that neighbours may share a row.
+//! y[i, j] = Σ x[rows of i, columns of j] / their number. A sliding window counts only the positions on
+//! the map, not the padding; adaptive windows split a map of any size into the requested number of
+//! windows: rows ⌊i·h/h'⌋..⌈(i + 1)·h/h'⌉, so that neighbours may share a row.
 //!
 //! As in PyTorch with `count_include_pad=False`; with a kernel of 2, a stride of 2 and
-//! [`Padding::Same`](crate::Padding::Same) also with `ceil_mode`. Since windows are rows times
-//! columns, each direction is summed up for itself.
+//! [`Padding::Same`](crate::Padding::Same) also with `ceil_mode`. Since the windows are
+//! separable, rows and columns are summed one after the other.
 
 use std::ops::Range;
 
@@ -15,18 +15,18 @@ use candle::{Result, bail};
 use crate::{
     Value, Window,
     blocks::{overwrite, rows_per_block},
-    isa::kernel,
-    lens::{Grad, GradView, View},
+    kernel::kernel,
     meter::{Job, Way, watch},
+    prologue::{Grad, GradView, View},
     real::{Real, by_dtype, tensor},
 };
 
-/// Averages what lies on the map under each window.
+/// Averages the positions on the map within each window.
 ///
 /// - `xs`: `[n, h, w, c]`.
 /// - returns: `[n, h', w', c]`.
 pub fn avg_pool(xs: &Value, window: Window) -> Result<Value> {
-    let &[n, h, w, _] = xs.dims() else { bail!("avg_pool: {:?} is no map", xs.dims()) };
+    let &[n, h, w, _] = xs.dims() else { bail!("avg_pool: {:?} is not a feature map", xs.dims()) };
     let grid = window.on(n, [h, w])?;
     let axis = |axis: usize| Axis {
         size: grid.size[axis],
@@ -41,14 +41,16 @@ pub fn avg_pool(xs: &Value, window: Window) -> Result<Value> {
     pool(xs, [axis(0), axis(1)])
 }
 
-/// Averages a map of any size to one of `out` rows and columns.
+/// Averages a map of any size to `out` rows and columns.
 ///
 /// - `xs`: `[n, h, w, c]`.
 /// - returns: `[n, h', w', c]` with `[h', w'] = out`, which may be larger than the map.
 pub fn adaptive_avg_pool(xs: &Value, out: [usize; 2]) -> Result<Value> {
-    let &[_, h, w, _] = xs.dims() else { bail!("adaptive_avg_pool: {:?} is no map", xs.dims()) };
+    let &[_, h, w, _] = xs.dims() else {
+        bail!("adaptive_avg_pool: {:?} is not a feature map", xs.dims())
+    };
     if h * w * out[0] * out[1] == 0 {
-        bail!("adaptive_avg_pool: a map of {h}x{w} cannot become one of {out:?}");
+        bail!("adaptive_avg_pool: a map of {h}x{w} cannot be pooled to {out:?}");
     }
     if out == [h, w] {
         return Ok(xs.clone());
@@ -60,31 +62,31 @@ pub fn adaptive_avg_pool(xs: &Value, out: [usize; 2]) -> Result<Value> {
     pool(xs, [axis(h, out[0]), axis(w, out[1])])
 }
 
-/// The windows along one direction of a map: neither their beginnings nor their ends go back.
+/// The windows along one axis of a map: their starts and their ends are non-decreasing.
 struct Axis {
     size: usize,
     windows: Vec<Range<usize>>,
 }
 
 impl Axis {
-    /// The windows that see a place.
-    fn seers(&self, at: usize) -> Range<usize> {
+    /// The windows that contain a position.
+    fn containing(&self, at: usize) -> Range<usize> {
         let first = self.windows.partition_point(|it| it.end <= at);
         first..self.windows.partition_point(|it| it.start <= at)
     }
 
-    /// What each number under a window counts.
+    /// The weight of each number in a window.
     fn share<T: Real>(&self, window: usize) -> T {
         T::of(1.0 / self.windows[window].len() as f64)
     }
 
-    /// The most numbers under one window.
+    /// The size of the largest window.
     fn longest(&self) -> usize {
         self.windows.iter().map(|it| it.len()).max().unwrap_or(0)
     }
 }
 
-/// The common part of the two functions above.
+/// The shared implementation of the two functions above.
 fn pool(xs: &Value, axes: [Axis; 2]) -> Result<Value> {
     let x = xs.raw()?;
     let (n, h, w, c) = x.dims4()?;
@@ -97,7 +99,7 @@ fn pool(xs: &Value, axes: [Axis; 2]) -> Result<Value> {
     };
     let _watch = watch(|| job(Way::Forward));
     let ys = by_dtype!("avg_pool", x, T => {
-        let ys = forward(&View::<T>::of(&x, xs.lens())?, n, &axes);
+        let ys = forward(&View::<T>::of(&x, xs.prologue())?, n, &axes);
         tensor(ys, &[n, oh, ow, c])
     })?;
     let (slot, dims) = (xs.slot(), x.dims().to_vec());
@@ -139,7 +141,7 @@ fn forward<T: Real>(xs: &View<'_, T>, n: usize, axes: &[Axis; 2]) -> Vec<T> {
         });
     };
     let per_block = rows_per_block(n * oh, down.longest() * w * c);
-    // SAFETY: each block is filled first.
+    // SAFETY: each block is filled before it is read.
     unsafe { overwrite(n * oh, ow * c, per_block, write) }.0
 }
 
@@ -152,7 +154,7 @@ fn backward<T: Real>(gs: &GradView<'_, T>, n: usize, axes: &[Axis; 2]) -> Vec<T>
             let (sums, line) = lines.split_at_mut(ow * c);
             for (row, dx) in rows.zip(dx.chunks_exact_mut(w * c)) {
                 sums.fill(T::ZERO);
-                for out in down.seers(row % h) {
+                for out in down.containing(row % h) {
                     let first = (row / h * oh + out) * ow;
                     match gs.plain(first, ow) {
                         Some(line) => add_share(line, down.share(out), sums),
@@ -171,7 +173,7 @@ fn backward<T: Real>(gs: &GradView<'_, T>, n: usize, axes: &[Axis; 2]) -> Vec<T>
         });
     };
     let per_block = rows_per_block(n * h, w * c);
-    // SAFETY: each block is filled first.
+    // SAFETY: each block is filled before it is read.
     unsafe { overwrite(n * h, w * c, per_block, write) }.0
 }
 
@@ -198,21 +200,21 @@ mod tests {
     }
 
     #[test]
-    fn only_what_lies_on_the_map_counts() -> Result<()> {
+    fn padding_is_not_counted() -> Result<()> {
         // 0 1 2
-        // 3 4 5 in windows of 2: the last column's holds 2 and 5 alone, where it is kept.
+        // 3 4 5 in windows of 2: the window of the last column, if kept, contains only 2 and 5.
         let ys = avg_pool(&map(2, 3)?, Window::square(2, 2, Padding::Same))?;
         check_close(&ys.tensor()?, &[2.0, 3.5], 1e-12);
         let ys = avg_pool(&map(2, 3)?, Window::square(2, 2, Padding::Symmetric))?;
         check_close(&ys.tensor()?, &[2.0], 1e-12);
-        // Windows of 3 at a corner hold 4 numbers: (0 + 1 + 3 + 4) / 4, (1 + 2 + 4 + 5) / 4.
+        // Windows of 3 at a corner contain 4 numbers: (0 + 1 + 3 + 4) / 4, (1 + 2 + 4 + 5) / 4.
         let ys = avg_pool(&map(2, 3)?, Window::square(3, 2, Padding::Symmetric))?;
         check_close(&ys.tensor()?, &[2.0, 3.0], 1e-12);
         Ok(())
     }
 
     #[test]
-    fn a_map_of_any_size_becomes_one_of_the_size_asked_for() -> Result<()> {
+    fn adaptive_pooling_gives_the_requested_size() -> Result<()> {
         // Columns 0..2, 1..3 of three.
         let ys = adaptive_avg_pool(&map(1, 3)?, [1, 2])?;
         check_close(&ys.tensor()?, &[0.5, 1.5], 1e-12);
@@ -227,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn has_the_right_gradient() {
+    fn gradient_is_correct() {
         for padding in [Padding::Symmetric, Padding::Same] {
             for (kernel, stride, h, w) in [(3, 2, 6, 5), (2, 2, 5, 4), (3, 1, 3, 3), (1, 2, 3, 4)] {
                 let window = Window::square(kernel, stride, padding);
@@ -240,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_and_is_read_through_a_lens() {
+    fn reads_and_is_read_through_a_prologue() {
         check(&[&[2, 4, 4, 5], &[5], &[5], &[5], &[5]], |v| {
             let (xs, _) = batch_norm(&v[0], &v[1], &v[2], 1e-3, Activation::Silu)?;
             let ys = avg_pool(&xs, Window::square(2, 2, Padding::Same))?;

@@ -1,11 +1,11 @@
-//! Batch normalisation and the activation after it, as a lens before the tensor that is normed.
+//! Batch normalisation and the activation after it, as a prologue of the normalised tensor.
 //!
 //! y = act(γ (x - μ) / √(σ² + ε) + β) for each channel, with the batch's mean μ and biased
-//! variance σ² in training, and given ones otherwise. It is applied when y is read: see
-//! [`lens`](crate::lens).
+//! variance σ² in training, and given statistics otherwise. It is applied lazily, when y is read: see
+//! [`prologue`](crate::prologue).
 //!
 //! Ioffe & Szegedy, "Batch Normalization", 2015, <https://arxiv.org/abs/1502.03167>.
-//! As in PyTorch, the running variance is to be fed with the unbiased one: see [`Moments`].
+//! As in PyTorch, the running variance must be updated with the unbiased variance: see [`Moments`].
 
 use std::{ops::Range, rc::Rc};
 
@@ -14,82 +14,19 @@ use candle::{DType, Result, Tensor, bail};
 use crate::{
     Activation, Value,
     blocks::{reduce, rows_per_block},
-    lanes::lanes_kernel,
-    lens::{Grad, GradView, Lens, NormBack, View, cast},
     meter::{Job, Way, watch},
-    real::{Real, by_dtype, tensor},
+    moments::{Moments, lines},
+    prologue::{Grad, GradView, NormBack, Prologue, View},
+    real::{Real, by_dtype, cast, tensor},
 };
 
-/// What a batch looked like, channel by channel.
-#[derive(Clone, Debug)]
-pub struct Moments {
-    /// The mean of each channel.
-    pub mean: Vec<f64>,
-    /// The biased variance of each channel, the one that the batch was normalised with.
-    pub variance: Vec<f64>,
-    /// How many numbers each channel had, at least 2.
-    pub count: usize,
-}
-
-impl Moments {
-    /// The variance that running statistics follow.
-    pub fn unbiased_variance(&self) -> impl Iterator<Item = f64> + '_ {
-        let correction = self.count as f64 / (self.count - 1) as f64;
-        self.variance.iter().map(move |it| it * correction)
-    }
-
-    /// The moments of rows of `c` numbers.
-    ///
-    /// Sums are taken of x - pivot, where the pivot is the channel's first number, so that a large
-    /// mean does not swallow the variance; of up to 64 rows in `T`, beyond in `f64`.
-    pub(crate) fn of<T: Real>(xs: &[T], c: usize) -> Moments {
-        let pivot = &xs[..c.min(xs.len())];
-        let mut totals = vec![0.0; 2 * c];
-        T::with_scratch(2 * c, |sums| {
-            for xs in xs.chunks(64 * c) {
-                sums.fill(T::ZERO);
-                add_moments(xs, pivot, sums);
-                totals.iter_mut().zip(&*sums).for_each(|(total, it)| *total += it.to_f64());
-            }
-        });
-        let count = xs.len() / c;
-        let n = count as f64;
-        let (sum, square) = totals.split_at(c);
-        let mean = sum.iter().zip(pivot).map(|(sum, pivot)| pivot.to_f64() + sum / n).collect();
-        let variance = sum.iter().zip(square).map(|(sum, square)| {
-            // Rounding may leave a tiny negative number where all values are the same.
-            (square / n - (sum / n) * (sum / n)).max(0.0)
-        });
-        Moments { mean, variance: variance.collect(), count }
-    }
-
-    /// The moments of all parts together, in their order.
-    ///
-    /// Chan et al., "Updating Formulae and a Pairwise Algorithm for Computing Sample Variances",
-    /// 1979.
-    pub(crate) fn join(parts: impl IntoIterator<Item = Moments>) -> Option<Moments> {
-        parts.into_iter().reduce(|mut all, part| {
-            let (n, m) = (all.count as f64, part.count as f64);
-            let share = m / (n + m);
-            for (idx, (mean, variance)) in part.mean.iter().zip(&part.variance).enumerate() {
-                let apart = mean - all.mean[idx];
-                let within = all.variance[idx] * (1.0 - share) + variance * share;
-                all.variance[idx] = within + apart * apart * share * (1.0 - share);
-                all.mean[idx] += apart * share;
-            }
-            all.count += part.count;
-            all
-        })
-    }
-}
-
-/// Normalises each channel by the batch's own statistics, and returns these as well.
+/// Normalises each channel by the statistics of the batch, and returns them as well.
 ///
 /// - `xs`: `[…, c]`, with at least two values for each channel.
 /// - `gamma`, `beta`: `[c]`.
 ///
 /// # Errors
-/// A batch with one value for each channel has no variance to learn from.
+/// A batch with a single value per channel: its variance is not defined.
 pub fn batch_norm(
     xs: &Value,
     gamma: &Value,
@@ -101,8 +38,8 @@ pub fn batch_norm(
     let count = xs.raw()?.elem_count() / n_channels;
     if count < 2 {
         bail!(
-            "batch norm has one value for each channel to train on ({:?}): \
-             use a larger batch or larger pictures, or leave the last short batch out",
+            "batch norm in training needs more than one value per channel, got {:?}: \
+             use a larger batch or larger images, or drop the last short batch",
             xs.dims()
         );
     }
@@ -115,7 +52,7 @@ pub fn batch_norm(
     Ok((ys, moments))
 }
 
-/// Normalises each channel by given statistics, which are constants for the gradient.
+/// Normalises each channel by given statistics, which are constants in the backward pass.
 ///
 /// - `mean`, `variance`: `[c]`.
 pub fn batch_norm_fixed(
@@ -131,7 +68,7 @@ pub fn batch_norm_fixed(
     normalise(xs, xs.tensor()?, gamma, beta, moments, eps, activation, false)
 }
 
-/// Scales and shifts each channel, when it is read: a bias, or a layer scale.
+/// Scales and shifts each channel, lazily: a bias, or a layer scale.
 ///
 /// - `scale`, `shift`: `[c]` each.
 pub fn scale_and_shift(
@@ -149,21 +86,7 @@ pub fn scale_and_shift(
     normalise(xs, x, scale, shift, moments, 0.0, activation, false)
 }
 
-/// A norm as a line for each channel: 1 / √(σ² + ε), scale and shift.
-pub(crate) fn lines(
-    gamma: &[f64],
-    beta: &[f64],
-    moments: &Moments,
-    eps: f64,
-) -> (Vec<f64>, Vec<f64>, Vec<f64>) {
-    let inverse: Vec<f64> = moments.variance.iter().map(|it| 1.0 / (it + eps).sqrt()).collect();
-    let scale: Vec<f64> = gamma.iter().zip(&inverse).map(|(g, i)| g * i).collect();
-    let shifts = beta.iter().zip(&moments.mean).zip(&scale);
-    let shift = shifts.map(|((b, mean), scale)| b - mean * scale).collect();
-    (inverse, scale, shift)
-}
-
-/// The common part of the two functions above.
+/// The shared implementation of the functions above.
 fn normalise(
     xs: &Value,
     x: Tensor,
@@ -179,18 +102,18 @@ fn normalise(
     let list = |it: &Value| it.raw()?.to_dtype(candle::DType::F64)?.to_vec1::<f64>();
     let (inverse, scale, shift) = lines(&list(gamma)?, &list(beta)?, &moments, eps);
     let (scale, shift, center) = (scale.into(), shift.into(), moments.mean.into());
-    let lens = Lens { scale, shift, center, activation, gate: None };
+    let prologue = Prologue { scale, shift, center, activation, gate: None };
 
     let (x_slot, gamma_slot, beta_slot) = (xs.slot(), gamma.slot(), beta.slot());
-    let (seen, norm) = (x.clone(), lens.clone());
+    let (saved, norm) = (x.clone(), prologue.clone());
     let ys = Value::record(&[xs, gamma, beta], x, move |grad, slots| {
         let _watch = watch(|| job(Way::Back));
         let grad = grad.before_norm()?;
-        let (x, mut lens) = (seen, norm);
+        let (x, mut prologue) = (saved, norm);
         if grad.before.is_some() {
-            lens.activation = Activation::None;
+            prologue.activation = Activation::None;
         }
-        let c = lens.scale.len();
+        let c = prologue.scale.len();
         let count = (x.elem_count() / c) as f64;
         let sums = match (&grad.sums, &grad.gate_sums, &grad.times) {
             (Some(it), _, _) => it.clone(),
@@ -199,9 +122,9 @@ fn normalise(
                 let plus = grad.plus.as_ref().map(list).transpose()?;
                 it.of_norm(&list(times)?, plus.as_deref())
             }
-            _ => by_dtype!("batch_norm", x, T => gradient_sums::<T>(&x, &lens, &grad))?,
+            _ => by_dtype!("batch_norm", x, T => gradient_sums::<T>(&x, &prologue, &grad))?,
         };
-        // Σ d is the gradient of β. The sum of d·(x - μ), over √(σ² + ε), is that of γ.
+        // Σ d is the gradient of β; Σ d·(x - μ) / √(σ² + ε) is that of γ.
         let (d_beta, d_gamma) = sums.split_at(c);
         let d_gamma: Vec<f64> = d_gamma.iter().zip(&inverse).map(|(sum, i)| sum * i).collect();
         let vector = |xs: &[f64]| {
@@ -209,25 +132,25 @@ fn normalise(
         };
         slots.give(gamma_slot, || vector(&d_gamma))?;
         slots.give(beta_slot, || vector(d_beta))?;
-        // dx = scale (d - mean(d) - x̂ mean(d x̂)), with x̂ = (x - μ) inverse: a line in x.
-        // With fixed statistics the two means are not there.
+        // dx = scale (d - mean(d) - x̂ mean(d x̂)), with x̂ = (x - μ) inverse: affine in x.
+        // With fixed statistics the two means are absent.
         let line = |idx: usize| match from_batch {
             true => {
-                let slope = -lens.scale[idx] * d_gamma[idx] / count * inverse[idx];
-                let at_mean = -lens.scale[idx] * d_beta[idx] / count;
-                (slope, at_mean - slope * lens.center[idx])
+                let slope = -prologue.scale[idx] * d_gamma[idx] / count * inverse[idx];
+                let at_mean = -prologue.scale[idx] * d_beta[idx] / count;
+                (slope, at_mean - slope * prologue.center[idx])
             }
             false => (0.0, 0.0),
         };
         let (slope, offset): (Vec<f64>, Vec<f64>) = (0..c).map(line).unzip();
-        let Lens { scale, shift, activation, .. } = lens;
+        let Prologue { scale, shift, activation, .. } = prologue;
         let norm = NormBack { xs: x, activation, scale, shift, slope, offset };
         slots.give(x_slot, || {
             let norm = Some(Rc::new(norm));
             Ok(Grad { norm, before: None, sums: None, gate_sums: None, ..grad })
         })
     })?;
-    Ok(ys.through(lens))
+    Ok(ys.through(prologue))
 }
 
 /// The moments of each channel of a whole tensor.
@@ -237,72 +160,26 @@ fn moments<T: Real>(x: &Tensor) -> Result<Moments> {
     let xs = view.stored();
     let per_block = rows_per_block(n_rows, c);
     let part = |rows: Range<usize>, _: &mut [T]| Moments::of(&xs[rows.start * c..rows.end * c], c);
-    // SAFETY: nothing is built.
+    // SAFETY: the result is empty.
     let (_, parts) = unsafe { crate::blocks::overwrite(n_rows, 0, per_block, part) };
-    Ok(Moments::join(parts).expect("there are rows"))
+    Ok(Moments::join(parts).expect("at least one row"))
 }
 
 /// Σ d and Σ d·(x - μ) of each channel, where d is the gradient before the activation.
-fn gradient_sums<T: Real>(x: &Tensor, lens: &Lens, grad: &Grad) -> Result<Vec<f64>> {
+fn gradient_sums<T: Real>(x: &Tensor, prologue: &Prologue, grad: &Grad) -> Result<Vec<f64>> {
     let grad = Grad { tensor: grad.tensor.contiguous()?, ..grad.clone() };
     let (view, grad) = (View::<T>::of(x, None)?, GradView::<T>::of(&grad)?);
     let (c, n_rows) = (view.c, view.n_rows);
-    let (scale, shift) = (cast::<T>(&lens.scale), cast::<T>(&lens.shift));
-    let (center, activation) = (cast::<T>(&lens.center), lens.activation);
-    // Rows whose sums may be kept in `f32`.
+    let (scale, shift) = (cast::<T>(&prologue.scale), cast::<T>(&prologue.shift));
+    let (center, activation) = (cast::<T>(&prologue.center), prologue.activation);
+    // The number of rows whose sums are accurate enough in `f32`.
     let per_block = rows_per_block(n_rows, c).min(256);
     Ok(reduce(n_rows, per_block, 2 * c, |rows| {
         let mut sums = vec![T::ZERO; 2 * c];
-        let lens = (&scale[..], &shift[..], activation);
-        grad.add_sums(rows.start, rows.len(), view.stored(), lens, &center, &mut sums);
+        let prologue = (&scale[..], &shift[..], activation);
+        grad.add_sums(rows.start, rows.len(), view.stored(), prologue, &center, &mut sums);
         sums.into_iter().map(|it| it.to_f64()).collect::<Vec<f64>>()
     }))
-}
-
-/// Adds Σ (x - pivot) and Σ (x - pivot)² of each channel to `sums`, `[2, c]`.
-fn add_moments<T: Real>(xs: &[T], pivot: &[T], sums: &mut [T]) {
-    let c = pivot.len();
-    assert!(xs.len().is_multiple_of(c) && sums.len() == 2 * c, "rows of other channels");
-    // SAFETY: the rows are whole, and the sums were just checked.
-    unsafe { moments_of(xs.as_ptr(), xs.len() / c, pivot, sums.as_mut_ptr()) }
-}
-
-/// Rows that are summed up beside each other, so that none waits for the sum before.
-const ABREAST: usize = 4;
-
-lanes_kernel! {
-    unsafe fn moments_of(xs: *const T, n: usize, pivot: &[T], sums: *mut T) {
-        let c = pivot.len();
-        for from in (0..c).step_by(V::LANES) {
-            let some = c - from;
-            // SAFETY: the caller's.
-            unsafe {
-                let one = V::splat(T::ONE);
-                let back = V::load_some(pivot.as_ptr().add(from), some).mul(V::splat(-T::ONE));
-                let mut parts = [[V::splat(T::ZERO); 2]; ABREAST];
-                let mut row = 0;
-                while row < n {
-                    let many = if row + ABREAST <= n { ABREAST } else { 1 };
-                    for (idx, [sum, square]) in parts.iter_mut().enumerate() {
-                        if idx < many {
-                            let x = V::load_some(xs.add((row + idx) * c + from), some);
-                            let x = x.mul_add(one, back);
-                            *sum = x.mul_add(one, *sum);
-                            *square = x.mul_add(x, *square);
-                        }
-                    }
-                    row += many;
-                }
-                for (kind, at) in [from, c + from].into_iter().enumerate() {
-                    let mut total = V::load_some(sums.add(at), some);
-                    for part in &parts {
-                        total = part[kind].mul_add(one, total);
-                    }
-                    total.store_some(sums.add(at), some);
-                }
-            }
-        }
-    }
 }
 
 #[cfg(test)]
@@ -318,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_comes_out_centred_and_scaled() -> Result<()> {
+    fn the_output_is_centred_and_scaled() -> Result<()> {
         // Channel 0: 1, 3 -> mean 2, variance 1. Channel 1: 10, 30 -> mean 20, variance 100.
         let xs = value(&[1.0, 10.0, 3.0, 30.0], &[2, 1, 1, 2])?;
         let (gamma, beta) = (value(&[1.0, 2.0], &[2])?, value(&[0.0, 5.0], &[2])?);
@@ -333,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn a_large_mean_does_not_swallow_the_variance() -> Result<()> {
+    fn a_large_mean_does_not_cancel_the_variance() -> Result<()> {
         let xs: Vec<f32> = (0..4096).map(|idx| 1e4 + (idx % 2) as f32).collect();
         let (gamma, beta) = (value(&[1.0], &[1])?, value(&[0.0], &[1])?);
         let (_, moments) =
@@ -343,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_has_the_right_gradients() {
+    fn scale_and_shift_gradients_are_correct() {
         check(&[&[2, 3, 2, 5], &[5], &[5]], |it| {
             scale_and_shift(&it[0], Some(&it[1]), Some(&it[2]), Activation::Silu)
         });
@@ -352,15 +229,15 @@ mod tests {
     }
 
     #[test]
-    fn one_value_a_channel_is_an_error() -> Result<()> {
+    fn one_value_per_channel_is_an_error() -> Result<()> {
         let (xs, one) = (value(&[1.0, 2.0], &[1, 1, 1, 2])?, value(&[1.0, 1.0], &[2])?);
         let err = batch_norm(&xs, &one, &one, 1e-5, Activation::None).err().unwrap();
-        assert!(err.to_string().contains("one value for each channel"), "{err}");
+        assert!(err.to_string().contains("more than one value per channel"), "{err}");
         Ok(())
     }
 
     #[test]
-    fn has_the_right_gradients() {
+    fn gradients_are_correct() {
         for it in [Activation::None, Activation::Relu, Activation::Relu6, Activation::Silu] {
             check(&[&[3, 2, 2, 5], &[5], &[5]], |v| {
                 Ok(batch_norm(&v[0], &v[1], &v[2], 1e-3, it)?.0)

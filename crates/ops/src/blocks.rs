@@ -1,24 +1,25 @@
-//! Work in blocks of rows: the cut depends on the shapes alone, never on the number of threads.
+//! Parallel work in blocks of rows: the partition depends on the shapes alone, never on the number of
+//! threads.
 //!
-//! This is what makes the bits of every result independent of how many threads computed it.
+//! This makes the bits of every result independent of the number of threads.
 
 use std::ops::Range;
 
-use crate::{real::Real, share::share, sum::add_to};
+use crate::{kernel::kernel, real::Real, share::share};
 
-/// Elements that a block should touch: small enough to stay in a core's second-level cache.
+/// Elements that a block should touch: few enough to stay in a core's L2 cache.
 const BLOCK_ELEMENTS: usize = 64 * 1024;
 
-/// How many rows of `width` elements make a block.
+/// The number of rows of `width` elements in a block.
 pub(crate) fn rows_per_block(n_rows: usize, width: usize) -> usize {
-    // At least sixteen blocks where there are enough rows, so that small maps use all cores too.
+    // At least sixteen blocks if there are enough rows, so that small maps use all cores too.
     (BLOCK_ELEMENTS / width.max(1)).min(n_rows.div_ceil(16)).max(1)
 }
 
 /// A new vector of `n_rows` rows of `width` elements, filled in parallel.
 ///
-/// `fill` gets the position of a block's first row, and the block, zeroed. The zeros are written
-/// just before, block by block, so that they cost cache traffic and no memory traffic.
+/// `fill` gets the index of a block's first row, and the block, zeroed. Each block is zeroed just before
+/// it is filled, so that the zeros cost cache traffic but no memory traffic.
 pub(crate) fn build<T: Real>(
     n_rows: usize,
     width: usize,
@@ -29,15 +30,15 @@ pub(crate) fn build<T: Real>(
         block.fill(T::ZERO);
         fill(rows.start, block);
     };
-    // SAFETY: every number of a block is written first.
+    // SAFETY: every number of a block is written before it is read.
     unsafe { overwrite(n_rows, width, rows_per_block, zero_and_fill) }.0
 }
 
-/// A new vector of `n_rows` rows of `width` elements, written in parallel, and what each block
-/// gave besides, in their order. A `width` of 0 makes an empty vector and visits all rows.
+/// A new vector of `n_rows` rows of `width` elements, written in parallel, and the return values of
+/// `write`, in block order. A `width` of 0 gives an empty vector and visits all rows.
 ///
 /// # Safety
-/// `write` must write every number of a block, and read none before: the memory is fresh.
+/// `write` must write every number of a block, and read none before: the memory is uninitialised.
 pub(crate) unsafe fn overwrite<T: Real, P: Send>(
     n_rows: usize,
     width: usize,
@@ -46,15 +47,15 @@ pub(crate) unsafe fn overwrite<T: Real, P: Send>(
 ) -> (Vec<T>, Vec<P>) {
     let blocks = (0..n_rows).step_by(rows_per_block);
     let blocks = blocks.map(|first| first..(first + rows_per_block).min(n_rows)).collect();
-    // SAFETY: the caller's.
+    // SAFETY: guaranteed by the caller.
     unsafe { overwrite_blocks(width, blocks, |_, rows, block| write(rows, block)) }
 }
 
-/// As [`overwrite`], with blocks of any sizes: of rows that follow each other. `write` gets the
-/// position of the block as well.
+/// Like [`overwrite`], with blocks of any sizes, of consecutive rows. `write` gets the index of the
+/// block as well.
 ///
 /// # Safety
-/// As of [`overwrite`].
+/// Same as [`overwrite`].
 pub(crate) unsafe fn overwrite_blocks<T: Real, P: Send>(
     width: usize,
     blocks: Vec<Range<usize>>,
@@ -69,7 +70,7 @@ pub(crate) unsafe fn overwrite_blocks<T: Real, P: Send>(
         spare = rest;
         work.push((rows, block));
     }
-    assert!(spare.is_empty(), "blocks that do not follow each other");
+    assert!(spare.is_empty(), "blocks that are not consecutive");
     let given = share(work, |idx, (rows, block): (Range<usize>, &mut [_])| {
         // SAFETY: the numbers have no invalid bits, and the caller promises that none is read
         // before it is written.
@@ -81,10 +82,10 @@ pub(crate) unsafe fn overwrite_blocks<T: Real, P: Send>(
     (built, given)
 }
 
-/// A new vector of `n` numbers, and what `write` gave besides.
+/// A new vector of `n` numbers, and the return value of `write`.
 ///
 /// # Safety
-/// As of [`overwrite`].
+/// Same as [`overwrite`].
 pub(crate) unsafe fn written<T: Real, P>(
     n: usize,
     write: impl FnOnce(&mut [T]) -> P,
@@ -100,10 +101,10 @@ pub(crate) unsafe fn written<T: Real, P>(
     (built, given)
 }
 
-/// Numbers of a sum of vectors that are added at once.
+/// Elements of a sum of vectors that are added by one task.
 const PIECE: usize = 4 * 1024;
 
-/// The sum of vectors, in their order.
+/// The sum of vectors, added in order.
 pub(crate) fn total<T: Real>(parts: impl IntoIterator<Item = Vec<T>>) -> Vec<T> {
     let mut parts = parts.into_iter();
     let mut sums = parts.next().unwrap_or_default();
@@ -117,7 +118,7 @@ pub(crate) fn total<T: Real>(parts: impl IntoIterator<Item = Vec<T>>) -> Vec<T> 
     sums
 }
 
-/// The sum over blocks of rows of vectors of `width` elements, added in the order of the blocks.
+/// The sum of vectors of `width` elements over blocks of rows, added in block order.
 pub(crate) fn reduce<T: Real>(
     n_rows: usize,
     rows_per_block: usize,
@@ -130,6 +131,15 @@ pub(crate) fn reduce<T: Real>(
     };
     let partials: Vec<Vec<T>> = share(vec![(); n_rows.div_ceil(rows_per_block)], block);
     if partials.is_empty() { vec![T::ZERO; width] } else { total(partials) }
+}
+
+kernel! {
+    /// Adds each number to its sum.
+    pub(crate) fn add_to<F, T>(xs: &[T], sums: &mut [T]) {
+        for (sum, &x) in sums.iter_mut().zip(xs) {
+            *sum += x;
+        }
+    }
 }
 
 #[cfg(test)]
@@ -153,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_sums_to_zero() {
+    fn an_empty_sum_is_zero() {
         assert_eq!(reduce::<f64>(0, 3, 2, |_| unreachable!()), [0.0, 0.0]);
         assert!(build::<f32>(0, 4, 1, |_, _| unreachable!()).is_empty());
     }

@@ -1,6 +1,6 @@
-//! What a machine can do at best: arithmetic in registers, and copying.
+//! The peak performance of the machine: arithmetic in registers, and memory bandwidth.
 //!
-//! No pass over numbers can be faster than both allow; the roof of Williams et al., "Roofline: An
+//! No operation can be faster than either allows: the roofline of Williams et al., "Roofline: An
 //! Insightful Visual Performance Model", 2009.
 
 use std::{hint::black_box, time::Instant};
@@ -9,32 +9,32 @@ use rayon::prelude::*;
 
 use crate::lanes::lanes_kernel;
 
-/// The best that all threads reach together.
+/// The peak rates of all threads together.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Ceilings {
-    /// Multiplications and additions a second, of f32 in registers.
+    /// Multiplications and additions per second, of f32 in registers.
     pub flops: f64,
-    /// Bytes a second, read and written, where much more than a cache is copied.
+    /// Bytes per second, read and written, when copying much more than fits a cache.
     pub bytes: f64,
 }
 
-/// Runs of each, of which the best counts: a ceiling is what is possible.
+/// Runs of each measurement, of which the best counts.
 const RUNS: usize = 5;
 
-/// Steps of arithmetic: some 10 ms.
+/// Steps of arithmetic: about 10 ms.
 const STEPS: usize = 1 << 20;
 
 /// Numbers to copy: 256 MiB.
 const NUMBERS: usize = 1 << 26;
 
 impl Ceilings {
-    /// Measures them, for about half a second.
+    /// Measures both rates, in about half a second.
     pub fn measure() -> Ceilings {
         let n_threads = rayon::current_num_threads();
         let flops = best(|| {
             let flops = (0..n_threads).into_par_iter().map(|_| {
                 let mut flops = 0;
-                // SAFETY: it touches nothing but the count.
+                // SAFETY: it writes only the count.
                 unsafe { arithmetic::<f32>(STEPS, &mut flops) }
                 flops as f64
             });
@@ -50,13 +50,13 @@ impl Ceilings {
         Ceilings { flops, bytes }
     }
 
-    /// The least seconds that work can take.
+    /// The minimum time of some work, in seconds.
     pub fn floor(&self, flops: f64, bytes: f64) -> f64 {
         (flops / self.flops).max(bytes / self.bytes)
     }
 }
 
-/// How much of what `work` counts is done a second.
+/// The best rate of `work`, in its unit per second.
 fn best(mut work: impl FnMut() -> f64) -> f64 {
     let rates = (0..RUNS).map(|_| {
         let began = Instant::now();
@@ -67,9 +67,9 @@ fn best(mut work: impl FnMut() -> f64) -> f64 {
 }
 
 lanes_kernel! {
-    /// Multiplies and adds in as many registers as hide the time that one step takes.
+    /// Multiplies and adds in as many registers as hide the latency of one step.
     unsafe fn arithmetic(steps: usize, flops: &mut usize) {
-        // SAFETY: the caller's.
+        // SAFETY: guaranteed by the caller.
         unsafe {
             let (by, plus) = (V::splat(T::of(black_box(0.999))), V::splat(T::of(black_box(1e-3))));
             let mut sums = [[V::splat(T::ONE); VECS]; ROWS];
@@ -91,13 +91,13 @@ mod tests {
     use super::Ceilings;
 
     #[test]
-    fn the_higher_floor_counts() {
+    fn the_floor_is_the_slower_of_both() {
         let ceilings = Ceilings { flops: 10.0, bytes: 2.0 };
         assert_eq!((ceilings.floor(30.0, 2.0), ceilings.floor(1.0, 8.0)), (3.0, 4.0));
     }
 
     #[test]
-    fn a_machine_does_something() {
+    fn measured_rates_are_plausible() {
         let Ceilings { flops, bytes } = Ceilings::measure();
         assert!(flops > 1e8 && bytes > 1e8, "{flops:e}, {bytes:e}");
     }

@@ -1,4 +1,4 @@
-//! The gradient check of this crate's tests: every input of an operation against differences.
+//! The gradient check of this crate's tests: every input of an operation against finite differences.
 
 use candle::{DType, Device, Result, Tensor, Var};
 use testkit::{check_gradient, numbers};
@@ -31,7 +31,7 @@ pub(crate) fn check(shapes: &[&[usize]], f: impl Fn(&[Value]) -> Result<Value> +
         let mut all = Vec::new();
         for (idx, var) in vars.iter().enumerate() {
             let grad = grads.get(var).unwrap_or_else(|| panic!("input {idx} has no gradient"));
-            assert_eq!(grad.dims(), var.dims(), "input {idx}: a gradient of another shape");
+            assert_eq!(grad.dims(), var.dims(), "input {idx}: a gradient of a different shape");
             all.extend(grad.flatten_all()?.to_dtype(DType::F64)?.to_vec1::<f64>()?);
         }
         Ok((loss.to_scalar()?, all))
@@ -45,6 +45,6 @@ pub(crate) fn check(shapes: &[&[usize]], f: impl Fn(&[Value]) -> Result<Value> +
     };
     let one = on(1);
     for n_threads in [2, 3] {
-        assert!(one == on(n_threads), "{n_threads} threads give other bits than one");
+        assert!(one == on(n_threads), "the bits differ between {n_threads} threads and one");
     }
 }

@@ -1,11 +1,11 @@
-//! Values side by side: their channels follow each other.
+//! Concatenation along the channels.
 //!
-//! y[…, channels of part k] = part k. Each part is read through its lens, and gets its channels of
-//! the gradient; a gradient that is still behind a norm is computed part by part, and never whole.
+//! y[…, channels of part k] = part k. Each part is read through its prologue, and gets its channels of
+//! the gradient; a gradient that is still to go through a norm is computed part by part, never as a whole.
 //!
 //! Huang et al., "Densely Connected Convolutional Networks", 2016,
-//! <https://arxiv.org/abs/1608.06993>, is where this matters: what parts know of their channels,
-//! the whole knows too, so that a batch norm need not look again.
+//! <https://arxiv.org/abs/1608.06993>, is where this matters: the [`Moments`] of the parts
+//! are joined, so that a batch norm need not compute them again.
 
 use std::ops::Range;
 
@@ -14,22 +14,22 @@ use candle::{Result, bail};
 use crate::{
     Moments, Value,
     blocks::{overwrite, rows_per_block},
-    lens::{Grad, GradView, View},
     meter::{Job, Way, watch},
+    prologue::{Grad, GradView, View},
     real::{Real, by_dtype, tensor},
 };
 
-/// Joins values along their channels.
+/// Concatenates values along their channels.
 ///
-/// - `parts`: `[…, c]` each, with the same sizes before the last.
+/// - `parts`: `[…, c]` each, with equal leading dimensions.
 /// - returns: `[…, Σ c]`.
 pub fn concat(parts: &[&Value]) -> Result<Value> {
     let dims: Vec<&[usize]> = parts.iter().map(|it| it.dims()).collect();
     let Some((_, before)) = dims.first().and_then(|it| it.split_last()) else {
-        bail!("concat: there is nothing to join");
+        bail!("concat: no inputs");
     };
     if dims.iter().any(|it| it.split_last().is_none_or(|(&c, it)| c == 0 || it != before)) {
-        bail!("concat: {dims:?} differ before their last size, or have no channels");
+        bail!("concat: {dims:?} differ in their leading dimensions, or have no channels");
     }
     if let [only] = parts {
         return Ok((*only).clone());
@@ -46,7 +46,7 @@ pub fn concat(parts: &[&Value]) -> Result<Value> {
     let raw = parts.iter().map(|it| it.raw()).collect::<Result<Vec<_>>>()?;
     let whole = [before, &[width]].concat();
     let ys = by_dtype!("concat", raw[0], T => {
-        let views = raw.iter().zip(parts).map(|(raw, it)| View::<T>::of(raw, it.lens()));
+        let views = raw.iter().zip(parts).map(|(raw, it)| View::<T>::of(raw, it.prologue()));
         let views = views.collect::<Result<Vec<_>>>()?;
         tensor(forward(&views, n_rows, width), &whole)
     })?;
@@ -80,7 +80,7 @@ fn forward<T: Real>(parts: &[View<'_, T>], n_rows: usize, width: usize) -> Vec<T
             from += part.c;
         }
     };
-    // SAFETY: the parts fill each row.
+    // SAFETY: the parts fill each row completely.
     unsafe { overwrite(n_rows, width, rows_per_block(n_rows, width), write) }.0
 }
 
@@ -90,13 +90,13 @@ fn backward<T: Real>(gs: &GradView<'_, T>, channels: Range<usize>) -> Vec<T> {
     let write = |rows: Range<usize>, block: &mut [T]| {
         gs.read_channels(rows.start, channels.clone(), block, c);
     };
-    // SAFETY: every channel of each row is read.
+    // SAFETY: every channel of each row is written.
     unsafe { overwrite(gs.n_rows, c, rows_per_block(gs.n_rows, c), write) }.0
 }
 
-/// What the parts' makers have seen, if all have looked, and nothing was done since.
+/// The joint moments, if those of all parts are known and no part has a prologue.
 fn moments(parts: &[&Value]) -> Option<Moments> {
-    let all = parts.iter().map(|it| if it.lens().is_none() { it.moments() } else { None });
+    let all = parts.iter().map(|it| if it.prologue().is_none() { it.moments() } else { None });
     let all: Vec<&Moments> = all.collect::<Option<_>>()?;
     let count = all[0].count;
     all.iter().all(|it| it.count == count).then(|| Moments {
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn channels_follow_each_other() -> Result<()> {
+    fn channels_are_concatenated() -> Result<()> {
         let xs = Value::constant(Tensor::new(&[[1f64, 2.0], [3.0, 4.0]], &Device::Cpu)?);
         let ys = Value::constant(Tensor::new(&[[-5f64], [6.0]], &Device::Cpu)?);
         let relu = activate(&ys, Activation::Relu)?;
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn maps_of_other_sizes_are_an_error() -> Result<()> {
+    fn different_sizes_are_an_error() -> Result<()> {
         let of = |h: usize, w: usize| -> Result<Value> {
             Ok(Value::constant(Tensor::zeros((h, w, 3), candle::DType::F32, &Device::Cpu)?))
         };
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_parts_know_of_their_channels_the_whole_knows_too() -> Result<()> {
+    fn the_moments_of_the_parts_are_joined() -> Result<()> {
         let tape = Tape::default();
         let var = |name: &str, dims: &[usize]| {
             Var::from_vec(numbers(name, dims.iter().product()), dims, &Device::Cpu)
@@ -152,32 +152,33 @@ mod tests {
         let parts = [&a, &b].map(|it| product(&xs, &tape.leaf(it), None, None));
         let [a, b] = parts.map(|it| it.expect("a product"));
         let both = concat(&[&a, &b])?;
-        let known = both.moments().expect("products look").clone();
-        let (_, seen) =
+        let known = both.moments().expect("products compute moments").clone();
+        let (_, measured) =
             batch_norm(&Value::constant(both.tensor()?), &gamma, &gamma, 1e-3, Activation::None)?;
-        assert_eq!(known.count, seen.count);
-        for (known, seen) in [(known.mean, seen.mean), (known.variance, seen.variance)] {
-            testkit::check_close_slices(&known, &seen, 1e-12);
+        assert_eq!(known.count, measured.count);
+        for (known, measured) in [(known.mean, measured.mean), (known.variance, measured.variance)]
+        {
+            testkit::check_close_slices(&known, &measured, 1e-12);
         }
-        // What was done to a part since, its maker does not know.
+        // The moments do not describe a part with a prologue.
         assert!(concat(&[&a, &activate(&b, Activation::Relu)?])?.moments().is_none());
         Ok(())
     }
 
     #[test]
-    fn has_the_right_gradients() {
+    fn gradients_are_correct() {
         check(&[&[2, 3, 2], &[2, 3, 5], &[2, 3, 1]], |v| concat(&[&v[0], &v[1], &v[2]]));
-        // One value twice.
+        // The same value twice.
         check(&[&[4, 3], &[4, 2]], |v| concat(&[&v[0], &v[1], &v[0]]));
     }
 
     #[test]
-    fn reads_and_is_read_through_a_lens() {
+    fn reads_and_is_read_through_a_prologue() {
         check(&[&[2, 2, 2, 5], &[5], &[5], &[2, 2, 2, 3], &[8], &[8]], |v| {
             let all = concat(&[&normed(&v[0], &v[1], &v[2])?, &v[3]])?;
             normed(&all, &v[4], &v[5])
         });
-        // Moments go with products.
+        // Products carry their moments.
         check(&[&[6, 5], &[3, 5], &[4, 5], &[7], &[7]], |v| {
             let (a, b) = (product(&v[0], &v[1], None, None)?, product(&v[0], &v[2], None, None)?);
             normed(&concat(&[&a, &b])?, &v[3], &v[4])

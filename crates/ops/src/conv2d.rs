@@ -2,15 +2,15 @@
 //!
 //! y[n, i, j, o] = Σ_{u, v, c} x[n, i·s + u - p, j·s + v - p, c] · w[o, u, v, c].
 //!
-//! Nothing is unrolled: a block of rows is read into a [frame](crate::frame) in cache, in which the
-//! patch that an output sees lies in pieces, one for each row of the kernel. The product takes a
-//! list of where patches begin, and where in them the pieces are. The way back to the input is the
-//! same product, of the result's gradient in a frame and the weight's taps.
+//! There is no im2col: a block of rows is read into a padded [frame](crate::frame) in cache, in which the
+//! patch of an output consists of pieces, one per row of the kernel. The matrix product takes the offsets
+//! of the patches, and the offsets of the pieces within a patch. The gradient of the input is the same
+//! product, of the output gradient in a frame and the weight's taps.
 //! 3x3 kernels of stride 1 need less than half of the multiplications: see [`winograd`].
 //!
-//! With groups an output sees the channels of its own group alone: Krizhevsky et al., 2012; Xie et
+//! With groups, an output depends only on the channels of its own group: Krizhevsky et al., 2012; Xie et
 //! al., "Aggregated Residual Transformations", 2017, <https://arxiv.org/abs/1611.05431>. Narrow
-//! groups are joined until a product is worth it, with zeros between them: see [`Groups`].
+//! groups are merged, with zeros between them, until a product is efficient: see [`Groups`].
 
 mod groups;
 
@@ -21,13 +21,13 @@ use candle::{Result, bail};
 use groups::Groups;
 
 use crate::{
-    Finish, Moments, Value, Window,
+    Epilogue, Moments, Value, Window,
     blocks::{overwrite_blocks, total},
-    finish::OnRows,
+    epilogue::OnRows,
     frame::{Frame, WayBack},
-    lens::{BackSums, Grad, GradView, View},
     matmul::{End, Layout, Left, PAD, Panels, Right, Rows, multiply},
     meter::{Job, Way, watch},
+    prologue::{BackSums, Grad, GradView, View},
     real::{Reading, Real, by_dtype, tensor},
     window::{Grid, phases},
     winograd,
@@ -35,22 +35,27 @@ use crate::{
 
 /// Convolves with a dense kernel.
 ///
-/// In training the result knows its [`Moments`], for the norm that follows.
+/// In training the result carries its [`Moments`], for the norm that follows.
 ///
 /// - `xs`: `[n, h, w, in]`.
-/// - `weight`: `[out, kh, kw, in]`; of `g` groups `[out, kh, kw, in / g]`.
-/// - `then`: what follows, where no gradient is asked for.
+/// - `weight`: `[out, kh, kw, in]`; with `g` groups `[out, kh, kw, in / g]`.
+/// - `then`: the epilogue, only if no gradient is required.
 /// - returns: `[n, h', w', out]`.
-pub fn conv2d(xs: &Value, weight: &Value, window: Window, then: Option<&Finish>) -> Result<Value> {
+pub fn conv2d(
+    xs: &Value,
+    weight: &Value,
+    window: Window,
+    then: Option<&Epilogue>,
+) -> Result<Value> {
     let (x, k) = (xs.raw()?, weight.tensor()?);
     let (n, h, w, n_in) = x.dims4()?;
     let [kh, kw] = window.kernel;
     let Some(groups) = Groups::of(weight.dims(), window.kernel, n_in) else {
         bail!("conv2d: a weight of {:?} does not fit {kh}x{kw} on {n_in} channels", weight.dims());
     };
-    let (n_out, seen) = (weight.dims()[0], groups.n_in);
+    let (n_out, group_in) = (weight.dims()[0], groups.n_in);
     let grid = window.on(n, [h, w])?;
-    let once = 2 * grid.n_out() * seen * n_out * kh * kw;
+    let once = 2 * grid.n_out() * group_in * n_out * kh * kw;
     // Winograd's tiles take 16 multiplications where the definition has 36.
     let once_tiled = if groups.are_tiled(&grid) { once * 16 / 36 } else { once };
     let job = move |way: Way, numbers: usize, (dx, dw): (usize, usize)| Job {
@@ -58,17 +63,17 @@ pub fn conv2d(xs: &Value, weight: &Value, window: Window, then: Option<&Finish>)
         shape: format!("{h}x{w}x{n_in} -> {n_out}, stride {}", grid.stride),
         way,
         flops: dx * once_tiled + dw * once,
-        numbers: (dx + dw) * seen * n_out * kh * kw + numbers,
+        numbers: (dx + dw) * group_in * n_out * kh * kw + numbers,
     };
     let (all_in, all_out) = (n * h * w * n_in, grid.n_out() * n_out);
     let _watch = watch(|| job(Way::Forward, all_in + all_out, (1, 0)));
     let wants_moments = weight.is_on_tape();
-    let lens = xs.lens().cloned();
+    let prologue = xs.prologue().cloned();
     let (ys, moments) = by_dtype!("conv2d", x, T => {
         let dims = [n, grid.out[0], grid.out[1], n_out];
-        let last = Finish::ready::<T>(then, &[xs, weight], None, &dims)?;
+        let last = Epilogue::ready::<T>(then, &[xs, weight], None, &dims)?;
         let last = last.on_rows()?;
-        let view = View::<T>::of(&x, lens.as_ref())?;
+        let view = View::<T>::of(&x, prologue.as_ref())?;
         let k = Reading::of(&k);
         let w = groups.join(k.slice()?);
         let (ys, moments) = forward(&view, (&w, groups), &grid, last.as_ref(), n_out, wants_moments);
@@ -83,37 +88,37 @@ pub fn conv2d(xs: &Value, weight: &Value, window: Window, then: Option<&Finish>)
         by_dtype!("conv2d", x, T => {
             let grad = Grad { tensor: grad.tensor.contiguous()?, ..grad };
             let gs = GradView::<T>::of(&grad)?;
-            let view = View::<T>::of(&x, lens.as_ref())?;
+            let view = View::<T>::of(&x, prologue.as_ref())?;
             let reading = Reading::of(&k);
             let wants = (x_slot.is_some(), w_slot.is_some());
             let w = groups.join(reading.slice()?);
             let (dx, dw, sums) = backward(&view, &gs, (&w, groups), &grid, wants);
             slots.give(w_slot, || Ok(Grad::plain(tensor(groups.part(dw), k.dims())?)))?;
             slots.give(x_slot, || {
-                Ok(Grad::plain(tensor(dx, x.dims())?).summed(sums, &x, lens.as_ref()))
+                Ok(Grad::plain(tensor(dx, x.dims())?).summed(sums, &x, prologue.as_ref()))
             })
         })
     })?;
     Ok(ys.with_moments(moments))
 }
 
-/// Numbers of the frames that are worked on together, where that makes enough blocks.
+/// Numbers of the frames of one block, if that makes enough blocks.
 const FRAMES: usize = 256 * 1024;
 
-/// Outputs for which it is worth to go through a weight, and its gradient, that fit no cache.
+/// The minimum number of outputs per pass over a weight, and its gradient, that do not fit a cache.
 const ENOUGH: usize = 192;
 
-/// Some pictures, and output rows of each.
+/// A block of work: some images, and output rows of each.
 #[derive(Clone)]
 struct Block {
-    pictures: Range<usize>,
+    images: Range<usize>,
     rows: Range<usize>,
 }
 
-/// What is worked on together: rows of large maps, several pictures of small ones, so that a
-/// weight that does not fit a cache is read for many rows at a time.
+/// The blocks of work: rows of large maps, several images of small ones, so that a weight that does not
+/// fit a cache is read for many rows at a time.
 ///
-/// - `step`: what the number of rows of large maps is a multiple of.
+/// - `step`: the number of rows per block of a large map is a multiple of this.
 fn blocks(grid: &Grid, n_in: usize, n_out: usize, step: usize) -> Vec<Block> {
     let (n, oh) = (grid.n, grid.out[0]);
     let row_len = (grid.size[1] + grid.kernel[1]) * n_in * grid.stride
@@ -121,37 +126,37 @@ fn blocks(grid: &Grid, n_in: usize, n_out: usize, step: usize) -> Vec<Block> {
     let halo = grid.kernel[0].div_ceil(grid.stride);
     let rows_that_fit = (FRAMES / row_len).max(1);
     let enough = ENOUGH.div_ceil(oh * grid.out[1]);
-    let pictures = (rows_that_fit / (oh + halo)).max(enough).min(n / 4).max(1);
-    if pictures > 1 {
-        let first = (0..n).step_by(pictures);
-        let block = |it| Block { pictures: it..(it + pictures).min(n), rows: 0..oh };
+    let images = (rows_that_fit / (oh + halo)).max(enough).min(n / 4).max(1);
+    if images > 1 {
+        let first = (0..n).step_by(images);
+        let block = |it| Block { images: it..(it + images).min(n), rows: 0..oh };
         return first.map(block).collect();
     }
     let most = rows_that_fit.saturating_sub(halo).clamp(1, oh);
-    // At least eight blocks where there are enough rows, all about as large.
+    // At least eight blocks of similar size, if there are enough rows.
     let rows = oh.div_ceil(8_usize.div_ceil(n.max(1)).max(oh.div_ceil(most)));
     let rows = rows.next_multiple_of(step);
-    let of_picture = (0..oh).step_by(rows).map(|first| first..(first + rows).min(oh));
+    let of_image = (0..oh).step_by(rows).map(|first| first..(first + rows).min(oh));
     let blocks =
-        (0..n).flat_map(|n| of_picture.clone().map(move |rows| Block { pictures: n..n + 1, rows }));
+        (0..n).flat_map(|n| of_image.clone().map(move |rows| Block { images: n..n + 1, rows }));
     blocks.collect()
 }
 
 impl Block {
-    /// Its rows in a tensor whose pictures have `of` rows.
+    /// The range of its rows in a tensor whose images have `of` rows.
     fn span(&self, rows: &Range<usize>, of: usize) -> Range<usize> {
-        self.pictures.start * of + rows.start..(self.pictures.end - 1) * of + rows.end
+        self.images.start * of + rows.start..(self.images.end - 1) * of + rows.end
     }
 
-    /// The rows of outputs: `f` gets the picture's position in the block, and the row.
+    /// Maps the output rows: `f` gets the index of the image in the block, and the row.
     fn outputs<R>(&self, mut f: impl FnMut(usize, usize) -> R) -> Vec<R> {
-        let pictures = 0..self.pictures.len();
-        let all = pictures.flat_map(|n| self.rows.clone().map(move |row| (n, row)));
+        let images = 0..self.images.len();
+        let all = images.flat_map(|n| self.rows.clone().map(move |row| (n, row)));
         all.map(|(n, row)| f(n, row)).collect()
     }
 }
 
-/// Where in a frame the window of a row's first output begins.
+/// The offset in a frame of the window of a row's first output.
 fn corner(grid: &Grid, frame: &Frame, row: usize) -> usize {
     let top = (row * grid.stride) as isize - grid.before[0] as isize;
     frame.at(top, -(grid.before[1] as isize))
@@ -167,15 +172,20 @@ fn forward<T: Real>(
 ) -> (Vec<T>, Option<Moments>) {
     let ([oh, ow], [kh, kw], [h, wide]) = (grid.out, grid.kernel, grid.size);
     let n_in = xs.c;
-    let (n_products, seen, made) = groups.products();
-    let patch = kh * kw * seen;
-    let panels =
-        |of: usize| Panels::of_columns(patch, made, &w[of * made * patch..][..made * patch]);
+    let (n_products, product_in, product_out) = groups.products();
+    let patch = kh * kw * product_in;
+    let panels = |of: usize| {
+        Panels::of_columns(
+            patch,
+            product_out,
+            &w[of * product_out * patch..][..product_out * patch],
+        )
+    };
     let tiled = groups.are_tiled(grid).then(|| winograd::Weights::new(w, n_in, n_out));
     let n_panels = if tiled.is_some() { 0 } else { n_products };
     let weights: Vec<Panels<T>> = (0..n_panels).map(panels).collect();
-    // A row of the kernel is one piece, as memory lies, where all channels are seen.
-    let (len, per_row) = if n_products == 1 { (kw * n_in, 1) } else { (seen, kw) };
+    // A row of the kernel is one contiguous piece if an output depends on all channels.
+    let (len, per_row) = if n_products == 1 { (kw * n_in, 1) } else { (product_in, kw) };
     let pieces = || (0..kh * per_row).map(|it| (it, it / per_row, it % per_row));
     let place = |weight: &Panels<T>| pieces().map(|(idx, ..)| weight.row(idx * len)).collect();
     let in_weight: Vec<usize> = weights.first().map_or(Vec::new(), place);
@@ -186,8 +196,8 @@ fn forward<T: Real>(
         if tiled.is_some() {
             frame = winograd::evened(frame, &block.rows, ow);
         }
-        T::with_scratch(block.pictures.len() * frame.len(), |frames| {
-            for (n, into) in block.pictures.clone().zip(frames.chunks_exact_mut(frame.len())) {
+        T::with_scratch(block.images.len() * frame.len(), |frames| {
+            for (n, into) in block.images.clone().zip(frames.chunks_exact_mut(frame.len())) {
                 frame.fill(into, grid.size, n_in, |row, to| {
                     xs.read((n * h + row) * wide, to, n_in);
                 });
@@ -206,10 +216,10 @@ fn forward<T: Real>(
             let in_frame: Vec<usize> =
                 pieces().map(|(_, ky, kx)| ky * frame.row_len() + kx * n_in).collect();
             for (of, weight) in weights.iter().enumerate() {
-                let a = Left::scattered(&frames[of * seen..], &begin, len, &in_frame);
+                let a = Left::scattered(&frames[of * product_in..], &begin, len, &in_frame);
                 let b = weight.right().pieces(len, &in_weight);
-                let last = last.map(|it| it.part(of * made, of * made));
-                multiply(a, b, &mut ys[of * made..], Rows::Apart(n_out), End::of(last));
+                let last = last.map(|it| it.part(of * product_out, of * product_out));
+                multiply(a, b, &mut ys[of * product_out..], Rows::Apart(n_out), End::of(last));
             }
         });
         wants_moments.then(|| Moments::of(ys, n_out))
@@ -220,7 +230,7 @@ fn forward<T: Real>(
     (ys, Moments::join(moments.into_iter().flatten()))
 }
 
-/// The gradients of input and weight, and the sums that a norm before the input asks for.
+/// The gradients of input and weight, and the sums needed by a norm before the input.
 fn backward<T: Real>(
     xs: &View<'_, T>,
     gs: &GradView<'_, T>,
@@ -230,23 +240,23 @@ fn backward<T: Real>(
 ) -> (Vec<T>, Vec<T>, Option<BackSums>) {
     let ([oh, ow], [kh, kw], [h, wide]) = (grid.out, grid.kernel, grid.size);
     let (n_in, n_out) = (xs.c, gs.c);
-    let (n_products, seen, made) = groups.products();
-    let patch = kh * kw * seen;
-    // The weight of each tap lies as a piece of `made` rows.
+    let (n_products, product_in, product_out) = groups.products();
+    let patch = kh * kw * product_in;
+    // The weight of each tap is a piece of `product_out` rows.
     let panels = |of: usize| {
-        Panels::of_rows(kh * kw * made, seen, |row| {
-            let (tap, out) = (row / made, row % made);
-            &w[(of * made + out) * patch + tap * seen..][..seen]
+        Panels::of_rows(kh * kw * product_out, product_in, |row| {
+            let (tap, out) = (row / product_out, row % product_out);
+            &w[(of * product_out + out) * patch + tap * product_in..][..product_in]
         })
     };
     let is_tiled = groups.are_tiled(grid);
     let tiled = (is_tiled && wants_dx).then(|| winograd::Weights::back(w, n_in, n_out));
     let n_panels = if wants_dx && !is_tiled { n_products } else { 0 };
     let weights: Vec<Panels<T>> = (0..n_panels).map(panels).collect();
-    let (len_of_piece, per_row) = if n_products == 1 { (kw * n_in, 1) } else { (seen, kw) };
+    let (len_of_piece, per_row) = if n_products == 1 { (kw * n_in, 1) } else { (product_in, kw) };
     let pieces = || (0..kh * per_row).map(|it| (it, it / per_row, it % per_row));
     let all = blocks(grid, n_in, n_out, if is_tiled { 2 } else { 1 });
-    // Few parts of many blocks, since each part's dW costs a pass over it.
+    // Few parts of many blocks, since each part adds a pass over its dW.
     let n_parts = ((1 << 20) / (n_out * patch)).clamp(4, 16);
     let parts: Vec<&[Block]> = all.chunks(all.len().div_ceil(n_parts).max(1)).collect();
     let span = |block: &Block| block.span(&grid.own(&block.rows), h);
@@ -260,12 +270,11 @@ fn backward<T: Real>(
                 of_gs = winograd::evened(of_gs, &own, wide);
             }
             let of_xs = Frame::seen(grid, &block.rows, n_in);
-            let n_pictures = block.pictures.len();
+            let n_images = block.images.len();
             let width = if wants_dx { wide * n_in } else { 0 };
             let dx = &mut dx[(span.start - whole.start) * width..][..span.len() * width];
-            T::with_scratch(n_pictures * of_gs.len(), |g_frames| {
-                for (n, into) in block.pictures.clone().zip(g_frames.chunks_exact_mut(of_gs.len()))
-                {
+            T::with_scratch(n_images * of_gs.len(), |g_frames| {
+                for (n, into) in block.images.clone().zip(g_frames.chunks_exact_mut(of_gs.len())) {
                     of_gs.fill(into, grid.out, n_out, |row, to| {
                         gs.read((n * oh + row) * ow, to, n_out);
                     });
@@ -276,14 +285,14 @@ fn backward<T: Real>(
                 } else if wants_dx {
                     input_gradient(grid, &own, (g_frames, &of_gs), &weights, n_in, dx);
                 }
-                let len = n_pictures * of_xs.len();
-                // Registers may be read beyond the last number.
+                let len = n_images * of_xs.len();
+                // Whole registers may be read beyond the last number.
                 T::with_scratch(if wants_dw { len + PAD } else { 0 }, |x_frames| {
                     let mut frames = x_frames.chunks_exact_mut(of_xs.len());
-                    for (n, picture) in block.pictures.clone().enumerate() {
+                    for (n, image) in block.images.clone().enumerate() {
                         let rows = own.len() * width;
                         let way_back = WayBack {
-                            picture,
+                            image,
                             own: own.clone(),
                             channels: 0..n_in,
                             dx: &mut dx[n * rows..][..rows],
@@ -303,10 +312,16 @@ fn backward<T: Real>(
                             n * of_xs.len() + corner(grid, &of_xs, row) + tap
                         });
                         for of in 0..n_products {
-                            let a = Left::columns(&g_frames[of * made..], made, ow, n_out, &in_gs);
-                            let x_frames = &x_frames[of * seen..];
+                            let a = Left::columns(
+                                &g_frames[of * product_out..],
+                                product_out,
+                                ow,
+                                n_out,
+                                &in_gs,
+                            );
+                            let x_frames = &x_frames[of * product_in..];
                             let b = Right::new(x_frames, ow, len_of_piece, layout);
-                            let to = &mut dw[of * made * patch + idx * len_of_piece..];
+                            let to = &mut dw[of * product_out * patch + idx * len_of_piece..];
                             multiply(a, b.pieces(ow, &in_xs), to, Rows::Apart(patch), end);
                         }
                     }
@@ -323,7 +338,7 @@ fn backward<T: Real>(
     (dx, total(dw), sums.into_iter().collect::<Option<Vec<_>>>().and_then(BackSums::join))
 }
 
-/// The gradients of input rows of the pictures whose results' gradients lie in frames.
+/// The gradients of input rows, from the output gradients in frames.
 ///
 /// Each [phase](phases) is one product.
 fn input_gradient<T: Real>(
@@ -335,12 +350,12 @@ fn input_gradient<T: Real>(
     dx: &mut [T],
 ) {
     let (n_out, wide, kw, stride) = (frame.c, grid.size[1], grid.kernel[1], grid.stride);
-    let n_pictures = g_frames.len() / frame.len();
-    let (made, seen) = (n_out / weights.len(), n_in / weights.len());
+    let n_images = g_frames.len() / frame.len();
+    let (product_out, product_in) = (n_out / weights.len(), n_in / weights.len());
     for (y, x) in phases(stride) {
         let (rows, cols) = (grid.seers(0, y), grid.seers(1, x));
         let taps = || rows.iter().flat_map(|row| cols.iter().map(move |col| (row, col)));
-        // Pieces are counted from the output that sees a position and lies first of all.
+        // Offsets of pieces are relative to the first output whose window contains the position.
         let first = |of: &[(usize, isize)]| of.iter().map(|it| it.1).min();
         let corner = first(&rows).zip(first(&cols));
         let (top, left) = corner.unwrap_or((0, 0));
@@ -349,25 +364,25 @@ fn input_gradient<T: Real>(
         };
         let in_frame: Vec<usize> = taps().map(piece).collect();
         let in_weight: Vec<usize> =
-            taps().map(|(row, col)| weights[0].row((row.0 * kw + col.0) * made)).collect();
+            taps().map(|(row, col)| weights[0].row((row.0 * kw + col.0) * product_out)).collect();
         let (mut begin, mut to) = (Vec::new(), Vec::new());
-        for n in 0..n_pictures {
+        for n in 0..n_images {
             for row in own.clone().filter(|row| row % stride == y) {
                 for col in (x..wide).step_by(stride) {
                     let at = |(top, left): (isize, isize)| {
                         let (row, col) = ((row / stride) as isize, (col / stride) as isize);
                         n * frame.len() + frame.at(row + top, col + left)
                     };
-                    // What no output sees has no place in the frame, and pieces of nothing.
+                    // A position that no window contains has no offset in the frame, and no pieces.
                     begin.push(corner.map_or(0, at));
                     to.push(((n * own.len() + row - own.start) * wide + col) * n_in);
                 }
             }
         }
         for (of, weight) in weights.iter().enumerate() {
-            let a = Left::scattered(&g_frames[of * made..], &begin, made, &in_frame);
-            let b = weight.right().pieces(made, &in_weight);
-            multiply(a, b, &mut dx[of * seen..], Rows::At(&to), End::Store);
+            let a = Left::scattered(&g_frames[of * product_out..], &begin, product_out, &in_frame);
+            let b = weight.right().pieces(product_out, &in_weight);
+            multiply(a, b, &mut dx[of * product_in..], Rows::At(&to), End::Store);
         }
     }
 }
@@ -382,7 +397,7 @@ mod tests {
 
     #[test]
     fn sums_over_the_window_and_the_channels() -> Result<()> {
-        // A 2x2 map of two channels under a 3x3 kernel of ones: everything is seen everywhere.
+        // A 2x2 map of two channels and a 3x3 kernel of ones: every window contains the whole map.
         let xs = Tensor::new(&[1f64, 10.0, 2.0, 20.0, 3.0, 30.0, 4.0, 40.0], &Device::Cpu)?;
         let xs = Value::constant(xs.reshape((1, 2, 2, 2))?);
         let w = Value::constant(Tensor::ones((1, 3, 3, 2), candle::DType::F64, &Device::Cpu)?);
@@ -392,7 +407,7 @@ mod tests {
     }
 
     #[test]
-    fn has_the_right_gradients() {
+    fn gradients_are_correct() {
         for padding in [Padding::Symmetric, Padding::Same] {
             for (kernel, stride, h, w) in
                 [(3, 1, 3, 4), (3, 2, 5, 4), (3, 2, 4, 5), (1, 2, 3, 3), (2, 2, 5, 3)]
@@ -406,7 +421,7 @@ mod tests {
     }
 
     #[test]
-    fn tiles_have_the_right_gradients() {
+    fn winograd_gradients_are_correct() {
         for (padding, h, w) in
             [(Padding::Symmetric, 3, 4), (Padding::Same, 4, 5), (Padding::Valid, 5, 6)]
         {
@@ -416,8 +431,8 @@ mod tests {
     }
 
     #[test]
-    fn tiles_are_the_sums_over_the_window() -> Result<()> {
-        // Of 17 channels, 18, and of maps of all parities; several blocks of rows.
+    fn winograd_agrees_with_the_definition() -> Result<()> {
+        // 17 to 18 channels, and maps of all parities; several blocks of rows.
         let (n_in, n_out) = (17, 18);
         for (padding, h, w) in [(Padding::Symmetric, 33, 4), (Padding::Valid, 6, 7)] {
             let tensor = |name, dims: &[usize]| {
@@ -451,8 +466,8 @@ mod tests {
     }
 
     #[test]
-    fn groups_have_the_right_gradients() {
-        // All groups in one product; in two; each its own, with more outputs than inputs.
+    fn gradients_of_groups_are_correct() {
+        // All groups in one product; in two; one each, with more outputs than inputs.
         for (n_in, n_out, per_group, kernel, stride) in
             [(6, 4, 3, 3, 1), (6, 4, 3, 3, 2), (40, 20, 2, 1, 2), (36, 18, 18, 3, 1)]
         {
@@ -464,7 +479,7 @@ mod tests {
     }
 
     #[test]
-    fn a_group_sees_its_own_channels() -> Result<()> {
+    fn a_group_depends_only_on_its_own_channels() -> Result<()> {
         let xs = Tensor::new(&[1f64, 10.0, 100.0, 1000.0], &Device::Cpu)?.reshape((1, 1, 1, 4))?;
         let w = Value::constant(Tensor::ones((2, 3, 3, 2), candle::DType::F64, &Device::Cpu)?);
         let window = Window::square(3, 1, Padding::Symmetric);

@@ -1,9 +1,9 @@
-//! Depthwise convolution: one small kernel for each channel, sliding over that channel alone.
+//! Depthwise convolution: one small kernel per channel, applied to that channel alone.
 //!
 //! y[n, i, j, c] = Σ_{u, v} x[n, i·s + u - p, j·s + v - p, c] · w[u, v, c].
 //!
-//! A block of rows is read into a [frame](crate::frame) in cache. The way forward and the way back to
-//! the input are one loop over different taps: each number of the result gathers its own, eight
+//! A block of rows is read into a padded [frame](crate::frame) in cache. The forward pass and the gradient
+//! of the input use the same loop over different taps: each number of the result gathers its taps, eight
 //! neighbours and one register of channels at a time.
 
 mod kernels;
@@ -16,31 +16,31 @@ use kernels::{Results, Seen, correlate_rows, gather_rows};
 use tiles::{groups, tiles};
 
 use crate::{
-    Finish, Moments, Value, Window,
+    Epilogue, Moments, Value, Window,
     blocks::{overwrite_blocks, total},
-    finish::OnRows,
+    epilogue::OnRows,
     frame::{Frame, WayBack},
-    lens::{BackSums, Grad, GradView, View},
     matmul::{End, Left, Panels, Rows, multiply, padded},
     meter::{Job, Way, watch},
     pool::add_rows,
+    prologue::{BackSums, Grad, GradView, View},
     real::{Reading, Real, by_dtype, tensor},
     window::{Grid, phases},
 };
 
 /// Convolves each channel with its own kernel.
 ///
-/// In training the result knows its [`Moments`], for the norm that follows.
+/// In training the result carries its [`Moments`], for the norm that follows.
 ///
 /// - `xs`: `[n, h, w, c]`.
 /// - `weight`: `[kh, kw, c]`.
-/// - `then`: what follows, where no gradient is asked for.
+/// - `then`: the epilogue, only if no gradient is required.
 /// - returns: `[n, h', w', c]`.
 pub fn depthwise(
     xs: &Value,
     weight: &Value,
     window: Window,
-    then: Option<&Finish>,
+    then: Option<&Epilogue>,
 ) -> Result<Value> {
     let (x, k) = (xs.raw()?, weight.tensor()?);
     let (n, h, w, c) = x.dims4()?;
@@ -58,9 +58,9 @@ pub fn depthwise(
     };
     let (n_in, n_out) = (n * h * w * c, grid.n_out() * c);
     let _watch = watch(|| job(Way::Forward, n_in + n_out, 1));
-    let lens = xs.lens().cloned();
+    let prologue = xs.prologue().cloned();
     let ys = by_dtype!("depthwise", x, T => {
-        let source = Source::Stored(View::<T>::of(&x, lens.as_ref())?);
+        let source = Source::Stored(View::<T>::of(&x, prologue.as_ref())?);
         convolve(&source, &[xs], weight, &grid, then)
     })?;
     let (moments, means) = (ys.moments().cloned(), ys.means().cloned());
@@ -73,39 +73,44 @@ pub fn depthwise(
         by_dtype!("depthwise", x, T => {
             let grad = Grad { tensor: grad.tensor.contiguous()?, ..grad };
             let gs = GradView::<T>::of(&grad)?;
-            let view = View::<T>::of(&x, lens.as_ref())?;
+            let view = View::<T>::of(&x, prologue.as_ref())?;
             let reading = Reading::of(&k);
             let wants = (x_slot.is_some(), w_slot.is_some());
             let (dx, dw, sums) = backward(&view, &gs, reading.slice()?, &grid, wants);
             slots.give(w_slot, || Ok(Grad::plain(tensor(dw, k.dims())?)))?;
             slots.give(x_slot, || {
-                Ok(Grad::plain(tensor(dx, x.dims())?).summed(sums, &x, lens.as_ref()))
+                Ok(Grad::plain(tensor(dx, x.dims())?).summed(sums, &x, prologue.as_ref()))
             })
         })
     })?;
     Ok(ys.with_moments(moments).with_means(means))
 }
 
-/// A 1x1 convolution and a depthwise one of its result, which is never stored: each block of rows
-/// is computed where the depthwise convolution reads it. For answering only.
+/// A 1x1 convolution followed by a depthwise convolution, fused: the intermediate result is never stored,
+/// each block of rows is computed when the depthwise convolution reads it. For inference only.
 ///
 /// - `xs`: `[n, h, w, in]`.
-/// - `expand`: `[c, 1, 1, in]`, and what follows it.
+/// - `expand`: `[c, 1, 1, in]`, and its epilogue.
 /// - `weight`: `[kh, kw, c]`.
 /// - returns: `[n, h', w', c]`.
 pub fn expand_depthwise(
     xs: &Value,
-    (expand, between): (&Value, &Finish),
+    (expand, between): (&Value, &Epilogue),
     weight: &Value,
     window: Window,
-    then: &Finish,
+    then: &Epilogue,
 ) -> Result<Value> {
     let (x, e, k) = (xs.raw()?, expand.tensor()?, weight.tensor()?);
     let (n, h, w, n_in) = x.dims4()?;
     let [kh, kw] = window.kernel;
     let c = e.dims()[0];
     if e.elem_count() != c * n_in || k.dims() != [kh, kw, c] {
-        bail!("expand_depthwise: {:?}, {:?} and {:?} do not fit", xs.dims(), e.dims(), k.dims());
+        bail!(
+            "expand_depthwise: the shapes {:?}, {:?} and {:?} do not match",
+            xs.dims(),
+            e.dims(),
+            k.dims()
+        );
     }
     let grid = window.on(n, [h, w])?;
     let _watch = watch(|| Job {
@@ -115,35 +120,35 @@ pub fn expand_depthwise(
         flops: 2 * c * (n * h * w * n_in + grid.n_out() * kh * kw),
         numbers: n * h * w * n_in + c * n_in + grid.n_out() * c,
     });
-    let lens = xs.lens().cloned();
+    let prologue = xs.prologue().cloned();
     by_dtype!("expand_depthwise", x, T => {
         let e = Reading::of(&e);
         let e = e.slice::<T>()?;
-        let last = Finish::ready::<T>(Some(between), &[xs, expand], None, &[n, h, w, c])?;
+        let last = Epilogue::ready::<T>(Some(between), &[xs, expand], None, &[n, h, w, c])?;
         let Some(last) = last.on_rows()?.filter(OnRows::is_of_channels) else {
             bail!("expand_depthwise: nothing can be added between the two convolutions");
         };
-        let xs_view = View::<T>::of(&x, lens.as_ref())?;
+        let xs_view = View::<T>::of(&x, prologue.as_ref())?;
         let weight_panels = Panels::of_columns(n_in, c, e);
         let source = Source::Expanded { xs: xs_view, weight: weight_panels, last };
         convolve(&source, &[xs, expand], weight, &grid, Some(then))
     })
 }
 
-/// The result of a forward pass, with what it knows about itself.
+/// The result of a forward pass, with its moments and means.
 ///
-/// - `inputs`: what `source` is made of.
+/// - `inputs`: the values that `source` reads.
 fn convolve<T: Real>(
     source: &Source<'_, T>,
     inputs: &[&Value],
     weight: &Value,
     grid: &Grid,
-    then: Option<&Finish>,
+    then: Option<&Epilogue>,
 ) -> Result<Value> {
     let c = weight.dims()[2];
     let dims = [grid.n, grid.out[0], grid.out[1], c];
     let inputs: Vec<&Value> = inputs.iter().copied().chain([weight]).collect();
-    let last = Finish::ready::<T>(then, &inputs, None, &dims)?;
+    let last = Epilogue::ready::<T>(then, &inputs, None, &dims)?;
     let last = last.on_rows()?;
     let kernel = weight.tensor()?;
     let kernel = Reading::of(&kernel);
@@ -155,7 +160,7 @@ fn convolve<T: Real>(
     Ok(ys.with_moments(made.moments).with_means(means))
 }
 
-/// A kernel's numbers with padded channels.
+/// The kernel, with its channels padded.
 fn pad_kernel<T: Real>(k: &[T], c: usize) -> Vec<T> {
     let wide = padded(c);
     let mut all = vec![T::ZERO; k.len() / c * wide];
@@ -178,12 +183,12 @@ fn forward<T: Real>(
     let tiles = tiles(grid, c);
     let blocks = tiles.iter().map(|(n, it)| n * oh + it.start..n * oh + it.end).collect();
     let write = |idx: usize, _, ys: &mut [T]| {
-        let (picture, rows) = tiles[idx].clone();
-        let last = last.map(|it| it.block((picture * oh + rows.start) * ow, rows.len() * ow));
+        let (image, rows) = tiles[idx].clone();
+        let last = last.map(|it| it.block((image * oh + rows.start) * ow, rows.len() * ow));
         for group in groups(grid, c) {
             let frame = Frame::seen(grid, &rows, padded(group.len()));
             T::with_scratch(frame.len(), |from| {
-                xs.fill(&frame, from, grid, picture, group.clone());
+                xs.fill(&frame, from, grid, image, group.clone());
                 let top = (rows.start * grid.stride) as isize - grid.before[0] as isize;
                 let left = -(grid.before[1] as isize);
                 let tap = |ky: usize, kx: usize| {
@@ -205,7 +210,7 @@ fn forward<T: Real>(
             });
         }
         let moments = wants_moments.then(|| Moments::of(ys, c));
-        // Where the result is finished, a pooling may follow, which would read it all again.
+        // With an epilogue, a pooling may follow, which would read the whole result again.
         let sums = last.map(|_| {
             let mut sums = vec![T::ZERO; c];
             add_rows(ys, &mut sums);
@@ -217,17 +222,17 @@ fn forward<T: Real>(
     let (ys, parts) = unsafe { overwrite_blocks(ow * c, blocks, write) };
     let (moments, sums): (Vec<_>, Vec<_>) = parts.into_iter().unzip();
     let sums = sums.into_iter().collect::<Option<Vec<_>>>().map(|it| {
-        let (per_picture, mut parts) = (it.len() / grid.n.max(1), it.into_iter());
-        let pictures = (0..grid.n).map(|_| total(parts.by_ref().take(per_picture)));
-        pictures.collect::<Vec<_>>().concat()
+        let (per_image, mut parts) = (it.len() / grid.n.max(1), it.into_iter());
+        let images = (0..grid.n).map(|_| total(parts.by_ref().take(per_image)));
+        images.collect::<Vec<_>>().concat()
     });
     Made { ys, moments: Moments::join(moments.into_iter().flatten()), sums }
 }
 
-/// What a forward pass reads.
+/// The input of a forward pass.
 enum Source<'a, T> {
     Stored(View<'a, T>),
-    /// Rows times a matrix, each computed when it is read.
+    /// Rows times a matrix, computed when they are read.
     Expanded {
         xs: View<'a, T>,
         weight: Panels<T>,
@@ -236,24 +241,24 @@ enum Source<'a, T> {
 }
 
 impl<T: Real> Source<'_, T> {
-    /// Fills a frame with some channels of a picture.
+    /// Fills a frame with some channels of an image.
     fn fill(
         &self,
         frame: &Frame,
         into: &mut [T],
         grid: &Grid,
-        picture: usize,
+        image: usize,
         channels: Range<usize>,
     ) {
         let ([h, w], n) = (grid.size, channels.len());
         match self {
             Source::Stored(xs) => frame.fill(into, grid.size, n, |row, to| {
-                xs.read_channels((picture * h + row) * w, channels.clone(), to, frame.c);
+                xs.read_channels((image * h + row) * w, channels.clone(), to, frame.c);
             }),
             Source::Expanded { xs, weight, last } => {
                 frame.fill(into, grid.size, n, |_, _| {});
                 let rows = frame.rows.start.max(0)..frame.rows.end.min(h as isize);
-                let first = (picture * h + rows.start as usize) * w;
+                let first = (image * h + rows.start as usize) * w;
                 let many = rows.len() * w;
                 let places =
                     rows.flat_map(|row| (0..w).map(move |col| frame.at(row, col as isize)));
@@ -262,13 +267,13 @@ impl<T: Real> Source<'_, T> {
                 let mut times = |xs: &[T], n_in: usize| {
                     let xs = Left::rows(xs, many, n_in, n_in);
                     let to = Rows::At(&places);
-                    multiply(xs, weight.columns(channels.clone()), into, to, End::Finish(last));
+                    multiply(xs, weight.columns(channels.clone()), into, to, End::Epilogue(last));
                 };
                 match xs.plain(first, many) {
-                    Some(seen) => times(seen, xs.c),
-                    None => T::with_scratch(many * xs.c, |seen| {
-                        xs.read(first, seen, xs.c);
-                        times(seen, xs.c);
+                    Some(values) => times(values, xs.c),
+                    None => T::with_scratch(many * xs.c, |values| {
+                        xs.read(first, values, xs.c);
+                        times(values, xs.c);
                     }),
                 }
             }
@@ -276,15 +281,15 @@ impl<T: Real> Source<'_, T> {
     }
 }
 
-/// What a forward pass has made.
+/// The results of a forward pass.
 struct Made<T> {
     ys: Vec<T>,
     moments: Option<Moments>,
-    /// Of each channel of each picture.
+    /// Sums per channel and image.
     sums: Option<Vec<T>>,
 }
 
-/// The gradients of input and kernel, and the sums that a norm before the input asks for.
+/// The gradients of input and kernel, and the sums needed by a norm before the input.
 fn backward<T: Real>(
     xs: &View<'_, T>,
     gs: &GradView<'_, T>,
@@ -297,7 +302,7 @@ fn backward<T: Real>(
     let (k, wide) = (pad_kernel(k, c), padded(c));
     let tiles = tiles(grid, c);
     let write = |idx: usize, _, dx: &mut [T]| {
-        let (picture, rows) = tiles[idx].clone();
+        let (image, rows) = tiles[idx].clone();
         let own = grid.own(&rows);
         let mut dw = if wants_dw { vec![T::ZERO; kh * kw * wide] } else { Vec::new() };
         let mut sums = xs.back_sums().filter(|_| wants_dx);
@@ -307,7 +312,7 @@ fn backward<T: Real>(
             let of_xs = Frame::seen(grid, &rows, padded(n));
             let gather_dx = |g_frame: &[T], dx: &mut [T]| {
                 for (y, x) in phases(stride) {
-                    // The first row of the phase, and how many there are.
+                    // The first row of the phase, and the number of its rows.
                     let first = own.start + (y + stride - own.start % stride) % stride;
                     let (n_rows, n_cols) = (
                         own.end.saturating_sub(first).div_ceil(stride),
@@ -339,13 +344,13 @@ fn backward<T: Real>(
             };
             T::with_scratch(of_gs.len(), |g_frame| {
                 of_gs.fill(g_frame, grid.out, n, |row, to| {
-                    gs.read_channels((picture * oh + row) * ow, group.clone(), to, of_gs.c);
+                    gs.read_channels((image * oh + row) * ow, group.clone(), to, of_gs.c);
                 });
                 if wants_dx {
                     gather_dx(g_frame, dx);
                 }
                 let (own, channels, sums) = (own.clone(), group.clone(), sums.as_mut());
-                let way_back = WayBack { picture, own, channels, dx: &mut *dx, sums };
+                let way_back = WayBack { image, own, channels, dx: &mut *dx, sums };
                 if !wants_dw {
                     return way_back.go(xs, grid, None);
                 }
@@ -375,7 +380,7 @@ fn backward<T: Real>(
         n * h + own.start..n * h + own.end
     });
     let width = if wants_dx { w * c } else { 0 };
-    // SAFETY: the phases of a row are all its columns, the groups all channels, and `gather_rows`
+    // SAFETY: the phases of a row cover all its columns, the groups cover all channels, and `gather_rows`
     // writes every number of them.
     let (dx, parts) = unsafe { overwrite_blocks(width, blocks.collect(), write) };
     let (dw, sums): (Vec<_>, Vec<_>) = parts.into_iter().unzip();
@@ -394,8 +399,8 @@ mod tests {
     use crate::{Activation, Padding, Tape, Value, Window, batch_norm, check::check};
 
     #[test]
-    fn slides_over_one_channel_at_a_time() -> Result<()> {
-        // A 1x3 kernel [1, 2, 3] on the row 1 2 3, and its tenth on the row 10 20 30.
+    fn convolves_each_channel_alone() -> Result<()> {
+        // A 1x3 kernel [1, 2, 3] on the row 1 2 3, and a tenth of it on the row 10 20 30.
         let xs = Tensor::new(&[1f64, 10.0, 2.0, 20.0, 3.0, 30.0], &Device::Cpu)?;
         let w = Tensor::new(&[1f64, 0.1, 2.0, 0.2, 3.0, 0.3], &Device::Cpu)?;
         let window = Window { kernel: [1, 3], stride: 1, padding: Padding::Symmetric };
@@ -406,7 +411,7 @@ mod tests {
     }
 
     #[test]
-    fn has_the_right_gradients() {
+    fn gradients_are_correct() {
         for padding in [Padding::Symmetric, Padding::Same] {
             for (kernel, stride, h, w) in
                 [(3, 1, 4, 3), (3, 2, 5, 4), (3, 2, 4, 5), (5, 2, 6, 3), (2, 1, 3, 3)]
@@ -419,9 +424,9 @@ mod tests {
         }
     }
 
-    /// With so many channels on so wide a map they are worked on in groups; half of them are not.
+    /// With this many channels on a map this wide they are processed in groups; half of them are not.
     #[test]
-    fn channels_in_groups_are_what_each_half_is_alone() -> Result<()> {
+    fn groups_of_channels_agree_with_each_half_alone() -> Result<()> {
         let (c, half, window) = (600, 300, Window::square(5, 1, Padding::Same));
         let grid = window.on(1, [12, 20])?;
         assert_eq!((groups(&grid, c).len(), groups(&grid, half).len()), (2, 1));
@@ -440,7 +445,9 @@ mod tests {
             let (xs, _) = batch_norm(&x, &gamma, &beta, 1e-3, Activation::Silu)?;
             let ys = tape.export(&depthwise(&xs, &k, window, None)?)?;
             let grads = tape.backward(&ys.sqr()?.sum_all()?)?;
-            let grads = vars.iter().map(|it| Ok(grads.get(it).expect("all take part").clone()));
+            let grads = vars
+                .iter()
+                .map(|it| Ok(grads.get(it).expect("every parameter has a gradient").clone()));
             [Ok(ys.detach())].into_iter().chain(grads).collect()
         };
         for ((all, low), high) in run(0..c)?.iter().zip(run(0..half)?).zip(run(half..c)?) {

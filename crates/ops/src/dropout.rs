@@ -1,22 +1,22 @@
-//! Dropout, of numbers and of whole residual branches, with masks drawn by name.
+//! Dropout of numbers and of whole residual branches (stochastic depth), with masks from named streams.
 //!
-//! A kept number is divided by the chance of being kept, so that nothing changes at inference.
+//! A kept number is divided by the keep probability, so that inference needs no scaling.
 //!
 //! Srivastava et al., "Dropout", 2014, <https://jmlr.org/papers/v15/srivastava14a.html>; Huang et
 //! al., "Deep Networks with Stochastic Depth", 2016, <https://arxiv.org/abs/1603.09382>, here per
 //! row as in timm and torchvision.
-//! A mask depends on seed, layer, step and global row, not on how the step was cut into batches.
+//! A mask depends on seed, layer, step and global row, not on how the step is split into batches.
 
 use base::Rng;
 use candle::{Result, Tensor};
 use rand::Rng as _;
 
-use crate::{Pass, Value, gate, lens::Grad};
+use crate::{Pass, Value, gate, prologue::Grad};
 
 /// Zeroes each number with probability `p` and scales the others by 1 / (1 - p).
 ///
 /// - `xs`: `[n, …]`.
-/// - `name`: the layer's, unique within the network.
+/// - `name`: the name of the layer, unique within the network.
 pub fn dropout(xs: &Value, p: f64, pass: &Pass<'_>, name: &str) -> Result<Value> {
     let per_row: usize = xs.dims()[1..].iter().product();
     mask(xs, p, pass, name, per_row)
@@ -24,30 +24,30 @@ pub fn dropout(xs: &Value, p: f64, pass: &Pass<'_>, name: &str) -> Result<Value>
 
 /// Zeroes each row as a whole with probability `p` and scales the others by 1 / (1 - p).
 ///
-/// - `xs`: `[n, …]`: what a residual branch adds.
-/// - `name`: the layer's, unique within the network.
+/// - `xs`: `[n, …]`: the output of a residual branch.
+/// - `name`: the name of the layer, unique within the network.
 pub fn drop_path(xs: &Value, p: f64, pass: &Pass<'_>, name: &str) -> Result<Value> {
     mask(xs, p, pass, name, 1)
 }
 
 fn mask(xs: &Value, p: f64, pass: &Pass<'_>, name: &str, per_row: usize) -> Result<Value> {
-    assert!((0.0..=1.0).contains(&p), "{p} is no probability");
+    assert!((0.0..=1.0).contains(&p), "{p} is not a probability");
     if p == 0.0 || matches!(pass, Pass::Eval) {
         return Ok(xs.clone());
     }
     let dims = xs.dims();
-    // 1 / (1 - p) is infinite where everything is dropped; there nothing is left to scale.
+    // 1 / (1 - p) is infinite if everything is dropped; then there is nothing to scale.
     let kept = if p < 1.0 { (1.0 / (1.0 - p)) as f32 } else { 0.0 };
-    let draw = |rng: &mut Rng| if rng.random::<f64>() < p { 0.0 } else { kept };
+    let sample = |rng: &mut Rng| if rng.random::<f64>() < p { 0.0 } else { kept };
     let mut mask = Vec::with_capacity(dims[0] * per_row);
     for row in 0..dims[0] {
         let mut rng = pass.stream(name, row).expect("a training pass has streams");
-        mask.extend((0..per_row).map(|_| draw(&mut rng)));
+        mask.extend((0..per_row).map(|_| sample(&mut rng)));
     }
     let (device, dtype) = (xs.raw()?.device().clone(), xs.raw()?.dtype());
     let mask = Tensor::from_vec(mask, (dims[0], per_row), &device)?.to_dtype(dtype)?;
     if per_row == 1 && dims.len() > 1 {
-        // A gate that is the same for all channels.
+        // A gate that is equal for all channels.
         let mask = mask.broadcast_as((dims[0], dims[dims.len() - 1]))?.contiguous()?;
         return gate(xs, &Value::constant(mask));
     }
@@ -75,19 +75,19 @@ mod tests {
     }
 
     #[test]
-    fn drops_its_share_and_keeps_the_mean() -> Result<()> {
+    fn drops_with_probability_p_and_preserves_the_mean() -> Result<()> {
         let tape = Tape::default();
         let ys = dropout(&ones(100, 100)?, 0.3, &pass(&tape, 0, 0), "drop")?;
         let ys = ys.tensor()?.flatten_all()?.to_vec1::<f32>()?;
         let dropped = ys.iter().filter(|&&it| it == 0.0).count();
-        // 10,000 draws at 0.3: three standard deviations are 137.
+        // 10,000 samples at 0.3: three standard deviations are 137.
         assert!(dropped.abs_diff(3000) < 140, "{dropped}");
         assert!(ys.iter().all(|&it| it == 0.0 || (it - 1.0 / 0.7).abs() < 1e-6));
         Ok(())
     }
 
     #[test]
-    fn a_mask_belongs_to_a_row_not_to_a_batch() -> Result<()> {
+    fn a_mask_depends_on_the_row_not_on_the_batch() -> Result<()> {
         let tape = Tape::default();
         let whole = dropout(&ones(4, 8)?, 0.5, &pass(&tape, 3, 0), "drop")?;
         let half = dropout(&ones(2, 8)?, 0.5, &pass(&tape, 3, 2), "drop")?;
@@ -117,14 +117,14 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_dropped_when_answering() -> Result<()> {
+    fn nothing_is_dropped_at_inference() -> Result<()> {
         let ys = dropout(&ones(2, 2)?, 0.9, &Pass::Eval, "drop")?;
         assert_eq!(ys.tensor()?.to_vec2::<f32>()?, [[1.0; 2]; 2]);
         Ok(())
     }
 
     #[test]
-    fn have_the_right_gradients() {
+    fn gradients_are_correct() {
         check(&[&[4, 6]], |it| dropout(&it[0], 0.4, &pass(&Tape::default(), 0, 0), "a"));
         check(&[&[5, 2, 3]], |it| drop_path(&it[0], 0.4, &pass(&Tape::default(), 0, 0), "b"));
     }

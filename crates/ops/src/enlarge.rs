@@ -1,13 +1,13 @@
-//! A side of an RGB8 picture enlarged bilinearly: each pixel lies between two neighbours.
+//! Bilinear upsampling of an RGB8 image along one axis: each pixel is interpolated between two neighbours.
 //!
 //! Pixel i of `size` is centred at p = start + (i + 1/2)·length/size - 1/2, and is x + (y - x)·f of the
-//! pixels x at ⌊p⌋ and y beside it, f = p - ⌊p⌋ in steps of 2⁻¹⁵, rounded; beyond the outermost pixels it
-//! is as they are. As PIL's `Image.resize`, whose steps are 2⁻²². The bits are the same on all
-//! instruction sets.
+//! pixel x at ⌊p⌋ and the next pixel y, f = p - ⌊p⌋ in steps of 2⁻¹⁵, rounded; beyond the outermost pixels
+//! the edge pixel is repeated. Same as PIL's `Image.resize`, whose steps are 2⁻²². The bits are the same on
+//! all instruction sets.
 
 use crate::isa::vectorised;
 
-/// A pixel between two: as much beyond the first as `part` says, in steps of 2⁻¹⁵.
+/// The position of a pixel between two source pixels: `part` beyond the first, in steps of 2⁻¹⁵.
 struct Between {
     first: usize,
     second: usize,
@@ -16,14 +16,14 @@ struct Between {
 
 const STEP_BITS: u32 = 15;
 
-/// Where each of `size` pixels lies that a part of `n` pixels is enlarged to.
+/// The source positions of `size` pixels, to which a part of a line of `n` pixels is upsampled.
 fn between(n: usize, start: f64, length: f64, size: usize) -> impl Iterator<Item = Between> {
     (0..size).map(move |idx| {
         let place = start + (idx as f64 + 0.5) * length / size as f64 - 0.5;
         let steps = place.clamp(0.0, (n - 1) as f64) * f64::from(1 << STEP_BITS);
         let steps = steps.round() as usize;
         let (first, part) = (steps >> STEP_BITS, steps % (1 << STEP_BITS));
-        // The last pixel has none beside it, and needs none.
+        // The last pixel has no next pixel, and needs none.
         Between { first, second: first + usize::from(part > 0), part: part as i16 }
     })
 }
@@ -35,11 +35,11 @@ fn mean(first: u8, second: u8, part: i16) -> u8 {
     (first + (more >> STEP_BITS)) as u8
 }
 
-/// Eight bytes of a line, made of 16 bytes of a shorter one: a pixel is three bytes, and those that lie
-/// side by side come from at most five.
+/// Eight bytes of an output line, computed from 16 bytes of the input line: a pixel is three bytes, and
+/// eight adjacent bytes depend on at most five pixels.
 struct Eight {
     from: usize,
-    /// Which of the 16 bytes; every other one is [`NONE`], by which a register widens them.
+    /// Indices into the 16 bytes; every other one is [`NONE`], which zero-extends the bytes in a register.
     first: [u8; 16],
     second: [u8; 16],
     parts: [i16; 8],
@@ -51,7 +51,7 @@ const NONE: u8 = 0x80;
 /// columns. `bytes` are lines of `width` pixels; the part lies within them.
 ///
 /// # Panics
-/// Lines of no pixels, and a part of more than `size` columns.
+/// If lines have no pixels, or the part has more than `size` columns.
 pub fn enlarge_columns(
     bytes: &[u8],
     width: usize,
@@ -59,7 +59,7 @@ pub fn enlarge_columns(
     length: f64,
     size: usize,
 ) -> Vec<u8> {
-    assert!(length <= size as f64, "{length} columns are not enlarged to {size}");
+    assert!(length <= size as f64, "cannot enlarge {length} columns to {size}");
     let (line, longer) = (width * 3, size * 3);
     let pixels: Vec<Between> = between(width, start, length, size).collect();
     let eight = |idx: usize| {
@@ -95,7 +95,7 @@ fn enlarge_line(line: &[u8], eights: &[Eight], made: &mut [u8]) {
     for (eight, made) in eights.iter().zip(made.chunks_exact_mut(8)) {
         let line = &line[eight.from..];
         for (idx, (byte, &part)) in made.iter_mut().zip(&eight.parts).enumerate() {
-            // What lies beyond the line's end is none of its bytes.
+            // Bytes beyond the end of the line are not used.
             let byte_at = |picks: &[u8; 16]| match picks[2 * idx] {
                 NONE => 0,
                 pick => line[usize::from(pick)],
@@ -114,7 +114,7 @@ mod x86 {
 
     use super::Eight;
 
-    /// As [`super::enlarge_line`].
+    /// Same as [`super::enlarge_line`].
     ///
     /// # Safety
     /// `line` has at least 16 bytes.
@@ -129,7 +129,7 @@ mod x86 {
             let bytes = load(line[eight.from.min(last)..].as_ptr());
             let first = _mm_shuffle_epi8(bytes, load(eight.first.as_ptr()));
             let second = _mm_shuffle_epi8(bytes, load(eight.second.as_ptr()));
-            // A product with a part, rounded as in `mean`.
+            // A product with `part`, rounded as in `mean`.
             let parts = load(eight.parts.as_ptr().cast());
             let more = _mm_mulhrs_epi16(_mm_sub_epi16(second, first), parts);
             let sums = _mm_add_epi16(first, more);
@@ -145,9 +145,9 @@ mod x86 {
 /// lines. `bytes` are lines of `width` pixels; the part lies within them.
 ///
 /// # Panics
-/// No lines or lines of no pixels, and a part of more than `size` lines.
+/// If there are no lines or lines have no pixels, or the part has more than `size` lines.
 pub fn enlarge_rows(bytes: &[u8], width: usize, start: f64, length: f64, size: usize) -> Vec<u8> {
-    assert!(length <= size as f64, "{length} lines are not enlarged to {size}");
+    assert!(length <= size as f64, "cannot enlarge {length} lines to {size}");
     let wide = width * 3;
     let mut made = vec![0; size * wide];
     let places = between(bytes.len() / wide, start, length, size);
@@ -175,17 +175,17 @@ mod tests {
     }
 
     #[test]
-    fn pixels_lie_between_their_neighbours() {
+    fn pixels_are_interpolated_between_their_neighbours() {
         let bytes = [0, 100, 255, 40, 101, 0];
-        // Centres of four pixels on two: -1/4, 1/4, 3/4, 5/4; the outermost see one alone.
+        // Centres of four pixels on two: -1/4, 1/4, 3/4, 5/4; the outermost use one pixel alone.
         let want = [0, 100, 255, 10, 100, 191, 30, 101, 64, 40, 101, 0];
         assert_eq!(enlarge_columns(&bytes, 2, 0.0, 2.0, 4), want);
         assert_eq!(enlarge_rows(&bytes, 1, 0.0, 2.0, 4), want);
     }
 
-    /// By its definition, of every part of lines of every width.
+    /// Checks the definition for every part of lines of every width.
     #[test]
-    fn every_width_and_part_is_as_it_says() {
+    fn every_width_and_part_agrees_with_the_definition() {
         for width in 1..24 {
             for size in [1, 2, 3, 5, 8, 17, 24, 61] {
                 for (start, length) in [(0, 1), (0, 3), (2, 4), (1, 7), (5, 17), (0, 24)] {
@@ -196,7 +196,7 @@ mod tests {
                     let bytes = bytes(width * 3 * 3);
                     let got = enlarge_columns(&bytes, width, start, length, size);
                     assert_eq!(got.len(), 3 * size * 3);
-                    // Bit for bit what rows of one pixel become, which names no register.
+                    // Bit for bit equal to `enlarge_rows` on rows of one pixel, which has no SIMD code.
                     for (line, got) in bytes.chunks(width * 3).zip(got.chunks(size * 3)) {
                         assert_eq!(got, enlarge_rows(line, 1, start, length, size));
                     }
@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn one_more_than_there_were_and_as_many_shifted_are_possible() {
+    fn one_more_column_and_a_subpixel_shift_are_possible() {
         let bytes = bytes(40 * 3);
         assert_eq!(enlarge_columns(&bytes, 40, 0.0, 40.0, 40), bytes);
         assert_eq!(enlarge_rows(&bytes, 1, 0.0, 40.0, 40), bytes);

@@ -1,26 +1,26 @@
-//! A part of a map in a frame of zeros, so that no tap of a kernel has to ask whether it lies on it.
+//! A zero-padded copy of a part of a feature map, so that no tap of a kernel needs a bounds check.
 
 use std::ops::Range;
 
 use crate::{
-    lens::{BackSums, View},
     matmul::Layout,
+    prologue::{BackSums, View},
     real::Real,
     window::Grid,
 };
 
-/// Some channels of a part of a map, and how it lies in memory.
+/// The layout of a frame: some channels of a part of a feature map.
 #[derive(Clone)]
 pub(crate) struct Frame {
-    /// Rows and columns of the map that lie in the frame; those beyond the map are zeros.
+    /// Rows and columns of the map in the frame; those beyond the map are zeros.
     pub(crate) rows: Range<isize>,
     pub(crate) cols: Range<isize>,
-    /// Numbers of a position: its channels, and as many zeros as there is room for.
+    /// Numbers per position: its channels, padded with zeros.
     pub(crate) c: usize,
 }
 
 impl Frame {
-    /// What output rows see.
+    /// The frame of the input that output rows depend on.
     pub(crate) fn seen(grid: &Grid, rows: &Range<usize>, c: usize) -> Frame {
         let axis = |axis: usize, of: &Range<usize>| {
             let first = (of.start * grid.stride) as isize - grid.before[axis] as isize;
@@ -32,7 +32,7 @@ impl Frame {
         Frame { rows: axis(0, rows), cols, c }
     }
 
-    /// Output rows, and all others that see some input rows.
+    /// The frame of output rows, and of all others that depend on some input rows.
     pub(crate) fn seeing(
         grid: &Grid,
         rows: &Range<usize>,
@@ -57,14 +57,14 @@ impl Frame {
         self.cols.len() * self.c
     }
 
-    /// Where a position of the map lies.
+    /// The offset of a position of the map.
     pub(crate) fn at(&self, row: isize, col: isize) -> usize {
         (row - self.rows.start) as usize * self.row_len()
             + (col - self.cols.start) as usize * self.c
     }
 
-    /// Fills the frame from a map of `size` with `n` channels: `read` gets the map's row and the
-    /// place for it.
+    /// Fills the frame from a map of `size` with `n` channels: `read` gets the index of a row and its
+    /// destination.
     pub(crate) fn fill<T: Real>(
         &self,
         into: &mut [T],
@@ -89,20 +89,20 @@ impl Frame {
     }
 }
 
-/// The gradients of some input rows of a picture, on their way back through the input's lens.
+/// The gradients of some input rows of an image, for the backward pass of the input's prologue.
 pub(crate) struct WayBack<'a, T> {
-    pub(crate) picture: usize,
+    pub(crate) image: usize,
     pub(crate) own: Range<usize>,
     pub(crate) channels: Range<usize>,
-    /// Rows of all channels, those of the first of `own` first.
+    /// Rows of all channels, beginning with the first row of `own`.
     pub(crate) dx: &'a mut [T],
-    /// If there is a lens.
+    /// Present if there is a prologue.
     pub(crate) sums: Option<&'a mut BackSums>,
 }
 
 impl<T: Real> WayBack<'_, T> {
-    /// Takes the gradients back, and with `frame` fills it with the input: a row whose gradient is
-    /// here is read on the way, once for both.
+    /// Runs the backward pass of the prologue, and fills `frame` with the input, if given: a row whose
+    /// gradient is here is read once for both.
     pub(crate) fn go(mut self, xs: &View<'_, T>, grid: &Grid, frame: Option<(&Frame, &mut [T])>) {
         let (size, n) = (grid.size, self.channels.len());
         let rows = frame.as_ref().map_or(0..0, |(it, _)| it.rows.clone());
@@ -114,7 +114,7 @@ impl<T: Real> WayBack<'_, T> {
                 if self.own.contains(&row) && self.sums.is_some() {
                     self.step(xs, size, row, Some((to, Layout::rows(frame.c))));
                 } else {
-                    let first = (self.picture * size[0] + row) * size[1];
+                    let first = (self.image * size[0] + row) * size[1];
                     xs.read_channels(first, self.channels.clone(), to, frame.c);
                 }
             });
@@ -130,7 +130,7 @@ impl<T: Real> WayBack<'_, T> {
     ) {
         let Some(sums) = &mut self.sums else { return };
         let dx = &mut self.dx[(row - self.own.start) * w * xs.c + self.channels.start..];
-        let rows = ((self.picture * h + row) * w, w);
+        let rows = ((self.image * h + row) * w, w);
         xs.look_back(rows, self.channels.clone(), dx, seen, sums);
     }
 }

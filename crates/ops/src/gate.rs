@@ -1,6 +1,6 @@
-//! The gate of a squeeze-excite block: each channel of each picture times one number.
+//! The gate of a squeeze-and-excitation block: each channel of each image is scaled by one number.
 //!
-//! It is applied when the result is read: see [`lens`](crate::lens).
+//! It is applied lazily, when the result is read: see [`prologue`](crate::prologue).
 //!
 //! Hu et al., "Squeeze-and-Excitation Networks", 2017, <https://arxiv.org/abs/1709.01507>.
 
@@ -8,10 +8,10 @@ use candle::{Result, Tensor, bail};
 
 use crate::{
     Value,
-    isa::kernel,
-    lens::{Grad, Lens, View},
+    kernel::kernel,
     meter::{Job, Way, watch},
-    pool::per_picture,
+    pool::per_image,
+    prologue::{Grad, Prologue, View},
     real::{Reading, by_dtype, tensor},
 };
 
@@ -25,28 +25,28 @@ pub fn gate(xs: &Value, gates: &Value) -> Result<Value> {
     let area = dims[1..dims.len() - 1].iter().product();
     let job = |way| Job::new("gate", way);
     let _watch = watch(|| job(Way::Forward));
-    // What is gated already is gated anew as a whole.
-    let (x, lens) = match xs.lens() {
+    // A value that is gated already is materialised first.
+    let (x, prologue) = match xs.prologue() {
         Some(it) if it.gate.is_none() => (xs.raw()?, it.clone()),
-        _ => (xs.tensor()?, Lens::none(c)),
+        _ => (xs.tensor()?, Prologue::none(c)),
     };
     let (x_slot, g_slot) = (xs.slot(), gates.slot());
     let gate = gates.tensor()?;
-    let (seen, before, factors) = (x.clone(), lens.clone(), gate.clone());
+    let (saved, before, factors) = (x.clone(), prologue.clone(), gate.clone());
     let ys = Value::record(&[xs, gates], x, move |grad, slots| {
         let _watch = watch(|| job(Way::Back));
         if let (true, Some(sums)) = (grad.is_plain(), grad.gate_sums.clone()) {
-            let dg = Tensor::new(sums.of_gates(), seen.device())?.to_dtype(seen.dtype())?;
+            let dg = Tensor::new(sums.of_gates(), saved.device())?.to_dtype(saved.dtype())?;
             slots.give(g_slot, || Ok(Grad::plain(dg.reshape((n, c))?)))?;
             return slots.give(x_slot, || Ok(Grad { times: Some(factors), ..grad }));
         }
         let grad = grad.settle()?;
         slots.give(g_slot, || {
-            by_dtype!("gate", seen, T => {
-                let view = View::<T>::of(&seen, Some(&before))?;
+            by_dtype!("gate", saved, T => {
+                let view = View::<T>::of(&saved, Some(&before))?;
                 let ds = Reading::of(&grad);
                 let ds = ds.slice::<T>()?;
-                let dg = per_picture(&view, area, |rows, xs, sums| {
+                let dg = per_image(&view, area, |rows, xs, sums| {
                     multiply_add(xs, &ds[rows.start * c..rows.end * c], sums);
                 });
                 Ok(Grad::plain(tensor(dg, &[n, c])?))
@@ -54,7 +54,7 @@ pub fn gate(xs: &Value, gates: &Value) -> Result<Value> {
         })?;
         slots.give(x_slot, || Ok(Grad { times: Some(factors), ..Grad::plain(grad) }))
     })?;
-    Ok(ys.through(Lens { gate: Some(gate), ..lens }))
+    Ok(ys.through(Prologue { gate: Some(gate), ..prologue }))
 }
 
 kernel! {
@@ -76,7 +76,7 @@ mod tests {
     use crate::{Value, check::check, gate};
 
     #[test]
-    fn each_picture_has_its_own_gates() -> Result<()> {
+    fn each_image_has_its_own_gates() -> Result<()> {
         let xs = Tensor::new(&[1f64, 2.0, 3.0, 4.0], &Device::Cpu)?.reshape((2, 1, 1, 2))?;
         let gates = Tensor::new(&[[1f64, 0.0], [0.5, 2.0]], &Device::Cpu)?;
         let ys = gate(&Value::constant(xs), &Value::constant(gates))?;
@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn has_the_right_gradients() {
+    fn gradients_are_correct() {
         check(&[&[2, 3, 2, 4], &[2, 4]], |it| gate(&it[0], &it[1]));
     }
 }

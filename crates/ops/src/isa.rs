@@ -1,6 +1,6 @@
 //! Instruction sets: each kernel is compiled for several, and one is chosen at run time.
 //!
-//! Kernels are plain loops over slices that the compiler vectorises; [`kernel!`] compiles them once
+//! Kernels are plain loops over slices that the compiler vectorises; [`kernel!`](crate::kernel::kernel) compiles them once
 //! for AVX-512, once for AVX2 with FMA and once for the target's baseline.
 
 use std::sync::OnceLock;
@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 /// An instruction set that the kernels are compiled for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Isa {
-    /// What every processor of the target has.
+    /// The baseline of the target.
     Portable,
     /// 256 bits with fused multiply-add: x86-64 since about 2013.
     Avx2,
@@ -19,7 +19,7 @@ pub enum Isa {
 static CHOSEN: OnceLock<Isa> = OnceLock::new();
 
 impl Isa {
-    /// What this machine has, best first.
+    /// The instruction sets of this machine, best first.
     pub fn available() -> Vec<Isa> {
         let mut list = Vec::new();
         #[cfg(target_arch = "x86_64")]
@@ -42,22 +42,22 @@ impl Isa {
         list
     }
 
-    /// The one in use for as long as the process runs: the best, unless another was
+    /// The instruction set in use for the lifetime of the process: the best, unless another was
     /// [chosen](Isa::choose) first.
     pub fn chosen() -> Isa {
         *CHOSEN.get_or_init(|| {
             #[cfg(test)]
-            let best = tests::asked_for().unwrap_or(Isa::available()[0]);
+            let best = tests::requested().unwrap_or(Isa::available()[0]);
             #[cfg(not(test))]
             let best = Isa::available()[0];
             best
         })
     }
 
-    /// Makes every kernel of the process use the set of this name.
+    /// Makes every kernel of the process use the instruction set with this name.
     ///
     /// # Errors
-    /// There is no such set, the machine does not have it, or another is in use already.
+    /// If the name is unknown, the machine does not have the set, or another is in use already.
     pub fn choose(name: &str) -> Result<(), String> {
         let has = Isa::available();
         let Some(isa) = has.iter().find(|it| it.name() == name) else {
@@ -69,11 +69,11 @@ impl Isa {
         };
         match CHOSEN.get_or_init(|| *isa) {
             it if it == isa => Ok(()),
-            it => Err(format!("`{name}` comes too late: `{}` is in use", it.name())),
+            it => Err(format!("cannot choose `{name}`: `{}` is in use already", it.name())),
         }
     }
 
-    /// What it is called, in small letters.
+    /// The name, in lower case.
     pub fn name(self) -> &'static str {
         match self {
             Isa::Portable => "portable",
@@ -83,11 +83,11 @@ impl Isa {
     }
 }
 
-/// Runs a closure that is compiled for every [`Isa`] on the chosen one.
+/// Runs a closure, compiled for every [`Isa`], on the chosen one.
 ///
-/// It is to be `#[inline(always)]`, and so is every function that it calls in a loop: what is not
-/// inlined is compiled for the target's baseline alone. Whole numbers, and sums and products of
-/// floating-point ones in the order that is written, come out the same on each.
+/// The closure must be `#[inline(always)]`, and so must every function that it calls in a loop: a function
+/// that is not inlined is compiled for the target's baseline alone. Integer results, and sums and products
+/// of floating-point numbers in the order written, are the same on each.
 pub fn vectorised<T>(f: impl FnOnce() -> T) -> T {
     #[cfg(target_arch = "x86_64")]
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,bmi2")]
@@ -102,7 +102,7 @@ pub fn vectorised<T>(f: impl FnOnce() -> T) -> T {
     }
 
     match Isa::chosen() {
-        // SAFETY: a set is only ever chosen after the processor said that it has it.
+        // SAFETY: a set is chosen only after the processor was found to support it.
         #[cfg(target_arch = "x86_64")]
         Isa::Avx512 => unsafe { avx512(f) },
         // SAFETY: as above.
@@ -112,17 +112,17 @@ pub fn vectorised<T>(f: impl FnOnce() -> T) -> T {
     }
 }
 
-/// Cut to 0..=255 and truncated, by which what is no number becomes 0: `as` makes sure of more than
-/// that, with numbers one by one.
+/// Clamps to 0..=255 and truncates; NaN becomes 0. An `as` cast
+/// guarantees more, and processes numbers one by one.
 #[inline(always)]
 pub fn to_byte(x: f32) -> i32 {
     let x = if x > 0.0 { x } else { 0.0 };
     let x = if x < 255.0 { x } else { 255.0 };
-    // SAFETY: it was just cut to what fits.
+    // SAFETY: it was just clamped to the range.
     unsafe { x.to_int_unchecked() }
 }
 
-/// How a kernel multiplies and adds: in one rounding where the instruction set can.
+/// How a kernel multiplies and adds: with one rounding if the instruction set has FMA.
 pub(crate) trait Fma {
     /// Whether `mul_add` is one instruction.
     const FUSED: bool;
@@ -138,49 +138,10 @@ impl Fma for Fused {
 }
 
 impl Fma for Separate {
-    // Other architectures' baselines have the instruction; x86-64's does not, and would call a
-    // library function for every product.
+    // The baselines of other architectures have the instruction; that of x86-64 does not, and would call
+    // a library function for every product.
     const FUSED: bool = !cfg!(target_arch = "x86_64");
 }
-
-/// Declares a function whose body is compiled for every [`Isa`] and dispatched to the chosen one.
-///
-/// Inside, `F` is an [`Fma`]: write `T::fma::<F>(a, b, c)` for a·b + c.
-macro_rules! kernel {
-    (
-        $(#[$meta:meta])*
-        $vis:vis fn $name:ident<F, T $(, const $n:ident: $nt:ty)*>($($arg:ident: $ty:ty),* $(,)?) $(-> $ret:ty)? $body:block
-    ) => {
-        $(#[$meta])*
-        $vis fn $name<T: crate::real::Real $(, const $n: $nt)*>($($arg: $ty),*) $(-> $ret)? {
-            #[inline(always)]
-            fn body<F: crate::isa::Fma, T: crate::real::Real $(, const $n: $nt)*>($($arg: $ty),*) $(-> $ret)? $body
-
-            #[cfg(target_arch = "x86_64")]
-            #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
-            fn avx512<T: crate::real::Real $(, const $n: $nt)*>($($arg: $ty),*) $(-> $ret)? {
-                body::<crate::isa::Fused, T $(, $n)*>($($arg),*)
-            }
-
-            #[cfg(target_arch = "x86_64")]
-            #[target_feature(enable = "avx2,fma")]
-            fn avx2<T: crate::real::Real $(, const $n: $nt)*>($($arg: $ty),*) $(-> $ret)? {
-                body::<crate::isa::Fused, T $(, $n)*>($($arg),*)
-            }
-
-            match crate::isa::Isa::chosen() {
-                // SAFETY: a set is only ever chosen after the processor said that it has it.
-                #[cfg(target_arch = "x86_64")]
-                crate::isa::Isa::Avx512 => unsafe { avx512::<T $(, $n)*>($($arg),*) },
-                // SAFETY: as above.
-                #[cfg(target_arch = "x86_64")]
-                crate::isa::Isa::Avx2 => unsafe { avx2::<T $(, $n)*>($($arg),*) },
-                _ => body::<crate::isa::Separate, T $(, $n)*>($($arg),*),
-            }
-        }
-    };
-}
-pub(crate) use kernel;
 
 #[cfg(test)]
 mod tests {
@@ -188,8 +149,8 @@ mod tests {
 
     const VARIABLE: &str = "MASKFIT_TEST_ISA";
 
-    /// The set that these tests are to run on.
-    pub(super) fn asked_for() -> Option<Isa> {
+    /// The instruction set requested for these tests.
+    pub(super) fn requested() -> Option<Isa> {
         let name = std::env::var(VARIABLE).ok()?;
         Isa::available().into_iter().find(|it| it.name() == name)
     }
@@ -197,7 +158,7 @@ mod tests {
     /// Runs all tests of this crate again on each of the machine's other instruction sets.
     #[test]
     fn every_instruction_set_passes_these_tests() {
-        if asked_for().is_some() {
+        if requested().is_some() {
             return;
         }
         for isa in &Isa::available()[1..] {
@@ -208,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn a_byte_is_cut_and_truncated() {
+    fn a_byte_is_clamped_and_truncated() {
         for it in 0..256 * 255 {
             for it in [it as f32 / 256.0, (it as f32 / 256.0).next_down()] {
                 assert_eq!(to_byte(it), it as i32);

@@ -1,16 +1,17 @@
-//! Rows of one length: y = length · x / max(‖x‖₂, eps).
+//! L2 normalisation of rows to a given length: y = length · x / max(‖x‖₂, eps).
 //!
-//! dx = length · (g - ŷ (ŷ · g)) / ‖x‖ with ŷ = x / ‖x‖: what points along the row is gone.
-//! With length 1 this is `torch.nn.functional.normalize`, whose eps it has. Of a row that is shorter
-//! than eps PyTorch hands g / eps back, which would end a run with one dead row; here it is 0, for
-//! such a row has no direction to turn.
+//! dx = length · (g - ŷ (ŷ · g)) / ‖x‖ with ŷ = x / ‖x‖: the component along the row is removed.
+//! With length 1 this is `torch.nn.functional.normalize`, with the same eps. For a row shorter than eps
+//! PyTorch's gradient is g / eps, so that a single dead row would end a run; here it is 0, since such
+//! a row has no direction.
 
 use candle::{Result, bail};
 
 use crate::{
     Value,
     blocks::{build, rows_per_block},
-    lens::Grad,
+    number::Number as _,
+    prologue::Grad,
     real::{Reading, Real, by_dtype, tensor},
 };
 
@@ -21,7 +22,7 @@ const EPS: f64 = 1e-12;
 ///
 /// - `xs`: `[n, width]`.
 pub fn l2_normalise(xs: &Value, length: f64) -> Result<Value> {
-    let &[n, width] = xs.dims() else { bail!("l2_normalise: {:?} are no rows", xs.dims()) };
+    let &[n, width] = xs.dims() else { bail!("l2_normalise: {:?} are not rows", xs.dims()) };
     let x = xs.tensor()?.contiguous()?;
     let ys = by_dtype!("l2_normalise", x, T => {
         let reading = Reading::of(&x);
@@ -56,7 +57,7 @@ pub fn l2_normalise(xs: &Value, length: f64) -> Result<Value> {
     })
 }
 
-/// New rows, each filled by its position.
+/// Allocates rows and fills each by its index.
 fn by_row<T: Real>(n: usize, width: usize, fill: impl Fn(usize, &mut [T]) + Sync) -> Vec<T> {
     build(n, width, rows_per_block(n, width), |first, block| {
         for (idx, row) in block.chunks_exact_mut(width.max(1)).enumerate() {
@@ -69,7 +70,7 @@ fn norm<T: Real>(xs: &[T]) -> f64 {
     dot(xs, xs).sqrt()
 }
 
-/// In `f64`, so that the squares of small numbers do not vanish.
+/// The dot product, in `f64`, so that the squares of small numbers do not underflow.
 fn dot<T: Real>(xs: &[T], ys: &[T]) -> f64 {
     xs.iter().zip(ys).map(|(x, y)| x.to_f64() * y.to_f64()).sum()
 }
@@ -83,7 +84,7 @@ mod tests {
     use crate::{Tape, Value, check::check};
 
     #[test]
-    fn rows_get_the_length_and_keep_their_direction() -> Result<()> {
+    fn rows_get_the_given_length_and_keep_their_direction() -> Result<()> {
         let xs = Tensor::new(&[[3f64, -4.0], [0.0, 1e-3]], &Device::Cpu)?;
         let ys = l2_normalise(&Value::constant(xs), 10.0)?;
         check_close(&ys.tensor()?, &[6.0, -8.0, 0.0, 10.0], 1e-12);
@@ -91,9 +92,9 @@ mod tests {
     }
 
     #[test]
-    fn tiny_numbers_have_a_direction_and_none_has_no_gradient() -> Result<()> {
+    fn tiny_rows_keep_their_direction_and_zero_rows_have_zero_gradient() -> Result<()> {
         let tape = Tape::default();
-        // The squares of 1e-10 vanish in single precision after twenty orders of magnitude more.
+        // The squares of 1e-10 are still twenty orders of magnitude above underflow in single precision.
         let xs = Var::new(&[[3e-10f32, 4e-10], [0.0, 0.0]], &Device::Cpu)?;
         let ys = tape.export(&l2_normalise(&tape.leaf(&xs), 1.0)?)?;
         check_close(&ys, &[0.6, 0.8, 0.0, 0.0], 1e-6);
@@ -103,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn has_the_right_gradient() {
+    fn gradient_is_correct() {
         check(&[&[5, 4]], |it| l2_normalise(&it[0], 1.0));
         check(&[&[3, 7]], |it| l2_normalise(&it[0], 30.0));
     }

@@ -1,33 +1,33 @@
-//! Registers of several numbers, and kernels that name them.
+//! SIMD registers, and kernels with explicit register allocation.
 //!
-//! Most kernels leave it to the compiler to find its registers ([`kernel!`](crate::isa::kernel)).
-//! The few that spend most of the time, products and depthwise convolutions, say which numbers stay
+//! Most kernels rely on the compiler's auto-vectorisation ([`kernel!`](crate::kernel::kernel)).
+//! The few that take most of the time, products and depthwise convolutions, specify which numbers stay
 //! in which register.
 
 use std::marker::PhantomData;
 
 use crate::{
     isa::{Fma, Fused, Separate},
-    real::Real,
+    number::Number,
 };
 
 /// A register of [`LANES`](Lanes::LANES) numbers.
 ///
 /// # Safety
-/// Functions may only be called where the processor has the instructions, and with pointers to as
-/// many numbers as there are lanes.
+/// The processor must have the instructions, and pointers must be valid for as many numbers as there are
+/// lanes.
 pub(crate) trait Lanes: Copy {
-    type Number: Real;
+    type Number: Number;
     const LANES: usize;
 
     unsafe fn splat(x: Self::Number) -> Self;
     unsafe fn load(from: *const Self::Number) -> Self;
     unsafe fn store(self, to: *mut Self::Number);
 
-    /// Loads `n` numbers, at most a register, and zeros.
+    /// Loads the first `n` numbers, at most a register, and zeros for the rest.
     #[inline(always)]
     unsafe fn load_some(from: *const Self::Number, n: usize) -> Self {
-        // SAFETY: the caller's.
+        // SAFETY: guaranteed by the caller.
         unsafe {
             if n >= Self::LANES {
                 return Self::load(from);
@@ -38,10 +38,10 @@ pub(crate) trait Lanes: Copy {
         }
     }
 
-    /// Stores the first `n` numbers, at most all.
+    /// Stores the first `n` numbers, at most a register.
     #[inline(always)]
     unsafe fn store_some(self, into: *mut Self::Number, n: usize) {
-        // SAFETY: the caller's.
+        // SAFETY: guaranteed by the caller.
         unsafe {
             if n >= Self::LANES {
                 return self.store(into);
@@ -57,12 +57,12 @@ pub(crate) trait Lanes: Copy {
     unsafe fn mul(self, by: Self) -> Self;
     /// The sum of all lanes.
     unsafe fn across(self) -> Self::Number;
-    /// Between `low` and `high`.
+    /// Clamps to `low..=high`.
     unsafe fn clamp(self, low: Self, high: Self) -> Self;
     /// 1 strictly between `low` and `high`, else 0.
     unsafe fn within(self, low: Self, high: Self) -> Self;
-    /// Turns a square of [`SQUARE`] columns of as many numbers, which begin `apart`, into rows that begin
-    /// `into_apart`.
+    /// Transposes a square of [`SQUARE`] columns of as many numbers, `apart` from each other, into rows
+    /// `into_apart` from each other.
     #[inline(always)]
     unsafe fn turn(
         from: *const Self::Number,
@@ -72,25 +72,25 @@ pub(crate) trait Lanes: Copy {
     ) {
         for col in 0..SQUARE {
             for row in 0..SQUARE {
-                // SAFETY: the caller's.
+                // SAFETY: guaranteed by the caller.
                 unsafe { *into.add(row * into_apart + col) = *from.add(col * apart + row) }
             }
         }
     }
 
-    /// 1 / (1 + e⁻ˣ) of several registers, none of which waits for another: in `f32` within 3 units in
-    /// the last place, and on AVX2 within |x|·1.5e-8 of itself besides, where x is negative.
+    /// 1 / (1 + e⁻ˣ) of several independent registers: in `f32` within 3 units in the last place, plus a
+    /// relative error of |x|·1.5e-8 on AVX2 if x is negative.
     unsafe fn sigmoids<const N: usize>(xs: [Self; N]) -> [Self; N];
-    /// Φ(x), the normal distribution, and φ(x), its density. In `f32` Φ is within 1e-7, and within
-    /// 1e-5 of itself down to -8; beyond 12 both stay as they are there.
+    /// Φ(x), the normal CDF, and φ(x), the density. In `f32` the absolute error of Φ is below 1e-7, and its
+    /// relative error below 1e-5 down to -8; beyond ±12 both are constant.
     unsafe fn normal(self) -> (Self, Self);
 }
 
-/// Asks for the memory at a place, which need not be anyone's, to be in cache soon.
+/// Prefetches the memory at an address, which need not be valid, into cache.
 #[inline(always)]
 pub(crate) fn prefetch<T>(at: *const T) {
     #[cfg(target_arch = "x86_64")]
-    // SAFETY: this is a hint that touches nothing.
+    // SAFETY: this is a hint that accesses nothing.
     unsafe {
         std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(at.cast());
     }
@@ -98,27 +98,27 @@ pub(crate) fn prefetch<T>(at: *const T) {
     let _ = at;
 }
 
-/// Numbers of a side of what [`Lanes::turn`] turns.
+/// The side of the square that [`Lanes::turn`] transposes.
 pub(crate) const SQUARE: usize = 8;
 
 /// The most lanes of any register.
 const WIDEST: usize = 16;
 
-/// A register that the compiler finds itself.
+/// A register as an array, which the compiler vectorises.
 #[derive(Clone, Copy)]
 pub(crate) struct Plain<T, F, const N: usize>([T; N], PhantomData<F>);
 
 pub(crate) type Wide<T, const N: usize> = Plain<T, Fused, N>;
 pub(crate) type Portable<T, const N: usize> = Plain<T, Separate, N>;
 
-impl<T: Real, F, const N: usize> Plain<T, F, N> {
+impl<T: Number, F, const N: usize> Plain<T, F, N> {
     #[inline(always)]
     fn map(self, f: impl Fn(usize, T) -> T) -> Self {
         Plain(std::array::from_fn(|idx| f(idx, self.0[idx])), PhantomData)
     }
 }
 
-impl<T: Real, F: Fma + Copy, const N: usize> Lanes for Plain<T, F, N> {
+impl<T: Number, F: Fma + Copy, const N: usize> Lanes for Plain<T, F, N> {
     type Number = T;
     const LANES: usize = N;
 
@@ -129,13 +129,13 @@ impl<T: Real, F: Fma + Copy, const N: usize> Lanes for Plain<T, F, N> {
 
     #[inline(always)]
     unsafe fn load(from: *const T) -> Self {
-        // SAFETY: the caller's, and an array needs no more alignment than its elements.
+        // SAFETY: guaranteed by the caller, and an array needs no more alignment than its elements.
         Plain(unsafe { from.cast::<[T; N]>().read() }, PhantomData)
     }
 
     #[inline(always)]
     unsafe fn store(self, to: *mut T) {
-        // SAFETY: the caller's.
+        // SAFETY: guaranteed by the caller.
         unsafe { to.cast::<[T; N]>().write(self.0) }
     }
 
@@ -185,8 +185,8 @@ impl<T: Real, F: Fma + Copy, const N: usize> Lanes for Plain<T, F, N> {
     }
 }
 
-/// Two registers as one, for what takes many steps that wait for each other: a processor looks ahead
-/// over too few of them to begin the next number's by itself.
+/// Two registers as one, for long chains of dependent instructions: out-of-order execution does not look
+/// far enough ahead to overlap the chains of two numbers by itself.
 #[derive(Clone, Copy)]
 pub(crate) struct Two<V>(pub(crate) V, pub(crate) V);
 
@@ -194,7 +194,7 @@ impl<V: Lanes> Lanes for Two<V> {
     type Number = V::Number;
     const LANES: usize = 2 * V::LANES;
 
-    // SAFETY of each: the caller's.
+    // SAFETY of each: guaranteed by the caller.
     #[inline(always)]
     unsafe fn splat(x: V::Number) -> Self {
         unsafe { Two(V::splat(x), V::splat(x)) }
@@ -278,7 +278,7 @@ mod x86;
 
 /// Declares a function over [`Lanes`] that is compiled for every [`Isa`](crate::Isa).
 ///
-/// Inside, `T` is the number, `V` the register, and `ROWS` by `VECS` the tile of sums that fits the
+/// In the body, `T` is the number type, `V` the register, and `ROWS` by `VECS` the tile of sums that fits the
 /// registers of the instruction set.
 macro_rules! lanes_kernel {
     (
@@ -298,19 +298,19 @@ macro_rules! lanes_kernel {
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
             unsafe fn avx512<T: crate::real::Real>($($arg: $ty),*) {
-                // SAFETY: the caller's.
+                // SAFETY: guaranteed by the caller.
                 unsafe { body::<T, T::Avx512, 8, 3>($($arg),*) }
             }
 
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx2,fma")]
             unsafe fn avx2<T: crate::real::Real>($($arg: $ty),*) {
-                // SAFETY: the caller's.
+                // SAFETY: guaranteed by the caller.
                 unsafe { body::<T, T::Avx2, 6, 2>($($arg),*) }
             }
 
-            // SAFETY: a set is only ever chosen after the processor said that it has it; the rest
-            // is the caller's.
+            // SAFETY: a set is chosen only after the processor was found to support it; the rest is
+            // guaranteed by the caller.
             unsafe {
                 match crate::isa::Isa::chosen() {
                     #[cfg(target_arch = "x86_64")]
@@ -339,16 +339,16 @@ mod tests {
     }
 
     #[test]
-    fn the_sigmoid_of_a_register_is_as_good_as_its_argument() {
+    fn the_vector_sigmoid_is_within_its_error_bound() {
         let xs: Vec<f32> = (-79_000..=120_015).map(|it| it as f32 / 1000.0).collect();
         let mut got = xs[..xs.len() / 16 * 16].to_vec();
-        // SAFETY: it runs on what the machine has.
+        // SAFETY: it runs on an instruction set of this machine.
         unsafe { sigmoids(&mut got) };
         for (x, got) in xs.iter().zip(got) {
             let want = 1.0 / (1.0 + (-f64::from(*x)).exp());
             let error = (f64::from(got) - want).abs() / want;
-            let besides = if crate::Isa::chosen() == crate::Isa::Avx2 { 1.5e-8 } else { 0.0 };
-            let most = 3.0 * f64::from(f32::EPSILON) + besides * f64::from(-x).max(0.0);
+            let extra = if crate::Isa::chosen() == crate::Isa::Avx2 { 1.5e-8 } else { 0.0 };
+            let most = 3.0 * f64::from(f32::EPSILON) + extra * f64::from(-x).max(0.0);
             assert!(error < most, "{x}: {got}, not {want}");
         }
         let mut odd = [f32::NAN; 16];
@@ -373,11 +373,11 @@ mod tests {
     }
 
     #[test]
-    fn the_normal_distribution_of_a_register_is_right_in_its_middle_and_in_its_tail() {
+    fn the_vector_normal_is_accurate_in_the_centre_and_in_the_tail() {
         let xs: Vec<f32> = (-12_000..=12_015).map(|it| it as f32 / 1000.0).collect();
         let mut got = xs[..xs.len() / 16 * 16].to_vec();
         let mut densities = got.clone();
-        // SAFETY: it runs on what the machine has.
+        // SAFETY: it runs on an instruction set of this machine.
         unsafe { normals(&mut got, &mut densities) };
         for (&x, (got, density)) in xs.iter().zip(got.into_iter().zip(densities)) {
             let x = f64::from(x.clamp(-12.0, 12.0));

@@ -1,12 +1,12 @@
-//! Layer normalisation: each row of channels by its own mean and variance.
+//! Layer normalisation: each row of channels is normalised by its own mean and variance.
 //!
 //! y = γ (x - μ) / √(σ² + ε) + β, with the mean μ and the biased variance σ² of the row that x is
-//! in. Back, with x̂ = (x - μ) / √(σ² + ε): dx = (gγ - mean(gγ) - x̂·mean(gγ·x̂)) / √(σ² + ε),
+//! in. Backward pass, with x̂ = (x - μ) / √(σ² + ε): dx = (gγ - mean(gγ) - x̂·mean(gγ·x̂)) / √(σ² + ε),
 //! dγ = Σ g·x̂ and dβ = Σ g.
 //!
 //! Ba et al., "Layer Normalization", 2016, <https://arxiv.org/abs/1607.06450>.
-//! As in PyTorch's networks with channels last, a row is the last dimension and no more. A row is
-//! gone through several times while it is in cache; each pass over memory is the only one.
+//! As in PyTorch's channels-last networks, a row is the last dimension only. A row is traversed several
+//! times while it is in cache; memory is traversed once per forward or backward pass.
 
 use std::ops::Range;
 
@@ -16,9 +16,9 @@ use crate::{
     Value,
     blocks::{overwrite, rows_per_block, total},
     lanes::{Lanes, lanes_kernel, prefetch},
-    lens::{Grad, GradView, View, cast},
     meter::{Job, Way, watch},
-    real::{Reading, Real, by_dtype, tensor},
+    prologue::{Grad, GradView, View},
+    real::{Reading, Real, by_dtype, cast, tensor},
 };
 
 /// Normalises each row of channels.
@@ -31,7 +31,7 @@ pub fn layer_norm(xs: &Value, gamma: &Value, beta: &Value, eps: f64) -> Result<V
     let c = x.dims().last().copied().unwrap_or(0);
     if c == 0 || gamma_raw.dims() != [c] || beta_raw.dims() != [c] {
         let (gamma, beta) = (gamma.dims(), beta.dims());
-        bail!("layer_norm: rows of {:?} do not go with {gamma:?} and {beta:?}", x.dims());
+        bail!("layer_norm: rows of {:?} do not match {gamma:?} and {beta:?}", x.dims());
     }
     let n_numbers = x.elem_count();
     let job = move |way, flops, touched| Job {
@@ -41,10 +41,10 @@ pub fn layer_norm(xs: &Value, gamma: &Value, beta: &Value, eps: f64) -> Result<V
         ..Job::new("layer norm", way)
     };
     let _watch = watch(|| job(Way::Forward, 5, 2));
-    let lens = xs.lens().cloned();
+    let prologue = xs.prologue().cloned();
     let (ys, stats) = by_dtype!("layer_norm", x, T => {
         let (gamma, beta) = (Reading::of(&gamma_raw), Reading::of(&beta_raw));
-        let view = View::<T>::of(&x, lens.as_ref())?;
+        let view = View::<T>::of(&x, prologue.as_ref())?;
         let (ys, stats) = forward(&view, gamma.slice()?, beta.slice()?, eps);
         let stats = tensor(stats, &[n_numbers / c, 2])?;
         Ok::<_, candle::Error>((tensor(ys, x.dims())?, stats))
@@ -55,7 +55,7 @@ pub fn layer_norm(xs: &Value, gamma: &Value, beta: &Value, eps: f64) -> Result<V
         let grad = Grad { tensor: grad.tensor.contiguous()?, ..grad };
         by_dtype!("layer_norm", x, T => {
             let (gamma, stats) = (Reading::of(&gamma_raw), Reading::of(&stats));
-            let view = View::<T>::of(&x, lens.as_ref())?;
+            let view = View::<T>::of(&x, prologue.as_ref())?;
             let gs = GradView::<T>::of(&grad)?;
             let (dx, sums) = backward(&view, &gs, gamma.slice()?, stats.slice()?);
             let vector = |xs: &[f64]| -> Result<Grad> {
@@ -68,7 +68,7 @@ pub fn layer_norm(xs: &Value, gamma: &Value, beta: &Value, eps: f64) -> Result<V
     })
 }
 
-/// The normed rows, and of each row μ and 1 / √(σ² + ε).
+/// Returns the normalised rows, and μ and 1 / √(σ² + ε) of each row.
 fn forward<T: Real>(xs: &View<'_, T>, gamma: &[T], beta: &[T], eps: f64) -> (Vec<T>, Vec<T>) {
     let c = xs.c;
     let write = |rows: Range<usize>, ys: &mut [T]| {
@@ -79,12 +79,12 @@ fn forward<T: Real>(xs: &View<'_, T>, gamma: &[T], beta: &[T], eps: f64) -> (Vec
         let into = ys.as_mut_ptr();
         let from = plain.map_or(into.cast_const(), <[T]>::as_ptr);
         let mut stats = vec![T::ZERO; 2 * rows.len()];
-        // SAFETY: there are as many rows as statistics, and `gamma` and `beta` say what a row is.
+        // SAFETY: there are as many rows as statistics, and `gamma` and `beta` have the length of a row.
         unsafe { norm_rows(from, gamma, beta, eps, into, &mut stats) };
         stats
     };
     let per_block = rows_per_block(xs.n_rows, c);
-    // SAFETY: every number of a block is normed.
+    // SAFETY: every number of a block is written by `norm_rows`.
     let (ys, stats) = unsafe { overwrite(xs.n_rows, c, per_block, write) };
     (ys, stats.concat())
 }
@@ -108,31 +108,31 @@ fn backward<T: Real>(
         let into = dx.as_mut_ptr();
         let gs = plain.map_or(into.cast_const(), <[T]>::as_ptr);
         let mut go = |xs: &[T]| {
-            // SAFETY: there are as many rows as statistics, and `gamma` says what a row is.
+            // SAFETY: there are as many rows as statistics, and `gamma` has the length of a row.
             unsafe { norm_back(xs.as_ptr(), gs, gamma, stats, into, &mut sums) };
         };
         match xs.plain(rows.start, n) {
             Some(xs) => go(xs),
-            None => T::with_scratch(n * c, |seen| {
-                xs.read(rows.start, seen, c);
-                go(seen);
+            None => T::with_scratch(n * c, |values| {
+                xs.read(rows.start, values, c);
+                go(values);
             }),
         }
         sums.into_iter().map(|it| it.to_f64()).collect::<Vec<f64>>()
     };
-    // Rows whose sums may be kept in `f32`.
+    // The number of rows whose sums are accurate enough in `f32`.
     let per_block = rows_per_block(xs.n_rows, c).min(256);
-    // SAFETY: every number of a block is gone back through.
+    // SAFETY: every number of a block is written by `norm_back`.
     let (dx, sums) = unsafe { overwrite(xs.n_rows, c, per_block, write) };
     let mut sums = total(sums);
     sums.resize(2 * c, 0.0);
     (dx, sums)
 }
 
-/// Rows that are gone through beside each other, so that no sum waits for the one before.
+/// Rows that are processed together, so that no addition waits for the previous one.
 const ABREAST: usize = 4;
 
-/// As many ones as there are numbers left, and zeros.
+/// Ones for the `left` remaining numbers, and zeros for the other lanes.
 #[inline(always)]
 unsafe fn ones<T: Real, V: Lanes<Number = T>>(left: usize) -> V {
     // SAFETY: no register is wider.
@@ -140,14 +140,14 @@ unsafe fn ones<T: Real, V: Lanes<Number = T>>(left: usize) -> V {
 }
 
 lanes_kernel! {
-    /// Norms as many rows of `gamma.len()` numbers as there are pairs of `stats`. `ys` may be `xs`.
+    /// Normalises rows of `gamma.len()` numbers, one per pair of `stats`. `ys` may be `xs`.
     unsafe fn norm_rows(
         xs: *const T, gamma: &[T], beta: &[T], eps: f64, ys: *mut T, stats: &mut [T],
     ) {
         let (n, c) = (stats.len() / 2, gamma.len());
         let mut row = 0;
         while row < n {
-            // SAFETY: the caller's.
+            // SAFETY: guaranteed by the caller.
             unsafe {
                 let (xs, ys, stats) = (xs.add(row * c), ys.add(row * c), &mut stats[2 * row..]);
                 if row + ABREAST <= n {
@@ -173,7 +173,7 @@ unsafe fn norm_some<T: Real, V: Lanes<Number = T>, const N: usize>(
 ) {
     let c = gamma.len();
     let share = T::ONE / T::of(c as f64);
-    // SAFETY: the caller's.
+    // SAFETY: guaranteed by the caller.
     unsafe {
         let one = V::splat(T::ONE);
         let mut sums = [V::splat(T::ZERO); N];
@@ -189,7 +189,7 @@ unsafe fn norm_some<T: Real, V: Lanes<Number = T>, const N: usize>(
             let mean = sums[row].across() * share;
             (stats[2 * row], back[row]) = (mean, V::splat(-mean));
         }
-        // A second time, since x² - μ² would leave little of a small variance.
+        // A second traversal, since x² - μ² would cancel a small variance.
         let mut squares = [V::splat(T::ZERO); N];
         for from in (0..c).step_by(V::LANES) {
             let there = ones::<T, V>(c - from);
@@ -205,7 +205,7 @@ unsafe fn norm_some<T: Real, V: Lanes<Number = T>, const N: usize>(
             let inverse = T::of(1.0 / (variance + eps).sqrt());
             (stats[2 * row + 1], inverses[row]) = (inverse, V::splat(inverse));
         }
-        // Row by row: memory is written best as it lies.
+        // Row by row: sequential writes are the fastest.
         for row in 0..N {
             for from in (0..c).step_by(V::LANES) {
                 let (at, some) = (row * c + from, c - from);
@@ -219,15 +219,15 @@ unsafe fn norm_some<T: Real, V: Lanes<Number = T>, const N: usize>(
 }
 
 lanes_kernel! {
-    /// Goes back through as many rows of `gamma.len()` numbers as there are pairs of `stats`, and
-    /// adds Σ g·x̂ and Σ g to `sums`. `dx` may be `gs`.
+    /// Runs the backward pass of rows of `gamma.len()` numbers, one per pair of `stats`, and adds Σ g·x̂
+    /// and Σ g to `sums`. `dx` may be `gs`.
     unsafe fn norm_back(
         xs: *const T, gs: *const T, gamma: &[T], stats: &[T], dx: *mut T, sums: &mut [T],
     ) {
         let (n, c) = (stats.len() / 2, gamma.len());
         let mut row = 0;
         while row < n {
-            // SAFETY: the caller's.
+            // SAFETY: guaranteed by the caller.
             unsafe {
                 let (xs, gs, dx) = (xs.add(row * c), gs.add(row * c), dx.add(row * c));
                 let stats = &stats[2 * row..];
@@ -254,10 +254,10 @@ unsafe fn some_back<T: Real, V: Lanes<Number = T>, const N: usize>(
 ) {
     let c = gamma.len();
     let share = T::ONE / T::of(c as f64);
-    // SAFETY: the caller's.
+    // SAFETY: guaranteed by the caller.
     unsafe {
         let one = V::splat(T::ONE);
-        // x̂ is a line in x.
+        // x̂ is affine in x.
         let (mut slope, mut back) = ([V::splat(T::ZERO); N], [V::splat(T::ZERO); N]);
         for row in 0..N {
             (back[row], slope[row]) = (V::splat(-stats[2 * row]), V::splat(stats[2 * row + 1]));
@@ -286,7 +286,7 @@ unsafe fn some_back<T: Real, V: Lanes<Number = T>, const N: usize>(
             d_gamma.store_some(to_gamma, some);
             d_beta.store_some(to_beta, some);
         }
-        // Row by row: memory is written best as it lies.
+        // Row by row: sequential writes are the fastest.
         for (row, [plain, hat]) in parts.iter().enumerate() {
             let plain = V::splat(-plain.across() * share);
             let hat = V::splat(-hat.across() * share);
@@ -314,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn a_row_comes_out_centred_and_scaled() -> Result<()> {
+    fn a_row_is_centred_and_scaled() -> Result<()> {
         // Row 0: mean 2, variance 1. Row 1: mean 20, variance 100.
         let xs = value(&[1.0, 3.0, 10.0, 30.0], &[2, 1, 2])?;
         let (gamma, beta) = (value(&[1.0, 2.0], &[2])?, value(&[0.0, 5.0], &[2])?);
@@ -328,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn a_large_mean_does_not_swallow_the_variance() -> Result<()> {
+    fn a_large_mean_does_not_cancel_the_variance() -> Result<()> {
         for c in [2, 30, 770] {
             let xs: Vec<f32> = (0..5 * c).map(|idx| 1e4 + (idx % 2) as f32).collect();
             let (gamma, beta) = (value(&vec![1.0; c], &[c])?, value(&vec![0.0; c], &[c])?);
@@ -340,16 +340,16 @@ mod tests {
     }
 
     #[test]
-    fn rows_of_other_channels_are_an_error() -> Result<()> {
+    fn a_different_number_of_channels_is_an_error() -> Result<()> {
         let (xs, two) = (value(&[1.0; 6], &[2, 3])?, value(&[1.0; 2], &[2])?);
         let err = layer_norm(&xs, &two, &two, 1e-5).err().unwrap();
-        assert!(err.to_string().contains("do not go with"), "{err}");
+        assert!(err.to_string().contains("do not match"), "{err}");
         Ok(())
     }
 
     #[test]
-    fn has_the_right_gradients() {
-        // Six rows are some abreast and some alone; 19 numbers are registers and a tail.
+    fn gradients_are_correct() {
+        // Of six rows some are processed together and some alone; 19 numbers are whole registers and a tail.
         for c in [1, 5, 8, 19] {
             check(&[&[2, 3, c], &[c], &[c]], |v| layer_norm(&v[0], &v[1], &v[2], 1e-2));
         }
@@ -357,7 +357,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_and_is_read_through_a_lens() {
+    fn reads_and_is_read_through_a_prologue() {
         check(&[&[2, 2, 2, 5], &[5], &[5], &[5], &[5]], |v| {
             let (xs, _) = batch_norm(&v[0], &v[1], &v[2], 1e-3, Activation::Silu)?;
             activate(&layer_norm(&xs, &v[3], &v[4], 1e-2)?, Activation::Gelu)

@@ -1,15 +1,16 @@
 //! Tensor operations that candle lacks or gets wrong, with their gradients.
 //!
-//! Activations are contiguous and channels last, `[n, h, w, c]`; weights lie as `[out, kh, kw, in]`
-//! (dense), `[kh, kw, c]` (depthwise) and `[out, in]` (products).
-//! An operation takes [`Value`]s and returns one; it remembers on its inputs' [`Tape`] how to go
-//! back. Every operation works in `f32`, and in `f64` for its gradient check.
+//! Activations are contiguous and channels last, `[n, h, w, c]`; weights have the layouts
+//! `[out, kh, kw, in]` (dense), `[kh, kw, c]` (depthwise) and `[out, in]` (products).
+//! An operation takes [`Value`]s and returns one; it records its backward pass on the [`Tape`] of its
+//! inputs. Every operation works in `f32`, and in `f64` for its gradient check.
 //!
 //! The bits of a result depend on the instruction set and never on the number of threads: work is
-//! cut into blocks that are a function of the shapes, and partial sums are added in block order.
+//! split into blocks that are a function of the shapes, and partial sums are added in block order.
 
-#![expect(unsafe_code, reason = "the kernels of the workspace live here, and nowhere else")]
+#![expect(unsafe_code, reason = "the kernels of the workspace are here, and nowhere else")]
 
+mod activate;
 mod activation;
 mod avg_pool;
 mod batch_norm;
@@ -20,23 +21,26 @@ mod conv2d;
 mod depthwise;
 mod dropout;
 mod enlarge;
-mod finish;
+mod epilogue;
 mod frame;
 mod gate;
 mod isa;
+mod kernel;
 mod l2_normalise;
 mod lanes;
 mod layer_norm;
-mod lens;
 mod matmul;
 mod max_pool;
 mod memory;
 mod meter;
+mod moments;
 mod normalise;
+mod number;
 mod output;
 mod pass;
 mod pool;
 mod product;
+mod prologue;
 mod real;
 mod share;
 mod sum;
@@ -45,16 +49,17 @@ mod update;
 mod window;
 mod winograd;
 
-pub use activation::{Activation, activate};
+pub use activate::activate;
+pub use activation::Activation;
 pub use avg_pool::{adaptive_avg_pool, avg_pool};
-pub use batch_norm::{Moments, batch_norm, batch_norm_fixed, scale_and_shift};
+pub use batch_norm::{batch_norm, batch_norm_fixed, scale_and_shift};
 pub use ceilings::Ceilings;
 pub use concat::concat;
 pub use conv2d::conv2d;
 pub use depthwise::{depthwise, expand_depthwise};
 pub use dropout::{drop_path, dropout};
 pub use enlarge::{enlarge_columns, enlarge_rows};
-pub use finish::Finish;
+pub use epilogue::Epilogue;
 pub use gate::gate;
 pub use isa::{Isa, to_byte, vectorised};
 pub use l2_normalise::l2_normalise;
@@ -62,6 +67,7 @@ pub use layer_norm::layer_norm;
 pub use max_pool::max_pool;
 pub use memory::{LineAllocator, held, keep_freed_memory};
 pub use meter::{Ledger, Spent, Way, metered};
+pub use moments::Moments;
 pub use normalise::{Rows, normalise};
 pub use output::{Decide, Form, Output};
 pub use pass::{Pass, Training};

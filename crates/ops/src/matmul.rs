@@ -1,86 +1,29 @@
-//! Matrix products of one thread: tiles of sums that stay in registers.
+//! Single-threaded matrix products: tiles of sums that stay in registers.
 //!
-//! C = A·B, where A is read number by number, each multiplied with a few registers of a row of B.
+//! C = A·B, where A is read number by number, each multiplied by a few registers of a row of B.
 //! After Goto & van de Geijn, "Anatomy of High-Performance Matrix Multiplication", 2008, without
-//! their packing of A: our callers multiply blocks of rows that are in cache already.
+//! the packing of A: the callers multiply blocks of rows that are already in cache.
 
+mod layout;
 mod panels;
 
 use std::hint::black_box;
 
-pub(crate) use panels::Panels;
+pub(crate) use layout::{Layout, PAD, PANEL, padded};
+pub(crate) use panels::{Panels, Right};
 
 use crate::{
-    finish::Last,
-    isa::Isa,
+    epilogue::Last,
     lanes::{Lanes, Two, lanes_kernel},
     real::Real,
 };
 
-/// Rows of a right matrix are read in whole registers, so their length is a multiple of this.
-pub(crate) const PAD: usize = 16;
-
-/// The columns of any panel divide this many, so that a multiple of it is where a panel begins.
-pub(crate) const PANEL: usize = 48;
-
-/// Columns of a right matrix of `n` that lie together, so that a strip is read in one go: three
-/// registers of the widest kind, or two where two strips of two are all there is; two of the others.
-fn panel(n: usize) -> usize {
-    match Isa::chosen() {
-        Isa::Avx512 if padded(n) == 4 * PAD => 2 * PAD,
-        Isa::Avx512 => PANEL,
-        Isa::Avx2 | Isa::Portable => PAD,
-    }
-}
-
-/// The next multiple of [`PAD`].
-pub(crate) fn padded(n: usize) -> usize {
-    n.next_multiple_of(PAD)
-}
-
-/// How the rows of a right matrix lie: in panels of columns, each from the first row to the last.
-#[derive(Clone, Copy)]
-pub(crate) struct Layout {
-    /// From one row of a panel to the next.
-    pub(crate) row: usize,
-    /// Columns of a panel, and from one panel to the next.
-    pub(crate) panel: usize,
-    pub(crate) panel_stride: usize,
-}
-
-impl Layout {
-    /// All columns beside each other, and rows so far from each other.
-    pub(crate) fn rows(stride: usize) -> Layout {
-        Layout { row: stride, panel: usize::MAX, panel_stride: 0 }
-    }
-
-    /// Panels as wide as a strip that is multiplied with at a time.
-    pub(crate) fn panels(n_rows: usize, n_cols: usize) -> Layout {
-        let panel = panel(n_cols);
-        Layout { row: panel, panel, panel_stride: n_rows * panel }
-    }
-
-    /// Where a column begins.
-    #[inline(always)]
-    pub(crate) fn at(self, col: usize) -> usize {
-        col / self.panel * self.panel_stride + col % self.panel
-    }
-
-    /// The numbers up to the last of the last row.
-    pub(crate) fn len(self, n_rows: usize, n_cols: usize) -> usize {
-        match (n_rows.checked_sub(1), n_cols.checked_sub(1)) {
-            (Some(row), Some(col)) => row * self.row + self.at(col) + 1,
-            _ => 0,
-        }
-    }
-}
-
-/// Where the rows of a matrix begin in its slice.
+/// The offsets of the rows of a matrix in its slice.
 #[derive(Clone, Copy)]
 pub(crate) enum Rows<'a> {
-    /// So far from each other.
+    /// A constant stride.
     Apart(usize),
-    /// Anywhere.
+    /// Arbitrary offsets.
     At(&'a [usize]),
 }
 
@@ -93,7 +36,7 @@ impl Rows<'_> {
         }
     }
 
-    /// The furthest that any of the first `n` begins.
+    /// The largest offset of the first `n` rows.
     fn furthest(self, n: usize) -> usize {
         match self {
             Rows::Apart(stride) => n.saturating_sub(1) * stride,
@@ -102,10 +45,10 @@ impl Rows<'_> {
     }
 }
 
-/// The left matrix, somewhere in a slice.
+/// The left matrix, in a slice.
 ///
-/// What is summed over may lie in pieces, each of as many columns, which begin as far from a row's
-/// beginning as the list says; the right matrix has a piece for each.
+/// The columns, which are summed over, may be in pieces of equal width, at the listed offsets from the
+/// start of a row; the right matrix has a piece for each.
 #[derive(Clone, Copy)]
 pub(crate) struct Left<'a, T> {
     data: &'a [T],
@@ -117,12 +60,12 @@ pub(crate) struct Left<'a, T> {
 }
 
 impl<'a, T: Real> Left<'a, T> {
-    /// Rows that begin `stride` apart.
+    /// Rows with a constant stride.
     pub(crate) fn rows(data: &'a [T], n_rows: usize, n_cols: usize, stride: usize) -> Left<'a, T> {
         Left { data, n_rows, n_cols, rows: Rows::Apart(stride), col_stride: 1, pieces: &[0] }
     }
 
-    /// Rows that begin where `places` says, in pieces of `n_cols`.
+    /// Rows at the offsets `places`, in pieces of `n_cols`.
     pub(crate) fn scattered(
         data: &'a [T],
         places: &'a [usize],
@@ -133,8 +76,7 @@ impl<'a, T: Real> Left<'a, T> {
         Left { data, n_rows: places.len(), n_cols, rows, col_stride: 1, pieces }
     }
 
-    /// Columns that are `n_rows` numbers beside each other, and begin `stride` apart, in pieces of
-    /// `n_cols`.
+    /// Column-major: columns of `n_rows` contiguous numbers, `stride` apart, in pieces of `n_cols`.
     pub(crate) fn columns(
         data: &'a [T],
         n_rows: usize,
@@ -146,46 +88,24 @@ impl<'a, T: Real> Left<'a, T> {
     }
 }
 
-/// The right matrix: rows in panels of columns, read in whole registers.
-#[derive(Clone, Copy)]
-pub(crate) struct Right<'a, T> {
-    data: &'a [T],
-    n_rows: usize,
-    n_cols: usize,
-    layout: Layout,
-    pieces: &'a [usize],
-}
-
-impl<'a, T: Real> Right<'a, T> {
-    /// After the last row there are numbers as far as a multiple of [`PAD`].
-    pub(crate) fn new(data: &'a [T], n_rows: usize, n_cols: usize, layout: Layout) -> Right<'a, T> {
-        Right { data, n_rows, n_cols, layout, pieces: &[0] }
-    }
-
-    /// The matrix in pieces of `n_rows`, which begin where `pieces` says.
-    pub(crate) fn pieces(self, n_rows: usize, pieces: &'a [usize]) -> Right<'a, T> {
-        Right { n_rows, pieces, ..self }
-    }
-}
-
-/// What becomes of a product.
+/// What to do with a product.
 #[derive(Clone, Copy)]
 pub(crate) enum End<'a, T> {
     /// C = A·B.
     Store,
     /// C += A·B.
     Add,
-    /// C is what is done to A·B.
-    Finish(Last<'a, T>),
+    /// C = epilogue(A·B).
+    Epilogue(Last<'a, T>),
 }
 
 impl<'a, T> End<'a, T> {
     pub(crate) fn of(last: Option<Last<'a, T>>) -> End<'a, T> {
-        last.map_or(End::Store, End::Finish)
+        last.map_or(End::Store, End::Epilogue)
     }
 }
 
-/// A·B into rows of `c`.
+/// Multiplies A·B into rows of `c`.
 pub(crate) fn multiply<T: Real>(
     a: Left<'_, T>,
     b: Right<'_, T>,
@@ -193,18 +113,21 @@ pub(crate) fn multiply<T: Real>(
     rows: Rows<'_>,
     end: End<'_, T>,
 ) {
-    assert!(a.n_cols == b.n_rows && a.pieces.len() == b.pieces.len(), "matrices that do not fit");
+    assert!(
+        a.n_cols == b.n_rows && a.pieces.len() == b.pieces.len(),
+        "matrix shapes that do not match"
+    );
     let (n_rows, n_cols, depth) = (a.n_rows, b.n_cols, a.n_cols);
     if n_rows == 0 || n_cols == 0 {
         return;
     }
     let c_end = rows.furthest(n_rows) + n_cols;
     assert!(c_end <= c.len(), "no room for a result");
-    if let End::Finish(it) = &end {
-        assert!(it.fits(n_cols, c_end), "a finish of another size");
+    if let End::Epilogue(it) = &end {
+        assert!(it.fits(n_cols, c_end), "an epilogue of a different size");
     }
     if let (Some(a_piece), Some(b_piece)) = (a.pieces.iter().max(), b.pieces.iter().max()) {
-        assert!(depth > 0, "pieces of nothing");
+        assert!(depth > 0, "empty pieces");
         let a_end = a.rows.furthest(n_rows) + (depth - 1) * a.col_stride + a_piece;
         let last = (n_cols - 1) / b.layout.panel * b.layout.panel;
         let b_end = b_piece + (depth - 1) * b.layout.row + b.layout.at(last);
@@ -226,24 +149,24 @@ struct Parts<'a, T> {
 }
 
 lanes_kernel! {
-    /// Goes through C tile by tile, down each strip of columns.
+    /// Computes C tile by tile, down each strip of columns.
     unsafe fn tiles(parts: Parts<'_, T>) {
         let n_cols = parts.b.n_cols;
         let mut col = 0;
         while col < n_cols {
             // Strips do not cross panels.
             let left = (n_cols - col).min(parts.b.layout.panel - col % parts.b.layout.panel);
-            // Four registers are two strips of two, since one alone waits for its loads.
+            // Four registers are split into two strips of two, since a strip of one is bound by its loads.
             let vecs = match left.div_ceil(V::LANES) {
                 4 => 2,
                 n => n.min(VECS),
             };
-            // SAFETY: the caller's.
+            // SAFETY: guaranteed by the caller.
             unsafe {
                 match vecs {
                     3 if VECS >= 3 => strip::<T, V, ROWS, 3>(parts, col),
                     2 => strip::<T, V, ROWS, 2>(parts, col),
-                    // Enough sums that none waits for the one before it.
+                    // Enough independent sums to hide latency.
                     _ => strip::<T, V, 12, 1>(parts, col),
                 }
             }
@@ -260,7 +183,7 @@ unsafe fn strip<T: Real, V: Lanes<Number = T>, const ROWS: usize, const VECS: us
     let n_rows = parts.a.n_rows;
     let mut row = 0;
     while row < n_rows {
-        // SAFETY: the caller's.
+        // SAFETY: guaranteed by the caller.
         unsafe {
             row += match n_rows - row {
                 1 => tile::<T, V, 1, VECS>(parts, row, col),
@@ -272,7 +195,7 @@ unsafe fn strip<T: Real, V: Lanes<Number = T>, const ROWS: usize, const VECS: us
     }
 }
 
-/// Makes a tile of C, and says how many rows it has.
+/// Computes a tile of C, and returns its number of rows.
 #[inline(always)]
 unsafe fn tile<T: Real, V: Lanes<Number = T>, const ROWS: usize, const VECS: usize>(
     parts: Parts<'_, T>,
@@ -281,14 +204,14 @@ unsafe fn tile<T: Real, V: Lanes<Number = T>, const ROWS: usize, const VECS: usi
 ) -> usize {
     let Parts { a, b, c, rows, end } = parts;
     let n_cols = (VECS * V::LANES).min(b.n_cols - col);
-    // SAFETY: the caller's.
+    // SAFETY: guaranteed by the caller.
     unsafe {
         let first_b = b.data.as_ptr().add(b.layout.at(col));
         let first_a = |idx: usize| a.data.as_ptr().wrapping_add(a.rows.begin(row + idx));
         let mut sums = [[V::splat(T::ZERO); VECS]; ROWS];
         let pieces = || a.pieces.iter().zip(b.pieces).map(|(&a, &b)| (a, first_b.wrapping_add(b)));
         if a.col_stride == 1 {
-            // What the compiler knows of their distances it would compute anew in every step.
+            // If the compiler knew the strides, it would recompute the addresses in every step.
             let a_rows: [*const T; ROWS] = black_box(std::array::from_fn(first_a));
             for (piece, b_rows) in pieces() {
                 let a_rows = a_rows.map(|it| it.wrapping_add(piece));
@@ -303,7 +226,7 @@ unsafe fn tile<T: Real, V: Lanes<Number = T>, const ROWS: usize, const VECS: usi
         }
         for (idx, sums) in sums.iter_mut().enumerate() {
             let at = rows.begin(row + idx) + col;
-            if let End::Finish(it) = &end {
+            if let End::Epilogue(it) = &end {
                 for (pair, sums) in sums.chunks_exact_mut(2).enumerate() {
                     let first = 2 * pair * V::LANES;
                     let two = Two(sums[0], sums[1]);
@@ -318,7 +241,7 @@ unsafe fn tile<T: Real, V: Lanes<Number = T>, const ROWS: usize, const VECS: usi
             }
             for (vec, sum) in sums.iter_mut().enumerate() {
                 let to = c.add(at + vec * V::LANES);
-                // At least one: a strip is only as wide as it has columns.
+                // At least one: a strip is no wider than its columns.
                 let some = n_cols - vec * V::LANES;
                 if let End::Add = &end {
                     *sum = sum.mul_add(V::splat(T::ONE), V::load_some(to, some));
@@ -338,7 +261,7 @@ unsafe fn add_tile<T: Real, V: Lanes<Number = T>, const ROWS: usize, const VECS:
     (a, a_step): ([*const T; ROWS], usize),
     (mut b, b_step): (*const T, usize),
 ) {
-    // SAFETY: the caller's.
+    // SAFETY: guaranteed by the caller.
     unsafe {
         // By value, so that they stay in registers.
         let mut tile = *sums;
@@ -366,7 +289,7 @@ unsafe fn add_tile<T: Real, V: Lanes<Number = T>, const ROWS: usize, const VECS:
     }
 }
 
-/// Steps of a tile that are written out one after the other.
+/// Unrolled steps of a tile.
 const UNROLLED: usize = 4;
 
 #[cfg(test)]
@@ -376,7 +299,7 @@ mod tests {
     use super::{End, Layout, Left, Panels, Right, Rows, multiply, padded};
 
     #[test]
-    fn agrees_with_the_definition_at_every_size_of_tile() {
+    fn agrees_with_the_definition_at_every_tile_size() {
         for (m, n, k) in
             [(1, 1, 1), (8, 48, 7), (9, 49, 3), (17, 64, 133), (5, 130, 2), (31, 24, 6)]
         {
@@ -408,7 +331,7 @@ mod tests {
                     for (j, &got) in row[..n].iter().enumerate() {
                         assert!((got - 2.0 * at(i, j)).abs() < 1e-12, "{m}x{n}x{k}: {i}, {j}");
                     }
-                    assert_eq!(row[n..], [1.0, 1.0], "what is not the result's was written");
+                    assert_eq!(row[n..], [1.0, 1.0], "numbers outside of the result were written");
                 }
             }
         }

@@ -1,7 +1,7 @@
-//! Max pooling: the largest number of each channel under a sliding window.
+//! Max pooling: the largest number of each channel in a sliding window.
 //!
-//! What lies in the padding is never the largest. Of equal numbers the first, row by row, gets the
-//! gradient, and what is no number is larger than all, as in PyTorch.
+//! Padding is never the maximum. Of equal numbers the first in row-major order gets the gradient, and NaN
+//! is larger than every number, as in PyTorch.
 
 use std::ops::Range;
 
@@ -10,9 +10,9 @@ use candle::{Result, bail};
 use crate::{
     Value, Window,
     blocks::{overwrite, rows_per_block},
-    isa::kernel,
-    lens::{Grad, GradView, View},
+    kernel::kernel,
     meter::{Job, Way, watch},
+    prologue::{Grad, GradView, View},
     real::{Real, by_dtype, tensor},
     window::Grid,
 };
@@ -36,9 +36,9 @@ pub fn max_pool(xs: &Value, window: Window) -> Result<Value> {
         ..Job::new("max pooling", way)
     };
     let _watch = watch(|| job(Way::Forward));
-    let lens = xs.lens().cloned();
+    let prologue = xs.prologue().cloned();
     let (ys, taps) = by_dtype!("max_pool", x, T => {
-        let (ys, taps) = forward(&View::<T>::of(&x, lens.as_ref())?, &grid);
+        let (ys, taps) = forward(&View::<T>::of(&x, prologue.as_ref())?, &grid);
         Ok::<_, candle::Error>((tensor(ys, &[n, oh, ow, c])?, taps))
     })?;
     let slot = xs.slot();
@@ -52,13 +52,13 @@ pub fn max_pool(xs: &Value, window: Window) -> Result<Value> {
     })
 }
 
-/// The largest numbers, and the tap through which each was seen.
+/// Returns the largest numbers, and the tap (argmax) of each.
 fn forward<T: Real>(xs: &View<'_, T>, grid: &Grid) -> (Vec<T>, Vec<u8>) {
     let ([oh, ow], [h, w], c) = (grid.out, grid.size, xs.c);
     let per_block = rows_per_block(grid.n * oh, w * c * grid.stride);
     let write = |rows: Range<usize>, ys: &mut [T]| {
         let mut taps = vec![0; ys.len()];
-        // What no window sees but padding stays below every number.
+        // A window of padding only stays below every number.
         ys.fill(T::of(f64::NEG_INFINITY));
         T::with_scratch(w * c, |line| {
             for (idx, row) in rows.enumerate() {
@@ -81,12 +81,12 @@ fn forward<T: Real>(xs: &View<'_, T>, grid: &Grid) -> (Vec<T>, Vec<u8>) {
         });
         taps
     };
-    // SAFETY: each block is filled first.
+    // SAFETY: each block is filled before it is read.
     let (ys, taps) = unsafe { overwrite(grid.n * oh, ow * c, per_block, write) };
     (ys, taps.concat())
 }
 
-/// Hands each gradient to the number that was the largest.
+/// Routes each gradient to the number that was the maximum.
 fn backward<T: Real>(gs: &GradView<'_, T>, taps: &[u8], grid: &Grid) -> Vec<T> {
     let ([oh, ow], [h, w], c) = (grid.out, grid.size, gs.c);
     let per_block = rows_per_block(grid.n * h, w * c);
@@ -94,13 +94,13 @@ fn backward<T: Real>(gs: &GradView<'_, T>, taps: &[u8], grid: &Grid) -> Vec<T> {
         dx.fill(T::ZERO);
         T::with_scratch(ow * c, |line| {
             for (row, dx) in rows.zip(dx.chunks_exact_mut(w * c)) {
-                let (picture, row) = (row / h, row % h);
+                let (image, row) = (row / h, row % h);
                 for (ky, shift) in grid.seers(0, row % grid.stride) {
                     let out = (row / grid.stride) as isize + shift;
                     if out < 0 || out >= oh as isize {
                         continue;
                     }
-                    let first = (picture * oh + out as usize) * ow;
+                    let first = (image * oh + out as usize) * ow;
                     gs.read(first, line, c);
                     let taps = &taps[first * c..][..ow * c];
                     for (col, (gs, taps)) in
@@ -116,14 +116,14 @@ fn backward<T: Real>(gs: &GradView<'_, T>, taps: &[u8], grid: &Grid) -> Vec<T> {
             }
         });
     };
-    // SAFETY: each block is filled first.
+    // SAFETY: each block is filled before it is read.
     unsafe { overwrite(grid.n * h, w * c, per_block, write) }.0
 }
 
 kernel! {
     fn keep_larger<F, T>(xs: &[T], tap: u8, ys: &mut [T], taps: &mut [u8]) {
         for ((y, chosen), &x) in ys.iter_mut().zip(taps).zip(xs) {
-            // In this order, what is no number wins.
+            // In this order, NaN wins.
             let stays = *y >= x || y.is_nan();
             *chosen = if stays { *chosen } else { tap };
             *y = if stays { *y } else { x };
@@ -148,7 +148,7 @@ mod tests {
     use crate::{Activation, Padding, Value, Window, batch_norm, check::check};
 
     #[test]
-    fn takes_the_largest_under_each_window() -> Result<()> {
+    fn takes_the_maximum_of_each_window() -> Result<()> {
         let xs = Tensor::new(&[-1f64, -2.0, -3.0, -4.0, -5.0, -6.0], &Device::Cpu)?;
         let xs = Value::constant(xs.reshape((1, 2, 3, 1))?);
         let ys = max_pool(&xs, Window::square(3, 2, Padding::Symmetric))?;
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn has_the_right_gradient() {
+    fn gradient_is_correct() {
         for padding in [Padding::Symmetric, Padding::Same] {
             for (kernel, stride, h, w) in [(3, 2, 6, 5), (2, 2, 5, 4), (3, 1, 3, 3), (1, 2, 3, 4)] {
                 let window = Window::square(kernel, stride, padding);

@@ -1,38 +1,38 @@
-//! Memory for tensors: begun where cache lines begin, and kept when it is given back.
+//! Memory for tensors: aligned to cache lines, and kept by the process when it is freed.
 
 use std::{
     alloc::{GlobalAlloc, Layout, System},
     sync::atomic::{AtomicUsize, Ordering},
 };
 
-/// The system's allocator, with everything of a page or more begun at a cache line.
+/// The system's allocator, with every allocation of a page or more aligned to a cache line.
 ///
-/// The C library begins blocks 16 bytes after one, so that every wide register that is loaded or
-/// stored touches two lines. Its own aligned blocks are no help: a freed one is a little too small
-/// for the next of its size, and the peak of memory rose by two fifths.
+/// The C library places blocks 16 bytes after a cache line, so that every load or store of a wide register
+/// touches two lines. Its own aligned allocation does not help: a freed block is a little too small for
+/// the next of the same size, and the peak memory rose by two fifths.
 ///
-/// The main heap lies on large pages, where the system has them; other threads have heaps of their own.
-/// It counts what it hands out, for [`held`].
+/// The main heap is on huge pages, if the system has them; other threads have heaps of their own.
+/// It counts the allocated bytes, for [`held`].
 pub struct LineAllocator;
 
-/// Bytes of a cache line, and of the widest register.
+/// The bytes of a cache line, and of the widest register.
 const LINE: usize = 64;
 
-/// Bytes of a block for which it matters.
+/// The minimum size of a block to align.
 const LARGE: usize = 4096;
 
-/// What is asked of the system for a block that is to begin at a line, with room to move it there
-/// and to say where it was; none where the system's own is taken.
+/// The layout to request from the system for a block to align, with room to shift it and to store its
+/// original address; `None` if the block is left to the system.
 fn with_room(layout: Layout) -> Option<Layout> {
     let is_ours = layout.size() >= LARGE && layout.align() <= PLACE;
     let size = layout.size().checked_add(LINE).filter(|_| is_ours)?;
     Layout::from_size_align(size, PLACE).ok()
 }
 
-/// How the system aligns blocks with room, and more than a pointer needs.
+/// The system's alignment of blocks with room, which is more than a pointer needs.
 const PLACE: usize = 16;
 
-/// The first line after the beginning of a block with room, behind a note of that beginning.
+/// Returns the first cache line after the start of a block with room, and stores the start just before it.
 ///
 /// # Safety
 /// The block is null, or aligned to [`PLACE`] and longer than [`LINE`].
@@ -41,7 +41,7 @@ unsafe fn begin(block: *mut u8) -> *mut u8 {
         return block;
     }
     let shift = LINE - block.addr() % LINE;
-    // SAFETY: the shift is from 16 to 64 bytes, so that the note lies within the block.
+    // SAFETY: the shift is from 16 to 64 bytes, so that the stored address is within the block.
     unsafe {
         let line = block.add(shift);
         line.cast::<*mut u8>().sub(1).write(block);
@@ -49,23 +49,23 @@ unsafe fn begin(block: *mut u8) -> *mut u8 {
     }
 }
 
-/// Asks the system to put the part of the heap that a new block is the first to reach on pages of 2 MiB: on
-/// pages of 4 KiB, tensors lie on more of them than a processor remembers the places of.
+/// Asks the system to use pages of 2 MiB for the part of the heap that a new block is the first to reach:
+/// with pages of 4 KiB, tensors span more pages than the TLB holds.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 fn on_large_pages(block: *mut u8, size: usize) -> *mut u8 {
     const PAGE: usize = 4096;
-    /// Where the part ends that has been asked for.
+    /// The end of the part already requested.
     static ASKED: AtomicUsize = AtomicUsize::new(0);
     let asked = ASKED.load(Ordering::Relaxed);
     if block.is_null() || block.addr() + size <= asked {
         return block;
     }
-    // SAFETY: nothing is moved. This is where the main heap ends; those of other threads lie behind it.
+    // SAFETY: this only reads the end of the main heap; the heaps of other threads are above it.
     let end = unsafe { libc::sbrk(0) }.cast::<u8>();
     if block.addr() + size <= end.addr() {
         let first = asked.max(block.addr()).next_multiple_of(PAGE);
         let len = end.addr().saturating_sub(first);
-        // SAFETY: the pages are the heap's. This is a wish, and changes no content.
+        // SAFETY: the pages belong to the heap. This is advice, and changes no content.
         unsafe { libc::madvise(end.wrapping_sub(len).cast(), len, libc::MADV_HUGEPAGE) };
         ASKED.store(end.addr(), Ordering::Relaxed);
     }
@@ -77,7 +77,7 @@ fn on_large_pages(block: *mut u8, _: usize) -> *mut u8 {
     block
 }
 
-/// Bytes that are handed out in large blocks, and the most that ever were since it was last set.
+/// The bytes allocated in large blocks, and their peak since it was last reset.
 static CURRENT: AtomicUsize = AtomicUsize::new(0);
 static PEAK: AtomicUsize = AtomicUsize::new(0);
 
@@ -95,8 +95,8 @@ fn uncount(layout: Layout) {
     }
 }
 
-/// The most bytes that the program held at a time while `work` ran, beyond what it held before: in blocks
-/// of a page or more, on all threads. 0 where [`LineAllocator`] is not the program's allocator.
+/// Runs `work` and returns its result and the peak of allocated bytes while it ran, beyond those allocated
+/// before: in blocks of a page or more, on all threads. 0 if [`LineAllocator`] is not the global allocator.
 pub fn held<R>(work: impl FnOnce() -> R) -> (R, usize) {
     let before = CURRENT.load(Ordering::Relaxed);
     PEAK.store(before, Ordering::Relaxed);
@@ -104,13 +104,13 @@ pub fn held<R>(work: impl FnOnce() -> R) -> (R, usize) {
     (result, PEAK.load(Ordering::Relaxed).saturating_sub(before))
 }
 
-// SAFETY: a block is asked for and given back with the same layout, which is a function of the one
-// that the caller must give each time; the note before a line is within the block, and nobody
-// else's. A block that grows or shrinks is copied to a new one by the trait's own way.
+// SAFETY: a block is allocated and freed with the same layout, which is a function of the one that the
+// caller must pass each time; the address stored before a line is within the block and used by nothing
+// else. A block that grows or shrinks is copied to a new one by the trait's default method.
 unsafe impl GlobalAlloc for LineAllocator {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         count(layout);
-        // SAFETY: the caller's; the size is not 0.
+        // SAFETY: guaranteed by the caller; the size is not 0.
         unsafe {
             match with_room(layout) {
                 Some(it) => on_large_pages(begin(System.alloc(it)), layout.size()),
@@ -132,7 +132,7 @@ unsafe impl GlobalAlloc for LineAllocator {
 
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
         uncount(layout);
-        // SAFETY: what has room was begun with a note.
+        // SAFETY: the start of a block with room is stored before it.
         unsafe {
             match with_room(layout) {
                 Some(it) => System.dealloc(block.cast::<*mut u8>().sub(1).read(), it),
@@ -142,12 +142,12 @@ unsafe impl GlobalAlloc for LineAllocator {
     }
 }
 
-/// Asks the C library to keep freed memory instead of returning it to the system, and to ask for much at a
-/// time, so that it can lie on large pages.
+/// Configures the C library to keep freed memory instead of returning it to the system, and to extend the
+/// heap in large steps, so that it can use huge pages.
 ///
-/// glibc maps every block of more than 32 MiB afresh and gives it back when it is freed, so that
-/// each large activation pays for its pages again: 1.3 to 3 times the run time of what only moves
-/// memory. Call this once, first thing in `main`. Does nothing on other systems.
+/// glibc maps every block of more than 32 MiB anew and unmaps it when it is freed, so that each large
+/// activation pays for its page faults again: 1.3 to 3 times the run time of memory-bound operations.
+/// Call this once, at the start of `main`. Does nothing on other systems.
 pub fn keep_freed_memory() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     // SAFETY: mallopt only stores numbers, and may be called at any time.
@@ -165,12 +165,12 @@ mod tests {
     use super::{LARGE, LINE, LineAllocator, held};
 
     #[test]
-    fn large_blocks_begin_at_a_line_and_hold_what_was_written() {
+    fn large_blocks_are_aligned_to_a_line_and_keep_their_content() {
         let sizes = (0..200).map(|it| LARGE - 3 + it * 37);
         let blocks: Vec<(*mut u8, Layout)> = sizes
             .map(|size| {
                 let layout = Layout::from_size_align(size, 4).unwrap();
-                // SAFETY: the size is not 0, and what is written is within it.
+                // SAFETY: the size is not 0, and the writes are within it.
                 unsafe {
                     let block = LineAllocator.alloc_zeroed(layout);
                     assert!(size < LARGE || block.addr().is_multiple_of(LINE));
@@ -181,7 +181,7 @@ mod tests {
             })
             .collect();
         for (block, layout) in blocks {
-            // SAFETY: as above, and each is given back once.
+            // SAFETY: as above, and each is freed once.
             unsafe {
                 assert!((0..layout.size()).all(|at| *block.add(at) == layout.size() as u8));
                 LineAllocator.dealloc(block, layout);
@@ -190,20 +190,20 @@ mod tests {
     }
 
     #[test]
-    fn what_is_held_at_a_time_is_counted() {
+    fn the_peak_of_allocated_bytes_is_counted() {
         let layout = Layout::from_size_align(1 << 20, 4).unwrap();
         let ((), n_bytes) = held(|| {
             for _ in 0..3 {
-                // SAFETY: the size is not 0, and the block is given back once.
+                // SAFETY: the size is not 0, and the block is freed once.
                 unsafe { LineAllocator.dealloc(LineAllocator.alloc(layout), layout) };
             }
         });
-        // Other tests may hold some at the same time.
+        // Other tests may allocate at the same time.
         assert!((1 << 20..3 << 20).contains(&n_bytes), "{n_bytes}");
     }
 
     #[test]
-    fn other_alignments_are_the_systems() {
+    fn other_alignments_are_left_to_the_system() {
         let layout = Layout::from_size_align(2 * LARGE, 4096).unwrap();
         // SAFETY: the size is not 0, and the block is given back once.
         unsafe {

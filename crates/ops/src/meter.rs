@@ -1,29 +1,28 @@
-//! Where the time of a pass goes: while someone asks, operations say what they do and how long it
-//! took.
+//! Profiling: the time of each operation of a pass, recorded only inside [`metered`].
 //!
-//! Operations run on the thread that calls them, and share their work among others from there; so
-//! the time on that thread is the time of the operation. An operation that calls another is only
-//! charged for the rest.
+//! Operations run on the calling thread, and distribute their work to other threads from there; so the
+//! time on that thread is the time of the operation. The time of nested operations is not counted for
+//! the outer one.
 
 use std::{cell::RefCell, collections::BTreeMap, time::Instant};
 
-/// What operations of one kind did.
+/// The totals of operations of one kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Spent {
-    /// How often there was one.
+    /// The number of calls.
     pub calls: usize,
-    /// The time they took.
+    /// Their self time, in seconds.
     pub seconds: f64,
     /// Multiplications and additions.
     pub flops: f64,
-    /// Bytes that had to be read or written: each tensor once for each operation that needs it.
+    /// Bytes read and written: each tensor once per operation that uses it.
     pub bytes: f64,
 }
 
-/// Which way a pass goes.
+/// The phase of a training step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Way {
-    /// From pictures to logits.
+    /// From images to logits.
     Forward,
     /// From the loss to the gradients.
     Back,
@@ -31,13 +30,13 @@ pub enum Way {
     Update,
 }
 
-/// What was spent, by kind of operation, its shape, and way.
+/// The profile: totals by kind of operation, shape, and phase.
 pub type Ledger = BTreeMap<(String, String, Way), Spent>;
 
 #[derive(Default)]
 struct Meter {
     ledger: Ledger,
-    /// For each operation that is under way, the time that it spent in others.
+    /// For each running operation, the time spent in nested operations.
     elsewhere: Vec<f64>,
 }
 
@@ -45,32 +44,32 @@ thread_local! {
     static METER: RefCell<Option<Meter>> = const { RefCell::new(None) };
 }
 
-/// Runs `f`, and tells what its operations spent.
+/// Runs `f`, and returns its result and the profile of its operations.
 pub fn metered<R>(f: impl FnOnce() -> R) -> (R, Ledger) {
     METER.set(Some(Meter::default()));
     let result = f();
     (result, METER.take().unwrap_or_default().ledger)
 }
 
-/// What one operation is about to do.
+/// The description of one operation.
 pub(crate) struct Job {
     pub(crate) kind: String,
-    /// The sizes that tell it from others of its kind.
+    /// The sizes that distinguish it from others of its kind.
     pub(crate) shape: String,
     pub(crate) way: Way,
     pub(crate) flops: usize,
-    /// Numbers that are read and written.
+    /// The count of numbers read and written.
     pub(crate) numbers: usize,
 }
 
 impl Job {
-    /// One whose work is not counted.
+    /// An operation whose work is not counted.
     pub(crate) fn new(kind: &str, way: Way) -> Job {
         Job { kind: kind.to_owned(), shape: String::new(), way, flops: 0, numbers: 0 }
     }
 }
 
-/// Watches an operation until it is dropped, if someone asks.
+/// Measures an operation until the guard is dropped, if metering is on.
 #[must_use]
 pub(crate) fn watch(job: impl FnOnce() -> Job) -> Watch {
     METER.with_borrow_mut(|meter| {
@@ -113,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn an_operation_is_not_charged_for_those_it_calls() {
+    fn the_time_of_nested_operations_is_not_counted_twice() {
         let ((), ledger) = metered(|| {
             let _outer = watch(|| job("outer"));
             for _ in 0..2 {
@@ -127,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_asks_by_default() {
+    fn metering_is_off_by_default() {
         drop(watch(|| unreachable!()));
         assert!(metered(|| ()).1.is_empty());
     }

@@ -1,72 +1,72 @@
-//! What a network says of a batch: one output a question, whose form says what its numbers mean.
+//! The outputs of a network for a batch: one per target, whose form defines the meaning of its numbers.
 //!
-//! With x the numbers of a row, the answer p is, in `f64` whatever the network computes in:
+//! With x the numbers of a row, the predicted distribution p is, always computed in `f64`:
 //!
 //! - classes: p = softmax(x).
 //! - cosines: p = softmax(scale·x).
-//! - independent: p_c = σ(x_c) / Σ_k σ(x_k), computed as softmax(ln σ(x)), so that a row which says
-//!   no to everything is still a distribution.
+//! - independent: p_c = σ(x_c) / Σ_k σ(x_k), computed as softmax(ln σ(x)), so that a row in
+//!   which all classes are improbable is still a distribution.
 //! - bins: q = softmax(x) over the whole years 0, 1, …; p of a level is the sum of q over its years.
-//!   That is the decision by mass. The two others name one level: that of the likeliest year, or of
-//!   the expected year Σ_i i·q_i. It then exchanges its p with the level of the largest mass, so
-//!   that the decision stands and the doubt about it is kept.
-//! - number: years = scale·x + shift; the error of years is taken to be logistic, so that p of a
+//!   That is the decision by mass. The two others choose one level: that of the likeliest year, or of
+//!   the expected year Σ_i i·q_i. Its p is then swapped with that of the level of the largest mass, so
+//!   that the decision is the argmax and the uncertainty is kept.
+//! - number: years = scale·x + shift; the error of years is assumed to be logistic, so that p of a
 //!   level that begins at a and ends at b is σ((b - years) / s) - σ((a - years) / s), at least 1e-9.
-//!   The level that years lies in has the largest p.
+//!   The level that contains years has the largest p.
 //!
-//! A decision is no distribution by itself. One with all mass on the level would cost infinity
-//! where it is wrong, outvote every other member of a bundle, and leave nothing of a product with
-//! factors that disagree; here a doubtful one weighs less than a sure one.
-//! The years as bins are those of Rothe et al., "DEX", 2015, who take the expected one.
+//! A decision is not a distribution by itself. A one-hot distribution would have infinite loss where it is
+//! wrong, outvote every other member of a bundle, and make a product with factors that disagree vanish;
+//! here an uncertain decision has less weight than a certain one.
+//! The bins of years are those of Rothe et al., "DEX", 2015, who use the expected year.
 
-use base::task::{Answer, Factor, Scope};
+use base::task::{Factor, Scope, ScopePrediction};
 use candle::{DType, Result, Tensor};
 use serde::{Deserialize, Serialize};
 
-/// What a network says to one question.
+/// The output of a network for one target.
 #[derive(Clone, Debug)]
 pub struct Output<T = Tensor> {
-    /// The question.
-    pub asks: Scope,
-    /// What the numbers mean.
+    /// What the output predicts.
+    pub scope: Scope,
+    /// The meaning of the numbers.
     pub form: Form,
-    /// How much of its loss is descended on.
+    /// The weight of its loss in the total loss.
     pub weight: f64,
     /// `[n, number]`, any real numbers.
     pub numbers: T,
 }
 
-/// What the numbers of a row mean.
+/// The meaning of the numbers of a row.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Form {
-    /// Logits of the question's classes, of which one is right.
+    /// Logits of mutually exclusive classes of the scope.
     Classes,
-    /// Cosines between the features and a direction of each of the question's classes.
+    /// Cosines between the features and a direction per class of the scope.
     Cosines {
-        /// What makes logits of them.
+        /// The factor that turns cosines into logits.
         scale: f64,
     },
-    /// A logit for each of the question's classes, which is right or is not.
+    /// One independent (sigmoid) logit per class of the scope.
     Independent,
-    /// Logits of the years 0, 1, …, the last for all that are older.
+    /// Logits of the years 0, 1, …, the last for all older ages.
     Bins {
-        /// How years become a level.
+        /// How the distribution over years is converted to a level.
         decide: Decide,
-        /// Where the levels after the first begin.
+        /// The lower bounds of the levels after the first.
         cuts: Vec<f64>,
     },
     /// One number x: scale·x + shift years.
     Number {
-        /// Years that a difference of 1 stands for.
+        /// The years per unit of x.
         scale: f64,
-        /// Years that 0 stands for.
+        /// The years at x = 0.
         shift: f64,
-        /// Where the levels after the first begin; none where the years are no answer.
+        /// The lower bounds of the levels after the first; `None` if the years are not a prediction.
         cuts: Option<Vec<f64>>,
     },
 }
 
-/// How a distribution over years becomes a level.
+/// How a distribution over years is converted to a level.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Decide {
@@ -74,39 +74,39 @@ pub enum Decide {
     Likeliest,
     /// The level of the expected year.
     Expected,
-    /// The levels' own probabilities.
+    /// The level of the largest probability mass.
     Mass,
 }
 
-/// How far the years of [`Form::Number`] are taken to be off, as the scale of a logistic
-/// distribution: its deviation is π / √3 times as much, 3.6 years.
+/// The assumed error of the years of [`Form::Number`], as the scale of a logistic distribution: its
+/// standard deviation is π / √3 times as large, 3.6 years.
 const SPREAD: f64 = 2.0;
 
-/// Less is no level's, so that a product with other factors does not vanish.
+/// The minimum probability of a level, so that a product with other factors does not vanish.
 const LEAST: f64 = 1e-9;
 
 impl<T> Output<T> {
-    /// An output that counts fully.
-    pub fn new(asks: Scope, form: Form, numbers: T) -> Output<T> {
-        Output { asks, form, weight: 1.0, numbers }
+    /// An output whose loss has weight 1.
+    pub fn new(scope: Scope, form: Form, numbers: T) -> Output<T> {
+        Output { scope, form, weight: 1.0, numbers }
     }
 }
 
 impl Output {
-    /// The answer of each row; none of an output that is there to be learned from only.
-    pub fn answers(&self) -> Result<Option<Vec<Answer>>> {
+    /// The prediction of each row; `None` for an output that is used for training only.
+    pub fn predictions(&self) -> Result<Option<Vec<ScopePrediction>>> {
         if matches!(self.form, Form::Number { cuts: None, .. }) {
             return Ok(None);
         }
         let rows = self.numbers.to_dtype(DType::F64)?.to_vec2::<f64>()?;
-        let answer = |row: &Vec<f64>| Answer {
-            scope: self.asks,
+        let predict = |row: &Vec<f64>| ScopePrediction {
+            scope: self.scope,
             probabilities: self.form.probabilities(row),
         };
-        Ok(Some(rows.iter().map(answer).collect()))
+        Ok(Some(rows.iter().map(predict).collect()))
     }
 
-    /// The age in years that each row says, where it says one: for bins the expected year.
+    /// The predicted age in years of each row, if the form has one: for bins the expected year.
     pub fn years(&self) -> Result<Option<Vec<f64>>> {
         let rows = || self.numbers.to_dtype(DType::F64)?.to_vec2::<f64>();
         match self.form {
@@ -122,7 +122,7 @@ impl Output {
 }
 
 impl Form {
-    /// What a person calls it.
+    /// The name of the form, for messages.
     pub fn name(&self) -> &'static str {
         match self {
             Form::Classes => "classes",
@@ -133,7 +133,7 @@ impl Form {
         }
     }
 
-    /// The distribution over the question's classes that a row means.
+    /// The distribution over the classes of the scope for a row.
     fn probabilities(&self, row: &[f64]) -> Vec<f64> {
         match self {
             Form::Classes => softmax(row),
@@ -149,7 +149,7 @@ impl Form {
                     Decide::Likeliest => largest(&q) as f64,
                     Decide::Expected => expected(&q),
                 };
-                insist(p, Factor::level_of(decided, cuts))
+                with_largest_at(p, Factor::level_of(decided, cuts))
             }
             Form::Number { scale, shift, cuts } => {
                 let cuts = cuts.as_deref().unwrap_or_default();
@@ -157,19 +157,19 @@ impl Form {
                 let below = |cut: &f64| log_sigmoid((cut - years) / SPREAD).exp();
                 let ends: Vec<f64> = cuts.iter().map(below).chain([1.0]).collect();
                 let starts = std::iter::once(0.0).chain(ends.iter().copied());
-                // What is no number stays none.
+                // NaN is propagated.
                 let p = starts.zip(&ends).map(|(start, end)| (end - start).clamp(LEAST, 1.0));
                 let p: Vec<f64> = p.collect();
                 let sum: f64 = p.iter().sum();
                 let p = p.into_iter().map(|it| it / sum).collect();
-                insist(p, Factor::level_of(years, cuts))
+                with_largest_at(p, Factor::level_of(years, cuts))
             }
         }
     }
 }
 
-/// The same probabilities, the largest of them on `level`.
-fn insist(mut p: Vec<f64>, level: usize) -> Vec<f64> {
+/// Swaps the largest probability with that of `level`.
+fn with_largest_at(mut p: Vec<f64>, level: usize) -> Vec<f64> {
     let largest = largest(&p);
     p.swap(level, largest);
     p
@@ -180,7 +180,7 @@ fn expected(q: &[f64]) -> f64 {
     q.iter().enumerate().map(|(year, q)| year as f64 * q).sum()
 }
 
-/// Where the largest number is; the first of equal ones.
+/// The index of the largest number; the first of equal ones.
 fn largest(xs: &[f64]) -> usize {
     let larger = |best: usize, at: usize| if xs[at] > xs[best] { at } else { best };
     (0..xs.len()).reduce(larger).unwrap_or(0)
@@ -188,12 +188,12 @@ fn largest(xs: &[f64]) -> usize {
 
 /// ln σ(x) = min(x, 0) - ln(1 + e^-|x|).
 fn log_sigmoid(x: f64) -> f64 {
-    // What is no number is not above 0, and stays none.
+    // NaN is not greater than 0, and is propagated.
     let negative = if x > 0.0 { 0.0 } else { x };
     negative - (-x.abs()).exp().ln_1p()
 }
 
-/// eˣ of every number over their sum.
+/// The softmax of a row.
 fn softmax(xs: &[f64]) -> Vec<f64> {
     let largest = xs.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     let exps: Vec<f64> = xs.iter().map(|it| (it - largest).exp()).collect();
@@ -209,16 +209,16 @@ mod tests {
 
     use super::{Decide, Form, Output};
 
-    /// The answer to one row.
-    fn answer(form: &Form, row: &[f64]) -> Vec<f64> {
+    /// The predicted distribution of one row.
+    fn predict(form: &Form, row: &[f64]) -> Vec<f64> {
         let numbers = Tensor::new(row, &Device::Cpu).unwrap().unsqueeze(0).unwrap();
         let output = Output::new(Scope::Joint, form.clone(), numbers);
-        output.answers().unwrap().expect("an answer").remove(0).probabilities
+        output.predictions().unwrap().expect("a prediction").remove(0).probabilities
     }
 
     #[track_caller]
     fn check(form: &Form, row: &[f64], want: &[f64]) {
-        check_close_slices(&answer(form, row), want, 1e-12);
+        check_close_slices(&predict(form, row), want, 1e-12);
     }
 
     fn bins(decide: Decide) -> Form {
@@ -232,13 +232,13 @@ mod tests {
     }
 
     #[test]
-    fn classes_share_by_their_exponentials() {
+    fn classes_are_a_softmax() {
         check(&Form::Classes, &[2f64.ln(), 0.0, 0.0], &[0.5, 0.25, 0.25]);
         check(&Form::Cosines { scale: 2.0 }, &[2f64.ln() / 2.0, 0.0, 0.0], &[0.5, 0.25, 0.25]);
     }
 
     #[test]
-    fn independent_classes_share_by_what_they_say_alone() {
+    fn independent_classes_are_normalised_sigmoids() {
         // σ(ln 3) = 3/4, σ(0) = 1/2, σ(-ln 3) = 1/4; they sum to 3/2.
         let row = [3f64.ln(), 0.0, -(3f64.ln())];
         check(&Form::Independent, &row, &[1.0 / 2.0, 1.0 / 3.0, 1.0 / 6.0]);
@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn a_decision_gets_the_largest_probability_and_the_rest_keeps_its_doubt() {
+    fn the_decided_level_has_the_largest_probability() {
         // 3, 2, 0.1, 0.1 and 4.8 parts of 10: mass 0.5, 0.02, 0.48. Year 4 is the likeliest.
         let row = [3f64, 2.0, 0.1, 0.1, 4.8].map(f64::ln);
         check(&bins(Decide::Mass), &row, &[0.5, 0.02, 0.48]);
@@ -262,8 +262,8 @@ mod tests {
     }
 
     #[test]
-    fn a_number_is_cut_and_doubts_near_the_cut() {
-        // On a cut half of the error is below, and the level that begins there has the rest:
+    fn a_number_is_binned_and_is_uncertain_near_a_cut() {
+        // On a cut half of the error distribution is below, and the level that begins there has the rest:
         // σ(15) - 1/2 of the middle, 1 - σ(15) beyond.
         let (form, row) = number(30.0);
         let beyond = 1.0 / (1.0 + 15f64.exp());
@@ -272,23 +272,23 @@ mod tests {
         // Two years above a cut: σ(-1) below it.
         let (form, row) = number(62.0);
         let below = 1.0 / (1.0 + 1f64.exp());
-        check_close_slices(&answer(&form, &row), &[1e-7, below, 1.0 - below], 2e-7);
+        check_close_slices(&predict(&form, &row), &[1e-7, below, 1.0 - below], 2e-7);
         for (years, level) in [(10.0, 0), (29.99, 0), (30.01, 1), (59.99, 1), (60.0, 2)] {
             let (form, row) = number(years);
-            assert_eq!(super::largest(&answer(&form, &row)), level, "{years}");
+            assert_eq!(super::largest(&predict(&form, &row)), level, "{years}");
         }
     }
 
     #[test]
-    fn a_number_without_cuts_answers_nothing() -> Result<()> {
+    fn a_number_without_cuts_has_no_prediction() -> Result<()> {
         let form = Form::Number { scale: 10.0, shift: 40.0, cuts: None };
         let numbers = Tensor::zeros((2, 1), DType::F32, &Device::Cpu)?;
-        assert_eq!(Output::new(Scope::Joint, form, numbers).answers()?, None);
+        assert_eq!(Output::new(Scope::Joint, form, numbers).predictions()?, None);
         Ok(())
     }
 
     #[test]
-    fn years_are_said_by_bins_and_by_numbers() -> Result<()> {
+    fn bins_and_numbers_predict_years() -> Result<()> {
         let years = |form: Form, row: &[f64]| -> Result<Option<Vec<f64>>> {
             let numbers = Tensor::new(row, &Device::Cpu)?.unsqueeze(0)?;
             Output::new(Scope::Joint, form, numbers).years()
@@ -308,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn extreme_numbers_are_still_a_distribution_and_no_number_stays_none() {
+    fn extreme_numbers_give_a_distribution_and_nan_is_propagated() {
         let forms = [
             Form::Classes,
             Form::Cosines { scale: 30.0 },
@@ -321,12 +321,12 @@ mod tests {
         for form in forms {
             let rows = [[1e4; 5], [-1e4; 5], [0.0; 5], [1e4, -1e4, 0.0, 1e4, -1e4]];
             for row in rows {
-                let p = answer(&form, &row);
+                let p = predict(&form, &row);
                 assert!((p.iter().sum::<f64>() - 1.0).abs() < 1e-12, "{form:?} of {row:?}: {p:?}");
                 assert!(p.iter().all(|it| (0.0..=1.0).contains(it)), "{form:?} of {row:?}: {p:?}");
             }
-            let p = answer(&form, &[f64::NAN; 5]);
-            assert!(p.iter().any(|it| it.is_nan()), "{form:?} hides what is no number");
+            let p = predict(&form, &[f64::NAN; 5]);
+            assert!(p.iter().any(|it| it.is_nan()), "{form:?} hides NaN");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Which way a network is run: to answer, or to learn.
+//! The mode in which a network is run: inference or training.
 
 use base::{Rng, Seed};
 use candle::Var;
@@ -7,30 +7,30 @@ use crate::{Tape, Value};
 
 /// One run of a network over a batch.
 pub enum Pass<'a> {
-    /// Answering: running statistics, no dropout, nothing remembered.
+    /// Inference: running statistics, no dropout, nothing recorded.
     Eval,
-    /// Learning: the batch's own statistics, dropout, and a tape to go back on.
+    /// Training: the statistics of the batch, dropout, and a tape for the backward pass.
     Train(Training<'a>),
 }
 
-/// What a learning pass needs to know.
+/// The state of a training pass.
 pub struct Training<'a> {
-    /// Where the way back is written.
+    /// The tape that records the backward pass.
     pub tape: &'a Tape,
-    /// The root of the dropout masks.
+    /// The seed of the dropout masks.
     pub seed: Seed,
-    /// The optimizer step, so that each has masks of its own.
+    /// The optimizer step, so that each step has its own masks.
     pub step: usize,
-    /// The position of the batch's first row within the whole step, which several smaller batches
-    /// may make up: a mask belongs to a row, not to a place in memory.
+    /// The index of the batch's first row within the whole step, which may consist of several smaller
+    /// batches: a mask depends on the row, not on its position in memory.
     pub first_row: usize,
-    /// The share of this batch in the running statistics, in place of each norm's own momentum:
+    /// The weight of this batch in the running statistics, in place of each norm's own momentum:
     /// 1 / (k + 1) in the batch after k makes them the mean of all batches.
     pub follow: Option<f64>,
 }
 
 impl Pass<'_> {
-    /// A parameter as this pass sees it: a leaf of the tape, or just its numbers.
+    /// A parameter for this pass: a leaf of the tape in training, a constant at inference.
     pub fn param(&self, var: &Var) -> Value {
         match self {
             Pass::Eval => Value::constant(var.as_detached_tensor()),
@@ -38,7 +38,7 @@ impl Pass<'_> {
         }
     }
 
-    /// The random stream of the layer `name` for one row of the batch; none when answering.
+    /// The random stream of the layer `name` for one row of the batch; `None` at inference.
     pub(crate) fn stream(&self, name: &str, row: usize) -> Option<Rng> {
         match self {
             Pass::Eval => None,

@@ -1,4 +1,4 @@
-//! Global average pooling: the mean of each channel over a whole map.
+//! Global average pooling: the mean of each channel over a whole feature map.
 
 use std::ops::Range;
 
@@ -7,15 +7,18 @@ use candle::{Result, bail};
 use crate::{
     Value,
     blocks::{overwrite, total},
-    isa::kernel,
-    lens::View,
+    kernel::kernel,
     meter::{Job, Way, watch},
+    number::Number as _,
+    prologue::View,
     real::{Real, by_dtype, tensor},
 };
 
 /// Averages `[n, h, w, c]` to `[n, c]`.
 pub fn global_avg_pool(xs: &Value) -> Result<Value> {
-    let &[n, h, w, c] = xs.dims() else { bail!("global_avg_pool: {:?} is no map", xs.dims()) };
+    let &[n, h, w, c] = xs.dims() else {
+        bail!("global_avg_pool: {:?} is not a feature map", xs.dims())
+    };
     let (area, slot, dims) = (h * w, xs.slot(), xs.dims().to_vec());
     let job = move |way, flops: usize| Job {
         shape: format!("{h}x{w}x{c}"),
@@ -29,9 +32,9 @@ pub fn global_avg_pool(xs: &Value) -> Result<Value> {
         return Ok(Value::constant(means.clone()));
     }
     let ys = by_dtype!("global_avg_pool", x, T => {
-        let view = View::<T>::of(&x, xs.lens())?;
+        let view = View::<T>::of(&x, xs.prologue())?;
         let share = T::of(1.0 / area as f64);
-        let sums = per_picture(&view, area, |_, xs, sums| add_rows(xs, sums));
+        let sums = per_image(&view, area, |_, xs, sums| add_rows(xs, sums));
         tensor(sums.into_iter().map(|it| it * share).collect::<Vec<T>>(), &[n, c])
     })?;
     Value::record(&[xs], ys, move |grad, slots| {
@@ -40,47 +43,47 @@ pub fn global_avg_pool(xs: &Value) -> Result<Value> {
     })
 }
 
-/// Sums over the rows of each picture, `[n, c]`: `add` gets the position of some rows, what they
-/// read, and the sums to add to.
-pub(crate) fn per_picture<T: Real>(
+/// Sums over the rows of each image, `[n, c]`: `add` gets a range of rows, their numbers, and the sums to
+/// add to.
+pub(crate) fn per_image<T: Real>(
     xs: &View<'_, T>,
     area: usize,
     add: impl Fn(Range<usize>, &[T], &mut [T]) + Sync,
 ) -> Vec<T> {
     let c = xs.c;
     let (n, tile) = (xs.n_rows / area, (64 * 1024 / c).clamp(1, area));
-    // Small batches of large maps are cut, so that all cores have work.
+    // Small batches of large maps are split, so that all cores have work.
     let n_parts = 16_usize.div_ceil(n.max(1)).min(area.div_ceil(tile));
     let part = area.div_ceil(n_parts);
     let sum = |idx: Range<usize>, _: &mut [T]| {
-        let (picture, idx) = (idx.start / n_parts, idx.start % n_parts);
+        let (image, idx) = (idx.start / n_parts, idx.start % n_parts);
         let rows = (idx * part).min(area)..((idx + 1) * part).min(area);
         let mut sums = vec![T::ZERO; c];
         for first in rows.clone().step_by(tile) {
             let many = tile.min(rows.end - first);
-            let first = picture * area + first;
-            T::with_scratch(many * c, |seen| {
-                let seen = match xs.plain(first, many) {
+            let first = image * area + first;
+            T::with_scratch(many * c, |values| {
+                let values = match xs.plain(first, many) {
                     Some(it) => it,
                     None => {
-                        xs.read(first, seen, c);
-                        seen
+                        xs.read(first, values, c);
+                        values
                     }
                 };
-                add(first..first + many, seen, &mut sums);
+                add(first..first + many, values, &mut sums);
             });
         }
         sums
     };
-    // SAFETY: nothing is built.
+    // SAFETY: the result is empty.
     let (_, parts) = unsafe { overwrite(n * n_parts, 0, 1, sum) };
     let mut parts = parts.into_iter();
-    let pictures = (0..n).map(|_| total(parts.by_ref().take(n_parts)));
-    pictures.collect::<Vec<_>>().concat()
+    let images = (0..n).map(|_| total(parts.by_ref().take(n_parts)));
+    images.collect::<Vec<_>>().concat()
 }
 
 kernel! {
-    /// Adds rows to sums of each column.
+    /// Adds rows to the sums of the columns.
     pub(crate) fn add_rows<F, T>(xs: &[T], sums: &mut [T]) {
         for row in xs.chunks_exact(sums.len()) {
             for (sum, &x) in sums.iter_mut().zip(row) {
@@ -107,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn has_the_right_gradient() {
+    fn gradient_is_correct() {
         check(&[&[2, 3, 2, 4]], |it| global_avg_pool(&it[0]));
     }
 }

@@ -6,39 +6,39 @@ use std::ops::Range;
 use candle::{Result, bail};
 
 use crate::{
-    Finish, Moments, Value,
+    Epilogue, Moments, Value,
     blocks::{overwrite, total, written},
-    finish::OnRows,
-    lens::{BackSums, Grad, GradView, View, cast},
+    epilogue::OnRows,
     matmul::{End, Layout, Left, Panels, Right, Rows, multiply},
     meter::{Job, Way, watch},
     pool::add_rows,
-    real::{Reading, Real, by_dtype, tensor},
+    prologue::{BackSums, Grad, GradView, View},
+    real::{Reading, Real, by_dtype, cast, tensor},
 };
 
 /// Multiplies every row by a matrix.
 ///
-/// Without a bias and in training the result knows its [`Moments`], for the norm that follows.
+/// Without a bias and in training the result carries its [`Moments`], for the norm that follows.
 ///
 /// - `xs`: `[…, in]`.
-/// - `weight`: `[out, in]`, or with ones between as 1x1 kernels have them, `[out, 1, 1, in]`.
+/// - `weight`: `[out, in]`, or the shape of a 1x1 kernel, `[out, 1, 1, in]`.
 /// - `bias`: `[out]`.
-/// - `then`: what follows, where no gradient is asked for.
+/// - `then`: the epilogue, only if no gradient is required.
 /// - returns: `[…, out]`.
 pub fn product(
     xs: &Value,
     weight: &Value,
     bias: Option<&Value>,
-    then: Option<&Finish>,
+    then: Option<&Epilogue>,
 ) -> Result<Value> {
     let Some((&n_in, dims)) = xs.dims().split_last() else {
-        bail!("product: a number has no rows");
+        bail!("product: a scalar has no rows");
     };
     let n_dims = xs.dims().len();
     let (x, w) = (xs.raw()?, weight.tensor()?);
     let n_out = w.dims()[0];
     if w.elem_count() != n_out * n_in {
-        bail!("product: rows of {n_in} do not fit a weight of {:?}", w.dims());
+        bail!("product: rows of {n_in} do not match a weight of {:?}", w.dims());
     }
     let n_rows = dims.iter().product::<usize>();
     let job = move |way: Way, numbers: usize, times: usize| Job {
@@ -52,13 +52,13 @@ pub fn product(
     let out_dims: Vec<usize> = dims.iter().copied().chain([n_out]).collect();
     let b = bias.map(Value::tensor).transpose()?;
     let wants_moments = bias.is_none() && weight.is_on_tape();
-    let lens = xs.lens().cloned();
+    let prologue = xs.prologue().cloned();
     let (ys, moments) = by_dtype!("product", x, T => {
-        let view = View::<T>::of(&x, lens.as_ref())?;
+        let view = View::<T>::of(&x, prologue.as_ref())?;
         let (w, b) = (Reading::of(&w), b.as_ref().map(Reading::of));
         let b = b.as_ref().map(|it| it.slice::<T>()).transpose()?;
         let inputs: Vec<&Value> = [xs, weight].into_iter().chain(bias).collect();
-        let last = Finish::ready(then, &inputs, b, &out_dims)?;
+        let last = Epilogue::ready(then, &inputs, b, &out_dims)?;
         let last = last.on_rows()?;
         let (ys, moments) = forward(&view, w.slice()?, last.as_ref(), n_out, wants_moments);
         Ok::<_, candle::Error>((tensor(ys, &out_dims)?, moments))
@@ -78,21 +78,21 @@ pub fn product(
             if let Some(b_slot) = b_slot {
                 slots.give(b_slot, || Ok(Grad::plain(tensor(column_sums(&gs), &[n_out])?)))?;
             }
-            let view = View::<T>::of(&x, lens.as_ref())?;
+            let view = View::<T>::of(&x, prologue.as_ref())?;
             let wants = Wants { dx: x_slot.is_some(), dw: w_slot.is_some() };
             let reading = Reading::of(&w);
             let found = backward(&view, &gs, reading.slice()?, wants);
             slots.give(w_slot, || Ok(Grad::plain(tensor(found.dw, w.dims())?)))?;
             slots.give(x_slot, || {
                 let dx = Grad::plain(tensor(found.dx, x.dims())?);
-                Ok(dx.summed(found.sums, &x, lens.as_ref()))
+                Ok(dx.summed(found.sums, &x, prologue.as_ref()))
             })
         })
     })?;
     Ok(ys.with_moments(moments))
 }
 
-/// What the table of a pass's time calls a product.
+/// The name of a product in the profile.
 fn kind(n_dims: usize, n_in: usize, n_out: usize) -> &'static str {
     match (n_dims, n_out > n_in) {
         (..=2, _) => "linear",
@@ -101,16 +101,16 @@ fn kind(n_dims: usize, n_in: usize, n_out: usize) -> &'static str {
     }
 }
 
-/// Numbers that a block may touch, so that it stays in a core's second-level cache.
+/// Numbers that a block may touch, so that it stays in a core's L2 cache.
 const BLOCK: usize = 128 * 1024;
 
-/// Rows whose share of a weight's gradient is added at once, so that what a strip of it reads of them
-/// stays in a core's first-level cache.
+/// Rows whose contribution to a weight's gradient is added at once, so that the columns read by a strip
+/// stay in a core's L1 cache.
 const DEEP: usize = 128;
 
-/// Rows that are worked on together, where each is read and written as `width` numbers.
+/// The number of rows per block, where each row reads and writes `width` numbers in total.
 fn block_rows(n_rows: usize, width: usize) -> usize {
-    // At least eight blocks where there are enough rows.
+    // At least eight blocks, if there are enough rows.
     ((BLOCK / width).min(n_rows / 8) / 8 * 8).max(8)
 }
 
@@ -131,9 +131,9 @@ fn forward<T: Real>(
         };
         match xs.plain(rows.start, rows.len()) {
             Some(xs) => times(xs),
-            None => T::with_scratch(rows.len() * n_in, |seen| {
-                xs.read(rows.start, seen, n_in);
-                times(seen);
+            None => T::with_scratch(rows.len() * n_in, |values| {
+                xs.read(rows.start, values, n_in);
+                times(values);
             }),
         }
         wants_moments.then(|| Moments::of(ys, n_out))
@@ -160,7 +160,7 @@ struct Found<T> {
 fn backward<T: Real>(xs: &View<'_, T>, gs: &GradView<'_, T>, w: &[T], wants: Wants) -> Found<T> {
     let (n_in, n_out, n_rows) = (xs.c, gs.c, xs.n_rows);
     let weight = Panels::of_rows(n_out, n_in, |row| &w[row * n_in..][..n_in]);
-    // Few parts of many rows, since each part's dW costs a pass over it.
+    // Few parts of many rows, since each part adds a pass over its dW.
     let n_parts = ((1 << 20) / (n_in * n_out)).clamp(4, 16).min((n_rows / 192).max(2));
     let per_part = n_rows.div_ceil(n_parts).next_multiple_of(8);
     let per_block = per_part.div_ceil(per_part.div_ceil(DEEP)).next_multiple_of(8);
@@ -172,7 +172,7 @@ fn backward<T: Real>(xs: &View<'_, T>, gs: &GradView<'_, T>, w: &[T], wants: Wan
             let layout = Layout::panels(n, n_in);
             let room = if wants.dw { n_in.next_multiple_of(layout.panel) * n } else { 0 };
             let mut block = |gs: &[T]| {
-                T::with_scratch(room, |seen| {
+                T::with_scratch(room, |values| {
                     let steps = if wants.dx { 0..n } else { 0..0 };
                     for done in steps.step_by(per_step) {
                         let (from, n) = (first + done, per_step.min(n - done));
@@ -180,19 +180,20 @@ fn backward<T: Real>(xs: &View<'_, T>, gs: &GradView<'_, T>, w: &[T], wants: Wan
                         let dx = &mut dx[(from - rows.start) * n_in..][..n * n_in];
                         multiply(gs, weight.right(), dx, Rows::Apart(n_in), End::Store);
                         if let Some(sums) = &mut sums {
-                            let seen = wants.dw.then(|| (&mut seen[done * layout.row..], layout));
-                            xs.look_back((from, n), 0..n_in, dx, seen, sums);
+                            let values =
+                                wants.dw.then(|| (&mut values[done * layout.row..], layout));
+                            xs.look_back((from, n), 0..n_in, dx, values, sums);
                         }
                     }
                     if wants.dw {
-                        // Else it was read on the way back through the lens.
+                        // Otherwise it was read by the backward pass of the prologue.
                         if sums.is_none() {
-                            xs.read_laid(first, n, 0..n_in, seen, layout);
+                            xs.read_laid(first, n, 0..n_in, values, layout);
                         }
                         let gs = Left::columns(gs, n_out, n, n_out, &[0]);
                         let end = if first == rows.start { End::Store } else { End::Add };
-                        let seen = Right::new(seen, n, n_in, layout);
-                        multiply(gs, seen, dw, Rows::Apart(n_in), end);
+                        let values = Right::new(values, n, n_in, layout);
+                        multiply(gs, values, dw, Rows::Apart(n_in), end);
                     }
                 });
             };
@@ -228,7 +229,7 @@ fn column_sums<T: Real>(gs: &GradView<'_, T>) -> Vec<T> {
         });
         sums
     };
-    // SAFETY: nothing is built.
+    // SAFETY: the result is empty.
     let (_, parts) = unsafe { overwrite(gs.n_rows, 0, block_rows(gs.n_rows, gs.c), part) };
     if parts.is_empty() { cast(&vec![0.0; gs.c]) } else { total(parts) }
 }
@@ -241,7 +242,7 @@ mod tests {
     use crate::{Value, check::check, product};
 
     #[test]
-    fn is_the_textbook_product() -> Result<()> {
+    fn agrees_with_the_definition() -> Result<()> {
         let of = |xs: &[f64], dims: &[usize]| {
             Ok::<_, candle::Error>(Value::constant(Tensor::from_slice(xs, dims, &Device::Cpu)?))
         };
@@ -254,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn has_the_right_gradients() {
+    fn gradients_are_correct() {
         check(&[&[2, 3, 1, 4], &[5, 4]], |it| product(&it[0], &it[1], None, None));
         check(&[&[3, 4], &[2, 4], &[2]], |it| product(&it[0], &it[1], Some(&it[2]), None));
     }

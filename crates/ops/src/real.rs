@@ -1,111 +1,21 @@
-//! The two element types: `f32` to work in, `f64` to check gradients in.
+//! The two element types with their registers, and tensors of them: `f32` for computation, `f64` for gradient
+//! checks.
 
-use std::{
-    cell::RefCell,
-    ops::{Add, AddAssign, Deref, Div, Mul, MulAssign, Neg, Sub},
-    thread::LocalKey,
-};
+use std::ops::Deref;
 
-use candle::{DType, Device, Layout, Result, Shape, Storage, Tensor, WithDType, bail};
+use candle::{DType, Device, Layout, Result, Shape, Storage, Tensor, bail};
 
 use crate::{
-    isa::Fma,
     lanes::{Lanes, Portable, Wide},
+    number::Number,
 };
 
-/// A floating-point number that kernels compute with.
-pub(crate) trait Real:
-    WithDType
-    + Add<Output = Self>
-    + AddAssign
-    + Sub<Output = Self>
-    + Mul<Output = Self>
-    + MulAssign
-    + Div<Output = Self>
-    + Neg<Output = Self>
-{
-    const ZERO: Self;
-    const ONE: Self;
-
+/// A [`Number`] and the registers that hold several.
+pub(crate) trait Real: Number {
     /// The registers of each instruction set.
     type Avx512: Lanes<Number = Self>;
     type Avx2: Lanes<Number = Self>;
     type Portable: Lanes<Number = Self>;
-
-    /// Calls `f` with memory of this thread's, of `len` numbers that are left from earlier uses.
-    fn with_scratch<R>(len: usize, f: impl FnOnce(&mut [Self]) -> R) -> R;
-
-    /// From a constant or a sum that was kept in `f64`.
-    fn of(x: f64) -> Self;
-
-    /// a·b + c.
-    fn fma<F: Fma>(a: Self, b: Self, c: Self) -> Self;
-
-    /// eˣ: vectorisable, within 2 units in the last place in `f32`.
-    fn exponential<F: Fma>(self) -> Self;
-
-    /// 1 / (1 + e⁻ˣ): vectorisable, in `f32` without a division.
-    fn sigmoid<F: Fma>(self) -> Self;
-
-    /// Φ(x), the normal distribution, and φ(x), its density: vectorisable in `f32`.
-    fn normal<F: Fma>(self) -> (Self, Self);
-
-    fn larger(self, other: Self) -> Self;
-    fn smaller(self, other: Self) -> Self;
-
-    /// Whether this is no number.
-    fn is_nan(self) -> bool;
-}
-
-/// Φ(-|x|) = e^(-x²/2)·P(z) where z = b|x| / (1 + b|x|): the terms of P, the highest power first.
-///
-/// Fitted to the least relative error up to 12, 3.3e-8, with [b](NORMAL_TAIL_BEND) chosen for it.
-pub(crate) const NORMAL_TAIL: [f32; 9] = [
-    0.039_932_094,
-    -0.123_305_54,
-    0.058_938_812,
-    0.160_926_73,
-    0.025_463_259,
-    -0.883_262_04,
-    1.597_001_1,
-    -1.375_662_4,
-    0.5,
-];
-pub(crate) const NORMAL_TAIL_BEND: f32 = 0.29;
-
-/// φ(0) = 1 / √(2π).
-pub(crate) const NORMAL_DENSITY: f32 = 0.398_942_3;
-
-/// Lends memory that a thread keeps, so that blocks of work neither allocate nor zero any.
-fn lend<T: Real, R>(
-    kept: &'static LocalKey<RefCell<Vec<Vec<T>>>>,
-    len: usize,
-    f: impl FnOnce(&mut [T]) -> R,
-) -> R {
-    let mut memory = kept.with_borrow_mut(Vec::pop).unwrap_or_default();
-    if memory.len() < len {
-        memory.resize(len, T::ZERO);
-    }
-    let result = f(&mut memory[..len]);
-    kept.with_borrow_mut(|it| it.push(memory));
-    result
-}
-
-thread_local! {
-    static KEPT_F32: RefCell<Vec<Vec<f32>>> = const { RefCell::new(Vec::new()) };
-    static KEPT_F64: RefCell<Vec<Vec<f64>>> = const { RefCell::new(Vec::new()) };
-}
-
-/// Newton's 1/d ← (1/d)(2 - d·(1/d)), from a first guess in the bits: d's exponent negated.
-/// Each step squares an error that begins below 6 %.
-#[inline(always)]
-fn inverse<F: Fma>(d: f32) -> f32 {
-    let mut inverse = f32::from_bits(0x7ef3_11c7_u32.wrapping_sub(d.to_bits()));
-    for _ in 0..3 {
-        let error = f32::fma::<F>(-d, inverse, 1.0);
-        inverse = f32::fma::<F>(inverse, error, inverse);
-    }
-    inverse
 }
 
 impl Real for f32 {
@@ -118,141 +28,15 @@ impl Real for f32 {
     #[cfg(not(target_arch = "x86_64"))]
     type Avx2 = Wide<f32, 8>;
     type Portable = Portable<f32, 4>;
-
-    fn with_scratch<R>(len: usize, f: impl FnOnce(&mut [f32]) -> R) -> R {
-        lend(&KEPT_F32, len, f)
-    }
-
-    const ZERO: f32 = 0.0;
-    const ONE: f32 = 1.0;
-
-    #[inline(always)]
-    fn of(x: f64) -> f32 {
-        x as f32
-    }
-
-    #[inline(always)]
-    fn fma<F: Fma>(a: f32, b: f32, c: f32) -> f32 {
-        if F::FUSED { a.mul_add(b, c) } else { a * b + c }
-    }
-
-    /// Cody and Waite: x = k ln 2 + r with |r| <= ln 2 / 2, eˣ = 2ᵏ Σ rⁱ / i! up to the 7th power.
-    #[inline(always)]
-    fn exponential<F: Fma>(self) -> f32 {
-        // ln 2 in two parts, the first with so few digits that k times it is exact.
-        const LN_2_HIGH: f32 = 0.693_359_4;
-        const LN_2_LOW: f32 = -2.121_944_4e-4;
-        // Adding and subtracting 1.5 · 2^23 rounds to the nearest integer.
-        const ROUND: f32 = 12_582_912.0;
-        // Beyond these the result is 0 or infinite in all but the last binade.
-        let x = self.clamp(-87.3, 88.3);
-        let shifted = Self::fma::<F>(x, std::f32::consts::LOG2_E, ROUND);
-        let k = shifted - ROUND;
-        let r = Self::fma::<F>(k, -LN_2_HIGH, x);
-        let r = Self::fma::<F>(k, -LN_2_LOW, r);
-        let mut p = 1.0 / 5040.0;
-        for inverse in [1.0 / 720.0, 1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0, 1.0] {
-            p = Self::fma::<F>(p, r, inverse);
-        }
-        // The low bits of `shifted` hold k: moved up, they are its exponent.
-        p * f32::from_bits((shifted.to_bits() << 23).wrapping_add(0x3f80_0000))
-    }
-
-    #[inline(always)]
-    fn sigmoid<F: Fma>(self) -> f32 {
-        // Beyond 80 the inverse would run out of exponents; the result is below 2e-35.
-        // In this order, what is no number stays none.
-        inverse::<F>(1.0 + 80.0_f32.smaller(-self).exponential::<F>())
-    }
-
-    /// See [`NORMAL_TAIL`].
-    #[inline(always)]
-    fn normal<F: Fma>(self) -> (f32, f32) {
-        // In this order, what is no number stays none.
-        let x = 12.0_f32.smaller((-12.0_f32).larger(self));
-        let e = (-0.5 * x * x).exponential::<F>();
-        let bent = x.abs() * NORMAL_TAIL_BEND;
-        let z = bent * inverse::<F>(1.0 + bent);
-        let mut p = NORMAL_TAIL[0];
-        for term in &NORMAL_TAIL[1..] {
-            p = Self::fma::<F>(p, z, *term);
-        }
-        let tail = e * p;
-        (if x > 0.0 { 1.0 - tail } else { tail }, e * NORMAL_DENSITY)
-    }
-
-    #[inline(always)]
-    fn larger(self, other: f32) -> f32 {
-        if self > other { self } else { other }
-    }
-
-    #[inline(always)]
-    fn smaller(self, other: f32) -> f32 {
-        if self < other { self } else { other }
-    }
-
-    #[inline(always)]
-    fn is_nan(self) -> bool {
-        f32::is_nan(self)
-    }
 }
 
 impl Real for f64 {
     type Avx512 = Wide<f64, 8>;
     type Avx2 = Wide<f64, 4>;
     type Portable = Portable<f64, 2>;
-
-    fn with_scratch<R>(len: usize, f: impl FnOnce(&mut [f64]) -> R) -> R {
-        lend(&KEPT_F64, len, f)
-    }
-
-    const ZERO: f64 = 0.0;
-    const ONE: f64 = 1.0;
-
-    #[inline(always)]
-    fn of(x: f64) -> f64 {
-        x
-    }
-
-    #[inline(always)]
-    fn fma<F: Fma>(a: f64, b: f64, c: f64) -> f64 {
-        if F::FUSED { a.mul_add(b, c) } else { a * b + c }
-    }
-
-    #[inline(always)]
-    fn exponential<F: Fma>(self) -> f64 {
-        f64::exp(self)
-    }
-
-    #[inline(always)]
-    fn sigmoid<F: Fma>(self) -> f64 {
-        1.0 / (1.0 + f64::exp(-self))
-    }
-
-    #[inline(always)]
-    fn normal<F: Fma>(self) -> (f64, f64) {
-        use std::f64::consts::{FRAC_1_SQRT_2, TAU};
-        let density = f64::exp(-0.5 * self * self) / TAU.sqrt();
-        (0.5 * libm::erfc(-self * FRAC_1_SQRT_2), density)
-    }
-
-    #[inline(always)]
-    fn larger(self, other: f64) -> f64 {
-        if self > other { self } else { other }
-    }
-
-    #[inline(always)]
-    fn smaller(self, other: f64) -> f64 {
-        if self < other { self } else { other }
-    }
-
-    #[inline(always)]
-    fn is_nan(self) -> bool {
-        f64::is_nan(self)
-    }
 }
 
-/// A tensor whose elements can be read: on the CPU and contiguous.
+/// Read access to the elements of a tensor, on the CPU and contiguous.
 pub(crate) struct Reading<'a> {
     storage: Box<dyn Deref<Target = Storage> + Sync + 'a>,
     layout: &'a Layout,
@@ -267,25 +51,35 @@ impl<'a> Reading<'a> {
     /// The elements in row-major order.
     pub(crate) fn slice<T: Real>(&self) -> Result<&[T]> {
         let Storage::Cpu(storage) = &**self.storage else {
-            bail!("this operation has no kernel for the GPU yet: run it on the CPU");
+            bail!("this operation has no GPU kernel yet: run it on the CPU");
         };
         match self.layout.contiguous_offsets() {
             Some((start, end)) => Ok(&storage.as_slice::<T>()?[start..end]),
-            None => bail!("a kernel was given a tensor that is not contiguous"),
+            None => bail!("the input of a kernel is not contiguous"),
         }
     }
 }
 
-/// A tensor on the CPU that takes over `data`.
+/// A tensor on the CPU that takes ownership of `data`.
 pub(crate) fn tensor<T: Real>(data: Vec<T>, dims: &[usize]) -> Result<Tensor> {
     Tensor::from_vec(data, Shape::from(dims), &Device::Cpu)
+}
+
+/// Converts numbers of channels.
+pub(crate) fn cast<T: Real>(xs: &[f64]) -> Vec<T> {
+    xs.iter().map(|&it| T::of(it)).collect()
+}
+
+/// Copies the numbers of a small tensor.
+pub(crate) fn numbers<T: Real>(it: &Tensor) -> Result<Vec<T>> {
+    Ok(cast(&it.to_dtype(DType::F64)?.flatten_all()?.to_vec1::<f64>()?))
 }
 
 pub(crate) fn unsupported(name: &str, dtype: DType) -> candle::Error {
     candle::Error::Msg(format!("{name} computes in f32 (or f64, for checks), not in {dtype:?}"))
 }
 
-/// Runs an expression with `T` standing for the element type of a tensor.
+/// Evaluates an expression with `T` bound to the element type of a tensor.
 macro_rules! by_dtype {
     ($name:literal, $tensor:expr, $T:ident => $body:expr) => {
         match $tensor.dtype() {
@@ -303,7 +97,7 @@ macro_rules! by_dtype {
 }
 pub(crate) use by_dtype;
 
-/// Copies few numbers, most of them without asking a library, which would take longer than they do.
+/// Copies a few numbers inline, where the call of a library function would take longer than the copy.
 pub(crate) fn copy_short<T: Copy>(from: &[T], to: &mut [T]) {
     let ((eights, rest), (to_eights, to_rest)) = (from.as_chunks::<8>(), to.as_chunks_mut::<8>());
     for (to, from) in to_eights.iter_mut().zip(eights) {
@@ -311,49 +105,5 @@ pub(crate) fn copy_short<T: Copy>(from: &[T], to: &mut [T]) {
     }
     for (to, from) in to_rest.iter_mut().zip(rest) {
         *to = *from;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::Real as _;
-    use crate::isa::{Fused, Separate};
-
-    #[test]
-    fn the_vector_exponential_is_within_two_units_in_the_last_place() {
-        let mut worst = 0.0_f64;
-        for idx in -87_000..=88_000 {
-            let x = idx as f32 / 1000.0;
-            let want = f64::from(x).exp();
-            for got in [x.exponential::<Fused>(), x.exponential::<Separate>()] {
-                worst = worst.max((f64::from(got) - want).abs() / want);
-            }
-        }
-        assert!(worst < 2.0 * f64::from(f32::EPSILON), "relative error {worst:e}");
-    }
-
-    #[test]
-    fn the_vector_sigmoid_is_within_three_units_in_the_last_place() {
-        let mut worst = 0.0_f64;
-        for idx in -79_000..=120_000 {
-            let x = idx as f32 / 1000.0;
-            let want = 1.0 / (1.0 + (-f64::from(x)).exp());
-            for got in [x.sigmoid::<Fused>(), x.sigmoid::<Separate>()] {
-                worst = worst.max((f64::from(got) - want).abs() / want);
-            }
-        }
-        assert!(worst < 3.0 * f64::from(f32::EPSILON), "relative error {worst:e}");
-        assert!((0.0..1e-34).contains(&f32::NEG_INFINITY.sigmoid::<Fused>()));
-        assert_eq!(f32::INFINITY.sigmoid::<Fused>(), 1.0);
-        assert!(f32::NAN.sigmoid::<Fused>().is_nan());
-    }
-
-    #[test]
-    fn the_vector_exponential_saturates() {
-        for (x, lo, hi) in [(-1e4, 0.0, 1.3e-38), (1e4, 1e38, f32::INFINITY)] {
-            let y = x.exponential::<Separate>();
-            assert!((lo..=hi).contains(&y), "{y}");
-        }
-        assert!(f32::NAN.exponential::<Separate>().is_nan());
     }
 }

@@ -1,9 +1,9 @@
-//! Work shared among threads: whoever is free takes the next piece, and nobody sleeps in between.
+//! Dynamic work distribution: an idle thread takes the next item, and threads spin between operations.
 //!
-//! A step of training is some hundreds of operations of a millisecond or less. A thread of rayon's sleeps
-//! once it has found nothing to do for some microseconds, and so does one that waits for the last
-//! piece; to wake it takes tens of them, on a virtual machine more. So threads stay awake for a while
-//! after a piece of work, as those of OpenMP do.
+//! A training step is some hundreds of operations of a millisecond or less. A rayon thread sleeps after a
+//! few idle microseconds, and so does one that waits for the last item; waking it takes tens of
+//! microseconds, more on a virtual machine. So threads keep spinning for a while after an item, as those
+//! of OpenMP do.
 
 use std::{
     cell::Cell,
@@ -18,14 +18,13 @@ use std::{
 
 use rayon::Yield;
 
-/// How long a thread without work stays awake.
-const PATIENCE: Duration = Duration::from_millis(1);
+/// How long an idle thread stays awake.
+const AWAKE_TIME: Duration = Duration::from_millis(1);
 
-/// How long it does nothing else meanwhile; from then on others may have its core.
-const SELFISH: Duration = Duration::from_micros(50);
+/// How long it spins before it starts yielding its core.
+const SPIN_TIME: Duration = Duration::from_micros(50);
 
-/// Does `work` with each of the items and their positions, and returns what it made of them, in their
-/// order.
+/// Calls `work` on each item and its index in parallel, and returns the results in order.
 pub(crate) fn share<I: Send, R: Send>(
     items: Vec<I>,
     work: impl Fn(usize, I) -> R + Sync,
@@ -43,9 +42,9 @@ pub(crate) fn share<I: Send, R: Send>(
             let idx = next.fetch_add(1, Ordering::Relaxed);
             let Some(cell) = cells.get(idx) else { break };
             let _done = Done(&left);
-            // Nobody else has this position: nobody waits, and nobody has panicked.
-            let mut cell = cell.lock().expect("a piece is taken once");
-            let item = cell.0.take().expect("a piece is taken once");
+            // No other thread has this index: the lock is free and not poisoned.
+            let mut cell = cell.lock().expect("an item is taken once");
+            let item = cell.0.take().expect("an item is taken once");
             cell.1 = Some(work(idx, item));
         }
     };
@@ -56,14 +55,14 @@ pub(crate) fn share<I: Send, R: Send>(
         take_turns();
         let begun = Instant::now();
         while left.load(Ordering::Acquire) > 0 {
-            rest(begun);
+            pause(begun);
         }
     });
     let made = cells.into_iter().map(|it| it.into_inner().ok().and_then(|it| it.1));
-    made.map(|it| it.expect("every piece was made")).collect()
+    made.map(|it| it.expect("every item was processed")).collect()
 }
 
-/// Counts a piece as done, even where it panics.
+/// Counts an item as done, even if it panics.
 struct Done<'a>(&'a AtomicUsize);
 
 impl Drop for Done<'_> {
@@ -72,43 +71,43 @@ impl Drop for Done<'_> {
     }
 }
 
-/// Threads that are awake, or about to be.
+/// The number of threads that are awake, or about to be.
 static AWAKE: AtomicUsize = AtomicUsize::new(0);
 
-/// Sees to it that all other threads look for work for a while.
+/// Makes all other threads poll for work for a while.
 fn keep_awake() {
     let others = rayon::current_num_threads() - 1;
     for _ in AWAKE.load(Ordering::Relaxed)..others {
         AWAKE.fetch_add(1, Ordering::Relaxed);
         rayon::spawn(|| {
-            look_for_work();
+            poll_for_work();
             AWAKE.fetch_sub(1, Ordering::Relaxed);
         });
     }
 }
 
-fn look_for_work() {
+fn poll_for_work() {
     thread_local! {
-        static LOOKS: Cell<bool> = const { Cell::new(false) };
+        static POLLS: Cell<bool> = const { Cell::new(false) };
     }
-    // The first of the threads may be the one that shares work, and has its own to do; one that looks
-    // already finds this as work.
-    if rayon::current_thread_index() == Some(0) || LOOKS.replace(true) {
+    // The first thread may be the one that distributes work, and has its own items; a thread that polls
+    // already may pick up this call as work.
+    if rayon::current_thread_index() == Some(0) || POLLS.replace(true) {
         return;
     }
     let mut since = Instant::now();
-    while since.elapsed() < PATIENCE {
+    while since.elapsed() < AWAKE_TIME {
         match rayon::yield_now() {
             Some(Yield::Executed) => since = Instant::now(),
-            _ => rest(since),
+            _ => pause(since),
         }
     }
-    LOOKS.set(false);
+    POLLS.set(false);
 }
 
-/// Lets a moment pass.
-fn rest(since: Instant) {
-    if since.elapsed() < SELFISH {
+/// Waits for a moment.
+fn pause(since: Instant) {
+    if since.elapsed() < SPIN_TIME {
         (0..16).for_each(|_| spin_loop());
     } else {
         yield_now();
@@ -122,7 +121,7 @@ mod tests {
     use super::share;
 
     #[test]
-    fn every_piece_is_made_once_and_in_order() {
+    fn every_item_is_processed_once_and_in_order() {
         for n in [0, 1, 2, 1000] {
             let made = share((0..n).collect(), |idx, it: usize| (idx, it * it));
             assert!(made.into_iter().eq((0..n).map(|it| (it, it * it))));
@@ -130,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn work_may_share_its_own() {
+    fn calls_may_be_nested() {
         let made = share(vec![10, 20, 30], |_, n: usize| {
             share((0..n).collect(), |_, it: usize| it).into_iter().sum::<usize>()
         });
@@ -138,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_reaches_who_asked() {
+    fn a_panic_reaches_the_caller() {
         for bad in [0, 99] {
             let run = || share((0..100).collect(), |_, it: usize| assert_ne!(it, bad)).len();
             assert!(catch_unwind(run).is_err());

@@ -1,13 +1,12 @@
-//! The tape: what a forward pass did, so that it can be gone back.
+//! The tape: the record of a forward pass, from which the backward pass runs.
 //!
-//! Reverse-mode differentiation over whole layers. Candle's own is left for what comes after the
-//! network (heads' logits to loss), because here a layer may have any number of inputs and of
-//! results, the first gradient of a value is stored instead of added to zeros, an activation is
-//! freed as soon as its layer has been gone back through, and an operation without a gradient does
-//! not compile.
+//! Reverse-mode differentiation over whole layers. Candle's autograd is used only after the network (from
+//! the heads' logits to the loss), because here a layer may have any number of inputs and of results, the
+//! first gradient of a value is stored instead of added to zeros, an activation is freed as soon as the
+//! backward pass of its layer has run, and an operation without a gradient does not compile.
 //!
-//! The two meet in [`Tape::export`] (a value becomes a leaf of candle's graph) and
-//! [`Tape::backward`] (candle's gradients of those leaves start the way back).
+//! The two are connected by [`Tape::export`] (a value becomes a leaf of candle's graph) and
+//! [`Tape::backward`] (candle's gradients of those leaves start the backward pass).
 
 use std::{
     cell::RefCell,
@@ -19,21 +18,20 @@ use candle::{Result, Tensor, TensorId, Var, bail};
 
 use crate::{
     Moments,
-    lens::{Grad, Lens, settle},
+    prologue::{Grad, Prologue, settle},
 };
 
-/// A tensor on its way through a network, how it is to be read, and its place on a tape, if it is
-/// on one.
+/// A tensor in a network, its deferred prologue, and its slot on a tape, if it is on one.
 #[derive(Clone)]
 pub struct Value {
     raw: Tensor,
-    lens: Option<Rc<Lens>>,
+    prologue: Option<Rc<Prologue>>,
     moments: Option<Rc<Moments>>,
     means: Option<Tensor>,
     place: Option<(Tape, usize)>,
 }
 
-/// What one forward pass did.
+/// The record of one forward pass.
 #[derive(Clone, Default)]
 pub struct Tape(Rc<RefCell<Record>>);
 
@@ -41,15 +39,15 @@ pub struct Tape(Rc<RefCell<Record>>);
 struct Record {
     steps: Vec<Step>,
     n_slots: usize,
-    /// Where each parameter's gradient is collected.
+    /// The slot of each parameter's gradient.
     leaves: HashMap<TensorId, usize>,
-    /// The values that candle's graph goes on from.
+    /// The values exported as leaves of candle's graph.
     exports: Vec<(Var, usize)>,
-    /// Parameters that no gradient is asked for.
+    /// The frozen parameters, which need no gradient.
     frozen: Rc<HashSet<TensorId>>,
 }
 
-/// One operation: the slot of its result, and the way back from there.
+/// One operation: the slot of its result, and its backward function.
 struct Step {
     slot: usize,
     back: Back,
@@ -57,29 +55,29 @@ struct Step {
 
 type Back = Box<dyn FnOnce(Grad, &mut Slots) -> Result<()>>;
 
-/// The gradients that a backward pass has found so far, one slot for each value on the tape.
+/// The gradients computed so far by a backward pass, one slot for each value on the tape.
 pub(crate) struct Slots(Vec<Option<Grad>>);
 
-/// Where the gradient of an operation's input belongs; nowhere for a constant.
+/// The slot for the gradient of an operation's input; `None` for a constant.
 #[derive(Clone, Copy)]
 pub(crate) struct Slot(Option<usize>);
 
-/// The gradient of each parameter that took part.
+/// The gradient of each parameter that was used.
 #[derive(Default)]
 pub struct Gradients(HashMap<TensorId, Tensor>);
 
 impl Tape {
-    /// A tape on which these parameters are constants.
+    /// A tape on which these parameters are frozen.
     pub fn freezing(frozen: Rc<HashSet<TensorId>>) -> Tape {
         Tape(Rc::new(RefCell::new(Record { frozen, ..Record::default() })))
     }
 
-    /// Whether a parameter is a constant here.
+    /// Whether a parameter is frozen on this tape.
     pub fn is_frozen(&self, var: &Var) -> bool {
         self.0.borrow().frozen.contains(&var.id())
     }
 
-    /// A value that gradients end at: a parameter, unless it is frozen.
+    /// A leaf value, which collects gradients: a parameter, unless it is frozen.
     pub fn leaf(&self, var: &Var) -> Value {
         if self.is_frozen(var) {
             return Value::constant(var.as_detached_tensor());
@@ -92,8 +90,7 @@ impl Tape {
         Value::new(var.as_detached_tensor(), Some((self.clone(), slot)))
     }
 
-    /// A leaf of candle's graph that holds `value`: what comes after it may use candle's own
-    /// differentiable operations.
+    /// Exports `value` as a leaf of candle's graph, for candle's own differentiable operations.
     pub fn export(&self, value: &Value) -> Result<Tensor> {
         let tensor = value.tensor()?;
         let Some((_, slot)) = &value.place else { return Ok(tensor) };
@@ -102,9 +99,9 @@ impl Tape {
         Ok(var.as_tensor().clone())
     }
 
-    /// Goes back from a scalar of candle's graph to every leaf of this tape.
+    /// Runs the backward pass from a scalar of candle's graph to every leaf of this tape.
     ///
-    /// The tape is empty afterwards, and the activations that it held are free.
+    /// The tape is empty afterwards, and its activations are freed.
     pub fn backward(&self, loss: &Tensor) -> Result<Gradients> {
         let found = loss.backward()?;
         let Record { mut steps, n_slots, leaves, exports, .. } = self.0.take();
@@ -116,8 +113,8 @@ impl Tape {
         }
         drop(found);
         while let Some(Step { slot, back }) = steps.pop() {
-            // A value that the loss does not depend on has no gradient, and neither have its
-            // inputs from here.
+            // A value that the loss does not depend on has no gradient, and contributes none to its
+            // inputs.
             if let Some(grad) = slots.0[slot].take() {
                 back(grad, &mut slots)?;
             }
@@ -129,35 +126,35 @@ impl Tape {
 
 impl Value {
     fn new(raw: Tensor, place: Option<(Tape, usize)>) -> Value {
-        Value { raw, lens: None, moments: None, means: None, place }
+        Value { raw, prologue: None, moments: None, means: None, place }
     }
 
-    /// A value that no gradient is asked for: a picture, or anything outside training.
+    /// A value that requires no gradient: an image, or anything at inference.
     pub fn constant(tensor: Tensor) -> Value {
         Value::new(tensor, None)
     }
 
-    /// The tensor as it reads.
+    /// The tensor, with its prologue applied.
     pub fn tensor(&self) -> Result<Tensor> {
-        settle(&self.raw, self.lens())
+        settle(&self.raw, self.prologue())
     }
 
-    /// The tensor as it is stored, contiguous.
+    /// The stored tensor, without its prologue, contiguous.
     pub(crate) fn raw(&self) -> Result<Tensor> {
         self.raw.contiguous()
     }
 
-    /// How it is to be read.
-    pub(crate) fn lens(&self) -> Option<&Lens> {
-        self.lens.as_deref()
+    /// The deferred prologue.
+    pub(crate) fn prologue(&self) -> Option<&Prologue> {
+        self.prologue.as_deref()
     }
 
-    /// The same value, to be read another way.
-    pub(crate) fn through(self, lens: Lens) -> Value {
-        Value { lens: Some(Rc::new(lens)), means: None, ..self }
+    /// The same value with another prologue.
+    pub(crate) fn through(self, prologue: Prologue) -> Value {
+        Value { prologue: Some(Rc::new(prologue)), means: None, ..self }
     }
 
-    /// What the tensor looks like, channel by channel, where its maker has looked.
+    /// The moments of each channel, if the producer has computed them.
     pub(crate) fn moments(&self) -> Option<&Moments> {
         self.moments.as_deref()
     }
@@ -166,7 +163,7 @@ impl Value {
         Value { moments: moments.map(Rc::new), ..self }
     }
 
-    /// The mean of each channel of each picture, `[n, c]`, where its maker has taken it.
+    /// The mean of each channel of each image, `[n, c]`, if the producer has computed it.
     pub(crate) fn means(&self) -> Option<&Tensor> {
         self.means.as_ref()
     }
@@ -175,12 +172,12 @@ impl Value {
         Value { means, ..self }
     }
 
-    /// Whether a gradient is asked for.
+    /// Whether a gradient is required.
     pub(crate) fn is_on_tape(&self) -> bool {
         self.place.is_some()
     }
 
-    /// The sizes of the tensor.
+    /// The dimensions of the tensor.
     pub fn dims(&self) -> &[usize] {
         self.raw.dims()
     }
@@ -194,12 +191,12 @@ impl Value {
         })
     }
 
-    /// Where the gradient of this value belongs.
+    /// The slot for the gradient of this value.
     pub(crate) fn slot(&self) -> Slot {
         Slot(self.place.as_ref().map(|(_, slot)| *slot))
     }
 
-    /// The result of an operation on `inputs`, with its way back: a function from the gradient of
+    /// Records the result of an operation on `inputs`, with its backward function: from the gradient of
     /// the result, which has the result's shape, to the gradients of the inputs.
     pub(crate) fn record(
         inputs: &[&Value],
@@ -209,7 +206,7 @@ impl Value {
         let mut tapes = inputs.iter().filter_map(|it| it.place.as_ref()).map(|(tape, _)| tape);
         let Some(tape) = tapes.next() else { return Ok(Value::constant(tensor)) };
         if tapes.any(|it| !Rc::ptr_eq(&it.0, &tape.0)) {
-            bail!("an operation takes values of two tapes");
+            bail!("the inputs of an operation are on two tapes");
         }
         let mut record = tape.0.borrow_mut();
         let slot = record.n_slots;
@@ -221,7 +218,7 @@ impl Value {
 }
 
 impl Slots {
-    /// Adds the gradient of an input, computing it only where it is wanted.
+    /// Adds the gradient of an input, computed only if it is required.
     pub(crate) fn give(&mut self, to: Slot, grad: impl FnOnce() -> Result<Grad>) -> Result<()> {
         match to.0 {
             Some(slot) => self.add(slot, grad()?),
@@ -229,7 +226,7 @@ impl Slots {
         }
     }
 
-    /// Adds a gradient `[n, c]` that is the same for all rows of a picture of an input `[n, …, c]`.
+    /// Adds a gradient `[n, c]` that is the same for all rows of an image of an input `[n, …, c]`.
     pub(crate) fn spread(&mut self, to: Slot, grad: Tensor, dims: &[usize]) -> Result<()> {
         let Some(slot) = to.0 else { return Ok(()) };
         if let Some(before) = &mut self.0[slot]
@@ -256,7 +253,7 @@ impl Slots {
 }
 
 impl Slot {
-    /// Whether a gradient is wanted here.
+    /// Whether a gradient is required.
     pub(crate) fn is_some(self) -> bool {
         self.0.is_some()
     }
@@ -268,7 +265,7 @@ impl Gradients {
         self.0.get(&var.id())
     }
 
-    /// Puts what `f` makes of a parameter's gradient in its place, if it has one.
+    /// Replaces a parameter's gradient by the result of `f`, if it has one.
     pub fn change(&mut self, var: &Var, f: impl FnOnce(&Tensor) -> Result<Tensor>) -> Result<()> {
         match self.0.get_mut(&var.id()) {
             Some(it) => f(it).map(|changed| *it = changed),
@@ -276,7 +273,7 @@ impl Gradients {
         }
     }
 
-    /// Adds the gradients of another part of the step.
+    /// Accumulates the gradients of another part of the step.
     pub fn add(&mut self, other: Gradients) -> Result<()> {
         for (id, grad) in other.0 {
             match self.0.entry(id) {
@@ -314,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_loss_does_not_use_has_no_gradient() -> Result<()> {
+    fn an_unused_value_has_no_gradient() -> Result<()> {
         let (tape, x, y) = (Tape::default(), var(&[1.0])?, var(&[1.0])?);
         let used = sum(&tape.leaf(&x), &Value::constant(y.as_tensor().clone()))?;
         sum(&tape.leaf(&y), &tape.leaf(&y))?;
@@ -325,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_remembered_without_a_leaf() -> Result<()> {
+    fn nothing_is_recorded_without_a_leaf() -> Result<()> {
         let tape = Tape::default();
         let x = Value::constant(Tensor::new(&[1f64], &Device::Cpu)?);
         assert!(!tape.export(&sum(&x, &x)?)?.is_variable());
@@ -334,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn going_back_frees_the_tape() -> Result<()> {
+    fn the_backward_pass_frees_the_tape() -> Result<()> {
         let (tape, x) = (Tape::default(), var(&[1.0])?);
         let loss = tape.export(&sum(&tape.leaf(&x), &tape.leaf(&x))?)?.sum_all()?;
         tape.backward(&loss)?;

@@ -1,4 +1,4 @@
-//! Changing a parameter in place: the optimizers' one way to the numbers.
+//! In-place parameter updates, used by all optimizers.
 
 use std::sync::Mutex;
 
@@ -10,11 +10,11 @@ use crate::{
     vectorised,
 };
 
-/// Numbers that a thread works on at once.
+/// The number of elements per chunk of parallel work.
 const CHUNK: usize = 16 * 1024;
 
 /// Calls `f` on chunks of a parameter, of its gradient and of the optimizer's state, which all have
-/// the same number of elements; in parallel, so `f` must treat each element for itself.
+/// the same number of elements; in parallel, so `f` must be elementwise.
 ///
 /// - `var`: f32, contiguous.
 /// - `state`: for example Adam's two moments.
@@ -33,7 +33,7 @@ pub fn update<const N: usize>(
 }
 
 struct Update<'a, F, const N: usize> {
-    /// Taken by the one call.
+    /// Taken by the single call.
     inner: Mutex<Option<(State<'a, N>, F)>>,
 }
 
@@ -55,7 +55,7 @@ where
         grads_layout: &Layout,
     ) -> Result<()> {
         let (CpuStorage::F32(params), CpuStorage::F32(grads)) = (params, grads) else {
-            bail!("update: parameters and gradients are f32");
+            bail!("update: parameters and gradients must be f32");
         };
         let spans = (params_layout.contiguous_offsets(), grads_layout.contiguous_offsets());
         let (Some((p0, p1)), Some((g0, g1))) = spans else {
@@ -96,21 +96,21 @@ mod tests {
         let n = 40_000;
         let var = Var::from_tensor(&Tensor::arange(0f32, n as f32, &Device::Cpu)?)?;
         let grad = Tensor::ones(n, candle::DType::F32, &Device::Cpu)?;
-        let mut seen = vec![0f32; n];
-        update(&var, &grad, [&mut seen], |params, grads, [seen]| {
-            for ((p, g), s) in params.iter_mut().zip(grads).zip(seen) {
+        let mut state = vec![0f32; n];
+        update(&var, &grad, [&mut state], |params, grads, [state]| {
+            for ((p, g), s) in params.iter_mut().zip(grads).zip(state) {
                 *s += 1.0;
                 *p += 2.0 * g;
             }
         })?;
-        assert!(seen.iter().all(|&it| it == 1.0));
+        assert!(state.iter().all(|&it| it == 1.0));
         let got = var.to_vec1::<f32>()?;
         assert!(got.iter().enumerate().all(|(idx, &it)| it == idx as f32 + 2.0));
         Ok(())
     }
 
     #[test]
-    fn other_sizes_are_an_error() -> Result<()> {
+    fn different_sizes_are_an_error() -> Result<()> {
         let var = Var::zeros(3, candle::DType::F32, &Device::Cpu)?;
         let grad = Tensor::zeros(2, candle::DType::F32, &Device::Cpu)?;
         assert!(update(&var, &grad, [], |_, _, []| {}).is_err());

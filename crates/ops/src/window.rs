@@ -1,20 +1,20 @@
-//! Where a kernel's window lies on a map: sizes, strides and padding.
+//! The geometry of a kernel's window on a feature map: sizes, strides and padding.
 
 use std::ops::Range;
 
 use candle::{Result, bail};
 use serde::{Deserialize, Serialize};
 
-/// How a map is padded with zeros before a kernel slides over it.
+/// The zero padding of a map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Padding {
     /// The same on both sides, (kernel - 1) / 2: PyTorch's usual way.
     Symmetric,
-    /// As much as makes the output ⌈size / stride⌉, an odd zero going to the right and the
+    /// Such that the output has size ⌈size / stride⌉, with an odd zero added at the right and the
     /// bottom: TensorFlow's `SAME`.
     Same,
-    /// Not at all: what is left over at an edge is not seen. TensorFlow's `VALID`.
+    /// None: left-over positions at an edge are not used. TensorFlow's `VALID`.
     Valid,
 }
 
@@ -23,9 +23,9 @@ pub enum Padding {
 pub struct Window {
     /// The kernel's height and width.
     pub kernel: [usize; 2],
-    /// The same in both directions.
+    /// The stride, in both directions.
     pub stride: usize,
-    /// How the map is padded.
+    /// The padding of the map.
     pub padding: Padding,
 }
 
@@ -35,7 +35,7 @@ pub(crate) struct Grid {
     pub(crate) n: usize,
     /// Height and width of the map.
     pub(crate) size: [usize; 2],
-    /// Height and width of what comes out.
+    /// Height and width of the output.
     pub(crate) out: [usize; 2],
     pub(crate) kernel: [usize; 2],
     pub(crate) stride: usize,
@@ -43,8 +43,7 @@ pub(crate) struct Grid {
     pub(crate) before: [usize; 2],
 }
 
-/// The phases of rows and columns: positions `stride` apart in both directions are seen through the
-/// same taps.
+/// The phases of rows and columns: positions `stride` apart in both directions use the same taps.
 pub(crate) fn phases(stride: usize) -> impl Iterator<Item = (usize, usize)> {
     (0..stride).flat_map(move |y| (0..stride).map(move |x| (y, x)))
 }
@@ -69,7 +68,7 @@ impl Window {
                 }
             };
             if size == 0 || size + total < kernel {
-                bail!("a kernel of {kernel} does not fit a map of {size}: use larger pictures");
+                bail!("a kernel of {kernel} does not fit a map of {size}: use larger images");
             }
             Ok((before, (size + total - kernel) / stride + 1))
         };
@@ -82,18 +81,18 @@ impl Window {
 }
 
 impl Grid {
-    /// Positions that come out.
+    /// The number of output positions.
     pub(crate) fn n_out(&self) -> usize {
         self.n * self.out[0] * self.out[1]
     }
 
-    /// Where on the map the tap `tap` of output `out` lies along one axis, if not in the padding.
+    /// The map position of tap `tap` of output `out` along one axis, if not in the padding.
     pub(crate) fn source(&self, axis: usize, out: usize, tap: usize) -> Option<usize> {
         let at = (out * self.stride + tap).checked_sub(self.before[axis])?;
         (at < self.size[axis]).then_some(at)
     }
 
-    /// The outputs that may see map position `at`, whether they lie on the map or not.
+    /// The outputs whose window may contain map position `at`, including outputs beyond the map.
     pub(crate) fn reach(&self, axis: usize, at: usize) -> Range<isize> {
         let shift = |tap: usize| {
             ((at + self.before[axis]) as isize - tap as isize).div_euclid(self.stride as isize)
@@ -101,8 +100,8 @@ impl Grid {
         shift(self.kernel[axis] - 1)..shift(0) + 1
     }
 
-    /// The taps through which map positions phase, phase + stride, … are seen along one axis, and
-    /// the output that sees the first of them; the others are seen by those that follow.
+    /// The taps that apply to map positions phase, phase + stride, … along one axis, and for each tap the
+    /// output that it contributes to from the first of them; the others contribute to those that follow.
     pub(crate) fn seers(&self, axis: usize, phase: usize) -> Vec<(usize, isize)> {
         let stride = self.stride as isize;
         let taps = (0..self.kernel[axis]).filter_map(|tap| {
@@ -113,7 +112,7 @@ impl Grid {
         taps.collect()
     }
 
-    /// The input rows that are finished with output rows.
+    /// The input rows whose gradient is computed with these output rows.
     pub(crate) fn own(&self, rows: &Range<usize>) -> Range<usize> {
         let h = self.size[0];
         let end = if rows.end == self.out[0] { h } else { (rows.end * self.stride).min(h) };
@@ -128,16 +127,16 @@ mod tests {
     #[test]
     fn the_two_paddings_differ_at_stride_two() {
         let grid = |padding, size| Window::square(3, 2, padding).on(1, [size, size]).unwrap();
-        // On 8: symmetric pads 1 + 1 and sees -1..2, 1..4, …; SAME pads 0 + 1 and sees 0..3, ….
+        // On 8: symmetric pads 1 + 1, windows -1..2, 1..4, …; SAME pads 0 + 1, windows 0..3, ….
         let (symmetric, same) = (grid(Padding::Symmetric, 8), grid(Padding::Same, 8));
         assert_eq!((symmetric.out, symmetric.before), ([4, 4], [1, 1]));
         assert_eq!((same.out, same.before), ([4, 4], [0, 0]));
-        // On 7 both see -1..2, 1..4, 3..6, 5..8.
+        // On 7 both have windows -1..2, 1..4, 3..6, 5..8.
         assert_eq!(grid(Padding::Symmetric, 7), grid(Padding::Same, 7));
     }
 
     #[test]
-    fn seers_are_the_outputs_whose_window_holds_a_position() {
+    fn seers_are_the_outputs_whose_window_contains_a_position() {
         for (kernel, stride, size) in
             [(3, 1, 5), (3, 2, 5), (3, 2, 6), (5, 2, 7), (2, 2, 7), (1, 2, 4), (2, 3, 7)]
         {
@@ -164,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn every_input_row_is_finished_once() {
+    fn every_input_row_is_owned_once() {
         for (kernel, stride, size) in [(3, 1, 5), (3, 2, 6), (2, 3, 7), (1, 2, 4), (1, 3, 9)] {
             let grid = Window::square(kernel, stride, Padding::Same).on(1, [size, size]).unwrap();
             let all: Vec<usize> =
@@ -176,6 +175,6 @@ mod tests {
     #[test]
     fn a_map_smaller_than_the_kernel_is_an_error() {
         let err = Window::square(7, 1, Padding::Symmetric).on(1, [0, 3]).unwrap_err();
-        assert!(err.to_string().contains("larger pictures"), "{err}");
+        assert!(err.to_string().contains("larger images"), "{err}");
     }
 }

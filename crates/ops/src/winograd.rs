@@ -1,6 +1,6 @@
 //! A dense 3x3 convolution of stride 1 with fewer multiplications: Winograd's F(2x2, 3x3).
 //!
-//! Results come in tiles of 2x2, each from a patch d of 4x4: Y = Aᵀ [(G g Gᵀ) ⊙ (Bᵀ d B)] A for each
+//! Results are computed in tiles of 2x2, each from a patch d of 4x4: Y = Aᵀ [(G g Gᵀ) ⊙ (Bᵀ d B)] A for each
 //! pair of channels, with
 //!
 //! ```text
@@ -11,41 +11,42 @@
 //! ```
 //!
 //! Summed over the input's channels, ⊙ is a matrix product for each of the 16 places of a patch: 16
-//! multiplications for four results, where nine each would be 36. The patches' and the results'
-//! transforms are sums alone, done register by register while a few tiles are in cache.
+//! multiplications for four results, instead of nine each, 36. The transforms of patches and
+//! results are additions only, done register by register while a few tiles are in cache.
 //!
 //! Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks", 2015,
-//! <https://arxiv.org/abs/1509.09308>. Larger tiles would save more, and cost digits.
+//! <https://arxiv.org/abs/1509.09308>. Larger tiles would save more, and lose accuracy.
 
 use std::ops::Range;
 
 use crate::{
-    finish::Last,
+    epilogue::Last,
     frame::Frame,
     lanes::{Lanes, lanes_kernel},
     matmul::{End, Left, Panels, Rows, multiply},
+    number::Number as _,
     real::Real,
     share::share,
     window::Grid,
 };
 
-/// Places of a patch.
+/// Positions of a patch.
 const PLACES: usize = 16;
 
-/// Numbers of patches and results that are worked on together, so that they stay in cache.
+/// Numbers of patches and results that are processed together, so that they stay in cache.
 const FEW: usize = 512 * 1024;
 
-/// Tiles for which it is worth to go through weights that fit no cache.
+/// The minimum number of tiles per pass over weights that do not fit a cache.
 const ENOUGH: usize = 96;
 
 const G: [[f64; 3]; 4] = [[1.0, 0.0, 0.0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0.0, 0.0, 1.0]];
 
-/// Whether a convolution is one, and has channels enough.
+/// Whether the algorithm applies to a convolution, and it has enough channels.
 pub(crate) fn fits(grid: &Grid, n_in: usize, n_out: usize) -> bool {
     grid.kernel == [3, 3] && grid.stride == 1 && n_in >= 8 && n_out >= 8
 }
 
-/// A weight, transformed: G g Gᵀ at each place of a patch, as right matrices.
+/// A transformed weight: G g Gᵀ at each position of a patch, as right matrices.
 pub(crate) struct Weights<T> {
     places: Vec<Panels<T>>,
     n_in: usize,
@@ -62,8 +63,8 @@ impl<T: Real> Weights<T> {
         Weights { places: share(vec![(); PLACES], place), n_in, n_out }
     }
 
-    /// The way back: from gradients of results to those of the input, which is the convolution with the
-    /// kernel turned around.
+    /// The weight of the backward pass: from output gradients to input gradients, which is the convolution
+    /// with the rotated kernel.
     pub(crate) fn back(w: &[T], n_in: usize, n_out: usize) -> Weights<T> {
         let place = |place: usize, ()| {
             let of = transformed(w, place, true, n_in);
@@ -73,12 +74,12 @@ impl<T: Real> Weights<T> {
         Weights { places, n_in: n_out, n_out: n_in }
     }
 
-    /// Makes rows of results of some pictures.
+    /// Computes rows of results of some images.
     ///
-    /// - `frames`: of one picture after the other, of [`evened`] size.
-    /// - `rows`, `width`: which results of a picture, all columns.
-    /// - `corner`: where on the map the patch of result (0, 0) begins.
-    /// - `ys`: `[picture, row, width, out]`.
+    /// - `frames`: those of the images, concatenated, of [`evened`] size.
+    /// - `rows`, `width`: the rows of results of an image, and all their columns.
+    /// - `corner`: the map position of the patch of result (0, 0).
+    /// - `ys`: `[image, row, width, out]`.
     pub(crate) fn convolve(
         &self,
         (frames, frame): (&[T], &Frame),
@@ -134,7 +135,7 @@ impl<T: Real> Weights<T> {
             assert!(it.from + 3 * row_len + 4 * n_in <= frames.len(), "a patch beyond the frame");
             let end = it.to + (it.n_rows - 1) * into_row + it.n_cols * n_out;
             assert!(end <= ys.len(), "no room for a tile");
-            assert!(last.is_none_or(|it| it.fits(n_out, end)), "a finish of another size");
+            assert!(last.is_none_or(|it| it.fits(n_out, end)), "an epilogue of a different size");
         }
         assert!(patches.len() >= PLACES * n * n_in && results.len() >= PLACES * n * n_out);
         // SAFETY: the last number of each patch was just checked, and the room for all of them.
@@ -152,15 +153,15 @@ impl<T: Real> Weights<T> {
     }
 }
 
-/// A frame in which every tile finds a whole patch: as many rows and columns more as make the tiles
-/// even.
+/// A frame that contains a whole patch for every tile: extended to an even number of rows and columns of
+/// results.
 pub(crate) fn evened(frame: Frame, rows: &Range<usize>, width: usize) -> Frame {
     let Frame { rows: in_rows, cols, c } = frame;
     let further = |it: Range<isize>, n: usize| it.start..it.end + (n % 2) as isize;
     Frame { rows: further(in_rows, rows.len()), cols: further(cols, width), c }
 }
 
-/// G g Gᵀ at one place, `[out, in]`.
+/// G g Gᵀ at one position, `[out, in]`.
 fn transformed<T: Real>(w: &[T], place: usize, is_turned: bool, n_in: usize) -> Vec<T> {
     let (row, col) = (G[place / 4], G[place % 4]);
     let factors: Vec<(usize, T)> = (0..9)
@@ -178,20 +179,20 @@ fn transformed<T: Real>(w: &[T], place: usize, is_turned: bool, n_in: usize) -> 
     of
 }
 
-/// Results of 2x2, or fewer at the end of rows and columns.
+/// A tile of 2x2 results, or fewer at the end of rows and columns.
 struct Tile {
-    /// Where its patch begins in the frames.
+    /// The offset of its patch in the frames.
     from: usize,
-    /// Where its first result goes.
+    /// The offset of its first result.
     to: usize,
     n_rows: usize,
     n_cols: usize,
 }
 
-/// Where results go.
+/// The destination of the results.
 struct Into<'a, T> {
     ys: *mut T,
-    /// From one row to the next.
+    /// The stride of the rows.
     row: usize,
     c: usize,
     last: Option<Last<'a, T>>,
@@ -200,7 +201,7 @@ struct Into<'a, T> {
 /// Bᵀ of four registers.
 #[inline(always)]
 unsafe fn spread<V: Lanes>([a, b, c, d]: [V; 4]) -> [V; 4] {
-    // SAFETY: the caller's.
+    // SAFETY: guaranteed by the caller.
     unsafe {
         let less = V::splat(-V::Number::ONE);
         let one = V::splat(V::Number::ONE);
@@ -211,7 +212,7 @@ unsafe fn spread<V: Lanes>([a, b, c, d]: [V; 4]) -> [V; 4] {
 /// Aᵀ of four registers.
 #[inline(always)]
 unsafe fn gather<V: Lanes>([a, b, c, d]: [V; 4]) -> [V; 2] {
-    // SAFETY: the caller's.
+    // SAFETY: guaranteed by the caller.
     unsafe {
         let less = V::splat(-V::Number::ONE);
         let one = V::splat(V::Number::ONE);
@@ -220,21 +221,21 @@ unsafe fn gather<V: Lanes>([a, b, c, d]: [V; 4]) -> [V; 2] {
     }
 }
 
-/// Columns for rows.
+/// Transposes an array.
 #[inline(always)]
 fn turned<V: Copy, const N: usize, const M: usize>(of: [[V; N]; M]) -> [[V; M]; N] {
     std::array::from_fn(|col| std::array::from_fn(|row| of[row][col]))
 }
 
 lanes_kernel! {
-    /// Bᵀ d B of each tile's patch, place by place.
+    /// Bᵀ d B of each tile's patch, position by position.
     unsafe fn read_patches(
         frames: *const T, row_len: usize, tiles: &[Tile], c: usize, into: *mut T,
     ) {
         for (idx, tile) in tiles.iter().enumerate() {
             for channel in (0..c).step_by(V::LANES) {
                 let some = c - channel;
-                // SAFETY: the caller's.
+                // SAFETY: guaranteed by the caller.
                 unsafe {
                     let from = frames.add(tile.from + channel);
                     let mut rows = [[V::splat(T::ZERO); 4]; 4];
@@ -258,13 +259,13 @@ lanes_kernel! {
 }
 
 lanes_kernel! {
-    /// Aᵀ m A of each tile, and what follows.
+    /// Aᵀ m A of each tile, and the epilogue.
     unsafe fn write_results(from: *const T, tiles: &[Tile], into: Into<'_, T>) {
         let Into { ys, row, c, last } = into;
         for (idx, tile) in tiles.iter().enumerate() {
             for channel in (0..c).step_by(V::LANES) {
                 let some = c - channel;
-                // SAFETY: the caller's.
+                // SAFETY: guaranteed by the caller.
                 unsafe {
                     let mut rows = [[V::splat(T::ZERO); 2]; 4];
                     for (y, row) in rows.iter_mut().enumerate() {

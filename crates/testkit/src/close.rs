@@ -1,4 +1,4 @@
-//! Comparisons that say where two results part.
+//! Comparisons that report where two results differ.
 
 use candle::{DType, Tensor};
 

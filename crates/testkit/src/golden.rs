@@ -1,4 +1,4 @@
-//! Golden files: numbers from a reference implementation, as JSON beside the script that made them.
+//! Golden files: numbers from a reference implementation, as JSON next to the script that generated them.
 
 use std::{fs, path::Path};
 
@@ -8,7 +8,7 @@ use serde_json::Value;
 /// One golden file, or a part of one.
 #[derive(Clone, Debug)]
 pub struct Golden {
-    /// Where in the file this part is, for error messages.
+    /// The path of this part within the file, for error messages.
     name: String,
     value: Value,
 }
@@ -34,14 +34,14 @@ impl Golden {
         Golden { name: format!("{}.{key}", self.name), value }
     }
 
-    /// This part as a plain Rust value.
+    /// Deserializes this part into a Rust value.
     #[track_caller]
     pub fn get<T: DeserializeOwned>(&self) -> T {
         serde_json::from_value(self.value.clone())
             .unwrap_or_else(|err| panic!("{}: {err}", self.name))
     }
 
-    /// The part under `key` as a plain Rust value.
+    /// Deserializes the part under `key` into a Rust value.
     #[track_caller]
     pub fn to<T: DeserializeOwned>(&self, key: &str) -> T {
         self.at(key).get()
@@ -51,13 +51,13 @@ impl Golden {
     #[track_caller]
     pub fn keys(&self) -> Vec<String> {
         let object = self.value.as_object();
-        object.unwrap_or_else(|| panic!("{} is no object", self.name)).keys().cloned().collect()
+        object.unwrap_or_else(|| panic!("{} is not an object", self.name)).keys().cloned().collect()
     }
 
     /// The parts of a list.
     #[track_caller]
     pub fn list(&self) -> Vec<Golden> {
-        let list = self.value.as_array().unwrap_or_else(|| panic!("{} is no list", self.name));
+        let list = self.value.as_array().unwrap_or_else(|| panic!("{} is not a list", self.name));
         let part = |(idx, value): (usize, &Value)| Golden {
             name: format!("{}[{idx}]", self.name),
             value: value.clone(),

@@ -1,6 +1,6 @@
-//! What tests share: finite differences, comparisons, golden files, shared random numbers.
+//! Test utilities: finite differences, comparisons, golden files, shared random numbers.
 //!
-//! For tests only: everything here panics with a sentence when something is wrong.
+//! For tests only: every function panics with a message on failure.
 
 mod close;
 mod differences;

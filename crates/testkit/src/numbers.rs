@@ -1,7 +1,7 @@
-//! Pseudo-random numbers that Rust and the golden scripts share, so that goldens need no inputs.
+//! Pseudo-random numbers shared by Rust and the golden scripts, so that golden files need no inputs.
 //!
 //! number_i = 2 · (mix(fnv1a(name) + i) >> 11) / 2^53 - 1, in -1..1, where `mix` is the finaliser
-//! of SplitMix64. `tests/golden/shared_numbers.py` is the same formula in numpy.
+//! of SplitMix64. `tests/golden/shared_numbers.py` implements the same formula in numpy.
 
 /// The first `n` numbers of the sequence called `name`, uniform in -1..1.
 pub fn numbers(name: &str, n: usize) -> Vec<f64> {

@@ -1,15 +1,15 @@
-//! Cyclic redundancy checks of 32 bits: Castagnoli's polynomial guards TensorBoard's records, IEEE
-//! 802.3's those of Weights & Biases.
+//! CRC-32 checksums: Castagnoli's polynomial (CRC-32C) for TensorBoard's records, IEEE 802.3's for those of
+//! Weights & Biases.
 //!
-//! Bit by bit in the reflected form, a byte at a time by a table (Sarwate, 1988).
+//! Reflected form, a byte at a time by a lookup table (Sarwate, 1988).
 
-/// A polynomial's table.
+/// The lookup table of a polynomial.
 pub(crate) struct Crc([u32; 256]);
 
-/// Castagnoli's.
+/// Castagnoli's polynomial.
 pub(crate) const CRC32C: Crc = Crc::new(0x82f6_3b78);
 
-/// IEEE 802.3's, as zlib has it.
+/// The polynomial of IEEE 802.3, as in zlib.
 pub(crate) const CRC32: Crc = Crc::new(0xedb8_8320);
 
 impl Crc {
@@ -28,7 +28,7 @@ impl Crc {
         Crc(table)
     }
 
-    /// The checksum of several pieces in a row.
+    /// Returns the checksum of several pieces, concatenated.
     pub(crate) fn of(&self, pieces: &[&[u8]]) -> u32 {
         let bytes = pieces.iter().copied().flatten();
         !bytes.fold(!0, |crc: u32, &it| (crc >> 8) ^ self.0[usize::from(crc as u8 ^ it)])
@@ -40,7 +40,7 @@ mod tests {
     use super::{CRC32, CRC32C};
 
     #[test]
-    fn the_check_values_of_the_catalogue_come_out() {
+    fn checksums_match_the_catalogue() {
         // Cook, "Catalogue of parametrised CRC algorithms".
         assert_eq!(CRC32C.of(&[b"123456789"]), 0xe306_9283);
         assert_eq!(CRC32.of(&[b"1234", b"56789"]), 0xcbf4_3926);

@@ -1,4 +1,4 @@
-//! `metrics.csv`: a row for each step, a column for each number, empty where a step has none.
+//! `metrics.csv`: one row per step, one column per metric, empty where a step has no value.
 
 use std::fs::{self, File};
 
@@ -23,7 +23,7 @@ fn header(columns: &[String]) -> String {
     table::line(std::iter::once("step").chain(columns.iter().map(String::as_str)))
 }
 
-/// The numbers of the steps that a run has done, by name: none where there is no such table of its.
+/// Reads the metrics logged up to `about.step`, by name; empty if there is no table with these columns.
 pub(crate) fn before(about: &About<'_>) -> Vec<(usize, Vec<(String, f64)>)> {
     let text = fs::read_to_string(about.dir.join(NAME)).unwrap_or_default();
     let Some((first, rows)) = text.split_once('\n') else { return Vec::new() };

@@ -1,6 +1,6 @@
-//! `metrics.jsonl`: a JSON object for each step, with the numbers that it has.
+//! `metrics.jsonl`: one JSON object per step, with the metrics logged at that step.
 //!
-//! JSON has no infinity and nothing that is no number: both are `null`.
+//! JSON has neither infinities nor NaN: both are written as `null`.
 
 use std::fs::File;
 

@@ -1,7 +1,8 @@
-//! Where a run's numbers go while it goes: tables, TensorBoard, Weights & Biases, MLflow.
+//! Experiment trackers: where a run's metrics are logged. CSV and JSON Lines, TensorBoard, Weights &
+//! Biases, MLflow.
 //!
 //! To add a tracker, write its file, declare it below, and give it a line in [`TrackConfig`].
-//! A tracker that fails never stops a run: [`Trackers`] says so once, as a note.
+//! A tracker that fails never stops a run: [`Trackers`] reports the failure once, as a note.
 
 mod checksum;
 mod csv;
@@ -27,108 +28,110 @@ pub use trackers::Trackers;
 base::choice! {
     /// An entry of a config's `track`.
     pub enum TrackConfig: dyn Track {
-        /// `metrics.csv`: a row for each step.
+        /// Logs metrics to `metrics.csv`, one row per step.
         "csv" => Csv(csv::Csv),
-        /// `metrics.jsonl`: an object for each step.
+        /// Logs metrics to `metrics.jsonl`, one JSON object per step.
         "jsonl" => Jsonl(jsonl::Jsonl),
-        /// `tensorboard/`: scalars, pictures and histograms, for `tensorboard --logdir runs`.
+        /// Logs scalars, images and histograms as TensorBoard event files in `tensorboard/`: view them
+        /// with `tensorboard --logdir runs`.
         "tensorboard" => TensorBoard(tensorboard::TensorBoard),
-        /// `wandb/`: an offline run of Weights & Biases, for `wandb sync`.
+        /// Logs an offline Weights & Biases run to `wandb/`: upload it with `wandb sync`.
         "wandb" => Wandb(wandb::Wandb),
-        /// A run on an MLflow server.
+        /// Logs metrics and parameters to a run on an MLflow tracking server.
         "mlflow" => Mlflow(mlflow::Mlflow),
     }
 }
 
-/// A place where numbers go, as a config names it.
+/// The settings of a tracker, from which it is opened.
 pub trait Track {
-    /// Begins, or goes on after `about.step` steps: what it had of later ones is forgotten.
+    /// Opens the tracker for a new run, or resumes it after `about.step` steps: values logged for later
+    /// steps are discarded.
     ///
     /// # Errors
-    /// What keeps it from beginning.
+    /// Why the tracker cannot be opened.
     fn open(&self, about: &About<'_>) -> Result<Box<dyn Tracker>, TrackError>;
 
-    /// What is wrong with the settings, if anything is.
+    /// Returns what is wrong with the settings, if anything.
     fn problem(&self) -> Option<String> {
         None
     }
 }
 
-/// What takes a run's numbers.
+/// An open tracker: logs the metrics of a run.
 pub trait Tracker {
-    /// Takes the numbers of a step, by name, each step once and in order.
+    /// Logs the scalars of a step, by name. Called once per step, in order.
     ///
     /// # Errors
-    /// What keeps it from taking them. It is asked again all the same, with the next step.
+    /// Why they cannot be logged. The method is still called for the next step.
     fn scalars(&mut self, step: usize, values: &[(&str, f64)]) -> Result<(), TrackError>;
 
-    /// Takes a picture of a step, before the step's numbers.
+    /// Logs an image of a step, before the step's scalars.
     ///
     /// # Errors
-    /// As with numbers.
-    fn picture(&mut self, _step: usize, _name: &str, _: &Png) -> Result<(), TrackError> {
+    /// As [`Tracker::scalars`].
+    fn image(&mut self, _step: usize, _name: &str, _: &Png) -> Result<(), TrackError> {
         Ok(())
     }
 
-    /// Takes a distribution of a step, before the step's numbers.
+    /// Logs a histogram of a step, before the step's scalars.
     ///
     /// # Errors
-    /// As with numbers.
+    /// As [`Tracker::scalars`].
     fn histogram(&mut self, _step: usize, _name: &str, _: &Histogram) -> Result<(), TrackError> {
         Ok(())
     }
 
-    /// The run has ended; waits a few seconds at most.
+    /// Ends the run; waits a few seconds at most.
     ///
     /// # Errors
-    /// What has not come through.
+    /// What could not be logged.
     fn finish(&mut self, _: End) -> Result<(), TrackError> {
         Ok(())
     }
 
-    /// Whether it takes pictures and histograms.
+    /// Returns whether the tracker logs images and histograms.
     fn sees(&self) -> bool {
         false
     }
 
-    /// What is to be on disk before a checkpoint is: a resumed run goes on behind what it holds of the
-    /// checkpoint's step.
+    /// Returns the file to sync to disk before a checkpoint is written: a resumed run appends to what the
+    /// file holds up to the checkpoint's step.
     fn table(&self) -> Option<File> {
         None
     }
 }
 
-/// A picture as a file.
+/// An image encoded as PNG.
 #[derive(Clone, Debug)]
 pub struct Png {
-    /// The file.
+    /// The encoded bytes.
     pub bytes: Vec<u8>,
-    /// Pixels to the side and down.
+    /// `[width, height]` in pixels.
     pub size: [u32; 2],
 }
 
 impl Png {
-    /// A picture as a file, without loss.
-    pub fn of(picture: &RgbImage) -> Png {
+    /// Encodes an image as PNG, which is lossless.
+    pub fn of(image: &RgbImage) -> Png {
         let mut bytes = std::io::Cursor::new(Vec::new());
-        let written = picture.write_to(&mut bytes, image::ImageFormat::Png);
-        written.expect("memory takes every picture");
-        Png { bytes: bytes.into_inner(), size: picture.dimensions().into() }
+        let written = image.write_to(&mut bytes, image::ImageFormat::Png);
+        written.expect("encoding a PNG into memory cannot fail");
+        Png { bytes: bytes.into_inner(), size: image.dimensions().into() }
     }
 }
 
-/// What a tracker is told of the run.
+/// The run that a tracker logs.
 #[derive(Clone, Debug)]
 pub struct About<'a> {
     /// The run's folder.
     pub dir: &'a Path,
-    /// What the run is called.
+    /// The run's name.
     pub name: &'a str,
-    /// The cross-validation that it is a fold of.
+    /// The cross-validation that the run is a fold of.
     pub group: Option<&'a str>,
-    /// Steps that are done.
+    /// The number of completed steps.
     pub step: usize,
-    /// The names of all numbers that will come, in order.
+    /// The names of all scalars that will be logged, in order.
     pub columns: &'a [String],
     /// All settings.
     pub settings: &'a toml::Table,
@@ -137,15 +140,15 @@ pub struct About<'a> {
 /// How a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
-    /// It is finished.
+    /// All steps are done.
     Finished,
-    /// It was asked to stop.
+    /// It was interrupted.
     Stopped,
-    /// It failed.
+    /// An error ended it.
     Failed,
 }
 
-/// Why a tracker does not take something.
+/// Why a tracker could not log something.
 #[derive(Debug, thiserror::Error)]
 pub enum TrackError {
     /// A file cannot be read or written.
@@ -156,10 +159,10 @@ pub enum TrackError {
         /// Why.
         source: std::io::Error,
     },
-    /// A server does not take it.
+    /// A request to a server failed.
     #[error("{uri}: {reason}")]
     Server {
-        /// Where it is.
+        /// The server's address.
         uri: String,
         /// Why.
         reason: String,
@@ -177,7 +180,7 @@ fn now() -> Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
-/// What the libraries' own writers make.
+/// The golden file: output of the libraries' own writers.
 #[cfg(test)]
 fn golden() -> serde_json::Value {
     let text = include_str!("../../../tests/golden/tracking.json");

@@ -1,9 +1,9 @@
-//! A run on an MLflow server, by its REST interface 2.0.
+//! A run on an MLflow tracking server, through its REST API 2.0.
 //!
-//! A thread of its own speaks with the server; training hands it numbers by a queue and never waits, but
-//! for a few seconds at the end. The run's id is kept in `mlflow.toml`, and a run that is taken up goes
-//! on under it; what the server lacks of the steps before, it is sent from `metrics.csv`, where there is
-//! one.
+//! A background thread sends the requests; training passes metrics to it through a queue and never waits,
+//! except for a few seconds at the end. The run's id is stored in `mlflow.toml`, and a resumed run
+//! continues under it; metrics of earlier steps that the server lacks are sent from `metrics.csv`, if
+//! there is one.
 //! Source: mlflow.org, "REST API": `experiments/get-by-name` and `create`, `runs/create`, `get`, `update`
 //! and `log-batch`, which takes 1000 metrics and 100 parameters at most.
 
@@ -19,7 +19,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use base::files::write_whole;
+use base::files::write_atomic;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -29,9 +29,9 @@ use crate::{About, End, Track, TrackError, Tracker, at, csv, now};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Mlflow {
-    /// Where the server is.
+    /// The server's address.
     pub uri: String,
-    /// The experiment that the run belongs to; made where there is none of this name.
+    /// The experiment that the run belongs to; created if it does not exist.
     pub experiment: String,
 }
 
@@ -44,45 +44,45 @@ impl Default for Mlflow {
 
 impl Track for Mlflow {
     fn open(&self, about: &About<'_>) -> Result<Box<dyn Tracker>, TrackError> {
-        Ok(Box::new(Sender::start(self, about, PATIENCE)))
+        Ok(Box::new(Sender::start(self, about, TIMEOUTS)))
     }
 
     fn problem(&self) -> Option<String> {
         let is_uri = self.uri.starts_with("http://") || self.uri.starts_with("https://");
         let problem = match (is_uri, self.experiment.is_empty()) {
-            (false, _) => "`uri` is a server's address, such as \"http://127.0.0.1:5000\"",
-            (_, true) => "`experiment` has a name",
+            (false, _) => "`uri` must be a server's address, such as \"http://127.0.0.1:5000\"",
+            (_, true) => "`experiment` must not be empty",
             _ => return None,
         };
         Some(problem.to_owned())
     }
 }
 
-/// How long is waited for a server.
+/// Timeouts of the communication with a server.
 #[derive(Clone, Copy, Debug)]
-struct Patience {
-    /// For an answer.
-    answer: Duration,
-    /// Until what came meanwhile is sent together.
+struct Timeouts {
+    /// For the response to a request.
+    response: Duration,
+    /// How long metrics are gathered into one request.
     gather: Duration,
     /// At the end of the run, for all that is still to be sent.
     end: Duration,
 }
 
-const PATIENCE: Patience = Patience {
-    answer: Duration::from_secs(5),
+const TIMEOUTS: Timeouts = Timeouts {
+    response: Duration::from_secs(5),
     gather: Duration::from_secs(1),
     end: Duration::from_secs(10),
 };
 
-/// Steps that wait for the server at most.
+/// The maximum number of queued steps.
 const QUEUE: usize = 8192;
-/// Numbers and parameters that a server takes at once.
+/// The maximum number of metrics and parameters per request.
 const MOST_METRICS: usize = 1000;
 const MOST_PARAMS: usize = 100;
-/// Letters of a parameter's value that it takes.
+/// The maximum length of a parameter's value, in characters.
 const MOST_LETTERS: usize = 6000;
-/// How often what a server does not take is sent, at ever longer intervals.
+/// The number of attempts to send a request, with exponential backoff.
 const TRIES: u32 = 4;
 
 enum Job {
@@ -90,38 +90,38 @@ enum Job {
     End { end: End, millis: u64 },
 }
 
-/// The end of the queue that training sees.
+/// The training side of the queue.
 struct Sender {
     uri: String,
     jobs: SyncSender<Job>,
-    /// What became of the thread.
+    /// The result of the thread.
     outcome: Receiver<Result<(), TrackError>>,
     is_over: bool,
-    patience: Patience,
+    timeouts: Timeouts,
 }
 
 impl Sender {
-    fn start(config: &Mlflow, about: &About<'_>, patience: Patience) -> Sender {
+    fn start(config: &Mlflow, about: &About<'_>, timeouts: Timeouts) -> Sender {
         let agent = ureq::Agent::config_builder()
-            .timeout_global(Some(patience.answer))
+            .timeout_global(Some(timeouts.response))
             .http_status_as_error(false)
-            // Servers of this kind are near.
+            // Tracking servers are on the local network.
             .proxy(None)
             .build();
         let server = Server {
             agent: agent.into(),
             uri: config.uri.trim_end_matches('/').to_owned(),
-            patience,
+            timeouts,
         };
         let place = Place { config: config.clone(), path: about.dir.join("mlflow.toml") };
         let profile = Profile::of(about);
         let (jobs, queue) = sync_channel(QUEUE);
-        let (tell, outcome) = sync_channel(1);
+        let (result, outcome) = sync_channel(1);
         thread::spawn(move || {
-            // Nobody listens any more where the run was faster.
-            drop(tell.send(server.track(&place, &profile, &queue)));
+            // The receiver is gone if the run ended first.
+            drop(result.send(server.track(&place, &profile, &queue)));
         });
-        Sender { uri: config.uri.clone(), jobs, outcome, is_over: false, patience }
+        Sender { uri: config.uri.clone(), jobs, outcome, is_over: false, timeouts }
     }
 
     fn send(&mut self, job: Job) -> Result<(), TrackError> {
@@ -131,14 +131,14 @@ impl Sender {
         match self.jobs.try_send(job) {
             Ok(()) => Ok(()),
             Err(TrySendError::Full(_)) => {
-                Err(self.late(&format!("{QUEUE} steps wait for it, and what comes is left out")))
+                Err(self.late(&format!("{QUEUE} steps are queued, further steps are dropped")))
             }
             Err(TrySendError::Disconnected(_)) => {
                 self.is_over = true;
-                // It ended because of something: nothing was said of an end.
+                // The thread ended before it was told to: its result is the reason.
                 match self.outcome.recv() {
                     Ok(it) => it,
-                    Err(_) => Err(self.late("its thread has ended")),
+                    Err(_) => Err(self.late("the sending thread has ended")),
                 }
             }
         }
@@ -162,23 +162,23 @@ impl Tracker for Sender {
         let began = Instant::now();
         let mut job = Job::End { end, millis: now().as_millis() as u64 };
         while let Err(TrySendError::Full(it)) = self.jobs.try_send(job)
-            && began.elapsed() < self.patience.end
+            && began.elapsed() < self.timeouts.end
         {
             job = it;
             thread::sleep(Duration::from_millis(10));
         }
-        let left = self.patience.end.saturating_sub(began.elapsed());
+        let left = self.timeouts.end.saturating_sub(began.elapsed());
         match self.outcome.recv_timeout(left) {
             Ok(it) => it,
             Err(_) => Err(self.late(&format!(
-                "the last numbers were not taken within {} s",
-                self.patience.end.as_secs_f64()
+                "the last metrics were not sent within {} s",
+                self.timeouts.end.as_secs_f64()
             ))),
         }
     }
 }
 
-/// The numbers of a step as the server takes them, but for those that are no later than what it has.
+/// Encodes the metrics of a step for the server, without those that are not newer than what it has.
 fn metrics(
     step: usize,
     millis: u64,
@@ -186,19 +186,19 @@ fn metrics(
     done: &BTreeMap<String, usize>,
 ) -> Vec<Value> {
     let is_new = |name: &String| done.get(name).is_none_or(|&it| it < step);
-    // A database's numbers are finite.
+    // The server's database stores finite numbers only.
     let new = values.iter().filter(|(name, it)| it.is_finite() && is_new(name));
     let metric = |(key, value): &(String, f64)| json!({ "key": key, "value": value, "timestamp": millis, "step": step });
     new.map(metric).collect()
 }
 
-/// Where the run is, on the server and here.
+/// Where the run is stored, on the server and locally.
 struct Place {
     config: Mlflow,
     path: PathBuf,
 }
 
-/// What `mlflow.toml` says.
+/// The content of `mlflow.toml`.
 #[derive(Debug, Serialize, Deserialize)]
 struct Known {
     uri: String,
@@ -206,12 +206,12 @@ struct Known {
     run_id: String,
 }
 
-/// What the server is told of the run.
+/// The run's description, sent to the server.
 struct Profile {
     name: String,
     group: Option<String>,
     params: Vec<Value>,
-    /// The numbers of the steps that are done.
+    /// The metrics of the completed steps.
     before: Vec<(usize, Vec<(String, f64)>)>,
 }
 
@@ -234,7 +234,7 @@ impl Profile {
     }
 }
 
-/// Settings by their paths.
+/// Flattens nested settings into dotted keys.
 fn flatten(prefix: &str, table: &toml::Table, found: &mut Vec<(String, String)>) {
     for (name, value) in table {
         match value {
@@ -245,22 +245,23 @@ fn flatten(prefix: &str, table: &toml::Table, found: &mut Vec<(String, String)>)
     }
 }
 
-/// The server, and how long it is waited for.
+/// A server, and its timeouts.
 struct Server {
     agent: ureq::Agent,
     uri: String,
-    patience: Patience,
+    timeouts: Timeouts,
 }
 
-/// What a server answers instead: whether it might be better later, and why.
+/// A failed request.
 struct Refusal {
-    is_passing: bool,
+    /// Whether a retry may succeed.
+    is_transient: bool,
     status: u16,
     reason: String,
 }
 
 impl Server {
-    /// Sends what comes by the queue, until the run ends.
+    /// Sends what arrives through the queue, until the run ends.
     fn track(
         &self,
         place: &Place,
@@ -271,7 +272,7 @@ impl Server {
         let send = |metrics: &[Value]| {
             metrics.chunks(MOST_METRICS).try_for_each(|some| {
                 let body = json!({ "run_id": run_id, "metrics": some });
-                self.insist("runs/log-batch", &body).map(drop)
+                self.retry("runs/log-batch", &body).map(drop)
             })
         };
         let millis = now().as_millis() as u64;
@@ -288,12 +289,13 @@ impl Server {
                     End::Failed => "FAILED",
                 };
                 let body = json!({ "run_id": run_id, "status": status, "end_time": millis });
-                return self.insist("runs/update", &body).map(drop);
+                return self.retry("runs/update", &body).map(drop);
             }
         }
     }
 
-    /// What there is to send, and the end if it has come; none where nobody sends any more.
+    /// Receives the metrics to send next, and the end of the run if it has come; `None` if the queue is
+    /// closed.
     #[expect(clippy::type_complexity, reason = "it is used once, in the function above")]
     fn gather(
         &self,
@@ -302,7 +304,7 @@ impl Server {
     ) -> Option<(Vec<Value>, Option<(End, u64)>)> {
         let mut gathered = Vec::new();
         let mut next = Some(queue.recv().ok()?);
-        let until = Instant::now() + self.patience.gather;
+        let until = Instant::now() + self.timeouts.gather;
         while let Some(job) = next {
             match job {
                 Job::End { end, millis } => return Some((gathered, Some((end, millis)))),
@@ -318,20 +320,20 @@ impl Server {
         Some((gathered, None))
     }
 
-    /// The run's id, and the last step that the server has of each number.
+    /// Resumes or creates the run; returns its id, and the last step that the server has of each metric.
     fn run(
         &self,
         place: &Place,
         profile: &Profile,
     ) -> Result<(String, BTreeMap<String, usize>), TrackError> {
         if let Some(known) = place.known()?
-            && let Some(done) = self.take_up(&known.run_id)?
+            && let Some(done) = self.resume(&known.run_id)?
         {
             return Ok((known.run_id, done));
         }
         let mut tags = vec![json!({ "key": "mlflow.source.name", "value": "maskfit" })];
         tags.extend(profile.group.iter().map(|it| json!({ "key": "group", "value": it })));
-        let created = self.ask(
+        let created = self.request(
             "runs/create",
             &json!({
                 "experiment_id": self.experiment(&place.config.experiment)?,
@@ -342,23 +344,23 @@ impl Server {
         )?;
         let run_id = self.field(&created, &["run", "info", "run_id"])?;
         for some in profile.params.chunks(MOST_PARAMS) {
-            self.insist("runs/log-batch", &json!({ "run_id": run_id, "params": some }))?;
+            self.retry("runs/log-batch", &json!({ "run_id": run_id, "params": some }))?;
         }
         let Mlflow { uri, experiment } = place.config.clone();
         let known = Known { uri, experiment, run_id: run_id.clone() };
-        let text = toml::to_string(&known).expect("texts are TOML");
-        write_whole(&place.path, text.as_bytes()).map_err(at(&place.path))?;
+        let text = toml::to_string(&known).expect("strings serialize to TOML");
+        write_atomic(&place.path, text.as_bytes()).map_err(at(&place.path))?;
         Ok((run_id, BTreeMap::new()))
     }
 
-    /// Goes on with a run, and says the last step that the server has of each number; none where it does
-    /// not know the run.
-    fn take_up(&self, run_id: &str) -> Result<Option<BTreeMap<String, usize>>, TrackError> {
+    /// Resumes a run; returns the last step that the server has of each metric, or `None` if the server
+    /// does not have the run.
+    fn resume(&self, run_id: &str) -> Result<Option<BTreeMap<String, usize>>, TrackError> {
         let found = match self.try_once(&format!("runs/get?run_id={run_id}"), None) {
             Err(Refusal { status: 404, .. }) => return Ok(None),
             other => other.map_err(|it| self.error(it))?,
         };
-        self.ask("runs/update", &json!({ "run_id": run_id, "status": "RUNNING" }))?;
+        self.request("runs/update", &json!({ "run_id": run_id, "status": "RUNNING" }))?;
         let metrics = found["run"]["data"]["metrics"].as_array().cloned().unwrap_or_default();
         let last = |it: &Value| {
             let step = it["step"].as_u64().or_else(|| it["step"].as_str()?.parse().ok());
@@ -367,13 +369,13 @@ impl Server {
         Ok(Some(metrics.iter().filter_map(last).collect()))
     }
 
-    /// The id of the experiment, which is made where there is none.
+    /// Returns the id of the experiment, which is created if it does not exist.
     fn experiment(&self, name: &str) -> Result<String, TrackError> {
         let encoded: String = name.bytes().map(|it| format!("%{it:02X}")).collect();
         let path = format!("experiments/get-by-name?experiment_name={encoded}");
         match self.try_once(&path, None) {
             Err(Refusal { status: 404, .. }) => {
-                let made = self.ask("experiments/create", &json!({ "name": name }))?;
+                let made = self.request("experiments/create", &json!({ "name": name }))?;
                 self.field(&made, &["experiment_id"])
             }
             Err(it) => Err(self.error(it)),
@@ -381,28 +383,28 @@ impl Server {
         }
     }
 
-    /// Sends something until it is taken, or will not be.
-    fn insist(&self, path: &str, body: &Value) -> Result<Value, TrackError> {
-        let mut pause = self.patience.gather;
+    /// Sends a request, with retries after transient failures.
+    fn retry(&self, path: &str, body: &Value) -> Result<Value, TrackError> {
+        let mut pause = self.timeouts.gather;
         for _ in 1..TRIES {
             match self.try_once(path, Some(body)) {
-                Err(it) if it.is_passing => thread::sleep(pause),
+                Err(it) if it.is_transient => thread::sleep(pause),
                 other => return other.map_err(|it| self.error(it)),
             }
             pause *= 2;
         }
-        self.ask(path, body)
+        self.request(path, body)
     }
 
-    fn ask(&self, path: &str, body: &Value) -> Result<Value, TrackError> {
+    fn request(&self, path: &str, body: &Value) -> Result<Value, TrackError> {
         self.try_once(path, Some(body)).map_err(|it| self.error(it))
     }
 
-    /// One question, with a body or without.
+    /// Sends one request: POST with a body, GET without.
     fn try_once(&self, path: &str, body: Option<&Value>) -> Result<Value, Refusal> {
         let uri = format!("{}/api/2.0/mlflow/{path}", self.uri);
         let failed = |err: ureq::Error| Refusal {
-            is_passing: true,
+            is_transient: true,
             status: 0,
             reason: format!("the server cannot be reached ({err}): start it, or correct `uri`"),
         };
@@ -413,18 +415,18 @@ impl Server {
                 post.send(it.to_string())
             }
         };
-        let mut answer = sent.map_err(failed)?;
-        let status = answer.status().as_u16();
-        let text = answer.body_mut().read_to_string().map_err(failed)?;
-        let said: Value = serde_json::from_str(&text).unwrap_or_default();
+        let mut response = sent.map_err(failed)?;
+        let status = response.status().as_u16();
+        let text = response.body_mut().read_to_string().map_err(failed)?;
+        let body: Value = serde_json::from_str(&text).unwrap_or_default();
         match status {
-            200..300 => Ok(said),
+            200..300 => Ok(body),
             _ => Err(Refusal {
-                is_passing: status >= 500,
+                is_transient: status >= 500,
                 status,
                 reason: format!(
-                    "`{path}` is answered with {status}: {}",
-                    said["message"].as_str().unwrap_or("no reason")
+                    "`{path}` returned status {status}: {}",
+                    body["message"].as_str().unwrap_or("no message")
                 ),
             }),
         }
@@ -434,21 +436,21 @@ impl Server {
         TrackError::Server { uri: self.uri.clone(), reason: refusal.reason }
     }
 
-    /// A text within an answer.
-    fn field(&self, answer: &Value, path: &[&str]) -> Result<String, TrackError> {
-        let found = path.iter().fold(answer, |it, name| &it[name]).as_str();
+    /// Returns a string field of a response.
+    fn field(&self, response: &Value, path: &[&str]) -> Result<String, TrackError> {
+        let found = path.iter().fold(response, |it, name| &it[name]).as_str();
         found.map(str::to_owned).ok_or_else(|| TrackError::Server {
             uri: self.uri.clone(),
-            reason: format!("its answer has no `{}`: is it an MLflow server?", path.join(".")),
+            reason: format!("the response has no `{}`: is it an MLflow server?", path.join(".")),
         })
     }
 }
 
 impl Place {
-    /// The run that was begun for these settings, if there is one.
+    /// Returns the run that was created with these settings, if there is one.
     ///
     /// # Errors
-    /// A file that is there and cannot be read: another run would take the place of its run.
+    /// A file that exists and cannot be read: a new run would take the place of its run.
     fn known(&self) -> Result<Option<Known>, TrackError> {
         let text = match fs::read_to_string(&self.path) {
             Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(None),

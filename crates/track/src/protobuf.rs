@@ -1,10 +1,11 @@
-//! Protocol buffers as they lie in bytes, by hand: a few messages do not need a compiler of schemas.
+//! A minimal encoder and decoder of the protocol buffers wire format: a few messages do not need a schema
+//! compiler.
 //!
-//! A field is a key, number · 8 + type, and a value: a number in groups of 7 bits (type 0), 8 bytes (1),
-//! a length and bytes (2), or 4 bytes (5).
-//! Source: protobuf.dev, "Encoding". Unlike there, what is 0 or empty is written all the same.
+//! A field is a key, number · 8 + wire type, and a value: a varint in groups of 7 bits (type 0), 8 bytes
+//! (1), a length and bytes (2), or 4 bytes (5).
+//! Source: protobuf.dev, "Encoding". Unlike there, zero and empty values are written too.
 
-/// A message, field by field.
+/// An encoded message, built field by field.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Message(Vec<u8>);
 
@@ -13,7 +14,7 @@ impl Message {
         Message::default()
     }
 
-    /// A whole number that is not negative, an enum or a bool.
+    /// Appends a varint: an unsigned integer, an enum or a bool.
     pub(crate) fn whole(self, field: u32, value: u64) -> Message {
         self.raw(u64::from(field) << 3).raw(value)
     }
@@ -38,7 +39,7 @@ impl Message {
         self.bytes(field, &value.0)
     }
 
-    /// A list of numbers, packed.
+    /// Appends a packed list of doubles.
     pub(crate) fn doubles(self, field: u32, values: &[f64]) -> Message {
         let bytes: Vec<u8> = values.iter().flat_map(|it| it.to_le_bytes()).collect();
         self.bytes(field, &bytes)
@@ -48,7 +49,7 @@ impl Message {
         &self.0
     }
 
-    /// Seven bits a byte, the lowest first; all but the last byte have the eighth.
+    /// Appends a varint: seven bits per byte, lowest first; the eighth bit is set in all bytes but the last.
     fn raw(mut self, mut value: u64) -> Message {
         while value >= 0x80 {
             self.0.push(value as u8 | 0x80);
@@ -64,19 +65,20 @@ impl Message {
     }
 }
 
-/// What a field holds; numbers of 4 and 8 bytes as bytes.
+/// The value of a field; numbers of 4 and 8 bytes as bytes.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Field<'a> {
     Whole(u64),
     Bytes(&'a [u8]),
 }
 
-/// The first field of a number in a message; none where it has none, or is damaged.
+/// Returns the first field with this number in a message; `None` if there is none, or the message is
+/// damaged.
 pub(crate) fn find(message: &[u8], field: u32) -> Option<Field<'_>> {
     fields(message).find(|it| it.0 == field).map(|it| it.1)
 }
 
-/// The fields of a message with their numbers, as far as it is whole.
+/// Iterates over the fields of a message with their numbers, up to the first damaged one.
 pub(crate) fn fields(message: &[u8]) -> impl Iterator<Item = (u32, Field<'_>)> {
     let mut rest = message;
     std::iter::from_fn(move || {
@@ -114,8 +116,8 @@ mod tests {
     use super::{Field, Message, find};
 
     #[test]
-    fn messages_are_as_the_specification_has_them() {
-        // Its own examples: 150 in field 1, "testing" in field 2, and the first in field 3.
+    fn encodings_match_the_specification() {
+        // The specification's examples: 150 in field 1, "testing" in field 2, and the first in field 3.
         let number = Message::new().whole(1, 150);
         assert_eq!(number.as_bytes(), [0x08, 0x96, 0x01]);
         let text = Message::new().text(2, "testing");
@@ -126,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn fields_are_found_behind_others() {
+    fn fields_are_found_after_others() {
         let inner = Message::new().whole(1, 1 << 40);
         let message = Message::new().double(1, 0.5).float(2, 0.5).text(3, "a").message(200, &inner);
         let Some(Field::Bytes(found)) = find(message.as_bytes(), 200) else { panic!("not found") };

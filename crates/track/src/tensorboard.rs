@@ -1,11 +1,11 @@
 //! `tensorboard/`: event files for `tensorboard --logdir runs`.
 //!
-//! A file is a row of records, each an `Event` of TensorFlow's `event.proto`:
-//! length (8 bytes), its checksum, the event, its checksum; all numbers little-endian.
+//! A file is a sequence of records, each an `Event` of TensorFlow's `event.proto`:
+//! length (8 bytes), its checksum, the event, its checksum; all numbers are little-endian.
 //! Source: `tensorflow/core/lib/io/record_writer.h` and `core/protobuf/event.proto`.
 //!
-//! A run that goes on writes another file, which begins with a `SessionLog` of status `START`: readers
-//! then drop what they have of that step and later ones.
+//! A resumed run writes another file, which begins with a `SessionLog` of status `START`: readers then
+//! discard the events of that step and later ones.
 
 use std::fs;
 
@@ -29,7 +29,7 @@ impl Track for TensorBoard {
         let dir = about.dir.join("tensorboard");
         fs::create_dir_all(&dir).map_err(at(&dir))?;
         let n_before = fs::read_dir(&dir).map_err(at(&dir))?.count();
-        // Readers go through the files of a folder in the order of their names.
+        // Readers read the files of a folder in the order of their names.
         let name = format!("events.out.tfevents.{:010}.maskfit.{n_before:04}", now().as_secs());
         let path = dir.join(name);
         let time = now().as_secs_f64();
@@ -42,7 +42,7 @@ impl Track for TensorBoard {
 }
 
 impl Events {
-    /// Adds an event with values of a `Summary`.
+    /// Appends an event with values of a `Summary`.
     fn add(&mut self, step: usize, values: &[Message]) -> Result<(), TrackError> {
         let summary = values.iter().fold(Message::new(), |all, it| all.message(1, it));
         let event = record(&stamped(now().as_secs_f64(), step).message(5, &summary));
@@ -56,8 +56,8 @@ impl Tracker for Events {
         self.add(step, &values.collect::<Vec<_>>())
     }
 
-    fn picture(&mut self, step: usize, name: &str, it: &Png) -> Result<(), TrackError> {
-        self.add(step, &[picture(name, it)])
+    fn image(&mut self, step: usize, name: &str, it: &Png) -> Result<(), TrackError> {
+        self.add(step, &[image(name, it)])
     }
 
     fn histogram(&mut self, step: usize, name: &str, it: &Histogram) -> Result<(), TrackError> {
@@ -82,18 +82,19 @@ fn scalar(tag: &str, value: f64) -> Message {
     Message::new().text(1, tag).float(2, value as f32)
 }
 
-fn picture(tag: &str, picture: &Png) -> Message {
+fn image(tag: &str, image: &Png) -> Message {
     const RGB: u64 = 3;
-    let [width, height] = picture.size;
+    let [width, height] = image.size;
     let image = Message::new()
         .whole(1, u64::from(height))
         .whole(2, u64::from(width))
         .whole(3, RGB)
-        .bytes(4, &picture.bytes);
+        .bytes(4, &image.bytes);
     Message::new().text(1, tag).message(4, &image)
 }
 
-/// Ranges by their upper ends alone, so that an empty one goes ahead with the lower end of the first.
+/// The format stores only the upper edge of each bin, so an empty bin holding the lower edge of the first
+/// comes before them.
 fn histogram(tag: &str, it: &Histogram) -> Message {
     let counts: Vec<f64> =
         std::iter::once(0.0).chain(it.counts.iter().map(|&it| it as f64)).collect();
@@ -108,30 +109,30 @@ fn histogram(tag: &str, it: &Histogram) -> Message {
     Message::new().text(1, tag).message(5, &histogram)
 }
 
-/// What every file begins with.
+/// The first event of every file: the format's version.
 fn version(time: f64) -> Message {
     Message::new().double(1, time).text(3, "brain.Event:2")
 }
 
-/// A session begins, and with it `step`.
+/// The start of a session at `step`.
 fn session(time: f64, step: usize) -> Message {
     const START: u64 = 1;
     stamped(time, step).message(7, &Message::new().whole(1, START))
 }
 
-/// An event of a step.
+/// An event with the time and step.
 fn stamped(time: f64, step: usize) -> Message {
     Message::new().double(1, time).whole(2, step as u64)
 }
 
-/// An event as it lies in the file.
+/// An event framed as a record of the file.
 fn record(event: &Message) -> Vec<u8> {
     let event = event.as_bytes();
     let length = (event.len() as u64).to_le_bytes();
     [&length[..], &masked(&length), event, &masked(event)].concat()
 }
 
-/// A checksum turned and moved, for files whose content may itself be checksums.
+/// A masked checksum (rotated, plus a constant), for files whose content may itself contain checksums.
 fn masked(bytes: &[u8]) -> [u8; 4] {
     CRC32C.of(&[bytes]).rotate_right(15).wrapping_add(0xa282_ead8).to_le_bytes()
 }
@@ -142,7 +143,7 @@ mod tests {
     use crate::{Histogram, golden, protobuf::Message};
 
     #[test]
-    fn records_are_those_of_tensorflows_own_writer() {
+    fn records_match_tensorflows_writer() {
         let golden = golden();
         let hex =
             |it: &Message| -> String { record(it).iter().map(|it| format!("{it:02x}")).collect() };

@@ -1,10 +1,10 @@
-//! All trackers of a run as one that does not fail.
+//! All trackers of a run as one that never fails.
 
 use std::fs::File;
 
 use crate::{About, End, Histogram, Png, TrackConfig, TrackError, Tracker};
 
-/// All trackers of a run. Each that fails is told of once, and the run goes on.
+/// All trackers of a run. A failing tracker is reported once, and the run continues.
 pub struct Trackers<'a> {
     all: Vec<Tracked>,
     note: &'a dyn Fn(&str),
@@ -17,9 +17,9 @@ struct Tracked {
 }
 
 impl<'a> Trackers<'a> {
-    /// Begins with all of them; one that cannot begin is left out.
+    /// Opens all trackers; one that cannot be opened is reported and left out.
     ///
-    /// - `note`: is told what fails.
+    /// - `note`: called with a message for each tracker that fails.
     pub fn open(
         configs: &[TrackConfig],
         about: &About<'_>,
@@ -35,32 +35,32 @@ impl<'a> Trackers<'a> {
         Trackers { all: configs.iter().filter_map(open).collect(), note }
     }
 
-    /// What is to be on disk before a checkpoint is.
+    /// Returns the files to sync to disk before a checkpoint is written.
     pub fn tables(&self) -> Vec<File> {
         self.all.iter().filter_map(|it| it.tracker.table()).collect()
     }
 
-    /// Whether one of them takes pictures and histograms.
+    /// Returns whether any tracker logs images and histograms.
     pub fn see(&self) -> bool {
         self.all.iter().any(|it| it.tracker.sees())
     }
 
-    /// Takes the numbers of a step, by name.
+    /// Logs the scalars of a step, by name.
     pub fn scalars(&mut self, step: usize, values: &[(&str, f64)]) {
         self.each(|it| it.scalars(step, values));
     }
 
-    /// Takes a picture of a step, before the step's numbers.
-    pub fn picture(&mut self, step: usize, name: &str, picture: &Png) {
-        self.each(|it| it.picture(step, name, picture));
+    /// Logs an image of a step, before the step's scalars.
+    pub fn image(&mut self, step: usize, name: &str, image: &Png) {
+        self.each(|it| it.image(step, name, image));
     }
 
-    /// Takes a distribution of a step, before the step's numbers.
+    /// Logs a histogram of a step, before the step's scalars.
     pub fn histogram(&mut self, step: usize, name: &str, histogram: &Histogram) {
         self.each(|it| it.histogram(step, name, histogram));
     }
 
-    /// The run has ended.
+    /// Ends the run.
     pub fn finish(&mut self, end: End) {
         self.each(|it| it.finish(end));
     }
@@ -77,7 +77,7 @@ impl<'a> Trackers<'a> {
 }
 
 fn failure(kind: &str, err: &TrackError) -> String {
-    format!("note: `track` by `{kind}` fails, and the run goes on without: {err}")
+    format!("note: tracker `{kind}` failed, the run continues without it: {err}")
 }
 
 #[cfg(test)]
@@ -89,7 +89,7 @@ mod tests {
 
     const LOCAL: [&str; 4] = ["csv", "jsonl", "tensorboard", "wandb"];
 
-    /// A run of the steps after `from` up to `to` with some trackers, and what was noted.
+    /// Logs the steps after `from` up to `to` with some trackers; returns the notes.
     fn track(dir: &Path, kinds: &[&str], from: usize, to: usize) -> Vec<String> {
         let configs = TrackConfig::zoo().into_iter().filter(|(kind, _)| kinds.contains(kind));
         let configs: Vec<_> = configs.map(|(_, it)| it).collect();
@@ -110,18 +110,18 @@ mod tests {
     }
 
     #[test]
-    fn a_run_that_is_taken_up_leaves_the_tables_of_one_that_was_not() {
+    fn a_resumed_run_leaves_the_tables_of_an_uninterrupted_one() {
         let dir = tempfile::tempdir().unwrap();
-        let (whole, taken_up) = (dir.path().join("whole"), dir.path().join("taken-up"));
-        for dir in [&whole, &taken_up] {
+        let (whole, resumed) = (dir.path().join("whole"), dir.path().join("resumed"));
+        for dir in [&whole, &resumed] {
             fs::create_dir(dir).unwrap();
         }
         assert_eq!(track(&whole, &LOCAL, 0, 6), [""; 0]);
-        track(&taken_up, &LOCAL, 0, 5);
-        track(&taken_up, &LOCAL, 3, 6);
+        track(&resumed, &LOCAL, 0, 5);
+        track(&resumed, &LOCAL, 3, 6);
         let read = |dir: &Path, name: &str| fs::read_to_string(dir.join(name)).unwrap();
         for name in ["metrics.csv", "metrics.jsonl"] {
-            assert_eq!(read(&taken_up, name), read(&whole, name));
+            assert_eq!(read(&resumed, name), read(&whole, name));
         }
         let csv = read(&whole, "metrics.csv");
         assert!(csv.starts_with("step,loss,\"val \"\"acc\"\"\"\n1,1,\n2,0.5,NaN\n"), "{csv}");
@@ -129,10 +129,10 @@ mod tests {
         let lines: Vec<&str> = first.lines().take(2).collect();
         let want = [r#"{"step":1,"loss":1.0}"#, r#"{"step":2,"loss":0.5,"val \"acc\"":null}"#];
         assert_eq!(lines, want);
-        // TensorBoard has a file more, wandb stays in its folder.
+        // TensorBoard has one file more, wandb stays in its folder.
         let n = |dir: &Path, name: &str| fs::read_dir(dir.join(name)).unwrap().count();
-        assert_eq!((n(&whole, "tensorboard"), n(&taken_up, "tensorboard")), (1, 2));
-        assert_eq!((n(&whole, "wandb"), n(&taken_up, "wandb")), (1, 1));
+        assert_eq!((n(&whole, "tensorboard"), n(&resumed, "tensorboard")), (1, 2));
+        assert_eq!((n(&whole, "wandb"), n(&resumed, "wandb")), (1, 1));
     }
 
     struct Fails;
@@ -144,18 +144,18 @@ mod tests {
     }
 
     #[test]
-    fn a_tracker_that_fails_is_told_of_once() {
+    fn a_failing_tracker_is_reported_once() {
         let notes = RefCell::new(Vec::new());
         let note = |it: &str| notes.borrow_mut().push(it.to_owned());
         let failing = Tracked { kind: "mlflow", tracker: Box::new(Fails), has_failed: false };
         let mut trackers = Trackers { all: vec![failing], note: &note };
         (1..=3).for_each(|step| trackers.scalars(step, &[]));
-        let want = "note: `track` by `mlflow` fails, and the run goes on without: there: not 1";
+        let want = "note: tracker `mlflow` failed, the run continues without it: there: not 1";
         assert_eq!(*notes.borrow(), [want]);
     }
 
     #[test]
-    fn trackers_without_a_place_to_write_say_so_once() {
+    fn trackers_that_cannot_write_are_reported_once() {
         let dir = tempfile::tempdir().unwrap();
         for name in ["metrics.csv", "metrics.jsonl"] {
             fs::create_dir(dir.path().join(name)).unwrap();
@@ -167,7 +167,7 @@ mod tests {
         let notes = track(dir.path(), &LOCAL, 0, 6);
         assert_eq!(notes.len(), LOCAL.len(), "{notes:?}");
         for (note, kind) in notes.iter().zip(LOCAL) {
-            let want = format!("note: `track` by `{kind}` fails, and the run goes on without: ");
+            let want = format!("note: tracker `{kind}` failed, the run continues without it: ");
             assert!(note.starts_with(&want), "{note}");
         }
     }

@@ -1,13 +1,13 @@
-//! `wandb/`: an offline run of Weights & Biases, in a folder that `wandb sync` takes.
+//! `wandb/`: an offline Weights & Biases run, uploaded by `wandb sync`.
 //!
-//! `offline-run-<time>-<id>/run-<id>.wandb` is a log as LevelDB's: blocks of 32 KiB, and in them pieces
-//! of records, each with a checksum (of kind and bytes, 4 bytes), a length (2), and a kind (1: whole,
-//! first, middle or last). The records are `Record`s of `wandb_internal.proto`.
+//! `offline-run-<time>-<id>/run-<id>.wandb` is a log in LevelDB's format: blocks of 32 KiB that contain
+//! fragments of records, each with a checksum (of type and bytes, 4 bytes), a length (2), and a type (1:
+//! full, first, middle or last). The records are `Record`s of `wandb_internal.proto`.
 //! Source: the `wandb` package, `sdk/internal/datastore.py` up to 0.19 and `core` since, and
 //! `proto/wandb_internal.proto`.
 //!
-//! Unlike the package's, a run that goes on stays in its one folder, under the same id: the log is cut
-//! back to where the run goes on, so that no step is there twice.
+//! Unlike with the package, a resumed run keeps its folder and its id: the log is truncated to the step that
+//! the run resumes from, so that no step is logged twice.
 
 mod kept;
 mod log;
@@ -35,11 +35,11 @@ use crate::{About, End, Histogram, Png, Track, TrackError, Tracker, at, now, pro
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Wandb {
-    /// The project that the run belongs to.
+    /// The project of the run.
     pub project: String,
-    /// Whose project it is; empty for whoever syncs.
+    /// The entity (user or team) of the project; empty for the user who syncs.
     pub entity: String,
-    /// What runs are found by.
+    /// The tags of the run.
     pub tags: Vec<String>,
 }
 
@@ -56,23 +56,23 @@ impl Track for Wandb {
             Some(path) => {
                 let log = fs::read(&path).map_err(at(&path))?;
                 let kept = Kept::of(&log, about.step).map_err(|what| {
-                    let help = "move its folder away to log the rest of the run in a new one";
+                    let help = "move its folder away to log the rest of the run to a new one";
                     let source =
                         io::Error::new(io::ErrorKind::InvalidData, format!("{what}: {help}"));
                     TrackError::Io { path: path.clone(), source }
                 })?;
                 (path, kept)
             }
-            None => (new_log(&root, about)?, Kept::nothing()),
+            None => (new_log(&root, about)?, Kept::empty()),
         };
         let dir = path.parent().unwrap_or(&root).to_owned();
         let mut run = OfflineRun {
-            // All of it at once: it is the old log until it is the new one.
+            // Replaced atomically: the file is either the old log or the truncated one.
             log: Growing::open(&path, &kept.bytes).map_err(at(&path))?,
             n_records: kept.n_records,
             media: dir.join("files"),
             began: now().saturating_sub(kept.runtime),
-            beside: Vec::new(),
+            media_values: Vec::new(),
         };
         if run.n_records == 0 {
             let id = path.file_stem().unwrap_or_default().to_string_lossy();
@@ -86,7 +86,7 @@ impl Track for Wandb {
 }
 
 impl Wandb {
-    /// A `RunRecord`.
+    /// Builds the `RunRecord`.
     fn describe(&self, id: &str, about: &About<'_>, began: Duration) -> Message {
         let settings = about.settings.iter().fold(Message::new(), |all, (key, value)| {
             let item = Message::new().text(1, key).text(16, &json!(value).to_string());
@@ -108,15 +108,15 @@ impl Wandb {
 struct OfflineRun {
     log: Growing,
     n_records: u64,
-    /// Where pictures lie, each by its path in here.
+    /// The folder of the run's files: images are logged by their paths in it.
     media: PathBuf,
     began: Duration,
-    /// What goes beside the numbers of a step: it has one row.
-    beside: Vec<(String, serde_json::Value)>,
+    /// Images and histograms of the current step, logged in the same row as its scalars.
+    media_values: Vec<(String, serde_json::Value)>,
 }
 
 impl OfflineRun {
-    /// Adds a `Record` with one field, under the next number.
+    /// Appends a `Record` with one field and the next number.
     fn add(&mut self, field: u32, content: &Message) -> Result<(), TrackError> {
         self.n_records += 1;
         let record = numbered(self.n_records, Message::new().message(field, content).as_bytes());
@@ -133,39 +133,39 @@ impl Tracker for OfflineRun {
         let mut items: Vec<_> = values.iter().map(|&(name, it)| item(name, &number(it))).collect();
         items.extend(known.map(|(name, it)| item(name, &number(it))));
         items.push(item("_step", &step.to_string()));
-        items.extend(self.beside.drain(..).map(|(name, it)| item(&name, &it.to_string())));
+        items.extend(self.media_values.drain(..).map(|(name, it)| item(&name, &it.to_string())));
         let all = items.iter().fold(Message::new(), |all, it| all.message(1, it));
         let step = Message::new().whole(1, step as u64);
         self.add(HISTORY, &all.clone().message(2, &step))?;
         self.add(SUMMARY, &all)
     }
 
-    fn picture(&mut self, step: usize, name: &str, it: &Png) -> Result<(), TrackError> {
+    fn image(&mut self, step: usize, name: &str, it: &Png) -> Result<(), TrackError> {
         let digest: String =
             Sha256::digest(&it.bytes).iter().map(|it| format!("{it:02x}")).collect();
         let file = format!("media/images/{name}_{step}_{}.png", &digest[..20]);
         let path = self.media.join(&file);
         let dir = path.parent().unwrap_or(&path);
         fs::create_dir_all(dir).map_err(at(dir))?;
-        base::files::write_whole(&path, &it.bytes).map_err(at(&path))?;
+        base::files::write_atomic(&path, &it.bytes).map_err(at(&path))?;
         let [width, height] = it.size;
-        let picture = json!({
+        let image = json!({
             "_type": "image-file", "format": "png", "path": file, "sha256": digest,
             "size": it.bytes.len(), "width": width, "height": height,
         });
-        self.beside.push((name.to_owned(), picture));
+        self.media_values.push((name.to_owned(), image));
         let item = Message::new().text(1, &file);
         self.add(FILES, &Message::new().message(1, &item))
     }
 
     fn histogram(&mut self, _: usize, name: &str, it: &Histogram) -> Result<(), TrackError> {
         let histogram = json!({ "_type": "histogram", "bins": it.edges, "values": it.counts });
-        self.beside.push((name.to_owned(), histogram));
+        self.media_values.push((name.to_owned(), histogram));
         Ok(())
     }
 
     fn finish(&mut self, end: End) -> Result<(), TrackError> {
-        // What was stopped can be taken up again, under the same id.
+        // A stopped run can be resumed with the same id, so it has no exit record.
         if end == End::Finished {
             self.add(EXIT, &Message::new().whole(1, 0))?;
         }
@@ -181,9 +181,9 @@ impl Tracker for OfflineRun {
     }
 }
 
-/// The log of a run that was begun: where there are several, the newest. None where there is none yet.
+/// Returns the log of an existing run, the newest if there are several; `None` if there is none.
 ///
-/// A folder without a log is what a kill leaves between the two, and goes.
+/// An empty folder, left by a process that was killed before it created the log, is removed.
 fn find_log(root: &Path) -> Result<Option<PathBuf>, TrackError> {
     let entries = |dir: &Path| match fs::read_dir(dir) {
         Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
@@ -200,14 +200,14 @@ fn find_log(root: &Path) -> Result<Option<PathBuf>, TrackError> {
             entries(&dir)?.into_iter().filter(|it| it.extension().is_some_and(|it| it == "wandb")),
         );
         if logs.len() == n_before {
-            // Only where it is empty.
+            // Fails unless the folder is empty.
             drop(fs::remove_dir(&dir));
         }
     }
     Ok(logs.into_iter().max())
 }
 
-/// Where a new run's log will be, in a folder that is there.
+/// Creates the folder of a new run, and returns the path of its log.
 fn new_log(root: &Path, about: &About<'_>) -> Result<PathBuf, TrackError> {
     let now = now();
     let [year, month, day, hour, minute, second] = utc(now.as_secs());
@@ -219,7 +219,7 @@ fn new_log(root: &Path, about: &About<'_>) -> Result<PathBuf, TrackError> {
     Ok(dir.join(format!("run-{id}.wandb")))
 }
 
-/// Eight letters or digits that no other run has.
+/// A unique id of eight letters and digits.
 fn id(seed: &str) -> String {
     let letters = b"0123456789abcdefghijklmnopqrstuvwxyz";
     let digest = Sha256::digest(seed);

@@ -1,7 +1,7 @@
-//! Averages of weights: a second model beside the one that learns. One file a rule.
+//! Weight averaging: a second model that averages the weights of the one being trained. One file per rule.
 //!
-//! average ← average + share · (weights - average), where the rule says when, and how large the share
-//! is. An average that has begun is what is evaluated and kept.
+//! average ← average + share · (weights - average), where the rule decides when to update and how large the
+//! share is. Once the average has begun, it is the model that is evaluated and saved.
 
 mod ema;
 mod off;
@@ -16,57 +16,57 @@ use models::{Kind, Model};
 base::choice! {
     /// The `[average]` section of a config.
     pub enum AverageConfig: dyn Rule {
-        /// The weights as they are.
+        /// No weight averaging.
         "none" => Off(off::Off),
-        /// An exponential moving average, of norms' statistics as well (Polyak & Juditsky, 1992).
+        /// Exponential moving average of weights and batch-norm statistics (Polyak & Juditsky, 1992).
         "ema" => Ema(ema::Ema),
-        /// The mean of the weights from a moment on (Izmailov et al., 2018).
+        /// Stochastic weight averaging: the mean of late weights (Izmailov et al., 2018).
         "swa" => Swa(swa::Swa),
     }
 }
 
-/// When weights are averaged, and how.
+/// When and how weights are averaged.
 pub trait Rule {
-    /// The share of the new weights after `step` steps; none where nothing happens.
+    /// Returns the share of the new weights after `step` steps, or `None` where there is no update.
     ///
-    /// - `n_before`: how often it has happened.
+    /// - `n_before`: the number of earlier updates.
     fn share(&self, step: usize, epochs: &Epochs, n_before: u64) -> Option<f64>;
 
-    /// The step that it begins after, whatever the run's length.
+    /// Returns the step after which averaging begins, which may lie beyond the run's end.
     fn begins(&self, _: &Epochs) -> usize {
         0
     }
 
-    /// Whether norms' running statistics are measured anew before the average is used, instead of
-    /// being averaged.
+    /// Returns whether batch-norm running statistics are recomputed before the average is used, rather than
+    /// averaged.
     fn measures(&self) -> bool {
         false
     }
 
-    /// What is wrong with the settings, if anything is.
+    /// Returns the first invalid setting as a message, if there is one.
     fn problem(&self) -> Option<String>;
 }
 
-/// An average of a model.
+/// The average of a model's weights.
 pub(crate) struct Average {
     model: Rc<Model>,
     n: u64,
 }
 
 impl Average {
-    /// An average that has not begun.
+    /// Creates an average that has not begun.
     ///
-    /// - `model`: of the same architecture, for the average's own numbers.
+    /// - `model`: a model of the same architecture, which stores the average.
     pub(crate) fn new(model: Rc<Model>) -> Average {
         Average { model, n: 0 }
     }
 
-    /// The average, once it has begun.
+    /// Returns the averaged model, once averaging has begun.
     pub(crate) fn model(&self) -> Option<&Rc<Model>> {
         (self.n > 0).then_some(&self.model)
     }
 
-    /// Takes the weights of `model` in, if the rule says so after `step` steps.
+    /// Updates the average with the weights of `model`, if the rule has an update after `step` steps.
     pub(crate) fn follow(
         &mut self,
         model: &Model,
@@ -95,17 +95,17 @@ impl Average {
         Ok(())
     }
 
-    /// Everything, by name; copies.
+    /// Returns copies of all tensors, by name.
     pub(crate) fn state(&self) -> Result<Vec<(String, Tensor)>> {
         let mut state = self.model.params().to_file()?;
         state.push((COUNT.to_owned(), Tensor::new(&[self.n as i64], &candle::Device::Cpu)?));
         Ok(state)
     }
 
-    /// Goes on from a [state](Average::state).
+    /// Loads a [state](Average::state).
     ///
     /// # Errors
-    /// A state of another model; then nothing has changed.
+    /// The state belongs to another model; nothing is changed then.
     pub(crate) fn load(&mut self, mut state: BTreeMap<String, Tensor>) -> Result<()> {
         let count = state.remove(COUNT);
         let count = count.ok_or_else(|| candle::Error::Msg(format!("`{COUNT}` is missing")))?;
@@ -116,5 +116,5 @@ impl Average {
     }
 }
 
-/// No parameter is called so: they all have a dot in their names.
+/// Cannot collide with a parameter, whose name contains a dot.
 const COUNT: &str = "n_averaged";

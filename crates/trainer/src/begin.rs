@@ -1,8 +1,9 @@
-//! What a run begins with: a fresh model, or what its checkpoint has, once it is known to be of the same run.
+//! Starts a run from a fresh model, or resumes it from its checkpoint after checking its settings and data.
 
 use infer::Bundle;
 
 use crate::{
+    callback::Callback,
     checkpoint::{self, State},
     error::FitError,
     experiment::{Experiment, differences},
@@ -12,26 +13,25 @@ use crate::{
     plan::Plan,
     record::{self, Changes, Record},
     run::{Run, RunError},
-    watch::Watch,
 };
 
-/// What goes on, and where: the run's checkpoint, or a fresh model.
+/// Returns the learner and the state to continue from: those of the run's checkpoint, or of a fresh model.
 pub(crate) fn begin(
     plan: &Plan,
     run: &Run,
     record: &Record,
-    watch: &dyn Watch,
+    callback: &dyn Callback,
 ) -> Result<(Learner, State), FitError> {
-    if let Some(checkpoint) = checkpoint::newest(run, &|it| watch.note(it))? {
+    if let Some(checkpoint) = checkpoint::newest(run, &|it| callback.note(it))? {
         let (step, total) = (checkpoint.state.step, plan.epochs.total());
         let changes = differences(&checkpoint.settings, &plan.experiment.essence());
-        let before = match checkpoint.data == record.fingerprint() {
+        let earlier = match checkpoint.data == record.fingerprint() {
             true => None,
             false => Some(Record::find(run, &checkpoint.data)?),
         };
-        let of_data = match &before {
+        let of_data = match &earlier {
             None => Changes::default(),
-            Some(before) => Changes::between(before, record).map_err(|reason| {
+            Some(earlier) => Changes::between(earlier, record).map_err(|reason| {
                 RunError::Damaged { path: run.dir().join(record::FILE), reason }
             })?,
         };
@@ -47,69 +47,75 @@ pub(crate) fn begin(
                     FitError::Misfit { run, reason: err.to_string(), changes }
                 }
             })?;
-        changes.iter().chain(&of_data.lines).for_each(|it| watch.note(&format!("changed: {it}")));
+        changes
+            .iter()
+            .chain(&of_data.lines)
+            .for_each(|it| callback.note(&format!("changed: {it}")));
         if !changes.is_empty() {
             let config = run.read("config.toml")?;
-            // Settings that no step was taken with are not kept.
+            // Settings without a step since then are not saved.
             if Experiment::of_run(&config).is_ok_and(|it| it.essence() == checkpoint.settings) {
                 run.write(&format!("config-until-{step}.toml"), &config)?;
             }
         }
-        // Also where a change is taken back that has come to no checkpoint.
+        // Also if a change is reverted that is not in any checkpoint.
         if !since_written(plan, run)?.is_empty() {
             run.write("config.toml", &plan.experiment.to_toml())?;
         }
-        if let Some(before) = &before {
-            record.replace(run, before, step)?;
+        if let Some(earlier) = &earlier {
+            record.replace(run, earlier, step)?;
             run.write("split.csv", &split_csv(plan))?;
         }
-        watch.note(&format!("going on after step {step} of {total}"));
+        callback.note(&format!("resuming after step {step} of {total}"));
         let mut state = checkpoint.state;
-        let is_as_it_was = changes.is_empty() && before.is_none();
-        let by = if changes.iter().any(|it| it.starts_with("eval.best_by")) {
-            Some("`eval.best_by` is another")
+        let is_unchanged = changes.is_empty() && earlier.is_none();
+        let why = if changes.iter().any(|it| it.starts_with("eval.best_by")) {
+            Some("`eval.best_by` has changed")
         } else {
-            of_data.is_judged_otherwise.then_some("the validation set is another")
+            of_data.changes_validation.then_some("the validation set has changed")
         };
-        if let Some(why) = by {
-            watch.note(&format!(
-                "{why}, so that scores do not compare with those before: the best, `train.patience` and \
-                 `plateau` start anew"
+        if let Some(why) = why {
+            callback.note(&format!(
+                "{why}, so scores are not comparable with earlier ones: the best score, `train.patience` \
+                 and `plateau` are reset"
             ));
             state = State { best: None, n_since_best: 0, scores: Vec::new(), ..state };
         }
         checkpoint::commit_best(&run.best(), &state)?;
         Bundle::discard_staged(&run.best());
-        state.check_best(run, is_as_it_was, watch);
+        state.check_best(run, is_unchanged, callback);
         return Ok((learner, state));
     }
     let changes = since_written(plan, run)?;
     check_changes(plan, run, &changes, &Changes::default())?;
     if !changes.is_empty() {
-        changes.iter().for_each(|it| watch.note(&format!("changed: {it}")));
+        changes.iter().for_each(|it| callback.note(&format!("changed: {it}")));
         run.write("config.toml", &plan.experiment.to_toml())?;
     }
     Bundle::discard_staged(&run.best());
     if run.dir().join("steps.csv").is_file() {
-        watch.note("there is no checkpoint yet: it begins anew");
+        callback.note("there is no checkpoint yet: starting from the beginning");
     }
     let (model, fitted) = plan.model()?;
     if let Some(fitted) = fitted {
-        watch.note(&format!("pretrained weights: {fitted}"));
+        callback.note(&format!("pretrained weights: {fitted}"));
     }
     let freezes = plan.experiment.freezes(&plan.epochs);
-    Freezing::notes(&freezes).for_each(|it| watch.note(&it));
+    Freezing::notes(&freezes).for_each(|it| callback.note(&it));
     Ok((Learner::new(plan, model)?, State::default()))
 }
 
-/// What differs from the settings in the run's folder.
+/// Returns the changes since the settings in the run's folder were written.
 fn since_written(plan: &Plan, run: &Run) -> Result<Vec<String>, RunError> {
     let written: Option<Experiment> = toml::from_str(&run.read("config.toml")?).ok();
-    let before = written.map(|it| it.essence());
-    Ok(before.map_or_else(Vec::new, |it| differences(&it, &plan.experiment.essence())))
+    let earlier = written.map(|it| it.essence());
+    Ok(earlier.map_or_else(Vec::new, |it| differences(&it, &plan.experiment.essence())))
 }
 
-/// Stops where a run would not be what it began as.
+/// Checks that a run may be resumed with its changes.
+///
+/// # Errors
+/// People have changed sides, or something has changed without `allow_changes`.
 fn check_changes(
     plan: &Plan,
     run: &Run,
@@ -127,21 +133,24 @@ fn check_changes(
 }
 
 impl State {
-    /// Makes sure that the run's bundle is that of the best evaluation, and forgets that one where it is not:
-    /// the bundle may be of a course that was discarded.
+    /// Checks that the run's bundle is that of the best evaluation, and resets the best if it is not: the
+    /// bundle may come from later steps that were discarded.
     ///
-    /// - `is_as_it_was`: whether this course takes the steps again that it was discarded after.
-    fn check_best(&mut self, run: &Run, is_as_it_was: bool, watch: &dyn Watch) {
+    /// - `is_unchanged`: whether settings and data are unchanged, so that discarded steps are repeated
+    ///   exactly.
+    fn check_best(&mut self, run: &Run, is_unchanged: bool, callback: &dyn Callback) {
         let Some(best) = self.best else { return };
         let found = Bundle::tag(&run.best()).and_then(|it| it.parse::<usize>().ok());
-        // What it was taken from comes again, bit for bit.
-        let comes_again = is_as_it_was && found.is_some_and(|it| it > self.step);
-        if found == Some(best.step) || comes_again {
+        // Its step is repeated, bit for bit.
+        let is_repeated = is_unchanged && found.is_some_and(|it| it > self.step);
+        if found == Some(best.step) || is_repeated {
             return;
         }
-        let is = found.map_or("there is none".to_owned(), |it| format!("it is that of step {it}"));
-        watch.note(&format!(
-            "{}: the best so far was that of step {}, and {is}: the best and `train.patience` start anew",
+        let is =
+            found.map_or("there is none".to_owned(), |it| format!("this is that of step {it}"));
+        callback.note(&format!(
+            "{}: the best bundle so far was that of step {}, but {is}: the best score and `train.patience` \
+             are reset",
             run.best().display(),
             best.step
         ));

@@ -1,10 +1,10 @@
-//! Checkpoints: all that the next step depends on, one file each.
+//! Checkpoints: everything that the next step depends on, one file each.
 //!
-//! `checkpoints/<steps done>.safetensors` holds the model's tensors, the optimizer's and the average's,
-//! and in its header where the run is, what its settings were and the fingerprint of its data (`record.rs`). A thread of its own writes them, whole or
-//! not at all, so that training does not wait; older ones are removed once the newer is on disk, and the
-//! bundle of the best evaluation that it knows of takes the place of the one before. A run
-//! goes on from the newest that can be read.
+//! `checkpoints/<steps done>.safetensors` contains the tensors of the model, the optimizer and the average,
+//! and in its header the state of the run, its settings and the fingerprint of its data (`record.rs`). A
+//! separate thread writes checkpoints atomically, so that training does not wait. Once one is on disk, older
+//! ones are removed, and the bundle of the best evaluation that it records replaces the previous one. A run
+//! resumes from the newest readable checkpoint.
 
 use std::{
     collections::BTreeMap,
@@ -18,7 +18,7 @@ use std::{
     thread::{self, JoinHandle},
 };
 
-use base::files::write_whole;
+use base::files::write_atomic;
 use candle::{Device, Tensor};
 use infer::Bundle;
 use safetensors::SafeTensors;
@@ -26,7 +26,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::run::{Run, RunError, at};
 
-/// Where a run is, beside its tensors.
+/// The state of a run, apart from its tensors.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct State {
@@ -37,7 +37,7 @@ pub(crate) struct State {
     pub(crate) n_losses: usize,
     /// Evaluations since the best.
     pub(crate) n_since_best: usize,
-    /// What each evaluation so far came to.
+    /// The score of each evaluation so far.
     pub(crate) scores: Vec<f64>,
     /// The best evaluation so far.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -53,18 +53,18 @@ pub(crate) struct Best {
     pub(crate) step: usize,
 }
 
-/// A checkpoint in memory. It shares nothing with what it was made from.
+/// A checkpoint in memory. It shares no memory with the model and the optimizer.
 pub(crate) struct Checkpoint {
     pub(crate) state: State,
-    /// The settings that results depend on, as they were then.
+    /// The settings that results depend on, at the time of the checkpoint.
     pub(crate) settings: toml::Table,
-    /// The fingerprint of the data, as it was then.
+    /// The fingerprint of the data, at the time of the checkpoint.
     pub(crate) data: String,
-    /// By part, `model`, `optim` and `average`, and by name.
+    /// The tensors by part (`model`, `optim` or `average`) and name.
     pub(crate) tensors: BTreeMap<String, Vec<(String, Tensor)>>,
 }
 
-/// What stands in the header.
+/// The contents of the header.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Header {
@@ -73,11 +73,11 @@ struct Header {
     state: State,
 }
 
-/// The header's one entry: several would come in any order.
+/// The only entry of the header: several would be written in arbitrary order.
 const ENTRY: &str = "maskfit";
 
 impl Checkpoint {
-    /// The tensors of a part; none where it was not there.
+    /// Returns the tensors of a part, or `None` if the checkpoint lacks it.
     pub(crate) fn part(&self, name: &str) -> Option<BTreeMap<String, Tensor>> {
         Some(self.tensors.get(name)?.iter().cloned().collect())
     }
@@ -99,20 +99,27 @@ impl Checkpoint {
     fn from_bytes(bytes: &[u8]) -> Result<Checkpoint, String> {
         let (_, metadata) = SafeTensors::read_metadata(bytes).map_err(|err| err.to_string())?;
         let header = metadata.metadata().as_ref().and_then(|it| it.get(ENTRY));
-        let header = header.ok_or("it has no header of this program's")?;
+        let header = header.ok_or("it has no header of this program")?;
         let Header { data, settings, state } =
             toml::from_str(header).map_err(|err| err.message().to_owned())?;
         let all = candle::safetensors::load_buffer(bytes, &Device::Cpu);
         let mut tensors: BTreeMap<String, Vec<(String, Tensor)>> = BTreeMap::new();
         for (name, tensor) in all.map_err(|err| err.to_string())? {
-            let (part, name) = name.split_once('.').ok_or("a tensor is of no part")?;
+            let (part, name) = name.split_once('.').ok_or("a tensor belongs to no part")?;
             tensors.entry(part.to_owned()).or_default().push((name.to_owned(), tensor));
         }
         Ok(Checkpoint { state, settings, data, tensors })
     }
 }
 
-/// The checkpoints in a folder, oldest first.
+impl Run {
+    /// Returns whether the run has a checkpoint to resume from.
+    pub fn has_checkpoint(&self) -> bool {
+        list(&self.checkpoints()).is_ok_and(|it| !it.is_empty())
+    }
+}
+
+/// Returns the checkpoints in a folder, oldest first.
 pub(crate) fn list(dir: &Path) -> Result<Vec<PathBuf>, RunError> {
     let entries = match fs::read_dir(dir) {
         Ok(it) => it,
@@ -128,12 +135,12 @@ pub(crate) fn list(dir: &Path) -> Result<Vec<PathBuf>, RunError> {
     Ok(paths)
 }
 
-/// The newest checkpoint that can be read; none of a run without any.
+/// Returns the newest readable checkpoint, or `None` if the run has no checkpoint.
 ///
-/// - `note`: is told of those that cannot be read.
+/// - `note`: called with a message for each unreadable checkpoint.
 ///
 /// # Errors
-/// A run of which none can be read.
+/// The run has checkpoints, but none is readable.
 pub(crate) fn newest(run: &Run, note: &dyn Fn(&str)) -> Result<Option<Checkpoint>, RunError> {
     let mut problem = None;
     for path in list(&run.checkpoints())?.into_iter().rev() {
@@ -142,7 +149,7 @@ pub(crate) fn newest(run: &Run, note: &dyn Fn(&str)) -> Result<Option<Checkpoint
             Ok(it) => return Ok(Some(it)),
             Err(reason) => {
                 let reason = format!("the checkpoint cannot be read ({reason})");
-                note(&format!("{}: {reason}: the one before is tried", path.display()));
+                note(&format!("{}: {reason}: trying the previous one", path.display()));
                 problem.get_or_insert(RunError::Damaged { path, reason });
             }
         }
@@ -161,15 +168,15 @@ pub(crate) struct Writer {
 impl Writer {
     /// Starts the thread.
     ///
-    /// - `keep`: how many checkpoints stay, at least 1.
-    /// - `tables`: what is on disk before a checkpoint is.
+    /// - `keep`: the number of checkpoints to keep, at least 1.
+    /// - `tables`: files that are synced to disk before a checkpoint is written.
     ///
     /// # Errors
-    /// A folder that cannot be made.
+    /// The folder cannot be created.
     pub(crate) fn start(run: &Run, keep: usize, tables: Vec<File>) -> Result<Writer, RunError> {
         let (dir, best) = (run.checkpoints(), run.best());
         fs::create_dir_all(&dir).map_err(at(&dir))?;
-        // A sender waits until the thread takes what it sends: one checkpoint is in memory at most.
+        // The sender blocks until the thread receives: at most one checkpoint is in memory.
         let (sender, receiver) = sync_channel(0);
         let is_busy = Arc::new(AtomicBool::new(false));
         let busy = Arc::clone(&is_busy);
@@ -177,15 +184,15 @@ impl Writer {
         Ok(Writer { jobs: Some(sender), thread: Some(thread), is_busy })
     }
 
-    /// Whether a checkpoint would be taken at once.
+    /// Returns whether a checkpoint would be accepted without waiting.
     pub(crate) fn is_idle(&self) -> bool {
         !self.is_busy.load(Ordering::Acquire)
     }
 
-    /// Hands a checkpoint over, when the one before is on disk.
+    /// Hands a checkpoint to the thread once the previous one is on disk.
     ///
     /// # Errors
-    /// What kept one before from being written.
+    /// An earlier checkpoint could not be written.
     pub(crate) fn write(&mut self, checkpoint: Checkpoint) -> Result<(), RunError> {
         if let Some(jobs) = &self.jobs {
             self.is_busy.store(true, Ordering::Release);
@@ -196,16 +203,18 @@ impl Writer {
         self.join()
     }
 
-    /// Waits until everything is on disk.
+    /// Waits until all checkpoints are on disk.
     ///
     /// # Errors
-    /// What kept a checkpoint from being written.
+    /// A checkpoint could not be written.
     pub(crate) fn finish(mut self) -> Result<(), RunError> {
         self.join()
     }
 
+    /// Checks that the thread has not failed.
+    ///
     /// # Errors
-    /// If the thread has ended because of an error: that.
+    /// The error that ended the thread.
     pub(crate) fn check(&mut self) -> Result<(), RunError> {
         match self.thread.as_ref().is_some_and(JoinHandle::is_finished) {
             true => self.join(),
@@ -227,7 +236,7 @@ impl Drop for Writer {
     fn drop(&mut self) {
         drop(self.jobs.take());
         if let Some(thread) = self.thread.take() {
-            // Whoever drops it has another error to tell.
+            // A writer is dropped without `finish` only when another error is returned.
             drop(thread.join());
         }
     }
@@ -248,7 +257,7 @@ fn work(
     Ok(())
 }
 
-/// Makes the bundle of a state's best evaluation that of the run, where it is staged.
+/// Commits the staged bundle of a state's best evaluation as the run's best.
 pub(crate) fn commit_best(best: &Path, state: &State) -> Result<(), RunError> {
     let Some(it) = state.best else { return Ok(()) };
     let committed = Bundle::commit(best, &it.step.to_string());
@@ -264,14 +273,14 @@ fn save(
 ) -> Result<(), RunError> {
     let path = dir.join(format!("{:08}.safetensors", checkpoint.state.step));
     let bytes = checkpoint.to_bytes().map_err(std::io::Error::other).map_err(at(&path))?;
-    // A run that goes on from here finds its tables' rows.
+    // A run resumed from here finds the rows of its tables.
     tables.iter().try_for_each(File::sync_data).map_err(at(dir))?;
-    write_whole(&path, &bytes).map_err(at(&path))?;
-    // Now that the checkpoint which knows of it is on disk.
+    write_atomic(&path, &bytes).map_err(at(&path))?;
+    // Only once the checkpoint that records it is on disk.
     commit_best(best, &checkpoint.state)?;
     let all = list(dir)?;
     let (newer, older): (Vec<_>, Vec<_>) = all.into_iter().partition(|it| *it > path);
-    // What is newer cannot be read, or this run would have gone on from there.
+    // Newer checkpoints are unreadable, or this run would have resumed from there.
     let n_old = older.len().saturating_sub(keep.max(1));
     for path in newer.iter().chain(&older[..n_old]) {
         fs::remove_file(path).map_err(at(path))?;
@@ -302,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_are_kept_and_the_newest_readable_one_is_taken() {
+    fn the_last_checkpoints_are_kept_and_the_newest_readable_one_is_loaded() {
         let dir = tempfile::tempdir().unwrap();
         let run = Run::create(&dir.path().join("run"), "").unwrap();
         assert!(newest(&run, &|_| ()).unwrap().is_none());
@@ -317,15 +326,15 @@ mod tests {
         assert_eq!((found.state, found.settings, found.data), (state, settings, data));
         assert_eq!(found.tensors["model"][0].0, "a.b");
 
-        // A newest one that is cut off.
+        // The newest one is truncated.
         let path = run.checkpoints().join("00000015.safetensors");
         let bytes = fs::read(&path).unwrap();
         fs::write(&path, &bytes[..bytes.len() - 1]).unwrap();
-        let said = std::cell::RefCell::new(String::new());
-        let found = newest(&run, &|it| said.borrow_mut().push_str(it)).unwrap().unwrap();
+        let notes = std::cell::RefCell::new(String::new());
+        let found = newest(&run, &|it| notes.borrow_mut().push_str(it)).unwrap().unwrap();
         assert_eq!(found.state.step, 10);
-        assert!(said.borrow().contains("00000015.safetensors"), "{said:?}");
-        // The run goes on from 10, and what could not be read goes.
+        assert!(notes.borrow().contains("00000015.safetensors"), "{notes:?}");
+        // The run resumes from 10, and the unreadable checkpoint is removed.
         let mut writer = Writer::start(&run, 1, Vec::new()).unwrap();
         writer.write(checkpoint(12)).unwrap();
         writer.finish().unwrap();
@@ -336,13 +345,13 @@ mod tests {
     }
 
     #[test]
-    fn a_checkpoint_is_the_same_bytes_each_time() {
+    fn checkpoint_bytes_are_deterministic() {
         assert!(checkpoint(3).to_bytes().unwrap() == checkpoint(3).to_bytes().unwrap());
     }
 
     #[test]
     #[cfg(unix)]
-    fn what_cannot_be_written_is_told_at_the_next_chance() {
+    fn a_write_error_is_reported_at_the_next_call() {
         let dir = tempfile::tempdir().unwrap();
         let run = Run::create(&dir.path().join("run"), "").unwrap();
         let mut writer = Writer::start(&run, 1, Vec::new()).unwrap();

@@ -1,4 +1,4 @@
-//! Clipping: gradients that are too large are made smaller before a step. One file a way.
+//! Gradient clipping: large gradients are scaled down before a step. One file per method.
 
 mod adaptive;
 mod norm;
@@ -14,38 +14,38 @@ use crate::rows::Rows;
 base::choice! {
     /// `[train] clip`
     pub enum ClipConfig: dyn Clip {
-        /// Gradients as they are.
+        /// No gradient clipping.
         "none" => Off(off::Off),
-        /// All of them by one factor, so that their norm is at most so much (Pascanu et al., 2013).
+        /// Clips the norm of all gradients together (Pascanu et al., 2013).
         "norm" => Norm(norm::Norm),
-        /// Each number by itself.
+        /// Clips each gradient element to a range.
         "value" => Value(value::Value),
-        /// Each row by its weights' norm (Brock et al., 2021).
+        /// Adaptive gradient clipping: each row by its weights' norm (Brock et al., 2021).
         "adaptive" => Adaptive(adaptive::Adaptive),
     }
 }
 
-/// A way to make gradients smaller.
+/// A gradient clipping method.
 pub trait Clip {
-    /// Makes gradients smaller where they are too large.
+    /// Clips gradients in place.
     ///
-    /// - `params`: what has a gradient, in name order.
-    /// - `head`: the position of the head's stage.
+    /// - `params`: the parameters that may have a gradient, in name order.
+    /// - `head`: the index of the head's stage.
     ///
     /// # Errors
-    /// Only of tensors.
+    /// A tensor operation fails.
     fn clip(&self, gradients: &mut Gradients, params: &[&Param], head: usize) -> Result<()>;
 
-    /// What is wrong with the settings, if anything is.
+    /// Returns the first invalid setting as a message, if there is one.
     fn problem(&self) -> Option<String>;
 }
 
-/// The 2-norm of each row.
+/// Returns the 2-norm of each row.
 fn norms(rows: Rows, xs: &[f32]) -> Vec<f64> {
     rows.sums(xs, xs, |x, y| x * y).into_iter().map(f64::sqrt).collect()
 }
 
-/// What is wrong with a number that is to be above 0, if anything is.
+/// Validates a number that must be above 0.
 fn positive(name: &str, value: f64) -> Option<String> {
     (!(value > 0.0 && value.is_finite())).then(|| format!("`{name}` is above 0, not {value}"))
 }

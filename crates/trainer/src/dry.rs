@@ -1,4 +1,4 @@
-//! Dry runs: whether everything works, before it takes hours.
+//! Dry runs: check that everything works before a run of hours.
 
 use base::Length;
 use candle::Device;
@@ -6,19 +6,17 @@ use data::{Manifest, SamplerConfig};
 
 use crate::{
     average::AverageConfig,
+    callback::Callback,
     experiment::Experiment,
     plan::{self, Plan, PlanError, divide},
     schedule::ScheduleConfig,
-    watch::Watch,
 };
 
-/// Batches that a fast run answers on each side.
+/// The number of batches that a fast run evaluates on each set.
 const FEW_BATCHES: usize = 2;
 
 impl Experiment {
-    /// Nothing but learning a few pictures by heart: all of them at once, each as it is.
-    ///
-    /// - `n`: how many.
+    /// Returns the experiment that overfits `n` images, in one batch and without augmentation.
     pub fn overfit(&self, n: usize) -> Experiment {
         let mut experiment = self.clone();
         experiment.augment.train = self.augment.eval.clone();
@@ -27,7 +25,7 @@ impl Experiment {
         experiment.schedule = ScheduleConfig::Constant(Default::default());
         experiment.average = AverageConfig::Off(Default::default());
         let train = &mut experiment.train;
-        train.total = Length::Steps(MOST_STEPS);
+        train.total = Length::Steps(MAX_STEPS);
         train.warmup = Length::Steps(0);
         (train.batch_size, train.drop_last) = (n, false);
         train.accumulate = train.accumulate.min(n);
@@ -38,35 +36,35 @@ impl Experiment {
     }
 }
 
-/// Steps in which a few pictures are learnt by heart, or never.
-const MOST_STEPS: usize = 500;
+/// The maximum number of steps to overfit a few images.
+const MAX_STEPS: usize = 500;
 
 impl Plan {
-    /// Takes of the run only its first step, its last, and the one after each change (the end of the
-    /// warm-up, of a freeze, of a mixing, of a size, the beginning of an average), each as it would be;
-    /// evaluates and saves after each of them, and answers only the first batches of each side.
+    /// Shortens the run to its first step, its last, and the step after each change (the end of the warm-up,
+    /// of a freeze, of a mixing, of a size, the beginning of an average), each as it would be in the whole
+    /// run. Evaluates and saves after each of them, on the first batches of each set only.
     ///
-    /// Returns what that came to, for a person to read.
+    /// Returns a description of the shortened run.
     ///
     /// # Errors
     /// Those of [`Plan::new`].
     pub fn shorten(&mut self) -> Result<String, PlanError> {
         let whole = self.epochs.total();
         let changes = self.changes();
-        let mut moments = vec![0, whole - 1];
-        moments.extend(changes.iter().map(|it| it.0));
-        moments.sort_unstable();
-        moments.dedup();
-        let said = |it: &usize| {
+        let mut kept = vec![0, whole - 1];
+        kept.extend(changes.iter().map(|it| it.0));
+        kept.sort_unstable();
+        kept.dedup();
+        let describe = |it: &usize| {
             let what = changes.iter().filter(|(step, _)| step == it).map(|it| it.1.as_str());
             match what.collect::<Vec<_>>() {
                 what if what.is_empty() => (it + 1).to_string(),
                 what => format!("{} ({})", it + 1, what.join(", ")),
             }
         };
-        let steps = moments.iter().map(said).collect::<Vec<_>>().join(", ");
+        let steps = kept.iter().map(describe).collect::<Vec<_>>().join(", ");
 
-        self.epochs = self.epochs.clone().only(moments);
+        self.epochs = self.epochs.clone().only(kept);
         self.experiment.eval.every = Length::Steps(1);
         self.experiment.checkpoint.every = Length::Steps(1);
         self.experiment.train.patience = 0;
@@ -78,22 +76,22 @@ impl Plan {
         let n = FEW_BATCHES * self.experiment.eval.batch_size;
         let n_valid = self.sides.valid.len();
         self.sides.valid.truncate(n);
-        self.scored.truncate(n);
+        self.test.truncate(n);
         Ok(format!(
-            "fast: of {whole} steps only {steps}, and all lengths rescaled to that; evaluated and saved \
-             after each, on {} of {n_valid} pictures",
+            "fast: of {whole} steps only {steps}, with all lengths rescaled; evaluated and saved after each, \
+             on {} of {n_valid} validation images",
             self.sides.valid.len()
         ))
     }
 
-    /// Where something changes on the way: steps done before, and what.
+    /// Returns the changes during the run: the steps done before each, and its description.
     fn changes(&self) -> Vec<(usize, String)> {
         let Experiment { train, augment, schedule, average, .. } = &self.experiment;
         let steps = |it: Length| it.to_steps(&self.epochs);
         let mut all = vec![(steps(train.warmup), "after `train.warmup`".to_owned())];
-        if schedule.get().rest().is_some() {
-            let awake = self.experiment.awake(&self.epochs);
-            all.push((awake, "the backbone learns, by `schedule`".to_owned()));
+        if schedule.get().frozen().is_some() {
+            let unfreezes = self.experiment.unfreezes(&self.epochs);
+            all.push((unfreezes, "the backbone unfreezes, by `schedule`".to_owned()));
         }
         for (idx, it) in train.freeze.iter().enumerate() {
             all.push((steps(it.from), format!("`train.freeze[{idx}]` begins")));
@@ -113,7 +111,7 @@ impl Plan {
         all
     }
 
-    /// A plan of `n` pictures that are trained on and validated on, of as many classes as can be.
+    /// Makes a plan that trains and validates on the same `n` images, of as many classes as possible.
     ///
     /// # Errors
     /// Those of [`Plan::new`].
@@ -122,14 +120,14 @@ impl Plan {
         manifest: &Manifest,
         n: usize,
         device: &Device,
-        watch: &(dyn Watch + Sync),
+        callback: &(dyn Callback + Sync),
     ) -> Result<Plan, PlanError> {
         let problems = experiment.problems();
         if !problems.is_empty() {
             return Err(PlanError::Settings(problems));
         }
         let sides = divide(experiment, manifest, experiment.data.fold)?;
-        // The first of each class, then the second of each.
+        // The first image of each class, then the second of each class.
         let mut of_class = vec![0; manifest.task.n_classes()];
         let nth = |&idx: &usize| {
             let class = manifest.examples[idx].class;
@@ -141,9 +139,14 @@ impl Plan {
         ranked.sort_unstable();
         let few: Vec<usize> = ranked.into_iter().take(n).map(|it| it.1).collect();
         let sides = data::Sides { train: few.clone(), valid: few };
-        let mut plan =
-            Plan::of_sides(&experiment.overfit(sides.train.len()), manifest, sides, device, watch)?;
-        plan.scored = Vec::new();
+        let mut plan = Plan::of_sides(
+            &experiment.overfit(sides.train.len()),
+            manifest,
+            sides,
+            device,
+            callback,
+        )?;
+        plan.test = Vec::new();
         Ok(plan)
     }
 }

@@ -5,16 +5,16 @@ use infer::{BundleError, PredictError};
 
 use crate::{plan::PlanError, run::RunError};
 
-/// Why a run failed. What was saved before is whole.
+/// Why a run failed. What was saved before remains intact.
 #[derive(Debug, thiserror::Error)]
 pub enum FitError {
-    /// The settings, the data or the weights are at fault.
+    /// The settings, the data or the weights are invalid.
     #[error(transparent)]
     Plan(#[from] PlanError),
-    /// A picture could not be loaded.
+    /// An image could not be loaded.
     #[error(transparent)]
     Load(#[from] LoadError),
-    /// The model could not answer.
+    /// The model could not predict.
     #[error(transparent)]
     Predict(#[from] PredictError),
     /// A file of the run could not be read or written.
@@ -23,38 +23,38 @@ pub enum FitError {
     /// A bundle could not be read or written.
     #[error(transparent)]
     Bundle(#[from] BundleError),
-    /// The loss, a gradient or a weight is no number any more. No checkpoint is written then: weights
-    /// that lead there may be bad already, and would take the place of good ones.
+    /// The loss, a gradient or a weight is not finite (NaN or infinite). No checkpoint is written then: the
+    /// weights that led there may be bad already, and would replace good ones.
     #[error(
         "step {step}: {what}: lower `optim.lr`, clip gradients (`train.clip`) or warm up longer \
-         (`train.warmup`), with `--allow-changes` where the run goes on{}",
-        batch(pictures)
+         (`train.warmup`), and resume with `--allow-changes`{}",
+        batch(images)
     )]
     NotFinite {
         /// The step, from 1.
         step: usize,
         /// What is not finite.
         what: String,
-        /// The pictures of the batch; none where it is the weights.
-        pictures: Vec<String>,
+        /// The images of the batch; empty where a weight is not finite.
+        images: Vec<String>,
     },
-    /// The settings are not what they were.
+    /// The settings have changed since the run started.
     #[error(
-        "{}: this run began with other settings:\n  {}\nleave them as they were, or say \
-         `--allow-changes` to resume with these",
+        "{}: this run started with different settings:\n  {}\nrestore them, or pass `--allow-changes` to \
+         resume with the new ones",
         run.display(),
         changes.join("\n  ")
     )]
     OtherSettings {
         /// The run's folder.
         run: std::path::PathBuf,
-        /// Where, what it was and what it is.
+        /// The setting, its old value and its new one.
         changes: Vec<String>,
     },
-    /// What was learnt is of another network or optimizer.
+    /// The trained state belongs to another network or optimizer.
     #[error(
-        "{}: what it has learnt does not fit the new settings ({reason}):\n  {}\nput back those of the \
-         network and the optimizer, or begin a new run",
+        "{}: the trained state does not fit the new settings ({reason}):\n  {}\nrestore those of the \
+         network and the optimizer, or start a new run",
         run.display(),
         changes.join("\n  ")
     )]
@@ -63,23 +63,23 @@ pub enum FitError {
         run: std::path::PathBuf,
         /// Where it does not fit.
         reason: String,
-        /// Where, what it was and what it is.
+        /// The setting, its old value and its new one.
         changes: Vec<String>,
     },
-    /// The run is to be shorter than it is.
+    /// The run is already longer than its new length.
     #[error(
-        "at `train.total`: {done} steps are done, and the run is to have {total}: set more, or keep the \
-         bundle that is in `best`"
+        "at `train.total`: {done} steps are done, but the run is set to {total}: set more, or use the \
+         bundle in `best`"
     )]
     Over {
         /// Steps done.
         done: usize,
-        /// Steps that it is to have.
+        /// Steps that are set.
         total: usize,
     },
-    /// The machine is too small.
+    /// The machine does not have enough memory.
     #[error(
-        "memory: this run needs about {}, and {} are free: {remedy} (or `run.check_memory = false`, at \
+        "memory: this run needs about {}, but only {} is free: {remedy} (or set `run.check_memory = false` at \
          your own risk)",
         size(*need),
         size(*free)
@@ -89,52 +89,52 @@ pub enum FitError {
         need: f64,
         /// Bytes that are free.
         free: f64,
-        /// What to do.
+        /// What to change.
         remedy: String,
     },
-    /// The data is not what it was.
+    /// The data has changed since the run started.
     #[error(
-        "{}: the data is not what this run began with:\n  {}\nput it back, or say `--allow-changes` to \
-         resume with this",
+        "{}: the data is not what this run started with:\n  {}\nrestore it, or pass `--allow-changes` to \
+         resume with the new data",
         run.display(),
         changes.join("\n  ")
     )]
     OtherData {
         /// The run's folder.
         run: std::path::PathBuf,
-        /// What, how many images, and the first of them.
+        /// The kind of each change, the number of images, and the first of them.
         changes: Vec<String>,
     },
-    /// The data is not what it was, in a way that would make scores wrong.
+    /// Images have changed sides, which would make scores wrong.
     #[error(
-        "{}: images are not on the sides that this run began with, so that what it was trained on would \
-         be validated on:\n  {}\nput data and settings back, or begin a new run",
+        "{}: images have moved between the training and validation sets since this run started, so it \
+         would be validated on images that it was trained on:\n  {}\nrestore data and settings, or start a new run",
         run.display(),
         changes.join("\n  ")
     )]
     OtherSides {
         /// The run's folder.
         run: std::path::PathBuf,
-        /// What, how many, and the first of them.
+        /// The kind of each change, the number of images, and the first of them.
         changes: Vec<String>,
     },
-    /// The data or the settings of a cross-validation are not what they were.
+    /// The data or the settings of a cross-validation have changed since it started.
     #[error(
-        "{}: the data or the settings are not what this cross-validation began with:\n  {}\nput them back, or begin a new one",
+        "{}: the data or the settings are not what this cross-validation started with:\n  {}\nrestore them, or start a new one",
         run.display(),
         changes.join("\n  ")
     )]
     OtherFolds {
         /// The cross-validation's folder.
         run: std::path::PathBuf,
-        /// What, how many, and the first of them.
+        /// The kind of each change, the number of images, and the first of them.
         changes: Vec<String>,
     },
-    /// There is nothing to begin from.
-    #[error("{}: the run has no checkpoint yet: they are written on its way", .0.display())]
+    /// The run has no checkpoint to start from.
+    #[error("{}: the run has no checkpoint yet: checkpoints are saved during training", .0.display())]
     NoCheckpoint(std::path::PathBuf),
-    /// Some parameters take no part.
-    #[error("these parameters get no gradient, a fault of the network's code: {}", .0.join(", "))]
+    /// Some parameters get no gradient.
+    #[error("these parameters get no gradient, a bug in the network's code: {}", .0.join(", "))]
     NoGradient(Vec<String>),
     /// A tensor operation failed.
     #[error(transparent)]
@@ -142,7 +142,7 @@ pub enum FitError {
 }
 
 impl FitError {
-    /// Whether it was refused, before a step was taken.
+    /// Returns whether the run was refused before a step was taken.
     pub fn is_refusal(&self) -> bool {
         use FitError::{
             Memory, Misfit, NoGradient, OtherData, OtherFolds, OtherSettings, OtherSides, Over,
@@ -163,15 +163,15 @@ impl FitError {
     }
 }
 
-/// The pictures of a batch, as the end of a sentence.
-fn batch(pictures: &[String]) -> String {
-    match pictures {
+/// Formats the images of a batch as the end of a message.
+fn batch(images: &[String]) -> String {
+    match images {
         [] => String::new(),
-        _ => format!("; the batch's pictures are {}", pictures.join(", ")),
+        _ => format!("; the batch's images are {}", images.join(", ")),
     }
 }
 
-/// Bytes as a person reads them.
+/// Formats a number of bytes.
 pub(crate) fn size(bytes: f64) -> String {
     let mib = bytes / f64::from(1 << 20);
     match mib < 1024.0 {

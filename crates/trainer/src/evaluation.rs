@@ -1,42 +1,41 @@
-//! What an evaluation during training tells: three scores of each question, and the one that the best
-//! model is chosen by.
+//! Evaluation during training: three scores of each scope, and the score that selects the best model.
 //!
-//! They are summed up as predictions come. No interval is shown, so none is made.
+//! They are accumulated as predictions arrive. No confidence interval is shown, so none is computed.
 
 use base::Task;
 use metrics::{Accuracy, LogLoss, MacroF1, Metric, Prediction, Projection, Total};
 
-/// The scores of one question that are told during training.
+/// The scores of one scope that are reported during training.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct MainScores {
-    /// The mean F1 of the classes.
+    /// Macro F1: the mean F1 of the classes.
     pub macro_f1: f64,
-    /// The share of right predictions.
+    /// Accuracy: the share of correct predictions.
     pub accuracy: f64,
-    /// The mean of -ln p of the true class.
+    /// Log loss: the mean of -ln p of the true class.
     pub log_loss: f64,
 }
 
-/// An evaluation, as predictions come.
+/// An evaluation in progress.
 pub(crate) struct Evaluation<'a> {
     scopes: Vec<(Projection, [Total<'static>; 3])>,
     best_by: Total<'a>,
-    /// The joint class that is predicted for each image.
+    /// The predicted joint class of each image.
     predicted: Vec<usize>,
 }
 
-/// An evaluation that is done.
+/// A finished evaluation.
 pub(crate) struct Evaluated {
     /// The joint classes first, then each factor.
     pub(crate) scores: Vec<MainScores>,
-    /// What the best model is chosen by.
+    /// The score that selects the best model.
     pub(crate) best_by: f64,
-    /// The joint class that is predicted for each image of the validation side.
+    /// The predicted joint class of each image of the validation set.
     pub(crate) predicted: Vec<usize>,
 }
 
 impl<'a> Evaluation<'a> {
-    /// No predictions yet.
+    /// Creates an evaluation without predictions.
     pub(crate) fn new(task: &Task, best_by: &'a dyn Metric) -> Evaluation<'a> {
         let totals = |projection: Projection| {
             let n = projection.n_classes();
@@ -54,7 +53,7 @@ impl<'a> Evaluation<'a> {
         }
     }
 
-    /// One more.
+    /// Adds a prediction.
     pub(crate) fn add(&mut self, it: &Prediction<'_>) {
         self.best_by.add(it);
         self.predicted.push(it.predicted);
@@ -64,7 +63,7 @@ impl<'a> Evaluation<'a> {
         }
     }
 
-    /// The scores.
+    /// Returns the scores.
     pub(crate) fn finish(self) -> Evaluated {
         let scores = |(_, totals): &(Projection, [Total<'static>; 3])| {
             let [macro_f1, accuracy, log_loss] = totals.each_ref().map(Total::score);
@@ -86,7 +85,7 @@ mod tests {
     use super::{Evaluation, MainScores};
 
     #[test]
-    fn an_evaluation_scores_as_the_report_does() {
+    fn evaluation_scores_match_the_report() {
         let task = Task::mask_gender_age();
         let p = |image: usize| {
             let mut p: Vec<f64> =

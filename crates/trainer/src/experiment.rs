@@ -1,6 +1,6 @@
-//! What a person writes: the settings of a run, from `configs/default.toml` upwards.
+//! The settings of a run: a config's layers over `configs/default.toml`.
 //!
-//! Sections have no defaults of their own: every setting stands, with a comment, in `default.toml`.
+//! Sections have no defaults in code: every setting is in `default.toml`, with a comment.
 
 use std::path::{Path, PathBuf};
 
@@ -31,41 +31,44 @@ use crate::{
 /// The bottom layer of every experiment.
 pub const DEFAULT: &str = include_str!("../../../configs/default.toml");
 
+/// The first line of a run's `config.toml`. Its number changes with names of settings, files or columns.
+const FORMAT: &str = "# maskfit run, format 2";
+
 /// All settings of a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Experiment {
     /// The root of all randomness.
     pub seed: Seed,
-    /// Threads that compute; 0 for all of the machine's. Changes no result.
+    /// Compute threads; 0 for all of the machine's. Does not change results.
     pub threads: usize,
-    /// Where the run is kept.
+    /// The run's folder.
     pub run: RunSection,
-    /// What is trained on.
+    /// The data set.
     pub data: DataSection,
-    /// What happens to pictures.
+    /// Preprocessing and augmentation.
     pub augment: AugmentSection,
     /// The network.
     pub model: ModelSection,
-    /// What is asked of its features.
+    /// The head on the network's features.
     pub head: HeadConfig,
-    /// What it descends on.
+    /// The training loss.
     pub loss: LossConfig,
-    /// How it descends.
+    /// The optimizer.
     pub optim: OptimConfig,
-    /// Who learns how fast.
+    /// The parameter groups: learning rates and weight decay.
     pub groups: GroupsSection,
-    /// How fast, and when.
+    /// The learning-rate schedule.
     pub schedule: ScheduleConfig,
-    /// What is averaged over time.
+    /// The averaging of weights.
     pub average: AverageConfig,
-    /// How long.
+    /// The training loop.
     pub train: TrainSection,
-    /// How it is judged on the way.
+    /// Evaluation during training.
     pub eval: EvalSection,
-    /// What a killed run goes on from.
+    /// Checkpoints, which an interrupted run resumes from.
     pub checkpoint: CheckpointSection,
-    /// Where its numbers go while it goes. Changes no result.
+    /// The trackers that log metrics. Does not change results.
     pub track: Vec<TrackConfig>,
 }
 
@@ -77,7 +80,7 @@ pub struct RunSection {
     pub name: String,
     /// The folder of all runs.
     pub dir: PathBuf,
-    /// Whether a run that needs more memory than is free is refused.
+    /// Whether to refuse a run that needs more memory than is free.
     pub check_memory: bool,
 }
 
@@ -85,27 +88,27 @@ pub struct RunSection {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DataSection {
-    /// Where examples come from.
+    /// The source of the examples.
     pub source: SourceConfig,
-    /// Who is held out.
+    /// The split into training and validation sets.
     pub split: SplitConfig,
-    /// Who is held out is drawn from this, and so stays when `seed` changes.
+    /// The seed of the split, which stays the same when `seed` changes.
     pub split_seed: Seed,
-    /// Which fold of the split is held out, from 0.
+    /// The validation fold of the split, from 0 to below its number of folds.
     pub fold: usize,
-    /// Where ages are cut for training; empty for where they are scored.
+    /// The class limits of ages in training, ascending; empty for those of scoring.
     pub training_cuts: Vec<f64>,
-    /// Reviewed tables of doubtful labels, whose decisions are carried out.
+    /// Reviewed tables of label issues, whose decisions are applied.
     pub reviewed: Vec<PathBuf>,
-    /// Ages that are not trained on.
+    /// Ages excluded from training.
     pub leave_out_ages: Vec<f64>,
-    /// Which examples an epoch sees.
+    /// The sampler, which selects the examples of an epoch.
     pub sampler: SamplerConfig,
-    /// Threads that load pictures. Changes no result.
-    pub n_loaders: usize,
-    /// Batches that wait in memory at most.
-    pub n_ahead: usize,
-    /// Pictures with more pixels are refused.
+    /// Loader threads. Does not change results.
+    pub num_workers: usize,
+    /// The maximum number of batches loaded ahead.
+    pub prefetch: usize,
+    /// The maximum number of pixels of an image; larger ones are refused.
     pub max_pixels: u64,
 }
 
@@ -113,13 +116,13 @@ pub struct DataSection {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AugmentSection {
-    /// In training, in order.
+    /// The transforms of training images, in order.
     pub train: Vec<Step>,
-    /// In validation and serving, in order.
+    /// The transforms in validation and inference, in order.
     pub eval: Vec<Step>,
-    /// What colours are normalised with.
+    /// The mean and standard deviation of the normalisation.
     pub statistics: StatisticsConfig,
-    /// What happens to the rows of a batch in training, in order.
+    /// The mixing of the rows of a training batch, in order.
     pub mix: Vec<MixOpConfig>,
 }
 
@@ -127,10 +130,10 @@ pub struct AugmentSection {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ModelSection {
-    /// What turns pictures into features.
+    /// The backbone, which computes features from images.
     pub backbone: BackboneConfig,
-    /// A file of published weights, or a name that the program finds one by; empty to start from
-    /// scratch.
+    /// A file of published weights, or a name by which the program finds one; empty for random
+    /// initialisation.
     pub pretrained: PathBuf,
 }
 
@@ -138,23 +141,23 @@ pub struct ModelSection {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TrainSection {
-    /// The whole run.
+    /// The length of the run.
     pub total: Length,
-    /// How long the learning rate rises at the beginning.
+    /// The length of the learning-rate warm-up.
     pub warmup: Length,
-    /// Pictures a step.
+    /// Images per step.
     pub batch_size: usize,
-    /// Whether an epoch leaves out the pictures that fill no batch.
+    /// Whether to skip the images of an epoch that do not fill a batch.
     pub drop_last: bool,
-    /// Parts that a batch goes through the network in, one after the other: the more, the less memory.
+    /// Gradient accumulation: parts per batch. More parts need less memory.
     pub accumulate: usize,
-    /// What happens to gradients that are too large.
+    /// Gradient clipping.
     pub clip: ClipConfig,
-    /// Parts of the network that do not learn for a while.
+    /// Parts of the network that are frozen for some time.
     pub freeze: Vec<Freeze>,
-    /// Smaller pictures in the first epochs.
+    /// Progressive resizing: smaller images in the first epochs.
     pub sizes: Vec<Size>,
-    /// Evaluations without a better one after which the run ends; 0 for never.
+    /// Early stopping: evaluations without improvement after which the run ends; 0 for never.
     pub patience: usize,
 }
 
@@ -162,11 +165,11 @@ pub struct TrainSection {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EvalSection {
-    /// How often.
+    /// The interval between evaluations.
     pub every: Length,
-    /// What the best model is the best by.
+    /// The metric that selects the best model.
     pub best_by: MetricConfig,
-    /// Pictures at once. Changes no result but by rounding.
+    /// Images per batch. Changes results by rounding only.
     pub batch_size: usize,
 }
 
@@ -174,19 +177,26 @@ pub struct EvalSection {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CheckpointSection {
-    /// How often; and after each evaluation.
+    /// The interval between checkpoints; one is also saved after each evaluation.
     pub every: Length,
-    /// And after so many minutes; 0 for never by the clock.
+    /// The maximum number of minutes between checkpoints; 0 for no limit.
     pub minutes: f64,
-    /// How many stay.
+    /// The number of checkpoints kept.
     pub keep: usize,
 }
 
-/// Settings that change no result.
-const WITHOUT_EFFECT: [&str; 7] =
-    ["threads", "run", "data.n_loaders", "data.n_ahead", "data.max_pixels", "checkpoint", "track"];
+/// Settings that do not change results.
+const WITHOUT_EFFECT: [&str; 7] = [
+    "threads",
+    "run",
+    "data.num_workers",
+    "data.prefetch",
+    "data.max_pixels",
+    "checkpoint",
+    "track",
+];
 
-/// What differs between two tables of settings: where, what it was and what it is.
+/// Returns the differences between two tables of settings: the setting, its old value and its new one.
 pub(crate) fn differences(before: &toml::Table, after: &toml::Table) -> Vec<String> {
     let mut found = Vec::new();
     let names: std::collections::BTreeSet<&String> = before.keys().chain(after.keys()).collect();
@@ -198,19 +208,19 @@ pub(crate) fn differences(before: &toml::Table, after: &toml::Table) -> Vec<Stri
             }
             (before, after) if before == after => {}
             (before, after) => {
-                let said =
-                    |it: Option<&toml::Value>| it.map_or("nothing".to_owned(), ToString::to_string);
-                found.push(format!("{name} was {}, and is {}", said(before), said(after)));
+                let text =
+                    |it: Option<&toml::Value>| it.map_or("not set".to_owned(), ToString::to_string);
+                found.push(format!("{name} was {}, now {}", text(before), text(after)));
             }
         }
     }
     found
 }
 
-/// The files and folders that a source names.
+/// Adds the files and folders of a source to `places`.
 fn places_of<'a>(source: &'a SourceConfig, at: &str, places: &mut Vec<(String, &'a Path)>) {
     match source {
-        SourceConfig::People(_) => {}
+        SourceConfig::SyntheticPeople(_) => {}
         SourceConfig::MaskProfiles(it) => {
             places.push((format!("{at}.root"), &it.root));
             places.extend(numbered(&format!("{at}.label_fixes"), &it.label_fixes));
@@ -228,14 +238,14 @@ fn numbered<'a>(at: &str, paths: &'a [PathBuf]) -> impl Iterator<Item = (String,
 }
 
 impl Experiment {
-    /// Lays `layers` over the default settings.
+    /// Loads an experiment from `layers` over the default settings.
     ///
-    /// Where they ask for published weights, on a network that is published, there is one more layer
-    /// between: images as these weights want them. So they are what `[augment]` is where the layers
-    /// leave it out. Once the file of weights is there, [`Experiment::load_with`] goes by what it says.
+    /// If they set published weights, for a network that has some, the preprocessing of these weights is a
+    /// layer in between: the `[augment]` section where the layers leave it out. Once the weights file is
+    /// available, [`Experiment::load_with`] uses the preprocessing that the file determines.
     ///
     /// # Errors
-    /// The first layer that does not fit, and where.
+    /// The first invalid layer, and where.
     pub fn load(layers: &[Layer]) -> Result<Experiment, ConfigError> {
         let default = Layer::from_toml("configs/default.toml", DEFAULT)?;
         let experiment: Experiment = load(&default, layers)?;
@@ -245,37 +255,53 @@ impl Experiment {
         }
     }
 
-    /// Lays `layers` over the default settings, with images as weights want them between.
+    /// Loads an experiment from `layers` over the default settings, with the preprocessing of weights in
+    /// between.
+    ///
+    /// - `name`: the name of the weights, for error messages.
     pub(crate) fn load_over(
         layers: &[Layer],
         name: String,
         input: &Input,
     ) -> Result<Experiment, ConfigError> {
         let default = Layer::from_toml("configs/default.toml", DEFAULT)?;
-        let wanted = Layer::new(name, AugmentSection::wanted(input).layer());
-        load(&default, &[&[wanted], layers].concat())
+        let published = Layer::new(name, AugmentSection::of_input(input).layer());
+        load(&default, &[&[published], layers].concat())
     }
 
-    /// The experiment of a run's `config.toml`.
+    /// Parses a run's `config.toml`.
     ///
     /// # Errors
-    /// A text that is none, or has settings that do not fit.
+    /// The text is not a config, or has invalid settings.
     pub(crate) fn of_run(config: &str) -> Result<Experiment, ConfigError> {
-        Experiment::load(&[Layer::from_toml("config.toml", config)?])
+        Experiment::load(&[Experiment::layer_of_run("config.toml", config)?])
     }
 
-    /// Reads the data, and carries out what reviewed tables decide.
+    /// Parses a run's `config.toml` as a layer.
+    ///
+    /// - `name`: the name of the file in errors.
     ///
     /// # Errors
-    /// Whatever is wrong with the data or the tables.
+    /// The text is not a config, or another version of the program wrote it.
+    pub fn layer_of_run(name: &str, config: &str) -> Result<Layer, ConfigError> {
+        match config.lines().next() {
+            Some(FORMAT) => Layer::from_toml(name, config),
+            _ => Err(ConfigError::Format { name: name.to_owned(), expected: FORMAT }),
+        }
+    }
+
+    /// Reads the data, and applies the decisions of reviewed tables.
+    ///
+    /// # Errors
+    /// Everything that is wrong with the data or the tables.
     pub fn manifest(&self, context: &Context<'_>) -> Result<Manifest, SourceError> {
         self.reviewed(self.data.source.get().read(context)?, context)
     }
 
-    /// As [`Experiment::manifest`], without opening a picture: what does not fit is left out.
+    /// As [`Experiment::manifest`], without opening an image: inconsistent data is left out.
     ///
     /// # Errors
-    /// Data that cannot be listed, and whatever is wrong with the tables.
+    /// The data cannot be listed, or a table is invalid.
     pub fn listing(&self, context: &Context<'_>) -> Result<Manifest, SourceError> {
         self.reviewed(self.data.source.get().list(context)?.0, context)
     }
@@ -295,37 +321,38 @@ impl Experiment {
         Ok(manifest)
     }
 
-    /// Steps done when the backbone begins to learn, if the schedule lets it rest; else after the warm-up.
-    pub fn awake(&self, epochs: &Epochs) -> usize {
-        epochs.steps_of(self.awake_in_whole(epochs))
+    /// Returns the number of steps after which the schedule unfreezes the backbone; the end of the warm-up if
+    /// the schedule does not freeze it.
+    pub fn unfreezes(&self, epochs: &Epochs) -> usize {
+        epochs.steps_of(self.unfreezes_in_whole(epochs))
     }
 
-    /// The same, in steps of the whole run where only some of them are taken.
-    fn awake_in_whole(&self, epochs: &Epochs) -> usize {
-        let rest = self.schedule.get().rest().map_or(0, |it| it.of_whole(epochs));
-        self.train.warmup.of_whole(epochs) + rest
+    /// As [`Experiment::unfreezes`], in steps of the whole run, where only some of them are taken.
+    fn unfreezes_in_whole(&self, epochs: &Epochs) -> usize {
+        let frozen = self.schedule.get().frozen().map_or(0, |it| it.of_whole(epochs));
+        self.train.warmup.of_whole(epochs) + frozen
     }
 
-    /// What does not learn for a while: by the schedule, and by itself.
+    /// Returns what is frozen and when: by the schedule, and by `train.freeze`.
     pub(crate) fn freezes(&self, epochs: &Epochs) -> Vec<Freeze> {
-        let until = |_| Length::Steps(self.awake_in_whole(epochs));
-        let by_schedule = self.schedule.get().rest().map(until).map(Freeze::backbone);
+        let until = |_| Length::Steps(self.unfreezes_in_whole(epochs));
+        let by_schedule = self.schedule.get().frozen().map(until).map(Freeze::backbone);
         by_schedule.into_iter().chain(self.train.freeze.iter().cloned()).collect()
     }
 
-    /// What the optimizer is told after `step` steps.
+    /// Returns the optimizer's rates after `step` steps.
     ///
-    /// - `scores`: what evaluations so far came to.
+    /// - `scores`: the scores of all evaluations so far.
     pub fn rates(&self, epochs: &Epochs, step: usize, scores: &[f64]) -> Rates {
         let at = |step| Clock { step, total: epochs.total(), epoch: epochs.epoch(step) };
         let warm = at(self.train.warmup.to_steps(epochs));
-        let rates = self.schedule.rates(&at(step), &warm, &at(self.awake(epochs)));
+        let rates = self.schedule.rates(&at(step), &warm, &at(self.unfreezes(epochs)));
         let more_is_better = self.eval.best_by.get().more_is_better();
         let left = self.schedule.get().left(scores, more_is_better);
         Rates { lr: rates.lr * left, ..rates }
     }
 
-    /// The files and folders that the data comes from, each with the setting that names it.
+    /// Returns the files and folders of the data, each with the setting that contains it.
     pub fn places(&self) -> Vec<(String, &Path)> {
         let mut places = Vec::new();
         places_of(&self.data.source, "data.source", &mut places);
@@ -333,17 +360,17 @@ impl Experiment {
         places
     }
 
-    /// The settings as a file that repeats the run.
+    /// Formats the settings as a config that repeats the run.
     pub fn to_toml(&self) -> String {
-        toml::to_string(self).expect("an experiment is TOML")
+        format!("{FORMAT}\n{}", toml::to_string(self).expect("an experiment is TOML"))
     }
 
-    /// The settings as a table.
+    /// Returns the settings as a table.
     pub(crate) fn to_table(&self) -> toml::Table {
         toml::Table::try_from(self).expect("an experiment is TOML")
     }
 
-    /// The settings that results depend on: what a run goes on with as it began.
+    /// Returns the settings that results depend on: those that must not change when a run is resumed.
     pub fn essence(&self) -> toml::Table {
         let mut table = self.to_table();
         for path in WITHOUT_EFFECT {
@@ -356,7 +383,7 @@ impl Experiment {
         table
     }
 
-    /// What is wrong with settings that fit their types: where, and what.
+    /// Returns a message for each invalid setting, although its type is valid: where, and what.
     pub fn problems(&self) -> Vec<String> {
         let mut problems = Vec::new();
         let mut note = |path: &str, problem: Option<String>| {
@@ -372,17 +399,19 @@ impl Experiment {
         let random = self.augment.eval.iter().find(|it| it.is_random());
         note(
             "augment.eval",
-            random.map(|it| format!("`{}` is left to chance, which serving is not", it.op.kind())),
+            random.map(|it| {
+                format!("`{}` is random, but inference must be deterministic", it.op.kind())
+            }),
         );
         note("loss", self.loss.get().problem());
         note("data.sampler", self.data.sampler.get().problem());
         let age = self.data.leave_out_ages.iter().find(|it| !it.is_finite());
-        note("data.leave_out_ages", age.map(|it| format!("an age is a number of years, not {it}")));
+        note("data.leave_out_ages", age.map(|it| format!("an age must be finite, not {it}")));
         for (idx, op) in self.augment.mix.iter().enumerate() {
             let path = format!("augment.mix[{idx}]");
             note(&path, op.get().problem());
             let is_never = op.get().until().is_some_and(Length::is_none);
-            note(&path, is_never.then(|| "`until` is longer than nothing".to_owned()));
+            note(&path, is_never.then(|| "`until` must be greater than 0".to_owned()));
         }
         note("optim", self.optim.get().problem());
         note("groups", self.groups.problem());
@@ -393,11 +422,13 @@ impl Experiment {
         note("head", self.head.get().problem());
         let best_by = self.eval.best_by.get();
         note("eval.best_by", best_by.problem());
-        // The heads that learn from ages are those that say years.
+        // The heads that are trained on ages are those that predict them.
         let is_ageless = best_by.needs_years() && !self.head.get().needs_ages();
         let what = || {
             let (metric, head) = (self.eval.best_by.kind(), self.head.kind());
-            format!("`{metric}` judges years, and the head `{head}` says none: choose another")
+            format!(
+                "`{metric}` scores predicted ages, but the head `{head}` predicts none: choose another"
+            )
         };
         note("eval.best_by", is_ageless.then(what));
         let statistics = self.augment.statistics.get().known();
@@ -405,9 +436,10 @@ impl Experiment {
         let count = |n: usize, most: usize| {
             (n == 0 || n > most).then(|| format!("is from 1 to {most}, not {n}"))
         };
-        note("threads", count(self.threads.max(1), 1024));
-        note("data.n_loaders", count(self.data.n_loaders, 1024));
-        note("data.n_ahead", count(self.data.n_ahead, 1024));
+        let is_more = self.threads > 1024;
+        note("threads", is_more.then(|| format!("is from 0 to 1024, not {}", self.threads)));
+        note("data.num_workers", count(self.data.num_workers, 1024));
+        note("data.prefetch", count(self.data.prefetch, 1024));
         note("train.batch_size", count(self.train.batch_size, 1 << 20));
         for (idx, Size { size, batch_size, .. }) in self.train.sizes.iter().enumerate() {
             let is_size = size.iter().all(|it| (1..=1 << 14).contains(it));
@@ -419,29 +451,32 @@ impl Experiment {
         note("train.accumulate", count(self.train.accumulate, 1 << 20));
         let batch_sizes = self.train.sizes.iter().filter_map(|it| it.batch_size);
         let smallest = batch_sizes.fold(self.train.batch_size, usize::min);
-        let is_cut_up = self.train.accumulate > smallest;
-        let what = || format!("a batch of {smallest} has no more than {smallest} parts");
-        note("train.accumulate", is_cut_up.then(what));
+        let is_too_many = self.train.accumulate > smallest;
+        let what = || format!("must be at most {smallest}, the smallest batch size");
+        note("train.accumulate", is_too_many.then(what));
         note("checkpoint.keep", count(self.checkpoint.keep, 1 << 20));
         let CheckpointSection { every, minutes, .. } = self.checkpoint;
-        note("checkpoint.every", every.is_none().then(|| "is longer than nothing".to_owned()));
+        note("checkpoint.every", every.is_none().then(|| "must be greater than 0".to_owned()));
         let is_time = (0.0..1e9).contains(&minutes);
         note("checkpoint.minutes", (!is_time).then(|| format!("is 0 or more, not {minutes}")));
         for (idx, it) in self.track.iter().enumerate() {
             let path = format!("track[{idx}]");
             note(&path, it.get().problem());
             let is_twice = self.track[..idx].iter().any(|before| before.kind() == it.kind());
-            note(&path, is_twice.then(|| format!("`{}` is there twice", it.kind())));
+            note(&path, is_twice.then(|| format!("`{}` is listed twice", it.kind())));
         }
         note("eval.batch_size", count(self.eval.batch_size, 1 << 20));
-        note("eval.every", self.eval.every.is_none().then(|| "is longer than nothing".to_owned()));
+        note("eval.every", self.eval.every.is_none().then(|| "must be greater than 0".to_owned()));
         let name = self.run.name.as_str();
         let is_name = !name.contains(['/', '\\']) && !name.starts_with('.') && name == name.trim();
-        note("run.name", (!is_name).then(|| "is a folder's name, without `/`".to_owned()));
+        note("run.name", (!is_name).then(|| "must be a folder name, without `/`".to_owned()));
         let is_taken = name == "latest";
-        note("run.name", is_taken.then(|| "`latest` stands for the newest run".to_owned()));
+        note("run.name", is_taken.then(|| "`latest` is reserved for the newest run".to_owned()));
         let no_dir = self.run.dir.as_os_str().is_empty();
-        note("run.dir", no_dir.then(|| "is the folder of all runs, such as \"runs\"".to_owned()));
+        note(
+            "run.dir",
+            no_dir.then(|| "must be the folder of all runs, such as \"runs\"".to_owned()),
+        );
         problems
     }
 }

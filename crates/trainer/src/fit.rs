@@ -1,7 +1,7 @@
 //! The training loop.
 //!
-//! It reads from top to bottom in the order of ARCHITECTURE.md's table.
-//! A step is a function of its number: resuming at step n is running from step n.
+//! It reads from top to bottom in the order of the steps in ARCHITECTURE.md's table.
+//! A step is a function of its number: resuming at step n equals having run to step n.
 
 use std::{
     rc::Rc,
@@ -10,12 +10,13 @@ use std::{
 };
 
 use data::Loader;
-use infer::{Bundle, GradedWriter, Member, Predictor};
+use infer::{Bundle, LabelledWriter, Member, Predictor};
 use metrics::{Evaluation as Reporting, Prediction, Report, argmax};
 use models::Model;
 
 use crate::{
     begin::begin,
+    callback::Callback,
     checkpoint::{Best, State, Writer},
     error::FitError,
     evaluation::{Evaluated, Evaluation},
@@ -25,148 +26,147 @@ use crate::{
     log::{Log, Pace, split_csv},
     outcome::{Ended, Outcome},
     plan::Plan,
-    profile::Verb,
+    profile::Activity,
     record::{self, Record},
     report::write_tables,
     run::{Run, RunError},
     tracking::{self, Tracking},
-    watch::Watch,
 };
 
-/// Trains, from the beginning or from the run's checkpoint, to the end or until asked to stop.
+/// Trains a run from the beginning or from its checkpoint, to the end or until the callback stops it.
 ///
 /// # Errors
-/// Whatever keeps it from going on; what was saved before is whole.
-pub fn fit(plan: &Plan, run: &Run, watch: &dyn Watch) -> Result<Ended, FitError> {
+/// The run cannot start or continue; what was saved before remains intact.
+pub fn fit(plan: &Plan, run: &Run, callback: &dyn Callback) -> Result<Ended, FitError> {
     let record = Record::of(plan);
-    let (learner, state) = begin(plan, run, &record, watch)?;
+    let (learner, state) = begin(plan, run, &record, callback)?;
     if state.step == 0 {
         run.write("split.csv", &split_csv(plan))?;
         run.write(record::FILE, record.text())?;
     }
     let data = record.fingerprint().to_owned();
     drop(record);
-    let note = |it: &str| watch.note(it);
+    let note = |it: &str| callback.note(it);
     let mut tracking = Tracking::open(plan, run, state.step, &note);
-    let ended = train(plan, run, watch, learner, state, data, &mut tracking);
+    let ended = train(plan, run, callback, learner, state, data, &mut tracking);
     tracking.finish(&ended);
     ended
 }
 
-/// From a step on.
+/// Trains from a step on.
 fn train(
     plan: &Plan,
     run: &Run,
-    watch: &dyn Watch,
+    callback: &dyn Callback,
     mut learner: Learner,
     mut state: State,
     data: String,
     tracking: &mut Tracking<'_>,
 ) -> Result<Ended, FitError> {
     let mut log = Log::open(plan, run, state.step)?;
-    let mut keeper = Keeper::start(plan, run, data, &log, tracking)?;
+    let mut saver = Saver::start(plan, run, data, &log, tracking)?;
     let mut pace = Pace::start();
     let mut loader: Option<Loader> = None;
     let mut busy = Duration::ZERO;
     let profile = learner.profile();
 
     if is_over(plan, &state) && state.best.is_none() {
-        // What was the best is none any more, and no evaluation is to come.
-        let bundle = bundle_of(plan, &learner.answering(plan, state.step)?);
-        let score = evaluate(plan, &bundle, watch)?.best_by;
+        // The best evaluation was reset, and no other will follow.
+        let bundle = bundle_of(plan, &learner.for_inference(plan, state.step)?);
+        let score = evaluate(plan, &bundle, callback)?.best_by;
         bundle.stage(&run.best(), &state.step.to_string())?;
         state.note(score, true);
-        keeper.keep(plan, &learner, &state)?;
+        saver.save(plan, &learner, &state)?;
     }
     while !is_over(plan, &state) {
         let clock = plan.clock(state.step);
         let (epoch_idx, n_done) = plan.epochs.find(clock.step);
         let is_begun = loader.is_some();
-        let loader = loader.get_or_insert_with(|| load_epoch(plan, state.step)); // pick, see
+        let loader = loader.get_or_insert_with(|| load_epoch(plan, state.step)); // 2, 3: sample, load
         let next_epoch = clock.step - n_done + plan.epochs.n_steps(epoch_idx);
         if (!is_begun || n_done == 0) && next_epoch < plan.epochs.total() {
-            // Its first batches are made while the last ones of this epoch are learnt from.
+            // Its first batches are loaded while the last ones of this epoch are trained on.
             loader.add(epoch(plan, next_epoch));
         }
         let waited = loader.waited();
-        let batch = profile.time(Verb::Gather, || loader.next()); //               gather
+        let batch = profile.time(Activity::DataWait, || loader.next()); //          4: batch
         let batch = batch.expect("an epoch has a batch for each step")?;
         pace.waited += loader.waited() - waited;
         let busy_now = loader.busy();
-        profile.saw(busy_now - busy);
+        profile.add_loading(busy_now - busy);
         busy = busy_now;
 
         let rates = plan.experiment.rates(&plan.epochs, state.step, &state.scores);
-        let judged = learner.step(plan, &batch, &clock, rates)?; //                think, judge, learn
+        let result = learner.step(plan, &batch, &clock, rates)?; // 5-7: forward, loss, backward
 
         state.step += 1;
-        state.loss_sum += judged.loss;
+        state.loss_sum += result.loss;
         state.n_losses += 1;
-        pace.n_pictures += batch.collages.len();
+        pace.n_images += batch.samples.len();
         let lr = plan.experiment.optim.get().lr() * rates.lr;
-        log.step(watch, plan, &state, judged.loss, lr, batch.collages.len(), &pace)?;
-        let mut numbers = tracking::of_step(plan.clock(state.step).epoch, &judged, lr);
+        log.step(callback, plan, &state, result.loss, lr, batch.samples.len(), &pace)?;
+        let mut numbers = tracking::of_step(plan.clock(state.step).epoch, &result, lr);
 
         let is_last = state.step == plan.epochs.total();
         let is_evaluated = is_last || plan.experiment.eval.every.is_up(state.step, &plan.epochs);
         if is_evaluated {
             let trained = pace.elapsed();
-            let bundle = bundle_of(plan, &learner.answering(plan, state.step)?);
-            let valid = profile.time(Verb::Answer, || evaluate(plan, &bundle, watch))?;
+            let bundle = bundle_of(plan, &learner.for_inference(plan, state.step)?);
+            let valid = profile.time(Activity::Evaluate, || evaluate(plan, &bundle, callback))?;
             let score = valid.best_by;
             let is_best = state.is_best(score, plan);
             if is_best {
-                // It is the run's best once the checkpoint is on disk that knows of it.
-                let save = || bundle.stage(&run.best(), &state.step.to_string()); // keep
-                profile.time(Verb::Keep, save)?;
+                // It becomes the run's best once the checkpoint that records it is on disk.
+                let save = || bundle.stage(&run.best(), &state.step.to_string()); // 8: save
+                profile.time(Activity::Save, save)?;
             }
             state.note(score, is_best);
-            let report = log.epoch(watch, plan, &state, &valid, is_best, trained, &pace)?;
+            let report = log.epoch(callback, plan, &state, &valid, is_best, trained, &pace)?;
             numbers.extend(tracking::of_evaluation(&report));
             let model = &bundle.members[0].model;
-            tracking.show(plan, state.step, model, &valid.predicted, watch);
+            tracking.show(plan, state.step, model, &valid.predicted, callback);
             (state.loss_sum, state.n_losses) = (0.0, 0);
             pace = Pace::start();
         }
-        profile.time(Verb::Keep, || tracking.scalars(state.step, &numbers));
-        let asked_to_stop = watch.asks_to_stop() && !is_over(plan, &state);
-        profile.time(Verb::Keep, || match is_evaluated || asked_to_stop {
-            true => keeper.keep(plan, &learner, &state),
-            false => keeper.keep_if_due(plan, &learner, &state),
+        profile.time(Activity::Save, || tracking.scalars(state.step, &numbers));
+        let is_stopped = callback.should_stop() && !is_over(plan, &state);
+        profile.time(Activity::Save, || match is_evaluated || is_stopped {
+            true => saver.save(plan, &learner, &state),
+            false => saver.save_if_due(plan, &learner, &state),
         })?;
-        if asked_to_stop {
-            keeper.finish()?;
-            watch.profile(&profile);
+        if is_stopped {
+            saver.finish()?;
+            callback.profile(&profile);
             return Ok(Ended::Stopped { step: state.step });
         }
     }
-    keeper.finish()?;
-    watch.profile(&profile);
+    saver.finish()?;
+    callback.profile(&profile);
     if state.step < plan.epochs.total() {
-        watch.note(&format!(
-            "no better for {} evaluations (`train.patience`): it ends after step {} of {}",
+        callback.note(&format!(
+            "no improvement in {} evaluations (`train.patience`): stopping early after step {} of {}",
             state.n_since_best,
             state.step,
             plan.epochs.total()
         ));
     }
-    finish(plan, run, &state, watch)
+    finish(plan, run, &state, callback)
 }
 
-/// Whether there is no step left to take.
+/// Returns whether the run has no further step.
 fn is_over(plan: &Plan, state: &State) -> bool {
     let patience = plan.experiment.train.patience;
     state.step >= plan.epochs.total() || (patience > 0 && state.n_since_best >= patience)
 }
 
 impl State {
-    /// Whether a score is the best so far.
+    /// Returns whether a score is the best so far.
     fn is_best(&self, score: f64, plan: &Plan) -> bool {
         let metric = plan.experiment.eval.best_by.get();
         self.best.is_none_or(|it| metric.improves(score, it.score))
     }
 
-    /// Remembers an evaluation.
+    /// Records an evaluation.
     fn note(&mut self, score: f64, is_best: bool) {
         self.scores.push(score);
         self.n_since_best = if is_best { 0 } else { self.n_since_best + 1 };
@@ -176,36 +176,36 @@ impl State {
     }
 }
 
-/// When checkpoints are written.
-struct Keeper {
+/// Saves checkpoints when they are due.
+struct Saver {
     writer: Writer,
     /// The fingerprint of the data.
     data: String,
     written: Instant,
 }
 
-impl Keeper {
+impl Saver {
     fn start(
         plan: &Plan,
         run: &Run,
         data: String,
         log: &Log,
         tracking: &Tracking<'_>,
-    ) -> Result<Keeper, FitError> {
+    ) -> Result<Saver, FitError> {
         let mut tables = log.files()?;
         tables.extend(tracking.tables());
         let writer = Writer::start(run, plan.experiment.checkpoint.keep, tables)?;
-        Ok(Keeper { writer, data, written: Instant::now() })
+        Ok(Saver { writer, data, written: Instant::now() })
     }
 
-    /// Writes one now.
-    fn keep(&mut self, plan: &Plan, learner: &Learner, state: &State) -> Result<(), FitError> {
+    /// Saves a checkpoint now.
+    fn save(&mut self, plan: &Plan, learner: &Learner, state: &State) -> Result<(), FitError> {
         self.written = Instant::now();
         Ok(self.writer.write(learner.checkpoint(plan, state, &self.data)?)?)
     }
 
-    /// Writes one where the settings want it, unless the one before is still being written.
-    fn keep_if_due(
+    /// Saves a checkpoint if the settings require one, unless the previous one is still being written.
+    fn save_if_due(
         &mut self,
         plan: &Plan,
         learner: &Learner,
@@ -216,37 +216,38 @@ impl Keeper {
         let is_due = every.is_up(state.step, &plan.epochs)
             || (minutes > 0.0 && self.written.elapsed().as_secs_f64() >= 60.0 * minutes);
         match is_due && self.writer.is_idle() {
-            true => self.keep(plan, learner, state),
+            true => self.save(plan, learner, state),
             false => Ok(()),
         }
     }
 
-    /// Waits until all of them are on disk.
+    /// Waits until all checkpoints are on disk.
     fn finish(self) -> Result<(), FitError> {
         Ok(self.writer.finish()?)
     }
 }
 
+/// Returns the bundle of a model and the plan's evaluation pipeline.
 fn bundle_of(plan: &Plan, model: &Rc<Model>) -> Bundle {
     let member = Member { model: Rc::clone(model), pipeline: plan.eval_pipeline.clone() };
     Bundle { task: plan.task.clone(), members: vec![member] }
 }
 
-/// Predicts some of the plan's images, and hands each prediction on beside the truth, with the image's
-/// position in the plan.
+/// Predicts some of the plan's images, and passes each prediction with its labels to `each`, together with
+/// the image's position in the plan.
 fn predict(
     plan: &Plan,
     bundle: &Bundle,
     side: &[usize],
     what: &str,
-    watch: &dyn Watch,
+    callback: &dyn Callback,
     each: &mut dyn FnMut(usize, &Prediction<'_>) -> Result<(), FitError>,
 ) -> Result<(), FitError> {
-    let pictures: Arc<[_]> = side.iter().map(|&it| plan.pictures[it].clone()).collect();
+    let images: Arc<[_]> = side.iter().map(|&it| plan.images[it].clone()).collect();
     let predictor = Predictor::new(bundle.clone(), &plan.device);
     let mut n_done = 0;
     predictor.predict_each(
-        &pictures,
+        &images,
         plan.serving(),
         &mut |infer::Prediction { probabilities, years }| {
             let idx = side[n_done];
@@ -259,35 +260,40 @@ fn predict(
                 age: plan.ages[idx],
             };
             n_done += 1;
-            watch.progress(what, n_done, side.len());
+            callback.progress(what, n_done, side.len());
             each(idx, &it)
         },
     )
 }
 
-/// Evaluates on the people held out, for what is told during training.
-fn evaluate(plan: &Plan, bundle: &Bundle, watch: &dyn Watch) -> Result<Evaluated, FitError> {
+/// Evaluates a bundle on the validation set, for the reports during training.
+fn evaluate(plan: &Plan, bundle: &Bundle, callback: &dyn Callback) -> Result<Evaluated, FitError> {
     let mut evaluation = Evaluation::new(&plan.task, plan.experiment.eval.best_by.get());
-    predict(plan, bundle, &plan.sides.valid, "validating", watch, &mut |_, it| {
+    predict(plan, bundle, &plan.sides.valid, "validating", callback, &mut |_, it| {
         evaluation.add(it);
         Ok(())
     })?;
     Ok(evaluation.finish())
 }
 
-/// Scores the best bundle, as it was saved, and writes the run's last files.
-fn finish(plan: &Plan, run: &Run, state: &State, watch: &dyn Watch) -> Result<Ended, FitError> {
+/// Scores the best bundle, as saved, and writes the run's final files.
+fn finish(
+    plan: &Plan,
+    run: &Run,
+    state: &State,
+    callback: &dyn Callback,
+) -> Result<Ended, FitError> {
     let bundle = Bundle::open(&run.best(), &plan.device)?;
     let report = |side: &[usize], what: &str, name: &str| -> Result<Report, FitError> {
         let mut reporting = Reporting::new(&plan.task);
         let file = format!("{name}.csv");
         run.write_with(&file, |out| {
             let failed = |source| RunError::Io { path: run.dir().join(&file), source };
-            let mut table = GradedWriter::new(out, &plan.task);
-            predict(plan, &bundle, side, what, watch, &mut |idx, it| {
+            let mut table = LabelledWriter::new(out, &plan.task);
+            predict(plan, &bundle, side, what, callback, &mut |idx, it| {
                 reporting.add(it);
-                let (picture, person) = (&plan.pictures[idx].0, &plan.people[it.person]);
-                Ok(table.row(picture, person, it).map_err(failed)?)
+                let (image, person) = (&plan.images[idx].0, &plan.people[it.person]);
+                Ok(table.row(image, person, it).map_err(failed)?)
             })?;
             table.finish().map_err(failed)?;
             Ok::<_, FitError>(())
@@ -297,12 +303,12 @@ fn finish(plan: &Plan, run: &Run, state: &State, watch: &dyn Watch) -> Result<En
         Ok(report)
     };
     let valid = report(&plan.sides.valid, "validating the best", "valid")?;
-    let scored = match plan.scored.is_empty() {
+    let test = match plan.test.is_empty() {
         true => None,
-        false => Some(report(&plan.scored, "scoring the best", "scored")?),
+        false => Some(report(&plan.test, "testing the best", "test")?),
     };
     let best_step = state.best.map_or(0, |it| it.step);
-    let outcome = Outcome { steps: state.step, best_step, valid, scored };
+    let outcome = Outcome { steps: state.step, best_step, valid, test };
     run.write("report.toml", &outcome.to_toml())?;
     Ok(Ended::Finished(Box::new(outcome)))
 }

@@ -1,8 +1,8 @@
-//! Freezing: parts of the network that do not learn for a while.
+//! Freezing: parts of the network that are not trained for a while.
 //!
-//! What is frozen is a constant: it gets no gradient, no step and no decay, and where everything
-//! below it is frozen as well, no way back is computed. A frozen batch norm uses its running
-//! statistics, and keeps them.
+//! A frozen parameter is a constant: it gets no gradient, no optimizer step and no weight decay. Where all
+//! layers below are frozen too, no backward pass is computed. A frozen batch norm uses its running statistics
+//! and does not update them.
 
 use std::{collections::HashSet, ops::RangeInclusive, rc::Rc};
 
@@ -18,42 +18,44 @@ pub struct Freeze {
     /// `backbone`, `norm` (every norm of the backbone), a stage such as `stem`, or several, such
     /// as `stem..stage3`.
     pub layers: String,
-    /// When it begins; left out, at the beginning.
-    #[serde(default = "nothing")]
+    /// When it begins; defaults to the beginning of the run.
+    #[serde(default = "start")]
     pub from: Length,
-    /// When it ends; left out, never.
+    /// When it ends; defaults to the end of the run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<Length>,
 }
 
-fn nothing() -> Length {
+fn start() -> Length {
     Length::Steps(0)
 }
 
 impl Freeze {
-    /// The whole backbone, from the beginning.
+    /// Freezes the whole backbone from the beginning.
     pub(crate) fn backbone(until: Length) -> Freeze {
-        Freeze { layers: "backbone".to_owned(), from: nothing(), until: Some(until) }
+        Freeze { layers: "backbone".to_owned(), from: start(), until: Some(until) }
     }
 }
 
-/// What an item names.
+/// The layers of an item.
 #[derive(Clone, Debug, PartialEq)]
 enum Layers {
     Norms,
-    /// Positions among the stages.
+    /// Indices of stages.
     Stages(RangeInclusive<usize>),
 }
 
-/// The items of a run, as steps.
+/// The items of a run, with their steps.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Freezing(Vec<(Layers, std::ops::Range<usize>)>);
 
 impl Freezing {
-    /// - `stages`: of the backbone.
+    /// Resolves the items.
+    ///
+    /// - `stages`: the stages of the backbone.
     ///
     /// # Errors
-    /// A name that no stage has.
+    /// An item names an unknown stage, or is never in effect.
     pub(crate) fn new(
         items: &[Freeze],
         stages: &[Stage<'_>],
@@ -65,8 +67,8 @@ impl Freezing {
             let (from, until) = (steps(&it.from), it.until.as_ref().map_or(total, steps));
             if from >= until.min(total) {
                 return Err(format!(
-                    "`{}` rests from step {from} to step {until} of {total}, which is never: set `from` \
-                     before `until`, and both within the run",
+                    "`{}` is frozen from step {from} to step {until} of {total}, which is never: set `from` \
+                     before `until`, both within the run",
                     it.layers
                 ));
             }
@@ -75,40 +77,40 @@ impl Freezing {
         items.iter().map(item).collect::<Result<_, String>>().map(Freezing)
     }
 
-    /// What a person wants to know.
+    /// Returns a note on each item.
     pub(crate) fn notes(items: &[Freeze]) -> impl Iterator<Item = String> {
         items.iter().map(|it| {
             let until = it.until.map_or("the end".to_owned(), |it| it.to_string());
-            format!("`{}` rests from {} to {until}", it.layers, it.from)
+            format!("`{}` is frozen from {} to {until}", it.layers, it.from)
         })
     }
 
-    /// The parameters that do not learn in a step.
+    /// Returns the parameters that are frozen in a step.
     pub(crate) fn at(&self, step: usize, model: &Model) -> Rc<HashSet<TensorId>> {
-        let now: Vec<&Layers> = self.now(step).collect();
-        let trained = if now.is_empty() { None } else { Some(model.params().trained()) };
-        let frozen = trained.into_iter().flatten().filter(|(_, it)| are(&now, it, model));
+        let active: Vec<&Layers> = self.active(step).collect();
+        let trained = if active.is_empty() { None } else { Some(model.params().trained()) };
+        let frozen = trained.into_iter().flatten().filter(|(_, it)| contain(&active, it, model));
         Rc::new(frozen.map(|(_, it)| it.var.id()).collect())
     }
 
-    /// The running statistics that norms keep in a step, by name.
-    pub(crate) fn kept<'a>(
+    /// Returns the running statistics that are frozen in a step, by name.
+    pub(crate) fn frozen_statistics<'a>(
         &self,
         step: usize,
         model: &'a Model,
     ) -> impl Iterator<Item = (&'a str, &'a Param)> {
-        let now: Vec<&Layers> = self.now(step).collect();
+        let active: Vec<&Layers> = self.active(step).collect();
         let buffers = model.params().named().filter(|(_, it)| it.kind == Kind::Buffer);
-        buffers.filter(move |(_, it)| are(&now, it, model))
+        buffers.filter(move |(_, it)| contain(&active, it, model))
     }
 
-    fn now(&self, step: usize) -> impl Iterator<Item = &Layers> {
+    fn active(&self, step: usize) -> impl Iterator<Item = &Layers> {
         self.0.iter().filter(move |(_, steps)| steps.contains(&step)).map(|it| &it.0)
     }
 }
 
-/// Whether layers hold a parameter, or a norm's running statistics; the head's are never frozen.
-fn are(layers: &[&Layers], it: &Param, model: &Model) -> bool {
+/// Returns whether layers contain a parameter or running statistic; the head's are never frozen.
+fn contain(layers: &[&Layers], it: &Param, model: &Model) -> bool {
     it.stage < model.stages().len() - 1
         && layers.iter().any(|layers| match layers {
             Layers::Norms => matches!(it.kind, Kind::Norm | Kind::Buffer),
@@ -120,7 +122,7 @@ fn layers(name: &str, stages: &[Stage<'_>]) -> Result<Layers, String> {
     let position = |name: &str| {
         stages.iter().position(|it| it.name == name).ok_or_else(|| {
             let names: Vec<&str> = stages.iter().map(|it| it.name.as_str()).collect();
-            format!("there is no `{name}`: write `backbone`, `norm`, or of {}", names.join(", "))
+            format!("there is no `{name}`: use `backbone`, `norm`, or one of {}", names.join(", "))
         })
     };
     Ok(match name.split_once("..") {
@@ -149,8 +151,9 @@ mod tests {
     use models::{BackboneConfig, EfficientNet, HeadConfig, Joint, Kind, Model, ModelSpec};
     use ops::{Pass, Tape, Training};
 
-    use super::{Freeze, Freezing, Layers, layers, nothing};
-    /// Ten of ten steps.
+    use super::{Freeze, Freezing, Layers, layers, start};
+
+    /// Ten epochs of ten steps.
     fn epochs() -> Epochs {
         Epochs::new(Length::Epochs(10.0), |_| Ok(10)).unwrap()
     }
@@ -162,7 +165,7 @@ mod tests {
         Model::fresh(&spec, &Task::mask_gender_age(), Seed(0), &Device::Cpu).unwrap()
     }
 
-    /// The names of the parameters that are frozen in a step.
+    /// Returns the names of the parameters that are frozen in a step.
     fn frozen(items: &[Freeze], step: usize) -> Vec<String> {
         let model = model();
         let stages = model.spec().backbone.get().stages();
@@ -172,11 +175,11 @@ mod tests {
     }
 
     fn item(layers: &str) -> Freeze {
-        Freeze { layers: layers.to_owned(), from: nothing(), until: None }
+        Freeze { layers: layers.to_owned(), from: start(), until: None }
     }
 
     #[test]
-    fn names_mean_what_they_say() {
+    fn names_select_their_layers() {
         let all = frozen(&[item("backbone")], 99);
         assert!(all.iter().all(|it| !it.starts_with("head.")));
         assert_eq!(all.len(), model().params().trained().count() - 2);
@@ -189,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn it_begins_and_ends() {
+    fn freezing_begins_and_ends() {
         let from = Length::Epochs(1.0);
         let items = [Freeze { from, until: Some(Length::Steps(20)), ..item("stem") }];
         for (step, n) in [(0, 0), (9, 0), (10, 3), (19, 3), (20, 0)] {
@@ -198,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_frozen_gets_no_gradient_and_keeps_its_statistics() -> candle::Result<()> {
+    fn frozen_layers_get_no_gradient_and_keep_their_statistics() -> candle::Result<()> {
         for name in ["backbone", "norm", "stem..stage3"] {
             let model = model();
             let stages = model.spec().backbone.get().stages();
@@ -228,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_name_is_an_error_with_the_right_ones() {
+    fn unknown_names_are_an_error_that_lists_the_known_ones() {
         let model = model();
         let stages = model.spec().backbone.get().stages();
         let err = layers("stem..stage9", &stages).unwrap_err();

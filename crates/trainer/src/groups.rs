@@ -1,7 +1,7 @@
-//! Parameter groups: what learns at which rate, and what weight decay reaches.
+//! Parameter groups: the learning rate and weight decay of each parameter.
 //!
-//! The rate of a parameter is the schedule's, times its stage's share, times what the schedule's slice
-//! leaves of it; the head's share is `head_lr`.
+//! A parameter's learning rate is the schedule's, times its stage's multiple, times the factor of the
+//! schedule's slice; the head's multiple is `head_lr`.
 
 use models::{Kind, Param};
 use serde::{Deserialize, Serialize};
@@ -12,82 +12,87 @@ use crate::{schedule::Rates, stage_lr::StageLrConfig};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct GroupsSection {
-    /// What weight decay reaches.
-    pub decay: Decayed,
+    /// The parameters that weight decay does not apply to.
+    pub no_decay: Vec<NoDecay>,
     /// The head's learning rate, as a multiple of the optimizer's.
     pub head_lr: f64,
-    /// The backbone's, stage by stage.
+    /// The learning rates of the backbone's stages.
     pub stage_lr: StageLrConfig,
 }
 
-/// What weight decay reaches.
+/// Parameters that weight decay need not apply to: with one dimension they shrink for no gain (He et al.,
+/// "Bag of Tricks", 2018, <https://arxiv.org/abs/1812.01187>). timm excludes both; PyTorch's optimizers
+/// exclude neither.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Decayed {
-    /// Everything that learns, as PyTorch's optimizers do by themselves.
-    All,
-    /// Neither norms nor biases: what has one dimension shrinks for no gain (He et al., "Bag of Tricks",
-    /// 2018, <https://arxiv.org/abs/1812.01187>), as timm has it.
-    Matrices,
+pub enum NoDecay {
+    /// The scales and shifts of norms.
+    Norm,
+    /// The biases of layers, and layer scales.
+    Bias,
 }
 
-/// What is asked of a parameter's learning.
+/// The optimizer options of a parameter.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Group {
-    /// Its rate, as a multiple of the optimizer's.
+    /// The learning rate, as a multiple of the optimizer's.
     scale: f64,
-    /// From 0, the first stage, to 1, the head.
+    /// The relative depth, from 0 for the first stage to 1 for the head.
     depth: f64,
     decays: bool,
 }
 
 impl Group {
-    /// The multiple of the optimizer's learning rate in a step.
+    /// Returns the multiple of the optimizer's learning rate in a step.
     pub(crate) fn lr(&self, rates: Rates) -> f64 {
         let slice = if rates.slice == 1.0 { 1.0 } else { rates.slice.powf(1.0 - self.depth) };
         rates.lr * self.scale * slice
     }
 
-    /// What is left of a weight decay.
+    /// Returns the weight decay, given the optimizer's.
     pub(crate) fn decay(&self, weight_decay: f64) -> f64 {
         if self.decays { weight_decay } else { 0.0 }
     }
 }
 
-/// The groups of a network.
+/// The parameter groups of a network.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ParamGroups {
-    /// The multiple of each stage, the head last. Without any, all are alike.
+    /// The multiple of each stage, the head last. Empty: 1 for all.
     scales: Vec<f64>,
-    decayed: Decayed,
+    no_decay: Vec<NoDecay>,
 }
 
 impl Default for ParamGroups {
     /// One group.
     fn default() -> ParamGroups {
-        ParamGroups { scales: Vec::new(), decayed: Decayed::All }
+        ParamGroups { scales: Vec::new(), no_decay: Vec::new() }
     }
 }
 
 impl ParamGroups {
-    /// The groups of a network with stages of these names, the head not among them.
+    /// Creates the groups of a network from the names of its stages without the head.
     ///
     /// # Errors
-    /// Rates for other stages than there are.
+    /// The learning rates do not match the stages.
     pub(crate) fn new(section: &GroupsSection, stages: &[&str]) -> Result<ParamGroups, String> {
         let mut scales = section.stage_lr.get().scales(stages)?;
         scales.push(section.head_lr);
-        Ok(ParamGroups { scales, decayed: section.decay })
+        Ok(ParamGroups { scales, no_decay: section.no_decay.clone() })
     }
 
-    /// The multiples of the optimizer's learning rate in a step, of the first stage and of the head.
+    /// Returns the multiples of the optimizer's learning rate in a step, of the first stage and of the head.
     pub fn ends(&self, rates: Rates) -> [f64; 2] {
         [0, usize::MAX].map(|stage| self.group(stage, true).lr(rates))
     }
 
     pub(crate) fn of(&self, param: &Param) -> Group {
-        let is_matrix = matches!(param.kind, Kind::Matrix | Kind::Dense | Kind::Depthwise);
-        self.group(param.stage, is_matrix || self.decayed == Decayed::All)
+        let excluded = match param.kind {
+            Kind::Norm => self.no_decay.contains(&NoDecay::Norm),
+            Kind::Vector => self.no_decay.contains(&NoDecay::Bias),
+            Kind::Matrix | Kind::Dense | Kind::Depthwise | Kind::Buffer => false,
+        };
+        self.group(param.stage, !excluded)
     }
 
     fn group(&self, stage: usize, decays: bool) -> Group {
@@ -102,7 +107,7 @@ impl ParamGroups {
 }
 
 impl GroupsSection {
-    /// What is wrong with the settings, if anything is.
+    /// Returns the first invalid setting as a message, if there is one.
     pub(crate) fn problem(&self) -> Option<String> {
         let is_multiple = self.head_lr > 0.0 && self.head_lr.is_finite();
         let head =
@@ -117,15 +122,15 @@ mod tests {
     use candle::{DType, Device};
     use models::{Init, Kind, Params};
 
-    use super::{Decayed, GroupsSection, ParamGroups};
+    use super::{GroupsSection, NoDecay, ParamGroups};
     use crate::{schedule::Rates, stage_lr::StageLrConfig};
 
     fn section(stage_lr: &str) -> GroupsSection {
         let stage_lr: StageLrConfig = toml::from_str(stage_lr).unwrap();
-        GroupsSection { decay: Decayed::Matrices, head_lr: 10.0, stage_lr }
+        GroupsSection { no_decay: Vec::new(), head_lr: 10.0, stage_lr }
     }
 
-    /// The multiples of three stages and the head in a step.
+    /// Returns the multiples of three stages and the head in a step.
     fn multiples(stage_lr: &str, rates: Rates) -> Vec<f64> {
         let groups = ParamGroups::new(&section(stage_lr), &["stem", "stage1", "neck"]).unwrap();
         let mut params = Params::fresh(Seed(0), DType::F32, &Device::Cpu);
@@ -139,21 +144,21 @@ mod tests {
     }
 
     #[test]
-    fn stages_learn_at_rates_of_their_own() {
+    fn stages_have_their_own_learning_rates() {
         let half = Rates::of(0.5);
         assert_eq!(multiples("kind = \"same\"", half), [0.5, 0.5, 0.5, 5.0]);
-        // From a thousandth to the head's 1 in three factors of ten.
+        // From 1e-3 to 1, the head's, in three factors of ten.
         assert_eq!(multiples("kind = \"slice\"\nfrom = 1e-3", half), [0.0005, 0.005, 0.05, 5.0]);
         let layers = "kind = \"layer_decay\"\ndecay = 0.5\nmin_scale = 0.2";
         assert_eq!(multiples(layers, half), [0.1, 0.125, 0.25, 5.0]);
         assert_eq!(multiples("kind = \"given\"\nvalues = [0, 1, 2]", half), [0.0, 0.5, 1.0, 5.0]);
-        // A schedule's slice comes on top.
+        // A schedule's slice is multiplied in.
         let sliced = Rates { slice: 1e-3, ..half };
         assert_eq!(multiples("kind = \"same\"", sliced), [0.0005, 0.005, 0.05, 5.0]);
     }
 
     #[test]
-    fn norms_and_biases_need_not_decay() {
+    fn norms_and_biases_can_be_excluded_from_decay() {
         let mut params = Params::fresh(Seed(0), DType::F32, &Device::Cpu);
         for (name, kind, dims) in [
             ("a", Kind::Matrix, &[2, 2][..]),
@@ -166,13 +171,19 @@ mod tests {
         let decays = |it: &ParamGroups| -> Vec<f64> {
             params.trained().map(|(_, param)| it.of(param).decay(0.1)).collect()
         };
-        let matrices = ParamGroups::new(&section("kind = \"same\""), &[]).unwrap();
-        assert_eq!(decays(&matrices), [0.1, 0.0, 0.0, 0.1]);
+        let groups = |no_decay: &[NoDecay]| {
+            let section =
+                GroupsSection { no_decay: no_decay.to_vec(), ..section("kind = \"same\"") };
+            ParamGroups::new(&section, &[]).unwrap()
+        };
+        assert_eq!(decays(&groups(&[NoDecay::Norm, NoDecay::Bias])), [0.1, 0.0, 0.0, 0.1]);
+        assert_eq!(decays(&groups(&[NoDecay::Norm])), [0.1, 0.1, 0.0, 0.1]);
+        assert_eq!(decays(&groups(&[NoDecay::Bias])), [0.1, 0.0, 0.1, 0.1]);
         assert_eq!(decays(&ParamGroups::default()), [0.1; 4]);
     }
 
     #[test]
-    fn rates_of_other_stages_are_an_error() {
+    fn rates_for_unknown_stages_are_an_error() {
         let stages = ["stem", "neck"];
         let err = ParamGroups::new(&section("kind = \"given\"\nvalues = [1]"), &stages);
         assert!(err.unwrap_err().contains("stem, neck"));

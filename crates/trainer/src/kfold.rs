@@ -1,13 +1,14 @@
-//! Cross-validation: every person is held out once, and predicted by the model that never saw them.
+//! Cross-validation: every person is held out once, and predicted by the model that was not trained on them.
 
 use std::{collections::HashMap, path::PathBuf};
 
 use candle::Device;
 use data::{Manifest, Sides, SplitConfig, StratifiedKfold, Use};
-use infer::{GradedReader, GradedWriter, Index, Row, mean};
+use infer::{Index, LabelledReader, LabelledWriter, Row, mean};
 use metrics::{Evaluation, MetricConfig, Report, Total};
 
 use crate::{
+    callback::Callback,
     error::FitError,
     experiment::{Experiment, differences},
     fit::fit,
@@ -16,36 +17,35 @@ use crate::{
     record::{self, Changes, Record, first_of},
     report::{section, write_tables},
     run::{Run, RunError},
-    watch::Watch,
 };
 
-/// How a cross-validation came to an end.
+/// How a cross-validation ended.
 pub enum KfoldEnded {
     /// All folds are done.
     Finished(Box<KfoldOutcome>),
-    /// It was asked to stop in a fold, and can be taken up again.
+    /// It was stopped in a fold, and can be resumed.
     Stopped {
         /// The fold, from 0.
         fold_idx: usize,
     },
 }
 
-/// What a cross-validation came to.
+/// The results of a cross-validation.
 pub struct KfoldOutcome {
-    /// The macro F1 of each fold on those held out.
+    /// The macro F1 of each fold on its validation set.
     pub folds: Vec<f64>,
     /// The mean of the folds.
     pub mean: f64,
-    /// Their standard deviation, with n - 1.
-    pub deviation: f64,
-    /// All out-of-fold predictions as one.
+    /// The standard deviation of the folds, with n - 1.
+    pub std: f64,
+    /// The scores of all out-of-fold predictions together.
     pub joined: Report,
-    /// All folds' models together, as `submit` averages them, on people that nothing was decided by,
-    /// where the source has such.
-    pub scored: Option<Report>,
+    /// The scores of the ensemble of all folds' models, averaged as by `submit`, on the test set, where the
+    /// source has one.
+    pub test: Option<Report>,
 }
 
-/// The experiment with a split of `n_folds` folds, if it has none or another number is asked for.
+/// Returns the experiment with a k-fold split, of `n_folds` folds if given.
 pub fn with_folds(experiment: &Experiment, n_folds: Option<usize>) -> Experiment {
     let mut experiment = experiment.clone();
     match (&mut experiment.data.split, n_folds) {
@@ -59,21 +59,21 @@ pub fn with_folds(experiment: &Experiment, n_folds: Option<usize>) -> Experiment
     experiment
 }
 
-/// Trains and validates every fold that is not finished yet, and scores them together.
+/// Trains and validates every unfinished fold, and scores all folds together.
 ///
-/// `begin` is called before each fold with its position, the number of folds, its plan and its run.
-/// Each fold is a run of its own in `fold-<n>/`, counted from 0. The out-of-fold probabilities are
-/// written to `oof.csv`, the mean of all folds' for people never seen to `scored.csv`, the scores to
+/// `begin` is called before each fold with its index, the number of folds, its plan and its run.
+/// Each fold is a separate run in `fold-<n>/`, counted from 0. The out-of-fold probabilities are
+/// written to `oof.csv`, the mean of all folds' probabilities on the test set to `test.csv`, the scores to
 /// `report.toml`.
 ///
 /// # Errors
-/// Whatever keeps a fold from going on; finished folds stay finished.
+/// A fold fails; finished folds remain finished.
 pub fn kfold(
     experiment: &Experiment,
     manifest: &Manifest,
     run: &Run,
     device: &Device,
-    watch: &(dyn Watch + Sync),
+    callback: &(dyn Callback + Sync),
     mut begin: impl FnMut(usize, usize, &Plan, &Run),
 ) -> Result<KfoldEnded, FitError> {
     let SplitConfig::StratifiedKfold(StratifiedKfold { n_folds }) = experiment.data.split else {
@@ -93,13 +93,13 @@ pub fn kfold(
             check_settings(it, &fold)?;
             continue;
         }
-        let plan = Plan::new(&fold, manifest, fold_idx, device, watch)?;
+        let plan = Plan::new(&fold, manifest, fold_idx, device, callback)?;
         let fold_run = match fold_run {
             Some(it) => it,
             None => Run::create(&dir, &fold.to_toml())?,
         };
         begin(fold_idx, n_folds, &plan, &fold_run);
-        if let Ended::Stopped { .. } = fit(&plan, &fold_run, watch)? {
+        if let Ended::Stopped { .. } = fit(&plan, &fold_run, callback)? {
             return Ok(KfoldEnded::Stopped { fold_idx });
         }
     }
@@ -107,7 +107,7 @@ pub fn kfold(
     Ok(KfoldEnded::Finished(Box::new(outcome)))
 }
 
-/// Makes sure that a fold which is finished is of the settings that the others are of.
+/// Checks that a finished fold has the same settings as the others.
 fn check_settings(run: &Run, fold: &Experiment) -> Result<(), FitError> {
     let path = || run.dir().join("config.toml");
     let of_run = Experiment::of_run(&run.read("config.toml")?)
@@ -119,7 +119,7 @@ fn check_settings(run: &Run, fold: &Experiment) -> Result<(), FitError> {
     }
 }
 
-/// Makes sure that all folds are of the same data, which the first one writes down.
+/// Checks that all folds have the same data, which is recorded with the first one.
 fn check_data(manifest: &Manifest, run: &Run, sides: &[Sides]) -> Result<(), FitError> {
     let (record, path) = (Record::of_folds(manifest, sides), run.dir().join(record::FILE));
     if !path.exists() && !run.dir().join("fold-0").exists() {
@@ -134,22 +134,22 @@ fn check_data(manifest: &Manifest, run: &Run, sides: &[Sides]) -> Result<(), Fit
     Err(FitError::OtherFolds { run: run.dir().to_owned(), changes })
 }
 
-/// Makes sure that the folds hold each image out once, with its label.
+/// Checks that the folds hold out each image once, with its label.
 ///
 /// # Errors
-/// What is missing, there twice, or of other data.
+/// Images are missing, duplicated, not in the data or labelled differently.
 fn check_join(manifest: &Manifest, sides: &[Sides], held: &Index) -> Result<(), String> {
     let mut classes = HashMap::new();
     for &idx in sides.iter().flat_map(|it| &it.valid) {
         let it = &manifest.examples[idx];
         classes.insert(it.name.as_str(), (it.class, 0));
     }
-    let (mut double, mut foreign, mut relabelled) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut duplicated, mut unknown, mut relabelled) = (Vec::new(), Vec::new(), Vec::new());
     for image in &held.images {
-        let named = || format!("`{}`", image.picture);
-        match classes.get_mut(image.picture.as_str()) {
-            None => foreign.push(named()),
-            Some((_, n)) if *n > 0 => double.push(named()),
+        let named = || format!("`{}`", image.image);
+        match classes.get_mut(image.image.as_str()) {
+            None => unknown.push(named()),
+            Some((_, n)) if *n > 0 => duplicated.push(named()),
             Some((class, n)) => {
                 *n += 1;
                 if *class != image.class {
@@ -164,9 +164,9 @@ fn check_join(manifest: &Manifest, sides: &[Sides], held: &Index) -> Result<(), 
     let mut problems = Vec::new();
     for (what, images) in [
         ("missing", missing),
-        ("there more than once", double),
-        ("not in the data", foreign),
-        ("labelled otherwise than the data", relabelled),
+        ("duplicated", duplicated),
+        ("not in the data", unknown),
+        ("labelled differently from the data", relabelled),
     ] {
         if !images.is_empty() {
             let n = images.len();
@@ -176,14 +176,14 @@ fn check_join(manifest: &Manifest, sides: &[Sides], held: &Index) -> Result<(), 
     match problems.is_empty() {
         true => Ok(()),
         false => Err(format!(
-            "the folds do not hold each image out once, in `valid.csv`:\n  {}\nremove the folder of a \
-             fold to train it anew, or begin a new cross-validation",
+            "the folds do not hold out each image once, in `valid.csv`:\n  {}\nremove the folder of a \
+             fold to train it again, or start a new cross-validation",
             problems.join("\n  ")
         )),
     }
 }
 
-/// Puts the folds' predictions together and scores them, row by row.
+/// Joins the folds' predictions and scores them, row by row.
 fn join(
     experiment: &Experiment,
     manifest: &Manifest,
@@ -202,7 +202,7 @@ fn join(
     let metric = MetricConfig::default();
     let (mut folds, mut reporting, mut row) = (Vec::new(), Evaluation::new(task), Row::default());
     for path in &held {
-        let mut reader = GradedReader::open(path, task).map_err(RunError::from)?;
+        let mut reader = LabelledReader::open(path, task).map_err(RunError::from)?;
         let mut fold = Total::new(metric.get(), task.n_classes());
         while reader.next(&mut row).map_err(RunError::from)? {
             let person = index.person(&row.person).expect("the index has all people");
@@ -214,23 +214,23 @@ fn join(
     }
     let joined = reporting.report(experiment.seed);
     write_tables(run, "oof", &joined)?;
-    let scored = match manifest.examples.iter().any(|it| it.usage == Use::Score) {
+    let test = match manifest.examples.iter().any(|it| it.usage == Use::Test) {
         false => None,
-        true => Some(join_scored(experiment, manifest, run, &tables("scored.csv"))?),
+        true => Some(join_test(experiment, manifest, run, &tables("test.csv"))?),
     };
 
     let mean = folds.iter().sum::<f64>() / n_folds as f64;
     let square: f64 = folds.iter().map(|it| (it - mean) * (it - mean)).sum();
-    let deviation = (square / (n_folds - 1) as f64).sqrt();
-    let mut text = format!("folds = {folds:?}\nmean = {mean}\ndeviation = {deviation}\n");
+    let std = (square / (n_folds - 1) as f64).sqrt();
+    let mut text = format!("folds = {folds:?}\nmean = {mean}\nstd = {std}\n");
     text += &section("joined", &joined);
-    text.extend(scored.as_ref().map(|it| section("scored", it)));
+    text.extend(test.as_ref().map(|it| section("test", it)));
     run.write("report.toml", &text)?;
-    Ok(KfoldOutcome { folds, mean, deviation, joined, scored })
+    Ok(KfoldOutcome { folds, mean, std, joined, test })
 }
 
-/// The mean of all folds' predictions for people never seen, written and scored.
-fn join_scored(
+/// Writes and scores the mean of all folds' predictions for the test set.
+fn join_test(
     experiment: &Experiment,
     manifest: &Manifest,
     run: &Run,
@@ -238,18 +238,18 @@ fn join_scored(
 ) -> Result<Report, FitError> {
     let index = Index::of(&tables[..1], &manifest.task).map_err(RunError::from)?;
     let mut reporting = Evaluation::new(&manifest.task);
-    run.write_with("scored.csv", |out| {
-        let failed = |source| RunError::Io { path: run.dir().join("scored.csv"), source };
-        let mut table = GradedWriter::new(out, &manifest.task);
+    run.write_with("test.csv", |out| {
+        let failed = |source| RunError::Io { path: run.dir().join("test.csv"), source };
+        let mut table = LabelledWriter::new(out, &manifest.task);
         mean(tables, &manifest.task, &mut |row| {
             let person = index.person(&row.person).expect("the index has all people");
             let it = row.prediction(person);
             reporting.add(&it);
-            table.row(&row.picture, &row.person, &it).map_err(failed)
+            table.row(&row.image, &row.person, &it).map_err(failed)
         })?;
         table.finish().map(drop).map_err(failed)
     })?;
     let report = reporting.report(experiment.seed);
-    write_tables(run, "scored", &report)?;
+    write_tables(run, "test", &report)?;
     Ok(report)
 }

@@ -1,12 +1,13 @@
-//! Turns an experiment into trained weights.
+//! Trains a model from an experiment's settings.
 //!
-//! [`Experiment`] is what a person writes; [`Plan`] is what it means, with everything at hand; [`fit()`]
-//! carries it out, and [`kfold::kfold`] does so for every fold.
+//! [`Experiment`] contains the settings; [`Plan`] contains every object that they resolve to; [`fit()`]
+//! trains a plan, and [`kfold::kfold`] trains every fold.
 //! To add an optimizer or a schedule, write its file, declare it in `optim.rs` or `schedule.rs`, and
-//! give it a line in the registry there. The zoo tests find it.
+//! add a line to the registry there. The zoo tests include it automatically.
 
 mod average;
 mod begin;
+mod callback;
 mod checkpoint;
 mod clip;
 mod dry;
@@ -36,9 +37,9 @@ mod schedule;
 mod sizes;
 mod stage_lr;
 mod tracking;
-mod watch;
 
 pub use average::{AverageConfig, Rule};
+pub use callback::{Callback, EpochReport, SampleImage, StepReport};
 pub use clip::{Clip, ClipConfig};
 pub use error::FitError;
 pub use evaluation::MainScores;
@@ -47,7 +48,7 @@ pub use experiment::{
     RunSection, TrainSection,
 };
 pub use fit::fit;
-pub use groups::{Decayed, GroupsSection, ParamGroups};
+pub use groups::{GroupsSection, NoDecay, ParamGroups};
 pub use loading::load_epoch;
 pub use lr_find::{Curve, Range, Suggestion, lr_find};
 pub use memory::check_memory;
@@ -55,8 +56,7 @@ pub use optim::{Optim, OptimConfig, Optimizer};
 pub use outcome::{Ended, Outcome};
 pub use plan::{Plan, PlanError, epochs_of};
 pub use pretrained::PretrainedError;
-pub use profile::{Profile, Verb};
+pub use profile::{Activity, Profile};
 pub use run::{Run, RunError};
 pub use schedule::{Rates, Schedule, ScheduleConfig};
 pub use stage_lr::{StageLr, StageLrConfig};
-pub use watch::{EpochReport, Shown, StepReport, Watch};

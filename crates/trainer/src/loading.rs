@@ -1,4 +1,4 @@
-//! What is loaded of an epoch.
+//! Loads the batches of an epoch.
 
 use std::sync::Arc;
 
@@ -6,17 +6,17 @@ use data::{Load, Loader};
 
 use crate::plan::Plan;
 
-/// The batches of the epoch that `step` lies in, from that step on.
+/// Starts to load the batches of the epoch that contains `step`, from that step on.
 pub fn load_epoch(plan: &Plan, step: usize) -> Loader {
     Loader::start(epoch(plan, step))
 }
 
-/// What is loaded of the epoch that `step` lies in, from that step on.
+/// Returns what to load: the batches of the epoch that contains `step`, from that step on.
 pub(crate) fn epoch(plan: &Plan, step: usize) -> Load {
     let (epoch_idx, n_done) = plan.epochs.find(step);
-    let (pipeline, pack) = plan.seen(epoch_idx);
+    let (pipeline, pack) = plan.pipeline_at(epoch_idx);
     Load {
-        pictures: Arc::clone(&plan.pictures),
+        images: Arc::clone(&plan.images),
         batches: plan.batches(epoch_idx),
         pipeline,
         memory: plan.memory.clone(),
@@ -25,7 +25,7 @@ pub(crate) fn epoch(plan: &Plan, step: usize) -> Load {
         seed: plan.seed(),
         stream: format!("augment/{epoch_idx}"),
         first_batch: n_done,
-        n_threads: plan.experiment.data.n_loaders,
-        n_ahead: plan.experiment.data.n_ahead,
+        n_threads: plan.experiment.data.num_workers,
+        prefetch: plan.experiment.data.prefetch,
     }
 }

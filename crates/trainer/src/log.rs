@@ -1,6 +1,6 @@
 //! The run's tables: `steps.csv`, `epochs.csv`, `timing.csv` and `split.csv`.
 //!
-//! Times are in one of their own, so that the same run has the same bytes in the others.
+//! Times have their own table, so that the other tables of a repeated run are identical.
 
 use std::{
     fs::File,
@@ -10,32 +10,32 @@ use std::{
 use base::{Lines, table};
 
 use crate::{
+    callback::{Callback, EpochReport, StepReport},
     checkpoint::State,
     error::FitError,
     evaluation::Evaluated,
     plan::Plan,
     run::{Run, RunError, at},
-    watch::{EpochReport, StepReport, Watch},
 };
 
-/// How fast it goes, since the last evaluation.
+/// The training speed since the last evaluation.
 pub(crate) struct Pace {
     began: Instant,
     pub(crate) waited: Duration,
-    pub(crate) n_pictures: usize,
+    pub(crate) n_images: usize,
 }
 
 impl Pace {
     pub(crate) fn start() -> Pace {
-        Pace { began: Instant::now(), waited: Duration::ZERO, n_pictures: 0 }
+        Pace { began: Instant::now(), waited: Duration::ZERO, n_images: 0 }
     }
 
     pub(crate) fn elapsed(&self) -> Duration {
         self.began.elapsed()
     }
 
-    /// The share of a time that was spent waiting for pictures.
-    fn waiting(&self, elapsed: Duration) -> f64 {
+    /// Returns the share of `elapsed` that was spent waiting for images.
+    fn data_wait(&self, elapsed: Duration) -> f64 {
         self.waited.as_secs_f64() / elapsed.as_secs_f64().max(1e-9)
     }
 }
@@ -55,7 +55,7 @@ impl Log {
         let columns = names.iter().flat_map(|name| scores.map(|it| format!("{name}_{it}")));
         let leading = ["step", "epoch", "train_loss", "score", "best"].map(str::to_owned);
         let epochs = table::line(leading.into_iter().chain(columns));
-        let timing = "step,train_seconds,images_per_second,waiting_share,eval_seconds";
+        let timing = "step,train_seconds,images_per_second,data_wait_share,eval_seconds";
         let open = |name: &str, header: &str| {
             let path = run.dir().join(name);
             Lines::open(&path, Some(header), step).map_err(at(&path))
@@ -67,7 +67,7 @@ impl Log {
         })
     }
 
-    /// The tables' files.
+    /// Returns the files of the tables.
     pub(crate) fn files(&self) -> Result<Vec<File>, RunError> {
         let file = |it: &Lines| it.file().map_err(at(it.path()));
         [&self.steps, &self.epochs, &self.timing].into_iter().map(file).collect()
@@ -75,12 +75,12 @@ impl Log {
 
     pub(crate) fn step(
         &mut self,
-        watch: &dyn Watch,
+        callback: &dyn Callback,
         plan: &Plan,
         state: &State,
         loss: f64,
         lr: f64,
-        n_pictures: usize,
+        n_images: usize,
         pace: &Pace,
     ) -> Result<(), RunError> {
         let epoch = plan.clock(state.step).epoch;
@@ -88,15 +88,15 @@ impl Log {
             &mut self.steps,
             [state.step.to_string()].into_iter().chain([epoch, loss, lr].map(text)),
         )?;
-        let waiting = pace.waiting(pace.elapsed());
+        let data_wait = pace.data_wait(pace.elapsed());
         let (step, total) = (state.step, plan.epochs.total());
-        watch.step(&StepReport { step, total, epoch, loss, lr, n_pictures, waiting });
+        callback.step(&StepReport { step, total, epoch, loss, lr, n_images, data_wait });
         Ok(())
     }
 
     pub(crate) fn epoch(
         &mut self,
-        watch: &dyn Watch,
+        callback: &dyn Callback,
         plan: &Plan,
         state: &State,
         valid: &Evaluated,
@@ -114,8 +114,8 @@ impl Log {
             scores,
             score,
             is_best,
-            images_per_second: pace.n_pictures as f64 / train_seconds.max(1e-9),
-            waiting: pace.waiting(trained),
+            images_per_second: pace.n_images as f64 / train_seconds.max(1e-9),
+            data_wait: pace.data_wait(trained),
             train_seconds,
             eval_seconds: (pace.elapsed() - trained).as_secs_f64(),
         };
@@ -130,30 +130,30 @@ impl Log {
             report.step.to_string(),
             format!("{:.3}", report.train_seconds),
             format!("{:.2}", report.images_per_second),
-            format!("{:.4}", report.waiting),
+            format!("{:.4}", report.data_wait),
             format!("{:.3}", report.eval_seconds),
         ];
         add(&mut self.timing, row)?;
-        watch.epoch(&report);
+        callback.epoch(&report);
         Ok(report)
     }
 }
 
-/// Adds a row.
+/// Appends a row.
 fn add(lines: &mut Lines, row: impl IntoIterator<Item = String>) -> Result<(), RunError> {
     lines.add(&table::line(row)).map_err(at(lines.path()))
 }
 
-/// A number to its last bit, for a run that goes on writes the same ones.
+/// Formats a number exactly, so that a resumed run writes the same text.
 fn text(x: f64) -> String {
     x.to_string()
 }
 
-/// Which person is on which side.
+/// Formats the table that assigns each person to a side.
 pub(crate) fn split_csv(plan: &Plan) -> String {
     let mut sides = vec!["left out"; plan.people.len()];
     for (name, side) in
-        [("train", &plan.sides.train), ("valid", &plan.sides.valid), ("scored", &plan.scored)]
+        [("train", &plan.sides.train), ("valid", &plan.sides.valid), ("test", &plan.test)]
     {
         side.iter().for_each(|&it| sides[plan.persons[it]] = name);
     }

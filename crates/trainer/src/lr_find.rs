@@ -1,13 +1,15 @@
-//! The learning-rate finder: how the loss goes while the rate rises from almost nothing.
+//! The learning-rate finder (LR range test): the loss as the learning rate rises exponentially from a tiny
+//! value.
 //!
-//! The rate is multiplied by the same factor at each step. The loss that is looked at is a moving average
-//! without the bias of its beginning, s ← 0.98 s + 0.02 loss, s / (1 - 0.98ᵗ); four times the best one ends
-//! it. A model of its own is trained, so that nothing has to be put back.
+//! The rate is multiplied by the same factor at each step. The loss is smoothed by a bias-corrected moving
+//! average, s ← 0.98 s + 0.02 loss, s / (1 - 0.98ᵗ); the test ends at four times the best smoothed loss. A
+//! separate model is trained, so that no state has to be restored.
 //!
-//! Smith, "Cyclical Learning Rates for Training Neural Networks", 2015, with fastai's numbers and its four
-//! suggestions. Where fastai gives up silently we say which suggestion there is none of.
+//! Smith, "Cyclical Learning Rates for Training Neural Networks", 2015, with fastai's settings and its four
+//! suggestions. Unlike fastai, a suggestion that fails is reported as missing.
 
 use crate::{
+    callback::{Callback, StepReport},
     checkpoint,
     error::FitError,
     learner::Learner,
@@ -15,22 +17,21 @@ use crate::{
     plan::Plan,
     run::Run,
     schedule::Rates,
-    watch::{StepReport, Watch},
 };
 
-/// The rates that are tried.
+/// The learning rates to test.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Range {
     /// The first rate.
     pub from: f64,
-    /// The last one.
+    /// The last rate.
     pub to: f64,
-    /// Steps from one to the other.
+    /// The number of steps from the first to the last.
     pub n_steps: usize,
 }
 
 impl Default for Range {
-    /// fastai's.
+    /// fastai's defaults.
     fn default() -> Range {
         Range { from: 1e-7, to: 10.0, n_steps: 100 }
     }
@@ -42,37 +43,37 @@ impl Range {
     }
 }
 
-/// How the loss went.
+/// The losses of the test.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Curve {
-    /// The rate of each step.
+    /// The learning rate of each step.
     pub rates: Vec<f64>,
-    /// The average loss after it.
+    /// The smoothed loss after each step.
     pub losses: Vec<f64>,
-    /// The loss itself.
+    /// The raw loss of each step.
     pub raw: Vec<f64>,
 }
 
-/// How much of the average loss is kept.
-const KEPT: f64 = 0.98;
-/// An average loss of so many times the best one has diverged.
+/// The decay of the smoothed loss.
+const SMOOTHING: f64 = 0.98;
+/// The ratio of smoothed loss to the best one at which the loss has diverged.
 const DIVERGED: f64 = 4.0;
 
-/// Tries a range of rates.
+/// Runs the test over a range of learning rates.
 ///
-/// - `run`: whose newest checkpoint is begun from, and only read; else a fresh model.
+/// - `run`: a run whose newest checkpoint to start from, which is only read; `None` for a fresh model.
 ///
 /// # Errors
-/// Those of training; a loss that is no number only ends it.
+/// Those of training, except that a loss that is not finite (NaN or infinite) only ends the test.
 pub fn lr_find(
     plan: &Plan,
     run: Option<&Run>,
     range: Range,
-    watch: &dyn Watch,
+    callback: &dyn Callback,
 ) -> Result<Curve, FitError> {
     let mut learner = match run {
         None => Learner::new(plan, plan.model()?.0)?,
-        Some(run) => match checkpoint::newest(run, &|it| watch.note(it))? {
+        Some(run) => match checkpoint::newest(run, &|it| callback.note(it))? {
             Some(it) => Learner::resume(plan, &it)?,
             None => return Err(FitError::NoCheckpoint(run.dir().to_owned())),
         },
@@ -81,15 +82,15 @@ pub fn lr_find(
     let mut curve = Curve::default();
     let (mut average, mut best) = (0.0, f64::INFINITY);
     let mut loader = load_epoch(plan, 0);
-    // Beyond its end a run begins anew, and so it does where the backbone would wake: what the schedule lets
-    // rest at first does so throughout.
+    // The clock restarts at the end of the run, and where the schedule would unfreeze the backbone, so that a
+    // backbone that is frozen at first stays frozen throughout.
     let total = plan.epochs.total();
-    let span = match plan.experiment.schedule.get().rest() {
+    let span = match plan.experiment.schedule.get().frozen() {
         None => total,
-        Some(_) => plan.experiment.awake(&plan.epochs).clamp(1, total),
+        Some(_) => plan.experiment.unfreezes(&plan.epochs).clamp(1, total),
     };
     for step in 0..range.n_steps {
-        if watch.asks_to_stop() {
+        if callback.should_stop() {
             break;
         }
         let clock = plan.clock(step % span);
@@ -105,19 +106,19 @@ pub fn lr_find(
             Err(FitError::NotFinite { .. }) => break,
             other => other?.loss,
         };
-        average = KEPT * average + (1.0 - KEPT) * loss;
-        let smooth = average / (1.0 - KEPT.powi(step as i32 + 1));
+        average = SMOOTHING * average + (1.0 - SMOOTHING) * loss;
+        let smooth = average / (1.0 - SMOOTHING.powi(step as i32 + 1));
         curve.rates.push(rate);
         curve.losses.push(smooth);
         curve.raw.push(loss);
-        watch.step(&StepReport {
+        callback.step(&StepReport {
             step: step + 1,
             total: range.n_steps,
             epoch: clock.epoch,
             loss: smooth,
             lr: rate,
-            n_pictures: batch.collages.len(),
-            waiting: 0.0,
+            n_images: batch.samples.len(),
+            data_wait: 0.0,
         });
         best = f64::min(best, smooth);
         if smooth > DIVERGED * best {
@@ -127,20 +128,20 @@ pub fn lr_find(
     Ok(curve)
 }
 
-/// A rate to begin with, and why.
+/// A suggested learning rate.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Suggestion {
-    /// What it is called.
+    /// The name of the method.
     pub name: &'static str,
-    /// How it is found.
+    /// A description of the method.
     pub what: &'static str,
     /// The rate.
     pub rate: f64,
 }
 
 impl Curve {
-    /// What is looked at: without the first tenth of what was to be tried, which sees nothing but noise,
-    /// and the last five, which diverge.
+    /// Returns the curve without the first tenth of `n_steps`, which is noise, and without the last five
+    /// steps, which diverge.
     pub fn trimmed(&self, n_steps: usize) -> Curve {
         let end = self.rates.len().saturating_sub(5);
         let range = (n_steps / 10).min(end)..end;
@@ -151,13 +152,14 @@ impl Curve {
         }
     }
 
-    /// What it suggests, the default first; less of a curve that is too short or never falls.
+    /// Returns the suggestions, the default first. Some are missing where the curve is too short or never
+    /// falls.
     pub fn suggestions(&self) -> Vec<Suggestion> {
         let found = [
-            ("valley", "halfway down the longest fall", self.valley()),
-            ("steep", "where the loss falls fastest", self.steep()),
-            ("slide", "the last rate before the curve turns, from the right", self.slide()),
-            ("minimum/10", "a tenth of the rate of the lowest loss", self.minimum()),
+            ("valley", "the middle of the longest decrease", self.valley()),
+            ("steep", "the steepest decrease of the loss", self.steep()),
+            ("slide", "the last rate before the loss rises, from the right", self.slide()),
+            ("minimum/10", "a tenth of the rate of the minimum loss", self.minimum()),
         ];
         let of = |(name, what, rate): (_, _, Option<f64>)| {
             rate.map(|rate| Suggestion { name, what, rate })
@@ -165,8 +167,8 @@ impl Curve {
         found.into_iter().filter_map(of).collect()
     }
 
-    /// The middle of the second third of the longest fall: the longest sequence of ever smaller losses, as
-    /// far back from its end as it is long, which may be one before the first.
+    /// Returns the middle of the second third of the longest decreasing subsequence of losses. Its start is
+    /// taken to be its length before its end, which may be one before the first.
     fn valley(&self) -> Option<f64> {
         let losses = &self.losses;
         let mut lengths = vec![1; losses.len()];
@@ -184,7 +186,7 @@ impl Curve {
         (end > 0).then(|| self.rates[idx])
     }
 
-    /// Where the loss falls fastest over the logarithm of the rate.
+    /// Returns the rate at the steepest decrease of the loss over the logarithm of the rate.
     fn steep(&self) -> Option<f64> {
         let slope = |i: usize| {
             (self.losses[i + 1] - self.losses[i]) / (self.rates[i + 1].ln() - self.rates[i].ln())
@@ -194,10 +196,10 @@ impl Curve {
         (steepest.0 < 0.0).then(|| self.rates[steepest.1])
     }
 
-    /// From the right, two points of the slope 15 apart, until they are as steep as each other.
+    /// Moves two points 15 apart from the right to the left until their slopes are equal to within 0.005.
     fn slide(&self) -> Option<f64> {
         const APART: usize = 15;
-        const ALIKE: f64 = 0.005;
+        const TOLERANCE: f64 = 0.005;
         let n = self.losses.len();
         let slope = |i: usize| match i {
             0 => self.losses[1] - self.losses[0],
@@ -207,7 +209,7 @@ impl Curve {
         let mut left = n.checked_sub(1 + APART)?;
         let mut rate = self.rates[left];
         loop {
-            if (slope(left + APART) - slope(left)).abs() <= ALIKE {
+            if (slope(left + APART) - slope(left)).abs() <= TOLERANCE {
                 return Some(rate);
             }
             rate = self.rates[left];
@@ -218,7 +220,7 @@ impl Curve {
         }
     }
 
-    /// A tenth of the rate of the lowest loss.
+    /// Returns a tenth of the rate of the minimum loss.
     fn minimum(&self) -> Option<f64> {
         let lowest = self.losses.iter().enumerate().min_by(|a, b| a.1.total_cmp(b.1))?;
         Some(self.rates[lowest.0] / 10.0)

@@ -1,21 +1,21 @@
-//! How much memory a run needs, estimated before its first step: a killed process can say nothing.
+//! Estimates how much memory a run needs before its first step: a killed process cannot report an error.
 //!
-//! A step and an answer on two and on six blank pictures are measured, of a network made for it; what more
-//! pictures need lies on the line through the two.
+//! A training step and an inference pass of a temporary network are measured on two and on six blank images;
+//! the memory for more images is extrapolated linearly.
 
 use crate::{
+    callback::Callback,
     error::{FitError, size},
     learner::Learner,
     plan::Plan,
     room,
-    watch::Watch,
 };
 
-/// Stops where the machine, or its container, has not the memory that a run needs.
+/// Checks that the machine, or its container, has enough memory for a run.
 ///
 /// # Errors
-/// [`FitError::Memory`], with what would fit, or a network that is too large whatever else is set.
-pub fn check_memory(plan: &Plan, watch: &dyn Watch) -> Result<(), FitError> {
+/// [`FitError::Memory`], with settings that would fit; or a network that is too large with any settings.
+pub fn check_memory(plan: &Plan, callback: &dyn Callback) -> Result<(), FitError> {
     if !plan.experiment.run.check_memory || !plan.device.is_cpu() {
         return Ok(());
     }
@@ -25,47 +25,47 @@ pub fn check_memory(plan: &Plan, watch: &dyn Watch) -> Result<(), FitError> {
     if bytes > free {
         return Err(FitError::Memory { need: bytes, free, remedy: need.remedy(plan, free) });
     }
-    watch.note(&format!("memory: about {} of the {} that are free", size(bytes), size(free)));
+    callback.note(&format!("memory: about {} of {} free", size(bytes), size(free)));
     Ok(())
 }
 
-/// How many pictures are measured.
+/// The numbers of images to measure with.
 const FEW: [usize; 2] = [2, 6];
 
-/// Pixels of a picture that is measured, at most.
+/// The maximum number of pixels of a measured image.
 const LARGE: f64 = 320.0 * 320.0;
 
-/// What freed memory costs that fits nothing new.
+/// The overhead factor for freed memory that fits no new tensor (fragmentation).
 const SLACK: f64 = 1.15;
 
-/// The bytes that a run needs at a time.
+/// The bytes that a run needs at once.
 struct Need {
-    /// The network, the optimizer, averages and a checkpoint on its way to disk; and what the loaders hold.
-    kept: f64,
+    /// The network, the optimizer, the average, a checkpoint being written, and the loaders' batches.
+    fixed: f64,
     step: Line,
-    answer: Line,
-    /// Pictures that go through the network at a time.
+    eval: Line,
+    /// Images per forward pass.
     n_step: usize,
-    n_answer: usize,
+    n_eval: usize,
 }
 
-/// Bytes by pictures.
+/// Bytes as a linear function of the number of images.
 struct Line {
     of_none: f64,
     of_one: f64,
 }
 
 impl Line {
-    /// The line through what is held while `work` does [`FEW`] pictures of `[height, width]`; of large ones
-    /// on smaller pictures, for what a picture needs grows with its area.
+    /// Fits a line through the peak memory of `work` on [`FEW`] images of `[height, width]`. Images larger
+    /// than [`LARGE`] are measured at a smaller size and scaled by the area.
     fn measure(
         size: [usize; 2],
         work: impl Fn(usize, [usize; 2]) -> candle::Result<()>,
     ) -> candle::Result<Line> {
         let area = |[h, w]: [usize; 2]| (h * w) as f64;
         let shrink = (area(size) / LARGE).sqrt().max(1.0);
-        let seen = size.map(|it| (it as f64 / shrink).ceil() as usize);
-        let work = |n| work(n, seen);
+        let measured = size.map(|it| (it as f64 / shrink).ceil() as usize);
+        let work = |n| work(n, measured);
         let held = |n: usize| {
             let (done, n_bytes) = ops::held(|| work(n));
             done.map(|()| n_bytes as f64)
@@ -74,22 +74,22 @@ impl Line {
         let (of_few, of_more) = (held(few)?, held(more)?);
         let of_one = (of_more - of_few) / (more - few) as f64;
         let of_none = (of_few - of_one * few as f64).max(0.0);
-        Ok(Line { of_none, of_one: of_one.max(0.0) * area(size) / area(seen) })
+        Ok(Line { of_none, of_one: of_one.max(0.0) * area(size) / area(measured) })
     }
 
     fn of(&self, n: usize) -> f64 {
         self.of_none + self.of_one * n as f64
     }
 
-    /// How many pictures fit, in eights where it is so many.
-    fn that_fit(&self, free: f64) -> usize {
+    /// Returns how many images fit, rounded down to a multiple of 8 from 8 on.
+    fn max_images(&self, free: f64) -> usize {
         let n = ((free - self.of_none) / self.of_one.max(1.0)).max(0.0) as usize;
         if n >= 8 { n / 8 * 8 } else { n }
     }
 }
 
 impl Need {
-    /// Measures; none where memory is not counted.
+    /// Measures a run; `None` where memory is not counted.
     fn measure(plan: &Plan) -> Result<Option<Need>, FitError> {
         let (learner, of_learner) =
             ops::held(|| plan.bare_model().map(|it| Learner::new(plan, it)));
@@ -100,50 +100,49 @@ impl Need {
         let experiment = &plan.experiment;
         let largest = |it: &(usize, [usize; 2])| it.0 * it.1[0] * it.1[1];
         let steps = (0..plan.epochs.n_begun()).map(|it| {
-            let size = plan.seen(it).0.size().unwrap_or_default();
+            let size = plan.pipeline_at(it).0.size().unwrap_or_default();
             (plan.batch_size(it).min(plan.sides.train.len()), size)
         });
         let (batch_size, size) = steps.max_by_key(largest).unwrap_or_default();
         let n_step = batch_size.div_ceil(experiment.train.accumulate);
-        let answered = plan.eval_pipeline.size().unwrap_or_default();
-        let n_valid = plan.sides.valid.len().max(plan.scored.len());
-        let n_answer = experiment.eval.batch_size.min(n_valid);
-        let waiting = experiment.data.n_ahead + experiment.data.n_loaders;
+        let eval_size = plan.eval_pipeline.size().unwrap_or_default();
+        let n_valid = plan.sides.valid.len().max(plan.test.len());
+        let n_eval = experiment.eval.batch_size.min(n_valid);
+        let n_queued = experiment.data.prefetch + experiment.data.num_workers;
         let of_batch = |n: usize, size: [usize; 2]| (n * size[0] * size[1] * 3) as f64;
-        let of_batch = of_batch(batch_size, size).max(of_batch(n_answer, answered));
+        let of_batch = of_batch(batch_size, size).max(of_batch(n_eval, eval_size));
         Ok(Some(Need {
-            // A checkpoint is copied, and the copy becomes the bytes of a file.
-            kept: 3.0 * of_learner as f64 + of_batch * (waiting + 1) as f64,
+            // A checkpoint is copied, and the copy is serialised.
+            fixed: 3.0 * of_learner as f64 + of_batch * (n_queued + 1) as f64,
             step: Line::measure(size, |n, size| learner.blank_step(n, size))?,
-            answer: Line::measure(answered, |n, size| learner.blank_answer(n, size))?,
+            eval: Line::measure(eval_size, |n, size| learner.blank_eval(n, size))?,
             n_step,
-            n_answer,
+            n_eval,
         }))
     }
 
-    /// Bytes in all.
+    /// Returns the total in bytes.
     fn bytes(&self) -> f64 {
-        SLACK * (self.kept + self.step.of(self.n_step).max(self.answer.of(self.n_answer)))
+        SLACK * (self.fixed + self.step.of(self.n_step).max(self.eval.of(self.n_eval)))
     }
 
-    /// What to do where only `free` bytes are there.
+    /// Returns what to change if only `free` bytes are available.
     fn remedy(&self, plan: &Plan, free: f64) -> String {
-        let free = free / SLACK - self.kept;
-        let n = self.step.that_fit(free);
+        let free = free / SLACK - self.fixed;
+        let n = self.step.max_images(free);
         let mut remedies = Vec::new();
         if n < self.n_step && n >= 2 {
             let n_parts = (self.n_step * plan.experiment.train.accumulate).div_ceil(n);
             remedies.push(format!(
-                "`train.batch_size = {n}` would fit, or `train.accumulate = {n_parts}`, which takes a step \
-                 part by part"
+                "`train.batch_size = {n}` would fit, or `train.accumulate = {n_parts}` (gradient accumulation)"
             ));
         }
-        let n_answer = self.answer.that_fit(free);
-        if n_answer < self.n_answer && n_answer >= 1 {
-            remedies.push(format!("`eval.batch_size = {n_answer}` would fit"));
+        let n_eval = self.eval.max_images(free);
+        if n_eval < self.n_eval && n_eval >= 1 {
+            remedies.push(format!("`eval.batch_size = {n_eval}` would fit"));
         }
-        if n < 2 || n_answer == 0 {
-            return "take smaller pictures (`augment.train`, `augment.eval`) or a smaller network \
+        if n < 2 || n_eval == 0 {
+            return "use smaller images (`augment.train`, `augment.eval`) or a smaller network \
                     (`model.backbone`)"
                 .to_owned();
         }
@@ -156,9 +155,9 @@ mod tests {
     use super::Line;
 
     #[test]
-    fn what_fits_is_on_the_line() {
+    fn max_images_follows_the_line() {
         let line = Line { of_none: 100.0, of_one: 10.0 };
         assert_eq!(line.of(20), 300.0);
-        assert_eq!([90.0, 150.0, 300.0, 345.0].map(|it| line.that_fit(it)), [0, 5, 16, 24]);
+        assert_eq!([90.0, 150.0, 300.0, 345.0].map(|it| line.max_images(it)), [0, 5, 16, 24]);
     }
 }

@@ -1,37 +1,37 @@
-//! How a run came to an end, and what it came to.
+//! How a run ended, and its results.
 
 use metrics::Report;
 
 use crate::report::section;
 
-/// How a run came to an end.
+/// How a run ended.
 pub enum Ended {
     /// It is finished.
     Finished(Box<Outcome>),
-    /// It was asked to stop, and can be taken up again.
+    /// It was stopped, and can be resumed.
     Stopped {
         /// Steps done.
         step: usize,
     },
 }
 
-/// What a finished run came to.
+/// The results of a finished run.
 pub struct Outcome {
     /// Steps done.
     pub steps: usize,
     /// Steps done when the best bundle was saved.
     pub best_step: usize,
-    /// The best bundle on the people held out, who chose it.
+    /// The scores of the best bundle on the validation set; optimistically biased: selected on this set.
     pub valid: Report,
-    /// The best bundle on people that nothing was decided by, where the source has such.
-    pub scored: Option<Report>,
+    /// The scores of the best bundle on the test set, where the source has one.
+    pub test: Option<Report>,
 }
 
 impl Outcome {
-    /// The main scores as a file.
+    /// Formats the scores as a `report.toml`.
     pub(crate) fn to_toml(&self) -> String {
         let mut text = format!("best_step = {}\nsteps = {}\n", self.best_step, self.steps);
-        for (name, report) in [("valid", Some(&self.valid)), ("scored", self.scored.as_ref())] {
+        for (name, report) in [("valid", Some(&self.valid)), ("test", self.test.as_ref())] {
             text.extend(report.map(|it| section(name, it)));
         }
         text

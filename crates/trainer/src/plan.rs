@@ -1,11 +1,10 @@
-//! What an experiment means: every object that a run needs, ready.
+//! The plan of a run: every object that an experiment's settings resolve to.
 //!
-//! Whatever can be wrong with the settings, the data or the weights is found here, before the first
-//! step.
+//! Every error in the settings, the data or the weights is found here, before the first step.
 
 mod epochs;
 mod error;
-mod pictures;
+mod images;
 mod sides;
 
 use std::{path::PathBuf, rc::Rc, sync::Arc};
@@ -15,7 +14,7 @@ use base::{Clock, Epochs, Seed, Task};
 use candle::{DType, Device, Tensor};
 use data::{Content, Groups, Manifest, Pack, Packs, Remembered, Sides, Use};
 use infer::Serving;
-use losses::{Counts, Judge, Question};
+use losses::{Counts, Criterion, HeadOutput};
 use models::{Fitted, Model, ModelSpec, read_weights};
 use ops::{Pass, Tape, Training};
 
@@ -23,103 +22,103 @@ pub use self::{epochs::epochs_of, error::PlanError};
 use self::{
     epochs::{batches_of, check_lengths, epochs, groups},
     error::wrong,
-    pictures::{phases, pipelines},
+    images::{phases, pipelines},
 };
 pub(crate) use self::{
-    pictures::Phase,
+    images::Phase,
     sides::{divide, folds},
 };
 use crate::{
+    callback::Callback,
     experiment::{Experiment, TrainSection},
     freeze::Freezing,
     groups::ParamGroups,
     room,
-    watch::Watch,
 };
 
-/// A run, ready to go.
+/// A run that is ready to train.
 pub struct Plan {
-    /// The settings that it came from.
+    /// The settings that it was created from.
     pub experiment: Experiment,
-    /// What the classes mean.
+    /// The task: the meaning of the classes.
     pub task: Task,
-    /// What each person is called.
+    /// The name of each person.
     pub people: Vec<String>,
-    /// Every picture of the source.
-    pub pictures: Arc<[(String, Content)]>,
-    /// The person of each picture.
+    /// Every image of the source.
+    pub images: Arc<[(String, Content)]>,
+    /// The person of each image.
     pub persons: Vec<usize>,
-    /// The class of each picture, as it is scored.
+    /// The class of each image for scoring.
     pub classes: Vec<usize>,
-    /// The class of each picture, as it is trained on.
+    /// The class of each image for training.
     pub training_classes: Vec<usize>,
-    /// The age on each picture, where the source knows ages.
+    /// The age of each image, where the source has ages.
     pub ages: Vec<Option<f64>>,
-    /// What each picture may be used for.
+    /// The permitted use of each image.
     pub usages: Vec<Use>,
-    /// How much each picture counts in training; none of those that are trained on counts nothing.
+    /// The sample weight of each image in training; above 0 for all training images.
     pub weights: Vec<f32>,
-    /// Pictures to train on and to validate on.
+    /// The training set and the validation set.
     pub sides: Sides,
-    /// Pictures that score the finished model.
-    pub scored: Vec<usize>,
-    /// What pictures go through in training.
+    /// The test set, which scores the finished model.
+    pub test: Vec<usize>,
+    /// The pipeline of training images.
     pub train_pipeline: Arc<Pipeline>,
-    /// What remembers what is worked out of the pictures on the way.
+    /// The cache of what is computed from images.
     pub memory: Option<Remembered>,
-    /// The pictures as that prepares them, where `maskfit data pack` has done so.
+    /// The images as prepared by that pipeline, where `maskfit data pack` has packed them.
     pub pack: Option<Arc<Pack>>,
-    /// The epochs that begin with smaller pictures.
+    /// The phases of progressive resizing, on smaller images.
     pub(crate) phases: Vec<Phase>,
-    /// What happens to the rows of a batch in training.
+    /// The mixing of the samples of a training batch.
     pub mixing: Mixing,
-    /// What they go through in validation and serving.
+    /// The pipeline of images in validation and inference.
     pub eval_pipeline: Pipeline,
-    /// The network.
+    /// The specification of the network.
     pub spec: ModelSpec,
-    /// What it descends on.
-    pub loss: Judge,
-    /// What the sampler draws from, as positions in the training side.
+    /// The training loss.
+    pub loss: Criterion,
+    /// The groups that the sampler samples from, as indices into the training set.
     pub groups: Groups,
     /// Where each epoch ends.
     pub epochs: Epochs,
-    /// What does not learn, and when.
+    /// Which parameters are frozen, and when.
     pub(crate) freezing: Freezing,
-    /// What learns at which rate.
+    /// The parameter groups, with their learning rates.
     pub param_groups: ParamGroups,
-    /// Where it computes.
+    /// The device.
     pub device: Device,
-    /// Whether a run may resume with other settings, labels or weights than it began with.
+    /// Whether a run may be resumed with changed settings, labels or weights.
     pub allow_changes: bool,
 }
 
 impl Plan {
-    /// Makes everything ready.
+    /// Creates the plan of a run.
     ///
     /// # Errors
-    /// Whatever would make the run fail later.
+    /// Anything that would make the run fail later.
     pub fn new(
         experiment: &Experiment,
         manifest: &Manifest,
         fold_idx: usize,
         device: &Device,
-        watch: &(dyn Watch + Sync),
+        callback: &(dyn Callback + Sync),
     ) -> Result<Plan, PlanError> {
         let problems = experiment.problems();
         if !problems.is_empty() {
             return Err(PlanError::Settings(problems));
         }
         let sides = divide(experiment, manifest, fold_idx)?;
-        Plan::of_sides(experiment, manifest, sides, device, watch)
+        Plan::of_sides(experiment, manifest, sides, device, callback)
     }
 
-    /// As [`Plan::new`], of settings without problems and people who are divided already.
+    /// As [`Plan::new`], for validated settings and a given split.
     pub(crate) fn of_sides(
         experiment: &Experiment,
         manifest: &Manifest,
         sides: Sides,
         device: &Device,
-        watch: &(dyn Watch + Sync),
+        callback: &(dyn Callback + Sync),
     ) -> Result<Plan, PlanError> {
         let Experiment { data, model, train, .. } = experiment;
         let task = &manifest.task;
@@ -127,11 +126,11 @@ impl Plan {
             manifest.training_classes(&data.training_cuts).map_err(wrong("data.training_cuts"))?;
         check_head(experiment, manifest, &sides)?;
 
-        let pictures: Arc<[(String, Content)]> =
+        let images: Arc<[(String, Content)]> =
             manifest.examples.iter().map(|it| (it.name.clone(), it.content.clone())).collect();
         let (train_pipeline, eval_pipeline) =
-            pipelines(experiment, &pictures, manifest.memory.as_ref(), &sides, watch)?;
-        let packs = manifest.memory.as_ref().map(|it| Packs::new(it.dir(), &pictures));
+            pipelines(experiment, &images, manifest.memory.as_ref(), &sides, callback)?;
+        let packs = manifest.memory.as_ref().map(|it| Packs::new(it.dir(), &images));
         let pack_of = |pipeline: &Pipeline| match &packs {
             Some(it) => it.open(pipeline),
             None => Ok(None),
@@ -142,42 +141,42 @@ impl Plan {
         let groups = groups(experiment, manifest, &sides, &training_classes)?;
         let batch_size = |epoch_idx| batch_size(&phases, train, epoch_idx);
         let epochs = epochs(experiment, &groups, batch_size)?;
-        let n_draws = |epoch_idx| data.sampler.get().n_draws(&groups, epoch_idx);
-        note_what_is_cut(train, &phases, epochs.n_begun(), n_draws(0), watch);
+        let n_samples = |epoch_idx| data.sampler.get().n_samples(&groups, epoch_idx);
+        note_unreachable(train, &phases, epochs.n_begun(), n_samples(0), callback);
         let mixing = mixing(experiment, task, &sides.train, &training_classes, &epochs)?;
         check_lengths(experiment, &epochs)?;
 
         let spec = ModelSpec { backbone: model.backbone.clone(), head: experiment.head.clone() };
-        let loss = judge(experiment, manifest, &sides, &training_classes)?;
+        let loss = criterion(experiment, manifest, &sides, &training_classes)?;
         let freezing = freezing(experiment, &epochs)?;
         let param_groups = experiment.param_groups()?;
-        let smallest = |it| batches_of(n_draws(it), batch_size(it), train.drop_last).1;
+        let smallest = |it| batches_of(n_samples(it), batch_size(it), train.drop_last).1;
         if (0..epochs.n_begun()).any(|it| smallest(it) / train.accumulate.min(smallest(it)) == 1) {
             let size = train_pipeline.size().map_err(wrong("augment.train"))?;
             check_room(experiment, task)?;
-            rehearse(&spec, task, size, device).map_err(|it| {
+            check_single_image(&spec, task, size, device).map_err(|it| {
                 wrong("train.batch_size")(format!(
-                    "a batch, or a part of one, has one picture of {size:?}: {it}"
+                    "a batch or an accumulated part of it has a single image of {size:?}: {it}"
                 ))
             })?;
         }
 
-        let each = manifest.examples.iter();
-        let scored = each.clone().enumerate().filter(|(_, it)| it.usage == Use::Score);
+        let examples = manifest.examples.iter();
+        let test = examples.clone().enumerate().filter(|(_, it)| it.usage == Use::Test);
         Ok(Plan {
             freezing,
             param_groups,
             task: task.clone(),
             people: manifest.people.clone(),
-            pictures,
-            persons: each.clone().map(|it| it.person).collect(),
-            classes: each.clone().map(|it| it.class).collect(),
+            images,
+            persons: examples.clone().map(|it| it.person).collect(),
+            classes: examples.clone().map(|it| it.class).collect(),
             training_classes,
-            ages: each.clone().map(|it| it.age).collect(),
-            usages: each.clone().map(|it| it.usage).collect(),
-            weights: each.map(|it| it.weight).collect(),
+            ages: examples.clone().map(|it| it.age).collect(),
+            usages: examples.clone().map(|it| it.usage).collect(),
+            weights: examples.map(|it| it.weight).collect(),
             sides,
-            scored: scored.map(|(idx, _)| idx).collect(),
+            test: test.map(|(idx, _)| idx).collect(),
             train_pipeline: Arc::new(train_pipeline),
             memory: manifest.memory.clone(),
             pack,
@@ -194,27 +193,26 @@ impl Plan {
         })
     }
 
-    /// Whether the machine has the memory for the network, whatever it is trained on.
+    /// Checks that the machine has enough memory for the network itself.
     pub(crate) fn check_room(&self) -> Result<(), PlanError> {
         check_room(&self.experiment, &self.task)
     }
 
-    /// The root of the run's randomness.
+    /// Returns the root of the run's randomness.
     pub fn seed(&self) -> Seed {
         self.experiment.seed
     }
 
-    /// The moment after `step` steps.
+    /// Returns the clock after `step` steps.
     pub fn clock(&self, step: usize) -> Clock {
         Clock { step, total: self.epochs.total(), epoch: self.epochs.epoch(step) }
     }
 
-    /// The model before the first step: fresh, with published weights where they are asked for, and
-    /// what became of these.
+    /// Returns the model before the first step, with pretrained weights if they are set, and how these fit.
     ///
     /// # Errors
-    /// Published weights that cannot be read, or of another network; a network that there is no memory
-    /// for.
+    /// Published weights that cannot be read or are of another network, or a network that does not fit in
+    /// memory.
     pub fn model(&self) -> Result<(Rc<Model>, Option<Fitted>), PlanError> {
         self.check_room()?;
         let model = self.bare_model()?;
@@ -226,13 +224,13 @@ impl Plan {
         Ok((model, fitted))
     }
 
-    /// The model without published weights, for a run whose weights come from its checkpoint.
+    /// Returns the model without pretrained weights, for a run whose weights come from its checkpoint.
     pub(crate) fn bare_model(&self) -> Result<Rc<Model>, PlanError> {
         let model = Model::fresh(&self.spec, &self.task, self.seed(), &self.device)?;
         Ok(Rc::new(model))
     }
 
-    /// What an epoch sees, as positions on the training side.
+    /// Returns the samples of an epoch, as indices into the training set.
     fn order(&self, epoch_idx: usize) -> Vec<usize> {
         let of_whole = self.epochs.of_whole(epoch_idx);
         let rng = &mut self.seed().stream(&format!("sample/{of_whole}"));
@@ -240,13 +238,13 @@ impl Plan {
         let mut order = data.sampler.get().order(&self.groups, of_whole, rng);
         let batch_size = self.batch_size(epoch_idx);
         let n_batches = batches_of(order.len(), batch_size, train.drop_last).0;
-        let most = self.epochs.most_batches().unwrap_or(n_batches);
-        order.truncate(n_batches.min(most) * batch_size);
+        let max_batches = self.epochs.most_batches().unwrap_or(n_batches);
+        order.truncate(n_batches.min(max_batches) * batch_size);
         order
     }
 
-    /// What pictures go through in an epoch, and where they lie ready.
-    pub fn seen(&self, epoch_idx: usize) -> (Arc<Pipeline>, Option<Arc<Pack>>) {
+    /// Returns the training pipeline of an epoch, and its pack if there is one.
+    pub fn pipeline_at(&self, epoch_idx: usize) -> (Arc<Pipeline>, Option<Arc<Pack>>) {
         let epoch_idx = self.epochs.of_whole(epoch_idx);
         match self.phases.iter().find(|it| epoch_idx < it.end) {
             Some(it) => (Arc::clone(&it.pipeline), it.pack.clone()),
@@ -254,40 +252,40 @@ impl Plan {
         }
     }
 
-    /// Pictures a step.
+    /// Returns the batch size of an epoch.
     pub fn batch_size(&self, epoch_idx: usize) -> usize {
         batch_size(&self.phases, &self.experiment.train, self.epochs.of_whole(epoch_idx))
     }
 
-    /// The batches of an epoch, as positions among all pictures.
+    /// Returns the batches of an epoch, as indices into all images.
     pub fn batches(&self, epoch_idx: usize) -> Vec<Vec<usize>> {
-        let pictures: Vec<usize> =
+        let images: Vec<usize> =
             self.order(epoch_idx).into_iter().map(|it| self.sides.train[it]).collect();
-        pictures.chunks(self.batch_size(epoch_idx)).map(<[usize]>::to_vec).collect()
+        images.chunks(self.batch_size(epoch_idx)).map(<[usize]>::to_vec).collect()
     }
 
-    /// How many pictures of each class of the sampler's an epoch sees.
-    pub fn drawn(&self, epoch_idx: usize) -> Vec<usize> {
+    /// Returns how many images of each of the sampler's classes an epoch has.
+    pub fn class_counts(&self, epoch_idx: usize) -> Vec<usize> {
         self.groups.counts_of(&self.order(epoch_idx))
     }
 
-    /// How pictures are served.
+    /// Returns the settings of inference.
     pub fn serving(&self) -> Serving {
         let Experiment { data, eval, .. } = &self.experiment;
         Serving {
             batch_size: eval.batch_size,
-            n_loaders: data.n_loaders,
-            n_ahead: data.n_ahead,
+            num_workers: data.num_workers,
+            prefetch: data.prefetch,
             memory: self.memory.clone(),
         }
     }
 }
 
 impl Experiment {
-    /// What learns at which rate.
+    /// Returns the parameter groups.
     ///
     /// # Errors
-    /// Rates for other stages than the network has.
+    /// The learning rates do not match the network's stages.
     pub fn param_groups(&self) -> Result<ParamGroups, PlanError> {
         let mut stages = self.model.backbone.get().stages();
         stages.truncate(stages.len() - self.head.get().n_copied());
@@ -303,7 +301,7 @@ fn check_room(experiment: &Experiment, task: &Task) -> Result<(), PlanError> {
     }
 }
 
-/// Whether the head can answer the task, and learn from what is known.
+/// Checks that the head suits the task and that the training labels have what it needs.
 fn check_head(
     experiment: &Experiment,
     manifest: &Manifest,
@@ -314,7 +312,7 @@ fn check_head(
     let ageless = |&&idx: &&usize| manifest.examples[idx].age.is_none();
     match sides.train.iter().find(ageless) {
         Some(&idx) if head.needs_ages() => Err(wrong("head")(format!(
-            "`{}` learns from ages, and `{}` has none: choose another head, such as `factored`, or \
+            "`{}` is trained on ages, but `{}` has none: choose another head, such as `factored`, or \
              write the year where a reviewed table fixes it",
             experiment.head.kind(),
             manifest.examples[idx].name
@@ -323,30 +321,30 @@ fn check_head(
     }
 }
 
-/// Says what a run has less of than its settings ask for.
-fn note_what_is_cut(
+/// Notes settings that the run does not reach: a full first batch, and image sizes after its end.
+fn note_unreachable(
     train: &TrainSection,
     phases: &[Phase],
     n_epochs: usize,
-    n_drawn: usize,
-    watch: &(dyn Watch + Sync),
+    n_samples: usize,
+    callback: &(dyn Callback + Sync),
 ) {
-    if n_drawn < batch_size(phases, train, 0) {
-        watch.note(&format!(
-            "`train.batch_size`: the first epoch sees {n_drawn} pictures, so that a batch has no more"
+    if n_samples < batch_size(phases, train, 0) {
+        callback.note(&format!(
+            "`train.batch_size`: the first epoch has only {n_samples} images, so its batch is smaller"
         ));
     }
     if let Some(idx) = phases.iter().position(|it| it.end > n_epochs) {
         let until = train.sizes[idx].until;
-        watch.note(&format!(
-            "`train.sizes[{idx}]`: the run is over before `until = \"{until}\"`, and no picture is larger"
+        callback.note(&format!(
+            "`train.sizes[{idx}]`: the run ends before `until = \"{until}\"`, so no image is larger"
         ));
     }
 }
 
-/// What happens to the rows of a batch, in a run of these epochs.
+/// Returns the mixing of a run of these epochs.
 ///
-/// - `side`: the pictures that are trained on.
+/// - `side`: the training set.
 pub(crate) fn mixing(
     experiment: &Experiment,
     task: &Task,
@@ -359,40 +357,40 @@ pub(crate) fn mixing(
         .map_err(|(idx, it)| wrong(&format!("augment.mix[{idx}]"))(it))
 }
 
-/// What does not learn, and when, in a run of these epochs.
+/// Returns the freezing of a run of these epochs.
 pub(crate) fn freezing(experiment: &Experiment, epochs: &Epochs) -> Result<Freezing, PlanError> {
     let mut stages = experiment.model.backbone.get().stages();
     stages.truncate(stages.len() - experiment.head.get().n_copied());
     Freezing::new(&experiment.freezes(epochs), &stages, epochs).map_err(wrong("train.freeze"))
 }
 
-/// The loss, bound to what the head asks and to the training side's classes and ages.
-fn judge(
+/// Returns the loss for the head's outputs and the training set's classes and ages.
+fn criterion(
     experiment: &Experiment,
     manifest: &Manifest,
     sides: &Sides,
     training_classes: &[usize],
-) -> Result<Judge, PlanError> {
+) -> Result<Criterion, PlanError> {
     let task = &manifest.task;
     let mut counts = Counts { classes: vec![0; task.n_classes()], ages: Vec::new() };
     for &idx in &sides.train {
         counts.classes[training_classes[idx]] += 1;
         counts.ages.extend(manifest.examples[idx].age);
     }
-    let asked = experiment.head.get().questions(task)?.into_iter();
-    let asked = asked.map(|it| Question::new(task, it.asks, &it.form, it.n_out, &counts));
-    Judge::new(&experiment.loss, &asked.collect::<Vec<_>>()).map_err(wrong("loss"))
+    let outputs = experiment.head.get().outputs(task)?.into_iter();
+    let outputs = outputs.map(|it| HeadOutput::new(task, it.scope, &it.form, it.n_out, &counts));
+    Criterion::new(&experiment.loss, &outputs.collect::<Vec<_>>()).map_err(wrong("loss"))
 }
 
-/// Pictures a step of an epoch.
+/// Returns the batch size of an epoch.
 fn batch_size(phases: &[Phase], train: &TrainSection, epoch_idx: usize) -> usize {
     let phase = phases.iter().find(|it| epoch_idx < it.end);
     phase.map_or(train.batch_size, |it| it.batch_size)
 }
 
-/// Lets a batch of one picture through: a network whose last maps have one pixel cannot be trained
-/// on it, and would say so at the end of the first epoch only.
-fn rehearse(
+/// Runs a forward pass on a batch of one image: a network whose last feature maps have one pixel cannot be
+/// trained on it, and would fail only at the end of the first epoch.
+fn check_single_image(
     spec: &ModelSpec,
     task: &Task,
     [height, width]: [usize; 2],

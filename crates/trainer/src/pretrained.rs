@@ -1,33 +1,34 @@
-//! What weights say of the settings that go with them.
+//! Settings that pretrained weights determine: preprocessing, padding and norm epsilon.
 //!
-//! Before the file is there, only the network that a config describes is known, and the weights that
-//! timm takes for it by default. The file says more: whose names its tensors have, and so how the network
-//! pads, what its norms add, and how images are prepared (see [`Convention`]). What a config leaves out
-//! is filled in from there, so that the resolved config says it; what contradicts it is an error.
+//! Without the file, they follow from the network in a config and from the weights that timm loads for it by
+//! default. The file determines more: its tensor names identify the library, and so the padding, the epsilon
+//! of the norms and the preprocessing (see [`Convention`]). Settings that a config leaves out are filled in
+//! from there, so that the resolved config contains them; settings that contradict the file are an error.
 
 use augment::{
-    CenterCrop, Filter, Given, HorizontalFlip, PictureOpConfig, RandomCrop, ResizeShorter,
-    StatisticsConfig, Step,
+    CenterCrop, Filter, Given, HorizontalFlip, RandomCrop, ResizeShorter, StatisticsConfig, Step,
+    TransformConfig,
 };
 use base::config::{ConfigError, Layer};
 use models::{Colours, Convention, Input, Interpolation, Published, WeightsError, WeightsFile};
 
 use crate::experiment::{AugmentSection, Experiment};
 
-/// Why settings and weights do not go together.
+/// Why settings and weights do not match.
 #[derive(Debug, thiserror::Error)]
 pub enum PretrainedError {
-    /// The settings themselves do not fit.
+    /// The settings themselves are invalid.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// The file cannot be compared.
+    /// The weights cannot be compared with the network.
     #[error(transparent)]
     Weights(#[from] WeightsError),
-    /// Settings that contradict the weights: each with what it is, what they want, and what to do.
+    /// Settings contradict the weights: for each its value, the value of the weights, and what to do.
     #[error("{}", listed(.0))]
     Contradicted(Vec<String>),
 }
 
+/// Formats problems as a list.
 fn listed(problems: &[String]) -> String {
     match problems {
         [one] => one.clone(),
@@ -39,18 +40,19 @@ fn listed(problems: &[String]) -> String {
 }
 
 impl AugmentSection {
-    /// Images as published weights want them; in training any part of what the middle is cut from.
-    pub(crate) fn wanted(input: &Input) -> AugmentSection {
+    /// Returns the preprocessing of published weights; in training with a random crop instead of the center
+    /// crop, and a horizontal flip.
+    pub(crate) fn of_input(input: &Input) -> AugmentSection {
         let Input { size, mean, std, .. } = *input;
         let filter = match input.interpolation {
             Interpolation::Bilinear => Filter::Bilinear,
             Interpolation::Bicubic => Filter::Bicubic,
         };
         let resize = ResizeShorter { size: input.resized(), filter };
-        let resize = Step::from(PictureOpConfig::ResizeShorter(resize));
-        let random = PictureOpConfig::RandomCrop(RandomCrop { size }).into();
-        let flip = PictureOpConfig::HorizontalFlip(HorizontalFlip {}).into();
-        let center = PictureOpConfig::CenterCrop(CenterCrop { size }).into();
+        let resize = Step::from(TransformConfig::ResizeShorter(resize));
+        let random = TransformConfig::RandomCrop(RandomCrop { size }).into();
+        let flip = TransformConfig::HorizontalFlip(HorizontalFlip {}).into();
+        let center = TransformConfig::CenterCrop(CenterCrop { size }).into();
         AugmentSection {
             train: vec![resize.clone(), random, flip],
             eval: vec![resize, center],
@@ -59,7 +61,7 @@ impl AugmentSection {
         }
     }
 
-    /// These settings as a layer of a config.
+    /// Returns these settings as a layer of a config.
     pub(crate) fn layer(&self) -> toml::Table {
         let section = toml::Value::try_from(self).expect("settings are TOML");
         toml::Table::from_iter([("augment".to_owned(), section)])
@@ -67,15 +69,15 @@ impl AugmentSection {
 }
 
 impl Experiment {
-    /// As [`Experiment::load`], by what the file of weights says: images as it wants them where the
-    /// layers leave `[augment]` out, and the backbone's padding and norms where they leave these out.
-    /// With notes on what was taken from the file, and what it leaves open.
+    /// As [`Experiment::load`], with what the weights file determines: the preprocessing where the layers
+    /// leave `[augment]` out, and the backbone's padding and norm epsilon where they leave these out. Also
+    /// returns notes on what was filled in from the file, and what is ambiguous.
     ///
-    /// - `called`: whatever the file is called: its path, and what was asked for.
-    /// - `sha256`: of the whole file, in small hexadecimal digits.
+    /// - `called`: the names of the file: its path, and the name that the user gave.
+    /// - `sha256`: the file's SHA-256, in lowercase hexadecimal digits.
     ///
     /// # Errors
-    /// The first layer that does not fit, and where; every setting that contradicts the weights.
+    /// The first invalid layer, and where; or every setting that contradicts the weights.
     pub fn load_with(
         layers: &[Layer],
         file: &WeightsFile,
@@ -90,7 +92,7 @@ impl Experiment {
         };
         let backbone = experiment.model.backbone.clone();
         let given = models::Given { backbone: &backbone, colours: given_colours };
-        // Weights that fit no better are found to do so when they are taken over.
+        // Weights that do not fit the network are an error when they are loaded into it.
         let Some(convention) = Convention::of(file, given, called, sha256)? else {
             let notes = experiment.notes_on_weights();
             return Ok((experiment, notes));
@@ -107,22 +109,24 @@ impl Experiment {
         }
         let filled = convention.complete(&mut experiment.model.backbone);
         if !filled.is_empty() {
-            let (who, told) = (convention.name(), convention.told);
+            let (name, told) = (convention.name(), convention.told);
             let filled = filled.join(", ");
-            notes.push(format!("note: by {told} the weights are {who}: the network has {filled}"));
+            notes.push(format!(
+                "note: the weights are identified as {name} by {told}: the network has {filled}"
+            ));
         }
         notes.extend(convention.doubts(given).iter().map(|it| format!("note: {it}")));
         Ok((experiment, notes))
     }
 
-    /// The published weights that are asked for, as far as the network tells.
+    /// Returns the published weights that the settings select, as far as the network determines them.
     pub(crate) fn published(&self) -> Option<Published> {
-        let is_asked = !self.model.pretrained.as_os_str().is_empty();
-        Published::find(&self.model.backbone).filter(|_| is_asked)
+        let is_set = !self.model.pretrained.as_os_str().is_empty();
+        Published::find(&self.model.backbone).filter(|_| is_set)
     }
 
-    /// How images are to what weights want of which no more is known than the network. Empty without
-    /// such weights.
+    /// Returns notes that compare the preprocessing with that of the published weights, as far as the network
+    /// determines them; empty without such weights.
     pub fn notes_on_weights(&self) -> Vec<String> {
         match self.published() {
             None => Vec::new(),
@@ -130,33 +134,33 @@ impl Experiment {
         }
     }
 
-    /// How images are to what weights want: a line that says that they are so, or what differs.
+    /// Compares the preprocessing with that of weights: returns one line if they are equal, otherwise a note
+    /// for each difference.
     fn notes_on_images(&self, name: &str, input: &Input) -> Vec<String> {
-        let (wanted, ours) = (AugmentSection::wanted(input), &self.augment);
+        let (theirs, ours) = (AugmentSection::of_input(input), &self.augment);
         let known = ours.statistics.get().known();
         let is_normed = known.is_some_and(|it| input.is_normalised_by(it.mean, it.std));
-        if ours.eval == wanted.eval && is_normed {
-            return vec![format!("images as {name}'s weights want them: {input}")];
+        if ours.eval == theirs.eval && is_normed {
+            return vec![format!("preprocessing of {name}: {input}")];
         }
         let mut notes = Vec::new();
         if !is_normed {
             let list = |xs: [f64; 3]| xs.map(|x| x.to_string()).join(" ");
-            let says = match known {
+            let is = match known {
                 Some(it) => format!("mean {}, std {}", list(it.mean), list(it.std)),
-                None => "what is measured".to_owned(),
+                None => "measured from the images".to_owned(),
             };
             notes.push(format!(
-                "note: `augment.statistics` is {says}, but {name}'s weights want mean {}, std {} \
-                 (leave it out to have that)",
+                "note: `augment.statistics` is {is}, but {name} was trained with mean {}, std {} (remove the \
+                 setting to use these)",
                 list(input.mean),
                 list(input.std)
             ));
         }
-        if ours.eval != wanted.eval {
-            let ops = toml::Value::try_from(&wanted.eval).expect("operations are TOML");
+        if ours.eval != theirs.eval {
+            let ops = toml::Value::try_from(&theirs.eval).expect("transforms are TOML");
             notes.push(format!(
-                "note: images are sized as `augment` says; {name}'s weights were published with eval = \
-                 {ops}"
+                "note: `augment.eval` differs from the preprocessing of {name}: eval = {ops}"
             ));
         }
         notes
@@ -173,7 +177,7 @@ mod tests {
     use super::{AugmentSection, PretrainedError};
     use crate::experiment::Experiment;
 
-    /// A file of a network's tensors as a library names them, without numbers worth speaking of.
+    /// Returns a weights file with a library's tensor names for a network, all values 0.
     fn file_of(backbone: &BackboneConfig, library: &str) -> WeightsFile {
         let mut params = Params::blank();
         for stage in backbone.get().stages() {
@@ -191,7 +195,7 @@ mod tests {
         WeightsFile { format, n_bytes: 0, tensors, place: String::new(), beside: Vec::new() }
     }
 
-    /// - `model`: what `[model]` says beside `pretrained`; and what other sections say.
+    /// - `model`: the settings of `[model]` next to `pretrained`, and other sections.
     fn load(
         model: &str,
         library: &str,
@@ -203,8 +207,8 @@ mod tests {
         Experiment::load_with(&layers, &file_of(&backbone, library), &[called], "")
     }
 
-    /// What of an experiment depends on weights.
-    fn said(experiment: &Experiment, notes: &[String]) -> String {
+    /// Formats the settings that depend on weights, and the notes.
+    fn summary(experiment: &Experiment, notes: &[String]) -> String {
         let AugmentSection { eval, statistics, .. } = &experiment.augment;
         let network = match &experiment.model.backbone {
             BackboneConfig::EfficientNet(it) => format!("{:?} {:?}\n", it.padding, it.norm_eps),
@@ -218,8 +222,8 @@ mod tests {
     #[track_caller]
     fn check(model: &str, library: &str, called: &str, want: Expect) {
         let (experiment, notes) = load(model, library, called).unwrap();
-        want.assert_eq(&said(&experiment, &notes));
-        // What was filled in stands in the resolved config, which fits the weights as they are.
+        want.assert_eq(&summary(&experiment, &notes));
+        // The resolved config contains what was filled in, and agrees with the weights.
         let layers = [Layer::from_toml("config.toml", &experiment.to_toml()).unwrap()];
         let file = file_of(&experiment.model.backbone, library);
         let again = Experiment::load_with(&layers, &file, &[called], "").unwrap().0;
@@ -232,86 +236,86 @@ mod tests {
     const RESNET: &str = r#"backbone = { kind = "resnet", depth = 18 }"#;
 
     #[test]
-    fn names_say_how_to_pad_and_norm_and_what_images_to_take() {
+    fn file_determines_padding_norm_epsilon_and_preprocessing() {
         check(
             B0,
             "efficientnet_pytorch",
             "best.pth",
             expect![[r#"
-            Some(Same) Some(0.001)
-            [{ filter = "bicubic", kind = "resize_shorter", size = 224 }, { kind = "center_crop", size = [224, 224] }]
-            { kind = "given", mean = [0.485, 0.456, 0.406], std = [0.229, 0.224, 0.225] }
-            images as efficientnet_pytorch/efficientnet_b0.plain's weights want them: 224x224, crop 1, bicubic, mean 0.485 0.456 0.406, std 0.229 0.224 0.225
-            note: by the names in the file the weights are efficientnet_pytorch's: the network has padding = "same", norm_eps = 0.001
-            note: nothing tells which of efficientnet_pytorch's weights these are (efficientnet_pytorch/efficientnet_b0.plain, efficientnet_pytorch/efficientnet_b0.advprop; a file called as the library calls it does): images are assumed to be as efficientnet_pytorch/efficientnet_b0.plain wants them, normalised by imagenet; efficientnet_pytorch/efficientnet_b0.advprop would want inception (0.5) (`augment.statistics`)"#]],
+                Some(Same) Some(0.001)
+                [{ filter = "bicubic", kind = "resize_shorter", size = 224 }, { kind = "center_crop", size = [224, 224] }]
+                { kind = "given", mean = [0.485, 0.456, 0.406], std = [0.229, 0.224, 0.225] }
+                preprocessing of efficientnet_pytorch/efficientnet_b0.plain: 224x224, crop 1, bicubic, mean 0.485 0.456 0.406, std 0.229 0.224 0.225
+                note: the weights are identified as efficientnet_pytorch's by the tensor names: the network has padding = "same", norm_eps = 0.001
+                note: it is unknown which of efficientnet_pytorch's weights these are (efficientnet_pytorch/efficientnet_b0.plain, efficientnet_pytorch/efficientnet_b0.advprop; the library's own file name identifies them): assuming the preprocessing of efficientnet_pytorch/efficientnet_b0.plain, normalisation imagenet; efficientnet_pytorch/efficientnet_b0.advprop needs inception (0.5) (`augment.statistics`)"#]],
         );
         check(
             B0,
             "efficientnet_pytorch",
             "efficientnet-b0-355c32eb.pth",
             expect![[r#"
-            Some(Same) Some(0.001)
-            [{ filter = "bicubic", kind = "resize_shorter", size = 224 }, { kind = "center_crop", size = [224, 224] }]
-            { kind = "given", mean = [0.485, 0.456, 0.406], std = [0.229, 0.224, 0.225] }
-            images as efficientnet_pytorch/efficientnet_b0.plain's weights want them: 224x224, crop 1, bicubic, mean 0.485 0.456 0.406, std 0.229 0.224 0.225
-            note: by the file's name the weights are efficientnet_pytorch/efficientnet_b0.plain: the network has padding = "same", norm_eps = 0.001"#]],
+                Some(Same) Some(0.001)
+                [{ filter = "bicubic", kind = "resize_shorter", size = 224 }, { kind = "center_crop", size = [224, 224] }]
+                { kind = "given", mean = [0.485, 0.456, 0.406], std = [0.229, 0.224, 0.225] }
+                preprocessing of efficientnet_pytorch/efficientnet_b0.plain: 224x224, crop 1, bicubic, mean 0.485 0.456 0.406, std 0.229 0.224 0.225
+                note: the weights are identified as efficientnet_pytorch/efficientnet_b0.plain by the file name: the network has padding = "same", norm_eps = 0.001"#]],
         );
         check(
             B0,
             "timm",
             "tf_efficientnet_b0_ns-c0e6a31c.pth",
             expect![[r#"
-            Some(Same) Some(0.001)
-            [{ filter = "bicubic", kind = "resize_shorter", size = 256 }, { kind = "center_crop", size = [224, 224] }]
-            { kind = "given", mean = [0.485, 0.456, 0.406], std = [0.229, 0.224, 0.225] }
-            images as tf_efficientnet_b0.ns_jft_in1k's weights want them: 224x224, crop 0.875, bicubic, mean 0.485 0.456 0.406, std 0.229 0.224 0.225
-            note: by the file's name the weights are tf_efficientnet_b0.ns_jft_in1k: the network has padding = "same", norm_eps = 0.001"#]],
+                Some(Same) Some(0.001)
+                [{ filter = "bicubic", kind = "resize_shorter", size = 256 }, { kind = "center_crop", size = [224, 224] }]
+                { kind = "given", mean = [0.485, 0.456, 0.406], std = [0.229, 0.224, 0.225] }
+                preprocessing of tf_efficientnet_b0.ns_jft_in1k: 224x224, crop 0.875, bicubic, mean 0.485 0.456 0.406, std 0.229 0.224 0.225
+                note: the weights are identified as tf_efficientnet_b0.ns_jft_in1k by the file name: the network has padding = "same", norm_eps = 0.001"#]],
         );
         check(
             B0,
             "timm",
             "tf_efficientnet_b0_ap-f262efe1.pth",
             expect![[r#"
-            Some(Same) Some(0.001)
-            [{ filter = "bicubic", kind = "resize_shorter", size = 256 }, { kind = "center_crop", size = [224, 224] }]
-            { kind = "given", mean = [0.5, 0.5, 0.5], std = [0.5, 0.5, 0.5] }
-            images as tf_efficientnet_b0.ap_in1k's weights want them: 224x224, crop 0.875, bicubic, mean 0.5 0.5 0.5, std 0.5 0.5 0.5
-            note: by the file's name the weights are tf_efficientnet_b0.ap_in1k: the network has padding = "same", norm_eps = 0.001"#]],
+                Some(Same) Some(0.001)
+                [{ filter = "bicubic", kind = "resize_shorter", size = 256 }, { kind = "center_crop", size = [224, 224] }]
+                { kind = "given", mean = [0.5, 0.5, 0.5], std = [0.5, 0.5, 0.5] }
+                preprocessing of tf_efficientnet_b0.ap_in1k: 224x224, crop 0.875, bicubic, mean 0.5 0.5 0.5, std 0.5 0.5 0.5
+                note: the weights are identified as tf_efficientnet_b0.ap_in1k by the file name: the network has padding = "same", norm_eps = 0.001"#]],
         );
         check(
             B0,
             "timm",
             "best.pth",
             expect![[r#"
-            Some(Symmetric) Some(1e-5)
-            [{ filter = "bicubic", kind = "resize_shorter", size = 256 }, { kind = "center_crop", size = [224, 224] }]
-            { kind = "given", mean = [0.485, 0.456, 0.406], std = [0.229, 0.224, 0.225] }
-            images as efficientnet_b0.ra_in1k's weights want them: 224x224, crop 0.875, bicubic, mean 0.485 0.456 0.406, std 0.229 0.224 0.225
-            note: timm calls the tensors of efficientnet_b0 and tf_efficientnet_b0 the same, and nothing tells which network the weights are of: assumed is the first, padding = "symmetric", norm_eps = 0.00001; for the other set `model.backbone` to padding = "same", norm_eps = 0.001
-            note: nothing tells which of timm's weights these are (efficientnet_b0.ra_in1k, tf_efficientnet_b0.ap_in1k, efficientnet_b0.ra4_e3600_r224_in1k; a file called as the library calls it does): images are assumed to be as efficientnet_b0.ra_in1k wants them, normalised by imagenet; tf_efficientnet_b0.ap_in1k would want inception (0.5) (`augment.statistics`)"#]],
+                Some(Symmetric) Some(1e-5)
+                [{ filter = "bicubic", kind = "resize_shorter", size = 256 }, { kind = "center_crop", size = [224, 224] }]
+                { kind = "given", mean = [0.485, 0.456, 0.406], std = [0.229, 0.224, 0.225] }
+                preprocessing of efficientnet_b0.ra_in1k: 224x224, crop 0.875, bicubic, mean 0.485 0.456 0.406, std 0.229 0.224 0.225
+                note: timm uses the same tensor names for efficientnet_b0 and tf_efficientnet_b0, so the network of these weights is ambiguous: assuming the first, padding = "symmetric", norm_eps = 0.00001; for the other, set `model.backbone` to padding = "same", norm_eps = 0.001
+                note: it is unknown which of timm's weights these are (efficientnet_b0.ra_in1k, tf_efficientnet_b0.ap_in1k, efficientnet_b0.ra4_e3600_r224_in1k; the library's own file name identifies them): assuming the preprocessing of efficientnet_b0.ra_in1k, normalisation imagenet; tf_efficientnet_b0.ap_in1k needs inception (0.5) (`augment.statistics`)"#]],
         );
         check(
             B1,
             "torchvision",
             "best.pth",
             expect![[r#"
-            Some(Symmetric) Some(1e-5)
-            [{ filter = "bilinear", kind = "resize_shorter", size = 255 }, { kind = "center_crop", size = [240, 240] }]
-            { kind = "given", mean = [0.485, 0.456, 0.406], std = [0.229, 0.224, 0.225] }
-            images as torchvision/efficientnet_b1.IMAGENET1K_V2's weights want them: 240x240, crop 0.941176, bilinear, mean 0.485 0.456 0.406, std 0.229 0.224 0.225
-            note: by the names in the file the weights are torchvision's: the network has padding = "symmetric", norm_eps = 0.00001
-            note: nothing tells which of torchvision's weights these are (torchvision/efficientnet_b1.IMAGENET1K_V2, torchvision/efficientnet_b1.IMAGENET1K_V1; a file called as the library calls it does): images are assumed to be as torchvision/efficientnet_b1.IMAGENET1K_V2 wants them"#]],
+                Some(Symmetric) Some(1e-5)
+                [{ filter = "bilinear", kind = "resize_shorter", size = 255 }, { kind = "center_crop", size = [240, 240] }]
+                { kind = "given", mean = [0.485, 0.456, 0.406], std = [0.229, 0.224, 0.225] }
+                preprocessing of torchvision/efficientnet_b1.IMAGENET1K_V2: 240x240, crop 0.941176, bilinear, mean 0.485 0.456 0.406, std 0.229 0.224 0.225
+                note: the weights are identified as torchvision's by the tensor names: the network has padding = "symmetric", norm_eps = 0.00001
+                note: it is unknown which of torchvision's weights these are (torchvision/efficientnet_b1.IMAGENET1K_V2, torchvision/efficientnet_b1.IMAGENET1K_V1; the library's own file name identifies them): assuming the preprocessing of torchvision/efficientnet_b1.IMAGENET1K_V2"#]],
         );
         check(
             B1,
             "torchvision",
             "efficientnet_b1-c27df63c.pth",
             expect![[r#"
-            Some(Symmetric) Some(1e-5)
-            [{ filter = "bilinear", kind = "resize_shorter", size = 255 }, { kind = "center_crop", size = [240, 240] }]
-            { kind = "given", mean = [0.485, 0.456, 0.406], std = [0.229, 0.224, 0.225] }
-            images as torchvision/efficientnet_b1.IMAGENET1K_V2's weights want them: 240x240, crop 0.941176, bilinear, mean 0.485 0.456 0.406, std 0.229 0.224 0.225
-            note: by the file's name the weights are torchvision/efficientnet_b1.IMAGENET1K_V2: the network has padding = "symmetric", norm_eps = 0.00001"#]],
+                Some(Symmetric) Some(1e-5)
+                [{ filter = "bilinear", kind = "resize_shorter", size = 255 }, { kind = "center_crop", size = [240, 240] }]
+                { kind = "given", mean = [0.485, 0.456, 0.406], std = [0.229, 0.224, 0.225] }
+                preprocessing of torchvision/efficientnet_b1.IMAGENET1K_V2: 240x240, crop 0.941176, bilinear, mean 0.485 0.456 0.406, std 0.229 0.224 0.225
+                note: the weights are identified as torchvision/efficientnet_b1.IMAGENET1K_V2 by the file name: the network has padding = "symmetric", norm_eps = 0.00001"#]],
         );
         let b5 = r#"backbone = { kind = "efficientnet", variant = "b5" }"#;
         check(
@@ -319,11 +323,11 @@ mod tests {
             "torchvision",
             "best.pth",
             expect![[r#"
-            Some(Symmetric) Some(0.001)
-            [{ filter = "bicubic", kind = "resize_shorter", size = 456 }, { kind = "center_crop", size = [456, 456] }]
-            { kind = "given", mean = [0.485, 0.456, 0.406], std = [0.229, 0.224, 0.225] }
-            images as torchvision/efficientnet_b5.IMAGENET1K_V1's weights want them: 456x456, crop 1, bicubic, mean 0.485 0.456 0.406, std 0.229 0.224 0.225
-            note: by the names in the file the weights are torchvision's: the network has padding = "symmetric", norm_eps = 0.001"#]],
+                Some(Symmetric) Some(0.001)
+                [{ filter = "bicubic", kind = "resize_shorter", size = 456 }, { kind = "center_crop", size = [456, 456] }]
+                { kind = "given", mean = [0.485, 0.456, 0.406], std = [0.229, 0.224, 0.225] }
+                preprocessing of torchvision/efficientnet_b5.IMAGENET1K_V1: 456x456, crop 1, bicubic, mean 0.485 0.456 0.406, std 0.229 0.224 0.225
+                note: the weights are identified as torchvision's by the tensor names: the network has padding = "symmetric", norm_eps = 0.001"#]],
         );
         let lite0 = r#"backbone = { kind = "efficientnet", variant = "lite0" }"#;
         check(
@@ -331,32 +335,32 @@ mod tests {
             "efficientnet_pytorch",
             "efficientnet-lite0-57934424.pth",
             expect![[r#"
-            Some(Same) Some(0.001)
-            [{ filter = "bicubic", kind = "resize_shorter", size = 256 }, { kind = "center_crop", size = [224, 224] }]
-            { kind = "given", mean = [0.5, 0.5, 0.5], std = [0.5, 0.5, 0.5] }
-            images as efficientnet_pytorch/efficientnet_lite0.lite's weights want them: 224x224, crop 0.875, bicubic, mean 0.5 0.5 0.5, std 0.5 0.5 0.5
-            note: by the file's name the weights are efficientnet_pytorch/efficientnet_lite0.lite: the network has padding = "same", norm_eps = 0.001"#]],
+                Some(Same) Some(0.001)
+                [{ filter = "bicubic", kind = "resize_shorter", size = 256 }, { kind = "center_crop", size = [224, 224] }]
+                { kind = "given", mean = [0.5, 0.5, 0.5], std = [0.5, 0.5, 0.5] }
+                preprocessing of efficientnet_pytorch/efficientnet_lite0.lite: 224x224, crop 0.875, bicubic, mean 0.5 0.5 0.5, std 0.5 0.5 0.5
+                note: the weights are identified as efficientnet_pytorch/efficientnet_lite0.lite by the file name: the network has padding = "same", norm_eps = 0.001"#]],
         );
         check(
             RESNET,
             "torchvision and timm",
             "resnet18-f37072fd.pth",
             expect![[r#"
-            [{ filter = "bilinear", kind = "resize_shorter", size = 256 }, { kind = "center_crop", size = [224, 224] }]
-            { kind = "given", mean = [0.485, 0.456, 0.406], std = [0.229, 0.224, 0.225] }
-            images as torchvision/resnet18.IMAGENET1K_V1's weights want them: 224x224, crop 0.875, bilinear, mean 0.485 0.456 0.406, std 0.229 0.224 0.225"#]],
+                [{ filter = "bilinear", kind = "resize_shorter", size = 256 }, { kind = "center_crop", size = [224, 224] }]
+                { kind = "given", mean = [0.485, 0.456, 0.406], std = [0.229, 0.224, 0.225] }
+                preprocessing of torchvision/resnet18.IMAGENET1K_V1: 224x224, crop 0.875, bilinear, mean 0.485 0.456 0.406, std 0.229 0.224 0.225"#]],
         );
         check(
             RESNET,
             "torchvision and timm",
             "best.pth",
             expect![[r#"
-            [{ filter = "bicubic", kind = "resize_shorter", size = 235 }, { kind = "center_crop", size = [224, 224] }]
-            { kind = "given", mean = [0.485, 0.456, 0.406], std = [0.229, 0.224, 0.225] }
-            images as resnet18.a1_in1k's weights want them: 224x224, crop 0.95, bicubic, mean 0.485 0.456 0.406, std 0.229 0.224 0.225
-            note: nothing tells which of torchvision and timm's weights these are (resnet18.a1_in1k, resnet18.a3_in1k, resnet18.fb_ssl_yfcc100m_ft_in1k, ...; a file called as the library calls it does): images are assumed to be as resnet18.a1_in1k wants them"#]],
+                [{ filter = "bicubic", kind = "resize_shorter", size = 235 }, { kind = "center_crop", size = [224, 224] }]
+                { kind = "given", mean = [0.485, 0.456, 0.406], std = [0.229, 0.224, 0.225] }
+                preprocessing of resnet18.a1_in1k: 224x224, crop 0.95, bicubic, mean 0.485 0.456 0.406, std 0.229 0.224 0.225
+                note: it is unknown which of torchvision and timm's weights these are (resnet18.a1_in1k, resnet18.a3_in1k, resnet18.fb_ssl_yfcc100m_ft_in1k, ...; the library's own file name identifies them): assuming the preprocessing of resnet18.a1_in1k"#]],
         );
-        // A size that nobody publishes is padded and normed by the library all the same.
+        // For an unpublished size, the library still determines the padding and the norm epsilon.
         let narrow =
             r#"backbone = { kind = "efficientnet", variant = "b0", width = 0.25, depth = 0.3 }"#;
         check(
@@ -364,15 +368,15 @@ mod tests {
             "efficientnet_pytorch",
             "best.pth",
             expect![[r#"
-            Some(Same) Some(0.001)
-            [{ kind = "center_crop", size = [88, 66] }]
-            { kind = "imagenet" }
-            note: by the names in the file the weights are efficientnet_pytorch's: the network has padding = "same", norm_eps = 0.001"#]],
+                Some(Same) Some(0.001)
+                [{ kind = "center_crop", size = [88, 66] }]
+                { kind = "imagenet" }
+                note: the weights are identified as efficientnet_pytorch's by the tensor names: the network has padding = "same", norm_eps = 0.001"#]],
         );
     }
 
     #[test]
-    fn what_settings_say_stays() {
+    fn explicit_settings_are_kept() {
         let given = r#"
             backbone = { kind = "efficientnet", variant = "b0", padding = "same", norm_eps = 1e-3 }
             [augment]
@@ -384,28 +388,28 @@ mod tests {
             "efficientnet_pytorch",
             "efficientnet-b0-355c32eb.pth",
             expect![[r#"
-            Some(Same) Some(0.001)
-            [{ filter = "bilinear", kind = "resize", size = [40, 32] }]
-            { kind = "data" }
-            note: `augment.statistics` is what is measured, but efficientnet_pytorch/efficientnet_b0.plain's weights want mean 0.485 0.456 0.406, std 0.229 0.224 0.225 (leave it out to have that)
-            note: images are sized as `augment` says; efficientnet_pytorch/efficientnet_b0.plain's weights were published with eval = [{ filter = "bicubic", kind = "resize_shorter", size = 224 }, { kind = "center_crop", size = [224, 224] }]"#]],
+                Some(Same) Some(0.001)
+                [{ filter = "bilinear", kind = "resize", size = [40, 32] }]
+                { kind = "data" }
+                note: `augment.statistics` is measured from the images, but efficientnet_pytorch/efficientnet_b0.plain was trained with mean 0.485 0.456 0.406, std 0.229 0.224 0.225 (remove the setting to use these)
+                note: `augment.eval` differs from the preprocessing of efficientnet_pytorch/efficientnet_b0.plain: eval = [{ filter = "bicubic", kind = "resize_shorter", size = 224 }, { kind = "center_crop", size = [224, 224] }]"#]],
         );
-        // Nothing tells what these were normalised with: whoever trained them further knows.
+        // The normalisation of unidentified weights is unknown: they may be fine-tuned.
         let half = format!("{RESNET}\n[augment]\nstatistics = {{ kind = \"given\" }}");
         check(
             &half,
             "torchvision and timm",
             "best.pth",
             expect![[r#"
-            [{ filter = "bicubic", kind = "resize_shorter", size = 235 }, { kind = "center_crop", size = [224, 224] }]
-            { kind = "given", mean = [0.5, 0.5, 0.5], std = [0.5, 0.5, 0.5] }
-            note: `augment.statistics` is mean 0.5 0.5 0.5, std 0.5 0.5 0.5, but resnet18.a1_in1k's weights want mean 0.485 0.456 0.406, std 0.229 0.224 0.225 (leave it out to have that)
-            note: nothing tells which of torchvision and timm's weights these are (resnet18.a1_in1k, resnet18.a3_in1k, resnet18.fb_ssl_yfcc100m_ft_in1k, ...; a file called as the library calls it does): images are assumed to be as resnet18.a1_in1k wants them"#]],
+                [{ filter = "bicubic", kind = "resize_shorter", size = 235 }, { kind = "center_crop", size = [224, 224] }]
+                { kind = "given", mean = [0.5, 0.5, 0.5], std = [0.5, 0.5, 0.5] }
+                note: `augment.statistics` is mean 0.5 0.5 0.5, std 0.5 0.5 0.5, but resnet18.a1_in1k was trained with mean 0.485 0.456 0.406, std 0.229 0.224 0.225 (remove the setting to use these)
+                note: it is unknown which of torchvision and timm's weights these are (resnet18.a1_in1k, resnet18.a3_in1k, resnet18.fb_ssl_yfcc100m_ft_in1k, ...; the library's own file name identifies them): assuming the preprocessing of resnet18.a1_in1k"#]],
         );
     }
 
     #[test]
-    fn settings_that_contradict_weights_are_refused_all_at_once() {
+    fn all_settings_that_contradict_weights_are_reported() {
         let check = |model: &str, library: &str, called: &str, want: Expect| {
             want.assert_eq(&load(model, library, called).unwrap_err().to_string());
         };
@@ -419,10 +423,10 @@ mod tests {
             "efficientnet_pytorch",
             "efficientnet-b0-355c32eb.pth",
             expect![[r#"
-            3 settings contradict the weights:
-              at `model.backbone.padding`: it is "symmetric", but the weights of `model.pretrained` were made with "same" (by the file's name they are efficientnet_pytorch/efficientnet_b0.plain): leave the setting out to have that, or take other weights
-              at `model.backbone.norm_eps`: it is 0.00001, but the weights of `model.pretrained` were made with 0.001 (by the file's name they are efficientnet_pytorch/efficientnet_b0.plain): leave the setting out to have that, or take other weights
-              at `augment.statistics`: it is mean 0.5 0.5 0.5, std 0.5 0.5 0.5, but the weights of `model.pretrained` were made with mean 0.485 0.456 0.406, std 0.229 0.224 0.225 (by the file's name they are efficientnet_pytorch/efficientnet_b0.plain): leave the setting out to have that, or take other weights (`{ kind = "data" }` takes what is measured of the images, on purpose)"#]],
+                3 settings contradict the weights:
+                  at `model.backbone.padding`: it is "symmetric", but the weights of `model.pretrained` were trained with "same" (identified as efficientnet_pytorch/efficientnet_b0.plain by the file name): remove the setting to use theirs, or use other weights
+                  at `model.backbone.norm_eps`: it is 0.00001, but the weights of `model.pretrained` were trained with 0.001 (identified as efficientnet_pytorch/efficientnet_b0.plain by the file name): remove the setting to use theirs, or use other weights
+                  at `augment.statistics`: it is mean 0.5 0.5 0.5, std 0.5 0.5 0.5, but the weights of `model.pretrained` were trained with mean 0.485 0.456 0.406, std 0.229 0.224 0.225 (identified as efficientnet_pytorch/efficientnet_b0.plain by the file name): remove the setting to use theirs, or use other weights, or set `{ kind = "data" }` to measure the statistics of the images"#]],
         );
         let half = format!("{RESNET}\n[augment]\nstatistics = {{ kind = \"given\" }}");
         check(
@@ -430,7 +434,7 @@ mod tests {
             "torchvision and timm",
             "resnet18-f37072fd.pth",
             expect![[
-                r#"at `augment.statistics`: it is mean 0.5 0.5 0.5, std 0.5 0.5 0.5, but the weights of `model.pretrained` were made with mean 0.485 0.456 0.406, std 0.229 0.224 0.225 (by the file's name they are torchvision/resnet18.IMAGENET1K_V1): leave the setting out to have that, or take other weights (`{ kind = "data" }` takes what is measured of the images, on purpose)"#
+                r#"at `augment.statistics`: it is mean 0.5 0.5 0.5, std 0.5 0.5 0.5, but the weights of `model.pretrained` were trained with mean 0.485 0.456 0.406, std 0.229 0.224 0.225 (identified as torchvision/resnet18.IMAGENET1K_V1 by the file name): remove the setting to use theirs, or use other weights, or set `{ kind = "data" }` to measure the statistics of the images"#
             ]],
         );
         let imagenet = format!("{B0}\n[augment]\nstatistics = {{ kind = \"imagenet\" }}");
@@ -439,7 +443,7 @@ mod tests {
             "timm",
             "tf_efficientnet_b0_ap-f262efe1.pth",
             expect![[
-                r#"at `augment.statistics`: it is mean 0.485 0.456 0.406, std 0.229 0.224 0.225, but the weights of `model.pretrained` were made with mean 0.5 0.5 0.5, std 0.5 0.5 0.5 (by the file's name they are tf_efficientnet_b0.ap_in1k): leave the setting out to have that, or take other weights (`{ kind = "data" }` takes what is measured of the images, on purpose)"#
+                r#"at `augment.statistics`: it is mean 0.485 0.456 0.406, std 0.229 0.224 0.225, but the weights of `model.pretrained` were trained with mean 0.5 0.5 0.5, std 0.5 0.5 0.5 (identified as tf_efficientnet_b0.ap_in1k by the file name): remove the setting to use theirs, or use other weights, or set `{ kind = "data" }` to measure the statistics of the images"#
             ]],
         );
     }

@@ -1,51 +1,57 @@
-//! Where a run's time goes, verb by verb.
+//! The time that a run spends on each activity.
 
 use std::{
     cell::Cell,
     time::{Duration, Instant},
 };
 
-/// What a run spends time on, in the order of a step. Pictures are seen on other threads.
+/// An activity of a run, in the order of a step. Images are loaded and augmented on other threads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verb {
+pub enum Activity {
     /// Waiting for a batch.
-    Gather,
-    /// Forward through the network.
-    Think,
-    /// From its answers to a loss.
-    Judge,
-    /// Back to the gradients, and a step of the optimizer.
-    Learn,
-    /// Writing checkpoints and bundles, as far as training waits for them.
-    Keep,
-    /// Answering the pictures held out.
-    Answer,
+    DataWait,
+    /// The forward pass of the network.
+    Forward,
+    /// Computing the loss of its outputs.
+    Loss,
+    /// The backward pass and the optimizer step.
+    Optimize,
+    /// Saving checkpoints and bundles, as far as training waits for it.
+    Save,
+    /// Predicting the validation set.
+    Evaluate,
 }
 
-impl Verb {
-    /// All of them.
-    pub const ALL: [Verb; 6] =
-        [Verb::Gather, Verb::Think, Verb::Judge, Verb::Learn, Verb::Keep, Verb::Answer];
+impl Activity {
+    /// All activities.
+    pub const ALL: [Activity; 6] = [
+        Activity::DataWait,
+        Activity::Forward,
+        Activity::Loss,
+        Activity::Optimize,
+        Activity::Save,
+        Activity::Evaluate,
+    ];
 
-    /// What it is called, and what it is.
+    /// Returns its name and a short description.
     pub fn describe(self) -> (&'static str, &'static str) {
         match self {
-            Verb::Gather => ("gather", "waiting for pictures"),
-            Verb::Think => ("think", "forward through the network"),
-            Verb::Judge => ("judge", "losses"),
-            Verb::Learn => ("learn", "gradients and the optimizer"),
-            Verb::Keep => ("keep", "checkpoints and bundles"),
-            Verb::Answer => ("answer", "evaluations"),
+            Activity::DataWait => ("data wait", "waiting for batches"),
+            Activity::Forward => ("forward", "the network"),
+            Activity::Loss => ("loss", "the criterion"),
+            Activity::Optimize => ("backward", "gradients and the optimizer step"),
+            Activity::Save => ("save", "checkpoints and bundles"),
+            Activity::Evaluate => ("evaluate", "the validation set"),
         }
     }
 }
 
-/// The time that each verb took.
+/// The time spent on each activity.
 pub struct Profile {
     began: Instant,
-    spent: [Cell<Duration>; Verb::ALL.len()],
+    spent: [Cell<Duration>; Activity::ALL.len()],
     n_steps: Cell<usize>,
-    seen: Cell<Duration>,
+    loading: Cell<Duration>,
 }
 
 impl Default for Profile {
@@ -54,49 +60,49 @@ impl Default for Profile {
             began: Instant::now(),
             spent: Default::default(),
             n_steps: Cell::default(),
-            seen: Cell::default(),
+            loading: Cell::default(),
         }
     }
 }
 
 impl Profile {
-    /// Does something, and notes how long it took.
-    pub(crate) fn time<R>(&self, verb: Verb, work: impl FnOnce() -> R) -> R {
+    /// Runs `work` and adds its duration to an activity.
+    pub(crate) fn time<R>(&self, activity: Activity, work: impl FnOnce() -> R) -> R {
         let began = Instant::now();
         let result = work();
-        let cell = &self.spent[verb as usize];
+        let cell = &self.spent[activity as usize];
         cell.set(cell.get() + began.elapsed());
         result
     }
 
-    /// A step is done.
+    /// Counts a step.
     pub(crate) fn step(&self) {
         self.n_steps.set(self.n_steps.get() + 1);
     }
 
-    /// Loaders were busy with pictures for so long.
-    pub(crate) fn saw(&self, busy: Duration) {
-        self.seen.set(self.seen.get() + busy);
+    /// Adds time that the loader threads spent on images.
+    pub(crate) fn add_loading(&self, busy: Duration) {
+        self.loading.set(self.loading.get() + busy);
     }
 
-    /// Steps done.
+    /// Returns the number of steps.
     pub fn n_steps(&self) -> usize {
         self.n_steps.get()
     }
 
-    /// Since the beginning.
+    /// Returns the time since the run began.
     pub fn elapsed(&self) -> Duration {
         self.began.elapsed()
     }
 
-    /// What a verb took.
-    pub fn spent(&self, verb: Verb) -> Duration {
-        self.spent[verb as usize].get()
+    /// Returns the time spent on an activity.
+    pub fn spent(&self, activity: Activity) -> Duration {
+        self.spent[activity as usize].get()
     }
 
-    /// What decoding and augmenting took, on the loaders' threads: of all of them together, and beside the
-    /// rest.
-    pub fn seen(&self) -> Duration {
-        self.seen.get()
+    /// Returns the time spent on decoding and augmenting, summed over the loader threads; it runs in parallel
+    /// with the other activities.
+    pub fn loading(&self) -> Duration {
+        self.loading.get()
     }
 }

@@ -1,14 +1,13 @@
-//! What a run is of, as a table: every image with its labels, and which side it is on.
+//! The data of a run, as a table: every image with its labels and its side, the set that it is in.
 //!
 //! ```text
 //! image,person,class,label,age,weight,use,side
 //! 000012_female_Drawn_58/normal.jpg,000012_female_Drawn_58,16,not worn female 30-59,58,1,pool,train
 //! ```
 //!
-//! `use` is what the source and the reviews say (`pool`, `train`, `score`), `side` what the split makes of
-//! it: `train`, `valid`, `scored` or `left out`; of a cross-validation `fold 0` and so on. A checkpoint has
-//! the table's SHA-256, so that a run which is resumed knows whether its data is what it was, and the table
-//! tells what is not.
+//! `use` is set by the source and the reviews (`pool`, `train` or `test`), `side` by the split: `train`,
+//! `valid`, `test` or `left out`; in a cross-validation also `fold 0` and so on. A checkpoint contains the
+//! table's SHA-256, so that a resumed run detects changes of its data, and the table identifies them.
 
 use std::{
     borrow::Cow,
@@ -33,7 +32,7 @@ use crate::{
 /// The table's file.
 pub(crate) const FILE: &str = "data.csv";
 
-/// An image as a run has it.
+/// A row of the table: an image of the run.
 struct Row<'a> {
     image: &'a str,
     person: &'a str,
@@ -78,38 +77,41 @@ impl<'a> Row<'a> {
     }
 }
 
-/// The rows of a table that the program wrote.
+/// Parses the rows of a table that the program wrote.
+///
+/// # Errors
+/// The header is a different one.
 fn read(text: &str) -> Result<Vec<records::Record>, String> {
     let table = Records::exact(text);
     let header = table.header();
     match header.fields.iter().eq(COLUMNS) {
         true => Ok(table.rows().collect()),
-        false => Err(format!("its header is `{}`", table::line(&header.fields))),
+        false => Err(format!("the header is `{}`", table::line(&header.fields))),
     }
 }
 
-/// The table, and its fingerprint.
+/// The table and its fingerprint.
 pub(crate) struct Record {
     text: String,
     fingerprint: String,
 }
 
-/// Beside `train` and `scored`: what is on no side.
+/// The side of images that are in no set.
 const LEFT_OUT: &str = "left out";
 const VALID: &str = "valid";
 
 impl Record {
-    /// What a plan trains on, validates on and scores on.
+    /// Returns the table of a plan.
     pub(crate) fn of(plan: &Plan) -> Record {
-        let mut sides = vec![LEFT_OUT; plan.pictures.len()];
+        let mut sides = vec![LEFT_OUT; plan.images.len()];
         for (name, side) in
-            [("train", &plan.sides.train), (VALID, &plan.sides.valid), ("scored", &plan.scored)]
+            [("train", &plan.sides.train), (VALID, &plan.sides.valid), ("test", &plan.test)]
         {
             side.iter().for_each(|&it| sides[it] = name);
         }
         let labels = labels(&plan.task);
         let rows = sides.into_iter().enumerate().map(|(idx, side)| Row {
-            image: &plan.pictures[idx].0,
+            image: &plan.images[idx].0,
             person: &plan.people[plan.persons[idx]],
             class: plan.classes[idx],
             label: &labels[plan.classes[idx]],
@@ -121,13 +123,13 @@ impl Record {
         Record::of_rows(rows)
     }
 
-    /// What a cross-validation is of.
+    /// Returns the table of a cross-validation.
     pub(crate) fn of_folds(manifest: &Manifest, folds: &[Sides]) -> Record {
         let names: Vec<String> = (0..folds.len()).map(|it| format!("fold {it}")).collect();
         let side = |usage: Use| match usage {
             Use::Pool => LEFT_OUT,
             Use::Train => "train",
-            Use::Score => "scored",
+            Use::Test => "test",
         };
         let mut sides: Vec<&str> = manifest.examples.iter().map(|it| side(it.usage)).collect();
         for (fold, name) in folds.iter().zip(&names) {
@@ -159,11 +161,11 @@ impl Record {
         &self.fingerprint
     }
 
-    /// The table in a run's folder that has a fingerprint: the last one, or one of those before that
+    /// Returns the table with this fingerprint in a run's folder: the current one, or an earlier one that
     /// [`Record::replace`] has kept.
     ///
     /// # Errors
-    /// None of them has it.
+    /// No table has this fingerprint.
     pub(crate) fn find(run: &Run, fingerprint: &str) -> Result<Record, RunError> {
         let kept = std::fs::read_dir(run.dir()).into_iter().flatten().flatten();
         let kept = kept.map(|it| it.file_name().to_string_lossy().into_owned());
@@ -176,14 +178,14 @@ impl Record {
                 }
             }
         }
-        let reason = "the data is not what this run began with, and what that was cannot be told: this \
-                      table is missing, or not the one that the checkpoint was made with: begin a new run";
+        let reason = "the data is not what this run started with, and the earlier data is unknown: this \
+                      table is missing or does not match the checkpoint: start a new run";
         Err(RunError::Damaged { path: run.dir().join(FILE), reason: reason.to_owned() })
     }
 
-    /// Writes the table in place of another, which is kept as that until `step`.
-    pub(crate) fn replace(&self, run: &Run, before: &Record, step: usize) -> Result<(), RunError> {
-        run.write(&format!("data-until-{step}.csv"), &before.text)?;
+    /// Replaces the run's table, and keeps the earlier one as that until `step`.
+    pub(crate) fn replace(&self, run: &Run, earlier: &Record, step: usize) -> Result<(), RunError> {
+        run.write(&format!("data-until-{step}.csv"), &earlier.text)?;
         run.write(FILE, &self.text)
     }
 }
@@ -193,7 +195,7 @@ impl From<String> for Record {
         let hash = Sha256::digest(&text);
         let mut fingerprint = String::new();
         for byte in hash {
-            write!(fingerprint, "{byte:02x}").expect("a string takes every text");
+            write!(fingerprint, "{byte:02x}").expect("writing to a string cannot fail");
         }
         Record { text, fingerprint }
     }
@@ -203,7 +205,7 @@ fn name_of(usage: Use) -> &'static str {
     match usage {
         Use::Pool => "pool",
         Use::Train => "train",
-        Use::Score => "score",
+        Use::Test => "test",
     }
 }
 
@@ -211,27 +213,29 @@ fn labels(task: &Task) -> Vec<String> {
     task.class_names(Scope::Joint)
 }
 
-/// What differs between two tables.
+/// The differences between two tables.
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct Changes {
-    /// In words: what, how many images, and the first of them.
+    /// One line per kind of change: the number of images, the kind, and the first of them.
     pub(crate) lines: Vec<String>,
-    /// Whether somebody is on another side: of those trained on, validated on and scored.
+    /// Whether a person has moved between the training, validation and test sets.
     pub(crate) has_moved: bool,
-    /// Whether validation is of other images or labels, so that scores do not compare.
-    pub(crate) is_judged_otherwise: bool,
+    /// Whether the validation set has other images or labels, so that scores are not comparable.
+    pub(crate) changes_validation: bool,
 }
 
-/// So many images, or people, of a kind are named.
+/// The maximum number of images, or people, listed for a kind of change.
 const SHOWN: usize = 5;
 
 impl Changes {
+    /// Compares two tables.
+    ///
     /// # Errors
-    /// A table that this program did not write.
+    /// A table was not written by this program.
     pub(crate) fn between(before: &Record, after: &Record) -> Result<Changes, String> {
-        let unclear = |it: &records::Record| format!("line {}: this is no row of it", it.line);
+        let invalid = |it: &records::Record| format!("line {}: invalid row", it.line);
         let lines = read(&before.text)?;
-        let row = |it| Row::read(it).ok_or_else(|| unclear(it));
+        let row = |it| Row::read(it).ok_or_else(|| invalid(it));
         let known: HashMap<&str, Row<'_>> =
             lines.iter().map(|it| row(it).map(|it| (it.image, it))).collect::<Result<_, _>>()?;
         let mut left: BTreeSet<&str> = known.keys().copied().collect();
@@ -239,11 +243,11 @@ impl Changes {
         let mut kinds: BTreeMap<&str, Vec<String>> = BTreeMap::new();
         let mut moved: BTreeMap<String, String> = BTreeMap::new();
         for line in Records::exact(&after.text).rows() {
-            let now = Row::read(&line).ok_or_else(|| unclear(&line))?;
+            let now = Row::read(&line).ok_or_else(|| invalid(&line))?;
             let image = now.image;
             left.remove(image);
             let Some(was) = known.get(image) else {
-                changes.is_judged_otherwise |= is_judged(now.side);
+                changes.changes_validation |= is_validated(now.side);
                 kinds.entry("added").or_default().push(format!("`{image}`"));
                 continue;
             };
@@ -255,16 +259,16 @@ impl Changes {
                 note("relabelled", &was.label, &now.label);
             } else if is_relabelled {
                 let years = |it: Option<f64>| it.map_or("no age".to_owned(), |it| it.to_string());
-                note("given another age", &years(was.age), &years(now.age));
+                note("with a different age", &years(was.age), &years(now.age));
             }
             if was.weight != now.weight {
                 note("reweighted", &was.weight, &now.weight);
             }
             if was.person != now.person {
-                note("of another person", &was.person, &now.person);
+                note("of a different person", &was.person, &now.person);
             }
             if was.usage != now.usage {
-                note("used otherwise", &was.usage, &now.usage);
+                note("with a different use", &was.usage, &now.usage);
             }
             if was.side != now.side {
                 if ![was.side, now.side].contains(&LEFT_OUT) {
@@ -274,10 +278,11 @@ impl Changes {
                 }
             }
             let is_other = is_relabelled || was.person != now.person || was.side != now.side;
-            changes.is_judged_otherwise |= is_other && (is_judged(was.side) || is_judged(now.side));
+            changes.changes_validation |=
+                is_other && (is_validated(was.side) || is_validated(now.side));
         }
         for image in left {
-            changes.is_judged_otherwise |= is_judged(known[image].side);
+            changes.changes_validation |= is_validated(known[image].side);
             kinds.entry("removed").or_default().push(format!("`{image}`"));
         }
         for (kind, images) in kinds {
@@ -297,11 +302,11 @@ impl Changes {
     }
 }
 
-fn is_judged(side: &str) -> bool {
+fn is_validated(side: &str) -> bool {
     side == VALID
 }
 
-/// The first names, and how many more there are.
+/// Formats the first names, and how many more there are.
 pub(crate) fn first_of(mut names: Vec<String>) -> String {
     let n_more = names.len().saturating_sub(SHOWN);
     names.truncate(SHOWN);
@@ -324,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn each_change_is_named() {
+    fn each_change_is_reported() {
         let before = "\"a, 1\",a,0,old,61,1,pool,train\nb1,b,0,old,61,1,pool,valid\nc1,c,1,new,,0.5,pool,train\n";
         assert_eq!(changes(before, before), Changes::default());
         let after = "\"a, 1\",a,1,new,20,1,pool,train\nb1,b,0,old,61,0,pool,valid\nd1,d,1,new,,1,pool,train\n";
@@ -338,40 +343,41 @@ mod tests {
                 "1 image reweighted: `b1` (1 -> 0)",
             ]
         );
-        assert!(!it.has_moved && !it.is_judged_otherwise);
+        assert!(!it.has_moved && !it.changes_validation);
     }
 
     #[test]
-    fn of_many_the_first_are_named() {
+    fn only_the_first_images_of_a_change_are_listed() {
         let rows = |age: u32| -> String {
             (0..9).map(|it| format!("{it},p,0,old,{age},1,pool,train\n")).collect()
         };
-        let want = "9 images given another age: `0` (61 -> 62), `1` (61 -> 62), `2` (61 -> 62), \
+        let want = "9 images with a different age: `0` (61 -> 62), `1` (61 -> 62), `2` (61 -> 62), \
                     `3` (61 -> 62), `4` (61 -> 62) and 4 more";
         assert_eq!(changes(&rows(61), &rows(62)).lines, [want]);
     }
 
     #[test]
-    fn who_is_on_another_side_is_told_from_what_is_left_out() {
+    fn moved_people_are_distinguished_from_left_out_images() {
         let on = |side: &str| format!("a1,a,0,old,,1,pool,{side}\na2,a,0,old,,1,pool,{side}\n");
         let it = changes(&on("train"), &on("valid"));
         assert_eq!(it.lines, ["1 person is on another side: `a` (train -> valid)"]);
-        assert!(it.has_moved && it.is_judged_otherwise);
+        assert!(it.has_moved && it.changes_validation);
         let it = changes(&on("train"), &on("left out"));
-        assert!(!it.has_moved && !it.is_judged_otherwise);
+        assert!(!it.has_moved && !it.changes_validation);
         assert!(it.lines[0].starts_with("2 images on another side: `a1` (train -> left out)"));
-        assert!(changes(&on("left out"), &on("valid")).is_judged_otherwise);
+        assert!(changes(&on("left out"), &on("valid")).changes_validation);
     }
 
     #[test]
-    fn labels_of_the_validation_set_judge_otherwise_and_its_weights_do_not() {
+    fn validation_changes_with_its_labels_but_not_its_weights() {
         let row = |class: usize, weight: f32, side: &str| {
             format!("a1,a,{class},{class},,{weight},pool,{side}\n")
         };
-        let judged = |before: String, after: String| changes(&before, &after).is_judged_otherwise;
-        assert!(judged(row(0, 1.0, "valid"), row(1, 1.0, "valid")));
-        assert!(!judged(row(0, 1.0, "valid"), row(0, 0.0, "valid")));
-        assert!(!judged(row(0, 1.0, "train"), row(1, 1.0, "train")));
-        assert!(judged(row(0, 1.0, "valid"), String::new()));
+        let is_changed =
+            |before: String, after: String| changes(&before, &after).changes_validation;
+        assert!(is_changed(row(0, 1.0, "valid"), row(1, 1.0, "valid")));
+        assert!(!is_changed(row(0, 1.0, "valid"), row(0, 0.0, "valid")));
+        assert!(!is_changed(row(0, 1.0, "train"), row(1, 1.0, "train")));
+        assert!(is_changed(row(0, 1.0, "valid"), String::new()));
     }
 }

@@ -1,5 +1,6 @@
-//! Scores as a section of a `report.toml`: of all classes, of each factor, and of each class; and as the
-//! tables `<name>_classes.csv` and `<name>_confusions.csv`, where `<name>.csv` is what they are of.
+//! Formats scores as a section of a `report.toml`: of the joint classes, of each factor, and of each class;
+//! and as the tables `<name>_classes.csv` and `<name>_confusions.csv`, which score the predictions of
+//! `<name>.csv`.
 
 use base::table;
 use metrics::{ClassScore, Report};
@@ -7,7 +8,7 @@ use serde::Serialize;
 
 use crate::run::{Run, RunError};
 
-/// A row of the table of classes.
+/// The scores of a class.
 #[derive(Serialize)]
 struct ClassRow<'a> {
     name: &'a str,
@@ -15,16 +16,16 @@ struct ClassRow<'a> {
     scores: ClassScore,
 }
 
-/// The section called `name`.
+/// Formats the section `name`.
 pub(crate) fn section(name: &str, report: &Report) -> String {
     let metrics::Interval { value, low, high } = report.joint().macro_f1;
     let mut text = format!(
-        "\n[{name}]\npeople = {}\npictures = {}\nmacro_f1 = {value}\n\
+        "\n[{name}]\npeople = {}\nimages = {}\nmacro_f1 = {value}\n\
          macro_f1_interval = [{low}, {high}]\n",
-        report.n_people, report.n_pictures
+        report.n_people, report.n_images
     );
-    if let Some(years) = report.age_error {
-        text += &format!("age_error = {years}\n");
+    if let Some(years) = report.age_mae {
+        text += &format!("age_mae = {years}\n");
     }
     for scope in &report.scopes {
         let scores = toml::to_string(&scope.scores).expect("scores are TOML");
@@ -42,7 +43,7 @@ pub(crate) fn section(name: &str, report: &Report) -> String {
     text
 }
 
-/// Writes the scores of all classes, and what is confused, the most frequent first.
+/// Writes the scores of all classes, and the confusions, most frequent first.
 pub(crate) fn write_tables(run: &Run, name: &str, report: &Report) -> Result<(), RunError> {
     let (mut classes, mut confusions) = (Vec::new(), Vec::new());
     for scope in &report.scopes {
@@ -57,8 +58,8 @@ pub(crate) fn write_tables(run: &Run, name: &str, report: &Report) -> Result<(),
             confusions.push([scope.name.clone(), truth, predicted, n.to_string()]);
         }
     }
-    let header = ["scope", "class", "name", "precision", "recall", "f1", "pictures"];
+    let header = ["scope", "class", "name", "precision", "recall", "f1", "images"];
     run.write(&format!("{name}_classes.csv"), &table::text(header, classes))?;
-    let header = ["scope", "truth", "predicted", "pictures"];
+    let header = ["scope", "truth", "predicted", "images"];
     run.write(&format!("{name}_confusions.csv"), &table::text(header, confusions))
 }

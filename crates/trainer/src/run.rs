@@ -1,20 +1,20 @@
-//! The run's folder: what a run leaves, and what it can be taken up from.
+//! The run's folder: its results and the state to resume from.
 //!
 //! ```text
-//! config.toml     the resolved settings: running this file repeats the run
+//! config.toml     the resolved settings: training with this file repeats the run
 //! split.csv       which person is on which side
 //! data.csv        every image with its labels, its weight and its side
 //! steps.csv       loss and learning rate of every step
 //! epochs.csv      scores of every evaluation
-//! timing.csv      what is measured in seconds, kept apart because it never repeats
+//! timing.csv      times and speeds, kept apart because they are not reproducible
 //! best/           the bundle of the best evaluation
-//! checkpoints/    what a resumed run goes on from
-//! valid.csv       the best bundle's probabilities for the people held out
-//! scored.csv      the same for people never trained on, where the source has such
-//! *_classes.csv   of each such table the scores of every class, and
-//! *_confusions.csv    what is confused, the most frequent first
-//! report.toml     the final scores; its presence says that the run is finished
-//! lock            held while a program works on the run
+//! checkpoints/    the state that a run is resumed from
+//! valid.csv       the best bundle's probabilities for the validation set
+//! test.csv      the same for the test set, where the source has one
+//! *_classes.csv   for each of these tables the scores of every class, and
+//! *_confusions.csv    the confusions, most frequent first
+//! report.toml     the final scores; its presence marks the run as finished
+//! lock            locked while a program works on the run
 //! ```
 
 use std::{
@@ -25,15 +25,13 @@ use std::{
     time::Duration,
 };
 
-use base::files::{remove_leftovers, write_whole, write_whole_with};
+use base::files::{remove_leftovers, write_atomic, write_atomic_with};
 use infer::TableError;
 
-use crate::checkpoint;
-
-/// How often a held folder is tried, 50 ms apart, before it counts as another program's.
+/// How often to try to lock a folder, 50 ms apart, before it is reported as busy.
 const PATIENCE: usize = 60;
 
-/// A run's folder, held by this program.
+/// A run's folder, locked by this program.
 pub struct Run {
     dir: PathBuf,
     /// Released when dropped.
@@ -48,19 +46,19 @@ pub enum RunError {
     Io {
         /// The file or folder.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
-    /// There is a run of this name.
-    #[error("{}: a run of this name is there already: choose another `run.name`, or go on with `--resume {}`", .0.display(), .0.display())]
+    /// A run of this name exists.
+    #[error("{}: a run of this name exists: choose another `run.name`, or resume it with `--resume {}`", .0.display(), .0.display())]
     Exists(PathBuf),
-    /// There is no run of this name.
+    /// No run of this name exists.
     #[error("{}: there is no run here: name a folder of `runs/`, or `latest`", .0.display())]
     Absent(PathBuf),
-    /// Another program works on it.
+    /// Another program is working on it.
     #[error("{}: another program is working on this run: wait for it, or stop it first", .0.display())]
     Busy(PathBuf),
-    /// A file is not what this program wrote.
+    /// A file is damaged, or was not written by this program.
     #[error("{}: {reason}", path.display())]
     Damaged {
         /// The file.
@@ -86,17 +84,17 @@ pub(crate) fn at(path: &Path) -> impl FnOnce(io::Error) -> RunError {
 }
 
 impl Run {
-    /// Makes a new folder for a run, with its settings.
+    /// Creates the folder of a new run, with its settings.
     ///
     /// # Errors
-    /// A folder that exists, or what the system says.
+    /// The run exists, or an I/O error.
     pub fn create(dir: &Path, config: &str) -> Result<Run, RunError> {
         if dir.join("config.toml").exists() {
             return Err(RunError::Exists(dir.to_owned()));
         }
         fs::create_dir_all(dir).map_err(at(dir))?;
-        let run = Run::hold(dir)?;
-        // Another program may have made it in the same moment.
+        let run = Run::lock(dir)?;
+        // Another program may have created it at the same moment.
         if dir.join("config.toml").exists() {
             return Err(RunError::Exists(dir.to_owned()));
         }
@@ -104,11 +102,11 @@ impl Run {
         Ok(run)
     }
 
-    /// Makes a folder for a run that nobody named: the first of `dir`, `dir-2`, `dir-3` and so on that is
-    /// not there, even if other programs look for one in the same moment.
+    /// Creates the folder of a run without a name: the first of `dir`, `dir-2`, `dir-3` and so on that does
+    /// not exist, even if other programs create theirs at the same moment.
     ///
     /// # Errors
-    /// What the system says.
+    /// An I/O error.
     pub fn create_unnamed(dir: &Path, config: &str) -> Result<Run, RunError> {
         let above = dir.parent().unwrap_or(Path::new("."));
         fs::create_dir_all(above).map_err(at(above))?;
@@ -119,33 +117,33 @@ impl Run {
                 name.push(format!("-{nth}"));
             }
             let dir = dir.with_file_name(name);
-            // Whoever makes the folder has it.
+            // The program that creates the folder owns it.
             match fs::create_dir(&dir) {
                 Ok(()) => return Run::create(&dir, config),
                 Err(err) if err.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(err) => return Err(at(&dir)(err)),
             }
         }
-        unreachable!("there are numbers enough")
+        unreachable!("the numbers do not run out")
     }
 
-    /// Takes up a run.
+    /// Opens an existing run.
     ///
     /// # Errors
-    /// A folder that is no run, or that another program works on.
+    /// The folder is not a run, or another program is working on it.
     pub fn open(dir: &Path) -> Result<Run, RunError> {
         if !dir.join("config.toml").is_file() {
             return Err(RunError::Absent(dir.to_owned()));
         }
-        let run = Run::hold(dir)?;
+        let run = Run::lock(dir)?;
         remove_leftovers(&run.dir);
         Ok(run)
     }
 
-    fn hold(dir: &Path) -> Result<Run, RunError> {
+    fn lock(dir: &Path) -> Result<Run, RunError> {
         let path = dir.join("lock");
         let lock = File::options().create(true).append(true).open(&path).map_err(at(&path))?;
-        // A killed program holds its lock until the system has taken its memory back.
+        // A killed program keeps its lock until the system has reclaimed its memory.
         for _ in 0..PATIENCE {
             match lock.try_lock() {
                 Ok(()) => return Ok(Run { dir: dir.to_owned(), _lock: lock }),
@@ -156,27 +154,48 @@ impl Run {
         Err(RunError::Busy(dir.to_owned()))
     }
 
-    /// The folder.
+    /// Returns whether a program is working on the run in a folder at this moment.
+    pub fn is_busy(dir: &Path) -> bool {
+        // Others wait for a lock longer than it is held here.
+        let lock = File::open(dir.join("lock")).map(|it| it.try_lock_shared());
+        matches!(lock, Ok(Err(TryLockError::WouldBlock)))
+    }
+
+    /// Removes the run and its files. A run that is removed in part is still one, and can be removed again.
+    ///
+    /// # Errors
+    /// An I/O error.
+    pub fn remove(self) -> Result<(), RunError> {
+        for entry in fs::read_dir(&self.dir).map_err(at(&self.dir))? {
+            let path = entry.map_err(at(&self.dir))?.path();
+            if ["config.toml", "lock"].iter().any(|it| path.ends_with(it)) {
+                continue;
+            }
+            match path.is_dir() && !path.is_symlink() {
+                true => fs::remove_dir_all(&path),
+                false => fs::remove_file(&path),
+            }
+            .map_err(at(&path))?;
+        }
+        fs::remove_dir_all(&self.dir).map_err(at(&self.dir))
+    }
+
+    /// Returns the folder.
     pub fn dir(&self) -> &Path {
         &self.dir
     }
 
-    /// The folder of the best bundle.
+    /// Returns the folder of the best bundle.
     pub fn best(&self) -> PathBuf {
         self.dir.join("best")
     }
 
-    /// The folder of its checkpoints.
+    /// Returns the folder of its checkpoints.
     pub fn checkpoints(&self) -> PathBuf {
         self.dir.join("checkpoints")
     }
 
-    /// Whether there is something to go on from.
-    pub fn has_checkpoint(&self) -> bool {
-        checkpoint::list(&self.checkpoints()).is_ok_and(|it| !it.is_empty())
-    }
-
-    /// Whether the run has come to its end.
+    /// Returns whether the run is finished.
     pub fn is_finished(&self) -> bool {
         self.dir.join("report.toml").is_file()
     }
@@ -187,10 +206,10 @@ impl Run {
         base::text::read(&path).map_err(at(&path))
     }
 
-    /// Writes a file of the run row by row, whole or not at all.
+    /// Writes a file of the run row by row, atomically.
     ///
     /// # Errors
-    /// Those of `write`, or what the system says.
+    /// Those of `write`, or an I/O error.
     pub fn write_with<E: From<RunError>>(
         &self,
         name: &str,
@@ -198,13 +217,13 @@ impl Run {
     ) -> Result<(), E> {
         let path = self.dir.join(name);
         let mut failed = None;
-        let written = write_whole_with(&path, |file| {
+        let written = write_atomic_with(&path, |file| {
             let mut out = BufWriter::new(file);
             match write(&mut out) {
                 Ok(()) => out.flush(),
                 Err(err) => {
                     failed = Some(err);
-                    Err(io::Error::other("what is written failed"))
+                    Err(io::Error::other("the writer failed"))
                 }
             }
         });
@@ -214,10 +233,10 @@ impl Run {
         }
     }
 
-    /// Writes a file of the run, whole or not at all.
+    /// Writes a file of the run, atomically.
     pub fn write(&self, name: &str, text: &str) -> Result<(), RunError> {
         let path = self.dir.join(name);
-        write_whole(&path, text.as_bytes()).map_err(at(&path))
+        write_atomic(&path, text.as_bytes()).map_err(at(&path))
     }
 }
 
@@ -228,12 +247,12 @@ mod tests {
     use super::{Run, RunError};
 
     #[test]
-    fn runs_without_a_name_have_a_folder_each_however_many_begin_at_once() {
+    fn unnamed_runs_created_at_once_have_separate_folders() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("runs/small-20261129-080000");
-        let begin = || Run::create_unnamed(&path, "seed = 0").unwrap();
+        let create = || Run::create_unnamed(&path, "seed = 0").unwrap();
         let runs: Vec<Run> = thread::scope(|scope| {
-            let all: Vec<_> = (0..8).map(|_| scope.spawn(begin)).collect();
+            let all: Vec<_> = (0..8).map(|_| scope.spawn(create)).collect();
             all.into_iter().map(|it| it.join().unwrap()).collect()
         });
         let names: BTreeSet<_> = runs.iter().map(|it| it.dir().file_name().unwrap()).collect();
@@ -242,14 +261,16 @@ mod tests {
     }
 
     #[test]
-    fn a_run_is_made_once_and_held_by_one() {
+    fn a_run_is_created_once_and_locked_by_one_program() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a");
         assert!(matches!(Run::open(&path), Err(RunError::Absent(_))));
         let run = Run::create(&path, "seed = 0").unwrap();
         assert!(matches!(Run::create(&path, ""), Err(RunError::Exists(_))));
         assert!(matches!(Run::open(&path), Err(RunError::Busy(_))));
+        assert!(Run::is_busy(&path));
         drop(run);
+        assert!(!Run::is_busy(&path));
         assert_eq!(Run::open(&path).unwrap().read("config.toml").unwrap(), "seed = 0");
     }
 }

@@ -1,8 +1,8 @@
-//! Progressive resizing: the first epochs on smaller pictures, perhaps more of them at once.
+//! Progressive resizing: the first epochs train on smaller images, optionally with a larger batch size.
 //!
-//! What the training pipeline makes is made smaller at its end; where a crop or a warp comes before, the
-//! two are one resampling. Epochs keep their pictures, so that only the time of a step changes. As
-//! fast.ai's entries to DAWNBench (2018) did; Tan & Le, "EfficientNetV2", 2021, vary the augmentation too.
+//! A resize is appended to the training pipeline; where a crop or a warp comes before it, the two are one
+//! resampling. The images of an epoch stay the same; only the time of a step changes. As in fast.ai's entries
+//! to DAWNBench (2018); Tan & Le, "EfficientNetV2", 2021, vary the augmentation too.
 
 use base::Length;
 use serde::{Deserialize, Serialize};
@@ -15,18 +15,17 @@ pub struct Size {
     pub until: Length,
     /// `[height, width]` in pixels.
     pub size: [usize; 2],
-    /// Pictures a step; left out, `train.batch_size`.
+    /// Images per step; defaults to `train.batch_size`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub batch_size: Option<usize>,
 }
 
-/// The epoch that each item ends before.
+/// Returns the epoch that each item ends before.
 ///
-/// - `total`: of the run.
+/// - `total`: the length of the run.
 ///
 /// # Errors
-/// A length that is counted in steps, which themselves depend on batch sizes; and an item that ends before
-/// it begins.
+/// A length is in steps, whose number depends on the batch sizes; or an item ends before it begins.
 pub(crate) fn ends(sizes: &[Size], total: Length) -> Result<Vec<usize>, String> {
     let mut ends: Vec<usize> = Vec::new();
     for Size { until, .. } in sizes {
@@ -34,15 +33,19 @@ pub(crate) fn ends(sizes: &[Size], total: Length) -> Result<Vec<usize>, String> 
             (Length::Epochs(n), _) => n,
             (Length::Percent(p), Length::Epochs(n)) => p / 100.0 * n,
             (Length::Percent(_), _) => {
-                return Err("a share is of whole epochs: count `train.total` in epochs".to_owned());
+                return Err(
+                    "a percentage needs whole epochs: set `train.total` in epochs".to_owned()
+                );
             }
             (Length::Steps(_), _) => {
-                return Err(format!("`until = \"{until}\"`: count in epochs, or in percent"));
+                return Err(format!("`until = \"{until}\"`: use epochs or percent"));
             }
         };
         let end = end.round() as usize;
         if end <= ends.last().copied().unwrap_or(0) {
-            return Err(format!("`until = \"{until}\"` is no epoch after the one before"));
+            return Err(format!(
+                "`until = \"{until}\"` must end at least one epoch after the previous item, or after the start"
+            ));
         }
         ends.push(end);
     }
@@ -55,18 +58,18 @@ mod tests {
 
     use super::{Size, ends};
 
-    fn found(untils: &[&str], total: &str) -> Result<Vec<usize>, String> {
+    fn ends_of(untils: &[&str], total: &str) -> Result<Vec<usize>, String> {
         let size = |it: &&str| Size { until: it.parse().unwrap(), size: [8, 8], batch_size: None };
         ends(&untils.iter().map(size).collect::<Vec<_>>(), total.parse::<Length>().unwrap())
     }
 
     #[test]
     fn sizes_change_with_epochs() {
-        assert_eq!(found(&["40 %", "75 %"], "10 epochs"), Ok(vec![4, 8]));
-        assert_eq!(found(&["3 epochs"], "500 steps"), Ok(vec![3]));
-        assert!(found(&["40 %"], "500 steps").unwrap_err().contains("train.total"));
-        assert!(found(&["40 steps"], "5 epochs").unwrap_err().contains("percent"));
-        assert!(found(&["2 epochs", "10 %"], "10 epochs").unwrap_err().contains("after"));
-        assert!(found(&["1 %"], "10 epochs").unwrap_err().contains("after"));
+        assert_eq!(ends_of(&["40 %", "75 %"], "10 epochs"), Ok(vec![4, 8]));
+        assert_eq!(ends_of(&["3 epochs"], "500 steps"), Ok(vec![3]));
+        assert!(ends_of(&["40 %"], "500 steps").unwrap_err().contains("train.total"));
+        assert!(ends_of(&["40 steps"], "5 epochs").unwrap_err().contains("percent"));
+        assert!(ends_of(&["2 epochs", "10 %"], "10 epochs").unwrap_err().contains("after"));
+        assert!(ends_of(&["1 %"], "10 epochs").unwrap_err().contains("after"));
     }
 }

@@ -1,4 +1,4 @@
-//! The learning rates of the backbone's stages, as shares of the head's. One file a rule.
+//! The learning rates of the backbone's stages, as multiples of the optimizer's. One file per rule.
 
 mod given;
 mod layer_decay;
@@ -8,28 +8,28 @@ mod slice;
 base::choice! {
     /// `[groups] stage_lr`
     pub enum StageLrConfig: dyn StageLr {
-        /// All stages learn as the head does.
+        /// The same learning rate for all stages.
         "same" => Same(same::Same),
-        /// From the first stage to the head in equal factors (Howard & Ruder, 2018; fastai's slice).
+        /// Discriminative rates, geometrically spaced up to the head (Howard & Ruder, 2018; fastai's slice).
         "slice" => Slice(slice::Slice),
-        /// Each stage slower by a factor than the one after it (timm's layer decay).
+        /// Layer-wise decay: each stage's rate is a fixed share of the next one's (timm's layer decay).
         "layer_decay" => LayerDecay(layer_decay::LayerDecay),
-        /// A number for each stage.
+        /// A given multiple for each stage.
         "given" => Given(given::Given),
     }
 }
 
-/// A rule for the rates of stages.
+/// A rule for the learning rates of stages.
 pub trait StageLr {
-    /// The multiple of each stage, in order.
+    /// Returns the multiple of each stage, in order.
     ///
-    /// - `stages`: their names, from the first; the head, which comes after them, is not among them.
+    /// - `stages`: the names of the backbone's stages in order, without the head, which follows them.
     ///
     /// # Errors
-    /// Settings for other stages than there are.
+    /// The settings do not match the stages.
     fn scales(&self, stages: &[&str]) -> Result<Vec<f64>, String>;
 
-    /// What is wrong with the settings, if anything is.
+    /// Returns the first invalid setting as a message, if there is one.
     fn problem(&self) -> Option<String> {
         None
     }

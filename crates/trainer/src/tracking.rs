@@ -1,5 +1,5 @@
-//! What trackers are told: the numbers of steps and evaluations under their names, pictures beside what
-//! is said of them, and how weights are distributed.
+//! What trackers receive: the named metrics of steps and evaluations, images with labels and predictions, and
+//! histograms of weights.
 
 use base::{Seed, Task, task::Scope};
 use metrics::{MacroF1, Metric as _};
@@ -7,17 +7,17 @@ use models::Model;
 use track::{About, End, Histogram, Png, Trackers};
 
 use crate::{
-    learner::Judged,
+    callback::{Callback, EpochReport, SampleImage},
+    learner::StepResult,
     outcome::Ended,
     plan::Plan,
     run::Run,
-    watch::{EpochReport, Shown, Watch},
 };
 
-/// Pictures of a sheet.
+/// The number of images on a sheet.
 const N_SHOWN: usize = 12;
 
-/// The names of all numbers: those of every step, and then those of an evaluation.
+/// Returns the names of all metrics: those of every step, then those of an evaluation.
 fn columns(task: &Task) -> Vec<String> {
     let of_step = ["epoch", "loss", "acc", "f1_score", "learning_rate"].map(str::to_owned);
     let of_scope = |scope| {
@@ -30,29 +30,29 @@ fn columns(task: &Task) -> Vec<String> {
     of_step.into_iter().chain(task.scopes().into_iter().flat_map(of_scope)).collect()
 }
 
-/// The numbers of a step: of the batch as it was answered before the step. `epoch` as it is after it.
-pub(crate) fn of_step(epoch: f64, judged: &Judged, lr: f64) -> Vec<f64> {
-    let Judged { loss, predictions } = judged;
+/// Returns the metrics of a step, of the batch's predictions before the step; `epoch` is after the step.
+pub(crate) fn of_step(epoch: f64, result: &StepResult, lr: f64) -> Vec<f64> {
+    let StepResult { loss, predictions } = result;
     let pairs = predictions.predicted.iter().zip(&predictions.classes);
-    let n_right = pairs.filter(|(a, b)| a == b).count();
-    let accuracy = n_right as f64 / predictions.len().max(1) as f64;
+    let n_correct = pairs.filter(|(a, b)| a == b).count();
+    let accuracy = n_correct as f64 / predictions.len().max(1) as f64;
     vec![epoch, *loss, accuracy, MacroF1::default().score(predictions), lr]
 }
 
-/// The numbers of an evaluation, which follow those of its step. A loss is the mean of -ln p of the true
-/// class, whatever was descended on.
+/// Returns the metrics of an evaluation, which follow those of its step. A loss here is the mean of -ln p of
+/// the true class, whichever loss is trained with.
 pub(crate) fn of_evaluation(report: &EpochReport) -> impl Iterator<Item = f64> {
     report.scores.iter().flat_map(|(_, it)| [it.log_loss, it.accuracy, it.macro_f1])
 }
 
-/// A run's trackers, and what they call its numbers.
+/// A run's trackers and the names of its metrics.
 pub(crate) struct Tracking<'a> {
     columns: Vec<String>,
     trackers: Trackers<'a>,
 }
 
 impl<'a> Tracking<'a> {
-    /// Begins, or goes on after `step` steps.
+    /// Opens the trackers of a new run, or of one resumed after `step` steps.
     pub(crate) fn open(
         plan: &Plan,
         run: &Run,
@@ -64,7 +64,7 @@ impl<'a> Tracking<'a> {
         let name = |dir: &std::path::Path| {
             dir.file_name().unwrap_or_default().to_string_lossy().into_owned()
         };
-        // Where a run lies in another one's folder, it is a fold of that.
+        // A run inside another run's folder is a fold of it.
         let above = run.dir().parent().filter(|it| it.join("config.toml").is_file());
         let group = above.map(name);
         let own = name(run.dir());
@@ -80,33 +80,33 @@ impl<'a> Tracking<'a> {
         Tracking { columns, trackers }
     }
 
-    /// What is to be on disk before a checkpoint is.
+    /// Returns the files that must be on disk before a checkpoint is.
     pub(crate) fn tables(&self) -> Vec<std::fs::File> {
         self.trackers.tables()
     }
 
-    /// Takes the numbers of a step, and of its evaluation where there was one.
+    /// Logs the metrics of a step, and of its evaluation if there was one.
     pub(crate) fn scalars(&mut self, step: usize, numbers: &[f64]) {
         let names = self.columns.iter().map(String::as_str);
         let values: Vec<_> = names.zip(numbers.iter().copied()).collect();
         self.trackers.scalars(step, &values);
     }
 
-    /// Takes what there is to see at an evaluation, ahead of the numbers.
+    /// Logs the images and histograms of an evaluation, before its metrics.
     pub(crate) fn show(
         &mut self,
         plan: &Plan,
         step: usize,
         model: &Model,
         predicted: &[usize],
-        watch: &dyn Watch,
+        callback: &dyn Callback,
     ) {
         if !self.trackers.see() {
             return;
         }
-        let title = format!("validation after {step} steps: what is given, and what is answered");
-        if let Some(sheet) = watch.sheet(&title, &shown(plan, predicted)) {
-            self.trackers.picture(step, "validation", &Png::of(&sheet));
+        let title = format!("validation after {step} steps: label and prediction");
+        if let Some(sheet) = callback.sheet(&title, &samples(plan, predicted)) {
+            self.trackers.image(step, "validation", &Png::of(&sheet));
         }
         for (stage_idx, stage) in model.stages().iter().enumerate() {
             let of_stage = model.params().trained().filter(|(_, it)| it.stage == stage_idx);
@@ -119,7 +119,7 @@ impl<'a> Tracking<'a> {
         }
     }
 
-    /// The run has ended, in this way or with an error.
+    /// Closes the trackers, with how the run ended.
     pub(crate) fn finish<E>(&mut self, ended: &Result<Ended, E>) {
         self.trackers.finish(match ended {
             Ok(Ended::Finished(_)) => End::Finished,
@@ -129,23 +129,23 @@ impl<'a> Tracking<'a> {
     }
 }
 
-/// Some pictures of the validation side, as the network sees them; from all over it, for neighbours are
-/// the same person. One that cannot be read any more is left out.
-fn shown(plan: &Plan, predicted: &[usize]) -> Vec<Shown> {
+/// Returns some images of the validation set as the network receives them, spread evenly over the set because
+/// neighbours are of the same person. Images that can no longer be read are left out.
+fn samples(plan: &Plan, predicted: &[usize]) -> Vec<SampleImage> {
     let side = &plan.sides.valid;
     let n = side.len().min(N_SHOWN);
-    let show = |nth: usize| {
+    let sample = |nth: usize| {
         let idx = nth * side.len() / n;
-        let bytes = plan.pictures[side[idx]].1.bytes().ok()?;
+        let bytes = plan.images[side[idx]].1.bytes().ok()?;
         let memory = plan.memory.as_ref().map(|it| it as &dyn augment::Memory);
-        // An evaluation pipeline draws nothing.
+        // An evaluation pipeline uses no randomness.
         let rng = &mut Seed(0).stream("show");
         let name = |class| plan.task.class_name(class, Scope::Joint);
-        Some(Shown {
-            picture: plan.eval_pipeline.apply(&bytes, rng, memory).ok()?,
-            given: name(plan.classes[side[idx]]),
-            answered: name(predicted[idx]),
+        Some(SampleImage {
+            image: plan.eval_pipeline.apply(&bytes, rng, memory).ok()?,
+            label: name(plan.classes[side[idx]]),
+            predicted: name(predicted[idx]),
         })
     };
-    (0..n).filter_map(show).collect()
+    (0..n).filter_map(sample).collect()
 }

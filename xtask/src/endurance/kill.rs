@@ -1,9 +1,9 @@
-//! `cargo xtask kill`: runs are ended with `kill -9` and resumed.
+//! `cargo xtask kill`: kills runs with `kill -9` and resumes them.
 //!
-//! A kill is aimed by what the run's folder shows: at a row of `steps.csv`, or at the temporary file
-//! that everything whole is written under (a few by the clock, so that the beginning and the end of a
-//! program get their share). Where it fell is told by what it left behind, not by what it was
-//! aimed at: an aim that missed counts for what it hit.
+//! A kill is triggered by the contents of the run's folder: a row of `steps.csv`, or the temporary file of an
+//! atomic write (a few are triggered by time, to cover the beginning and the end of the program). Where the
+//! kill occurred is determined from the files it left, not from its trigger: one that missed its target
+//! counts for what it hit.
 
 use std::{
     fs,
@@ -22,8 +22,8 @@ use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 
 use super::{Bench, Files, HEADER, REVIEWED, Tally, succeeds};
 
-/// Kills runs with `kill -9`, as many at a time as there are cores, and resumes them; every other one with
-/// other settings or labels at first, which is to be refused, or is allowed.
+/// Kills runs with `kill -9`, in parallel on all cores, and resumes them; every other run is first resumed
+/// with different settings or labels, which must be refused, or is allowed.
 pub(crate) fn kill(program: &Path, n_times: usize) -> anyhow::Result<()> {
     let bench = Bench::new(program, &std::env::temp_dir())?;
     let began = Instant::now();
@@ -35,9 +35,12 @@ pub(crate) fn kill(program: &Path, n_times: usize) -> anyhow::Result<()> {
         better: bench.better("whole")?,
         person: bench.trained_on("whole")?,
     };
-    ensure!(course.total > 20 && !course.better.is_empty(), "too short to be aimed at");
+    ensure!(
+        course.total > 20 && !course.better.is_empty(),
+        "the run is too short to be killed at a chosen moment"
+    );
     println!(
-        "a whole run takes {:.1} s and has {} steps; {n_times} are killed",
+        "an uninterrupted run takes {:.1} s and has {} steps; {n_times} runs are killed",
         lasts.as_secs_f64(),
         course.total
     );
@@ -47,17 +50,17 @@ pub(crate) fn kill(program: &Path, n_times: usize) -> anyhow::Result<()> {
         let name = format!("killed-{idx}");
         let mut rng = StdRng::seed_from_u64(idx as u64);
         bench.begin(&name)?;
-        let mut told = Vec::new();
+        let mut kills = Vec::new();
         for aim in course.aims(&mut rng) {
             strike(&mut bench.start(&name, &[])?, &bench.run(&name), &aim)?;
             let place = Place::of(&bench, &name);
-            told.push(place.told(course.total));
+            kills.push(place.describe(course.total));
             places.lock().expect(NO_PANIC).note(&place, course.total);
         }
-        let mut what = told.join(", then ");
+        let mut what = kills.join(", then ");
         if idx % 2 == 1 && bench.is_resumable(&name) {
-            let change = Change::drawn(&course, &mut rng);
-            what += &format!(", {}", change.what());
+            let change = Change::sample(&course, &mut rng);
+            what += &format!(", {}", change.describe());
             bench.refuses(&name, &change).with_context(|| what.clone())?;
             if rng.random_bool(0.4) {
                 places.lock().expect(NO_PANIC).n_allowed += 1;
@@ -69,11 +72,11 @@ pub(crate) fn kill(program: &Path, n_times: usize) -> anyhow::Result<()> {
                 return Ok(fs::remove_dir_all(bench.place(&name))?);
             }
             places.lock().expect(NO_PANIC).n_refused += 1;
-            what += ", refused, and put back";
+            what += ", refused, and reverted";
         }
-        let says = bench.go_on(&name)?;
+        let out = bench.resume_or_begin(&name)?;
         let found = bench.files(&name)?;
-        tally.lock().expect(NO_PANIC).note(&whole, &found, &what, &says);
+        tally.lock().expect(NO_PANIC).note(&whole, &found, &what, &out);
         Ok(fs::remove_dir_all(bench.place(&name))?)
     };
     let work = || {
@@ -98,30 +101,30 @@ pub(crate) fn kill(program: &Path, n_times: usize) -> anyhow::Result<()> {
 
 const NO_PANIC: &str = "no thread panics";
 
-/// How often a run's folder is looked at.
+/// Interval for polling a run's folder.
 const POLL: Duration = Duration::from_micros(100);
 
-/// What a run that nobody kills looks like.
+/// Properties of an uninterrupted run.
 struct Course {
     lasts: Duration,
     total: usize,
-    /// The steps whose evaluation was better than those before, so that a bundle was written.
+    /// The steps with the best evaluation so far, at which a bundle was written.
     better: Vec<usize>,
-    /// Somebody who is trained on.
+    /// A person in the training set.
     person: String,
 }
 
-/// When a kill is due.
+/// The trigger of a kill.
 enum Aim {
-    /// So long after the program was started.
+    /// This long after the program was started.
     Time(Duration),
-    /// After so many steps, and so long.
+    /// This long after this many steps.
     Step(usize, Duration),
-    /// At the first file that is written here after so many steps, and so long after it was begun.
+    /// This long after the start of the first write of this target that follows this many steps.
     Write(Target, usize, Duration),
 }
 
-/// What is written whole.
+/// An atomically written target.
 #[derive(Clone, Copy, PartialEq)]
 enum Target {
     Checkpoint,
@@ -130,7 +133,7 @@ enum Target {
 }
 
 impl Target {
-    /// Its folder in a run's.
+    /// Returns its folder in the run's folder.
     fn dir(self) -> &'static str {
         match self {
             Target::Checkpoint => "checkpoints",
@@ -141,7 +144,7 @@ impl Target {
 }
 
 impl Course {
-    /// When a run is killed, and perhaps when it is killed again on being resumed.
+    /// Samples the trigger of a kill, and sometimes of a second kill after resuming.
     fn aims(&self, rng: &mut StdRng) -> Vec<Aim> {
         let inner = |rng: &mut StdRng| rng.random_range(1..self.total - 5);
         // Most files take a few milliseconds.
@@ -157,15 +160,15 @@ impl Course {
                 let at = better[rng.random_range(0..better.len())];
                 vec![Aim::Write(Target::Bundle, at, soon(rng))]
             }
-            // The last tables.
+            // The final tables.
             88..92 => vec![Aim::Write(Target::Table, self.total, soon(rng))],
-            // Tables are cut back when a run is resumed.
+            // Tables are truncated when a run is resumed.
             _ => vec![step(rng), Aim::Write(Target::Table, 0, soon(rng))],
         }
     }
 }
 
-/// Kills a program when it is due, unless it has ended before.
+/// Kills a program at the trigger, unless it ends before.
 fn strike(child: &mut Child, run: &Path, aim: &Aim) -> anyhow::Result<()> {
     let began = Instant::now();
     let is_due = || match aim {
@@ -190,23 +193,23 @@ fn strike(child: &mut Child, run: &Path, aim: &Aim) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Rows of a table below its header; none where there is no table.
+/// Returns the number of rows of a table without its header; 0 if there is no table.
 fn n_rows(path: &Path) -> usize {
     let text = fs::read(path).unwrap_or_default();
     text.iter().filter(|it| **it == b'\n').count().saturating_sub(1)
 }
 
-/// The temporary files of a folder: what is being written, or was when a kill came.
+/// Returns the temporary files of a folder: unfinished writes.
 fn temporaries(dir: &Path) -> Vec<String> {
     let names = fs::read_dir(dir).into_iter().flatten().flatten();
     let names = names.map(|it| it.file_name().to_string_lossy().into_owned());
     names.filter(|it| it.starts_with('.') && it.ends_with(".tmp")).collect()
 }
 
-/// Where a kill fell, by what it left.
+/// Where a kill occurred, determined from the files it left.
 struct Place {
     steps: usize,
-    /// What was half written.
+    /// The targets that were being written.
     within: Vec<Target>,
 }
 
@@ -221,7 +224,7 @@ impl Place {
             let weights: Vec<String> = names.filter(|it| it.ends_with(".safetensors")).collect();
             let is_half = !temporaries(&dir).is_empty()
                 || match target {
-                    // The new one is there, and the old one too.
+                    // Both the new and the old one exist.
                     Target::Checkpoint => {
                         weights.iter().filter(|it| !it.starts_with('.')).count() > 1
                     }
@@ -241,18 +244,18 @@ impl Place {
         Place { steps: bench.steps(name), within }
     }
 
-    fn told(&self, total: usize) -> String {
+    fn describe(&self, total: usize) -> String {
         let what = |it: &Target| match it {
-            Target::Checkpoint => ", within a checkpoint",
-            Target::Bundle => ", within a bundle",
-            Target::Table => ", within a table",
+            Target::Checkpoint => ", while writing a checkpoint",
+            Target::Bundle => ", while writing a bundle",
+            Target::Table => ", while writing a table",
         };
         let within: String = self.within.iter().map(what).collect();
         format!("killed after {} of {total} steps{within}", self.steps)
     }
 }
 
-/// How many kills fell where.
+/// Numbers of kills by place.
 #[derive(Default)]
 struct Places {
     before: usize,
@@ -261,9 +264,9 @@ struct Places {
     checkpoint: usize,
     bundle: usize,
     table: usize,
-    /// Within any of the three.
+    /// While writing any of the three.
     within: usize,
-    /// Changes that were refused and put back, and those that were refused and then allowed.
+    /// Changes that were refused and reverted, and those that were refused and then allowed.
     n_refused: usize,
     n_allowed: usize,
 }
@@ -289,12 +292,12 @@ impl Places {
         100 * n / self.all().max(1)
     }
 
-    /// Whether it was aimed well enough to say something, where there were enough kills to tell.
+    /// Checks that enough kills hit interesting moments, if there were at least 50 kills.
     fn check(&self) -> anyhow::Result<()> {
         let is_aimed = self.percent(self.between) >= 80 && self.percent(self.within) >= 25;
         ensure!(
             is_aimed || self.all() < 50,
-            "too few kills fell between the first and the last step, or within the writing of a file"
+            "too few kills between the first and the last step, or during the writing of a file"
         );
         Ok(())
     }
@@ -307,16 +310,16 @@ impl std::fmt::Display for Places {
             (self.before, "before the first step"),
             (self.between, "between the first and the last step"),
             (self.after, "after the last step"),
-            (self.checkpoint, "within the writing of a checkpoint"),
-            (self.bundle, "within the writing of a bundle"),
-            (self.table, "within the writing of a table"),
-            (self.within, "within the writing of any of these"),
+            (self.checkpoint, "while writing a checkpoint"),
+            (self.bundle, "while writing a bundle"),
+            (self.table, "while writing a table"),
+            (self.within, "while writing any of these"),
         ] {
             writeln!(f, "{n:>6}  {:>3} %  {what}", self.percent(n))?;
         }
         writeln!(
             f,
-            "settings or labels changed before {} resumes: all refused by name; then {} put back, {} allowed",
+            "settings or labels changed before {} resumes: all refused by name; then {} reverted, {} allowed",
             self.n_refused + self.n_allowed,
             self.n_refused,
             self.n_allowed
@@ -324,16 +327,16 @@ impl std::fmt::Display for Places {
     }
 }
 
-/// What is changed before a run is resumed.
+/// A change before a run is resumed.
 enum Change {
-    /// `--set` of a setting that results depend on, and the setting.
+    /// The `--set` argument for a setting that affects the results, and the setting's name.
     Setting(&'static str, &'static str),
-    /// A decision on a label of an image that is trained on: the row of the reviewed table, and the image.
+    /// A decision on a label of a training image: the row of the reviewed table, and the image.
     Label(String, String),
 }
 
 impl Change {
-    fn drawn(course: &Course, rng: &mut StdRng) -> Change {
+    fn sample(course: &Course, rng: &mut StdRng) -> Change {
         const SETTINGS: [(&str, &str); 6] = [
             ("optim.lr=1e-3", "optim.lr"),
             ("train.warmup=0 steps", "train.warmup"),
@@ -352,17 +355,17 @@ impl Change {
         Change::Label(format!("{person},{image},mask,not worn,worn,0.1,{decision}\n"), image)
     }
 
-    fn what(&self) -> String {
+    fn describe(&self) -> String {
         match self {
             Change::Setting(set, _) => format!("resumed with {set}"),
             Change::Label(row, _) => {
                 let decision = row.trim_end().rsplit(',').next().unwrap_or_default();
-                format!("resumed with a label's `{decision}`")
+                format!("resumed with the decision `{decision}` on a label")
             }
         }
     }
 
-    /// What it adds to the command.
+    /// Returns the arguments it adds to the command.
     fn args(&self) -> Vec<&str> {
         match self {
             Change::Setting(set, _) => vec!["--set", set],
@@ -370,7 +373,7 @@ impl Change {
         }
     }
 
-    /// What is named where it is refused.
+    /// Returns the name that the refusal must contain.
     fn name(&self) -> &str {
         match self {
             Change::Setting(_, name) => name,
@@ -380,17 +383,17 @@ impl Change {
 }
 
 impl Bench {
-    /// Starts a run, or resumes it where there is one, with further arguments.
+    /// Starts a run, or resumes it if it exists, with further arguments.
     fn start(&self, name: &str, args: &[&str]) -> anyhow::Result<Child> {
         let mut command: Command = match self.is_begun(name) {
             true => self.resume(name),
             false => self.train(name),
         };
         command.args(args).stdout(Stdio::null()).stderr(Stdio::null());
-        command.spawn().context("the program does not start")
+        command.spawn().context("cannot start the program")
     }
 
-    /// Whether a run has something to go on from, and to go on to.
+    /// Returns whether a run has a checkpoint and is not finished.
     fn is_resumable(&self, name: &str) -> bool {
         let checkpoints = fs::read_dir(self.run(name).join("checkpoints")).into_iter().flatten();
         let mut names =
@@ -399,7 +402,7 @@ impl Bench {
         !is_finished && names.any(|it| !it.starts_with('.'))
     }
 
-    /// Holds that a change is refused by name, and that nothing is touched then.
+    /// Checks that a change is refused by name, and that no files are changed.
     fn refuses(&self, name: &str, change: &Change) -> anyhow::Result<()> {
         let reviewed = self.place(name).join(REVIEWED);
         let before = self.lasting(name)?;
@@ -412,14 +415,18 @@ impl Bench {
             && errors.matches("error:").count() == 1
             && errors.contains(change.name())
             && errors.contains("--allow-changes");
-        ensure!(is_clear, "it was not refused by name, but ended with {}: {errors}", output.status);
-        ensure!(self.lasting(name)? == before, "it was refused, and files of the run changed");
+        ensure!(
+            is_clear,
+            "expected a refusal by name, but the program ended with {}: {errors}",
+            output.status
+        );
+        ensure!(self.lasting(name)? == before, "the refusal changed files of the run");
         fs::write(&reviewed, HEADER)?;
         Ok(())
     }
 
-    /// Resumes a run with a change that is allowed, once in one go and once killed again; returns the files
-    /// of both.
+    /// Resumes a run with an allowed change, once uninterrupted and once killed again; returns the files of
+    /// both.
     fn allowed(
         &self,
         name: &str,
@@ -435,34 +442,34 @@ impl Bench {
         copy(&self.place(name), &self.place(&other))?;
         let begun = fs::read(self.run(name).join("config.toml"))?;
         let args = [&["--allow-changes"], &change.args()[..]].concat();
-        let said = succeeds(self.resume(name).args(&args).output()?)?;
-        let changed = said.lines().any(|it| it.contains("changed: ") && it.contains(change.name()));
-        ensure!(changed, "it does not say what changed: {said}");
-        let from = said
+        let out = succeeds(self.resume(name).args(&args).output()?)?;
+        let changed = out.lines().any(|it| it.contains("changed: ") && it.contains(change.name()));
+        ensure!(changed, "the output does not name the change: {out}");
+        let from = out
             .lines()
             .find_map(|it| it.split_once("after step ")?.1.split(' ').next()?.parse().ok());
         let from: usize =
-            from.with_context(|| format!("it does not say where it goes on: {said}"))?;
-        // What was done before stays as it was, and each step is there once.
+            from.with_context(|| format!("the output does not name the step: {out}"))?;
+        // Earlier steps are unchanged, and each step occurs once.
         let alone = self.files(name)?;
         let table = |files: &Files| -> Vec<String> {
             let text = files.get("steps.csv").map(|it| String::from_utf8_lossy(it).into_owned());
             text.unwrap_or_default().lines().skip(1).map(str::to_owned).collect()
         };
         let (ours, theirs) = (table(&alone), table(whole));
-        ensure!(ours[..from] == theirs[..from], "steps before the change are not as they were");
+        ensure!(ours[..from] == theirs[..from], "steps before the change differ");
         let steps = ours.iter().map(|it| it.split(',').next().unwrap_or_default().to_owned());
         let n_steps = if change.name() == "train.total" { 70 } else { course.total };
         ensure!(
             steps.eq((1..=n_steps).map(|it| it.to_string())),
-            "steps are missing, or there twice"
+            "steps are missing, or occur twice"
         );
         if let Change::Setting(..) = change {
             let kept = alone.get(&format!("config-until-{from}.toml"));
-            ensure!(kept == Some(&begun), "the settings until step {from} are not kept");
+            ensure!(kept == Some(&begun), "the settings until step {from} are not saved");
             ensure!(alone.get("config.toml") != Some(&begun), "the settings are not the new ones");
         }
-        // The other one is killed soon after it was resumed, or on its way.
+        // The other run is killed soon after resuming, or later.
         let aim = match rng.random_range(0..4) {
             0 => Aim::Time(course.lasts.mul_f64(0.2 * rng.random::<f64>())),
             1 => Aim::Write(Target::Table, 0, Duration::from_micros(rng.random_range(0..2000))),
@@ -474,11 +481,11 @@ impl Bench {
             _ => Aim::Step(rng.random_range(from..course.total), Duration::ZERO),
         };
         strike(&mut self.start(&other, &args)?, &self.run(&other), &aim)?;
-        // Until there is a checkpoint of after the change, it is asked for again.
+        // Until there is a checkpoint after the change, the change must be allowed again.
         let finished = self.run(&other).join("report.toml").is_file();
         if !finished {
-            // Killed before it had written the new settings down, the run is what it was: resumed without
-            // the change it would go on with the old ones.
+            // If it was killed before it had saved the new settings, the run is unchanged: resumed without
+            // the change it would continue with the old settings.
             let is_untouched = fs::read(self.run(&other).join("config.toml"))? == begun;
             let is_lost = is_untouched && matches!(change, Change::Setting(..));
             let args_again: &[&str] = if is_lost { &args } else { &[] };
@@ -487,7 +494,7 @@ impl Bench {
                 let errors = String::from_utf8_lossy(&output.stderr);
                 ensure!(
                     errors.contains("--allow-changes"),
-                    "it is not refused, but fails: {errors}"
+                    "expected a refusal, but the program failed: {errors}"
                 );
                 succeeds(self.resume(&other).args(&args).output()?)?;
             }
@@ -497,21 +504,21 @@ impl Bench {
         Ok((alone, again))
     }
 
-    /// Everything in a run's folder but what is half written, and the lock.
+    /// Returns the files of a run, except unfinished writes and the lock.
     fn lasting(&self, name: &str) -> anyhow::Result<Files> {
         let mut files = self.files(name)?;
         files.retain(|it, _| !it.ends_with(".tmp"));
         Ok(files)
     }
 
-    /// Somebody on the training side of a run.
+    /// Returns a person in the training set of a run.
     fn trained_on(&self, name: &str) -> anyhow::Result<String> {
         let table = fs::read_to_string(self.run(name).join("split.csv"))?;
         let person = table.lines().find_map(|it| it.strip_suffix(",train"));
-        Ok(person.context("`split.csv` names nobody who is trained on")?.to_owned())
+        Ok(person.context("`split.csv` has no person in the training set")?.to_owned())
     }
 
-    /// The steps whose evaluation was better than those before.
+    /// Returns the steps with the best evaluation so far.
     fn better(&self, name: &str) -> anyhow::Result<Vec<usize>> {
         let table = fs::read_to_string(self.run(name).join("epochs.csv"))?;
         let mut rows = table.lines().map(|it| it.split(','));
@@ -525,7 +532,7 @@ impl Bench {
     }
 }
 
-/// Copies a folder with all that is in it.
+/// Copies a folder recursively.
 fn copy(from: &Path, to: &Path) -> anyhow::Result<()> {
     fs::create_dir(to)?;
     for entry in fs::read_dir(from)? {

@@ -1,41 +1,41 @@
-//! The cheapest division of a picture's pixels into two sides.
+//! The minimum cut of an image's pixels into two sides.
 //!
-//! Each pixel costs something on either side, and each pair of neighbours costs something if it is
-//! divided; the cheapest division is a smallest cut, found through a greatest flow.
+//! Each pixel has a cost on either side, and each pair of neighbours has a cost if it is separated; the
+//! labelling of the lowest total cost is a minimum cut, found by a maximum flow.
 //! Boykov and Kolmogorov, "An experimental comparison of min-cut/max-flow algorithms for energy
-//! minimization in vision", 2004: two trees grow from the two ends until they touch; what can be
-//! sent along the path is sent, and the branches that this cuts off look for new parents.
-//! Costs are whole numbers, so that the answer is exact and the same everywhere.
+//! minimization in vision", 2004: two search trees grow from the source and the sink until they touch; flow
+//! is augmented along the path, and the orphaned branches are adopted by new parents.
+//! Costs are integers, so that the result is exact and the same on every machine.
 
 use std::collections::VecDeque;
 
-/// Neighbours: right, and the three below; those opposite are `7 - it`.
+/// The neighbours ahead: right, and the three below; the opposite direction of `it` is `7 - it`.
 pub(super) const AHEAD: [[isize; 2]; 4] = [[0, 1], [1, -1], [1, 0], [1, 1]];
 
-/// A grid of pixels, each with its eight neighbours. A frame of pixels that nothing leads to goes
-/// around it, so that every pixel has eight.
+/// A grid of pixels, each linked to its eight neighbours. It has a border of unlinked pixels, so that every
+/// pixel has eight neighbours.
 pub(super) struct Grid {
     size: [usize; 2],
-    /// How far it is to each neighbour.
+    /// The index offset of each neighbour.
     steps: [isize; 8],
     nodes: Vec<Node>,
     active: VecDeque<usize>,
     orphans: VecDeque<usize>,
-    /// How many paths have been found.
+    /// The number of paths found so far.
     time: u32,
 }
 
 #[derive(Clone)]
 struct Node {
-    /// What can still be sent to each neighbour.
-    room: [i32; 8],
-    /// What can still come from the source if positive, and go to the sink if negative.
+    /// The residual capacity to each neighbour.
+    residual: [i32; 8],
+    /// The residual capacity from the source if positive, to the sink if negative.
     terminal: i32,
     side: Side,
     parent: Parent,
-    /// When `distance` was true.
+    /// The time at which `distance` was valid.
     time: u32,
-    /// How many steps it is to the tree's end.
+    /// The number of steps to the tree's root.
     distance: u32,
 }
 
@@ -54,11 +54,11 @@ enum Parent {
 }
 
 impl Grid {
-    /// A grid of `[height, width]` pixels that cost nothing.
+    /// Creates a grid of `[height, width]` pixels without costs.
     pub(super) fn new(size: [usize; 2]) -> Grid {
         let row = size[1] as isize + 2;
         let node = Node {
-            room: [0; 8],
+            residual: [0; 8],
             terminal: 0,
             side: Side::Free,
             parent: Parent::None,
@@ -83,22 +83,22 @@ impl Grid {
         node.wrapping_add_signed(self.steps[direction])
     }
 
-    /// Says what the pixel at `[row, column]` costs on the one side and on the other, 0 or more.
+    /// Sets the cost of the pixel at `[row, column]` on either side, 0 or more.
     pub(super) fn cost(&mut self, at: [usize; 2], inside: i32, outside: i32) {
         let node = self.node(at);
-        // What both sides cost is paid anyway.
+        // The common part of both costs does not affect the cut.
         self.nodes[node].terminal = outside - inside;
     }
 
-    /// Says what it costs to divide the pixel at `[row, column]` from its neighbour `AHEAD[ahead]`.
-    pub(super) fn tie(&mut self, at: [usize; 2], ahead: usize, cost: i32) {
+    /// Sets the cost of separating the pixel at `[row, column]` from its neighbour `AHEAD[ahead]`.
+    pub(super) fn link(&mut self, at: [usize; 2], ahead: usize, cost: i32) {
         let node = self.node(at);
         let neighbour = self.neighbour(node, 4 + ahead);
-        self.nodes[node].room[4 + ahead] = cost;
-        self.nodes[neighbour].room[3 - ahead] = cost;
+        self.nodes[node].residual[4 + ahead] = cost;
+        self.nodes[neighbour].residual[3 - ahead] = cost;
     }
 
-    /// Whether each pixel, row by row, is inside.
+    /// Computes the cut. Returns whether each pixel, row by row, is inside.
     pub(super) fn cut(mut self) -> Vec<bool> {
         for idx in 0..self.nodes.len() {
             let node = &mut self.nodes[idx];
@@ -112,7 +112,7 @@ impl Grid {
             match self.grow(idx) {
                 Some((from, direction)) => {
                     self.time += 1;
-                    self.send(from, direction);
+                    self.augment(from, direction);
                     while let Some(orphan) = self.orphans.pop_front() {
                         self.adopt(orphan);
                     }
@@ -125,16 +125,16 @@ impl Grid {
         (0..h * w).map(at).collect()
     }
 
-    /// What can flow between a node of a tree and its neighbour, away from the tree's end.
+    /// The residual capacity between a node of a tree and its neighbour, away from the root.
     fn outward(&self, side: Side, node: usize, direction: usize) -> i32 {
         match side {
-            Side::Source => self.nodes[node].room[direction],
-            _ => self.nodes[self.neighbour(node, direction)].room[7 - direction],
+            Side::Source => self.nodes[node].residual[direction],
+            _ => self.nodes[self.neighbour(node, direction)].residual[7 - direction],
         }
     }
 
-    /// Takes free neighbours into the tree, until one of the other tree is met: gives the edge
-    /// from the source's tree to the sink's.
+    /// Growth stage: adds free neighbours to the tree, until a node of the other tree is met. Returns the
+    /// edge from the source's tree to the sink's.
     fn grow(&mut self, idx: usize) -> Option<(usize, usize)> {
         let Node { side, time, distance, .. } = self.nodes[idx];
         if side == Side::Free {
@@ -148,7 +148,7 @@ impl Grid {
             let it = &mut self.nodes[neighbour];
             let is_free = it.side == Side::Free;
             if is_free || (it.side == side && it.time <= time && it.distance > distance) {
-                // A shorter way to the end is taken as well.
+                // A shorter path to the root replaces the current one.
                 (it.side, it.parent) = (side, Parent::Neighbour(7 - direction as u8));
                 (it.time, it.distance) = (time, distance + 1);
                 if is_free {
@@ -164,10 +164,10 @@ impl Grid {
         None
     }
 
-    /// Sends what can be sent from the source through an edge to the sink.
-    fn send(&mut self, from: usize, direction: usize) {
+    /// Augmentation stage: sends the maximum flow from the source through an edge to the sink.
+    fn augment(&mut self, from: usize, direction: usize) {
         let to = self.neighbour(from, direction);
-        let mut flow = self.nodes[from].room[direction];
+        let mut flow = self.nodes[from].residual[direction];
         for start in [from, to] {
             let mut idx = start;
             while let Parent::Neighbour(up) = self.nodes[idx].parent {
@@ -177,16 +177,16 @@ impl Grid {
             }
             flow = flow.min(self.nodes[idx].terminal.abs());
         }
-        self.nodes[from].room[direction] -= flow;
-        self.nodes[to].room[7 - direction] += flow;
+        self.nodes[from].residual[direction] -= flow;
+        self.nodes[to].residual[7 - direction] += flow;
         for start in [from, to] {
             let mut idx = start;
             while let Parent::Neighbour(up) = self.nodes[idx].parent {
                 let up = usize::from(up);
                 let parent = self.neighbour(idx, up);
                 let gain = if self.nodes[idx].side == Side::Source { flow } else { -flow };
-                self.nodes[idx].room[up] += gain;
-                self.nodes[parent].room[7 - up] -= gain;
+                self.nodes[idx].residual[up] += gain;
+                self.nodes[parent].residual[7 - up] -= gain;
                 if self.inward(idx, up) == 0 {
                     self.orphan(idx);
                 }
@@ -200,11 +200,11 @@ impl Grid {
         }
     }
 
-    /// What can flow between a node of a tree and its neighbour, from the tree's end.
+    /// The residual capacity between a node of a tree and its neighbour, coming from the root.
     fn inward(&self, node: usize, direction: usize) -> i32 {
         match self.nodes[node].side {
-            Side::Source => self.nodes[self.neighbour(node, direction)].room[7 - direction],
-            _ => self.nodes[node].room[direction],
+            Side::Source => self.nodes[self.neighbour(node, direction)].residual[7 - direction],
+            _ => self.nodes[node].residual[direction],
         }
     }
 
@@ -213,7 +213,7 @@ impl Grid {
         self.orphans.push_back(idx);
     }
 
-    /// Finds the nearest new parent in the same tree, or sets the node free and orphans its
+    /// Adoption stage: finds the nearest new parent in the same tree, or frees the node and orphans its
     /// children.
     fn adopt(&mut self, idx: usize) {
         let side = self.nodes[idx].side;
@@ -249,8 +249,8 @@ impl Grid {
         self.nodes[idx].side = Side::Free;
     }
 
-    /// How far it is from a node to its tree's end, unless an orphan is in between. The way is
-    /// marked, so that it is walked once for each path.
+    /// The distance of a node from its tree's root; `None` if an orphan is in between. The path is marked, so
+    /// that it is followed once per augmentation.
     fn distance(&mut self, start: usize) -> Option<u32> {
         let (mut idx, mut steps) = (start, 0);
         let distance = loop {
@@ -286,15 +286,15 @@ mod tests {
     use super::{AHEAD, Grid};
 
     #[test]
-    fn no_other_division_is_cheaper() {
+    fn no_other_labelling_has_a_lower_cost() {
         let mut rng = Seed(0).stream("test");
         for round in 0..300 {
             let [h, w] = [[3, 4], [4, 3], [1, 9], [9, 1], [2, 5], [1, 1]][round % 6];
-            // Few values make ties, and paths that are cut at several places at once.
+            // Few distinct values give equal costs, and paths that saturate at several edges at once.
             let most = if round % 2 == 0 { 4 } else { 1000 };
             let costs: Vec<[i32; 2]> =
                 (0..h * w).map(|_| [0; 2].map(|_| rng.random_range(0..=most))).collect();
-            let mut ties = Vec::new();
+            let mut links = Vec::new();
             let mut grid = Grid::new([h, w]);
             for (idx, cost) in costs.iter().enumerate() {
                 let [y, x] = [idx / w, idx % w];
@@ -303,14 +303,14 @@ mod tests {
                     let (to_y, to_x) = (y as isize + down, x as isize + right);
                     if to_y < h as isize && (0..w as isize).contains(&to_x) {
                         let cost = rng.random_range(0..=most / 2);
-                        grid.tie([y, x], ahead, cost);
-                        ties.push((idx, to_y as usize * w + to_x as usize, cost));
+                        grid.link([y, x], ahead, cost);
+                        links.push((idx, to_y as usize * w + to_x as usize, cost));
                     }
                 }
             }
             let total = |inside: &dyn Fn(usize) -> bool| {
                 let pixels = (0..h * w).map(|it| costs[it][usize::from(!inside(it))]);
-                let divided = ties.iter().filter(|it| inside(it.0) != inside(it.1));
+                let divided = links.iter().filter(|it| inside(it.0) != inside(it.1));
                 pixels.sum::<i32>() + divided.map(|it| it.2).sum::<i32>()
             };
             let cut = grid.cut();

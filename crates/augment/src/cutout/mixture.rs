@@ -1,31 +1,31 @@
-//! A mixture of Gaussians that says how likely a colour is.
+//! A Gaussian mixture of colours.
 //!
-//! As in GrabCut, a pixel belongs to the one component that explains it best.
-//! The first components come from dividing, again and again, the colours that vary most at the
-//! mean of the channel in which they do: as median cut, and the same every time, where others
-//! begin with a random k-means.
+//! As in GrabCut, a pixel belongs to its most likely component only.
+//! The initial components come from repeatedly splitting the group of colours with the largest variance in a
+//! channel at the mean of that channel: similar to median cut, and deterministic, where others start from a
+//! random k-means.
 
-/// How many Gaussians there are: the paper's.
+/// The number of Gaussians, as in the paper.
 const N: usize = 5;
 
-/// Added to each variance, so that a plain colour has one: that of rounding, and a little noise.
+/// Added to each variance, so that a uniform colour has one: that of rounding, and a little noise.
 const LEAST_VARIANCE: f64 = 2.0;
 
-/// How likely colours are.
+/// A mixture of Gaussians.
 pub(super) struct Mixture {
     components: Vec<Component>,
 }
 
 struct Component {
     mean: [f32; 3],
-    /// Half the inverse of the covariance: of rr, gg, bb, and twice that of rg, rb, gb.
-    curve: [f32; 6],
-    /// What the mean itself costs.
-    least: f32,
+    /// Half the inverse covariance: its elements rr, gg, bb, and twice its elements rg, rb, gb.
+    quadratic: [f32; 6],
+    /// The cost at the mean.
+    offset: f32,
 }
 
 impl Mixture {
-    /// The mixture that colours are drawn from: at least one.
+    /// Fits the initial mixture to colours: at least one.
     pub(super) fn of(colours: &[[u8; 3]]) -> Mixture {
         let mut groups = vec![colours.to_vec()];
         while groups.len() < N {
@@ -33,7 +33,7 @@ impl Mixture {
             let (widest, (spread, channel, mean)) = spreads
                 .enumerate()
                 .max_by(|a, b| a.1.0.total_cmp(&b.1.0).then(b.0.cmp(&a.0)))
-                .expect("there is a group from the beginning");
+                .expect("there is at least one group");
             if spread <= LEAST_VARIANCE {
                 break;
             }
@@ -45,7 +45,7 @@ impl Mixture {
         Mixture::of_groups(&groups, colours.len())
     }
 
-    /// The mixture after each colour has gone to the component that explains it best.
+    /// Refits the mixture after assigning each colour to its most likely component.
     pub(super) fn refined(&self, colours: &[[u8; 3]]) -> Mixture {
         let mut groups = vec![Vec::new(); self.components.len()];
         for &colour in colours {
@@ -60,7 +60,7 @@ impl Mixture {
         Mixture { components }
     }
 
-    /// -ln of the density at a colour, but for a constant.
+    /// -ln of the density at a colour, up to a constant.
     pub(super) fn cost(&self, colour: [u8; 3]) -> f32 {
         self.best(colour).1
     }
@@ -70,9 +70,9 @@ impl Mixture {
         for (idx, it) in self.components.iter().enumerate() {
             let [r, g, b]: [f32; 3] =
                 std::array::from_fn(|channel| f32::from(colour[channel]) - it.mean[channel]);
-            let [rr, gg, bb, rg, rb, gb] = it.curve;
+            let [rr, gg, bb, rg, rb, gb] = it.quadratic;
             let cost =
-                it.least + r * (rr * r + rg * g + rb * b) + g * (gg * g + gb * b) + bb * b * b;
+                it.offset + r * (rr * r + rg * g + rb * b) + g * (gg * g + gb * b) + bb * b * b;
             if cost < best.1 {
                 best = (idx, cost);
             }
@@ -81,7 +81,7 @@ impl Mixture {
     }
 }
 
-/// Of some colours: how many there are, their mean, and the covariances rr, gg, bb, rg, rb, gb.
+/// The number of colours, their mean, and the covariances rr, gg, bb, rg, rb, gb.
 struct Moments {
     n: usize,
     mean: [f64; 3],
@@ -90,7 +90,7 @@ struct Moments {
 
 impl Moments {
     fn of(colours: &[[u8; 3]]) -> Moments {
-        // Whole numbers: a difference of large sums loses nothing.
+        // In integers, so the difference of large sums is exact.
         let (mut sums, mut products) = ([0_i64; 3], [0_i64; 6]);
         for it in colours {
             let [r, g, b] = it.map(i64::from);
@@ -112,7 +112,7 @@ impl Moments {
         Moments { n, mean, covariance }
     }
 
-    /// The greatest variance, its channel, and the mean of that.
+    /// The largest variance, its channel, and the mean of that channel.
     fn widest(&self) -> (f64, usize, f64) {
         let mut widest = 0;
         for channel in 1..3 {
@@ -123,7 +123,7 @@ impl Moments {
         (self.covariance[widest], widest, self.mean[widest])
     }
 
-    /// The Gaussian of these colours, which are some of `n`.
+    /// The Gaussian of these colours, which are a part of `n`.
     fn component(&self, n: usize) -> Component {
         let [rr, gg, bb, rg, rb, gb] = self.covariance;
         let [rr, gg, bb] = [rr, gg, bb].map(|it| it + LEAST_VARIANCE);
@@ -132,7 +132,7 @@ impl Moments {
         let (c_gg, c_bb, c_gb) = (rr * bb - rb * rb, rr * gg - rg * rg, rg * rb - rr * gb);
         let determinant = rr * c_rr + rg * c_rg + rb * c_rb;
         let half = 0.5 / determinant;
-        let curve = [
+        let quadratic = [
             c_rr * half,
             c_gg * half,
             c_bb * half,
@@ -143,8 +143,8 @@ impl Moments {
         let share = self.n as f64 / n as f64;
         Component {
             mean: self.mean.map(|it| it as f32),
-            curve: curve.map(|it| it as f32),
-            least: (0.5 * libm::log(determinant) - libm::log(share)) as f32,
+            quadratic: quadratic.map(|it| it as f32),
+            offset: (0.5 * libm::log(determinant) - libm::log(share)) as f32,
         }
     }
 }
@@ -169,8 +169,8 @@ mod tests {
     }
 
     #[test]
-    fn one_gaussian_costs_what_its_formula_says() {
-        // Variances 1 + 2, no covariance: ½ ln 27 at the mean, and ½ 4/3 more two steps beside it.
+    fn the_cost_of_one_gaussian_follows_the_formula() {
+        // Variances 1 + 2, no covariance: ½ ln 27 at the mean, and ½ 4/3 more at a distance of two.
         let colours = [[1, 1, 1], [3, 3, 1], [1, 3, 3], [3, 1, 3]];
         let mixture = Mixture::of(&colours);
         let at_mean = 0.5 * 27_f32.ln();

@@ -1,13 +1,13 @@
-//! Planes of components to red, green and blue.
+//! Conversion of component planes to RGB.
 //!
-//! Components of half the pixels are interpolated: each pixel takes three parts of the nearest and one of
-//! the next nearest, down and across, as libjpeg's "fancy upsampling" does; those of fewer are repeated.
-//! Then, with Cb and Cr from -128: R = Y + 1.402 Cr, G = Y - 0.344136 Cb - 0.714136 Cr,
-//! B = Y + 1.772 Cb, in parts of 65536. Inks become colours as PIL makes them.
+//! Components at half resolution are interpolated: each pixel is 3/4 of the nearest and 1/4 of the next
+//! nearest sample, vertically and horizontally, as in libjpeg's "fancy upsampling"; those of lower resolution
+//! are repeated. Then, with Cb and Cr centred at 0: R = Y + 1.402 Cr, G = Y - 0.344136 Cb - 0.714136 Cr,
+//! B = Y + 1.772 Cb, in units of 1/65536. CMYK is converted as in PIL.
 
 use std::ops::Range;
 
-use crate::Picture;
+use crate::Image;
 
 use super::{
     blocks::Blocks,
@@ -20,14 +20,14 @@ pub(super) struct Colours<'a> {
     pub(super) layout: &'a Layout,
     pub(super) space: Space,
     pub(super) planes: &'a [Blocks],
-    /// The first unit that was read, down and across.
+    /// The first MCU that was read, down and across.
     pub(super) origin: [usize; 2],
 }
 
 impl Colours<'_> {
-    /// The pixels.
+    /// Returns the pixels.
     #[inline(always)]
-    pub(super) fn picture(&self, rows: Range<usize>, columns: Range<usize>) -> Picture {
+    pub(super) fn image(&self, rows: Range<usize>, columns: Range<usize>) -> Image {
         let (height, width) = (rows.len(), columns.len());
         let mut pixels = vec![[0; 3]; height * width];
         let mut buffers: [Vec<u8>; 4] = Default::default();
@@ -59,22 +59,22 @@ impl Colours<'_> {
                     {
                         *pixel = [c, m, y];
                     }
-                    ink(fourth, pixels);
+                    apply_black(fourth, pixels);
                 }
                 Space::Ycck => {
                     to_rgb(first, second, third, pixels);
                     for pixel in &mut *pixels {
                         *pixel = pixel.map(|it| 255 - it);
                     }
-                    ink(fourth, pixels);
+                    apply_black(fourth, pixels);
                 }
             }
         }
-        Picture::from_raw(width as u32, height as u32, pixels.into_flattened())
-            .expect("three bytes a pixel")
+        Image::from_raw(width as u32, height as u32, pixels.into_flattened())
+            .expect("three bytes per pixel")
     }
 
-    /// A row of a component, for each of the columns.
+    /// A row of a component, upsampled to the columns.
     #[inline(always)]
     fn row<'b>(
         &self,
@@ -84,7 +84,7 @@ impl Colours<'_> {
         mixed: &mut Vec<u16>,
         buffer: &'b mut Vec<u8>,
     ) -> &'b [u8] {
-        // Where the plane's first row and column are that were read.
+        // The plane's first row and column that were read.
         let origin = [0, 1].map(|it| self.origin[it] * plane.blocks[it] * plane.side);
         let [down, across] = plane.expand;
         let near = row / down;
@@ -106,8 +106,8 @@ impl Colours<'_> {
     }
 }
 
-/// A row of a component of half the pixels, as wide as the result. Where it is half as wide, it begins at
-/// an even column.
+/// Interpolates a row of a component at half resolution to the width of the result. If it has half the width,
+/// the row begins at an even column.
 #[inline(always)]
 fn interpolate(
     plane: &Plane,
@@ -119,7 +119,7 @@ fn interpolate(
     to: &mut [u8],
 ) {
     let [down, across] = plane.expand;
-    // The nearest row, and the next nearest, weighed.
+    // The nearest and the next nearest row.
     let near = row / down;
     let next = match (down, row % 2) {
         (1, _) => near,
@@ -140,7 +140,7 @@ fn interpolate(
     }
     let first = columns.start / 2;
     let end = columns.end.div_ceil(2);
-    // With one neighbour on each side, which the outermost have themselves.
+    // With one neighbour on each side; the outermost are repeated.
     let place = |it: usize| it.min(plane.size[1] - 1) - origin[1];
     let mix = |at: usize| {
         let (a, b) = (u16::from(near[at]), u16::from(next[at]));
@@ -163,11 +163,11 @@ fn interpolate(
     }
 }
 
-/// What the black lets through of three colours, all as Adobe writes inks: 255 is none.
+/// Multiplies three inverted inks by black: 255 is no ink.
 ///
-/// A bit less than their product, in PIL's rounding: `k - k * (255 - c) / 255`.
+/// Slightly less than their product, with PIL's rounding: `k - k * (255 - c) / 255`.
 #[inline(always)]
-fn ink(black: &[u8], pixels: &mut [[u8; 3]]) {
+fn apply_black(black: &[u8], pixels: &mut [[u8; 3]]) {
     for (pixel, &k) in pixels.iter_mut().zip(black) {
         *pixel = pixel.map(|it| {
             let product = u32::from(255 - it) * u32::from(k) + 128;
@@ -176,19 +176,19 @@ fn ink(black: &[u8], pixels: &mut [[u8; 3]]) {
     }
 }
 
-/// A part in 65536 of a number, rounded: `2 * it` fits, being of a byte.
+/// `it` times `of` / 65536, rounded: `2 * it` does not overflow, since it is from a byte.
 #[inline(always)]
 fn part(it: i16, of: i16) -> i16 {
     (((i32::from(2 * it) * i32::from(of)) >> 16) as i16 + 1) >> 1
 }
 
-/// A row.
+/// Converts a row.
 #[inline(always)]
 fn to_rgb(luma: &[u8], cb: &[u8], cr: &[u8], pixels: &mut [[u8; 3]]) {
     for (((pixel, &y), &cb), &cr) in pixels.iter_mut().zip(luma).zip(cb).zip(cr) {
         let y = i16::from(y);
         let [cb, cr] = [cb, cr].map(|it| i16::from(it) - 128);
-        // 1.402 = 1 + 0.402, 1.772 = 2 - 0.228 and 0.714136 = 1 - 0.285864, so that parts fit.
+        // 1.402 = 1 + 0.402, 1.772 = 2 - 0.228 and 0.714136 = 1 - 0.285864, so that the factors fit 16 bits.
         let r = y + cr + part(cr, 26_345);
         let green = (i32::from(cb) * -22_554 + i32::from(cr) * 18_734 + 32_768) >> 16;
         let g = y - cr + green as i16;

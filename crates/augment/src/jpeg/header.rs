@@ -1,76 +1,76 @@
-//! What stands before the coded data of a JPEG: its frame, its tables, and what its colours are.
+//! The header of a JPEG, before the coded data: its frame, its tables, and its colour space.
 //!
-//! As libjpeg, what is out of place between segments is passed over; what is not read has its reason.
+//! As in libjpeg, garbage between segments is skipped; unsupported files are reported with the reason.
 
 use std::sync::Arc;
 
 use super::{
-    damaged,
+    error::{damaged, unsupported},
     huffman::{Code, Use},
-    unsupported,
 };
 use crate::DecodeError;
 
-/// What is known of an image before its blocks are read.
+/// The header of an image, read before its blocks.
 pub(crate) struct Header<'a> {
     /// `[height, width]`.
     pub(crate) size: [usize; 2],
-    /// In the order of the frame: one, three or four.
+    /// The components in the order of the frame: one, three or four.
     pub(super) components: Vec<Component>,
-    /// How many blocks a unit has in the component that has the most: down and across.
-    pub(super) most: [usize; 2],
+    /// The largest sampling factors: the blocks per MCU of the component with the most, down and
+    /// across.
+    pub(super) max_blocks: [usize; 2],
     pub(super) is_progressive: bool,
     pub(super) space: Space,
-    /// What the camera says: which side is up, for one.
+    /// The EXIF block, which contains the orientation among others.
     pub(crate) exif: Option<&'a [u8]>,
-    /// At the first scan.
+    /// The state of the segments at the first scan.
     pub(super) segments: Segments<'a>,
-    /// What that scan says of itself.
+    /// The header of that scan.
     pub(super) scan: &'a [u8],
 }
 
-/// One of the planes that an image is made of.
+/// A component (plane) of the image.
 pub(super) struct Component {
     id: u8,
-    /// How many blocks of it are in a unit, down and across: 1 to 4.
+    /// The sampling factors: the number of its blocks in an MCU, down and across, 1 to 4.
     pub(super) blocks: [usize; 2],
-    /// Which table has what its coefficients are multiplied by.
+    /// The index of its quantization table.
     pub(super) steps: usize,
 }
 
-/// What the components are.
+/// The colour space.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Space {
     Grey,
     YCbCr,
     Rgb,
-    /// What is left of white by four inks, as Adobe writes it and everyone since.
+    /// Inverted CMYK, as Adobe writes it and other programs since.
     Cmyk,
-    /// The same, the colours of the first three as YCbCr.
+    /// Inverted CMYK with the first three components as YCbCr.
     Ycck,
 }
 
-/// A Huffman code as the file has it.
+/// A Huffman table as stored in the file.
 #[derive(Clone, Copy)]
 struct Table<'a> {
     counts: &'a [u8; 16],
     symbols: &'a [u8],
 }
 
-/// Codes that were asked for, and for what.
-type Made = (Use, Arc<Code>);
+/// A code that has been built, and its use.
+type CachedCode = (Use, Arc<Code>);
 
-/// A JPEG's segments, and the tables that they have set so far.
+/// A JPEG's segments, and the tables that they have defined so far.
 #[derive(Clone)]
 pub(super) struct Segments<'a> {
     pub(super) bytes: &'a [u8],
     pub(super) at: usize,
-    /// What each coefficient is multiplied by, in the order of the file.
+    /// The quantization tables, in the order of the file.
     pub(super) steps: [Option<[u16; 64]>; 4],
     codes: [[Option<Table<'a>>; 4]; 2],
-    /// Those of the codes that have been asked for, and for what.
-    made: [[Option<Made>; 4]; 2],
-    /// After how many units the codes start anew; 0 for never.
+    /// The codes that have been built so far, with their use.
+    cached: [[Option<CachedCode>; 4]; 2],
+    /// The restart interval in MCUs; 0 for none.
     pub(super) restart_interval: usize,
 }
 
@@ -80,33 +80,31 @@ pub(super) const SCAN: u8 = 0xda;
 pub(super) const END: u8 = 0xd9;
 
 impl<'a> Segments<'a> {
-    /// The next segment that is not a table: its marker, and what is in it.
+    /// Returns the next segment that is not a table: its marker and its content.
     pub(super) fn next(&mut self) -> Result<(u8, &'a [u8]), DecodeError> {
         loop {
-            let marker = self.marker().ok_or(DecodeError::CutOff)?;
+            let marker = self.marker().ok_or(DecodeError::Truncated)?;
             if matches!(marker, 0x00 | 0x01 | 0xd0..=0xd8) {
-                // Without a segment.
+                // Markers without a segment.
                 continue;
             }
             if marker == END {
                 return Ok((marker, &[]));
             }
             let rest = self.bytes.get(self.at..).unwrap_or_default();
-            let (length, _) = rest.split_first_chunk().ok_or(DecodeError::CutOff)?;
+            let (length, _) = rest.split_first_chunk().ok_or(DecodeError::Truncated)?;
             let length = usize::from(u16::from_be_bytes(*length));
-            let bytes = rest.get(..length).ok_or(DecodeError::CutOff)?;
-            let segment = bytes.get(2..).ok_or_else(|| damaged("a segment has no length"))?;
+            let bytes = rest.get(..length).ok_or(DecodeError::Truncated)?;
+            let segment = bytes.get(2..).ok_or_else(|| damaged("invalid segment length"))?;
             self.at += length;
             match marker {
-                0xdb => self
-                    .set_steps(segment)
-                    .ok_or_else(|| damaged("a quantization table is wrong"))?,
-                0xc4 => {
-                    self.set_codes(segment).ok_or_else(|| damaged("a Huffman table is wrong"))?
+                0xdb => {
+                    self.set_steps(segment).ok_or_else(|| damaged("invalid quantization table"))?
                 }
+                0xc4 => self.set_codes(segment).ok_or_else(|| damaged("invalid Huffman table"))?,
                 0xdd => {
                     let interval =
-                        segment.try_into().map_err(|_| damaged("a restart interval is wrong"))?;
+                        segment.try_into().map_err(|_| damaged("invalid restart interval"))?;
                     self.restart_interval = usize::from(u16::from_be_bytes(interval));
                 }
                 _ => return Ok((marker, segment)),
@@ -114,7 +112,7 @@ impl<'a> Segments<'a> {
         }
     }
 
-    /// Goes behind the next marker; what is before it is passed over.
+    /// Advances past the next marker; bytes before it are skipped.
     fn marker(&mut self) -> Option<u8> {
         let mut rest = self.bytes.get(self.at..)?.iter();
         rest.find(|&&it| it == 0xff)?;
@@ -150,13 +148,13 @@ impl<'a> Segments<'a> {
             let n = counts.iter().map(|&it| usize::from(it)).sum();
             let (symbols, rest) = rest.split_at_checked(n)?;
             *self.codes.get_mut(class)?.get_mut(place)? = Some(Table { counts, symbols });
-            self.made[class][place] = None;
+            self.cached[class][place] = None;
             segment = rest;
         }
         Some(())
     }
 
-    /// The code of a class (0 for first coefficients, 1 for others) at a place.
+    /// Returns the code of a class (0 for DC, 1 for AC) and a table index.
     pub(super) fn code(
         &mut self,
         class: usize,
@@ -164,33 +162,33 @@ impl<'a> Segments<'a> {
         kind: Use,
     ) -> Result<Arc<Code>, DecodeError> {
         let place = usize::from(place);
-        let none = || damaged("a scan names a Huffman table that is not there");
+        let none = || damaged("a scan refers to a missing Huffman table");
         let table = self.codes[class].get(place).copied().flatten().ok_or_else(none)?;
-        let made = &mut self.made[class][place];
-        if let Some((of, code)) = made
+        let cached = &mut self.cached[class][place];
+        if let Some((of, code)) = cached
             && *of == kind
         {
             return Ok(Arc::clone(code));
         }
         let code = Code::new(table.counts, table.symbols, kind);
-        let code = Arc::new(code.ok_or_else(|| damaged("a Huffman table is wrong"))?);
-        *made = Some((kind, Arc::clone(&code)));
+        let code = Arc::new(code.ok_or_else(|| damaged("invalid Huffman table"))?);
+        *cached = Some((kind, Arc::clone(&code)));
         Ok(code)
     }
 }
 
 impl<'a> Header<'a> {
-    /// Reads up to the first scan.
+    /// Reads a JPEG up to the first scan.
     ///
     /// # Errors
-    /// A header that is cut off or damaged, or a kind of JPEG that is not read.
+    /// If the header is truncated or damaged, or the kind of JPEG is not supported.
     pub(crate) fn read(bytes: &'a [u8]) -> Result<Header<'a>, DecodeError> {
         let mut segments = Segments {
             bytes,
             at: 2,
             steps: [None; 4],
             codes: [[None; 4]; 2],
-            made: Default::default(),
+            cached: Default::default(),
             restart_interval: 0,
         };
         let (mut frame, mut exif, mut is_jfif, mut adobe) = (None, None, false, None);
@@ -215,18 +213,18 @@ impl<'a> Header<'a> {
                         frame.ok_or_else(|| damaged("a scan comes before the frame"))?;
                     let (size, components) = read_frame(frame)?;
                     let space = space(&components, is_jfif, adobe);
-                    let most = [0, 1]
+                    let max_blocks = [0, 1]
                         .map(|side| components.iter().map(|it| it.blocks[side]).max().unwrap_or(1));
                     let is_whole =
-                        |it: &Component| (0..2).all(|side| most[side] % it.blocks[side] == 0);
+                        |it: &Component| (0..2).all(|side| max_blocks[side] % it.blocks[side] == 0);
                     if !components.iter().all(is_whole) {
-                        return Err(unsupported("a component sampled at a fraction of another"));
+                        return Err(unsupported("fractional sampling ratios"));
                     }
                     let scan = segment;
                     return Ok(Header {
                         size,
                         components,
-                        most,
+                        max_blocks,
                         is_progressive,
                         space,
                         exif,
@@ -235,23 +233,23 @@ impl<'a> Header<'a> {
                     });
                 }
                 END => return Err(damaged("it ends before its coded data")),
-                // What programs write and nobody needs for the pixels.
+                // Application data and comments are not needed for the pixels.
                 _ => {}
             }
         }
     }
 
-    /// What a component's coefficients are multiplied by, as of the segments so far.
+    /// Returns a component's quantization table, as of the segments so far.
     pub(super) fn steps(
         &self,
         component: usize,
         segments: &Segments<'_>,
     ) -> Result<[u16; 64], DecodeError> {
         let steps = segments.steps[self.components[component].steps];
-        steps.ok_or_else(|| damaged("a component names a quantization table that is not there"))
+        steps.ok_or_else(|| damaged("a component refers to a missing quantization table"))
     }
 
-    /// The component that a scan calls so.
+    /// Returns the index of the component with an id.
     pub(super) fn component(&self, id: u8) -> Option<usize> {
         self.components.iter().position(|it| it.id == id)
     }
@@ -259,14 +257,14 @@ impl<'a> Header<'a> {
 
 fn read_frame(segment: &[u8]) -> Result<([usize; 2], Vec<Component>), DecodeError> {
     let Some((&[bits, h1, h0, w1, w0, n], list)) = segment.split_first_chunk::<6>() else {
-        return Err(damaged("its frame is wrong"));
+        return Err(damaged("invalid frame header"));
     };
     if bits != 8 {
-        return Err(unsupported(&format!("{bits} bits a sample")));
+        return Err(unsupported(&format!("{bits} bits per sample")));
     }
     let size = [[h1, h0], [w1, w0]].map(|it| usize::from(u16::from_be_bytes(it)));
     if size[0] == 0 {
-        return Err(unsupported("a number of rows that is told behind them"));
+        return Err(unsupported("the number of rows after the first scan (DNL)"));
     }
     if !matches!(n, 1 | 3 | 4) {
         return Err(unsupported(&format!("{n} components")));
@@ -277,18 +275,18 @@ fn read_frame(segment: &[u8]) -> Result<([usize; 2], Vec<Component>), DecodeErro
         steps: usize::from(it[2]),
     };
     let mut components: Vec<Component> = list.as_chunks().0.iter().map(component).collect();
-    let is_sound = |it: &Component| it.blocks.iter().all(|it| (1..=4).contains(it)) && it.steps < 4;
-    if list.len() != 3 * usize::from(n) || !components.iter().all(is_sound) {
-        return Err(damaged("its frame is wrong"));
+    let is_valid = |it: &Component| it.blocks.iter().all(|it| (1..=4).contains(it)) && it.steps < 4;
+    if list.len() != 3 * usize::from(n) || !components.iter().all(is_valid) {
+        return Err(damaged("invalid frame header"));
     }
     if let [alone] = &mut components[..] {
-        // One plane by itself is not cut into units of several blocks, whatever it says.
+        // A single component is not interleaved: its MCUs are single blocks, whatever the sampling factors.
         alone.blocks = [1, 1];
     }
     Ok((size, components))
 }
 
-/// What the components are, by libjpeg's rules.
+/// The colour space, by libjpeg's rules.
 fn space(components: &[Component], is_jfif: bool, adobe: Option<u8>) -> Space {
     match (components.len(), adobe) {
         (1, _) => Space::Grey,

@@ -1,73 +1,74 @@
-//! Huffman codes, and the blocks that are written in them.
+//! Huffman codes, and the blocks coded in them.
 //!
-//! A block is 64 coefficients in the order of `ORDER`: the first as the difference from the block
-//! before, the others as pairs of how many zeros there are and then a number, up to a sign that the rest
-//! is zeros. What the next bits mean is looked up for ten of them at once: mostly a whole pair.
+//! A block is 64 coefficients in the order of `ORDER` (zigzag): the first (DC) as the difference from the
+//! preceding block, the others (AC) as pairs of a number of zeros and a value, up to an end-of-block code.
+//! The next ten bits are looked up at once: usually a whole pair.
 
 use std::{ops::Range, sync::Arc};
 
-/// How many bits are looked up at once.
+/// The number of bits looked up at once.
 const BITS: u32 = 10;
 
-/// A code: what bits mean.
+/// A code with its look-up tables.
 pub(super) struct Code {
-    /// What the next ten bits begin with: a pair, or a bare symbol and the bits of its code.
+    /// Indexed by the next ten bits: a pair, or a bare symbol and the length of its code.
     entries: Box<[Entry; 1 << BITS]>,
-    /// The same to skip, as many pairs as there are.
+    /// The same for skipping: as many pairs as fit.
     skips: Box<[Skip; 1 << BITS]>,
-    /// Of each length, aligned to 16 bits: the first code that is longer.
+    /// For each length, left-aligned to 16 bits: the first longer code.
     ends: [u32; 17],
-    /// From a code of each length, in its last bits, to its place among the symbols.
+    /// For each length, the offset from a code to the index of its symbol.
     offsets: [i32; 17],
     symbols: Vec<u8>,
     has_zeros: bool,
 }
 
-/// What the symbols of a code are.
+/// How the symbols of a code are used.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Use {
-    /// The bits of a block's first coefficient, in baseline.
-    First,
-    /// Zeros and the bits of the coefficient behind them, in baseline.
-    Others,
-    /// Whatever a progressive scan makes of them.
+    /// The size of a block's DC difference, in baseline.
+    Dc,
+    /// The number of zeros and the size of the AC coefficient after them, in baseline.
+    Ac,
+    /// Bare symbols, interpreted by a progressive scan.
     Symbols,
 }
 
-/// A pair of zeros and a number, in the bits that were looked up.
+/// A pair of zeros and a value, within the bits that were looked up.
 #[derive(Clone, Copy, Default)]
 struct Entry {
     value: i16,
-    /// How many zeros come before; `END` if there is nothing but zeros.
+    /// The number of zeros before the value; `END` at the end of the block.
     zeros: u8,
-    /// The bits that this takes; 0 if it takes more than were looked up, and then `value` has the
-    /// symbol, and `zeros` its bits, if these are known.
+    /// The length in bits; 0 if it exceeds the bits looked up, and then `value` has the symbol, and `zeros`
+    /// the length of its code, if these are known.
     length: u8,
 }
 
-/// Whole pairs in the bits that were looked up.
+/// Whole pairs within the bits that were looked up.
 #[derive(Clone, Copy, Default)]
 struct Skip {
-    /// By how many places they go on, at least [`END`] if the last of them is the end.
+    /// The number of coefficients that they advance, at least [`END`] if the last of them is the end of
+    /// block.
     places: u8,
-    /// How many places there are to be for all of them.
+    /// The number of coefficients that must be left for all of them.
     least: u8,
-    /// Their bits.
+    /// The length in bits.
     length: u8,
 }
 
 /// More zeros than there are coefficients.
 const END: u8 = 128;
-/// The same, where bits have no meaning.
+/// The same, for invalid bits.
 const DAMAGED: u8 = 64;
 
-/// The codes of a component: first coefficients and others.
+/// The codes of a component: DC and AC.
 pub(super) struct Codes {
     pub(super) dc: Arc<Code>,
     pub(super) ac: Arc<Code>,
 }
 
-/// Where the coefficients of a block stand: the place in rows for each in the file.
+/// The zigzag order: the row-major index of each coefficient of the file.
 pub(super) const ORDER: [u8; 64] = [
     0, 1, 8, 16, 9, 2, 3, 10, 17, 24, 32, 25, 18, 11, 4, 5, 12, 19, 26, 33, 40, 48, 41, 34, 27, 20,
     13, 6, 7, 14, 21, 28, 35, 42, 49, 56, 57, 50, 43, 36, 29, 22, 15, 23, 30, 37, 44, 51, 58, 59,
@@ -75,10 +76,10 @@ pub(super) const ORDER: [u8; 64] = [
 ];
 
 impl Code {
-    /// From how many codes there are of each length, and what they mean in turn. `None` if there are
-    /// more than fit.
+    /// Builds a code from the number of codes of each length and their symbols. Returns `None` if there are
+    /// more codes than fit.
     pub(super) fn new(counts: &[u8; 16], symbols: &[u8], kind: Use) -> Option<Code> {
-        let has_zeros = kind == Use::Others;
+        let has_zeros = kind == Use::Ac;
         let mut code = Code {
             entries: Box::new([Entry::default(); 1 << BITS]),
             skips: Box::new([Skip::default(); 1 << BITS]),
@@ -95,7 +96,7 @@ impl Code {
                     return None;
                 }
                 let symbol = symbols[place];
-                if kind == Use::First && symbol > 11 {
+                if kind == Use::Dc && symbol > 11 {
                     return None;
                 }
                 if length <= BITS {
@@ -125,8 +126,8 @@ impl Code {
 }
 
 impl Code {
-    /// A pair of zeros and a number that takes more bits than are looked up at once, and how many: what
-    /// means nothing is the end, in no bits.
+    /// A pair of zeros and a value that is longer than the bits looked up at once, and its length: an invalid
+    /// code is the end, of length 0.
     #[inline(never)]
     fn long_pair(&self, next: u32, entry: Entry) -> (u8, i32, u32) {
         let (symbol, length) = if entry.zeros > 0 {
@@ -145,8 +146,8 @@ impl Code {
         }
     }
 
-    /// The symbol whose code the next sixteen bits begin with, and the bits of it: more than are looked
-    /// up at once.
+    /// The symbol whose code the next sixteen bits begin with, and the length of the code: longer than the
+    /// bits looked up at once.
     fn long_symbol(&self, sixteen: u32) -> Option<(u8, u32)> {
         let length = (BITS + 1..=16).find(|&it| sixteen < self.ends[it as usize])?;
         let place = (sixteen >> (16 - length)) as i32 + self.offsets[length as usize];
@@ -155,7 +156,7 @@ impl Code {
 }
 
 impl Entry {
-    /// A symbol's, behind whose code there are `free` bits with the value `rest`.
+    /// The entry of a symbol whose code is followed by `free` bits with the value `rest`.
     fn of(symbol: u8, length: u32, has_zeros: bool, rest: u32, free: u32) -> Entry {
         let (zeros, size) = (symbol >> 4, u32::from(symbol & 15));
         match (size, zeros) {
@@ -182,7 +183,7 @@ impl Skip {
             }
             skip.length += entry.length;
             if entry.zeros == END {
-                // A place at least, or there would be no end.
+                // At least one coefficient must be left, or there would be no end of block.
                 return Skip { places: END + skip.places, least: skip.places + 1, ..skip };
             }
             skip.places += entry.zeros + 1;
@@ -191,19 +192,19 @@ impl Skip {
     }
 }
 
-/// The number that `size` bits stand for: those that begin with 0 are negative.
+/// The value that `size` bits represent: those that begin with 0 are negative.
 #[inline(always)]
 fn number(bits: u32, size: u32) -> i32 {
     let is_negative = bits < (1 << size) >> 1;
     bits as i32 - if is_negative { (1 << size) - 1 } else { 0 }
 }
 
-/// Coded data that is being read.
+/// A reader of coded data.
 pub(super) struct Bits<'a> {
     bytes: &'a [u8],
     at: usize,
     end: usize,
-    /// The next bits, from the highest down.
+    /// The next bits, most significant first.
     next: u64,
     n: u32,
     is_damaged: bool,
@@ -214,12 +215,12 @@ impl<'a> Bits<'a> {
         Bits { bytes, at: segment.start, end: segment.end, next: 0, n: 0, is_damaged: false }
     }
 
-    /// Whether everything so far meant something, and was there.
-    pub(super) fn is_sound(&self) -> bool {
+    /// Whether all codes so far were valid and inside the data.
+    pub(super) fn is_valid(&self) -> bool {
         !self.is_damaged && self.at * 8 <= self.end * 8 + self.n as usize
     }
 
-    /// Makes sure that there are 56 bits.
+    /// Fills the buffer to at least 56 bits.
     #[inline(always)]
     fn fill(&mut self) {
         let eight = self.bytes.get(self.at..).and_then(|it| it.first_chunk::<8>());
@@ -232,14 +233,14 @@ impl<'a> Bits<'a> {
         self.n |= 56;
     }
 
-    /// Zeros follow the last byte.
+    /// The last bytes, padded with zeros.
     #[cold]
     fn last_word(&self) -> u64 {
         let rest = self.bytes.get(self.at..).unwrap_or_default();
         rest.iter().enumerate().map(|(it, &byte)| u64::from(byte) << (56 - 8 * it)).sum()
     }
 
-    /// The next pair of a number of zeros and a number: at most 31 bits.
+    /// Reads the next pair of a number of zeros and a value: at most 31 bits.
     #[inline(always)]
     fn pair(&mut self, code: &Code) -> (usize, i32) {
         let entry = code.entries[(self.next >> (64 - BITS)) as usize];
@@ -253,7 +254,7 @@ impl<'a> Bits<'a> {
         (usize::from(zeros), number)
     }
 
-    /// The next symbol of a code of [`Use::Symbols`]: 0 where the bits mean nothing.
+    /// Reads the next symbol of a code of [`Use::Symbols`]: 0 if the bits are invalid.
     pub(super) fn symbol(&mut self, code: &Code) -> u8 {
         self.fill();
         let entry = code.entries[(self.next >> (64 - BITS)) as usize];
@@ -270,7 +271,7 @@ impl<'a> Bits<'a> {
         symbol
     }
 
-    /// The next `n` bits, at most 16.
+    /// Reads the next `n` bits, at most 16.
     pub(super) fn take(&mut self, n: u32) -> u32 {
         if n == 0 {
             return 0;
@@ -282,34 +283,34 @@ impl<'a> Bits<'a> {
         bits
     }
 
-    /// The number that the next `size` bits stand for.
+    /// Reads the value that the next `size` bits represent.
     pub(super) fn number(&mut self, size: u32) -> i32 {
         number(self.take(size), size)
     }
 
-    /// Notes that what was read makes no sense.
+    /// Marks the data as invalid.
     pub(super) fn damage(&mut self) {
         self.is_damaged = true;
     }
 
-    /// Reads a block: tells `keep` the place in the file, and the number, of each coefficient that is not
-    /// zero; has the last of these places.
+    /// Reads a block: calls `keep` with the index in the file and the value of each nonzero coefficient.
+    /// Returns the last of these indices.
     #[inline(always)]
     pub(super) fn block(
         &mut self,
         codes: &Codes,
-        before: &mut i32,
+        predictor: &mut i32,
         mut keep: impl FnMut(usize, i32),
     ) -> usize {
         let (dc, ac) = (&*codes.dc, &*codes.ac);
         self.fill();
         let (zeros, difference) = self.pair(dc);
         self.is_damaged |= zeros > 0;
-        *before = before.wrapping_add(difference);
-        keep(0, *before);
+        *predictor = predictor.wrapping_add(difference);
+        keep(0, *predictor);
         let (mut at, mut last) = (1, 0);
         while at < 64 {
-            // Two pairs are at most 54 bits.
+            // Two pairs have at most 54 bits.
             self.fill();
             let (zeros, number) = self.pair(ac);
             at += zeros;
@@ -335,19 +336,19 @@ impl<'a> Bits<'a> {
         last
     }
 
-    /// Goes on to the next block.
+    /// Skips a block.
     #[inline(always)]
-    pub(super) fn skip_block(&mut self, codes: &Codes, before: &mut i32) {
+    pub(super) fn skip_block(&mut self, codes: &Codes, predictor: &mut i32) {
         let ac = &*codes.ac;
         self.fill();
         let (zeros, difference) = self.pair(&codes.dc);
         self.is_damaged |= zeros > 0;
-        *before = before.wrapping_add(difference);
+        *predictor = predictor.wrapping_add(difference);
         let mut at = 1;
         while at < 64 {
             self.fill();
             let skip = ac.skips[(self.next >> (64 - BITS)) as usize];
-            // Beyond the block's last place, bits are the next block's.
+            // Beyond the last coefficient, the bits belong to the next block.
             if skip.length > 0 && at + usize::from(skip.least) <= 64 {
                 self.next <<= skip.length;
                 self.n -= u32::from(skip.length);

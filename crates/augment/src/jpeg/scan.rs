@@ -1,26 +1,25 @@
-//! A scan: which components it brings, and its coded data.
+//! A scan: its components, and its coded data.
 
 use std::{ops::Range, sync::Arc};
 
 use super::{
-    damaged,
+    error::{damaged, unsupported},
     header::{Header, Segments},
     huffman::{Code, Codes, Use},
-    unsupported,
 };
 use crate::DecodeError;
 
-/// The most blocks that a unit has.
-const MOST_BLOCKS: usize = 10;
+/// The maximum number of blocks in an MCU.
+const MAX_BLOCKS: usize = 10;
 
-/// What a scan says of itself.
+/// The header of a scan.
 pub(super) struct Scan {
-    /// Components, by their places in the frame, and which of the codes are theirs.
+    /// Components, by their indices in the frame, and the tables they use.
     pub(super) parts: Vec<Entry>,
-    /// From which coefficient to which.
+    /// The first and the last coefficient (spectral selection).
     pub(super) from: usize,
     pub(super) to: usize,
-    /// How many low bits were known to be missing before, and are after it.
+    /// The number of low bits that were missing before and are missing after it (successive approximation).
     pub(super) high: u32,
     pub(super) low: u32,
 }
@@ -32,9 +31,9 @@ pub(super) struct Entry {
 }
 
 impl Scan {
-    /// Reads a scan's segment.
+    /// Reads the header of a scan.
     pub(super) fn read(header: &Header<'_>, segment: &[u8]) -> Result<Scan, DecodeError> {
-        let wrong = || damaged("the header of a scan is wrong");
+        let wrong = || damaged("invalid scan header");
         let (&n, rest) = segment.split_first().ok_or_else(wrong)?;
         let (list, how) = rest.split_at_checked(2 * usize::from(n)).ok_or_else(wrong)?;
         let &[from, to, bits] = how else { return Err(wrong()) };
@@ -49,8 +48,8 @@ impl Scan {
         }
         let n_blocks =
             |it: &Entry| header.components[it.component].blocks.iter().product::<usize>();
-        if parts.len() > 1 && parts.iter().map(n_blocks).sum::<usize>() > MOST_BLOCKS {
-            return Err(unsupported("units of more than ten blocks"));
+        if parts.len() > 1 && parts.iter().map(n_blocks).sum::<usize>() > MAX_BLOCKS {
+            return Err(unsupported("MCUs of more than ten blocks"));
         }
         let scan = Scan {
             parts,
@@ -60,33 +59,33 @@ impl Scan {
             low: (bits & 15).into(),
         };
         if !header.is_progressive {
-            // All coefficients, with all bits, whatever it says: some programs say nothing.
+            // All coefficients, with all bits, whatever the header says: some programs leave it empty.
             return Ok(Scan { from: 0, to: 63, high: 0, low: 0, ..scan });
         }
-        let is_sound = match scan.from {
+        let is_valid = match scan.from {
             0 => scan.to == 0,
             from => (from..64).contains(&scan.to) && scan.parts.len() == 1,
         };
         let is_next = scan.high == 0 || scan.low + 1 == scan.high;
-        if is_sound && is_next && scan.low <= 13 { Ok(scan) } else { Err(wrong()) }
+        if is_valid && is_next && scan.low <= 13 { Ok(scan) } else { Err(wrong()) }
     }
 
-    /// Whether it brings everything, in the order of the frame.
+    /// Whether it contains all components, in the order of the frame.
     pub(super) fn is_all(&self, header: &Header<'_>) -> bool {
         !header.is_progressive
             && self.parts.iter().map(|it| it.component).eq(0..header.components.len())
     }
 
-    /// The codes of each part, in baseline.
+    /// The codes of each component, in baseline.
     pub(super) fn codes(&self, segments: &mut Segments<'_>) -> Result<Vec<Codes>, DecodeError> {
         let codes = |it: &Entry| {
-            let dc = segments.code(0, it.codes[0], Use::First)?;
-            Ok(Codes { dc, ac: segments.code(1, it.codes[1], Use::Others)? })
+            let dc = segments.code(0, it.codes[0], Use::Dc)?;
+            Ok(Codes { dc, ac: segments.code(1, it.codes[1], Use::Ac)? })
         };
         self.parts.iter().map(codes).collect()
     }
 
-    /// The code of each part, in a progressive scan; bits of first coefficients need none.
+    /// The code of each component, in a progressive scan; refining DC coefficients needs none.
     pub(super) fn symbols(
         &self,
         segments: &mut Segments<'_>,
@@ -100,15 +99,15 @@ impl Scan {
     }
 }
 
-/// Coded data without what keeps it apart from markers.
+/// Coded data without byte stuffing.
 pub(super) struct Coded {
     pub(super) bytes: Vec<u8>,
-    /// What lies between restarts.
+    /// The ranges between restart markers.
     pub(super) segments: Vec<Range<usize>>,
 }
 
 impl Coded {
-    /// The coded data that begins where the segments have come to; they go on behind it.
+    /// Reads the coded data from the current position of the segments, and advances them past it.
     pub(super) fn read(from: &mut Segments<'_>) -> Result<Coded, DecodeError> {
         let coded = &from.bytes[from.at..];
         let mut bytes = Vec::with_capacity(coded.len() + 16);
@@ -125,23 +124,23 @@ impl Coded {
                 bytes.extend_from_slice(eight);
                 at += 8;
             }
-            match *coded.get(at).ok_or(DecodeError::CutOff)? {
-                0xff => match *coded.get(at + 1).ok_or(DecodeError::CutOff)? {
+            match *coded.get(at).ok_or(DecodeError::Truncated)? {
+                0xff => match *coded.get(at + 1).ok_or(DecodeError::Truncated)? {
                     0x00 => {
                         bytes.push(0xff);
                         at += 2;
                     }
-                    // Fill.
+                    // Fill bytes.
                     0xff => at += 1,
                     it @ 0xd0..=0xd7 => {
                         if from.restart_interval == 0 || usize::from(it & 7) != segments.len() % 8 {
-                            return Err(damaged("a restart marker is where there should be none"));
+                            return Err(damaged("unexpected restart marker"));
                         }
                         segments.push(start..bytes.len());
                         start = bytes.len();
                         at += 2;
                     }
-                    // The end, or another segment.
+                    // The end of the image, or another segment.
                     _ => break,
                 },
                 byte => {

@@ -1,12 +1,13 @@
-//! Images whose coefficients come in several scans: all of them are kept until the last.
+//! Images whose coefficients are in several scans: all are stored until the last scan.
 //!
-//! T.81, F and G: a scan brings some components, in baseline all of their coefficients; in a progressive
-//! JPEG first coefficients or a band of others, without their low bits or one more of these.
+//! T.81, F and G: a scan contains some components, in baseline with all of their coefficients; in a
+//! progressive JPEG with the DC coefficients or a band of AC coefficients, without their low bits or with one
+//! more of them.
 
 use std::sync::Arc;
 
 use super::{
-    damaged,
+    error::damaged,
     header::{END, Header, SCAN, Segments},
     huffman::{Bits, Code},
     scan::{Coded, Scan},
@@ -15,32 +16,33 @@ use crate::DecodeError;
 
 /// The coefficients of a component.
 pub(super) struct Stored {
-    /// Row by row, in the order of the file.
+    /// The blocks row by row, their coefficients in the order of the file.
     pub(super) blocks: Vec<[i16; 64]>,
-    /// Blocks in a row, with those that fill a unit.
+    /// The number of blocks in a row, including the padding of the last MCU.
     pub(super) across: usize,
     pub(super) steps: [u16; 64],
-    /// How many low bits of each coefficient are missing; `NONE` where all are.
+    /// The number of missing low bits of each coefficient; `NONE` if all are missing.
     missing: [u32; 64],
-    /// Blocks that are not only filling, down and across.
+    /// The number of blocks without padding, down and across.
     size: [usize; 2],
 }
 
 const NONE: u32 = u32::MAX;
 
-/// Those coefficients whose missing bits libjpeg makes up: the first in the order of the file.
+/// The coefficients that libjpeg estimates while bits are missing: the first in the order of the file.
 const SMOOTHED: usize = 10;
 
 /// Reads all scans.
 pub(super) fn read(header: &Header<'_>) -> Result<Vec<Stored>, DecodeError> {
-    let n_units = [0, 1].map(|it| header.size[it].div_ceil(8 * header.most[it]));
+    let n_units = [0, 1].map(|it| header.size[it].div_ceil(8 * header.max_blocks[it]));
     let mut planes: Vec<Stored> = header
         .components
         .iter()
         .map(|it| {
             let [down, across] = [0, 1].map(|side| n_units[side] * it.blocks[side]);
-            let size = [0, 1]
-                .map(|side| (header.size[side] * it.blocks[side]).div_ceil(8 * header.most[side]));
+            let size = [0, 1].map(|side| {
+                (header.size[side] * it.blocks[side]).div_ceil(8 * header.max_blocks[side])
+            });
             let blocks = vec![[0; 64]; down * across];
             Stored { blocks, across, steps: [0; 64], missing: [NONE; 64], size }
         })
@@ -51,7 +53,7 @@ pub(super) fn read(header: &Header<'_>) -> Result<Vec<Stored>, DecodeError> {
         let scan = Scan::read(header, segment)?;
         for it in &scan.parts {
             let plane = &mut planes[it.component];
-            // The first scan of a component says how its numbers are multiplied.
+            // The quantization table is that at the first scan of a component.
             if plane.missing[0] == NONE {
                 plane.steps = header.steps(it.component, &segments)?;
             }
@@ -62,9 +64,10 @@ pub(super) fn read(header: &Header<'_>) -> Result<Vec<Stored>, DecodeError> {
             match segments.next()? {
                 (SCAN, it) => break it,
                 (END, _) => {
-                    // Where libjpeg would guess, there is nothing to be right.
-                    let is_whole = |it: &Stored| it.missing[..SMOOTHED].iter().all(|&it| it == 0);
-                    return match planes.iter().all(is_whole) {
+                    // libjpeg would estimate missing bits; there is no correct value, so this is an error.
+                    let is_complete =
+                        |it: &Stored| it.missing[..SMOOTHED].iter().all(|&it| it == 0);
+                    return match planes.iter().all(is_complete) {
                         true => Ok(planes),
                         false => Err(damaged("scans are missing")),
                     };
@@ -76,7 +79,7 @@ pub(super) fn read(header: &Header<'_>) -> Result<Vec<Stored>, DecodeError> {
     }
 }
 
-/// How the blocks of a scan are coded.
+/// The coding of the blocks of a scan.
 enum Coding {
     Baseline(Vec<super::huffman::Codes>),
     Progressive(Vec<Option<Arc<Code>>>),
@@ -95,7 +98,7 @@ fn read_scan(
     };
     let interval = segments.restart_interval;
     let coded = Coded::read(segments)?;
-    // A component by itself comes block by block, without filling.
+    // A single component is not interleaved: block by block, without padding.
     let alone = match &scan.parts[..] {
         [alone] => Some(planes[alone.component].size),
         _ => None,
@@ -105,7 +108,7 @@ fn read_scan(
     for down in 0..n_down {
         for across in 0..n_across {
             restarts.next()?;
-            let State { bits, before, ends } = &mut restarts.state;
+            let State { bits, predictor, eob_run } = &mut restarts.state;
             for (at, part) in scan.parts.iter().enumerate() {
                 let plane = &mut planes[part.component];
                 let of_unit = header.components[part.component].blocks;
@@ -116,13 +119,13 @@ fn read_scan(
                         match &coding {
                             Coding::Baseline(codes) => {
                                 *block = [0; 64];
-                                bits.block(&codes[at], &mut before[at], |place, number| {
+                                bits.block(&codes[at], &mut predictor[at], |place, number| {
                                     block[place & 63] = number as i16;
                                 });
                             }
                             Coding::Progressive(codes) => {
                                 let code = codes[at].as_deref();
-                                progress(scan, code, bits, &mut before[at], ends, block);
+                                progress(scan, code, bits, &mut predictor[at], eob_run, block);
                             }
                         }
                     }
@@ -134,16 +137,16 @@ fn read_scan(
     Ok(())
 }
 
-/// What reading goes by, from one restart to the next.
+/// The decoder state, reset at each restart.
 pub(super) struct State<'a> {
     pub(super) bits: Bits<'a>,
-    /// The first coefficients of the blocks before.
-    pub(super) before: [i32; 4],
-    /// How many blocks are to come that have nothing more in the band.
-    ends: u32,
+    /// The DC predictors: the DC coefficients of the preceding blocks.
+    pub(super) predictor: [i32; 4],
+    /// The end-of-band run: the number of following blocks without further coefficients in the band.
+    eob_run: u32,
 }
 
-/// Coded data with its restarts.
+/// Coded data with its restart intervals.
 pub(super) struct Restarts<'a> {
     coded: &'a Coded,
     interval: usize,
@@ -154,16 +157,17 @@ pub(super) struct Restarts<'a> {
 
 impl<'a> State<'a> {
     fn new(coded: &'a Coded, segment: usize) -> Result<State<'a>, DecodeError> {
-        let segment = coded.segments.get(segment).ok_or_else(|| damaged("a restart is missing"))?;
-        Ok(State { bits: Bits::new(&coded.bytes, segment.clone()), before: [0; 4], ends: 0 })
+        let segment =
+            coded.segments.get(segment).ok_or_else(|| damaged("a restart marker is missing"))?;
+        Ok(State { bits: Bits::new(&coded.bytes, segment.clone()), predictor: [0; 4], eob_run: 0 })
     }
 
-    /// Whether everything so far meant something, and was there.
+    /// Checks that all codes so far were valid and inside the data.
     #[inline(always)]
     pub(super) fn check(&self) -> Result<(), DecodeError> {
-        match self.bits.is_sound() {
+        match self.bits.is_valid() {
             true => Ok(()),
-            false => Err(damaged("its coded data means nothing, or ends too early")),
+            false => Err(damaged("its coded data is invalid or ends too early")),
         }
     }
 }
@@ -174,7 +178,7 @@ impl<'a> Restarts<'a> {
         Ok(Restarts { coded, interval, n_segments: 1, left: interval, state })
     }
 
-    /// Before each unit: starts anew where that is due.
+    /// Called before each MCU: resets the state where a restart is due.
     #[inline(always)]
     pub(super) fn next(&mut self) -> Result<(), DecodeError> {
         if self.interval > 0 {
@@ -190,13 +194,13 @@ impl<'a> Restarts<'a> {
     }
 }
 
-/// What a progressive scan has on a block.
+/// Reads the part of a block that a progressive scan contains.
 fn progress(
     scan: &Scan,
     code: Option<&Code>,
     bits: &mut Bits<'_>,
-    before: &mut i32,
-    ends: &mut u32,
+    predictor: &mut i32,
+    eob_run: &mut u32,
     block: &mut [i16; 64],
 ) {
     let low = scan.low;
@@ -206,25 +210,25 @@ fn progress(
             if size > 11 {
                 return bits.damage();
             }
-            *before = before.wrapping_add(bits.number(size));
-            block[0] = (*before << low) as i16;
+            *predictor = predictor.wrapping_add(bits.number(size));
+            block[0] = (*predictor << low) as i16;
         }
         (0, _, _) => block[0] |= (bits.take(1) << low) as i16,
-        (_, 0, Some(code)) => band(scan, code, bits, ends, block),
-        (_, _, Some(code)) => refine(scan, code, bits, ends, block),
+        (_, 0, Some(code)) => band(scan, code, bits, eob_run, block),
+        (_, _, Some(code)) => refine(scan, code, bits, eob_run, block),
         (_, _, None) => bits.damage(),
     }
 }
 
-/// How many blocks, this one too, have nothing more: 2 to the power of `r`, and as many bits more.
-fn read_ends(bits: &mut Bits<'_>, r: u32) -> u32 {
+/// Reads an end-of-band run, including the current block: 2 to the power of `r`, plus `r` more bits.
+fn read_eob_run(bits: &mut Bits<'_>, r: u32) -> u32 {
     (1 << r) + bits.take(r)
 }
 
-/// The first bits of a band of coefficients.
-fn band(scan: &Scan, code: &Code, bits: &mut Bits<'_>, ends: &mut u32, block: &mut [i16; 64]) {
-    if *ends > 0 {
-        *ends -= 1;
+/// Reads the first bits of a band of coefficients.
+fn band(scan: &Scan, code: &Code, bits: &mut Bits<'_>, eob_run: &mut u32, block: &mut [i16; 64]) {
+    if *eob_run > 0 {
+        *eob_run -= 1;
         return;
     }
     let mut at = scan.from;
@@ -233,7 +237,7 @@ fn band(scan: &Scan, code: &Code, bits: &mut Bits<'_>, ends: &mut u32, block: &m
         match (symbol >> 4, symbol & 15) {
             (15, 0) => at += 16,
             (r, 0) => {
-                *ends = read_ends(bits, r.into()) - 1;
+                *eob_run = read_eob_run(bits, r.into()) - 1;
                 return;
             }
             (zeros, size) => {
@@ -249,8 +253,8 @@ fn band(scan: &Scan, code: &Code, bits: &mut Bits<'_>, ends: &mut u32, block: &m
     }
 }
 
-/// One more bit of a band: of each coefficient that is not zero so far, and those that become 1 or -1.
-fn refine(scan: &Scan, code: &Code, bits: &mut Bits<'_>, ends: &mut u32, block: &mut [i16; 64]) {
+/// Refines a band by one bit: of each nonzero coefficient, and of those that become 1 or -1.
+fn refine(scan: &Scan, code: &Code, bits: &mut Bits<'_>, eob_run: &mut u32, block: &mut [i16; 64]) {
     let one = 1_i16 << scan.low;
     let correct = |it: &mut i16, bits: &mut Bits<'_>| {
         if bits.take(1) == 1 && *it & one == 0 {
@@ -258,13 +262,13 @@ fn refine(scan: &Scan, code: &Code, bits: &mut Bits<'_>, ends: &mut u32, block: 
         }
     };
     let mut at = scan.from;
-    while at <= scan.to && *ends == 0 {
+    while at <= scan.to && *eob_run == 0 {
         let symbol = bits.symbol(code);
         let (mut zeros, size) = (symbol >> 4, symbol & 15);
         let new = match (zeros, size) {
             (15, 0) => 0,
             (r, 0) => {
-                *ends = read_ends(bits, r.into());
+                *eob_run = read_eob_run(bits, r.into());
                 break;
             }
             _ => {
@@ -275,7 +279,7 @@ fn refine(scan: &Scan, code: &Code, bits: &mut Bits<'_>, ends: &mut u32, block: 
                 }
             }
         };
-        // Past so many zeros, and whatever is not zero between them.
+        // Skips `zeros` zero coefficients, refining nonzero ones in between.
         while at <= scan.to {
             if block[at] != 0 {
                 correct(&mut block[at], bits);
@@ -294,10 +298,10 @@ fn refine(scan: &Scan, code: &Code, bits: &mut Bits<'_>, ends: &mut u32, block: 
         }
         at += 1;
     }
-    if *ends > 0 {
+    if *eob_run > 0 {
         for it in block[at..=scan.to].iter_mut().filter(|it| **it != 0) {
             correct(it, bits);
         }
-        *ends -= 1;
+        *eob_run -= 1;
     }
 }

@@ -11,10 +11,10 @@ use image::{
 use rand::Rng as _;
 
 use super::{Header, decode};
-use crate::{DecodeError, Picture, decode::Encoded};
+use crate::{DecodeError, Image, decode::Encoded};
 
-/// Those of tests/golden/jpeg.py, with what libjpeg-turbo makes of them.
-fn goldens() -> Vec<(String, Vec<u8>, Picture)> {
+/// The files of tests/golden/jpeg.py, with libjpeg-turbo's results.
+fn goldens() -> Vec<(String, Vec<u8>, Image)> {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/jpeg");
     let paths = fs::read_dir(dir).unwrap().map(|it| it.unwrap().path());
     let jpegs = paths.filter(|it| it.extension().is_some_and(|it| it == "jpg"));
@@ -26,12 +26,12 @@ fn goldens() -> Vec<(String, Vec<u8>, Picture)> {
         .collect()
 }
 
-fn whole(picture: &Picture) -> [Range<usize>; 2] {
-    [0..picture.height() as usize, 0..picture.width() as usize]
+fn whole(image: &Image) -> [Range<usize>; 2] {
+    [0..image.height() as usize, 0..image.width() as usize]
 }
 
 #[test]
-fn every_kind_of_baseline_jpeg_is_read_as_libjpeg_reads_it() {
+fn every_kind_of_jpeg_is_decoded_as_by_libjpeg() {
     let goldens = goldens();
     assert!(goldens.len() >= 25);
     for (name, bytes, want) in goldens {
@@ -41,7 +41,7 @@ fn every_kind_of_baseline_jpeg_is_read_as_libjpeg_reads_it() {
 }
 
 #[test]
-fn a_part_is_what_the_whole_has_there() {
+fn a_part_equals_the_crop_of_the_whole() {
     let rng = &mut Seed(0).stream("parts");
     for (name, bytes, want) in goldens() {
         let header = Header::read(&bytes).unwrap();
@@ -60,7 +60,7 @@ fn a_part_is_what_the_whole_has_there() {
 }
 
 #[test]
-fn damage_is_noticed_or_seen_and_never_a_panic() {
+fn damage_never_panics() {
     let rng = &mut Seed(0).stream("damage");
     let mut n_read = 0;
     for (_, bytes, want) in goldens() {
@@ -80,15 +80,15 @@ fn damage_is_noticed_or_seen_and_never_a_panic() {
             }
         }
     }
-    // Most bits mean something.
+    // Most bit patterns are valid.
     assert!(n_read > 1000);
 }
 
 #[test]
-fn what_is_not_read_says_what_it_is() {
-    let picture = Picture::from_pixel(20, 10, image::Rgb([1, 200, 30]));
+fn unsupported_kinds_are_described() {
+    let image = Image::from_pixel(20, 10, image::Rgb([1, 200, 30]));
     let mut bytes = Vec::new();
-    picture.write_with_encoder(JpegEncoder::new(&mut bytes)).unwrap();
+    image.write_with_encoder(JpegEncoder::new(&mut bytes)).unwrap();
     assert!(Header::read(&bytes).is_ok());
     let frame = bytes.windows(2).position(|it| it == [0xff, 0xc0]).unwrap();
     for (at, value, what) in [
@@ -96,10 +96,10 @@ fn what_is_not_read_says_what_it_is() {
         (frame + 1, 0xc5, "hierarchical coding"),
         (frame + 1, 0xc9, "arithmetic coding"),
         (frame + 1, 0xca, "arithmetic coding"),
-        (frame + 4, 12, "12 bits a sample"),
-        (frame + 6, 0, "a number of rows that is told behind them"),
+        (frame + 4, 12, "12 bits per sample"),
+        (frame + 6, 0, "the number of rows after the first scan (DNL)"),
         (frame + 9, 2, "2 components"),
-        (frame + 11, 0x32, "a component sampled at a fraction of another"),
+        (frame + 11, 0x32, "fractional sampling ratios"),
     ] {
         let mut other = bytes.clone();
         other[at] = value;
@@ -111,44 +111,42 @@ fn what_is_not_read_says_what_it_is() {
         assert_eq!(err, Some(want), "{what}");
     }
     for n in 0..bytes.len() {
-        let cut = Header::read(&bytes[..n]).and_then(|it| decode(&it, 1, whole(&picture)));
-        assert_eq!(cut.err(), Some(DecodeError::CutOff), "cut to {n}");
+        let cut = Header::read(&bytes[..n]).and_then(|it| decode(&it, 1, whole(&image)));
+        assert_eq!(cut.err(), Some(DecodeError::Truncated), "cut to {n}");
     }
 }
 
 #[test]
-fn whichever_side_is_up_a_part_is_found() {
+fn a_part_is_correct_at_every_orientation() {
     let (_, bytes, _) = goldens().into_iter().find(|it| it.0.contains("420_48x64")).unwrap();
     for orientation in 1..=8 {
-        // An EXIF segment with nothing but the orientation.
+        // An EXIF segment with only the orientation.
         let mut tiff = b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0".to_vec();
         tiff.extend([orientation, 0, 0, 0, 0, 0, 0, 0]);
-        let mut turned = vec![0xff, 0xd8, 0xff, 0xe1, 0, tiff.len() as u8 + 2];
-        turned.extend(tiff);
-        turned.extend(&bytes[2..]);
-        let encoded = Encoded::open(&turned, 1 << 20).unwrap();
+        let mut oriented = vec![0xff, 0xd8, 0xff, 0xe1, 0, tiff.len() as u8 + 2];
+        oriented.extend(tiff);
+        oriented.extend(&bytes[2..]);
+        let encoded = Encoded::open(&oriented, 1 << 20).unwrap();
         let all = encoded.decode().unwrap();
-        let is_turned = orientation > 4;
-        assert_eq!(encoded.size(), if is_turned { [64, 48] } else { [48, 64] });
+        let is_transposed = orientation > 4;
+        assert_eq!(encoded.size(), if is_transposed { [64, 48] } else { [48, 64] });
         assert_eq!([all.height(), all.width()].map(|it| it as usize), encoded.size());
         let part = encoded.decode_part([1.0; 2], [5..40, 17..31]).unwrap();
         assert_eq!((part.origin, part.reduction), ([5.0, 17.0], 1));
-        assert!(part.picture == crop_imm(&all, 17, 5, 14, 35).to_image(), "{orientation}");
+        assert!(part.image == crop_imm(&all, 17, 5, 14, 35).to_image(), "{orientation}");
     }
 }
 
 #[test]
-fn every_quality_is_about_what_the_other_decoder_reads() {
-    let picture = Picture::from_fn(50, 40, |x, y| image::Rgb([(x * 5) as u8, (y * 6) as u8, 90]));
+fn every_quality_approximates_the_other_decoder() {
+    let image = Image::from_fn(50, 40, |x, y| image::Rgb([(x * 5) as u8, (y * 6) as u8, 90]));
     for quality in 1..=100 {
         for grey in [false, true] {
             let mut bytes = Vec::new();
             let encoder = &mut JpegEncoder::new_with_quality(&mut bytes, quality);
             match grey {
-                true => {
-                    encoder.encode(&imageops::grayscale(&picture), 50, 40, ExtendedColorType::L8)
-                }
-                false => encoder.encode(&picture, 50, 40, ExtendedColorType::Rgb8),
+                true => encoder.encode(&imageops::grayscale(&image), 50, 40, ExtendedColorType::L8),
+                false => encoder.encode(&image, 50, 40, ExtendedColorType::Rgb8),
             }
             .unwrap();
             let got = decode(&Header::read(&bytes).unwrap(), 1, [0..40, 0..50]).unwrap();

@@ -1,67 +1,67 @@
-//! The inverse cosine transform of blocks, several side by side.
+//! The inverse discrete cosine transform (IDCT) of several blocks at once.
 //!
-//! Loeffler, Ligtenberg and Moschytz, "Practical fast 1-D DCT algorithms with 11 multiplications", 1989,
-//! in whole numbers: factors in parts of 8192, columns first with two more bits than the result has, as
-//! libjpeg's `jidctint`, so that the result is its. A lot of blocks goes through it together, each in a
-//! lane of its own: no number has to change its lane.
+//! Loeffler, Ligtenberg and Moschytz, "Practical fast 1-D DCT algorithms with 11 multiplications", 1989, in
+//! fixed point: factors in units of 1/8192, columns first with two more bits than the result has, as
+//! libjpeg's `jidctint`, with identical results. A group of blocks is transformed together, each in its own
+//! SIMD lane: no number changes its lane.
 //!
-//! Of a smaller image a block becomes 4x4 or 2x2 pixels, or one: the same transform without the finest
-//! coefficients, as libjpeg's `jidctred`.
+//! For a reduced image, a block becomes 4x4 or 2x2 pixels, or one: the same transform without the highest
+//! frequencies, as libjpeg's `jidctred`.
 
-/// How many blocks.
+/// The number of blocks in a group.
 pub(super) const LANES: usize = 16;
 
-/// Blocks side by side: each coefficient of all of them together.
+/// A group of blocks: each coefficient of all of them together.
 #[derive(Clone)]
-pub(super) struct Lot {
+pub(super) struct Group {
     pub(super) coefficients: [[i16; LANES]; 64],
-    /// The last one in the order of the file that is not zero in some block.
+    /// The last coefficient, in the order of the file, that is not zero in some block.
     pub(super) last: usize,
 }
 
-impl Default for Lot {
-    fn default() -> Lot {
-        Lot { coefficients: [[0; LANES]; 64], last: 0 }
+impl Default for Group {
+    fn default() -> Group {
+        Group { coefficients: [[0; LANES]; 64], last: 0 }
     }
 }
 
-/// Parts of a whole.
+/// The fractional bits of the factors.
 const BITS: u32 = 13;
-/// What the first pass has more.
-const MORE: u32 = 2;
+/// The additional bits of the first pass.
+const EXTRA_BITS: u32 = 2;
 
-/// Makes blocks of `side` pixels, 8, 4, 2 or 1: tells `write` those of each block side by side, for each
-/// of as many rows.
+/// Transforms to blocks of `side` pixels, 8, 4, 2 or 1: calls `write` with each row of pixels, those of all
+/// blocks side by side.
 #[inline(always)]
-pub(super) fn transform(lot: &Lot, side: usize, mut write: impl FnMut(usize, &[u8])) {
-    // The first ten in the order of the file lie in the first four rows and columns.
-    match (side, lot.last) {
-        (8, 0) => flat::<8>(lot, write),
-        (8, 1..10) => within::<4>(lot, |row, pixels| write(row, pixels.as_flattened())),
-        (8, _) => within::<8>(lot, |row, pixels| write(row, pixels.as_flattened())),
-        (4, 0) => flat::<4>(lot, write),
-        (4, _) => smaller(lot, four, BITS + 1, write),
-        (2, 1..) => smaller(lot, two, BITS + 2, write),
-        (2, _) => flat::<2>(lot, write),
-        _ => flat::<1>(lot, write),
+pub(super) fn transform(group: &Group, side: usize, mut write: impl FnMut(usize, &[u8])) {
+    // The first ten in the order of the file are in the first four rows and columns.
+    match (side, group.last) {
+        (8, 0) => flat::<8>(group, write),
+        (8, 1..10) => within::<4>(group, |row, pixels| write(row, pixels.as_flattened())),
+        (8, _) => within::<8>(group, |row, pixels| write(row, pixels.as_flattened())),
+        (4, 0) => flat::<4>(group, write),
+        (4, _) => smaller(group, four, BITS + 1, write),
+        (2, 1..) => smaller(group, two, BITS + 2, write),
+        (2, _) => flat::<2>(group, write),
+        _ => flat::<1>(group, write),
     }
 }
 
-/// Blocks with nothing but their mean.
+/// Blocks with only the DC coefficient.
 #[inline(always)]
-fn flat<const SIDE: usize>(lot: &Lot, mut write: impl FnMut(usize, &[u8])) {
+fn flat<const SIDE: usize>(group: &Group, mut write: impl FnMut(usize, &[u8])) {
     let byte = |it: i16| (((i32::from(it) + 4) >> 3) + 128).clamp(0, 255) as u8;
-    let pixels = lot.coefficients[0].map(|it| [byte(it); SIDE]);
+    let pixels = group.coefficients[0].map(|it| [byte(it); SIDE]);
     for row in 0..SIDE {
         write(row, pixels.as_flattened());
     }
 }
 
-/// Blocks of fewer pixels: columns by `part`, then rows, in so many bits of a whole.
+/// Blocks of fewer pixels: columns by `part`, then rows, with `bits` fractional bits.
 #[inline(always)]
 #[expect(clippy::needless_range_loop, reason = "each lane goes through several arrays together")]
 fn smaller<const SIDE: usize>(
-    lot: &Lot,
+    group: &Group,
     part: impl Fn([i32; 8]) -> [i32; SIDE],
     bits: u32,
     mut write: impl FnMut(usize, &[u8]),
@@ -70,11 +70,11 @@ fn smaller<const SIDE: usize>(
     for column in 0..8 {
         for lane in 0..LANES {
             let sums =
-                part(std::array::from_fn(|row| lot.coefficients[row * 8 + column][lane].into()));
+                part(std::array::from_fn(|row| group.coefficients[row * 8 + column][lane].into()));
             for row in 0..SIDE {
                 let [least, most] = [i16::MIN, i16::MAX].map(i32::from);
                 between[row][column][lane] =
-                    descale(sums[row], bits - MORE).clamp(least, most) as i16;
+                    descale(sums[row], bits - EXTRA_BITS).clamp(least, most) as i16;
             }
         }
     }
@@ -82,13 +82,13 @@ fn smaller<const SIDE: usize>(
         let mut pixels = [[0; SIDE]; LANES];
         for (lane, pixels) in pixels.iter_mut().enumerate() {
             let sums = part(std::array::from_fn(|column| between[column][lane].into()));
-            *pixels = sums.map(|it| (descale(it, bits + MORE + 3) + 128).clamp(0, 255) as u8);
+            *pixels = sums.map(|it| (descale(it, bits + EXTRA_BITS + 3) + 128).clamp(0, 255) as u8);
         }
         write(row, pixels.as_flattened());
     }
 }
 
-/// Four pixels of eight coefficients, in parts of 16384. The fifth is not seen.
+/// Four pixels of eight coefficients, in units of 1/16384. The fifth coefficient is not used.
 #[inline(always)]
 fn four([x0, x1, x2, x3, _, x5, x6, x7]: [i32; 8]) -> [i32; 4] {
     let sum = |terms: [(i32, i32); 4]| {
@@ -107,7 +107,7 @@ fn four([x0, x1, x2, x3, _, x5, x6, x7]: [i32; 8]) -> [i32; 4] {
     ]
 }
 
-/// Two pixels of eight coefficients, in parts of 32768. Of the even ones only the first is seen.
+/// Two pixels of eight coefficients, in units of 1/32768. Of the even coefficients only the first is used.
 #[inline(always)]
 fn two([x0, x1, _, x3, _, x5, _, x7]: [i32; 8]) -> [i32; 2] {
     let terms = [(x7, -5906), (x5, 6967), (x3, -10426), (x1, 29692)];
@@ -116,21 +116,21 @@ fn two([x0, x1, _, x3, _, x5, _, x7]: [i32; 8]) -> [i32; 2] {
     [whole.wrapping_add(odd), whole.wrapping_sub(odd)]
 }
 
-/// Blocks with nothing but zeros beyond the first `N` rows and columns.
+/// Blocks with only zeros beyond the first `N` rows and columns.
 #[inline(always)]
 #[expect(clippy::needless_range_loop, reason = "each lane goes through several arrays together")]
-fn within<const N: usize>(lot: &Lot, mut write: impl FnMut(usize, &[[u8; 8]; LANES])) {
+fn within<const N: usize>(group: &Group, mut write: impl FnMut(usize, &[[u8; 8]; LANES])) {
     let mut between = [[0_i16; LANES]; 64];
     for column in 0..N {
         for lane in 0..LANES {
             let of = |row: usize| {
-                if row < N { i32::from(lot.coefficients[row * 8 + column][lane]) } else { 0 }
+                if row < N { i32::from(group.coefficients[row * 8 + column][lane]) } else { 0 }
             };
             let sums = eight([of(0), of(1), of(2), of(3), of(4), of(5), of(6), of(7)]);
             for row in 0..8 {
                 let [least, most] = [i16::MIN, i16::MAX].map(i32::from);
                 between[row * 8 + column][lane] =
-                    descale(sums[row], BITS - MORE).clamp(least, most) as i16;
+                    descale(sums[row], BITS - EXTRA_BITS).clamp(least, most) as i16;
             }
         }
     }
@@ -141,7 +141,8 @@ fn within<const N: usize>(lot: &Lot, mut write: impl FnMut(usize, &[[u8; 8]; LAN
                 if column < N { i32::from(between[row * 8 + column][lane]) } else { 0 }
             };
             let sums = eight([of(0), of(1), of(2), of(3), of(4), of(5), of(6), of(7)]);
-            let bytes = sums.map(|it| (descale(it, BITS + MORE + 3) + 128).clamp(0, 255) as u32);
+            let bytes =
+                sums.map(|it| (descale(it, BITS + EXTRA_BITS + 3) + 128).clamp(0, 255) as u32);
             let four = |at: usize| {
                 bytes[at] | bytes[at + 1] << 8 | bytes[at + 2] << 16 | bytes[at + 3] << 24
             };
@@ -156,26 +157,26 @@ fn within<const N: usize>(lot: &Lot, mut write: impl FnMut(usize, &[[u8; 8]; LAN
     }
 }
 
-/// Parts back to wholes, rounded.
+/// Removes `bits` fractional bits, with rounding.
 #[inline(always)]
 fn descale(it: i32, bits: u32) -> i32 {
     it.wrapping_add(1 << (bits - 1)) >> bits
 }
 
-/// The transform of eight numbers, in parts of 8192.
+/// The transform of eight numbers, in units of 1/8192.
 #[inline(always)]
 fn eight([x0, x1, x2, x3, x4, x5, x6, x7]: [i32; 8]) -> [i32; 8] {
     let add = i32::wrapping_add;
     let sub = i32::wrapping_sub;
     let mul = i32::wrapping_mul;
-    // The even ones: a rotation by 3/8 of a right angle's half, and sums.
-    let turned = mul(add(x2, x6), 4433);
-    let c = sub(turned, mul(x6, 15137));
-    let d = add(turned, mul(x2, 6270));
+    // The even coefficients: a rotation by 3π/8, and sums.
+    let rotated = mul(add(x2, x6), 4433);
+    let c = sub(rotated, mul(x6, 15137));
+    let d = add(rotated, mul(x2, 6270));
     let a = add(x0, x4) << BITS;
     let b = sub(x0, x4) << BITS;
     let even = [add(a, d), add(b, c), sub(b, c), sub(a, d)];
-    // The odd ones.
+    // The odd coefficients.
     let [z1, z2, z3, z4] = [add(x7, x1), add(x5, x3), add(x7, x3), add(x5, x1)];
     let z5 = mul(add(z3, z4), 9633);
     let z1 = mul(z1, -7373);

@@ -1,14 +1,14 @@
-//! Cutmix: a rectangle of another picture, and so much of its label.
+//! CutMix: pastes a rectangle of another image, and mixes the labels by area.
 //!
-//! λ ~ Beta(α, α); the rectangle has √(1 - λ) of each side, its centre is anywhere in the picture, and
-//! what of it is outside is cut off. The label's λ is then that of the area that is left,
+//! λ ~ Beta(α, α); the rectangle has √(1 - λ) of each side, its centre is uniform in the image, and it is
+//! clipped to the image. The label's λ is then corrected to the clipped area,
 //! λ = 1 - area / (height · width).
 //!
 //! Yun et al., "CutMix: Regularization Strategy to Train Strong Classifiers with Localizable
-//! Features", 2019, <https://arxiv.org/abs/1905.04899>, with timm's edges: an odd side stays odd, where
+//! Features", 2019, <https://arxiv.org/abs/1905.04899>, with timm's rounding: an odd side stays odd, where
 //! the authors' code makes it one pixel shorter.
-//! The authors mix a batch by one rectangle with the shuffled batch, half of the batches or all
-//! (`p`); timm has `partner = "flipped"`, and by batch, pair or example (its `elem`).
+//! The authors mix a batch with the shuffled batch by one rectangle, in half of the batches or in all (`p`);
+//! timm has `partner = "flipped"`, and mixes per batch, pair or example (its `elem`).
 
 use base::{
     Length, Rng,
@@ -27,21 +27,21 @@ use super::{
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Cutmix {
-    /// The probability to be mixed.
+    /// The probability of mixing.
     p: f64,
-    /// Of Beta(α, α).
+    /// α of Beta(α, α).
     alpha: f64,
-    /// For whom the rectangle is drawn, and whether to mix.
+    /// Whether the rectangle, and whether to mix, is sampled per batch, pair or example.
     per: Per,
-    /// Whose picture is mixed in.
+    /// The partner whose image is mixed in.
     partner: Partner,
-    /// When it ends.
+    /// The length of training after which it is no longer applied.
     #[serde(skip_serializing_if = "Option::is_none")]
     until: Option<Length>,
 }
 
 impl Default for Cutmix {
-    /// The authors' for ImageNet.
+    /// The authors' settings for ImageNet.
     fn default() -> Cutmix {
         Cutmix { p: 1.0, alpha: 1.0, per: Per::Batch, partner: Partner::Shuffled, until: None }
     }
@@ -55,14 +55,14 @@ impl Cutmix {
 
 impl MixOp for Cutmix {
     fn apply(&self, plan: &mut MixPlan, _: &[usize], rng: &mut Rng) {
-        let beta = Beta::new(self.alpha, self.alpha).expect("`problem` has looked at `alpha`");
+        let beta = Beta::new(self.alpha, self.alpha).expect("`alpha` was validated by `problem`");
         let size = plan.size;
-        let pairs = self.pairing().draw(plan, rng, |rng| {
+        let pairs = self.pairing().sample(plan, rng, |rng| {
             let lambda = rng.sample(beta);
             rectangle(size, lambda, size.map(|it| rng.random_range(0..it)))
         });
-        for (row, picture, area) in pairs {
-            plan.lay(row, Layer { picture, area, from: [area.top, area.left], share: 1.0 });
+        for (row, image, area) in pairs {
+            plan.overlay(row, Layer { image, area, from: [area.top, area.left], share: 1.0 });
         }
     }
 
@@ -75,7 +75,7 @@ impl MixOp for Cutmix {
     }
 }
 
-/// √(1 - λ) of each side of a picture of `size`, around the centre, as far as it is in the picture.
+/// A rectangle with √(1 - λ) of each side of an image of `size`, around `centre`, clipped to the image.
 fn rectangle(size: [usize; 2], lambda: f64, centre: [usize; 2]) -> Area {
     let ratio = (1.0 - lambda).sqrt();
     let [(top, height), (left, width)] = [0, 1].map(|axis| {
@@ -94,7 +94,7 @@ mod tests {
     use super::rectangle;
 
     #[test]
-    fn the_rectangle_is_timms() {
+    fn the_rectangle_is_as_in_timm() {
         for case in Golden::read("mixing").at("rectangles").list() {
             let (size, centre): ([usize; 2], [usize; 2]) = (case.to("size"), case.to("centre"));
             let area = rectangle(size, case.to("lambda"), centre);

@@ -1,13 +1,13 @@
-//! A left or right half of another picture, full height, and half of its label.
+//! CutMix with the left or right half of another image, at full height, and half of its label.
 //!
-//! Cutmix that cuts no face and no mask line across, and so leaves what mask and gender are told by
-//! on both sides. With `from` the half is a picture's of a given level, drawn from all that are
-//! trained on, and so what is rare is seen more often at the same time.
+//! Unlike CutMix it does not cut a face or the edge of a mask across, so both halves keep the features by
+//! which mask and gender are recognised. With `from`, the half is from an image of a given level, sampled
+//! from all training images, which also oversamples a rare level.
 //!
-//! After the winner of the mask competition of 2021, who has `side = "left"`, `take = "other"` and
-//! `from = { factor = "age", level = ">=60" }` in the code; what was written about it says that the
-//! same half gained more, which is the default here.
-//! Of an odd width the halves are a pixel less than half, and the labels follow the area.
+//! After the winner of the mask competition of 2021, whose code has `side = "left"`, `take = "other"` and
+//! `from = { factor = "age", level = ">=60" }`; the write-up says that the same half (`take = "same"`)
+//! improved more, which is the default here.
+//! At an odd width, the halves are rounded down, and the labels follow the area.
 
 use base::{
     Length, Rng,
@@ -25,20 +25,20 @@ use super::{
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct HalfCutmix {
-    /// The probability to be mixed.
+    /// The probability of mixing.
     p: f64,
-    /// Which half is another's.
+    /// Which half of the row is replaced.
     side: Side,
-    /// Which half of the other it is.
+    /// Which half of the other image is taken.
     take: Take,
-    /// For whom is drawn whether to mix, and a random side.
+    /// Whether a random side, and whether to mix, is sampled per batch, pair or example.
     per: Per,
-    /// Whose picture is mixed in, where `from` does not say.
+    /// The partner whose image is mixed in, without `from`.
     partner: Partner,
-    /// Whose picture is mixed in: any of this level that is trained on, drawn for each row.
+    /// Mix in a training image of this level, sampled for each row.
     #[serde(skip_serializing_if = "Option::is_none")]
     from: Option<Level>,
-    /// When it ends.
+    /// The length of training after which it is no longer applied.
     #[serde(skip_serializing_if = "Option::is_none")]
     until: Option<Length>,
 }
@@ -54,14 +54,14 @@ enum Side {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Take {
-    /// The half that lies where it is put.
+    /// The half at the position where it is pasted.
     Same,
-    /// The half that lies opposite.
+    /// The opposite half.
     Other,
 }
 
 impl Default for HalfCutmix {
-    /// The winner's, but for `from` and the other's half.
+    /// The winner's settings, except for `from` and `take`.
     fn default() -> HalfCutmix {
         HalfCutmix {
             p: 1.0,
@@ -84,16 +84,16 @@ impl HalfCutmix {
 impl MixOp for HalfCutmix {
     fn apply(&self, plan: &mut MixPlan, pool: &[usize], rng: &mut Rng) {
         let [height, width] = plan.size;
-        // Where the half begins, and where the opposite one does.
+        // The first column of the left and of the right half.
         let columns = [0, width - width / 2];
-        let pairs = self.pairing().draw(plan, rng, |rng| match self.side {
+        let pairs = self.pairing().sample(plan, rng, |rng| match self.side {
             Side::Left => 0,
             Side::Right => 1,
             Side::Random => rng.random_range(0..2),
         });
         for (row, partner, side) in pairs {
-            let picture = match pool.choose(rng) {
-                Some(&example) => plan.invite(example),
+            let image = match pool.choose(rng) {
+                Some(&example) => plan.add_extra(example),
                 None => partner,
             };
             let area = Area { top: 0, left: columns[side], height, width: width / 2 };
@@ -101,7 +101,7 @@ impl MixOp for HalfCutmix {
                 Take::Same => columns[side],
                 Take::Other => columns[1 - side],
             };
-            plan.lay(row, Layer { picture, area, from: [0, from], share: 1.0 });
+            plan.overlay(row, Layer { image, area, from: [0, from], share: 1.0 });
         }
     }
 
@@ -127,10 +127,10 @@ mod tests {
 
     use super::{HalfCutmix, MixOp as _, MixPlan, Side, Take};
 
-    /// The columns that a half of a picture 9 wide is put to, and those that it is taken from.
+    /// The columns to which halves of an image 9 wide are pasted, and those from which they are taken.
     fn columns(side: Side, take: Take) -> Vec<(usize, usize)> {
         let op = HalfCutmix { side, take, per: super::Per::Example, ..HalfCutmix::default() };
-        let mut plan = MixPlan { size: [4, 9], rows: whole(40), guests: vec![] };
+        let mut plan = MixPlan { size: [4, 9], rows: whole(40), extras: vec![] };
         op.apply(&mut plan, &[], &mut Seed(0).stream("mix"));
         let layers = plan.rows.iter().map(|it| it.over.unwrap());
         let columns = layers.map(|it| {
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn a_half_goes_where_it_was_or_opposite() {
+    fn a_half_is_pasted_at_its_own_or_the_opposite_side() {
         assert_eq!(columns(Side::Left, Take::Same), [(0, 0)]);
         assert_eq!(columns(Side::Left, Take::Other), [(0, 5)]);
         assert_eq!(columns(Side::Right, Take::Same), [(5, 5)]);
@@ -155,12 +155,12 @@ mod tests {
     }
 
     #[test]
-    fn guests_come_from_the_pool_and_after_the_batch() {
-        let mut plan = MixPlan { size: [4, 4], rows: whole(3), guests: vec![] };
+    fn extras_come_from_the_pool_and_follow_the_batch() {
+        let mut plan = MixPlan { size: [4, 4], rows: whole(3), extras: vec![] };
         HalfCutmix::default().apply(&mut plan, &[70, 71], &mut Seed(0).stream("mix"));
-        assert_eq!(plan.guests.len(), 3);
-        assert!(plan.guests.iter().all(|it| [70, 71].contains(it)), "{:?}", plan.guests);
-        let pictures: Vec<usize> = plan.rows.iter().map(|it| it.over.unwrap().picture).collect();
-        assert_eq!(pictures, [3, 4, 5]);
+        assert_eq!(plan.extras.len(), 3);
+        assert!(plan.extras.iter().all(|it| [70, 71].contains(it)), "{:?}", plan.extras);
+        let images: Vec<usize> = plan.rows.iter().map(|it| it.over.unwrap().image).collect();
+        assert_eq!(images, [3, 4, 5]);
     }
 }

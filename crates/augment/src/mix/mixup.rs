@@ -1,9 +1,9 @@
-//! Mixup: two pictures blended, and their labels with them.
+//! Mixup: blends two images and their labels.
 //!
 //! y = λ x + (1 - λ) x', λ ~ Beta(α, α).
 //!
 //! Zhang et al., "mixup: Beyond Empirical Risk Minimization", 2018, <https://arxiv.org/abs/1710.09412>.
-//! The settings stand for what differs between the code that is in use; the default is the paper's:
+//! The settings cover the differences between the implementations in use; the default is the paper's:
 //!
 //! | | `alpha` | `per` | `partner` | `at_least_half` |
 //! | --- | --- | --- | --- | --- |
@@ -12,8 +12,8 @@
 //! | timm's | 1 | batch, pair or example (its `elem`) | flipped | false |
 //! | λ uniform in 0.5..1 | 1 | example | shuffled | true |
 //!
-//! The last because Beta(1, 1) is uniform in 0..1. timm refuses odd batches; here the middle picture
-//! of one is mixed with itself.
+//! The last row follows from Beta(1, 1) being uniform in 0..1. timm rejects odd batches; here the middle
+//! image of an odd batch is mixed with itself.
 
 use base::{
     Length, Rng,
@@ -32,23 +32,23 @@ use super::{
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Mixup {
-    /// The probability to be mixed.
+    /// The probability of mixing.
     p: f64,
-    /// Of Beta(α, α): below 1 λ is near 0 or 1 more often, above near a half.
+    /// α of Beta(α, α): below 1, λ is more often near 0 or 1; above, near 0.5.
     alpha: f64,
-    /// Whether a row is its own picture for the larger part.
+    /// Whether λ is at least 0.5, so that a row's own image has the larger weight.
     at_least_half: bool,
-    /// For whom λ is drawn, and whether to mix.
+    /// Whether λ, and whether to mix, is sampled per batch, pair or example.
     per: Per,
-    /// Whose picture is mixed in.
+    /// The partner whose image is mixed in.
     partner: Partner,
-    /// When it ends.
+    /// The length of training after which it is no longer applied.
     #[serde(skip_serializing_if = "Option::is_none")]
     until: Option<Length>,
 }
 
 impl Default for Mixup {
-    /// The authors' for CIFAR-10.
+    /// The authors' settings for CIFAR-10.
     fn default() -> Mixup {
         Mixup {
             p: 1.0,
@@ -69,12 +69,12 @@ impl Mixup {
 
 impl MixOp for Mixup {
     fn apply(&self, plan: &mut MixPlan, _: &[usize], rng: &mut Rng) {
-        let beta = Beta::new(self.alpha, self.alpha).expect("`problem` has looked at `alpha`");
-        let pairs = self.pairing().draw(plan, rng, |rng| rng.sample(beta));
-        for (row, picture, lambda) in pairs {
+        let beta = Beta::new(self.alpha, self.alpha).expect("`alpha` was validated by `problem`");
+        let pairs = self.pairing().sample(plan, rng, |rng| rng.sample(beta));
+        for (row, image, lambda) in pairs {
             let lambda = if self.at_least_half { lambda.max(1.0 - lambda) } else { lambda };
             let area = Area::whole(plan.size);
-            plan.lay(row, Layer { picture, area, from: [0, 0], share: 1.0 - lambda });
+            plan.overlay(row, Layer { image, area, from: [0, 0], share: 1.0 - lambda });
         }
     }
 

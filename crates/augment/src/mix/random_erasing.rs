@@ -1,11 +1,11 @@
-//! Random erasing: a rectangle hidden, and the label stays.
+//! Random erasing: erases a rectangle; the label stays.
 //!
-//! With probability p, for each row: an area uniform in a range of shares of the picture, and
-//! height / width = eᵘ with u uniform between ln a and -ln a. What does not fit is drawn again, ten
-//! times at most. It is done after normalisation and after all mixing, wherever in the list it stands.
+//! With probability p, for each row: the area is uniform in a range of fractions of the image, and
+//! height / width = eᵘ with u uniform between ln a and -ln a. A rectangle that does not fit is sampled again,
+//! at most ten times. It is applied after normalisation and after all mixing, wherever it is in the list.
 //!
-//! Zhong et al., "Random Erasing Data Augmentation", 2017, <https://arxiv.org/abs/1708.04896>, as timm
-//! does it (with one rectangle), with its defaults; `fill` has the names of its `mode`.
+//! Zhong et al., "Random Erasing Data Augmentation", 2017, <https://arxiv.org/abs/1708.04896>, as in timm
+//! (with one rectangle), with its defaults; the values of `fill` are those of timm's `mode`.
 
 use base::{
     Length, Rng,
@@ -21,22 +21,22 @@ use super::{MixOp, MixPlan, pairing::probability_problem};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RandomErasing {
-    /// The probability of each row.
+    /// The probability for each row.
     p: f64,
-    /// The least and the most that is hidden, as shares of the picture.
+    /// The minimum and maximum erased area, as fractions of the image.
     area: [f64; 2],
-    /// The flattest rectangle's height / width; the steepest has the reciprocal.
+    /// The minimum height / width; the maximum is its reciprocal.
     aspect: f64,
-    /// What hides it.
-    fill: Hiding,
-    /// When it ends.
+    /// The content of the erased rectangle.
+    fill: FillMode,
+    /// The length of training after which it is no longer applied.
     #[serde(skip_serializing_if = "Option::is_none")]
     until: Option<Length>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum Hiding {
+enum FillMode {
     /// The mean colour, 0.
     Const,
     /// One random colour, normally distributed.
@@ -46,20 +46,20 @@ enum Hiding {
 }
 
 impl Default for RandomErasing {
-    /// timm's.
+    /// timm's defaults.
     fn default() -> RandomErasing {
         RandomErasing {
             p: 0.5,
             area: [0.02, 1.0 / 3.0],
             aspect: 0.3,
-            fill: Hiding::Const,
+            fill: FillMode::Const,
             until: None,
         }
     }
 }
 
-/// A rectangle of a picture of `size` with a share within `area` and the logarithm of height / width
-/// within `steepness`, if one in ten fits.
+/// Samples a rectangle of an image of `size` with an area fraction within `area` and a logarithm of
+/// height / width within `steepness`; `None` if none of ten fits.
 pub(crate) fn rectangle(
     size: [usize; 2],
     area: [f64; 2],
@@ -87,9 +87,11 @@ impl MixOp for RandomErasing {
             };
             let mut normal = || rng.sample::<f64, _>(StandardNormal) as f32;
             let fill = match self.fill {
-                Hiding::Const => Fill::Colour([0.0; 3]),
-                Hiding::Rand => Fill::Colour(std::array::from_fn(|_| normal())),
-                Hiding::Pixel => Fill::Pixels((0..area.n_pixels() * 3).map(|_| normal()).collect()),
+                FillMode::Const => Fill::Colour([0.0; 3]),
+                FillMode::Rand => Fill::Colour(std::array::from_fn(|_| normal())),
+                FillMode::Pixel => {
+                    Fill::Pixels((0..area.n_pixels() * 3).map(|_| normal()).collect())
+                }
             };
             row.erased.push(Erased { area, fill });
         }
@@ -103,13 +105,13 @@ impl MixOp for RandomErasing {
         let [least, most] = self.area;
         if !(0.0 < least && least <= most && most <= 1.0) {
             return Some(format!(
-                "`area` is the least and the most that is hidden, shares above 0 and up to 1, not {:?}",
+                "`area` must be [minimum, maximum] fractions of the image, in (0, 1], not {:?}",
                 self.area
             ));
         }
         if !(0.0 < self.aspect && self.aspect <= 1.0) {
             return Some(format!(
-                "`aspect` is the flattest rectangle's height / width, above 0 and up to 1, not {}",
+                "`aspect` must be the minimum height / width, above 0 and at most 1, not {}",
                 self.aspect
             ));
         }
@@ -117,8 +119,8 @@ impl MixOp for RandomErasing {
     }
 }
 
-/// Height and width of a rectangle of a picture's share and with height / width = `aspect`, unless it
-/// is as high or as wide as the picture of `size`.
+/// The height and width of a rectangle with the area fraction `share` and height / width = `aspect`; `None`
+/// if it is as high or as wide as the image of `size`.
 fn sides(size: [usize; 2], share: f64, aspect: f64) -> Option<[usize; 2]> {
     let area = share * (size[0] * size[1]) as f64;
     let sides = [area * aspect, area / aspect].map(|it| it.sqrt().round_ties_even() as usize);
@@ -132,7 +134,7 @@ mod tests {
     use super::sides;
 
     #[test]
-    fn sides_are_timms() {
+    fn sides_are_as_in_timm() {
         for case in Golden::read("mixing").at("erased").list() {
             let got = sides(case.to("size"), case.to("share"), case.to("aspect"));
             assert_eq!(got, case.to("sides"), "{case:?}");

@@ -4,16 +4,16 @@
 //! value = "text" | 'text' | [value, ...] | { key = value, ... } | bare
 //! ```
 //!
-//! What is bare goes up to the next `,` or bracket, and at the top to the end. It is a number or a
-//! truth value where TOML reads it as one, and otherwise text; as is a date, which no setting is. The
-//! characters as they were typed are kept beside every value: whether a setting wants `2021` as a
-//! number or as text, only the schema knows.
+//! A bare value extends to the next `,` or bracket, and at the top level to the end. It is a number or a
+//! boolean if TOML parses it as one, and text otherwise; a date is text too, since no setting is a date.
+//! The literal text is stored next to every value, because only the schema determines whether a setting
+//! expects `2021` as a number or as text.
 
 use std::collections::BTreeMap;
 
 use toml::{Table, Value};
 
-/// What was typed, by the path of the value that was read from it.
+/// The literal text of each value, by the path of the value.
 pub(super) type Typed = BTreeMap<String, String>;
 
 /// Reads the value for the setting at `path`.
@@ -26,7 +26,7 @@ pub(super) fn read(path: &str, text: &str) -> (Value, Typed) {
     (value, reader.typed)
 }
 
-/// What TOML makes of a text, and otherwise the text.
+/// The text parsed as TOML, or the text itself if it is not valid TOML.
 fn scalar(text: &str) -> Value {
     let value = format!("value = {text}").parse::<Table>().ok().filter(|it| it.len() == 1);
     match value.and_then(|mut it| it.remove("value")) {
@@ -41,7 +41,7 @@ struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    /// The next value, which ends before one of `ends`; `None` where brackets or quotes do not match.
+    /// The next value, which ends before one of `ends`; `None` if brackets or quotes do not match.
     fn value(&mut self, path: &str, ends: &str) -> Option<Value> {
         let begin = self.rest;
         let value = match begin.chars().next()? {
@@ -52,7 +52,7 @@ impl<'a> Reader<'a> {
                 let end = begin.find(|it| ends.contains(it)).unwrap_or(begin.len());
                 self.rest = &begin[end..];
                 let bare = begin[..end].trim();
-                // Lines and comments are for TOML itself.
+                // Line breaks and comments are left to TOML itself.
                 scalar(Some(bare).filter(|it| !it.is_empty() && !it.contains('\n'))?)
             }
         };
@@ -95,7 +95,7 @@ impl<'a> Reader<'a> {
         })?;
         let (text, rest) = self.rest.split_at(end.0 + 1);
         self.rest = rest;
-        // What is not text to TOML, such as the first half of `""" text """`, is not read here.
+        // Anything that TOML does not parse as text, such as the first half of `""" text """`, is rejected.
         Some(scalar(text)).filter(|it| it.as_str().is_some_and(|it| it != text))
     }
 
@@ -105,7 +105,7 @@ impl<'a> Reader<'a> {
         after.is_some()
     }
 
-    /// A comma; none before the end, which stays.
+    /// Consumes a comma; optional before the closing bracket, which is not consumed.
     fn separator(&mut self, end: char) -> Option<()> {
         (self.take(',') || self.rest.starts_with(end)).then_some(())
     }
@@ -125,7 +125,7 @@ fn keys(text: &str) -> Option<Vec<String>> {
     }
 }
 
-/// `None` where there is something already.
+/// Returns `None` if the key is already present.
 fn insert(table: &mut Table, keys: &[String], value: Value) -> Option<()> {
     match keys {
         [] => None,
@@ -156,14 +156,14 @@ mod tests {
 
     use super::read;
 
-    /// What is read, as TOML.
+    /// Compares the parsed value, as TOML.
     #[track_caller]
     fn check(text: &str, want: &str) {
         assert_eq!(read("it", text).0.to_string(), want, "{text}");
     }
 
     #[test]
-    fn what_is_toml_is_read_as_such() {
+    fn valid_toml_is_parsed_as_toml() {
         for text in [
             "1",
             "-1.5",
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_is_text() {
+    fn anything_else_is_text() {
         check("2024-01-02", "\"2024-01-02\"");
         check("007", "\"007\"");
         check("a, b", "\"a, b\"");
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_typed_is_known_of_every_value() {
+    fn the_literal_text_of_every_value_is_recorded() {
         let (value, typed) = read("it", "{ root = 0x10, list = [ 1e3, {b = 'x' } ] }");
         assert!(value.is_table() && value["root"] == Value::Integer(16));
         let typed: Vec<_> = typed.iter().map(|(path, it)| (path.as_str(), it.as_str())).collect();

@@ -23,7 +23,7 @@ struct Experiment {
     loss: Loss,
 }
 
-/// What a setting that wants text may stand in.
+/// The places where a setting that expects text may occur.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "read through Debug")]
@@ -97,7 +97,7 @@ fn names(file: &str, sets: &[&str]) -> Result<Names, ConfigError> {
 }
 
 #[test]
-fn what_is_wanted_as_text_is_the_characters_that_were_typed() {
+fn a_text_setting_is_the_literal_text() {
     for text in [
         "2021",
         "2024_01_02",
@@ -133,14 +133,14 @@ fn what_is_wanted_as_text_is_the_characters_that_were_typed() {
         assert!(root(&got).contains(&wanted), "{got:?}");
         assert_eq!(got.dir, PathBuf::from("runs"));
     }
-    // Quotes are TOML's, as ever.
+    // Quoted values are parsed as TOML.
     for (text, name) in [("\"2021\"", "2021"), ("'1e3'", "1e3"), ("\"a\\tb\"", "a\tb")] {
         assert_eq!(names("", &[&format!("name={text}")]).unwrap().name, name);
     }
 }
 
 #[test]
-fn text_needs_no_quotes_in_lists_and_in_tables_of_kinds() {
+fn text_needs_no_quotes_in_lists_and_in_tables_with_a_kind() {
     let got = names(
         "",
         &[
@@ -218,7 +218,7 @@ fn text_needs_no_quotes_in_lists_and_in_tables_of_kinds() {
 }
 
 #[test]
-fn what_may_be_a_number_is_one() {
+fn a_value_that_may_be_a_number_is_a_number() {
     let mode = |set: &str| format!("{:?}", names("", &[set]).unwrap().by);
     assert_eq!(
         [mode("by=10"), mode("by=0x10"), mode("by=most"), mode("by=1e3")],
@@ -227,47 +227,47 @@ fn what_may_be_a_number_is_one() {
 }
 
 #[test]
-fn the_reason_is_that_of_the_type_that_is_wanted() {
-    let said = |file: &str, sets: &[&str]| names(file, sets).unwrap_err().to_string();
-    expect![[r#"--set count=2024-01-02: at `count`: invalid type: string "2024-01-02", expected a whole number from 0"#]].assert_eq(&said("", &["count=2024-01-02"]));
+fn the_error_names_the_expected_type() {
+    let error = |file: &str, sets: &[&str]| names(file, sets).unwrap_err().to_string();
+    expect![[r#"--set count=2024-01-02: at `count`: invalid type: string "2024-01-02", expected a whole number from 0"#]].assert_eq(&error("", &["count=2024-01-02"]));
     expect![
         "--set count=true: at `count`: invalid type: boolean `true`, expected a whole number from 0"
     ]
-    .assert_eq(&said("", &["count=true"]));
+    .assert_eq(&error("", &["count=true"]));
     expect![
         "--set count=-1: at `count`: invalid value: integer `-1`, expected a whole number from 0"
     ]
-    .assert_eq(&said("", &["count=-1"]));
+    .assert_eq(&error("", &["count=-1"]));
     expect!["--set files=2021: at `files`: invalid type: integer `2021`, expected a list"]
-        .assert_eq(&said("", &["files=2021"]));
+        .assert_eq(&error("", &["files=2021"]));
     expect![[r#"--set files=[a: at `files`: invalid type: string "[a", expected a list"#]]
-        .assert_eq(&said("", &["files=[a"]));
-    // A number is no length, but a text may be one.
+        .assert_eq(&error("", &["files=[a"]));
+    // A number is not a length, but a string may be one.
     expect![[
-        r#"--set total=3: at `total`: `3` is no length: write "3 epochs", "500 steps" or "5 %""#
+        r#"--set total=3: at `total`: `3` is not a length: write "3 epochs", "500 steps" or "5 %""#
     ]]
-    .assert_eq(&said("", &["total=3"]));
-    expect!["--set source.kind=7: at `source.kind`: there is no `7`, but: `folder`, `several`"]
-        .assert_eq(&said("", &["source.kind=7"]));
-    expect!["--set source.rot=2021: at `source.rot`: unknown field `rot`, expected one of `root`, `tags`, `share`, `is_there` (these are of kind `folder`)"].assert_eq(&said("", &["source.rot=2021"]));
-    // Of two things the one that is wrong is named, and the layer that it is in.
-    expect![[r#"--set source={ kind = folder, root = 1, share = x }: at `source.share`: invalid type: string "x", expected a number"#]].assert_eq(&said("", &["name=1", "source={ kind = folder, root = 1, share = x }"]));
+    .assert_eq(&error("", &["total=3"]));
+    expect!["--set source.kind=7: at `source.kind`: unknown kind `7`, expected one of `folder`, `several`"]
+        .assert_eq(&error("", &["source.kind=7"]));
+    expect!["--set source.rot=2021: at `source.rot`: unknown field `rot`, expected one of `root`, `tags`, `share`, `is_there` (these are of kind `folder`)"].assert_eq(&error("", &["source.rot=2021"]));
+    // Of two values, the error names the invalid one and its layer.
+    expect![[r#"--set source={ kind = folder, root = 1, share = x }: at `source.share`: invalid type: string "x", expected a number"#]].assert_eq(&error("", &["name=1", "source={ kind = folder, root = 1, share = x }"]));
 }
 
 #[test]
-fn in_a_file_text_stands_in_quotes() {
-    let said = |file: &str| names(file, &["name=1"]).unwrap_err().to_string();
-    expect![[r#"mine.toml: at `name`: invalid type: integer `2021`, expected a string: text stands in quotes, `"..."`"#]].assert_eq(&said("name = 2021"));
-    expect![[r#"mine.toml: at `source.root`: invalid type: floating point `1000.0`, expected a path: text stands in quotes, `"..."`"#]].assert_eq(&said("[source]\nroot = 1e3"));
-    expect![[r#"mine.toml: at `files[1]`: invalid type: boolean `true`, expected a path: text stands in quotes, `"..."`"#]].assert_eq(&said("files = [\"a\", true]"));
-    // What TOML knows as a date is its characters.
+fn text_in_a_file_needs_quotes() {
+    let error = |file: &str| names(file, &["name=1"]).unwrap_err().to_string();
+    expect![[r#"mine.toml: at `name`: invalid type: integer `2021`, expected a string: write text in quotes, `"..."`"#]].assert_eq(&error("name = 2021"));
+    expect![[r#"mine.toml: at `source.root`: invalid type: floating point `1000.0`, expected a path: write text in quotes, `"..."`"#]].assert_eq(&error("[source]\nroot = 1e3"));
+    expect![[r#"mine.toml: at `files[1]`: invalid type: boolean `true`, expected a path: write text in quotes, `"..."`"#]].assert_eq(&error("files = [\"a\", true]"));
+    // A TOML date is the text as written.
     assert_eq!(names("name = 2024-01-02", &[]).unwrap().name, "2024-01-02");
-    expect![[r#"mine.toml: at `total`: invalid type: integer `3`, expected a string: text stands in quotes, `"..."`"#]].assert_eq(&said("total = 3"));
+    expect![[r#"mine.toml: at `total`: invalid type: integer `3`, expected a string: write text in quotes, `"..."`"#]].assert_eq(&error("total = 3"));
     expect!["mine.toml: at `count`: invalid type: boolean `true`, expected a whole number from 0"]
-        .assert_eq(&said("count = true"));
+        .assert_eq(&error("count = true"));
     expect!["mine.toml: at `name`: invalid type: a list, expected a string"]
-        .assert_eq(&said("name = [1]"));
-    expect![[r#"mine.toml: at `count`: invalid type: string "2024-01-02", expected a whole number from 0"#]].assert_eq(&said("count = 2024-01-02"));
+        .assert_eq(&error("name = [1]"));
+    expect![[r#"mine.toml: at `count`: invalid type: string "2024-01-02", expected a whole number from 0"#]].assert_eq(&error("count = 2024-01-02"));
 }
 
 #[derive(Debug, Deserialize)]
@@ -307,14 +307,14 @@ impl AnyLoss for Focal {
 
 crate::choice! {
     enum Loss: dyn AnyLoss {
-        /// The usual one.
+        /// The usual loss.
         "cross_entropy" => CrossEntropy(CrossEntropy),
-        /// The one that looks away.
+        /// The loss that down-weights easy examples.
         "focal" => Focal(Focal),
     }
 }
 
-/// Loads `file` and `sets` over [`DEFAULT`] and compares what a user would see.
+/// Loads `file` and `sets` over [`DEFAULT`] and compares the result, or the error, with `want`.
 #[track_caller]
 fn check(file: &str, sets: &[&str], want: Expect) {
     let run = || -> Result<Experiment, ConfigError> {
@@ -343,14 +343,14 @@ fn the_default_alone_is_complete() {
 }
 
 #[test]
-fn a_registry_knows_its_docs() {
-    assert_eq!(Loss::KINDS[1], ("focal", " The one that looks away.\n"));
+fn a_registry_contains_its_docs() {
+    assert_eq!(Loss::KINDS[1], ("focal", " The loss that down-weights easy examples.\n"));
     assert_eq!(Loss::zoo().len(), Loss::KINDS.len());
     assert_eq!((Loss::default().kind(), Loss::default().get().is_plain()), ("cross_entropy", true));
 }
 
 #[test]
-fn a_set_wins_over_the_file() {
+fn a_set_overrides_the_file() {
     check(
         "[optim]\nlr = 0.1",
         &["optim.lr=3e-4"],
@@ -370,7 +370,7 @@ fn a_new_kind_starts_from_its_own_defaults() {
 }
 
 #[test]
-fn a_kind_named_again_starts_from_its_own_defaults_too() {
+fn setting_the_same_kind_again_also_starts_from_its_own_defaults() {
     check(
         "[loss]\nkind = \"cross_entropy\"",
         &[],
@@ -415,13 +415,13 @@ fn an_unknown_kind_lists_the_known_ones() {
         "",
         &["loss.kind=focl"],
         expect![
-            "error: --set loss.kind=focl: at `loss.kind`: there is no `focl`, but: `cross_entropy`, `focal`"
+            "error: --set loss.kind=focl: at `loss.kind`: unknown kind `focl`, expected one of `cross_entropy`, `focal`"
         ],
     );
 }
 
 #[test]
-fn the_layer_that_breaks_the_config_is_blamed() {
+fn the_error_names_the_layer_that_breaks_the_config() {
     check(
         "[loss]\nkind = \"focal\"\ngama = 2.0",
         &["loss.gamma=3.0", "optim.lr=1e-2"],
@@ -432,7 +432,7 @@ fn the_layer_that_breaks_the_config_is_blamed() {
 }
 
 #[test]
-fn a_setting_of_a_kind_comes_after_the_kind() {
+fn a_setting_of_a_kind_must_follow_the_kind() {
     check(
         "",
         &["loss.gamma=3.0", "loss.kind=focal"],
@@ -443,7 +443,7 @@ fn a_setting_of_a_kind_comes_after_the_kind() {
 }
 
 #[test]
-fn a_set_without_a_value_says_how_to_write_one() {
+fn a_set_without_a_value_reports_how_to_write_one() {
     check(
         "",
         &["optim.lr"],

@@ -1,4 +1,4 @@
-//! `maskfit bench`: how fast this machine is, in figures that can be set beside those of others.
+//! `maskfit bench`: the speed of this machine, in numbers that can be compared with those of other programs.
 
 mod compare;
 mod load;
@@ -15,16 +15,16 @@ pub(crate) fn bench(command: &BenchCommand) -> anyhow::Result<End> {
         BenchCommand::Train(args) => network::train(args),
         BenchCommand::Infer(args) => network::infer(args),
         BenchCommand::Ops(args) => network::ops(args),
-        BenchCommand::Load { experiment, pictures } => load::load(experiment, *pictures),
+        BenchCommand::Load { experiment, images } => load::load(experiment, *images),
         BenchCommand::Compare(args) => compare::compare(args),
         BenchCommand::Scale { step } => scale::scale(step),
     }
 }
 
-/// Runs before the clock counts: memory is fresh and caches are cold.
+/// Untimed warm-up runs: memory is not yet allocated and caches are cold.
 const WARM_UP: usize = 3;
 
-/// The median seconds of `n` runs, after some to warm up.
+/// Returns the median seconds of `n` runs, after [`WARM_UP`] untimed ones.
 fn median_of(n: usize, mut run: impl FnMut() -> anyhow::Result<()>) -> anyhow::Result<f64> {
     let mut times = Vec::new();
     for _ in 0..n + WARM_UP {
@@ -35,13 +35,13 @@ fn median_of(n: usize, mut run: impl FnMut() -> anyhow::Result<()>) -> anyhow::R
     Ok(median(&mut times[WARM_UP..]))
 }
 
-/// The middle one, of an even number the upper.
+/// Returns the median; of an even number of values the upper middle one.
 fn median(xs: &mut [f64]) -> f64 {
     xs.sort_by(f64::total_cmp);
     xs[xs.len() / 2]
 }
 
-/// Hundredths are all that a measurement is worth.
+/// Rounds to hundredths, the precision of these measurements.
 fn round(x: f64) -> f64 {
     (x * 100.0).round() / 100.0
 }

@@ -1,55 +1,56 @@
 //! `maskfit compare`
 //!
-//! Runs are read one after the other, each once; of each only its scores stay, so that a hundred runs take
-//! no more memory than two.
+//! Runs are read one at a time, each once; only the scores of each are kept, so that a hundred runs take no
+//! more memory than two.
 
 use std::{cmp::Reverse, path::PathBuf};
 
 use anyhow::bail;
 use base::{Seed, Task, task::Scope};
-use infer::{GradedReader, Index, Row};
+use infer::{Index, LabelledReader, Row};
 use metrics::{
-    Comparison, Confusion, Drawn, Draws, Interval, Metric, N_DRAWS, Projection, Tally, Total,
-    compare as compare_sides,
+    Bootstrapped, Comparison, Confusion, Interval, Metric, N_RESAMPLES, Projection, Resamples,
+    Tally, Total, compare as compare_sides,
 };
 
 use crate::{
     End,
     args::RunsArgs,
     runs,
+    style::headed,
     tables::{MANY, columns},
 };
 
-/// Pictures that are named, of those that are missing.
+/// Maximum number of missing images to name.
 const SHOWN: usize = 5;
-/// Of many classes so many are shown that have gained most, and that have lost most.
+/// With many classes, the number of classes to show with the largest gain, and with the largest loss.
 const ENDS: usize = 10;
 
 /// The runs of one side.
 struct Side {
     name: String,
-    /// For each question of the task.
+    /// One per scope of the task.
     scopes: Vec<Scored>,
 }
 
-/// The scores of a side, or of a run, for one question.
+/// The scores of a side, or of a run, in one scope.
 #[derive(Clone)]
 struct Scored {
-    score: Drawn,
+    score: Bootstrapped,
     /// F1 of each class.
     f1: Vec<f64>,
 }
 
-/// What all runs are judged by: the images, people and labels of the first, and the draws.
+/// The reference for all runs: images, people and labels of the first run, and the bootstrap resamples.
 struct Reference<'a> {
     task: Task,
     index: Index,
-    draws: Draws,
+    resamples: Resamples,
     kind: &'static str,
     metric: &'a dyn Metric,
-    /// Images of each class of each question.
+    /// Support of each class in each scope.
     supports: Vec<Vec<usize>>,
-    /// Of runs with other labels.
+    /// Notes on runs with different labels.
     notes: Vec<String>,
 }
 
@@ -59,12 +60,12 @@ pub(crate) fn compare(args: &RunsArgs) -> anyhow::Result<End> {
         false => vec![args.a.clone(), args.b.clone()],
     };
     if named.len() < 2 {
-        bail!("name two runs or more, or the runs of two sides: --a RUN... --b RUN...");
+        bail!("expected two or more runs, or the runs of two sides: --a RUN... --b RUN...");
     }
-    // A mistake is found before any table is read through.
+    // All paths are checked before any table is read.
     let mut tables = Vec::new();
     for side in &named {
-        let side = side.iter().map(|it| runs::graded_table(it, args.scored));
+        let side = side.iter().map(|it| runs::labelled_table(it, args.test));
         tables.push(side.collect::<Result<Vec<_>, _>>()?);
     }
     let mut reference = Reference::new(&tables[0][0], args)?;
@@ -74,31 +75,33 @@ pub(crate) fn compare(args: &RunsArgs) -> anyhow::Result<End> {
         let names: Vec<String> = named.iter().map(|it| it.display().to_string()).collect();
         sides.push(Side { name: names.join(", "), scopes: mean(&scored) });
     }
-    say!("{} pictures of {} people", reference.index.images.len(), reference.index.people.len());
-    reference.notes.iter().for_each(|it| say!("note: {it}"));
+    say!("{} images of {} people", reference.index.images.len(), reference.index.people.len());
+    reference.notes.iter().for_each(|it| status!("note: {it}"));
     for other in &sides[1..] {
         say!("\nA: {}\nB: {}", sides[0].name, other.name);
         reference.print(&sides[0], other);
     }
-    say!("\nIn brackets: 95 % of {N_DRAWS} draws of the people, the same for A and B.");
-    say!("The last column is the share of draws in which B is better; equal ones count half.");
+    say!(
+        "\n[low, high]: 95 % confidence interval, {N_RESAMPLES} paired bootstrap resamples of the people."
+    );
+    say!("P(B better): share of resamples in which B is better; ties count half.");
     Ok(End::Done)
 }
 
-/// The mean of runs, question by question.
+/// Returns the mean of runs in each scope.
 fn mean(runs: &[Vec<Scored>]) -> Vec<Scored> {
     let of_scope = |scope: usize| {
-        let scores: Vec<Drawn> = runs.iter().map(|it| it[scope].score.clone()).collect();
+        let scores: Vec<Bootstrapped> = runs.iter().map(|it| it[scope].score.clone()).collect();
         let n = runs.len() as f64;
         let f1 = |class| runs.iter().map(|it| it[scope].f1[class]).sum::<f64>() / n;
         let f1 = (0..runs[0][scope].f1.len()).map(f1).collect();
-        Scored { score: Drawn::mean(&scores), f1 }
+        Scored { score: Bootstrapped::mean(&scores), f1 }
     };
     (0..runs[0].len()).map(of_scope).collect()
 }
 
 impl<'a> Reference<'a> {
-    fn new(table: &runs::GradedTable, args: &'a RunsArgs) -> anyhow::Result<Reference<'a>> {
+    fn new(table: &runs::LabelledTable, args: &'a RunsArgs) -> anyhow::Result<Reference<'a>> {
         let task = table.task.clone();
         let index = Index::of(std::slice::from_ref(&table.path), &task)?;
         index.check()?;
@@ -111,7 +114,7 @@ impl<'a> Reference<'a> {
             }
         }
         Ok(Reference {
-            draws: Draws::new(index.people.len(), N_DRAWS, Seed(0)),
+            resamples: Resamples::new(index.people.len(), N_RESAMPLES, Seed(0)),
             task,
             index,
             kind: args.by.kind(),
@@ -121,14 +124,17 @@ impl<'a> Reference<'a> {
         })
     }
 
-    /// Reads a run's table and scores it, on the reference's images and by its labels.
-    fn score(&mut self, table: &runs::GradedTable) -> anyhow::Result<Vec<Scored>> {
+    /// Reads a run's table and scores it on the images and with the labels of the reference.
+    fn score(&mut self, table: &runs::LabelledTable) -> anyhow::Result<Vec<Scored>> {
         if table.task != self.task {
-            bail!("the runs answer different questions: their classes differ");
+            bail!("the runs have different tasks: their classes differ");
         }
-        let mut reader = GradedReader::open(&table.path, &self.task)?;
+        let mut reader = LabelledReader::open(&table.path, &self.task)?;
         if self.metric.needs_years() && !reader.has_years() {
-            bail!("`{}` judges years, which not every run has a head for", self.kind);
+            bail!(
+                "`{}` needs predicted ages in years, which not every run has a head for",
+                self.kind
+            );
         }
         let images = &self.index.images;
         let mut scopes: Vec<_> = Projection::all(&self.task)
@@ -141,23 +147,23 @@ impl<'a> Reference<'a> {
         let (mut is_there, mut foreign, mut n_foreign) = (vec![false; images.len()], Vec::new(), 0);
         let (mut n_relabelled, mut expected, mut row) = (0, 0, Row::default());
         while reader.next(&mut row)? {
-            // Most tables are in the same order.
-            let is_next = images.get(expected).is_some_and(|it| it.picture == row.picture);
-            let at = if is_next { Some(expected) } else { self.index.position(&row.picture) };
+            // Most tables have the same order.
+            let is_next = images.get(expected).is_some_and(|it| it.image == row.image);
+            let at = if is_next { Some(expected) } else { self.index.position(&row.image) };
             let Some(at) = at else {
                 n_foreign += 1;
                 if foreign.len() < SHOWN {
-                    foreign.push(row.picture.clone());
+                    foreign.push(row.image.clone());
                 }
                 continue;
             };
             expected = at + 1;
             let image = &images[at];
             if std::mem::replace(&mut is_there[at], true) {
-                return Err(reader.damaged(&format!("`{}` is there twice", row.picture)).into());
+                return Err(reader.damaged(&format!("`{}` occurs twice", row.image)).into());
             }
             if self.index.people[image.person] != row.person {
-                bail!("the runs put the same pictures to different people: their data differs");
+                bail!("the runs assign the same images to different people: their data differs");
             }
             n_relabelled += usize::from(row.class != image.class);
             (row.class, row.age) = (image.class, image.age);
@@ -169,7 +175,7 @@ impl<'a> Reference<'a> {
                 confusion.add(it.class, it.predicted, 1);
             }
         }
-        let absent = || images.iter().zip(&is_there).filter(|it| !it.1).map(|it| &it.0.picture);
+        let absent = || images.iter().zip(&is_there).filter(|it| !it.1).map(|it| &it.0.image);
         let n_absent = absent().count();
         if n_absent + n_foreign > 0 {
             let absent: Vec<String> = absent().take(SHOWN).cloned().collect();
@@ -179,16 +185,17 @@ impl<'a> Reference<'a> {
                 n => format!("{n} ({}, ...)", names.join(", ")),
             };
             bail!(
-                "the runs are not of the same pictures: only in the first: {}; only in the other: {}: \
-                 compare runs of the same data, `data.split`, `data.split_seed` and `data.fold`, \
-                 cross-validations, or what they are --scored on",
+                "the runs have different images: only in the first: {}; only in the other: {}: compare \
+                 runs with the same data, `data.split`, `data.split_seed` and `data.fold`, \
+                 cross-validations, or test sets (--test)",
                 list(n_absent, &absent),
                 list(n_foreign, &foreign)
             );
         }
         if n_relabelled > 0 {
             self.notes.push(format!(
-                "{n_relabelled} pictures have other labels in another run: those of the first judge all"
+                "{n_relabelled} images have different labels in another run: all runs are scored with the \
+                 labels of the first"
             ));
         }
         let mut people = Vec::new();
@@ -196,12 +203,15 @@ impl<'a> Reference<'a> {
         for (projection, total, tally, confusion) in scopes {
             let n = projection.n_classes();
             let f1 = (0..n).map(|it| confusion.class(it).f1).collect();
-            scored.push(Scored { score: Drawn { value: total.score(), draws: Vec::new() }, f1 });
+            scored.push(Scored {
+                score: Bootstrapped { value: total.score(), resamples: Vec::new() },
+                f1,
+            });
             people.push((tally.people(), n));
         }
         let of: Vec<_> = people.iter().map(|(it, n)| (it, *n)).collect();
-        for (it, draws) in scored.iter_mut().zip(self.draws.scores(self.metric, &of)) {
-            it.score.draws = draws;
+        for (it, resamples) in scored.iter_mut().zip(self.resamples.scores(self.metric, &of)) {
+            it.score.resamples = resamples;
         }
         Ok(scored)
     }
@@ -209,8 +219,8 @@ impl<'a> Reference<'a> {
     fn print(&self, a: &Side, b: &Side) {
         let interval = |it: Interval| format!("{:.4} [{:.4}, {:.4}]", it.value, it.low, it.high);
         let gain = |it: Interval| format!("{:+.4} [{:+.4}, {:+.4}]", it.value, it.low, it.high);
-        let mut scores = vec![[self.kind, "A", "B", "B - A", "B better"].map(str::to_owned)];
-        let mut classes = vec![["F1", "pictures", "A", "B", "B - A"].map(str::to_owned)];
+        let mut scores = vec![[self.kind, "A", "B", "B - A", "P(B better)"].map(str::to_owned)];
+        let mut classes = vec![["f1-score", "support", "A", "B", "B - A"].map(str::to_owned)];
         let mut left_out = Vec::new();
         for ((scope, support), (a, b)) in
             self.task.scopes().into_iter().zip(&self.supports).zip(a.scopes.iter().zip(&b.scopes))
@@ -233,7 +243,7 @@ impl<'a> Reference<'a> {
                 });
                 shown.drain(ENDS..shown.len() - ENDS);
                 left_out.push(format!(
-                    "{name}: of {} classes the {ENDS} that gain most and the {ENDS} that lose most",
+                    "{name}: the {ENDS} largest gains and the {ENDS} largest losses of {} classes",
                     support.len()
                 ));
             }
@@ -251,8 +261,8 @@ impl<'a> Reference<'a> {
                 ]);
             }
         }
-        say!("\n{}", columns(&scores, &[false, true, true, true, true]));
-        say!("\n{}", columns(&classes, &[false, true, true, true, true]));
+        say!("\n{}", headed(&columns(&scores, &[false, true, true, true, true])));
+        say!("\n{}", headed(&columns(&classes, &[false, true, true, true, true])));
         left_out.iter().for_each(|it| say!("{it}"));
     }
 }

@@ -8,14 +8,14 @@ use anyhow::{Context as _, anyhow, bail};
 use augment::{Pipeline, Statistics, StatisticsConfig, Step};
 use base::{
     Task,
-    mix::{Collage, Part},
+    mix::{MixedSample, Part},
     task::Scope,
 };
 use candle::Device;
-use data::{Batch, Pack, Packs, People, Prepared, prepare};
+use data::{Batch, Pack, Packs, Prepared, SyntheticPeople, prepare};
 use image::RgbImage;
 use ops::{Rows, normalise};
-use trainer::{Experiment, Plan, Watch as _, load_epoch};
+use trainer::{Callback as _, Experiment, Plan, load_epoch};
 
 use super::{check_settings, manifest, use_threads};
 use crate::{
@@ -31,26 +31,26 @@ use crate::{
 pub(crate) fn data(command: DataCommand) -> anyhow::Result<End> {
     let terminal = Terminal::new();
     match command {
-        DataCommand::People { dir, people, scored, size, wrong_labels, seed } => {
-            let (n_people, n_scored, flipped) = (people, scored, 0.0);
-            let source = People { n_people, n_scored, size, wrong_labels, flipped, seed };
-            let progress = |done, total| terminal.progress("drawing people", done, total);
+        DataCommand::SyntheticPeople { dir, people, test, size, wrong_labels, seed } => {
+            let (n_people, n_test, flipped) = (people, test, 0.0);
+            let source = SyntheticPeople { n_people, n_test, size, wrong_labels, flipped, seed };
+            let progress = |done, total| terminal.progress("rendering people", done, total);
             for part in ["train", "eval"].map(|it| dir.join(it)) {
                 if part.exists() {
-                    bail!("{}: is there already: name a new folder", part.display());
+                    bail!("{}: already exists: choose a new folder", part.display());
                 }
             }
             source.write(&dir, &progress)?;
             terminal.clear();
-            say!("{people} people to train on: {}", dir.join("train").display());
-            say!("{scored} people to score on: {}", dir.join("eval").display());
+            say!("{people} people to train and validate on: {}", dir.join("train").display());
+            say!("{test} people of the test set: {}", dir.join("eval").display());
         }
         DataCommand::Check { experiment: args } => {
             let experiment = settled(&args, &terminal)?;
             use_threads(experiment.threads)?;
             let manifest = manifest(&experiment, &terminal)?;
             say!(
-                "nothing is wrong with the data: {} pictures of {} people",
+                "no problems found: {} images of {} people",
                 manifest.examples.len(),
                 manifest.people.len()
             );
@@ -66,7 +66,7 @@ pub(crate) fn data(command: DataCommand) -> anyhow::Result<End> {
             terminal.clear();
             let it = plan.eval_pipeline.statistics;
             let list = |xs: [f64; 3]| xs.map(|x| format!("{x:.4}")).join(", ");
-            say!("of {} pictures that are trained on:", plan.sides.train.len());
+            say!("of the {} images of the training set:", plan.sides.train.len());
             say!(
                 "statistics = {{ kind = \"given\", mean = [{}], std = [{}] }}",
                 list(it.mean),
@@ -76,7 +76,7 @@ pub(crate) fn data(command: DataCommand) -> anyhow::Result<End> {
         DataCommand::Prepare { experiment: args } => {
             let experiment = settled(&args, &terminal)?;
             use_threads(experiment.threads)?;
-            prepare_pictures(&experiment, &terminal)?;
+            prepare_images(&experiment, &terminal)?;
         }
         DataCommand::Pack { experiment } => return pack(&experiment, &terminal),
         DataCommand::Show(args) => return show::show(&args, &terminal),
@@ -93,28 +93,28 @@ pub(crate) fn data(command: DataCommand) -> anyhow::Result<End> {
             }
             let batch =
                 load_epoch(&plan, step).next().expect("an epoch has a batch for each step")?;
-            let pictures = as_pictures(&batch, plan.train_pipeline.statistics)?;
-            let cell = |(idx, (collage, picture)): (usize, (&Collage, RgbImage))| {
+            let images = as_images(&batch, plan.train_pipeline.statistics)?;
+            let cell = |(idx, (sample, image)): (usize, (&MixedSample, RgbImage))| {
                 let label = |it: &Part| {
-                    let class = plan.training_classes[batch.examples[it.picture]];
+                    let class = plan.training_classes[batch.examples[it.image]];
                     format!("{:.3} {}", it.weight, plan.task.class_name(class, Scope::Joint))
                 };
-                let labels: Vec<String> = collage.row(batch.size).iter().map(label).collect();
+                let labels: Vec<String> = sample.row(batch.size).iter().map(label).collect();
                 say!("{idx:>4}  {}", labels.join(" + "));
                 let lines = std::iter::once(idx.to_string()).chain(labels).collect();
-                Cell::named(Some(thumbnail(&picture)), lines)
+                Cell::named(Some(thumbnail(&image)), lines)
             };
-            let cells = batch.collages.iter().zip(pictures).enumerate().map(cell).collect();
-            let title = format!("step {step} as the network sees it");
+            let cells = batch.samples.iter().zip(images).enumerate().map(cell).collect();
+            let title = format!("input of the network in step {step}");
             let sheet = Sheet { title, cells, columns: Sheet::COLUMNS, together: 1 }.draw();
             output.write(&png(&sheet))?;
-            say!("step {step}, row by row from the left: {output}");
+            say!("step {step}, in row-major order: {output}");
         }
     }
     Ok(End::Done)
 }
 
-/// The settings, checked, with what weights that are here say.
+/// Loads and checks the settings, completed by those that the weights determine if they are on this machine.
 fn settled(args: &ExperimentArgs, terminal: &Terminal) -> anyhow::Result<Experiment> {
     let (mut experiment, _) = runs::experiment(args)?;
     check_settings(&experiment)?;
@@ -122,8 +122,8 @@ fn settled(args: &ExperimentArgs, terminal: &Terminal) -> anyhow::Result<Experim
     Ok(experiment)
 }
 
-/// Works out what the pipelines ask of each picture, and says in how many a face was found.
-fn prepare_pictures(experiment: &Experiment, terminal: &Terminal) -> anyhow::Result<()> {
+/// Precomputes the faces and masks that the pipelines use, and prints in how many images a face was detected.
+fn prepare_images(experiment: &Experiment, terminal: &Terminal) -> anyhow::Result<()> {
     let pipelines = [("train", &experiment.augment.train), ("eval", &experiment.augment.eval)];
     let studies = |ops: &[Step]| ops.iter().any(Step::studies);
     if !pipelines.iter().any(|it| studies(it.1)) {
@@ -131,76 +131,73 @@ fn prepare_pictures(experiment: &Experiment, terminal: &Terminal) -> anyhow::Res
     }
     let manifest = manifest(experiment, terminal)?;
     if manifest.memory.is_none() {
-        bail!("there is no folder to remember in: name one in MASKFIT_CACHE");
+        bail!("there is no cache folder: name one in MASKFIT_CACHE");
     }
     for (name, ops) in pipelines.into_iter().filter(|it| studies(it.1)) {
         let pipeline = Pipeline {
             ops: ops.clone(),
-            // Not used: the pictures go to no network.
+            // Unused: the images are not passed to a network.
             statistics: Statistics { mean: [0.0; 3], std: [1.0; 3] },
             max_pixels: experiment.data.max_pixels,
         };
         pipeline.size().map_err(|it| anyhow!("at `augment.{name}`: {it}"))?;
-        let progress = |done, total| terminal.progress("looking for faces", done, total);
+        let progress = |done, total| terminal.progress("detecting faces", done, total);
         let prepared = prepare(&manifest, &pipeline, &progress)?;
         terminal.clear();
         let Prepared { n_found, n_not_found, milliseconds_median } = prepared;
         let n = n_found + n_not_found;
         let percent = 100.0 * n_found as f64 / n.max(1) as f64;
         say!(
-            "augment.{name}: a face in {n_found} of {n} pictures ({percent:.1} %), and where there is \
-             none the middle is taken; {milliseconds_median:.1} ms each"
+            "augment.{name}: a face detected in {n_found} of {n} images ({percent:.1} %), the others are \
+             cropped at the centre; median {milliseconds_median:.1} ms per image"
         );
     }
     Ok(())
 }
 
-/// Keeps the pictures as training prepares them.
+/// Writes the pack of the images after the deterministic leading transforms of training.
 fn pack(args: &ExperimentArgs, terminal: &Terminal) -> anyhow::Result<End> {
     let experiment = settled(args, terminal)?;
     use_threads(experiment.threads)?;
     let mut manifest = manifest(&experiment, terminal)?;
     let Some(memory) = manifest.memory.take() else {
-        bail!("there is no folder to keep the pictures in: name one in MASKFIT_CACHE");
+        bail!("there is no cache folder for the pack: name one in MASKFIT_CACHE");
     };
-    // Without its memory the plan does not look for the pack that is to be replaced.
+    // Without its cache the plan does not open the pack that is to be replaced.
     let plan = Plan::new(&experiment, &manifest, experiment.data.fold, &Device::Cpu, terminal)?;
     let pipeline = &plan.train_pipeline;
-    let path = Packs::new(memory.dir(), &plan.pictures).path(pipeline);
-    let progress = |done, total| terminal.progress("packing pictures", done, total);
+    let path = Packs::new(memory.dir(), &plan.images).path(pipeline);
+    let progress = |done, total| terminal.progress("packing images", done, total);
     fs::create_dir_all(memory.dir()).with_context(|| memory.dir().display().to_string())?;
-    let n_bytes = Pack::write(&path, pipeline, &plan.pictures, Some(&memory), &progress)?;
+    let n_bytes = Pack::write(&path, pipeline, &plan.images, Some(&memory), &progress)?;
     terminal.clear();
     let kinds: Vec<&str> =
         pipeline.ops[..pipeline.n_fixed()].iter().map(|it| it.op.kind()).collect();
     let after =
         if kinds.is_empty() { "decoded".to_owned() } else { format!("after {}", kinds.join(", ")) };
     say!(
-        "{} pictures {after}, {:.2} GB: {}",
-        plan.pictures.len(),
+        "{} images {after}, {:.2} GB: {}",
+        plan.images.len(),
         n_bytes as f64 / 1e9,
         path.display()
     );
     Ok(End::Done)
 }
 
-/// The rows of a batch: what the network gets, with the normalisation undone.
-fn as_pictures(
-    batch: &Batch,
-    Statistics { mean, std }: Statistics,
-) -> anyhow::Result<Vec<RgbImage>> {
-    let Batch { pictures, size, collages, .. } = batch;
-    let xs = normalise(Rows { pictures, size: *size, collages }, mean, std, &Device::Cpu)?;
+/// Returns the rows of a batch as images: the network's input, with the normalisation undone.
+fn as_images(batch: &Batch, Statistics { mean, std }: Statistics) -> anyhow::Result<Vec<RgbImage>> {
+    let Batch { images, size, samples, .. } = batch;
+    let xs = normalise(Rows { images, size: *size, samples }, mean, std, &Device::Cpu)?;
     let [h, w] = size.map(|it| it as u32);
-    let picture = |row: Vec<f32>| {
+    let image = |row: Vec<f32>| {
         let byte = |(at, &y): (usize, &f32)| {
-            // Noise may leave the range: `as` cuts it off.
+            // Noise may exceed the range: `as` saturates.
             (255.0 * (f64::from(y) * std[at % 3] + mean[at % 3])).round() as u8
         };
         let bytes = row.iter().enumerate().map(byte).collect();
-        RgbImage::from_raw(w, h, bytes).expect("as many bytes as pixels ask for")
+        RgbImage::from_raw(w, h, bytes).expect("three bytes per pixel")
     };
-    Ok(xs.flatten_from(1)?.to_vec2::<f32>()?.into_iter().map(picture).collect())
+    Ok(xs.flatten_from(1)?.to_vec2::<f32>()?.into_iter().map(image).collect())
 }
 
 fn print_counts(task: &Task, counts: &[usize]) {

@@ -1,4 +1,4 @@
-//! `maskfit train --fast` and `--overfit`: runs that are only tried. They leave nothing.
+//! `maskfit train --fast` and `--overfit`: dry runs, which save nothing.
 
 use std::cell::Cell;
 
@@ -6,13 +6,13 @@ use anyhow::{Context as _, bail};
 use candle::Device;
 use tempfile::TempDir;
 use trainer::{
-    Ended, EpochReport, Experiment, Plan, Profile, Run, StepReport, Watch, check_memory, fit,
+    Callback, Ended, EpochReport, Experiment, Plan, Profile, Run, StepReport, check_memory, fit,
 };
 
 use super::{check_settings, manifest, train::announce, use_threads};
 use crate::{End, args::ExperimentArgs, pretrained, runs, terminal::Terminal};
 
-/// A few steps of everything.
+/// Runs a few steps of everything.
 pub(crate) fn fast(args: &ExperimentArgs, profile: bool) -> anyhow::Result<End> {
     let terminal = Terminal::new();
     terminal.profiles(profile);
@@ -23,7 +23,7 @@ pub(crate) fn fast(args: &ExperimentArgs, profile: bool) -> anyhow::Result<End> 
     let shortened = plan.shorten()?;
     let (_dir, run) = dry_run(&plan, &terminal)?;
     announce(&plan, &run, &terminal);
-    terminal.say(&shortened);
+    terminal.status(&shortened);
     terminal.heed_interrupts();
     let ended = fit(&plan, &run, &terminal);
     terminal.clear();
@@ -32,14 +32,14 @@ pub(crate) fn fast(args: &ExperimentArgs, profile: bool) -> anyhow::Result<End> 
         Ended::Finished(_) => {
             let n_steps = plan.epochs.total();
             say!(
-                "{n_steps} steps of everything work: nothing is kept, and the scores mean nothing"
+                "{n_steps} steps of everything work: nothing is saved, and the scores are meaningless"
             );
             Ok(End::Done)
         }
     }
 }
 
-/// A few pictures, learnt by heart.
+/// Overfits a few images.
 pub(crate) fn overfit(args: &ExperimentArgs, n: usize, profile: bool) -> anyhow::Result<End> {
     let terminal = Terminal::new();
     terminal.profiles(profile);
@@ -49,54 +49,54 @@ pub(crate) fn overfit(args: &ExperimentArgs, n: usize, profile: bool) -> anyhow:
     let (_dir, run) = dry_run(&plan, &terminal)?;
     announce(&plan, &run, &terminal);
     terminal.heed_interrupts();
-    let watch = UntilPerfect { terminal: &terminal, right: Cell::new(0.0), step: Cell::new(0) };
+    let watch = UntilPerfect { terminal: &terminal, accuracy: Cell::new(0.0), step: Cell::new(0) };
     let ended = fit(&plan, &run, &watch);
     terminal.clear();
     ended?;
     let (n, step) = (plan.sides.valid.len(), watch.step.get());
-    let n_right = (watch.right.get() * n as f64).round() as usize;
-    if terminal.asks_to_stop() {
+    let n_correct = (watch.accuracy.get() * n as f64).round() as usize;
+    if terminal.should_stop() {
         return Ok(End::Stopped);
     }
-    if n_right < n {
+    if n_correct < n {
         bail!(
-            "after {step} steps {n_right} of {n} pictures are right: see whether `optim.lr` is far off \
-             (`lr-find`), whether the head and the loss fit the task, and whether two of the pictures \
-             are the same with different labels"
+            "after {step} steps {n_correct} of {n} images are predicted correctly: check whether `optim.lr` \
+             is far off (`lr-find`), whether the head and the loss fit the task, and whether two of the \
+             images are identical with different labels"
         );
     }
-    say!("all {n} pictures are right after {step} steps: it can learn; nothing is kept");
+    say!("all {n} images are predicted correctly after {step} steps; nothing is saved");
     Ok(End::Done)
 }
 
-/// The settings, checked.
+/// Loads and checks the settings.
 fn experiment(args: &ExperimentArgs, terminal: &Terminal) -> anyhow::Result<Experiment> {
     let (mut experiment, _) = runs::experiment(args)?;
     check_settings(&experiment)?;
-    // It is no run that anybody looks for later.
+    // A dry run is not worth tracking.
     experiment.track.clear();
     use_threads(experiment.threads)?;
     pretrained::settle(&mut experiment, args, terminal)?;
     Ok(experiment)
 }
 
-/// A run in a folder that goes when it is dropped.
+/// Creates a run in a temporary folder, which is removed when dropped.
 fn dry_run(plan: &Plan, terminal: &Terminal) -> anyhow::Result<(TempDir, Run)> {
     check_memory(plan, terminal)?;
-    let dir = tempfile::tempdir().context("a folder for what is not kept cannot be made")?;
+    let dir = tempfile::tempdir().context("cannot create a temporary folder")?;
     let run = Run::create(&dir.path().join("run"), &plan.experiment.to_toml())?;
     Ok((dir, run))
 }
 
-/// Stops as soon as everything is right.
+/// Stops as soon as every prediction is correct.
 struct UntilPerfect<'a> {
     terminal: &'a Terminal,
-    /// The share of pictures that were right last.
-    right: Cell<f64>,
+    /// The accuracy of the last evaluation.
+    accuracy: Cell<f64>,
     step: Cell<usize>,
 }
 
-impl Watch for UntilPerfect<'_> {
+impl Callback for UntilPerfect<'_> {
     fn progress(&self, what: &str, done: usize, total: usize) {
         self.terminal.progress(what, done, total);
     }
@@ -110,7 +110,7 @@ impl Watch for UntilPerfect<'_> {
     }
 
     fn epoch(&self, report: &EpochReport) {
-        self.right.set(report.scores[0].1.accuracy);
+        self.accuracy.set(report.scores[0].1.accuracy);
         self.step.set(report.step);
         self.terminal.epoch(report);
     }
@@ -119,7 +119,7 @@ impl Watch for UntilPerfect<'_> {
         self.terminal.profile(profile);
     }
 
-    fn asks_to_stop(&self) -> bool {
-        self.right.get() == 1.0 || self.terminal.asks_to_stop()
+    fn should_stop(&self) -> bool {
+        self.accuracy.get() == 1.0 || self.terminal.should_stop()
     }
 }

@@ -1,4 +1,4 @@
-//! `maskfit eda`: what there is in a data set, in words, figures and pictures.
+//! `maskfit eda`: explores a data set, and writes a report, charts and contact sheets.
 
 mod charts;
 mod figures;
@@ -12,12 +12,14 @@ use std::{
     sync::Mutex,
 };
 
-use ::data::{Context, Example, Findings, Likeness, Manifest, SourceConfig, Survey, Twin, survey};
+use ::data::{
+    Context, Example, Findings, Manifest, NearDuplicate, Similarity, SourceConfig, Survey, survey,
+};
 use anyhow::{Context as _, bail};
-use augment::Picture;
-use base::files::write_whole;
+use augment::Image;
+use base::files::write_atomic;
 use image::RgbImage;
-use trainer::{Experiment, Watch as _};
+use trainer::{Callback as _, Experiment};
 
 use super::{check_settings, use_threads};
 use crate::{
@@ -29,19 +31,18 @@ use crate::{
     terminal::Terminal,
 };
 
-/// Everything that is known of the data.
+/// The results of the exploration.
 struct Look {
-    /// What was looked at, as a person names it.
+    /// Display name of the data.
     place: String,
     manifest: Manifest,
     findings: Findings,
     survey: Survey,
-    /// The pictures of each class's sheet, as positions in the manifest; small, where they can be
-    /// read.
+    /// The images of each class's contact sheet: position in the manifest, and thumbnail if readable.
     sheets: Vec<Vec<(usize, Option<RgbImage>)>>,
 }
 
-/// Images on a class's sheet, and on those of all classes together.
+/// Maximum number of images on the sheet of a class, and on all sheets together.
 const ON_SHEET: usize = 24;
 const ON_ALL_SHEETS: usize = 1000;
 
@@ -64,20 +65,20 @@ pub(crate) fn eda(
             drop(fs::remove_dir_all(output));
         }
     })?;
-    say!("{}", look.words());
+    say!("{}", look.summary());
     say!("\nwritten to {}:\n{written}", output.display());
     Ok(End::Done)
 }
 
-/// The experiment whose data is looked at, and what to call the data.
+/// Returns the experiment with the data to explore, and the display name of the data.
 fn experiment(data: Option<&Path>, set: &[String]) -> anyhow::Result<(Experiment, String)> {
     let mut set = set.to_vec();
     let mut config = data.map(Path::to_owned);
     if let Some(path) = data {
         if !path.exists() {
             bail!(
-                "{}: there is no such file or folder: name an experiment's file, or a folder with \
-                 `train.csv` and `images/`",
+                "{}: no such file or folder: give an experiment file, or a folder with `train.csv` and \
+                 `images/`",
                 path.display()
             );
         }
@@ -86,8 +87,7 @@ fn experiment(data: Option<&Path>, set: &[String]) -> anyhow::Result<(Experiment
             let Some(root) = candidates.into_iter().find(|it| it.join("train.csv").is_file())
             else {
                 bail!(
-                    "{}: there is no train.csv here, nor in train/: name a folder with `train.csv` \
-                     and `images/`",
+                    "{}: no train.csv here, nor in train/: give a folder with `train.csv` and `images/`",
                     path.display()
                 );
             };
@@ -101,7 +101,7 @@ fn experiment(data: Option<&Path>, set: &[String]) -> anyhow::Result<(Experiment
     Ok((experiment, place))
 }
 
-/// What to call a source.
+/// Returns the display name of a source.
 fn place(source: &SourceConfig) -> String {
     match source {
         SourceConfig::MaskProfiles(it) => it.root.display().to_string(),
@@ -112,7 +112,7 @@ fn place(source: &SourceConfig) -> String {
     }
 }
 
-/// What there is by name; no picture is opened yet.
+/// Lists the images without opening them.
 fn list(
     experiment: &Experiment,
     place: &str,
@@ -127,30 +127,30 @@ fn list(
     let (manifest, findings) = listed?;
     if manifest.examples.iter().all(|it| !it.usage.may_train()) {
         match findings.0.is_empty() {
-            true => bail!("{place}: there are no pictures"),
-            false => bail!("{place}: there are no pictures; {findings}"),
+            true => bail!("{place}: no images"),
+            false => bail!("{place}: no images; {findings}"),
         }
     }
     Ok((manifest, findings))
 }
 
-/// Makes sure, before anything takes time, that the folder can be written; returns whether it is new.
+/// Checks that the output folder can be written, before any long work; returns whether it is new.
 fn open(output: &Path) -> anyhow::Result<bool> {
-    let help = || format!("{}: name another folder with `-o`", output.display());
+    let help = || format!("{}: choose another folder with `-o`", output.display());
     if !output.exists() {
         fs::create_dir_all(output).with_context(help)?;
         return Ok(true);
     }
     if !output.is_dir() {
-        bail!("{}: is a file: name a new folder with `-o`", output.display());
+        bail!("{}: is a file: choose a new folder with `-o`", output.display());
     }
     if fs::read_dir(output).with_context(help)?.next().is_some() {
-        bail!("{}: is there already: name a new folder with `-o`", output.display());
+        bail!("{}: already exists: choose a new folder with `-o`", output.display());
     }
     Ok(false)
 }
 
-/// Reads every picture once.
+/// Reads every image once.
 fn look(
     place: String,
     manifest: Manifest,
@@ -168,7 +168,7 @@ fn look(
     for class in without_sheet(&by_class, n_sheets) {
         by_class[class].clear();
     }
-    // From all over the class, so that few people are on it twice.
+    // Spread over the class, so that few people occur twice.
     let n_with_sheet = by_class.iter().filter(|it| !it.is_empty()).count();
     let n_each = (ON_ALL_SHEETS / n_with_sheet.max(1)).clamp(1, ON_SHEET);
     let spread = |all: &Vec<usize>| -> Vec<usize> {
@@ -178,121 +178,120 @@ fn look(
     let chosen: Vec<Vec<usize>> = by_class.iter().map(spread).collect();
     let is_chosen: HashSet<usize> = chosen.iter().flatten().copied().collect();
     let small: Mutex<HashMap<usize, RgbImage>> = Mutex::default();
-    let show = |idx: usize, picture: &Picture| {
+    let show = |idx: usize, image: &Image| {
         if is_chosen.contains(&idx) {
-            let picture = thumbnail(picture);
-            small.lock().expect("nobody panics with it").insert(idx, picture);
+            let image = thumbnail(image);
+            small.lock().expect("no thread panics while holding it").insert(idx, image);
         }
     };
-    let progress = |done, total| terminal.progress("looking at pictures", done, total);
+    let progress = |done, total| terminal.progress("exploring images", done, total);
     let survey = survey(&manifest, max_pixels, &show, &progress);
     terminal.clear();
-    let mut small = small.into_inner().expect("nobody panics with it");
+    let mut small = small.into_inner().expect("no thread panics while holding it");
     let sheet = |idxs: Vec<usize>| idxs.into_iter().map(|it| (it, small.remove(&it))).collect();
     let sheets = chosen.into_iter().map(sheet).collect();
     Look { place, manifest, findings, survey, sheets }
 }
 
-/// The classes that get no sheet: all but the `n_sheets` that have the most images.
+/// Returns the classes without a sheet: all but the `n_sheets` with the most images.
 fn without_sheet(by_class: &[Vec<usize>], n_sheets: usize) -> Vec<usize> {
     let mut classes: Vec<usize> = (0..by_class.len()).collect();
     classes.sort_by_key(|&it| Reverse(by_class[it].len()));
     classes.split_off(n_sheets.min(classes.len()))
 }
 
-/// Writes everything, and returns a line on each kind of file.
+/// Writes all files, and returns a line about each kind of file.
 fn write(look: &Look, max_pixels: u64, output: &Path) -> anyhow::Result<String> {
     let save = |name: &str, bytes: &[u8]| {
         let path: PathBuf = output.join(name);
-        write_whole(&path, bytes).with_context(|| path.display().to_string())
+        write_atomic(&path, bytes).with_context(|| path.display().to_string())
     };
-    let mut kinds = vec![("classes.png", "pictures and people by class, and by each factor")];
+    let mut kinds = vec![("classes.png", "images and people by class, and by each factor")];
     save("classes.png", &png(&look.classes()))?;
     if let Some(chart) = look.ages() {
         save("ages.png", &png(&chart))?;
-        kinds.push(("ages.png", "people by age, with the cuts"));
+        kinds.push(("ages.png", "people by age, with the boundaries of the age classes"));
     }
     if let Some(chart) = look.brightness() {
         save("brightness.png", &png(&chart))?;
-        kinds.push(("brightness.png", "pictures by mean grey"));
+        kinds.push(("brightness.png", "images by mean grey value"));
     }
-    // As many digits as the last class has.
+    // As many digits as the last class number has.
     let n_digits = (look.sheets.len().max(1) - 1).to_string().len().max(2);
     for (class, sheet) in look.sheets.iter().enumerate().filter(|it| !it.1.is_empty()) {
         save(&format!("sheet_{class:0n_digits$}.png"), &png(&look.sheet(class, sheet)))?;
     }
     let joint = &look.survey.scopes[0].classes;
-    let n_with_images = joint.iter().filter(|it| it.n_pictures > 0).count();
+    let n_with_images = joint.iter().filter(|it| it.n_images > 0).count();
     let n_sheets = look.sheets.iter().filter(|it| !it.is_empty()).count();
     let rest = format!(
-        "photographs of a class, by its number: of the {n_sheets} with the most pictures of \
-         {n_with_images} (`--sheets N` for more)"
+        "contact sheet of class NN: the {n_sheets} of {n_with_images} classes with the most images \
+         (`--sheets N` for more)"
     );
     kinds.push(match n_sheets < n_with_images {
         true => ("sheet_NN.png", &rest),
-        false => ("sheet_NN.png", "photographs of a class, by its number"),
+        false => ("sheet_NN.png", "contact sheet of class NN"),
     });
-    if let Some(sheet) = look.twin_sheet(max_pixels) {
+    if let Some(sheet) = look.duplicate_sheet(max_pixels) {
         save("duplicates.png", &png(&sheet))?;
-        kinds.push(("duplicates.png", "pictures that are the same and should not be, in pairs"));
+        kinds.push(("duplicates.png", "pairs of suspicious duplicates"));
     }
     save("duplicates.csv", look.duplicates_csv().as_bytes())?;
-    kinds.push(("duplicates.csv", "all pictures that are the same, or nearly"));
-    save("eda.toml", look.figures().as_bytes())?;
-    kinds.push(("eda.toml", "all figures"));
+    kinds.push(("duplicates.csv", "all duplicates and near-duplicates"));
+    save("eda.toml", look.statistics().as_bytes())?;
+    kinds.push(("eda.toml", "all statistics"));
     let rows: Vec<[String; 2]> =
         kinds.into_iter().map(|(name, what)| [format!("  {name}"), what.to_owned()]).collect();
     Ok(crate::tables::columns(&rows, &[false; 2]))
 }
 
 impl Look {
-    fn examples(&self, twin: &Twin) -> [&Example; 2] {
-        twin.pictures.map(|it| &self.manifest.examples[it])
+    fn examples(&self, pair: &NearDuplicate) -> [&Example; 2] {
+        pair.images.map(|it| &self.manifest.examples[it])
     }
 
-    fn is_across_people(&self, twin: &Twin) -> bool {
-        let [a, b] = self.examples(twin);
+    fn is_across_people(&self, pair: &NearDuplicate) -> bool {
+        let [a, b] = self.examples(pair);
         a.person != b.person
     }
 
-    fn labels_differ(&self, twin: &Twin) -> bool {
-        let [a, b] = self.examples(twin);
+    fn labels_differ(&self, pair: &NearDuplicate) -> bool {
+        let [a, b] = self.examples(pair);
         a.class != b.class
     }
 
-    /// Those that somebody should look at: of different people, or with different labels. Where labels
-    /// differ first; of two people, or of two pictures of one, the surest alone with how many there are.
-    fn suspects(&self) -> Vec<(&Twin, usize)> {
-        let mut groups: Vec<(&Twin, usize)> = Vec::new();
+    /// Returns the pairs to review, those of different people or with different labels: pairs with different
+    /// labels first; per pair of people, or per person, only the most certain pair, with the number of pairs.
+    fn suspects(&self) -> Vec<(&NearDuplicate, usize)> {
+        let mut groups: Vec<(&NearDuplicate, usize)> = Vec::new();
         let mut known = BTreeMap::new();
-        let mut twins: Vec<&Twin> = self.survey.twins.iter().collect();
-        twins.retain(|it| self.is_across_people(it) || self.labels_differ(it));
-        // `twins` are in order, and sorting keeps that among equals.
-        twins.sort_by_key(|it| !self.labels_differ(it));
-        for twin in twins {
-            let mut people = self.examples(twin).map(|it| it.person);
+        let mut near_duplicates: Vec<&NearDuplicate> = self.survey.near_duplicates.iter().collect();
+        near_duplicates.retain(|it| self.is_across_people(it) || self.labels_differ(it));
+        // `near_duplicates` is sorted, and the sort is stable.
+        near_duplicates.sort_by_key(|it| !self.labels_differ(it));
+        for pair in near_duplicates {
+            let mut people = self.examples(pair).map(|it| it.person);
             people.sort_unstable();
             let group = *known.entry(people).or_insert(groups.len());
             match groups.get_mut(group) {
                 Some((_, n)) => *n += 1,
-                None => groups.push((twin, 1)),
+                None => groups.push((pair, 1)),
             }
         }
         groups
     }
 }
 
-/// How alike two pictures are, in words.
-fn likeness(twin: &Twin) -> String {
-    match twin.likeness {
-        Likeness::SameBytes => "same file".to_owned(),
-        Likeness::SamePixels => "same pixels".to_owned(),
-        Likeness::Near if twin.distance == 1 => "nearly, 1 bit".to_owned(),
-        Likeness::Near => format!("nearly, {} bits", twin.distance),
+/// Describes how similar two images are.
+fn likeness(pair: &NearDuplicate) -> String {
+    match pair.likeness {
+        Similarity::SameBytes => "identical file".to_owned(),
+        Similarity::SamePixels => "identical pixels".to_owned(),
+        Similarity::Near => format!("near-duplicate (distance {})", pair.distance),
     }
 }
 
-/// A number of things.
+/// Formats a count with its noun.
 fn count(n: usize, one: &str, many: &str) -> String {
     format!("{n} {}", if n == 1 { one } else { many })
 }
@@ -302,12 +301,12 @@ mod tests {
     use super::without_sheet;
 
     #[test]
-    fn the_classes_with_the_most_images_get_sheets() {
+    fn classes_with_the_most_images_get_sheets() {
         let by_class: Vec<Vec<usize>> = (0..1000).map(|it| vec![0; it % 100]).collect();
         let without = without_sheet(&by_class, 30);
         assert_eq!(without.len(), 970);
-        let left: Vec<usize> = (0..1000).filter(|it| !without.contains(it)).collect();
-        assert_eq!(left.iter().map(|it| it % 100).min(), Some(97));
+        let with: Vec<usize> = (0..1000).filter(|it| !without.contains(it)).collect();
+        assert_eq!(with.iter().map(|it| it % 100).min(), Some(97));
         assert!(without_sheet(&by_class[..18], 30).is_empty());
     }
 }

@@ -11,13 +11,14 @@ use trainer::{
 
 use super::{
     check_settings, manifest,
-    train::{announce, whole_so_far},
+    train::{announce, with_resume_hint},
     use_threads,
 };
 use crate::{
     End,
     args::ExperimentArgs,
     pretrained, runs,
+    style::{HEADING, paint},
     tables::{interval, report},
     terminal::Terminal,
 };
@@ -39,7 +40,7 @@ pub(crate) fn kfold(
             let run = Run::open(&dir)?;
             if dir.join("checkpoints").is_dir() || run.is_finished() && !dir.join("fold-0").is_dir()
             {
-                bail!("{}: this is a single run: go on with `train --resume`", dir.display());
+                bail!("{}: this is a single run: resume it with `train --resume`", dir.display());
             }
             (runs::experiment_of(run.dir(), &[])?, Ok(run))
         }
@@ -53,7 +54,7 @@ pub(crate) fn kfold(
     let run = match run {
         Ok(it) => it,
         Err(name) => {
-            // Whatever is wrong shows before there is a folder.
+            // Errors are reported here, before the run has a folder.
             let device = &Device::Cpu;
             let plan = trainer::Plan::new(&experiment, &manifest, 0, device, &terminal)?;
             plan.model()?;
@@ -63,16 +64,19 @@ pub(crate) fn kfold(
     };
     terminal.heed_interrupts();
     let begin = |fold_idx: usize, n_folds: usize, plan: &trainer::Plan, run: &Run| {
-        terminal.say(&format!("\nfold {} of {n_folds}", fold_idx + 1));
+        terminal.status(&format!(
+            "\n{}",
+            paint(HEADING, format!("fold {} of {n_folds}", fold_idx + 1))
+        ));
         announce(plan, run, &terminal);
     };
     let ended = train_folds(&experiment, &manifest, &run, &Device::Cpu, &terminal, begin);
     terminal.clear();
     let dir = run.dir().display();
-    let is_kept = run.dir().join("fold-0").is_dir();
-    match ended.map_err(|err| whole_so_far(err, is_kept, &format!("kfold --resume {dir}")))? {
+    let is_saved = run.dir().join("fold-0").is_dir();
+    match ended.map_err(|err| with_resume_hint(err, is_saved, &format!("kfold --resume {dir}")))? {
         KfoldEnded::Stopped { fold_idx } => {
-            say!("stopped in fold {}; go on with `kfold --resume {dir}`", fold_idx + 1);
+            complain!("stopped in fold {}; resume with `kfold --resume {dir}`", fold_idx + 1);
             Ok(End::Stopped)
         }
         KfoldEnded::Finished(outcome) => {
@@ -83,13 +87,17 @@ pub(crate) fn kfold(
             for (idx, score) in outcome.folds.iter().enumerate() {
                 say!("fold {}: macro F1 {score:.4}", idx + 1);
             }
-            say!("mean {:.4}, deviation {:.4}", outcome.mean, outcome.deviation);
-            say!("joined: macro F1 {}", interval(outcome.joined.joint().macro_f1));
-            if let Some(scored) = &outcome.scored {
-                let all = interval(scored.joint().macro_f1);
-                let title = "\npeople never seen, by all folds together";
-                say!("{}", report(title, scored, &run.dir().join("scored")));
-                say!("all folds together, on people never seen: macro F1 {all}");
+            say!(
+                "macro F1 over folds: mean {:.4}, standard deviation {:.4}",
+                outcome.mean,
+                outcome.std
+            );
+            say!("out-of-fold, all folds: macro F1 {}", interval(outcome.joined.joint().macro_f1));
+            if let Some(test) = &outcome.test {
+                let all = interval(test.joint().macro_f1);
+                let title = "\ntest set, by the mean of all folds' probabilities";
+                say!("{}", report(title, test, &run.dir().join("test")));
+                say!("test set, all folds: macro F1 {all}");
             }
             say!("out-of-fold probabilities: {}", run.dir().join("oof.csv").display());
             Ok(End::Done)

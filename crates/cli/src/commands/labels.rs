@@ -4,10 +4,10 @@ use std::{collections::HashMap, fs, path::Path};
 
 use anyhow::{Context as _, bail};
 use augment::decode;
-use base::files::write_whole;
+use base::files::write_atomic;
 use data::{Example, Review, Reviewed};
-use infer::Graded;
-use metrics::{Doubt, DoubtScore, argmax, label_doubts};
+use infer::LabelledPredictions;
+use metrics::{LabelIssue, LabelScore, argmax, label_issues};
 
 use super::manifest;
 use crate::{
@@ -15,76 +15,76 @@ use crate::{
     drawing::{Cell, DOUBTED, GREY, INK, PROPOSED, Sheet, png, thumbnail},
     output::folder,
     runs,
+    style::headed,
     tables::columns,
     terminal::Terminal,
 };
 
-/// Labels that are shown in the terminal.
+/// Number of labels to print.
 const SHOWN: usize = 10;
 
 pub(crate) fn labels(
     named: &Path,
     output: &Path,
-    by: DoubtScore,
-    n_pictures: usize,
+    by: LabelScore,
+    n_images: usize,
 ) -> anyhow::Result<End> {
     let output = folder(output)?;
     let (csv_path, sheet_path) = (output.join("labels.csv"), output.join("sheet.png"));
     if csv_path.exists() {
-        bail!("{}: is there already, perhaps reviewed: name a new folder", csv_path.display());
+        bail!("{}: already exists, perhaps reviewed: choose a new folder", csv_path.display());
     }
     let terminal = Terminal::new();
-    let table = runs::graded_table(named, false)?;
-    let graded = Graded::open(&table.path, &table.task)?;
+    let table = runs::labelled_table(named, false)?;
+    let labelled = LabelledPredictions::open(&table.path, &table.task)?;
     let experiment = runs::experiment_of(&runs::find(named)?, &[])?;
     let manifest = manifest(&experiment, &terminal)?;
     let by_name: HashMap<&str, &Example> =
         manifest.examples.iter().map(|it| (it.name.as_str(), it)).collect();
-    if let Some(absent) = graded.pictures.iter().find(|it| !by_name.contains_key(it.as_str())) {
-        bail!("`{absent}` is no picture of the data any more: put the data of this run back");
+    if let Some(absent) = labelled.images.iter().find(|it| !by_name.contains_key(it.as_str())) {
+        bail!("`{absent}` is no longer in the data: restore the data of this run");
     }
 
-    let doubts = label_doubts(&graded.predictions, by);
-    let errors: Vec<&Doubt> = doubts.iter().filter(|it| it.is_error).collect();
-    let review = Review { rows: errors.iter().map(|it| row(it, &graded)).collect() };
-    let cell = |(idx, (doubt, row)): (usize, (&&Doubt, &Reviewed))| {
-        // Of a person the picture that speaks loudest against the label.
+    let doubts = label_issues(&labelled.predictions, by);
+    let errors: Vec<&LabelIssue> = doubts.iter().filter(|it| it.is_error).collect();
+    let review = Review { rows: errors.iter().map(|it| row(it, &labelled)).collect() };
+    let cell = |(idx, (doubt, row)): (usize, (&&LabelIssue, &Reviewed))| {
+        // Of a person, the image with the lowest probability of the given label.
         let of_given = |&at: &usize| {
             let scope = base::task::Scope::Factor(doubt.factor);
-            let p = &graded.predictions.probabilities[at];
-            -graded.predictions.task.marginal(p, scope)[doubt.given]
+            let p = &labelled.predictions.probabilities[at];
+            -labelled.predictions.task.marginal(p, scope)[doubt.given]
         };
-        let against: Vec<f64> = doubt.pictures.iter().map(of_given).collect();
-        let name = &graded.pictures[doubt.pictures[argmax(&against)]];
+        let against: Vec<f64> = doubt.images.iter().map(of_given).collect();
+        let name = &labelled.images[doubt.images[argmax(&against)]];
         let bytes = by_name[name.as_str()].content.bytes().ok();
-        let picture = bytes.and_then(|it| decode(&it, experiment.data.max_pixels).ok());
+        let image = bytes.and_then(|it| decode(&it, experiment.data.max_pixels).ok());
         Cell {
-            picture: picture.as_ref().map(thumbnail),
+            image: image.as_ref().map(thumbnail),
             lines: vec![
                 (format!("{}. {} {:.4}", idx + 1, row.factor, row.score), INK),
-                (format!("given {}", row.given), DOUBTED),
-                (format!("models say {}", row.suggested), PROPOSED),
+                (format!("label: {}", row.given), DOUBTED),
+                (format!("predicted: {}", row.suggested), PROPOSED),
                 (row.person.clone(), GREY),
                 (short(row).to_owned(), GREY),
             ],
         }
     };
-    let cells = errors.iter().zip(&review.rows).take(n_pictures).enumerate().map(cell);
+    let cells = errors.iter().zip(&review.rows).take(n_images).enumerate().map(cell);
     let cells: Vec<Cell> = cells.collect();
     let n_shown = cells.len();
-    let title = format!("{n_shown} of {} labels in doubt", errors.len());
+    let title = format!("{n_shown} of {} likely label errors", errors.len());
     let sheet = Sheet { title, cells, columns: Sheet::COLUMNS, together: 1 }.draw();
     fs::create_dir_all(output).with_context(|| output.display().to_string())?;
     for (path, bytes) in
         [(&sheet_path, png(&sheet).as_slice()), (&csv_path, review.to_csv().as_bytes())]
     {
-        write_whole(path, bytes).with_context(|| path.display().to_string())?;
+        write_atomic(path, bytes).with_context(|| path.display().to_string())?;
     }
 
-    explain(&graded, &doubts);
-    let mut rows = vec![
-        ["", "person", "picture", "factor", "given", "models say", "score"].map(str::to_owned),
-    ];
+    print_summary(&labelled, &doubts);
+    let mut rows =
+        vec![["", "person", "image", "factor", "label", "predicted", "score"].map(str::to_owned)];
     for (idx, it) in review.rows.iter().take(SHOWN).enumerate() {
         rows.push([
             format!("{}.", idx + 1),
@@ -97,56 +97,59 @@ pub(crate) fn labels(
         ]);
     }
     if !errors.is_empty() {
-        say!("\n{}", columns(&rows, &[true, false, false, false, false, false, true]));
+        say!("\n{}", headed(&columns(&rows, &[true, false, false, false, false, false, true])));
     }
-    say!("\nall of them, the likeliest errors first: {}", csv_path.display());
-    say!("the first {n_shown} as pictures: {}", sheet_path.display());
+    say!("\nall likely errors, most likely first: {}", csv_path.display());
+    say!("contact sheet of the first {n_shown}: {}", sheet_path.display());
     say!(
-        "\nNothing is changed. To decide, write into the column `decision` of labels.csv:\n  \
-         fix          the label becomes what `suggested` says (you may write another level there)\n  \
-         drop         its pictures are left out, of validation too\n  \
-         weight 0.5   its pictures count half in training; weight 0: not at all\n  \
-         keep         the label is right; so is one without a decision\n\
+        "\nNo label was changed. To review, fill the column `decision` of labels.csv:\n  \
+         fix          replace the label by the value of `suggested`, which may be edited\n  \
+         drop         exclude its images from training and validation\n  \
+         weight 0.5   sample weight of its images in training; weight 0 excludes them\n  \
+         keep         leave the label unchanged (the default)\n\
          Then train with --set data.reviewed='[\"{}\"]'",
         csv_path.display()
     );
     Ok(End::Done)
 }
 
-/// How many labels are in doubt, in plain words.
-fn explain(graded: &Graded, doubts: &[Doubt]) {
+/// Prints the number of likely label errors of each factor.
+fn print_summary(labelled: &LabelledPredictions, doubts: &[LabelIssue]) {
     say!(
-        "{} pictures of {} people, judged by models that were not trained on them.",
-        graded.pictures.len(),
-        graded.people.len()
+        "{} images of {} people, predicted by models that were not trained on them.",
+        labelled.images.len(),
+        labelled.people.len()
     );
-    say!("A label is in doubt where models are as sure of another one as they usually are of it.");
-    for (idx, factor) in graded.predictions.task.factors.iter().enumerate() {
-        let own: Vec<&Doubt> = doubts.iter().filter(|it| it.factor == idx).collect();
+    say!("Confident learning: a label is a likely error if another level reaches its threshold,");
+    say!("the mean predicted probability where that level is the label.");
+    for (idx, factor) in labelled.predictions.task.factors.iter().enumerate() {
+        let own: Vec<&LabelIssue> = doubts.iter().filter(|it| it.factor == idx).collect();
         let n_errors = own.iter().filter(|it| it.is_error).count();
         let n_people = own.iter().filter(|it| it.is_of_person).count();
         let whose = match (n_people, own.len() - n_people) {
-            (0, n) => format!("{n} pictures"),
-            (n, 0) => format!("{n} people, whose pictures speak together"),
-            (people, n) => format!("{people} people, and of {n} pictures of others"),
+            (0, n) => format!("{n} images"),
+            (n, 0) => format!("{n} people (predictions pooled per person)"),
+            (people, n) => {
+                format!("{people} people (predictions pooled), and of {n} images of others")
+            }
         };
-        say!("  {}: {n_errors} in doubt, of the labels of {whose}", factor.name);
+        say!("  {}: {n_errors} likely errors among the labels of {whose}", factor.name);
     }
 }
 
-/// A picture's name without its person's.
+/// Returns the name of an image without the prefix of its person.
 fn short(row: &Reviewed) -> &str {
-    row.picture.strip_prefix(&row.person).unwrap_or(&row.picture).trim_start_matches('/')
+    row.image.strip_prefix(&row.person).unwrap_or(&row.image).trim_start_matches('/')
 }
 
-fn row(it: &Doubt, graded: &Graded) -> Reviewed {
-    let factor = &graded.predictions.task.factors[it.factor];
+fn row(it: &LabelIssue, labelled: &LabelledPredictions) -> Reviewed {
+    let factor = &labelled.predictions.task.factors[it.factor];
     Reviewed {
         line: 0,
-        person: graded.people[it.person].clone(),
-        picture: match it.is_of_person {
+        person: labelled.people[it.person].clone(),
+        image: match it.is_of_person {
             true => "all".to_owned(),
-            false => graded.pictures[it.pictures[0]].clone(),
+            false => labelled.images[it.images[0]].clone(),
         },
         factor: factor.name.clone(),
         given: factor.levels[it.given].clone(),

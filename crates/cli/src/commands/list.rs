@@ -1,90 +1,128 @@
 //! `maskfit list`
 
 use anyhow::bail;
-use augment::{MixOpConfig, PictureOpConfig, StatisticsConfig, Step};
+use augment::{MixOpConfig, StatisticsConfig, Step, TransformConfig};
 use data::{SamplerConfig, SourceConfig, SplitConfig};
-use losses::LossConfig;
+use losses::{ClassWeightsConfig, LossConfig};
 use metrics::MetricConfig;
 use models::{BackboneConfig, HeadConfig, published};
 use serde::Serialize;
+use toml::Table;
 use track::TrackConfig;
 use trainer::{AverageConfig, ClipConfig, OptimConfig, ScheduleConfig, StageLrConfig};
 
-use crate::{End, tables::columns};
+use crate::{
+    End,
+    style::{HEADING, headed, paint},
+    tables::columns,
+};
 
-/// A registry as it is printed.
-struct Shelf {
-    name: &'static str,
-    /// Where in a config its members stand.
-    place: &'static str,
-    /// Each kind, its doc, and its settings.
-    members: Vec<(&'static str, &'static str, String)>,
+/// A registry: the components that one place of a config may name.
+pub(crate) struct Registry {
+    pub(crate) name: &'static str,
+    /// Path of its members in a config; several are separated by commas.
+    pub(crate) place: &'static str,
+    /// The Rust type of an entry of the config.
+    #[cfg(test)]
+    pub(crate) entry: &'static str,
+    /// The path of the Rust type of the registry.
+    #[cfg(test)]
+    pub(crate) registry: &'static str,
+    pub(crate) members: Vec<Member>,
 }
 
-macro_rules! shelf {
-    ($name:literal, $place:literal, $registry:ty) => {
-        shelf!($name, $place, $registry as $registry)
+/// A member of a registry.
+pub(crate) struct Member {
+    pub(crate) kind: &'static str,
+    pub(crate) doc: String,
+    /// Its default settings, with its kind.
+    pub(crate) settings: Table,
+    /// The name of its Rust type, and more: as its `Debug` prints it.
+    #[cfg(test)]
+    pub(crate) debug: String,
+}
+
+macro_rules! registry {
+    ($name:literal, $place:literal, $registry:ident) => {
+        registry!($name, $place, $registry as $registry)
     };
-    // An entry that is a member and something beside it.
-    ($name:literal, $place:literal, $registry:ty as $entry:ty) => {
-        Shelf {
+    // A config entry that wraps a member.
+    ($name:literal, $place:literal, $registry:ident as $entry:ident) => {
+        Registry {
             name: $name,
             place: $place,
+            #[cfg(test)]
+            entry: stringify!($entry),
+            #[cfg(test)]
+            registry: std::any::type_name::<$registry>(),
             members: <$registry>::KINDS
                 .iter()
                 .zip(<$registry>::zoo())
-                .map(|(&(kind, doc), (_, member))| (kind, doc, settings(&<$entry>::from(member))))
+                .map(|(&(kind, doc), (_, member))| Member {
+                    kind,
+                    doc: doc.lines().map(str::trim).collect::<Vec<_>>().join(" "),
+                    #[cfg(test)]
+                    debug: format!("{member:?}"),
+                    settings: settings(&<$entry>::from(member)),
+                })
                 .collect(),
         }
     };
 }
 
+/// Returns all registries.
+pub(crate) fn registries() -> Vec<Registry> {
+    vec![
+        registry!("sources", "data.source", SourceConfig),
+        registry!("splits", "data.split", SplitConfig),
+        registry!("samplers", "data.sampler", SamplerConfig),
+        registry!("transforms", "augment.train, augment.eval", TransformConfig as Step),
+        registry!("mixes", "augment.mix", MixOpConfig),
+        registry!("statistics", "augment.statistics", StatisticsConfig),
+        registry!("models", "model.backbone", BackboneConfig),
+        registry!("heads", "head", HeadConfig),
+        registry!("losses", "loss", LossConfig),
+        registry!("class-weights", "loss.weights", ClassWeightsConfig),
+        registry!("optimizers", "optim", OptimConfig),
+        registry!("stage-rates", "groups.stage_lr", StageLrConfig),
+        registry!("schedules", "schedule", ScheduleConfig),
+        registry!("averages", "average", AverageConfig),
+        registry!("clips", "train.clip", ClipConfig),
+        registry!("metrics", "eval.best_by", MetricConfig),
+        registry!("trackers", "track", TrackConfig),
+    ]
+}
+
 pub(crate) fn list(registry: Option<&str>) -> anyhow::Result<End> {
-    let shelves = [
-        shelf!("sources", "data.source", SourceConfig),
-        shelf!("splits", "data.split", SplitConfig),
-        shelf!("samplers", "data.sampler", SamplerConfig),
-        shelf!("pictures", "augment.train, augment.eval", PictureOpConfig as Step),
-        shelf!("mixes", "augment.mix", MixOpConfig),
-        shelf!("statistics", "augment.statistics", StatisticsConfig),
-        shelf!("models", "model.backbone", BackboneConfig),
-        shelf!("heads", "head", HeadConfig),
-        shelf!("losses", "loss", LossConfig),
-        shelf!("optimizers", "optim", OptimConfig),
-        shelf!("stage-rates", "groups.stage_lr", StageLrConfig),
-        shelf!("schedules", "schedule", ScheduleConfig),
-        shelf!("averages", "average", AverageConfig),
-        shelf!("clips", "train.clip", ClipConfig),
-        shelf!("metrics", "eval.best_by", MetricConfig),
-        shelf!("trackers", "track", TrackConfig),
-    ];
-    let names: Vec<&str> = shelves.iter().map(|it| it.name).collect();
-    if let Some(asked) = registry.filter(|it| !names.contains(it)) {
-        bail!("there is no list of `{asked}`, there are: {}", names.join(", "));
+    let registries = registries();
+    let names: Vec<&str> = registries.iter().map(|it| it.name).collect();
+    if let Some(unknown) = registry.filter(|it| !names.contains(it)) {
+        bail!("there is no registry `{unknown}`: choose one of {}", names.join(", "));
     }
-    let shown = shelves.iter().filter(|it| registry.is_none_or(|name| name == it.name));
-    for (idx, shelf) in shown.enumerate() {
+    let shown = registries.iter().filter(|it| registry.is_none_or(|name| name == it.name));
+    for (idx, it) in shown.enumerate() {
         if idx > 0 {
             say!("");
         }
-        say!("{} ({})", shelf.name, shelf.place);
-        for (kind, doc, settings) in &shelf.members {
-            let doc: Vec<&str> = doc.lines().map(str::trim).collect();
-            say!("  {kind}\n      {}", doc.join(" "));
-            if !settings.is_empty() {
-                say!("      {settings}");
+        say!("{} ({})", paint(HEADING, it.name), it.place);
+        for Member { kind, doc, settings, .. } in &it.members {
+            say!("  {kind}\n      {doc}");
+            let fields = settings.iter().filter(|(key, _)| *key != "kind");
+            let fields: Vec<String> = fields.map(|(key, it)| format!("{key} = {it}")).collect();
+            if !fields.is_empty() {
+                say!("      {}", fields.join(", "));
             }
         }
     }
     match registry {
         Some("models") => say!("\n{}", networks()?),
-        None => say!("\nPublished networks and what their weights want: `list models`."),
+        None => say!("\nFor published networks and the input of their weights, see `list models`."),
         Some(_) => {}
     }
     Ok(End::Done)
 }
 
-/// The published networks as a table.
+/// Formats the published networks as a table.
 fn networks() -> anyhow::Result<String> {
     let mut rows = vec![
         [
@@ -93,8 +131,8 @@ fn networks() -> anyhow::Result<String> {
             "multiply-adds",
             "size",
             "crop",
-            "resized",
-            "colours",
+            "interpolation",
+            "mean/std",
             "weights",
         ]
         .map(str::to_owned),
@@ -109,21 +147,19 @@ fn networks() -> anyhow::Result<String> {
             it.input.crop.to_string(),
             it.input.interpolation.name().to_owned(),
             it.input.colours(),
-            if it.is_trained() { it.tag.to_owned() } else { "none by this name".to_owned() },
+            if it.is_trainable() { it.tag.to_owned() } else { "none".to_owned() },
         ]);
     }
-    let parameters = "Parameters with 1000 classes; multiply-adds for a picture of that size; the shorter \
-                      side is resized\nto size / crop. `pretrained = \"hf:timm/NAME.WEIGHTS\"` fetches \
-                      the weights.";
+    let notes = "Parameters are for 1000 classes, multiply-adds for one image of the given size; the shorter \
+                 side is resized\nto size / crop. Download the weights with \
+                 `pretrained = \"hf:timm/NAME.WEIGHTS\"`.";
     Ok(format!(
-        "{}\n{parameters}",
-        columns(&rows, &[false, true, true, true, true, false, false, false])
+        "{}\n{notes}",
+        headed(&columns(&rows, &[false, true, true, true, true, false, false, false]))
     ))
 }
 
-/// The settings of a member at their defaults, on one line.
-fn settings(member: &impl Serialize) -> String {
-    let table = toml::Table::try_from(member).expect("a config is TOML");
-    let fields = table.iter().filter(|(key, _)| *key != "kind");
-    fields.map(|(key, value)| format!("{key} = {value}")).collect::<Vec<_>>().join(", ")
+/// Returns the settings of a member.
+fn settings(member: &impl Serialize) -> Table {
+    Table::try_from(member).expect("a config serialises to TOML")
 }

@@ -23,7 +23,7 @@ pub(crate) fn lr_find(
     output: &Path,
 ) -> anyhow::Result<End> {
     if range.from >= range.to {
-        bail!("--to: the last rate is above the first, {:e}, not {:e}", range.from, range.to);
+        bail!("--to: the last rate must be above the first, {:e}, not {:e}", range.from, range.to);
     }
     let output = Output::at(output)?;
     let terminal = Terminal::new();
@@ -48,7 +48,10 @@ pub(crate) fn lr_find(
     let curve = curve?.trimmed(range.n_steps);
     let suggestions = curve.suggestions();
     if suggestions.is_empty() {
-        bail!("the loss says nothing after {} steps: begin lower (`--from`)", curve.rates.len());
+        bail!(
+            "the losses of {} steps give no suggestion: start lower (`--from`)",
+            curve.rates.len()
+        );
     }
     let curves = curves(&curve, &suggestions);
     say!("{}\n", curves.sketch());
@@ -57,16 +60,16 @@ pub(crate) fn lr_find(
     }
     output.write(&png(&curves.draw()))?;
     say!("for example: --set optim.lr={}", number(suggestions[0].rate));
-    say!("the picture: {output}");
+    say!("plot: {output}");
     Ok(End::Done)
 }
 
-/// The loss over the rate, with what is suggested.
+/// Returns the plot of the loss over the learning rate, with the suggestions marked.
 fn curves(curve: &Curve, suggestions: &[Suggestion]) -> Curves {
     let points = |losses: &[f64]| -> Vec<[f64; 2]> {
         curve.rates.iter().zip(losses).map(|(&rate, &loss)| [rate, loss]).collect()
     };
-    // A tenth of the lowest loss's rate may lie before the curve, which then begins there.
+    // A tenth of the rate of the lowest loss may lie before the curve, whose first point is marked then.
     let at = |rate: f64| {
         let idx = curve.rates.partition_point(|&it| it < rate).min(curve.rates.len() - 1);
         [rate, curve.losses[idx]]
@@ -78,7 +81,7 @@ fn curves(curve: &Curve, suggestions: &[Suggestion]) -> Curves {
     let rates = curve.rates.iter().copied().chain(suggestions.iter().map(|it| it.rate));
     let ends = rates.fold((f64::INFINITY, 0.0), |(from, to), it| (it.min(from), it.max(to)));
     Curves {
-        title: "the loss while the learning rate rises".to_owned(),
+        title: "loss over learning rate".to_owned(),
         x: Axis { name: "learning rate".to_owned(), range: ends.0..ends.1, is_log: true },
         panels: vec![Panel {
             name: "loss".to_owned(),

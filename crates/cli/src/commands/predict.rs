@@ -5,32 +5,32 @@ use std::{collections::HashSet, mem, path::Path, sync::Arc};
 use anyhow::bail;
 use base::table::Table;
 use candle::Device;
-use data::{Content, Context, Findings, check_pictures, check_sizes, sizes_of};
+use data::{Content, Context, Findings, check_images, check_sizes, sizes_of};
 use infer::{
     Bundle, Member, Predictor, Serving, list_images, probabilities_header, probabilities_row,
     read_info, submission_csv,
 };
 use metrics::argmax;
-use trainer::Watch as _;
+use trainer::Callback as _;
 
 use super::use_threads;
 use crate::{End, args::ModelArgs, output::Output, runs, terminal::Terminal};
 
-/// A submission has a row for each image that is asked for, or is not written.
+/// Writes a submission with a row per image of `info.csv`, or nothing.
 pub(crate) fn submit(models: &ModelArgs, root: &Path, output: &Path) -> anyhow::Result<End> {
     let output = Output::at(output)?;
-    let asked = read_info(root)?;
-    asked.notes.iter().for_each(|it| complain!("note: {it}"));
+    let info = read_info(root)?;
+    info.notes.iter().for_each(|it| status!("note: {it}"));
     let terminal = Terminal::new();
     let bundle = open(models)?;
-    let unfit = unfit(&bundle, root, &asked.images, &terminal);
+    let unfit = unfit(&bundle, root, &info.images, &terminal);
     if !unfit.0.is_empty() {
         bail!(
-            "{}: {unfit}\na submission has a row for each image: nothing is written",
+            "{}: {unfit}\na submission needs a row for each image: nothing is written",
             root.display()
         );
     }
-    let (images, mut classes) = (Arc::from(asked.images), Vec::new());
+    let (images, mut classes) = (Arc::from(info.images), Vec::new());
     let predicted = predict_each(models, bundle, &images, &terminal, &mut |_, probabilities| {
         classes.push(argmax(probabilities));
         Ok(())
@@ -44,14 +44,14 @@ pub(crate) fn submit(models: &ModelArgs, root: &Path, output: &Path) -> anyhow::
     Ok(End::Done)
 }
 
-/// Predicts what can be predicted, and names the rest; fails at the end where there is a rest.
+/// Predicts all images that can be predicted; fails at the end, naming the others, if there are any.
 pub(crate) fn predict(models: &ModelArgs, root: &Path, output: &Path) -> anyhow::Result<End> {
     let output = Output::at(output)?;
-    // First: listing starts the threads, whose number is set here.
+    // First, because this sets the number of threads, and listing starts them.
     let bundle = open(models)?;
     let mut folder = list_images(root)?;
-    folder.notes.iter().for_each(|it| complain!("note: {it}"));
-    if let Some(text) = folder.passed_over_text() {
+    folder.notes.iter().for_each(|it| status!("note: {it}"));
+    if let Some(text) = folder.skipped_text() {
         complain!("{text}");
     }
     let terminal = Terminal::new();
@@ -61,7 +61,7 @@ pub(crate) fn predict(models: &ModelArgs, root: &Path, output: &Path) -> anyhow:
     unfit.0.append(&mut folder.unreadable.0);
     unfit.0.sort();
     if folder.images.is_empty() {
-        bail!("{}: {unfit}\nno image is left to predict: nothing is written", root.display());
+        bail!("{}: {unfit}\nno image can be predicted: nothing is written", root.display());
     }
     let images = Arc::from(mem::take(&mut folder.images));
     let header = probabilities_header(&bundle.task);
@@ -79,7 +79,11 @@ pub(crate) fn predict(models: &ModelArgs, root: &Path, output: &Path) -> anyhow:
     written?;
     say!("{}: {output}", rows(images.len()));
     if !unfit.0.is_empty() {
-        bail!("{}: {unfit}\nthese have no row; {} written", root.display(), rows(images.len()));
+        bail!(
+            "{}: {unfit}\nthese images have no row; {} written",
+            root.display(),
+            rows(images.len())
+        );
     }
     Ok(End::Done)
 }
@@ -93,7 +97,7 @@ fn rows(n: usize) -> String {
     if n == 1 { "1 row".to_owned() } else { format!("{n} rows") }
 }
 
-/// The images that a bundle cannot predict, and why.
+/// Returns the images that a bundle cannot predict, with the reasons.
 fn unfit(
     bundle: &Bundle,
     root: &Path,
@@ -102,7 +106,7 @@ fn unfit(
 ) -> Findings {
     let max_pixels = bundle.members.iter().map(|it| it.pipeline.max_pixels).min();
     let cache = runs::cache_dir();
-    let problems = check_pictures(
+    let problems = check_images(
         root,
         images,
         &Context {
@@ -116,7 +120,7 @@ fn unfit(
     for (name, problem) in problems {
         findings.add(name, problem, "replace the file");
     }
-    // Of a damaged image the size says nothing.
+    // The size of a damaged image is meaningless.
     let damaged: HashSet<String> = findings.0.iter().map(|it| it.place.clone()).collect();
     let whole: Vec<_> = images.iter().filter(|it| !damaged.contains(&it.0)).collect();
     let contents: Vec<&Content> = whole.iter().map(|it| &it.1).collect();
@@ -133,7 +137,7 @@ fn unfit(
     findings
 }
 
-/// Predicts images in order, each handed on with its name.
+/// Predicts images in order, and passes each name and prediction to `each`.
 fn predict_each(
     models: &ModelArgs,
     bundle: Bundle,
@@ -142,12 +146,16 @@ fn predict_each(
     each: &mut dyn FnMut(&str, &[f64]) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     let predictor = Predictor::new(bundle, &Device::Cpu);
-    let serving =
-        Serving { batch_size: models.batch, n_loaders: models.loaders, n_ahead: 4, memory: None };
+    let serving = Serving {
+        batch_size: models.batch,
+        num_workers: models.loaders,
+        prefetch: 4,
+        memory: None,
+    };
     terminal.heed_interrupts();
     let mut n_done = 0;
     let predicted = predictor.predict_each(images, serving, &mut |it| {
-        if terminal.asks_to_stop() {
+        if terminal.should_stop() {
             bail!("stopped");
         }
         each(&images[n_done].0, &it.probabilities)?;
@@ -159,10 +167,10 @@ fn predict_each(
     predicted
 }
 
-/// How a command ends that Ctrl-C has stopped.
+/// Returns how to end if Ctrl-C has stopped the command.
 fn stopped(result: &anyhow::Result<()>, terminal: &Terminal) -> Option<End> {
-    (result.is_err() && terminal.asks_to_stop()).then(|| {
-        complain!("stopped: no file is written");
+    (result.is_err() && terminal.should_stop()).then(|| {
+        complain!("stopped: no file was written");
         End::Stopped
     })
 }

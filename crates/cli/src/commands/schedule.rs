@@ -1,10 +1,10 @@
-//! `maskfit schedule`: the learning rate over a run, before there is one.
+//! `maskfit schedule`: plots the learning-rate schedule of an experiment, without training.
 
 use std::path::Path;
 
 use base::Epochs;
 use data::Context;
-use trainer::{Experiment, ParamGroups, Rates, ScheduleConfig, Watch as _, epochs_of};
+use trainer::{Callback as _, Experiment, ParamGroups, Rates, ScheduleConfig, epochs_of};
 
 use super::{check_settings, use_threads};
 use crate::{
@@ -16,7 +16,7 @@ use crate::{
     terminal::Terminal,
 };
 
-/// Points of a curve, at most: more than letters, and fewer than pixels.
+/// Maximum number of points of a curve: more than characters, and fewer than pixels.
 const POINTS: usize = 500;
 
 pub(crate) fn schedule(args: &ExperimentArgs, output: &Path) -> anyhow::Result<End> {
@@ -28,7 +28,7 @@ pub(crate) fn schedule(args: &ExperimentArgs, output: &Path) -> anyhow::Result<E
     let manifest = experiment.listing(&Context {
         cache: None,
         max_pixels: experiment.data.max_pixels,
-        progress: &|done, total| terminal.progress("listing pictures", done, total),
+        progress: &|done, total| terminal.progress("listing images", done, total),
     });
     terminal.clear();
     let epochs = epochs_of(&experiment, &manifest?, experiment.data.fold)?;
@@ -39,12 +39,12 @@ pub(crate) fn schedule(args: &ExperimentArgs, output: &Path) -> anyhow::Result<E
         say!("{it}");
     }
     output.write(&png(&curves.draw()))?;
-    say!("the picture: {output}");
+    say!("plot: {output}");
     Ok(End::Done)
 }
 
-/// The learning rate of the head, that of the first stage where it is another, and momentum if the
-/// schedule has a say.
+/// Returns the learning rate of the head, that of the first stage if it differs, and the momentum if the
+/// schedule sets it.
 fn curves(experiment: &Experiment, groups: &ParamGroups, epochs: &Epochs) -> Curves {
     let (kind, total) = (experiment.schedule.kind(), epochs.total());
     let every = total.div_ceil(POINTS);
@@ -68,8 +68,10 @@ fn curves(experiment: &Experiment, groups: &ParamGroups, epochs: &Epochs) -> Cur
         false => panels.push(panel("learning rate", true, &|_, it| ends(it)[1])),
         true => {
             panels.push(panel("learning rate of the head", true, &|_, it| ends(it)[1]));
-            let awake = experiment.awake(epochs);
-            panels.push(panel("of the first stage", true, &|step, it| match step < awake {
+            let unfreezes = experiment.unfreezes(epochs);
+            panels.push(panel("learning rate of the first stage", true, &|step, it| match step
+                < unfreezes
+            {
                 true => 0.0,
                 false => ends(it)[0],
             }));
@@ -79,14 +81,14 @@ fn curves(experiment: &Experiment, groups: &ParamGroups, epochs: &Epochs) -> Cur
         panels.push(panel("momentum", false, &|_, it| it.momentum.unwrap_or_default()));
     }
     let [first, last] = [0, epochs.n_begun() - 1].map(|it| epochs.n_steps(it));
-    let an_epoch = match first == last {
-        true => format!("{first} steps each"),
-        false => format!("{first} steps the first, {last} the last"),
+    let epoch_steps = match first == last {
+        true => format!("{first} steps per epoch"),
+        false => format!("{first} steps in the first, {last} in the last"),
     };
     Curves {
         title: format!("{kind} over {total} steps"),
         x: Axis {
-            name: format!("epochs, {an_epoch}"),
+            name: format!("epoch ({epoch_steps})"),
             range: 0.0..epochs.epoch(total),
             is_log: false,
         },
@@ -94,7 +96,7 @@ fn curves(experiment: &Experiment, groups: &ParamGroups, epochs: &Epochs) -> Cur
     }
 }
 
-/// What a curve does not say; rates are the head's.
+/// Returns notes on the curves; learning rates are those of the head.
 fn notes(experiment: &Experiment, groups: &ParamGroups, epochs: &Epochs) -> Vec<String> {
     let lr = experiment.optim.get().lr();
     let rate = |step: usize| lr * groups.ends(experiment.rates(epochs, step, &[]))[1];
@@ -110,20 +112,20 @@ fn notes(experiment: &Experiment, groups: &ParamGroups, epochs: &Epochs) -> Vec<
         ),
     };
     let mut notes =
-        vec![format!("from {}{peak}, to {} at the last", number(rate(0)), number(rate(last)))];
+        vec![format!("from {}{peak}, to {} at the last step", number(rate(0)), number(rate(last)))];
     if let ScheduleConfig::Plateau(it) = &experiment.schedule {
         notes.push(format!(
-            "as if every evaluation were better: after {} in a row that are not, the rest is times {}, \
-             which cannot be known ahead",
+            "assumes that every evaluation improves: after {} in a row that do not, the rate is multiplied \
+             by {}, which is not known in advance",
             it.patience + 1,
             it.factor
         ));
     }
-    if experiment.schedule.get().rest().is_some() {
-        let awake = experiment.awake(epochs);
+    if experiment.schedule.get().frozen().is_some() {
+        let unfreezes = experiment.unfreezes(epochs);
         notes.push(format!(
-            "until step {awake} (epoch {}) the head learns alone",
-            number(epochs.epoch(awake))
+            "until step {unfreezes} (epoch {}) the backbone is frozen, only the head is trained",
+            number(epochs.epoch(unfreezes))
         ));
     }
     notes

@@ -12,6 +12,7 @@ use crate::{
     args::ExperimentArgs,
     pretrained, runs,
     shares::shares,
+    style::{BEST, paint},
     tables::{interval, report},
     terminal::Terminal,
 };
@@ -32,12 +33,15 @@ pub(crate) fn train(
         Some(named) => {
             let dir = runs::find(named)?;
             if dir.join("fold-0").is_dir() {
-                bail!("{}: this is a cross-validation: go on with `kfold --resume`", dir.display());
+                bail!(
+                    "{}: this is a cross-validation: resume it with `kfold --resume`",
+                    dir.display()
+                );
             }
             let run = Run::open(&dir)?;
             if run.is_finished() {
                 bail!(
-                    "{}: this run is finished: to train longer, begin a new one with a longer `train.total`",
+                    "{}: this run is finished: to train longer, start a new one with a longer `train.total`",
                     dir.display()
                 );
             }
@@ -59,7 +63,7 @@ pub(crate) fn train(
             it
         }
         None => {
-            // A run whose weights do not fit leaves no folder.
+            // Weights that do not fit fail here, before the run has a folder.
             plan.model()?;
             check_memory(&plan, &terminal)?;
             runs::begin(&experiment, &name)?
@@ -71,32 +75,33 @@ pub(crate) fn train(
     terminal.clear();
     let dir = run.dir().display();
     let ended = ended.map_err(|err| {
-        let is_kept = run.has_checkpoint();
-        whole_so_far(err, is_kept, &format!("train --resume {dir}"))
+        let is_saved = run.has_checkpoint();
+        with_resume_hint(err, is_saved, &format!("train --resume {dir}"))
     })?;
     match ended {
         Ended::Stopped { step } => {
             let total = plan.epochs.total();
-            say!("stopped after step {step} of {total}; go on with `train --resume {dir}`");
+            complain!("stopped after step {step} of {total}; resume with `train --resume {dir}`");
             Ok(End::Stopped)
         }
         Ended::Finished(outcome) => {
-            let (title, last, name) = match &outcome.scored {
-                Some(it) => ("\npeople never seen", it, "scored"),
-                None => ("\npeople held out", &outcome.valid, "valid"),
+            let (title, report_of, name) = match &outcome.test {
+                Some(it) => ("\ntest set", it, "test"),
+                None => ("\nvalidation set", &outcome.valid, "valid"),
             };
-            say!("{}", report(title, last, &run.dir().join(name)));
+            say!("{}", report(title, report_of, &run.dir().join(name)));
             let epoch = plan.clock(outcome.best_step).epoch;
             say!(
-                "best of epoch {epoch:.2} by {}, on people held out:",
+                "{}, selected by {} on the validation set:",
+                paint(BEST, format!("best model: epoch {epoch:.2}")),
                 plan.experiment.eval.best_by.kind()
             );
             say!("  macro F1 {}", interval(outcome.valid.joint().macro_f1));
-            match &outcome.scored {
+            match &outcome.test {
                 Some(it) => {
-                    say!("on people never seen:\n  macro F1 {}", interval(it.joint().macro_f1));
+                    say!("test set:\n  macro F1 {}", interval(it.joint().macro_f1));
                 }
-                None => say!("  (chosen on the same people, so a little too good)"),
+                None => say!("  (optimistically biased: selected on this set)"),
             }
             say!("bundle: {}", run.best().display());
             Ok(End::Done)
@@ -104,19 +109,19 @@ pub(crate) fn train(
     }
 }
 
-/// An error of a run that can be gone on with, and how.
+/// Adds to the error of a run how to resume it.
 ///
-/// - `is_kept`: whether there is something to go on from.
-pub(super) fn whole_so_far(err: FitError, is_kept: bool, command: &str) -> anyhow::Error {
+/// - `is_saved`: whether there is a state to resume from.
+pub(super) fn with_resume_hint(err: FitError, is_saved: bool, command: &str) -> anyhow::Error {
     let is_damaged = matches!(err, FitError::Run(RunError::Damaged { .. }));
-    match is_kept {
+    match is_saved {
         _ if err.is_refusal() || is_damaged => err.into(),
-        true => anyhow::anyhow!("{err}\nwhat was kept before is whole: go on with `{command}`"),
-        false => anyhow::anyhow!("{err}\nnothing was kept yet: `{command}` begins anew"),
+        true => anyhow::anyhow!("{err}\nwhat was saved before is intact: resume with `{command}`"),
+        false => anyhow::anyhow!("{err}\nnothing was saved yet: `{command}` starts over"),
     }
 }
 
-/// Says what is about to happen.
+/// Prints the folder, the data and the plan of a run before it starts.
 pub(super) fn announce(plan: &Plan, run: &Run, terminal: &Terminal) {
     let people = |side: &[usize]| {
         let mut people: Vec<usize> = side.iter().map(|&it| plan.persons[it]).collect();
@@ -126,27 +131,27 @@ pub(super) fn announce(plan: &Plan, run: &Run, terminal: &Terminal) {
     };
     let [h, w] = plan.train_pipeline.size().unwrap_or_default();
     let side = |name: &str, side: &[usize]| {
-        format!("{name} {} pictures of {} people", side.len(), people(side))
+        format!("{name} {} images of {} people", side.len(), people(side))
     };
     let mut sides =
-        vec![side("train on", &plan.sides.train), side("validate on", &plan.sides.valid)];
-    if !plan.scored.is_empty() {
-        sides.push(side("score on", &plan.scored));
+        vec![side("training set", &plan.sides.train), side("validation set", &plan.sides.valid)];
+    if !plan.test.is_empty() {
+        sides.push(side("test set", &plan.test));
     }
     let [first, last] = [0, plan.epochs.n_begun() - 1].map(|it| plan.epochs.n_steps(it));
-    let an_epoch = match first == last {
-        true => format!("{first} an epoch"),
+    let per_epoch = match first == last {
+        true => format!("{first} per epoch"),
         false => format!("{first} in the first epoch, {last} in the last"),
     };
-    terminal.say(&format!("run:   {}", run.dir().display()));
-    terminal.say(&format!("data:  {}", sides.join(", ")));
-    terminal.say(&format!(
-        "plan:  {} steps of {} pictures of {h}x{w}, {an_epoch}",
+    terminal.status(&format!("run:   {}", run.dir().display()));
+    terminal.status(&format!("data:  {}", sides.join(", ")));
+    terminal.status(&format!(
+        "plan:  {} steps of {} images of {h}x{w}, {per_epoch}",
         plan.epochs.total(),
         plan.experiment.train.batch_size
     ));
     if let Some(shares) = shares(plan) {
-        terminal.say(&shares);
+        terminal.status(&shares);
     }
     terminal.new_table();
 }

@@ -13,10 +13,10 @@ use crate::{
     terminal::Terminal,
 };
 
-/// Tensors shown at the beginning and at the end, where not all are.
+/// Number of tensors to print at the beginning and at the end, unless all are printed.
 const SHOWN: usize = 4;
 
-/// A file that has fewer of a network's tensors than this share is not like it at all.
+/// A file with a smaller share of a network's tensors than this does not resemble it.
 const LIKENESS: f64 = 0.25;
 
 pub(crate) fn weights(command: &WeightsCommand) -> anyhow::Result<End> {
@@ -25,9 +25,9 @@ pub(crate) fn weights(command: &WeightsCommand) -> anyhow::Result<End> {
     }
 }
 
-fn inspect(asked: &str, all: bool) -> anyhow::Result<End> {
+fn inspect(requested: &str, all: bool) -> anyhow::Result<End> {
     let terminal = Terminal::new();
-    let found = pretrained::find(asked, &terminal);
+    let found = pretrained::find(requested, &terminal);
     terminal.clear();
     let found = found?;
     let file = WeightsFile::read(&found.path)?;
@@ -54,17 +54,17 @@ fn inspect(asked: &str, all: bool) -> anyhow::Result<End> {
     }
     match n_others {
         0 => say!("  tensors     {n_weights}"),
-        _ => say!("  tensors     {n_weights}, and {n_others} of whole numbers, which are counters"),
+        _ => say!("  tensors     {n_weights}, and {n_others} of integers (counters)"),
     }
     if !file.place.is_empty() {
         say!("  within      `{}`", file.place);
     }
     if !file.beside.is_empty() {
-        say!("  beside      {}, which is not read", file.beside.join(", "));
+        say!("  ignored     {}", file.beside.join(", "));
     }
     let row = |(name, it): &(String, candle::Tensor)| {
         let dims = it.dims().iter().map(ToString::to_string).collect::<Vec<_>>().join(" x ");
-        let dims = if dims.is_empty() { "one number".to_owned() } else { dims };
+        let dims = if dims.is_empty() { "scalar".to_owned() } else { dims };
         [format!("    {name}"), it.dtype().as_str().to_owned(), dims]
     };
     let (n, mut rows) = (file.tensors.len(), Vec::new());
@@ -73,28 +73,28 @@ fn inspect(asked: &str, all: bool) -> anyhow::Result<End> {
         if !is_cut || idx < SHOWN || idx >= n - SHOWN {
             rows.push(row(tensor));
         } else if idx == SHOWN {
-            let rest = format!("    ... {} more: --all shows them", n - 2 * SHOWN);
+            let rest = format!("    ... {} more: --all prints them", n - 2 * SHOWN);
             rows.push([rest, String::new(), String::new()]);
         }
     }
     say!("{}\n", columns(&rows, &[false; 3]));
     for line in
-        verdict(&file, asked, &found.path).with_context(|| found.path.display().to_string())?
+        verdict(&file, requested, &found.path).with_context(|| found.path.display().to_string())?
     {
         say!("{line}");
     }
     Ok(End::Done)
 }
 
-/// Which published networks a file fits.
-fn verdict(file: &WeightsFile, asked: &str, path: &Path) -> anyhow::Result<Vec<String>> {
+/// Describes which published networks a file fits.
+fn verdict(file: &WeightsFile, requested: &str, path: &Path) -> anyhow::Result<Vec<String>> {
     let mut fits = file.closest()?;
     let best = fits.remove(0);
     let names = |it: &Fit| it.names.join(" and ");
     let n_differ = best.differences.len();
     if n_differ as f64 > (1.0 - LIKENESS) * best.n_tensors as f64 {
         return Ok(vec![
-            "fits no published network, nor is it like any: see `list models`".to_owned(),
+            "fits no published network, and resembles none: see `list models`".to_owned(),
         ]);
     }
     let mut lines = Vec::new();
@@ -106,10 +106,10 @@ fn verdict(file: &WeightsFile, asked: &str, path: &Path) -> anyhow::Result<Vec<S
         let n = file.weights().count();
         let left_over = match best.left_over.as_slice() {
             [] => format!("all {n} tensors used"),
-            some => format!("{} of {n} tensors left over:{}", some.len(), first_few(some)),
+            some => format!("{} of {n} tensors unused:{}", some.len(), first_few(some)),
         };
         lines.push(format!("fits {} ({}): {classes}; {left_over}", names(&best), names_of(&best)));
-        lines.extend(convention(file, best.names[0], asked, path)?);
+        lines.extend(convention(file, best.names[0], requested, path)?);
     } else {
         lines.push(format!(
             "fits no published network; the closest is {} ({}): {n_differ} of its {} tensors differ:{}",
@@ -120,32 +120,35 @@ fn verdict(file: &WeightsFile, asked: &str, path: &Path) -> anyhow::Result<Vec<S
         ));
         if !best.left_over.is_empty() {
             let n = best.left_over.len();
-            lines.push(format!("{n} of the file's are left over:{}", first_few(&best.left_over)));
+            lines.push(format!(
+                "{n} of the file's tensors are unused:{}",
+                first_few(&best.left_over)
+            ));
         }
     }
     Ok(lines)
 }
 
-/// How its network pads and norms, and what images it wants, and what nothing tells.
+/// Describes the padding, the norms and the preprocessing of the weights, and what remains unknown.
 fn convention(
     file: &WeightsFile,
     network: &str,
-    asked: &str,
+    requested: &str,
     path: &Path,
 ) -> anyhow::Result<Vec<String>> {
     let Some(mut network) = published().into_iter().find(|it| it.name == network) else {
         return Ok(Vec::new());
     };
     if let BackboneConfig::EfficientNet(it) = &mut network.backbone {
-        // What the file tells.
+        // These are determined by the file.
         (it.padding, it.norm_eps) = (None, None);
     }
     let given = Given { backbone: &network.backbone, colours: Colours::LeftOut };
-    let called = [asked, &path.to_string_lossy()];
+    let called = [requested, &path.to_string_lossy()];
     let Some(it) = Convention::of(file, given, &called, &sha256(path)?)? else {
         return Ok(Vec::new());
     };
-    let mut lines = vec![format!("by {} these are {}:", it.told, it.name())];
+    let mut lines = vec![format!("by {} the weights are {}:", it.told, it.name())];
     if !it.network().is_empty() {
         lines.push(format!("  network     {}", it.network()));
     }
@@ -154,7 +157,7 @@ fn convention(
     Ok(lines)
 }
 
-/// Whose names a file uses, and behind which path.
+/// Describes which library's tensor names a file uses, and their common prefix.
 fn names_of(fit: &Fit) -> String {
     match fit.prefix.as_str() {
         "" => format!("{}'s names", fit.library),

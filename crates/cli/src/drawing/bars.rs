@@ -1,4 +1,4 @@
-//! Lying bars, in groups, each with its name and what it counts.
+//! Horizontal bar charts, in groups, with a name and a label per bar.
 
 use image::RgbImage;
 use plotters::{
@@ -8,13 +8,13 @@ use plotters::{
 
 use super::{COLOURS, FAINT, GREY, INK, TEXT, TITLE, draw, style, width, write};
 
-/// Groups of bars under each other.
+/// A chart of bar groups, stacked vertically.
 pub(crate) struct Bars {
     pub(crate) title: String,
     pub(crate) groups: Vec<BarGroup>,
 }
 
-/// Bars on one scale.
+/// Bars with a common scale.
 pub(crate) struct BarGroup {
     pub(crate) name: String,
     pub(crate) bars: Vec<Bar>,
@@ -24,7 +24,7 @@ pub(crate) struct BarGroup {
 pub(crate) struct Bar {
     pub(crate) name: String,
     pub(crate) value: usize,
-    /// Stands at its end.
+    /// Text to the right of the bar.
     pub(crate) label: String,
 }
 
@@ -32,7 +32,7 @@ const MARGIN: i32 = 24;
 const HEAD: i32 = 64;
 const GROUP: i32 = 44;
 const ROW: i32 = 28;
-/// The longest bar.
+/// Length of the longest bar, in pixels.
 const LONGEST: i32 = 560;
 
 impl Bars {

@@ -1,4 +1,4 @@
-//! Curves over one axis, in panels under each other: as a picture, and in letters for the terminal.
+//! Line charts over a common x axis, in panels stacked vertically: as an image, and as text for the terminal.
 
 use std::ops::Range;
 
@@ -10,7 +10,7 @@ use plotters::{
 
 use super::{COLOURS, FAINT, FONT, GREY, INK, TEXT, TITLE, draw, style, width, write};
 
-/// What is drawn.
+/// A line chart.
 pub(crate) struct Curves {
     pub(crate) title: String,
     pub(crate) x: Axis,
@@ -18,28 +18,28 @@ pub(crate) struct Curves {
     pub(crate) panels: Vec<Panel>,
 }
 
-/// What lies along the bottom.
+/// The x axis.
 pub(crate) struct Axis {
     pub(crate) name: String,
     pub(crate) range: Range<f64>,
-    /// Whether tenfold steps are equally far.
+    /// Whether the axis is logarithmic.
     pub(crate) is_log: bool,
 }
 
-/// A curve with an axis of its own.
+/// A curve with its own y axis.
 pub(crate) struct Panel {
     pub(crate) name: String,
-    /// From left to right.
+    /// Points (x, y) by increasing x.
     pub(crate) points: Vec<[f64; 2]>,
-    /// Lies behind the curve, in the picture only, and is cut off where that does not reach.
+    /// A curve behind the main one, in the image only; clipped to the y range of the main one.
     pub(crate) behind: Vec<[f64; 2]>,
-    /// Whether the axis begins at 0.
+    /// Whether the y axis begins at 0.
     pub(crate) from_zero: bool,
-    /// Points of the curve.
+    /// Marked points of the curve.
     pub(crate) marks: Vec<Mark>,
 }
 
-/// A point of a curve with its name.
+/// A labelled point of a curve.
 pub(crate) struct Mark {
     pub(crate) at: [f64; 2],
     pub(crate) label: String,
@@ -48,28 +48,28 @@ pub(crate) struct Mark {
 const WIDTH: u32 = 1120;
 const MARGIN: i32 = 24;
 const HEAD: i32 = 64;
-/// Of a panel; one alone is higher.
+/// Heights of a panel among several, and of a single panel.
 const HEIGHT: u32 = 280;
 const ALONE: u32 = 440;
-/// How high over a panel its marks are named.
+/// Height of the row of mark labels above a panel.
 const ROW: i32 = 20;
-/// Of a mark.
+/// Radius of a mark.
 const RADIUS: i32 = 7;
 const CURVE: RGBColor = COLOURS[0];
 const MARKS: [RGBColor; 4] = [COLOURS[1], COLOURS[2], COLOURS[3], INK];
 
 impl Axis {
-    /// The number that lies where `x` does on an even axis.
+    /// Maps `x` to a position on a linear axis.
     pub(super) fn place(&self, x: f64) -> f64 {
         if self.is_log { x.log10() } else { x }
     }
 
-    /// From left to right, evenly.
+    /// Returns the range of positions.
     pub(super) fn places(&self) -> Range<f64> {
         self.place(self.range.start)..self.place(self.range.end)
     }
 
-    /// What stands at a place.
+    /// Returns the tick label at a position.
     pub(super) fn label(&self, place: f64) -> String {
         match self.is_log {
             true => format!("1e{}", place.round()),
@@ -79,7 +79,7 @@ impl Axis {
 }
 
 impl Panel {
-    /// From the lowest point to the highest.
+    /// Returns the y range of the points.
     pub(super) fn range(&self) -> Range<f64> {
         let ys = || self.points.iter().map(|it| it[1]).filter(|it| it.is_finite());
         let top = ys().fold(f64::NEG_INFINITY, f64::max);
@@ -91,16 +91,16 @@ impl Panel {
         }
     }
 
-    /// The same with some air.
-    fn airy_range(&self) -> Range<f64> {
+    /// Returns the y range with padding.
+    fn padded_range(&self) -> Range<f64> {
         let Range { start, end } = self.range();
-        let air = 0.06 * (end - start);
-        (if self.from_zero { start } else { start - air })..end + air
+        let padding = 0.06 * (end - start);
+        (if self.from_zero { start } else { start - padding })..end + padding
     }
 }
 
-/// The part of a line that lies between two heights.
-fn cut([a, b]: [[f64; 2]; 2], range: &Range<f64>) -> Option<[[f64; 2]; 2]> {
+/// Clips a line segment to a y range.
+fn clip([a, b]: [[f64; 2]; 2], range: &Range<f64>) -> Option<[[f64; 2]; 2]> {
     let inside = |from: [f64; 2], to: [f64; 2]| {
         let y = from[1].clamp(range.start, range.end);
         let share = if y == from[1] { 0.0 } else { (y - from[1]) / (to[1] - from[1]) };
@@ -110,7 +110,7 @@ fn cut([a, b]: [[f64; 2]; 2], range: &Range<f64>) -> Option<[[f64; 2]; 2]> {
     (!misses).then(|| [inside(a, b), inside(b, a)])
 }
 
-/// A number in few letters.
+/// Formats a number in few characters.
 pub(crate) fn number(x: f64) -> String {
     let text = match x.abs() {
         0.0 => return "0".to_owned(),
@@ -131,7 +131,7 @@ impl Curves {
             for (idx, (panel, part)) in self.panels.iter().zip(parts).enumerate() {
                 let is_last = idx + 1 == self.panels.len();
                 let font = |size: u32| (FONT, size).into_font().color(&INK);
-                let (places, range) = (self.x.places(), panel.airy_range());
+                let (places, range) = (self.x.places(), panel.padded_range());
                 let mut chart = ChartBuilder::on(&part)
                     .margin_top(if panel.marks.is_empty() { 0 } else { 2 * ROW })
                     .margin_left(MARGIN)
@@ -153,7 +153,7 @@ impl Curves {
                     PathElement::new(vec![a.into(), b.into()], FAINT.stroke_width(2))
                 };
                 let behind: Vec<[f64; 2]> = panel.behind.iter().map(placed).collect();
-                let pairs = behind.windows(2).filter_map(|it| cut([it[0], it[1]], &range));
+                let pairs = behind.windows(2).filter_map(|it| clip([it[0], it[1]], &range));
                 chart.draw_series(pairs.map(line))?;
                 let points: Vec<(f64, f64)> =
                     panel.points.iter().map(|it| placed(it).into()).collect();
@@ -179,21 +179,21 @@ impl Curves {
 
 #[cfg(test)]
 mod tests {
-    use super::{cut, number};
+    use super::{clip, number};
 
     #[test]
-    fn lines_are_cut_off_where_the_curve_does_not_reach() {
-        let cut = |a, b| cut([a, b], &(0.0..1.0));
-        assert_eq!(cut([0.0, 0.5], [1.0, 0.7]), Some([[0.0, 0.5], [1.0, 0.7]]));
-        assert_eq!(cut([0.0, 0.5], [1.0, 1.5]), Some([[0.0, 0.5], [0.5, 1.0]]));
-        assert_eq!(cut([0.0, -1.0], [3.0, 2.0]), Some([[1.0, 0.0], [2.0, 1.0]]));
-        assert_eq!(cut([0.0, 2.0], [1.0, 3.0]), None);
-        assert_eq!(cut([0.0, -2.0], [1.0, -3.0]), None);
+    fn segments_are_clipped_to_the_y_range() {
+        let clip = |a, b| clip([a, b], &(0.0..1.0));
+        assert_eq!(clip([0.0, 0.5], [1.0, 0.7]), Some([[0.0, 0.5], [1.0, 0.7]]));
+        assert_eq!(clip([0.0, 0.5], [1.0, 1.5]), Some([[0.0, 0.5], [0.5, 1.0]]));
+        assert_eq!(clip([0.0, -1.0], [3.0, 2.0]), Some([[1.0, 0.0], [2.0, 1.0]]));
+        assert_eq!(clip([0.0, 2.0], [1.0, 3.0]), None);
+        assert_eq!(clip([0.0, -2.0], [1.0, -3.0]), None);
     }
 
     #[test]
     fn numbers_are_short() {
-        let said = [0.0, 2e-3, 0.95, 3.0, 12.3456, 1e-12, 23_456.0].map(number);
-        assert_eq!(said, ["0", "2.0e-3", "0.95", "3", "12.346", "1.0e-12", "2.3e4"]);
+        let texts = [0.0, 2e-3, 0.95, 3.0, 12.3456, 1e-12, 23_456.0].map(number);
+        assert_eq!(texts, ["0", "2.0e-3", "0.95", "3", "12.346", "1.0e-12", "2.3e4"]);
     }
 }

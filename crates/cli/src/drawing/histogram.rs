@@ -1,4 +1,4 @@
-//! Standing bars over an axis of numbers, with cuts.
+//! Histograms, with vertical lines at cuts.
 
 use image::RgbImage;
 use plotters::{
@@ -8,26 +8,26 @@ use plotters::{
 
 use super::{COLOURS, FAINT, FONT, GREY, INK, TEXT, TITLE, draw, style, write};
 
-/// How often a number lies in bins of one width.
+/// A histogram with bins of equal width.
 pub(crate) struct Histogram {
     pub(crate) title: String,
-    /// What the numbers are, and what is counted.
+    /// Titles of the x and the y axis.
     pub(crate) axes: [String; 2],
-    /// Where the first bin begins.
+    /// Left edge of the first bin.
     pub(crate) begin: f64,
-    /// How wide each is.
+    /// Width of each bin.
     pub(crate) width: f64,
     pub(crate) counts: Vec<usize>,
-    /// Rising; the bins between two of them have one colour.
+    /// In increasing order; the bins between two cuts have one colour.
     pub(crate) cuts: Vec<Cut>,
-    /// Stands over the bins before the first cut.
+    /// Label above the bins before the first cut.
     pub(crate) first: String,
 }
 
-/// A line between bins.
+/// A vertical line between bins.
 pub(crate) struct Cut {
     pub(crate) at: f64,
-    /// Stands over the bins after it.
+    /// Label above the bins after the cut.
     pub(crate) label: String,
 }
 
@@ -39,7 +39,7 @@ impl Histogram {
     pub(crate) fn draw(&self) -> RgbImage {
         let end = self.begin + self.width * self.counts.len() as f64;
         let most = self.counts.iter().copied().max().unwrap_or(0).max(1);
-        // Room for what stands over the bins.
+        // Room for the labels above the bins.
         let top = most + most.div_ceil(6);
         draw(SIZE, |area| {
             let font = |size: u32| (FONT, size).into_font().color(&INK);
@@ -75,7 +75,7 @@ impl Histogram {
             let labels: Vec<(f64, &String)> =
                 begin.chain(self.cuts.iter().map(|it| (it.at, &it.label))).collect();
             for (idx, (from, label)) in labels.iter().enumerate() {
-                // In the middle of its range, and no further than the chart.
+                // Centred over its range, clamped to the chart.
                 let to = labels.get(idx + 1).map_or(end, |it| it.0).clamp(self.begin, end);
                 let (left, y) = at(from.clamp(self.begin, end));
                 let middle = (left + at(to).0) / 2;

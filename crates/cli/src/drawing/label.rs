@@ -1,10 +1,10 @@
-//! Text in pictures, letter by letter in the first of three fonts that has it.
+//! Text in images: each character is drawn with the first of three fonts that has a glyph for it.
 //!
-//! DejaVu Sans is part of the program, and draws Latin, Greek, Cyrillic and some more. Then comes the
-//! font that `MASKFIT_FONT` names, if it names one, and then GNU Unifont, part of the program too: bitmaps
-//! of 16 pixels of Hangul, kana, Chinese and nearly everything else of Unicode's first plane. What none of
-//! them has is drawn as a box, and noted once. Letters stand beside each other, from left to right, without
-//! the joining of Arabic or Devanagari.
+//! The fonts are DejaVu Sans, embedded in the program, for Latin, Greek, Cyrillic and some more; then the
+//! font set by `MASKFIT_FONT`, if any; then GNU Unifont, also embedded: 16-pixel bitmaps of Hangul, kana,
+//! Chinese and nearly all of Unicode's first plane. A character without a glyph is drawn as a box, and
+//! reported once. Characters are laid out from left to right, without the shaping that Arabic or Devanagari
+//! need.
 
 use std::{
     collections::BTreeSet,
@@ -21,20 +21,20 @@ use unicode_normalization::UnicodeNormalization as _;
 
 use super::{Area, Drawn, FONT};
 
-/// The setting that names a font.
+/// The environment variable with the path of a font.
 const SETTING: &str = "MASKFIT_FONT";
-/// Rows of Unifont's bitmaps, of which so many are above the line that letters stand on.
+/// Rows of Unifont's bitmaps, and how many of them are above the baseline.
 const ROWS: usize = 16;
 const ABOVE: f64 = 14.0;
-/// Missing letters that a note names.
+/// Maximum number of missing characters to print.
 const SHOWN: usize = 8;
 
-/// The font that the user names.
+/// The font set by the user.
 static OWN: OnceLock<FontVec> = OnceLock::new();
-/// Letters that no font has.
+/// Characters without a glyph in any font.
 static MISSING: Mutex<BTreeSet<char>> = Mutex::new(BTreeSet::new());
 
-/// How letters look, and which point of the text is given.
+/// Text style and anchor.
 #[derive(Clone, Copy)]
 pub(super) struct Style {
     pub(super) size: u32,
@@ -43,27 +43,27 @@ pub(super) struct Style {
     pub(super) down: VPos,
 }
 
-/// Letters that one font draws.
+/// A run of characters drawn with one font.
 enum Run {
     DejaVu(String),
     Own(char),
     Unifont(&'static unifont::Glyph),
 }
 
-/// Takes the font that the environment names, if it names one.
+/// Loads the font set in the environment, if any.
 pub(crate) fn choose_font() -> Result<(), String> {
     let Some(path) = env::var_os(SETTING).filter(|it| !it.is_empty()) else { return Ok(()) };
     let shown = path.display();
     let bytes = fs::read(&path).map_err(|err| format!("{SETTING}: {shown}: {err}"))?;
     let font = FontVec::try_from_vec_and_index(bytes, 0).map_err(|_| {
-        format!("{SETTING}: {shown}: is no font that can be read: name a .ttf, .otf or .ttc file")
+        format!("{SETTING}: {shown}: not a readable font: give a .ttf, .otf or .ttc file")
     })?;
-    // It is only asked for once.
+    // This function is called only once.
     drop(OWN.set(font));
     Ok(())
 }
 
-/// What a person should know of the letters in what was drawn, if anything.
+/// Returns a note on characters that were drawn as boxes, if any.
 pub(crate) fn missing_letters() -> Option<String> {
     let missing = MISSING.lock().unwrap_or_else(PoisonError::into_inner);
     let first = missing.iter().take(SHOWN);
@@ -74,7 +74,7 @@ pub(crate) fn missing_letters() -> Option<String> {
     };
     (!first.is_empty()).then(|| {
         format!(
-            "note: no font has {}{more}, so boxes are drawn: name a font that does in {SETTING}",
+            "note: no font has {}{more}, drawn as boxes: set {SETTING} to a font that has them",
             first.join(", ")
         )
     })
@@ -82,12 +82,13 @@ pub(crate) fn missing_letters() -> Option<String> {
 
 fn dejavu() -> &'static FontRef<'static> {
     static DEJAVU: OnceLock<FontRef<'static>> = OnceLock::new();
-    DEJAVU
-        .get_or_init(|| FontRef::try_from_slice(dejavu::sans::regular()).expect("the font is one"))
+    DEJAVU.get_or_init(|| {
+        FontRef::try_from_slice(dejavu::sans::regular()).expect("the embedded font is valid")
+    })
 }
 
-/// The letters by who draws them. Those of several parts are put together, such as Hangul in the names
-/// of a Mac's files.
+/// Splits text into runs by font. Characters are composed (NFC) first, such as Hangul in file names from
+/// macOS.
 fn runs(text: &str) -> Vec<Run> {
     let mut runs = Vec::new();
     for letter in text.nfc().map(|it| if it.is_control() { ' ' } else { it }) {
@@ -116,7 +117,7 @@ fn runs(text: &str) -> Vec<Run> {
 }
 
 impl Run {
-    /// In pixels.
+    /// Returns the width in pixels.
     fn width(&self, size: u32) -> u32 {
         match self {
             Run::DejaVu(text) => (FONT, size).into_font().box_size(text).map_or(0, |it| it.0),
@@ -132,12 +133,12 @@ impl Run {
     }
 }
 
-/// Of Unifont's letters; smaller ones could not be read.
+/// Returns the height of Unifont's glyphs; smaller ones would be illegible.
 fn height(size: u32) -> u32 {
     size.max(ROWS as u32)
 }
 
-/// How wide a text is, in pixels.
+/// Returns the width of a text, in pixels.
 pub(super) fn width(text: &str, size: u32) -> u32 {
     super::register();
     runs(text).iter().map(|it| it.width(size)).sum()
@@ -161,7 +162,7 @@ pub(super) fn write(
         HPos::Center => total as i32 / 2,
         HPos::Right => total as i32,
     };
-    // Where plotters has the line that letters stand on.
+    // The baseline, as plotters places it.
     let tall = (f64::from(size) / 1.24) as i32;
     let line = y + size as i32 / 2
         - match down {
@@ -194,7 +195,7 @@ pub(super) fn write(
     Ok(())
 }
 
-/// The pixels of a letter of the user's font, from the point where it stands, and how much of each it covers.
+/// Returns the pixels of a glyph of the user's font, relative to its origin, with the coverage of each.
 fn outline(letter: char, size: u32) -> Vec<((i32, i32), f64)> {
     let mut pixels = Vec::new();
     let Some(font) = OWN.get() else { return pixels };
@@ -209,11 +210,11 @@ fn outline(letter: char, size: u32) -> Vec<((i32, i32), f64)> {
     pixels
 }
 
-/// The pixels of a bitmap that is enlarged to a height, and how much of each it covers.
+/// Returns the pixels of a bitmap scaled up to a height, with the coverage of each.
 fn enlarged(glyph: &unifont::Glyph, height: u32) -> Vec<((i32, i32), f64)> {
     let scale = ROWS as f64 / f64::from(height);
     let width = (glyph.get_width() as u32 * height).div_ceil(ROWS as u32);
-    // The parts of a row or column of the bitmap that a pixel lies over.
+    // The rows or columns of the bitmap that a pixel overlaps, with the overlap.
     let parts = |at: u32| {
         let [from, to] = [f64::from(at) * scale, f64::from(at + 1) * scale];
         let overlap = move |it: usize| (to.min(it as f64 + 1.0) - from.max(it as f64)) / scale;
@@ -236,7 +237,7 @@ fn enlarged(glyph: &unifont::Glyph, height: u32) -> Vec<((i32, i32), f64)> {
 mod tests {
     use super::{MISSING, Run, enlarged, missing_letters, runs, width};
 
-    /// Who draws each part of a text, with its letters.
+    /// Returns the font and the characters of each run.
     fn fonts(text: &str) -> Vec<String> {
         let name = |it: &Run| match it {
             Run::DejaVu(text) => text.clone(),
@@ -247,17 +248,17 @@ mod tests {
     }
 
     #[test]
-    fn letters_come_from_the_first_font_that_has_them() {
+    fn characters_use_the_first_font_that_has_them() {
         assert_eq!(fonts("Größe <30, ≥60…"), ["Größe <30, ≥60…"]);
         assert_eq!(fonts("a 김b"), ["a ", "16 wide", "b"]);
         assert_eq!(fonts("マ口罩"), ["16 wide"; 3]);
         assert_eq!(fonts(""), [""; 0]);
-        // In parts, as a Mac writes file names: one letter all the same.
+        // Decomposed (NFD), as in file names from macOS: one character all the same.
         assert_eq!(fonts("\u{1100}\u{1175}\u{11b7}"), ["16 wide"]);
         assert_eq!(fonts("a\tb\n"), ["a b "]);
         assert_eq!([width("김", 16), width("김", 24), width("", 16)], [16, 24, 0]);
         assert_eq!(width("a김b", 16), width("a", 16) + 16 + width("b", 16));
-        // A letter of the supplementary planes, which no font of the program's has.
+        // A character of the supplementary planes, which no embedded font has.
         assert_eq!(fonts("a\u{10ffff}"), ["a\u{10ffff}"]);
         assert!(MISSING.lock().unwrap().contains(&'\u{10ffff}'));
         let note = missing_letters().unwrap();
@@ -265,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn an_enlarged_letter_covers_as_much() {
+    fn scaled_glyph_keeps_its_coverage() {
         let glyph = unifont::get_glyph('김').unwrap();
         let of = |height| enlarged(glyph, height).iter().map(|it| it.1).sum::<f64>();
         assert_eq!(of(16).fract(), 0.0);

@@ -1,4 +1,4 @@
-//! A contact sheet: small photographs in rows, with their names.
+//! Contact sheets: thumbnails in a grid, with captions.
 
 use image::{RgbImage, imageops};
 use plotters::{
@@ -8,55 +8,55 @@ use plotters::{
 
 use super::{FAINT, GREY, INK, TEXT, TITLE, draw, style, width, write};
 
-/// Photographs under a title.
+/// A contact sheet with a title.
 pub(crate) struct Sheet {
     pub(crate) title: String,
     pub(crate) cells: Vec<Cell>,
-    /// In a row, if there are so many.
+    /// Maximum number of columns.
     pub(crate) columns: usize,
-    /// So many neighbours in a row belong together, and have a frame around them; 1 for no frames.
+    /// Number of neighbours in a row that share a frame; 1 for no frames.
     pub(crate) together: usize,
 }
 
-/// A photograph and what stands below it.
+/// A thumbnail and its caption.
 pub(crate) struct Cell {
-    /// As [`thumbnail`] makes it; none where it cannot be read.
-    pub(crate) picture: Option<RgbImage>,
+    /// As made by [`thumbnail`]; `None` if the image cannot be read.
+    pub(crate) image: Option<RgbImage>,
     pub(crate) lines: Vec<(String, RGBColor)>,
 }
 
-/// Height and width of the place for a photograph.
-const PICTURE: [u32; 2] = [216, 192];
+/// Maximum height and width of a thumbnail.
+const THUMBNAIL: [u32; 2] = [216, 192];
 const LINE: u32 = 20;
 const GAP: u32 = 20;
 const HEAD: u32 = 56;
 const SMALL: u32 = TEXT - 2;
 
-/// A photograph as large as a sheet has place for.
-pub(crate) fn thumbnail(picture: &RgbImage) -> RgbImage {
-    let ([h, w], [most_h, most_w]) = ([picture.height(), picture.width()], PICTURE);
+/// Scales an image to the size of a sheet's cells.
+pub(crate) fn thumbnail(image: &RgbImage) -> RgbImage {
+    let ([h, w], [most_h, most_w]) = ([image.height(), image.width()], THUMBNAIL);
     let scale = (f64::from(most_h) / f64::from(h)).min(f64::from(most_w) / f64::from(w));
     let side = |it: u32, most: u32| ((f64::from(it) * scale).round() as u32).clamp(1, most);
-    imageops::resize(picture, side(w, most_w), side(h, most_h), imageops::FilterType::Triangle)
+    imageops::resize(image, side(w, most_w), side(h, most_h), imageops::FilterType::Triangle)
 }
 
 impl Cell {
-    /// A picture with its name, and more about it in grey.
-    pub(crate) fn named(picture: Option<RgbImage>, lines: Vec<String>) -> Cell {
+    /// Returns a cell with the image's name, and further lines in grey.
+    pub(crate) fn named(image: Option<RgbImage>, lines: Vec<String>) -> Cell {
         let colours = std::iter::once(INK).chain(std::iter::repeat(GREY));
-        Cell { picture, lines: lines.into_iter().zip(colours).collect() }
+        Cell { image, lines: lines.into_iter().zip(colours).collect() }
     }
 }
 
 impl Sheet {
-    /// As many as a screen has place for.
+    /// Number of columns that fit on a screen.
     pub(crate) const COLUMNS: usize = 6;
 
     pub(crate) fn draw(&self) -> RgbImage {
         let columns = self.columns.min(self.cells.len()).max(1);
         let n_rows = self.cells.len().div_ceil(columns) as u32;
         let n_lines = self.cells.iter().map(|it| it.lines.len()).max().unwrap_or(0) as u32;
-        let [h, w] = [PICTURE[0] + 6 + n_lines * LINE + GAP, PICTURE[1] + GAP];
+        let [h, w] = [THUMBNAIL[0] + 6 + n_lines * LINE + GAP, THUMBNAIL[1] + GAP];
         let place =
             |idx: usize| [HEAD + (idx / columns) as u32 * h, GAP + (idx % columns) as u32 * w];
         let title = width(&self.title, TITLE);
@@ -66,44 +66,44 @@ impl Sheet {
             write(area, &self.title, (GAP as i32, HEAD as i32 / 2), top)?;
             for (idx, cell) in self.cells.iter().enumerate() {
                 let [y, x] = place(idx).map(|it| it as i32);
-                let middle = x + PICTURE[1] as i32 / 2;
+                let middle = x + THUMBNAIL[1] as i32 / 2;
                 if self.together > 1 && idx % self.together == 0 {
                     let right = x + (self.together as u32 * w - GAP) as i32 + 5;
                     let frame = [(x - 6, y - 6), (right, y + h as i32 - GAP as i32 + 2)];
                     area.draw(&Rectangle::new(frame, GREY))?;
                 }
-                if cell.picture.is_none() {
-                    let corner = (x + PICTURE[1] as i32, y + PICTURE[0] as i32);
+                if cell.image.is_none() {
+                    let corner = (x + THUMBNAIL[1] as i32, y + THUMBNAIL[0] as i32);
                     area.draw(&Rectangle::new([(x, y), corner], FAINT.filled()))?;
                     let centre = style(TEXT, GREY, HPos::Center, VPos::Center);
-                    let at = (middle, y + PICTURE[0] as i32 / 2);
+                    let at = (middle, y + THUMBNAIL[0] as i32 / 2);
                     write(area, "cannot be read", at, centre)?;
                 }
                 for (line, (text, colour)) in cell.lines.iter().enumerate() {
                     let below = style(SMALL, *colour, HPos::Center, VPos::Top);
-                    let at = (middle, y + (PICTURE[0] + 6 + line as u32 * LINE) as i32);
+                    let at = (middle, y + (THUMBNAIL[0] + 6 + line as u32 * LINE) as i32);
                     write(area, &fitting(text), at, below)?;
                 }
             }
             Ok(())
         });
-        for (idx, picture) in self
+        for (idx, image) in self
             .cells
             .iter()
             .enumerate()
-            .filter_map(|(idx, it)| it.picture.as_ref().map(|picture| (idx, picture)))
+            .filter_map(|(idx, it)| it.image.as_ref().map(|image| (idx, image)))
         {
-            // At the bottom of its place, in the middle.
+            // At the bottom of the cell, centred.
             let [y, x] = place(idx);
-            let x = x + (PICTURE[1] - picture.width().min(PICTURE[1])) / 2;
-            let y = y + PICTURE[0] - picture.height().min(PICTURE[0]);
-            imageops::replace(&mut sheet, picture, i64::from(x), i64::from(y));
+            let x = x + (THUMBNAIL[1] - image.width().min(THUMBNAIL[1])) / 2;
+            let y = y + THUMBNAIL[0] - image.height().min(THUMBNAIL[0]);
+            imageops::replace(&mut sheet, image, i64::from(x), i64::from(y));
         }
         sheet
     }
 }
 
-/// A name that is no wider than its picture: without its middle, where it must be.
+/// Shortens a caption to the width of a thumbnail, by removing its middle.
 fn fitting(text: &str) -> String {
     let letters: Vec<char> = text.chars().collect();
     let cut = |n: usize| {
@@ -112,5 +112,5 @@ fn fitting(text: &str) -> String {
     };
     let whole = std::iter::once(text.to_owned());
     let mut candidates = whole.chain((0..letters.len()).rev().map(cut));
-    candidates.find(|it| width(it, SMALL) <= PICTURE[1]).unwrap_or_default()
+    candidates.find(|it| width(it, SMALL) <= THUMBNAIL[1]).unwrap_or_default()
 }

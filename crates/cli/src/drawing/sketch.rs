@@ -1,22 +1,22 @@
-//! Curves in letters: each is two by four dots of Braille.
+//! Line charts as text, in Braille characters of two by four dots.
 
 use super::curves::{Curves, Panel, number};
 
-/// Letters across and down.
+/// Columns and rows of the plot, in characters.
 const SIZE: [usize; 2] = [72, 9];
-/// Before the curve: the axis and its numbers.
+/// Width of the y axis with its labels.
 const LEFT: usize = 9;
-/// Dots of a letter.
+/// Dots of a character, across and down.
 const DOTS: [usize; 2] = [2, 4];
-/// What each dot adds to a letter, from the top left down.
+/// The bit of each dot, by column and row.
 const BITS: [[u32; 4]; 2] = [[0x01, 0x02, 0x04, 0x40], [0x08, 0x10, 0x20, 0x80]];
-/// The letter without dots.
+/// The Braille character without dots.
 const EMPTY: u32 = 0x2800;
-/// Numbers along the bottom, at most.
+/// Maximum number of ticks of the x axis.
 const TICKS: f64 = 8.0;
 
 impl Curves {
-    /// The panels under each other; marks are numbered from 1 below their panel.
+    /// Resamples the panels, stacked vertically; marks are numbered from 1 below their panel.
     pub(crate) fn sketch(&self) -> String {
         let panels = self.panels.iter().map(|it| self.panel(it));
         panels.collect::<String>() + &self.ticks()
@@ -51,7 +51,7 @@ impl Curves {
             let axis = if label.is_empty() { '│' } else { '┤' };
             let row = row.iter().map(|&it| match it {
                 EMPTY => ' ',
-                it => char::from_u32(it).expect("it is Braille"),
+                it => char::from_u32(it).expect("the code point is a Braille character"),
             });
             let row: String = row.collect();
             text += format!("{label:>width$} {axis}{row}", width = LEFT - 2).trim_end();
@@ -62,7 +62,7 @@ impl Curves {
         text + &lines(marks.map(|(idx, it)| (self.along(it.at[0]), (idx + 1).to_string())))
     }
 
-    /// The numbers along the bottom, and what they are.
+    /// Resamples the ticks and the title of the x axis.
     fn ticks(&self) -> String {
         let places = self.x.places();
         let rough = (places.end - places.start) / TICKS;
@@ -81,14 +81,14 @@ impl Curves {
         lines(ticks) + format!("{:LEFT$}{:^width$}", "", self.x.name, width = SIZE[0]).trim_end()
     }
 
-    /// How far to the right a number lies, from 0 to 1.
+    /// Returns the relative x position, from 0 to 1.
     fn along(&self, x: f64) -> f64 {
         let places = self.x.places();
         ((self.x.place(x) - places.start) / (places.end - places.start)).clamp(0.0, 1.0)
     }
 }
 
-/// Words in lines, each below its place; one that has no room stands a line lower.
+/// Lays out words below their x positions; a word without room moves a line down.
 fn lines(words: impl Iterator<Item = (f64, String)>) -> String {
     let mut lines: Vec<Vec<char>> = Vec::new();
     for (along, word) in words {
@@ -117,7 +117,7 @@ mod tests {
     use crate::drawing::{Axis, Curves, Mark, Panel};
 
     #[test]
-    fn a_curve_is_sketched() {
+    fn curve_is_drawn_in_braille() {
         let points =
             (0..=100).map(|it| f64::from(it) / 10.0).map(|x| [x, (10.0 - x) * x]).collect();
         let marks = [2.0, 2.05, 8.0].map(|x| Mark { at: [x, 0.0], label: String::new() });

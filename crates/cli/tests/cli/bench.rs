@@ -1,4 +1,4 @@
-//! A folder to run the program in.
+//! A test fixture: a temporary folder to run the program in.
 
 use std::{
     fs,
@@ -9,7 +9,7 @@ use std::{
 use expect_test::Expect;
 use tempfile::TempDir;
 
-/// A folder with a small experiment and people drawn for it.
+/// A temporary folder, usually with a small experiment and synthetic people.
 pub(crate) struct Bench {
     dir: TempDir,
 }
@@ -32,17 +32,26 @@ batch_size = 8
 "#;
 
 impl Bench {
-    /// An empty folder.
+    /// Creates an empty folder.
     pub(crate) fn empty() -> Bench {
         Bench { dir: tempfile::tempdir().unwrap() }
     }
 
-    /// The folder with both.
+    /// Creates a folder with the experiment and its data.
     pub(crate) fn new() -> Bench {
         let bench = Bench::empty();
         fs::write(bench.path("small.toml"), SMALL).unwrap();
-        bench
-            .ok(&["data", "people", "people", "--people", "8", "--scored", "3", "--size", "40x32"]);
+        bench.ok(&[
+            "data",
+            "synthetic-people",
+            "people",
+            "--people",
+            "8",
+            "--test",
+            "3",
+            "--size",
+            "40x32",
+        ]);
         bench
     }
 
@@ -53,7 +62,9 @@ impl Bench {
     pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_maskfit"));
         command.args(args).current_dir(self.dir.path()).env("MASKFIT_CACHE", self.path("cache"));
-        command.env_remove("RUST_BACKTRACE");
+        for name in ["RUST_BACKTRACE", "NO_COLOR", "CLICOLOR", "CLICOLOR_FORCE"] {
+            command.env_remove(name);
+        }
         command
     }
 
@@ -61,16 +72,28 @@ impl Bench {
         self.command(args).output().unwrap()
     }
 
-    /// Runs a command that must succeed, and returns what it prints.
+    /// Runs a command that must succeed, and returns its stdout: the results.
     #[track_caller]
     pub(crate) fn ok(&self, args: &[&str]) -> String {
+        self.both(args).0
+    }
+
+    /// Runs a command that must succeed, and returns its stderr: progress, notes and status.
+    #[track_caller]
+    pub(crate) fn notes(&self, args: &[&str]) -> String {
+        self.both(args).1
+    }
+
+    /// Runs a command that must succeed, and returns its stdout and stderr.
+    #[track_caller]
+    pub(crate) fn both(&self, args: &[&str]) -> (String, String) {
         let output = self.run(args);
         let (out, err) = (text(&output.stdout), text(&output.stderr));
         assert!(output.status.success(), "{args:?}\n{out}\n{err}");
-        out
+        (out, err)
     }
 
-    /// Runs a command that must fail with one message, and leave nothing behind.
+    /// Runs a command that must fail with one error message, and create or remove no files.
     #[track_caller]
     pub(crate) fn fails(&self, args: &[&str], want: Expect) {
         let before = self.names();
@@ -78,11 +101,13 @@ impl Bench {
         let err = text(&output.stderr);
         assert_eq!(output.status.code(), Some(1), "{args:?}\n{err}");
         assert_eq!(err.matches("error:").count(), 1, "{err}");
-        want.assert_eq(err.trim_end());
-        assert_eq!(self.names(), before, "something was left behind");
+        // The status, such as `reading the data`, comes before the error.
+        let at = err.find("error:").unwrap_or_default();
+        want.assert_eq(err[at..].trim_end());
+        assert_eq!(self.names(), before, "the command left files");
     }
 
-    /// Everything below the folder but the cache.
+    /// Returns all paths in the folder except the cache.
     pub(crate) fn names(&self) -> Vec<PathBuf> {
         let mut names = Vec::new();
         let mut todo = vec![self.dir.path().to_owned()];
@@ -100,8 +125,8 @@ impl Bench {
         names
     }
 
-    /// A file of one of the drawn people.
-    pub(crate) fn picture(&self, person: usize, name: &str) -> PathBuf {
+    /// Returns the path of an image of a synthetic person.
+    pub(crate) fn image(&self, person: usize, name: &str) -> PathBuf {
         let images = self.path("people/train/images");
         let mut people: Vec<PathBuf> =
             fs::read_dir(images).unwrap().map(|it| it.unwrap().path()).collect();
@@ -116,7 +141,7 @@ pub(crate) fn text(bytes: &[u8]) -> String {
 
 pub(crate) const TRAIN: [&str; 2] = ["train", "small.toml"];
 
-/// Files of a run that repeat to the last byte.
+/// Returns the files of a run that are reproducible byte for byte.
 pub(crate) fn lasting(run: &Path) -> Vec<Vec<u8>> {
     let names = ["report.toml", "steps.csv", "epochs.csv", "valid.csv", "best/bundle.toml"];
     names.iter().map(|it| fs::read(run.join(it)).unwrap()).collect()

@@ -1,12 +1,16 @@
-//! The program from outside: what a person types, and what comes back.
+//! Tests of the program as a process: arguments in; output, files and exit code out.
 
 #![expect(clippy::unwrap_used, reason = "in a test a panic is a failure")]
 
 mod bench;
+mod config;
 mod conventions;
 mod eda;
+mod files;
+mod output;
 mod predict;
 mod rates;
 mod refused;
 mod runs;
+mod runs_table;
 mod weights;

@@ -1,4 +1,4 @@
-//! What is predicted of which files, and where it goes.
+//! `maskfit predict` and `submit`: which files are predicted, and where the output goes.
 
 use std::{
     fs::{self, File},
@@ -7,11 +7,11 @@ use std::{
 
 use crate::bench::{Bench, text};
 
-/// A trained run, and the bytes of an image.
+/// Returns a trained run, and the bytes of an image.
 fn trained() -> (Bench, Vec<u8>) {
     let bench = Bench::new();
     bench.ok(&["train", "small.toml", "--set", "run.name=a", "--set", "train.total=1 steps"]);
-    let image = fs::read(bench.picture(0, "mask1.jpg")).unwrap();
+    let image = fs::read(bench.image(0, "mask1.jpg")).unwrap();
     (bench, image)
 }
 
@@ -22,7 +22,7 @@ fn png(w: u32, h: u32) -> Vec<u8> {
 }
 
 #[test]
-fn images_are_predicted_by_what_they_are_and_the_rest_is_named() {
+fn images_are_recognised_by_content_and_other_files_are_named() {
     let (bench, image) = trained();
     fs::create_dir_all(bench.path("in/deep")).unwrap();
     for name in ["a.jpg", "b.jfif", "c", "d.heic", "deep/Kim, Min-su.mpo"] {
@@ -35,7 +35,7 @@ fn images_are_predicted_by_what_they_are_and_the_rest_is_named() {
     let (out, err) = (text(&output.stdout), text(&output.stderr));
     assert!(output.status.success(), "{err}");
     assert!(out.ends_with("5 rows: p.csv\n"), "{out}");
-    assert!(err.contains("1 no image (by the first bytes): notes.txt"), "{err}");
+    assert!(err.contains("1 not an image (by the first bytes): notes.txt"), "{err}");
     let table = fs::read_to_string(bench.path("p.csv")).unwrap();
     let names: Vec<&str> =
         table.lines().skip(1).map(|it| it.rsplitn(20, ',').last().unwrap()).collect();
@@ -46,7 +46,7 @@ fn images_are_predicted_by_what_they_are_and_the_rest_is_named() {
         table.lines().skip(1).flat_map(|it| it.rsplitn(19, ',').take(18)).map(digits).max();
     assert!(longest <= Some(9), "{table}");
 
-    // What cannot be predicted is listed, all of it, and the rest has its rows.
+    // All images that cannot be predicted are listed, and the others have their rows.
     fs::write(bench.path("in/e.jpg"), b"no image").unwrap();
     fs::write(bench.path("in/f.jpg"), &image[..image.len() / 2]).unwrap();
     fs::write(bench.path("in/g.png"), png(40, 20)).unwrap();
@@ -55,10 +55,10 @@ fn images_are_predicted_by_what_they_are_and_the_rest_is_named() {
     let err = text(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{err}");
     for want in [
-        "error: in: 4 things are wrong",
+        "error: in: 4 problems in the data",
         "\n  e.jpg: ",
         "\n  f.jpg: ",
-        "\n  h.heic: HEIC is not read",
+        "\n  h.heic: HEIC is not supported",
     ] {
         assert!(err.contains(want), "{err}");
     }
@@ -67,7 +67,7 @@ fn images_are_predicted_by_what_they_are_and_the_rest_is_named() {
 }
 
 #[test]
-fn a_submission_is_quoted_and_whole_or_not_written() {
+fn submission_is_quoted_and_written_whole_or_not_at_all() {
     let (bench, image) = trained();
     fs::create_dir_all(bench.path("eval/images")).unwrap();
     let names = ["Kim, Min-su.jpg", "say \"hi\".jpg", "사진 1.jpg"];
@@ -88,19 +88,19 @@ fn a_submission_is_quoted_and_whole_or_not_written() {
     let before = bench.names();
     let output = bench.run(&["submit", "runs/a", "--images", "eval", "-o", "other.csv"]);
     let err = text(&output.stderr);
-    assert!(err.contains("2 things are wrong") && err.contains("nothing is written"), "{err}");
+    assert!(err.contains("2 problems in the data") && err.contains("nothing is written"), "{err}");
     assert_eq!((output.status.code(), bench.names()), (Some(1), before));
 }
 
 #[test]
-fn the_output_has_the_result_and_nothing_else() {
+fn stdout_has_only_the_result() {
     let (bench, _) = trained();
     let predict = ["predict", "runs/a", "--images", "people/eval/images", "-o"];
     bench.ok(&[&predict[..], &["p.csv"]].concat());
     let table = fs::read_to_string(bench.path("p.csv")).unwrap();
     let output = bench.run(&[&predict[..], &["-"]].concat());
     assert_eq!(text(&output.stdout), table);
-    assert!(text(&output.stderr).contains("21 rows: the output"), "{}", text(&output.stderr));
+    assert!(text(&output.stderr).contains("21 rows: stdout"), "{}", text(&output.stderr));
     assert!(!bench.path("-").exists());
 
     #[cfg(target_os = "linux")]
@@ -120,13 +120,13 @@ fn the_output_has_the_result_and_nothing_else() {
 }
 
 #[test]
-fn images_that_are_too_small_are_all_named_before_the_first_step() {
+fn all_images_that_are_too_small_are_named_before_the_first_step() {
     let bench = Bench::new();
-    fs::remove_file(bench.picture(1, "mask2.jpg")).unwrap();
-    fs::write(bench.picture(1, "mask2.png"), png(40, 20)).unwrap();
-    fs::remove_file(bench.picture(5, "normal.jpg")).unwrap();
-    fs::write(bench.picture(5, "normal.png"), png(20, 40)).unwrap();
-    fs::write(bench.picture(3, "mask1.jpg"), b"").unwrap();
+    fs::remove_file(bench.image(1, "mask2.jpg")).unwrap();
+    fs::write(bench.image(1, "mask2.png"), png(40, 20)).unwrap();
+    fs::remove_file(bench.image(5, "normal.jpg")).unwrap();
+    fs::write(bench.image(5, "normal.png"), png(20, 40)).unwrap();
+    fs::write(bench.image(3, "mask1.jpg"), b"").unwrap();
     for command in [&["data", "check"][..], &["train"], &["kfold"], &["train", "--fast"]] {
         let before = bench.names();
         let output = bench.run(&[command, &["small.toml"]].concat());
@@ -134,7 +134,7 @@ fn images_that_are_too_small_are_all_named_before_the_first_step() {
         assert_eq!((output.status.code(), bench.names()), (Some(1), before), "{err}");
         for want in [
             "mask1.jpg: the file is empty",
-            "4 things",
+            "4 problems",
             "mask2.png: at `augment.train`: ",
             "mask2.png: at `augment.eval`: `center_crop`: ",
             "normal.png: at `augment.eval`: ",

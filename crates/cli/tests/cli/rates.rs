@@ -1,4 +1,4 @@
-//! Learning rates: drawn ahead, and looked for.
+//! `maskfit schedule` and `lr-find`.
 
 use std::{
     fs,
@@ -9,7 +9,7 @@ use expect_test::expect;
 
 use crate::bench::Bench;
 
-/// Every file below a folder, with its bytes and when it was written.
+/// Returns every file in a folder, with its bytes and modification time.
 fn all(dir: &Path) -> Vec<(PathBuf, Vec<u8>, std::time::SystemTime)> {
     let mut files = Vec::new();
     for entry in fs::read_dir(dir).unwrap() {
@@ -31,7 +31,7 @@ fn is_png(path: &Path) -> bool {
 }
 
 #[test]
-fn a_learning_rate_is_looked_for_and_the_run_stays_as_it_is() {
+fn lr_find_does_not_change_the_run() {
     let bench = Bench::new();
     bench.ok(&["train", "small.toml", "--set", "run.name=a"]);
     let run = bench.path("runs/a");
@@ -40,20 +40,20 @@ fn a_learning_rate_is_looked_for_and_the_run_stays_as_it_is() {
     let out = bench.ok(&["lr-find", "--run", "runs/a", "--steps", "40", "-o", "curve.png"]);
     assert!(out.contains("1  valley") && out.contains("--set optim.lr="), "{out}");
     assert!(is_png(&bench.path("curve.png")));
-    assert!(before == all(&run), "the run has changed");
+    assert!(before == all(&run), "the run was changed");
 
-    // Without a run: a fresh model, and another curve. Every schedule is left out.
+    // Without a run: a fresh model, and another curve. The schedule is ignored.
     let fresh = ["lr-find", "small.toml", "--steps", "40", "--set", "schedule.kind=fine_tune"];
     assert!(bench.ok(&fresh) != out);
     assert!(is_png(&bench.path("lr-find.png")));
     bench.fails(
         &["lr-find", "small.toml", "--from", "1", "--to", "0.1"],
-        expect!["error: --to: the last rate is above the first, 1e0, not 1e-1"],
+        expect!["error: --to: the last rate must be above the first, 1e0, not 1e-1"],
     );
 }
 
 #[test]
-fn a_schedule_is_drawn_before_there_is_a_run() {
+fn schedule_is_plotted_without_a_run() {
     let bench = Bench::new();
     let names = bench.names().len();
     let out = bench.ok(&["schedule", "small.toml", "--set", "train.warmup=0 steps"]);
@@ -72,25 +72,29 @@ fn a_schedule_is_drawn_before_there_is_a_run() {
               0 ┤                                                         ⠉⠉⠉⠒⠒⠒⠤⠤
                 └────────────────────────────────────────────────────────────────────────
                  0                0.5                1               1.5                2
-                                           epochs, 5 steps each
+                                        epoch (5 steps per epoch)
 
-        from 2.0e-3, to 4.9e-5 at the last
-        the picture: schedule.png
+        from 2.0e-3, to 4.9e-5 at the last step
+        plot: schedule.png
     "#]]
     .assert_eq(&out);
     assert!(is_png(&bench.path("schedule.png")));
-    assert_eq!(bench.names().len(), names + 1, "more than a picture was left");
+    assert_eq!(bench.names().len(), names + 1, "the command left more than the plot");
 
     let fine_tune = ["schedule", "small.toml", "--set", "schedule.kind=fine_tune", "-o", "b.png"];
     let out = bench.ok(&fine_tune);
-    let wanted =
-        ["learning rate of the head", "of the first stage", "momentum", "the head learns alone"];
+    let wanted = [
+        "learning rate of the head",
+        "learning rate of the first stage",
+        "momentum",
+        "only the head is trained",
+    ];
     assert!(wanted.iter().all(|it| out.contains(it)), "{out}");
     let [one, three] =
         ["schedule.png", "b.png"].map(|it| image::open(bench.path(it)).unwrap().height());
-    assert!(three > one, "panels are under each other");
+    assert!(three > one, "panels are stacked vertically");
     let out = bench.ok(&["schedule", "small.toml", "--set", "schedule.kind=plateau"]);
-    assert!(out.contains("cannot be known ahead"), "{out}");
+    assert!(out.contains("not known in advance"), "{out}");
     bench.fails(
         &["schedule", "small.toml", "--set", "schedule={ kind = \"one_cycle\", div = 0.5 }"],
         expect!["error: at `schedule`: `div` divides the peak, and is at least 1, not 0.5"],

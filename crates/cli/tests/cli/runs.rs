@@ -1,4 +1,4 @@
-//! Runs from their beginning to their end, what is made of them, and how they are stopped.
+//! Runs from start to end, the commands that use them, and interrupted runs.
 
 use std::{
     fs,
@@ -13,7 +13,7 @@ use expect_test::expect;
 use crate::bench::{Bench, TRAIN, lasting, text};
 
 #[test]
-fn the_whole_path_and_a_bundle_that_is_cut_off() {
+fn train_predict_and_submit_work_and_a_truncated_bundle_is_refused() {
     let bench = Bench::new();
     let out = bench.ok(&["train", "small.toml", "--set", "run.name=a"]);
     assert!(out.contains("macro F1") && out.contains("bundle: runs/a/best"), "{out}");
@@ -31,37 +31,40 @@ fn the_whole_path_and_a_bundle_that_is_cut_off() {
 
     let out = bench.ok(&["submit", "runs/a", "--images", "people/eval"]);
     assert_eq!(out, "21 rows: output.csv\n");
-    let (info, answer) = (
+    let (info, submission) = (
         fs::read_to_string(bench.path("people/eval/info.csv")).unwrap(),
         fs::read_to_string(bench.path("output.csv")).unwrap(),
     );
     let ids = |text: &str| {
         text.lines().map(|it| it.split(',').next().unwrap().to_owned()).collect::<Vec<_>>()
     };
-    assert_eq!(ids(&info), ids(&answer));
+    assert_eq!(ids(&info), ids(&submission));
     assert!(
-        answer.lines().skip(1).all(|it| it.split(',').nth(1).unwrap().parse::<u32>().unwrap() < 18)
+        submission
+            .lines()
+            .skip(1)
+            .all(|it| it.split(',').nth(1).unwrap().parse::<u32>().unwrap() < 18)
     );
 
     bench.ok(&["predict", "latest", "--images", "people/eval/images", "-o", "p.csv"]);
     let table = fs::read_to_string(bench.path("p.csv")).unwrap();
-    assert!(table.starts_with("picture,predicted,worn male <30,worn male 30-59,"), "{table}");
+    assert!(table.starts_with("image,predicted,worn male <30,worn male 30-59,"), "{table}");
     assert_eq!(table.lines().count(), 22);
 
-    // What was resolved repeats the run.
+    // The resolved config reproduces the run.
     bench.ok(&["train", "runs/a/config.toml", "--set", "run.name=b"]);
     for name in ["steps.csv", "epochs.csv", "valid.csv", "report.toml"] {
         let read = |run: &str| fs::read(bench.path(run).join(name)).unwrap();
         assert!(read("runs/a") == read("runs/b"), "{name} differs");
     }
-    bench.fails(&["train", "small.toml", "--set", "run.name=a"], expect!["error: runs/a: a run of this name is there already: choose another `run.name`, or go on with `--resume runs/a`"]);
+    bench.fails(&["train", "small.toml", "--set", "run.name=a"], expect!["error: runs/a: a run of this name exists: choose another `run.name`, or resume it with `--resume runs/a`"]);
     bench.fails(
         &["train", "small.toml", "--set", "train.batch_size=2", "--set", "train.accumulate=3"],
-        expect!["error: at `train.accumulate`: a batch of 2 has no more than 2 parts"],
+        expect!["error: at `train.accumulate`: must be at most 2, the smallest batch size"],
     );
     bench.fails(
         &["train", "--resume", "runs/a"],
-        expect!["error: runs/a: this run is finished: to train longer, begin a new one with a longer `train.total`"],
+        expect!["error: runs/a: this run is finished: to train longer, start a new one with a longer `train.total`"],
     );
     bench.fails(
         &["train", "--resume", "runs/absent"],
@@ -76,14 +79,19 @@ fn the_whole_path_and_a_bundle_that_is_cut_off() {
     let output = bench.run(&["submit", "runs/a", "--images", "people/eval", "-o", "other.csv"]);
     let err = text(&output.stderr);
     assert_eq!(output.status.code(), Some(1));
-    assert!(err.contains("weights-0-") && err.contains("this is no whole `.safetensors`"), "{err}");
+    assert!(
+        err.contains("weights-0-") && err.contains("this is not a complete `.safetensors`"),
+        "{err}"
+    );
     assert!(!bench.path("other.csv").exists());
 
     fs::write(&weights, whole).unwrap();
     bench.fails(&["submit", "runs/a", "--images", "people"], expect!["error: people/info.csv: No such file or directory (os error 2): name the folder of `info.csv` and `images/`"]);
     bench.fails(
         &["submit", "people", "--images", "people/eval"],
-        expect!["error: people: this is no bundle: name the folder of a `bundle.toml`, or a run"],
+        expect![
+            "error: people: this is not a bundle: name the folder of a `bundle.toml`, or a run"
+        ],
     );
 }
 
@@ -91,7 +99,7 @@ fn the_whole_path_and_a_bundle_that_is_cut_off() {
 pub(crate) fn wait_for(path: &Path) {
     let began = Instant::now();
     while !path.exists() {
-        assert!(began.elapsed() < Duration::from_secs(120), "{} never came", path.display());
+        assert!(began.elapsed() < Duration::from_secs(120), "{} was never written", path.display());
         thread::sleep(Duration::from_millis(5));
     }
 }
@@ -102,10 +110,10 @@ pub(crate) fn signal(name: &str, id: u32) {
 }
 
 #[test]
-fn every_shipped_config_can_be_tried_fast() {
+fn every_shipped_config_passes_a_fast_dry_run() {
     let bench = Bench::empty();
     let people =
-        ["data", "people", "people", "--people", "8", "--scored", "2", "--size", "288x272"];
+        ["data", "synthetic-people", "people", "--people", "8", "--test", "2", "--size", "288x272"];
     bench.ok(&people);
     let configs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../configs");
     let configs = fs::read_dir(configs).unwrap().map(|it| it.unwrap().path());
@@ -120,28 +128,28 @@ fn every_shipped_config_can_be_tried_fast() {
         if text.contains("root = \"\"") {
             args.extend(["--set", "data.source.root=people/train"]);
         }
-        // As shipped, but for what only takes time.
+        // As shipped, except for settings that only affect the running time.
         args.extend(["--set", "train.batch_size=4", "--set", "eval.batch_size=4"]);
-        let out = bench.ok(&args);
-        assert!(out.contains("of everything work"), "{}: {out}", config.display());
+        let (result, out) = bench.both(&args);
+        assert!(result.contains("of everything work"), "{}: {result}", config.display());
         assert!(out.contains("fast: of "), "{}: {out}", config.display());
         if config.ends_with("fine_tune.toml") {
-            assert!(out.contains("(the backbone learns, by `schedule`)"), "{out}");
+            assert!(out.contains("(the backbone unfreezes, by `schedule`)"), "{out}");
         }
-        assert_eq!(bench.names(), before, "{} leaves something", config.display());
+        assert_eq!(bench.names(), before, "{} leaves files", config.display());
         n += 1;
     }
     assert!(n >= 6, "{n} configs");
 }
 
 #[test]
-fn runs_without_a_name_that_begin_in_the_same_second_have_a_folder_each() {
+fn unnamed_runs_started_in_the_same_second_have_separate_folders() {
     let bench = Bench::new();
     let begin = || {
         let mut command = bench.command(&TRAIN);
         command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
     };
-    // At once, so that most of them are at it in the same second.
+    // Started together, so that most of them start in the same second.
     let all: Vec<_> = (0..4).map(|_| begin()).collect();
     for child in all {
         let output = child.wait_with_output().unwrap();
@@ -154,7 +162,7 @@ fn runs_without_a_name_that_begin_in_the_same_second_have_a_folder_each() {
 }
 
 #[test]
-fn ctrl_c_ends_after_a_step_and_the_run_goes_on() {
+fn ctrl_c_stops_after_a_step_and_the_run_can_be_resumed() {
     let bench = Bench::new();
     let long = ["train", "small.toml", "--set", "train.total=12 epochs", "--set"];
     bench.ok(&[&long[..], &["run.name=whole"]].concat());
@@ -167,19 +175,20 @@ fn ctrl_c_ends_after_a_step_and_the_run_goes_on() {
     wait_for(&bench.path("runs/stopped/best/bundle.toml"));
     signal("-INT", child.id());
     assert_eq!(child.wait().unwrap().code(), Some(130));
-    assert!(!bench.path("runs/stopped/report.toml").exists(), "it was too quick to be stopped");
+    assert!(
+        !bench.path("runs/stopped/report.toml").exists(),
+        "the run finished before it was stopped"
+    );
     bench.fails(
         &["train", "--resume", "runs/stopped", "--set", "run.name=elsewhere"],
-        expect![
-            "error: at `run.name`: a run that goes on stays in its folder: leave it out of `--set`"
-        ],
+        expect!["error: at `run.name`: a resumed run stays in its folder: leave it out of `--set`"],
     );
     bench.ok(&["train", "--resume", "runs/stopped"]);
     assert!(lasting(&bench.path("runs/whole")) == lasting(&bench.path("runs/stopped")));
 }
 
 #[test]
-fn a_cross_validation_killed_in_its_second_fold_ends_with_the_same_numbers() {
+fn cross_validation_killed_in_its_second_fold_is_resumed_bit_exactly() {
     let bench = Bench::new();
     let args = ["kfold", "small.toml", "--folds", "3", "--set", "train.total=6 epochs", "--set"];
     bench.ok(&[&args[..], &["run.name=whole"]].concat());
@@ -194,7 +203,7 @@ fn a_cross_validation_killed_in_its_second_fold_ends_with_the_same_numbers() {
     child.wait().unwrap();
     assert!(
         !bench.path("runs/killed/fold-1/report.toml").exists(),
-        "it was too quick to be killed"
+        "the fold finished before it was killed"
     );
     bench.ok(&["kfold", "--resume", "runs/killed"]);
     for name in ["report.toml", "oof.csv"] {
@@ -205,18 +214,18 @@ fn a_cross_validation_killed_in_its_second_fold_ends_with_the_same_numbers() {
         let run = |name: &str| lasting(&bench.path(&format!("runs/{name}/fold-{fold}")));
         assert!(run("whole") == run("killed"), "fold {fold} differs");
     }
-    // All folds answer together.
+    // The predictions of all folds are averaged.
     bench.ok(&["submit", "runs/whole", "--images", "people/eval"]);
 }
 
 #[test]
-fn a_mixed_batch_can_be_looked_at() {
+fn mixed_batch_is_drawn() {
     let bench = Bench::new();
     let mix = "augment.mix=[{ kind = \"mixup\", at_least_half = true }]";
     let mixed = ["data", "mixed", "small.toml", "--set", mix, "-o", "sheet.png", "--step"];
-    let said = bench.ok(&[&mixed[..], &["1"]].concat());
-    assert_eq!(said.lines().filter(|it| it.contains(" + ")).count(), 8, "{said}");
-    // Eight pictures in two rows, their numbers and labels below them.
+    let out = bench.ok(&[&mixed[..], &["1"]].concat());
+    assert_eq!(out.lines().filter(|it| it.contains(" + ")).count(), 8, "{out}");
+    // Eight images in two rows, with numbers and labels below.
     let sheet = image::open(bench.path("sheet.png")).unwrap();
     assert_eq!((sheet.width(), sheet.height()), (1292, 660));
     fs::remove_file(bench.path("sheet.png")).unwrap();
@@ -225,38 +234,38 @@ fn a_mixed_batch_can_be_looked_at() {
 }
 
 #[test]
-fn help_and_lists_say_what_there_is() {
+fn help_and_lists_are_complete() {
     let bench = Bench::empty();
     let help = bench.ok(&["--help"]);
-    let words = ["train", "kfold", "submit", "predict", "compare", "labels", "data", "list"];
-    for word in words.into_iter().chain(["weights", "bench"]) {
-        assert!(help.contains(word), "{help}");
+    let commands = ["train", "kfold", "submit", "predict", "compare", "labels", "data", "list"];
+    for command in commands.into_iter().chain(["weights", "bench"]) {
+        assert!(help.contains(command), "{help}");
     }
     expect![[r#"
         heads (head)
           joint
-              One output a joint class, of linear layers.
+              One linear classifier over the joint classes, with optional hidden layers.
               activation = "relu", depth = 0, dropout = 0.2, init = "default", width = 512
           factored
-              Each factor of the task by linear layers of its own; their answers are multiplied.
+              One classifier per factor of the task; their probabilities are multiplied.
               activation = "relu", depth = 0, dropout = 0.2, init = "default", width = 512
           branched
-              As `factored`, each factor with a copy of the last convolution stage.
+              As `factored`, with a copy of the last convolution stage for each factor.
               activation = "relu", depth = 0, dropout = 0.2, init = "default", width = 512
           cosine
-              By the angle between features and a direction of each class; the margins of ArcFace and LDAM, which need this head, are a loss's.
+              Cosine similarity between the features and a weight vector per class; the losses `arcface` and `ldam`, which add the margins, need this head.
               by = "joint", dropout = 0.2, scale = 30.0
           age_bins
-              As `factored`, with the age as a distribution over years that is cut when answering.
+              As `factored`, with the age as a distribution over years, which is cut into ranges at inference.
               activation = "relu", cuts = [], decide = "mass", depth = 0, dropout = 0.2, init = "default", oldest = 60, width = 512
           age_number
-              As `factored`, with the age as a number of years: beside its ranges, or cut into them.
-              activation = "relu", beside = true, cuts = [], depth = 0, dropout = 0.2, init = "default", weight = 0.001, width = 512
+              As `factored`, with regression of the age in years: auxiliary to its ranges, or cut into them.
+              activation = "relu", auxiliary = true, cuts = [], depth = 0, dropout = 0.2, init = "default", weight = 0.001, width = 512
           sigmoid
-              One output a joint class, each a yes or no of its own.
+              One independent binary classifier per joint class.
               activation = "relu", depth = 0, dropout = 0.2, init = "default", width = 512
           multi_sample_dropout
-              As `joint`, learning from several dropout masks at once (Inoue, 2019).
+              As `joint`, trained on several dropout masks at once (Inoue, 2019).
               dropout = 0.5, init = "default", mean = "loss", samples = 5
     "#]]
     .assert_eq(&bench.ok(&["list", "heads"]));
@@ -267,14 +276,14 @@ fn help_and_lists_say_what_there_is() {
     let models = bench.ok(&["list", "models"]);
     assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
     let network = |name: &str| models.lines().find(|it| it.starts_with(name)).unwrap().to_owned();
-    expect!["published network      parameters  multiply-adds  size   crop  resized   colours          weights"].assert_eq(&network("published network"));
-    expect!["tf_efficientnet_lite0      4.65 M         0.39 G   224  0.875  bicubic   inception (0.5)  in1k"].assert_eq(&network("tf_efficientnet_lite0"));
-    expect!["efficientnet_b7           66.35 M        37.75 G   600  0.949  bicubic   imagenet         none by this name"].assert_eq(&network("efficientnet_b7"));
-    bench.fails(&["list", "cheeses"], expect!["error: there is no list of `cheeses`, there are: sources, splits, samplers, pictures, mixes, statistics, models, heads, losses, optimizers, stage-rates, schedules, averages, clips, metrics, trackers"]);
+    expect!["published network      parameters  multiply-adds  size   crop  interpolation  mean/std         weights"].assert_eq(&network("published network"));
+    expect!["tf_efficientnet_lite0      4.65 M         0.39 G   224  0.875  bicubic        inception (0.5)  in1k"].assert_eq(&network("tf_efficientnet_lite0"));
+    expect!["efficientnet_b7           66.35 M        37.75 G   600  0.949  bicubic        imagenet         none"].assert_eq(&network("efficientnet_b7"));
+    bench.fails(&["list", "cheeses"], expect!["error: there is no registry `cheeses`: choose one of sources, splits, samplers, transforms, mixes, statistics, models, heads, losses, class-weights, optimizers, stage-rates, schedules, averages, clips, metrics, trackers"]);
 }
 
 #[test]
-fn runs_are_compared_on_the_same_pictures() {
+fn runs_are_compared_only_on_the_same_images() {
     let bench = Bench::new();
     let train = |name: &str, set: &str| {
         bench.ok(&[&TRAIN[..], &["--set", &format!("run.name={name}"), "--set", set]].concat());
@@ -283,7 +292,7 @@ fn runs_are_compared_on_the_same_pictures() {
     train("b", "optim.lr=1e-6");
     train("other", "data.split.ratio=0.5");
     let valid = fs::read_to_string(bench.path("runs/a/valid.csv")).unwrap();
-    assert!(valid.starts_with("picture,person,truth,predicted,worn male <30,"), "{valid}");
+    assert!(valid.starts_with("image,person,truth,predicted,worn male <30,"), "{valid}");
     let report = fs::read_to_string(bench.path("runs/a/report.toml")).unwrap();
     let report: toml::Table = report.parse().unwrap();
     let classes = report["valid"]["classes"]["joint"].as_array().unwrap();
@@ -303,48 +312,55 @@ fn runs_are_compared_on_the_same_pictures() {
 
     bench.fails(
         &["compare", "runs/a"],
-        expect!["error: name two runs or more, or the runs of two sides: --a RUN... --b RUN..."],
+        expect![
+            "error: expected two or more runs, or the runs of two sides: --a RUN... --b RUN..."
+        ],
     );
-    bench.fails(&["compare", "runs/a", "runs/b", "--scored"], expect!["error: runs/a: there is no scored.csv: its data has no people to score on: leave out --scored"]);
     bench.fails(
-        &["compare", "runs/a", "runs/b", "--by", "age_error"],
-        expect!["error: `age_error` judges years, which not every run has a head for"],
+        &["compare", "runs/a", "runs/b", "--test"],
+        expect!["error: runs/a: there is no test.csv: its data has no test set: leave out --test"],
+    );
+    bench.fails(
+        &["compare", "runs/a", "runs/b", "--by", "age_mae"],
+        expect![
+            "error: `age_mae` needs predicted ages in years, which not every run has a head for"
+        ],
     );
     let err = text(&bench.run(&["compare", "runs/a", "runs/other"]).stderr);
-    assert!(err.contains("not of the same pictures: only in the first: "), "{err}");
+    assert!(err.contains("have different images: only in the first: "), "{err}");
     let err = text(&bench.run(&["compare", "runs/a", "runs/b", "--by", "cheese"]).stderr);
-    assert!(err.contains("is one of macro_f1, accuracy"), "{err}");
-    let best_by = ["--set", "eval.best_by={ kind = \"age_error\" }"];
-    bench.fails(&[&TRAIN[..], &best_by].concat(), expect!["error: at `eval.best_by`: `age_error` judges years, and the head `factored` says none: choose another"]);
+    assert!(err.contains("must be one of macro_f1, accuracy"), "{err}");
+    let best_by = ["--set", "eval.best_by={ kind = \"age_mae\" }"];
+    bench.fails(&[&TRAIN[..], &best_by].concat(), expect!["error: at `eval.best_by`: `age_mae` scores predicted ages, but the head `factored` predicts none: choose another"]);
     let years = ["--set", "run.name=years", "--set", "head={ kind = \"age_number\" }"];
     bench.ok(&[&TRAIN[..], &best_by, &years].concat());
     let valid = fs::read_to_string(bench.path("runs/years/valid.csv")).unwrap();
-    assert!(
-        valid.starts_with("picture,person,truth,predicted,age,years,worn male <30,"),
-        "{valid}"
-    );
-    bench.ok(&["compare", "runs/years", "runs/years", "--by", "age_error"]);
+    assert!(valid.starts_with("image,person,truth,predicted,age,years,worn male <30,"), "{valid}");
+    bench.ok(&["compare", "runs/years", "runs/years", "--by", "age_mae"]);
 }
 
 #[test]
-fn doubtful_labels_are_listed_and_decisions_are_carried_out() {
+fn likely_label_errors_are_listed_and_decisions_are_applied() {
     let bench = Bench::new();
     bench.ok(&["kfold", "small.toml", "--folds", "2", "--set", "run.name=folds"]);
     let before = fs::read(bench.path("people/train/train.csv")).unwrap();
     let out = bench.ok(&["labels", "runs/folds", "-o", "doubts"]);
-    assert!(out.contains("56 pictures of 8 people"), "{out}");
-    assert!(out.contains("gender:") && out.contains("of the labels of 8 people"), "{out}");
-    assert!(out.contains("mask:") && out.contains("of the labels of 56 pictures"), "{out}");
+    assert!(out.contains("56 images of 8 people"), "{out}");
+    assert!(out.contains("gender:") && out.contains("among the labels of 8 people"), "{out}");
+    assert!(out.contains("mask:") && out.contains("among the labels of 56 images"), "{out}");
     let table = fs::read_to_string(bench.path("doubts/labels.csv")).unwrap();
-    assert!(table.starts_with("person,picture,factor,given,suggested,score,decision\n"), "{table}");
+    assert!(table.starts_with("person,image,factor,given,suggested,score,decision\n"), "{table}");
     assert!(fs::read(bench.path("doubts/sheet.png")).unwrap().starts_with(b"\x89PNG"));
-    assert!(fs::read(bench.path("people/train/train.csv")).unwrap() == before, "data is changed");
+    assert!(
+        fs::read(bench.path("people/train/train.csv")).unwrap() == before,
+        "the data was changed"
+    );
     bench.fails(
         &["labels", "runs/folds", "-o", "doubts"],
-        expect!["error: doubts/labels.csv: is there already, perhaps reviewed: name a new folder"],
+        expect!["error: doubts/labels.csv: already exists, perhaps reviewed: choose a new folder"],
     );
 
-    // Somebody decides: the first person is older, a picture of the second is left out.
+    // Decisions on the age label of the first person.
     let people: Vec<String> = fs::read_dir(bench.path("people/train/images"))
         .unwrap()
         .map(|it| it.unwrap().file_name().into_string().unwrap())
@@ -360,16 +376,16 @@ fn doubtful_labels_are_listed_and_decisions_are_carried_out() {
     for (decision, n) in [("drop", 55), ("keep", 56), ("", 56), ("weight 0", 56), ("fix", 56)] {
         fs::write(bench.path("reviewed.csv"), row(decision)).unwrap();
         let out = bench.ok(&check);
-        assert!(out.contains(&format!("{n} pictures of 8 people")), "{decision}: {out}");
+        assert!(out.contains(&format!("{n} images of 8 people")), "{decision}: {out}");
     }
     fs::write(bench.path("reviewed.csv"), row("perhaps")).unwrap();
-    bench.fails(&check, expect!["error: reviewed.csv: line 2: there is no decision `perhaps`: write `fix`, `drop`, `keep` or `weight 0.5`"]);
+    bench.fails(&check, expect!["error: reviewed.csv: line 2: unknown decision `perhaps`: write `fix`, `drop`, `keep` or `weight 0.5`"]);
     fs::remove_file(bench.path("reviewed.csv")).unwrap();
     bench.fails(&check, expect!["error: reviewed.csv: No such file or directory (os error 2)"]);
 }
 
 #[test]
-fn a_folder_that_cannot_be_written_is_a_clear_end() {
+fn unwritable_folder_is_refused() {
     let bench = Bench::new();
     fs::write(bench.path("runs"), b"a file where the folder should be").unwrap();
     let args = ["train", "small.toml", "--set", "run.name=a"];
@@ -377,40 +393,41 @@ fn a_folder_that_cannot_be_written_is_a_clear_end() {
 }
 
 #[test]
-fn a_run_that_is_taken_up_from_another_folder_says_which_it_was_started_in() {
+fn resuming_from_another_folder_names_the_original_folder() {
     let bench = Bench::new();
     bench.ok(&["train", "small.toml", "--set", "run.name=a", "--set", "train.total=1 steps"]);
     fs::remove_file(bench.path("runs/a/report.toml")).unwrap();
     let elsewhere = tempfile::tempdir().unwrap();
     let run = bench.path("runs/a");
-    let said = |args: &[&str]| {
+    let error = |args: &[&str]| {
         let output = bench.command(args).arg(&run).current_dir(elsewhere.path()).output().unwrap();
         assert_eq!(output.status.code(), Some(1));
-        let said = text(&output.stderr);
+        let err = text(&output.stderr);
         let folder = |path: &Path| path.canonicalize().unwrap().display().to_string();
-        let said = said.replace(&folder(elsewhere.path()), "ELSEWHERE");
-        said.replace(&folder(&bench.path(".")), "START").trim_end().to_owned()
+        let err = err.replace(&folder(elsewhere.path()), "ELSEWHERE");
+        err.replace(&folder(&bench.path(".")), "START").trim_end().to_owned()
     };
-    let begin = "error: START/runs/a/config.toml: `data.source.root` is `people/train`, which is not to \
-                 be found from ELSEWHERE: paths are relative to the folder that a run is started in: ";
-    let set = "; or `train --resume` with `--set data.source.root=DIR --allow-changes` where it has moved";
+    let begin = "error: START/runs/a/config.toml: `data.source.root` is `people/train`, which does not exist \
+                 relative to ELSEWHERE: paths are relative to the folder that a run is started in: ";
+    let set =
+        "; or `train --resume` with `--set data.source.root=DIR --allow-changes` if it has moved";
     assert_eq!(
-        said(&["train", "--resume"]),
+        error(&["train", "--resume"]),
         format!("{begin}this run was started in START: `cd START` first{set}")
     );
-    // And so it can be taken up.
+    // With that path it can be resumed.
     let root = format!("data.source.root={}", bench.path("people/train").display());
     let args = ["train", "--set", &root, "--allow-changes", "--resume"];
     let output = bench.command(&args).arg(&run).current_dir(elsewhere.path()).output().unwrap();
     assert!(output.status.success(), "{}", text(&output.stderr));
     fs::remove_file(bench.path("runs/a/report.toml")).unwrap();
-    // Where the data is nowhere, no folder is named.
+    // If the data cannot be found, no folder is named.
     let config = fs::read_to_string(bench.path("runs/a/config.toml")).unwrap();
     let people = bench.path("people/train").display().to_string();
     fs::write(bench.path("runs/a/config.toml"), config.replace(&people, "people/train")).unwrap();
     fs::rename(bench.path("people"), bench.path("moved")).unwrap();
     assert_eq!(
-        said(&["train", "--resume"]),
+        error(&["train", "--resume"]),
         format!("{begin}`cd` to where this run was started, or put the data back there{set}")
     );
 }

@@ -1,4 +1,4 @@
-//! Published weights: what a file holds, and what it brings along.
+//! Pretrained weights: inspecting files, and the input settings that come with them.
 
 use std::{fs, path::Path};
 
@@ -7,14 +7,14 @@ use expect_test::{Expect, expect};
 use crate::bench::{Bench, lasting, text};
 
 #[test]
-fn weights_of_another_network() {
+fn file_without_weights_is_refused() {
     let bench = Bench::new();
     fs::write(bench.path("weights.pth"), b"hello").unwrap();
     let args = ["train", "small.toml", "--set", "model.pretrained=weights.pth"];
-    bench.fails(&args, expect!["error: `model.pretrained`: weights.pth: this is text (`hello`), no weights: name a `.safetensors` or `.pth` file, or fetch it again"]);
+    bench.fails(&args, expect!["error: `model.pretrained`: weights.pth: this is a text file (`hello`), not weights: name a `.safetensors` or `.pth` file, or download it again"]);
 }
 
-/// A safetensors file of these tensors, all zeros.
+/// Returns a safetensors file of these tensors, all zeros.
 fn safetensors(shapes: &[(String, Vec<usize>)]) -> Vec<u8> {
     let (mut header, mut at) = (Vec::new(), 0);
     for (name, dims) in shapes {
@@ -28,7 +28,7 @@ fn safetensors(shapes: &[(String, Vec<usize>)]) -> Vec<u8> {
     [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), &vec![0; at]].concat()
 }
 
-/// The tensors of ResNet-18, as it was published.
+/// Returns the tensors of the published ResNet-18.
 fn resnet18() -> Vec<(String, Vec<usize>)> {
     let mut all = Vec::new();
     let mut layer = |conv: String, norm: String, dims: [usize; 4]| {
@@ -63,7 +63,7 @@ pub(crate) fn zeros_of_resnet18() -> Vec<u8> {
 }
 
 #[test]
-fn weights_are_looked_into() {
+fn weight_files_are_inspected() {
     let bench = Bench::empty();
     let mut tensors = resnet18();
     fs::write(bench.path("net.safetensors"), safetensors(&tensors)).unwrap();
@@ -73,20 +73,20 @@ fn weights_are_looked_into() {
           size        46.8 MB
           parameters  11689512, and 9600 running statistics of batch norms
           tensors     102
-            conv1.weight                   f32  64 x 3 x 7 x 7
-            bn1.weight                     f32  64
-            bn1.bias                       f32  64
-            bn1.running_mean               f32  64
-            ... 94 more: --all shows them
-            layer4.1.bn2.running_mean      f32  512
-            layer4.1.bn2.running_var       f32  512
-            fc.weight                      f32  1000 x 512
-            fc.bias                        f32  1000
+            conv1.weight                    f32  64 x 3 x 7 x 7
+            bn1.weight                      f32  64
+            bn1.bias                        f32  64
+            bn1.running_mean                f32  64
+            ... 94 more: --all prints them
+            layer4.1.bn2.running_mean       f32  512
+            layer4.1.bn2.running_var        f32  512
+            fc.weight                       f32  1000 x 512
+            fc.bias                         f32  1000
 
         fits resnet18 (torchvision and timm's names): 1000 classes; all 102 tensors used
-        by the names in the file these are torchvision and timm's:
+        by the tensor names the weights are torchvision and timm's:
           images      224x224, crop 0.95, bicubic, mean 0.485 0.456 0.406, std 0.229 0.224 0.225
-          note: nothing tells which of torchvision and timm's weights these are (resnet18.a1_in1k, resnet18.a3_in1k, resnet18.fb_ssl_yfcc100m_ft_in1k, ...; a file called as the library calls it does): images are assumed to be as resnet18.a1_in1k wants them
+          note: it is unknown which of torchvision and timm's weights these are (resnet18.a1_in1k, resnet18.a3_in1k, resnet18.fb_ssl_yfcc100m_ft_in1k, ...; the library's own file name identifies them): assuming the preprocessing of resnet18.a1_in1k
     "#]]
     .assert_eq(&bench.ok(&["weights", "inspect", "net.safetensors"]));
     let all = bench.ok(&["weights", "inspect", "net.safetensors", "--all"]);
@@ -99,7 +99,7 @@ fn weights_are_looked_into() {
     expect![[r#"
         fits no published network; the closest is resnet18 (torchvision and timm's names): 1 of its 100 tensors differ:
           `bn1.bias` is missing
-        1 of the file's are left over:
+        1 of the file's tensors are unused:
           extra
     "#]].assert_eq(out.split_once("\n\n").unwrap().1);
 
@@ -107,29 +107,29 @@ fn weights_are_looked_into() {
     fs::copy(golden.join("zip.pth"), bench.path("zip.pth")).unwrap();
     expect![[r#"
         zip.pth
-          format      pth, zip form
+          format      pth, zip format
           size        3.7 kB
           parameters  35
-          tensors     10, and 1 of whole numbers, which are counters
-            plain                         f32   2
-            matrix                        f32   3 x 4
-            transposed                    f32   4 x 3
-            part                          f32   2
-            ... 3 more: --all shows them
-            brain                         bf16  2
-            double                        f64   1
-            num_batches_tracked           i64   one number
-            parameter                     f32   1
+          tensors     10, and 1 of integers (counters)
+            plain                          f32   2
+            matrix                         f32   3 x 4
+            transposed                     f32   4 x 3
+            part                           f32   2
+            ... 3 more: --all prints them
+            brain                          bf16  2
+            double                         f64   1
+            num_batches_tracked            i64   scalar
+            parameter                      f32   1
 
-        fits no published network, nor is it like any: see `list models`
+        fits no published network, and resembles none: see `list models`
     "#]]
     .assert_eq(&bench.ok(&["weights", "inspect", "zip.pth"]));
     fs::copy(golden.join("old.pth"), bench.path("old.pth")).unwrap();
-    assert!(bench.ok(&["weights", "inspect", "old.pth"]).contains("pth, old form"));
+    assert!(bench.ok(&["weights", "inspect", "old.pth"]).contains("pth, legacy format"));
 }
 
 #[test]
-fn files_that_are_no_weights_are_refused() {
+fn files_that_are_not_weights_are_refused() {
     let bench = Bench::empty();
     let check = |name: &str, content: &[u8], want: Expect| {
         fs::write(bench.path(name), content).unwrap();
@@ -139,15 +139,15 @@ fn files_that_are_no_weights_are_refused() {
         "notes.txt",
         b"Dear diary,\nno weights today.\n",
         expect![
-            "error: notes.txt: this is text (`Dear diary,`), no weights: name a `.safetensors` or `.pth` file, or fetch it again"
+            "error: notes.txt: this is a text file (`Dear diary,`), not weights: name a `.safetensors` or `.pth` file, or download it again"
         ],
     );
-    // What an object whose `__reduce__` is (os.system, ("touch hacked",)) pickles to.
+    // The pickle of an object whose `__reduce__` is (os.system, ("touch hacked",)).
     check(
         "evil.pth",
         b"\x80\x02cos\nsystem\nX\x0c\x00\x00\x00touch hacked\x85R.",
         expect![
-            "error: evil.pth: this `.pth` file would call `os.system`, which loading weights does not need: it is refused (save the weights alone, as `torch.save(model.state_dict(), ...)` or as `.safetensors`)"
+            "error: evil.pth: this `.pth` file would call `os.system`, which loading weights does not require, and is refused: save only the weights, as `torch.save(model.state_dict(), ...)` or as `.safetensors`"
         ],
     );
     let eval = b"\x80\x04\x8c\x08builtins\x8c\x04eval\x93\x8c\x01x\x85R.";
@@ -155,29 +155,32 @@ fn files_that_are_no_weights_are_refused() {
         "evil.pt",
         eval,
         expect![
-            "error: evil.pt: this `.pth` file would call `builtins.eval`, which loading weights does not need: it is refused (save the weights alone, as `torch.save(model.state_dict(), ...)` or as `.safetensors`)"
+            "error: evil.pt: this `.pth` file would call `builtins.eval`, which loading weights does not require, and is refused: save only the weights, as `torch.save(model.state_dict(), ...)` or as `.safetensors`"
         ],
     );
     check(
         "empty.pth",
         b"",
         expect![
-            "error: empty.pth: this is no whole `.safetensors` or `.pth` file (header too small): fetch it again"
+            "error: empty.pth: this is not a complete `.safetensors` or `.pth` file (header too small): download it again"
         ],
     );
     check(
         "cut.safetensors",
         &safetensors(&resnet18())[..5000],
         expect![
-            "error: cut.safetensors: this is no whole `.safetensors` or `.pth` file (invalid header length): fetch it again"
+            "error: cut.safetensors: this is not a complete `.safetensors` or `.pth` file (invalid header length): download it again"
         ],
     );
-    bench.fails(&["weights", "inspect", "."], expect!["error: .: is a folder: name a file in it"]);
-    bench.fails(&["weights", "inspect", "absent.pth"], expect!["error: absent.pth: there is no such file (and MASKFIT_WEIGHTS names no folder of weights): name a file, or a place on the hub as `hf:owner/name`"]);
+    bench.fails(
+        &["weights", "inspect", "."],
+        expect!["error: .: this is a folder: name a file in it"],
+    );
+    bench.fails(&["weights", "inspect", "absent.pth"], expect!["error: absent.pth: there is no such file (and MASKFIT_WEIGHTS does not name a folder of weights): name a file, or a place on the hub as `hf:owner/name`"]);
 }
 
 #[test]
-fn published_weights_bring_their_pictures_along() {
+fn published_weights_set_the_input_transforms() {
     let bench = Bench::new();
     fs::create_dir(bench.path("weights")).unwrap();
     fs::write(bench.path("weights/resnet18-f37072fd.safetensors"), safetensors(&resnet18()))
@@ -199,7 +202,7 @@ fn published_weights_bring_their_pictures_along() {
         let mut command = bench.command(&[&["train", "net.toml"], args].concat());
         let output = command.env("MASKFIT_WEIGHTS", "weights").output().unwrap();
         assert!(output.status.success(), "{}", text(&output.stderr));
-        let out = text(&output.stdout);
+        let out = text(&output.stderr);
         let is_note =
             |it: &&str| ["weights:", "images", "note:", "pretr"].iter().any(|n| it.starts_with(n));
         let lines: Vec<&str> = out.lines().filter(is_note).collect();
@@ -211,14 +214,13 @@ fn published_weights_bring_their_pictures_along() {
     let small_eval = "augment.eval=[{ kind = \"resize\", size = [40, 32] }]";
     expect![[r#"
         weights: DIR/weights/resnet18-f37072fd.safetensors, `resnet18` in the folder of MASKFIT_WEIGHTS
-        images as torchvision/resnet18.IMAGENET1K_V1's weights want them: 224x224, crop 0.875, bilinear, mean 0.485 0.456 0.406, std 0.229 0.224 0.225
-        pretrained weights: 100 tensors by torchvision and timm's names, none missing; its classifier is replaced by a fresh head"#]].assert_eq(&run(&["--set", "run.name=a", "--set", small]));
+        pretrained weights: 100 tensors with torchvision and timm names, none missing; its classifier is replaced by a newly initialised head"#]].assert_eq(&run(&["--set", "run.name=a", "--set", small]));
     let measured = "augment.statistics={ kind = \"data\" }";
     expect![[r#"
         weights: DIR/weights/resnet18-f37072fd.safetensors, `resnet18` in the folder of MASKFIT_WEIGHTS
-        note: `augment.statistics` is what is measured, but torchvision/resnet18.IMAGENET1K_V1's weights want mean 0.485 0.456 0.406, std 0.229 0.224 0.225 (leave it out to have that)
-        note: images are sized as `augment` says; torchvision/resnet18.IMAGENET1K_V1's weights were published with eval = [{ filter = "bilinear", kind = "resize_shorter", size = 256 }, { kind = "center_crop", size = [224, 224] }]
-        pretrained weights: 100 tensors by torchvision and timm's names, none missing; its classifier is replaced by a fresh head"#]].assert_eq(&run(&[
+        note: `augment.statistics` is measured from the images, but torchvision/resnet18.IMAGENET1K_V1 was trained with mean 0.485 0.456 0.406, std 0.229 0.224 0.225 (remove the setting to use these)
+        note: `augment.eval` differs from the preprocessing of torchvision/resnet18.IMAGENET1K_V1: eval = [{ filter = "bilinear", kind = "resize_shorter", size = 256 }, { kind = "center_crop", size = [224, 224] }]
+        pretrained weights: 100 tensors with torchvision and timm names, none missing; its classifier is replaced by a newly initialised head"#]].assert_eq(&run(&[
         "--set",
         "run.name=b",
         "--set",
@@ -228,7 +230,7 @@ fn published_weights_bring_their_pictures_along() {
         "--set",
         measured,
     ]));
-    // What is kept says all, and finds the weights without the environment.
+    // The saved config is complete, and finds the weights without the environment variable.
     let config = fs::read_to_string(bench.path("runs/a/config.toml")).unwrap();
     let (_, part) = config.split_once("[[augment").unwrap();
     let part = part.split_once("[head]").unwrap().0;

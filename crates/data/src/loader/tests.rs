@@ -1,17 +1,17 @@
-//! What a loader gives, whatever its threads, its beginning and its epochs.
+//! The batches of a loader do not depend on its threads, its first batch and the epochs before.
 
 use std::sync::Arc;
 
-use augment::{MixOpConfig, Mixing, PictureOpConfig, Pipeline, StatisticsConfig, Step};
+use augment::{MixOpConfig, Mixing, Pipeline, StatisticsConfig, Step, TransformConfig};
 use base::{Seed, Task};
 
 use super::{Batch, Load, LoadError, Loader};
-use crate::{Content, Context, People, Source as _};
+use crate::{Content, Context, Source as _, SyntheticPeople};
 
 fn load(n_threads: usize, first_batch: usize) -> Load {
-    let people = People {
+    let people = SyntheticPeople {
         n_people: 4,
-        n_scored: 0,
+        n_test: 0,
         size: [32, 24],
         wrong_labels: 0.0,
         flipped: 0.0,
@@ -19,7 +19,7 @@ fn load(n_threads: usize, first_batch: usize) -> Load {
     };
     let context = Context { cache: None, max_pixels: 1 << 20, progress: &|_, _| {} };
     let manifest = people.read(&context).unwrap();
-    let pictures = manifest.examples.into_iter().map(|it| (it.name, it.content)).collect();
+    let images = manifest.examples.into_iter().map(|it| (it.name, it.content)).collect();
     let ops = ["random_crop\"\nsize = [16, 12]", "color_jitter\"", "horizontal_flip\""];
     let op = |it| toml::from_str::<Step>(&format!("kind = \"{it}")).unwrap();
     let ops = ops.map(op).to_vec();
@@ -29,7 +29,7 @@ fn load(n_threads: usize, first_batch: usize) -> Load {
     let batches = order.chunks(5).map(<[usize]>::to_vec).collect();
     let stream = "augment/0".to_owned();
     Load {
-        pictures,
+        images,
         batches,
         pipeline,
         memory: None,
@@ -39,17 +39,17 @@ fn load(n_threads: usize, first_batch: usize) -> Load {
         stream,
         first_batch,
         n_threads,
-        n_ahead: 2,
+        prefetch: 2,
     }
 }
 
-/// Few batches, whose pictures go through every operation.
+/// A few batches, with every transform applied to the images.
 fn zoo(n_threads: usize) -> Load {
     let mut load = load(n_threads, 0);
     load.batches.truncate(2);
     let pipeline = Arc::make_mut(&mut load.pipeline);
-    pipeline.ops = PictureOpConfig::zoo().into_iter().map(|(_, it)| it.into()).collect();
-    // What studies a picture comes first, as it must.
+    pipeline.ops = TransformConfig::zoo().into_iter().map(|(_, it)| it.into()).collect();
+    // Transforms that study the original image must come first.
     pipeline.ops.sort_by_key(|it| !it.studies());
     // The zoo's sizes are ImageNet's; a small resize goes last.
     pipeline.ops.push(toml::from_str("kind = \"resize\"\nsize = [16, 12]").unwrap());
@@ -62,7 +62,7 @@ fn all(load: Load) -> Vec<Batch> {
 }
 
 #[test]
-fn the_number_of_threads_does_not_change_the_batches() {
+fn batches_do_not_depend_on_the_number_of_threads() {
     let one = all(load(1, 0));
     assert_eq!(one.len(), 6);
     assert_eq!((one[0].examples.len(), one[5].examples.len()), (5, 3));
@@ -71,11 +71,11 @@ fn the_number_of_threads_does_not_change_the_batches() {
 }
 
 #[test]
-fn a_later_start_sees_the_same_later_batches() {
+fn batches_do_not_depend_on_the_first_batch() {
     assert!(all(load(1, 0))[4..] == all(load(2, 4)));
 }
 
-/// Three epochs of other batches, sizes and lengths, of which the first begins in its midst.
+/// Three epochs with different batches, sizes and lengths; the first starts in the middle.
 fn epochs(n_threads: usize) -> Vec<Load> {
     let mut loads = vec![load(n_threads, 4), load(n_threads, 0), mixed(n_threads, 0)];
     let small = toml::from_str("kind = \"resize\"\nsize = [8, 6]").unwrap();
@@ -88,12 +88,12 @@ fn epochs(n_threads: usize) -> Vec<Load> {
 }
 
 #[test]
-fn one_loader_of_several_epochs_gives_what_one_for_each_does() {
+fn one_loader_for_several_epochs_equals_one_loader_per_epoch() {
     let want: Vec<Batch> = epochs(1).into_iter().flat_map(all).collect();
     assert_eq!(want.len(), 2 + 10 + 6);
     for n_threads in [1, 4] {
         let mut loads = epochs(n_threads).into_iter();
-        // All at once; and each as soon as the one before it is begun, as training does.
+        // All added at once; then each added as soon as the one before it starts, as training does.
         let mut loader = Loader::start(loads.next().unwrap());
         loads.for_each(|it| loader.add(it));
         let got: Vec<Batch> = std::iter::from_fn(|| loader.next()).map(Result::unwrap).collect();
@@ -106,20 +106,20 @@ fn one_loader_of_several_epochs_gives_what_one_for_each_does() {
             loads.next().into_iter().for_each(|it| loader.add(it));
             got.extend((0..n).map(|_| loader.next().unwrap().unwrap()));
         }
-        assert!(got == want && loader.next().is_none(), "{n_threads} threads, one by one");
+        assert!(got == want && loader.next().is_none(), "{n_threads} threads, added one by one");
     }
 }
 
 #[test]
-fn the_next_epoch_is_begun_before_this_one_is_used_up() {
-    // Its first batch cannot be made, and is there when this epoch's last one has been taken.
+fn next_epoch_is_loaded_before_the_current_one_is_used_up() {
+    // Its first batch fails to load, and is finished before this epoch's last one is taken.
     let mut next = load(1, 0);
-    next.pictures = vec![("gone".to_owned(), Content::File("no/such.jpg".into())); 28].into();
+    next.images = vec![("gone".to_owned(), Content::File("no/such.jpg".into())); 28].into();
     let mut loader = Loader::start(load(1, 5));
     loader.add(next);
     let began = std::time::Instant::now();
     while loader.shared.lock().finished.len() < 2 {
-        assert!(began.elapsed().as_secs() < 60, "nothing of the next epoch is made");
+        assert!(began.elapsed().as_secs() < 60, "no batch of the next epoch is loaded");
         std::thread::yield_now();
     }
     assert!(loader.next().unwrap().is_ok());
@@ -127,7 +127,7 @@ fn the_next_epoch_is_begun_before_this_one_is_used_up() {
 }
 
 #[test]
-fn a_loader_that_has_given_all_waits_for_more_or_for_its_end() {
+fn exhausted_loader_accepts_further_loads_and_can_be_dropped() {
     let mut loader = Loader::start(load(3, 5));
     assert!(loader.next().unwrap().is_ok() && loader.next().is_none());
     loader.add(load(1, 5));
@@ -136,21 +136,21 @@ fn a_loader_that_has_given_all_waits_for_more_or_for_its_end() {
 }
 
 #[test]
-fn a_picture_is_seen_anew_each_time() {
+fn each_use_of_an_image_is_augmented_differently() {
     let mut load = load(1, 0);
     load.batches = vec![vec![3, 3], vec![3]];
     let batches = all(load);
-    let (first, second) = batches[0].pictures.split_at(batches[1].pictures.len());
-    assert!(first != second && first != batches[1].pictures && second != batches[1].pictures);
+    let (first, second) = batches[0].images.split_at(batches[1].images.len());
+    assert!(first != second && first != batches[1].images && second != batches[1].images);
 }
 
-/// The same batches with half of each row another's, and every mixing after that.
+/// The same batches with half of each row from another image, followed by every mix operation.
 fn mixed(n_threads: usize, first_batch: usize) -> Load {
     let half = "kind = \"half_cutmix\"\np = 0.5\nper = \"example\"\n\
                 from = { factor = \"age\", level = \"30-59\" }";
     let mut ops: Vec<MixOpConfig> = vec![toml::from_str(half).unwrap()];
     ops.extend(MixOpConfig::zoo().into_iter().map(|it| it.1));
-    // Of a task in which examples 0 to 9 are of the level that is asked for.
+    // Examples 0 to 9 have the level that `from` selects.
     let examples: Vec<(usize, usize)> = (0..28).map(|it| (it, usize::from(it < 10))).collect();
     let task = Task::mask_gender_age();
     let mixing = Mixing::new(&ops, &task, &examples, |_| 0).unwrap();
@@ -158,45 +158,45 @@ fn mixed(n_threads: usize, first_batch: usize) -> Load {
 }
 
 #[test]
-fn mixed_batches_are_a_function_of_their_position() {
+fn mixed_batches_are_a_function_of_their_index() {
     let one = all(mixed(1, 0));
     assert!(one == all(mixed(4, 0)));
     assert!(one[4..] == all(mixed(2, 4)));
     for (batch, plain) in one.iter().zip(all(load(1, 0))) {
         let n = plain.examples.len();
-        assert!(batch.pictures.starts_with(&plain.pictures), "its own pictures differ");
-        assert_eq!((batch.collages.len(), &batch.examples[..n]), (n, &plain.examples[..]));
+        assert!(batch.images.starts_with(&plain.images), "the images of the batch differ");
+        assert_eq!((batch.samples.len(), &batch.examples[..n]), (n, &plain.examples[..]));
         assert!(batch.examples[n..].iter().all(|&it| it < 10), "{:?}", batch.examples);
-        assert_eq!(batch.pictures.len(), batch.examples.len() * 16 * 12 * 3);
-        assert!(batch.collages.iter().all(|it| it.over.is_some()));
+        assert_eq!(batch.images.len(), batch.examples.len() * 16 * 12 * 3);
+        assert!(batch.samples.iter().all(|it| it.over.is_some()));
     }
-    // A guest has a stream of its own.
+    // An extra sample has its own random stream.
     let (idx, batch) =
-        one.iter().enumerate().find(|(_, it)| it.examples.len() > it.collages.len()).unwrap();
-    let n_own = batch.collages.len();
-    let Load { pictures, pipeline, seed, .. } = mixed(1, 0);
-    let bytes = pictures[batch.examples[n_own]].1.bytes().unwrap().into_owned();
+        one.iter().enumerate().find(|(_, it)| it.examples.len() > it.samples.len()).unwrap();
+    let n_own = batch.samples.len();
+    let Load { images, pipeline, seed, .. } = mixed(1, 0);
+    let bytes = images[batch.examples[n_own]].1.bytes().unwrap().into_owned();
     let mut rng = seed.stream(&format!("augment/0/guest/{idx}/0"));
-    let guest = pipeline.apply(&bytes, &mut rng, None).unwrap();
-    assert!(batch.pictures[n_own * 16 * 12 * 3..].starts_with(guest.as_raw()));
+    let extra = pipeline.apply(&bytes, &mut rng, None).unwrap();
+    assert!(batch.images[n_own * 16 * 12 * 3..].starts_with(extra.as_raw()));
 }
 
 #[test]
-fn a_picture_that_cannot_be_read_is_named() {
+fn unreadable_image_is_named() {
     let mut load = load(2, 0);
-    let mut pictures = load.pictures.to_vec();
-    pictures[27].1 = Content::File("no/such.jpg".into());
-    pictures[20].1 = Content::Memory(b"no picture".as_slice().into());
-    load.pictures = pictures.into();
+    let mut images = load.images.to_vec();
+    images[27].1 = Content::File("no/such.jpg".into());
+    images[20].1 = Content::Memory(b"not an image".as_slice().into());
+    load.images = images.into();
     let mut loader = Loader::start(load);
     let err = |it: Option<Result<Batch, LoadError>>| it.unwrap().unwrap_err().to_string();
     assert!(err(loader.next()).contains("No such file"));
-    assert!(err(loader.next()).contains("this is no picture"));
+    assert!(err(loader.next()).contains("this is not an image"));
     assert!(loader.next().unwrap().is_ok());
 }
 
 #[test]
-fn a_loader_that_is_dropped_early_stops_its_threads() {
+fn dropping_a_loader_stops_its_threads() {
     let mut loader = Loader::start(load(3, 0));
     loader.next().unwrap().unwrap();
     drop(loader);

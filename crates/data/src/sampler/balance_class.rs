@@ -1,7 +1,7 @@
-//! The same number of examples of each class.
+//! Samples the same number of examples from each class.
 //!
-//! As many as the rarest class has (`downsampling`), the most frequent one (`upsampling`), or a
-//! number; with replacement only where a class has fewer. Classes without examples do not count.
+//! As many as the rarest class has (`downsampling`), as the most frequent one has (`upsampling`), or a
+//! given number; with replacement only where a class has fewer. Classes without examples are ignored.
 //!
 //! catalyst's `BalanceClassSampler`, <https://github.com/catalyst-team/catalyst>.
 
@@ -14,48 +14,48 @@ use super::{Groups, Sampler, stratified};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct BalanceClass {
-    /// Whose classes: `joint`, a factor's name, or `years`.
+    /// Which classes are balanced: `joint`, a factor's name, or `years`.
     pub over: String,
-    /// How many of each class.
+    /// The number of examples per class.
     pub mode: Mode,
 }
 
-/// How many examples each class gives.
+/// The number of examples sampled per class.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(untagged, expecting = "is \"downsampling\", \"upsampling\" or a number of examples")]
+#[serde(untagged, expecting = "must be \"downsampling\", \"upsampling\" or a number of examples")]
 pub enum Mode {
-    /// By what the classes have.
+    /// The size of one of the classes.
     To(To),
-    /// So many.
+    /// A given number.
     Number(usize),
 }
 
-/// A class that the others follow.
+/// The class whose size is used for all.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum To {
-    /// The rarest.
+    /// The rarest class.
     Downsampling,
-    /// The most frequent.
+    /// The most frequent class.
     Upsampling,
 }
 
 impl Mode {
-    /// What is wrong with it, if anything is.
+    /// Returns what is wrong with the setting, if anything.
     pub(super) fn problem(self) -> Option<String> {
-        (self == Mode::Number(0)).then(|| "`mode` is a number above 0".to_owned())
+        (self == Mode::Number(0)).then(|| "`mode` must be above 0".to_owned())
     }
 }
 
 impl Default for BalanceClass {
-    /// catalyst's.
+    /// catalyst's defaults.
     fn default() -> BalanceClass {
         BalanceClass { over: "joint".to_owned(), mode: Mode::To(To::Downsampling) }
     }
 }
 
 impl BalanceClass {
-    /// How many examples of each class an epoch has.
+    /// Returns the number of examples of each class in an epoch.
     fn counts(&self, groups: &Groups) -> Vec<usize> {
         let present = || groups.counts().filter(|&it| it > 0);
         let n = match self.mode {
@@ -72,7 +72,7 @@ impl Sampler for BalanceClass {
         &self.over
     }
 
-    fn n_draws(&self, groups: &Groups, _: usize) -> usize {
+    fn n_samples(&self, groups: &Groups, _: usize) -> usize {
         self.counts(groups).into_iter().fold(0, usize::saturating_add)
     }
 

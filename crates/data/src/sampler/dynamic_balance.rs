@@ -1,13 +1,13 @@
-//! From the data's shares in the first epoch towards the same number of each class.
+//! Samples with class shares that move from the data's in the first epoch towards equal shares.
 //!
-//! D_c = n_c / n_min; in epoch e, from 0, class c gives ⌊min(D_c^(λ^(start + e)), max_d) · n⌋
-//! examples, with replacement only where it has fewer; n is n_min, or a number. So λ^0 = 1 is the data
-//! as it is, and an epoch becomes shorter and shorter. Classes without examples do not count.
+//! D_c = n_c / n_min; in epoch e, counted from 0, ⌊min(D_c^(λ^(start + e)), max_d) · n⌋ examples of class c
+//! are sampled, with replacement only where the class has fewer; n is n_min, or a given number. So λ^0 = 1
+//! is the data's distribution, and epochs become shorter and shorter. Classes without examples are ignored.
 //!
 //! catalyst's `DynamicBalanceClassSampler`, <https://github.com/catalyst-team/catalyst>, after Wang et
 //! al., "Dynamic Curriculum Learning for Imbalanced Data Classification", 2019,
-//! <https://arxiv.org/abs/1901.06783>. It rounds down as catalyst does, where 109 / 83 · 83 is a little
-//! less than 109.
+//! <https://arxiv.org/abs/1901.06783>. It rounds down as catalyst does: 109 / 83 · 83 is slightly less than
+//! 109 in floating point.
 
 use base::Rng;
 use serde::{Deserialize, Serialize};
@@ -22,20 +22,20 @@ use super::{
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct DynamicBalance {
-    /// Whose classes: `joint`, a factor's name, or `years`.
+    /// Which classes are balanced: `joint`, a factor's name, or `years`.
     pub over: String,
-    /// λ: how much of the imbalance's exponent each epoch keeps.
+    /// λ: the factor by which the exponent of the imbalance decays per epoch.
     pub exp_lambda: f64,
-    /// The epoch that the first one is taken for.
+    /// The epoch number that the first epoch counts as.
     pub start_epoch: usize,
-    /// How many times more a frequent class may give than the rarest.
+    /// The maximum ratio of the examples of a frequent class to those of the rarest.
     pub max_d: f64,
-    /// How many examples the rarest class gives: as many as it has (`downsampling`), or a number.
+    /// The number of examples of the rarest class: as many as it has (`downsampling`), or a number.
     pub mode: Mode,
 }
 
 impl Default for DynamicBalance {
-    /// catalyst's.
+    /// catalyst's defaults.
     fn default() -> DynamicBalance {
         DynamicBalance {
             over: "joint".to_owned(),
@@ -48,7 +48,7 @@ impl Default for DynamicBalance {
 }
 
 impl DynamicBalance {
-    /// How many examples of each class an epoch has.
+    /// Returns the number of examples of each class in an epoch.
     fn counts(&self, groups: &Groups, epoch_idx: usize) -> Vec<usize> {
         let least = groups.counts().filter(|&it| it > 0).min().unwrap_or(0) as f64;
         let n = match self.mode {
@@ -69,7 +69,7 @@ impl Sampler for DynamicBalance {
         &self.over
     }
 
-    fn n_draws(&self, groups: &Groups, epoch_idx: usize) -> usize {
+    fn n_samples(&self, groups: &Groups, epoch_idx: usize) -> usize {
         self.counts(groups, epoch_idx).into_iter().fold(0, usize::saturating_add)
     }
 
@@ -79,13 +79,13 @@ impl Sampler for DynamicBalance {
 
     fn problem(&self) -> Option<String> {
         if !(self.exp_lambda > 0.0 && self.exp_lambda < 1.0) {
-            return Some(format!("`exp_lambda` is between 0 and 1, not {}", self.exp_lambda));
+            return Some(format!("`exp_lambda` must be between 0 and 1, not {}", self.exp_lambda));
         }
         if self.max_d.is_nan() || self.max_d < 1.0 {
-            return Some(format!("`max_d` is at least 1, not {}", self.max_d));
+            return Some(format!("`max_d` must be at least 1, not {}", self.max_d));
         }
         if self.mode == Mode::To(To::Upsampling) {
-            return Some("`mode` is \"downsampling\" or a number of examples".to_owned());
+            return Some("`mode` must be \"downsampling\" or a number of examples".to_owned());
         }
         self.mode.problem()
     }

@@ -1,13 +1,13 @@
-//! The examples that may be drawn, grouped by what samplers ask of them.
+//! The examples of the training set, grouped by class and by person for the samplers.
 
 use base::task::Scope;
 
 use crate::manifest::Manifest;
 
-/// The examples of a training side, by class and by person; as positions on that side.
+/// The examples of a training set by class and by person, as positions in that set.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Groups {
-    /// What a person calls each class.
+    /// The name of each class.
     pub names: Vec<String>,
     /// The examples of each class; a class may have none.
     pub classes: Vec<Vec<usize>>,
@@ -16,14 +16,14 @@ pub struct Groups {
 }
 
 impl Groups {
-    /// The groups of a training side.
+    /// Groups the examples of a training set.
     ///
-    /// - `side`: positions in the manifest.
+    /// - `side`: the training set, as positions in the manifest.
     /// - `training_classes`: the joint class of each example of the manifest.
-    /// - `over`: what the classes are: `joint`, a factor's name, or `years`, each age that there is.
+    /// - `over`: the classes to group by: `joint`, a factor's name, or `years`, one class per age in years.
     ///
     /// # Errors
-    /// A name that is none of these, or ages where an example has none.
+    /// Another name, or `years` where an example has no age.
     pub fn new(
         manifest: &Manifest,
         side: &[usize],
@@ -36,7 +36,7 @@ impl Groups {
                 let example = &manifest.examples[idx];
                 example.age.ok_or_else(|| {
                     let name = &example.name;
-                    format!("`over = \"years\"` asks for ages, and `{name}` has none")
+                    format!("`over = \"years\"` needs ages, but `{name}` has none")
                 })
             };
             let ages = side.iter().map(age).collect::<Result<Vec<f64>, _>>()?;
@@ -52,7 +52,7 @@ impl Groups {
                 let factors: Vec<&str> = task.factors.iter().map(|it| it.name.as_str()).collect();
                 let factors = factors.join(", ");
                 return Err(format!(
-                    "there is no `over = \"{over}\"`, but: joint, {factors}, years"
+                    "unknown `over = \"{over}\"`: use one of joint, {factors}, years"
                 ));
             };
             let level = |&idx: &usize| task.project(training_classes[idx], scope);
@@ -68,17 +68,17 @@ impl Groups {
         Ok(Groups { names, classes, people })
     }
 
-    /// How many examples there are.
+    /// Returns the number of examples.
     pub fn n_examples(&self) -> usize {
         self.classes.iter().map(Vec::len).sum()
     }
 
-    /// How many examples each class has.
+    /// Returns the number of examples of each class.
     pub fn counts(&self) -> impl Iterator<Item = usize> {
         self.classes.iter().map(Vec::len)
     }
 
-    /// How many of these examples each class has.
+    /// Counts the given examples by class.
     pub fn counts_of(&self, examples: &[usize]) -> Vec<usize> {
         let mut class_of = vec![0; self.n_examples()];
         for (class, members) in self.classes.iter().enumerate() {
@@ -97,10 +97,10 @@ mod tests {
     use super::Groups;
     use crate::{Content, Example, Manifest, Use};
 
-    /// Three people of one picture each, of whom the training side leaves out the first.
+    /// Three people of one image each; the first is not in the training set.
     fn groups(over: &str, ages: [Option<f64>; 3]) -> Result<Groups, String> {
         let example = |person: usize| Example {
-            name: format!("picture {person}"),
+            name: format!("image {person}"),
             content: Content::Memory([].into()),
             person,
             class: 6 * person,
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn classes_are_those_that_are_trained_on() {
+    fn groups_have_the_training_classes() {
         let ages = [None, Some(59.0), Some(30.0)];
         let joint = groups("joint", ages).unwrap();
         assert_eq!(
@@ -134,10 +134,10 @@ mod tests {
     }
 
     #[test]
-    fn what_the_data_does_not_know_is_an_error() {
+    fn unknown_classes_and_missing_ages_are_errors() {
         let err = groups("masks", [None; 3]).unwrap_err();
-        assert_eq!(err, "there is no `over = \"masks\"`, but: joint, mask, gender, age, years");
+        assert_eq!(err, "unknown `over = \"masks\"`: use one of joint, mask, gender, age, years");
         let err = groups("years", [None, Some(1.0), None]).unwrap_err();
-        assert_eq!(err, "`over = \"years\"` asks for ages, and `picture 2` has none");
+        assert_eq!(err, "`over = \"years\"` needs ages, but `image 2` has none");
     }
 }

@@ -1,6 +1,6 @@
-//! As many draws as there are examples, with replacement, each class as likely as any other.
+//! Samples as many examples as there are, with replacement, each class with the same probability.
 //!
-//! An example weighs 1 / n_class: `weighted` at its defaults.
+//! The weight of an example is 1 / n_class: the same as `weighted` with its defaults.
 //!
 //! ufoym's `ImbalancedDatasetSampler`, 2018, <https://github.com/ufoym/imbalanced-dataset-sampler>.
 
@@ -13,7 +13,7 @@ use super::{Groups, Sampler, Weighted};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Imbalanced {
-    /// Whose classes: `joint`, a factor's name, or `years`.
+    /// Which classes are balanced: `joint`, a factor's name, or `years`.
     pub over: String,
 }
 
@@ -28,7 +28,7 @@ impl Sampler for Imbalanced {
         &self.over
     }
 
-    fn n_draws(&self, groups: &Groups, _: usize) -> usize {
+    fn n_samples(&self, groups: &Groups, _: usize) -> usize {
         groups.n_examples()
     }
 

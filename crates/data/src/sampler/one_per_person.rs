@@ -1,6 +1,6 @@
-//! One random picture of each person, in random order.
+//! Samples one random image per person, in random order.
 //!
-//! Where a person's pictures are much alike, an epoch of them all sees everybody several times.
+//! Where a person's images are similar, an epoch over all of them repeats each person several times.
 
 use base::Rng;
 use rand::seq::{IndexedRandom as _, SliceRandom as _};
@@ -14,7 +14,7 @@ use super::{Groups, Sampler};
 pub struct OnePerPerson {}
 
 impl Sampler for OnePerPerson {
-    fn n_draws(&self, groups: &Groups, _: usize) -> usize {
+    fn n_samples(&self, groups: &Groups, _: usize) -> usize {
         groups.people.len()
     }
 

@@ -1,4 +1,4 @@
-//! Every example once, in random order.
+//! Samples every example once, in random order.
 
 use base::Rng;
 use rand::seq::SliceRandom as _;
@@ -12,7 +12,7 @@ use super::{Groups, Sampler};
 pub struct Shuffled {}
 
 impl Sampler for Shuffled {
-    fn n_draws(&self, groups: &Groups, _: usize) -> usize {
+    fn n_samples(&self, groups: &Groups, _: usize) -> usize {
         groups.n_examples()
     }
 

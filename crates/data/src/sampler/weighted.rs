@@ -1,12 +1,13 @@
-//! Each draw by the weight of the example's class.
+//! Samples examples with the weight of their class.
 //!
-//! An example weighs `weights[class]`, or n_class^-power without them: 1 makes every class as likely
-//! as any other, 0.5 is square-root sampling (Mahajan et al., 2018), 0 is the data as it is.
-//! Only ratios of weights matter. With replacement a draw is a class by its weight times its count,
-//! then any of its examples; without, examples come in the order of Exp(1) / weight, which is drawing
-//! one after the other from those that are left (Efraimidis & Spirakis, 2006).
+//! The weight of an example is `weights[class]`, or n_class^-power if `weights` is empty: with power 1
+//! every class has the same probability, 0.5 is square-root sampling (Mahajan et al., 2018), 0 keeps the
+//! data's distribution. Only ratios of weights matter. With replacement, a class is sampled with
+//! probability proportional to weight times count, then one of its examples uniformly; without,
+//! examples are sorted by Exp(1) / weight, which equals sampling one after the other from the remaining
+//! ones (Efraimidis & Spirakis, 2006).
 //!
-//! PyTorch's `WeightedRandomSampler`, but for weights by class where it has one an example.
+//! PyTorch's `WeightedRandomSampler`, but with one weight per class instead of one per example.
 
 use base::Rng;
 use rand::{
@@ -22,20 +23,21 @@ use super::{Groups, Sampler};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Weighted {
-    /// Whose classes: `joint`, a factor's name, or `years`.
+    /// Which classes are weighted: `joint`, a factor's name, or `years`.
     pub over: String,
-    /// How strongly rare classes are preferred, where there are no `weights`.
+    /// How strongly rare classes are preferred if `weights` is empty.
     pub power: f64,
-    /// The weight of an example of each class, in their order; empty for by count.
+    /// The weight of an example of each class, in the order of the classes; if empty, weights follow from
+    /// the class counts.
     pub weights: Vec<f64>,
-    /// Draws an epoch; 0 for as many as there are examples.
+    /// The number of samples per epoch; 0 for the number of examples.
     pub num_samples: usize,
-    /// Whether an epoch may see an example more than once.
+    /// Whether to sample with replacement.
     pub replacement: bool,
 }
 
 impl Default for Weighted {
-    /// Every class as likely as any other.
+    /// Every class with the same probability.
     fn default() -> Weighted {
         let over = "joint".to_owned();
         Weighted { over, power: 1.0, weights: Vec::new(), num_samples: 0, replacement: true }
@@ -43,7 +45,8 @@ impl Default for Weighted {
 }
 
 impl Weighted {
-    /// What an example of each class weighs, at most 1; nothing where the class has none.
+    /// Returns the weight of an example of each class, scaled to a maximum of 1; 0 for classes without
+    /// examples.
     fn weights(&self, groups: &Groups) -> Vec<f64> {
         let weight = |(class, n): (usize, usize)| match (n, self.weights.get(class)) {
             (0, _) => 0.0,
@@ -55,7 +58,7 @@ impl Weighted {
         weights.into_iter().map(|it| it / most).collect()
     }
 
-    /// How many examples weigh something.
+    /// Returns the number of examples with a weight above 0.
     fn n_reachable(&self, groups: &Groups) -> usize {
         let weights = self.weights(groups);
         groups.counts().zip(weights).map(|(n, weight)| if weight > 0.0 { n } else { 0 }).sum()
@@ -67,30 +70,30 @@ impl Sampler for Weighted {
         &self.over
     }
 
-    fn n_draws(&self, groups: &Groups, _: usize) -> usize {
-        let asked = match self.num_samples {
+    fn n_samples(&self, groups: &Groups, _: usize) -> usize {
+        let requested = match self.num_samples {
             0 => groups.n_examples(),
             n => n,
         };
         match (self.n_reachable(groups), self.replacement) {
             (0, _) => 0,
-            (_, true) => asked,
-            (n, false) => asked.min(n),
+            (_, true) => requested,
+            (n, false) => requested.min(n),
         }
     }
 
     fn order(&self, groups: &Groups, epoch_idx: usize, rng: &mut Rng) -> Vec<usize> {
-        let n = self.n_draws(groups, epoch_idx);
+        let n = self.n_samples(groups, epoch_idx);
         let weights = self.weights(groups);
         if self.replacement {
             let masses = groups.counts().zip(weights).map(|(n, weight)| n as f64 * weight);
-            // Nothing weighs anything: then nothing is drawn.
+            // If all weights are 0, there is nothing to sample.
             let Ok(class) = WeightedIndex::new(masses) else { return Vec::new() };
-            let draw = |_| {
+            let sample = |_| {
                 let members = &groups.classes[class.sample(rng)];
                 members[rng.random_range(0..members.len())]
             };
-            return (0..n).map(draw).collect();
+            return (0..n).map(sample).collect();
         }
         let mut times = Vec::with_capacity(groups.n_examples());
         for (members, weight) in groups.classes.iter().zip(weights).filter(|it| it.1 > 0.0) {
@@ -103,30 +106,30 @@ impl Sampler for Weighted {
 
     fn problem(&self) -> Option<String> {
         if !(0.0..=10.0).contains(&self.power) {
-            return Some(format!("`power` is from 0 to 10, not {}", self.power));
+            return Some(format!("`power` must be from 0 to 10, not {}", self.power));
         }
         let is_weight = |it: &&f64| **it >= 0.0 && it.is_finite();
         let wrong = self.weights.iter().find(|it| !is_weight(it))?;
-        Some(format!("every one of `weights` is at least 0, not {wrong}"))
+        Some(format!("all `weights` must be at least 0 and finite, not {wrong}"))
     }
 
     fn misfit(&self, groups: &Groups) -> Option<String> {
         let (n_weights, n_classes) = (self.weights.len(), groups.names.len());
         if n_weights > 0 && n_weights != n_classes {
             return Some(format!(
-                "`weights` are {n_weights}, but there are {n_classes} classes: {}",
+                "`weights` has {n_weights} values, but there are {n_classes} classes: {}",
                 groups.names.join(", ")
             ));
         }
         let n_reachable = self.n_reachable(groups);
-        let n_asked = match self.num_samples {
+        let n_requested = match self.num_samples {
             0 => groups.n_examples(),
             n => n,
         };
-        let is_short = !self.replacement && n_asked > n_reachable;
+        let is_short = !self.replacement && n_requested > n_reachable;
         is_short.then(|| {
             format!(
-                "without replacement there are {n_reachable} examples to draw, not {n_asked}: set \
+                "cannot sample {n_requested} of {n_reachable} examples without replacement: set \
                  `num_samples`, or `replacement = true`"
             )
         })
@@ -153,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_drawn_is_said() {
+    fn impossible_settings_are_reported() {
         let misfit = |weights: &[f64], num_samples, replacement| {
             let weights = weights.to_vec();
             let it = Weighted { weights, num_samples, replacement, ..Weighted::default() };
@@ -162,11 +165,11 @@ mod tests {
         };
         assert_eq!(misfit(&[1.0, 0.0, 2.0], 9, true), "");
         assert_eq!(misfit(&[], 5, false), "");
-        assert!(misfit(&[], 6, false).contains("5 examples to draw, not 6"));
-        assert!(misfit(&[1.0, 1.0, 0.0], 0, false).contains("4 examples to draw, not 5"));
+        assert!(misfit(&[], 6, false).contains("cannot sample 6 of 5 examples"));
+        assert!(misfit(&[1.0, 1.0, 0.0], 0, false).contains("cannot sample 5 of 4 examples"));
         assert!(misfit(&[1.0; 2], 0, true).contains("3 classes: a, b, c"));
         let nothing = Weighted { weights: vec![0.0, 1.0, 0.0], ..Weighted::default() };
-        assert_eq!(nothing.n_draws(&groups(), 0), 0);
+        assert_eq!(nothing.n_samples(&groups(), 0), 0);
         for weight in [-1.0, f64::NAN, f64::INFINITY] {
             let wrong = Weighted { weights: vec![weight], ..Weighted::default() };
             assert!(wrong.problem().unwrap().contains("at least 0"));

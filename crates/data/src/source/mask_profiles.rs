@@ -1,9 +1,9 @@
-//! The mask competition's layout.
+//! The data source of the mask competition's layout.
 //!
 //! `train.csv` with the columns `id,gender,race,age,path`, and for each row a folder `images/<path>/`
-//! of seven pictures: `mask1` to `mask5`, `incorrect_mask`, `normal`, each of any picture ending.
-//! The person is the folder: ids are not unique. Names that start with `.` are not looked at.
-//! A folder may be called in another Unicode form than its row (NFC or NFD); the person is called as the row is.
+//! of seven images: `mask1` to `mask5`, `incorrect_mask`, `normal`, each with any image extension.
+//! A person is identified by the folder, as ids are not unique. Names that start with `.` are ignored.
+//! The Unicode form (NFC or NFD) of a folder may differ from that of its row, which names the person.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
@@ -22,11 +22,11 @@ use serde::{Deserialize, Serialize};
 
 use super::{Context, Source, SourceError};
 use crate::{
-    drawn::Gender,
     findings::Findings,
     fixes::{Fixes, MaskName},
     manifest::{Content, Example, Listed, Manifest, Use},
     names::composed,
+    synthetic::Gender,
     verified::check_files,
 };
 
@@ -54,7 +54,7 @@ impl Source for MaskProfiles {
         }
         let csv_path = self.root.join("train.csv");
         let missing = |path: PathBuf| {
-            let remedy = "`data.source.root` is to be the folder of `train.csv` and `images/`";
+            let remedy = "`data.source.root` must be the folder of `train.csv` and `images/`";
             move |source| SourceError::Io { path, source, remedy }
         };
         let csv = fs::read(&csv_path).map_err(missing(csv_path.clone()))?;
@@ -94,7 +94,7 @@ fn path_of(example: &Example) -> PathBuf {
     }
 }
 
-/// The names below `images/`.
+/// Lists the file names in each folder of `images/`.
 fn list(images: &Path, findings: &mut Findings) -> io::Result<Listing> {
     let mut listing = Listing::new();
     for entry in fs::read_dir(images)? {
@@ -104,8 +104,8 @@ fn list(images: &Path, findings: &mut Findings) -> io::Result<Listing> {
             continue;
         }
         if !is_folder(&entry) {
-            let remedy = "move it out of `images/`, which holds a folder a person";
-            findings.add(format!("images/{name}"), "is no folder", remedy);
+            let remedy = "move it out of `images/`, which contains one folder per person";
+            findings.add(format!("images/{name}"), "is not a folder", remedy);
             continue;
         }
         let mut files = Vec::new();
@@ -116,7 +116,7 @@ fn list(images: &Path, findings: &mut Findings) -> io::Result<Listing> {
                 continue;
             }
             if is_folder(&file) {
-                let remedy = "move it away: a person's folder holds seven pictures";
+                let remedy = "move it away: a person's folder contains seven images";
                 findings.add(format!("images/{name}/{file_name}"), "is a folder", remedy);
             } else {
                 files.push(file_name);
@@ -128,7 +128,7 @@ fn list(images: &Path, findings: &mut Findings) -> io::Result<Listing> {
     Ok(listing)
 }
 
-/// Whether an entry is a folder; the disk is asked again only for links, which are followed.
+/// Returns whether an entry is a folder. Links are followed, at the cost of another system call.
 fn is_folder(entry: &fs::DirEntry) -> bool {
     match entry.file_type() {
         Ok(it) if !it.is_symlink() => it.is_dir(),
@@ -136,7 +136,7 @@ fn is_folder(entry: &fs::DirEntry) -> bool {
     }
 }
 
-/// A row of `train.csv`, corrected by the fixes.
+/// A row of `train.csv`, with the label fixes applied.
 struct Row {
     id: String,
     gender: Gender,
@@ -144,15 +144,15 @@ struct Row {
     path: String,
     ignored: bool,
     weight: f32,
-    /// What a file's name says, where a fix says otherwise.
+    /// The label of each file name that a fix changes.
     relabelled: BTreeMap<String, MaskName>,
 }
 
-/// Puts rows and file names together; opens no file.
+/// Builds the manifest from rows and file names; opens no file.
 ///
 /// - `csv`: the text of `train.csv`.
 /// - `listing`: the file names in each folder of `images`.
-/// - `findings`: gets everything that does not fit.
+/// - `findings`: receives everything that is wrong.
 pub fn from_names(
     csv: &[u8],
     listing: &Listing,
@@ -170,7 +170,7 @@ pub fn from_names(
         let index = RowIndex::of(&rows);
         fixes.for_each(|fix| apply_fix(fix, &index, &mut rows, findings, &mut notes));
     }
-    // A table that cannot be read at all would make every folder one too many.
+    // If the table cannot be read at all, folders without a row are not reported.
     let meant: HashSet<&str> = named.iter().map(|it| folders.of_path(it)).collect();
     let unnamed = listing.keys().filter(|it| !meant.is_empty() && !meant.contains(it.as_str()));
     for folder in unnamed {
@@ -210,11 +210,13 @@ pub fn from_names(
 /// The folder of each path.
 struct Folders<'a> {
     listing: &'a Listing,
-    /// Of a path that is written in another Unicode form than its folder.
+    /// The folder of each path whose Unicode form differs from that of its folder.
     like: BTreeMap<&'a str, &'a str>,
 }
 
 impl<'a> Folders<'a> {
+    /// Matches paths with folders.
+    ///
     /// - `named`: the paths of all rows.
     fn of(
         named: &'a HashSet<String>,
@@ -240,23 +242,21 @@ impl<'a> Folders<'a> {
                 let problem = format!("looks like {n} folders in other Unicode forms (NFC or NFD)");
                 findings.add(format!("images/{path}"), problem, "keep one of them");
             } else if named.contains(first) || !taken.insert(first) {
-                let problem =
-                    format!("`{path}` is there twice, in two Unicode forms (NFC and NFD)");
+                let problem = format!("`{path}` occurs twice, in two Unicode forms (NFC and NFD)");
                 findings.add("train.csv", problem, "remove one of the two rows");
             }
         }
         if let Some((first, _)) = like.first_key_value() {
             notes.push(format!(
-                "paths of train.csv in another Unicode form (NFC or NFD) than their folders': {}, such as \
-                 `{first}`; they were found by what they look like, and people are called as train.csv has \
-                 them",
+                "paths in train.csv whose Unicode form (NFC or NFD) differs from their folder's: {}, such as \
+                 `{first}`; they were matched regardless of the form, and people have the names in train.csv",
                 like.len()
             ));
         }
         Folders { listing, like }
     }
 
-    /// What the folder of a path is called, if there is one.
+    /// Returns the folder of a path, or the path if there is none.
     fn of_path<'b>(&self, path: &'b str) -> &'b str
     where
         'a: 'b,
@@ -264,32 +264,32 @@ impl<'a> Folders<'a> {
         self.like.get(path).copied().unwrap_or(path)
     }
 
-    /// The names of its files.
+    /// Returns the names of the files in the folder of a path.
     fn files(&self, path: &str) -> Option<&'a Vec<String>> {
         self.listing.get(self.of_path(path))
     }
 }
 
-/// Who may be held out, by what rows and file names say before fixes.
+/// Lists the people who may be held out, with the labels of rows and file names before fixes.
 fn as_listed(rows: &[Row], folders: &Folders<'_>) -> Vec<Listed> {
     let task = Task::mask_gender_age();
     let people: Vec<String> = rows.iter().map(|it| it.path.clone()).collect();
-    let pictures = rows.iter().enumerate().flat_map(|(person, row)| {
+    let images = rows.iter().enumerate().flat_map(|(person, row)| {
         let files = folders.files(&row.path).into_iter().flatten();
         let masks = files.filter_map(|it| MaskName::of_file(stem(it)));
         let age = Factor::level_of(row.age, &task.factors[2].cuts);
         let class = move |mask: MaskName| [mask.level(), row.gender as usize, age];
         masks.map(|it| (person, task.class_of(&class(it)))).collect::<Vec<_>>()
     });
-    Listed::of(&task, &people, pictures)
+    Listed::of(&task, &people, images)
 }
 
-/// What a file is called without its ending.
+/// Returns a file name without its extension.
 fn stem(file: &str) -> &str {
     Path::new(file).file_stem().and_then(OsStr::to_str).unwrap_or_default()
 }
 
-/// The rows that can be used, and the folders that any row names.
+/// Reads the valid rows, and the folders that any row names.
 fn read_rows(csv: &[u8], findings: &mut Findings) -> (Vec<Row>, HashSet<String>) {
     let place = "train.csv";
     let nothing = || (Vec::new(), HashSet::new());
@@ -343,18 +343,18 @@ fn read_rows(csv: &[u8], findings: &mut Findings) -> (Vec<Row>, HashSet<String>)
         };
         let years = record[age].parse::<f64>().ok().filter(|it| (0.0..=130.0).contains(it));
         if years.is_none() {
-            let problem = format!("the age `{}` is no number of years", &record[age]);
+            let problem = format!("the age `{}` is not a number of years", &record[age]);
             findings.add(place.clone(), problem, "write the age in years");
         }
         let path = record[path].to_owned();
         let is_name = !path.is_empty() && !path.starts_with('.') && !path.contains(['/', '\\']);
         if !is_name {
-            let problem = format!("the path `{path}` is no folder name");
+            let problem = format!("the path `{path}` is not a folder name");
             findings.add(place.clone(), problem, "write the name of a folder in `images/`");
         } else if !seen.insert(path.clone()) {
             findings.add(
                 place.clone(),
-                format!("`{path}` has a row already"),
+                format!("`{path}` already has a row"),
                 "remove one of the two",
             );
             continue;
@@ -371,13 +371,13 @@ fn read_rows(csv: &[u8], findings: &mut Findings) -> (Vec<Row>, HashSet<String>)
     (rows, seen)
 }
 
-/// The rows that a label fix may mean, by what it calls them.
+/// An index of the rows that a label fix may refer to.
 struct RowIndex {
-    /// Two people may share an id.
+    /// By id, which several people may share.
     by_id: HashMap<String, Vec<usize>>,
-    /// A folder has one row.
+    /// By folder, which has one row.
     by_path: HashMap<String, usize>,
-    /// By what a path looks like, which may be written in two Unicode forms.
+    /// By the composed form of a path, which two Unicode forms share.
     by_look: HashMap<String, Vec<usize>>,
 }
 
@@ -396,7 +396,7 @@ impl RowIndex {
         RowIndex { by_id, by_path, by_look }
     }
 
-    /// The rows whose id or folder is called so; two are as bad as more.
+    /// Returns the rows with this id or folder; more than one is an error.
     fn find(&self, name: &str) -> Vec<usize> {
         let by_id = self.by_id.get(name).into_iter().flatten();
         let mut found: Vec<usize> = by_id.copied().take(2).collect();
@@ -440,7 +440,7 @@ fn apply_fix(
                 row.gender = gender.to;
             } else {
                 let is = gender.to.name();
-                notes.push(format!("the label fix of {id} changes nothing: already {is}"));
+                notes.push(format!("the label fix of {id} has no effect: already {is}"));
             }
         }
         row.age = fix.age.unwrap_or(row.age);
@@ -448,47 +448,47 @@ fn apply_fix(
         row.weight = fix.weight.unwrap_or(row.weight);
         row.relabelled.extend(fix.relabel.iter().map(|(name, mask)| (name.clone(), *mask)));
         if let Some([a, b]) = &fix.swap {
-            let says = |name: &str| MaskName::of_file(name).expect("names are checked when read");
-            row.relabelled.extend([(a.clone(), says(b)), (b.clone(), says(a))]);
+            let of = |name: &str| MaskName::of_file(name).expect("names are checked when read");
+            row.relabelled.extend([(a.clone(), of(b)), (b.clone(), of(a))]);
         }
     }
     if !unknown.is_empty() {
-        notes.push(format!("label fixes name nobody here: {}", unknown.join(", ")));
+        notes.push(format!("label fixes name unknown people: {}", unknown.join(", ")));
     }
 }
 
-/// The file of each of the seven names, where there is exactly one.
+/// Returns the file of each of the seven names that has exactly one.
 fn seven_files<'a>(
     folder: &str,
     files: &'a [String],
     findings: &mut Findings,
 ) -> Vec<(&'static str, &'a str)> {
     let place = |name: &str| format!("images/{folder}/{name}");
-    let mut those = [const { Vec::new() }; STEMS.len()];
+    let mut matching = [const { Vec::new() }; STEMS.len()];
     let mut others = Vec::new();
     for file in files {
         match STEMS.iter().position(|&it| it == stem(file)) {
-            Some(at) => those[at].push(file.as_str()),
+            Some(at) => matching[at].push(file.as_str()),
             None => others.push(file),
         }
     }
     let mut found = Vec::with_capacity(STEMS.len());
-    for (name, those) in STEMS.into_iter().zip(those) {
-        match those.as_slice() {
+    for (name, matching) in STEMS.into_iter().zip(matching) {
+        match matching.as_slice() {
             [one] => found.push((name, *one)),
             [] => {
-                let remedy = "put the picture there, or leave the person out by a label fix";
+                let remedy = "put the image there, or leave the person out by a label fix";
                 findings.add(place(name), "is missing", remedy);
             }
             several => {
-                let problem = format!("is there {} times ({})", several.len(), several.join(", "));
+                let problem = format!("exists {} times ({})", several.len(), several.join(", "));
                 findings.add(place(name), problem, "keep one of them");
             }
         }
     }
     for file in others {
         let remedy = "move it away: the names are `mask1` to `mask5`, `incorrect_mask`, `normal`";
-        findings.add(place(file), "is none of the seven pictures", remedy);
+        findings.add(place(file), "is not one of the seven images", remedy);
     }
     found
 }

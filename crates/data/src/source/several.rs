@@ -1,22 +1,22 @@
-//! Several roots as one source: photographs, and beside them further ones, or synthetic pictures that
-//! are only trained on.
+//! Combines several roots into one source: photographs, and in addition further ones, or synthetic images
+//! for training only.
 //!
 //! ```toml
 //! [data.source]
 //! kind  = "several"
 //! roots = [
 //!     { source = { kind = "mask_profiles", root = "photographs" } },
-//!     { source = { kind = "people", n_people = 500 }, name = "drawn", share = 0.3, use = "train" },
+//!     { source = { kind = "synthetic_people", n_people = 500 }, name = "more", share = 0.3, use = "train" },
 //! ]
 //! ```
 //!
-//! The first root is the data set: its people and pictures come first and are called as they are
-//! without the others, so that the same people are held out, runs with and without further roots
-//! compare, and reviewed tables still find their labels. People and pictures of another root are called
-//! `<name>/...`, and are nobody of the first, unless `same_people` says so.
+//! The first root is the main data set: its people and images come first and keep their names, so that the
+//! same people are held out, runs with and without further roots are comparable, and reviewed tables still
+//! find their labels. The names of people and images of another root begin with `<name>/`; its people are
+//! different from those of the first root, unless `same_people` is set.
 //!
-//! All roots ask the same questions; classes are found by name. Pictures that two roots share, by path
-//! or in memory, would put a person on both sides of a split, and are refused.
+//! All roots have the same factors; classes are matched by name. Images that two roots share, by path or
+//! in memory, would put a person into both sets of a split, and are refused.
 
 mod classes;
 mod shared;
@@ -35,9 +35,9 @@ use crate::{Example, Finding, Findings, Listed, Manifest, Use, manifest::shared 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Several {
-    /// The sources; the first is what is split, with those of `use = "all"`.
+    /// The sources; the first and those with `use = "all"` are split.
     pub roots: Vec<Root>,
-    /// Other people make up each `share` for another number.
+    /// The seed for choosing the people of each `share`.
     pub seed: u64,
 }
 
@@ -45,33 +45,33 @@ pub struct Several {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Root {
-    /// Any other kind.
+    /// A source of any other kind.
     pub source: SourceConfig,
-    /// What it is called, and what the names of its people and pictures begin with where it is not the
-    /// first; empty for `roots[1]` and so on.
+    /// The root's name, and the prefix of the names of its people and images if it is not the first; if
+    /// empty, `roots[1]` and so on.
     #[serde(default)]
     pub name: String,
-    /// The share of its people who are taken, of those who may be trained on. A larger share holds a
-    /// smaller one.
+    /// The share of its people to use, of those who may be trained on; 1 if omitted. A larger share includes
+    /// a smaller one.
     #[serde(default = "everybody")]
     pub share: f64,
-    /// What its pictures are for.
+    /// What its images are used for.
     #[serde(default, rename = "use")]
     pub purpose: Purpose,
-    /// Whether whoever is called as somebody of the first root is that person, such as in pictures that
-    /// were made of the first root's. They are not trained on while their person is held out.
+    /// Whether people with the same name as in the first root are the same people, for example in edited
+    /// copies of the first root's images. Their images are not trained on while the person is held out.
     #[serde(default)]
     pub same_people: bool,
 }
 
-/// What the pictures of a root are for.
+/// What the images of a root are used for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Purpose {
-    /// Whatever its source says: to train or validate on, or to score.
+    /// As in its source: training, validation or test.
     #[default]
     All,
-    /// To train on in every fold. People whom its source keeps for scoring are left out.
+    /// Training in every fold. People in its source's test set are left out.
     Train,
 }
 
@@ -99,7 +99,7 @@ impl Source for Several {
 }
 
 impl Several {
-    /// What a root is called.
+    /// Returns the name of a root.
     fn name(&self, idx: usize) -> String {
         match self.roots[idx].name.as_str() {
             "" => format!("roots[{idx}]"),
@@ -107,7 +107,7 @@ impl Several {
         }
     }
 
-    /// What each root gives, or everything that is wrong with them.
+    /// Applies a function to each root; returns all results, or all errors.
     fn each<T>(
         &self,
         of: impl Fn(&dyn Source) -> Result<T, SourceError>,
@@ -116,17 +116,17 @@ impl Several {
         if !problems.is_empty() {
             return Err(SourceError::Settings(problems.join("\n")));
         }
-        let (mut given, mut faults) = (Vec::new(), Vec::new());
+        let (mut results, mut errors) = (Vec::new(), Vec::new());
         for (idx, root) in self.roots.iter().enumerate() {
             match of(root.source.get()) {
-                Ok(it) => given.push(it),
-                Err(err) => faults.push(format!("at `data.source.roots[{idx}]`: {err}")),
+                Ok(it) => results.push(it),
+                Err(err) => errors.push(format!("at `data.source.roots[{idx}]`: {err}")),
             }
         }
-        if faults.is_empty() { Ok(given) } else { Err(SourceError::Roots(faults)) }
+        if errors.is_empty() { Ok(results) } else { Err(SourceError::Roots(errors)) }
     }
 
-    /// What is wrong with the settings.
+    /// Returns everything that is wrong with the settings.
     fn problems(&self) -> Vec<String> {
         let mut problems = Vec::new();
         let mut note = |idx: usize, is_wrong: bool, what: &str| {
@@ -137,37 +137,48 @@ impl Several {
         for (idx, root) in self.roots.iter().enumerate() {
             let name = root.name.as_str();
             let is_nested = matches!(root.source, SourceConfig::Several(_));
-            note(idx, is_nested, "is `several` itself: list its roots beside the others");
+            note(idx, is_nested, "the source is `several` itself: list its roots here directly");
             let is_share = (0.0..=1.0).contains(&root.share);
-            note(idx, !is_share, &format!("`share` is from 0 to 1, not {}", root.share));
+            note(idx, !is_share, &format!("`share` must be from 0 to 1, not {}", root.share));
             let is_name = name == name.trim() && !name.contains(['/', '\\']);
-            note(idx, !is_name, "`name` is a word without `/`");
+            note(
+                idx,
+                !is_name,
+                "`name` must not contain `/` or `\\`, nor begin or end with a space",
+            );
             let is_taken = (0..idx).any(|it| self.name(it) == self.name(idx));
-            note(idx, is_taken, &format!("another root is called `{}` already", self.name(idx)));
-            let of_first = "the first root is what is split";
+            note(idx, is_taken, &format!("another root is already named `{}`", self.name(idx)));
             let is_unsplit = idx == 0 && root.purpose == Purpose::Train;
-            note(idx, is_unsplit, &format!("{of_first}: put one first that may be validated on"));
+            note(
+                idx,
+                is_unsplit,
+                "the first root needs images to validate on: put one without `use = \"train\"` first",
+            );
             let is_own = idx == 0 && root.same_people;
-            note(idx, is_own, &format!("{of_first}: `same_people` is for those after it"));
-            let earlier = self.roots[..idx].iter().find(|it| draw_the_same(it, root));
+            note(
+                idx,
+                is_own,
+                "`same_people` refers to the first root: set it for the other roots only",
+            );
+            let earlier = self.roots[..idx].iter().find(|it| has_same_people(it, root));
             note(
                 idx,
                 earlier.is_some(),
-                "draws the same people as another: give it another `seed`",
+                "generates the same people as another root: set another `seed`",
             );
         }
         if self.roots.is_empty() {
-            let what = "is empty: name sources, as in roots = [{ source = { kind = \"people\" } }]";
+            let what = "is empty: add sources, as in roots = [{ source = { kind = \"synthetic_people\" } }]";
             problems.push(format!("`data.source.roots` {what}"));
         }
         problems
     }
 
-    /// Puts the roots' examples together.
+    /// Joins the manifests of the roots.
     fn join(&self, manifests: Vec<Manifest>) -> Result<Manifest, String> {
         let mut whole = Manifest::new(manifests[0].task.clone(), Vec::new(), Vec::new());
         let mut roots = Vec::new();
-        // The people of the first root, and whoever a fix has dropped from it.
+        // The people of the first root, including those dropped by a label fix.
         let named =
             manifests[0].people.iter().chain(manifests[0].listed.iter().map(|it| &it.person));
         let first: HashSet<String> = named.cloned().collect();
@@ -177,10 +188,10 @@ impl Several {
             roots.resize(whole.examples.len(), idx);
         }
         shared::check(&whole, &roots)?;
-        // Whoever is scored in one root is not trained on in another.
-        let scored = whole.examples.iter().filter(|it| it.usage == Use::Score);
+        // People in the test set of one root are not trained on in another.
+        let scored = whole.examples.iter().filter(|it| it.usage == Use::Test);
         let scored: HashSet<usize> = scored.map(|it| it.person).collect();
-        whole.examples.retain(|it| it.usage == Use::Score || !scored.contains(&it.person));
+        whole.examples.retain(|it| it.usage == Use::Test || !scored.contains(&it.person));
         let scored: HashSet<&String> = scored.iter().map(|&it| &whole.people[it]).collect();
         whole.listed.retain(|it| !scored.contains(&it.person));
         Ok(whole)
@@ -188,7 +199,7 @@ impl Several {
 
     /// Adds a root.
     ///
-    /// - `first`: what the people of the first root are called.
+    /// - `first`: the names of the people of the first root.
     fn add(
         &self,
         idx: usize,
@@ -202,8 +213,8 @@ impl Several {
         let mut taken = whole.people.iter().chain(whole.examples.iter().map(|it| &it.name));
         if let Some(other) = taken.find(|it| idx > 0 && it.starts_with(&prefix)) {
             return Err(format!(
-                "its names would begin with `{prefix}`, as `{other}` of another root does: give it \
-                 another `name`"
+                "its names would begin with `{prefix}`, as `{other}` of another root does: set another \
+                 `name`"
             ));
         }
         let taken = self.taken(root, &manifest);
@@ -237,7 +248,7 @@ impl Several {
             let usage = match (root.purpose, it.usage) {
                 (Purpose::All, usage) => usage,
                 (Purpose::Train, Use::Pool | Use::Train) => Use::Train,
-                (Purpose::Train, Use::Score) => return None,
+                (Purpose::Train, Use::Test) => return None,
             };
             let person = persons[it.person]?;
             let own = manifest.task.levels_of(it.class);
@@ -245,18 +256,17 @@ impl Several {
             Some(Example { name: format!("{prefix}{}", it.name), person, class, usage, ..it })
         }));
         let added = Tally::of(&whole.examples[n_before..]);
-        let told = root.tell(&of_root, &added, n_known);
+        let summary = root.summary(&of_root, &added, n_known);
         whole
             .notes
-            .extend(manifest.notes.into_iter().chain([told]).map(|it| format!("{name}: {it}")));
+            .extend(manifest.notes.into_iter().chain([summary]).map(|it| format!("{name}: {it}")));
         Ok(())
     }
 
-    /// Who of a root is taken, by name.
+    /// Returns the names of the people of a root who are used.
     ///
-    /// Everybody who may be trained on has a random number of their own: those with the lowest are
-    /// taken, whatever the order and whoever else is there. Whom a label fix drops takes part all the
-    /// same.
+    /// Each person who may be trained on has a random number, by name: those with the lowest numbers are
+    /// used, independent of the order and of other people. People dropped by a label fix are included.
     fn taken(&self, root: &Root, manifest: &Manifest) -> HashSet<String> {
         let of = |is_meant: fn(&Use) -> bool| {
             let examples = manifest.examples.iter().filter(move |it| is_meant(&it.usage));
@@ -276,7 +286,8 @@ impl Several {
     }
 }
 
-/// Adds those of a root who may be held out; of somebody of both roots a stratum is what both share.
+/// Adds the people of a root who may be held out; the stratum of a person of both roots has the levels that
+/// both share.
 fn add_listed(
     manifest: &Manifest,
     taken: &HashSet<String>,
@@ -298,51 +309,52 @@ fn add_listed(
     }
 }
 
-/// How many there are.
+/// Counts of images and people.
 struct Tally {
-    /// Pictures to train or validate on.
-    n_pictures: usize,
-    /// People who have such pictures.
+    /// Images for training or validation.
+    n_images: usize,
+    /// People who have such images.
     n_people: usize,
-    /// People who are scored.
-    n_scored: usize,
+    /// People in the test set.
+    n_test: usize,
 }
 
 impl Tally {
     fn of(examples: &[Example]) -> Tally {
         let (scored, others): (Vec<&Example>, Vec<&Example>) =
-            examples.iter().partition(|it| it.usage == Use::Score);
+            examples.iter().partition(|it| it.usage == Use::Test);
         let n_people =
             |of: &[&Example]| of.iter().map(|it| it.person).collect::<HashSet<_>>().len();
-        Tally { n_pictures: others.len(), n_people: n_people(&others), n_scored: n_people(&scored) }
+        Tally { n_images: others.len(), n_people: n_people(&others), n_test: n_people(&scored) }
     }
 }
 
 impl Root {
-    /// What it gives, in words.
+    /// Describes what the root contributes.
     ///
-    /// - `n_known`: its people who are called as somebody of the first root.
-    fn tell(&self, root: &Tally, added: &Tally, n_known: usize) -> String {
+    /// - `n_known`: the number of its people with the same name as one of the first root.
+    fn summary(&self, root: &Tally, added: &Tally, n_known: usize) -> String {
         let count =
             |n: usize, one: &str, many: &str| format!("{n} {}", if n == 1 { one } else { many });
         let share =
             if self.share < 1.0 { format!("{} of ", added.n_people) } else { String::new() };
         let people = count(root.n_people, "person", "people");
-        let pictures = count(added.n_pictures, "picture", "pictures");
-        let mut text = format!("{share}{people}, {pictures}");
-        text += &match (self.purpose, root.n_scored) {
+        let images = count(added.n_images, "image", "images");
+        let mut text = format!("{share}{people}, {images}");
+        text += &match (self.purpose, root.n_test) {
             (Purpose::All, 0) => String::new(),
-            (Purpose::All, n) => format!("; {n} more to score on"),
-            (Purpose::Train, 0) => ", only trained on".to_owned(),
+            (Purpose::All, n) => format!("; test set: {}", count(n, "person", "people")),
+            (Purpose::Train, 0) => ", training only".to_owned(),
             (Purpose::Train, n) => {
-                format!(", only trained on; without {n} whom it keeps for scoring")
+                let people = count(n, "person", "people");
+                format!(", training only; test set left out: {people}")
             }
         };
         text += &match (self.same_people, n_known) {
             (false, 0) => String::new(),
             (false, n) => format!(
-                "; called as people of the first root, and taken for others: {n} (`same_people = \
-                 true` if they are the same)"
+                "; same name as a person of the first root, treated as different people: {n} (set \
+                 `same_people = true` if they are the same)"
             ),
             (true, n) => format!("; people of the first root: {n}"),
         };
@@ -350,14 +362,16 @@ impl Root {
     }
 }
 
-/// Whether two roots draw the same people, who could not be told by their names.
-fn draw_the_same(a: &Root, b: &Root) -> bool {
-    let (SourceConfig::People(a), SourceConfig::People(other)) = (&a.source, &b.source) else {
+/// Returns whether two roots generate the same people, without being declared as such by `same_people`.
+fn has_same_people(a: &Root, b: &Root) -> bool {
+    let (SourceConfig::SyntheticPeople(a), SourceConfig::SyntheticPeople(other)) =
+        (&a.source, &b.source)
+    else {
         return false;
     };
-    // A wrong label is in a person's name.
-    let is_told = b.same_people && a.wrong_labels == other.wrong_labels;
-    a.seed == other.seed && !is_told
+    // A person's name contains the label, which may be wrong.
+    let is_declared = b.same_people && a.wrong_labels == other.wrong_labels;
+    a.seed == other.seed && !is_declared
 }
 
 #[cfg(test)]

@@ -1,11 +1,12 @@
-//! The draw of the competition's own code: as many people as the ratio says, *with* replacement.
+//! The sampling of the competition's baseline code: ratio · n people, *with* replacement.
 //!
-//! A person drawn twice is held out once, so that 1 - e^-ratio of the people are: 18.1 % at 0.2.
-//! Not stratified. Kept to compare with what was published on it; use `profile`.
+//! A person sampled twice is held out once, so that 1 - e^-ratio of the people are held out: 18.1 % at 0.2.
+//! Not stratified. Kept for comparison with published results; use `profile` instead.
 //!
-//! Of n people of whom k have been drawn, the next draw is somebody new with probability 1 - k/n, and any
-//! of them alike. So how many are held out is drawn that way, and who they are is those whose names have
-//! the lowest hashes: the same law, and one person more moves but one or two.
+//! After k different people of n have been sampled, the next sample is a new person with probability
+//! 1 - k/n, each with the same probability. So the number of people held out is sampled that way, and the
+//! people are those whose names have the lowest hashes: the same distribution, and adding one person
+//! changes the set of only one or two.
 
 use base::Seed;
 use rand::Rng as _;
@@ -17,12 +18,12 @@ use super::{Candidate, Split, SplitError, check_ratio, strata::lot};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Baseline {
-    /// The number of draws, as a share of the people.
+    /// The number of samples, as a share of the people.
     pub ratio: f64,
 }
 
 impl Default for Baseline {
-    /// The competition's.
+    /// The competition's default.
     fn default() -> Baseline {
         Baseline { ratio: 0.2 }
     }
@@ -37,12 +38,12 @@ impl Split for Baseline {
         check_ratio(self.ratio)?;
         let n = candidates.len() as f64;
         let rng = &mut seed.stream("split");
-        let n_drawn = (0..(n * self.ratio) as usize)
-            .fold(0, |n_drawn, _| n_drawn + usize::from(rng.random::<f64>() >= n_drawn as f64 / n));
+        let n_held_out = (0..(n * self.ratio) as usize)
+            .fold(0, |k, _| k + usize::from(rng.random::<f64>() >= k as f64 / n));
         let key = |&it: &usize| (lot(candidates[it].name, seed), candidates[it].name);
         let mut people: Vec<usize> = (0..candidates.len()).collect();
         people.sort_by_cached_key(key);
-        people.truncate(n_drawn);
+        people.truncate(n_held_out);
         people.sort_unstable();
         Ok(vec![people])
     }
@@ -55,7 +56,7 @@ mod tests {
     use super::{super::tests::crowd, Baseline, Candidate, Split as _};
 
     #[test]
-    fn fewer_are_held_out_than_the_ratio_says() {
+    fn fewer_people_are_held_out_than_the_ratio() {
         let crowd = crowd((0..20_000).map(|_| vec![0]));
         let candidates: Vec<Candidate<'_>> = crowd.iter().map(Candidate::from).collect();
         let folds = Baseline { ratio: 0.2 }.held_out(&candidates, Seed(0)).unwrap();

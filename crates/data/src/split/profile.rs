@@ -1,9 +1,9 @@
-//! A share of the people, the same share of each stratum.
+//! Holds out a share of the people, the same share of each stratum.
 //!
-//! Of each stratum those are held out whose names have the lowest hashes. How many that is goes by the
-//! largest remainders, level by level: of n people round(n * ratio), and of each gender, of each age of a
-//! gender and so on the share rounded up or down. So one person more moves at most one other, and one
-//! further for each level of the strata.
+//! Of each stratum, the people whose names have the lowest hashes are held out. Their number follows the
+//! largest remainder method, level by level: round(n * ratio) of n people, and of each gender, of each age
+//! of a gender and so on the share rounded up or down. So adding one person changes the set of at most one
+//! other, and of one further for each level of the strata.
 
 use base::Seed;
 use serde::{Deserialize, Serialize};
@@ -19,7 +19,7 @@ pub struct Profile {
 }
 
 impl Default for Profile {
-    /// The competition's.
+    /// The competition's default.
     fn default() -> Profile {
         Profile { ratio: 0.2 }
     }
@@ -42,10 +42,10 @@ impl Split for Profile {
     }
 }
 
-/// Shares are whole numbers of 1 / 2^64, so that rounding adds up.
+/// Shares are integer multiples of 1 / 2^64, so that rounded counts add up exactly.
 const BITS: u32 = 64;
 
-/// Takes `n` people of a part: its share rounded up or down.
+/// Holds out `n` people of a part: its share rounded up or down.
 fn take(strata: &Strata, n: usize, ratio: u128, held_out: &mut Vec<usize>) {
     if strata.parts.is_empty() {
         held_out.extend(&strata.people[..n]);
@@ -69,7 +69,7 @@ mod tests {
     use super::{super::tests::crowd, Candidate, Profile, Split as _};
 
     #[test]
-    fn every_stratum_gives_its_share() {
+    fn each_stratum_has_the_same_share() {
         // 100 people of stratum 0, 50 of 1 and 10 of 2.
         let crowd = crowd((0..160).map(|it| vec![usize::from(it >= 100) + usize::from(it >= 150)]));
         let candidates: Vec<Candidate<'_>> = crowd.iter().map(Candidate::from).collect();
@@ -79,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn a_ratio_that_is_no_share_is_an_error() {
+    fn a_ratio_outside_0_to_1_is_an_error() {
         for ratio in [0.0, 1.0, -0.1, f64::NAN] {
             assert!(Profile { ratio }.held_out(&[], Seed(0)).is_err());
         }

@@ -1,26 +1,26 @@
 //! People by stratum: a tree with a level for each factor, and the people at its leaves.
 //!
-//! Whatever order matters is that of hashes of names and the split's seed, so that nothing depends on who
-//! else is there, or on where in the list somebody stands.
+//! All orders that matter are those of hashes of names and the split's seed, so that nothing depends on
+//! other people, or on positions in the list.
 
 use base::Seed;
 use rand::{Rng as _, seq::SliceRandom as _};
 
 use super::Candidate;
 
-/// Everybody whose first levels are the same.
+/// The people whose first levels are the same.
 #[derive(Debug)]
 pub(super) struct Strata {
-    /// How many they are.
+    /// The number of people.
     pub(super) n: usize,
-    /// By the next level, in the order of hashes; none at a leaf.
+    /// The parts by the next level, in the order of hashes; empty at a leaf.
     pub(super) parts: Vec<Strata>,
-    /// At a leaf: who they are, as positions in the list, in the order of [`lot`]s.
+    /// At a leaf: the people, as positions in the list, in the order of [`lot`]s.
     pub(super) people: Vec<usize>,
 }
 
 impl Strata {
-    /// The people of a list.
+    /// Builds the tree of all candidates.
     pub(super) fn new(candidates: &[Candidate<'_>], seed: Seed) -> Strata {
         let mut people: Vec<usize> = (0..candidates.len()).collect();
         let lots: Vec<u64> = candidates.iter().map(|it| lot(it.name, seed)).collect();
@@ -28,7 +28,9 @@ impl Strata {
         Strata::part(candidates, &people, 0, seed)
     }
 
-    /// - `people`: in the order of their strata, the first `depth` levels of which are the same.
+    /// Builds the tree of a part of the candidates.
+    ///
+    /// - `people`: sorted by stratum; their first `depth` levels are the same.
     fn part(candidates: &[Candidate<'_>], people: &[usize], depth: usize, seed: Seed) -> Strata {
         let n = people.len();
         let is_leaf = people.first().is_none_or(|&it| candidates[it].stratum.len() == depth);
@@ -49,13 +51,13 @@ impl Strata {
     }
 }
 
-/// A person's own random number: those with the lowest are held out first.
+/// Returns a person's random number: people with the lowest numbers are held out first.
 pub(super) fn lot(name: &str, seed: Seed) -> u64 {
     seed.stream(&format!("split/{name}")).random()
 }
 
-/// The folds in the order that a person would be in them.
-pub(super) fn wishes(name: &str, n_folds: usize, seed: Seed) -> Vec<usize> {
+/// Returns the folds in a person's random order of preference.
+pub(super) fn preferences(name: &str, n_folds: usize, seed: Seed) -> Vec<usize> {
     let mut folds: Vec<usize> = (0..n_folds).collect();
     folds.shuffle(&mut seed.stream(&format!("split/fold/{name}")));
     folds

@@ -1,29 +1,30 @@
-//! Parts of equal size, each a fair sample of the strata; each is held out once.
+//! Stratified folds of equal size; each is held out once.
 //!
-//! Everybody has an order of folds that they would be in, a hash of their name, and within their stratum
-//! gets the first that has room, the lowest hash first: no fold of a stratum may have more than one person
-//! more than another. Then strata exchange one of theirs for another fold's, level by level, until the
-//! same holds of everybody whose first levels are the same, and of all. So one person more moves but few,
-//! where dealing people out like cards moves everybody behind.
+//! Each person has a random order of preferred folds, by a hash of the name. Within a stratum, people are
+//! assigned in the order of their hashes to their first preferred fold that has room: no fold of a stratum
+//! may have more than one person more than another. Then strata move single people between folds, level by
+//! level, until the same holds for all people whose first levels are the same, and for all people. So
+//! adding one person changes the fold of only a few others, while assigning folds in turn would change
+//! those of everybody after.
 
 use base::Seed;
 use serde::{Deserialize, Serialize};
 
 use super::{
     Candidate, Split, SplitError,
-    strata::{Strata, wishes},
+    strata::{Strata, preferences},
 };
 
 /// `split = { kind = "stratified_kfold", n_folds = 5 }`
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct StratifiedKfold {
-    /// How many parts.
+    /// The number of folds.
     pub n_folds: usize,
 }
 
 impl Default for StratifiedKfold {
-    /// Everybody's.
+    /// The usual number, as in scikit-learn.
     fn default() -> StratifiedKfold {
         StratifiedKfold { n_folds: 5 }
     }
@@ -39,39 +40,39 @@ impl Split for StratifiedKfold {
         if n_folds < 2 || n_folds > candidates.len() {
             let n = candidates.len();
             return Err(SplitError(format!(
-                "`n_folds` is from 2 to the {n} people, not {n_folds}"
+                "`n_folds` must be from 2 to the number of people, {n}, not {n_folds}"
             )));
         }
         let strata = Strata::new(candidates, seed);
-        let wishes = |person: usize| wishes(candidates[person].name, n_folds, seed);
+        let preferences = |person: usize| preferences(candidates[person].name, n_folds, seed);
         let mut folds = vec![Vec::new(); n_folds];
-        Spread::new(&strata, n_folds, &wishes).collect(&mut folds);
+        Spread::new(&strata, n_folds, &preferences).collect(&mut folds);
         folds.iter_mut().for_each(|it| it.sort_unstable());
         Ok(folds)
     }
 }
 
-/// The people of a part of the strata, spread over the folds.
+/// The people of a part of the strata, assigned to folds.
 struct Spread {
-    /// Whether a fold has one person more than others.
+    /// For each fold, whether it has one person more than others.
     has_more: Vec<bool>,
     parts: Vec<Spread>,
-    /// At a leaf: who is in each fold, in the order of hashes.
+    /// At a leaf: the people of each fold, in the order of hashes.
     folds: Vec<Vec<usize>>,
 }
 
 impl Spread {
-    fn new(strata: &Strata, n_folds: usize, wishes: &impl Fn(usize) -> Vec<usize>) -> Spread {
+    fn new(strata: &Strata, n_folds: usize, preferences: &impl Fn(usize) -> Vec<usize>) -> Spread {
         if strata.parts.is_empty() {
-            return Spread::of_leaf(&strata.people, n_folds, wishes);
+            return Spread::of_leaf(&strata.people, n_folds, preferences);
         }
         let mut parts: Vec<Spread> =
-            strata.parts.iter().map(|it| Spread::new(it, n_folds, wishes)).collect();
+            strata.parts.iter().map(|it| Spread::new(it, n_folds, preferences)).collect();
         let mut counts: Vec<usize> =
             (0..n_folds).map(|fold| parts.iter().filter(|it| it.has_more[fold]).count()).collect();
         let n_more: usize = counts.iter().sum();
         let (least, n_left) = (n_more / n_folds, n_more % n_folds);
-        // Those that have the most may keep one more.
+        // The folds with the most people may keep one more.
         let mut by_count: Vec<usize> = (0..n_folds).collect();
         by_count.sort_by_key(|&it| std::cmp::Reverse(counts[it]));
         let mut has_more = vec![false; n_folds];
@@ -79,7 +80,7 @@ impl Spread {
         let wanted: Vec<usize> = has_more.iter().map(|&it| least + usize::from(it)).collect();
         for from in 0..n_folds {
             for to in 0..n_folds {
-                // Fewer parts have one more of `to` than of `from`, so that there are enough.
+                // Fewer parts have one person more in `to` than in `from`, so enough parts can move one.
                 for part in &mut parts {
                     if counts[from] <= wanted[from] || counts[to] >= wanted[to] {
                         break;
@@ -95,7 +96,11 @@ impl Spread {
         Spread { has_more, parts, folds: Vec::new() }
     }
 
-    fn of_leaf(people: &[usize], n_folds: usize, wishes: &impl Fn(usize) -> Vec<usize>) -> Spread {
+    fn of_leaf(
+        people: &[usize],
+        n_folds: usize,
+        preferences: &impl Fn(usize) -> Vec<usize>,
+    ) -> Spread {
         let (least, mut n_left) = (people.len() / n_folds, people.len() % n_folds);
         let mut folds = vec![Vec::new(); n_folds];
         for &person in people {
@@ -103,7 +108,7 @@ impl Spread {
                 let n = folds[*fold].len();
                 n < least || n == least && n_left > 0
             };
-            let fold = wishes(person).into_iter().find(has_room).expect("there is room for all");
+            let fold = preferences(person).into_iter().find(has_room).expect("a fold has room");
             n_left -= usize::from(folds[fold].len() == least);
             folds[fold].push(person);
         }
@@ -111,14 +116,14 @@ impl Spread {
         Spread { has_more, parts: Vec::new(), folds }
     }
 
-    /// Moves one person from a fold that has one more to one that has not.
+    /// Moves one person from a fold that has one more to one that does not.
     fn exchange(&mut self, from: usize, to: usize) {
         self.has_more[from] = false;
         self.has_more[to] = true;
         if let Some(last) = self.folds.get_mut(from).and_then(Vec::pop) {
             self.folds[to].push(last);
         }
-        // More parts have one more of `from` than of `to`.
+        // More parts have one person more in `from` than in `to`.
         let part = self.parts.iter_mut().find(|it| it.has_more[from] && !it.has_more[to]);
         part.into_iter().for_each(|it| it.exchange(from, to));
     }
@@ -136,7 +141,7 @@ mod tests {
     use super::{super::tests::crowd, Candidate, Split as _, StratifiedKfold};
 
     #[test]
-    fn everybody_is_held_out_once_and_strata_are_spread() {
+    fn everybody_is_held_out_once_and_folds_are_stratified() {
         let crowd = crowd((0..103).map(|it| vec![usize::from(it % 10 == 0)]));
         let candidates: Vec<Candidate<'_>> = crowd.iter().map(Candidate::from).collect();
         let split = StratifiedKfold { n_folds: 5 };
@@ -151,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn more_folds_than_people_are_an_error() {
+    fn an_impossible_number_of_folds_is_an_error() {
         let crowd = crowd((0..3).map(|_| vec![0]));
         let candidates: Vec<Candidate<'_>> = crowd.iter().map(Candidate::from).collect();
         for n_folds in [0, 1, 4] {

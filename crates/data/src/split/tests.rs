@@ -9,13 +9,13 @@ use rand::{Rng as _, seq::SliceRandom as _};
 use super::{Candidate, SplitConfig};
 use crate::{Findings, Fixes, Listed, Listing, Manifest, Review, from_names};
 
-/// People of these strata.
+/// People with these strata.
 pub(super) fn crowd(strata: impl Iterator<Item = Vec<usize>>) -> Vec<Listed> {
     let listed = |(idx, stratum)| Listed { person: format!("person {idx}"), stratum };
     strata.enumerate().map(listed).collect()
 }
 
-/// People with masks of all kinds, of genders and ages as the competition has them.
+/// Strata of people with all mask labels, and with genders and ages distributed as in the competition.
 fn strata(n: usize, rng: &mut Rng) -> Vec<Vec<usize>> {
     let age = |x: f64| usize::from(x > 0.47) + usize::from(x > 0.92);
     (0..n).map(|_| vec![3, usize::from(rng.random_bool(0.6)), age(rng.random())]).collect()
@@ -25,7 +25,7 @@ fn splits() -> Vec<(&'static str, SplitConfig)> {
     SplitConfig::zoo()
 }
 
-/// The fold of each person; nobody's for those who are in none.
+/// The fold of each person who is in one.
 fn folds_of(split: &SplitConfig, crowd: &[Listed], seed: u64) -> BTreeMap<String, usize> {
     let candidates: Vec<Candidate<'_>> = crowd.iter().map(Candidate::from).collect();
     let folds = split.get().held_out(&candidates, Seed(seed)).unwrap();
@@ -35,13 +35,13 @@ fn folds_of(split: &SplitConfig, crowd: &[Listed], seed: u64) -> BTreeMap<String
     folds.into_iter().enumerate().flat_map(of).collect()
 }
 
-/// How many of the people of `before` are in another fold.
+/// The number of people of `before` whose fold has changed.
 fn n_moved(before: &[Listed], folds: [&BTreeMap<String, usize>; 2]) -> usize {
     before.iter().filter(|it| folds[0].get(&it.person) != folds[1].get(&it.person)).count()
 }
 
 #[test]
-fn one_person_more_or_less_moves_few() {
+fn adding_or_removing_a_person_moves_few() {
     for n in [120, 1000] {
         for (kind, split) in splits() {
             let (mut sum, mut most, n_seeds) = (0, 0, 100);
@@ -51,13 +51,13 @@ fn one_person_more_or_less_moves_few() {
                 let newcomer = all[rng.random_range(0..n)].clone();
                 let mut before = all.clone();
                 before.retain(|it| *it != newcomer);
-                // Wherever in the list they stand.
+                // At any position in the list.
                 all.shuffle(rng);
                 let of = |crowd: &[Listed]| folds_of(&split, crowd, seed);
                 let moved = n_moved(&before, [&of(&before), &of(&all)]);
                 (sum, most) = (sum + moved, most.max(moved));
             }
-            // Of five folds, and of shares of at most two levels that differ: in theory at most 3.
+            // For five folds, and for shares with at most two levels that differ: in theory at most 3.
             let bounds = if kind == "stratified_kfold" { (10, 4.0) } else { (3, 1.5) };
             let mean = sum as f64 / n_seeds as f64;
             assert!(most <= bounds.0 && mean <= bounds.1, "{kind} of {n}: {most}, mean {mean}");
@@ -66,7 +66,7 @@ fn one_person_more_or_less_moves_few() {
 }
 
 #[test]
-fn one_person_more_moves_few_of_many_classes() {
+fn adding_a_person_moves_few_of_many_classes() {
     for (kind, split) in splits() {
         for seed in 0..20 {
             let rng = &mut Seed(seed).stream("crowd");
@@ -79,8 +79,9 @@ fn one_person_more_moves_few_of_many_classes() {
     }
 }
 
-/// How people were dealt out before names decided: the reference for how alike folds are.
-fn dealt(strata: &[Vec<usize>], n_folds: usize, rng: &mut Rng) -> Vec<usize> {
+/// Assigns shuffled people to folds in turn, as an earlier version did: the reference for how balanced folds
+/// are.
+fn round_robin(strata: &[Vec<usize>], n_folds: usize, rng: &mut Rng) -> Vec<usize> {
     let mut groups: BTreeMap<&[usize], Vec<usize>> = BTreeMap::new();
     for (person, stratum) in strata.iter().enumerate() {
         groups.entry(stratum).or_default().push(person);
@@ -94,8 +95,9 @@ fn dealt(strata: &[Vec<usize>], n_folds: usize, rng: &mut Rng) -> Vec<usize> {
     folds
 }
 
-/// How many more people of a level one fold has than another: the most, and the sum over all levels.
-fn unevenness(strata: &[Vec<usize>], folds: &[usize], n_folds: usize) -> (usize, usize) {
+/// The difference in the number of people of a level between the largest and the smallest fold: the maximum
+/// and the sum over all levels.
+fn imbalance(strata: &[Vec<usize>], folds: &[usize], n_folds: usize) -> (usize, usize) {
     let mut counts: BTreeMap<(usize, usize), Vec<usize>> = BTreeMap::new();
     for (stratum, &fold) in strata.iter().zip(folds) {
         for (factor, &level) in stratum.iter().enumerate() {
@@ -108,8 +110,8 @@ fn unevenness(strata: &[Vec<usize>], folds: &[usize], n_folds: usize) -> (usize,
 }
 
 #[test]
-fn folds_are_as_alike_as_if_people_were_dealt_out() {
-    let (mut ours, mut theirs) = (0, 0);
+fn folds_are_as_balanced_as_with_round_robin() {
+    let (mut ours, mut reference) = (0, 0);
     for seed in 0..100 {
         let rng = &mut Seed(seed).stream("crowd");
         let n = rng.random_range(30..400);
@@ -121,7 +123,7 @@ fn folds_are_as_alike_as_if_people_were_dealt_out() {
         let by_name = folds_of(&split, &crowd, seed);
         assert_eq!(by_name.len(), n, "somebody is never held out");
         let folds: Vec<usize> = crowd.iter().map(|it| by_name[&it.person]).collect();
-        // Everybody, each gender, and each age of a gender.
+        // All people, each gender, and each age group of a gender.
         for depth in [0, 2, 3] {
             let mut counts: BTreeMap<&[usize], Vec<usize>> = BTreeMap::new();
             for (stratum, &fold) in strata.iter().zip(&folds) {
@@ -132,14 +134,17 @@ fn folds_are_as_alike_as_if_people_were_dealt_out() {
                 assert!(most - least <= 1, "seed {seed}: {stratum:?} is {counts:?}");
             }
         }
-        ours += unevenness(&strata, &folds, n_folds).1;
-        theirs += unevenness(&strata, &dealt(&strata, n_folds, rng), n_folds).1;
+        ours += imbalance(&strata, &folds, n_folds).1;
+        reference += imbalance(&strata, &round_robin(&strata, n_folds, rng), n_folds).1;
     }
-    assert!(f64::from(ours as u32) <= 1.05 * f64::from(theirs as u32), "{ours}, dealt {theirs}");
+    assert!(
+        f64::from(ours as u32) <= 1.05 * f64::from(reference as u32),
+        "{ours}, round robin {reference}"
+    );
 }
 
 #[test]
-fn a_share_is_that_of_all_and_of_each_stratum() {
+fn the_share_holds_for_all_people_and_each_stratum() {
     for seed in 0..100 {
         let rng = &mut Seed(seed).stream("crowd");
         let n = rng.random_range(30..400);
@@ -165,8 +170,8 @@ fn a_share_is_that_of_all_and_of_each_stratum() {
 }
 
 #[test]
-fn shares_of_many_small_classes_are_those_of_any_of_them() {
-    // Half a person each: which classes have one is left to chance, and another seed has others.
+fn small_classes_are_held_out_at_random() {
+    // Half a person each: which classes have one is random, and differs for another seed.
     let crowd = crowd((0..1000).map(|it| vec![it / 5]));
     let split: SplitConfig = toml::from_str("kind = \"profile\"\nratio = 0.1").unwrap();
     let classes = |seed| -> BTreeSet<usize> {
@@ -183,7 +188,7 @@ fn shares_of_many_small_classes_are_those_of_any_of_them() {
 
 const N_PEOPLE: usize = 40;
 
-/// Seven pictures each of some people, with label fixes.
+/// Some people with seven images each, with label fixes.
 fn data(fixes: &str) -> Manifest {
     let rng = &mut Seed(1).stream("rows");
     let stems = ["incorrect_mask", "mask1", "mask2", "mask3", "mask4", "mask5", "normal"];
@@ -203,7 +208,7 @@ fn data(fixes: &str) -> Manifest {
     manifest
 }
 
-/// What is held out in each fold: the names of the pictures.
+/// The names of the images that are held out in each fold.
 fn held_out(split: &SplitConfig, manifest: &Manifest, seed: u64) -> Vec<BTreeSet<String>> {
     let sides = split.sides(manifest, Seed(seed)).unwrap();
     let names =
@@ -220,7 +225,7 @@ fn check_that_nobody_moves(before: &Manifest, after: &Manifest, what: &str) {
             want.iter_mut().for_each(|it| it.retain(|it| left.contains(it.as_str())));
             assert!(
                 held_out(&split, after, seed) == want,
-                "{kind}, seed {seed}: {what} moves some"
+                "{kind}, seed {seed}: {what} moves people"
             );
         }
     }
@@ -250,7 +255,7 @@ fn no_label_fix_moves_anybody() {
 #[test]
 fn no_review_moves_anybody() {
     let before = data("");
-    let header = "person,picture,factor,given,suggested,score,decision\n";
+    let header = "person,image,factor,given,suggested,score,decision\n";
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("reviewed.csv");
     let task = &before.task;
@@ -258,14 +263,14 @@ fn no_review_moves_anybody() {
         let it = &before.examples[at];
         let person = &before.people[it.person];
         let given = &task.factors[2].levels[task.levels_of(it.class)[2]];
-        for (picture, suggested, decision) in [
+        for (image, suggested, decision) in [
             ("all", "<30", "fix"),
             ("all", ">=60", "fix"),
             ("all", "<30", "drop"),
             (&*it.name, "<30", "drop"),
             ("all", "<30", "weight 0"),
         ] {
-            let row = format!("{person},{picture},age,{given},{suggested},0.1,{decision}\n");
+            let row = format!("{person},{image},age,{given},{suggested},0.1,{decision}\n");
             std::fs::write(&path, format!("{header}{row}")).unwrap();
             let mut after = before.clone();
             Review::read(&path).unwrap().apply(&mut after).unwrap();

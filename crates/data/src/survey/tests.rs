@@ -3,34 +3,40 @@ use std::sync::Mutex;
 use base::{Seed, Task, task::Factor};
 use image::{ImageFormat, RgbImage, codecs::jpeg::JpegEncoder};
 
-use super::{AgeCount, Likeness, SizeCount, Survey, survey};
+use super::{AgeCount, Similarity, SizeCount, Survey, survey};
 use crate::{
-    Content, Context, Example, Manifest, People, Use,
-    drawn::{Person, Shot, draw},
+    Content, Context, Example, Manifest, SyntheticPeople, Use,
     source::Source as _,
+    synthetic::{Person, Shot, draw},
 };
 
 const SIZE: [usize; 2] = [128, 96];
 
-fn drawn(n_people: usize) -> Manifest {
-    let people =
-        People { n_people, n_scored: 2, size: SIZE, wrong_labels: 0.0, flipped: 0.0, seed: 0 };
+fn synthetic(n_people: usize) -> Manifest {
+    let people = SyntheticPeople {
+        n_people,
+        n_test: 2,
+        size: SIZE,
+        wrong_labels: 0.0,
+        flipped: 0.0,
+        seed: 0,
+    };
     people.read(&Context { cache: None, max_pixels: 1 << 20, progress: &|_, _| {} }).unwrap()
 }
 
-fn look(manifest: &Manifest) -> Survey {
+fn analyse(manifest: &Manifest) -> Survey {
     survey(manifest, 1 << 20, &|_, _| {}, &|_, _| {})
 }
 
-fn jpeg(picture: &RgbImage, quality: u8) -> Content {
+fn jpeg(image: &RgbImage, quality: u8) -> Content {
     let mut bytes = Vec::new();
-    picture.write_with_encoder(JpegEncoder::new_with_quality(&mut bytes, quality)).unwrap();
+    image.write_with_encoder(JpegEncoder::new_with_quality(&mut bytes, quality)).unwrap();
     Content::Memory(bytes.into())
 }
 
-fn png(picture: &RgbImage) -> Content {
+fn png(image: &RgbImage) -> Content {
     let mut bytes = std::io::Cursor::new(Vec::new());
-    picture.write_to(&mut bytes, ImageFormat::Png).unwrap();
+    image.write_to(&mut bytes, ImageFormat::Png).unwrap();
     Content::Memory(bytes.into_inner().into())
 }
 
@@ -39,19 +45,19 @@ fn pixels(content: &Content) -> RgbImage {
 }
 
 #[test]
-fn drawn_people_are_counted_and_those_to_score_on_are_not() {
-    let manifest = drawn(30);
-    let it = look(&manifest);
-    assert_eq!((it.n_pictures, it.n_people), (210, 30));
-    assert_eq!(it.sizes, [SizeCount { height: 128, width: 96, n_pictures: 210 }]);
-    assert_eq!((it.unreadable.len(), it.twins.len()), (0, 0));
+fn people_are_counted_without_the_test_set() {
+    let manifest = synthetic(30);
+    let it = analyse(&manifest);
+    assert_eq!((it.n_images, it.n_people), (210, 30));
+    assert_eq!(it.sizes, [SizeCount { height: 128, width: 96, n_images: 210 }]);
+    assert_eq!((it.unreadable.len(), it.near_duplicates.len()), (0, 0));
 
-    let counts: Vec<usize> = it.scopes[0].classes.iter().map(|it| it.n_pictures).collect();
+    let counts: Vec<usize> = it.scopes[0].classes.iter().map(|it| it.n_images).collect();
     assert_eq!(counts, manifest.counts());
     let names: Vec<&str> = it.scopes.iter().map(|it| it.name.as_str()).collect();
     assert_eq!(names, ["joint", "mask", "gender", "age"]);
-    // Everybody has five pictures with a mask worn, one with it worn wrongly, one without.
-    let mask: Vec<_> = it.scopes[1].classes.iter().map(|it| (it.n_pictures, it.n_people)).collect();
+    // Everybody has five images with a mask worn, one with it worn incorrectly, one without.
+    let mask: Vec<_> = it.scopes[1].classes.iter().map(|it| (it.n_images, it.n_people)).collect();
     assert_eq!(mask, [(150, 30), (30, 30), (30, 30)]);
     for scope in &it.scopes[2..] {
         assert_eq!(scope.classes.iter().map(|it| it.n_people).sum::<usize>(), 30, "{}", scope.name);
@@ -63,56 +69,57 @@ fn drawn_people_are_counted_and_those_to_score_on_are_not() {
 }
 
 #[test]
-fn what_is_planted_is_found() {
-    let mut manifest = drawn(6);
+fn planted_duplicates_and_damaged_images_are_found() {
+    let mut manifest = synthetic(6);
     let name = |manifest: &Manifest, person: usize, shot: usize| {
         manifest.examples[person * 7 + shot].name.clone()
     };
     let content = |manifest: &Manifest, person: usize, shot: usize| {
         manifest.examples[person * 7 + shot].content.clone()
     };
-    // The file of person 0 again, as person 2's; its pixels in another file, as person 3's; the
-    // picture of person 1 saved anew, smaller, as person 4's.
+    // A file of person 0 as that of person 2; its pixels in another file as that of person 3; an image of
+    // person 1, resized and saved again, as that of person 4.
     manifest.examples[2 * 7].content = content(&manifest, 0, 1);
     manifest.examples[3 * 7].content = png(&pixels(&content(&manifest, 0, 1)));
     let again = draw(&Person::new(Seed(0), 1), Shot::Normal, SIZE);
     let again = image::imageops::resize(&again, 80, 108, image::imageops::FilterType::Triangle);
     let at = (0..7).find(|&it| name(&manifest, 1, it).contains("normal")).unwrap();
     manifest.examples[4 * 7].content = jpeg(&again, 70);
-    // And what is no picture, or half of one.
+    // And an image that is cut off, and a missing file.
     let whole = content(&manifest, 5, 2).bytes().unwrap().into_owned();
     manifest.examples[5 * 7 + 2].content = Content::Memory(whole[..whole.len() / 2].into());
     manifest.examples[5 * 7 + 3].content = Content::File("no/such.jpg".into());
 
-    let it = look(&manifest);
-    let twins: Vec<_> = it.twins.iter().map(|it| (it.likeness, it.pictures)).collect();
+    let it = analyse(&manifest);
+    let near_duplicates: Vec<_> =
+        it.near_duplicates.iter().map(|it| (it.likeness, it.images)).collect();
     let want = [
-        (Likeness::SameBytes, [1, 2 * 7]),
-        (Likeness::SamePixels, [1, 3 * 7]),
-        (Likeness::Near, [7 + at, 4 * 7]),
+        (Similarity::SameBytes, [1, 2 * 7]),
+        (Similarity::SamePixels, [1, 3 * 7]),
+        (Similarity::Near, [7 + at, 4 * 7]),
     ];
-    assert_eq!(twins, want);
+    assert_eq!(near_duplicates, want);
     let unreadable: Vec<_> =
-        it.unreadable.iter().map(|it| (&*it.picture, it.reason.split(" (").next())).collect();
+        it.unreadable.iter().map(|it| (&*it.image, it.reason.split(" (").next())).collect();
     assert_eq!(
         unreadable,
         [
-            (&*name(&manifest, 5, 2), Some("the picture is cut off")),
+            (&*name(&manifest, 5, 2), Some("the image is truncated")),
             (&*name(&manifest, 5, 3), Some("No such file or directory")),
         ]
     );
-    // They count as pictures of their class all the same: that is what the labels say.
-    assert_eq!(it.n_pictures, 42);
-    assert_eq!(it.sizes.iter().map(|it| it.n_pictures).sum::<usize>(), 40);
+    // They still count as images of their class, by their labels.
+    assert_eq!(it.n_images, 42);
+    assert_eq!(it.sizes.iter().map(|it| it.n_images).sum::<usize>(), 40);
 }
 
 #[test]
-fn colours_and_brightness_are_of_all_pixels() {
+fn statistics_and_brightness_cover_all_pixels() {
     let black = RgbImage::new(4, 4);
     let red = RgbImage::from_pixel(4, 12, image::Rgb([255, 0, 0]));
-    let example = |name: &str, person, picture: &RgbImage| Example {
+    let example = |name: &str, person, image: &RgbImage| Example {
         name: name.to_owned(),
-        content: png(picture),
+        content: png(image),
         person,
         class: person,
         age: None,
@@ -122,39 +129,39 @@ fn colours_and_brightness_are_of_all_pixels() {
     let task = Task { factors: vec![Factor::new("colour", &["black", "red", "blue"])] };
     let examples = vec![example("black.png", 0, &black), example("red.png", 1, &red)];
     let manifest = Manifest::new(task, vec!["a".to_owned(), "b".to_owned()], examples);
-    let it = look(&manifest);
+    let it = analyse(&manifest);
     // 48 of 64 pixels are red: mean 3/4, variance 3/4 * 1/4.
     let statistics = it.statistics.unwrap();
     assert_eq!(statistics.mean, [0.75, 0.0, 0.0]);
     assert!((statistics.std[0] - (3.0_f64 / 16.0).sqrt()).abs() < 1e-12);
     let brightness = it.brightness.unwrap();
-    assert_eq!((&*brightness.darkest.picture, brightness.darkest.mean), ("black.png", 0.0));
-    // 0.299 * 255 = 76.245, of the bin from 72 to 80.
-    assert_eq!((&*brightness.brightest.picture, brightness.brightest.mean), ("red.png", 76.245));
+    assert_eq!((&*brightness.darkest.image, brightness.darkest.mean), ("black.png", 0.0));
+    // 0.299 * 255 = 76.245, in the bin from 72 to 80.
+    assert_eq!((&*brightness.brightest.image, brightness.brightest.mean), ("red.png", 76.245));
     assert_eq!((brightness.bins[0], brightness.bins[9]), (1, 1));
-    // One factor is asked jointly only; nobody's age is known; no picture is blue.
+    // With one factor there is only the joint scope; no ages are known; no image is blue.
     assert_eq!(it.scopes.len(), 1);
     assert_eq!(it.ages, []);
-    assert_eq!(it.scopes[0].classes[2].n_pictures, 0);
-    assert_eq!(it.twins, []);
+    assert_eq!(it.scopes[0].classes[2].n_images, 0);
+    assert_eq!(it.near_duplicates, []);
 }
 
 #[test]
-fn nothing_and_one_picture_are_data_too() {
-    let mut manifest = drawn(1);
+fn zero_and_one_image_are_valid_data() {
+    let mut manifest = synthetic(1);
     manifest.examples.truncate(1);
-    let it = look(&manifest);
-    assert_eq!((it.n_pictures, it.n_people, it.twins.len()), (1, 1, 0));
+    let it = analyse(&manifest);
+    assert_eq!((it.n_images, it.n_people, it.near_duplicates.len()), (1, 1, 0));
     let age = manifest.examples[0].age.unwrap() as u32;
     assert_eq!(it.ages, [AgeCount { years: age, n_people: 1 }]);
     manifest.examples.clear();
-    let it = look(&manifest);
-    assert_eq!((it.n_pictures, it.statistics, it.brightness), (0, None, None));
+    let it = analyse(&manifest);
+    assert_eq!((it.n_images, it.statistics, it.brightness), (0, None, None));
 }
 
 #[test]
-fn every_picture_is_shown_once_and_threads_change_nothing() {
-    let manifest = drawn(12);
+fn every_image_is_passed_once_and_threads_change_nothing() {
+    let manifest = synthetic(12);
     let shown = Mutex::new(Vec::new());
     let all = |idx: usize, _: &_| shown.lock().unwrap().push(idx);
     let of = |n: usize| {

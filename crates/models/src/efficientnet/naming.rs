@@ -1,9 +1,9 @@
-//! What other libraries call EfficientNet's parameters, which carry timm's names here.
+//! The names of EfficientNet's parameters in other libraries; here they have timm's.
 
-use super::BlockPlan;
+use super::plan::BlockPlan;
 use crate::with_prefix;
 
-/// Parts a name such as `blocks.2.0.se.conv_reduce.weight` into its block and what is in it.
+/// Splits a name such as `blocks.2.0.se.conv_reduce.weight` into its block and the rest.
 fn split_block<'a, 'b>(
     name: &'a str,
     plans: &'b [BlockPlan],
@@ -75,7 +75,7 @@ pub(super) fn efficientnet_pytorch_name(name: &str, plans: &[BlockPlan]) -> Stri
     };
     let se = [("se.conv_reduce", "_se_reduce"), ("se.conv_expand", "_se_expand")];
     let rest = if plan.expand == 1 {
-        // The first block does not expand, but its norms keep the numbers of those that do.
+        // The first block does not expand, but its norms are numbered as in blocks that do.
         let renames = [
             ("conv_dw", "_depthwise_conv"),
             ("bn1", "_bn1"),

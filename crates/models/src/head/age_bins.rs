@@ -1,11 +1,11 @@
-//! The age as a distribution over whole years, which is cut into ranges when answering.
+//! The age as a distribution over whole years, which is cut into ranges at inference.
 //!
-//! q = softmax(x) over the years 0 to `oldest`, learned by cross-entropy with the year on the label;
-//! the other factors as in `factored`. How q becomes a level is told in `ops/src/output.rs`.
+//! q = softmax(x) over the years 0 to `oldest`, trained by cross-entropy with the labelled year;
+//! the other factors as in `factored`. `ops/src/output.rs` documents how q becomes a level.
 //!
 //! Rothe et al., "DEX: Deep EXpectation of apparent age from a single image", 2015. A write-up of
-//! the competition (003) came from 0.6802 to 0.6995 macro F1 with 61 years that it cut at 31 and 59,
-//! where scores cut at 30 and 60.
+//! the competition (003) improved from 0.6802 to 0.6995 macro F1 with 61 years, cut at 31 and 59 where
+//! the metric cuts at 30 and 60.
 
 use base::Task;
 use candle::{Result, bail};
@@ -13,8 +13,8 @@ use ops::{Activation, Decide, Form};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Head, Heads, On, cuts_problem,
-    questions::{Question, Shape},
+    BuiltHead, Head, HeadInput, cuts_problem,
+    output_spec::{OutputSpec, Shape},
     years_of,
 };
 use crate::{layers::LinearInit, params::Builder};
@@ -23,28 +23,28 @@ use crate::{layers::LinearInit, params::Builder};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct AgeBins {
-    /// The share dropped in training, in 0..1, of the features and of each hidden layer's outputs.
+    /// Dropout probability of the features and of each hidden layer's outputs, in 0..1.
     pub dropout: f64,
-    /// Hidden layers of each factor.
+    /// Number of hidden layers of each factor.
     pub depth: usize,
-    /// Outputs of each hidden layer.
+    /// Width of each hidden layer.
     pub width: usize,
-    /// Of the hidden layers.
+    /// Activation of the hidden layers.
     pub activation: Activation,
-    /// What fresh layers are drawn from.
+    /// Initialisation of the layers.
     pub init: LinearInit,
-    /// The year that stands for itself and all that are older.
+    /// The last year, which stands for itself and all greater ages.
     pub oldest: usize,
     /// How a distribution over years becomes a level.
     pub decide: Decide,
-    /// Where levels begin when answering; empty for where they are scored.
+    /// The ages at which levels begin at inference; empty for those of the metric.
     pub cuts: Vec<f64>,
 }
 
 impl Default for AgeBins {
     /// EfficientNet-B0's and Lite0's dropout (B3 0.3, B4 0.4; a write-up of the competition has 0.7),
-    /// and no hidden layers. The competition's people are 60 at most. The mass of a range is the answer
-    /// that log loss asks for.
+    /// and no hidden layers. The competition's people are at most 60. The mass of a range is the prediction
+    /// that minimises log loss.
     fn default() -> AgeBins {
         AgeBins {
             dropout: 0.2,
@@ -65,7 +65,7 @@ impl AgeBins {
         Shape { depth, width, dropout, activation, init }
     }
 
-    /// The factor that is asked in years, and its cuts.
+    /// The factor that is predicted in years, and its cuts.
     fn years(&self, task: &Task) -> std::result::Result<(usize, Vec<f64>), String> {
         let (ranged, cuts) = years_of(task, &self.cuts)?;
         let last = cuts.last().copied().unwrap_or(0.0);
@@ -80,19 +80,24 @@ impl AgeBins {
 }
 
 impl Head for AgeBins {
-    fn build(&self, on: On<'_>, task: &Task, builder: Builder<'_>) -> Result<Box<dyn Heads>> {
-        self.shape().ask(self.questions(task)?, on.n_features, builder)
+    fn build(
+        &self,
+        on: HeadInput<'_>,
+        task: &Task,
+        builder: Builder<'_>,
+    ) -> Result<Box<dyn BuiltHead>> {
+        self.shape().build(self.outputs(task)?, on.n_features, builder)
     }
 
-    fn questions(&self, task: &Task) -> Result<Vec<Question>> {
+    fn outputs(&self, task: &Task) -> Result<Vec<OutputSpec>> {
         let (ranged, cuts) = match self.years(task) {
             Ok(it) => it,
             Err(misfit) => bail!("{misfit}"),
         };
-        let mut questions = Question::factors(task);
-        questions[ranged].form = Form::Bins { decide: self.decide, cuts };
-        questions[ranged].n_out = self.oldest + 1;
-        Ok(questions)
+        let mut outputs = OutputSpec::factors(task);
+        outputs[ranged].form = Form::Bins { decide: self.decide, cuts };
+        outputs[ranged].n_out = self.oldest + 1;
+        Ok(outputs)
     }
 
     fn classifier(&self) -> Option<&'static str> {

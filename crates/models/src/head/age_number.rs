@@ -1,11 +1,11 @@
-//! The age as one number of years: beside its ranges, or instead of them.
+//! Regression of the age in years: auxiliary to its ranges, or instead of them.
 //!
 //! years = 10 x + 40, so that ages of 18 to 60 are x of -2.2 to 2; the loss is `weight` times the
-//! squared error in years. The factors are asked as in `factored`: with `beside`, the answers are
-//! theirs, and the number only teaches the features; without, the age is the number, cut.
+//! squared error in years. The factors are predicted as in `factored`: with `auxiliary`, the predictions
+//! are theirs, and the number only adds a loss term; without, the age is the number, cut into ranges.
 //!
 //! The competition's first write-up (001) adds 0.001 times the squared error of the age to the loss
-//! of the classes, and calls it terrible without the factor.
+//! of the classes, and reports terrible results without that factor.
 
 use base::Task;
 use candle::{Result, bail};
@@ -13,9 +13,9 @@ use ops::{Activation, Form};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Head, Heads, On, cuts_problem, positive_problem,
-    questions::{Question, Shape},
-    years_of,
+    BuiltHead, Head, HeadInput, cuts_problem,
+    output_spec::{OutputSpec, Shape},
+    positive_problem, years_of,
 };
 use crate::{layers::LinearInit, params::Builder};
 
@@ -23,21 +23,22 @@ use crate::{layers::LinearInit, params::Builder};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct AgeNumber {
-    /// The share dropped in training, in 0..1, of the features and of each hidden layer's outputs.
+    /// Dropout probability of the features and of each hidden layer's outputs, in 0..1.
     pub dropout: f64,
-    /// Hidden layers of each question.
+    /// Number of hidden layers of each output.
     pub depth: usize,
-    /// Outputs of each hidden layer.
+    /// Width of each hidden layer.
     pub width: usize,
-    /// Of the hidden layers.
+    /// Activation of the hidden layers.
     pub activation: Activation,
-    /// What fresh layers are drawn from.
+    /// Initialisation of the layers.
     pub init: LinearInit,
-    /// Whether the ranges of the age are asked as well, and are the answer.
-    pub beside: bool,
-    /// How much of the squared error in years is descended on.
+    /// Whether the number is an auxiliary output: the age is predicted by its ranges as well, and these
+    /// are the prediction.
+    pub auxiliary: bool,
+    /// The weight of the squared error in years in the loss.
     pub weight: f64,
-    /// Where the years are cut when they are the answer; empty for where they are scored.
+    /// The ages at which levels begin where the years are the prediction; empty for those of the metric.
     pub cuts: Vec<f64>,
 }
 
@@ -51,7 +52,7 @@ impl Default for AgeNumber {
             width: 512,
             activation: Activation::Relu,
             init: LinearInit::Default,
-            beside: true,
+            auxiliary: true,
             weight: 0.001,
             cuts: Vec::new(),
         }
@@ -66,28 +67,37 @@ impl AgeNumber {
 }
 
 impl Head for AgeNumber {
-    fn build(&self, on: On<'_>, task: &Task, builder: Builder<'_>) -> Result<Box<dyn Heads>> {
-        self.shape().ask(self.questions(task)?, on.n_features, builder)
+    fn build(
+        &self,
+        on: HeadInput<'_>,
+        task: &Task,
+        builder: Builder<'_>,
+    ) -> Result<Box<dyn BuiltHead>> {
+        self.shape().build(self.outputs(task)?, on.n_features, builder)
     }
 
-    fn questions(&self, task: &Task) -> Result<Vec<Question>> {
+    fn outputs(&self, task: &Task) -> Result<Vec<OutputSpec>> {
         let (ranged, cuts) = match years_of(task, &self.cuts) {
             Ok(it) => it,
             Err(misfit) => bail!("{misfit}"),
         };
-        let mut questions = Question::factors(task);
-        let years = Question {
+        let mut outputs = OutputSpec::factors(task);
+        let years = OutputSpec {
             name: format!("{}_number", task.factors[ranged].name),
-            asks: questions[ranged].asks,
-            form: Form::Number { scale: 10.0, shift: 40.0, cuts: (!self.beside).then_some(cuts) },
+            scope: outputs[ranged].scope,
+            form: Form::Number {
+                scale: 10.0,
+                shift: 40.0,
+                cuts: (!self.auxiliary).then_some(cuts),
+            },
             weight: self.weight,
             n_out: 1,
         };
-        match self.beside {
-            true => questions.push(years),
-            false => questions[ranged] = years,
+        match self.auxiliary {
+            true => outputs.push(years),
+            false => outputs[ranged] = years,
         }
-        Ok(questions)
+        Ok(outputs)
     }
 
     fn classifier(&self) -> Option<&'static str> {
@@ -96,8 +106,9 @@ impl Head for AgeNumber {
 
     fn problem(&self) -> Option<String> {
         let weight = positive_problem("weight", self.weight);
-        let unused = (self.beside && !self.cuts.is_empty()).then(|| {
-            "`cuts` are for years that are the answer: set `beside = false`, or leave them empty"
+        let unused = (self.auxiliary && !self.cuts.is_empty()).then(|| {
+            "`cuts` apply only where the years are the prediction: set `auxiliary = false`, or leave \
+             them empty"
                 .to_owned()
         });
         self.shape().problem().or(weight).or(unused).or_else(|| cuts_problem(&self.cuts))

@@ -1,10 +1,10 @@
-//! A branch for each factor: a copy of the last convolution stage, and layers as in `factored`.
+//! One branch per factor: a copy of the last convolution stage, and layers as in `factored`.
 //!
-//! What mask, gender and age have in common is seen once; what is only one's own, late, by itself.
-//! Every copy starts from the stage's published weights where there are such.
+//! Mask, gender and age share the early stages; the last stage is specific to each factor.
+//! Every copy starts from the stage's published weights where there are any.
 //!
-//! Branches of one trunk: Caruana, "Multitask Learning", 1997; a write-up of the competition copied
-//! the last stage of its network for each question.
+//! Branches of a shared trunk: Caruana, "Multitask Learning", 1997; a write-up of the competition copied
+//! the last stage of its network for each factor.
 
 use base::Task;
 use candle::Result;
@@ -12,8 +12,8 @@ use ops::{Activation, Output, Pass, Value};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Head, Heads, On,
-    questions::{Question, Shape},
+    BuiltHead, Head, HeadInput,
+    output_spec::{OutputSpec, Shape},
 };
 use crate::{Layer, layers::LinearInit, params::Builder};
 
@@ -21,15 +21,15 @@ use crate::{Layer, layers::LinearInit, params::Builder};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Branched {
-    /// The share dropped in training, in 0..1, of the features and of each hidden layer's outputs.
+    /// Dropout probability of the features and of each hidden layer's outputs, in 0..1.
     pub dropout: f64,
-    /// Hidden layers of each factor.
+    /// Number of hidden layers of each factor.
     pub depth: usize,
-    /// Outputs of each hidden layer.
+    /// Width of each hidden layer.
     pub width: usize,
-    /// Of the hidden layers.
+    /// Activation of the hidden layers.
     pub activation: Activation,
-    /// What fresh linear layers are drawn from.
+    /// Initialisation of the linear layers.
     pub init: LinearInit,
 }
 
@@ -54,23 +54,29 @@ impl Branched {
 }
 
 impl Head for Branched {
-    fn build(&self, on: On<'_>, task: &Task, mut builder: Builder<'_>) -> Result<Box<dyn Heads>> {
-        let branch = |question: Question| {
-            let mut place = builder.under(&question.name);
+    fn build(
+        &self,
+        on: HeadInput<'_>,
+        task: &Task,
+        mut builder: Builder<'_>,
+    ) -> Result<Box<dyn BuiltHead>> {
+        let branch = |output: OutputSpec| {
+            let mut place = builder.under(&output.name);
             let stages = on.last.iter().map(|it| it.build(place.under("branch")));
             let stages = stages.collect::<Result<_>>()?;
-            let question = vec![question];
-            Ok(Branch { stages, heads: self.shape().ask(question, on.n_features, builder.here())? })
+            let output = vec![output];
+            let heads = self.shape().build(output, on.n_features, builder.here())?;
+            Ok(Branch { stages, heads })
         };
-        let branches = self.questions(task)?.into_iter().map(branch).collect::<Result<_>>()?;
+        let branches = self.outputs(task)?.into_iter().map(branch).collect::<Result<_>>()?;
         Ok(Box::new(Built { branches }))
     }
 
-    fn questions(&self, task: &Task) -> Result<Vec<Question>> {
-        Ok(Question::factors(task))
+    fn outputs(&self, task: &Task) -> Result<Vec<OutputSpec>> {
+        Ok(OutputSpec::factors(task))
     }
 
-    /// The last stage that makes maps, and the neck.
+    /// The last stage of feature maps, and the neck.
     fn n_copied(&self) -> usize {
         2
     }
@@ -86,14 +92,14 @@ impl Head for Branched {
 
 struct Branch {
     stages: Vec<Box<dyn Layer>>,
-    heads: Box<dyn Heads>,
+    heads: Box<dyn BuiltHead>,
 }
 
 struct Built {
     branches: Vec<Branch>,
 }
 
-impl Heads for Built {
+impl BuiltHead for Built {
     fn outputs(&self, maps: &Value, pass: &Pass<'_>) -> Result<Vec<Output<Value>>> {
         let outputs = |it: &Branch| it.heads.outputs(&it.stages.forward(maps, pass)?, pass);
         let outputs = self.branches.iter().map(outputs).collect::<Result<Vec<_>>>()?;

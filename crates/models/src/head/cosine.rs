@@ -1,18 +1,18 @@
-//! By angle: how much features point where each class does.
+//! Cosine similarity between the features and a weight vector of each class.
 //!
-//! It says ŵ · x̂ with x̂ = x / ‖x‖ and ŵ = w / ‖w‖, and logits are `scale` times that: neither the length of the features nor
-//! that of a class's direction counts, and there is no bias.
+//! The outputs are ŵ · x̂ with x̂ = x / ‖x‖ and ŵ = w / ‖w‖, and the logits are `scale` times that: the norms
+//! of the features and of the weight vectors have no effect, and there is no bias.
 //!
 //! Wang et al., "NormFace", 2017, <https://arxiv.org/abs/1704.06369>; the same in ArcFace (Deng et
-//! al., 2018) and LDAM (Cao et al., 2019). Their margins are between an answer and the truth, and so
-//! the loss's, not the head's: when answering there is none.
+//! al., 2018) and LDAM (Cao et al., 2019). Their margins depend on the true class, and so belong to the
+//! loss, not to the head: at inference there is none.
 
 use base::Task;
 use candle::{Result, Var};
 use ops::{Form, Output, Pass, Value};
 use serde::{Deserialize, Serialize};
 
-use super::{Head, Heads, On, Question, dropout_problem, positive_problem};
+use super::{BuiltHead, Head, HeadInput, OutputSpec, dropout_problem, positive_problem};
 use crate::{
     layers::LinearInit,
     params::{Builder, Kind},
@@ -22,15 +22,15 @@ use crate::{
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Cosine {
-    /// What the cosines are multiplied by: softmax of cosines alone is never sure.
+    /// The factor from cosines to logits: the softmax of cosines alone is never confident.
     pub scale: f64,
-    /// Whether joint classes are asked, or each factor.
+    /// Whether the classes are the joint ones, or the levels of each factor.
     pub by: Ask,
-    /// The share of features dropped in training, in 0..1.
+    /// Dropout probability of the features, in 0..1.
     pub dropout: f64,
 }
 
-/// What the classes of a head are.
+/// The classes of a cosine head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Ask {
@@ -49,27 +49,32 @@ impl Default for Cosine {
 }
 
 impl Head for Cosine {
-    fn build(&self, on: On<'_>, task: &Task, mut builder: Builder<'_>) -> Result<Box<dyn Heads>> {
+    fn build(
+        &self,
+        on: HeadInput<'_>,
+        task: &Task,
+        mut builder: Builder<'_>,
+    ) -> Result<Box<dyn BuiltHead>> {
         let name = builder.path_of("dropout");
-        let weight = |question: Question| {
-            // Only the directions count, which are even in all of ArcFace's and LDAM's codes.
-            let [init, _] = LinearInit::Xavier.of(on.n_features, question.n_out);
-            let mut builder = builder.under(&question.name);
-            let dims = [question.n_out, on.n_features];
+        let weight = |output: OutputSpec| {
+            // Only the directions matter, and they are uniform in the code of ArcFace and of LDAM.
+            let [init, _] = LinearInit::Xavier.of(on.n_features, output.n_out);
+            let mut builder = builder.under(&output.name);
+            let dims = [output.n_out, on.n_features];
             let weight = builder.param("weight", Kind::Matrix, &dims, init)?;
-            Ok((question, weight))
+            Ok((output, weight))
         };
-        let weights = self.questions(task)?.into_iter().map(weight).collect::<Result<_>>()?;
+        let weights = self.outputs(task)?.into_iter().map(weight).collect::<Result<_>>()?;
         Ok(Box::new(Built { weights, dropout: self.dropout, name }))
     }
 
-    fn questions(&self, task: &Task) -> Result<Vec<Question>> {
-        let questions = match self.by {
-            Ask::Joint => vec![Question::joint(task)],
-            Ask::Factor => Question::factors(task),
+    fn outputs(&self, task: &Task) -> Result<Vec<OutputSpec>> {
+        let outputs = match self.by {
+            Ask::Joint => vec![OutputSpec::joint(task)],
+            Ask::Factor => OutputSpec::factors(task),
         };
         let form = || Form::Cosines { scale: self.scale };
-        Ok(questions.into_iter().map(|it| Question { form: form(), ..it }).collect())
+        Ok(outputs.into_iter().map(|it| OutputSpec { form: form(), ..it }).collect())
     }
 
     fn classifier(&self) -> Option<&'static str> {
@@ -82,19 +87,19 @@ impl Head for Cosine {
 }
 
 struct Built {
-    weights: Vec<(Question, Var)>,
+    weights: Vec<(OutputSpec, Var)>,
     dropout: f64,
     name: String,
 }
 
-impl Heads for Built {
+impl BuiltHead for Built {
     fn outputs(&self, features: &Value, pass: &Pass<'_>) -> Result<Vec<Output<Value>>> {
         let features = ops::dropout(features, self.dropout, pass, &self.name)?;
         let features = ops::l2_normalise(&features, 1.0)?;
-        let output = |(question, weight): &(Question, Var)| {
+        let output = |(output, weight): &(OutputSpec, Var)| {
             let weight = ops::l2_normalise(&pass.param(weight), 1.0)?;
             let cosines = ops::product(&features, &weight, None, None)?;
-            Ok(Output::new(question.asks, question.form.clone(), cosines))
+            Ok(Output::new(output.scope, output.form.clone(), cosines))
         };
         self.weights.iter().map(output).collect()
     }

@@ -1,4 +1,4 @@
-//! One output for each joint class: softmax over all of them.
+//! One classifier over the joint classes: softmax over all of them.
 
 use base::Task;
 use candle::Result;
@@ -6,8 +6,8 @@ use ops::Activation;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Head, Heads, On,
-    questions::{Question, Shape},
+    BuiltHead, Head, HeadInput,
+    output_spec::{OutputSpec, Shape},
 };
 use crate::{layers::LinearInit, params::Builder};
 
@@ -15,15 +15,15 @@ use crate::{layers::LinearInit, params::Builder};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Joint {
-    /// The share dropped in training, in 0..1, of the features and of each hidden layer's outputs.
+    /// Dropout probability of the features and of each hidden layer's outputs, in 0..1.
     pub dropout: f64,
-    /// Hidden layers.
+    /// Number of hidden layers.
     pub depth: usize,
-    /// Outputs of each hidden layer.
+    /// Width of each hidden layer.
     pub width: usize,
-    /// Of the hidden layers.
+    /// Activation of the hidden layers.
     pub activation: Activation,
-    /// What fresh layers are drawn from.
+    /// Initialisation of the layers.
     pub init: LinearInit,
 }
 
@@ -49,12 +49,17 @@ impl Joint {
 }
 
 impl Head for Joint {
-    fn build(&self, on: On<'_>, task: &Task, builder: Builder<'_>) -> Result<Box<dyn Heads>> {
-        self.shape().ask(self.questions(task)?, on.n_features, builder)
+    fn build(
+        &self,
+        on: HeadInput<'_>,
+        task: &Task,
+        builder: Builder<'_>,
+    ) -> Result<Box<dyn BuiltHead>> {
+        self.shape().build(self.outputs(task)?, on.n_features, builder)
     }
 
-    fn questions(&self, task: &Task) -> Result<Vec<Question>> {
-        Ok(vec![Question::joint(task)])
+    fn outputs(&self, task: &Task) -> Result<Vec<OutputSpec>> {
+        Ok(vec![OutputSpec::joint(task)])
     }
 
     fn classifier(&self) -> Option<&'static str> {

@@ -1,19 +1,19 @@
-//! One linear layer that learns from several dropout masks of the same features at once.
+//! One linear layer that is trained on several dropout masks of the same features at once.
 //!
-//! With x_k the features under mask k and y the labels, a step descends on (1/n) Σ_k L(W x_k + b, y)
-//! (`mean = "loss"`, the paper's), or on L of the mean logits, W (Σ_k x_k / n) + b, as common code
-//! does (`mean = "logits"`); since L is convex in the logits, that is never more. When answering
-//! there is no mask.
+//! With x_k the features under mask k and y the labels, the loss is (1/n) Σ_k L(W x_k + b, y)
+//! (`mean = "loss"`, as in the paper), or L of the mean logits, W (Σ_k x_k / n) + b, as in common code
+//! (`mean = "logits"`); since L is convex in the logits, the latter is never larger. At inference there
+//! is no mask.
 //!
 //! Inoue, "Multi-Sample Dropout for Accelerated Training and Better Generalization", 2019,
-//! <https://arxiv.org/abs/1905.09788>: most of a step is the backbone, which is gone through once.
+//! <https://arxiv.org/abs/1905.09788>: most of a step is the backbone, whose forward pass runs only once.
 
 use base::{Task, task::Scope};
 use candle::{Result, Tensor};
 use ops::{Form, Output, Pass, Value};
 use serde::{Deserialize, Serialize};
 
-use super::{Head, Heads, On, Question, dropout_problem};
+use super::{BuiltHead, Head, HeadInput, OutputSpec, dropout_problem};
 use crate::{
     layers::{Linear, LinearInit},
     params::Builder,
@@ -23,17 +23,17 @@ use crate::{
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct MultiSampleDropout {
-    /// How many masks.
+    /// Number of masks.
     pub samples: usize,
-    /// The share of features that each drops, in 0..1.
+    /// Dropout probability of the features in each mask, in 0..1.
     pub dropout: f64,
-    /// What the mean is taken of.
+    /// The quantity that is averaged over the masks.
     pub mean: Mean,
-    /// What the fresh layer is drawn from.
+    /// Initialisation of the layer.
     pub init: LinearInit,
 }
 
-/// What is averaged over the masks.
+/// The quantity that is averaged over the masks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Mean {
@@ -44,7 +44,7 @@ pub enum Mean {
 }
 
 impl Default for MultiSampleDropout {
-    /// Common code's five masks of a half; the mean of losses is the paper's.
+    /// Five masks of 0.5, as in common code; the mean of the losses is the paper's.
     fn default() -> MultiSampleDropout {
         let init = LinearInit::Default;
         MultiSampleDropout { samples: 5, dropout: 0.5, mean: Mean::Loss, init }
@@ -52,7 +52,12 @@ impl Default for MultiSampleDropout {
 }
 
 impl Head for MultiSampleDropout {
-    fn build(&self, on: On<'_>, task: &Task, mut builder: Builder<'_>) -> Result<Box<dyn Heads>> {
+    fn build(
+        &self,
+        on: HeadInput<'_>,
+        task: &Task,
+        mut builder: Builder<'_>,
+    ) -> Result<Box<dyn BuiltHead>> {
         let names = (0..self.samples).map(|idx| builder.path_of(format!("dropout.{idx}")));
         let names = names.collect();
         let linear =
@@ -60,13 +65,13 @@ impl Head for MultiSampleDropout {
         Ok(Box::new(Built { linear, names, dropout: self.dropout, mean: self.mean }))
     }
 
-    fn questions(&self, task: &Task) -> Result<Vec<Question>> {
-        let joint = Question::joint(task);
+    fn outputs(&self, task: &Task) -> Result<Vec<OutputSpec>> {
+        let joint = OutputSpec::joint(task);
         Ok(match self.mean {
             Mean::Logits => vec![joint],
             Mean::Loss => {
                 let share = 1.0 / self.samples as f64;
-                vec![Question { weight: share, ..joint }; self.samples]
+                vec![OutputSpec { weight: share, ..joint }; self.samples]
             }
         })
     }
@@ -85,13 +90,13 @@ impl Head for MultiSampleDropout {
 
 struct Built {
     linear: Linear,
-    /// Of each mask.
+    /// The name of each mask's random stream.
     names: Vec<String>,
     dropout: f64,
     mean: Mean,
 }
 
-impl Heads for Built {
+impl BuiltHead for Built {
     fn outputs(&self, features: &Value, pass: &Pass<'_>) -> Result<Vec<Output<Value>>> {
         let output = |features: &Value, weight: f64| {
             let logits = self.linear.forward(features, pass)?;
@@ -105,7 +110,7 @@ impl Heads for Built {
         match self.mean {
             Mean::Loss => self.names.iter().map(|it| output(&masked(it)?, share)).collect(),
             Mean::Logits => {
-                // The mean of a linear layer's outputs is its output of the mean.
+                // The mean of a linear layer's outputs is its output for the mean input.
                 let mut sum = masked(&self.names[0])?;
                 for name in &self.names[1..] {
                     sum = ops::sum(&sum, &masked(name)?)?;
@@ -126,13 +131,13 @@ mod tests {
     use testkit::{check_close, numbers};
 
     use super::{Mean, MultiSampleDropout};
-    use crate::{Head as _, On, params::Params};
+    use crate::{Head as _, HeadInput, params::Params};
 
     fn outputs(mean: Mean, pass: &Pass<'_>) -> Result<Vec<Output<Value>>> {
         let mut params = Params::fresh(Seed(3), DType::F64, &Device::Cpu);
         let head = MultiSampleDropout { samples: 4, mean, ..MultiSampleDropout::default() };
         let heads = head.build(
-            On { n_features: 6, last: &[] },
+            HeadInput { n_features: 6, last: &[] },
             &Task::mask_gender_age(),
             params.builder(),
         )?;
@@ -141,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn masks_differ_and_their_mean_is_one_output_of_the_same_masks() -> Result<()> {
+    fn mean_of_logits_is_the_mean_over_the_same_masks() -> Result<()> {
         let tape = Tape::default();
         let pass = || {
             Pass::Train(Training {
@@ -168,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn answering_is_one_pass() -> Result<()> {
+    fn inference_has_one_output() -> Result<()> {
         for mean in [Mean::Loss, Mean::Logits] {
             let outputs = outputs(mean, &Pass::Eval)?;
             assert_eq!((outputs.len(), outputs[0].weight), (1, 1.0));

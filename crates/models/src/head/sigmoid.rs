@@ -1,10 +1,10 @@
-//! One output for each joint class, each a yes or no of its own.
+//! One independent binary classifier per joint class.
 //!
-//! p_c = σ(x_c) / Σ_k σ(x_k); learned by binary cross-entropy, summed over the classes.
+//! p_c = σ(x_c) / Σ_k σ(x_k); trained by binary cross-entropy, summed over the classes.
 //!
 //! Beyer et al., "Are we done with ImageNet?", 2020, <https://arxiv.org/abs/2006.07159>, train
-//! classifiers of one label so: a picture of two classes, mixed or mislabelled, costs less.
-//! A published classifier is not taken over: its outputs mean something else.
+//! single-label classifiers in this way: an image of two classes, mixed or mislabelled, costs less.
+//! A published classifier is not loaded: its outputs mean something else.
 
 use base::Task;
 use candle::Result;
@@ -12,8 +12,8 @@ use ops::{Activation, Form};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Head, Heads, On,
-    questions::{Question, Shape},
+    BuiltHead, Head, HeadInput,
+    output_spec::{OutputSpec, Shape},
 };
 use crate::{layers::LinearInit, params::Builder};
 
@@ -21,15 +21,15 @@ use crate::{layers::LinearInit, params::Builder};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Sigmoid {
-    /// The share dropped in training, in 0..1, of the features and of each hidden layer's outputs.
+    /// Dropout probability of the features and of each hidden layer's outputs, in 0..1.
     pub dropout: f64,
-    /// Hidden layers.
+    /// Number of hidden layers.
     pub depth: usize,
-    /// Outputs of each hidden layer.
+    /// Width of each hidden layer.
     pub width: usize,
-    /// Of the hidden layers.
+    /// Activation of the hidden layers.
     pub activation: Activation,
-    /// What fresh layers are drawn from.
+    /// Initialisation of the layers.
     pub init: LinearInit,
 }
 
@@ -55,12 +55,17 @@ impl Sigmoid {
 }
 
 impl Head for Sigmoid {
-    fn build(&self, on: On<'_>, task: &Task, builder: Builder<'_>) -> Result<Box<dyn Heads>> {
-        self.shape().ask(self.questions(task)?, on.n_features, builder)
+    fn build(
+        &self,
+        on: HeadInput<'_>,
+        task: &Task,
+        builder: Builder<'_>,
+    ) -> Result<Box<dyn BuiltHead>> {
+        self.shape().build(self.outputs(task)?, on.n_features, builder)
     }
 
-    fn questions(&self, task: &Task) -> Result<Vec<Question>> {
-        Ok(vec![Question { form: Form::Independent, ..Question::joint(task) }])
+    fn outputs(&self, task: &Task) -> Result<Vec<OutputSpec>> {
+        Ok(vec![OutputSpec { form: Form::Independent, ..OutputSpec::joint(task) }])
     }
 
     fn classifier(&self) -> Option<&'static str> {

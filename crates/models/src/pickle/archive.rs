@@ -1,14 +1,14 @@
-//! Zip archives as PyTorch writes them: entries lie in the file as they are, and are read in place.
+//! Zip archives as PyTorch writes them: entries are stored uncompressed and are read in place.
 //!
-//! The directory at the end is what counts; of a local header only its length is read, since that is
-//! what says where the content begins. PyTorch pads each header by an extra field (`FB`), so that
-//! contents begin at multiples of 64 bytes: a field of any length, also an empty one.
+//! The central directory at the end is authoritative; of a local header only the length is read, which gives
+//! the start of the content. PyTorch pads each header with an extra field (`FB`) of any length, also 0, so
+//! that contents begin at multiples of 64 bytes.
 //!
 //! PKWARE, "APPNOTE.TXT - .ZIP File Format Specification", sections 4.3 and 4.5.3 (zip64).
 
 use std::collections::HashMap;
 
-use super::{PickleError, Result, malformed};
+use super::error::{PickleError, Result, malformed};
 
 /// The directory of an archive.
 pub(super) struct Archive<'a> {
@@ -17,11 +17,11 @@ pub(super) struct Archive<'a> {
 }
 
 struct Entry {
-    /// Where its local header begins.
+    /// The offset of its local header.
     start: u64,
     n_bytes: u64,
     crc32: u32,
-    /// Whether the content lies there as it is: neither compressed nor encrypted.
+    /// Whether the content is neither compressed nor encrypted.
     is_plain: bool,
 }
 
@@ -31,15 +31,15 @@ const END: &[u8] = b"PK\x05\x06";
 const END_64: &[u8] = b"PK\x06\x06";
 const LOCATOR_64: &[u8] = b"PK\x06\x07";
 
-/// Lengths of the headers without what varies.
+/// Lengths of the headers without the variable fields.
 const LOCAL_LEN: usize = 30;
 const CENTRAL_LEN: usize = 46;
 const END_LEN: usize = 22;
 const LOCATOR_LEN: usize = 20;
-/// What may follow the end: a comment.
-const LONGEST_COMMENT: usize = 0xffff;
+/// The maximum length of the comment that may follow the end record.
+const MAX_COMMENT: usize = 0xffff;
 
-/// The id of the extra field with 64-bit sizes, which stand there where the 32-bit ones are full.
+/// The id of the extra field with the 64-bit sizes, used where a 32-bit field is 0xffffffff.
 const ZIP_64: u16 = 1;
 
 impl<'a> Archive<'a> {
@@ -67,32 +67,31 @@ impl<'a> Archive<'a> {
         Ok(Archive { bytes, entries })
     }
 
-    /// What precedes `end` in the first name that ends so: the archive's folder.
+    /// Returns the archive's folder: the prefix of the first name that ends in `end`.
     pub(super) fn before(&self, end: &[u8]) -> Option<&'a [u8]> {
         let is_dir = |it: &&[u8]| it.is_empty() || it.ends_with(b"/");
         self.entries.keys().filter_map(|it| it.strip_suffix(end)).filter(is_dir).min()
     }
 
-    /// The content of an entry.
+    /// Returns the content of an entry.
     pub(super) fn get(&self, name: &[u8]) -> Result<&'a [u8]> {
         let shown = || String::from_utf8_lossy(name).into_owned();
         let Some(entry) = self.entries.get(name) else {
-            return Err(PickleError::Malformed(format!("no `{}` in it", shown())));
+            return Err(PickleError::Malformed(format!("no entry `{}`", shown())));
         };
         if !entry.is_plain {
-            let what =
-                format!("`{}` is compressed or encrypted, as `torch.save` never does", shown());
+            let what = format!("`{}` is compressed or encrypted, unlike in `torch.save`", shown());
             return Err(PickleError::Malformed(what));
         }
         let header = slice(self.bytes, entry.start, LOCAL_LEN)?;
         if !header.starts_with(LOCAL) {
             return Err(PickleError::Malformed(format!(
-                "`{}` is not where it is said to be",
+                "`{}` is not at the offset in the directory",
                 shown()
             )));
         }
         let [n_name, n_extra] = [26, 28].map(|it| u64::from(u16_at(header, it)));
-        let n_bytes = usize::try_from(entry.n_bytes).map_err(|_| PickleError::CutOff)?;
+        let n_bytes = usize::try_from(entry.n_bytes).map_err(|_| PickleError::Truncated)?;
         let start = entry.start + LOCAL_LEN as u64 + n_name + n_extra;
         let content = slice(self.bytes, start, n_bytes)?;
         match crc32fast::hash(content) == entry.crc32 {
@@ -102,15 +101,15 @@ impl<'a> Archive<'a> {
     }
 }
 
-/// The number of entries and where the first begins.
+/// Returns the number of entries and the offset of the first in the central directory.
 fn directory(bytes: &[u8]) -> Result<(u64, u64)> {
-    let first = bytes.len().saturating_sub(END_LEN + LONGEST_COMMENT);
-    let last = bytes.len().checked_sub(END_LEN).ok_or(PickleError::CutOff)?;
+    let first = bytes.len().saturating_sub(END_LEN + MAX_COMMENT);
+    let last = bytes.len().checked_sub(END_LEN).ok_or(PickleError::Truncated)?;
     let is_end = |&at: &usize| {
         bytes[at..].starts_with(END)
             && at + END_LEN + usize::from(u16_at(&bytes[at..], 20)) <= bytes.len()
     };
-    let at = (first..=last).rev().find(is_end).ok_or(PickleError::CutOff)?;
+    let at = (first..=last).rev().find(is_end).ok_or(PickleError::Truncated)?;
     let (n_entries, start) = (u16_at(&bytes[at..], 10), u32_at(&bytes[at..], 16));
     if n_entries != u16::MAX && start != u32::MAX {
         return Ok((n_entries.into(), start.into()));
@@ -126,7 +125,7 @@ fn directory(bytes: &[u8]) -> Result<(u64, u64)> {
     }
 }
 
-/// Sizes and the place of an entry: from its extra fields, where the header has no room for them.
+/// The sizes and the offset of an entry, from its zip64 extra field where the 32-bit fields are full.
 fn wide(mut extra: &[u8], narrow: [u32; 3]) -> Result<[u64; 3]> {
     let is_full = |it: &u32| *it == u32::MAX;
     if !narrow.iter().any(is_full) {
@@ -139,7 +138,7 @@ fn wide(mut extra: &[u8], narrow: [u32; 3]) -> Result<[u64; 3]> {
             let mut wide = narrow.map(u64::from);
             let mut rest = field.chunks_exact(8);
             for (wide, _) in wide.iter_mut().zip(&narrow).filter(|(_, it)| is_full(it)) {
-                *wide = u64_at(rest.next().ok_or(PickleError::CutOff)?, 0);
+                *wide = u64_at(rest.next().ok_or(PickleError::Truncated)?, 0);
             }
             return Ok(wide);
         }
@@ -148,11 +147,11 @@ fn wide(mut extra: &[u8], narrow: [u32; 3]) -> Result<[u64; 3]> {
     Ok(narrow.map(u64::from))
 }
 
-/// `n` bytes from `at` on.
+/// Returns `n` bytes from offset `at`.
 fn slice(bytes: &[u8], at: u64, n: usize) -> Result<&[u8]> {
-    let at = usize::try_from(at).map_err(|_| PickleError::CutOff)?;
-    let end = at.checked_add(n).ok_or(PickleError::CutOff)?;
-    bytes.get(at..end).ok_or(PickleError::CutOff)
+    let at = usize::try_from(at).map_err(|_| PickleError::Truncated)?;
+    let end = at.checked_add(n).ok_or(PickleError::Truncated)?;
+    bytes.get(at..end).ok_or(PickleError::Truncated)
 }
 
 fn u16_at(bytes: &[u8], at: usize) -> u16 {

@@ -1,25 +1,25 @@
-//! The stack machine that a pickle is a program for.
+//! The stack machine that runs a pickle.
 //!
-//! What it builds lies in one [`Heap`], and objects are places in it: however deep a pickle nests, and
-//! whatever it puts into itself, nothing is copied, and dropping it takes no recursion. How many
-//! instructions it may have is bounded, and with it the memory.
+//! All objects are in one [`Heap`] and refer to each other by index: for any nesting depth, and even for
+//! cycles, nothing is copied, and dropping them does not recurse. The number of instructions is bounded,
+//! which bounds the memory.
 
 use std::collections::HashMap;
 
 use candle::DType;
 
-use super::{PickleError, Result, malformed};
+use super::error::{PickleError, Result, malformed};
 
-/// The instructions that a file may have: some 40 a tensor are used, and those of a large checkpoint
-/// with its optimizer are less than a million.
-const MOST_INSTRUCTIONS: usize = 10_000_000;
+/// The maximum number of instructions in a file: a tensor takes about 40, and a large checkpoint with its
+/// optimizer has less than a million.
+const MAX_INSTRUCTIONS: usize = 10_000_000;
 
-/// What a pickle builds.
+/// An object that a pickle builds.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Object<'a> {
     None,
     Int(i64),
-    /// A number too long for `i64`, little-endian.
+    /// An integer too long for `i64`, little-endian.
     Bytes(&'a [u8]),
     Text(&'a [u8]),
     Tuple(List),
@@ -28,23 +28,23 @@ pub(super) enum Object<'a> {
     Class(Class),
     Storage(Storage<'a>),
     Tensor(Plan),
-    /// Something that weights do not need: a float, a hook, a device.
+    /// An object that weights do not require: a float, a hook, a device.
     Other,
 }
 
-/// A place in the heap.
+/// The index of a list or tuple in the heap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct List(usize);
 
-/// A place in the heap.
+/// The index of a dictionary in the heap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Dict(usize);
 
-/// A place in the heap.
+/// The index of a tensor in the heap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Plan(usize);
 
-/// All that objects are made of.
+/// The content of all objects.
 #[derive(Default)]
 pub(super) struct Heap<'a> {
     lists: Vec<Vec<Object<'a>>>,
@@ -76,16 +76,16 @@ impl<'a> Heap<'a> {
     }
 }
 
-/// The classes that a pickle of tensors may name.
+/// The classes that are allowed in a pickle.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Class {
     OrderedDict,
     RebuildTensor,
     RebuildParameter,
     Storage(DType),
-    /// Storages of whole numbers that candle has no type for: counters, never weights.
+    /// Integer and boolean storages that candle has no dtype for, by element size: counters, never weights.
     OtherStorage(usize),
-    /// What training scripts put beside weights: nothing is made of it.
+    /// Objects that training scripts save with the weights: ignored.
     Inert,
 }
 
@@ -96,7 +96,7 @@ pub(super) struct Storage<'a> {
     pub(super) element_size: usize,
 }
 
-/// Which elements of a storage a tensor is.
+/// A tensor as a view of a storage.
 #[derive(Clone, Debug)]
 pub(super) struct TensorPlan<'a> {
     pub(super) storage: Storage<'a>,
@@ -122,9 +122,9 @@ impl Class {
             ("torch", "ShortStorage") => Class::OtherStorage(2),
             ("torch", "CharStorage" | "BoolStorage") => Class::OtherStorage(1),
             ("torch", "Size" | "device")
-            // The settings that timm's and torchvision's scripts keep with weights.
+            // The settings that timm's and torchvision's scripts save with the weights.
             | ("argparse", "Namespace")
-            // A score that is NumPy's number.
+            // A score as a NumPy scalar.
             | ("numpy", "dtype")
             | ("numpy.core.multiarray" | "numpy._core.multiarray", "scalar")
             | ("_codecs", "encode") => Class::Inert,
@@ -140,9 +140,9 @@ pub(super) struct Machine<'a> {
     stack: Vec<Object<'a>>,
     marks: Vec<usize>,
     memo: HashMap<u32, Object<'a>>,
-    /// The element size of each storage that was named so far.
+    /// The element size of each storage referenced so far.
     pub(super) element_sizes: HashMap<&'a [u8], usize>,
-    /// Instructions that are left.
+    /// The number of instructions left.
     n_left: usize,
 }
 
@@ -155,11 +155,11 @@ impl<'a> Machine<'a> {
             marks: Vec::new(),
             memo: HashMap::new(),
             element_sizes: HashMap::new(),
-            n_left: MOST_INSTRUCTIONS,
+            n_left: MAX_INSTRUCTIONS,
         }
     }
 
-    /// Runs one pickle to its end, and leaves the bytes behind it.
+    /// Runs one pickle to its end; the bytes after it remain.
     pub(super) fn run(&mut self) -> Result<Object<'a>> {
         self.stack.clear();
         self.marks.clear();
@@ -179,19 +179,19 @@ impl<'a> Machine<'a> {
     }
 
     pub(super) fn take(&mut self, n: usize) -> Result<&'a [u8]> {
-        let (taken, rest) = self.bytes.split_at_checked(n).ok_or(PickleError::CutOff)?;
+        let (taken, rest) = self.bytes.split_at_checked(n).ok_or(PickleError::Truncated)?;
         self.bytes = rest;
         Ok(taken)
     }
 
     fn spend(&mut self, n: usize) -> Result<()> {
-        self.n_left = self.n_left.checked_sub(n).ok_or(PickleError::Endless)?;
+        self.n_left = self.n_left.checked_sub(n).ok_or(PickleError::TooLarge)?;
         Ok(())
     }
 
     fn step(&mut self, code: u8) -> Result<()> {
         match code {
-            // Versions and frames say nothing that is needed.
+            // Protocol versions and frames are ignored.
             0x80 => drop(self.byte()?),
             0x95 => drop(self.take(8)?),
             b'(' => self.marks.push(self.stack.len()),
@@ -230,7 +230,7 @@ impl<'a> Machine<'a> {
                 let n = u32::from_le_bytes(self.array()?);
                 self.text(n.into())?;
             }
-            // Those that no u32 counts.
+            // With 64-bit lengths.
             0x8d | 0x8e | 0x96 => {
                 let n = u64::from_le_bytes(self.array()?);
                 self.text(n)?;
@@ -249,7 +249,7 @@ impl<'a> Machine<'a> {
                 let tuple = self.pop_to_mark()?;
                 self.push_tuple(tuple);
             }
-            // A set is a list here.
+            // A set is read as a list.
             b']' | 0x8f => self.push_list(Vec::new()),
             b'l' => {
                 let list = self.pop_to_mark()?;
@@ -307,11 +307,12 @@ impl<'a> Machine<'a> {
                 let (module, name) = (self.line()?, self.line()?);
                 self.stack.push(Object::Class(Class::named(module, name)?));
             }
-            // A class that is called at once: those of tensors never are, but others are to be named.
+            // `INST` names a class and calls it: never used for tensors, but a forbidden class is reported by
+            // name.
             b'i' => {
                 let (module, name) = (self.line()?, self.line()?);
                 Class::named(module, name)?;
-                return Err(malformed("a call of the oldest kind"));
+                return Err(malformed("the instruction `INST`"));
             }
             0x93 => match (self.pop()?, self.pop()?) {
                 (Object::Text(name), Object::Text(module)) => {
@@ -324,7 +325,7 @@ impl<'a> Machine<'a> {
                 let object = self.build(callable, args)?;
                 self.stack.push(object);
             }
-            // The state of an object: for a dictionary of tensors its version numbers.
+            // The state of an object, ignored: for a dictionary of tensors, its version numbers.
             b'b' => drop(self.pop()?),
             b'Q' => {
                 let id = self.pop()?;
@@ -342,16 +343,16 @@ impl<'a> Machine<'a> {
     }
 
     fn array<const N: usize>(&mut self) -> Result<[u8; N]> {
-        Ok(self.take(N)?.try_into().expect("as many as were taken"))
+        Ok(self.take(N)?.try_into().expect("`take` returns N bytes"))
     }
 
     fn line(&mut self) -> Result<&'a [u8]> {
-        let n = self.bytes.iter().position(|&it| it == b'\n').ok_or(PickleError::CutOff)?;
+        let n = self.bytes.iter().position(|&it| it == b'\n').ok_or(PickleError::Truncated)?;
         Ok(self.take(n + 1)?[..n].trim_ascii_end())
     }
 
     fn text(&mut self, n: u64) -> Result<()> {
-        let text = self.take(usize::try_from(n).map_err(|_| PickleError::CutOff)?)?;
+        let text = self.take(usize::try_from(n).map_err(|_| PickleError::Truncated)?)?;
         self.stack.push(Object::Text(text));
         Ok(())
     }
@@ -385,14 +386,14 @@ impl<'a> Machine<'a> {
     fn append(&mut self, more: Vec<Object<'a>>) -> Result<()> {
         match self.stack.last() {
             Some(&Object::List(list)) => self.heap.lists[list.0].extend(more),
-            _ => return Err(malformed("appending to no list")),
+            _ => return Err(malformed("appending to an object that is not a list")),
         }
         Ok(())
     }
 
     fn insert(&mut self, entries: Vec<Object<'a>>) -> Result<()> {
         let Some(&Object::Dict(dict)) = self.stack.last() else {
-            return Err(malformed("inserting into no dictionary"));
+            return Err(malformed("inserting into an object that is not a dictionary"));
         };
         let (pairs, rest) = entries.as_chunks::<2>();
         if !rest.is_empty() {
@@ -409,26 +410,28 @@ impl<'a> Machine<'a> {
     }
 
     fn recall(&mut self, at: u32) -> Result<()> {
-        let object = *self.memo.get(&at).ok_or_else(|| malformed("an empty memory"))?;
+        let object = *self.memo.get(&at).ok_or_else(|| malformed("a missing memo entry"))?;
         self.stack.push(object);
         Ok(())
     }
 
-    /// What calling a class of the list gives; nothing is called.
+    /// Returns the result of calling an allowed class; nothing is executed.
     fn build(&mut self, callable: Object<'a>, args: Object<'a>) -> Result<Object<'a>> {
-        let Object::Class(class) = callable else { return Err(malformed("a call of no class")) };
+        let Object::Class(class) = callable else {
+            return Err(malformed("a call of an object that is not a class"));
+        };
         let Object::Tuple(args) = args else { return Err(malformed("a call without arguments")) };
         match (class, self.heap.list(args)) {
             (Class::OrderedDict, []) => Ok(self.heap.new_dict(Vec::new())),
             (Class::OrderedDict, &[Object::List(entries), ..]) => {
-                // The one place that copies: a list may be given to many.
+                // The only copy: many dictionaries may be built from one list.
                 self.spend(self.heap.list(entries).len())?;
                 let pair = |it: &Object<'a>| match it {
                     Object::Tuple(it) => match self.heap.list(*it) {
                         &[key, value] => Ok((key, value)),
-                        _ => Err(malformed("a dictionary of no pairs")),
+                        _ => Err(malformed("a dictionary entry that is not a pair")),
                     },
-                    _ => Err(malformed("a dictionary of no pairs")),
+                    _ => Err(malformed("a dictionary entry that is not a pair")),
                 };
                 let entries = self.heap.list(entries).iter().map(pair);
                 let entries = entries.collect::<Result<Vec<_>>>()?;
@@ -447,10 +450,10 @@ impl<'a> Machine<'a> {
             ) => {
                 let (dims, strides) = (self.heap.list(dims), self.heap.list(strides));
                 if dims.len() != strides.len() {
-                    return Err(malformed("a tensor with other strides than sizes"));
+                    return Err(malformed("a tensor with different numbers of strides and sizes"));
                 }
-                if dims.len() > MOST_DIMS {
-                    return Err(malformed("a tensor of too many dimensions"));
+                if dims.len() > MAX_DIMS {
+                    return Err(malformed("a tensor with too many dimensions"));
                 }
                 let counts = |of: &[Object<'a>]| of.iter().map(count).collect::<Result<_>>();
                 let (dims, strides) = (counts(dims)?, counts(strides)?);
@@ -463,7 +466,7 @@ impl<'a> Machine<'a> {
         }
     }
 
-    /// The storage that a persistent id names: `("storage", class, key, place, n, ...)`.
+    /// Returns the storage of a persistent id: `("storage", class, key, location, n, ...)`.
     fn persistent(&self, id: Object<'a>) -> Result<Storage<'a>> {
         let Object::Tuple(id) = id else { return Err(malformed("an unknown reference")) };
         let &[Object::Text(_), Object::Class(class), Object::Text(key), ..] = self.heap.list(id)
@@ -473,16 +476,16 @@ impl<'a> Machine<'a> {
         let (dtype, element_size) = match class {
             Class::Storage(dtype) => (Some(dtype), dtype.size_in_bytes()),
             Class::OtherStorage(size) => (None, size),
-            _ => return Err(malformed("a storage of no type")),
+            _ => return Err(malformed("a storage without a dtype")),
         };
         Ok(Storage { key, dtype, element_size })
     }
 }
 
 /// PyTorch's own limit.
-const MOST_DIMS: usize = 64;
+const MAX_DIMS: usize = 64;
 
-/// A whole number of any length, little-endian, two's complement.
+/// Reads an integer of any length: little-endian, two's complement.
 fn long(bytes: &[u8]) -> Object<'_> {
     if bytes.len() > 8 {
         return Object::Bytes(bytes);
@@ -496,6 +499,6 @@ fn long(bytes: &[u8]) -> Object<'_> {
 fn count(object: &Object<'_>) -> Result<usize> {
     match object {
         Object::Int(it) => usize::try_from(*it).map_err(|_| malformed("a negative size")),
-        _ => Err(malformed("a size that is no number")),
+        _ => Err(malformed("a size that is not an integer")),
     }
 }

@@ -9,12 +9,12 @@ fn file(name: &str) -> Vec<u8> {
     fs::read(dir.join(name)).unwrap()
 }
 
-/// The instructions for a text.
+/// The instructions for a string.
 fn text(it: &str) -> Vec<u8> {
     [b"X", &(it.len() as u32).to_le_bytes()[..], it.as_bytes()].concat()
 }
 
-/// The instructions for a tensor of storage `key`, of f32.
+/// The instructions for an f32 tensor in storage `key`.
 fn tensor(key: &str, offset: i32, dims: &[i32], strides: &[i32]) -> Vec<u8> {
     let tuple = |of: &[i32]| {
         let ints = of.iter().flat_map(|it| [b"J", &it.to_le_bytes()[..]].concat());
@@ -27,14 +27,14 @@ fn tensor(key: &str, offset: i32, dims: &[i32], strides: &[i32]) -> Vec<u8> {
     [class, &storage.concat()[..], b"K\x00tQ", &end.concat(), hooks].concat()
 }
 
-/// The instructions for a dictionary of other instructions' objects.
+/// The instructions for a dictionary whose values are given as instructions.
 fn dict(entries: &[(&str, Vec<u8>)]) -> Vec<u8> {
     let entries = entries.iter().flat_map(|(key, it)| [text(key), it.clone()].concat());
     [b"}(", &entries.collect::<Vec<_>>()[..], b"u"].concat()
 }
 
-/// A `.pth` file in zip form, as `torch.save` writes it: with an extra field `FB` in each local header,
-/// the sizes in a descriptor behind the content, and the end twice, in 64 bits and in 32.
+/// A `.pth` file in zip format as `torch.save` writes it: an extra field `FB` in each local header, the
+/// sizes in a descriptor after the content, and two end records, 64-bit and 32-bit.
 ///
 /// - `padding`: the length of the first extra field.
 fn zip(pickle: &[u8], storages: &[(&str, Vec<f32>)], padding: u16) -> Vec<u8> {
@@ -74,7 +74,7 @@ fn zip(pickle: &[u8], storages: &[(&str, Vec<f32>)], padding: u16) -> Vec<u8> {
     file
 }
 
-/// A `.pth` file of the object that some instructions build, with a storage `0` of four numbers.
+/// A `.pth` file with the object that the instructions build, and a storage `0` of four numbers.
 fn pth(instructions: &[u8]) -> Vec<u8> {
     zip(&pickle(instructions), &[("0", vec![1.0, 2.0, 3.0, 4.0])], 5)
 }
@@ -89,7 +89,7 @@ fn pickle(body: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn both_forms_hold_what_was_saved() {
+fn both_formats_load_the_saved_tensors() {
     for name in ["zip.pth", "old.pth", "wrapped.pth"] {
         let tensors: BTreeMap<_, _> = read(&file(name)).unwrap().tensors.into_iter().collect();
         let check = |key: &str, dims: &[usize], want: &[f64]| {
@@ -108,13 +108,13 @@ fn both_forms_hold_what_was_saved() {
         check("double", &[1], &[0.25]);
         check("parameter", &[1], &[9.0]);
         assert_eq!(tensors["num_batches_tracked"].dtype(), DType::I64, "{name}");
-        assert!(!tensors.contains_key("flag"), "{name}: no type of candle's holds truth values");
+        assert!(!tensors.contains_key("flag"), "{name}: candle has no boolean dtype");
     }
 }
 
 #[test]
-fn a_pickle_that_would_run_a_program_is_refused_by_name() {
-    // What `__reduce__` returning (os.system, ("echo",)) pickles to, in protocols 2 and 4.
+fn pickle_that_would_execute_code_is_refused_by_name() {
+    // The pickle of an object whose `__reduce__` returns (os.system, ("echo",)), in protocols 2 and 4.
     let two = pickle(b"cos\nsystem\nX\x04\x00\x00\x00echo\x85R");
     let four = b"\x80\x04\x8c\x05posix\x8c\x06system\x93\x8c\x04echo\x85R.";
     let at_once = pickle(b"(X\x04\x00\x00\x00echoios\nsystem\n");
@@ -128,14 +128,14 @@ fn a_pickle_that_would_run_a_program_is_refused_by_name() {
 }
 
 #[test]
-fn every_cut_is_an_error_and_none_a_panic() {
+fn truncated_files_are_errors_at_any_length() {
     for name in ["zip.pth", "old.pth"] {
         let whole = file(name);
         for n in 0..whole.len() {
-            // The last bytes of an old file may belong to a tensor that is not read.
+            // The last bytes of a legacy file may belong to a tensor that is not read.
             if let Ok(Content { tensors, .. }) = read(&whole[..n]) {
                 panic!(
-                    "{name} cut to {n} of {} still gives {} tensors",
+                    "{name} truncated to {n} of {} bytes still loads {} tensors",
                     whole.len(),
                     tensors.len()
                 );
@@ -145,31 +145,31 @@ fn every_cut_is_an_error_and_none_a_panic() {
 }
 
 #[test]
-fn every_flipped_byte_is_survived() {
+fn flipped_bytes_never_panic() {
     for name in ["zip.pth", "old.pth"] {
         let whole = file(name);
         for idx in 0..whole.len() {
-            let mut bent = whole.clone();
-            bent[idx] ^= 0xff;
-            // Whatever comes out: no panic, no endless loop, no memory without bound.
-            drop(read(&bent));
+            let mut damaged = whole.clone();
+            damaged[idx] ^= 0xff;
+            // Any result, but no panic, no endless loop, no unbounded memory.
+            drop(read(&damaged));
         }
     }
 }
 
 #[test]
-fn a_file_without_tensors_says_so() {
+fn file_without_tensors_is_an_error() {
     assert!(matches!(read(&file("no_tensors.pth")), Err(PickleError::NoTensors)));
 }
 
 #[test]
-fn a_plain_pickle_is_no_pth() {
+fn plain_pickle_is_not_a_pth_file() {
     let err = read(&pickle(b"K\x01")).unwrap_err().to_string();
     assert!(err.contains("magic number"), "{err}");
 }
 
 #[test]
-fn a_header_may_be_padded_by_any_number_of_bytes() {
+fn headers_may_have_any_padding() {
     let four = dict(&[("a.weight", tensor("0", 0, &[2, 2], &[2, 1]))]);
     for padding in 0..80 {
         let whole = zip(&pickle(&four), &[("0", vec![1.0, 2.0, 3.0, 4.0])], padding);
@@ -179,7 +179,7 @@ fn a_header_may_be_padded_by_any_number_of_bytes() {
 }
 
 #[test]
-fn content_that_is_not_what_its_checksum_says_is_damaged() {
+fn checksum_mismatch_is_an_error() {
     let mut whole = pth(&dict(&[("a.weight", tensor("0", 0, &[4], &[1]))]));
     let at = whole.windows(4).position(|it| it == 3_f32.to_le_bytes()).unwrap();
     whole[at] ^= 1;
@@ -188,7 +188,7 @@ fn content_that_is_not_what_its_checksum_says_is_damaged() {
 }
 
 #[test]
-fn weights_are_found_among_what_lies_beside_them() {
+fn weights_are_found_in_checkpoints() {
     let one = || tensor("0", 0, &[4], &[1]);
     let net = || dict(&[("conv1.weight", one()), ("fc.bias", one())]);
     let check = |entries: &[(&str, Vec<u8>)], place: &str, beside: &[&str]| {
@@ -222,10 +222,10 @@ fn weights_are_found_among_what_lies_beside_them() {
 }
 
 #[test]
-fn what_training_scripts_keep_with_weights_is_passed_over() {
-    // argparse.Namespace(lr=1), by protocol 2.
+fn other_objects_in_checkpoints_are_ignored() {
+    // argparse.Namespace(lr=1), in protocol 2.
     let args = b"cargparse\nNamespace\n)\x81}X\x02\x00\x00\x00lrK\x01sb".to_vec();
-    // numpy.float64(0), by protocol 2.
+    // numpy.float64(0), in protocol 2.
     let score =
         b"cnumpy._core.multiarray\nscalar\n(cnumpy\ndtype\n(X\x02\x00\x00\x00f8K\x00K\x01tR\
                   (K\x03X\x01\x00\x00\x00<NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb\
@@ -236,7 +236,7 @@ fn what_training_scripts_keep_with_weights_is_passed_over() {
 }
 
 #[test]
-fn claims_beyond_the_storage_are_errors() {
+fn tensors_outside_their_storage_are_errors() {
     let check = |offset, dims: &[i32], strides: &[i32]| {
         let whole = pth(&dict(&[("a.weight", tensor("0", offset, dims, strides))]));
         read(&whole).map(|it| it.tensors[0].1.dims().to_vec()).map_err(|err| err.to_string())
@@ -244,7 +244,7 @@ fn claims_beyond_the_storage_are_errors() {
     assert_eq!(check(1, &[3], &[1]), Ok(vec![3]));
     assert_eq!(check(0, &[2, 2], &[1, 2]), Ok(vec![2, 2]));
     assert_eq!(check(9, &[0, 3], &[1, 1]), Ok(vec![0, 3]));
-    let cut_off = Err("this `.pth` file is cut off: fetch it again".to_owned());
+    let truncated = Err("this `.pth` file is truncated: download it again".to_owned());
     for (offset, dims, strides) in [
         (1, &[4][..], &[1][..]),
         (0, &[2], &[4]),
@@ -254,7 +254,7 @@ fn claims_beyond_the_storage_are_errors() {
         (0, &[i32::MAX, i32::MAX, i32::MAX, 0], &[0, 0, 0, 0]),
         (0, &[2, 2, 1], &[i32::MAX, i32::MAX, i32::MAX]),
     ] {
-        assert_eq!(check(offset, dims, strides), cut_off, "{offset} {dims:?} {strides:?}");
+        assert_eq!(check(offset, dims, strides), truncated, "{offset} {dims:?} {strides:?}");
     }
     let negative = check(-1, &[1], &[1]).unwrap_err();
     assert!(negative.contains("a negative size"), "{negative}");
@@ -263,7 +263,7 @@ fn claims_beyond_the_storage_are_errors() {
 }
 
 #[test]
-fn lengths_beyond_the_file_are_errors() {
+fn lengths_beyond_the_end_of_file_are_errors() {
     for claim in [
         &b"\x8b\xff\xff\xff\x7f"[..],
         b"\x8a\xff",
@@ -272,18 +272,18 @@ fn lengths_beyond_the_file_are_errors() {
         b"\x8e\xff\xff\xff\xff\xff\xff\xff\x7f",
         b"\x96\0\0\0\0\0\0\0\x80",
     ] {
-        assert!(matches!(read(&pth(claim)), Err(PickleError::CutOff)), "{claim:?}");
+        assert!(matches!(read(&pth(claim)), Err(PickleError::Truncated)), "{claim:?}");
     }
 }
 
 #[test]
-fn nesting_of_any_depth_is_survived() {
+fn deep_nesting_never_overflows_the_stack() {
     let million = 1_000_000;
     let nested = |opens: &[u8], closes: &[u8]| {
         let body = [opens.repeat(million), closes.repeat(million)].concat();
         read(&pth(&body)).unwrap_err()
     };
-    // Tuples of tuples, lists of lists, dictionaries of dictionaries, and none of them dropped by recursion.
+    // Nested tuples, lists and dictionaries: none of them is dropped recursively.
     assert!(matches!(nested(b")", b"\x86"), PickleError::Malformed(_)));
     assert!(matches!(nested(b"", b"\x85"), PickleError::Malformed(_)));
     assert!(matches!(
@@ -294,22 +294,22 @@ fn nesting_of_any_depth_is_survived() {
     assert!(matches!(nested(b"(", b"t"), PickleError::NoTensors));
     let dicts = [b"}".to_vec(), b"X\x05\x00\x00\x00model}".repeat(million), b"s".repeat(million)];
     assert!(matches!(read(&pth(&dicts.concat())), Err(PickleError::NoTensors)));
-    // One that is in itself.
+    // A dictionary that contains itself.
     assert!(matches!(read(&pth(b"}q\x00X\x01\x00\x00\x00ah\x00s")), Err(PickleError::NoTensors)));
 }
 
 #[test]
-fn a_small_file_fills_no_memory() {
-    // A tuple of two of the one before, 60 times: 2^60 elements, had anyone copied them.
+fn small_files_cannot_fill_the_memory() {
+    // A tuple of two references to the previous one, 60 times: 2^60 elements if they were copied.
     let doubled = [b"Nq\x00".to_vec(), b"h\x00h\x00\x86q\x00".repeat(60)].concat();
     assert!(matches!(read(&pth(&doubled)), Err(PickleError::NoTensors)));
-    // A list of 100,000 pairs that 100,000 dictionaries are made of.
+    // 100,000 dictionaries built from one list of 100,000 pairs.
     let list = [b"](".to_vec(), b"NN\x86".repeat(100_000), b"e\x85q\x00".to_vec()].concat();
     let dicts = b"ccollections\nOrderedDict\nh\x00R".repeat(100_000);
-    assert!(matches!(read(&pth(&[list, dicts].concat())), Err(PickleError::Endless)));
-    // More instructions than any weights have.
-    assert!(matches!(read(&pth(&b"N".repeat(10_000_001))), Err(PickleError::Endless)));
-    // 1,000 names of a tensor are one tensor; as many of other views of it are too many.
+    assert!(matches!(read(&pth(&[list, dicts].concat())), Err(PickleError::TooLarge)));
+    // More instructions than the limit.
+    assert!(matches!(read(&pth(&b"N".repeat(10_000_001))), Err(PickleError::TooLarge)));
+    // 1,000 names of one tensor share it; 1,000 different views are refused.
     let storage = vec![0.5; 1 << 20];
     let of = |view: &dyn Fn(i32) -> Vec<u8>| {
         let entries: Vec<(String, Vec<u8>)> =
@@ -320,12 +320,12 @@ fn a_small_file_fills_no_memory() {
     };
     assert_eq!(of(&|_| tensor("0", 0, &[1 << 20], &[1])).unwrap().tensors.len(), 1000);
     let other = of(&|idx| tensor("0", 0, &[(1 << 20) - idx], &[1]));
-    assert!(matches!(other, Err(PickleError::Endless)), "{other:?}");
+    assert!(matches!(other, Err(PickleError::TooLarge)), "{other:?}");
 }
 
 #[test]
-fn no_program_is_too_much() {
-    // Programs of random instructions, with what they need to get somewhere made likely.
+fn random_programs_never_panic() {
+    // Programs of random instructions, in which valid ones are likely.
     let pieces: Vec<Vec<u8>> = vec![
         b"(".to_vec(),
         b"t".to_vec(),
@@ -363,7 +363,7 @@ fn no_program_is_too_much() {
                 None => program.push(rand::Rng::random(&mut rng)),
             }
         }
-        // Whatever comes out: no panic, no endless loop, no memory without bound.
+        // Any result, but no panic, no endless loop, no unbounded memory.
         drop(read(&pth(&program)));
     }
 }

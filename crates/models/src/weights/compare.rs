@@ -1,11 +1,11 @@
-//! A file's tensors beside those of a backbone: by whose names, where, and what differs.
+//! Compares a file's tensors with a backbone's: the naming, the prefix, and the differences.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use super::names::Place;
 use crate::{BackboneConfig, Naming, Params};
 
-/// What a backbone calls a parameter: of a copy that a branched head has, the original's name.
+/// Returns a parameter's name in the backbone; for a branched head's copy, the name of the original.
 fn in_backbone(name: &str) -> Option<&str> {
     match name.strip_prefix("head.") {
         None => Some(name),
@@ -13,19 +13,21 @@ fn in_backbone(name: &str) -> Option<&str> {
     }
 }
 
-/// A file's tensors beside a backbone's.
+/// A file's tensors compared with a backbone's.
 pub(super) struct Compared {
-    /// The library whose names fit best, as they are in the file.
+    /// The naming that fits best, with the names as they are in the file.
     pub(super) naming: Naming,
-    /// Where in the file they are.
+    /// Where in the file the network is.
     pub(super) place: Place,
-    /// What is missing or of another shape.
+    /// Missing tensors and shape mismatches.
     pub(super) differences: Vec<String>,
-    /// The file's names of what fits.
+    /// The names in the file of the tensors that fit.
     pub(super) used: BTreeSet<String>,
 }
 
-/// - `params`: those of `backbone`, and perhaps of a head.
+/// Compares a file with a backbone, in the naming that fits best.
+///
+/// - `params`: the parameters of `backbone`, and possibly of a head.
 /// - `dims`: the shapes of the file's tensors, by their names without wrappers.
 pub(super) fn compare(
     backbone: &BackboneConfig,
@@ -63,11 +65,12 @@ pub(super) fn compare(
     Compared { naming, place, differences, used }
 }
 
-/// A name of the file as the network calls it, if it is under its place.
+/// Removes the network's prefix from a tensor name of the file, if it has it.
 pub(super) fn bare(name: &str, prefix: &str) -> String {
     name.strip_prefix(prefix).unwrap_or(name).to_owned()
 }
 
+/// The names of the classifier's weight and bias.
 pub(super) fn classifier_names(naming: &Naming) -> [String; 2] {
     ["weight", "bias"].map(|it| format!("{}.{it}", naming.classifier))
 }

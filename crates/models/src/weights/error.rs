@@ -13,7 +13,7 @@ pub enum WeightsError {
         /// Why.
         source: std::io::Error,
     },
-    /// The file opens, but what it holds cannot be read.
+    /// The file opens, but its content cannot be read.
     #[error("{}: {reason}", path.display())]
     Unreadable {
         /// The file.
@@ -24,9 +24,9 @@ pub enum WeightsError {
     /// The tensors are of another architecture or variant.
     #[error("{0}")]
     DoNotFit(String),
-    /// Numbers that are none, or that no network can compute with.
+    /// Values that are not finite, or negative variances.
     #[error(
-        "these weights cannot be used: take those of an earlier step, or of another file{}",
+        "these weights are unusable: use weights of an earlier step, or of another file{}",
         first_few(.0)
     )]
     NotFinite(Vec<String>),
@@ -35,7 +35,7 @@ pub enum WeightsError {
     Tensor(#[from] candle::Error),
 }
 
-/// Problems a line each, as many as a person reads.
+/// Lists problems, one per line: the first five, and the number of the others.
 pub fn first_few(problems: &[String]) -> String {
     let shown = problems.iter().take(5).map(|it| format!("\n  {it}")).collect::<String>();
     match problems.len().saturating_sub(5) {

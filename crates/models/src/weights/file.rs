@@ -1,6 +1,6 @@
-//! A weight file as it is: which format, and which tensors.
+//! A weights file: its format and its tensors.
 //!
-//! `.safetensors` files, and PyTorch's `.pth` in its old and its zip form (see `pickle.rs`).
+//! Reads `.safetensors`, and PyTorch's `.pth` in its legacy and its zip format (see `pickle.rs`).
 
 use std::{collections::BTreeMap, fs, path::Path};
 
@@ -9,36 +9,36 @@ use candle::{DType, Device, Tensor};
 use super::error::WeightsError;
 use crate::pickle;
 
-/// A weight file as it is.
+/// The content of a weights file.
 pub struct WeightsFile {
-    /// How it is written.
+    /// The file format.
     pub format: Format,
-    /// How long it is.
+    /// The file's length in bytes.
     pub n_bytes: usize,
-    /// Its tensors by name, in its own order; of a checkpoint of more than weights, these.
+    /// The tensors by name, in the file's order; of a training checkpoint, only the network's weights.
     pub tensors: Vec<(String, Tensor)>,
-    /// Where in such a checkpoint they are, `state_dict` for example; else empty.
+    /// The key of the weights in such a checkpoint, for example `state_dict`; otherwise empty.
     pub place: String,
-    /// What else it has of tensors: names, or places with their number.
+    /// The checkpoint's other tensors: tensor names, or keys with their number of tensors.
     pub beside: Vec<String>,
 }
 
-/// How a weight file is written.
+/// The format of a weights file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
-    /// A header in JSON, and the numbers.
+    /// safetensors: a JSON header, then the values.
     Safetensors,
-    /// PyTorch's since 1.6.
+    /// PyTorch's zip format, since 1.6.
     PthZip,
-    /// PyTorch's before.
+    /// PyTorch's legacy format, before 1.6.
     PthLegacy,
 }
 
 impl WeightsFile {
-    /// Reads a whole file.
+    /// Reads a file.
     ///
     /// # Errors
-    /// A file that cannot be opened, that is cut off, or that is of no known format.
+    /// A file that cannot be opened, is truncated, or has an unknown format.
     pub fn read(path: &Path) -> Result<WeightsFile, WeightsError> {
         let bytes =
             fs::read(path).map_err(|source| WeightsError::Io { path: path.to_owned(), source })?;
@@ -60,7 +60,7 @@ impl WeightsFile {
         Ok(WeightsFile { format, n_bytes, tensors, place, beside })
     }
 
-    /// The tensors of floating-point numbers: counters such as `num_batches_tracked` are no weights.
+    /// The floating-point tensors: counters such as `num_batches_tracked` are not weights.
     pub fn weights(&self) -> impl Iterator<Item = (&str, &Tensor)> {
         let all = self.tensors.iter().map(|(name, it)| (name.as_str(), it));
         all.filter(|(_, it)| it.dtype().is_float())
@@ -68,30 +68,30 @@ impl WeightsFile {
 }
 
 impl Format {
-    /// What people call it.
+    /// The name of the format for messages.
     pub fn name(self) -> &'static str {
         match self {
             Format::Safetensors => "safetensors",
-            Format::PthZip => "pth, zip form",
-            Format::PthLegacy => "pth, old form",
+            Format::PthZip => "pth, zip format",
+            Format::PthLegacy => "pth, legacy format",
         }
     }
 }
 
-/// Reads all floating-point tensors of a file, as `f32`, by name, in the files' usual layout.
+/// Reads all floating-point tensors of a file as `f32`, by name, in PyTorch's layout.
 ///
 /// # Errors
-/// A file that cannot be opened, that is cut off, or that is of no known format.
+/// A file that cannot be opened, is truncated, or has an unknown format.
 pub fn read_weights(path: &Path) -> Result<BTreeMap<String, Tensor>, WeightsError> {
     let file = WeightsFile::read(path)?;
     let float = |(name, it): (&str, &Tensor)| Ok((name.to_owned(), it.to_dtype(DType::F32)?));
     file.weights().map(float).collect()
 }
 
-/// What is wrong with a file of text, if it is one.
+/// Returns an error message if the file is text.
 ///
-/// No safetensors file begins with eight letters: as the length of its header they would be without
-/// measure.
+/// A safetensors file never begins with eight text characters: read as the header's length, they would be
+/// far too large.
 fn text_in(bytes: &[u8]) -> Option<String> {
     let is_text = |it: &u8| matches!(it, b'\t' | b'\n' | b'\r' | b' '..=b'~' | 0x80..);
     let head = &bytes[..bytes.len().min(8)];
@@ -99,36 +99,38 @@ fn text_in(bytes: &[u8]) -> Option<String> {
         return None;
     }
     if bytes.starts_with(b"version https://git-lfs") {
-        let what = "this is a pointer of Git LFS, not the file that it stands for";
-        return Some(format!("{what}: get that by `git lfs pull`, or fetch it from its page"));
+        let what = "this is a Git LFS pointer, not the file itself";
+        return Some(format!("{what}: run `git lfs pull`, or download the file from its page"));
     }
     let line = String::from_utf8_lossy(&bytes[..bytes.len().min(200)]).into_owned();
     let line: String = line.lines().next().unwrap_or_default().chars().take(40).collect();
     Some(format!(
-        "this is text (`{}`), no weights: name a `.safetensors` or `.pth` file, or fetch it again",
+        "this is a text file (`{}`), not weights: name a `.safetensors` or `.pth` file, or download it \
+         again",
         line.trim()
     ))
 }
 
-/// The tensors of a safetensors file.
+/// Reads the tensors of a safetensors file.
 fn read_safetensors(bytes: &[u8]) -> Result<Vec<(String, Tensor)>, Box<dyn std::error::Error>> {
     let file = safetensors::SafeTensors::deserialize(bytes).map_err(|err| {
-        format!("this is no whole `.safetensors` or `.pth` file ({err}): fetch it again")
+        format!("this is not a complete `.safetensors` or `.pth` file ({err}): download it again")
     })?;
     let mut tensors = Vec::new();
     let mut views = file.tensors();
-    // The header is a table without order; the numbers have one.
+    // The header is unordered: sorted by the position of the values in the file.
     views.sort_by_cached_key(|(name, view)| (view.data().as_ptr().addr(), name.clone()));
     for (name, view) in views {
         let dtype = match DType::try_from(view.dtype()) {
             Ok(it) => it,
-            // Truth values and the like are no weights, and candle has no type for them.
-            Err(_) if is_whole(view.dtype()) => continue,
+            // Booleans and integers are not weights, and candle has no dtype for some of them.
+            Err(_) if is_integer(view.dtype()) => continue,
             Err(_) => {
                 let dtype = view.dtype();
-                return Err(
-                    format!("`{name}` is of {dtype:?}, which is not read: save it as F32").into()
-                );
+                return Err(format!(
+                    "`{name}` has dtype {dtype:?}, which is not supported: save it as F32"
+                )
+                .into());
             }
         };
         let tensor = Tensor::from_raw_buffer(view.data(), dtype, view.shape(), &Device::Cpu)?;
@@ -137,8 +139,8 @@ fn read_safetensors(bytes: &[u8]) -> Result<Vec<(String, Tensor)>, Box<dyn std::
     Ok(tensors)
 }
 
-/// Whether numbers of a type are whole, or truth values.
-fn is_whole(dtype: safetensors::Dtype) -> bool {
+/// Returns whether a dtype is an integer or boolean type.
+fn is_integer(dtype: safetensors::Dtype) -> bool {
     use safetensors::Dtype::{BOOL, I8, I16, I32, I64, U8, U16, U32, U64};
     matches!(dtype, BOOL | I8 | I16 | I32 | I64 | U8 | U16 | U32 | U64)
 }

@@ -1,4 +1,4 @@
-//! Taking published weights over into a network.
+//! Loads published weights into a network.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,40 +12,43 @@ use super::{
 };
 use crate::{BackboneConfig, HeadConfig, Naming, Params};
 
-/// What became of published weights.
+/// The result of loading published weights.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Fitted {
-    /// Whose names the file uses.
+    /// The library whose tensor names the file uses.
     pub library: &'static str,
-    /// The path before these names, which ends in a dot; empty for none.
+    /// The prefix of these names, which ends in a dot; empty for none.
     pub prefix: String,
-    /// How many tensors of the backbone were taken over: all of them.
+    /// The number of backbone tensors loaded: all of them.
     pub n_loaded: usize,
-    /// What became of the classifier.
+    /// Whether the classifier was loaded.
     pub classifier: Classifier,
-    /// Tensors of the file that belong to nothing here.
+    /// Unexpected tensors: neither the backbone's nor the classifier's.
     pub left_over: Vec<String>,
 }
 
-/// What became of a file's classifier.
+/// Whether a file's classifier was loaded, and if not, why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Classifier {
-    /// It has as many classes as ours, and was taken over.
+    /// It has the model's number of classes and was loaded.
     Taken,
-    /// It has another number of classes: ours starts fresh.
+    /// It has a different number of classes: the model's is newly initialised.
     Replaced {
-        /// Its number of classes.
+        /// The number of classes of the file's classifier.
         theirs: usize,
-        /// Ours.
+        /// The number of classes of the model's classifier.
         ours: usize,
     },
-    /// The head asks other questions than one joint classifier can answer: ours starts fresh.
+    /// The head's outputs are not those of one joint classifier: the head is newly initialised.
     OtherHead,
-    /// The file has none: ours starts fresh.
+    /// The file has no classifier: the model's is newly initialised.
     Absent,
 }
 
-/// Takes over the backbone's weights, and the classifier's where it fits.
+/// Loads the backbone's weights, and the classifier's if it fits.
+///
+/// # Errors
+/// Weights that do not fit or are not finite; then the parameters are unchanged.
 pub(crate) fn fit(
     backbone: &BackboneConfig,
     head: &HeadConfig,
@@ -58,7 +61,7 @@ pub(crate) fn fit(
     if !differences.is_empty() {
         return Err(WeightsError::DoNotFit(format!(
             "the weights do not fit `{}`: {} of {} tensors differ ({} names, the closest): \
-             is it another variant? `weights inspect` says what they fit{}",
+             is it another variant? `weights inspect` reports which network they fit{}",
             backbone.kind(),
             differences.len(),
             naming.backbone.len(),
@@ -70,33 +73,33 @@ pub(crate) fn fit(
         let places = std::iter::once(&place.prefix).chain(&place.rivals);
         let places: Vec<String> = places.map(|it| format!("`{it}`")).collect();
         return Err(WeightsError::DoNotFit(format!(
-            "the file has `{}` more than once (under {}), and nothing says which is meant: save the \
-             `state_dict()` of the one alone",
+            "the file contains `{}` more than once (under {}), so the weights are ambiguous: save the \
+             `state_dict()` of only one of them",
             backbone.kind(),
             places.join(" and "),
         )));
     }
     let classifier_names = classifier_names(&naming);
-    let is_left = |it: &&String| !used.contains(*it) && !classifier_names.contains(it);
-    let left_over: Vec<&String> = tensors.keys().filter(is_left).collect();
-    // A tensor or two may be a wrapper's, and what lies elsewhere is not the network's; many beside its
-    // own are what a larger network has more.
+    let is_unexpected = |it: &&String| !used.contains(*it) && !classifier_names.contains(it);
+    let left_over: Vec<&String> = tensors.keys().filter(is_unexpected).collect();
+    // A few unexpected tensors may be a wrapper's, and those under another prefix are not the network's;
+    // many under the network's own prefix are those of a larger network.
     let within = left_over.iter().filter(|it| it.starts_with(&place.prefix));
     let within: Vec<String> = within.map(|it| bare(it, &place.prefix)).collect();
     if within.len() > naming.backbone.len() / 20 {
         return Err(WeightsError::DoNotFit(format!(
-            "the weights are of a larger network than `{}`: {} tensors of the file belong to nothing \
-             here: is it another variant? `weights inspect` says what they fit{}",
+            "the weights are of a larger network than `{}`: {} tensors of the file are unexpected: is it \
+             another variant? `weights inspect` reports which network they fit{}",
             backbone.kind(),
             within.len(),
             first_few(&within),
         )));
     }
     let left_over = left_over.into_iter().map(|it| bare(it, &place.prefix)).collect();
-    let taken = naming.backbone.iter().map(|(_, theirs)| theirs).chain(&classifier_names);
-    let taken: BTreeSet<&String> = taken.collect();
-    let taken = taken.into_iter().filter_map(|it| Some((it.as_str(), *tensors.get(it)?)));
-    check_numbers(taken)?;
+    let expected = naming.backbone.iter().map(|(_, theirs)| theirs).chain(&classifier_names);
+    let expected: BTreeSet<&String> = expected.collect();
+    let loaded = expected.into_iter().filter_map(|it| Some((it.as_str(), *tensors.get(it)?)));
+    check_numbers(loaded)?;
     for (name, theirs) in &naming.backbone {
         let param = params.get(name).expect("the names are the model's own");
         param.set_from_file(tensors[theirs])?;
@@ -130,27 +133,31 @@ fn fit_classifier(
 }
 
 impl std::fmt::Display for Fitted {
-    /// What a person wants to know, in one sentence or a few.
+    /// A summary in one line.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} tensors by {}'s names", self.n_loaded, self.library)?;
+        write!(f, "{} tensors with {} names", self.n_loaded, self.library)?;
         if !self.prefix.is_empty() {
             write!(f, " under `{}`", self.prefix)?;
         }
         write!(f, ", none missing")?;
         match self.classifier {
-            Classifier::Taken => write!(f, "; the classifier as well"),
+            Classifier::Taken => write!(f, "; the classifier is loaded as well"),
             Classifier::Replaced { theirs, ours } => {
                 write!(
                     f,
-                    "; the classifier of {theirs} classes is replaced by a fresh one of {ours}"
+                    "; the classifier of {theirs} classes is replaced by a newly initialised one of {ours}"
                 )
             }
-            Classifier::OtherHead => write!(f, "; its classifier is replaced by a fresh head"),
-            Classifier::Absent => write!(f, "; the file has no classifier, so the head is fresh"),
+            Classifier::OtherHead => {
+                write!(f, "; its classifier is replaced by a newly initialised head")
+            }
+            Classifier::Absent => {
+                write!(f, "; the file has no classifier, so the head is newly initialised")
+            }
         }?;
         match self.left_over.as_slice() {
             [] => Ok(()),
-            names => write!(f, "; left over: {}", names.join(", ")),
+            names => write!(f, "; unexpected: {}", names.join(", ")),
         }
     }
 }

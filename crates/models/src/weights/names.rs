@@ -1,22 +1,23 @@
-//! A file's names as a network may know them: without what wrappers put around them.
+//! Tensor names without what wrapper modules add to them.
 //!
-//! Two kinds of wrappers are told apart.
-//! - Those that do nothing but pass on (`torch.nn.DataParallel`, `torch.compile`, FSDP, checkpointing) add a
-//!   component of their own, anywhere in a name: `layer1.module.0.conv1.weight`. It is left out.
-//! - A module with the network in it (Lightning's `model`, a `net`, a `backbone`) puts its path before
-//!   each name. Which path that is, the names that a network has say by themselves: it is the one
-//!   under which most of them are.
+//! There are two kinds of wrappers.
+//! - Transparent ones (`torch.nn.DataParallel`, `torch.compile`, FSDP, checkpointing) add a component
+//!   anywhere in a name: `layer1.module.0.conv1.weight`. It is removed.
+//! - A module that contains the network (Lightning's `model`, a `net`, a `backbone`) adds a prefix to each
+//!   name. The prefix is found from the network's own names: it is the one under which most of them
+//!   are.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-/// What wrappers call what they wrap.
+/// The components that transparent wrappers add.
 const WRAPPERS: [&str; 4] =
     ["module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"];
 
-/// Paths of networks in modules that have two, the better first: what is trained, not its average.
+/// Attribute names of the network in a module that contains two, the preferred first: the trained network,
+/// not its average.
 const PATHS: [&str; 5] = ["model", "net", "network", "backbone", "encoder"];
 
-/// Things by their names without wrappers. Where two would be called the same, names stay as they are.
+/// Maps names without wrappers to the values. If two names would become the same, all names stay unchanged.
 pub(super) fn unwrapped<'a, T>(
     all: impl Iterator<Item = (&'a str, T)> + Clone,
 ) -> BTreeMap<String, T> {
@@ -32,15 +33,17 @@ pub(super) fn unwrapped<'a, T>(
 /// Where in a file a network is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Place {
-    /// What is before each name: empty, or a path that ends in a dot.
+    /// The prefix of each name: empty, or a path that ends in a dot.
     pub(super) prefix: String,
-    /// How many of the network's names are there.
+    /// How many of the network's names have this prefix.
     pub(super) n_found: usize,
-    /// Other places with as many, none of which is better than this.
+    /// Other prefixes with as many names and the same preference.
     pub(super) rivals: Vec<String>,
 }
 
 impl Place {
+    /// Finds the prefix under which most of the network's names are.
+    ///
     /// - `wanted`: the network's names.
     pub(super) fn find<'a>(names: impl Iterator<Item = &'a str>, wanted: &HashSet<&str>) -> Place {
         let mut found: HashMap<&str, usize> = HashMap::new();
@@ -65,7 +68,7 @@ impl Place {
     }
 }
 
-/// How good a path is, the smaller the better: none, one of known names, any.
+/// The preference of a prefix, smaller is better: none, then one of known names, then any other.
 fn rank(prefix: &str) -> (usize, usize) {
     let position = |it: &str| PATHS.iter().position(|known| *known == it).unwrap_or(PATHS.len());
     let components: Vec<usize> = prefix.split_terminator('.').map(position).collect();
@@ -79,7 +82,7 @@ mod tests {
     use super::{Place, unwrapped};
 
     #[test]
-    fn wrappers_are_left_out_wherever_they_are() {
+    fn wrapper_components_are_removed_anywhere_in_a_name() {
         let plain = |names: &[&str]| {
             let all = unwrapped(names.iter().map(|it| (*it, ())));
             all.into_keys().collect::<Vec<_>>()
@@ -92,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn a_network_is_where_most_of_its_names_are() {
+    fn network_prefix_is_the_one_with_most_of_its_names() {
         let place = |names: &[&str]| {
             let wanted = HashSet::from(["conv1.weight", "bn1.bias", "layer1.0.conv1.weight"]);
             let it = Place::find(names.iter().copied(), &wanted);

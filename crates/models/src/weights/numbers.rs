@@ -1,13 +1,13 @@
-//! Numbers that no network can compute with.
+//! Checks weights for values that are not finite and for negative variances.
 
 use candle::{DType, Tensor};
 
 use super::error::WeightsError;
 
-/// Whether a network can compute with these weights.
+/// Checks that all weights are finite and all running variances are at least 0.
 ///
 /// # Errors
-/// Every tensor with a number that is not finite, and every running variance below 0.
+/// Lists every tensor with a value that is not finite, and every running variance below 0.
 pub(crate) fn check_numbers<'a>(
     tensors: impl Iterator<Item = (&'a str, &'a Tensor)>,
 ) -> Result<(), WeightsError> {
@@ -19,9 +19,9 @@ pub(crate) fn check_numbers<'a>(
         if n_bad > 0 {
             let n = numbers.len();
             problems
-                .push(format!("`{name}` is not finite (NaN or infinite): {n_bad} of {n} numbers"));
+                .push(format!("`{name}` is not finite (NaN or infinite): {n_bad} of {n} values"));
         } else if is_variance && numbers.iter().any(|&it| it < 0.0) {
-            problems.push(format!("`{name}` is a variance, and below 0"));
+            problems.push(format!("`{name}` is a variance with values below 0"));
         }
     }
     if problems.is_empty() { Ok(()) } else { Err(WeightsError::NotFinite(problems)) }

@@ -1,4 +1,4 @@
-//! Files are known for what they are, fit where they should, and say what is wrong where not.
+//! Weights files: recognising the network and the naming, loading, and error messages.
 
 use std::{collections::BTreeMap, fs};
 
@@ -22,7 +22,7 @@ fn model(variant: Variant, seed: u64) -> Model {
     Model::fresh(&spec(variant), &task, Seed(seed), &Device::Cpu).unwrap()
 }
 
-/// The model's tensors as `library` would have written them, with a classifier of `n` classes.
+/// The model's tensors with `library`'s names, and a classifier of `n` classes.
 fn published(model: &Model, library: &str, n: usize) -> BTreeMap<String, Tensor> {
     let all: BTreeMap<String, Tensor> = model.params().to_file().unwrap().into_iter().collect();
     let ours: Vec<String> = all.keys().filter(|it| !it.starts_with("head.")).cloned().collect();
@@ -59,7 +59,7 @@ fn every_naming_is_recognised() {
 }
 
 #[test]
-fn a_classifier_of_our_width_is_taken() {
+fn classifier_with_matching_classes_is_loaded() {
     let (from, to) = (model(Variant::Lite0, 1), model(Variant::Lite0, 2));
     let fitted = to.fit_weights(&published(&from, "timm", 18)).unwrap();
     assert_eq!(fitted.classifier, Classifier::Taken);
@@ -67,7 +67,7 @@ fn a_classifier_of_our_width_is_taken() {
 }
 
 #[test]
-fn what_is_left_over_is_named_and_wrappers_are_seen_through() {
+fn unexpected_tensors_are_named_and_wrappers_are_removed() {
     let (from, to) = (model(Variant::B0, 1), model(Variant::B0, 2));
     let mut file: BTreeMap<String, Tensor> = published(&from, "timm", 1000)
         .into_iter()
@@ -75,12 +75,12 @@ fn what_is_left_over_is_named_and_wrappers_are_seen_through() {
         .collect();
     file.insert("module.extra".to_owned(), file["module.bn1.bias"].clone());
     let fitted = to.fit_weights(&file).unwrap();
-    expect![[r#"309 tensors by timm's names, none missing; the classifier of 1000 classes is replaced by a fresh one of 18; left over: extra"#]]
+    expect!["309 tensors with timm names, none missing; the classifier of 1000 classes is replaced by a newly initialised one of 18; unexpected: extra"]
         .assert_eq(&fitted.to_string());
 }
 
 #[test]
-fn a_larger_network_is_no_smaller_one() {
+fn weights_of_a_larger_network_are_refused() {
     let resnet = |depth| {
         let backbone = BackboneConfig::ResNet(ResNet { depth, width: 0.125, ..ResNet::default() });
         let spec = ModelSpec { backbone, head: HeadConfig::default() };
@@ -92,7 +92,7 @@ fn a_larger_network_is_no_smaller_one() {
 }
 
 #[test]
-fn every_branch_starts_from_the_stage_that_it_copies() {
+fn every_branch_is_initialised_from_the_stage_that_it_copies() {
     let (from, file) = (model(Variant::B0, 1), published(&model(Variant::B0, 1), "timm", 1000));
     let head = HeadConfig::Branched(Branched::default());
     let spec = ModelSpec { head, ..spec(Variant::B0) };
@@ -108,7 +108,7 @@ fn every_branch_starts_from_the_stage_that_it_copies() {
 }
 
 #[test]
-fn another_variant_is_an_error_that_changes_nothing() {
+fn weights_of_another_variant_are_an_error_that_changes_nothing() {
     let (from, to) = (model(Variant::B1, 1), model(Variant::B3, 2));
     let before = numbers(&to, "conv_stem.weight");
     let err = to.fit_weights(&published(&from, "torchvision", 1000)).unwrap_err().to_string();
@@ -116,7 +116,7 @@ fn another_variant_is_an_error_that_changes_nothing() {
     assert_eq!(before, numbers(&to, "conv_stem.weight"));
 }
 
-/// A file of tensors of these shapes.
+/// A file with tensors of these shapes.
 fn file_of(shapes: &BTreeMap<String, Vec<usize>>) -> WeightsFile {
     let tensor = |dims: &Vec<usize>| Tensor::zeros(&dims[..], DType::F16, &Device::Cpu).unwrap();
     let tensors = shapes.iter().map(|(name, dims)| (name.clone(), tensor(dims))).collect();
@@ -124,7 +124,7 @@ fn file_of(shapes: &BTreeMap<String, Vec<usize>>) -> WeightsFile {
     WeightsFile { format, n_bytes: 0, tensors, place, beside }
 }
 
-/// The shapes of a published network's tensors, as `library` names them.
+/// The shapes of a published network's tensors, with `library`'s names.
 fn shapes(name: &str, library: &str) -> BTreeMap<String, Vec<usize>> {
     let it = crate::published().into_iter().find(|it| it.name == name).unwrap();
     let (params, width) = it.params().unwrap();
@@ -144,7 +144,7 @@ fn shapes(name: &str, library: &str) -> BTreeMap<String, Vec<usize>> {
 }
 
 #[test]
-fn a_file_is_known_for_what_it_is() {
+fn published_networks_are_recognised() {
     for (name, library, names) in [
         ("efficientnet_b0", "torchvision", &["tf_efficientnet_b0", "efficientnet_b0"][..]),
         ("tf_efficientnet_lite0", "timm", &["tf_efficientnet_lite0", "efficientnet_lite0"]),
@@ -161,7 +161,7 @@ fn a_file_is_known_for_what_it_is() {
 }
 
 #[test]
-fn what_fits_nothing_is_set_beside_the_closest() {
+fn file_that_fits_no_network_is_compared_with_the_closest() {
     let mut shapes = shapes("resnet34", "torchvision and timm");
     shapes.remove("bn1.bias");
     shapes.insert("conv1.weight".to_owned(), vec![64, 1, 7, 7]);
@@ -174,7 +174,7 @@ fn what_fits_nothing_is_set_beside_the_closest() {
 }
 
 #[test]
-fn files_that_are_no_weights_say_so() {
+fn files_that_are_not_weights_are_reported() {
     let dir = tempfile::tempdir().unwrap();
     let check = |name: &str, bytes: &[u8], want: &str| {
         let path = dir.path().join(name);
@@ -183,27 +183,27 @@ fn files_that_are_no_weights_say_so() {
         assert!(err.starts_with(&path.display().to_string()), "{err}");
         assert!(err.contains(want), "{err}");
     };
-    check("text.safetensors", b"hello, I am a text file", "text (`hello, I am a text file`)");
-    check("page.pth", b"<!DOCTYPE html>\n<html>", "text (`<!DOCTYPE html>`), no weights");
+    check("text.safetensors", b"hello, I am a text file", "text file (`hello, I am a text file`)");
+    check("page.pth", b"<!DOCTYPE html>\n<html>", "text file (`<!DOCTYPE html>`), not weights");
     check("lfs.pth", b"version https://git-lfs.github.com/spec/v1\n", "`git lfs pull`");
-    check("empty.pth", b"", "no whole `.safetensors` or `.pth`");
+    check("empty.pth", b"", "not a complete `.safetensors` or `.pth`");
     let err = read_weights(&dir.path().join("absent.pth")).unwrap_err().to_string();
     assert!(err.contains("No such file"), "{err}");
 
     let tensor = Tensor::zeros(100, DType::F32, &Device::Cpu).unwrap();
     let whole = safetensors::serialize([("a", &tensor)], None).unwrap();
-    check("cut.safetensors", &whole[..whole.len() - 10], "no whole `.safetensors` or `.pth`");
+    check("cut.safetensors", &whole[..whole.len() - 10], "not a complete `.safetensors` or `.pth`");
 }
 
 #[test]
-fn numbers_that_are_not_finite_are_refused_by_name() {
+fn non_finite_weights_and_negative_variances_are_refused_by_name() {
     let model = model(Variant::B0, 0);
     let all = published(&model, "timm", 1000);
     let norm = "bn1.running_var";
     for (name, x, want) in [
         (norm, f32::NAN, "`bn1.running_var` is not finite (NaN or infinite): "),
         ("conv_stem.weight", f32::INFINITY, "`conv_stem.weight` is not finite"),
-        (norm, -1.0, "`bn1.running_var` is a variance, and below 0"),
+        (norm, -1.0, "`bn1.running_var` is a variance with values below 0"),
     ] {
         let mut tensors = all.clone();
         let filled = Tensor::full(x, all[name].shape(), &Device::Cpu).unwrap();
@@ -215,8 +215,8 @@ fn numbers_that_are_not_finite_are_refused_by_name() {
 }
 
 #[test]
-fn a_safetensors_file_may_begin_like_a_pickle() {
-    // The length of the header, of which a pickle's first bytes are the lowest: 0x80 0x02 0x7d.
+fn safetensors_file_that_begins_like_a_pickle_is_read() {
+    // A header length whose lowest bytes are a pickle's first bytes: 0x80 0x02 0x7d.
     let n = 0x7d_0280;
     let mut header = r#"{"a.b":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#.to_owned();
     header.extend(std::iter::repeat_n(' ', n - header.len()));

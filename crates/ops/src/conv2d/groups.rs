@@ -1,24 +1,23 @@
-//! Convolutions of channels in groups: narrow groups are joined until a product is worth it, with zeros
-//! between them.
+//! Grouped convolutions: narrow groups are merged, with zeros between them, until a product is efficient.
 
 use std::borrow::Cow;
 
 use crate::{matmul::PAD, real::Real, window::Grid, winograd};
 
-/// Channels in groups, and how many groups make one product.
+/// The groups of channels, and the number of groups per product.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Groups {
-    /// Groups, and those that are joined.
+    /// The number of groups, and of those merged into one product.
     n: usize,
     joined: usize,
-    /// Channels of one group.
+    /// The channels of one group.
     pub(super) n_in: usize,
     n_out: usize,
     taps: usize,
 }
 
 impl Groups {
-    /// Those of a weight, if it fits.
+    /// The groups of a weight, if its shape fits.
     pub(super) fn of(weight: &[usize], kernel: [usize; 2], n_in: usize) -> Option<Groups> {
         let &[n_out, kh, kw, per_group] = weight else { return None };
         if [kh, kw] != kernel || per_group == 0 || !n_in.is_multiple_of(per_group) {
@@ -28,13 +27,13 @@ impl Groups {
         if n == 0 || !n_out.is_multiple_of(n) {
             return None;
         }
-        // As many as fill two registers, so long as nothing is left over.
+        // As many as fill two registers, if they divide the number of groups.
         let most = (2 * PAD / per_group.max(n_out / n).max(1)).clamp(1, n);
         let joined = (1..=most).rev().find(|it| n.is_multiple_of(*it)).unwrap_or(1);
         Some(Groups { n, joined, n_in: per_group, n_out: n_out / n, taps: kh * kw })
     }
 
-    /// What the table of a pass's time calls it.
+    /// The name in the profile.
     pub(super) fn kind(&self, n_in: usize) -> &'static str {
         match (self.n, n_in) {
             (1, ..8) => "colours",
@@ -43,17 +42,17 @@ impl Groups {
         }
     }
 
-    /// Whether 3x3 kernels may be taken apart as [`winograd`] does.
+    /// Whether [`winograd`] applies to 3x3 kernels.
     pub(super) fn are_tiled(&self, grid: &Grid) -> bool {
         self.n == 1 && winograd::fits(grid, self.n_in, self.n_out)
     }
 
-    /// How many products there are, and the channels in and out of each.
+    /// The number of products, and the input and output channels of each.
     pub(super) fn products(&self) -> (usize, usize, usize) {
         (self.n / self.joined, self.n_in * self.joined, self.n_out * self.joined)
     }
 
-    /// Where rows of a group's inputs begin in a weight, and in one whose groups are joined.
+    /// The offsets of the rows of a group's inputs in a weight, and in the merged weight.
     fn rows(self) -> impl Iterator<Item = (usize, usize)> {
         let Groups { joined, n_in, n_out, taps, .. } = self;
         (0..self.n * n_out * taps).map(move |row| {
@@ -62,7 +61,7 @@ impl Groups {
         })
     }
 
-    /// A weight as products see it, `[out, kh, kw, in of the product]`: zeros between groups.
+    /// The weight for the products, `[out, kh, kw, in of the product]`: zeros between groups.
     pub(super) fn join<'a, T: Real>(&self, w: &'a [T]) -> Cow<'a, [T]> {
         if self.joined == 1 {
             return Cow::Borrowed(w);
@@ -74,7 +73,7 @@ impl Groups {
         Cow::Owned(wide)
     }
 
-    /// The gradient of the weight from that of what products see.
+    /// The gradient of the weight, from the gradient of the merged weight.
     pub(super) fn part<T: Real>(&self, wide: Vec<T>) -> Vec<T> {
         if self.joined == 1 {
             return wide;

@@ -1,16 +1,15 @@
-//! The loops of a depthwise convolution: rows of results gathered from a frame, and of taps summed up.
+//! The loops of a depthwise convolution: results gathered from a frame, and gradients of taps.
 //!
-//! Both go one register of channels at a time, and keep their sums in registers.
+//! Both process one register of channels at a time, and keep their sums in registers.
 
 use crate::{
-    finish::Last,
+    epilogue::Last,
     lanes::{Lanes, Two, lanes_kernel},
     matmul::padded,
     real::Real,
 };
 
-/// Rows of results: how many in each direction, how far apart what they see begins, and how far
-/// apart they lie.
+/// Rows of results: their number in each direction, and the strides of their windows and of the results.
 #[derive(Clone, Copy)]
 pub(super) struct Results<'a, T> {
     pub(super) n_rows: usize,
@@ -19,17 +18,17 @@ pub(super) struct Results<'a, T> {
     pub(super) from_col: usize,
     pub(super) into_row: usize,
     pub(super) into_col: usize,
-    /// What is done to each.
+    /// The epilogue of each result.
     pub(super) last: Option<Last<'a, T>>,
 }
 
-/// Results that are gathered together.
+/// Neighbouring results that are computed together.
 const NEIGHBOURS: usize = 8;
 
-/// Numbers of a few rows of one register of channels, which stay in a core's first-level cache.
+/// Numbers of a few rows of one register of channels, which stay in a core's L1 cache.
 const FEW: usize = 6 * 1024;
 
-/// Gathers results of `c` channels: the sum over `taps` (where the first result's begins in the
+/// Computes results of `c` channels: the sum over `taps` (the offset of the first result's tap in the
 /// frame, and in the kernel).
 pub(super) fn gather_rows<T: Real>(
     from: &[T],
@@ -49,9 +48,9 @@ pub(super) fn gather_rows<T: Real>(
     }
     let end = furthest(of.into_row, of.into_col) + c;
     assert!(into.len() >= end, "no room for the rows");
-    assert!(of.last.is_none_or(|it| it.fits(c, end)), "a finish of another size");
-    // SAFETY: the first and the last register of each tap and result were just checked; in between
-    // they rise.
+    assert!(of.last.is_none_or(|it| it.fits(c, end)), "an epilogue of a different size");
+    // SAFETY: the first and the last register of each tap and result were just checked; offsets increase
+    // in between.
     unsafe { gather(from.as_ptr(), k.as_ptr(), taps, of, into.as_mut_ptr(), c) }
 }
 
@@ -60,7 +59,7 @@ lanes_kernel! {
         from: *const T, k: *const T, taps: &[(usize, usize)], of: Results<'_, T>, into: *mut T,
         c: usize,
     ) {
-        // Register by register, a few rows at a time: what rows have in common stays in cache.
+        // Register by register, a few rows at a time: inputs shared by several rows stay in cache.
         let few = (FEW / (of.n_cols * V::LANES)).max(1);
         for top in (0..of.n_rows).step_by(few) {
             for channel in (0..c).step_by(V::LANES) {
@@ -68,7 +67,7 @@ lanes_kernel! {
                     for first in (0..of.n_cols).step_by(NEIGHBOURS) {
                         let at = row * of.into_row + first * of.into_col + channel;
                         let to = To { of, into, channel, at, left: c - channel };
-                        // SAFETY: the caller's.
+                        // SAFETY: guaranteed by the caller.
                         unsafe {
                             let from = from.add(row * of.from_row + first * of.from_col + channel);
                             let k = k.add(channel);
@@ -90,7 +89,7 @@ lanes_kernel! {
     }
 }
 
-/// Where neighbours of a row go: from the place `at` on, and `left` channels from `channel` on.
+/// The destination of neighbouring results of a row: from offset `at`, `left` channels from `channel`.
 struct To<'a, T> {
     of: Results<'a, T>,
     into: *mut T,
@@ -107,7 +106,7 @@ unsafe fn neighbours<T: Real, V: Lanes<Number = T>, const N: usize>(
     to: To<'_, T>,
 ) {
     let To { of, into, channel, at, left } = to;
-    // SAFETY: the caller's.
+    // SAFETY: guaranteed by the caller.
     unsafe {
         let mut sums = [V::splat(T::ZERO); N];
         for &(at, tap) in taps {
@@ -133,21 +132,21 @@ unsafe fn neighbours<T: Real, V: Lanes<Number = T>, const N: usize>(
     }
 }
 
-/// Gradients of results, and what their taps saw: rows that begin so far apart, of positions of `c`
-/// channels, where those that are seen are `stride` times as far apart.
+/// Gradients of results, and the inputs of their taps: the strides of their rows, of positions of `c`
+/// channels, where input positions are `stride` times as far apart.
 #[derive(Clone, Copy)]
 pub(super) struct Seen {
     pub(super) n_rows: usize,
     pub(super) n_cols: usize,
     pub(super) g_row: usize,
-    /// Of the rows of the map.
+    /// The stride of the rows of the map.
     pub(super) x_row: usize,
     pub(super) stride: usize,
     pub(super) c: usize,
 }
 
-/// Adds to the taps of a kernel, `apart` from each other, the products of gradients and of what
-/// each tap saw.
+/// Accumulates the gradients of the taps of a kernel, `apart` from each other: products of the output
+/// gradients and the input of each tap.
 pub(super) fn correlate_rows<T: Real>(
     xs: &[T],
     gs: &[T],
@@ -173,13 +172,13 @@ lanes_kernel! {
         xs: *const T, gs: *const T, of: Seen, kernel: [usize; 2], dw: *mut T, apart: usize,
     ) {
         let [kh, kw] = kernel;
-        // As in `gather`.
+        // Same as in `gather`.
         let few = (FEW / (of.n_cols * of.stride * V::LANES)).max(1);
         for top in (0..of.n_rows).step_by(few) {
             let n_rows = few.min(of.n_rows - top);
             for channel in (0..of.c).step_by(V::LANES) {
                 for ky in 0..kh {
-                    // SAFETY: the caller's.
+                    // SAFETY: guaranteed by the caller.
                     unsafe {
                         let xs = xs.add((top * of.stride + ky) * of.x_row + channel);
                         let gs = gs.add(top * of.g_row + channel);
@@ -201,7 +200,7 @@ lanes_kernel! {
     }
 }
 
-/// Adds to `N` taps of a row of the kernel what `n_rows` rows say.
+/// Accumulates the gradients of `N` taps of a row of the kernel over `n_rows` rows.
 #[inline(always)]
 unsafe fn taps<T: Real, V: Lanes<Number = T>, const N: usize>(
     xs: *const T,
@@ -211,22 +210,22 @@ unsafe fn taps<T: Real, V: Lanes<Number = T>, const N: usize>(
     dw: *mut T,
     apart: usize,
 ) {
-    // SAFETY: the caller's.
+    // SAFETY: guaranteed by the caller.
     unsafe {
-        // Two sums for each tap, so that they need not wait for each other.
+        // Two independent sums per tap, to hide latency.
         let (mut even, mut odd) = ([V::splat(T::ZERO); N], [V::splat(T::ZERO); N]);
         for row in 0..n_rows {
             let (xs, gs) = (xs.add(row * of.stride * of.x_row), gs.add(row * of.g_row));
-            let see = |out: usize| (xs.add(out * of.stride * of.c), V::load(gs.add(out * of.c)));
+            let read = |out: usize| (xs.add(out * of.stride * of.c), V::load(gs.add(out * of.c)));
             for out in (1..of.n_cols).step_by(2) {
-                let ((even_xs, even_g), (odd_xs, odd_g)) = (see(out - 1), see(out));
+                let ((even_xs, even_g), (odd_xs, odd_g)) = (read(out - 1), read(out));
                 for tap in 0..N {
                     even[tap] = even_g.mul_add(V::load(even_xs.add(tap * of.c)), even[tap]);
                     odd[tap] = odd_g.mul_add(V::load(odd_xs.add(tap * of.c)), odd[tap]);
                 }
             }
             if of.n_cols % 2 == 1 {
-                let (xs, g) = see(of.n_cols - 1);
+                let (xs, g) = read(of.n_cols - 1);
                 for (tap, sum) in even.iter_mut().enumerate() {
                     *sum = g.mul_add(V::load(xs.add(tap * of.c)), *sum);
                 }

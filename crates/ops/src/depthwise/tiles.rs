@@ -1,4 +1,5 @@
-//! What is worked on together: some rows of a picture and some of its channels, which fit a core's cache.
+//! The partition of the work: tiles of some rows of an image and some of its channels, which fit a core's
+//! cache.
 
 use std::ops::Range;
 
@@ -7,17 +8,17 @@ use crate::{
     window::Grid,
 };
 
-/// Numbers of a frame: with a second one it stays in a core's second-level cache.
+/// Numbers of a frame: two of them stay in a core's L2 cache.
 const FRAME: usize = 160 * 1024;
 
-/// The channels that are worked on together.
+/// The groups of channels that are processed together.
 pub(super) fn groups(grid: &Grid, c: usize) -> Vec<Range<usize>> {
     let wide = group_len(grid, c);
     (0..c).step_by(wide).map(|first| first..(first + wide).min(c)).collect()
 }
 
-/// All channels, as memory lies, unless so few rows of them fit a frame that most would be read
-/// twice, for the rows above and those below.
+/// All channels, contiguous in memory, unless so few of their rows fit a frame that most would be read
+/// twice, as halo rows above and below.
 fn group_len(grid: &Grid, c: usize) -> usize {
     let mut wide = c;
     let enough = grid.out[0].min((3 * (grid.kernel[0] - 1)).div_ceil(grid.stride));
@@ -27,29 +28,29 @@ fn group_len(grid: &Grid, c: usize) -> usize {
     wide
 }
 
-/// Channels that are worth a request to memory.
+/// The minimum number of channels for an efficient memory access.
 const NARROWEST: usize = 256;
 
-/// Output rows whose frame is no larger than it should be.
+/// The number of output rows whose frame fits the limit.
 fn rows_that_fit(grid: &Grid, c: usize) -> usize {
     let row = (grid.size[1] + grid.kernel[1]) * padded(c);
     (FRAME / row).saturating_sub(grid.kernel[0] - 1) / grid.stride
 }
 
-/// The pictures, and in each the output rows, that are worked on together.
+/// The tiles: an image, and its output rows that are processed together.
 pub(super) fn tiles(grid: &Grid, c: usize) -> Vec<(usize, Range<usize>)> {
     let (oh, tile) = (grid.out[0], tile_rows(grid, c));
-    let of_picture = (0..oh).step_by(tile).map(|first| first..(first + tile).min(oh));
-    (0..grid.n).flat_map(|n| of_picture.clone().map(move |rows| (n, rows))).collect()
+    let of_image = (0..oh).step_by(tile).map(|first| first..(first + tile).min(oh));
+    (0..grid.n).flat_map(|n| of_image.clone().map(move |rows| (n, rows))).collect()
 }
 
-/// Output rows that are worked on together.
+/// The number of output rows per tile.
 fn tile_rows(grid: &Grid, c: usize) -> usize {
     let most = rows_that_fit(grid, group_len(grid, c)).clamp(1, grid.out[0]);
-    // Sixteen tiles, all about as large; or fewer, so that a tile has rows enough to be worth those above and
-    // below that are read with it; at least four, where there are enough rows.
+    // Sixteen tiles of similar size; or fewer, so that the halo rows above and below are few relative to the
+    // rows of the tile; at least four, if there are enough rows.
     let enough = (2 * (grid.kernel[0] - 1)).div_ceil(grid.stride).max(1);
-    let of_picture = |tiles: usize| tiles.div_ceil(grid.n.max(1));
-    let wanted = of_picture(16).min(grid.out[0] / enough).max(of_picture(4));
+    let of_image = |tiles: usize| tiles.div_ceil(grid.n.max(1));
+    let wanted = of_image(16).min(grid.out[0] / enough).max(of_image(4));
     grid.out[0].div_ceil(wanted.max(grid.out[0].div_ceil(most)))
 }

@@ -1,4 +1,4 @@
-//! Registers of AVX-512 and of AVX2, and the exponential in them.
+//! AVX-512 and AVX2 registers, and their exponential.
 
 use std::arch::x86_64::{
     __m256, __m256i, __m512, _CMP_GT_OQ, _CMP_LT_OQ, _MM_FROUND_NO_EXC, _MM_FROUND_TO_NEAREST_INT,
@@ -16,10 +16,10 @@ use std::arch::x86_64::{
 };
 
 use super::Lanes;
-use crate::real::{NORMAL_DENSITY, NORMAL_TAIL, NORMAL_TAIL_BEND};
+use crate::number::{NORMAL_DENSITY, NORMAL_TAIL, NORMAL_TAIL_BEND};
 
-/// An array of `N` of what an expression is at each place: `from_fn`, whose closure would be compiled for
-/// the target's baseline.
+/// An array of `N` values of an expression, one per index: `from_fn` without a closure, which would be
+/// compiled for the target's baseline.
 macro_rules! each {
     ($idx:ident => $body:expr) => {{
         let $idx = 0;
@@ -38,7 +38,7 @@ macro_rules! lanes {
         $two_to_the:ident, $inverse:ident,
         $load_some:ident, $store_some:ident
     ) => {
-        // SAFETY of each: the caller's, who has checked the processor and the pointer.
+        // SAFETY of each: guaranteed by the caller, who has checked the processor and the pointer.
         impl Lanes for $register {
             type Number = f32;
             const LANES: usize = $n;
@@ -93,7 +93,7 @@ macro_rules! lanes {
 
             #[inline(always)]
             unsafe fn clamp(self, low: Self, high: Self) -> Self {
-                // In this order, what is no number stays none.
+                // In this order, NaN is propagated.
                 // SAFETY: as above.
                 unsafe { $min(high, $max(low, self)) }
             }
@@ -133,7 +133,7 @@ macro_rules! lanes {
                     let d = bent.mul_add(one, one);
                     let z = bent.mul($inverse(d));
                     let tail = e.mul(polynomial(NORMAL_TAIL, z));
-                    // The tail itself, or what it leaves of 1.
+                    // The tail itself, or 1 minus the tail.
                     let is_above = x.within($splat(0.0), $splat(f32::INFINITY));
                     let sign = is_above.mul_add($splat(-2.0), one);
                     (sign.mul_add(tail, is_above), e.mul($splat(NORMAL_DENSITY)))
@@ -180,10 +180,10 @@ lanes!(
     store_256
 );
 
-/// Pairs of columns, pairs of these, and pairs of these.
+/// Transposes by interleaving pairs of columns, then pairs of pairs, then their halves.
 #[inline(always)]
 unsafe fn turn(from: *const f32, apart: usize, into: *mut f32, into_apart: usize) {
-    // SAFETY: the caller's.
+    // SAFETY: guaranteed by the caller.
     unsafe {
         let mut fours = [[_mm256_set1_ps(0.0); 4]; 2];
         for (half, fours) in fours.iter_mut().enumerate() {
@@ -202,7 +202,7 @@ unsafe fn turn(from: *const f32, apart: usize, into: *mut f32, into_apart: usize
                 _mm256_shuffle_ps::<0xee>(high_ab, high_cd),
             ];
         }
-        // A row of four columns, and behind it the one four further down.
+        // A row of four columns, and next to it the row four further down.
         #[expect(clippy::needless_range_loop, reason = "an iterator hands registers to functions")]
         for row in 0..4 {
             let (left, right) = (fours[0][row], fours[1][row]);
@@ -214,10 +214,10 @@ unsafe fn turn(from: *const f32, apart: usize, into: *mut f32, into_apart: usize
     }
 }
 
-/// Of halves, of their halves, and so on.
+/// Adds the halves, then their halves, and so on.
 #[inline(always)]
 unsafe fn across_256(register: __m256) -> f32 {
-    // SAFETY: the caller's.
+    // SAFETY: guaranteed by the caller.
     unsafe {
         let (low, high) = (_mm256_castps256_ps128(register), _mm256_extractf128_ps::<1>(register));
         let four = _mm_add_ps(low, high);
@@ -228,7 +228,7 @@ unsafe fn across_256(register: __m256) -> f32 {
 
 #[inline(always)]
 unsafe fn across_512(register: __m512) -> f32 {
-    // SAFETY: the caller's.
+    // SAFETY: guaranteed by the caller.
     unsafe {
         let high = _mm512_extractf32x8_ps::<1>(register);
         across_256(_mm256_add_ps(_mm512_castps512_ps256(register), high))
@@ -237,13 +237,13 @@ unsafe fn across_512(register: __m512) -> f32 {
 
 #[inline(always)]
 unsafe fn load_512(from: *const f32, n: usize) -> __m512 {
-    // SAFETY: the caller's; what is masked is not touched.
+    // SAFETY: guaranteed by the caller; masked lanes are not accessed.
     unsafe { _mm512_maskz_loadu_ps((1 << n) - 1, from) }
 }
 
 #[inline(always)]
 unsafe fn store_512(into: *mut f32, register: __m512, n: usize) {
-    // SAFETY: the caller's; what is masked is not touched.
+    // SAFETY: guaranteed by the caller; masked lanes are not accessed.
     unsafe { _mm512_mask_storeu_ps(into, (1 << n) - 1, register) }
 }
 
@@ -257,13 +257,13 @@ unsafe fn mask_256(n: usize) -> __m256i {
 
 #[inline(always)]
 unsafe fn load_256(from: *const f32, n: usize) -> __m256 {
-    // SAFETY: the caller's; what is masked is not touched.
+    // SAFETY: guaranteed by the caller; masked lanes are not accessed.
     unsafe { _mm256_maskload_ps(from, mask_256(n)) }
 }
 
 #[inline(always)]
 unsafe fn store_256(into: *mut f32, register: __m256, n: usize) {
-    // SAFETY: the caller's; what is masked is not touched.
+    // SAFETY: guaranteed by the caller; masked lanes are not accessed.
     unsafe { _mm256_maskstore_ps(into, mask_256(n), register) }
 }
 
@@ -273,7 +273,7 @@ const NEAREST: i32 = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
 const HIGH: f32 = -std::f32::consts::LOG2_E;
 const LOW: f32 = -1.925_963e-8;
 
-/// The series of 2ᶠ: (ln 2)ⁱ / i!, the highest power first.
+/// The Taylor series of 2ᶠ: (ln 2)ⁱ / i!, the highest power first.
 const SERIES: [f32; 7] = [
     1.540_353e-4,
     1.333_355_8e-3,
@@ -284,22 +284,22 @@ const SERIES: [f32; 7] = [
     1.0,
 ];
 
-/// The polynomial of the fifth degree that is 1 at 0 and nearest to 2ᶠ: within 1.1e-7 of its size, which
-/// is enough for a sigmoid, and not for the tail of the normal distribution.
-#[expect(clippy::approx_constant, reason = "near ln 2, and better here")]
+/// The polynomial of degree 5 that is 1 at 0 and closest to 2ᶠ: relative error 1.1e-7, which is enough for
+/// a sigmoid, and not for the tail of the normal distribution.
+#[expect(clippy::approx_constant, reason = "close to ln 2, and a better fit here")]
 const FIFTH: [f32; 6] =
     [1.326_472_7e-3, 9.671_513e-3, 5.550_733_6e-2, 0.240_222_42, 0.693_147, 1.0];
 
-/// The polynomial of the third degree that is 1 at 0 and nearest to 2^(f/8): within 2.7e-8 of it.
+/// The polynomial of degree 3 that is 1 at 0 and closest to 2^(f/8): error 2.7e-8.
 const THIRD: [f32; 4] = [1.083_910_6e-4, 3.754_025_6e-3, 8.664_340_5e-2, 1.0];
 
-/// The polynomial of these terms, the highest power first, at each place.
+/// Evaluates the polynomial with these coefficients, the highest power first, at each of `xs`.
 #[inline(always)]
 unsafe fn polynomials<V: Lanes<Number = f32>, const K: usize, const N: usize>(
     terms: [f32; K],
     xs: [V; N],
 ) -> [V; N] {
-    // SAFETY: the caller's.
+    // SAFETY: guaranteed by the caller.
     unsafe {
         let mut ps = [V::splat(terms[0]); N];
         for term in &terms[1..] {
@@ -310,27 +310,27 @@ unsafe fn polynomials<V: Lanes<Number = f32>, const K: usize, const N: usize>(
     }
 }
 
-/// The polynomial of these terms at one place.
+/// Evaluates the polynomial with these coefficients at `x`.
 #[inline(always)]
 unsafe fn polynomial<V: Lanes<Number = f32>, const N: usize>(terms: [f32; N], x: V) -> V {
-    // SAFETY: the caller's.
+    // SAFETY: guaranteed by the caller.
     unsafe {
         let [p] = polynomials(terms, [x]);
         p
     }
 }
 
-/// A guess of 1/d with twice as many bits: a step of Newton's.
+/// Doubles the accurate bits of an estimate of 1/d: one Newton step.
 #[inline(always)]
 unsafe fn refine<V: Lanes<Number = f32>>(guess: V, d: V) -> V {
-    // SAFETY: the caller's.
+    // SAFETY: guaranteed by the caller.
     unsafe {
         let error = d.mul(guess).mul_add(V::splat(-1.0), V::splat(1.0));
         guess.mul_add(error, guess)
     }
 }
 
-/// 2 to the power of x·(high + low), as 2ⁿ·2ᶠ: n the nearest whole number, f within a half, and 2ᶠ by a
+/// 2 to the power of x·(high + low), as 2ⁿ·2ᶠ: n the nearest integer, |f| at most 1/2, and 2ᶠ by a
 /// polynomial.
 #[inline(always)]
 unsafe fn two_to_the_512<const K: usize>(
@@ -338,7 +338,7 @@ unsafe fn two_to_the_512<const K: usize>(
     [high, low]: [f32; 2],
     terms: [f32; K],
 ) -> __m512 {
-    // SAFETY: the caller's.
+    // SAFETY: guaranteed by the caller.
     unsafe {
         let (high, low) = (_mm512_set1_ps(high), _mm512_set1_ps(low));
         let n = _mm512_roundscale_ps::<NEAREST>(_mm512_mul_ps(x, high));
@@ -348,17 +348,16 @@ unsafe fn two_to_the_512<const K: usize>(
     }
 }
 
-/// As [`two_to_the_512`], for powers that are no subnormal numbers.
+/// Same as [`two_to_the_512`], for results that are not subnormal.
 ///
-/// Added to a number with no bits left behind the point, x·high is rounded, and its last bits are the
-/// exponent.
+/// Adding x·high to a number without fractional bits rounds it, and the last bits are the exponent.
 #[inline(always)]
 unsafe fn two_to_the_256<const K: usize>(
     x: __m256,
     [high, low]: [f32; 2],
     terms: [f32; K],
 ) -> __m256 {
-    // SAFETY: the caller's.
+    // SAFETY: guaranteed by the caller.
     unsafe {
         let (high, low) = (_mm256_set1_ps(high), _mm256_set1_ps(low));
         let rounder = _mm256_set1_ps(ROUNDER + 127.0);
@@ -370,28 +369,28 @@ unsafe fn two_to_the_256<const K: usize>(
     }
 }
 
-/// 1.5·2²³: a number to which whole numbers are added in its last bits.
+/// 1.5·2²³: adding an integer to it stores the integer in the last bits.
 const ROUNDER: f32 = 12_582_912.0;
 
 /// 1 + e⁻ˣ.
 #[inline(always)]
 unsafe fn one_and_exp_512<const N: usize>(xs: [__m512; N]) -> [__m512; N] {
-    // SAFETY: the caller's.
+    // SAFETY: guaranteed by the caller.
     unsafe {
         each!(i => _mm512_add_ps(two_to_the_512(xs[i], [HIGH, LOW], FIFTH), _mm512_set1_ps(1.0)))
     }
 }
 
-/// 1 + e⁻ˣ: with e⁻ˣ as 2ⁿ·2^(j/8)·2^(f/8), n and j whole numbers, j within 0..8, and f within a half.
+/// 1 + e⁻ˣ: with e⁻ˣ as 2ⁿ·2^(j/8)·2^(f/8), n and j integers, j in 0..8, and |f| at most 1/2.
 ///
-/// The second factor is looked up, so that the third needs two steps less, which wait for each other.
-/// log₂ e is one number instead of two: e⁻ˣ is off by |x|·1.4e-8 of itself, a quarter of what it may be by
-/// the rounding of x.
+/// The second factor is from a table, so that the third needs two dependent steps less.
+/// log₂ e is one number instead of two: the relative error of e⁻ˣ is |x|·1.4e-8, a quarter of the error due
+/// to the rounding of x.
 #[inline(always)]
 unsafe fn one_and_exp_256<const N: usize>(xs: [__m256; N]) -> [__m256; N] {
-    // SAFETY: the caller's.
+    // SAFETY: guaranteed by the caller.
     unsafe {
-        // The bits of 2^(j/8) below the exponent, less those of j where it has been shifted to.
+        // The bits of 2^(j/8) below the exponent, minus those of j after its shift.
         let eighths = _mm256_setr_epi32(
             0, -289_342, -509_968, -655_657, -719_629, -694_486, -572_163, -343_865,
         );
@@ -408,23 +407,23 @@ unsafe fn one_and_exp_256<const N: usize>(xs: [__m256; N]) -> [__m256; N] {
     }
 }
 
-/// 1/d: the processor's guess of 14 bits, refined, since dividing 16 numbers takes long.
+/// 1/d: the processor's estimate of 14 bits, refined, since a division of 16 numbers is slow.
 #[inline(always)]
 unsafe fn inverse_512(d: __m512) -> __m512 {
-    // SAFETY: the caller's.
+    // SAFETY: guaranteed by the caller.
     unsafe { refine(_mm512_rcp14_ps(d), d) }
 }
 
-/// 1/d: dividing 8 numbers takes as long as refining a guess once, which has 12 bits here.
+/// 1/d: a division of 8 numbers takes as long as refining an estimate once, which has 12 bits here.
 #[inline(always)]
 unsafe fn inverse_256(d: __m256) -> __m256 {
-    // SAFETY: the caller's.
+    // SAFETY: guaranteed by the caller.
     unsafe { _mm256_div_ps(_mm256_set1_ps(1.0), d) }
 }
 
 #[inline(always)]
 unsafe fn within_512(x: __m512, low: __m512, high: __m512) -> __m512 {
-    // SAFETY: the caller's.
+    // SAFETY: guaranteed by the caller.
     unsafe {
         let above = _mm512_cmp_ps_mask::<_CMP_GT_OQ>(x, low);
         let both = _mm512_mask_cmp_ps_mask::<_CMP_LT_OQ>(above, x, high);
@@ -434,7 +433,7 @@ unsafe fn within_512(x: __m512, low: __m512, high: __m512) -> __m512 {
 
 #[inline(always)]
 unsafe fn within_256(x: __m256, low: __m256, high: __m256) -> __m256 {
-    // SAFETY: the caller's.
+    // SAFETY: guaranteed by the caller.
     unsafe {
         let (above, below) =
             (_mm256_cmp_ps::<_CMP_GT_OQ>(x, low), _mm256_cmp_ps::<_CMP_LT_OQ>(x, high));

@@ -1,15 +1,37 @@
-//! Right matrices that are multiplied with many times, laid out in panels.
+//! Right matrices, and those that are reused, packed in panels.
 
 use std::ops::Range;
 
-use super::{Layout, Right};
+use super::layout::Layout;
 use crate::{
     blocks::overwrite,
     lanes::{SQUARE, lanes_kernel, prefetch},
     real::{Real, copy_short},
 };
 
-/// A right matrix that is used many times, laid out so that each panel is read in one go.
+/// The right matrix: rows in panels of columns, read in whole registers.
+#[derive(Clone, Copy)]
+pub(crate) struct Right<'a, T> {
+    pub(super) data: &'a [T],
+    pub(super) n_rows: usize,
+    pub(super) n_cols: usize,
+    pub(super) layout: Layout,
+    pub(super) pieces: &'a [usize],
+}
+
+impl<'a, T: Real> Right<'a, T> {
+    /// The last row must be padded to a multiple of [`PAD`].
+    pub(crate) fn new(data: &'a [T], n_rows: usize, n_cols: usize, layout: Layout) -> Right<'a, T> {
+        Right { data, n_rows, n_cols, layout, pieces: &[0] }
+    }
+
+    /// The matrix in pieces of `n_rows`, at the offsets `pieces`.
+    pub(crate) fn pieces(self, n_rows: usize, pieces: &'a [usize]) -> Right<'a, T> {
+        Right { n_rows, pieces, ..self }
+    }
+}
+
+/// A right matrix that is reused, packed so that each panel is read sequentially.
 pub(crate) struct Panels<T> {
     data: Vec<T>,
     layout: Layout,
@@ -17,14 +39,14 @@ pub(crate) struct Panels<T> {
     n_cols: usize,
 }
 
-/// Work on panels is cut into so many pieces, where there are enough.
+/// The number of pieces that the packing is split into, if there are enough panels.
 const N_PIECES: usize = 12;
 
-/// Rows of a panel that stay in a core's first-level cache.
+/// Rows of a panel that stay in a core's L1 cache.
 const HOT: usize = 64;
 
 impl<T: Real> Panels<T> {
-    /// From the rows of a matrix.
+    /// Packs the rows of a matrix.
     pub(crate) fn of_rows<'b>(
         n_rows: usize,
         n_cols: usize,
@@ -50,9 +72,9 @@ impl<T: Real> Panels<T> {
         })
     }
 
-    /// From the columns of a matrix, which follow each other.
+    /// Packs the columns of a column-major matrix.
     pub(crate) fn of_columns(n_rows: usize, n_cols: usize, columns: &[T]) -> Panels<T> {
-        assert_eq!(columns.len(), n_rows * n_cols, "columns of another length");
+        assert_eq!(columns.len(), n_rows * n_cols, "columns of a different length");
         Panels::build(n_rows, n_cols, |cols, width, data| {
             let columns = &columns[cols.start * n_rows..cols.end * n_rows];
             let panels = data.chunks_exact_mut(n_rows * width);
@@ -61,14 +83,14 @@ impl<T: Real> Panels<T> {
                     panel.fill(T::ZERO);
                 }
                 let shape = [n_rows, columns.len() / n_rows];
-                // SAFETY: a panel has room for so many columns.
-                unsafe { beside_each_other(columns.as_ptr(), shape, panel.as_mut_ptr(), width) }
+                // SAFETY: a panel has room for these columns.
+                unsafe { transpose(columns.as_ptr(), shape, panel.as_mut_ptr(), width) }
             }
         })
     }
 
-    /// `fill` gets some columns, how many of them make a panel, and the place for the panels, all of which
-    /// it writes.
+    /// `fill` gets a range of columns, the width of a panel, and the destination of the panels, which it
+    /// writes completely.
     fn build(
         n_rows: usize,
         n_cols: usize,
@@ -93,29 +115,28 @@ impl<T: Real> Panels<T> {
         Right::new(&self.data, self.n_rows, self.n_cols, self.layout)
     }
 
-    /// Some columns: all, or the first is a multiple of [`PANEL`](super::PANEL).
+    /// A range of columns: all of them, or a range that begins at a multiple of [`PANEL`](super::PANEL).
     pub(crate) fn columns(&self, cols: Range<usize>) -> Right<'_, T> {
         assert!(
             cols.start.is_multiple_of(self.layout.panel) && cols.end <= self.n_cols,
-            "no whole panels"
+            "a range that does not begin at a panel"
         );
         let data = &self.data[cols.start * self.n_rows..];
         Right { data, n_cols: cols.len(), ..self.right() }
     }
 
-    /// Where a row begins: for [`Right::pieces`].
+    /// The offset of a row, for [`Right::pieces`].
     pub(crate) fn row(&self, row: usize) -> usize {
         row * self.layout.row
     }
 }
 
 lanes_kernel! {
-    /// Turns columns that follow each other, so that numbers of a row lie beside each other, and rows `width`
-    /// apart.
-    unsafe fn beside_each_other(from: *const T, shape: [usize; 2], into: *mut T, width: usize) {
+    /// Transposes contiguous columns into rows that are `width` apart.
+    unsafe fn transpose(from: *const T, shape: [usize; 2], into: *mut T, width: usize) {
         let [n_rows, n_cols] = shape;
         let (down, across) = (n_rows / SQUARE * SQUARE, n_cols / SQUARE * SQUARE);
-        // SAFETY: the caller's.
+        // SAFETY: guaranteed by the caller.
         unsafe {
             for first in (0..down).step_by(HOT) {
                 for col in (0..across).step_by(SQUARE) {
@@ -141,7 +162,7 @@ mod tests {
     use super::Panels;
 
     #[test]
-    fn every_number_lies_in_its_panel() {
+    fn every_number_is_in_its_panel() {
         for (n_rows, n_cols) in [(1, 1), (8, 16), (133, 50), (64, 17), (9, 130)] {
             let columns: Vec<f32> = (0..n_rows * n_cols).map(|it| it as f32).collect();
             let at = |row: usize, col: usize| columns[col * n_rows + row];

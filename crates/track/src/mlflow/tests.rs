@@ -1,4 +1,4 @@
-//! What training sees of servers that are well, gone, silent or in trouble.
+//! The sender's behaviour with servers that work, are down, do not respond, or fail.
 
 use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},
@@ -11,23 +11,25 @@ use std::{
 
 use serde_json::{Value, json};
 
-use super::{Mlflow, Patience, QUEUE, Sender};
+use super::{Mlflow, QUEUE, Sender, Timeouts};
 use crate::{About, End, Tracker as _};
 
-const SHORT: Patience = Patience {
-    answer: Duration::from_millis(300),
+const SHORT: Timeouts = Timeouts {
+    response: Duration::from_millis(300),
     gather: Duration::from_millis(20),
     end: Duration::from_secs(2),
 };
 
-type Asked = Arc<Mutex<Vec<(String, Value)>>>;
+/// The path and body of each request.
+type Requests = Arc<Mutex<Vec<(String, Value)>>>;
 
-/// A server that answers what `answer` says to a path, and what it was asked; `None` for never.
-fn serve(answer: impl Fn(&str) -> Option<(u16, Value)> + Send + 'static) -> (Mlflow, Asked) {
+/// Starts a server that returns `respond(path)`, or never responds if that is `None`; also returns the
+/// requests that it receives.
+fn serve(respond: impl Fn(&str) -> Option<(u16, Value)> + Send + 'static) -> (Mlflow, Requests) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let uri = format!("http://{}", listener.local_addr().unwrap());
-    let asked = Asked::default();
-    let seen = Arc::clone(&asked);
+    let requests = Requests::default();
+    let received = Arc::clone(&requests);
     thread::spawn(move || {
         let mut silent = Vec::new();
         for stream in listener.incoming() {
@@ -47,24 +49,24 @@ fn serve(answer: impl Fn(&str) -> Option<(u16, Value)> + Send + 'static) -> (Mlf
             let mut body = vec![0; n];
             stream.read_exact(&mut body).unwrap();
             let body = serde_json::from_slice(&body).unwrap_or_default();
-            let Some((status, said)) = answer(&path) else {
+            let Some((status, content)) = respond(&path) else {
                 silent.push(stream);
                 continue;
             };
-            seen.lock().unwrap().push((path, body));
-            let said = said.to_string();
+            received.lock().unwrap().push((path, body));
+            let content = content.to_string();
             let head = format!("HTTP/1.1 {status} -\r\nConnection: close\r\nContent-Length: ");
-            let answer = format!("{head}{}\r\n\r\n{said}", said.len());
-            stream.get_mut().write_all(answer.as_bytes()).unwrap();
+            let response = format!("{head}{}\r\n\r\n{content}", content.len());
+            stream.get_mut().write_all(response.as_bytes()).unwrap();
         }
     });
-    (Mlflow { uri, ..Mlflow::default() }, asked)
+    (Mlflow { uri, ..Mlflow::default() }, requests)
 }
 
-/// Answers as a server does that knows a run with a loss of step 3.
-fn well(path: &str) -> Option<(u16, Value)> {
+/// Responds as a server that has a run with a loss of step 3.
+fn working(path: &str) -> Option<(u16, Value)> {
     let path = path.split('?').next().unwrap();
-    let said = match path {
+    let content = match path {
         "experiments/get-by-name" => return Some((404, json!({ "message": "none" }))),
         "experiments/create" => json!({ "experiment_id": "5" }),
         "runs/create" => json!({ "run": { "info": { "run_id": "r1" } } }),
@@ -74,7 +76,7 @@ fn well(path: &str) -> Option<(u16, Value)> {
         }
         _ => json!({}),
     };
-    Some((200, said))
+    Some((200, content))
 }
 
 fn start(config: &Mlflow, dir: &Path, step: usize) -> Sender {
@@ -94,16 +96,16 @@ fn start(config: &Mlflow, dir: &Path, step: usize) -> Sender {
     Sender::start(config, &about, SHORT)
 }
 
-/// The steps and keys of all numbers that were sent.
-fn numbers(asked: &Asked) -> Vec<(u64, String)> {
-    let asked = asked.lock().unwrap();
-    let batches = asked.iter().filter(|(path, _)| path == "runs/log-batch");
+/// The steps and keys of all metrics that were sent.
+fn sent_metrics(requests: &Requests) -> Vec<(u64, String)> {
+    let requests = requests.lock().unwrap();
+    let batches = requests.iter().filter(|(path, _)| path == "runs/log-batch");
     let metrics = batches.filter_map(|(_, it)| it["metrics"].as_array());
     let one = |it: &Value| (it["step"].as_u64().unwrap(), it["key"].to_string());
     metrics.flatten().map(one).collect()
 }
 
-/// A run of some steps: how many errors it had, and the last of them.
+/// Logs a run of some steps; returns the number of errors, and the last one.
 fn track(config: &Mlflow, n_steps: usize) -> (usize, String) {
     let dir = tempfile::tempdir().unwrap();
     let mut sender = start(config, dir.path(), 0);
@@ -117,38 +119,38 @@ fn track(config: &Mlflow, n_steps: usize) -> (usize, String) {
 }
 
 #[test]
-fn numbers_arrive_once_and_a_run_that_is_taken_up_stays_the_same() {
+fn metrics_are_sent_once_and_a_resumed_run_keeps_its_id() {
     let dir = tempfile::tempdir().unwrap();
-    let (config, asked) = serve(well);
+    let (config, requests) = serve(working);
     let mut sender = start(&config, dir.path(), 0);
     for step in 1..=3 {
         sender.scalars(step, &[("loss", 0.5), ("acc", f64::NAN)]).unwrap();
     }
     sender.finish(End::Stopped).unwrap();
     let loss = "\"loss\"".to_owned();
-    assert_eq!(numbers(&asked), [1, 2, 3].map(|it| (it, loss.clone())));
-    let last = asked.lock().unwrap().last().unwrap().1.clone();
+    assert_eq!(sent_metrics(&requests), [1, 2, 3].map(|it| (it, loss.clone())));
+    let last = requests.lock().unwrap().last().unwrap().1.clone();
     assert_eq!((&last["run_id"], &last["status"]), (&json!("r1"), &json!("KILLED")));
-    let params = asked.lock().unwrap().iter().find_map(|(_, it)| it.get("params").cloned());
+    let params = requests.lock().unwrap().iter().find_map(|(_, it)| it.get("params").cloned());
     let want = json!([{ "key": "head.kind", "value": "joint" }, { "key": "seed", "value": "7" }]);
     let mut params = params.unwrap().as_array().unwrap().clone();
     params.sort_by_key(|it| it["key"].to_string());
     assert_eq!(json!(params), want);
 
-    // The server has 3 steps, the run has done 5, and goes on from there.
-    asked.lock().unwrap().clear();
+    // The server has 3 steps, the run has done 5, and resumes from there.
+    requests.lock().unwrap().clear();
     let table = "step,loss,acc\n1,0.5,\n2,0.5,\n3,0.5,\n4,0.5,\n5,0.5,\n6,0.5,\n";
     std::fs::write(dir.path().join("metrics.csv"), table).unwrap();
     let mut sender = start(&config, dir.path(), 5);
     sender.scalars(6, &[("loss", 0.5)]).unwrap();
     sender.finish(End::Finished).unwrap();
-    assert_eq!(numbers(&asked), [4, 5, 6].map(|it| (it, loss.clone())));
-    let paths: Vec<_> = asked.lock().unwrap().iter().map(|it| it.0.clone()).collect();
+    assert_eq!(sent_metrics(&requests), [4, 5, 6].map(|it| (it, loss.clone())));
+    let paths: Vec<_> = requests.lock().unwrap().iter().map(|it| it.0.clone()).collect();
     assert!(!paths.contains(&"runs/create".to_owned()), "{paths:?}");
 }
 
 #[test]
-fn a_server_that_is_not_there_is_said_and_not_waited_for() {
+fn an_absent_server_is_reported_without_waiting() {
     let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let config = Mlflow { uri: format!("http://{free}"), ..Mlflow::default() };
     let began = Instant::now();
@@ -159,7 +161,7 @@ fn a_server_that_is_not_there_is_said_and_not_waited_for() {
 }
 
 #[test]
-fn a_server_that_never_answers_is_not_waited_for() {
+fn a_server_that_never_responds_is_not_waited_for() {
     let (config, _) = serve(|_| None);
     let began = Instant::now();
     let (n_errors, last) = track(&config, QUEUE + 10);
@@ -168,10 +170,10 @@ fn a_server_that_never_answers_is_not_waited_for() {
 }
 
 #[test]
-fn a_server_that_falls_silent_is_not_waited_for_longer_than_said() {
+fn a_server_that_stops_responding_is_not_waited_for_beyond_the_timeout() {
     let (config, _) = serve(|path| match path {
         "runs/log-batch" => None,
-        other => well(other),
+        other => working(other),
     });
     let began = Instant::now();
     let (n_errors, last) = track(&config, 10);
@@ -180,16 +182,16 @@ fn a_server_that_falls_silent_is_not_waited_for_longer_than_said() {
 }
 
 #[test]
-fn a_server_in_trouble_is_asked_again_and_then_left_alone() {
-    let (config, asked) = serve(|path| match path {
+fn requests_to_a_failing_server_are_retried_a_few_times() {
+    let (config, requests) = serve(|path| match path {
         "runs/log-batch" => Some((500, json!({ "message": "the database is locked" }))),
-        other => well(other),
+        other => working(other),
     });
     let dir = tempfile::tempdir().unwrap();
     let mut sender = start(&config, dir.path(), 0);
     sender.scalars(1, &[("loss", 0.5)]).unwrap();
     let err = sender.finish(End::Finished).unwrap_err().to_string();
-    assert!(err.contains("answered with 500: the database is locked"), "{err}");
-    let asked = asked.lock().unwrap();
-    assert_eq!(asked.iter().filter(|(path, _)| path == "runs/log-batch").count(), 4);
+    assert!(err.contains("returned status 500: the database is locked"), "{err}");
+    let requests = requests.lock().unwrap();
+    assert_eq!(requests.iter().filter(|(path, _)| path == "runs/log-batch").count(), 4);
 }

@@ -1,4 +1,4 @@
-//! What of a log stays for a run that goes on.
+//! Truncates a log to the step that a run resumes from.
 
 use std::time::Duration;
 
@@ -8,28 +8,28 @@ use super::{
 };
 use crate::protobuf::{Field, fields, find};
 
-/// What of a log stays for a run that goes on.
+/// The part of a log that a resumed run keeps.
 pub(super) struct Kept {
     pub(super) bytes: Vec<u8>,
     pub(super) n_records: u64,
-    /// How long the run took up to there.
+    /// The run time up to there.
     pub(super) runtime: Duration,
 }
 
 impl Kept {
     /// A log without records.
-    pub(super) fn nothing() -> Kept {
+    pub(super) fn empty() -> Kept {
         Kept { bytes: begin_log().to_vec(), n_records: 0, runtime: Duration::ZERO }
     }
 
-    /// What stays for a run that goes on after `step` steps: the description of the run, and all up to the
-    /// summary of that step. What a later step has beside its numbers comes before them, and goes with them.
+    /// Returns the part for a run that resumes after `step` steps: the run record, and all records up to that
+    /// step's summary. Images of a later step, which are logged before its scalars, are dropped.
     ///
     /// # Errors
-    /// A log that is damaged before that step: what comes after the damage would be lost.
+    /// A log that is damaged before that step: the steps after the damage would be lost.
     pub(super) fn of(log: &[u8], step: usize) -> Result<Kept, String> {
         let (records, is_damaged) = records(log);
-        let (mut kept, mut last_step, mut has_run) = (Kept::nothing(), 0, false);
+        let (mut kept, mut last_step, mut has_run) = (Kept::empty(), 0, false);
         let mut end = 0;
         for (idx, (record, record_end)) in records.iter().enumerate() {
             if let Some(Field::Bytes(history)) = find(record, HISTORY) {
@@ -48,31 +48,31 @@ impl Kept {
         }
         if is_damaged && last_step < step as u64 {
             return Err(format!(
-                "the log is damaged after step {last_step}, and the run goes on after step {step}"
+                "the log is damaged after step {last_step}, but the run resumes after step {step}"
             ));
         }
         Ok(match has_run {
             true => Kept { bytes: log[..end].to_vec(), ..kept },
-            false => Kept::nothing(),
+            false => Kept::empty(),
         })
     }
 }
 
-/// The step of a `HistoryRecord`.
+/// Returns the step of a `HistoryRecord`.
 pub(super) fn step_of(history: &[u8]) -> Option<u64> {
     let Some(Field::Bytes(of_step)) = find(history, 2) else { return None };
     let Some(Field::Whole(step)) = find(of_step, 1) else { return None };
     Some(step)
 }
 
-/// How long a run took up to a `HistoryRecord`.
+/// Returns the run time up to a `HistoryRecord`.
 pub(super) fn runtime_of(history: &[u8]) -> Option<Duration> {
-    let is_it = |item: &&[u8]| find(item, 2) == Some(Field::Bytes(RUNTIME.as_bytes()));
+    let is_runtime = |item: &&[u8]| find(item, 2) == Some(Field::Bytes(RUNTIME.as_bytes()));
     let items = fields(history).filter_map(|it| match it {
         (1, Field::Bytes(item)) => Some(item),
         _ => None,
     });
-    let item = { items }.find(is_it)?;
+    let item = { items }.find(is_runtime)?;
     let Some(Field::Bytes(json)) = find(item, 16) else { return None };
     Duration::try_from_secs_f64(std::str::from_utf8(json).ok()?.parse().ok()?).ok()
 }

@@ -1,24 +1,24 @@
-//! A log as LevelDB's: blocks of 32 KiB, and in them pieces of records.
+//! The log format of LevelDB: blocks of 32 KiB that contain fragments of records.
 
 use crate::checksum::CRC32;
 
 const BLOCK: u64 = 32_768;
-/// Checksum, length and kind.
+/// The header of a fragment: checksum, length and type.
 const HEAD: u64 = 7;
 
-/// What a piece is of its record.
+/// The types of fragments.
 const WHOLE: u8 = 1;
 const FIRST: u8 = 2;
 const MIDDLE: u8 = 3;
 const LAST: u8 = 4;
 
-/// A log's first bytes: a name, a number and a version.
+/// The header of a log: an identifier, a magic number and a version.
 pub(super) fn begin_log() -> [u8; 7] {
     *b":W&B\xe1\xbe\x00"
 }
 
-/// A record as it lies in a log that is `offset` bytes long: in one piece, or in a first one, perhaps
-/// others, and a last one.
+/// Encodes a record for appending to a log of `offset` bytes: as one fragment, or as a first one, any number
+/// of middle ones, and a last one.
 pub(super) fn pieces(offset: u64, record: &[u8]) -> Vec<u8> {
     let (mut bytes, mut rest, mut is_first) = (Vec::new(), record, true);
     loop {
@@ -46,8 +46,8 @@ pub(super) fn pieces(offset: u64, record: &[u8]) -> Vec<u8> {
     }
 }
 
-/// The records of a log as far as it is whole, each with where it ends; and whether it is damaged there,
-/// and not just cut off.
+/// Returns the complete records of a log up to its end or to damage, each with the offset of its end; and
+/// whether the log is damaged there, not just truncated.
 pub(super) fn records(log: &[u8]) -> (Vec<(Vec<u8>, usize)>, bool) {
     let (mut records, mut record) = (Vec::new(), Vec::new());
     let mut at = begin_log().len();

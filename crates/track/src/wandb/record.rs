@@ -1,4 +1,4 @@
-//! The log's records: `Record`s of `wandb_internal.proto`.
+//! The records of the log: `Record`s of `wandb_internal.proto`.
 
 use serde_json::json;
 
@@ -12,20 +12,20 @@ pub(super) const RUN: u32 = 17;
 pub(super) const EXIT: u32 = 18;
 pub(super) const HEADER: u32 = 21;
 
-/// What the time since a run's beginning is called.
+/// The name of the time since the start of the run, in seconds.
 pub(super) const RUNTIME: &str = "_runtime";
 
-/// A `Record` under its number.
+/// Encodes a `Record` with its number.
 pub(super) fn numbered(n: u64, record: &[u8]) -> Vec<u8> {
     [Message::new().whole(1, n).as_bytes(), record].concat()
 }
 
-/// A `HistoryItem` or `SummaryItem`: its name whole, for one with dots is no path.
+/// Builds a `HistoryItem` or `SummaryItem`. The name is not split: dots in it do not denote nesting.
 pub(super) fn item(name: &str, json: &str) -> Message {
     Message::new().text(2, name).text(16, json)
 }
 
-/// A number as Python's JSON has it, which knows infinity and what is no number.
+/// Formats a number as Python's `json` does, which writes `Infinity` and `NaN`.
 pub(super) fn number(x: f64) -> String {
     match x {
         _ if x.is_nan() => "NaN".to_owned(),

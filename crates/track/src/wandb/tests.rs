@@ -1,4 +1,4 @@
-//! Logs are those of wandb's own writer, and are cut back to where a run goes on.
+//! Logs equal those of wandb's own writer, and are truncated when a run resumes.
 
 use std::{cell::RefCell, fs, path::Path, time::Duration};
 
@@ -26,12 +26,12 @@ fn log(records: &[&[u8]]) -> Vec<u8> {
 }
 
 #[test]
-fn a_log_is_that_of_wandbs_own_writer() {
+fn log_equals_that_of_wandbs_own_writer() {
     let golden = golden();
     let hex = |it: &[u8]| it.iter().map(|it| format!("{it:02x}")).collect::<String>();
     assert_eq!(hex(&history(7, 300)), golden["history"]);
     assert_eq!(hex(&log(&[b"one", &history(7, 300)])), golden["log"]);
-    // A block has 32768 bytes: this ends 3 before the first one's end, and the next fills two.
+    // A block has 32768 bytes: the first record ends 3 bytes before the block does, the second fills two.
     let (first, second) = (vec![b'a'; 32_768 - 7 - 7 - 3], vec![b'b'; 70_000]);
     let long = log(&[&first, &second, b"c"]);
     assert_eq!(CRC32.of(&[&long]), golden["long_log_crc"]);
@@ -40,7 +40,7 @@ fn a_log_is_that_of_wandbs_own_writer() {
     assert_eq!((found, is_damaged), (vec![first, second, b"c".to_vec()], false));
 }
 
-/// A run with its steps: for each its picture, its numbers and their summary.
+/// The records of a run: for each step an image, the scalars and their summary.
 fn of_steps(n_steps: u64) -> Vec<Vec<u8>> {
     let text = |field, text: &str| Message::new().message(field, &Message::new().text(1, text));
     let mut all =
@@ -62,32 +62,32 @@ fn joined(records: &[Vec<u8>]) -> Vec<u8> {
 }
 
 #[test]
-fn a_log_is_cut_back_to_the_step_that_a_run_goes_on_from() {
+fn log_is_truncated_to_the_step_that_a_run_resumes_from() {
     let all = of_steps(5);
     let whole = joined(&all);
     let kept = |log: &[u8], step| Kept::of(log, step).map(|it| (it.bytes, it.n_records));
     let want = |n: usize| Ok((joined(&all[..n]), n as u64));
-    // Two for the run, three a step; the picture of the fourth step comes before its numbers.
+    // Two records for the run, three per step; the image of the fourth step comes before its scalars.
     assert_eq!(kept(&whole, 3), want(2 + 3 * 3));
     assert_eq!(kept(&whole, 0), want(2));
     assert_eq!(kept(&whole, 9), want(2 + 3 * 5));
     assert_eq!(Kept::of(&whole, 3).unwrap().runtime, Duration::from_millis(3500));
-    // Cut off by a kill: in the last summary, in the numbers before it, in the description of the run.
+    // Truncated by a kill: in the last summary, in the scalars before it, in the run record.
     let end = |n: usize| joined(&all[..n]).len();
     assert_eq!(kept(&whole[..whole.len() - 1], 9), want(2 + 3 * 5 - 1));
     assert_eq!(kept(&whole[..end(16) - 1], 9), want(2 + 3 * 4));
     assert_eq!(kept(&whole[..end(2) - 1], 0), Ok((begin_log().to_vec(), 0)));
     assert_eq!(kept(b"", 0), Ok((begin_log().to_vec(), 0)));
-    // Damaged in the second step: it goes on from the first, and not from a later one.
+    // Damaged in the second step: the run can resume from the first, but not from a later one.
     let mut damaged = whole;
     damaged[end(7) - 3] ^= 1;
     assert_eq!(kept(&damaged, 1), want(2 + 3));
     let err = kept(&damaged, 4).unwrap_err();
-    assert_eq!(err, "the log is damaged after step 1, and the run goes on after step 4");
+    assert_eq!(err, "the log is damaged after step 1, but the run resumes after step 4");
     assert!(kept(b"something else", 1).is_err());
 }
 
-/// The steps after `from` up to `to`, and what was noted.
+/// Logs the steps after `from` up to `to`; returns the notes.
 fn track(dir: &Path, from: usize, to: usize) -> Vec<String> {
     let (_, wandb) = TrackConfig::zoo().into_iter().find(|it| it.0 == "wandb").unwrap();
     let columns = ["loss".to_owned()];
@@ -98,7 +98,7 @@ fn track(dir: &Path, from: usize, to: usize) -> Vec<String> {
     let note = |it: &str| notes.borrow_mut().push(it.to_owned());
     let mut trackers = Trackers::open(&[wandb], &about, &note);
     for step in from + 1..=to {
-        trackers.picture(step, "sheet", &Png { bytes: vec![1, 2, 3], size: [1, 1] });
+        trackers.image(step, "sheet", &Png { bytes: vec![1, 2, 3], size: [1, 1] });
         trackers.scalars(step, &[("loss", 1.0)]);
     }
     trackers.finish(End::Stopped);
@@ -111,7 +111,7 @@ fn log_of(dir: &Path) -> std::path::PathBuf {
 }
 
 #[test]
-fn a_resumed_log_has_each_step_once_and_its_time_goes_on() {
+fn resumed_log_has_each_step_once_and_increasing_times() {
     let dir = tempfile::tempdir().unwrap();
     assert!(track(dir.path(), 0, 6).is_empty());
     std::thread::sleep(Duration::from_millis(20));
@@ -122,7 +122,7 @@ fn a_resumed_log_has_each_step_once_and_its_time_goes_on() {
     assert!(!is_damaged);
     let numbers: Vec<_> = found.iter().map(|it| find(&it.0, 1)).collect();
     let want: Vec<_> = (1..=2 + 3 * 8).map(|it| Some(Field::Whole(it))).collect();
-    assert_eq!(numbers, want, "records are numbered as they come");
+    assert_eq!(numbers, want, "records are numbered in order");
     let histories = found.iter().filter_map(|it| match find(&it.0, HISTORY)? {
         Field::Bytes(history) => Some((step_of(history).unwrap(), runtime_of(history).unwrap())),
         Field::Whole(_) => None,
@@ -133,7 +133,7 @@ fn a_resumed_log_has_each_step_once_and_its_time_goes_on() {
 }
 
 #[test]
-fn a_log_that_cannot_be_gone_on_with_is_left_as_it_is() {
+fn log_that_cannot_be_resumed_stays_unchanged() {
     let dir = tempfile::tempdir().unwrap();
     track(dir.path(), 0, 6);
     let path = log_of(dir.path());
@@ -148,7 +148,7 @@ fn a_log_that_cannot_be_gone_on_with_is_left_as_it_is() {
 }
 
 #[test]
-fn what_a_kill_left_before_there_was_a_log_is_no_run() {
+fn empty_folder_of_a_killed_run_is_removed() {
     let dir = tempfile::tempdir().unwrap();
     let empty = dir.path().join("wandb/offline-run-20261129_080000-aaaaaaaa");
     fs::create_dir_all(&empty).unwrap();

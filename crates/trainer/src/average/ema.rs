@@ -1,7 +1,7 @@
-//! An exponential moving average of weights and of norms' statistics.
+//! An exponential moving average of weights and of batch-norm statistics.
 //!
-//! average ← d · average + (1 - d) · weights, where after n updates d is `decay`, with a warm-up
-//! min(decay, 1 - (1 + n / gamma)^-power); the first update takes the weights as they are.
+//! average ← d · average + (1 - d) · weights, where after n updates d is `decay`, or with warm-up
+//! min(decay, 1 - (1 + n / gamma)^-power); the first update copies the weights.
 //!
 //! Polyak & Juditsky, "Acceleration of stochastic approximation by averaging", 1992, in the form of
 //! timm's `ModelEmaV3`, whose defaults these are.
@@ -15,20 +15,20 @@ use super::Rule;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Ema {
-    /// How much of the average is kept at an update.
+    /// The decay d of the average at an update.
     pub decay: f64,
-    /// Whether less is kept in the beginning.
+    /// Whether the decay is smaller at the beginning.
     pub warmup: bool,
-    /// How many updates the warm-up is stretched over.
+    /// The inverse multiplicative factor of the warm-up: larger is longer.
     pub gamma: f64,
-    /// How fast it ends: with 2/3 it suits runs of a million steps, with 3/4 of a hundred thousand.
+    /// The exponent of the warm-up: 2/3 suits runs of a million steps, 3/4 runs of a hundred thousand.
     pub power: f64,
-    /// Steps from one update to the next.
+    /// The number of steps between updates.
     pub every: usize,
 }
 
 impl Default for Ema {
-    /// timm's, with its warm-up, without which a short run's average would be its first weights.
+    /// timm's defaults, with warm-up: without it, a short run's average would remain its initial weights.
     fn default() -> Ema {
         Ema { decay: 0.9998, warmup: true, gamma: 1.0, power: 2.0 / 3.0, every: 1 }
     }
@@ -68,9 +68,9 @@ mod tests {
     use super::Ema;
 
     /// `ModelEmaV3(..., use_warmup=True).get_decay(step)` of timm 1.0.31 at steps 1, 2, 3, 11, 101 and
-    /// 10,001, which are our updates 0, 1, 2, 10, 100 and 10,000; with its defaults but the decay.
+    /// 10,001, which are our updates 0, 1, 2, 10, 100 and 10,000; with its defaults except for the decay.
     #[test]
-    fn the_warm_up_is_timms() {
+    fn the_warm_up_matches_timm() {
         let ema = Ema::default();
         let wants = [
             (0, 0.0),

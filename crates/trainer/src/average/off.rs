@@ -1,4 +1,4 @@
-//! No average: what learns is what is evaluated and kept.
+//! No averaging: the trained weights themselves are evaluated and saved.
 
 use base::Epochs;
 use serde::{Deserialize, Serialize};

@@ -1,10 +1,10 @@
-//! The gradient of each row of a weight is at most a share of the row itself.
+//! Adaptive gradient clipping (AGC): the gradient norm of each row is limited by the norm of its weights.
 //!
-//! For a row with weights w and gradient g, where ‖g‖ > m = clip_factor · max(‖w‖, eps): g ← g · m / ‖g‖. What
-//! has one dimension is one row. The head is left alone, as in the paper.
+//! For a row with weights w and gradient g, where ‖g‖ > m = clip_factor · max(‖w‖, eps): g ← g · m / ‖g‖. A
+//! one-dimensional parameter is one row. The head is not clipped, as in the paper.
 //!
 //! Brock et al., "High-Performance Large-Scale Image Recognition Without Normalization", 2021,
-//! <https://arxiv.org/abs/2102.06171>, with timm's numbers.
+//! <https://arxiv.org/abs/2102.06171>, with timm's defaults.
 
 use candle::{Result, Tensor};
 use models::{Kind, Param};
@@ -18,9 +18,9 @@ use crate::rows::{Rows, read};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Adaptive {
-    /// A gradient's norm is at most this share of its weights'.
+    /// The maximum ratio of a gradient's norm to its weights' norm.
     pub clip_factor: f64,
-    /// Weights count as at least so large, so that those that begin at 0 can learn.
+    /// The minimum norm of weights, so that weights initialised to 0 can be trained.
     pub eps: f64,
 }
 
@@ -30,7 +30,7 @@ impl Default for Adaptive {
     }
 }
 
-/// Gradients are divided by no less.
+/// The minimum norm that gradients are divided by.
 const SMALLEST: f64 = 1e-6;
 
 impl Clip for Adaptive {
@@ -47,8 +47,8 @@ impl Clip for Adaptive {
                     .into_iter()
                     .zip(&weights)
                     .map(|(norm, weight)| {
-                        let most = self.clip_factor * weight.max(self.eps);
-                        if norm < most { 1.0 } else { (most / norm.max(SMALLEST)) as f32 }
+                        let max_norm = self.clip_factor * weight.max(self.eps);
+                        if norm < max_norm { 1.0 } else { (max_norm / norm.max(SMALLEST)) as f32 }
                     })
                     .collect();
                 rows.visit(xs.len(), |row, idx| xs[idx] *= factors[row]);

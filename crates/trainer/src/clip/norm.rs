@@ -1,9 +1,9 @@
-//! All gradients by one factor, so that their norm is at most `max_norm`.
+//! Clips the norm of all gradients together to `max_norm`.
 //!
 //! g ← g · min(1, max_norm / (‖g‖₂ + 1e-6)), with the norm over all parameters together.
 //!
 //! Pascanu et al., "On the difficulty of training recurrent neural networks", 2013,
-//! <https://arxiv.org/abs/1211.5063>, as PyTorch's `clip_grad_norm_`; the norm is summed in f64.
+//! <https://arxiv.org/abs/1211.5063>, as in PyTorch's `clip_grad_norm_`; the norm is summed in f64.
 
 use candle::Result;
 use models::Param;
@@ -17,12 +17,12 @@ use crate::rows::{Rows, read};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Norm {
-    /// The largest norm.
+    /// The maximum norm.
     pub max_norm: f64,
 }
 
 impl Default for Norm {
-    /// The usual one.
+    /// The usual value.
     fn default() -> Norm {
         Norm { max_norm: 1.0 }
     }

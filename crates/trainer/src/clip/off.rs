@@ -1,4 +1,4 @@
-//! Gradients as they are.
+//! No gradient clipping.
 
 use candle::Result;
 use models::Param;

@@ -1,4 +1,4 @@
-//! Each number of a gradient is kept between -`limit` and `limit`, as PyTorch's `clip_grad_value_` does.
+//! Clamps each gradient element to [-`limit`, `limit`], as PyTorch's `clip_grad_value_` does.
 
 use candle::Result;
 use models::Param;
@@ -11,7 +11,7 @@ use super::{Clip, positive};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Value {
-    /// The largest number.
+    /// The maximum absolute value.
     pub limit: f64,
 }
 

@@ -1,4 +1,4 @@
-//! Adam: steps along the average gradient, scaled by its average size.
+//! Adam: steps along the running average of the gradient, divided by its root mean square.
 //!
 //! Kingma & Ba, "Adam", 2014, <https://arxiv.org/abs/1412.6980>, with PyTorch's defaults: weight decay
 //! is added to the gradient.
@@ -23,16 +23,16 @@ use crate::{groups::ParamGroups, schedule::Rates};
 pub struct Adam {
     /// The peak learning rate.
     pub lr: f64,
-    /// How much of each average is kept at a step: of gradients, and of their squares.
+    /// Decay rates of the running averages of gradients and of their squares.
     pub betas: [f64; 2],
-    /// Added to the size that is divided by.
+    /// Added to the denominator.
     pub eps: f64,
-    /// Added to the gradient, times the parameter.
+    /// L2 penalty: this times the parameter is added to the gradient.
     pub weight_decay: f64,
 }
 
 impl Default for Adam {
-    /// The paper's.
+    /// The paper's defaults.
     fn default() -> Adam {
         Adam { lr: 1e-3, betas: [0.9, 0.999], eps: 1e-8, weight_decay: 0.0 }
     }

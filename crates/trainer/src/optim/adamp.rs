@@ -1,13 +1,13 @@
-//! AdamP: Adam that does not lengthen weights whose length changes nothing.
+//! AdamP: Adam with projected updates for scale-invariant weights.
 //!
-//! Where a norm follows, the length of a filter's weights has no effect, and a momentum that keeps pulling
-//! outwards only makes the steps smaller. Where gradient and weights are nearly at right angles, as they are
-//! there, |cos(g, p)| < δ / √d, what points along the weights is taken out of the step,
-//! u ← u - p̂ (p̂ · u), and weight decay counts `wd_ratio`. The angles are looked at filter by filter, and if
-//! one of them is too small, for the whole weight.
+//! Before a normalisation layer, the norm of a filter's weights has no effect, and momentum that grows it
+//! only reduces the effective step size. Gradient and weights are nearly orthogonal there. Where |cos(g, p)|
+//! < δ / √d, the radial component is projected out of the step, u ← u - p̂ (p̂ · u), and weight decay is
+//! multiplied by `wd_ratio`. The test is made for each filter, and if one of them fails it, for the whole
+//! weight.
 //!
-//! Heo et al., "AdamP", 2021, <https://arxiv.org/abs/2006.08217>, as the authors' code has it; sums are made in
-//! f64.
+//! Heo et al., "AdamP", 2021, <https://arxiv.org/abs/2006.08217>, as in the authors' code; sums are
+//! computed in f64.
 
 use std::collections::BTreeMap;
 
@@ -33,22 +33,22 @@ use crate::{
 pub struct AdamP {
     /// The peak learning rate.
     pub lr: f64,
-    /// How much of each average is kept at a step: of gradients, and of their squares.
+    /// Decay rates of the running averages of gradients and of their squares.
     pub betas: [f64; 2],
-    /// Added to what is divided by.
+    /// Added to denominators.
     pub eps: f64,
-    /// Taken from the parameter, times learning rate and parameter.
+    /// Decoupled weight decay: this times the learning rate times the parameter is subtracted.
     pub weight_decay: f64,
-    /// How near to a right angle counts as one.
+    /// The threshold δ on the cosine between gradient and weights.
     pub delta: f64,
-    /// What counts of the weight decay where the step was projected.
+    /// The factor of the weight decay where the step is projected.
     pub wd_ratio: f64,
-    /// Whether the step looks ahead by the momentum.
+    /// Whether to use Nesterov momentum.
     pub nesterov: bool,
 }
 
 impl Default for AdamP {
-    /// The authors'.
+    /// The authors' defaults.
     fn default() -> AdamP {
         AdamP {
             lr: 1e-3,
@@ -72,15 +72,15 @@ impl Optim for AdamP {
     }
 
     fn problem(&self) -> Option<String> {
-        let positive = |name: &str, value: f64| {
-            let is_so = value >= 0.0 && value.is_finite();
-            (!is_so).then(|| format!("`{name}` is 0 or more, not {value}"))
+        let non_negative = |name: &str, value: f64| {
+            let is_valid = value >= 0.0 && value.is_finite();
+            (!is_valid).then(|| format!("`{name}` is 0 or more, not {value}"))
         };
         common_problem(self.lr, self.weight_decay)
             .or_else(|| betas_problem(self.betas))
             .or_else(|| eps_problem(self.eps))
-            .or_else(|| positive("delta", self.delta))
-            .or_else(|| positive("wd_ratio", self.wd_ratio))
+            .or_else(|| non_negative("delta", self.delta))
+            .or_else(|| non_negative("wd_ratio", self.wd_ratio))
     }
 }
 
@@ -90,7 +90,7 @@ struct Built {
 }
 
 impl AdamP {
-    /// The rows by which the step of a weight is projected; none where it is not.
+    /// Returns the rows by which the step of a weight is projected, or `None` where it is not.
     fn projected(&self, rows: Rows, weights: &[f32], grads: &[f32]) -> Option<Rows> {
         [rows, Rows::whole()].into_iter().find(|it| {
             let norms = |xs| it.sums(xs, xs, |x, y| x * y).into_iter().map(f64::sqrt);
@@ -122,7 +122,7 @@ impl AdamP {
             *v = keep2 * *v + take2 * g * g;
         })?;
 
-        // What is taken from each number of the weight, times it, of each row.
+        // For each element, the factor of the weight that is projected out of the step.
         let mut outward = None;
         if let Some(rows) = slot.rows {
             let [m, v] = &slot.state;

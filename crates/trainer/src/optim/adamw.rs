@@ -1,4 +1,4 @@
-//! AdamW: Adam, with weight decay taken from the parameter instead of added to the gradient.
+//! AdamW: Adam with decoupled weight decay, subtracted from the parameter and not added to the gradient.
 //!
 //! Loshchilov & Hutter, "Decoupled Weight Decay Regularization", 2017,
 //! <https://arxiv.org/abs/1711.05101>, with PyTorch's defaults.
@@ -23,16 +23,16 @@ use crate::{groups::ParamGroups, schedule::Rates};
 pub struct AdamW {
     /// The peak learning rate.
     pub lr: f64,
-    /// How much of each average is kept at a step: of gradients, and of their squares.
+    /// Decay rates of the running averages of gradients and of their squares.
     pub betas: [f64; 2],
-    /// Added to the size that is divided by.
+    /// Added to the denominator.
     pub eps: f64,
-    /// Taken from the parameter, times learning rate and parameter.
+    /// Decoupled weight decay: this times the learning rate times the parameter is subtracted.
     pub weight_decay: f64,
 }
 
 impl Default for AdamW {
-    /// PyTorch's.
+    /// PyTorch's defaults.
     fn default() -> AdamW {
         AdamW { lr: 1e-3, betas: [0.9, 0.999], eps: 1e-8, weight_decay: 0.01 }
     }

@@ -1,11 +1,11 @@
-//! LAMB: Adam with steps as long as each layer's weights allow, for large batches.
+//! LAMB: Adam with a trust ratio for each layer, for large batches.
 //!
-//! With Adam's direction u = (m / (1-β₁ᵗ)) / (√(v / (1-β₂ᵗ)) + ε) + decay · p, of gradients whose norm over all
-//! parameters is at most `max_grad_norm`: p ← p - lr · (‖p‖ / ‖u‖) u. The factor is 1 where either norm is 0,
-//! and for what does not decay.
+//! With Adam's direction u = (m / (1-β₁ᵗ)) / (√(v / (1-β₂ᵗ)) + ε) + decay · p, of gradients whose norm over
+//! all parameters is clipped to `max_grad_norm`: p ← p - lr · (‖p‖ / ‖u‖) u. The trust ratio ‖p‖ / ‖u‖ is 1
+//! where either norm is 0, and for parameters without weight decay.
 //!
-//! You et al., "Large Batch Optimization for Deep Learning", 2020, <https://arxiv.org/abs/1904.00962>, as timm's
-//! `Lamb`; norms are made in f64, and each parameter counts its own steps.
+//! You et al., "Large Batch Optimization for Deep Learning", 2020, <https://arxiv.org/abs/1904.00962>, as in
+//! timm's `Lamb`; norms are computed in f64, and each parameter counts its own steps.
 
 use std::collections::BTreeMap;
 
@@ -30,18 +30,18 @@ use crate::{
 pub struct Lamb {
     /// The peak learning rate.
     pub lr: f64,
-    /// How much of each average is kept at a step: of gradients, and of their squares.
+    /// Decay rates of the running averages of gradients and of their squares.
     pub betas: [f64; 2],
-    /// Added to the size that is divided by.
+    /// Added to the denominator.
     pub eps: f64,
-    /// Added to the direction, times the parameter.
+    /// Weight decay: this times the parameter is added to the direction.
     pub weight_decay: f64,
-    /// The largest norm of all gradients together.
+    /// The maximum norm of all gradients together.
     pub max_grad_norm: f64,
 }
 
 impl Default for Lamb {
-    /// timm's.
+    /// timm's defaults.
     fn default() -> Lamb {
         Lamb { lr: 1e-3, betas: [0.9, 0.999], eps: 1e-6, weight_decay: 0.01, max_grad_norm: 1.0 }
     }
@@ -74,7 +74,9 @@ struct Built {
 }
 
 impl Lamb {
-    /// - `share`: what is left of the gradients.
+    /// Updates one parameter.
+    ///
+    /// - `share`: the clipping factor of the gradients.
     fn step_of(&self, slot: &mut Slot<3>, grad: &Tensor, share: f32, rates: Rates) -> Result<()> {
         let [beta1, beta2] = self.betas;
         let beta1 = rates.momentum.unwrap_or(beta1);

@@ -1,9 +1,10 @@
-//! Lion: steps of one size, along the sign of a momentum.
+//! Lion: updates by the sign of a momentum.
 //!
 //! With gradient g: p ← p (1 - lr · decay) - lr · sign(β₁m + (1-β₁)g), then m ← β₂m + (1-β₂)g.
 //!
 //! Chen et al., "Symbolic Discovery of Optimization Algorithms", 2023, <https://arxiv.org/abs/2302.06675>,
-//! whose authors advise a rate 3 to 10 times smaller than AdamW's, and a decay as much larger.
+//! whose authors recommend a learning rate 3 to 10 times smaller than AdamW's, and a weight decay larger by
+//! the same factor.
 
 use std::collections::BTreeMap;
 
@@ -21,14 +22,14 @@ use crate::{groups::ParamGroups, schedule::Rates};
 pub struct Lion {
     /// The peak learning rate.
     pub lr: f64,
-    /// How much of the momentum is kept: for a step, and for the next.
+    /// Decay rates of the momentum: β₁ for the update direction, β₂ for the stored momentum.
     pub betas: [f64; 2],
-    /// Taken from the parameter, times learning rate and parameter.
+    /// Decoupled weight decay: this times the learning rate times the parameter is subtracted.
     pub weight_decay: f64,
 }
 
 impl Default for Lion {
-    /// The authors'.
+    /// The authors' defaults.
     fn default() -> Lion {
         Lion { lr: 1e-4, betas: [0.9, 0.99], weight_decay: 0.0 }
     }

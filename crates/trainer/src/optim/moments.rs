@@ -1,4 +1,4 @@
-//! What Adam, AdamW and AdamP share: two moving averages for each parameter.
+//! Shared by Adam, AdamW and AdamP: the two moving averages of each parameter.
 
 use candle::Result;
 use ops::Gradients;
@@ -6,22 +6,22 @@ use ops::Gradients;
 use super::slots::Slots;
 use crate::schedule::Rates;
 
-/// The average of gradients, and of their squares.
+/// The averages of gradients and of their squares.
 pub(super) const NAMES: [&str; 2] = ["m", "v"];
 
-/// Numbers of one step.
+/// The hyperparameters of one step.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct AdamStep {
     pub(super) lr: f64,
     pub(super) betas: [f64; 2],
     pub(super) eps: f64,
-    /// Added to the gradient, times the parameter.
+    /// L2 penalty: this times the parameter is added to the gradient.
     pub(super) l2: f64,
-    /// Taken from the parameter, times lr and the parameter.
+    /// Decoupled weight decay: this times lr times the parameter is subtracted.
     pub(super) decay: f64,
 }
 
-/// With gradient g: m ← β₁m + (1-β₁)g, v ← β₂v + (1-β₂)g²,
+/// Takes one step. With gradient g: m ← β₁m + (1-β₁)g, v ← β₂v + (1-β₂)g²,
 /// p ← p - lr · (m / (1-β₁ᵗ)) / (√(v / (1-β₂ᵗ)) + ε).
 pub(super) fn step(
     slots: &mut Slots<2>,

@@ -1,10 +1,11 @@
-//! RMSprop as TensorFlow has it: what EfficientNet was trained with.
+//! RMSprop in TensorFlow's form, with which EfficientNet was trained.
 //!
-//! With gradient g, weight decay added: s ← α s + (1 - α) g², where s begins with 1;
+//! With gradient g, weight decay included: s ← α s + (1 - α) g², where s is initialised to 1;
 //! v ← momentum · v + lr · g / √(s + ε); p ← p - v.
 //!
-//! Hinton, lecture 6 of "Neural Networks for Machine Learning", 2012, as timm's `RMSpropTF`: unlike PyTorch's,
-//! s begins with 1, ε is within the root, and a change of the rate does not reach what is in v already.
+//! Hinton, lecture 6 of "Neural Networks for Machine Learning", 2012, as in timm's `RMSpropTF`: unlike in
+//! PyTorch's, s is initialised to 1, ε is inside the root, and a change of the learning rate does not rescale
+//! v.
 
 use std::collections::BTreeMap;
 
@@ -22,18 +23,18 @@ use crate::{groups::ParamGroups, schedule::Rates};
 pub struct RmsProp {
     /// The peak learning rate.
     pub lr: f64,
-    /// How much of the average of squares is kept at a step.
+    /// Decay rate of the running average of squared gradients.
     pub alpha: f64,
-    /// Added to that average, before the root.
+    /// Added to that average, inside the root.
     pub eps: f64,
-    /// How much of the velocity is kept at a step.
+    /// The momentum factor.
     pub momentum: f64,
-    /// Added to the gradient, times the parameter.
+    /// L2 penalty: this times the parameter is added to the gradient.
     pub weight_decay: f64,
 }
 
 impl Default for RmsProp {
-    /// EfficientNet's (Tan & Le, 2019), at a rate for batches of about 32.
+    /// EfficientNet's settings (Tan & Le, 2019), with a learning rate for batches of about 32.
     fn default() -> RmsProp {
         RmsProp { lr: 1e-3, alpha: 0.9, eps: 1e-3, momentum: 0.9, weight_decay: 1e-5 }
     }

@@ -1,10 +1,10 @@
-//! Gradient descent with momentum.
+//! Stochastic gradient descent with momentum.
 //!
-//! With gradient g, weight decay added: v ← momentum · v + (1 - dampening) g, at the first step v ← g;
+//! With gradient g, weight decay included: v ← momentum · v + (1 - dampening) g, at the first step v ← g;
 //! p ← p - lr · v, or with nesterov p ← p - lr · (g + momentum · v).
 //!
 //! Sutskever et al., "On the importance of initialization and momentum in deep learning", 2013, in PyTorch's
-//! form, where the rate multiplies the momentum as well.
+//! form, where the learning rate multiplies the momentum as well.
 
 use std::collections::BTreeMap;
 
@@ -22,18 +22,18 @@ use crate::{groups::ParamGroups, schedule::Rates};
 pub struct Sgd {
     /// The peak learning rate.
     pub lr: f64,
-    /// How much of the velocity is kept at a step.
+    /// The momentum factor.
     pub momentum: f64,
-    /// What is held back of each gradient.
+    /// Dampening of the momentum: each gradient is multiplied by 1 - this.
     pub dampening: f64,
-    /// Whether the step looks ahead by the momentum (Nesterov, 1983).
+    /// Whether to use Nesterov momentum (Nesterov, 1983).
     pub nesterov: bool,
-    /// Added to the gradient, times the parameter.
+    /// L2 penalty: this times the parameter is added to the gradient.
     pub weight_decay: f64,
 }
 
 impl Default for Sgd {
-    /// Those that torchvision trains its networks with, at a rate for batches of about 32.
+    /// torchvision's training settings, with a learning rate for batches of about 32.
     fn default() -> Sgd {
         Sgd { lr: 0.01, momentum: 0.9, dampening: 0.0, nesterov: false, weight_decay: 1e-4 }
     }
@@ -50,15 +50,16 @@ impl Optim for Sgd {
 
     fn problem(&self) -> Option<String> {
         let Sgd { lr, momentum, dampening, nesterov, weight_decay } = *self;
-        let is_damped = !(0.0..1.0).contains(&dampening);
-        let is_blind = nesterov && (momentum == 0.0 || dampening > 0.0);
+        let is_not_share = !(0.0..1.0).contains(&dampening);
+        let is_misused = nesterov && (momentum == 0.0 || dampening > 0.0);
         common_problem(lr, weight_decay)
             .or_else(|| momentum_problem(momentum))
             .or_else(|| {
-                is_damped.then(|| format!("`dampening` is from 0 to below 1, not {dampening}"))
+                is_not_share.then(|| format!("`dampening` is from 0 to below 1, not {dampening}"))
             })
             .or_else(|| {
-                is_blind.then(|| "`nesterov` needs a `momentum`, and no `dampening`".to_owned())
+                is_misused
+                    .then(|| "`nesterov` requires a `momentum` and zero `dampening`".to_owned())
             })
     }
 }

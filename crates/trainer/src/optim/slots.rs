@@ -1,4 +1,4 @@
-//! What an optimizer remembers of each parameter.
+//! The per-parameter state of an optimizer.
 
 use std::collections::BTreeMap;
 
@@ -12,21 +12,21 @@ use crate::{
     schedule::Rates,
 };
 
-/// The parameters that an optimizer changes, in name order, with `N` numbers for each of theirs.
+/// The parameters that an optimizer updates, in name order, with `N` state values for each element.
 pub(super) struct Slots<const N: usize> {
-    /// What the numbers are called.
+    /// The names of the state values.
     names: [&'static str; N],
     slots: Vec<Slot<N>>,
 }
 
-/// One parameter.
+/// One parameter and its state.
 pub(super) struct Slot<const N: usize> {
     name: String,
     pub(super) var: Var,
     group: Group,
-    /// Its rows; none of what has one dimension.
+    /// Its rows; `None` for one-dimensional parameters.
     pub(super) rows: Option<Rows>,
-    /// Steps that it has taken, the present one included: those in which it rested do not count.
+    /// Steps taken, including the current one; steps in which it was frozen do not count.
     pub(super) n_steps: u64,
     pub(super) state: [Vec<f32>; N],
 }
@@ -44,22 +44,22 @@ impl<const N: usize> Slot<N> {
         }
     }
 
-    /// The learning rate of a step, of an optimizer's own.
+    /// Returns the learning rate of a step, given the optimizer's.
     pub(super) fn lr(&self, lr: f64, rates: Rates) -> f64 {
         lr * self.group.lr(rates)
     }
 
-    /// The weight decay, of an optimizer's own.
+    /// Returns the weight decay, given the optimizer's.
     pub(super) fn decay(&self, weight_decay: f64) -> f64 {
         self.group.decay(weight_decay)
     }
 
-    /// 1 - betaᵗ: what an average that began with 0 lacks.
+    /// Returns 1 - betaᵗ, the bias correction of a running average initialised to 0.
     pub(super) fn correction(&self, beta: f64) -> f64 {
         1.0 - beta.powi(i32::try_from(self.n_steps).unwrap_or(i32::MAX))
     }
 
-    /// Changes each number of the parameter by its gradient and its state, all at once.
+    /// Applies `f` to each element of the parameter, its gradient and its state, in parallel.
     pub(super) fn update(
         &mut self,
         grad: &Tensor,
@@ -75,7 +75,7 @@ impl<const N: usize> Slot<N> {
                 let (params, few_params) = params.as_chunks_mut::<TOGETHER>();
                 let (grads, few_grads) = grads.as_chunks::<TOGETHER>();
                 for (idx, (params, grads)) in params.iter_mut().zip(grads).enumerate() {
-                    // Copies, which nothing else can point to, so that they go through registers.
+                    // Copies cannot be aliased, so the compiler keeps them in registers.
                     let mut numbers = *params;
                     let mut states = state.each_mut().map(|it| {
                         let (chunks, _) = it.as_chunks_mut::<TOGETHER>();
@@ -98,17 +98,17 @@ impl<const N: usize> Slot<N> {
     }
 }
 
-/// Numbers that are changed together.
+/// The number of elements updated together.
 const TOGETHER: usize = 16;
 
 impl<const N: usize> Slots<N> {
-    /// Nothing is known yet: all numbers are 0.
+    /// Creates an empty state: all values are 0.
     pub(super) fn new(params: &Params, groups: &ParamGroups, names: [&'static str; N]) -> Slots<N> {
         let slots = params.trained().map(|(name, it)| Slot::new(name, it, groups));
         Slots { names, slots: slots.collect() }
     }
 
-    /// Does something to each parameter that has a gradient.
+    /// Calls `f` for each parameter that has a gradient, and counts its step.
     pub(super) fn step(
         &mut self,
         gradients: &Gradients,
@@ -123,20 +123,20 @@ impl<const N: usize> Slots<N> {
         Ok(())
     }
 
-    /// The 2-norm of all gradients together.
+    /// Returns the 2-norm of all gradients together.
     pub(super) fn norm(&self, gradients: &Gradients) -> Result<f64> {
         let grads = self.slots.iter().filter_map(|it| gradients.get(&it.var));
         let squares = grads.map(|it| read(it, |xs| Rows::whole().sums(xs, xs, |x, y| x * y)[0]));
         Ok(squares.sum::<Result<f64>>()?.sqrt())
     }
 
-    /// Sets what numbers begin with, if it is not 0.
+    /// Sets the initial value of a state tensor that does not start at 0.
     pub(super) fn begin_with(mut self, idx: usize, value: f32) -> Slots<N> {
         self.slots.iter_mut().for_each(|it| it.state[idx].fill(value));
         self
     }
 
-    /// Everything, by name; copies.
+    /// Returns copies of all state tensors, by name.
     pub(super) fn state(&self) -> Result<Vec<(String, Tensor)>> {
         let counts: Vec<i64> = self.slots.iter().map(|it| it.n_steps as i64).collect();
         let counts = Tensor::from_vec(counts, self.slots.len(), &Device::Cpu)?;
@@ -150,10 +150,10 @@ impl<const N: usize> Slots<N> {
         Ok(state)
     }
 
-    /// Goes on from a [state](Slots::state).
+    /// Loads a [state](Slots::state).
     ///
     /// # Errors
-    /// A state of other parameters; then nothing has changed.
+    /// The state belongs to other parameters; nothing is changed then.
     pub(super) fn load(&mut self, state: &BTreeMap<String, Tensor>) -> Result<()> {
         let get = |name: &str| {
             let missing = || candle::Error::Msg(format!("the optimizer's state lacks `{name}`"));
@@ -161,7 +161,11 @@ impl<const N: usize> Slots<N> {
         };
         let counts = get(COUNTS)?.to_vec1::<i64>()?;
         if counts.len() != self.slots.len() {
-            bail!("the optimizer's state is of {} parameters", counts.len());
+            bail!(
+                "the optimizer's state has {} parameters, not {}",
+                counts.len(),
+                self.slots.len()
+            );
         }
         let mut loaded = Vec::new();
         for slot in &self.slots {
@@ -170,7 +174,7 @@ impl<const N: usize> Slots<N> {
                 let name = format!("{}.{what}", slot.name);
                 *values = get(&name)?.flatten_all()?.to_vec1::<f32>()?;
                 if values.len() != slot.var.elem_count() {
-                    bail!("`{name}` has another size");
+                    bail!("`{name}` has a different size");
                 }
             }
             loaded.push(numbers);
@@ -183,5 +187,5 @@ impl<const N: usize> Slots<N> {
     }
 }
 
-/// No parameter's number is called so: they all have a dot in their names.
+/// Cannot collide with a parameter's state, whose name contains a dot.
 const COUNTS: &str = "n_steps";

@@ -1,4 +1,4 @@
-//! Where each epoch ends: what the sampler draws, in batches.
+//! The length of each epoch: the sampler's number of samples, in batches.
 
 use base::Epochs;
 use data::{Groups, Manifest, Sides};
@@ -9,10 +9,10 @@ use super::{
 };
 use crate::{experiment::Experiment, sizes};
 
-/// Where each epoch of a run would end, for whoever needs no more of a plan. Opens no picture.
+/// Returns where each epoch of a run ends, without creating the whole plan. Opens no image.
 ///
 /// # Errors
-/// Those of [`Plan::new`](super::Plan::new) that have to do with who is trained on, and in what order.
+/// Those of [`Plan::new`](super::Plan::new) that concern the split, the sampler and the epochs.
 pub fn epochs_of(
     experiment: &Experiment,
     manifest: &Manifest,
@@ -32,7 +32,7 @@ pub fn epochs_of(
     Ok(epochs)
 }
 
-/// What the sampler draws from.
+/// Returns the groups that the sampler samples from.
 pub(super) fn groups(
     experiment: &Experiment,
     manifest: &Manifest,
@@ -43,31 +43,33 @@ pub(super) fn groups(
     Groups::new(manifest, &sides.train, training_classes, over).map_err(wrong("data.sampler"))
 }
 
-/// Whether the warm-up and the backbone's rest end, and an average begins, before the run is over.
+/// Checks that the warm-up and the schedule's frozen phase end, and that averaging begins, within the run.
 pub(super) fn check_lengths(experiment: &Experiment, epochs: &Epochs) -> Result<(), PlanError> {
     let (warmup, total) = (experiment.train.warmup.to_steps(epochs), epochs.total());
     if warmup > total {
-        let what = format!("{warmup} steps are more than the run has, {total}");
+        let what = format!("{warmup} steps are more than the run's {total}");
         return Err(wrong("train.warmup")(what));
     }
-    let awake = experiment.awake(epochs);
-    if experiment.schedule.get().rest().is_some() && awake >= total {
+    let unfreezes = experiment.unfreezes(epochs);
+    if experiment.schedule.get().frozen().is_some() && unfreezes >= total {
         return Err(wrong("schedule")(format!(
-            "the backbone would rest until step {awake} of {total}: shorten `frozen`, or train longer"
+            "the backbone would stay frozen until step {unfreezes} of {total}: shorten `frozen`, or train \
+             longer"
         )));
     }
     let begins = experiment.average.get().begins(epochs);
     if begins > total {
-        let what = format!("it would begin after step {begins} of {total}: set `from` earlier");
+        let what =
+            format!("averaging would begin after step {begins} of {total}: set `from` earlier");
         return Err(wrong("average")(what));
     }
     Ok(())
 }
 
-/// An epoch of more pictures is taken for a slip of the pen.
-const MOST_DRAWS: usize = 100_000_000;
+/// An epoch of more images is an implausible value, probably a typo.
+const MAX_SAMPLES: usize = 100_000_000;
 
-/// Where each epoch ends, as the sampler says.
+/// Returns where each epoch ends, according to the sampler.
 pub(super) fn epochs(
     experiment: &Experiment,
     groups: &Groups,
@@ -76,14 +78,13 @@ pub(super) fn epochs(
     let Experiment { data, train, .. } = experiment;
     let sampler = data.sampler.get();
     sampler.misfit(groups).map_or(Ok(()), |it| Err(wrong("data.sampler")(it)))?;
-    let n_steps = |epoch_idx: usize| match sampler.n_draws(groups, epoch_idx) {
+    let n_steps = |epoch_idx: usize| match sampler.n_samples(groups, epoch_idx) {
         0 => Err(format!(
-            "at `data.sampler`: it leaves epoch {} without pictures: change its settings, or choose \
-             another",
+            "at `data.sampler`: epoch {} has no images: change the sampler's settings, or choose another",
             epoch_idx + 1
         )),
-        n if n > MOST_DRAWS => Err(format!(
-            "at `data.sampler`: it gives epoch {} more than {MOST_DRAWS} pictures, {n}",
+        n if n > MAX_SAMPLES => Err(format!(
+            "at `data.sampler`: epoch {} has {n} images, more than the maximum of {MAX_SAMPLES}",
             epoch_idx + 1
         )),
         n => Ok(batches_of(n, batch_size(epoch_idx), train.drop_last).0),
@@ -91,11 +92,11 @@ pub(super) fn epochs(
     Epochs::new(train.total, n_steps).map_err(|it| PlanError::Settings(vec![it]))
 }
 
-/// How many batches an epoch of `n` pictures has, and how many pictures the smallest of them.
+/// Returns the number of batches of an epoch of `n` images, and the size of the smallest batch.
 pub(super) fn batches_of(n: usize, batch_size: usize, drop_last: bool) -> (usize, usize) {
     match (n / batch_size, n % batch_size) {
-        (0, rest) => (1, rest),
-        (n_full, rest) if rest == 0 || drop_last => (n_full, batch_size),
-        (n_full, rest) => (n_full + 1, rest),
+        (0, remainder) => (1, remainder),
+        (n_full, remainder) if remainder == 0 || drop_last => (n_full, batch_size),
+        (n_full, remainder) => (n_full + 1, remainder),
     }
 }

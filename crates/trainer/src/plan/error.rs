@@ -1,24 +1,24 @@
-//! Why there is no run.
+//! Why a run cannot be planned.
 
 use data::{LoadError, PackError, SplitError};
 use models::WeightsError;
 
-/// Why there is no run.
+/// Why a run cannot be planned.
 #[derive(Debug, thiserror::Error)]
 pub enum PlanError {
-    /// Settings that make no sense.
+    /// Invalid settings, one message per line.
     #[error("{}", .0.join("\n"))]
     Settings(Vec<String>),
-    /// People that cannot be split.
+    /// The people cannot be split.
     #[error(transparent)]
     Split(#[from] SplitError),
-    /// A picture that cannot be read.
+    /// An image cannot be read.
     #[error(transparent)]
     Load(#[from] LoadError),
-    /// A pack of these pictures that cannot be used.
+    /// A pack of these images cannot be used.
     #[error(transparent)]
     Pack(#[from] PackError),
-    /// Published weights that cannot be read or used.
+    /// Published weights cannot be read or used.
     #[error("`model.pretrained`: {0}")]
     Weights(#[from] WeightsError),
     /// A tensor operation failed.
@@ -26,7 +26,7 @@ pub enum PlanError {
     Tensor(#[from] candle::Error),
 }
 
-/// What is wrong with the setting at `path`.
+/// Returns the error of the setting at `path`, from a message.
 pub(super) fn wrong(path: &str) -> impl Fn(String) -> PlanError {
     move |what| PlanError::Settings(vec![format!("at `{path}`: {what}")])
 }

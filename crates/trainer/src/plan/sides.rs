@@ -1,11 +1,11 @@
-//! Who is trained on and who is held out.
+//! The training and validation sets.
 
 use data::{Manifest, Sides, SplitError};
 
 use super::error::{PlanError, wrong};
 use crate::experiment::Experiment;
 
-/// Who is held out, fold by fold.
+/// Returns the training and validation sets of each fold.
 pub(crate) fn folds(
     experiment: &Experiment,
     manifest: &Manifest,
@@ -13,7 +13,7 @@ pub(crate) fn folds(
     experiment.data.split.sides(manifest, experiment.data.split_seed)
 }
 
-/// Who is trained on and who is held out.
+/// Returns the training and validation sets of a fold, without the training images that settings exclude.
 pub(crate) fn divide(
     experiment: &Experiment,
     manifest: &Manifest,
@@ -28,7 +28,7 @@ pub(crate) fn divide(
     let age = |idx: usize| manifest.examples[idx].age;
     let is_left_out = |idx| age(idx).is_some_and(|it| data.leave_out_ages.contains(&it));
     let check = |train: &[usize], path: &str| match train.is_empty() {
-        true => Err(wrong(path)("nobody is left to train on".to_owned())),
+        true => Err(wrong(path)("no training image is left".to_owned())),
         false => Ok(()),
     };
     sides.train.retain(|&it| !is_left_out(it));

@@ -1,4 +1,4 @@
-//! The same rate throughout.
+//! A constant learning rate.
 
 use base::Clock;
 use serde::{Deserialize, Serialize};

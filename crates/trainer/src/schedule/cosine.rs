@@ -1,8 +1,8 @@
-//! Half a cosine wave from 1 down to `floor`.
+//! Cosine annealing from 1 to `floor`.
 //!
-//! floor + (1 - floor) (1 + cos(π · progress)) / 2, step by step.
+//! floor + (1 - floor) (1 + cos(π · progress)) / 2, updated every step.
 //!
-//! Loshchilov & Hutter, "SGDR", 2016, <https://arxiv.org/abs/1608.03983>, without the restarts.
+//! Loshchilov & Hutter, "SGDR", 2016, <https://arxiv.org/abs/1608.03983>, without restarts.
 
 use base::Clock;
 use serde::{Deserialize, Serialize};
@@ -13,7 +13,7 @@ use super::{Rates, Schedule, floor_problem, half_wave};
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Cosine {
-    /// Where the curve ends, as a share of the peak.
+    /// The final rate, as a share of the peak.
     pub floor: f64,
 }
 

@@ -1,10 +1,10 @@
-//! Half a cosine wave after the other, each perhaps longer and lower.
+//! Cosine annealing with warm restarts, each cycle optionally longer and lower.
 //!
 //! In the i-th cycle, t of its T = `cycle` · `mult`ⁱ epochs in:
-//! floor + (decayⁱ - floor) (1 + cos(π t / T)) / 2, step by step.
+//! floor + (decayⁱ - floor) (1 + cos(π t / T)) / 2, updated every step.
 //!
 //! Loshchilov & Hutter, "SGDR", 2016, <https://arxiv.org/abs/1608.03983>; `mult` is PyTorch's `T_mult` and
-//! timm's `cycle_mul`, `decay` is timm's `cycle_decay`. We differ in that no peak is below the floor.
+//! timm's `cycle_mul`, `decay` is timm's `cycle_decay`. Unlike there, no peak is below the floor.
 
 use base::Clock;
 use serde::{Deserialize, Serialize};
@@ -15,28 +15,28 @@ use super::{Rates, Schedule, factor_problem, floor_problem, half_wave};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct CosineRestarts {
-    /// How long the first cycle is, in epochs.
+    /// The length of the first cycle, in epochs.
     pub cycle: f64,
-    /// How many times as long each is as the one before.
+    /// The ratio of each cycle's length to the previous one's.
     pub mult: f64,
-    /// How much of the peak is kept from one to the next.
+    /// The factor from one cycle's peak to the next.
     pub decay: f64,
-    /// Where each ends, as a share of the first peak.
+    /// The final rate of each cycle, as a share of the first peak.
     pub floor: f64,
 }
 
 impl Default for CosineRestarts {
-    /// The cycle of the competition's winner of 2021; the rest is PyTorch's and timm's.
+    /// The cycle of the competition's 2021 winner; the other defaults are PyTorch's and timm's.
     fn default() -> CosineRestarts {
         CosineRestarts { cycle: 10.0, mult: 1.0, decay: 1.0, floor: 0.0 }
     }
 }
 
-/// More than a sum of epochs is off by, and less than one step of any of them.
+/// Above the rounding error of a sum of epochs, and below one step of any epoch.
 const ROUNDING: f64 = 1e-9;
 
 impl CosineRestarts {
-    /// How many cycles are over after so many epochs, and how much of the next one.
+    /// Returns how many cycles are complete after `epoch` epochs, and the completed share of the next one.
     fn find(&self, epoch: f64) -> (f64, f64) {
         let cycles = epoch / self.cycle + ROUNDING;
         // The first i cycles are (multⁱ - 1) / (mult - 1) times as long as the first.
@@ -60,7 +60,8 @@ impl Schedule for CosineRestarts {
 
     fn problem(&self) -> Option<String> {
         let is_cycle = (0.01..=1e6).contains(&self.cycle);
-        let cycle = (!is_cycle).then(|| format!("`cycle` is epochs, not {}", self.cycle));
+        let cycle = (!is_cycle)
+            .then(|| format!("`cycle` is a number of epochs from 0.01 to 1e6, not {}", self.cycle));
         let is_mult = (1.0..=1e6).contains(&self.mult);
         let mult = (!is_mult).then(|| format!("`mult` is at least 1, not {}", self.mult));
         cycle

@@ -1,6 +1,6 @@
-//! Times `gamma` every epoch.
+//! Multiplies the learning rate by `gamma` every epoch.
 //!
-//! gamma^epoch, with whole epochs: PyTorch's `ExponentialLR`, stepped once an epoch.
+//! gamma^epoch, with whole epochs: PyTorch's `ExponentialLR`, stepped once per epoch.
 
 use base::Clock;
 use serde::{Deserialize, Serialize};
@@ -11,12 +11,12 @@ use super::{Rates, Schedule, factor_problem};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Exponential {
-    /// What is kept each epoch.
+    /// The factor of each epoch.
     pub gamma: f64,
 }
 
 impl Default for Exponential {
-    /// That of a competition entry.
+    /// The value of a competition entry.
     fn default() -> Exponential {
         Exponential { gamma: 0.995 }
     }

@@ -1,12 +1,12 @@
-//! The head alone for a while, then all stages, the first of them slowest.
+//! Trains the head on a frozen backbone, then all stages at discriminative learning rates.
 //!
-//! While the backbone rests the head learns on a one-cycle that rises for 99 % of that time. What is left of
-//! the run is another, of half the rate, `pct_start` and `div`, in which the first stage learns at
-//! 1 / `lr_mult` of what the head does. Both are `fastai`'s `one_cycle`.
+//! While the backbone is frozen, the head is trained with a 1cycle schedule that rises for 99 % of that
+//! phase. The remaining run is a second cycle at half the learning rate, with `pct_start` and `div`, in which
+//! the first stage's rate is 1 / `lr_mult` of the head's. Both are `one_cycle` in `fastai`'s definition.
 //!
-//! fastai's `fine_tune`. We differ in that the norms of what rests do so too, where fastai trains them, at
-//! a tenth of the rate; in that `frozen` is a part of the run, and not time before it; and in that stages
-//! are more than fastai's two or three groups.
+//! fastai's `fine_tune`. We differ in that the norm layers of frozen stages are frozen too, where fastai
+//! trains them at a tenth of the rate; in that `frozen` is part of the run, not in addition to it; and in
+//! that there are more stages than fastai's two or three groups.
 
 use base::{Clock, Length};
 use serde::{Deserialize, Serialize};
@@ -21,25 +21,25 @@ use super::{
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct FineTune {
-    /// How long the backbone rests, after the warm-up if there is one.
+    /// How long the backbone is frozen, after the warm-up if there is one.
     pub frozen: Length,
-    /// How many times as fast the head learns as the first stage.
+    /// The ratio of the head's learning rate to the first stage's.
     pub lr_mult: f64,
-    /// The share of what is left in which the rate rises.
+    /// The share of the remaining run in which the rate rises.
     pub pct_start: f64,
-    /// What the peak is divided by where that begins.
+    /// The peak divided by the initial rate of the remaining run.
     pub div: f64,
 }
 
 impl Default for FineTune {
-    /// fastai's.
+    /// fastai's defaults.
     fn default() -> FineTune {
         FineTune { frozen: Length::Epochs(1.0), lr_mult: 100.0, pct_start: 0.3, div: 5.0 }
     }
 }
 
-/// How much of the first rate is left when all stages learn.
-const THEN: f64 = 0.5;
+/// The factor of the learning rate once all stages are trained.
+const UNFROZEN: f64 = 0.5;
 
 impl Schedule for FineTune {
     fn at(&self, clock: &Clock) -> Rates {
@@ -49,20 +49,20 @@ impl Schedule for FineTune {
             ..OneCycle::of(Definition::Fastai)
         };
         let rates = curve.at(clock);
-        Rates { lr: THEN * rates.lr, slice: 1.0 / self.lr_mult, ..rates }
+        Rates { lr: UNFROZEN * rates.lr, slice: 1.0 / self.lr_mult, ..rates }
     }
 
-    fn rest(&self) -> Option<Length> {
+    fn frozen(&self) -> Option<Length> {
         Some(self.frozen)
     }
 
-    fn resting(&self, clock: &Clock) -> Rates {
+    fn while_frozen(&self, clock: &Clock) -> Rates {
         OneCycle { pct_start: 0.99, ..OneCycle::of(Definition::Fastai) }.at(clock)
     }
 
     fn problem(&self) -> Option<String> {
-        let never = self.frozen.is_none().then(|| "`frozen` is longer than nothing".to_owned());
-        never
+        let frozen = self.frozen.is_none().then(|| "`frozen` is longer than 0".to_owned());
+        frozen
             .or_else(|| divisor_problem("lr_mult", self.lr_mult))
             .or_else(|| share_problem("pct_start", self.pct_start))
             .or_else(|| divisor_problem("div", self.div))

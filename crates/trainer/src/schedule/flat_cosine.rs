@@ -1,6 +1,6 @@
-//! The same rate for most of the run, then half a cosine wave down.
+//! A constant rate for most of the run, then cosine annealing.
 //!
-//! 1 until `pct_start` of the steps are done, then by half a wave to 1 / `final_div`: fastai's
+//! 1 for the first `pct_start` of the steps, then half a cosine wave to 1 / `final_div`: fastai's
 //! `fit_flat_cos`.
 
 use base::Clock;
@@ -12,14 +12,14 @@ use super::{Rates, Schedule, divisor_problem, half_wave, share_problem};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct FlatCosine {
-    /// The share of the run that is flat.
+    /// The share of the run with a constant rate.
     pub pct_start: f64,
-    /// What the rate is divided by at the end.
+    /// The peak divided by the final rate.
     pub final_div: f64,
 }
 
 impl Default for FlatCosine {
-    /// fastai's.
+    /// fastai's defaults.
     fn default() -> FlatCosine {
         FlatCosine { pct_start: 0.75, final_div: 1e5 }
     }

@@ -1,6 +1,6 @@
-//! Times `gamma` after each of some epochs.
+//! Multiplies the learning rate by `gamma` after each milestone.
 //!
-//! gamma^(the number of milestones that are over): PyTorch's `MultiStepLR`, stepped once an epoch.
+//! gamma^(the number of milestones passed): PyTorch's `MultiStepLR`, stepped once per epoch.
 
 use base::Clock;
 use serde::{Deserialize, Serialize};
@@ -11,14 +11,14 @@ use super::{Rates, Schedule, factor_problem};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct MultiStep {
-    /// The epochs after which the rate drops, rising.
+    /// The epochs after which the rate drops, in increasing order.
     pub milestones: Vec<usize>,
-    /// What is kept at each drop.
+    /// The factor of each drop.
     pub gamma: f64,
 }
 
 impl Default for MultiStep {
-    /// As residual networks were first trained on ImageNet, in 90 epochs.
+    /// The schedule of the first residual networks on ImageNet, over 90 epochs.
     fn default() -> MultiStep {
         MultiStep { milestones: vec![30, 60], gamma: 0.1 }
     }
@@ -31,9 +31,9 @@ impl Schedule for MultiStep {
     }
 
     fn problem(&self) -> Option<String> {
-        let rises = self.milestones.is_sorted_by(|a, b| a < b);
-        let is_list = rises && self.milestones.first().is_some_and(|&it| it > 0);
-        let what = || "`milestones` are epochs, at least one, from 1 and rising".to_owned();
-        (!is_list).then(what).or_else(|| factor_problem("gamma", self.gamma))
+        let is_increasing = self.milestones.is_sorted_by(|a, b| a < b);
+        let is_valid = is_increasing && self.milestones.first().is_some_and(|&it| it > 0);
+        let what = || "`milestones` are one or more epochs, from 1 and increasing".to_owned();
+        (!is_valid).then(what).or_else(|| factor_problem("gamma", self.gamma))
     }
 }

@@ -1,15 +1,15 @@
-//! Up and down in one cosine wave, while momentum goes down and up.
+//! The 1cycle policy with cosine annealing: the learning rate rises and falls while momentum falls and rises.
 //!
-//! Half a wave from 1 / `div` up to 1, and half a wave down to the end; momentum goes by the same halves
-//! between its three values. Two definitions differ in where the peak is and in what the end is:
+//! Half a cosine wave from 1 / `div` up to 1, then half a wave down to the final rate; momentum follows the
+//! same halves between its three values. The two definitions differ in where the peak and the end are:
 //!
-//! - `torch`: the peak is at step `pct_start` · total - 1, the end at the last step, and it is
+//! - `torch`: the peak is at step `pct_start` · total - 1, the end at the last step, with rate
 //!   1 / (`div` · `final_div`): PyTorch's `OneCycleLR` with two phases;
-//! - `fastai`: the peak is at step `pct_start` · total, the end one step after the last, and it is
+//! - `fastai`: the peak is at step `pct_start` · total, the end one step after the last, with rate
 //!   1 / `final_div`: fastai's `fit_one_cycle`.
 //!
 //! Smith & Topin, "Super-Convergence", 2017, <https://arxiv.org/abs/1708.07120>. We differ in that a peak
-//! before the first step is there at the first step, where PyTorch divides by nothing.
+//! before the first step is moved to the first step, where PyTorch divides by 0.
 
 use base::Clock;
 use serde::{Deserialize, Serialize};
@@ -18,35 +18,35 @@ use super::{Rates, Schedule, divisor_problem, half_wave, share_problem};
 
 /// `[schedule] kind = "one_cycle"`
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(from = "Said")]
+#[serde(from = "Settings")]
 pub struct OneCycle {
-    /// Whose it is.
+    /// Which definition to use.
     pub definition: Definition,
     /// The share of the run in which the rate rises.
     pub pct_start: f64,
-    /// What the peak is divided by at the beginning.
+    /// The peak divided by the initial rate.
     pub div: f64,
-    /// What that is divided by at the end (torch), or the peak (fastai).
+    /// The initial rate (torch) or the peak (fastai) divided by the final rate.
     pub final_div: f64,
-    /// In the beginning, at the peak and at the end; nothing: the optimizer's own.
+    /// The momentum at the beginning, at the peak and at the end; empty: the optimizer's.
     pub momentum: Vec<f64>,
 }
 
-/// Whose one-cycle it is.
+/// The definition of the 1cycle policy.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Definition {
-    /// PyTorch's.
+    /// PyTorch's `OneCycleLR`.
     #[default]
     Torch,
-    /// fastai's.
+    /// fastai's `fit_one_cycle`.
     Fastai,
 }
 
-/// What a config says; what it leaves out is the definition's.
+/// The settings of a config; missing ones take the definition's defaults.
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-struct Said {
+struct Settings {
     definition: Definition,
     pct_start: Option<f64>,
     div: Option<f64>,
@@ -54,21 +54,21 @@ struct Said {
     momentum: Option<Vec<f64>>,
 }
 
-impl From<Said> for OneCycle {
-    fn from(said: Said) -> OneCycle {
-        let it = OneCycle::of(said.definition);
+impl From<Settings> for OneCycle {
+    fn from(settings: Settings) -> OneCycle {
+        let it = OneCycle::of(settings.definition);
         OneCycle {
             definition: it.definition,
-            pct_start: said.pct_start.unwrap_or(it.pct_start),
-            div: said.div.unwrap_or(it.div),
-            final_div: said.final_div.unwrap_or(it.final_div),
-            momentum: said.momentum.unwrap_or(it.momentum),
+            pct_start: settings.pct_start.unwrap_or(it.pct_start),
+            div: settings.div.unwrap_or(it.div),
+            final_div: settings.final_div.unwrap_or(it.final_div),
+            momentum: settings.momentum.unwrap_or(it.momentum),
         }
     }
 }
 
 impl OneCycle {
-    /// As the definition has it.
+    /// Returns the defaults of a definition.
     pub fn of(definition: Definition) -> OneCycle {
         let (pct_start, final_div) = match definition {
             Definition::Torch => (0.3, 1e4),
@@ -79,7 +79,7 @@ impl OneCycle {
 }
 
 impl Default for OneCycle {
-    /// PyTorch's.
+    /// PyTorch's defaults.
     fn default() -> OneCycle {
         OneCycle::of(Definition::default())
     }
@@ -106,8 +106,7 @@ impl Schedule for OneCycle {
         let is_momentum = matches!(self.momentum.len(), 0 | 3)
             && self.momentum.iter().all(|it| (0.0..1.0).contains(it));
         let momentum = || {
-            "`momentum` is three numbers from 0 and below 1, or none for the optimizer's own"
-                .to_owned()
+            "`momentum` is three numbers from 0 to below 1, or empty for the optimizer's".to_owned()
         };
         share_problem("pct_start", self.pct_start)
             .or_else(|| divisor_problem("div", self.div))
@@ -121,14 +120,14 @@ mod tests {
     use super::{Definition, OneCycle};
 
     #[test]
-    fn what_is_left_out_is_the_definitions() {
+    fn missing_settings_default_to_the_definitions() {
         let read = |text: &str| toml::from_str::<OneCycle>(text).unwrap();
         assert_eq!(read(""), OneCycle::default());
         assert_eq!(read("definition = \"fastai\"").final_div, 1e5);
-        let said = read("definition = \"fastai\"\npct_start = 0.5\nmomentum = []");
+        let partial = read("definition = \"fastai\"\npct_start = 0.5\nmomentum = []");
         let want =
             OneCycle { pct_start: 0.5, momentum: vec![], ..OneCycle::of(Definition::Fastai) };
-        assert_eq!(said, want);
+        assert_eq!(partial, want);
         assert!(toml::from_str::<OneCycle>("pct = 0.5").is_err());
     }
 }

@@ -1,11 +1,11 @@
-//! Times `factor` when evaluations are no better any more.
+//! Multiplies the learning rate by `factor` when evaluations stop improving.
 //!
-//! An evaluation is better where it beats the best one by the `threshold`: best · (1 ± threshold), or
-//! best ± threshold. After more than `patience` in a row that are not, the rate drops, and for `cooldown`
-//! evaluations none of them counts.
+//! An evaluation improves where it beats the best one by the `threshold`: best · (1 ± threshold), or
+//! best ± threshold. After more than `patience` evaluations in a row without improvement, the rate drops, and
+//! the next `cooldown` evaluations are not counted.
 //!
-//! PyTorch's `ReduceLROnPlateau`, on `eval.best_by`. It is worked out anew from all evaluations each time,
-//! so that it has nothing to keep. We differ in that a drop is never too small to be done.
+//! PyTorch's `ReduceLROnPlateau`, on `eval.best_by`. It is recomputed from all evaluations each time,
+//! so it has no state. We differ in that a drop is never too small to be applied (PyTorch's `eps`).
 
 use base::Clock;
 use serde::{Deserialize, Serialize};
@@ -16,33 +16,33 @@ use super::{Rates, Schedule, factor_problem, floor_problem};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Plateau {
-    /// What is kept at each drop.
+    /// The factor of each drop.
     pub factor: f64,
-    /// Evaluations in a row that may be no better.
+    /// The number of evaluations in a row that may fail to improve.
     pub patience: usize,
-    /// By how much a better one is better.
+    /// The minimum improvement that counts.
     pub threshold: f64,
-    /// What that is measured in.
+    /// Whether the threshold is relative or absolute.
     pub threshold_mode: ThresholdMode,
-    /// Evaluations after a drop that do not count.
+    /// The number of evaluations after a drop that are not counted.
     pub cooldown: usize,
-    /// The least share of the peak that is left.
+    /// The minimum rate, as a share of the peak.
     pub floor: f64,
 }
 
-/// What a threshold is measured in.
+/// How a threshold is measured.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ThresholdMode {
-    /// The best score.
+    /// Relative to the best score.
     #[default]
     Rel,
-    /// The metric's own unit.
+    /// Absolute, in the metric's unit.
     Abs,
 }
 
 impl Default for Plateau {
-    /// PyTorch's.
+    /// PyTorch's defaults.
     fn default() -> Plateau {
         Plateau {
             factor: 0.1,
@@ -56,7 +56,7 @@ impl Default for Plateau {
 }
 
 impl Plateau {
-    /// Whether a score is enough better than the best before.
+    /// Returns whether a score improves on the best so far by the threshold.
     fn improves(&self, score: f64, best: f64, more_is_better: bool) -> bool {
         let sign = if more_is_better { 1.0 } else { -1.0 };
         let bar = match self.threshold_mode {

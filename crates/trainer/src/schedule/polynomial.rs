@@ -1,7 +1,7 @@
-//! A power of what is left of the run.
+//! Polynomial decay: a power of the remaining share of the run.
 //!
-//! floor + (1 - floor) (1 - progress)^power, step by step: PyTorch's `PolynomialLR`, which has no floor,
-//! and timm's `PolyLRScheduler`.
+//! floor + (1 - floor) (1 - progress)^power, updated every step: PyTorch's `PolynomialLR`, which has no
+//! floor, and timm's `PolyLRScheduler`.
 
 use base::Clock;
 use serde::{Deserialize, Serialize};
@@ -12,14 +12,14 @@ use super::{Rates, Schedule, floor_problem};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Polynomial {
-    /// 1: a straight line; more falls faster in the beginning.
+    /// The exponent. 1 is linear; larger values fall faster at the beginning.
     pub power: f64,
-    /// Where the curve ends, as a share of the peak.
+    /// The final rate, as a share of the peak.
     pub floor: f64,
 }
 
 impl Default for Polynomial {
-    /// PyTorch's.
+    /// PyTorch's defaults.
     fn default() -> Polynomial {
         Polynomial { power: 1.0, floor: 0.0 }
     }

@@ -1,6 +1,6 @@
-//! Times `gamma` every so many epochs.
+//! Multiplies the learning rate by `gamma` every `epochs` epochs.
 //!
-//! gamma^⌊epoch / epochs⌋: PyTorch's `StepLR`, stepped once an epoch.
+//! gamma^⌊epoch / epochs⌋: PyTorch's `StepLR`, stepped once per epoch.
 
 use base::Clock;
 use serde::{Deserialize, Serialize};
@@ -11,14 +11,14 @@ use super::{Rates, Schedule, factor_problem};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Step {
-    /// How long the rate stays the same, in epochs.
+    /// The number of epochs between drops.
     pub epochs: usize,
-    /// What is kept at each drop.
+    /// The factor of each drop.
     pub gamma: f64,
 }
 
 impl Default for Step {
-    /// The competition's own code's.
+    /// The values of the competition's baseline code.
     fn default() -> Step {
         Step { epochs: 20, gamma: 0.5 }
     }

@@ -1,4 +1,4 @@
-//! A number for each stage.
+//! A given multiple for each stage.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,7 +8,7 @@ use super::StageLr;
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Given {
-    /// The multiple of each stage, from the first.
+    /// The multiple of each stage, in order.
     pub values: Vec<f64>,
 }
 
@@ -17,7 +17,7 @@ impl StageLr for Given {
         match self.values.len() == stages.len() {
             true => Ok(self.values.clone()),
             false => Err(format!(
-                "`values` are {}, and the stages are {}: {}",
+                "`values` has {} items, but there are {} stages: {}",
                 self.values.len(),
                 stages.len(),
                 stages.join(", ")

@@ -1,9 +1,9 @@
-//! Each stage slower by a factor than the one after it.
+//! Layer-wise learning-rate decay: each stage's rate is a fixed share of the next one's.
 //!
 //! max(decay^(n - k), min_scale) for stage k of n, counted from 0; the head is stage n.
 //!
-//! Clark et al., "ELECTRA", 2020, <https://arxiv.org/abs/2003.10555>, as timm's `param_groups_layer_decay`,
-//! whose defaults these are; timm counts blocks where it can, we count stages.
+//! Clark et al., "ELECTRA", 2020, <https://arxiv.org/abs/2003.10555>, as in timm's
+//! `param_groups_layer_decay`, with its defaults; timm decays by blocks where it can, we decay by stages.
 
 use serde::{Deserialize, Serialize};
 
@@ -13,9 +13,9 @@ use super::StageLr;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct LayerDecay {
-    /// What is left of the rate at each stage further from the head.
+    /// The factor from one stage to the one before it.
     pub decay: f64,
-    /// No stage learns slower than this.
+    /// The minimum multiple of a stage.
     pub min_scale: f64,
 }
 

@@ -1,4 +1,4 @@
-//! All stages learn as the head does.
+//! The same learning rate for all stages.
 
 use serde::{Deserialize, Serialize};
 

@@ -1,10 +1,10 @@
-//! From the first stage to the head in equal factors: what is general changes little, what is particular
-//! much.
+//! Discriminative learning rates, geometrically spaced from the first stage to the head: general features
+//! change little, task-specific ones much.
 //!
 //! from^(1 - k / n) for stage k of n, counted from 0; the head is stage n.
 //!
 //! Howard & Ruder, "Universal Language Model Fine-tuning", 2018, <https://arxiv.org/abs/1801.06146>, in the
-//! form of fastai's `slice(lr * from, lr)`, with a group for each stage instead of two and a head.
+//! form of fastai's `slice(lr * from, lr)`, with a group for each stage instead of two and the head.
 
 use serde::{Deserialize, Serialize};
 
@@ -14,12 +14,12 @@ use super::StageLr;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Slice {
-    /// The first stage's share of the rate.
+    /// The first stage's multiple of the learning rate.
     pub from: f64,
 }
 
 impl Default for Slice {
-    /// That of fastai's `fine_tune`.
+    /// The value of fastai's `fine_tune`.
     fn default() -> Slice {
         Slice { from: 0.01 }
     }

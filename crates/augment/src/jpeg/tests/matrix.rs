@@ -1,6 +1,6 @@
-//! JPEGs of every kind, as libjpeg-turbo reads them: those of tests/golden/jpeg_matrix.py.
+//! JPEGs of every kind, compared with libjpeg-turbo: those of tests/golden/jpeg_matrix.py.
 //!
-//! A few are in the repository; of all of them, `JPEG_MATRIX` names the file.
+//! A few are in the repository; the environment variable `JPEG_MATRIX` names a file with all of them.
 
 use std::{
     env,
@@ -14,23 +14,23 @@ use image::imageops::crop_imm;
 use rand::Rng as _;
 
 use crate::{
-    DecodeError, Picture,
+    DecodeError, Image,
     jpeg::{Header, decode},
 };
 
-/// How far a byte may be from libjpeg-turbo's.
+/// The maximum difference of a byte from libjpeg-turbo's.
 const TOLERANCE: u8 = 3;
 
-/// What there was, and how far off it was.
+/// The result of the comparison.
 #[derive(Debug, Default)]
 struct Tally {
     n_files: usize,
-    n_refused: usize,
-    /// Read by one of the two alone.
+    n_rejected: usize,
+    /// Decoded by only one of the two.
     only_here: Vec<String>,
     only_there: Vec<String>,
     n_paths: usize,
-    /// By how many times the image was made smaller: 1, 2, 4, 8.
+    /// The largest difference at each reduction: 1, 2, 4, 8.
     worst: [u8; 4],
     wrong: Vec<String>,
 }
@@ -38,20 +38,20 @@ struct Tally {
 struct Entry {
     name: String,
     jpeg: Vec<u8>,
-    results: Vec<Picture>,
+    results: Vec<Image>,
 }
 
 fn entry(from: &mut impl Read) -> Option<Entry> {
     let name = String::from_utf8(bytes(from)?).unwrap();
     let jpeg = bytes(from).unwrap();
     let n = number(from).unwrap();
-    let mut picture = || {
+    let mut image = || {
         let [h, w] = [0; 2].map(|_| number(from).unwrap());
         let mut pixels = vec![0; (h * w * 3) as usize];
         from.read_exact(&mut pixels).unwrap();
-        Picture::from_raw(w, h, pixels).unwrap()
+        Image::from_raw(w, h, pixels).unwrap()
     };
-    let results = (0..n).map(|_| picture()).collect();
+    let results = (0..n).map(|_| image()).collect();
     Some(Entry { name, jpeg, results })
 }
 
@@ -79,7 +79,7 @@ fn compare(path: &Path) -> Tally {
             Ok::<_, DecodeError>((decode(&header, reduction, [0..h, 0..w])?, header))
         };
         match (read(1).is_ok(), results.is_empty()) {
-            (false, true) => tally.n_refused += 1,
+            (false, true) => tally.n_rejected += 1,
             (true, true) => tally.only_here.push(name),
             (false, false) => tally.only_there.push(name),
             (true, false) => {
@@ -112,27 +112,27 @@ fn compare(path: &Path) -> Tally {
 }
 
 #[test]
-fn every_kind_of_jpeg_is_read_as_libjpeg_turbo_reads_it_or_refused() {
+fn every_kind_of_jpeg_is_decoded_as_by_libjpeg_turbo_or_rejected() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/jpeg/matrix.bin");
     let tally = compare(&root);
     assert!(tally.n_files >= 50 && tally.n_paths >= 50 * 4, "{tally:?}");
     assert!(tally.wrong.is_empty() && tally.only_here.is_empty(), "{tally:#?}");
-    assert_eq!((tally.only_there.len(), tally.n_refused), (0, 2), "{tally:#?}");
+    assert_eq!((tally.only_there.len(), tally.n_rejected), (0, 2), "{tally:#?}");
 }
 
 #[test]
-fn all_kinds_where_there_is_a_file_of_them() {
+fn all_kinds_in_the_file_of_jpeg_matrix() {
     let Some(path) = env::var_os("JPEG_MATRIX") else {
-        println!("skipped: `JPEG_MATRIX` names no file of tests/golden/jpeg_matrix.py");
+        println!("skipped: `JPEG_MATRIX` is not set to a file of tests/golden/jpeg_matrix.py");
         return;
     };
     let tally = compare(path.as_ref());
     println!(
-        "{} files: {} read, {} refused by both, {} only here, {} only by Pillow; {} paths; largest \
+        "{} files: {} decoded, {} rejected by both, {} only here, {} only by Pillow; {} paths; largest \
          difference {:?} of 255 at 1, 1/2, 1/4, 1/8; {} wrong",
         tally.n_files,
-        tally.n_files - tally.n_refused - tally.only_here.len() - tally.only_there.len(),
-        tally.n_refused,
+        tally.n_files - tally.n_rejected - tally.only_here.len() - tally.only_there.len(),
+        tally.n_rejected,
         tally.only_here.len(),
         tally.only_there.len(),
         tally.n_paths,

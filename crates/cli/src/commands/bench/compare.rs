@@ -1,7 +1,8 @@
-//! This program and another in turn, so that noisy neighbours disturb both alike.
+//! `maskfit bench compare`: runs this program and another alternately, so that other load on the machine
+//! affects both equally.
 //!
-//! The other is any command that takes MODEL BATCH SIZE and ends with a line of JSON with the keys of
-//! `bench train`.
+//! The other program is any command that takes the arguments MODEL BATCH SIZE and ends with a line of JSON
+//! with the keys of `bench train`.
 
 use std::{env, process::Command};
 
@@ -11,17 +12,19 @@ use serde_json::Value;
 use super::median;
 use crate::{End, args::CompareArgs};
 
-/// What is compared, and what it is called.
+/// The JSON keys that are compared, and their titles.
 const FIGURES: [(&str, &str); 3] = [
     ("train_img_s", "training, images/s"),
-    ("infer_img_s", "answering, images/s"),
+    ("infer_img_s", "inference, images/s"),
     ("train_peak_mib", "peak memory, MiB"),
 ];
 
 pub(super) fn compare(args: &CompareArgs) -> anyhow::Result<End> {
     let [height, width] = args.network.size;
     if height != width {
-        bail!("--size: the other program takes one number: write {height}, not {height}x{width}");
+        bail!(
+            "--size: the other program takes one number: write {height} instead of {height}x{width}"
+        );
     }
     let mut words = args.peer.split_whitespace().map(str::to_owned);
     let peer = words.next().context("--peer: name a command")?;
@@ -35,8 +38,8 @@ pub(super) fn compare(args: &CompareArgs) -> anyhow::Result<End> {
     let more = ["--steps".to_owned(), steps, "--threads".to_owned(), threads];
     let own_args: Vec<String> =
         ["bench", "train"].map(str::to_owned).into_iter().chain(flags).chain(more).collect();
-    let own = env::current_exe().context("where this program is")?;
-    let own = own.to_str().context("this program's path is no text")?;
+    let own = env::current_exe().context("cannot find the path of this program")?;
+    let own = own.to_str().context("the path of this program is not UTF-8")?;
 
     let mut rounds = Vec::new();
     for round in 1..=args.rounds {
@@ -56,12 +59,12 @@ pub(super) fn compare(args: &CompareArgs) -> anyhow::Result<End> {
         let ratio = median(&mut ours) / median(&mut theirs);
         say!("{title:<22} {:>26} {:>26} {ratio:>6.2}x", spread(&mut ours), spread(&mut theirs));
     }
-    say!("medians of {} rounds in turn, with the lowest and the highest", args.rounds);
+    say!("median (min to max) of {} alternating rounds", args.rounds);
     Ok(End::Done)
 }
 
 fn name(line: &Value) -> String {
-    line.get("peer").and_then(Value::as_str).unwrap_or("the other").to_owned()
+    line.get("peer").and_then(Value::as_str).unwrap_or("other program").to_owned()
 }
 
 fn spread(xs: &mut [f64]) -> String {
@@ -69,38 +72,43 @@ fn spread(xs: &mut [f64]) -> String {
     format!("{middle:.2} ({:.2} to {:.2})", xs[0], xs[xs.len() - 1])
 }
 
-/// The JSON in the last line that a command prints.
+/// Runs a command, and returns the JSON in the last line of its output.
 fn last_line(program: &str, args: &[String]) -> anyhow::Result<Value> {
-    let said = || format!("{program} {}", args.join(" "));
-    let output = Command::new(program).args(args).output().with_context(said)?;
+    let command = || format!("{program} {}", args.join(" "));
+    let output = Command::new(program).args(args).output().with_context(command)?;
     if !output.status.success() {
-        bail!("{}: {}\n{}", said(), output.status, String::from_utf8_lossy(&output.stderr).trim());
+        bail!(
+            "{}: {}\n{}",
+            command(),
+            output.status,
+            String::from_utf8_lossy(&output.stderr).trim()
+        );
     }
     let text = String::from_utf8_lossy(&output.stdout);
     let line = text.lines().next_back().unwrap_or_default();
     serde_json::from_str(line)
-        .with_context(|| format!("{}: its last line is no JSON: {line}", said()))
+        .with_context(|| format!("{}: its last line is not JSON: {line}", command()))
 }
 
 #[cfg(test)]
 mod tests {
     use super::last_line;
 
-    fn say(text: &str) -> anyhow::Result<serde_json::Value> {
+    fn printed(text: &str) -> anyhow::Result<serde_json::Value> {
         last_line("printf", &[text.to_owned()])
     }
 
     #[test]
-    fn only_the_last_line_counts() -> anyhow::Result<()> {
-        let line = say("warming up\\n{\"train_img_s\": 3.5}\\n")?;
+    fn only_the_last_line_is_parsed() -> anyhow::Result<()> {
+        let line = printed("warming up\\n{\"train_img_s\": 3.5}\\n")?;
         assert_eq!(line["train_img_s"], 3.5);
         Ok(())
     }
 
     #[test]
-    fn what_goes_wrong_says_which_command() {
-        let err = say("no figures").unwrap_err().to_string();
-        assert_eq!(err, "printf no figures: its last line is no JSON: no figures");
+    fn errors_name_the_command() {
+        let err = printed("no figures").unwrap_err().to_string();
+        assert_eq!(err, "printf no figures: its last line is not JSON: no figures");
         let err = last_line("false", &[]).unwrap_err().to_string();
         assert!(err.starts_with("false : exit status: 1"), "{err}");
         let err = last_line("no-such-program", &[]).unwrap_err().to_string();

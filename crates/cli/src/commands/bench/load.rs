@@ -1,6 +1,7 @@
-//! Pictures through the training pipeline on one core: how many, and where the time goes.
+//! `maskfit bench load`: throughput and time profile of the training pipeline on one core.
 //!
-//! By stage they are done one by one; as trained, what follows each other is done at once.
+//! The rows of the stages time each transform by itself; the row `as trained` times the pipeline as training
+//! runs it, with successive transforms combined.
 
 use std::time::Instant;
 
@@ -17,7 +18,7 @@ use crate::{
     terminal::Terminal,
 };
 
-pub(super) fn load(args: &ExperimentArgs, n_pictures: usize) -> anyhow::Result<End> {
+pub(super) fn load(args: &ExperimentArgs, n_images: usize) -> anyhow::Result<End> {
     let terminal = Terminal::new();
     let (mut experiment, _) = runs::experiment(args)?;
     check_settings(&experiment)?;
@@ -31,10 +32,10 @@ pub(super) fn load(args: &ExperimentArgs, n_pictures: usize) -> anyhow::Result<E
     let mut stages = vec![("read", 0.0), ("decode", 0.0)];
     stages.extend(pipeline.ops.iter().map(|it| (it.op.kind(), 0.0)));
     let (mut as_trained, mut unpacked) = (0.0, 0.0);
-    for idx in 0..n_pictures {
+    for idx in 0..n_images {
         let example = plan.sides.train[idx % plan.sides.train.len()];
-        let (name, content) = &plan.pictures[example];
-        let fails = |what: String| anyhow::anyhow!("{name}: {what}");
+        let (name, content) = &plan.images[example];
+        let fails = |problem: String| anyhow::anyhow!("{name}: {problem}");
         let mut began = Instant::now();
         let mut lap = |stage: usize| {
             stages[stage].1 += began.elapsed().as_secs_f64();
@@ -54,7 +55,7 @@ pub(super) fn load(args: &ExperimentArgs, n_pictures: usize) -> anyhow::Result<E
         let rng = &mut plan.seed().stream(&format!("augment/{idx}"));
         let trained = match &plan.pack {
             Some(pack) => {
-                let prepared = pack.picture(example).map_err(|it| fails(it.to_string()))?;
+                let prepared = pack.image(example).map_err(|it| fails(it.to_string()))?;
                 unpacked += began.elapsed().as_secs_f64();
                 pipeline.finish(prepared, rng)
             }
@@ -66,12 +67,12 @@ pub(super) fn load(args: &ExperimentArgs, n_pictures: usize) -> anyhow::Result<E
         trained.map_err(|it| fails(it.to_string()))?;
         as_trained += began.elapsed().as_secs_f64();
     }
-    let n = n_pictures as f64;
-    say!("{:<16} {:>12} {:>7} {:>14}", "one core", "ms a picture", "share", "pictures/s");
+    let n = n_images as f64;
+    say!("{:<16} {:>12} {:>7} {:>14}", "one core", "ms/image", "share", "images/s");
     let apart = stages.iter().map(|it| it.1).sum();
     let mut rows = stages.clone();
-    rows.push(("one by one", apart));
-    rows.extend(plan.pack.is_some().then_some(("out of the pack", unpacked)));
+    rows.push(("sum of stages", apart));
+    rows.extend(plan.pack.is_some().then_some(("read from pack", unpacked)));
     rows.push(("as trained", as_trained));
     for (name, spent) in &rows {
         let share = 100.0 * spent / apart;
@@ -83,7 +84,7 @@ pub(super) fn load(args: &ExperimentArgs, n_pictures: usize) -> anyhow::Result<E
         "{}",
         serde_json::json!({
             "peer": format!("maskfit {}", env!("CARGO_PKG_VERSION")),
-            "pictures": n_pictures, "load_img_s": round(n / as_trained), "us_a_picture": by_stage,
+            "images": n_images, "load_img_s": round(n / as_trained), "us_an_image": by_stage,
         })
     );
     Ok(End::Done)

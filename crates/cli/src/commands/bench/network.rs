@@ -1,4 +1,5 @@
-//! Training steps and answers on random pixels: how fast, and where the time goes.
+//! `maskfit bench train`, `infer` and `ops`: speed and time profile of training steps and inference on random
+//! pixels.
 
 use std::{fs, time::Instant};
 
@@ -9,31 +10,31 @@ use base::{
     task::{Factor, Scope},
 };
 use candle::{Device, Tensor};
-use losses::{Counts, Judge, Labels, LossConfig, Question, Targets};
+use losses::{Counts, Criterion, HeadOutput, Labels, LossConfig, Targets};
 use models::{HeadConfig, Model, ModelSpec, published};
 use ops::{Ceilings, Form, Pass, Rows, Tape, Training, metered};
 use trainer::{OptimConfig, Optimizer, ParamGroups, Rates};
 
 use super::{
     median_of, round,
-    table::{by_kind, by_shape},
+    table::{Spending, by_kind, by_shape},
 };
 use crate::{End, args::NetworkArgs, commands::use_threads};
 
-/// Classes of the task: the 18 of the competition.
+/// Number of classes: the 18 of the competition.
 const N_CLASSES: usize = 18;
 
 pub(super) fn train(args: &NetworkArgs) -> anyhow::Result<End> {
     let mut bench = Bench::new(args)?;
     let seconds = median_of(args.steps, || bench.step())?;
     let train_peak = peak_mib();
-    let spending = bench.watch(args.steps, Bench::step)?;
-    let infer = median_of(args.steps, || bench.answer())?;
+    let spending = bench.profile(args.steps, Bench::step)?;
+    let infer = median_of(args.steps, || bench.infer())?;
     say!("{}", by_kind(&spending, Ceilings::measure()));
     let rate = args.batch as f64 / seconds;
     let infer_rate = args.batch as f64 / infer;
-    say!("training  {:>8.1} ms a step, {rate:>7.2} images/s", seconds * 1e3);
-    say!("answering {:>8.1} ms a batch, {infer_rate:>6.2} images/s", infer * 1e3);
+    say!("training  {:>8.1} ms/step,  {rate:>7.2} images/s", seconds * 1e3);
+    say!("inference {:>8.1} ms/batch, {infer_rate:>7.2} images/s", infer * 1e3);
     let mut line = line(args);
     line["train_img_s"] = round(rate).into();
     line["infer_img_s"] = round(infer_rate).into();
@@ -44,12 +45,12 @@ pub(super) fn train(args: &NetworkArgs) -> anyhow::Result<End> {
 
 pub(super) fn infer(args: &NetworkArgs) -> anyhow::Result<End> {
     let mut bench = Bench::new(args)?;
-    let seconds = median_of(args.steps, || bench.answer())?;
+    let seconds = median_of(args.steps, || bench.infer())?;
     let peak = peak_mib();
-    let spending = bench.watch(args.steps, Bench::answer)?;
+    let spending = bench.profile(args.steps, Bench::infer)?;
     say!("{}", by_kind(&spending, Ceilings::measure()));
     let rate = args.batch as f64 / seconds;
-    say!("answering {:>8.1} ms a batch, {rate:>7.2} images/s", seconds * 1e3);
+    say!("inference {:>8.1} ms/batch, {rate:>7.2} images/s", seconds * 1e3);
     let mut line = line(args);
     line["infer_img_s"] = round(rate).into();
     line["infer_peak_mib"] = peak.into();
@@ -60,11 +61,11 @@ pub(super) fn infer(args: &NetworkArgs) -> anyhow::Result<End> {
 pub(super) fn ops(args: &NetworkArgs) -> anyhow::Result<End> {
     let mut bench = Bench::new(args)?;
     median_of(1, || bench.step())?;
-    let spending = bench.watch(args.steps, Bench::step)?;
+    let spending = bench.profile(args.steps, Bench::step)?;
     let ceilings = Ceilings::measure();
     say!("{}", by_shape(&spending, ceilings));
     say!(
-        "at best this machine computes {:.0} GFLOP/s in registers and copies {:.1} GB/s ({})",
+        "peak of this machine: {:.0} GFLOP/s in registers, {:.1} GB/s of copying ({})",
         ceilings.flops / 1e9,
         ceilings.bytes / 1e9,
         ops::Isa::chosen().name(),
@@ -72,7 +73,7 @@ pub(super) fn ops(args: &NetworkArgs) -> anyhow::Result<End> {
     Ok(End::Done)
 }
 
-/// What all lines of JSON say.
+/// Returns the keys that all lines of JSON have.
 fn line(args: &NetworkArgs) -> serde_json::Value {
     serde_json::json!({
         "peer": format!("maskfit {}", env!("CARGO_PKG_VERSION")),
@@ -84,21 +85,12 @@ fn line(args: &NetworkArgs) -> serde_json::Value {
     })
 }
 
-/// What is spent in a step, and by which operations.
-pub(super) struct Spending {
-    pub(super) ledger: ops::Ledger,
-    /// Steps that it is the sum of.
-    pub(super) n_steps: usize,
-    /// Of all steps, operations and everything else.
-    pub(super) seconds: f64,
-}
-
-/// A network with pixels, targets and an optimizer.
+/// A network with input, targets and an optimizer.
 struct Bench {
     net: Model,
     pixels: Tensor,
     targets: Targets,
-    loss: Judge,
+    loss: Criterion,
     optimizer: Box<dyn Optimizer>,
     n_done: usize,
 }
@@ -114,17 +106,17 @@ impl Bench {
         let names_of_all = || known.iter().map(|it| it.name).collect::<Vec<_>>().join(", ");
         let backbone = known.iter().find(|it| it.name == *model).map(|it| it.backbone.clone());
         let backbone = backbone.with_context(|| {
-            format!("--model: there is no `{model}`, there are: {}", names_of_all())
+            format!("--model: there is no `{model}`: choose one of {}", names_of_all())
         })?;
         let spec = ModelSpec { backbone, head: HeadConfig::default() };
         let net = Model::fresh(&spec, &task, Seed(0), &Device::Cpu)?;
         let optimizer = OptimConfig::default().get().build(net.params(), &ParamGroups::default());
         let counts = Counts::default();
-        let asked = Question::new(&task, Scope::Joint, &Form::Classes, N_CLASSES, &counts);
-        let loss = Judge::new(&LossConfig::default(), &[asked]).map_err(anyhow::Error::msg)?;
+        let output = HeadOutput::new(&task, Scope::Joint, &Form::Classes, N_CLASSES, &counts);
+        let loss = Criterion::new(&LossConfig::default(), &[output]).map_err(anyhow::Error::msg)?;
         let [h, w] = *size;
-        let pictures: Vec<u8> = (0..batch * h * w * 3).map(|it| (it * 7919 % 251) as u8).collect();
-        let rows_of = Rows { pictures: &pictures, size: *size, collages: &whole(*batch) };
+        let images: Vec<u8> = (0..batch * h * w * 3).map(|it| (it * 7919 % 251) as u8).collect();
+        let rows_of = Rows { images: &images, size: *size, samples: &whole(*batch) };
         let pixels = ops::normalise(rows_of, [0.5; 3], [0.25; 3], &Device::Cpu)?;
         let classes = (0..*batch).map(|it| it % N_CLASSES).collect();
         let labels = Labels { classes, ..Labels::default() };
@@ -133,27 +125,27 @@ impl Bench {
         Ok(Bench { net, pixels, targets, loss, optimizer, n_done: 0 })
     }
 
-    /// Forward, back and a step of the optimizer.
+    /// Runs the forward pass, the backward pass and an optimizer step.
     fn step(&mut self) -> anyhow::Result<()> {
         let tape = Tape::default();
         let pass =
             Training { tape: &tape, seed: Seed(0), step: self.n_done, first_row: 0, follow: None };
         let outputs = self.net.forward(&self.pixels, &Pass::Train(pass))?;
         let clock = Clock { step: self.n_done, total: 1000, epoch: self.n_done as f64 / 100.0 };
-        let loss = self.loss.judge(&outputs, &self.targets, &clock)?.mean()?;
+        let loss = self.loss.compute(&outputs, &self.targets, &clock)?.mean()?;
         let gradients = tape.backward(&loss)?;
         self.optimizer.step(&gradients, Rates::of(1e-4))?;
         self.n_done += 1;
         Ok(())
     }
 
-    fn answer(&mut self) -> anyhow::Result<()> {
+    fn infer(&mut self) -> anyhow::Result<()> {
         self.net.forward(&self.pixels, &Pass::Eval)?;
         Ok(())
     }
 
-    /// Where the time of `n` steps goes.
-    fn watch(
+    /// Profiles `n` steps.
+    fn profile(
         &mut self,
         n: usize,
         step: fn(&mut Bench) -> anyhow::Result<()>,
@@ -165,7 +157,7 @@ impl Bench {
     }
 }
 
-/// The most memory that this process has had, in MiB; `None` where the system does not say.
+/// Returns the peak memory of this process in MiB; `None` if the system does not report it.
 fn peak_mib() -> Option<u64> {
     let status = fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|it| it.strip_prefix("VmHWM:"))?;

@@ -1,5 +1,5 @@
-//! `maskfit bench scale STEP`: the work that grows with the data, a step at a time and of any size. It is
-//! for `cargo xtask scale`, which measures each step's time and memory from outside.
+//! `maskfit bench scale STEP`: single steps whose cost grows with the data, at any size, for
+//! `cargo xtask scale`, which measures the time and memory of each step from outside.
 
 use std::{
     fs,
@@ -9,11 +9,11 @@ use std::{
 };
 
 use anyhow::Context as _;
-use augment::{PictureOpConfig, Pipeline, Resize, StatisticsConfig};
-use base::{Seed, Task, files::write_whole_with, table::Table, task::Factor};
+use augment::{Pipeline, Resize, StatisticsConfig, TransformConfig};
+use base::{Seed, Task, files::write_atomic_with, table::Table, task::Factor};
 use candle::Device;
 use data::{Context, link_hashes};
-use infer::{Bundle, GradedWriter, Member, probabilities_header, probabilities_row};
+use infer::{Bundle, LabelledWriter, Member, probabilities_header, probabilities_row};
 use metrics::{Predictions, Report};
 use models::{Model, ModelSpec};
 use trainer::{Experiment, Plan, epochs_of};
@@ -26,7 +26,7 @@ use crate::{
     terminal::Terminal,
 };
 
-/// As many images a person has.
+/// Images per person.
 const EACH: usize = 7;
 
 pub(super) fn scale(step: &ScaleStep) -> anyhow::Result<End> {
@@ -38,7 +38,7 @@ pub(super) fn scale(step: &ScaleStep) -> anyhow::Result<End> {
         ScaleStep::Split { experiment } => {
             let (experiment, manifest) = listing(experiment)?;
             let epochs = epochs_of(&experiment, &manifest, experiment.data.fold)?;
-            say!("{} steps an epoch", epochs.n_steps(0));
+            say!("{} steps per epoch", epochs.n_steps(0));
         }
         ScaleStep::Plan { experiment } => {
             let (experiment, manifest) = listing(experiment)?;
@@ -47,12 +47,12 @@ pub(super) fn scale(step: &ScaleStep) -> anyhow::Result<End> {
             say!("{} batches in the first epoch", plan.batches(0).len());
         }
         ScaleStep::Table { images, classes, output } => {
-            let mut made_up = made_up(*classes, Seed(0));
+            let mut synthetic = synthetic(*classes, Seed(0));
             let header = probabilities_header(&task(*classes));
-            write_whole_with(output, |file| {
+            write_atomic_with(output, |file| {
                 let mut table = Table::begin(BufWriter::new(file), header)?;
                 for image in 0..*images {
-                    let (_, p) = made_up(image);
+                    let (_, p) = synthetic(image);
                     table.row(probabilities_row(&name(image), &p))?;
                 }
                 table.finish()?.flush()
@@ -69,14 +69,16 @@ pub(super) fn scale(step: &ScaleStep) -> anyhow::Result<End> {
         ScaleStep::Hashes { images, alike } => {
             let people: Vec<usize> = (0..*images).collect();
             let found = link_hashes(&hashes(*images, *alike), &people);
-            let (n_links, n_crowded) = (found.twins.len(), found.n_crowded);
-            say!("{n_links} links; {n_crowded} images look like too many others to compare all");
+            let (n_links, n_crowded) = (found.near_duplicates.len(), found.n_crowded);
+            say!(
+                "{n_links} links; {n_crowded} images are similar to too many others to compare all pairs"
+            );
         }
     }
     Ok(End::Done)
 }
 
-/// An experiment and its data, of which no image has been opened.
+/// Returns an experiment and its data, without opening any image.
 fn listing(args: &ExperimentArgs) -> anyhow::Result<(Experiment, data::Manifest)> {
     let (experiment, _) = runs::experiment(args)?;
     check_settings(&experiment)?;
@@ -87,7 +89,7 @@ fn listing(args: &ExperimentArgs) -> anyhow::Result<(Experiment, data::Manifest)
     Ok((experiment, manifest))
 }
 
-/// The competition's task for 18 classes, else one question of so many.
+/// Returns the competition's task for 18 classes, else a task of one factor.
 fn task(n_classes: usize) -> Task {
     if n_classes == Task::mask_gender_age().n_classes() {
         return Task::mask_gender_age();
@@ -101,22 +103,22 @@ fn name(image: usize) -> String {
     format!("{:07}/{}.jpg", image / EACH, image % EACH)
 }
 
-/// Numbers that look random; a linear congruential generator is good enough for that.
+/// Returns the next number of a linear congruential generator, which is random enough here.
 fn next(state: &mut u64) -> u64 {
     *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
     *state ^ *state >> 29
 }
 
-/// The class of an image, and probabilities that are right about four times of five.
-fn made_up(n_classes: usize, seed: Seed) -> impl FnMut(usize) -> (usize, Vec<f64>) {
+/// Returns a function from an image to its class and synthetic probabilities, with an accuracy of about 4/5.
+fn synthetic(n_classes: usize, seed: Seed) -> impl FnMut(usize) -> (usize, Vec<f64>) {
     let mut state = seed.0 + 1;
     move |image| {
         let class = image * 31 % n_classes;
         let is_right = !next(&mut state).is_multiple_of(5);
-        let taken_for = if is_right { class } else { next(&mut state) as usize % n_classes };
+        let predicted = if is_right { class } else { next(&mut state) as usize % n_classes };
         let mut p: Vec<f64> =
             (0..n_classes).map(|_| (next(&mut state) >> 12) as f64 / n_classes as f64).collect();
-        p[taken_for] += (1_u64 << 52) as f64;
+        p[predicted] += (1_u64 << 52) as f64;
         let sum: f64 = p.iter().sum();
         p.iter_mut().for_each(|it| *it /= sum);
         (class, p)
@@ -124,13 +126,13 @@ fn made_up(n_classes: usize, seed: Seed) -> impl FnMut(usize) -> (usize, Vec<f64
 }
 
 fn predictions(n_images: usize, n_classes: usize, seed: Seed) -> Predictions {
-    let (classes, probabilities) = (0..n_images).map(made_up(n_classes, seed)).unzip();
+    let (classes, probabilities) = (0..n_images).map(synthetic(n_classes, seed)).unzip();
     let people = (0..n_images).map(|it| it / EACH).collect();
     Predictions::new(task(n_classes), probabilities, classes, people)
 }
 
-/// Finished runs, as far as `compare` asks of them, on the same images. The first one's `best` is a bundle
-/// of a tiny network that `predict` takes.
+/// Writes finished runs on the same images, with the files that `compare` reads. The `best` of the first is a
+/// bundle of a tiny network that `predict` accepts.
 fn write_runs(dir: &Path, n_runs: usize, n_images: usize, n_classes: usize) -> anyhow::Result<()> {
     let task = task(n_classes);
     let spec: ModelSpec = toml::from_str(
@@ -140,8 +142,8 @@ fn write_runs(dir: &Path, n_runs: usize, n_images: usize, n_classes: usize) -> a
     let model = Model::fresh(&spec, &task, Seed(0), &Device::Cpu)?;
     let statistics = StatisticsConfig::default().get().known();
     let pipeline = Pipeline {
-        ops: vec![PictureOpConfig::Resize(Resize { size: [32, 24], ..Resize::default() }).into()],
-        statistics: statistics.context("statistics of ImageNet are known")?,
+        ops: vec![TransformConfig::Resize(Resize { size: [32, 24], ..Resize::default() }).into()],
+        statistics: statistics.context("the statistics of ImageNet are known")?,
         max_pixels: 1 << 20,
     };
     let member = Member { model: Rc::new(model), pipeline };
@@ -157,7 +159,7 @@ fn write_runs(dir: &Path, n_runs: usize, n_images: usize, n_classes: usize) -> a
         }
         let predictions = predictions(n_images, n_classes, Seed(run as u64));
         let out = BufWriter::new(fs::File::create(run_dir.join("valid.csv"))?);
-        let mut table = GradedWriter::new(out, &predictions.task);
+        let mut table = LabelledWriter::new(out, &predictions.task);
         for (image, it) in predictions.iter().enumerate() {
             table.row(&name(image), &format!("{:07}", image / EACH), &it)?;
         }
@@ -166,11 +168,11 @@ fn write_runs(dir: &Path, n_runs: usize, n_images: usize, n_classes: usize) -> a
     Ok(())
 }
 
-/// Difference hashes: at random, or all within a few bits of one.
-fn hashes(n: usize, are_alike: bool) -> Vec<[u64; 4]> {
+/// Returns difference hashes: random, or all within a few bits of one.
+fn hashes(n: usize, are_similar: bool) -> Vec<[u64; 4]> {
     let mut state = 1;
     let base = [0; 4].map(|_: u64| next(&mut state));
-    let mut hash = |_| match are_alike {
+    let mut hash = |_| match are_similar {
         false => [0; 4].map(|_: u64| next(&mut state)),
         true => {
             let mut bits = base;

@@ -1,12 +1,19 @@
-//! Where the time of a pass goes, as a table: what was spent, and what it would take at least.
+//! The profile of a pass as a table: the time spent, and its lower bound (roofline).
 
 use std::collections::BTreeMap;
 
 use ops::{Ceilings, Spent, Way};
 
-use super::network::Spending;
+/// The cost of steps, by operation.
+pub(super) struct Spending {
+    pub(super) ledger: ops::Ledger,
+    /// Number of steps in the sums.
+    pub(super) n_steps: usize,
+    /// Total of all steps: the operations and everything else.
+    pub(super) seconds: f64,
+}
 
-/// A row for each kind of layer, forward and back.
+/// Returns a table with a row per layer kind and pass.
 pub(super) fn by_kind(spending: &Spending, ceilings: Ceilings) -> String {
     let mut kinds = BTreeMap::<(String, Way), (Spent, f64)>::new();
     for ((kind, _, way), spent) in &spending.ledger {
@@ -15,14 +22,14 @@ pub(super) fn by_kind(spending: &Spending, ceilings: Ceilings) -> String {
         sum.seconds += spent.seconds;
         sum.flops += spent.flops;
         sum.bytes += spent.bytes;
-        // Shape by shape: one may wait for memory where another computes.
+        // Summed over shapes: one may be memory-bound where another is compute-bound.
         *floor += ceilings.floor(spent.flops, spent.bytes);
     }
     let rows = kinds.into_iter().map(|((kind, way), (spent, floor))| (kind, way, spent, floor));
     table(rows.collect(), spending)
 }
 
-/// A row for each shape of layer, forward and back.
+/// Returns a table with a row per layer shape and pass.
 pub(super) fn by_shape(spending: &Spending, ceilings: Ceilings) -> String {
     let rows = spending.ledger.iter().map(|((kind, shape, way), spent)| {
         let name = format!("{kind}  {shape}");
@@ -31,24 +38,24 @@ pub(super) fn by_shape(spending: &Spending, ceilings: Ceilings) -> String {
     table(rows.collect(), spending)
 }
 
-/// The rows with the most time first; the last two are everything else, and all.
+/// Formats the rows in descending order of time; the last two rows are everything else, and the total.
 fn table(mut rows: Vec<(String, Way, Spent, f64)>, spending: &Spending) -> String {
     rows.sort_by(|a, b| b.2.seconds.total_cmp(&a.2.seconds));
     let mut all = Spent::default();
-    let mut least = 0.0;
+    let mut total_floor = 0.0;
     for (_, _, spent, floor) in &rows {
         all.calls += spent.calls;
         all.seconds += spent.seconds;
         all.flops += spent.flops;
         all.bytes += spent.bytes;
-        least += floor;
+        total_floor += floor;
     }
     let rest = Spent { seconds: spending.seconds - all.seconds, ..Spent::default() };
     all.seconds = spending.seconds;
     let width = rows.iter().map(|it| it.0.chars().count()).max().unwrap_or(0).max(15);
     let mut text = format!(
         "{:<width$}  {:<8} {:>5} {:>8} {:>6} {:>8} {:>8} {:>8} {:>7} {:>9}\n",
-        "a step", "", "calls", "ms", "share", "GFLOP", "GFLOP/s", "MB", "GB/s", "floor ms"
+        "per step", "", "calls", "ms", "share", "GFLOP", "GFLOP/s", "MB", "GB/s", "floor ms"
     );
     let n = spending.n_steps as f64;
     let mut row = |name: &str, way: &str, it: Spent, floor: f64| {
@@ -73,13 +80,13 @@ fn table(mut rows: Vec<(String, Way, Spent, f64)>, spending: &Spending) -> Strin
     for (name, way, spent, floor) in &rows {
         let way = match way {
             Way::Forward => "forward",
-            Way::Back => "back",
+            Way::Back => "backward",
             Way::Update => "update",
         };
         row(name, way, *spent, *floor);
     }
     row("everything else", "", rest, 0.0);
-    row("all", "", all, least);
+    row("total", "", all, total_floor);
     text
 }
 
@@ -88,8 +95,7 @@ mod tests {
     use expect_test::expect;
     use ops::{Ceilings, Ledger, Spent, Way};
 
-    use super::{by_kind, by_shape};
-    use crate::commands::bench::network::Spending;
+    use super::{Spending, by_kind, by_shape};
 
     fn spending() -> Spending {
         let spent = |calls, seconds, flops, bytes| Spent { calls, seconds, flops, bytes };
@@ -105,25 +111,25 @@ mod tests {
     const CEILINGS: Ceilings = Ceilings { flops: 1e12, bytes: 1e11 };
 
     #[test]
-    fn kinds_are_the_sums_of_their_shapes_and_floors_are_of_each_shape() {
+    fn kinds_sum_their_shapes_and_the_floors_of_each_shape() {
         expect![[r#"
-            a step                    calls       ms  share    GFLOP  GFLOP/s       MB    GB/s  floor ms
-            norm             back         2    25.00  50.0%
+            per step                  calls       ms  share    GFLOP  GFLOP/s       MB    GB/s  floor ms
+            norm             backward     2    25.00  50.0%
             depthwise 3x3    forward      2    20.00  40.0%    3.100    155.0    220.0    11.0      5.00
             everything else                     5.00  10.0%
-            all                           4    50.00 100.0%    3.100     62.0    220.0     4.4      5.00
+            total                         4    50.00 100.0%    3.100     62.0    220.0     4.4      5.00
         "#]].assert_eq(&by_kind(&spending(), CEILINGS));
     }
 
     #[test]
-    fn shapes_stand_alone() {
+    fn shapes_have_a_row_each() {
         expect![[r#"
-            a step                         calls       ms  share    GFLOP  GFLOP/s       MB    GB/s  floor ms
-            norm                  back         2    25.00  50.0%
+            per step                       calls       ms  share    GFLOP  GFLOP/s       MB    GB/s  floor ms
+            norm                  backward     2    25.00  50.0%
             depthwise 3x3  9x9x8  forward      1    15.00  30.0%    3.000    200.0     20.0     1.3      3.00
             depthwise 3x3  7x7x8  forward      1     5.00  10.0%    0.100     20.0    200.0    40.0      2.00
             everything else                          5.00  10.0%
-            all                                4    50.00 100.0%    3.100     62.0    220.0     4.4      5.00
+            total                              4    50.00 100.0%    3.100     62.0    220.0     4.4      5.00
         "#]].assert_eq(&by_shape(&spending(), CEILINGS));
     }
 }

@@ -1,7 +1,7 @@
-//! `maskfit data show`: pictures as the network sees them, and what one operation does.
+//! `maskfit data show`: augmented images, and the effect of a single transform.
 
 use anyhow::{Context as _, anyhow, bail};
-use augment::{Canvas, Memory, Picture, Pipeline, Step, decode};
+use augment::{Canvas, Image, Memory, Pipeline, Step, decode};
 use base::{Seed, task::Scope};
 use candle::Device;
 use toml::{Table, Value};
@@ -16,10 +16,10 @@ use crate::{
     terminal::Terminal,
 };
 
-/// Pictures in a row, if they make whole groups.
+/// Maximum number of images in a row of whole groups.
 const WIDE: usize = 9;
 
-/// A row of the sheet: what stands below its draws, and what they go through.
+/// A row of the sheet: the caption of its augmented images, and their transforms.
 struct Row {
     caption: String,
     ops: Vec<Step>,
@@ -32,34 +32,34 @@ pub(super) fn show(args: &ShowArgs, terminal: &Terminal) -> anyhow::Result<End> 
     let manifest = manifest(&experiment, terminal)?;
     let plan = Plan::new(&experiment, &manifest, experiment.data.fold, &Device::Cpu, terminal)?;
     terminal.clear();
-    let (rows, n_pictures) = match &args.op {
+    let (rows, n_images) = match &args.op {
         None => {
             let ops = plan.train_pipeline.ops.clone();
-            (vec![Row { caption: String::new(), ops }], args.pictures.unwrap_or(6))
+            (vec![Row { caption: String::new(), ops }], args.images.unwrap_or(6))
         }
-        Some(op) => (at_strengths(op, args.values.as_deref())?, args.pictures.unwrap_or(1)),
+        Some(op) => (at_strengths(op, args.values.as_deref())?, args.images.unwrap_or(1)),
     };
     let memory = plan.memory.as_ref().map(|it| it as &dyn Memory);
     let side = &plan.sides.train;
-    let n_pictures = n_pictures.min(side.len());
+    let n_images = n_images.min(side.len());
     let mut cells = Vec::new();
-    for picture in 0..n_pictures {
-        // From all over the side, for neighbours are the same person.
-        let example = side[picture * side.len() / n_pictures];
-        let (name, content) = &plan.pictures[example];
+    for image in 0..n_images {
+        // Spread over the training set, as adjacent images show the same person.
+        let example = side[image * side.len() / n_images];
+        let (name, content) = &plan.images[example];
         let bytes = content.bytes().with_context(|| name.clone())?;
         let (before, what) = match &args.op {
-            // What validation and serving see leaves nothing to chance.
+            // The pipeline of validation and inference is deterministic.
             None => {
                 let rng = &mut Seed(0).stream("show");
                 (
                     plan.eval_pipeline.apply(&bytes, rng, memory).with_context(|| name.clone())?,
-                    "in validation",
+                    "validation",
                 )
             }
             Some(_) => {
                 let decoded = decode(&bytes, experiment.data.max_pixels);
-                (decoded.with_context(|| name.clone())?, "as it is")
+                (decoded.with_context(|| name.clone())?, "original")
             }
         };
         for row in &rows {
@@ -67,46 +67,47 @@ pub(super) fn show(args: &ShowArgs, terminal: &Terminal) -> anyhow::Result<End> 
             let lines = vec![name.clone(), class, what.to_owned()];
             cells.push(Cell::named(Some(thumbnail(&before)), lines));
             let pipeline = Pipeline { ops: row.ops.clone(), ..(*plan.train_pipeline).clone() };
-            for draw in 0..args.draws {
-                let rng = &mut plan.seed().stream(&format!("show/{draw}/{picture}"));
-                let drawn = match &args.op {
+            for idx in 0..args.samples {
+                let rng = &mut plan.seed().stream(&format!("show/{idx}/{image}"));
+                let augmented = match &args.op {
                     None => pipeline.apply(&bytes, rng, memory).with_context(|| name.clone())?,
                     Some(_) => {
                         alone(&row.ops, before.clone(), rng).with_context(|| name.clone())?
                     }
                 };
-                cells.push(Cell::named(Some(thumbnail(&drawn)), vec![row.caption.clone()]));
+                cells.push(Cell::named(Some(thumbnail(&augmented)), vec![row.caption.clone()]));
             }
         }
     }
     let title = match &args.op {
-        None => format!("{} draws of each picture as the network sees it", args.draws),
+        None => format!("{} augmentations of each image", args.samples),
         Some(op) => op.clone(),
     };
-    // A row holds a picture and its draws, or several such groups in frames, where they are short.
-    let group = args.draws + 1;
+    // A row contains an image and its augmentations, or several such groups in frames if they are short.
+    let group = args.samples + 1;
     let n_groups = (WIDE / group).max(1);
     let together = if n_groups > 1 { group } else { 1 };
     let sheet = Sheet { title, cells, columns: n_groups * group, together }.draw();
     output.write(&png(&sheet))?;
-    let pictures = if n_pictures == 1 { "picture" } else { "pictures" };
-    say!("{n_pictures} {pictures}, {} draws of each: {output}", args.draws);
+    let images = if n_images == 1 { "image" } else { "images" };
+    say!("{n_images} {images}, {} augmentations of each: {output}", args.samples);
     Ok(End::Done)
 }
 
-/// A picture after some operations alone.
-fn alone(ops: &[Step], picture: Picture, rng: &mut base::Rng) -> anyhow::Result<Picture> {
-    let mut canvas = Canvas::from(picture);
+/// Applies only the given transforms to an image.
+fn alone(ops: &[Step], image: Image, rng: &mut base::Rng) -> anyhow::Result<Image> {
+    let mut canvas = Canvas::from(image);
     for step in ops {
         step.apply(&mut canvas, rng)?;
     }
     Ok(canvas.finish()?)
 }
 
-/// An operation at several values of one of its settings.
+/// Returns rows of one transform at several values of one of its settings.
 ///
-/// - `op`: a kind, or a table as in a config.
-/// - `values`: `setting=value,value`; without, the first setting that is a number, halved and doubled.
+/// - `op`: the kind of a transform, or its table as in a config.
+/// - `values`: `setting=value,value`; by default the first float setting, at half, once and
+///   twice its value.
 fn at_strengths(op: &str, values: Option<&str>) -> anyhow::Result<Vec<Row>> {
     let text = match op.trim_start().starts_with('{') {
         true => format!("op = {op}"),
@@ -130,11 +131,11 @@ fn at_strengths(op: &str, values: Option<&str>) -> anyhow::Result<Vec<Row>> {
         Some(text) => {
             let (key, list) = text
                 .split_once('=')
-                .with_context(|| format!("--values {text}: say setting=value,value"))?;
+                .with_context(|| format!("--values {text}: write setting=value,value"))?;
             let values: Table = toml::from_str(&format!("list = [{list}]"))
                 .map_err(|it| anyhow!("--values {text}: {}", it.message()))?;
             let Some(Value::Array(values)) = values.get("list").cloned() else {
-                bail!("--values {text}: say setting=value,value");
+                bail!("--values {text}: write setting=value,value");
             };
             (key.to_owned(), values)
         }

@@ -1,4 +1,4 @@
-//! The pictures that `maskfit eda` draws.
+//! The charts and contact sheets of `maskfit eda`.
 
 use augment::decode;
 use base::task::Factor;
@@ -11,56 +11,56 @@ use crate::{
     tables::{Counted, counted},
 };
 
-/// Pairs on the sheet of duplicates.
+/// Maximum number of pairs on the sheet of duplicates.
 const PAIRS: usize = 12;
-/// Ages are drawn in whole steps of so many years.
+/// The age axis begins and ends at a multiple of this many years.
 const DECADE: u32 = 10;
 
-/// A bar for each class; of many for those with the most pictures and those with the fewest.
+/// Returns a bar per class; with many classes only those with the most and the fewest images.
 fn bars(classes: &[ClassCount]) -> Vec<Bar> {
-    let counts: Vec<usize> = classes.iter().map(|it| it.n_pictures).collect();
+    let counts: Vec<usize> = classes.iter().map(|it| it.n_images).collect();
     let bar = |row: Counted| match row {
         Counted::Class(class) => {
             let it = &classes[class];
-            let pictures = count(it.n_pictures, "picture", "pictures");
+            let images = count(it.n_images, "image", "images");
             let people = count(it.n_people, "person", "people");
             Bar {
                 name: format!("{}   {class}", it.name),
-                value: it.n_pictures,
-                label: match it.n_pictures {
+                value: it.n_images,
+                label: match it.n_images {
                     0 => "none".to_owned(),
-                    _ => format!("{pictures}, {people}"),
+                    _ => format!("{images}, {people}"),
                 },
             }
         }
         Counted::Between { n, least, most } => Bar {
-            name: format!("{n} classes between   …"),
+            name: format!("{n} more classes   …"),
             value: 0,
-            label: format!("{least} to {most} pictures each"),
+            label: format!("{least} to {most} images each"),
         },
     };
     counted(&counts).into_iter().map(bar).collect()
 }
 
 impl Look {
-    /// Pictures and people by class.
+    /// Resamples the numbers of images and people by class.
     pub(super) fn classes(&self) -> RgbImage {
         let groups = self
             .survey
             .scopes
             .iter()
             .map(|scope| BarGroup { name: scope.name.clone(), bars: bars(&scope.classes) });
-        Bars { title: "pictures by class".to_owned(), groups: groups.collect() }.draw()
+        Bars { title: "images by class".to_owned(), groups: groups.collect() }.draw()
     }
 
-    /// People by age, where ages are known.
+    /// Resamples the number of people by age, if ages are known.
     pub(super) fn ages(&self) -> Option<RgbImage> {
         let ages = &self.survey.ages;
         let (youngest, oldest) = (ages.first()?.years, ages.last()?.years);
         let task = &self.manifest.task;
         let no_ranges = Factor::new("", &[""]);
         let factor = task.ranged().map_or(&no_ranges, |idx| &task.factors[idx]);
-        // All cuts are on it, with a range on either side.
+        // The axis covers all cuts, with a margin on either side.
         let first = factor.cuts.first().map_or(youngest, |&it| (it as u32).saturating_sub(DECADE));
         let last = factor.cuts.last().map_or(oldest, |&it| it as u32 + DECADE - 1);
         let begin = youngest.min(first) / DECADE * DECADE;
@@ -88,12 +88,12 @@ impl Look {
         Some(histogram.draw())
     }
 
-    /// Pictures by brightness, where any can be read.
+    /// Resamples the number of images by brightness, if any image is readable.
     pub(super) fn brightness(&self) -> Option<RgbImage> {
         let it = self.survey.brightness.as_ref()?;
         let histogram = Histogram {
-            title: "pictures by brightness".to_owned(),
-            axes: ["mean grey, 0 black to 255 white".to_owned(), "pictures".to_owned()],
+            title: "images by brightness".to_owned(),
+            axes: ["mean grey value (0 black, 255 white)".to_owned(), "images".to_owned()],
             begin: 0.0,
             width: 256.0 / it.bins.len() as f64,
             counts: it.bins.clone(),
@@ -106,39 +106,39 @@ impl Look {
         Some(histogram.draw())
     }
 
-    /// Photographs of a class.
-    pub(super) fn sheet(&self, class: usize, pictures: &[(usize, Option<RgbImage>)]) -> RgbImage {
+    /// Resamples the contact sheet of a class.
+    pub(super) fn sheet(&self, class: usize, images: &[(usize, Option<RgbImage>)]) -> RgbImage {
         let it = &self.survey.scopes[0].classes[class];
-        let cell = |(idx, picture): &(usize, Option<RgbImage>)| {
-            Cell::named(picture.clone(), self.name_lines(*idx))
+        let cell = |(idx, image): &(usize, Option<RgbImage>)| {
+            Cell::named(image.clone(), self.name_lines(*idx))
         };
         let people = count(it.n_people, "person", "people");
-        let shown = match pictures.len() == it.n_pictures {
-            true => format!("all {}", it.n_pictures),
-            false => format!("{} of {}", pictures.len(), it.n_pictures),
+        let shown = match images.len() == it.n_images {
+            true => format!("all {}", it.n_images),
+            false => format!("{} of {}", images.len(), it.n_images),
         };
         Sheet {
             columns: Sheet::COLUMNS,
-            title: format!("{class}  {}: {shown} pictures, {people} in all", it.name),
-            cells: pictures.iter().map(cell).collect(),
+            title: format!("{class}  {}: {shown} images, {people} in total", it.name),
+            cells: images.iter().map(cell).collect(),
             together: 1,
         }
         .draw()
     }
 
-    /// Pictures that are the same but should not be, in pairs, if there are any; each is decoded again.
-    pub(super) fn twin_sheet(&self, max_pixels: u64) -> Option<RgbImage> {
+    /// Resamples the suspicious duplicates in pairs, if there are any; each image is decoded again.
+    pub(super) fn duplicate_sheet(&self, max_pixels: u64) -> Option<RgbImage> {
         let suspects = self.suspects();
         let mut cells = Vec::new();
-        for (twin, _) in suspects.iter().take(PAIRS) {
-            for (side, (idx, it)) in twin.pictures.iter().zip(self.examples(twin)).enumerate() {
+        for (pair, _) in suspects.iter().take(PAIRS) {
+            for (side, (idx, it)) in pair.images.iter().zip(self.examples(pair)).enumerate() {
                 let bytes = it.content.bytes().ok();
-                let picture = bytes.and_then(|it| decode(&it, max_pixels).ok());
+                let image = bytes.and_then(|it| decode(&it, max_pixels).ok());
                 let mut lines = self.name_lines(*idx);
                 lines.push(self.survey.scopes[0].classes[it.class].name.clone());
-                let differ = if self.labels_differ(twin) { "labels differ" } else { "" };
-                lines.push([likeness(twin), differ.to_owned()][side].clone());
-                cells.push(Cell::named(picture.as_ref().map(thumbnail), lines));
+                let differ = if self.labels_differ(pair) { "labels differ" } else { "" };
+                lines.push([likeness(pair), differ.to_owned()][side].clone());
+                cells.push(Cell::named(image.as_ref().map(thumbnail), lines));
             }
         }
         let n = cells.len() / 2;
@@ -146,11 +146,11 @@ impl Look {
             true => String::new(),
             false => format!(" (first {n} of {})", suspects.len()),
         };
-        let title = format!("pictures that are the same, or nearly{pairs}");
+        let title = format!("duplicates and near-duplicates{pairs}");
         (n > 0).then(|| Sheet { title, cells, columns: Sheet::COLUMNS, together: 2 }.draw())
     }
 
-    /// A picture's name in two lines: its person's folder, and its file.
+    /// Splits the name of an image into two lines: the person's folder, and the file.
     fn name_lines(&self, idx: usize) -> Vec<String> {
         let name = &self.manifest.examples[idx].name;
         let (folder, file) = name.rsplit_once('/').unwrap_or(("", name));
@@ -166,18 +166,18 @@ mod tests {
     use crate::drawing::{BarGroup, Bars};
 
     #[test]
-    fn a_chart_of_a_thousand_classes_fits_a_screen() {
+    fn chart_of_a_thousand_classes_fits_a_screen() {
         let class = |it: usize| ClassCount {
             name: format!("class {it}"),
-            n_pictures: 3 + it * it / 700,
+            n_images: 3 + it * it / 700,
             n_people: 1 + it / 10,
         };
         let classes: Vec<ClassCount> = (0..1000).map(class).collect();
         let bars = bars(&classes);
         assert_eq!(bars.len(), 31);
-        assert_eq!((bars[15].name.as_str(), bars[15].value), ("970 classes between   …", 0));
+        assert_eq!((bars[15].name.as_str(), bars[15].value), ("970 more classes   …", 0));
         let group = BarGroup { name: "joint".to_owned(), bars };
-        let chart = Bars { title: "pictures by class".to_owned(), groups: vec![group] }.draw();
+        let chart = Bars { title: "images by class".to_owned(), groups: vec![group] }.draw();
         assert!(chart.height() < 1200 && chart.width() < 1600, "{:?}", chart.dimensions());
         if let Some(path) = std::env::var_os("MASKFIT_TEST_CHART") {
             chart.save(path).unwrap();

@@ -1,14 +1,14 @@
-//! What `maskfit eda` writes for programs: `eda.toml` and `duplicates.csv`.
+//! The machine-readable output of `maskfit eda`: `eda.toml` and `duplicates.csv`.
 
 use base::{table, task::Scope};
-use data::{Likeness, Survey, Twin};
+use data::{NearDuplicate, Similarity, Survey};
 use serde::Serialize;
 
 use super::Look;
 
 /// `eda.toml`.
 #[derive(Serialize)]
-struct Figures<'a> {
+struct Statistics<'a> {
     data: &'a str,
     #[serde(flatten)]
     survey: &'a Survey,
@@ -16,10 +16,10 @@ struct Figures<'a> {
     duplicates: Duplicates,
 }
 
-/// How many pictures are another one.
+/// Numbers of duplicate pairs.
 #[derive(Default, Serialize)]
 pub(super) struct Duplicates {
-    /// Pictures that were compared with a part of those that look like them only.
+    /// Number of images that were compared with only some of the images similar to them.
     pub(super) n_crowded: usize,
     pub(super) same_bytes: Kind,
     pub(super) same_pixels: Kind,
@@ -30,72 +30,72 @@ pub(super) struct Duplicates {
 pub(super) struct Kind {
     pub(super) within_a_person: usize,
     pub(super) across_people: usize,
-    /// Of both.
+    /// Pairs with different labels, of either kind.
     pub(super) labels_differ: usize,
 }
 
 impl Look {
     pub(super) fn duplicates(&self) -> Duplicates {
         let mut counts = Duplicates { n_crowded: self.survey.n_crowded, ..Duplicates::default() };
-        for twin in &self.survey.twins {
-            let kind = match twin.likeness {
-                Likeness::SameBytes => &mut counts.same_bytes,
-                Likeness::SamePixels => &mut counts.same_pixels,
-                Likeness::Near => &mut counts.near,
+        for pair in &self.survey.near_duplicates {
+            let kind = match pair.likeness {
+                Similarity::SameBytes => &mut counts.same_bytes,
+                Similarity::SamePixels => &mut counts.same_pixels,
+                Similarity::Near => &mut counts.near,
             };
-            match self.is_across_people(twin) {
+            match self.is_across_people(pair) {
                 true => kind.across_people += 1,
                 false => kind.within_a_person += 1,
             }
-            kind.labels_differ += usize::from(self.labels_differ(twin));
+            kind.labels_differ += usize::from(self.labels_differ(pair));
         }
         counts
     }
 
-    pub(super) fn figures(&self) -> String {
+    pub(super) fn statistics(&self) -> String {
         let findings = self.findings.0.iter();
-        let figures = Figures {
+        let statistics = Statistics {
             data: &self.place,
             survey: &self.survey,
             findings: findings.map(|it| format!("{}: {}", it.place, it.problem)).collect(),
             duplicates: self.duplicates(),
         };
-        toml::to_string(&figures).expect("figures are TOML")
+        toml::to_string(&statistics).expect("statistics serialise to TOML")
     }
 
     pub(super) fn duplicates_csv(&self) -> String {
         let header = [
             "likeness",
             "bits",
-            "picture_a",
-            "picture_b",
+            "image_a",
+            "image_b",
             "person_a",
             "person_b",
             "class_a",
             "class_b",
             "labels_differ",
         ];
-        let row = |twin: &Twin| {
-            let [a, b] = self.examples(twin);
-            let likeness = match twin.likeness {
-                Likeness::SameBytes => "same_bytes",
-                Likeness::SamePixels => "same_pixels",
-                Likeness::Near => "near",
+        let row = |pair: &NearDuplicate| {
+            let [a, b] = self.examples(pair);
+            let likeness = match pair.likeness {
+                Similarity::SameBytes => "same_bytes",
+                Similarity::SamePixels => "same_pixels",
+                Similarity::Near => "near",
             };
             let person = |it: usize| self.manifest.people[it].clone();
             let class = |it| self.manifest.task.class_name(it, Scope::Joint);
             [
                 likeness.to_owned(),
-                twin.distance.to_string(),
+                pair.distance.to_string(),
                 a.name.clone(),
                 b.name.clone(),
                 person(a.person),
                 person(b.person),
                 class(a.class),
                 class(b.class),
-                self.labels_differ(twin).to_string(),
+                self.labels_differ(pair).to_string(),
             ]
         };
-        table::text(header, self.survey.twins.iter().map(row))
+        table::text(header, self.survey.near_duplicates.iter().map(row))
     }
 }

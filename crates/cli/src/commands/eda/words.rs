@@ -1,44 +1,44 @@
-//! What `maskfit eda` says: first what somebody should act upon, then what there is.
+//! The printed report of `maskfit eda`: first the problems to fix, then the statistics.
 
 use data::{ClassCount, NEAR};
 
 use super::{Look, count, likeness};
 use crate::tables::{Counted, columns, counted};
 
-/// So many of a kind are named; the files have all.
+/// Maximum number of rows per problem; the files contain all.
 const SHOWN: usize = 12;
-/// So many faults of files are named.
+/// Maximum number of file errors to print.
 const FAULTS: usize = 100;
-/// Sizes of pictures that are named.
+/// Number of image sizes to print.
 const SIZES: usize = 5;
 
-/// A class has few people with less than this share of the classes' mean.
+/// A class has few people if it has less than this fraction of the mean over classes.
 const FEW: f64 = 0.25;
 
 impl Look {
-    pub(super) fn words(&self) -> String {
+    pub(super) fn summary(&self) -> String {
         let it = &self.survey;
-        let pictures = count(it.n_pictures, "picture", "pictures");
+        let images = count(it.n_images, "image", "images");
         let people = count(it.n_people, "person", "people");
-        let mut text = format!("{}: {pictures} of {people}\n", self.place);
+        let mut text = format!("{}: {images} of {people}\n", self.place);
         let notes = self.manifest.notes.iter().map(|it| format!("note: {it}\n"));
         text.extend(notes);
-        let kept = self.manifest.examples.len() - it.n_pictures;
+        let kept = self.manifest.examples.len() - it.n_images;
         if kept > 0 {
-            text += &format!("{kept} more are kept for scoring, and were not looked at\n");
+            text += &format!("{kept} more images belong to the test set and were not explored\n");
         }
-        let actions = self.actions();
-        match actions.is_empty() {
-            true => text += "\nnothing stands out\n",
-            false => text += &format!("\nlook at this first\n{}\n", actions.join("\n")),
+        let problems = self.problems();
+        match problems.is_empty() {
+            true => text += "\nno problems found\n",
+            false => text += &format!("\nproblems\n{}\n", problems.join("\n")),
         }
-        let sections = [self.class_table(), self.size_words(), self.twin_table()];
+        let sections = [self.class_table(), self.statistics_table(), self.duplicate_table()];
         text + &sections.join("\n")
     }
 
-    /// What somebody should act upon, the worst first.
-    fn actions(&self) -> Vec<String> {
-        let mut actions = Vec::new();
+    /// Lists the problems to fix, the most severe first.
+    fn problems(&self) -> Vec<String> {
+        let mut problems = Vec::new();
         let mut section = |title: String, rows: Vec<[String; 4]>, shown: usize, file: &str| {
             if rows.is_empty() {
                 return;
@@ -48,38 +48,37 @@ impl Look {
             let table = columns(&rows, &[false; 4]).replace('\n', "\n    ");
             let rest =
                 if more > 0 { format!("\n    and {more} more, in {file}") } else { String::new() };
-            actions.push(format!("  {title}:\n    {table}{rest}"));
+            problems.push(format!("  {title}:\n    {table}{rest}"));
         };
         let nothing = String::new;
         let it = &self.survey;
         let n = it.unreadable.len();
         let faults = it.unreadable.iter();
-        let faults = faults.map(|it| [it.picture.clone(), it.reason.clone(), nothing(), nothing()]);
-        let title = format!("{} cannot be read", count(n, "picture", "pictures"));
+        let faults = faults.map(|it| [it.image.clone(), it.reason.clone(), nothing(), nothing()]);
+        let title = format!("{} cannot be read", count(n, "image", "images"));
         section(title, faults.collect(), FAULTS, "eda.toml");
 
         let faults = self.findings.0.iter();
         let faults =
             faults.map(|it| [it.place.clone(), it.problem.clone(), it.remedy.clone(), nothing()]);
-        let title = "these do not fit, and no run would start".to_owned();
+        let title = "data errors that prevent training".to_owned();
         section(title, faults.collect(), FAULTS, "eda.toml");
 
         let suspects = self.suspects();
         let differ = suspects.iter().filter(|it| self.labels_differ(it.0)).count();
-        let rows = suspects.iter().map(|&(twin, n)| {
-            let [a, b] = self.examples(twin);
+        let rows = suspects.iter().map(|&(pair, n)| {
+            let [a, b] = self.examples(pair);
             let class = |class: usize| &it.scopes[0].classes[class].name;
-            let labels = match self.labels_differ(twin) {
+            let labels = match self.labels_differ(pair) {
                 true => format!("{} / {}", class(a.class), class(b.class)),
                 false => String::new(),
             };
             let more = if n > 1 { format!(", and {} more", n - 1) } else { String::new() };
-            [a.name.clone(), b.name.clone(), likeness(twin) + &more, labels]
+            [a.name.clone(), b.name.clone(), likeness(pair) + &more, labels]
         });
         let title = format!(
-            "{} of pictures {} the same, or nearly; of {differ} the labels differ",
+            "{} of duplicates or near-duplicates, {differ} with different labels",
             count(suspects.len(), "pair", "pairs"),
-            if suspects.len() == 1 { "is" } else { "are" },
         );
         section(title, rows.collect(), SHOWN, "duplicates.csv");
 
@@ -90,37 +89,35 @@ impl Look {
             let people = if it.n_people > 0 { people } else { nothing() };
             [format!("{class:>2}  {}", it.name), people, nothing(), nothing()]
         };
-        let none = numbered().filter(|it| it.1.n_pictures == 0);
+        let none = numbered().filter(|it| it.1.n_images == 0);
         let rows: Vec<_> = none.map(row).collect();
-        let title = format!("{} no pictures, and no sheet", has(rows.len()));
+        let title = format!("{} no images, and no contact sheet", has(rows.len()));
         section(title, rows, SHOWN, "eda.toml");
 
         let mean = joint.iter().map(|it| it.n_people).sum::<usize>() as f64 / joint.len() as f64;
-        let few =
-            numbered().filter(|it| it.1.n_pictures > 0 && (it.1.n_people as f64) < FEW * mean);
+        let few = numbered().filter(|it| it.1.n_images > 0 && (it.1.n_people as f64) < FEW * mean);
         let rows: Vec<_> = few.map(row).collect();
         let title =
-            format!("{} few people (less than {FEW} of the mean, {mean:.0})", has(rows.len()));
+            format!("{} few people (less than {FEW} times the mean of {mean:.0})", has(rows.len()));
         section(title, rows, SHOWN, "eda.toml");
-        actions
+        problems
     }
 
-    /// Pictures and people by class.
+    /// Formats the numbers of images and people by class.
     fn class_table(&self) -> String {
         let mut text = String::new();
         for (idx, scope) in self.survey.scopes.iter().enumerate() {
             let head = if idx == 0 { "class" } else { &scope.name };
-            let header =
-                [String::new(), head.to_owned(), "pictures".to_owned(), "people".to_owned()];
-            let counts: Vec<usize> = scope.classes.iter().map(|it| it.n_pictures).collect();
+            let header = [String::new(), head.to_owned(), "images".to_owned(), "people".to_owned()];
+            let counts: Vec<usize> = scope.classes.iter().map(|it| it.n_images).collect();
             let rows = counted(&counts).into_iter().map(|row| match row {
                 Counted::Class(class) => {
                     let it = &scope.classes[class];
-                    let [pictures, people] = [it.n_pictures, it.n_people].map(|it| it.to_string());
-                    [class.to_string(), it.name.clone(), pictures, people]
+                    let [images, people] = [it.n_images, it.n_people].map(|it| it.to_string());
+                    [class.to_string(), it.name.clone(), images, people]
                 }
                 Counted::Between { n, least, most } => {
-                    let between = format!("{n} classes between, in eda.toml");
+                    let between = format!("{n} more classes, in eda.toml");
                     ["...".to_owned(), between, format!("{least} to {most}"), String::new()]
                 }
             });
@@ -130,8 +127,8 @@ impl Look {
         text
     }
 
-    /// Sizes, brightness, colours and ages.
-    fn size_words(&self) -> String {
+    /// Formats ages, image sizes, brightness and colours.
+    fn statistics_table(&self) -> String {
         let it = &self.survey;
         let mut rows: Vec<[String; 2]> = Vec::new();
         let range = |values: Vec<usize>| match (values.iter().min(), values.iter().max()) {
@@ -144,14 +141,14 @@ impl Look {
         }
         let mut name = "sizes, HxW".to_owned();
         for size in it.sizes.iter().take(SIZES) {
-            let n = count(size.n_pictures, "picture", "pictures");
+            let n = count(size.n_images, "image", "images");
             rows.push([std::mem::take(&mut name), format!("{}x{}: {n}", size.height, size.width)]);
         }
         if it.sizes.len() > 1 {
             rows.push([
                 String::new(),
                 format!(
-                    "{} sizes, height {}, width {}",
+                    "{} distinct sizes, height {}, width {}",
                     it.sizes.len(),
                     range(it.sizes.iter().map(|it| it.height).collect()),
                     range(it.sizes.iter().map(|it| it.width).collect()),
@@ -161,21 +158,21 @@ impl Look {
         if let Some(it) = &it.brightness {
             rows.push(["brightness".to_owned(), format!("median {:.0} of 255", it.median)]);
             for (what, end) in [("darkest", &it.darkest), ("brightest", &it.brightest)] {
-                rows.push([String::new(), format!("{what} {:.0}: {}", end.mean, end.picture)]);
+                rows.push([String::new(), format!("{what} {:.0}: {}", end.mean, end.image)]);
             }
         }
         if let Some(it) = it.statistics {
             let list = |xs: [f64; 3]| xs.map(|x| format!("{x:.4}")).join(", ");
             rows.push(["colours".to_owned(), format!("mean = [{}]", list(it.mean))]);
-            rows.push([String::new(), format!("std = [{}], of all pixels", list(it.std))]);
+            rows.push([String::new(), format!("std = [{}], over all pixels", list(it.std))]);
         }
         columns(&rows, &[false; 2]) + "\n"
     }
 
-    /// How many pictures are another one.
-    fn twin_table(&self) -> String {
+    /// Formats the numbers of duplicate pairs.
+    fn duplicate_table(&self) -> String {
         let it = self.duplicates();
-        let header = ["is another", "of one person", "of two people", "labels differ"];
+        let header = ["duplicates", "same person", "different people", "labels differ"];
         let row = |name: &str, it: super::figures::Kind| {
             [
                 name.to_owned(),
@@ -186,25 +183,25 @@ impl Look {
         };
         let mut rows = vec![
             header.map(str::to_owned),
-            row("same file", it.same_bytes),
-            row("same pixels", it.same_pixels),
-            row(&format!("nearly, to {NEAR} bits"), it.near),
+            row("identical file", it.same_bytes),
+            row("identical pixels", it.same_pixels),
+            row(&format!("near-duplicate (Hamming distance <= {NEAR})"), it.near),
         ];
-        // Of one person, pictures are alike by nature.
+        // Images of one person are similar anyway.
         rows[3][1] = "-".to_owned();
         let table = columns(&rows, &[false, true, true, true]);
         match it.n_crowded {
             0 => table,
             n => format!(
-                "{table}\n{} look like so many others that not all of these were compared: some near \
-                 ones may be missing",
-                count(n, "picture", "pictures")
+                "{table}\n{} have so many similar images that not all pairs were compared: some \
+                 near-duplicates may be missing",
+                count(n, "image", "images")
             ),
         }
     }
 }
 
-/// `3 classes have`.
+/// Formats `1 class has` or `3 classes have`.
 fn has(n: usize) -> String {
     format!("{} {}", count(n, "class", "classes"), if n == 1 { "has" } else { "have" })
 }

@@ -3,7 +3,7 @@ use std::{fs, path::Path};
 use expect_test::{Expect, expect};
 
 use super::{Listing, MaskProfiles, Source as _, from_names};
-use crate::{Context, Findings, Fixes, Manifest, drawn};
+use crate::{Context, Findings, Fixes, Manifest, synthetic};
 
 const HEADER: &str = "id,gender,race,age,path\n";
 
@@ -29,7 +29,7 @@ fn check(csv: &str, listing: &Listing, want: Expect) {
 }
 
 #[test]
-fn a_person_is_a_folder() {
+fn people_are_identified_by_folder() {
     let csv =
         format!("{HEADER}003397,female,Asian,20,003397_20\n003397,female,Asian,19,003397_19\n");
     let (manifest, findings) = read(&csv, &people(&["003397_20", "003397_19"]), "");
@@ -42,7 +42,7 @@ fn a_person_is_a_folder() {
 }
 
 #[test]
-fn endings_are_found_file_by_file() {
+fn extensions_may_differ_between_files() {
     let mut listing = people(&["a"]);
     let files = listing.get_mut("a").unwrap();
     files[0] = "incorrect_mask.PNG".to_owned();
@@ -53,7 +53,7 @@ fn endings_are_found_file_by_file() {
 }
 
 #[test]
-fn lines_are_counted_as_an_editor_counts_them() {
+fn line_numbers_match_those_of_an_editor() {
     let row = "1,male,Asian,abc,a";
     for (text, line) in [
         (format!("{HEADER}{row}\n"), 2),
@@ -69,8 +69,8 @@ fn lines_are_counted_as_an_editor_counts_them() {
 }
 
 #[test]
-fn a_table_in_another_encoding_says_which() {
-    let said = |csv: &[u8]| {
+fn another_encoding_is_detected_and_reported() {
+    let problems = |csv: &[u8]| {
         let mut findings = Findings::default();
         from_names(csv, &people(&["a"]), Path::new("images"), &[], &mut findings);
         findings.to_string()
@@ -78,20 +78,21 @@ fn a_table_in_another_encoding_says_which() {
     // "김" in CP949.
     let cp949 = [HEADER.as_bytes(), b"1,male,Asian,30,\xb1\xe8\xb9\xce\xbc\xf6\n"].concat();
     expect![[r#"
-        1 thing is wrong with the data:
+        1 problem in the data:
           train.csv: this looks like CP949 (EUC-KR), not UTF-8 (line 2): save it as UTF-8"#]]
-    .assert_eq(&said(&cp949));
+    .assert_eq(&problems(&cp949));
     let utf16: Vec<u8> =
         format!("\u{feff}{HEADER}").encode_utf16().flat_map(u16::to_be_bytes).collect();
     expect![[r#"
-        1 thing is wrong with the data:
+        1 problem in the data:
           train.csv: this looks like UTF-16, not UTF-8: save it as UTF-8"#]]
-    .assert_eq(&said(&utf16));
+    .assert_eq(&problems(&utf16));
 }
 
 #[test]
-fn a_long_table_and_long_fixes_are_read_once() {
-    // The lines above each row were counted anew, and all rows gone through for each fix: minutes.
+fn a_long_table_and_long_fixes_take_linear_time() {
+    // An earlier version counted the lines above for each row, and searched all rows for each fix, which
+    // took minutes.
     const N: usize = 100_000;
     let rows: String = (0..N).map(|it| format!("{it},male,Asian,30,p{it}\n")).collect();
     let csv = format!("{HEADER}{rows}x,male,Asian,abc,last\n");
@@ -107,7 +108,7 @@ fn a_long_table_and_long_fixes_are_read_once() {
 }
 
 #[test]
-fn everything_that_is_wrong_is_said_at_once() {
+fn all_problems_are_reported_at_once() {
     let csv = format!(
         "{HEADER}1,male,Asian,abc,a\n2,mle,Asian,30,b\n3,male,Asian,30,absent\n4,male,Asian,30\n\
          5,female,Asian,41,c\n6,female,Asian,41,c\n7,female,Asian,41,../c\n"
@@ -119,76 +120,79 @@ fn everything_that_is_wrong_is_said_at_once() {
         &csv,
         &listing,
         expect![[r#"
-        10 things are wrong with the data:
-          train.csv line 2: the age `abc` is no number of years: write the age in years
-          train.csv line 3: the gender `mle` is unknown: write `male` or `female`
-          train.csv line 5: has 4 fields, the header 5: correct the row
-          train.csv line 7: `c` has a row already: remove one of the two
-          train.csv line 8: the path `../c` is no folder name: write the name of a folder in `images/`
-          images/nobody: has no row in train.csv: add a row, or move the folder out of `images/`
-          images/absent: is missing: put the folder there, or remove the row
-          images/c/mask1: is there 2 times (mask1.jpg, mask1.png): keep one of them
-          images/c/mask3: is missing: put the picture there, or leave the person out by a label fix
-          images/c/notes.txt: is none of the seven pictures: move it away: the names are `mask1` to `mask5`, `incorrect_mask`, `normal`"#]],
+            10 problems in the data:
+              train.csv line 2: the age `abc` is not a number of years: write the age in years
+              train.csv line 3: the gender `mle` is unknown: write `male` or `female`
+              train.csv line 5: has 4 fields, the header 5: correct the row
+              train.csv line 7: `c` already has a row: remove one of the two
+              train.csv line 8: the path `../c` is not a folder name: write the name of a folder in `images/`
+              images/nobody: has no row in train.csv: add a row, or move the folder out of `images/`
+              images/absent: is missing: put the folder there, or remove the row
+              images/c/mask1: exists 2 times (mask1.jpg, mask1.png): keep one of them
+              images/c/mask3: is missing: put the image there, or leave the person out by a label fix
+              images/c/notes.txt: is not one of the seven images: move it away: the names are `mask1` to `mask5`, `incorrect_mask`, `normal`"#]],
     );
 }
 
 #[test]
 fn a_folder_in_another_unicode_form_than_its_row_is_found() {
-    // As macOS and as Windows write it: syllables of Hangul and their letters.
+    // Hangul as Windows and as macOS write it: syllables, and their letters.
     let (nfc, nfd) = ("1_\u{d55c}", "1_\u{1112}\u{1161}\u{11ab}");
     let fix = |name: &str| format!("[[fix]]\nids = [\"{name}\"]\nage = 70\n");
     for (row, folder) in [(nfc, nfd), (nfd, nfc)] {
         let csv = format!("{HEADER}1,male,Asian,30,{row}\n2,male,Asian,30,b\n");
         let (manifest, findings) = read(&csv, &people(&[folder, "b"]), &fix(folder));
         assert_eq!(findings.0, []);
-        // The person is called as the table has it, and the file as the disk has it.
+        // The person has the name in the table, the file the name on disk.
         assert!(manifest.people.contains(&row.to_owned()), "{:?}", manifest.people);
         let its = manifest.examples.iter().find(|it| it.name == format!("{row}/mask1.jpg"));
         let its = its.unwrap();
         assert_eq!(super::path_of(its), Path::new("images").join(folder).join("mask1.jpg"));
-        assert_eq!(its.age, Some(70.0), "the fix is of this person");
-        assert!(manifest.notes[0].contains("than their folders': 1, such as"), "{manifest:?}");
+        assert_eq!(its.age, Some(70.0), "the fix applies to this person");
+        assert!(
+            manifest.notes[0].contains("differs from their folder's: 1, such as"),
+            "{manifest:?}"
+        );
         let ascii = format!("{HEADER}1,male,Asian,30,a\n2,male,Asian,30,b\n");
         let other = read(&ascii, &people(&["a", "b"]), "").0;
         assert_eq!(manifest.listed.len(), other.listed.len());
     }
-    // Both there: each is itself.
+    // Both forms exist: each path matches its own folder.
     let both = format!("{HEADER}1,male,Asian,30,{nfc}\n2,male,Asian,40,{nfd}\n");
     let (manifest, findings) = read(&both, &people(&[nfc, nfd]), &fix(nfd));
     assert!(findings.0.is_empty() && manifest.notes.is_empty(), "{findings}");
     let ages: Vec<_> = manifest.examples.iter().map(|it| (it.person, it.age)).collect();
     assert_eq!((ages.first(), ages.last()), (Some(&(0, Some(70.0))), Some(&(1, Some(30.0)))));
-    let said = |csv: &str, folders: &[&str]| read(csv, &people(folders), "").1.to_string();
-    let err = said(&both, &[nfc]);
-    assert!(err.contains("1 thing is wrong") && err.contains("is there twice, in two"), "{err}");
+    let error = |csv: &str, folders: &[&str]| read(csv, &people(folders), "").1.to_string();
+    let err = error(&both, &[nfc]);
+    assert!(err.contains("1 problem in the data") && err.contains("occurs twice, in two"), "{err}");
     // U+212B and A with a ring above it are both U+00C5.
-    let err = said(&format!("{HEADER}1,male,Asian,30,\u{c5}\n"), &["\u{212b}", "A\u{30a}"]);
+    let err = error(&format!("{HEADER}1,male,Asian,30,\u{c5}\n"), &["\u{212b}", "A\u{30a}"]);
     assert!(err.contains("looks like 2 folders in other Unicode forms"), "{err}");
 }
 
 #[test]
-fn files_that_are_no_table_say_so() {
+fn invalid_tables_are_reported() {
     check(
         "",
         &Listing::new(),
         expect![[r#"
-        1 thing is wrong with the data:
-          train.csv: is empty: put the header `id,gender,race,age,path` and the rows there"#]],
+            1 problem in the data:
+              train.csv: is empty: put the header `id,gender,race,age,path` and the rows there"#]],
     );
     check(
         HEADER,
         &Listing::new(),
         expect![[r#"
-        1 thing is wrong with the data:
-          train.csv: has no rows: add a row for each person"#]],
+            1 problem in the data:
+              train.csv: has no rows: add a row for each person"#]],
     );
     check(
         "id,gender,race,path\n1,male,Asian,a\n",
         &people(&["a"]),
         expect![[r#"
-        1 thing is wrong with the data:
-          train.csv: has no column `age` (it has id, gender, race, path): the header is `id,gender,race,age,path`"#]],
+            1 problem in the data:
+              train.csv: has no column `age` (it has id, gender, race, path): the header is `id,gender,race,age,path`"#]],
     );
 }
 
@@ -221,26 +225,26 @@ fn fixes_change_labels_and_nothing_else() {
     assert_eq!(weights, [[1.0; 7], [0.5; 7]].concat());
     assert_eq!(
         manifest.notes,
-        ["label fixes name nobody here: 999", "the label fix of 2 changes nothing: already male"]
+        ["label fixes name unknown people: 999", "the label fix of 2 has no effect: already male"]
     );
 }
 
 #[test]
-fn an_id_of_two_people_cannot_be_fixed_by_id() {
+fn id_of_two_people_is_ambiguous_in_a_fix() {
     let csv = format!("{HEADER}1,female,Asian,20,a\n1,female,Asian,20,b\n");
     let (_, findings) = read(&csv, &people(&["a", "b"]), "[[fix]]\nids = [\"1\"]\nignore = true\n");
     expect![[r#"
-        1 thing is wrong with the data:
+        1 problem in the data:
           label fix of 1: several people have this id: name the folder instead of the id"#]]
     .assert_eq(&findings.to_string());
 }
 
 #[test]
-fn damaged_pictures_are_found_before_anything_else_happens() {
+fn damaged_images_are_found_before_training() {
     let dir = tempfile::tempdir().unwrap();
-    let few = crate::People {
+    let few = crate::SyntheticPeople {
         n_people: 2,
-        n_scored: 0,
+        n_test: 0,
         size: [32, 24],
         wrong_labels: 0.0,
         flipped: 0.0,
@@ -256,29 +260,33 @@ fn damaged_pictures_are_found_before_anything_else_happens() {
     let file = |idx: usize, name: &str| root.join("images").join(&names[idx]).join(name);
     let whole = fs::read(file(0, "mask1.jpg")).unwrap();
     fs::write(file(0, "mask1.jpg"), &whole[..whole.len() / 2]).unwrap();
-    fs::write(file(0, "normal.jpg"), b"not a picture").unwrap();
+    fs::write(file(0, "normal.jpg"), b"not an image").unwrap();
     fs::remove_file(file(1, "mask2.jpg")).unwrap();
     fs::write(file(1, "mask2.png"), b"").unwrap();
-    let huge = drawn::draw(&drawn::Person::new(base::Seed(0), 0), drawn::Shot::Normal, [99, 99]);
+    let huge = synthetic::draw(
+        &synthetic::Person::new(base::Seed(0), 0),
+        synthetic::Shot::Normal,
+        [99, 99],
+    );
     huge.save(file(1, "mask5.jpg")).unwrap();
-    fs::write(file(1, "._mask5.jpg"), b"what other systems leave behind").unwrap();
+    fs::write(file(1, "._mask5.jpg"), b"metadata of other systems").unwrap();
 
     let source = MaskProfiles { root: root.clone(), ..MaskProfiles::default() };
     let context = Context { cache: None, max_pixels: 99 * 98, progress: &|_, _| {} };
     let err = source.read(&context).unwrap_err().to_string();
     expect![[r#"
-        ROOT: 4 things are wrong with the data:
-          images/000001_female_Drawn_23/mask1.jpg: the picture is cut off: replace the file, or leave its person out by a label fix
-          images/000001_female_Drawn_23/normal.jpg: this is no picture: it begins like none of JPEG, PNG, WebP, GIF, BMP and TIFF: replace the file, or leave its person out by a label fix
+        ROOT: 4 problems in the data:
+          images/000001_female_Drawn_23/mask1.jpg: the image is truncated: replace the file, or leave its person out by a label fix
+          images/000001_female_Drawn_23/normal.jpg: this is not an image: its first bytes are none of JPEG, PNG, WebP, GIF, BMP or TIFF: replace the file, or leave its person out by a label fix
           images/000002_male_Drawn_20/mask2.png: the file is empty: replace the file, or leave its person out by a label fix
-          images/000002_male_Drawn_20/mask5.jpg: 99x99 pixels are more than the 9702 that `max_pixels` allows: replace the file, or leave its person out by a label fix"#]].assert_eq(&err.replace(&root.display().to_string(), "ROOT"));
+          images/000002_male_Drawn_20/mask5.jpg: 99x99 pixels exceed `max_pixels = 9702`: replace the file, or leave its person out by a label fix"#]].assert_eq(&err.replace(&root.display().to_string(), "ROOT"));
 }
 
 #[test]
-fn a_folder_that_is_not_there_says_what_should_be() {
+fn a_missing_folder_is_reported_with_its_expected_content() {
     let context = Context { cache: None, max_pixels: 100, progress: &|_, _| {} };
     let source = MaskProfiles { root: "no/such".into(), ..MaskProfiles::default() };
-    expect!["no/such/train.csv: No such file or directory (os error 2): `data.source.root` is to be the folder of `train.csv` and `images/`"].assert_eq(&source.read(&context).unwrap_err().to_string());
+    expect!["no/such/train.csv: No such file or directory (os error 2): `data.source.root` must be the folder of `train.csv` and `images/`"].assert_eq(&source.read(&context).unwrap_err().to_string());
     expect!["`data.source.root` is empty: name the folder of `train.csv` and `images/`"]
         .assert_eq(&MaskProfiles::default().read(&context).unwrap_err().to_string());
 }

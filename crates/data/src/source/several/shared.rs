@@ -1,4 +1,4 @@
-//! Pictures that two roots share.
+//! Images that two roots share.
 
 use std::{
     collections::HashMap,
@@ -9,20 +9,20 @@ use std::{
 
 use crate::{Content, Manifest};
 
-/// What makes two pictures the same for sure.
+/// The identity of an image: images with equal identities are the same.
 #[derive(PartialEq, Eq, Hash)]
 enum Identity<'a> {
-    /// The folder, with links followed, and the file in it.
+    /// The folder, with links resolved, and the file in it.
     File(PathBuf, &'a OsStr),
     Memory(&'a [u8]),
 }
 
-/// Makes sure that roots share no picture, unless it is of the same person.
+/// Checks that roots share no image, unless it is of the same person.
 ///
 /// - `roots`: the root of each example.
 ///
 /// # Errors
-/// The first such picture. A copy in another file is none: `maskfit eda` finds those.
+/// The first such image. Copies in other files are not detected: `maskfit eda` finds those.
 pub(super) fn check(whole: &Manifest, roots: &[usize]) -> Result<(), String> {
     let mut folders: HashMap<&Path, PathBuf> = HashMap::new();
     let mut known: HashMap<Identity<'_>, usize> = HashMap::new();
@@ -40,8 +40,8 @@ pub(super) fn check(whole: &Manifest, roots: &[usize]) -> Result<(), String> {
         let other = &whole.examples[before];
         if roots[before] != roots[at] && other.person != it.person {
             return Err(format!(
-                "at `data.source.roots[{}]`: `{}` and `{}` are the same picture, of two people: leave \
-                 one of the roots out, or say `same_people = true` if their people are called the same",
+                "at `data.source.roots[{}]`: `{}` and `{}` are the same image, but of two people: remove \
+                 one of the roots, or set `same_people = true` if their people have the same names",
                 roots[at], other.name, it.name
             ));
         }

@@ -5,28 +5,28 @@ use expect_test::{Expect, expect};
 
 use super::{Purpose, Root, Several};
 use crate::{
-    Content, Context, Example, Manifest, People, Review, SourceConfig, SourceError, SplitConfig,
-    Use, source::Source as _,
+    Content, Context, Example, Manifest, Review, SourceConfig, SourceError, SplitConfig,
+    SyntheticPeople, Use, source::Source as _,
 };
 
 fn context() -> Context<'static> {
     Context { cache: None, max_pixels: 1 << 20, progress: &|_, _| {} }
 }
 
-/// Drawn people of another seed each.
-fn drawn(n_people: usize, seed: u64) -> Root {
+/// A root of synthetic people.
+fn synthetic(n_people: usize, seed: u64) -> Root {
     let size = [8, 8];
-    root(People { n_people, n_scored: 2, size, wrong_labels: 0.0, flipped: 0.0, seed })
+    root(SyntheticPeople { n_people, n_test: 2, size, wrong_labels: 0.0, flipped: 0.0, seed })
 }
 
-fn root(people: People) -> Root {
+fn root(people: SyntheticPeople) -> Root {
     let (name, purpose) = (String::new(), Purpose::All);
-    let source = SourceConfig::People(people);
+    let source = SourceConfig::SyntheticPeople(people);
     Root { source, name, share: 1.0, purpose, same_people: false }
 }
 
 fn trained(root: Root) -> Root {
-    Root { name: "drawn".to_owned(), purpose: Purpose::Train, ..root }
+    Root { name: "synthetic".to_owned(), purpose: Purpose::Train, ..root }
 }
 
 fn several(roots: &[Root]) -> Several {
@@ -37,14 +37,14 @@ fn read(roots: &[Root]) -> Manifest {
     several(roots).read(&context()).unwrap()
 }
 
-/// What is wrong.
-fn fault(roots: &[Root]) -> String {
+/// The error of reading these roots.
+fn error(roots: &[Root]) -> String {
     several(roots).read(&context()).unwrap_err().to_string()
 }
 
-/// A manifest of these people's pictures, each of a person and a class.
-fn manifest(task: Task, pictures: &[(&str, usize, Use)]) -> Manifest {
-    let names: BTreeSet<&str> = pictures.iter().map(|it| it.0).collect();
+/// A manifest of images, each with a person, a class and a use.
+fn manifest(task: Task, images: &[(&str, usize, Use)]) -> Manifest {
+    let names: BTreeSet<&str> = images.iter().map(|it| it.0).collect();
     let people: Vec<String> = names.into_iter().map(str::to_owned).collect();
     let example = |(idx, &(name, class, usage)): (usize, &(&str, usize, Use))| Example {
         name: format!("{name}/{idx}.jpg"),
@@ -55,12 +55,12 @@ fn manifest(task: Task, pictures: &[(&str, usize, Use)]) -> Manifest {
         usage,
         weight: 1.0,
     };
-    let examples = pictures.iter().enumerate().map(example).collect();
-    let notes = vec![format!("{} names", pictures.len())];
+    let examples = images.iter().enumerate().map(example).collect();
+    let notes = vec![format!("{} names", images.len())];
     Manifest { notes, ..Manifest::new(task, people, examples) }
 }
 
-/// A copy in other files.
+/// A copy of a manifest, in other files.
 fn copied(mut manifest: Manifest) -> Manifest {
     for it in &mut manifest.examples {
         it.content = Content::File(format!("copy/{}", it.name).into());
@@ -68,8 +68,8 @@ fn copied(mut manifest: Manifest) -> Manifest {
     manifest
 }
 
-/// Whose each picture is, what it is called, and what it is for.
-fn pictures(manifest: &Manifest) -> Vec<(&str, &str, Use)> {
+/// The person, name and use of each image.
+fn images(manifest: &Manifest) -> Vec<(&str, &str, Use)> {
     manifest
         .examples
         .iter()
@@ -78,9 +78,10 @@ fn pictures(manifest: &Manifest) -> Vec<(&str, &str, Use)> {
 }
 
 #[test]
-fn the_first_root_stays_as_it_is_and_others_come_after_it() {
-    let (first, second) = (drawn(3, 0), drawn(4, 1));
-    let whole = read(&[first.clone(), second.clone(), Root { name: "c".into(), ..drawn(1, 2) }]);
+fn the_first_root_is_unchanged_and_others_come_after_it() {
+    let (first, second) = (synthetic(3, 0), synthetic(4, 1));
+    let whole =
+        read(&[first.clone(), second.clone(), Root { name: "c".into(), ..synthetic(1, 2) }]);
     let alone = [first, second].map(|it| it.source.get().read(&context()).unwrap());
     assert_eq!(whole.people[..5], alone[0].people);
     let named: Vec<String> = alone[1].people.iter().map(|it| format!("roots[1]/{it}")).collect();
@@ -101,50 +102,50 @@ fn the_first_root_stays_as_it_is_and_others_come_after_it() {
 }
 
 #[test]
-fn what_is_only_trained_on_is_never_scored() {
-    let it = read(&[drawn(3, 0), trained(drawn(4, 1))]);
+fn train_only_images_are_never_in_another_set() {
+    let it = read(&[synthetic(3, 0), trained(synthetic(4, 1))]);
     let count = |usage| it.examples.iter().filter(|it| it.usage == usage).count();
-    assert_eq!([count(Use::Pool), count(Use::Train), count(Use::Score)], [21, 28, 14]);
+    assert_eq!([count(Use::Pool), count(Use::Train), count(Use::Test)], [21, 28, 14]);
     assert_eq!((it.people.len(), it.listed.len()), (9, 3));
-    let is_extra = |it: &&Example| it.name.starts_with("drawn/");
+    let is_extra = |it: &&Example| it.name.starts_with("synthetic/");
     assert!(it.examples.iter().filter(is_extra).all(|it| it.usage == Use::Train));
     assert_eq!(it.counts().iter().sum::<usize>(), 49);
 }
 
 #[test]
-fn the_notes_say_what_each_root_gives() {
+fn notes_describe_each_root() {
     let check = |roots: &[Root], want: Expect| want.assert_eq(&read(roots).notes.join("\n"));
     check(
-        &[drawn(10, 0), Root { share: 0.3, ..trained(drawn(20, 1)) }],
+        &[synthetic(10, 0), Root { share: 0.3, ..trained(synthetic(20, 1)) }],
         expect![[r#"
-            roots[0]: 10 people, 70 pictures; 2 more to score on
-            drawn: 6 of 20 people, 42 pictures, only trained on; without 2 whom it keeps for scoring"#]],
+            roots[0]: 10 people, 70 images; test set: 2 people
+            synthetic: 6 of 20 people, 42 images, training only; test set left out: 2 people"#]],
     );
     let (task, pool) = (Task::mask_gender_age(), Use::Pool);
     let first = manifest(task.clone(), &[("ann", 0, pool), ("ben", 1, pool)]);
     let other = copied(manifest(task, &[("ann", 6, pool), ("eve", 6, pool), ("eve", 0, pool)]));
     let both = |same_people| {
-        let roots = [drawn(0, 0), Root { same_people, ..trained(drawn(0, 1)) }];
+        let roots = [synthetic(0, 0), Root { same_people, ..trained(synthetic(0, 1)) }];
         several(&roots).join(vec![first.clone(), other.clone()]).unwrap().notes.join("\n")
     };
     expect![[r#"
         roots[0]: 2 names
-        roots[0]: 2 people, 2 pictures
-        drawn: 3 names
-        drawn: 2 people, 3 pictures, only trained on; called as people of the first root, and taken for others: 1 (`same_people = true` if they are the same)"#]]
+        roots[0]: 2 people, 2 images
+        synthetic: 3 names
+        synthetic: 2 people, 3 images, training only; same name as a person of the first root, treated as different people: 1 (set `same_people = true` if they are the same)"#]]
     .assert_eq(&both(false));
     expect![[r#"
         roots[0]: 2 names
-        roots[0]: 2 people, 2 pictures
-        drawn: 3 names
-        drawn: 2 people, 3 pictures, only trained on; people of the first root: 1"#]]
+        roots[0]: 2 people, 2 images
+        synthetic: 3 names
+        synthetic: 2 people, 3 images, training only; people of the first root: 1"#]]
     .assert_eq(&both(true));
 }
 
 #[test]
 fn a_share_is_of_people_and_grows() {
     let people = |share: f64, seed: u64| -> BTreeSet<String> {
-        let roots = [drawn(1, 0), Root { share, ..drawn(40, 1) }];
+        let roots = [synthetic(1, 0), Root { share, ..synthetic(40, 1) }];
         let it = Several { roots: roots.to_vec(), seed }.read(&context()).unwrap();
         let taken: BTreeMap<usize, usize> =
             it.examples.iter().fold(BTreeMap::new(), |mut n, it| {
@@ -152,10 +153,10 @@ fn a_share_is_of_people_and_grows() {
                 *n.entry(it.person).or_default() += usize::from(is_extra);
                 n
             });
-        // All seven pictures, or none.
+        // All seven images, or none.
         assert!(taken.values().all(|n| [0, 7].contains(n)));
-        let scored = it.examples.iter().filter(|it| it.usage == Use::Score).count();
-        assert_eq!(scored, 4 * 7, "a share is not of those who are scored");
+        let scored = it.examples.iter().filter(|it| it.usage == Use::Test).count();
+        assert_eq!(scored, 4 * 7, "a share must not apply to the test set");
         let people = taken.into_iter().filter(|it| it.1 > 0);
         people.map(|(person, _)| it.people[person].clone()).collect()
     };
@@ -163,32 +164,32 @@ fn a_share_is_of_people_and_grows() {
     assert_eq!([&none, &few, &half, &all].map(BTreeSet::len), [0, 4, 20, 40]);
     assert!(few.is_subset(&half) && half.is_subset(&all));
     let first: BTreeSet<String> = all.iter().take(20).cloned().collect();
-    assert_ne!(half, first, "by order");
-    assert_ne!(half, people(0.5, 1), "another seed takes others");
+    assert_ne!(half, first, "the first people must not be preferred");
+    assert_ne!(half, people(0.5, 1), "another seed must choose others");
     assert_eq!(half, people(0.5, 0));
 }
 
 #[test]
-fn who_is_taken_depends_on_nobody_else_and_on_no_thread() {
+fn the_chosen_people_do_not_depend_on_others_or_on_threads() {
     let taken = |n_threads: usize, before: &[Root]| -> Vec<String> {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(n_threads).build().unwrap();
-        let last = Root { name: "last".to_owned(), share: 0.4, ..drawn(10, 9) };
+        let last = Root { name: "last".to_owned(), share: 0.4, ..synthetic(10, 9) };
         let it = pool.install(|| read(&[before, &[last]].concat()));
         it.people.into_iter().filter(|it| it.starts_with("last/")).collect()
     };
-    let one = taken(1, &[drawn(2, 0)]);
+    let one = taken(1, &[synthetic(2, 0)]);
     assert_eq!(one.len(), 4 + 2);
-    assert_eq!(one, taken(3, &[drawn(2, 0)]));
-    assert_eq!(one, taken(2, &[drawn(5, 0), Root { share: 0.5, ..drawn(4, 1) }]));
+    assert_eq!(one, taken(3, &[synthetic(2, 0)]));
+    assert_eq!(one, taken(2, &[synthetic(5, 0), Root { share: 0.5, ..synthetic(4, 1) }]));
 }
 
 #[test]
-fn further_roots_change_nobodys_side() {
+fn further_roots_do_not_change_the_split() {
     let split: SplitConfig = toml::from_str("kind = \"stratified_kfold\"\nn_folds = 3").unwrap();
     let sides = |manifest: &Manifest| split.sides(manifest, Seed(0)).unwrap();
-    let alone = read(&[drawn(12, 0)]);
-    let more = Root { name: "more".to_owned(), share: 0.5, ..trained(drawn(6, 2)) };
-    let whole = read(&[drawn(12, 0), trained(drawn(5, 1)), more]);
+    let alone = read(&[synthetic(12, 0)]);
+    let more = Root { name: "more".to_owned(), share: 0.5, ..trained(synthetic(6, 2)) };
+    let whole = read(&[synthetic(12, 0), trained(synthetic(5, 1)), more]);
     let extra: BTreeSet<usize> =
         (0..whole.examples.len()).filter(|&it| whole.examples[it].usage == Use::Train).collect();
     assert_eq!(extra.len(), 5 * 7 + 3 * 7);
@@ -198,22 +199,22 @@ fn further_roots_change_nobodys_side() {
         let train: BTreeSet<usize> = fold.train.iter().copied().collect();
         assert_eq!(train, own.train.iter().chain(&extra).copied().collect());
     }
-    // One that is for all is split too.
-    let all = read(&[drawn(12, 0), drawn(6, 1)]);
+    // A root with `use = "all"` is split too.
+    let all = read(&[synthetic(12, 0), synthetic(6, 1)]);
     let held: BTreeSet<usize> = sides(&all).iter().flat_map(|it| it.valid.clone()).collect();
     assert_eq!(held.len(), 18 * 7);
 }
 
 #[test]
-fn pictures_of_the_first_roots_people_follow_them() {
+fn images_of_the_first_roots_people_are_held_out_with_them() {
     let (task, pool) = (Task::mask_gender_age(), Use::Pool);
     let people = ["ann", "ben", "cat", "dan"];
     let first = manifest(task.clone(), &people.map(|it| (it, 0, pool)));
     let more = [("ann", 6, pool), ("ben", 6, pool), ("cat", 6, pool), ("dan", 6, pool)];
     let more = copied(manifest(task, &[&more[..], &[("eve", 6, pool)]].concat()));
     let join = |purpose| {
-        let root = Root { name: "worn".into(), purpose, same_people: true, ..drawn(0, 1) };
-        several(&[drawn(0, 0), root]).join(vec![first.clone(), more.clone()]).unwrap()
+        let root = Root { name: "worn".into(), purpose, same_people: true, ..synthetic(0, 1) };
+        several(&[synthetic(0, 0), root]).join(vec![first.clone(), more.clone()]).unwrap()
     };
     let split: SplitConfig = toml::from_str("kind = \"stratified_kfold\"\nn_folds = 2").unwrap();
     for purpose in [Purpose::Train, Purpose::All] {
@@ -227,7 +228,7 @@ fn pictures_of_the_first_roots_people_follow_them() {
             };
             assert!(people(&sides.train).is_disjoint(&people(&sides.valid)));
             if purpose == Purpose::Train {
-                // Two are held out, without what was made of them; eve is nobody of the first root.
+                // Two people are held out, and their other images left out; eve is not in the first root.
                 assert!(sides.valid.iter().all(|it| *it < 4));
                 assert_eq!((sides.valid.len(), sides.train.len()), (2, 2 + 2 + 1));
                 assert!(sides.train.contains(&8));
@@ -237,31 +238,31 @@ fn pictures_of_the_first_roots_people_follow_them() {
 }
 
 #[test]
-fn whoever_is_scored_is_not_trained_on_in_another_root() {
-    let (task, pool, score) = (Task::mask_gender_age(), Use::Pool, Use::Score);
+fn people_in_the_test_set_are_not_trained_on_in_another_root() {
+    let (task, pool, score) = (Task::mask_gender_age(), Use::Pool, Use::Test);
     let first = manifest(task.clone(), &[("ann", 0, pool), ("ben", 0, score)]);
     let more = copied(manifest(task, &[("ann", 6, pool), ("ben", 6, pool)]));
-    let root = Root { same_people: true, ..trained(drawn(0, 1)) };
-    let whole = several(&[drawn(0, 0), root]).join(vec![first, more]).unwrap();
+    let root = Root { same_people: true, ..trained(synthetic(0, 1)) };
+    let whole = several(&[synthetic(0, 0), root]).join(vec![first, more]).unwrap();
     assert_eq!(
-        pictures(&whole),
+        images(&whole),
         [
             ("ann", "ann/0.jpg", pool),
             ("ben", "ben/1.jpg", score),
-            ("ann", "drawn/ann/0.jpg", Use::Train)
+            ("ann", "synthetic/ann/0.jpg", Use::Train)
         ]
     );
 }
 
 #[test]
-fn a_picture_of_two_roots_is_of_one_person_or_refused() {
+fn images_shared_by_roots_are_refused_unless_of_the_same_person() {
     let (task, pool) = (Task::mask_gender_age(), Use::Pool);
     let first = manifest(task, &[("ann", 0, pool), ("ben", 0, pool)]);
     let join = |same_people, second: &Manifest| {
-        let root = Root { same_people, ..trained(drawn(0, 1)) };
-        several(&[drawn(0, 0), root]).join(vec![first.clone(), second.clone()])
+        let root = Root { same_people, ..trained(synthetic(0, 1)) };
+        several(&[synthetic(0, 0), root]).join(vec![first.clone(), second.clone()])
     };
-    expect!["at `data.source.roots[1]`: `ann/0.jpg` and `drawn/ann/0.jpg` are the same picture, of two people: leave one of the roots out, or say `same_people = true` if their people are called the same"]
+    expect!["at `data.source.roots[1]`: `ann/0.jpg` and `synthetic/ann/0.jpg` are the same image, but of two people: remove one of the roots, or set `same_people = true` if their people have the same names"]
         .assert_eq(&join(false, &first).unwrap_err());
     assert!(join(true, &first).is_ok());
     assert!(join(false, &copied(first.clone())).is_ok());
@@ -277,7 +278,7 @@ fn a_picture_of_two_roots_is_of_one_person_or_refused() {
         it
     };
     let same = |a: Content, b: Content| {
-        let roots = several(&[drawn(0, 0), trained(drawn(0, 1))]);
+        let roots = several(&[synthetic(0, 0), trained(synthetic(0, 1))]);
         let mut b = with(b);
         b.examples.truncate(1);
         roots.join(vec![with(a), b]).is_err()
@@ -293,81 +294,84 @@ fn a_picture_of_two_roots_is_of_one_person_or_refused() {
 }
 
 #[test]
-fn roots_ask_the_same_and_classes_go_by_name() {
+fn roots_have_the_same_factors_and_classes_match_by_name() {
     let class = |levels: &[&str], class: usize| {
         let task = Task { factors: vec![Factor::new("class", levels)] };
         copied(manifest(task, &[(levels[class], class, Use::Pool)]))
     };
     let join = |other: Manifest| {
         let first = class(&["ant", "bee", "cat"], 0);
-        several(&[drawn(0, 0), trained(drawn(0, 1))]).join(vec![first, other])
+        several(&[synthetic(0, 0), trained(synthetic(0, 1))]).join(vec![first, other])
     };
     let whole = join(class(&["bee", "cat"], 1)).unwrap();
-    assert_eq!((whole.examples[1].name.as_str(), whole.examples[1].class), ("drawn/cat/0.jpg", 2));
+    assert_eq!(
+        (whole.examples[1].name.as_str(), whole.examples[1].class),
+        ("synthetic/cat/0.jpg", 2)
+    );
     assert_eq!(whole.task.n_classes(), 3);
-    expect!["at `data.source.roots[1]`: of `class` the first root has no `dog`: leave these pictures out, or put the root that has all classes first"]
+    expect!["at `data.source.roots[1]`: `class` of the first root has no level `dog`: leave these images out, or put the root that has all classes first"]
         .assert_eq(&join(class(&["bee", "dog"], 0)).unwrap_err());
 }
 
 #[test]
-fn names_that_others_begin_with_are_refused() {
+fn ambiguous_name_prefixes_are_refused() {
     let (task, pool) = (Task::mask_gender_age(), Use::Pool);
-    let first = manifest(task.clone(), &[("drawn", 0, pool)]);
+    let first = manifest(task.clone(), &[("synthetic", 0, pool)]);
     let other = copied(manifest(task, &[("ann", 0, pool)]));
-    let join = several(&[drawn(0, 0), trained(drawn(0, 1))]).join(vec![first, other]);
-    expect!["at `data.source.roots[1]`: its names would begin with `drawn/`, as `drawn/0.jpg` of another root does: give it another `name`"]
+    let join = several(&[synthetic(0, 0), trained(synthetic(0, 1))]).join(vec![first, other]);
+    expect!["at `data.source.roots[1]`: its names would begin with `synthetic/`, as `synthetic/0.jpg` of another root does: set another `name`"]
         .assert_eq(&join.unwrap_err());
 }
 
 #[test]
-fn settings_that_make_no_sense_are_all_said() {
-    assert!(fault(&[]).contains("`data.source.roots` is empty"));
-    let nested = SourceConfig::Several(several(&[drawn(1, 7)]));
+fn all_invalid_settings_are_reported() {
+    assert!(error(&[]).contains("`data.source.roots` is empty"));
+    let nested = SourceConfig::Several(several(&[synthetic(1, 7)]));
     let roots = [
-        Root { same_people: true, ..trained(drawn(1, 0)) },
-        Root { share: 1.5, ..drawn(1, 0) },
-        Root { source: nested, name: "a/b".to_owned(), ..drawn(1, 2) },
-        Root { share: f64::NAN, ..trained(drawn(1, 3)) },
+        Root { same_people: true, ..trained(synthetic(1, 0)) },
+        Root { share: 1.5, ..synthetic(1, 0) },
+        Root { source: nested, name: "a/b".to_owned(), ..synthetic(1, 2) },
+        Root { share: f64::NAN, ..trained(synthetic(1, 3)) },
     ];
     expect![[r#"
-        at `data.source.roots[0]`: the first root is what is split: put one first that may be validated on
-        at `data.source.roots[0]`: the first root is what is split: `same_people` is for those after it
-        at `data.source.roots[1]`: `share` is from 0 to 1, not 1.5
-        at `data.source.roots[1]`: draws the same people as another: give it another `seed`
-        at `data.source.roots[2]`: is `several` itself: list its roots beside the others
-        at `data.source.roots[2]`: `name` is a word without `/`
-        at `data.source.roots[3]`: `share` is from 0 to 1, not NaN
-        at `data.source.roots[3]`: another root is called `drawn` already"#]]
-    .assert_eq(&fault(&roots));
+        at `data.source.roots[0]`: the first root needs images to validate on: put one without `use = "train"` first
+        at `data.source.roots[0]`: `same_people` refers to the first root: set it for the other roots only
+        at `data.source.roots[1]`: `share` must be from 0 to 1, not 1.5
+        at `data.source.roots[1]`: generates the same people as another root: set another `seed`
+        at `data.source.roots[2]`: the source is `several` itself: list its roots here directly
+        at `data.source.roots[2]`: `name` must not contain `/` or `\`, nor begin or end with a space
+        at `data.source.roots[3]`: `share` must be from 0 to 1, not NaN
+        at `data.source.roots[3]`: another root is already named `synthetic`"#]]
+    .assert_eq(&error(&roots));
 }
 
 #[test]
-fn everything_that_is_wrong_with_any_root_is_said() {
+fn the_errors_of_all_roots_are_reported() {
     let dir = tempfile::tempdir().unwrap();
     let folder = toml::Value::from(dir.path().join("train").display().to_string());
     let source = |text: String| toml::from_str::<SourceConfig>(&text).unwrap();
     let photographs = |root: &toml::Value| Root {
         source: source(format!("kind = \"mask_profiles\"\nroot = {root}")),
-        ..drawn(1, 0)
+        ..synthetic(1, 0)
     };
-    let SourceConfig::People(people) = drawn(2, 5).source else { unreachable!() };
+    let SourceConfig::SyntheticPeople(people) = synthetic(2, 5).source else { unreachable!() };
     people.write(dir.path(), &|_, _| {}).unwrap();
-    let roots = [photographs(&folder), photographs(&"nowhere".into()), drawn(1, 0)];
+    let roots = [photographs(&folder), photographs(&"nowhere".into()), synthetic(1, 0)];
     let broken = Root {
-        source: source("kind = \"people\"\nseed = 4\nsize = [1, 1]".to_owned()),
-        ..drawn(1, 0)
+        source: source("kind = \"synthetic_people\"\nseed = 4\nsize = [1, 1]".to_owned()),
+        ..synthetic(1, 0)
     };
-    let err = fault(&[&roots[..], &[broken]].concat());
+    let err = error(&[&roots[..], &[broken]].concat());
     let lines: Vec<&str> = err.lines().collect();
     assert_eq!(lines.len(), 2, "{err}");
     assert!(lines[0].starts_with("at `data.source.roots[1]`: nowhere/train.csv: "), "{err}");
     assert!(lines[1].starts_with("at `data.source.roots[3]`: `data.source`: `size`"), "{err}");
 
-    // What is found in a root's files is said with its name, and listing goes on.
+    // Findings in a root's files have its name, and listing continues.
     let images = dir.path().join("train/images");
     let person = std::fs::read_dir(&images).unwrap().next().unwrap().unwrap();
     std::fs::remove_file(person.path().join("normal.jpg")).unwrap();
-    let roots = [drawn(1, 0), Root { name: "photos".to_owned(), ..photographs(&folder) }];
+    let roots = [synthetic(1, 0), Root { name: "photos".to_owned(), ..photographs(&folder) }];
     let (manifest, findings) = several(&roots).list(&context()).unwrap();
     assert_eq!((manifest.people.len(), manifest.examples.len()), (3 + 2, 21 + 13));
     let place = &findings.0[0].place;
@@ -379,14 +383,14 @@ fn everything_that_is_wrong_with_any_root_is_said() {
 }
 
 #[test]
-fn reviewed_tables_find_the_pictures_of_every_root() {
-    let mut it = read(&[drawn(2, 0), trained(drawn(2, 1))]);
+fn reviewed_tables_find_the_images_of_every_root() {
+    let mut it = read(&[synthetic(2, 0), trained(synthetic(2, 1))]);
     let (own, extra) = (it.people[0].clone(), it.people[4].clone());
-    assert!(extra.starts_with("drawn/000001_"));
-    let decision = |person: &str, picture: String, decision: &str| crate::Reviewed {
+    assert!(extra.starts_with("synthetic/000001_"));
+    let decision = |person: &str, image: String, decision: &str| crate::Reviewed {
         line: 0,
         person: person.to_owned(),
-        picture,
+        image,
         factor: "gender".to_owned(),
         given: "male".to_owned(),
         suggested: "female".to_owned(),
@@ -397,8 +401,8 @@ fn reviewed_tables_find_the_pictures_of_every_root() {
         decision(&own, "all".to_owned(), "drop"),
         decision(&extra, format!("{extra}/mask1.jpg"), "weight 0.5"),
     ];
-    let said = Review { rows }.apply(&mut it).unwrap();
-    assert_eq!(said, "0 labels fixed, 1 dropped (7 pictures), 1 weighted");
+    let summary = Review { rows }.apply(&mut it).unwrap();
+    assert_eq!(summary, "0 labels fixed, 1 dropped (7 images), 1 weighted");
     assert!(it.examples.iter().all(|it| it.person != 0));
     let halved: Vec<&str> =
         it.examples.iter().filter(|it| it.weight < 1.0).map(|it| it.name.as_str()).collect();
@@ -406,12 +410,12 @@ fn reviewed_tables_find_the_pictures_of_every_root() {
 }
 
 #[test]
-fn a_config_says_only_what_differs() {
+fn root_settings_have_defaults() {
     let text = r#"
         kind = "several"
         roots = [
             { source = { kind = "mask_profiles", root = "photographs" } },
-            { source = { kind = "people", n_people = 500 }, name = "drawn", share = 0.3, use = "train" },
+            { source = { kind = "synthetic_people", n_people = 500 }, name = "synthetic", share = 0.3, use = "train" },
         ]
     "#;
     let SourceConfig::Several(it) = toml::from_str(text).unwrap() else { panic!("several") };
@@ -426,10 +430,10 @@ fn a_config_says_only_what_differs() {
     for (text, want) in [
         ("roots = [{ share = 0.5 }]", "missing field `source`"),
         (
-            "roots = [{ source = { kind = \"people\" }, use = \"score\" }]",
+            "roots = [{ source = { kind = \"synthetic_people\" }, use = \"score\" }]",
             "expected `all` or `train`",
         ),
-        ("roots = [{ source = { kind = \"people\", n = 1 } }]", "unknown field `n`"),
+        ("roots = [{ source = { kind = \"synthetic_people\", n = 1 } }]", "unknown field `n`"),
     ] {
         let text = format!("kind = \"several\"\n{text}");
         let err = toml::from_str::<SourceConfig>(&text).unwrap_err().to_string();
@@ -437,7 +441,7 @@ fn a_config_says_only_what_differs() {
     }
 }
 
-/// As a label fix that leaves somebody out does it: they are listed still.
+/// Removes a person as a label fix with `ignore` does: they are still in `listed`.
 fn without(mut manifest: Manifest, person: &str) -> Manifest {
     let at = manifest.people.iter().position(|it| it == person).unwrap();
     manifest.examples.retain(|it| it.person != at);
@@ -447,7 +451,7 @@ fn without(mut manifest: Manifest, person: &str) -> Manifest {
 }
 
 #[test]
-fn whom_a_fix_drops_from_a_root_moves_nobody() {
+fn dropping_a_person_from_a_root_moves_nobody() {
     let (task, pool) = (Task::mask_gender_age(), Use::Pool);
     let names: Vec<String> = (0..30).map(|it| format!("p{it:02}")).collect();
     let people: Vec<(&str, usize, Use)> =
@@ -460,9 +464,12 @@ fn whom_a_fix_drops_from_a_root_moves_nobody() {
         (Purpose::Train, false),
         (Purpose::Train, true),
     ] {
-        let root = Root { name: "more".into(), share: 0.6, purpose, same_people, ..drawn(0, 1) };
+        let root =
+            Root { name: "more".into(), share: 0.6, purpose, same_people, ..synthetic(0, 1) };
         let join = |first: &Manifest, second: &Manifest| {
-            several(&[drawn(0, 0), root.clone()]).join(vec![first.clone(), second.clone()]).unwrap()
+            several(&[synthetic(0, 0), root.clone()])
+                .join(vec![first.clone(), second.clone()])
+                .unwrap()
         };
         let whole = join(&first, &second);
         for person in ["p00", "p07", "p29"] {

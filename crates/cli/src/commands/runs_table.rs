@@ -1,0 +1,265 @@
+//! `maskfit runs`: a table of the runs in a folder.
+
+use std::{
+    fs::{self, File},
+    io::{Read as _, Seek as _, SeekFrom},
+    path::{Path, PathBuf},
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use anyhow::{Context as _, anyhow, bail};
+use base::{date::utc, text};
+use toml::{Table, Value};
+use trainer::{Experiment, Run};
+
+use crate::{
+    End,
+    settings::settings,
+    style::{ERROR, headed, paint},
+    tables::{columns, cut},
+    terminal::seconds,
+};
+
+/// Width of the column of settings.
+const WIDTH: usize = 60;
+/// Bytes at the end of a table that contain its last line.
+const TAIL: u64 = 4096;
+
+/// Prints the runs, the newest last.
+pub(crate) fn runs(dir: Option<&Path>) -> anyhow::Result<End> {
+    let standard = Experiment::load(&[])?;
+    let dir = dir.unwrap_or(&standard.run.dir);
+    let shown = dir.display();
+    let entries = match fs::read_dir(dir) {
+        Ok(it) => it.collect::<Result<Vec<_>, _>>().with_context(|| shown.to_string())?,
+        Err(err) if err.kind() == std::io::ErrorKind::NotFound => {
+            bail!("{shown}: there is no such folder: train first, or name a folder by `--dir`")
+        }
+        Err(err) => return Err(anyhow!("{shown}: {err}")),
+    };
+    let mut paths: Vec<PathBuf> = entries.iter().map(fs::DirEntry::path).collect();
+    paths.retain(|it| it.is_dir());
+    if paths.is_empty() {
+        say!("{shown}: there are no runs yet");
+        return Ok(End::Done);
+    }
+    let essence = standard.essence();
+    let mut rows = Vec::new();
+    let mut unreadable = Vec::new();
+    for path in paths {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        match row(&path, &name, &essence) {
+            Ok((started, row)) => rows.push((started, name, row)),
+            Err(err) => unreadable.push((name, format!("{err:#}").replace('\n', " "))),
+        }
+    }
+    rows.sort_by(|a, b| (a.0, &a.1).cmp(&(b.0, &b.1)));
+    unreadable.sort();
+    if !rows.is_empty() {
+        let header = ["run", "state", "done", "score", "95 % CI", "metric", "started", "time"];
+        let header: [String; 9] = std::array::from_fn(|it| {
+            header.get(it).copied().unwrap_or("differs from the defaults").to_owned()
+        });
+        let shared = shared(rows.iter().map(|it| &it.2.differences));
+        let rows = rows.into_iter().map(|(_, _, Row { mut cells, mut differences })| {
+            differences.retain(|it| !shared.contains(it));
+            cells[8] = cut(&differences.join(", "), WIDTH);
+            cells
+        });
+        let rows: Vec<_> = std::iter::once(header).chain(rows).collect();
+        let right = [false, false, false, true, true, false, false, true, false];
+        say!("{}", headed(&columns(&rows, &right)));
+        if !shared.is_empty() {
+            say!("all of them: {}", shared.join(", "));
+        }
+    }
+    for (name, reason) in unreadable {
+        say!("{name}  {} {reason}", paint(ERROR, "unreadable:"));
+    }
+    Ok(End::Done)
+}
+
+/// A run's row.
+struct Row {
+    /// The last one is empty.
+    cells: [String; 9],
+    /// The settings that differ from the defaults.
+    differences: Vec<String>,
+}
+
+/// Returns the differences that all of several runs have.
+fn shared<'a>(mut runs: impl ExactSizeIterator<Item = &'a Vec<String>>) -> Vec<String> {
+    if runs.len() < 2 {
+        return Vec::new();
+    }
+    let mut shared = runs.next().cloned().unwrap_or_default();
+    runs.for_each(|run| shared.retain(|it| run.contains(it)));
+    shared
+}
+
+/// Returns when a run started, and its row.
+fn row(dir: &Path, name: &str, standard: &Table) -> anyhow::Result<(SystemTime, Row)> {
+    let config = dir.join("config.toml");
+    if !config.is_file() {
+        bail!("it has no config.toml: this is not a run");
+    }
+    let read = |name: &str| text::read(&dir.join(name)).with_context(|| name.to_owned());
+    let layer = Experiment::layer_of_run("config.toml", &read("config.toml")?)?;
+    let experiment = Experiment::load(&[layer])?;
+    let started = fs::metadata(&config).and_then(|it| it.modified())?;
+    let is_finished = dir.join("report.toml").is_file();
+    let report: Table = match is_finished {
+        true => read("report.toml")?.parse::<Table>().context("report.toml")?,
+        false => Table::new(),
+    };
+    let folds = (0..).map(|it| dir.join(format!("fold-{it}"))).take_while(|it| it.is_dir());
+    let folds: Vec<PathBuf> = folds.collect();
+    let is_kfold = !folds.is_empty();
+    let best = match is_kfold {
+        true => None,
+        false => best(dir)?,
+    };
+    let metric = if is_kfold { "macro_f1" } else { experiment.eval.best_by.kind() };
+    // The report's section has the interval of the macro F1, which the metric may be.
+    let section = report.get(if is_kfold { "joined" } else { "valid" });
+    let number = |it: &Value| it.as_float().or_else(|| it.as_integer().map(|it| it as f64));
+    let reported = section.and_then(|it| number(it.get("macro_f1")?));
+    let score = if is_kfold { reported } else { best };
+    let is_same =
+        metric == "macro_f1" && score.zip(reported).is_some_and(|(a, b)| (a - b).abs() < 1e-9);
+    let interval = section.filter(|_| is_same).and_then(|it| {
+        let ends = it.get("macro_f1_interval")?.as_array()?;
+        Some(format!("{:.3} to {:.3}", number(ends.first()?)?, number(ends.get(1)?)?))
+    });
+    let state = match is_finished {
+        _ if Run::is_busy(dir) => "running",
+        true => "finished",
+        false => "stopped",
+    };
+    let done = match is_kfold {
+        true => {
+            let n = folds.iter().filter(|it| it.join("report.toml").is_file()).count();
+            format!("{n} folds")
+        }
+        false => progress(dir, &experiment)?,
+    };
+    let places = if is_kfold { folds } else { vec![dir.to_owned()] };
+    let spent = places.iter().map(|it| spent(it)).sum::<anyhow::Result<f64>>()?;
+    let secs = started.duration_since(UNIX_EPOCH).map_or(0, |it| it.as_secs());
+    let [year, month, day, hour, minute, _] = utc(secs);
+    let cells = [
+        name.to_owned(),
+        state.to_owned(),
+        done,
+        score.map_or("-".to_owned(), |it| format!("{it:.4}")),
+        interval.unwrap_or_default(),
+        metric.to_owned(),
+        format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}"),
+        seconds(spent),
+        String::new(),
+    ];
+    let differences = differences(&experiment.essence(), standard);
+    Ok((started, Row { cells, differences }))
+}
+
+/// Formats how much of a run is done, in the unit of its length.
+fn progress(dir: &Path, experiment: &Experiment) -> anyhow::Result<String> {
+    let total: String = experiment.train.total.into();
+    let last = last_line(&dir.join("steps.csv"))?;
+    let mut cells = last.as_deref().unwrap_or("0,0").split(',');
+    let mut cell = || -> anyhow::Result<f64> {
+        let cell = cells.next().unwrap_or_default();
+        cell.parse().map_err(|_| anyhow!("steps.csv: its last line has `{cell}`, not a number"))
+    };
+    let (step, epoch) = (cell()?, cell()?);
+    let done = if total.ends_with("steps") { step } else { (epoch * 100.0).round() / 100.0 };
+    Ok(format!("{done} of {total}"))
+}
+
+/// Returns the score of the best evaluation of a run, by its own metric.
+fn best(dir: &Path) -> anyhow::Result<Option<f64>> {
+    let rows = rows(&dir.join("epochs.csv"))?;
+    let best = rows.iter().rev().find(|it| it.get(4).is_some_and(|it| it == "true"));
+    best.map(|it| it[3].parse().map_err(|_| anyhow!("epochs.csv: `{}` is not a number", it[3])))
+        .transpose()
+}
+
+/// Returns the seconds of training and evaluation of a run.
+fn spent(dir: &Path) -> anyhow::Result<f64> {
+    let number = |cell: Option<&String>| -> anyhow::Result<f64> {
+        let cell = cell.map_or("", String::as_str);
+        cell.parse().map_err(|_| anyhow!("timing.csv: `{cell}` is not a number"))
+    };
+    let rows = rows(&dir.join("timing.csv"))?;
+    rows.iter().map(|it| Ok(number(it.get(1))? + number(it.get(4))?)).sum()
+}
+
+/// Reads the rows of a table of a run, without the header; its first columns have no commas. A missing table
+/// has no rows, nor has a line that is still being written.
+fn rows(path: &Path) -> anyhow::Result<Vec<Vec<String>>> {
+    if !path.exists() {
+        return Ok(Vec::new());
+    }
+    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let text = text::read(path).context(name)?;
+    let whole = text.rsplit_once('\n').map_or("", |it| it.0);
+    Ok(whole.lines().skip(1).map(|it| it.split(',').map(str::to_owned).collect()).collect())
+}
+
+/// Reads the last complete line of a table that may be long; `None` if it has none below its header.
+fn last_line(path: &Path) -> anyhow::Result<Option<String>> {
+    if !path.exists() {
+        return Ok(None);
+    }
+    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let tail = || -> std::io::Result<Vec<u8>> {
+        let mut file = File::open(path)?;
+        let start = file.metadata()?.len().saturating_sub(TAIL);
+        file.seek(SeekFrom::Start(start))?;
+        let mut tail = Vec::new();
+        file.take(TAIL).read_to_end(&mut tail)?;
+        Ok(tail)
+    };
+    let tail = String::from_utf8_lossy(&tail().context(name)?).into_owned();
+    let last = tail.rsplit_once('\n').and_then(|it| it.0.lines().last());
+    Ok(last.filter(|it| !it.starts_with("step,")).map(str::to_owned))
+}
+
+/// Lists the settings that differ from the defaults, in short: of a table with another `kind` only the kind,
+/// of a list only its name.
+fn differences(own: &Table, standard: &Table) -> Vec<String> {
+    let at = |table: &Table, path: &[String]| {
+        let (last, above) = path.split_last()?;
+        let table = above.iter().try_fold(table, |it, key| it.get(key)?.as_table());
+        table?.get(last).cloned()
+    };
+    let kind = |table: &Table, path: &[String], depth: usize| {
+        let path: Vec<String> = path[..depth].iter().cloned().chain(["kind".to_owned()]).collect();
+        at(table, &path)
+    };
+    let mut found: Vec<String> = Vec::new();
+    for it in settings(own) {
+        if at(standard, &it.path).as_ref() == Some(&it.value) {
+            continue;
+        }
+        let other = (1..it.path.len())
+            .find(|&depth| kind(own, &it.path, depth) != kind(standard, &it.path, depth));
+        let text = match (other, &it.value) {
+            (Some(depth), _) => {
+                let kind = kind(own, &it.path, depth).map(|it| plain(&it)).unwrap_or_default();
+                format!("{}={kind}", it.path[..depth].join("."))
+            }
+            (None, Value::Array(_)) => it.name(),
+            (None, value) => format!("{}={}", it.name(), plain(value)),
+        };
+        if !found.contains(&text) {
+            found.push(text);
+        }
+    }
+    found
+}
+
+/// Formats a value without quotes.
+fn plain(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}

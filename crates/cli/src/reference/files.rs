@@ -1,0 +1,227 @@
+//! The files that a run leaves, column by column.
+//!
+//! `tests/cli/files.rs` trains, and compares what is there with the page.
+
+use super::markdown::{NOTE, cell};
+
+/// A file: its name, what it is, and the columns of a CSV. In names, `{...}` stands for any text; a column
+/// with a `?` is missing in some runs.
+type File = (&'static str, &'static str, &'static [(&'static str, &'static str)]);
+
+/// The predictions of a set, with the true labels.
+const PREDICTIONS: &[(&str, &str)] = &[
+    ("image", "path of the image, relative to its source; unique"),
+    ("person", "the person, the unit of splits and of confidence intervals"),
+    ("truth", "index of the true joint class, from 0"),
+    ("predicted", "index of the predicted joint class: the most probable"),
+    ("age?", "true age in years, empty if unknown; only with a head that predicts the age"),
+    ("years?", "predicted age in years; only with a head that predicts the age"),
+    ("{class}", "predicted probability of each joint class, a column for each, named after it"),
+];
+
+const CLASSES: &[(&str, &str)] = &[
+    ("scope", "`joint`, or the factor that is scored"),
+    ("class", "index of the class in its scope, from 0"),
+    ("name", "name of the class"),
+    ("precision", "share of the images predicted as this class that are of it, 0 to 1"),
+    ("recall", "share of the images of this class that are predicted as it, 0 to 1"),
+    ("f1", "harmonic mean of precision and recall, 0 to 1"),
+    ("images", "number of images of this class"),
+];
+
+const CONFUSIONS: &[(&str, &str)] = &[
+    ("scope", "`joint`, or the factor that is scored"),
+    ("truth", "name of the true class"),
+    ("predicted", "name of the class predicted instead"),
+    ("images", "number of images; the most frequent confusion comes first"),
+];
+
+const RUN: &[File] = &[
+    (
+        "config.toml",
+        "The resolved settings of all layers; training with this file repeats the run. Its first line has the format's number.",
+        &[],
+    ),
+    (
+        "config-until-{step}.toml",
+        "The settings until that step, of a run that was resumed with other settings.",
+        &[],
+    ),
+    (
+        "split.csv",
+        "The set of each person.",
+        &[("person", "the person"), ("side", "`train`, `valid`, `test` or `left out`")],
+    ),
+    (
+        "data.csv",
+        "Every image with its labels, after label fixes and reviews. Its SHA-256 identifies the data, and is \
+         kept in checkpoints.",
+        DATA,
+    ),
+    (
+        "data-until-{step}.csv",
+        "The data until that step, of a run that was resumed with changed data.",
+        DATA,
+    ),
+    (
+        "steps.csv",
+        "A row for each training step.",
+        &[
+            ("step", "steps done, from 1"),
+            ("epoch", "epochs done, with a fraction"),
+            ("loss", "training loss of the step's batch"),
+            ("lr", "learning rate of the step"),
+        ],
+    ),
+    (
+        "epochs.csv",
+        "A row for each evaluation on the validation set.",
+        &[
+            ("step", "steps done"),
+            ("epoch", "epochs done, with a fraction"),
+            ("train_loss", "mean training loss since the last evaluation"),
+            ("score", "score by `eval.best_by`"),
+            ("best", "`true` if this is the best evaluation so far, whose bundle is kept"),
+            ("{scope}_macro_f1", "macro F1, 0 to 1, of the joint classes and of each factor"),
+            ("{scope}_accuracy", "accuracy, 0 to 1"),
+            (
+                "{scope}_log_loss",
+                "mean negative logarithm of the probability of the true class, 0 or more",
+            ),
+        ],
+    ),
+    (
+        "timing.csv",
+        "Times of each evaluation and of the training before it; the only table that differs when a run is \
+         repeated.",
+        &[
+            ("step", "steps done"),
+            ("train_seconds", "seconds of training since the last evaluation"),
+            ("images_per_second", "images trained on per second"),
+            (
+                "data_wait_share",
+                "share of the training time that was spent waiting for images, 0 to 1",
+            ),
+            ("eval_seconds", "seconds of the evaluation"),
+        ],
+    ),
+    ("valid.csv", "The best bundle's predictions of the validation set.", PREDICTIONS),
+    ("valid_classes.csv", "Scores of each class on the validation set.", CLASSES),
+    ("valid_confusions.csv", "Confusions on the validation set.", CONFUSIONS),
+    (
+        "test.csv",
+        "The best bundle's predictions of the test set, where the source has one.",
+        PREDICTIONS,
+    ),
+    ("test_classes.csv", "Scores of each class on the test set.", CLASSES),
+    ("test_confusions.csv", "Confusions on the test set.", CONFUSIONS),
+    (
+        "report.toml",
+        "The final scores, with 95 % intervals over people; it is written last, and marks the run as finished. \
+         `best_step` and `steps`; for each set, `[valid]` and `[test]`, the numbers of people and images, the \
+         macro F1 of the joint classes and its interval, and where the head predicts ages their mean absolute \
+         error; `[valid.scores.SCOPE]` has every score of a scope, `[[valid.classes.SCOPE]]` of each class.",
+        &[],
+    ),
+    ("lock", "Locked while a program works on the run; empty.", &[]),
+    (
+        "best/bundle.toml",
+        "The bundle of the best evaluation: format version, task, and for each member the network, the pipeline and the file of the weights.",
+        &[],
+    ),
+    (
+        "best/weights-{member}-{tag}.safetensors",
+        "The weights of a member of the bundle, with PyTorch's layouts and timm's names.",
+        &[],
+    ),
+    (
+        "checkpoints/{step}.safetensors",
+        "Everything that the next step depends on: weights, the optimizer's state, the average, and in the header the run's state, settings and the SHA-256 of `data.csv`.",
+        &[],
+    ),
+];
+
+const DATA: &[(&str, &str)] = &[
+    ("image", "path of the image, relative to its source; unique"),
+    ("person", "the person"),
+    ("class", "index of the joint class, from 0"),
+    ("label", "name of the joint class"),
+    ("age", "age in years, empty if unknown"),
+    ("weight", "sample weight, 1 unless a review or a fix sets it"),
+    (
+        "use",
+        "set by the source and reviews: `pool` (split), `train` (trained on in every fold) or `test`",
+    ),
+    (
+        "side",
+        "set by the split: `train`, `valid`, `test` or `left out`; in a cross-validation `fold 0` and so on",
+    ),
+];
+
+const TRACKERS: &[File] = &[
+    (
+        "metrics.csv",
+        "Of the tracker `csv`: a row for each step; fields that a step has no value for are empty.",
+        &[
+            ("step", "steps done"),
+            ("epoch", "epochs done, with a fraction"),
+            ("loss", "training loss of the step's batch"),
+            ("acc", "accuracy on the batch, before the step"),
+            ("f1_score", "macro F1 on the batch, before the step"),
+            ("learning_rate", "learning rate of the step"),
+            (
+                "val_{of}loss",
+                "log loss on the validation set, of the joint classes (`val_loss`) and each factor (`val_age_loss`)",
+            ),
+            ("val_{of}acc", "accuracy on the validation set, likewise"),
+            ("val_{of}f1_score", "macro F1 on the validation set, likewise"),
+        ],
+    ),
+    ("metrics.jsonl", "Of the tracker `jsonl`: the same as an object for each step.", &[]),
+    ("tensorboard/{events}", "Of the tracker `tensorboard`: scalars, images and histograms.", &[]),
+    ("wandb/{file}", "Of the tracker `wandb`: an offline run, for `wandb sync`.", &[]),
+    ("mlflow.toml", "Of the tracker `mlflow`: which run of the server it is.", &[]),
+];
+
+const KFOLD: &[File] = &[
+    ("fold-{n}/{file}", "The run of each fold, from 0, with the files above.", &[]),
+    (
+        "oof.csv",
+        "The out-of-fold predictions: of each image by the fold whose validation set it is in.",
+        PREDICTIONS,
+    ),
+    ("oof_classes.csv", "Scores of each class, out of fold.", CLASSES),
+    ("oof_confusions.csv", "Confusions, out of fold.", CONFUSIONS),
+    (
+        "report.toml",
+        "The scores: `folds`, their `mean` and standard deviation `std`; `[joined]` of the out-of-fold predictions and `[test]`, as in a run.",
+        &[],
+    ),
+    ("config.toml, data.csv, lock", "As in a run.", &[]),
+    (
+        "test.csv, test_classes.csv, test_confusions.csv",
+        "As in a run, of the mean of all folds' predictions.",
+        &[],
+    ),
+];
+
+pub(super) fn page() -> String {
+    let mut page = format!(
+        "{NOTE}\n# Files of a run\n\nA run is a folder, `runs/NAME`.\nCSV files are quoted as in RFC 4180, in \
+         UTF-8; files are written whole or not at all, but for tables of steps and evaluations, which grow.\nIn \
+         names, `{{...}}` stands for any text; a column with `?` is missing in some runs.\n"
+    );
+    for (title, files) in [("Run", RUN), ("Trackers", TRACKERS), ("Cross-validation", KFOLD)] {
+        page += &format!("\n## {title}\n");
+        for (name, about, columns) in files {
+            page += &format!("\n### `{name}`\n\n{about}\n");
+            if !columns.is_empty() {
+                page += "\n| column | meaning |\n| --- | --- |\n";
+                page.extend(
+                    columns.iter().map(|(name, it)| format!("| `{name}` | {} |\n", cell(it))),
+                );
+            }
+        }
+    }
+    page
+}

@@ -1,0 +1,136 @@
+//! The range of a setting: what the program says when the setting is far outside of it.
+
+use base::{Seed, config::Layer};
+use data::{Context, SourceConfig};
+use toml::{Table, Value};
+use trainer::Experiment;
+
+/// Returns the range of a setting in the words of the error messages; nothing if there is none.
+///
+/// - `place`: the table of the setting, such as `optim`, or the list, such as `augment.train`.
+/// - `table`: the table at its default settings.
+pub(super) fn of(place: &str, table: &Table, name: &str, ty: &str) -> String {
+    let mut found: Vec<String> = Vec::new();
+    for value in extremes(ty) {
+        let mut table = table.clone();
+        table.insert(name.to_owned(), value);
+        let Ok(mut experiment) = Experiment::load(&[layer(place, table)]) else { continue };
+        for problem in problems(&mut experiment, place, name) {
+            let of_setting =
+                problem.trim_start_matches("at ").trim_start_matches('`').split_once("`: ");
+            let (at, text) = of_setting.unwrap_or((place, &problem));
+            // A message is about several settings, where it names several.
+            let mut named = text.split('`').skip(1).step_by(2).flat_map(|it| it.split(", "));
+            let is_it = at == format!("{place}.{name}") || at == name || named.any(|it| it == name);
+            let is_here = at.starts_with(place) || place.starts_with(at);
+            let text = words(text, name);
+            if is_it && is_here && !found.contains(&text) {
+                found.push(text);
+            }
+        }
+    }
+    found.join("; ")
+}
+
+/// Returns what is wrong with an experiment; sources and splits say it where they are used.
+fn problems(experiment: &mut Experiment, place: &str, name: &str) -> Vec<String> {
+    let mut problems = experiment.problems();
+    if let ("data.source" | "data.split", SourceConfig::SyntheticPeople(it)) =
+        (place, &mut experiment.data.source)
+    {
+        // Drawing thousands of people takes seconds.
+        if name != "size" {
+            it.size = [8, 8];
+        }
+        if name != "n_people" {
+            it.n_people = 20;
+        }
+        if name != "n_test" {
+            it.n_test = 0;
+        }
+        let context = Context { cache: None, max_pixels: 1 << 20, progress: &|_, _| () };
+        match experiment.listing(&context) {
+            Err(err) => problems.push(err.to_string()),
+            Ok(it) => {
+                let sides = experiment.data.split.sides(&it, Seed(0));
+                problems.extend(sides.err().map(|err| err.to_string()));
+            }
+        }
+    }
+    problems
+}
+
+/// Whether a type consists of numbers, which may have a range.
+pub(super) fn is_numeric(ty: &str) -> bool {
+    let words = ty.split(|it: char| !it.is_alphanumeric());
+    words
+        .into_iter()
+        .any(|it| ["f64", "f32", "usize", "u64", "u32", "u8", "Range", "Seed"].contains(&it))
+}
+
+/// Values that a range, if there is one, excludes.
+fn extremes(ty: &str) -> Vec<Value> {
+    let ty = ty.strip_prefix("Option<").and_then(|it| it.strip_suffix('>')).unwrap_or(ty);
+    let repeat = |values: Vec<Value>, n: usize| {
+        values.into_iter().map(|it| Value::Array(vec![it; n])).collect::<Vec<_>>()
+    };
+    if let Some((of, n)) =
+        ty.strip_prefix('[').and_then(|it| it.strip_suffix(']')?.split_once("; "))
+    {
+        return repeat(extremes(of), n.parse().unwrap());
+    }
+    if let Some(of) = ty.strip_prefix("Vec<").and_then(|it| it.strip_suffix('>')) {
+        let mut values = vec![Value::Array(Vec::new())];
+        values.extend(repeat(extremes(of), 2));
+        return values;
+    }
+    match ty {
+        "f64" | "f32" => [-1e12, 1e12, f64::NAN, 0.0].map(Value::Float).to_vec(),
+        "usize" | "u64" => [i64::MAX, 0].map(Value::Integer).to_vec(),
+        "u32" => [i64::from(u32::MAX), 0].map(Value::Integer).to_vec(),
+        "u8" => [255, 0].map(Value::Integer).to_vec(),
+        "Range" => [-1e12, 1e12].map(|it| Value::Array(vec![Value::Float(it); 2])).to_vec(),
+        "Length" => vec![Value::String("0 steps".to_owned())],
+        "String" => ["?/", ""].map(|it| Value::String(it.to_owned())).to_vec(),
+        _ => Vec::new(),
+    }
+}
+
+/// Returns the layer that puts a table at a place.
+fn layer(place: &str, table: Table) -> Layer {
+    let is_list = ["augment.train", "augment.mix", "track"].contains(&place);
+    let value = match is_list {
+        true => Value::Array(vec![Value::Table(table)]),
+        false => Value::Table(table),
+    };
+    let place = Some(place).filter(|it| !it.is_empty());
+    let Some(place) = place else {
+        let Value::Table(table) = value else { unreachable!("the root is a table") };
+        return Layer::new("reference".to_owned(), table);
+    };
+    let nested = place
+        .rsplit('.')
+        .fold(value, |value, key| Value::Table(Table::from_iter([(key.to_owned(), value)])));
+    let Value::Table(table) = nested else { unreachable!("a place has a name") };
+    Layer::new("reference".to_owned(), table)
+}
+
+/// Returns the range that a message states, without the name of the setting and the value.
+fn words(text: &str, name: &str) -> String {
+    let named = text.strip_prefix('`').and_then(|it| it.split_once("` "));
+    let text = match named {
+        Some((first, rest))
+            if first == name && !rest.starts_with("and ") && !rest.starts_with('+') =>
+        {
+            rest
+        }
+        _ => text,
+    };
+    let text = text.rsplit_once(", not ").map_or(text, |it| it.0);
+    let text = text.split_once("; they are ").map_or(text, |it| it.0);
+    // A bound in words, and its value in this experiment.
+    let is_number = |it: &str| it.chars().all(|it| it.is_ascii_digit());
+    let text = text.rsplit_once(", ").filter(|it| is_number(it.1)).map_or(text, |it| it.0);
+    let verb = ["must be ", "is ", "are "].iter().find_map(|it| text.strip_prefix(it));
+    verb.unwrap_or(text).to_owned()
+}

@@ -1,0 +1,334 @@
+//! The epilogue of an operation at inference: a norm with fixed statistics, a residual sum and an
+//! activation, fused and applied while each result is in a register.
+//!
+//! y = act(scale·x + shift + plus), scale and shift per channel. If gradients are required, the norm and
+//! activation are a [`prologue`](crate::prologue) of the reader instead, since the backward pass needs x.
+
+use candle::{DType, Result, Tensor, bail};
+
+use crate::{
+    Activation, Moments, Value,
+    activation::{both_of, by_activation},
+    lanes::{Lanes, Two},
+    moments::lines,
+    real::{Reading, Real, cast},
+};
+
+/// The function applied to a result before it is stored.
+pub struct Epilogue {
+    scale: Vec<f64>,
+    shift: Vec<f64>,
+    activation: Activation,
+    plus: Option<Value>,
+}
+
+impl Epilogue {
+    /// A norm with given statistics and its activation, same as
+    /// [`batch_norm_fixed`](crate::batch_norm_fixed).
+    ///
+    /// - `gamma`, `beta`, `mean`, `variance`: `[c]`.
+    pub fn norm(
+        gamma: &Tensor,
+        beta: &Tensor,
+        (mean, variance): (&Tensor, &Tensor),
+        eps: f64,
+        activation: Activation,
+    ) -> Result<Epilogue> {
+        let list = |it: &Tensor| it.to_dtype(DType::F64)?.to_vec1::<f64>();
+        let moments = Moments { mean: list(mean)?, variance: list(variance)?, count: 0 };
+        let (_, scale, shift) = lines(&list(gamma)?, &list(beta)?, &moments, eps);
+        Ok(Epilogue { scale, shift, activation, plus: None })
+    }
+
+    /// An affine function per channel, of `c` channels, and an activation: a bias, or a layer scale.
+    ///
+    /// - `scale`, `shift`: `[c]` each.
+    pub fn line(
+        c: usize,
+        scale: Option<&Tensor>,
+        shift: Option<&Tensor>,
+        activation: Activation,
+    ) -> Result<Epilogue> {
+        let list = |it: Option<&Tensor>, number| match it {
+            Some(it) => it.to_dtype(DType::F64)?.to_vec1::<f64>(),
+            None => Ok(vec![number; c]),
+        };
+        Ok(Epilogue { scale: list(scale, 1.0)?, shift: list(shift, 0.0)?, activation, plus: None })
+    }
+
+    /// The epilogue applied after a bias is added.
+    ///
+    /// - `bias`: `[c]`.
+    pub fn after_bias(mut self, bias: &Tensor) -> Result<Epilogue> {
+        let bias = bias.to_dtype(DType::F64)?.to_vec1::<f64>()?;
+        for ((shift, scale), bias) in self.shift.iter_mut().zip(&self.scale).zip(bias) {
+            *shift += scale * bias;
+        }
+        Ok(self)
+    }
+
+    /// Adds a value of the result's shape before the activation.
+    pub fn plus(self, value: &Value) -> Epilogue {
+        Epilogue { plus: Some(value.clone()), ..self }
+    }
+
+    /// Prepares an optional epilogue, and a bias, for a result of shape `dims` computed from `inputs`.
+    ///
+    /// # Errors
+    /// If the shapes do not match, or if a gradient is required: there is no backward pass through it.
+    pub(crate) fn ready<T: Real>(
+        then: Option<&Epilogue>,
+        inputs: &[&Value],
+        bias: Option<&[T]>,
+        dims: &[usize],
+    ) -> Result<Ready<T>> {
+        let c = dims.last().copied().unwrap_or(1);
+        let Some(it) = then else {
+            let activation = Activation::None;
+            let lines = bias.map(|it| (vec![T::ONE; c], it.to_vec()));
+            return Ok(Ready { lines, activation, plus: None });
+        };
+        let plus = it.plus.as_ref();
+        if inputs.iter().copied().chain(plus).any(Value::is_on_tape) {
+            bail!("an operation with an epilogue has no gradient");
+        }
+        if it.scale.len() != c || plus.is_some_and(|it| it.dims() != dims) {
+            bail!("an epilogue for {} channels does not match {dims:?}", it.scale.len());
+        }
+        let (scale, mut shift) = (cast::<T>(&it.scale), cast::<T>(&it.shift));
+        for ((shift, &scale), &bias) in shift.iter_mut().zip(&scale).zip(bias.unwrap_or_default()) {
+            *shift += scale * bias;
+        }
+        let plus = plus.map(Value::tensor).transpose()?;
+        Ok(Ready { lines: Some((scale, shift)), activation: it.activation, plus })
+    }
+}
+
+/// An epilogue in the element type of the kernels.
+pub(crate) struct Ready<T> {
+    /// Scale and shift.
+    lines: Option<(Vec<T>, Vec<T>)>,
+    activation: Activation,
+    plus: Option<Tensor>,
+}
+
+impl<T: Real> Ready<T> {
+    /// The epilogue for rows; `None` if there is nothing to apply.
+    pub(crate) fn on_rows(&self) -> Result<Option<OnRows<'_, T>>> {
+        let Some((scale, shift)) = &self.lines else { return Ok(None) };
+        let plus = self.plus.as_ref().map(Reading::of);
+        if let Some(it) = &plus {
+            it.slice::<T>()?;
+        }
+        Ok(Some(OnRows { scale, shift, activation: self.activation, plus }))
+    }
+}
+
+/// An epilogue for the rows of a result.
+pub(crate) struct OnRows<'a, T> {
+    scale: &'a [T],
+    shift: &'a [T],
+    activation: Activation,
+    plus: Option<Reading<'a>>,
+}
+
+impl<T: Real> OnRows<'_, T> {
+    /// Whether it depends on the channel alone, and not on the row.
+    pub(crate) fn is_of_channels(&self) -> bool {
+        self.plus.is_none()
+    }
+
+    /// The epilogue for rows `first..first + n`.
+    pub(crate) fn block(&self, first: usize, n: usize) -> Last<'_, T> {
+        let c = self.scale.len();
+        let slice = |it| Reading::slice::<T>(it).expect("checked at construction");
+        let plus = self.plus.as_ref().map(|it| &slice(it)[first * c..(first + n) * c]);
+        Last { scale: self.scale, shift: self.shift, activation: self.activation, plus }
+    }
+}
+
+/// An epilogue for a block of rows of a result.
+#[derive(Clone, Copy)]
+pub(crate) struct Last<'a, T> {
+    scale: &'a [T],
+    shift: &'a [T],
+    activation: Activation,
+    /// The residual, in the layout of the block.
+    plus: Option<&'a [T]>,
+}
+
+impl<'a, T: Real> Last<'a, T> {
+    /// Whether it covers rows of `c` numbers, of which the last ends at `len`.
+    pub(crate) fn fits(&self, c: usize, len: usize) -> bool {
+        self.scale.len() >= c && self.plus.is_none_or(|it| it.len() >= len)
+    }
+
+    /// The epilogue for a part of the block.
+    pub(crate) fn part(self, channel: usize, at: usize) -> Last<'a, T> {
+        let (scale, shift) = (&self.scale[channel..], &self.shift[channel..]);
+        Last { scale, shift, plus: self.plus.map(|it| &it[at..]), ..self }
+    }
+
+    /// Applies the epilogue to a register of `some` numbers at offset `at`, from channel `channel`.
+    ///
+    /// # Safety
+    /// Same as [`Lanes`], and it must [fit](Last::fits).
+    #[inline(always)]
+    pub(crate) unsafe fn of<V: Lanes<Number = T>>(
+        &self,
+        x: V,
+        channel: usize,
+        at: usize,
+        some: usize,
+    ) -> V {
+        // SAFETY: guaranteed by the caller.
+        unsafe {
+            let load = |it: &[T], at: usize| V::load_some(it.as_ptr().add(at), some);
+            let line = (load(self.scale, channel), load(self.shift, channel));
+            self.finish(x, line, self.plus.map(|it| load(it, at)))
+        }
+    }
+
+    /// Applies the epilogue to two registers of the same channels.
+    ///
+    /// # Safety
+    /// Same as [`of`](Last::of).
+    #[inline(always)]
+    pub(crate) unsafe fn of_two<V: Lanes<Number = T>>(
+        &self,
+        xs: Two<V>,
+        channel: usize,
+        at: [usize; 2],
+        some: usize,
+    ) -> Two<V> {
+        // SAFETY: guaranteed by the caller.
+        unsafe {
+            let load = |it: &[T], at: usize| V::load_some(it.as_ptr().add(at), some);
+            let (scale, shift) = (load(self.scale, channel), load(self.shift, channel));
+            let plus = self.plus.map(|it| Two(load(it, at[0]), load(it, at[1])));
+            self.finish(xs, (Two(scale, scale), Two(shift, shift)), plus)
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn finish<V: Lanes<Number = T>>(
+        &self,
+        x: V,
+        (scale, shift): (V, V),
+        plus: Option<V>,
+    ) -> V {
+        // SAFETY: guaranteed by the caller.
+        unsafe {
+            let mut y = x.mul_add(scale, shift);
+            if let Some(plus) = plus {
+                y = y.mul_add(V::splat(T::ONE), plus);
+            }
+            by_activation!(self.activation, A => both_of::<T, V, A>(y).0)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use candle::{Device, Result, Tensor, Var};
+    use testkit::{check_close, numbers};
+
+    use super::Epilogue;
+    use crate::{
+        Activation, Padding, Tape, Value, Window, activate, batch_norm_fixed, conv2d, depthwise,
+        expand_depthwise, global_avg_pool, product, sum,
+    };
+
+    fn tensor(name: &str, dims: &[usize]) -> Result<Tensor> {
+        Tensor::from_vec(numbers(name, dims.iter().product()), dims, &Device::Cpu)
+    }
+
+    fn value(name: &str, dims: &[usize]) -> Result<Value> {
+        Ok(Value::constant(tensor(name, dims)?))
+    }
+
+    /// The statistics and factors of a norm over `c` channels.
+    fn norm(c: usize) -> Result<[Tensor; 4]> {
+        let variance = (tensor("variance", &[c])? + 1.5)?;
+        Ok([tensor("gamma", &[c])?, tensor("beta", &[c])?, tensor("mean", &[c])?, variance])
+    }
+
+    fn finish(c: usize, activation: Activation) -> Result<Epilogue> {
+        let [gamma, beta, mean, variance] = norm(c)?;
+        Epilogue::norm(&gamma, &beta, (&mean, &variance), 1e-3, activation)
+    }
+
+    /// The same operations, unfused.
+    fn by_steps(xs: &Value, plus: Option<&Value>, activation: Activation) -> Result<Value> {
+        let [gamma, beta, mean, variance] = norm(xs.dims()[xs.dims().len() - 1])?;
+        let (gamma, beta) = (Value::constant(gamma), Value::constant(beta));
+        let given = (&mean, &variance);
+        let ys = batch_norm_fixed(xs, &gamma, &beta, given, 1e-3, Activation::None)?;
+        let ys = plus.map_or(Ok(ys.clone()), |it| sum(&ys, it))?;
+        activate(&ys, activation)
+    }
+
+    #[track_caller]
+    fn check_same(got: &Value, want: &Value) -> Result<()> {
+        check_close(&got.tensor()?, &want.tensor()?.flatten_all()?.to_vec1::<f64>()?, 1e-12);
+        Ok(())
+    }
+
+    #[test]
+    fn agrees_with_the_unfused_norm_sum_and_activation() -> Result<()> {
+        let (xs, window) = (value("x", &[2, 5, 6, 7])?, Window::square(3, 2, Padding::Same));
+        let (dense, single, bias) =
+            (value("dense", &[19, 3, 3, 7])?, value("w", &[19, 7])?, value("b", &[19])?);
+        let (small, large) = (value("small", &[2, 3, 3, 19])?, value("large", &[2, 5, 6, 19])?);
+        for it in [Activation::None, Activation::Relu, Activation::Relu6, Activation::Silu] {
+            let then = finish(19, it)?.plus(&small);
+            let ys = conv2d(&xs, &dense, window, None)?;
+            let got = conv2d(&xs, &dense, window, Some(&then))?;
+            check_same(&got, &by_steps(&ys, Some(&small), it)?)?;
+
+            let then = finish(19, it)?.plus(&large);
+            let ys = product(&xs, &single, Some(&bias), None)?;
+            let got = product(&xs, &single, Some(&bias), Some(&then))?;
+            check_same(&got, &by_steps(&ys, Some(&large), it)?)?;
+
+            let alone = value("alone", &[3, 3, 7])?;
+            let got = depthwise(&xs, &alone, window, Some(&finish(7, it)?))?;
+            let want = by_steps(&depthwise(&xs, &alone, window, None)?, None, it)?;
+            check_same(&got, &want)?;
+            check_same(&global_avg_pool(&got)?, &global_avg_pool(&want)?)?;
+        }
+        Ok(())
+    }
+
+    /// With this many channels on a map this wide, they are processed in groups.
+    #[test]
+    fn expand_depthwise_agrees_with_the_unfused_convolutions() -> Result<()> {
+        for (c, activation) in [(600, Activation::Silu), (20, Activation::Relu6)] {
+            for window in [Window::square(5, 1, Padding::Same), Window::square(3, 2, Padding::Same)]
+            {
+                let xs = value("x", &[2, 12, 20, 5])?;
+                let (expand, single) = (value("expand", &[c, 1, 1, 5])?, finish(c, activation)?);
+                let [k, _] = window.kernel;
+                let weight = value("k", &[k, k, c])?;
+                let stored = product(&xs, &expand, None, Some(&single))?;
+                let want = depthwise(&stored, &weight, window, Some(&single))?;
+                let got = expand_depthwise(&xs, (&expand, &single), &weight, window, &single)?;
+                check_same(&got, &want)?;
+                check_same(&global_avg_pool(&got)?, &global_avg_pool(&want)?)?;
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn an_epilogue_with_a_required_gradient_is_an_error() -> Result<()> {
+        let (tape, xs) = (Tape::default(), value("x", &[2, 7])?);
+        let weight = tape.leaf(&Var::from_tensor(&tensor("w", &[3, 7])?)?);
+        let then = finish(3, Activation::Relu)?;
+        let err = product(&xs, &weight, None, Some(&then)).err().unwrap().to_string();
+        assert!(err.contains("no gradient"), "{err}");
+        let err = product(&xs, &value("w", &[4, 7])?, None, Some(&then)).err().unwrap().to_string();
+        assert!(err.contains("3 channels"), "{err}");
+        Ok(())
+    }
+}
