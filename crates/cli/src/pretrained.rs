@@ -144,7 +144,7 @@ fn on_disk(requested: &str) -> anyhow::Result<Found> {
 /// Finds a name in the folder of weights.
 fn in_folder(requested: &str, dir: Option<&Path>) -> anyhow::Result<Found> {
     let help = match published().into_iter().find(|it| it.name == requested) {
-        Some(it) if it.is_trainable() => {
+        Some(it) if it.has_weights() => {
             format!("put it there, or download it: `hf:timm/{}`", it.full_name())
         }
         _ => "name a file, or a place on the hub as `hf:owner/name`".to_owned(),

@@ -89,7 +89,7 @@ pub struct Convention {
 /// All lines of the table, a library's default weights of a network before its other weights; then timm's
 /// networks without published weights, whose tensor names a file may still use.
 fn origins() -> impl Iterator<Item = Origin> {
-    table().chain(published().into_iter().filter(|it| !it.is_trainable()).map(|it| {
+    table().chain(published().into_iter().filter(|it| !it.has_weights()).map(|it| {
         let padding_eps = match it.backbone {
             BackboneConfig::EfficientNet(net) => net.padding.zip(net.norm_eps),
             _ => None,

@@ -214,14 +214,14 @@ impl Published {
 
     /// The name with the tag of the weights, if there are any: `tf_efficientnet_lite0.in1k`.
     pub fn full_name(&self) -> String {
-        match self.is_trainable() {
+        match self.has_weights() {
             true => format!("{}.{}", self.name, self.tag),
             false => self.name.to_owned(),
         }
     }
 
     /// Whether timm publishes weights for this name.
-    pub fn is_trainable(&self) -> bool {
+    pub fn has_weights(&self) -> bool {
         self.tag != "untrained"
     }
 }

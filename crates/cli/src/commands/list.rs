@@ -147,7 +147,7 @@ fn networks() -> anyhow::Result<String> {
             it.input.crop.to_string(),
             it.input.interpolation.name().to_owned(),
             it.input.colours(),
-            if it.is_trainable() { it.tag.to_owned() } else { "none".to_owned() },
+            if it.has_weights() { it.tag.to_owned() } else { "none".to_owned() },
         ]);
     }
     let notes = "Parameters are for 1000 classes, multiply-adds for one image of the given size; the shorter \
