@@ -15,16 +15,6 @@ use std::{
 use anyhow::{Context as _, anyhow, ensure};
 use proc_macro2::{Delimiter, TokenStream, TokenTree};
 
-/// The circles that are left: the crate's folder, the files, and why they still import each other. An entry
-/// must be exactly a circle, so that the list can only shrink.
-#[rustfmt::skip]
-const KNOWN: &[(&str, &[&str], &str)] = &[
-    ("crates/cli", &["commands.rs", "commands/bench.rs", "commands/bench/compare.rs", "commands/bench/load.rs", "commands/bench/network.rs", "commands/bench/scale.rs", "commands/data.rs", "commands/data/show.rs", "commands/dry.rs", "commands/eda.rs", "commands/kfold.rs", "commands/labels.rs", "commands/lr_find.rs", "commands/predict.rs", "commands/schedule.rs", "commands/train.rs"], "helpers of several commands are in the file that calls the commands"),
-    ("crates/cli", &["drawing.rs", "drawing/bars.rs", "drawing/curves.rs", "drawing/histogram.rs", "drawing/label.rs", "drawing/sheet.rs"], "what all charts share is in the file that declares them"),
-    ("crates/ops", &["lanes.rs", "real.rs"], "a number names its registers, and a register its numbers"),
-    ("xtask", &["endurance.rs", "endurance/kill.rs"], "the runs that both tests interrupt are in the file of one"),
-];
-
 /// A module of a crate by the names from the root: `["mix", "pairing"]`; empty for the root.
 type Module = Vec<String>;
 
@@ -49,25 +39,11 @@ pub(crate) fn check(root: &Path) -> anyhow::Result<()> {
         crates.push(format!("crates/{}", dir?.file_name().to_string_lossy()));
     }
     crates.sort();
-    let (mut problems, mut known) = (Vec::new(), Vec::new());
+    let mut problems = Vec::new();
     for name in &crates {
         let dir = root.join(name).join("src");
-        for circle in circles(&sources(&dir)?).with_context(|| dir.display().to_string())? {
-            let files: Vec<&str> = circle.keys().map(String::as_str).collect();
-            match KNOWN.iter().position(|it| it.0 == name && *it.1 == files) {
-                Some(idx) => known.push(idx),
-                None => problems.push(describe(name, &circle)),
-            }
-        }
-    }
-    for (idx, (name, files, _)) in KNOWN.iter().enumerate() {
-        if !known.contains(&idx) {
-            problems.push(format!(
-                "{name}: {} are no longer a circle: delete the entry of KNOWN ({}), or shrink it",
-                files.join(", "),
-                file!(),
-            ));
-        }
+        let circles = circles(&sources(&dir)?).with_context(|| dir.display().to_string())?;
+        problems.extend(circles.iter().map(|it| describe(name, it)));
     }
     ensure!(problems.is_empty(), "{}", problems.join("\n"));
     Ok(())

@@ -1,10 +1,13 @@
 //! The command line.
 
+mod values;
+
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 use metrics::{LabelScore, MetricConfig};
 
+use self::values::{metric, number, rate, score, size};
 use crate::style::Colour;
 
 /// Train, cross-validate and submit image classifiers.
@@ -467,43 +470,4 @@ pub(crate) struct CompareArgs {
     /// Number of times each program runs.
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = number)]
     pub(crate) rounds: usize,
-}
-
-/// Parses the name of a metric, which gets its default settings.
-fn metric(text: &str) -> Result<MetricConfig, String> {
-    let names: Vec<&str> = MetricConfig::KINDS.iter().map(|it| it.0).collect();
-    let metric = MetricConfig::zoo().into_iter().find(|it| it.0 == text);
-    metric.map(|it| it.1).ok_or_else(|| format!("must be one of {}", names.join(", ")))
-}
-
-/// Parses the name of a label score.
-fn score(text: &str) -> Result<LabelScore, String> {
-    match text {
-        "self-confidence" => Ok(LabelScore::SelfConfidence),
-        "margin" => Ok(LabelScore::NormalisedMargin),
-        _ => Err("must be `self-confidence` or `margin`".to_owned()),
-    }
-}
-
-/// Parses a learning rate.
-fn rate(text: &str) -> Result<f64, String> {
-    let rate = text.parse().ok().filter(|it: &f64| *it > 0.0 && it.is_finite());
-    rate.ok_or_else(|| "must be a number above 0, such as 1e-7".to_owned())
-}
-
-/// Parses a count from 1 to 1,000,000.
-fn number(text: &str) -> Result<usize, String> {
-    match text.parse() {
-        Ok(n @ 1..=1_000_000) => Ok(n),
-        _ => Err("must be an integer from 1 to 1000000".to_owned()),
-    }
-}
-
-/// Parses `128x96` or `224`.
-fn size(text: &str) -> Result<[usize; 2], String> {
-    let (h, w) = text.split_once('x').unwrap_or((text, text));
-    match (h.parse(), w.parse()) {
-        (Ok(h), Ok(w)) if h > 0 && w > 0 => Ok([h, w]),
-        _ => Err("must be height and width in pixels, for example 128x96".to_owned()),
-    }
 }

@@ -32,6 +32,7 @@ mod args;
 mod commands;
 mod drawing;
 mod output;
+mod preparation;
 mod pretrained;
 #[cfg(test)]
 mod reference;

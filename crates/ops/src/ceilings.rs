@@ -7,7 +7,7 @@ use std::{hint::black_box, time::Instant};
 
 use rayon::prelude::*;
 
-use crate::lanes::lanes_kernel;
+use crate::kernel::lanes_kernel;
 
 /// The peak rates of all threads together.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -1,4 +1,5 @@
-//! Kernels that the compiler vectorises, compiled for every instruction set.
+//! Kernels that are compiled for every instruction set: loops that the compiler vectorises, and functions over
+//! explicit registers.
 
 /// Declares a function whose body is compiled for every [`Isa`](crate::Isa) and dispatched to the chosen one.
 ///
@@ -38,3 +39,52 @@ macro_rules! kernel {
     };
 }
 pub(crate) use kernel;
+
+/// Declares a function over [`Lanes`](crate::lanes::Lanes) that is compiled for every [`Isa`](crate::Isa).
+///
+/// In the body, `T` is the number type, `V` the register, and `ROWS` by `VECS` the tile of sums that fits the
+/// registers of the instruction set.
+macro_rules! lanes_kernel {
+    (
+        $(#[$meta:meta])*
+        $vis:vis unsafe fn $name:ident($($arg:ident: $ty:ty),* $(,)?) $body:block
+    ) => {
+        $(#[$meta])*
+        $vis unsafe fn $name<T: crate::real::Real>($($arg: $ty),*) {
+            #[inline(always)]
+            unsafe fn body<
+                T: crate::real::Real,
+                V: crate::lanes::Lanes<Number = T>,
+                const ROWS: usize,
+                const VECS: usize,
+            >($($arg: $ty),*) $body
+
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
+            unsafe fn avx512<T: crate::real::Real>($($arg: $ty),*) {
+                // SAFETY: guaranteed by the caller.
+                unsafe { body::<T, T::Avx512, 8, 3>($($arg),*) }
+            }
+
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx2,fma")]
+            unsafe fn avx2<T: crate::real::Real>($($arg: $ty),*) {
+                // SAFETY: guaranteed by the caller.
+                unsafe { body::<T, T::Avx2, 6, 2>($($arg),*) }
+            }
+
+            // SAFETY: a set is chosen only after the processor was found to support it; the rest is
+            // guaranteed by the caller.
+            unsafe {
+                match crate::isa::Isa::chosen() {
+                    #[cfg(target_arch = "x86_64")]
+                    crate::isa::Isa::Avx512 => avx512::<T>($($arg),*),
+                    #[cfg(target_arch = "x86_64")]
+                    crate::isa::Isa::Avx2 => avx2::<T>($($arg),*),
+                    _ => body::<T, T::Portable, 4, 2>($($arg),*),
+                }
+            }
+        }
+    };
+}
+pub(crate) use lanes_kernel;

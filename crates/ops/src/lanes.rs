@@ -1,8 +1,8 @@
-//! SIMD registers, and kernels with explicit register allocation.
+//! SIMD registers.
 //!
 //! Most kernels rely on the compiler's auto-vectorisation ([`kernel!`](crate::kernel::kernel)).
 //! The few that take most of the time, products and depthwise convolutions, specify which numbers stay
-//! in which register.
+//! in which register ([`lanes_kernel!`](crate::kernel::lanes_kernel)).
 
 use std::marker::PhantomData;
 
@@ -276,58 +276,11 @@ impl<V: Lanes> Lanes for Two<V> {
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
-/// Declares a function over [`Lanes`] that is compiled for every [`Isa`](crate::Isa).
-///
-/// In the body, `T` is the number type, `V` the register, and `ROWS` by `VECS` the tile of sums that fits the
-/// registers of the instruction set.
-macro_rules! lanes_kernel {
-    (
-        $(#[$meta:meta])*
-        $vis:vis unsafe fn $name:ident($($arg:ident: $ty:ty),* $(,)?) $body:block
-    ) => {
-        $(#[$meta])*
-        $vis unsafe fn $name<T: crate::real::Real>($($arg: $ty),*) {
-            #[inline(always)]
-            unsafe fn body<
-                T: crate::real::Real,
-                V: crate::lanes::Lanes<Number = T>,
-                const ROWS: usize,
-                const VECS: usize,
-            >($($arg: $ty),*) $body
-
-            #[cfg(target_arch = "x86_64")]
-            #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
-            unsafe fn avx512<T: crate::real::Real>($($arg: $ty),*) {
-                // SAFETY: guaranteed by the caller.
-                unsafe { body::<T, T::Avx512, 8, 3>($($arg),*) }
-            }
-
-            #[cfg(target_arch = "x86_64")]
-            #[target_feature(enable = "avx2,fma")]
-            unsafe fn avx2<T: crate::real::Real>($($arg: $ty),*) {
-                // SAFETY: guaranteed by the caller.
-                unsafe { body::<T, T::Avx2, 6, 2>($($arg),*) }
-            }
-
-            // SAFETY: a set is chosen only after the processor was found to support it; the rest is
-            // guaranteed by the caller.
-            unsafe {
-                match crate::isa::Isa::chosen() {
-                    #[cfg(target_arch = "x86_64")]
-                    crate::isa::Isa::Avx512 => avx512::<T>($($arg),*),
-                    #[cfg(target_arch = "x86_64")]
-                    crate::isa::Isa::Avx2 => avx2::<T>($($arg),*),
-                    _ => body::<T, T::Portable, 4, 2>($($arg),*),
-                }
-            }
-        }
-    };
-}
-pub(crate) use lanes_kernel;
-
 #[cfg(test)]
 mod tests {
     use libm::erfc;
+
+    use crate::kernel::lanes_kernel;
 
     lanes_kernel! {
         unsafe fn sigmoids(xs: &mut [T]) {

@@ -15,7 +15,8 @@ use candle::{Result, bail};
 use crate::{
     Value,
     blocks::{overwrite, rows_per_block, total},
-    lanes::{Lanes, lanes_kernel, prefetch},
+    kernel::lanes_kernel,
+    lanes::{Lanes, prefetch},
     meter::{Job, Way, watch},
     prologue::{Grad, GradView, View},
     real::{Reading, Real, by_dtype, cast, tensor},

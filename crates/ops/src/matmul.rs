@@ -14,7 +14,8 @@ pub(crate) use panels::{Panels, Right};
 
 use crate::{
     epilogue::Last,
-    lanes::{Lanes, Two, lanes_kernel},
+    kernel::lanes_kernel,
+    lanes::{Lanes, Two},
     real::Real,
 };
 

@@ -1,6 +1,6 @@
 //! The mean and the variance of each channel, and the norm that they define.
 
-use crate::{lanes::lanes_kernel, real::Real};
+use crate::{kernel::lanes_kernel, real::Real};
 
 /// The per-channel statistics of a batch.
 #[derive(Clone, Debug)]

@@ -22,7 +22,8 @@ use std::ops::Range;
 use crate::{
     epilogue::Last,
     frame::Frame,
-    lanes::{Lanes, lanes_kernel},
+    kernel::lanes_kernel,
+    lanes::Lanes,
     matmul::{End, Left, Panels, Rows, multiply},
     number::Number as _,
     real::Real,

@@ -17,13 +17,12 @@ use image::RgbImage;
 use ops::{Rows, normalise};
 use trainer::{Callback as _, Experiment, Plan, load_epoch};
 
-use super::{check_settings, manifest, use_threads};
 use crate::{
     End,
     args::{DataCommand, ExperimentArgs},
     drawing::{Cell, Sheet, png, thumbnail},
     output::Output,
-    pretrained, runs,
+    preparation::{manifest, settled, use_threads},
     tables::{Counted, counted},
     terminal::Terminal,
 };
@@ -112,14 +111,6 @@ pub(crate) fn data(command: DataCommand) -> anyhow::Result<End> {
         }
     }
     Ok(End::Done)
-}
-
-/// Loads and checks the settings, completed by those that the weights determine if they are on this machine.
-fn settled(args: &ExperimentArgs, terminal: &Terminal) -> anyhow::Result<Experiment> {
-    let (mut experiment, _) = runs::experiment(args)?;
-    check_settings(&experiment)?;
-    pretrained::settle_if_here(&mut experiment, args, terminal)?;
-    Ok(experiment)
 }
 
 /// Precomputes the faces and masks that the pipelines use, and prints in how many images a face was detected.

@@ -9,8 +9,14 @@ use trainer::{
     Callback, Ended, EpochReport, Experiment, Plan, Profile, Run, StepReport, check_memory, fit,
 };
 
-use super::{check_settings, manifest, train::announce, use_threads};
-use crate::{End, args::ExperimentArgs, pretrained, runs, terminal::Terminal};
+use super::train::announce;
+use crate::{
+    End,
+    args::ExperimentArgs,
+    preparation::{check_settings, manifest, use_threads},
+    pretrained, runs,
+    terminal::Terminal,
+};
 
 /// Runs a few steps of everything.
 pub(crate) fn fast(args: &ExperimentArgs, profile: bool) -> anyhow::Result<End> {

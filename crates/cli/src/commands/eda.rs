@@ -21,12 +21,12 @@ use base::files::write_atomic;
 use image::RgbImage;
 use trainer::{Callback as _, Experiment};
 
-use super::{check_settings, use_threads};
 use crate::{
     End,
     args::ExperimentArgs,
     drawing::{png, thumbnail},
     output::folder,
+    preparation::{check_settings, use_threads},
     runs,
     terminal::Terminal,
 };

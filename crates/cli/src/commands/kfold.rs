@@ -9,14 +9,11 @@ use trainer::{
     kfold::{KfoldEnded, kfold as train_folds, with_folds},
 };
 
-use super::{
-    check_settings, manifest,
-    train::{announce, with_resume_hint},
-    use_threads,
-};
+use super::train::{announce, with_resume_hint};
 use crate::{
     End,
     args::ExperimentArgs,
+    preparation::{check_settings, manifest, use_threads},
     pretrained, runs,
     style::{HEADING, paint},
     tables::{interval, report},

@@ -9,11 +9,11 @@ use data::{Example, Review, Reviewed};
 use infer::LabelledPredictions;
 use metrics::{LabelIssue, LabelScore, argmax, label_issues};
 
-use super::manifest;
 use crate::{
     End,
     drawing::{Cell, DOUBTED, GREY, INK, PROPOSED, Sheet, png, thumbnail},
     output::folder,
+    preparation::manifest,
     runs,
     style::headed,
     tables::columns,

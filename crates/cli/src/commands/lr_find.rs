@@ -6,12 +6,12 @@ use anyhow::bail;
 use candle::Device;
 use trainer::{Curve, Plan, Range, Run, Suggestion};
 
-use super::{check_settings, manifest, use_threads};
 use crate::{
     End,
     args::ExperimentArgs,
     drawing::{Axis, Curves, Mark, Panel, number, png},
     output::Output,
+    preparation::{check_settings, manifest, use_threads},
     pretrained, runs,
     terminal::Terminal,
 };

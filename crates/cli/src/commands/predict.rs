@@ -13,8 +13,9 @@ use infer::{
 use metrics::argmax;
 use trainer::Callback as _;
 
-use super::use_threads;
-use crate::{End, args::ModelArgs, output::Output, runs, terminal::Terminal};
+use crate::{
+    End, args::ModelArgs, output::Output, preparation::use_threads, runs, terminal::Terminal,
+};
 
 /// Writes a submission with a row per image of `info.csv`, or nothing.
 pub(crate) fn submit(models: &ModelArgs, root: &Path, output: &Path) -> anyhow::Result<End> {

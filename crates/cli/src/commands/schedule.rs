@@ -6,12 +6,12 @@ use base::Epochs;
 use data::Context;
 use trainer::{Callback as _, Experiment, ParamGroups, Rates, ScheduleConfig, epochs_of};
 
-use super::{check_settings, use_threads};
 use crate::{
     End,
     args::ExperimentArgs,
     drawing::{Axis, Curves, Panel, number, png},
     output::Output,
+    preparation::{check_settings, use_threads},
     runs,
     terminal::Terminal,
 };

@@ -6,10 +6,10 @@ use anyhow::bail;
 use candle::Device;
 use trainer::{Ended, FitError, Plan, Run, RunError, check_memory, fit};
 
-use super::{check_settings, manifest, use_threads};
 use crate::{
     End,
     args::ExperimentArgs,
+    preparation::{check_settings, manifest, use_threads},
     pretrained, runs,
     shares::shares,
     style::{BEST, paint},

@@ -6,7 +6,10 @@ use plotters::{
     style::text_anchor::{HPos, VPos},
 };
 
-use super::{COLOURS, FAINT, GREY, INK, TEXT, TITLE, draw, style, width, write};
+use super::{
+    area::{COLOURS, FAINT, GREY, INK, TEXT, TITLE, draw},
+    label::{style, width, write},
+};
 
 /// A chart of bar groups, stacked vertically.
 pub(crate) struct Bars {

@@ -8,7 +8,10 @@ use plotters::{
     style::text_anchor::{HPos, VPos},
 };
 
-use super::{COLOURS, FAINT, FONT, GREY, INK, TEXT, TITLE, draw, style, width, write};
+use super::{
+    area::{COLOURS, FAINT, FONT, GREY, INK, TEXT, TITLE, draw},
+    label::{style, width, write},
+};
 
 /// A line chart.
 pub(crate) struct Curves {

@@ -6,7 +6,10 @@ use plotters::{
     style::text_anchor::{HPos, VPos},
 };
 
-use super::{COLOURS, FAINT, FONT, GREY, INK, TEXT, TITLE, draw, style, write};
+use super::{
+    area::{COLOURS, FAINT, FONT, GREY, INK, TEXT, TITLE, draw},
+    label::{style, write},
+};
 
 /// A histogram with bins of equal width.
 pub(crate) struct Histogram {

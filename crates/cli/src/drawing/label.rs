@@ -19,7 +19,7 @@ use plotters::{
 };
 use unicode_normalization::UnicodeNormalization as _;
 
-use super::{Area, Drawn, FONT};
+use super::area::{Area, Drawn, FONT, register};
 
 /// The environment variable with the path of a font.
 const SETTING: &str = "MASKFIT_FONT";
@@ -41,6 +41,11 @@ pub(super) struct Style {
     pub(super) colour: RGBColor,
     pub(super) across: HPos,
     pub(super) down: VPos,
+}
+
+/// Returns a text style; `across` and `down` set the anchor.
+pub(super) fn style(size: u32, colour: RGBColor, across: HPos, down: VPos) -> Style {
+    Style { size, colour, across, down }
 }
 
 /// A run of characters drawn with one font.
@@ -140,7 +145,7 @@ fn height(size: u32) -> u32 {
 
 /// Returns the width of a text, in pixels.
 pub(super) fn width(text: &str, size: u32) -> u32 {
-    super::register();
+    register();
     runs(text).iter().map(|it| it.width(size)).sum()
 }
 

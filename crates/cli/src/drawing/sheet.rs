@@ -6,7 +6,10 @@ use plotters::{
     style::text_anchor::{HPos, VPos},
 };
 
-use super::{FAINT, GREY, INK, TEXT, TITLE, draw, style, width, write};
+use super::{
+    area::{FAINT, GREY, INK, TEXT, TITLE, draw},
+    label::{style, width, write},
+};
 
 /// A contact sheet with a title.
 pub(crate) struct Sheet {

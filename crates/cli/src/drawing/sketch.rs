@@ -16,7 +16,7 @@ const EMPTY: u32 = 0x2800;
 const TICKS: f64 = 8.0;
 
 impl Curves {
-    /// Resamples the panels, stacked vertically; marks are numbered from 1 below their panel.
+    /// Draws the panels, stacked vertically; marks are numbered from 1 below their panel.
     pub(crate) fn sketch(&self) -> String {
         let panels = self.panels.iter().map(|it| self.panel(it));
         panels.collect::<String>() + &self.ticks()
@@ -62,7 +62,7 @@ impl Curves {
         text + &lines(marks.map(|(idx, it)| (self.along(it.at[0]), (idx + 1).to_string())))
     }
 
-    /// Resamples the ticks and the title of the x axis.
+    /// Draws the ticks and the title of the x axis.
     fn ticks(&self) -> String {
         let places = self.x.places();
         let rough = (places.end - places.start) / TICKS;

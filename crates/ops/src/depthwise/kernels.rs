@@ -4,7 +4,8 @@
 
 use crate::{
     epilogue::Last,
-    lanes::{Lanes, Two, lanes_kernel},
+    kernel::lanes_kernel,
+    lanes::{Lanes, Two},
     matmul::padded,
     real::Real,
 };

@@ -5,7 +5,8 @@ use std::ops::Range;
 use super::layout::Layout;
 use crate::{
     blocks::overwrite,
-    lanes::{SQUARE, lanes_kernel, prefetch},
+    kernel::lanes_kernel,
+    lanes::{SQUARE, prefetch},
     real::{Real, copy_short},
 };
 

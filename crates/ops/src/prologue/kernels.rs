@@ -8,8 +8,8 @@ use std::ops::Range;
 use crate::{
     Activation,
     activation::{both_of, by_activation},
-    kernel::kernel,
-    lanes::{Lanes, Two, lanes_kernel, prefetch},
+    kernel::{kernel, lanes_kernel},
+    lanes::{Lanes, Two, prefetch},
     matmul::Layout,
     real::Real,
 };

@@ -9,7 +9,7 @@ use std::{env, process::Command};
 use anyhow::{Context as _, bail};
 use serde_json::Value;
 
-use super::median;
+use super::timing::median;
 use crate::{End, args::CompareArgs};
 
 /// The JSON keys that are compared, and their titles.

@@ -9,20 +9,17 @@ use augment::{Canvas, Memory, decode};
 use candle::Device;
 use trainer::Plan;
 
-use super::round;
+use super::timing::round;
 use crate::{
     End,
     args::ExperimentArgs,
-    commands::{check_settings, manifest, use_threads},
-    pretrained, runs,
+    preparation::{manifest, settled, use_threads},
     terminal::Terminal,
 };
 
 pub(super) fn load(args: &ExperimentArgs, n_images: usize) -> anyhow::Result<End> {
     let terminal = Terminal::new();
-    let (mut experiment, _) = runs::experiment(args)?;
-    check_settings(&experiment)?;
-    pretrained::settle_if_here(&mut experiment, args, &terminal)?;
+    let experiment = settled(args, &terminal)?;
     use_threads(experiment.threads)?;
     let manifest = manifest(&experiment, &terminal)?;
     let plan = Plan::new(&experiment, &manifest, experiment.data.fold, &Device::Cpu, &terminal)?;

@@ -16,10 +16,10 @@ use ops::{Ceilings, Form, Pass, Rows, Tape, Training, metered};
 use trainer::{OptimConfig, Optimizer, ParamGroups, Rates};
 
 use super::{
-    median_of, round,
     table::{Spending, by_kind, by_shape},
+    timing::{median_of, round},
 };
-use crate::{End, args::NetworkArgs, commands::use_threads};
+use crate::{End, args::NetworkArgs, preparation::use_threads};
 
 /// Number of classes: the 18 of the competition.
 const N_CLASSES: usize = 18;

@@ -21,7 +21,7 @@ use trainer::{Experiment, Plan, epochs_of};
 use crate::{
     End,
     args::{ExperimentArgs, ScaleStep},
-    commands::{check_settings, use_threads},
+    preparation::{check_settings, use_threads},
     runs,
     terminal::Terminal,
 };

@@ -10,9 +10,9 @@ use trainer::Plan;
 use crate::{
     End,
     args::ShowArgs,
-    commands::{manifest, use_threads},
     drawing::{Cell, Sheet, png, thumbnail},
     output::Output,
+    preparation::{manifest, settled, use_threads},
     terminal::Terminal,
 };
 
@@ -27,7 +27,7 @@ struct Row {
 
 pub(super) fn show(args: &ShowArgs, terminal: &Terminal) -> anyhow::Result<End> {
     let output = Output::at(&args.output)?;
-    let experiment = super::settled(&args.experiment, terminal)?;
+    let experiment = settled(&args.experiment, terminal)?;
     use_threads(experiment.threads)?;
     let manifest = manifest(&experiment, terminal)?;
     let plan = Plan::new(&experiment, &manifest, experiment.data.fold, &Device::Cpu, terminal)?;

@@ -43,7 +43,7 @@ fn bars(classes: &[ClassCount]) -> Vec<Bar> {
 }
 
 impl Look {
-    /// Resamples the numbers of images and people by class.
+    /// Draws the numbers of images and people by class.
     pub(super) fn classes(&self) -> RgbImage {
         let groups = self
             .survey
@@ -53,7 +53,7 @@ impl Look {
         Bars { title: "images by class".to_owned(), groups: groups.collect() }.draw()
     }
 
-    /// Resamples the number of people by age, if ages are known.
+    /// Draws the number of people by age, if ages are known.
     pub(super) fn ages(&self) -> Option<RgbImage> {
         let ages = &self.survey.ages;
         let (youngest, oldest) = (ages.first()?.years, ages.last()?.years);
@@ -88,7 +88,7 @@ impl Look {
         Some(histogram.draw())
     }
 
-    /// Resamples the number of images by brightness, if any image is readable.
+    /// Draws the number of images by brightness, if any image is readable.
     pub(super) fn brightness(&self) -> Option<RgbImage> {
         let it = self.survey.brightness.as_ref()?;
         let histogram = Histogram {
@@ -106,7 +106,7 @@ impl Look {
         Some(histogram.draw())
     }
 
-    /// Resamples the contact sheet of a class.
+    /// Draws the contact sheet of a class.
     pub(super) fn sheet(&self, class: usize, images: &[(usize, Option<RgbImage>)]) -> RgbImage {
         let it = &self.survey.scopes[0].classes[class];
         let cell = |(idx, image): &(usize, Option<RgbImage>)| {
@@ -126,7 +126,7 @@ impl Look {
         .draw()
     }
 
-    /// Resamples the suspicious duplicates in pairs, if there are any; each image is decoded again.
+    /// Draws the suspicious duplicates in pairs, if there are any; each image is decoded again.
     pub(super) fn duplicate_sheet(&self, max_pixels: u64) -> Option<RgbImage> {
         let suspects = self.suspects();
         let mut cells = Vec::new();

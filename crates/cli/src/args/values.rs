@@ -1,0 +1,42 @@
+//! The values of arguments, as they are typed.
+
+use metrics::{LabelScore, MetricConfig};
+
+/// Parses the name of a metric, which gets its default settings.
+pub(super) fn metric(text: &str) -> Result<MetricConfig, String> {
+    let names: Vec<&str> = MetricConfig::KINDS.iter().map(|it| it.0).collect();
+    let metric = MetricConfig::zoo().into_iter().find(|it| it.0 == text);
+    metric.map(|it| it.1).ok_or_else(|| format!("must be one of {}", names.join(", ")))
+}
+
+/// Parses the name of a label score.
+pub(super) fn score(text: &str) -> Result<LabelScore, String> {
+    match text {
+        "self-confidence" => Ok(LabelScore::SelfConfidence),
+        "margin" => Ok(LabelScore::NormalisedMargin),
+        _ => Err("must be `self-confidence` or `margin`".to_owned()),
+    }
+}
+
+/// Parses a learning rate.
+pub(super) fn rate(text: &str) -> Result<f64, String> {
+    let rate = text.parse().ok().filter(|it: &f64| *it > 0.0 && it.is_finite());
+    rate.ok_or_else(|| "must be a number above 0, such as 1e-7".to_owned())
+}
+
+/// Parses a count from 1 to 1,000,000.
+pub(super) fn number(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(n @ 1..=1_000_000) => Ok(n),
+        _ => Err("must be an integer from 1 to 1000000".to_owned()),
+    }
+}
+
+/// Parses `128x96` or `224`.
+pub(super) fn size(text: &str) -> Result<[usize; 2], String> {
+    let (h, w) = text.split_once('x').unwrap_or((text, text));
+    match (h.parse(), w.parse()) {
+        (Ok(h), Ok(w)) if h > 0 && w > 0 => Ok([h, w]),
+        _ => Err("must be height and width in pixels, for example 128x96".to_owned()),
+    }
+}

@@ -1,0 +1,95 @@
+//! What precedes the work of a command: its settings are checked, its threads are started, its data is read.
+
+use anyhow::{Context as _, bail};
+use augment::{Pipeline, Statistics, Step};
+use data::{Content, Context, Findings, Manifest, Use, check_sizes, sizes_of};
+use trainer::{Callback as _, Experiment};
+
+use crate::{args::ExperimentArgs, pretrained, runs, terminal::Terminal};
+
+/// Loads and checks the settings, completed by those that the weights determine if they are on this machine.
+pub(crate) fn settled(args: &ExperimentArgs, terminal: &Terminal) -> anyhow::Result<Experiment> {
+    let (mut experiment, _) = runs::experiment(args)?;
+    check_settings(&experiment)?;
+    pretrained::settle_if_here(&mut experiment, args, terminal)?;
+    Ok(experiment)
+}
+
+/// Fails with everything that is wrong with the settings, before any long work.
+pub(crate) fn check_settings(experiment: &Experiment) -> anyhow::Result<()> {
+    match experiment.problems().as_slice() {
+        [] => Ok(()),
+        [one] => bail!("{one}"),
+        many => bail!("{} settings are wrong:\n  {}", many.len(), many.join("\n  ")),
+    }
+}
+
+/// Starts the global thread pool with `n` threads, 0 for all.
+pub(crate) fn use_threads(n: usize) -> anyhow::Result<()> {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(n).use_current_thread();
+    pool.build_global().context("cannot start the threads")
+}
+
+/// Reads and checks an experiment's data, with a progress bar.
+pub(crate) fn manifest(experiment: &Experiment, terminal: &Terminal) -> anyhow::Result<Manifest> {
+    if !terminal.is_terminal() {
+        terminal.status("reading the data");
+    }
+    let cache = runs::cache_dir();
+    let context = Context {
+        cache: cache.as_deref(),
+        max_pixels: experiment.data.max_pixels,
+        progress: &|done, total| terminal.progress("reading images", done, total),
+    };
+    let read = experiment.manifest(&context);
+    terminal.clear();
+    // Unreadable images do not keep the size check from reporting the others.
+    let (manifest, wrong) = match read {
+        Ok(it) => (it, None),
+        Err(err) => match experiment.listing(&context) {
+            Ok(it) => (it, Some(err)),
+            Err(_) => return Err(err.into()),
+        },
+    };
+    let unfit = unfit(experiment, &manifest, terminal);
+    match (wrong, unfit.0.is_empty()) {
+        (None, true) => {}
+        (None, false) => bail!("{unfit}"),
+        (Some(err), true) => return Err(err.into()),
+        (Some(err), false) => bail!("{err}\nand image sizes: {unfit}"),
+    }
+    manifest.notes.iter().for_each(|it| terminal.status(&format!("note: {it}")));
+    Ok(manifest)
+}
+
+/// Returns the images that are too small for the configured crops, or too large: images that may be trained
+/// on are checked against the training pipeline, those that may be validated or tested on against the
+/// evaluation pipeline.
+fn unfit(experiment: &Experiment, manifest: &Manifest, terminal: &Terminal) -> Findings {
+    let contents: Vec<&Content> = manifest.examples.iter().map(|it| &it.content).collect();
+    let sizes = sizes_of(&contents, &|done, total| terminal.progress("reading sizes", done, total));
+    terminal.clear();
+    let mut findings = Findings::default();
+    type Takes = fn(Use) -> bool;
+    let pipelines: [(&str, &[Step], Takes); 2] = [
+        ("augment.train", &experiment.augment.train, Use::may_train),
+        ("augment.eval", &experiment.augment.eval, |it| it != Use::Train),
+    ];
+    for (place, ops, takes) in pipelines {
+        let pipeline = Pipeline {
+            ops: ops.to_vec(),
+            // Unused: the images are not passed to a network.
+            statistics: Statistics { mean: [0.0; 3], std: [1.0; 3] },
+            max_pixels: experiment.data.max_pixels,
+        };
+        let named = manifest.examples.iter().zip(&sizes).filter(|it| takes(it.0.usage));
+        check_sizes(
+            named.map(|(it, size)| (it.name.as_str(), *size)),
+            place,
+            &pipeline,
+            &mut findings,
+        );
+    }
+    findings.0.sort();
+    findings
+}
