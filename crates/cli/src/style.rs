@@ -3,7 +3,7 @@
 //! Text is always painted; the streams of `anstream` remove the codes again where the output is not a
 //! terminal, or `NO_COLOR`, `TERM=dumb` or `--color` say so.
 
-use std::{ffi::OsString, fmt::Display};
+use std::{env, ffi::OsString, fmt::Display};
 
 use anstream::ColorChoice;
 use anstyle::{AnsiColor, Style};
@@ -54,12 +54,19 @@ impl Colour {
     /// Applies it to everything that is printed from now on.
     pub(crate) fn apply(self) {
         match self {
+            // `anstream` would print colours to a dumb terminal where `CI` is set.
+            Colour::Auto if is_dumb_terminal() => ColorChoice::Never,
             Colour::Auto => ColorChoice::Auto,
             Colour::Always => ColorChoice::Always,
             Colour::Never => ColorChoice::Never,
         }
         .write_global();
     }
+}
+
+/// Whether `TERM` says that the terminal knows no colours, and nothing asks for them anyhow.
+fn is_dumb_terminal() -> bool {
+    env::var_os("TERM").is_some_and(|it| it == "dumb") && env::var_os("CLICOLOR_FORCE").is_none()
 }
 
 /// Paints text.

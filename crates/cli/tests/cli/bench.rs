@@ -62,7 +62,7 @@ impl Bench {
     pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_maskfit"));
         command.args(args).current_dir(self.dir.path()).env("MASKFIT_CACHE", self.path("cache"));
-        for name in ["RUST_BACKTRACE", "NO_COLOR", "CLICOLOR", "CLICOLOR_FORCE"] {
+        for name in ["RUST_BACKTRACE", "CI", "NO_COLOR", "CLICOLOR", "CLICOLOR_FORCE"] {
             command.env_remove(name);
         }
         command

@@ -48,7 +48,10 @@ fn terminals_get_colours_unless_a_variable_turns_them_off() {
         let program = format!("{} {args} list heads", env!("CARGO_BIN_EXE_maskfit"));
         let mut shell = Command::new("script");
         shell.args(["-qec", &program, "/dev/null"]).current_dir(bench.path("."));
-        shell.env_remove("NO_COLOR").env_remove("CLICOLOR").env("TERM", "xterm");
+        for name in ["CI", "NO_COLOR", "CLICOLOR", "CLICOLOR_FORCE"] {
+            shell.env_remove(name);
+        }
+        shell.env("TERM", "xterm");
         shell.envs(variables.iter().copied());
         match shell.output() {
             Ok(it) => Some(text(&it.stdout).contains(ESCAPE)),
@@ -62,6 +65,7 @@ fn terminals_get_colours_unless_a_variable_turns_them_off() {
     assert_eq!(styled(&[], ""), Some(true));
     assert_eq!(styled(&[("NO_COLOR", "1")], ""), Some(false));
     assert_eq!(styled(&[("TERM", "dumb")], ""), Some(false));
+    assert_eq!(styled(&[("TERM", "dumb"), ("CI", "1")], ""), Some(false));
     assert_eq!(styled(&[], "--color never"), Some(false));
     assert_eq!(styled(&[("NO_COLOR", "1")], "--color always"), Some(true));
 }
