@@ -76,9 +76,9 @@ fn fast_run_takes_one_step_of_each_phase_of_the_full_run() {
         "eval.every=8 epochs",
         "train.patience=1",
     ]);
-    let (manifest, watch) = (small::manifest(&experiment), small::StopsAt::never());
+    let (manifest, callback) = (small::manifest(&experiment), small::StopsAt::never());
     let mut plan =
-        Plan::new(&experiment, &manifest, 0, &candle::Device::Cpu, &watch).expect("a plan");
+        Plan::new(&experiment, &manifest, 0, &candle::Device::Cpu, &callback).expect("a plan");
     assert_eq!(plan.epochs.total(), 48);
     let summary = plan.shorten().expect("settings that fit the full run fit a shorter one");
     let steps = "of 48 steps only 1, 3 (after `train.warmup`), 6 (the backbone unfreezes, by `schedule`), \
@@ -94,21 +94,21 @@ fn fast_run_takes_one_step_of_each_phase_of_the_full_run() {
     assert_eq!(sizes.take(4).collect::<Vec<_>>(), want);
     let dir = tempfile::tempdir().unwrap();
     let run = trainer::Run::create(&dir.path().join("run"), "").unwrap();
-    let ended = trainer::fit(&plan, &run, &watch);
+    let ended = trainer::fit(&plan, &run, &callback);
     assert!(matches!(ended, Ok(trainer::Ended::Finished(it)) if it.steps == 9));
     // Each step is evaluated.
     assert_eq!(run.read("epochs.csv").unwrap().lines().count(), 1 + 9);
     // A setting that does not fit the full run is still an error.
     let late = small::experiment(&["average={ kind = \"swa\", from = \"9 epochs\" }"]);
-    assert!(Plan::new(&late, &manifest, 0, &candle::Device::Cpu, &watch).is_err());
+    assert!(Plan::new(&late, &manifest, 0, &candle::Device::Cpu, &callback).is_err());
 }
 
 #[test]
 fn last_batch_that_cannot_be_trained_on_is_reported_before_the_first_step() {
     // 63 images in batches of 31 leave a batch of one image, whose last feature maps are a single pixel.
     let experiment = small::experiment(&["train.batch_size=31", "train.drop_last=false"]);
-    let (manifest, watch) = (small::manifest(&experiment), small::StopsAt::never());
-    let plan = Plan::new(&experiment, &manifest, 0, &candle::Device::Cpu, &watch);
+    let (manifest, callback) = (small::manifest(&experiment), small::StopsAt::never());
+    let plan = Plan::new(&experiment, &manifest, 0, &candle::Device::Cpu, &callback);
     let err = plan.err().expect("no plan").to_string();
     assert!(
         err.contains("`train.batch_size`") && err.contains("more than one value per channel"),
@@ -120,9 +120,9 @@ fn last_batch_that_cannot_be_trained_on_is_reported_before_the_first_step() {
 fn settings_beyond_the_run_are_noted() {
     let notes = |sets: &[&str]| {
         let experiment = small::experiment(sets);
-        let (manifest, watch) = (small::manifest(&experiment), small::StopsAt::never());
-        Plan::new(&experiment, &manifest, 0, &candle::Device::Cpu, &watch).expect("a plan");
-        watch.notes.into_inner().unwrap().join("\n")
+        let (manifest, callback) = (small::manifest(&experiment), small::StopsAt::never());
+        Plan::new(&experiment, &manifest, 0, &candle::Device::Cpu, &callback).expect("a plan");
+        callback.notes.into_inner().unwrap().join("\n")
     };
     // 63 images and three epochs.
     let sizes =
@@ -139,8 +139,8 @@ fn invalid_mixing_is_reported_before_the_first_step() {
     let check = |mix: &str, want: &str| {
         let experiment =
             small::experiment(&[&format!("augment.mix=[{{ kind = \"mixup\" }}, {mix}]")]);
-        let (manifest, watch) = (small::manifest(&experiment), small::StopsAt::never());
-        let plan = Plan::new(&experiment, &manifest, 0, &candle::Device::Cpu, &watch);
+        let (manifest, callback) = (small::manifest(&experiment), small::StopsAt::never());
+        let plan = Plan::new(&experiment, &manifest, 0, &candle::Device::Cpu, &callback);
         let err = plan.err().expect("no plan").to_string();
         assert!(err.contains("at `augment.mix[1]`: ") && err.contains(want), "{err}");
     };
@@ -166,9 +166,9 @@ fn invalid_mixing_is_reported_before_the_first_step() {
 fn age_heads_are_refused_where_an_age_is_missing() {
     for (kind, is_refused) in [("age_bins", true), ("age_number", true), ("factored", false)] {
         let experiment = small::experiment(&[&format!("head.kind={kind}")]);
-        let (mut manifest, watch) = (small::manifest(&experiment), small::StopsAt::never());
+        let (mut manifest, callback) = (small::manifest(&experiment), small::StopsAt::never());
         let check = |manifest: &data::Manifest, want: &str| {
-            let plan = Plan::new(&experiment, manifest, 0, &candle::Device::Cpu, &watch);
+            let plan = Plan::new(&experiment, manifest, 0, &candle::Device::Cpu, &callback);
             match plan.err().map(|it| it.to_string()) {
                 Some(err) => assert!(is_refused && err.contains(want), "{kind}: {err}"),
                 None => assert!(!is_refused, "{kind} has a plan"),

@@ -46,8 +46,8 @@ fn first_tenth_of_the_list_has_80_percent_of_the_flipped_labels() {
 
     let dir = tempfile::tempdir().unwrap();
     let run = Run::create(&dir.path().join("run"), &experiment.to_toml()).unwrap();
-    let (device, watch) = (&Device::Cpu, &StopsAt::never());
-    let ended = kfold(&experiment, &flipped, &run, device, watch, |_, _, _, _| {}).unwrap();
+    let (device, callback) = (&Device::Cpu, &StopsAt::never());
+    let ended = kfold(&experiment, &flipped, &run, device, callback, |_, _, _, _| {}).unwrap();
     let KfoldEnded::Finished(outcome) = ended else { panic!("stopped unexpectedly") };
     eprintln!("macro F1 on labels as given: {:.3}", outcome.joined.joint().macro_f1.value);
     let labelled = LabelledPredictions::open(&run.dir().join("oof.csv"), &flipped.task).unwrap();
@@ -59,11 +59,11 @@ fn first_tenth_of_the_list_has_80_percent_of_the_flipped_labels() {
     // The list is cut after a tenth of its labels; or, which is harder, where it contains a tenth of the
     // images, each of which has a label for each factor.
     for by in [LabelScore::SelfConfidence, LabelScore::NormalisedMargin] {
-        let doubts = label_issues(&labelled.predictions, by);
+        let issues = label_issues(&labelled.predictions, by);
         let listed = |n_labels: usize| -> BTreeSet<usize> {
-            doubts.iter().take(n_labels).flat_map(|it| it.images.iter().copied()).collect()
+            issues.iter().take(n_labels).flat_map(|it| it.images.iter().copied()).collect()
         };
-        let (n, tenth) = (is_wrong.len(), doubts.len() / 10);
+        let (n, tenth) = (is_wrong.len(), issues.len() / 10);
         let within = |&it: &usize| listed(it).len() <= n / 10;
         let n_labels = (0..tenth).rev().find(within).unwrap_or(0);
         let recall = |n_labels: usize| {
@@ -74,7 +74,7 @@ fn first_tenth_of_the_list_has_80_percent_of_the_flipped_labels() {
             "{by:?}: {:.3} of {n_wrong} in the first tenth of {} labels, {:.3} in the first tenth of \
              {n} images",
             recall(tenth),
-            doubts.len(),
+            issues.len(),
             recall(n_labels)
         );
         assert!(by == LabelScore::NormalisedMargin || recall(tenth) >= 0.8);

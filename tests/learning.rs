@@ -45,7 +45,7 @@ fn overfit(optim: &OptimConfig, head: &HeadConfig, n_steps: usize) -> Result<(Ve
     let mut losses = Vec::new();
     for step in 0..n_steps {
         let tape = Tape::default();
-        let pass = Training { tape: &tape, seed: Seed(0), step, first_row: 0, follow: None };
+        let pass = Training { tape: &tape, seed: Seed(0), step, first_row: 0, momentum: None };
         let outputs = model.forward(&xs, &Pass::Train(pass))?;
         let clock = Clock { step, total: n_steps, epoch: step as f64 };
         let mean = plan.loss.compute(&outputs, &targets, &clock)?.mean()?;

@@ -98,7 +98,7 @@ fn every_sampler_gives_the_same_batches_for_any_number_of_workers() {
         let plan = plan(&experiment(&[&set]));
         let batches = |n_threads| {
             let load = Load {
-                memory: None,
+                cache: None,
                 pack: None,
                 images: Arc::clone(&plan.images),
                 batches: plan.batches(0),
@@ -160,7 +160,7 @@ fn killed_run_resumes_from_its_last_checkpoint() {
     let experiment = experiment(&[]);
     drop(Run::create(&path, &experiment.to_toml()).unwrap());
     let resume =
-        |watch: &StopsAt| fit(&plan(&experiment), &Run::open(&path).unwrap(), watch).unwrap();
+        |callback: &StopsAt| fit(&plan(&experiment), &Run::open(&path).unwrap(), callback).unwrap();
     // The checkpoint of step 7 with the tables of step 10, as after a kill at step 10; in addition half
     // a row, and partly written weights of a bundle.
     resume(&StopsAt::after(7));
@@ -259,9 +259,9 @@ fn micro_batches_add_up_to_the_batch() {
         ];
         let dir = tempfile::tempdir().unwrap();
         let run = Run::create(&dir.path().join("run"), "").unwrap();
-        let watch = StopsAt::never();
-        fit(&plan(&experiment(&sets)), &run, &watch).unwrap();
-        watch.losses.into_inner().unwrap()
+        let callback = StopsAt::never();
+        fit(&plan(&experiment(&sets)), &run, &callback).unwrap();
+        callback.losses.into_inner().unwrap()
     };
     let whole = losses(1);
     for n_parts in [2, 3, 4] {
@@ -388,8 +388,8 @@ fn stopped_cross_validation_resumes_with_the_remaining_folds() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("run");
         let run = Run::create(&path, &experiment.to_toml()).unwrap();
-        let fold = |watch: &StopsAt| {
-            kfold(&experiment, &manifest, &run, &Device::Cpu, watch, |_, _, _, _| {}).unwrap()
+        let fold = |callback: &StopsAt| {
+            kfold(&experiment, &manifest, &run, &Device::Cpu, callback, |_, _, _, _| {}).unwrap()
         };
         for &stop in stops {
             let ended = fold(&StopsAt::after(stop));
@@ -459,8 +459,8 @@ fn folds_are_tracked_as_runs_of_a_group() {
     let experiment = with_folds(&experiment(&sets), Some(2));
     let dir = tempfile::tempdir().unwrap();
     let run = Run::create(&dir.path().join("folds"), &experiment.to_toml()).unwrap();
-    let (manifest, watch) = (manifest(&experiment), StopsAt::never());
-    kfold(&experiment, &manifest, &run, &Device::Cpu, &watch, |_, _, _, _| {}).unwrap();
+    let (manifest, callback) = (manifest(&experiment), StopsAt::never());
+    kfold(&experiment, &manifest, &run, &Device::Cpu, &callback, |_, _, _, _| {}).unwrap();
     for fold in ["fold-0", "fold-1"] {
         let logs = std::fs::read_dir(run.dir().join(fold).join("wandb")).unwrap();
         let [log] = logs.map(|it| it.unwrap().path()).collect::<Vec<_>>().try_into().unwrap();
@@ -508,8 +508,8 @@ fn extra_people_are_trained_on_in_every_fold_and_never_held_out_or_scored() {
     let mut n_begun = 0;
     let begin = |fold_idx: usize, _: usize, it: &Plan, _: &Run| {
         n_begun += 1;
-        let watch = StopsAt::never();
-        let plain = Plan::new(&plain, &plain_manifest, fold_idx, &Device::Cpu, &watch).unwrap();
+        let callback = StopsAt::never();
+        let plain = Plan::new(&plain, &plain_manifest, fold_idx, &Device::Cpu, &callback).unwrap();
         let names = |of: &Plan, side: &[usize]| -> Vec<String> {
             side.iter().map(|&it| of.images[it].0.clone()).collect()
         };

@@ -13,8 +13,8 @@ use trainer::{
 use crate::small::{StopsAt, experiment, files, manifest};
 
 fn plan_of(experiment: &Experiment, manifest: &Manifest, allow_changes: bool) -> Plan {
-    let watch = StopsAt::never();
-    let mut plan = Plan::new(experiment, manifest, 0, &Device::Cpu, &watch).unwrap();
+    let callback = StopsAt::never();
+    let mut plan = Plan::new(experiment, manifest, 0, &Device::Cpu, &callback).unwrap();
     plan.allow_changes = allow_changes;
     plan
 }
@@ -35,8 +35,8 @@ fn finished(ended: Ended) -> Outcome {
 /// A run that has been stopped after some steps.
 fn begun(path: &Path, experiment: &Experiment, manifest: &Manifest, n_steps: usize) -> Run {
     let run = Run::create(path, &experiment.to_toml()).unwrap();
-    let watch = StopsAt::after(n_steps);
-    let ended = fit(&plan_of(experiment, manifest, false), &run, &watch).unwrap();
+    let callback = StopsAt::after(n_steps);
+    let ended = fit(&plan_of(experiment, manifest, false), &run, &callback).unwrap();
     assert!(matches!(ended, Ended::Stopped { .. }));
     run
 }
@@ -65,17 +65,17 @@ fn run_resumes_with_other_data_only_if_allowed() {
         let before = files(run.dir());
         let mut changed = original.clone();
         change(&mut changed, at);
-        let resume = |allow_changes: bool, watch: &StopsAt| {
-            fit(&plan_of(&experiment, &changed, allow_changes), &run, watch)
+        let resume = |allow_changes: bool, callback: &StopsAt| {
+            fit(&plan_of(&experiment, &changed, allow_changes), &run, callback)
         };
         let err = resume(false, &StopsAt::never()).err().unwrap();
         assert!(err.is_refusal() && matches!(err, FitError::OtherData { .. }), "{err}");
         assert!(err.to_string().contains(&format!("{want}{name}`")), "{err}");
         assert!(before == files(run.dir()), "a refused resume changes the run");
 
-        let watch = StopsAt::after(1);
-        resume(true, &watch).unwrap();
-        let notes = watch.notes.lock().unwrap().join("\n");
+        let callback = StopsAt::after(1);
+        resume(true, &callback).unwrap();
+        let notes = callback.notes.lock().unwrap().join("\n");
         assert!(notes.contains(&format!("changed: {want}{name}`")), "{notes}");
         assert!(!notes.contains("are reset"), "the validation set is the same: {notes}");
         let until = fs::read(run.dir().join("data-until-2.csv")).unwrap();
@@ -162,9 +162,9 @@ fn best_starts_anew_where_scores_are_not_comparable() {
         // 7 steps per epoch: the best so far is a macro F1 below 1, and no log loss is lower.
         let dir = tempfile::tempdir().unwrap();
         let run = begun(&dir.path().join("run"), &begins, &original, 8);
-        let watch = StopsAt::never();
-        let outcome = finished(fit(&plan_of(experiment, changed, true), &run, &watch).unwrap());
-        let notes = watch.notes.lock().unwrap().join("\n");
+        let callback = StopsAt::never();
+        let outcome = finished(fit(&plan_of(experiment, changed, true), &run, &callback).unwrap());
+        let notes = callback.notes.lock().unwrap().join("\n");
         assert!(notes.contains(why) && notes.contains("are reset"), "{notes}");
         let epochs = run.read("epochs.csv").unwrap();
         let best: Vec<&str> =
@@ -212,16 +212,16 @@ fn bundle_of_discarded_steps_is_not_the_best() {
     let copied = dir.path().join("copied");
     copy(&path, &copied);
     let run_again = Run::open(&copied).unwrap();
-    let watch = StopsAt::never();
-    finished(fit(&plan, &run_again, &watch).unwrap());
-    assert!(!watch.notes.lock().unwrap().join("\n").contains("are reset"));
+    let callback = StopsAt::never();
+    finished(fit(&plan, &run_again, &callback).unwrap());
+    assert!(!callback.notes.lock().unwrap().join("\n").contains("are reset"));
     assert!(files(&whole.join("best")) == files(&copied.join("best")));
     // With a tiny learning rate and frozen norms, no step is better than step 7.
     let frozen_norms = "train.freeze=[{ layers = \"norm\" }]";
     let slow = experiment(&[BY_LOSS, "optim.lr=1e-12", "checkpoint.keep=9", frozen_norms]);
-    let watch = StopsAt::never();
-    let outcome = finished(fit(&plan_of(&slow, &original, true), &run, &watch).unwrap());
-    let notes = watch.notes.lock().unwrap().join("\n");
+    let callback = StopsAt::never();
+    let outcome = finished(fit(&plan_of(&slow, &original, true), &run, &callback).unwrap());
+    let notes = callback.notes.lock().unwrap().join("\n");
     assert!(
         notes.contains("the best bundle so far was that of step 7, but this is that of step 14"),
         "{notes}"
@@ -270,8 +270,8 @@ fn cross_validation_does_not_resume_with_other_data() {
     let original = manifest(&experiment);
     let dir = tempfile::tempdir().unwrap();
     let run = Run::create(&dir.path().join("run"), &experiment.to_toml()).unwrap();
-    let resume = |manifest: &Manifest, watch: &StopsAt| {
-        kfold(&experiment, manifest, &run, &Device::Cpu, watch, |_, _, _, _| {})
+    let resume = |manifest: &Manifest, callback: &StopsAt| {
+        kfold(&experiment, manifest, &run, &Device::Cpu, callback, |_, _, _, _| {})
     };
     let ended = resume(&original, &StopsAt::after(9)).unwrap();
     assert!(matches!(ended, KfoldEnded::Stopped { fold_idx: 1 }));
@@ -294,8 +294,8 @@ fn folds_are_joined_only_if_each_image_is_held_out_once() {
     let dir = tempfile::tempdir().unwrap();
     let run = Run::create(&dir.path().join("run"), &experiment.to_toml()).unwrap();
     let join = || {
-        let watch = StopsAt::never();
-        kfold(&experiment, &original, &run, &Device::Cpu, &watch, |_, _, _, _| {})
+        let callback = StopsAt::never();
+        kfold(&experiment, &original, &run, &Device::Cpu, &callback, |_, _, _, _| {})
     };
     join().unwrap();
     let names: Vec<String> = [0, 1].map(|it| format!("fold-{it}/valid.csv")).into();

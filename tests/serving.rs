@@ -38,7 +38,7 @@ fn bundle_predicts_the_validation_probabilities() {
     for batch_size in [128, 5, 1] {
         let bundle = Bundle::open(&moved, &Device::Cpu).unwrap();
         let predictor = Predictor::new(bundle, &Device::Cpu);
-        let serving = Serving { batch_size, num_workers: 2, prefetch: 2, memory: None };
+        let serving = Serving { batch_size, num_workers: 2, prefetch: 2, cache: None };
         let served = predictor.predict(&images, serving, &mut |_, _| {}).unwrap();
         for (Row { image: name, probabilities: want, .. }, got) in
             valid.iter().zip(&served.probabilities)
@@ -68,7 +68,7 @@ fn members_of_a_bundle_are_averaged() {
     let images: Arc<[_]> =
         manifest.examples.iter().take(9).map(|it| (it.name.clone(), it.content.clone())).collect();
     let probabilities = |bundle: &Bundle| {
-        let serving = Serving { batch_size: 4, num_workers: 1, prefetch: 1, memory: None };
+        let serving = Serving { batch_size: 4, num_workers: 1, prefetch: 1, cache: None };
         let predictor = Predictor::new(bundle.clone(), &Device::Cpu);
         predictor.predict(&images, serving, &mut |_, _| {}).unwrap().probabilities
     };

@@ -48,8 +48,8 @@ pub(crate) fn manifest(experiment: &Experiment) -> Manifest {
 
 pub(crate) fn plan(experiment: &Experiment) -> Plan {
     let manifest = manifest(experiment);
-    let watch = StopsAt::never();
-    Plan::new(experiment, &manifest, 0, &Device::Cpu, &watch).expect("a plan")
+    let callback = StopsAt::never();
+    Plan::new(experiment, &manifest, 0, &Device::Cpu, &callback).expect("a plan")
 }
 
 /// A callback that stops the run after some steps, and records losses and notes.

@@ -157,7 +157,7 @@ fn clipping_never_enlarges_a_gradient() -> Result<()> {
                 params.builder().param(&idx.to_string(), kind, dims, Init::Normal(1.0))?;
             }
             let tape = Tape::default();
-            let list: Vec<&Param> = params.trained().map(|it| it.1).collect();
+            let list: Vec<&Param> = params.trainable().map(|it| it.1).collect();
             let mut loss = Tensor::zeros((), DType::F32, &Device::Cpu)?;
             for it in &list {
                 let grad = (it.var.as_tensor() * scale)?;

@@ -1,8 +1,8 @@
 //! Copies the face detector's model out of the package `rustface`, where its authors ship it.
 //!
-//! Where a package's files are depends on cargo: the registry's folder or a vendored one. So cargo is asked,
-//! first with `--offline`. That fails on a machine that has built but never tested the workspace, since the
-//! packages that only tests need are not there yet; then cargo may use the network.
+//! Where a package's files are depends on cargo: the registry's folder or a vendored one. So the script runs
+//! `cargo metadata`, first with `--offline`. That fails on a machine that has built but never tested the
+//! workspace, since the packages that only tests need are not there yet; then cargo may use the network.
 
 use std::{
     env,

@@ -1,7 +1,7 @@
 """Golden images of torchvision and albumentations for crates/augment's geometry: python3 geometry.py
 
-The source is smooth, so that places rounded otherwise (OpenCV's to 1/32 of a pixel) do not show: 40 wide, 30 high.
-No place is right on the edge, where rounding decides between the image and the border.
+The source is 40 wide and 30 high, and smooth, so that different rounding of coordinates (OpenCV rounds to 1/32 of a
+pixel) has no effect. No coordinate is exactly on the edge, where rounding decides between the image and the border.
 """
 
 import json
@@ -89,19 +89,19 @@ def remap(map_x, map_y):
     return flat(G.remap(pixels, map_x, map_y, cv2.INTER_LINEAR, cv2.BORDER_REFLECT_101))
 
 
-# albumentations' lenses, with the middle of the image in the middle. With OpenCV's alone, it shifts by half a pixel.
-middle = [(w - 1) / 2, (h - 1) / 2]
+# albumentations' distortions, centred in the image. With OpenCV's centre, they shift by half a pixel.
+centre = [(w - 1) / 2, (h - 1) / 2]
 
 
 def camera(k):
-    matrix = np.array([[w, 0, middle[0]], [0, h, middle[1]], [0, 0, 1]])
+    matrix = np.array([[w, 0, centre[0]], [0, h, centre[1]], [0, 0, 1]])
     return cv2.initUndistortRectifyMap(matrix, np.array([k, k, 0, 0, 0]), None, matrix, (w, h), cv2.CV_32FC1)
 
 
 def fisheye(k):
-    right, down = x - middle[0], y - middle[1]
+    right, down = x - centre[0], y - centre[1]
     factor = 1 + k * (right**2 + down**2) / ((w / 2) ** 2 + (h / 2) ** 2)
-    return middle[0] + right * factor, middle[1] + down * factor
+    return centre[0] + right * factor, centre[1] + down * factor
 
 
 optical = []
@@ -109,8 +109,8 @@ for lens in (camera, fisheye):
     for k in (0.05, -0.05, 0.4, -0.6):
         optical.append(dict(lens=lens.__name__, k=k, image=remap(*lens(k))))
 
-# albumentations' ends of cells, but places in the middles of pixels, and none twice. Both sides are whole numbers of
-# cells, so that its last cell, of what remains, is empty.
+# albumentations' ends of cells, but with coordinates at pixel centres, each once. Both sides are multiples of the cells,
+# so that its last cell, which has the remainder, is empty.
 grid = []
 for name, cells in [("grid a", 5), ("grid b", 2)]:
     across, down = (0.3 * numbers(name, 2 * cells)).reshape(2, cells).tolist()
@@ -125,7 +125,7 @@ for name, cells in [("grid a", 5), ("grid b", 2)]:
 
 
 class Noise:
-    """Shared numbers instead of a generator's."""
+    """Shared numbers in place of a random generator."""
 
     def __init__(self, it):
         self.it = it
@@ -134,7 +134,7 @@ class Noise:
         return numbers("elastic", 2, h, w)[self.it].reshape(size)
 
 
-# One field after the other: asked for both, albumentations smooths them as one image, across the seam.
+# One field after the other: with both at once, albumentations smooths them as one image, across the seam.
 elastic = []
 for alpha, sigma in [(30, 2.0), (60, 3.5)]:
     dx, dy = (G.generate_displacement_fields((h, w), alpha, sigma, True, (0, 0), Noise(it), "uniform")[0] for it in (0, 1))

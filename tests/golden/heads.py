@@ -20,7 +20,7 @@ def param(name, *shape):
 
 
 def case(forward, params):
-    """The head's numbers, and the gradients of all parameters and of the features, for a fixed direction."""
+    """The head's outputs, and the gradients of all parameters and of the features, for a fixed projection."""
     x = param("features", N, FEATURES)
     y = forward(x, params)
     (y * torch.from_numpy(numbers("projection", *y.shape))).sum().backward()
@@ -46,7 +46,7 @@ heads = dict(
 
 BINS = 61
 
-# Decisions: distributions over the years 0 to 60 of all widths and places, cut at 31 and 59.
+# Decisions: distributions over the years 0 to 60, of various widths and means, cut at 31 and 59.
 CUTS = [31, 59]
 years = torch.arange(BINS, dtype=torch.float64)
 rows = torch.from_numpy(4 * numbers("decisions", 40, BINS)) - (years - 15 - 2 * torch.arange(40)[:, None]) ** 2 / 100

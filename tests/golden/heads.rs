@@ -37,7 +37,7 @@ fn heads_agree_with_pytorch() -> Result<()> {
         }
         let features = Var::from_tensor(&tensor("features", &[4, 6])?)?;
         let tape = Tape::default();
-        let pass = Training { tape: &tape, seed: Seed(0), step: 0, first_row: 0, follow: None };
+        let pass = Training { tape: &tape, seed: Seed(0), step: 0, first_row: 0, momentum: None };
         let outputs = heads.outputs(&tape.leaf(&features), &Pass::Train(pass))?;
         let [output] = outputs.as_slice() else { panic!("{name}: one output") };
         let mut numbers = tape.export(&output.numbers)?;
@@ -49,8 +49,8 @@ fn heads_agree_with_pytorch() -> Result<()> {
         let r = tensor("projection", numbers.dims())?;
         let grads = tape.backward(&(&numbers * r)?.sum_all()?)?;
         let want: BTreeMap<String, Vec<f64>> = case.to("gradients");
-        assert_eq!(want.len(), params.trained().count(), "{name}");
-        for (path, param) in params.trained() {
+        assert_eq!(want.len(), params.trainable().count(), "{name}");
+        for (path, param) in params.trainable() {
             check_close(grads.get(&param.var).expect("a gradient"), &want[path], 1e-9);
         }
         let got = grads.get(&features).expect("a gradient");

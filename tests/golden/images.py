@@ -1,6 +1,6 @@
 """Golden images of PIL and torchvision for crates/augment: python3 images.py
 
-Small files of every kind under images/, each beside what PIL makes of it, and resized and recoloured images.
+Small files of every kind in images/, each with PIL's result, and resized and recoloured images.
 """
 
 import io
@@ -29,22 +29,22 @@ def want(name, image):
     image.convert("RGB").save(out / f"{name}.want.png")
 
 
-def keep(name, image, **kw):
+def save(name, image, **kw):
     image.save(out / name, **kw)
     return Image.open(out / name)
 
 
-want("palette.png", keep("palette.png", source.quantize(32)))
-want("alpha.png", keep("alpha.png", Image.merge("RGBA", (*source.split(), source.split()[0]))))
-want("cmyk.jpg", keep("cmyk.jpg", source.convert("CMYK"), quality=95))
+want("palette.png", save("palette.png", source.quantize(32)))
+want("alpha.png", save("alpha.png", Image.merge("RGBA", (*source.split(), source.split()[0]))))
+want("cmyk.jpg", save("cmyk.jpg", source.convert("CMYK"), quality=95))
 exif = Image.Exif()
-exif[0x0112] = 6  # To be shown turned by a quarter.
+exif[0x0112] = 6  # Rotated by 90 degrees.
 from PIL import ImageOps
 
-want("rotated.jpg", ImageOps.exif_transpose(keep("rotated.jpg", source, quality=95, exif=exif)))
+want("rotated.jpg", ImageOps.exif_transpose(save("rotated.jpg", source, quality=95, exif=exif)))
 grey16 = (np.asarray(source.convert("L")).astype(np.uint16) * 257)
 Image.fromarray(grey16).save(out / "grey16.png")
-want("grey16.png", source.convert("L"))  # PIL's own conversion of 16 bits to 8 only cuts off.
+want("grey16.png", source.convert("L"))  # PIL's own conversion of 16 bits to 8 clips.
 # A progressive JPEG with a whole JPEG inside its EXIF, as cameras write thumbnails.
 thumbnail = io.BytesIO()
 source.resize((8, 10)).save(thumbnail, "JPEG")

@@ -1,6 +1,6 @@
 """Golden JPEGs for crates/augment/src/jpeg.rs: python3 jpeg.py
 
-Small baseline files of every kind under jpeg/, written by OpenCV, each beside what libjpeg-turbo makes of it.
+Small baseline files of every kind in jpeg/, written by OpenCV, each with libjpeg-turbo's result.
 Needs opencv and numpy.
 """
 
@@ -18,9 +18,9 @@ y, x = np.mgrid[0:61, 0:75]
 channels = [127 + 90 * np.sin(x / 4.0 + c) * np.cos(y / (5.0 + c)) + 35 * ((x + 2 * y) // 13 % 2) for c in range(3)]
 source = np.clip(np.stack(channels, -1) + 8 * numbers("jpeg", 61, 75, 3), 0, 255).astype(np.uint8)
 
-# Bytes of two bits each, the luma's across and down first.
+# Sampling factors: a byte per component, 4 bits horizontally and 4 vertically, luma first.
 samplings = {"444": 0x111111, "422": 0x211111, "440": 0x121111, "420": 0x221111, "grey": None}
-# Height, width, quality, units between restarts.
+# Height, width, quality, restart interval in MCUs.
 kinds = [(61, 75, 90, 0), (48, 64, 30, 3), (17, 33, 100, 1), (1, 7, 75, 0), (61, 6, 1, 0)]
 for name, sampling in samplings.items():
     for height, width, quality, restart in kinds:

@@ -1,20 +1,20 @@
-"""JPEGs of every kind that Huffman codes and 8 bits can say, each with what Pillow makes of it.
+"""JPEGs of every kind with Huffman codes and 8 bits, each with Pillow's result.
 
 python3 jpeg_matrix.py                   a few of them, into jpeg/matrix.bin
 python3 jpeg_matrix.py matrix.bin        all of them: about 14,500 files, 8 minutes, 120 MB
 JPEG_MATRIX=matrix.bin cargo test --release --workspace --lib jpeg::tests::matrix -- --nocapture
 
-The last compares all of these with crates/augment/src/jpeg.rs, on each path: whole and in rectangles, at
-the image's size and at a half, a quarter and an eighth (Pillow's `draft`), and prints how many files and
-paths there were and the largest difference. Needs numpy and Pillow with libjpeg-turbo.
+The last command compares all of them with crates/augment/src/jpeg.rs, on each path: whole and in rectangles,
+at full size and at a half, a quarter and an eighth (Pillow's `draft`), and prints the number of files and
+paths and the largest difference. Needs numpy and Pillow with libjpeg-turbo.
 
-No program writes most of these kinds, so the encoder is here: sampling factors 1 to 4 of each component;
-one scan, one for each component, or luma by itself; baseline and progressive (with bits of coefficients
-in scans of their own); restarts; grey, YCbCr, RGB, CMYK, YCCK; any size. Those that Pillow refuses are in
-it too, without pixels.
+Most of these kinds are written by no program, so this script has an encoder: sampling factors 1 to 4 of each
+component; one scan, one for each component, or luma by itself; baseline and progressive (with separate scans
+for the low bits of coefficients); restarts; grey, YCbCr, RGB, CMYK, YCCK; any size. Those that Pillow refuses
+are included, without pixels.
 
-An entry: length and name, length and bytes of the JPEG, the number of results (0 where Pillow refuses),
-and of each its height, its width and its pixels. Numbers are of 32 bits, little-endian.
+An entry: length and name, length and bytes of the JPEG, the number of results (0 where Pillow refuses it),
+and for each result its height, width and pixels. Numbers have 32 bits, little-endian.
 """
 
 import io
@@ -33,7 +33,7 @@ SCALES = [1, 2, 4, 8]
 
 
 class Bits:
-    """Coded data: bits from the highest down, 0xff followed by a zero."""
+    """Coded data: most significant bits first, 0xff followed by a zero."""
 
     def __init__(self):
         self.bytes, self.value, self.n = bytearray(), 0, 0
@@ -51,7 +51,7 @@ class Bits:
             self.put(255, 8 - self.n)
 
 
-# Both codes are flat: of 12 symbols with 4 bits, and of 256 with 8, the last two with 9.
+# Both codes have a fixed length: 12 symbols of 4 bits, and 256 of 8 bits, except that the last two have 9.
 def dc_code(bits, symbol):
     bits.put(symbol, 4)
 
@@ -72,13 +72,13 @@ def segment(marker, content):
 
 
 def number(bits, value):
-    """The bits of a number of which the size has been told."""
+    """Writes the bits of a number whose size is already written."""
     size = abs(value).bit_length()
     bits.put(value if value >= 0 else value - 1, size)
 
 
 class Scan:
-    """Writes the blocks of a scan: from one coefficient to another, their bits from `high` down to `low`."""
+    """Writes the blocks of a scan: coefficients `first` to `last`, bits `high` down to `low`."""
 
     def __init__(self, is_progressive, first, last, high, low):
         self.how = (is_progressive, first, last, high, low)
@@ -175,7 +175,7 @@ class Scan:
 
 
 def coefficients(rng, down, across, steps):
-    """Of a plane with something smooth, an edge and noise, row by row of blocks."""
+    """The coefficients of a plane with a smooth part, an edge and noise, in rows of blocks."""
     y, x = np.mgrid[0 : 8 * down, 0 : 8 * across]
     a, b, c = rng.uniform(3, 30, 3)
     plane = 90 * np.sin(x / a + c) * np.cos(y / b) + 40 * ((x + 2 * y) // int(c + 5) % 2) + rng.normal(0, 6, x.shape)
@@ -240,9 +240,9 @@ def encode(seed, size, factors, scans="one", restart=0, progressive=False, space
     return out + b"\xff\xd9"
 
 
-def seen(jpeg, scale):
+def decoded(jpeg, scale):
     image = Image.open(io.BytesIO(jpeg))
-    # As `draft`, also where that would leave nothing of a side.
+    # As `draft`, also for sides that it would reduce to 0.
     width, height = (-(-side // scale) for side in image.size)
     image.decoderconfig, image._size = (scale, 0), (width, height)
     image.tile = [it._replace(extents=(0, 0, width, height)) for it in image.tile]
@@ -251,7 +251,7 @@ def seen(jpeg, scale):
 
 def write(to, name, jpeg):
     try:
-        results = [seen(jpeg, scale) for scale in SCALES]
+        results = [decoded(jpeg, scale) for scale in SCALES]
     except (OSError, SyntaxError):
         results = []
     name = name.encode()
@@ -272,12 +272,12 @@ def is_whole(factors):
 
 
 def kinds():
-    """Name, and how to encode it."""
+    """The arguments of `encode` for each kind."""
     sizes = itertools.cycle(SIZES)
     three = list(itertools.product(ONE, repeat=3))
     for factors in three:
         if not is_whole(factors):
-            # Refused by all: once is enough.
+            # All decoders refuse it: once is enough.
             yield dict(size=(20, 30), factors=factors, scans="each")
             continue
         for scans, restart, progressive in itertools.product(["one", "each"], [0, 3], [False, True]):
@@ -311,7 +311,7 @@ def name_of(size, factors, scans="one", restart=0, progressive=False, space="YCb
 
 
 def golden():
-    """One of everything that there is a way of its own for, small."""
+    """A small file for every code path."""
     usual = {
         "444": ((1, 1), (1, 1), (1, 1)),
         "422": ((2, 1), (1, 1), (1, 1)),

@@ -1,6 +1,6 @@
 """Golden logits of EfficientNet-Lite0 on its published weights: python3 lite0.py efficientnet-lite0-57934424.pth
 
-The weights are not part of this repository; the images are made by formula.
+The weights are not part of this repository; the images are computed.
 """
 
 import json

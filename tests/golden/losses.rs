@@ -32,7 +32,7 @@ fn every_loss_agrees_with_its_reference() -> Result<()> {
         let config: LossConfig = toml::from_str(&settings).expect("settings");
         assert_eq!(config.get().problem(), None, "{settings}");
         visited.insert(config.kind());
-        let scope = match case.to::<i32>("asks") {
+        let scope = match case.to::<i32>("scope") {
             -1 => Scope::Joint,
             factor => Scope::Factor(factor as usize),
         };

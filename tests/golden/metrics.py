@@ -40,7 +40,7 @@ def scores(p, predicted, truth):
         macro_f1_zero=m.f1_score(truth, predicted, average="macro", labels=classes, zero_division=0),
         accuracy=m.accuracy_score(truth, predicted),
         balanced_accuracy=m.balanced_accuracy_score(truth, predicted),
-        # For two classes scikit-learn wants the probability of the second alone.
+        # For two classes scikit-learn requires the probability of the second only.
         top_k=m.top_k_accuracy_score(truth, p, k=2, labels=classes) if len(classes) > 2 else 1.0,
         log_loss=m.log_loss(truth, p, labels=classes),
         expected_calibration_error=calibration(p, predicted, truth, 15),

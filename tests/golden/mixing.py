@@ -31,12 +31,12 @@ def classes(n):
 
 
 def normalised(x):
-    """Of images [n, 3, h, w]: as channels last."""
+    """Normalises images [n, 3, h, w], to channels last."""
     return (x.permute(0, 2, 3, 1) / 255 - MEAN.double()) / STD.double()
 
 
 def rectangles():
-    """Where a rectangle is for a λ and a centre, and the λ of what is left of it."""
+    """The rectangle for a λ and a centre, and the λ corrected to its clipped area."""
     cases = []
     for size in [(8, 6), (88, 66), (33, 47), (224, 224), (1, 1)]:
         for u in numbers("lambda", 6):
@@ -50,7 +50,7 @@ def rectangles():
 
 
 def mixed():
-    """Whole batches, for draws that are given: what each row looks like, and its distribution."""
+    """Whole batches with given samples: the pixels of each row, and its target distribution."""
     cases = []
     for name, settings in dict(
         mixup_batch=dict(mode="batch"),
@@ -71,14 +71,14 @@ def mixed():
             mock.patch.object(np.random, "randint", side_effect=lambda *_, **__: next(flow)),
         ):
             y, target = mix(x, classes(n))
-        # Whose draw a row has: the batch's, its pair's or its own.
-        draws = dict(batch=[0] * n, pair=[0, 1, 1, 0], elem=range(n))[settings["mode"]]
+        # The sample that each row uses: the batch's, its pair's or its own.
+        samples = dict(batch=[0] * n, pair=[0, 1, 1, 0], elem=range(n))[settings["mode"]]
         layers = []
-        for row, draw in enumerate(draws):
-            layer = dict(image=n - 1 - row, area=[0, 0, *size], share=1 - lambdas[draw])
+        for row, sample in enumerate(samples):
+            layer = dict(image=n - 1 - row, area=[0, 0, *size], share=1 - lambdas[sample])
             if "cutmix_alpha" in settings:
-                with mock.patch.object(np.random, "randint", side_effect=centres[draw]):
-                    (top, bottom, left, right), _ = timm_mixup.cutmix_bbox_and_lam((3, *size), lambdas[draw])
+                with mock.patch.object(np.random, "randint", side_effect=centres[sample]):
+                    (top, bottom, left, right), _ = timm_mixup.cutmix_bbox_and_lam((3, *size), lambdas[sample])
                 layer |= dict(area=[int(it) for it in (top, left, bottom - top, right - left)], share=1.0)
             layers.append(layer)
         cases.append(dict(name=name, size=size, layers=layers, pixels=flat(normalised(y)), targets=flat(target)))
@@ -86,7 +86,7 @@ def mixed():
 
 
 def shuffled():
-    """Mixup as its authors write it: λ x + (1 - λ) x[order], and the loss's shares as a distribution."""
+    """Mixup as in its authors' code: λ x + (1 - λ) x[order], and the weights in the loss as a distribution."""
     n, size, lam, order = 5, [3, 4], 0.3, [2, 1, 4, 0, 3]
     x, y = images(n, *size).permute(0, 3, 1, 2), torch.nn.functional.one_hot(classes(n), N_CLASSES).double()
     pixels, targets = (lam * it + (1 - lam) * it[order] for it in (x, y))
@@ -95,28 +95,28 @@ def shuffled():
 
 
 def erased():
-    """The sides of a rectangle of a share and an aspect; none where it does not fit."""
+    """The sides of a rectangle with a given area share and aspect ratio; none if it does not fit."""
     cases = []
     for size in [(64, 48), (7, 7), (30, 200)]:
         for at, (u, v) in enumerate((numbers(f"erased {size}", 8, 2) + 1) / 2):
             image = torch.ones(3, *size)
-            said = []
+            sampled = []
 
             def uniform(low, high):
-                said.append(low + (high - low) * (u if len(said) % 2 == 0 else v))
-                return float(said[-1])
+                sampled.append(low + (high - low) * (u if len(sampled) % 2 == 0 else v))
+                return float(sampled[-1])
 
             eraser = RandomErasing(probability=1.0, device="cpu")
             with mock.patch.object(random, "uniform", side_effect=uniform):
                 eraser(image)
             gone = (image[0] == 0).nonzero()
             sides = None if len(gone) == 0 else (gone.max(0).values - gone.min(0).values + 1).tolist()
-            cases.append(dict(size=size, share=float(said[0]), aspect=math.exp(said[1]), sides=sides))
+            cases.append(dict(size=size, share=float(sampled[0]), aspect=math.exp(sampled[1]), sides=sides))
     return cases
 
 
 def lambdas():
-    """The mean and the deciles of λ by convention."""
+    """The mean and the deciles of λ for each implementation."""
     p = np.arange(1, 10) / 10
     folded = lambda a: [float(it) for it in 1 - beta.ppf((1 - p) / 2, a, a)]
     plain = lambda a: [float(it) for it in beta.ppf(p, a, a)]

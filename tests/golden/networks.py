@@ -1,7 +1,7 @@
 """Golden numbers of timm and torchvision for crates/models: python3 networks.py [CASE...]
 
-The networks get weights by formula (shared_numbers.py, under our names, which are timm's), so that only logits, and
-norms and projections of gradients, need to be written. The reference computes in f64, ours in f32.
+The weights are computed (shared_numbers.py, from our parameter names, which are timm's), so that only logits, and
+norms and projections of gradients, are stored. The reference computes in f64, ours in f32.
 """
 
 import functools
@@ -88,7 +88,7 @@ def v2_names(net):
 
 
 def formula(name, shape):
-    """The tensor that both sides call `name`: as large as keeps activations near 1."""
+    """The values of the parameter `name`, scaled so that activations stay near 1."""
     x = numbers(name, *shape)
     if name.endswith("running_mean"):
         return 0.1 * x
@@ -98,13 +98,13 @@ def formula(name, shape):
         return x * math.sqrt(6 / np.prod(shape[1:]))
     if name.endswith("bias"):
         return 0.1 * x
-    # What many residual blocks add up would grow from block to block, and rounding with it.
+    # The sum over many residual blocks would grow from block to block, and its rounding error too.
     ends = name.endswith(("bn3.weight", "convpath.2.1.weight", "gamma"))
     return (0.2 if ends and not name.startswith("blocks") else 1) * (1 + 0.2 * x)
 
 
 def ours_shape(name, t):
-    """Hidden layers that torchvision writes flat are convolutions here, as in timm."""
+    """The hidden layers that are linear in torchvision are convolutions here, as in timm."""
     return (t.shape[0], t.shape[1] // 49, 7, 7) if name == "pre_logits.fc1.weight" else t.shape
 
 

@@ -112,7 +112,7 @@ fn check(name: &str, tolerance: Tolerance) -> Result<()> {
     check_close(&logits, &case.to::<Vec<f64>>("eval"), tolerance.logits);
 
     let tape = Tape::default();
-    let training = Training { tape: &tape, seed: Seed(0), step: 0, first_row: 0, follow: None };
+    let training = Training { tape: &tape, seed: Seed(0), step: 0, first_row: 0, momentum: None };
     let logits = model.forward(&images, &Pass::Train(training))?.remove(0).numbers;
     check_close(&logits, &case.to::<Vec<f64>>("train"), tolerance.logits);
 
@@ -120,7 +120,7 @@ fn check(name: &str, tolerance: Tolerance) -> Result<()> {
     let grads = tape.backward(&(&logits * r.to_dtype(dtype)?)?.sum_all()?)?;
     let want: BTreeMap<String, [f64; 5]> = case.to("gradients");
     let mut worst = 0.0_f64;
-    for (name, param) in model.params().trained() {
+    for (name, param) in model.params().trainable() {
         let grad = param.kind.to_file(grads.get(&param.var).expect("a gradient"))?;
         let grad = grad.flatten_all()?.to_dtype(DType::F64)?.to_vec1::<f64>()?;
         let [want_norm, want_projections @ ..] = want[name];
@@ -140,7 +140,7 @@ fn check(name: &str, tolerance: Tolerance) -> Result<()> {
         worst = worst.max(error);
         assert!(error <= tolerance.gradients, "{name}: off by {error:e} of its norm");
     }
-    assert_eq!(want.len(), model.params().trained().count());
+    assert_eq!(want.len(), model.params().trainable().count());
     eprintln!("{name} in {dtype:?}: the worst gradient is off by {worst:.1e} of its norm");
     Ok(())
 }
@@ -179,8 +179,8 @@ fn lite0_on_its_published_weights_agrees_with_timm() -> Result<()> {
     let spec = ModelSpec { backbone, head: HeadConfig::default() };
     let model = Model::fresh(&spec, &plain_task(1000), Seed(0), &Device::Cpu)?;
     let weights = models::read_weights(&path).expect("the published file");
-    let fitted = model.fit_weights(&weights).expect("weights of this network");
-    eprintln!("{fitted}");
+    let loaded = model.load_pretrained(&weights).expect("weights of this network");
+    eprintln!("{loaded}");
 
     let coarse = numbers("lite0", 10 * 8 * 8 * 3);
     let level = |n: usize, y: usize, x: usize, c: usize| {
@@ -228,7 +228,7 @@ fn weights_with_efficientnet_pytorchs_names_predict_as_tensorflows_network() -> 
     let (experiment, _) = Experiment::load_with(&layers, &file, &[], "").unwrap();
     let spec = ModelSpec { backbone: experiment.model.backbone, head };
     let model = Model::fresh(&spec, &plain_task(18), Seed(1), &Device::Cpu)?;
-    model.fit_weights(&models::read_weights(&path).unwrap()).unwrap();
+    model.load_pretrained(&models::read_weights(&path).unwrap()).unwrap();
     let ([h, w], n): ([usize; 2], usize) = (case.to("size"), case.to("batch"));
     let images = Tensor::from_vec(numbers("pictures", n * h * w * 3), (n, h, w, 3), &Device::Cpu)?;
     let images = images.to_dtype(DType::F32)?;

@@ -1,6 +1,6 @@
 """Golden numbers of PyTorch for crates/ops, in f64: python3 ops.py
 
-Inputs are made by shared_numbers.py, channels last as in Rust; outputs and gradients are written in the same layout.
+Inputs are from shared_numbers.py, channels last as in Rust; outputs and gradients have the same layout.
 The loss is the sum of the output times a fixed projection.
 """
 
@@ -53,7 +53,7 @@ def conv(kernel, stride, padding, groups=1):
             x, p = pad_same(x, kernel, stride), 0
         else:
             p = (kernel - 1) // 2
-        # Ours: [out, kh, kw, in], or [kh, kw, c] where every channel is alone.
+        # Ours: [out, kh, kw, in], or [kh, kw, c] for depthwise ones.
         w = w.permute(2, 0, 1)[:, None] if groups > 1 else w.permute(0, 3, 1, 2)
         return nhwc(F.conv2d(x, w, stride=stride, padding=p, groups=groups))
 
@@ -104,7 +104,7 @@ cases["concat"] = case("concat", dict(x=(2, 3, 2, 5), y=(2, 3, 2, 4)), lambda x,
 cases["global_avg_pool"] = case("global_avg_pool", dict(x=(2, 3, 4, 5)), lambda x: x.mean((1, 2)))
 cases["gate"] = case("gate", dict(x=(2, 3, 4, 5), g=(2, 5)), lambda x, g: x * g[:, None, None])
 
-# Running statistics after one batch, momentum 0.1: what models::BatchNorm keeps.
+# Running statistics after one batch, momentum 0.1: as stored by models::BatchNorm.
 bn = torch.nn.BatchNorm2d(6, eps=1e-3, momentum=0.1).double()
 bn(nchw(torch.from_numpy(numbers("running/x", 3, 2, 2, 6))))
 running = dict(mean=flat(bn.running_mean), variance=flat(bn.running_var))

@@ -33,7 +33,7 @@ fn run(name: &str, xs: &[Value]) -> Result<Value> {
         "concat" => ops::concat(&[&xs[0], &xs[1]]),
         "max_pool" => ops::max_pool(&xs[0], window()),
         "depthwise" => ops::depthwise(&xs[0], &xs[1], window(), None),
-        "product" => ops::product(&xs[0], &xs[1], Some(&xs[2]), None),
+        "product" => ops::linear(&xs[0], &xs[1], Some(&xs[2]), None),
         "batch_norm" => Ok(ops::batch_norm(&xs[0], &xs[1], &xs[2], 1e-3, activation(parts[1]))?.0),
         "batch_norm_fixed" => {
             let mean = Tensor::from_vec(numbers("mean", 6), 6, &Device::Cpu)?;

@@ -1,7 +1,7 @@
 """Facts about published networks for crates/models/src/published.rs: python3 published.py
 
 For each name of the table there: the preprocessing of timm's default weights, the parameters with 1000 classes, and
-the multiply-adds of one image of that size. Networks are built on the `meta` device: shapes without numbers.
+the multiply-adds for one image of that size. Networks are built on the `meta` device: shapes without values.
 """
 
 import json
@@ -14,12 +14,12 @@ from fastai.vision.models.xresnet import xresnet50
 from timm.models import PretrainedCfg
 from torch.utils.flop_counter import FlopCounterMode
 
-# Attention as plain matrix products, which are counted.
+# Attention as plain matrix products, so that they are counted.
 timm.layers.set_fused_attn(False)
 table = (Path(__file__).parents[2] / "crates/models/src/published.rs").read_text()
 names = re.findall(r'^ *of\("(\w+)"', table, re.MULTILINE)
 out = {}
-# fastai publishes no weights, so its networks are taken to want what most of timm's want.
+# fastai publishes no weights, so its networks get the preprocessing of most of timm's.
 fastai_names = {"xresnet50": xresnet50}
 for name in names:
     cfg = PretrainedCfg(tag="untrained") if name in fastai_names else timm.get_pretrained_cfg(name)
@@ -38,7 +38,7 @@ for name in names:
         mean=list(cfg.mean),
         std=list(cfg.std),
         parameters=sum(p.numel() for p in net.parameters()),
-        # Two operations to a multiply-add.
+        # A multiply-add is two operations.
         multiply_adds=counter.get_total_flops() // 2,
     )
     print(name, out[name])

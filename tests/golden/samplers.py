@@ -1,8 +1,8 @@
 """Golden numbers of PyTorch, catalyst and ufoym for samplers: python3 samplers.py CATALYST UFOYM
 
 CATALYST is catalyst/data/sampler.py of github.com/catalyst-team/catalyst at e99f906, UFOYM is
-torchsampler/imbalanced.py of github.com/ufoym/imbalanced-dataset-sampler at 01cb129. Both are run, and what is
-written of the formula here is held against them.
+torchsampler/imbalanced.py of github.com/ufoym/imbalanced-dataset-sampler at 01cb129. Both are run, and the
+formula below is compared with them.
 """
 
 import json
@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch.utils.data import WeightedRandomSampler
 
-# The competition's images of each joint class; a few with an uneven ratio; one class; the rarest with one.
+# The competition's images of each joint class; a few with an uneven ratio; one class; a rarest class of one image.
 COUNTS = dict(
     competition=[2745, 2050, 415, 3660, 4085, 545, 549, 410, 83, 732, 817, 109, 549, 410, 83, 732, 817, 109],
     thirds=[7, 3, 0, 5, 11, 49],
@@ -30,10 +30,10 @@ def labels_of(counts):
 
 
 def load(path, name):
-    """A module from a file, without the rest of its package."""
+    """Loads a module from a file, without the rest of its package."""
     for part in ["catalyst", "catalyst.data", "catalyst.data.dataset"]:
         sys.modules.setdefault(part, types.ModuleType(part)).DatasetFromSampler = None
-    # PyTorch's base class takes no data any more.
+    # PyTorch's base class no longer takes an argument.
     torch.utils.data.sampler.Sampler.__init__ = lambda self, *_: None
     module = types.ModuleType(name)
     exec(compile(Path(path).read_text(), path, "exec"), module.__dict__)
@@ -43,14 +43,14 @@ def load(path, name):
 catalyst, ufoym = load(sys.argv[1], "sampler"), load(sys.argv[2], "imbalanced")
 
 
-def drawn(sampler, labels, n_classes):
+def sampled(sampler, labels, n_classes):
     got = Counter(labels[it] for it in sampler)
     return [got[it] for it in range(n_classes)]
 
 
 def balance_class(counts, mode):
     labels = labels_of(counts)
-    return drawn(catalyst.BalanceClassSampler(labels, mode), labels, len(counts))
+    return sampled(catalyst.BalanceClassSampler(labels, mode), labels, len(counts))
 
 
 def dynamic_formula(counts, epoch, exp_lambda, start_epoch, max_d, mode):
@@ -63,20 +63,20 @@ def dynamic_formula(counts, epoch, exp_lambda, start_epoch, max_d, mode):
 def dynamic_balance(counts, **settings):
     labels = labels_of(counts)
     sampler = catalyst.DynamicBalanceClassSampler(labels, ignore_warning=True, **settings)
-    epochs = [drawn(sampler, labels, len(counts)) for _ in range(N_EPOCHS)]
+    epochs = [sampled(sampler, labels, len(counts)) for _ in range(N_EPOCHS)]
     settings = dict(exp_lambda=0.9, start_epoch=0, max_d=None, mode="downsampling") | settings
     assert epochs == [dynamic_formula(counts, it, **settings) for it in range(N_EPOCHS)]
     return epochs
 
 
 def weighted():
-    """Shares of the classes where every example weighs what its class does, and how often each of four examples is
-    drawn, and drawn first, when two are drawn without replacement."""
+    """The class shares with class weights, and how often each of four examples is sampled at all, and first, if two are
+    sampled without replacement."""
     torch.manual_seed(0)
     counts, weights, n = [50, 30, 15, 5], [1.0, 0.0, 2.5, 8.0], 400_000
     labels = labels_of(counts)
     each = [weights[it] for it in labels]
-    shares = np.array(drawn(WeightedRandomSampler(each, n), labels, 4)) / n
+    shares = np.array(sampled(WeightedRandomSampler(each, n), labels, 4)) / n
     four = [1.0, 2.0, 3.0, 6.0]
     pairs = torch.multinomial(torch.tensor([four]).expand(n, 4), 2, replacement=False)
     either = np.bincount(pairs.flatten().numpy(), minlength=4) / n
@@ -90,7 +90,7 @@ def weighted():
 
 
 def imbalanced(counts):
-    """The weight of each class's examples, and the shares of many draws."""
+    """The weight of an example of each class, and the number of samples."""
     labels = labels_of(counts)
     sampler = ufoym.ImbalancedDatasetSampler(list(range(len(labels))), labels=labels)
     weights = [float(sampler.weights[labels.index(it)]) if n else 0.0 for it, n in enumerate(counts)]

@@ -16,7 +16,7 @@ import fastai.callback.schedule  # noqa: E402
 from fastai.callback.schedule import SuggestionMethod  # noqa: E402
 from fastai.vision.all import Callback, DataLoaders, Learner, params  # noqa: E402
 
-# Where a phase begins is in single precision otherwise.
+# In double precision: by default the starts of the phases are in single precision.
 fastai.callback.schedule.tensor = lambda it: torch.tensor(list(it))
 
 # Schedules: 200 steps in 20 epochs of 10, at a rate of 1.
@@ -28,7 +28,7 @@ def sgd():
 
 
 def of_torch(make, every=1):
-    """PyTorch's; those that count in epochs are stepped once an epoch."""
+    """A schedule of PyTorch; those that count epochs are stepped once per epoch."""
     optimizer = sgd()
     scheduler = make(optimizer)
     lr, momentum = [], []
@@ -42,7 +42,7 @@ def of_torch(make, every=1):
 
 
 def restarts(*args, **kwargs):
-    """PyTorch's with fractions of epochs."""
+    """PyTorch's warm restarts, with fractional epochs."""
     optimizer = sgd()
     scheduler = s.CosineAnnealingWarmRestarts(optimizer, *args, **kwargs)
     lr = []
@@ -53,7 +53,7 @@ def restarts(*args, **kwargs):
 
 
 def of_timm(kind, **kwargs):
-    """timm's, counted in steps."""
+    """A schedule of timm, counted in steps."""
     optimizer = sgd()
     scheduler = kind(optimizer, t_in_epochs=False, **kwargs)
     lr = []
@@ -64,7 +64,7 @@ def of_timm(kind, **kwargs):
 
 
 def of_fastai(fit):
-    """What fastai's training sets for each batch: of the last group, and the share of the first."""
+    """The rates of each batch in fastai's training: those of the last group, and the ratio of the first group's."""
 
     class Record(Callback):
         order = 61  # after the scheduler
@@ -82,7 +82,7 @@ def of_fastai(fit):
     model = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Linear(2, 1))
     split = lambda m: [params(m[0]), params(m[1])]  # noqa: E731
     learner = Learner(DataLoaders(loader, loader), model, loss_func=torch.nn.MSELoss(), splitter=split, cbs=Record())
-    learner.remove_cb(learner.recorder)  # it wants single precision
+    learner.remove_cb(learner.recorder)  # it requires single precision
     with learner.no_bar():
         fit(learner)
     lr, momentum, slice = map(list, zip(*rows))
@@ -125,7 +125,7 @@ schedules = dict(
 )
 
 
-# What is left of the rate after each of 60 evaluations that improve for a while, and then waver.
+# The rate after each of 60 evaluations that improve for a while, and then fluctuate.
 noise = numbers("plateau", 60)
 scores = np.minimum(np.arange(60) / 40, 0.8) + 0.02 * noise
 
@@ -150,7 +150,7 @@ plateaus = dict(
 )
 
 
-# Curves of the finder, and what fastai suggests.
+# Curves of the learning-rate finder, and fastai's suggestions.
 def suggestions(n, f):
     rates = 1e-7 * (1e8) ** (np.arange(n) / 99)
     losses = np.array([f(x) for x in np.log10(rates)]) + 0.01 * numbers(f"finder/{n}", n)

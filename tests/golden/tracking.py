@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Writes tracking.json: records as TensorFlow's and wandb's own libraries make them.
+"""Writes tracking.json: records written by the libraries of TensorBoard and wandb.
 
-    pip install torch tensorboard 'wandb==0.19.11'   # the last with a log in Python
+    pip install torch tensorboard 'wandb==0.19.11'   # the last version that writes its log in Python
     python3 tests/golden/tracking.py
 """
 import json, os, tempfile
@@ -57,7 +57,7 @@ record.history.step.num = 300
 item = record.history.item.add()
 item.nested_key.append("val_mask_acc")
 item.value_json = "0.5"
-# A block has 32768 bytes: this ends 3 before the first one's end, and the next fills two.
+# A block has 32768 bytes: the first record ends 3 bytes before the end of the first block, the second fills two.
 long = [b"a" * (32_768 - 7 - 7 - 3), b"b" * 70_000, b"c"]
 
 golden = {

@@ -17,20 +17,20 @@ def flat(t):
 SHAPES = [(3, 4), (5,), (4, 1, 3, 3)]
 
 
-def drawn(what, at):
+def sampled(what, at):
     return [torch.from_numpy(numbers(f"{what}/{k}{at}", *s) * 10.0 ** (-k if what == "grad" else 0)).float() for k, s in enumerate(SHAPES)]
 
 
-# Optimizers: 20 steps of three parameters in f32, the second of which has no gradient at every third step; but
-# of timm's LAMB, which counts steps for all parameters together.
-def optimize(make, rests=True):
-    params = [torch.nn.Parameter(p) for p in drawn("param", "")]
+# Optimizers: 20 steps of three parameters in f32, the second of which has no gradient in every third step, except for
+# timm's LAMB, which counts steps for all parameters together.
+def optimize(make, skips=True):
+    params = [torch.nn.Parameter(p) for p in sampled("param", "")]
     optimizer = make(params)
     states = []
     for step in range(20):
-        for p, g in zip(params, drawn("grad", f"/{step}")):
+        for p, g in zip(params, sampled("grad", f"/{step}")):
             p.grad = g
-        if rests and step % 3 == 2:
+        if skips and step % 3 == 2:
             params[1].grad = None
         for group in optimizer.param_groups:
             group["lr"] = 1e-2 * (1 - step / 40)
@@ -50,23 +50,23 @@ optimizers = dict(
     sgd_plain=optimize(lambda p: o.SGD(p)),
     sgd_dampened=optimize(lambda p: o.SGD(p, momentum=0.8, dampening=0.3, weight_decay=0.1)),
     sgd_nesterov=optimize(lambda p: o.SGD(p, momentum=0.8, nesterov=True, weight_decay=0.1)),
-    # Its projection is rare with these numbers, so with a delta that is nearer to them.
+    # These numbers are rarely projected with the default delta, so larger ones are tested too.
     adamp=optimize(lambda p: adamp.AdamP(p)),
     adamp_projected=optimize(lambda p: adamp.AdamP(p, delta=1.5, weight_decay=0.5)),
     adamp_nesterov=optimize(lambda p: adamp.AdamP(p, delta=3.0, wd_ratio=0.3, weight_decay=0.5, nesterov=True)),
     rmsprop=optimize(lambda p: timm.optim.RMSpropTF(p, alpha=0.9, eps=1e-3, momentum=0.9, weight_decay=1e-5)),
     rmsprop_decay=optimize(lambda p: timm.optim.RMSpropTF(p, alpha=0.8, eps=1e-6, momentum=0.5, weight_decay=0.1)),
-    lamb=optimize(lambda p: timm.optim.Lamb(p, weight_decay=0.01), rests=False),
-    lamb_plain=optimize(lambda p: timm.optim.Lamb(p, betas=(0.8, 0.99), weight_decay=0.0, max_grad_norm=100.0), rests=False),
+    lamb=optimize(lambda p: timm.optim.Lamb(p, weight_decay=0.01), skips=False),
+    lamb_plain=optimize(lambda p: timm.optim.Lamb(p, betas=(0.8, 0.99), weight_decay=0.0, max_grad_norm=100.0), skips=False),
     lion=optimize(lambda p: timm.optim.Lion(p)),
     lion_decay=optimize(lambda p: timm.optim.Lion(p, betas=(0.8, 0.9), weight_decay=0.5)),
 )
 
 
-# Clipping: gradients of the parameters above, of which the last is the head's.
+# Clipping: gradients of the parameters above; the last is the head's.
 def clipped(clip):
-    params = [torch.nn.Parameter(p) for p in drawn("param", "")]
-    for p, g in zip(params, drawn("grad", "/0")):
+    params = [torch.nn.Parameter(p) for p in sampled("param", "")]
+    for p, g in zip(params, sampled("grad", "/0")):
         p.grad = g
     clip(params)
     return [flat(p.grad) for p in params]

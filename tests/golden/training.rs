@@ -37,7 +37,7 @@ fn params() -> Result<Params> {
 fn gradients(params: &Params, step: usize, skips: bool) -> Result<Gradients> {
     let tape = Tape::default();
     let mut loss = Tensor::zeros((), DType::F32, &Device::Cpu)?;
-    for (k, (_, param)) in params.trained().enumerate() {
+    for (k, (_, param)) in params.trainable().enumerate() {
         if skips && k == 1 && step % 3 == 2 {
             continue;
         }
@@ -100,7 +100,7 @@ fn every_optimizer_agrees_with_pytorch_and_resumes_from_its_state() -> Result<()
             optimizer.step(&gradients, Rates::of(lr / config.get().lr()))?;
             if step == 9 || step == 19 {
                 let want = &want[usize::from(step == 19)];
-                for ((_, it), want) in params.trained().zip(want) {
+                for ((_, it), want) in params.trainable().zip(want) {
                     check_param(it.kind, it.var.as_tensor(), want);
                 }
             }
@@ -133,7 +133,7 @@ fn every_clipping_agrees_with_pytorch_and_timm() -> Result<()> {
         let config: ClipConfig = toml::from_str(&settings).expect("settings");
         let params = params()?;
         let mut gradients = gradients(&params, 0, true)?;
-        let list: Vec<&Param> = params.trained().map(|it| it.1).collect();
+        let list: Vec<&Param> = params.trainable().map(|it| it.1).collect();
         config.get().clip(&mut gradients, &list, head)?;
         for (it, want) in list.iter().zip(golden.to::<Vec<Vec<f64>>>(&name)) {
             check_param(it.kind, gradients.get(&it.var).unwrap(), &want);

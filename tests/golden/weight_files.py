@@ -1,7 +1,7 @@
 """Weight files as torchvision, timm and fastai write them, with random values: python3 weight_files.py FOLDER
 
-One member of each family and library. Nothing of it is kept here; `maskfit weights inspect` is to say of each that it
-fits, with all of its tensors used:
+One network of each family and library. The files are not stored here; `maskfit weights inspect` must report for each
+that it fits, with all of its tensors used:
 
     python3 tests/golden/weight_files.py /tmp/files
     for it in /tmp/files/*; do cargo xtask weights inspect $it | tail -2; done
@@ -28,7 +28,7 @@ TIMM = (
 
 
 def old_densenet(state):
-    """The keys of torchvision's own download of DenseNet, which its loader renames."""
+    """The keys in torchvision's download of DenseNet, which its loader renames."""
     names = {}
     for name in state:
         old = name

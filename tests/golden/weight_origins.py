@@ -1,17 +1,17 @@
-"""Whose weights there are and what they were made for: python3 weight_origins.py
+"""The published weights and their preprocessing: python3 weight_origins.py
 
-Writes crates/models/src/origins.csv, which the program reads: a line for each of the weights that timm,
-torchvision and efficientnet_pytorch publish of the networks in crates/models/src/published.rs, with the preprocessing that
-the library evaluates them with. How an EfficientNet pads and what its norms add to the variance is read off the network
-that the library builds.
+Writes crates/models/src/origins.csv, which is compiled into the program: a line for each of the weights that timm,
+torchvision and efficientnet_pytorch publish of the networks in crates/models/src/published.rs, with the preprocessing
+that the library evaluates them with. The padding and the norm epsilon of an EfficientNet are those of the network that
+the library builds.
 
-- `network`: timm's name of the architecture, `tag`: what tells the library's weights of it apart, the default first.
-- `file`: what the library calls its download, without the ending.
-- `crop`: the part of the resized image's shorter side that `size` is.
+- `network`: timm's name of the architecture, `tag`: distinguishes the library's weights of it, the default first.
+- `file`: the name of the library's download, without its extension.
+- `crop`: `size` as a fraction of the resized image's shorter side.
 
 efficientnet_pytorch has its preprocessing in its ImageNet example (image sizes of `efficientnet_params`, resized to that size
-and cropped to it, bicubic; `advprop` from -1 to 1). Its names are also those of the ports of EfficientNet-Lite, which want
-what timm's ports of the same weights do.
+and cropped to it, bicubic; `advprop` from -1 to 1). The ports of EfficientNet-Lite have the same names; their
+preprocessing is that of timm's ports of the same weights.
 """
 
 import csv
@@ -38,8 +38,8 @@ def stem(url):
     return re.sub(r"\.(pth|pt|bin|safetensors)$", "", (url or "").split("/")[-1])
 
 
-def nature(net):
-    """How an EfficientNet pads, and what its norms add."""
+def padding_eps(net):
+    """The padding and the norm epsilon of an EfficientNet."""
     kinds = {type(it).__name__ for it in net.modules()}
     norms = {it.eps for it in net.modules() if isinstance(it, torch.nn.BatchNorm2d)}
     assert len(norms) == 1, norms
@@ -64,7 +64,7 @@ for name in networks:
     default = timm.get_pretrained_cfg(name).tag if timm.is_model(name) else ""
     if "efficientnet" in name:
         with torch.device("meta"):
-            padding, eps = nature(timm.create_model(name))
+            padding, eps = padding_eps(timm.create_model(name))
     tags = [it.split(".")[1] for it in list_pretrained(f"{name}.*") if it.split(".")[0] == name]
     for tag in sorted(tags, key=lambda it: (it != default, it)):
         cfg = get_pretrained_cfg(f"{name}.{tag}")
@@ -78,10 +78,10 @@ for name in networks:
     padding, eps = "", ""
     if "efficientnet" in name:
         with torch.device("meta"):
-            padding, eps = nature(get_model_builder(theirs)())
+            padding, eps = padding_eps(get_model_builder(theirs)())
     weights = get_model_weights(theirs)
     for it in sorted(weights, key=lambda it: (it != weights.DEFAULT, it.name)):
-        if it.name == "IMAGENET1K_FEATURES":  # Without a classifier, and for colours up to 255.
+        if it.name == "IMAGENET1K_FEATURES":  # Without a classifier, and for values up to 255.
             continue
         to = it.transforms()
         size, resized = to.crop_size[0], to.resize_size[0]
@@ -92,7 +92,7 @@ for name in networks:
     theirs = name.replace("_", "-")
     if theirs in url_map:
         with torch.device("meta"):
-            padding, eps = nature(efficientnet_pytorch.EfficientNet.from_name(theirs))
+            padding, eps = padding_eps(efficientnet_pytorch.EfficientNet.from_name(theirs))
         size = efficientnet_params(theirs)[2]
         for tag, urls, colours in (("plain", url_map, IMAGENET), ("advprop", url_map_advprop, HALF)):
             if theirs in urls:
@@ -100,7 +100,7 @@ for name in networks:
     if "tf_efficientnet_lite" in name:
         cfg = timm.get_pretrained_cfg(name)
         with torch.device("meta"):
-            padding, eps = nature(timm.create_model(name))
+            padding, eps = padding_eps(timm.create_model(name))
         file = theirs.removeprefix("tf-")
         args = (cfg.input_size[1], cfg.crop_pct, cfg.interpolation, (cfg.mean, cfg.std), padding, eps)
         row("efficientnet_pytorch", name.removeprefix("tf_"), "lite", file, *args)

@@ -1,7 +1,7 @@
 """Writes the small weight files that crates/models/src/pickle/tests.rs reads: python3 weights.py
 
-Both forms of `.pth`, tensors that share storage, lie transposed or are of other types, and the ways in which
-training scripts wrap a state dict.
+Both formats of `.pth`, tensors that share storage, are transposed or have other dtypes, and state dicts as training
+scripts wrap them.
 """
 
 from collections import OrderedDict

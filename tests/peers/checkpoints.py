@@ -1,11 +1,10 @@
-"""What a checkpoint costs a run, from the time of each step.
+"""The time that a checkpoint costs a run, from the time of each step.
 
     python3 checkpoints.py RUN EVERY
 
 RUN was trained with `track = [{ kind = "tensorboard" }]` and a checkpoint every EVERY steps, at least 6. A
-step's numbers are noted before its checkpoint is kept, so that the first steps after one have its cost, and
-those from the fourth on have none of it. Whole runs with checkpoints and without differ by more than that from
-one to the next. Needs tensorboard.
+step is logged before its checkpoint is saved, so that the cost is part of the first three steps after it, and not
+of later ones. The total time of whole runs, with checkpoints or without, varies by more than that. Needs tensorboard.
 """
 
 import statistics

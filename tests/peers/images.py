@@ -1,11 +1,11 @@
-"""How many images a second PyTorch's usual ways load and augment on one core.
+"""Images per second that common PyTorch pipelines load and augment on one core.
 
     python3 images.py FOLDER RECIPE SIZE [ROUNDS]
 
 FOLDER has JPEGs, at any depth. RECIPE is 001 (resize, centre crop, colour jitter 0.5 with hue, flip)
-or 003 (crop, resize, random crop, flip, jitter, rotate), SIZE the side of what the network sees. Each
-way reads the file, decodes it and does the same operations: torchvision on PIL images, torchvision
-(v2) on tensors, albumentations. A line of JSON each. Needs torch, torchvision and albumentations.
+or 003 (crop, resize, random crop, flip, jitter, rotate), SIZE the side of the network's input. Each
+pipeline reads the file, decodes it and applies the same operations: torchvision on PIL images, torchvision
+(v2) on tensors, albumentations. Prints a line of JSON for each. Needs torch, torchvision and albumentations.
 """
 
 import json
@@ -32,7 +32,7 @@ rounds = int(sys.argv[4]) if len(sys.argv) > 4 else 5
 files = sorted(
     os.path.join(d, f) for d, _, fs in os.walk(folder) for f in fs if f.lower().endswith((".jpg", ".jpeg"))
 )
-# From all over the folder, as many as a round takes a second or two for.
+# Spread over the folder, as many as take a second or two per round.
 files = files[:: max(1, len(files) // 300)][:300]
 larger = size * 8 // 7
 
@@ -87,14 +87,14 @@ def opencv(path, ops):
     return ops(image=image)["image"]
 
 
-ways = [
+pipelines = [
     ("torchvision, PIL", pil, torchvisions(True)),
     ("torchvision, tensors", tensor, torchvisions(True)),
     ("albumentations", opencv, albumentationss()),
 ]
-speeds = {name: [] for name, _, _ in ways}
+speeds = {name: [] for name, _, _ in pipelines}
 for _ in range(rounds):
-    for name, load, ops in ways:
+    for name, load, ops in pipelines:
         began = time.perf_counter()
         for path in files:
             load(path, ops)

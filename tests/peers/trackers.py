@@ -1,11 +1,11 @@
-"""Reads what the trackers of a run have, each with its own library, and compares it with metrics.csv.
+"""Reads what the trackers of a run have logged, each with its own library, and compares it with metrics.csv.
 
     python3 trackers.py server PORT FOLDER       an MLflow server, until it is killed
-    python3 trackers.py read RUN                 all numbers of the run's trackers beside metrics.csv
+    python3 trackers.py read RUN                 compare all values of the run's trackers with metrics.csv
 
-Needs tensorboard, mlflow and wandb: up to 0.19 its log is read in Python, and later, when it is read in Go
-alone, `wandb sync` sends it to a server here. TensorBoard has single precision, the others have double;
-both must be equal to the last bit.
+Needs tensorboard, mlflow and wandb: up to 0.19 its log is read in Python; later versions read it only
+in Go, so `wandb sync` sends it to a mock server. TensorBoard has single precision, the others have double;
+all values must be equal to the last bit.
 """
 
 import csv
@@ -68,7 +68,7 @@ def tensorboard(run):
 
 
 def wandb(run):
-    """By the package's own log in Python, which it had up to 0.19."""
+    """With the package's own reader in Python, which it had up to 0.19."""
     import wandb
 
     wandb._assert_is_internal_process = True
@@ -99,7 +99,7 @@ def wandb(run):
 
 
 def wandb_sync(run):
-    """By `wandb sync`, of any version from 0.20 on, to a server here that only listens."""
+    """With `wandb sync` of version 0.20 or later, to a mock server that records the requests."""
     import subprocess
     import tempfile
     import threading
@@ -110,14 +110,14 @@ def wandb_sync(run):
     (log,) = (run / "wandb").glob("offline-run-*/run-*.wandb")
     env = os.environ | {"WANDB_BASE_URL": uri, "WANDB_API_KEY": 40 * "a", "WANDB_ERROR_REPORTING": "false"}
     command = [sys.executable, "-m", "wandb", "sync", "--no-skip-synced", log.parent.absolute()]
-    # It leaves a log of its own where it is started.
+    # It writes a log of its own in the current folder.
     with tempfile.TemporaryDirectory() as here:
         subprocess.run(command, env=env, cwd=here, check=True, timeout=120)
     server.shutdown()
     run_id = log.stem.removeprefix("run-")
-    said = next(it for it in server.queries if "tags" in it)
-    assert (said["name"], said["displayName"], said["tags"]) == (run_id, run.name, TAGS), said
-    assert json.loads(said["config"])["train"]["value"]["total"], said
+    variables = next(it for it in server.queries if "tags" in it)
+    assert (variables["name"], variables["displayName"], variables["tags"]) == (run_id, run.name, TAGS), variables
+    assert json.loads(variables["config"])["train"]["value"]["total"], variables
     rows = [json.loads(it) for it in server.lines.get("wandb-history.jsonl", [])]
     summary = json.loads(server.files["wandb-summary.json"])
     for name, it in server.files.items():
@@ -127,18 +127,18 @@ def wandb_sync(run):
 
 
 class Listener(http.server.ThreadingHTTPServer):
-    """What came: variables of queries, lines of streams, and files."""
+    """Records the requests: variables of queries, lines of streams, and files."""
 
     def __init__(self, *args):
         super().__init__(*args)
         self.queries, self.lines, self.files = [], {}, {}
 
     def handle_error(self, *_):
-        """It hangs up in the middle of a word."""
+        """The client may disconnect in the middle of a request."""
 
 
 class Cloud(http.server.BaseHTTPRequestHandler):
-    """Answers as much as `wandb sync` asks."""
+    """Responds to the requests of `wandb sync`."""
 
     protocol_version = "HTTP/1.1"
 
@@ -149,7 +149,7 @@ class Cloud(http.server.BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         return gzip.decompress(body) if self.headers.get("Content-Encoding") == "gzip" else body
 
-    def answer(self, it):
+    def respond(self, it):
         body = json.dumps(it).encode()
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))
@@ -157,11 +157,11 @@ class Cloud(http.server.BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def do_GET(self):
-        self.answer({})
+        self.respond({})
 
     def do_PUT(self):
         self.server.files[self.path.removeprefix("/upload/")] = self.body()
-        self.answer({})
+        self.respond({})
 
     def do_POST(self):
         body = self.body()
@@ -170,15 +170,15 @@ class Cloud(http.server.BaseHTTPRequestHandler):
                 lines = self.server.lines.setdefault(name, [])
                 lines[it["offset"] :] = it["content"]
         if not self.path.endswith("/graphql"):
-            return self.answer({})
-        said = json.loads(body).get("variables") or {}
-        self.server.queries.append(said)
-        project = {"id": "p", "name": said.get("project"), "entity": {"id": "e", "name": "me"}}
-        bucket = {"id": "r", "name": said.get("name"), "displayName": said.get("displayName")}
+            return self.respond({})
+        variables = json.loads(body).get("variables") or {}
+        self.server.queries.append(variables)
+        project = {"id": "p", "name": variables.get("project"), "entity": {"id": "e", "name": "me"}}
+        bucket = {"id": "r", "name": variables.get("name"), "displayName": variables.get("displayName")}
         bucket |= {"config": "{}", "project": project, "historyLineCount": 0}
         uri = f"http://127.0.0.1:{self.server.server_port}/upload/"
-        files = [{"name": it, "uploadUrl": uri + it} for it in said.get("files") or []]
-        self.answer({"data": {
+        files = [{"name": it, "uploadUrl": uri + it} for it in variables.get("files") or []]
+        self.respond({"data": {
             "viewer": {"id": "u", "entity": "me", "username": "me", "flags": "{}", "teams": {"edges": []}},
             "serverInfo": {"cliVersionInfo": {"max_cli_version": "9.0.0"}, "features": []},
             "upsertBucket": {"bucket": bucket, "inserted": True},
@@ -188,7 +188,7 @@ class Cloud(http.server.BaseHTTPRequestHandler):
 
 
 def of_rows(rows, summary, files):
-    """The numbers of wandb's rows, one a step, whose last ones the summary has."""
+    """The values of wandb's rows, one row per step; checks that the summary has the last ones."""
     numbers, n_images, n_histograms = {}, 0, 0
     steps = [it["_step"] for it in rows]
     assert steps == sorted(set(steps)), steps
@@ -210,7 +210,7 @@ def of_rows(rows, summary, files):
 
 
 def wandbs():
-    """The ways of the package that is here to read a log."""
+    """The readers that the installed version of the package supports."""
     from importlib.metadata import version
 
     return [wandb] if tuple(map(int, version("wandb").split(".")[:2])) < (0, 20) else [wandb_sync]

@@ -79,7 +79,7 @@ fn check_model(name: &str, spec: &ModelSpec) -> Result<()> {
     assert_eq!(before, flat(&other.forward(&xs, &Pass::Eval)?), "{name}: saved and loaded");
 
     let tape = Tape::default();
-    let training = Training { tape: &tape, seed: Seed(0), step: 0, first_row: 0, follow: None };
+    let training = Training { tape: &tape, seed: Seed(0), step: 0, first_row: 0, momentum: None };
     let outputs = model.forward(&images(4, 64, 64)?, &Pass::Train(training))?;
     let specs = spec.head.get().outputs(&task)?;
     let got = |it: &Output| (it.scope, it.form.clone(), it.weight, it.numbers.dims()[1]);
@@ -90,7 +90,7 @@ fn check_model(name: &str, spec: &ModelSpec) -> Result<()> {
         loss = (loss + output.numbers.sqr()?.sum_all()?)?;
     }
     let grads = tape.backward(&loss)?;
-    for (param, it) in model.params().trained() {
+    for (param, it) in model.params().trainable() {
         let grad = grads.get(&it.var).unwrap_or_else(|| panic!("{name}: {param} has no gradient"));
         let grad = grad.flatten_all()?.to_vec1::<f32>()?;
         assert!(grad.iter().all(|it| it.is_finite()), "{name}: {param}");

@@ -211,15 +211,16 @@ fn run(table: &Table, name: &str, manifests: &mut Manifests) -> Result<(), Strin
         Ok(it) => it,
         Err(err) => return refused(err),
     };
-    let watch = StopsAt::never();
-    let plan = match Plan::new(&experiment, manifest, experiment.data.fold, &Device::Cpu, &watch) {
+    let callback = StopsAt::never();
+    let plan = match Plan::new(&experiment, manifest, experiment.data.fold, &Device::Cpu, &callback)
+    {
         Ok(it) => it,
         Err(err) => return refused(&err),
     };
     let dir = tempfile::tempdir().unwrap();
     let run = Run::create(&dir.path().join("run"), &text).map_err(|err| err.to_string())?;
-    let ended = fit(&plan, &run, &watch).map_err(|err| format!("the run failed: {err}"))?;
-    let losses = watch.losses.into_inner().unwrap();
+    let ended = fit(&plan, &run, &callback).map_err(|err| format!("the run failed: {err}"))?;
+    let losses = callback.losses.into_inner().unwrap();
     match ended {
         Ended::Finished(_) if losses.iter().all(|it| it.is_finite()) => {}
         _ => return Err(format!("losses {losses:?}")),

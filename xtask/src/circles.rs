@@ -18,7 +18,7 @@ use proc_macro2::{Delimiter, TokenStream, TokenTree};
 /// A module of a crate by the names from the root: `["mix", "pairing"]`; empty for the root.
 type Module = Vec<String>;
 
-/// What a file says, as far as imports are concerned.
+/// What a file imports.
 #[derive(Default)]
 struct Mentions {
     /// The paths of `use` declarations, each with the name that it binds.

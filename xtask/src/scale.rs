@@ -23,7 +23,7 @@ const MOST_MIB: f64 = 2048.0;
 /// The seven images of a person.
 const NAMES: [&str; 7] = ["incorrect_mask", "mask1", "mask2", "mask3", "mask4", "mask5", "normal"];
 /// Number of generated people. On common file systems a file has at most 65,000 hard links.
-const N_DRAWN: usize = 8;
+const N_GENERATED: usize = 8;
 /// Number of runs to compare.
 const N_RUNS: usize = 100;
 
@@ -141,11 +141,20 @@ fn peak(child: &Child) -> u64 {
 /// Makes the images, the experiment and a reviewed table; returns the number of images.
 fn make(bench: &Bench<'_>, n: usize) -> anyhow::Result<usize> {
     let dir = bench.dir;
-    let drawn = N_DRAWN.to_string();
-    let generate =
-        ["data", "synthetic-people", "drawn", "--people", &drawn, "--test", "0", "--size", "32x24"];
+    let generated = N_GENERATED.to_string();
+    let generate = [
+        "data",
+        "synthetic-people",
+        "generated",
+        "--people",
+        &generated,
+        "--test",
+        "0",
+        "--size",
+        "32x24",
+    ];
     ensure!(bench.command(&generate).status()?.success(), "cannot generate the images");
-    let mut originals: Vec<PathBuf> = fs::read_dir(dir.join("drawn/train/images"))?
+    let mut originals: Vec<PathBuf> = fs::read_dir(dir.join("generated/train/images"))?
         .map(|it| it.map(|it| it.path()))
         .collect::<Result<_, _>>()?;
     originals.sort();
@@ -159,7 +168,7 @@ fn make(bench: &Bench<'_>, n: usize) -> anyhow::Result<usize> {
         fs::create_dir_all(&folder)?;
         for file in NAMES {
             let file = format!("{file}.jpg");
-            fs::hard_link(originals[person % N_DRAWN].join(&file), folder.join(&file))?;
+            fs::hard_link(originals[person % N_GENERATED].join(&file), folder.join(&file))?;
         }
         csv += &format!("{person:07},{gender},Drawn,{age},{name}\n");
         if person % 10 == 0 {

@@ -10,12 +10,12 @@ use std::ops::Range;
 use image::GrayImage;
 
 use crate::{
-    DecodeError, Image, Memory, Projection,
+    Cache, DecodeError, Image, Projection,
+    cache::ImageCache,
     cutout::Cutout,
     decode::{Encoded, Part},
     face::{self, DEFAULT_MIN_SCORE, Face},
     filter::Filter,
-    memory::Memories,
     sample::{Border, project, sample},
 };
 
@@ -29,7 +29,7 @@ pub struct Canvas<'a> {
     /// The warp applied to the view.
     warp: Option<Warp>,
     /// The cache entries of the source, as long as it is the original image file.
-    memories: Option<Memories<'a>>,
+    cache: Option<ImageCache<'a>>,
     /// The face in the source, once detection has run; `Some(None)` if there is none.
     face: Option<Option<Face>>,
     /// Whether every face that was searched was found; `None` if none was searched.
@@ -90,7 +90,7 @@ impl Side {
     }
 
     /// The pixels that are read from a source of `n`.
-    fn seen(&self, filter: Filter, n: usize) -> Range<usize> {
+    fn needed(&self, filter: Filter, n: usize) -> Range<usize> {
         let reach = filter.reach(self.length / self.size as f64);
         let start = (self.start - reach).max(self.within[0]).floor().max(0.0) as usize;
         let end = (self.start + self.length + reach).min(self.within[1]).ceil() as usize;
@@ -121,7 +121,7 @@ impl From<Image> for Canvas<'static> {
             view: [Side::whole(h), Side::whole(w)],
             filter: Filter::Bilinear,
             warp: None,
-            memories: None,
+            cache: None,
             face: None,
             found: None,
         }
@@ -171,7 +171,7 @@ impl<'a> Canvas<'a> {
             view: [Side::whole(h), Side::whole(w)],
             filter: Filter::Bilinear,
             warp: None,
-            memories: None,
+            cache: None,
             face: None,
             found: None,
         })
@@ -179,9 +179,9 @@ impl<'a> Canvas<'a> {
 
     /// Adds a cache of values computed from the image file.
     #[must_use]
-    pub fn remembering(mut self, memory: &'a dyn Memory) -> Canvas<'a> {
+    pub fn with_cache(mut self, cache: &'a dyn Cache) -> Canvas<'a> {
         if let Source::Encoded(encoded) = &self.source {
-            self.memories = Some(Memories::new(memory, encoded.bytes()));
+            self.cache = Some(ImageCache::new(cache, encoded.bytes()));
         }
         self
     }
@@ -200,9 +200,9 @@ impl<'a> Canvas<'a> {
             None => {
                 let size = self.source.size();
                 let make = || self.source.with_pixels(face::find);
-                match &self.memories {
+                match &self.cache {
                     Some(it) => {
-                        it.recall_or("face-3", |it| Face::read(it, size), Face::write, make)
+                        it.get_or_compute("face-3", |it| Face::read(it, size), Face::write, make)
                     }
                     None => make(),
                 }?
@@ -229,10 +229,13 @@ impl<'a> Canvas<'a> {
             None => Cutout::typical(size),
             Some(face) => {
                 let make = || self.source.with_pixels(|it| Cutout::of(it, &face));
-                match &self.memories {
-                    Some(it) => {
-                        it.recall_or("cutout-3", |it| Cutout::read(it, size), Cutout::write, make)
-                    }
+                match &self.cache {
+                    Some(it) => it.get_or_compute(
+                        "cutout-3",
+                        |it| Cutout::read(it, size),
+                        Cutout::write,
+                        make,
+                    ),
                     None => make(),
                 }?
             }
@@ -243,7 +246,7 @@ impl<'a> Canvas<'a> {
     /// Returns the pixels before the pending operations, to change their colours; the position of the face
     /// stays valid.
     pub(crate) fn original(&mut self) -> Result<&mut Image, DecodeError> {
-        self.memories = None;
+        self.cache = None;
         self.source.decoded()
     }
 
@@ -394,12 +397,12 @@ impl<'a> Canvas<'a> {
         if let Some(warp) = &mut warp {
             self.shrink_before_warp(warp);
         }
-        (self.memories, self.face) = (None, None);
+        (self.cache, self.face) = (None, None);
         if let Source::Encoded(encoded) = &self.source {
             let at_most = self.view.map(|it| it.length / it.size as f64);
             let [h, w] = encoded.size();
-            let seen = [self.view[0].seen(self.filter, h), self.view[1].seen(self.filter, w)];
-            let Part { image, reduction, origin } = encoded.decode_part(at_most, seen)?;
+            let needed = [self.view[0].needed(self.filter, h), self.view[1].needed(self.filter, w)];
+            let Part { image, reduction, origin } = encoded.decode_part(at_most, needed)?;
             let size = size_of(&image);
             for (it, side) in self.view.iter_mut().enumerate() {
                 let place = |at: f64| at / reduction as f64 - origin[it];
@@ -409,10 +412,10 @@ impl<'a> Canvas<'a> {
             self.source = Source::Pixels(image);
         }
         let image = self.source.decoded()?;
-        let seen = view(std::mem::take(image), self.view, self.filter);
+        let viewed = view(std::mem::take(image), self.view, self.filter);
         *image = match warp {
-            Some(Warp { map, size, border, .. }) => project(&seen, size, border, &map),
-            None => seen,
+            Some(Warp { map, size, border, .. }) => project(&viewed, size, border, &map),
+            None => viewed,
         };
         self.reset_view();
         Ok(())
@@ -448,7 +451,7 @@ fn size_of(image: &Image) -> [usize; 2] {
 
 /// Returns the visible part of an image.
 fn view(image: Image, [rows, columns]: [Side; 2], filter: Filter) -> Image {
-    let mut seen = filter.resample(
+    let mut resampled = filter.resample(
         image,
         [rows.start, columns.start],
         [rows.length, columns.length],
@@ -456,12 +459,12 @@ fn view(image: Image, [rows, columns]: [Side; 2], filter: Filter) -> Image {
         [rows.within, columns.within],
     );
     if columns.is_mirrored {
-        image::imageops::flip_horizontal_in_place(&mut seen);
+        image::imageops::flip_horizontal_in_place(&mut resampled);
     }
     if rows.is_mirrored {
-        image::imageops::flip_vertical_in_place(&mut seen);
+        image::imageops::flip_vertical_in_place(&mut resampled);
     }
-    seen
+    resampled
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! The filters with which images are resampled.
 //!
-//! Antialiased: when shrinking, every source pixel counts. Bilinear enlarging uses `ops::enlarge_columns` and
-//! `enlarge_rows`, since `fast_image_resize` takes several times as long.
+//! Antialiased: when shrinking, every source pixel counts. Bilinear upsampling uses `ops::upsample_columns`
+//! and `upsample_rows`, since `fast_image_resize` takes several times as long.
 
 use std::ops::Range;
 
@@ -71,10 +71,10 @@ impl Filter {
         if (n, size as f64, length) == (image.height(), f64::from(w), f64::from(w)) {
             return image;
         }
-        if self.enlarges(length, size) {
+        if self.upsamples(length, size) {
             let line = w as usize * 3;
             let lines = &image.as_raw()[rows.start * line..rows.end * line];
-            let made = ops::enlarge_columns(lines, w as usize, start, length, size);
+            let made = ops::upsample_columns(lines, w as usize, start, length, size);
             return of_bytes(made, [size as u32, n]);
         }
         let part = [start, rows.start as f64, length, f64::from(n)];
@@ -87,15 +87,15 @@ impl Filter {
         if (size as f64, length) == (f64::from(h), f64::from(h)) {
             return image;
         }
-        if self.enlarges(length, size) {
-            let made = ops::enlarge_rows(&image, w as usize, start, length, size);
+        if self.upsamples(length, size) {
+            let made = ops::upsample_rows(&image, w as usize, start, length, size);
             return of_bytes(made, [w, size as u32]);
         }
         self.convolve(&image, [0.0, start, f64::from(w), length], [w, size as u32])
     }
 
     /// Whether each output pixel lies between two source pixels.
-    fn enlarges(self, length: f64, size: usize) -> bool {
+    fn upsamples(self, length: f64, size: usize) -> bool {
         self == Filter::Bilinear && length < size as f64
     }
 

@@ -5,6 +5,7 @@
 //! [`TransformConfig`]; likewise an operation on a batch in `mix.rs` and [`MixOpConfig`]. The zoo tests then
 //! cover it.
 
+mod cache;
 mod canvas;
 mod cutout;
 mod decode;
@@ -14,7 +15,6 @@ mod exif;
 mod face;
 mod filter;
 mod jpeg;
-mod memory;
 mod mix;
 mod mixing;
 mod pipeline;
@@ -29,11 +29,11 @@ mod step;
 mod tiff;
 mod transform;
 
+pub use cache::Cache;
 pub use canvas::{Canvas, OpError};
 pub use decode::{decode, decode_whole, verify};
 pub use error::DecodeError;
 pub use filter::Filter;
-pub use memory::Memory;
 pub use mix::{Level, MixOp, MixOpConfig, MixPlan};
 pub use mixing::Mixing;
 pub use pipeline::{Pipeline, PipelineError};

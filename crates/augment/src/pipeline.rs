@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use base::{Rng, Seed};
 use serde::{Deserialize, Serialize};
 
-use crate::{Canvas, DecodeError, Image, Memory, OpError, Statistics, Step, decode::check_pixels};
+use crate::{Cache, Canvas, DecodeError, Image, OpError, Statistics, Step, decode::check_pixels};
 
 /// The preprocessing of an image before the network.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -39,7 +39,7 @@ impl Pipeline {
     /// Decodes an image and applies the operations: [`prepare`](Self::prepare) and
     /// [`finish`](Self::finish) in one.
     ///
-    /// Values that they compute from the original image file are looked up and stored in `memory`.
+    /// Values that they compute from the original image file are looked up and stored in `cache`.
     ///
     /// # Errors
     /// If the bytes are not an image, or an operation cannot be applied to it.
@@ -47,21 +47,17 @@ impl Pipeline {
         &self,
         bytes: &[u8],
         rng: &mut Rng,
-        memory: Option<&dyn Memory>,
+        cache: Option<&dyn Cache>,
     ) -> Result<Image, PipelineError> {
-        self.finish(self.prepare(bytes, memory)?, rng)
+        self.finish(self.prepare(bytes, cache)?, rng)
     }
 
     /// Decodes an image and applies the first operations, up to the first random one.
     ///
     /// # Errors
     /// As [`apply`](Self::apply).
-    pub fn prepare(
-        &self,
-        bytes: &[u8],
-        memory: Option<&dyn Memory>,
-    ) -> Result<Image, PipelineError> {
-        let canvas = self.open(bytes, memory)?;
+    pub fn prepare(&self, bytes: &[u8], cache: Option<&dyn Cache>) -> Result<Image, PipelineError> {
+        let canvas = self.open(bytes, cache)?;
         // No random number is used.
         run(&self.ops[..self.n_fixed()], canvas, &mut Seed(0).stream("nothing"))
     }
@@ -119,15 +115,15 @@ impl Pipeline {
     ///
     /// # Errors
     /// As [`apply`](Self::apply).
-    pub fn study(
+    pub fn fill_cache(
         &self,
         bytes: &[u8],
-        memory: Option<&dyn Memory>,
+        cache: Option<&dyn Cache>,
     ) -> Result<Option<bool>, PipelineError> {
-        let mut canvas = self.open(bytes, memory)?;
+        let mut canvas = self.open(bytes, cache)?;
         // Cached operations are deterministic.
         let rng = &mut Seed(0).stream("study");
-        for step in self.ops.iter().filter(|it| it.studies()) {
+        for step in self.ops.iter().filter(|it| it.is_cached()) {
             step.op.get().apply(&mut canvas, rng).map_err(|err| failed(step, err))?;
         }
         Ok(canvas.found())
@@ -136,11 +132,11 @@ impl Pipeline {
     fn open<'a>(
         &self,
         bytes: &'a [u8],
-        memory: Option<&'a dyn Memory>,
+        cache: Option<&'a dyn Cache>,
     ) -> Result<Canvas<'a>, DecodeError> {
         let canvas = Canvas::open(bytes, self.max_pixels)?;
-        Ok(match memory {
-            Some(it) => canvas.remembering(it),
+        Ok(match cache {
+            Some(it) => canvas.with_cache(it),
             None => canvas,
         })
     }
@@ -152,8 +148,8 @@ impl Pipeline {
         {
             return Err(format!("`{kind}`: {problem}"));
         }
-        let mut later = self.ops.iter().skip_while(|it| it.studies());
-        if let Some(late) = later.find(|it| it.studies()) {
+        let mut later = self.ops.iter().skip_while(|it| it.is_cached());
+        if let Some(late) = later.find(|it| it.is_cached()) {
             return Err(format!(
                 "`{}` is slow, and its result is cached only for unmodified images: put it \
                  first",

@@ -34,8 +34,8 @@ impl Step {
     }
 
     /// Whether the operation computes something that can be cached.
-    pub fn studies(&self) -> bool {
-        self.p > 0.0 && self.op.get().studies()
+    pub fn is_cached(&self) -> bool {
+        self.p > 0.0 && self.op.get().is_cached()
     }
 
     /// Returns what is wrong with the settings, if anything.

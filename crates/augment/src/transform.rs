@@ -168,7 +168,7 @@ pub trait Transform {
 
     /// Whether the operation computes something slow from the original image that can be cached. Such
     /// operations come before all others.
-    fn studies(&self) -> bool {
+    fn is_cached(&self) -> bool {
         false
     }
 

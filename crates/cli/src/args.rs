@@ -276,10 +276,10 @@ pub(crate) struct ModelArgs {
     pub(crate) runs: Vec<PathBuf>,
     /// Batch size.
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = number)]
-    pub(crate) batch: usize,
+    pub(crate) batch_size: usize,
     /// Number of threads that load images.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = number)]
-    pub(crate) loaders: usize,
+    pub(crate) num_workers: usize,
 }
 
 #[derive(Debug, Subcommand)]
@@ -446,7 +446,7 @@ pub(crate) struct NetworkArgs {
     pub(crate) model: String,
     /// Batch size, in images.
     #[arg(long, default_value_t = 16, value_parser = number)]
-    pub(crate) batch: usize,
+    pub(crate) batch_size: usize,
     /// Height and width of the images: one number, or HxW.
     #[arg(long, value_name = "HxW", default_value = "224", value_parser = size)]
     pub(crate) size: [usize; 2],

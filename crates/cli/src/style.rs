@@ -64,7 +64,7 @@ impl Colour {
     }
 }
 
-/// Whether `TERM` says that the terminal knows no colours, and nothing asks for them anyhow.
+/// Whether `TERM` names a terminal without colours, and nothing forces them.
 fn is_dumb_terminal() -> bool {
     env::var_os("TERM").is_some_and(|it| it == "dumb") && env::var_os("CLICOLOR_FORCE").is_none()
 }

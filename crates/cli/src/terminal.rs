@@ -15,7 +15,7 @@ use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 use trainer::{Activity, Callback, EpochReport, Profile, SampleImage, StepReport};
 
 use crate::{
-    drawing::{Cell, DOUBTED, INK, PROPOSED, Sheet, thumbnail},
+    drawing::{CORRECT, Cell, INCORRECT, INK, Sheet, thumbnail},
     output::Verbosity,
     style::{BEST, HEADING, headed, paint},
 };
@@ -285,7 +285,7 @@ impl Callback for Terminal {
 
     fn sheet(&self, title: &str, shown: &[SampleImage]) -> Option<Image> {
         let cell = |it: &SampleImage| {
-            let colour = if it.predicted == it.label { PROPOSED } else { DOUBTED };
+            let colour = if it.predicted == it.label { CORRECT } else { INCORRECT };
             let lines = vec![(it.label.clone(), INK), (it.predicted.clone(), colour)];
             Cell { image: Some(thumbnail(&it.image)), lines }
         };

@@ -4,6 +4,7 @@
 //! To add a source, a split or a sampler, write its file, declare it in `source.rs`, `split.rs` or
 //! `sampler.rs`, and give it a line in the registry there. The zoo tests find it.
 
+mod cache_dir;
 mod findings;
 mod fixes;
 mod loader;
@@ -12,7 +13,6 @@ mod measure;
 pub mod names;
 mod pack;
 mod prepare;
-mod remembered;
 mod review;
 mod sampler;
 mod sizes;
@@ -22,6 +22,7 @@ mod survey;
 pub mod synthetic;
 mod verified;
 
+pub use cache_dir::CacheDir;
 pub use findings::{Finding, Findings};
 pub use fixes::Fixes;
 pub use loader::{Batch, Load, LoadError, Loader};
@@ -29,7 +30,6 @@ pub use manifest::{Content, Example, Listed, Manifest, Use};
 pub use measure::measure_statistics;
 pub use pack::{Pack, PackError, Packs};
 pub use prepare::{Prepared, prepare};
-pub use remembered::Remembered;
 pub use review::{Decision, Review, Reviewed};
 pub use sampler::{Groups, Sampler, SamplerConfig};
 pub use sizes::{check_sizes, sizes_of};

@@ -17,10 +17,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use augment::{Memory, Mixing, Pipeline, PipelineError};
+use augment::{Cache, Mixing, Pipeline, PipelineError};
 use base::{Seed, mix::MixedSample};
 
-use crate::{Pack, Remembered, manifest::Content};
+use crate::{CacheDir, Pack, manifest::Content};
 
 /// A batch of images for the network.
 #[derive(Clone, Debug, PartialEq)]
@@ -46,7 +46,7 @@ pub struct Load {
     /// The pipeline of each image.
     pub pipeline: Arc<Pipeline>,
     /// The cache of values computed from the images.
-    pub memory: Option<Remembered>,
+    pub cache: Option<CacheDir>,
     /// The pack of the images, if there is one.
     pub pack: Option<Arc<Pack>>,
     /// The mixing of the rows of each batch.
@@ -96,7 +96,7 @@ pub enum LoadError {
 pub struct Loader {
     shared: Arc<Shared>,
     threads: Vec<JoinHandle<()>>,
-    waited: Duration,
+    data_wait: Duration,
 }
 
 struct Shared {
@@ -169,7 +169,7 @@ impl Loader {
             thread::spawn(move || shared.work())
         };
         let threads = (0..n_threads).map(worker).collect();
-        Loader { shared, threads, waited: Duration::ZERO }
+        Loader { shared, threads, data_wait: Duration::ZERO }
     }
 
     /// Appends a load, with the number of threads and the prefetching of the first one.
@@ -184,8 +184,8 @@ impl Loader {
     }
 
     /// Returns the total data wait of [`next`](Iterator::next) so far.
-    pub fn waited(&self) -> Duration {
-        self.waited
+    pub fn data_wait(&self) -> Duration {
+        self.data_wait
     }
 }
 
@@ -214,7 +214,7 @@ impl Iterator for Loader {
         }
         drop(state);
         shared.changed.notify_all();
-        self.waited += began.elapsed();
+        self.data_wait += began.elapsed();
         Some(batch)
     }
 }
@@ -276,7 +276,7 @@ impl Load {
     fn batch(&self, idx: usize, before: usize) -> Result<Batch, LoadError> {
         let mut examples = self.batches[idx].clone();
         let n_own = examples.len();
-        let memory = self.memory.as_ref().map(|it| it as &dyn Memory);
+        let cache = self.cache.as_ref().map(|it| it as &dyn Cache);
         let size = self.pipeline.size().map_err(LoadError::Size)?;
         let stream = |name: &str| self.seed.stream(&format!("{}/{name}", self.stream));
         let mix_stream = |entry| stream(&format!("mix/{idx}/{entry}"));
@@ -292,7 +292,7 @@ impl Load {
             let io = |source| LoadError::Io { name: name.clone(), source };
             let image = match &self.pack {
                 Some(pack) => self.pipeline.finish(pack.image(example).map_err(io)?, &mut rng),
-                None => self.pipeline.apply(&content.bytes().map_err(io)?, &mut rng, memory),
+                None => self.pipeline.apply(&content.bytes().map_err(io)?, &mut rng, cache),
             };
             let image = image.map_err(|source| LoadError::Image { name: name.clone(), source })?;
             images.extend_from_slice(image.as_raw());

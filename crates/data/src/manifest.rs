@@ -4,7 +4,7 @@ use std::{borrow::Cow, fs, io, path::PathBuf, sync::Arc};
 
 use base::{Task, task::Factor};
 
-use crate::Remembered;
+use crate::CacheDir;
 
 /// All examples of a source, people and images sorted by name; of several sources, root by root.
 #[derive(Clone, Debug)]
@@ -21,7 +21,7 @@ pub struct Manifest {
     /// Remarks for the user that are not errors.
     pub notes: Vec<String>,
     /// The cache of what was computed for the images.
-    pub memory: Option<Remembered>,
+    pub cache: Option<CacheDir>,
 }
 
 /// A person who may be held out.
@@ -138,7 +138,7 @@ impl Manifest {
     pub fn new(task: Task, people: Vec<String>, examples: Vec<Example>) -> Manifest {
         let pool = examples.iter().filter(|it| it.usage == Use::Pool);
         let listed = Listed::of(&task, &people, pool.map(|it| (it.person, it.class)));
-        Manifest { task, people, examples, listed, notes: Vec::new(), memory: None }
+        Manifest { task, people, examples, listed, notes: Vec::new(), cache: None }
     }
 
     /// Returns the class of each example in training, where the ages may be cut differently than for

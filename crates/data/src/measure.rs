@@ -2,11 +2,11 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use augment::{Image, Memory, Pipeline, Statistics};
+use augment::{Cache, Image, Pipeline, Statistics};
 use base::Seed;
 use rayon::prelude::*;
 
-use crate::{Content, LoadError, Remembered};
+use crate::{CacheDir, Content, LoadError};
 
 /// Computes the per-channel mean and standard deviation over all pixels of a pipeline's output images.
 ///
@@ -17,16 +17,16 @@ use crate::{Content, LoadError, Remembered};
 pub fn measure_statistics(
     images: &[(String, Content)],
     pipeline: &Pipeline,
-    memory: Option<&Remembered>,
+    cache: Option<&CacheDir>,
     progress: &(dyn Fn(usize, usize) + Sync),
 ) -> Result<Statistics, LoadError> {
-    let memory = memory.map(|it| it as &dyn Memory);
+    let cache = cache.map(|it| it as &dyn Cache);
     let n_done = AtomicUsize::new(0);
     let sums = |(name, content): &(String, Content)| {
         let bytes = content.bytes();
         let bytes = bytes.map_err(|source| LoadError::Io { name: name.clone(), source })?;
         // An evaluation pipeline is deterministic.
-        let image = pipeline.apply(&bytes, &mut Seed(0).stream("measure"), memory);
+        let image = pipeline.apply(&bytes, &mut Seed(0).stream("measure"), cache);
         let image = image.map_err(|source| LoadError::Image { name: name.clone(), source })?;
         progress(n_done.fetch_add(1, Ordering::Relaxed) + 1, images.len());
         Ok(ColourSums::of(&image))

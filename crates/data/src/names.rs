@@ -37,38 +37,38 @@ pub fn composed(name: &str) -> String {
 
 /// The names in a folder, by their composed form.
 #[derive(Clone, Debug, Default)]
-pub struct Looks {
-    by_look: BTreeMap<String, Vec<String>>,
+pub struct ComposedNames {
+    names: BTreeMap<String, Vec<String>>,
     /// Names that are not UTF-8, as [`text_of`] writes them.
     pub not_utf8: Vec<String>,
 }
 
-impl Looks {
+impl ComposedNames {
     /// Returns the names of a folder's direct entries.
     ///
     /// # Errors
     /// A folder that cannot be read.
-    pub fn of_folder(dir: &Path) -> io::Result<Looks> {
-        let mut looks = Looks::default();
+    pub fn of_folder(dir: &Path) -> io::Result<ComposedNames> {
+        let mut by_form = ComposedNames::default();
         for entry in fs::read_dir(dir)? {
             let name = entry?.file_name();
             match name.to_str() {
-                Some(name) => looks.add(name),
-                None => looks.not_utf8.push(text_of(&name)),
+                Some(name) => by_form.add(name),
+                None => by_form.not_utf8.push(text_of(&name)),
             }
         }
-        looks.not_utf8.sort();
-        Ok(looks)
+        by_form.not_utf8.sort();
+        Ok(by_form)
     }
 
     /// Adds a name.
     pub fn add(&mut self, name: &str) {
-        self.by_look.entry(composed(name)).or_default().push(name.to_owned());
+        self.names.entry(composed(name)).or_default().push(name.to_owned());
     }
 
     /// Returns the names that look like `name`.
     pub fn like(&self, name: &str) -> &[String] {
-        self.by_look.get(&composed(name)).map_or(&[], Vec::as_slice)
+        self.names.get(&composed(name)).map_or(&[], Vec::as_slice)
     }
 }
 
@@ -76,15 +76,15 @@ impl Looks {
 pub fn lookalikes<'a>(names: impl Iterator<Item = &'a str>) -> Vec<String> {
     // An ASCII name has only one form.
     let names: BTreeSet<&str> = names.filter(|it| !it.is_ascii()).collect();
-    let mut looks = Looks::default();
-    names.iter().for_each(|it| looks.add(it));
-    looks.by_look.retain(|_, names| names.len() > 1);
-    looks.by_look.into_keys().collect()
+    let mut by_form = ComposedNames::default();
+    names.iter().for_each(|it| by_form.add(it));
+    by_form.names.retain(|_, names| names.len() > 1);
+    by_form.names.into_keys().collect()
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Looks, composed, lookalikes};
+    use super::{ComposedNames, composed, lookalikes};
 
     #[test]
     #[cfg(unix)]
@@ -107,10 +107,10 @@ mod tests {
         assert_eq!(composed(nfd), nfc);
         // Hangul syllables, and their letters.
         assert_eq!(composed("\u{1112}\u{1161}\u{11ab}.jpg"), "\u{d55c}.jpg");
-        let mut looks = Looks::default();
-        looks.add(nfd);
-        assert_eq!(looks.like(nfc), [nfd]);
-        assert!(looks.like("nino.jpg").is_empty());
+        let mut by_form = ComposedNames::default();
+        by_form.add(nfd);
+        assert_eq!(by_form.like(nfc), [nfd]);
+        assert!(by_form.like("nino.jpg").is_empty());
         assert_eq!(lookalikes([nfc, "a.jpg", nfd, "\u{d55c}"].into_iter()), [nfc]);
     }
 }

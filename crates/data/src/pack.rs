@@ -18,7 +18,7 @@ use std::{
     time::UNIX_EPOCH,
 };
 
-use augment::{Image, Memory, Pipeline, PipelineError};
+use augment::{Cache, Image, Pipeline, PipelineError};
 use base::{
     files::{remove_leftovers, remove_leftovers_of, write_atomic_with},
     rng::fnv1a,
@@ -171,7 +171,7 @@ impl Pack {
         path: &Path,
         pipeline: &Pipeline,
         images: &[(String, Content)],
-        memory: Option<&dyn Memory>,
+        cache: Option<&dyn Cache>,
         progress: &dyn Fn(usize, usize),
     ) -> Result<u64, PackError> {
         // Temporary files of killed processes; those of other steps would never be overwritten.
@@ -188,7 +188,7 @@ impl Pack {
                     let fails = |reason: String| PackError::Image { name: name.clone(), reason };
                     let stamp = stamp(content).map_err(|it| fails(it.to_string()))?;
                     let bytes = content.bytes().map_err(|it| fails(it.to_string()))?;
-                    let image = pipeline.prepare(&bytes, memory);
+                    let image = pipeline.prepare(&bytes, cache);
                     Ok((stamp, image.map_err(|it: PipelineError| fails(it.to_string()))?))
                 };
                 let prepared: Result<Vec<(String, Image)>, PackError> =

@@ -5,11 +5,11 @@ use std::{
     time::Instant,
 };
 
-use augment::{Memory, Pipeline};
+use augment::{Cache, Pipeline};
 use base::files::remove_leftovers;
 use rayon::prelude::*;
 
-use crate::{LoadError, Manifest, Remembered};
+use crate::{CacheDir, LoadError, Manifest};
 
 /// A summary of the preparation.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -32,15 +32,15 @@ pub fn prepare(
     progress: &(dyn Fn(usize, usize) + Sync),
 ) -> Result<Prepared, LoadError> {
     // Temporary files of killed processes, of images that are not in the data any more.
-    manifest.memory.as_ref().map(Remembered::dir).inspect(|it| remove_leftovers(it));
-    let memory = manifest.memory.as_ref().map(|it| it as &dyn Memory);
+    manifest.cache.as_ref().map(CacheDir::dir).inspect(|it| remove_leftovers(it));
+    let cache = manifest.cache.as_ref().map(|it| it as &dyn Cache);
     let (n_all, n_done) = (manifest.examples.len(), AtomicUsize::new(0));
     let studied = manifest.examples.par_iter().map(|example| {
         let name = || example.name.clone();
         let bytes = example.content.bytes();
         let bytes = bytes.map_err(|source| LoadError::Io { name: name(), source })?;
         let began = Instant::now();
-        let found = pipeline.study(&bytes, memory);
+        let found = pipeline.fill_cache(&bytes, cache);
         let found = found.map_err(|source| LoadError::Image { name: name(), source })?;
         let milliseconds = began.elapsed().as_secs_f64() * 1e3;
         progress(n_done.fetch_add(1, Ordering::Relaxed) + 1, n_all);
@@ -61,11 +61,11 @@ pub fn prepare(
 mod tests {
     use std::fs;
 
-    use augment::{Memory as _, Pipeline, StatisticsConfig, Step};
+    use augment::{Cache as _, Pipeline, StatisticsConfig, Step};
     use base::Seed;
 
     use super::prepare;
-    use crate::{Context, Remembered, Source as _, SyntheticPeople};
+    use crate::{CacheDir, Context, Source as _, SyntheticPeople};
 
     #[test]
     fn cached_results_give_the_same_images() {
@@ -87,28 +87,28 @@ mod tests {
         ];
         let statistics = StatisticsConfig::default().get().known().unwrap();
         let pipeline = Pipeline { ops, statistics, max_pixels: 1 << 20 };
-        let memory = Remembered::within(dir.path());
-        let images = |memory| {
+        let cache = CacheDir::within(dir.path());
+        let images = |cache| {
             let image = |it: &crate::Example| {
                 let rng = &mut Seed(0).stream("test");
-                pipeline.apply(&it.content.bytes().unwrap(), rng, memory).unwrap()
+                pipeline.apply(&it.content.bytes().unwrap(), rng, cache).unwrap()
             };
             manifest.examples.iter().map(image).collect::<Vec<_>>()
         };
         let uncached = images(None);
-        assert!(images(Some(&memory)) == uncached, "the first time");
+        assert!(images(Some(&cache)) == uncached, "the first time");
         let keys: Vec<String> = fs::read_dir(dir.path().join("images"))
             .unwrap()
             .map(|it| it.unwrap().file_name().into_string().unwrap())
             .collect();
         assert!(keys.iter().filter(|it| it.starts_with("face-")).count() == 7, "{keys:?}");
-        assert!(images(Some(&memory)) == uncached, "the second time");
+        assert!(images(Some(&cache)) == uncached, "the second time");
         // Damaged entries of the cache are ignored.
-        keys.iter().for_each(|it| memory.keep(it, b"?"));
-        assert!(images(Some(&memory)) == uncached, "with a damaged cache");
+        keys.iter().for_each(|it| cache.put(it, b"?"));
+        assert!(images(Some(&cache)) == uncached, "with a damaged cache");
 
-        manifest.memory = Some(memory.clone());
-        let leftover = memory.dir().join(".face-0.0.tmp");
+        manifest.cache = Some(cache.clone());
+        let leftover = cache.dir().join(".face-0.0.tmp");
         fs::write(&leftover, b"a part").unwrap();
         let prepared = prepare(&manifest, &pipeline, &|_, _| {}).unwrap();
         assert_eq!(prepared.n_found + prepared.n_not_found, 7);
@@ -116,7 +116,7 @@ mod tests {
         // Cached results are used: here a face of 8x8 at the corner, in every image.
         let face = [[0_u64, 0, 8, 8].map(u64::to_le_bytes).concat(), 9_f64.to_le_bytes().to_vec()];
         let keys = keys.iter().filter(|it| it.starts_with("face-"));
-        keys.for_each(|it| memory.keep(it, &face.concat()));
+        keys.for_each(|it| cache.put(it, &face.concat()));
         let found = prepare(&manifest, &pipeline, &|_, _| {}).unwrap();
         assert_eq!((found.n_found, found.n_not_found), (7, 0));
     }

@@ -1,4 +1,4 @@
-//! Tables of doubtful labels for manual review, and the reviewer's decisions applied to the data.
+//! Tables of label issues for manual review, and the reviewer's decisions applied to the data.
 //!
 //! ```text
 //! person,image,factor,given,suggested,score,decision
@@ -30,10 +30,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Example, Manifest};
 
-/// A table of doubtful labels.
+/// A table of label issues.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Review {
-    /// The rows, most doubtful label first.
+    /// The rows, the likeliest errors first.
     pub rows: Vec<Reviewed>,
 }
 

@@ -55,19 +55,19 @@ pub(crate) fn check_files(
     files: &[PathBuf],
     context: &Context<'_>,
 ) -> Vec<(PathBuf, String)> {
-    let memory = context.cache.map(|dir| Memory::open(dir, root, context.max_pixels));
+    let cache = context.cache.map(|dir| Cache::open(dir, root, context.max_pixels));
     let n_done = AtomicUsize::new(0);
     let check = |path: &PathBuf| {
-        let problem = match &memory {
-            Some(memory) => memory.check(path, || problem(path, context.max_pixels)),
+        let problem = match &cache {
+            Some(cache) => cache.check(path, || problem(path, context.max_pixels)),
             None => problem(path, context.max_pixels),
         };
         (context.progress)(n_done.fetch_add(1, Ordering::Relaxed) + 1, files.len());
         Some((path.clone(), problem?))
     };
     let problems: Vec<Option<(PathBuf, String)>> = files.par_iter().map(check).collect();
-    if let Some(memory) = memory {
-        memory.finish();
+    if let Some(cache) = cache {
+        cache.finish();
     }
     problems.into_iter().flatten().collect()
 }
@@ -88,7 +88,7 @@ fn version(path: &Path) -> Option<String> {
 }
 
 /// The cache file. A line is `<size>\t<nanoseconds>\t<path>`.
-struct Memory {
+struct Cache {
     path: PathBuf,
     /// Its content when it was opened: the version of each path.
     known: HashMap<String, String>,
@@ -103,8 +103,8 @@ struct Unsaved {
     since: Instant,
 }
 
-impl Memory {
-    fn open(dir: &Path, root: &Path, max_pixels: u64) -> Memory {
+impl Cache {
+    fn open(dir: &Path, root: &Path, max_pixels: u64) -> Cache {
         let root = fs::canonicalize(root).unwrap_or_else(|_| root.to_owned());
         // The last number is the version of the decoders: files verified by other versions are checked
         // again.
@@ -119,7 +119,7 @@ impl Memory {
         };
         let known = lines(&text).filter_map(parts).collect();
         let unsaved = Mutex::new(Unsaved { lines: String::new(), since: Instant::now() });
-        Memory { path, known, unsaved, outdated: Mutex::default() }
+        Cache { path, known, unsaved, outdated: Mutex::default() }
     }
 
     /// Checks a file, unless its current version is recorded as intact.
@@ -248,13 +248,13 @@ mod tests {
             check_files(dir.path(), &files, &context)
         };
         assert_eq!(problems(), []);
-        let memory: Vec<PathBuf> =
+        let cached: Vec<PathBuf> =
             fs::read_dir(&cache).unwrap().map(|it| it.unwrap().path()).collect();
-        assert!(fs::read_to_string(&memory[0]).unwrap().contains("a.png"));
+        assert!(fs::read_to_string(&cached[0]).unwrap().contains("a.png"));
 
         fs::write(&path, b"not an image any more").unwrap();
         assert_eq!(problems().len(), 1);
-        assert!(!fs::read_to_string(&memory[0]).unwrap().contains("a.png"));
+        assert!(!fs::read_to_string(&cached[0]).unwrap().contains("a.png"));
     }
 
     #[test]
@@ -307,8 +307,8 @@ mod tests {
         assert!(catch_unwind(AssertUnwindSafe(|| check(&die))).is_err());
         let entries: Vec<_> = fs::read_dir(&cache).into_iter().flatten().collect();
         assert_eq!(entries.len(), 1, "nothing has been saved");
-        let memory = entries[0].as_ref().unwrap().path();
-        let text = fs::read_to_string(&memory).unwrap();
+        let file = entries[0].as_ref().unwrap().path();
+        let text = fs::read_to_string(&file).unwrap();
         let saved = |it: &&PathBuf| text.contains(&format!("{it:?}\n"));
         let (known, unknown): (Vec<_>, Vec<_>) = files.iter().partition(saved);
         assert_eq!(known.len(), 6, "{text}");
@@ -317,7 +317,7 @@ mod tests {
         let problems = check(&|_, _| {});
         let named: Vec<&PathBuf> = problems.iter().map(|it| &it.0).collect();
         assert_eq!(named, [unknown[0]]);
-        let text = fs::read_to_string(&memory).unwrap();
+        let text = fs::read_to_string(&file).unwrap();
         assert_eq!((text.lines().count(), text.ends_with('\n')), (9, true), "{text}");
     }
 
@@ -327,16 +327,16 @@ mod tests {
         let (cache, files) = (dir.path().join("cache"), images(dir.path(), 3));
         let context = Context { cache: Some(&cache), max_pixels: 100, progress: &|_, _| {} };
         assert_eq!(check_files(dir.path(), &files, &context), []);
-        let memory = fs::read_dir(&cache).unwrap().next().unwrap().unwrap().path();
-        let text = fs::read_to_string(&memory).unwrap();
+        let file = fs::read_dir(&cache).unwrap().next().unwrap().unwrap().path();
+        let text = fs::read_to_string(&file).unwrap();
         // Only the newline is missing, but the line may be the beginning of a longer name.
         let (kept, torn) = text.trim_end().rsplit_once('\n').unwrap();
-        fs::write(&memory, format!("{kept}\n{torn}")).unwrap();
+        fs::write(&file, format!("{kept}\n{torn}")).unwrap();
         let lost = files.iter().find(|it| torn.contains(&format!("{it:?}"))).unwrap();
         damage(lost);
         assert_eq!(check_files(dir.path(), &files, &context).len(), 1);
-        append(&memory, b"another\n").unwrap();
-        assert_eq!(fs::read_to_string(&memory).unwrap(), format!("{kept}\nanother\n"));
+        append(&file, b"another\n").unwrap();
+        assert_eq!(fs::read_to_string(&file).unwrap(), format!("{kept}\nanother\n"));
     }
 
     #[test]
@@ -376,8 +376,8 @@ mod tests {
             }
         });
         assert_eq!(n_read.into_inner(), 300);
-        let memory = fs::read_dir(&cache).unwrap().next().unwrap().unwrap().path();
-        let text = fs::read_to_string(&memory).unwrap();
+        let file = fs::read_dir(&cache).unwrap().next().unwrap().unwrap().path();
+        let text = fs::read_to_string(&file).unwrap();
         assert!(files.iter().all(|it| text.contains(&format!("{it:?}\n"))));
         let lines: HashSet<&str> = text.lines().collect();
         assert_eq!(lines.len(), 200, "complete lines, and nothing else");

@@ -8,7 +8,7 @@ use base::{
     task::{MissingFactor, ScopePrediction},
 };
 use candle::Device;
-use data::{Batch, Content, Load, LoadError, Loader, Remembered};
+use data::{Batch, CacheDir, Content, Load, LoadError, Loader};
 use ops::{Pass, Rows};
 
 use crate::bundle::{Bundle, Member};
@@ -58,7 +58,7 @@ pub struct Serving {
     /// The maximum number of batches loaded in advance.
     pub prefetch: usize,
     /// A cache of intermediate results, such as detected faces.
-    pub memory: Option<Remembered>,
+    pub cache: Option<CacheDir>,
 }
 
 /// Why images could not be predicted.
@@ -148,7 +148,7 @@ impl Predictor {
                 batches: batches.clone(),
                 pack: None,
                 pipeline: Arc::new((*pipeline).clone()),
-                memory: serving.memory.clone(),
+                cache: serving.cache.clone(),
                 mixing: Mixing::default(),
                 // An evaluation pipeline is deterministic.
                 seed: Seed(0),

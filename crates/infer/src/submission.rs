@@ -11,7 +11,7 @@ use base::{
     table,
     text::{self, NotText},
 };
-use data::{Content, Findings, names::Looks};
+use data::{Content, Findings, names::ComposedNames};
 
 /// Why the images of a folder cannot be predicted.
 #[derive(Debug, thiserror::Error)]
@@ -61,7 +61,7 @@ pub fn read_info(root: &Path) -> Result<TestImages, SubmissionError> {
         findings.add("info.csv", problem, remedy);
         String::new()
     });
-    let mut files = Files { dir: root.join("images"), looks: None };
+    let mut files = Files { dir: root.join("images"), by_form: None };
     let (mut images, mut others) = (Vec::new(), Vec::new());
     let (mut seen, mut taken) = (BTreeSet::new(), BTreeSet::new());
     match Records::of(&text).header().column("ImageID") {
@@ -117,7 +117,7 @@ pub fn read_info(root: &Path) -> Result<TestImages, SubmissionError> {
 struct Files {
     dir: PathBuf,
     /// Loaded when a name is not found exactly as written.
-    looks: Option<Looks>,
+    by_form: Option<ComposedNames>,
 }
 
 impl Files {
@@ -126,17 +126,18 @@ impl Files {
         if self.dir.join(name).is_file() {
             return Ok(name.to_owned());
         }
-        let looks =
-            self.looks.get_or_insert_with(|| Looks::of_folder(&self.dir).unwrap_or_default());
-        match looks.like(name) {
+        let by_form = self
+            .by_form
+            .get_or_insert_with(|| ComposedNames::of_folder(&self.dir).unwrap_or_default());
+        match by_form.like(name) {
             [one] if self.dir.join(one).is_file() => Ok(one.clone()),
             [] | [_] => {
-                let remedy = match looks.not_utf8.as_slice() {
+                let remedy = match by_form.not_utf8.as_slice() {
                     [] => "put the image there".to_owned(),
                     [first, ..] => format!(
                         "put the image there; {} names in images/ are not UTF-8, such as `{first}`: \
                          rename these files if they are the missing ones",
-                        looks.not_utf8.len()
+                        by_form.not_utf8.len()
                     ),
                 };
                 Err(("is missing".to_owned(), remedy))

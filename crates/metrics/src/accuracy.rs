@@ -16,7 +16,7 @@ impl Metric for Accuracy {
     }
 
     fn add(&self, it: &Prediction<'_>, add: &mut dyn FnMut(usize, f64)) {
-        add(0, f64::from(it.is_hit()));
+        add(0, f64::from(it.is_correct()));
         add(1, 1.0);
     }
 

@@ -21,7 +21,7 @@ impl Metric for BalancedAccuracy {
     }
 
     fn add(&self, it: &Prediction<'_>, add: &mut dyn FnMut(usize, f64)) {
-        add(2 * it.class, f64::from(it.is_hit()));
+        add(2 * it.class, f64::from(it.is_correct()));
         add(2 * it.class + 1, 1.0);
     }
 

@@ -14,7 +14,7 @@ use rand::Rng as _;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use crate::{Metric, tally::People};
+use crate::{Metric, person_sums::People};
 
 /// The number of bootstrap resamples for intervals.
 pub const N_RESAMPLES: usize = 1000;
@@ -79,7 +79,7 @@ impl Bootstrapped {
         Bootstrapped {
             value: mean(runs.iter().map(|it| it.value)),
             resamples: (0..n_resamples)
-                .map(|draw| mean(runs.iter().map(|it| it.resamples[draw])))
+                .map(|idx| mean(runs.iter().map(|it| it.resamples[idx])))
                 .collect(),
         }
     }
@@ -124,12 +124,12 @@ const LANES: usize = 8;
 const KEPT: usize = 256 << 20;
 
 impl Resamples {
-    /// Creates `n_draws` resamples of `n_people` people.
+    /// Creates `n_resamples` resamples of `n_people` people.
     pub fn new(n_people: usize, n_resamples: usize, seed: Seed) -> Resamples {
         let mut resamples = Resamples { n_people, n_resamples, seed, kept: Vec::new() };
         if n_people.saturating_mul(n_resamples) <= KEPT {
             let mut rng = seed.stream("bootstrap");
-            resamples.kept = (0..n_resamples).map(|_| draw(n_people, &mut rng)).collect();
+            resamples.kept = (0..n_resamples).map(|_| resample(n_people, &mut rng)).collect();
         }
         resamples
     }
@@ -169,7 +169,7 @@ impl Resamples {
         let mut next = || -> Vec<Vec<u8>> {
             let n = n_left.min(n_at_once);
             n_left -= n;
-            (0..n).map(|_| draw(self.n_people, &mut rng)).collect()
+            (0..n).map(|_| resample(self.n_people, &mut rng)).collect()
         };
         let mut current = next();
         while !current.is_empty() {
@@ -182,7 +182,7 @@ impl Resamples {
 }
 
 /// Returns how often each of `n` people is in the next resample.
-fn draw(n: usize, rng: &mut Rng) -> Vec<u8> {
+fn resample(n: usize, rng: &mut Rng) -> Vec<u8> {
     let mut times = vec![0; n];
     (0..n).for_each(|_| times[rng.random_range(0..n)] += 1);
     times
@@ -224,14 +224,14 @@ mod tests {
 
     use super::{Bootstrapped, Comparison, Interval, KEPT, Resamples, compare as compare_sides};
     use crate::{
-        Metric, MetricConfig, People, Prediction, Predictions, Tally, accuracy::Accuracy,
+        Metric, MetricConfig, People, PersonSums, Prediction, Predictions, accuracy::Accuracy,
         macro_f1::MacroF1,
     };
 
     fn people_of(metric: &dyn Metric, predictions: &Predictions) -> People {
-        let mut tally = Tally::default();
-        predictions.iter().for_each(|it| tally.add(metric, &it));
-        tally.people()
+        let mut person_sums = PersonSums::default();
+        predictions.iter().for_each(|it| person_sums.add(metric, &it));
+        person_sums.people()
     }
 
     fn bootstrapped(
@@ -367,7 +367,7 @@ mod tests {
         let people: Vec<usize> =
             all.people.iter().copied().collect::<BTreeSet<_>>().into_iter().collect();
         let mut rng = seed.stream("bootstrap");
-        let mut draw = || {
+        let mut resample = || {
             let mut sums = vec![0.0; metric.n_sums(all.task.n_classes())];
             for _ in 0..people.len() {
                 let person = people[rng.random_range(0..people.len())];
@@ -377,7 +377,7 @@ mod tests {
             }
             metric.of(&sums)
         };
-        (0..n_resamples).map(|_| draw()).collect()
+        (0..n_resamples).map(|_| resample()).collect()
     }
 
     #[test]
@@ -399,16 +399,16 @@ mod tests {
     #[test]
     fn neither_threads_nor_kept_resamples_change_a_bit() {
         let all = predictions(40, 3, 25);
-        let people = people_of(&MacroF1::USUAL, &all);
+        let people = people_of(&MacroF1::DEFAULT, &all);
         let of = [(&people, 2), (&people, 2)];
         let kept = Resamples::new(40, 100, Seed(3));
         let anew = Resamples { kept: Vec::new(), ..Resamples::new(40, 100, Seed(3)) };
-        let want = kept.scores(&MacroF1::USUAL, &of);
+        let want = kept.scores(&MacroF1::DEFAULT, &of);
         assert_eq!(want[0], want[1]);
         for n_threads in [1, 3] {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(n_threads).build().unwrap();
-            assert_eq!(pool.install(|| kept.scores(&MacroF1::USUAL, &of)), want);
-            assert_eq!(pool.install(|| anew.scores(&MacroF1::USUAL, &of)), want);
+            assert_eq!(pool.install(|| kept.scores(&MacroF1::DEFAULT, &of)), want);
+            assert_eq!(pool.install(|| anew.scores(&MacroF1::DEFAULT, &of)), want);
         }
     }
 
@@ -425,7 +425,7 @@ mod tests {
     #[test]
     fn a_thousand_classes_and_many_people_have_few_sums() {
         const N: usize = 100_000;
-        let mut tally = Tally::default();
+        let mut person_sums = PersonSums::default();
         for image in 0..N {
             let (class, predicted) = (image % 1000, if image % 3 == 0 { 0 } else { image % 1000 });
             let it = Prediction {
@@ -436,12 +436,13 @@ mod tests {
                 years: None,
                 age: None,
             };
-            tally.add(&MacroF1::USUAL, &it);
+            person_sums.add(&MacroF1::DEFAULT, &it);
         }
-        let people = tally.people();
+        let people = person_sums.people();
         assert_eq!(people.len(), N);
         assert!(people.rows().map(Iterator::count).sum::<usize>() <= 2 * N);
-        let resamples = Resamples::new(N, 16, Seed(0)).scores(&MacroF1::USUAL, &[(&people, 1000)]);
+        let resamples =
+            Resamples::new(N, 16, Seed(0)).scores(&MacroF1::DEFAULT, &[(&people, 1000)]);
         let value = 0.66;
         assert!(resamples[0].iter().all(|it| (it - value).abs() < 0.2), "{resamples:?}");
         const { assert!(KEPT < N * 10_000, "this many resamples are sampled anew") };

@@ -21,12 +21,12 @@ pub struct ExpectedCalibrationError {
 
 impl ExpectedCalibrationError {
     /// With the usual number of bins.
-    pub const USUAL: ExpectedCalibrationError = ExpectedCalibrationError { bins: 15 };
+    pub const DEFAULT: ExpectedCalibrationError = ExpectedCalibrationError { bins: 15 };
 }
 
 impl Default for ExpectedCalibrationError {
     fn default() -> ExpectedCalibrationError {
-        ExpectedCalibrationError::USUAL
+        ExpectedCalibrationError::DEFAULT
     }
 }
 
@@ -40,7 +40,7 @@ impl Metric for ExpectedCalibrationError {
         let confidence = it.probabilities[it.predicted];
         let bin = (confidence * self.bins as f64).ceil() as usize;
         let bin = bin.clamp(1, self.bins) - 1;
-        add(2 * bin, f64::from(it.is_hit()) - confidence);
+        add(2 * bin, f64::from(it.is_correct()) - confidence);
         add(2 * bin + 1, 1.0);
     }
 

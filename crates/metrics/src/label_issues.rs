@@ -64,14 +64,14 @@ const LEAST: f64 = 1e-9;
 /// Returns every label of the predictions' images, the likeliest errors first.
 pub fn label_issues(predictions: &Predictions, by: LabelScore) -> Vec<LabelIssue> {
     let task = &predictions.task;
-    let mut doubts: Vec<LabelIssue> =
-        (0..task.factors.len()).flat_map(|it| doubts_of(predictions, it, by)).collect();
+    let mut issues: Vec<LabelIssue> =
+        (0..task.factors.len()).flat_map(|it| issues_of(predictions, it, by)).collect();
     let rank = |it: &LabelIssue| (!it.is_error, it.score);
-    doubts.sort_by(|a, b| {
+    issues.sort_by(|a, b| {
         let ((a_class, a_score), (b_class, b_score)) = (rank(a), rank(b));
         a_class.cmp(&b_class).then(a_score.total_cmp(&b_score))
     });
-    doubts
+    issues
 }
 
 /// A label of one factor.
@@ -85,7 +85,7 @@ struct Label {
 }
 
 /// The labels of one factor.
-fn doubts_of(predictions: &Predictions, factor: usize, by: LabelScore) -> Vec<LabelIssue> {
+fn issues_of(predictions: &Predictions, factor: usize, by: LabelScore) -> Vec<LabelIssue> {
     let scope = Scope::Factor(factor);
     let it = predictions.project(scope);
     let n_levels = it.task.n_classes();
@@ -126,7 +126,7 @@ fn doubts_of(predictions: &Predictions, factor: usize, by: LabelScore) -> Vec<La
     };
     let thresholds: Vec<f64> = (0..n_levels).map(threshold).collect();
 
-    let doubt = |Label { person, is_of_person, images, given, probabilities: p }| {
+    let issue = |Label { person, is_of_person, images, given, probabilities: p }| {
         let confident: Vec<f64> = p
             .iter()
             .zip(&thresholds)
@@ -142,7 +142,7 @@ fn doubts_of(predictions: &Predictions, factor: usize, by: LabelScore) -> Vec<La
         let suggested = if is_error { likeliest } else { argmax(&p) };
         LabelIssue { factor, person, images, is_of_person, given, suggested, score, is_error }
     };
-    labels.into_iter().map(doubt).collect()
+    labels.into_iter().map(issue).collect()
 }
 
 /// Pools the predictions for several images: the normalised geometric mean.
@@ -177,15 +177,15 @@ mod tests {
         let p = [[0.9, 0.1], [0.9, 0.1], [0.3, 0.7], [0.4, 0.6], [0.6, 0.4]];
         // Both people are given both levels: the factor is a property of images.
         let it = predictions(&p, &[0, 0, 0, 1, 1], &[0, 1, 1, 0, 1]);
-        let doubts = label_issues(&it, LabelScore::SelfConfidence);
-        assert!(doubts.iter().all(|it| !it.is_of_person));
+        let issues = label_issues(&it, LabelScore::SelfConfidence);
+        assert!(issues.iter().all(|it| !it.is_of_person));
         // The last is more likely a, but 0.6 is below the threshold of a: no error.
-        let errors: Vec<_> = doubts.iter().filter(|it| it.is_error).collect();
+        let errors: Vec<_> = issues.iter().filter(|it| it.is_error).collect();
         assert_eq!(errors.len(), 1);
         assert_eq!((errors[0].images[0], errors[0].given, errors[0].suggested), (2, 0, 1));
-        let order: Vec<usize> = doubts.iter().map(|it| it.images[0]).collect();
+        let order: Vec<usize> = issues.iter().map(|it| it.images[0]).collect();
         assert_eq!(order, [2, 4, 3, 0, 1]);
-        assert!((doubts[1].score - 0.4).abs() < 1e-12);
+        assert!((issues[1].score - 0.4).abs() < 1e-12);
         let by_margin = label_issues(&it, LabelScore::NormalisedMargin);
         assert!((by_margin[0].score - (0.3 - 0.7 + 1.0) / 2.0).abs() < 1e-12);
     }
@@ -195,24 +195,24 @@ mod tests {
         // One image of the first person is predicted as b, the others as a: pooled, as a.
         let p = [[0.1, 0.9], [0.9, 0.1], [0.99, 0.01], [0.1, 0.9], [0.2, 0.8], [0.8, 0.2]];
         let it = predictions(&p, &[1, 1, 1, 1, 1, 0], &[0, 0, 0, 1, 1, 2]);
-        let doubts = label_issues(&it, LabelScore::default());
-        assert_eq!(doubts.len(), 3);
-        let first = &doubts[0];
+        let issues = label_issues(&it, LabelScore::default());
+        assert_eq!(issues.len(), 3);
+        let first = &issues[0];
         assert_eq!((first.person, first.images.len(), first.is_of_person), (0, 3, true));
         assert_eq!((first.given, first.suggested, first.is_error), (1, 0, true));
         // (0.9 · 0.1 · 0.01)^⅓ against (0.1 · 0.9 · 0.99)^⅓.
         let (b, a) = (0.0009f64.cbrt(), 0.0891f64.cbrt());
         assert!((first.score - b / (a + b)).abs() < 1e-12);
-        assert!(!doubts[1].is_error && !doubts[2].is_error);
+        assert!(!issues[1].is_error && !issues[2].is_error);
     }
 
     #[test]
     fn a_label_that_contradicts_the_persons_others_is_per_image_with_pooled_predictions() {
         let p = [[0.9, 0.1], [0.5, 0.5], [0.8, 0.2], [0.6, 0.4], [0.2, 0.8]];
         let it = predictions(&p, &[0, 1, 0, 0, 1], &[0, 0, 1, 2, 3]);
-        let doubts = label_issues(&it, LabelScore::default());
-        assert_eq!(doubts.len(), 5);
-        let first = &doubts[0];
+        let issues = label_issues(&it, LabelScore::default());
+        assert_eq!(issues.len(), 5);
+        let first = &issues[0];
         assert_eq!((first.images.as_slice(), first.is_of_person), ([1].as_slice(), false));
         assert_eq!((first.given, first.suggested, first.is_error), (1, 0, true));
         // The threshold is (0.75 + 0.8 + 0.6) / 3 = 0.72. The image alone has p = 0.5; pooled with the other

@@ -13,11 +13,11 @@ mod expected_calibration_error;
 mod label_issues;
 mod log_loss;
 mod macro_f1;
+mod person_sums;
 mod predictions;
 mod report;
-mod tally;
+mod running_metric;
 mod top_k;
-mod total;
 
 pub use accuracy::Accuracy;
 pub use bootstrap::{Bootstrapped, Comparison, Interval, N_RESAMPLES, Resamples, compare};
@@ -25,10 +25,10 @@ pub use confusion::{ClassScore, Confusion};
 pub use label_issues::{LabelIssue, LabelScore, label_issues};
 pub use log_loss::LogLoss;
 pub use macro_f1::{Absent, MacroF1};
+pub use person_sums::{People, PersonSums};
 pub use predictions::{Prediction, Predictions, Projection, argmax};
 pub use report::{Evaluation, Report, ScopeReport, Scores};
-pub use tally::{People, Tally};
-pub use total::Total;
+pub use running_metric::RunningMetric;
 
 base::choice! {
     /// The metric by which a model is selected.

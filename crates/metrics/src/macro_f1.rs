@@ -30,7 +30,7 @@ pub enum Absent {
 
 impl MacroF1 {
     /// As in the competition.
-    pub const USUAL: MacroF1 = MacroF1 { absent: Absent::Skip };
+    pub const DEFAULT: MacroF1 = MacroF1 { absent: Absent::Skip };
 }
 
 impl Metric for MacroF1 {
@@ -40,7 +40,7 @@ impl Metric for MacroF1 {
     }
 
     fn add(&self, it: &Prediction<'_>, add: &mut dyn FnMut(usize, f64)) {
-        if it.is_hit() {
+        if it.is_correct() {
             add(2 * it.class, 1.0);
         }
         add(2 * it.class + 1, 1.0);

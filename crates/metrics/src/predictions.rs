@@ -21,7 +21,7 @@ pub struct Prediction<'a> {
 
 impl Prediction<'_> {
     /// Whether the predicted class is the true one.
-    pub fn is_hit(&self) -> bool {
+    pub fn is_correct(&self) -> bool {
         self.class == self.predicted
     }
 }

@@ -7,8 +7,8 @@ use base::{Seed, Task, task::Scope};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Bootstrapped, Confusion, Interval, MacroF1, N_RESAMPLES, People, Prediction, Predictions,
-    Projection, Resamples, Tally, Total, accuracy::Accuracy, age_mae::AgeMae,
+    Bootstrapped, Confusion, Interval, MacroF1, N_RESAMPLES, People, PersonSums, Prediction,
+    Predictions, Projection, Resamples, RunningMetric, accuracy::Accuracy, age_mae::AgeMae,
     balanced_accuracy::BalancedAccuracy, expected_calibration_error::ExpectedCalibrationError,
     log_loss::LogLoss, top_k::TopK,
 };
@@ -67,7 +67,7 @@ pub struct Evaluation {
     task: Task,
     n_images: usize,
     scopes: Vec<ScopeSums>,
-    age_mae: Total<'static>,
+    age_mae: RunningMetric<'static>,
 }
 
 /// The sums and counts for one scope.
@@ -75,8 +75,8 @@ struct ScopeSums {
     projection: Projection,
     confusion: Confusion,
     /// In the order of [`Scores`].
-    totals: [Total<'static>; 6],
-    macro_f1: Tally,
+    totals: [RunningMetric<'static>; 6],
+    macro_f1: PersonSums,
 }
 
 impl Evaluation {
@@ -87,14 +87,14 @@ impl Evaluation {
             ScopeSums {
                 confusion: Confusion::new(n),
                 totals: [
-                    Total::new(&MacroF1::USUAL, n),
-                    Total::new(&Accuracy {}, n),
-                    Total::new(&BalancedAccuracy {}, n),
-                    Total::new(&TopK { k: 2 }, n),
-                    Total::new(&LogLoss {}, n),
-                    Total::new(&ExpectedCalibrationError::USUAL, n),
+                    RunningMetric::new(&MacroF1::DEFAULT, n),
+                    RunningMetric::new(&Accuracy {}, n),
+                    RunningMetric::new(&BalancedAccuracy {}, n),
+                    RunningMetric::new(&TopK { k: 2 }, n),
+                    RunningMetric::new(&LogLoss {}, n),
+                    RunningMetric::new(&ExpectedCalibrationError::DEFAULT, n),
                 ],
-                macro_f1: Tally::default(),
+                macro_f1: PersonSums::default(),
                 projection,
             }
         };
@@ -102,7 +102,7 @@ impl Evaluation {
             task: task.clone(),
             n_images: 0,
             scopes: Projection::all(task).into_iter().map(scope).collect(),
-            age_mae: Total::new(&AgeMae {}, task.n_classes()),
+            age_mae: RunningMetric::new(&AgeMae {}, task.n_classes()),
         }
     }
 
@@ -114,7 +114,7 @@ impl Evaluation {
             let it = &scope.projection.of(it);
             scope.confusion.add(it.class, it.predicted, 1);
             scope.totals.iter_mut().for_each(|total| total.add(it));
-            scope.macro_f1.add(&MacroF1::USUAL, it);
+            scope.macro_f1.add(&MacroF1::DEFAULT, it);
         }
     }
 
@@ -147,7 +147,8 @@ impl Evaluation {
         let n_people = people[0].0.len();
         let resamples = Resamples::new(n_people, N_RESAMPLES, seed);
         let of: Vec<(&People, usize)> = people.iter().map(|(it, n)| (it, *n)).collect();
-        for (report, resamples) in reports.iter_mut().zip(resamples.scores(&MacroF1::USUAL, &of)) {
+        for (report, resamples) in reports.iter_mut().zip(resamples.scores(&MacroF1::DEFAULT, &of))
+        {
             report.macro_f1 = Bootstrapped { value: report.scores.macro_f1, resamples }.interval();
         }
         Report {

@@ -217,7 +217,7 @@ impl Layer for Block {
     fn forward(&self, xs: &Value, pass: &Pass<'_>) -> Result<Value> {
         let normed = self.norm.forward(&self.depthwise.forward(xs, pass)?, pass)?;
         let linear = |xs: &Value, (weight, bias): &(Var, Var)| {
-            ops::product(xs, &pass.param(weight), Some(&pass.param(bias)), None)
+            ops::linear(xs, &pass.param(weight), Some(&pass.param(bias)), None)
         };
         let wide = ops::activate(&linear(&normed, &self.widen)?, Activation::Gelu)?;
         let ys = linear(&wide, &self.narrow)?;

@@ -1,4 +1,4 @@
-//! BuiltHead: from features to predictions. One file per head.
+//! Heads: from features to predictions. One file per head.
 
 mod age_bins;
 mod age_number;
@@ -18,7 +18,7 @@ pub use age_bins::AgeBins;
 pub use age_number::AgeNumber;
 pub use branched::Branched;
 pub use built::BuiltHead;
-pub use cosine::{Ask, Cosine};
+pub use cosine::{Cosine, CosineClasses};
 pub use factored::Factored;
 pub use joint::Joint;
 pub use multi_sample_dropout::{Mean, MultiSampleDropout};

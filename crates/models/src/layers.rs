@@ -74,14 +74,14 @@ impl Conv {
         ConvPlan { groups: c, ..ConvPlan::dense(c, c, window) }.build(builder)
     }
 
-    /// The convolution without its bias; a 1x1 convolution as a product includes it.
+    /// The convolution without its bias; a 1x1 convolution, which is a linear layer, includes it.
     fn convolve(&self, xs: &Value, pass: &Pass<'_>, then: Option<&Epilogue>) -> Result<Value> {
         let weight = pass.param(&self.weight);
         match self.kind {
             Kind::Depthwise => ops::depthwise(xs, &weight, self.window, then),
             _ if self.is_pointwise() => {
                 let bias = self.bias.as_ref().map(|it| pass.param(it));
-                ops::product(xs, &weight, bias.as_ref(), then)
+                ops::linear(xs, &weight, bias.as_ref(), then)
             }
             _ => ops::conv2d(xs, &weight, self.window, then),
         }
@@ -203,9 +203,9 @@ impl Layer for BatchNorm {
             Pass::Train(it) if !it.tape.is_frozen(&self.weight) => {
                 let normed = ops::batch_norm(xs, &gamma, &beta, eps, self.activation);
                 let (ys, moments) = normed.map_err(|err| err.context(self.path.clone()))?;
-                let momentum = it.follow.unwrap_or(momentum);
-                follow(&self.running_mean, moments.mean.iter().copied(), momentum)?;
-                follow(&self.running_var, moments.unbiased_variance(), momentum)?;
+                let momentum = it.momentum.unwrap_or(momentum);
+                update_running(&self.running_mean, moments.mean.iter().copied(), momentum)?;
+                update_running(&self.running_var, moments.unbiased_variance(), momentum)?;
                 Ok(ys)
             }
             _ => {
@@ -217,7 +217,7 @@ impl Layer for BatchNorm {
 }
 
 /// Moves a running statistic towards a batch's: (1 - momentum)·old + momentum·new.
-fn follow(running: &Var, batch: impl Iterator<Item = f64>, momentum: f64) -> Result<()> {
+fn update_running(running: &Var, batch: impl Iterator<Item = f64>, momentum: f64) -> Result<()> {
     let old = running.to_dtype(candle::DType::F64)?.to_vec1::<f64>()?;
     let new = old.iter().zip(batch).map(|(old, new)| old + momentum * (new - old));
     let new = Tensor::from_iter(new, running.device())?.to_dtype(running.dtype())?;
@@ -328,7 +328,7 @@ impl Linear {
     }
 
     pub(crate) fn forward(&self, xs: &Value, pass: &Pass<'_>) -> Result<Value> {
-        ops::product(xs, &pass.param(&self.weight), Some(&pass.param(&self.bias)), None)
+        ops::linear(xs, &pass.param(&self.weight), Some(&pass.param(&self.bias)), None)
     }
 }
 
@@ -365,7 +365,7 @@ impl SqueezeExcite {
 
     pub(crate) fn forward(&self, xs: &Value, pass: &Pass<'_>) -> Result<Value> {
         let conv = |xs: &Value, (weight, bias): &(Var, Var)| {
-            ops::product(xs, &pass.param(weight), Some(&pass.param(bias)), None)
+            ops::linear(xs, &pass.param(weight), Some(&pass.param(bias)), None)
         };
         let squeezed = conv(&ops::global_avg_pool(xs)?, &self.reduce)?;
         let excited = conv(&ops::activate(&squeezed, self.activation)?, &self.expand)?;

@@ -24,19 +24,20 @@ pub use convnext::{ConvNeXt, ConvNeXtSize};
 pub use densenet::DenseNet;
 pub use efficientnet::{EfficientNet, Variant};
 pub use head::{
-    AgeBins, AgeNumber, Ask, Branched, BuiltHead, Cosine, Factored, Head, HeadConfig, HeadInput,
-    Joint, Mean, MultiSampleDropout, OutputSpec, Sigmoid,
+    AgeBins, AgeNumber, Branched, BuiltHead, Cosine, CosineClasses, Factored, Head, HeadConfig,
+    HeadInput, Joint, Mean, MultiSampleDropout, OutputSpec, Sigmoid,
 };
 pub use layers::LinearInit;
 pub use model::{Model, ModelSpec};
-pub use origin::{Colours, Convention, Given, Origin, Told};
+pub use origin::{Convention, Given, IdentifiedBy, Normalisation, Origin};
 pub use params::{Builder, Init, Kind, Param, Params};
 pub use published::{Input, Interpolation, Published, published};
 pub use resnet::ResNet;
 pub use stage::{Layer, Stage};
 pub use vgg::Vgg;
 pub use weights::{
-    Classifier, Fit, Fitted, Format, WeightsError, WeightsFile, first_few, read_weights,
+    Classifier, Format, LoadedWeights, NetworkMatch, WeightsError, WeightsFile, first_few,
+    read_weights,
 };
 pub use xresnet::XResNet;
 

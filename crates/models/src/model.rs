@@ -9,7 +9,7 @@ use crate::{
     BackboneConfig, HeadConfig, Layer,
     head::{BuiltHead, HeadInput},
     params::Params,
-    weights::{Fitted, WeightsError, fit},
+    weights::{LoadedWeights, WeightsError, load},
 };
 
 /// The specification of a network, sufficient to build it.
@@ -131,10 +131,10 @@ impl Model {
     ///
     /// # Errors
     /// Weights of another architecture or variant; then the model is unchanged.
-    pub fn fit_weights(
+    pub fn load_pretrained(
         &self,
         tensors: &std::collections::BTreeMap<String, Tensor>,
-    ) -> std::result::Result<Fitted, WeightsError> {
-        fit(&self.spec.backbone, &self.spec.head, &self.params, tensors)
+    ) -> std::result::Result<LoadedWeights, WeightsError> {
+        load(&self.spec.backbone, &self.spec.head, &self.params, tensors)
     }
 }

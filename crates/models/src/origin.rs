@@ -39,14 +39,14 @@ pub struct Given<'a> {
     /// The backbone.
     pub backbone: &'a BackboneConfig,
     /// The normalisation.
-    pub colours: Colours,
+    pub normalisation: Normalisation,
 }
 
 /// The normalisation in a config.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Colours {
+pub enum Normalisation {
     /// Not set.
-    LeftOut,
+    Unset,
     /// Measured from the images.
     Measured,
     /// Given values.
@@ -60,15 +60,15 @@ pub enum Colours {
 
 /// The evidence that identifies the weights in a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Told {
+pub enum IdentifiedBy {
     /// The file's SHA-256, whose first digits libraries put into the names of their downloads.
-    BySha256,
+    Sha256,
     /// The file name, which is that of a library's download or of a hub repository.
-    ByFileName,
+    FileName,
     /// The tensor names, which identify the library, and a network's name in the file name or path.
-    ByMention,
+    NetworkName,
     /// The tensor names alone.
-    ByTensorNames,
+    TensorNames,
 }
 
 /// What a weights file determines about the network and its preprocessing.
@@ -79,7 +79,7 @@ pub struct Convention {
     /// The published weights that these are, or are assumed to be.
     pub origin: Origin,
     /// The evidence for the origin.
-    pub told: Told,
+    pub identified_by: IdentifiedBy,
     /// Whether the network has its published size. If not, only the padding and the norm epsilon are known.
     pub is_published: bool,
     /// Other possible origins, those that differ in a setting.
@@ -170,10 +170,10 @@ impl Origin {
     }
 
     /// Returns whether the normalisation in a config agrees with these weights.
-    fn takes(&self, colours: Colours) -> bool {
-        match colours {
-            Colours::LeftOut | Colours::Measured => true,
-            Colours::Given { mean, std } => self.input.is_normalised_by(mean, std),
+    fn takes(&self, normalisation: Normalisation) -> bool {
+        match normalisation {
+            Normalisation::Unset | Normalisation::Measured => true,
+            Normalisation::Given { mean, std } => self.input.is_normalised_by(mean, std),
         }
     }
 }
@@ -254,14 +254,20 @@ impl Convention {
         let parts: Vec<&str> = called.iter().flat_map(|it| parts(it)).collect();
         let is_called = |it: &Origin| parts.iter().any(|part| it.is_called(part));
         // timm refers to some of torchvision's downloads as well: torchvision comes first.
-        let first_of = |told: Told, is: &dyn Fn(&Origin) -> bool| {
+        let first_of = |identified_by: IdentifiedBy, is: &dyn Fn(&Origin) -> bool| {
             let found = all.iter().filter(|it| is(it));
-            Some((found.max_by_key(|it| it.library == "torchvision")?.clone(), told))
+            Some((found.max_by_key(|it| it.library == "torchvision")?.clone(), identified_by))
         };
-        let known = first_of(Told::BySha256, &|it| it.has_sha256(sha256))
-            .or_else(|| first_of(Told::ByFileName, &is_called));
-        if let Some((origin, told)) = known {
-            return Some(Convention { library, origin, told, is_published, others: Vec::new() });
+        let known = first_of(IdentifiedBy::Sha256, &|it| it.has_sha256(sha256))
+            .or_else(|| first_of(IdentifiedBy::FileName, &is_called));
+        if let Some((origin, identified_by)) = known {
+            return Some(Convention {
+                library,
+                origin,
+                identified_by,
+                is_published,
+                others: Vec::new(),
+            });
         }
         // Settings take precedence over a network's name in the file name, which anyone may have chosen.
         if let BackboneConfig::EfficientNet(it) = given.backbone
@@ -274,7 +280,8 @@ impl Convention {
         if let Some(network) = longest {
             all.retain(|it| it.network == network);
         }
-        let told = if longest.is_some() { Told::ByMention } else { Told::ByTensorNames };
+        let identified_by =
+            if longest.is_some() { IdentifiedBy::NetworkName } else { IdentifiedBy::TensorNames };
         let ours = match for_inference(given.backbone) {
             BackboneConfig::EfficientNet(it) => it.padding.zip(it.norm_eps),
             _ => None,
@@ -284,7 +291,7 @@ impl Convention {
             it.padding_eps != origin.padding_eps || is_published && it.input != origin.input
         };
         let others: Vec<Origin> = all.iter().filter(|it| differs(it)).cloned().collect();
-        Some(Convention { library, origin, told, is_published, others })
+        Some(Convention { library, origin, identified_by, is_published, others })
     }
 
     /// Another possible origin with a different padding or norm epsilon, if the network is ambiguous.
@@ -294,7 +301,7 @@ impl Convention {
 
     /// Whether these are known to be a library's published weights, not possibly fine-tuned ones.
     fn is_known(&self) -> bool {
-        matches!(self.told, Told::BySha256 | Told::ByFileName)
+        matches!(self.identified_by, IdentifiedBy::Sha256 | IdentifiedBy::FileName)
     }
 
     /// A description for messages: the weights' name if they are identified, otherwise `timm's`, for example.
@@ -310,11 +317,11 @@ impl Convention {
     /// Padding and norm epsilon depend on the library alone. Mean and standard deviation depend on the
     /// weights: fine-tuning may have used others, so only known published weights are checked.
     pub fn contradictions(&self, given: Given<'_>) -> Vec<String> {
-        let (who, told) = (self.name(), self.told);
+        let (who, by) = (self.name(), self.identified_by);
         let wrong = |setting: &str, is: String, want: String, also: &str| {
             format!(
                 "at `{setting}`: it is {is}, but the weights of `model.pretrained` were trained with {want} \
-                 (identified as {who} by {told}): remove the setting to use theirs, or use other weights{also}"
+                 (identified as {who} by {by}): remove the setting to use theirs, or use other weights{also}"
             )
         };
         let mut problems = Vec::new();
@@ -333,15 +340,20 @@ impl Convention {
                 ));
             }
         }
-        if let Colours::Given { mean, std } = given.colours
+        if let Normalisation::Given { mean, std } = given.normalisation
             && self.is_known()
             && self.is_published
-            && !self.origin.takes(given.colours)
+            && !self.origin.takes(given.normalisation)
         {
             let input = &self.origin.input;
-            let is = colours(mean, std);
+            let is = normalisation(mean, std);
             let also = ", or set `{ kind = \"data\" }` to measure the statistics of the images";
-            problems.push(wrong("augment.statistics", is, colours(input.mean, input.std), also));
+            problems.push(wrong(
+                "augment.statistics",
+                is,
+                normalisation(input.mean, input.std),
+                also,
+            ));
         }
         problems
     }
@@ -377,11 +389,11 @@ impl Convention {
 
     /// Returns a message for each ambiguity that neither the file nor the settings resolve: what is assumed,
     /// and what to do.
-    pub fn doubts(&self, given: Given<'_>) -> Vec<String> {
+    pub fn ambiguities(&self, given: Given<'_>) -> Vec<String> {
         let Convention { library, origin, others, .. } = self;
-        let mut doubts = Vec::new();
+        let mut ambiguities = Vec::new();
         if let Some(other) = self.other_padding_eps() {
-            doubts.push(format!(
+            ambiguities.push(format!(
                 "{library} uses the same tensor names for {} and {}, so the network of these weights is \
                  ambiguous: assuming the first, {}; for the other, set `model.backbone` to {}",
                 origin.network,
@@ -390,46 +402,46 @@ impl Convention {
                 settings(other.padding_eps)
             ));
         }
-        let mut rivals = others.iter().filter(|it| it.input != origin.input);
-        if !self.is_published || rivals.clone().next().is_none() {
-            return doubts;
+        let mut with_other_input = others.iter().filter(|it| it.input != origin.input);
+        if !self.is_published || with_other_input.clone().next().is_none() {
+            return ambiguities;
         }
         let normed = |it: &Origin| (it.input.mean, it.input.std);
         let other = others.iter().find(|it| normed(it) != normed(origin));
-        let colours = match other.filter(|_| given.colours == Colours::LeftOut) {
+        let normalisation = match other.filter(|_| given.normalisation == Normalisation::Unset) {
             Some(it) => format!(
                 ", normalisation {}; {} needs {} (`augment.statistics`)",
-                origin.input.colours(),
+                origin.input.normalisation(),
                 it.name(),
-                it.input.colours()
+                it.input.normalisation()
             ),
             None => String::new(),
         };
-        let names: Vec<String> = rivals.by_ref().take(2).map(Origin::name).collect();
-        let more = if rivals.next().is_some() { ", ..." } else { "" };
-        doubts.push(format!(
+        let names: Vec<String> = with_other_input.by_ref().take(2).map(Origin::name).collect();
+        let more = if with_other_input.next().is_some() { ", ..." } else { "" };
+        ambiguities.push(format!(
             "it is unknown which of {library}'s weights these are ({}, {}{more}; the library's own file name \
-             identifies them): assuming the preprocessing of {}{colours}",
+             identifies them): assuming the preprocessing of {}{normalisation}",
             origin.name(),
             names.join(", "),
             origin.name()
         ));
-        doubts
+        ambiguities
     }
 }
 
-impl fmt::Display for Told {
+impl fmt::Display for IdentifiedBy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Told::BySha256 => "the file's SHA-256",
-            Told::ByFileName => "the file name",
-            Told::ByMention => "the tensor names and the file name",
-            Told::ByTensorNames => "the tensor names",
+            IdentifiedBy::Sha256 => "the file's SHA-256",
+            IdentifiedBy::FileName => "the file name",
+            IdentifiedBy::NetworkName => "the tensor names and the file name",
+            IdentifiedBy::TensorNames => "the tensor names",
         })
     }
 }
 
-fn colours(mean: [f64; 3], std: [f64; 3]) -> String {
+fn normalisation(mean: [f64; 3], std: [f64; 3]) -> String {
     let list = |xs: [f64; 3]| xs.map(|x| x.to_string()).join(" ");
     format!("mean {}, std {}", list(mean), list(std))
 }

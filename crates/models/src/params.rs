@@ -146,7 +146,7 @@ impl Params {
     }
 
     /// The trainable parameters, in name order.
-    pub fn trained(&self) -> impl Iterator<Item = (&str, &Param)> {
+    pub fn trainable(&self) -> impl Iterator<Item = (&str, &Param)> {
         self.named().filter(|(_, it)| it.kind.is_trainable())
     }
 
@@ -157,7 +157,7 @@ impl Params {
 
     /// The number of trainable values.
     pub fn n_trainable(&self) -> usize {
-        self.trained().map(|(_, it)| it.var.elem_count()).sum()
+        self.trainable().map(|(_, it)| it.var.elem_count()).sum()
     }
 
     /// All tensors in the file layout, in name order. They share no memory with the model.

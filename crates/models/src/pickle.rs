@@ -40,7 +40,7 @@ pub(crate) struct Content {
     /// state dict itself.
     pub(crate) place: String,
     /// The other tensors: a tensor's name, or a key with its number of tensors.
-    pub(crate) beside: Vec<String>,
+    pub(crate) ignored: Vec<String>,
 }
 
 /// The magic number at the start of PyTorch's legacy format.
@@ -199,16 +199,16 @@ fn content<'a>(
     let Object::Dict(root) = object else { return Err(PickleError::NoTensors) };
     let candidates = candidates(heap, root);
     let chosen = choose(&candidates)?;
-    let mut beside = Vec::new();
+    let mut ignored = Vec::new();
     for it in candidates.iter().filter(|it| it.dict != chosen.dict) {
         match it.place.is_empty() {
-            true => beside.extend(heap.dict(it.dict).iter().filter_map(|entry| match entry {
+            true => ignored.extend(heap.dict(it.dict).iter().filter_map(|entry| match entry {
                 (Object::Text(key), Object::Tensor(_)) => {
                     Some(format!("`{}`", String::from_utf8_lossy(key)))
                 }
                 _ => None,
             })),
-            false => beside.push(format!("`{}` ({} tensors)", it.place, it.n_tensors)),
+            false => ignored.push(format!("`{}` ({} tensors)", it.place, it.n_tensors)),
         }
     }
     // Tensors may share a storage, but a small file must not fill the memory.
@@ -241,7 +241,7 @@ fn content<'a>(
     }
     match tensors.is_empty() {
         true => Err(PickleError::NoTensors),
-        false => Ok(Content { tensors, place: chosen.place.clone(), beside }),
+        false => Ok(Content { tensors, place: chosen.place.clone(), ignored }),
     }
 }
 

@@ -272,7 +272,7 @@ impl Input {
     }
 
     /// The normalisation, by name if it has one.
-    pub fn colours(&self) -> String {
+    pub fn normalisation(&self) -> String {
         let Input { mean, std, .. } = self;
         match (*mean, *std) {
             it if it == IMAGENET => "imagenet".to_owned(),

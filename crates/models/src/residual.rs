@@ -45,7 +45,7 @@ impl Residual {
     /// act(ys + skip), where training drops the ys of whole images.
     pub(crate) fn add(&self, ys: &Value, skip: &Value, pass: &Pass<'_>) -> Result<Value> {
         let ys = ops::drop_path(ys, self.drop_path, pass, &self.name)?;
-        ops::activate(&ops::sum(&ys, skip)?, self.activation)
+        ops::activate(&ops::add(&ys, skip)?, self.activation)
     }
 }
 

@@ -174,7 +174,7 @@ impl Layer for Neck {
         let map = ops::adaptive_avg_pool(xs, MAP)?;
         let mut xs = map.reshape(&[map.dims()[0], map.dims()[1..].iter().product()])?;
         for Hidden { weight, bias, dropout, path } in &self.hidden {
-            let ys = ops::product(&xs, &pass.param(weight), Some(&pass.param(bias)), None)?;
+            let ys = ops::linear(&xs, &pass.param(weight), Some(&pass.param(bias)), None)?;
             xs = ops::dropout(&ops::activate(&ys, Activation::Relu)?, *dropout, pass, path)?;
         }
         Ok(xs)

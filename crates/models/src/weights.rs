@@ -5,7 +5,7 @@
 mod compare;
 mod error;
 mod file;
-mod fit;
+mod load;
 mod names;
 mod numbers;
 
@@ -18,9 +18,9 @@ use self::{
 pub use self::{
     error::{WeightsError, first_few},
     file::{Format, WeightsFile, read_weights},
-    fit::{Classifier, Fitted},
+    load::{Classifier, LoadedWeights},
 };
-pub(crate) use self::{fit::fit, numbers::check_numbers};
+pub(crate) use self::{load::load, numbers::check_numbers};
 use crate::{BackboneConfig, Published, published, published::blank};
 
 impl WeightsFile {
@@ -30,21 +30,23 @@ impl WeightsFile {
     ///
     /// # Errors
     /// A tensor operation that fails.
-    pub fn closest(&self) -> Result<Vec<Fit>, WeightsError> {
+    pub fn closest(&self) -> Result<Vec<NetworkMatch>, WeightsError> {
         let weights: Vec<_> = self.weights().map(|(name, it)| (name, it.dims())).collect();
         let dims = unwrapped(weights.into_iter());
-        let mut fits: Vec<Fit> = Vec::new();
+        let mut fits: Vec<NetworkMatch> = Vec::new();
         for it in published() {
-            let fit = Fit::of(&it, &dims)?;
-            let is_same =
-                |other: &&mut Fit| Fit { names: other.names.clone(), ..fit.clone() } == **other;
+            let fit = NetworkMatch::of(&it, &dims)?;
+            let is_same = |other: &&mut NetworkMatch| {
+                NetworkMatch { names: other.names.clone(), ..fit.clone() } == **other
+            };
             match fits.iter_mut().find(is_same) {
                 Some(same) => same.names.extend(fit.names),
                 None => fits.push(fit),
             }
         }
         // By the fraction of tensors that differ: a small network has few that can be missing.
-        let rank = |it: &Fit| (it.differences.len() * 10_000 / it.n_tensors, it.left_over.len());
+        let rank =
+            |it: &NetworkMatch| (it.differences.len() * 10_000 / it.n_tensors, it.unexpected.len());
         fits.sort_by_key(rank);
         Ok(fits)
     }
@@ -62,7 +64,7 @@ impl WeightsFile {
 
 /// How well a file's tensors fit a published network.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Fit {
+pub struct NetworkMatch {
     /// timm's names of the networks with this fit.
     pub names: Vec<&'static str>,
     /// The library whose tensor names fit best.
@@ -76,12 +78,12 @@ pub struct Fit {
     /// The number of classes of the file's classifier, if it has one.
     pub n_classes: Option<usize>,
     /// Unexpected tensors: neither the backbone's nor the classifier's.
-    pub left_over: Vec<String>,
+    pub unexpected: Vec<String>,
 }
 
-impl Fit {
+impl NetworkMatch {
     /// - `dims`: the shape of each tensor of the file.
-    fn of(it: &Published, dims: &BTreeMap<String, &[usize]>) -> Result<Fit, WeightsError> {
+    fn of(it: &Published, dims: &BTreeMap<String, &[usize]>) -> Result<NetworkMatch, WeightsError> {
         let (params, _) = it.params()?;
         let Compared { naming, place, differences, mut used } =
             compare(&it.backbone, &params, dims);
@@ -91,11 +93,11 @@ impl Fit {
         used.extend([weight, bias]);
         // A shape mismatch is a difference, not an unexpected tensor.
         used.extend(naming.backbone.into_iter().map(|it| it.1));
-        let left_over = dims.keys().filter(|&it| !used.contains(it));
-        Ok(Fit {
+        let unexpected = dims.keys().filter(|&it| !used.contains(it));
+        Ok(NetworkMatch {
             names: vec![it.name],
             library: naming.library,
-            left_over: left_over.map(|it| bare(it, &place.prefix)).collect(),
+            unexpected: unexpected.map(|it| bare(it, &place.prefix)).collect(),
             prefix: place.prefix,
             n_tensors,
             differences,

@@ -8,7 +8,7 @@ use candle::Result;
 
 use crate::{
     Activation, Value,
-    prologue::{Grad, NormBack, Prologue},
+    prologue::{Grad, NormBackward, Prologue},
 };
 
 /// Applies an activation to every number, lazily: when the result is read.
@@ -23,7 +23,7 @@ pub fn activate(xs: &Value, activation: Activation) -> Result<Value> {
         slots.give(slot, || {
             let grad = grad.before_norm()?;
             // The reader's backward pass may have applied the activation's derivative already.
-            let norm = grad.before.is_none().then(|| Rc::new(NormBack::through(saved, back)));
+            let norm = grad.before.is_none().then(|| Rc::new(NormBackward::through(saved, back)));
             Ok(Grad { norm, before: None, sums: None, gate_sums: None, ..grad })
         })
     })?;
@@ -99,7 +99,7 @@ mod tests {
                     let slot = xs[0].slot();
                     move |grad, slots| {
                         slots.give(slot, || {
-                            Ok(crate::prologue::Grad::plain((grad.settle()? * 9.0)?))
+                            Ok(crate::prologue::Grad::plain((grad.materialise()? * 9.0)?))
                         })
                     }
                 })?;

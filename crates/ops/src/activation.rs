@@ -78,7 +78,7 @@ pub(crate) unsafe fn both_of<T: Real, V: Lanes<Number = T>, const A: u8>(x: V) -
     unsafe {
         let (zero, one, infinite) =
             (V::splat(T::ZERO), V::splat(T::ONE), V::splat(T::of(f64::INFINITY)));
-        let rest = |s: V| s.mul_add(V::splat(-T::ONE), one);
+        let one_minus = |s: V| s.mul_add(V::splat(-T::ONE), one);
         match A {
             RELU => (x.clamp(zero, infinite), x.within(zero, infinite)),
             RELU6 => {
@@ -88,11 +88,11 @@ pub(crate) unsafe fn both_of<T: Real, V: Lanes<Number = T>, const A: u8>(x: V) -
             SILU => {
                 let [s] = V::sigmoids([x]);
                 let y = x.mul(s);
-                (y, y.mul_add(rest(s), s))
+                (y, y.mul_add(one_minus(s), s))
             }
             SIGMOID => {
                 let [s] = V::sigmoids([x]);
-                (s, s.mul(rest(s)))
+                (s, s.mul(one_minus(s)))
             }
             GELU => {
                 let (below, density) = x.normal();

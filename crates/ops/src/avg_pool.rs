@@ -16,7 +16,7 @@ use crate::{
     Value, Window,
     blocks::{overwrite, rows_per_block},
     kernel::kernel,
-    meter::{Job, Way, watch},
+    profiler::{Event, Phase, record},
     prologue::{Grad, GradView, View},
     real::{Real, by_dtype, tensor},
 };
@@ -91,20 +91,20 @@ fn pool(xs: &Value, axes: [Axis; 2]) -> Result<Value> {
     let x = xs.raw()?;
     let (n, h, w, c) = x.dims4()?;
     let [oh, ow] = [axes[0].windows.len(), axes[1].windows.len()];
-    let job = move |way| Job {
+    let event = move |phase| Event {
         shape: format!("{h}x{w}x{c} to {oh}x{ow}"),
         flops: n * (h * w).max(oh * ow) * c,
         numbers: n * (h * w + oh * ow) * c,
-        ..Job::new("average pooling", way)
+        ..Event::new("average pooling", phase)
     };
-    let _watch = watch(|| job(Way::Forward));
+    let _recording = record(|| event(Phase::Forward));
     let ys = by_dtype!("avg_pool", x, T => {
         let ys = forward(&View::<T>::of(&x, xs.prologue())?, n, &axes);
         tensor(ys, &[n, oh, ow, c])
     })?;
     let (slot, dims) = (xs.slot(), x.dims().to_vec());
     Value::record(&[xs], ys, move |grad, slots| {
-        let _watch = watch(|| job(Way::Back));
+        let _recording = record(|| event(Phase::Backward));
         by_dtype!("avg_pool", grad.tensor, T => slots.give(slot, || {
             let grad = Grad { tensor: grad.tensor.contiguous()?, ..grad };
             let dx = backward(&GradView::<T>::of(&grad)?, n, &axes);

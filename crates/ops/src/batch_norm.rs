@@ -14,9 +14,9 @@ use candle::{DType, Result, Tensor, bail};
 use crate::{
     Activation, Value,
     blocks::{reduce, rows_per_block},
-    meter::{Job, Way, watch},
     moments::{Moments, lines},
-    prologue::{Grad, GradView, NormBack, Prologue, View},
+    profiler::{Event, Phase, record},
+    prologue::{Grad, GradView, NormBackward, Prologue, View},
     real::{Real, by_dtype, cast, tensor},
 };
 
@@ -97,8 +97,8 @@ fn normalise(
     activation: Activation,
     from_batch: bool,
 ) -> Result<Value> {
-    let job = |way| Job::new("norm", way);
-    let _watch = watch(|| job(Way::Forward));
+    let event = |phase| Event::new("norm", phase);
+    let _recording = record(|| event(Phase::Forward));
     let list = |it: &Value| it.raw()?.to_dtype(candle::DType::F64)?.to_vec1::<f64>();
     let (inverse, scale, shift) = lines(&list(gamma)?, &list(beta)?, &moments, eps);
     let (scale, shift, center) = (scale.into(), shift.into(), moments.mean.into());
@@ -107,7 +107,7 @@ fn normalise(
     let (x_slot, gamma_slot, beta_slot) = (xs.slot(), gamma.slot(), beta.slot());
     let (saved, norm) = (x.clone(), prologue.clone());
     let ys = Value::record(&[xs, gamma, beta], x, move |grad, slots| {
-        let _watch = watch(|| job(Way::Back));
+        let _recording = record(|| event(Phase::Backward));
         let grad = grad.before_norm()?;
         let (x, mut prologue) = (saved, norm);
         if grad.before.is_some() {
@@ -144,7 +144,7 @@ fn normalise(
         };
         let (slope, offset): (Vec<f64>, Vec<f64>) = (0..c).map(line).unzip();
         let Prologue { scale, shift, activation, .. } = prologue;
-        let norm = NormBack { xs: x, activation, scale, shift, slope, offset };
+        let norm = NormBackward { xs: x, activation, scale, shift, slope, offset };
         slots.give(x_slot, || {
             let norm = Some(Rc::new(norm));
             Ok(Grad { norm, before: None, sums: None, gate_sums: None, ..grad })

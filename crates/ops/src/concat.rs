@@ -14,7 +14,7 @@ use candle::{Result, bail};
 use crate::{
     Moments, Value,
     blocks::{overwrite, rows_per_block},
-    meter::{Job, Way, watch},
+    profiler::{Event, Phase, record},
     prologue::{Grad, GradView, View},
     real::{Real, by_dtype, tensor},
 };
@@ -37,12 +37,12 @@ pub fn concat(parts: &[&Value]) -> Result<Value> {
     let widths: Vec<usize> = dims.iter().map(|it| it[before.len()]).collect();
     let width = widths.iter().sum();
     let n_rows: usize = before.iter().product();
-    let job = move |way| Job {
+    let event = move |phase| Event {
         shape: format!("{width}"),
         numbers: 2 * n_rows * width,
-        ..Job::new("concat", way)
+        ..Event::new("concat", phase)
     };
-    let _watch = watch(|| job(Way::Forward));
+    let _recording = record(|| event(Phase::Forward));
     let raw = parts.iter().map(|it| it.raw()).collect::<Result<Vec<_>>>()?;
     let whole = [before, &[width]].concat();
     let ys = by_dtype!("concat", raw[0], T => {
@@ -53,7 +53,7 @@ pub fn concat(parts: &[&Value]) -> Result<Value> {
     let slots_of: Vec<_> = parts.iter().map(|it| it.slot()).collect();
     let before = before.to_vec();
     let ys = Value::record(parts, ys, move |grad, slots| {
-        let _watch = watch(|| job(Way::Back));
+        let _recording = record(|| event(Phase::Backward));
         let grad = Grad { tensor: grad.tensor.contiguous()?, ..grad };
         by_dtype!("concat", grad.tensor, T => {
             let gs = GradView::<T>::of(&grad)?;
@@ -112,7 +112,7 @@ mod tests {
     use testkit::{check_close, numbers};
 
     use super::concat;
-    use crate::{Activation, Tape, Value, activate, batch_norm, check::check, product};
+    use crate::{Activation, Tape, Value, activate, batch_norm, check::check, linear};
 
     fn normed(xs: &Value, gamma: &Value, beta: &Value) -> Result<Value> {
         Ok(batch_norm(xs, gamma, beta, 1e-3, Activation::Silu)?.0)
@@ -149,7 +149,7 @@ mod tests {
         };
         let (xs, a, b) = (var("x", &[7, 5])?, var("a", &[3, 5])?, var("b", &[4, 5])?);
         let (xs, gamma) = (tape.leaf(&xs), tape.leaf(&var("gamma", &[7])?));
-        let parts = [&a, &b].map(|it| product(&xs, &tape.leaf(it), None, None));
+        let parts = [&a, &b].map(|it| linear(&xs, &tape.leaf(it), None, None));
         let [a, b] = parts.map(|it| it.expect("a product"));
         let both = concat(&[&a, &b])?;
         let known = both.moments().expect("products compute moments").clone();
@@ -180,7 +180,7 @@ mod tests {
         });
         // Products carry their moments.
         check(&[&[6, 5], &[3, 5], &[4, 5], &[7], &[7]], |v| {
-            let (a, b) = (product(&v[0], &v[1], None, None)?, product(&v[0], &v[2], None, None)?);
+            let (a, b) = (linear(&v[0], &v[1], None, None)?, linear(&v[0], &v[2], None, None)?);
             normed(&concat(&[&a, &b])?, &v[3], &v[4])
         });
     }

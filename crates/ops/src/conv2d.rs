@@ -24,10 +24,10 @@ use crate::{
     Epilogue, Moments, Value, Window,
     blocks::{overwrite_blocks, total},
     epilogue::OnRows,
-    frame::{Frame, WayBack},
+    frame::{Frame, PrologueBackward},
     matmul::{End, Layout, Left, PAD, Panels, Right, Rows, multiply},
-    meter::{Job, Way, watch},
-    prologue::{BackSums, Grad, GradView, View},
+    profiler::{Event, Phase, record},
+    prologue::{BackwardSums, Grad, GradView, View},
     real::{Reading, Real, by_dtype, tensor},
     window::{Grid, phases},
     winograd,
@@ -58,16 +58,16 @@ pub fn conv2d(
     let once = 2 * grid.n_out() * group_in * n_out * kh * kw;
     // Winograd's tiles take 16 multiplications where the definition has 36.
     let once_tiled = if groups.are_tiled(&grid) { once * 16 / 36 } else { once };
-    let job = move |way: Way, numbers: usize, (dx, dw): (usize, usize)| Job {
-        kind: format!("{kh}x{kw}, from {}", groups.kind(n_in)),
+    let event = move |phase: Phase, numbers: usize, (dx, dw): (usize, usize)| Event {
+        kind: format!("{kh}x{kw}, {}", groups.kind(n_in)),
         shape: format!("{h}x{w}x{n_in} -> {n_out}, stride {}", grid.stride),
-        way,
+        phase,
         flops: dx * once_tiled + dw * once,
         numbers: (dx + dw) * group_in * n_out * kh * kw + numbers,
     };
     let (all_in, all_out) = (n * h * w * n_in, grid.n_out() * n_out);
-    let _watch = watch(|| job(Way::Forward, all_in + all_out, (1, 0)));
-    let wants_moments = weight.is_on_tape();
+    let _recording = record(|| event(Phase::Forward, all_in + all_out, (1, 0)));
+    let needs_moments = weight.is_on_tape();
     let prologue = xs.prologue().cloned();
     let (ys, moments) = by_dtype!("conv2d", x, T => {
         let dims = [n, grid.out[0], grid.out[1], n_out];
@@ -76,23 +76,23 @@ pub fn conv2d(
         let view = View::<T>::of(&x, prologue.as_ref())?;
         let k = Reading::of(&k);
         let w = groups.join(k.slice()?);
-        let (ys, moments) = forward(&view, (&w, groups), &grid, last.as_ref(), n_out, wants_moments);
+        let (ys, moments) = forward(&view, (&w, groups), &grid, last.as_ref(), n_out, needs_moments);
         Ok::<_, candle::Error>((tensor(ys, &dims)?, moments))
     })?;
     let (x_slot, w_slot) = (xs.slot(), weight.slot());
     let ys = Value::record(&[xs, weight], ys, move |grad, slots| {
-        let _watch = watch(|| {
+        let _recording = record(|| {
             let (dx, dw) = (usize::from(x_slot.is_some()), usize::from(w_slot.is_some()));
-            job(Way::Back, grad.reads() * all_out + (1 + dx) * all_in, (dx, dw))
+            event(Phase::Backward, grad.reads() * all_out + (1 + dx) * all_in, (dx, dw))
         });
         by_dtype!("conv2d", x, T => {
             let grad = Grad { tensor: grad.tensor.contiguous()?, ..grad };
             let gs = GradView::<T>::of(&grad)?;
             let view = View::<T>::of(&x, prologue.as_ref())?;
             let reading = Reading::of(&k);
-            let wants = (x_slot.is_some(), w_slot.is_some());
+            let needs = (x_slot.is_some(), w_slot.is_some());
             let w = groups.join(reading.slice()?);
-            let (dx, dw, sums) = backward(&view, &gs, (&w, groups), &grid, wants);
+            let (dx, dw, sums) = backward(&view, &gs, (&w, groups), &grid, needs);
             slots.give(w_slot, || Ok(Grad::plain(tensor(groups.part(dw), k.dims())?)))?;
             slots.give(x_slot, || {
                 Ok(Grad::plain(tensor(dx, x.dims())?).summed(sums, &x, prologue.as_ref()))
@@ -168,7 +168,7 @@ fn forward<T: Real>(
     grid: &Grid,
     last: Option<&OnRows<'_, T>>,
     n_out: usize,
-    wants_moments: bool,
+    needs_moments: bool,
 ) -> (Vec<T>, Option<Moments>) {
     let ([oh, ow], [kh, kw], [h, wide]) = (grid.out, grid.kernel, grid.size);
     let n_in = xs.c;
@@ -192,7 +192,7 @@ fn forward<T: Real>(
     let blocks = blocks(grid, n_in, n_out, if tiled.is_some() { 2 } else { 1 });
     let write = |idx: usize, span: Range<usize>, ys: &mut [T]| {
         let block = &blocks[idx];
-        let mut frame = Frame::seen(grid, &block.rows, n_in);
+        let mut frame = Frame::receptive_field(grid, &block.rows, n_in);
         if tiled.is_some() {
             frame = winograd::evened(frame, &block.rows, ow);
         }
@@ -222,7 +222,7 @@ fn forward<T: Real>(
                 multiply(a, b, &mut ys[of * product_out..], Rows::Apart(n_out), End::of(last));
             }
         });
-        wants_moments.then(|| Moments::of(ys, n_out))
+        needs_moments.then(|| Moments::of(ys, n_out))
     };
     let spans = blocks.iter().map(|it| it.span(&it.rows, oh)).collect();
     // SAFETY: `multiply` and `convolve` write every number.
@@ -236,8 +236,8 @@ fn backward<T: Real>(
     gs: &GradView<'_, T>,
     (w, groups): (&[T], Groups),
     grid: &Grid,
-    (wants_dx, wants_dw): (bool, bool),
-) -> (Vec<T>, Vec<T>, Option<BackSums>) {
+    (needs_dx, needs_dw): (bool, bool),
+) -> (Vec<T>, Vec<T>, Option<BackwardSums>) {
     let ([oh, ow], [kh, kw], [h, wide]) = (grid.out, grid.kernel, grid.size);
     let (n_in, n_out) = (xs.c, gs.c);
     let (n_products, product_in, product_out) = groups.products();
@@ -250,8 +250,8 @@ fn backward<T: Real>(
         })
     };
     let is_tiled = groups.are_tiled(grid);
-    let tiled = (is_tiled && wants_dx).then(|| winograd::Weights::back(w, n_in, n_out));
-    let n_panels = if wants_dx && !is_tiled { n_products } else { 0 };
+    let tiled = (is_tiled && needs_dx).then(|| winograd::Weights::backward(w, n_in, n_out));
+    let n_panels = if needs_dx && !is_tiled { n_products } else { 0 };
     let weights: Vec<Panels<T>> = (0..n_panels).map(panels).collect();
     let (len_of_piece, per_row) = if n_products == 1 { (kw * n_in, 1) } else { (product_in, kw) };
     let pieces = || (0..kh * per_row).map(|it| (it, it / per_row, it % per_row));
@@ -261,17 +261,17 @@ fn backward<T: Real>(
     let parts: Vec<&[Block]> = all.chunks(all.len().div_ceil(n_parts).max(1)).collect();
     let span = |block: &Block| block.span(&grid.own(&block.rows), h);
     let write = |idx: usize, whole: Range<usize>, dx: &mut [T]| {
-        let mut dw = if wants_dw { vec![T::ZERO; n_out * patch] } else { Vec::new() };
-        let mut sums = xs.back_sums().filter(|_| wants_dx);
+        let mut dw = if needs_dw { vec![T::ZERO; n_out * patch] } else { Vec::new() };
+        let mut sums = xs.backward_sums().filter(|_| needs_dx);
         for (idx, block) in parts[idx].iter().enumerate() {
             let (span, own) = (span(block), grid.own(&block.rows));
-            let mut of_gs = Frame::seeing(grid, &block.rows, wants_dx.then_some(&own), n_out);
+            let mut of_gs = Frame::of_gradients(grid, &block.rows, needs_dx.then_some(&own), n_out);
             if tiled.is_some() {
                 of_gs = winograd::evened(of_gs, &own, wide);
             }
-            let of_xs = Frame::seen(grid, &block.rows, n_in);
+            let of_xs = Frame::receptive_field(grid, &block.rows, n_in);
             let n_images = block.images.len();
-            let width = if wants_dx { wide * n_in } else { 0 };
+            let width = if needs_dx { wide * n_in } else { 0 };
             let dx = &mut dx[(span.start - whole.start) * width..][..span.len() * width];
             T::with_scratch(n_images * of_gs.len(), |g_frames| {
                 for (n, into) in block.images.clone().zip(g_frames.chunks_exact_mut(of_gs.len())) {
@@ -282,25 +282,25 @@ fn backward<T: Real>(
                 if let Some(weights) = &tiled {
                     let corner = grid.before.map(|it| it as isize - 2);
                     weights.convolve((g_frames, &of_gs), &own, wide, corner, dx, None);
-                } else if wants_dx {
+                } else if needs_dx {
                     input_gradient(grid, &own, (g_frames, &of_gs), &weights, n_in, dx);
                 }
                 let len = n_images * of_xs.len();
                 // Whole registers may be read beyond the last number.
-                T::with_scratch(if wants_dw { len + PAD } else { 0 }, |x_frames| {
+                T::with_scratch(if needs_dw { len + PAD } else { 0 }, |x_frames| {
                     let mut frames = x_frames.chunks_exact_mut(of_xs.len());
                     for (n, image) in block.images.clone().enumerate() {
                         let rows = own.len() * width;
-                        let way_back = WayBack {
+                        let prologue_backward = PrologueBackward {
                             image,
                             own: own.clone(),
                             channels: 0..n_in,
                             dx: &mut dx[n * rows..][..rows],
                             sums: sums.as_mut(),
                         };
-                        way_back.go(xs, grid, frames.next().map(|it| (&of_xs, it)));
+                        prologue_backward.run(xs, grid, frames.next().map(|it| (&of_xs, it)));
                     }
-                    if !wants_dw {
+                    if !needs_dw {
                         return;
                     }
                     let in_gs = block.outputs(|n, row| n * of_gs.len() + of_gs.at(row as isize, 0));
@@ -330,12 +330,12 @@ fn backward<T: Real>(
         }
         (dw, sums)
     };
-    let width = if wants_dx { wide * n_in } else { 0 };
+    let width = if needs_dx { wide * n_in } else { 0 };
     let spans = parts.iter().map(|it| span(&it[0]).start..span(&it[it.len() - 1]).end);
     // SAFETY: `convolve` and `input_gradient` write every number.
     let (dx, parts) = unsafe { overwrite_blocks(width, spans.collect(), write) };
     let (dw, sums): (Vec<_>, Vec<_>) = parts.into_iter().unzip();
-    (dx, total(dw), sums.into_iter().collect::<Option<Vec<_>>>().and_then(BackSums::join))
+    (dx, total(dw), sums.into_iter().collect::<Option<Vec<_>>>().and_then(BackwardSums::join))
 }
 
 /// The gradients of input rows, from the output gradients in frames.
@@ -353,7 +353,7 @@ fn input_gradient<T: Real>(
     let n_images = g_frames.len() / frame.len();
     let (product_out, product_in) = (n_out / weights.len(), n_in / weights.len());
     for (y, x) in phases(stride) {
-        let (rows, cols) = (grid.seers(0, y), grid.seers(1, x));
+        let (rows, cols) = (grid.taps_of_phase(0, y), grid.taps_of_phase(1, x));
         let taps = || rows.iter().flat_map(|row| cols.iter().map(move |col| (row, col)));
         // Offsets of pieces are relative to the first output whose window contains the position.
         let first = |of: &[(usize, isize)]| of.iter().map(|it| it.1).min();

@@ -12,18 +12,18 @@ mod tiles;
 use std::ops::Range;
 
 use candle::{Result, bail};
-use kernels::{Results, Seen, correlate_rows, gather_rows};
+use kernels::{Correlation, Results, correlate_rows, gather_rows};
 use tiles::{groups, tiles};
 
 use crate::{
     Epilogue, Moments, Value, Window,
     blocks::{overwrite_blocks, total},
     epilogue::OnRows,
-    frame::{Frame, WayBack},
+    frame::{Frame, PrologueBackward},
     matmul::{End, Left, Panels, Rows, multiply, padded},
-    meter::{Job, Way, watch},
     pool::add_rows,
-    prologue::{BackSums, Grad, GradView, View},
+    profiler::{Event, Phase, record},
+    prologue::{BackwardSums, Grad, GradView, View},
     real::{Reading, Real, by_dtype, tensor},
     window::{Grid, phases},
 };
@@ -49,15 +49,15 @@ pub fn depthwise(
         bail!("depthwise: a weight of {:?} does not fit {kh}x{kw} on {c} channels", k.dims());
     }
     let grid = window.on(n, [h, w])?;
-    let job = move |way: Way, numbers: usize, times: usize| Job {
+    let event = move |phase: Phase, numbers: usize, times: usize| Event {
         kind: format!("depthwise {kh}x{kw}"),
         shape: format!("{h}x{w}x{c}, stride {}", grid.stride),
-        way,
+        phase,
         flops: times * 2 * grid.n_out() * c * kh * kw,
         numbers,
     };
     let (n_in, n_out) = (n * h * w * c, grid.n_out() * c);
-    let _watch = watch(|| job(Way::Forward, n_in + n_out, 1));
+    let _recording = record(|| event(Phase::Forward, n_in + n_out, 1));
     let prologue = xs.prologue().cloned();
     let ys = by_dtype!("depthwise", x, T => {
         let source = Source::Stored(View::<T>::of(&x, prologue.as_ref())?);
@@ -66,17 +66,17 @@ pub fn depthwise(
     let (moments, means) = (ys.moments().cloned(), ys.means().cloned());
     let (x_slot, w_slot) = (xs.slot(), weight.slot());
     let ys = Value::record(&[xs, weight], ys.raw()?, move |grad, slots| {
-        let _watch = watch(|| {
+        let _recording = record(|| {
             let (dx, dw) = (usize::from(x_slot.is_some()), usize::from(w_slot.is_some()));
-            job(Way::Back, grad.reads() * n_out + (1 + dx) * n_in, dx + dw)
+            event(Phase::Backward, grad.reads() * n_out + (1 + dx) * n_in, dx + dw)
         });
         by_dtype!("depthwise", x, T => {
             let grad = Grad { tensor: grad.tensor.contiguous()?, ..grad };
             let gs = GradView::<T>::of(&grad)?;
             let view = View::<T>::of(&x, prologue.as_ref())?;
             let reading = Reading::of(&k);
-            let wants = (x_slot.is_some(), w_slot.is_some());
-            let (dx, dw, sums) = backward(&view, &gs, reading.slice()?, &grid, wants);
+            let needs = (x_slot.is_some(), w_slot.is_some());
+            let (dx, dw, sums) = backward(&view, &gs, reading.slice()?, &grid, needs);
             slots.give(w_slot, || Ok(Grad::plain(tensor(dw, k.dims())?)))?;
             slots.give(x_slot, || {
                 Ok(Grad::plain(tensor(dx, x.dims())?).summed(sums, &x, prologue.as_ref()))
@@ -113,10 +113,10 @@ pub fn expand_depthwise(
         );
     }
     let grid = window.on(n, [h, w])?;
-    let _watch = watch(|| Job {
+    let _recording = record(|| Event {
         kind: format!("1x1 and depthwise {kh}x{kw}"),
         shape: format!("{h}x{w}x{n_in} -> {c}, stride {}", grid.stride),
-        way: Way::Forward,
+        phase: Phase::Forward,
         flops: 2 * c * (n * h * w * n_in + grid.n_out() * kh * kw),
         numbers: n * h * w * n_in + c * n_in + grid.n_out() * c,
     });
@@ -176,7 +176,7 @@ fn forward<T: Real>(
     k: &[T],
     grid: &Grid,
     last: Option<&OnRows<'_, T>>,
-    wants_moments: bool,
+    needs_moments: bool,
 ) -> Made<T> {
     let ([oh, ow], [kh, kw]) = (grid.out, grid.kernel);
     let (k, wide) = (pad_kernel(k, c), padded(c));
@@ -186,7 +186,7 @@ fn forward<T: Real>(
         let (image, rows) = tiles[idx].clone();
         let last = last.map(|it| it.block((image * oh + rows.start) * ow, rows.len() * ow));
         for group in groups(grid, c) {
-            let frame = Frame::seen(grid, &rows, padded(group.len()));
+            let frame = Frame::receptive_field(grid, &rows, padded(group.len()));
             T::with_scratch(frame.len(), |from| {
                 xs.fill(&frame, from, grid, image, group.clone());
                 let top = (rows.start * grid.stride) as isize - grid.before[0] as isize;
@@ -209,7 +209,7 @@ fn forward<T: Real>(
                 gather_rows(from, &k, &taps, of, &mut ys[group.start..], group.len());
             });
         }
-        let moments = wants_moments.then(|| Moments::of(ys, c));
+        let moments = needs_moments.then(|| Moments::of(ys, c));
         // With an epilogue, a pooling may follow, which would read the whole result again.
         let sums = last.map(|_| {
             let mut sums = vec![T::ZERO; c];
@@ -295,8 +295,8 @@ fn backward<T: Real>(
     gs: &GradView<'_, T>,
     k: &[T],
     grid: &Grid,
-    (wants_dx, wants_dw): (bool, bool),
-) -> (Vec<T>, Vec<T>, Option<BackSums>) {
+    (needs_dx, needs_dw): (bool, bool),
+) -> (Vec<T>, Vec<T>, Option<BackwardSums>) {
     let ([oh, ow], [kh, kw], [h, w], stride) = (grid.out, grid.kernel, grid.size, grid.stride);
     let c = xs.c;
     let (k, wide) = (pad_kernel(k, c), padded(c));
@@ -304,12 +304,12 @@ fn backward<T: Real>(
     let write = |idx: usize, _, dx: &mut [T]| {
         let (image, rows) = tiles[idx].clone();
         let own = grid.own(&rows);
-        let mut dw = if wants_dw { vec![T::ZERO; kh * kw * wide] } else { Vec::new() };
-        let mut sums = xs.back_sums().filter(|_| wants_dx);
+        let mut dw = if needs_dw { vec![T::ZERO; kh * kw * wide] } else { Vec::new() };
+        let mut sums = xs.backward_sums().filter(|_| needs_dx);
         for group in groups(grid, c) {
             let n = group.len();
-            let of_gs = Frame::seeing(grid, &rows, wants_dx.then_some(&own), padded(n));
-            let of_xs = Frame::seen(grid, &rows, padded(n));
+            let of_gs = Frame::of_gradients(grid, &rows, needs_dx.then_some(&own), padded(n));
+            let of_xs = Frame::receptive_field(grid, &rows, padded(n));
             let gather_dx = |g_frame: &[T], dx: &mut [T]| {
                 for (y, x) in phases(stride) {
                     // The first row of the phase, and the number of its rows.
@@ -325,8 +325,8 @@ fn backward<T: Real>(
                     let tap = |(ky, row): (usize, isize), (kx, col): (usize, isize)| {
                         (of_gs.at(out + row, col), (ky * kw + kx) * wide + group.start)
                     };
-                    let cols = grid.seers(1, x);
-                    let rows = grid.seers(0, y).into_iter();
+                    let cols = grid.taps_of_phase(1, x);
+                    let rows = grid.taps_of_phase(0, y).into_iter();
                     let taps: Vec<_> =
                         rows.flat_map(|row| cols.iter().map(move |&col| tap(row, col))).collect();
                     let of = Results {
@@ -346,19 +346,20 @@ fn backward<T: Real>(
                 of_gs.fill(g_frame, grid.out, n, |row, to| {
                     gs.read_channels((image * oh + row) * ow, group.clone(), to, of_gs.c);
                 });
-                if wants_dx {
+                if needs_dx {
                     gather_dx(g_frame, dx);
                 }
                 let (own, channels, sums) = (own.clone(), group.clone(), sums.as_mut());
-                let way_back = WayBack { image, own, channels, dx: &mut *dx, sums };
-                if !wants_dw {
-                    return way_back.go(xs, grid, None);
+                let prologue_backward =
+                    PrologueBackward { image, own, channels, dx: &mut *dx, sums };
+                if !needs_dw {
+                    return prologue_backward.run(xs, grid, None);
                 }
                 T::with_scratch(of_xs.len(), |x_frame| {
-                    way_back.go(xs, grid, Some((&of_xs, &mut *x_frame)));
+                    prologue_backward.run(xs, grid, Some((&of_xs, &mut *x_frame)));
                     let top = (rows.start * stride) as isize - grid.before[0] as isize;
                     let left = -(grid.before[1] as isize);
-                    let of = Seen {
+                    let of = Correlation {
                         n_rows: rows.len(),
                         n_cols: ow,
                         g_row: of_gs.row_len(),
@@ -379,13 +380,13 @@ fn backward<T: Real>(
         let own = grid.own(rows);
         n * h + own.start..n * h + own.end
     });
-    let width = if wants_dx { w * c } else { 0 };
+    let width = if needs_dx { w * c } else { 0 };
     // SAFETY: the phases of a row cover all its columns, the groups cover all channels, and `gather_rows`
     // writes every number of them.
     let (dx, parts) = unsafe { overwrite_blocks(width, blocks.collect(), write) };
     let (dw, sums): (Vec<_>, Vec<_>) = parts.into_iter().unzip();
     let dw = total(dw).chunks_exact(wide).map(|it| &it[..c]).collect::<Vec<_>>().concat();
-    (dx, dw, sums.into_iter().collect::<Option<Vec<_>>>().and_then(BackSums::join))
+    (dx, dw, sums.into_iter().collect::<Option<Vec<_>>>().and_then(BackwardSums::join))
 }
 
 #[cfg(test)]

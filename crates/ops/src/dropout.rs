@@ -54,7 +54,7 @@ fn mask(xs: &Value, p: f64, pass: &Pass<'_>, name: &str, per_row: usize) -> Resu
     let mask = mask.reshape(dims)?;
     let (slot, ys) = (xs.slot(), (xs.tensor()? * &mask)?);
     Value::record(&[xs], ys, move |grad, slots| {
-        slots.give(slot, || Ok(Grad::plain((grad.settle()? * &mask)?)))
+        slots.give(slot, || Ok(Grad::plain((grad.materialise()? * &mask)?)))
     })
 }
 
@@ -67,7 +67,7 @@ mod tests {
     use crate::{Pass, Tape, Training, Value, check::check};
 
     fn pass(tape: &Tape, step: usize, first_row: usize) -> Pass<'_> {
-        Pass::Train(Training { tape, seed: Seed(7), step, first_row, follow: None })
+        Pass::Train(Training { tape, seed: Seed(7), step, first_row, momentum: None })
     }
 
     fn ones(n: usize, width: usize) -> Result<Value> {

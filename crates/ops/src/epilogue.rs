@@ -185,7 +185,7 @@ impl<'a, T: Real> Last<'a, T> {
         unsafe {
             let load = |it: &[T], at: usize| V::load_some(it.as_ptr().add(at), some);
             let line = (load(self.scale, channel), load(self.shift, channel));
-            self.finish(x, line, self.plus.map(|it| load(it, at)))
+            self.apply(x, line, self.plus.map(|it| load(it, at)))
         }
     }
 
@@ -206,12 +206,12 @@ impl<'a, T: Real> Last<'a, T> {
             let load = |it: &[T], at: usize| V::load_some(it.as_ptr().add(at), some);
             let (scale, shift) = (load(self.scale, channel), load(self.shift, channel));
             let plus = self.plus.map(|it| Two(load(it, at[0]), load(it, at[1])));
-            self.finish(xs, (Two(scale, scale), Two(shift, shift)), plus)
+            self.apply(xs, (Two(scale, scale), Two(shift, shift)), plus)
         }
     }
 
     #[inline(always)]
-    unsafe fn finish<V: Lanes<Number = T>>(
+    unsafe fn apply<V: Lanes<Number = T>>(
         &self,
         x: V,
         (scale, shift): (V, V),
@@ -235,8 +235,8 @@ mod tests {
 
     use super::Epilogue;
     use crate::{
-        Activation, Padding, Tape, Value, Window, activate, batch_norm_fixed, conv2d, depthwise,
-        expand_depthwise, global_avg_pool, product, sum,
+        Activation, Padding, Tape, Value, Window, activate, add, batch_norm_fixed, conv2d,
+        depthwise, expand_depthwise, global_avg_pool, linear,
     };
 
     fn tensor(name: &str, dims: &[usize]) -> Result<Tensor> {
@@ -253,7 +253,7 @@ mod tests {
         Ok([tensor("gamma", &[c])?, tensor("beta", &[c])?, tensor("mean", &[c])?, variance])
     }
 
-    fn finish(c: usize, activation: Activation) -> Result<Epilogue> {
+    fn norm_epilogue(c: usize, activation: Activation) -> Result<Epilogue> {
         let [gamma, beta, mean, variance] = norm(c)?;
         Epilogue::norm(&gamma, &beta, (&mean, &variance), 1e-3, activation)
     }
@@ -264,7 +264,7 @@ mod tests {
         let (gamma, beta) = (Value::constant(gamma), Value::constant(beta));
         let given = (&mean, &variance);
         let ys = batch_norm_fixed(xs, &gamma, &beta, given, 1e-3, Activation::None)?;
-        let ys = plus.map_or(Ok(ys.clone()), |it| sum(&ys, it))?;
+        let ys = plus.map_or(Ok(ys.clone()), |it| add(&ys, it))?;
         activate(&ys, activation)
     }
 
@@ -281,18 +281,18 @@ mod tests {
             (value("dense", &[19, 3, 3, 7])?, value("w", &[19, 7])?, value("b", &[19])?);
         let (small, large) = (value("small", &[2, 3, 3, 19])?, value("large", &[2, 5, 6, 19])?);
         for it in [Activation::None, Activation::Relu, Activation::Relu6, Activation::Silu] {
-            let then = finish(19, it)?.plus(&small);
+            let then = norm_epilogue(19, it)?.plus(&small);
             let ys = conv2d(&xs, &dense, window, None)?;
             let got = conv2d(&xs, &dense, window, Some(&then))?;
             check_same(&got, &by_steps(&ys, Some(&small), it)?)?;
 
-            let then = finish(19, it)?.plus(&large);
-            let ys = product(&xs, &single, Some(&bias), None)?;
-            let got = product(&xs, &single, Some(&bias), Some(&then))?;
+            let then = norm_epilogue(19, it)?.plus(&large);
+            let ys = linear(&xs, &single, Some(&bias), None)?;
+            let got = linear(&xs, &single, Some(&bias), Some(&then))?;
             check_same(&got, &by_steps(&ys, Some(&large), it)?)?;
 
             let alone = value("alone", &[3, 3, 7])?;
-            let got = depthwise(&xs, &alone, window, Some(&finish(7, it)?))?;
+            let got = depthwise(&xs, &alone, window, Some(&norm_epilogue(7, it)?))?;
             let want = by_steps(&depthwise(&xs, &alone, window, None)?, None, it)?;
             check_same(&got, &want)?;
             check_same(&global_avg_pool(&got)?, &global_avg_pool(&want)?)?;
@@ -307,10 +307,11 @@ mod tests {
             for window in [Window::square(5, 1, Padding::Same), Window::square(3, 2, Padding::Same)]
             {
                 let xs = value("x", &[2, 12, 20, 5])?;
-                let (expand, single) = (value("expand", &[c, 1, 1, 5])?, finish(c, activation)?);
+                let (expand, single) =
+                    (value("expand", &[c, 1, 1, 5])?, norm_epilogue(c, activation)?);
                 let [k, _] = window.kernel;
                 let weight = value("k", &[k, k, c])?;
-                let stored = product(&xs, &expand, None, Some(&single))?;
+                let stored = linear(&xs, &expand, None, Some(&single))?;
                 let want = depthwise(&stored, &weight, window, Some(&single))?;
                 let got = expand_depthwise(&xs, (&expand, &single), &weight, window, &single)?;
                 check_same(&got, &want)?;
@@ -324,10 +325,10 @@ mod tests {
     fn an_epilogue_with_a_required_gradient_is_an_error() -> Result<()> {
         let (tape, xs) = (Tape::default(), value("x", &[2, 7])?);
         let weight = tape.leaf(&Var::from_tensor(&tensor("w", &[3, 7])?)?);
-        let then = finish(3, Activation::Relu)?;
-        let err = product(&xs, &weight, None, Some(&then)).err().unwrap().to_string();
+        let then = norm_epilogue(3, Activation::Relu)?;
+        let err = linear(&xs, &weight, None, Some(&then)).err().unwrap().to_string();
         assert!(err.contains("no gradient"), "{err}");
-        let err = product(&xs, &value("w", &[4, 7])?, None, Some(&then)).err().unwrap().to_string();
+        let err = linear(&xs, &value("w", &[4, 7])?, None, Some(&then)).err().unwrap().to_string();
         assert!(err.contains("3 channels"), "{err}");
         Ok(())
     }

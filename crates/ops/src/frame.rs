@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use crate::{
     matmul::Layout,
-    prologue::{BackSums, View},
+    prologue::{BackwardSums, View},
     real::Real,
     window::Grid,
 };
@@ -20,8 +20,8 @@ pub(crate) struct Frame {
 }
 
 impl Frame {
-    /// The frame of the input that output rows depend on.
-    pub(crate) fn seen(grid: &Grid, rows: &Range<usize>, c: usize) -> Frame {
+    /// The receptive field of output rows: the frame of the input that they depend on.
+    pub(crate) fn receptive_field(grid: &Grid, rows: &Range<usize>, c: usize) -> Frame {
         let axis = |axis: usize, of: &Range<usize>| {
             let first = (of.start * grid.stride) as isize - grid.before[axis] as isize;
             let last = ((of.end - 1) * grid.stride + grid.kernel[axis]) as isize;
@@ -32,8 +32,8 @@ impl Frame {
         Frame { rows: axis(0, rows), cols, c }
     }
 
-    /// The frame of output rows, and of all others that depend on some input rows.
-    pub(crate) fn seeing(
+    /// The frame of the gradients of output rows, and of all others that depend on some input rows.
+    pub(crate) fn of_gradients(
         grid: &Grid,
         rows: &Range<usize>,
         own: Option<&Range<usize>>,
@@ -90,20 +90,20 @@ impl Frame {
 }
 
 /// The gradients of some input rows of an image, for the backward pass of the input's prologue.
-pub(crate) struct WayBack<'a, T> {
+pub(crate) struct PrologueBackward<'a, T> {
     pub(crate) image: usize,
     pub(crate) own: Range<usize>,
     pub(crate) channels: Range<usize>,
     /// Rows of all channels, beginning with the first row of `own`.
     pub(crate) dx: &'a mut [T],
     /// Present if there is a prologue.
-    pub(crate) sums: Option<&'a mut BackSums>,
+    pub(crate) sums: Option<&'a mut BackwardSums>,
 }
 
-impl<T: Real> WayBack<'_, T> {
+impl<T: Real> PrologueBackward<'_, T> {
     /// Runs the backward pass of the prologue, and fills `frame` with the input, if given: a row whose
     /// gradient is here is read once for both.
-    pub(crate) fn go(mut self, xs: &View<'_, T>, grid: &Grid, frame: Option<(&Frame, &mut [T])>) {
+    pub(crate) fn run(mut self, xs: &View<'_, T>, grid: &Grid, frame: Option<(&Frame, &mut [T])>) {
         let (size, n) = (grid.size, self.channels.len());
         let rows = frame.as_ref().map_or(0..0, |(it, _)| it.rows.clone());
         for row in self.own.clone().filter(|row| !rows.contains(&(*row as isize))) {
@@ -126,11 +126,11 @@ impl<T: Real> WayBack<'_, T> {
         xs: &View<'_, T>,
         [h, w]: [usize; 2],
         row: usize,
-        seen: Option<(&mut [T], Layout)>,
+        values: Option<(&mut [T], Layout)>,
     ) {
         let Some(sums) = &mut self.sums else { return };
         let dx = &mut self.dx[(row - self.own.start) * w * xs.c + self.channels.start..];
         let rows = ((self.image * h + row) * w, w);
-        xs.look_back(rows, self.channels.clone(), dx, seen, sums);
+        xs.backward_step(rows, self.channels.clone(), dx, values, sums);
     }
 }

@@ -9,8 +9,8 @@ use candle::{Result, Tensor, bail};
 use crate::{
     Value,
     kernel::kernel,
-    meter::{Job, Way, watch},
     pool::per_image,
+    profiler::{Event, Phase, record},
     prologue::{Grad, Prologue, View},
     real::{Reading, by_dtype, tensor},
 };
@@ -23,8 +23,8 @@ pub fn gate(xs: &Value, gates: &Value) -> Result<Value> {
         bail!("gate: gates of {:?} do not fit {dims:?}", gates.dims());
     }
     let area = dims[1..dims.len() - 1].iter().product();
-    let job = |way| Job::new("gate", way);
-    let _watch = watch(|| job(Way::Forward));
+    let event = |phase| Event::new("gate", phase);
+    let _recording = record(|| event(Phase::Forward));
     // A value that is gated already is materialised first.
     let (x, prologue) = match xs.prologue() {
         Some(it) if it.gate.is_none() => (xs.raw()?, it.clone()),
@@ -34,13 +34,13 @@ pub fn gate(xs: &Value, gates: &Value) -> Result<Value> {
     let gate = gates.tensor()?;
     let (saved, before, factors) = (x.clone(), prologue.clone(), gate.clone());
     let ys = Value::record(&[xs, gates], x, move |grad, slots| {
-        let _watch = watch(|| job(Way::Back));
+        let _recording = record(|| event(Phase::Backward));
         if let (true, Some(sums)) = (grad.is_plain(), grad.gate_sums.clone()) {
             let dg = Tensor::new(sums.of_gates(), saved.device())?.to_dtype(saved.dtype())?;
             slots.give(g_slot, || Ok(Grad::plain(dg.reshape((n, c))?)))?;
             return slots.give(x_slot, || Ok(Grad { times: Some(factors), ..grad }));
         }
-        let grad = grad.settle()?;
+        let grad = grad.materialise()?;
         slots.give(g_slot, || {
             by_dtype!("gate", saved, T => {
                 let view = View::<T>::of(&saved, Some(&before))?;

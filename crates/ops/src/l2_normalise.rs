@@ -36,7 +36,7 @@ pub fn l2_normalise(xs: &Value, length: f64) -> Result<Value> {
     let slot = xs.slot();
     Value::record(&[xs], ys, move |grad, slots| {
         slots.give(slot, || {
-            let grad = grad.settle()?.contiguous()?;
+            let grad = grad.materialise()?.contiguous()?;
             by_dtype!("l2_normalise", x, T => {
                 let (x, g) = (Reading::of(&x), Reading::of(&grad));
                 let (xs, gs) = (x.slice::<T>()?, g.slice::<T>()?);

@@ -17,7 +17,7 @@ use crate::{
     blocks::{overwrite, rows_per_block, total},
     kernel::lanes_kernel,
     lanes::{Lanes, prefetch},
-    meter::{Job, Way, watch},
+    profiler::{Event, Phase, record},
     prologue::{Grad, GradView, View},
     real::{Reading, Real, by_dtype, cast, tensor},
 };
@@ -35,13 +35,13 @@ pub fn layer_norm(xs: &Value, gamma: &Value, beta: &Value, eps: f64) -> Result<V
         bail!("layer_norm: rows of {:?} do not match {gamma:?} and {beta:?}", x.dims());
     }
     let n_numbers = x.elem_count();
-    let job = move |way, flops, touched| Job {
+    let event = move |phase, flops, touched| Event {
         shape: format!("{c}"),
         flops: flops * n_numbers,
         numbers: touched * n_numbers,
-        ..Job::new("layer norm", way)
+        ..Event::new("layer norm", phase)
     };
-    let _watch = watch(|| job(Way::Forward, 5, 2));
+    let _recording = record(|| event(Phase::Forward, 5, 2));
     let prologue = xs.prologue().cloned();
     let (ys, stats) = by_dtype!("layer_norm", x, T => {
         let (gamma, beta) = (Reading::of(&gamma_raw), Reading::of(&beta_raw));
@@ -52,7 +52,7 @@ pub fn layer_norm(xs: &Value, gamma: &Value, beta: &Value, eps: f64) -> Result<V
     })?;
     let (x_slot, gamma_slot, beta_slot) = (xs.slot(), gamma.slot(), beta.slot());
     Value::record(&[xs, gamma, beta], ys, move |grad, slots| {
-        let _watch = watch(|| job(Way::Back, 10, 2 + grad.reads()));
+        let _recording = record(|| event(Phase::Backward, 10, 2 + grad.reads()));
         let grad = Grad { tensor: grad.tensor.contiguous()?, ..grad };
         by_dtype!("layer_norm", x, T => {
             let (gamma, stats) = (Reading::of(&gamma_raw), Reading::of(&stats));
@@ -110,7 +110,7 @@ fn backward<T: Real>(
         let gs = plain.map_or(into.cast_const(), <[T]>::as_ptr);
         let mut go = |xs: &[T]| {
             // SAFETY: there are as many rows as statistics, and `gamma` has the length of a row.
-            unsafe { norm_back(xs.as_ptr(), gs, gamma, stats, into, &mut sums) };
+            unsafe { norm_backward(xs.as_ptr(), gs, gamma, stats, into, &mut sums) };
         };
         match xs.plain(rows.start, n) {
             Some(xs) => go(xs),
@@ -123,7 +123,7 @@ fn backward<T: Real>(
     };
     // The number of rows whose sums are accurate enough in `f32`.
     let per_block = rows_per_block(xs.n_rows, c).min(256);
-    // SAFETY: every number of a block is written by `norm_back`.
+    // SAFETY: every number of a block is written by `norm_backward`.
     let (dx, sums) = unsafe { overwrite(xs.n_rows, c, per_block, write) };
     let mut sums = total(sums);
     sums.resize(2 * c, 0.0);
@@ -222,7 +222,7 @@ unsafe fn norm_some<T: Real, V: Lanes<Number = T>, const N: usize>(
 lanes_kernel! {
     /// Runs the backward pass of rows of `gamma.len()` numbers, one per pair of `stats`, and adds Σ g·x̂
     /// and Σ g to `sums`. `dx` may be `gs`.
-    unsafe fn norm_back(
+    unsafe fn norm_backward(
         xs: *const T, gs: *const T, gamma: &[T], stats: &[T], dx: *mut T, sums: &mut [T],
     ) {
         let (n, c) = (stats.len() / 2, gamma.len());
@@ -233,10 +233,10 @@ lanes_kernel! {
                 let (xs, gs, dx) = (xs.add(row * c), gs.add(row * c), dx.add(row * c));
                 let stats = &stats[2 * row..];
                 if row + ABREAST <= n {
-                    some_back::<T, V, ABREAST>(xs, gs, gamma, stats, dx, sums);
+                    backward_some::<T, V, ABREAST>(xs, gs, gamma, stats, dx, sums);
                     row += ABREAST;
                 } else {
-                    some_back::<T, V, 1>(xs, gs, gamma, stats, dx, sums);
+                    backward_some::<T, V, 1>(xs, gs, gamma, stats, dx, sums);
                     row += 1;
                 }
             }
@@ -245,7 +245,7 @@ lanes_kernel! {
 }
 
 #[inline(always)]
-unsafe fn some_back<T: Real, V: Lanes<Number = T>, const N: usize>(
+unsafe fn backward_some<T: Real, V: Lanes<Number = T>, const N: usize>(
     xs: *const T,
     gs: *const T,
     gamma: &[T],

@@ -11,7 +11,7 @@ use crate::{
     Value, Window,
     blocks::{overwrite, rows_per_block},
     kernel::kernel,
-    meter::{Job, Way, watch},
+    profiler::{Event, Phase, record},
     prologue::{Grad, GradView, View},
     real::{Real, by_dtype, tensor},
     window::Grid,
@@ -29,13 +29,13 @@ pub fn max_pool(xs: &Value, window: Window) -> Result<Value> {
     if grid.kernel[0] * grid.kernel[1] > 256 {
         bail!("max_pool: a window of {:?} is too large: 16x16 is the largest", grid.kernel);
     }
-    let job = move |way| Job {
+    let event = move |phase| Event {
         shape: format!("{h}x{w}x{c}, stride {}", grid.stride),
         flops: grid.n_out() * c * grid.kernel[0] * grid.kernel[1],
         numbers: n * h * w * c + grid.n_out() * c,
-        ..Job::new("max pooling", way)
+        ..Event::new("max pooling", phase)
     };
-    let _watch = watch(|| job(Way::Forward));
+    let _recording = record(|| event(Phase::Forward));
     let prologue = xs.prologue().cloned();
     let (ys, taps) = by_dtype!("max_pool", x, T => {
         let (ys, taps) = forward(&View::<T>::of(&x, prologue.as_ref())?, &grid);
@@ -43,7 +43,7 @@ pub fn max_pool(xs: &Value, window: Window) -> Result<Value> {
     })?;
     let slot = xs.slot();
     Value::record(&[xs], ys, move |grad, slots| {
-        let _watch = watch(|| job(Way::Back));
+        let _recording = record(|| event(Phase::Backward));
         by_dtype!("max_pool", x, T => slots.give(slot, || {
             let grad = Grad { tensor: grad.tensor.contiguous()?, ..grad };
             let dx = backward(&GradView::<T>::of(&grad)?, &taps, &grid);
@@ -95,7 +95,7 @@ fn backward<T: Real>(gs: &GradView<'_, T>, taps: &[u8], grid: &Grid) -> Vec<T> {
         T::with_scratch(ow * c, |line| {
             for (row, dx) in rows.zip(dx.chunks_exact_mut(w * c)) {
                 let (image, row) = (row / h, row % h);
-                for (ky, shift) in grid.seers(0, row % grid.stride) {
+                for (ky, shift) in grid.taps_of_phase(0, row % grid.stride) {
                     let out = (row / grid.stride) as isize + shift;
                     if out < 0 || out >= oh as isize {
                         continue;

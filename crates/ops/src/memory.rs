@@ -12,7 +12,7 @@ use std::{
 /// the next of the same size, and the peak memory rose by two fifths.
 ///
 /// The main heap is on huge pages, if the system has them; other threads have heaps of their own.
-/// It counts the allocated bytes, for [`held`].
+/// It counts the allocated bytes, for [`peak_allocated`].
 pub struct LineAllocator;
 
 /// The bytes of a cache line, and of the widest register.
@@ -55,19 +55,19 @@ unsafe fn begin(block: *mut u8) -> *mut u8 {
 fn on_large_pages(block: *mut u8, size: usize) -> *mut u8 {
     const PAGE: usize = 4096;
     /// The end of the part already requested.
-    static ASKED: AtomicUsize = AtomicUsize::new(0);
-    let asked = ASKED.load(Ordering::Relaxed);
-    if block.is_null() || block.addr() + size <= asked {
+    static REQUESTED: AtomicUsize = AtomicUsize::new(0);
+    let requested = REQUESTED.load(Ordering::Relaxed);
+    if block.is_null() || block.addr() + size <= requested {
         return block;
     }
     // SAFETY: this only reads the end of the main heap; the heaps of other threads are above it.
     let end = unsafe { libc::sbrk(0) }.cast::<u8>();
     if block.addr() + size <= end.addr() {
-        let first = asked.max(block.addr()).next_multiple_of(PAGE);
+        let first = requested.max(block.addr()).next_multiple_of(PAGE);
         let len = end.addr().saturating_sub(first);
         // SAFETY: the pages belong to the heap. This is advice, and changes no content.
         unsafe { libc::madvise(end.wrapping_sub(len).cast(), len, libc::MADV_HUGEPAGE) };
-        ASKED.store(end.addr(), Ordering::Relaxed);
+        REQUESTED.store(end.addr(), Ordering::Relaxed);
     }
     block
 }
@@ -97,7 +97,7 @@ fn uncount(layout: Layout) {
 
 /// Runs `work` and returns its result and the peak of allocated bytes while it ran, beyond those allocated
 /// before: in blocks of a page or more, on all threads. 0 if [`LineAllocator`] is not the global allocator.
-pub fn held<R>(work: impl FnOnce() -> R) -> (R, usize) {
+pub fn peak_allocated<R>(work: impl FnOnce() -> R) -> (R, usize) {
     let before = CURRENT.load(Ordering::Relaxed);
     PEAK.store(before, Ordering::Relaxed);
     let result = work();
@@ -162,7 +162,7 @@ pub fn keep_freed_memory() {
 mod tests {
     use std::alloc::{GlobalAlloc as _, Layout};
 
-    use super::{LARGE, LINE, LineAllocator, held};
+    use super::{LARGE, LINE, LineAllocator, peak_allocated};
 
     #[test]
     fn large_blocks_are_aligned_to_a_line_and_keep_their_content() {
@@ -192,7 +192,7 @@ mod tests {
     #[test]
     fn the_peak_of_allocated_bytes_is_counted() {
         let layout = Layout::from_size_align(1 << 20, 4).unwrap();
-        let ((), n_bytes) = held(|| {
+        let ((), n_bytes) = peak_allocated(|| {
             for _ in 0..3 {
                 // SAFETY: the size is not 0, and the block is freed once.
                 unsafe { LineAllocator.dealloc(LineAllocator.alloc(layout), layout) };

@@ -26,7 +26,7 @@ pub struct Training<'a> {
     pub first_row: usize,
     /// The weight of this batch in the running statistics, in place of each norm's own momentum:
     /// 1 / (k + 1) in the batch after k makes them the mean of all batches.
-    pub follow: Option<f64>,
+    pub momentum: Option<f64>,
 }
 
 impl Pass<'_> {

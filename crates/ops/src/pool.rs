@@ -8,8 +8,8 @@ use crate::{
     Value,
     blocks::{overwrite, total},
     kernel::kernel,
-    meter::{Job, Way, watch},
     number::Number as _,
+    profiler::{Event, Phase, record},
     prologue::View,
     real::{Real, by_dtype, tensor},
 };
@@ -20,13 +20,13 @@ pub fn global_avg_pool(xs: &Value) -> Result<Value> {
         bail!("global_avg_pool: {:?} is not a feature map", xs.dims())
     };
     let (area, slot, dims) = (h * w, xs.slot(), xs.dims().to_vec());
-    let job = move |way, flops: usize| Job {
+    let event = move |phase, flops: usize| Event {
         shape: format!("{h}x{w}x{c}"),
         flops,
         numbers: flops + n * c,
-        ..Job::new("pooling", way)
+        ..Event::new("pooling", phase)
     };
-    let _watch = watch(|| job(Way::Forward, n * h * w * c));
+    let _recording = record(|| event(Phase::Forward, n * h * w * c));
     let x = xs.raw()?;
     if let Some(means) = xs.means() {
         return Ok(Value::constant(means.clone()));
@@ -38,8 +38,8 @@ pub fn global_avg_pool(xs: &Value) -> Result<Value> {
         tensor(sums.into_iter().map(|it| it * share).collect::<Vec<T>>(), &[n, c])
     })?;
     Value::record(&[xs], ys, move |grad, slots| {
-        let _watch = watch(|| job(Way::Back, n * c));
-        slots.spread(slot, (grad.settle()? / area as f64)?, &dims)
+        let _recording = record(|| event(Phase::Backward, n * c));
+        slots.spread(slot, (grad.materialise()? / area as f64)?, &dims)
     })
 }
 

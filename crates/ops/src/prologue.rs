@@ -26,8 +26,8 @@ use std::{ops::Range, rc::Rc};
 use candle::{Result, Tensor};
 
 pub(crate) use add::add;
-pub(crate) use deferred::{Before, GateSums, Grad, NormBack, Prologue};
-pub(crate) use view::{BackSums, GradView, View};
+pub(crate) use deferred::{Before, GateSums, Grad, NormBackward, Prologue};
+pub(crate) use view::{BackwardSums, GradView, View};
 
 use crate::{
     blocks::{overwrite, rows_per_block},
@@ -35,20 +35,20 @@ use crate::{
 };
 
 impl Grad {
-    /// The gradient with the sums computed by [`View::look_back`] through the prologue on `xs`.
+    /// The gradient with the sums computed by [`View::backward_step`] through the prologue on `xs`.
     pub(crate) fn summed(
         self,
-        sums: Option<BackSums>,
+        sums: Option<BackwardSums>,
         xs: &Tensor,
         prologue: Option<&Prologue>,
     ) -> Grad {
         let c = prologue.map_or(0, |it| it.scale.len());
         match (sums, prologue) {
-            (Some(BackSums::Norm(sums)), Some(prologue)) => {
+            (Some(BackwardSums::Norm(sums)), Some(prologue)) => {
                 let before = Before { xs: xs.clone(), prologue: prologue.clone() };
                 Grad { before: Some(Rc::new(before)), sums: Some(sums), ..self }
             }
-            (Some(BackSums::Gate(images)), _) => {
+            (Some(BackwardSums::Gate(images)), _) => {
                 let sums = images.into_values().collect::<Vec<_>>().concat();
                 Grad { gate_sums: Some(Rc::new(GateSums { sums, c })), ..self }
             }
@@ -60,10 +60,13 @@ impl Grad {
     pub(crate) fn add(self, other: Grad) -> Result<Grad> {
         let (a, b) = match (&self.before, &other.before) {
             (None, None) => {
-                return Ok(Grad::plain(add((&self.settle()?, None), (&other.settle()?, None))?));
+                return Ok(Grad::plain(add(
+                    (&self.materialise()?, None),
+                    (&other.materialise()?, None),
+                )?));
             }
             (Some(_), None) => return other.add(self),
-            (None, Some(before)) => (self.go_before(&before.clone())?, other),
+            (None, Some(before)) => (self.apply_before(&before.clone())?, other),
             (Some(_), Some(_)) => (self, other),
         };
         let sums = match (a.sums, b.sums) {
@@ -78,29 +81,29 @@ impl Grad {
     }
 
     /// Applies the backward steps that another gradient of the same value has completed.
-    fn go_before(self, before: &Before) -> Result<Grad> {
-        let grad = self.settle()?;
+    fn apply_before(self, before: &Before) -> Result<Grad> {
+        let grad = self.materialise()?;
         let summed = by_dtype!("gradient", grad, T => {
             let view = View::<T>::of(&before.xs, Some(&before.prologue))?;
             let from = Reading::of(&grad);
             let (from, c) = (from.slice::<T>()?, view.c);
             let write = |rows: Range<usize>, block: &mut [T]| {
                 block.copy_from_slice(&from[rows.start * c..rows.end * c]);
-                let mut sums = view.back_sums().expect("a prologue has sums");
-                view.look_back((rows.start, rows.len()), 0..c, block, None, &mut sums);
+                let mut sums = view.backward_sums().expect("a prologue has sums");
+                view.backward_step((rows.start, rows.len()), 0..c, block, None, &mut sums);
                 sums
             };
             let per_block = rows_per_block(view.n_rows, c);
             // SAFETY: each block is copied before it is read.
             let (ds, sums) = unsafe { overwrite(view.n_rows, c, per_block, write) };
-            Ok::<_, candle::Error>((tensor(ds, grad.dims())?, BackSums::join(sums)))
+            Ok::<_, candle::Error>((tensor(ds, grad.dims())?, BackwardSums::join(sums)))
         })?;
         let (tensor, sums) = summed;
         Ok(Grad::plain(tensor).summed(sums, &before.xs, Some(&before.prologue)))
     }
 
     /// Applies the deferred steps and returns the gradient as a tensor.
-    pub(crate) fn settle(self) -> Result<Tensor> {
+    pub(crate) fn materialise(self) -> Result<Tensor> {
         if self.is_plain() {
             return self.tensor.contiguous();
         }
@@ -113,12 +116,12 @@ impl Grad {
 
     /// The gradient without a deferred norm, as the backward pass of another norm needs it.
     pub(crate) fn before_norm(self) -> Result<Grad> {
-        if self.norm.is_none() { Ok(self) } else { Ok(Grad::plain(self.settle()?)) }
+        if self.norm.is_none() { Ok(self) } else { Ok(Grad::plain(self.materialise()?)) }
     }
 }
 
 /// Applies a prologue to a whole tensor.
-pub(crate) fn settle(xs: &Tensor, prologue: Option<&Prologue>) -> Result<Tensor> {
+pub(crate) fn materialise(xs: &Tensor, prologue: Option<&Prologue>) -> Result<Tensor> {
     let Some(prologue) = prologue else { return xs.contiguous() };
     let xs = xs.contiguous()?;
     by_dtype!("prologue", xs, T => {
@@ -138,8 +141,8 @@ mod tests {
     use candle::Result;
 
     use crate::{
-        Activation, Padding, Value, Window, activate, batch_norm, check::check, depthwise, gate,
-        global_avg_pool, product, sum,
+        Activation, Padding, Value, Window, activate, add, batch_norm, check::check, depthwise,
+        gate, global_avg_pool, linear,
     };
 
     fn normed(xs: &Value, gamma: &Value, beta: &Value) -> Result<Value> {
@@ -150,7 +153,7 @@ mod tests {
     fn a_normed_value_may_be_read_twice() {
         check(&[&[2, 2, 2, 5], &[5], &[5], &[3, 5], &[3, 5]], |v| {
             let ys = normed(&v[0], &v[1], &v[2])?;
-            sum(&product(&ys, &v[3], None, None)?, &product(&ys, &v[4], None, None)?)
+            add(&linear(&ys, &v[3], None, None)?, &linear(&ys, &v[4], None, None)?)
         });
     }
 
@@ -160,14 +163,14 @@ mod tests {
         check(&[&[2, 3, 2, 5], &[5], &[5], &[5, 5], &[3, 3, 5]], |v| {
             let ys = normed(&v[0], &v[1], &v[2])?;
             let branch =
-                sum(&product(&ys, &v[3], None, None)?, &depthwise(&ys, &v[4], window, None)?)?;
-            sum(&ys, &branch)
+                add(&linear(&ys, &v[3], None, None)?, &depthwise(&ys, &v[4], window, None)?)?;
+            add(&ys, &branch)
         });
         // In the opposite order in the backward pass.
         check(&[&[2, 3, 2, 5], &[5], &[5], &[5, 5]], |v| {
             let ys = normed(&v[0], &v[1], &v[2])?;
-            let doubled = sum(&ys, &ys)?;
-            sum(&product(&ys, &v[3], None, None)?, &doubled)
+            let doubled = add(&ys, &ys)?;
+            add(&linear(&ys, &v[3], None, None)?, &doubled)
         });
     }
 
@@ -176,9 +179,9 @@ mod tests {
         for width in [5, 17] {
             check(&[&[2, 2, 3, width], &[width], &[width], &[width, width], &[3, width]], |v| {
                 let ys = normed(&v[0], &v[1], &v[2])?;
-                let gates = product(&global_avg_pool(&ys)?, &v[3], None, None)?;
+                let gates = linear(&global_avg_pool(&ys)?, &v[3], None, None)?;
                 let gated = gate(&ys, &activate(&gates, Activation::Sigmoid)?)?;
-                product(&gated, &v[4], None, None)
+                linear(&gated, &v[4], None, None)
             });
         }
     }

@@ -18,7 +18,7 @@ use candle::{Result, Tensor, TensorId, Var, bail};
 
 use crate::{
     Moments,
-    prologue::{Grad, Prologue, settle},
+    prologue::{Grad, Prologue, materialise},
 };
 
 /// A tensor in a network, its deferred prologue, and its slot on a tape, if it is on one.
@@ -50,10 +50,10 @@ struct Record {
 /// One operation: the slot of its result, and its backward function.
 struct Step {
     slot: usize,
-    back: Back,
+    backward: Backward,
 }
 
-type Back = Box<dyn FnOnce(Grad, &mut Slots) -> Result<()>>;
+type Backward = Box<dyn FnOnce(Grad, &mut Slots) -> Result<()>>;
 
 /// The gradients computed so far by a backward pass, one slot for each value on the tape.
 pub(crate) struct Slots(Vec<Option<Grad>>);
@@ -112,15 +112,15 @@ impl Tape {
             }
         }
         drop(found);
-        while let Some(Step { slot, back }) = steps.pop() {
+        while let Some(Step { slot, backward }) = steps.pop() {
             // A value that the loss does not depend on has no gradient, and contributes none to its
             // inputs.
             if let Some(grad) = slots.0[slot].take() {
-                back(grad, &mut slots)?;
+                backward(grad, &mut slots)?;
             }
         }
         let grads = leaves.into_iter().filter_map(|(id, slot)| Some((id, slots.0[slot].take()?)));
-        grads.map(|(id, grad)| Ok((id, grad.settle()?))).collect::<Result<_>>().map(Gradients)
+        grads.map(|(id, grad)| Ok((id, grad.materialise()?))).collect::<Result<_>>().map(Gradients)
     }
 }
 
@@ -136,7 +136,7 @@ impl Value {
 
     /// The tensor, with its prologue applied.
     pub fn tensor(&self) -> Result<Tensor> {
-        settle(&self.raw, self.prologue())
+        materialise(&self.raw, self.prologue())
     }
 
     /// The stored tensor, without its prologue, contiguous.
@@ -187,7 +187,7 @@ impl Value {
         let from = self.dims().to_vec();
         let (slot, tensor) = (self.slot(), self.tensor()?.reshape(dims)?);
         Value::record(&[self], tensor, move |grad, slots| {
-            slots.give(slot, || Ok(Grad::plain(grad.settle()?.reshape(from.as_slice())?)))
+            slots.give(slot, || Ok(Grad::plain(grad.materialise()?.reshape(from.as_slice())?)))
         })
     }
 
@@ -201,7 +201,7 @@ impl Value {
     pub(crate) fn record(
         inputs: &[&Value],
         tensor: Tensor,
-        back: impl FnOnce(Grad, &mut Slots) -> Result<()> + 'static,
+        backward: impl FnOnce(Grad, &mut Slots) -> Result<()> + 'static,
     ) -> Result<Value> {
         let mut tapes = inputs.iter().filter_map(|it| it.place.as_ref()).map(|(tape, _)| tape);
         let Some(tape) = tapes.next() else { return Ok(Value::constant(tensor)) };
@@ -211,7 +211,7 @@ impl Value {
         let mut record = tape.0.borrow_mut();
         let slot = record.n_slots;
         record.n_slots += 1;
-        record.steps.push(Step { slot, back: Box::new(back) });
+        record.steps.push(Step { slot, backward: Box::new(backward) });
         drop(record);
         Ok(Value::new(tensor, Some((tape.clone(), slot))))
     }
@@ -293,7 +293,7 @@ mod tests {
     use candle::{Device, Result, Tensor, Var};
 
     use super::{Tape, Value};
-    use crate::sum;
+    use crate::add;
 
     fn var(xs: &[f64]) -> Result<Var> {
         Var::from_slice(xs, xs.len(), &Device::Cpu)
@@ -302,7 +302,7 @@ mod tests {
     #[test]
     fn a_value_used_twice_gets_both_gradients() -> Result<()> {
         let (tape, x) = (Tape::default(), var(&[2.0, 3.0])?);
-        let twice = sum(&tape.leaf(&x), &tape.leaf(&x))?;
+        let twice = add(&tape.leaf(&x), &tape.leaf(&x))?;
         let loss = tape.export(&twice)?.sqr()?.sum_all()?;
         // d/dx Σ (2x)² = 8x.
         let grads = tape.backward(&loss)?;
@@ -313,8 +313,8 @@ mod tests {
     #[test]
     fn an_unused_value_has_no_gradient() -> Result<()> {
         let (tape, x, y) = (Tape::default(), var(&[1.0])?, var(&[1.0])?);
-        let used = sum(&tape.leaf(&x), &Value::constant(y.as_tensor().clone()))?;
-        sum(&tape.leaf(&y), &tape.leaf(&y))?;
+        let used = add(&tape.leaf(&x), &Value::constant(y.as_tensor().clone()))?;
+        add(&tape.leaf(&y), &tape.leaf(&y))?;
         let loss = tape.export(&used)?.sum_all()?;
         let grads = tape.backward(&loss)?;
         assert!(grads.get(&x).is_some() && grads.get(&y).is_none());
@@ -325,7 +325,7 @@ mod tests {
     fn nothing_is_recorded_without_a_leaf() -> Result<()> {
         let tape = Tape::default();
         let x = Value::constant(Tensor::new(&[1f64], &Device::Cpu)?);
-        assert!(!tape.export(&sum(&x, &x)?)?.is_variable());
+        assert!(!tape.export(&add(&x, &x)?)?.is_variable());
         assert!(tape.0.borrow().steps.is_empty());
         Ok(())
     }
@@ -333,7 +333,7 @@ mod tests {
     #[test]
     fn the_backward_pass_frees_the_tape() -> Result<()> {
         let (tape, x) = (Tape::default(), var(&[1.0])?);
-        let loss = tape.export(&sum(&tape.leaf(&x), &tape.leaf(&x))?)?.sum_all()?;
+        let loss = tape.export(&add(&tape.leaf(&x), &tape.leaf(&x))?)?.sum_all()?;
         tape.backward(&loss)?;
         assert!(tape.0.borrow().steps.is_empty() && tape.0.borrow().exports.is_empty());
         Ok(())

@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use candle::{CpuStorage, InplaceOp2, Layout, Result, Tensor, Var, bail};
 
 use crate::{
-    meter::{Job, Way, watch},
+    profiler::{Event, Phase, record},
     share::share,
     vectorised,
 };
@@ -24,9 +24,9 @@ pub fn update<const N: usize>(
     state: [&mut [f32]; N],
     f: impl Fn(&mut [f32], &[f32], [&mut [f32]; N]) + Sync + Send,
 ) -> Result<()> {
-    let _watch = watch(|| {
+    let _recording = record(|| {
         let n = var.elem_count();
-        Job { numbers: n * (3 + 2 * N), ..Job::new("optimizer", Way::Update) }
+        Event { numbers: n * (3 + 2 * N), ..Event::new("optimizer", Phase::Update) }
     });
     let op = Update { inner: Mutex::new(Some((state, f))) };
     var.inplace_op2(&grad.contiguous()?, &op)

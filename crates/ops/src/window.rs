@@ -102,7 +102,7 @@ impl Grid {
 
     /// The taps that apply to map positions phase, phase + stride, … along one axis, and for each tap the
     /// output that it contributes to from the first of them; the others contribute to those that follow.
-    pub(crate) fn seers(&self, axis: usize, phase: usize) -> Vec<(usize, isize)> {
+    pub(crate) fn taps_of_phase(&self, axis: usize, phase: usize) -> Vec<(usize, isize)> {
         let stride = self.stride as isize;
         let taps = (0..self.kernel[axis]).filter_map(|tap| {
             let shifted = (phase + self.before[axis]) as isize - tap as isize;
@@ -151,7 +151,7 @@ mod tests {
                     });
                     let mut want: Vec<_> = want.collect();
                     want.sort_unstable();
-                    let of_phase = grid.seers(0, at % stride).into_iter();
+                    let of_phase = grid.taps_of_phase(0, at % stride).into_iter();
                     let got: Vec<_> =
                         of_phase.map(|(tap, out)| (tap, out + (at / stride) as isize)).collect();
                     assert_eq!(got, want, "{grid:?}: {at}");

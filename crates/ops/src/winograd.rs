@@ -66,7 +66,7 @@ impl<T: Real> Weights<T> {
 
     /// The weight of the backward pass: from output gradients to input gradients, which is the convolution
     /// with the rotated kernel.
-    pub(crate) fn back(w: &[T], n_in: usize, n_out: usize) -> Weights<T> {
+    pub(crate) fn backward(w: &[T], n_in: usize, n_out: usize) -> Weights<T> {
         let place = |place: usize, ()| {
             let of = transformed(w, place, true, n_in);
             Panels::of_rows(n_out, n_in, |row| &of[row * n_in..][..n_in])

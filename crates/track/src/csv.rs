@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 
-use base::{Lines, table};
+use base::{StepLog, table};
 use serde::{Deserialize, Serialize};
 
 use crate::{About, Track, TrackError, Tracker, at};
@@ -13,7 +13,7 @@ use crate::{About, Track, TrackError, Tracker, at};
 pub struct Csv {}
 
 struct Table {
-    lines: Lines,
+    lines: StepLog,
     columns: Vec<String>,
 }
 
@@ -43,7 +43,7 @@ impl Track for Csv {
     fn open(&self, about: &About<'_>) -> Result<Box<dyn Tracker>, TrackError> {
         let path = about.dir.join(NAME);
         let header = header(about.columns);
-        let lines = Lines::open(&path, Some(&header), about.step).map_err(at(&path))?;
+        let lines = StepLog::open(&path, Some(&header), about.step).map_err(at(&path))?;
         Ok(Box::new(Table { lines, columns: about.columns.to_vec() }))
     }
 }

@@ -4,7 +4,7 @@
 
 use std::fs::File;
 
-use base::Lines;
+use base::StepLog;
 use serde::{Deserialize, Serialize};
 
 use crate::{About, Track, TrackError, Tracker, at};
@@ -14,12 +14,12 @@ use crate::{About, Track, TrackError, Tracker, at};
 #[serde(default, deny_unknown_fields)]
 pub struct Jsonl {}
 
-struct Objects(Lines);
+struct Objects(StepLog);
 
 impl Track for Jsonl {
     fn open(&self, about: &About<'_>) -> Result<Box<dyn Tracker>, TrackError> {
         let path = about.dir.join("metrics.jsonl");
-        Ok(Box::new(Objects(Lines::open(&path, None, about.step).map_err(at(&path))?)))
+        Ok(Box::new(Objects(StepLog::open(&path, None, about.step).map_err(at(&path))?)))
     }
 }
 

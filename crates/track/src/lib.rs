@@ -90,7 +90,7 @@ pub trait Tracker {
     }
 
     /// Returns whether the tracker logs images and histograms.
-    fn sees(&self) -> bool {
+    fn logs_images(&self) -> bool {
         false
     }
 

@@ -135,7 +135,7 @@ impl Sender {
             }
             Err(TrySendError::Disconnected(_)) => {
                 self.is_over = true;
-                // The thread ended before it was told to: its result is the reason.
+                // The thread ended before the run did: its result is the reason.
                 match self.outcome.recv() {
                     Ok(it) => it,
                     Err(_) => Err(self.late("the sending thread has ended")),

@@ -9,7 +9,7 @@
 
 use std::fs;
 
-use base::Growing;
+use base::AppendFile;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -22,7 +22,7 @@ use crate::{
 #[serde(default, deny_unknown_fields)]
 pub struct TensorBoard {}
 
-struct Events(Growing);
+struct Events(AppendFile);
 
 impl Track for TensorBoard {
     fn open(&self, about: &About<'_>) -> Result<Box<dyn Tracker>, TrackError> {
@@ -37,7 +37,7 @@ impl Track for TensorBoard {
         if n_before > 0 {
             start.extend(record(&session(time, about.step + 1)));
         }
-        Ok(Box::new(Events(Growing::open(&path, &start).map_err(at(&path))?)))
+        Ok(Box::new(Events(AppendFile::open(&path, &start).map_err(at(&path))?)))
     }
 }
 
@@ -69,7 +69,7 @@ impl Tracker for Events {
         file.map_err(at(self.0.path()))
     }
 
-    fn sees(&self) -> bool {
+    fn logs_images(&self) -> bool {
         true
     }
 

@@ -41,8 +41,8 @@ impl<'a> Trackers<'a> {
     }
 
     /// Returns whether any tracker logs images and histograms.
-    pub fn see(&self) -> bool {
-        self.all.iter().any(|it| it.tracker.sees())
+    pub fn logs_images(&self) -> bool {
+        self.all.iter().any(|it| it.tracker.logs_images())
     }
 
     /// Logs the scalars of a step, by name.

@@ -19,7 +19,7 @@ use std::{
     time::Duration,
 };
 
-use base::{Growing, date::utc};
+use base::{AppendFile, date::utc};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
@@ -68,7 +68,7 @@ impl Track for Wandb {
         let dir = path.parent().unwrap_or(&root).to_owned();
         let mut run = OfflineRun {
             // Replaced atomically: the file is either the old log or the truncated one.
-            log: Growing::open(&path, &kept.bytes).map_err(at(&path))?,
+            log: AppendFile::open(&path, &kept.bytes).map_err(at(&path))?,
             n_records: kept.n_records,
             media: dir.join("files"),
             began: now().saturating_sub(kept.runtime),
@@ -106,7 +106,7 @@ impl Wandb {
 }
 
 struct OfflineRun {
-    log: Growing,
+    log: AppendFile,
     n_records: u64,
     /// The folder of the run's files: images are logged by their paths in it.
     media: PathBuf,
@@ -172,7 +172,7 @@ impl Tracker for OfflineRun {
         self.log.file().and_then(|it| it.sync_data()).map_err(at(self.log.path()))
     }
 
-    fn sees(&self) -> bool {
+    fn logs_images(&self) -> bool {
         true
     }
 

@@ -67,7 +67,7 @@ impl Average {
     }
 
     /// Updates the average with the weights of `model`, if the rule has an update after `step` steps.
-    pub(crate) fn follow(
+    pub(crate) fn update(
         &mut self,
         model: &Model,
         rule: &dyn Rule,

@@ -24,7 +24,7 @@ pub(crate) fn begin(
 ) -> Result<(Learner, State), FitError> {
     if let Some(checkpoint) = checkpoint::newest(run, &|it| callback.note(it))? {
         let (step, total) = (checkpoint.state.step, plan.epochs.total());
-        let changes = differences(&checkpoint.settings, &plan.experiment.essence());
+        let changes = differences(&checkpoint.settings, &plan.experiment.result_settings());
         let earlier = match checkpoint.data == record.fingerprint() {
             true => None,
             false => Some(Record::find(run, &checkpoint.data)?),
@@ -54,7 +54,9 @@ pub(crate) fn begin(
         if !changes.is_empty() {
             let config = run.read("config.toml")?;
             // Settings without a step since then are not saved.
-            if Experiment::of_run(&config).is_ok_and(|it| it.essence() == checkpoint.settings) {
+            if Experiment::of_run(&config)
+                .is_ok_and(|it| it.result_settings() == checkpoint.settings)
+            {
                 run.write(&format!("config-until-{step}.toml"), &config)?;
             }
         }
@@ -96,9 +98,9 @@ pub(crate) fn begin(
     if run.dir().join("steps.csv").is_file() {
         callback.note("there is no checkpoint yet: starting from the beginning");
     }
-    let (model, fitted) = plan.model()?;
-    if let Some(fitted) = fitted {
-        callback.note(&format!("pretrained weights: {fitted}"));
+    let (model, loaded) = plan.model()?;
+    if let Some(loaded) = loaded {
+        callback.note(&format!("pretrained weights: {loaded}"));
     }
     let freezes = plan.experiment.freezes(&plan.epochs);
     Freezing::notes(&freezes).for_each(|it| callback.note(&it));
@@ -108,8 +110,8 @@ pub(crate) fn begin(
 /// Returns the changes since the settings in the run's folder were written.
 fn since_written(plan: &Plan, run: &Run) -> Result<Vec<String>, RunError> {
     let written: Option<Experiment> = toml::from_str(&run.read("config.toml")?).ok();
-    let earlier = written.map(|it| it.essence());
-    Ok(earlier.map_or_else(Vec::new, |it| differences(&it, &plan.experiment.essence())))
+    let earlier = written.map(|it| it.result_settings());
+    Ok(earlier.map_or_else(Vec::new, |it| differences(&it, &plan.experiment.result_settings())))
 }
 
 /// Checks that a run may be resumed with its changes.

@@ -3,7 +3,7 @@
 //! They are accumulated as predictions arrive. No confidence interval is shown, so none is computed.
 
 use base::Task;
-use metrics::{Accuracy, LogLoss, MacroF1, Metric, Prediction, Projection, Total};
+use metrics::{Accuracy, LogLoss, MacroF1, Metric, Prediction, Projection, RunningMetric};
 
 /// The scores of one scope that are reported during training.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -18,8 +18,8 @@ pub struct MainScores {
 
 /// An evaluation in progress.
 pub(crate) struct Evaluation<'a> {
-    scopes: Vec<(Projection, [Total<'static>; 3])>,
-    best_by: Total<'a>,
+    scopes: Vec<(Projection, [RunningMetric<'static>; 3])>,
+    best_by: RunningMetric<'a>,
     /// The predicted joint class of each image.
     predicted: Vec<usize>,
 }
@@ -40,15 +40,15 @@ impl<'a> Evaluation<'a> {
         let totals = |projection: Projection| {
             let n = projection.n_classes();
             let totals = [
-                Total::new(&MacroF1::USUAL, n),
-                Total::new(&Accuracy {}, n),
-                Total::new(&LogLoss {}, n),
+                RunningMetric::new(&MacroF1::DEFAULT, n),
+                RunningMetric::new(&Accuracy {}, n),
+                RunningMetric::new(&LogLoss {}, n),
             ];
             (projection, totals)
         };
         Evaluation {
             scopes: Projection::all(task).into_iter().map(totals).collect(),
-            best_by: Total::new(best_by, task.n_classes()),
+            best_by: RunningMetric::new(best_by, task.n_classes()),
             predicted: Vec::new(),
         }
     }
@@ -65,8 +65,8 @@ impl<'a> Evaluation<'a> {
 
     /// Returns the scores.
     pub(crate) fn finish(self) -> Evaluated {
-        let scores = |(_, totals): &(Projection, [Total<'static>; 3])| {
-            let [macro_f1, accuracy, log_loss] = totals.each_ref().map(Total::score);
+        let scores = |(_, totals): &(Projection, [RunningMetric<'static>; 3])| {
+            let [macro_f1, accuracy, log_loss] = totals.each_ref().map(RunningMetric::score);
             MainScores { macro_f1, accuracy, log_loss }
         };
         Evaluated {

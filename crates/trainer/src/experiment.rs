@@ -10,7 +10,7 @@ use base::{
     config::{ConfigError, Layer, load},
 };
 use data::{
-    Context, Manifest, Remembered, Review, SamplerConfig, SourceConfig, SourceError, SplitConfig,
+    CacheDir, Context, Manifest, Review, SamplerConfig, SourceConfig, SourceError, SplitConfig,
 };
 use losses::LossConfig;
 use metrics::MetricConfig;
@@ -317,7 +317,7 @@ impl Experiment {
                 .map_err(|err| SourceError::Settings(format!("{}: {err}", path.display())))?;
             manifest.notes.push(format!("{}: {done}", path.display()));
         }
-        manifest.memory = context.cache.map(Remembered::within);
+        manifest.cache = context.cache.map(CacheDir::within);
         Ok(manifest)
     }
 
@@ -371,7 +371,7 @@ impl Experiment {
     }
 
     /// Returns the settings that results depend on: those that must not change when a run is resumed.
-    pub fn essence(&self) -> toml::Table {
+    pub fn result_settings(&self) -> toml::Table {
         let mut table = self.to_table();
         for path in WITHOUT_EFFECT {
             let (section, name) = path.split_once('.').unwrap_or(("", path));

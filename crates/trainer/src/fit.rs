@@ -88,10 +88,10 @@ fn train(
             // Its first batches are loaded while the last ones of this epoch are trained on.
             loader.add(epoch(plan, next_epoch));
         }
-        let waited = loader.waited();
+        let data_wait = loader.data_wait();
         let batch = profile.time(Activity::DataWait, || loader.next()); //          4: batch
         let batch = batch.expect("an epoch has a batch for each step")?;
-        pace.waited += loader.waited() - waited;
+        pace.data_wait += loader.data_wait() - data_wait;
         let busy_now = loader.busy();
         profile.add_loading(busy_now - busy);
         busy = busy_now;

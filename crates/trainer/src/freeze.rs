@@ -88,7 +88,7 @@ impl Freezing {
     /// Returns the parameters that are frozen in a step.
     pub(crate) fn at(&self, step: usize, model: &Model) -> Rc<HashSet<TensorId>> {
         let active: Vec<&Layers> = self.active(step).collect();
-        let trained = if active.is_empty() { None } else { Some(model.params().trained()) };
+        let trained = if active.is_empty() { None } else { Some(model.params().trainable()) };
         let frozen = trained.into_iter().flatten().filter(|(_, it)| contain(&active, it, model));
         Rc::new(frozen.map(|(_, it)| it.var.id()).collect())
     }
@@ -182,7 +182,7 @@ mod tests {
     fn names_select_their_layers() {
         let all = frozen(&[item("backbone")], 99);
         assert!(all.iter().all(|it| !it.starts_with("head.")));
-        assert_eq!(all.len(), model().params().trained().count() - 2);
+        assert_eq!(all.len(), model().params().trainable().count() - 2);
         let stem = frozen(&[item("stem")], 0);
         assert_eq!(stem, ["bn1.bias", "bn1.weight", "conv_stem.weight"]);
         let two = frozen(&[item("stem..stage1")], 0);
@@ -214,14 +214,14 @@ mod tests {
             let before = statistics();
             let tape = Tape::freezing(Rc::clone(&frozen));
             let training =
-                Training { tape: &tape, seed: Seed(0), step: 0, first_row: 0, follow: None };
+                Training { tape: &tape, seed: Seed(0), step: 0, first_row: 0, momentum: None };
             let pixels = testkit::numbers("pixels", 2 * 64 * 64 * 3);
             let xs =
                 Tensor::from_vec(pixels, (2, 64, 64, 3), &Device::Cpu)?.to_dtype(DType::F32)?;
             let outputs = model.forward(&xs, &Pass::Train(training))?;
             let loss = outputs[0].numbers.sqr()?.sum_all()?;
             let gradients = tape.backward(&loss)?;
-            for (param, it) in model.params().trained() {
+            for (param, it) in model.params().trainable() {
                 let is_frozen = frozen.contains(&it.var.id());
                 assert_eq!(gradients.get(&it.var).is_none(), is_frozen, "{name}: {param}");
             }

@@ -140,7 +140,7 @@ mod tests {
             builder.param(&name, Kind::Vector, &[1], Init::Constant(0.0)).unwrap();
         }
         let lr = |(_, it): (&str, &models::Param)| groups.of(it).lr(rates);
-        params.trained().map(lr).map(|it| (it * 1e6).round() / 1e6).collect()
+        params.trainable().map(lr).map(|it| (it * 1e6).round() / 1e6).collect()
     }
 
     #[test]
@@ -169,7 +169,7 @@ mod tests {
             params.builder().param(name, kind, dims, Init::Constant(0.0)).unwrap();
         }
         let decays = |it: &ParamGroups| -> Vec<f64> {
-            params.trained().map(|(_, param)| it.of(param).decay(0.1)).collect()
+            params.trainable().map(|(_, param)| it.of(param).decay(0.1)).collect()
         };
         let groups = |no_decay: &[NoDecay]| {
             let section =

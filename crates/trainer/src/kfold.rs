@@ -5,7 +5,7 @@ use std::{collections::HashMap, path::PathBuf};
 use candle::Device;
 use data::{Manifest, Sides, SplitConfig, StratifiedKfold, Use};
 use infer::{Index, LabelledReader, LabelledWriter, Row, mean};
-use metrics::{Evaluation, MetricConfig, Report, Total};
+use metrics::{Evaluation, MetricConfig, Report, RunningMetric};
 
 use crate::{
     callback::Callback,
@@ -112,7 +112,7 @@ fn check_settings(run: &Run, fold: &Experiment) -> Result<(), FitError> {
     let path = || run.dir().join("config.toml");
     let of_run = Experiment::of_run(&run.read("config.toml")?)
         .map_err(|err| RunError::Damaged { path: path(), reason: err.to_string() })?;
-    let changes = differences(&of_run.essence(), &fold.essence());
+    let changes = differences(&of_run.result_settings(), &fold.result_settings());
     match changes.is_empty() {
         true => Ok(()),
         false => Err(FitError::OtherFolds { run: run.dir().to_owned(), changes }),
@@ -203,7 +203,7 @@ fn join(
     let (mut folds, mut reporting, mut row) = (Vec::new(), Evaluation::new(task), Row::default());
     for path in &held {
         let mut reader = LabelledReader::open(path, task).map_err(RunError::from)?;
-        let mut fold = Total::new(metric.get(), task.n_classes());
+        let mut fold = RunningMetric::new(metric.get(), task.n_classes());
         while reader.next(&mut row).map_err(RunError::from)? {
             let person = index.person(&row.person).expect("the index has all people");
             let it = row.prediction(person);

@@ -93,7 +93,7 @@ impl Learner {
         state: &State,
         data: &str,
     ) -> Result<Checkpoint, FitError> {
-        let mut weights = self.model.params().trained();
+        let mut weights = self.model.params().trainable();
         if let Some((name, _)) = weights.find(|(_, it)| !is_finite(it.var.as_tensor())) {
             let what = format!("the weight `{name}` is not finite (NaN or infinite)");
             return Err(FitError::NotFinite { step: state.step, what, images: Vec::new() });
@@ -106,7 +106,7 @@ impl Learner {
             tensors.insert("average".to_owned(), it.state()?);
         }
         let (state, data) = (state.clone(), data.to_owned());
-        Ok(Checkpoint { state, settings: plan.experiment.essence(), data, tensors })
+        Ok(Checkpoint { state, settings: plan.experiment.result_settings(), data, tensors })
     }
 
     /// Takes a step on a batch, and returns the loss and the predictions from before it.
@@ -127,12 +127,12 @@ impl Learner {
         profile.step();
         profile.time(Activity::Optimize, || {
             let (params, head) = (self.model.params(), self.model.stages().len() - 1);
-            let params: Vec<&Param> = params.trained().map(|it| it.1).collect();
+            let params: Vec<&Param> = params.trainable().map(|it| it.1).collect();
             plan.experiment.train.clip.get().clip(&mut gradients, &params, head)?;
             self.optimizer.step(&gradients, rates)?;
             if let Some(it) = &mut self.average {
                 let rule = plan.experiment.average.get();
-                it.follow(&self.model, rule, clock.step + 1, &plan.epochs)?;
+                it.update(&self.model, rule, clock.step + 1, &plan.epochs)?;
             }
             Ok(result)
         })
@@ -159,7 +159,7 @@ impl Learner {
                 seed: plan.seed(),
                 step: clock.step,
                 first_row: part.start,
-                follow: None,
+                momentum: None,
             };
             let statistics = plan.train_pipeline.statistics;
             let outputs = self.profile.time(Activity::Forward, || {
@@ -203,7 +203,7 @@ impl Learner {
         }
         if step == 0 {
             let frozen = plan.freezing.at(step, &self.model);
-            let params = self.model.params().trained();
+            let params = self.model.params().trainable();
             let trained = params.filter(|(_, it)| !frozen.contains(&it.var.id()));
             let without = trained.filter(|(_, it)| gradients.get(&it.var).is_none());
             let names: Vec<String> = without.map(|(name, _)| name.to_owned()).collect();
@@ -236,7 +236,7 @@ impl Learner {
     pub(crate) fn blank_step(&self, n: usize, size: [usize; 2]) -> candle::Result<()> {
         let tape = Tape::default();
         let seed = base::Seed(0);
-        let pass = Training { tape: &tape, seed, step: 0, first_row: 0, follow: None };
+        let pass = Training { tape: &tape, seed, step: 0, first_row: 0, momentum: None };
         let outputs = self.model.forward(&blank(n, size)?, &Pass::Train(pass))?;
         let sums = outputs.iter().map(|it| it.numbers.sum_all());
         let sums = sums.collect::<candle::Result<Vec<_>>>()?;
@@ -255,7 +255,7 @@ fn blank(n: usize, [height, width]: [usize; 2]) -> candle::Result<Tensor> {
 
 /// Returns the first parameter, in name order, whose gradient is not finite.
 fn first_non_finite<'a>(gradients: &Gradients, model: &'a Model) -> Option<&'a str> {
-    let mut trained = model.params().trained();
+    let mut trained = model.params().trainable();
     trained.find_map(|(name, it)| {
         let grad = gradients.get(&it.var)?;
         (!is_finite(grad)).then_some(name)
@@ -300,7 +300,7 @@ fn recompute_statistics(plan: &Plan, model: &Model, step: usize) -> Result<(), F
                 seed: plan.seed(),
                 step: last,
                 first_row: part.start,
-                follow: Some(1.0 / f64::from(n_before)),
+                momentum: Some(1.0 / f64::from(n_before)),
             };
             let xs = images(plan, &batch, part, plan.train_pipeline.statistics)?;
             model.forward(&xs, &Pass::Train(pass))?;

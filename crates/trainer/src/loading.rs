@@ -19,7 +19,7 @@ pub(crate) fn epoch(plan: &Plan, step: usize) -> Load {
         images: Arc::clone(&plan.images),
         batches: plan.batches(epoch_idx),
         pipeline,
-        memory: plan.memory.clone(),
+        cache: plan.cache.clone(),
         pack,
         mixing: plan.mixing.starting(step - n_done),
         seed: plan.seed(),

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use base::{Lines, table};
+use base::{StepLog, table};
 
 use crate::{
     callback::{Callback, EpochReport, StepReport},
@@ -21,13 +21,13 @@ use crate::{
 /// The training speed since the last evaluation.
 pub(crate) struct Pace {
     began: Instant,
-    pub(crate) waited: Duration,
+    pub(crate) data_wait: Duration,
     pub(crate) n_images: usize,
 }
 
 impl Pace {
     pub(crate) fn start() -> Pace {
-        Pace { began: Instant::now(), waited: Duration::ZERO, n_images: 0 }
+        Pace { began: Instant::now(), data_wait: Duration::ZERO, n_images: 0 }
     }
 
     pub(crate) fn elapsed(&self) -> Duration {
@@ -35,16 +35,16 @@ impl Pace {
     }
 
     /// Returns the share of `elapsed` that was spent waiting for images.
-    fn data_wait(&self, elapsed: Duration) -> f64 {
-        self.waited.as_secs_f64() / elapsed.as_secs_f64().max(1e-9)
+    fn data_wait_share(&self, elapsed: Duration) -> f64 {
+        self.data_wait.as_secs_f64() / elapsed.as_secs_f64().max(1e-9)
     }
 }
 
 /// The run's tables.
 pub(crate) struct Log {
-    steps: Lines,
-    epochs: Lines,
-    timing: Lines,
+    steps: StepLog,
+    epochs: StepLog,
+    timing: StepLog,
 }
 
 impl Log {
@@ -58,7 +58,7 @@ impl Log {
         let timing = "step,train_seconds,images_per_second,data_wait_share,eval_seconds";
         let open = |name: &str, header: &str| {
             let path = run.dir().join(name);
-            Lines::open(&path, Some(header), step).map_err(at(&path))
+            StepLog::open(&path, Some(header), step).map_err(at(&path))
         };
         Ok(Log {
             steps: open("steps.csv", "step,epoch,loss,lr")?,
@@ -69,7 +69,7 @@ impl Log {
 
     /// Returns the files of the tables.
     pub(crate) fn files(&self) -> Result<Vec<File>, RunError> {
-        let file = |it: &Lines| it.file().map_err(at(it.path()));
+        let file = |it: &StepLog| it.file().map_err(at(it.path()));
         [&self.steps, &self.epochs, &self.timing].into_iter().map(file).collect()
     }
 
@@ -88,7 +88,7 @@ impl Log {
             &mut self.steps,
             [state.step.to_string()].into_iter().chain([epoch, loss, lr].map(text)),
         )?;
-        let data_wait = pace.data_wait(pace.elapsed());
+        let data_wait = pace.data_wait_share(pace.elapsed());
         let (step, total) = (state.step, plan.epochs.total());
         callback.step(&StepReport { step, total, epoch, loss, lr, n_images, data_wait });
         Ok(())
@@ -115,7 +115,7 @@ impl Log {
             score,
             is_best,
             images_per_second: pace.n_images as f64 / train_seconds.max(1e-9),
-            data_wait: pace.data_wait(trained),
+            data_wait: pace.data_wait_share(trained),
             train_seconds,
             eval_seconds: (pace.elapsed() - trained).as_secs_f64(),
         };
@@ -140,7 +140,7 @@ impl Log {
 }
 
 /// Appends a row.
-fn add(lines: &mut Lines, row: impl IntoIterator<Item = String>) -> Result<(), RunError> {
+fn add(lines: &mut StepLog, row: impl IntoIterator<Item = String>) -> Result<(), RunError> {
     lines.add(&table::line(row)).map_err(at(lines.path()))
 }
 

@@ -67,7 +67,7 @@ impl Line {
         let measured = size.map(|it| (it as f64 / shrink).ceil() as usize);
         let work = |n| work(n, measured);
         let held = |n: usize| {
-            let (done, n_bytes) = ops::held(|| work(n));
+            let (done, n_bytes) = ops::peak_allocated(|| work(n));
             done.map(|()| n_bytes as f64)
         };
         let [few, more] = FEW;
@@ -92,7 +92,7 @@ impl Need {
     /// Measures a run; `None` where memory is not counted.
     fn measure(plan: &Plan) -> Result<Option<Need>, FitError> {
         let (learner, of_learner) =
-            ops::held(|| plan.bare_model().map(|it| Learner::new(plan, it)));
+            ops::peak_allocated(|| plan.bare_model().map(|it| Learner::new(plan, it)));
         let learner = learner??;
         if of_learner == 0 {
             return Ok(None);

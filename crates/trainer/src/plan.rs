@@ -12,10 +12,10 @@ use std::{path::PathBuf, rc::Rc, sync::Arc};
 use augment::{Mixing, Pipeline};
 use base::{Clock, Epochs, Seed, Task};
 use candle::{DType, Device, Tensor};
-use data::{Content, Groups, Manifest, Pack, Packs, Remembered, Sides, Use};
+use data::{CacheDir, Content, Groups, Manifest, Pack, Packs, Sides, Use};
 use infer::Serving;
 use losses::{Counts, Criterion, HeadOutput};
-use models::{Fitted, Model, ModelSpec, read_weights};
+use models::{LoadedWeights, Model, ModelSpec, read_weights};
 use ops::{Pass, Tape, Training};
 
 pub use self::{epochs::epochs_of, error::PlanError};
@@ -65,7 +65,7 @@ pub struct Plan {
     /// The pipeline of training images.
     pub train_pipeline: Arc<Pipeline>,
     /// The cache of what is computed from images.
-    pub memory: Option<Remembered>,
+    pub cache: Option<CacheDir>,
     /// The images as prepared by that pipeline, where `maskfit data pack` has packed them.
     pub pack: Option<Arc<Pack>>,
     /// The phases of progressive resizing, on smaller images.
@@ -129,8 +129,8 @@ impl Plan {
         let images: Arc<[(String, Content)]> =
             manifest.examples.iter().map(|it| (it.name.clone(), it.content.clone())).collect();
         let (train_pipeline, eval_pipeline) =
-            pipelines(experiment, &images, manifest.memory.as_ref(), &sides, callback)?;
-        let packs = manifest.memory.as_ref().map(|it| Packs::new(it.dir(), &images));
+            pipelines(experiment, &images, manifest.cache.as_ref(), &sides, callback)?;
+        let packs = manifest.cache.as_ref().map(|it| Packs::new(it.dir(), &images));
         let pack_of = |pipeline: &Pipeline| match &packs {
             Some(it) => it.open(pipeline),
             None => Ok(None),
@@ -178,7 +178,7 @@ impl Plan {
             sides,
             test: test.map(|(idx, _)| idx).collect(),
             train_pipeline: Arc::new(train_pipeline),
-            memory: manifest.memory.clone(),
+            cache: manifest.cache.clone(),
             pack,
             phases,
             mixing,
@@ -213,15 +213,15 @@ impl Plan {
     /// # Errors
     /// Published weights that cannot be read or are of another network, or a network that does not fit in
     /// memory.
-    pub fn model(&self) -> Result<(Rc<Model>, Option<Fitted>), PlanError> {
+    pub fn model(&self) -> Result<(Rc<Model>, Option<LoadedWeights>), PlanError> {
         self.check_room()?;
         let model = self.bare_model()?;
         let path: &PathBuf = &self.experiment.model.pretrained;
-        let fitted = match path.as_os_str().is_empty() {
+        let loaded = match path.as_os_str().is_empty() {
             true => None,
-            false => Some(model.fit_weights(&read_weights(path)?)?),
+            false => Some(model.load_pretrained(&read_weights(path)?)?),
         };
-        Ok((model, fitted))
+        Ok((model, loaded))
     }
 
     /// Returns the model without pretrained weights, for a run whose weights come from its checkpoint.
@@ -276,7 +276,7 @@ impl Plan {
             batch_size: eval.batch_size,
             num_workers: data.num_workers,
             prefetch: data.prefetch,
-            memory: self.memory.clone(),
+            cache: self.cache.clone(),
         }
     }
 }
@@ -399,6 +399,6 @@ fn check_single_image(
     let (tape, seed) = (Tape::default(), Seed(0));
     let model = Model::fresh(spec, task, seed, device)?;
     let xs = Tensor::zeros((1, height, width, 3), DType::F32, device)?;
-    let pass = Pass::Train(Training { tape: &tape, seed, step: 0, first_row: 0, follow: None });
+    let pass = Pass::Train(Training { tape: &tape, seed, step: 0, first_row: 0, momentum: None });
     model.forward(&xs, &pass).map(|_| ())
 }

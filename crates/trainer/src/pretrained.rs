@@ -10,7 +10,9 @@ use augment::{
     TransformConfig,
 };
 use base::config::{ConfigError, Layer};
-use models::{Colours, Convention, Input, Interpolation, Published, WeightsError, WeightsFile};
+use models::{
+    Convention, Input, Interpolation, Normalisation, Published, WeightsError, WeightsFile,
+};
 
 use crate::experiment::{AugmentSection, Experiment};
 
@@ -85,13 +87,13 @@ impl Experiment {
         sha256: &str,
     ) -> Result<(Experiment, Vec<String>), PretrainedError> {
         let mut experiment = Experiment::load(layers)?;
-        let given_colours = match experiment.augment.statistics.get().known() {
-            _ if !layers.iter().any(|it| it.gives("augment.statistics")) => Colours::LeftOut,
-            None => Colours::Measured,
-            Some(it) => Colours::Given { mean: it.mean, std: it.std },
+        let given_normalisation = match experiment.augment.statistics.get().known() {
+            _ if !layers.iter().any(|it| it.gives("augment.statistics")) => Normalisation::Unset,
+            None => Normalisation::Measured,
+            Some(it) => Normalisation::Given { mean: it.mean, std: it.std },
         };
         let backbone = experiment.model.backbone.clone();
-        let given = models::Given { backbone: &backbone, colours: given_colours };
+        let given = models::Given { backbone: &backbone, normalisation: given_normalisation };
         // Weights that do not fit the network are an error when they are loaded into it.
         let Some(convention) = Convention::of(file, given, called, sha256)? else {
             let notes = experiment.notes_on_weights();
@@ -109,13 +111,13 @@ impl Experiment {
         }
         let filled = convention.complete(&mut experiment.model.backbone);
         if !filled.is_empty() {
-            let (name, told) = (convention.name(), convention.told);
+            let (name, by) = (convention.name(), convention.identified_by);
             let filled = filled.join(", ");
             notes.push(format!(
-                "note: the weights are identified as {name} by {told}: the network has {filled}"
+                "note: the weights are identified as {name} by {by}: the network has {filled}"
             ));
         }
-        notes.extend(convention.doubts(given).iter().map(|it| format!("note: {it}")));
+        notes.extend(convention.ambiguities(given).iter().map(|it| format!("note: {it}")));
         Ok((experiment, notes))
     }
 
@@ -192,7 +194,7 @@ mod tests {
             (theirs, zero.broadcast_as(param.kind.file_dims(param.var.dims())).unwrap())
         });
         let (format, tensors) = (Format::Safetensors, tensors.collect());
-        WeightsFile { format, n_bytes: 0, tensors, place: String::new(), beside: Vec::new() }
+        WeightsFile { format, n_bytes: 0, tensors, place: String::new(), ignored: Vec::new() }
     }
 
     /// - `model`: the settings of `[model]` next to `pretrained`, and other sections.

@@ -101,7 +101,7 @@ impl<'a> Tracking<'a> {
         predicted: &[usize],
         callback: &dyn Callback,
     ) {
-        if !self.trackers.see() {
+        if !self.trackers.logs_images() {
             return;
         }
         let title = format!("validation after {step} steps: label and prediction");
@@ -109,7 +109,7 @@ impl<'a> Tracking<'a> {
             self.trackers.image(step, "validation", &Png::of(&sheet));
         }
         for (stage_idx, stage) in model.stages().iter().enumerate() {
-            let of_stage = model.params().trained().filter(|(_, it)| it.stage == stage_idx);
+            let of_stage = model.params().trainable().filter(|(_, it)| it.stage == stage_idx);
             let weights = of_stage.flat_map(|(_, it)| {
                 it.var.flatten_all().and_then(|it| it.to_vec1::<f32>()).unwrap_or_default()
             });
@@ -137,12 +137,12 @@ fn samples(plan: &Plan, predicted: &[usize]) -> Vec<SampleImage> {
     let sample = |nth: usize| {
         let idx = nth * side.len() / n;
         let bytes = plan.images[side[idx]].1.bytes().ok()?;
-        let memory = plan.memory.as_ref().map(|it| it as &dyn augment::Memory);
+        let cache = plan.cache.as_ref().map(|it| it as &dyn augment::Cache);
         // An evaluation pipeline uses no randomness.
         let rng = &mut Seed(0).stream("show");
         let name = |class| plan.task.class_name(class, Scope::Joint);
         Some(SampleImage {
-            image: plan.eval_pipeline.apply(&bytes, rng, memory).ok()?,
+            image: plan.eval_pipeline.apply(&bytes, rng, cache).ok()?,
             label: name(plan.classes[side[idx]]),
             predicted: name(predicted[idx]),
         })

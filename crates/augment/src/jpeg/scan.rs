@@ -59,7 +59,7 @@ impl Scan {
             low: (bits & 15).into(),
         };
         if !header.is_progressive {
-            // All coefficients, with all bits, whatever the header says: some programs leave it empty.
+            // All coefficients, with all bits, whatever the header contains: some programs leave it empty.
             return Ok(Scan { from: 0, to: 63, high: 0, low: 0, ..scan });
         }
         let is_valid = match scan.from {

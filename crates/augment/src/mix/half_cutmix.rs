@@ -5,7 +5,7 @@
 //! from all training images, which also oversamples a rare level.
 //!
 //! After the winner of the mask competition of 2021, whose code has `side = "left"`, `take = "other"` and
-//! `from = { factor = "age", level = ">=60" }`; the write-up says that the same half (`take = "same"`)
+//! `from = { factor = "age", level = ">=60" }`; the write-up reports that the same half (`take = "same"`)
 //! improved more, which is the default here.
 //! At an odd width, the halves are rounded down, and the labels follow the area.
 

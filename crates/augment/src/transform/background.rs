@@ -46,7 +46,7 @@ impl Transform for Background {
         false
     }
 
-    fn studies(&self) -> bool {
+    fn is_cached(&self) -> bool {
         true
     }
 }

@@ -53,7 +53,7 @@ impl Transform for FaceCrop {
         None
     }
 
-    fn studies(&self) -> bool {
+    fn is_cached(&self) -> bool {
         true
     }
 

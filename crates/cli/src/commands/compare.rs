@@ -9,8 +9,8 @@ use anyhow::bail;
 use base::{Seed, Task, task::Scope};
 use infer::{Index, LabelledReader, Row};
 use metrics::{
-    Bootstrapped, Comparison, Confusion, Interval, Metric, N_RESAMPLES, Projection, Resamples,
-    Tally, Total, compare as compare_sides,
+    Bootstrapped, Comparison, Confusion, Interval, Metric, N_RESAMPLES, PersonSums, Projection,
+    Resamples, RunningMetric, compare as compare_sides,
 };
 
 use crate::{
@@ -141,7 +141,7 @@ impl<'a> Reference<'a> {
             .into_iter()
             .map(|it| {
                 let n = it.n_classes();
-                (it, Total::new(self.metric, n), Tally::default(), Confusion::new(n))
+                (it, RunningMetric::new(self.metric, n), PersonSums::default(), Confusion::new(n))
             })
             .collect();
         let (mut is_there, mut foreign, mut n_foreign) = (vec![false; images.len()], Vec::new(), 0);
@@ -168,10 +168,10 @@ impl<'a> Reference<'a> {
             n_relabelled += usize::from(row.class != image.class);
             (row.class, row.age) = (image.class, image.age);
             let it = row.prediction(image.person);
-            for (projection, total, tally, confusion) in &mut scopes {
+            for (projection, total, person_sums, confusion) in &mut scopes {
                 let it = &projection.of(&it);
                 total.add(it);
-                tally.add(self.metric, it);
+                person_sums.add(self.metric, it);
                 confusion.add(it.class, it.predicted, 1);
             }
         }
@@ -200,14 +200,14 @@ impl<'a> Reference<'a> {
         }
         let mut people = Vec::new();
         let mut scored = Vec::new();
-        for (projection, total, tally, confusion) in scopes {
+        for (projection, total, person_sums, confusion) in scopes {
             let n = projection.n_classes();
             let f1 = (0..n).map(|it| confusion.class(it).f1).collect();
             scored.push(Scored {
                 score: Bootstrapped { value: total.score(), resamples: Vec::new() },
                 f1,
             });
-            people.push((tally.people(), n));
+            people.push((person_sums.people(), n));
         }
         let of: Vec<_> = people.iter().map(|(it, n)| (it, *n)).collect();
         for (it, resamples) in scored.iter_mut().zip(self.resamples.scores(self.metric, &of)) {

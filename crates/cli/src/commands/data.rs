@@ -116,15 +116,15 @@ pub(crate) fn data(command: DataCommand) -> anyhow::Result<End> {
 /// Precomputes the faces and masks that the pipelines use, and prints in how many images a face was detected.
 fn prepare_images(experiment: &Experiment, terminal: &Terminal) -> anyhow::Result<()> {
     let pipelines = [("train", &experiment.augment.train), ("eval", &experiment.augment.eval)];
-    let studies = |ops: &[Step]| ops.iter().any(Step::studies);
-    if !pipelines.iter().any(|it| studies(it.1)) {
+    let is_cached = |ops: &[Step]| ops.iter().any(Step::is_cached);
+    if !pipelines.iter().any(|it| is_cached(it.1)) {
         bail!("there is nothing to prepare: `augment` has neither `face_crop` nor `background`");
     }
     let manifest = manifest(experiment, terminal)?;
-    if manifest.memory.is_none() {
+    if manifest.cache.is_none() {
         bail!("there is no cache folder: name one in MASKFIT_CACHE");
     }
-    for (name, ops) in pipelines.into_iter().filter(|it| studies(it.1)) {
+    for (name, ops) in pipelines.into_iter().filter(|it| is_cached(it.1)) {
         let pipeline = Pipeline {
             ops: ops.clone(),
             // Unused: the images are not passed to a network.
@@ -151,16 +151,16 @@ fn pack(args: &ExperimentArgs, terminal: &Terminal) -> anyhow::Result<End> {
     let experiment = settled(args, terminal)?;
     use_threads(experiment.threads)?;
     let mut manifest = manifest(&experiment, terminal)?;
-    let Some(memory) = manifest.memory.take() else {
+    let Some(cache) = manifest.cache.take() else {
         bail!("there is no cache folder for the pack: name one in MASKFIT_CACHE");
     };
     // Without its cache the plan does not open the pack that is to be replaced.
     let plan = Plan::new(&experiment, &manifest, experiment.data.fold, &Device::Cpu, terminal)?;
     let pipeline = &plan.train_pipeline;
-    let path = Packs::new(memory.dir(), &plan.images).path(pipeline);
+    let path = Packs::new(cache.dir(), &plan.images).path(pipeline);
     let progress = |done, total| terminal.progress("packing images", done, total);
-    fs::create_dir_all(memory.dir()).with_context(|| memory.dir().display().to_string())?;
-    let n_bytes = Pack::write(&path, pipeline, &plan.images, Some(&memory), &progress)?;
+    fs::create_dir_all(cache.dir()).with_context(|| cache.dir().display().to_string())?;
+    let n_bytes = Pack::write(&path, pipeline, &plan.images, Some(&cache), &progress)?;
     terminal.clear();
     let kinds: Vec<&str> =
         pipeline.ops[..pipeline.n_fixed()].iter().map(|it| it.op.kind()).collect();

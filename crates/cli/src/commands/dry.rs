@@ -55,12 +55,13 @@ pub(crate) fn overfit(args: &ExperimentArgs, n: usize, profile: bool) -> anyhow:
     let (_dir, run) = dry_run(&plan, &terminal)?;
     announce(&plan, &run, &terminal);
     terminal.heed_interrupts();
-    let watch = UntilPerfect { terminal: &terminal, accuracy: Cell::new(0.0), step: Cell::new(0) };
-    let ended = fit(&plan, &run, &watch);
+    let callback =
+        UntilPerfect { terminal: &terminal, accuracy: Cell::new(0.0), step: Cell::new(0) };
+    let ended = fit(&plan, &run, &callback);
     terminal.clear();
     ended?;
-    let (n, step) = (plan.sides.valid.len(), watch.step.get());
-    let n_correct = (watch.accuracy.get() * n as f64).round() as usize;
+    let (n, step) = (plan.sides.valid.len(), callback.step.get());
+    let n_correct = (callback.accuracy.get() * n as f64).round() as usize;
     if terminal.should_stop() {
         return Ok(End::Stopped);
     }

@@ -11,7 +11,7 @@ use metrics::{LabelIssue, LabelScore, argmax, label_issues};
 
 use crate::{
     End,
-    drawing::{Cell, DOUBTED, GREY, INK, PROPOSED, Sheet, png, thumbnail},
+    drawing::{CORRECT, Cell, GREY, INCORRECT, INK, Sheet, png, thumbnail},
     output::folder,
     preparation::manifest,
     runs,
@@ -45,26 +45,26 @@ pub(crate) fn labels(
         bail!("`{absent}` is no longer in the data: restore the data of this run");
     }
 
-    let doubts = label_issues(&labelled.predictions, by);
-    let errors: Vec<&LabelIssue> = doubts.iter().filter(|it| it.is_error).collect();
+    let issues = label_issues(&labelled.predictions, by);
+    let errors: Vec<&LabelIssue> = issues.iter().filter(|it| it.is_error).collect();
     let review = Review { rows: errors.iter().map(|it| row(it, &labelled)).collect() };
-    let cell = |(idx, (doubt, row)): (usize, (&&LabelIssue, &Reviewed))| {
+    let cell = |(idx, (issue, row)): (usize, (&&LabelIssue, &Reviewed))| {
         // Of a person, the image with the lowest probability of the given label.
         let of_given = |&at: &usize| {
-            let scope = base::task::Scope::Factor(doubt.factor);
+            let scope = base::task::Scope::Factor(issue.factor);
             let p = &labelled.predictions.probabilities[at];
-            -labelled.predictions.task.marginal(p, scope)[doubt.given]
+            -labelled.predictions.task.marginal(p, scope)[issue.given]
         };
-        let against: Vec<f64> = doubt.images.iter().map(of_given).collect();
-        let name = &labelled.images[doubt.images[argmax(&against)]];
+        let against: Vec<f64> = issue.images.iter().map(of_given).collect();
+        let name = &labelled.images[issue.images[argmax(&against)]];
         let bytes = by_name[name.as_str()].content.bytes().ok();
         let image = bytes.and_then(|it| decode(&it, experiment.data.max_pixels).ok());
         Cell {
             image: image.as_ref().map(thumbnail),
             lines: vec![
                 (format!("{}. {} {:.4}", idx + 1, row.factor, row.score), INK),
-                (format!("label: {}", row.given), DOUBTED),
-                (format!("predicted: {}", row.suggested), PROPOSED),
+                (format!("label: {}", row.given), INCORRECT),
+                (format!("predicted: {}", row.suggested), CORRECT),
                 (row.person.clone(), GREY),
                 (short(row).to_owned(), GREY),
             ],
@@ -82,7 +82,7 @@ pub(crate) fn labels(
         write_atomic(path, bytes).with_context(|| path.display().to_string())?;
     }
 
-    print_summary(&labelled, &doubts);
+    print_summary(&labelled, &issues);
     let mut rows =
         vec![["", "person", "image", "factor", "label", "predicted", "score"].map(str::to_owned)];
     for (idx, it) in review.rows.iter().take(SHOWN).enumerate() {
@@ -114,7 +114,7 @@ pub(crate) fn labels(
 }
 
 /// Prints the number of likely label errors of each factor.
-fn print_summary(labelled: &LabelledPredictions, doubts: &[LabelIssue]) {
+fn print_summary(labelled: &LabelledPredictions, issues: &[LabelIssue]) {
     say!(
         "{} images of {} people, predicted by models that were not trained on them.",
         labelled.images.len(),
@@ -123,7 +123,7 @@ fn print_summary(labelled: &LabelledPredictions, doubts: &[LabelIssue]) {
     say!("Confident learning: a label is a likely error if another level reaches its threshold,");
     say!("the mean predicted probability where that level is the label.");
     for (idx, factor) in labelled.predictions.task.factors.iter().enumerate() {
-        let own: Vec<&LabelIssue> = doubts.iter().filter(|it| it.factor == idx).collect();
+        let own: Vec<&LabelIssue> = issues.iter().filter(|it| it.factor == idx).collect();
         let n_errors = own.iter().filter(|it| it.is_error).count();
         let n_people = own.iter().filter(|it| it.is_of_person).count();
         let whose = match (n_people, own.len() - n_people) {

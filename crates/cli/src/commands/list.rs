@@ -146,7 +146,7 @@ fn networks() -> anyhow::Result<String> {
             if h == w { h.to_string() } else { format!("{h}x{w}") },
             it.input.crop.to_string(),
             it.input.interpolation.name().to_owned(),
-            it.input.colours(),
+            it.input.normalisation(),
             if it.has_weights() { it.tag.to_owned() } else { "none".to_owned() },
         ]);
     }

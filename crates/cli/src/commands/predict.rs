@@ -148,10 +148,10 @@ fn predict_each(
 ) -> anyhow::Result<()> {
     let predictor = Predictor::new(bundle, &Device::Cpu);
     let serving = Serving {
-        batch_size: models.batch,
-        num_workers: models.loaders,
+        batch_size: models.batch_size,
+        num_workers: models.num_workers,
         prefetch: 4,
-        memory: None,
+        cache: None,
     };
     terminal.heed_interrupts();
     let mut n_done = 0;

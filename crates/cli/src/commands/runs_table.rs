@@ -43,12 +43,12 @@ pub(crate) fn runs(dir: Option<&Path>) -> anyhow::Result<End> {
         say!("{shown}: there are no runs yet");
         return Ok(End::Done);
     }
-    let essence = standard.essence();
+    let result_settings = standard.result_settings();
     let mut rows = Vec::new();
     let mut unreadable = Vec::new();
     for path in paths {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        match row(&path, &name, &essence) {
+        match row(&path, &name, &result_settings) {
             Ok((started, row)) => rows.push((started, name, row)),
             Err(err) => unreadable.push((name, format!("{err:#}").replace('\n', " "))),
         }
@@ -158,7 +158,7 @@ fn row(dir: &Path, name: &str, standard: &Table) -> anyhow::Result<(SystemTime, 
         seconds(spent),
         String::new(),
     ];
-    let differences = differences(&experiment.essence(), standard);
+    let differences = differences(&experiment.result_settings(), standard);
     Ok((started, Row { cells, differences }))
 }
 

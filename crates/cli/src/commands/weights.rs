@@ -3,7 +3,10 @@
 use std::path::Path;
 
 use anyhow::Context as _;
-use models::{BackboneConfig, Colours, Convention, Fit, Given, WeightsFile, first_few, published};
+use models::{
+    BackboneConfig, Convention, Given, NetworkMatch, Normalisation, WeightsFile, first_few,
+    published,
+};
 
 use crate::{
     End,
@@ -59,8 +62,8 @@ fn inspect(requested: &str, all: bool) -> anyhow::Result<End> {
     if !file.place.is_empty() {
         say!("  within      `{}`", file.place);
     }
-    if !file.beside.is_empty() {
-        say!("  ignored     {}", file.beside.join(", "));
+    if !file.ignored.is_empty() {
+        say!("  ignored     {}", file.ignored.join(", "));
     }
     let row = |(name, it): &(String, candle::Tensor)| {
         let dims = it.dims().iter().map(ToString::to_string).collect::<Vec<_>>().join(" x ");
@@ -90,7 +93,7 @@ fn inspect(requested: &str, all: bool) -> anyhow::Result<End> {
 fn verdict(file: &WeightsFile, requested: &str, path: &Path) -> anyhow::Result<Vec<String>> {
     let mut fits = file.closest()?;
     let best = fits.remove(0);
-    let names = |it: &Fit| it.names.join(" and ");
+    let names = |it: &NetworkMatch| it.names.join(" and ");
     let n_differ = best.differences.len();
     if n_differ as f64 > (1.0 - LIKENESS) * best.n_tensors as f64 {
         return Ok(vec![
@@ -104,11 +107,11 @@ fn verdict(file: &WeightsFile, requested: &str, path: &Path) -> anyhow::Result<V
     };
     if n_differ == 0 {
         let n = file.weights().count();
-        let left_over = match best.left_over.as_slice() {
+        let unexpected = match best.unexpected.as_slice() {
             [] => format!("all {n} tensors used"),
             some => format!("{} of {n} tensors unused:{}", some.len(), first_few(some)),
         };
-        lines.push(format!("fits {} ({}): {classes}; {left_over}", names(&best), names_of(&best)));
+        lines.push(format!("fits {} ({}): {classes}; {unexpected}", names(&best), names_of(&best)));
         lines.extend(convention(file, best.names[0], requested, path)?);
     } else {
         lines.push(format!(
@@ -118,11 +121,11 @@ fn verdict(file: &WeightsFile, requested: &str, path: &Path) -> anyhow::Result<V
             best.n_tensors,
             first_few(&best.differences),
         ));
-        if !best.left_over.is_empty() {
-            let n = best.left_over.len();
+        if !best.unexpected.is_empty() {
+            let n = best.unexpected.len();
             lines.push(format!(
                 "{n} of the file's tensors are unused:{}",
-                first_few(&best.left_over)
+                first_few(&best.unexpected)
             ));
         }
     }
@@ -143,22 +146,22 @@ fn convention(
         // These are determined by the file.
         (it.padding, it.norm_eps) = (None, None);
     }
-    let given = Given { backbone: &network.backbone, colours: Colours::LeftOut };
+    let given = Given { backbone: &network.backbone, normalisation: Normalisation::Unset };
     let called = [requested, &path.to_string_lossy()];
     let Some(it) = Convention::of(file, given, &called, &sha256(path)?)? else {
         return Ok(Vec::new());
     };
-    let mut lines = vec![format!("by {} the weights are {}:", it.told, it.name())];
+    let mut lines = vec![format!("by {} the weights are {}:", it.identified_by, it.name())];
     if !it.network().is_empty() {
         lines.push(format!("  network     {}", it.network()));
     }
     lines.push(format!("  images      {}", it.origin.input));
-    lines.extend(it.doubts(given).iter().map(|it| format!("  note: {it}")));
+    lines.extend(it.ambiguities(given).iter().map(|it| format!("  note: {it}")));
     Ok(lines)
 }
 
 /// Describes which library's tensor names a file uses, and their common prefix.
-fn names_of(fit: &Fit) -> String {
+fn names_of(fit: &NetworkMatch) -> String {
     match fit.prefix.as_str() {
         "" => format!("{}'s names", fit.library),
         prefix => format!("{}'s names under `{prefix}`", fit.library),

@@ -1,4 +1,4 @@
-//! The range of a setting: what the program says when the setting is far outside of it.
+//! The range of a setting, from the error message for a value far outside of it.
 
 use base::{Seed, config::Layer};
 use data::{Context, SourceConfig};

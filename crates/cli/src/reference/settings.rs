@@ -104,7 +104,7 @@ impl<'a> Writer<'a> {
                 &kind,
                 "",
                 "",
-                &format!("{} Its settings are beside it.", field.docs),
+                &format!("{} Its settings are next to it.", field.docs),
             );
             return;
         }

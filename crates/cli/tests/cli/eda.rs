@@ -163,7 +163,7 @@ fn several_roots_are_explored_together() {
     let bench = people();
     let config = r#"data.source = { kind = "several", roots = [
         { source = { kind = "mask_profiles", root = "people/train" } },
-        { source = { kind = "synthetic_people", n_people = 6, n_test = 2, seed = 9 }, name = "drawn", share = 0.5, use = "train" },
+        { source = { kind = "synthetic_people", n_people = 6, n_test = 2, seed = 9 }, name = "synthetic", share = 0.5, use = "train" },
     ] }"#;
     fs::write(bench.path("mine.toml"), config).unwrap();
     let out = bench.ok(&["eda", "mine.toml"]);
@@ -171,7 +171,7 @@ fn several_roots_are_explored_together() {
     expect![[r#"
         people/train + synthetic_people: 77 images of 11 people
         note: roots[0]: 8 people, 56 images
-        note: drawn: 3 of 6 people, 21 images, training only; test set left out: 2 people"#]]
+        note: synthetic: 3 of 6 people, 21 images, training only; test set left out: 2 people"#]]
     .assert_eq(head);
     // The same folder twice: images of held-out people would be in the training set.
     let twice = config.replace(
@@ -179,7 +179,7 @@ fn several_roots_are_explored_together() {
         "kind = \"mask_profiles\", root = \"./people/train\"",
     );
     fs::write(bench.path("mine.toml"), twice.replace("0.5", "1")).unwrap();
-    bench.fails(&["eda", "mine.toml", "-o", "new"], expect!["error: at `data.source.roots[1]`: `000001_female_Drawn_23/incorrect_mask.jpg` and `drawn/000001_female_Drawn_23/incorrect_mask.jpg` are the same image, but of two people: remove one of the roots, or set `same_people = true` if their people have the same names"]);
+    bench.fails(&["eda", "mine.toml", "-o", "new"], expect!["error: at `data.source.roots[1]`: `000001_female_Drawn_23/incorrect_mask.jpg` and `synthetic/000001_female_Drawn_23/incorrect_mask.jpg` are the same image, but of two people: remove one of the roots, or set `same_people = true` if their people have the same names"]);
 }
 
 #[test]

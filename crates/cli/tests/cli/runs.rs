@@ -344,20 +344,20 @@ fn likely_label_errors_are_listed_and_decisions_are_applied() {
     let bench = Bench::new();
     bench.ok(&["kfold", "small.toml", "--folds", "2", "--set", "run.name=folds"]);
     let before = fs::read(bench.path("people/train/train.csv")).unwrap();
-    let out = bench.ok(&["labels", "runs/folds", "-o", "doubts"]);
+    let out = bench.ok(&["labels", "runs/folds", "-o", "issues"]);
     assert!(out.contains("56 images of 8 people"), "{out}");
     assert!(out.contains("gender:") && out.contains("among the labels of 8 people"), "{out}");
     assert!(out.contains("mask:") && out.contains("among the labels of 56 images"), "{out}");
-    let table = fs::read_to_string(bench.path("doubts/labels.csv")).unwrap();
+    let table = fs::read_to_string(bench.path("issues/labels.csv")).unwrap();
     assert!(table.starts_with("person,image,factor,given,suggested,score,decision\n"), "{table}");
-    assert!(fs::read(bench.path("doubts/sheet.png")).unwrap().starts_with(b"\x89PNG"));
+    assert!(fs::read(bench.path("issues/sheet.png")).unwrap().starts_with(b"\x89PNG"));
     assert!(
         fs::read(bench.path("people/train/train.csv")).unwrap() == before,
         "the data was changed"
     );
     bench.fails(
-        &["labels", "runs/folds", "-o", "doubts"],
-        expect!["error: doubts/labels.csv: already exists, perhaps reviewed: choose a new folder"],
+        &["labels", "runs/folds", "-o", "issues"],
+        expect!["error: issues/labels.csv: already exists, perhaps reviewed: choose a new folder"],
     );
 
     // Decisions on the age label of the first person.

@@ -32,7 +32,7 @@ fn load(n_threads: usize, first_batch: usize) -> Load {
         images,
         batches,
         pipeline,
-        memory: None,
+        cache: None,
         pack: None,
         mixing: Mixing::default(),
         seed: Seed(1),
@@ -49,8 +49,8 @@ fn zoo(n_threads: usize) -> Load {
     load.batches.truncate(2);
     let pipeline = Arc::make_mut(&mut load.pipeline);
     pipeline.ops = TransformConfig::zoo().into_iter().map(|(_, it)| it.into()).collect();
-    // Transforms that study the original image must come first.
-    pipeline.ops.sort_by_key(|it| !it.studies());
+    // Transforms with cached results must come first.
+    pipeline.ops.sort_by_key(|it| !it.is_cached());
     // The zoo's sizes are ImageNet's; a small resize goes last.
     pipeline.ops.push(toml::from_str("kind = \"resize\"\nsize = [16, 12]").unwrap());
     load

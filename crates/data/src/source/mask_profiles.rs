@@ -230,11 +230,11 @@ impl<'a> Folders<'a> {
         if absent.is_empty() {
             return Folders { listing, like };
         }
-        let mut looks: BTreeMap<String, Vec<&str>> = BTreeMap::new();
-        listing.keys().for_each(|it| looks.entry(composed(it)).or_default().push(it));
+        let mut by_form: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+        listing.keys().for_each(|it| by_form.entry(composed(it)).or_default().push(it));
         let mut taken: HashSet<&str> = HashSet::new();
         for path in absent {
-            let found = looks.get(&composed(path)).map_or(&[][..], Vec::as_slice);
+            let found = by_form.get(&composed(path)).map_or(&[][..], Vec::as_slice);
             let Some(&first) = found.first() else { continue };
             like.insert(path, first);
             if found.len() > 1 {
@@ -378,22 +378,22 @@ struct RowIndex {
     /// By folder, which has one row.
     by_path: HashMap<String, usize>,
     /// By the composed form of a path, which two Unicode forms share.
-    by_look: HashMap<String, Vec<usize>>,
+    by_form: HashMap<String, Vec<usize>>,
 }
 
 impl RowIndex {
     fn of(rows: &[Row]) -> RowIndex {
         let mut by_id: HashMap<String, Vec<usize>> = HashMap::with_capacity(rows.len());
         let mut by_path = HashMap::with_capacity(rows.len());
-        let mut by_look: HashMap<String, Vec<usize>> = HashMap::new();
+        let mut by_form: HashMap<String, Vec<usize>> = HashMap::new();
         for (at, row) in rows.iter().enumerate() {
             by_id.entry(row.id.clone()).or_default().push(at);
             by_path.insert(row.path.clone(), at);
             if !row.path.is_ascii() {
-                by_look.entry(composed(&row.path)).or_default().push(at);
+                by_form.entry(composed(&row.path)).or_default().push(at);
             }
         }
-        RowIndex { by_id, by_path, by_look }
+        RowIndex { by_id, by_path, by_form }
     }
 
     /// Returns the rows with this id or folder; more than one is an error.
@@ -402,7 +402,7 @@ impl RowIndex {
         let mut found: Vec<usize> = by_id.copied().take(2).collect();
         let by_path = match self.by_path.get(name) {
             Some(at) => std::slice::from_ref(at),
-            None => self.by_look.get(&composed(name)).map_or(&[][..], Vec::as_slice),
+            None => self.by_form.get(&composed(name)).map_or(&[][..], Vec::as_slice),
         };
         for at in by_path {
             if !found.contains(at) {

@@ -242,7 +242,7 @@ impl Several {
         }
         drop(numbers);
         whole.people.extend(more);
-        let of_root = Tally::of(&manifest.examples);
+        let of_root = Counts::of(&manifest.examples);
         let n_before = whole.examples.len();
         whole.examples.extend(manifest.examples.into_iter().filter_map(|it| {
             let usage = match (root.purpose, it.usage) {
@@ -255,7 +255,7 @@ impl Several {
             let class = whole.task.class_of(&levels.of(&own));
             Some(Example { name: format!("{prefix}{}", it.name), person, class, usage, ..it })
         }));
-        let added = Tally::of(&whole.examples[n_before..]);
+        let added = Counts::of(&whole.examples[n_before..]);
         let summary = root.summary(&of_root, &added, n_known);
         whole
             .notes
@@ -310,7 +310,7 @@ fn add_listed(
 }
 
 /// Counts of images and people.
-struct Tally {
+struct Counts {
     /// Images for training or validation.
     n_images: usize,
     /// People who have such images.
@@ -319,13 +319,13 @@ struct Tally {
     n_test: usize,
 }
 
-impl Tally {
-    fn of(examples: &[Example]) -> Tally {
+impl Counts {
+    fn of(examples: &[Example]) -> Counts {
         let (scored, others): (Vec<&Example>, Vec<&Example>) =
             examples.iter().partition(|it| it.usage == Use::Test);
         let n_people =
             |of: &[&Example]| of.iter().map(|it| it.person).collect::<HashSet<_>>().len();
-        Tally { n_images: others.len(), n_people: n_people(&others), n_test: n_people(&scored) }
+        Counts { n_images: others.len(), n_people: n_people(&others), n_test: n_people(&scored) }
     }
 }
 
@@ -333,7 +333,7 @@ impl Root {
     /// Describes what the root contributes.
     ///
     /// - `n_known`: the number of its people with the same name as one of the first root.
-    fn summary(&self, root: &Tally, added: &Tally, n_known: usize) -> String {
+    fn summary(&self, root: &Counts, added: &Counts, n_known: usize) -> String {
         let count =
             |n: usize, one: &str, many: &str| format!("{n} {}", if n == 1 { one } else { many });
         let share =

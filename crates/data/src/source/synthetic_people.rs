@@ -198,7 +198,7 @@ impl SyntheticPeople {
     /// Writes the people to a folder in the competition's layout.
     ///
     /// `train/` contains `train.csv` and `images/<person>/<image>.jpg`. `eval/` contains the test set as in
-    /// the competition: `info.csv`, with uninformative names, and `images/`; and in addition `answers.csv`
+    /// the competition: `info.csv`, with uninformative names, and `images/`; and in addition `labels.csv`
     /// with the true classes.
     ///
     /// # Errors
@@ -275,8 +275,8 @@ impl SyntheticPeople {
             table::text(["ImageID", "ans"], list.iter().map(row))
         };
         let info = submission(&|_, _| 0);
-        let answers = submission(&|profile, shot| profile.class(&task, shot));
-        for (name, text) in [("info.csv", info), ("answers.csv", answers)] {
+        let labels = submission(&|profile, shot| profile.class(&task, shot));
+        for (name, text) in [("info.csv", info), ("labels.csv", labels)] {
             let path = eval.join(name);
             write_atomic(&path, text.as_bytes()).map_err(io(&path))?;
         }

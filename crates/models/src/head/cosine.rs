@@ -25,7 +25,7 @@ pub struct Cosine {
     /// The factor from cosines to logits: the softmax of cosines alone is never confident.
     pub scale: f64,
     /// Whether the classes are the joint ones, or the levels of each factor.
-    pub by: Ask,
+    pub by: CosineClasses,
     /// Dropout probability of the features, in 0..1.
     pub dropout: f64,
 }
@@ -33,7 +33,7 @@ pub struct Cosine {
 /// The classes of a cosine head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Ask {
+pub enum CosineClasses {
     /// The joint classes.
     Joint,
     /// The levels of each factor.
@@ -44,7 +44,7 @@ impl Default for Cosine {
     /// The scale of LDAM's code, and of the usual PyTorch port of ArcFace (its paper has 64);
     /// EfficientNet-B0's dropout.
     fn default() -> Cosine {
-        Cosine { scale: 30.0, by: Ask::Joint, dropout: 0.2 }
+        Cosine { scale: 30.0, by: CosineClasses::Joint, dropout: 0.2 }
     }
 }
 
@@ -70,8 +70,8 @@ impl Head for Cosine {
 
     fn outputs(&self, task: &Task) -> Result<Vec<OutputSpec>> {
         let outputs = match self.by {
-            Ask::Joint => vec![OutputSpec::joint(task)],
-            Ask::Factor => OutputSpec::factors(task),
+            CosineClasses::Joint => vec![OutputSpec::joint(task)],
+            CosineClasses::Factor => OutputSpec::factors(task),
         };
         let form = || Form::Cosines { scale: self.scale };
         Ok(outputs.into_iter().map(|it| OutputSpec { form: form(), ..it }).collect())
@@ -98,7 +98,7 @@ impl BuiltHead for Built {
         let features = ops::l2_normalise(&features, 1.0)?;
         let output = |(output, weight): &(OutputSpec, Var)| {
             let weight = ops::l2_normalise(&pass.param(weight), 1.0)?;
-            let cosines = ops::product(&features, &weight, None, None)?;
+            let cosines = ops::linear(&features, &weight, None, None)?;
             Ok(Output::new(output.scope, output.form.clone(), cosines))
         };
         self.weights.iter().map(output).collect()

@@ -113,7 +113,7 @@ impl BuiltHead for Built {
                 // The mean of a linear layer's outputs is its output for the mean input.
                 let mut sum = masked(&self.names[0])?;
                 for name in &self.names[1..] {
-                    sum = ops::sum(&sum, &masked(name)?)?;
+                    sum = ops::add(&sum, &masked(name)?)?;
                 }
                 let xs = sum.tensor()?;
                 let share = Tensor::full(share, xs.dims(), xs.device())?.to_dtype(xs.dtype())?;
@@ -154,7 +154,7 @@ mod tests {
                 seed: Seed(0),
                 step: 0,
                 first_row: 0,
-                follow: None,
+                momentum: None,
             })
         };
         let each = outputs(Mean::Loss, &pass())?;

@@ -3,7 +3,7 @@
 use expect_test::{Expect, expect};
 use ops::Padding;
 
-use super::{Colours, Convention, Given, Origin, Told, origins, table};
+use super::{Convention, Given, IdentifiedBy, Normalisation, Origin, origins, table};
 use crate::{BackboneConfig, EfficientNet, Interpolation, ResNet, Variant, Vgg, published};
 
 fn efficientnet(variant: Variant) -> BackboneConfig {
@@ -16,7 +16,7 @@ fn with(variant: Variant, padding: Option<Padding>, norm_eps: Option<f64>) -> Ba
 }
 
 fn left_out(backbone: &BackboneConfig) -> Given<'_> {
-    Given { backbone, colours: Colours::LeftOut }
+    Given { backbone, normalisation: Normalisation::Unset }
 }
 
 fn found(library: &'static str, backbone: &BackboneConfig, called: &str) -> Convention {
@@ -67,36 +67,60 @@ fn library_determines_padding_and_norm_epsilon() {
 #[test]
 fn file_name_resolves_ambiguous_tensor_names() {
     let b0 = efficientnet(Variant::B0);
-    for (called, name, told) in [
-        ("hf:timm/tf_efficientnet_b0.ap_in1k", "tf_efficientnet_b0.ap_in1k", Told::ByFileName),
+    for (called, name, identified_by) in [
+        (
+            "hf:timm/tf_efficientnet_b0.ap_in1k",
+            "tf_efficientnet_b0.ap_in1k",
+            IdentifiedBy::FileName,
+        ),
         (
             "a/models--timm--efficientnet_b0.ra_in1k/b/model.safetensors",
             "efficientnet_b0.ra_in1k",
-            Told::ByFileName,
+            IdentifiedBy::FileName,
         ),
-        ("w/tf_efficientnet_b0_ap-f262efe1.pth", "tf_efficientnet_b0.ap_in1k", Told::ByFileName),
-        ("tf_efficientnet_b0", "tf_efficientnet_b0.ns_jft_in1k", Told::ByMention),
-        ("my-tf_efficientnet_b0_faces.pth", "tf_efficientnet_b0.ns_jft_in1k", Told::ByMention),
-        ("efficientnet_b0_ra-3dd342df.pth", "efficientnet_b0.ra_in1k", Told::ByFileName),
-        ("efficientnet_b0.ra_in1k-faces.pth", "efficientnet_b0.ra_in1k", Told::ByMention),
-        ("best.pth", "efficientnet_b0.ra_in1k", Told::ByTensorNames),
+        (
+            "w/tf_efficientnet_b0_ap-f262efe1.pth",
+            "tf_efficientnet_b0.ap_in1k",
+            IdentifiedBy::FileName,
+        ),
+        ("tf_efficientnet_b0", "tf_efficientnet_b0.ns_jft_in1k", IdentifiedBy::NetworkName),
+        (
+            "my-tf_efficientnet_b0_faces.pth",
+            "tf_efficientnet_b0.ns_jft_in1k",
+            IdentifiedBy::NetworkName,
+        ),
+        ("efficientnet_b0_ra-3dd342df.pth", "efficientnet_b0.ra_in1k", IdentifiedBy::FileName),
+        ("efficientnet_b0.ra_in1k-faces.pth", "efficientnet_b0.ra_in1k", IdentifiedBy::NetworkName),
+        ("best.pth", "efficientnet_b0.ra_in1k", IdentifiedBy::TensorNames),
     ] {
         let it = found("timm", &b0, called);
-        assert_eq!((it.origin.name().as_str(), it.told), (name, told), "{called}");
-        let doubts = it.doubts(left_out(&b0));
-        assert_eq!(doubts.is_empty(), told == Told::ByFileName, "{called}: {doubts:?}");
+        assert_eq!(
+            (it.origin.name().as_str(), it.identified_by),
+            (name, identified_by),
+            "{called}"
+        );
+        let ambiguities = it.ambiguities(left_out(&b0));
+        assert_eq!(
+            ambiguities.is_empty(),
+            identified_by == IdentifiedBy::FileName,
+            "{called}: {ambiguities:?}"
+        );
     }
     let adv = found("efficientnet_pytorch", &b0, "adv-efficientnet-b0-b64d5a18.pth");
     assert_eq!(adv.origin.input.mean, [0.5; 3]);
     // The download's name has no digits; some files are named with them.
     let lite0 = efficientnet(Variant::Lite0);
-    for (called, told) in [
-        ("efficientnet-lite0.pth", Told::ByFileName),
-        ("efficientnet-lite0-57934424.pth", Told::ByFileName),
-        ("efficientnet-lite0-faces.pth", Told::ByTensorNames),
-        ("efficientnet-lite0-가나다라마바사아.pth", Told::ByTensorNames),
+    for (called, identified_by) in [
+        ("efficientnet-lite0.pth", IdentifiedBy::FileName),
+        ("efficientnet-lite0-57934424.pth", IdentifiedBy::FileName),
+        ("efficientnet-lite0-faces.pth", IdentifiedBy::TensorNames),
+        ("efficientnet-lite0-가나다라마바사아.pth", IdentifiedBy::TensorNames),
     ] {
-        assert_eq!(found("efficientnet_pytorch", &lite0, called).told, told, "{called}");
+        assert_eq!(
+            found("efficientnet_pytorch", &lite0, called).identified_by,
+            identified_by,
+            "{called}"
+        );
     }
     let resnet = BackboneConfig::ResNet(ResNet { depth: 50, ..ResNet::default() });
     let it = found("torchvision and timm", &resnet, "resnet50-11ad3fa6.pth").origin;
@@ -111,17 +135,20 @@ fn download_is_identified_by_sha256_under_any_name() {
     let b0 = efficientnet(Variant::B0);
     let of = |called: &str, sha256: &str| {
         let it = Convention::among("efficientnet_pytorch", left_out(&b0), &[called], sha256);
-        it.map(|it| (it.origin.name(), it.told)).expect("known weights")
+        it.map(|it| (it.origin.name(), it.identified_by)).expect("known weights")
     };
     let adv = "efficientnet_pytorch/efficientnet_b0.advprop".to_owned();
     let plain = "efficientnet_pytorch/efficientnet_b0.plain".to_owned();
     let sha256 = format!("b64d5a18{}", "0".repeat(56));
-    assert_eq!(of("best.pth", &sha256), (adv.clone(), Told::BySha256));
-    assert_eq!(of("efficientnet-b0-355c32eb.pth", &sha256), (adv, Told::BySha256));
+    assert_eq!(of("best.pth", &sha256), (adv.clone(), IdentifiedBy::Sha256));
+    assert_eq!(of("efficientnet-b0-355c32eb.pth", &sha256), (adv, IdentifiedBy::Sha256));
     // A file that was saved again has a different SHA-256.
     let sha256 = "0".repeat(64);
-    assert_eq!(of("efficientnet-b0-355c32eb.pth", &sha256), (plain.clone(), Told::ByFileName));
-    assert_eq!(of("best.pth", &sha256), (plain, Told::ByTensorNames));
+    assert_eq!(
+        of("efficientnet-b0-355c32eb.pth", &sha256),
+        (plain.clone(), IdentifiedBy::FileName)
+    );
+    assert_eq!(of("best.pth", &sha256), (plain, IdentifiedBy::TensorNames));
 }
 
 #[test]
@@ -133,7 +160,7 @@ fn ambiguous_settings_stay_unchanged_and_are_reported() {
         // Unchanged from the settings' own defaults.
         assert_eq!(super::for_inference(&filled), super::for_inference(backbone));
         assert_eq!(it.contradictions(left_out(backbone)), Vec::<String>::new());
-        want.assert_eq(&it.doubts(left_out(backbone)).join("\n"));
+        want.assert_eq(&it.ambiguities(left_out(backbone)).join("\n"));
     };
     check(
         "timm",
@@ -229,8 +256,9 @@ fn settings_that_contradict_weights_are_reported() {
     );
     // The normalisation depends on the weights, so it is known only for published ones.
     let resnet = BackboneConfig::ResNet(ResNet { depth: 18, ..ResNet::default() });
-    let colours = |mean, std| Given { backbone: &resnet, colours: Colours::Given { mean, std } };
-    let half = colours([0.5; 3], [0.5; 3]);
+    let normalisation =
+        |mean, std| Given { backbone: &resnet, normalisation: Normalisation::Given { mean, std } };
+    let half = normalisation([0.5; 3], [0.5; 3]);
     check(
         "torchvision and timm",
         "resnet18-f37072fd.pth",
@@ -240,9 +268,9 @@ fn settings_that_contradict_weights_are_reported() {
         ]],
     );
     check("torchvision and timm", "my-resnet18.pth", half, expect![""]);
-    let near = colours([0.485, 0.456, 0.406], [0.2251; 3]);
+    let near = normalisation([0.485, 0.456, 0.406], [0.2251; 3]);
     check("torchvision and timm", "resnet18-f37072fd.pth", near, expect![""]);
-    let measured = Given { backbone: &resnet, colours: Colours::Measured };
+    let measured = Given { backbone: &resnet, normalisation: Normalisation::Measured };
     check("torchvision and timm", "resnet18-f37072fd.pth", measured, expect![""]);
     // Settings take precedence over a network's name in the file name.
     let same = with(Variant::B0, Some(Padding::Same), None);

@@ -288,13 +288,13 @@ impl<'a> Machine<'a> {
             }
             b'q' => {
                 let at = self.byte()?;
-                self.remember(at.into())?;
+                self.memoize(at.into())?;
             }
             b'r' => {
                 let at = u32::from_le_bytes(self.array()?);
-                self.remember(at)?;
+                self.memoize(at)?;
             }
-            0x94 => self.remember(self.memo.len() as u32)?,
+            0x94 => self.memoize(self.memo.len() as u32)?,
             b'h' => {
                 let at = self.byte()?;
                 self.recall(at.into())?;
@@ -403,7 +403,7 @@ impl<'a> Machine<'a> {
         Ok(())
     }
 
-    fn remember(&mut self, at: u32) -> Result<()> {
+    fn memoize(&mut self, at: u32) -> Result<()> {
         let top = *self.stack.last().ok_or_else(|| malformed("an empty stack"))?;
         self.memo.insert(at, top);
         Ok(())

@@ -191,12 +191,12 @@ fn checksum_mismatch_is_an_error() {
 fn weights_are_found_in_checkpoints() {
     let one = || tensor("0", 0, &[4], &[1]);
     let net = || dict(&[("conv1.weight", one()), ("fc.bias", one())]);
-    let check = |entries: &[(&str, Vec<u8>)], place: &str, beside: &[&str]| {
+    let check = |entries: &[(&str, Vec<u8>)], place: &str, ignored: &[&str]| {
         let content = read(&pth(&dict(entries))).unwrap();
         assert_eq!(names(&content), ["conv1.weight", "fc.bias"], "{place}");
         assert_eq!(
-            (content.place.as_str(), &content.beside[..]),
-            (place, &beside.iter().map(|it| (*it).to_owned()).collect::<Vec<_>>()[..])
+            (content.place.as_str(), &content.ignored[..]),
+            (place, &ignored.iter().map(|it| (*it).to_owned()).collect::<Vec<_>>()[..])
         );
     };
     check(&[("conv1.weight", one()), ("fc.bias", one())], "", &[]);

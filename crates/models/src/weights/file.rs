@@ -20,7 +20,7 @@ pub struct WeightsFile {
     /// The key of the weights in such a checkpoint, for example `state_dict`; otherwise empty.
     pub place: String,
     /// The checkpoint's other tensors: tensor names, or keys with their number of tensors.
-    pub beside: Vec<String>,
+    pub ignored: Vec<String>,
 }
 
 /// The format of a weights file.
@@ -49,15 +49,15 @@ impl WeightsFile {
             let is_zip = bytes.starts_with(b"PK");
             let format = if is_zip { Format::PthZip } else { Format::PthLegacy };
             let content = pickle::read(&bytes).map_err(|err| unreadable(err.to_string()))?;
-            let pickle::Content { tensors, place, beside } = content;
-            return Ok(WeightsFile { format, n_bytes, tensors, place, beside });
+            let pickle::Content { tensors, place, ignored } = content;
+            return Ok(WeightsFile { format, n_bytes, tensors, place, ignored });
         }
         if let Some(what) = text_in(&bytes) {
             return Err(unreadable(what));
         }
         let tensors = read_safetensors(&bytes).map_err(|err| unreadable(err.to_string()))?;
-        let (format, place, beside) = (Format::Safetensors, String::new(), Vec::new());
-        Ok(WeightsFile { format, n_bytes, tensors, place, beside })
+        let (format, place, ignored) = (Format::Safetensors, String::new(), Vec::new());
+        Ok(WeightsFile { format, n_bytes, tensors, place, ignored })
     }
 
     /// The floating-point tensors: counters such as `num_batches_tracked` are not weights.

@@ -38,7 +38,7 @@ pub(super) struct Place {
     /// How many of the network's names have this prefix.
     pub(super) n_found: usize,
     /// Other prefixes with as many names and the same preference.
-    pub(super) rivals: Vec<String>,
+    pub(super) others: Vec<String>,
 }
 
 impl Place {
@@ -60,11 +60,11 @@ impl Place {
             found.into_iter().filter(|it| it.1 == n_found).map(|it| it.0).collect();
         best.sort_by_key(|it| (rank(it), *it));
         let Some(&first) = best.first() else {
-            return Place { prefix: String::new(), n_found, rivals: Vec::new() };
+            return Place { prefix: String::new(), n_found, others: Vec::new() };
         };
-        let rivals = best[1..].iter().filter(|it| rank(it) == rank(first));
-        let rivals = rivals.map(|&it| it.to_owned()).collect();
-        Place { prefix: first.to_owned(), n_found, rivals }
+        let others = best[1..].iter().filter(|it| rank(it) == rank(first));
+        let others = others.map(|&it| it.to_owned()).collect();
+        Place { prefix: first.to_owned(), n_found, others }
     }
 }
 
@@ -99,7 +99,7 @@ mod tests {
         let place = |names: &[&str]| {
             let wanted = HashSet::from(["conv1.weight", "bn1.bias", "layer1.0.conv1.weight"]);
             let it = Place::find(names.iter().copied(), &wanted);
-            (it.prefix, it.n_found, it.rivals)
+            (it.prefix, it.n_found, it.others)
         };
         let net = ["conv1.weight", "bn1.bias", "layer1.0.conv1.weight"];
         let under = |prefix: &str| net.map(|it| format!("{prefix}{it}")).to_vec();

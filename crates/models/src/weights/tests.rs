@@ -6,7 +6,7 @@ use base::{Seed, Task};
 use candle::{DType, Device, Tensor};
 use expect_test::expect;
 
-use super::{Classifier, Fit, Format, WeightsFile, read_weights};
+use super::{Classifier, Format, NetworkMatch, WeightsFile, read_weights};
 use crate::{
     BackboneConfig, Branched, EfficientNet, HeadConfig, Model, ModelSpec, ResNet, Variant,
 };
@@ -46,10 +46,10 @@ fn numbers(model: &Model, name: &str) -> Vec<f32> {
 fn every_naming_is_recognised() {
     for library in ["timm", "torchvision", "efficientnet_pytorch"] {
         let (from, to) = (model(Variant::B0, 1), model(Variant::B0, 2));
-        let fitted = to.fit_weights(&published(&from, library, 1000)).unwrap();
-        assert_eq!(fitted.library, library);
-        assert_eq!(fitted.classifier, Classifier::Replaced { theirs: 1000, ours: 18 });
-        assert_eq!(fitted.left_over, Vec::<String>::new());
+        let loaded = to.load_pretrained(&published(&from, library, 1000)).unwrap();
+        assert_eq!(loaded.library, library);
+        assert_eq!(loaded.classifier, Classifier::Replaced { theirs: 1000, ours: 18 });
+        assert_eq!(loaded.unexpected, Vec::<String>::new());
         for name in
             ["conv_stem.weight", "blocks.6.0.bn3.running_var", "blocks.0.0.se.conv_expand.bias"]
         {
@@ -61,8 +61,8 @@ fn every_naming_is_recognised() {
 #[test]
 fn classifier_with_matching_classes_is_loaded() {
     let (from, to) = (model(Variant::Lite0, 1), model(Variant::Lite0, 2));
-    let fitted = to.fit_weights(&published(&from, "timm", 18)).unwrap();
-    assert_eq!(fitted.classifier, Classifier::Taken);
+    let loaded = to.load_pretrained(&published(&from, "timm", 18)).unwrap();
+    assert_eq!(loaded.classifier, Classifier::Taken);
     assert!(numbers(&to, "head.joint.weight").iter().all(|&it| it == 0.0));
 }
 
@@ -74,9 +74,9 @@ fn unexpected_tensors_are_named_and_wrappers_are_removed() {
         .map(|(name, it)| (format!("module.{name}"), it))
         .collect();
     file.insert("module.extra".to_owned(), file["module.bn1.bias"].clone());
-    let fitted = to.fit_weights(&file).unwrap();
+    let loaded = to.load_pretrained(&file).unwrap();
     expect!["309 tensors with timm names, none missing; the classifier of 1000 classes is replaced by a newly initialised one of 18; unexpected: extra"]
-        .assert_eq(&fitted.to_string());
+        .assert_eq(&loaded.to_string());
 }
 
 #[test]
@@ -87,7 +87,7 @@ fn weights_of_a_larger_network_are_refused() {
         Model::fresh(&spec, &Task::mask_gender_age(), Seed(0), &Device::Cpu).unwrap()
     };
     let file = published(&resnet(34), "torchvision and timm", 1000);
-    let err = resnet(18).fit_weights(&file).unwrap_err().to_string();
+    let err = resnet(18).load_pretrained(&file).unwrap_err().to_string();
     assert!(err.contains("a larger network") && err.contains("layer1.2."), "{err}");
 }
 
@@ -97,8 +97,8 @@ fn every_branch_is_initialised_from_the_stage_that_it_copies() {
     let head = HeadConfig::Branched(Branched::default());
     let spec = ModelSpec { head, ..spec(Variant::B0) };
     let to = Model::fresh(&spec, &Task::mask_gender_age(), Seed(2), &Device::Cpu).unwrap();
-    let fitted = to.fit_weights(&file).unwrap();
-    assert_eq!(fitted.left_over, Vec::<String>::new());
+    let loaded = to.load_pretrained(&file).unwrap();
+    assert_eq!(loaded.unexpected, Vec::<String>::new());
     for name in ["blocks.6.0.conv_pwl.weight", "conv_head.weight", "bn2.running_mean"] {
         for branch in ["mask", "gender", "age"] {
             let copy = format!("head.{branch}.branch.{name}");
@@ -111,7 +111,7 @@ fn every_branch_is_initialised_from_the_stage_that_it_copies() {
 fn weights_of_another_variant_are_an_error_that_changes_nothing() {
     let (from, to) = (model(Variant::B1, 1), model(Variant::B3, 2));
     let before = numbers(&to, "conv_stem.weight");
-    let err = to.fit_weights(&published(&from, "torchvision", 1000)).unwrap_err().to_string();
+    let err = to.load_pretrained(&published(&from, "torchvision", 1000)).unwrap_err().to_string();
     assert!(err.contains("is it another variant?"), "{err}");
     assert_eq!(before, numbers(&to, "conv_stem.weight"));
 }
@@ -120,8 +120,8 @@ fn weights_of_another_variant_are_an_error_that_changes_nothing() {
 fn file_of(shapes: &BTreeMap<String, Vec<usize>>) -> WeightsFile {
     let tensor = |dims: &Vec<usize>| Tensor::zeros(&dims[..], DType::F16, &Device::Cpu).unwrap();
     let tensors = shapes.iter().map(|(name, dims)| (name.clone(), tensor(dims))).collect();
-    let (format, place, beside) = (Format::Safetensors, String::new(), Vec::new());
-    WeightsFile { format, n_bytes: 0, tensors, place, beside }
+    let (format, place, ignored) = (Format::Safetensors, String::new(), Vec::new());
+    WeightsFile { format, n_bytes: 0, tensors, place, ignored }
 }
 
 /// The shapes of a published network's tensors, with `library`'s names.
@@ -153,9 +153,10 @@ fn published_networks_are_recognised() {
         let file = file_of(&shapes(name, library));
         let best = file.closest().unwrap().remove(0);
         let n_tensors = file.tensors.len() - 2;
-        let (differences, left_over) = (vec![], vec![]);
+        let (differences, unexpected) = (vec![], vec![]);
         let (names, n_classes, prefix) = (names.to_vec(), Some(1000), String::new());
-        let want = Fit { names, library, prefix, n_tensors, differences, n_classes, left_over };
+        let want =
+            NetworkMatch { names, library, prefix, n_tensors, differences, n_classes, unexpected };
         assert_eq!(best, want);
     }
 }
@@ -167,7 +168,7 @@ fn file_that_fits_no_network_is_compared_with_the_closest() {
     shapes.insert("conv1.weight".to_owned(), vec![64, 1, 7, 7]);
     shapes.insert("extra".to_owned(), vec![1]);
     let best = file_of(&shapes).closest().unwrap().remove(0);
-    assert_eq!((best.names, best.left_over), (vec!["resnet34"], vec!["extra".to_owned()]));
+    assert_eq!((best.names, best.unexpected), (vec!["resnet34"], vec!["extra".to_owned()]));
     let want =
         ["`bn1.bias` is missing", "`conv1.weight` has shape [64, 1, 7, 7], not [64, 3, 7, 7]"];
     assert_eq!(best.differences, want);
@@ -208,10 +209,10 @@ fn non_finite_weights_and_negative_variances_are_refused_by_name() {
         let mut tensors = all.clone();
         let filled = Tensor::full(x, all[name].shape(), &Device::Cpu).unwrap();
         tensors.insert(name.to_owned(), filled);
-        let err = model.fit_weights(&tensors).err().unwrap().to_string();
+        let err = model.load_pretrained(&tensors).err().unwrap().to_string();
         assert!(err.contains(want), "{err}");
     }
-    assert!(model.fit_weights(&all).is_ok());
+    assert!(model.load_pretrained(&all).is_ok());
 }
 
 #[test]

@@ -36,9 +36,9 @@ impl Groups {
     /// The name in the profile.
     pub(super) fn kind(&self, n_in: usize) -> &'static str {
         match (self.n, n_in) {
-            (1, ..8) => "colours",
-            (1, _) => "channels",
-            _ => "groups",
+            (1, ..8) => "few channels",
+            (1, _) => "dense",
+            _ => "grouped",
         }
     }
 

@@ -136,7 +136,7 @@ unsafe fn neighbours<T: Real, V: Lanes<Number = T>, const N: usize>(
 /// Gradients of results, and the inputs of their taps: the strides of their rows, of positions of `c`
 /// channels, where input positions are `stride` times as far apart.
 #[derive(Clone, Copy)]
-pub(super) struct Seen {
+pub(super) struct Correlation {
     pub(super) n_rows: usize,
     pub(super) n_cols: usize,
     pub(super) g_row: usize,
@@ -151,12 +151,12 @@ pub(super) struct Seen {
 pub(super) fn correlate_rows<T: Real>(
     xs: &[T],
     gs: &[T],
-    of: Seen,
+    of: Correlation,
     [kh, kw]: [usize; 2],
     dw: &mut [T],
     apart: usize,
 ) {
-    let Seen { n_rows, n_cols, g_row, x_row, stride, c } = of;
+    let Correlation { n_rows, n_cols, g_row, x_row, stride, c } = of;
     if n_rows == 0 || n_cols == 0 {
         return;
     }
@@ -170,7 +170,7 @@ pub(super) fn correlate_rows<T: Real>(
 
 lanes_kernel! {
     unsafe fn correlate(
-        xs: *const T, gs: *const T, of: Seen, kernel: [usize; 2], dw: *mut T, apart: usize,
+        xs: *const T, gs: *const T, of: Correlation, kernel: [usize; 2], dw: *mut T, apart: usize,
     ) {
         let [kh, kw] = kernel;
         // Same as in `gather`.
@@ -206,7 +206,7 @@ lanes_kernel! {
 unsafe fn taps<T: Real, V: Lanes<Number = T>, const N: usize>(
     xs: *const T,
     gs: *const T,
-    of: Seen,
+    of: Correlation,
     n_rows: usize,
     dw: *mut T,
     apart: usize,

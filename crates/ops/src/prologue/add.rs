@@ -7,8 +7,8 @@ use candle::{Result, Tensor};
 use super::{deferred::Prologue, view::View};
 use crate::{
     blocks::{add_to, overwrite, rows_per_block},
-    meter::{Job, Way, watch},
     number::Number as _,
+    profiler::{Event, Phase, record},
     real::{by_dtype, tensor},
 };
 
@@ -17,12 +17,12 @@ pub(crate) fn add(
     (x, x_prologue): (&Tensor, Option<&Prologue>),
     (y, y_prologue): (&Tensor, Option<&Prologue>),
 ) -> Result<Tensor> {
-    let _watch = watch(|| {
+    let _recording = record(|| {
         let n = x.dims().iter().product();
-        Job { flops: n, numbers: 3 * n, ..Job::new("sum", Way::Forward) }
+        Event { flops: n, numbers: 3 * n, ..Event::new("add", Phase::Forward) }
     });
     let (x, y) = (x.contiguous()?, y.contiguous()?);
-    by_dtype!("sum", x, T => {
+    by_dtype!("add", x, T => {
         let (a, b) = (View::<T>::of(&x, x_prologue)?, View::<T>::of(&y, y_prologue)?);
         let per_block = rows_per_block(a.n_rows, a.c);
         let write = |rows: Range<usize>, block: &mut [T]| {

@@ -26,7 +26,7 @@ pub(crate) struct Grad {
     /// `[n, c]` each.
     pub(crate) times: Option<Tensor>,
     pub(crate) plus: Option<Tensor>,
-    pub(crate) norm: Option<Rc<NormBack>>,
+    pub(crate) norm: Option<Rc<NormBackward>>,
     /// Set if the producer has applied the derivative of the activation: `tensor` is d = g·act'.
     pub(crate) before: Option<Rc<Before>>,
     /// Σ d and Σ d·(z - center) of each channel, if the producer has computed them.
@@ -81,7 +81,7 @@ impl GateSums {
 }
 
 /// The backward pass of a norm and its activation.
-pub(crate) struct NormBack {
+pub(crate) struct NormBackward {
     /// z.
     pub(crate) xs: Tensor,
     pub(crate) activation: Activation,
@@ -92,12 +92,12 @@ pub(crate) struct NormBack {
     pub(crate) offset: Vec<f64>,
 }
 
-impl NormBack {
+impl NormBackward {
     /// The backward pass of a prologue with constant scale and shift.
-    pub(crate) fn through(xs: Tensor, prologue: Prologue) -> NormBack {
+    pub(crate) fn through(xs: Tensor, prologue: Prologue) -> NormBackward {
         let Prologue { scale, shift, activation, .. } = prologue;
         let (slope, offset) = (vec![0.0; scale.len()], vec![0.0; scale.len()]);
-        NormBack { xs, activation, scale, shift, slope, offset }
+        NormBackward { xs, activation, scale, shift, slope, offset }
     }
 }
 

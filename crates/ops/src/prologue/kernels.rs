@@ -70,7 +70,7 @@ macro_rules! by_pairs {
 const AHEAD: usize = 1024;
 
 /// act(scale·x + shift), times the gate if there is one.
-pub(super) fn look<T: Real>(
+pub(super) fn apply<T: Real>(
     rows: Rows<'_, T>,
     is_gated: bool,
     xs: &[T],
@@ -79,25 +79,25 @@ pub(super) fn look<T: Real>(
 ) {
     rows.check(&[xs], &[(into, layout)]);
     // SAFETY: just checked.
-    unsafe { look_rows(rows, is_gated, xs.as_ptr(), into.as_mut_ptr(), layout) }
+    unsafe { apply_rows(rows, is_gated, xs.as_ptr(), into.as_mut_ptr(), layout) }
 }
 
 lanes_kernel! {
-    unsafe fn look_rows(
+    unsafe fn apply_rows(
         rows: Rows<'_, T>, is_gated: bool, xs: *const T, into: *mut T, layout: Layout,
     ) {
         // SAFETY: guaranteed by the caller.
         unsafe {
             by_activation!(rows.activation, A => match is_gated {
-                false => rows_seen::<T, V, A, false>(rows, xs, into, layout),
-                true => rows_seen::<T, V, A, true>(rows, xs, into, layout),
+                false => apply_by_rows::<T, V, A, false>(rows, xs, into, layout),
+                true => apply_by_rows::<T, V, A, true>(rows, xs, into, layout),
             });
         }
     }
 }
 
 #[inline(always)]
-unsafe fn rows_seen<T: Real, V: Lanes<Number = T>, const A: u8, const GATED: bool>(
+unsafe fn apply_by_rows<T: Real, V: Lanes<Number = T>, const A: u8, const GATED: bool>(
     rows: Rows<'_, T>,
     xs: *const T,
     into: *mut T,
@@ -114,7 +114,7 @@ unsafe fn rows_seen<T: Real, V: Lanes<Number = T>, const A: u8, const GATED: boo
             // SAFETY: guaranteed by the caller.
             unsafe {
                 let end = c.min(first + panel);
-                by_pairs!(first..end, look_at::<T, V, A, GATED>(rows, xs, into));
+                by_pairs!(first..end, apply_at::<T, V, A, GATED>(rows, xs, into));
             }
         }
     }
@@ -122,7 +122,7 @@ unsafe fn rows_seen<T: Real, V: Lanes<Number = T>, const A: u8, const GATED: boo
 
 /// One register of a row.
 #[inline(always)]
-unsafe fn look_at<T: Real, V: Lanes<Number = T>, const A: u8, const GATED: bool>(
+unsafe fn apply_at<T: Real, V: Lanes<Number = T>, const A: u8, const GATED: bool>(
     rows: Rows<'_, T>,
     xs: *const T,
     into: *mut T,
@@ -154,7 +154,7 @@ kernel! {
 }
 
 /// (g·times + plus)·act'(scale·x + shift) + slope·x + offset.
-pub(super) fn go_back<T: Real>(
+pub(super) fn backward<T: Real>(
     rows: Rows<'_, T>,
     gs: &[T],
     xs: &[T],
@@ -163,11 +163,11 @@ pub(super) fn go_back<T: Real>(
 ) {
     rows.check(&[gs, xs], &[(into, Layout::rows(stride))]);
     // SAFETY: just checked.
-    unsafe { go_back_rows(rows, gs.as_ptr(), xs.as_ptr(), into.as_mut_ptr(), stride) }
+    unsafe { backward_rows(rows, gs.as_ptr(), xs.as_ptr(), into.as_mut_ptr(), stride) }
 }
 
 lanes_kernel! {
-    unsafe fn go_back_rows(
+    unsafe fn backward_rows(
         rows: Rows<'_, T>, gs: *const T, xs: *const T, into: *mut T, stride: usize,
     ) {
         let Rows { n, c, apart, .. } = rows;
@@ -177,7 +177,7 @@ lanes_kernel! {
                 let into = into.wrapping_add(row * stride);
                 // SAFETY: guaranteed by the caller.
                 unsafe {
-                    by_pairs!(0..c, go_back_at::<T, V, A>(rows, gs, xs, into));
+                    by_pairs!(0..c, backward_at::<T, V, A>(rows, gs, xs, into));
                 }
             }
         });
@@ -186,7 +186,7 @@ lanes_kernel! {
 
 /// One register of a row.
 #[inline(always)]
-unsafe fn go_back_at<T: Real, V: Lanes<Number = T>, const A: u8>(
+unsafe fn backward_at<T: Real, V: Lanes<Number = T>, const A: u8>(
     rows: Rows<'_, T>,
     gs: *const T,
     xs: *const T,
@@ -247,35 +247,37 @@ lanes_kernel! {
     }
 }
 
-/// See [`View::look_back`](super::View::look_back). Without `seen` the values are not written.
-pub(super) fn look_back<T: Real>(
+/// See [`View::backward_step`](super::View::backward_step). Without `values` the forward pass is not repeated.
+pub(super) fn backward_step<T: Real>(
     rows: Rows<'_, T>,
     is_gated: bool,
     zs: &[T],
     gs: &mut [T],
-    seen: Option<(&mut [T], Layout)>,
+    values: Option<(&mut [T], Layout)>,
     sums: &mut [T],
 ) {
     rows.check(&[zs, gs], &[]);
     assert!(sums.len() >= if is_gated { 5 } else { 2 } * rows.c, "no room for the sums");
-    let seen = seen.map(|(seen, layout)| {
-        rows.check(&[], &[(seen, layout)]);
-        (seen.as_mut_ptr(), layout)
+    let values = values.map(|(values, layout)| {
+        rows.check(&[], &[(values, layout)]);
+        (values.as_mut_ptr(), layout)
     });
     // SAFETY: just checked.
-    unsafe { look_back_rows(rows, is_gated, zs.as_ptr(), gs.as_mut_ptr(), seen, sums.as_mut_ptr()) }
+    unsafe {
+        backward_step_rows(rows, is_gated, zs.as_ptr(), gs.as_mut_ptr(), values, sums.as_mut_ptr())
+    }
 }
 
 lanes_kernel! {
-    unsafe fn look_back_rows(
+    unsafe fn backward_step_rows(
         rows: Rows<'_, T>, is_gated: bool, zs: *const T, gs: *mut T,
-        seen: Option<(*mut T, Layout)>, sums: *mut T,
+        values: Option<(*mut T, Layout)>, sums: *mut T,
     ) {
         // SAFETY: guaranteed by the caller.
         unsafe {
             by_activation!(rows.activation, A => match is_gated {
-                false => channels_back::<T, V, A, false>(rows, zs, gs, seen, sums),
-                true => channels_back::<T, V, A, true>(rows, zs, gs, seen, sums),
+                false => backward_channels::<T, V, A, false>(rows, zs, gs, values, sums),
+                true => backward_channels::<T, V, A, true>(rows, zs, gs, values, sums),
             });
         }
     }
@@ -283,11 +285,11 @@ lanes_kernel! {
 
 /// A backward step, channel by channel, so that the sums stay in registers.
 #[inline(always)]
-unsafe fn channels_back<T: Real, V: Lanes<Number = T>, const A: u8, const GATED: bool>(
+unsafe fn backward_channels<T: Real, V: Lanes<Number = T>, const A: u8, const GATED: bool>(
     rows: Rows<'_, T>,
     zs: *const T,
     gs: *mut T,
-    seen: Option<(*mut T, Layout)>,
+    values: Option<(*mut T, Layout)>,
     sums: *mut T,
 ) {
     let Rows { n, c, apart, constants: [scale, shift, gates, center, ..], .. } = rows;
@@ -303,7 +305,7 @@ unsafe fn channels_back<T: Real, V: Lanes<Number = T>, const A: u8, const GATED:
                 let (scale, shift, gates) = (at(scale), at(shift), at(gates));
                 let (one, center) = (V::splat(T::ONE), at(center).mul(V::splat(-T::ONE)));
                 let mut parts = [V::splat(T::ZERO); 5];
-                let seen = seen.map(|(it, layout)| (it.add(layout.at(from)), layout.row));
+                let values = values.map(|(it, layout)| (it.add(layout.at(from)), layout.row));
                 let mut row = first;
                 while row < last {
                     // Two rows at a time: see `Two`. The last row may be paired with itself.
@@ -318,8 +320,8 @@ unsafe fn channels_back<T: Real, V: Lanes<Number = T>, const A: u8, const GATED:
                     let ((z0, z1), (g0, g1)) = (load(zs), load(gs));
                     let xs = Two(z0, z1).mul_add(Two(scale, scale), Two(shift, shift));
                     let (Two(y0, y1), Two(there0, there1)) = both_of::<T, Two<V>, A>(xs);
-                    let to = |row: usize| seen.map(|(it, stride)| (it.add(row * stride), gates));
-                    add_back::<T, V, GATED>(
+                    let to = |row: usize| values.map(|(it, stride)| (it.add(row * stride), gates));
+                    accumulate_backward::<T, V, GATED>(
                         &mut parts,
                         (z0.mul_add(one, center), g0, y0, there0),
                         gs.add(at),
@@ -327,7 +329,7 @@ unsafe fn channels_back<T: Real, V: Lanes<Number = T>, const A: u8, const GATED:
                         some,
                     );
                     if !is_alone {
-                        add_back::<T, V, GATED>(
+                        accumulate_backward::<T, V, GATED>(
                             &mut parts,
                             (z1.mul_add(one, center), g1, y1, there1),
                             gs.add(next),
@@ -351,11 +353,11 @@ unsafe fn channels_back<T: Real, V: Lanes<Number = T>, const A: u8, const GATED:
 /// Accumulates one register of a row: z without its center, the gradient, and the activation and its
 /// derivative.
 #[inline(always)]
-unsafe fn add_back<T: Real, V: Lanes<Number = T>, const GATED: bool>(
+unsafe fn accumulate_backward<T: Real, V: Lanes<Number = T>, const GATED: bool>(
     parts: &mut [V; 5],
     (z, g, y, there): (V, V, V, V),
     gs: *mut T,
-    seen: Option<(*mut T, V)>,
+    values: Option<(*mut T, V)>,
     some: usize,
 ) {
     // SAFETY: guaranteed by the caller.
@@ -370,9 +372,9 @@ unsafe fn add_back<T: Real, V: Lanes<Number = T>, const GATED: bool>(
         } else {
             d.store_some(gs, some);
         }
-        if let Some((seen, gates)) = seen {
+        if let Some((values, gates)) = values {
             let y = if GATED { y.mul(gates) } else { y };
-            y.store_some(seen, some);
+            y.store_some(values, some);
         }
     }
 }

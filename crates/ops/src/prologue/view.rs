@@ -9,7 +9,7 @@ use candle::{Result, Tensor};
 
 use super::{
     deferred::{Grad, Prologue},
-    kernels::{Rows, add_gradient_sums, go_back, line, look, look_back},
+    kernels::{Rows, add_gradient_sums, apply, backward, backward_step, line},
 };
 use crate::{
     Activation,
@@ -127,26 +127,26 @@ impl<'a, T: Real> View<'a, T> {
             let constants = [&it.scale, &it.shift, gates, gates, gates, gates];
             let rows = Rows::of_channels(n, c, channels.clone(), it.activation, constants);
             let into = &mut into[begin * layout.row..];
-            look(rows, !it.gates.is_shared, &xs[begin * c..], into, layout);
+            apply(rows, !it.gates.is_shared, &xs[begin * c..], into, layout);
         });
     }
 }
 
 /// The sums of a backward pass: per channel, or with a gate per channel and image.
-pub(crate) enum BackSums {
+pub(crate) enum BackwardSums {
     Norm(Vec<f64>),
     /// By image.
     Gate(BTreeMap<usize, Vec<f64>>),
 }
 
-impl BackSums {
+impl BackwardSums {
     /// Adds the sums of all blocks.
-    pub(crate) fn join(parts: Vec<BackSums>) -> Option<BackSums> {
+    pub(crate) fn join(parts: Vec<BackwardSums>) -> Option<BackwardSums> {
         parts.into_iter().reduce(|mut all, part| {
             let add = |to: &mut [f64], from: Vec<f64>| add_to(&from, to);
             match (&mut all, part) {
-                (BackSums::Norm(all), BackSums::Norm(part)) => add(all, part),
-                (BackSums::Gate(all), BackSums::Gate(part)) => {
+                (BackwardSums::Norm(all), BackwardSums::Norm(part)) => add(all, part),
+                (BackwardSums::Gate(all), BackwardSums::Gate(part)) => {
                     for (image, part) in part {
                         match all.entry(image) {
                             Entry::Occupied(mut it) => add(it.get_mut(), part),
@@ -163,11 +163,11 @@ impl BackSums {
 
 impl<T: Real> View<'_, T> {
     /// Zero sums for the backward pass of this prologue, if there is one.
-    pub(crate) fn back_sums(&self) -> Option<BackSums> {
+    pub(crate) fn backward_sums(&self) -> Option<BackwardSums> {
         let it = self.through.as_ref()?;
         Some(match it.gates.is_shared {
-            true => BackSums::Norm(vec![0.0; 2 * self.c]),
-            false => BackSums::Gate(BTreeMap::new()),
+            true => BackwardSums::Norm(vec![0.0; 2 * self.c]),
+            false => BackwardSums::Gate(BTreeMap::new()),
         })
     }
 
@@ -175,14 +175,14 @@ impl<T: Real> View<'_, T> {
     /// are in cache: `gs` begins with the first of these rows, and has rows of all channels.
     ///
     /// Adds to the sums, and without a gate replaces each gradient by the gradient before the activation.
-    /// With `seen`, a destination and its layout, also reads the rows into it.
-    pub(crate) fn look_back(
+    /// With `values`, a destination and its layout, also reads the rows into it.
+    pub(crate) fn backward_step(
         &self,
         (first, n): (usize, usize),
         channels: Range<usize>,
         gs: &mut [T],
-        mut seen: Option<(&mut [T], Layout)>,
-        sums: &mut BackSums,
+        mut values: Option<(&mut [T], Layout)>,
+        sums: &mut BackwardSums,
     ) {
         let it = self.through.as_ref().expect("sums exist only with a prologue");
         let c = self.c;
@@ -196,15 +196,16 @@ impl<T: Real> View<'_, T> {
             let gates = it.gates.at(image, c);
             let constants = [&it.scale, &it.shift, gates, &it.center, gates, gates];
             let rows = Rows::of_channels(many, c, channels.clone(), it.activation, constants);
-            let seen = seen.as_mut().map(|(it, layout)| (&mut it[done * layout.row..], *layout));
+            let values =
+                values.as_mut().map(|(it, layout)| (&mut it[done * layout.row..], *layout));
             let totals = match &mut *sums {
-                BackSums::Norm(it) => it,
-                BackSums::Gate(it) => it.entry(image).or_insert_with(|| vec![0.0; 5 * c]),
+                BackwardSums::Norm(it) => it,
+                BackwardSums::Gate(it) => it.entry(image).or_insert_with(|| vec![0.0; 5 * c]),
             };
             let kinds = totals.chunks_exact_mut(c);
             T::with_scratch(kinds.len() * channels.len(), |part| {
                 part.fill(T::ZERO);
-                look_back(rows, !it.gates.is_shared, zs, &mut gs[done * c..], seen, part);
+                backward_step(rows, !it.gates.is_shared, zs, &mut gs[done * c..], values, part);
                 for (totals, part) in kinds.zip(part.chunks_exact(channels.len())) {
                     let totals = totals[channels.clone()].iter_mut();
                     totals.zip(part).for_each(|(total, it)| *total += it.to_f64());
@@ -352,7 +353,7 @@ impl<'a, T: Real> GradView<'a, T> {
             let xs = &xs[(first + begin) * c + channels.start..];
             let constants = [&it.scale, &it.shift, times, plus, &it.slope, &it.offset];
             let rows = Rows::of_channels(n, c, channels.clone(), it.activation, constants);
-            go_back(rows, gs, xs, into, stride);
+            backward(rows, gs, xs, into, stride);
         });
     }
 

@@ -104,7 +104,7 @@ const TOGETHER: usize = 16;
 impl<const N: usize> Slots<N> {
     /// Creates an empty state: all values are 0.
     pub(super) fn new(params: &Params, groups: &ParamGroups, names: [&'static str; N]) -> Slots<N> {
-        let slots = params.trained().map(|(name, it)| Slot::new(name, it, groups));
+        let slots = params.trainable().map(|(name, it)| Slot::new(name, it, groups));
         Slots { names, slots: slots.collect() }
     }
 

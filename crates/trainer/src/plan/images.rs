@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use augment::{Mixing, Pipeline, Resize, Statistics, Step, TransformConfig};
-use data::{Content, Load, Loader, Pack, PackError, Remembered, Sides, measure_statistics};
+use data::{CacheDir, Content, Load, Loader, Pack, PackError, Sides, measure_statistics};
 
 use super::error::{PlanError, wrong};
 use crate::{
@@ -26,7 +26,7 @@ pub(crate) struct Phase {
 pub(super) fn pipelines(
     experiment: &Experiment,
     images: &Arc<[(String, Content)]>,
-    memory: Option<&Remembered>,
+    cache: Option<&CacheDir>,
     sides: &Sides,
     callback: &(dyn Callback + Sync),
 ) -> Result<(Pipeline, Pipeline), PlanError> {
@@ -47,7 +47,7 @@ pub(super) fn pipelines(
         None => {
             let side: Vec<_> = sides.train.iter().map(|&it| images[it].clone()).collect();
             let progress = |done, total| callback.progress("measuring colours", done, total);
-            measure_statistics(&side, &eval, memory, &progress)?
+            measure_statistics(&side, &eval, cache, &progress)?
         }
     };
     (train.statistics, eval.statistics) = (statistics, statistics);
@@ -56,7 +56,7 @@ pub(super) fn pipelines(
             images: Arc::clone(images),
             batches: side.iter().take(1).map(|&it| vec![it]).collect(),
             pipeline: Arc::new(pipeline.clone()),
-            memory: memory.cloned(),
+            cache: cache.cloned(),
             pack: None,
             mixing: Mixing::default(),
             seed: *seed,

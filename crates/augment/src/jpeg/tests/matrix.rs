@@ -23,7 +23,7 @@ const TOLERANCE: u8 = 3;
 
 /// The result of the comparison.
 #[derive(Debug, Default)]
-struct Tally {
+struct Comparison {
     n_files: usize,
     n_rejected: usize,
     /// Decoded by only one of the two.
@@ -67,28 +67,28 @@ fn bytes(from: &mut impl Read) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
-fn compare(path: &Path) -> Tally {
+fn compare(path: &Path) -> Comparison {
     let mut from = BufReader::new(File::open(path).unwrap());
-    let mut tally = Tally::default();
+    let mut comparison = Comparison::default();
     let rng = &mut Seed(0).stream("rectangles");
     while let Some(Entry { name, jpeg, results }) = entry(&mut from) {
-        tally.n_files += 1;
+        comparison.n_files += 1;
         let read = |reduction: usize| {
             let header = Header::read(&jpeg)?;
             let [h, w] = header.size.map(|it| it.div_ceil(reduction));
             Ok::<_, DecodeError>((decode(&header, reduction, [0..h, 0..w])?, header))
         };
         match (read(1).is_ok(), results.is_empty()) {
-            (false, true) => tally.n_rejected += 1,
-            (true, true) => tally.only_here.push(name),
-            (false, false) => tally.only_there.push(name),
+            (false, true) => comparison.n_rejected += 1,
+            (true, true) => comparison.only_here.push(name),
+            (false, false) => comparison.only_there.push(name),
             (true, false) => {
                 for (it, want) in results.iter().enumerate() {
                     let (got, header) = read(1 << it).unwrap();
                     assert_eq!(got.dimensions(), want.dimensions(), "{name}");
                     let off = got.iter().zip(want.iter()).map(|(a, b)| a.abs_diff(*b)).max();
-                    tally.worst[it] = tally.worst[it].max(off.unwrap_or(0));
-                    tally.n_paths += 1;
+                    comparison.worst[it] = comparison.worst[it].max(off.unwrap_or(0));
+                    comparison.n_paths += 1;
                     let mut is_wrong = off > Some(TOLERANCE);
                     for _ in 0..3 {
                         let [rows, columns] = [got.height(), got.width()].map(|side| {
@@ -99,25 +99,25 @@ fn compare(path: &Path) -> Tally {
                         let [h, w] = [&rows, &columns].map(|it| it.len() as u32);
                         let part = decode(&header, 1 << it, [rows, columns]).unwrap();
                         is_wrong |= part != crop_imm(&got, x, y, w, h).to_image();
-                        tally.n_paths += 1;
+                        comparison.n_paths += 1;
                     }
                     if is_wrong {
-                        tally.wrong.push(format!("{name} at 1/{}: off by {off:?}", 1 << it));
+                        comparison.wrong.push(format!("{name} at 1/{}: off by {off:?}", 1 << it));
                     }
                 }
             }
         }
     }
-    tally
+    comparison
 }
 
 #[test]
 fn every_kind_of_jpeg_is_decoded_as_by_libjpeg_turbo_or_rejected() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/jpeg/matrix.bin");
-    let tally = compare(&root);
-    assert!(tally.n_files >= 50 && tally.n_paths >= 50 * 4, "{tally:?}");
-    assert!(tally.wrong.is_empty() && tally.only_here.is_empty(), "{tally:#?}");
-    assert_eq!((tally.only_there.len(), tally.n_rejected), (0, 2), "{tally:#?}");
+    let comparison = compare(&root);
+    assert!(comparison.n_files >= 50 && comparison.n_paths >= 50 * 4, "{comparison:?}");
+    assert!(comparison.wrong.is_empty() && comparison.only_here.is_empty(), "{comparison:#?}");
+    assert_eq!((comparison.only_there.len(), comparison.n_rejected), (0, 2), "{comparison:#?}");
 }
 
 #[test]
@@ -126,19 +126,26 @@ fn all_kinds_in_the_file_of_jpeg_matrix() {
         println!("skipped: `JPEG_MATRIX` is not set to a file of tests/golden/jpeg_matrix.py");
         return;
     };
-    let tally = compare(path.as_ref());
+    let comparison = compare(path.as_ref());
     println!(
         "{} files: {} decoded, {} rejected by both, {} only here, {} only by Pillow; {} paths; largest \
          difference {:?} of 255 at 1, 1/2, 1/4, 1/8; {} wrong",
-        tally.n_files,
-        tally.n_files - tally.n_rejected - tally.only_here.len() - tally.only_there.len(),
-        tally.n_rejected,
-        tally.only_here.len(),
-        tally.only_there.len(),
-        tally.n_paths,
-        tally.worst,
-        tally.wrong.len()
+        comparison.n_files,
+        comparison.n_files
+            - comparison.n_rejected
+            - comparison.only_here.len()
+            - comparison.only_there.len(),
+        comparison.n_rejected,
+        comparison.only_here.len(),
+        comparison.only_there.len(),
+        comparison.n_paths,
+        comparison.worst,
+        comparison.wrong.len()
     );
-    assert!(tally.wrong.is_empty(), "{:#?}", &tally.wrong[..tally.wrong.len().min(20)]);
-    assert!(tally.only_here.is_empty() && tally.only_there.is_empty(), "{tally:#?}");
+    assert!(
+        comparison.wrong.is_empty(),
+        "{:#?}",
+        &comparison.wrong[..comparison.wrong.len().min(20)]
+    );
+    assert!(comparison.only_here.is_empty() && comparison.only_there.is_empty(), "{comparison:#?}");
 }

@@ -28,11 +28,11 @@ pub(super) fn compare(args: &CompareArgs) -> anyhow::Result<End> {
     }
     let mut words = args.peer.split_whitespace().map(str::to_owned);
     let peer = words.next().context("--peer: name a command")?;
-    let (model, batch) = (&args.network.model, args.network.batch.to_string());
+    let (model, batch) = (&args.network.model, args.network.batch_size.to_string());
     let size = height.to_string();
     let peer_args: Vec<String> =
         words.chain([model.clone(), batch.clone(), size.clone()]).collect();
-    let flags = [("--model", model), ("--batch", &batch), ("--size", &size)];
+    let flags = [("--model", model), ("--batch-size", &batch), ("--size", &size)];
     let flags = flags.into_iter().flat_map(|(flag, value)| [flag.to_owned(), value.clone()]);
     let (steps, threads) = (args.network.steps.to_string(), args.network.threads.to_string());
     let more = ["--steps".to_owned(), steps, "--threads".to_owned(), threads];

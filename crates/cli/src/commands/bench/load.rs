@@ -5,7 +5,7 @@
 
 use std::time::Instant;
 
-use augment::{Canvas, Memory, decode};
+use augment::{Cache, Canvas, decode};
 use candle::Device;
 use trainer::Plan;
 
@@ -25,7 +25,7 @@ pub(super) fn load(args: &ExperimentArgs, n_images: usize) -> anyhow::Result<End
     let plan = Plan::new(&experiment, &manifest, experiment.data.fold, &Device::Cpu, &terminal)?;
     terminal.clear();
     let pipeline = &plan.train_pipeline;
-    let memory = plan.memory.as_ref().map(|it| it as &dyn Memory);
+    let cache = plan.cache.as_ref().map(|it| it as &dyn Cache);
     let mut stages = vec![("read", 0.0), ("decode", 0.0)];
     stages.extend(pipeline.ops.iter().map(|it| (it.op.kind(), 0.0)));
     let (mut as_trained, mut unpacked) = (0.0, 0.0);
@@ -58,7 +58,7 @@ pub(super) fn load(args: &ExperimentArgs, n_images: usize) -> anyhow::Result<End
             }
             None => {
                 let bytes = content.bytes().map_err(|it| fails(it.to_string()))?;
-                pipeline.apply(&bytes, rng, memory)
+                pipeline.apply(&bytes, rng, cache)
             }
         };
         trained.map_err(|it| fails(it.to_string()))?;
@@ -71,9 +71,9 @@ pub(super) fn load(args: &ExperimentArgs, n_images: usize) -> anyhow::Result<End
     rows.push(("sum of stages", apart));
     rows.extend(plan.pack.is_some().then_some(("read from pack", unpacked)));
     rows.push(("as trained", as_trained));
-    for (name, spent) in &rows {
-        let share = 100.0 * spent / apart;
-        say!("{name:<16} {:>12.3} {share:>6.1}% {:>14.0}", spent / n * 1e3, n / spent);
+    for (name, seconds) in &rows {
+        let share = 100.0 * seconds / apart;
+        say!("{name:<16} {:>12.3} {share:>6.1}% {:>14.0}", seconds / n * 1e3, n / seconds);
     }
     let by_stage: serde_json::Map<_, _> =
         rows.iter().map(|(name, s)| ((*name).to_owned(), round(s / n * 1e6).into())).collect();

@@ -12,11 +12,11 @@ use base::{
 use candle::{Device, Tensor};
 use losses::{Counts, Criterion, HeadOutput, Labels, LossConfig, Targets};
 use models::{HeadConfig, Model, ModelSpec, published};
-use ops::{Ceilings, Form, Pass, Rows, Tape, Training, metered};
+use ops::{Form, Pass, Roofline, Rows, Tape, Training, profile};
 use trainer::{OptimConfig, Optimizer, ParamGroups, Rates};
 
 use super::{
-    table::{Spending, by_kind, by_shape},
+    table::{StepProfile, by_kind, by_shape},
     timing::{median_of, round},
 };
 use crate::{End, args::NetworkArgs, preparation::use_threads};
@@ -28,11 +28,11 @@ pub(super) fn train(args: &NetworkArgs) -> anyhow::Result<End> {
     let mut bench = Bench::new(args)?;
     let seconds = median_of(args.steps, || bench.step())?;
     let train_peak = peak_mib();
-    let spending = bench.profile(args.steps, Bench::step)?;
+    let profile = bench.profile(args.steps, Bench::step)?;
     let infer = median_of(args.steps, || bench.infer())?;
-    say!("{}", by_kind(&spending, Ceilings::measure()));
-    let rate = args.batch as f64 / seconds;
-    let infer_rate = args.batch as f64 / infer;
+    say!("{}", by_kind(&profile, Roofline::measure()));
+    let rate = args.batch_size as f64 / seconds;
+    let infer_rate = args.batch_size as f64 / infer;
     say!("training  {:>8.1} ms/step,  {rate:>7.2} images/s", seconds * 1e3);
     say!("inference {:>8.1} ms/batch, {infer_rate:>7.2} images/s", infer * 1e3);
     let mut line = line(args);
@@ -47,9 +47,9 @@ pub(super) fn infer(args: &NetworkArgs) -> anyhow::Result<End> {
     let mut bench = Bench::new(args)?;
     let seconds = median_of(args.steps, || bench.infer())?;
     let peak = peak_mib();
-    let spending = bench.profile(args.steps, Bench::infer)?;
-    say!("{}", by_kind(&spending, Ceilings::measure()));
-    let rate = args.batch as f64 / seconds;
+    let profile = bench.profile(args.steps, Bench::infer)?;
+    say!("{}", by_kind(&profile, Roofline::measure()));
+    let rate = args.batch_size as f64 / seconds;
     say!("inference {:>8.1} ms/batch, {rate:>7.2} images/s", seconds * 1e3);
     let mut line = line(args);
     line["infer_img_s"] = round(rate).into();
@@ -61,13 +61,13 @@ pub(super) fn infer(args: &NetworkArgs) -> anyhow::Result<End> {
 pub(super) fn ops(args: &NetworkArgs) -> anyhow::Result<End> {
     let mut bench = Bench::new(args)?;
     median_of(1, || bench.step())?;
-    let spending = bench.profile(args.steps, Bench::step)?;
-    let ceilings = Ceilings::measure();
-    say!("{}", by_shape(&spending, ceilings));
+    let profile = bench.profile(args.steps, Bench::step)?;
+    let roofline = Roofline::measure();
+    say!("{}", by_shape(&profile, roofline));
     say!(
         "peak of this machine: {:.0} GFLOP/s in registers, {:.1} GB/s of copying ({})",
-        ceilings.flops / 1e9,
-        ceilings.bytes / 1e9,
+        roofline.flops / 1e9,
+        roofline.bytes / 1e9,
         ops::Isa::chosen().name(),
     );
     Ok(End::Done)
@@ -78,7 +78,7 @@ fn line(args: &NetworkArgs) -> serde_json::Value {
     serde_json::json!({
         "peer": format!("maskfit {}", env!("CARGO_PKG_VERSION")),
         "model": args.model,
-        "batch": args.batch,
+        "batch": args.batch_size,
         "size": args.size,
         "isa": ops::Isa::chosen().name(),
         "dtype": "f32",
@@ -97,7 +97,7 @@ struct Bench {
 
 impl Bench {
     fn new(args: &NetworkArgs) -> anyhow::Result<Bench> {
-        let NetworkArgs { model, batch, size, threads, .. } = args;
+        let NetworkArgs { model, batch_size, size, threads, .. } = args;
         use_threads(*threads)?;
         let names: Vec<String> = (0..N_CLASSES).map(|it| it.to_string()).collect();
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
@@ -115,21 +115,27 @@ impl Bench {
         let output = HeadOutput::new(&task, Scope::Joint, &Form::Classes, N_CLASSES, &counts);
         let loss = Criterion::new(&LossConfig::default(), &[output]).map_err(anyhow::Error::msg)?;
         let [h, w] = *size;
-        let images: Vec<u8> = (0..batch * h * w * 3).map(|it| (it * 7919 % 251) as u8).collect();
-        let rows_of = Rows { images: &images, size: *size, samples: &whole(*batch) };
+        let images: Vec<u8> =
+            (0..batch_size * h * w * 3).map(|it| (it * 7919 % 251) as u8).collect();
+        let rows_of = Rows { images: &images, size: *size, samples: &whole(*batch_size) };
         let pixels = ops::normalise(rows_of, [0.5; 3], [0.25; 3], &Device::Cpu)?;
-        let classes = (0..*batch).map(|it| it % N_CLASSES).collect();
+        let classes = (0..*batch_size).map(|it| it % N_CLASSES).collect();
         let labels = Labels { classes, ..Labels::default() };
         let targets =
-            Targets::new(&task, labels, &unmixed(*batch), candle::DType::F32, &Device::Cpu);
+            Targets::new(&task, labels, &unmixed(*batch_size), candle::DType::F32, &Device::Cpu);
         Ok(Bench { net, pixels, targets, loss, optimizer, n_done: 0 })
     }
 
     /// Runs the forward pass, the backward pass and an optimizer step.
     fn step(&mut self) -> anyhow::Result<()> {
         let tape = Tape::default();
-        let pass =
-            Training { tape: &tape, seed: Seed(0), step: self.n_done, first_row: 0, follow: None };
+        let pass = Training {
+            tape: &tape,
+            seed: Seed(0),
+            step: self.n_done,
+            first_row: 0,
+            momentum: None,
+        };
         let outputs = self.net.forward(&self.pixels, &Pass::Train(pass))?;
         let clock = Clock { step: self.n_done, total: 1000, epoch: self.n_done as f64 / 100.0 };
         let loss = self.loss.compute(&outputs, &self.targets, &clock)?.mean()?;
@@ -149,11 +155,11 @@ impl Bench {
         &mut self,
         n: usize,
         step: fn(&mut Bench) -> anyhow::Result<()>,
-    ) -> anyhow::Result<Spending> {
+    ) -> anyhow::Result<StepProfile> {
         let began = Instant::now();
-        let (done, ledger) = metered(|| (0..n).try_for_each(|_| step(self)));
+        let (done, totals) = profile(|| (0..n).try_for_each(|_| step(self)));
         done?;
-        Ok(Spending { ledger, n_steps: n, seconds: began.elapsed().as_secs_f64() })
+        Ok(StepProfile { totals, n_steps: n, seconds: began.elapsed().as_secs_f64() })
     }
 }
 

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use ops::{Ceilings, Spent, Way};
+use ops::{OpTotals, Phase, Roofline};
 
 /// The cost of steps, by operation.
-pub(super) struct Spending {
-    pub(super) ledger: ops::Ledger,
+pub(super) struct StepProfile {
+    pub(super) totals: ops::Profile,
     /// Number of steps in the sums.
     pub(super) n_steps: usize,
     /// Total of all steps: the operations and everything else.
@@ -14,60 +14,60 @@ pub(super) struct Spending {
 }
 
 /// Returns a table with a row per layer kind and pass.
-pub(super) fn by_kind(spending: &Spending, ceilings: Ceilings) -> String {
-    let mut kinds = BTreeMap::<(String, Way), (Spent, f64)>::new();
-    for ((kind, _, way), spent) in &spending.ledger {
-        let (sum, floor) = kinds.entry((kind.clone(), *way)).or_default();
-        sum.calls += spent.calls;
-        sum.seconds += spent.seconds;
-        sum.flops += spent.flops;
-        sum.bytes += spent.bytes;
+pub(super) fn by_kind(profile: &StepProfile, roofline: Roofline) -> String {
+    let mut kinds = BTreeMap::<(String, Phase), (OpTotals, f64)>::new();
+    for ((kind, _, phase), op) in &profile.totals {
+        let (sum, floor) = kinds.entry((kind.clone(), *phase)).or_default();
+        sum.calls += op.calls;
+        sum.seconds += op.seconds;
+        sum.flops += op.flops;
+        sum.bytes += op.bytes;
         // Summed over shapes: one may be memory-bound where another is compute-bound.
-        *floor += ceilings.floor(spent.flops, spent.bytes);
+        *floor += roofline.floor(op.flops, op.bytes);
     }
-    let rows = kinds.into_iter().map(|((kind, way), (spent, floor))| (kind, way, spent, floor));
-    table(rows.collect(), spending)
+    let rows = kinds.into_iter().map(|((kind, phase), (op, floor))| (kind, phase, op, floor));
+    table(rows.collect(), profile)
 }
 
 /// Returns a table with a row per layer shape and pass.
-pub(super) fn by_shape(spending: &Spending, ceilings: Ceilings) -> String {
-    let rows = spending.ledger.iter().map(|((kind, shape, way), spent)| {
+pub(super) fn by_shape(profile: &StepProfile, roofline: Roofline) -> String {
+    let rows = profile.totals.iter().map(|((kind, shape, phase), op)| {
         let name = format!("{kind}  {shape}");
-        (name.trim_end().to_owned(), *way, *spent, ceilings.floor(spent.flops, spent.bytes))
+        (name.trim_end().to_owned(), *phase, *op, roofline.floor(op.flops, op.bytes))
     });
-    table(rows.collect(), spending)
+    table(rows.collect(), profile)
 }
 
 /// Formats the rows in descending order of time; the last two rows are everything else, and the total.
-fn table(mut rows: Vec<(String, Way, Spent, f64)>, spending: &Spending) -> String {
+fn table(mut rows: Vec<(String, Phase, OpTotals, f64)>, profile: &StepProfile) -> String {
     rows.sort_by(|a, b| b.2.seconds.total_cmp(&a.2.seconds));
-    let mut all = Spent::default();
+    let mut all = OpTotals::default();
     let mut total_floor = 0.0;
-    for (_, _, spent, floor) in &rows {
-        all.calls += spent.calls;
-        all.seconds += spent.seconds;
-        all.flops += spent.flops;
-        all.bytes += spent.bytes;
+    for (_, _, op, floor) in &rows {
+        all.calls += op.calls;
+        all.seconds += op.seconds;
+        all.flops += op.flops;
+        all.bytes += op.bytes;
         total_floor += floor;
     }
-    let rest = Spent { seconds: spending.seconds - all.seconds, ..Spent::default() };
-    all.seconds = spending.seconds;
+    let rest = OpTotals { seconds: profile.seconds - all.seconds, ..OpTotals::default() };
+    all.seconds = profile.seconds;
     let width = rows.iter().map(|it| it.0.chars().count()).max().unwrap_or(0).max(15);
     let mut text = format!(
         "{:<width$}  {:<8} {:>5} {:>8} {:>6} {:>8} {:>8} {:>8} {:>7} {:>9}\n",
         "per step", "", "calls", "ms", "share", "GFLOP", "GFLOP/s", "MB", "GB/s", "floor ms"
     );
-    let n = spending.n_steps as f64;
-    let mut row = |name: &str, way: &str, it: Spent, floor: f64| {
+    let n = profile.n_steps as f64;
+    let mut row = |name: &str, phase: &str, it: OpTotals, floor: f64| {
         let some = |x: f64, digits: usize| match x > 0.0 {
             true => format!("{x:.digits$}"),
             false => String::new(),
         };
         let line = format!(
-            "{name:<width$}  {way:<8} {:>5} {:>8.2} {:>5.1}% {:>8} {:>8} {:>8} {:>7} {:>9}",
+            "{name:<width$}  {phase:<8} {:>5} {:>8.2} {:>5.1}% {:>8} {:>8} {:>8} {:>7} {:>9}",
             some(it.calls as f64 / n, 0),
             it.seconds / n * 1e3,
-            100.0 * it.seconds / spending.seconds,
+            100.0 * it.seconds / profile.seconds,
             some(it.flops / n / 1e9, 3),
             some(it.flops / it.seconds / 1e9, 1),
             some(it.bytes / n / 1e6, 1),
@@ -77,13 +77,13 @@ fn table(mut rows: Vec<(String, Way, Spent, f64)>, spending: &Spending) -> Strin
         text += line.trim_end();
         text += "\n";
     };
-    for (name, way, spent, floor) in &rows {
-        let way = match way {
-            Way::Forward => "forward",
-            Way::Back => "backward",
-            Way::Update => "update",
+    for (name, phase, op, floor) in &rows {
+        let phase = match phase {
+            Phase::Forward => "forward",
+            Phase::Backward => "backward",
+            Phase::Update => "update",
         };
-        row(name, way, *spent, *floor);
+        row(name, phase, *op, *floor);
     }
     row("everything else", "", rest, 0.0);
     row("total", "", all, total_floor);
@@ -93,22 +93,22 @@ fn table(mut rows: Vec<(String, Way, Spent, f64)>, spending: &Spending) -> Strin
 #[cfg(test)]
 mod tests {
     use expect_test::expect;
-    use ops::{Ceilings, Ledger, Spent, Way};
+    use ops::{OpTotals, Phase, Profile, Roofline};
 
-    use super::{Spending, by_kind, by_shape};
+    use super::{StepProfile, by_kind, by_shape};
 
-    fn spending() -> Spending {
-        let spent = |calls, seconds, flops, bytes| Spent { calls, seconds, flops, bytes };
-        let key = |kind: &str, shape: &str, way| (kind.to_owned(), shape.to_owned(), way);
-        let ledger = Ledger::from([
-            (key("depthwise 3x3", "7x7x8", Way::Forward), spent(2, 0.010, 2e8, 4e8)),
-            (key("depthwise 3x3", "9x9x8", Way::Forward), spent(2, 0.030, 6e9, 4e7)),
-            (key("norm", "", Way::Back), spent(4, 0.050, 0.0, 0.0)),
+    fn profile() -> StepProfile {
+        let op = |calls, seconds, flops, bytes| OpTotals { calls, seconds, flops, bytes };
+        let key = |kind: &str, shape: &str, phase| (kind.to_owned(), shape.to_owned(), phase);
+        let totals = Profile::from([
+            (key("depthwise 3x3", "7x7x8", Phase::Forward), op(2, 0.010, 2e8, 4e8)),
+            (key("depthwise 3x3", "9x9x8", Phase::Forward), op(2, 0.030, 6e9, 4e7)),
+            (key("norm", "", Phase::Backward), op(4, 0.050, 0.0, 0.0)),
         ]);
-        Spending { ledger, n_steps: 2, seconds: 0.1 }
+        StepProfile { totals, n_steps: 2, seconds: 0.1 }
     }
 
-    const CEILINGS: Ceilings = Ceilings { flops: 1e12, bytes: 1e11 };
+    const ROOFLINE: Roofline = Roofline { flops: 1e12, bytes: 1e11 };
 
     #[test]
     fn kinds_sum_their_shapes_and_the_floors_of_each_shape() {
@@ -118,7 +118,7 @@ mod tests {
             depthwise 3x3    forward      2    20.00  40.0%    3.100    155.0    220.0    11.0      5.00
             everything else                     5.00  10.0%
             total                         4    50.00 100.0%    3.100     62.0    220.0     4.4      5.00
-        "#]].assert_eq(&by_kind(&spending(), CEILINGS));
+        "#]].assert_eq(&by_kind(&profile(), ROOFLINE));
     }
 
     #[test]
@@ -130,6 +130,6 @@ mod tests {
             depthwise 3x3  7x7x8  forward      1     5.00  10.0%    0.100     20.0    200.0    40.0      2.00
             everything else                          5.00  10.0%
             total                              4    50.00 100.0%    3.100     62.0    220.0     4.4      5.00
-        "#]].assert_eq(&by_shape(&spending(), CEILINGS));
+        "#]].assert_eq(&by_shape(&profile(), ROOFLINE));
     }
 }

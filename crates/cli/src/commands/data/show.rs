@@ -1,7 +1,7 @@
 //! `maskfit data show`: augmented images, and the effect of a single transform.
 
 use anyhow::{Context as _, anyhow, bail};
-use augment::{Canvas, Image, Memory, Pipeline, Step, decode};
+use augment::{Cache, Canvas, Image, Pipeline, Step, decode};
 use base::{Seed, task::Scope};
 use candle::Device;
 use toml::{Table, Value};
@@ -39,7 +39,7 @@ pub(super) fn show(args: &ShowArgs, terminal: &Terminal) -> anyhow::Result<End> 
         }
         Some(op) => (at_strengths(op, args.values.as_deref())?, args.images.unwrap_or(1)),
     };
-    let memory = plan.memory.as_ref().map(|it| it as &dyn Memory);
+    let cache = plan.cache.as_ref().map(|it| it as &dyn Cache);
     let side = &plan.sides.train;
     let n_images = n_images.min(side.len());
     let mut cells = Vec::new();
@@ -53,7 +53,7 @@ pub(super) fn show(args: &ShowArgs, terminal: &Terminal) -> anyhow::Result<End> 
             None => {
                 let rng = &mut Seed(0).stream("show");
                 (
-                    plan.eval_pipeline.apply(&bytes, rng, memory).with_context(|| name.clone())?,
+                    plan.eval_pipeline.apply(&bytes, rng, cache).with_context(|| name.clone())?,
                     "validation",
                 )
             }
@@ -70,7 +70,7 @@ pub(super) fn show(args: &ShowArgs, terminal: &Terminal) -> anyhow::Result<End> 
             for idx in 0..args.samples {
                 let rng = &mut plan.seed().stream(&format!("show/{idx}/{image}"));
                 let augmented = match &args.op {
-                    None => pipeline.apply(&bytes, rng, memory).with_context(|| name.clone())?,
+                    None => pipeline.apply(&bytes, rng, cache).with_context(|| name.clone())?,
                     Some(_) => {
                         alone(&row.ops, before.clone(), rng).with_context(|| name.clone())?
                     }

@@ -6,16 +6,16 @@ use std::{
     path::Path,
 };
 
-use crate::growing::Growing;
+use crate::append_file::AppendFile;
 
 /// A log file whose lines begin with a step: the first digits of the line. Examples are a CSV file, below
 /// its header, and a JSON Lines file.
 #[derive(Debug)]
-pub struct Lines {
-    growing: Growing,
+pub struct StepLog {
+    file: AppendFile,
 }
 
-impl Lines {
+impl StepLog {
     /// Opens the file for a run that resumes after `step` steps: later lines and an incomplete line are
     /// dropped.
     ///
@@ -24,7 +24,7 @@ impl Lines {
     /// # Errors
     /// Any I/O error, except that the file does not exist. And a file of another format: with another
     /// header, or with a line that does not begin with a step. The file is then left unchanged.
-    pub fn open(path: &Path, header: Option<&str>, step: usize) -> io::Result<Lines> {
+    pub fn open(path: &Path, header: Option<&str>, step: usize) -> io::Result<StepLog> {
         let old = match fs::read(path) {
             // No line would be kept.
             _ if step == 0 => Vec::new(),
@@ -35,12 +35,12 @@ impl Lines {
             let help = "move it away to start a new one, or repair it";
             io::Error::new(io::ErrorKind::InvalidData, format!("{what}: {help}"))
         })?;
-        Ok(Lines { growing: Growing::open(path, &kept)? })
+        Ok(StepLog { file: AppendFile::open(path, &kept)? })
     }
 
     /// The path of the file.
     pub fn path(&self) -> &Path {
-        self.growing.path()
+        self.file.path()
     }
 
     /// A handle of the file, to sync it to disk.
@@ -48,7 +48,7 @@ impl Lines {
     /// # Errors
     /// Any I/O error.
     pub fn file(&self) -> io::Result<File> {
-        self.growing.file()
+        self.file.file()
     }
 
     /// Appends a line.
@@ -56,7 +56,7 @@ impl Lines {
     /// # Errors
     /// Any I/O error; the line is then retried with the next one.
     pub fn add(&mut self, line: &str) -> io::Result<()> {
-        self.growing.add(format!("{line}\n").as_bytes())
+        self.file.add(format!("{line}\n").as_bytes())
     }
 }
 
@@ -98,20 +98,20 @@ fn step_of(line: &[u8]) -> Option<usize> {
 mod tests {
     use std::{fs, path::Path};
 
-    use super::Lines;
+    use super::StepLog;
 
     /// Writes five lines and a partial one, and resumes after the third.
     fn check(header: Option<&str>, line: impl Fn(usize) -> String, want: &str) {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("steps");
-        let mut lines = Lines::open(&path, header, 0).unwrap();
+        let mut lines = StepLog::open(&path, header, 0).unwrap();
         for step in 1..=5 {
             lines.add(&line(step)).unwrap();
         }
         // A line truncated by a kill.
         let cut = line(2);
         fs::write(&path, fs::read_to_string(&path).unwrap() + &cut[..cut.len() - 1]).unwrap();
-        let mut lines = Lines::open(&path, header, 3).unwrap();
+        let mut lines = StepLog::open(&path, header, 3).unwrap();
         lines.add(&line(4)).unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), want);
     }
@@ -130,7 +130,7 @@ mod tests {
 
     /// A file that cannot be read is not started over.
     fn check_refused(path: &Path, want: &str) {
-        let err = Lines::open(path, Some("step,loss"), 3).unwrap_err().to_string();
+        let err = StepLog::open(path, Some("step,loss"), 3).unwrap_err().to_string();
         assert!(err.contains(want), "{err}");
     }
 
@@ -160,7 +160,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("steps.csv");
         fs::write(&path, b"step,loss\n1,\xff\n2,0.5\n").unwrap();
-        Lines::open(&path, Some("step,loss"), 1).unwrap();
+        StepLog::open(&path, Some("step,loss"), 1).unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"step,loss\n1,\xff\n");
     }
 }

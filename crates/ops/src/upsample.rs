@@ -52,14 +52,14 @@ const NONE: u8 = 0x80;
 ///
 /// # Panics
 /// If lines have no pixels, or the part has more than `size` columns.
-pub fn enlarge_columns(
+pub fn upsample_columns(
     bytes: &[u8],
     width: usize,
     start: f64,
     length: f64,
     size: usize,
 ) -> Vec<u8> {
-    assert!(length <= size as f64, "cannot enlarge {length} columns to {size}");
+    assert!(length <= size as f64, "cannot upsample {length} columns to {size}");
     let (line, longer) = (width * 3, size * 3);
     let pixels: Vec<Between> = between(width, start, length, size).collect();
     let eight = |idx: usize| {
@@ -80,17 +80,17 @@ pub fn enlarge_columns(
     // The last eight bytes of a line may reach into the next one, which is written after it.
     let mut made = vec![0; n_lines * longer + 8];
     for (idx, line) in bytes.chunks_exact(line).enumerate() {
-        enlarge_line(line, &eights, &mut made[idx * longer..]);
+        upsample_line(line, &eights, &mut made[idx * longer..]);
     }
     made.truncate(n_lines * longer);
     made
 }
 
-fn enlarge_line(line: &[u8], eights: &[Eight], made: &mut [u8]) {
+fn upsample_line(line: &[u8], eights: &[Eight], made: &mut [u8]) {
     #[cfg(target_arch = "x86_64")]
     if crate::Isa::chosen() > crate::Isa::Portable && line.len() >= 16 {
         // SAFETY: the processor has the instructions, and there are 16 bytes in the line.
-        return unsafe { x86::enlarge_line(line, eights, made) };
+        return unsafe { x86::upsample_line(line, eights, made) };
     }
     for (eight, made) in eights.iter().zip(made.chunks_exact_mut(8)) {
         let line = &line[eight.from..];
@@ -114,12 +114,12 @@ mod x86 {
 
     use super::Eight;
 
-    /// Same as [`super::enlarge_line`].
+    /// Same as [`super::upsample_line`].
     ///
     /// # Safety
     /// `line` has at least 16 bytes.
     #[target_feature(enable = "avx2")]
-    pub(super) unsafe fn enlarge_line(line: &[u8], eights: &[Eight], made: &mut [u8]) {
+    pub(super) unsafe fn upsample_line(line: &[u8], eights: &[Eight], made: &mut [u8]) {
         let last = line.len() - 16;
         for (eight, made) in eights.iter().zip(made.chunks_exact_mut(8)) {
             let load = |from: *const u8| {
@@ -146,8 +146,8 @@ mod x86 {
 ///
 /// # Panics
 /// If there are no lines or lines have no pixels, or the part has more than `size` lines.
-pub fn enlarge_rows(bytes: &[u8], width: usize, start: f64, length: f64, size: usize) -> Vec<u8> {
-    assert!(length <= size as f64, "cannot enlarge {length} lines to {size}");
+pub fn upsample_rows(bytes: &[u8], width: usize, start: f64, length: f64, size: usize) -> Vec<u8> {
+    assert!(length <= size as f64, "cannot upsample {length} lines to {size}");
     let wide = width * 3;
     let mut made = vec![0; size * wide];
     let places = between(bytes.len() / wide, start, length, size);
@@ -167,7 +167,7 @@ pub fn enlarge_rows(bytes: &[u8], width: usize, start: f64, length: f64, size: u
 
 #[cfg(test)]
 mod tests {
-    use super::{enlarge_columns, enlarge_rows};
+    use super::{upsample_columns, upsample_rows};
 
     /// Irregular bytes.
     fn bytes(n: usize) -> Vec<u8> {
@@ -179,8 +179,8 @@ mod tests {
         let bytes = [0, 100, 255, 40, 101, 0];
         // Centres of four pixels on two: -1/4, 1/4, 3/4, 5/4; the outermost use one pixel alone.
         let want = [0, 100, 255, 10, 100, 191, 30, 101, 64, 40, 101, 0];
-        assert_eq!(enlarge_columns(&bytes, 2, 0.0, 2.0, 4), want);
-        assert_eq!(enlarge_rows(&bytes, 1, 0.0, 2.0, 4), want);
+        assert_eq!(upsample_columns(&bytes, 2, 0.0, 2.0, 4), want);
+        assert_eq!(upsample_rows(&bytes, 1, 0.0, 2.0, 4), want);
     }
 
     /// Checks the definition for every part of lines of every width.
@@ -194,11 +194,11 @@ mod tests {
                         continue;
                     }
                     let bytes = bytes(width * 3 * 3);
-                    let got = enlarge_columns(&bytes, width, start, length, size);
+                    let got = upsample_columns(&bytes, width, start, length, size);
                     assert_eq!(got.len(), 3 * size * 3);
-                    // Bit for bit equal to `enlarge_rows` on rows of one pixel, which has no SIMD code.
+                    // Bit for bit equal to `upsample_rows` on rows of one pixel, which has no SIMD code.
                     for (line, got) in bytes.chunks(width * 3).zip(got.chunks(size * 3)) {
-                        assert_eq!(got, enlarge_rows(line, 1, start, length, size));
+                        assert_eq!(got, upsample_rows(line, 1, start, length, size));
                     }
                     for (idx, got) in got.into_iter().enumerate() {
                         let (line, pixel, channel) = (idx / size / 3, idx / 3 % size, idx % 3);
@@ -221,13 +221,13 @@ mod tests {
     #[test]
     fn one_more_column_and_a_subpixel_shift_are_possible() {
         let bytes = bytes(40 * 3);
-        assert_eq!(enlarge_columns(&bytes, 40, 0.0, 40.0, 40), bytes);
-        assert_eq!(enlarge_rows(&bytes, 1, 0.0, 40.0, 40), bytes);
+        assert_eq!(upsample_columns(&bytes, 40, 0.0, 40.0, 40), bytes);
+        assert_eq!(upsample_rows(&bytes, 1, 0.0, 40.0, 40), bytes);
         for part in [1e-9, 0.3, 0.999_999_999] {
-            let shifted = enlarge_columns(&bytes, 40, part, 39.0, 39);
-            assert_eq!(shifted, enlarge_rows(&bytes, 1, part, 39.0, 39));
+            let shifted = upsample_columns(&bytes, 40, part, 39.0, 39);
+            assert_eq!(shifted, upsample_rows(&bytes, 1, part, 39.0, 39));
         }
-        let more = enlarge_columns(&bytes, 40, 0.0, 40.0, 41);
-        assert_eq!(more, enlarge_rows(&bytes, 1, 0.0, 40.0, 41));
+        let more = upsample_columns(&bytes, 40, 0.0, 40.0, 41);
+        assert_eq!(more, upsample_rows(&bytes, 1, 0.0, 40.0, 41));
     }
 }

@@ -6,7 +6,7 @@ use crate::{Metric, Prediction};
 
 /// Accumulates what each person adds to the sums of a metric, image by image, in any order of people.
 #[derive(Clone, Debug, Default)]
-pub struct Tally {
+pub struct PersonSums {
     added: Vec<Added>,
     /// How many of `added` are sorted and merged.
     n_merged: usize,
@@ -22,7 +22,7 @@ struct Added {
 /// The number of unmerged entries from which they are merged.
 const UNMERGED: usize = 1 << 20;
 
-impl Tally {
+impl PersonSums {
     /// Adds the prediction for one image.
     ///
     /// # Panics

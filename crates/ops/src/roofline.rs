@@ -11,7 +11,7 @@ use crate::kernel::lanes_kernel;
 
 /// The peak rates of all threads together.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Ceilings {
+pub struct Roofline {
     /// Multiplications and additions per second, of f32 in registers.
     pub flops: f64,
     /// Bytes per second, read and written, when copying much more than fits a cache.
@@ -27,9 +27,9 @@ const STEPS: usize = 1 << 20;
 /// Numbers to copy: 256 MiB.
 const NUMBERS: usize = 1 << 26;
 
-impl Ceilings {
+impl Roofline {
     /// Measures both rates, in about half a second.
-    pub fn measure() -> Ceilings {
+    pub fn measure() -> Roofline {
         let n_threads = rayon::current_num_threads();
         let flops = best(|| {
             let flops = (0..n_threads).into_par_iter().map(|_| {
@@ -47,7 +47,7 @@ impl Ceilings {
             chunks.for_each(|(to, from)| to.copy_from_slice(from));
             (2 * size_of_val(&from[..])) as f64
         });
-        Ceilings { flops, bytes }
+        Roofline { flops, bytes }
     }
 
     /// The minimum time of some work, in seconds.
@@ -88,17 +88,17 @@ lanes_kernel! {
 
 #[cfg(test)]
 mod tests {
-    use super::Ceilings;
+    use super::Roofline;
 
     #[test]
     fn the_floor_is_the_slower_of_both() {
-        let ceilings = Ceilings { flops: 10.0, bytes: 2.0 };
-        assert_eq!((ceilings.floor(30.0, 2.0), ceilings.floor(1.0, 8.0)), (3.0, 4.0));
+        let roofline = Roofline { flops: 10.0, bytes: 2.0 };
+        assert_eq!((roofline.floor(30.0, 2.0), roofline.floor(1.0, 8.0)), (3.0, 4.0));
     }
 
     #[test]
     fn measured_rates_are_plausible() {
-        let Ceilings { flops, bytes } = Ceilings::measure();
+        let Roofline { flops, bytes } = Roofline::measure();
         assert!(flops > 1e8 && bytes > 1e8, "{flops:e}, {bytes:e}");
     }
 }

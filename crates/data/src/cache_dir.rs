@@ -8,17 +8,17 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use augment::Memory;
+use augment::Cache;
 use base::files::write_atomic;
 
 /// A cache folder.
 #[derive(Clone, Debug)]
-pub struct Remembered(PathBuf);
+pub struct CacheDir(PathBuf);
 
-impl Remembered {
+impl CacheDir {
     /// Returns the cache of images within the program's cache folder.
-    pub fn within(cache: &Path) -> Remembered {
-        Remembered(cache.join("images"))
+    pub fn within(cache: &Path) -> CacheDir {
+        CacheDir(cache.join("images"))
     }
 
     /// Returns the folder.
@@ -27,12 +27,12 @@ impl Remembered {
     }
 }
 
-impl Memory for Remembered {
-    fn recall(&self, key: &str) -> Option<Vec<u8>> {
+impl Cache for CacheDir {
+    fn get(&self, key: &str) -> Option<Vec<u8>> {
         fs::read(self.0.join(key)).ok()
     }
 
-    fn keep(&self, key: &str, value: &[u8]) {
+    fn put(&self, key: &str, value: &[u8]) {
         // A cache that cannot be written costs time, and does not fail the run. Two threads may save the same
         // value: they write the same bytes. The folder is created when the first write fails without it.
         let write = || write_atomic(&self.0.join(key), value);
@@ -45,19 +45,19 @@ impl Memory for Remembered {
 
 #[cfg(test)]
 mod tests {
-    use augment::Memory as _;
+    use augment::Cache as _;
 
-    use super::Remembered;
+    use super::CacheDir;
 
     #[test]
     fn folder_may_be_deleted_at_any_time() {
-        let cache = tempfile::tempdir().unwrap();
-        let memory = Remembered::within(&cache.path().join("of/mine"));
+        let dir = tempfile::tempdir().unwrap();
+        let cache = CacheDir::within(&dir.path().join("of/mine"));
         for value in [b"one", b"two"] {
-            assert_eq!(memory.recall("key"), None);
-            memory.keep("key", value);
-            assert_eq!(memory.recall("key").as_deref(), Some(&value[..]));
-            std::fs::remove_dir_all(memory.dir()).unwrap();
+            assert_eq!(cache.get("key"), None);
+            cache.put("key", value);
+            assert_eq!(cache.get("key").as_deref(), Some(&value[..]));
+            std::fs::remove_dir_all(cache.dir()).unwrap();
         }
     }
 }

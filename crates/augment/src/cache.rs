@@ -7,30 +7,30 @@ use sha2::{Digest as _, Sha256};
 /// A cache. Keys name the kind of value and the file's bytes.
 ///
 /// Losing entries is harmless: a missing value is computed again, with the same result.
-pub trait Memory: Send + Sync {
+pub trait Cache: Send + Sync {
     /// Returns the cached value, if there is one.
-    fn recall(&self, key: &str) -> Option<Vec<u8>>;
+    fn get(&self, key: &str) -> Option<Vec<u8>>;
 
     /// Stores a value, if possible.
-    fn keep(&self, key: &str, value: &[u8]);
+    fn put(&self, key: &str, value: &[u8]);
 }
 
 /// The cache entries of one image.
-pub(crate) struct Memories<'a> {
-    memory: &'a dyn Memory,
+pub(crate) struct ImageCache<'a> {
+    cache: &'a dyn Cache,
     bytes: &'a [u8],
     /// The SHA-256 of the bytes, computed on first use.
     name: OnceCell<String>,
 }
 
-impl<'a> Memories<'a> {
-    pub(crate) fn new(memory: &'a dyn Memory, bytes: &'a [u8]) -> Memories<'a> {
-        Memories { memory, bytes, name: OnceCell::new() }
+impl<'a> ImageCache<'a> {
+    pub(crate) fn new(cache: &'a dyn Cache, bytes: &'a [u8]) -> ImageCache<'a> {
+        ImageCache { cache, bytes, name: OnceCell::new() }
     }
 
     /// Returns the cached value of `what`, or computes and stores it. A value that cannot be read counts as
     /// missing.
-    pub(crate) fn recall_or<T, E>(
+    pub(crate) fn get_or_compute<T, E>(
         &self,
         what: &str,
         read: impl FnOnce(&[u8]) -> Option<T>,
@@ -40,11 +40,11 @@ impl<'a> Memories<'a> {
         let hex = |it: &[u8]| it.iter().map(|it| format!("{it:02x}")).collect::<String>();
         let name = self.name.get_or_init(|| hex(&Sha256::digest(self.bytes)));
         let key = format!("{what}-{name}");
-        if let Some(it) = self.memory.recall(&key).as_deref().and_then(read) {
+        if let Some(it) = self.cache.get(&key).as_deref().and_then(read) {
             return Ok(it);
         }
         let made = make()?;
-        self.memory.keep(&key, &write(&made));
+        self.cache.put(&key, &write(&made));
         Ok(made)
     }
 }

@@ -1,22 +1,22 @@
-//! A running score: of each image, only what it adds to the sums is kept.
+//! A running metric: of each image, only what it adds to the sums is kept.
 
 use crate::{Metric, Prediction};
 
 /// The sums of a metric over the images so far.
-pub struct Total<'a> {
+pub struct RunningMetric<'a> {
     metric: &'a dyn Metric,
     sums: Vec<f64>,
 }
 
-impl<'a> Total<'a> {
-    /// Creates a total over no images.
-    pub fn new(metric: &'a dyn Metric, n_classes: usize) -> Total<'a> {
-        Total { metric, sums: vec![0.0; metric.n_sums(n_classes)] }
+impl<'a> RunningMetric<'a> {
+    /// Creates a metric over no images.
+    pub fn new(metric: &'a dyn Metric, n_classes: usize) -> RunningMetric<'a> {
+        RunningMetric { metric, sums: vec![0.0; metric.n_sums(n_classes)] }
     }
 
     /// Adds the prediction for one image.
     pub fn add(&mut self, it: &Prediction<'_>) {
-        let Total { metric, sums } = self;
+        let RunningMetric { metric, sums } = self;
         metric.add(it, &mut |at, x| sums[at] += x);
     }
 

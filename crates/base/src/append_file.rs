@@ -11,7 +11,7 @@ use crate::files::write_atomic;
 /// An append-only file of whole records. A record that cannot be written, for example on a full disk, is
 /// retried with the next one, so that there is no gap.
 #[derive(Debug)]
-pub struct Growing {
+pub struct AppendFile {
     path: PathBuf,
     file: File,
     /// Bytes of whole records in the file.
@@ -22,16 +22,16 @@ pub struct Growing {
     pending: Vec<u8>,
 }
 
-impl Growing {
+impl AppendFile {
     /// Opens a file whose content is replaced by `kept`.
     ///
     /// # Errors
     /// Any I/O error.
-    pub fn open(path: &Path, kept: &[u8]) -> io::Result<Growing> {
+    pub fn open(path: &Path, kept: &[u8]) -> io::Result<AppendFile> {
         write_atomic(path, kept)?;
         let file = File::options().append(true).open(path)?;
         let n_written = kept.len() as u64;
-        Ok(Growing {
+        Ok(AppendFile {
             path: path.to_owned(),
             file,
             n_written,
@@ -81,22 +81,22 @@ impl Growing {
 mod tests {
     use std::fs::{self, File};
 
-    use super::Growing;
+    use super::AppendFile;
 
     #[test]
     fn a_failed_record_is_retried_with_the_next_one() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.log");
-        let mut growing = Growing::open(&path, b"one,").unwrap();
+        let mut file = AppendFile::open(&path, b"one,").unwrap();
         // A file that cannot be written to, and then a partially written record.
-        let writable = std::mem::replace(&mut growing.file, File::open(&path).unwrap());
-        assert!(growing.add(b"two,").is_err());
+        let writable = std::mem::replace(&mut file.file, File::open(&path).unwrap());
+        assert!(file.add(b"two,").is_err());
         fs::write(&path, b"one,tw").unwrap();
-        assert!(growing.add(b"three,").is_err());
-        growing.file = writable;
-        growing.add(b"four,").unwrap();
-        growing.add(b"five,").unwrap();
+        assert!(file.add(b"three,").is_err());
+        file.file = writable;
+        file.add(b"four,").unwrap();
+        file.add(b"five,").unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), "one,two,three,four,five,");
-        assert_eq!(growing.n_bytes(), 24);
+        assert_eq!(file.n_bytes(), 24);
     }
 }

@@ -4,18 +4,18 @@ use candle::{Result, bail};
 
 use crate::{
     Value,
-    prologue::{Grad, add},
+    prologue::{self, Grad},
 };
 
 /// Adds two values of the same shape.
-pub fn sum(xs: &Value, ys: &Value) -> Result<Value> {
+pub fn add(xs: &Value, ys: &Value) -> Result<Value> {
     if xs.dims() != ys.dims() {
-        bail!("sum: {:?} and {:?} differ", xs.dims(), ys.dims());
+        bail!("add: {:?} and {:?} differ", xs.dims(), ys.dims());
     }
-    let total = add((&xs.raw()?, xs.prologue()), (&ys.raw()?, ys.prologue()))?;
+    let total = prologue::add((&xs.raw()?, xs.prologue()), (&ys.raw()?, ys.prologue()))?;
     let (x_slot, y_slot) = (xs.slot(), ys.slot());
     Value::record(&[xs, ys], total, move |grad, slots| {
-        let grad = grad.settle()?;
+        let grad = grad.materialise()?;
         slots.give(x_slot, || Ok(Grad::plain(grad.clone())))?;
         slots.give(y_slot, || Ok(Grad::plain(grad)))
     })
@@ -23,10 +23,10 @@ pub fn sum(xs: &Value, ys: &Value) -> Result<Value> {
 
 #[cfg(test)]
 mod tests {
-    use crate::{check::check, sum};
+    use crate::{add, check::check};
 
     #[test]
     fn gradients_are_correct() {
-        check(&[&[2, 3], &[2, 3]], |it| sum(&it[0], &it[1]));
+        check(&[&[2, 3], &[2, 3]], |it| add(&it[0], &it[1]));
     }
 }

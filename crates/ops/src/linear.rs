@@ -10,9 +10,9 @@ use crate::{
     blocks::{overwrite, total, written},
     epilogue::OnRows,
     matmul::{End, Layout, Left, Panels, Right, Rows, multiply},
-    meter::{Job, Way, watch},
     pool::add_rows,
-    prologue::{BackSums, Grad, GradView, View},
+    profiler::{Event, Phase, record},
+    prologue::{BackwardSums, Grad, GradView, View},
     real::{Reading, Real, by_dtype, cast, tensor},
 };
 
@@ -25,42 +25,42 @@ use crate::{
 /// - `bias`: `[out]`.
 /// - `then`: the epilogue, only if no gradient is required.
 /// - returns: `[…, out]`.
-pub fn product(
+pub fn linear(
     xs: &Value,
     weight: &Value,
     bias: Option<&Value>,
     then: Option<&Epilogue>,
 ) -> Result<Value> {
     let Some((&n_in, dims)) = xs.dims().split_last() else {
-        bail!("product: a scalar has no rows");
+        bail!("linear: a scalar has no rows");
     };
     let n_dims = xs.dims().len();
     let (x, w) = (xs.raw()?, weight.tensor()?);
     let n_out = w.dims()[0];
     if w.elem_count() != n_out * n_in {
-        bail!("product: rows of {n_in} do not match a weight of {:?}", w.dims());
+        bail!("linear: rows of {n_in} do not match a weight of {:?}", w.dims());
     }
     let n_rows = dims.iter().product::<usize>();
-    let job = move |way: Way, numbers: usize, times: usize| Job {
+    let event = move |phase: Phase, numbers: usize, times: usize| Event {
         kind: kind(n_dims, n_in, n_out).to_owned(),
         shape: format!("{n_rows} x {n_in} -> {n_out}"),
-        way,
+        phase,
         flops: times * 2 * n_rows * n_in * n_out,
         numbers: times * n_in * n_out + n_rows * numbers,
     };
-    let _watch = watch(|| job(Way::Forward, n_in + n_out, 1));
+    let _recording = record(|| event(Phase::Forward, n_in + n_out, 1));
     let out_dims: Vec<usize> = dims.iter().copied().chain([n_out]).collect();
     let b = bias.map(Value::tensor).transpose()?;
-    let wants_moments = bias.is_none() && weight.is_on_tape();
+    let needs_moments = bias.is_none() && weight.is_on_tape();
     let prologue = xs.prologue().cloned();
-    let (ys, moments) = by_dtype!("product", x, T => {
+    let (ys, moments) = by_dtype!("linear", x, T => {
         let view = View::<T>::of(&x, prologue.as_ref())?;
         let (w, b) = (Reading::of(&w), b.as_ref().map(Reading::of));
         let b = b.as_ref().map(|it| it.slice::<T>()).transpose()?;
         let inputs: Vec<&Value> = [xs, weight].into_iter().chain(bias).collect();
         let last = Epilogue::ready(then, &inputs, b, &out_dims)?;
         let last = last.on_rows()?;
-        let (ys, moments) = forward(&view, w.slice()?, last.as_ref(), n_out, wants_moments);
+        let (ys, moments) = forward(&view, w.slice()?, last.as_ref(), n_out, needs_moments);
         Ok::<_, candle::Error>((tensor(ys, &out_dims)?, moments))
     })?;
 
@@ -68,20 +68,20 @@ pub fn product(
     let b_slot = bias.map(Value::slot);
     let inputs: Vec<&Value> = [xs, weight].into_iter().chain(bias).collect();
     let ys = Value::record(&inputs, ys, move |grad, slots| {
-        let _watch = watch(|| {
+        let _recording = record(|| {
             let (dx, dw) = (usize::from(x_slot.is_some()), usize::from(w_slot.is_some()));
-            job(Way::Back, grad.reads() * n_out + (1 + dx) * n_in, dx + dw)
+            event(Phase::Backward, grad.reads() * n_out + (1 + dx) * n_in, dx + dw)
         });
-        by_dtype!("product", x, T => {
+        by_dtype!("linear", x, T => {
             let grad = Grad { tensor: grad.tensor.contiguous()?, ..grad };
             let gs = GradView::<T>::of(&grad)?;
             if let Some(b_slot) = b_slot {
                 slots.give(b_slot, || Ok(Grad::plain(tensor(column_sums(&gs), &[n_out])?)))?;
             }
             let view = View::<T>::of(&x, prologue.as_ref())?;
-            let wants = Wants { dx: x_slot.is_some(), dw: w_slot.is_some() };
+            let needs = Needs { dx: x_slot.is_some(), dw: w_slot.is_some() };
             let reading = Reading::of(&w);
-            let found = backward(&view, &gs, reading.slice()?, wants);
+            let found = backward(&view, &gs, reading.slice()?, needs);
             slots.give(w_slot, || Ok(Grad::plain(tensor(found.dw, w.dims())?)))?;
             slots.give(x_slot, || {
                 let dx = Grad::plain(tensor(found.dx, x.dims())?);
@@ -119,7 +119,7 @@ fn forward<T: Real>(
     w: &[T],
     last: Option<&OnRows<'_, T>>,
     n_out: usize,
-    wants_moments: bool,
+    needs_moments: bool,
 ) -> (Vec<T>, Option<Moments>) {
     let n_in = xs.c;
     let weight = Panels::of_columns(n_in, n_out, w);
@@ -136,7 +136,7 @@ fn forward<T: Real>(
                 times(values);
             }),
         }
-        wants_moments.then(|| Moments::of(ys, n_out))
+        needs_moments.then(|| Moments::of(ys, n_out))
     };
     // SAFETY: `multiply` writes every number.
     let (ys, moments) =
@@ -145,19 +145,19 @@ fn forward<T: Real>(
 }
 
 #[derive(Clone, Copy)]
-struct Wants {
+struct Needs {
     dx: bool,
     dw: bool,
 }
 
-struct Found<T> {
+struct Grads<T> {
     dx: Vec<T>,
     dw: Vec<T>,
-    sums: Option<BackSums>,
+    sums: Option<BackwardSums>,
 }
 
 /// dX = G W and dW = Gᵀ X, reading G and X once: block by block, in few partial sums of dW.
-fn backward<T: Real>(xs: &View<'_, T>, gs: &GradView<'_, T>, w: &[T], wants: Wants) -> Found<T> {
+fn backward<T: Real>(xs: &View<'_, T>, gs: &GradView<'_, T>, w: &[T], needs: Needs) -> Grads<T> {
     let (n_in, n_out, n_rows) = (xs.c, gs.c, xs.n_rows);
     let weight = Panels::of_rows(n_out, n_in, |row| &w[row * n_in..][..n_in]);
     // Few parts of many rows, since each part adds a pass over its dW.
@@ -166,14 +166,14 @@ fn backward<T: Real>(xs: &View<'_, T>, gs: &GradView<'_, T>, w: &[T], wants: Wan
     let per_block = per_part.div_ceil(per_part.div_ceil(DEEP)).next_multiple_of(8);
     let per_step = (BLOCK / (2 * n_in + n_out)).next_multiple_of(8);
     let write = |rows: Range<usize>, dx: &mut [T], dw: &mut [T]| {
-        let mut sums = xs.back_sums().filter(|_| wants.dx);
+        let mut sums = xs.backward_sums().filter(|_| needs.dx);
         for first in rows.clone().step_by(per_block) {
             let n = per_block.min(rows.end - first);
             let layout = Layout::panels(n, n_in);
-            let room = if wants.dw { n_in.next_multiple_of(layout.panel) * n } else { 0 };
+            let room = if needs.dw { n_in.next_multiple_of(layout.panel) * n } else { 0 };
             let mut block = |gs: &[T]| {
                 T::with_scratch(room, |values| {
-                    let steps = if wants.dx { 0..n } else { 0..0 };
+                    let steps = if needs.dx { 0..n } else { 0..0 };
                     for done in steps.step_by(per_step) {
                         let (from, n) = (first + done, per_step.min(n - done));
                         let gs = Left::rows(&gs[done * n_out..], n, n_out, n_out);
@@ -181,11 +181,11 @@ fn backward<T: Real>(xs: &View<'_, T>, gs: &GradView<'_, T>, w: &[T], wants: Wan
                         multiply(gs, weight.right(), dx, Rows::Apart(n_in), End::Store);
                         if let Some(sums) = &mut sums {
                             let values =
-                                wants.dw.then(|| (&mut values[done * layout.row..], layout));
-                            xs.look_back((from, n), 0..n_in, dx, values, sums);
+                                needs.dw.then(|| (&mut values[done * layout.row..], layout));
+                            xs.backward_step((from, n), 0..n_in, dx, values, sums);
                         }
                     }
-                    if wants.dw {
+                    if needs.dw {
                         // Otherwise it was read by the backward pass of the prologue.
                         if sums.is_none() {
                             xs.read_laid(first, n, 0..n_in, values, layout);
@@ -207,16 +207,16 @@ fn backward<T: Real>(xs: &View<'_, T>, gs: &GradView<'_, T>, w: &[T], wants: Wan
         }
         sums
     };
-    let dw_len = if wants.dw { n_out * n_in } else { 0 };
+    let dw_len = if needs.dw { n_out * n_in } else { 0 };
     // SAFETY: `multiply` writes every number of each part's dW with its first block.
     let write =
         |rows: Range<usize>, dx: &mut [T]| unsafe { written(dw_len, |dw| write(rows, dx, dw)) };
-    let width = if wants.dx { n_in } else { 0 };
+    let width = if needs.dx { n_in } else { 0 };
     // SAFETY: `multiply` writes every number of each block.
     let (dx, parts) = unsafe { overwrite(n_rows, width, per_part, write) };
     let (dw, sums): (Vec<_>, Vec<_>) = parts.into_iter().unzip();
-    let sums = sums.into_iter().collect::<Option<Vec<_>>>().and_then(BackSums::join);
-    Found { dx, dw: total(dw), sums }
+    let sums = sums.into_iter().collect::<Option<Vec<_>>>().and_then(BackwardSums::join);
+    Grads { dx, dw: total(dw), sums }
 }
 
 /// The sum of each column.
@@ -239,7 +239,7 @@ mod tests {
     use candle::{Device, Result, Tensor};
     use testkit::check_close;
 
-    use crate::{Value, check::check, product};
+    use crate::{Value, check::check, linear};
 
     #[test]
     fn agrees_with_the_definition() -> Result<()> {
@@ -248,7 +248,7 @@ mod tests {
         };
         let xs = of(&[1.0, 2.0, 3.0, 4.0], &[1, 2, 1, 2])?;
         let (w, b) = (of(&[1.0, 0.0, 0.5, -1.0, 2.0, 2.0], &[3, 2])?, of(&[0.0, 10.0, 0.0], &[3])?);
-        let ys = product(&xs, &w, Some(&b), None)?;
+        let ys = linear(&xs, &w, Some(&b), None)?;
         assert_eq!(ys.dims(), [1, 2, 1, 3]);
         check_close(&ys.tensor()?, &[1.0, 8.5, 6.0, 3.0, 7.5, 14.0], 1e-12);
         Ok(())
@@ -256,7 +256,7 @@ mod tests {
 
     #[test]
     fn gradients_are_correct() {
-        check(&[&[2, 3, 1, 4], &[5, 4]], |it| product(&it[0], &it[1], None, None));
-        check(&[&[3, 4], &[2, 4], &[2]], |it| product(&it[0], &it[1], Some(&it[2]), None));
+        check(&[&[2, 3, 1, 4], &[5, 4]], |it| linear(&it[0], &it[1], None, None));
+        check(&[&[3, 4], &[2, 4], &[2]], |it| linear(&it[0], &it[1], Some(&it[2]), None));
     }
 }

@@ -14,7 +14,7 @@ use crate::{BackboneConfig, HeadConfig, Naming, Params};
 
 /// The result of loading published weights.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Fitted {
+pub struct LoadedWeights {
     /// The library whose tensor names the file uses.
     pub library: &'static str,
     /// The prefix of these names, which ends in a dot; empty for none.
@@ -24,7 +24,7 @@ pub struct Fitted {
     /// Whether the classifier was loaded.
     pub classifier: Classifier,
     /// Unexpected tensors: neither the backbone's nor the classifier's.
-    pub left_over: Vec<String>,
+    pub unexpected: Vec<String>,
 }
 
 /// Whether a file's classifier was loaded, and if not, why.
@@ -49,12 +49,12 @@ pub enum Classifier {
 ///
 /// # Errors
 /// Weights that do not fit or are not finite; then the parameters are unchanged.
-pub(crate) fn fit(
+pub(crate) fn load(
     backbone: &BackboneConfig,
     head: &HeadConfig,
     params: &Params,
     tensors: &BTreeMap<String, Tensor>,
-) -> Result<Fitted, WeightsError> {
+) -> Result<LoadedWeights, WeightsError> {
     let tensors = unwrapped(tensors.iter().map(|(name, it)| (name.as_str(), it)));
     let dims = tensors.iter().map(|(name, it)| (name.clone(), it.dims())).collect();
     let Compared { naming, place, differences, used } = compare(backbone, params, &dims);
@@ -69,8 +69,8 @@ pub(crate) fn fit(
             first_few(&differences),
         )));
     }
-    if !place.rivals.is_empty() {
-        let places = std::iter::once(&place.prefix).chain(&place.rivals);
+    if !place.others.is_empty() {
+        let places = std::iter::once(&place.prefix).chain(&place.others);
         let places: Vec<String> = places.map(|it| format!("`{it}`")).collect();
         return Err(WeightsError::DoNotFit(format!(
             "the file contains `{}` more than once (under {}), so the weights are ambiguous: save the \
@@ -81,10 +81,10 @@ pub(crate) fn fit(
     }
     let classifier_names = classifier_names(&naming);
     let is_unexpected = |it: &&String| !used.contains(*it) && !classifier_names.contains(it);
-    let left_over: Vec<&String> = tensors.keys().filter(is_unexpected).collect();
+    let unexpected: Vec<&String> = tensors.keys().filter(is_unexpected).collect();
     // A few unexpected tensors may be a wrapper's, and those under another prefix are not the network's;
     // many under the network's own prefix are those of a larger network.
-    let within = left_over.iter().filter(|it| it.starts_with(&place.prefix));
+    let within = unexpected.iter().filter(|it| it.starts_with(&place.prefix));
     let within: Vec<String> = within.map(|it| bare(it, &place.prefix)).collect();
     if within.len() > naming.backbone.len() / 20 {
         return Err(WeightsError::DoNotFit(format!(
@@ -95,7 +95,7 @@ pub(crate) fn fit(
             first_few(&within),
         )));
     }
-    let left_over = left_over.into_iter().map(|it| bare(it, &place.prefix)).collect();
+    let unexpected = unexpected.into_iter().map(|it| bare(it, &place.prefix)).collect();
     let expected = naming.backbone.iter().map(|(_, theirs)| theirs).chain(&classifier_names);
     let expected: BTreeSet<&String> = expected.collect();
     let loaded = expected.into_iter().filter_map(|it| Some((it.as_str(), *tensors.get(it)?)));
@@ -106,7 +106,7 @@ pub(crate) fn fit(
     }
     let classifier = fit_classifier(head, params, &tensors, &naming)?;
     let (library, n_loaded) = (naming.library, naming.backbone.len());
-    Ok(Fitted { library, prefix: place.prefix, n_loaded, classifier, left_over })
+    Ok(LoadedWeights { library, prefix: place.prefix, n_loaded, classifier, unexpected })
 }
 
 fn fit_classifier(
@@ -132,7 +132,7 @@ fn fit_classifier(
     Ok(Classifier::Taken)
 }
 
-impl std::fmt::Display for Fitted {
+impl std::fmt::Display for LoadedWeights {
     /// A summary in one line.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} tensors with {} names", self.n_loaded, self.library)?;
@@ -155,7 +155,7 @@ impl std::fmt::Display for Fitted {
                 write!(f, "; the file has no classifier, so the head is newly initialised")
             }
         }?;
-        match self.left_over.as_slice() {
+        match self.unexpected.as_slice() {
             [] => Ok(()),
             names => write!(f, "; unexpected: {}", names.join(", ")),
         }
