@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path};
 
-use data::{Findings, Listing, from_names};
+use data::{Listing, from_names};
 
 #[test]
 fn competition_counts_match_the_published_ones() {
@@ -14,10 +14,9 @@ fn competition_counts_match_the_published_ones() {
         let (folder, file) = line.split_once(',').expect("path,file");
         listing.entry(folder.to_owned()).or_default().push(file.to_owned());
     }
-    let mut findings = Findings::default();
-    let manifest = from_names(&csv, &listing, Path::new("images"), &[], &mut findings);
+    let (manifest, findings) = from_names(&csv, &listing, Path::new("images"), &[]);
     assert_eq!(findings.0, []);
-    assert_eq!((manifest.people.len(), manifest.examples.len()), (2700, 18_900));
+    assert_eq!((manifest.groups.len(), manifest.examples.len()), (2700, 18_900));
     let want = [
         2745, 2050, 415, 3660, 4085, 545, 549, 410, 83, 732, 817, 109, 549, 410, 83, 732, 817, 109,
     ];

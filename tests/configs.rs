@@ -163,8 +163,8 @@ fn invalid_mixing_is_reported_before_the_first_step() {
 }
 
 #[test]
-fn age_heads_are_refused_where_an_age_is_missing() {
-    for (kind, is_refused) in [("age_bins", true), ("age_number", true), ("factored", false)] {
+fn numeric_heads_are_refused_where_a_number_is_missing() {
+    for (kind, is_refused) in [("bins", true), ("regression", true), ("factored", false)] {
         let experiment = small::experiment(&[&format!("head.kind={kind}")]);
         let (mut manifest, callback) = (small::manifest(&experiment), small::StopsAt::never());
         let check = |manifest: &data::Manifest, want: &str| {
@@ -174,9 +174,9 @@ fn age_heads_are_refused_where_an_age_is_missing() {
                 None => assert!(!is_refused, "{kind} has a plan"),
             }
         };
-        manifest.examples.iter_mut().for_each(|it| it.age = None);
+        manifest.examples.iter_mut().for_each(|it| it.numbers.clear());
         check(&manifest, "has none: choose another head");
         manifest.task.factors[2].cuts.clear();
-        check(&manifest, "this data has no ages");
+        check(&manifest, "this data has no numeric factor");
     }
 }

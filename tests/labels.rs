@@ -17,7 +17,7 @@ use trainer::{
 
 use crate::small::{self, StopsAt, manifest, plan};
 
-/// The quick start on fewer people, 5 % of whose images have another joint label.
+/// The quick start on fewer groups, 5 % of whose images have another joint label.
 const SETTINGS: &str = r#"
 data.source = { kind = "synthetic_people", n_people = 400, n_test = 0, wrong_labels = 0.0, flipped = 0.05 }
 train.total = "20 epochs"
@@ -88,13 +88,13 @@ fn image_of_weight_0_is_not_trained_on_but_validated() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("labels.csv");
     let row = |at: usize, decision: &str| {
-        let (person, name) = (&before.people[before.persons[at]], &before.images[at].0);
-        format!("{person},{name},gender,male,female,0,{decision}\n")
+        let (group, name) = (&before.groups[before.persons[at]], &before.images[at].0);
+        format!("{group},{name},gender,male,female,0,{decision}\n")
     };
     let half = before.sides.train[4];
     let rows =
         [row(trained, "weight 0"), row(held_out, "weight 0"), row(half, "weight 0.5")].concat();
-    let header = "person,image,factor,given,suggested,score,decision\n";
+    let header = "group,image,factor,given,suggested,score,decision\n";
     fs::write(&path, [header, &rows].concat()).unwrap();
     let after = plan(&small::experiment(&[&format!("data.reviewed=['{}']", path.display())]));
     assert_eq!([trained, held_out, half].map(|it| after.weights[it]), [0.0, 0.0, 0.5]);

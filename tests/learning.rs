@@ -38,7 +38,7 @@ fn overfit(optim: &OptimConfig, head: &HeadConfig, n_steps: usize) -> Result<(Ve
     let xs = ops::normalise(rows_of, statistics.mean, statistics.std, &Device::Cpu)?;
     let labels = Labels {
         classes: examples.iter().map(|&it| plan.classes[it]).collect(),
-        ages: examples.iter().map(|&it| plan.ages[it]).collect(),
+        numbers: examples.iter().map(|&it| plan.number(it)).collect(),
         weights: Vec::new(),
     };
     let targets = Targets::new(&plan.task, labels.clone(), &unmixed(8), DType::F32, &Device::Cpu);
@@ -48,7 +48,7 @@ fn overfit(optim: &OptimConfig, head: &HeadConfig, n_steps: usize) -> Result<(Ve
         let pass = Training { tape: &tape, seed: Seed(0), step, first_row: 0, momentum: None };
         let outputs = model.forward(&xs, &Pass::Train(pass))?;
         let clock = Clock { step, total: n_steps, epoch: step as f64 };
-        let mean = plan.loss.compute(&outputs, &targets, &clock)?.mean()?;
+        let mean = plan.phases[0].loss.compute(&outputs, &targets, &clock)?.mean()?;
         losses.push(f64::from(mean.to_scalar::<f32>()?));
         optimizer.step(&tape.backward(&mean)?, Rates::of(1.0))?;
     }
@@ -80,7 +80,7 @@ fn every_head_overfits_eight_images() -> Result<()> {
     let optim: OptimConfig = toml::from_str("kind = \"adam\"\nlr = 3e-3").expect("settings");
     let mut heads = HeadConfig::zoo();
     for text in
-        ["kind = \"age_number\"\nauxiliary = false", "kind = \"joint\"\ndepth = 1\nwidth = 64"]
+        ["kind = \"regression\"\nauxiliary = false", "kind = \"joint\"\ndepth = 1\nwidth = 64"]
     {
         heads.push((text, toml::from_str(text).expect("settings")));
     }
@@ -129,9 +129,9 @@ fn linear_model_of_pixels_scores_far_below_the_network() -> Result<()> {
         }
         let xs = Tensor::from_vec(pixels, (examples.len(), 16 * 16 * 3), &Device::Cpu)?;
         let classes = examples.iter().map(|it| it.class).collect();
-        Ok((xs, classes, examples.iter().map(|it| it.person).collect()))
+        Ok((xs, classes, examples.iter().map(|it| it.group).collect()))
     };
-    let ((train, classes, _), (scored, true_classes, people)) =
+    let ((train, classes, _), (scored, true_classes, groups)) =
         (side(Use::Pool)?, side(Use::Test)?);
     let mean = train.mean_keepdim(0)?;
     let centred = train.broadcast_sub(&mean)?;
@@ -163,7 +163,7 @@ fn linear_model_of_pixels_scores_far_below_the_network() -> Result<()> {
     }
     let logits = scored.matmul(&weight)?.broadcast_add(&bias)?;
     let probabilities = log_softmax(&logits, D::Minus1)?.exp()?.to_dtype(DType::F64)?.to_vec2()?;
-    let predictions = Predictions::new(manifest.task.clone(), probabilities, true_classes, people);
+    let predictions = Predictions::new(manifest.task.clone(), probabilities, true_classes, groups);
     let score = MetricConfig::default().get().score(&predictions);
     eprintln!("logistic regression on pixels: macro F1 {score:.4}");
     assert!(score > 0.15, "{score}: the regression itself is broken");

@@ -9,6 +9,7 @@ mod golden;
 mod labels;
 mod learning;
 mod oracle;
+mod phases;
 mod repeatability;
 mod resuming;
 mod scale;

@@ -103,7 +103,7 @@ fn every_sampler_gives_the_same_batches_for_any_number_of_workers() {
                 images: Arc::clone(&plan.images),
                 batches: plan.batches(0),
                 pipeline: Arc::clone(&plan.train_pipeline),
-                mixing: plan.mixing.clone(),
+                mixing: plan.phases[0].mixing.clone(),
                 seed: plan.seed(),
                 stream: "augment/0".to_owned(),
                 first_batch: 0,
@@ -125,7 +125,7 @@ fn every_sampler_gives_the_same_batches_for_any_number_of_workers() {
 fn mixing_is_a_function_of_the_step() {
     let mix = "augment.mix=[{ kind = \"half_cutmix\", p = 0.4, per = \"example\", \
                from = { factor = \"gender\", level = \"female\" } }, { kind = \"cutmix\", p = 0.5 }, \
-               { kind = \"mixup\", alpha = 0.4, per = \"example\", until = \"90 %\" }, \
+               { kind = \"mixup\", alpha = 0.4, per = \"example\", partner = \"any\", until = \"90 %\" }, \
                { kind = \"random_erasing\", fill = \"pixel\", until = \"10 steps\" }]";
     let whole = train_with(&[mix], 1, &[]);
     check_same(&whole, &train_with(&[mix], 4, &[3, 8]));
@@ -138,7 +138,7 @@ fn mixing_is_a_function_of_the_step() {
 }
 
 #[test]
-fn run_does_not_resume_with_other_people() {
+fn run_does_not_resume_with_other_groups() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("run");
     let begun = experiment(&[]);
@@ -397,7 +397,7 @@ fn stopped_cross_validation_resumes_with_the_remaining_folds() {
         }
         let KfoldEnded::Finished(outcome) = fold(&StopsAt::never()) else { panic!("unfinished") };
         assert_eq!(outcome.folds.len(), 3);
-        assert_eq!(outcome.joined.n_people, 12);
+        assert_eq!(outcome.joined.n_groups, 12);
         files(&path)
     };
     let whole = cross_validate(&[]);
@@ -473,32 +473,32 @@ fn folds_are_tracked_as_runs_of_a_group() {
 }
 
 #[test]
-fn every_person_is_held_out_once_and_never_on_both_sides() {
+fn every_group_is_held_out_once_and_never_on_both_sides() {
     let experiment = with_folds(&experiment(&[]), Some(4));
     let manifest = manifest(&experiment);
-    let mut held_out = vec![0; manifest.people.len()];
+    let mut held_out = vec![0; manifest.groups.len()];
     for sides in experiment.data.split.sides(&manifest, experiment.data.split_seed).unwrap() {
-        let people = |side: &[usize]| {
+        let groups = |side: &[usize]| {
             side.iter()
-                .map(|&it| manifest.examples[it].person)
+                .map(|&it| manifest.examples[it].group)
                 .collect::<std::collections::BTreeSet<_>>()
         };
-        let (train, valid) = (people(&sides.train), people(&sides.valid));
+        let (train, valid) = (groups(&sides.train), groups(&sides.valid));
         assert!(train.is_disjoint(&valid));
         valid.iter().for_each(|&it| held_out[it] += 1);
     }
     assert_eq!(held_out[..12], [1; 12]);
-    assert_eq!(held_out[12..], [0; 4], "people to score on are neither held out nor trained on");
+    assert_eq!(held_out[12..], [0; 4], "groups to score on are neither held out nor trained on");
 }
 
-/// The small experiment's people, and a share of other people who are only trained on.
+/// The small experiment's groups, and a share of other groups who are only trained on.
 const WITH_EXTRAS: &str = r#"data.source={ kind = "several", roots = [
     { source = { kind = "synthetic_people", n_people = 12, n_test = 4, size = [40, 32], wrong_labels = 0.1, seed = 5 } },
     { source = { kind = "synthetic_people", n_people = 6, n_test = 2, size = [48, 40], seed = 6 }, name = "extra", share = 0.5, use = "train" },
 ] }"#;
 
 #[test]
-fn extra_people_are_trained_on_in_every_fold_and_never_held_out_or_scored() {
+fn extra_groups_are_trained_on_in_every_fold_and_never_held_out_or_scored() {
     let sets = ["train.total=1 epochs"];
     let plain = with_folds(&experiment(&sets), Some(3));
     let experiment = with_folds(&experiment(&[&sets[..], &[WITH_EXTRAS]].concat()), Some(3));
@@ -513,7 +513,7 @@ fn extra_people_are_trained_on_in_every_fold_and_never_held_out_or_scored() {
         let names = |of: &Plan, side: &[usize]| -> Vec<String> {
             side.iter().map(|&it| of.images[it].0.clone()).collect()
         };
-        // The validation and the scored people are the same as without the extra people.
+        // The validation and the scored groups are the same as without the extra groups.
         assert_eq!(names(it, &it.sides.valid), names(&plain, &plain.sides.valid));
         assert_eq!(names(it, &it.test), names(&plain, &plain.test));
         let (own, extra): (Vec<String>, Vec<String>) =
@@ -521,13 +521,13 @@ fn extra_people_are_trained_on_in_every_fold_and_never_held_out_or_scored() {
         assert_eq!(own, names(&plain, &plain.sides.train));
         assert_eq!(extra.len(), 3 * 7);
         // The groups of loss and sampler include them, and so does an epoch.
-        assert_eq!(it.groups.n_examples(), own.len() + extra.len());
+        assert_eq!(it.phases[0].by_class.n_examples(), own.len() + extra.len());
         let epoch: Vec<usize> = it.batches(0).concat();
         assert!(epoch.iter().any(|&at| it.images[at].0.starts_with("extra/")));
     };
     let ended = kfold(&experiment, &manifest, &run, &Device::Cpu, &StopsAt::never(), begin);
     let KfoldEnded::Finished(outcome) = ended.unwrap() else { panic!("unfinished") };
-    assert_eq!((n_begun, outcome.joined.n_people), (3, 12));
+    assert_eq!((n_begun, outcome.joined.n_groups), (3, 12));
     let oof = run.read("oof.csv").unwrap();
     assert_eq!(oof.lines().count(), 1 + 12 * 7);
     let test = run.read("test.csv").unwrap();

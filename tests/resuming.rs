@@ -115,7 +115,7 @@ fn change_without_a_step_is_reported_again() {
 }
 
 #[test]
-fn people_never_change_sides_even_if_changes_are_allowed() {
+fn groups_never_change_sides_even_if_changes_are_allowed() {
     let begins = experiment(&[]);
     let original = manifest(&begins);
     let dir = tempfile::tempdir().unwrap();

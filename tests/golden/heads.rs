@@ -72,7 +72,7 @@ fn ages_are_cut_as_in_pytorch() -> Result<()> {
     let rows: Vec<f64> = rows.into_iter().enumerate().flat_map(hill).collect();
     let rows = Tensor::from_vec(rows, (40, 61), &Device::Cpu)?;
     let probabilities = |decide| -> Result<Vec<Vec<f64>>> {
-        let form = Form::Bins { decide, cuts: cuts.clone() };
+        let form = Form::Bins { min: 0, decide, cuts: cuts.clone() };
         let predictions = Output::new(Scope::Factor(2), form, rows.clone()).predictions()?;
         Ok(predictions.expect("predictions").into_iter().map(|it| it.probabilities).collect())
     };

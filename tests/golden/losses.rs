@@ -22,7 +22,7 @@ fn every_loss_agrees_with_its_reference() -> Result<()> {
     let task = Task::mask_gender_age();
     let counts = Counts {
         classes: golden.at("training").to("classes"),
-        ages: golden.at("training").to("ages"),
+        numbers: golden.at("training").to("ages"),
     };
     let (classes, ages): (Vec<usize>, Vec<f64>) = (golden.to("classes"), golden.to("ages"));
     let shares: [f32; 2] = golden.to("shares");
@@ -41,8 +41,8 @@ fn every_loss_agrees_with_its_reference() -> Result<()> {
             "classes" => Form::Classes,
             "cosines" => Form::Cosines { scale: 30.0 },
             "independent" => Form::Independent,
-            "bins" => Form::Bins { decide: Decide::Mass, cuts: vec![30.0, 60.0] },
-            _ => Form::Number { scale: 10.0, shift: 40.0, cuts: None },
+            "bins" => Form::Bins { min: 0, decide: Decide::Mass, cuts: vec![30.0, 60.0] },
+            _ => Form::Number { scale: 10.0, center: 40.0, cuts: None },
         };
         let is_soft: bool = case.to("soft");
         // Hard rows are the images of even position.
@@ -56,7 +56,7 @@ fn every_loss_agrees_with_its_reference() -> Result<()> {
         let rows: Vec<Row> = (0..ROWS).map(images).collect();
         let labels = Labels {
             classes: classes.clone(),
-            ages: ages.iter().copied().map(Some).collect(),
+            numbers: ages.iter().copied().map(Some).collect(),
             weights: case.to("weights"),
         };
         let targets = Targets::new(&task, labels, &rows, DType::F64, &Device::Cpu);

@@ -32,20 +32,52 @@ def calibration(p, predicted, truth, bins):
     return total
 
 
+def ranked(score, p, truth):
+    """One class against the rest: the mean over the classes with images, and images of others."""
+    classes = [c for c in range(p.shape[1]) if len(set(truth == c)) == 2]
+    mean = np.mean([score(truth == c, p[:, c]) for c in classes])
+    if 2 < len(classes) == p.shape[1] and np.allclose(p.sum(1), 1):
+        whole = dict(multi_class="ovr") if score is m.roc_auc_score else {}
+        assert np.isclose(mean, score(truth, p, average="macro", **whole), rtol=1e-12, atol=0)
+    return mean
+
+
+def clipped(p):
+    q = np.clip(p, 0.01 / p.shape[1], 0.99)
+    return q / q.sum(1, keepdims=True)
+
+
+def brier(p, truth):
+    """For two classes scikit-learn wants the probability of the second alone."""
+    q = p[:, 1] if p.shape[1] == 2 else p
+    return m.brier_score_loss(truth, q, labels=range(p.shape[1]), scale_by_half=False)
+
+
 def scores(p, predicted, truth):
     classes = range(p.shape[1])
     table = m.precision_recall_fscore_support(truth, predicted, labels=classes, zero_division=0)
     return dict(
         macro_f1=m.f1_score(truth, predicted, average="macro"),
         macro_f1_zero=m.f1_score(truth, predicted, average="macro", labels=classes, zero_division=0),
+        weighted_f1=m.f1_score(truth, predicted, average="weighted", zero_division=0),
+        micro_f1=m.f1_score(truth, predicted, average="micro"),
         accuracy=m.accuracy_score(truth, predicted),
         balanced_accuracy=m.balanced_accuracy_score(truth, predicted),
         # For two classes scikit-learn requires the probability of the second only.
         top_k=m.top_k_accuracy_score(truth, p, k=2, labels=classes) if len(classes) > 2 else 1.0,
         log_loss=m.log_loss(truth, p, labels=classes),
+        log_loss_clipped=m.log_loss(truth, clipped(p), labels=classes),
+        brier_score=brier(p, truth),
+        cohen_kappa=m.cohen_kappa_score(truth, predicted, labels=classes),
+        cohen_kappa_linear=m.cohen_kappa_score(truth, predicted, labels=classes, weights="linear"),
+        cohen_kappa_quadratic=m.cohen_kappa_score(truth, predicted, labels=classes, weights="quadratic"),
+        roc_auc=ranked(m.roc_auc_score, p, truth),
+        average_precision=ranked(m.average_precision_score, p, truth),
+        roc_auc_tied=ranked(m.roc_auc_score, np.floor(16 * p), truth),
+        average_precision_tied=ranked(m.average_precision_score, np.floor(16 * p), truth),
         expected_calibration_error=calibration(p, predicted, truth, 15),
         calibration_of_10=calibration(p, predicted, truth, 10),
-        age_mae=m.mean_absolute_error(ages, years),
+        mae=m.mean_absolute_error(ages, years),
         precision=table[0].tolist(),
         recall=table[1].tolist(),
         f1=table[2].tolist(),

@@ -58,7 +58,7 @@ fn network(name: &str) -> BackboneConfig {
 pub(crate) fn plain_task(n: usize) -> Task {
     let names: Vec<String> = (0..n).map(|it| it.to_string()).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    Task { factors: vec![Factor::new("class", &names)] }
+    Task::new(vec![Factor::new("class", &names)])
 }
 
 /// Sets the weights that `formula` of networks.py computes.

@@ -3,20 +3,20 @@
 use std::collections::BTreeMap;
 
 use base::{Rng, Seed};
-use data::{Groups, SamplerConfig};
+use data::{ByClass, SamplerConfig};
 
 use super::golden;
 
 /// Examples with these counts per class, class by class.
-fn groups(counts: &[usize]) -> Groups {
+fn by_class(counts: &[usize]) -> ByClass {
     let mut n_examples = 0;
     let mut next = |&n: &usize| {
         n_examples += n;
         (n_examples - n..n_examples).collect()
     };
     let classes: Vec<Vec<usize>> = counts.iter().map(&mut next).collect();
-    let people = (0..n_examples).map(|it| vec![it]).collect();
-    Groups { names: vec![String::new(); counts.len()], classes, people }
+    let groups = (0..n_examples).map(|it| vec![it]).collect();
+    ByClass { names: vec![String::new(); counts.len()], classes, groups }
 }
 
 fn sampler(kind: &str, mut settings: toml::Table) -> SamplerConfig {
@@ -34,8 +34,8 @@ fn all_counts() -> BTreeMap<String, Vec<usize>> {
 }
 
 /// The number of examples of each class in an epoch.
-fn sampled(sampler: &SamplerConfig, groups: &Groups, epoch_idx: usize) -> Vec<usize> {
-    groups.counts_of(&sampler.get().order(groups, epoch_idx, &mut rng()))
+fn sampled(sampler: &SamplerConfig, by_class: &ByClass, epoch_idx: usize) -> Vec<usize> {
+    by_class.counts_of(&sampler.get().order(by_class, epoch_idx, &mut rng()))
 }
 
 /// Checks that a share of `n` samples differs from `p` by no more than four standard errors, where `p`
@@ -54,7 +54,7 @@ fn weighted_agrees_with_pytorch() {
     let mut settings = toml::Table::new();
     settings.insert("weights".to_owned(), weights("weights"));
     settings.insert("num_samples".to_owned(), (n as i64).into());
-    let groups_of_four = groups(&golden.to::<Vec<usize>>("counts"));
+    let groups_of_four = by_class(&golden.to::<Vec<usize>>("counts"));
     let counts = sampled(&sampler("weighted", settings), &groups_of_four, 0);
     for (got, want) in counts.into_iter().zip(golden.to::<Vec<f64>>("shares")) {
         check_share(got as f64 / n as f64, want, n);
@@ -64,10 +64,10 @@ fn weighted_agrees_with_pytorch() {
     settings.insert("weights".to_owned(), weights("four"));
     settings.insert("num_samples".to_owned(), 2.into());
     settings.insert("replacement".to_owned(), false.into());
-    let (sampler, groups) = (sampler("weighted", settings), groups(&[1; 4]));
+    let (sampler, by_class) = (sampler("weighted", settings), by_class(&[1; 4]));
     let (mut either, mut first, mut rng) = ([0; 4], [0; 4], rng());
     for _ in 0..n {
-        let order = sampler.get().order(&groups, 0, &mut rng);
+        let order = sampler.get().order(&by_class, 0, &mut rng);
         assert!(order.len() == 2 && order[0] != order[1]);
         order.iter().for_each(|&it| either[it] += 1);
         first[order[0]] += 1;
@@ -83,9 +83,9 @@ fn weighted_agrees_with_pytorch() {
 fn imbalanced_agrees_with_ufoym() {
     let golden = golden("samplers").at("imbalanced");
     for (name, counts) in all_counts() {
-        let (golden, groups) = (golden.at(&name), groups(&counts));
+        let (golden, by_class) = (golden.at(&name), by_class(&counts));
         let imbalanced = sampler("imbalanced", toml::Table::new());
-        let n_samples = imbalanced.get().n_samples(&groups, 0);
+        let n_samples = imbalanced.get().n_samples(&by_class, 0);
         assert_eq!(n_samples, golden.to::<usize>("n_samples"), "{name}");
         let weights: Vec<f64> = golden.to("weights");
         let masses: Vec<f64> = weights.iter().zip(&counts).map(|(w, &n)| w * n as f64).collect();
@@ -93,8 +93,8 @@ fn imbalanced_agrees_with_ufoym() {
         let (n, mut rng, mut got) = (50_000, rng(), vec![0; counts.len()]);
         let n_epochs = usize::div_ceil(n, n_samples);
         for epoch_idx in 0..n_epochs {
-            let order = imbalanced.get().order(&groups, epoch_idx, &mut rng);
-            groups.counts_of(&order).iter().zip(&mut got).for_each(|(n, sum)| *sum += n);
+            let order = imbalanced.get().order(&by_class, epoch_idx, &mut rng);
+            by_class.counts_of(&order).iter().zip(&mut got).for_each(|(n, sum)| *sum += n);
         }
         for (got, mass) in got.into_iter().zip(masses) {
             check_share(got as f64 / (n_epochs * n_samples) as f64, mass / whole, n);
@@ -106,17 +106,17 @@ fn imbalanced_agrees_with_ufoym() {
 fn balance_class_and_dynamic_balance_agree_with_catalyst() {
     let golden = golden("samplers");
     for (name, counts) in all_counts() {
-        let groups = groups(&counts);
+        let by_class = by_class(&counts);
         for case in golden.at("balance_class").at(&name).list() {
             let (mode, want): (toml::Value, Vec<usize>) = case.get();
             let settings = toml::Table::from_iter([("mode".to_owned(), mode)]);
-            assert_eq!(sampled(&sampler("balance_class", settings), &groups, 0), want, "{name}");
+            assert_eq!(sampled(&sampler("balance_class", settings), &by_class, 0), want, "{name}");
         }
         for case in golden.at("dynamic_balance").at(&name).list() {
             let (settings, epochs): (toml::Table, Vec<Vec<usize>>) = case.get();
             let sampler = sampler("dynamic_balance", settings);
             for (epoch_idx, want) in epochs.into_iter().enumerate() {
-                assert_eq!(sampled(&sampler, &groups, epoch_idx), want, "{name}: {sampler:?}");
+                assert_eq!(sampled(&sampler, &by_class, epoch_idx), want, "{name}: {sampler:?}");
             }
         }
     }
@@ -124,23 +124,23 @@ fn balance_class_and_dynamic_balance_agree_with_catalyst() {
 
 #[test]
 fn replacement_is_used_only_where_a_class_has_too_few_examples() {
-    let groups = groups(&[20, 7, 3]);
+    let by_class = by_class(&[20, 7, 3]);
     let mode = toml::Table::from_iter([("mode".to_owned(), 7.into())]);
-    let mut order = sampler("balance_class", mode).get().order(&groups, 0, &mut rng());
+    let mut order = sampler("balance_class", mode).get().order(&by_class, 0, &mut rng());
     order.sort_unstable();
     order.dedup();
-    assert_eq!(groups.counts_of(&order)[..2], [7, 7]);
+    assert_eq!(by_class.counts_of(&order)[..2], [7, 7]);
 }
 
 #[test]
 fn hundred_epochs_of_the_competition_take_seconds() {
     // Seconds at most; minutes if each sample scanned all examples.
-    let groups = groups(&all_counts()["competition"]);
-    assert_eq!(groups.n_examples(), 18_900);
+    let by_class = by_class(&all_counts()["competition"]);
+    assert_eq!(by_class.n_examples(), 18_900);
     for (_, sampler) in SamplerConfig::zoo() {
         for epoch_idx in 0..100 {
-            let order = sampler.get().order(&groups, epoch_idx, &mut rng());
-            assert_eq!(order.len(), sampler.get().n_samples(&groups, epoch_idx));
+            let order = sampler.get().order(&by_class, epoch_idx, &mut rng());
+            assert_eq!(order.len(), sampler.get().n_samples(&by_class, epoch_idx));
         }
     }
 }

@@ -52,6 +52,23 @@ def restarts(*args, **kwargs):
     return dict(lr=lr)
 
 
+def recreated(make, cycle, every=1):
+    """PyTorch's, re-created every so many steps with the optimizer's initial rate."""
+    optimizer = sgd()
+    lr, momentum = [], []
+    for step in range(N):
+        if step % cycle == 0:
+            for group in optimizer.param_groups:
+                group["lr"] = 1.0
+            scheduler = make(optimizer)
+        lr.append(optimizer.param_groups[0]["lr"])
+        momentum.append(optimizer.param_groups[0]["momentum"])
+        optimizer.step()
+        if (step + 1) % every == 0 and (step + 1) % cycle != 0:
+            scheduler.step()
+    return dict(lr=lr) if set(momentum) == {0.9} else dict(lr=lr, momentum=momentum)
+
+
 def of_timm(kind, **kwargs):
     """A schedule of timm, counted in steps."""
     optimizer = sgd()
@@ -103,6 +120,10 @@ schedules = dict(
     cosine_restarts_timm=of_timm(
         CosineLRScheduler, t_initial=30, lr_min=0.05, cycle_mul=1.5, cycle_decay=0.7, cycle_limit=9
     ),
+    restart=recreated(lambda o: s.CosineAnnealingLR(o, 4 * EPOCH), 4 * EPOCH),
+    restart_in_steps=recreated(lambda o: s.CosineAnnealingLR(o, 30, eta_min=0.1), 30),
+    restart_multi_step=recreated(lambda o: s.MultiStepLR(o, [1, 3], 0.3), 5 * EPOCH, EPOCH),
+    restart_one_cycle=recreated(lambda o: s.OneCycleLR(o, 1.0, total_steps=50), 50),
     flat_cosine=of_fastai(lambda it: it.fit_flat_cos(N // EPOCH, 1.0)),
     flat_cosine_early=of_fastai(lambda it: it.fit_flat_cos(N // EPOCH, 1.0, div_final=100, pct_start=0.4)),
     one_cycle=of_torch(lambda o: s.OneCycleLR(o, 1.0, total_steps=N)),

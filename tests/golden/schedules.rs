@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use base::Clock;
+use base::{Clock, Epochs, Length, config::Layer};
 use testkit::check_close_slices;
-use trainer::{Curve, Rates, ScheduleConfig};
+use trainer::{Curve, Experiment, Rates, ScheduleConfig};
 
 use super::golden;
 
@@ -15,6 +15,15 @@ fn clock(step: usize) -> Clock {
 
 fn schedule(settings: &str) -> ScheduleConfig {
     toml::from_str(settings).expect("settings")
+}
+
+/// The rates of an experiment, whose epochs determine the cycles.
+fn restarted(settings: &str) -> Vec<Rates> {
+    let text = format!("train = {{ warmup = '0 steps' }}\n[schedule]\n{settings}");
+    let experiment = Experiment::load(&[Layer::from_toml("golden", &text).expect("TOML")]);
+    let experiment = experiment.expect("settings");
+    let epochs = Epochs::new(Length::Epochs(20.0), |_| Ok(10)).expect("epochs");
+    (0..200).map(|it| experiment.rates(&epochs, it, &[])).collect()
 }
 
 #[test]
@@ -33,6 +42,24 @@ fn every_schedule_agrees_with_the_references() {
         (
             "cosine_restarts_timm",
             ("kind = 'cosine_restarts'\ncycle = 3\nmult = 1.5\ndecay = 0.7\nfloor = 0.05", 0, 0),
+        ),
+        ("restart", ("kind = 'restart'\nevery = '4 epochs'", 0, 0)),
+        (
+            "restart_in_steps",
+            ("kind = 'restart'\nevery = '30 steps'\nschedule = { kind = 'cosine', floor = 0.1 }", 0, 0),
+        ),
+        (
+            "restart_multi_step",
+            (
+                "kind = 'restart'\nevery = '25 %'
+                schedule = { kind = 'multi_step', milestones = [1, 3], gamma = 0.3 }",
+                0,
+                0,
+            ),
+        ),
+        (
+            "restart_one_cycle",
+            ("kind = 'restart'\nevery = '5 epochs'\nschedule = { kind = 'one_cycle' }", 0, 0),
         ),
         ("flat_cosine", ("kind = 'flat_cosine'", 0, 0)),
         ("flat_cosine_early", ("kind = 'flat_cosine'\nfinal_div = 100\npct_start = 0.4", 0, 0)),
@@ -68,8 +95,10 @@ fn every_schedule_agrees_with_the_references() {
         let schedule = schedule(settings);
         checked.insert(schedule.kind());
         let (warm, unfrozen) = (clock(warmup), clock(warmup + frozen));
-        let rates: Vec<Rates> =
-            (0..200).map(|it| schedule.rates(&clock(it), &warm, &unfrozen)).collect();
+        let rates: Vec<Rates> = match schedule.get().every() {
+            Some(_) => restarted(settings),
+            None => (0..200).map(|it| schedule.rates(&clock(it), &warm, &unfrozen)).collect(),
+        };
         let want = golden.at(&name);
         let columns = want.keys();
         let got: Vec<f64> = rates.iter().map(|it| it.lr).collect();

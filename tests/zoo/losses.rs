@@ -13,7 +13,7 @@ fn labels(rows: &[usize]) -> Labels {
     let classes = [0, 10, 17];
     Labels {
         classes: rows.iter().map(|&it| classes[it]).collect(),
-        ages: rows.iter().map(|&it| Some(20.0 + 20.0 * it as f64)).collect(),
+        numbers: rows.iter().map(|&it| Some(20.0 + 20.0 * it as f64)).collect(),
         weights: rows.iter().map(|&it| [1.0, 0.5, 2.0][it]).collect(),
     }
 }
@@ -42,15 +42,15 @@ fn heads() -> Vec<(HeadSpec, usize)> {
     let classes = |it| (it, Form::Classes, task.n_classes_of(it));
     let [mask, gender, age] = [0, 1, 2].map(Scope::Factor);
     let cuts = vec![30.0, 60.0];
-    let bins = Form::Bins { decide: Decide::Mass, cuts: cuts.clone() };
-    let years = Form::Number { scale: 10.0, shift: 40.0, cuts: Some(cuts) };
+    let bins = Form::Bins { min: 0, decide: Decide::Mass, cuts: cuts.clone() };
+    let number = Form::Number { scale: 10.0, center: 40.0, cuts: Some(cuts) };
     let all = [
         vec![classes(Scope::Joint)],
         vec![(Scope::Joint, Form::Cosines { scale: 30.0 }, 18)],
         vec![classes(mask), classes(gender), classes(age)],
         vec![(Scope::Joint, Form::Independent, 18)],
         vec![classes(mask), classes(gender), (age, bins, 61)],
-        vec![classes(mask), classes(gender), (age, years, 1)],
+        vec![classes(mask), classes(gender), (age, number, 1)],
     ];
     all.map(|it| {
         let n = it.iter().map(|it| it.2).sum();
@@ -62,7 +62,7 @@ fn heads() -> Vec<(HeadSpec, usize)> {
 /// Every loss with every head that it applies to: the bound loss, the head, and its number of values.
 fn losses() -> Vec<(&'static str, Criterion, HeadSpec, usize)> {
     let task = Task::mask_gender_age();
-    let counts = Counts { classes: (1..=18).collect(), ages: vec![20.0, 20.5, 60.0] };
+    let counts = Counts { classes: (1..=18).collect(), numbers: vec![20.0, 20.5, 60.0] };
     let mut bound = Vec::new();
     for (kind, loss) in LossConfig::zoo() {
         assert_eq!(loss.get().problem(), None, "{kind}");
@@ -78,11 +78,11 @@ fn losses() -> Vec<(&'static str, Criterion, HeadSpec, usize)> {
             }
         }
         if bound.len() == before {
-            // A loss of years alone needs another for the classes.
+            // A loss of a number alone needs another for the classes.
             let text =
                 format!("kind = \"sum\"\nparts = [{{ kind = \"{kind}\" }}, {{ kind = \"f1\" }}]");
             let sum: LossConfig = toml::from_str(&text).expect("settings");
-            let (head, width) = heads().pop().expect("years as a number");
+            let (head, width) = heads().pop().expect("a number");
             let output = |(scope, form, n): &(Scope, Form, usize)| {
                 HeadOutput::new(&task, *scope, form, *n, &counts)
             };

@@ -148,9 +148,9 @@ fn every_head_passes_the_checks() -> Result<()> {
         "kind = \"joint\"\ndepth = 2\nwidth = 32\nactivation = \"silu\"\ninit = \"kaiming\"",
         "kind = \"factored\"\ndepth = 1\nwidth = 16\ninit = \"xavier\"",
         "kind = \"cosine\"\nby = \"factor\"",
-        "kind = \"age_bins\"\ndecide = \"likeliest\"\ncuts = [31, 59]",
-        "kind = \"age_bins\"\ndecide = \"expected\"\ndepth = 1\ninit = \"trunc_normal\"",
-        "kind = \"age_number\"\nauxiliary = false",
+        "kind = \"bins\"\ndecide = \"likeliest\"\ncuts = [31, 59]",
+        "kind = \"bins\"\ndecide = \"expected\"\ndepth = 1\ninit = \"trunc_normal\"",
+        "kind = \"regression\"\nfactor = \"age\"\nauxiliary = false",
         "kind = \"multi_sample_dropout\"\nmean = \"logits\"",
     ] {
         heads.push((text, toml::from_str(text).expect("settings")));

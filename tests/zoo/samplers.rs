@@ -3,17 +3,17 @@
 use std::collections::BTreeSet;
 
 use base::Seed;
-use data::{Candidate, Groups, SamplerConfig, SplitConfig};
+use data::{ByClass, Candidate, SamplerConfig, SplitConfig};
 
-/// Examples of these classes, and one more class without examples; each person has seven examples.
-fn groups(classes: &[usize]) -> Groups {
+/// Examples of these classes, and one more class without examples; each group has seven examples.
+fn by_class(classes: &[usize]) -> ByClass {
     let n_classes = classes.iter().max().map_or(1, |it| it + 2);
     let of = |class| (0..classes.len()).filter(|&it| classes[it] == class).collect();
     let all: Vec<usize> = (0..classes.len()).collect();
-    Groups {
+    ByClass {
         names: (0..n_classes).map(|it| it.to_string()).collect(),
         classes: (0..n_classes).map(of).collect(),
-        people: all.chunks(7).map(<[usize]>::to_vec).collect(),
+        groups: all.chunks(7).map(<[usize]>::to_vec).collect(),
     }
 }
 
@@ -34,14 +34,14 @@ fn samplers() -> Vec<(&'static str, SamplerConfig)> {
 
 #[test]
 fn every_sampler_reaches_everything_and_differs_between_epochs() {
-    let groups = groups(&(0..60).map(|it| it % 7 % 3).collect::<Vec<_>>());
+    let by_class = by_class(&(0..60).map(|it| it % 7 % 3).collect::<Vec<_>>());
     for (kind, sampler) in samplers() {
         let sampler = sampler.get();
-        assert_eq!((sampler.problem(), sampler.misfit(&groups)), (None, None), "{kind}");
+        assert_eq!((sampler.problem(), sampler.misfit(&by_class)), (None, None), "{kind}");
         let order = |epoch| {
             let mut rng = Seed(0).stream(&format!("sample/{epoch}"));
-            let order = sampler.order(&groups, epoch, &mut rng);
-            assert_eq!(order.len(), sampler.n_samples(&groups, epoch), "{kind}");
+            let order = sampler.order(&by_class, epoch, &mut rng);
+            assert_eq!(order.len(), sampler.n_samples(&by_class, epoch), "{kind}");
             order
         };
         let mut reached = BTreeSet::new();
@@ -59,11 +59,11 @@ fn every_sampler_reaches_everything_and_differs_between_epochs() {
 #[test]
 fn every_sampler_accepts_few_examples_or_none() {
     for (kind, sampler) in samplers() {
-        for groups in [Groups::default(), groups(&[]), groups(&[0]), groups(&[3])] {
-            let n_examples = groups.n_examples();
+        for by_class in [ByClass::default(), by_class(&[]), by_class(&[0]), by_class(&[3])] {
+            let n_examples = by_class.n_examples();
             for epoch in [0, 1, 1000] {
-                let order = sampler.get().order(&groups, epoch, &mut Seed(0).stream("sample"));
-                assert_eq!(order.len(), sampler.get().n_samples(&groups, epoch), "{kind}");
+                let order = sampler.get().order(&by_class, epoch, &mut Seed(0).stream("sample"));
+                assert_eq!(order.len(), sampler.get().n_samples(&by_class, epoch), "{kind}");
                 assert_eq!(order.is_empty(), n_examples == 0, "{kind}");
                 assert!(order.iter().all(|&it| it == 0), "{kind}");
             }
@@ -73,14 +73,14 @@ fn every_sampler_accepts_few_examples_or_none() {
 
 #[test]
 fn ten_thousand_samples_of_every_sampler_have_its_shares() {
-    // 210 examples: 90, 60, 30, 0 and 30 per class, so that a person's seven images differ in class.
+    // 210 examples: 90, 60, 30, 0 and 30 per class, so that a group's seven images differ in class.
     let classes: Vec<usize> = (0..210).map(|it| [0, 0, 0, 1, 1, 2, 4][it * 3 % 7]).collect();
-    let groups = groups(&classes);
-    let counts: Vec<f64> = groups.counts().map(|it| it as f64).collect();
+    let by_class = by_class(&classes);
+    let counts: Vec<f64> = by_class.counts().map(|it| it as f64).collect();
     for (kind, sampler) in SamplerConfig::zoo() {
         // The weight of an example; classes without examples have no effect.
         let weight = |class: usize| match kind {
-            "shuffled" | "dynamic_balance" | "one_per_person" => 1.0,
+            "shuffled" | "dynamic_balance" | "one_per_group" => 1.0,
             "weighted" | "imbalanced" | "balance_class" => 1.0 / counts[class],
             other => panic!("no expected shares for `{other}`"),
         };
@@ -88,14 +88,14 @@ fn ten_thousand_samples_of_every_sampler_have_its_shares() {
         let rng = &mut Seed(0).stream("sample");
         let mut sampled = Vec::new();
         while sampled.len() < 10_000 {
-            sampled.extend(sampler.get().order(&groups, 0, rng));
+            sampled.extend(sampler.get().order(&by_class, 0, rng));
         }
         let check = |name: &str, n: usize, p: f64| {
             let bound = 4.0 * (p * (1.0 - p) / sampled.len() as f64).sqrt();
             let share = n as f64 / sampled.len() as f64;
             assert!((share - p).abs() <= bound, "{kind}: {name} has {share}, not {p} ± {bound}");
         };
-        for (class, n) in groups.counts_of(&sampled).into_iter().enumerate() {
+        for (class, n) in by_class.counts_of(&sampled).into_iter().enumerate() {
             check(&format!("class {class}"), n, counts[class] * weight(class).min(1.0) / whole);
         }
         for (example, &class) in classes.iter().enumerate() {
@@ -106,16 +106,16 @@ fn ten_thousand_samples_of_every_sampler_have_its_shares() {
 }
 
 #[test]
-fn every_split_holds_people_out_and_is_reproducible() {
-    let people: Vec<(String, [usize; 2])> =
-        (0..50).map(|it| (format!("person {it}"), [it % 2, it % 3])).collect();
+fn every_split_holds_groups_out_and_is_reproducible() {
+    let groups: Vec<(String, [usize; 2])> =
+        (0..50).map(|it| (format!("group {it}"), [it % 2, it % 3])).collect();
     let candidates: Vec<Candidate<'_>> =
-        people.iter().map(|(name, stratum)| Candidate { name, stratum }).collect();
+        groups.iter().map(|(name, stratum)| Candidate { name, stratum }).collect();
     for (kind, split) in SplitConfig::zoo() {
         let held_out = || split.get().held_out(&candidates, Seed(0)).unwrap();
         for fold in held_out() {
             assert!(!fold.is_empty() && fold.len() < candidates.len(), "{kind}");
-            assert!(fold.is_sorted_by(|a, b| a < b), "{kind}: duplicate people, or not sorted");
+            assert!(fold.is_sorted_by(|a, b| a < b), "{kind}: duplicate groups, or not sorted");
         }
         assert_eq!(held_out(), held_out(), "{kind}");
     }

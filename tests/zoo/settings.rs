@@ -11,7 +11,7 @@ use augment::{MixOpConfig, StatisticsConfig, Step, TransformConfig};
 use base::config::Layer;
 use candle::Device;
 use data::{Context, Manifest, SamplerConfig, SourceConfig, SplitConfig};
-use infer::LabelledPredictions;
+use infer::{LabelledPredictions, SubmitConfig};
 use losses::{ClassWeightsConfig, LossConfig};
 use metrics::MetricConfig;
 use models::{BackboneConfig, HeadConfig};
@@ -81,9 +81,14 @@ const FURTHER: &str = r#"
     [{ kind = "one_of", steps = [{ kind = "posterize", bits = 4, p = 0.5 }] }, { kind = "resize", size = [16, 16] }],
 ]
 "augment.mix" = [[{ kind = "half_cutmix", p = 0.5, from = { factor = "age", level = "<30" } }]]
-"data.training_cuts" = [[29.0, 59.0]]
-"data.leave_out_ages" = [[57.0]]
+"data.training_cuts" = [{ age = [29.0, 59.0] }]
+"data.leave_out" = [{ age = [57.0] }]
+"submit" = [{ kind = "probabilities", clip = [0.0001, 0.99] }]
 "train.sizes" = [[{ until = "1 epochs", size = [16, 16], batch_size = 8 }]]
+"phase" = [[
+    { name = "a", total = "1 steps", lr = 2e-3, batch_size = 8, schedule = { kind = "cosine", floor = 0.0 } },
+    { name = "b", total = "1 steps", data = "all", restore = [{ layers = "head", phase = "a" }] },
+]]
 "#;
 
 fn named<T: Serialize>(zoo: Vec<(&'static str, T)>) -> Vec<Value> {
@@ -114,6 +119,7 @@ fn places() -> BTreeMap<String, Vec<Value>> {
         ("model.backbone", named(BackboneConfig::zoo())),
         ("optim", named(OptimConfig::zoo())),
         ("schedule", named(ScheduleConfig::zoo())),
+        ("submit", named(SubmitConfig::zoo())),
         ("track", named(TrackConfig::zoo()).into_iter().map(list).collect()),
         ("train.clip", named(ClipConfig::zoo())),
     ])
@@ -145,8 +151,8 @@ fn required(place: &str, kind: &str) -> &'static [&'static str] {
         ],
         ("loss", "ldam" | "arcface") => &["head.kind=cosine"],
         ("loss", "bce") => &["head.kind=sigmoid"],
-        ("loss", "mse" | "smooth_l1") => &["head.kind=age_number"],
-        ("eval.best_by", "age_mae") => &["head.kind=age_number"],
+        ("loss", "mse" | "smooth_l1") => &["head.kind=regression"],
+        ("eval.best_by", "mae") => &["head.kind=regression"],
         ("loss.weights", _) => &["head.kind=joint", "loss.kind=cross_entropy"],
         _ => &[],
     }
@@ -269,11 +275,11 @@ fn extreme_values_are_refused_by_name_or_harmless() {
             let mut table = Value::Table(settings(required(&place, &kind)));
             let steps: Vec<String> = place.split('.').map(str::to_owned).collect();
             *at(&mut table, &steps) = member;
-            // Otherwise rendering the people takes most of the time: four times per number of the source.
+            // Otherwise rendering the groups takes most of the time: four times per number of the source.
             if let ("data.source", "synthetic_people") = (&*place, &*kind) {
-                let people = at(&mut table, &steps).as_table_mut().unwrap();
+                let groups = at(&mut table, &steps).as_table_mut().unwrap();
                 let few = settings(&[])["data"]["source"].as_table().unwrap().clone();
-                people.extend(few);
+                groups.extend(few);
             }
             // A small network, regardless of the published size.
             if let Some(width) = table["model"]["backbone"].get("width").and(Some(0.1)) {

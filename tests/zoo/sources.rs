@@ -16,12 +16,20 @@ fn synthetic(seed: u64) -> SyntheticPeople {
 
 /// Every source, with data to read.
 fn sources(dir: &Path) -> Vec<(&'static str, SourceConfig)> {
-    synthetic(1).write(dir, &|_, _| {}).expect("a folder of people");
+    synthetic(1).write(dir, &|_, _| {}).expect("a folder of groups");
     let mut sources = SourceConfig::zoo();
     for (_, source) in &mut sources {
         match source {
             SourceConfig::SyntheticPeople(it) => *it = synthetic(0),
             SourceConfig::MaskProfiles(it) => it.root = dir.join("train"),
+            // Each person as a class.
+            SourceConfig::Folders(it) => it.root = dir.join("train/images"),
+            SourceConfig::Table(it) => {
+                it.root = dir.join("eval");
+                it.csv = "labels.csv".into();
+                it.images = "images".into();
+                (it.image, it.label) = ("ImageID".to_owned(), "ans".to_owned());
+            }
             SourceConfig::Several(_) => {}
         }
     }
@@ -30,7 +38,7 @@ fn sources(dir: &Path) -> Vec<(&'static str, SourceConfig)> {
         name: String::new(),
         share: 0.5,
         purpose,
-        same_people: false,
+        same_groups: false,
     };
     let others: Vec<SourceConfig> = sources.iter().map(|it| it.1.clone()).collect();
     for it in &mut sources {
@@ -42,20 +50,20 @@ fn sources(dir: &Path) -> Vec<(&'static str, SourceConfig)> {
 }
 
 #[test]
-fn every_image_of_every_source_has_a_name_a_person_and_a_class() {
+fn every_image_of_every_source_has_a_name_a_group_and_a_class() {
     let dir = tempfile::tempdir().unwrap();
     for (kind, source) in sources(dir.path()) {
         let it = source.get().read(&context()).unwrap_or_else(|err| panic!("{kind}: {err}"));
         let names: BTreeSet<&str> = it.examples.iter().map(|it| it.name.as_str()).collect();
         assert_eq!(names.len(), it.examples.len(), "{kind}: two images of one name");
-        let people: BTreeSet<&String> = it.people.iter().collect();
-        assert_eq!(people.len(), it.people.len(), "{kind}: two people of one name");
-        let mut usages = vec![BTreeSet::new(); it.people.len()];
+        let groups: BTreeSet<&String> = it.groups.iter().collect();
+        assert_eq!(groups.len(), it.groups.len(), "{kind}: two groups of one name");
+        let mut usages = vec![BTreeSet::new(); it.groups.len()];
         for example in &it.examples {
             let name = &example.name;
             assert!(example.class < it.task.n_classes(), "{kind}: {name}");
             assert!((0.0..=1.0).contains(&example.weight), "{kind}: {name}");
-            usages[example.person].insert(example.usage == Use::Test);
+            usages[example.group].insert(example.usage == Use::Test);
             let bytes = example.content.bytes().unwrap();
             assert!(decode(&bytes, 1 << 20).is_ok(), "{kind}: {name}");
         }
@@ -63,7 +71,7 @@ fn every_image_of_every_source_has_a_name_a_person_and_a_class() {
             usages.iter().all(|it| it.len() == 1),
             "{kind}: trained on and scored, or no images"
         );
-        assert!(!it.listed.is_empty(), "{kind}: no people to hold out");
+        assert!(!it.listed.is_empty(), "{kind}: no groups to hold out");
     }
 }
 
@@ -71,7 +79,7 @@ fn every_image_of_every_source_has_a_name_a_person_and_a_class() {
 fn every_source_lists_what_it_reads_for_any_number_of_threads() {
     let dir = tempfile::tempdir().unwrap();
     let rows = |it: &Manifest| -> Vec<String> {
-        it.examples.iter().map(|it| format!("{it:?}")).chain(it.people.clone()).collect()
+        it.examples.iter().map(|it| format!("{it:?}")).chain(it.groups.clone()).collect()
     };
     for (kind, source) in sources(dir.path()) {
         let on = |n: usize| {

@@ -104,9 +104,8 @@ fn circles(files: &BTreeMap<String, String>) -> anyhow::Result<Vec<Circle>> {
         }
     }
     let (mut found, mut seen) = (Vec::new(), BTreeSet::new());
-    for first in 0..n {
-        let together: Vec<usize> =
-            (0..n).filter(|&it| reaches[first][it] && reaches[it][first]).collect();
+    for (first, reached) in reaches.iter().enumerate() {
+        let together: Vec<usize> = (0..n).filter(|&it| reached[it] && reaches[it][first]).collect();
         if together.len() < 2 || !seen.insert(together.clone()) {
             continue;
         }

@@ -1,6 +1,6 @@
 //! `cargo xtask scale`: time and memory of each step that grows with the data, at a million images.
 //!
-//! The images are hard links to 56 small ones, seven per person's folder; predictions and hashes are
+//! The images are hard links to 56 small ones, seven per group's folder; predictions and hashes are
 //! synthetic, from `maskfit bench scale`. Each step is a separate process. Its peak memory is the kernel's
 //! `VmHWM`, polled every 10 ms. With 1,000 classes there are fewer rows: a table of a million rows and 1,000
 //! columns would have ten gigabytes.
@@ -20,9 +20,9 @@ use anyhow::{Context as _, ensure};
 const MOST_SECONDS: f64 = 60.0;
 /// Memory limit of a step.
 const MOST_MIB: f64 = 2048.0;
-/// The seven images of a person.
+/// The seven images of a group.
 const NAMES: [&str; 7] = ["incorrect_mask", "mask1", "mask2", "mask3", "mask4", "mask5", "normal"];
-/// Number of generated people. On common file systems a file has at most 65,000 hard links.
+/// Number of generated groups. On common file systems a file has at most 65,000 hard links.
 const N_GENERATED: usize = 8;
 /// Number of runs to compare.
 const N_RUNS: usize = 100;
@@ -158,20 +158,20 @@ fn make(bench: &Bench<'_>, n: usize) -> anyhow::Result<usize> {
         .map(|it| it.map(|it| it.path()))
         .collect::<Result<_, _>>()?;
     originals.sort();
-    let (root, n_people) = (dir.join("data"), n / NAMES.len());
+    let (root, n_groups) = (dir.join("data"), n / NAMES.len());
     let mut csv = "id,gender,race,age,path\n".to_owned();
-    let mut reviewed = "person,image,factor,given,suggested,score,decision\n".to_owned();
-    for person in 0..n_people {
-        let (gender, age) = (["male", "female"][person % 2], 18 + person % 50);
-        let name = format!("{person:07}_{gender}_Drawn_{age}");
+    let mut reviewed = "group,image,factor,given,suggested,score,decision\n".to_owned();
+    for group in 0..n_groups {
+        let (gender, age) = (["male", "female"][group % 2], 18 + group % 50);
+        let name = format!("{group:07}_{gender}_Drawn_{age}");
         let folder = root.join("images").join(&name);
         fs::create_dir_all(&folder)?;
         for file in NAMES {
             let file = format!("{file}.jpg");
-            fs::hard_link(originals[person % N_GENERATED].join(&file), folder.join(&file))?;
+            fs::hard_link(originals[group % N_GENERATED].join(&file), folder.join(&file))?;
         }
-        csv += &format!("{person:07},{gender},Drawn,{age},{name}\n");
-        if person % 10 == 0 {
+        csv += &format!("{group:07},{gender},Drawn,{age},{name}\n");
+        if group % 10 == 0 {
             for file in NAMES {
                 reviewed += &format!("{name},{name}/{file}.jpg,mask,worn,worn,0.1,weight 0.5\n");
             }
@@ -183,5 +183,5 @@ fn make(bench: &Bench<'_>, n: usize) -> anyhow::Result<usize> {
                       [augment]\ntrain = [{ kind = \"random_crop\", size = [32, 24] }]\n\
                       eval = [{ kind = \"center_crop\", size = [32, 24] }]\n";
     fs::write(dir.join("experiment.toml"), experiment)?;
-    Ok(n_people * NAMES.len())
+    Ok(n_groups * NAMES.len())
 }

@@ -34,7 +34,7 @@ pub use canvas::{Canvas, OpError};
 pub use decode::{decode, decode_whole, verify};
 pub use error::DecodeError;
 pub use filter::Filter;
-pub use mix::{Level, MixOp, MixOpConfig, MixPlan};
+pub use mix::{Extras, Level, MixOp, MixOpConfig, MixPlan};
 pub use mixing::Mixing;
 pub use pipeline::{Pipeline, PipelineError};
 pub use projection::Projection;

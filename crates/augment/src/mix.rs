@@ -34,14 +34,14 @@ base::choice! {
 pub trait MixOp {
     /// Modifies the plan of a batch. All randomness comes from `rng`.
     ///
-    /// - `pool`: the examples of the level [`from`](Self::from) which it takes extra images.
+    /// - `pool`: the examples [`from`](Self::from) which it takes extra images.
     fn apply(&self, plan: &mut MixPlan, pool: &[usize], rng: &mut Rng);
 
     /// The length of training after which it is no longer applied; `None` for never.
     fn until(&self) -> Option<Length>;
 
-    /// The level whose images it mixes in; `None` for the batch's own.
-    fn from(&self) -> Option<&Level> {
+    /// The images outside of the batch that it mixes in; `None` for the batch's own.
+    fn from(&self) -> Option<Extras<'_>> {
         None
     }
 
@@ -75,6 +75,32 @@ impl MixPlan {
     fn add_extra(&mut self, example: usize) -> usize {
         self.extras.push(example);
         self.rows.len() + self.extras.len() - 1
+    }
+}
+
+/// Images outside of the batch.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Extras<'a> {
+    /// All training images.
+    Any,
+    /// The training images of a level.
+    Level(&'a Level),
+}
+
+impl Extras<'_> {
+    /// Returns their examples; each of `examples` is given with its joint class.
+    ///
+    /// # Errors
+    /// If no example is of the level, or the task does not have it.
+    pub(crate) fn pool(
+        self,
+        task: &Task,
+        examples: &[(usize, usize)],
+    ) -> Result<Vec<usize>, String> {
+        match self {
+            Extras::Any => Ok(examples.iter().map(|it| it.0).collect()),
+            Extras::Level(it) => it.pool(task, examples),
+        }
     }
 }
 
@@ -121,11 +147,7 @@ impl Level {
     ///
     /// # Errors
     /// If the task does not have these names, or no example is of this level.
-    pub(crate) fn pool(
-        &self,
-        task: &Task,
-        examples: &[(usize, usize)],
-    ) -> Result<Vec<usize>, String> {
+    fn pool(&self, task: &Task, examples: &[(usize, usize)]) -> Result<Vec<usize>, String> {
         let (scope, level) = self.find(task)?;
         let is_of = |&&(_, class): &&(usize, usize)| task.project(class, scope) == level;
         let pool: Vec<usize> = examples.iter().filter(is_of).map(|it| it.0).collect();

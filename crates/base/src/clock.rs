@@ -14,7 +14,7 @@ pub struct Clock {
 }
 
 /// Larger than the rounding error of a quotient of integers, and smaller than one step of any epoch.
-const ROUNDING: f64 = 1e-9;
+pub(crate) const ROUNDING: f64 = 1e-9;
 
 impl Clock {
     /// The epoch that this step belongs to, from 0.

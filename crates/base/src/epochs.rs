@@ -3,10 +3,12 @@
 //! The sampler determines the length of an epoch, which may change from one epoch to the next.
 //! All lengths are known before the first step, so that a step is a function of its index alone.
 
-use crate::Length;
+use std::ops::Range;
 
-/// The epochs of a run, in optimizer steps.
-#[derive(Clone, Debug, PartialEq)]
+use crate::{Length, clock::ROUNDING};
+
+/// The epochs of a run, in optimizer steps; by default, none.
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Epochs {
     /// Steps completed at the end of each epoch; the last epoch may end after the run.
     ends: Vec<usize>,
@@ -60,6 +62,20 @@ impl Epochs {
         }
     }
 
+    /// The epochs of a run of several parts, one after the other. An epoch that the end of a part cuts short ends
+    /// there.
+    pub fn joined<'a>(parts: impl IntoIterator<Item = &'a Epochs>) -> Epochs {
+        let mut joined = Epochs::default();
+        for part in parts {
+            if let Some(last) = joined.ends.last_mut() {
+                *last = joined.total;
+            }
+            joined.ends.extend(part.ends.iter().map(|it| joined.total + it));
+            joined.total += part.total;
+        }
+        joined
+    }
+
     /// A run that takes only some steps of this one, each as an epoch of its own. Lengths are converted
     /// to the steps taken, and epochs are counted as in the full run.
     ///
@@ -80,11 +96,6 @@ impl Epochs {
             Some(it) => it.epochs.find(it.moment(epoch_idx)).0,
             None => epoch_idx,
         }
-    }
-
-    /// The maximum number of batches of an epoch; `None` if it has all of them.
-    pub fn most_batches(&self) -> Option<usize> {
-        self.whole.as_ref().map(|_| 1)
     }
 
     /// The number of steps of the run.
@@ -132,6 +143,29 @@ impl Epochs {
     /// The number of steps of this run among the first `n_steps` of the full run.
     pub fn steps_of(&self, n_steps: usize) -> usize {
         self.whole.as_ref().map_or(n_steps, |it| it.steps(n_steps))
+    }
+
+    /// The cycle that step `step` lies in, if cycles of the length `every` follow each other from step `from`
+    /// on. The last one may end after the run.
+    pub fn cycle(&self, every: Length, from: usize, step: usize) -> Range<usize> {
+        let whole = self.whole();
+        let in_whole = |step| self.whole.as_ref().map_or(step, |it| it.moment(step));
+        let (from, step) = (in_whole(from), in_whole(step.max(from)));
+        // In epochs, not in steps: epochs differ in length.
+        let (length, is_of_epochs) = match every {
+            Length::Epochs(n) => (n, true),
+            other => (other.of_whole(self).max(1) as f64, false),
+        };
+        let position = |step| if is_of_epochs { whole.epoch(step) } else { step as f64 };
+        let begin = |idx: f64| match position(from) + idx * length {
+            it if is_of_epochs => whole.steps(it),
+            it => it as usize,
+        };
+        let idx = ((position(step) - position(from)) / length + ROUNDING).floor();
+        // A cycle that ends within a step is rounded, and may have ended before it.
+        let idx = if begin(idx + 1.0) <= step { idx + 1.0 } else { idx };
+        let end = begin(idx + 1.0).max(step + 1);
+        self.steps_of(begin(idx))..self.steps_of(end)
     }
 
     /// The full run.
@@ -216,11 +250,32 @@ mod tests {
     }
 
     #[test]
+    fn parts_follow_each_other() {
+        let parts = ["2 epochs", "5 steps", "0.5 epochs"].map(|it| shrinking(it).unwrap());
+        let joined = Epochs::joined(&parts);
+        assert_eq!((joined.total(), joined.n_begun()), (7 + 5 + 2, 5));
+        // The second part's second epoch is cut short to one step; the last part's goes on after the run.
+        let found = [0, 4, 7, 11, 12, 13].map(|it| joined.find(it));
+        assert_eq!(found, [(0, 0), (1, 0), (2, 0), (3, 0), (4, 0), (4, 1)]);
+        assert_eq!([0, 1, 2, 3, 4].map(|it| joined.n_steps(it)), [4, 3, 4, 1, 4]);
+        assert_eq!([11, 12, 14].map(|it| joined.epoch(it)), [3.0, 4.0, 4.5]);
+        let alone = &parts[2];
+        assert_eq!(Epochs::joined([alone]), *alone);
+        let nothing = Epochs::default();
+        assert_eq!((nothing.total(), nothing.n_begun()), (0, 0));
+        let ended = Epochs::joined([alone, &nothing]);
+        assert_eq!((ended.total(), ended.find(2), ended.epoch(2)), (2, (1, 0), 1.0));
+        // Without a step, 1.01 epochs of four steps are one epoch.
+        let rounded = Epochs::joined([&shrinking("1.01 epochs").unwrap(), alone]);
+        assert_eq!((rounded.find(3), rounded.find(4)), ((0, 3), (2, 0)));
+    }
+
+    #[test]
     fn lengths_are_converted_when_only_some_steps_are_taken() {
         // Ten epochs of ten steps; the first, the last and two where something changes.
         let whole = Epochs::new(Length::Epochs(10.0), |_| Ok(10)).unwrap();
         let few = whole.only(vec![0, 25, 60, 99]);
-        assert_eq!((few.total(), few.n_begun(), few.most_batches()), (4, 4, Some(1)));
+        assert_eq!((few.total(), few.n_begun(), few.n_steps(2)), (4, 4, 1));
         assert_eq!(
             [0, 1, 2, 3].map(|it| (few.find(it), few.of_whole(it))),
             [((0, 0), 0), ((1, 0), 2), ((2, 0), 6), ((3, 0), 9)]
@@ -241,6 +296,41 @@ mod tests {
         };
         assert_eq!(up("1 steps"), [1, 2, 3, 4]);
         assert_eq!(up("2 epochs"), [1, 2, 4]);
+    }
+
+    #[test]
+    fn cycles_follow_each_other() {
+        let cycles = |epochs: &Epochs, every: &str, from: usize| -> Vec<usize> {
+            let of = |step| epochs.cycle(every.parse().unwrap(), from, step);
+            let mut ends: Vec<usize> = Vec::new();
+            for step in 0..epochs.total() {
+                let cycle = of(step);
+                assert!(cycle.contains(&step.max(from)), "{every}: {step} is not in {cycle:?}");
+                let begins = ends.last().copied().unwrap_or(from);
+                assert!(cycle.start == begins || cycle.end == begins, "{every}: {cycle:?}");
+                if cycle.end != begins {
+                    ends.push(cycle.end);
+                }
+            }
+            ends
+        };
+        let epochs = Epochs::new(Length::Steps(20), |_| Ok(5)).unwrap();
+        assert_eq!(cycles(&epochs, "2 epochs", 0), [10, 20]);
+        assert_eq!(cycles(&epochs, "1.5 epochs", 0), [8, 15, 23]);
+        assert_eq!(cycles(&epochs, "2 epochs", 3), [13, 23]);
+        assert_eq!(cycles(&epochs, "8 steps", 1), [9, 17, 25]);
+        assert_eq!(cycles(&epochs, "50 %", 0), [10, 20]);
+        assert_eq!(cycles(&epochs, "0.01 epochs", 0).len(), 20);
+        // Epochs of 8, 6, 4 and 2 steps.
+        let epochs = Epochs::new(Length::Steps(20), |it| Ok(8 - 2 * it)).unwrap();
+        assert_eq!(cycles(&epochs, "1 epochs", 0), [8, 14, 18, 20]);
+        assert_eq!(cycles(&epochs, "3 epochs", 0), [18, 24]);
+        // Ten epochs of ten steps, of which four steps are taken: two of the first cycle of four epochs, one of
+        // the second and one of the third.
+        let whole = Epochs::new(Length::Epochs(10.0), |_| Ok(10)).unwrap();
+        let few = whole.only(vec![0, 25, 60, 99]);
+        assert_eq!(cycles(&few, "4 epochs", 0), [2, 3, 4]);
+        assert_eq!(cycles(&few, "50 steps", 0), [2, 4]);
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! The reader of CSV files that users edit: rows with their line numbers.
 //!
 //! It accepts files as spreadsheets save them: fields may be quoted and span several lines, lines may end
-//! in `\r\n`, and blank lines are skipped.
+//! in `\r\n`, blank lines are skipped, and fields are separated by the one of comma, tab, semicolon and `|`
+//! that divides the first row into the most fields.
 
 use csv::{ReaderBuilder, StringRecord, Trim};
 
@@ -9,8 +10,12 @@ use csv::{ReaderBuilder, StringRecord, Trim};
 #[derive(Clone, Copy, Debug)]
 pub struct Records<'a> {
     text: &'a str,
+    separator: u8,
     trim: Trim,
 }
+
+/// The possible separators; of those that divide the first row into equally many fields, the first.
+const SEPARATORS: [u8; 4] = *b",\t;|";
 
 /// A row.
 #[derive(Clone, Debug)]
@@ -23,14 +28,24 @@ pub struct Record {
 
 impl<'a> Records<'a> {
     /// The records of a file's text, as returned by [`crate::text::read`]; spaces around fields are
-    /// trimmed.
+    /// trimmed, and the separator is found.
     pub fn of(text: &'a str) -> Records<'a> {
-        Records { text, trim: Trim::All }
+        let with = |separator| Records { text, separator, trim: Trim::All };
+        let n_fields = |it: &u8| with(*it).header().fields.len();
+        // `max_by_key` returns the last of several.
+        let separator = SEPARATORS.into_iter().rev().max_by_key(n_fields);
+        with(separator.unwrap_or(SEPARATORS[0]))
     }
 
-    /// The records of a text that the program itself has written: spaces are part of the fields.
+    /// The same records, with the spaces around fields.
+    pub fn untrimmed(self) -> Records<'a> {
+        Records { trim: Trim::None, ..self }
+    }
+
+    /// The records of a text that the program itself has written: spaces are part of the fields, and commas
+    /// separate them.
     pub fn exact(text: &'a str) -> Records<'a> {
-        Records { text, trim: Trim::None }
+        Records { text, separator: b',', trim: Trim::None }
     }
 
     /// The first row; a record without fields if the text is empty.
@@ -47,7 +62,7 @@ impl<'a> Records<'a> {
     fn all(self) -> impl Iterator<Item = Record> + use<'a> {
         let bytes = self.text.as_bytes();
         let mut reader = ReaderBuilder::new();
-        reader.has_headers(false).flexible(true).trim(self.trim);
+        reader.has_headers(false).flexible(true).delimiter(self.separator).trim(self.trim);
         let reader = reader.from_reader(bytes);
         // The line count of the `csv` reader skips blank lines before a row.
         let (mut line, mut at) = (1, 0);
@@ -124,6 +139,23 @@ mod tests {
         check("a\n1\r\n\n\r\n2\n", &[(1, "a"), (2, "1"), (5, "2")]);
         check("", &[(1, "")]);
         check("a\n1,2,3\n4\n", &[(1, "a"), (2, "1|2|3"), (3, "4")]);
+    }
+
+    #[test]
+    fn the_separator_is_found_in_the_first_row() {
+        check("a\tb,c\td\n1\t2,3\t4\n", &[(1, "a|b,c|d"), (2, "1|2,3|4")]);
+        check("a;b\r\n\"1;2\";0,5\r\n", &[(1, "a|b"), (2, "1;2|0,5")]);
+        check("a|b\n1|2\n", &[(1, "a|b"), (2, "1|2")]);
+        check("\"a;b\nc\"\n1;2\n", &[(1, "a;b\nc"), (3, "1;2")]);
+        // Equally many fields.
+        check("a;b,c\n1;2,3\n", &[(1, "a;b|c"), (2, "1;2|3")]);
+        let spaced = Records::of("a; b\n 1;2 \n").untrimmed().rows().next().unwrap();
+        assert_eq!((&spaced.fields[0], &spaced.fields[1]), (" 1", "2 "));
+        let exact = super::Records::exact("a;b\n 1;2\n");
+        assert_eq!(
+            (&exact.header().fields[0], &exact.rows().next().unwrap().fields[0]),
+            ("a;b", " 1;2")
+        );
     }
 
     #[test]

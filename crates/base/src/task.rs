@@ -12,6 +12,57 @@ use serde::{Deserialize, Serialize};
 pub struct Task {
     /// The factors, slowest first. A plain multi-class task has one.
     pub factors: Vec<Factor>,
+    /// What a group of images is, in words.
+    #[serde(default)]
+    pub unit: Unit,
+}
+
+/// What the images of a group have in common, for texts: splits keep groups whole, and intervals resample
+/// them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Unit {
+    /// Nothing: each image is its own group.
+    Image,
+    /// Whatever the data set's groups are.
+    #[default]
+    Group,
+    /// The person that they show.
+    Person,
+}
+
+impl Unit {
+    /// The singular, for example `person`.
+    pub fn one(self) -> &'static str {
+        match self {
+            Unit::Image => "image",
+            Unit::Group => "group",
+            Unit::Person => "person",
+        }
+    }
+
+    /// The plural, for example `people`.
+    pub fn many(self) -> &'static str {
+        match self {
+            Unit::Image => "images",
+            Unit::Group => "groups",
+            Unit::Person => "people",
+        }
+    }
+
+    /// A number of them, for example `1 person` or `12 people`.
+    pub fn count(self, n: usize) -> String {
+        format!("{n} {}", if n == 1 { self.one() } else { self.many() })
+    }
+
+    /// A number of images and of their groups, for example `210 images of 30 people`.
+    pub fn images_of(self, n_images: usize, n_groups: usize) -> String {
+        let images = Unit::Image.count(n_images);
+        match self {
+            Unit::Image => images,
+            Unit::Group | Unit::Person => format!("{images} of {}", self.count(n_groups)),
+        }
+    }
 }
 
 /// One attribute of an image to predict, with its levels.
@@ -76,6 +127,11 @@ impl Factor {
         Factor { cuts: cuts.to_vec(), ..Factor::new(name, levels) }
     }
 
+    /// Whether the levels are ranges of a number.
+    pub fn is_numeric(&self) -> bool {
+        !self.cuts.is_empty()
+    }
+
     /// The level that `number` falls in, where `cuts` are the lower bounds of levels 1, 2, ….
     pub fn level_of(number: f64, cuts: &[f64]) -> usize {
         cuts.iter().filter(|&&cut| number >= cut).count()
@@ -83,15 +139,19 @@ impl Factor {
 }
 
 impl Task {
-    /// The competition's task: mask (worn, incorrect, not worn), gender, and age by 30 and 60.
+    /// The task of these factors, whose groups are just that.
+    pub fn new(factors: Vec<Factor>) -> Task {
+        Task { factors, unit: Unit::default() }
+    }
+
+    /// The competition's task: mask (worn, incorrect, not worn), gender, and age by 30 and 60, of people.
     pub fn mask_gender_age() -> Task {
-        Task {
-            factors: vec![
-                Factor::new("mask", &["worn", "incorrect", "not worn"]),
-                Factor::new("gender", &["male", "female"]),
-                Factor::ranges("age", &["<30", "30-59", ">=60"], &[30.0, 60.0]),
-            ],
-        }
+        let factors = vec![
+            Factor::new("mask", &["worn", "incorrect", "not worn"]),
+            Factor::new("gender", &["male", "female"]),
+            Factor::ranges("age", &["<30", "30-59", ">=60"], &[30.0, 60.0]),
+        ];
+        Task { factors, unit: Unit::Person }
     }
 
     /// The problem with a deserialized task, if any: every other function here requires a valid one.
@@ -135,9 +195,31 @@ impl Task {
         }
     }
 
-    /// The index of the factor that bins a number into ranges, if there is one.
-    pub fn ranged(&self) -> Option<usize> {
-        self.factors.iter().position(|it| !it.cuts.is_empty())
+    /// The indices of the numeric factors: those whose levels are ranges of a number.
+    pub fn numeric(&self) -> impl Iterator<Item = usize> {
+        (0..self.factors.len()).filter(|&it| self.factors[it].is_numeric())
+    }
+
+    /// The index of the numeric factor of this name; of the only one if the name is empty.
+    ///
+    /// # Errors
+    /// No such factor; or an empty name where there are several, or none.
+    pub fn numeric_named(&self, name: &str) -> Result<usize, String> {
+        let is_meant = |idx: &usize| name.is_empty() || self.factors[*idx].name == name;
+        let meant: Vec<usize> = self.numeric().filter(is_meant).collect();
+        let names: Vec<&str> = self.numeric().map(|it| self.factors[it].name.as_str()).collect();
+        match (meant.as_slice(), names.as_slice()) {
+            ([idx], _) => Ok(*idx),
+            (_, []) => Err("this data has no numeric factor".to_owned()),
+            ([], _) => Err(format!(
+                "`{name}` is not a numeric factor: expected one of: {}",
+                names.join(", ")
+            )),
+            _ => Err(format!(
+                "this data has several numeric factors: name one of: {}",
+                names.join(", ")
+            )),
+        }
     }
 
     /// The joint class of the given levels, one per factor.
@@ -286,7 +368,7 @@ fn mean(distributions: &[Vec<f64>]) -> Vec<f64> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Factor, Scope, ScopePrediction, Task};
+    use super::{Factor, Scope, ScopePrediction, Task, Unit};
 
     #[track_caller]
     fn check_close(got: &[f64], want: &[f64]) {
@@ -304,7 +386,7 @@ mod tests {
 
     /// Two factors of two levels: class = a * 2 + b.
     fn two_by_two() -> Task {
-        Task { factors: vec![Factor::new("a", &["x", "y"]), Factor::new("b", &["0", "1"])] }
+        Task::new(vec![Factor::new("a", &["x", "y"]), Factor::new("b", &["0", "1"])])
     }
 
     #[test]
@@ -317,6 +399,30 @@ mod tests {
             assert_eq!(task.class_of(&[mask, gender, age]), class);
         }
         assert_eq!(task.class_name(11, Scope::Joint), "incorrect female >=60");
+    }
+
+    #[test]
+    fn a_numeric_factor_is_found_by_name_or_as_the_only_one() {
+        let mut task = Task::mask_gender_age();
+        assert_eq!(task.numeric().collect::<Vec<_>>(), [2]);
+        assert_eq!((task.numeric_named(""), task.numeric_named("age")), (Ok(2), Ok(2)));
+        let err = task.numeric_named("mask").unwrap_err();
+        assert_eq!(err, "`mask` is not a numeric factor: expected one of: age");
+        task.factors[1] = Factor::ranges("height", &["<160", ">=160"], &[160.0]);
+        assert_eq!(task.numeric_named("height"), Ok(1));
+        let err = task.numeric_named("").unwrap_err();
+        assert_eq!(err, "this data has several numeric factors: name one of: height, age");
+        let err = two_by_two().numeric_named("").unwrap_err();
+        assert_eq!(err, "this data has no numeric factor");
+    }
+
+    #[test]
+    fn units_have_a_singular_and_a_plural() {
+        let counts = [Unit::Image, Unit::Group, Unit::Person].map(|it| [it.count(1), it.count(12)]);
+        let want = [["1 image", "12 images"], ["1 group", "12 groups"], ["1 person", "12 people"]];
+        assert_eq!(counts, want.map(|it| it.map(str::to_owned)));
+        assert_eq!(Unit::Person.images_of(7, 1), "7 images of 1 person");
+        assert_eq!(Unit::Image.images_of(7, 7), "7 images");
     }
 
     #[test]

@@ -13,7 +13,7 @@ use crate::style::Colour;
 /// Train, cross-validate and submit image classifiers.
 ///
 /// Settings are merged from three layers, later ones override earlier ones: configs/default.toml (built in,
-/// documents every setting), one experiment file, and any number of `--set path.to.key=value`.
+/// documents every setting), one experiment file or recipe, and any number of `--set path.to.key=value`.
 #[derive(Debug, Parser)]
 #[command(name = "maskfit", version, max_term_width = 100, disable_help_subcommand = true)]
 pub(crate) struct Args {
@@ -40,6 +40,15 @@ pub(crate) struct Args {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Write a config for a folder of images: a table with labels, a folder for each class, or the mask
+    /// competition's layout.
+    Init {
+        /// Folder of the images.
+        dir: PathBuf,
+        /// Config to write [default: the folder's name with `.toml`].
+        #[arg(short, long, value_name = "FILE")]
+        output: Option<PathBuf>,
+    },
     /// Train a model. Without a config: on synthetic people, in about three minutes.
     Train {
         #[command(flatten)]
@@ -68,13 +77,21 @@ pub(crate) enum Command {
         #[arg(long, value_name = "RUN", conflicts_with_all = ["config", "set"])]
         resume: Option<PathBuf>,
     },
-    /// Predict the competition's evaluation images: write `ImageID,ans` in the order of `info.csv`.
+    /// Predict test images, and write a submission with the rows and columns of a sample file.
     Submit {
         #[command(flatten)]
         models: ModelArgs,
-        /// Folder with `info.csv` and `images/`.
+        /// Folder of the test images, or of `images/`.
         #[arg(long, value_name = "DIR")]
         images: PathBuf,
+        /// Sample file [default: DIR's `info.csv`, or `sample_submission.csv` in or beside DIR; without
+        /// one, a row for each image].
+        #[arg(long, value_name = "FILE")]
+        sample: Option<PathBuf>,
+        /// Override a setting of `[submit]` of the first run, for example `submit.kind=probabilities`. May be
+        /// repeated.
+        #[arg(long, value_name = "PATH=VALUE")]
+        set: Vec<String>,
         /// CSV file to write; `-` for stdout. Nothing is written if an image cannot be predicted.
         #[arg(short, long, value_name = "FILE", default_value = "output.csv")]
         output: PathBuf,
@@ -94,11 +111,11 @@ pub(crate) enum Command {
         #[arg(short, long, value_name = "FILE", default_value = "probabilities.csv")]
         output: PathBuf,
     },
-    /// Compare runs by a metric, with a paired bootstrap over people.
+    /// Compare runs by a metric, with a paired bootstrap over groups.
     Compare(RunsArgs),
     /// Find likely label errors from held-out predictions.
     Labels {
-        /// Cross-validation, which covers all people; or run, which covers its validation set; or `latest`.
+        /// Cross-validation, which covers all groups; or run, which covers its validation set; or `latest`.
         run: PathBuf,
         /// Folder to write: `labels.csv` for review, and `sheet.png`, a contact sheet.
         #[arg(short, long, value_name = "FOLDER")]
@@ -144,7 +161,7 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: DataCommand,
     },
-    /// Explore a data set before training: classes, people, ages, image sizes, colours, duplicate and
+    /// Explore a data set before training: classes, groups, numbers, image sizes, colours, duplicate and
     /// unreadable images, and a contact sheet for each class.
     Eda {
         /// Experiment file, or folder with `train.csv` and `images/`, directly or in its subfolder `train/`
@@ -174,11 +191,11 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: Option<RunsCommand>,
     },
-    /// List the components that a config may name, with descriptions and default settings.
+    /// List the components that a config may name, with descriptions and default settings; or the recipes.
     List {
         /// Registry to list: sources, splits, samplers, transforms, mixes, statistics, models, heads, losses,
-        /// class-weights, optimizers, stage-rates, schedules, averages, clips, metrics or trackers
-        /// [default: all].
+        /// class-weights, optimizers, stage-rates, schedules, averages, clips, metrics, submissions or
+        /// trackers [default: all]; or recipes, the experiments that are built in.
         registry: Option<String>,
     },
     /// Inspect files of pretrained weights.
@@ -197,7 +214,7 @@ pub(crate) enum Command {
 pub(crate) enum ConfigCommand {
     /// Print the resolved settings as TOML, each with the layer that it comes from.
     Show {
-        /// Experiment file or run [default: the default settings].
+        /// Experiment file, recipe or run [default: the default settings].
         config: Option<PathBuf>,
         /// Override a setting, for example `optim.lr=1e-4`. May be repeated.
         #[arg(long, value_name = "PATH=VALUE")]
@@ -228,7 +245,7 @@ pub(crate) enum RunsCommand {
 /// The experiment.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct ExperimentArgs {
-    /// Experiment file, like those in `configs/`: the settings that differ from the defaults.
+    /// Experiment file, with the settings that differ from the defaults; or a recipe of `list recipes`.
     pub(crate) config: Option<PathBuf>,
     /// Override a setting, for example `optim.lr=1e-4`. May be repeated.
     #[arg(long, value_name = "PATH=VALUE")]
@@ -263,7 +280,7 @@ pub(crate) struct RunsArgs {
     /// Compare on the test set (`test.csv`), not on the validation set.
     #[arg(long)]
     pub(crate) test: bool,
-    /// Metric to compare by: see `list metrics`.
+    /// Metric to compare by: a name of `list metrics`, or a table with settings.
     #[arg(long, value_name = "METRIC", default_value = "macro_f1", value_parser = metric)]
     pub(crate) by: MetricConfig,
 }

@@ -6,6 +6,7 @@ mod config;
 mod data;
 mod dry;
 mod eda;
+mod init;
 mod kfold;
 mod labels;
 pub(crate) mod list;
@@ -14,6 +15,7 @@ mod predict;
 mod runs_rm;
 mod runs_table;
 mod schedule;
+mod submit;
 mod train;
 mod weights;
 
@@ -36,7 +38,9 @@ pub(crate) fn run(args: Args) -> anyhow::Result<End> {
         Command::Kfold { experiment, folds, resume } => {
             kfold::kfold(&experiment, folds, resume.as_deref())
         }
-        Command::Submit { models, images, output } => predict::submit(&models, &images, &output),
+        Command::Submit { models, images, sample, set, output } => {
+            submit::submit(&models, &images, sample.as_deref(), &set, &output)
+        }
         Command::Predict { models, images, output } => predict::predict(&models, &images, &output),
         Command::Compare(args) => compare::compare(&args),
         Command::Labels { run, output, by, images } => labels::labels(&run, &output, by, images),
@@ -49,6 +53,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<End> {
         Command::Eda { data, set, sheets, output } => {
             eda::eda(data.as_deref(), &set, sheets, &output)
         }
+        Command::Init { dir, output } => init::init(&dir, output.as_deref()),
         Command::Config { command: ConfigCommand::Show { config, set } } => {
             config::show(config, set)
         }

@@ -31,9 +31,11 @@ macro_rules! complain {
 mod args;
 mod commands;
 mod drawing;
+mod layout;
 mod output;
 mod preparation;
 mod pretrained;
+mod recipes;
 #[cfg(test)]
 mod reference;
 mod runs;

@@ -9,10 +9,17 @@ use std::{
 use anyhow::{Context as _, anyhow, bail};
 use base::{Task, config::Layer, date::utc, text};
 use candle::Device;
-use infer::Bundle;
+use infer::{Bundle, SubmitConfig};
+use toml::Table;
 use trainer::{Experiment, Run, RunError};
 
-use crate::args::ExperimentArgs;
+use crate::{
+    args::ExperimentArgs,
+    recipes::{self, Recipe},
+};
+
+/// How to fix a config file that cannot be read.
+const NAME_ONE: &str = "name an experiment's config file, or a recipe of `maskfit list recipes`";
 
 /// Loads the experiment of a config file and `--set` arguments, and returns it with its name.
 pub(crate) fn experiment(args: &ExperimentArgs) -> anyhow::Result<(Experiment, String)> {
@@ -25,15 +32,15 @@ pub(crate) fn layers(args: &ExperimentArgs) -> anyhow::Result<(Vec<Layer>, Strin
     let mut layers = Vec::new();
     let mut name = "quickstart".to_owned();
     if let Some(path) = &args.config {
-        let shown = path.display();
-        let text = text::read(path).map_err(|err| match err.kind() {
-            io::ErrorKind::InvalidData => anyhow!("{shown}: {err}"),
-            _ => {
-                let help = "name an experiment's config file, such as those in configs/";
-                anyhow::Error::new(err).context(format!("{shown}: {help}"))
-            }
-        })?;
-        layers.push(Layer::from_toml(&path.display().to_string(), &text)?);
+        let shown = path.display().to_string();
+        let text = match recipe(path) {
+            Some(it) => it.text.to_owned(),
+            None => text::read(path).map_err(|err| match err.kind() {
+                io::ErrorKind::InvalidData => anyhow!("{shown}: {err}"),
+                _ => anyhow::Error::new(err).context(format!("{shown}: {NAME_ONE}")),
+            })?,
+        };
+        layers.push(Layer::from_toml(&shown, &text)?);
         name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     }
     for arg in &args.set {
@@ -41,6 +48,11 @@ pub(crate) fn layers(args: &ExperimentArgs) -> anyhow::Result<(Vec<Layer>, Strin
     }
     detail!("settings: {}", named(&layers));
     Ok((layers, name))
+}
+
+/// Returns the recipe that an argument names, unless there is a file of that name.
+pub(crate) fn recipe(config: &Path) -> Option<&'static Recipe> {
+    recipes::find(config.to_str()?).filter(|_| !config.is_file())
 }
 
 /// Names the layers of settings, from the bottom up.
@@ -161,7 +173,9 @@ pub(crate) fn open_bundles(named: &[PathBuf], device: &Device) -> anyhow::Result
             let bundle = Bundle::open(&dir, device)?;
             match &mut all {
                 None => all = Some(bundle),
-                Some(all) if all.task == bundle.task => all.members.extend(bundle.members),
+                Some(all) if all.task.factors == bundle.task.factors => {
+                    all.members.extend(bundle.members)
+                }
                 Some(_) => bail!(
                     "{}: its classes differ from those of the bundles before it",
                     dir.display()
@@ -170,6 +184,33 @@ pub(crate) fn open_bundles(named: &[PathBuf], device: &Device) -> anyhow::Result
         }
     }
     all.context("name at least one run")
+}
+
+/// Returns the settings of a submission: `[submit]` of the first run, or the default for a bundle, with `--set`
+/// arguments on top.
+pub(crate) fn submit_settings(named: &[PathBuf], set: &[String]) -> anyhow::Result<SubmitConfig> {
+    const SECTION: &str = "submit";
+    let mut layers = Vec::new();
+    let config = named.first().map(|it| find(it)).transpose()?.map(|it| it.join("config.toml"));
+    if let Some(path) = config.filter(|it| it.is_file()) {
+        let text = text::read(&path).with_context(|| path.display().to_string())?;
+        let mut table: Table = text.parse().with_context(|| path.display().to_string())?;
+        // A bundle can be used whatever the other settings of its run are.
+        table.retain(|section, _| section == SECTION);
+        layers.push(Layer::new(path.display().to_string(), table));
+    }
+    for arg in set {
+        let layer = Layer::from_set(arg)?;
+        if !layer.gives(SECTION) {
+            bail!("--set {arg}: not a setting of `[submit]`, such as `submit.kind=probabilities`");
+        }
+        layers.push(layer);
+    }
+    let config = Experiment::load(&layers)?.submit;
+    match config.get().problem() {
+        Some(problem) => bail!("at `submit`: {problem}"),
+        None => Ok(config),
+    }
 }
 
 /// A table of predictions with true labels.

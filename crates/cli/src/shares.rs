@@ -8,16 +8,17 @@ use crate::tables::{Counted, counted};
 const WIDTH: usize = 100;
 
 /// Formats the share of each class in the training set, in the first epoch and, if epochs differ, in the last
-/// one; `None` for the sampler `shuffled`, which uses every image once.
+/// one (of the first phase); `None` for the sampler `shuffled`, which uses every image once.
 pub(crate) fn shares(plan: &Plan) -> Option<String> {
     let sampler = &plan.experiment.data.sampler;
     if sampler.kind() == "shuffled" {
         return None;
     }
-    let last = plan.epochs.n_begun() - 1;
-    let n_samples = |epoch_idx| sampler.get().n_samples(&plan.groups, epoch_idx);
+    let phase = &plan.phases[0];
+    let last = phase.span.epochs.n_begun() - 1;
+    let n_samples = |epoch_idx| sampler.get().n_samples(&phase.by_class, epoch_idx);
     let is_changing = n_samples(0) != n_samples(last);
-    let mut columns = vec![plan.groups.counts().collect(), plan.class_counts(0)];
+    let mut columns = vec![phase.by_class.counts().collect(), plan.class_counts(0)];
     let n = |counts: &[usize]| counts.iter().sum::<usize>();
     let mut title = format!(
         "sampler: {}, class shares by {} in %: data -> first epoch ({} images)",
@@ -29,7 +30,7 @@ pub(crate) fn shares(plan: &Plan) -> Option<String> {
         columns.push(plan.class_counts(last));
         title += &format!(" -> last epoch ({})", n(&columns[2]));
     }
-    let names = &plan.groups.names;
+    let names = &phase.by_class.names;
     let width = names.iter().map(|it| it.chars().count()).max().unwrap_or(0);
     let cell = |row: Counted| {
         let class = match row {

@@ -24,8 +24,8 @@ pub(crate) fn report(title: &str, report: &Report, files: &Path) -> String {
     let joint = report.joint();
     let is_long = |it: &ScopeReport| it.classes.len() > MANY;
     let gap = if title.starts_with('\n') { "\n" } else { "" };
-    let images = format!(": {} images of {} people", report.n_images, report.n_people);
-    let mut text = format!("{gap}{}{images}\n", paint(HEADING, title.trim_start()));
+    let images = report.unit.images_of(report.n_images, report.n_groups);
+    let mut text = format!("{gap}{}: {images}\n", paint(HEADING, title.trim_start()));
     match is_long(joint) {
         true => text += &worst_classes(joint),
         false => text += &class_table(joint),
@@ -46,8 +46,8 @@ pub(crate) fn report(title: &str, report: &Report, files: &Path) -> String {
             "\nall classes: {files}_classes.csv; all confusions: {files}_confusions.csv\n"
         );
     }
-    let header =
-        ["", "macro F1", "95 % CI", "accuracy", "balanced acc", "top-2 acc", "log loss", "ECE"];
+    let top = format!("top-{} acc", joint.scores.k);
+    let header = ["", "macro F1", "95 % CI", "accuracy", "balanced acc", &top, "log loss", "ECE"];
     let mut rows = vec![header.map(str::to_owned)];
     for ScopeReport { name, scores, macro_f1, .. } in &report.scopes {
         let cell = |score: f64| format!("{score:.4}");
@@ -57,15 +57,15 @@ pub(crate) fn report(title: &str, report: &Report, files: &Path) -> String {
             format!("{:.3} to {:.3}", macro_f1.low, macro_f1.high),
             cell(scores.accuracy),
             cell(scores.balanced_accuracy),
-            cell(scores.top_2),
+            cell(scores.top_k),
             cell(scores.log_loss),
             cell(scores.expected_calibration_error),
         ]);
     }
     let scores = columns(&rows, &[false, true, true, true, true, true, true, true]);
     text += &format!("\n{}\n", headed(&scores));
-    if let Some(years) = report.age_mae {
-        text += &format!("age MAE: {years:.2} years\n");
+    if let Some(mae) = report.mae {
+        text += &format!("MAE: {mae:.2}\n");
     }
     text
 }
@@ -107,9 +107,10 @@ pub(crate) fn cut(text: &str, width: usize) -> String {
     short + "…"
 }
 
-/// Formats a score with its confidence interval.
-pub(crate) fn interval(it: Interval) -> String {
-    format!("{:.4} (95 % CI over people: {:.4} to {:.4})", it.value, it.low, it.high)
+/// Formats the macro F1 of the joint classes with its confidence interval.
+pub(crate) fn macro_f1(report: &Report) -> String {
+    let Interval { value, low, high } = report.joint().macro_f1;
+    format!("macro F1 {value:.4} (95 % CI over {}: {low:.4} to {high:.4})", report.unit.many())
 }
 
 /// A row of a table of classes by their counts.
@@ -285,7 +286,7 @@ mod tests {
     #[test]
     fn classes_are_aligned_within_80_columns_and_the_best_is_marked() {
         let levels = ["마스크 착용", "a class with a name that is too long", "없음"];
-        let task = Task { factors: vec![Factor::new("mask", &levels)] };
+        let task = Task::new(vec![Factor::new("mask", &levels)]);
         let mut evaluation = Evaluation::new(&task);
         for (image, (class, predicted)) in
             [(0, 0), (0, 1), (1, 1), (1, 1), (1, 1)].into_iter().enumerate()
@@ -296,9 +297,9 @@ mod tests {
                 probabilities: &p,
                 predicted,
                 class,
-                person: image,
-                years: None,
-                age: None,
+                group: image,
+                number: None,
+                true_number: None,
             };
             evaluation.add(&it);
         }
@@ -306,7 +307,7 @@ mod tests {
         let text = anstream::adapter::strip_str(&text).to_string();
         let table = text.split_once("\n\n").unwrap().0;
         expect_test::expect![[r#"
-            validation set: 5 images of 5 people
+            validation set: 5 images of 5 groups
                  class                   precision  recall  f1-score           support
               0  마스크 착용                 1.000   0.500     0.667  ████▋          2
               1  a class with a name t…      0.750   1.000     0.857  ██████         3  best
@@ -319,7 +320,7 @@ mod tests {
     fn with_a_thousand_classes_the_worst_and_the_most_frequent_confusions_are_shown() {
         let levels: Vec<String> = (0..1000).map(|it| format!("class {it}")).collect();
         let levels: Vec<&str> = levels.iter().map(String::as_str).collect();
-        let task = Task { factors: vec![Factor::new("class", &levels)] };
+        let task = Task::new(vec![Factor::new("class", &levels)]);
         let mut evaluation = Evaluation::new(&task);
         let mut p = vec![0.0; 1000];
         for image in 0..5000 {
@@ -332,9 +333,9 @@ mod tests {
                 probabilities: &p,
                 predicted,
                 class,
-                person: image / 7,
-                years: None,
-                age: None,
+                group: image / 7,
+                number: None,
+                true_number: None,
             };
             evaluation.add(&it);
             p[predicted] = 0.0;
@@ -346,5 +347,6 @@ mod tests {
         assert!(text.contains("2 classes without true or predicted images\n"), "{text}");
         assert!(text.contains("class 800  ->  class 801"), "{text}");
         assert!(text.contains("all classes: runs/a/valid_classes.csv"), "{text}");
+        assert!(text.contains("balanced acc  top-5 acc  log loss"), "{text}");
     }
 }

@@ -241,9 +241,14 @@ impl Callback for Terminal {
             report.images_per_second,
             100.0 * report.data_wait,
             seconds(report.train_seconds + report.eval_seconds),
-            if report.is_best { "  best" } else { "" }
+            match (report.trained_on_valid, report.is_best) {
+                (true, _) => "  trained on",
+                (false, true) => "  best",
+                (false, false) => "",
+            }
         );
-        lines.push(if report.is_best { paint(BEST, row) } else { row });
+        let is_best = report.is_best && !report.trained_on_valid;
+        lines.push(if is_best { paint(BEST, row) } else { row });
         self.status(&lines.join("\n"));
     }
 

@@ -18,7 +18,7 @@ pub struct Finding {
 pub struct Findings(pub Vec<Finding>);
 
 /// The maximum number of problems listed; further ones are only counted.
-const SHOWN: usize = 1000;
+const LISTED: usize = 1000;
 
 impl Findings {
     /// Adds a problem.
@@ -33,12 +33,24 @@ impl fmt::Display for Findings {
         let n = self.0.len();
         let problems = if n == 1 { "problem" } else { "problems" };
         write!(f, "{n} {problems} in the data:")?;
-        for Finding { place, problem, remedy } in self.0.iter().take(SHOWN) {
+        for Finding { place, problem, remedy } in self.0.iter().take(LISTED) {
             write!(f, "\n  {place}: {problem}: {remedy}")?;
         }
-        if n > SHOWN {
-            write!(f, "\n  and {} more", n - SHOWN)?;
+        if n > LISTED {
+            write!(f, "\n  and {} more", n - LISTED)?;
         }
         Ok(())
+    }
+}
+
+/// The maximum number of names in a message.
+const SHOWN: usize = 10;
+
+/// Lists names for a message.
+pub(crate) fn shown(names: &[String]) -> String {
+    let some: Vec<String> = names.iter().take(SHOWN).map(|it| format!("`{it}`")).collect();
+    match names.len().saturating_sub(SHOWN) {
+        0 => some.join(", "),
+        n => format!("{} and {n} more", some.join(", ")),
     }
 }

@@ -1,12 +1,14 @@
-//! Data: sources of examples, train/validation splits by person, samplers, loading in batches, and
+//! Data: sources of examples, train/validation splits by group, samplers, loading in batches, and
 //! exploratory analysis of a data set.
 //!
 //! To add a source, a split or a sampler, write its file, declare it in `source.rs`, `split.rs` or
 //! `sampler.rs`, and give it a line in the registry there. The zoo tests find it.
 
 mod cache_dir;
+mod files;
 mod findings;
 mod fixes;
+mod folder;
 mod loader;
 mod manifest;
 mod measure;
@@ -23,24 +25,26 @@ pub mod synthetic;
 mod verified;
 
 pub use cache_dir::CacheDir;
+pub use files::Files;
 pub use findings::{Finding, Findings};
 pub use fixes::Fixes;
+pub use folder::{Folder, Recognise, Skipped, list_images};
 pub use loader::{Batch, Load, LoadError, Loader};
-pub use manifest::{Content, Example, Listed, Manifest, Use};
+pub use manifest::{Attribute, Content, Example, Listed, Manifest, Use};
 pub use measure::measure_statistics;
 pub use pack::{Pack, PackError, Packs};
 pub use prepare::{Prepared, prepare};
 pub use review::{Decision, Review, Reviewed};
-pub use sampler::{Groups, Sampler, SamplerConfig};
+pub use sampler::{ByClass, Sampler, SamplerConfig};
 pub use sizes::{check_sizes, sizes_of};
 pub use source::{
-    Context, MaskProfiles, Purpose, Root, Several, Source, SourceConfig, SourceError,
-    SyntheticPeople,
+    Context, Folders, GroupBy, LabelColumn, MaskProfiles, NamePattern, Purpose, Root, Several,
+    Source, SourceConfig, SourceError, SyntheticPeople, Table,
     mask_profiles::{Listing, from_names},
 };
 pub use split::{Candidate, Sides, Split, SplitConfig, SplitError, StratifiedKfold};
 pub use survey::{
-    AgeCount, Brightness, ClassCount, Extreme, NEAR, NearDuplicate, NearDuplicates, ScopeCount,
-    Similarity, SizeCount, Survey, Unreadable, link_hashes, survey,
+    Brightness, ClassCount, Extreme, NEAR, NearDuplicate, NearDuplicates, NumberCount,
+    NumberCounts, ScopeCount, Similarity, SizeCount, Survey, Unreadable, link_hashes, survey,
 };
 pub use verified::check_images;

@@ -1,62 +1,71 @@
-//! The manifest of a data set: every image with its person, its labels and its permitted use.
+//! The manifest of a data set: every image with its group, its labels and its permitted use.
 
-use std::{borrow::Cow, fs, io, path::PathBuf, sync::Arc};
+use std::{borrow::Cow, collections::BTreeMap, fs, io, path::PathBuf, sync::Arc};
 
 use base::{Task, task::Factor};
 
 use crate::CacheDir;
 
-/// All examples of a source, people and images sorted by name; of several sources, root by root.
+/// All examples of a source, groups and images sorted by name; of several sources, root by root.
 #[derive(Clone, Debug)]
 pub struct Manifest {
     /// The factors and classes.
     pub task: Task,
-    /// The name of each person.
-    pub people: Vec<String>,
+    /// The name of each group.
+    pub groups: Vec<String>,
     /// The images.
     pub examples: Vec<Example>,
-    /// The people who may be held out, as listed before label fixes and reviews: people who have been
+    /// The groups who may be held out, as listed before label fixes and reviews: groups who have been
     /// dropped since are still split, so that nobody else changes sets.
     pub listed: Vec<Listed>,
+    /// What else is known about the images, for reports.
+    pub attributes: Vec<Attribute>,
     /// Remarks for the user that are not errors.
     pub notes: Vec<String>,
     /// The cache of what was computed for the images.
     pub cache: Option<CacheDir>,
 }
 
-/// A person who may be held out.
+/// A column that is kept for reports and never trained on, such as where an image was taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attribute {
+    /// The name.
+    pub name: String,
+    /// The different values, sorted; of several sources, those of the first come first.
+    pub values: Vec<String>,
+}
+
+/// A group who may be held out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listed {
-    /// The person's name.
-    pub person: String,
-    /// What splits are stratified by: for each factor, the level that all of the person's images share,
+    /// The group's name.
+    pub group: String,
+    /// What splits are stratified by: for each factor, the level that all of the group's images share,
     /// or, if they differ, the number of levels.
     pub stratum: Vec<usize>,
 }
 
 impl Listed {
-    /// Lists the people who have images that may be held out.
+    /// Lists the groups who have images that may be held out.
     ///
-    /// - `people`: the name of each person.
-    /// - `images`: the person and the class of each such image.
+    /// - `groups`: the name of each group.
+    /// - `images`: the group and the class of each such image.
     pub fn of(
         task: &Task,
-        people: &[String],
+        groups: &[String],
         images: impl Iterator<Item = (usize, usize)>,
     ) -> Vec<Listed> {
-        let mut strata: Vec<Option<Vec<usize>>> = vec![None; people.len()];
-        for (person, class) in images {
+        let mut strata: Vec<Option<Vec<usize>>> = vec![None; groups.len()];
+        for (group, class) in images {
             let levels = task.levels_of(class);
-            match &mut strata[person] {
-                None => strata[person] = Some(levels),
+            match &mut strata[group] {
+                None => strata[group] = Some(levels),
                 Some(stratum) => shared(task, stratum, &levels),
             }
         }
-        let listed = people.iter().zip(strata);
+        let listed = groups.iter().zip(strata);
         listed
-            .filter_map(|(person, stratum)| {
-                Some(Listed { person: person.clone(), stratum: stratum? })
-            })
+            .filter_map(|(group, stratum)| Some(Listed { group: group.clone(), stratum: stratum? }))
             .collect()
     }
 }
@@ -78,16 +87,32 @@ pub struct Example {
     pub name: String,
     /// The encoded image.
     pub content: Content,
-    /// The position of its person in [`Manifest::people`].
-    pub person: usize,
+    /// The position of its group in [`Manifest::groups`].
+    pub group: usize,
     /// Its joint class, by the task's own cuts.
     pub class: usize,
-    /// The person's age in years, if the source contains ages.
-    pub age: Option<f64>,
+    /// For each factor the number that its level is the range of, such as an age: NaN where it is unknown or
+    /// the factor has no cuts. Empty where no factor has any.
+    pub numbers: Vec<f64>,
+    /// For each attribute the position of its value in [`Attribute::values`].
+    pub attributes: Vec<u32>,
     /// What it may be used for.
     pub usage: Use,
     /// The sample weight in training: 1 by default, 0 to not train on it. Validation ignores it.
     pub weight: f32,
+}
+
+impl Example {
+    /// Returns the number behind the level of a factor, if it is known.
+    pub fn number(&self, factor: usize) -> Option<f64> {
+        self.numbers.get(factor).copied().filter(|it| !it.is_nan())
+    }
+
+    /// Sets the number behind the level of a factor, of as many factors as the task has.
+    pub(crate) fn set_number(&mut self, factor: usize, n_factors: usize, number: Option<f64>) {
+        self.numbers.resize(n_factors, f64::NAN);
+        self.numbers[factor] = number.unwrap_or(f64::NAN);
+    }
 }
 
 /// What an image may be used for.
@@ -95,8 +120,10 @@ pub struct Example {
 pub enum Use {
     /// Training or validation, as the split decides.
     Pool,
-    /// Training only, unless its person is held out; never validation.
+    /// Training only, unless its group is held out; never validation.
     Train,
+    /// The validation set, as the data itself states; images of the pool are then for training only.
+    Valid,
     /// The test set: scores the finished model, never used for training or model selection.
     Test,
 }
@@ -106,7 +133,7 @@ impl Use {
     pub fn may_train(self) -> bool {
         match self {
             Use::Pool | Use::Train => true,
-            Use::Test => false,
+            Use::Valid | Use::Test => false,
         }
     }
 }
@@ -135,37 +162,45 @@ impl Content {
 
 impl Manifest {
     /// Creates a manifest of images, without label fixes or reviews.
-    pub fn new(task: Task, people: Vec<String>, examples: Vec<Example>) -> Manifest {
+    pub fn new(task: Task, groups: Vec<String>, examples: Vec<Example>) -> Manifest {
         let pool = examples.iter().filter(|it| it.usage == Use::Pool);
-        let listed = Listed::of(&task, &people, pool.map(|it| (it.person, it.class)));
-        Manifest { task, people, examples, listed, notes: Vec::new(), cache: None }
+        let listed = Listed::of(&task, &groups, pool.map(|it| (it.group, it.class)));
+        let (attributes, notes) = (Vec::new(), Vec::new());
+        Manifest { task, groups, examples, listed, attributes, notes, cache: None }
     }
 
-    /// Returns the class of each example in training, where the ages may be cut differently than for
+    /// Returns the class of each example in training, where numeric factors may be cut differently than for
     /// evaluation.
     ///
-    /// If `cuts` is empty, the task's own are used.
+    /// - `cuts`: those of some factors, by name; the others, and empty ones, are the task's own.
     ///
     /// # Errors
-    /// Cuts for a task without a factor of ranges, too many or too few, or not increasing.
-    pub fn training_classes(&self, cuts: &[f64]) -> Result<Vec<usize>, String> {
-        let own = || self.examples.iter().map(|it| it.class);
-        if cuts.is_empty() {
-            return Ok(own().collect());
-        }
-        let Some(idx) = self.task.ranged() else {
-            return Err("the data has no ages: leave `training_cuts` empty".to_owned());
+    /// A factor that is not numeric, too many or too few cuts, or cuts that do not increase.
+    pub fn training_classes(
+        &self,
+        cuts: &BTreeMap<String, Vec<f64>>,
+    ) -> Result<Vec<usize>, String> {
+        let cuts_of = |(name, cuts): (&String, &Vec<f64>)| {
+            let idx = self.task.numeric_named(name)?;
+            let n = self.task.factors[idx].cuts.len();
+            let is_valid = cuts.iter().all(|it| it.is_finite()) && cuts.is_sorted_by(|a, b| a < b);
+            match cuts.len() == n && is_valid {
+                true => Ok((idx, cuts.clone())),
+                false => Err(format!("`{name}` takes {n} increasing numbers, not {cuts:?}")),
+            }
         };
-        let factor = &self.task.factors[idx];
-        let is_increasing = cuts.windows(2).all(|it| it[0] < it[1]);
-        if cuts.len() != factor.cuts.len() || !is_increasing {
-            let n = factor.cuts.len();
-            return Err(format!("`training_cuts` must be {n} increasing numbers, not {cuts:?}"));
+        let given = cuts.iter().filter(|it| !it.1.is_empty());
+        let cuts = given.map(cuts_of).collect::<Result<Vec<_>, String>>()?;
+        if cuts.is_empty() {
+            return Ok(self.examples.iter().map(|it| it.class).collect());
         }
         let class = |example: &Example| {
-            let Some(age) = example.age else { return example.class };
             let mut levels = self.task.levels_of(example.class);
-            levels[idx] = Factor::level_of(age, cuts);
+            for (idx, cuts) in &cuts {
+                if let Some(number) = example.number(*idx) {
+                    levels[*idx] = Factor::level_of(number, cuts);
+                }
+            }
             self.task.class_of(&levels)
         };
         Ok(self.examples.iter().map(class).collect())
@@ -187,16 +222,17 @@ mod tests {
 
     use super::{Content, Example, Manifest, Use};
 
-    /// A manifest of one person with a gender and an age, with a mask and without.
-    fn one_person(gender: usize, age: f64) -> Manifest {
+    /// A manifest of one group with a gender and an age, with a mask and without.
+    fn one_group(gender: usize, age: f64) -> Manifest {
         let task = Task::mask_gender_age();
         let level = base::task::Factor::level_of(age, &[30.0, 60.0]);
         let example = |mask: usize| Example {
             name: format!("image {mask}"),
             content: Content::Memory([].into()),
-            person: 0,
+            group: 0,
             class: task.class_of(&[mask, gender, level]),
-            age: Some(age),
+            numbers: vec![f64::NAN, f64::NAN, age],
+            attributes: Vec::new(),
             usage: Use::Pool,
             weight: 1.0,
         };
@@ -206,16 +242,24 @@ mod tests {
 
     #[test]
     fn training_cuts_change_the_training_classes() {
-        let manifest = one_person(1, 59.0);
-        assert_eq!(manifest.training_classes(&[]).unwrap(), [4, 16]);
-        assert_eq!(manifest.training_classes(&[29.0, 59.0]).unwrap(), [5, 17]);
-        assert!(manifest.training_classes(&[30.0]).unwrap_err().contains("2 increasing numbers"));
-        assert!(manifest.training_classes(&[60.0, 30.0]).is_err());
+        let manifest = one_group(1, 59.0);
+        let classes = |cuts: &[(&str, &[f64])]| {
+            let cuts = cuts.iter().map(|&(name, it)| (name.to_owned(), it.to_vec()));
+            manifest.training_classes(&cuts.collect())
+        };
+        assert_eq!(classes(&[]).unwrap(), [4, 16]);
+        assert_eq!(classes(&[("age", &[])]).unwrap(), [4, 16]);
+        assert_eq!(classes(&[("age", &[29.0, 59.0])]).unwrap(), [5, 17]);
+        let err = classes(&[("age", &[30.0])]).unwrap_err();
+        assert_eq!(err, "`age` takes 2 increasing numbers, not [30.0]");
+        assert!(classes(&[("age", &[60.0, 30.0])]).is_err());
+        let err = classes(&[("mask", &[1.0, 2.0])]).unwrap_err();
+        assert_eq!(err, "`mask` is not a numeric factor: expected one of: age");
     }
 
     #[test]
-    fn a_stratum_has_the_levels_shared_by_all_images_of_a_person() {
+    fn a_stratum_has_the_levels_shared_by_all_images_of_a_group() {
         // The mask differs (represented by level 3); gender and age group are shared.
-        assert_eq!(one_person(1, 59.0).listed[0].stratum, [3, 1, 1]);
+        assert_eq!(one_group(1, 59.0).listed[0].stratum, [3, 1, 1]);
     }
 }

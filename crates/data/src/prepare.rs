@@ -70,7 +70,7 @@ mod tests {
     #[test]
     fn cached_results_give_the_same_images() {
         let dir = tempfile::tempdir().unwrap();
-        let people = SyntheticPeople {
+        let groups = SyntheticPeople {
             n_people: 1,
             n_test: 0,
             size: [96, 72],
@@ -79,7 +79,7 @@ mod tests {
             seed: 0,
         };
         let context = Context { cache: None, max_pixels: 1 << 20, progress: &|_, _| {} };
-        let mut manifest = people.read(&context).unwrap();
+        let mut manifest = groups.read(&context).unwrap();
         let step = |text: &str| -> Step { toml::from_str(text).unwrap() };
         let ops = vec![
             step("kind = \"background\"\nfill = \"blur\""),

@@ -1,16 +1,16 @@
 //! Tables of label issues for manual review, and the reviewer's decisions applied to the data.
 //!
 //! ```text
-//! person,image,factor,given,suggested,score,decision
+//! group,image,factor,given,suggested,score,decision
 //! 000012_female_Drawn_58,all,age,30-59,>=60,0.0213,fix
 //! 000031_male_Drawn_25,000031_male_Drawn_25/normal.jpg,mask,incorrect,not worn,0.0004,weight 0.5
 //! ```
 //!
 //! A decision is `fix` (the label becomes that of `suggested`, which the reviewer may have changed to
 //! another level), `drop` (left out entirely), `weight 0.5` (a sample weight in training, 0 to not train on
-//! it), or `keep`; empty means `keep`. `all` means all images of a person. Where a factor cuts ages,
-//! `suggested` may be an age in years, such as 47; a range alone leaves the age unknown, so that other cuts
-//! do not change the decision.
+//! it), or `keep`; empty means `keep`. `all` means all images of a group. For a numeric factor `suggested`
+//! may be a number, such as the age 47; a range alone leaves the number unknown, so that other cuts do not
+//! change the decision.
 //!
 //! Files are never changed: decisions are applied to the manifest each time that the data is read.
 
@@ -43,15 +43,15 @@ pub struct Reviewed {
     /// Its line in the file that it was read from; 0 if it was not read from a file.
     #[serde(skip)]
     pub line: usize,
-    /// The person's name.
-    pub person: String,
-    /// The image's name, or `all` if the label is the person's.
+    /// The group's name.
+    pub group: String,
+    /// The image's name, or `all` if the label is the group's.
     pub image: String,
     /// The factor's name.
     pub factor: String,
     /// The level in the data.
     pub given: String,
-    /// The predicted level; or an age in years, entered by the reviewer.
+    /// The predicted level; or, of a numeric factor, a number entered by the reviewer.
     pub suggested: String,
     /// The support for the given level.
     pub score: f64,
@@ -73,11 +73,11 @@ pub enum Decision {
     Weight(f32),
 }
 
-/// Stands for all images of a person.
+/// Stands for all images of a group.
 const ALL: &str = "all";
 
 /// The columns of a table.
-const HEADER: [&str; 7] = ["person", "image", "factor", "given", "suggested", "score", "decision"];
+const HEADER: [&str; 7] = ["group", "image", "factor", "given", "suggested", "score", "decision"];
 
 impl Reviewed {
     /// Parses the decision.
@@ -107,9 +107,9 @@ impl Review {
     /// Formats the table as CSV.
     pub fn to_csv(&self) -> String {
         let row = |it: &Reviewed| {
-            let Reviewed { person, image, factor, given, suggested, score, decision, line: _ } = it;
+            let Reviewed { group, image, factor, given, suggested, score, decision, line: _ } = it;
             let score = score.to_string();
-            [person, image, factor, given, suggested, &score, decision].map(String::clone)
+            [group, image, factor, given, suggested, &score, decision].map(String::clone)
         };
         table::text(HEADER, self.rows.iter().map(row))
     }
@@ -125,7 +125,7 @@ impl Review {
     fn parse(text: &str) -> Result<Review, String> {
         let records = Records::of(text);
         let header = records.header();
-        let Ok([person, image, factor, given, suggested, score, decision]) = header.columns(HEADER)
+        let Ok([group, image, factor, given, suggested, score, decision]) = header.columns(HEADER)
         else {
             return Err(format!(
                 "this is not a table of `maskfit labels`: its first line must be `{}`",
@@ -141,7 +141,7 @@ impl Review {
             let number = it.fields[score].parse();
             Ok(Reviewed {
                 line,
-                person: field(person),
+                group: field(group),
                 image: field(image),
                 factor: field(factor),
                 given: field(given),
@@ -217,13 +217,13 @@ impl Review {
     }
 }
 
-/// An index of the manifest's names, to look up the people and images of each row quickly.
+/// An index of the manifest's names, to look up the groups and images of each row quickly.
 struct Index<'a> {
     manifest: &'a Manifest,
-    /// Positions of people, by name.
-    people: Vec<usize>,
-    /// Positions of examples, by the name of their person.
-    by_person: Vec<usize>,
+    /// Positions of groups, by name.
+    groups: Vec<usize>,
+    /// Positions of examples, by the name of their group.
+    by_group: Vec<usize>,
     /// Positions of examples, by their own name.
     by_name: Vec<usize>,
     /// The position of each factor, and of each of its levels, by name.
@@ -232,7 +232,7 @@ struct Index<'a> {
 
 impl<'a> Index<'a> {
     fn of(manifest: &'a Manifest) -> Index<'a> {
-        let Manifest { task, people, examples, .. } = manifest;
+        let Manifest { task, groups, examples, .. } = manifest;
         let levels = |factor: &'a Factor| -> HashMap<&'a str, usize> {
             // Of equal names, the first is used.
             factor.levels.iter().enumerate().rev().map(|(at, it)| (it.as_str(), at)).collect()
@@ -240,8 +240,8 @@ impl<'a> Index<'a> {
         let factors = task.factors.iter().enumerate().rev();
         Index {
             manifest,
-            people: sorted(people.len(), |it| &people[it]),
-            by_person: sorted(examples.len(), |it| &people[examples[it].person]),
+            groups: sorted(groups.len(), |it| &groups[it]),
+            by_group: sorted(examples.len(), |it| &groups[examples[it].group]),
             by_name: sorted(examples.len(), |it| &examples[it].name),
             factors: factors.map(|(at, it)| (it.name.as_str(), (at, levels(it)))).collect(),
         }
@@ -249,20 +249,20 @@ impl<'a> Index<'a> {
 
     /// Returns the images that a row refers to, in increasing order.
     fn meant(&self, row: &Reviewed) -> Result<Vec<usize>, String> {
-        let Manifest { people, examples, .. } = self.manifest;
-        let person = |at: usize| people[examples[at].person].as_str();
+        let Manifest { groups, examples, .. } = self.manifest;
+        let group = |at: usize| groups[examples[at].group].as_str();
         let (meant, what) = match row.image.as_str() {
-            ALL => (named(&self.by_person, &row.person, person).to_vec(), &row.person),
+            ALL => (named(&self.by_group, &row.group, group).to_vec(), &row.group),
             name => {
                 let mut meant = named(&self.by_name, name, |it| &examples[it].name).to_vec();
-                meant.retain(|&it| person(it) == row.person);
+                meant.retain(|&it| group(it) == row.group);
                 (meant, &row.image)
             }
         };
-        // A person may have no images left, if another table dropped them.
+        // A group may have no images left, if another table dropped them.
         let is_gone = || {
             row.image == ALL
-                && !named(&self.people, &row.person, |it| people[it].as_str()).is_empty()
+                && !named(&self.groups, &row.group, |it| groups[it].as_str()).is_empty()
         };
         match meant.is_empty() && !is_gone() {
             false => Ok(meant),
@@ -285,13 +285,13 @@ impl<'a> Index<'a> {
                     let level = levels.get(name).copied();
                     level.ok_or_else(|| format!("`{name}` is not one of: {}", known()))
                 };
-                let year = row.suggested.parse::<f64>().ok().filter(|it| it.is_finite());
-                let year = year.filter(|_| task.ranged() == Some(factor));
-                let suggested = match year {
-                    Some(year) => Factor::level_of(year, &task.factors[factor].cuts),
+                let number = row.suggested.parse::<f64>().ok().filter(|it| it.is_finite());
+                let number = number.filter(|_| task.factors[factor].is_numeric());
+                let suggested = match number {
+                    Some(number) => Factor::level_of(number, &task.factors[factor].cuts),
                     None => level(&row.suggested)?,
                 };
-                What::Fix { given: level(&row.given)?, suggested, year }
+                What::Fix { given: level(&row.given)?, suggested, number }
             }
         };
         Ok(Change { factor, what })
@@ -322,7 +322,7 @@ struct Change {
 enum What {
     Nothing,
     Weight(f32),
-    Fix { given: usize, suggested: usize, year: Option<f64> },
+    Fix { given: usize, suggested: usize, number: Option<f64> },
 }
 
 impl Change {
@@ -330,7 +330,7 @@ impl Change {
         match self.what {
             What::Nothing => {}
             What::Weight(weight) => example.weight = example.weight.min(weight),
-            What::Fix { given, suggested, year } => {
+            What::Fix { given, suggested, number } => {
                 let levels = &task.factors[self.factor].levels;
                 let is = task.project(example.class, Scope::Factor(self.factor));
                 if is != given && is != suggested {
@@ -342,8 +342,9 @@ impl Change {
                 let mut levels = task.levels_of(example.class);
                 levels[self.factor] = suggested;
                 example.class = task.class_of(&levels);
-                if task.ranged() == Some(self.factor) && (is != suggested || year.is_some()) {
-                    example.age = year;
+                let is_numeric = task.factors[self.factor].is_numeric();
+                if is_numeric && (is != suggested || number.is_some()) {
+                    example.set_number(self.factor, task.factors.len(), number);
                 }
             }
         }
@@ -361,12 +362,13 @@ mod tests {
     /// Two men aged 28, each with an image with a mask and one without.
     fn manifest() -> Manifest {
         let task = Task::mask_gender_age();
-        let example = |person: usize, name: &str, mask: usize| Example {
-            name: format!("{}/{name}.jpg", ["ann", "ben"][person]),
+        let example = |group: usize, name: &str, mask: usize| Example {
+            name: format!("{}/{name}.jpg", ["ann", "ben"][group]),
             content: Content::Memory([].into()),
-            person,
+            group,
             class: task.class_of(&[mask, 0, 0]),
-            age: Some(28.0),
+            numbers: vec![f64::NAN, f64::NAN, 28.0],
+            attributes: Vec::new(),
             usage: Use::Pool,
             weight: 1.0,
         };
@@ -376,11 +378,11 @@ mod tests {
             example(1, "mask1", 0),
             example(1, "normal", 2),
         ];
-        let people = ["ann", "ben"].map(str::to_owned).into();
-        Manifest::new(task, people, examples)
+        let groups = ["ann", "ben"].map(str::to_owned).into();
+        Manifest::new(task, groups, examples)
     }
 
-    const HEADER: &str = "person,image,factor,given,suggested,score,decision\n";
+    const HEADER: &str = "group,image,factor,given,suggested,score,decision\n";
 
     fn applied(rows: &str) -> Result<Manifest, String> {
         let mut manifest = manifest();
@@ -401,8 +403,11 @@ mod tests {
         )
         .unwrap();
         let class = |levels: [usize; 3]| it.task.class_of(&levels);
-        let rows: Vec<_> =
-            it.examples.iter().map(|it| (it.name.as_str(), it.class, it.age, it.weight)).collect();
+        let rows: Vec<_> = it
+            .examples
+            .iter()
+            .map(|it| (it.name.as_str(), it.class, it.number(2), it.weight))
+            .collect();
         assert_eq!(
             rows,
             [
@@ -452,15 +457,15 @@ mod tests {
         let mut manifest = manifest();
         let [one, ..] = manifest.examples.as_slice() else { panic!("the manifest has examples") };
         let one = one.clone();
-        let name = |it: usize| format!("person {it}");
-        manifest.people = (0..40_000).map(name).collect();
-        let example = |it: usize| Example { name: format!("{it}.jpg"), person: it, ..one.clone() };
+        let name = |it: usize| format!("group {it}");
+        manifest.groups = (0..40_000).map(name).collect();
+        let example = |it: usize| Example { name: format!("{it}.jpg"), group: it, ..one.clone() };
         manifest.examples = (0..40_000).map(example).collect();
         let row = |it: usize| match it % 4 {
-            0 => format!("person {it},all,gender,male,female,0.1,fix\n"),
-            1 => format!("person {it},{it}.jpg,mask,worn,incorrect,0.1,drop\n"),
-            2 => format!("person {it},{it}.jpg,mask,worn,incorrect,0.1,weight 0.5\n"),
-            _ => format!("person {it},all,gender,male,female,0.1,keep\n"),
+            0 => format!("group {it},all,gender,male,female,0.1,fix\n"),
+            1 => format!("group {it},{it}.jpg,mask,worn,incorrect,0.1,drop\n"),
+            2 => format!("group {it},{it}.jpg,mask,worn,incorrect,0.1,weight 0.5\n"),
+            _ => format!("group {it},all,gender,male,female,0.1,keep\n"),
         };
         let rows: String = (0..40_000).rev().map(row).collect();
         let review = Review::parse(&format!("{HEADER}{rows}")).unwrap();
@@ -475,13 +480,13 @@ mod tests {
     #[test]
     fn an_age_may_be_suggested_and_only_a_fix_needs_a_suggestion() {
         let it = applied("ann,all,age,<30,47,0.1,fix\nben,all,age,,,0.1,drop\n").unwrap();
-        let ages: Vec<_> = it.examples.iter().map(|it| (it.class % 3, it.age)).collect();
+        let ages: Vec<_> = it.examples.iter().map(|it| (it.class % 3, it.number(2))).collect();
         assert_eq!(ages, [(1, Some(47.0)); 2]);
     }
 
     #[test]
-    fn other_files_are_refused_and_rows_of_dropped_people_are_ignored() {
-        for text in ["", "hello", "person;image\n"] {
+    fn other_files_are_refused_and_rows_of_dropped_groups_are_ignored() {
+        for text in ["", "hello", "group;image\n"] {
             assert!(Review::parse(text).unwrap_err().contains("not a table"), "{text}");
         }
         let mut manifest = manifest();

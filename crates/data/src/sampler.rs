@@ -1,10 +1,10 @@
 //! Samplers: which examples an epoch uses, and in which order. One file per sampler.
 
 mod balance_class;
+mod by_class;
 mod dynamic_balance;
-mod groups;
 mod imbalanced;
-mod one_per_person;
+mod one_per_group;
 mod shuffled;
 mod weighted;
 
@@ -12,10 +12,10 @@ use base::Rng;
 use rand::{Rng as _, seq::SliceRandom as _};
 
 use balance_class::BalanceClass;
+pub use by_class::ByClass;
 use dynamic_balance::DynamicBalance;
-pub use groups::Groups;
 use imbalanced::Imbalanced;
-use one_per_person::OnePerPerson;
+use one_per_group::OnePerGroup;
 use shuffled::Shuffled;
 use weighted::Weighted;
 
@@ -36,24 +36,25 @@ base::choice! {
         /// Samples with class shares that move from the data's in the first epoch towards equal shares
         /// (catalyst's DynamicBalanceClassSampler).
         "dynamic_balance" => DynamicBalance(DynamicBalance),
-        /// Samples one random image per person.
-        "one_per_person" => OnePerPerson(OnePerPerson),
+        /// Samples one random image per group.
+        "one_per_group" => OnePerGroup(OnePerGroup),
     }
 }
 
 /// A sampler: chooses the examples of each epoch, and their order.
 pub trait Sampler {
-    /// Returns which classes the [`Groups`] need: `joint`, a factor's name, or `years`.
+    /// Returns which classes the [`ByClass`] need: `joint`, a factor's name, or its number's, such as
+    /// `age.number`.
     fn over(&self) -> &str {
         "joint"
     }
 
     /// Returns the number of examples in an epoch: a function of these arguments only, equal to the length
     /// of [`order`](Sampler::order).
-    fn n_samples(&self, groups: &Groups, epoch_idx: usize) -> usize;
+    fn n_samples(&self, by_class: &ByClass, epoch_idx: usize) -> usize;
 
     /// Returns the examples of an epoch, as positions in the training set.
-    fn order(&self, groups: &Groups, epoch_idx: usize, rng: &mut Rng) -> Vec<usize>;
+    fn order(&self, by_class: &ByClass, epoch_idx: usize, rng: &mut Rng) -> Vec<usize>;
 
     /// Returns what is wrong with the settings, if anything.
     fn problem(&self) -> Option<String> {
@@ -61,7 +62,7 @@ pub trait Sampler {
     }
 
     /// Returns why the settings do not fit these examples, if they do not.
-    fn misfit(&self, _: &Groups) -> Option<String> {
+    fn misfit(&self, _: &ByClass) -> Option<String> {
         None
     }
 }
@@ -70,9 +71,9 @@ pub trait Sampler {
 /// has enough, with replacement where it does not.
 ///
 /// - `counts`: the number for each class; a class without examples gives none.
-fn stratified(groups: &Groups, counts: &[usize], rng: &mut Rng) -> Vec<usize> {
+fn stratified(by_class: &ByClass, counts: &[usize], rng: &mut Rng) -> Vec<usize> {
     let mut order = Vec::with_capacity(counts.iter().sum());
-    for (members, &n) in groups.classes.iter().zip(counts) {
+    for (members, &n) in by_class.classes.iter().zip(counts) {
         match members.len() {
             0 => {}
             n_members if n > n_members => {

@@ -1,4 +1,4 @@
-//! Exploratory data analysis of a data set before training: image and person counts per class, ages, sizes,
+//! Exploratory data analysis of a data set before training: image and group counts per class, numbers, sizes,
 //! brightness, colours, duplicate and near-duplicate images, and images that cannot be read.
 //!
 //! Every image is read and decoded once; about 200 bytes are kept of each.
@@ -22,15 +22,15 @@ use serde::Serialize;
 pub use near_duplicates::{NEAR, NearDuplicate, NearDuplicates, Similarity, link_hashes};
 use summary::ImageSummary;
 
-use crate::{Manifest, measure::ColourSums};
+use crate::{Manifest, Use, measure::ColourSums};
 
 /// The analysis of a data set.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Survey {
     /// The number of images that may be trained on.
     pub n_images: usize,
-    /// The number of people who have such images.
-    pub n_people: usize,
+    /// The number of groups who have such images.
+    pub n_groups: usize,
     /// The per-channel mean and standard deviation of all pixels, scaled to 0..=1; `None` without images.
     #[serde(flatten)]
     pub statistics: Option<Statistics>,
@@ -38,8 +38,8 @@ pub struct Survey {
     pub brightness: Option<Brightness>,
     /// Class counts: of the joint classes, then of each factor.
     pub scopes: Vec<ScopeCount>,
-    /// Age counts, youngest first; empty if ages are unknown.
-    pub ages: Vec<AgeCount>,
+    /// Counts by number, of each numeric factor that has any known numbers.
+    pub numbers: Vec<NumberCounts>,
     /// Size counts, most frequent first.
     pub sizes: Vec<SizeCount>,
     /// Images that cannot be read, sorted by name.
@@ -69,17 +69,32 @@ pub struct ClassCount {
     pub name: String,
     /// The number of images.
     pub n_images: usize,
-    /// The number of people with at least one such image.
-    pub n_people: usize,
+    /// The number of groups with at least one such image.
+    pub n_groups: usize,
 }
 
-/// The number of people of an age.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct AgeCount {
-    /// The age in full years.
-    pub years: u32,
-    /// The number of people.
-    pub n_people: usize,
+/// The groups of a numeric factor, by its number: by age, for example.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct NumberCounts {
+    /// The factor's name.
+    pub factor: String,
+    /// The smallest number.
+    pub min: f64,
+    /// The largest number.
+    pub max: f64,
+    /// The width of a bin.
+    pub width: f64,
+    /// The bins that are not empty, in order.
+    pub bins: Vec<NumberCount>,
+}
+
+/// A bin of the numbers of a factor.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct NumberCount {
+    /// Where it begins, a multiple of the width.
+    pub from: f64,
+    /// The number of groups with at least one such image.
+    pub n_groups: usize,
 }
 
 /// The number of images of a size.
@@ -127,7 +142,7 @@ pub struct Unreadable {
 /// The width of the bins of [`Brightness::bins`], in grey levels.
 const BIN: f64 = 8.0;
 
-/// Analyses every image that may be trained on.
+/// Analyses every image that is not in the test set.
 ///
 /// The result does not depend on the number of threads.
 ///
@@ -142,7 +157,7 @@ pub fn survey(
     progress: &(dyn Fn(usize, usize) + Sync),
 ) -> Survey {
     let all = 0..manifest.examples.len();
-    let pool: Vec<usize> = all.filter(|&it| manifest.examples[it].usage.may_train()).collect();
+    let pool: Vec<usize> = all.filter(|&it| manifest.examples[it].usage != Use::Test).collect();
     let n_done = AtomicUsize::new(0);
     let summary = |&idx: &usize| {
         let show = |image: &Image| look(idx, image);
@@ -162,17 +177,17 @@ pub fn survey(
             }
         }
     }
-    let person = |idx: usize| manifest.examples[idx].person;
-    let NearDuplicates { near_duplicates, n_crowded } = near_duplicates::find(&readable, &person);
+    let group = |idx: usize| manifest.examples[idx].group;
+    let NearDuplicates { near_duplicates, n_crowded } = near_duplicates::find(&readable, &group);
     let colours =
         readable.iter().map(|it| it.1.colours).fold(ColourSums::default(), ColourSums::plus);
     Survey {
         n_images: pool.len(),
-        n_people: pool.iter().map(|&it| person(it)).collect::<BTreeSet<_>>().len(),
+        n_groups: pool.iter().map(|&it| group(it)).collect::<BTreeSet<_>>().len(),
         statistics: (!readable.is_empty()).then(|| colours.statistics()),
         brightness: brightness(manifest, &readable),
         scopes: manifest.task.scopes().iter().map(|&it| count(manifest, &pool, it)).collect(),
-        ages: ages(manifest, &pool),
+        numbers: numbers(manifest, &pool),
         sizes: sizes(&readable),
         unreadable,
         near_duplicates,
@@ -183,29 +198,68 @@ pub fn survey(
 fn count(manifest: &Manifest, pool: &[usize], scope: Scope) -> ScopeCount {
     let task = &manifest.task;
     let mut n_images = vec![0; task.n_classes_of(scope)];
-    let mut people = vec![BTreeSet::new(); n_images.len()];
+    let mut groups = vec![BTreeSet::new(); n_images.len()];
     for example in pool.iter().map(|&it| &manifest.examples[it]) {
         let class = task.project(example.class, scope);
         n_images[class] += 1;
-        people[class].insert(example.person);
+        groups[class].insert(example.group);
     }
     let names = task.class_names(scope).into_iter();
-    let counts = names.zip(n_images).zip(people).map(|((name, n_images), people)| ClassCount {
+    let counts = names.zip(n_images).zip(groups).map(|((name, n_images), groups)| ClassCount {
         name,
         n_images,
-        n_people: people.len(),
+        n_groups: groups.len(),
     });
     ScopeCount { name: task.scope_name(scope).to_owned(), classes: counts.collect() }
 }
 
-fn ages(manifest: &Manifest, pool: &[usize]) -> Vec<AgeCount> {
-    let images = pool.iter().map(|&it| &manifest.examples[it]);
-    let people: BTreeMap<usize, f64> = images.filter_map(|it| Some((it.person, it.age?))).collect();
-    let mut counts = BTreeMap::new();
-    for age in people.into_values() {
-        *counts.entry(age as u32).or_default() += 1;
+fn numbers(manifest: &Manifest, pool: &[usize]) -> Vec<NumberCounts> {
+    let counts = |idx: usize| {
+        let factor = &manifest.task.factors[idx];
+        let images = pool.iter().map(|&it| &manifest.examples[it]);
+        let known = images.filter_map(|it| Some((it.group, it.number(idx)?)));
+        let known: Vec<(usize, f64)> = known.filter(|it| it.1.is_finite()).collect();
+        let width = bin_width(known.iter().map(|it| it.1).chain(factor.cuts.iter().copied()));
+        let bins: BTreeSet<(i64, usize)> =
+            known.iter().map(|&(group, it)| ((it / width).floor() as i64, group)).collect();
+        let mut counts: BTreeMap<i64, usize> = BTreeMap::new();
+        bins.into_iter().for_each(|(bin, _)| *counts.entry(bin).or_default() += 1);
+        // Division by a whole number: 3 / 10 rather than 3 · 0.1.
+        let from = |bin: i64| match width < 1.0 {
+            true => bin as f64 / (1.0 / width).round(),
+            false => bin as f64 * width,
+        };
+        let bins = counts.into_iter();
+        let bins: Vec<NumberCount> =
+            bins.map(|(bin, n_groups)| NumberCount { from: from(bin), n_groups }).collect();
+        let [min, max] = ends(known.iter().map(|it| it.1));
+        let factor = factor.name.clone();
+        (!bins.is_empty()).then_some(NumberCounts { factor, min, max, width, bins })
+    };
+    manifest.task.numeric().filter_map(counts).collect()
+}
+
+/// Returns the smallest and the largest number.
+fn ends(numbers: impl Iterator<Item = f64>) -> [f64; 2] {
+    let wider = |[min, max]: [f64; 2], it: f64| [min.min(it), max.max(it)];
+    numbers.fold([f64::INFINITY, f64::NEG_INFINITY], wider)
+}
+
+/// The maximum number of bins between the smallest and the largest of the numbers.
+const MOST_BINS: f64 = 200.0;
+
+/// Returns the width of the bins of these numbers: 1 where that gives neither few bins of broken numbers nor
+/// too many, and otherwise 1, 2 or 5 times a power of ten.
+fn bin_width(numbers: impl Iterator<Item = f64> + Clone) -> f64 {
+    let [min, max] = ends(numbers.clone());
+    let range = max - min;
+    let is_whole = || numbers.clone().all(|it| it.fract() == 0.0);
+    if range <= 0.0 || range <= MOST_BINS && (range >= 10.0 || is_whole()) {
+        return 1.0;
     }
-    counts.into_iter().map(|(years, n_people)| AgeCount { years, n_people }).collect()
+    let power = 10_f64.powf((range / MOST_BINS).log10().floor());
+    let widths = [1.0, 2.0, 5.0].map(|it| it * power);
+    widths.into_iter().find(|it| range / it <= MOST_BINS).unwrap_or(10.0 * power)
 }
 
 fn sizes(images: &[(usize, ImageSummary)]) -> Vec<SizeCount> {

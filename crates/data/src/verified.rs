@@ -1,6 +1,7 @@
 //! A cache of the files that have been verified as intact, so that the next start is fast.
 //!
-//! A file is recorded by path, size and modification time; damaged files are not recorded. There is one
+//! A file is recorded by path, size and modification time, with a hash of its content, so that identical images
+//! are found without reading them again; damaged files are not recorded. There is one
 //! cache file per data set in the cache folder, with one line per verified file; it may be deleted at any
 //! time. It is appended to every second while files are checked, so that a stopped or killed process
 //! resumes from there. Several processes may check the same files at once, or different files of one
@@ -43,41 +44,38 @@ pub fn check_images(
         Content::Memory(_) => unreachable!("images in memory are not checked"),
     };
     let files: Vec<PathBuf> = images.iter().map(path).collect();
-    let problems = check_files(root, &files, context);
-    let names: HashMap<&PathBuf, &String> =
-        files.iter().zip(images.iter().map(|it| &it.0)).collect();
-    problems.into_iter().map(|(path, problem)| (names[&path].clone(), problem)).collect()
+    let checked = check_files(root, &files, context);
+    let named = images.iter().zip(checked);
+    named.filter_map(|(it, checked)| Some((it.0.clone(), checked.err()?))).collect()
 }
 
-/// Checks that each file is an intact image; returns the path and the problem of each that is not.
+/// Checks that each file is an intact image; returns a hash of its content, or its problem.
 pub(crate) fn check_files(
     root: &Path,
     files: &[PathBuf],
     context: &Context<'_>,
-) -> Vec<(PathBuf, String)> {
+) -> Vec<Result<u64, String>> {
     let cache = context.cache.map(|dir| Cache::open(dir, root, context.max_pixels));
     let n_done = AtomicUsize::new(0);
     let check = |path: &PathBuf| {
-        let problem = match &cache {
-            Some(cache) => cache.check(path, || problem(path, context.max_pixels)),
-            None => problem(path, context.max_pixels),
+        let checked = match &cache {
+            Some(cache) => cache.check(path, || check_file(path, context.max_pixels)),
+            None => check_file(path, context.max_pixels),
         };
         (context.progress)(n_done.fetch_add(1, Ordering::Relaxed) + 1, files.len());
-        Some((path.clone(), problem?))
+        checked
     };
-    let problems: Vec<Option<(PathBuf, String)>> = files.par_iter().map(check).collect();
+    let checked = files.par_iter().map(check).collect();
     if let Some(cache) = cache {
         cache.finish();
     }
-    problems.into_iter().flatten().collect()
+    checked
 }
 
-fn problem(path: &Path, max_pixels: u64) -> Option<String> {
-    let bytes = match fs::read(path) {
-        Ok(it) => it,
-        Err(err) => return Some(err.to_string()),
-    };
-    verify(&bytes, max_pixels).err().map(|err: DecodeError| err.to_string())
+fn check_file(path: &Path, max_pixels: u64) -> Result<u64, String> {
+    let bytes = fs::read(path).map_err(|err| err.to_string())?;
+    verify(&bytes, max_pixels).map_err(|err: DecodeError| err.to_string())?;
+    Ok(fnv1a(&bytes))
 }
 
 /// Returns a file's version: its size and modification time.
@@ -87,11 +85,11 @@ fn version(path: &Path) -> Option<String> {
     Some(format!("{}\t{changed}", meta.len()))
 }
 
-/// The cache file. A line is `<size>\t<nanoseconds>\t<path>`.
+/// The cache file. A line is `<size>\t<nanoseconds>\t<hash>\t<path>`.
 struct Cache {
     path: PathBuf,
-    /// Its content when it was opened: the version of each path.
-    known: HashMap<String, String>,
+    /// Its content when it was opened: the version and the hash of each path.
+    known: HashMap<String, (String, u64)>,
     unsaved: Mutex<Unsaved>,
     /// Outdated lines, to be removed.
     outdated: Mutex<HashSet<String>>,
@@ -108,14 +106,16 @@ impl Cache {
         let root = fs::canonicalize(root).unwrap_or_else(|_| root.to_owned());
         // The last number is the version of the decoders: files verified by other versions are checked
         // again.
-        let what = format!("{}\t{max_pixels}\t2", root.display());
+        let what = format!("{}\t{max_pixels}\t3", root.display());
         let path = dir.join(format!("verified-{:016x}.tsv", fnv1a(what.as_bytes())));
         // If the cache cannot be read, all files are checked again.
         let text = fs::read(&path).unwrap_or_default();
         let parts = |line: &str| {
             let (size, rest) = line.split_once('\t')?;
-            let (changed, path) = rest.split_once('\t')?;
-            Some((path.to_owned(), format!("{size}\t{changed}")))
+            let (changed, rest) = rest.split_once('\t')?;
+            let (hash, path) = rest.split_once('\t')?;
+            let hash = u64::from_str_radix(hash, 16).ok()?;
+            Some((path.to_owned(), (format!("{size}\t{changed}"), hash)))
         };
         let known = lines(&text).filter_map(parts).collect();
         let unsaved = Mutex::new(Unsaved { lines: String::new(), since: Instant::now() });
@@ -123,24 +123,27 @@ impl Cache {
     }
 
     /// Checks a file, unless its current version is recorded as intact.
-    fn check(&self, path: &Path, find: impl FnOnce() -> Option<String>) -> Option<String> {
+    fn check(
+        &self,
+        path: &Path,
+        check: impl FnOnce() -> Result<u64, String>,
+    ) -> Result<u64, String> {
         // Before reading: a file that changes while it is read is checked again next time.
         let version = version(path);
         // Escaped, so that each name fits on one line and names that are not UTF-8 stay distinct.
         let path = format!("{path:?}");
-        let known = self.known.get(&path);
-        if known.is_some() && known == version.as_ref() {
-            return None;
-        }
-        if let Some(known) = known {
+        if let Some((known, hash)) = self.known.get(&path) {
+            if Some(known) == version.as_ref() {
+                return Ok(*hash);
+            }
             let mut outdated = self.outdated.lock().unwrap_or_else(PoisonError::into_inner);
-            outdated.insert(format!("{known}\t{path}"));
+            outdated.insert(format!("{known}\t{hash:016x}\t{path}"));
         }
-        let problem = find();
-        if let (None, Some(version)) = (&problem, version) {
-            self.keep(&format!("{version}\t{path}\n"));
+        let checked = check();
+        if let (Ok(hash), Some(version)) = (&checked, version) {
+            self.keep(&format!("{version}\t{hash:016x}\t{path}\n"));
         }
-        problem
+        checked
     }
 
     /// Records a line.
@@ -234,8 +237,15 @@ mod tests {
         time::Duration,
     };
 
-    use super::{append, check_files};
+    use super::append;
     use crate::Context;
+
+    /// The files that are not intact.
+    fn check_files(root: &Path, files: &[PathBuf], context: &Context<'_>) -> Vec<PathBuf> {
+        let checked = super::check_files(root, files, context);
+        let damaged = files.iter().zip(checked).filter(|it| it.1.is_err());
+        damaged.map(|it| it.0.clone()).collect()
+    }
 
     #[test]
     fn an_intact_file_is_cached_until_it_changes() {
@@ -247,7 +257,7 @@ mod tests {
             let context = Context { cache: Some(&cache), max_pixels: 100, progress: &|_, _| {} };
             check_files(dir.path(), &files, &context)
         };
-        assert_eq!(problems(), []);
+        assert_eq!(problems().len(), 0);
         let cached: Vec<PathBuf> =
             fs::read_dir(&cache).unwrap().map(|it| it.unwrap().path()).collect();
         assert!(fs::read_to_string(&cached[0]).unwrap().contains("a.png"));
@@ -258,19 +268,38 @@ mod tests {
     }
 
     #[test]
+    fn identical_content_has_the_same_hash_with_and_without_a_cache() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = dir.path().join("cache");
+        let files = images(dir.path(), 2);
+        image::RgbImage::from_pixel(4, 4, image::Rgb([1, 2, 3])).save(&files[1]).unwrap();
+        let copy = dir.path().join("copy.png");
+        fs::copy(&files[0], &copy).unwrap();
+        let files = [files[0].clone(), files[1].clone(), copy];
+        let hashes = |cache| {
+            let context = Context { cache, max_pixels: 100, progress: &|_, _| {} };
+            super::check_files(dir.path(), &files, &context)
+        };
+        let first = hashes(None);
+        assert!(first[0] == first[2] && first[0] != first[1] && first[0].is_ok());
+        assert_eq!(hashes(Some(&cache)), first);
+        assert_eq!(hashes(Some(&cache)), first, "of the cache");
+    }
+
+    #[test]
     fn cached_files_are_not_read_again() {
         let dir = tempfile::tempdir().unwrap();
         let (cache, path) = (dir.path().join("cache"), dir.path().join("a.png"));
         image::RgbImage::new(4, 4).save(&path).unwrap();
         let files = [path.clone()];
         let context = Context { cache: Some(&cache), max_pixels: 100, progress: &|_, _| {} };
-        assert_eq!(check_files(dir.path(), &files, &context), []);
+        assert_eq!(check_files(dir.path(), &files, &context).len(), 0);
         // Same size and time, other bytes: accepted only because of the cache.
         let (bytes, time) =
             (fs::read(&path).unwrap(), fs::metadata(&path).unwrap().modified().unwrap());
         fs::write(&path, vec![0; bytes.len()]).unwrap();
         fs::File::options().write(true).open(&path).unwrap().set_modified(time).unwrap();
-        assert_eq!(check_files(dir.path(), &files, &context), []);
+        assert_eq!(check_files(dir.path(), &files, &context).len(), 0);
     }
 
     /// Small images, all with the same bytes.
@@ -315,8 +344,7 @@ mod tests {
         // Saved files are not read again, all others are.
         [known[0], known[5], unknown[0]].iter().for_each(|it| damage(it));
         let problems = check(&|_, _| {});
-        let named: Vec<&PathBuf> = problems.iter().map(|it| &it.0).collect();
-        assert_eq!(named, [unknown[0]]);
+        assert_eq!(problems, [unknown[0].clone()]);
         let text = fs::read_to_string(&file).unwrap();
         assert_eq!((text.lines().count(), text.ends_with('\n')), (9, true), "{text}");
     }
@@ -326,7 +354,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (cache, files) = (dir.path().join("cache"), images(dir.path(), 3));
         let context = Context { cache: Some(&cache), max_pixels: 100, progress: &|_, _| {} };
-        assert_eq!(check_files(dir.path(), &files, &context), []);
+        assert_eq!(check_files(dir.path(), &files, &context).len(), 0);
         let file = fs::read_dir(&cache).unwrap().next().unwrap().unwrap().path();
         let text = fs::read_to_string(&file).unwrap();
         // Only the newline is missing, but the line may be the beginning of a longer name.
@@ -344,12 +372,12 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (cache, files) = (dir.path().join("cache"), images(dir.path(), 3));
         let context = Context { cache: Some(&cache), max_pixels: 100, progress: &|_, _| {} };
-        assert_eq!(check_files(dir.path(), &files, &context), []);
+        assert_eq!(check_files(dir.path(), &files, &context).len(), 0);
         // A part of the data set, in which one file has changed.
         image::RgbImage::new(5, 5).save(&files[0]).unwrap();
-        assert_eq!(check_files(dir.path(), &files[..2], &context), []);
+        assert_eq!(check_files(dir.path(), &files[..2], &context).len(), 0);
         damage(&files[2]);
-        assert_eq!(check_files(dir.path(), &files, &context), [], "the third is read again");
+        assert_eq!(check_files(dir.path(), &files, &context).len(), 0, "the third is read again");
     }
 
     #[test]
@@ -371,7 +399,7 @@ mod tests {
                     };
                     let context =
                         Context { cache: Some(cache), max_pixels: 100, progress: &progress };
-                    assert_eq!(check_files(root, &files, &context), []);
+                    assert_eq!(check_files(root, &files, &context).len(), 0);
                 });
             }
         });

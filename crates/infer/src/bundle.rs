@@ -258,6 +258,13 @@ impl Bundle {
         first.strip_suffix(".safetensors").map(str::to_owned)
     }
 
+    /// Returns the factor whose number every member predicts, if there is one.
+    pub fn number(&self) -> Option<usize> {
+        let mut of = self.members.iter().map(|it| it.model.spec().head.get().number(&self.task));
+        let first = of.next()?;
+        first.filter(|_| of.all(|it| it == first))
+    }
+
     /// Reads the task of a bundle, without its weights.
     ///
     /// # Errors
@@ -399,7 +406,7 @@ mod tests {
             "kind = \"convnext\"\nsize = \"base\"\nwidth = 16.0",
         ];
         let backbones = backbones.map(|it| ("backbone", it.to_owned()));
-        let heads = ["joint", "factored", "branched", "age_bins", "age_number", "sigmoid"];
+        let heads = ["joint", "factored", "branched", "bins", "regression", "sigmoid"];
         let heads = heads.map(|it| ("head", format!("kind = \"{it}\"\ndepth = 16\nwidth = 65536")));
         for (section, huge) in backbones.into_iter().chain(heads) {
             let mut edited = whole.clone();

@@ -1,18 +1,18 @@
 //! CSV tables of predictions with the true labels, for example a run's `valid.csv` and `test.csv`.
 //!
 //! ```text
-//! image,person,truth,predicted,<class names>
-//! image,person,truth,predicted,age,years,<class names>    if a head predicts the age
+//! image,group,truth,predicted,<class names>
+//! image,group,truth,predicted,number,predicted_number,<class names>    if a head predicts a number
 //! ```
 //!
-//! `truth` and `predicted` are joint classes, with the task's age cuts; `age` is the true age, empty if
-//! unknown, and `years` the predicted one. The column `truth` distinguishes these tables from those of
-//! `predict`, which have none.
-//! Probabilities and years have at most 9 significant digits, so metrics computed from a table may differ
+//! `truth` and `predicted` are joint classes, by the task's own cuts; `number` is the true number, such as
+//! an age, empty if unknown, and `predicted_number` the predicted one. The column `truth` distinguishes
+//! these tables from those of `predict`, which have none.
+//! Probabilities and predicted numbers have at most 9 significant digits, so metrics computed from a table may differ
 //! from those that a run reports in the ninth digit; `predicted` is the class that the run submitted.
 //!
 //! Tables are written and read row by row: with 1,000,000 images and 1,000 classes a table is larger than
-//! memory. [`Index`] reads the images, people and labels of a table without the probabilities.
+//! memory. [`Index`] reads the images, groups and labels of a table without the probabilities.
 
 mod index;
 mod reader;
@@ -36,8 +36,8 @@ pub use self::{
 pub struct LabelledPredictions {
     /// The name of each image.
     pub images: Vec<String>,
-    /// The names of the people: [`Predictions::people`] contains positions in this list.
-    pub people: Vec<String>,
+    /// The names of the groups: [`Predictions::groups`] contains positions in this list.
+    pub groups: Vec<String>,
     /// The predictions with the true labels.
     pub predictions: Predictions,
 }
@@ -50,23 +50,24 @@ impl LabelledPredictions {
     pub fn open(path: &Path, task: &Task) -> Result<LabelledPredictions, TableError> {
         let index = Index::of(&[path.to_owned()], task)?;
         index.check()?;
-        let Index { images, people, .. } = index;
+        let Index { images, groups, .. } = index;
         let mut reader = LabelledReader::open(path, task)?;
         let (mut rows, mut row) = (Vec::with_capacity(images.len()), Row::default());
         while reader.next(&mut row)? {
             rows.push(std::mem::take(&mut row));
         }
         rows.sort_unstable_by(|a, b| a.image.cmp(&b.image));
-        let years = rows.iter().map(|it| it.years).collect();
+        let numbers = rows.iter().map(|it| it.number).collect();
         let predicted = rows.iter().map(|it| it.predicted).collect();
         let probabilities = rows.into_iter().map(|it| it.probabilities).collect();
         let classes = images.iter().map(|it| it.class).collect();
-        let persons = images.iter().map(|it| it.person).collect();
-        let ages = images.iter().map(|it| it.age).collect();
+        let persons = images.iter().map(|it| it.group).collect();
+        let true_numbers = images.iter().map(|it| it.true_number).collect();
         let predictions = Predictions::new(task.clone(), probabilities, classes, persons);
-        let predictions = Predictions { predicted, ..predictions.with_years(years, ages) };
+        let predictions = predictions.with_numbers(numbers, true_numbers);
+        let predictions = Predictions { predicted, ..predictions };
         let images = images.into_iter().map(|it| it.image).collect();
-        Ok(LabelledPredictions { images, people, predictions })
+        Ok(LabelledPredictions { images, groups, predictions })
     }
 }
 
@@ -97,14 +98,14 @@ pub fn mean<E: From<TableError>>(
             }
             if table == 0 {
                 mean = Row { probabilities: vec![0.0; row.probabilities.len()], ..row.clone() };
-                mean.years = Some(0.0);
+                mean.number = Some(0.0);
             } else if mean.image != row.image {
                 let what =
                     format!("`{}` is not `{}`, as in the previous tables", row.image, mean.image);
                 return Err(reader.damaged(&what).into());
             }
             mean.probabilities.iter_mut().zip(&row.probabilities).for_each(|(it, p)| *it += p / n);
-            mean.years = mean.years.zip(row.years).map(|(sum, own)| sum + own / n);
+            mean.number = mean.number.zip(row.number).map(|(sum, own)| sum + own / n);
         }
         if ended != Some(false) {
             return Ok(());

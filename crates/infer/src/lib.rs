@@ -4,17 +4,15 @@
 //! Validation is inference: every evaluation uses the predictor of this crate.
 
 mod bundle;
-mod folder;
 mod labelled;
 mod predictor;
 mod submission;
 mod table;
 
 pub use bundle::{Bundle, BundleError, Member};
-pub use folder::{Folder, Skipped, list_images};
 pub use labelled::{
     Index, Indexed, LabelledPredictions, LabelledReader, LabelledWriter, Row, TableError, mean,
 };
 pub use predictor::{PredictError, PredictedBatch, Prediction, Predictor, Serving};
-pub use submission::{SubmissionError, TestImages, read_info, submission_csv};
+pub use submission::{Submission, SubmissionError, Submit, SubmitConfig};
 pub use table::{probabilities_header, probabilities_row};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use augment::{Mixing, Pipeline};
 use base::{
     Seed, Task,
-    task::{MissingFactor, ScopePrediction},
+    task::{MissingFactor, Scope, ScopePrediction},
 };
 use candle::Device;
 use data::{Batch, CacheDir, Content, Load, LoadError, Loader};
@@ -25,9 +25,9 @@ pub struct Predictor {
 pub struct PredictedBatch {
     /// The probabilities of the joint classes, `[n][class]`.
     pub probabilities: Vec<Vec<f64>>,
-    /// The predicted ages in years, `[n]`, averaged over the members; `None` unless every member has a head
-    /// that predicts years.
-    pub years: Option<Vec<f64>>,
+    /// The predicted numbers, such as ages, `[n]`, averaged over the members; `None` unless every member has a
+    /// head that predicts the number of the same factor.
+    pub numbers: Option<Vec<f64>>,
 }
 
 /// The prediction for one image.
@@ -35,17 +35,17 @@ pub struct PredictedBatch {
 pub struct Prediction {
     /// The probabilities of the joint classes, `[class]`.
     pub probabilities: Vec<f64>,
-    /// The predicted age in years, averaged over the members; `None` unless every member has a head that
-    /// predicts years.
-    pub years: Option<f64>,
+    /// The predicted number, such as an age, averaged over the members; `None` unless every member has a head
+    /// that predicts the number of the same factor.
+    pub number: Option<f64>,
 }
 
 /// The predictions of one member's heads for a batch.
 struct MemberOutput {
     /// `[n][head output]`.
     predictions: Vec<Vec<ScopePrediction>>,
-    /// `[n]`, if a head predicts years.
-    years: Option<Vec<f64>>,
+    /// The scope of the number that a head predicts, if one does, and the numbers, `[n]`.
+    numbers: Option<(Scope, Vec<f64>)>,
 }
 
 /// Settings of inference that do not change the predictions.
@@ -103,17 +103,17 @@ impl Predictor {
         serving: Serving,
         progress: &mut dyn FnMut(usize, usize),
     ) -> Result<PredictedBatch, PredictError> {
-        let (mut probabilities, mut years) = (Vec::new(), Some(Vec::new()));
+        let (mut probabilities, mut numbers) = (Vec::new(), Some(Vec::new()));
         self.predict_each(images, serving, &mut |it: Prediction| {
             probabilities.push(it.probabilities);
-            years = years.take().zip(it.years).map(|(mut years, own)| {
-                years.push(own);
-                years
+            numbers = numbers.take().zip(it.number).map(|(mut numbers, own)| {
+                numbers.push(own);
+                numbers
             });
             progress(probabilities.len(), images.len());
             Ok::<_, PredictError>(())
         })?;
-        Ok(PredictedBatch { probabilities, years })
+        Ok(PredictedBatch { probabilities, numbers })
     }
 
     /// Predicts each image and passes the predictions to `each`, in order; holds no more in memory than the
@@ -164,7 +164,7 @@ impl Predictor {
             let loaded = loaded.collect::<Result<Vec<_>, _>>().map_err(PredictError::from)?;
             // `[n][member][head output]`.
             let mut predictions: Vec<Vec<Vec<ScopePrediction>>> = vec![Vec::new(); examples.len()];
-            let mut years = vec![Some(0.0); examples.len()];
+            let (mut numbers, mut scope) = (vec![Some(0.0); examples.len()], None);
             for (member, &loader) in self.members.iter().zip(&loader_of) {
                 let Batch { images: bytes, size, samples, .. } = &loaded[loader];
                 let rows = Rows { images: bytes, size: *size, samples };
@@ -179,13 +179,14 @@ impl Predictor {
                     predictions[row].push(own);
                 }
                 let n = self.members.len() as f64;
-                for (row, years) in years.iter_mut().enumerate() {
-                    *years = years.zip(output.years.as_ref()).map(|(sum, own)| sum + own[row] / n);
+                let own = output.numbers.filter(|it| *scope.get_or_insert(it.0) == it.0);
+                for (row, number) in numbers.iter_mut().enumerate() {
+                    *number = number.zip(own.as_ref()).map(|(sum, own)| sum + own.1[row] / n);
                 }
             }
-            for (predictions, years) in predictions.iter().zip(years) {
+            for (predictions, number) in predictions.iter().zip(numbers) {
                 let probabilities = self.task.join(predictions).map_err(PredictError::from)?;
-                each(Prediction { probabilities, years })?;
+                each(Prediction { probabilities, number })?;
             }
         }
         Ok(())
@@ -196,14 +197,15 @@ impl Predictor {
         let statistics = member.pipeline.statistics;
         let n_rows = rows.samples.len();
         let xs = ops::normalise(rows, statistics.mean, statistics.std, &self.device)?;
-        let mut all = MemberOutput { predictions: vec![Vec::new(); n_rows], years: None };
+        let mut all = MemberOutput { predictions: vec![Vec::new(); n_rows], numbers: None };
         for output in member.model.forward(&xs, &Pass::Eval)? {
             for (own, prediction) in
                 all.predictions.iter_mut().zip(output.predictions()?.into_iter().flatten())
             {
                 own.push(prediction);
             }
-            all.years = all.years.or(output.years()?);
+            let numbers = output.number()?.map(|it| (output.scope, it));
+            all.numbers = all.numbers.or(numbers);
         }
         Ok(all)
     }

@@ -1,269 +1,172 @@
-//! The competition's evaluation folder and its submission: reads `info.csv`, writes `ImageID,ans`.
+//! A submission: a row for each test image, with the rows and columns of a competition's sample file. One file
+//! per kind.
+//!
+//! Ids and columns are checked before an image is predicted, and each row before it is written, so that a
+//! file that the competition would refuse is never written. Class names are those of the bundle.
 
-use std::{
-    collections::BTreeSet,
-    fs,
-    path::{Path, PathBuf},
+mod classes;
+mod columns;
+mod factors;
+mod probabilities;
+mod sample;
+
+use std::{path::Path, sync::Arc};
+
+use base::Task;
+use data::{Content, Finding, Findings};
+
+pub use self::sample::SubmissionError;
+use self::{
+    columns::{Column, Header},
+    sample::TestImages,
 };
+use crate::predictor::Prediction;
 
-use base::{
-    records::Records,
-    table,
-    text::{self, NotText},
-};
-use data::{Content, Findings, names::ComposedNames};
-
-/// Why the images of a folder cannot be predicted.
-#[derive(Debug, thiserror::Error)]
-pub enum SubmissionError {
-    /// A required file or folder cannot be opened.
-    #[error("{}: {source}: {remedy}", path.display())]
-    Io {
-        /// The file or folder.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-        /// What to do.
-        remedy: &'static str,
-    },
-    /// The content of the folder has problems.
-    #[error("{}: {findings}", root.display())]
-    Findings {
-        /// The folder.
-        root: PathBuf,
-        /// All problems.
-        findings: Findings,
-    },
+base::choice! {
+    /// `[submit]`
+    pub enum SubmitConfig: dyn Submit {
+        /// The class of each image: its index, or its name.
+        "classes" => Classes(classes::Classes),
+        /// The probabilities of each image: a column for each class, by name.
+        "probabilities" => Probabilities(probabilities::Probabilities),
+        /// The level of each factor: a column for each factor, and one for the number of a numeric factor.
+        "factors" => Factors(factors::Factors),
+    }
 }
 
-/// The images that `info.csv` lists.
-#[derive(Debug)]
-pub struct TestImages {
-    /// The name of each in `info.csv`, in its order, and its content.
-    pub images: Vec<(String, Content)>,
-    /// Remarks for the user that are not errors.
+/// What a submission contains of each image.
+pub trait Submit {
+    /// Returns the columns, without that of the ids, in the order of [`Submit::fields`].
+    ///
+    /// - `number`: the factor whose number is predicted.
+    fn columns(&self, task: &Task, number: Option<usize>) -> Vec<Column>;
+
+    /// Returns the fields of an image, whose prediction is finite.
+    ///
+    /// # Errors
+    /// Why the prediction cannot be submitted.
+    fn fields(
+        &self,
+        task: &Task,
+        number: Option<usize>,
+        prediction: &Prediction,
+    ) -> Result<Vec<String>, String>;
+
+    /// Returns the problem with the settings, if any.
+    fn problem(&self) -> Option<String> {
+        None
+    }
+
+    /// Returns a remark for the user on what the settings mean for this task, if there is one.
+    fn note(&self, _: &Task) -> Option<String> {
+        None
+    }
+}
+
+/// A checked submission, whose rows are yet to be predicted.
+pub struct Submission {
+    /// The id of each image, in the order of the rows, and its content.
+    pub images: Arc<[(String, Content)]>,
+    /// Remarks for the user.
     pub notes: Vec<String>,
+    config: SubmitConfig,
+    task: Task,
+    number: Option<usize>,
+    header: Vec<String>,
+    /// The field in each column; `None` for the id.
+    order: Vec<Option<usize>>,
 }
 
-/// Reads the list of images of an evaluation folder, in the order of its `info.csv`.
-///
-/// `info.csv` has a column `ImageID`; the images are in `images/`. A name in another Unicode form than
-/// its file's is found too, and a note reports it.
+impl Submission {
+    /// Reads and checks the ids and columns of a submission.
+    ///
+    /// - `number`: the factor whose number is predicted.
+    /// - `root`: the folder of the images.
+    /// - `sample`: the sample file; `None` to look for one (`maskfit submit --help` documents where).
+    ///
+    /// # Errors
+    /// Everything that is wrong with the sample file or the folder.
+    pub fn new(
+        config: &SubmitConfig,
+        task: &Task,
+        number: Option<usize>,
+        root: &Path,
+        sample: Option<&Path>,
+    ) -> Result<Submission, SubmissionError> {
+        let TestImages { images, header, place, findings: rows, mut notes } =
+            TestImages::find(root, sample)?;
+        let mut findings = Findings::default();
+        let columns = config.get().columns(task, number);
+        let order: Vec<Option<usize>> = match header.names.len() {
+            // Only ids: the other columns are as usual.
+            1 => std::iter::once(None).chain((0..columns.len()).map(Some)).collect(),
+            _ => order(config, task, number, &header).unwrap_or_else(|them| {
+                findings.0 = them;
+                Vec::new()
+            }),
+        };
+        findings.0.extend(rows.0);
+        if !findings.0.is_empty() {
+            return Err(SubmissionError::Findings { root: place, findings });
+        }
+        let mut names = header.names;
+        if names.len() == 1 {
+            names.extend(columns.into_iter().map(|it| it.name));
+        }
+        notes.extend(config.get().note(task));
+        let (config, task) = (config.clone(), task.clone());
+        Ok(Submission { images: images.into(), notes, config, task, number, header: names, order })
+    }
+
+    /// Returns the names of the columns.
+    pub fn header(&self) -> &[String] {
+        &self.header
+    }
+
+    /// Returns the row of an image.
+    ///
+    /// # Errors
+    /// A prediction that cannot be submitted.
+    pub fn row(
+        &self,
+        image: &str,
+        prediction: &Prediction,
+    ) -> Result<Vec<String>, SubmissionError> {
+        let mut numbers = prediction.probabilities.iter().chain(&prediction.number);
+        let fields = match numbers.all(|it| it.is_finite()) {
+            true => self.config.get().fields(&self.task, self.number, prediction),
+            false => Err("its prediction is not finite (NaN or infinite)".to_owned()),
+        };
+        let fields =
+            fields.map_err(|reason| SubmissionError::Row { image: image.to_owned(), reason })?;
+        let field = |at: &Option<usize>| at.map_or(image, |it| fields[it].as_str()).to_owned();
+        Ok(self.order.iter().map(field).collect())
+    }
+}
+
+/// Returns the field in each column of a sample file; `None` for that of the ids.
 ///
 /// # Errors
-/// A table that cannot be read, or missing images: all of them.
-pub fn read_info(root: &Path) -> Result<TestImages, SubmissionError> {
-    let path = root.join("info.csv");
-    let remedy = "name the folder of `info.csv` and `images/`";
-    let bytes = fs::read(&path).map_err(|source| SubmissionError::Io { path, source, remedy })?;
-    let mut findings = Findings::default();
-    let text = text::decode(bytes).unwrap_or_else(|NotText { problem, remedy }| {
-        findings.add("info.csv", problem, remedy);
-        String::new()
-    });
-    let mut files = Files { dir: root.join("images"), by_form: None };
-    let (mut images, mut others) = (Vec::new(), Vec::new());
-    let (mut seen, mut taken) = (BTreeSet::new(), BTreeSet::new());
-    match Records::of(&text).header().column("ImageID") {
-        None if !findings.0.is_empty() => {}
-        None => findings.add("info.csv", "has no column `ImageID`", "add it"),
-        Some(column) => {
-            for record in Records::exact(&text).rows() {
-                let place = format!("info.csv line {}", record.line);
-                let field = record.fields.get(column).unwrap_or_default();
-                // Spaces belong to a name only where there is a file of that name.
-                let is_there = files.dir.join(field).is_file();
-                let name = if is_there { field } else { field.trim() };
-                if name.is_empty() || name.contains(['/', '\\']) {
-                    findings.add(place, format!("`{name}` is not a file name"), "correct the row");
-                    continue;
-                }
-                let file = match files.find(name) {
-                    Ok(it) => it,
-                    Err((problem, remedy)) => {
-                        findings.add(format!("images/{name}"), problem, &remedy);
-                        continue;
-                    }
-                };
-                if !seen.insert(name.to_owned()) || !taken.insert(file.clone()) {
-                    findings.add(place, format!("`{name}` is listed twice"), "remove the row");
-                    continue;
-                }
-                if file != name {
-                    others.push(name.to_owned());
-                }
-                images.push((name.to_owned(), Content::File(files.dir.join(file))));
-            }
-        }
-    }
-    if images.is_empty() && findings.0.is_empty() {
-        findings.add("info.csv", "has no rows", "add a row for each image");
-    }
-    if !findings.0.is_empty() {
-        findings.0.sort();
-        return Err(SubmissionError::Findings { root: root.to_owned(), findings });
-    }
-    let note = others.first().map(|first| {
-        format!(
-            "names of info.csv in another Unicode form (NFC or NFD) than their files': {}, such as \
-             `{first}`; they were matched by appearance, and are written as in info.csv",
-            others.len()
-        )
-    });
-    Ok(TestImages { images, notes: note.into_iter().collect() })
-}
-
-/// The files of `images/`.
-struct Files {
-    dir: PathBuf,
-    /// Loaded when a name is not found exactly as written.
-    by_form: Option<ComposedNames>,
-}
-
-impl Files {
-    /// Returns the file's name on disk, or the problem and its remedy.
-    fn find(&mut self, name: &str) -> Result<String, (String, String)> {
-        if self.dir.join(name).is_file() {
-            return Ok(name.to_owned());
-        }
-        let by_form = self
-            .by_form
-            .get_or_insert_with(|| ComposedNames::of_folder(&self.dir).unwrap_or_default());
-        match by_form.like(name) {
-            [one] if self.dir.join(one).is_file() => Ok(one.clone()),
-            [] | [_] => {
-                let remedy = match by_form.not_utf8.as_slice() {
-                    [] => "put the image there".to_owned(),
-                    [first, ..] => format!(
-                        "put the image there; {} names in images/ are not UTF-8, such as `{first}`: \
-                         rename these files if they are the missing ones",
-                        by_form.not_utf8.len()
-                    ),
-                };
-                Err(("is missing".to_owned(), remedy))
-            }
-            several => {
-                let problem = format!("looks like {} files in other Unicode forms", several.len());
-                Err((problem, "keep one of them".to_owned()))
-            }
-        }
-    }
-}
-
-/// Returns the competition's submission file: `ImageID,ans`, in the order of `names`.
-pub fn submission_csv<'a>(names: impl Iterator<Item = &'a str>, classes: &[usize]) -> String {
-    let rows = names.zip(classes).map(|(name, class)| [name.to_owned(), class.to_string()]);
-    table::text(["ImageID", "ans"], rows)
+/// Everything that is wrong with the columns; where they are those of another kind, that.
+fn order(
+    config: &SubmitConfig,
+    task: &Task,
+    number: Option<usize>,
+    header: &Header,
+) -> Result<Vec<Option<usize>>, Vec<Finding>> {
+    let order = |it: &SubmitConfig| header.order(&it.get().columns(task, number), it.kind());
+    order(config).map_err(|findings| {
+        let other = SubmitConfig::zoo().into_iter().find(|it| order(&it.1).is_ok());
+        other.map_or(findings, |(kind, _)| {
+            let own = config.kind();
+            vec![Finding {
+                place: "header".to_owned(),
+                problem: format!("the columns are those of the kind `{kind}`, not of `{own}`"),
+                remedy: format!("set `submit.kind=\"{kind}\"`, or name another sample file"),
+            }]
+        })
+    })
 }
 
 #[cfg(test)]
-mod tests {
-    use std::fs;
-
-    use base::records::Records;
-    use expect_test::expect;
-
-    use super::{read_info, submission_csv};
-
-    #[test]
-    fn rows_keep_the_order_of_the_table() {
-        let dir = tempfile::tempdir().unwrap();
-        fs::create_dir(dir.path().join("images")).unwrap();
-        for name in ["a.jpg", "b.jpg", "c.jpg"] {
-            fs::write(dir.path().join("images").join(name), b"").unwrap();
-        }
-        fs::write(dir.path().join("info.csv"), "ImageID,ans\nc.jpg,0\na.jpg,0\n").unwrap();
-        let images = read_info(dir.path()).unwrap().images;
-        let names = images.iter().map(|it| it.0.as_str());
-        assert_eq!(submission_csv(names, &[4, 17]), "ImageID,ans\nc.jpg,4\na.jpg,17\n");
-    }
-
-    #[test]
-    fn a_submission_reads_back_with_the_same_names() {
-        let names = ["Kim, Min-su.jpg", "say \"hi\".jpg", "000123", "사진 1.jpg"];
-        let text = submission_csv(names.into_iter(), &[4, 5, 6, 7]);
-        assert!(
-            text.starts_with("ImageID,ans\n\"Kim, Min-su.jpg\",4\n\"say \"\"hi\"\".jpg\",5\n"),
-            "{text}"
-        );
-        let read: Vec<String> =
-            Records::exact(&text).rows().map(|it| it.fields[0].to_owned()).collect();
-        assert_eq!(read, names);
-    }
-
-    #[test]
-    fn everything_missing_is_reported() {
-        let dir = tempfile::tempdir().unwrap();
-        let err = || {
-            read_info(dir.path())
-                .unwrap_err()
-                .to_string()
-                .replace(&dir.path().display().to_string(), "ROOT")
-        };
-        expect![[r#"ROOT/info.csv: No such file or directory (os error 2): name the folder of `info.csv` and `images/`"#]].assert_eq(&err());
-        fs::write(dir.path().join("info.csv"), "id\n1\n").unwrap();
-        expect![[r#"
-            ROOT: 1 problem in the data:
-              info.csv: has no column `ImageID`: add it"#]]
-        .assert_eq(&err());
-        fs::write(dir.path().join("info.csv"), "ImageID,ans\nc.jpg,0\na.jpg,0\n../x,0\n").unwrap();
-        expect![[r#"
-            ROOT: 3 problems in the data:
-              images/a.jpg: is missing: put the image there
-              images/c.jpg: is missing: put the image there
-              info.csv line 4: `../x` is not a file name: correct the row"#]]
-        .assert_eq(&err());
-        fs::write(dir.path().join("info.csv"), "ImageID,ans\n").unwrap();
-        expect![[r#"
-            ROOT: 1 problem in the data:
-              info.csv: has no rows: add a row for each image"#]]
-        .assert_eq(&err());
-    }
-
-    #[test]
-    fn line_numbers_and_encodings_are_reported() {
-        let dir = tempfile::tempdir().unwrap();
-        fs::create_dir(dir.path().join("images")).unwrap();
-        fs::write(dir.path().join("images/a.jpg"), b"").unwrap();
-        let problem = |csv: &[u8]| {
-            fs::write(dir.path().join("info.csv"), csv).unwrap();
-            let error = read_info(dir.path()).unwrap_err().to_string();
-            error.lines().last().unwrap().trim().to_owned()
-        };
-        expect!["info.csv line 5: `a.jpg` is listed twice: remove the row"].assert_eq(&problem(
-            "\u{feff}ImageID,ans\r\na.jpg,0\r\n\r\n\r\na.jpg,0\r\n".as_bytes(),
-        ));
-        expect!["info.csv line 7: `` is not a file name: correct the row"]
-            .assert_eq(&problem(b"ans,ImageID\n\"1\n\n2\",a.jpg\n\n\n\"\n\",\"\"\n"));
-        expect!["info.csv: this looks like CP949 (EUC-KR), not UTF-8 (line 2): save it as UTF-8"]
-            .assert_eq(&problem(b"ImageID\n\xb8\xb6\xbd\xba\xc5\xa9\xbb\xe7\xc1\xf8.jpg\n"));
-        let utf16: Vec<u8> =
-            "\u{feff}ImageID\n".encode_utf16().flat_map(u16::to_le_bytes).collect();
-        expect!["info.csv: this looks like UTF-16, not UTF-8: save it as UTF-8"]
-            .assert_eq(&problem(&utf16));
-    }
-
-    #[test]
-    fn a_name_in_another_unicode_form_finds_its_file() {
-        let dir = tempfile::tempdir().unwrap();
-        fs::create_dir(dir.path().join("images")).unwrap();
-        let write = |name: &str| fs::write(dir.path().join("images").join(name), b"").unwrap();
-        let info = |rows: &str| {
-            fs::write(dir.path().join("info.csv"), format!("ImageID,ans\n{rows}")).unwrap();
-            read_info(dir.path())
-        };
-        let (nfc, nfd) = ("ni\u{f1}o.jpg", "nin\u{303}o.jpg");
-        write(nfd);
-        write(" b.jpg");
-        let found = info(&format!("{nfc},0\n b.jpg,0\n")).unwrap();
-        let names: Vec<&str> = found.images.iter().map(|it| it.0.as_str()).collect();
-        assert_eq!(names, [nfc, " b.jpg"]);
-        assert!(found.images[0].1.bytes().is_ok() && found.images[1].1.bytes().is_ok());
-        assert!(found.notes[0].contains("than their files': 1, such as `ni\u{f1}o.jpg`"));
-        // Two rows cannot name the same file.
-        let err = info(&format!("{nfc},0\n{nfd},0\n")).unwrap_err().to_string();
-        assert!(err.contains("info.csv line 3: `nin\u{303}o.jpg` is listed twice"), "{err}");
-        write(nfc);
-        assert!(info(&format!("{nfc},0\n{nfd},0\n")).unwrap().notes.is_empty());
-    }
-}
+mod tests;

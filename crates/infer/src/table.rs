@@ -26,7 +26,7 @@ mod tests {
 
     #[test]
     fn names_with_commas_are_quoted_and_numbers_are_short() {
-        let task = Task { factors: vec![Factor::new("age", &["<30", "30, or more"])] };
+        let task = Task::new(vec![Factor::new("age", &["<30", "30, or more"])]);
         let rows = [probabilities_row("a, b.jpg", &[1.0 / 3.0, 2.0 / 3.0])];
         assert_eq!(
             table::text(probabilities_header(&task), rows),

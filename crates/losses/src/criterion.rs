@@ -119,9 +119,9 @@ mod tests {
 
     #[test]
     fn loss_that_does_not_fit_the_head_is_refused() {
-        let number = || Form::Number { scale: 10.0, shift: 40.0, cuts: None };
+        let number = || Form::Number { scale: 10.0, center: 40.0, cuts: None };
         check_refused("kind = \"arcface\"", Form::Classes, "the head `cosine`");
-        check_refused("kind = \"f1\"", number(), "predicts `age` as a number of years");
+        check_refused("kind = \"f1\"", number(), "predicts `age` as a number");
         check_refused(
             "kind = \"cross_entropy\"\nweights = { kind = \"given\", values = [1.0] }",
             Form::Classes,
@@ -136,7 +136,7 @@ mod tests {
             Form::Classes,
             "`parts[1].on`: this head has no output `glasses`",
         );
-        let number = || Form::Number { scale: 10.0, shift: 40.0, cuts: None };
+        let number = || Form::Number { scale: 10.0, center: 40.0, cuts: None };
         let none = criterion(
             &sum("{ kind = \"f1\" }"),
             &[(Scope::Factor(0), Form::Classes), (Scope::Factor(2), number())],

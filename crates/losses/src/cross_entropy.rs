@@ -2,10 +2,10 @@
 //!
 //! With x the numbers of a row, t the target distribution, smoothed, and w the class weights,
 //!
-//! - classes, cosines, and bins of years: -Σ_c w_c t_c ln softmax(x)_c.
+//! - classes, cosines, and bins: -Σ_c w_c t_c ln softmax(x)_c.
 //! - independent classes: -Σ_c w_c (t_c ln σ(x_c) + (1 - t_c) ln(1 - σ(x_c))), summed over the
 //!   classes as every likelihood is (PyTorch's default, and the loss `bce`, is their mean).
-//! - number: Σ_i s_i (years - age_i)² over the images of the row with their shares: the negative
+//! - number: Σ_i s_i (y - y_i)² over the images of the row with their shares: the negative
 //!   log-likelihood of a normal distribution, up to its variance, which is in the output's weight.
 //!
 //! The mean over rows is weighted by Σ_c w_c t_c of the unsmoothed t, which for unmixed images is the
@@ -141,8 +141,11 @@ mod tests {
 
     /// The loss of one row that is half an image of class 0 and age 20, half of class 2 and age 60.
     fn check(form: Form, weight: f64, row: &[f64], want: f64) -> Result<()> {
-        let labels =
-            Labels { classes: vec![0, 2], ages: vec![Some(20.0), Some(60.0)], ..Labels::default() };
+        let labels = Labels {
+            classes: vec![0, 2],
+            numbers: vec![Some(20.0), Some(60.0)],
+            ..Labels::default()
+        };
         let mixed: Row = [0, 1].map(|image| Part { image, weight: 0.5 }).to_vec();
         let task = Task::mask_gender_age();
         let scope = Scope::Factor(2);
@@ -164,7 +167,7 @@ mod tests {
         check(Form::Classes, 0.5, &row, 0.75 * 2f64.ln())?;
         check(Form::Cosines { scale: 2.0 }, 1.0, &row.map(|x| x / 2.0), 1.5 * 2f64.ln())?;
         // Both ages are in the last of three bins.
-        let bins = Form::Bins { decide: Decide::Mass, cuts: vec![30.0, 60.0] };
+        let bins = Form::Bins { min: 0, decide: Decide::Mass, cuts: vec![30.0, 60.0] };
         check(bins, 1.0, &row, 2.0 * 2f64.ln())
     }
 
@@ -177,8 +180,8 @@ mod tests {
 
     #[test]
     fn number_matches_the_mean_squared_error_of_its_images() -> Result<()> {
-        // 10·1 + 40 = 50 years: (30² + 10²) / 2.
-        let number = Form::Number { scale: 10.0, shift: 40.0, cuts: None };
+        // 10·1 + 40 = 50: (30² + 10²) / 2.
+        let number = Form::Number { scale: 10.0, center: 40.0, cuts: None };
         check(number, 0.001, &[1.0], 0.5)
     }
 }

@@ -3,13 +3,13 @@
 use base::{Task, task::Scope};
 use ops::Form;
 
-/// The class counts and ages of the training images.
+/// The class counts and numbers of the training images.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Counts {
     /// The number of images of each joint class, by the training cuts.
     pub classes: Vec<usize>,
-    /// The age of each image, where the data has ages.
-    pub ages: Vec<f64>,
+    /// The number of each image, by the factor whose number the head predicts, if it does.
+    pub numbers: Vec<f64>,
 }
 
 /// One output of a head.
@@ -21,7 +21,7 @@ pub struct HeadOutput<'a> {
     pub scope: Scope,
     /// The meaning of the numbers.
     pub form: Form,
-    /// The number of training images of each class; empty for a number of years.
+    /// The number of training images of each class; empty for a number.
     pub counts: Vec<usize>,
 }
 
@@ -37,8 +37,8 @@ impl<'a> HeadOutput<'a> {
         let mut own = vec![0; n_out];
         match form {
             Form::Number { .. } => own.clear(),
-            Form::Bins { .. } => {
-                counts.ages.iter().for_each(|&age| own[year_of(age, n_out)] += 1);
+            Form::Bins { min, .. } => {
+                counts.numbers.iter().for_each(|&it| own[bin_of(it, *min, n_out)] += 1);
             }
             Form::Classes | Form::Cosines { .. } | Form::Independent => {
                 for (class, n) in counts.classes.iter().enumerate() {
@@ -54,13 +54,14 @@ impl<'a> HeadOutput<'a> {
         self.task.scope_name(self.scope)
     }
 
-    /// Whether the numbers are a distribution over classes: classes, cosines, or bins of years.
+    /// Whether the numbers are a distribution over classes: classes, cosines, or bins of a number.
     pub(crate) fn is_categorical(&self) -> bool {
         matches!(self.form, Form::Classes | Form::Cosines { .. } | Form::Bins { .. })
     }
 }
 
-/// Returns the bin of an age: the completed years; the last bin holds all greater ages.
-pub(crate) fn year_of(age: f64, n_years: usize) -> usize {
-    (age.max(0.0) as usize).min(n_years - 1)
+/// Returns the bin of a number: that of the whole number at or below it, such as the completed years of an
+/// age; the first and the last bin hold all numbers beyond them.
+pub(crate) fn bin_of(number: f64, min: i64, n_bins: usize) -> usize {
+    ((number - min as f64).floor().max(0.0) as usize).min(n_bins - 1)
 }

@@ -53,9 +53,9 @@ base::choice! {
         "symmetric_cross_entropy" => Sce(symmetric_cross_entropy::SymmetricCrossEntropy),
         /// Between cross-entropy and mean absolute error, robust to label noise (Zhang and Sabuncu, 2018).
         "generalised_cross_entropy" => Gce(generalised_cross_entropy::GeneralisedCrossEntropy),
-        /// The squared error of the age in years.
+        /// The squared error of a predicted number.
         "mse" => Mse(mse::Mse),
-        /// Smooth L1 of the age in years: squared for small errors, absolute for large ones.
+        /// Smooth L1 of a predicted number: squared for small errors, absolute for large ones.
         "smooth_l1" => SmoothL1(smooth_l1::SmoothL1),
         /// Weighted sum of several losses, each for all outputs or for some of them.
         "sum" => Sum(sum::Sum),

@@ -1,7 +1,7 @@
-//! The squared error of the age in years.
+//! The squared error of a predicted number, such as an age.
 //!
-//! Σ_i s_i (years - age_i)² over the images of a row with their shares. Years are the number that a
-//! head predicts, or the expected year of its bins, Σ_j j softmax(x)_j.
+//! Σ_i s_i (y - y_i)² over the images of a row with their shares. y is the number that a head predicts,
+//! or the expected number of its bins, Σ_j (min + j) softmax(x)_j.
 //!
 //! A write-up of the competition (001) adds 0.001 times this to the loss of its classes. With bins it is
 //! the mean term of the mean-variance loss (Pan et al., 2018).
@@ -21,14 +21,12 @@ pub struct Mse {}
 
 impl LossKind for Mse {
     fn accepts(&self) -> &'static str {
-        "years, the outputs of the heads `age_number` and `age_bins`"
+        "a number, the output of the heads `regression` and `bins`"
     }
 
     fn bind(&self, output: &HeadOutput<'_>) -> Binding {
-        match output.form {
-            Form::Number { .. } | Form::Bins { .. } => Ok(Some(Box::new(self.clone()))),
-            _ => Ok(None),
-        }
+        let is_numeric = output.form.is_numeric();
+        Ok(is_numeric.then(|| Box::new(self.clone()) as Box<dyn Loss>))
     }
 }
 
@@ -38,30 +36,31 @@ impl Loss for Mse {
     }
 }
 
-/// The mean over rows of `cost` of the error in years, averaged over the row's images by their shares.
+/// The mean over rows of `cost` of the error, averaged over the row's images by their shares.
 pub(crate) fn of_errors(
     output: &Output,
     targets: &Targets,
     cost: impl Fn(&Tensor) -> Result<Tensor>,
 ) -> Result<LossTerms> {
-    let years = years(output)?;
-    let mut sum = years.zeros_like()?;
-    for (ages, shares) in targets.age_parts()? {
-        sum = (sum + (cost(&(&years - ages)?)? * shares)?)?;
+    let number = number(output)?;
+    let mut sum = number.zeros_like()?;
+    for (wanted, shares) in targets.number_parts()? {
+        sum = (sum + (cost(&(&number - wanted)?)? * shares)?)?;
     }
     let weighted = (sum * targets.weights()?)?;
     Ok(LossTerms::of(TermValue::PerExample { weighted, norm: targets.weight() }))
 }
 
-/// Returns the predicted age of each row: `[n]`.
-fn years(output: &Output) -> Result<Tensor> {
+/// Returns the predicted number of each row: `[n]`.
+fn number(output: &Output) -> Result<Tensor> {
     let xs = &output.numbers;
     match output.form {
-        Form::Number { scale, shift, .. } => xs.squeeze(D::Minus1)?.affine(scale, shift),
-        Form::Bins { .. } => {
-            let bins = Tensor::arange(0, xs.dim(1)? as u32, xs.device())?.to_dtype(xs.dtype())?;
+        Form::Number { scale, center, .. } => xs.squeeze(D::Minus1)?.affine(scale, center),
+        Form::Bins { min, .. } => {
+            let bins = Tensor::arange(min, min + xs.dim(1)? as i64, xs.device())?;
+            let bins = bins.to_dtype(xs.dtype())?;
             softmax(xs, D::Minus1)?.broadcast_mul(&bins)?.sum(D::Minus1)
         }
-        _ => bail!("{} are not years", output.form.name()),
+        _ => bail!("{} are not a number", output.form.name()),
     }
 }

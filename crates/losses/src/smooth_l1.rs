@@ -1,7 +1,7 @@
-//! Smooth L1 of the age in years.
+//! Smooth L1 of a predicted number, such as an age.
 //!
-//! With d = years - age: d² / 2β where |d| < β, |d| - β/2 elsewhere, over the images of a row with
-//! their shares. The gradient of an error of decades is no larger than that of an error of β.
+//! With d = y - y_i: d² / 2β where |d| < β, |d| - β/2 elsewhere, over the images of a row with
+//! their shares. The gradient of a large error is no larger than that of an error of β.
 //!
 //! Girshick, "Fast R-CNN", 2015; PyTorch's `smooth_l1_loss`.
 
@@ -19,7 +19,7 @@ use crate::{
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SmoothL1 {
-    /// The error up to which the loss is quadratic, in years.
+    /// The error up to which the loss is quadratic.
     pub beta: f64,
 }
 
@@ -41,8 +41,8 @@ impl LossKind for SmoothL1 {
     }
 
     fn bind(&self, output: &HeadOutput<'_>) -> Binding {
-        let is_years = Mse {}.bind(output)?.is_some();
-        Ok(is_years.then(|| Box::new(self.clone()) as Box<dyn Loss>))
+        let is_numeric = Mse {}.bind(output)?.is_some();
+        Ok(is_numeric.then(|| Box::new(self.clone()) as Box<dyn Loss>))
     }
 }
 

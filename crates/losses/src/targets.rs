@@ -4,15 +4,16 @@ use base::{Task, mix::Row, task::Scope};
 use candle::{DType, Device, Result, Tensor, bail};
 use ops::{Form, Output};
 
-use crate::head_output::year_of;
+use crate::head_output::bin_of;
 
 /// The training labels of the images of a batch.
 #[derive(Clone, Debug, Default)]
 pub struct Labels {
     /// The joint class of each image, by the training cuts.
     pub classes: Vec<usize>,
-    /// The age of each image's person in years, where the data has ages.
-    pub ages: Vec<Option<f64>>,
+    /// The number of each image, where it is known, by the factor whose number the head predicts; empty if
+    /// it predicts none.
+    pub numbers: Vec<Option<f64>>,
     /// The weight of each image, from 0; empty where all are 1.
     pub weights: Vec<f64>,
 }
@@ -75,14 +76,14 @@ impl Targets {
     /// each row with the sum 1.
     ///
     /// # Errors
-    /// An output that is not a distribution, or that needs ages which are not known.
+    /// An output that is not a distribution, or that needs a number which is not known.
     pub fn of(&self, output: &Output) -> Result<Tensor> {
         match &output.form {
             Form::Classes | Form::Cosines { .. } | Form::Independent => {
                 self.distribution(output.scope)
             }
-            Form::Bins { .. } => self.years(output.numbers.dim(1)?),
-            Form::Number { .. } => bail!("a number of years is not a distribution"),
+            Form::Bins { min, .. } => self.bins(*min, output.numbers.dim(1)?),
+            Form::Number { .. } => bail!("a number is not a distribution"),
         }
     }
 
@@ -96,7 +97,7 @@ impl Targets {
         let n = output.numbers.dim(1)?;
         let class = |image: usize| -> Result<usize> {
             Ok(match &output.form {
-                Form::Bins { .. } => year_of(self.age_of(image)?, n),
+                Form::Bins { min, .. } => bin_of(self.number_of(image)?, *min, n),
                 _ => self.task.project(self.labels.classes[image], output.scope),
             })
         };
@@ -113,20 +114,20 @@ impl Targets {
         (0..n_parts).map(part).collect()
     }
 
-    /// Returns the k-th age of each row in years, and its share in the row, as [`Targets::parts`].
+    /// Returns the k-th number of each row, and its share in the row, as [`Targets::parts`].
     ///
     /// # Errors
-    /// An image without an age.
-    pub(crate) fn age_parts(&self) -> Result<Vec<(Tensor, Tensor)>> {
+    /// An image without a number.
+    pub(crate) fn number_parts(&self) -> Result<Vec<(Tensor, Tensor)>> {
         let n_parts = self.rows.iter().map(Vec::len).max().unwrap_or(0);
         let part = |k: usize| {
             let of = |row: &Row| match row.get(k) {
-                Some(it) => Ok((self.age_of(it.image)?, f64::from(it.weight))),
+                Some(it) => Ok((self.number_of(it.image)?, f64::from(it.weight))),
                 None => Ok((0.0, 0.0)),
             };
             let parts = self.rows.iter().map(of).collect::<Result<Vec<_>>>()?;
-            let (ages, shares) = parts.into_iter().unzip();
-            Ok((self.column(ages)?, self.column(shares)?))
+            let (numbers, shares) = parts.into_iter().unzip();
+            Ok((self.column(numbers)?, self.column(shares)?))
         };
         (0..n_parts).map(part).collect()
     }
@@ -145,30 +146,30 @@ impl Targets {
         Tensor::from_vec(p, (self.rows.len(), n_classes), &self.device)?.to_dtype(self.dtype)
     }
 
-    /// Returns the distribution of each row over the whole years 0, 1, …, of which the last stands for
-    /// all greater ages: `[n, n_years]`.
+    /// Returns the distribution of each row over the whole numbers `min`, `min` + 1, …, of which the first and
+    /// the last stand for all beyond as well: `[n, n_bins]`.
     ///
     /// # Errors
-    /// An image without an age.
-    pub fn years(&self, n_years: usize) -> Result<Tensor> {
-        let mut p = vec![0f32; self.rows.len() * n_years];
-        for (row, p) in self.rows.iter().zip(p.chunks_mut(n_years)) {
+    /// An image without a number.
+    pub fn bins(&self, min: i64, n_bins: usize) -> Result<Tensor> {
+        let mut p = vec![0f32; self.rows.len() * n_bins];
+        for (row, p) in self.rows.iter().zip(p.chunks_mut(n_bins)) {
             for part in row {
-                p[year_of(self.age_of(part.image)?, n_years)] += part.weight;
+                p[bin_of(self.number_of(part.image)?, min, n_bins)] += part.weight;
             }
         }
-        Tensor::from_vec(p, (self.rows.len(), n_years), &self.device)?.to_dtype(self.dtype)
+        Tensor::from_vec(p, (self.rows.len(), n_bins), &self.device)?.to_dtype(self.dtype)
     }
 
     fn column(&self, xs: Vec<f64>) -> Result<Tensor> {
         Tensor::new(xs, &Device::Cpu)?.to_dtype(self.dtype)?.to_device(&self.device)
     }
 
-    fn age_of(&self, image: usize) -> Result<f64> {
-        match self.labels.ages.get(image) {
-            Some(Some(age)) => Ok(*age),
+    fn number_of(&self, image: usize) -> Result<f64> {
+        match self.labels.numbers.get(image) {
+            Some(Some(number)) => Ok(*number),
             _ => {
-                bail!("an image has no age, and this head is trained on ages: choose another head")
+                bail!("an image has no number, which this head is trained on: choose another head")
             }
         }
     }
@@ -189,7 +190,7 @@ mod tests {
     #[test]
     fn unmixed_image_is_one_hot_in_every_scope() -> Result<()> {
         // Class 10 is incorrect (1), female (1), 30-59 (1).
-        let labels = Labels { classes: vec![10], ages: vec![Some(40.0)], ..Labels::default() };
+        let labels = Labels { classes: vec![10], numbers: vec![Some(40.0)], ..Labels::default() };
         let task = Task::mask_gender_age();
         let targets = Targets::new(&task, labels, &unmixed(1), DType::F64, &Device::Cpu);
         let joint = targets.distribution(Scope::Joint)?;
@@ -202,7 +203,7 @@ mod tests {
 
     #[test]
     fn mixed_row_has_soft_labels() -> Result<()> {
-        let labels = Labels { classes: vec![0, 12], ages: vec![None; 2], ..Labels::default() };
+        let labels = Labels { classes: vec![0, 12], numbers: vec![None; 2], ..Labels::default() };
         let row = vec![Part { image: 0, weight: 0.25 }, Part { image: 1, weight: 0.75 }];
         let task = Task::mask_gender_age();
         let targets = Targets::new(&task, labels, &[row], DType::F64, &Device::Cpu);
@@ -212,20 +213,25 @@ mod tests {
     }
 
     #[test]
-    fn ages_are_binned_by_completed_years() -> Result<()> {
-        let ages = vec![Some(1.9), Some(70.0)];
-        let labels = Labels { classes: vec![0, 0], ages, ..Labels::default() };
+    fn numbers_are_binned_by_the_whole_number_below() -> Result<()> {
+        let numbers = vec![Some(1.9), Some(70.0)];
+        let labels = Labels { classes: vec![0, 0], numbers, ..Labels::default() };
         let row = vec![Part { image: 0, weight: 0.25 }, Part { image: 1, weight: 0.75 }];
         let task = Task::mask_gender_age();
         let targets = Targets::new(&task, labels, &[row], DType::F64, &Device::Cpu);
-        check_close(&targets.years(4)?, &[0.0, 0.25, 0.0, 0.75], 0.0);
+        check_close(&targets.bins(0, 4)?, &[0.0, 0.25, 0.0, 0.75], 0.0);
+        check_close(&targets.bins(-1, 3)?, &[0.0, 0.0, 1.0], 0.0);
+        check_close(&targets.bins(2, 3)?, &[0.25, 0.0, 0.75], 0.0);
         Ok(())
     }
 
     #[test]
     fn image_weights_scale_shares_and_row_weights() -> Result<()> {
-        let labels =
-            Labels { classes: vec![0, 12, 6], ages: vec![None; 3], weights: vec![1.0, 0.5, 0.0] };
+        let labels = Labels {
+            classes: vec![0, 12, 6],
+            numbers: vec![None; 3],
+            weights: vec![1.0, 0.5, 0.0],
+        };
         let half = |a, b| vec![Part { image: a, weight: 0.5 }, Part { image: b, weight: 0.5 }];
         let rows = [half(0, 1), vec![Part { image: 2, weight: 1.0 }]];
         let task = Task::mask_gender_age();
@@ -238,11 +244,11 @@ mod tests {
     }
 
     #[test]
-    fn missing_age_is_an_error_where_ages_are_needed() {
-        let labels = Labels { classes: vec![0], ages: vec![None], ..Labels::default() };
+    fn missing_number_is_an_error_where_it_is_needed() {
+        let labels = Labels { classes: vec![0], numbers: vec![None], ..Labels::default() };
         let task = Task::mask_gender_age();
         let targets = Targets::new(&task, labels, &unmixed(1), DType::F64, &Device::Cpu);
-        assert!(targets.years(61).is_err() && targets.age_parts().is_err());
+        assert!(targets.bins(0, 61).is_err() && targets.number_parts().is_err());
         assert!(targets.distribution(Scope::Joint).is_ok());
     }
 }

@@ -2,14 +2,14 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Metric, Prediction, quotient};
+use crate::{Basis, Metric, Prediction, Sums, quotient};
 
 /// `{ kind = "accuracy" }`
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Accuracy {}
 
-impl Metric for Accuracy {
+impl Sums for Accuracy {
     /// Correct predictions, and images.
     fn n_sums(&self, _: usize) -> usize {
         2
@@ -22,6 +22,12 @@ impl Metric for Accuracy {
 
     fn of(&self, sums: &[f64]) -> f64 {
         quotient(sums[0], sums[1])
+    }
+}
+
+impl Metric for Accuracy {
+    fn basis(&self) -> Basis<'_> {
+        Basis::Sums(self)
     }
 
     fn more_is_better(&self) -> bool {

@@ -7,14 +7,14 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Metric, Prediction, quotient};
+use crate::{Basis, Metric, Prediction, Sums, quotient};
 
 /// `{ kind = "balanced_accuracy" }`
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct BalancedAccuracy {}
 
-impl Metric for BalancedAccuracy {
+impl Sums for BalancedAccuracy {
     /// For each class its correct predictions and its images.
     fn n_sums(&self, n_classes: usize) -> usize {
         2 * n_classes
@@ -29,6 +29,12 @@ impl Metric for BalancedAccuracy {
         let recalls = sums.chunks(2).filter(|it| it[1] > 0.0).map(|it| it[0] / it[1]);
         let (n, sum) = recalls.fold((0.0, 0.0), |(n, sum), it| (n + 1.0, sum + it));
         quotient(sum, n)
+    }
+}
+
+impl Metric for BalancedAccuracy {
+    fn basis(&self) -> Basis<'_> {
+        Basis::Sums(self)
     }
 
     fn more_is_better(&self) -> bool {

@@ -9,7 +9,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Metric, Prediction, quotient};
+use crate::{Basis, Metric, Prediction, Sums, quotient};
 
 /// `{ kind = "expected_calibration_error", bins = 15 }`
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -30,7 +30,7 @@ impl Default for ExpectedCalibrationError {
     }
 }
 
-impl Metric for ExpectedCalibrationError {
+impl Sums for ExpectedCalibrationError {
     /// For each bin: correct predictions minus confidences, and images.
     fn n_sums(&self, _: usize) -> usize {
         2 * self.bins
@@ -47,6 +47,12 @@ impl Metric for ExpectedCalibrationError {
     fn of(&self, sums: &[f64]) -> f64 {
         let (gaps, n) = sums.chunks(2).fold((0.0, 0.0), |(g, n), it| (g + it[0].abs(), n + it[1]));
         quotient(gaps, n)
+    }
+}
+
+impl Metric for ExpectedCalibrationError {
+    fn basis(&self) -> Basis<'_> {
+        Basis::Sums(self)
     }
 
     fn more_is_better(&self) -> bool {

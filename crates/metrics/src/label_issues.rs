@@ -1,8 +1,8 @@
 //! Labels that are likely wrong: confident learning on predictions of models that were not trained on them.
 //!
-//! A *label* is the given level of one factor. If the images of most people share one level, the factor is a
-//! property of people, and predictions are pooled per person: p_l ∝ exp(mean over the images of ln p_l). The
-//! label is then the person's, one for all their images; for people whose images are given different levels,
+//! A *label* is the given level of one factor. If the images of most groups share one level, the factor is a
+//! property of groups, and predictions are pooled per group: p_l ∝ exp(mean over the images of ln p_l). The
+//! label is then the group's, one for all their images; for groups whose images are given different levels,
 //! each image has its own label. Other factors are properties of images: each image has its own prediction
 //! and label.
 //!
@@ -15,7 +15,7 @@
 //! given level l is the self-confidence p_l, or the normalised margin (p_l - max_{k ≠ l} p_k + 1) / 2.
 //!
 //! Northcutt, Jiang, Chuang, "Confident Learning", 2021. They have one label per example; ours is a product
-//! of factors, each examined separately, and pooled per person. On synthetic people with 5 % of the images'
+//! of factors, each examined separately, and pooled per group. On synthetic people with 5 % of the images'
 //! labels exchanged, self-confidence finds more errors than the margin, and pooled predictions more than
 //! those of single images.
 
@@ -31,12 +31,12 @@ use crate::{Predictions, argmax};
 pub struct LabelIssue {
     /// The index of the factor in the task.
     pub factor: usize,
-    /// The person, as predictions number them.
-    pub person: usize,
+    /// The group, as predictions number them.
+    pub group: usize,
     /// The images that have this label.
     pub images: Vec<usize>,
-    /// Whether it is the person's label, shared by all their images.
-    pub is_of_person: bool,
+    /// Whether it is the group's label, shared by all their images.
+    pub is_of_group: bool,
     /// The level given in the data.
     pub given: usize,
     /// The predicted level: differs from `given` if the label is an error.
@@ -76,8 +76,8 @@ pub fn label_issues(predictions: &Predictions, by: LabelScore) -> Vec<LabelIssue
 
 /// A label of one factor.
 struct Label {
-    person: usize,
-    is_of_person: bool,
+    group: usize,
+    is_of_group: bool,
     images: Vec<usize>,
     given: usize,
     /// The predicted probabilities of the factor's levels.
@@ -89,27 +89,27 @@ fn issues_of(predictions: &Predictions, factor: usize, by: LabelScore) -> Vec<La
     let scope = Scope::Factor(factor);
     let it = predictions.project(scope);
     let n_levels = it.task.n_classes();
-    let mut people: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
-    for (image, &person) in it.people.iter().enumerate() {
-        people.entry(person).or_default().push(image);
+    let mut groups: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+    for (image, &group) in it.groups.iter().enumerate() {
+        groups.entry(group).or_default().push(image);
     }
     let agree =
         |images: &Vec<usize>| images.iter().all(|&at| it.classes[at] == it.classes[images[0]]);
-    let is_per_person = 2 * people.values().filter(|it| agree(it)).count() > people.len();
+    let is_per_group = 2 * groups.values().filter(|it| agree(it)).count() > groups.len();
     let mut labels = Vec::new();
-    for (person, images) in people {
-        let is_of_person = is_per_person && agree(&images);
-        let pooled_over_images = is_per_person.then(|| pooled(&it.probabilities, &images));
+    for (group, images) in groups {
+        let is_of_group = is_per_group && agree(&images);
+        let pooled_over_images = is_per_group.then(|| pooled(&it.probabilities, &images));
         let label = |images: Vec<usize>| Label {
-            person,
-            is_of_person,
+            group,
+            is_of_group,
             given: it.classes[images[0]],
             probabilities: pooled_over_images
                 .clone()
                 .unwrap_or_else(|| it.probabilities[images[0]].clone()),
             images,
         };
-        match is_of_person {
+        match is_of_group {
             true => labels.push(label(images)),
             false => labels.extend(images.into_iter().map(|at| label(vec![at]))),
         }
@@ -126,7 +126,7 @@ fn issues_of(predictions: &Predictions, factor: usize, by: LabelScore) -> Vec<La
     };
     let thresholds: Vec<f64> = (0..n_levels).map(threshold).collect();
 
-    let issue = |Label { person, is_of_person, images, given, probabilities: p }| {
+    let issue = |Label { group, is_of_group, images, given, probabilities: p }| {
         let confident: Vec<f64> = p
             .iter()
             .zip(&thresholds)
@@ -140,7 +140,7 @@ fn issues_of(predictions: &Predictions, factor: usize, by: LabelScore) -> Vec<La
             LabelScore::NormalisedMargin => (p[given] - others + 1.0) / 2.0,
         };
         let suggested = if is_error { likeliest } else { argmax(&p) };
-        LabelIssue { factor, person, images, is_of_person, given, suggested, score, is_error }
+        LabelIssue { factor, group, images, is_of_group, given, suggested, score, is_error }
     };
     labels.into_iter().map(issue).collect()
 }
@@ -164,10 +164,10 @@ mod tests {
     use super::{LabelScore, label_issues};
     use crate::Predictions;
 
-    fn predictions(p: &[[f64; 2]], classes: &[usize], people: &[usize]) -> Predictions {
-        let task = Task { factors: vec![Factor::new("class", &["a", "b"])] };
+    fn predictions(p: &[[f64; 2]], classes: &[usize], groups: &[usize]) -> Predictions {
+        let task = Task::new(vec![Factor::new("class", &["a", "b"])]);
         let p = p.iter().map(|it| it.to_vec()).collect();
-        Predictions::new(task, p, classes.to_vec(), people.to_vec())
+        Predictions::new(task, p, classes.to_vec(), groups.to_vec())
     }
 
     #[test]
@@ -175,10 +175,10 @@ mod tests {
         // The labels a have p_a of 0.9, 0.9 and 0.3: t_a = 0.7. The labels b have p_b of 0.6 and 0.4: t_b =
         // 0.5.
         let p = [[0.9, 0.1], [0.9, 0.1], [0.3, 0.7], [0.4, 0.6], [0.6, 0.4]];
-        // Both people are given both levels: the factor is a property of images.
+        // Both groups are given both levels: the factor is a property of images.
         let it = predictions(&p, &[0, 0, 0, 1, 1], &[0, 1, 1, 0, 1]);
         let issues = label_issues(&it, LabelScore::SelfConfidence);
-        assert!(issues.iter().all(|it| !it.is_of_person));
+        assert!(issues.iter().all(|it| !it.is_of_group));
         // The last is more likely a, but 0.6 is below the threshold of a: no error.
         let errors: Vec<_> = issues.iter().filter(|it| it.is_error).collect();
         assert_eq!(errors.len(), 1);
@@ -191,14 +191,14 @@ mod tests {
     }
 
     #[test]
-    fn predictions_are_pooled_per_person() {
-        // One image of the first person is predicted as b, the others as a: pooled, as a.
+    fn predictions_are_pooled_per_group() {
+        // One image of the first group is predicted as b, the others as a: pooled, as a.
         let p = [[0.1, 0.9], [0.9, 0.1], [0.99, 0.01], [0.1, 0.9], [0.2, 0.8], [0.8, 0.2]];
         let it = predictions(&p, &[1, 1, 1, 1, 1, 0], &[0, 0, 0, 1, 1, 2]);
         let issues = label_issues(&it, LabelScore::default());
         assert_eq!(issues.len(), 3);
         let first = &issues[0];
-        assert_eq!((first.person, first.images.len(), first.is_of_person), (0, 3, true));
+        assert_eq!((first.group, first.images.len(), first.is_of_group), (0, 3, true));
         assert_eq!((first.given, first.suggested, first.is_error), (1, 0, true));
         // (0.9 · 0.1 · 0.01)^⅓ against (0.1 · 0.9 · 0.99)^⅓.
         let (b, a) = (0.0009f64.cbrt(), 0.0891f64.cbrt());
@@ -213,7 +213,7 @@ mod tests {
         let issues = label_issues(&it, LabelScore::default());
         assert_eq!(issues.len(), 5);
         let first = &issues[0];
-        assert_eq!((first.images.as_slice(), first.is_of_person), ([1].as_slice(), false));
+        assert_eq!((first.images.as_slice(), first.is_of_group), ([1].as_slice(), false));
         assert_eq!((first.given, first.suggested, first.is_error), (1, 0, true));
         // The threshold is (0.75 + 0.8 + 0.6) / 3 = 0.72. The image alone has p = 0.5; pooled with the other
         // image, √(0.5 · 0.1) against √(0.5 · 0.9).

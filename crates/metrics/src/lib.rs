@@ -1,34 +1,43 @@
 //! Metrics of predictions: per class, per factor and overall, with confidence intervals; and labels that
 //! are probably wrong.
 //!
-//! Works on plain numbers: probabilities over the joint classes, true classes, and people.
+//! Works on plain numbers: probabilities over the joint classes, true classes, and groups.
 //! To add a metric, write its file, declare it below, and give it a line in [`MetricConfig`].
 
 mod accuracy;
-mod age_mae;
+mod average_precision;
 mod balanced_accuracy;
 mod bootstrap;
+mod brier_score;
+mod cohen_kappa;
 mod confusion;
 mod expected_calibration_error;
+mod group_sums;
 mod label_issues;
 mod log_loss;
 mod macro_f1;
-mod person_sums;
+mod mae;
+mod micro_f1;
 mod predictions;
+mod ranking;
 mod report;
+mod roc_auc;
 mod running_metric;
 mod top_k;
+mod weighted_f1;
 
 pub use accuracy::Accuracy;
 pub use bootstrap::{Bootstrapped, Comparison, Interval, N_RESAMPLES, Resamples, compare};
 pub use confusion::{ClassScore, Confusion};
+pub use group_sums::{GroupSums, Groups};
 pub use label_issues::{LabelIssue, LabelScore, label_issues};
 pub use log_loss::LogLoss;
 pub use macro_f1::{Absent, MacroF1};
-pub use person_sums::{People, PersonSums};
 pub use predictions::{Prediction, Predictions, Projection, argmax};
+pub use ranking::{Counts, Ranking};
 pub use report::{Evaluation, Report, ScopeReport, Scores};
 pub use running_metric::RunningMetric;
+pub use top_k::TopK;
 
 base::choice! {
     /// The metric by which a model is selected.
@@ -39,30 +48,33 @@ base::choice! {
         "accuracy" => Accuracy(accuracy::Accuracy),
         /// The mean recall over the classes that occur.
         "balanced_accuracy" => BalancedAccuracy(balanced_accuracy::BalancedAccuracy),
+        /// The mean F1 of the classes, weighted by their images.
+        "weighted_f1" => WeightedF1(weighted_f1::WeightedF1),
+        /// F1 of the counts of all classes together, which is the accuracy.
+        "micro_f1" => MicroF1(micro_f1::MicroF1),
         /// Top-k accuracy: the share of images whose class is among the k most probable.
         "top_k" => TopK(top_k::TopK),
         /// Log loss: the mean negative logarithm of the probability of the true class.
         "log_loss" => LogLoss(log_loss::LogLoss),
+        /// Brier score: the mean squared difference between the probabilities and the one-hot labels.
+        "brier_score" => BrierScore(brier_score::BrierScore),
         /// The mean absolute difference between confidence and accuracy over bins of confidence (ECE).
         "expected_calibration_error" => ExpectedCalibrationError(expected_calibration_error::ExpectedCalibrationError),
-        /// The mean absolute error of the age in years, for heads that predict years.
-        "age_mae" => AgeMae(age_mae::AgeMae),
+        /// Cohen's kappa: agreement beyond chance, with all errors alike or weighted by their distance.
+        "cohen_kappa" => CohenKappa(cohen_kappa::CohenKappa),
+        /// The area under the ROC curve of each class against the rest, averaged over classes.
+        "roc_auc" => RocAuc(roc_auc::RocAuc),
+        /// The average precision of each class against the rest, averaged over classes.
+        "average_precision" => AveragePrecision(average_precision::AveragePrecision),
+        /// The mean absolute error (MAE) of a number, such as an age, for heads that predict one.
+        "mae" => Mae(mae::Mae),
     }
 }
 
-/// A metric: a function of sums over the images.
-///
-/// So a score is accumulated batch by batch, and the score of a bootstrap resample of people follows from the
-/// sums of each person, without going over the images again.
+/// A metric: a score of predictions with true labels.
 pub trait Metric: Sync {
-    /// The number of sums.
-    fn n_sums(&self, n_classes: usize) -> usize;
-
-    /// Calls `add` with the index of a sum and the value that the image adds to it.
-    fn add(&self, it: &Prediction<'_>, add: &mut dyn FnMut(usize, f64));
-
-    /// Returns the score computed from the sums.
-    fn of(&self, sums: &[f64]) -> f64;
+    /// What the score is computed from.
+    fn basis(&self) -> Basis<'_>;
 
     /// Whether a higher score is better.
     fn more_is_better(&self) -> bool;
@@ -72,24 +84,55 @@ pub trait Metric: Sync {
         None
     }
 
-    /// Whether the metric needs predictions in years, and is NaN without them.
-    fn needs_years(&self) -> bool {
+    /// Whether the metric needs predicted numbers, and is NaN without them.
+    fn needs_numbers(&self) -> bool {
         false
+    }
+
+    /// Returns why the metric cannot be computed for so many images and classes, if so.
+    fn too_many(&self, n_images: usize, n_classes: usize) -> Option<String> {
+        match self.basis() {
+            Basis::Sums(_) => None,
+            Basis::Ranking(_) => ranking::too_many(n_images, n_classes),
+        }
     }
 
     /// Returns the score of the predictions.
     fn score(&self, predictions: &Predictions) -> f64 {
-        let mut sums = vec![0.0; self.n_sums(predictions.task.n_classes())];
-        for it in predictions.iter() {
-            self.add(&it, &mut |at, x| sums[at] += x);
-        }
-        self.of(&sums)
+        let mut total = RunningMetric::of(self.basis(), predictions.task.n_classes());
+        predictions.iter().for_each(|it| total.add(&it));
+        total.score()
     }
 
-    /// Whether `new` is a better score than `old`; NaN never is.
+    /// Whether `new` is a better score than `old`: NaN never is, and every number is better than NaN.
     fn improves(&self, new: f64, old: f64) -> bool {
-        if self.more_is_better() { new > old } else { new < old }
+        let is_better = if self.more_is_better() { new > old } else { new < old };
+        is_better || old.is_nan() && !new.is_nan()
     }
+}
+
+/// What a score is computed from. A probability that is NaN makes every score NaN.
+#[derive(Clone, Copy)]
+pub enum Basis<'a> {
+    /// Sums over the images.
+    Sums(&'a dyn Sums),
+    /// For each class, all images ranked by its probability.
+    Ranking(&'a dyn Ranking),
+}
+
+/// A score that is a function of sums over the images.
+///
+/// So it is accumulated batch by batch, and the score of a bootstrap resample of groups follows from the
+/// sums of each group, without going over the images again.
+pub trait Sums: Sync {
+    /// The number of sums.
+    fn n_sums(&self, n_classes: usize) -> usize;
+
+    /// Calls `add` with the index of a sum and the value that the image adds to it.
+    fn add(&self, it: &Prediction<'_>, add: &mut dyn FnMut(usize, f64));
+
+    /// Returns the score computed from the sums.
+    fn of(&self, sums: &[f64]) -> f64;
 }
 
 /// A quotient, which is 0 where the denominator is 0.

@@ -7,7 +7,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Metric, Prediction, quotient};
+use crate::{Basis, Metric, Prediction, Sums, quotient};
 
 /// `{ kind = "macro_f1", absent = "skip" }`
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -33,7 +33,7 @@ impl MacroF1 {
     pub const DEFAULT: MacroF1 = MacroF1 { absent: Absent::Skip };
 }
 
-impl Metric for MacroF1 {
+impl Sums for MacroF1 {
     /// For each class its true positives; and how often it is the true or the predicted class.
     fn n_sums(&self, n_classes: usize) -> usize {
         2 * n_classes
@@ -53,6 +53,12 @@ impl Metric for MacroF1 {
         let (n, sum) = scores.fold((0.0, 0.0), |(n, sum), it| (n + 1.0, sum + it));
         quotient(sum, n)
     }
+}
+
+impl Metric for MacroF1 {
+    fn basis(&self) -> Basis<'_> {
+        Basis::Sums(self)
+    }
 
     fn more_is_better(&self) -> bool {
         true
@@ -68,7 +74,7 @@ mod tests {
 
     /// The macro F1 of (true, predicted) pairs of three classes.
     fn score(absent: Absent, pairs: &[(usize, usize)]) -> f64 {
-        let task = Task { factors: vec![Factor::new("class", &["a", "b", "c"])] };
+        let task = Task::new(vec![Factor::new("class", &["a", "b", "c"])]);
         let one_hot = |at: usize| (0..3).map(|it| f64::from(it == at)).collect();
         let probabilities = pairs.iter().map(|it| one_hot(it.1)).collect();
         let classes = pairs.iter().map(|it| it.0).collect();

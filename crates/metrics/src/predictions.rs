@@ -11,12 +11,12 @@ pub struct Prediction<'a> {
     pub predicted: usize,
     /// The true class, by the task's own cut-offs.
     pub class: usize,
-    /// The person in the image, as any number that identifies them.
-    pub person: usize,
-    /// The predicted age in years, for heads that predict years.
-    pub years: Option<f64>,
-    /// The true age in years, where it is known.
-    pub age: Option<f64>,
+    /// The group in the image, as any number that identifies them.
+    pub group: usize,
+    /// The predicted number, such as an age, for heads that predict one.
+    pub number: Option<f64>,
+    /// The true number, where it is known.
+    pub true_number: Option<f64>,
 }
 
 impl Prediction<'_> {
@@ -91,30 +91,35 @@ pub struct Predictions {
     pub predicted: Vec<usize>,
     /// The true joint class of each image, by the task's own cut-offs.
     pub classes: Vec<usize>,
-    /// The person in each image, as any number that identifies them.
-    pub people: Vec<usize>,
-    /// The predicted age in years of each image, for heads that predict years.
-    pub years: Option<Vec<f64>>,
-    /// The true age in years of the person in each image, where it is known.
-    pub ages: Vec<Option<f64>>,
+    /// The group in each image, as any number that identifies them.
+    pub groups: Vec<usize>,
+    /// The predicted number of each image, such as an age, for heads that predict one.
+    pub numbers: Option<Vec<f64>>,
+    /// The true number of each image, where it is known.
+    pub true_numbers: Vec<Option<f64>>,
 }
 
 impl Predictions {
-    /// Creates the predictions of a head that does not predict years.
+    /// Creates the predictions of a head that predicts no number.
     pub fn new(
         task: Task,
         probabilities: Vec<Vec<f64>>,
         classes: Vec<usize>,
-        people: Vec<usize>,
+        groups: Vec<usize>,
     ) -> Predictions {
         let predicted = probabilities.iter().map(|p| argmax(p)).collect();
-        let ages = vec![None; classes.len()];
-        Predictions { task, probabilities, predicted, classes, people, years: None, ages }
+        let true_numbers = vec![None; classes.len()];
+        let numbers = None;
+        Predictions { task, probabilities, predicted, classes, groups, numbers, true_numbers }
     }
 
-    /// Adds predicted and true ages.
-    pub fn with_years(self, years: Option<Vec<f64>>, ages: Vec<Option<f64>>) -> Predictions {
-        Predictions { years, ages, ..self }
+    /// Adds predicted and true numbers.
+    pub fn with_numbers(
+        self,
+        numbers: Option<Vec<f64>>,
+        true_numbers: Vec<Option<f64>>,
+    ) -> Predictions {
+        Predictions { numbers, true_numbers, ..self }
     }
 
     /// The number of images.
@@ -133,9 +138,9 @@ impl Predictions {
             probabilities: &self.probabilities[at],
             predicted: self.predicted[at],
             class: self.classes[at],
-            person: self.people[at],
-            years: self.years.as_ref().map(|it| it[at]),
-            age: self.ages[at],
+            group: self.groups[at],
+            number: self.numbers.as_ref().map(|it| it[at]),
+            true_number: self.true_numbers[at],
         })
     }
 
@@ -145,7 +150,7 @@ impl Predictions {
         let Scope::Factor(idx) = scope else { return self.clone() };
         let mut projection = Projection::new(&self.task, scope);
         let mut projected = Predictions {
-            task: Task { factors: vec![self.task.factors[idx].clone()] },
+            task: Task { factors: vec![self.task.factors[idx].clone()], unit: self.task.unit },
             probabilities: Vec::new(),
             predicted: Vec::new(),
             classes: Vec::new(),

@@ -3,27 +3,31 @@
 //! A factor's predicted class is that of the predicted joint class, since that is what is submitted; its log
 //! loss and calibration error are those of the marginal probabilities.
 
-use base::{Seed, Task, task::Scope};
+use base::{
+    Seed, Task,
+    task::{Scope, Unit},
+};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Bootstrapped, Confusion, Interval, MacroF1, N_RESAMPLES, People, PersonSums, Prediction,
-    Predictions, Projection, Resamples, RunningMetric, accuracy::Accuracy, age_mae::AgeMae,
-    balanced_accuracy::BalancedAccuracy, expected_calibration_error::ExpectedCalibrationError,
-    log_loss::LogLoss, top_k::TopK,
+    Confusion, GroupSums, Interval, MacroF1, N_RESAMPLES, Prediction, Predictions, Projection,
+    Resamples, RunningMetric, accuracy::Accuracy, balanced_accuracy::BalancedAccuracy,
+    expected_calibration_error::ExpectedCalibrationError, log_loss::LogLoss, mae::Mae, top_k::TopK,
 };
 
 /// Scores over the joint classes and for each factor.
 #[derive(Clone, Debug)]
 pub struct Report {
-    /// The number of people in the images.
-    pub n_people: usize,
+    /// What a group is.
+    pub unit: Unit,
+    /// The number of groups in the images.
+    pub n_groups: usize,
     /// The number of images.
     pub n_images: usize,
     /// The joint classes first, then each factor.
     pub scopes: Vec<ScopeReport>,
-    /// The mean absolute error of the age in years, if the head predicts years.
-    pub age_mae: Option<f64>,
+    /// The mean absolute error of the number, if the head predicts one.
+    pub mae: Option<f64>,
 }
 
 /// Scores over the classes of one scope.
@@ -37,13 +41,13 @@ pub struct ScopeReport {
     pub classes: Vec<String>,
     /// The confusion matrix.
     pub confusion: Confusion,
-    /// Macro F1 with its confidence interval, bootstrapped over people.
+    /// Macro F1 with its confidence interval, bootstrapped over groups.
     pub macro_f1: Interval,
     /// The main scores.
     pub scores: Scores,
 }
 
-/// The main scores of one scope.
+/// The main scores of one scope; NaN where a probability was.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Scores {
     /// The mean F1 of the classes.
@@ -52,49 +56,58 @@ pub struct Scores {
     pub accuracy: f64,
     /// The mean recall of the classes that occur.
     pub balanced_accuracy: f64,
-    /// The share of images whose class is among the two most probable.
-    pub top_2: f64,
+    /// The number of most probable classes of [`Scores::top_k`]: see [`Evaluation::top`].
+    pub k: usize,
+    /// The share of images whose class is among the `k` most probable.
+    pub top_k: f64,
     /// The mean of -ln p of the true class.
     pub log_loss: f64,
     /// The mean absolute difference between confidence and accuracy.
     pub expected_calibration_error: f64,
 }
 
-/// Accumulates predictions for a report: sums, counts, and what each person adds to macro F1.
+/// Accumulates predictions for a report: sums, counts, and what each group adds to macro F1.
 ///
 /// Nothing else is kept of an image, so memory does not grow with the number of classes times images.
 pub struct Evaluation {
     task: Task,
     n_images: usize,
     scopes: Vec<ScopeSums>,
-    age_mae: RunningMetric<'static>,
+    mae: RunningMetric<'static>,
 }
 
 /// The sums and counts for one scope.
 struct ScopeSums {
     projection: Projection,
     confusion: Confusion,
+    macro_f1: GroupSums<'static>,
     /// In the order of [`Scores`].
-    totals: [RunningMetric<'static>; 6],
-    macro_f1: PersonSums,
+    totals: [RunningMetric<'static>; 5],
 }
 
 impl Evaluation {
+    /// The number of most probable classes that count as predicted in top-k accuracy: 5 where every scope of
+    /// the task has more than 10 classes, 2 otherwise.
+    pub fn top(task: &Task) -> &'static TopK {
+        let is_many = task.scopes().into_iter().all(|it| task.n_classes_of(it) > 10);
+        if is_many { &TopK { k: 5 } } else { &TopK { k: 2 } }
+    }
+
     /// Creates an evaluation without predictions.
     pub fn new(task: &Task) -> Evaluation {
+        let top = Evaluation::top(task);
         let scope = |projection: Projection| {
             let n = projection.n_classes();
             ScopeSums {
                 confusion: Confusion::new(n),
+                macro_f1: GroupSums::new(&MacroF1::DEFAULT, n),
                 totals: [
-                    RunningMetric::new(&MacroF1::DEFAULT, n),
                     RunningMetric::new(&Accuracy {}, n),
                     RunningMetric::new(&BalancedAccuracy {}, n),
-                    RunningMetric::new(&TopK { k: 2 }, n),
-                    RunningMetric::new(&LogLoss {}, n),
+                    RunningMetric::new(top, n),
+                    RunningMetric::new(&LogLoss::DEFAULT, n),
                     RunningMetric::new(&ExpectedCalibrationError::DEFAULT, n),
                 ],
-                macro_f1: PersonSums::default(),
                 projection,
             }
         };
@@ -102,60 +115,62 @@ impl Evaluation {
             task: task.clone(),
             n_images: 0,
             scopes: Projection::all(task).into_iter().map(scope).collect(),
-            age_mae: RunningMetric::new(&AgeMae {}, task.n_classes()),
+            mae: RunningMetric::new(&Mae {}, task.n_classes()),
         }
     }
 
     /// Adds the prediction for one image.
     pub fn add(&mut self, it: &Prediction<'_>) {
         self.n_images += 1;
-        self.age_mae.add(it);
+        self.mae.add(it);
         for scope in &mut self.scopes {
             let it = &scope.projection.of(it);
             scope.confusion.add(it.class, it.predicted, 1);
             scope.totals.iter_mut().for_each(|total| total.add(it));
-            scope.macro_f1.add(&MacroF1::DEFAULT, it);
+            scope.macro_f1.add(it);
         }
     }
 
     /// Returns the report; `seed` seeds the bootstrap of the intervals.
     pub fn report(self, seed: Seed) -> Report {
-        let Evaluation { task, n_images, scopes, age_mae } = self;
-        let mut people = Vec::new();
-        let mut reports = Vec::new();
-        for ScopeSums { projection, confusion, totals, macro_f1 } in scopes {
-            let [macro_f1_value, accuracy, balanced_accuracy, top_2, log_loss, error] =
+        let Evaluation { task, n_images, scopes, mae } = self;
+        let k = Evaluation::top(&task).k;
+        let (mut groups, mut reports) = (Vec::new(), Vec::new());
+        for ScopeSums { projection, confusion, macro_f1, totals } in scopes {
+            let [accuracy, balanced_accuracy, top_k, log_loss, expected_calibration_error] =
                 totals.map(|it| it.score());
             let scope = projection.scope();
-            people.push((macro_f1.people(), projection.n_classes()));
+            let macro_f1 = macro_f1.groups();
+            let value = macro_f1.value;
+            groups.push(macro_f1);
             reports.push(ScopeReport {
                 scope,
                 name: task.scope_name(scope).to_owned(),
                 classes: task.class_names(scope),
                 confusion,
-                macro_f1: Interval { value: macro_f1_value, low: f64::NAN, high: f64::NAN },
+                macro_f1: Interval { value, low: f64::NAN, high: f64::NAN },
                 scores: Scores {
-                    macro_f1: macro_f1_value,
+                    macro_f1: value,
                     accuracy,
                     balanced_accuracy,
-                    top_2,
+                    k,
+                    top_k,
                     log_loss,
-                    expected_calibration_error: error,
+                    expected_calibration_error,
                 },
             });
         }
-        let n_people = people[0].0.len();
-        let resamples = Resamples::new(n_people, N_RESAMPLES, seed);
-        let of: Vec<(&People, usize)> = people.iter().map(|(it, n)| (it, *n)).collect();
-        for (report, resamples) in reports.iter_mut().zip(resamples.scores(&MacroF1::DEFAULT, &of))
-        {
-            report.macro_f1 = Bootstrapped { value: report.scores.macro_f1, resamples }.interval();
+        let n_groups = groups[0].len();
+        let intervals = Resamples::new(n_groups, N_RESAMPLES, seed).scores(&groups);
+        for (report, bootstrapped) in reports.iter_mut().zip(intervals) {
+            report.macro_f1 = bootstrapped.interval();
         }
         Report {
-            n_people,
+            unit: task.unit,
+            n_groups,
             n_images,
             scopes: reports,
-            age_mae: Some(age_mae.score()).filter(|it| it.is_finite()),
+            mae: Some(mae.score()).filter(|it| it.is_finite()),
         }
     }
 }

@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Metric, Prediction, quotient};
+use crate::{Basis, Metric, Prediction, Sums, quotient};
 
 /// `{ kind = "top_k", k = 2 }`
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -21,7 +21,7 @@ impl Default for TopK {
     }
 }
 
-impl Metric for TopK {
+impl Sums for TopK {
     /// Correct predictions, and images.
     fn n_sums(&self, _: usize) -> usize {
         2
@@ -38,6 +38,12 @@ impl Metric for TopK {
 
     fn of(&self, sums: &[f64]) -> f64 {
         quotient(sums[0], sums[1])
+    }
+}
+
+impl Metric for TopK {
+    fn basis(&self) -> Basis<'_> {
+        Basis::Sums(self)
     }
 
     fn more_is_better(&self) -> bool {

@@ -1,7 +1,6 @@
 //! Heads: from features to predictions. One file per head.
 
-mod age_bins;
-mod age_number;
+mod bins;
 mod branched;
 mod built;
 mod cosine;
@@ -9,13 +8,13 @@ mod factored;
 mod joint;
 mod multi_sample_dropout;
 mod output_spec;
+mod regression;
 mod sigmoid;
 
-use base::Task;
+use base::{Task, task::Scope};
 use candle::Result;
 
-pub use age_bins::AgeBins;
-pub use age_number::AgeNumber;
+pub use bins::Bins;
 pub use branched::Branched;
 pub use built::BuiltHead;
 pub use cosine::{Cosine, CosineClasses};
@@ -24,6 +23,7 @@ pub use joint::Joint;
 pub use multi_sample_dropout::{Mean, MultiSampleDropout};
 pub use output_spec::OutputSpec;
 use output_spec::dropout_problem;
+pub use regression::Regression;
 pub use sigmoid::Sigmoid;
 
 use crate::{Stage, params::Builder};
@@ -40,11 +40,12 @@ base::choice! {
         /// Cosine similarity between the features and a weight vector per class; the losses `arcface`
         /// and `ldam`, which add the margins, need this head.
         "cosine" => Cosine(Cosine),
-        /// As `factored`, with the age as a distribution over years, which is cut into ranges at
-        /// inference.
-        "age_bins" => AgeBins(AgeBins),
-        /// As `factored`, with regression of the age in years: auxiliary to its ranges, or cut into them.
-        "age_number" => AgeNumber(AgeNumber),
+        /// As `factored`, with a numeric factor, such as an age, as a distribution over whole numbers, which
+        /// is cut into ranges at inference.
+        "bins" => Bins(Bins),
+        /// As `factored`, with regression of the number of a numeric factor, such as an age: auxiliary to its
+        /// ranges, or cut into them.
+        "regression" => Regression(Regression),
         /// One independent binary classifier per joint class.
         "sigmoid" => Sigmoid(Sigmoid),
         /// As `joint`, trained on several dropout masks at once (Inoue, 2019).
@@ -89,9 +90,18 @@ pub trait Head {
         None
     }
 
-    /// Whether every training image needs an age.
-    fn needs_ages(&self) -> bool {
+    /// Whether the head predicts the number of a numeric factor, which every training image then needs.
+    fn needs_numbers(&self) -> bool {
         false
+    }
+
+    /// Returns the factor whose number it predicts, if it does.
+    fn number(&self, task: &Task) -> Option<usize> {
+        let outputs = self.outputs(task).ok()?;
+        outputs.iter().find_map(|it| match it.scope {
+            Scope::Factor(idx) if it.form.is_numeric() => Some(idx),
+            _ => None,
+        })
     }
 }
 
@@ -109,15 +119,24 @@ fn positive_problem(name: &str, value: f64) -> Option<String> {
     (!(value > 0.0 && value.is_finite())).then(|| format!("`{name}` is above 0, not {value}"))
 }
 
-/// The factor that an age head predicts in years, and where its predictions are cut into levels.
+/// The factor whose number a head predicts, and where its predictions are cut into levels.
 ///
+/// - `factor`: from the settings; empty for the only numeric one.
 /// - `cuts`: from the settings; empty for the task's own.
 ///
 /// # Errors
 /// A task without such a factor, or another number of cuts than the task's.
-fn years_of(task: &Task, cuts: &[f64]) -> std::result::Result<(usize, Vec<f64>), String> {
-    let Some(idx) = task.ranged() else {
-        return Err("this data has no ages: choose another head, such as `factored`".to_owned());
+fn number_of(
+    task: &Task,
+    factor: &str,
+    cuts: &[f64],
+) -> std::result::Result<(usize, Vec<f64>), String> {
+    let idx = match task.numeric_named(factor) {
+        Ok(idx) => idx,
+        Err(problem) if task.numeric().next().is_none() => {
+            return Err(format!("{problem}: choose another head, such as `factored`"));
+        }
+        Err(problem) => return Err(format!("`factor`: {problem}")),
     };
     let own = &task.factors[idx].cuts;
     match cuts.len() {
@@ -131,7 +150,7 @@ fn years_of(task: &Task, cuts: &[f64]) -> std::result::Result<(usize, Vec<f64>),
 fn cuts_problem(cuts: &[f64]) -> Option<String> {
     let is_ascending = cuts.windows(2).all(|it| it[0] < it[1]);
     (!is_ascending || cuts.iter().any(|it| !it.is_finite()))
-        .then(|| format!("`cuts` are ages in years in ascending order, not {cuts:?}"))
+        .then(|| format!("`cuts` are numbers in ascending order, not {cuts:?}"))
 }
 
 #[cfg(test)]
@@ -157,16 +176,22 @@ mod tests {
             ("kind = \"factored\"\nwidth = 0", "`width` is from 1 to 65536, not 0"),
             ("kind = \"factored\"\ndepth = 100", "`depth` is from 0 to 16, not 100"),
             ("kind = \"cosine\"\nscale = 0.0", "`scale` is above 0, not 0"),
-            ("kind = \"age_bins\"\noldest = 0", "`oldest` is from 1 to 1000, not 0"),
-            ("kind = \"age_bins\"\ndropout = -0.1", "`dropout` is from 0 to below 1, not -0.1"),
+            ("kind = \"bins\"\nmax = 0", "`max` - `min` is from 1 to 1000, not 0"),
             (
-                "kind = \"age_bins\"\ncuts = [60, 30]",
-                "`cuts` are ages in years in ascending order, not [60.0, 30.0]",
+                "kind = \"bins\"\nmin = -9000000000000000000\nmax = 9000000000000000000",
+                "`max` - `min` is from 1 to 1000, not 18000000000000000000",
             ),
-            ("kind = \"age_number\"\nweight = 0.0", "`weight` is above 0, not 0"),
+            ("kind = \"bins\"\ndropout = -0.1", "`dropout` is from 0 to below 1, not -0.1"),
             (
-                "kind = \"age_number\"\ncuts = [31, 59]",
-                "`cuts` apply only where the years are the prediction: set `auxiliary = false`, or \
+                "kind = \"bins\"\ncuts = [60, 30]",
+                "`cuts` are numbers in ascending order, not [60.0, 30.0]",
+            ),
+            ("kind = \"regression\"\nweight = 0.0", "`weight` is above 0, not 0"),
+            ("kind = \"regression\"\nscale = -1.0", "`scale` is above 0, not -1"),
+            ("kind = \"regression\"\ncenter = nan", "`center` is a finite number, not NaN"),
+            (
+                "kind = \"regression\"\ncuts = [31, 59]",
+                "`cuts` apply only where the number is the prediction: set `auxiliary = false`, or \
                  leave them empty",
             ),
             ("kind = \"sigmoid\"\nwidth = 0", "`width` is from 1 to 65536, not 0"),
@@ -181,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn age_heads_need_a_task_with_ages() {
+    fn numeric_heads_need_a_task_with_such_a_factor() {
         let check = |text: &str, task: &Task, want: &str| {
             let head = head(text);
             assert_eq!(head.get().problem(), None, "{text}");
@@ -195,13 +220,19 @@ mod tests {
                 .expect("an error");
             assert!(err.to_string().contains(want), "{text}: {err}");
         };
-        let ageless = Task { factors: vec![Factor::new("breed", &["beagle", "boxer"])] };
+        let breeds = Task::new(vec![Factor::new("breed", &["beagle", "boxer"])]);
         let people = Task::mask_gender_age();
-        check("kind = \"age_bins\"", &ageless, "this data has no ages");
-        check("kind = \"age_number\"", &ageless, "this data has no ages");
-        check("kind = \"age_bins\"\ncuts = [31]", &people, "`cuts` are 2 numbers");
-        check("kind = \"age_number\"\nauxiliary = false\ncuts = [1, 2, 3]", &people, "2 numbers");
-        check("kind = \"age_bins\"\noldest = 40", &people, "`oldest` is at least 60");
-        check("kind = \"age_bins\"\ncuts = [30, 61]", &people, "`oldest` is at least 61");
+        let none = "this data has no numeric factor: choose another head, such as `factored`";
+        check("kind = \"bins\"", &breeds, none);
+        check("kind = \"regression\"\nfactor = \"breed\"", &breeds, none);
+        check("kind = \"bins\"\nfactor = \"mask\"", &people, "`factor`: `mask` is not a numeric");
+        let mut several = people.clone();
+        several.factors[0] = Factor::ranges("height", &["<160", ">=160"], &[160.0]);
+        check("kind = \"bins\"", &several, "name one of: height, age");
+        check("kind = \"bins\"\ncuts = [31]", &people, "`cuts` are 2 numbers");
+        check("kind = \"regression\"\nauxiliary = false\ncuts = [1, 2, 3]", &people, "2 numbers");
+        check("kind = \"bins\"\nmax = 40", &people, "`max` is at least 60");
+        check("kind = \"bins\"\ncuts = [30, 61]", &people, "`max` is at least 61");
+        check("kind = \"bins\"\nmin = 30", &people, "`min` is below 30");
     }
 }

@@ -24,8 +24,8 @@ pub use convnext::{ConvNeXt, ConvNeXtSize};
 pub use densenet::DenseNet;
 pub use efficientnet::{EfficientNet, Variant};
 pub use head::{
-    AgeBins, AgeNumber, Branched, BuiltHead, Cosine, CosineClasses, Factored, Head, HeadConfig,
-    HeadInput, Joint, Mean, MultiSampleDropout, OutputSpec, Sigmoid,
+    Bins, Branched, BuiltHead, Cosine, CosineClasses, Factored, Head, HeadConfig, HeadInput, Joint,
+    Mean, MultiSampleDropout, OutputSpec, Regression, Sigmoid,
 };
 pub use layers::LinearInit;
 pub use model::{Model, ModelSpec};

@@ -267,24 +267,31 @@ unsafe fn add_tile<T: Real, V: Lanes<Number = T>, const ROWS: usize, const VECS:
         // By value, so that they stay in registers.
         let mut tile = *sums;
         let mut at = 0;
-        let mut step = || {
-            let bs: [V; VECS] = std::array::from_fn(|vec| V::load(b.add(vec * V::LANES)));
-            for (sums, a) in tile.iter_mut().zip(a) {
-                let a = V::splat(*a.add(at));
-                for (sum, b) in sums.iter_mut().zip(bs) {
-                    *sum = a.mul_add(b, *sum);
+        // Not a closure: one that is not inlined is not compiled for the instruction set, and each of its
+        // products becomes a call.
+        macro_rules! step {
+            () => {{
+                let mut bs = [V::splat(T::ZERO); VECS];
+                for (vec, b_vec) in bs.iter_mut().enumerate() {
+                    *b_vec = V::load(b.add(vec * V::LANES));
                 }
-            }
-            at += a_step;
-            b = b.wrapping_add(b_step);
-        };
+                for (sums, a) in tile.iter_mut().zip(&a) {
+                    let a = V::splat(*a.add(at));
+                    for (sum, b) in sums.iter_mut().zip(&bs) {
+                        *sum = a.mul_add(*b, *sum);
+                    }
+                }
+                at += a_step;
+                b = b.wrapping_add(b_step);
+            }};
+        }
         for _ in 0..depth / UNROLLED {
             for _ in 0..UNROLLED {
-                step();
+                step!();
             }
         }
         for _ in 0..depth % UNROLLED {
-            step();
+            step!();
         }
         *sums = tile;
     }

@@ -6,18 +6,18 @@
 //! - cosines: p = softmax(scale·x).
 //! - independent: p_c = σ(x_c) / Σ_k σ(x_k), computed as softmax(ln σ(x)), so that a row in
 //!   which all classes are improbable is still a distribution.
-//! - bins: q = softmax(x) over the whole years 0, 1, …; p of a level is the sum of q over its years.
-//!   That is the decision by mass. The two others choose one level: that of the likeliest year, or of
-//!   the expected year Σ_i i·q_i. Its p is then swapped with that of the level of the largest mass, so
-//!   that the decision is the argmax and the uncertainty is kept.
-//! - number: years = scale·x + shift; the error of years is assumed to be logistic, so that p of a
-//!   level that begins at a and ends at b is σ((b - years) / s) - σ((a - years) / s), at least 1e-9.
-//!   The level that contains years has the largest p.
+//! - bins: q = softmax(x) over the whole numbers min, min + 1, …; p of a level is the sum of q over its
+//!   numbers. That is the decision by mass. The two others choose one level: that of the likeliest
+//!   number, or of the expected one, Σ_i i·q_i. Its p is then swapped with that of the level of the
+//!   largest mass, so that the decision is the argmax and the uncertainty is kept.
+//! - number: y = scale·x + center; its error is assumed to be logistic with s = scale / 5, so that p of a
+//!   level that begins at a and ends at b is σ((b - y) / s) - σ((a - y) / s), at least 1e-9.
+//!   The level that contains y has the largest p.
 //!
 //! A decision is not a distribution by itself. A one-hot distribution would have infinite loss where it is
 //! wrong, outvote every other member of a bundle, and make a product with factors that disagree vanish;
 //! here an uncertain decision has less weight than a certain one.
-//! The bins of years are those of Rothe et al., "DEX", 2015, who use the expected year.
+//! The bins are those of Rothe et al., "DEX", 2015, for ages, who use the expected one.
 
 use base::task::{Factor, Scope, ScopePrediction};
 use candle::{DType, Result, Tensor};
@@ -48,39 +48,42 @@ pub enum Form {
     },
     /// One independent (sigmoid) logit per class of the scope.
     Independent,
-    /// Logits of the years 0, 1, …, the last for all older ages.
+    /// Logits of the whole numbers min, min + 1, …; the first and the last also for all beyond.
     Bins {
-        /// How the distribution over years is converted to a level.
+        /// The first number.
+        min: i64,
+        /// How the distribution over numbers is converted to a level.
         decide: Decide,
         /// The lower bounds of the levels after the first.
         cuts: Vec<f64>,
     },
-    /// One number x: scale·x + shift years.
+    /// One x: the number is scale·x + center.
     Number {
-        /// The years per unit of x.
+        /// The number per unit of x, above 0.
         scale: f64,
-        /// The years at x = 0.
-        shift: f64,
-        /// The lower bounds of the levels after the first; `None` if the years are not a prediction.
+        /// The number at x = 0.
+        center: f64,
+        /// The lower bounds of the levels after the first; `None` if the number is auxiliary, without a
+        /// prediction of the level.
         cuts: Option<Vec<f64>>,
     },
 }
 
-/// How a distribution over years is converted to a level.
+/// How a distribution over numbers is converted to a level.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Decide {
-    /// The level of the most likely year.
+    /// The level of the most likely number.
     Likeliest,
-    /// The level of the expected year.
+    /// The level of the expected number.
     Expected,
     /// The level of the largest probability mass.
     Mass,
 }
 
-/// The assumed error of the years of [`Form::Number`], as the scale of a logistic distribution: its
-/// standard deviation is π / √3 times as large, 3.6 years.
-const SPREAD: f64 = 2.0;
+/// The assumed error of x of [`Form::Number`], as the scale of a logistic distribution: its standard
+/// deviation is π / √3 times as large, for ages with a scale of 10 years 3.6 years.
+const SPREAD: f64 = 0.2;
 
 /// The minimum probability of a level, so that a product with other factors does not vanish.
 const LEAST: f64 = 1e-9;
@@ -106,16 +109,16 @@ impl Output {
         Ok(Some(rows.iter().map(predict).collect()))
     }
 
-    /// The predicted age in years of each row, if the form has one: for bins the expected year.
-    pub fn years(&self) -> Result<Option<Vec<f64>>> {
+    /// The predicted number of each row, if the form has one: for bins the expected one.
+    pub fn number(&self) -> Result<Option<Vec<f64>>> {
         let rows = || self.numbers.to_dtype(DType::F64)?.to_vec2::<f64>();
         match self.form {
             Form::Classes | Form::Cosines { .. } | Form::Independent => Ok(None),
-            Form::Bins { .. } => {
-                Ok(Some(rows()?.iter().map(|it| expected(&softmax(it))).collect()))
+            Form::Bins { min, .. } => {
+                Ok(Some(rows()?.iter().map(|it| expected(&softmax(it), min)).collect()))
             }
-            Form::Number { scale, shift, .. } => {
-                Ok(Some(rows()?.iter().map(|it| scale * it[0] + shift).collect()))
+            Form::Number { scale, center, .. } => {
+                Ok(Some(rows()?.iter().map(|it| scale * it[0] + center).collect()))
             }
         }
     }
@@ -128,9 +131,14 @@ impl Form {
             Form::Classes => "classes",
             Form::Cosines { .. } => "cosines",
             Form::Independent => "independent classes",
-            Form::Bins { .. } => "bins of years",
-            Form::Number { .. } => "a number of years",
+            Form::Bins { .. } => "bins of a number",
+            Form::Number { .. } => "a number",
         }
+    }
+
+    /// Whether a number is predicted.
+    pub fn is_numeric(&self) -> bool {
+        matches!(self, Form::Bins { .. } | Form::Number { .. })
     }
 
     /// The distribution over the classes of the scope for a row.
@@ -139,22 +147,22 @@ impl Form {
             Form::Classes => softmax(row),
             Form::Cosines { scale } => softmax(&row.iter().map(|x| scale * x).collect::<Vec<_>>()),
             Form::Independent => softmax(&row.iter().copied().map(log_sigmoid).collect::<Vec<_>>()),
-            Form::Bins { decide, cuts } => {
-                let years = || (0..row.len()).map(|it| it as f64);
+            Form::Bins { min, decide, cuts } => {
                 let q = softmax(row);
                 let mut p = vec![0.0; cuts.len() + 1];
-                years().zip(&q).for_each(|(year, q)| p[Factor::level_of(year, cuts)] += q);
+                let numbers = (*min..).map(|it| it as f64);
+                numbers.zip(&q).for_each(|(number, q)| p[Factor::level_of(number, cuts)] += q);
                 let decided = match decide {
                     Decide::Mass => return p,
-                    Decide::Likeliest => largest(&q) as f64,
-                    Decide::Expected => expected(&q),
+                    Decide::Likeliest => *min as f64 + largest(&q) as f64,
+                    Decide::Expected => expected(&q, *min),
                 };
                 with_largest_at(p, Factor::level_of(decided, cuts))
             }
-            Form::Number { scale, shift, cuts } => {
+            Form::Number { scale, center, cuts } => {
                 let cuts = cuts.as_deref().unwrap_or_default();
-                let years = scale * row[0] + shift;
-                let below = |cut: &f64| log_sigmoid((cut - years) / SPREAD).exp();
+                let number = scale * row[0] + center;
+                let below = |cut: &f64| log_sigmoid((cut - number) / (SPREAD * scale)).exp();
                 let ends: Vec<f64> = cuts.iter().map(below).chain([1.0]).collect();
                 let starts = std::iter::once(0.0).chain(ends.iter().copied());
                 // NaN is propagated.
@@ -162,7 +170,7 @@ impl Form {
                 let p: Vec<f64> = p.collect();
                 let sum: f64 = p.iter().sum();
                 let p = p.into_iter().map(|it| it / sum).collect();
-                with_largest_at(p, Factor::level_of(years, cuts))
+                with_largest_at(p, Factor::level_of(number, cuts))
             }
         }
     }
@@ -175,9 +183,9 @@ fn with_largest_at(mut p: Vec<f64>, level: usize) -> Vec<f64> {
     p
 }
 
-/// The expected year of a distribution over the years 0, 1, ….
-fn expected(q: &[f64]) -> f64 {
-    q.iter().enumerate().map(|(year, q)| year as f64 * q).sum()
+/// The expected number of a distribution over the numbers `min`, `min` + 1, ….
+fn expected(q: &[f64], min: i64) -> f64 {
+    (min..).zip(q).map(|(number, q)| number as f64 * q).sum()
 }
 
 /// The index of the largest number; the first of equal ones.
@@ -222,13 +230,13 @@ mod tests {
     }
 
     fn bins(decide: Decide) -> Form {
-        Form::Bins { decide, cuts: vec![2.0, 4.0] }
+        Form::Bins { min: 0, decide, cuts: vec![2.0, 4.0] }
     }
 
-    /// x such that scale·x + shift is `years`.
-    fn number(years: f64) -> (Form, [f64; 1]) {
-        let form = Form::Number { scale: 10.0, shift: 40.0, cuts: Some(vec![30.0, 60.0]) };
-        (form, [(years - 40.0) / 10.0])
+    /// x such that scale·x + center is `number`.
+    fn number(number: f64) -> (Form, [f64; 1]) {
+        let form = Form::Number { scale: 10.0, center: 40.0, cuts: Some(vec![30.0, 60.0]) };
+        (form, [(number - 40.0) / 10.0])
     }
 
     #[test]
@@ -245,15 +253,18 @@ mod tests {
     }
 
     #[test]
-    fn a_level_has_the_mass_of_its_years() {
-        // Years 0 to 4 with 1, 2, 3, 4 and 10 parts of 20; levels begin at 2 and at 4.
+    fn a_level_has_the_mass_of_its_numbers() {
+        // Numbers 0 to 4 with 1, 2, 3, 4 and 10 parts of 20; levels begin at 2 and at 4.
         let row = [1f64, 2.0, 3.0, 4.0, 10.0].map(f64::ln);
         check(&bins(Decide::Mass), &row, &[0.15, 0.35, 0.5]);
+        // As the numbers -2 to 2, cut at 0 and 2.
+        let form = Form::Bins { min: -2, decide: Decide::Mass, cuts: vec![0.0, 2.0] };
+        check(&form, &row, &[0.15, 0.35, 0.5]);
     }
 
     #[test]
     fn the_decided_level_has_the_largest_probability() {
-        // 3, 2, 0.1, 0.1 and 4.8 parts of 10: mass 0.5, 0.02, 0.48. Year 4 is the likeliest.
+        // 3, 2, 0.1, 0.1 and 4.8 parts of 10: mass 0.5, 0.02, 0.48. 4 is the likeliest.
         let row = [3f64, 2.0, 0.1, 0.1, 4.8].map(f64::ln);
         check(&bins(Decide::Mass), &row, &[0.5, 0.02, 0.48]);
         check(&bins(Decide::Likeliest), &row, &[0.48, 0.02, 0.5]);
@@ -267,43 +278,45 @@ mod tests {
         // σ(15) - 1/2 of the middle, 1 - σ(15) beyond.
         let (form, row) = number(30.0);
         let beyond = 1.0 / (1.0 + 15f64.exp());
-        // The cut itself belongs to the older level, which has the larger share.
+        // The cut itself belongs to the level above, which has the larger share.
         check(&form, &row, &[0.5 - beyond, 0.5, beyond]);
-        // Two years above a cut: σ(-1) below it.
+        // Two above a cut: σ(-1) below it.
         let (form, row) = number(62.0);
         let below = 1.0 / (1.0 + 1f64.exp());
         check_close_slices(&predict(&form, &row), &[1e-7, below, 1.0 - below], 2e-7);
-        for (years, level) in [(10.0, 0), (29.99, 0), (30.01, 1), (59.99, 1), (60.0, 2)] {
-            let (form, row) = number(years);
-            assert_eq!(super::largest(&predict(&form, &row)), level, "{years}");
+        for (it, level) in [(10.0, 0), (29.99, 0), (30.01, 1), (59.99, 1), (60.0, 2)] {
+            let (form, row) = number(it);
+            assert_eq!(super::largest(&predict(&form, &row)), level, "{it}");
         }
     }
 
     #[test]
     fn a_number_without_cuts_has_no_prediction() -> Result<()> {
-        let form = Form::Number { scale: 10.0, shift: 40.0, cuts: None };
+        let form = Form::Number { scale: 10.0, center: 40.0, cuts: None };
         let numbers = Tensor::zeros((2, 1), DType::F32, &Device::Cpu)?;
         assert_eq!(Output::new(Scope::Joint, form, numbers).predictions()?, None);
         Ok(())
     }
 
     #[test]
-    fn bins_and_numbers_predict_years() -> Result<()> {
-        let years = |form: Form, row: &[f64]| -> Result<Option<Vec<f64>>> {
+    fn bins_and_regressions_predict_a_number() -> Result<()> {
+        let number = |form: Form, row: &[f64]| -> Result<Option<Vec<f64>>> {
             let numbers = Tensor::new(row, &Device::Cpu)?.unsqueeze(0)?;
-            Output::new(Scope::Joint, form, numbers).years()
+            Output::new(Scope::Joint, form, numbers).number()
         };
         // 1, 1 and 2 parts of 4: 0.25 + 2 · 0.5 = 1.25.
         let row = [0.0, 0.0, 2f64.ln()];
         for decide in [Decide::Mass, Decide::Likeliest] {
-            check_close_slices(&years(bins(decide), &row)?.expect("years"), &[1.25], 1e-12);
+            check_close_slices(&number(bins(decide), &row)?.expect("a number"), &[1.25], 1e-12);
         }
+        let form = Form::Bins { min: -2, decide: Decide::Mass, cuts: vec![0.0] };
+        check_close_slices(&number(form, &row)?.expect("a number"), &[-0.75], 1e-12);
         for cuts in [None, Some(vec![30.0, 60.0])] {
-            let form = Form::Number { scale: 10.0, shift: 40.0, cuts };
-            check_close_slices(&years(form, &[0.5])?.expect("years"), &[45.0], 1e-12);
+            let form = Form::Number { scale: 10.0, center: 40.0, cuts };
+            check_close_slices(&number(form, &[0.5])?.expect("a number"), &[45.0], 1e-12);
         }
-        assert_eq!(years(Form::Classes, &row)?, None);
-        assert_eq!(years(Form::Independent, &row)?, None);
+        assert_eq!(number(Form::Classes, &row)?, None);
+        assert_eq!(number(Form::Independent, &row)?, None);
         Ok(())
     }
 

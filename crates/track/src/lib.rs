@@ -135,6 +135,8 @@ pub struct About<'a> {
     pub columns: &'a [String],
     /// All settings.
     pub settings: &'a toml::Table,
+    /// Tags that describe the settings, for trackers that have tags.
+    pub tags: &'a [String],
 }
 
 /// How a run ended.

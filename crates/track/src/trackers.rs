@@ -96,7 +96,15 @@ mod tests {
         let columns = ["loss", "val \"acc\""].map(str::to_owned);
         let settings = toml::Table::from_iter([("seed".to_owned(), 7.into())]);
         let (group, name) = (Some("folds"), "folds/fold-0");
-        let about = About { dir, name, group, step: from, columns: &columns, settings: &settings };
+        let about = About {
+            dir,
+            name,
+            group,
+            step: from,
+            columns: &columns,
+            settings: &settings,
+            tags: &[],
+        };
         let notes = RefCell::new(Vec::new());
         let note = |it: &str| notes.borrow_mut().push(it.to_owned());
         let mut trackers = Trackers::open(&configs, &about, &note);

@@ -39,7 +39,8 @@ pub struct Wandb {
     pub project: String,
     /// The entity (user or team) of the project; empty for the user who syncs.
     pub entity: String,
-    /// The tags of the run.
+    /// The tags of the run, before those of its settings: the network, the loss, the sampler and the
+    /// augmentations.
     pub tags: Vec<String>,
 }
 
@@ -101,7 +102,9 @@ impl Wandb {
             .message(4, &settings)
             .text(6, about.group.unwrap_or_default())
             .text(8, about.name);
-        self.tags.iter().fold(run, |run, it| run.text(10, it)).message(17, &start)
+        let further = about.tags.iter().filter(|it| !self.tags.contains(it));
+        let tags = self.tags.iter().chain(further);
+        tags.fold(run, |run, it| run.text(10, it)).message(17, &start)
     }
 }
 

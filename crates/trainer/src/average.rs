@@ -61,6 +61,11 @@ impl Average {
         Average { model, n: 0 }
     }
 
+    /// Begins anew.
+    pub(crate) fn begin(&mut self) {
+        self.n = 0;
+    }
+
     /// Returns the averaged model, once averaging has begun.
     pub(crate) fn model(&self) -> Option<&Rc<Model>> {
         (self.n > 0).then_some(&self.model)

@@ -10,6 +10,7 @@ use crate::{
     freeze::Freezing,
     learner::Learner,
     log::split_csv,
+    phase::Moment,
     plan::Plan,
     record::{self, Changes, Record},
     run::{Run, RunError},
@@ -31,13 +32,19 @@ pub(crate) fn begin(
         };
         let of_data = match &earlier {
             None => Changes::default(),
-            Some(earlier) => Changes::between(earlier, record).map_err(|reason| {
-                RunError::Damaged { path: run.dir().join(record::FILE), reason }
-            })?,
+            Some(earlier) => {
+                Changes::between(earlier, record, plan.task.unit).map_err(|reason| {
+                    RunError::Damaged { path: run.dir().join(record::FILE), reason }
+                })?
+            }
         };
         check_changes(plan, run, &changes, &of_data)?;
         if step > total {
             return Err(FitError::Over { done: step, total });
+        }
+        let phase = plan.phases.get(checkpoint.state.phase);
+        if !phase.is_some_and(|it| (it.span.start..=it.span.end()).contains(&step)) {
+            return Err(FitError::OtherPhases { step, phase: checkpoint.state.phase + 1 });
         }
         let learner =
             Learner::resume(plan, &checkpoint).map_err(|err| match changes.is_empty() {
@@ -102,9 +109,41 @@ pub(crate) fn begin(
     if let Some(loaded) = loaded {
         callback.note(&format!("pretrained weights: {loaded}"));
     }
-    let freezes = plan.experiment.freezes(&plan.epochs);
-    Freezing::notes(&freezes).for_each(|it| callback.note(&it));
+    notes_on(plan, 0).iter().for_each(|it| callback.note(it));
     Ok((Learner::new(plan, model)?, State::default()))
+}
+
+/// Returns notes on a phase that begins: what it restores, what is frozen, and what it is trained on.
+pub(crate) fn notes_on(plan: &Plan, phase_idx: usize) -> Vec<String> {
+    let phase = &plan.phases[phase_idx];
+    let mut notes = Vec::new();
+    if phase_idx > 0 {
+        notes.push(plan.describe(phase_idx));
+    }
+    for it in &phase.restores {
+        let when = match it.at {
+            Moment::Best => "the best evaluation",
+            Moment::End => "the end",
+        };
+        let earlier = &plan.phases[it.phase].name;
+        notes.push(
+            phase.named(&format!(
+                "`{}` is restored to its weights at {when} of `{earlier}`",
+                it.name
+            )),
+        );
+    }
+    if phase.span.epochs.total() > 0 {
+        let freezes = phase.span.experiment.freezes(&phase.span.epochs);
+        notes.extend(Freezing::notes(&freezes).map(|it| phase.named(&it)));
+    }
+    if phase.sees_valid {
+        notes.push(phase.named(
+            "the validation images are trained on, so that scores are meaningless from here on: the last \
+             evaluation is taken for the best",
+        ));
+    }
+    notes
 }
 
 /// Returns the changes since the settings in the run's folder were written.
@@ -117,7 +156,7 @@ fn since_written(plan: &Plan, run: &Run) -> Result<Vec<String>, RunError> {
 /// Checks that a run may be resumed with its changes.
 ///
 /// # Errors
-/// People have changed sides, or something has changed without `allow_changes`.
+/// Groups have changed sides, or something has changed without `allow_changes`.
 fn check_changes(
     plan: &Plan,
     run: &Run,

@@ -77,6 +77,8 @@ pub struct EpochReport {
     pub score: f64,
     /// Whether this is the best so far.
     pub is_best: bool,
+    /// Whether the model is trained on the validation set too, so that its scores are meaningless.
+    pub trained_on_valid: bool,
     /// Training images per second since the previous evaluation.
     pub images_per_second: f64,
     /// Data wait: the share of that time spent waiting for images.

@@ -1,7 +1,7 @@
 //! Checkpoints: everything that the next step depends on, one file each.
 //!
-//! `checkpoints/<steps done>.safetensors` contains the tensors of the model, the optimizer and the average,
-//! and in its header the state of the run, its settings and the fingerprint of its data (`record.rs`). A
+//! `checkpoints/<steps done>.safetensors` contains the tensors of the model, the optimizer, the average and
+//! those that a later phase restores, and in its header the state of the run, its settings and the fingerprint of its data (`record.rs`). A
 //! separate thread writes checkpoints atomically, so that training does not wait. Once one is on disk, older
 //! ones are removed, and the bundle of the best evaluation that it records replaces the previous one. A run
 //! resumes from the newest readable checkpoint.
@@ -32,14 +32,16 @@ use crate::run::{Run, RunError, at};
 pub(crate) struct State {
     /// Steps done.
     pub(crate) step: usize,
+    /// The phase that has begun.
+    pub(crate) phase: usize,
     /// The sum of the losses since the last evaluation, and their number.
     pub(crate) loss_sum: f64,
     pub(crate) n_losses: usize,
     /// Evaluations since the best.
     pub(crate) n_since_best: usize,
-    /// The score of each evaluation so far.
+    /// The score of each evaluation of the phase so far.
     pub(crate) scores: Vec<f64>,
-    /// The best evaluation so far.
+    /// The best evaluation of the phase so far.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) best: Option<Best>,
 }
@@ -60,7 +62,7 @@ pub(crate) struct Checkpoint {
     pub(crate) settings: toml::Table,
     /// The fingerprint of the data, at the time of the checkpoint.
     pub(crate) data: String,
-    /// The tensors by part (`model`, `optim` or `average`) and name.
+    /// The tensors by part (`model`, `optim`, `average` or `kept`) and name.
     pub(crate) tensors: BTreeMap<String, Vec<(String, Tensor)>>,
 }
 

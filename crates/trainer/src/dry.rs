@@ -8,8 +8,9 @@ use crate::{
     average::AverageConfig,
     callback::Callback,
     experiment::Experiment,
-    plan::{self, Plan, PlanError, divide},
+    plan::{Phase, Plan, PlanError, divide},
     schedule::ScheduleConfig,
+    span::Span,
 };
 
 /// The number of batches that a fast run evaluates on each set.
@@ -24,6 +25,7 @@ impl Experiment {
         experiment.data.sampler = SamplerConfig::default();
         experiment.schedule = ScheduleConfig::Constant(Default::default());
         experiment.average = AverageConfig::Off(Default::default());
+        experiment.phase = Vec::new();
         let train = &mut experiment.train;
         train.total = Length::Steps(MAX_STEPS);
         train.warmup = Length::Steps(0);
@@ -40,7 +42,7 @@ impl Experiment {
 const MAX_STEPS: usize = 500;
 
 impl Plan {
-    /// Shortens the run to its first step, its last, and the step after each change (the end of the warm-up,
+    /// Shortens each phase to its first step, its last, and the step after each change (the end of the warm-up,
     /// of a freeze, of a mixing, of a size, the beginning of an average), each as it would be in the whole
     /// run. Evaluates and saves after each of them, on the first batches of each set only.
     ///
@@ -50,65 +52,36 @@ impl Plan {
     /// Those of [`Plan::new`].
     pub fn shorten(&mut self) -> Result<String, PlanError> {
         let whole = self.epochs.total();
-        let changes = self.changes();
-        let mut kept = vec![0, whole - 1];
-        kept.extend(changes.iter().map(|it| it.0));
-        kept.sort_unstable();
-        kept.dedup();
-        let describe = |it: &usize| {
-            let what = changes.iter().filter(|(step, _)| step == it).map(|it| it.1.as_str());
-            match what.collect::<Vec<_>>() {
-                what if what.is_empty() => (it + 1).to_string(),
-                what => format!("{} ({})", it + 1, what.join(", ")),
-            }
-        };
-        let steps = kept.iter().map(describe).collect::<Vec<_>>().join(", ");
-
-        self.epochs = self.epochs.clone().only(kept);
-        self.experiment.eval.every = Length::Steps(1);
-        self.experiment.checkpoint.every = Length::Steps(1);
-        self.experiment.train.patience = 0;
-        let Plan { experiment, epochs, .. } = &*self;
-        let (side, classes) = (&self.sides.train, &self.training_classes);
-        let mixing = plan::mixing(experiment, &self.task, side, classes, epochs)?;
-        let freezing = plan::freezing(experiment, epochs)?;
-        (self.mixing, self.freezing) = (mixing, freezing);
+        let (mut all, mut steps) = (Vec::new(), Vec::new());
+        for phase in &mut self.phases {
+            let (begin, total) = (phase.span.start, phase.span.epochs.total());
+            let changes = phase.changes();
+            let mut kept: Vec<usize> = changes.iter().map(|it| it.0).collect();
+            kept.extend([0, total.saturating_sub(1)].into_iter().filter(|it| *it < total));
+            kept.sort_unstable();
+            kept.dedup();
+            steps.extend(kept.iter().map(|it| {
+                let what = changes.iter().filter(|(step, _)| step == it).map(|it| it.1.as_str());
+                match what.collect::<Vec<_>>() {
+                    what if what.is_empty() => (begin + it + 1).to_string(),
+                    what => format!("{} ({})", begin + it + 1, what.join(", ")),
+                }
+            }));
+            let start = all.len();
+            all.extend(kept.iter().map(|it| begin + it));
+            phase.shorten(start, kept, &self.task, &self.training_classes)?;
+        }
+        self.epochs = self.epochs.clone().only(all);
         let n = FEW_BATCHES * self.experiment.eval.batch_size;
         let n_valid = self.sides.valid.len();
         self.sides.valid.truncate(n);
         self.test.truncate(n);
         Ok(format!(
-            "fast: of {whole} steps only {steps}, with all lengths rescaled; evaluated and saved after each, \
+            "fast: of {whole} steps only {}, with all lengths rescaled; evaluated and saved after each, \
              on {} of {n_valid} validation images",
+            steps.join(", "),
             self.sides.valid.len()
         ))
-    }
-
-    /// Returns the changes during the run: the steps done before each, and its description.
-    fn changes(&self) -> Vec<(usize, String)> {
-        let Experiment { train, augment, schedule, average, .. } = &self.experiment;
-        let steps = |it: Length| it.to_steps(&self.epochs);
-        let mut all = vec![(steps(train.warmup), "after `train.warmup`".to_owned())];
-        if schedule.get().frozen().is_some() {
-            let unfreezes = self.experiment.unfreezes(&self.epochs);
-            all.push((unfreezes, "the backbone unfreezes, by `schedule`".to_owned()));
-        }
-        for (idx, it) in train.freeze.iter().enumerate() {
-            all.push((steps(it.from), format!("`train.freeze[{idx}]` begins")));
-            all.extend(it.until.map(|it| (steps(it), format!("`train.freeze[{idx}]` ends"))));
-        }
-        for (idx, it) in self.phases.iter().enumerate() {
-            let end = self.epochs.steps(it.end as f64);
-            all.push((end, format!("after `train.sizes[{idx}]`")));
-        }
-        for (idx, it) in augment.mix.iter().enumerate() {
-            let until = it.get().until().map(steps);
-            all.extend(until.map(|it| (it, format!("after `augment.mix[{idx}]`"))));
-        }
-        let begins = average.get().begins(&self.epochs);
-        all.push((begins, "`average` has begun".to_owned()));
-        all.retain(|it| (1..self.epochs.total()).contains(&it.0));
-        all
     }
 
     /// Makes a plan that trains and validates on the same `n` images, of as many classes as possible.
@@ -148,5 +121,37 @@ impl Plan {
         )?;
         plan.test = Vec::new();
         Ok(plan)
+    }
+}
+
+impl Phase {
+    /// Returns the changes during the phase: the steps of the phase done before each, and its description.
+    fn changes(&self) -> Vec<(usize, String)> {
+        let Span { experiment, epochs, .. } = &self.span;
+        let Experiment { train, augment, schedule, average, .. } = experiment;
+        let steps = |it: Length| it.to_steps(epochs);
+        let mut all = vec![(steps(train.warmup), "after `train.warmup`".to_owned())];
+        if schedule.get().frozen().is_some() {
+            let unfreezes = experiment.unfreezes(epochs);
+            all.push((unfreezes, "the backbone unfreezes, by `schedule`".to_owned()));
+        }
+        for (idx, it) in train.freeze.iter().enumerate() {
+            all.push((steps(it.from), format!("`train.freeze[{idx}]` begins")));
+            all.extend(it.until.map(|it| (steps(it), format!("`train.freeze[{idx}]` ends"))));
+        }
+        for (idx, end) in self.ends_of_sizes().enumerate() {
+            all.push((end, format!("after `train.sizes[{idx}]`")));
+        }
+        for (idx, it) in augment.mix.iter().enumerate() {
+            let until = it.get().until().map(steps);
+            all.extend(until.map(|it| (it, format!("after `augment.mix[{idx}]`"))));
+        }
+        let begins = average.get().begins(epochs);
+        all.push((begins, "`average` has begun".to_owned()));
+        all.retain(|it| (1..epochs.total()).contains(&it.0));
+        if !self.name.is_empty() && epochs.total() > 0 {
+            all.push((0, format!("phase `{}`", self.name)));
+        }
+        all
     }
 }

@@ -77,6 +77,17 @@ pub enum FitError {
         /// Steps that are set.
         total: usize,
     },
+    /// The run is in another phase than its steps are, according to the new settings.
+    #[error(
+        "at `phase`: {step} steps are done and phase {phase} has begun, but with the new settings these steps \
+         are not in that phase: restore the lengths of the phases up to this one, or start a new run"
+    )]
+    OtherPhases {
+        /// Steps done.
+        step: usize,
+        /// The phase, from 1.
+        phase: usize,
+    },
     /// The machine does not have enough memory.
     #[error(
         "memory: this run needs about {}, but only {} is free: {remedy} (or set `run.check_memory = false` at \
@@ -145,8 +156,8 @@ impl FitError {
     /// Returns whether the run was refused before a step was taken.
     pub fn is_refusal(&self) -> bool {
         use FitError::{
-            Memory, Misfit, NoGradient, OtherData, OtherFolds, OtherSettings, OtherSides, Over,
-            Plan,
+            Memory, Misfit, NoGradient, OtherData, OtherFolds, OtherPhases, OtherSettings,
+            OtherSides, Over, Plan,
         };
         matches!(
             self,
@@ -155,6 +166,7 @@ impl FitError {
                 | OtherSettings { .. }
                 | Misfit { .. }
                 | Over { .. }
+                | OtherPhases { .. }
                 | OtherData { .. }
                 | OtherSides { .. }
                 | OtherFolds { .. }

@@ -42,7 +42,7 @@ impl<'a> Evaluation<'a> {
             let totals = [
                 RunningMetric::new(&MacroF1::DEFAULT, n),
                 RunningMetric::new(&Accuracy {}, n),
-                RunningMetric::new(&LogLoss {}, n),
+                RunningMetric::new(&LogLoss::DEFAULT, n),
             ];
             (projection, totals)
         };
@@ -95,8 +95,8 @@ mod tests {
             p
         };
         let classes = (0..60).map(|it| it * 5 % 18).collect();
-        let people = (0..60).map(|it| it / 4).collect();
-        let all = Predictions::new(task.clone(), (0..60).map(p).collect(), classes, people);
+        let groups = (0..60).map(|it| it / 4).collect();
+        let all = Predictions::new(task.clone(), (0..60).map(p).collect(), classes, groups);
         let top = MetricConfig::zoo().into_iter().find(|it| it.0 == "top_k").unwrap().1;
         let mut evaluation = Evaluation::new(&task, top.get());
         all.iter().for_each(|it| evaluation.add(&it));
@@ -108,6 +108,6 @@ mod tests {
             log_loss: it.log_loss,
         });
         assert!(it.scores.iter().copied().eq(want));
-        assert_eq!((it.best_by, it.predicted), (report.joint().scores.top_2, all.predicted));
+        assert_eq!((it.best_by, it.predicted), (report.joint().scores.top_k, all.predicted));
     }
 }

@@ -2,16 +2,20 @@
 //!
 //! Sections have no defaults in code: every setting is in `default.toml`, with a comment.
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use augment::{MixOpConfig, StatisticsConfig, Step};
 use base::{
-    Clock, Epochs, Length, Seed,
+    Length, Seed,
     config::{ConfigError, Layer, load},
 };
 use data::{
     CacheDir, Context, Manifest, Review, SamplerConfig, SourceConfig, SourceError, SplitConfig,
 };
+use infer::SubmitConfig;
 use losses::LossConfig;
 use metrics::MetricConfig;
 use models::{BackboneConfig, HeadConfig, Input};
@@ -19,20 +23,15 @@ use serde::{Deserialize, Serialize};
 use track::TrackConfig;
 
 use crate::{
-    average::AverageConfig,
-    clip::ClipConfig,
-    freeze::Freeze,
-    groups::GroupsSection,
-    optim::OptimConfig,
-    schedule::{Rates, ScheduleConfig},
-    sizes::Size,
+    average::AverageConfig, clip::ClipConfig, freeze::Freeze, groups::GroupsSection,
+    optim::OptimConfig, phase::PhaseSection, schedule::ScheduleConfig, sizes::Size,
 };
 
 /// The bottom layer of every experiment.
 pub const DEFAULT: &str = include_str!("../../../configs/default.toml");
 
 /// The first line of a run's `config.toml`. Its number changes with names of settings, files or columns.
-const FORMAT: &str = "# maskfit run, format 2";
+const FORMAT: &str = "# maskfit run, format 3";
 
 /// All settings of a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -64,12 +63,16 @@ pub struct Experiment {
     pub average: AverageConfig,
     /// The training loop.
     pub train: TrainSection,
+    /// The phases, one after the other; empty for one.
+    pub phase: Vec<PhaseSection>,
     /// Evaluation during training.
     pub eval: EvalSection,
     /// Checkpoints, which an interrupted run resumes from.
     pub checkpoint: CheckpointSection,
     /// The trackers that log metrics. Does not change results.
     pub track: Vec<TrackConfig>,
+    /// What `maskfit submit` writes of each test image. Does not change results.
+    pub submit: SubmitConfig,
 }
 
 /// `[run]`
@@ -96,12 +99,12 @@ pub struct DataSection {
     pub split_seed: Seed,
     /// The validation fold of the split, from 0 to below its number of folds.
     pub fold: usize,
-    /// The class limits of ages in training, ascending; empty for those of scoring.
-    pub training_cuts: Vec<f64>,
+    /// Ascending class limits in training, by numeric factor: `{ age = [29, 59] }`; empty: those of scoring.
+    pub training_cuts: BTreeMap<String, Vec<f64>>,
     /// Reviewed tables of label issues, whose decisions are applied.
     pub reviewed: Vec<PathBuf>,
-    /// Ages excluded from training.
-    pub leave_out_ages: Vec<f64>,
+    /// Numbers of numeric factors whose images are excluded from training: `{ age = [57, 58, 59] }`.
+    pub leave_out: BTreeMap<String, Vec<f64>>,
     /// The sampler, which selects the examples of an epoch.
     pub sampler: SamplerConfig,
     /// Loader threads. Does not change results.
@@ -186,7 +189,7 @@ pub struct CheckpointSection {
 }
 
 /// Settings that do not change results.
-const WITHOUT_EFFECT: [&str; 7] = [
+const WITHOUT_EFFECT: [&str; 8] = [
     "threads",
     "run",
     "data.num_workers",
@@ -194,6 +197,7 @@ const WITHOUT_EFFECT: [&str; 7] = [
     "data.max_pixels",
     "checkpoint",
     "track",
+    "submit",
 ];
 
 /// Returns the differences between two tables of settings: the setting, its old value and its new one.
@@ -224,6 +228,14 @@ fn places_of<'a>(source: &'a SourceConfig, at: &str, places: &mut Vec<(String, &
         SourceConfig::MaskProfiles(it) => {
             places.push((format!("{at}.root"), &it.root));
             places.extend(numbered(&format!("{at}.label_fixes"), &it.label_fixes));
+        }
+        SourceConfig::Folders(it) => places.push((format!("{at}.root"), &it.root)),
+        SourceConfig::Table(it) => {
+            let own = [("root", &it.root), ("csv", &it.csv), ("images", &it.images)];
+            // The others are relative to the root, where there is one.
+            let n = if it.root.as_os_str().is_empty() { 3 } else { 1 };
+            let own = own[..n].iter().filter(|it| !it.1.as_os_str().is_empty());
+            places.extend(own.map(|it| (format!("{at}.{}", it.0), it.1.as_path())));
         }
         SourceConfig::Several(it) => {
             for (idx, root) in it.roots.iter().enumerate() {
@@ -321,37 +333,6 @@ impl Experiment {
         Ok(manifest)
     }
 
-    /// Returns the number of steps after which the schedule unfreezes the backbone; the end of the warm-up if
-    /// the schedule does not freeze it.
-    pub fn unfreezes(&self, epochs: &Epochs) -> usize {
-        epochs.steps_of(self.unfreezes_in_whole(epochs))
-    }
-
-    /// As [`Experiment::unfreezes`], in steps of the whole run, where only some of them are taken.
-    fn unfreezes_in_whole(&self, epochs: &Epochs) -> usize {
-        let frozen = self.schedule.get().frozen().map_or(0, |it| it.of_whole(epochs));
-        self.train.warmup.of_whole(epochs) + frozen
-    }
-
-    /// Returns what is frozen and when: by the schedule, and by `train.freeze`.
-    pub(crate) fn freezes(&self, epochs: &Epochs) -> Vec<Freeze> {
-        let until = |_| Length::Steps(self.unfreezes_in_whole(epochs));
-        let by_schedule = self.schedule.get().frozen().map(until).map(Freeze::backbone);
-        by_schedule.into_iter().chain(self.train.freeze.iter().cloned()).collect()
-    }
-
-    /// Returns the optimizer's rates after `step` steps.
-    ///
-    /// - `scores`: the scores of all evaluations so far.
-    pub fn rates(&self, epochs: &Epochs, step: usize, scores: &[f64]) -> Rates {
-        let at = |step| Clock { step, total: epochs.total(), epoch: epochs.epoch(step) };
-        let warm = at(self.train.warmup.to_steps(epochs));
-        let rates = self.schedule.rates(&at(step), &warm, &at(self.unfreezes(epochs)));
-        let more_is_better = self.eval.best_by.get().more_is_better();
-        let left = self.schedule.get().left(scores, more_is_better);
-        Rates { lr: rates.lr * left, ..rates }
-    }
-
     /// Returns the files and folders of the data, each with the setting that contains it.
     pub fn places(&self) -> Vec<(String, &Path)> {
         let mut places = Vec::new();
@@ -405,8 +386,10 @@ impl Experiment {
         );
         note("loss", self.loss.get().problem());
         note("data.sampler", self.data.sampler.get().problem());
-        let age = self.data.leave_out_ages.iter().find(|it| !it.is_finite());
-        note("data.leave_out_ages", age.map(|it| format!("an age must be finite, not {it}")));
+        for (factor, numbers) in &self.data.leave_out {
+            let number = numbers.iter().find(|it| !it.is_finite());
+            note("data.leave_out", number.map(|it| format!("`{factor}` must be finite, not {it}")));
+        }
         for (idx, op) in self.augment.mix.iter().enumerate() {
             let path = format!("augment.mix[{idx}]");
             note(&path, op.get().problem());
@@ -422,15 +405,14 @@ impl Experiment {
         note("head", self.head.get().problem());
         let best_by = self.eval.best_by.get();
         note("eval.best_by", best_by.problem());
-        // The heads that are trained on ages are those that predict them.
-        let is_ageless = best_by.needs_years() && !self.head.get().needs_ages();
+        let lacks_numbers = best_by.needs_numbers() && !self.head.get().needs_numbers();
         let what = || {
             let (metric, head) = (self.eval.best_by.kind(), self.head.kind());
             format!(
-                "`{metric}` scores predicted ages, but the head `{head}` predicts none: choose another"
+                "`{metric}` scores predicted numbers, but the head `{head}` predicts none: choose another"
             )
         };
-        note("eval.best_by", is_ageless.then(what));
+        note("eval.best_by", lacks_numbers.then(what));
         let statistics = self.augment.statistics.get().known();
         note("augment.statistics", statistics.and_then(|it| it.problem()));
         let count = |n: usize, most: usize| {
@@ -465,6 +447,7 @@ impl Experiment {
             let is_twice = self.track[..idx].iter().any(|before| before.kind() == it.kind());
             note(&path, is_twice.then(|| format!("`{}` is listed twice", it.kind())));
         }
+        note("submit", self.submit.get().problem());
         note("eval.batch_size", count(self.eval.batch_size, 1 << 20));
         note("eval.every", self.eval.every.is_none().then(|| "must be greater than 0".to_owned()));
         let name = self.run.name.as_str();
@@ -477,6 +460,8 @@ impl Experiment {
             "run.dir",
             no_dir.then(|| "must be the folder of all runs, such as \"runs\"".to_owned()),
         );
+        let of_phases = self.problems_of_phases(&problems);
+        problems.extend(of_phases);
         problems
     }
 }

@@ -15,7 +15,7 @@ use metrics::{Evaluation as Reporting, Prediction, Report, argmax};
 use models::Model;
 
 use crate::{
-    begin::begin,
+    begin::{begin, notes_on},
     callback::Callback,
     checkpoint::{Best, State, Writer},
     error::FitError,
@@ -25,7 +25,8 @@ use crate::{
     loading::{epoch, load_epoch},
     log::{Log, Pace, split_csv},
     outcome::{Ended, Outcome},
-    plan::Plan,
+    phase::Moment,
+    plan::{Phase, Plan},
     profile::Activity,
     record::{self, Record},
     report::write_tables,
@@ -70,20 +71,27 @@ fn train(
     let mut busy = Duration::ZERO;
     let profile = learner.profile();
 
-    if is_over(plan, &state) && state.best.is_none() {
-        // The best evaluation was reset, and no other will follow.
-        let bundle = bundle_of(plan, &learner.for_inference(plan, state.step)?);
-        let score = evaluate(plan, &bundle, callback)?.best_by;
-        bundle.stage(&run.best(), &state.step.to_string())?;
-        state.note(score, true);
-        saver.save(plan, &learner, &state)?;
-    }
-    while !is_over(plan, &state) {
-        let clock = plan.clock(state.step);
-        let (epoch_idx, n_done) = plan.epochs.find(clock.step);
+    loop {
+        while let Some(next) = due_phase(plan, &state) {
+            if state.step < next.span.start {
+                callback
+                    .note(&plan.phases[state.phase].named(&early_stop(&state, next.span.start)));
+                // It is at a step that is left out.
+                (loader, busy) = (None, Duration::ZERO);
+            }
+            state.begin(next);
+            learner.begin(plan, state.phase)?;
+            notes_on(plan, state.phase).iter().for_each(|it| callback.note(it));
+        }
+        let phase = &plan.phases[state.phase];
+        if is_over(phase, &state) {
+            break;
+        }
+        let settings = &phase.span.experiment;
+        let (epoch_idx, n_done) = plan.epochs.find(state.step);
         let is_begun = loader.is_some();
         let loader = loader.get_or_insert_with(|| load_epoch(plan, state.step)); // 2, 3: sample, load
-        let next_epoch = clock.step - n_done + plan.epochs.n_steps(epoch_idx);
+        let next_epoch = state.step - n_done + plan.epochs.n_steps(epoch_idx);
         if (!is_begun || n_done == 0) && next_epoch < plan.epochs.total() {
             // Its first batches are loaded while the last ones of this epoch are trained on.
             loader.add(epoch(plan, next_epoch));
@@ -96,40 +104,45 @@ fn train(
         profile.add_loading(busy_now - busy);
         busy = busy_now;
 
-        let rates = plan.experiment.rates(&plan.epochs, state.step, &state.scores);
-        let result = learner.step(plan, &batch, &clock, rates)?; // 5-7: forward, loss, backward
+        let rates = phase.span.rates(state.step, &state.scores);
+        let result = learner.step(plan, &batch, state.step, rates)?; // 5-7: forward, loss, backward
 
         state.step += 1;
         state.loss_sum += result.loss;
         state.n_losses += 1;
         pace.n_images += batch.samples.len();
-        let lr = plan.experiment.optim.get().lr() * rates.lr;
+        let lr = settings.optim.get().lr() * rates.lr;
         log.step(callback, plan, &state, result.loss, lr, batch.samples.len(), &pace)?;
         let mut numbers = tracking::of_step(plan.clock(state.step).epoch, &result, lr);
 
-        let is_last = state.step == plan.epochs.total();
-        let is_evaluated = is_last || plan.experiment.eval.every.is_up(state.step, &plan.epochs);
+        let (n_steps, epochs) = (state.step - phase.span.start, &phase.span.epochs);
+        let is_evaluated = n_steps == epochs.total() || settings.eval.every.is_up(n_steps, epochs);
         if is_evaluated {
             let trained = pace.elapsed();
             let bundle = bundle_of(plan, &learner.for_inference(plan, state.step)?);
             let valid = profile.time(Activity::Evaluate, || evaluate(plan, &bundle, callback))?;
             let score = valid.best_by;
-            let is_best = state.is_best(score, plan);
+            let is_best = phase.sees_valid || state.is_best(score, plan);
             if is_best {
                 // It becomes the run's best once the checkpoint that records it is on disk.
                 let save = || bundle.stage(&run.best(), &state.step.to_string()); // 8: save
                 profile.time(Activity::Save, save)?;
             }
             state.note(score, is_best);
+            let model = &bundle.members[0].model;
+            for (at, is_due) in [(Moment::Best, is_best), (Moment::End, is_over(phase, &state))] {
+                if is_due {
+                    learner.keep(plan, state.phase, at, model)?;
+                }
+            }
             let report = log.epoch(callback, plan, &state, &valid, is_best, trained, &pace)?;
             numbers.extend(tracking::of_evaluation(&report));
-            let model = &bundle.members[0].model;
             tracking.show(plan, state.step, model, &valid.predicted, callback);
             (state.loss_sum, state.n_losses) = (0.0, 0);
             pace = Pace::start();
         }
         profile.time(Activity::Save, || tracking.scalars(state.step, &numbers));
-        let is_stopped = callback.should_stop() && !is_over(plan, &state);
+        let is_stopped = callback.should_stop() && !is_finished(plan, &state);
         profile.time(Activity::Save, || match is_evaluated || is_stopped {
             true => saver.save(plan, &learner, &state),
             false => saver.save_if_due(plan, &learner, &state),
@@ -140,23 +153,45 @@ fn train(
             return Ok(Ended::Stopped { step: state.step });
         }
     }
+    if state.best.is_none() {
+        // The best evaluation was reset, or the last phase has no steps: no other evaluation will follow.
+        let bundle = bundle_of(plan, &learner.for_inference(plan, state.step)?);
+        let score = evaluate(plan, &bundle, callback)?.best_by;
+        bundle.stage(&run.best(), &state.step.to_string())?;
+        state.note(score, true);
+        saver.save(plan, &learner, &state)?;
+    }
     saver.finish()?;
     callback.profile(&profile);
     if state.step < plan.epochs.total() {
-        callback.note(&format!(
-            "no improvement in {} evaluations (`train.patience`): stopping early after step {} of {}",
-            state.n_since_best,
-            state.step,
-            plan.epochs.total()
-        ));
+        callback.note(&early_stop(&state, plan.epochs.total()));
     }
     finish(plan, run, &state, callback)
 }
 
-/// Returns whether the run has no further step.
-fn is_over(plan: &Plan, state: &State) -> bool {
-    let patience = plan.experiment.train.patience;
-    state.step >= plan.epochs.total() || (patience > 0 && state.n_since_best >= patience)
+/// Returns whether the phase that has begun has no further step.
+fn is_over(phase: &Phase, state: &State) -> bool {
+    let patience = phase.span.experiment.train.patience;
+    state.step >= phase.span.end() || (patience > 0 && state.n_since_best >= patience)
+}
+
+/// Returns the phase to begin, if the one before it is over.
+fn due_phase<'a>(plan: &'a Plan, state: &State) -> Option<&'a Phase> {
+    let next = plan.phases.get(state.phase + 1)?;
+    is_over(&plan.phases[state.phase], state).then_some(next)
+}
+
+/// Returns whether the run has no further phase or step.
+fn is_finished(plan: &Plan, state: &State) -> bool {
+    let is_last = state.phase + 1 == plan.phases.len();
+    is_last && is_over(&plan.phases[state.phase], state)
+}
+
+fn early_stop(state: &State, end: usize) -> String {
+    format!(
+        "no improvement in {} evaluations (`train.patience`): stopping early after step {} of {end}",
+        state.n_since_best, state.step
+    )
 }
 
 impl State {
@@ -164,6 +199,12 @@ impl State {
     fn is_best(&self, score: f64, plan: &Plan) -> bool {
         let metric = plan.experiment.eval.best_by.get();
         self.best.is_none_or(|it| metric.improves(score, it.score))
+    }
+
+    /// Begins the next phase.
+    fn begin(&mut self, next: &Phase) {
+        (self.phase, self.step) = (self.phase + 1, next.span.start);
+        (self.n_since_best, self.scores, self.best) = (0, Vec::new(), None);
     }
 
     /// Records an evaluation.
@@ -212,8 +253,9 @@ impl Saver {
         state: &State,
     ) -> Result<(), FitError> {
         self.writer.check()?;
-        let CheckpointSection { every, minutes, .. } = plan.experiment.checkpoint;
-        let is_due = every.is_up(state.step, &plan.epochs)
+        let span = &plan.phases[state.phase].span;
+        let CheckpointSection { every, minutes, .. } = span.experiment.checkpoint;
+        let is_due = every.is_up(state.step - span.start, &span.epochs)
             || (minutes > 0.0 && self.written.elapsed().as_secs_f64() >= 60.0 * minutes);
         match is_due && self.writer.is_idle() {
             true => self.save(plan, learner, state),
@@ -249,15 +291,15 @@ fn predict(
     predictor.predict_each(
         &images,
         plan.serving(),
-        &mut |infer::Prediction { probabilities, years }| {
+        &mut |infer::Prediction { probabilities, number }| {
             let idx = side[n_done];
             let it = Prediction {
                 probabilities: &probabilities,
                 predicted: argmax(&probabilities),
                 class: plan.classes[idx],
-                person: plan.persons[idx],
-                years,
-                age: plan.ages[idx],
+                group: plan.persons[idx],
+                number,
+                true_number: plan.number(idx),
             };
             n_done += 1;
             callback.progress(what, n_done, side.len());
@@ -292,8 +334,8 @@ fn finish(
             let mut table = LabelledWriter::new(out, &plan.task);
             predict(plan, &bundle, side, what, callback, &mut |idx, it| {
                 reporting.add(it);
-                let (image, person) = (&plan.images[idx].0, &plan.people[it.person]);
-                Ok(table.row(image, person, it).map_err(failed)?)
+                let (image, group) = (&plan.images[idx].0, &plan.groups[it.group]);
+                Ok(table.row(image, group, it).map_err(failed)?)
             })?;
             table.finish().map_err(failed)?;
             Ok::<_, FitError>(())
@@ -308,7 +350,8 @@ fn finish(
         false => Some(report(&plan.test, "testing the best", "test")?),
     };
     let best_step = state.best.map_or(0, |it| it.step);
-    let outcome = Outcome { steps: state.step, best_step, valid, test };
+    let trained_on_valid = plan.phases[state.phase].sees_valid;
+    let outcome = Outcome { steps: state.step, best_step, trained_on_valid, valid, test };
     run.write("report.toml", &outcome.to_toml())?;
     Ok(Ended::Finished(Box::new(outcome)))
 }

@@ -4,12 +4,14 @@
 //! layers below are frozen too, no backward pass is computed. A frozen batch norm uses its running statistics
 //! and does not update them.
 
-use std::{collections::HashSet, ops::RangeInclusive, rc::Rc};
+use std::{collections::HashSet, ops::Range, rc::Rc};
 
 use base::{Epochs, Length};
 use candle::TensorId;
 use models::{Kind, Model, Param, Stage};
 use serde::{Deserialize, Serialize};
+
+use crate::layers::Layers;
 
 /// One item of `[train] freeze`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -37,17 +39,9 @@ impl Freeze {
     }
 }
 
-/// The layers of an item.
-#[derive(Clone, Debug, PartialEq)]
-enum Layers {
-    Norms,
-    /// Indices of stages.
-    Stages(RangeInclusive<usize>),
-}
-
 /// The items of a run, with their steps.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Freezing(Vec<(Layers, std::ops::Range<usize>)>);
+pub(crate) struct Freezing(Vec<(Layers, Range<usize>)>);
 
 impl Freezing {
     /// Resolves the items.
@@ -72,7 +66,7 @@ impl Freezing {
                     it.layers
                 ));
             }
-            Ok((layers(&it.layers, stages)?, from..until))
+            Ok((Layers::of_backbone(&it.layers, stages)?, from..until))
         };
         items.iter().map(item).collect::<Result<_, String>>().map(Freezing)
     }
@@ -109,37 +103,10 @@ impl Freezing {
     }
 }
 
-/// Returns whether layers contain a parameter or running statistic; the head's are never frozen.
+/// Returns whether layers of the backbone contain a parameter or running statistic.
 fn contain(layers: &[&Layers], it: &Param, model: &Model) -> bool {
-    it.stage < model.stages().len() - 1
-        && layers.iter().any(|layers| match layers {
-            Layers::Norms => matches!(it.kind, Kind::Norm | Kind::Buffer),
-            Layers::Stages(stages) => stages.contains(&it.stage),
-        })
-}
-
-fn layers(name: &str, stages: &[Stage<'_>]) -> Result<Layers, String> {
-    let position = |name: &str| {
-        stages.iter().position(|it| it.name == name).ok_or_else(|| {
-            let names: Vec<&str> = stages.iter().map(|it| it.name.as_str()).collect();
-            format!("there is no `{name}`: use `backbone`, `norm`, or one of {}", names.join(", "))
-        })
-    };
-    Ok(match name.split_once("..") {
-        _ if name == "norm" => Layers::Norms,
-        _ if name == "backbone" => Layers::Stages(0..=stages.len() - 1),
-        None => {
-            let at = position(name)?;
-            Layers::Stages(at..=at)
-        }
-        Some((first, last)) => {
-            let (from, to) = (position(first)?, position(last)?);
-            if from > to {
-                return Err(format!("`{last}` comes before `{first}`"));
-            }
-            Layers::Stages(from..=to)
-        }
-    })
+    let head = model.stages().len() - 1;
+    layers.iter().any(|layers| layers.contain(it, head))
 }
 
 #[cfg(test)]
@@ -151,7 +118,7 @@ mod tests {
     use models::{BackboneConfig, EfficientNet, HeadConfig, Joint, Kind, Model, ModelSpec};
     use ops::{Pass, Tape, Training};
 
-    use super::{Freeze, Freezing, Layers, layers, start};
+    use super::{Freeze, Freezing, start};
 
     /// Ten epochs of ten steps.
     fn epochs() -> Epochs {
@@ -231,15 +198,11 @@ mod tests {
     }
 
     #[test]
-    fn unknown_names_are_an_error_that_lists_the_known_ones() {
+    fn an_item_that_is_never_in_effect_is_an_error() {
         let model = model();
         let stages = model.spec().backbone.get().stages();
-        let err = layers("stem..stage9", &stages).unwrap_err();
-        assert!(err.contains("stage9") && err.contains("stem, stage1"), "{err}");
-        assert!(layers("stage2..stem", &stages).unwrap_err().contains("before"));
         let never = Freeze { until: Some(Length::Steps(0)), ..item("stem") };
         let err = Freezing::new(&[never], &stages, &epochs()).unwrap_err();
         assert!(err.contains("never"), "{err}");
-        assert_eq!(layers("neck", &stages), Ok(Layers::Stages(8..=8)));
     }
 }

@@ -1,4 +1,4 @@
-//! Cross-validation: every person is held out once, and predicted by the model that was not trained on them.
+//! Cross-validation: every group is held out once, and predicted by the model that was not trained on them.
 
 use std::{collections::HashMap, path::PathBuf};
 
@@ -13,6 +13,7 @@ use crate::{
     experiment::{Experiment, differences},
     fit::fit,
     outcome::Ended,
+    phase::TrainOn,
     plan::{Plan, PlanError, folds},
     record::{self, Changes, Record, first_of},
     report::{section, write_tables},
@@ -59,6 +60,21 @@ pub fn with_folds(experiment: &Experiment, n_folds: Option<usize>) -> Experiment
     experiment
 }
 
+/// Checks that the settings are those of a cross-validation.
+///
+/// # Errors
+/// A phase is trained on the images that its fold holds out.
+pub fn check(experiment: &Experiment) -> Result<(), PlanError> {
+    let idx = experiment.phase.iter().position(|it| it.data == TrainOn::All);
+    let what = |idx: usize| {
+        PlanError::Settings(vec![format!(
+            "at `phase[{idx}].data`: \"all\" trains on the images that a fold holds out: leave the phase out \
+             of a cross-validation, or use \"train\""
+        )])
+    };
+    idx.map_or(Ok(()), |idx| Err(what(idx)))
+}
+
 /// Trains and validates every unfinished fold, and scores all folds together.
 ///
 /// `begin` is called before each fold with its index, the number of folds, its plan and its run.
@@ -79,6 +95,7 @@ pub fn kfold(
     let SplitConfig::StratifiedKfold(StratifiedKfold { n_folds }) = experiment.data.split else {
         unreachable!("`with_folds` gives every experiment folds");
     };
+    check(experiment)?;
     let sides = folds(experiment, manifest).map_err(PlanError::from)?;
     check_data(manifest, run, &sides)?;
     for fold_idx in 0..n_folds {
@@ -129,7 +146,7 @@ fn check_data(manifest: &Manifest, run: &Run, sides: &[Sides]) -> Result<(), Fit
     if before.fingerprint() == record.fingerprint() {
         return Ok(());
     }
-    let changes = Changes::between(&before, &record);
+    let changes = Changes::between(&before, &record, manifest.task.unit);
     let changes = changes.map_err(|reason| RunError::Damaged { path, reason })?.lines;
     Err(FitError::OtherFolds { run: run.dir().to_owned(), changes })
 }
@@ -205,8 +222,8 @@ fn join(
         let mut reader = LabelledReader::open(path, task).map_err(RunError::from)?;
         let mut fold = RunningMetric::new(metric.get(), task.n_classes());
         while reader.next(&mut row).map_err(RunError::from)? {
-            let person = index.person(&row.person).expect("the index has all people");
-            let it = row.prediction(person);
+            let group = index.group(&row.group).expect("the index has all groups");
+            let it = row.prediction(group);
             fold.add(&it);
             reporting.add(&it);
         }
@@ -242,10 +259,10 @@ fn join_test(
         let failed = |source| RunError::Io { path: run.dir().join("test.csv"), source };
         let mut table = LabelledWriter::new(out, &manifest.task);
         mean(tables, &manifest.task, &mut |row| {
-            let person = index.person(&row.person).expect("the index has all people");
-            let it = row.prediction(person);
+            let group = index.group(&row.group).expect("the index has all groups");
+            let it = row.prediction(group);
             reporting.add(&it);
-            table.row(&row.image, &row.person, &it).map_err(failed)
+            table.row(&row.image, &row.group, &it).map_err(failed)
         })?;
         table.finish().map(drop).map_err(failed)
     })?;

@@ -11,7 +11,7 @@ use base::{
 use candle::{DType, Tensor};
 use data::Batch;
 use infer::PredictError;
-use losses::{Labels, Targets};
+use losses::{Criterion, Labels, Targets};
 use metrics::Predictions;
 use models::{Model, Param};
 use ops::{Gradients, Output, Pass, Rows, Tape, Training};
@@ -20,8 +20,10 @@ use crate::{
     average::{Average, AverageConfig},
     checkpoint::{Checkpoint, State},
     error::FitError,
+    kept::{KEPT, Kept},
     loading::load_epoch,
     optim::Optimizer,
+    phase::Moment,
     plan::Plan,
     profile::{Activity, Profile},
     run::RunError,
@@ -36,23 +38,68 @@ pub(crate) struct StepResult {
     pub(crate) predictions: Predictions,
 }
 
+/// Returns the optimizer of a phase, with an empty state.
+fn optimizer(plan: &Plan, phase_idx: usize, model: &Model) -> Box<dyn Optimizer> {
+    let optim = &plan.phases[phase_idx].span.experiment.optim;
+    optim.get().build(model.params(), &plan.param_groups)
+}
+
 /// A model in training.
 pub(crate) struct Learner {
     model: Rc<Model>,
     optimizer: Box<dyn Optimizer>,
     average: Option<Average>,
+    kept: Kept,
     profile: Rc<Profile>,
 }
 
 impl Learner {
     /// Creates a learner that has not taken a step.
     pub(crate) fn new(plan: &Plan, model: Rc<Model>) -> Result<Learner, FitError> {
-        let optimizer = plan.experiment.optim.get().build(model.params(), &plan.param_groups);
+        let optimizer = optimizer(plan, 0, &model);
         let average = match plan.experiment.average {
             AverageConfig::Off(_) => None,
             _ => Some(Average::new(plan.bare_model()?)),
         };
-        Ok(Learner { model, optimizer, average, profile: Rc::default() })
+        Ok(Learner { model, optimizer, average, kept: Kept::default(), profile: Rc::default() })
+    }
+
+    /// Begins a phase after the first.
+    ///
+    /// # Errors
+    /// The weights that it restores are not those of this run.
+    pub(crate) fn begin(&mut self, plan: &Plan, phase_idx: usize) -> Result<(), FitError> {
+        let phase = &plan.phases[phase_idx];
+        let average = self.average.as_ref().and_then(Average::model);
+        for model in [&self.model].into_iter().chain(average) {
+            self.kept.restore(&phase.restores, model)?;
+        }
+        let mut optimizer = optimizer(plan, phase_idx, &self.model);
+        if phase.keeps_optimizer {
+            optimizer.load(&self.optimizer.state()?.into_iter().collect())?;
+        }
+        self.optimizer = optimizer;
+        // A phase without steps has the average of the one before it.
+        if let Some(it) = self.average.as_mut().filter(|_| phase.span.epochs.total() > 0) {
+            it.begin();
+        }
+        Ok(())
+    }
+
+    /// Keeps the weights that a later phase restores.
+    ///
+    /// - `at`: the moment of the phase.
+    /// - `model`: the model that was evaluated then.
+    pub(crate) fn keep(
+        &mut self,
+        plan: &Plan,
+        phase_idx: usize,
+        at: Moment,
+        model: &Model,
+    ) -> Result<(), FitError> {
+        let restores = plan.phases.iter().flat_map(|it| &it.restores);
+        let mut due = restores.filter(|it| it.phase == phase_idx && it.at == at);
+        Ok(due.try_for_each(|it| self.kept.keep(it, model))?)
     }
 
     /// Restores a learner from a checkpoint.
@@ -61,6 +108,9 @@ impl Learner {
     /// The checkpoint belongs to another network or optimizer.
     pub(crate) fn resume(plan: &Plan, checkpoint: &Checkpoint) -> Result<Learner, FitError> {
         let mut learner = Learner::new(plan, plan.bare_model()?)?;
+        let phase_idx = checkpoint.state.phase.min(plan.phases.len() - 1);
+        learner.optimizer = optimizer(plan, phase_idx, &learner.model);
+        learner.kept = Kept::of(checkpoint.part(KEPT).unwrap_or_default());
         let misfit = |reason: String| RunError::Damaged {
             path: "the checkpoint".into(),
             reason: format!("it was saved with different settings: {reason}"),
@@ -105,11 +155,14 @@ impl Learner {
         if let Some(it) = &self.average {
             tensors.insert("average".to_owned(), it.state()?);
         }
+        tensors.insert(KEPT.to_owned(), self.kept.state());
         let (state, data) = (state.clone(), data.to_owned());
         Ok(Checkpoint { state, settings: plan.experiment.result_settings(), data, tensors })
     }
 
     /// Takes a step on a batch, and returns the loss and the predictions from before it.
+    ///
+    /// - `step`: steps done before.
     ///
     /// # Errors
     /// The loss or a gradient is not finite (NaN or infinite); then only batch-norm statistics have changed.
@@ -117,12 +170,12 @@ impl Learner {
         &mut self,
         plan: &Plan,
         batch: &Batch,
-        clock: &Clock,
+        step: usize,
         rates: Rates,
     ) -> Result<StepResult, FitError> {
-        let (result, mut gradients) = self.gradients(plan, batch, clock)?;
+        let (result, mut gradients) = self.gradients(plan, batch, step)?;
         let loss = result.loss;
-        self.check(plan, batch, clock.step, loss, &gradients)?;
+        self.check(plan, batch, step, loss, &gradients)?;
         let profile = self.profile();
         profile.step();
         profile.time(Activity::Optimize, || {
@@ -131,8 +184,8 @@ impl Learner {
             plan.experiment.train.clip.get().clip(&mut gradients, &params, head)?;
             self.optimizer.step(&gradients, rates)?;
             if let Some(it) = &mut self.average {
-                let rule = plan.experiment.average.get();
-                it.update(&self.model, rule, clock.step + 1, &plan.epochs)?;
+                let (rule, span) = (plan.experiment.average.get(), &plan.phase(step).span);
+                it.update(&self.model, rule, step + 1 - span.start, &span.epochs)?;
             }
             Ok(result)
         })
@@ -143,9 +196,11 @@ impl Learner {
         &self,
         plan: &Plan,
         batch: &Batch,
-        clock: &Clock,
+        step: usize,
     ) -> Result<(StepResult, Gradients), FitError> {
-        let frozen = plan.freezing.at(clock.step, &self.model);
+        let phase = plan.phase(step);
+        let clock = phase.span.clock(step);
+        let frozen = phase.freezing.at(clock.step, &self.model);
         let parts = parts_of(batch.samples.len(), plan.experiment.train.accumulate);
         let targets: Vec<Targets> =
             parts.iter().map(|it| targets(plan, batch, it.clone())).collect();
@@ -157,7 +212,7 @@ impl Learner {
             let pass = Training {
                 tape: &tape,
                 seed: plan.seed(),
-                step: clock.step,
+                step,
                 first_row: part.start,
                 momentum: None,
             };
@@ -167,13 +222,13 @@ impl Learner {
                 self.model.forward(&xs, &Pass::Train(pass))
             })?;
             probabilities.extend(class_probabilities(plan, &outputs)?);
-            let compute = || plan.loss.compute(&outputs, of_part, clock);
+            let compute = || phase.loss.compute(&outputs, of_part, &clock);
             let terms = self.profile.time(Activity::Loss, compute)?;
             let share = part.len() as f64 / batch.samples.len() as f64;
             let norms = match &norms {
                 Some(it) => it,
                 None if parts.len() == 1 => norms.insert(terms.norms()),
-                None => norms.insert(norms_of(plan, &outputs, &targets, clock)?),
+                None => norms.insert(norms_of(&phase.loss, &outputs, &targets, &clock)?),
             };
             let of_part = terms.part(norms, share)?;
             loss += f64::from(of_part.to_scalar::<f32>()?);
@@ -182,8 +237,8 @@ impl Learner {
         Ok((StepResult { loss, predictions: predictions(plan, batch, probabilities) }, gradients))
     }
 
-    /// Checks that the loss and all gradients are finite and, in the first step, that every trained parameter
-    /// has a gradient.
+    /// Checks that the loss and all gradients are finite and, in the first step of a phase, that every trained
+    /// parameter has a gradient.
     fn check(
         &self,
         plan: &Plan,
@@ -201,8 +256,9 @@ impl Learner {
             let images = batch.examples.iter().map(|&it| plan.images[it].0.clone()).collect();
             return Err(FitError::NotFinite { step: step + 1, what, images });
         }
-        if step == 0 {
-            let frozen = plan.freezing.at(step, &self.model);
+        let phase = plan.phase(step);
+        if step == phase.span.start {
+            let frozen = phase.freezing.at(0, &self.model);
             let params = self.model.params().trainable();
             let trained = params.filter(|(_, it)| !frozen.contains(&it.var.id()));
             let without = trained.filter(|(_, it)| gradients.get(&it.var).is_none());
@@ -276,7 +332,9 @@ fn copy_frozen_statistics(
     average: &Model,
     step: usize,
 ) -> candle::Result<()> {
-    for (name, theirs) in plan.freezing.frozen_statistics(step - 1, from) {
+    let phase = plan.phase(step - 1);
+    let last = step - 1 - phase.span.start;
+    for (name, theirs) in phase.freezing.frozen_statistics(last, from) {
         let ours = average.params().get(name).expect("a model of the same architecture");
         ours.var.set(theirs.var.as_tensor())?;
     }
@@ -288,7 +346,8 @@ fn copy_frozen_statistics(
 fn recompute_statistics(plan: &Plan, model: &Model, step: usize) -> Result<(), FitError> {
     let last = step - 1;
     let (_, n_done) = plan.epochs.find(last);
-    let frozen = plan.freezing.at(last, model);
+    let phase = plan.phase(last);
+    let frozen = phase.freezing.at(last - phase.span.start, model);
     let mut n_before = 0;
     for batch in load_epoch(plan, last - n_done) {
         let batch = batch?;
@@ -352,15 +411,15 @@ fn predictions(plan: &Plan, batch: &Batch, probabilities: Vec<Vec<f64>>) -> Pred
     };
     let examples: Vec<usize> = batch.samples.iter().map(main_image).collect();
     let classes = examples.iter().map(|&it| plan.classes[it]).collect();
-    let people = examples.iter().map(|&it| plan.persons[it]).collect();
-    Predictions::new(plan.task.clone(), probabilities, classes, people)
+    let groups = examples.iter().map(|&it| plan.persons[it]).collect();
+    Predictions::new(plan.task.clone(), probabilities, classes, groups)
 }
 
 /// Returns the targets of some rows of a batch.
 fn targets(plan: &Plan, batch: &Batch, rows: std::ops::Range<usize>) -> Targets {
     let labels = Labels {
         classes: batch.examples.iter().map(|&it| plan.training_classes[it]).collect(),
-        ages: batch.examples.iter().map(|&it| plan.ages[it]).collect(),
+        numbers: batch.examples.iter().map(|&it| plan.number(it)).collect(),
         weights: batch.examples.iter().map(|&it| f64::from(plan.weights[it])).collect(),
     };
     let rows: Vec<Row> = batch.samples[rows].iter().map(|it| it.row(batch.size)).collect();
@@ -370,7 +429,7 @@ fn targets(plan: &Plan, batch: &Batch, rows: std::ops::Range<usize>) -> Targets 
 /// Returns the normaliser of each loss term over all parts. Normalisers depend on labels only, so blank
 /// outputs are enough.
 fn norms_of(
-    plan: &Plan,
+    loss: &Criterion,
     outputs: &[Output],
     targets: &[Targets],
     clock: &Clock,
@@ -384,7 +443,7 @@ fn norms_of(
             Ok(Output { scope: it.scope, form: it.form.clone(), weight: it.weight, numbers })
         };
         let blank = outputs.iter().map(blank).collect::<candle::Result<Vec<_>>>()?;
-        let norms = plan.loss.compute(&blank, of_part, clock)?.norms();
+        let norms = loss.compute(&blank, of_part, clock)?.norms();
         match sum.is_empty() {
             true => sum = norms,
             false => sum.iter_mut().zip(norms).for_each(|(sum, it)| *sum += it),

@@ -15,13 +15,14 @@ pub fn load_epoch(plan: &Plan, step: usize) -> Loader {
 pub(crate) fn epoch(plan: &Plan, step: usize) -> Load {
     let (epoch_idx, n_done) = plan.epochs.find(step);
     let (pipeline, pack) = plan.pipeline_at(epoch_idx);
+    let phase = plan.phase(step);
     Load {
         images: Arc::clone(&plan.images),
         batches: plan.batches(epoch_idx),
         pipeline,
         cache: plan.cache.clone(),
         pack,
-        mixing: plan.mixing.starting(step - n_done),
+        mixing: phase.mixing.starting(step - n_done - phase.span.start),
         seed: plan.seed(),
         stream: format!("augment/{epoch_idx}"),
         first_batch: n_done,

@@ -114,6 +114,7 @@ impl Log {
             scores,
             score,
             is_best,
+            trained_on_valid: plan.phases[state.phase].sees_valid,
             images_per_second: pace.n_images as f64 / train_seconds.max(1e-9),
             data_wait: pace.data_wait_share(trained),
             train_seconds,
@@ -149,14 +150,14 @@ fn text(x: f64) -> String {
     x.to_string()
 }
 
-/// Formats the table that assigns each person to a side.
+/// Formats the table that assigns each group to a side.
 pub(crate) fn split_csv(plan: &Plan) -> String {
-    let mut sides = vec!["left out"; plan.people.len()];
+    let mut sides = vec!["left out"; plan.groups.len()];
     for (name, side) in
         [("train", &plan.sides.train), ("valid", &plan.sides.valid), ("test", &plan.test)]
     {
         side.iter().for_each(|&it| sides[plan.persons[it]] = name);
     }
-    let rows = plan.people.iter().zip(sides).map(|(person, side)| [person.as_str(), side]);
-    table::text(["person", "side"], rows)
+    let rows = plan.groups.iter().zip(sides).map(|(group, side)| [group.as_str(), side]);
+    table::text(["group", "side"], rows)
 }

@@ -71,29 +71,33 @@ pub fn lr_find(
     range: Range,
     callback: &dyn Callback,
 ) -> Result<Curve, FitError> {
-    let mut learner = match run {
-        None => Learner::new(plan, plan.model()?.0)?,
+    let (mut learner, phase_idx) = match run {
+        None => (Learner::new(plan, plan.model()?.0)?, 0),
         Some(run) => match checkpoint::newest(run, &|it| callback.note(it))? {
-            Some(it) => Learner::resume(plan, &it)?,
+            Some(it) => (Learner::resume(plan, &it)?, it.state.phase),
             None => return Err(FitError::NoCheckpoint(run.dir().to_owned())),
         },
     };
-    let lr = plan.experiment.optim.get().lr();
+    // A last phase without steps has no rate.
+    let begun = &plan.phases[..=phase_idx];
+    let with_steps = begun.iter().rfind(|it| it.span.epochs.total() > 0);
+    let span = &with_steps.unwrap_or(&plan.phases[0]).span;
+    let lr = span.experiment.optim.get().lr();
     let mut curve = Curve::default();
     let (mut average, mut best) = (0.0, f64::INFINITY);
-    let mut loader = load_epoch(plan, 0);
-    // The clock restarts at the end of the run, and where the schedule would unfreeze the backbone, so that a
+    let mut loader = load_epoch(plan, span.start);
+    // The clock restarts at the end of the phase, and where the schedule would unfreeze the backbone, so that a
     // backbone that is frozen at first stays frozen throughout.
-    let total = plan.epochs.total();
-    let span = match plan.experiment.schedule.get().frozen() {
+    let total = span.epochs.total();
+    let n_steps = match span.experiment.schedule.get().frozen() {
         None => total,
-        Some(_) => plan.experiment.unfreezes(&plan.epochs).clamp(1, total),
+        Some(_) => span.experiment.unfreezes(&span.epochs).clamp(1, total),
     };
     for step in 0..range.n_steps {
         if callback.should_stop() {
             break;
         }
-        let clock = plan.clock(step % span);
+        let clock = plan.clock(span.start + step % n_steps);
         let batch = match loader.next() {
             Some(it) => it?,
             None => {
@@ -102,7 +106,7 @@ pub fn lr_find(
             }
         };
         let rate = range.at(step);
-        let loss = match learner.step(plan, &batch, &clock, Rates::of(rate / lr)) {
+        let loss = match learner.step(plan, &batch, clock.step, Rates::of(rate / lr)) {
             Err(FitError::NotFinite { .. }) => break,
             other => other?.loss,
         };

@@ -101,7 +101,7 @@ impl Need {
         let largest = |it: &(usize, [usize; 2])| it.0 * it.1[0] * it.1[1];
         let steps = (0..plan.epochs.n_begun()).map(|it| {
             let size = plan.pipeline_at(it).0.size().unwrap_or_default();
-            (plan.batch_size(it).min(plan.sides.train.len()), size)
+            (plan.batch_size(it).min(plan.phase_of(it).0.train.len()), size)
         });
         let (batch_size, size) = steps.max_by_key(largest).unwrap_or_default();
         let n_step = batch_size.div_ceil(experiment.train.accumulate);

@@ -21,6 +21,8 @@ pub struct Outcome {
     pub steps: usize,
     /// Steps done when the best bundle was saved.
     pub best_step: usize,
+    /// Whether the model was trained on the validation set too, so that its scores there are meaningless.
+    pub trained_on_valid: bool,
     /// The scores of the best bundle on the validation set; optimistically biased: selected on this set.
     pub valid: Report,
     /// The scores of the best bundle on the test set, where the source has one.
@@ -31,6 +33,9 @@ impl Outcome {
     /// Formats the scores as a `report.toml`.
     pub(crate) fn to_toml(&self) -> String {
         let mut text = format!("best_step = {}\nsteps = {}\n", self.best_step, self.steps);
+        if self.trained_on_valid {
+            text += "trained_on_valid = true\n";
+        }
         for (name, report) in [("valid", Some(&self.valid)), ("test", self.test.as_ref())] {
             text.extend(report.map(|it| section(name, it)));
         }

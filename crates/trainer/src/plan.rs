@@ -5,36 +5,30 @@
 mod epochs;
 mod error;
 mod images;
+mod phase;
 mod sides;
 
 use std::{path::PathBuf, rc::Rc, sync::Arc};
 
-use augment::{Mixing, Pipeline};
+use augment::Pipeline;
 use base::{Clock, Epochs, Seed, Task};
-use candle::{DType, Device, Tensor};
-use data::{CacheDir, Content, Groups, Manifest, Pack, Packs, Sides, Use};
+use candle::Device;
+use data::{CacheDir, Content, Manifest, Pack, Packs, Sides, Use};
 use infer::Serving;
-use losses::{Counts, Criterion, HeadOutput};
 use models::{LoadedWeights, Model, ModelSpec, read_weights};
-use ops::{Pass, Tape, Training};
 
-pub use self::{epochs::epochs_of, error::PlanError};
+pub use self::{epochs::course_of, error::PlanError, phase::Phase};
 use self::{
-    epochs::{batches_of, check_lengths, epochs, groups},
     error::wrong,
-    images::{phases, pipelines},
+    images::pipelines,
+    phase::{Common, check_room, phases, stages},
+    sides::TrainingSets,
 };
 pub(crate) use self::{
-    images::Phase,
+    phase::Restored,
     sides::{divide, folds},
 };
-use crate::{
-    callback::Callback,
-    experiment::{Experiment, TrainSection},
-    freeze::Freezing,
-    groups::ParamGroups,
-    room,
-};
+use crate::{callback::Callback, experiment::Experiment, groups::ParamGroups, span::Span};
 
 /// A run that is ready to train.
 pub struct Plan {
@@ -42,18 +36,20 @@ pub struct Plan {
     pub experiment: Experiment,
     /// The task: the meaning of the classes.
     pub task: Task,
-    /// The name of each person.
-    pub people: Vec<String>,
+    /// The name of each group.
+    pub groups: Vec<String>,
     /// Every image of the source.
     pub images: Arc<[(String, Content)]>,
-    /// The person of each image.
+    /// The group of each image.
     pub persons: Vec<usize>,
     /// The class of each image for scoring.
     pub classes: Vec<usize>,
     /// The class of each image for training.
     pub training_classes: Vec<usize>,
-    /// The age of each image, where the source has ages.
-    pub ages: Vec<Option<f64>>,
+    /// The numbers of each image, as in [`data::Example`].
+    pub numbers: Vec<Vec<f64>>,
+    /// The factor whose number the head predicts, if it does.
+    pub predicted: Option<usize>,
     /// The permitted use of each image.
     pub usages: Vec<Use>,
     /// The sample weight of each image in training; above 0 for all training images.
@@ -68,22 +64,14 @@ pub struct Plan {
     pub cache: Option<CacheDir>,
     /// The images as prepared by that pipeline, where `maskfit data pack` has packed them.
     pub pack: Option<Arc<Pack>>,
-    /// The phases of progressive resizing, on smaller images.
-    pub(crate) phases: Vec<Phase>,
-    /// The mixing of the samples of a training batch.
-    pub mixing: Mixing,
     /// The pipeline of images in validation and inference.
     pub eval_pipeline: Pipeline,
     /// The specification of the network.
     pub spec: ModelSpec,
-    /// The training loss.
-    pub loss: Criterion,
-    /// The groups that the sampler samples from, as indices into the training set.
-    pub groups: Groups,
+    /// The phases, at least one.
+    pub phases: Vec<Phase>,
     /// Where each epoch ends.
     pub epochs: Epochs,
-    /// Which parameters are frozen, and when.
-    pub(crate) freezing: Freezing,
     /// The parameter groups, with their learning rates.
     pub param_groups: ParamGroups,
     /// The device.
@@ -120,11 +108,14 @@ impl Plan {
         device: &Device,
         callback: &(dyn Callback + Sync),
     ) -> Result<Plan, PlanError> {
-        let Experiment { data, model, train, .. } = experiment;
+        let Experiment { data, model, .. } = experiment;
         let task = &manifest.task;
         let training_classes =
             manifest.training_classes(&data.training_cuts).map_err(wrong("data.training_cuts"))?;
-        check_head(experiment, manifest, &sides)?;
+        let head = experiment.head.get();
+        head.misfit(task).map_or(Ok(()), |it| Err(wrong("head")(it)))?;
+        let too_many = experiment.eval.best_by.get().too_many(sides.valid.len(), task.n_classes());
+        too_many.map_or(Ok(()), |it| Err(wrong("eval.best_by")(it)))?;
 
         let images: Arc<[(String, Content)]> =
             manifest.examples.iter().map(|it| (it.name.clone(), it.content.clone())).collect();
@@ -136,43 +127,33 @@ impl Plan {
             None => Ok(None),
         };
         let pack = pack_of(&train_pipeline)?.map(Arc::new);
-        let phases = phases(train, &train_pipeline, pack_of)?;
-
-        let groups = groups(experiment, manifest, &sides, &training_classes)?;
-        let batch_size = |epoch_idx| batch_size(&phases, train, epoch_idx);
-        let epochs = epochs(experiment, &groups, batch_size)?;
-        let n_samples = |epoch_idx| data.sampler.get().n_samples(&groups, epoch_idx);
-        note_unreachable(train, &phases, epochs.n_begun(), n_samples(0), callback);
-        let mixing = mixing(experiment, task, &sides.train, &training_classes, &epochs)?;
-        check_lengths(experiment, &epochs)?;
-
         let spec = ModelSpec { backbone: model.backbone.clone(), head: experiment.head.clone() };
-        let loss = criterion(experiment, manifest, &sides, &training_classes)?;
-        let freezing = freezing(experiment, &epochs)?;
         let param_groups = experiment.param_groups()?;
-        let smallest = |it| batches_of(n_samples(it), batch_size(it), train.drop_last).1;
-        if (0..epochs.n_begun()).any(|it| smallest(it) / train.accumulate.min(smallest(it)) == 1) {
-            let size = train_pipeline.size().map_err(wrong("augment.train"))?;
-            check_room(experiment, task)?;
-            check_single_image(&spec, task, size, device).map_err(|it| {
-                wrong("train.batch_size")(format!(
-                    "a batch or an accumulated part of it has a single image of {size:?}: {it}"
-                ))
-            })?;
-        }
+        let common = Common {
+            manifest,
+            sets: &TrainingSets::new(experiment, manifest, &sides)?,
+            training_classes: &training_classes,
+            pipeline: &train_pipeline,
+            pack_of: &pack_of,
+            spec: &spec,
+            device,
+            callback,
+        };
+        let phases = phases(experiment, &common)?;
+        let epochs = Epochs::joined(phases.iter().map(|it| &it.span.epochs));
 
         let examples = manifest.examples.iter();
         let test = examples.clone().enumerate().filter(|(_, it)| it.usage == Use::Test);
         Ok(Plan {
-            freezing,
             param_groups,
             task: task.clone(),
-            people: manifest.people.clone(),
+            groups: manifest.groups.clone(),
             images,
-            persons: examples.clone().map(|it| it.person).collect(),
+            persons: examples.clone().map(|it| it.group).collect(),
             classes: examples.clone().map(|it| it.class).collect(),
             training_classes,
-            ages: examples.clone().map(|it| it.age).collect(),
+            numbers: examples.clone().map(|it| it.numbers.clone()).collect(),
+            predicted: head.number(task),
             usages: examples.clone().map(|it| it.usage).collect(),
             weights: examples.map(|it| it.weight).collect(),
             sides,
@@ -180,12 +161,9 @@ impl Plan {
             train_pipeline: Arc::new(train_pipeline),
             cache: manifest.cache.clone(),
             pack,
-            phases,
-            mixing,
             eval_pipeline,
             spec,
-            loss,
-            groups,
+            phases,
             epochs,
             device: device.clone(),
             allow_changes: false,
@@ -201,6 +179,11 @@ impl Plan {
     /// Returns the root of the run's randomness.
     pub fn seed(&self) -> Seed {
         self.experiment.seed
+    }
+
+    /// Returns the number of an image by the factor whose number the head predicts, if it is known.
+    pub fn number(&self, image: usize) -> Option<f64> {
+        self.numbers[image].get(self.predicted?).copied().filter(|it| !it.is_nan())
     }
 
     /// Returns the clock after `step` steps.
@@ -230,43 +213,75 @@ impl Plan {
         Ok(Rc::new(model))
     }
 
-    /// Returns the samples of an epoch, as indices into the training set.
+    /// Returns the phase that takes the step after `step` steps.
+    pub fn phase(&self, step: usize) -> &Phase {
+        let after = self.phases.partition_point(|it| it.span.start <= step);
+        &self.phases[after.saturating_sub(1)]
+    }
+
+    /// Describes a phase in a line.
+    pub fn describe(&self, phase_idx: usize) -> String {
+        let (phase, n) = (&self.phases[phase_idx], self.phases.len());
+        let Span { experiment, start, epochs } = &phase.span;
+        let name = format!("phase {} of {n} `{}`", phase_idx + 1, phase.name);
+        if epochs.total() == 0 {
+            return format!("{name}: no steps");
+        }
+        let pipeline = self.pipeline_at(self.epochs.find(*start).0).0;
+        let [h, w] = pipeline.size().unwrap_or_default();
+        format!(
+            "{name}: {}, {} steps, {} images of {h}x{w}, {} with lr {}",
+            experiment.train.total,
+            epochs.total(),
+            phase.train.len(),
+            experiment.schedule.kind(),
+            experiment.optim.get().lr()
+        )
+    }
+
+    /// Returns the phase that an epoch belongs to, and the epoch's index in it.
+    pub fn phase_of(&self, epoch_idx: usize) -> (&Phase, usize) {
+        let first = |it: &Phase| self.epochs.find(it.span.start).0;
+        let after = self.phases.partition_point(|it| first(it) <= epoch_idx);
+        let phase = &self.phases[after.saturating_sub(1)];
+        (phase, epoch_idx - first(phase))
+    }
+
+    /// Returns the samples of an epoch, as indices into the images that are trained on.
     fn order(&self, epoch_idx: usize) -> Vec<usize> {
         let of_whole = self.epochs.of_whole(epoch_idx);
         let rng = &mut self.seed().stream(&format!("sample/{of_whole}"));
-        let Experiment { data, train, .. } = &self.experiment;
-        let mut order = data.sampler.get().order(&self.groups, of_whole, rng);
-        let batch_size = self.batch_size(epoch_idx);
-        let n_batches = batches_of(order.len(), batch_size, train.drop_last).0;
-        let max_batches = self.epochs.most_batches().unwrap_or(n_batches);
-        order.truncate(n_batches.min(max_batches) * batch_size);
+        let (phase, of_phase) = self.phase_of(epoch_idx);
+        let sampler = self.experiment.data.sampler.get();
+        let of_phase_in_whole = phase.span.epochs.of_whole(of_phase);
+        let mut order = sampler.order(&phase.by_class, of_phase_in_whole, rng);
+        order.truncate(self.epochs.n_steps(epoch_idx) * phase.batch_size(of_phase));
         order
     }
 
     /// Returns the training pipeline of an epoch, and its pack if there is one.
     pub fn pipeline_at(&self, epoch_idx: usize) -> (Arc<Pipeline>, Option<Arc<Pack>>) {
-        let epoch_idx = self.epochs.of_whole(epoch_idx);
-        match self.phases.iter().find(|it| epoch_idx < it.end) {
-            Some(it) => (Arc::clone(&it.pipeline), it.pack.clone()),
-            None => (Arc::clone(&self.train_pipeline), self.pack.clone()),
-        }
+        let (phase, of_phase) = self.phase_of(epoch_idx);
+        let whole = || (Arc::clone(&self.train_pipeline), self.pack.clone());
+        phase.smaller(of_phase).unwrap_or_else(whole)
     }
 
     /// Returns the batch size of an epoch.
     pub fn batch_size(&self, epoch_idx: usize) -> usize {
-        batch_size(&self.phases, &self.experiment.train, self.epochs.of_whole(epoch_idx))
+        let (phase, of_phase) = self.phase_of(epoch_idx);
+        phase.batch_size(of_phase)
     }
 
     /// Returns the batches of an epoch, as indices into all images.
     pub fn batches(&self, epoch_idx: usize) -> Vec<Vec<usize>> {
-        let images: Vec<usize> =
-            self.order(epoch_idx).into_iter().map(|it| self.sides.train[it]).collect();
+        let images = &self.phase_of(epoch_idx).0.train;
+        let images: Vec<usize> = self.order(epoch_idx).into_iter().map(|it| images[it]).collect();
         images.chunks(self.batch_size(epoch_idx)).map(<[usize]>::to_vec).collect()
     }
 
     /// Returns how many images of each of the sampler's classes an epoch has.
     pub fn class_counts(&self, epoch_idx: usize) -> Vec<usize> {
-        self.groups.counts_of(&self.order(epoch_idx))
+        self.phase_of(epoch_idx).0.by_class.counts_of(&self.order(epoch_idx))
     }
 
     /// Returns the settings of inference.
@@ -287,118 +302,8 @@ impl Experiment {
     /// # Errors
     /// The learning rates do not match the network's stages.
     pub fn param_groups(&self) -> Result<ParamGroups, PlanError> {
-        let mut stages = self.model.backbone.get().stages();
-        stages.truncate(stages.len() - self.head.get().n_copied());
+        let stages = stages(self);
         let names: Vec<&str> = stages.iter().map(|it| it.name.as_str()).collect();
         ParamGroups::new(&self.groups, &names).map_err(wrong("groups.stage_lr"))
     }
-}
-
-fn check_room(experiment: &Experiment, task: &Task) -> Result<(), PlanError> {
-    match room::problem(experiment, task)? {
-        None => Ok(()),
-        Some((path, what)) => Err(wrong(path)(what)),
-    }
-}
-
-/// Checks that the head suits the task and that the training labels have what it needs.
-fn check_head(
-    experiment: &Experiment,
-    manifest: &Manifest,
-    sides: &Sides,
-) -> Result<(), PlanError> {
-    let head = experiment.head.get();
-    head.misfit(&manifest.task).map_or(Ok(()), |it| Err(wrong("head")(it)))?;
-    let ageless = |&&idx: &&usize| manifest.examples[idx].age.is_none();
-    match sides.train.iter().find(ageless) {
-        Some(&idx) if head.needs_ages() => Err(wrong("head")(format!(
-            "`{}` is trained on ages, but `{}` has none: choose another head, such as `factored`, or \
-             write the year where a reviewed table fixes it",
-            experiment.head.kind(),
-            manifest.examples[idx].name
-        ))),
-        _ => Ok(()),
-    }
-}
-
-/// Notes settings that the run does not reach: a full first batch, and image sizes after its end.
-fn note_unreachable(
-    train: &TrainSection,
-    phases: &[Phase],
-    n_epochs: usize,
-    n_samples: usize,
-    callback: &(dyn Callback + Sync),
-) {
-    if n_samples < batch_size(phases, train, 0) {
-        callback.note(&format!(
-            "`train.batch_size`: the first epoch has only {n_samples} images, so its batch is smaller"
-        ));
-    }
-    if let Some(idx) = phases.iter().position(|it| it.end > n_epochs) {
-        let until = train.sizes[idx].until;
-        callback.note(&format!(
-            "`train.sizes[{idx}]`: the run ends before `until = \"{until}\"`, so no image is larger"
-        ));
-    }
-}
-
-/// Returns the mixing of a run of these epochs.
-///
-/// - `side`: the training set.
-pub(crate) fn mixing(
-    experiment: &Experiment,
-    task: &Task,
-    side: &[usize],
-    training_classes: &[usize],
-    epochs: &Epochs,
-) -> Result<Mixing, PlanError> {
-    let examples: Vec<_> = side.iter().map(|&it| (it, training_classes[it])).collect();
-    Mixing::new(&experiment.augment.mix, task, &examples, |it| it.to_steps(epochs))
-        .map_err(|(idx, it)| wrong(&format!("augment.mix[{idx}]"))(it))
-}
-
-/// Returns the freezing of a run of these epochs.
-pub(crate) fn freezing(experiment: &Experiment, epochs: &Epochs) -> Result<Freezing, PlanError> {
-    let mut stages = experiment.model.backbone.get().stages();
-    stages.truncate(stages.len() - experiment.head.get().n_copied());
-    Freezing::new(&experiment.freezes(epochs), &stages, epochs).map_err(wrong("train.freeze"))
-}
-
-/// Returns the loss for the head's outputs and the training set's classes and ages.
-fn criterion(
-    experiment: &Experiment,
-    manifest: &Manifest,
-    sides: &Sides,
-    training_classes: &[usize],
-) -> Result<Criterion, PlanError> {
-    let task = &manifest.task;
-    let mut counts = Counts { classes: vec![0; task.n_classes()], ages: Vec::new() };
-    for &idx in &sides.train {
-        counts.classes[training_classes[idx]] += 1;
-        counts.ages.extend(manifest.examples[idx].age);
-    }
-    let outputs = experiment.head.get().outputs(task)?.into_iter();
-    let outputs = outputs.map(|it| HeadOutput::new(task, it.scope, &it.form, it.n_out, &counts));
-    Criterion::new(&experiment.loss, &outputs.collect::<Vec<_>>()).map_err(wrong("loss"))
-}
-
-/// Returns the batch size of an epoch.
-fn batch_size(phases: &[Phase], train: &TrainSection, epoch_idx: usize) -> usize {
-    let phase = phases.iter().find(|it| epoch_idx < it.end);
-    phase.map_or(train.batch_size, |it| it.batch_size)
-}
-
-/// Runs a forward pass on a batch of one image: a network whose last feature maps have one pixel cannot be
-/// trained on it, and would fail only at the end of the first epoch.
-fn check_single_image(
-    spec: &ModelSpec,
-    task: &Task,
-    [height, width]: [usize; 2],
-    device: &Device,
-) -> candle::Result<()> {
-    let (tape, seed) = (Tape::default(), Seed(0));
-    let model = Model::fresh(spec, task, seed, device)?;
-    let xs = Tensor::zeros((1, height, width, 3), DType::F32, device)?;
-    let pass = Pass::Train(Training { tape: &tape, seed, step: 0, first_row: 0, momentum: None });
-    model.forward(&xs, &pass).map(|_| ())
 }

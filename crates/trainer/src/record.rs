@@ -1,10 +1,11 @@
 //! The data of a run, as a table: every image with its labels and its side, the set that it is in.
 //!
 //! ```text
-//! image,person,class,label,age,weight,use,side
+//! image,group,class,label,<numeric factors>,weight,use,side
 //! 000012_female_Drawn_58/normal.jpg,000012_female_Drawn_58,16,not worn female 30-59,58,1,pool,train
 //! ```
 //!
+//! A numeric factor, such as `age`, has a column of its numbers, empty where they are unknown.
 //! `use` is set by the source and the reviews (`pool`, `train` or `test`), `side` by the split: `train`,
 //! `valid`, `test` or `left out`; in a cross-validation also `fold 0` and so on. A checkpoint contains the
 //! table's SHA-256, so that a resumed run detects changes of its data, and the table identifies them.
@@ -12,14 +13,14 @@
 use std::{
     borrow::Cow,
     collections::{BTreeMap, BTreeSet, HashMap},
-    fmt::Write as _,
+    fmt::{Display, Write as _},
 };
 
 use base::{
     Task,
     records::{self, Records},
     table,
-    task::Scope,
+    task::{Scope, Unit},
 };
 use data::{Manifest, Sides, Use};
 use sha2::{Digest as _, Sha256};
@@ -35,41 +36,45 @@ pub(crate) const FILE: &str = "data.csv";
 /// A row of the table: an image of the run.
 struct Row<'a> {
     image: &'a str,
-    person: &'a str,
+    group: &'a str,
     class: usize,
     label: &'a str,
-    age: Option<f64>,
+    /// The number of each numeric factor, where it is known.
+    numbers: Vec<Option<f64>>,
     weight: f32,
     usage: &'a str,
     side: &'a str,
 }
 
-const COLUMNS: [&str; 8] = ["image", "person", "class", "label", "age", "weight", "use", "side"];
+/// The columns before and after those of the numeric factors.
+const COLUMNS: [&[&str]; 2] = [&["image", "group", "class", "label"], &["weight", "use", "side"]];
 
 impl<'a> Row<'a> {
-    fn fields(self) -> [Cow<'a, str>; 8] {
-        let age = self.age.map_or(String::new(), |it| it.to_string());
-        [
-            self.image.into(),
-            self.person.into(),
-            self.class.to_string().into(),
-            self.label.into(),
-            age.into(),
-            table::number(f64::from(self.weight)).into(),
-            self.usage.into(),
-            self.side.into(),
-        ]
+    fn fields(self) -> Vec<Cow<'a, str>> {
+        let number = |it: Option<f64>| it.map_or(String::new(), |it| it.to_string()).into();
+        let begin = [self.image.into(), self.group.into(), self.class.to_string().into()];
+        let begin = begin.into_iter().chain([self.label.into()]);
+        let weight = table::number(f64::from(self.weight)).into();
+        let end = [weight, self.usage.into(), self.side.into()];
+        begin.chain(self.numbers.into_iter().map(number)).chain(end).collect()
     }
 
     fn read(record: &'a records::Record) -> Option<Row<'a>> {
         let fields: Vec<&str> = record.fields.iter().collect();
-        let [image, person, class, label, age, weight, usage, side] = fields.try_into().ok()?;
+        let [image, group, class, label, numbers @ .., weight, usage, side] = fields.as_slice()
+        else {
+            return None;
+        };
+        let number = |it: &&str| match it.is_empty() {
+            true => Some(None),
+            false => it.parse().ok().map(Some),
+        };
         Some(Row {
             image,
-            person,
+            group,
             class: class.parse().ok()?,
             label,
-            age: if age.is_empty() { None } else { Some(age.parse().ok()?) },
+            numbers: numbers.iter().map(number).collect::<Option<_>>()?,
             weight: weight.parse().ok()?,
             usage,
             side,
@@ -77,16 +82,18 @@ impl<'a> Row<'a> {
     }
 }
 
-/// Parses the rows of a table that the program wrote.
+/// Parses a table that the program wrote: the names of its numeric factors, and its rows.
 ///
 /// # Errors
 /// The header is a different one.
-fn read(text: &str) -> Result<Vec<records::Record>, String> {
+fn read(text: &str) -> Result<(Vec<String>, Vec<records::Record>), String> {
     let table = Records::exact(text);
     let header = table.header();
-    match header.fields.iter().eq(COLUMNS) {
-        true => Ok(table.rows().collect()),
-        false => Err(format!("the header is `{}`", table::line(&header.fields))),
+    let fields: Vec<&str> = header.fields.iter().collect();
+    let factors = fields.strip_prefix(COLUMNS[0]).and_then(|it| it.strip_suffix(COLUMNS[1]));
+    match factors {
+        Some(it) => Ok((it.iter().map(|&it| it.to_owned()).collect(), table.rows().collect())),
+        None => Err(format!("the header is `{}`", table::line(&header.fields))),
     }
 }
 
@@ -112,15 +119,15 @@ impl Record {
         let labels = labels(&plan.task);
         let rows = sides.into_iter().enumerate().map(|(idx, side)| Row {
             image: &plan.images[idx].0,
-            person: &plan.people[plan.persons[idx]],
+            group: &plan.groups[plan.persons[idx]],
             class: plan.classes[idx],
             label: &labels[plan.classes[idx]],
-            age: plan.ages[idx],
+            numbers: numbers(&plan.task, &plan.numbers[idx]),
             weight: plan.weights[idx],
             usage: name_of(plan.usages[idx]),
             side,
         });
-        Record::of_rows(rows)
+        Record::of_rows(&plan.task, rows)
     }
 
     /// Returns the table of a cross-validation.
@@ -129,6 +136,7 @@ impl Record {
         let side = |usage: Use| match usage {
             Use::Pool => LEFT_OUT,
             Use::Train => "train",
+            Use::Valid => VALID,
             Use::Test => "test",
         };
         let mut sides: Vec<&str> = manifest.examples.iter().map(|it| side(it.usage)).collect();
@@ -138,19 +146,21 @@ impl Record {
         let labels = labels(&manifest.task);
         let rows = manifest.examples.iter().zip(sides).map(|(it, side)| Row {
             image: &it.name,
-            person: &manifest.people[it.person],
+            group: &manifest.groups[it.group],
             class: it.class,
             label: &labels[it.class],
-            age: it.age,
+            numbers: numbers(&manifest.task, &it.numbers),
             weight: it.weight,
             usage: name_of(it.usage),
             side,
         });
-        Record::of_rows(rows)
+        Record::of_rows(&manifest.task, rows)
     }
 
-    fn of_rows<'a>(rows: impl Iterator<Item = Row<'a>>) -> Record {
-        Record::from(table::text(COLUMNS, rows.map(Row::fields)))
+    fn of_rows<'a>(task: &Task, rows: impl Iterator<Item = Row<'a>>) -> Record {
+        let factors = task.numeric().map(|it| task.factors[it].name.as_str());
+        let [begin, end] = COLUMNS.map(|it| it.iter().copied());
+        Record::from(table::text(begin.chain(factors).chain(end), rows.map(Row::fields)))
     }
 
     pub(crate) fn text(&self) -> &str {
@@ -205,8 +215,15 @@ fn name_of(usage: Use) -> &'static str {
     match usage {
         Use::Pool => "pool",
         Use::Train => "train",
+        Use::Valid => "valid",
         Use::Test => "test",
     }
+}
+
+/// Returns the number of each numeric factor, where it is known.
+fn numbers(task: &Task, numbers: &[f64]) -> Vec<Option<f64>> {
+    let known = |idx: usize| numbers.get(idx).copied().filter(|it| !it.is_nan());
+    task.numeric().map(known).collect()
 }
 
 fn labels(task: &Task) -> Vec<String> {
@@ -218,72 +235,87 @@ fn labels(task: &Task) -> Vec<String> {
 pub(crate) struct Changes {
     /// One line per kind of change: the number of images, the kind, and the first of them.
     pub(crate) lines: Vec<String>,
-    /// Whether a person has moved between the training, validation and test sets.
+    /// Whether a group has moved between the training, validation and test sets.
     pub(crate) has_moved: bool,
     /// Whether the validation set has other images or labels, so that scores are not comparable.
     pub(crate) changes_validation: bool,
 }
 
-/// The maximum number of images, or people, listed for a kind of change.
+/// The maximum number of images, or groups, listed for a kind of change.
 const SHOWN: usize = 5;
 
 impl Changes {
-    /// Compares two tables.
+    /// Compares two tables; `unit` is what a group is.
     ///
     /// # Errors
-    /// A table was not written by this program.
-    pub(crate) fn between(before: &Record, after: &Record) -> Result<Changes, String> {
+    /// A table was not written by this program, or has other numeric factors.
+    pub(crate) fn between(before: &Record, after: &Record, unit: Unit) -> Result<Changes, String> {
         let invalid = |it: &records::Record| format!("line {}: invalid row", it.line);
-        let lines = read(&before.text)?;
+        let (factors, lines) = read(&before.text)?;
+        let (factors_after, lines_after) = read(&after.text)?;
+        if factors != factors_after {
+            let [before, after] = [factors, factors_after].map(|it| it.join(", "));
+            return Err(format!("its numeric factors are `{before}`, those of the data `{after}`"));
+        }
         let row = |it| Row::read(it).ok_or_else(|| invalid(it));
         let known: HashMap<&str, Row<'_>> =
             lines.iter().map(|it| row(it).map(|it| (it.image, it))).collect::<Result<_, _>>()?;
         let mut left: BTreeSet<&str> = known.keys().copied().collect();
         let mut changes = Changes::default();
-        let mut kinds: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+        let mut kinds: BTreeMap<String, Vec<String>> = BTreeMap::new();
         let mut moved: BTreeMap<String, String> = BTreeMap::new();
-        for line in Records::exact(&after.text).rows() {
-            let now = Row::read(&line).ok_or_else(|| invalid(&line))?;
+        for line in &lines_after {
+            let now = row(line)?;
             let image = now.image;
             left.remove(image);
             let Some(was) = known.get(image) else {
                 changes.changes_validation |= is_validated(now.side);
-                kinds.entry("added").or_default().push(format!("`{image}`"));
+                kinds.entry("added".to_owned()).or_default().push(format!("`{image}`"));
                 continue;
             };
-            let mut note = |kind, was: &dyn std::fmt::Display, is: &dyn std::fmt::Display| {
-                kinds.entry(kind).or_default().push(format!("`{image}` ({was} -> {is})"));
+            let mut note = |kind: &str, was: &dyn Display, is: &dyn Display| {
+                kinds
+                    .entry(kind.to_owned())
+                    .or_default()
+                    .push(format!("`{image}` ({was} -> {is})"));
             };
-            let is_relabelled = (was.class, was.label, was.age) != (now.class, now.label, now.age);
-            if (was.class, was.label) != (now.class, now.label) {
+            let has_other_label = (was.class, was.label) != (now.class, now.label);
+            let has_other_numbers = was.numbers != now.numbers;
+            if has_other_label {
                 note("relabelled", &was.label, &now.label);
-            } else if is_relabelled {
-                let years = |it: Option<f64>| it.map_or("no age".to_owned(), |it| it.to_string());
-                note("with a different age", &years(was.age), &years(now.age));
+            } else if has_other_numbers {
+                for ((name, was), now) in factors.iter().zip(&was.numbers).zip(&now.numbers) {
+                    if was != now {
+                        let number =
+                            |it: &Option<f64>| it.map_or("none".to_owned(), |it| it.to_string());
+                        note(&format!("with a different {name}"), &number(was), &number(now));
+                    }
+                }
             }
             if was.weight != now.weight {
                 note("reweighted", &was.weight, &now.weight);
             }
-            if was.person != now.person {
-                note("of a different person", &was.person, &now.person);
+            if was.group != now.group {
+                note(&format!("of a different {}", unit.one()), &was.group, &now.group);
             }
             if was.usage != now.usage {
                 note("with a different use", &was.usage, &now.usage);
             }
             if was.side != now.side {
                 if ![was.side, now.side].contains(&LEFT_OUT) {
-                    moved.insert(now.person.to_owned(), format!("{} -> {}", was.side, now.side));
+                    moved.insert(now.group.to_owned(), format!("{} -> {}", was.side, now.side));
                 } else {
                     note("on another side", &was.side, &now.side);
                 }
             }
-            let is_other = is_relabelled || was.person != now.person || was.side != now.side;
+            let is_relabelled = has_other_label || has_other_numbers;
+            let is_other = is_relabelled || was.group != now.group || was.side != now.side;
             changes.changes_validation |=
                 is_other && (is_validated(was.side) || is_validated(now.side));
         }
         for image in left {
             changes.changes_validation |= is_validated(known[image].side);
-            kinds.entry("removed").or_default().push(format!("`{image}`"));
+            kinds.entry("removed".to_owned()).or_default().push(format!("`{image}`"));
         }
         for (kind, images) in kinds {
             let n = images.len();
@@ -293,10 +325,10 @@ impl Changes {
         changes.has_moved = !moved.is_empty();
         if changes.has_moved {
             let n = moved.len();
-            let what = if n == 1 { "person is" } else { "people are" };
-            let each = moved.into_iter().map(|(person, how)| format!("`{person}` ({how})"));
+            let what = format!("{} {}", unit.count(n), if n == 1 { "is" } else { "are" });
+            let each = moved.into_iter().map(|(group, how)| format!("`{group}` ({how})"));
             let each = first_of(each.collect());
-            changes.lines.push(format!("{n} {what} on another side: {each}"));
+            changes.lines.push(format!("{what} on another side: {each}"));
         }
         Ok(changes)
     }
@@ -316,16 +348,18 @@ pub(crate) fn first_of(mut names: Vec<String>) -> String {
 
 #[cfg(test)]
 mod tests {
+    use base::task::Unit;
+
     use super::{Changes, Record};
 
-    const HEADER: &str = "image,person,class,label,age,weight,use,side\n";
+    const HEADER: &str = "image,group,class,label,age,weight,use,side\n";
 
     fn record(rows: &str) -> Record {
         Record::from(format!("{HEADER}{rows}"))
     }
 
     fn changes(before: &str, after: &str) -> Changes {
-        Changes::between(&record(before), &record(after)).unwrap()
+        Changes::between(&record(before), &record(after), Unit::Person).unwrap()
     }
 
     #[test]
@@ -357,7 +391,7 @@ mod tests {
     }
 
     #[test]
-    fn moved_people_are_distinguished_from_left_out_images() {
+    fn moved_groups_are_distinguished_from_left_out_images() {
         let on = |side: &str| format!("a1,a,0,old,,1,pool,{side}\na2,a,0,old,,1,pool,{side}\n");
         let it = changes(&on("train"), &on("valid"));
         assert_eq!(it.lines, ["1 person is on another side: `a` (train -> valid)"]);

@@ -20,12 +20,12 @@ struct ClassRow<'a> {
 pub(crate) fn section(name: &str, report: &Report) -> String {
     let metrics::Interval { value, low, high } = report.joint().macro_f1;
     let mut text = format!(
-        "\n[{name}]\npeople = {}\nimages = {}\nmacro_f1 = {value}\n\
+        "\n[{name}]\ngroups = {}\nimages = {}\nmacro_f1 = {value}\n\
          macro_f1_interval = [{low}, {high}]\n",
-        report.n_people, report.n_images
+        report.n_groups, report.n_images
     );
-    if let Some(years) = report.age_mae {
-        text += &format!("age_mae = {years}\n");
+    if let Some(mae) = report.mae {
+        text += &format!("mae = {mae}\n");
     }
     for scope in &report.scopes {
         let scores = toml::to_string(&scope.scores).expect("scores are TOML");

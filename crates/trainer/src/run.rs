@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! config.toml     the resolved settings: training with this file repeats the run
-//! split.csv       which person is on which side
+//! split.csv       which group is on which side
 //! data.csv        every image with its labels, its weight and its side
 //! steps.csv       loss and learning rate of every step
 //! epochs.csv      scores of every evaluation

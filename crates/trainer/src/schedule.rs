@@ -13,6 +13,7 @@ mod multi_step;
 mod one_cycle;
 mod plateau;
 mod polynomial;
+mod restart;
 mod step;
 
 use std::f64::consts::PI;
@@ -36,6 +37,8 @@ base::choice! {
         "polynomial" => Polynomial(polynomial::Polynomial),
         /// Cosine annealing with warm restarts, each cycle optionally longer and lower (SGDR).
         "cosine_restarts" => CosineRestarts(cosine_restarts::CosineRestarts),
+        /// Any schedule, begun anew every so many epochs.
+        "restart" => Restart(restart::Restart),
         /// Constant for most of the run, then cosine annealing (fastai's fit_flat_cos).
         "flat_cosine" => FlatCosine(flat_cosine::FlatCosine),
         /// The 1cycle policy with cosine annealing, of momentum as well; PyTorch's or fastai's.
@@ -69,8 +72,13 @@ impl Rates {
 /// The rates over the course of a run.
 pub trait Schedule {
     /// Returns the rates at a step. The clock starts at the end of the warm-up, and of the frozen phase if
-    /// there is one.
+    /// there is one; or at the beginning of a cycle, and covers that cycle only.
     fn at(&self, clock: &Clock) -> Rates;
+
+    /// Returns the length of its cycles, if it begins anew after each.
+    fn every(&self) -> Option<Length> {
+        None
+    }
 
     /// Returns how long the backbone is frozen after the warm-up while only the head is trained.
     fn frozen(&self) -> Option<Length> {
@@ -98,7 +106,8 @@ impl ScheduleConfig {
     ///
     /// - `warm`: the end of the warm-up, in which the learning rate rises linearly to the schedule's first
     ///   rate.
-    /// - `unfreezes`: when the backbone starts to be trained, not before `warm`.
+    /// - `unfreezes`: when the backbone starts to be trained, not before `warm`; or when the cycle begins, at
+    ///   whose end the clock's run ends.
     pub fn rates(&self, clock: &Clock, warm: &Clock, unfreezes: &Clock) -> Rates {
         let rates = match clock.step < unfreezes.step {
             true => {

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Size {
-    /// When it ends: whole epochs, or a share of them.
+    /// When it ends: whole epochs, or a share of those of the run, or of the phase.
     pub until: Length,
     /// `[height, width]` in pixels.
     pub size: [usize; 2],
@@ -22,7 +22,7 @@ pub struct Size {
 
 /// Returns the epoch that each item ends before.
 ///
-/// - `total`: the length of the run.
+/// - `total`: the length of the run, or of the phase.
 ///
 /// # Errors
 /// A length is in steps, whose number depends on the batch sizes; or an item ends before it begins.
@@ -50,6 +50,20 @@ pub(crate) fn ends(sizes: &[Size], total: Length) -> Result<Vec<usize>, String> 
         ends.push(end);
     }
     Ok(ends)
+}
+
+/// Returns the batch size of an epoch.
+///
+/// - `ends`: the epoch that each item ends before.
+/// - `default`: that of larger images.
+pub(crate) fn batch_size(
+    sizes: &[Size],
+    ends: impl IntoIterator<Item = usize>,
+    default: usize,
+    epoch_idx: usize,
+) -> usize {
+    let size = sizes.iter().zip(ends).find(|(_, end)| epoch_idx < *end);
+    size.and_then(|(it, _)| it.batch_size).unwrap_or(default)
 }
 
 #[cfg(test)]

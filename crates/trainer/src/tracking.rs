@@ -4,6 +4,7 @@
 use base::{Seed, Task, task::Scope};
 use metrics::{MacroF1, Metric as _};
 use models::Model;
+use toml::{Table, Value};
 use track::{About, End, Histogram, Png, Trackers};
 
 use crate::{
@@ -45,6 +46,42 @@ pub(crate) fn of_evaluation(report: &EpochReport) -> impl Iterator<Item = f64> {
     report.scores.iter().flat_map(|(_, it)| [it.log_loss, it.accuracy, it.macro_f1])
 }
 
+/// Returns the tags of a run: the network with its size, the loss, the sampler, and the augmentations of images
+/// and of batches.
+fn tags(settings: &Table) -> Vec<String> {
+    let at = |path: &str| {
+        let mut names = path.split('.');
+        let first = settings.get(names.next()?)?;
+        names.try_fold(first, |value, name| value.get(name))
+    };
+    let mut tags = Vec::new();
+    for path in ["model.backbone", "loss", "data.sampler", "augment.train", "augment.mix"] {
+        at(path).into_iter().for_each(|it| add_kinds(it, &mut tags));
+    }
+    tags
+}
+
+/// Adds the kind of a member of a registry, with the published size of a network, and the kinds of all members
+/// in its lists, such as the parts of a sum. Each is added once.
+fn add_kinds(value: &Value, tags: &mut Vec<String>) {
+    let Value::Table(table) = value else {
+        value.as_array().into_iter().flatten().for_each(|it| add_kinds(it, tags));
+        return;
+    };
+    if let Some(kind) = table.get("kind").and_then(Value::as_str) {
+        let size = ["variant", "size", "depth"].iter().find_map(|it| match table.get(*it)? {
+            Value::String(it) => Some(format!("-{it}")),
+            Value::Integer(it) => Some(format!("-{it}")),
+            _ => None,
+        });
+        let tag = format!("{kind}{}", size.unwrap_or_default());
+        if !tags.contains(&tag) {
+            tags.push(tag);
+        }
+    }
+    table.values().filter(|it| it.is_array()).for_each(|it| add_kinds(it, tags));
+}
+
 /// A run's trackers and the names of its metrics.
 pub(crate) struct Tracking<'a> {
     columns: Vec<String>,
@@ -75,6 +112,7 @@ impl<'a> Tracking<'a> {
             step,
             columns: &columns,
             settings: &settings,
+            tags: &tags(&settings),
         };
         let trackers = Trackers::open(&plan.experiment.track, &about, note);
         Tracking { columns, trackers }
@@ -130,7 +168,7 @@ impl<'a> Tracking<'a> {
 }
 
 /// Returns some images of the validation set as the network receives them, spread evenly over the set because
-/// neighbours are of the same person. Images that can no longer be read are left out.
+/// neighbours are of the same group. Images that can no longer be read are left out.
 fn samples(plan: &Plan, predicted: &[usize]) -> Vec<SampleImage> {
     let side = &plan.sides.valid;
     let n = side.len().min(N_SHOWN);
@@ -148,4 +186,31 @@ fn samples(plan: &Plan, predicted: &[usize]) -> Vec<SampleImage> {
         })
     };
     (0..n).filter_map(sample).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use base::config::Layer;
+
+    use super::tags;
+    use crate::experiment::Experiment;
+
+    #[test]
+    fn tags_describe_the_settings() {
+        let of = |text: &str| {
+            let layer = Layer::from_toml("tags", text).unwrap();
+            tags(&Experiment::load(&[layer]).unwrap().to_table()).join(" ")
+        };
+        assert_eq!(of(""), "efficientnet-lite0 cross_entropy shuffled random_crop horizontal_flip");
+        let text = r#"
+            model.backbone = { kind = "resnet", depth = 152 }
+            loss = { kind = "sum", parts = [{ kind = "f1" }, { kind = "focal" }] }
+            data.sampler = { kind = "weighted" }
+            [augment]
+            train = [{ kind = "resize" }, { kind = "one_of", steps = [{ kind = "gamma" }, { kind = "resize" }] }]
+            mix = [{ kind = "mixup" }]
+        "#;
+        let want = "resnet-152 sum f1 focal weighted resize one_of gamma mixup";
+        assert_eq!(of(text), want);
+    }
 }

@@ -50,7 +50,7 @@ every = "5 steps"
 
 /// The table of reviewed labels that the experiment names, and its header.
 pub(super) const REVIEWED: &str = "reviewed.csv";
-pub(super) const HEADER: &str = "person,image,factor,given,suggested,score,decision\n";
+pub(super) const HEADER: &str = "group,image,factor,given,suggested,score,decision\n";
 
 /// File contents by name.
 pub(super) type Files = BTreeMap<String, Vec<u8>>;

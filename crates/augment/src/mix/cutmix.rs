@@ -19,7 +19,7 @@ use rand_distr::Beta;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    MixOp, MixPlan,
+    Extras, MixOp, MixPlan,
     pairing::{Pairing, Partner, Per, alpha_problem},
 };
 
@@ -54,10 +54,10 @@ impl Cutmix {
 }
 
 impl MixOp for Cutmix {
-    fn apply(&self, plan: &mut MixPlan, _: &[usize], rng: &mut Rng) {
+    fn apply(&self, plan: &mut MixPlan, pool: &[usize], rng: &mut Rng) {
         let beta = Beta::new(self.alpha, self.alpha).expect("`alpha` was validated by `problem`");
         let size = plan.size;
-        let pairs = self.pairing().sample(plan, rng, |rng| {
+        let pairs = self.pairing().sample(plan, pool, rng, |rng| {
             let lambda = rng.sample(beta);
             rectangle(size, lambda, size.map(|it| rng.random_range(0..it)))
         });
@@ -68,6 +68,10 @@ impl MixOp for Cutmix {
 
     fn until(&self) -> Option<Length> {
         self.until
+    }
+
+    fn from(&self) -> Option<Extras<'_>> {
+        self.pairing().from(None)
     }
 
     fn problem(&self) -> Option<String> {

@@ -13,11 +13,11 @@ use base::{
     Length, Rng,
     mix::{Area, Layer},
 };
-use rand::{Rng as _, seq::IndexedRandom as _};
+use rand::Rng as _;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Level, MixOp, MixPlan,
+    Extras, Level, MixOp, MixPlan,
     pairing::{Pairing, Partner, Per},
 };
 
@@ -86,16 +86,12 @@ impl MixOp for HalfCutmix {
         let [height, width] = plan.size;
         // The first column of the left and of the right half.
         let columns = [0, width - width / 2];
-        let pairs = self.pairing().sample(plan, rng, |rng| match self.side {
+        let pairs = self.pairing().sample(plan, pool, rng, |rng| match self.side {
             Side::Left => 0,
             Side::Right => 1,
             Side::Random => rng.random_range(0..2),
         });
-        for (row, partner, side) in pairs {
-            let image = match pool.choose(rng) {
-                Some(&example) => plan.add_extra(example),
-                None => partner,
-            };
+        for (row, image, side) in pairs {
             let area = Area { top: 0, left: columns[side], height, width: width / 2 };
             let from = match self.take {
                 Take::Same => columns[side],
@@ -109,8 +105,8 @@ impl MixOp for HalfCutmix {
         self.until
     }
 
-    fn from(&self) -> Option<&Level> {
-        self.from.as_ref()
+    fn from(&self) -> Option<Extras<'_>> {
+        self.pairing().from(self.from.as_ref())
     }
 
     fn problem(&self) -> Option<String> {

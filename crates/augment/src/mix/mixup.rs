@@ -12,7 +12,8 @@
 //! | timm's | 1 | batch, pair or example (its `elem`) | flipped | false |
 //! | λ uniform in 0.5..1 | 1 | example | shuffled | true |
 //!
-//! The last row follows from Beta(1, 1) being uniform in 0..1. timm rejects odd batches; here the middle
+//! The last row follows from Beta(1, 1) being uniform in 0..1. With `partner = "any"`, the partner is an image
+//! of the whole training set rather than of the batch. timm rejects odd batches; here the middle
 //! image of an odd batch is mixed with itself.
 
 use base::{
@@ -24,7 +25,7 @@ use rand_distr::Beta;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    MixOp, MixPlan,
+    Extras, MixOp, MixPlan,
     pairing::{Pairing, Partner, Per, alpha_problem},
 };
 
@@ -68,9 +69,9 @@ impl Mixup {
 }
 
 impl MixOp for Mixup {
-    fn apply(&self, plan: &mut MixPlan, _: &[usize], rng: &mut Rng) {
+    fn apply(&self, plan: &mut MixPlan, pool: &[usize], rng: &mut Rng) {
         let beta = Beta::new(self.alpha, self.alpha).expect("`alpha` was validated by `problem`");
-        let pairs = self.pairing().sample(plan, rng, |rng| rng.sample(beta));
+        let pairs = self.pairing().sample(plan, pool, rng, |rng| rng.sample(beta));
         for (row, image, lambda) in pairs {
             let lambda = if self.at_least_half { lambda.max(1.0 - lambda) } else { lambda };
             let area = Area::whole(plan.size);
@@ -80,6 +81,10 @@ impl MixOp for Mixup {
 
     fn until(&self) -> Option<Length> {
         self.until
+    }
+
+    fn from(&self) -> Option<Extras<'_>> {
+        self.pairing().from(None)
     }
 
     fn problem(&self) -> Option<String> {

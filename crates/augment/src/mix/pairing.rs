@@ -1,10 +1,13 @@
 //! Which rows are mixed with which, and whether parameters are sampled per batch, pair or example.
 
 use base::Rng;
-use rand::{Rng as _, seq::SliceRandom as _};
+use rand::{
+    Rng as _,
+    seq::{IndexedRandom as _, SliceRandom as _},
+};
 use serde::{Deserialize, Serialize};
 
-use super::MixPlan;
+use super::{Extras, Level, MixPlan};
 
 /// What shares one sample of the parameters: whether to mix, how much, and where.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,6 +30,9 @@ pub(crate) enum Partner {
     Shuffled,
     /// The batch in reverse order; the middle image of an odd batch is its own partner.
     Flipped,
+    /// Any image of the training set, sampled for each row. Twice as many images are loaded where all rows are
+    /// mixed.
+    Any,
 }
 
 /// The settings of a pairing.
@@ -39,12 +45,22 @@ pub(super) struct Pairing {
 }
 
 impl Pairing {
-    /// Returns the rows to mix, each with its partner and the result of `sample`.
+    /// The images outside of the batch that partners are sampled from; `None` for the batch's own.
+    ///
+    /// - `level`: the level that they are to be of.
+    pub(super) fn from<'a>(&self, level: Option<&'a Level>) -> Option<Extras<'a>> {
+        level.map(Extras::Level).or_else(|| (self.partner == Partner::Any).then_some(Extras::Any))
+    }
+
+    /// Returns the rows to mix, each with the image of its partner and the result of `sample`.
     ///
     /// Rows that are already mixed are left out.
+    ///
+    /// - `pool`: the examples that partners are sampled from; empty for the batch's own.
     pub(super) fn sample<T: Copy>(
         &self,
-        plan: &MixPlan,
+        plan: &mut MixPlan,
+        pool: &[usize],
         rng: &mut Rng,
         sample: impl Fn(&mut Rng) -> T,
     ) -> Vec<(usize, usize, T)> {
@@ -53,6 +69,7 @@ impl Pairing {
         match self.partner {
             Partner::Shuffled => partners.shuffle(rng),
             Partner::Flipped => partners.reverse(),
+            Partner::Any => {}
         }
         let mut maybe = || (rng.random::<f64>() < self.p).then(|| sample(rng));
         let sampled: Vec<Option<T>> = match self.per {
@@ -66,12 +83,18 @@ impl Pairing {
         };
         let mixed = partners.into_iter().zip(sampled).enumerate();
         let mixed = mixed.filter_map(|(row, (partner, it))| it.map(|it| (row, partner, it)));
-        mixed.filter(|&(row, _, _)| plan.is_free(row)).collect()
+        let mut mixed: Vec<_> = mixed.filter(|&(row, _, _)| plan.is_free(row)).collect();
+        for (_, partner, _) in &mut mixed {
+            if let Some(&example) = pool.choose(rng) {
+                *partner = plan.add_extra(example);
+            }
+        }
+        mixed
     }
 
     /// Returns what is wrong with the settings, if anything.
     pub(super) fn problem(&self) -> Option<String> {
-        if self.per == Per::Pair && self.partner == Partner::Shuffled {
+        if self.per == Per::Pair && self.partner != Partner::Flipped {
             return Some("`per = \"pair\"` requires `partner = \"flipped\"`".to_owned());
         }
         probability_problem(self.p)
@@ -97,9 +120,9 @@ mod tests {
     use super::{MixPlan, Pairing, Partner, Per};
 
     fn sample(n: usize, p: f64, per: Per, partner: Partner) -> Vec<(usize, usize, f64)> {
-        let plan = MixPlan { size: [4, 4], rows: whole(n), extras: vec![] };
+        let mut plan = MixPlan { size: [4, 4], rows: whole(n), extras: vec![] };
         let sample = |rng: &mut Rng| rng.random::<f64>();
-        Pairing { p, per, partner }.sample(&plan, &mut Seed(0).stream("mix"), sample)
+        Pairing { p, per, partner }.sample(&mut plan, &[], &mut Seed(0).stream("mix"), sample)
     }
 
     #[test]
@@ -125,6 +148,20 @@ mod tests {
         assert!(!shuffled.is_sorted());
         shuffled.sort_unstable();
         assert_eq!(shuffled, [0, 1, 2, 3, 4, 5, 6, 7, 8]);
+    }
+
+    #[test]
+    fn any_partner_is_an_extra_image_of_the_pool() {
+        let pool: Vec<usize> = (100..110).collect();
+        let mut plan = MixPlan { size: [4, 4], rows: whole(400), extras: vec![] };
+        let pairing = Pairing { p: 0.5, per: Per::Example, partner: Partner::Any };
+        let mixed = pairing.sample(&mut plan, &pool, &mut Seed(0).stream("mix"), |_| ());
+        // The extra images follow the batch, in the order of the mixed rows.
+        assert!((150..250).contains(&mixed.len()) && plan.extras.len() == mixed.len());
+        assert!(mixed.iter().map(|it| it.1).eq(400..400 + mixed.len()));
+        let n_of = |example| plan.extras.iter().filter(|it| **it == example).count();
+        assert!(pool.iter().all(|&it| n_of(it) > 5), "{:?}", plan.extras);
+        assert!(Pairing { per: Per::Pair, ..pairing }.problem().is_some());
     }
 
     #[test]

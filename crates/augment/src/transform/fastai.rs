@@ -3,9 +3,13 @@
 //! The largest part of the image with the aspect of `presize`, at a random position, is resized to it; a
 //! flip, a rotation, a zoom and a perspective warp are one warp from there to the final size, mirrored at the
 //! edges; and brightness and contrast are linear in the logits of the bytes, σ(c (logit x + b)): one table.
+//! With `min_scale` below 1, a random part of the warped image is resized to the final size: its fraction of
+//! the area is uniform in `min_scale`..1.
 //!
 //! Howard and Gugger, "fastai: A Layered API for Deep Learning", 2020,
-//! <https://arxiv.org/abs/2002.04688>, whose settings have the same names; parameters are sampled per image.
+//! <https://arxiv.org/abs/2002.04688>, whose settings have the same names; parameters are sampled per image,
+//! where fastai crops all images of a batch at the same place. Its crops are squares, and are stretched where
+//! the image is none: here they have the aspect of `presize`. The crop and the warp are one resampling.
 //! If `presize` is more than twice the final size, fastai averages areas before it warps: here such an image
 //! is resized to twice the final size directly.
 
@@ -27,6 +31,8 @@ pub struct Fastai {
     pub size: [usize; 2],
     /// The `[height, width]` before the warp.
     pub presize: [usize; 2],
+    /// The minimum fraction of the warped image's area that is kept; at 1, all of it.
+    pub min_scale: f64,
     /// Whether half of the images are mirrored.
     pub do_flip: bool,
     /// The maximum rotation in degrees.
@@ -51,6 +57,7 @@ impl Default for Fastai {
         Fastai {
             size: [224, 224],
             presize: [460, 460],
+            min_scale: 1.0,
             do_flip: true,
             max_rotate: 10.0,
             min_zoom: 1.0,
@@ -84,7 +91,13 @@ impl Transform for Fastai {
     fn apply(&self, canvas: &mut Canvas<'_>, rng: &mut Rng) -> Result<(), OpError> {
         self.presize(canvas, [rng.random(), rng.random()])?;
         let params = self.sample(rng);
-        let map = params.map(canvas.size(), self.size);
+        let map = match self.min_scale < 1.0 {
+            true => {
+                let now = canvas.size();
+                self.part(now, rng).map(self.size).then(&params.map(now, now))
+            }
+            false => params.map(canvas.size(), self.size),
+        };
         if map != Projection::IDENTITY || canvas.size() != self.size {
             canvas.warp(map, self.size, Border::Reflect)?;
         }
@@ -111,6 +124,9 @@ impl Transform for Fastai {
                 "`presize` must be [height, width] in pixels, 1 to 16384 each, not {:?}",
                 self.presize
             ));
+        }
+        if !(0.01..=1.0).contains(&self.min_scale) {
+            return Some(format!("`min_scale` must be from 0.01 to 1, not {}", self.min_scale));
         }
         let strengths = [
             ("max_rotate", self.max_rotate, 180.0),
@@ -148,6 +164,17 @@ impl Fastai {
         Ok(canvas.resize(size, Filter::Bilinear)?)
     }
 
+    /// Samples a part of an image of `[h, w]`.
+    fn part(&self, size: [usize; 2], rng: &mut Rng) -> Part {
+        let side = rng.random_range(self.min_scale..=1.0).sqrt();
+        let of = |whole: usize, place: f64| {
+            let part = side * whole as f64;
+            (place * (whole as f64 - part), part)
+        };
+        let [(top, height), (left, width)] = [0, 1].map(|it| of(size[it], rng.random()));
+        Part { corner: [top, left], size: [height, width] }
+    }
+
     /// Samples all parameters, used or not, in this order.
     fn sample(&self, rng: &mut Rng) -> Params {
         let is_flipped = rng.random_bool(0.5) && self.do_flip;
@@ -164,6 +191,30 @@ impl Fastai {
         let steepest = -(1.0 - light).ln();
         let contrast = within(-steepest, steepest, 0.0, self.p_lighting).exp();
         Params { is_flipped, rotate, zoom, towards, warp, brightness, contrast }
+    }
+}
+
+/// A part of an image, in pixels.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Part {
+    /// `[top, left]`
+    corner: [f64; 2],
+    /// `[height, width]`
+    size: [f64; 2],
+}
+
+impl Part {
+    /// From output coordinates of size `to` to those of the whole image: the centres of the outermost pixels of
+    /// both are the same.
+    fn map(&self, to: [usize; 2]) -> Projection {
+        let [y, x] = [0, 1].map(|it| match to[it] {
+            1 => 0.0,
+            n => (self.size[it] - 1.0) / (n - 1) as f64,
+        });
+        let [top, left] = self.corner;
+        Projection::shift(-0.5, -0.5)
+            .then(&Projection::scale(x, y))
+            .then(&Projection::shift(left + 0.5, top + 0.5))
     }
 }
 
@@ -248,8 +299,13 @@ fn light(image: &mut Image, brightness: f64, contrast: f64) {
 
 #[cfg(test)]
 mod tests {
-    use super::{Border, Canvas, Fastai, Params, light, perspective};
-    use crate::{Image, transform::golden::check_golden};
+    use testkit::Golden;
+
+    use super::{Border, Canvas, Fastai, Params, Part, light, perspective};
+    use crate::{
+        Image,
+        transform::golden::{check, check_golden},
+    };
 
     #[test]
     fn all_together_agree_with_fastai() {
@@ -269,6 +325,43 @@ mod tests {
             *image = canvas.finish().unwrap();
             light(image, params.brightness, params.contrast);
         });
+    }
+
+    #[test]
+    fn a_part_agrees_with_fastais_random_resized_crop() {
+        check(&Golden::read("fastai_crop").at("min_scale"), 3, |case, image| {
+            let params = Params {
+                is_flipped: case.to::<f64>("flip") == 1.0,
+                rotate: case.to("rotate"),
+                zoom: case.to("zoom"),
+                towards: [case.to("zoom_x"), case.to("zoom_y")],
+                warp: [case.to("warp_x"), case.to("warp_y")],
+                brightness: 0.5,
+                contrast: 1.0,
+            };
+            let part = Part { corner: case.to("corner"), size: case.to("part") };
+            let mut canvas = Canvas::from(image.clone());
+            let (now, to) = (canvas.size(), case.to("size"));
+            let map = part.map(to).then(&params.map(now, now));
+            canvas.warp(map, to, Border::Reflect).unwrap();
+            *image = canvas.finish().unwrap();
+        });
+    }
+
+    #[test]
+    fn parts_have_the_given_area_and_lie_within_the_image() {
+        let op = Fastai { min_scale: 0.35, ..Fastai::default() };
+        let rng = &mut base::Seed(0).stream("part");
+        let mut mean = 0.0;
+        for _ in 0..1000 {
+            let Part { corner, size: [h, w] } = op.part([460, 230], rng);
+            assert!((h / w - 2.0).abs() < 1e-9 && corner.iter().all(|it| *it >= 0.0));
+            assert!(corner[0] + h <= 460.0 + 1e-9 && corner[1] + w <= 230.0 + 1e-9);
+            let share = h * w / (460.0 * 230.0);
+            assert!((0.35..=1.0 + 1e-9).contains(&share), "{share}");
+            mean += share / 1000.0;
+        }
+        assert!((mean - 0.675).abs() < 0.02, "{mean}");
     }
 
     #[test]

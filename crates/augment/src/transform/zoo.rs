@@ -129,6 +129,7 @@ const STRONGEST: &[&str] = &[
     "kind = \"random_erasing\"\narea = [0.9, 1.0]\naspect = [1e-3, 1e3]\nfill = \"pixel\"",
     "kind = \"rand_augment\"\nnum_ops = 20\nmagnitude = 30",
     "kind = \"fastai\"\nmax_warp = 0.9\nmax_lighting = 0.99\nmin_zoom = 0.1\nsize = [1, 1]",
+    "kind = \"fastai\"\nmin_scale = 0.01\nsize = [1, 9]",
 ];
 
 #[test]
@@ -186,6 +187,7 @@ fn invalid_settings_are_reported() {
         "kind = \"trivial_augment\"\nnum_magnitude_bins = 0",
         "kind = \"fastai\"\nmax_zoom = 0.5",
         "kind = \"fastai\"\nmax_warp = nan",
+        "kind = \"fastai\"\nmin_scale = 0.0",
         "kind = \"fastai\"\npresize = [0, 460]",
     ] {
         let step: Step = toml::from_str(text).unwrap();

@@ -2,12 +2,27 @@
 
 use metrics::{LabelScore, MetricConfig};
 
-/// Parses the name of a metric, which gets its default settings.
+/// Parses a metric: its name, or a table with its settings, as in a config.
 pub(super) fn metric(text: &str) -> Result<MetricConfig, String> {
+    #[derive(serde::Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Settings {
+        by: MetricConfig,
+    }
+    if text.trim_start().starts_with('{') {
+        let Settings { by } =
+            toml::from_str(&format!("by = {text}")).map_err(|err| err.message().to_owned())?;
+        return by.get().problem().map_or(Ok(by), Err);
+    }
     let names: Vec<&str> = MetricConfig::KINDS.iter().map(|it| it.0).collect();
     let metric = MetricConfig::zoo().into_iter().find(|it| it.0 == text);
-    metric.map(|it| it.1).ok_or_else(|| format!("must be one of {}", names.join(", ")))
+    metric
+        .map(|it| it.1)
+        .ok_or_else(|| format!("must be one of {}, or a table such as {TABLE}", names.join(", ")))
 }
+
+/// An example of a metric with settings.
+const TABLE: &str = "'{ kind = \"cohen_kappa\", weights = \"quadratic\" }'";
 
 /// Parses the name of a label score.
 pub(super) fn score(text: &str) -> Result<LabelScore, String> {
@@ -38,5 +53,29 @@ pub(super) fn size(text: &str) -> Result<[usize; 2], String> {
     match (h.parse(), w.parse()) {
         (Ok(h), Ok(w)) if h > 0 && w > 0 => Ok([h, w]),
         _ => Err("must be height and width in pixels, for example 128x96".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::metric;
+
+    #[test]
+    fn a_metric_is_a_name_or_a_table() {
+        assert_eq!(metric("log_loss").unwrap().kind(), "log_loss");
+        let text = "{ kind = \"cohen_kappa\", weights = \"quadratic\" }";
+        let kappa = metric(text).unwrap();
+        assert_ne!(kappa, metric("cohen_kappa").unwrap());
+        for (text, want) in [
+            ("cheese", "must be one of macro_f1, accuracy"),
+            ("{ kind = \"cheese\" }", "unknown kind `cheese`"),
+            ("{ kind = \"top_k\", k = 0 }", "`k`"),
+            ("{ kind = \"log_loss\", clip = [0.9, 0.1] }", "`clip`"),
+            ("{ kind = ", ""),
+            ("{ kind = \"accuracy\" }\nother = 1", "unknown field `other`"),
+        ] {
+            let err = metric(text).unwrap_err();
+            assert!(err.contains(want), "{text}: {err}");
+        }
     }
 }

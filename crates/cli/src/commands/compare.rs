@@ -9,8 +9,8 @@ use anyhow::bail;
 use base::{Seed, Task, task::Scope};
 use infer::{Index, LabelledReader, Row};
 use metrics::{
-    Bootstrapped, Comparison, Confusion, Interval, Metric, N_RESAMPLES, PersonSums, Projection,
-    Resamples, RunningMetric, compare as compare_sides,
+    Accuracy, Bootstrapped, Comparison, Confusion, Evaluation, GroupSums, Interval, LogLoss,
+    Metric, MetricConfig, N_RESAMPLES, Projection, Resamples, compare as compare_sides,
 };
 
 use crate::{
@@ -36,18 +36,19 @@ struct Side {
 /// The scores of a side, or of a run, in one scope.
 #[derive(Clone)]
 struct Scored {
-    score: Bootstrapped,
+    /// By each metric.
+    scores: Vec<Bootstrapped>,
     /// F1 of each class.
     f1: Vec<f64>,
 }
 
-/// The reference for all runs: images, people and labels of the first run, and the bootstrap resamples.
+/// The reference for all runs: images, groups and labels of the first run, and the bootstrap resamples.
 struct Reference<'a> {
     task: Task,
     index: Index,
     resamples: Resamples,
-    kind: &'static str,
-    metric: &'a dyn Metric,
+    /// By name; the first is the one to compare by.
+    metrics: Vec<(String, &'a dyn Metric)>,
     /// Support of each class in each scope.
     supports: Vec<Vec<usize>>,
     /// Notes on runs with different labels.
@@ -75,27 +76,60 @@ pub(crate) fn compare(args: &RunsArgs) -> anyhow::Result<End> {
         let names: Vec<String> = named.iter().map(|it| it.display().to_string()).collect();
         sides.push(Side { name: names.join(", "), scopes: mean(&scored) });
     }
-    say!("{} images of {} people", reference.index.images.len(), reference.index.people.len());
+    let Reference { task, index, .. } = &reference;
+    say!("{}", task.unit.images_of(index.images.len(), index.groups.len()));
     reference.notes.iter().for_each(|it| status!("note: {it}"));
     for other in &sides[1..] {
         say!("\nA: {}\nB: {}", sides[0].name, other.name);
         reference.print(&sides[0], other);
     }
     say!(
-        "\n[low, high]: 95 % confidence interval, {N_RESAMPLES} paired bootstrap resamples of the people."
+        "\n[low, high]: 95 % confidence interval, {N_RESAMPLES} paired bootstrap resamples of the {}.",
+        reference.task.unit.many()
     );
     say!("P(B better): share of resamples in which B is better; ties count half.");
     Ok(End::Done)
 }
 
+/// Returns the metrics to compare by: the chosen one, and for a task of one factor, whose table has a single
+/// row otherwise, also top-1 and top-k accuracy and the log loss.
+fn metrics<'a>(args: &'a RunsArgs, task: &Task) -> Vec<(String, &'a dyn Metric)> {
+    let by: &dyn Metric = args.by.get();
+    let name = named(&args.by);
+    let mut metrics = vec![(name.clone(), by)];
+    if task.factors.len() == 1 {
+        let top = Evaluation::top(task);
+        let others: [(String, &dyn Metric); 3] = [
+            ("accuracy".to_owned(), &Accuracy {}),
+            (format!("top_{}", top.k), top),
+            ("log_loss".to_owned(), &LogLoss::DEFAULT),
+        ];
+        metrics.extend(others.into_iter().filter(|it| it.0 != name));
+    }
+    metrics
+}
+
+/// Returns the name of a metric, with its settings where they are not the defaults.
+fn named(metric: &MetricConfig) -> String {
+    let kind = metric.kind();
+    let is_default = MetricConfig::zoo().iter().any(|it| it.1 == *metric);
+    let settings = toml::Table::try_from(metric).expect("a metric is TOML");
+    let settings = settings.iter().filter(|it| it.0 != "kind" && !is_default);
+    settings.fold(kind.to_owned(), |name, (key, value)| format!("{name} {key}={value}"))
+}
+
 /// Returns the mean of runs in each scope.
 fn mean(runs: &[Vec<Scored>]) -> Vec<Scored> {
     let of_scope = |scope: usize| {
-        let scores: Vec<Bootstrapped> = runs.iter().map(|it| it[scope].score.clone()).collect();
+        let of_metric = |metric: usize| {
+            let scores: Vec<_> = runs.iter().map(|it| it[scope].scores[metric].clone()).collect();
+            Bootstrapped::mean(&scores)
+        };
+        let scores = (0..runs[0][scope].scores.len()).map(of_metric).collect();
         let n = runs.len() as f64;
         let f1 = |class| runs.iter().map(|it| it[scope].f1[class]).sum::<f64>() / n;
         let f1 = (0..runs[0][scope].f1.len()).map(f1).collect();
-        Scored { score: Bootstrapped::mean(&scores), f1 }
+        Scored { scores, f1 }
     };
     (0..runs[0].len()).map(of_scope).collect()
 }
@@ -105,6 +139,13 @@ impl<'a> Reference<'a> {
         let task = table.task.clone();
         let index = Index::of(std::slice::from_ref(&table.path), &task)?;
         index.check()?;
+        let metrics = metrics(args, &task);
+        let (n_images, n_classes) = (index.images.len(), task.n_classes());
+        for (name, metric) in &metrics {
+            if let Some(why) = metric.too_many(n_images, n_classes) {
+                bail!("`{name}`: {why}");
+            }
+        }
         let projections = Projection::all(&task);
         let mut supports: Vec<Vec<usize>> =
             projections.iter().map(|it| vec![0; it.n_classes()]).collect();
@@ -114,11 +155,10 @@ impl<'a> Reference<'a> {
             }
         }
         Ok(Reference {
-            resamples: Resamples::new(index.people.len(), N_RESAMPLES, Seed(0)),
+            resamples: Resamples::new(index.groups.len(), N_RESAMPLES, Seed(0)),
             task,
             index,
-            kind: args.by.kind(),
-            metric: args.by.get(),
+            metrics,
             supports,
             notes: Vec::new(),
         })
@@ -126,22 +166,22 @@ impl<'a> Reference<'a> {
 
     /// Reads a run's table and scores it on the images and with the labels of the reference.
     fn score(&mut self, table: &runs::LabelledTable) -> anyhow::Result<Vec<Scored>> {
-        if table.task != self.task {
+        if table.task.factors != self.task.factors {
             bail!("the runs have different tasks: their classes differ");
         }
         let mut reader = LabelledReader::open(&table.path, &self.task)?;
-        if self.metric.needs_years() && !reader.has_years() {
-            bail!(
-                "`{}` needs predicted ages in years, which not every run has a head for",
-                self.kind
-            );
+        for (name, metric) in &self.metrics {
+            if metric.needs_numbers() && !reader.has_numbers() {
+                bail!("`{name}` needs predicted numbers, which not every run has a head for");
+            }
         }
         let images = &self.index.images;
         let mut scopes: Vec<_> = Projection::all(&self.task)
             .into_iter()
             .map(|it| {
                 let n = it.n_classes();
-                (it, RunningMetric::new(self.metric, n), PersonSums::default(), Confusion::new(n))
+                let tallies = self.metrics.iter().map(|(_, metric)| GroupSums::new(*metric, n));
+                (it, tallies.collect::<Vec<_>>(), Confusion::new(n))
             })
             .collect();
         let (mut is_there, mut foreign, mut n_foreign) = (vec![false; images.len()], Vec::new(), 0);
@@ -162,16 +202,16 @@ impl<'a> Reference<'a> {
             if std::mem::replace(&mut is_there[at], true) {
                 return Err(reader.damaged(&format!("`{}` occurs twice", row.image)).into());
             }
-            if self.index.people[image.person] != row.person {
-                bail!("the runs assign the same images to different people: their data differs");
+            if self.index.groups[image.group] != row.group {
+                let many = self.task.unit.many();
+                bail!("the runs assign the same images to different {many}: their data differs");
             }
             n_relabelled += usize::from(row.class != image.class);
-            (row.class, row.age) = (image.class, image.age);
-            let it = row.prediction(image.person);
-            for (projection, total, person_sums, confusion) in &mut scopes {
+            (row.class, row.true_number) = (image.class, image.true_number);
+            let it = row.prediction(image.group);
+            for (projection, tallies, confusion) in &mut scopes {
                 let it = &projection.of(&it);
-                total.add(it);
-                person_sums.add(self.metric, it);
+                tallies.iter_mut().for_each(|tally| tally.add(it));
                 confusion.add(it.class, it.predicted, 1);
             }
         }
@@ -198,20 +238,11 @@ impl<'a> Reference<'a> {
                  labels of the first"
             ));
         }
-        let mut people = Vec::new();
         let mut scored = Vec::new();
-        for (projection, total, person_sums, confusion) in scopes {
-            let n = projection.n_classes();
-            let f1 = (0..n).map(|it| confusion.class(it).f1).collect();
-            scored.push(Scored {
-                score: Bootstrapped { value: total.score(), resamples: Vec::new() },
-                f1,
-            });
-            people.push((person_sums.people(), n));
-        }
-        let of: Vec<_> = people.iter().map(|(it, n)| (it, *n)).collect();
-        for (it, resamples) in scored.iter_mut().zip(self.resamples.scores(self.metric, &of)) {
-            it.score.resamples = resamples;
+        for (projection, tallies, confusion) in scopes {
+            let groups: Vec<_> = tallies.into_iter().map(GroupSums::groups).collect();
+            let f1 = (0..projection.n_classes()).map(|it| confusion.class(it).f1).collect();
+            scored.push(Scored { scores: self.resamples.scores(&groups), f1 });
         }
         Ok(scored)
     }
@@ -219,21 +250,27 @@ impl<'a> Reference<'a> {
     fn print(&self, a: &Side, b: &Side) {
         let interval = |it: Interval| format!("{:.4} [{:.4}, {:.4}]", it.value, it.low, it.high);
         let gain = |it: Interval| format!("{:+.4} [{:+.4}, {:+.4}]", it.value, it.low, it.high);
-        let mut scores = vec![[self.kind, "A", "B", "B - A", "P(B better)"].map(str::to_owned)];
+        let heading = if self.metrics.len() == 1 { self.metrics[0].0.as_str() } else { "metric" };
+        let mut scores = vec![[heading, "A", "B", "B - A", "P(B better)"].map(str::to_owned)];
         let mut classes = vec![["f1-score", "support", "A", "B", "B - A"].map(str::to_owned)];
         let mut left_out = Vec::new();
         for ((scope, support), (a, b)) in
             self.task.scopes().into_iter().zip(&self.supports).zip(a.scopes.iter().zip(&b.scopes))
         {
-            let it: Comparison = compare_sides(self.metric, &a.score, &b.score);
             let name = self.task.scope_name(scope);
-            scores.push([
-                name.to_owned(),
-                interval(it.a),
-                interval(it.b),
-                gain(it.difference),
-                format!("{:.3}", it.b_is_better),
-            ]);
+            for ((metric_name, metric), (a, b)) in
+                self.metrics.iter().zip(a.scores.iter().zip(&b.scores))
+            {
+                let it: Comparison = compare_sides(*metric, a, b);
+                let row = if self.metrics.len() == 1 { name } else { metric_name };
+                scores.push([
+                    row.to_owned(),
+                    interval(it.a),
+                    interval(it.b),
+                    gain(it.difference),
+                    format!("{:.3}", it.b_is_better),
+                ]);
+            }
             let gain = |class: usize| b.f1[class] - a.f1[class];
             let mut shown: Vec<usize> = (0..support.len()).collect();
             if shown.len() > MANY {
@@ -264,5 +301,40 @@ impl<'a> Reference<'a> {
         say!("\n{}", headed(&columns(&scores, &[false, true, true, true, true])));
         say!("\n{}", headed(&columns(&classes, &[false, true, true, true, true])));
         left_out.iter().for_each(|it| say!("{it}"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use base::{Task, task::Factor};
+
+    use super::{RunsArgs, metrics};
+
+    fn names(task: &Task, by: &str) -> Vec<String> {
+        #[derive(serde::Deserialize)]
+        struct Settings {
+            by: metrics::MetricConfig,
+        }
+        let Settings { by } = toml::from_str(&format!("by = {by}")).unwrap();
+        let args = RunsArgs { runs: Vec::new(), a: Vec::new(), b: Vec::new(), test: false, by };
+        metrics(&args, task).into_iter().map(|it| it.0).collect()
+    }
+
+    #[test]
+    fn a_task_of_one_factor_is_compared_by_several_metrics() {
+        let levels: Vec<String> = (0..12).map(|it| it.to_string()).collect();
+        let levels: Vec<&str> = levels.iter().map(String::as_str).collect();
+        let [many, few] =
+            [&levels[..], &levels[..10]].map(|it| Task::new(vec![Factor::new("class", it)]));
+        let f1 = "{ kind = \"macro_f1\" }";
+        assert_eq!(names(&many, f1), ["macro_f1", "accuracy", "top_5", "log_loss"]);
+        assert_eq!(names(&few, f1), ["macro_f1", "accuracy", "top_2", "log_loss"]);
+        assert_eq!(names(&Task::mask_gender_age(), f1), ["macro_f1"]);
+        // None is there twice, and settings tell two apart.
+        let loss = "{ kind = \"log_loss\" }";
+        assert_eq!(names(&many, loss), ["log_loss", "accuracy", "top_5"]);
+        let clipped = "{ kind = \"log_loss\", clip = [0.001, 0.99] }";
+        let all = names(&many, clipped);
+        assert_eq!(all, ["log_loss clip=[0.001, 0.99]", "accuracy", "top_5", "log_loss"]);
     }
 }

@@ -89,15 +89,15 @@ fn resolved(args: &ExperimentArgs) -> anyhow::Result<Experiment> {
     Ok(experiment)
 }
 
-/// Finds the config file of an argument: a config, or a run.
+/// Finds the config file of an argument: a config, the name of a recipe, or a run.
 fn file(named: &Path) -> anyhow::Result<PathBuf> {
-    if named.is_file() {
+    if named.is_file() || (!named.exists() && runs::recipe(named).is_some()) {
         return Ok(named.to_owned());
     }
     let dir = runs::find(named)?;
     let path = dir.join("config.toml");
     if !path.is_file() {
-        bail!("{}: this is neither a config nor a run: name one", named.display());
+        bail!("{}: this is neither a config, a recipe nor a run: name one", named.display());
     }
     let text = base::text::read(&path).with_context(|| path.display().to_string())?;
     Experiment::layer_of_run(&path.display().to_string(), &text)?;

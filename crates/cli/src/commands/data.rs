@@ -49,9 +49,8 @@ pub(crate) fn data(command: DataCommand) -> anyhow::Result<End> {
             use_threads(experiment.threads)?;
             let manifest = manifest(&experiment, &terminal)?;
             say!(
-                "no problems found: {} images of {} people",
-                manifest.examples.len(),
-                manifest.people.len()
+                "no problems found: {}",
+                manifest.task.unit.images_of(manifest.examples.len(), manifest.groups.len())
             );
             print_counts(&manifest.task, &manifest.counts());
         }

@@ -17,7 +17,7 @@ use ::data::{
 };
 use anyhow::{Context as _, bail};
 use augment::Image;
-use base::files::write_atomic;
+use base::{files::write_atomic, task::Unit};
 use image::RgbImage;
 use trainer::{Callback as _, Experiment};
 
@@ -75,7 +75,7 @@ fn experiment(data: Option<&Path>, set: &[String]) -> anyhow::Result<(Experiment
     let mut set = set.to_vec();
     let mut config = data.map(Path::to_owned);
     if let Some(path) = data {
-        if !path.exists() {
+        if !path.exists() && runs::recipe(path).is_none() {
             bail!(
                 "{}: no such file or folder: give an experiment file, or a folder with `train.csv` and \
                  `images/`",
@@ -168,7 +168,7 @@ fn look(
     for class in without_sheet(&by_class, n_sheets) {
         by_class[class].clear();
     }
-    // Spread over the class, so that few people occur twice.
+    // Spread over the class, so that few groups occur twice.
     let n_with_sheet = by_class.iter().filter(|it| !it.is_empty()).count();
     let n_each = (ON_ALL_SHEETS / n_with_sheet.max(1)).clamp(1, ON_SHEET);
     let spread = |all: &Vec<usize>| -> Vec<usize> {
@@ -206,15 +206,23 @@ fn write(look: &Look, max_pixels: u64, output: &Path) -> anyhow::Result<String> 
         let path: PathBuf = output.join(name);
         write_atomic(&path, bytes).with_context(|| path.display().to_string())
     };
-    let mut kinds = vec![("classes.png", "images and people by class, and by each factor")];
+    let mut kinds = Vec::new();
+    let mut kind = |name: &str, what: &str| kinds.push([format!("  {name}"), what.to_owned()]);
     save("classes.png", &png(&look.classes()))?;
-    if let Some(chart) = look.ages() {
-        save("ages.png", &png(&chart))?;
-        kinds.push(("ages.png", "people by age, with the boundaries of the age classes"));
+    let many = match look.unit() {
+        Unit::Image => "images".to_owned(),
+        unit => format!("images and {}", unit.many()),
+    };
+    kind("classes.png", &format!("{many} by class, and by each factor"));
+    for (factor, chart) in look.numbers() {
+        let name = format!("by_{}.png", file_name(&factor));
+        save(&name, &png(&chart))?;
+        let many = look.unit().many();
+        kind(&name, &format!("{many} by {factor}, with the boundaries of its classes"));
     }
     if let Some(chart) = look.brightness() {
         save("brightness.png", &png(&chart))?;
-        kinds.push(("brightness.png", "images by mean grey value"));
+        kind("brightness.png", "images by mean grey value");
     }
     // As many digits as the last class number has.
     let n_digits = (look.sheets.len().max(1) - 1).to_string().len().max(2);
@@ -228,31 +236,37 @@ fn write(look: &Look, max_pixels: u64, output: &Path) -> anyhow::Result<String> 
         "contact sheet of class NN: the {n_sheets} of {n_with_images} classes with the most images \
          (`--sheets N` for more)"
     );
-    kinds.push(match n_sheets < n_with_images {
-        true => ("sheet_NN.png", &rest),
-        false => ("sheet_NN.png", "contact sheet of class NN"),
-    });
+    let all = "contact sheet of class NN";
+    kind("sheet_NN.png", if n_sheets < n_with_images { &rest } else { all });
     if let Some(sheet) = look.duplicate_sheet(max_pixels) {
         save("duplicates.png", &png(&sheet))?;
-        kinds.push(("duplicates.png", "pairs of suspicious duplicates"));
+        kind("duplicates.png", "pairs of suspicious duplicates");
     }
     save("duplicates.csv", look.duplicates_csv().as_bytes())?;
-    kinds.push(("duplicates.csv", "all duplicates and near-duplicates"));
+    kind("duplicates.csv", "all duplicates and near-duplicates");
     save("eda.toml", look.statistics().as_bytes())?;
-    kinds.push(("eda.toml", "all statistics"));
-    let rows: Vec<[String; 2]> =
-        kinds.into_iter().map(|(name, what)| [format!("  {name}"), what.to_owned()]).collect();
-    Ok(crate::tables::columns(&rows, &[false; 2]))
+    kind("eda.toml", "all statistics");
+    Ok(crate::tables::columns(&kinds, &[false; 2]))
+}
+
+/// Returns a name as part of a file's name: what is neither a letter nor a digit becomes `_`.
+fn file_name(name: &str) -> String {
+    name.chars().map(|it| if it.is_alphanumeric() { it } else { '_' }).collect()
 }
 
 impl Look {
+    /// What a group of the data is.
+    fn unit(&self) -> Unit {
+        self.manifest.task.unit
+    }
+
     fn examples(&self, pair: &NearDuplicate) -> [&Example; 2] {
         pair.images.map(|it| &self.manifest.examples[it])
     }
 
-    fn is_across_people(&self, pair: &NearDuplicate) -> bool {
+    fn is_across_groups(&self, pair: &NearDuplicate) -> bool {
         let [a, b] = self.examples(pair);
-        a.person != b.person
+        a.group != b.group
     }
 
     fn labels_differ(&self, pair: &NearDuplicate) -> bool {
@@ -260,25 +274,25 @@ impl Look {
         a.class != b.class
     }
 
-    /// Returns the pairs to review, those of different people or with different labels: pairs with different
-    /// labels first; per pair of people, or per person, only the most certain pair, with the number of pairs.
+    /// Returns the pairs to review, those of different groups or with different labels: pairs with different
+    /// labels first; per pair of groups, or per group, only the most certain pair, with the number of pairs.
     fn suspects(&self) -> Vec<(&NearDuplicate, usize)> {
-        let mut groups: Vec<(&NearDuplicate, usize)> = Vec::new();
+        let mut suspects: Vec<(&NearDuplicate, usize)> = Vec::new();
         let mut known = BTreeMap::new();
         let mut near_duplicates: Vec<&NearDuplicate> = self.survey.near_duplicates.iter().collect();
-        near_duplicates.retain(|it| self.is_across_people(it) || self.labels_differ(it));
+        near_duplicates.retain(|it| self.is_across_groups(it) || self.labels_differ(it));
         // `near_duplicates` is sorted, and the sort is stable.
         near_duplicates.sort_by_key(|it| !self.labels_differ(it));
         for pair in near_duplicates {
-            let mut people = self.examples(pair).map(|it| it.person);
-            people.sort_unstable();
-            let group = *known.entry(people).or_insert(groups.len());
-            match groups.get_mut(group) {
+            let mut groups = self.examples(pair).map(|it| it.group);
+            groups.sort_unstable();
+            let idx = *known.entry(groups).or_insert(suspects.len());
+            match suspects.get_mut(idx) {
                 Some((_, n)) => *n += 1,
-                None => groups.push((pair, 1)),
+                None => suspects.push((pair, 1)),
             }
         }
-        groups
+        suspects
     }
 }
 

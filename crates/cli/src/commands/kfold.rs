@@ -6,7 +6,7 @@ use anyhow::bail;
 use candle::Device;
 use trainer::{
     Run,
-    kfold::{KfoldEnded, kfold as train_folds, with_folds},
+    kfold::{KfoldEnded, check, kfold as train_folds, with_folds},
 };
 
 use super::train::{announce, with_resume_hint};
@@ -16,7 +16,7 @@ use crate::{
     preparation::{check_settings, manifest, use_threads},
     pretrained, runs,
     style::{HEADING, paint},
-    tables::{interval, report},
+    tables::{macro_f1, report},
     terminal::Terminal,
 };
 
@@ -43,6 +43,7 @@ pub(crate) fn kfold(
         }
     };
     check_settings(&experiment)?;
+    check(&experiment)?;
     use_threads(experiment.threads)?;
     if run.is_err() {
         pretrained::settle(&mut experiment, args, &terminal)?;
@@ -89,12 +90,11 @@ pub(crate) fn kfold(
                 outcome.mean,
                 outcome.std
             );
-            say!("out-of-fold, all folds: macro F1 {}", interval(outcome.joined.joint().macro_f1));
+            say!("out-of-fold, all folds: {}", macro_f1(&outcome.joined));
             if let Some(test) = &outcome.test {
-                let all = interval(test.joint().macro_f1);
                 let title = "\ntest set, by the mean of all folds' probabilities";
                 say!("{}", report(title, test, &run.dir().join("test")));
-                say!("test set, all folds: macro F1 {all}");
+                say!("test set, all folds: {}", macro_f1(test));
             }
             say!("out-of-fold probabilities: {}", run.dir().join("oof.csv").display());
             Ok(End::Done)

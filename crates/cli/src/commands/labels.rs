@@ -4,7 +4,7 @@ use std::{collections::HashMap, fs, path::Path};
 
 use anyhow::{Context as _, bail};
 use augment::decode;
-use base::files::write_atomic;
+use base::{files::write_atomic, task::Unit};
 use data::{Example, Review, Reviewed};
 use infer::LabelledPredictions;
 use metrics::{LabelIssue, LabelScore, argmax, label_issues};
@@ -49,7 +49,7 @@ pub(crate) fn labels(
     let errors: Vec<&LabelIssue> = issues.iter().filter(|it| it.is_error).collect();
     let review = Review { rows: errors.iter().map(|it| row(it, &labelled)).collect() };
     let cell = |(idx, (issue, row)): (usize, (&&LabelIssue, &Reviewed))| {
-        // Of a person, the image with the lowest probability of the given label.
+        // Of a group, the image with the lowest probability of the given label.
         let of_given = |&at: &usize| {
             let scope = base::task::Scope::Factor(issue.factor);
             let p = &labelled.predictions.probabilities[at];
@@ -65,7 +65,7 @@ pub(crate) fn labels(
                 (format!("{}. {} {:.4}", idx + 1, row.factor, row.score), INK),
                 (format!("label: {}", row.given), INCORRECT),
                 (format!("predicted: {}", row.suggested), CORRECT),
-                (row.person.clone(), GREY),
+                (row.group.clone(), GREY),
                 (short(row).to_owned(), GREY),
             ],
         }
@@ -83,12 +83,17 @@ pub(crate) fn labels(
     }
 
     print_summary(&labelled, &issues);
-    let mut rows =
-        vec![["", "person", "image", "factor", "label", "predicted", "score"].map(str::to_owned)];
+    // Of images that are their own groups, the group's name is the image's.
+    let group = match labelled.predictions.task.unit {
+        Unit::Image => "group",
+        unit => unit.one(),
+    };
+    let header = ["", group, "image", "factor", "label", "predicted", "score"];
+    let mut rows = vec![header.map(str::to_owned)];
     for (idx, it) in review.rows.iter().take(SHOWN).enumerate() {
         rows.push([
             format!("{}.", idx + 1),
-            it.person.clone(),
+            it.group.clone(),
             short(it).to_owned(),
             it.factor.clone(),
             it.given.clone(),
@@ -115,39 +120,40 @@ pub(crate) fn labels(
 
 /// Prints the number of likely label errors of each factor.
 fn print_summary(labelled: &LabelledPredictions, issues: &[LabelIssue]) {
+    let unit = labelled.predictions.task.unit;
     say!(
-        "{} images of {} people, predicted by models that were not trained on them.",
-        labelled.images.len(),
-        labelled.people.len()
+        "{}, predicted by models that were not trained on them.",
+        unit.images_of(labelled.images.len(), labelled.groups.len())
     );
     say!("Confident learning: a label is a likely error if another level reaches its threshold,");
     say!("the mean predicted probability where that level is the label.");
     for (idx, factor) in labelled.predictions.task.factors.iter().enumerate() {
         let own: Vec<&LabelIssue> = issues.iter().filter(|it| it.factor == idx).collect();
         let n_errors = own.iter().filter(|it| it.is_error).count();
-        let n_people = own.iter().filter(|it| it.is_of_person).count();
-        let whose = match (n_people, own.len() - n_people) {
+        let n_groups = own.iter().filter(|it| it.is_of_group).count();
+        let whose = match (n_groups, own.len() - n_groups) {
             (0, n) => format!("{n} images"),
-            (n, 0) => format!("{n} people (predictions pooled per person)"),
-            (people, n) => {
-                format!("{people} people (predictions pooled), and of {n} images of others")
+            (n, 0) => format!("{} (predictions pooled per {})", unit.count(n), unit.one()),
+            (groups, n) => {
+                let groups = unit.count(groups);
+                format!("{groups} (predictions pooled), and of {n} images of others")
             }
         };
         say!("  {}: {n_errors} likely errors among the labels of {whose}", factor.name);
     }
 }
 
-/// Returns the name of an image without the prefix of its person.
+/// Returns the name of an image without the prefix of its group.
 fn short(row: &Reviewed) -> &str {
-    row.image.strip_prefix(&row.person).unwrap_or(&row.image).trim_start_matches('/')
+    row.image.strip_prefix(&row.group).unwrap_or(&row.image).trim_start_matches('/')
 }
 
 fn row(it: &LabelIssue, labelled: &LabelledPredictions) -> Reviewed {
     let factor = &labelled.predictions.task.factors[it.factor];
     Reviewed {
         line: 0,
-        person: labelled.people[it.person].clone(),
-        image: match it.is_of_person {
+        group: labelled.groups[it.group].clone(),
+        image: match it.is_of_group {
             true => "all".to_owned(),
             false => labelled.images[it.images[0]].clone(),
         },

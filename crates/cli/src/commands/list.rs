@@ -3,6 +3,7 @@
 use anyhow::bail;
 use augment::{MixOpConfig, StatisticsConfig, Step, TransformConfig};
 use data::{SamplerConfig, SourceConfig, SplitConfig};
+use infer::SubmitConfig;
 use losses::{ClassWeightsConfig, LossConfig};
 use metrics::MetricConfig;
 use models::{BackboneConfig, HeadConfig, published};
@@ -13,6 +14,7 @@ use trainer::{AverageConfig, ClipConfig, OptimConfig, ScheduleConfig, StageLrCon
 
 use crate::{
     End,
+    recipes::RECIPES,
     style::{HEADING, headed, paint},
     tables::columns,
 };
@@ -89,13 +91,22 @@ pub(crate) fn registries() -> Vec<Registry> {
         registry!("averages", "average", AverageConfig),
         registry!("clips", "train.clip", ClipConfig),
         registry!("metrics", "eval.best_by", MetricConfig),
+        registry!("submissions", "submit", SubmitConfig),
         registry!("trackers", "track", TrackConfig),
     ]
 }
 
+/// What is listed beside the registries.
+const OF_RECIPES: &str = "recipes";
+
 pub(crate) fn list(registry: Option<&str>) -> anyhow::Result<End> {
+    if registry == Some(OF_RECIPES) {
+        say!("{} (maskfit train NAME)", paint(HEADING, OF_RECIPES));
+        RECIPES.iter().for_each(|it| say!("  {}\n      {}", it.name, it.summary()));
+        return Ok(End::Done);
+    }
     let registries = registries();
-    let names: Vec<&str> = registries.iter().map(|it| it.name).collect();
+    let names: Vec<&str> = registries.iter().map(|it| it.name).chain([OF_RECIPES]).collect();
     if let Some(unknown) = registry.filter(|it| !names.contains(it)) {
         bail!("there is no registry `{unknown}`: choose one of {}", names.join(", "));
     }
@@ -116,7 +127,10 @@ pub(crate) fn list(registry: Option<&str>) -> anyhow::Result<End> {
     }
     match registry {
         Some("models") => say!("\n{}", networks()?),
-        None => say!("\nFor published networks and the input of their weights, see `list models`."),
+        None => say!(
+            "\nFor published networks and the input of their weights, see `list models`; for experiments that \
+             are built in, `list recipes`."
+        ),
         Some(_) => {}
     }
     Ok(End::Done)

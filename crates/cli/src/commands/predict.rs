@@ -1,56 +1,28 @@
-//! `maskfit submit` and `maskfit predict`
+//! `maskfit predict`, and what it shares with `maskfit submit`.
 
 use std::{collections::HashSet, mem, path::Path, sync::Arc};
 
 use anyhow::bail;
 use base::table::Table;
 use candle::Device;
-use data::{Content, Context, Findings, check_images, check_sizes, sizes_of};
-use infer::{
-    Bundle, Member, Predictor, Serving, list_images, probabilities_header, probabilities_row,
-    read_info, submission_csv,
+use data::{
+    Content, Context, Findings, Recognise, check_images, check_sizes, list_images, sizes_of,
 };
-use metrics::argmax;
+use infer::{
+    Bundle, Member, Prediction, Predictor, Serving, probabilities_header, probabilities_row,
+};
 use trainer::Callback as _;
 
 use crate::{
     End, args::ModelArgs, output::Output, preparation::use_threads, runs, terminal::Terminal,
 };
 
-/// Writes a submission with a row per image of `info.csv`, or nothing.
-pub(crate) fn submit(models: &ModelArgs, root: &Path, output: &Path) -> anyhow::Result<End> {
-    let output = Output::at(output)?;
-    let info = read_info(root)?;
-    info.notes.iter().for_each(|it| status!("note: {it}"));
-    let terminal = Terminal::new();
-    let bundle = open(models)?;
-    let unfit = unfit(&bundle, root, &info.images, &terminal);
-    if !unfit.0.is_empty() {
-        bail!(
-            "{}: {unfit}\na submission needs a row for each image: nothing is written",
-            root.display()
-        );
-    }
-    let (images, mut classes) = (Arc::from(info.images), Vec::new());
-    let predicted = predict_each(models, bundle, &images, &terminal, &mut |_, probabilities| {
-        classes.push(argmax(probabilities));
-        Ok(())
-    });
-    if let Some(end) = stopped(&predicted, &terminal) {
-        return Ok(end);
-    }
-    predicted?;
-    output.write(submission_csv(images.iter().map(|it| it.0.as_str()), &classes).as_bytes())?;
-    say!("{}: {output}", rows(images.len()));
-    Ok(End::Done)
-}
-
 /// Predicts all images that can be predicted; fails at the end, naming the others, if there are any.
 pub(crate) fn predict(models: &ModelArgs, root: &Path, output: &Path) -> anyhow::Result<End> {
     let output = Output::at(output)?;
     // First, because this sets the number of threads, and listing starts them.
     let bundle = open(models)?;
-    let mut folder = list_images(root)?;
+    let mut folder = list_images(root, Recognise::ByContent)?;
     folder.notes.iter().for_each(|it| status!("note: {it}"));
     if let Some(text) = folder.skipped_text() {
         complain!("{text}");
@@ -66,13 +38,8 @@ pub(crate) fn predict(models: &ModelArgs, root: &Path, output: &Path) -> anyhow:
     }
     let images = Arc::from(mem::take(&mut folder.images));
     let header = probabilities_header(&bundle.task);
-    let written = output.write_with(|out| {
-        let mut table = Table::begin(out, header)?;
-        predict_each(models, bundle, &images, &terminal, &mut |name, probabilities| {
-            Ok(table.row(probabilities_row(name, probabilities))?)
-        })?;
-        table.finish()?;
-        Ok(())
+    let written = write(models, bundle, &images, &header, &output, &terminal, &|name, it| {
+        Ok(probabilities_row(name, &it.probabilities))
     });
     if let Some(end) = stopped(&written, &terminal) {
         return Ok(end);
@@ -89,17 +56,17 @@ pub(crate) fn predict(models: &ModelArgs, root: &Path, output: &Path) -> anyhow:
     Ok(End::Done)
 }
 
-fn open(models: &ModelArgs) -> anyhow::Result<Bundle> {
+pub(super) fn open(models: &ModelArgs) -> anyhow::Result<Bundle> {
     use_threads(0)?;
     runs::open_bundles(&models.runs, &Device::Cpu)
 }
 
-fn rows(n: usize) -> String {
+pub(super) fn rows(n: usize) -> String {
     if n == 1 { "1 row".to_owned() } else { format!("{n} rows") }
 }
 
 /// Returns the images that a bundle cannot predict, with the reasons.
-fn unfit(
+pub(super) fn unfit(
     bundle: &Bundle,
     root: &Path,
     images: &[(String, Content)],
@@ -138,13 +105,16 @@ fn unfit(
     findings
 }
 
-/// Predicts images in order, and passes each name and prediction to `each`.
-fn predict_each(
+/// Predicts images in order, and writes the row of each as soon as it is predicted; the file appears when
+/// all are.
+pub(super) fn write(
     models: &ModelArgs,
     bundle: Bundle,
     images: &Arc<[(String, Content)]>,
+    header: &[String],
+    output: &Output,
     terminal: &Terminal,
-    each: &mut dyn FnMut(&str, &[f64]) -> anyhow::Result<()>,
+    row: &dyn Fn(&str, &Prediction) -> anyhow::Result<Vec<String>>,
 ) -> anyhow::Result<()> {
     let predictor = Predictor::new(bundle, &Device::Cpu);
     let serving = Serving {
@@ -154,14 +124,18 @@ fn predict_each(
         cache: None,
     };
     terminal.heed_interrupts();
-    let mut n_done = 0;
-    let predicted = predictor.predict_each(images, serving, &mut |it| {
-        if terminal.should_stop() {
-            bail!("stopped");
-        }
-        each(&images[n_done].0, &it.probabilities)?;
-        n_done += 1;
-        terminal.progress("predicting", n_done, images.len());
+    let predicted = output.write_with(|out| {
+        let (mut table, mut n_done) = (Table::begin(out, header)?, 0);
+        predictor.predict_each(images, serving, &mut |it: Prediction| {
+            if terminal.should_stop() {
+                bail!("stopped");
+            }
+            table.row(row(&images[n_done].0, &it)?)?;
+            n_done += 1;
+            terminal.progress("predicting", n_done, images.len());
+            Ok(())
+        })?;
+        table.finish()?;
         Ok(())
     });
     terminal.clear();
@@ -169,7 +143,7 @@ fn predict_each(
 }
 
 /// Returns how to end if Ctrl-C has stopped the command.
-fn stopped(result: &anyhow::Result<()>, terminal: &Terminal) -> Option<End> {
+pub(super) fn stopped(result: &anyhow::Result<()>, terminal: &Terminal) -> Option<End> {
     (result.is_err() && terminal.should_stop()).then(|| {
         complain!("stopped: no file was written");
         End::Stopped

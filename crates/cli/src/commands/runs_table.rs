@@ -115,7 +115,10 @@ fn row(dir: &Path, name: &str, standard: &Table) -> anyhow::Result<(SystemTime, 
     let folds = (0..).map(|it| dir.join(format!("fold-{it}"))).take_while(|it| it.is_dir());
     let folds: Vec<PathBuf> = folds.collect();
     let is_kfold = !folds.is_empty();
-    let best = match is_kfold {
+    // Neither the scores of images that were trained on, nor those before layers were restored.
+    let is_meaningless = experiment.trains_on_all();
+    let is_restored = experiment.phase.last().is_some_and(|it| it.total.is_none());
+    let best = match is_kfold || is_meaningless || is_restored {
         true => None,
         false => best(dir)?,
     };
@@ -124,7 +127,8 @@ fn row(dir: &Path, name: &str, standard: &Table) -> anyhow::Result<(SystemTime, 
     let section = report.get(if is_kfold { "joined" } else { "valid" });
     let number = |it: &Value| it.as_float().or_else(|| it.as_integer().map(|it| it as f64));
     let reported = section.and_then(|it| number(it.get("macro_f1")?));
-    let score = if is_kfold { reported } else { best };
+    let is_reported = is_kfold || is_restored && !is_meaningless && metric == "macro_f1";
+    let score = if is_reported { reported } else { best };
     let is_same =
         metric == "macro_f1" && score.zip(reported).is_some_and(|(a, b)| (a - b).abs() < 1e-9);
     let interval = section.filter(|_| is_same).and_then(|it| {
@@ -164,7 +168,11 @@ fn row(dir: &Path, name: &str, standard: &Table) -> anyhow::Result<(SystemTime, 
 
 /// Formats how much of a run is done, in the unit of its length.
 fn progress(dir: &Path, experiment: &Experiment) -> anyhow::Result<String> {
-    let total: String = experiment.train.total.into();
+    let phases = experiment.phase.iter().map(|it| it.total.to_string());
+    let total = match experiment.phase.is_empty() {
+        true => experiment.train.total.to_string(),
+        false => phases.collect::<Vec<_>>().join(" + "),
+    };
     let last = last_line(&dir.join("steps.csv"))?;
     let mut cells = last.as_deref().unwrap_or("0,0").split(',');
     let mut cell = || -> anyhow::Result<f64> {

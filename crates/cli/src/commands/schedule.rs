@@ -4,7 +4,7 @@ use std::path::Path;
 
 use base::Epochs;
 use data::Context;
-use trainer::{Callback as _, Experiment, ParamGroups, Rates, ScheduleConfig, epochs_of};
+use trainer::{Callback as _, ParamGroups, Rates, ScheduleConfig, Span, course_of};
 
 use crate::{
     End,
@@ -31,26 +31,43 @@ pub(crate) fn schedule(args: &ExperimentArgs, output: &Path) -> anyhow::Result<E
         progress: &|done, total| terminal.progress("listing images", done, total),
     });
     terminal.clear();
-    let epochs = epochs_of(&experiment, &manifest?, experiment.data.fold)?;
+    let course = course_of(&experiment, &manifest?, experiment.data.fold)?;
+    let epochs = Epochs::joined(course.iter().map(|it| &it.epochs));
     let groups = experiment.param_groups()?;
-    let curves = curves(&experiment, &groups, &epochs);
+    let curves = curves(&course, &groups, &epochs);
     say!("{}\n\n{}\n", curves.title, curves.sketch());
-    for it in notes(&experiment, &groups, &epochs) {
-        say!("{it}");
+    for (idx, span) in course.iter().enumerate().filter(|it| it.1.epochs.total() > 0) {
+        if let Some(phase) = experiment.phase.get(idx) {
+            say!("phase `{}`, from step {}:", phase.name, span.start);
+        }
+        for it in notes(span, &groups, &epochs) {
+            say!("{it}");
+        }
     }
     output.write(&png(&curves.draw()))?;
     say!("plot: {output}");
     Ok(End::Done)
 }
 
-/// Returns the learning rate of the head, that of the first stage if it differs, and the momentum if the
-/// schedule sets it.
-fn curves(experiment: &Experiment, groups: &ParamGroups, epochs: &Epochs) -> Curves {
-    let (kind, total) = (experiment.schedule.kind(), epochs.total());
+/// Returns the learning rate of the head, that of the first stage if it differs, and the momentum if all
+/// schedules set it.
+///
+/// - `course`: the phases.
+/// - `epochs`: those of the run.
+fn curves(course: &[Span], groups: &ParamGroups, epochs: &Epochs) -> Curves {
+    let total = epochs.total();
     let every = total.div_ceil(POINTS);
-    let steps: Vec<usize> = (0..total - 1).step_by(every).chain([total - 1]).collect();
-    let lr = experiment.optim.get().lr();
-    let rates: Vec<Rates> = steps.iter().map(|&it| experiment.rates(epochs, it, &[])).collect();
+    // In addition, all ends of phases.
+    let ends = course.iter().flat_map(|it| [it.start, it.end().saturating_sub(1)]);
+    let mut steps: Vec<usize> =
+        (0..total).step_by(every).chain(ends.filter(|it| *it < total)).collect();
+    steps.sort_unstable();
+    steps.dedup();
+    let span = |step: usize| {
+        let after = course.partition_point(|it| it.start <= step);
+        &course[after.saturating_sub(1)]
+    };
+    let rates: Vec<Rates> = steps.iter().map(|&it| span(it).rates(it, &[])).collect();
     let panel = |name: &str, from_zero: bool, of: &dyn Fn(usize, Rates) -> f64| Panel {
         name: name.to_owned(),
         points: steps
@@ -63,17 +80,23 @@ fn curves(experiment: &Experiment, groups: &ParamGroups, epochs: &Epochs) -> Cur
         marks: Vec::new(),
     };
     let mut panels = Vec::new();
-    let ends = |it: Rates| groups.ends(it).map(|it| lr * it);
-    match rates.iter().map(|&it| ends(it)).any(|[first, head]| first != head) {
-        false => panels.push(panel("learning rate", true, &|_, it| ends(it)[1])),
-        true => {
-            panels.push(panel("learning rate of the head", true, &|_, it| ends(it)[1]));
-            let unfreezes = experiment.unfreezes(epochs);
+    let ends = |step: usize, it: Rates| {
+        let lr = span(step).experiment.optim.get().lr();
+        groups.ends(it).map(|it| lr * it)
+    };
+    let is_alike = |(&step, &it): (&usize, &Rates)| {
+        let [first, head] = ends(step, it);
+        first == head
+    };
+    match steps.iter().zip(&rates).all(is_alike) {
+        true => panels.push(panel("learning rate", true, &|step, it| ends(step, it)[1])),
+        false => {
+            panels.push(panel("learning rate of the head", true, &|step, it| ends(step, it)[1]));
             panels.push(panel("learning rate of the first stage", true, &|step, it| match step
-                < unfreezes
+                < span(step).unfreezes()
             {
                 true => 0.0,
-                false => ends(it)[0],
+                false => ends(step, it)[0],
             }));
         }
     }
@@ -85,8 +108,10 @@ fn curves(experiment: &Experiment, groups: &ParamGroups, epochs: &Epochs) -> Cur
         true => format!("{first} steps per epoch"),
         false => format!("{first} steps in the first, {last} in the last"),
     };
+    let with_steps = course.iter().filter(|it| it.epochs.total() > 0);
+    let kinds: Vec<&str> = with_steps.map(|it| it.experiment.schedule.kind()).collect();
     Curves {
-        title: format!("{kind} over {total} steps"),
+        title: format!("{} over {total} steps", kinds.join(", then ")),
         x: Axis {
             name: format!("epoch ({epoch_steps})"),
             range: 0.0..epochs.epoch(total),
@@ -96,23 +121,27 @@ fn curves(experiment: &Experiment, groups: &ParamGroups, epochs: &Epochs) -> Cur
     }
 }
 
-/// Returns notes on the curves; learning rates are those of the head.
-fn notes(experiment: &Experiment, groups: &ParamGroups, epochs: &Epochs) -> Vec<String> {
+/// Returns notes on the curves of a phase; learning rates are those of the head.
+///
+/// - `epochs`: those of the run.
+fn notes(span: &Span, groups: &ParamGroups, epochs: &Epochs) -> Vec<String> {
+    let experiment = &span.experiment;
     let lr = experiment.optim.get().lr();
-    let rate = |step: usize| lr * groups.ends(experiment.rates(epochs, step, &[]))[1];
-    let last = epochs.total() - 1;
-    let highest =
-        (0..=last).max_by(|&a, &b| rate(a).total_cmp(&rate(b)).then(b.cmp(&a))).unwrap_or(0);
-    let peak = match highest {
-        0 => String::new(),
-        it => format!(
-            ", up to {} at step {it} (epoch {})",
-            number(rate(it)),
-            number(epochs.epoch(it))
+    let rate = |step: usize| lr * groups.ends(span.rates(step, &[]))[1];
+    let (first, last) = (span.start, span.end() - 1);
+    let highest = (first..=last)
+        .max_by(|&a, &b| rate(a).total_cmp(&rate(b)).then(b.cmp(&a)))
+        .unwrap_or(first);
+    let peak = match highest == first {
+        true => String::new(),
+        false => format!(
+            ", up to {} at step {highest} (epoch {})",
+            number(rate(highest)),
+            number(epochs.epoch(highest))
         ),
     };
-    let mut notes =
-        vec![format!("from {}{peak}, to {} at the last step", number(rate(0)), number(rate(last)))];
+    let [from, to] = [first, last].map(|it| number(rate(it)));
+    let mut notes = vec![format!("from {from}{peak}, to {to} at the last step")];
     if let ScheduleConfig::Plateau(it) = &experiment.schedule {
         notes.push(format!(
             "assumes that every evaluation improves: after {} in a row that do not, the rate is multiplied \
@@ -122,7 +151,7 @@ fn notes(experiment: &Experiment, groups: &ParamGroups, epochs: &Epochs) -> Vec<
         ));
     }
     if experiment.schedule.get().frozen().is_some() {
-        let unfreezes = experiment.unfreezes(epochs);
+        let unfreezes = span.unfreezes();
         notes.push(format!(
             "until step {unfreezes} (epoch {}) the backbone is frozen, only the head is trained",
             number(epochs.epoch(unfreezes))

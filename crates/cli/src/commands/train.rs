@@ -13,7 +13,7 @@ use crate::{
     pretrained, runs,
     shares::shares,
     style::{BEST, paint},
-    tables::{interval, report},
+    tables::{macro_f1, report},
     terminal::Terminal,
 };
 
@@ -91,17 +91,25 @@ pub(crate) fn train(
             };
             say!("{}", report(title, report_of, &run.dir().join(name)));
             let epoch = plan.clock(outcome.best_step).epoch;
-            say!(
-                "{}, selected by {} on the validation set:",
-                paint(BEST, format!("best model: epoch {epoch:.2}")),
-                plan.experiment.eval.best_by.kind()
-            );
-            say!("  macro F1 {}", interval(outcome.valid.joint().macro_f1));
-            match &outcome.test {
-                Some(it) => {
-                    say!("test set:\n  macro F1 {}", interval(it.joint().macro_f1));
-                }
-                None => say!("  (optimistically biased: selected on this set)"),
+            match outcome.trained_on_valid {
+                true => say!(
+                    "{}, trained on the validation set too:",
+                    paint(BEST, format!("last model: epoch {epoch:.2}"))
+                ),
+                false => say!(
+                    "{}, selected by {} on the validation set:",
+                    paint(BEST, format!("best model: epoch {epoch:.2}")),
+                    plan.experiment.eval.best_by.kind()
+                ),
+            }
+            say!("  {}", macro_f1(&outcome.valid));
+            match (outcome.trained_on_valid, &outcome.test) {
+                (true, _) => say!("  (meaningless: it was trained on these images)"),
+                (false, None) => say!("  (optimistically biased: selected on this set)"),
+                (false, Some(_)) => {}
+            }
+            if let Some(it) = &outcome.test {
+                say!("test set:\n  {}", macro_f1(it));
             }
             say!("bundle: {}", run.best().display());
             Ok(End::Done)
@@ -123,15 +131,15 @@ pub(super) fn with_resume_hint(err: FitError, is_saved: bool, command: &str) -> 
 
 /// Prints the folder, the data and the plan of a run before it starts.
 pub(super) fn announce(plan: &Plan, run: &Run, terminal: &Terminal) {
-    let people = |side: &[usize]| {
-        let mut people: Vec<usize> = side.iter().map(|&it| plan.persons[it]).collect();
-        people.sort_unstable();
-        people.dedup();
-        people.len()
+    let groups = |side: &[usize]| {
+        let mut groups: Vec<usize> = side.iter().map(|&it| plan.persons[it]).collect();
+        groups.sort_unstable();
+        groups.dedup();
+        groups.len()
     };
     let [h, w] = plan.train_pipeline.size().unwrap_or_default();
     let side = |name: &str, side: &[usize]| {
-        format!("{name} {} images of {} people", side.len(), people(side))
+        format!("{name} {}", plan.task.unit.images_of(side.len(), groups(side)))
     };
     let mut sides =
         vec![side("training set", &plan.sides.train), side("validation set", &plan.sides.valid)];
@@ -145,11 +153,16 @@ pub(super) fn announce(plan: &Plan, run: &Run, terminal: &Terminal) {
     };
     terminal.status(&format!("run:   {}", run.dir().display()));
     terminal.status(&format!("data:  {}", sides.join(", ")));
-    terminal.status(&format!(
-        "plan:  {} steps of {} images of {h}x{w}, {per_epoch}",
-        plan.epochs.total(),
-        plan.experiment.train.batch_size
-    ));
+    let (total, n_phases) = (plan.epochs.total(), plan.phases.len());
+    if plan.experiment.phase.is_empty() {
+        let batch_size = plan.experiment.train.batch_size;
+        terminal.status(&format!(
+            "plan:  {total} steps of {batch_size} images of {h}x{w}, {per_epoch}"
+        ));
+    } else {
+        terminal.status(&format!("plan:  {total} steps, {per_epoch}, in {n_phases} phases"));
+        (0..n_phases).for_each(|it| terminal.status(&format!("       {}", plan.describe(it))));
+    }
     if let Some(shares) = shares(plan) {
         terminal.status(&shares);
     }

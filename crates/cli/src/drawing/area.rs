@@ -13,10 +13,10 @@ pub(super) const FONT: &str = "sans-serif";
 pub(crate) const INK: RGBColor = RGBColor(40, 40, 40);
 pub(super) const FAINT: RGBColor = RGBColor(225, 225, 225);
 pub(crate) const GREY: RGBColor = RGBColor(110, 110, 110);
-/// Colours of an incorrect and of a correct label or prediction; distinguishable with red-green colour blindness.
+/// Colours of a doubted label and of the prediction; distinguishable with red-green colour blindness.
 pub(crate) const INCORRECT: RGBColor = RGBColor(213, 94, 0);
 pub(crate) const CORRECT: RGBColor = RGBColor(0, 114, 178);
-/// Colours of the age ranges; distinguishable with red-green colour blindness (Okabe and Ito, 2008).
+/// Colours of ranges of a number; distinguishable with red-green colour blindness (Okabe and Ito, 2008).
 pub(super) const COLOURS: [RGBColor; 4] =
     [RGBColor(0, 114, 178), RGBColor(230, 159, 0), RGBColor(0, 158, 115), RGBColor(204, 121, 167)];
 

@@ -1,4 +1,4 @@
-//! The files that a run leaves, column by column.
+//! The files that a run leaves, and those of predictions, column by column.
 //!
 //! `tests/cli/files.rs` trains, and compares what is there with the page.
 
@@ -11,11 +11,14 @@ type File = (&'static str, &'static str, &'static [(&'static str, &'static str)]
 /// The predictions of a set, with the true labels.
 const PREDICTIONS: &[(&str, &str)] = &[
     ("image", "path of the image, relative to its source; unique"),
-    ("person", "the person, the unit of splits and of confidence intervals"),
+    ("group", "the group, the unit of splits and of confidence intervals"),
     ("truth", "index of the true joint class, from 0"),
     ("predicted", "index of the predicted joint class: the most probable"),
-    ("age?", "true age in years, empty if unknown; only with a head that predicts the age"),
-    ("years?", "predicted age in years; only with a head that predicts the age"),
+    (
+        "number?",
+        "true number, such as an age, empty if unknown; only with a head that predicts one",
+    ),
+    ("predicted_number?", "predicted number; only with a head that predicts one"),
     ("{class}", "predicted probability of each joint class, a column for each, named after it"),
 ];
 
@@ -49,8 +52,8 @@ const RUN: &[File] = &[
     ),
     (
         "split.csv",
-        "The set of each person.",
-        &[("person", "the person"), ("side", "`train`, `valid`, `test` or `left out`")],
+        "The set of each group.",
+        &[("group", "the group"), ("side", "`train`, `valid`, `test` or `left out`")],
     ),
     (
         "data.csv",
@@ -81,7 +84,10 @@ const RUN: &[File] = &[
             ("epoch", "epochs done, with a fraction"),
             ("train_loss", "mean training loss since the last evaluation"),
             ("score", "score by `eval.best_by`"),
-            ("best", "`true` if this is the best evaluation so far, whose bundle is kept"),
+            (
+                "best",
+                "`true` if this is the best evaluation of the phase so far, whose bundle is kept",
+            ),
             ("{scope}_macro_f1", "macro F1, 0 to 1, of the joint classes and of each factor"),
             ("{scope}_accuracy", "accuracy, 0 to 1"),
             (
@@ -117,10 +123,11 @@ const RUN: &[File] = &[
     ("test_confusions.csv", "Confusions on the test set.", CONFUSIONS),
     (
         "report.toml",
-        "The final scores, with 95 % intervals over people; it is written last, and marks the run as finished. \
-         `best_step` and `steps`; for each set, `[valid]` and `[test]`, the numbers of people and images, the \
-         macro F1 of the joint classes and its interval, and where the head predicts ages their mean absolute \
-         error; `[valid.scores.SCOPE]` has every score of a scope, `[[valid.classes.SCOPE]]` of each class.",
+        "The final scores, with 95 % intervals over groups; it is written last, and marks the run as finished. \
+         `best_step` and `steps`; `trained_on_valid = true` if a phase was trained on the validation set \
+         too, which makes its scores meaningless; for each set, `[valid]` and `[test]`, the numbers of groups and images, the \
+         macro F1 of the joint classes and its interval, and where the head predicts a number its mean \
+         absolute error; `[valid.scores.SCOPE]` has every score of a scope, `[[valid.classes.SCOPE]]` of each class.",
         &[],
     ),
     ("lock", "Locked while a program works on the run; empty.", &[]),
@@ -136,17 +143,20 @@ const RUN: &[File] = &[
     ),
     (
         "checkpoints/{step}.safetensors",
-        "Everything that the next step depends on: weights, the optimizer's state, the average, and in the header the run's state, settings and the SHA-256 of `data.csv`.",
+        "Everything that the next step depends on: weights, the optimizer's state, the average, the weights that a later phase restores, and in the header the run's state, settings and the SHA-256 of `data.csv`.",
         &[],
     ),
 ];
 
 const DATA: &[(&str, &str)] = &[
     ("image", "path of the image, relative to its source; unique"),
-    ("person", "the person"),
+    ("group", "the group"),
     ("class", "index of the joint class, from 0"),
     ("label", "name of the joint class"),
-    ("age", "age in years, empty if unknown"),
+    (
+        "{numeric factor}?",
+        "number of each numeric factor, such as the age, a column for each, named after it; empty if unknown",
+    ),
     ("weight", "sample weight, 1 unless a review or a fix sets it"),
     (
         "use",
@@ -205,13 +215,59 @@ const KFOLD: &[File] = &[
     ),
 ];
 
+const WRITTEN: &[File] = &[
+    (
+        "output.csv",
+        "Of `maskfit submit`: a row for each test image, with the columns and the order of the sample file. \
+         Without one, it has these.",
+        &[
+            ("ImageID", "id of the image: its name"),
+            (
+                "ans?",
+                "of the kind `classes`: index of the predicted joint class, from 0; or its name",
+            ),
+            (
+                "{class}?",
+                "of the kind `probabilities`: predicted probability of each joint class, a column for each, \
+                 named after it",
+            ),
+            (
+                "{factor}?",
+                "of the kind `factors`: name of the level of each factor, a column for each, named after it",
+            ),
+            (
+                "{numeric factor}.number?",
+                "of the kind `factors`: predicted number, with heads that predict one",
+            ),
+        ],
+    ),
+    (
+        "probabilities.csv",
+        "Of `maskfit predict`: a row for each image.",
+        &[
+            ("image", "path of the image, relative to `--images`"),
+            ("predicted", "index of the predicted joint class: the most probable"),
+            (
+                "{class}",
+                "predicted probability of each joint class, a column for each, named after it",
+            ),
+        ],
+    ),
+];
+
 pub(super) fn page() -> String {
     let mut page = format!(
         "{NOTE}\n# Files of a run\n\nA run is a folder, `runs/NAME`.\nCSV files are quoted as in RFC 4180, in \
          UTF-8; files are written whole or not at all, but for tables of steps and evaluations, which grow.\nIn \
          names, `{{...}}` stands for any text; a column with `?` is missing in some runs.\n"
     );
-    for (title, files) in [("Run", RUN), ("Trackers", TRACKERS), ("Cross-validation", KFOLD)] {
+    let sections = [
+        ("Run", RUN),
+        ("Trackers", TRACKERS),
+        ("Cross-validation", KFOLD),
+        ("Predictions", WRITTEN),
+    ];
+    for (title, files) in sections {
         page += &format!("\n## {title}\n");
         for (name, about, columns) in files {
             page += &format!("\n### `{name}`\n\n{about}\n");

@@ -38,7 +38,7 @@ fn problems(experiment: &mut Experiment, place: &str, name: &str) -> Vec<String>
     if let ("data.source" | "data.split", SourceConfig::SyntheticPeople(it)) =
         (place, &mut experiment.data.source)
     {
-        // Drawing thousands of people takes seconds.
+        // Drawing thousands of groups takes seconds.
         if name != "size" {
             it.size = [8, 8];
         }
@@ -65,7 +65,7 @@ pub(super) fn is_numeric(ty: &str) -> bool {
     let words = ty.split(|it: char| !it.is_alphanumeric());
     words
         .into_iter()
-        .any(|it| ["f64", "f32", "usize", "u64", "u32", "u8", "Range", "Seed"].contains(&it))
+        .any(|it| ["f64", "f32", "usize", "u64", "i64", "u32", "u8", "Range", "Seed"].contains(&it))
 }
 
 /// Values that a range, if there is one, excludes.
@@ -86,7 +86,7 @@ fn extremes(ty: &str) -> Vec<Value> {
     }
     match ty {
         "f64" | "f32" => [-1e12, 1e12, f64::NAN, 0.0].map(Value::Float).to_vec(),
-        "usize" | "u64" => [i64::MAX, 0].map(Value::Integer).to_vec(),
+        "usize" | "u64" | "i64" => [i64::MAX, 0].map(Value::Integer).to_vec(),
         "u32" => [i64::from(u32::MAX), 0].map(Value::Integer).to_vec(),
         "u8" => [255, 0].map(Value::Integer).to_vec(),
         "Range" => [-1e12, 1e12].map(|it| Value::Array(vec![Value::Float(it); 2])).to_vec(),
@@ -120,7 +120,7 @@ fn words(text: &str, name: &str) -> String {
     let named = text.strip_prefix('`').and_then(|it| it.split_once("` "));
     let text = match named {
         Some((first, rest))
-            if first == name && !rest.starts_with("and ") && !rest.starts_with('+') =>
+            if first == name && !rest.starts_with("and ") && !rest.starts_with(['+', '-']) =>
         {
             rest
         }

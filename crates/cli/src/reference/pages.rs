@@ -146,7 +146,8 @@ fn wrong(line: &str, is_whole: bool) -> Option<String> {
         return (!is_known).then(|| "`cargo xtask help` has no such command".to_owned());
     }
     if let ["list", registry] = args {
-        let is_known = *registry == "KIND" || registries().iter().any(|it| it.name == *registry);
+        let is_known = ["KIND", "recipes"].contains(registry)
+            || registries().iter().any(|it| it.name == *registry);
         return (!is_known).then(|| format!("there is no registry `{registry}`"));
     }
     let err = Args::command().try_get_matches_from([&["maskfit"], args].concat()).err()?;

@@ -20,7 +20,9 @@ const TYPES: &[(&str, &str)] = &[
     ("u8", "integer 0 to 255"),
     ("bool", "boolean"),
     ("String", "text"),
+    ("i64", "integer"),
     ("PathBuf", "path"),
+    ("BTreeMap<String, Vec<f64>>", "table of lists of numbers"),
     ("Seed", "integer"),
     ("Length", "length"),
     ("Range", "range"),
@@ -172,7 +174,7 @@ impl<'a> Writer<'a> {
 
     /// Returns the name of a Rust type in the reference.
     fn type_name(&self, ty: &str, module: &str) -> String {
-        if let Some(of) = within(ty, "Option<", ">") {
+        if let Some(of) = within(ty, "Option<", ">").or_else(|| within(ty, "Box<", ">")) {
             return self.type_name(of, module);
         }
         if let Some(of) = within(ty, "Vec<", ">") {
@@ -221,7 +223,7 @@ fn within<'a>(ty: &'a str, before: &str, after: &str) -> Option<&'a str> {
 
 /// Returns the type in a list or an option.
 fn bare(ty: &str) -> &str {
-    within(ty, "Option<", ">").or_else(|| within(ty, "Vec<", ">")).unwrap_or(ty)
+    ["Option<", "Box<", "Vec<"].iter().find_map(|it| within(ty, it, ">")).unwrap_or(ty)
 }
 
 /// Returns the plural of the name of a type.
@@ -239,6 +241,7 @@ fn shown(value: &Value) -> String {
     let list = |items: Vec<String>| items.join(", ");
     match value {
         Value::Array(items) => format!("[{}]", list(items.iter().map(shown).collect())),
+        Value::Table(table) if table.is_empty() => "{}".to_owned(),
         Value::Table(table) => {
             let (kind, rest): (Vec<_>, Vec<_>) = table.iter().partition(|it| it.0 == "kind");
             let pairs = kind.into_iter().chain(rest);

@@ -18,6 +18,7 @@ fn resolved_settings_name_their_layers_and_resolve_to_themselves() {
     };
     let top = shown.split_once("\n\n").unwrap().0;
     expect![[r#"
+        phase = []                  # default
         seed = 7                    # --set
         threads = 0                 # default
         track = [{ kind = "csv" }]  # default"#]]
@@ -57,7 +58,7 @@ fn resolved_settings_name_their_layers_and_resolve_to_themselves() {
     assert!(!bench.ok(&["config", "show"]).contains("toml"));
     bench.fails(
         &["config", "show", "absent"],
-        expect!["error: absent: this is neither a config nor a run: name one"],
+        expect!["error: absent: this is neither a config, a recipe nor a run: name one"],
     );
     bench.fails(&["config", "show", "--set", "optim.lr=fast"], expect![[r#"error: --set optim.lr=fast: at `optim.lr`: invalid type: string "fast", expected a number"#]]);
 }

@@ -86,7 +86,7 @@ fn planted_problems_are_printed_drawn_and_written() {
         1  30-59      20       3
         2  >=60        0       0
 
-        ages        19 to 58
+        age         19 to 58
         sizes, HxW  128x96: 54 images
         brightness  median 128 of 255
                     darkest 66: 000003_female_Drawn_58/mask2.jpg
@@ -99,7 +99,7 @@ fn planted_problems_are_printed_drawn_and_written() {
 
         written to look:
           classes.png     images and people by class, and by each factor
-          ages.png        people by age, with the boundaries of the age classes
+          by_age.png      people by age, with the boundaries of its classes
           brightness.png  images by mean grey value
           sheet_NN.png    contact sheet of class NN
           duplicates.png  pairs of suspicious duplicates
@@ -110,7 +110,7 @@ fn planted_problems_are_printed_drawn_and_written() {
     let files = files(&bench.path("look"));
     let csv = String::from_utf8(files["duplicates.csv"].clone()).unwrap();
     expect![[r#"
-        likeness,bits,image_a,image_b,person_a,person_b,class_a,class_b,labels_differ
+        likeness,bits,image_a,image_b,group_a,group_b,class_a,class_b,labels_differ
         same_bytes,0,000001_female_Drawn_23/incorrect_mask.jpg,000001_female_Drawn_23/normal.jpg,000001_female_Drawn_23,000001_female_Drawn_23,incorrect female <30,not worn female <30,true
         same_bytes,0,000001_female_Drawn_23/mask1.jpg,000002_male_Drawn_20/mask1.jpg,000001_female_Drawn_23,000002_male_Drawn_20,worn female <30,worn male <30,true
     "#]].assert_eq(&csv);
@@ -179,7 +179,7 @@ fn several_roots_are_explored_together() {
         "kind = \"mask_profiles\", root = \"./people/train\"",
     );
     fs::write(bench.path("mine.toml"), twice.replace("0.5", "1")).unwrap();
-    bench.fails(&["eda", "mine.toml", "-o", "new"], expect!["error: at `data.source.roots[1]`: `000001_female_Drawn_23/incorrect_mask.jpg` and `synthetic/000001_female_Drawn_23/incorrect_mask.jpg` are the same image, but of two people: remove one of the roots, or set `same_people = true` if their people have the same names"]);
+    bench.fails(&["eda", "mine.toml", "-o", "new"], expect!["error: at `data.source.roots[1]`: `000001_female_Drawn_23/incorrect_mask.jpg` and `synthetic/000001_female_Drawn_23/incorrect_mask.jpg` are the same image, but of two people: remove one of the roots, or set `same_groups = true` if their people have the same names"]);
 }
 
 #[test]
@@ -233,7 +233,7 @@ fn errors_name_the_problem_and_the_fix() {
     );
     bench.fails(
         &["eda", "people", "--set", "data.max_pixel=1"],
-        expect!["error: --set data.max_pixel=1: at `data.max_pixel`: unknown field `max_pixel`, expected one of `source`, `split`, `split_seed`, `fold`, `training_cuts`, `reviewed`, `leave_out_ages`, `sampler`, `num_workers`, `prefetch`, `max_pixels`"],
+        expect!["error: --set data.max_pixel=1: at `data.max_pixel`: unknown field `max_pixel`, expected one of `source`, `split`, `split_seed`, `fold`, `training_cuts`, `reviewed`, `leave_out`, `sampler`, `num_workers`, `prefetch`, `max_pixels`"],
     );
     assert!(!bench.path("eda").exists());
 }

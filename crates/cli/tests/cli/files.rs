@@ -1,4 +1,4 @@
-//! The files of a run are those of `docs/src/reference/files.md`, with exactly its columns.
+//! The files of a run and of predictions are those of `docs/src/reference/files.md`, with exactly its columns.
 
 use std::{fs, path::Path};
 
@@ -82,12 +82,19 @@ fn a_run_leaves_the_documented_files_with_the_documented_columns() {
     let source =
         "data.source={kind = \"synthetic_people\", n_people = 8, n_test = 3, size = [40, 32]}";
     let small = ["small.toml", "--set", "train.total=1 epochs", "--set", source, "--set", track];
-    let args = [&["train"], &small[..], &["--set", "run.name=a", "--set", "head.kind=age_number"]]
+    let args = [&["train"], &small[..], &["--set", "run.name=a", "--set", "head.kind=regression"]]
         .concat();
     bench.ok(&args);
     let found = differences(&bench.path("runs/a"), &["Run", "Trackers"]);
     assert!(found.is_empty(), "{}", found.join("\n"));
     assert!(bench.path("runs/a/test_confusions.csv").is_file());
+    fs::create_dir(bench.path("predicted")).unwrap();
+    for (command, output) in [("submit", "output.csv"), ("predict", "probabilities.csv")] {
+        let to = format!("predicted/{output}");
+        bench.ok(&[command, "runs/a", "--images", "people/eval/images", "-o", &to]);
+    }
+    let found = differences(&bench.path("predicted"), &["Predictions"]);
+    assert!(found.is_empty(), "{}", found.join("\n"));
 
     let source =
         "data.source={kind = \"synthetic_people\", n_people = 18, n_test = 3, size = [40, 32]}";

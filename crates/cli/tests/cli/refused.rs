@@ -100,7 +100,7 @@ fn wrong_settings_are_refused() {
     bench.fails(&["train", "small.toml", "--set", "train.total=soon"], expect![[r#"error: --set train.total=soon: at `train.total`: `soon` is not a length: write "3 epochs", "500 steps" or "5 %""#]]);
     bench.fails(
         &["train", "absent.toml"],
-        expect!["error: absent.toml: name an experiment's config file, such as those in configs/: No such file or directory (os error 2)"],
+        expect!["error: absent.toml: name an experiment's config file, or a recipe of `maskfit list recipes`: No such file or directory (os error 2)"],
     );
     bench.fails(
         &["train", "small.toml", "--set", "optim.lr=-1"],
@@ -124,7 +124,7 @@ fn sampler_that_does_not_fit_the_data_is_refused() {
     fails(
         "kind = \"imbalanced\", over = \"masks\"",
         expect![[
-            r#"error: at `data.sampler`: unknown `over = "masks"`: use one of joint, mask, gender, age, years"#
+            r#"error: at `data.sampler`: unknown `over = "masks"`: use one of joint, mask, gender, age, age.number"#
         ]],
     );
     fails(
@@ -192,7 +192,7 @@ fn class_shares_of_the_sampler_are_printed() {
            worn      71.4 -> 72.5 -> 37.5   incorrect 14.3 -> 12.5 -> 31.2   not worn  14.3 -> 15.0 -> 31.2"#]].assert_eq(&printed("a", dynamic, "train.total=3 epochs"));
     expect![[r#"
         plan:  1 steps of 8 images of 32x24, 1 per epoch
-        sampler: one_per_person, class shares by joint in %: data -> first epoch (6 images)
+        sampler: one_per_group, class shares by joint in %: data -> first epoch (6 images)
            worn male <30          11.9 -> 16.7   incorrect female <30    7.1 ->  0.0
            worn male 30-59        11.9 -> 16.7   incorrect female 30-59  2.4 ->  0.0
            worn male >=60          0.0 ->  0.0   incorrect female >=60   0.0 ->  0.0
@@ -202,7 +202,7 @@ fn class_shares_of_the_sampler_are_printed() {
            incorrect male <30      2.4 ->  0.0   not worn female <30     7.1 ->  0.0
            incorrect male 30-59    2.4 ->  0.0   not worn female 30-59   2.4 ->  0.0
            incorrect male >=60     0.0 ->  0.0   not worn female >=60    0.0 ->  0.0"#]]
-    .assert_eq(&printed("b", "kind = \"one_per_person\"", "train.total=1 steps"));
+    .assert_eq(&printed("b", "kind = \"one_per_group\"", "train.total=1 steps"));
     expect!["plan:  1 steps of 8 images of 32x24, 5 per epoch"].assert_eq(&printed(
         "c",
         "kind = \"shuffled\"",

@@ -47,7 +47,7 @@ fn runs_are_listed_with_their_scores_and_settings() {
     // A run that was stopped, a damaged one, one of another version, and a folder of something else.
     fs::remove_file(bench.path("runs/first/report.toml")).unwrap();
     for (name, config) in
-        [("damaged", &b"# maskfit run, format 2\nseed = \xff"[..]), ("old", b"seed = 0")]
+        [("damaged", &b"# maskfit run, format 3\nseed = \xff"[..]), ("old", b"seed = 0")]
     {
         fs::create_dir(bench.path("runs").join(name)).unwrap();
         fs::write(bench.path("runs").join(name).join("config.toml"), config).unwrap();
@@ -62,7 +62,7 @@ fn runs_are_listed_with_their_scores_and_settings() {
         all of them: augment.eval, augment.train, data.source=mask_profiles, model.backbone.depth=0.3, model.backbone.drop_path=0.2, model.backbone.width=0.25, train.batch_size=8
         damaged  unreadable: config.toml: this looks like windows-1252, not UTF-8 (line 2): save it as UTF-8
         notes  unreadable: it has no config.toml: this is not a run
-        old  unreadable: config.toml: its first line is not `# maskfit run, format 2`, so another version of maskfit wrote this run: start a new run, or use that version"#]].assert_eq(&timeless(&bench.ok(&["runs"])));
+        old  unreadable: config.toml: its first line is not `# maskfit run, format 3`, so another version of maskfit wrote this run: start a new run, or use that version"#]].assert_eq(&timeless(&bench.ok(&["runs"])));
 }
 
 #[test]

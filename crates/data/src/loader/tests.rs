@@ -9,7 +9,7 @@ use super::{Batch, Load, LoadError, Loader};
 use crate::{Content, Context, Source as _, SyntheticPeople};
 
 fn load(n_threads: usize, first_batch: usize) -> Load {
-    let people = SyntheticPeople {
+    let groups = SyntheticPeople {
         n_people: 4,
         n_test: 0,
         size: [32, 24],
@@ -18,7 +18,7 @@ fn load(n_threads: usize, first_batch: usize) -> Load {
         seed: 0,
     };
     let context = Context { cache: None, max_pixels: 1 << 20, progress: &|_, _| {} };
-    let manifest = people.read(&context).unwrap();
+    let manifest = groups.read(&context).unwrap();
     let images = manifest.examples.into_iter().map(|it| (it.name, it.content)).collect();
     let ops = ["random_crop\"\nsize = [16, 12]", "color_jitter\"", "horizontal_flip\""];
     let op = |it| toml::from_str::<Step>(&format!("kind = \"{it}")).unwrap();

@@ -8,13 +8,13 @@
 use base::Rng;
 use serde::{Deserialize, Serialize};
 
-use super::{Groups, Sampler, stratified};
+use super::{ByClass, Sampler, stratified};
 
 /// `sampler = { kind = "balance_class" }`
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct BalanceClass {
-    /// Which classes are balanced: `joint`, a factor's name, or `years`.
+    /// Which classes are balanced: `joint`, a factor's name, or its number's, such as `age.number`.
     pub over: String,
     /// The number of examples per class.
     pub mode: Mode,
@@ -56,14 +56,14 @@ impl Default for BalanceClass {
 
 impl BalanceClass {
     /// Returns the number of examples of each class in an epoch.
-    fn counts(&self, groups: &Groups) -> Vec<usize> {
-        let present = || groups.counts().filter(|&it| it > 0);
+    fn counts(&self, by_class: &ByClass) -> Vec<usize> {
+        let present = || by_class.counts().filter(|&it| it > 0);
         let n = match self.mode {
             Mode::To(To::Downsampling) => present().min().unwrap_or(0),
             Mode::To(To::Upsampling) => present().max().unwrap_or(0),
             Mode::Number(n) => n,
         };
-        groups.counts().map(|it| if it > 0 { n } else { 0 }).collect()
+        by_class.counts().map(|it| if it > 0 { n } else { 0 }).collect()
     }
 }
 
@@ -72,12 +72,12 @@ impl Sampler for BalanceClass {
         &self.over
     }
 
-    fn n_samples(&self, groups: &Groups, _: usize) -> usize {
-        self.counts(groups).into_iter().fold(0, usize::saturating_add)
+    fn n_samples(&self, by_class: &ByClass, _: usize) -> usize {
+        self.counts(by_class).into_iter().fold(0, usize::saturating_add)
     }
 
-    fn order(&self, groups: &Groups, _: usize, rng: &mut Rng) -> Vec<usize> {
-        stratified(groups, &self.counts(groups), rng)
+    fn order(&self, by_class: &ByClass, _: usize, rng: &mut Rng) -> Vec<usize> {
+        stratified(by_class, &self.counts(by_class), rng)
     }
 
     fn problem(&self) -> Option<String> {

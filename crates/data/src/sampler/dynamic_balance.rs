@@ -13,7 +13,7 @@ use base::Rng;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Groups, Sampler,
+    ByClass, Sampler,
     balance_class::{Mode, To},
     stratified,
 };
@@ -22,7 +22,7 @@ use super::{
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct DynamicBalance {
-    /// Which classes are balanced: `joint`, a factor's name, or `years`.
+    /// Which classes are balanced: `joint`, a factor's name, or its number's, such as `age.number`.
     pub over: String,
     /// λ: the factor by which the exponent of the imbalance decays per epoch.
     pub exp_lambda: f64,
@@ -49,8 +49,8 @@ impl Default for DynamicBalance {
 
 impl DynamicBalance {
     /// Returns the number of examples of each class in an epoch.
-    fn counts(&self, groups: &Groups, epoch_idx: usize) -> Vec<usize> {
-        let least = groups.counts().filter(|&it| it > 0).min().unwrap_or(0) as f64;
+    fn counts(&self, by_class: &ByClass, epoch_idx: usize) -> Vec<usize> {
+        let least = by_class.counts().filter(|&it| it > 0).min().unwrap_or(0) as f64;
         let n = match self.mode {
             Mode::To(_) => least,
             Mode::Number(n) => n as f64,
@@ -60,7 +60,7 @@ impl DynamicBalance {
             0 => 0,
             it => ((it as f64 / least).powf(exponent).min(self.max_d) * n) as usize,
         };
-        groups.counts().map(count).collect()
+        by_class.counts().map(count).collect()
     }
 }
 
@@ -69,12 +69,12 @@ impl Sampler for DynamicBalance {
         &self.over
     }
 
-    fn n_samples(&self, groups: &Groups, epoch_idx: usize) -> usize {
-        self.counts(groups, epoch_idx).into_iter().fold(0, usize::saturating_add)
+    fn n_samples(&self, by_class: &ByClass, epoch_idx: usize) -> usize {
+        self.counts(by_class, epoch_idx).into_iter().fold(0, usize::saturating_add)
     }
 
-    fn order(&self, groups: &Groups, epoch_idx: usize, rng: &mut Rng) -> Vec<usize> {
-        stratified(groups, &self.counts(groups, epoch_idx), rng)
+    fn order(&self, by_class: &ByClass, epoch_idx: usize, rng: &mut Rng) -> Vec<usize> {
+        stratified(by_class, &self.counts(by_class, epoch_idx), rng)
     }
 
     fn problem(&self) -> Option<String> {

@@ -7,13 +7,13 @@
 use base::Rng;
 use serde::{Deserialize, Serialize};
 
-use super::{Groups, Sampler, Weighted};
+use super::{ByClass, Sampler, Weighted};
 
 /// `sampler = { kind = "imbalanced" }`
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Imbalanced {
-    /// Which classes are balanced: `joint`, a factor's name, or `years`.
+    /// Which classes are balanced: `joint`, a factor's name, or its number's, such as `age.number`.
     pub over: String,
 }
 
@@ -28,11 +28,11 @@ impl Sampler for Imbalanced {
         &self.over
     }
 
-    fn n_samples(&self, groups: &Groups, _: usize) -> usize {
-        groups.n_examples()
+    fn n_samples(&self, by_class: &ByClass, _: usize) -> usize {
+        by_class.n_examples()
     }
 
-    fn order(&self, groups: &Groups, epoch_idx: usize, rng: &mut Rng) -> Vec<usize> {
-        Weighted::default().order(groups, epoch_idx, rng)
+    fn order(&self, by_class: &ByClass, epoch_idx: usize, rng: &mut Rng) -> Vec<usize> {
+        Weighted::default().order(by_class, epoch_idx, rng)
     }
 }

@@ -4,7 +4,7 @@ use base::Rng;
 use rand::seq::SliceRandom as _;
 use serde::{Deserialize, Serialize};
 
-use super::{Groups, Sampler};
+use super::{ByClass, Sampler};
 
 /// `sampler = { kind = "shuffled" }`
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -12,12 +12,12 @@ use super::{Groups, Sampler};
 pub struct Shuffled {}
 
 impl Sampler for Shuffled {
-    fn n_samples(&self, groups: &Groups, _: usize) -> usize {
-        groups.n_examples()
+    fn n_samples(&self, by_class: &ByClass, _: usize) -> usize {
+        by_class.n_examples()
     }
 
-    fn order(&self, groups: &Groups, _: usize, rng: &mut Rng) -> Vec<usize> {
-        let mut order: Vec<usize> = (0..groups.n_examples()).collect();
+    fn order(&self, by_class: &ByClass, _: usize, rng: &mut Rng) -> Vec<usize> {
+        let mut order: Vec<usize> = (0..by_class.n_examples()).collect();
         order.shuffle(rng);
         order
     }

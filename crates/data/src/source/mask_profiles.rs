@@ -15,19 +15,20 @@ use std::{
 use base::{
     Task,
     records::Records,
-    task::Factor,
     text::{self, NotText},
 };
 use serde::{Deserialize, Serialize};
 
-use super::{Context, Source, SourceError};
+use super::{
+    Context, Source, SourceError,
+    samples::{Label, Sample, Samples, verified},
+};
 use crate::{
     findings::Findings,
     fixes::{Fixes, MaskName},
-    manifest::{Content, Example, Listed, Manifest, Use},
+    manifest::{Content, Manifest},
     names::composed,
     synthetic::Gender,
-    verified::check_files,
 };
 
 /// `source = { kind = "mask_profiles", root = "..." }`
@@ -64,33 +65,14 @@ impl Source for MaskProfiles {
         let fixes =
             self.label_fixes.iter().map(|it| Fixes::read(it)).collect::<Result<Vec<_>, _>>();
         let fixes = fixes.map_err(SourceError::Settings)?;
-        let manifest = from_names(&csv, &listing, &images, &fixes, &mut findings);
+        let (manifest, more) = from_names(&csv, &listing, &images, &fixes);
+        findings.0.extend(more.0);
         Ok((manifest, findings))
     }
 
     fn read(&self, context: &Context<'_>) -> Result<Manifest, SourceError> {
-        let (manifest, mut findings) = self.list(context)?;
-        let files: Vec<PathBuf> = manifest.examples.iter().map(path_of).collect();
-        for (path, problem) in check_files(&self.root, &files, context) {
-            let place = path.strip_prefix(&self.root).unwrap_or(&path).display().to_string();
-            findings.add(
-                place,
-                problem,
-                "replace the file, or leave its person out by a label fix",
-            );
-        }
-        if findings.0.is_empty() {
-            return Ok(manifest);
-        }
-        findings.0.sort();
-        Err(SourceError::Findings { root: self.root.clone(), findings })
-    }
-}
-
-fn path_of(example: &Example) -> PathBuf {
-    match &example.content {
-        Content::File(path) => path.clone(),
-        Content::Memory(_) => unreachable!("this source names files"),
+        let remedy = "replace the file, or leave its person out by a label fix";
+        verified(&self.root, self.list(context)?, remedy, context)
     }
 }
 
@@ -140,7 +122,10 @@ fn is_folder(entry: &fs::DirEntry) -> bool {
 struct Row {
     id: String,
     gender: Gender,
+    race: String,
     age: f64,
+    /// The gender and the age before label fixes.
+    before: (Gender, f64),
     path: String,
     ignored: bool,
     weight: f32,
@@ -148,27 +133,25 @@ struct Row {
     relabelled: BTreeMap<String, MaskName>,
 }
 
-/// Builds the manifest from rows and file names; opens no file.
+/// Builds the manifest from rows and file names, and returns everything that is wrong; opens no file.
 ///
 /// - `csv`: the text of `train.csv`.
 /// - `listing`: the file names in each folder of `images`.
-/// - `findings`: receives everything that is wrong.
 pub fn from_names(
     csv: &[u8],
     listing: &Listing,
     images: &Path,
     fixes: &[Fixes],
-    findings: &mut Findings,
-) -> Manifest {
+) -> (Manifest, Findings) {
+    let mut samples = Samples::new(Task::mask_gender_age(), &["race"]);
+    let Samples { findings, notes, .. } = &mut samples;
     let (mut rows, named) = read_rows(csv, findings);
     rows.sort_by(|a, b| a.path.cmp(&b.path));
-    let mut notes = Vec::new();
-    let folders = Folders::of(&named, listing, findings, &mut notes);
-    let listed = as_listed(&rows, &folders);
+    let folders = Folders::of(&named, listing, findings, notes);
     let mut fixes = fixes.iter().flat_map(|it| &it.fix).peekable();
     if fixes.peek().is_some() {
         let index = RowIndex::of(&rows);
-        fixes.for_each(|fix| apply_fix(fix, &index, &mut rows, findings, &mut notes));
+        fixes.for_each(|fix| apply_fix(fix, &index, &mut rows, findings, notes));
     }
     // If the table cannot be read at all, folders without a row are not reported.
     let meant: HashSet<&str> = named.iter().map(|it| folders.of_path(it)).collect();
@@ -177,34 +160,48 @@ pub fn from_names(
         let remedy = "add a row, or move the folder out of `images/`";
         findings.add(format!("images/{folder}"), "has no row in train.csv", remedy);
     }
-    rows.retain(|it| !it.ignored);
-
-    let task = Task::mask_gender_age();
-    let mut examples = Vec::new();
-    for (person, row) in rows.iter().enumerate() {
-        let Some(files) = folders.files(&row.path) else {
-            let remedy = "put the folder there, or remove the row";
-            findings.add(format!("images/{}", row.path), "is missing", remedy);
-            continue;
-        };
-        let folder = images.join(folders.of_path(&row.path));
-        for (stem, file) in seven_files(&row.path, files, findings) {
-            let mask = row.relabelled.get(stem).copied().or_else(|| MaskName::of_file(stem));
-            let age = Factor::level_of(row.age, &task.factors[2].cuts);
-            let levels = [mask.expect("one of the seven names").level(), row.gender as usize, age];
-            examples.push(Example {
-                name: format!("{}/{file}", row.path),
-                content: Content::File(folder.join(file)),
-                person,
-                class: task.class_of(&levels),
-                age: Some(row.age),
-                usage: Use::Pool,
-                weight: row.weight,
-            });
-        }
+    for row in &rows {
+        add_person(row, &folders, images, &mut samples);
     }
-    let people = rows.into_iter().map(|it| it.path).collect();
-    Manifest { listed, notes, ..Manifest::new(task, people, examples) }
+    samples.build()
+}
+
+/// Adds the seven images of a person.
+fn add_person(row: &Row, folders: &Folders<'_>, images: &Path, samples: &mut Samples) {
+    let Some(files) = folders.files(&row.path) else {
+        if !row.ignored {
+            let remedy = "put the folder there, or remove the row";
+            samples.findings.add(format!("images/{}", row.path), "is missing", remedy);
+        }
+        return;
+    };
+    // What is wrong with the files of a person who is left out does not matter.
+    let mut unused = Findings::default();
+    let findings = if row.ignored { &mut unused } else { &mut samples.findings };
+    let files = seven_files(&row.path, files, findings);
+    let folder = images.join(folders.of_path(&row.path));
+    let group = samples.group(&row.path);
+    let race = samples.attribute(0, &row.race);
+    for (stem, file) in files {
+        let own = MaskName::of_file(stem).expect("one of the seven names");
+        let mask = row.relabelled.get(stem).copied().unwrap_or(own);
+        let labels = |mask: MaskName, (gender, age): (Gender, f64)| {
+            vec![Label::Level(mask.level()), Label::Level(gender as usize), Label::Number(age)]
+        };
+        let content = Content::File(folder.join(file));
+        samples.add(Sample {
+            group: Some(group),
+            before: Some(labels(own, row.before)),
+            is_dropped: row.ignored,
+            attributes: vec![race],
+            weight: row.weight,
+            ..Sample::new(
+                format!("{}/{file}", row.path),
+                content,
+                labels(mask, (row.gender, row.age)),
+            )
+        });
+    }
 }
 
 /// The folder of each path.
@@ -270,20 +267,6 @@ impl<'a> Folders<'a> {
     }
 }
 
-/// Lists the people who may be held out, with the labels of rows and file names before fixes.
-fn as_listed(rows: &[Row], folders: &Folders<'_>) -> Vec<Listed> {
-    let task = Task::mask_gender_age();
-    let people: Vec<String> = rows.iter().map(|it| it.path.clone()).collect();
-    let images = rows.iter().enumerate().flat_map(|(person, row)| {
-        let files = folders.files(&row.path).into_iter().flatten();
-        let masks = files.filter_map(|it| MaskName::of_file(stem(it)));
-        let age = Factor::level_of(row.age, &task.factors[2].cuts);
-        let class = move |mask: MaskName| [mask.level(), row.gender as usize, age];
-        masks.map(|it| (person, task.class_of(&class(it)))).collect::<Vec<_>>()
-    });
-    Listed::of(&task, &people, images)
-}
-
 /// Returns a file name without its extension.
 fn stem(file: &str) -> &str {
     Path::new(file).file_stem().and_then(OsStr::to_str).unwrap_or_default()
@@ -317,10 +300,7 @@ fn read_rows(csv: &[u8], findings: &mut Findings) -> (Vec<Row>, HashSet<String>)
         let problem = format!("has no column `{name}` (it has {})", headers.join(", "));
         findings.add(place, problem, "the header is `id,gender,race,age,path`");
     }
-    // Race is not used.
-    let [Some(id), Some(gender), Some(age), Some(path)] =
-        ["id", "gender", "age", "path"].map(column)
-    else {
+    let [Some(id), Some(gender), race, Some(age), Some(path)] = COLUMNS.map(column) else {
         return nothing();
     };
     let mut rows: Vec<Row> = Vec::new();
@@ -360,9 +340,17 @@ fn read_rows(csv: &[u8], findings: &mut Findings) -> (Vec<Row>, HashSet<String>)
             continue;
         }
         if let (Some(gender), Some(age), true) = (gender, years, is_name) {
-            let id = record[id].to_owned();
-            let (ignored, weight, relabelled) = (false, 1.0, BTreeMap::new());
-            rows.push(Row { id, gender, age, path, ignored, weight, relabelled });
+            rows.push(Row {
+                id: record[id].to_owned(),
+                gender,
+                race: race.map_or("", |it| &record[it]).to_owned(),
+                age,
+                before: (gender, age),
+                path,
+                ignored: false,
+                weight: 1.0,
+                relabelled: BTreeMap::new(),
+            });
         }
     }
     if seen.is_empty() && findings.0.is_empty() {

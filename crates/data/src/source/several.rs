@@ -10,20 +10,22 @@
 //! ]
 //! ```
 //!
-//! The first root is the main data set: its people and images come first and keep their names, so that the
-//! same people are held out, runs with and without further roots are comparable, and reviewed tables still
-//! find their labels. The names of people and images of another root begin with `<name>/`; its people are
-//! different from those of the first root, unless `same_people` is set.
+//! The first root is the main data set: its groups and images come first and keep their names, so that the
+//! same groups are held out, runs with and without further roots are comparable, and reviewed tables still
+//! find their labels. The names of groups and images of another root begin with `<name>/`; its groups are
+//! different from those of the first root, unless `same_groups` is set.
 //!
-//! All roots have the same factors; classes are matched by name. Images that two roots share, by path or
-//! in memory, would put a person into both sets of a split, and are refused.
+//! All roots have the same factors; classes are matched by name, and so are the attributes of the first root.
+//! Images that two roots share, by path or in memory, would put a group into both sets of a split, and are
+//! refused.
 
+mod attributes;
 mod classes;
 mod shared;
 
 use std::collections::{HashMap, HashSet};
 
-use base::Seed;
+use base::{Seed, task::Unit};
 use rand::Rng as _;
 use serde::{Deserialize, Serialize};
 
@@ -37,7 +39,7 @@ use crate::{Example, Finding, Findings, Listed, Manifest, Use, manifest::shared 
 pub struct Several {
     /// The sources; the first and those with `use = "all"` are split.
     pub roots: Vec<Root>,
-    /// The seed for choosing the people of each `share`.
+    /// The seed for choosing the groups of each `share`.
     pub seed: u64,
 }
 
@@ -47,21 +49,21 @@ pub struct Several {
 pub struct Root {
     /// A source of any other kind.
     pub source: SourceConfig,
-    /// The root's name, and the prefix of the names of its people and images if it is not the first; if
+    /// The root's name, and the prefix of the names of its groups and images if it is not the first; if
     /// empty, `roots[1]` and so on.
     #[serde(default)]
     pub name: String,
-    /// The share of its people to use, of those who may be trained on; 1 if omitted. A larger share includes
+    /// The share of its groups to use, of those who may be trained on; 1 if omitted. A larger share includes
     /// a smaller one.
     #[serde(default = "everybody")]
     pub share: f64,
     /// What its images are used for.
     #[serde(default, rename = "use")]
     pub purpose: Purpose,
-    /// Whether people with the same name as in the first root are the same people, for example in edited
-    /// copies of the first root's images. Their images are not trained on while the person is held out.
+    /// Whether groups with the same name as in the first root are the same groups, for example in edited
+    /// copies of the first root's images. Their images are not trained on while the group is held out.
     #[serde(default)]
-    pub same_people: bool,
+    pub same_groups: bool,
 }
 
 /// What the images of a root are used for.
@@ -71,7 +73,8 @@ pub enum Purpose {
     /// As in its source: training, validation or test.
     #[default]
     All,
-    /// Training in every fold. People in its source's test set are left out.
+    /// Training in every fold, its source's own validation set included. Groups in its source's test set are
+    /// left out.
     Train,
 }
 
@@ -154,13 +157,13 @@ impl Several {
                 is_unsplit,
                 "the first root needs images to validate on: put one without `use = \"train\"` first",
             );
-            let is_own = idx == 0 && root.same_people;
+            let is_own = idx == 0 && root.same_groups;
             note(
                 idx,
                 is_own,
-                "`same_people` refers to the first root: set it for the other roots only",
+                "`same_groups` refers to the first root: set it for the other roots only",
             );
-            let earlier = self.roots[..idx].iter().find(|it| has_same_people(it, root));
+            let earlier = self.roots[..idx].iter().find(|it| has_same_groups(it, root));
             note(
                 idx,
                 earlier.is_some(),
@@ -177,10 +180,11 @@ impl Several {
     /// Joins the manifests of the roots.
     fn join(&self, manifests: Vec<Manifest>) -> Result<Manifest, String> {
         let mut whole = Manifest::new(manifests[0].task.clone(), Vec::new(), Vec::new());
+        whole.attributes = manifests[0].attributes.clone();
         let mut roots = Vec::new();
-        // The people of the first root, including those dropped by a label fix.
+        // The groups of the first root, including those dropped by a label fix.
         let named =
-            manifests[0].people.iter().chain(manifests[0].listed.iter().map(|it| &it.person));
+            manifests[0].groups.iter().chain(manifests[0].listed.iter().map(|it| &it.group));
         let first: HashSet<String> = named.cloned().collect();
         for (idx, manifest) in manifests.into_iter().enumerate() {
             self.add(idx, manifest, &first, &mut whole)
@@ -188,18 +192,18 @@ impl Several {
             roots.resize(whole.examples.len(), idx);
         }
         shared::check(&whole, &roots)?;
-        // People in the test set of one root are not trained on in another.
+        // Groups in the test set of one root are not trained on in another.
         let scored = whole.examples.iter().filter(|it| it.usage == Use::Test);
-        let scored: HashSet<usize> = scored.map(|it| it.person).collect();
-        whole.examples.retain(|it| it.usage == Use::Test || !scored.contains(&it.person));
-        let scored: HashSet<&String> = scored.iter().map(|&it| &whole.people[it]).collect();
-        whole.listed.retain(|it| !scored.contains(&it.person));
+        let scored: HashSet<usize> = scored.map(|it| it.group).collect();
+        whole.examples.retain(|it| it.usage == Use::Test || !scored.contains(&it.group));
+        let scored: HashSet<&String> = scored.iter().map(|&it| &whole.groups[it]).collect();
+        whole.listed.retain(|it| !scored.contains(&it.group));
         Ok(whole)
     }
 
     /// Adds a root.
     ///
-    /// - `first`: the names of the people of the first root.
+    /// - `first`: the names of the groups of the first root.
     fn add(
         &self,
         idx: usize,
@@ -210,7 +214,7 @@ impl Several {
         let (root, name) = (&self.roots[idx], self.name(idx));
         let levels = classes::translate(&manifest.task, &whole.task)?;
         let prefix = if idx == 0 { String::new() } else { format!("{name}/") };
-        let mut taken = whole.people.iter().chain(whole.examples.iter().map(|it| &it.name));
+        let mut taken = whole.groups.iter().chain(whole.examples.iter().map(|it| &it.name));
         if let Some(other) = taken.find(|it| idx > 0 && it.starts_with(&prefix)) {
             return Err(format!(
                 "its names would begin with `{prefix}`, as `{other}` of another root does: set another \
@@ -219,7 +223,7 @@ impl Several {
         }
         let taken = self.taken(root, &manifest);
         let known = |own: &String| idx > 0 && first.contains(own);
-        let named = |own: &String| match root.same_people && known(own) {
+        let named = |own: &String| match root.same_groups && known(own) {
             true => own.clone(),
             false => format!("{prefix}{own}"),
         };
@@ -227,53 +231,60 @@ impl Several {
             add_listed(&manifest, &taken, named, &levels, whole);
         }
         let mut numbers: HashMap<&String, usize> = HashMap::new();
-        if root.same_people {
-            numbers = whole.people.iter().zip(0..).collect();
+        if root.same_groups {
+            numbers = whole.groups.iter().zip(0..).collect();
         }
         let mut n_known = 0;
-        let (mut persons, mut more) = (vec![None; manifest.people.len()], Vec::new());
-        for (person, own) in manifest.people.iter().enumerate().filter(|it| taken.contains(it.1)) {
+        let (mut persons, mut more) = (vec![None; manifest.groups.len()], Vec::new());
+        for (group, own) in manifest.groups.iter().enumerate().filter(|it| taken.contains(it.1)) {
             n_known += usize::from(known(own));
             let name = named(own);
-            persons[person] = numbers.get(&name).copied().or_else(|| {
+            persons[group] = numbers.get(&name).copied().or_else(|| {
                 more.push(name);
-                Some(whole.people.len() + more.len() - 1)
+                Some(whole.groups.len() + more.len() - 1)
             });
         }
         drop(numbers);
-        whole.people.extend(more);
+        whole.groups.extend(more);
+        let values = attributes::translate(&manifest.attributes, &mut whole.attributes);
         let of_root = Counts::of(&manifest.examples);
         let n_before = whole.examples.len();
         whole.examples.extend(manifest.examples.into_iter().filter_map(|it| {
             let usage = match (root.purpose, it.usage) {
                 (Purpose::All, usage) => usage,
-                (Purpose::Train, Use::Pool | Use::Train) => Use::Train,
+                (Purpose::Train, Use::Pool | Use::Train | Use::Valid) => Use::Train,
                 (Purpose::Train, Use::Test) => return None,
             };
-            let person = persons[it.person]?;
+            let group = persons[it.group]?;
             let own = manifest.task.levels_of(it.class);
             let class = whole.task.class_of(&levels.of(&own));
-            Some(Example { name: format!("{prefix}{}", it.name), person, class, usage, ..it })
+            let attributes = attributes::of(&values, &it.attributes);
+            let name = format!("{prefix}{}", it.name);
+            Some(Example { name, group, class, attributes, usage, ..it })
         }));
         let added = Counts::of(&whole.examples[n_before..]);
-        let summary = root.summary(&of_root, &added, n_known);
+        let summary = root.summary(&of_root, &added, n_known, whole.task.unit);
         whole
             .notes
             .extend(manifest.notes.into_iter().chain([summary]).map(|it| format!("{name}: {it}")));
         Ok(())
     }
 
-    /// Returns the names of the people of a root who are used.
+    /// Returns the names of the groups of a root who are used.
     ///
-    /// Each person who may be trained on has a random number, by name: those with the lowest numbers are
-    /// used, independent of the order and of other people. People dropped by a label fix are included.
+    /// Each group who may be trained on has a random number, by name: those with the lowest numbers are
+    /// used, independent of the order and of other groups. Groups dropped by a label fix are included.
     fn taken(&self, root: &Root, manifest: &Manifest) -> HashSet<String> {
         let of = |is_meant: fn(&Use) -> bool| {
             let examples = manifest.examples.iter().filter(move |it| is_meant(&it.usage));
-            examples.map(|it| &manifest.people[it.person])
+            examples.map(|it| &manifest.groups[it.group])
         };
-        let listed = manifest.listed.iter().map(|it| &it.person);
-        let may_train: HashSet<&String> = of(|it| it.may_train()).chain(listed).collect();
+        let listed = manifest.listed.iter().map(|it| &it.group);
+        let may_train = match root.purpose {
+            Purpose::All => of(|it| it.may_train()),
+            Purpose::Train => of(|it| *it != Use::Test),
+        };
+        let may_train: HashSet<&String> = may_train.chain(listed).collect();
         let lot = |name: &String| Seed(self.seed).stream(&format!("share/{name}")).random::<u64>();
         let mut lots: Vec<(u64, &String)> = may_train.into_iter().map(|it| (lot(it), it)).collect();
         lots.sort_unstable();
@@ -286,7 +297,7 @@ impl Several {
     }
 }
 
-/// Adds the people of a root who may be held out; the stratum of a person of both roots has the levels that
+/// Adds the groups of a root who may be held out; the stratum of a group of both roots has the levels that
 /// both share.
 fn add_listed(
     manifest: &Manifest,
@@ -296,26 +307,26 @@ fn add_listed(
     whole: &mut Manifest,
 ) {
     let mut at: HashMap<String, usize> =
-        whole.listed.iter().map(|it| it.person.clone()).zip(0..).collect();
-    for it in manifest.listed.iter().filter(|it| taken.contains(&it.person)) {
-        let (person, stratum) = (named(&it.person), levels.of(&it.stratum));
-        match at.get(&person) {
+        whole.listed.iter().map(|it| it.group.clone()).zip(0..).collect();
+    for it in manifest.listed.iter().filter(|it| taken.contains(&it.group)) {
+        let (group, stratum) = (named(&it.group), levels.of(&it.stratum));
+        match at.get(&group) {
             Some(&at) => shared_levels(&whole.task, &mut whole.listed[at].stratum, &stratum),
             None => {
-                at.insert(person.clone(), whole.listed.len());
-                whole.listed.push(Listed { person, stratum });
+                at.insert(group.clone(), whole.listed.len());
+                whole.listed.push(Listed { group, stratum });
             }
         }
     }
 }
 
-/// Counts of images and people.
+/// Counts of images and groups.
 struct Counts {
     /// Images for training or validation.
     n_images: usize,
-    /// People who have such images.
-    n_people: usize,
-    /// People in the test set.
+    /// Groups who have such images.
+    n_groups: usize,
+    /// Groups in the test set.
     n_test: usize,
 }
 
@@ -323,54 +334,53 @@ impl Counts {
     fn of(examples: &[Example]) -> Counts {
         let (scored, others): (Vec<&Example>, Vec<&Example>) =
             examples.iter().partition(|it| it.usage == Use::Test);
-        let n_people =
-            |of: &[&Example]| of.iter().map(|it| it.person).collect::<HashSet<_>>().len();
-        Counts { n_images: others.len(), n_people: n_people(&others), n_test: n_people(&scored) }
+        let n_groups = |of: &[&Example]| of.iter().map(|it| it.group).collect::<HashSet<_>>().len();
+        Counts { n_images: others.len(), n_groups: n_groups(&others), n_test: n_groups(&scored) }
     }
 }
 
 impl Root {
     /// Describes what the root contributes.
     ///
-    /// - `n_known`: the number of its people with the same name as one of the first root.
-    fn summary(&self, root: &Counts, added: &Counts, n_known: usize) -> String {
-        let count =
-            |n: usize, one: &str, many: &str| format!("{n} {}", if n == 1 { one } else { many });
+    /// - `n_known`: the number of its groups with the same name as one of the first root.
+    /// - `unit`: what a group is.
+    fn summary(&self, root: &Counts, added: &Counts, n_known: usize, unit: Unit) -> String {
+        let (one, many) = (unit.one(), unit.many());
         let share =
-            if self.share < 1.0 { format!("{} of ", added.n_people) } else { String::new() };
-        let people = count(root.n_people, "person", "people");
-        let images = count(added.n_images, "image", "images");
-        let mut text = format!("{share}{people}, {images}");
+            if self.share < 1.0 { format!("{} of ", added.n_groups) } else { String::new() };
+        let mut text = share + &unit.count(root.n_groups);
+        if unit != Unit::Image {
+            text += &format!(", {}", Unit::Image.count(added.n_images));
+        }
         text += &match (self.purpose, root.n_test) {
             (Purpose::All, 0) => String::new(),
-            (Purpose::All, n) => format!("; test set: {}", count(n, "person", "people")),
+            (Purpose::All, n) => format!("; test set: {}", unit.count(n)),
             (Purpose::Train, 0) => ", training only".to_owned(),
             (Purpose::Train, n) => {
-                let people = count(n, "person", "people");
-                format!(", training only; test set left out: {people}")
+                format!(", training only; test set left out: {}", unit.count(n))
             }
         };
-        text += &match (self.same_people, n_known) {
+        text += &match (self.same_groups, n_known) {
             (false, 0) => String::new(),
             (false, n) => format!(
-                "; same name as a person of the first root, treated as different people: {n} (set \
-                 `same_people = true` if they are the same)"
+                "; same name as a {one} of the first root, treated as different {many}: {n} (set \
+                 `same_groups = true` if they are the same)"
             ),
-            (true, n) => format!("; people of the first root: {n}"),
+            (true, n) => format!("; {many} of the first root: {n}"),
         };
         text
     }
 }
 
-/// Returns whether two roots generate the same people, without being declared as such by `same_people`.
-fn has_same_people(a: &Root, b: &Root) -> bool {
+/// Returns whether two roots generate the same groups, without being declared as such by `same_groups`.
+fn has_same_groups(a: &Root, b: &Root) -> bool {
     let (SourceConfig::SyntheticPeople(a), SourceConfig::SyntheticPeople(other)) =
         (&a.source, &b.source)
     else {
         return false;
     };
-    // A person's name contains the label, which may be wrong.
-    let is_declared = b.same_people && a.wrong_labels == other.wrong_labels;
+    // A group's name contains the label, which may be wrong.
+    let is_declared = b.same_groups && a.wrong_labels == other.wrong_labels;
     a.seed == other.seed && !is_declared
 }
 

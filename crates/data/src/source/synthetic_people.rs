@@ -19,11 +19,14 @@ use rand::Rng as _;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::{Context, Source, SourceError};
+use super::{
+    Context, Source, SourceError,
+    samples::{Label, Sample, Samples},
+};
 use crate::{
     Findings,
     fixes::MaskName,
-    manifest::{Content, Example, Manifest, Use},
+    manifest::{Content, Manifest, Use},
     synthetic::{self, Gender, Person, Shot},
 };
 
@@ -81,31 +84,25 @@ impl Source for SyntheticPeople {
         let task = Task::mask_gender_age();
         let n = profiles.len() * Shot::ALL.len();
         let n_done = AtomicUsize::new(0);
-        let images: Vec<Vec<Example>> = profiles
+        let images: Vec<[Sample; 7]> = profiles
             .par_iter()
-            .enumerate()
-            .map(|(person, profile)| {
-                let example = |shot: Shot| {
+            .map(|profile| {
+                Shot::ALL.map(|shot| {
                     let bytes = jpeg(&profile.person, shot, self.size);
                     (context.progress)(n_done.fetch_add(1, Ordering::Relaxed) + 1, n);
-                    let mut example = Example {
-                        name: format!("{}/{}.jpg", profile.name, shot.name()),
-                        content: Content::Memory(bytes.into()),
-                        person,
-                        class: profile.class(&task, shot),
-                        age: Some(f64::from(profile.age)),
-                        usage: profile.usage,
-                        weight: 1.0,
-                    };
-                    self.flip(&mut example, &task);
-                    example
-                };
-                Shot::ALL.map(example).into()
+                    let name = format!("{}/{}.jpg", profile.name, shot.name());
+                    let labels = self.labels(&name, profile, shot, &task);
+                    let content = Content::Memory(bytes.into());
+                    Sample { usage: profile.usage, ..Sample::new(name, content, labels) }
+                })
             })
             .collect();
-        let people = profiles.into_iter().map(|it| it.name).collect();
-        let manifest = Manifest::new(task, people, images.into_iter().flatten().collect());
-        Ok((manifest, Findings::default()))
+        let mut samples = Samples::new(task, &[]);
+        for (profile, images) in profiles.iter().zip(images) {
+            let group = Some(samples.group(&profile.name));
+            images.into_iter().for_each(|it| samples.add(Sample { group, ..it }));
+        }
+        Ok(samples.build())
     }
 
     fn read(&self, context: &Context<'_>) -> Result<Manifest, SourceError> {
@@ -160,16 +157,19 @@ impl SyntheticPeople {
         Ok(())
     }
 
-    /// Replaces the label of a training image by another, with probability `flipped`.
-    fn flip(&self, example: &mut Example, task: &Task) {
-        let mut rng = Seed(self.seed).stream(&format!("flips/{}", example.name));
-        if example.usage == Use::Test || !rng.random_bool(self.flipped) {
-            return;
+    /// Returns the labels of an image. Those of a training image are replaced by others with probability
+    /// `flipped`.
+    fn labels(&self, name: &str, profile: &Profile, shot: Shot, task: &Task) -> Vec<Label> {
+        let (mut class, mut age) = (profile.class(task, shot), f64::from(profile.age));
+        let mut rng = Seed(self.seed).stream(&format!("flips/{name}"));
+        if profile.usage != Use::Test && rng.random_bool(self.flipped) {
+            let n = task.n_classes();
+            class = (class + rng.random_range(1..n)) % n;
+            age = task.factors[AGE].nearest(age, task.project(class, Scope::Factor(AGE)));
         }
-        let n = task.n_classes();
-        example.class = (example.class + rng.random_range(1..n)) % n;
-        let age = task.project(example.class, Scope::Factor(AGE));
-        example.age = example.age.map(|it| task.factors[AGE].nearest(it, age));
+        let mut labels: Vec<Label> = task.levels_of(class).into_iter().map(Label::Level).collect();
+        labels[AGE] = Label::Number(age);
+        labels
     }
 
     /// Returns all people as labelled: those for training and validation first.
@@ -295,6 +295,8 @@ fn jpeg(person: &Person, shot: Shot, size: [usize; 2]) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use base::Task;
 
     use super::{Source as _, SyntheticPeople};
@@ -361,9 +363,10 @@ mod tests {
         // 280 images: 84 are expected, with a standard deviation of 8.
         assert!((60..108).contains(&wrong.len()), "{}", wrong.len());
         assert!(wrong.iter().all(|it| it.usage == Use::Pool));
+        let cuts = BTreeMap::from([("age".to_owned(), vec![30.0, 60.0])]);
         assert_eq!(
-            flipped.training_classes(&[30.0, 60.0]).unwrap(),
-            flipped.training_classes(&[]).unwrap()
+            flipped.training_classes(&cuts).unwrap(),
+            flipped.training_classes(&BTreeMap::new()).unwrap()
         );
     }
 

@@ -1,8 +1,8 @@
-//! Holds out a share of the people, the same share of each stratum.
+//! Holds out a share of the groups, the same share of each stratum.
 //!
-//! Of each stratum, the people whose names have the lowest hashes are held out. Their number follows the
-//! largest remainder method, level by level: round(n * ratio) of n people, and of each gender, of each age
-//! of a gender and so on the share rounded up or down. So adding one person changes the set of at most one
+//! Of each stratum, the groups whose names have the lowest hashes are held out. Their number follows the
+//! largest remainder method, level by level: round(n * ratio) of n groups, and of each gender, of each age
+//! of a gender and so on the share rounded up or down. So adding one group changes the set of at most one
 //! other, and of one further for each level of the strata.
 
 use base::Seed;
@@ -14,7 +14,7 @@ use super::{Candidate, Split, SplitError, check_ratio, strata::Strata};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Profile {
-    /// The share of people held out.
+    /// The share of groups held out.
     pub ratio: f64,
 }
 
@@ -45,10 +45,10 @@ impl Split for Profile {
 /// Shares are integer multiples of 1 / 2^64, so that rounded counts add up exactly.
 const BITS: u32 = 64;
 
-/// Holds out `n` people of a part: its share rounded up or down.
+/// Holds out `n` groups of a part: its share rounded up or down.
 fn take(strata: &Strata, n: usize, ratio: u128, held_out: &mut Vec<usize>) {
     if strata.parts.is_empty() {
-        held_out.extend(&strata.people[..n]);
+        held_out.extend(&strata.groups[..n]);
         return;
     }
     let share = |it: &Strata| it.n as u128 * ratio;
@@ -70,7 +70,7 @@ mod tests {
 
     #[test]
     fn each_stratum_has_the_same_share() {
-        // 100 people of stratum 0, 50 of 1 and 10 of 2.
+        // 100 groups of stratum 0, 50 of 1 and 10 of 2.
         let crowd = crowd((0..160).map(|it| vec![usize::from(it >= 100) + usize::from(it >= 150)]));
         let candidates: Vec<Candidate<'_>> = crowd.iter().map(Candidate::from).collect();
         let folds = Profile { ratio: 0.2 }.held_out(&candidates, Seed(0)).unwrap();

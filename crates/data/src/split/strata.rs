@@ -1,62 +1,62 @@
-//! People by stratum: a tree with a level for each factor, and the people at its leaves.
+//! Groups by stratum: a tree with a level for each factor, and the groups at its leaves.
 //!
 //! All orders that matter are those of hashes of names and the split's seed, so that nothing depends on
-//! other people, or on positions in the list.
+//! other groups, or on positions in the list.
 
 use base::Seed;
 use rand::{Rng as _, seq::SliceRandom as _};
 
 use super::Candidate;
 
-/// The people whose first levels are the same.
+/// The groups whose first levels are the same.
 #[derive(Debug)]
 pub(super) struct Strata {
-    /// The number of people.
+    /// The number of groups.
     pub(super) n: usize,
     /// The parts by the next level, in the order of hashes; empty at a leaf.
     pub(super) parts: Vec<Strata>,
-    /// At a leaf: the people, as positions in the list, in the order of [`lot`]s.
-    pub(super) people: Vec<usize>,
+    /// At a leaf: the groups, as positions in the list, in the order of [`lot`]s.
+    pub(super) groups: Vec<usize>,
 }
 
 impl Strata {
     /// Builds the tree of all candidates.
     pub(super) fn new(candidates: &[Candidate<'_>], seed: Seed) -> Strata {
-        let mut people: Vec<usize> = (0..candidates.len()).collect();
+        let mut groups: Vec<usize> = (0..candidates.len()).collect();
         let lots: Vec<u64> = candidates.iter().map(|it| lot(it.name, seed)).collect();
-        people.sort_by_key(|&it| (candidates[it].stratum, lots[it], candidates[it].name));
-        Strata::part(candidates, &people, 0, seed)
+        groups.sort_by_key(|&it| (candidates[it].stratum, lots[it], candidates[it].name));
+        Strata::part(candidates, &groups, 0, seed)
     }
 
     /// Builds the tree of a part of the candidates.
     ///
-    /// - `people`: sorted by stratum; their first `depth` levels are the same.
-    fn part(candidates: &[Candidate<'_>], people: &[usize], depth: usize, seed: Seed) -> Strata {
-        let n = people.len();
-        let is_leaf = people.first().is_none_or(|&it| candidates[it].stratum.len() == depth);
+    /// - `groups`: sorted by stratum; their first `depth` levels are the same.
+    fn part(candidates: &[Candidate<'_>], groups: &[usize], depth: usize, seed: Seed) -> Strata {
+        let n = groups.len();
+        let is_leaf = groups.first().is_none_or(|&it| candidates[it].stratum.len() == depth);
         if is_leaf {
-            return Strata { n, parts: Vec::new(), people: people.to_vec() };
+            return Strata { n, parts: Vec::new(), groups: groups.to_vec() };
         }
         let level = |it: &usize| candidates[*it].stratum[depth];
-        let parts = people.chunk_by(|a, b| level(a) == level(b));
+        let parts = groups.chunk_by(|a, b| level(a) == level(b));
         let mut parts: Vec<(u64, Strata)> = parts
-            .map(|people| {
-                let levels = &candidates[people[0]].stratum[..=depth];
+            .map(|groups| {
+                let levels = &candidates[groups[0]].stratum[..=depth];
                 let hash = seed.stream(&format!("split/stratum/{levels:?}")).random();
-                (hash, Strata::part(candidates, people, depth + 1, seed))
+                (hash, Strata::part(candidates, groups, depth + 1, seed))
             })
             .collect();
         parts.sort_by_key(|it| it.0);
-        Strata { n, parts: parts.into_iter().map(|it| it.1).collect(), people: Vec::new() }
+        Strata { n, parts: parts.into_iter().map(|it| it.1).collect(), groups: Vec::new() }
     }
 }
 
-/// Returns a person's random number: people with the lowest numbers are held out first.
+/// Returns a group's random number: groups with the lowest numbers are held out first.
 pub(super) fn lot(name: &str, seed: Seed) -> u64 {
     seed.stream(&format!("split/{name}")).random()
 }
 
-/// Returns the folds in a person's random order of preference.
+/// Returns the folds in a group's random order of preference.
 pub(super) fn preferences(name: &str, n_folds: usize, seed: Seed) -> Vec<usize> {
     let mut folds: Vec<usize> = (0..n_folds).collect();
     folds.shuffle(&mut seed.stream(&format!("split/fold/{name}")));

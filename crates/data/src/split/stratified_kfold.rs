@@ -1,10 +1,10 @@
 //! Stratified folds of equal size; each is held out once.
 //!
-//! Each person has a random order of preferred folds, by a hash of the name. Within a stratum, people are
+//! Each group has a random order of preferred folds, by a hash of the name. Within a stratum, groups are
 //! assigned in the order of their hashes to their first preferred fold that has room: no fold of a stratum
-//! may have more than one person more than another. Then strata move single people between folds, level by
-//! level, until the same holds for all people whose first levels are the same, and for all people. So
-//! adding one person changes the fold of only a few others, while assigning folds in turn would change
+//! may have more than one group more than another. Then strata move single groups between folds, level by
+//! level, until the same holds for all groups whose first levels are the same, and for all groups. So
+//! adding one group changes the fold of only a few others, while assigning folds in turn would change
 //! those of everybody after.
 
 use base::Seed;
@@ -40,11 +40,11 @@ impl Split for StratifiedKfold {
         if n_folds < 2 || n_folds > candidates.len() {
             let n = candidates.len();
             return Err(SplitError(format!(
-                "`n_folds` must be from 2 to the number of people, {n}, not {n_folds}"
+                "`n_folds` must be from 2 to the number of groups, {n}, not {n_folds}"
             )));
         }
         let strata = Strata::new(candidates, seed);
-        let preferences = |person: usize| preferences(candidates[person].name, n_folds, seed);
+        let preferences = |group: usize| preferences(candidates[group].name, n_folds, seed);
         let mut folds = vec![Vec::new(); n_folds];
         Spread::new(&strata, n_folds, &preferences).collect(&mut folds);
         folds.iter_mut().for_each(|it| it.sort_unstable());
@@ -52,19 +52,19 @@ impl Split for StratifiedKfold {
     }
 }
 
-/// The people of a part of the strata, assigned to folds.
+/// The groups of a part of the strata, assigned to folds.
 struct Spread {
-    /// For each fold, whether it has one person more than others.
+    /// For each fold, whether it has one group more than others.
     has_more: Vec<bool>,
     parts: Vec<Spread>,
-    /// At a leaf: the people of each fold, in the order of hashes.
+    /// At a leaf: the groups of each fold, in the order of hashes.
     folds: Vec<Vec<usize>>,
 }
 
 impl Spread {
     fn new(strata: &Strata, n_folds: usize, preferences: &impl Fn(usize) -> Vec<usize>) -> Spread {
         if strata.parts.is_empty() {
-            return Spread::of_leaf(&strata.people, n_folds, preferences);
+            return Spread::of_leaf(&strata.groups, n_folds, preferences);
         }
         let mut parts: Vec<Spread> =
             strata.parts.iter().map(|it| Spread::new(it, n_folds, preferences)).collect();
@@ -72,7 +72,7 @@ impl Spread {
             (0..n_folds).map(|fold| parts.iter().filter(|it| it.has_more[fold]).count()).collect();
         let n_more: usize = counts.iter().sum();
         let (least, n_left) = (n_more / n_folds, n_more % n_folds);
-        // The folds with the most people may keep one more.
+        // The folds with the most groups may keep one more.
         let mut by_count: Vec<usize> = (0..n_folds).collect();
         by_count.sort_by_key(|&it| std::cmp::Reverse(counts[it]));
         let mut has_more = vec![false; n_folds];
@@ -80,7 +80,7 @@ impl Spread {
         let wanted: Vec<usize> = has_more.iter().map(|&it| least + usize::from(it)).collect();
         for from in 0..n_folds {
             for to in 0..n_folds {
-                // Fewer parts have one person more in `to` than in `from`, so enough parts can move one.
+                // Fewer parts have one group more in `to` than in `from`, so enough parts can move one.
                 for part in &mut parts {
                     if counts[from] <= wanted[from] || counts[to] >= wanted[to] {
                         break;
@@ -97,33 +97,33 @@ impl Spread {
     }
 
     fn of_leaf(
-        people: &[usize],
+        groups: &[usize],
         n_folds: usize,
         preferences: &impl Fn(usize) -> Vec<usize>,
     ) -> Spread {
-        let (least, mut n_left) = (people.len() / n_folds, people.len() % n_folds);
+        let (least, mut n_left) = (groups.len() / n_folds, groups.len() % n_folds);
         let mut folds = vec![Vec::new(); n_folds];
-        for &person in people {
+        for &group in groups {
             let has_room = |fold: &usize| {
                 let n = folds[*fold].len();
                 n < least || n == least && n_left > 0
             };
-            let fold = preferences(person).into_iter().find(has_room).expect("a fold has room");
+            let fold = preferences(group).into_iter().find(has_room).expect("a fold has room");
             n_left -= usize::from(folds[fold].len() == least);
-            folds[fold].push(person);
+            folds[fold].push(group);
         }
         let has_more = folds.iter().map(|it| it.len() > least).collect();
         Spread { has_more, parts: Vec::new(), folds }
     }
 
-    /// Moves one person from a fold that has one more to one that does not.
+    /// Moves one group from a fold that has one more to one that does not.
     fn exchange(&mut self, from: usize, to: usize) {
         self.has_more[from] = false;
         self.has_more[to] = true;
         if let Some(last) = self.folds.get_mut(from).and_then(Vec::pop) {
             self.folds[to].push(last);
         }
-        // More parts have one person more in `from` than in `to`.
+        // More parts have one group more in `from` than in `to`.
         let part = self.parts.iter_mut().find(|it| it.has_more[from] && !it.has_more[to]);
         part.into_iter().for_each(|it| it.exchange(from, to));
     }

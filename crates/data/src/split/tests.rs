@@ -7,15 +7,15 @@ use base::{Rng, Seed};
 use rand::{Rng as _, seq::SliceRandom as _};
 
 use super::{Candidate, SplitConfig};
-use crate::{Findings, Fixes, Listed, Listing, Manifest, Review, from_names};
+use crate::{Fixes, Listed, Listing, Manifest, Review, from_names};
 
-/// People with these strata.
+/// Groups with these strata.
 pub(super) fn crowd(strata: impl Iterator<Item = Vec<usize>>) -> Vec<Listed> {
-    let listed = |(idx, stratum)| Listed { person: format!("person {idx}"), stratum };
+    let listed = |(idx, stratum)| Listed { group: format!("group {idx}"), stratum };
     strata.enumerate().map(listed).collect()
 }
 
-/// Strata of people with all mask labels, and with genders and ages distributed as in the competition.
+/// Strata of groups with all mask labels, and with genders and ages distributed as in the competition.
 fn strata(n: usize, rng: &mut Rng) -> Vec<Vec<usize>> {
     let age = |x: f64| usize::from(x > 0.47) + usize::from(x > 0.92);
     (0..n).map(|_| vec![3, usize::from(rng.random_bool(0.6)), age(rng.random())]).collect()
@@ -25,23 +25,23 @@ fn splits() -> Vec<(&'static str, SplitConfig)> {
     SplitConfig::zoo()
 }
 
-/// The fold of each person who is in one.
+/// The fold of each group who is in one.
 fn folds_of(split: &SplitConfig, crowd: &[Listed], seed: u64) -> BTreeMap<String, usize> {
     let candidates: Vec<Candidate<'_>> = crowd.iter().map(Candidate::from).collect();
     let folds = split.get().held_out(&candidates, Seed(seed)).unwrap();
-    let of = |(fold, people): (usize, Vec<usize>)| {
-        people.into_iter().map(move |it| (crowd[it].person.clone(), fold))
+    let of = |(fold, groups): (usize, Vec<usize>)| {
+        groups.into_iter().map(move |it| (crowd[it].group.clone(), fold))
     };
     folds.into_iter().enumerate().flat_map(of).collect()
 }
 
-/// The number of people of `before` whose fold has changed.
+/// The number of groups of `before` whose fold has changed.
 fn n_moved(before: &[Listed], folds: [&BTreeMap<String, usize>; 2]) -> usize {
-    before.iter().filter(|it| folds[0].get(&it.person) != folds[1].get(&it.person)).count()
+    before.iter().filter(|it| folds[0].get(&it.group) != folds[1].get(&it.group)).count()
 }
 
 #[test]
-fn adding_or_removing_a_person_moves_few() {
+fn adding_or_removing_a_group_moves_few() {
     for n in [120, 1000] {
         for (kind, split) in splits() {
             let (mut sum, mut most, n_seeds) = (0, 0, 100);
@@ -66,7 +66,7 @@ fn adding_or_removing_a_person_moves_few() {
 }
 
 #[test]
-fn adding_a_person_moves_few_of_many_classes() {
+fn adding_a_group_moves_few_of_many_classes() {
     for (kind, split) in splits() {
         for seed in 0..20 {
             let rng = &mut Seed(seed).stream("crowd");
@@ -79,23 +79,23 @@ fn adding_a_person_moves_few_of_many_classes() {
     }
 }
 
-/// Assigns shuffled people to folds in turn, as an earlier version did: the reference for how balanced folds
+/// Assigns shuffled groups to folds in turn, as an earlier version did: the reference for how balanced folds
 /// are.
 fn round_robin(strata: &[Vec<usize>], n_folds: usize, rng: &mut Rng) -> Vec<usize> {
     let mut groups: BTreeMap<&[usize], Vec<usize>> = BTreeMap::new();
-    for (person, stratum) in strata.iter().enumerate() {
-        groups.entry(stratum).or_default().push(person);
+    for (group, stratum) in strata.iter().enumerate() {
+        groups.entry(stratum).or_default().push(group);
     }
     let mut folds = vec![0; strata.len()];
     let shuffled = groups.into_values().flat_map(|mut it| {
         it.shuffle(rng);
         it
     });
-    shuffled.enumerate().for_each(|(idx, person)| folds[person] = idx % n_folds);
+    shuffled.enumerate().for_each(|(idx, group)| folds[group] = idx % n_folds);
     folds
 }
 
-/// The difference in the number of people of a level between the largest and the smallest fold: the maximum
+/// The difference in the number of groups of a level between the largest and the smallest fold: the maximum
 /// and the sum over all levels.
 fn imbalance(strata: &[Vec<usize>], folds: &[usize], n_folds: usize) -> (usize, usize) {
     let mut counts: BTreeMap<(usize, usize), Vec<usize>> = BTreeMap::new();
@@ -122,8 +122,8 @@ fn folds_are_as_balanced_as_with_round_robin() {
             toml::from_str(&format!("kind = \"stratified_kfold\"\nn_folds = {n_folds}")).unwrap();
         let by_name = folds_of(&split, &crowd, seed);
         assert_eq!(by_name.len(), n, "somebody is never held out");
-        let folds: Vec<usize> = crowd.iter().map(|it| by_name[&it.person]).collect();
-        // All people, each gender, and each age group of a gender.
+        let folds: Vec<usize> = crowd.iter().map(|it| by_name[&it.group]).collect();
+        // All groups, each gender, and each age group of a gender.
         for depth in [0, 2, 3] {
             let mut counts: BTreeMap<&[usize], Vec<usize>> = BTreeMap::new();
             for (stratum, &fold) in strata.iter().zip(&folds) {
@@ -144,7 +144,7 @@ fn folds_are_as_balanced_as_with_round_robin() {
 }
 
 #[test]
-fn the_share_holds_for_all_people_and_each_stratum() {
+fn the_share_holds_for_all_groups_and_each_stratum() {
     for seed in 0..100 {
         let rng = &mut Seed(seed).stream("crowd");
         let n = rng.random_range(30..400);
@@ -159,7 +159,7 @@ fn the_share_holds_for_all_people_and_each_stratum() {
             let mut counts: BTreeMap<&[usize], (usize, usize)> = BTreeMap::new();
             for it in &crowd {
                 let (n, n_held) = counts.entry(&it.stratum[..depth]).or_default();
-                (*n, *n_held) = (*n + 1, *n_held + usize::from(held_out.contains_key(&it.person)));
+                (*n, *n_held) = (*n + 1, *n_held + usize::from(held_out.contains_key(&it.group)));
             }
             for (stratum, (n, n_held)) in counts {
                 let off = n_held as f64 - n as f64 * ratio;
@@ -171,12 +171,12 @@ fn the_share_holds_for_all_people_and_each_stratum() {
 
 #[test]
 fn small_classes_are_held_out_at_random() {
-    // Half a person each: which classes have one is random, and differs for another seed.
+    // Half a group each: which classes have one is random, and differs for another seed.
     let crowd = crowd((0..1000).map(|it| vec![it / 5]));
     let split: SplitConfig = toml::from_str("kind = \"profile\"\nratio = 0.1").unwrap();
     let classes = |seed| -> BTreeSet<usize> {
         let held_out = folds_of(&split, &crowd, seed);
-        let held_out = crowd.iter().filter(|it| held_out.contains_key(&it.person));
+        let held_out = crowd.iter().filter(|it| held_out.contains_key(&it.group));
         held_out.map(|it| it.stratum[0]).collect()
     };
     let (one, other) = (classes(0), classes(1));
@@ -188,7 +188,7 @@ fn small_classes_are_held_out_at_random() {
 
 const N_PEOPLE: usize = 40;
 
-/// Some people with seven images each, with label fixes.
+/// Some groups with seven images each, with label fixes.
 fn data(fixes: &str) -> Manifest {
     let rng = &mut Seed(1).stream("rows");
     let stems = ["incorrect_mask", "mask1", "mask2", "mask3", "mask4", "mask5", "normal"];
@@ -201,9 +201,7 @@ fn data(fixes: &str) -> Manifest {
         listing.insert(format!("p{idx}"), stems.map(|it| format!("{it}.jpg")).to_vec());
     }
     let fixes: Fixes = toml::from_str(fixes).unwrap();
-    let mut findings = Findings::default();
-    let manifest =
-        from_names(csv.as_bytes(), &listing, Path::new("images"), &[fixes], &mut findings);
+    let (manifest, findings) = from_names(csv.as_bytes(), &listing, Path::new("images"), &[fixes]);
     assert_eq!(findings.0, []);
     manifest
 }
@@ -225,7 +223,7 @@ fn check_that_nobody_moves(before: &Manifest, after: &Manifest, what: &str) {
             want.iter_mut().for_each(|it| it.retain(|it| left.contains(it.as_str())));
             assert!(
                 held_out(&split, after, seed) == want,
-                "{kind}, seed {seed}: {what} moves people"
+                "{kind}, seed {seed}: {what} moves groups"
             );
         }
     }
@@ -255,13 +253,13 @@ fn no_label_fix_moves_anybody() {
 #[test]
 fn no_review_moves_anybody() {
     let before = data("");
-    let header = "person,image,factor,given,suggested,score,decision\n";
+    let header = "group,image,factor,given,suggested,score,decision\n";
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("reviewed.csv");
     let task = &before.task;
     for at in [0, 100, 279] {
         let it = &before.examples[at];
-        let person = &before.people[it.person];
+        let group = &before.groups[it.group];
         let given = &task.factors[2].levels[task.levels_of(it.class)[2]];
         for (image, suggested, decision) in [
             ("all", "<30", "fix"),
@@ -270,7 +268,7 @@ fn no_review_moves_anybody() {
             (&*it.name, "<30", "drop"),
             ("all", "<30", "weight 0"),
         ] {
-            let row = format!("{person},{image},age,{given},{suggested},0.1,{decision}\n");
+            let row = format!("{group},{image},age,{given},{suggested},0.1,{decision}\n");
             std::fs::write(&path, format!("{header}{row}")).unwrap();
             let mut after = before.clone();
             Review::read(&path).unwrap().apply(&mut after).unwrap();

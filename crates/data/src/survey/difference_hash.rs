@@ -7,8 +7,8 @@
 //! Source: N. Krawetz, "Kind of Like That", The Hacker Factor Blog, 2013 (dHash).
 //!
 //! Differences from the source: 16 rows of 16 bits instead of 8 of 8, and a threshold of 2 grey levels
-//! instead of none. Portraits are similar in composition: of 2,158 people with aligned faces, 585 pairs of
-//! images of different people are within 3 of 64 bits, while none is within 19 of these 256. And where a
+//! instead of none. Portraits are similar in composition: of 2,158 groups with aligned faces, 585 pairs of
+//! images of different groups are within 3 of 64 bits, while none is within 19 of these 256. And where a
 //! background is plain, the sign of a difference is noise: a synthetic portrait saved again at half the
 //! quality is 37 bits away without the threshold, and 5 with it.
 

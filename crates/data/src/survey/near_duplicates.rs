@@ -1,8 +1,8 @@
-//! Duplicate images: the same file, the same pixels, or a near-duplicate of another person's image.
+//! Duplicate images: the same file, the same pixels, or a near-duplicate of another group's image.
 //!
 //! An image is linked to one other: to the first with the same file, else to the first with the same
-//! pixels, else to the nearest of another person by [`DifferenceHash`], if that is within [`NEAR`] bits.
-//! So there are never more links than images. Images of one person are similar by nature, and are
+//! pixels, else to the nearest of another group by [`DifferenceHash`], if that is within [`NEAR`] bits.
+//! So there are never more links than images. Images of one group are similar by nature, and are
 //! compared by file and pixels only; so are images of one colour.
 //!
 //! Near hashes are found without comparing all pairs: hashes that differ in fewer bits than there are bands
@@ -62,10 +62,10 @@ pub struct NearDuplicates {
 /// Finds all pairs.
 ///
 /// - `images`: the images with their positions, increasing.
-/// - `person`: returns the person of the image at a position.
+/// - `group`: returns the group of the image at a position.
 pub(super) fn find(
     images: &[(usize, ImageSummary)],
-    person: &dyn Fn(usize) -> usize,
+    group: &dyn Fn(usize) -> usize,
 ) -> NearDuplicates {
     let mut near_duplicates = Vec::new();
     let (mut by_bytes, mut by_pixels) = (HashMap::new(), HashMap::new());
@@ -87,7 +87,7 @@ pub(super) fn find(
         };
         near_duplicates.push(NearDuplicate { likeness, distance: 0, images: [first, idx] });
     }
-    let near = near(&distinct, person);
+    let near = near(&distinct, group);
     near_duplicates.extend(near.near_duplicates);
     near_duplicates.sort();
     NearDuplicates { near_duplicates, n_crowded: near.n_crowded }
@@ -96,14 +96,14 @@ pub(super) fn find(
 /// Finds near-duplicates by difference hashes only, without files and pixels; for benchmarks.
 ///
 /// - `hashes`: 256 bits each.
-/// - `people`: the person of each image.
-pub fn link_hashes(hashes: &[[u64; 4]], people: &[usize]) -> NearDuplicates {
+/// - `groups`: the group of each image.
+pub fn link_hashes(hashes: &[[u64; 4]], groups: &[usize]) -> NearDuplicates {
     let hashes = hashes.iter().map(|&it| DifferenceHash::from_bits(it)).enumerate();
-    near(&hashes.collect::<Vec<_>>(), &|idx| people[idx])
+    near(&hashes.collect::<Vec<_>>(), &|idx| groups[idx])
 }
 
-/// Finds the nearest image of another person within [`NEAR`] for each image that is not plain.
-fn near(hashes: &[(usize, DifferenceHash)], person: &dyn Fn(usize) -> usize) -> NearDuplicates {
+/// Finds the nearest image of another group within [`NEAR`] for each image that is not plain.
+fn near(hashes: &[(usize, DifferenceHash)], group: &dyn Fn(usize) -> usize) -> NearDuplicates {
     let mut near_duplicates = BTreeSet::new();
     let mut first = HashMap::with_capacity(hashes.len());
     let mut distinct = Vec::new();
@@ -111,7 +111,7 @@ fn near(hashes: &[(usize, DifferenceHash)], person: &dyn Fn(usize) -> usize) -> 
         match first.entry(hash) {
             Entry::Occupied(first) => {
                 let first = *first.get();
-                if person(first) != person(idx) {
+                if group(first) != group(idx) {
                     let (likeness, distance) = (Similarity::Near, 0);
                     near_duplicates.insert(NearDuplicate {
                         likeness,
@@ -126,9 +126,9 @@ fn near(hashes: &[(usize, DifferenceHash)], person: &dyn Fn(usize) -> usize) -> 
             }
         }
     }
-    let people: Vec<usize> = distinct.iter().map(|it| person(it.0)).collect();
+    let groups: Vec<usize> = distinct.iter().map(|it| group(it.0)).collect();
     let hashes: Vec<DifferenceHash> = distinct.iter().map(|it| it.1).collect();
-    let Nearest { nearest, n_crowded } = nearest(&hashes, &people, n_neighbours(hashes.len()));
+    let Nearest { nearest, n_crowded } = nearest(&hashes, &groups, n_neighbours(hashes.len()));
     let pair = |(from, it): (usize, Option<(u32, usize)>)| {
         let (distance, to) = it?;
         let images = [from.min(to), from.max(to)].map(|it| distinct[it].0);
@@ -148,17 +148,17 @@ fn n_neighbours(n_hashes: usize) -> usize {
 }
 
 struct Nearest {
-    /// For each hash, the minimum distance to one of another person, and its position: the first among equal
+    /// For each hash, the minimum distance to one of another group, and its position: the first among equal
     /// distances.
     nearest: Vec<Option<(u32, usize)>>,
     n_crowded: usize,
 }
 
-/// Finds the nearest hash of another person for each hash.
+/// Finds the nearest hash of another group for each hash.
 ///
 /// - `hashes`: distinct hashes.
-/// - `people`: the person of each image.
-fn nearest(hashes: &[DifferenceHash], people: &[usize], n_neighbours: usize) -> Nearest {
+/// - `groups`: the group of each image.
+fn nearest(hashes: &[DifferenceHash], groups: &[usize], n_neighbours: usize) -> Nearest {
     let mut nearest: Vec<Option<(u32, usize)>> = vec![None; hashes.len()];
     let mut is_crowded = vec![false; hashes.len()];
     for band in 0..DifferenceHash::N_BANDS {
@@ -182,7 +182,7 @@ fn nearest(hashes: &[DifferenceHash], people: &[usize], n_neighbours: usize) -> 
                     for &(other, to) in before.chain(after) {
                         let distance = hash.distance(other);
                         let is_better = || best.is_none_or(|it| (distance, to) < it);
-                        if distance <= NEAR && is_better() && people[to] != people[own] {
+                        if distance <= NEAR && is_better() && groups[to] != groups[own] {
                             best = Some((distance, to));
                         }
                     }
@@ -236,7 +236,7 @@ mod tests {
             assert_eq!(found.len(), usize::from(n as u32 <= NEAR), "{n} bits");
             assert!(found.iter().all(|it| it.images == [3, 9] && it.distance == n as u32));
             let of_one = near(&hashes, &|_| 0).near_duplicates;
-            assert!(of_one.is_empty(), "images of one person are not compared");
+            assert!(of_one.is_empty(), "images of one group are not compared");
         }
     }
 
@@ -259,21 +259,21 @@ mod tests {
         hashes.sort_unstable();
         hashes.dedup();
         let hashes: Vec<_> = hashes.into_iter().map(DifferenceHash::from_bits).collect();
-        let people: Vec<usize> = (0..hashes.len()).map(|it| it % 97).collect();
+        let groups: Vec<usize> = (0..hashes.len()).map(|it| it % 97).collect();
         let of = |from: usize| {
-            let others = (0..hashes.len()).filter(|&to| people[to] != people[from]);
+            let others = (0..hashes.len()).filter(|&to| groups[to] != groups[from]);
             let found = others.map(|to| (hashes[from].distance(hashes[to]), to)).min();
             found.filter(|it| it.0 <= NEAR)
         };
         let want: Vec<_> = (0..hashes.len()).map(of).collect();
-        let found = nearest(&hashes, &people, hashes.len());
+        let found = nearest(&hashes, &groups, hashes.len());
         assert!(found.nearest == want && found.n_crowded == 0);
         assert!(
             want.iter().flatten().count() > 400,
             "too few near-duplicates for a meaningful test"
         );
         // With few neighbours fewer are found, and `n_crowded` reports it.
-        let few = nearest(&hashes, &people, 4);
+        let few = nearest(&hashes, &groups, 4);
         assert!(few.n_crowded > 400, "{}", few.n_crowded);
         for (found, want) in few.nearest.iter().zip(&want).filter(|it| it.0.is_some()) {
             assert!(found.unwrap() >= want.unwrap());
@@ -287,15 +287,15 @@ mod tests {
         let rng = &mut Seed(0).stream("hashes");
         let base: [u64; 4] = rng.random();
         let similar: Vec<[u64; 4]> = (0..N).map(|_| near_to(base, 7, rng)).collect();
-        let people: Vec<usize> = (0..N).collect();
-        let found = link_hashes(&similar, &people);
+        let groups: Vec<usize> = (0..N).collect();
+        let found = link_hashes(&similar, &groups);
         let linked: std::collections::BTreeSet<usize> =
             found.near_duplicates.iter().flat_map(|it| it.images).collect();
         assert_eq!(linked.len(), N, "each is within 14 bits of any other");
         assert!(found.n_crowded > N / 2 && found.near_duplicates.len() <= N, "{}", found.n_crowded);
 
-        let same = link_hashes(&vec![base; N], &people);
+        let same = link_hashes(&vec![base; N], &groups);
         assert_eq!((same.near_duplicates.len(), same.n_crowded), (N - 1, 0));
-        assert_eq!(link_hashes(&vec![[0; 4]; N], &people), NearDuplicates::default(), "plain ones");
+        assert_eq!(link_hashes(&vec![[0; 4]; N], &groups), NearDuplicates::default(), "plain ones");
     }
 }

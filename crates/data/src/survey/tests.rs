@@ -3,7 +3,7 @@ use std::sync::Mutex;
 use base::{Seed, Task, task::Factor};
 use image::{ImageFormat, RgbImage, codecs::jpeg::JpegEncoder};
 
-use super::{AgeCount, Similarity, SizeCount, Survey, survey};
+use super::{NumberCount, NumberCounts, Similarity, SizeCount, Survey, survey};
 use crate::{
     Content, Context, Example, Manifest, SyntheticPeople, Use,
     source::Source as _,
@@ -12,9 +12,9 @@ use crate::{
 
 const SIZE: [usize; 2] = [128, 96];
 
-fn synthetic(n_people: usize) -> Manifest {
+fn synthetic(n_groups: usize) -> Manifest {
     let people = SyntheticPeople {
-        n_people,
+        n_people: n_groups,
         n_test: 2,
         size: SIZE,
         wrong_labels: 0.0,
@@ -48,7 +48,7 @@ fn pixels(content: &Content) -> RgbImage {
 fn people_are_counted_without_the_test_set() {
     let manifest = synthetic(30);
     let it = analyse(&manifest);
-    assert_eq!((it.n_images, it.n_people), (210, 30));
+    assert_eq!((it.n_images, it.n_groups), (210, 30));
     assert_eq!(it.sizes, [SizeCount { height: 128, width: 96, n_images: 210 }]);
     assert_eq!((it.unreadable.len(), it.near_duplicates.len()), (0, 0));
 
@@ -57,14 +57,16 @@ fn people_are_counted_without_the_test_set() {
     let names: Vec<&str> = it.scopes.iter().map(|it| it.name.as_str()).collect();
     assert_eq!(names, ["joint", "mask", "gender", "age"]);
     // Everybody has five images with a mask worn, one with it worn incorrectly, one without.
-    let mask: Vec<_> = it.scopes[1].classes.iter().map(|it| (it.n_images, it.n_people)).collect();
+    let mask: Vec<_> = it.scopes[1].classes.iter().map(|it| (it.n_images, it.n_groups)).collect();
     assert_eq!(mask, [(150, 30), (30, 30), (30, 30)]);
     for scope in &it.scopes[2..] {
-        assert_eq!(scope.classes.iter().map(|it| it.n_people).sum::<usize>(), 30, "{}", scope.name);
+        assert_eq!(scope.classes.iter().map(|it| it.n_groups).sum::<usize>(), 30, "{}", scope.name);
     }
-    assert_eq!(it.ages.iter().map(|it| it.n_people).sum::<usize>(), 30);
-    let young: usize = it.ages.iter().filter(|it| it.years < 30).map(|it| it.n_people).sum();
-    assert_eq!(young, it.scopes[3].classes[0].n_people);
+    let [ages] = it.numbers.as_slice() else { panic!("only the age is a number") };
+    assert_eq!((ages.factor.as_str(), ages.width), ("age", 1.0));
+    assert_eq!(ages.bins.iter().map(|it| it.n_groups).sum::<usize>(), 30);
+    let young: usize = ages.bins.iter().filter(|it| it.from < 30.0).map(|it| it.n_groups).sum();
+    assert_eq!(young, it.scopes[3].classes[0].n_groups);
     assert_eq!(it.brightness.unwrap().bins.iter().sum::<usize>(), 210);
 }
 
@@ -120,13 +122,14 @@ fn statistics_and_brightness_cover_all_pixels() {
     let example = |name: &str, person, image: &RgbImage| Example {
         name: name.to_owned(),
         content: png(image),
-        person,
+        group: person,
         class: person,
-        age: None,
+        numbers: Vec::new(),
+        attributes: Vec::new(),
         usage: Use::Pool,
         weight: 1.0,
     };
-    let task = Task { factors: vec![Factor::new("colour", &["black", "red", "blue"])] };
+    let task = Task::new(vec![Factor::new("colour", &["black", "red", "blue"])]);
     let examples = vec![example("black.png", 0, &black), example("red.png", 1, &red)];
     let manifest = Manifest::new(task, vec!["a".to_owned(), "b".to_owned()], examples);
     let it = analyse(&manifest);
@@ -139,9 +142,9 @@ fn statistics_and_brightness_cover_all_pixels() {
     // 0.299 * 255 = 76.245, in the bin from 72 to 80.
     assert_eq!((&*brightness.brightest.image, brightness.brightest.mean), ("red.png", 76.245));
     assert_eq!((brightness.bins[0], brightness.bins[9]), (1, 1));
-    // With one factor there is only the joint scope; no ages are known; no image is blue.
+    // With one factor there is only the joint scope; it is not numeric; no image is blue.
     assert_eq!(it.scopes.len(), 1);
-    assert_eq!(it.ages, []);
+    assert_eq!(it.numbers, []);
     assert_eq!(it.scopes[0].classes[2].n_images, 0);
     assert_eq!(it.near_duplicates, []);
 }
@@ -151,12 +154,28 @@ fn zero_and_one_image_are_valid_data() {
     let mut manifest = synthetic(1);
     manifest.examples.truncate(1);
     let it = analyse(&manifest);
-    assert_eq!((it.n_images, it.n_people, it.near_duplicates.len()), (1, 1, 0));
-    let age = manifest.examples[0].age.unwrap() as u32;
-    assert_eq!(it.ages, [AgeCount { years: age, n_people: 1 }]);
+    assert_eq!((it.n_images, it.n_groups, it.near_duplicates.len()), (1, 1, 0));
+    let age = manifest.examples[0].number(2).unwrap();
+    let bins = vec![NumberCount { from: age, n_groups: 1 }];
+    let factor = "age".to_owned();
+    assert_eq!(it.numbers, [NumberCounts { factor, min: age, max: age, width: 1.0, bins }]);
     manifest.examples.clear();
     let it = analyse(&manifest);
     assert_eq!((it.n_images, it.statistics, it.brightness), (0, None, None));
+}
+
+#[test]
+fn numbers_of_any_size_have_at_most_200_bins_of_round_widths() {
+    let width = |numbers: &[f64]| super::bin_width(numbers.iter().copied());
+    assert_eq!(width(&[18.0, 60.0]), 1.0);
+    assert_eq!(width(&[18.5, 60.0]), 1.0);
+    assert_eq!(width(&[7.0]), 1.0);
+    assert_eq!(width(&[1.0, 5.0]), 1.0);
+    // 1 / 200 is 0.005.
+    assert_eq!(width(&[0.0, 0.25, 1.0]), 0.005);
+    assert_eq!(width(&[0.0, 100_000.0]), 500.0);
+    assert_eq!(width(&[-1e9, 1e9]), 1e7);
+    assert_eq!(width(&[]), 1.0);
 }
 
 #[test]

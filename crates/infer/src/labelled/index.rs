@@ -1,4 +1,4 @@
-//! The images, people and labels of tables, without the probabilities; and joining tables.
+//! The images, groups and labels of tables, without the probabilities; and joining tables.
 
 use std::{
     collections::HashMap,
@@ -15,12 +15,12 @@ use super::{
     row::Row,
 };
 
-/// The images of one or more tables, with their people and labels, without probabilities.
+/// The images of one or more tables, with their groups and labels, without probabilities.
 pub struct Index {
     /// The images, sorted by name.
     pub images: Vec<Indexed>,
-    /// The names of the people, sorted.
-    pub people: Vec<String>,
+    /// The names of the groups, sorted.
+    pub groups: Vec<String>,
     numbers: HashMap<String, usize>,
     tables: Vec<Place>,
 }
@@ -30,12 +30,12 @@ pub struct Index {
 pub struct Indexed {
     /// Its name.
     pub image: String,
-    /// The position of its person among [`Index::people`].
-    pub person: usize,
+    /// The position of its group among [`Index::groups`].
+    pub group: usize,
     /// The true joint class.
     pub class: usize,
-    /// The true age, if known.
-    pub age: Option<f64>,
+    /// The true number, such as an age, if known.
+    pub true_number: Option<f64>,
     /// The position of its table.
     table: usize,
     /// The byte range of its row in the table.
@@ -47,7 +47,7 @@ struct Place {
     path: PathBuf,
     /// The end of its header, in bytes.
     header: u64,
-    has_years: bool,
+    has_numbers: bool,
 }
 
 impl Index {
@@ -60,30 +60,30 @@ impl Index {
         let mut numbers: HashMap<String, usize> = HashMap::new();
         for path in paths {
             let mut reader = LabelledReader::open(path, task)?;
-            let (header, has_years) = (reader.place().end, reader.has_years());
+            let (header, has_numbers) = (reader.place().end, reader.has_numbers());
             while reader.next_label(&mut row)? {
                 let next = numbers.len();
                 images.push(Indexed {
                     image: row.image.clone(),
-                    person: *numbers.entry(row.person.clone()).or_insert(next),
+                    group: *numbers.entry(row.group.clone()).or_insert(next),
                     class: row.class,
-                    age: row.age,
+                    true_number: row.true_number,
                     table: tables.len(),
                     row: reader.place(),
                 });
             }
-            tables.push(Place { path: path.clone(), header, has_years });
+            tables.push(Place { path: path.clone(), header, has_numbers });
         }
         images.sort_by(|a, b| a.image.cmp(&b.image));
-        let mut people: Vec<String> = numbers.keys().cloned().collect();
-        people.sort_unstable();
-        let mut ranks = vec![0; people.len()];
-        for (rank, name) in people.iter().enumerate() {
+        let mut groups: Vec<String> = numbers.keys().cloned().collect();
+        groups.sort_unstable();
+        let mut ranks = vec![0; groups.len()];
+        for (rank, name) in groups.iter().enumerate() {
             ranks[numbers[name]] = rank;
         }
         numbers.values_mut().for_each(|it| *it = ranks[*it]);
-        images.iter_mut().for_each(|it| it.person = ranks[it.person]);
-        Ok(Index { images, people, numbers, tables })
+        images.iter_mut().for_each(|it| it.group = ranks[it.group]);
+        Ok(Index { images, groups, numbers, tables })
     }
 
     /// Checks that each image has one row.
@@ -99,8 +99,8 @@ impl Index {
         Err(TableError::Damaged { path, reason })
     }
 
-    /// Returns the position of a person among [`Index::people`].
-    pub fn person(&self, name: &str) -> Option<usize> {
+    /// Returns the position of a group among [`Index::groups`].
+    pub fn group(&self, name: &str) -> Option<usize> {
         self.numbers.get(name).copied()
     }
 
@@ -116,7 +116,7 @@ impl Index {
     pub fn copy(&self, out: &mut impl Write) -> Result<(), TableError> {
         let mut files = Vec::new();
         for it in &self.tables {
-            if it.has_years != self.tables[0].has_years {
+            if it.has_numbers != self.tables[0].has_numbers {
                 let other = self.tables[0].path.display();
                 let reason = format!("line 1: the columns differ from those of {other}");
                 return Err(TableError::Damaged { path: it.path.clone(), reason });

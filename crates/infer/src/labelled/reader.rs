@@ -9,7 +9,7 @@ use std::{
 
 use base::{Task, task::Scope};
 
-use super::row::{COLUMNS, Row, YEARS};
+use super::row::{COLUMNS, NUMBERS, Row};
 
 /// Why a table cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -39,7 +39,7 @@ pub struct LabelledReader {
     record: csv::StringRecord,
     n_classes: usize,
     n_columns: usize,
-    has_years: bool,
+    has_numbers: bool,
 }
 
 /// The size of the read buffer, in bytes.
@@ -69,8 +69,8 @@ impl LabelledReader {
                  none): name a run's valid.csv, test.csv or oof.csv",
             ));
         }
-        let has_years = leading == [&COLUMNS[..], &YEARS[..]].concat();
-        if !has_years && leading != COLUMNS {
+        let has_numbers = leading == [&COLUMNS[..], &NUMBERS[..]].concat();
+        if !has_numbers && leading != COLUMNS {
             let columns = COLUMNS.join(",");
             return Err(damaged(&format!(
                 "line {line}: the columns must be {columns}, followed by the classes"
@@ -83,15 +83,15 @@ impl LabelledReader {
             path: path.to_owned(),
             n_classes: classes.len(),
             n_columns,
-            has_years,
+            has_numbers,
             record: csv::StringRecord::new(),
             reader,
         })
     }
 
-    /// Returns whether the table has predicted ages.
-    pub fn has_years(&self) -> bool {
-        self.has_years
+    /// Returns whether the table has predicted numbers.
+    pub fn has_numbers(&self) -> bool {
+        self.has_numbers
     }
 
     /// Reads the next row; returns whether there was one.
@@ -131,15 +131,15 @@ impl LabelledReader {
             let class = record[at].parse().ok().filter(|&it: &usize| it < self.n_classes);
             class.ok_or_else(|| wrong(format!("`{}` is not a class", &record[at])))
         };
-        for (to, at) in [(&mut row.image, 0), (&mut row.person, 1)] {
+        for (to, at) in [(&mut row.image, 0), (&mut row.group, 1)] {
             to.clear();
             to.push_str(&record[at]);
         }
         (row.class, row.predicted) = (class(2)?, class(3)?);
-        (row.age, row.years) = (None, None);
-        if self.has_years {
-            row.age = if record[4].is_empty() { None } else { Some(number(4)?) };
-            row.years = Some(number(5)?);
+        (row.true_number, row.number) = (None, None);
+        if self.has_numbers {
+            row.true_number = if record[4].is_empty() { None } else { Some(number(4)?) };
+            row.number = Some(number(5)?);
         }
         row.probabilities.clear();
         if with_probabilities {

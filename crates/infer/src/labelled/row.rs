@@ -7,35 +7,35 @@ use metrics::Prediction;
 pub struct Row {
     /// The image's name.
     pub image: String,
-    /// The person's name.
-    pub person: String,
+    /// The group's name.
+    pub group: String,
     /// The true joint class.
     pub class: usize,
     /// The predicted joint class.
     pub predicted: usize,
-    /// The true age, if known.
-    pub age: Option<f64>,
-    /// The predicted age in years, if a head predicts it.
-    pub years: Option<f64>,
+    /// The true number, such as an age, if known.
+    pub true_number: Option<f64>,
+    /// The predicted number, if a head predicts one.
+    pub number: Option<f64>,
     /// The probabilities of the joint classes; empty if only the labels were read.
     pub probabilities: Vec<f64>,
 }
 
 impl Row {
-    /// Returns the row as the input of metrics, with the position of the person.
-    pub fn prediction(&self, person: usize) -> Prediction<'_> {
+    /// Returns the row as the input of metrics, with the position of the group.
+    pub fn prediction(&self, group: usize) -> Prediction<'_> {
         Prediction {
             probabilities: &self.probabilities,
             predicted: self.predicted,
             class: self.class,
-            person,
-            years: self.years,
-            age: self.age,
+            group,
+            number: self.number,
+            true_number: self.true_number,
         }
     }
 }
 
 /// The columns before the classes.
-pub(super) const COLUMNS: [&str; 4] = ["image", "person", "truth", "predicted"];
-/// Additional columns, if a head predicts the age.
-pub(super) const YEARS: [&str; 2] = ["age", "years"];
+pub(super) const COLUMNS: [&str; 4] = ["image", "group", "truth", "predicted"];
+/// Additional columns, if a head predicts a number: the true and the predicted one.
+pub(super) const NUMBERS: [&str; 2] = ["number", "predicted_number"];

@@ -9,13 +9,13 @@ use super::{Index, LabelledPredictions, LabelledReader, LabelledWriter, Row, Tab
 use base::{Task, table::number, task::Factor};
 
 fn task() -> Task {
-    Task { factors: vec![Factor::new("age", &["<30", "30, or more"])] }
+    Task::new(vec![Factor::new("age", &["<30", "30, or more"])])
 }
 
-fn row(image: &str, person: &str, class: usize, p: [f64; 2]) -> Row {
+fn row(image: &str, group: &str, class: usize, p: [f64; 2]) -> Row {
     let predicted = usize::from(p[1] > p[0]);
-    let (image, person) = (image.to_owned(), person.to_owned());
-    Row { image, person, class, predicted, probabilities: p.to_vec(), ..Row::default() }
+    let (image, group) = (image.to_owned(), group.to_owned());
+    Row { image, group, class, predicted, probabilities: p.to_vec(), ..Row::default() }
 }
 
 fn rows() -> Vec<Row> {
@@ -26,7 +26,7 @@ fn rows() -> Vec<Row> {
 fn write(path: &Path, rows: &[Row]) {
     let mut writer = LabelledWriter::new(Vec::new(), &task());
     for it in rows {
-        writer.row(&it.image, &it.person, &it.prediction(0)).unwrap();
+        writer.row(&it.image, &it.group, &it.prediction(0)).unwrap();
     }
     fs::write(path, writer.finish().unwrap()).unwrap();
 }
@@ -51,7 +51,7 @@ fn reason(err: &TableError) -> String {
 fn rounded(mut it: Row) -> Row {
     let round = |x: &mut f64| *x = number(*x).parse().unwrap();
     it.probabilities.iter_mut().for_each(round);
-    it.years.iter_mut().for_each(round);
+    it.number.iter_mut().for_each(round);
     it
 }
 
@@ -60,16 +60,16 @@ fn tables_round_trip_to_nine_digits() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("valid.csv");
     write(&path, &rows());
-    let begin = "image,person,truth,predicted,<30,\"30, or more\"\n\"a, b.jpg\",y,0,1,0.33";
+    let begin = "image,group,truth,predicted,<30,\"30, or more\"\n\"a, b.jpg\",y,0,1,0.33";
     assert!(fs::read_to_string(&path).unwrap().starts_with(begin));
     let want: Vec<Row> = rows().into_iter().map(rounded).collect();
     assert_eq!(read(&path, &task()).unwrap(), want);
 
     let [mut a, mut b]: [Row; 2] = rows().try_into().unwrap();
-    (a.years, a.age, b.years) = (Some(1.0 / 7.0), Some(29.125), Some(30.5));
+    (a.number, a.true_number, b.number) = (Some(1.0 / 7.0), Some(29.125), Some(30.5));
     write(&path, &[a.clone(), b.clone()]);
     let text = fs::read_to_string(&path).unwrap();
-    assert!(text.contains("predicted,age,years,<30"), "{text}");
+    assert!(text.contains("predicted,number,predicted_number,<30"), "{text}");
     assert!(text.contains(",29.125,0.142857143,") && text.contains(",,30.5,"), "{text}");
     assert_eq!(read(&path, &task()).unwrap(), [rounded(a), rounded(b)]);
 }
@@ -91,11 +91,11 @@ fn predicted_class_is_read_from_its_column() {
     write(&path, &[tie, row("a", "y", 1, [0.75, 0.25])]);
     let it = LabelledPredictions::open(&path, &task()).unwrap();
     assert_eq!(
-        (it.images, it.people),
+        (it.images, it.groups),
         (vec!["a".into(), "b".into()], vec!["x".into(), "y".into()])
     );
     let it = it.predictions;
-    assert_eq!((it.predicted, it.classes, it.people), (vec![0, 1], vec![1, 0], vec![1, 0]));
+    assert_eq!((it.predicted, it.classes, it.groups), (vec![0, 1], vec![1, 0], vec![1, 0]));
 }
 
 #[test]
@@ -105,17 +105,17 @@ fn table_without_true_labels_or_with_other_classes_is_refused() {
     fs::write(&path, "image,predicted,<30,\"30, or more\"\na.jpg,1,0.5,0.5\n").unwrap();
     assert!(read(&path, &task()).unwrap_err().contains("no column `truth`"));
     write(&path, &rows());
-    let other = Task { factors: vec![Factor::new("age", &["young", "old"])] };
+    let other = Task::new(vec![Factor::new("age", &["young", "old"])]);
     assert!(read(&path, &other).unwrap_err().contains("differ from the task's"));
     assert!(read(&path, &Task::mask_gender_age()).unwrap_err().starts_with("line 1"));
 }
 
 #[test]
 fn errors_name_the_line() {
-    let task = Task { factors: vec![Factor::new("age", &["a", "b"])] };
+    let task = Task::new(vec![Factor::new("age", &["a", "b"])]);
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("a.csv");
-    let header = "image,person,truth,predicted,a,b\n";
+    let header = "image,group,truth,predicted,a,b\n";
     for (row, what) in [
         ("x,p,0,0,0.5,oops", "line 2: `oops`"),
         ("x,p,2,0,0.5,0.5", "line 2: `2` is not a class"),
@@ -139,11 +139,11 @@ fn tables_are_joined_by_image_name_without_parsing_probabilities() {
     write(&paths[0], &[c.clone(), a.clone()]);
     write(&paths[1], &[d.clone(), b.clone()]);
     let index = Index::of(&paths, &task()).unwrap();
-    assert_eq!(index.people, ["w", "x", "y"]);
-    let people: Vec<usize> = index.images.iter().map(|it| it.person).collect();
-    assert_eq!(people, [2, 0, 1, 2]);
+    assert_eq!(index.groups, ["w", "x", "y"]);
+    let groups: Vec<usize> = index.images.iter().map(|it| it.group).collect();
+    assert_eq!(groups, [2, 0, 1, 2]);
     assert_eq!((index.position("c.jpg"), index.position("e")), (Some(2), None));
-    assert_eq!((index.person("y"), index.person("z")), (Some(2), None));
+    assert_eq!((index.group("y"), index.group("z")), (Some(2), None));
     let mut joined = Vec::new();
     index.copy(&mut joined).unwrap();
     let whole = dir.path().join("whole");

@@ -9,11 +9,11 @@ use base::{
 };
 use metrics::Prediction;
 
-use super::row::{COLUMNS, YEARS};
+use super::row::{COLUMNS, NUMBERS};
 
 /// Writes a table of predictions with true labels row by row.
 pub struct LabelledWriter<W: Write> {
-    /// Created with the first row, which determines whether there are columns for the age.
+    /// Created with the first row, which determines whether there are columns for a number.
     table: Option<Table<W>>,
     out: Option<W>,
     classes: Vec<String>,
@@ -26,10 +26,10 @@ impl<W: Write> LabelledWriter<W> {
     }
 
     /// Returns the table; writes the header first if it is not written yet.
-    fn begun(&mut self, has_years: bool) -> io::Result<&mut Table<W>> {
+    fn begun(&mut self, has_numbers: bool) -> io::Result<&mut Table<W>> {
         if let Some(out) = self.out.take() {
-            let years = if has_years { &YEARS[..] } else { &[] };
-            let columns = COLUMNS.iter().chain(years).copied();
+            let numbers = if has_numbers { &NUMBERS[..] } else { &[] };
+            let columns = COLUMNS.iter().chain(numbers).copied();
             let header = columns.chain(self.classes.iter().map(String::as_str));
             self.table = Some(Table::begin(out, header)?);
         }
@@ -39,16 +39,16 @@ impl<W: Write> LabelledWriter<W> {
     /// Writes a row.
     ///
     /// # Errors
-    /// I/O errors; or a row with a predicted age after rows without, or the reverse.
-    pub fn row(&mut self, image: &str, person: &str, it: &Prediction<'_>) -> io::Result<()> {
-        let mut fields = vec![image.to_owned(), person.to_owned()];
+    /// I/O errors; or a row with a predicted number after rows without, or the reverse.
+    pub fn row(&mut self, image: &str, group: &str, it: &Prediction<'_>) -> io::Result<()> {
+        let mut fields = vec![image.to_owned(), group.to_owned()];
         fields.extend([it.class, it.predicted].map(|it| it.to_string()));
-        if let Some(years) = it.years {
-            let age = it.age.map(|it| it.to_string());
-            fields.extend([age.unwrap_or_default(), number(years)]);
+        if let Some(predicted) = it.number {
+            let truth = it.true_number.map(|it| it.to_string());
+            fields.extend([truth.unwrap_or_default(), number(predicted)]);
         }
         fields.extend(it.probabilities.iter().map(|&it| number(it)));
-        self.begun(it.years.is_some())?.row(fields)
+        self.begun(it.number.is_some())?.row(fields)
     }
 
     /// Flushes the table and returns `out`.

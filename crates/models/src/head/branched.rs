@@ -1,6 +1,6 @@
 //! One branch per factor: a copy of the last convolution stage, and layers as in `factored`.
 //!
-//! Mask, gender and age share the early stages; the last stage is specific to each factor.
+//! The factors share the early stages; the last stage is specific to each.
 //! Every copy starts from the stage's published weights where there are any.
 //!
 //! Branches of a shared trunk: Caruana, "Multitask Learning", 1997; a write-up of the competition copied

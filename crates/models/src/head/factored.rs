@@ -1,4 +1,4 @@
-//! One classifier per factor: mask, gender and age are predicted separately.
+//! One classifier per factor, such as mask, gender and age, each predicted separately.
 //!
 //! p(class) = Π_f softmax(x_f)[level of f]: the probabilities of the factors are multiplied.
 //! A write-up of the competition gained 0.017 macro F1 from separate hidden layers for each factor.

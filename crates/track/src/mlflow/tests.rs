@@ -92,6 +92,7 @@ fn start(config: &Mlflow, dir: &Path, step: usize) -> Sender {
         step,
         columns: &["loss", "acc"].map(str::to_owned),
         settings: &settings,
+        tags: &[],
     };
     Sender::start(config, &about, SHORT)
 }

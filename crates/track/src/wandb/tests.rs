@@ -3,6 +3,7 @@
 use std::{cell::RefCell, fs, path::Path, time::Duration};
 
 use super::{
+    Wandb,
     kept::{Kept, runtime_of, step_of},
     log::{begin_log, pieces, records},
     record::{FILES, HEADER, HISTORY, RUN, RUNTIME, SUMMARY, item, numbered},
@@ -89,11 +90,20 @@ fn log_is_truncated_to_the_step_that_a_run_resumes_from() {
 
 /// Logs the steps after `from` up to `to`; returns the notes.
 fn track(dir: &Path, from: usize, to: usize) -> Vec<String> {
-    let (_, wandb) = TrackConfig::zoo().into_iter().find(|it| it.0 == "wandb").unwrap();
+    let tags = ["first", "focal"].map(str::to_owned).to_vec();
+    let wandb = TrackConfig::Wandb(Wandb { tags, ..Wandb::default() });
     let columns = ["loss".to_owned()];
     let settings = toml::Table::new();
-    let about =
-        About { dir, name: "a", group: None, step: from, columns: &columns, settings: &settings };
+    let tags = ["focal", "mixup"].map(str::to_owned);
+    let about = About {
+        dir,
+        name: "a",
+        group: None,
+        step: from,
+        columns: &columns,
+        settings: &settings,
+        tags: &tags,
+    };
     let notes = RefCell::new(Vec::new());
     let note = |it: &str| notes.borrow_mut().push(it.to_owned());
     let mut trackers = Trackers::open(&[wandb], &about, &note);
@@ -123,6 +133,12 @@ fn resumed_log_has_each_step_once_and_increasing_times() {
     let numbers: Vec<_> = found.iter().map(|it| find(&it.0, 1)).collect();
     let want: Vec<_> = (1..=2 + 3 * 8).map(|it| Some(Field::Whole(it))).collect();
     assert_eq!(numbers, want, "records are numbered in order");
+    // The tags of the settings follow the given ones.
+    let text = String::from_utf8_lossy(&found[1].0).into_owned();
+    let places: Vec<Option<usize>> =
+        ["first", "focal", "mixup"].iter().map(|it| text.find(it)).collect();
+    assert!(places.is_sorted() && places[0].is_some(), "{text:?}");
+    assert_eq!(text.matches("focal").count(), 1, "{text:?}");
     let histories = found.iter().filter_map(|it| match find(&it.0, HISTORY)? {
         Field::Bytes(history) => Some((step_of(history).unwrap(), runtime_of(history).unwrap())),
         Field::Whole(_) => None,

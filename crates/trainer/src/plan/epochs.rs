@@ -1,50 +1,73 @@
 //! The length of each epoch: the sampler's number of samples, in batches.
 
 use base::Epochs;
-use data::{Groups, Manifest, Sides};
+use data::{ByClass, Manifest};
 
 use super::{
     error::{PlanError, wrong},
-    sides::divide,
+    sides::{TrainingSets, divide},
 };
-use crate::{experiment::Experiment, sizes};
+use crate::{experiment::Experiment, phase::PhaseSection, sizes, span::Span};
 
-/// Returns where each epoch of a run ends, without creating the whole plan. Opens no image.
+/// Returns the phases of a run in time, without creating the whole plan. Opens no image.
 ///
 /// # Errors
 /// Those of [`Plan::new`](super::Plan::new) that concern the split, the sampler and the epochs.
-pub fn epochs_of(
+pub fn course_of(
     experiment: &Experiment,
     manifest: &Manifest,
     fold_idx: usize,
-) -> Result<Epochs, PlanError> {
-    let Experiment { data, train, .. } = experiment;
+) -> Result<Vec<Span>, PlanError> {
     let sides = divide(experiment, manifest, fold_idx)?;
-    let training_classes =
-        manifest.training_classes(&data.training_cuts).map_err(wrong("data.training_cuts"))?;
-    let groups = groups(experiment, manifest, &sides, &training_classes)?;
-    let ends = sizes::ends(&train.sizes, train.total).map_err(wrong("train.sizes"))?;
-    let epochs = epochs(experiment, &groups, |epoch_idx| {
-        let size = train.sizes.iter().zip(&ends).find(|(_, end)| epoch_idx < **end);
-        size.and_then(|(it, _)| it.batch_size).unwrap_or(train.batch_size)
-    })?;
-    check_lengths(experiment, &epochs)?;
-    Ok(epochs)
+    let sets = TrainingSets::new(experiment, manifest, &sides)?;
+    let cuts = &experiment.data.training_cuts;
+    let classes = manifest.training_classes(cuts).map_err(wrong("data.training_cuts"))?;
+    let mut spans: Vec<Span> = Vec::new();
+    for (idx, (section, experiment)) in experiment.phases().into_iter().enumerate() {
+        let start = spans.last().map_or(0, Span::end);
+        let span = by_class(&experiment, manifest, sets.of(section), &classes)
+            .and_then(|it| span(section, experiment, &it, start));
+        spans.push(span.map_err(|err| err.in_phase(section.map(|it| (idx, it))))?);
+    }
+    Ok(spans)
 }
 
-/// Returns the groups that the sampler samples from.
-pub(super) fn groups(
+/// Returns a phase in time.
+///
+/// - `start`: the steps of the run before it.
+pub(super) fn span(
+    section: Option<&PhaseSection>,
+    experiment: Experiment,
+    by_class: &ByClass,
+    start: usize,
+) -> Result<Span, PlanError> {
+    if section.is_some_and(|it| it.total.is_none()) {
+        return Ok(Span { experiment, start, epochs: Epochs::default() });
+    }
+    let train = &experiment.train;
+    let ends = sizes::ends(&train.sizes, train.total).map_err(wrong("train.sizes"))?;
+    let epochs = epochs(&experiment, by_class, |epoch_idx| {
+        sizes::batch_size(&train.sizes, ends.iter().copied(), train.batch_size, epoch_idx)
+    })?;
+    check_lengths(&experiment, &epochs)?;
+    Ok(Span { experiment, start, epochs })
+}
+
+/// Returns the classes that the sampler samples from.
+///
+/// - `images`: the images that are trained on.
+pub(super) fn by_class(
     experiment: &Experiment,
     manifest: &Manifest,
-    sides: &Sides,
+    images: &[usize],
     training_classes: &[usize],
-) -> Result<Groups, PlanError> {
+) -> Result<ByClass, PlanError> {
     let over = experiment.data.sampler.get().over();
-    Groups::new(manifest, &sides.train, training_classes, over).map_err(wrong("data.sampler"))
+    ByClass::new(manifest, images, training_classes, over).map_err(wrong("data.sampler"))
 }
 
 /// Checks that the warm-up and the schedule's frozen phase end, and that averaging begins, within the run.
-pub(super) fn check_lengths(experiment: &Experiment, epochs: &Epochs) -> Result<(), PlanError> {
+fn check_lengths(experiment: &Experiment, epochs: &Epochs) -> Result<(), PlanError> {
     let (warmup, total) = (experiment.train.warmup.to_steps(epochs), epochs.total());
     if warmup > total {
         let what = format!("{warmup} steps are more than the run's {total}");
@@ -70,15 +93,15 @@ pub(super) fn check_lengths(experiment: &Experiment, epochs: &Epochs) -> Result<
 const MAX_SAMPLES: usize = 100_000_000;
 
 /// Returns where each epoch ends, according to the sampler.
-pub(super) fn epochs(
+fn epochs(
     experiment: &Experiment,
-    groups: &Groups,
+    by_class: &ByClass,
     batch_size: impl Fn(usize) -> usize,
 ) -> Result<Epochs, PlanError> {
     let Experiment { data, train, .. } = experiment;
     let sampler = data.sampler.get();
-    sampler.misfit(groups).map_or(Ok(()), |it| Err(wrong("data.sampler")(it)))?;
-    let n_steps = |epoch_idx: usize| match sampler.n_samples(groups, epoch_idx) {
+    sampler.misfit(by_class).map_or(Ok(()), |it| Err(wrong("data.sampler")(it)))?;
+    let n_steps = |epoch_idx: usize| match sampler.n_samples(by_class, epoch_idx) {
         0 => Err(format!(
             "at `data.sampler`: epoch {} has no images: change the sampler's settings, or choose another",
             epoch_idx + 1

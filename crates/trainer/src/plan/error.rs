@@ -3,13 +3,15 @@
 use data::{LoadError, PackError, SplitError};
 use models::WeightsError;
 
+use crate::phase::PhaseSection;
+
 /// Why a run cannot be planned.
 #[derive(Debug, thiserror::Error)]
 pub enum PlanError {
     /// Invalid settings, one message per line.
     #[error("{}", .0.join("\n"))]
     Settings(Vec<String>),
-    /// The people cannot be split.
+    /// The groups cannot be split.
     #[error(transparent)]
     Split(#[from] SplitError),
     /// An image cannot be read.
@@ -24,6 +26,20 @@ pub enum PlanError {
     /// A tensor operation failed.
     #[error(transparent)]
     Tensor(#[from] candle::Error),
+}
+
+impl PlanError {
+    /// Adds to messages on settings which phase they are of.
+    ///
+    /// - `phase`: its position and its section; `None` where the run is one phase.
+    pub(super) fn in_phase(self, phase: Option<(usize, &PhaseSection)>) -> PlanError {
+        match (self, phase) {
+            (PlanError::Settings(all), Some((idx, phase))) => {
+                PlanError::Settings(all.iter().map(|it| phase.located(idx, it)).collect())
+            }
+            (other, _) => other,
+        }
+    }
 }
 
 /// Returns the error of the setting at `path`, from a message.

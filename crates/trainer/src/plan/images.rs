@@ -12,13 +12,12 @@ use crate::{
     sizes::{self, Size},
 };
 
-/// Consecutive epochs with one image size.
-pub(crate) struct Phase {
-    /// The epoch that the phase ends before.
-    pub(crate) end: usize,
-    pub(crate) pipeline: Arc<Pipeline>,
-    pub(crate) pack: Option<Arc<Pack>>,
-    pub(crate) batch_size: usize,
+/// Consecutive epochs of smaller images.
+pub(super) struct Resized {
+    /// The epoch that they end before.
+    pub(super) end: usize,
+    pub(super) pipeline: Arc<Pipeline>,
+    pub(super) pack: Option<Arc<Pack>>,
 }
 
 /// Returns the pipelines of training, and of validation and inference. Loads one image with each, so that
@@ -70,20 +69,19 @@ pub(super) fn pipelines(
     Ok((train, eval))
 }
 
-/// Returns the phases of progressive resizing, with their packs.
-pub(super) fn phases(
+/// Returns the epochs of smaller images, with their packs.
+pub(super) fn resized(
     train: &TrainSection,
     pipeline: &Pipeline,
-    pack_of: impl Fn(&Pipeline) -> Result<Option<Pack>, PackError>,
-) -> Result<Vec<Phase>, PlanError> {
+    pack_of: &dyn Fn(&Pipeline) -> Result<Option<Pack>, PackError>,
+) -> Result<Vec<Resized>, PlanError> {
     let ends = sizes::ends(&train.sizes, train.total).map_err(wrong("train.sizes"))?;
-    let phase = |(item, end): (&Size, usize)| {
+    let resized = |(item, end): (&Size, usize)| {
         let mut pipeline = pipeline.clone();
         let resize = Resize { size: item.size, ..Resize::default() };
         pipeline.ops.push(TransformConfig::Resize(resize).into());
         let pack = pack_of(&pipeline)?.map(Arc::new);
-        let batch_size = item.batch_size.unwrap_or(train.batch_size);
-        Ok(Phase { end, pipeline: Arc::new(pipeline), pack, batch_size })
+        Ok(Resized { end, pipeline: Arc::new(pipeline), pack })
     };
-    train.sizes.iter().zip(ends).map(phase).collect()
+    train.sizes.iter().zip(ends).map(resized).collect()
 }

@@ -3,7 +3,10 @@
 use data::{Manifest, Sides, SplitError};
 
 use super::error::{PlanError, wrong};
-use crate::experiment::Experiment;
+use crate::{
+    experiment::Experiment,
+    phase::{PhaseSection, TrainOn},
+};
 
 /// Returns the training and validation sets of each fold.
 pub(crate) fn folds(
@@ -19,21 +22,63 @@ pub(crate) fn divide(
     manifest: &Manifest,
     fold_idx: usize,
 ) -> Result<Sides, PlanError> {
-    let data = &experiment.data;
     let folds = folds(experiment, manifest)?;
     let n_folds = folds.len();
     let mut sides = folds.into_iter().nth(fold_idx).ok_or_else(|| {
         wrong("data.fold")(format!("there is no fold {fold_idx} of {n_folds}, counted from 0"))
     })?;
-    let age = |idx: usize| manifest.examples[idx].age;
-    let is_left_out = |idx| age(idx).is_some_and(|it| data.leave_out_ages.contains(&it));
+    let is_left_out = left_out(experiment, manifest)?;
     let check = |train: &[usize], path: &str| match train.is_empty() {
         true => Err(wrong(path)("no training image is left".to_owned())),
         false => Ok(()),
     };
     sides.train.retain(|&it| !is_left_out(it));
-    check(&sides.train, "data.leave_out_ages")?;
+    check(&sides.train, "data.leave_out")?;
     sides.train.retain(|&it| manifest.examples[it].weight > 0.0);
     check(&sides.train, "data.reviewed`, or `data.source.label_fixes")?;
     Ok(sides)
+}
+
+/// Returns whether the settings exclude an image from training by a number of its factors.
+fn left_out<'a>(
+    experiment: &'a Experiment,
+    manifest: &'a Manifest,
+) -> Result<impl Fn(usize) -> bool + 'a, PlanError> {
+    let factor = |(name, numbers): (&String, _)| Ok((manifest.task.numeric_named(name)?, numbers));
+    let left_out = experiment.data.leave_out.iter().map(factor).collect::<Result<Vec<_>, String>>();
+    let left_out: Vec<(usize, &Vec<f64>)> = left_out.map_err(wrong("data.leave_out"))?;
+    Ok(move |idx: usize| {
+        let number = |factor| manifest.examples[idx].number(factor);
+        left_out.iter().any(|(factor, left)| number(*factor).is_some_and(|it| left.contains(&it)))
+    })
+}
+
+/// The images that phases are trained on.
+pub(super) struct TrainingSets {
+    train: Vec<usize>,
+    all: Vec<usize>,
+}
+
+impl TrainingSets {
+    /// Returns those of a split; images of the validation set are excluded like those of the training set.
+    pub(super) fn new(
+        experiment: &Experiment,
+        manifest: &Manifest,
+        sides: &Sides,
+    ) -> Result<TrainingSets, PlanError> {
+        let is_left_out = left_out(experiment, manifest)?;
+        let is_trained_on = |&it: &usize| manifest.examples[it].weight > 0.0 && !is_left_out(it);
+        let of_valid = sides.valid.iter().copied().filter(is_trained_on);
+        let mut all: Vec<usize> = sides.train.iter().copied().chain(of_valid).collect();
+        all.sort_unstable();
+        Ok(TrainingSets { train: sides.train.clone(), all })
+    }
+
+    /// Returns that of a phase.
+    pub(super) fn of(&self, phase: Option<&PhaseSection>) -> &[usize] {
+        match phase.map_or(TrainOn::Train, |it| it.data) {
+            TrainOn::Train => &self.train,
+            TrainOn::All => &self.all,
+        }
+    }
 }

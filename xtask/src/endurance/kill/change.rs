@@ -34,9 +34,9 @@ impl Change {
             let (set, name) = SETTINGS[rng.random_range(0..SETTINGS.len())];
             return Change::Setting(set, name);
         }
-        let (person, decision) = (&course.person, DECISIONS[rng.random_range(0..DECISIONS.len())]);
-        let image = format!("{person}/normal.jpg");
-        Change::Label(format!("{person},{image},mask,not worn,worn,0.1,{decision}\n"), image)
+        let (group, decision) = (&course.group, DECISIONS[rng.random_range(0..DECISIONS.len())]);
+        let image = format!("{group}/normal.jpg");
+        Change::Label(format!("{group},{image},mask,not worn,worn,0.1,{decision}\n"), image)
     }
 
     pub(super) fn describe(&self) -> String {

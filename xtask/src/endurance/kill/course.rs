@@ -12,8 +12,8 @@ pub(super) struct Course {
     pub(super) total: usize,
     /// The steps with the best evaluation so far, at which a bundle was written.
     pub(super) better: Vec<usize>,
-    /// A person in the training set.
-    pub(super) person: String,
+    /// A group in the training set.
+    pub(super) group: String,
 }
 
 impl Course {
@@ -23,17 +23,17 @@ impl Course {
             lasts,
             total: bench.steps(name),
             better: bench.better(name)?,
-            person: bench.trained_on(name)?,
+            group: bench.trained_on(name)?,
         })
     }
 }
 
 impl Bench {
-    /// Returns a person in the training set of a run.
+    /// Returns a group in the training set of a run.
     fn trained_on(&self, name: &str) -> anyhow::Result<String> {
         let table = fs::read_to_string(self.run(name).join("split.csv"))?;
-        let person = table.lines().find_map(|it| it.strip_suffix(",train"));
-        Ok(person.context("`split.csv` has no person in the training set")?.to_owned())
+        let group = table.lines().find_map(|it| it.strip_suffix(",train"));
+        Ok(group.context("`split.csv` has no group in the training set")?.to_owned())
     }
 
     /// Returns the steps with the best evaluation so far.

@@ -101,7 +101,7 @@ impl Bench {
         use_threads(*threads)?;
         let names: Vec<String> = (0..N_CLASSES).map(|it| it.to_string()).collect();
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
-        let task = Task { factors: vec![Factor::new("class", &names)] };
+        let task = Task::new(vec![Factor::new("class", &names)]);
         let known = published();
         let names_of_all = || known.iter().map(|it| it.name).collect::<Vec<_>>().join(", ");
         let backbone = known.iter().find(|it| it.name == *model).map(|it| it.backbone.clone());

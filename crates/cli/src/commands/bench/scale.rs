@@ -12,11 +12,11 @@ use anyhow::Context as _;
 use augment::{Pipeline, Resize, StatisticsConfig, TransformConfig};
 use base::{Seed, Task, files::write_atomic_with, table::Table, task::Factor};
 use candle::Device;
-use data::{Context, link_hashes};
+use data::{Context, Manifest, link_hashes};
 use infer::{Bundle, LabelledWriter, Member, probabilities_header, probabilities_row};
 use metrics::{Predictions, Report};
 use models::{Model, ModelSpec};
-use trainer::{Experiment, Plan, epochs_of};
+use trainer::{Experiment, Plan, course_of};
 
 use crate::{
     End,
@@ -26,19 +26,20 @@ use crate::{
     terminal::Terminal,
 };
 
-/// Images per person.
+/// Images per group.
 const EACH: usize = 7;
 
 pub(super) fn scale(step: &ScaleStep) -> anyhow::Result<End> {
     match step {
         ScaleStep::List { experiment } => {
             let manifest = listing(experiment)?.1;
-            say!("{} images of {} people", manifest.examples.len(), manifest.people.len());
+            let Manifest { task, examples, groups, .. } = &manifest;
+            say!("{}", task.unit.images_of(examples.len(), groups.len()));
         }
         ScaleStep::Split { experiment } => {
             let (experiment, manifest) = listing(experiment)?;
-            let epochs = epochs_of(&experiment, &manifest, experiment.data.fold)?;
-            say!("{} steps per epoch", epochs.n_steps(0));
+            let course = course_of(&experiment, &manifest, experiment.data.fold)?;
+            say!("{} steps per epoch", course[0].epochs.n_steps(0));
         }
         ScaleStep::Plan { experiment } => {
             let (experiment, manifest) = listing(experiment)?;
@@ -67,8 +68,8 @@ pub(super) fn scale(step: &ScaleStep) -> anyhow::Result<End> {
             write_runs(dir, *runs, *images, *classes)?;
         }
         ScaleStep::Hashes { images, alike } => {
-            let people: Vec<usize> = (0..*images).collect();
-            let found = link_hashes(&hashes(*images, *alike), &people);
+            let groups: Vec<usize> = (0..*images).collect();
+            let found = link_hashes(&hashes(*images, *alike), &groups);
             let (n_links, n_crowded) = (found.near_duplicates.len(), found.n_crowded);
             say!(
                 "{n_links} links; {n_crowded} images are similar to too many others to compare all pairs"
@@ -79,7 +80,7 @@ pub(super) fn scale(step: &ScaleStep) -> anyhow::Result<End> {
 }
 
 /// Returns an experiment and its data, without opening any image.
-fn listing(args: &ExperimentArgs) -> anyhow::Result<(Experiment, data::Manifest)> {
+fn listing(args: &ExperimentArgs) -> anyhow::Result<(Experiment, Manifest)> {
     let (experiment, _) = runs::experiment(args)?;
     check_settings(&experiment)?;
     use_threads(experiment.threads)?;
@@ -96,7 +97,7 @@ fn task(n_classes: usize) -> Task {
     }
     let names: Vec<String> = (0..n_classes).map(|it| format!("class {it:04}")).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    Task { factors: vec![Factor::new("class", &names)] }
+    Task::new(vec![Factor::new("class", &names)])
 }
 
 fn name(image: usize) -> String {
@@ -127,8 +128,8 @@ fn synthetic(n_classes: usize, seed: Seed) -> impl FnMut(usize) -> (usize, Vec<f
 
 fn predictions(n_images: usize, n_classes: usize, seed: Seed) -> Predictions {
     let (classes, probabilities) = (0..n_images).map(synthetic(n_classes, seed)).unzip();
-    let people = (0..n_images).map(|it| it / EACH).collect();
-    Predictions::new(task(n_classes), probabilities, classes, people)
+    let groups = (0..n_images).map(|it| it / EACH).collect();
+    Predictions::new(task(n_classes), probabilities, classes, groups)
 }
 
 /// Writes finished runs on the same images, with the files that `compare` reads. The `best` of the first is a

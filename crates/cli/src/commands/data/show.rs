@@ -44,7 +44,7 @@ pub(super) fn show(args: &ShowArgs, terminal: &Terminal) -> anyhow::Result<End> 
     let n_images = n_images.min(side.len());
     let mut cells = Vec::new();
     for image in 0..n_images {
-        // Spread over the training set, as adjacent images show the same person.
+        // Spread over the training set, as adjacent images show the same group.
         let example = side[image * side.len() / n_images];
         let (name, content) = &plan.images[example];
         let bytes = content.bytes().with_context(|| name.clone())?;

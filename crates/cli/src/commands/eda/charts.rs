@@ -1,11 +1,11 @@
 //! The charts and contact sheets of `maskfit eda`.
 
 use augment::decode;
-use base::task::Factor;
-use data::ClassCount;
+use base::task::Unit;
+use data::{ClassCount, NumberCounts};
 use image::RgbImage;
 
-use super::{Look, count, likeness};
+use super::{Look, likeness};
 use crate::{
     drawing::{Bar, BarGroup, Bars, Cell, Cut, Histogram, Sheet, thumbnail},
     tables::{Counted, counted},
@@ -13,23 +13,23 @@ use crate::{
 
 /// Maximum number of pairs on the sheet of duplicates.
 const PAIRS: usize = 12;
-/// The age axis begins and ends at a multiple of this many years.
-const DECADE: u32 = 10;
+/// The axis of a histogram of numbers begins and ends at a multiple of this many bins: decades of ages.
+const MARGIN: i64 = 10;
 
 /// Returns a bar per class; with many classes only those with the most and the fewest images.
-fn bars(classes: &[ClassCount]) -> Vec<Bar> {
+fn bars(classes: &[ClassCount], unit: Unit) -> Vec<Bar> {
     let counts: Vec<usize> = classes.iter().map(|it| it.n_images).collect();
     let bar = |row: Counted| match row {
         Counted::Class(class) => {
             let it = &classes[class];
-            let images = count(it.n_images, "image", "images");
-            let people = count(it.n_people, "person", "people");
+            let images = Unit::Image.count(it.n_images);
             Bar {
                 name: format!("{}   {class}", it.name),
                 value: it.n_images,
                 label: match it.n_images {
                     0 => "none".to_owned(),
-                    _ => format!("{images}, {people}"),
+                    _ if unit == Unit::Image => images,
+                    _ => format!("{images}, {}", unit.count(it.n_groups)),
                 },
             }
         }
@@ -43,49 +43,54 @@ fn bars(classes: &[ClassCount]) -> Vec<Bar> {
 }
 
 impl Look {
-    /// Draws the numbers of images and people by class.
+    /// Draws the numbers of images and groups by class.
     pub(super) fn classes(&self) -> RgbImage {
-        let groups = self
-            .survey
-            .scopes
-            .iter()
-            .map(|scope| BarGroup { name: scope.name.clone(), bars: bars(&scope.classes) });
+        let groups = self.survey.scopes.iter().map(|scope| BarGroup {
+            name: scope.name.clone(),
+            bars: bars(&scope.classes, self.unit()),
+        });
         Bars { title: "images by class".to_owned(), groups: groups.collect() }.draw()
     }
 
-    /// Draws the number of people by age, if ages are known.
-    pub(super) fn ages(&self) -> Option<RgbImage> {
-        let ages = &self.survey.ages;
-        let (youngest, oldest) = (ages.first()?.years, ages.last()?.years);
-        let task = &self.manifest.task;
-        let no_ranges = Factor::new("", &[""]);
-        let factor = task.ranged().map_or(&no_ranges, |idx| &task.factors[idx]);
-        // The axis covers all cuts, with a margin on either side.
-        let first = factor.cuts.first().map_or(youngest, |&it| (it as u32).saturating_sub(DECADE));
-        let last = factor.cuts.last().map_or(oldest, |&it| it as u32 + DECADE - 1);
-        let begin = youngest.min(first) / DECADE * DECADE;
-        let end = (oldest.max(last) / DECADE + 1) * DECADE;
+    /// Draws the number of groups by the number of each numeric factor, where it is known; with the factor's
+    /// name.
+    pub(super) fn numbers(&self) -> Vec<(String, RgbImage)> {
+        let draw = |it: &NumberCounts| (it.factor.clone(), self.histogram(it).draw());
+        self.survey.numbers.iter().map(draw).collect()
+    }
+
+    fn histogram(&self, numbers: &NumberCounts) -> Histogram {
+        let (unit, name) = (self.unit(), &numbers.factor);
+        let factors = &self.manifest.task.factors;
+        let factor = factors.iter().find(|it| it.name == *name).expect("a factor of the task");
+        let bin = |number: f64| (number / numbers.width).round() as i64;
+        let bins = || numbers.bins.iter().map(|it| bin(it.from));
+        // The axis covers all cuts, with a margin on either side, but nothing below 0 without need.
+        let cuts = || factor.cuts.iter().map(|it| (it / numbers.width).floor() as i64);
+        let margins = cuts().flat_map(|it| [it - MARGIN, it + MARGIN - 1]);
+        let (least, most) = bins()
+            .chain(margins)
+            .fold((i64::MAX, i64::MIN), |(least, most), it| (least.min(it), most.max(it)));
+        let is_positive = bins().chain(cuts()).all(|it| it >= 0);
+        let begin = least.div_euclid(MARGIN) * MARGIN;
+        let begin = if is_positive { begin.max(0) } else { begin };
+        let end = (most.div_euclid(MARGIN) + 1) * MARGIN;
         let mut counts = vec![0; (end - begin) as usize];
-        let mut of_range = vec![0; factor.levels.len()];
-        for it in ages {
-            counts[(it.years - begin) as usize] = it.n_people;
-            of_range[Factor::level_of(f64::from(it.years), &factor.cuts)] += it.n_people;
-        }
-        let label = |level: usize| match factor.levels[level].as_str() {
-            "" => String::new(),
-            name => format!("{name}: {}", count(of_range[level], "person", "people")),
-        };
-        let cuts = factor.cuts.iter().enumerate();
-        let histogram = Histogram {
-            title: "people by age".to_owned(),
-            axes: ["age in years".to_owned(), "people".to_owned()],
-            begin: f64::from(begin),
-            width: 1.0,
+        bins().zip(&numbers.bins).for_each(|(at, it)| counts[(at - begin) as usize] = it.n_groups);
+        let levels = self.survey.scopes.iter().find(|it| it.name == *name);
+        // A task of one factor has the joint scope only.
+        let levels = &levels.unwrap_or(&self.survey.scopes[0]).classes;
+        let label = |it: &ClassCount| format!("{}: {}", it.name, unit.count(it.n_groups));
+        let cuts = factor.cuts.iter().zip(&levels[1..]);
+        Histogram {
+            title: format!("{} by {name}", unit.many()),
+            axes: [name.clone(), unit.many().to_owned()],
+            begin: begin as f64 * numbers.width,
+            width: numbers.width,
             counts,
-            cuts: cuts.map(|(idx, &at)| Cut { at, label: label(idx + 1) }).collect(),
-            first: label(0),
-        };
-        Some(histogram.draw())
+            cuts: cuts.map(|(&at, it)| Cut { at, label: label(it) }).collect(),
+            first: label(&levels[0]),
+        }
     }
 
     /// Draws the number of images by brightness, if any image is readable.
@@ -112,14 +117,17 @@ impl Look {
         let cell = |(idx, image): &(usize, Option<RgbImage>)| {
             Cell::named(image.clone(), self.name_lines(*idx))
         };
-        let people = count(it.n_people, "person", "people");
         let shown = match images.len() == it.n_images {
             true => format!("all {}", it.n_images),
             false => format!("{} of {}", images.len(), it.n_images),
         };
+        let groups = match self.unit() {
+            Unit::Image => String::new(),
+            unit => format!(", {} in total", unit.count(it.n_groups)),
+        };
         Sheet {
             columns: Sheet::COLUMNS,
-            title: format!("{class}  {}: {shown} images, {people} in total", it.name),
+            title: format!("{class}  {}: {shown} images{groups}", it.name),
             cells: images.iter().map(cell).collect(),
             together: 1,
         }
@@ -150,7 +158,7 @@ impl Look {
         (n > 0).then(|| Sheet { title, cells, columns: Sheet::COLUMNS, together: 2 }.draw())
     }
 
-    /// Splits the name of an image into two lines: the person's folder, and the file.
+    /// Splits the name of an image into two lines: the group's folder, and the file.
     fn name_lines(&self, idx: usize) -> Vec<String> {
         let name = &self.manifest.examples[idx].name;
         let (folder, file) = name.rsplit_once('/').unwrap_or(("", name));
@@ -160,6 +168,7 @@ impl Look {
 
 #[cfg(test)]
 mod tests {
+    use base::task::Unit;
     use data::ClassCount;
 
     use super::bars;
@@ -170,10 +179,10 @@ mod tests {
         let class = |it: usize| ClassCount {
             name: format!("class {it}"),
             n_images: 3 + it * it / 700,
-            n_people: 1 + it / 10,
+            n_groups: 1 + it / 10,
         };
         let classes: Vec<ClassCount> = (0..1000).map(class).collect();
-        let bars = bars(&classes);
+        let bars = bars(&classes, Unit::Group);
         assert_eq!(bars.len(), 31);
         assert_eq!((bars[15].name.as_str(), bars[15].value), ("970 more classes   …", 0));
         let group = BarGroup { name: "joint".to_owned(), bars };

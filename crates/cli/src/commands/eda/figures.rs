@@ -28,8 +28,8 @@ pub(super) struct Duplicates {
 
 #[derive(Clone, Copy, Default, Serialize)]
 pub(super) struct Kind {
-    pub(super) within_a_person: usize,
-    pub(super) across_people: usize,
+    pub(super) within_a_group: usize,
+    pub(super) across_groups: usize,
     /// Pairs with different labels, of either kind.
     pub(super) labels_differ: usize,
 }
@@ -43,9 +43,9 @@ impl Look {
                 Similarity::SamePixels => &mut counts.same_pixels,
                 Similarity::Near => &mut counts.near,
             };
-            match self.is_across_people(pair) {
-                true => kind.across_people += 1,
-                false => kind.within_a_person += 1,
+            match self.is_across_groups(pair) {
+                true => kind.across_groups += 1,
+                false => kind.within_a_group += 1,
             }
             kind.labels_differ += usize::from(self.labels_differ(pair));
         }
@@ -69,8 +69,8 @@ impl Look {
             "bits",
             "image_a",
             "image_b",
-            "person_a",
-            "person_b",
+            "group_a",
+            "group_b",
             "class_a",
             "class_b",
             "labels_differ",
@@ -82,15 +82,15 @@ impl Look {
                 Similarity::SamePixels => "same_pixels",
                 Similarity::Near => "near",
             };
-            let person = |it: usize| self.manifest.people[it].clone();
+            let group = |it: usize| self.manifest.groups[it].clone();
             let class = |it| self.manifest.task.class_name(it, Scope::Joint);
             [
                 likeness.to_owned(),
                 pair.distance.to_string(),
                 a.name.clone(),
                 b.name.clone(),
-                person(a.person),
-                person(b.person),
+                group(a.group),
+                group(b.group),
                 class(a.class),
                 class(b.class),
                 self.labels_differ(pair).to_string(),

@@ -1,5 +1,6 @@
 //! The printed report of `maskfit eda`: first the problems to fix, then the statistics.
 
+use base::task::Unit;
 use data::{ClassCount, NEAR};
 
 use super::{Look, count, likeness};
@@ -12,15 +13,14 @@ const FAULTS: usize = 100;
 /// Number of image sizes to print.
 const SIZES: usize = 5;
 
-/// A class has few people if it has less than this fraction of the mean over classes.
+/// A class has few groups if it has less than this fraction of the mean over classes.
 const FEW: f64 = 0.25;
 
 impl Look {
     pub(super) fn summary(&self) -> String {
         let it = &self.survey;
-        let images = count(it.n_images, "image", "images");
-        let people = count(it.n_people, "person", "people");
-        let mut text = format!("{}: {images} of {people}\n", self.place);
+        let images = self.unit().images_of(it.n_images, it.n_groups);
+        let mut text = format!("{}: {images}\n", self.place);
         let notes = self.manifest.notes.iter().map(|it| format!("note: {it}\n"));
         text.extend(notes);
         let kept = self.manifest.examples.len() - it.n_images;
@@ -51,7 +51,7 @@ impl Look {
             problems.push(format!("  {title}:\n    {table}{rest}"));
         };
         let nothing = String::new;
-        let it = &self.survey;
+        let (it, unit) = (&self.survey, self.unit());
         let n = it.unreadable.len();
         let faults = it.unreadable.iter();
         let faults = faults.map(|it| [it.image.clone(), it.reason.clone(), nothing(), nothing()]);
@@ -85,36 +85,44 @@ impl Look {
         let joint = &it.scopes[0].classes;
         let numbered = || joint.iter().enumerate();
         let row = |(class, it): (usize, &ClassCount)| {
-            let people = count(it.n_people, "person", "people");
-            let people = if it.n_people > 0 { people } else { nothing() };
-            [format!("{class:>2}  {}", it.name), people, nothing(), nothing()]
+            let groups = if it.n_groups > 0 { unit.count(it.n_groups) } else { nothing() };
+            [format!("{class:>2}  {}", it.name), groups, nothing(), nothing()]
         };
         let none = numbered().filter(|it| it.1.n_images == 0);
         let rows: Vec<_> = none.map(row).collect();
         let title = format!("{} no images, and no contact sheet", has(rows.len()));
         section(title, rows, SHOWN, "eda.toml");
 
-        let mean = joint.iter().map(|it| it.n_people).sum::<usize>() as f64 / joint.len() as f64;
-        let few = numbered().filter(|it| it.1.n_images > 0 && (it.1.n_people as f64) < FEW * mean);
+        let mean = joint.iter().map(|it| it.n_groups).sum::<usize>() as f64 / joint.len() as f64;
+        let few = numbered().filter(|it| it.1.n_images > 0 && (it.1.n_groups as f64) < FEW * mean);
         let rows: Vec<_> = few.map(row).collect();
-        let title =
-            format!("{} few people (less than {FEW} times the mean of {mean:.0})", has(rows.len()));
+        let title = format!(
+            "{} few {} (less than {FEW} times the mean of {mean:.0})",
+            has(rows.len()),
+            unit.many()
+        );
         section(title, rows, SHOWN, "eda.toml");
         problems
     }
 
-    /// Formats the numbers of images and people by class.
+    /// Formats the numbers of images and groups by class.
     fn class_table(&self) -> String {
         let mut text = String::new();
+        // Images that are their own groups are counted once.
+        let of_groups = |text: &str| match self.unit() {
+            Unit::Image => String::new(),
+            _ => text.to_owned(),
+        };
         for (idx, scope) in self.survey.scopes.iter().enumerate() {
             let head = if idx == 0 { "class" } else { &scope.name };
-            let header = [String::new(), head.to_owned(), "images".to_owned(), "people".to_owned()];
+            let groups = of_groups(self.unit().many());
+            let header = [String::new(), head.to_owned(), "images".to_owned(), groups];
             let counts: Vec<usize> = scope.classes.iter().map(|it| it.n_images).collect();
             let rows = counted(&counts).into_iter().map(|row| match row {
                 Counted::Class(class) => {
                     let it = &scope.classes[class];
-                    let [images, people] = [it.n_images, it.n_people].map(|it| it.to_string());
-                    [class.to_string(), it.name.clone(), images, people]
+                    let [images, groups] = [it.n_images, it.n_groups].map(|it| it.to_string());
+                    [class.to_string(), it.name.clone(), images, of_groups(&groups)]
                 }
                 Counted::Between { n, least, most } => {
                     let between = format!("{n} more classes, in eda.toml");
@@ -127,7 +135,7 @@ impl Look {
         text
     }
 
-    /// Formats ages, image sizes, brightness and colours.
+    /// Formats numbers, image sizes, brightness and colours.
     fn statistics_table(&self) -> String {
         let it = &self.survey;
         let mut rows: Vec<[String; 2]> = Vec::new();
@@ -136,8 +144,8 @@ impl Look {
             (Some(a), _) => a.to_string(),
             _ => "none".to_owned(),
         };
-        if let (Some(youngest), Some(oldest)) = (it.ages.first(), it.ages.last()) {
-            rows.push(["ages".to_owned(), format!("{} to {}", youngest.years, oldest.years)]);
+        for it in &it.numbers {
+            rows.push([it.factor.clone(), format!("{} to {}", it.min, it.max)]);
         }
         let mut name = "sizes, HxW".to_owned();
         for size in it.sizes.iter().take(SIZES) {
@@ -172,12 +180,15 @@ impl Look {
     /// Formats the numbers of duplicate pairs.
     fn duplicate_table(&self) -> String {
         let it = self.duplicates();
-        let header = ["duplicates", "same person", "different people", "labels differ"];
+        let unit = self.unit();
+        let [same, different] =
+            [format!("same {}", unit.one()), format!("different {}", unit.many())];
+        let header = ["duplicates", &same, &different, "labels differ"];
         let row = |name: &str, it: super::figures::Kind| {
             [
                 name.to_owned(),
-                it.within_a_person.to_string(),
-                it.across_people.to_string(),
+                it.within_a_group.to_string(),
+                it.across_groups.to_string(),
                 it.labels_differ.to_string(),
             ]
         };
@@ -187,7 +198,7 @@ impl Look {
             row("identical pixels", it.same_pixels),
             row(&format!("near-duplicate (Hamming distance <= {NEAR})"), it.near),
         ];
-        // Images of one person are similar anyway.
+        // Images of one group are similar anyway.
         rows[3][1] = "-".to_owned();
         let table = columns(&rows, &[false, true, true, true]);
         match it.n_crowded {

@@ -3,7 +3,7 @@ use std::{fs, path::Path};
 use expect_test::{Expect, expect};
 
 use super::{Listing, MaskProfiles, Source as _, from_names};
-use crate::{Context, Findings, Fixes, Manifest, synthetic};
+use crate::{Content, Context, Findings, Fixes, Manifest, synthetic};
 
 const HEADER: &str = "id,gender,race,age,path\n";
 
@@ -16,11 +16,8 @@ fn people(names: &[&str]) -> Listing {
 }
 
 fn read(csv: &str, listing: &Listing, fixes: &str) -> (Manifest, Findings) {
-    let mut findings = Findings::default();
     let fixes: Fixes = toml::from_str(fixes).unwrap();
-    let manifest =
-        from_names(csv.as_bytes(), listing, Path::new("images"), &[fixes], &mut findings);
-    (manifest, findings)
+    from_names(csv.as_bytes(), listing, Path::new("images"), &[fixes])
 }
 
 #[track_caller]
@@ -34,11 +31,14 @@ fn people_are_identified_by_folder() {
         format!("{HEADER}003397,female,Asian,20,003397_20\n003397,female,Asian,19,003397_19\n");
     let (manifest, findings) = read(&csv, &people(&["003397_20", "003397_19"]), "");
     assert_eq!(findings.0, []);
-    assert_eq!(manifest.people, ["003397_19", "003397_20"]);
+    assert_eq!(manifest.groups, ["003397_19", "003397_20"]);
     // incorrect (1), mask (0) five times, normal (2); female (1), under 30 (0).
     let classes: Vec<usize> = manifest.examples[..7].iter().map(|it| it.class).collect();
     assert_eq!(classes, [9, 3, 3, 3, 3, 3, 15]);
-    assert!(manifest.examples[7..].iter().all(|it| it.person == 1));
+    assert!(manifest.examples[7..].iter().all(|it| it.group == 1));
+    assert_eq!(manifest.attributes[0].name, "race");
+    assert_eq!(manifest.attributes[0].values, ["Asian"]);
+    assert!(manifest.examples.iter().all(|it| it.attributes == [0]));
 }
 
 #[test]
@@ -70,11 +70,8 @@ fn line_numbers_match_those_of_an_editor() {
 
 #[test]
 fn another_encoding_is_detected_and_reported() {
-    let problems = |csv: &[u8]| {
-        let mut findings = Findings::default();
-        from_names(csv, &people(&["a"]), Path::new("images"), &[], &mut findings);
-        findings.to_string()
-    };
+    let problems =
+        |csv: &[u8]| from_names(csv, &people(&["a"]), Path::new("images"), &[]).1.to_string();
     // "김" in CP949.
     let cp949 = [HEADER.as_bytes(), b"1,male,Asian,30,\xb1\xe8\xb9\xce\xbc\xf6\n"].concat();
     expect![[r#"
@@ -102,7 +99,7 @@ fn a_long_table_and_long_fixes_take_linear_time() {
     let fixes = format!("[[fix]]\nids = [{}]\nage = 60\n", ids.join(","));
     let (manifest, findings) = read(&csv, &listing, &fixes);
     assert_eq!(manifest.examples.len(), 7 * N);
-    assert_eq!(manifest.examples.iter().filter(|it| it.age == Some(60.0)).count(), 7 * N / 2);
+    assert_eq!(manifest.examples.iter().filter(|it| it.number(2) == Some(60.0)).count(), 7 * N / 2);
     assert_eq!(findings.0.len(), 1);
     assert_eq!(findings.0[0].place, format!("train.csv line {}", N + 2));
 }
@@ -144,11 +141,12 @@ fn a_folder_in_another_unicode_form_than_its_row_is_found() {
         let (manifest, findings) = read(&csv, &people(&[folder, "b"]), &fix(folder));
         assert_eq!(findings.0, []);
         // The person has the name in the table, the file the name on disk.
-        assert!(manifest.people.contains(&row.to_owned()), "{:?}", manifest.people);
+        assert!(manifest.groups.contains(&row.to_owned()), "{:?}", manifest.groups);
         let its = manifest.examples.iter().find(|it| it.name == format!("{row}/mask1.jpg"));
         let its = its.unwrap();
-        assert_eq!(super::path_of(its), Path::new("images").join(folder).join("mask1.jpg"));
-        assert_eq!(its.age, Some(70.0), "the fix applies to this person");
+        let Content::File(path) = &its.content else { panic!("this source names files") };
+        assert_eq!(*path, Path::new("images").join(folder).join("mask1.jpg"));
+        assert_eq!(its.number(2), Some(70.0), "the fix applies to this person");
         assert!(
             manifest.notes[0].contains("differs from their folder's: 1, such as"),
             "{manifest:?}"
@@ -161,7 +159,7 @@ fn a_folder_in_another_unicode_form_than_its_row_is_found() {
     let both = format!("{HEADER}1,male,Asian,30,{nfc}\n2,male,Asian,40,{nfd}\n");
     let (manifest, findings) = read(&both, &people(&[nfc, nfd]), &fix(nfd));
     assert!(findings.0.is_empty() && manifest.notes.is_empty(), "{findings}");
-    let ages: Vec<_> = manifest.examples.iter().map(|it| (it.person, it.age)).collect();
+    let ages: Vec<_> = manifest.examples.iter().map(|it| (it.group, it.number(2))).collect();
     assert_eq!((ages.first(), ages.last()), (Some(&(0, Some(70.0))), Some(&(1, Some(30.0)))));
     let error = |csv: &str, folders: &[&str]| read(csv, &people(folders), "").1.to_string();
     let err = error(&both, &[nfc]);
@@ -218,7 +216,7 @@ fn fixes_change_labels_and_nothing_else() {
     "#;
     let (manifest, findings) = read(&csv, &people(&["a", "b", "c"]), fixes);
     assert_eq!(findings.0, []);
-    assert_eq!(manifest.people, ["a", "b"]);
+    assert_eq!(manifest.groups, ["a", "b"]);
     let classes: Vec<usize> = manifest.examples.iter().map(|it| it.class).collect();
     assert_eq!(classes, [12, 0, 0, 0, 0, 0, 6, 2, 2, 2, 2, 2, 2, 14]);
     let weights: Vec<f32> = manifest.examples.iter().map(|it| it.weight).collect();

@@ -78,7 +78,7 @@ mod tests {
     }
 
     fn one(name: &str, levels: &[&str]) -> Task {
-        Task { factors: vec![Factor::new(name, levels)] }
+        Task::new(vec![Factor::new(name, levels)])
     }
 
     #[test]

@@ -7,6 +7,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use base::task::Unit;
+
 use crate::{Content, Manifest};
 
 /// The identity of an image: images with equal identities are the same.
@@ -17,7 +19,7 @@ enum Identity<'a> {
     Memory(&'a [u8]),
 }
 
-/// Checks that roots share no image, unless it is of the same person.
+/// Checks that roots share no image, unless it is of the same group.
 ///
 /// - `roots`: the root of each example.
 ///
@@ -38,10 +40,14 @@ pub(super) fn check(whole: &Manifest, roots: &[usize]) -> Result<(), String> {
         };
         let before = *known.entry(identity).or_insert(at);
         let other = &whole.examples[before];
-        if roots[before] != roots[at] && other.person != it.person {
+        if roots[before] != roots[at] && other.group != it.group {
+            let many = match whole.task.unit {
+                Unit::Image => Unit::Group.many(),
+                unit => unit.many(),
+            };
             return Err(format!(
-                "at `data.source.roots[{}]`: `{}` and `{}` are the same image, but of two people: remove \
-                 one of the roots, or set `same_people = true` if their people have the same names",
+                "at `data.source.roots[{}]`: `{}` and `{}` are the same image, but of two {many}: remove \
+                 one of the roots, or set `same_groups = true` if their {many} have the same names",
                 roots[at], other.name, it.name
             ));
         }

@@ -14,15 +14,22 @@ fn context() -> Context<'static> {
 }
 
 /// A root of synthetic people.
-fn synthetic(n_people: usize, seed: u64) -> Root {
+fn synthetic(n_groups: usize, seed: u64) -> Root {
     let size = [8, 8];
-    root(SyntheticPeople { n_people, n_test: 2, size, wrong_labels: 0.0, flipped: 0.0, seed })
+    root(SyntheticPeople {
+        n_people: n_groups,
+        n_test: 2,
+        size,
+        wrong_labels: 0.0,
+        flipped: 0.0,
+        seed,
+    })
 }
 
-fn root(people: SyntheticPeople) -> Root {
+fn root(groups: SyntheticPeople) -> Root {
     let (name, purpose) = (String::new(), Purpose::All);
-    let source = SourceConfig::SyntheticPeople(people);
-    Root { source, name, share: 1.0, purpose, same_people: false }
+    let source = SourceConfig::SyntheticPeople(groups);
+    Root { source, name, share: 1.0, purpose, same_groups: false }
 }
 
 fn trained(root: Root) -> Root {
@@ -42,22 +49,23 @@ fn error(roots: &[Root]) -> String {
     several(roots).read(&context()).unwrap_err().to_string()
 }
 
-/// A manifest of images, each with a person, a class and a use.
+/// A manifest of images, each with a group, a class and a use.
 fn manifest(task: Task, images: &[(&str, usize, Use)]) -> Manifest {
     let names: BTreeSet<&str> = images.iter().map(|it| it.0).collect();
-    let people: Vec<String> = names.into_iter().map(str::to_owned).collect();
+    let groups: Vec<String> = names.into_iter().map(str::to_owned).collect();
     let example = |(idx, &(name, class, usage)): (usize, &(&str, usize, Use))| Example {
         name: format!("{name}/{idx}.jpg"),
         content: Content::File(format!("nowhere/{task:?}/{name}/{idx}.jpg").into()),
-        person: people.iter().position(|it| it == name).unwrap(),
+        group: groups.iter().position(|it| it == name).unwrap(),
         class,
-        age: None,
+        numbers: Vec::new(),
+        attributes: Vec::new(),
         usage,
         weight: 1.0,
     };
     let examples = images.iter().enumerate().map(example).collect();
     let notes = vec![format!("{} names", images.len())];
-    Manifest { notes, ..Manifest::new(task, people, examples) }
+    Manifest { notes, ..Manifest::new(task, groups, examples) }
 }
 
 /// A copy of a manifest, in other files.
@@ -68,12 +76,12 @@ fn copied(mut manifest: Manifest) -> Manifest {
     manifest
 }
 
-/// The person, name and use of each image.
+/// The group, name and use of each image.
 fn images(manifest: &Manifest) -> Vec<(&str, &str, Use)> {
     manifest
         .examples
         .iter()
-        .map(|it| (manifest.people[it.person].as_str(), it.name.as_str(), it.usage))
+        .map(|it| (manifest.groups[it.group].as_str(), it.name.as_str(), it.usage))
         .collect()
 }
 
@@ -83,10 +91,10 @@ fn the_first_root_is_unchanged_and_others_come_after_it() {
     let whole =
         read(&[first.clone(), second.clone(), Root { name: "c".into(), ..synthetic(1, 2) }]);
     let alone = [first, second].map(|it| it.source.get().read(&context()).unwrap());
-    assert_eq!(whole.people[..5], alone[0].people);
-    let named: Vec<String> = alone[1].people.iter().map(|it| format!("roots[1]/{it}")).collect();
-    assert_eq!(whole.people[5..11], named);
-    assert!(whole.people[11].starts_with("c/000001_"), "{}", whole.people[11]);
+    assert_eq!(whole.groups[..5], alone[0].groups);
+    let named: Vec<String> = alone[1].groups.iter().map(|it| format!("roots[1]/{it}")).collect();
+    assert_eq!(whole.groups[5..11], named);
+    assert!(whole.groups[11].starts_with("c/000001_"), "{}", whole.groups[11]);
     let n = [0, 1].map(|it| alone[it].examples.len());
     for (at, it) in whole.examples.iter().enumerate().take(n[0] + n[1]) {
         let (prefix, own) = match at.checked_sub(n[0]) {
@@ -94,10 +102,10 @@ fn the_first_root_is_unchanged_and_others_come_after_it() {
             Some(at) => ("roots[1]/", &alone[1].examples[at]),
         };
         assert_eq!(it.name, format!("{prefix}{}", own.name));
-        assert_eq!((it.class, it.age, it.usage), (own.class, own.age, own.usage));
+        assert_eq!((it.class, it.number(2), it.usage), (own.class, own.number(2), own.usage));
         assert_eq!(it.content.bytes().unwrap(), own.content.bytes().unwrap());
-        let person = &whole.people[it.person];
-        assert!(it.name.starts_with(&format!("{person}/")), "{} of {person}", it.name);
+        let group = &whole.groups[it.group];
+        assert!(it.name.starts_with(&format!("{group}/")), "{} of {group}", it.name);
     }
 }
 
@@ -106,7 +114,7 @@ fn train_only_images_are_never_in_another_set() {
     let it = read(&[synthetic(3, 0), trained(synthetic(4, 1))]);
     let count = |usage| it.examples.iter().filter(|it| it.usage == usage).count();
     assert_eq!([count(Use::Pool), count(Use::Train), count(Use::Test)], [21, 28, 14]);
-    assert_eq!((it.people.len(), it.listed.len()), (9, 3));
+    assert_eq!((it.groups.len(), it.listed.len()), (9, 3));
     let is_extra = |it: &&Example| it.name.starts_with("synthetic/");
     assert!(it.examples.iter().filter(is_extra).all(|it| it.usage == Use::Train));
     assert_eq!(it.counts().iter().sum::<usize>(), 49);
@@ -124,15 +132,15 @@ fn notes_describe_each_root() {
     let (task, pool) = (Task::mask_gender_age(), Use::Pool);
     let first = manifest(task.clone(), &[("ann", 0, pool), ("ben", 1, pool)]);
     let other = copied(manifest(task, &[("ann", 6, pool), ("eve", 6, pool), ("eve", 0, pool)]));
-    let both = |same_people| {
-        let roots = [synthetic(0, 0), Root { same_people, ..trained(synthetic(0, 1)) }];
+    let both = |same_groups| {
+        let roots = [synthetic(0, 0), Root { same_groups, ..trained(synthetic(0, 1)) }];
         several(&roots).join(vec![first.clone(), other.clone()]).unwrap().notes.join("\n")
     };
     expect![[r#"
         roots[0]: 2 names
         roots[0]: 2 people, 2 images
         synthetic: 3 names
-        synthetic: 2 people, 3 images, training only; same name as a person of the first root, treated as different people: 1 (set `same_people = true` if they are the same)"#]]
+        synthetic: 2 people, 3 images, training only; same name as a person of the first root, treated as different people: 1 (set `same_groups = true` if they are the same)"#]]
     .assert_eq(&both(false));
     expect![[r#"
         roots[0]: 2 names
@@ -143,39 +151,39 @@ fn notes_describe_each_root() {
 }
 
 #[test]
-fn a_share_is_of_people_and_grows() {
-    let people = |share: f64, seed: u64| -> BTreeSet<String> {
+fn a_share_is_of_groups_and_grows() {
+    let groups = |share: f64, seed: u64| -> BTreeSet<String> {
         let roots = [synthetic(1, 0), Root { share, ..synthetic(40, 1) }];
         let it = Several { roots: roots.to_vec(), seed }.read(&context()).unwrap();
         let taken: BTreeMap<usize, usize> =
             it.examples.iter().fold(BTreeMap::new(), |mut n, it| {
                 let is_extra = it.name.starts_with("roots[1]") && it.usage == Use::Pool;
-                *n.entry(it.person).or_default() += usize::from(is_extra);
+                *n.entry(it.group).or_default() += usize::from(is_extra);
                 n
             });
         // All seven images, or none.
         assert!(taken.values().all(|n| [0, 7].contains(n)));
         let scored = it.examples.iter().filter(|it| it.usage == Use::Test).count();
         assert_eq!(scored, 4 * 7, "a share must not apply to the test set");
-        let people = taken.into_iter().filter(|it| it.1 > 0);
-        people.map(|(person, _)| it.people[person].clone()).collect()
+        let groups = taken.into_iter().filter(|it| it.1 > 0);
+        groups.map(|(group, _)| it.groups[group].clone()).collect()
     };
-    let [none, few, half, all] = [0.0, 0.1, 0.5, 1.0].map(|it| people(it, 0));
+    let [none, few, half, all] = [0.0, 0.1, 0.5, 1.0].map(|it| groups(it, 0));
     assert_eq!([&none, &few, &half, &all].map(BTreeSet::len), [0, 4, 20, 40]);
     assert!(few.is_subset(&half) && half.is_subset(&all));
     let first: BTreeSet<String> = all.iter().take(20).cloned().collect();
-    assert_ne!(half, first, "the first people must not be preferred");
-    assert_ne!(half, people(0.5, 1), "another seed must choose others");
-    assert_eq!(half, people(0.5, 0));
+    assert_ne!(half, first, "the first groups must not be preferred");
+    assert_ne!(half, groups(0.5, 1), "another seed must choose others");
+    assert_eq!(half, groups(0.5, 0));
 }
 
 #[test]
-fn the_chosen_people_do_not_depend_on_others_or_on_threads() {
+fn the_chosen_groups_do_not_depend_on_others_or_on_threads() {
     let taken = |n_threads: usize, before: &[Root]| -> Vec<String> {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(n_threads).build().unwrap();
         let last = Root { name: "last".to_owned(), share: 0.4, ..synthetic(10, 9) };
         let it = pool.install(|| read(&[before, &[last]].concat()));
-        it.people.into_iter().filter(|it| it.starts_with("last/")).collect()
+        it.groups.into_iter().filter(|it| it.starts_with("last/")).collect()
     };
     let one = taken(1, &[synthetic(2, 0)]);
     assert_eq!(one.len(), 4 + 2);
@@ -206,29 +214,29 @@ fn further_roots_do_not_change_the_split() {
 }
 
 #[test]
-fn images_of_the_first_roots_people_are_held_out_with_them() {
+fn images_of_the_first_roots_groups_are_held_out_with_them() {
     let (task, pool) = (Task::mask_gender_age(), Use::Pool);
-    let people = ["ann", "ben", "cat", "dan"];
-    let first = manifest(task.clone(), &people.map(|it| (it, 0, pool)));
+    let groups = ["ann", "ben", "cat", "dan"];
+    let first = manifest(task.clone(), &groups.map(|it| (it, 0, pool)));
     let more = [("ann", 6, pool), ("ben", 6, pool), ("cat", 6, pool), ("dan", 6, pool)];
     let more = copied(manifest(task, &[&more[..], &[("eve", 6, pool)]].concat()));
     let join = |purpose| {
-        let root = Root { name: "worn".into(), purpose, same_people: true, ..synthetic(0, 1) };
+        let root = Root { name: "worn".into(), purpose, same_groups: true, ..synthetic(0, 1) };
         several(&[synthetic(0, 0), root]).join(vec![first.clone(), more.clone()]).unwrap()
     };
     let split: SplitConfig = toml::from_str("kind = \"stratified_kfold\"\nn_folds = 2").unwrap();
     for purpose in [Purpose::Train, Purpose::All] {
         let whole = join(purpose);
-        assert_eq!(whole.people, ["ann", "ben", "cat", "dan", "worn/eve"]);
-        assert_eq!(whole.examples[4].person, 0);
+        assert_eq!(whole.groups, ["ann", "ben", "cat", "dan", "worn/eve"]);
+        assert_eq!(whole.examples[4].group, 0);
         assert_eq!(whole.examples[4].name, "worn/ann/0.jpg");
         for sides in split.sides(&whole, Seed(0)).unwrap() {
-            let people = |side: &[usize]| -> BTreeSet<usize> {
-                side.iter().map(|&it| whole.examples[it].person).collect()
+            let groups = |side: &[usize]| -> BTreeSet<usize> {
+                side.iter().map(|&it| whole.examples[it].group).collect()
             };
-            assert!(people(&sides.train).is_disjoint(&people(&sides.valid)));
+            assert!(groups(&sides.train).is_disjoint(&groups(&sides.valid)));
             if purpose == Purpose::Train {
-                // Two people are held out, and their other images left out; eve is not in the first root.
+                // Two groups are held out, and their other images left out; eve is not in the first root.
                 assert!(sides.valid.iter().all(|it| *it < 4));
                 assert_eq!((sides.valid.len(), sides.train.len()), (2, 2 + 2 + 1));
                 assert!(sides.train.contains(&8));
@@ -238,11 +246,11 @@ fn images_of_the_first_roots_people_are_held_out_with_them() {
 }
 
 #[test]
-fn people_in_the_test_set_are_not_trained_on_in_another_root() {
+fn groups_in_the_test_set_are_not_trained_on_in_another_root() {
     let (task, pool, score) = (Task::mask_gender_age(), Use::Pool, Use::Test);
     let first = manifest(task.clone(), &[("ann", 0, pool), ("ben", 0, score)]);
     let more = copied(manifest(task, &[("ann", 6, pool), ("ben", 6, pool)]));
-    let root = Root { same_people: true, ..trained(synthetic(0, 1)) };
+    let root = Root { same_groups: true, ..trained(synthetic(0, 1)) };
     let whole = several(&[synthetic(0, 0), root]).join(vec![first, more]).unwrap();
     assert_eq!(
         images(&whole),
@@ -255,14 +263,14 @@ fn people_in_the_test_set_are_not_trained_on_in_another_root() {
 }
 
 #[test]
-fn images_shared_by_roots_are_refused_unless_of_the_same_person() {
+fn images_shared_by_roots_are_refused_unless_of_the_same_group() {
     let (task, pool) = (Task::mask_gender_age(), Use::Pool);
     let first = manifest(task, &[("ann", 0, pool), ("ben", 0, pool)]);
-    let join = |same_people, second: &Manifest| {
-        let root = Root { same_people, ..trained(synthetic(0, 1)) };
+    let join = |same_groups, second: &Manifest| {
+        let root = Root { same_groups, ..trained(synthetic(0, 1)) };
         several(&[synthetic(0, 0), root]).join(vec![first.clone(), second.clone()])
     };
-    expect!["at `data.source.roots[1]`: `ann/0.jpg` and `synthetic/ann/0.jpg` are the same image, but of two people: remove one of the roots, or set `same_people = true` if their people have the same names"]
+    expect!["at `data.source.roots[1]`: `ann/0.jpg` and `synthetic/ann/0.jpg` are the same image, but of two people: remove one of the roots, or set `same_groups = true` if their people have the same names"]
         .assert_eq(&join(false, &first).unwrap_err());
     assert!(join(true, &first).is_ok());
     assert!(join(false, &copied(first.clone())).is_ok());
@@ -296,7 +304,7 @@ fn images_shared_by_roots_are_refused_unless_of_the_same_person() {
 #[test]
 fn roots_have_the_same_factors_and_classes_match_by_name() {
     let class = |levels: &[&str], class: usize| {
-        let task = Task { factors: vec![Factor::new("class", levels)] };
+        let task = Task::new(vec![Factor::new("class", levels)]);
         copied(manifest(task, &[(levels[class], class, Use::Pool)]))
     };
     let join = |other: Manifest| {
@@ -328,14 +336,14 @@ fn all_invalid_settings_are_reported() {
     assert!(error(&[]).contains("`data.source.roots` is empty"));
     let nested = SourceConfig::Several(several(&[synthetic(1, 7)]));
     let roots = [
-        Root { same_people: true, ..trained(synthetic(1, 0)) },
+        Root { same_groups: true, ..trained(synthetic(1, 0)) },
         Root { share: 1.5, ..synthetic(1, 0) },
         Root { source: nested, name: "a/b".to_owned(), ..synthetic(1, 2) },
         Root { share: f64::NAN, ..trained(synthetic(1, 3)) },
     ];
     expect![[r#"
         at `data.source.roots[0]`: the first root needs images to validate on: put one without `use = "train"` first
-        at `data.source.roots[0]`: `same_people` refers to the first root: set it for the other roots only
+        at `data.source.roots[0]`: `same_groups` refers to the first root: set it for the other roots only
         at `data.source.roots[1]`: `share` must be from 0 to 1, not 1.5
         at `data.source.roots[1]`: generates the same people as another root: set another `seed`
         at `data.source.roots[2]`: the source is `several` itself: list its roots here directly
@@ -354,8 +362,8 @@ fn the_errors_of_all_roots_are_reported() {
         source: source(format!("kind = \"mask_profiles\"\nroot = {root}")),
         ..synthetic(1, 0)
     };
-    let SourceConfig::SyntheticPeople(people) = synthetic(2, 5).source else { unreachable!() };
-    people.write(dir.path(), &|_, _| {}).unwrap();
+    let SourceConfig::SyntheticPeople(groups) = synthetic(2, 5).source else { unreachable!() };
+    groups.write(dir.path(), &|_, _| {}).unwrap();
     let roots = [photographs(&folder), photographs(&"nowhere".into()), synthetic(1, 0)];
     let broken = Root {
         source: source("kind = \"synthetic_people\"\nseed = 4\nsize = [1, 1]".to_owned()),
@@ -369,11 +377,11 @@ fn the_errors_of_all_roots_are_reported() {
 
     // Findings in a root's files have its name, and listing continues.
     let images = dir.path().join("train/images");
-    let person = std::fs::read_dir(&images).unwrap().next().unwrap().unwrap();
-    std::fs::remove_file(person.path().join("normal.jpg")).unwrap();
+    let group = std::fs::read_dir(&images).unwrap().next().unwrap().unwrap();
+    std::fs::remove_file(group.path().join("normal.jpg")).unwrap();
     let roots = [synthetic(1, 0), Root { name: "photos".to_owned(), ..photographs(&folder) }];
     let (manifest, findings) = several(&roots).list(&context()).unwrap();
-    assert_eq!((manifest.people.len(), manifest.examples.len()), (3 + 2, 21 + 13));
+    assert_eq!((manifest.groups.len(), manifest.examples.len()), (3 + 2, 21 + 13));
     let place = &findings.0[0].place;
     assert!(place.starts_with("photos: images/") && place.ends_with("/normal"), "{place}");
     let err = several(&roots).read(&context()).unwrap_err();
@@ -385,11 +393,11 @@ fn the_errors_of_all_roots_are_reported() {
 #[test]
 fn reviewed_tables_find_the_images_of_every_root() {
     let mut it = read(&[synthetic(2, 0), trained(synthetic(2, 1))]);
-    let (own, extra) = (it.people[0].clone(), it.people[4].clone());
+    let (own, extra) = (it.groups[0].clone(), it.groups[4].clone());
     assert!(extra.starts_with("synthetic/000001_"));
-    let decision = |person: &str, image: String, decision: &str| crate::Reviewed {
+    let decision = |group: &str, image: String, decision: &str| crate::Reviewed {
         line: 0,
-        person: person.to_owned(),
+        group: group.to_owned(),
         image,
         factor: "gender".to_owned(),
         given: "male".to_owned(),
@@ -403,7 +411,7 @@ fn reviewed_tables_find_the_images_of_every_root() {
     ];
     let summary = Review { rows }.apply(&mut it).unwrap();
     assert_eq!(summary, "0 labels fixed, 1 dropped (7 images), 1 weighted");
-    assert!(it.examples.iter().all(|it| it.person != 0));
+    assert!(it.examples.iter().all(|it| it.group != 0));
     let halved: Vec<&str> =
         it.examples.iter().filter(|it| it.weight < 1.0).map(|it| it.name.as_str()).collect();
     assert_eq!(halved, [format!("{extra}/mask1.jpg")]);
@@ -420,8 +428,8 @@ fn root_settings_have_defaults() {
     "#;
     let SourceConfig::Several(it) = toml::from_str(text).unwrap() else { panic!("several") };
     assert_eq!((it.seed, it.roots.len()), (0, 2));
-    let Root { name, share, purpose, same_people, .. } = &it.roots[0];
-    assert_eq!((name.as_str(), *share, *purpose, *same_people), ("", 1.0, Purpose::All, false));
+    let Root { name, share, purpose, same_groups, .. } = &it.roots[0];
+    assert_eq!((name.as_str(), *share, *purpose, *same_groups), ("", 1.0, Purpose::All, false));
     assert_eq!((it.roots[1].share, it.roots[1].purpose), (0.3, Purpose::Train));
     let it = SourceConfig::Several(it);
     let written = toml::to_string(&it).unwrap();
@@ -441,43 +449,43 @@ fn root_settings_have_defaults() {
     }
 }
 
-/// Removes a person as a label fix with `ignore` does: they are still in `listed`.
-fn without(mut manifest: Manifest, person: &str) -> Manifest {
-    let at = manifest.people.iter().position(|it| it == person).unwrap();
-    manifest.examples.retain(|it| it.person != at);
-    manifest.people.remove(at);
-    manifest.examples.iter_mut().for_each(|it| it.person -= usize::from(it.person > at));
+/// Removes a group as a label fix with `ignore` does: they are still in `listed`.
+fn without(mut manifest: Manifest, group: &str) -> Manifest {
+    let at = manifest.groups.iter().position(|it| it == group).unwrap();
+    manifest.examples.retain(|it| it.group != at);
+    manifest.groups.remove(at);
+    manifest.examples.iter_mut().for_each(|it| it.group -= usize::from(it.group > at));
     manifest
 }
 
 #[test]
-fn dropping_a_person_from_a_root_moves_nobody() {
+fn dropping_a_group_from_a_root_moves_nobody() {
     let (task, pool) = (Task::mask_gender_age(), Use::Pool);
     let names: Vec<String> = (0..30).map(|it| format!("p{it:02}")).collect();
-    let people: Vec<(&str, usize, Use)> =
+    let groups: Vec<(&str, usize, Use)> =
         names.iter().enumerate().map(|(idx, it)| (it.as_str(), idx % 18, pool)).collect();
-    let first = manifest(task.clone(), &people);
-    let second = copied(manifest(task, &people));
-    for (purpose, same_people) in [
+    let first = manifest(task.clone(), &groups);
+    let second = copied(manifest(task, &groups));
+    for (purpose, same_groups) in [
         (Purpose::All, false),
         (Purpose::All, true),
         (Purpose::Train, false),
         (Purpose::Train, true),
     ] {
         let root =
-            Root { name: "more".into(), share: 0.6, purpose, same_people, ..synthetic(0, 1) };
+            Root { name: "more".into(), share: 0.6, purpose, same_groups, ..synthetic(0, 1) };
         let join = |first: &Manifest, second: &Manifest| {
             several(&[synthetic(0, 0), root.clone()])
                 .join(vec![first.clone(), second.clone()])
                 .unwrap()
         };
         let whole = join(&first, &second);
-        for person in ["p00", "p07", "p29"] {
+        for group in ["p00", "p07", "p29"] {
             for fewer in [
-                join(&without(first.clone(), person), &second),
-                join(&first, &without(second.clone(), person)),
+                join(&without(first.clone(), group), &second),
+                join(&first, &without(second.clone(), group)),
             ] {
-                assert_eq!(fewer.listed, whole.listed, "{purpose:?}, {same_people}: {person}");
+                assert_eq!(fewer.listed, whole.listed, "{purpose:?}, {same_groups}: {group}");
                 let left: BTreeSet<&str> = fewer.examples.iter().map(|it| &*it.name).collect();
                 let split: SplitConfig = toml::from_str("kind = \"stratified_kfold\"").unwrap();
                 for seed in 0..10 {
@@ -489,7 +497,7 @@ fn dropping_a_person_from_a_root_moves_nobody() {
                         let folds = split.sides(it, Seed(seed)).unwrap();
                         folds.iter().map(|it| [names(&it.train), names(&it.valid)]).collect()
                     };
-                    assert!(folds(&fewer) == folds(&whole), "{purpose:?}, {same_people}: {person}");
+                    assert!(folds(&fewer) == folds(&whole), "{purpose:?}, {same_groups}: {group}");
                 }
             }
         }

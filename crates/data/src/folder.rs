@@ -1,4 +1,5 @@
-//! The images of a folder, recognised by the files' content, not by their extensions.
+//! The images of a folder, recognised by the files' content; of a large one to train on, by their extensions
+//! where they have an image's.
 //!
 //! A folder is read once, however many links lead to it, and a link to a parent folder is not followed, so
 //! cycles of links end. A link to a file, and another hard link, are images with names of their own.
@@ -12,13 +13,14 @@ use std::{
 };
 
 use augment::{SNIFFED, Sniffed, sniff};
-use data::{
-    Content, Finding, Findings,
-    names::{lookalikes, text_of},
-};
 use rayon::prelude::*;
 
-use crate::submission::SubmissionError;
+use crate::{
+    findings::{Finding, Findings},
+    manifest::Content,
+    names::{lookalikes, text_of},
+    source::SourceError,
+};
 
 /// The content of a folder.
 #[derive(Debug, Default)]
@@ -83,16 +85,26 @@ impl Folder {
     }
 }
 
+/// How files are recognised as images.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Recognise {
+    /// By their first bytes.
+    ByContent,
+    /// By their extension, and files without an image's by their first bytes: for images that will be
+    /// verified, so that not every file is opened twice.
+    ByExtension,
+}
+
 /// Lists the images of a folder and its subfolders; or a single file, whatever its content.
 ///
 /// # Errors
 /// A path or a folder that cannot be read, a folder without images, or two files that would get the same
 /// name.
-pub fn list_images(path: &Path) -> Result<Folder, SubmissionError> {
+pub fn list_images(path: &Path, recognise: Recognise) -> Result<Folder, SourceError> {
     let io = |path: &Path| {
         let path = path.to_owned();
         let remedy = "name an image, or a folder of images";
-        move |source| SubmissionError::Io { path, source, remedy }
+        move |source| SourceError::Io { path, source, remedy }
     };
     if fs::metadata(path).map_err(io(path))?.is_file() {
         let name = text_of(path.file_name().unwrap_or_default());
@@ -103,7 +115,11 @@ pub fn list_images(path: &Path) -> Result<Folder, SubmissionError> {
     walk.all().map_err(|(path, source)| io(&path)(source))?;
     let Walk { mut files, mut skipped, .. } = walk;
     files.sort_unstable();
-    let sniffed: Vec<io::Result<Sniffed>> = files.par_iter().map(|it| sniff_file(&it.1)).collect();
+    let sniffed = |it: &(String, PathBuf)| match recognise {
+        Recognise::ByExtension if ends_with(&it.1, &IMAGE) => Ok(Sniffed::Image),
+        _ => sniff_file(&it.1),
+    };
+    let sniffed: Vec<io::Result<Sniffed>> = files.par_iter().map(sniffed).collect();
 
     let (mut images, mut unreadable) = (Vec::new(), Findings::default());
     for ((name, file), sniffed) in files.into_iter().zip(sniffed) {
@@ -133,7 +149,7 @@ pub fn list_images(path: &Path) -> Result<Folder, SubmissionError> {
     }
     if !findings.0.is_empty() {
         findings.0.dedup();
-        return Err(SubmissionError::Findings { root: path.to_owned(), findings });
+        return Err(SourceError::Findings { root: path.to_owned(), findings });
     }
     let notes = notes(&images);
     Ok(Folder { images, unreadable, skipped, notes })
@@ -147,6 +163,11 @@ const IMAGE: [&str; 16] = [
 
 /// Extensions of cameras' raw files that begin like any TIFF file.
 const RAW: [&str; 9] = ["nef", "nrw", "arw", "sr2", "dng", "pef", "3fr", "erf", "kdc"];
+
+/// Whether a file's ending is that of an image.
+pub(crate) fn has_image_ending(path: &Path) -> bool {
+    ends_with(path, &IMAGE)
+}
 
 fn ends_with(path: &Path, endings: &[&str]) -> bool {
     let ending = path.extension().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
@@ -274,7 +295,7 @@ impl Walk<'_> {
 mod tests {
     use std::{fs, path::Path};
 
-    use super::{Folder, list_images};
+    use super::{Folder, Recognise, list_images};
 
     const JPEG: &[u8] = b"\xFF\xD8\xFF\xE0\0\x10JFIF\0";
 
@@ -293,7 +314,7 @@ mod tests {
     #[test]
     fn images_are_found_by_content_and_other_files_are_reported() {
         let dir = tempfile::tempdir().unwrap();
-        assert!(list_images(dir.path()).is_err());
+        assert!(list_images(dir.path(), Recognise::ByContent).is_err());
         write(
             dir.path(),
             &[
@@ -313,7 +334,7 @@ mod tests {
                 ("raw.NEF", b"II*\0\x08\0\0\0"),
             ],
         );
-        let it = list_images(dir.path()).unwrap();
+        let it = list_images(dir.path(), Recognise::ByContent).unwrap();
         let want = ["a.jpg", "b.JPG", "c.jfif", "cut.jpg", "f.heic", "g.txt", "in/d.jpe", "in/e"];
         assert_eq!(names(&it), want);
         assert_eq!(
@@ -328,8 +349,11 @@ mod tests {
             ["raw.NEF: a camera's raw format is not supported", "real.heic: HEIC is not supported"];
         assert_eq!(unreadable, want);
         // A file that is named explicitly is listed, whatever its content.
-        assert_eq!(names(&list_images(&dir.path().join("notes.txt")).unwrap()), ["notes.txt"]);
-        assert!(list_images(&dir.path().join("absent")).is_err());
+        assert_eq!(
+            names(&list_images(&dir.path().join("notes.txt"), Recognise::ByContent).unwrap()),
+            ["notes.txt"]
+        );
+        assert!(list_images(&dir.path().join("absent"), Recognise::ByContent).is_err());
     }
 
     #[test]
@@ -362,7 +386,7 @@ mod tests {
         link("circle", "circle");
         link("nowhere", "dead.jpg");
         link("b/2.jpg", "two.jpg");
-        let it = list_images(&root).unwrap();
+        let it = list_images(&root, Recognise::ByContent).unwrap();
         // A folder outside is listed under the first link to it.
         let want = ["a/1.jpg", "b/2.jpg", "deep/4.jpg", "two.jpg", "z/3.jpg"];
         assert_eq!(names(&it), want);
@@ -386,7 +410,7 @@ mod tests {
         write(b"caf\xE9.jpg");
         write("ni\u{f1}o.jpg".as_bytes());
         write("nin\u{303}o.jpg".as_bytes());
-        let it = list_images(dir.path()).unwrap();
+        let it = list_images(dir.path(), Recognise::ByContent).unwrap();
         let want = [r"caf\xE8.jpg", r"caf\xE9.jpg", "nin\u{303}o.jpg", "ni\u{f1}o.jpg"];
         assert_eq!(names(&it), want);
         let notes = it.notes.join("\n");
@@ -394,7 +418,7 @@ mod tests {
         assert!(notes.contains("look the same: 1, such as"), "{notes}");
         // A name equal to the escaped form of another.
         write(br"caf\xE8.jpg");
-        let err = list_images(dir.path()).unwrap_err().to_string();
+        let err = list_images(dir.path(), Recognise::ByContent).unwrap_err().to_string();
         assert!(err.contains(r"caf\xE8.jpg: two files get this name"), "{err}");
     }
 }

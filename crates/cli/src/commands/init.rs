@@ -1,0 +1,195 @@
+//! `maskfit init`: writes a config for a folder of images.
+
+use std::{fmt::Write as _, fs, path::Path};
+
+use anyhow::{Context as _, bail};
+use base::{config::Layer, files::write_atomic, task::Scope};
+use data::{Content, Context, Manifest, sizes_of};
+use trainer::{Callback as _, DEFAULT, Experiment};
+
+use crate::{
+    End,
+    layout::{Layout, recognise},
+    terminal::Terminal,
+};
+
+/// The number of images whose size is read.
+const MEASURED: usize = 1000;
+
+/// The largest area of an input, in pixels; more is a matter of time.
+const AREA: f64 = 224.0 * 224.0;
+
+/// Recognises the layout of `dir`, and writes the config that fits to `output`.
+pub(crate) fn init(dir: &Path, output: Option<&Path>) -> anyhow::Result<End> {
+    let terminal = Terminal::new();
+    let own = dir.canonicalize().with_context(|| dir.display().to_string())?;
+    let name = own.file_name().map_or("images".into(), |it| it.to_string_lossy());
+    let own = Path::new(&*name).with_extension("toml");
+    let output = output.unwrap_or(&own);
+    if output.exists() {
+        bail!("{}: already exists: name another file with `-o`, or remove it", output.display());
+    }
+    let layout = recognise(dir)?;
+    let source = inline(&layout);
+    let config = |text: &str| -> anyhow::Result<Experiment> {
+        let layers = [Layer::from_toml("the new config", text)?];
+        Ok(base::config::load(&Layer::from_toml("configs/default.toml", DEFAULT)?, &layers)?)
+    };
+    let experiment = config(&format!("[data]\nsource = {source}\n"))?;
+    let context = Context {
+        cache: None,
+        max_pixels: experiment.data.max_pixels,
+        progress: &|done, total| terminal.progress("listing images", done, total),
+    };
+    let (manifest, findings) = experiment.data.source.get().list(&context)?;
+    terminal.clear();
+    let sizes = sizes(&manifest);
+    let text = text(dir, &layout, &source, &manifest, &sizes)?;
+    // What is written can be read.
+    config(&text)?;
+    write_atomic(output, text.as_bytes()).with_context(|| output.display().to_string())?;
+    for line in text.lines().take_while(|it| it.starts_with('#')).skip(2) {
+        say!("{}", line.trim_start_matches(['#', ' ']));
+    }
+    say!("written: {}", output.display());
+    say!("next: maskfit data check {}", output.display());
+    if !findings.0.is_empty() {
+        status!("note: {findings}");
+    }
+    Ok(End::Done)
+}
+
+/// Returns the source as an inline table.
+fn inline(layout: &Layout) -> String {
+    let settings = layout.source.iter().map(|(name, value)| format!("{name} = {value}"));
+    format!("{{ {} }}", settings.collect::<Vec<_>>().join(", "))
+}
+
+/// Returns the sizes of images, evenly chosen from all, sorted by area.
+fn sizes(manifest: &Manifest) -> Vec<[usize; 2]> {
+    let step = manifest.examples.len().div_ceil(MEASURED).max(1);
+    let images: Vec<&Content> =
+        manifest.examples.iter().step_by(step).map(|it| &it.content).collect();
+    let mut sizes: Vec<[usize; 2]> = sizes_of(&images, &|_, _| {}).into_iter().flatten().collect();
+    sizes.sort_unstable_by_key(|it| (it[0] * it[1], *it));
+    sizes
+}
+
+/// Returns `[height, width]` of a network's input for images of these sizes: their median shape, at most
+/// [`AREA`], in steps of 16; a square unless nearly all images have the same shape.
+fn input(sizes: &[[usize; 2]]) -> [usize; 2] {
+    let Some(&[h, w]) = sizes.get(sizes.len() / 2) else { return [128, 128] };
+    let ratio = |[h, w]: [usize; 2]| w as f64 / h.max(1) as f64;
+    let usual = ratio([h, w]);
+    let is_usual = |it: &&[usize; 2]| (ratio(**it) / usual - 1.0).abs() < 0.05;
+    let is_one_shape = sizes.iter().filter(is_usual).count() * 10 >= sizes.len() * 9;
+    let sides = match is_one_shape {
+        true => [h as f64, w as f64],
+        false => [h.min(w) as f64; 2],
+    };
+    let scale = (AREA / (sides[0] * sides[1])).sqrt().min(1.0);
+    sides.map(|it| ((it * scale / 16.0).round() as usize).max(2) * 16)
+}
+
+/// Returns the text of the config.
+fn text(
+    dir: &Path,
+    layout: &Layout,
+    source: &str,
+    manifest: &Manifest,
+    sizes: &[[usize; 2]],
+) -> anyhow::Result<String> {
+    let task = &manifest.task;
+    let is_single = task.factors.len() == 1;
+    let mut text = String::new();
+    writeln!(text, "# Written by `maskfit init`; every line may be changed.\n#")?;
+    for it in &layout.remarks {
+        writeln!(text, "# - {it}")?;
+    }
+    let n = manifest.examples.len();
+    writeln!(text, "# - {}", task.unit.images_of(n, manifest.groups.len()))?;
+    writeln!(text, "# - {}", classes(manifest))?;
+    if let (Some(first), Some(last)) = (sizes.first(), sizes.last()) {
+        let of = |it: &[usize; 2]| format!("{}x{}", it[0], it[1]);
+        writeln!(text, "# - sizes (height x width): {} to {}", of(first), of(last))?;
+    }
+    let [h, w] = input(sizes);
+    let crop = format!("size = [{h}, {w}]");
+    let eval = match h == w {
+        true => format!(
+            "{{ kind = \"resize_shorter\", size = {h} }}, {{ kind = \"center_crop\", {crop} }}"
+        ),
+        false => format!("{{ kind = \"resize\", {crop} }}"),
+    };
+    let head = if is_single { "joint" } else { "factored" };
+    writeln!(
+        text,
+        "\n[data]\nsource = {source}\nsplit  = {{ kind = \"profile\", ratio = 0.2 }}  # a fifth is held out, \
+         the same share of each class\n\n\
+         [augment]\ntrain = [{{ kind = \"random_resized_crop\", {crop} }}, {{ kind = \"horizontal_flip\" }}]\n\
+         eval  = [{eval}]\n\
+         # Of EfficientNet-Lite0's published weights: (x - 127) / 128.\n\
+         statistics = {{ kind = \"given\", mean = [0.498039, 0.498039, 0.498039], std = [0.501961, 0.501961, \
+         0.501961] }}\n\n\
+         [model]\nbackbone   = {{ kind = \"efficientnet\", variant = \"lite0\" }}\n\
+         pretrained = \"\"  # efficientnet-lite0-57934424.pth: learns much faster, and scores higher\n\n\
+         [head]\nkind = \"{head}\"\n\n\
+         [optim]\nkind = \"adamw\"\nlr   = 1e-3\n\n\
+         [train]\ntotal      = \"10 epochs\"\nbatch_size = 32"
+    )?;
+    if let Some(sample) = &layout.sample {
+        let kind = submission(sample, manifest);
+        writeln!(text, "\n[submit]\nkind = \"{kind}\"  # as {}", file_name(sample))?;
+    }
+    writeln!(text, "\n# Of {}.", dir.display())?;
+    Ok(text)
+}
+
+/// Describes the classes of each factor: their number, and the smallest and the largest.
+fn classes(manifest: &Manifest) -> String {
+    let task = &manifest.task;
+    let of_factor = |idx: usize| {
+        let factor = &task.factors[idx];
+        let mut counts = vec![0_usize; factor.levels.len()];
+        for it in &manifest.examples {
+            counts[task.project(it.class, Scope::Factor(idx))] += 1;
+        }
+        let named = |at: Option<usize>| {
+            at.map_or(String::new(), |at| format!("{} (`{}`)", counts[at], factor.levels[at]))
+        };
+        let least = named((0..counts.len()).min_by_key(|&it| counts[it]));
+        let most = named((0..counts.len()).max_by_key(|&it| counts[it]));
+        format!("`{}`: {} classes of {least} to {most} images", factor.name, counts.len())
+    };
+    (0..task.factors.len()).map(of_factor).collect::<Vec<_>>().join("; ")
+}
+
+/// Returns the kind of submission that a sample file shows: with a column for each class, or with one answer.
+fn submission(sample: &Path, manifest: &Manifest) -> &'static str {
+    let text = fs::read_to_string(sample).unwrap_or_default();
+    let header = base::records::Records::of(&text).header();
+    let names = manifest.task.class_names(Scope::Joint);
+    match names.iter().all(|it| header.column(it).is_some()) {
+        true => "probabilities",
+        false => "classes",
+    }
+}
+
+fn file_name(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::input;
+
+    #[test]
+    fn the_input_has_the_shape_of_the_images() {
+        assert_eq!(input(&[]), [128, 128]);
+        assert_eq!(input(&[[192, 144]; 10]), [192, 144]);
+        assert_eq!(input(&[[512, 384]; 10]), [256, 192]);
+        assert_eq!(input(&[[128, 200], [128, 160], [170, 128]]), [128, 128]);
+        assert_eq!(input(&[[1000, 1400], [1200, 1700], [3000, 2000]]), [224, 224]);
+        assert_eq!(input(&[[8, 8]]), [32, 32]);
+    }
+}

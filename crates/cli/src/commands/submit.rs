@@ -1,0 +1,42 @@
+//! `maskfit submit`
+
+use std::path::Path;
+
+use anyhow::bail;
+use infer::Submission;
+
+use super::predict::{open, rows, stopped, unfit, write};
+use crate::{End, args::ModelArgs, output::Output, runs, terminal::Terminal};
+
+/// Writes a submission with a row for each test image, or nothing.
+pub(crate) fn submit(
+    models: &ModelArgs,
+    root: &Path,
+    sample: Option<&Path>,
+    set: &[String],
+    output: &Path,
+) -> anyhow::Result<End> {
+    let output = Output::at(output)?;
+    let config = runs::submit_settings(&models.runs, set)?;
+    let bundle = open(models)?;
+    let submission = Submission::new(&config, &bundle.task, bundle.number(), root, sample)?;
+    submission.notes.iter().for_each(|it| status!("note: {it}"));
+    let (images, terminal) = (&submission.images, Terminal::new());
+    let unfit = unfit(&bundle, root, images, &terminal);
+    if !unfit.0.is_empty() {
+        bail!(
+            "{}: {unfit}\na submission needs a row for each image: nothing is written",
+            root.display()
+        );
+    }
+    let header = submission.header();
+    let written = write(models, bundle, images, header, &output, &terminal, &|image, it| {
+        Ok(submission.row(image, it)?)
+    });
+    if let Some(end) = stopped(&written, &terminal) {
+        return Ok(end);
+    }
+    written?;
+    say!("{}: {output}", rows(images.len()));
+    Ok(End::Done)
+}

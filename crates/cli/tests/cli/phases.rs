@@ -1,0 +1,50 @@
+//! A run of several phases: its plan, its plot, its end.
+
+use expect_test::expect;
+
+use crate::bench::Bench;
+
+const PHASES: &str = "phase=[{ name = \"a\", total = \"1 epochs\" }, { name = \"b\", total = \"1 epochs\", \
+                      lr = 1e-3, data = \"all\", schedule = { kind = \"constant\" } }]";
+
+#[test]
+fn phases_are_listed_trained_and_plotted() {
+    let bench = Bench::new();
+    let small = ["small.toml", "--set", PHASES, "--set", "train.warmup=0 steps"];
+    let out = bench.ok(&[&["schedule"], &small[..]].concat());
+    assert!(out.starts_with("cosine, then constant over 12 steps\n"), "{out}");
+    for want in [
+        "phase `a`, from step 0:\nfrom 2.0e-3, to ",
+        "phase `b`, from step 5:\nfrom 1.0e-3, to 1.0e-3 at the last step\n",
+    ] {
+        assert!(out.contains(want), "{out}");
+    }
+
+    let (out, notes) = bench.both(&[&["train"], &small[..], &["--set", "run.name=a"]].concat());
+    let phase = "phase 2 of 2 `b`: 1 epochs, 7 steps, 56 images of 32x24, constant with lr 0.001\n";
+    for want in [
+        "plan:  12 steps, 5 in the first epoch, 7 in the last, in 2 phases\n",
+        "       phase 1 of 2 `a`: 1 epochs, 5 steps, 42 images of 32x24, cosine with lr 0.002\n",
+        &format!("       {phase}"),
+        &format!("\n{phase}phase `b`: the validation images are trained on, so that scores are"),
+        "  trained on\n",
+    ] {
+        assert!(notes.contains(want), "{want}: {notes}");
+    }
+    let end = "last model: epoch 2.00, trained on the validation set too:\n";
+    assert!(out.contains(end) && out.contains("(meaningless: it was trained on"), "{out}");
+    let runs = bench.ok(&["runs"]);
+    assert!(runs.contains("finished  2 of 1 epochs + 1 epochs      -"), "{runs}");
+
+    bench.fails(
+        &["kfold", "small.toml", "--set", PHASES],
+        expect![[
+            r#"error: at `phase[1].data`: "all" trains on the images that a fold holds out: leave the phase out of a cross-validation, or use "train""#
+        ]],
+    );
+    let twice = PHASES.replace("\"b\"", "\"a\"");
+    bench.fails(
+        &["train", "small.toml", "--set", &twice],
+        expect!["error: at `phase[1].name`: an earlier phase is called `a` too"],
+    );
+}
