@@ -31,8 +31,10 @@ macro_rules! complain {
 mod args;
 mod commands;
 mod drawing;
+mod epoch_table;
 mod layout;
 mod output;
+mod phrases;
 mod preparation;
 mod pretrained;
 mod recipes;

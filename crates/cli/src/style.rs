@@ -18,6 +18,8 @@ pub(crate) const ASIDE: Style = Style::new().dimmed();
 pub(crate) const HEADING: Style = Style::new().bold();
 /// The best epoch, and the best row of a table.
 pub(crate) const BEST: Style = AnsiColor::Green.on_default().bold();
+/// The worst row of a table.
+pub(crate) const WORST: Style = AnsiColor::Yellow.on_default();
 
 /// When to print colours: `--color`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, clap::ValueEnum)]

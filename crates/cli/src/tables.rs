@@ -2,59 +2,65 @@
 
 use std::{cmp::Reverse, path::Path};
 
+use base::task::Scope;
 use metrics::{Interval, Report, ScopeReport};
 use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
-use crate::style::{BEST, HEADING, headed, paint};
+use crate::style::{BEST, HEADING, WORST, headed, paint};
 
+/// Width of a terminal, at least.
+pub(crate) const WIDTH: usize = 80;
 /// With more classes than this, a table shows only the worst or most extreme ones.
 pub(crate) const MANY: usize = 30;
 /// Number of rows to show with many classes.
-const WORST: usize = 15;
+const N_SHOWN: usize = 15;
 
 /// Width of a bar.
 const BAR: usize = 7;
-/// Maximum width of the name of a class: with it a row has 80 columns.
+/// Maximum width of the name of a class: with it a marked row has [`WIDTH`] columns.
 const NAME: usize = 22;
+/// Maximum width of the name of a scope: with it a row of scores has [`WIDTH`] columns.
+const SCOPE: usize = 11;
+/// Minimum width of the names beside a confusion matrix, if they are cut.
+const SHORT: usize = 10;
 
 /// Formats the report on predictions, with a title.
 ///
 /// - `files`: the path prefix of the CSV files of all classes and of all confusions.
 pub(crate) fn report(title: &str, report: &Report, files: &Path) -> String {
     let joint = report.joint();
-    let is_long = |it: &ScopeReport| it.classes.len() > MANY;
+    let is_long = joint.classes.len() > MANY;
     let gap = if title.starts_with('\n') { "\n" } else { "" };
     let images = report.unit.images_of(report.n_images, report.n_groups);
     let mut text = format!("{gap}{}: {images}\n", paint(HEADING, title.trim_start()));
-    match is_long(joint) {
+    match is_long {
         true => text += &worst_classes(joint),
         false => text += &class_table(joint),
     }
-    text += "\n";
-    for (idx, scope) in report.scopes.iter().enumerate() {
-        if idx > 0 {
-            text += &format!("\n{}\n", paint(HEADING, &scope.name));
-        }
-        text += &match is_long(scope) {
-            true => confusion_list(scope),
-            false => confusion_table(scope),
-        };
+    let mut is_complete = !is_long;
+    for scope in &report.scopes {
+        let of = if report.scopes.len() > 1 { format!(": {}", scope.name) } else { String::new() };
+        let matrix = confusion_table(scope);
+        is_complete &= matrix.is_some();
+        let title = if matrix.is_some() { "confusion matrix" } else { "confusions" };
+        text += &format!("\n{}\n", paint(HEADING, title.to_owned() + &of));
+        text += &matrix.unwrap_or_else(|| confusion_list(scope));
     }
-    if report.scopes.iter().any(is_long) {
+    if !is_complete {
         let files = files.display();
         text += &format!(
-            "\nall classes: {files}_classes.csv; all confusions: {files}_confusions.csv\n"
+            "\nall classes: {files}_classes.csv\nall confusions: {files}_confusions.csv\n"
         );
     }
-    let top = format!("top-{} acc", joint.scores.k);
-    let header = ["", "macro F1", "95 % CI", "accuracy", "balanced acc", &top, "log loss", "ECE"];
+    let top = format!("top-{}", joint.scores.k);
+    let header = ["", "macro F1", "95 % CI", "accuracy", "bal. acc", &top, "log loss", "ECE"];
     let mut rows = vec![header.map(str::to_owned)];
     for ScopeReport { name, scores, macro_f1, .. } in &report.scopes {
         let cell = |score: f64| format!("{score:.4}");
         rows.push([
-            name.clone(),
+            cut(name, SCOPE),
             cell(scores.macro_f1),
-            format!("{:.3} to {:.3}", macro_f1.low, macro_f1.high),
+            format!("{:.3}-{:.3}", macro_f1.low, macro_f1.high),
             cell(scores.accuracy),
             cell(scores.balanced_accuracy),
             cell(scores.top_k),
@@ -84,6 +90,21 @@ pub(crate) fn columns<const N: usize>(rows: &[[String; N]], right: &[bool; N]) -
         cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
     };
     rows.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+/// Breaks text after commas into lines of at most [`WIDTH`] columns; the lines after the first are indented by
+/// the width of the label.
+pub(crate) fn fold(label: &str, text: &str) -> String {
+    let (mut lines, mut line) = (String::new(), label.to_owned());
+    for (idx, part) in text.split_inclusive(", ").enumerate() {
+        if idx > 0 && line.width() + part.trim_end().width() > WIDTH {
+            lines += line.trim_end();
+            lines.push('\n');
+            line = " ".repeat(label.width());
+        }
+        line += part;
+    }
+    lines + &line
 }
 
 /// Pads text with spaces at the end to a width in columns of a terminal.
@@ -132,27 +153,27 @@ pub(crate) fn counted(counts: &[usize]) -> Vec<Counted> {
         return classes.into_iter().map(Counted::Class).collect();
     }
     classes.sort_by_key(|&it| Reverse(counts[it]));
-    let between = &classes[WORST..classes.len() - WORST];
+    let between = &classes[N_SHOWN..classes.len() - N_SHOWN];
     let [most, least] = [0, between.len() - 1].map(|it| counts[between[it]]);
     let between = Counted::Between { n: between.len(), least, most };
-    let ends = [&classes[..WORST], &classes[classes.len() - WORST..]];
+    let ends = [&classes[..N_SHOWN], &classes[classes.len() - N_SHOWN..]];
     let [first, last] = ends.map(|it| it.iter().copied().map(Counted::Class));
     first.chain([between]).chain(last).collect()
 }
 
 /// Formats precision, recall, F1 and support of each class, as scikit-learn's `classification_report` does,
-/// with a bar for the F1, and marks the class with the highest.
+/// with a bar for the F1, and marks the classes with the highest and the lowest.
 fn class_table(scope: &ScopeReport) -> String {
     let width = width(scope);
     let gap = " ".repeat(BAR);
     let header =
-        format!("     {}  precision  recall  f1-score  {gap}  support", padded("class", width));
+        format!("    {}  precision  recall  f1-score  {gap}  support", padded("class", width));
     let mut text = paint(HEADING, header) + "\n";
-    let best = best_class(scope);
+    let (best, worst) = extremes(scope).unzip();
     for (class, name) in scope.classes.iter().enumerate() {
         let it = scope.confusion.class(class);
         let row = format!(
-            "{class:>3}  {}  {:>9.3}  {:>6.3}  {:>8.3}  {}  {:>7}",
+            "{class:>3} {}  {:>9.3}  {:>6.3}  {:>8.3}  {}  {:>7}",
             padded(&cut(name, width), width),
             it.precision,
             it.recall,
@@ -160,19 +181,24 @@ fn class_table(scope: &ScopeReport) -> String {
             padded(&bar(it.f1), BAR),
             it.support
         );
-        text += &match best == Some(class) {
-            true => paint(BEST, row + "  best") + "\n",
-            false => row + "\n",
+        text += &match Some(class) {
+            it if it == best => paint(BEST, row + "  best"),
+            it if it == worst => paint(WORST, row + "  worst"),
+            _ => row,
         };
+        text.push('\n');
     }
     text
 }
 
-/// Returns the class with the highest F1, the first of several; `None` if none is above 0.
-fn best_class(scope: &ScopeReport) -> Option<usize> {
-    let f1 = |class: &usize| scope.confusion.class(*class).f1;
-    let all = (0..scope.classes.len()).filter(|it| f1(it) > 0.0);
-    all.max_by(|a, b| f1(a).total_cmp(&f1(b)).then(b.cmp(a)))
+/// Returns the classes with the highest and the lowest F1, the first of several; `None` if there is no
+/// difference. Classes that neither occur nor are predicted have none.
+fn extremes(scope: &ScopeReport) -> Option<(usize, usize)> {
+    let f1 = |class: usize| scope.confusion.class(class).f1;
+    let all = scope.confusion.worst();
+    let best = all.iter().copied().max_by(|&a, &b| f1(a).total_cmp(&f1(b)).then(b.cmp(&a)))?;
+    let worst = all.iter().copied().min_by(|&a, &b| f1(a).total_cmp(&f1(b)).then(a.cmp(&b)))?;
+    (f1(best) > f1(worst)).then_some((best, worst))
 }
 
 /// Draws a share as a bar, in eighths of a column.
@@ -185,9 +211,9 @@ fn bar(share: f64) -> String {
 /// Formats the classes with the lowest F1, of many.
 fn worst_classes(scope: &ScopeReport) -> String {
     let worst = scope.confusion.worst();
-    let n_shown = worst.len().min(WORST);
+    let n_shown = worst.len().min(N_SHOWN);
     let header = ["", "class", "precision", "recall", "f1-score", "", "support"];
-    let rows = worst.iter().take(WORST).map(|&class| {
+    let rows = worst.iter().take(N_SHOWN).map(|&class| {
         let it = scope.confusion.class(class);
         let [precision, recall, f1] = [it.precision, it.recall, it.f1].map(|it| format!("{it:.3}"));
         let (number, name) = (class.to_string(), cut(&scope.classes[class], NAME));
@@ -210,12 +236,12 @@ fn worst_classes(scope: &ScopeReport) -> String {
 fn confusion_list(scope: &ScopeReport) -> String {
     let confusions = scope.confusion.confusions();
     let n_errors: usize = confusions.iter().map(|it| it.2).sum();
-    let n_shown = confusions.len().min(WORST);
+    let n_shown = confusions.len().min(N_SHOWN);
     let mut text = format!("the {n_shown} most frequent of {} confusions\n", confusions.len());
-    let header = ["true", "", "predicted", "images", "share of class", "share of errors"];
-    let rows = confusions.iter().take(WORST).map(|&(actual, predicted, n)| {
+    let header = ["true", "", "predicted", "images", "of class", "of errors"];
+    let rows = confusions.iter().take(N_SHOWN).map(|&(actual, predicted, n)| {
         let share = |of: usize| format!("{:.1} %", 100.0 * n as f64 / of.max(1) as f64);
-        let name = |class: usize| scope.classes[class].clone();
+        let name = |class: usize| cut(&scope.classes[class], NAME);
         let of_class = share(scope.confusion.class(actual).support);
         [name(actual), "->".to_owned(), name(predicted), n.to_string(), of_class, share(n_errors)]
     });
@@ -225,22 +251,47 @@ fn confusion_list(scope: &ScopeReport) -> String {
 }
 
 /// Formats the confusion matrix: rows are true classes, columns predicted classes, zeros are dots.
-fn confusion_table(scope: &ScopeReport) -> String {
-    let (width, n) = (width(scope), scope.classes.len());
-    let most = (0..n).flat_map(|a| (0..n).map(move |b| scope.confusion.count(a, b))).max();
-    let cell = most.unwrap_or(0).to_string().len().max(n.to_string().len()) + 1;
-    let header: String = (0..n).map(|it| format!("{it:>cell$}")).collect();
-    let (blank, side) = (" ".repeat(width), padded("true", width));
-    let mut text = format!("     {blank}  predicted\n     {side} {header}\n");
-    for (actual, name) in scope.classes.iter().enumerate() {
-        let counts = (0..n).map(|predicted| match scope.confusion.count(actual, predicted) {
-            0 => format!("{:>cell$}", "."),
-            it => format!("{it:>cell$}"),
-        });
-        let name = padded(&cut(name, width), width);
-        text += &format!("{actual:>3}  {name} {}\n", counts.collect::<String>());
+///
+/// Where it is too wide with names, a factor's names are cut, and the joint classes, which the table of classes
+/// names, have numbers only; `None` if it is still too wide.
+fn confusion_table(scope: &ScopeReport) -> Option<String> {
+    let n = scope.classes.len();
+    if n > MANY {
+        return None;
     }
-    text
+    let digits = |n: usize| n.to_string().len();
+    let cell = |predicted: usize| {
+        let most = (0..n).map(|actual| scope.confusion.count(actual, predicted)).max();
+        1 + digits(predicted).max(digits(most.unwrap_or(0)))
+    };
+    let cells: Vec<usize> = (0..n).map(cell).collect();
+    // A row begins with a number; a name has a space on each side.
+    let room = WIDTH.checked_sub(4 + cells.iter().sum::<usize>())?;
+    let width = width(scope);
+    let width = match scope.scope {
+        _ if width < room => width,
+        Scope::Joint => 0,
+        Scope::Factor(_) if SHORT < room => room - 1,
+        Scope::Factor(_) => return None,
+    };
+    let side = |number: &str, name: &str| match width {
+        0 => format!("{number:>4}"),
+        _ => format!("{number:>3} {} ", padded(&cut(name, width), width)),
+    };
+    let row = |side: String, cell: &dyn Fn(usize) -> String| {
+        let cells = (0..n).zip(&cells).map(|(idx, &width)| format!("{:>width$}", cell(idx)));
+        side + &cells.collect::<String>() + "\n"
+    };
+    let label = if width == 0 { side("true", "") } else { side("", "true") };
+    let mut text = side("", "") + " predicted\n" + &row(label, &|it| it.to_string());
+    for (actual, name) in scope.classes.iter().enumerate() {
+        let count = |predicted| match scope.confusion.count(actual, predicted) {
+            0 => ".".to_owned(),
+            it => it.to_string(),
+        };
+        text += &row(side(&actual.to_string(), name), &count);
+    }
+    Some(text)
 }
 
 /// Returns the width of the names of classes.
@@ -257,7 +308,31 @@ mod tests {
 
     use unicode_width::UnicodeWidthStr as _;
 
-    use super::{BAR, Counted, bar, counted, cut, report};
+    use super::{BAR, Counted, bar, counted, cut, fold, report};
+
+    /// Adds an image that is predicted with certainty.
+    fn add(evaluation: &mut Evaluation, n: usize, class: usize, predicted: usize, group: usize) {
+        let mut probabilities = vec![0.0; n];
+        probabilities[predicted] = 1.0;
+        evaluation.add(&Prediction {
+            probabilities: &probabilities,
+            predicted,
+            class,
+            group,
+            number: None,
+            true_number: None,
+        });
+    }
+
+    #[test]
+    fn text_is_broken_after_commas() {
+        assert_eq!(fold("plan:  ", "2 epochs, 10 steps"), "plan:  2 epochs, 10 steps");
+        let text = ["a".repeat(40), "b".repeat(31), "c".repeat(90), "d".to_owned()].join(", ");
+        let [a, b, c] = [("a", 40), ("b", 31), ("c", 90)].map(|it| it.0.repeat(it.1));
+        assert_eq!(fold("to: ", &text), format!("to: {a}, {b},\n    {c},\n    d"));
+        let text = text.replacen('b', "bb", 5);
+        assert!(fold("to: ", &text).starts_with(&format!("to: {a},\n    bbbbb")));
+    }
 
     #[test]
     fn with_many_classes_only_the_most_and_the_least_frequent_are_listed() {
@@ -284,36 +359,72 @@ mod tests {
     }
 
     #[test]
-    fn classes_are_aligned_within_80_columns_and_the_best_is_marked() {
+    fn classes_are_aligned_within_80_columns_and_the_best_and_the_worst_are_marked() {
         let levels = ["마스크 착용", "a class with a name that is too long", "없음"];
         let task = Task::new(vec![Factor::new("mask", &levels)]);
         let mut evaluation = Evaluation::new(&task);
         for (image, (class, predicted)) in
             [(0, 0), (0, 1), (1, 1), (1, 1), (1, 1)].into_iter().enumerate()
         {
-            let mut p = [0.0; 3];
-            p[predicted] = 1.0;
-            let it = Prediction {
-                probabilities: &p,
-                predicted,
-                class,
-                group: image,
-                number: None,
-                true_number: None,
-            };
-            evaluation.add(&it);
+            add(&mut evaluation, 3, class, predicted, image);
         }
         let text = report("validation set", &evaluation.report(Seed(0)), Path::new("valid"));
         let text = anstream::adapter::strip_str(&text).to_string();
         let table = text.split_once("\n\n").unwrap().0;
         expect_test::expect![[r#"
             validation set: 5 images of 5 groups
-                 class                   precision  recall  f1-score           support
-              0  마스크 착용                 1.000   0.500     0.667  ████▋          2
-              1  a class with a name t…      0.750   1.000     0.857  ██████         3  best
-              2  없음                        0.000   0.000     0.000                 0"#]]
+                class                   precision  recall  f1-score           support
+              0 마스크 착용                 1.000   0.500     0.667  ████▋          2  worst
+              1 a class with a name t…      0.750   1.000     0.857  ██████         3  best
+              2 없음                        0.000   0.000     0.000                 0"#]]
         .assert_eq(table);
         assert!(table.lines().all(|it| it.width() <= 80), "{table}");
+    }
+
+    #[test]
+    fn a_confusion_matrix_that_is_too_wide_has_no_names() {
+        let task = Task::mask_gender_age();
+        let mut evaluation = Evaluation::new(&task);
+        for image in 0..3600 {
+            let class = image % 18;
+            let predicted = if image % 7 == 0 { 0 } else { class };
+            add(&mut evaluation, 18, class, predicted, image % 50);
+        }
+        let text = report("validation set", &evaluation.report(Seed(0)), Path::new("valid"));
+        let text = anstream::adapter::strip_str(&text).to_string();
+        assert!(text.lines().all(|it| it.width() <= 80), "{text}");
+        let matrix = text.split_once("confusion matrix: joint\n").unwrap().1;
+        let matrix = matrix.split_once("\nconfusion matrix: gender").unwrap().0;
+        expect_test::expect![[r#"
+                 predicted
+            true   0   1   2   3   4   5   6   7   8   9  10  11  12  13  14  15  16  17
+               0 200   .   .   .   .   .   .   .   .   .   .   .   .   .   .   .   .   .
+               1  28 172   .   .   .   .   .   .   .   .   .   .   .   .   .   .   .   .
+               2  29   . 171   .   .   .   .   .   .   .   .   .   .   .   .   .   .   .
+               3  29   .   . 171   .   .   .   .   .   .   .   .   .   .   .   .   .   .
+               4  28   .   .   . 172   .   .   .   .   .   .   .   .   .   .   .   .   .
+               5  28   .   .   .   . 172   .   .   .   .   .   .   .   .   .   .   .   .
+               6  29   .   .   .   .   . 171   .   .   .   .   .   .   .   .   .   .   .
+               7  29   .   .   .   .   .   . 171   .   .   .   .   .   .   .   .   .   .
+               8  28   .   .   .   .   .   .   . 172   .   .   .   .   .   .   .   .   .
+               9  29   .   .   .   .   .   .   .   . 171   .   .   .   .   .   .   .   .
+              10  29   .   .   .   .   .   .   .   .   . 171   .   .   .   .   .   .   .
+              11  28   .   .   .   .   .   .   .   .   .   . 172   .   .   .   .   .   .
+              12  28   .   .   .   .   .   .   .   .   .   .   . 172   .   .   .   .   .
+              13  29   .   .   .   .   .   .   .   .   .   .   .   . 171   .   .   .   .
+              14  29   .   .   .   .   .   .   .   .   .   .   .   .   . 171   .   .   .
+              15  28   .   .   .   .   .   .   .   .   .   .   .   .   .   . 172   .   .
+              16  29   .   .   .   .   .   .   .   .   .   .   .   .   .   .   . 171   .
+              17  29   .   .   .   .   .   .   .   .   .   .   .   .   .   .   .   . 171
+
+            confusion matrix: mask
+                           predicted
+                true          0    1    2
+              0 worn       1200    .    .
+              1 incorrect   172 1028    .
+              2 not worn    172    . 1028
+        "#]]
+        .assert_eq(matrix);
     }
 
     #[test]
@@ -322,23 +433,11 @@ mod tests {
         let levels: Vec<&str> = levels.iter().map(String::as_str).collect();
         let task = Task::new(vec![Factor::new("class", &levels)]);
         let mut evaluation = Evaluation::new(&task);
-        let mut p = vec![0.0; 1000];
         for image in 0..5000 {
             let class = image % 998;
             // Every tenth class is predicted as the next one, more often the larger its number.
             let is_wrong = class % 10 == 0 && image / 998 < class / 200;
-            let predicted = if is_wrong { class + 1 } else { class };
-            p[predicted] = 1.0;
-            let it = Prediction {
-                probabilities: &p,
-                predicted,
-                class,
-                group: image / 7,
-                number: None,
-                true_number: None,
-            };
-            evaluation.add(&it);
-            p[predicted] = 0.0;
+            add(&mut evaluation, 1000, class, class + usize::from(is_wrong), image / 7);
         }
         let text = report("validation set", &evaluation.report(Seed(0)), Path::new("runs/a/valid"));
         let text = anstream::adapter::strip_str(&text).to_string();
@@ -347,6 +446,7 @@ mod tests {
         assert!(text.contains("2 classes without true or predicted images\n"), "{text}");
         assert!(text.contains("class 800  ->  class 801"), "{text}");
         assert!(text.contains("all classes: runs/a/valid_classes.csv"), "{text}");
-        assert!(text.contains("balanced acc  top-5 acc  log loss"), "{text}");
+        assert!(text.contains("bal. acc   top-5  log loss"), "{text}");
+        assert!(text.lines().all(|it| it.width() <= 80), "{text}");
     }
 }

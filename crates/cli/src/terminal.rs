@@ -11,13 +11,15 @@ use std::{
 };
 
 use augment::Image;
-use indicatif::{ProgressBar, ProgressState, ProgressStyle};
+use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use trainer::{Activity, Callback, EpochReport, Profile, SampleImage, StepReport};
 
 use crate::{
     drawing::{CORRECT, Cell, INCORRECT, INK, Sheet, thumbnail},
+    epoch_table,
     output::Verbosity,
-    style::{BEST, HEADING, headed, paint},
+    phrases::seconds,
+    style::headed,
 };
 
 /// The callback that prints progress.
@@ -46,6 +48,17 @@ struct Rate {
     since: Option<Instant>,
     n_images: usize,
     per_second: f64,
+}
+
+/// What a progress bar shows; it is as wide as the terminal leaves room for.
+struct Frame {
+    /// In front of the bar.
+    prefix: String,
+    /// After the position.
+    message: String,
+    position: usize,
+    /// The position that it begins at, which the ETA ignores.
+    begin: usize,
 }
 
 /// Minimum time between plain lines.
@@ -115,38 +128,60 @@ impl Terminal {
         self.has_header.store(false, Ordering::Relaxed);
     }
 
-    /// Returns the progress bar called `what`, which replaces any other.
-    fn bar(&self, state: &mut State, what: &str, total: usize, template: &str) -> ProgressBar {
-        match &state.bar {
-            Some((name, bar)) if name == what => bar.clone(),
-            _ => {
-                if let Some((_, bar)) = state.bar.take() {
-                    bar.finish_and_clear();
-                }
-                let bar = ProgressBar::new(total as u64);
-                let style = ProgressStyle::with_template(template).expect("the template is valid");
-                let rate = |state: &ProgressState, text: &mut dyn fmt::Write| {
-                    write!(text, "{:.0}/s", state.per_sec())
-                        .expect("writing to a string cannot fail");
-                };
-                bar.set_style(style.with_key("rate", rate).progress_chars("━╸ "));
-                state.bar = Some((what.to_owned(), bar.clone()));
-                bar
+    /// Shows a frame of the progress bar `what`, which replaces any other.
+    fn show(&self, state: &mut State, what: &str, total: usize, template: &str, frame: Frame) {
+        let Frame { prefix, message, position, begin } = frame;
+        if state.bar.as_ref().is_none_or(|it| it.0 != what) {
+            if let Some((_, bar)) = state.bar.take() {
+                bar.finish_and_clear();
             }
+            // Hidden until it is complete.
+            let hidden = ProgressDrawTarget::hidden();
+            let bar = ProgressBar::with_draw_target(Some(total as u64), hidden)
+                .with_style(style(template))
+                .with_prefix(prefix.clone())
+                .with_message(message.clone())
+                .with_position(begin as u64);
+            bar.tick();
+            bar.reset_eta();
+            bar.set_draw_target(ProgressDrawTarget::stderr());
+            state.bar = Some((what.to_owned(), bar));
+        }
+        if let Some((_, bar)) = &state.bar {
+            bar.set_prefix(prefix);
+            bar.set_message(message);
+            bar.set_position(position as u64);
         }
     }
+}
+
+/// Returns the style of a progress bar; its template may have the keys `rate`, and `eta` with a comma before it.
+fn style(template: &str) -> ProgressStyle {
+    let style = ProgressStyle::with_template(template).expect("the template is valid");
+    let rate = |state: &ProgressState, text: &mut dyn fmt::Write| {
+        write!(text, "{:.0}/s", state.per_sec()).expect("writing to a string cannot fail");
+    };
+    // Unknown at first.
+    let eta = |state: &ProgressState, text: &mut dyn fmt::Write| match state.eta() {
+        Duration::ZERO => {}
+        it => {
+            write!(text, ", ETA {:#}", HumanDuration(it)).expect("writing to a string cannot fail")
+        }
+    };
+    style.with_key("rate", rate).with_key("eta", eta).progress_chars("━╸ ")
 }
 
 impl Callback for Terminal {
     fn progress(&self, what: &str, done: usize, total: usize) {
         let mut state = self.lock();
         if self.is_terminal {
-            let template = "{prefix:>20} {bar:30} {pos}/{len}  {rate}, ETA {eta}";
-            let bar = self.bar(&mut state, what, total, template);
-            bar.set_prefix(what.to_owned());
-            bar.set_position(done as u64);
-            if done == total {
-                state.bar = None;
+            let template = "{prefix:>20} {wide_bar} {pos}/{len}, {rate}{eta}";
+            let (prefix, message) = (what.to_owned(), String::new());
+            let frame = Frame { prefix, message, position: done, begin: 0 };
+            self.show(&mut state, what, total, template, frame);
+            if done == total
+                && let Some((_, bar)) = state.bar.take()
+            {
                 bar.finish_and_clear();
             }
         } else if state.last_line.is_none_or(|it| it.elapsed() > PLAIN_EVERY) {
@@ -176,29 +211,18 @@ impl Callback for Terminal {
         }
         let images = match rate.per_second {
             0.0 => String::new(),
-            it => format!("{it:.0} img/s, "),
+            it => format!(", {it:.0} img/s"),
         };
-        let line = format!(
-            "{images}data wait {:.0} %, loss {:.4}, lr {:.2e}",
-            100.0 * report.data_wait,
-            report.loss,
-            report.lr
-        );
-        let StepReport { step, total, epoch, .. } = *report;
+        let StepReport { step, total, epoch, loss, lr, data_wait, .. } = *report;
+        let message = format!("loss {loss:.4}{images}, data wait {:.0} %", 100.0 * data_wait);
         if self.is_terminal {
-            let template = "{prefix} {bar:24} {pos}/{len} steps, ETA {eta}, {msg}";
-            let bar = self.bar(&mut state, "training", total, template);
-            if bar.position() == 0 {
-                // The ETA of a resumed run ignores the steps done before.
-                bar.set_position(step as u64 - 1);
-                bar.reset_eta();
-            }
-            bar.set_prefix(format!("epoch {epoch:.1}"));
-            bar.set_position(step as u64);
-            bar.set_message(line);
+            let template = "{prefix} {wide_bar} {pos}/{len}{eta}, {msg}";
+            let prefix = format!("epoch {epoch:.1}");
+            let frame = Frame { prefix, message, position: step, begin: step.saturating_sub(1) };
+            self.show(&mut state, "training", total, template, frame);
         } else if state.last_line.is_none_or(|it| it.elapsed() > PLAIN_EVERY) {
             if state.last_line.is_some() {
-                status!("epoch {epoch:.1}, step {step}/{total}: {line}");
+                status!("epoch {epoch:.1}, step {step}/{total}: {message}, lr {lr:.2e}");
             }
             state.last_line = Some(Instant::now());
         }
@@ -207,49 +231,11 @@ impl Callback for Terminal {
     fn epoch(&self, report: &EpochReport) {
         // The evaluation does not count as training time: the throughput is measured anew.
         self.lock().rate.since = None;
-        let mut lines = Vec::new();
-        if !self.has_header.swap(true, Ordering::Relaxed) {
-            let factors = report
-                .scores
-                .iter()
-                .skip(1)
-                .map(|(name, _)| format!("  {:>9}", format!("{name} F1")));
-            let header = format!(
-                "{:>6}  {:>10}  {:>8}  {:>8}  {:>8}{}  {:>7}  {:>9}  {:>7}",
-                "epoch",
-                "train loss",
-                "macro F1",
-                "accuracy",
-                "log loss",
-                factors.collect::<String>(),
-                "img/s",
-                "data wait",
-                "time"
-            );
-            lines.push(paint(HEADING, header));
+        let row = epoch_table::row(report);
+        match self.has_header.swap(true, Ordering::Relaxed) {
+            true => self.status(&row),
+            false => self.status(&format!("{}\n{row}", epoch_table::header(report))),
         }
-        let joint = report.scores[0].1;
-        let factors = report.scores.iter().skip(1).map(|(_, it)| format!("  {:>9.4}", it.macro_f1));
-        let row = format!(
-            "{:>6}  {:>10.4}  {:>8.4}  {:>8.4}  {:>8.4}{}  {:>7.0}  {:>7.1} %  {:>7}{}",
-            format!("{:.2}", report.epoch).trim_end_matches(".00"),
-            report.train_loss,
-            joint.macro_f1,
-            joint.accuracy,
-            joint.log_loss,
-            factors.collect::<String>(),
-            report.images_per_second,
-            100.0 * report.data_wait,
-            seconds(report.train_seconds + report.eval_seconds),
-            match (report.trained_on_valid, report.is_best) {
-                (true, _) => "  trained on",
-                (false, true) => "  best",
-                (false, false) => "",
-            }
-        );
-        let is_best = report.is_best && !report.trained_on_valid;
-        lines.push(if is_best { paint(BEST, row) } else { row });
-        self.status(&lines.join("\n"));
     }
 
     fn profile(&self, profile: &Profile) {
@@ -301,14 +287,5 @@ impl Callback for Terminal {
 
     fn should_stop(&self) -> bool {
         self.interrupts.load(Ordering::Relaxed) > 0
-    }
-}
-
-/// Formats a duration.
-pub(crate) fn seconds(seconds: f64) -> String {
-    match seconds as u64 {
-        0..60 => format!("{seconds:.1} s"),
-        60..3600 => format!("{}m {:02}s", seconds as u64 / 60, seconds as u64 % 60),
-        _ => format!("{}h {:02}m", seconds as u64 / 3600, seconds as u64 / 60 % 60),
     }
 }

@@ -73,6 +73,8 @@ pub struct EpochReport {
     pub train_loss: f64,
     /// The name and scores of each scope: the joint classes first, then each factor.
     pub scores: Vec<(String, MainScores)>,
+    /// The kind of the metric that selects the best model.
+    pub metric: &'static str,
     /// The score that selects the best model.
     pub score: f64,
     /// Whether this is the best so far.

@@ -112,6 +112,7 @@ impl Log {
             epoch: plan.clock(state.step).epoch,
             train_loss: state.loss_sum / state.n_losses.max(1) as f64,
             scores,
+            metric: plan.experiment.eval.best_by.kind(),
             score,
             is_best,
             trained_on_valid: plan.phases[state.phase].sees_valid,

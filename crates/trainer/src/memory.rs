@@ -25,7 +25,7 @@ pub fn check_memory(plan: &Plan, callback: &dyn Callback) -> Result<(), FitError
     if bytes > free {
         return Err(FitError::Memory { need: bytes, free, remedy: need.remedy(plan, free) });
     }
-    callback.note(&format!("memory: about {} of {} free", size(bytes), size(free)));
+    callback.note(&format!("memory: needs about {}; {} are free", size(bytes), size(free)));
     Ok(())
 }
 

@@ -1,6 +1,6 @@
 //! `maskfit kfold`
 
-use std::path::Path;
+use std::{path::Path, time::Instant};
 
 use anyhow::bail;
 use candle::Device;
@@ -9,10 +9,11 @@ use trainer::{
     kfold::{KfoldEnded, check, kfold as train_folds, with_folds},
 };
 
-use super::train::{announce, with_resume_hint};
+use super::train::{announce, conclude, with_resume_hint};
 use crate::{
     End,
     args::ExperimentArgs,
+    phrases::argument,
     preparation::{check_settings, manifest, use_threads},
     pretrained, runs,
     style::{HEADING, paint},
@@ -25,6 +26,7 @@ pub(crate) fn kfold(
     n_folds: Option<usize>,
     resume: Option<&Path>,
 ) -> anyhow::Result<End> {
+    let begun = Instant::now();
     let terminal = Terminal::new();
     let (mut experiment, run) = match resume {
         None => {
@@ -37,7 +39,11 @@ pub(crate) fn kfold(
             let run = Run::open(&dir)?;
             if dir.join("checkpoints").is_dir() || run.is_finished() && !dir.join("fold-0").is_dir()
             {
-                bail!("{}: this is a single run: resume it with `train --resume`", dir.display());
+                bail!(
+                    "{}: this is a single run: resume it with `maskfit train --resume {}`",
+                    dir.display(),
+                    argument(&dir)
+                );
             }
             (runs::experiment_of(run.dir(), &[])?, Ok(run))
         }
@@ -70,11 +76,11 @@ pub(crate) fn kfold(
     };
     let ended = train_folds(&experiment, &manifest, &run, &Device::Cpu, &terminal, begin);
     terminal.clear();
-    let dir = run.dir().display();
+    let command = format!("maskfit kfold --resume {}", argument(run.dir()));
     let is_saved = run.dir().join("fold-0").is_dir();
-    match ended.map_err(|err| with_resume_hint(err, is_saved, &format!("kfold --resume {dir}")))? {
+    match ended.map_err(|err| with_resume_hint(err, is_saved, &command))? {
         KfoldEnded::Stopped { fold_idx } => {
-            complain!("stopped in fold {}; resume with `kfold --resume {dir}`", fold_idx + 1);
+            complain!("stopped in fold {}; resume with `{command}`", fold_idx + 1);
             Ok(End::Stopped)
         }
         KfoldEnded::Finished(outcome) => {
@@ -97,6 +103,7 @@ pub(crate) fn kfold(
                 say!("test set, all folds: {}", macro_f1(test));
             }
             say!("out-of-fold probabilities: {}", run.dir().join("oof.csv").display());
+            conclude(&run, begun);
             Ok(End::Done)
         }
     }

@@ -14,10 +14,10 @@ use trainer::{Experiment, Run};
 
 use crate::{
     End,
+    phrases::seconds,
     settings::settings,
     style::{ERROR, headed, paint},
     tables::{columns, cut},
-    terminal::seconds,
 };
 
 /// Width of the column of settings.

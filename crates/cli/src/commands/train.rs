@@ -1,19 +1,23 @@
 //! `maskfit train`
 
-use std::path::Path;
+use std::{path::Path, time::Instant};
 
 use anyhow::bail;
+use base::task::Unit;
 use candle::Device;
+use models::{BackboneConfig, Published};
+use toml::Table;
 use trainer::{Ended, FitError, Plan, Run, RunError, check_memory, fit};
 
 use crate::{
     End,
     args::ExperimentArgs,
+    phrases::{self, argument, count, metric, seconds},
     preparation::{check_settings, manifest, use_threads},
     pretrained, runs,
     shares::shares,
     style::{BEST, paint},
-    tables::{macro_f1, report},
+    tables::{fold, macro_f1, report},
     terminal::Terminal,
 };
 
@@ -23,6 +27,7 @@ pub(crate) fn train(
     allow_changes: bool,
     profile: bool,
 ) -> anyhow::Result<End> {
+    let begun = Instant::now();
     let terminal = Terminal::new();
     terminal.profiles(profile);
     let (mut experiment, name, held) = match resume {
@@ -34,8 +39,9 @@ pub(crate) fn train(
             let dir = runs::find(named)?;
             if dir.join("fold-0").is_dir() {
                 bail!(
-                    "{}: this is a cross-validation: resume it with `kfold --resume`",
-                    dir.display()
+                    "{}: this is a cross-validation: resume it with `maskfit kfold --resume {}`",
+                    dir.display(),
+                    argument(&dir)
                 );
             }
             let run = Run::open(&dir)?;
@@ -73,15 +79,12 @@ pub(crate) fn train(
     terminal.heed_interrupts();
     let ended = fit(&plan, &run, &terminal);
     terminal.clear();
-    let dir = run.dir().display();
-    let ended = ended.map_err(|err| {
-        let is_saved = run.has_checkpoint();
-        with_resume_hint(err, is_saved, &format!("train --resume {dir}"))
-    })?;
+    let command = format!("maskfit train --resume {}", argument(run.dir()));
+    let ended = ended.map_err(|err| with_resume_hint(err, run.has_checkpoint(), &command))?;
     match ended {
         Ended::Stopped { step } => {
             let total = plan.epochs.total();
-            complain!("stopped after step {step} of {total}; resume with `train --resume {dir}`");
+            complain!("stopped after step {step} of {total}; resume with `{command}`");
             Ok(End::Stopped)
         }
         Ended::Finished(outcome) => {
@@ -90,16 +93,16 @@ pub(crate) fn train(
                 None => ("\nvalidation set", &outcome.valid, "valid"),
             };
             say!("{}", report(title, report_of, &run.dir().join(name)));
-            let epoch = plan.clock(outcome.best_step).epoch;
+            let epoch = phrases::epoch(plan.clock(outcome.best_step).epoch);
             match outcome.trained_on_valid {
                 true => say!(
                     "{}, trained on the validation set too:",
-                    paint(BEST, format!("last model: epoch {epoch:.2}"))
+                    paint(BEST, format!("last model: epoch {epoch}"))
                 ),
                 false => say!(
                     "{}, selected by {} on the validation set:",
-                    paint(BEST, format!("best model: epoch {epoch:.2}")),
-                    plan.experiment.eval.best_by.kind()
+                    paint(BEST, format!("best model: epoch {epoch}")),
+                    metric(plan.experiment.eval.best_by.kind())
                 ),
             }
             say!("  {}", macro_f1(&outcome.valid));
@@ -112,9 +115,16 @@ pub(crate) fn train(
                 say!("test set:\n  {}", macro_f1(it));
             }
             say!("bundle: {}", run.best().display());
+            conclude(&run, begun);
             Ok(End::Done)
         }
     }
+}
+
+/// Prints how long a run took, and what to do next.
+pub(super) fn conclude(run: &Run, begun: Instant) {
+    status!("finished in {}", seconds(begun.elapsed().as_secs_f64()));
+    status!("next: maskfit predict {} --images DIR -o FILE", argument(run.dir()));
 }
 
 /// Adds to the error of a run how to resume it.
@@ -129,7 +139,7 @@ pub(super) fn with_resume_hint(err: FitError, is_saved: bool, command: &str) -> 
     }
 }
 
-/// Prints the folder, the data and the plan of a run before it starts.
+/// Prints the folder, the data, the network and the plan of a run before it starts.
 pub(super) fn announce(plan: &Plan, run: &Run, terminal: &Terminal) {
     let groups = |side: &[usize]| {
         let mut groups: Vec<usize> = side.iter().map(|&it| plan.persons[it]).collect();
@@ -137,34 +147,53 @@ pub(super) fn announce(plan: &Plan, run: &Run, terminal: &Terminal) {
         groups.dedup();
         groups.len()
     };
-    let [h, w] = plan.train_pipeline.size().unwrap_or_default();
-    let side = |name: &str, side: &[usize]| {
-        format!("{name} {}", plan.task.unit.images_of(side.len(), groups(side)))
+    let side = |label: &str, name: &str, side: &[usize]| {
+        let images = plan.task.unit.images_of(side.len(), groups(side));
+        terminal.status(&format!("{label:<7}{name:<14}  {images}"));
     };
-    let mut sides =
-        vec![side("training set", &plan.sides.train), side("validation set", &plan.sides.valid)];
+    terminal.status(&format!("run:   {}", run.dir().display()));
+    side("data:", "training set", &plan.sides.train);
+    side("", "validation set", &plan.sides.valid);
     if !plan.test.is_empty() {
-        sides.push(side("test set", &plan.test));
+        side("", "test set", &plan.test);
     }
+    let network = network(&plan.spec.backbone);
+    let head = plan.spec.head.kind();
+    terminal.status(&fold("model: ", &format!("{network}, with head `{head}`")));
     let [first, last] = [0, plan.epochs.n_begun() - 1].map(|it| plan.epochs.n_steps(it));
     let per_epoch = match first == last {
         true => format!("{first} per epoch"),
         false => format!("{first} in the first epoch, {last} in the last"),
     };
-    terminal.status(&format!("run:   {}", run.dir().display()));
-    terminal.status(&format!("data:  {}", sides.join(", ")));
     let (total, n_phases) = (plan.epochs.total(), plan.phases.len());
+    let epochs = count(&phrases::epoch(plan.clock(total).epoch), "epoch");
+    let steps = count(&total.to_string(), "step");
     if plan.experiment.phase.is_empty() {
-        let batch_size = plan.experiment.train.batch_size;
-        terminal.status(&format!(
-            "plan:  {total} steps of {batch_size} images of {h}x{w}, {per_epoch}"
-        ));
+        let images = Unit::Image.count(plan.experiment.train.batch_size);
+        let [h, w] = plan.train_pipeline.size().unwrap_or_default();
+        let text = format!("{epochs}, {steps} of {images} of {h}x{w}, {per_epoch}");
+        terminal.status(&fold("plan:  ", &text));
     } else {
-        terminal.status(&format!("plan:  {total} steps, {per_epoch}, in {n_phases} phases"));
-        (0..n_phases).for_each(|it| terminal.status(&format!("       {}", plan.describe(it))));
+        let text = format!("{epochs}, {steps}, {per_epoch}, in {n_phases} phases");
+        terminal.status(&fold("plan:  ", &text));
+        (0..n_phases).for_each(|it| terminal.status(&fold("       ", &plan.describe(it))));
     }
     if let Some(shares) = shares(plan) {
         terminal.status(&shares);
     }
     terminal.new_table();
+}
+
+/// Names a published network; another one by its kind and the settings that are not the defaults.
+fn network(backbone: &BackboneConfig) -> String {
+    if let Some(it) = Published::find(backbone) {
+        return it.name.to_owned();
+    }
+    let settings = |it: &BackboneConfig| Table::try_from(it).unwrap_or_default();
+    let kind = backbone.kind();
+    let default = BackboneConfig::zoo().into_iter().find(|it| it.0 == kind);
+    let default = default.map_or_else(Table::new, |it| settings(&it.1));
+    let others = settings(backbone).into_iter().filter(|(name, it)| default.get(name) != Some(it));
+    let others = others.map(|(name, it)| format!("{name} = {it}"));
+    [kind.to_owned()].into_iter().chain(others).collect::<Vec<_>>().join(", ")
 }

@@ -3,6 +3,7 @@
 use std::{fs, process::Command};
 
 use expect_test::expect;
+use unicode_width::UnicodeWidthStr as _;
 
 use crate::bench::{Bench, TRAIN, text};
 
@@ -70,14 +71,51 @@ fn terminals_get_colours_unless_a_variable_turns_them_off() {
     assert_eq!(styled(&[("NO_COLOR", "1")], "--color always"), Some(true));
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn progress_is_complete_and_fits_the_terminal() {
+    let bench = Bench::new();
+    let train = format!("stty cols 80; {} train small.toml", env!("CARGO_BIN_EXE_maskfit"));
+    let mut shell = Command::new("script");
+    shell.args(["-qec", &train, "/dev/null"]).current_dir(bench.path("."));
+    shell.env("TERM", "xterm").env("MASKFIT_CACHE", bench.path("cache"));
+    let Ok(output) = shell.output() else {
+        println!("skipped: there is no program `script`");
+        return;
+    };
+    let text = text(&output.stdout);
+    let text = anstream::adapter::strip_str(&text).to_string();
+    let is_frame = |it: &&str| it.contains(['━', '╸']) || it.contains(", data wait ");
+    let frames: Vec<&str> = text.split(['\r', '\n']).filter(is_frame).collect();
+    if frames.is_empty() {
+        println!("skipped: the terminal shows no progress, or the run was too short");
+    }
+    for frame in frames {
+        assert!(frame.width() <= 80, "{frame}");
+        assert!(!frame.starts_with([' ', '━', '╸']) || frame.contains("ing "), "{frame}");
+        assert!(!frame.trim_end().ends_with(','), "{frame}");
+    }
+}
+
 #[test]
 fn results_go_to_stdout_and_progress_and_notes_to_stderr() {
     let bench = Bench::new();
     let (out, err) = bench.both(&SHORT);
     assert!(out.starts_with("\nvalidation set: 14 images of 2 people\n"), "{out}");
     assert!(out.ends_with("bundle: runs/a/best\n"), "{out}");
-    for line in ["run:   runs/a\n", "plan:  1 steps", " epoch  train loss"] {
+    for line in [
+        "run:   runs/a\n",
+        "data:  training set    42 images of 6 people\n       validation set  14 images of 2 people\n",
+        "model: efficientnet, depth = 0.3, variant = \"lite0\", width = 0.25,\n       with head `factored`\n",
+        "plan:  0.20 epochs, 1 step of 8 images of 32x24, 5 per epoch\n",
+        "epoch    loss    loss  accuracy      F1      F1      F1      F1     time\n",
+        "\nfinished in ",
+        "\nnext: maskfit predict runs/a --images DIR -o FILE\n",
+    ] {
         assert!(err.contains(line) && !out.contains(line), "{line}: {err}");
+    }
+    for line in out.lines().chain(err.lines().skip_while(|it| !it.starts_with("run:"))) {
+        assert!(line.width() <= 80, "{line}");
     }
     fs::remove_dir_all(bench.path("runs")).unwrap();
 

@@ -23,15 +23,15 @@ fn phases_are_listed_trained_and_plotted() {
     let (out, notes) = bench.both(&[&["train"], &small[..], &["--set", "run.name=a"]].concat());
     let phase = "phase 2 of 2 `b`: 1 epochs, 7 steps, 56 images of 32x24, constant with lr 0.001\n";
     for want in [
-        "plan:  12 steps, 5 in the first epoch, 7 in the last, in 2 phases\n",
-        "       phase 1 of 2 `a`: 1 epochs, 5 steps, 42 images of 32x24, cosine with lr 0.002\n",
-        &format!("       {phase}"),
+        "plan:  2 epochs, 12 steps, 5 in the first epoch, 7 in the last, in 2 phases\n",
+        "       phase 1 of 2 `a`: 1 epochs, 5 steps, 42 images of 32x24,\n       cosine with lr 0.002\n",
+        "       phase 2 of 2 `b`: 1 epochs, 7 steps, 56 images of 32x24,\n       constant with lr 0.001\n",
         &format!("\n{phase}phase `b`: the validation images are trained on, so that scores are"),
-        "  trained on\n",
+        "  biased\n",
     ] {
         assert!(notes.contains(want), "{want}: {notes}");
     }
-    let end = "last model: epoch 2.00, trained on the validation set too:\n";
+    let end = "last model: epoch 2, trained on the validation set too:\n";
     assert!(out.contains(end) && out.contains("(meaningless: it was trained on"), "{out}");
     let runs = bench.ok(&["runs"]);
     assert!(runs.contains("finished  2 of 1 epochs + 1 epochs      -"), "{runs}");

@@ -182,17 +182,22 @@ fn class_shares_of_the_sampler_are_printed() {
         let args = ["train", "small.toml", "--set", &sampler, "--set", total, "--set", &name];
         let out = bench.notes(&args);
         let lines = out.lines().skip_while(|it| !it.starts_with("plan:"));
-        let lines = lines.take_while(|it| !it.trim_start().starts_with("epoch"));
+        let lines = lines.take_while(|it| !it.trim_start().starts_with("train "));
         lines.collect::<Vec<_>>().join("\n")
     };
     let dynamic = "kind = \"dynamic_balance\", over = \"mask\", exp_lambda = 0.5";
     expect![[r#"
-        plan:  10 steps of 8 images of 32x24, 5 in the first epoch, 2 in the last
-        sampler: dynamic_balance, class shares by mask in %: data -> first epoch (40 images) -> last epoch (16)
-           worn      71.4 -> 72.5 -> 37.5   incorrect 14.3 -> 12.5 -> 31.2   not worn  14.3 -> 15.0 -> 31.2"#]].assert_eq(&printed("a", dynamic, "train.total=3 epochs"));
+        plan:  3 epochs, 10 steps of 8 images of 32x24, 5 in the first epoch,
+               2 in the last
+        sampler: dynamic_balance, class shares by mask in %:
+           data -> first epoch (40 images) -> last epoch (16)
+           worn      71.4 -> 72.5 -> 37.5   not worn  14.3 -> 15.0 -> 31.2
+           incorrect 14.3 -> 12.5 -> 31.2"#]]
+    .assert_eq(&printed("a", dynamic, "train.total=3 epochs"));
     expect![[r#"
-        plan:  1 steps of 8 images of 32x24, 1 per epoch
-        sampler: one_per_group, class shares by joint in %: data -> first epoch (6 images)
+        plan:  1 epoch, 1 step of 8 images of 32x24, 1 per epoch
+        sampler: one_per_group, class shares by joint in %:
+           data -> first epoch (6 images)
            worn male <30          11.9 -> 16.7   incorrect female <30    7.1 ->  0.0
            worn male 30-59        11.9 -> 16.7   incorrect female 30-59  2.4 ->  0.0
            worn male >=60          0.0 ->  0.0   incorrect female >=60   0.0 ->  0.0
@@ -203,7 +208,7 @@ fn class_shares_of_the_sampler_are_printed() {
            incorrect male 30-59    2.4 ->  0.0   not worn female 30-59   2.4 ->  0.0
            incorrect male >=60     0.0 ->  0.0   not worn female >=60    0.0 ->  0.0"#]]
     .assert_eq(&printed("b", "kind = \"one_per_group\"", "train.total=1 steps"));
-    expect!["plan:  1 steps of 8 images of 32x24, 5 per epoch"].assert_eq(&printed(
+    expect!["plan:  0.20 epochs, 1 step of 8 images of 32x24, 5 per epoch"].assert_eq(&printed(
         "c",
         "kind = \"shuffled\"",
         "train.total=1 steps",
