@@ -21,7 +21,7 @@ pub(crate) struct Right<'a, T> {
 }
 
 impl<'a, T: Real> Right<'a, T> {
-    /// The last row must be padded to a multiple of [`PAD`].
+    /// The last row must be padded to a multiple of `PAD`.
     pub(crate) fn new(data: &'a [T], n_rows: usize, n_cols: usize, layout: Layout) -> Right<'a, T> {
         Right { data, n_rows, n_cols, layout, pieces: &[0] }
     }
