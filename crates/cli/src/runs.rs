@@ -240,7 +240,21 @@ pub(crate) fn labelled_table(named: &Path, test: bool) -> anyhow::Result<Labelle
         };
         bail!("{}: there is no {file}: {why}", dir.display());
     }
+    if file == "valid.csv" && is_trained_on_valid(&dir) {
+        bail!(
+            "{}: this run was trained on its validation set (`data = \"all\"` in a phase), so its predictions \
+             for it estimate nothing: name another run, or compare on the test set with --test",
+            dir.display()
+        );
+    }
     Ok(LabelledTable { path, task: Bundle::task(&first)? })
+}
+
+/// Whether a finished run was trained on its validation set, by its report.
+fn is_trained_on_valid(dir: &Path) -> bool {
+    let report = fs::read_to_string(dir.join("report.toml")).unwrap_or_default();
+    let report: toml::Table = report.parse().unwrap_or_default();
+    report.get("trained_on_valid").and_then(toml::Value::as_bool).unwrap_or(false)
 }
 
 /// Returns the bundle folders of a run, a cross-validation or a bundle.

@@ -142,8 +142,9 @@ impl SplitConfig {
     /// The same for the validation set that the data states, as the only fold.
     fn stated(&self, manifest: &Manifest) -> Result<(usize, Vec<Option<usize>>), SplitError> {
         if let SplitConfig::StratifiedKfold(_) = self {
-            let what = "the data states its validation set, which is the only fold: train once with another split, \
-                        such as `profile`, or read the data without that set";
+            let what = "the data states its validation set, so that there are no folds: train once with \
+                        `train`, or read the data without that set, with `data.source.keep_sets=false` of \
+                        `folders`, or without `data.source.split` of `table`";
             return Err(SplitError(what.to_owned()));
         }
         let mut fold_of = vec![None; manifest.groups.len()];

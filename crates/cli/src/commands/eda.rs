@@ -87,7 +87,7 @@ fn experiment(data: Option<&Path>, set: &[String]) -> anyhow::Result<(Experiment
             let Some(root) = candidates.into_iter().find(|it| it.join("train.csv").is_file())
             else {
                 bail!(
-                    "{}: no train.csv here, nor in train/: give a folder with `train.csv` and `images/`",
+                    "{}: no train.csv here, nor in train/: give a folder with `train.csv` and `images/`, or a config, which `maskfit init` writes for other layouts",
                     path.display()
                 );
             };

@@ -4,7 +4,7 @@ use std::{fmt::Write as _, fs, path::Path};
 
 use anyhow::{Context as _, bail};
 use base::{config::Layer, files::write_atomic, task::Scope};
-use data::{Content, Context, Manifest, sizes_of};
+use data::{Content, Context, Manifest, Use, sizes_of};
 use trainer::{Callback as _, DEFAULT, Experiment};
 
 use crate::{
@@ -111,7 +111,7 @@ fn text(
     writeln!(text, "# - {}", classes(manifest))?;
     if let (Some(first), Some(last)) = (sizes.first(), sizes.last()) {
         let of = |it: &[usize; 2]| format!("{}x{}", it[0], it[1]);
-        writeln!(text, "# - sizes (height x width): {} to {}", of(first), of(last))?;
+        writeln!(text, "# - sizes (height x width) of some: {} to {}", of(first), of(last))?;
     }
     let [h, w] = input(sizes);
     let crop = format!("size = [{h}, {w}]");
@@ -122,10 +122,13 @@ fn text(
         false => format!("{{ kind = \"resize\", {crop} }}"),
     };
     let head = if is_single { "joint" } else { "factored" };
+    let split = match manifest.examples.iter().any(|it| it.usage == Use::Valid) {
+        true => "not used: the data states its validation set",
+        false => "a fifth is held out, the same share of each class",
+    };
     writeln!(
         text,
-        "\n[data]\nsource = {source}\nsplit  = {{ kind = \"profile\", ratio = 0.2 }}  # a fifth is held out, \
-         the same share of each class\n\n\
+        "\n[data]\nsource = {source}\nsplit  = {{ kind = \"profile\", ratio = 0.2 }}  # {split}\n\n\
          [augment]\ntrain = [{{ kind = \"random_resized_crop\", {crop} }}, {{ kind = \"horizontal_flip\" }}]\n\
          eval  = [{eval}]\n\
          # Of EfficientNet-Lite0's published weights: (x - 127) / 128.\n\

@@ -205,7 +205,7 @@ fn errors_name_the_problem_and_the_fix() {
     fs::create_dir(bench.path("empty")).unwrap();
     bench.fails(
         &["eda", "empty"],
-        expect!["error: empty: no train.csv here, nor in train/: give a folder with `train.csv` and `images/`"],
+        expect!["error: empty: no train.csv here, nor in train/: give a folder with `train.csv` and `images/`, or a config, which `maskfit init` writes for other layouts"],
     );
     fs::write(bench.path("empty/train.csv"), "id,gender,race,age,path\n").unwrap();
     bench.fails(

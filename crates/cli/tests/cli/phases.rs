@@ -2,7 +2,7 @@
 
 use expect_test::expect;
 
-use crate::bench::Bench;
+use crate::bench::{Bench, text};
 
 const PHASES: &str = "phase=[{ name = \"a\", total = \"1 epochs\" }, { name = \"b\", total = \"1 epochs\", \
                       lr = 1e-3, data = \"all\", schedule = { kind = \"constant\" } }]";
@@ -33,6 +33,13 @@ fn phases_are_listed_trained_and_plotted() {
     }
     let end = "last model: epoch 2, trained on the validation set too:\n";
     assert!(out.contains(end) && out.contains("(meaningless: it was trained on"), "{out}");
+    // Its predictions for the validation set are no estimate.
+    for args in [&["labels", "a", "-o", "issues"][..], &["compare", "a", "a"]] {
+        let output = bench.run(args);
+        let err = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{err}");
+        assert!(err.contains("this run was trained on its validation set"), "{err}");
+    }
     let runs = bench.ok(&["runs"]);
     assert!(runs.contains("finished  2 of 1 epochs + 1 epochs      -"), "{runs}");
 
