@@ -108,11 +108,7 @@ impl Output {
         let written = match self {
             Output::Stdout => {
                 let mut out = io::stdout();
-                match write(&mut out).and_then(|()| Ok(out.flush()?)) {
-                    // Whoever reads, such as `head`, has seen enough.
-                    Err(err) if is_closed(&err) => Ok(()),
-                    other => other,
-                }
+                write(&mut out).and_then(|()| Ok(out.flush()?))
             }
             Output::Path(path) => write_atomic_with(path, |file| write(file)),
         };
@@ -122,11 +118,6 @@ impl Output {
             other => other,
         }
     }
-}
-
-/// Whether a pipe was closed by its reader.
-fn is_closed(err: &anyhow::Error) -> bool {
-    err.downcast_ref::<io::Error>().is_some_and(|it| it.kind() == io::ErrorKind::BrokenPipe)
 }
 
 impl fmt::Display for Output {
