@@ -172,7 +172,7 @@ fn phase_on_all_data_is_trained_on_the_validation_set() {
     assert!(outcome.trained_on_valid);
     let report = std::fs::read_to_string(path.join("report.toml")).unwrap();
     assert!(report.contains("\ntrained_on_valid = true\n"), "{report}");
-    // From then on, each evaluation is taken for the best.
+    // From then on, each evaluation counts as the best.
     let best: Vec<String> = table(&path, "epochs.csv").iter().map(|it| it[4].clone()).collect();
     assert_eq!(best[2..], ["true", "true"]);
 }

@@ -168,7 +168,7 @@ impl Folder {
         let (mut names, mut not_utf8) = (Vec::new(), Vec::new());
         for entry in fs::read_dir(path)? {
             let entry = entry?;
-            // A link is taken for a file: to follow it would be another system call for each.
+            // A link is treated as a file: to follow it would be another system call for each.
             if entry.file_type().is_ok_and(|it| it.is_dir()) {
                 continue;
             }

@@ -140,7 +140,7 @@ pub(crate) fn notes_on(plan: &Plan, phase_idx: usize) -> Vec<String> {
     if phase.sees_valid {
         notes.push(phase.named(
             "the validation images are trained on, so that scores are meaningless from here on: the last \
-             evaluation is taken for the best",
+             evaluation counts as the best",
         ));
     }
     notes

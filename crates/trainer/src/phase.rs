@@ -53,8 +53,8 @@ pub enum TrainOn {
     /// The training set.
     #[default]
     Train,
-    /// The training and the validation set: from then on scores are meaningless, and the last evaluation is
-    /// taken for the best.
+    /// The training and the validation set: from then on scores are meaningless, and the last evaluation
+    /// counts as the best.
     All,
 }
 

@@ -1,9 +1,12 @@
 //! `maskfit init`: writes a config for a folder of images.
 
-use std::{fmt::Write as _, fs, path::Path};
+use std::{
+    fmt::Write as _,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context as _, bail};
-use base::{config::Layer, files::write_atomic, task::Scope};
+use base::{config::Layer, files::write_atomic, records::Records, task::Scope, text};
 use data::{Content, Context, Manifest, Use, sizes_of};
 use trainer::{Callback as _, DEFAULT, Experiment};
 
@@ -24,7 +27,7 @@ pub(crate) fn init(dir: &Path, output: Option<&Path>) -> anyhow::Result<End> {
     let terminal = Terminal::new();
     let own = dir.canonicalize().with_context(|| dir.display().to_string())?;
     let name = own.file_name().map_or("images".into(), |it| it.to_string_lossy());
-    let own = Path::new(&*name).with_extension("toml");
+    let own = PathBuf::from(format!("{name}.toml"));
     let output = output.unwrap_or(&own);
     if output.exists() {
         bail!("{}: already exists: name another file with `-o`, or remove it", output.display());
@@ -169,8 +172,8 @@ fn classes(manifest: &Manifest) -> String {
 
 /// Returns the kind of submission that a sample file shows: with a column for each class, or with one answer.
 fn submission(sample: &Path, manifest: &Manifest) -> &'static str {
-    let text = fs::read_to_string(sample).unwrap_or_default();
-    let header = base::records::Records::of(&text).header();
+    let text = text::read(sample).unwrap_or_default();
+    let header = Records::of(&text).header();
     let names = manifest.task.class_names(Scope::Joint);
     match names.iter().all(|it| header.column(it).is_some()) {
         true => "probabilities",

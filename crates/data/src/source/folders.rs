@@ -172,24 +172,20 @@ impl Tree {
         if usage.may_train() {
             self.trained.insert(part.to_owned());
         }
+        let named = |name: String| match part.as_os_str().is_empty() {
+            true => name,
+            false => format!("{}/{name}", part.display()),
+        };
         let folder = match list_images(&dir, Recognise::ByExtension) {
             Ok(it) => it,
-            // Said of each class below, and of a tree without classes.
+            // Names that collide, or no images, which each class says as well.
             Err(SourceError::Findings { findings, .. }) => {
-                let within = |it| match part.as_os_str().is_empty() {
-                    true => it,
-                    false => format!("{}/{it}", part.display()),
-                };
                 for it in findings.0 {
-                    self.findings.add(within(it.place), it.problem, &it.remedy);
+                    self.findings.add(named(it.place), it.problem, &it.remedy);
                 }
                 return Ok(());
             }
             Err(other) => return Err(other),
-        };
-        let named = |name: String| match part.as_os_str().is_empty() {
-            true => name,
-            false => format!("{}/{name}", part.display()),
         };
         for it in folder.unreadable.0 {
             self.findings.add(named(it.place), it.problem, &it.remedy);
