@@ -3,6 +3,9 @@
 use ::ops::Isa;
 use testkit::Golden;
 
+mod calibration;
+mod ensemble;
+mod folds;
 mod heads;
 mod losses;
 mod metrics;
@@ -13,6 +16,7 @@ mod ops;
 mod samplers;
 mod schedules;
 mod training;
+mod views;
 
 const VARIABLE: &str = "MASKFIT_TEST_ISA";
 

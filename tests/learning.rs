@@ -39,7 +39,7 @@ fn overfit(optim: &OptimConfig, head: &HeadConfig, n_steps: usize) -> Result<(Ve
     let labels = Labels {
         classes: examples.iter().map(|&it| plan.classes[it]).collect(),
         numbers: examples.iter().map(|&it| plan.number(it)).collect(),
-        weights: Vec::new(),
+        ..Labels::default()
     };
     let targets = Targets::new(&plan.task, labels.clone(), &unmixed(8), DType::F32, &Device::Cpu);
     let mut losses = Vec::new();
@@ -59,7 +59,7 @@ fn overfit(optim: &OptimConfig, head: &HeadConfig, n_steps: usize) -> Result<(Ve
         }
     }
     let is_correct = |(predictions, &class): (Vec<ScopePrediction>, &usize)| {
-        let p = plan.task.join(&[predictions]).expect("every factor is predicted");
+        let p = plan.task.join(&[predictions], &[]).expect("every factor is predicted");
         p.iter().all(|&it| it <= p[class])
     };
     let correct = predictions.into_iter().zip(&labels.classes).map(is_correct).filter(|&it| it);

@@ -382,7 +382,8 @@ fn loss_that_is_not_finite_ends_the_run_without_damage() {
 #[test]
 fn stopped_cross_validation_resumes_with_the_remaining_folds() {
     let experiment = with_folds(&experiment(&["train.total=1 epochs"]), Some(3));
-    assert_eq!(experiment.data.split, SplitConfig::StratifiedKfold(StratifiedKfold { n_folds: 3 }));
+    let split = StratifiedKfold { n_folds: 3, repeats: 1 };
+    assert_eq!(experiment.data.split, SplitConfig::StratifiedKfold(split));
     let manifest = manifest(&experiment);
     let cross_validate = |stops: &[usize]| {
         let dir = tempfile::tempdir().unwrap();

@@ -1,17 +1,20 @@
 //! Tests that every member of every registry must pass.
 
+mod calibrations;
+mod combinations;
 mod losses;
 mod mixing;
 mod models;
 mod samplers;
 mod settings;
 mod sources;
+mod views;
 
 use std::fmt::Debug;
 
 use ::losses::LossConfig;
 use ::models::{BackboneConfig, HeadConfig, Init, Kind, Param, Params};
-use augment::{MixOpConfig, StatisticsConfig, Step, TransformConfig};
+use augment::{MixOpConfig, StatisticsConfig, Step, TransformConfig, ViewsConfig};
 use base::{Clock, Seed, Task};
 use candle::{DType, Device, Result, Tensor};
 use data::{SamplerConfig, SourceConfig, SplitConfig};
@@ -42,6 +45,7 @@ fn every_member_survives_a_round_trip_through_toml() {
         TransformConfig::zoo().into_iter().map(|(kind, it)| (kind, Step::from(it))).collect(),
     );
     round_trip(MixOpConfig::zoo());
+    round_trip(ViewsConfig::zoo());
     round_trip(StatisticsConfig::zoo());
     round_trip(BackboneConfig::zoo());
     round_trip(HeadConfig::zoo());

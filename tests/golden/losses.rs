@@ -58,6 +58,7 @@ fn every_loss_agrees_with_its_reference() -> Result<()> {
             classes: classes.clone(),
             numbers: ages.iter().copied().map(Some).collect(),
             weights: case.to("weights"),
+            ..Labels::default()
         };
         let targets = Targets::new(&task, labels, &rows, DType::F64, &Device::Cpu);
         let head_output = HeadOutput::new(&task, scope, &form, n, &counts);

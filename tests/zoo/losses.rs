@@ -1,6 +1,10 @@
 //! Every loss, on outputs of every form.
 
-use base::{Task, mix::unmixed, task::Scope};
+use base::{
+    Task,
+    mix::{Part, Row, unmixed},
+    task::Scope,
+};
 use candle::{DType, Device, Result, Tensor, Var};
 use losses::{Counts, Criterion, HeadOutput, Labels, LossConfig, LossTerms, Targets, TermValue};
 use ops::{Decide, Form, Output};
@@ -15,6 +19,7 @@ fn labels(rows: &[usize]) -> Labels {
         classes: rows.iter().map(|&it| classes[it]).collect(),
         numbers: rows.iter().map(|&it| Some(20.0 + 20.0 * it as f64)).collect(),
         weights: rows.iter().map(|&it| [1.0, 0.5, 2.0][it]).collect(),
+        ..Labels::default()
     }
 }
 
@@ -109,6 +114,53 @@ fn every_loss_has_the_right_gradient() {
             value().expect("the loss can be computed")
         });
     }
+}
+
+#[test]
+fn soft_labels_of_one_class_are_hard_labels_in_every_loss() -> Result<()> {
+    let (task, hard) = (Task::mask_gender_age(), labels(&[0, 1, 2]));
+    let one_hot = |class: &usize| (0..18).map(|it| f32::from(it == *class)).collect();
+    let soft = hard.classes.iter().map(one_hot).collect();
+    let soft = Labels { classes: vec![5; 3], soft, ..hard.clone() };
+    for (kind, loss, head, width) in losses() {
+        let all = Tensor::from_vec(numbers("logits", 3 * width), (3, width), &Device::Cpu)?;
+        let bits = |labels: &Labels| -> Result<u64> {
+            let targets =
+                Targets::new(&task, labels.clone(), &unmixed(3), DType::F64, &Device::Cpu);
+            let mean = loss.compute(&outputs(&all, &head)?, &targets, &CLOCK)?.mean()?;
+            Ok(mean.to_scalar::<f64>()?.to_bits())
+        };
+        assert_eq!(bits(&hard)?, bits(&soft)?, "{kind} on {width}");
+    }
+    Ok(())
+}
+
+#[test]
+fn soft_label_is_the_mean_of_its_classes_in_losses_of_rows() -> Result<()> {
+    // The loss of a soft label is that of a row that is mixed from an image of each class.
+    let task = Task::mask_gender_age();
+    let classes = vec![0, 10];
+    let mixed: Row = [0, 1].map(|image| Part { image, weight: 0.5 }).to_vec();
+    let mixed = (Labels { classes, ..Labels::default() }, mixed);
+    let mut soft = vec![0.0; 18];
+    (soft[0], soft[10]) = (0.5, 0.5);
+    let soft = Labels { classes: vec![5], soft: vec![soft], ..Labels::default() };
+    let soft = (soft, vec![Part { image: 0, weight: 1.0 }]);
+    for (kind, loss, head, width) in losses() {
+        if head.iter().any(|it| it.1.is_numeric()) {
+            // An image with a soft label has no number.
+            continue;
+        }
+        let all = Tensor::from_vec(numbers("logits", width), (1, width), &Device::Cpu)?;
+        let mean = |(labels, row): &(Labels, Row)| -> Result<f64> {
+            let rows = std::slice::from_ref(row);
+            let targets = Targets::new(&task, labels.clone(), rows, DType::F64, &Device::Cpu);
+            loss.compute(&outputs(&all, &head)?, &targets, &CLOCK)?.mean()?.to_scalar()
+        };
+        let (want, got) = (mean(&mixed)?, mean(&soft)?);
+        assert!((want - got).abs() < 1e-12, "{kind} on {width}: {want}, not {got}");
+    }
+    Ok(())
 }
 
 #[test]

@@ -43,7 +43,7 @@ fn check_outputs(name: &str, outputs: &[Output], n: usize, task: &Task) -> Resul
     }
     assert!(flat(outputs).iter().all(|it| it.is_finite()), "{name}: {outputs:?}");
     for it in predictions {
-        let p = task.join(&[it]).unwrap_or_else(|err| panic!("{name}: {err}"));
+        let p = task.join(&[it], &[]).unwrap_or_else(|err| panic!("{name}: {err}"));
         assert!((p.iter().sum::<f64>() - 1.0).abs() < 1e-9, "{name}: {p:?}");
         // Deep networks with initial running statistics saturate the softmax.
         let is_moderate = flat(outputs).iter().all(|it| it.abs() < 100.0);

@@ -110,7 +110,7 @@ fn every_split_holds_groups_out_and_is_reproducible() {
     let groups: Vec<(String, [usize; 2])> =
         (0..50).map(|it| (format!("group {it}"), [it % 2, it % 3])).collect();
     let candidates: Vec<Candidate<'_>> =
-        groups.iter().map(|(name, stratum)| Candidate { name, stratum }).collect();
+        groups.iter().map(|(name, stratum)| Candidate { name, stratum, counts: &[] }).collect();
     for (kind, split) in SplitConfig::zoo() {
         let held_out = || split.get().held_out(&candidates, Seed(0)).unwrap();
         for fold in held_out() {

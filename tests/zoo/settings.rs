@@ -7,7 +7,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
 };
 
-use augment::{MixOpConfig, StatisticsConfig, Step, TransformConfig};
+use augment::{MixOpConfig, StatisticsConfig, Step, TransformConfig, ViewsConfig};
 use base::config::Layer;
 use candle::Device;
 use data::{Context, Manifest, SamplerConfig, SourceConfig, SplitConfig};
@@ -122,6 +122,7 @@ fn places() -> BTreeMap<String, Vec<Value>> {
         ("submit", named(SubmitConfig::zoo())),
         ("track", named(TrackConfig::zoo()).into_iter().map(list).collect()),
         ("train.clip", named(ClipConfig::zoo())),
+        ("tta", named(ViewsConfig::zoo())),
     ])
     .into_iter()
     .map(|(place, members)| (place.to_owned(), members))
@@ -280,6 +281,11 @@ fn extreme_values_are_refused_by_name_or_harmless() {
                 let groups = at(&mut table, &steps).as_table_mut().unwrap();
                 let few = settings(&[])["data"]["source"].as_table().unwrap().clone();
                 groups.extend(few);
+            }
+            // The default size is larger than the images.
+            if let ("augment.train", "crop") = (&*place, &*kind) {
+                let size = at(&mut table, &["augment", "train", "0", "size"].map(str::to_owned));
+                *size = Value::Array(vec![Value::Integer(16); 2]);
             }
             // A small network, regardless of the published size.
             if let Some(width) = table["model"]["backbone"].get("width").and(Some(0.1)) {

@@ -1,6 +1,10 @@
 //! A cache of values computed from the original image file, kept from one epoch to the next.
 
-use std::cell::OnceCell;
+use std::{
+    cell::OnceCell,
+    collections::BTreeMap,
+    sync::{Mutex, PoisonError},
+};
 
 use sha2::{Digest as _, Sha256};
 
@@ -13,6 +17,33 @@ pub trait Cache: Send + Sync {
 
     /// Stores a value, if possible.
     fn put(&self, key: &str, value: &[u8]);
+}
+
+/// A cache in memory, over another one if there is one.
+pub(crate) struct Memory<'a> {
+    cache: Option<&'a dyn Cache>,
+    values: Mutex<BTreeMap<String, Vec<u8>>>,
+}
+
+impl<'a> Memory<'a> {
+    pub(crate) fn over(cache: Option<&'a dyn Cache>) -> Memory<'a> {
+        Memory { cache, values: Mutex::default() }
+    }
+}
+
+impl Cache for Memory<'_> {
+    fn get(&self, key: &str) -> Option<Vec<u8>> {
+        let values = self.values.lock().unwrap_or_else(PoisonError::into_inner);
+        values.get(key).cloned().or_else(|| self.cache?.get(key))
+    }
+
+    fn put(&self, key: &str, value: &[u8]) {
+        let mut values = self.values.lock().unwrap_or_else(PoisonError::into_inner);
+        values.insert(key.to_owned(), value.to_vec());
+        if let Some(cache) = self.cache {
+            cache.put(key, value);
+        }
+    }
 }
 
 /// The cache entries of one image.

@@ -17,6 +17,7 @@ use crate::{
     face::{self, DEFAULT_MIN_SCORE, Face},
     filter::Filter,
     sample::{Border, project, sample},
+    shared::{Opened, Shared},
 };
 
 /// An image with pending operations.
@@ -37,7 +38,7 @@ pub struct Canvas<'a> {
 }
 
 enum Source<'a> {
-    Encoded(Encoded<'a>),
+    Encoded(Opened<'a>),
     Pixels(Image),
 }
 
@@ -115,16 +116,7 @@ impl Side {
 
 impl From<Image> for Canvas<'static> {
     fn from(image: Image) -> Canvas<'static> {
-        let [h, w] = size_of(&image);
-        Canvas {
-            source: Source::Pixels(image),
-            view: [Side::whole(h), Side::whole(w)],
-            filter: Filter::Bilinear,
-            warp: None,
-            cache: None,
-            face: None,
-            found: None,
-        }
+        Canvas::of(Source::Pixels(image))
     }
 }
 
@@ -164,17 +156,25 @@ impl<'a> Canvas<'a> {
     /// # Errors
     /// If the bytes do not begin like an image, or it has more than `max_pixels` pixels.
     pub fn open(bytes: &'a [u8], max_pixels: u64) -> Result<Canvas<'a>, DecodeError> {
-        let encoded = Encoded::open(bytes, max_pixels)?;
-        let [h, w] = encoded.size();
-        Ok(Canvas {
-            source: Source::Encoded(encoded),
-            view: [Side::whole(h), Side::whole(w)],
+        Ok(Canvas::of(Source::Encoded(Opened::One(Encoded::open(bytes, max_pixels)?))))
+    }
+
+    /// Opens an image that other canvases read too. As long as its pixels are not decoded, what needs them
+    /// fails with `DecodeError::Deferred`.
+    pub(crate) fn shared(shared: &'a Shared<'a>) -> Canvas<'a> {
+        Canvas::of(Source::Encoded(Opened::Shared(shared)))
+    }
+
+    fn of(source: Source<'a>) -> Canvas<'a> {
+        Canvas {
+            view: source.size().map(Side::whole),
+            source,
             filter: Filter::Bilinear,
             warp: None,
             cache: None,
             face: None,
             found: None,
-        })
+        }
     }
 
     /// Adds a cache of values computed from the image file.

@@ -19,6 +19,12 @@ use crate::{
     size::{self, Size, failed, format_of},
 };
 
+#[cfg(test)]
+std::thread_local! {
+    /// The number of times that this thread has decoded an image, or a part of one.
+    pub(crate) static N_DECODED: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+}
+
 /// An encoded image whose header has been read.
 pub(crate) struct Encoded<'a> {
     bytes: &'a [u8],
@@ -34,6 +40,35 @@ enum Kind<'a> {
     Jpeg(Box<Header<'a>>),
     /// That of the `image` crate.
     Other(ImageFormat),
+}
+
+/// A part of an image at some reduction.
+#[derive(Clone, Debug)]
+pub(crate) struct Region {
+    /// By how many times it is smaller.
+    pub(crate) reduction: usize,
+    /// Its rows and columns in the reduced image as stored, before orientation.
+    pub(crate) part: [Range<usize>; 2],
+    /// As that of [`Part`].
+    origin: [f64; 2],
+}
+
+impl Region {
+    /// Whether another region is a part of this one.
+    pub(crate) fn contains(&self, other: &Region) -> bool {
+        let is_inside = |it: usize| {
+            let [all, part] = [self, other].map(|region| &region.part[it]);
+            all.start <= part.start && part.end <= all.end
+        };
+        self.reduction == other.reduction && is_inside(0) && is_inside(1)
+    }
+
+    /// Extends it to the smallest rectangle that contains another region of the same reduction too.
+    pub(crate) fn extend_to(&mut self, other: &Region) {
+        for (all, part) in self.part.iter_mut().zip(&other.part) {
+            *all = all.start.min(part.start)..all.end.max(part.end);
+        }
+    }
 }
 
 /// The decoded part of an image.
@@ -100,37 +135,36 @@ impl<'a> Encoded<'a> {
         Ok(self.decode_part([1.0; 2], [0..h, 0..w])?.image)
     }
 
-    /// Decodes at least the rows and columns of `needed`, or a reduced image, if that is less work in this
-    /// format.
-    ///
-    /// - `at_most`: the factors by which the height and width will be reduced later.
+    /// Decodes the [`region`](Self::region) of these pixels.
     pub(crate) fn decode_part(
         &self,
         at_most: [f64; 2],
         needed: [Range<usize>; 2],
     ) -> Result<Part, DecodeError> {
+        let region = self.region(at_most, needed);
+        Ok(self.part(&region, self.decode_region(&region)?))
+    }
+
+    /// Returns what is decoded to get at least the rows and columns of `needed`: in this format, that may be a
+    /// part, and reduced.
+    ///
+    /// - `at_most`: the factors by which the height and width will be reduced later.
+    pub(crate) fn region(&self, at_most: [f64; 2], needed: [Range<usize>; 2]) -> Region {
         let fits = |&it: &usize| at_most.iter().all(|&most| it as f64 <= most);
         match &self.kind {
-            Kind::Jpeg(header) => {
+            Kind::Jpeg(_) => {
                 let reduction = [8, 4, 2].into_iter().find(fits).unwrap_or(1);
-                self.jpeg_part(header, reduction, needed)
+                self.jpeg_region(reduction, needed)
             }
-            Kind::Other(format) => {
-                let decoder = open(self.bytes, *format, self.max_alloc)?;
-                let decoded = DynamicImage::from_decoder(decoder);
-                let image = self.oriented(decoded.map_err(|err| failed(err, *format, self.bytes))?);
-                Ok(Part { image, reduction: 1, origin: [0.0; 2] })
+            Kind::Other(_) => {
+                let part = self.stored.map(|it| 0..it);
+                Region { reduction: 1, part, origin: [0.0; 2] }
             }
         }
     }
 
-    /// Decodes the needed pixels of a JPEG, reduced `reduction` times.
-    fn jpeg_part(
-        &self,
-        header: &Header<'_>,
-        reduction: usize,
-        [rows, columns]: [Range<usize>; 2],
-    ) -> Result<Part, DecodeError> {
+    /// Returns the needed pixels of a JPEG, reduced `reduction` times.
+    fn jpeg_region(&self, reduction: usize, [rows, columns]: [Range<usize>; 2]) -> Region {
         let upright = if self.is_turned() { [columns, rows] } else { [rows, columns] };
         let is_mirrored = self.is_mirrored();
         // In rows and columns as stored.
@@ -149,14 +183,31 @@ impl<'a> Encoded<'a> {
         if self.is_turned() {
             origin.reverse();
         }
-        let image = jpeg::decode(header, reduction, part)?;
-        Ok(Part { image: self.oriented(image.into()), reduction, origin })
+        Region { reduction, part, origin }
     }
 
-    /// Applies the orientation and converts to RGB8.
-    fn oriented(&self, mut image: DynamicImage) -> Image {
+    /// Decodes a region, as stored; of another format than JPEG, that is always the whole image.
+    pub(crate) fn decode_region(&self, region: &Region) -> Result<Image, DecodeError> {
+        #[cfg(test)]
+        N_DECODED.set(N_DECODED.get() + 1);
+        match &self.kind {
+            Kind::Jpeg(header) => jpeg::decode(header, region.reduction, region.part.clone()),
+            Kind::Other(format) => {
+                let decoder = open(self.bytes, *format, self.max_alloc)?;
+                let decoded = DynamicImage::from_decoder(decoder);
+                Ok(decoded.map_err(|err| failed(err, *format, self.bytes))?.into_rgb8())
+            }
+        }
+    }
+
+    /// Returns the part of the image that is in a region.
+    ///
+    /// - `stored`: its pixels as stored, to which the orientation is applied.
+    pub(crate) fn part(&self, region: &Region, stored: Image) -> Part {
+        let mut image = DynamicImage::from(stored);
         image.apply_orientation(self.orientation);
-        image.into_rgb8()
+        let Region { reduction, origin, .. } = *region;
+        Part { image: image.into_rgb8(), reduction, origin }
     }
 }
 

@@ -23,6 +23,10 @@ pub enum DecodeError {
     /// The decoder failed.
     #[error("the image is damaged: {0}")]
     Damaged(String),
+    /// The pixels are not decoded yet, but later, together with those that other views of the image need. No
+    /// public function returns it.
+    #[error("the pixels are not decoded yet")]
+    Deferred,
     /// Decoding would use too much memory.
     #[error("{width}x{height} pixels exceed `max_pixels = {limit}`")]
     TooLarge {

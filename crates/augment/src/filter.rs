@@ -107,6 +107,11 @@ impl Filter {
             Filter::Lanczos => FilterType::Lanczos3,
         };
         let (wide, high) = image.dimensions();
+        // A part that ends where the image does may end a rounding error behind it.
+        let within = |start: f64, length: f64, n: u32| {
+            if start + length > f64::from(n) { f64::from(n) - start } else { length }
+        };
+        let (w, h) = (within(x, w, wide), within(y, h, high));
         let from = ImageRef::new(wide, high, image, PixelType::U8x3);
         let mut to = Resized::new(size[0], size[1], PixelType::U8x3);
         let options =

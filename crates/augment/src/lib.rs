@@ -2,9 +2,10 @@
 //! (mixup, CutMix, random erasing).
 //!
 //! To add an image operation, write its file, declare it in `transform.rs`, and give it a line in
-//! [`TransformConfig`]; likewise an operation on a batch in `mix.rs` and [`MixOpConfig`]. The zoo tests then
-//! cover it.
+//! [`TransformConfig`]; likewise an operation on a batch in `mix.rs` and [`MixOpConfig`], and a kind of
+//! test-time augmentation in `views.rs` and [`ViewsConfig`]. The zoo tests then cover it.
 
+mod apply_all;
 mod cache;
 mod canvas;
 mod cutout;
@@ -15,6 +16,7 @@ mod exif;
 mod face;
 mod filter;
 mod jpeg;
+mod merge;
 mod mix;
 mod mixing;
 mod pipeline;
@@ -22,18 +24,21 @@ mod projection;
 mod range;
 mod rgb;
 mod sample;
+mod shared;
 mod size;
 mod sniff;
 mod statistics;
 mod step;
 mod tiff;
 mod transform;
+mod views;
 
 pub use cache::Cache;
 pub use canvas::{Canvas, OpError};
 pub use decode::{decode, decode_whole, verify};
 pub use error::DecodeError;
 pub use filter::Filter;
+pub use merge::Merge;
 pub use mix::{Extras, Level, MixOp, MixOpConfig, MixPlan};
 pub use mixing::Mixing;
 pub use pipeline::{Pipeline, PipelineError};
@@ -46,5 +51,7 @@ pub use sniff::{SNIFFED, Sniffed, sniff};
 pub use statistics::{Given, Statistics, StatisticsConfig, StatisticsSource};
 pub use step::Step;
 pub use transform::{
-    CenterCrop, HorizontalFlip, RandomCrop, Resize, ResizeShorter, Transform, TransformConfig,
+    CenterCrop, Crop, HorizontalFlip, Pad, RandomCrop, Resize, ResizeShorter, Transform,
+    TransformConfig,
 };
+pub use views::{View, Views, ViewsConfig, apply_views};

@@ -52,12 +52,24 @@ impl Pipeline {
         self.finish(self.prepare(bytes, cache)?, rng)
     }
 
+    /// [`apply`](Self::apply) to a canvas of the image.
+    pub(crate) fn apply_to(
+        &self,
+        canvas: Canvas<'_>,
+        rng: &mut Rng,
+    ) -> Result<Image, PipelineError> {
+        self.finish(self.prepare_on(canvas)?, rng)
+    }
+
     /// Decodes an image and applies the first operations, up to the first random one.
     ///
     /// # Errors
     /// As [`apply`](Self::apply).
     pub fn prepare(&self, bytes: &[u8], cache: Option<&dyn Cache>) -> Result<Image, PipelineError> {
-        let canvas = self.open(bytes, cache)?;
+        self.prepare_on(self.open(bytes, cache)?)
+    }
+
+    fn prepare_on(&self, canvas: Canvas<'_>) -> Result<Image, PipelineError> {
         // No random number is used.
         run(&self.ops[..self.n_fixed()], canvas, &mut Seed(0).stream("nothing"))
     }

@@ -7,6 +7,7 @@ mod brightness_contrast;
 mod center_crop;
 mod clahe;
 mod color_jitter;
+mod crop;
 mod elastic;
 mod equalize;
 mod face_crop;
@@ -51,8 +52,8 @@ use base::Rng;
 use crate::{Canvas, Filter, Image, OpError};
 
 pub use self::{
-    center_crop::CenterCrop, horizontal_flip::HorizontalFlip, random_crop::RandomCrop,
-    resize::Resize, resize_shorter::ResizeShorter,
+    center_crop::CenterCrop, crop::Crop, horizontal_flip::HorizontalFlip, pad::Pad,
+    random_crop::RandomCrop, resize::Resize, resize_shorter::ResizeShorter,
 };
 
 base::choice! {
@@ -64,6 +65,8 @@ base::choice! {
         "resize_shorter" => ResizeShorter(resize_shorter::ResizeShorter),
         /// Crop the centre of the image.
         "center_crop" => CenterCrop(center_crop::CenterCrop),
+        /// Crop the image at a given position.
+        "crop" => Crop(crop::Crop),
         /// Crop the image at a random position.
         "random_crop" => RandomCrop(random_crop::RandomCrop),
         /// Crop a random part of random area and aspect ratio, and resize it to a given size.

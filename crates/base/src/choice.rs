@@ -20,6 +20,21 @@ pub fn take_kind(table: &mut Table, known: &[&str]) -> Result<String, String> {
     }
 }
 
+/// Returns the table of settings that a value is.
+#[doc(hidden)]
+pub fn into_table(value: Value, known: &[&str]) -> Result<Table, String> {
+    match value {
+        Value::Table(table) => Ok(table),
+        Value::String(kind) if known.contains(&kind.as_str()) => Err(format!(
+            "must be a table with a `kind`: write `{{ kind = \"{kind}\" }}`, or set its `kind`"
+        )),
+        other => {
+            let kinds: Vec<_> = known.iter().map(|it| format!("`{it}`")).collect();
+            Err(format!("must be a table with a `kind`, one of {}; not {other}", kinds.join(", ")))
+        }
+    }
+}
+
 /// Deserializes the settings of a kind; an error names the path of the invalid setting.
 #[doc(hidden)]
 pub fn read_member<T: DeserializeOwned>(kind: &str, table: Table) -> Result<T, String> {
@@ -88,7 +103,9 @@ macro_rules! choice {
             where
                 D: serde::Deserializer<'de>,
             {
-                let mut table = <$crate::choice::Table as serde::Deserialize>::deserialize(from)?;
+                let value = <$crate::choice::Value as serde::Deserialize>::deserialize(from)?;
+                let table = $crate::choice::into_table(value, &[$($kind),+]);
+                let mut table = table.map_err(serde::de::Error::custom)?;
                 let kind = $crate::choice::take_kind(&mut table, &[$($kind),+]);
                 let member = match kind.map_err(serde::de::Error::custom)?.as_str() {
                     $( $kind => $crate::choice::read_member($kind, table).map(Self::$variant), )+

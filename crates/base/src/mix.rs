@@ -1,7 +1,7 @@
 //! A row of a batch: the images that it is mixed from, and the weight of each.
 //!
-//! For the loss it is a list of weights, a [`Row`]: one-hot labels, mixup, cutmix and pseudo labels are
-//! all such lists. For rendering it is a [`MixedSample`]: one image, and optionally a layer of another on
+//! For the loss it is a list of weights, a [`Row`]: one-hot labels, mixup and cutmix are all such lists. For
+//! rendering it is a [`MixedSample`]: one image, and optionally a layer of another on
 //! top, y = (1 - s) x + s x' inside the layer's area. The weights follow from the rendering: the weight of
 //! a layer is its opacity s times the fraction of the image that its area covers.
 

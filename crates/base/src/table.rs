@@ -29,9 +29,9 @@ impl<W: Write> Table<W> {
     /// Those of `out`; another number of fields.
     pub fn row(&mut self, fields: impl IntoIterator<Item = impl AsRef<str>>) -> io::Result<()> {
         for field in fields {
-            self.writer.write_field(field.as_ref())?;
+            self.writer.write_field(field.as_ref()).map_err(io_error)?;
         }
-        Ok(self.writer.write_record(None::<&[u8]>)?)
+        self.writer.write_record(None::<&[u8]>).map_err(io_error)
     }
 
     /// Writes the remaining rows to `out`, and returns it.
@@ -40,6 +40,15 @@ impl<W: Write> Table<W> {
     /// Those of `out`.
     pub fn finish(self) -> io::Result<W> {
         self.writer.into_inner().map_err(csv::IntoInnerError::into_error)
+    }
+}
+
+/// Returns the I/O error itself, whose kind the conversion of the library hides.
+fn io_error(err: csv::Error) -> io::Error {
+    let text = err.to_string();
+    match err.into_kind() {
+        csv::ErrorKind::Io(it) => it,
+        _ => io::Error::other(text),
     }
 }
 
@@ -128,6 +137,8 @@ const POWERS: [f64; 21] = {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{self, BufWriter, Write};
+
     use super::{Table, line, number, text};
 
     #[test]
@@ -151,6 +162,24 @@ mod tests {
     fn row_of_another_length_is_an_error() {
         let mut table = Table::begin(Vec::new(), ["a", "b"]).unwrap();
         assert!(table.row(["1"]).is_err());
+    }
+
+    #[test]
+    fn errors_of_the_output_keep_their_kind() {
+        /// A pipe whose reader is gone.
+        struct Closed;
+        impl Write for Closed {
+            fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+                Err(io::ErrorKind::BrokenPipe.into())
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let mut table = Table::begin(BufWriter::with_capacity(1, Closed), ["a"]).unwrap();
+        let row = "x".repeat(100_000);
+        let err = (0..2).find_map(|_| table.row([&row]).err()).unwrap();
+        assert_eq!(err.kind(), io::ErrorKind::BrokenPipe);
     }
 
     #[test]

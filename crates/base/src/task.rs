@@ -97,16 +97,6 @@ pub struct ScopePrediction {
     pub probabilities: Vec<f64>,
 }
 
-/// The predictions of the members do not cover every factor, so there is no joint class.
-#[derive(Debug, PartialEq, thiserror::Error)]
-#[error(
-    "no member of the bundle predicts `{factor}`: add one with a joint head or a `{factor}` head"
-)]
-pub struct MissingFactor {
-    /// The factor without a prediction.
-    pub factor: String,
-}
-
 impl Factor {
     /// A factor whose levels are unordered names.
     pub fn new(name: &str, levels: &[&str]) -> Factor {
@@ -286,102 +276,16 @@ impl Task {
         }
         sums
     }
-
-    /// Combines the predictions of the heads of one or several members for an image into one joint
-    /// distribution.
-    ///
-    /// A member that predicts the joint scope, or every factor, has a joint distribution of its own (the
-    /// product over its factors); these are averaged.
-    /// A member that predicts only some factors then adjusts that average: its predictions are averaged
-    /// with every other member's marginal of the same factor, and each level is scaled by the ratio of
-    /// the averaged marginal to the previous one.
-    /// If no member is complete, the factors' averages are multiplied.
-    ///
-    /// # Errors
-    /// [`MissingFactor`] if no member predicts some factor.
-    pub fn join(&self, members: &[Vec<ScopePrediction>]) -> Result<Vec<f64>, MissingFactor> {
-        let whole: Vec<Vec<f64>> = members.iter().filter_map(|it| self.own_joint(it)).collect();
-        let part: Vec<&Vec<ScopePrediction>> =
-            members.iter().filter(|it| self.own_joint(it).is_none()).collect();
-        if part.is_empty() && !whole.is_empty() {
-            return Ok(mean(&whole));
-        }
-        let base = match whole.is_empty() {
-            true => vec![1.0; self.n_classes()],
-            false => mean(&whole),
-        };
-        let mut joint = base.clone();
-        for (idx, factor) in self.factors.iter().enumerate() {
-            let scope = Scope::Factor(idx);
-            let mut marginals: Vec<Vec<f64>> =
-                whole.iter().map(|it| self.marginal(it, scope)).collect();
-            let partial = part.iter().flat_map(|it| it.iter()).filter(|it| it.scope == scope);
-            marginals.extend(partial.map(|it| it.probabilities.clone()));
-            if marginals.is_empty() {
-                return Err(MissingFactor { factor: factor.name.clone() });
-            }
-            let want = mean(&marginals);
-            let have = match whole.is_empty() {
-                true => vec![1.0; want.len()],
-                false => self.marginal(&base, scope),
-            };
-            for (class, p) in joint.iter_mut().enumerate() {
-                let level = self.project(class, scope);
-                *p *= if have[level] > 0.0 { want[level] / have[level] } else { 0.0 };
-            }
-        }
-        let sum: f64 = joint.iter().sum();
-        match sum > 0.0 {
-            true => joint.iter_mut().for_each(|p| *p /= sum),
-            // The members contradict each other with certainty: fall back to the uniform distribution.
-            false => joint.fill(1.0 / self.n_classes() as f64),
-        }
-        Ok(joint)
-    }
-
-    /// The joint distribution of one member, if it predicts the joint scope or every factor.
-    fn own_joint(&self, predictions: &[ScopePrediction]) -> Option<Vec<f64>> {
-        if let Some(joint) = predictions.iter().find(|it| it.scope == Scope::Joint) {
-            return Some(joint.probabilities.clone());
-        }
-        let of = |idx| predictions.iter().find(|it| it.scope == Scope::Factor(idx));
-        let factors: Vec<&ScopePrediction> =
-            (0..self.factors.len()).map(of).collect::<Option<_>>()?;
-        let p = |class: usize, (idx, it): (usize, &&ScopePrediction)| {
-            it.probabilities[self.project(class, Scope::Factor(idx))]
-        };
-        let product = |class| factors.iter().enumerate().map(|it| p(class, it)).product();
-        Some((0..self.n_classes()).map(product).collect())
-    }
-}
-
-/// The mean of several distributions over the same classes.
-fn mean(distributions: &[Vec<f64>]) -> Vec<f64> {
-    let mut mean = vec![0.0; distributions[0].len()];
-    for distribution in distributions {
-        for (sum, p) in mean.iter_mut().zip(distribution) {
-            *sum += p / distributions.len() as f64;
-        }
-    }
-    mean
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Factor, Scope, ScopePrediction, Task, Unit};
+    use super::{Factor, Scope, Task, Unit};
 
     #[track_caller]
     fn check_close(got: &[f64], want: &[f64]) {
         assert_eq!(got.len(), want.len());
         assert!(got.iter().zip(want).all(|(a, b)| (a - b).abs() < 1e-12), "{got:?} != {want:?}");
-    }
-
-    fn factor(idx: usize, p: &[f64]) -> ScopePrediction {
-        ScopePrediction { scope: Scope::Factor(idx), probabilities: p.to_vec() }
-    }
-
-    fn joint(p: &[f64]) -> ScopePrediction {
-        ScopePrediction { scope: Scope::Joint, probabilities: p.to_vec() }
     }
 
     /// Two factors of two levels: class = a * 2 + b.
@@ -444,46 +348,5 @@ mod tests {
         let task = two_by_two();
         check_close(&task.marginal(&[0.1, 0.2, 0.3, 0.4], Scope::Factor(0)), &[0.3, 0.7]);
         check_close(&task.marginal(&[0.1, 0.2, 0.3, 0.4], Scope::Factor(1)), &[0.4, 0.6]);
-    }
-
-    #[test]
-    fn factors_of_one_member_multiply() {
-        let member = vec![factor(0, &[0.25, 0.75]), factor(1, &[0.9, 0.1])];
-        check_close(&two_by_two().join(&[member]).unwrap(), &[0.225, 0.025, 0.675, 0.075]);
-    }
-
-    #[test]
-    fn complete_members_are_averaged() {
-        let a = vec![joint(&[1.0, 0.0, 0.0, 0.0])];
-        let b = vec![factor(0, &[0.5, 0.5]), factor(1, &[0.5, 0.5])];
-        check_close(&two_by_two().join(&[a, b]).unwrap(), &[0.625, 0.125, 0.125, 0.125]);
-    }
-
-    #[test]
-    fn a_member_for_one_factor_adjusts_the_joint_distribution() {
-        // The joint member predicts a = x with 0.5, the partial one with 0.9: 0.7 on average.
-        let a = vec![joint(&[0.4, 0.1, 0.1, 0.4])];
-        let b = vec![factor(0, &[0.9, 0.1])];
-        check_close(&two_by_two().join(&[a, b]).unwrap(), &[0.56, 0.14, 0.06, 0.24]);
-    }
-
-    #[test]
-    fn members_for_one_factor_each_combine_to_a_joint_distribution() {
-        let members = [vec![factor(1, &[0.9, 0.1])], vec![factor(0, &[0.25, 0.75])]];
-        check_close(&two_by_two().join(&members).unwrap(), &[0.225, 0.025, 0.675, 0.075]);
-    }
-
-    #[test]
-    fn a_factor_without_a_prediction_is_an_error() {
-        let err = two_by_two().join(&[vec![factor(0, &[0.5, 0.5])]]).unwrap_err();
-        assert_eq!(err.factor, "b");
-    }
-
-    #[test]
-    fn contradicting_members_still_give_a_distribution() {
-        let a = vec![joint(&[1.0, 0.0, 0.0, 0.0])];
-        let b = vec![factor(0, &[0.0, 1.0])];
-        let p = two_by_two().join(&[a, b]).unwrap();
-        assert!((p.iter().sum::<f64>() - 1.0).abs() < 1e-12 && p.iter().all(|it| it.is_finite()));
     }
 }

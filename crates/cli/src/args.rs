@@ -1,5 +1,12 @@
 //! The command line.
 
+mod bench;
+mod common;
+mod ensemble;
+mod evaluate;
+mod kfold;
+mod pseudo;
+mod soup;
 mod values;
 
 use std::path::PathBuf;
@@ -7,7 +14,16 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 use metrics::{LabelScore, MetricConfig};
 
-use self::values::{metric, number, rate, score, size};
+use self::values::{level, metric, number, rate, score, size};
+pub(crate) use self::{
+    bench::{BenchCommand, CompareArgs, NetworkArgs, ScaleStep},
+    common::{ExperimentArgs, ModelArgs},
+    ensemble::EnsembleArgs,
+    evaluate::{EvaluateArgs, Side},
+    kfold::{KfoldArgs, KfoldCommand},
+    pseudo::{LabelKind, PseudoArgs},
+    soup::SoupArgs,
+};
 use crate::style::Colour;
 
 /// Train, cross-validate and submit image classifiers.
@@ -57,6 +73,10 @@ pub(crate) enum Command {
         /// overrides.
         #[arg(long, value_name = "RUN", conflicts_with = "config")]
         resume: Option<PathBuf>,
+        /// Train on all images, for the length that the folds of a finished cross-validation found; without
+        /// a config, with the settings of the cross-validation.
+        #[arg(long, value_name = "KFOLD", conflicts_with_all = ["resume", "fast", "overfit"])]
+        all_data: Option<PathBuf>,
         /// Resume even if `--set` changes settings that affect the results.
         #[arg(long, requires = "resume")]
         allow_changes: bool,
@@ -67,16 +87,10 @@ pub(crate) enum Command {
         profile: bool,
     },
     /// Cross-validate: train a model per fold, and score the out-of-fold predictions.
-    Kfold {
-        #[command(flatten)]
-        experiment: ExperimentArgs,
-        /// Number of folds [default: set by the config, else 5].
-        #[arg(long, value_name = "N", conflicts_with = "resume")]
-        folds: Option<usize>,
-        /// Resume a stopped cross-validation with its original settings: its folder, or `latest`.
-        #[arg(long, value_name = "RUN", conflicts_with_all = ["config", "set"])]
-        resume: Option<PathBuf>,
-    },
+    ///
+    /// Does all of `kfold plan`, `kfold run` and `kfold join`. Folds are numbered from 0.
+    #[command(args_conflicts_with_subcommands = true)]
+    Kfold(KfoldArgs),
     /// Predict test images, and write a submission with the rows and columns of a sample file.
     Submit {
         #[command(flatten)]
@@ -107,10 +121,32 @@ pub(crate) enum Command {
         /// Image, or folder of images.
         #[arg(long, value_name = "PATH")]
         images: PathBuf,
+        /// Add a column `set`: the classes that hold the true one with this probability, such as 0.9. For bundles
+        /// of `ensemble --sets`.
+        #[arg(long, value_name = "LEVEL", value_parser = level)]
+        sets: Option<f64>,
         /// CSV file to write; `-` for stdout.
         #[arg(short, long, value_name = "FILE", default_value = "probabilities.csv")]
         output: PathBuf,
     },
+    /// Combine runs into one bundle, with weights, calibration and thresholds fitted on held-out predictions.
+    ///
+    /// The held-out predictions are those of images that a run did not train on: `oof.csv` of a
+    /// cross-validation, `valid.csv` of a run; all runs must hold out the same images. What is fitted on images
+    /// scores too well on them, so every fit is also scored nested: fitted on some groups, scored on others.
+    Ensemble(EnsembleArgs),
+    /// Predict the labelled images of a test or validation set, and score them.
+    ///
+    /// The folder that it writes can be compared like a run. Images of groups that a model was trained on are
+    /// refused.
+    Evaluate(EvaluateArgs),
+    /// Average the weights of several models into one (a model soup), and save it as a bundle.
+    Soup(SoupArgs),
+    /// Label images with the predictions of models, to train on them (pseudo-labels).
+    ///
+    /// Images are labelled by models that were not trained on them: those among the data of a cross-validation only
+    /// by the folds that held their group out. The file is a setting of training, `data.pseudo`.
+    Pseudo(PseudoArgs),
     /// Compare runs by a metric, with a paired bootstrap over groups.
     Compare(RunsArgs),
     /// Find likely label errors from held-out predictions.
@@ -242,16 +278,6 @@ pub(crate) enum RunsCommand {
     },
 }
 
-/// The experiment.
-#[derive(Clone, Debug, clap::Args)]
-pub(crate) struct ExperimentArgs {
-    /// Experiment file, with the settings that differ from the defaults; or a recipe of `list recipes`.
-    pub(crate) config: Option<PathBuf>,
-    /// Override a setting, for example `optim.lr=1e-4`. May be repeated.
-    #[arg(long, value_name = "PATH=VALUE")]
-    pub(crate) set: Vec<String>,
-}
-
 /// Dry runs, which save nothing.
 #[derive(Clone, Copy, Debug, clap::Args)]
 #[group(multiple = false, conflicts_with = "resume")]
@@ -283,20 +309,6 @@ pub(crate) struct RunsArgs {
     /// Metric to compare by: a name of `list metrics`, or a table with settings.
     #[arg(long, value_name = "METRIC", default_value = "macro_f1", value_parser = metric)]
     pub(crate) by: MetricConfig,
-}
-
-/// The models to predict with.
-#[derive(Clone, Debug, clap::Args)]
-pub(crate) struct ModelArgs {
-    /// Runs, cross-validations or bundles, or `latest`; the predictions of several are averaged.
-    #[arg(required = true, value_name = "RUN")]
-    pub(crate) runs: Vec<PathBuf>,
-    /// Batch size.
-    #[arg(long, value_name = "N", default_value_t = 64, value_parser = number)]
-    pub(crate) batch_size: usize,
-    /// Number of threads that load images.
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = number)]
-    pub(crate) num_workers: usize,
 }
 
 #[derive(Debug, Subcommand)]
@@ -394,97 +406,4 @@ pub(crate) enum WeightsCommand {
         #[arg(long)]
         all: bool,
     },
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum BenchCommand {
-    /// Time training steps and inference on random pixels: print a table by layer kind, and a line of JSON.
-    Train(NetworkArgs),
-    /// Time inference only.
-    Infer(NetworkArgs),
-    /// Time every layer shape of a training step, next to its lower bound on this machine (roofline).
-    Ops(NetworkArgs),
-    /// Time reading, decoding and augmenting images on one core, stage by stage.
-    Load {
-        #[command(flatten)]
-        experiment: ExperimentArgs,
-        /// Number of images to load.
-        #[arg(long, value_name = "N", default_value_t = 500, value_parser = number)]
-        images: usize,
-    },
-    /// Run `bench train` and another program alternately, and print the ratios.
-    Compare(CompareArgs),
-    /// Run one step whose cost grows with the data, for `cargo xtask scale` to measure.
-    #[command(hide = true)]
-    Scale {
-        #[command(subcommand)]
-        step: ScaleStep,
-    },
-}
-
-/// A step whose cost grows with the data. Predictions and hashes are synthetic.
-#[derive(Debug, Subcommand)]
-pub(crate) enum ScaleStep {
-    /// List the images without opening them.
-    List {
-        #[command(flatten)]
-        experiment: ExperimentArgs,
-    },
-    /// List, split into training and validation set, and count the steps of an epoch.
-    Split {
-        #[command(flatten)]
-        experiment: ExperimentArgs,
-    },
-    /// List, split, and make the batches of an epoch.
-    Plan {
-        #[command(flatten)]
-        experiment: ExperimentArgs,
-    },
-    /// Write the table of `predict`.
-    Table { images: usize, classes: usize, output: PathBuf },
-    /// Score predictions, with intervals.
-    Evaluate { images: usize, classes: usize },
-    /// Write runs for `compare`.
-    Runs { dir: PathBuf, runs: usize, images: usize, classes: usize },
-    /// Find near-duplicates among hashes.
-    Hashes {
-        images: usize,
-        /// Hashes that are all within a few bits of each other.
-        #[arg(long)]
-        alike: bool,
-    },
-}
-
-/// The network and its input.
-#[derive(Clone, Debug, clap::Args)]
-pub(crate) struct NetworkArgs {
-    /// Model name, for example efficientnet_b0 or tf_efficientnet_lite0.
-    #[arg(long, default_value = "efficientnet_b0")]
-    pub(crate) model: String,
-    /// Batch size, in images.
-    #[arg(long, default_value_t = 16, value_parser = number)]
-    pub(crate) batch_size: usize,
-    /// Height and width of the images: one number, or HxW.
-    #[arg(long, value_name = "HxW", default_value = "224", value_parser = size)]
-    pub(crate) size: [usize; 2],
-    /// Number of steps to take the median of.
-    #[arg(long, default_value_t = 8, value_parser = number)]
-    pub(crate) steps: usize,
-    /// Number of threads; 0 for all.
-    #[arg(long, default_value_t = 0)]
-    pub(crate) threads: usize,
-}
-
-/// The programs to compare.
-#[derive(Clone, Debug, clap::Args)]
-pub(crate) struct CompareArgs {
-    #[command(flatten)]
-    pub(crate) network: NetworkArgs,
-    /// Other program, for example "python3 torch_throughput.py": it gets the arguments MODEL BATCH SIZE, and
-    /// ends with a line of JSON like that of `bench train`.
-    #[arg(long, value_name = "COMMAND")]
-    pub(crate) peer: String,
-    /// Number of times each program runs.
-    #[arg(long, value_name = "N", default_value_t = 5, value_parser = number)]
-    pub(crate) rounds: usize,
 }

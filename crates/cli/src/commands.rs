@@ -6,15 +6,19 @@ mod config;
 mod data;
 mod dry;
 mod eda;
+mod ensemble;
+mod evaluate;
 mod init;
 mod kfold;
 mod labels;
 pub(crate) mod list;
 mod lr_find;
 mod predict;
+mod pseudo;
 mod runs_rm;
 mod runs_table;
 mod schedule;
+mod soup;
 mod submit;
 mod train;
 mod weights;
@@ -32,16 +36,21 @@ pub(crate) fn run(args: Args) -> anyhow::Result<End> {
         Command::Train { experiment, dry: DryArgs { overfit: Some(n), .. }, profile, .. } => {
             dry::overfit(&experiment, n, profile)
         }
-        Command::Train { experiment, resume, allow_changes, profile, .. } => {
-            train::train(&experiment, resume.as_deref(), allow_changes, profile)
+        Command::Train { experiment, resume, all_data, allow_changes, profile, .. } => {
+            let (resume, all_data) = (resume.as_deref(), all_data.as_deref());
+            train::train(&experiment, resume, all_data, allow_changes, profile)
         }
-        Command::Kfold { experiment, folds, resume } => {
-            kfold::kfold(&experiment, folds, resume.as_deref())
-        }
+        Command::Kfold(args) => kfold::kfold(&args),
         Command::Submit { models, images, sample, set, output } => {
             submit::submit(&models, &images, sample.as_deref(), &set, &output)
         }
-        Command::Predict { models, images, output } => predict::predict(&models, &images, &output),
+        Command::Predict { models, sets, images, output } => {
+            predict::predict(&models, sets, &images, &output)
+        }
+        Command::Ensemble(args) => ensemble::ensemble(&args),
+        Command::Evaluate(args) => evaluate::evaluate(&args),
+        Command::Pseudo(args) => pseudo::pseudo(&args),
+        Command::Soup(args) => soup::soup(&args),
         Command::Compare(args) => compare::compare(&args),
         Command::Labels { run, output, by, images } => labels::labels(&run, &output, by, images),
         Command::Schedule { experiment, output } => schedule::schedule(&experiment, &output),

@@ -32,7 +32,9 @@ mod args;
 mod commands;
 mod drawing;
 mod epoch_table;
+mod held_out;
 mod layout;
+mod new_folder;
 mod output;
 mod phrases;
 mod preparation;
@@ -46,6 +48,7 @@ mod shares;
 mod style;
 mod tables;
 mod terminal;
+mod trained_on;
 
 use std::{
     panic::{self, AssertUnwindSafe},
@@ -83,8 +86,12 @@ fn main() -> ExitCode {
         Err(err) => {
             // Help goes to stdout and is not an error; everything else is a user error.
             style::Colour::among(std::env::args_os()).apply();
-            drop(err.print());
-            return ExitCode::from(if err.use_stderr() { FAILED } else { 0 });
+            match (err.use_stderr(), err.print()) {
+                (true, _) => return ExitCode::from(FAILED),
+                (false, Err(err)) => output::failed(err),
+                (false, Ok(())) => {}
+            }
+            return printed(ExitCode::SUCCESS);
         }
     };
     args.color.apply();
@@ -100,8 +107,10 @@ fn main() -> ExitCode {
         status!("{note}");
     }
     match ended {
-        Ok(Ok(End::Done)) => ExitCode::SUCCESS,
+        Ok(Ok(End::Done)) => printed(ExitCode::SUCCESS),
         Ok(Ok(End::Stopped)) => ExitCode::from(INTERRUPTED),
+        // As if it had been asked for no more than was read.
+        Ok(Err(err)) if output::is_reader_gone(&err) => ExitCode::SUCCESS,
         Ok(Err(err)) => {
             complain!("error: {}", full_text(&err));
             ExitCode::from(FAILED)
@@ -109,6 +118,17 @@ fn main() -> ExitCode {
         Err(_) => {
             complain!("error: this is a bug in maskfit, please report it with the lines above");
             ExitCode::from(BUG)
+        }
+    }
+}
+
+/// Returns the exit code of a command that has ended well, unless its result could not be printed.
+fn printed(code: ExitCode) -> ExitCode {
+    match output::problem() {
+        None => code,
+        Some(problem) => {
+            complain!("error: {problem}");
+            ExitCode::from(FAILED)
         }
     }
 }

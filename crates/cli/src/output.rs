@@ -3,6 +3,8 @@
 //! - Results go to stdout: scores, tables, the paths of what was written, and whatever a command was asked
 //!   for. A result that is a file is written to its path, whole or not at all, or to stdout: `-`, or
 //!   `/dev/stdout`; then everything else goes to stderr.
+//! - A result that cannot be written is an error: a full disk, a device. A pipe whose reader ends early, such as
+//!   `head`, is none: it stops a result that is a file, and no other command.
 //! - Progress, notes and status go to stderr, and `--quiet` leaves them out.
 //! - Details go to stderr with `--verbose` only.
 //! - Errors go to stderr.
@@ -11,7 +13,10 @@ use std::{
     fmt,
     io::{self, Write},
     path::{Path, PathBuf},
-    sync::atomic::{AtomicBool, AtomicU8, Ordering},
+    sync::{
+        OnceLock,
+        atomic::{AtomicBool, AtomicU8, Ordering},
+    },
 };
 
 use anyhow::{Context as _, bail};
@@ -21,6 +26,9 @@ use crate::style::labelled;
 
 /// Whether the result goes to stdout.
 static IS_TAKEN: AtomicBool = AtomicBool::new(false);
+
+/// Why a line of a result could not be printed to stdout: the first error.
+static FAILED: OnceLock<io::Error> = OnceLock::new();
 
 /// How much to print.
 #[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
@@ -49,11 +57,26 @@ impl Verbosity {
 
 /// Prints a line of a result; the macro `say!` calls this.
 pub(crate) fn say(line: fmt::Arguments<'_>) {
-    // A closed pipe must not stop a run, so errors are ignored.
-    drop(match IS_TAKEN.load(Ordering::Relaxed) {
-        true => writeln!(anstream::stderr(), "{line}"),
-        false => writeln!(anstream::stdout(), "{line}"),
-    });
+    if IS_TAKEN.load(Ordering::Relaxed) {
+        drop(writeln!(anstream::stderr(), "{line}"));
+    } else if let Err(err) = writeln!(anstream::stdout(), "{line}") {
+        failed(err);
+    }
+}
+
+/// Keeps an error of stdout until the end of the command: the run that is printed goes on.
+pub(crate) fn failed(err: io::Error) {
+    if err.kind() != io::ErrorKind::BrokenPipe {
+        drop(FAILED.set(err));
+    }
+}
+
+/// Returns why stdout could not be written to, if something was printed to it in vain.
+pub(crate) fn problem() -> Option<String> {
+    if let Err(err) = io::stdout().flush() {
+        failed(err);
+    }
+    FAILED.get().map(|err| format!("stdout: {err}"))
 }
 
 /// Prints a message to stderr; the macros `status!`, `detail!` and `complain!` call this.
@@ -118,6 +141,13 @@ impl Output {
             other => other,
         }
     }
+}
+
+/// Whether an error is that the reader of a result that goes to stdout has ended.
+pub(crate) fn is_reader_gone(err: &anyhow::Error) -> bool {
+    let of_pipe = err.downcast_ref::<io::Error>();
+    IS_TAKEN.load(Ordering::Relaxed)
+        && of_pipe.is_some_and(|it| it.kind() == io::ErrorKind::BrokenPipe)
 }
 
 impl fmt::Display for Output {

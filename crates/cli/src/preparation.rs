@@ -3,7 +3,7 @@
 use anyhow::{Context as _, bail};
 use augment::{Pipeline, Statistics, Step};
 use data::{Content, Context, Findings, Manifest, Use, check_sizes, sizes_of};
-use trainer::{Callback as _, Experiment};
+use trainer::{AugmentSection, Callback as _, Experiment};
 
 use crate::{args::ExperimentArgs, pretrained, runs, terminal::Terminal};
 
@@ -70,26 +70,34 @@ fn unfit(experiment: &Experiment, manifest: &Manifest, terminal: &Terminal) -> F
     let sizes = sizes_of(&contents, &|done, total| terminal.progress("reading sizes", done, total));
     terminal.clear();
     let mut findings = Findings::default();
-    type Takes = fn(Use) -> bool;
-    let pipelines: [(&str, &[Step], Takes); 2] = [
-        ("augment.train", &experiment.augment.train, Use::may_train),
-        ("augment.eval", &experiment.augment.eval, |it| it != Use::Train),
+    let bare = |ops: &[Step]| Pipeline {
+        ops: ops.to_vec(),
+        // Unused: the images are not passed to a network.
+        statistics: Statistics { mean: [0.0; 3], std: [1.0; 3] },
+        max_pixels: experiment.data.max_pixels,
+    };
+    let AugmentSection { train, eval, .. } = &experiment.augment;
+    let is_predicted: fn(Use) -> bool = |it| it != Use::Train;
+    type Uses = fn(Use) -> bool;
+    let mut pipelines: Vec<(&str, Pipeline, Uses)> = vec![
+        ("augment.train", bare(train), Use::may_train),
+        ("augment.eval", bare(eval), is_predicted),
     ];
-    for (place, ops, takes) in pipelines {
-        let pipeline = Pipeline {
-            ops: ops.to_vec(),
-            // Unused: the images are not passed to a network.
-            statistics: Statistics { mean: [0.0; 3], std: [1.0; 3] },
-            max_pixels: experiment.data.max_pixels,
-        };
+    // Settings that do not fit are reported by the plan.
+    let views = experiment.tta.get().views(&bare(eval), train).unwrap_or_default();
+    let views = views.into_iter().map(|it| it.pipeline).filter(|it| it.ops != *eval);
+    pipelines.extend(views.map(|it| ("tta", it, is_predicted)));
+    for (place, pipeline, takes) in &pipelines {
         let named = manifest.examples.iter().zip(&sizes).filter(|it| takes(it.0.usage));
         check_sizes(
             named.map(|(it, size)| (it.name.as_str(), *size)),
             place,
-            &pipeline,
+            pipeline,
             &mut findings,
         );
     }
+    // Several views may refuse an image for the same reason.
     findings.0.sort();
+    findings.0.dedup();
     findings
 }

@@ -11,7 +11,7 @@ use base::{Task, config::Layer, date::utc, text};
 use candle::Device;
 use infer::{Bundle, SubmitConfig};
 use toml::Table;
-use trainer::{Experiment, Run, RunError};
+use trainer::{Experiment, Run, RunError, kfold::is_kfold};
 
 use crate::{
     args::ExperimentArgs,
@@ -43,9 +43,7 @@ pub(crate) fn layers(args: &ExperimentArgs) -> anyhow::Result<(Vec<Layer>, Strin
         layers.push(Layer::from_toml(&shown, &text)?);
         name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     }
-    for arg in &args.set {
-        layers.push(Layer::from_set(arg)?);
-    }
+    layers.extend(Layer::from_sets(&args.set)?);
     detail!("settings: {}", named(&layers));
     Ok((layers, name))
 }
@@ -67,9 +65,7 @@ pub(crate) fn experiment_of(dir: &Path, set: &[String]) -> anyhow::Result<Experi
     let text = text::read(&path).with_context(|| path.display().to_string())?;
     let mut layers = vec![Experiment::layer_of_run(&path.display().to_string(), &text)?];
     let begun = Experiment::load(&layers)?;
-    for arg in set {
-        layers.push(Layer::from_set(arg)?);
-    }
+    layers.extend(Layer::from_sets(set)?);
     let experiment = Experiment::load(&layers)?;
     for (path, is_other) in [
         ("run.name", experiment.run.name != begun.run.name),
@@ -79,13 +75,43 @@ pub(crate) fn experiment_of(dir: &Path, set: &[String]) -> anyhow::Result<Experi
             bail!("at `{path}`: a resumed run stays in its folder: leave it out of `--set`");
         }
     }
-    check_places(dir, &experiment)?;
+    check_places(dir, &experiment, RESUME)?;
     Ok(experiment)
 }
 
+/// Loads the settings of a new run like one in a folder, with `--set` arguments on top.
+pub(crate) fn experiment_like(dir: &Path, set: &[String]) -> anyhow::Result<Experiment> {
+    let path = dir.join("config.toml");
+    let text = text::read(&path).with_context(|| path.display().to_string())?;
+    // Its own name is taken.
+    let mut layers = vec![
+        Experiment::layer_of_run(&path.display().to_string(), &text)?,
+        Layer::from_set("run.name=\"\"")?,
+    ];
+    layers.extend(Layer::from_sets(set)?);
+    let experiment = Experiment::load(&layers)?;
+    check_places(dir, &experiment, RESUME)?;
+    Ok(experiment)
+}
+
+/// Returns the name of a folder.
+pub(crate) fn name_of(dir: &Path) -> String {
+    let dir = dir.canonicalize().unwrap_or_else(|_| dir.to_owned());
+    dir.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+/// The command that resumes a run, and its option to accept changes.
+const RESUME: [&str; 2] = ["train --resume", " --allow-changes"];
+
 /// Checks that the relative paths of a run's settings exist. They are relative to the folder that the run
 /// was started in, which may not be the current one: the error names the fix.
-fn check_places(dir: &Path, experiment: &Experiment) -> anyhow::Result<()> {
+///
+/// - `command`: that continues the run from another place, and its option to do so.
+pub(crate) fn check_places(
+    dir: &Path,
+    experiment: &Experiment,
+    command: [&str; 2],
+) -> anyhow::Result<()> {
     let mut lost = experiment.places();
     lost.retain(|(_, path)| path.is_relative() && !path.as_os_str().is_empty() && !path.exists());
     if lost.is_empty() {
@@ -101,7 +127,8 @@ fn check_places(dir: &Path, experiment: &Experiment) -> anyhow::Result<()> {
     };
     // A setting within a list cannot be set by itself.
     let set = lost.iter().find(|(at, _)| !at.contains('[')).map(|(at, _)| {
-        format!("; or `train --resume` with `--set {at}=DIR --allow-changes` if it has moved")
+        let [command, option] = command;
+        format!("; or `{command}` with `--set {at}=DIR{option}` if it has moved")
     });
     bail!(
         "{}: {}, which does not exist relative to {}: paths are relative to the folder that a run is \
@@ -115,7 +142,7 @@ fn check_places(dir: &Path, experiment: &Experiment) -> anyhow::Result<()> {
 
 /// Returns the folder that a run was started in, derived from its path: `a` for a run `a/runs/b` with the
 /// setting `dir = "runs"`. It is not stored, so that a run can be moved, with its data, to another machine.
-fn start_of(dir: &Path, runs: &Path) -> Option<PathBuf> {
+pub(crate) fn start_of(dir: &Path, runs: &Path) -> Option<PathBuf> {
     let all = dir.canonicalize().ok()?.parent()?.to_owned();
     let runs: PathBuf = runs.components().filter(|it| *it != Component::CurDir).collect();
     let is_below = runs.components().all(|it| matches!(it, Component::Normal(_)));
@@ -128,10 +155,19 @@ fn start_of(dir: &Path, runs: &Path) -> Option<PathBuf> {
 ///
 /// - `name`: the name of the run if the settings set none; the time is appended.
 pub(crate) fn begin(experiment: &Experiment, name: &str) -> Result<Run, RunError> {
-    let (section, config) = (&experiment.run, experiment.to_toml());
+    begin_with(experiment, &experiment.to_toml(), name)
+}
+
+/// As [`begin`], with another text of the settings.
+pub(crate) fn begin_with(
+    experiment: &Experiment,
+    config: &str,
+    name: &str,
+) -> Result<Run, RunError> {
+    let section = &experiment.run;
     match section.name.is_empty() {
-        false => Run::create(&section.dir.join(&section.name), &config),
-        true => Run::create_unnamed(&section.dir.join(format!("{name}-{}", now())), &config),
+        false => Run::create(&section.dir.join(&section.name), config),
+        true => Run::create_unnamed(&section.dir.join(format!("{name}-{}", now())), config),
     }
 }
 
@@ -165,25 +201,34 @@ pub(crate) fn find(named: &Path) -> anyhow::Result<PathBuf> {
     }
 }
 
-/// Opens the bundles of runs, cross-validations and bundle folders as one ensemble.
+/// Opens the bundles of runs, cross-validations and bundle folders as one ensemble, whose members count equally.
 pub(crate) fn open_bundles(named: &[PathBuf], device: &Device) -> anyhow::Result<Bundle> {
-    let mut all: Option<Bundle> = None;
+    let mut all = Vec::new();
     for named in named {
         for dir in bundle_dirs(&find(named)?)? {
-            let bundle = Bundle::open(&dir, device)?;
-            match &mut all {
-                None => all = Some(bundle),
-                Some(all) if all.task.factors == bundle.task.factors => {
-                    all.members.extend(bundle.members)
-                }
-                Some(_) => bail!(
-                    "{}: its classes differ from those of the bundles before it",
-                    dir.display()
-                ),
-            }
+            all.push((dir.display().to_string(), Bundle::open(&dir, device)?));
         }
     }
-    all.context("name at least one run")
+    Bundle::join(all, &[]).map_err(anyhow::Error::msg)
+}
+
+/// Notes which runs are not finished: their bundles are those of the best evaluation so far.
+pub(crate) fn note_unfinished(named: &[PathBuf]) -> anyhow::Result<()> {
+    for named in named {
+        let dir = find(named)?;
+        let is_run = dir.join("config.toml").is_file() && !is_kfold(&dir);
+        if is_run && !dir.join("report.toml").is_file() {
+            let what = match Run::is_busy(&dir) {
+                true => "is still being trained",
+                false => "was stopped before its end",
+            };
+            status!(
+                "note: {}: this run {what}: its best evaluation so far is what is used",
+                dir.display()
+            );
+        }
+    }
+    Ok(())
 }
 
 /// Returns the settings of a submission: `[submit]` of the first run, or the default for a bundle, with `--set`
@@ -199,10 +244,10 @@ pub(crate) fn submit_settings(named: &[PathBuf], set: &[String]) -> anyhow::Resu
         table.retain(|section, _| section == SECTION);
         layers.push(Layer::new(path.display().to_string(), table));
     }
-    for arg in set {
-        let layer = Layer::from_set(arg)?;
+    for layer in Layer::from_sets(set)? {
         if !layer.gives(SECTION) {
-            bail!("--set {arg}: not a setting of `[submit]`, such as `submit.kind=probabilities`");
+            let name = &layer.name;
+            bail!("{name}: not a setting of `[submit]`, such as `submit.kind=probabilities`");
         }
         layers.push(layer);
     }
@@ -224,17 +269,31 @@ pub(crate) struct LabelledTable {
 /// - `test`: of the test set, instead of the validation set or the out-of-fold predictions.
 pub(crate) fn labelled_table(named: &Path, test: bool) -> anyhow::Result<LabelledTable> {
     let dir = find(named)?;
-    let first = bundle_dirs(&dir)?.swap_remove(0);
-    let file = match (test, dir.join("fold-0").is_dir()) {
+    let evaluated = evaluated_task(&dir)?;
+    // Checked before the table.
+    let first = match &evaluated {
+        None => bundle_dirs(&dir)?.swap_remove(0),
+        Some(_) => dir.clone(),
+    };
+    let is_held_out = is_kfold(&dir) || dir.join("oof.csv").is_file();
+    let file = match (test, is_held_out) {
         (true, _) => "test.csv",
         (false, true) => "oof.csv",
         (false, false) => "valid.csv",
     };
     let path = dir.join(file);
     if !path.is_file() {
-        let why = match test && dir.join("report.toml").is_file() {
-            true => "its data has no test set: leave out --test",
-            false => {
+        let why = match (test, dir.join("report.toml").is_file()) {
+            (true, true) if evaluated.is_some() => {
+                "it has those of a validation set: leave out --test"
+            }
+            (true, true) => "its data has no test set: leave out --test",
+            (false, true) if evaluated.is_some() => "it has those of a test set: add --test",
+            (false, _) if dir.join("bundle.toml").is_file() => {
+                "a bundle has no held-out predictions: name its run, or predict labelled images with \
+                 `maskfit evaluate`"
+            }
+            _ => {
                 "this is not a finished run: name a folder of `runs/`, or resume it with `--resume`"
             }
         };
@@ -247,22 +306,35 @@ pub(crate) fn labelled_table(named: &Path, test: bool) -> anyhow::Result<Labelle
             dir.display()
         );
     }
-    Ok(LabelledTable { path, task: Bundle::task(&first)? })
+    let task = evaluated.map_or_else(|| Bundle::task(&first), Ok)?;
+    Ok(LabelledTable { path, task })
+}
+
+/// Returns the task of a folder that `maskfit evaluate` wrote; `None` for other folders.
+fn evaluated_task(dir: &Path) -> anyhow::Result<Option<Task>> {
+    let path = dir.join("report.toml");
+    let report: Table = text::read(&path).unwrap_or_default().parse().unwrap_or_default();
+    let Some(task) = report.get("task") else { return Ok(None) };
+    let task: Task = task.clone().try_into().with_context(|| path.display().to_string())?;
+    match task.problem() {
+        Some(problem) => bail!("{}: at `task`: {problem}", path.display()),
+        None => Ok(Some(task)),
+    }
 }
 
 /// Whether a finished run was trained on its validation set, by its report.
-fn is_trained_on_valid(dir: &Path) -> bool {
+pub(crate) fn is_trained_on_valid(dir: &Path) -> bool {
     let report = fs::read_to_string(dir.join("report.toml")).unwrap_or_default();
     let report: toml::Table = report.parse().unwrap_or_default();
     report.get("trained_on_valid").and_then(toml::Value::as_bool).unwrap_or(false)
 }
 
 /// Returns the bundle folders of a run, a cross-validation or a bundle.
-fn bundle_dirs(path: &Path) -> anyhow::Result<Vec<PathBuf>> {
+pub(crate) fn bundle_dirs(path: &Path) -> anyhow::Result<Vec<PathBuf>> {
     if !path.exists() {
         bail!("{}: there is no such folder: name a run, a bundle or `latest`", path.display());
     }
-    if path.join("fold-0").is_dir() {
+    if is_kfold(path) {
         if !path.join("report.toml").is_file() {
             bail!(
                 "{}: this cross-validation is not finished: resume it with `kfold --resume`",

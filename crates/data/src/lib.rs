@@ -9,12 +9,14 @@ mod files;
 mod findings;
 mod fixes;
 mod folder;
+mod load;
 mod loader;
 mod manifest;
 mod measure;
 pub mod names;
 mod pack;
 mod prepare;
+mod pseudo;
 mod review;
 mod sampler;
 mod sizes;
@@ -29,11 +31,13 @@ pub use files::Files;
 pub use findings::{Finding, Findings};
 pub use fixes::Fixes;
 pub use folder::{Folder, Recognise, Skipped, list_images};
-pub use loader::{Batch, Load, LoadError, Loader};
+pub use load::{Batch, Load, LoadBatches, LoadError, LoadViews};
+pub use loader::Loader;
 pub use manifest::{Attribute, Content, Example, Listed, Manifest, Use};
 pub use measure::measure_statistics;
 pub use pack::{Pack, PackError, Packs};
 pub use prepare::{Prepared, prepare};
+pub use pseudo::{Pseudo, PseudoImages, PseudoLabels, PseudoTable, groups_in, held_out_copies};
 pub use review::{Decision, Review, Reviewed};
 pub use sampler::{ByClass, Sampler, SamplerConfig};
 pub use sizes::{check_sizes, sizes_of};
@@ -42,7 +46,9 @@ pub use source::{
     Source, SourceConfig, SourceError, SyntheticPeople, Table,
     mask_profiles::{Listing, from_names},
 };
-pub use split::{Candidate, Sides, Split, SplitConfig, SplitError, StratifiedKfold};
+pub use split::{
+    Balance, Candidate, FoldBalance, Folds, Sides, Split, SplitConfig, SplitError, StratifiedKfold,
+};
 pub use survey::{
     Brightness, ClassCount, Extreme, NEAR, NearDuplicate, NearDuplicates, NumberCount,
     NumberCounts, ScopeCount, Similarity, SizeCount, Survey, Unreadable, link_hashes, survey,

@@ -1,5 +1,6 @@
 //! The data loader: worker threads load batches of images ahead of time.
 //!
+//! What is loaded is a [`Load`] for training, or [`LoadViews`](crate::LoadViews) for inference.
 //! Batch k does not depend on the number of threads: every image has its own random stream, and batches are
 //! returned in order. At most `prefetch` finished batches are held in memory.
 //!
@@ -17,142 +18,70 @@ use std::{
     time::{Duration, Instant},
 };
 
-use augment::{Cache, Mixing, Pipeline, PipelineError};
-use base::{Seed, mix::MixedSample};
-
-use crate::{CacheDir, Pack, manifest::Content};
-
-/// A batch of images for the network.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Batch {
-    /// `[m, h, w, 3]`, RGB8.
-    pub images: Vec<u8>,
-    /// `[h, w]` of every image.
-    pub size: [usize; 2],
-    /// The composition of each row.
-    pub samples: Vec<MixedSample>,
-    /// The examples of the images, as indices into [`Load::images`]: those of the batch, then the extra
-    /// samples that are mixed in.
-    pub examples: Vec<usize>,
-}
-
-/// What to load: the batches of one epoch.
-#[derive(Clone)]
-pub struct Load {
-    /// The name and the content of each example.
-    pub images: Arc<[(String, Content)]>,
-    /// The examples of each batch, as indices into `images`.
-    pub batches: Vec<Vec<usize>>,
-    /// The pipeline of each image.
-    pub pipeline: Arc<Pipeline>,
-    /// The cache of values computed from the images.
-    pub cache: Option<CacheDir>,
-    /// The pack of the images, if there is one.
-    pub pack: Option<Arc<Pack>>,
-    /// The mixing of the rows of each batch.
-    pub mixing: Mixing,
-    /// The root of the random streams.
-    pub seed: Seed,
-    /// The common prefix of the random streams: `<stream>/<index among all loaded images>` for an image,
-    /// `<stream>/mix/<batch>/<operation>` for the mixing, and `<stream>/guest/<batch>/<index>` for the extra
-    /// samples.
-    pub stream: String,
-    /// The first batch to return; earlier ones were used before the run was stopped.
-    pub first_batch: usize,
-    /// The number of threads; 0 means 1. Ignored by [`Loader::add`].
-    pub n_threads: usize,
-    /// The maximum number of finished batches in memory; 0 means 1. Ignored by [`Loader::add`].
-    pub prefetch: usize,
-}
-
-/// Why a batch could not be loaded.
-#[derive(Debug, thiserror::Error)]
-pub enum LoadError {
-    /// The file of an image cannot be read.
-    #[error("{name}: {source}")]
-    Io {
-        /// The image.
-        name: String,
-        /// The reason.
-        source: std::io::Error,
-    },
-    /// The file is not an image, or a transform cannot be applied to it.
-    #[error("{name}: {source}")]
-    Image {
-        /// The image.
-        name: String,
-        /// The reason.
-        source: PipelineError,
-    },
-    /// The images of the pipeline differ in size.
-    #[error("{0}")]
-    Size(String),
-    /// A bug in a transform.
-    #[error("a loader thread panicked: {0}")]
-    Panic(String),
-}
+use crate::{Load, LoadBatches, LoadError};
 
 /// An iterator over batches, in order.
-pub struct Loader {
-    shared: Arc<Shared>,
+pub struct Loader<L: LoadBatches = Load> {
+    shared: Arc<Shared<L>>,
     threads: Vec<JoinHandle<()>>,
     data_wait: Duration,
 }
 
-struct Shared {
+struct Shared<L: LoadBatches> {
     /// The maximum number of finished batches in memory.
     prefetch: usize,
-    state: Mutex<State>,
+    state: Mutex<State<L>>,
     /// Notified on every change of the state.
     changed: Condvar,
     busy_ns: AtomicU64,
 }
 
 /// Batches are numbered across all loads, from the first one that is returned.
-struct State {
+struct State<L: LoadBatches> {
     /// The loads that are not used up, each with the number of its first batch.
-    parts: VecDeque<(usize, Arc<Part>)>,
+    parts: VecDeque<(usize, Arc<Part<L>>)>,
     /// The number of batches of all loads.
     n_batches: usize,
     /// The next batch for a thread to load.
     next_to_load: usize,
     /// The next batch to return.
     next_to_return: usize,
-    finished: BTreeMap<usize, Result<Batch, LoadError>>,
+    finished: BTreeMap<usize, Result<L::Loaded, LoadError>>,
     stopped: bool,
 }
 
 /// A load, and the number of its images before each batch.
-struct Part {
-    load: Load,
+struct Part<L> {
+    load: L,
     before: Vec<usize>,
 }
 
-impl State {
-    fn add(&mut self, load: Load) {
+impl<L: LoadBatches> State<L> {
+    fn add(&mut self, load: L) {
         let mut n = 0;
         let count = |batch: &Vec<usize>| {
             n += batch.len();
             n - batch.len()
         };
-        let before = load.batches.iter().map(count).collect();
-        let n_batches = load.batches.len().saturating_sub(load.first_batch);
+        let before = load.batches().iter().map(count).collect();
+        let n_batches = load.batches().len().saturating_sub(load.first_batch());
         self.parts.push_back((self.n_batches, Arc::new(Part { load, before })));
         self.n_batches += n_batches;
     }
 
     /// Returns the load that a batch belongs to, and its index there.
-    fn find(&self, batch: usize) -> (Arc<Part>, usize) {
+    fn find(&self, batch: usize) -> (Arc<Part<L>>, usize) {
         let at = self.parts.partition_point(|(first, _)| *first <= batch) - 1;
         let (first, part) = &self.parts[at];
-        (Arc::clone(part), part.load.first_batch + batch - first)
+        (Arc::clone(part), part.load.first_batch() + batch - first)
     }
 }
 
-impl Loader {
+impl<L: LoadBatches> Loader<L> {
     /// Starts the threads.
-    pub fn start(load: Load) -> Loader {
-        let (prefetch, n_threads) = (load.prefetch.max(1), load.n_threads.max(1));
+    pub fn start(load: L) -> Loader<L> {
+        let (n_threads, prefetch) = load.workers();
+        let (n_threads, prefetch) = (n_threads.max(1), prefetch.max(1));
         let mut state = State {
             parts: VecDeque::new(),
             n_batches: 0,
@@ -173,7 +102,7 @@ impl Loader {
     }
 
     /// Appends a load, with the number of threads and the prefetching of the first one.
-    pub fn add(&self, load: Load) {
+    pub fn add(&self, load: L) {
         self.shared.lock().add(load);
         self.shared.changed.notify_all();
     }
@@ -189,11 +118,11 @@ impl Loader {
     }
 }
 
-impl Iterator for Loader {
-    type Item = Result<Batch, LoadError>;
+impl<L: LoadBatches> Iterator for Loader<L> {
+    type Item = Result<L::Loaded, LoadError>;
 
     /// Returns the next batch, or `None` after the last.
-    fn next(&mut self) -> Option<Result<Batch, LoadError>> {
+    fn next(&mut self) -> Option<Result<L::Loaded, LoadError>> {
         let began = Instant::now();
         let shared = &self.shared;
         let mut state = shared.lock();
@@ -219,7 +148,7 @@ impl Iterator for Loader {
     }
 }
 
-impl Drop for Loader {
+impl<L: LoadBatches> Drop for Loader<L> {
     fn drop(&mut self) {
         self.shared.lock().stopped = true;
         self.shared.changed.notify_all();
@@ -230,8 +159,8 @@ impl Drop for Loader {
     }
 }
 
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, State> {
+impl<L: LoadBatches> Shared<L> {
+    fn lock(&self) -> MutexGuard<'_, State<L>> {
         // The state is changed in single steps, so it is consistent even if a holder of the lock panicked.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -254,7 +183,7 @@ impl Shared {
             let (part, at) = state.find(idx);
             drop(state);
             let began = Instant::now();
-            let batch = catch_unwind(AssertUnwindSafe(|| part.load.batch(at, part.before[at])));
+            let batch = catch_unwind(AssertUnwindSafe(|| part.load.load(at, part.before[at])));
             drop(part);
             let busy_ns = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
             self.busy_ns.fetch_add(busy_ns, Ordering::Relaxed);
@@ -266,38 +195,6 @@ impl Shared {
             self.lock().finished.insert(idx, batch);
             self.changed.notify_all();
         }
-    }
-}
-
-impl Load {
-    /// Loads one batch, which is a function of its index only.
-    ///
-    /// - `before`: the number of images in the batches before it.
-    fn batch(&self, idx: usize, before: usize) -> Result<Batch, LoadError> {
-        let mut examples = self.batches[idx].clone();
-        let n_own = examples.len();
-        let cache = self.cache.as_ref().map(|it| it as &dyn Cache);
-        let size = self.pipeline.size().map_err(LoadError::Size)?;
-        let stream = |name: &str| self.seed.stream(&format!("{}/{name}", self.stream));
-        let mix_stream = |entry| stream(&format!("mix/{idx}/{entry}"));
-        let plan = self.mixing.plan(idx, n_own, size, mix_stream);
-        examples.extend(plan.extras);
-        let mut images = Vec::with_capacity(examples.len() * size[0] * size[1] * 3);
-        for (offset, &example) in examples.iter().enumerate() {
-            let (name, content) = &self.images[example];
-            let mut rng = match offset.checked_sub(n_own) {
-                None => stream(&(before + offset).to_string()),
-                Some(extra) => stream(&format!("guest/{idx}/{extra}")),
-            };
-            let io = |source| LoadError::Io { name: name.clone(), source };
-            let image = match &self.pack {
-                Some(pack) => self.pipeline.finish(pack.image(example).map_err(io)?, &mut rng),
-                None => self.pipeline.apply(&content.bytes().map_err(io)?, &mut rng, cache),
-            };
-            let image = image.map_err(|source| LoadError::Image { name: name.clone(), source })?;
-            images.extend_from_slice(image.as_raw());
-        }
-        Ok(Batch { images, size, samples: plan.rows, examples })
     }
 }
 

@@ -4,7 +4,7 @@ use std::{borrow::Cow, collections::BTreeMap, fs, io, path::PathBuf, sync::Arc};
 
 use base::{Task, task::Factor};
 
-use crate::CacheDir;
+use crate::{CacheDir, pseudo::PseudoLabels};
 
 /// All examples of a source, groups and images sorted by name; of several sources, root by root.
 #[derive(Clone, Debug)]
@@ -22,6 +22,8 @@ pub struct Manifest {
     pub attributes: Vec<Attribute>,
     /// Remarks for the user that are not errors.
     pub notes: Vec<String>,
+    /// Which images have pseudo-labels.
+    pub pseudo: PseudoLabels,
     /// The cache of what was computed for the images.
     pub cache: Option<CacheDir>,
 }
@@ -43,6 +45,19 @@ pub struct Listed {
     /// What splits are stratified by: for each factor, the level that all of the group's images share,
     /// or, if they differ, the number of levels.
     pub stratum: Vec<usize>,
+    /// How many of its images have each joint class, by class.
+    pub counts: Vec<(usize, usize)>,
+}
+
+/// The number of images of some classes, by class.
+type Counts = Vec<(usize, usize)>;
+
+/// Adds `n` images of a class.
+pub(crate) fn add(counts: &mut Counts, class: usize, n: usize) {
+    match counts.binary_search_by_key(&class, |it| it.0) {
+        Ok(at) => counts[at].1 += n,
+        Err(at) => counts.insert(at, (class, n)),
+    }
 }
 
 impl Listed {
@@ -55,17 +70,23 @@ impl Listed {
         groups: &[String],
         images: impl Iterator<Item = (usize, usize)>,
     ) -> Vec<Listed> {
-        let mut strata: Vec<Option<Vec<usize>>> = vec![None; groups.len()];
+        let mut strata: Vec<Option<(Vec<usize>, Counts)>> = vec![None; groups.len()];
         for (group, class) in images {
             let levels = task.levels_of(class);
             match &mut strata[group] {
-                None => strata[group] = Some(levels),
-                Some(stratum) => shared(task, stratum, &levels),
+                None => strata[group] = Some((levels, vec![(class, 1)])),
+                Some((stratum, counts)) => {
+                    shared(task, stratum, &levels);
+                    add(counts, class, 1);
+                }
             }
         }
         let listed = groups.iter().zip(strata);
         listed
-            .filter_map(|(group, stratum)| Some(Listed { group: group.clone(), stratum: stratum? }))
+            .filter_map(|(group, of)| {
+                let (stratum, counts) = of?;
+                Some(Listed { group: group.clone(), stratum, counts })
+            })
             .collect()
     }
 }
@@ -166,7 +187,8 @@ impl Manifest {
         let pool = examples.iter().filter(|it| it.usage == Use::Pool);
         let listed = Listed::of(&task, &groups, pool.map(|it| (it.group, it.class)));
         let (attributes, notes) = (Vec::new(), Vec::new());
-        Manifest { task, groups, examples, listed, attributes, notes, cache: None }
+        let pseudo = PseudoLabels::default();
+        Manifest { task, groups, examples, listed, attributes, notes, pseudo, cache: None }
     }
 
     /// Returns the class of each example in training, where numeric factors may be cut differently than for
@@ -260,6 +282,9 @@ mod tests {
     #[test]
     fn a_stratum_has_the_levels_shared_by_all_images_of_a_group() {
         // The mask differs (represented by level 3); gender and age group are shared.
-        assert_eq!(one_group(1, 59.0).listed[0].stratum, [3, 1, 1]);
+        let listed = &one_group(1, 59.0).listed[0];
+        assert_eq!(listed.stratum, [3, 1, 1]);
+        // Worn is class 0*6 + 1*3 + 1, not worn 2*6 + 1*3 + 1.
+        assert_eq!(listed.counts, [(4, 1), (16, 1)]);
     }
 }

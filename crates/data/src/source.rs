@@ -14,10 +14,11 @@ use std::{
 };
 
 pub use folders::Folders;
+pub use grouping::NamePattern;
 pub use mask_profiles::MaskProfiles;
 pub use several::{Purpose, Root, Several};
 pub use synthetic_people::SyntheticPeople;
-pub use table::{GroupBy, LabelColumn, NamePattern, Table};
+pub use table::{GroupBy, LabelColumn, Table};
 
 use crate::{Findings, Manifest};
 

@@ -5,18 +5,25 @@
 //! before label fixes and reviews (`Manifest::listed`), by hashes of their names: no fix, drop or weight
 //! changes anybody's set, and adding or removing a group changes that of few others.
 
+mod balance;
 mod baseline;
+mod exchange;
+mod folds;
+mod leave_one_group_out;
 mod profile;
 mod strata;
 mod stratified_kfold;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use base::Seed;
 
+pub use balance::{Balance, FoldBalance};
 use baseline::Baseline;
+pub use folds::{Folds, Sides};
+use leave_one_group_out::LeaveOneGroupOut;
 use profile::Profile;
 pub use stratified_kfold::StratifiedKfold;
 
@@ -27,8 +34,11 @@ base::choice! {
     pub enum SplitConfig: dyn Split {
         /// Holds out a share of the groups, stratified by their labels, sampled without replacement.
         "profile" => Profile(Profile),
-        /// Splits the groups into `n_folds` stratified folds; each is held out once.
+        /// Splits the groups into `n_folds` stratified folds; each is held out once. With `repeats`, that many
+        /// times, each into other folds.
         "stratified_kfold" => StratifiedKfold(StratifiedKfold),
+        /// Holds out each group by itself: as many folds as groups, in the order of their names.
+        "leave_one_group_out" => LeaveOneGroupOut(LeaveOneGroupOut),
         /// Holds out groups sampled *with* replacement, as the competition's baseline code does, so that
         /// fewer are held out than `ratio`; not stratified. Kept for comparison.
         "baseline" => Baseline(Baseline),
@@ -42,17 +52,20 @@ pub struct Candidate<'a> {
     pub name: &'a str,
     /// The levels to stratify by: equally many for everybody.
     pub stratum: &'a [usize],
+    /// How many images of each joint class the group has, by class.
+    pub counts: &'a [(usize, usize)],
 }
 
 impl<'a> From<&'a Listed> for Candidate<'a> {
     fn from(it: &'a Listed) -> Candidate<'a> {
-        Candidate { name: &it.group, stratum: &it.stratum }
+        Candidate { name: &it.group, stratum: &it.stratum, counts: &it.counts }
     }
 }
 
 /// A method of choosing the groups to hold out.
 pub trait Split {
-    /// Returns the groups to hold out in each fold, as positions in `candidates`.
+    /// Returns the groups to hold out in each fold, as positions in `candidates`; the folds of the first repeat
+    /// come first.
     ///
     /// The result depends on names, not on their order.
     ///
@@ -63,6 +76,16 @@ pub trait Split {
         candidates: &[Candidate<'_>],
         seed: Seed,
     ) -> Result<Vec<Vec<usize>>, SplitError>;
+
+    /// Returns the number of repeats, each with the same number of folds.
+    fn n_repeats(&self) -> usize {
+        1
+    }
+
+    /// Returns whether everybody is held out once in each repeat.
+    fn is_cross_validation(&self) -> bool {
+        false
+    }
 }
 
 /// Why groups cannot be split.
@@ -70,78 +93,72 @@ pub trait Split {
 #[error("`data.split`: {0}")]
 pub struct SplitError(pub(crate) String);
 
-/// A training set and a validation set, as positions in [`Manifest::examples`].
-#[derive(Clone, Debug, PartialEq)]
-pub struct Sides {
-    /// The training set.
-    pub train: Vec<usize>,
-    /// The validation set.
-    pub valid: Vec<usize>,
-}
-
 impl SplitConfig {
     /// Splits the groups of a manifest who may be held out: one pair of sets per fold; one pair where the data
     /// states its validation set.
     ///
-    /// Train-only images are in the training set of every fold that does not hold out their group.
+    /// # Errors
+    /// As [`SplitConfig::folds`].
+    pub fn sides(&self, manifest: &Manifest, seed: Seed) -> Result<Vec<Sides>, SplitError> {
+        let folds = self.folds(manifest, seed)?;
+        Ok((0..folds.n()).map(|it| folds.sides(manifest, it)).collect())
+    }
+
+    /// Splits the groups of a manifest who may be held out: into folds, or into one fold and the rest; where
+    /// the data states its validation set, that is the only fold.
     ///
     /// # Errors
-    /// A split that leaves one of the sets empty, or folds of data that states its validation set.
-    pub fn sides(&self, manifest: &Manifest, seed: Seed) -> Result<Vec<Sides>, SplitError> {
+    /// A fold that leaves the training or the validation set empty, or folds of data that states its validation
+    /// set.
+    pub fn folds(&self, manifest: &Manifest, seed: Seed) -> Result<Folds, SplitError> {
         let is_stated = manifest.examples.iter().any(|it| it.usage == Use::Valid);
-        let (n_folds, fold_of) = match is_stated {
+        let folds = match is_stated {
             true => self.stated(manifest)?,
             false => self.chosen(manifest, seed)?,
         };
-        let side = |fold: usize| {
-            let mut sides = Sides { train: Vec::new(), valid: Vec::new() };
-            for (idx, it) in manifest.examples.iter().enumerate() {
-                match (it.usage, fold_of[it.group] == Some(fold)) {
-                    (Use::Valid, _) => sides.valid.push(idx),
-                    (Use::Pool, true) if !is_stated => sides.valid.push(idx),
-                    (Use::Pool | Use::Train, false) => sides.train.push(idx),
-                    // Other images of a group who is held out, and images of the test set.
-                    (Use::Pool | Use::Train, true) | (Use::Test, _) => {}
-                }
+        match folds.n() > 0 && folds.are_filled(manifest) {
+            true => Ok(folds),
+            false if is_stated => Err(SplitError(
+                "the data states its validation set, and nothing is left for training: mark other images as \
+                 training images"
+                    .to_owned(),
+            )),
+            false => {
+                let groups = manifest.task.unit.count(manifest.listed.len());
+                Err(SplitError(format!(
+                    "splitting {groups} leaves the training or the validation set empty: add some, or change \
+                     the ratio"
+                )))
             }
-            if sides.train.is_empty() || sides.valid.is_empty() {
-                return Err(SplitError(match is_stated {
-                    true => "the data states its validation set, and nothing is left for training: mark other \
-                             images as training images"
-                        .to_owned(),
-                    false => {
-                        let groups = manifest.task.unit.count(manifest.listed.len());
-                        format!(
-                            "splitting {groups} leaves the training or the validation set empty: add some, or \
-                             change the ratio"
-                        )
-                    }
-                }));
-            }
-            Ok(sides)
-        };
-        (0..n_folds).map(side).collect()
-    }
-
-    /// Returns the number of folds, and the fold of each group; groups in none are never held out.
-    fn chosen(
-        &self,
-        manifest: &Manifest,
-        seed: Seed,
-    ) -> Result<(usize, Vec<Option<usize>>), SplitError> {
-        let candidates: Vec<Candidate<'_>> = manifest.listed.iter().map(Candidate::from).collect();
-        let folds = self.get().held_out(&candidates, seed)?;
-        let mut fold_of = HashMap::with_capacity(candidates.len());
-        for (fold, groups) in folds.iter().enumerate() {
-            fold_of.extend(groups.iter().map(|&it| (candidates[it].name, fold)));
         }
-        let fold_of = manifest.groups.iter().map(|it| fold_of.get(it.as_str()).copied());
-        Ok((folds.len(), fold_of.collect()))
     }
 
-    /// The same for the validation set that the data states, as the only fold.
-    fn stated(&self, manifest: &Manifest) -> Result<(usize, Vec<Option<usize>>), SplitError> {
-        if let SplitConfig::StratifiedKfold(_) = self {
+    /// Returns the folds that the split chooses; groups in none are never held out.
+    fn chosen(&self, manifest: &Manifest, seed: Seed) -> Result<Folds, SplitError> {
+        let mut candidates: Vec<Candidate<'_>> =
+            manifest.listed.iter().map(Candidate::from).collect();
+        if let SplitConfig::LeaveOneGroupOut(_) = self {
+            // A group that a review has dropped would be an empty fold.
+            let pool = manifest.examples.iter().filter(|it| it.usage == Use::Pool);
+            let pool: HashSet<&str> = pool.map(|it| manifest.groups[it.group].as_str()).collect();
+            candidates.retain(|it| pool.contains(it.name));
+        }
+        let held_out = self.get().held_out(&candidates, seed)?;
+        let n_repeats = self.get().n_repeats();
+        let n_folds = held_out.len() / n_repeats;
+        let repeat = |repeat: usize| {
+            let mut fold_of = HashMap::with_capacity(candidates.len());
+            for (fold, groups) in held_out.iter().enumerate().skip(repeat * n_folds).take(n_folds) {
+                fold_of.extend(groups.iter().map(|&it| (candidates[it].name, fold)));
+            }
+            manifest.groups.iter().map(|it| fold_of.get(it.as_str()).copied()).collect()
+        };
+        Ok(Folds::new(n_folds, (0..n_repeats).map(repeat).collect()))
+    }
+
+    /// Returns the validation set that the data states, as the only fold.
+    fn stated(&self, manifest: &Manifest) -> Result<Folds, SplitError> {
+        if self.get().is_cross_validation() {
             let what = "the data states its validation set, so that there are no folds: train once with \
                         `train`, or read the data without that set, with `data.source.keep_sets=false` of \
                         `folders`, or without `data.source.split` of `table`";
@@ -150,7 +167,21 @@ impl SplitConfig {
         let mut fold_of = vec![None; manifest.groups.len()];
         let held_out = manifest.examples.iter().filter(|it| it.usage == Use::Valid);
         held_out.for_each(|it| fold_of[it.group] = Some(0));
-        Ok((1, fold_of))
+        Ok(Folds::new(1, vec![fold_of]))
+    }
+}
+
+/// The maximum number of folds of all repeats: each is a training, and their tables are read at the same time.
+const MAX_FOLDS: usize = 500;
+
+/// Returns an error if there are too many folds.
+fn check_n_folds(n: usize) -> Result<(), SplitError> {
+    match n <= MAX_FOLDS {
+        true => Ok(()),
+        false => Err(SplitError(format!(
+            "{n} folds are {n} trainings, more than {MAX_FOLDS}: use fewer folds of several groups each \
+             (`stratified_kfold`), or fewer repeats"
+        ))),
     }
 }
 

@@ -39,14 +39,14 @@ pub fn check_images(
     images: &[(String, Content)],
     context: &Context<'_>,
 ) -> Vec<(String, String)> {
-    let path = |(_, content): &(String, Content)| match content {
-        Content::File(path) => path.clone(),
-        Content::Memory(_) => unreachable!("images in memory are not checked"),
+    let path = |(name, content): &(String, Content)| match content {
+        Content::File(path) => Some((name.clone(), path.clone())),
+        // Made by the program.
+        Content::Memory(_) => None,
     };
-    let files: Vec<PathBuf> = images.iter().map(path).collect();
+    let (names, files): (Vec<String>, Vec<PathBuf>) = images.iter().filter_map(path).unzip();
     let checked = check_files(root, &files, context);
-    let named = images.iter().zip(checked);
-    named.filter_map(|(it, checked)| Some((it.0.clone(), checked.err()?))).collect()
+    names.into_iter().zip(checked).filter_map(|(name, it)| Some((name, it.err()?))).collect()
 }
 
 /// Checks that each file is an intact image; returns a hash of its content, or its problem.

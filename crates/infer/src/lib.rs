@@ -13,6 +13,6 @@ pub use bundle::{Bundle, BundleError, Member};
 pub use labelled::{
     Index, Indexed, LabelledPredictions, LabelledReader, LabelledWriter, Row, TableError, mean,
 };
-pub use predictor::{PredictError, PredictedBatch, Prediction, Predictor, Serving};
+pub use predictor::{PredictError, Prediction, Predictor, Serving};
 pub use submission::{Submission, SubmissionError, Submit, SubmitConfig};
-pub use table::{probabilities_header, probabilities_row};
+pub use table::PredictionTable;

@@ -1,51 +1,50 @@
-//! The predictor: runs a bundle on images and returns joint class probabilities.
+//! The predictor: runs a bundle on images and returns joint class probabilities and the predicted class.
+//!
+//! image -> views, loaded once for all members -> a forward pass for each member and view -> merged over views
+//! -> combined over members -> calibrated -> decided. Every prediction is made here: in validation, in serving,
+//! and for submissions.
 
-use std::sync::Arc;
+use std::{mem, sync::Arc};
 
-use augment::{Mixing, Pipeline};
+use augment::{Merge, View};
 use base::{
-    Seed, Task,
-    task::{MissingFactor, Scope, ScopePrediction},
+    MissingFactor, Task,
+    task::{Scope, ScopePrediction},
 };
 use candle::Device;
-use data::{Batch, CacheDir, Content, Load, LoadError, Loader};
+use data::{Batch, CacheDir, Content, LoadError, LoadViews, Loader};
+use ensemble::{CalibrationConfig, CombineConfig};
 use ops::{Pass, Rows};
 
 use crate::bundle::{Bundle, Member};
 
 /// Predicts images with the ensemble of a bundle's members.
 pub struct Predictor {
-    task: Task,
-    members: Vec<Member>,
+    bundle: Bundle,
+    /// The factor whose number is predicted.
+    number: Option<usize>,
+    /// The weight of each member; empty if all are equal.
+    weights: Vec<f64>,
+    /// The probability with which sets hold the true class, if they are predicted.
+    level: Option<f64>,
     device: Device,
 }
 
-/// The predictions for several images.
-#[derive(Clone, Debug, PartialEq)]
-pub struct PredictedBatch {
-    /// The probabilities of the joint classes, `[n][class]`.
-    pub probabilities: Vec<Vec<f64>>,
-    /// The predicted numbers, such as ages, `[n]`, averaged over the members; `None` unless every member has a
-    /// head that predicts the number of the same factor.
-    pub numbers: Option<Vec<f64>>,
-}
-
 /// The prediction for one image.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Prediction {
     /// The probabilities of the joint classes, `[class]`.
     pub probabilities: Vec<f64>,
-    /// The predicted number, such as an age, averaged over the members; `None` unless every member has a head
-    /// that predicts the number of the same factor.
+    /// The joint class that is predicted and submitted.
+    pub predicted: usize,
+    /// The predicted number, such as an age, averaged over the members that predict its factor; `None` unless
+    /// each of them has a head that predicts the number.
     pub number: Option<f64>,
-}
-
-/// The predictions of one member's heads for a batch.
-struct MemberOutput {
-    /// `[n][head output]`.
-    predictions: Vec<Vec<ScopePrediction>>,
-    /// The scope of the number that a head predicts, if one does, and the numbers, `[n]`.
-    numbers: Option<(Scope, Vec<f64>)>,
+    /// The probabilities of the joint classes by each member, `[member][class]`; empty for a member that
+    /// predicts only some factors.
+    pub members: Vec<Vec<f64>>,
+    /// The classes that hold the true one with the probability asked for, if sets are predicted.
+    pub set: Option<Vec<usize>>,
 }
 
 /// Settings of inference that do not change the predictions.
@@ -70,6 +69,9 @@ pub enum PredictError {
     /// The members do not predict all factors.
     #[error(transparent)]
     MissingFactor(#[from] MissingFactor),
+    /// The members do not fit together.
+    #[error("the bundle cannot predict: {0}")]
+    Unfit(String),
     /// The output of the network is not finite (NaN or infinite).
     #[error(
         "the network's output for {0} is not finite (NaN or infinite): its weights are damaged, or it has diverged"
@@ -79,16 +81,54 @@ pub enum PredictError {
     #[error(transparent)]
     Tensor(#[from] candle::Error),
 }
+/// A member, ready to predict.
+struct Forward<'a> {
+    member: &'a Member,
+    /// The position of each of its factors in the bundle's task.
+    places: Vec<usize>,
+    /// Whether its numbers are those that are predicted.
+    has_numbers: bool,
+    /// Its views: the weight of each, and its position among all views that are loaded.
+    views: Vec<(f64, usize)>,
+}
+
+/// The predictions of one member for one image.
+#[derive(Clone, Default)]
+struct Row {
+    /// In the bundle's task: of the joint classes, or of some factors.
+    outputs: Vec<ScopePrediction>,
+    number: Option<f64>,
+}
 
 impl Predictor {
     /// Creates a predictor with a bundle's members.
     pub fn new(bundle: Bundle, device: &Device) -> Predictor {
-        Predictor { task: bundle.task, members: bundle.members, device: device.clone() }
+        let (number, weights) = (bundle.number(), bundle.weights());
+        Predictor { bundle, number, weights, level: None, device: device.clone() }
+    }
+
+    /// Returns a predictor that also predicts the set of classes for each image that holds the true one with
+    /// some probability.
+    ///
+    /// - `level`: the probability, between 0 and 1.
+    ///
+    /// # Errors
+    /// The bundle has no scores of held-out images, or the level is not between 0 and 1.
+    pub fn with_sets(self, level: f64) -> Result<Predictor, String> {
+        if self.bundle.conformal.is_none() {
+            let reason = "the bundle has no scores of held-out images, from which sets follow: make one with \
+                          `maskfit ensemble RUNS --sets`";
+            return Err(reason.to_owned());
+        }
+        match level > 0.0 && level < 1.0 {
+            true => Ok(Predictor { level: Some(level), ..self }),
+            false => Err(format!("the level of sets must be between 0 and 1, not {level}")),
+        }
     }
 
     /// Returns the task: the factors and classes that are predicted.
     pub fn task(&self) -> &Task {
-        &self.task
+        &self.bundle.task
     }
 
     /// Predicts each image.
@@ -102,22 +142,18 @@ impl Predictor {
         images: &Arc<[(String, Content)]>,
         serving: Serving,
         progress: &mut dyn FnMut(usize, usize),
-    ) -> Result<PredictedBatch, PredictError> {
-        let (mut probabilities, mut numbers) = (Vec::new(), Some(Vec::new()));
+    ) -> Result<Vec<Prediction>, PredictError> {
+        let mut predictions = Vec::with_capacity(images.len());
         self.predict_each(images, serving, &mut |it: Prediction| {
-            probabilities.push(it.probabilities);
-            numbers = numbers.take().zip(it.number).map(|(mut numbers, own)| {
-                numbers.push(own);
-                numbers
-            });
-            progress(probabilities.len(), images.len());
+            predictions.push(it);
+            progress(predictions.len(), images.len());
             Ok::<_, PredictError>(())
         })?;
-        Ok(PredictedBatch { probabilities, numbers })
+        Ok(predictions)
     }
 
     /// Predicts each image and passes the predictions to `each`, in order; holds no more in memory than the
-    /// prefetched batches.
+    /// prefetched batches. An image is loaded once for all members and views.
     ///
     /// # Errors
     /// An image that cannot be loaded, an output of the network that is not finite, or an error of `each`.
@@ -127,86 +163,194 @@ impl Predictor {
         serving: Serving,
         each: &mut dyn FnMut(Prediction) -> Result<(), E>,
     ) -> Result<(), E> {
-        // Members whose pipelines give the same images share a loader.
-        let gives_same =
-            |a: &Pipeline, b: &Pipeline| a.ops == b.ops && a.max_pixels == b.max_pixels;
-        let mut pipelines: Vec<&Pipeline> = Vec::new();
-        let mut loader_of = Vec::new();
-        for member in &self.members {
-            let known = pipelines.iter().position(|it| gives_same(it, &member.pipeline));
-            loader_of.push(known.unwrap_or(pipelines.len()));
-            if known.is_none() {
-                pipelines.push(&member.pipeline);
-            }
+        if let Some(problem) = self.bundle.problem() {
+            return Err(PredictError::Unfit(problem).into());
         }
+        let views = self.bundle.views().map_err(PredictError::Unfit)?;
+        let members = self.members(&views).map_err(PredictError::Unfit)?;
+        // All views of a batch are in memory: of fewer images where there are more views.
+        let n_each = (serving.batch_size / views.len().max(1)).max(1);
         let order: Vec<usize> = (0..images.len()).collect();
-        let batches: Vec<_> =
-            order.chunks(serving.batch_size.max(1)).map(<[usize]>::to_vec).collect();
-        let start = |pipeline: &&Pipeline| {
-            Loader::start(Load {
-                images: Arc::clone(images),
-                batches: batches.clone(),
-                pack: None,
-                pipeline: Arc::new((*pipeline).clone()),
-                cache: serving.cache.clone(),
-                mixing: Mixing::default(),
-                // An evaluation pipeline is deterministic.
-                seed: Seed(0),
-                stream: "serve".to_owned(),
-                first_batch: 0,
-                n_threads: serving.num_workers,
-                prefetch: serving.prefetch,
-            })
-        };
-        let mut loaders: Vec<Loader> = pipelines.iter().map(start).collect();
+        let batches: Vec<_> = order.chunks(n_each).map(<[usize]>::to_vec).collect();
+        let mut loader = Loader::start(LoadViews {
+            images: Arc::clone(images),
+            batches: batches.clone(),
+            views,
+            cache: serving.cache.clone(),
+            n_threads: serving.num_workers,
+            prefetch: serving.prefetch,
+        });
         for examples in &batches {
-            let loaded = loaders.iter_mut().map(|it| it.next().expect("loaders yield all batches"));
-            let loaded = loaded.collect::<Result<Vec<_>, _>>().map_err(PredictError::from)?;
-            // `[n][member][head output]`.
-            let mut predictions: Vec<Vec<Vec<ScopePrediction>>> = vec![Vec::new(); examples.len()];
-            let (mut numbers, mut scope) = (vec![Some(0.0); examples.len()], None);
-            for (member, &loader) in self.members.iter().zip(&loader_of) {
-                let Batch { images: bytes, size, samples, .. } = &loaded[loader];
-                let rows = Rows { images: bytes, size: *size, samples };
-                let output = self.forward(member, rows).map_err(PredictError::from)?;
-                for (row, own) in output.predictions.into_iter().enumerate() {
-                    let is_finite =
-                        |it: &ScopePrediction| it.probabilities.iter().all(|p| p.is_finite());
-                    if !own.iter().all(is_finite) {
-                        let name = images[examples[row]].0.clone();
-                        return Err(PredictError::NotFinite(name).into());
-                    }
-                    predictions[row].push(own);
-                }
-                let n = self.members.len() as f64;
-                let own = output.numbers.filter(|it| *scope.get_or_insert(it.0) == it.0);
-                for (row, number) in numbers.iter_mut().enumerate() {
-                    *number = number.zip(own.as_ref()).map(|(sum, own)| sum + own.1[row] / n);
+            let loaded = loader.next().expect("a loader yields all batches");
+            let loaded: Vec<Batch> = loaded.map_err(PredictError::from)?;
+            // `[n][member]`.
+            let mut rows: Vec<Vec<Row>> = examples.iter().map(|_| Vec::new()).collect();
+            for member in &members {
+                let own = self.forward(member, &loaded).map_err(PredictError::from)?;
+                for (of_image, own) in rows.iter_mut().zip(own) {
+                    of_image.push(own);
                 }
             }
-            for (predictions, number) in predictions.iter().zip(numbers) {
-                let probabilities = self.task.join(predictions).map_err(PredictError::from)?;
-                each(Prediction { probabilities, number })?;
+            for (&example, of_image) in examples.iter().zip(rows) {
+                each(self.combine(&images[example].0, of_image)?)?;
             }
         }
         Ok(())
     }
 
-    /// Returns the predictions of one member's heads for each row.
-    fn forward(&self, member: &Member, rows: Rows<'_>) -> candle::Result<MemberOutput> {
-        let statistics = member.pipeline.statistics;
-        let n_rows = rows.samples.len();
-        let xs = ops::normalise(rows, statistics.mean, statistics.std, &self.device)?;
-        let mut all = MemberOutput { predictions: vec![Vec::new(); n_rows], numbers: None };
-        for output in member.model.forward(&xs, &Pass::Eval)? {
-            for (own, prediction) in
-                all.predictions.iter_mut().zip(output.predictions()?.into_iter().flatten())
-            {
-                own.push(prediction);
-            }
-            let numbers = output.number()?.map(|it| (output.scope, it));
-            all.numbers = all.numbers.or(numbers);
-        }
-        Ok(all)
+    /// Returns the members.
+    ///
+    /// - `views`: all views that are loaded.
+    fn members(&self, views: &[View]) -> Result<Vec<Forward<'_>>, String> {
+        let task = &self.bundle.task;
+        let of_member = |member| {
+            let own = Member::views(member)?.into_iter();
+            let loaded = |view: View| {
+                let at = views.iter().position(|it| it.gives_same(&view));
+                (view.weight, at.expect("the views of all members are loaded"))
+            };
+            Ok(Forward {
+                member,
+                places: task.places(&member.task)?,
+                has_numbers: self.number.is_some() && member.number(task) == self.number,
+                views: own.map(loaded).collect(),
+            })
+        };
+        self.bundle.members.iter().map(of_member).collect()
     }
+
+    /// Returns the predictions of one member for each image of a batch.
+    ///
+    /// - `loaded`: a batch of each view.
+    fn forward(&self, by: &Forward<'_>, loaded: &[Batch]) -> candle::Result<Vec<Row>> {
+        let mut views = Vec::new();
+        for &(weight, at) in &by.views {
+            views.push((weight, self.forward_view(by, &loaded[at])?));
+        }
+        if let [_] = &views[..] {
+            return Ok(views.remove(0).1);
+        }
+        let merge = by.member.views.get().merge();
+        let n_images = views.first().map_or(0, |it| it.1.len());
+        let merged = |image: usize| {
+            let rows: Vec<(f64, &Row)> = views.iter().map(|(w, it)| (*w, &it[image])).collect();
+            merged(&rows, merge)
+        };
+        Ok((0..n_images).map(merged).collect())
+    }
+
+    /// Returns the predictions of one member for one view of each image.
+    fn forward_view(&self, by: &Forward<'_>, batch: &Batch) -> candle::Result<Vec<Row>> {
+        let Forward { member, places, has_numbers, .. } = by;
+        let Batch { images, size, samples, .. } = batch;
+        let statistics = member.pipeline.statistics;
+        let mut rows = vec![Row::default(); samples.len()];
+        let pixels = Rows { images, size: *size, samples };
+        let xs = ops::normalise(pixels, statistics.mean, statistics.std, &self.device)?;
+        for output in member.model.forward(&xs, &Pass::Eval)? {
+            for (row, it) in rows.iter_mut().zip(output.predictions()?.into_iter().flatten()) {
+                row.outputs.push(it);
+            }
+            let numbers = if *has_numbers { output.number()? } else { None };
+            for (row, number) in rows.iter_mut().zip(numbers.into_iter().flatten()) {
+                row.number.get_or_insert(number);
+            }
+        }
+        let task = &self.bundle.task;
+        for row in &mut rows {
+            let outputs = task.place(&member.task, places, mem::take(&mut row.outputs));
+            row.outputs = match task.joint_of(&outputs) {
+                Some(probabilities) => {
+                    vec![ScopePrediction { scope: Scope::Joint, probabilities }]
+                }
+                None => outputs,
+            };
+        }
+        Ok(rows)
+    }
+
+    /// Returns the prediction for an image from those of all members.
+    fn combine(&self, name: &str, members: Vec<Row>) -> Result<Prediction, PredictError> {
+        let Bundle { task, calibration, decision, conformal, .. } = &self.bundle;
+        let is_finite = |it: &ScopePrediction| it.probabilities.iter().all(|p| p.is_finite());
+        if !members.iter().all(|it| it.outputs.iter().all(is_finite)) {
+            return Err(PredictError::NotFinite(name.to_owned()));
+        }
+        let number = self.number.map(|_| self.mean_number(&members));
+        let outputs: Vec<Vec<ScopePrediction>> = members.into_iter().map(|it| it.outputs).collect();
+        let is_whole =
+            |it: &Vec<ScopePrediction>| matches!(&it[..], [it] if it.scope == Scope::Joint);
+        let combined = match outputs.iter().all(is_whole) {
+            true => self.combine_inputs(&outputs, None),
+            // Only a soft vote takes members that predict some factors.
+            false => task.join(&outputs, &self.weights)?,
+        };
+        let calibrate = |it: Vec<f64>| match calibration {
+            CalibrationConfig::Off(_) => it,
+            _ => calibration.get().apply(&it),
+        };
+        let probabilities = calibrate(combined);
+        let set = self.level.zip(conformal.as_ref()).map(|(level, conformal)| {
+            if !conformal.is_cv_plus() {
+                return conformal.set(level, &[&probabilities]);
+            }
+            let fold = |it| calibrate(self.combine_inputs(&outputs, Some(it)));
+            let folds: Vec<Vec<f64>> = (0..conformal.folds.len()).map(fold).collect();
+            conformal.set(level, &folds.iter().map(Vec::as_slice).collect::<Vec<_>>())
+        });
+        let predicted = decision.decide(task, &probabilities);
+        let joint = |it: Vec<ScopePrediction>| {
+            let joint = it.into_iter().find(|it| it.scope == Scope::Joint);
+            joint.map(|it| it.probabilities).unwrap_or_default()
+        };
+        let members = outputs.into_iter().map(joint).collect();
+        Ok(Prediction { probabilities, predicted, number, members, set })
+    }
+
+    /// Returns the combination of the inputs: of the means of their members, or of their members of one fold.
+    ///
+    /// - `outputs`: the probabilities of the joint classes of each member.
+    fn combine_inputs(&self, outputs: &[Vec<ScopePrediction>], fold: Option<usize>) -> Vec<f64> {
+        let Bundle { inputs, combine, .. } = &self.bundle;
+        let all: Vec<&[f64]> = outputs.iter().map(|it| it[0].probabilities.as_slice()).collect();
+        if inputs.is_empty() {
+            return combine.get().combine(&all);
+        }
+        let (mean, mut rest) = (CombineConfig::default(), &all[..]);
+        let mut of_input = |&n: &usize| {
+            let own;
+            (own, rest) = rest.split_at(n);
+            mean.get().combine(fold.map_or(own, |it| &own[it..=it]))
+        };
+        let means: Vec<Vec<f64>> = inputs.iter().map(&mut of_input).collect();
+        combine.get().combine(&means.iter().map(Vec::as_slice).collect::<Vec<_>>())
+    }
+
+    /// Returns the mean number of the members that have one, by the weights of the members.
+    fn mean_number(&self, members: &[Row]) -> f64 {
+        let weight = |member: usize| self.weights.get(member).copied().unwrap_or(1.0);
+        let has_number = |(idx, it): (usize, &Row)| Some((weight(idx), it.number?));
+        let numbers: Vec<_> = members.iter().enumerate().filter_map(has_number).collect();
+        let total: f64 = numbers.iter().map(|it| it.0).sum();
+        numbers.iter().fold(0.0, |sum, (weight, it)| sum + weight * it / total)
+    }
+}
+
+/// Returns the prediction for an image from those for its views, with their weights.
+fn merged(views: &[(f64, &Row)], merge: Merge) -> Row {
+    let n_outputs = views.first().map_or(0, |it| it.1.outputs.len());
+    let output = |at: usize| {
+        let of_views: Vec<(f64, &[f64])> =
+            views.iter().map(|(w, it)| (*w, it.outputs[at].probabilities.as_slice())).collect();
+        let ScopePrediction { scope, probabilities } = &views[0].1.outputs[at];
+        // A maximum would hide NaN.
+        let is_finite = of_views.iter().all(|it| it.1.iter().all(|p| p.is_finite()));
+        let probabilities = match is_finite {
+            true => merge.merge(&of_views),
+            false => vec![f64::NAN; probabilities.len()],
+        };
+        ScopePrediction { scope: *scope, probabilities }
+    };
+    let number = views.iter().try_fold(0.0, |sum, (w, it)| Some(sum + w * it.number?));
+    Row { outputs: (0..n_outputs).map(output).collect(), number }
 }

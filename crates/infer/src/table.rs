@@ -1,36 +1,80 @@
 //! Predicted probabilities as a table: one row per image, one column per joint class.
 //!
+//! ```text
+//! image,predicted,<class names>
+//! image,predicted,set,<class names>    with prediction sets
+//! ```
+//!
+//! `set` lists the names of the classes in the set, from the most probable on, separated by `;`.
 //! Probabilities have at most 9 significant digits ([`base::table::number`]).
 //! [`crate::LabelledWriter`] writes a table that also has the true labels.
 
 use base::{Task, table::number, task::Scope};
-use metrics::argmax;
 
-/// Returns the column names: `image,predicted,<class names>`.
-pub fn probabilities_header(task: &Task) -> Vec<String> {
-    let leading = ["image", "predicted"].map(str::to_owned).into_iter();
-    leading.chain(task.class_names(Scope::Joint)).collect()
+use crate::predictor::Prediction;
+
+/// The header and the rows of a table of predictions.
+pub struct PredictionTable {
+    classes: Vec<String>,
+    has_sets: bool,
 }
 
-/// Returns the row of an image.
-pub fn probabilities_row(name: &str, probabilities: &[f64]) -> Vec<String> {
-    let leading = [name.to_owned(), argmax(probabilities).to_string()].into_iter();
-    leading.chain(probabilities.iter().map(|&it| number(it))).collect()
+impl PredictionTable {
+    /// Returns a table without rows.
+    ///
+    /// - `has_sets`: whether each prediction has a set.
+    pub fn new(task: &Task, has_sets: bool) -> PredictionTable {
+        PredictionTable { classes: task.class_names(Scope::Joint), has_sets }
+    }
+
+    /// Returns the column names.
+    pub fn header(&self) -> Vec<String> {
+        let leading = ["image", "predicted"].into_iter().chain(self.has_sets.then_some("set"));
+        leading.chain(self.classes.iter().map(String::as_str)).map(str::to_owned).collect()
+    }
+
+    /// Returns the row of an image.
+    pub fn row(&self, name: &str, it: &Prediction) -> Vec<String> {
+        let mut row = vec![name.to_owned(), it.predicted.to_string()];
+        if self.has_sets {
+            let mut set = it.set.clone().unwrap_or_default();
+            set.sort_by(|&a, &b| it.probabilities[b].total_cmp(&it.probabilities[a]));
+            let names: Vec<&str> = set.iter().map(|&it| self.classes[it].as_str()).collect();
+            row.push(names.join(";"));
+        }
+        row.extend(it.probabilities.iter().map(|&it| number(it)));
+        row
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use base::{Task, table, task::Factor};
 
-    use super::{probabilities_header, probabilities_row};
+    use super::PredictionTable;
+    use crate::predictor::Prediction;
 
     #[test]
     fn names_with_commas_are_quoted_and_numbers_are_short() {
         let task = Task::new(vec![Factor::new("age", &["<30", "30, or more"])]);
-        let rows = [probabilities_row("a, b.jpg", &[1.0 / 3.0, 2.0 / 3.0])];
+        // The predicted class is not the most probable one: a decision may weight the classes.
+        let prediction = Prediction {
+            probabilities: vec![1.0 / 3.0, 2.0 / 3.0],
+            set: Some(vec![0, 1]),
+            ..Prediction::default()
+        };
+        let text = |has_sets| {
+            let table = PredictionTable::new(&task, has_sets);
+            table::text(table.header(), [table.row("a, b.jpg", &prediction)])
+        };
         assert_eq!(
-            table::text(probabilities_header(&task), rows),
-            "image,predicted,<30,\"30, or more\"\n\"a, b.jpg\",1,0.333333333,0.666666667\n"
+            text(false),
+            "image,predicted,<30,\"30, or more\"\n\"a, b.jpg\",0,0.333333333,0.666666667\n"
+        );
+        assert_eq!(
+            text(true),
+            "image,predicted,set,<30,\"30, or more\"\n\
+             \"a, b.jpg\",0,\"30, or more;<30\",0.333333333,0.666666667\n"
         );
     }
 }

@@ -130,7 +130,7 @@ pub(crate) fn weighted_mean(
 mod tests {
     use base::{
         Clock, Task,
-        mix::{Part, Row},
+        mix::{Part, Row, unmixed},
         task::Scope,
     };
     use candle::{DType, Device, Result, Tensor};
@@ -169,6 +169,25 @@ mod tests {
         // Both ages are in the last of three bins.
         let bins = Form::Bins { min: 0, decide: Decide::Mass, cuts: vec![30.0, 60.0] };
         check(bins, 1.0, &row, 2.0 * 2f64.ln())
+    }
+
+    #[test]
+    fn soft_label_matches_the_cross_entropy_of_distributions() -> Result<()> {
+        // Age below 30 with 0.5, from 30 with 0.25, from 60 with 0.25; probabilities 1/2, 1/4 and 1/4:
+        // 0.5·1 bit + 0.25·2 bits + 0.25·2 bits.
+        let mut soft = vec![0f32; 18];
+        (soft[0], soft[4], soft[17]) = (0.5, 0.25, 0.25);
+        let task = Task::mask_gender_age();
+        let (scope, form) = (Scope::Factor(2), Form::Classes);
+        let output = HeadOutput::new(&task, scope, &form, 3, &Counts::default());
+        let criterion = Criterion::new(&LossConfig::default(), &[output]).expect("classes");
+        let labels = Labels { classes: vec![0], soft: vec![soft], ..Labels::default() };
+        let targets = Targets::new(&task, labels, &unmixed(1), DType::F64, &Device::Cpu);
+        let numbers = Tensor::new(&[[2f64.ln(), 0.0, 0.0]], &Device::Cpu)?;
+        let clock = Clock { step: 0, total: 1, epoch: 0.0 };
+        let loss = criterion.compute(&[Output::new(scope, form, numbers)], &targets, &clock)?;
+        check_close(&loss.mean()?, &[1.5 * 2f64.ln()], 1e-12);
+        Ok(())
     }
 
     #[test]

@@ -22,6 +22,12 @@ pub struct ExpectedCalibrationError {
 impl ExpectedCalibrationError {
     /// With the usual number of bins.
     pub const DEFAULT: ExpectedCalibrationError = ExpectedCalibrationError { bins: 15 };
+
+    /// Returns the bin of a confidence, from 0.
+    pub fn bin(&self, confidence: f64) -> usize {
+        let bin = (confidence * self.bins as f64).ceil() as usize;
+        bin.clamp(1, self.bins) - 1
+    }
 }
 
 impl Default for ExpectedCalibrationError {
@@ -38,8 +44,7 @@ impl Sums for ExpectedCalibrationError {
 
     fn add(&self, it: &Prediction<'_>, add: &mut dyn FnMut(usize, f64)) {
         let confidence = it.probabilities[it.predicted];
-        let bin = (confidence * self.bins as f64).ceil() as usize;
-        let bin = bin.clamp(1, self.bins) - 1;
+        let bin = self.bin(confidence);
         add(2 * bin, f64::from(it.is_correct()) - confidence);
         add(2 * bin + 1, 1.0);
     }

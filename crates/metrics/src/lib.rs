@@ -29,6 +29,7 @@ mod weighted_f1;
 pub use accuracy::Accuracy;
 pub use bootstrap::{Bootstrapped, Comparison, Interval, N_RESAMPLES, Resamples, compare};
 pub use confusion::{ClassScore, Confusion};
+pub use expected_calibration_error::ExpectedCalibrationError;
 pub use group_sums::{GroupSums, Groups};
 pub use label_issues::{LabelIssue, LabelScore, label_issues};
 pub use log_loss::LogLoss;

@@ -121,5 +121,14 @@ impl Average {
     }
 }
 
+/// Returns the averaged weights of a [state](Average::state), if averaging has begun.
+pub(crate) fn averaged(
+    mut state: BTreeMap<String, Tensor>,
+) -> Result<Option<BTreeMap<String, Tensor>>> {
+    let count = state.remove(COUNT).map(|it| it.to_vec1::<i64>()).transpose()?;
+    let has_begun = count.is_some_and(|it| it.first().is_some_and(|&n| n > 0));
+    Ok(has_begun.then_some(state))
+}
+
 /// Cannot collide with a parameter, whose name contains a dot.
 const COUNT: &str = "n_averaged";

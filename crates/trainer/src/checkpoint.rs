@@ -84,6 +84,18 @@ impl Checkpoint {
         Some(self.tensors.get(name)?.iter().cloned().collect())
     }
 
+    /// Reads a checkpoint.
+    ///
+    /// # Errors
+    /// The file cannot be read, or is damaged.
+    pub(crate) fn open(path: &Path) -> Result<Checkpoint, RunError> {
+        let bytes = fs::read(path).map_err(at(path))?;
+        Checkpoint::from_bytes(&bytes).map_err(|reason| {
+            let reason = format!("the checkpoint cannot be read ({reason})");
+            RunError::Damaged { path: path.to_owned(), reason }
+        })
+    }
+
     fn to_bytes(&self) -> Result<Vec<u8>, candle::Error> {
         let tensors = self.tensors.iter().flat_map(|(part, tensors)| {
             tensors.iter().map(move |(name, it)| (format!("{part}.{name}"), it))
@@ -146,14 +158,13 @@ pub(crate) fn list(dir: &Path) -> Result<Vec<PathBuf>, RunError> {
 pub(crate) fn newest(run: &Run, note: &dyn Fn(&str)) -> Result<Option<Checkpoint>, RunError> {
     let mut problem = None;
     for path in list(&run.checkpoints())?.into_iter().rev() {
-        let bytes = fs::read(&path).map_err(at(&path))?;
-        match Checkpoint::from_bytes(&bytes) {
+        match Checkpoint::open(&path) {
             Ok(it) => return Ok(Some(it)),
-            Err(reason) => {
-                let reason = format!("the checkpoint cannot be read ({reason})");
-                note(&format!("{}: {reason}: trying the previous one", path.display()));
-                problem.get_or_insert(RunError::Damaged { path, reason });
+            Err(err @ RunError::Damaged { .. }) => {
+                note(&format!("{err}: trying the previous one"));
+                problem.get_or_insert(err);
             }
+            Err(err) => return Err(err),
         }
     }
     problem.map_or(Ok(None), Err)

@@ -99,7 +99,8 @@ impl Plan {
         if !problems.is_empty() {
             return Err(PlanError::Settings(problems));
         }
-        let sides = divide(experiment, manifest, experiment.data.fold)?;
+        let mut sides = divide(experiment, manifest, experiment.data.fold)?;
+        sides.train.retain(|it| !manifest.pseudo.contains(*it));
         // The first image of each class, then the second of each class.
         let mut of_class = vec![0; manifest.task.n_classes()];
         let nth = |&idx: &usize| {

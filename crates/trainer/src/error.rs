@@ -3,7 +3,7 @@
 use data::LoadError;
 use infer::{BundleError, PredictError};
 
-use crate::{plan::PlanError, run::RunError};
+use crate::{names::first_of, plan::PlanError, run::RunError};
 
 /// Why a run failed. What was saved before remains intact.
 #[derive(Debug, thiserror::Error)]
@@ -141,6 +141,19 @@ pub enum FitError {
         /// The kind of each change, the number of images, and the first of them.
         changes: Vec<String>,
     },
+    /// Folds of a cross-validation are not finished.
+    #[error(
+        "{}: {} not finished: train {} with `kfold run`, then join",
+        run.display(),
+        folds(missing),
+        if missing.len() == 1 { "it" } else { "them" }
+    )]
+    Unfinished {
+        /// The cross-validation's folder.
+        run: std::path::PathBuf,
+        /// The folds, from 0.
+        missing: Vec<usize>,
+    },
     /// The run has no checkpoint to start from.
     #[error("{}: the run has no checkpoint yet: checkpoints are saved during training", .0.display())]
     NoCheckpoint(std::path::PathBuf),
@@ -157,7 +170,7 @@ impl FitError {
     pub fn is_refusal(&self) -> bool {
         use FitError::{
             Memory, Misfit, NoGradient, OtherData, OtherFolds, OtherPhases, OtherSettings,
-            OtherSides, Over, Plan,
+            OtherSides, Over, Plan, Unfinished,
         };
         matches!(
             self,
@@ -170,8 +183,18 @@ impl FitError {
                 | OtherData { .. }
                 | OtherSides { .. }
                 | OtherFolds { .. }
+                | Unfinished { .. }
                 | NoGradient(_)
         )
+    }
+}
+
+/// Formats folds as the subject of a sentence: `fold 3 is`, `folds 0, 3 are`.
+fn folds(folds: &[usize]) -> String {
+    let names: Vec<String> = folds.iter().map(usize::to_string).collect();
+    match folds {
+        [one] => format!("fold {one} is"),
+        _ => format!("folds {} are", first_of(names)),
     }
 }
 

@@ -2,18 +2,16 @@
 //!
 //! Sections have no defaults in code: every setting is in `default.toml`, with a comment.
 
-use std::{
-    collections::BTreeMap,
-    path::{Path, PathBuf},
-};
+use std::{collections::BTreeMap, path::PathBuf};
 
-use augment::{MixOpConfig, StatisticsConfig, Step};
+use augment::{MixOpConfig, Pipeline, Statistics, StatisticsConfig, Step, ViewsConfig};
 use base::{
     Length, Seed,
     config::{ConfigError, Layer, load},
 };
 use data::{
-    CacheDir, Context, Manifest, Review, SamplerConfig, SourceConfig, SourceError, SplitConfig,
+    CacheDir, Context, Manifest, Pseudo, Review, SamplerConfig, SourceConfig, SourceError,
+    SplitConfig,
 };
 use infer::SubmitConfig;
 use losses::LossConfig;
@@ -67,6 +65,9 @@ pub struct Experiment {
     pub phase: Vec<PhaseSection>,
     /// Evaluation during training.
     pub eval: EvalSection,
+    /// Test-time augmentation of the best bundle, with which its final tables are predicted; evaluations during
+    /// training have none.
+    pub tta: ViewsConfig,
     /// Checkpoints, which an interrupted run resumes from.
     pub checkpoint: CheckpointSection,
     /// The trackers that log metrics. Does not change results.
@@ -105,6 +106,8 @@ pub struct DataSection {
     pub reviewed: Vec<PathBuf>,
     /// Numbers of numeric factors whose images are excluded from training: `{ age = [57, 58, 59] }`.
     pub leave_out: BTreeMap<String, Vec<f64>>,
+    /// Pseudo-labelled images, which are added to the training set.
+    pub pseudo: Pseudo,
     /// The sampler, which selects the examples of an epoch.
     pub sampler: SamplerConfig,
     /// Loader threads. Does not change results.
@@ -202,51 +205,29 @@ const WITHOUT_EFFECT: [&str; 8] = [
 
 /// Returns the differences between two tables of settings: the setting, its old value and its new one.
 pub(crate) fn differences(before: &toml::Table, after: &toml::Table) -> Vec<String> {
+    let line = |(name, before, after)| format!("{name} was {before}, now {after}");
+    differing(before, after).into_iter().map(line).collect()
+}
+
+/// Returns the name of each setting that differs between two tables, with its value in each.
+pub(crate) fn differing(a: &toml::Table, b: &toml::Table) -> Vec<(String, String, String)> {
     let mut found = Vec::new();
-    let names: std::collections::BTreeSet<&String> = before.keys().chain(after.keys()).collect();
+    let names: std::collections::BTreeSet<&String> = a.keys().chain(b.keys()).collect();
     for name in names {
-        match (before.get(name), after.get(name)) {
-            (Some(toml::Value::Table(before)), Some(toml::Value::Table(after))) => {
-                let of_table = differences(before, after).into_iter();
-                found.extend(of_table.map(|it| format!("{name}.{it}")));
+        match (a.get(name), b.get(name)) {
+            (Some(toml::Value::Table(a)), Some(toml::Value::Table(b))) => {
+                let of_table = differing(a, b).into_iter();
+                found.extend(of_table.map(|(it, a, b)| (format!("{name}.{it}"), a, b)));
             }
-            (before, after) if before == after => {}
-            (before, after) => {
+            (a, b) if a == b => {}
+            (a, b) => {
                 let text =
                     |it: Option<&toml::Value>| it.map_or("not set".to_owned(), ToString::to_string);
-                found.push(format!("{name} was {}, now {}", text(before), text(after)));
+                found.push((name.clone(), text(a), text(b)));
             }
         }
     }
     found
-}
-
-/// Adds the files and folders of a source to `places`.
-fn places_of<'a>(source: &'a SourceConfig, at: &str, places: &mut Vec<(String, &'a Path)>) {
-    match source {
-        SourceConfig::SyntheticPeople(_) => {}
-        SourceConfig::MaskProfiles(it) => {
-            places.push((format!("{at}.root"), &it.root));
-            places.extend(numbered(&format!("{at}.label_fixes"), &it.label_fixes));
-        }
-        SourceConfig::Folders(it) => places.push((format!("{at}.root"), &it.root)),
-        SourceConfig::Table(it) => {
-            let own = [("root", &it.root), ("csv", &it.csv), ("images", &it.images)];
-            // The others are relative to the root, where there is one.
-            let n = if it.root.as_os_str().is_empty() { 3 } else { 1 };
-            let own = own[..n].iter().filter(|it| !it.1.as_os_str().is_empty());
-            places.extend(own.map(|it| (format!("{at}.{}", it.0), it.1.as_path())));
-        }
-        SourceConfig::Several(it) => {
-            for (idx, root) in it.roots.iter().enumerate() {
-                places_of(&root.source, &format!("{at}.roots[{idx}].source"), places);
-            }
-        }
-    }
-}
-
-fn numbered<'a>(at: &str, paths: &'a [PathBuf]) -> impl Iterator<Item = (String, &'a Path)> {
-    paths.iter().enumerate().map(move |(idx, it)| (format!("{at}[{idx}]"), it.as_path()))
 }
 
 impl Experiment {
@@ -302,12 +283,12 @@ impl Experiment {
         }
     }
 
-    /// Reads the data, and applies the decisions of reviewed tables.
+    /// Reads the data, applies the decisions of reviewed tables, and adds pseudo-labelled images.
     ///
     /// # Errors
     /// Everything that is wrong with the data or the tables.
     pub fn manifest(&self, context: &Context<'_>) -> Result<Manifest, SourceError> {
-        self.reviewed(self.data.source.get().read(context)?, context)
+        self.completed(self.data.source.get().read(context)?, context, true)
     }
 
     /// As [`Experiment::manifest`], without opening an image: inconsistent data is left out.
@@ -315,13 +296,15 @@ impl Experiment {
     /// # Errors
     /// The data cannot be listed, or a table is invalid.
     pub fn listing(&self, context: &Context<'_>) -> Result<Manifest, SourceError> {
-        self.reviewed(self.data.source.get().list(context)?.0, context)
+        self.completed(self.data.source.get().list(context)?.0, context, false)
     }
 
-    fn reviewed(
+    /// Applies reviewed tables, and adds pseudo-labelled images.
+    fn completed(
         &self,
         mut manifest: Manifest,
         context: &Context<'_>,
+        opens_images: bool,
     ) -> Result<Manifest, SourceError> {
         for path in &self.data.reviewed {
             let done = Review::read(path)
@@ -329,16 +312,9 @@ impl Experiment {
                 .map_err(|err| SourceError::Settings(format!("{}: {err}", path.display())))?;
             manifest.notes.push(format!("{}: {done}", path.display()));
         }
+        self.data.pseudo.add_to(&mut manifest, context, opens_images)?;
         manifest.cache = context.cache.map(CacheDir::within);
         Ok(manifest)
-    }
-
-    /// Returns the files and folders of the data, each with the setting that contains it.
-    pub fn places(&self) -> Vec<(String, &Path)> {
-        let mut places = Vec::new();
-        places_of(&self.data.source, "data.source", &mut places);
-        places.extend(numbered("data.reviewed", &self.data.reviewed));
-        places
     }
 
     /// Formats the settings as a config that repeats the run.
@@ -384,7 +360,17 @@ impl Experiment {
                 format!("`{}` is random, but inference must be deterministic", it.op.kind())
             }),
         );
+        let eval = Pipeline {
+            ops: self.augment.eval.clone(),
+            // Unused: the images are not passed to a network.
+            statistics: Statistics { mean: [0.0; 3], std: [1.0; 3] },
+            max_pixels: self.data.max_pixels,
+        };
+        if eval.size().is_ok() {
+            note("tta", self.tta.get().views(&eval, &self.augment.train).err());
+        }
         note("loss", self.loss.get().problem());
+        note("data.pseudo", self.data.pseudo.problem());
         note("data.sampler", self.data.sampler.get().problem());
         for (factor, numbers) in &self.data.leave_out {
             let number = numbers.iter().find(|it| !it.is_finite());

@@ -4,6 +4,8 @@
 //! A step is a function of its number: resuming at step n equals having run to step n.
 
 use std::{
+    io::Write,
+    path::Path,
     rc::Rc,
     sync::Arc,
     time::{Duration, Instant},
@@ -11,10 +13,11 @@ use std::{
 
 use data::Loader;
 use infer::{Bundle, LabelledWriter, Member, Predictor};
-use metrics::{Evaluation as Reporting, Prediction, Report, argmax};
+use metrics::{Evaluation as Reporting, Prediction, Report};
 use models::Model;
 
 use crate::{
+    all_data::Estimate,
     begin::{begin, notes_on},
     callback::Callback,
     checkpoint::{Best, State, Writer},
@@ -269,10 +272,15 @@ impl Saver {
     }
 }
 
-/// Returns the bundle of a model and the plan's evaluation pipeline.
+/// Returns the bundle of a model with the plan's evaluation pipeline and test-time augmentation.
 fn bundle_of(plan: &Plan, model: &Rc<Model>) -> Bundle {
-    let member = Member { model: Rc::clone(model), pipeline: plan.eval_pipeline.clone() };
-    Bundle { task: plan.task.clone(), members: vec![member] }
+    let pipeline = plan.eval_pipeline.clone();
+    let member = Member {
+        views: plan.experiment.tta.clone(),
+        train: plan.train_pipeline.ops.clone(),
+        ..Member::new(Rc::clone(model), plan.task.clone(), pipeline)
+    };
+    Bundle::new(plan.task.clone(), vec![member])
 }
 
 /// Predicts some of the plan's images, and passes each prediction with its labels to `each`, together with
@@ -288,34 +296,59 @@ fn predict(
     let images: Arc<[_]> = side.iter().map(|&it| plan.images[it].clone()).collect();
     let predictor = Predictor::new(bundle.clone(), &plan.device);
     let mut n_done = 0;
-    predictor.predict_each(
-        &images,
-        plan.serving(),
-        &mut |infer::Prediction { probabilities, number }| {
-            let idx = side[n_done];
-            let it = Prediction {
-                probabilities: &probabilities,
-                predicted: argmax(&probabilities),
-                class: plan.classes[idx],
-                group: plan.persons[idx],
-                number,
-                true_number: plan.number(idx),
-            };
-            n_done += 1;
-            callback.progress(what, n_done, side.len());
-            each(idx, &it)
-        },
-    )
+    predictor.predict_each(&images, plan.serving(), &mut |predicted: infer::Prediction| {
+        let idx = side[n_done];
+        let it = Prediction {
+            probabilities: &predicted.probabilities,
+            predicted: predicted.predicted,
+            class: plan.classes[idx],
+            group: plan.persons[idx],
+            number: predicted.number,
+            true_number: plan.number(idx),
+        };
+        n_done += 1;
+        callback.progress(what, n_done, side.len());
+        each(idx, &it)
+    })
 }
 
-/// Evaluates a bundle on the validation set, for the reports during training.
-fn evaluate(plan: &Plan, bundle: &Bundle, callback: &dyn Callback) -> Result<Evaluated, FitError> {
+/// Evaluates a bundle on the validation set, for the reports during training: without test-time augmentation,
+/// which would take a multiple of the time.
+pub(crate) fn evaluate(
+    plan: &Plan,
+    bundle: &Bundle,
+    callback: &dyn Callback,
+) -> Result<Evaluated, FitError> {
     let mut evaluation = Evaluation::new(&plan.task, plan.experiment.eval.best_by.get());
-    predict(plan, bundle, &plan.sides.valid, "validating", callback, &mut |_, it| {
+    let bundle = bundle.clone().without_views();
+    predict(plan, &bundle, &plan.sides.valid, "validating", callback, &mut |_, it| {
         evaluation.add(it);
         Ok(())
     })?;
     Ok(evaluation.finish())
+}
+
+/// Predicts some of the plan's images, writes the table of the predictions, and scores them.
+///
+/// - `table`: its path, for error messages, and where it is written to.
+pub(crate) fn predict_table(
+    plan: &Plan,
+    bundle: &Bundle,
+    side: &[usize],
+    what: &str,
+    callback: &dyn Callback,
+    table: (&Path, impl Write),
+) -> Result<Report, FitError> {
+    let mut reporting = Reporting::new(&plan.task);
+    let failed = |source| RunError::Io { path: table.0.to_owned(), source };
+    let mut rows = LabelledWriter::new(table.1, &plan.task);
+    predict(plan, bundle, side, what, callback, &mut |idx, it| {
+        reporting.add(it);
+        let (image, group) = (&plan.images[idx].0, &plan.groups[it.group]);
+        Ok(rows.row(image, group, it).map_err(failed)?)
+    })?;
+    rows.finish().and_then(|mut it| it.flush()).map_err(failed)?;
+    Ok(reporting.report(plan.seed()))
 }
 
 /// Scores the best bundle, as saved, and writes the run's final files.
@@ -327,20 +360,13 @@ fn finish(
 ) -> Result<Ended, FitError> {
     let bundle = Bundle::open(&run.best(), &plan.device)?;
     let report = |side: &[usize], what: &str, name: &str| -> Result<Report, FitError> {
-        let mut reporting = Reporting::new(&plan.task);
-        let file = format!("{name}.csv");
+        let (file, mut report) = (format!("{name}.csv"), None);
         run.write_with(&file, |out| {
-            let failed = |source| RunError::Io { path: run.dir().join(&file), source };
-            let mut table = LabelledWriter::new(out, &plan.task);
-            predict(plan, &bundle, side, what, callback, &mut |idx, it| {
-                reporting.add(it);
-                let (image, group) = (&plan.images[idx].0, &plan.groups[it.group]);
-                Ok(table.row(image, group, it).map_err(failed)?)
-            })?;
-            table.finish().map_err(failed)?;
+            let path = run.dir().join(&file);
+            report = Some(predict_table(plan, &bundle, side, what, callback, (&path, out))?);
             Ok::<_, FitError>(())
         })?;
-        let report = reporting.report(plan.seed());
+        let report = report.expect("the table is written");
         write_tables(run, name, &report)?;
         Ok(report)
     };
@@ -351,7 +377,8 @@ fn finish(
     };
     let best_step = state.best.map_or(0, |it| it.step);
     let trained_on_valid = plan.phases[state.phase].sees_valid;
-    let outcome = Outcome { steps: state.step, best_step, trained_on_valid, valid, test };
+    let (steps, estimate) = (state.step, Estimate::read(run)?);
+    let outcome = Outcome { steps, best_step, trained_on_valid, estimate, valid, test };
     run.write("report.toml", &outcome.to_toml())?;
     Ok(Ended::Finished(Box::new(outcome)))
 }

@@ -1,24 +1,51 @@
-//! Cross-validation: every group is held out once, and predicted by the model that was not trained on them.
+//! Cross-validation: every group is held out once, and predicted by the model that was not trained on it.
+//!
+//! ```text
+//! config.toml, data.csv    the settings, and every image with the fold that holds it out
+//! folds.csv                what each fold holds out, and how even that is
+//! claims/                  while folds are trained: who trains which (claim.rs), and where (work.rs)
+//! fold-<n>/                the run of a finished fold, from 0 through all repeats
+//! oof.csv, report.toml     the joined predictions and their scores (join.rs)
+//! ```
+//!
+//! Any number of processes may train folds of one folder at the same time, on one machine or on several that share
+//! it. Each trains a fold that nobody else does, and the results are the same bytes as those of one process.
 
-use std::{collections::HashMap, path::PathBuf};
+mod claim;
+mod join;
+mod work;
 
+use std::{fs, path::PathBuf, thread, time::Duration};
+
+use augment::Image;
+use base::table;
 use candle::Device;
-use data::{Manifest, Sides, SplitConfig, StratifiedKfold, Use};
-use infer::{Index, LabelledReader, LabelledWriter, Row, mean};
-use metrics::{Evaluation, MetricConfig, Report, RunningMetric};
+use data::{Balance, Folds, Manifest, SplitConfig, StratifiedKfold};
 
+pub use self::join::KfoldOutcome;
+use self::{
+    claim::{Claim, Claims},
+    join::Joining,
+    work::{publish, take_over},
+};
+pub use crate::fold_folders::{finished_folds, is_kfold};
 use crate::{
-    callback::Callback,
+    callback::{Callback, EpochReport, SampleImage, StepReport},
     error::FitError,
     experiment::{Experiment, differences},
     fit::fit,
+    fold_folders::{FOLDS, home, is_finished},
+    names::first_of,
     outcome::Ended,
     phase::TrainOn,
     plan::{Plan, PlanError, folds},
-    record::{self, Changes, Record, first_of},
-    report::{section, write_tables},
+    profile::Profile,
+    record::{self, Changes, Record},
     run::{Run, RunError},
 };
+
+/// How long the heartbeat of a process that trains a fold may be missing before another takes the fold over.
+pub const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How a cross-validation ended.
 pub enum KfoldEnded {
@@ -31,30 +58,16 @@ pub enum KfoldEnded {
     },
 }
 
-/// The results of a cross-validation.
-pub struct KfoldOutcome {
-    /// The macro F1 of each fold on its validation set.
-    pub folds: Vec<f64>,
-    /// The mean of the folds.
-    pub mean: f64,
-    /// The standard deviation of the folds, with n - 1.
-    pub std: f64,
-    /// The scores of all out-of-fold predictions together.
-    pub joined: Report,
-    /// The scores of the ensemble of all folds' models, averaged as by `submit`, on the test set, where the
-    /// source has one.
-    pub test: Option<Report>,
-}
-
-/// Returns the experiment with a k-fold split, of `n_folds` folds if given.
+/// Returns the experiment with a split into folds: of `n_folds` stratified ones if given.
 pub fn with_folds(experiment: &Experiment, n_folds: Option<usize>) -> Experiment {
     let mut experiment = experiment.clone();
     match (&mut experiment.data.split, n_folds) {
         (SplitConfig::StratifiedKfold(it), Some(n_folds)) => it.n_folds = n_folds,
-        (SplitConfig::StratifiedKfold(_), None) => {}
+        (split, None) if split.get().is_cross_validation() => {}
         (split, n_folds) => {
-            let n_folds = n_folds.unwrap_or(StratifiedKfold::default().n_folds);
-            *split = SplitConfig::StratifiedKfold(StratifiedKfold { n_folds });
+            let default = StratifiedKfold::default();
+            let n_folds = n_folds.unwrap_or(default.n_folds);
+            *split = SplitConfig::StratifiedKfold(StratifiedKfold { n_folds, ..default });
         }
     }
     experiment
@@ -77,7 +90,7 @@ pub fn check(experiment: &Experiment) -> Result<(), PlanError> {
 
 /// Trains and validates every unfinished fold, and scores all folds together.
 ///
-/// `begin` is called before each fold with its index, the number of folds, its plan and its run.
+/// `begin` is called before each fold with its number, the number of folds, its plan and its run.
 /// Each fold is a separate run in `fold-<n>/`, counted from 0. The out-of-fold probabilities are
 /// written to `oof.csv`, the mean of all folds' probabilities on the test set to `test.csv`, the scores to
 /// `report.toml`.
@@ -90,183 +103,288 @@ pub fn kfold(
     run: &Run,
     device: &Device,
     callback: &(dyn Callback + Sync),
-    mut begin: impl FnMut(usize, usize, &Plan, &Run),
+    begin: impl FnMut(usize, usize, &Plan, &Run),
 ) -> Result<KfoldEnded, FitError> {
-    let SplitConfig::StratifiedKfold(StratifiedKfold { n_folds }) = experiment.data.split else {
-        unreachable!("`with_folds` gives every experiment folds");
-    };
-    check(experiment)?;
-    let sides = folds(experiment, manifest).map_err(PlanError::from)?;
-    check_data(manifest, run, &sides)?;
-    for fold_idx in 0..n_folds {
-        let dir = run.dir().join(format!("fold-{fold_idx}"));
-        let mut fold = experiment.clone();
-        fold.data.fold = fold_idx;
-        let fold_run = match Run::open(&dir) {
-            Err(RunError::Absent(_)) => None,
-            other => Some(other?),
-        };
-        if let Some(it) = fold_run.as_ref().filter(|it| it.is_finished()) {
-            check_settings(it, &fold)?;
-            continue;
+    let kfold = Kfold::open(experiment, manifest, run)?;
+    let all: Vec<usize> = (0..kfold.n_folds()).collect();
+    match kfold.train(&all, TIMEOUT, device, callback, begin)? {
+        Some(fold_idx) => Ok(KfoldEnded::Stopped { fold_idx }),
+        None => Ok(KfoldEnded::Finished(Box::new(kfold.join()?))),
+    }
+}
+
+/// A cross-validation: its partition into folds, and its folder.
+pub struct Kfold<'a> {
+    experiment: &'a Experiment,
+    /// With the settings of this process that do not change results.
+    own: Experiment,
+    /// The file of published weights, as this process finds it.
+    pretrained: PathBuf,
+    manifest: &'a Manifest,
+    run: &'a Run,
+    folds: Folds,
+    fingerprint: String,
+}
+
+impl<'a> Kfold<'a> {
+    /// Plans a new cross-validation and writes the plan, or opens one.
+    ///
+    /// - `experiment`: its settings, which are the same in every process.
+    /// - `run`: its folder, which other processes may have open as well.
+    ///
+    /// # Errors
+    /// The data cannot be split, or is not what the cross-validation started with.
+    pub fn open(
+        experiment: &'a Experiment,
+        manifest: &'a Manifest,
+        run: &'a Run,
+    ) -> Result<Kfold<'a>, FitError> {
+        check(experiment)?;
+        let folds = folds(experiment, manifest).map_err(PlanError::from)?;
+        let record = Record::of_folds(manifest, &folds);
+        check_data(manifest, run, &record)?;
+        let fingerprint = record.fingerprint().to_owned();
+        let (own, pretrained) = (experiment.clone(), experiment.model.pretrained.clone());
+        let kfold = Kfold { experiment, own, pretrained, manifest, run, folds, fingerprint };
+        if !run.dir().join(FOLDS).is_file() {
+            // Written last: it marks a plan that is complete.
+            run.write(FOLDS, &kfold.table())?;
         }
-        let plan = Plan::new(&fold, manifest, fold_idx, device, callback)?;
-        let fold_run = match fold_run {
-            Some(it) => it,
-            None => Run::create(&dir, &fold.to_toml())?,
-        };
-        begin(fold_idx, n_folds, &plan, &fold_run);
-        if let Ended::Stopped { .. } = fit(&plan, &fold_run, callback)? {
-            return Ok(KfoldEnded::Stopped { fold_idx });
+        Ok(kfold)
+    }
+
+    /// Sets what differs in this process: paths, and settings that do not change results.
+    #[must_use]
+    pub fn in_process(self, own: &Experiment) -> Kfold<'a> {
+        let pretrained = own.model.pretrained.clone();
+        let mut own = own.with_places_of(self.experiment);
+        own.model.pretrained.clone_from(&self.experiment.model.pretrained);
+        Kfold { own, pretrained, ..self }
+    }
+
+    /// Returns the number of folds of all repeats.
+    pub fn n_folds(&self) -> usize {
+        self.folds.n()
+    }
+
+    /// Returns the folds of each repeat.
+    pub fn folds(&self) -> &Folds {
+        &self.folds
+    }
+
+    /// Returns the SHA-256 of `data.csv`: of all images with their labels and folds.
+    pub fn fingerprint(&self) -> &str {
+        &self.fingerprint
+    }
+
+    /// Returns how evenly the folds divide the data.
+    pub fn balance(&self) -> Balance {
+        Balance::of(&self.folds, self.manifest)
+    }
+
+    /// Formats the balance of the folds as a table.
+    fn table(&self) -> String {
+        let names = self.manifest.task.class_names(base::task::Scope::Joint);
+        let n_folds = self.folds.of_repeat(0).len();
+        let rows = self.balance().folds.into_iter().enumerate().map(|(fold, it)| {
+            let numbers = [fold, fold / n_folds, it.n_groups, it.n_images].map(|it| it.to_string());
+            let class = names.get(it.class).cloned().unwrap_or_default();
+            numbers.into_iter().chain([table::number(it.deviation), class]).collect::<Vec<_>>()
+        });
+        table::text(["fold", "repeat", "groups", "images", "deviation", "class"], rows)
+    }
+
+    /// Trains those of some folds that are not finished. Folds that other processes train are waited for, and
+    /// taken over if their heartbeat stops. Returns the fold in which it was stopped, if it was.
+    ///
+    /// - `timeout`: how long a heartbeat may be missing.
+    ///
+    /// # Errors
+    /// A fold fails, or was finished with other settings.
+    pub fn train(
+        &self,
+        which: &[usize],
+        timeout: Duration,
+        device: &Device,
+        callback: &(dyn Callback + Sync),
+        mut begin: impl FnMut(usize, usize, &Plan, &Run),
+    ) -> Result<Option<usize>, FitError> {
+        let mut claims = Claims::new(self.run.dir(), timeout);
+        let mut left = which.to_vec();
+        let mut waits_for = Vec::new();
+        loop {
+            let mut has_worked = false;
+            for fold in left.clone() {
+                if is_finished(self.run.dir(), fold) {
+                    check_settings(self.run, fold, &of_fold(self.experiment, fold))?;
+                    left.retain(|it| *it != fold);
+                    continue;
+                }
+                let Some(claim) = claims.take(fold)? else { continue };
+                has_worked = true;
+                if let Done::Stopped = self.train_fold(&claim, device, callback, &mut begin)? {
+                    return Ok(Some(fold));
+                }
+            }
+            if left.is_empty() {
+                return Ok(None);
+            }
+            if callback.should_stop() {
+                return Ok(left.first().copied());
+            }
+            if !has_worked {
+                if waits_for != left {
+                    let names: Vec<String> = left.iter().map(usize::to_string).collect();
+                    callback.note(&format!(
+                        "waiting for folds that other processes train: {}",
+                        first_of(names)
+                    ));
+                    waits_for.clone_from(&left);
+                }
+                thread::sleep((timeout / 20).min(Duration::from_millis(500)));
+            }
         }
     }
-    let outcome = join(experiment, manifest, run, &sides)?;
-    Ok(KfoldEnded::Finished(Box::new(outcome)))
+
+    /// Trains the fold of a claim, and publishes it if the claim is still in force.
+    fn train_fold(
+        &self,
+        claim: &Claim,
+        device: &Device,
+        callback: &(dyn Callback + Sync),
+        begin: &mut impl FnMut(usize, usize, &Plan, &Run),
+    ) -> Result<Done, FitError> {
+        let fold = claim.fold();
+        let Some(dir) = take_over(self.run.dir(), claim)? else { return Ok(Done::Elsewhere) };
+        let own = of_fold(&self.own, fold);
+        let mut plan = Plan::new(&own, self.manifest, fold, device, callback)?;
+        plan.pretrained.clone_from(&self.pretrained);
+        let run = match Run::open(&dir) {
+            Err(RunError::Absent(_)) => {
+                Run::create(&dir, &of_fold(self.experiment, fold).to_toml())?
+            }
+            other => other?,
+        };
+        let run = run.with_home(home(self.run.dir(), fold));
+        begin(fold, self.n_folds(), &plan, &run);
+        let ended = fit(&plan, &run, &WhileClaimed { callback, claim });
+        drop(run);
+        // Where the fold was taken over, its folder is gone, which may be the error.
+        if !claim.is_lost() {
+            match ended? {
+                Ended::Stopped { .. } => return Ok(Done::Stopped),
+                Ended::Finished(_) if publish(self.run.dir(), claim, &dir)? => {
+                    return Ok(Done::Published);
+                }
+                Ended::Finished(_) => {}
+            }
+        }
+        callback.note(&format!(
+            "fold {fold}: another process has taken it over, since the heartbeat of this one was missing: what \
+             was trained here is discarded"
+        ));
+        drop(fs::remove_dir_all(&dir));
+        Ok(Done::Elsewhere)
+    }
+
+    /// Joins the folds: scores all predictions together, and writes them with the report.
+    ///
+    /// # Errors
+    /// Folds are not finished, or do not hold out each image once.
+    pub fn join(&self) -> Result<KfoldOutcome, FitError> {
+        let dir = self.run.dir();
+        let missing: Vec<usize> = (0..self.n_folds()).filter(|&it| !is_finished(dir, it)).collect();
+        if !missing.is_empty() {
+            return Err(FitError::Unfinished { run: dir.to_owned(), missing });
+        }
+        for fold in 0..self.n_folds() {
+            check_settings(self.run, fold, &of_fold(self.experiment, fold))?;
+        }
+        let (manifest, run, seed) = (self.manifest, self.run, self.experiment.seed);
+        let outcome = join::join(&Joining { manifest, run, folds: &self.folds, seed })?;
+        // Whoever still claims a fold has lost it.
+        drop(fs::remove_dir_all(claim::folder(dir)));
+        Ok(outcome)
+    }
+}
+
+/// Returns the settings of a fold.
+fn of_fold(experiment: &Experiment, fold: usize) -> Experiment {
+    let mut experiment = experiment.clone();
+    experiment.data.fold = fold;
+    experiment
+}
+
+/// How the training of a claimed fold ended.
+enum Done {
+    /// It is finished.
+    Published,
+    /// It was stopped, and can be resumed.
+    Stopped,
+    /// Another process has finished it, or trains it.
+    Elsewhere,
+}
+
+/// Stops a run once another process has taken its fold over.
+struct WhileClaimed<'a> {
+    callback: &'a dyn Callback,
+    claim: &'a Claim,
+}
+
+impl Callback for WhileClaimed<'_> {
+    fn progress(&self, what: &str, done: usize, total: usize) {
+        self.callback.progress(what, done, total);
+    }
+
+    fn note(&self, text: &str) {
+        self.callback.note(text);
+    }
+
+    fn step(&self, report: &StepReport) {
+        self.callback.step(report);
+    }
+
+    fn epoch(&self, report: &EpochReport) {
+        self.callback.epoch(report);
+    }
+
+    fn profile(&self, profile: &Profile) {
+        self.callback.profile(profile);
+    }
+
+    fn sheet(&self, title: &str, images: &[SampleImage]) -> Option<Image> {
+        self.callback.sheet(title, images)
+    }
+
+    fn should_stop(&self) -> bool {
+        self.callback.should_stop() || self.claim.was_lost()
+    }
 }
 
 /// Checks that a finished fold has the same settings as the others.
-fn check_settings(run: &Run, fold: &Experiment) -> Result<(), FitError> {
-    let path = || run.dir().join("config.toml");
-    let of_run = Experiment::of_run(&run.read("config.toml")?)
+fn check_settings(run: &Run, fold: usize, experiment: &Experiment) -> Result<(), FitError> {
+    let dir = home(run.dir(), fold);
+    let path = || dir.join("config.toml");
+    let of_run = Experiment::of_run(&run.read(&format!("fold-{fold}/config.toml"))?)
         .map_err(|err| RunError::Damaged { path: path(), reason: err.to_string() })?;
-    let changes = differences(&of_run.result_settings(), &fold.result_settings());
+    let changes = differences(&of_run.result_settings(), &experiment.result_settings());
     match changes.is_empty() {
         true => Ok(()),
-        false => Err(FitError::OtherFolds { run: run.dir().to_owned(), changes }),
+        false => Err(FitError::OtherFolds { run: dir, changes }),
     }
 }
 
-/// Checks that all folds have the same data, which is recorded with the first one.
-fn check_data(manifest: &Manifest, run: &Run, sides: &[Sides]) -> Result<(), FitError> {
-    let (record, path) = (Record::of_folds(manifest, sides), run.dir().join(record::FILE));
-    if !path.exists() && !run.dir().join("fold-0").exists() {
+/// Checks that all folds have the same data, which is recorded with the plan.
+fn check_data(manifest: &Manifest, run: &Run, record: &Record) -> Result<(), FitError> {
+    let path = run.dir().join(record::FILE);
+    if !path.exists() && !is_kfold(run.dir()) {
         return Ok(run.write(record::FILE, record.text())?);
     }
     let before = Record::from(run.read(record::FILE)?);
     if before.fingerprint() == record.fingerprint() {
         return Ok(());
     }
-    let changes = Changes::between(&before, &record, manifest.task.unit);
+    let changes = Changes::between(&before, record, manifest.task.unit);
     let changes = changes.map_err(|reason| RunError::Damaged { path, reason })?.lines;
     Err(FitError::OtherFolds { run: run.dir().to_owned(), changes })
-}
-
-/// Checks that the folds hold out each image once, with its label.
-///
-/// # Errors
-/// Images are missing, duplicated, not in the data or labelled differently.
-fn check_join(manifest: &Manifest, sides: &[Sides], held: &Index) -> Result<(), String> {
-    let mut classes = HashMap::new();
-    for &idx in sides.iter().flat_map(|it| &it.valid) {
-        let it = &manifest.examples[idx];
-        classes.insert(it.name.as_str(), (it.class, 0));
-    }
-    let (mut duplicated, mut unknown, mut relabelled) = (Vec::new(), Vec::new(), Vec::new());
-    for image in &held.images {
-        let named = || format!("`{}`", image.image);
-        match classes.get_mut(image.image.as_str()) {
-            None => unknown.push(named()),
-            Some((_, n)) if *n > 0 => duplicated.push(named()),
-            Some((class, n)) => {
-                *n += 1;
-                if *class != image.class {
-                    relabelled.push(named());
-                }
-            }
-        }
-    }
-    let mut missing: Vec<String> =
-        classes.iter().filter(|it| it.1.1 == 0).map(|it| format!("`{}`", it.0)).collect();
-    missing.sort();
-    let mut problems = Vec::new();
-    for (what, images) in [
-        ("missing", missing),
-        ("duplicated", duplicated),
-        ("not in the data", unknown),
-        ("labelled differently from the data", relabelled),
-    ] {
-        if !images.is_empty() {
-            let n = images.len();
-            problems.push(format!("{n} {what}: {}", first_of(images)));
-        }
-    }
-    match problems.is_empty() {
-        true => Ok(()),
-        false => Err(format!(
-            "the folds do not hold out each image once, in `valid.csv`:\n  {}\nremove the folder of a \
-             fold to train it again, or start a new cross-validation",
-            problems.join("\n  ")
-        )),
-    }
-}
-
-/// Joins the folds' predictions and scores them, row by row.
-fn join(
-    experiment: &Experiment,
-    manifest: &Manifest,
-    run: &Run,
-    sides: &[Sides],
-) -> Result<KfoldOutcome, FitError> {
-    let (task, n_folds) = (&manifest.task, sides.len());
-    let tables = |file: &str| -> Vec<PathBuf> {
-        (0..n_folds).map(|it| run.dir().join(format!("fold-{it}")).join(file)).collect()
-    };
-    let held = tables("valid.csv");
-    let index = Index::of(&held, task).map_err(RunError::from)?;
-    let damaged = |reason| RunError::Damaged { path: run.dir().to_owned(), reason };
-    check_join(manifest, sides, &index).map_err(damaged)?;
-    run.write_with("oof.csv", |out| index.copy(out).map_err(RunError::from))?;
-    let metric = MetricConfig::default();
-    let (mut folds, mut reporting, mut row) = (Vec::new(), Evaluation::new(task), Row::default());
-    for path in &held {
-        let mut reader = LabelledReader::open(path, task).map_err(RunError::from)?;
-        let mut fold = RunningMetric::new(metric.get(), task.n_classes());
-        while reader.next(&mut row).map_err(RunError::from)? {
-            let group = index.group(&row.group).expect("the index has all groups");
-            let it = row.prediction(group);
-            fold.add(&it);
-            reporting.add(&it);
-        }
-        folds.push(fold.score());
-    }
-    let joined = reporting.report(experiment.seed);
-    write_tables(run, "oof", &joined)?;
-    let test = match manifest.examples.iter().any(|it| it.usage == Use::Test) {
-        false => None,
-        true => Some(join_test(experiment, manifest, run, &tables("test.csv"))?),
-    };
-
-    let mean = folds.iter().sum::<f64>() / n_folds as f64;
-    let square: f64 = folds.iter().map(|it| (it - mean) * (it - mean)).sum();
-    let std = (square / (n_folds - 1) as f64).sqrt();
-    let mut text = format!("folds = {folds:?}\nmean = {mean}\nstd = {std}\n");
-    text += &section("joined", &joined);
-    text.extend(test.as_ref().map(|it| section("test", it)));
-    run.write("report.toml", &text)?;
-    Ok(KfoldOutcome { folds, mean, std, joined, test })
-}
-
-/// Writes and scores the mean of all folds' predictions for the test set.
-fn join_test(
-    experiment: &Experiment,
-    manifest: &Manifest,
-    run: &Run,
-    tables: &[PathBuf],
-) -> Result<Report, FitError> {
-    let index = Index::of(&tables[..1], &manifest.task).map_err(RunError::from)?;
-    let mut reporting = Evaluation::new(&manifest.task);
-    run.write_with("test.csv", |out| {
-        let failed = |source| RunError::Io { path: run.dir().join("test.csv"), source };
-        let mut table = LabelledWriter::new(out, &manifest.task);
-        mean(tables, &manifest.task, &mut |row| {
-            let group = index.group(&row.group).expect("the index has all groups");
-            let it = row.prediction(group);
-            reporting.add(&it);
-            table.row(&row.image, &row.group, &it).map_err(failed)
-        })?;
-        table.finish().map(drop).map_err(failed)
-    })?;
-    let report = reporting.report(experiment.seed);
-    write_tables(run, "test", &report)?;
-    Ok(report)
 }

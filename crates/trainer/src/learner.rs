@@ -2,7 +2,6 @@
 
 use std::{collections::BTreeMap, rc::Rc};
 
-use augment::Statistics;
 use base::{
     Clock,
     mix::{MixedSample, Row},
@@ -14,19 +13,20 @@ use infer::PredictError;
 use losses::{Criterion, Labels, Targets};
 use metrics::Predictions;
 use models::{Model, Param};
-use ops::{Gradients, Output, Pass, Rows, Tape, Training};
+use ops::{Gradients, Output, Pass, Tape, Training};
 
 use crate::{
     average::{Average, AverageConfig},
     checkpoint::{Checkpoint, State},
     error::FitError,
     kept::{KEPT, Kept},
-    loading::load_epoch,
     optim::Optimizer,
+    parts::{images, parts_of},
     phase::Moment,
     plan::Plan,
     profile::{Activity, Profile},
     run::RunError,
+    running_statistics,
     schedule::Rates,
 };
 
@@ -278,8 +278,8 @@ impl Learner {
             None => Ok(Rc::clone(&self.model)),
             Some(model) => {
                 if plan.experiment.average.get().measures() {
-                    copy_frozen_statistics(plan, &self.model, model, step)?;
-                    recompute_statistics(plan, model, step)?;
+                    running_statistics::copy_frozen(plan, &self.model, model, step)?;
+                    running_statistics::measure(plan, model, step, &mut |_, _| ())?;
                 }
                 Ok(Rc::clone(model))
             }
@@ -325,71 +325,6 @@ fn is_finite(tensor: &Tensor) -> bool {
     sum().is_ok_and(f32::is_finite)
 }
 
-/// Copies the running statistics of frozen norms into an average; they are not recomputed.
-fn copy_frozen_statistics(
-    plan: &Plan,
-    from: &Model,
-    average: &Model,
-    step: usize,
-) -> candle::Result<()> {
-    let phase = plan.phase(step - 1);
-    let last = step - 1 - phase.span.start;
-    for (name, theirs) in phase.freezing.frozen_statistics(last, from) {
-        let ours = average.params().get(name).expect("a model of the same architecture");
-        ours.var.set(theirs.var.as_tensor())?;
-    }
-    Ok(())
-}
-
-/// Recomputes batch-norm statistics as the mean over the batches of the last epoch: averaged statistics would
-/// not be those of the averaged weights.
-fn recompute_statistics(plan: &Plan, model: &Model, step: usize) -> Result<(), FitError> {
-    let last = step - 1;
-    let (_, n_done) = plan.epochs.find(last);
-    let phase = plan.phase(last);
-    let frozen = phase.freezing.at(last - phase.span.start, model);
-    let mut n_before = 0;
-    for batch in load_epoch(plan, last - n_done) {
-        let batch = batch?;
-        for part in parts_of(batch.samples.len(), plan.experiment.train.accumulate) {
-            let tape = Tape::freezing(Rc::clone(&frozen));
-            n_before += 1;
-            let pass = Training {
-                tape: &tape,
-                seed: plan.seed(),
-                step: last,
-                first_row: part.start,
-                momentum: Some(1.0 / f64::from(n_before)),
-            };
-            let xs = images(plan, &batch, part, plan.train_pipeline.statistics)?;
-            model.forward(&xs, &Pass::Train(pass))?;
-        }
-    }
-    Ok(())
-}
-
-/// Divides rows into parts of nearly equal size, none of them empty.
-fn parts_of(n_rows: usize, n_parts: usize) -> Vec<std::ops::Range<usize>> {
-    let n_parts = n_parts.clamp(1, n_rows.max(1));
-    (0..n_parts).map(|it| it * n_rows / n_parts..(it + 1) * n_rows / n_parts).collect()
-}
-
-/// Returns some rows of a batch as the network's input.
-fn images(
-    plan: &Plan,
-    batch: &Batch,
-    rows: std::ops::Range<usize>,
-    Statistics { mean, std }: Statistics,
-) -> candle::Result<Tensor> {
-    let samples = &batch.samples[rows];
-    ops::normalise(
-        Rows { images: &batch.images, size: batch.size, samples },
-        mean,
-        std,
-        &plan.device,
-    )
-}
-
 /// Returns the network's probabilities of the joint classes for some rows.
 fn class_probabilities(plan: &Plan, outputs: &[Output]) -> Result<Vec<Vec<f64>>, FitError> {
     let mut of_rows: Vec<Vec<ScopePrediction>> = Vec::new();
@@ -398,7 +333,7 @@ fn class_probabilities(plan: &Plan, outputs: &[Output]) -> Result<Vec<Vec<f64>>,
         of_rows.resize(of_rows.len().max(predicted.len()), Vec::new());
         of_rows.iter_mut().zip(predicted).for_each(|(row, it)| row.push(it));
     }
-    let join = |row| plan.task.join(&[row]).map_err(PredictError::from);
+    let join = |row| plan.task.join(&[row], &[]).map_err(PredictError::from);
     Ok(of_rows.into_iter().map(join).collect::<Result<_, _>>()?)
 }
 
@@ -421,6 +356,7 @@ fn targets(plan: &Plan, batch: &Batch, rows: std::ops::Range<usize>) -> Targets 
         classes: batch.examples.iter().map(|&it| plan.training_classes[it]).collect(),
         numbers: batch.examples.iter().map(|&it| plan.number(it)).collect(),
         weights: batch.examples.iter().map(|&it| f64::from(plan.weights[it])).collect(),
+        soft: batch.examples.iter().map(|&it| plan.pseudo.soft(it).to_vec()).collect(),
     };
     let rows: Vec<Row> = batch.samples[rows].iter().map(|it| it.row(batch.size)).collect();
     Targets::new(&plan.task, labels, &rows, DType::F32, &plan.device)
@@ -450,16 +386,4 @@ fn norms_of(
         }
     }
     Ok(sum)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::parts_of;
-
-    #[test]
-    fn parts_are_nearly_equal() {
-        assert_eq!(parts_of(4, 2), [0..2, 2..4]);
-        assert_eq!(parts_of(8, 3), [0..2, 2..5, 5..8]);
-        assert_eq!(parts_of(2, 4), [0..1, 1..2]);
-    }
 }

@@ -59,7 +59,8 @@ const SMOOTHING: f64 = 0.98;
 /// The ratio of smoothed loss to the best one at which the loss has diverged.
 const DIVERGED: f64 = 4.0;
 
-/// Runs the test over a range of learning rates.
+/// Runs the test over a range of learning rates. Returns `None` if the callback stops it: a part of the curve
+/// suggests nothing.
 ///
 /// - `run`: a run whose newest checkpoint to start from, which is only read; `None` for a fresh model.
 ///
@@ -70,7 +71,7 @@ pub fn lr_find(
     run: Option<&Run>,
     range: Range,
     callback: &dyn Callback,
-) -> Result<Curve, FitError> {
+) -> Result<Option<Curve>, FitError> {
     let (mut learner, phase_idx) = match run {
         None => (Learner::new(plan, plan.model()?.0)?, 0),
         Some(run) => match checkpoint::newest(run, &|it| callback.note(it))? {
@@ -95,7 +96,7 @@ pub fn lr_find(
     };
     for step in 0..range.n_steps {
         if callback.should_stop() {
-            break;
+            return Ok(None);
         }
         let clock = plan.clock(span.start + step % n_steps);
         let batch = match loader.next() {
@@ -129,7 +130,7 @@ pub fn lr_find(
             break;
         }
     }
-    Ok(curve)
+    Ok(Some(curve))
 }
 
 /// A suggested learning rate.

@@ -108,6 +108,13 @@ impl Need {
         let eval_size = plan.eval_pipeline.size().unwrap_or_default();
         let n_valid = plan.sides.valid.len().max(plan.test.len());
         let n_eval = experiment.eval.batch_size.min(n_valid);
+        // With views there are fewer images in a batch, of whatever size the views have.
+        let views = experiment.tta.get().views(&plan.eval_pipeline, &plan.train_pipeline.ops);
+        let views = views.unwrap_or_default();
+        let n_each = (n_eval / views.len().max(1)).max(1);
+        let of_views = views.iter().map(|it| (n_each, it.pipeline.size().unwrap_or_default()));
+        let evals = std::iter::once((n_eval, eval_size)).chain(of_views);
+        let (n_eval, eval_size) = evals.max_by_key(largest).unwrap_or_default();
         let n_queued = experiment.data.prefetch + experiment.data.num_workers;
         let of_batch = |n: usize, size: [usize; 2]| (n * size[0] * size[1] * 3) as f64;
         let of_batch = of_batch(batch_size, size).max(of_batch(n_eval, eval_size));

@@ -84,6 +84,23 @@ pub enum Moment {
 }
 
 impl PhaseSection {
+    /// Creates a phase with the settings of the run.
+    pub(crate) fn new(name: &str, total: Length) -> PhaseSection {
+        PhaseSection {
+            name: name.to_owned(),
+            total,
+            warmup: None,
+            batch_size: None,
+            sizes: None,
+            freeze: None,
+            lr: None,
+            schedule: None,
+            keep_optimizer: false,
+            data: TrainOn::Train,
+            restore: Vec::new(),
+        }
+    }
+
     /// Returns a message on the phase's settings that names the setting of the phase, or else the phase.
     ///
     /// - `idx`: its position.

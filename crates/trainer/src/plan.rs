@@ -13,21 +13,18 @@ use std::{path::PathBuf, rc::Rc, sync::Arc};
 use augment::Pipeline;
 use base::{Clock, Epochs, Seed, Task};
 use candle::Device;
-use data::{CacheDir, Content, Manifest, Pack, Packs, Sides, Use};
+use data::{CacheDir, Content, Manifest, Pack, Packs, PseudoLabels, Sides, Use};
 use infer::Serving;
 use models::{LoadedWeights, Model, ModelSpec, read_weights};
 
-pub use self::{epochs::course_of, error::PlanError, phase::Phase};
+pub use self::{epochs::course_of, error::PlanError, phase::Phase, sides::divide};
 use self::{
     error::wrong,
     images::pipelines,
     phase::{Common, check_room, phases, stages},
     sides::TrainingSets,
 };
-pub(crate) use self::{
-    phase::Restored,
-    sides::{divide, folds},
-};
+pub(crate) use self::{phase::Restored, sides::folds};
 use crate::{callback::Callback, experiment::Experiment, groups::ParamGroups, span::Span};
 
 /// A run that is ready to train.
@@ -50,6 +47,8 @@ pub struct Plan {
     pub numbers: Vec<Vec<f64>>,
     /// The factor whose number the head predicts, if it does.
     pub predicted: Option<usize>,
+    /// Which images have pseudo-labels.
+    pub pseudo: PseudoLabels,
     /// The permitted use of each image.
     pub usages: Vec<Use>,
     /// The sample weight of each image in training; above 0 for all training images.
@@ -76,6 +75,8 @@ pub struct Plan {
     pub param_groups: ParamGroups,
     /// The device.
     pub device: Device,
+    /// The file of published weights, as this machine finds it; empty for random initialisation.
+    pub pretrained: PathBuf,
     /// Whether a run may be resumed with changed settings, labels or weights.
     pub allow_changes: bool,
 }
@@ -154,6 +155,7 @@ impl Plan {
             training_classes,
             numbers: examples.clone().map(|it| it.numbers.clone()).collect(),
             predicted: head.number(task),
+            pseudo: manifest.pseudo.clone(),
             usages: examples.clone().map(|it| it.usage).collect(),
             weights: examples.map(|it| it.weight).collect(),
             sides,
@@ -166,6 +168,7 @@ impl Plan {
             phases,
             epochs,
             device: device.clone(),
+            pretrained: model.pretrained.clone(),
             allow_changes: false,
             experiment: experiment.clone(),
         })
@@ -199,10 +202,9 @@ impl Plan {
     pub fn model(&self) -> Result<(Rc<Model>, Option<LoadedWeights>), PlanError> {
         self.check_room()?;
         let model = self.bare_model()?;
-        let path: &PathBuf = &self.experiment.model.pretrained;
-        let loaded = match path.as_os_str().is_empty() {
+        let loaded = match self.pretrained.as_os_str().is_empty() {
             true => None,
-            false => Some(model.load_pretrained(&read_weights(path)?)?),
+            false => Some(model.load_pretrained(&read_weights(&self.pretrained)?)?),
         };
         Ok((model, loaded))
     }
@@ -254,8 +256,11 @@ impl Plan {
         let (phase, of_phase) = self.phase_of(epoch_idx);
         let sampler = self.experiment.data.sampler.get();
         let of_phase_in_whole = phase.span.epochs.of_whole(of_phase);
-        let mut order = sampler.order(&phase.by_class, of_phase_in_whole, rng);
-        order.truncate(self.epochs.n_steps(epoch_idx) * phase.batch_size(of_phase));
+        let order = sampler.order(&phase.by_class, of_phase_in_whole, rng);
+        let (batch_size, n_labelled) = (phase.batch_size(of_phase), phase.n_labelled());
+        let rng = &mut self.seed().stream(&format!("pseudo/{of_whole}"));
+        let mut order = phase.pseudo.add_to(order, n_labelled, batch_size, rng);
+        order.truncate(self.epochs.n_steps(epoch_idx) * batch_size);
         order
     }
 
@@ -279,9 +284,11 @@ impl Plan {
         images.chunks(self.batch_size(epoch_idx)).map(<[usize]>::to_vec).collect()
     }
 
-    /// Returns how many images of each of the sampler's classes an epoch has.
+    /// Returns how many images of each of the sampler's classes an epoch has, without pseudo-labelled ones.
     pub fn class_counts(&self, epoch_idx: usize) -> Vec<usize> {
-        self.phase_of(epoch_idx).0.by_class.counts_of(&self.order(epoch_idx))
+        let (phase, mut order) = (self.phase_of(epoch_idx).0, self.order(epoch_idx));
+        order.retain(|it| *it < phase.n_labelled());
+        phase.by_class.counts_of(&order)
     }
 
     /// Returns the settings of inference.

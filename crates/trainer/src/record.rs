@@ -6,9 +6,10 @@
 //! ```
 //!
 //! A numeric factor, such as `age`, has a column of its numbers, empty where they are unknown.
-//! `use` is set by the source and the reviews (`pool`, `train` or `test`), `side` by the split: `train`,
-//! `valid`, `test` or `left out`; in a cross-validation also `fold 0` and so on. A checkpoint contains the
-//! table's SHA-256, so that a resumed run detects changes of its data, and the table identifies them.
+//! `use` is set by the source and the reviews (`pool`, `train` or `test`; `pseudo` and the first digits of the
+//! file's SHA-256 for pseudo-labelled images), `side` by the split: `train`,
+//! `valid`, `test` or `left out`; in a cross-validation also `fold 0` and so on, `fold 0; fold 7` if repeated.
+//! A checkpoint contains the table's SHA-256, so that a resumed run detects changes of its data, and the table identifies them.
 
 use std::{
     borrow::Cow,
@@ -22,10 +23,11 @@ use base::{
     table,
     task::{Scope, Unit},
 };
-use data::{Manifest, Sides, Use};
+use data::{Folds, Manifest, PseudoLabels, Use};
 use sha2::{Digest as _, Sha256};
 
 use crate::{
+    names::first_of,
     plan::Plan,
     run::{Run, RunError},
 };
@@ -117,6 +119,7 @@ impl Record {
             side.iter().for_each(|&it| sides[it] = name);
         }
         let labels = labels(&plan.task);
+        let usages = Usages::new(&plan.pseudo);
         let rows = sides.into_iter().enumerate().map(|(idx, side)| Row {
             image: &plan.images[idx].0,
             group: &plan.groups[plan.persons[idx]],
@@ -124,34 +127,39 @@ impl Record {
             label: &labels[plan.classes[idx]],
             numbers: numbers(&plan.task, &plan.numbers[idx]),
             weight: plan.weights[idx],
-            usage: name_of(plan.usages[idx]),
+            usage: usages.name(idx, plan.usages[idx]),
             side,
         });
         Record::of_rows(&plan.task, rows)
     }
 
     /// Returns the table of a cross-validation.
-    pub(crate) fn of_folds(manifest: &Manifest, folds: &[Sides]) -> Record {
-        let names: Vec<String> = (0..folds.len()).map(|it| format!("fold {it}")).collect();
-        let side = |usage: Use| match usage {
-            Use::Pool => LEFT_OUT,
-            Use::Train => "train",
-            Use::Valid => VALID,
-            Use::Test => "test",
+    pub(crate) fn of_folds(manifest: &Manifest, folds: &Folds) -> Record {
+        let side = |idx: usize| {
+            let of_repeat = |it| folds.holding_out(manifest, it, idx);
+            let held_out: Vec<String> = (0..folds.n_repeats())
+                .filter_map(of_repeat)
+                .map(|it| format!("fold {it}"))
+                .collect();
+            match (held_out.is_empty(), manifest.examples[idx].usage) {
+                (false, _) => held_out.join("; "),
+                (true, Use::Pool) => LEFT_OUT.to_owned(),
+                (true, Use::Train) => "train".to_owned(),
+                (true, Use::Valid) => VALID.to_owned(),
+                (true, Use::Test) => "test".to_owned(),
+            }
         };
-        let mut sides: Vec<&str> = manifest.examples.iter().map(|it| side(it.usage)).collect();
-        for (fold, name) in folds.iter().zip(&names) {
-            fold.valid.iter().for_each(|&it| sides[it] = name);
-        }
+        let sides: Vec<String> = (0..manifest.examples.len()).map(side).collect();
         let labels = labels(&manifest.task);
-        let rows = manifest.examples.iter().zip(sides).map(|(it, side)| Row {
+        let usages = Usages::new(&manifest.pseudo);
+        let rows = manifest.examples.iter().zip(&sides).enumerate().map(|(idx, (it, side))| Row {
             image: &it.name,
             group: &manifest.groups[it.group],
             class: it.class,
             label: &labels[it.class],
             numbers: numbers(&manifest.task, &it.numbers),
             weight: it.weight,
-            usage: name_of(it.usage),
+            usage: usages.name(idx, it.usage),
             side,
         });
         Record::of_rows(&manifest.task, rows)
@@ -165,6 +173,18 @@ impl Record {
 
     pub(crate) fn text(&self) -> &str {
         &self.text
+    }
+
+    /// Passes the name, the group and the side of each image to `each`.
+    ///
+    /// # Errors
+    /// The table was not written by this program.
+    pub(crate) fn each_side(&self, each: &mut dyn FnMut(&str, &str, &str)) -> Result<(), String> {
+        for line in &read(&self.text)?.1 {
+            let row = Row::read(line).ok_or_else(|| format!("line {}: invalid row", line.line))?;
+            each(row.image, row.group, row.side);
+        }
+        Ok(())
     }
 
     pub(crate) fn fingerprint(&self) -> &str {
@@ -211,12 +231,25 @@ impl From<String> for Record {
     }
 }
 
-fn name_of(usage: Use) -> &'static str {
-    match usage {
-        Use::Pool => "pool",
-        Use::Train => "train",
-        Use::Valid => "valid",
-        Use::Test => "test",
+/// The texts of the column `use`.
+struct Usages<'a> {
+    pseudo: &'a PseudoLabels,
+    name_of_pseudo: String,
+}
+
+impl Usages<'_> {
+    fn new(pseudo: &PseudoLabels) -> Usages<'_> {
+        Usages { pseudo, name_of_pseudo: format!("pseudo {}", pseudo.hash) }
+    }
+
+    fn name(&self, image: usize, usage: Use) -> &str {
+        match usage {
+            _ if self.pseudo.contains(image) => &self.name_of_pseudo,
+            Use::Pool => "pool",
+            Use::Train => "train",
+            Use::Valid => "valid",
+            Use::Test => "test",
+        }
     }
 }
 
@@ -240,9 +273,6 @@ pub(crate) struct Changes {
     /// Whether the validation set has other images or labels, so that scores are not comparable.
     pub(crate) changes_validation: bool,
 }
-
-/// The maximum number of images, or groups, listed for a kind of change.
-const SHOWN: usize = 5;
 
 impl Changes {
     /// Compares two tables; `unit` is what a group is.
@@ -336,14 +366,6 @@ impl Changes {
 
 fn is_validated(side: &str) -> bool {
     side == VALID
-}
-
-/// Formats the first names, and how many more there are.
-pub(crate) fn first_of(mut names: Vec<String>) -> String {
-    let n_more = names.len().saturating_sub(SHOWN);
-    names.truncate(SHOWN);
-    let more = if n_more == 0 { String::new() } else { format!(" and {n_more} more") };
-    format!("{}{more}", names.join(", "))
 }
 
 #[cfg(test)]

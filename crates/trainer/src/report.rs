@@ -16,8 +16,8 @@ struct ClassRow<'a> {
     scores: ClassScore,
 }
 
-/// Formats the section `name`.
-pub(crate) fn section(name: &str, report: &Report) -> String {
+/// Formats the section `name` of a `report.toml`.
+pub fn section(name: &str, report: &Report) -> String {
     let metrics::Interval { value, low, high } = report.joint().macro_f1;
     let mut text = format!(
         "\n[{name}]\ngroups = {}\nimages = {}\nmacro_f1 = {value}\n\
@@ -45,6 +45,12 @@ pub(crate) fn section(name: &str, report: &Report) -> String {
 
 /// Writes the scores of all classes, and the confusions, most frequent first.
 pub(crate) fn write_tables(run: &Run, name: &str, report: &Report) -> Result<(), RunError> {
+    class_tables(name, report).iter().try_for_each(|(file, text)| run.write(file, text))
+}
+
+/// Returns the tables of the scores of all classes, and of the confusions, most frequent first: the name of each
+/// file, and its text.
+pub fn class_tables(name: &str, report: &Report) -> [(String, String); 2] {
     let (mut classes, mut confusions) = (Vec::new(), Vec::new());
     for scope in &report.scopes {
         for (class, name) in scope.classes.iter().enumerate() {
@@ -59,7 +65,8 @@ pub(crate) fn write_tables(run: &Run, name: &str, report: &Report) -> Result<(),
         }
     }
     let header = ["scope", "class", "name", "precision", "recall", "f1", "images"];
-    run.write(&format!("{name}_classes.csv"), &table::text(header, classes))?;
+    let classes = table::text(header, classes);
     let header = ["scope", "truth", "predicted", "images"];
-    run.write(&format!("{name}_confusions.csv"), &table::text(header, confusions))
+    let confusions = table::text(header, confusions);
+    [(format!("{name}_classes.csv"), classes), (format!("{name}_confusions.csv"), confusions)]
 }

@@ -13,6 +13,7 @@
 //! test.csv      the same for the test set, where the source has one
 //! *_classes.csv   for each of these tables the scores of every class, and
 //! *_confusions.csv    the confusions, most frequent first
+//! estimate.toml   the out-of-fold score that estimates a run on all the data (`all_data.rs`)
 //! report.toml     the final scores; its presence marks the run as finished
 //! lock            locked while a program works on the run
 //! ```
@@ -31,11 +32,22 @@ use infer::TableError;
 /// How often to try to lock a folder, 50 ms apart, before it is reported as busy.
 const PATIENCE: usize = 60;
 
-/// A run's folder, locked by this program.
+/// A run's folder, locked by this program where the file system has locks.
 pub struct Run {
     dir: PathBuf,
+    /// The folder that it will be in.
+    home: PathBuf,
     /// Released when dropped.
     _lock: File,
+}
+
+/// How a folder is locked.
+#[derive(Clone, Copy)]
+enum Access {
+    /// By this program alone.
+    Alone,
+    /// By programs that work on it together.
+    Together,
 }
 
 /// Why a run's folder cannot be used.
@@ -93,7 +105,7 @@ impl Run {
             return Err(RunError::Exists(dir.to_owned()));
         }
         fs::create_dir_all(dir).map_err(at(dir))?;
-        let run = Run::lock(dir)?;
+        let run = Run::lock(dir, Access::Alone)?;
         // Another program may have created it at the same moment.
         if dir.join("config.toml").exists() {
             return Err(RunError::Exists(dir.to_owned()));
@@ -135,20 +147,42 @@ impl Run {
         if !dir.join("config.toml").is_file() {
             return Err(RunError::Absent(dir.to_owned()));
         }
-        let run = Run::lock(dir)?;
+        let run = Run::lock(dir, Access::Alone)?;
         remove_leftovers(&run.dir);
         Ok(run)
     }
 
-    fn lock(dir: &Path) -> Result<Run, RunError> {
+    /// Opens a cross-validation's folder, which other programs may work on at the same time.
+    ///
+    /// # Errors
+    /// The folder is not a run, or a program works on it alone.
+    pub fn open_together(dir: &Path) -> Result<Run, RunError> {
+        match dir.join("config.toml").is_file() {
+            true => Run::lock(dir, Access::Together),
+            false => Err(RunError::Absent(dir.to_owned())),
+        }
+    }
+
+    /// Sets the folder that the run will be moved to when it is finished, which is how trackers name it.
+    pub(crate) fn with_home(self, home: PathBuf) -> Run {
+        Run { home, ..self }
+    }
+
+    fn lock(dir: &Path, access: Access) -> Result<Run, RunError> {
         let path = dir.join("lock");
         let lock = File::options().create(true).append(true).open(&path).map_err(at(&path))?;
         // A killed program keeps its lock until the system has reclaimed its memory.
         for _ in 0..PATIENCE {
-            match lock.try_lock() {
-                Ok(()) => return Ok(Run { dir: dir.to_owned(), _lock: lock }),
+            let locked = match access {
+                Access::Alone => lock.try_lock(),
+                Access::Together => lock.try_lock_shared(),
+            };
+            match locked {
                 Err(TryLockError::WouldBlock) => thread::sleep(Duration::from_millis(50)),
-                Err(TryLockError::Error(source)) => return Err(RunError::Io { path, source }),
+                // Some shared file systems have no locks.
+                Ok(()) | Err(TryLockError::Error(_)) => {
+                    return Ok(Run { dir: dir.to_owned(), home: dir.to_owned(), _lock: lock });
+                }
             }
         }
         Err(RunError::Busy(dir.to_owned()))
@@ -157,7 +191,7 @@ impl Run {
     /// Returns whether a program is working on the run in a folder at this moment.
     pub fn is_busy(dir: &Path) -> bool {
         // Others wait for a lock longer than it is held here.
-        let lock = File::open(dir.join("lock")).map(|it| it.try_lock_shared());
+        let lock = File::options().append(true).open(dir.join("lock")).map(|it| it.try_lock());
         matches!(lock, Ok(Err(TryLockError::WouldBlock)))
     }
 
@@ -183,6 +217,11 @@ impl Run {
     /// Returns the folder.
     pub fn dir(&self) -> &Path {
         &self.dir
+    }
+
+    /// Returns the folder that it is in, or will be in when it is finished.
+    pub(crate) fn home(&self) -> &Path {
+        &self.home
     }
 
     /// Returns the folder of the best bundle.
@@ -269,8 +308,13 @@ mod tests {
         assert!(matches!(Run::create(&path, ""), Err(RunError::Exists(_))));
         assert!(matches!(Run::open(&path), Err(RunError::Busy(_))));
         assert!(Run::is_busy(&path));
+        assert!(matches!(Run::open_together(&path), Err(RunError::Busy(_))));
         drop(run);
         assert!(!Run::is_busy(&path));
+        let together = [Run::open_together(&path).unwrap(), Run::open_together(&path).unwrap()];
+        assert!(Run::is_busy(&path));
+        assert!(matches!(Run::open(&path), Err(RunError::Busy(_))));
+        drop(together);
         assert_eq!(Run::open(&path).unwrap().read("config.toml").unwrap(), "seed = 0");
     }
 }

@@ -102,9 +102,9 @@ impl<'a> Tracking<'a> {
             dir.file_name().unwrap_or_default().to_string_lossy().into_owned()
         };
         // A run inside another run's folder is a fold of it.
-        let above = run.dir().parent().filter(|it| it.join("config.toml").is_file());
+        let above = run.home().parent().filter(|it| it.join("config.toml").is_file());
         let group = above.map(name);
-        let own = name(run.dir());
+        let own = name(run.home());
         let about = About {
             dir: run.dir(),
             name: &group.as_ref().map_or(own.clone(), |it| format!("{it}/{own}")),

@@ -74,6 +74,7 @@ const IDENTITIES: &[&str] = &[
     "kind = \"resize\"\nsize = [31, 23]",
     "kind = \"resize_shorter\"\nsize = 23",
     "kind = \"center_crop\"\nsize = [31, 23]",
+    "kind = \"crop\"\nsize = [31, 23]\nat = [0.3, 1.0]",
     "kind = \"random_crop\"\nsize = [31, 23]",
     "kind = \"face_crop\"\nmargin = 50.0\nsquare = false",
     "kind = \"background\"\np = 0.0",

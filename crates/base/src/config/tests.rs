@@ -497,3 +497,21 @@ fn a_layer_knows_what_it_gives() {
     assert!(!["b", "c", "a.c", "a.b.c.d", "d.a", ""].into_iter().any(given));
     assert!(Layer::from_set("a.b.c=1").unwrap().gives("a.b"));
 }
+
+#[test]
+fn a_kind_without_a_table_is_an_error_with_the_spelling() {
+    check(
+        "loss = \"focal\"",
+        &[],
+        expect![
+            "error: configs/mine.toml: at `loss`: must be a table with a `kind`: write `{ kind = \"focal\" }`, or set its `kind`"
+        ],
+    );
+    check(
+        "",
+        &["loss=3"],
+        expect![
+            "error: --set loss=3: at `loss`: must be a table with a `kind`, one of `cross_entropy`, `focal`; not \"3\""
+        ],
+    );
+}

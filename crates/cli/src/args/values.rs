@@ -21,6 +21,21 @@ pub(super) fn metric(text: &str) -> Result<MetricConfig, String> {
         .ok_or_else(|| format!("must be one of {}, or a table such as {TABLE}", names.join(", ")))
 }
 
+/// Parses a component of a registry: its name, or a table with its settings, as in a config.
+pub(super) fn component<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, String> {
+    #[derive(serde::Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Settings<T> {
+        it: T,
+    }
+    let table = match text.trim_start().starts_with('{') {
+        true => text.to_owned(),
+        false => format!("{{ kind = {} }}", toml::Value::String(text.to_owned())),
+    };
+    let settings: Result<Settings<T>, _> = toml::from_str(&format!("it = {table}"));
+    settings.map(|it| it.it).map_err(|err| err.message().to_owned())
+}
+
 /// An example of a metric with settings.
 const TABLE: &str = "'{ kind = \"cohen_kappa\", weights = \"quadratic\" }'";
 
@@ -37,6 +52,18 @@ pub(super) fn score(text: &str) -> Result<LabelScore, String> {
 pub(super) fn rate(text: &str) -> Result<f64, String> {
     let rate = text.parse().ok().filter(|it: &f64| *it > 0.0 && it.is_finite());
     rate.ok_or_else(|| "must be a number above 0, such as 1e-7".to_owned())
+}
+
+/// Parses the level of prediction sets.
+pub(super) fn level(text: &str) -> Result<f64, String> {
+    let level = text.parse().ok().filter(|it: &f64| *it > 0.0 && *it < 1.0);
+    level.ok_or_else(|| "must be a probability between 0 and 1, such as 0.9".to_owned())
+}
+
+/// Parses a number of seconds.
+pub(super) fn seconds(text: &str) -> Result<f64, String> {
+    let seconds = text.parse().ok().filter(|it: &f64| (0.1..=1e6).contains(it));
+    seconds.ok_or_else(|| "must be a number of seconds from 0.1 to 1000000".to_owned())
 }
 
 /// Parses a count from 1 to 1,000,000.

@@ -1,5 +1,6 @@
 //! `maskfit data`
 
+mod check;
 mod show;
 
 use std::fs;
@@ -7,7 +8,6 @@ use std::fs;
 use anyhow::{Context as _, anyhow, bail};
 use augment::{Pipeline, Statistics, StatisticsConfig, Step};
 use base::{
-    Task,
     mix::{MixedSample, Part},
     task::Scope,
 };
@@ -23,7 +23,6 @@ use crate::{
     drawing::{Cell, Sheet, png, thumbnail},
     output::Output,
     preparation::{manifest, settled, use_threads},
-    tables::{Counted, counted},
     terminal::Terminal,
 };
 
@@ -44,16 +43,7 @@ pub(crate) fn data(command: DataCommand) -> anyhow::Result<End> {
             say!("{people} people to train and validate on: {}", dir.join("train").display());
             say!("{test} people of the test set: {}", dir.join("eval").display());
         }
-        DataCommand::Check { experiment: args } => {
-            let experiment = settled(&args, &terminal)?;
-            use_threads(experiment.threads)?;
-            let manifest = manifest(&experiment, &terminal)?;
-            say!(
-                "no problems found: {}",
-                manifest.task.unit.images_of(manifest.examples.len(), manifest.groups.len())
-            );
-            print_counts(&manifest.task, &manifest.counts());
-        }
+        DataCommand::Check { experiment } => return check::check(&experiment, &terminal),
         DataCommand::Stats { experiment: args } => {
             let mut experiment = settled(&args, &terminal)?;
             use_threads(experiment.threads)?;
@@ -188,22 +178,4 @@ fn as_images(batch: &Batch, Statistics { mean, std }: Statistics) -> anyhow::Res
         RgbImage::from_raw(w, h, bytes).expect("three bytes per pixel")
     };
     Ok(xs.flatten_from(1)?.to_vec2::<f32>()?.into_iter().map(image).collect())
-}
-
-fn print_counts(task: &Task, counts: &[usize]) {
-    for row in counted(counts) {
-        match row {
-            Counted::Class(class) => {
-                let name = task.class_name(class, Scope::Joint);
-                say!("{class:>3}  {name:<24} {:>7}", counts[class]);
-            }
-            Counted::Between { n, least, most } => {
-                say!(
-                    "...  {:<24} {:>7}",
-                    format!("{n} classes between"),
-                    format!("{least} to {most}")
-                );
-            }
-        }
-    }
 }

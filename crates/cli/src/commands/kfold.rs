@@ -1,110 +1,265 @@
-//! `maskfit kfold`
+//! `maskfit kfold`, and its steps `plan`, `run` and `join`.
 
-use std::{path::Path, time::Instant};
+pub(super) mod places;
 
-use anyhow::bail;
-use candle::Device;
-use trainer::{
-    Run,
-    kfold::{KfoldEnded, check, kfold as train_folds, with_folds},
+use std::{
+    path::Path,
+    time::{Duration, Instant},
 };
 
+use anyhow::bail;
+use base::task::Scope;
+use candle::Device;
+use data::{Manifest, SplitConfig};
+use trainer::{
+    Experiment, Run, RunError,
+    kfold::{Kfold, KfoldOutcome, check, is_kfold, with_folds},
+};
+
+use self::places::{Settings, keep_weights, located, portable};
 use super::train::{announce, conclude, with_resume_hint};
 use crate::{
     End,
-    args::ExperimentArgs,
+    args::{ExperimentArgs, KfoldArgs, KfoldCommand},
     phrases::argument,
     preparation::{check_settings, manifest, use_threads},
     pretrained, runs,
-    style::{HEADING, paint},
-    tables::{macro_f1, report},
+    style::{HEADING, headed, paint},
+    tables::{columns, fold as wrapped, macro_f1, report},
     terminal::Terminal,
 };
 
-pub(crate) fn kfold(
-    args: &ExperimentArgs,
-    n_folds: Option<usize>,
-    resume: Option<&Path>,
-) -> anyhow::Result<End> {
+/// The maximum number of folds in the table of a plan.
+const SHOWN: usize = 30;
+/// The maximum number of rare classes that are named.
+const NAMED: usize = 5;
+
+pub(crate) fn kfold(args: &KfoldArgs) -> anyhow::Result<End> {
     let begun = Instant::now();
     let terminal = Terminal::new();
-    let (mut experiment, run) = match resume {
+    let seconds = args.claim.claim_timeout;
+    match &args.command {
         None => {
-            let (experiment, name) = runs::experiment(args)?;
-            let experiment = with_folds(&experiment, n_folds);
-            (experiment, Err(format!("{name}-kfold")))
-        }
-        Some(named) => {
-            let dir = runs::find(named)?;
-            let run = Run::open(&dir)?;
-            if dir.join("checkpoints").is_dir() || run.is_finished() && !dir.join("fold-0").is_dir()
-            {
-                bail!(
-                    "{}: this is a single run: resume it with `maskfit train --resume {}`",
-                    dir.display(),
-                    argument(&dir)
-                );
+            let opened = match &args.resume {
+                None => Opened::new(&args.experiment, args.folds, &terminal)?,
+                Some(named) => Opened::of(named, &[], &terminal)?,
+            };
+            let kfold = opened.kfold()?;
+            if args.resume.is_none() {
+                show(&kfold, &opened, &terminal);
             }
-            (runs::experiment_of(run.dir(), &[])?, Ok(run))
+            let all: Vec<usize> = (0..kfold.n_folds()).collect();
+            let again = format!("maskfit kfold --resume {}", argument(opened.run.dir()));
+            if let End::Stopped = opened.train(&kfold, &all, seconds, &again, &terminal)? {
+                return Ok(End::Stopped);
+            }
+            opened.join(&kfold, begun)?;
         }
-    };
-    check_settings(&experiment)?;
-    check(&experiment)?;
-    use_threads(experiment.threads)?;
-    if run.is_err() {
-        pretrained::settle(&mut experiment, args, &terminal)?;
+        Some(KfoldCommand::Plan { experiment, folds }) => {
+            let opened = Opened::new(experiment, *folds, &terminal)?;
+            let kfold = opened.kfold()?;
+            show(&kfold, &opened, &terminal);
+            say!("cross-validation: {}", opened.run.dir().display());
+            status!("next: maskfit kfold run {}", argument(opened.run.dir()));
+        }
+        Some(KfoldCommand::Run { run, folds, set, claim }) => {
+            let opened = Opened::of(run, set, &terminal)?;
+            let kfold = opened.kfold()?;
+            let n = kfold.n_folds();
+            if let Some(absent) = folds.iter().find(|it| **it >= n) {
+                bail!("--folds: there is no fold {absent}: folds are numbered from 0 to {}", n - 1);
+            }
+            let mut which = if folds.is_empty() { (0..n).collect() } else { folds.clone() };
+            which.sort_unstable();
+            which.dedup();
+            let again = format!("maskfit kfold run {}", argument(opened.run.dir()));
+            let ended = opened.train(&kfold, &which, claim.claim_timeout, &again, &terminal)?;
+            if let End::Stopped = ended {
+                return Ok(End::Stopped);
+            }
+            let done = trainer::kfold::finished_folds(opened.run.dir()).len();
+            say!("{done} of {n} folds are finished: {}", opened.run.dir().display());
+            if done == n {
+                status!("next: maskfit kfold join {}", argument(opened.run.dir()));
+            }
+        }
+        Some(KfoldCommand::Join { run, set }) => {
+            let opened = Opened::of(run, set, &terminal)?;
+            opened.join(&opened.kfold()?, begun)?;
+        }
     }
-    let manifest = manifest(&experiment, &terminal)?;
-    let run = match run {
-        Ok(it) => it,
-        Err(name) => {
-            // Errors are reported here, before the run has a folder.
-            let device = &Device::Cpu;
-            let plan = trainer::Plan::new(&experiment, &manifest, 0, device, &terminal)?;
-            plan.model()?;
-            trainer::check_memory(&plan, &terminal)?;
-            runs::begin(&experiment, &name)?
+    Ok(End::Done)
+}
+
+/// A cross-validation that this process works on.
+struct Opened {
+    settings: Settings,
+    manifest: Manifest,
+    run: Run,
+}
+
+impl Opened {
+    /// Creates the folder of a new one.
+    fn new(
+        args: &ExperimentArgs,
+        n_folds: Option<usize>,
+        terminal: &Terminal,
+    ) -> anyhow::Result<Opened> {
+        let (experiment, name) = runs::experiment(args)?;
+        let mut experiment = with_folds(&experiment, n_folds);
+        prepare(&experiment)?;
+        pretrained::settle(&mut experiment, args, terminal)?;
+        let manifest = manifest(&experiment, terminal)?;
+        // Errors are reported here, before the run has a folder.
+        let plan = trainer::Plan::new(&experiment, &manifest, 0, &Device::Cpu, terminal)?;
+        plan.model()?;
+        trainer::check_memory(&plan, terminal)?;
+        let mut settings = portable(&experiment)?;
+        let config = settings.stored.to_toml();
+        let run = runs::begin_with(&experiment, &config, &format!("{name}-kfold"))?;
+        keep_weights(&mut settings, &run)?;
+        let dir = run.dir().to_owned();
+        drop(run);
+        Ok(Opened { settings, manifest, run: Run::open_together(&dir)? })
+    }
+
+    /// Opens one that has a folder.
+    fn of(named: &Path, set: &[String], terminal: &Terminal) -> anyhow::Result<Opened> {
+        let dir = runs::find(named)?;
+        if !dir.join("config.toml").is_file() {
+            return Err(RunError::Absent(dir).into());
         }
-    };
-    terminal.heed_interrupts();
-    let begin = |fold_idx: usize, n_folds: usize, plan: &trainer::Plan, run: &Run| {
-        terminal.status(&format!(
-            "\n{}",
-            paint(HEADING, format!("fold {} of {n_folds}", fold_idx + 1))
-        ));
-        announce(plan, run, &terminal);
-    };
-    let ended = train_folds(&experiment, &manifest, &run, &Device::Cpu, &terminal, begin);
-    terminal.clear();
-    let command = format!("maskfit kfold --resume {}", argument(run.dir()));
-    let is_saved = run.dir().join("fold-0").is_dir();
-    match ended.map_err(|err| with_resume_hint(err, is_saved, &command))? {
-        KfoldEnded::Stopped { fold_idx } => {
-            complain!("stopped in fold {}; resume with `{command}`", fold_idx + 1);
-            Ok(End::Stopped)
-        }
-        KfoldEnded::Finished(outcome) => {
-            say!(
-                "{}",
-                report("\nout-of-fold predictions", &outcome.joined, &run.dir().join("oof"))
+        let is_run = dir.join("checkpoints").is_dir() || dir.join("report.toml").is_file();
+        if is_run && !is_kfold(&dir) {
+            bail!(
+                "{}: this is a single run: resume it with `maskfit train --resume {}`",
+                dir.display(),
+                argument(&dir)
             );
-            for (idx, score) in outcome.folds.iter().enumerate() {
-                say!("fold {}: macro F1 {score:.4}", idx + 1);
-            }
-            say!(
-                "macro F1 over folds: mean {:.4}, standard deviation {:.4}",
-                outcome.mean,
-                outcome.std
-            );
-            say!("out-of-fold, all folds: {}", macro_f1(&outcome.joined));
-            if let Some(test) = &outcome.test {
-                let title = "\ntest set, by the mean of all folds' probabilities";
-                say!("{}", report(title, test, &run.dir().join("test")));
-                say!("test set, all folds: {}", macro_f1(test));
-            }
-            say!("out-of-fold probabilities: {}", run.dir().join("oof.csv").display());
-            conclude(&run, begun);
-            Ok(End::Done)
         }
+        let run = Run::open_together(&dir)?;
+        let settings = located(&dir, set)?;
+        prepare(&settings.own)?;
+        let manifest = manifest(&settings.own, terminal)?;
+        Ok(Opened { settings, manifest, run })
+    }
+
+    fn kfold(&self) -> anyhow::Result<Kfold<'_>> {
+        let Settings { stored, own } = &self.settings;
+        Ok(Kfold::open(stored, &self.manifest, &self.run)?.in_process(own))
+    }
+
+    /// Trains some folds.
+    ///
+    /// - `again`: the command that continues.
+    fn train(
+        &self,
+        kfold: &Kfold<'_>,
+        which: &[usize],
+        seconds: f64,
+        again: &str,
+        terminal: &Terminal,
+    ) -> anyhow::Result<End> {
+        terminal.heed_interrupts();
+        let n_repeats = kfold.folds().n_repeats();
+        let begin = |fold: usize, n_folds: usize, plan: &trainer::Plan, run: &Run| {
+            let repeat = match n_repeats {
+                1 => String::new(),
+                _ => format!(", repeat {}", fold / (n_folds / n_repeats)),
+            };
+            let title = format!("fold {fold} of 0 to {}{repeat}", n_folds - 1);
+            terminal.status(&format!("\n{}", paint(HEADING, title)));
+            announce(plan, run, terminal);
+        };
+        let timeout = Duration::from_secs_f64(seconds);
+        let ended = kfold.train(which, timeout, &Device::Cpu, terminal, begin);
+        terminal.clear();
+        match ended.map_err(|err| with_resume_hint(err, true, again))? {
+            None => Ok(End::Done),
+            Some(fold) => {
+                complain!("stopped in fold {fold}; resume with `{again}`");
+                Ok(End::Stopped)
+            }
+        }
+    }
+
+    /// Joins the folds and prints their scores.
+    fn join(&self, kfold: &Kfold<'_>, begun: Instant) -> anyhow::Result<()> {
+        let dir = self.run.dir();
+        let KfoldOutcome { folds, mean, std, repeats, joined, test } = kfold.join()?;
+        say!("{}", report("\nout-of-fold predictions", &joined, &dir.join("oof")));
+        for (fold, score) in folds.iter().enumerate() {
+            say!("fold {fold}: macro F1 {score:.4}");
+        }
+        say!("macro F1 over folds: mean {mean:.4}, standard deviation {std:.4}");
+        if repeats.len() > 1 {
+            for (repeat, score) in repeats.iter().enumerate() {
+                say!("out-of-fold, repeat {repeat}: macro F1 {score:.4}");
+            }
+            say!("out-of-fold, mean of {} repeats: {}", repeats.len(), macro_f1(&joined));
+        } else {
+            say!("out-of-fold, all folds: {}", macro_f1(&joined));
+        }
+        if let Some(test) = &test {
+            let title = "\ntest set, by the mean of all folds' probabilities";
+            say!("{}", report(title, test, &dir.join("test")));
+            say!("test set, all folds: {}", macro_f1(test));
+        }
+        say!("out-of-fold probabilities: {}", dir.join("oof.csv").display());
+        conclude(dir, begun);
+        Ok(())
+    }
+}
+
+/// Checks the settings, and starts the threads.
+fn prepare(experiment: &Experiment) -> anyhow::Result<()> {
+    check_settings(experiment)?;
+    check(experiment)?;
+    use_threads(experiment.threads)
+}
+
+/// Prints what each fold holds out, how even that is, and the fingerprint of the data.
+fn show(kfold: &Kfold<'_>, opened: &Opened, terminal: &Terminal) {
+    let balance = kfold.balance();
+    let task = &opened.manifest.task;
+    let names = task.class_names(Scope::Joint);
+    let header = ["fold", task.unit.many(), "images", "largest deviation", "of class"];
+    let mut rows = vec![header.map(str::to_owned)];
+    for (fold, it) in balance.folds.iter().enumerate().take(SHOWN) {
+        let deviation = format!("{:.1} images", it.deviation);
+        let [fold, n_groups, n_images] = [fold, it.n_groups, it.n_images].map(|it| it.to_string());
+        rows.push([fold, n_groups, n_images, deviation, names[it.class].clone()]);
+    }
+    say!("{}", headed(&columns(&rows, &[true, true, true, true, false])));
+    if let Some(n_more @ 1..) = balance.folds.len().checked_sub(SHOWN) {
+        say!("and {n_more} more folds");
+    }
+    let worst = balance.worst();
+    let it = &balance.folds[worst];
+    let text = format!(
+        "the images of a class deviate from equal shares by at most {:.1} (`{}` in fold {worst})",
+        it.deviation, names[it.class]
+    );
+    say!("{}", wrapped("balance: ", &text));
+    say!("SHA-256 of data.csv:\n  {}", kfold.fingerprint());
+    let is_stratified =
+        matches!(opened.settings.stored.data.split, SplitConfig::StratifiedKfold(_));
+    if is_stratified && !balance.rare.is_empty() {
+        let mut rare: Vec<String> = balance
+            .rare
+            .iter()
+            .take(NAMED)
+            .map(|&(class, n)| format!("`{}` ({})", names[class], task.unit.count(n)))
+            .collect();
+        let n_more = balance.rare.len() - rare.len();
+        rare.extend((n_more > 0).then(|| format!("and {n_more} more")));
+        let classes = if balance.rare.len() == 1 { "class is" } else { "classes are" };
+        let text = format!(
+            "{} {classes} in fewer {} than there are folds, so that some folds hold out none of them: {}",
+            balance.rare.len(),
+            task.unit.many(),
+            rare.join(", ")
+        );
+        terminal.status(&wrapped("note: ", &text));
     }
 }

@@ -1,8 +1,9 @@
 //! `maskfit list`
 
 use anyhow::bail;
-use augment::{MixOpConfig, StatisticsConfig, Step, TransformConfig};
+use augment::{MixOpConfig, StatisticsConfig, Step, TransformConfig, ViewsConfig};
 use data::{SamplerConfig, SourceConfig, SplitConfig};
+use ensemble::{CalibrationConfig, CombineConfig};
 use infer::SubmitConfig;
 use losses::{ClassWeightsConfig, LossConfig};
 use metrics::MetricConfig;
@@ -81,6 +82,7 @@ pub(crate) fn registries() -> Vec<Registry> {
         registry!("transforms", "augment.train, augment.eval", TransformConfig as Step),
         registry!("mixes", "augment.mix", MixOpConfig),
         registry!("statistics", "augment.statistics", StatisticsConfig),
+        registry!("views", "tta", ViewsConfig),
         registry!("models", "model.backbone", BackboneConfig),
         registry!("heads", "head", HeadConfig),
         registry!("losses", "loss", LossConfig),
@@ -93,6 +95,8 @@ pub(crate) fn registries() -> Vec<Registry> {
         registry!("metrics", "eval.best_by", MetricConfig),
         registry!("submissions", "submit", SubmitConfig),
         registry!("trackers", "track", TrackConfig),
+        registry!("combinations", "ensemble --combine", CombineConfig),
+        registry!("calibrations", "ensemble --calibrate", CalibrationConfig),
     ]
 }
 

@@ -45,7 +45,13 @@ pub(crate) fn lr_find(
     terminal.heed_interrupts();
     let curve = trainer::lr_find(&plan, run.as_ref(), range, &terminal);
     terminal.clear();
-    let curve = curve?.trimmed(range.n_steps);
+    let Some(curve) = curve? else {
+        complain!(
+            "stopped before the end of the test: no rate is suggested, and no file was written"
+        );
+        return Ok(End::Stopped);
+    };
+    let curve = curve.trimmed(range.n_steps);
     let suggestions = curve.suggestions();
     if suggestions.is_empty() {
         bail!(

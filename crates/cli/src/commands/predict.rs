@@ -2,15 +2,15 @@
 
 use std::{collections::HashSet, mem, path::Path, sync::Arc};
 
-use anyhow::bail;
-use base::table::Table;
+use anyhow::{anyhow, bail};
+use augment::View;
+use base::{table::Table, task::Unit};
 use candle::Device;
 use data::{
     Content, Context, Findings, Recognise, check_images, check_sizes, list_images, sizes_of,
 };
-use infer::{
-    Bundle, Member, Prediction, Predictor, Serving, probabilities_header, probabilities_row,
-};
+use ensemble::Conformal;
+use infer::{Bundle, Prediction, PredictionTable, Predictor, Serving};
 use trainer::Callback as _;
 
 use crate::{
@@ -18,10 +18,19 @@ use crate::{
 };
 
 /// Predicts all images that can be predicted; fails at the end, naming the others, if there are any.
-pub(crate) fn predict(models: &ModelArgs, root: &Path, output: &Path) -> anyhow::Result<End> {
+pub(crate) fn predict(
+    models: &ModelArgs,
+    sets: Option<f64>,
+    root: &Path,
+    output: &Path,
+) -> anyhow::Result<End> {
     let output = Output::at(output)?;
     // First, because this sets the number of threads, and listing starts them.
     let bundle = open(models)?;
+    let predictor = match sets {
+        None => Predictor::new(bundle.clone(), &Device::Cpu),
+        Some(level) => with_sets(&bundle, level)?,
+    };
     let mut folder = list_images(root, Recognise::ByContent)?;
     folder.notes.iter().for_each(|it| status!("note: {it}"));
     if let Some(text) = folder.skipped_text() {
@@ -37,9 +46,10 @@ pub(crate) fn predict(models: &ModelArgs, root: &Path, output: &Path) -> anyhow:
         bail!("{}: {unfit}\nno image can be predicted: nothing is written", root.display());
     }
     let images = Arc::from(mem::take(&mut folder.images));
-    let header = probabilities_header(&bundle.task);
-    let written = write(models, bundle, &images, &header, &output, &terminal, &|name, it| {
-        Ok(probabilities_row(name, &it.probabilities))
+    let table = PredictionTable::new(&bundle.task, sets.is_some());
+    let header = table.header();
+    let written = write(models, &predictor, &images, &header, &output, &terminal, &|name, it| {
+        Ok(table.row(name, it))
     });
     if let Some(end) = stopped(&written, &terminal) {
         return Ok(end);
@@ -56,8 +66,40 @@ pub(crate) fn predict(models: &ModelArgs, root: &Path, output: &Path) -> anyhow:
     Ok(End::Done)
 }
 
+/// Returns a predictor of sets that hold the true class with probability `level`, and notes what they promise.
+fn with_sets(bundle: &Bundle, level: f64) -> anyhow::Result<Predictor> {
+    let predictor = Predictor::new(bundle.clone(), &Device::Cpu);
+    let predictor = predictor.with_sets(level).map_err(|err| anyhow!("--sets {level}: {err}"))?;
+    if let Some(conformal) = &bundle.conformal {
+        let unit = bundle.task.unit;
+        if let Some(why) = conformal.too_few(level, unit) {
+            status!("note: {why}");
+        }
+        status!("note: {}", promise(conformal, level, unit));
+    }
+    Ok(predictor)
+}
+
+/// Returns what the sets of a level promise, in words.
+pub(super) fn promise(conformal: &Conformal, level: f64, unit: Unit) -> String {
+    let (new, many) = match unit {
+        Unit::Image => ("a new image".to_owned(), unit.many()),
+        _ => (format!("an image of a new {}", unit.one()), unit.many()),
+    };
+    let proven = match conformal.is_cv_plus() {
+        false => String::new(),
+        // Every model has seen all folds but one.
+        true => format!("; proven is {:.2} (CV+)", conformal.guarantee(level)),
+    };
+    format!(
+        "a set of level {level} holds the class of {new} with\n\
+         probability {level}, on average over {many}{proven}"
+    )
+}
+
 pub(super) fn open(models: &ModelArgs) -> anyhow::Result<Bundle> {
     use_threads(0)?;
+    runs::note_unfinished(&models.runs)?;
     runs::open_bundles(&models.runs, &Device::Cpu)
 }
 
@@ -94,39 +136,40 @@ pub(super) fn unfit(
     let contents: Vec<&Content> = whole.iter().map(|it| &it.1).collect();
     let sizes = sizes_of(&contents, &|done, total| terminal.progress("reading sizes", done, total));
     terminal.clear();
-    for (idx, Member { pipeline, .. }) in bundle.members.iter().enumerate() {
-        if !bundle.members[..idx].iter().any(|it| it.pipeline == *pipeline) {
-            let named = whole.iter().map(|it| it.0.as_str()).zip(sizes.iter().copied());
-            check_sizes(named, "", pipeline, &mut findings);
-        }
+    for View { pipeline, .. } in bundle.views().unwrap_or_default() {
+        let named = whole.iter().map(|it| it.0.as_str()).zip(sizes.iter().copied());
+        check_sizes(named, "", &pipeline, &mut findings);
     }
     findings.0.sort();
     findings.0.dedup_by(|a, b| a.place == b.place);
     findings
 }
 
+/// Returns the settings of inference.
+pub(super) fn serving(models: &ModelArgs) -> Serving {
+    Serving {
+        batch_size: models.batch_size,
+        num_workers: models.num_workers,
+        prefetch: 4,
+        cache: None,
+    }
+}
+
 /// Predicts images in order, and writes the row of each as soon as it is predicted; the file appears when
 /// all are.
 pub(super) fn write(
     models: &ModelArgs,
-    bundle: Bundle,
+    predictor: &Predictor,
     images: &Arc<[(String, Content)]>,
     header: &[String],
     output: &Output,
     terminal: &Terminal,
     row: &dyn Fn(&str, &Prediction) -> anyhow::Result<Vec<String>>,
 ) -> anyhow::Result<()> {
-    let predictor = Predictor::new(bundle, &Device::Cpu);
-    let serving = Serving {
-        batch_size: models.batch_size,
-        num_workers: models.num_workers,
-        prefetch: 4,
-        cache: None,
-    };
     terminal.heed_interrupts();
     let predicted = output.write_with(|out| {
         let (mut table, mut n_done) = (Table::begin(out, header)?, 0);
-        predictor.predict_each(images, serving, &mut |it: Prediction| {
+        predictor.predict_each(images, serving(models), &mut |it: Prediction| {
             if terminal.should_stop() {
                 bail!("stopped");
             }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::{Context as _, bail};
-use trainer::Run;
+use trainer::{Run, kfold::is_kfold};
 
 use crate::{End, runs};
 
@@ -55,7 +55,7 @@ pub(crate) fn remove(named: &[PathBuf], is_agreed: bool) -> anyhow::Result<End> 
 fn is_run(dir: &Path) -> bool {
     let config = fs::read(dir.join("config.toml"));
     let is_ours = config.as_ref().is_ok_and(|it| it.starts_with(b"# maskfit run"));
-    let has_steps = dir.join("steps.csv").is_file() || dir.join("fold-0").is_dir();
+    let has_steps = dir.join("steps.csv").is_file() || is_kfold(dir);
     dir.join("lock").is_file() && (is_ours || config.is_ok() && has_steps)
 }
 

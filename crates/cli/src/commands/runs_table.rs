@@ -10,7 +10,10 @@ use std::{
 use anyhow::{Context as _, anyhow, bail};
 use base::{date::utc, text};
 use toml::{Table, Value};
-use trainer::{Experiment, Run};
+use trainer::{
+    Experiment, Run,
+    kfold::{finished_folds, is_kfold},
+};
 
 use crate::{
     End,
@@ -112,9 +115,8 @@ fn row(dir: &Path, name: &str, standard: &Table) -> anyhow::Result<(SystemTime, 
         true => read("report.toml")?.parse::<Table>().context("report.toml")?,
         false => Table::new(),
     };
-    let folds = (0..).map(|it| dir.join(format!("fold-{it}"))).take_while(|it| it.is_dir());
-    let folds: Vec<PathBuf> = folds.collect();
-    let is_kfold = !folds.is_empty();
+    let folds = finished_folds(dir);
+    let is_kfold = is_kfold(dir);
     // Neither the scores of images that were trained on, nor those before layers were restored.
     let is_meaningless = experiment.trains_on_all();
     let is_restored = experiment.phase.last().is_some_and(|it| it.total.is_none());
@@ -141,14 +143,11 @@ fn row(dir: &Path, name: &str, standard: &Table) -> anyhow::Result<(SystemTime, 
         false => "stopped",
     };
     let done = match is_kfold {
-        true => {
-            let n = folds.iter().filter(|it| it.join("report.toml").is_file()).count();
-            format!("{n} folds")
-        }
+        true => format!("{} folds", folds.len()),
         false => progress(dir, &experiment)?,
     };
     let places = if is_kfold { folds } else { vec![dir.to_owned()] };
-    let spent = places.iter().map(|it| spent(it)).sum::<anyhow::Result<f64>>()?;
+    let spent = places.iter().try_fold(0.0, |sum, it| anyhow::Ok(sum + spent(it)?))?;
     let secs = started.duration_since(UNIX_EPOCH).map_or(0, |it| it.as_secs());
     let [year, month, day, hour, minute, _] = utc(secs);
     let cells = [

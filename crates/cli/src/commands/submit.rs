@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use anyhow::bail;
-use infer::Submission;
+use candle::Device;
+use infer::{Predictor, Submission};
 
 use super::predict::{open, rows, stopped, unfit, write};
 use crate::{End, args::ModelArgs, output::Output, runs, terminal::Terminal};
@@ -30,7 +31,8 @@ pub(crate) fn submit(
         );
     }
     let header = submission.header();
-    let written = write(models, bundle, images, header, &output, &terminal, &|image, it| {
+    let predictor = Predictor::new(bundle, &Device::Cpu);
+    let written = write(models, &predictor, images, header, &output, &terminal, &|image, it| {
         Ok(submission.row(image, it)?)
     });
     if let Some(end) = stopped(&written, &terminal) {

@@ -7,8 +7,12 @@ use base::task::Unit;
 use candle::Device;
 use models::{BackboneConfig, Published};
 use toml::Table;
-use trainer::{Ended, FitError, Plan, Run, RunError, check_memory, fit};
+use trainer::{
+    AllData, Ended, Estimate, Experiment, FitError, Plan, Run, RunError, check_memory, fit,
+    kfold::is_kfold,
+};
 
+use super::kfold::places::{Settings, located};
 use crate::{
     End,
     args::ExperimentArgs,
@@ -24,20 +28,27 @@ use crate::{
 pub(crate) fn train(
     args: &ExperimentArgs,
     resume: Option<&Path>,
+    all_data: Option<&Path>,
     allow_changes: bool,
     profile: bool,
 ) -> anyhow::Result<End> {
     let begun = Instant::now();
     let terminal = Terminal::new();
     terminal.profiles(profile);
+    let kfold = all_data.map(runs::find).transpose()?;
     let (mut experiment, name, held) = match resume {
+        None if args.config.is_none()
+            && let Some(dir) = &kfold =>
+        {
+            (settings_like(dir, &args.set)?, runs::name_of(dir), None)
+        }
         None => {
             let (experiment, name) = runs::experiment(args)?;
             (experiment, name, None)
         }
         Some(named) => {
             let dir = runs::find(named)?;
-            if dir.join("fold-0").is_dir() {
+            if is_kfold(&dir) {
                 bail!(
                     "{}: this is a cross-validation: resume it with `maskfit kfold --resume {}`",
                     dir.display(),
@@ -56,10 +67,18 @@ pub(crate) fn train(
     };
     check_settings(&experiment)?;
     use_threads(experiment.threads)?;
-    if held.is_none() {
+    // Those of a cross-validation are settled.
+    if held.is_none() && (kfold.is_none() || args.config.is_some()) {
         pretrained::settle(&mut experiment, args, &terminal)?;
     }
     let manifest = manifest(&experiment, &terminal)?;
+    let after = kfold.map(|dir| trainer::all_data(&experiment, &manifest, &dir, &terminal));
+    let after = after.transpose()?;
+    if let Some(it) = &after {
+        experiment = it.experiment.clone();
+        check_settings(&experiment)?;
+        say_length(it);
+    }
     let mut plan =
         Plan::new(&experiment, &manifest, experiment.data.fold, &Device::Cpu, &terminal)?;
     plan.allow_changes = allow_changes;
@@ -72,7 +91,10 @@ pub(crate) fn train(
             // Weights that do not fit fail here, before the run has a folder.
             plan.model()?;
             check_memory(&plan, &terminal)?;
-            runs::begin(&experiment, &name)?
+            let name = if after.is_some() { format!("{name}-all") } else { name };
+            let run = runs::begin(&experiment, &name)?;
+            after.map_or(Ok(()), |it| it.estimate.write(&run))?;
+            run
         }
     };
     announce(&plan, &run, &terminal);
@@ -111,20 +133,49 @@ pub(crate) fn train(
                 (false, None) => say!("  (optimistically biased: selected on this set)"),
                 (false, Some(_)) => {}
             }
+            if let Some(it) = &outcome.estimate {
+                let Estimate { cross_validation, macro_f1, macro_f1_interval: [low, high] } = it;
+                say!("estimate: the out-of-fold predictions of {cross_validation}:");
+                say!("  macro F1 {macro_f1:.4} (95 % CI: {low:.4} to {high:.4})");
+            }
             if let Some(it) = &outcome.test {
                 say!("test set:\n  {}", macro_f1(it));
             }
             say!("bundle: {}", run.best().display());
-            conclude(&run, begun);
+            conclude(run.dir(), begun);
             Ok(End::Done)
         }
     }
 }
 
-/// Prints how long a run took, and what to do next.
-pub(super) fn conclude(run: &Run, begun: Instant) {
+/// Returns the settings of a run like a cross-validation.
+fn settings_like(kfold: &Path, set: &[String]) -> anyhow::Result<Experiment> {
+    let Settings { mut own, .. } = located(kfold, set)?;
+    if runs::name_of(kfold) == own.run.name {
+        // That is taken.
+        own.run.name.clear();
+    }
+    Ok(own)
+}
+
+/// Prints the length that the folds of a cross-validation found.
+fn say_length(it: &AllData) {
+    let Some(last) = it.experiment.phase.last().filter(|_| !it.lengths.is_empty()) else {
+        say!("length: that of the folds, since their last phase has no steps");
+        return;
+    };
+    let lengths: Vec<String> = it.lengths.iter().map(|&it| phrases::epoch(it)).collect();
+    say!(
+        "length: {}, the median of the folds' epochs until their best evaluation ({})",
+        last.total,
+        lengths.join(", ")
+    );
+}
+
+/// Prints how long it took to make the models of a folder, and what to do next.
+pub(super) fn conclude(dir: &Path, begun: Instant) {
     status!("finished in {}", seconds(begun.elapsed().as_secs_f64()));
-    status!("next: maskfit predict {} --images DIR -o FILE", argument(run.dir()));
+    status!("next: maskfit predict {} --images DIR -o FILE", argument(dir));
 }
 
 /// Adds to the error of a run how to resume it.
@@ -152,7 +203,13 @@ pub(super) fn announce(plan: &Plan, run: &Run, terminal: &Terminal) {
         terminal.status(&format!("{label:<7}{name:<14}  {images}"));
     };
     terminal.status(&format!("run:   {}", run.dir().display()));
-    side("data:", "training set", &plan.sides.train);
+    let train = plan.sides.train.iter();
+    let (pseudo, labelled): (Vec<_>, Vec<_>) = train.partition(|it| plan.pseudo.contains(**it));
+    side("data:", "training set", &labelled);
+    if !pseudo.is_empty() {
+        let images = Unit::Image.count(pseudo.len());
+        terminal.status(&format!("       {:<14}  {images}", "pseudo-labels"));
+    }
     side("", "validation set", &plan.sides.valid);
     if !plan.test.is_empty() {
         side("", "test set", &plan.test);

@@ -29,10 +29,16 @@ fn add(command: &Command, above: &[&str], page: &mut String) {
     let level = "#".repeat(path.len());
     let about = command.get_long_about().or(command.get_about()).unwrap().to_string();
     *page += &format!("\n{level} {}\n\n{about}\n", path.join(" "));
-    if visible(command).next().is_some() {
-        visible(command).for_each(|it| add(it, &path, page));
-        return;
+    let has_commands = visible(command).next().is_some();
+    let is_own =
+        |it: &Arg| !it.is_global_set() && !["help", "version"].contains(&it.get_id().as_str());
+    if !has_commands || command.get_arguments().any(is_own) {
+        add_arguments(command, &path, page);
     }
+    visible(command).for_each(|it| add(it, &path, page));
+}
+
+fn add_arguments(command: &Command, path: &[&str], page: &mut String) {
     let usage = command.clone().bin_name(path.join(" ")).render_usage().to_string();
     *page += &format!("\n```text\n{}\n```\n", usage.trim_start_matches("Usage: "));
     let is_shown =

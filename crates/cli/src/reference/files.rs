@@ -130,10 +130,18 @@ const RUN: &[File] = &[
          absolute error; `[valid.scores.SCOPE]` has every score of a scope, `[[valid.classes.SCOPE]]` of each class.",
         &[],
     ),
+    (
+        "estimate.toml",
+        "What estimates the scores of a run of `train --all-data`: the name of the cross-validation, and the macro \
+         F1 of its out-of-fold predictions with its interval. The report repeats it as `[estimate]`.",
+        &[],
+    ),
     ("lock", "Locked while a program works on the run; empty.", &[]),
     (
         "best/bundle.toml",
-        "The bundle of the best evaluation: format version, task, and for each member the network, the pipeline and the file of the weights.",
+        "The bundle of the best evaluation: format version, task, how members are combined, calibrated and decided, \
+         and for each member the network, the pipeline, the views with the transforms of training, and the file of \
+         the weights with its SHA-256.",
         &[],
     ),
     (
@@ -160,7 +168,8 @@ const DATA: &[(&str, &str)] = &[
     ("weight", "sample weight, 1 unless a review or a fix sets it"),
     (
         "use",
-        "set by the source and reviews: `pool` (split), `train` (trained on in every fold) or `test`",
+        "set by the source and reviews: `pool` (split), `train` (trained on in every fold) or `test`; of \
+         pseudo-labelled images `pseudo` and the first digits of the SHA-256 of their file",
     ),
     (
         "side",
@@ -194,23 +203,63 @@ const TRACKERS: &[File] = &[
 ];
 
 const KFOLD: &[File] = &[
-    ("fold-{n}/{file}", "The run of each fold, from 0, with the files above.", &[]),
+    (
+        "fold-{n}/{file}",
+        "The run of each finished fold, from 0 through all repeats, with the files above.",
+        &[],
+    ),
+    (
+        "folds.csv",
+        "What each fold holds out.",
+        &[
+            ("fold", "the fold, from 0 through all repeats"),
+            ("repeat", "its repeat, from 0"),
+            ("groups", "groups with images that it holds out"),
+            ("images", "images that it holds out"),
+            (
+                "deviation",
+                "largest deviation of a class from an equal share of its images, in images",
+            ),
+            ("class", "name of the class that deviates most"),
+        ],
+    ),
     (
         "oof.csv",
-        "The out-of-fold predictions: of each image by the fold whose validation set it is in.",
+        "The out-of-fold predictions: of each image by the fold whose validation set it is in; the mean over repeats.",
+        PREDICTIONS,
+    ),
+    (
+        "oof-{repeat}.csv",
+        "The out-of-fold predictions of a repeat, where there are several.",
         PREDICTIONS,
     ),
     ("oof_classes.csv", "Scores of each class, out of fold.", CLASSES),
     ("oof_confusions.csv", "Confusions, out of fold.", CONFUSIONS),
     (
         "report.toml",
-        "The scores: `folds`, their `mean` and standard deviation `std`; `[joined]` of the out-of-fold predictions and `[test]`, as in a run.",
+        "The scores: `folds`, their `mean` and standard deviation `std`; `repeats`, the macro F1 of each repeat, where \
+         there are several; `[joined]` of the out-of-fold predictions and `[test]`, as in a run.",
         &[],
     ),
     ("config.toml, data.csv, lock", "As in a run.", &[]),
     (
         "test.csv, test_classes.csv, test_confusions.csv",
         "As in a run, of the mean of all folds' predictions.",
+        &[],
+    ),
+    (
+        "pretrained.{ending}",
+        "The published weights that every fold starts from, where the settings name them by an absolute path.",
+        &[],
+    ),
+    (
+        "claims/fold-{n}.{token}",
+        "While folds are trained: the heartbeat of the process that trains a fold; the highest token is in force.",
+        &[],
+    ),
+    (
+        "claims/{run}/{file}",
+        "The run of a fold that is being trained, until it becomes `fold-{n}`.",
         &[],
     ),
 ];
@@ -246,12 +295,100 @@ const WRITTEN: &[File] = &[
         "Of `maskfit predict`: a row for each image.",
         &[
             ("image", "path of the image, relative to `--images`"),
-            ("predicted", "index of the predicted joint class: the most probable"),
+            (
+                "predicted",
+                "index of the predicted joint class: the most probable, unless thresholds were tuned",
+            ),
+            (
+                "set?",
+                "with `--sets`: names of the classes that hold the true one, from the most probable on, \
+                 separated by `;`",
+            ),
             (
                 "{class}",
                 "predicted probability of each joint class, a column for each, named after it",
             ),
         ],
+    ),
+    ("pseudo.csv", "Of `maskfit pseudo`: a row for each image that was taken.", PSEUDO),
+];
+
+/// The table of pseudo-labels.
+const PSEUDO: &[(&str, &str)] = &[
+    ("image", "path of the image, relative to `--images`"),
+    ("group", "the group of the models' own data that it belongs to; empty if it belongs to none"),
+    (
+        "{factor}?",
+        "hard labels: name of the level of each factor, a column for each, named after it",
+    ),
+    (
+        "{class}?",
+        "soft labels: probability of each joint class, a column for each, named after it; they sum to 1",
+    ),
+    ("confidence", "probability of the predicted class"),
+    (
+        "weight",
+        "sample weight, 1 unless you change it; training multiplies it by `data.pseudo.weight`",
+    ),
+];
+
+const ENSEMBLE: &[File] = &[
+    (
+        "bundle.toml",
+        "The members, how they are combined, the calibration, the decision and the scores of conformal sets.",
+        &[],
+    ),
+    ("weights-{member}-{tag}.safetensors", "The weights of a member.", &[]),
+    (
+        "oof.csv",
+        "The nested held-out predictions: of each image by what was fitted on other groups. `compare` reads it.",
+        PREDICTIONS,
+    ),
+    ("oof_classes.csv", "Scores of each class, nested.", CLASSES),
+    ("oof_confusions.csv", "Confusions, nested.", CONFUSIONS),
+    (
+        "reliability.csv",
+        "How far the nested probabilities can be believed: a row for each class and bin of its probability; without \
+         a class, of the confidence in the predicted class.",
+        &[
+            ("class", "name of the class; empty for the predicted class"),
+            (
+                "ece",
+                "expected calibration error of the class: the mean gap between the last two columns",
+            ),
+            ("from", "lower edge of the bin"),
+            ("to", "upper edge of the bin"),
+            ("images", "number of images in the bin; bins without images have no row"),
+            ("confidence", "mean probability of the class in the bin"),
+            ("accuracy", "share of these images that are of the class"),
+        ],
+    ),
+    (
+        "split.csv",
+        "The groups that a member was trained on, so that `evaluate` can refuse them.",
+        &[("group", "the group"), ("side", "`train`")],
+    ),
+    (
+        "report.toml",
+        "`[[members]]` with the weight and the held-out scores of each run and what it adds, the `correlation` of \
+         their errors, `[[steps]]` with the fitted and the nested scores of each step, `[[sets]]` with the \
+         coverage of prediction sets, and `[nested]` with the final scores as in a run.",
+        &[],
+    ),
+];
+
+const EVALUATION: &[File] = &[
+    (
+        "test.csv, valid.csv",
+        "The predictions of the images, `test.csv` for `--side all` too.",
+        PREDICTIONS,
+    ),
+    ("test_classes.csv, valid_classes.csv", "Scores of each class.", CLASSES),
+    ("test_confusions.csv, valid_confusions.csv", "Confusions.", CONFUSIONS),
+    (
+        "report.toml",
+        "The models, the side, the task, and the scores as in a run: `[test]` or `[valid]`.",
+        &[],
     ),
 ];
 
@@ -266,6 +403,8 @@ pub(super) fn page() -> String {
         ("Trackers", TRACKERS),
         ("Cross-validation", KFOLD),
         ("Predictions", WRITTEN),
+        ("Ensemble", ENSEMBLE),
+        ("Evaluation", EVALUATION),
     ];
     for (title, files) in sections {
         page += &format!("\n## {title}\n");

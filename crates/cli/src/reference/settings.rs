@@ -231,7 +231,8 @@ fn plural(name: &str) -> String {
     match name.strip_prefix("one of [") {
         Some(of) => format!("[{of}"),
         None if name.starts_with("integer") => name.replacen("integer", "integers", 1),
-        None if name.starts_with('`') => name.to_owned(),
+        None if name.starts_with("list of") => name.replacen("list", "lists", 1),
+        None if name.starts_with('`') || name.ends_with('s') => name.to_owned(),
         None => format!("{name}s"),
     }
 }

@@ -40,7 +40,7 @@ fn fits(text: &str, pattern: &str) -> bool {
 }
 
 /// Returns what differs between the files of a run and the page.
-fn differences(run: &Path, sections: &[&str]) -> Vec<String> {
+pub(crate) fn differences(run: &Path, sections: &[&str]) -> Vec<String> {
     let documented = documented();
     let mut wrong = Vec::new();
     let mut todo = vec![run.to_owned()];

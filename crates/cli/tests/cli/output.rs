@@ -1,6 +1,9 @@
 //! Colours, and how much is printed, on which stream.
 
-use std::{fs, process::Command};
+use std::{
+    fs::{self, File},
+    process::{Command, Stdio},
+};
 
 use expect_test::expect;
 use unicode_width::UnicodeWidthStr as _;
@@ -133,7 +136,7 @@ fn results_go_to_stdout_and_progress_and_notes_to_stderr() {
     // Errors are printed in any case.
     bench.fails(
         &["--quiet", "list", "cheeses"],
-        expect!["error: there is no registry `cheeses`: choose one of sources, splits, samplers, transforms, mixes, statistics, models, heads, losses, class-weights, optimizers, stage-rates, schedules, averages, clips, metrics, submissions, trackers, recipes"],
+        expect!["error: there is no registry `cheeses`: choose one of sources, splits, samplers, transforms, mixes, statistics, views, models, heads, losses, class-weights, optimizers, stage-rates, schedules, averages, clips, metrics, submissions, trackers, combinations, calibrations, recipes"],
     );
     bench.fails(
         &["-q", "-v", "list"],
@@ -144,4 +147,23 @@ fn results_go_to_stdout_and_progress_and_notes_to_stderr() {
 
             For more information, try '--help'."#]],
     );
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn results_that_cannot_be_printed_are_an_error_but_not_a_reader_that_ends() {
+    let bench = Bench::empty();
+    for args in [&["list", "heads"][..], &["--help"], &["train", "--help"]] {
+        let full = File::options().write(true).open("/dev/full").unwrap();
+        let output = bench.command(args).stdout(full).stderr(Stdio::piped()).output().unwrap();
+        let err = text(&output.stderr);
+        assert_eq!(err, "error: stdout: No space left on device (os error 28)\n", "{args:?}");
+        assert_eq!(output.status.code(), Some(1), "{args:?}");
+    }
+    // As `| head` with nothing to read.
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut list = bench.command(&["list", "heads"]);
+    let output = list.stdout(writer).stderr(Stdio::piped()).output().unwrap();
+    assert_eq!((output.status.code(), text(&output.stderr)), (Some(0), String::new()));
 }

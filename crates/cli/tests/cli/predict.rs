@@ -113,6 +113,21 @@ fn stdout_has_only_the_result() {
         assert_eq!(fs::read_to_string(bench.path("log")).unwrap(), format!("before\n{table}"));
     }
 
+    #[cfg(target_os = "linux")]
+    {
+        // As `| head` does once it has its lines, and as a full disk.
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let quiet = [&predict[..], &["-", "--quiet"]].concat();
+        let output = bench.command(&quiet).stdout(writer).stderr(Stdio::piped()).output().unwrap();
+        assert_eq!((output.status.code(), text(&output.stderr)), (Some(0), String::new()));
+        let full = File::options().write(true).open("/dev/full").unwrap();
+        let output = bench.command(&quiet).stdout(full).stderr(Stdio::piped()).output().unwrap();
+        let err = text(&output.stderr);
+        assert_eq!(err, "error: stdout: No space left on device (os error 28)\n");
+        assert_eq!(output.status.code(), Some(1));
+    }
+
     let output = bench.run(&["schedule", "small.toml", "-o", "-"]);
     assert!(output.stdout.starts_with(b"\x89PNG"), "{}", text(&output.stderr));
     let output = bench.run(&["labels", "runs/a", "-o", "-"]);

@@ -165,13 +165,10 @@ fn cross_validation_killed_in_its_second_fold_is_resumed_bit_exactly() {
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    wait_for(&bench.path("runs/killed/fold-1/best/bundle.toml"));
+    wait_for(&bench.path("runs/killed/claims/fold-1.1.run/best/bundle.toml"));
     signal("-KILL", child.id());
     child.wait().unwrap();
-    assert!(
-        !bench.path("runs/killed/fold-1/report.toml").exists(),
-        "the fold finished before it was killed"
-    );
+    assert!(!bench.path("runs/killed/fold-1").exists(), "the fold finished before it was killed");
     bench.ok(&["kfold", "--resume", "runs/killed"]);
     for name in ["report.toml", "oof.csv"] {
         let read = |run: &str| fs::read(bench.path(run).join(name)).unwrap();
@@ -246,7 +243,7 @@ fn help_and_lists_are_complete() {
     expect!["published network      parameters  multiply-adds  size   crop  interpolation  mean/std         weights"].assert_eq(&network("published network"));
     expect!["tf_efficientnet_lite0      4.65 M         0.39 G   224  0.875  bicubic        inception (0.5)  in1k"].assert_eq(&network("tf_efficientnet_lite0"));
     expect!["efficientnet_b7           66.35 M        37.75 G   600  0.949  bicubic        imagenet         none"].assert_eq(&network("efficientnet_b7"));
-    bench.fails(&["list", "cheeses"], expect!["error: there is no registry `cheeses`: choose one of sources, splits, samplers, transforms, mixes, statistics, models, heads, losses, class-weights, optimizers, stage-rates, schedules, averages, clips, metrics, submissions, trackers, recipes"]);
+    bench.fails(&["list", "cheeses"], expect!["error: there is no registry `cheeses`: choose one of sources, splits, samplers, transforms, mixes, statistics, views, models, heads, losses, class-weights, optimizers, stage-rates, schedules, averages, clips, metrics, submissions, trackers, combinations, calibrations, recipes"]);
 }
 
 #[test]

@@ -2,11 +2,14 @@
 
 use std::sync::Arc;
 
-use augment::{MixOpConfig, Mixing, Pipeline, StatisticsConfig, Step, TransformConfig};
+use augment::{
+    MixOpConfig, Mixing, Pipeline, StatisticsConfig, Step, TransformConfig, ViewsConfig,
+    apply_views,
+};
 use base::{Seed, Task};
 
-use super::{Batch, Load, LoadError, Loader};
-use crate::{Content, Context, Source as _, SyntheticPeople};
+use super::{Load, LoadError, Loader};
+use crate::{Batch, Content, Context, LoadViews, Source as _, SyntheticPeople};
 
 fn load(n_threads: usize, first_batch: usize) -> Load {
     let groups = SyntheticPeople {
@@ -200,4 +203,67 @@ fn dropping_a_loader_stops_its_threads() {
     let mut loader = Loader::start(load(3, 0));
     loader.next().unwrap().unwrap();
     drop(loader);
+}
+
+/// Three views of each image: the centre, and two by the training transforms.
+fn views(n_threads: usize) -> LoadViews {
+    let Load { images, batches, pipeline, .. } = load(1, 0);
+    let crop = toml::from_str("kind = \"center_crop\"\nsize = [20, 14]").unwrap();
+    let plain = Pipeline { ops: vec![crop], ..*pipeline };
+    let config: ViewsConfig = toml::from_str("kind = \"augment\"\nn = 2").unwrap();
+    let views = config.get().views(&plain, &pipeline.ops).unwrap();
+    LoadViews { images, batches, views, cache: None, n_threads, prefetch: 2 }
+}
+
+#[test]
+fn views_are_loaded_in_one_pass_as_each_alone() {
+    let all = |it: LoadViews| Loader::start(it).map(Result::unwrap).collect::<Vec<Vec<Batch>>>();
+    let LoadViews { images, views: each, .. } = views(1);
+    let loaded = all(views(1));
+    assert!(loaded == all(views(4)));
+    assert_eq!(loaded.len(), 6);
+    for batches in &loaded {
+        assert_eq!(
+            batches.iter().map(|it| it.size).collect::<Vec<_>>(),
+            [[20, 14], [16, 12], [16, 12]]
+        );
+        let samples = base::mix::whole(batches[0].examples.len());
+        assert!(batches.iter().all(|it| it.samples == samples));
+        for (row, &example) in batches[0].examples.iter().enumerate() {
+            let want = apply_views(&each, &images[example].1.bytes().unwrap(), None).unwrap();
+            for (batch, want) in batches.iter().zip(want) {
+                let n = want.as_raw().len();
+                assert!(batch.images[row * n..][..n] == want.as_raw()[..]);
+            }
+        }
+    }
+}
+
+#[test]
+fn views_of_an_image_do_not_depend_on_its_name_and_place() {
+    let of_one = |example: usize, name: &str| {
+        let mut load = views(1);
+        load.images = vec![(name.to_owned(), load.images[example].1.clone())].into();
+        load.batches = vec![vec![0]];
+        Loader::start(load).next().unwrap().unwrap()
+    };
+    let [a, b] = [of_one(3, "a.png"), of_one(3, "b, 한글.png")];
+    assert!(a == b && a != of_one(4, "a.png"));
+    let loaded: Vec<Vec<Batch>> = Loader::start(views(1)).map(Result::unwrap).collect();
+    let place = |it: &Vec<Batch>| it[0].examples.iter().position(|&it| it == 3);
+    let (batches, row) = loaded.iter().find_map(|it| Some((it, place(it)?))).unwrap();
+    for (batch, want) in batches.iter().zip(&a) {
+        let n = want.images.len();
+        assert!(batch.images[row * n..][..n] == want.images[..]);
+    }
+}
+
+#[test]
+fn unreadable_image_of_several_views_is_named() {
+    let mut load = views(1);
+    let mut images = load.images.to_vec();
+    images[27].1 = Content::File("no/such.jpg".into());
+    load.images = images.into();
+    let err = Loader::start(load).next().unwrap().unwrap_err().to_string();
+    assert!(err.contains("No such file") && !err.starts_with("no/such"), "{err}");
 }

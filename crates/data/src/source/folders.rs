@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Context, Source, SourceError,
-    grouping::Grouping,
+    grouping::{Grouping, NamePattern},
     samples::{Label, Sample, Samples, unit, verified},
 };
 use crate::{
@@ -40,10 +40,10 @@ pub struct Folders {
     pub root: PathBuf,
     /// The name of what is classified, for example `breed`.
     pub label: String,
-    /// A regular expression on an image's name (`beagle/dog7-1.jpg`): its first capture group, or the whole
+    /// `{ regex = "..." }` on an image's name (`beagle/dog7-1.jpg`): its first capture group, or the whole
     /// match, names the group that the image belongs to, which no split divides; empty if images do not
     /// belong together.
-    pub group: String,
+    pub group: NamePattern,
     /// Whether `val/` is the validation set; if not, its images are split together with those of `train/`, as
     /// folds need it.
     pub keep_sets: bool,
@@ -54,7 +54,7 @@ impl Default for Folders {
         Folders {
             root: PathBuf::new(),
             label: "class".to_owned(),
-            group: String::new(),
+            group: NamePattern::default(),
             keep_sets: true,
         }
     }
@@ -78,9 +78,9 @@ impl Source for Folders {
                 "`data.source.label` is empty: name what is classified".to_owned(),
             ));
         }
-        let grouping = match self.group.as_str() {
+        let grouping = match self.group.regex.as_str() {
             "" => None,
-            group => Some(Grouping::new(group, "data.source.group").map_err(settings)?),
+            regex => Some(Grouping::new(regex, "data.source.group.regex").map_err(settings)?),
         };
         let mut tree = Tree::default();
         for (part, usage) in parts(&self.root, self.keep_sets)? {
@@ -272,7 +272,7 @@ impl Tree {
         if !groupless.is_empty() {
             let problem =
                 format!("does not match {} names: {}", groupless.len(), shown(&groupless));
-            self.findings.add("`group`", problem, "change `data.source.group`");
+            self.findings.add("`group`", problem, "change `data.source.group.regex`");
         }
         samples.findings = self.findings;
         samples.notes = self.notes;

@@ -2,6 +2,16 @@
 //! name of the group.
 
 use regex::Regex;
+use serde::{Deserialize, Serialize};
+
+/// What the names of images that belong together have in common.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NamePattern {
+    /// A regular expression, whose first capture group, or else whole match, names the group; empty if images
+    /// do not belong together.
+    pub regex: String,
+}
 
 /// Finds the group in a name.
 pub(super) struct Grouping(Regex);

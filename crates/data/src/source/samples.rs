@@ -23,6 +23,7 @@ use super::{Context, SourceError};
 use crate::{
     findings::{Findings, shown},
     manifest::{Attribute, Content, Example, Listed, Manifest, Use},
+    pseudo::PseudoLabels,
     verified::check_files,
 };
 
@@ -261,7 +262,9 @@ impl Samples {
             (!it.is_dropped).then_some(kept)
         };
         let examples: Vec<Example> = samples.into_iter().filter_map(example).collect();
-        let manifest = Manifest { task, groups, examples, listed, attributes, notes, cache: None };
+        let pseudo = PseudoLabels::default();
+        let manifest =
+            Manifest { task, groups, examples, listed, attributes, notes, pseudo, cache: None };
         (manifest, findings)
     }
 }

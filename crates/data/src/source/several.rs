@@ -31,7 +31,10 @@ use serde::{Deserialize, Serialize};
 
 use self::classes::Levels;
 use super::{Context, Source, SourceConfig, SourceError};
-use crate::{Example, Finding, Findings, Listed, Manifest, Use, manifest::shared as shared_levels};
+use crate::{
+    Example, Finding, Findings, Listed, Manifest, Use,
+    manifest::{add, shared as shared_levels},
+};
 
 /// `source = { kind = "several", roots = [...] }`
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -310,12 +313,21 @@ fn add_listed(
         whole.listed.iter().map(|it| it.group.clone()).zip(0..).collect();
     for it in manifest.listed.iter().filter(|it| taken.contains(&it.group)) {
         let (group, stratum) = (named(&it.group), levels.of(&it.stratum));
-        match at.get(&group) {
-            Some(&at) => shared_levels(&whole.task, &mut whole.listed[at].stratum, &stratum),
-            None => {
-                at.insert(group.clone(), whole.listed.len());
-                whole.listed.push(Listed { group, stratum });
+        let task = &whole.task;
+        let class = |own: usize| task.class_of(&levels.of(&manifest.task.levels_of(own)));
+        let own = it.counts.iter().map(|&(own, n)| (class(own), n));
+        let mut counts = Vec::new();
+        let listed = match at.get(&group) {
+            Some(&at) => {
+                shared_levels(task, &mut whole.listed[at].stratum, &stratum);
+                &mut whole.listed[at].counts
             }
+            None => &mut counts,
+        };
+        own.for_each(|(class, n)| add(listed, class, n));
+        if !at.contains_key(&group) {
+            at.insert(group.clone(), whole.listed.len());
+            whole.listed.push(Listed { group, stratum, counts });
         }
     }
 }

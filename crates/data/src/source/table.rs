@@ -38,7 +38,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Context, Source, SourceError,
-    grouping::Grouping,
+    grouping::{Grouping, NamePattern},
     samples::{Label, Sample, Samples, unit, verified},
 };
 use crate::{
@@ -101,14 +101,6 @@ pub enum GroupBy {
     Column(String),
     /// By their names.
     Name(NamePattern),
-}
-
-/// A part of an image's name.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct NamePattern {
-    /// A regular expression.
-    pub regex: String,
 }
 
 impl Default for GroupBy {

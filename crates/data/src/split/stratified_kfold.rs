@@ -6,27 +6,37 @@
 //! level, until the same holds for all groups whose first levels are the same, and for all groups. So
 //! adding one group changes the fold of only a few others, while assigning folds in turn would change
 //! those of everybody after.
+//!
+//! Where groups have different numbers of images of a class, equally many groups are not equally many images: then
+//! the images of each class are balanced instead (`exchange.rs`), and a group more may move many of the others.
+//!
+//! Repeated k-fold, as scikit-learn's `RepeatedStratifiedKFold`: each repeat is another partition, by its own
+//! hashes. Folds are numbered from 0 through all repeats: with 5 folds, those of the second are 5 to 9.
 
 use base::Seed;
+use rand::Rng as _;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Candidate, Split, SplitError,
+    Candidate, Split, SplitError, check_n_folds,
+    exchange::{exchange, is_even},
     strata::{Strata, preferences},
 };
 
-/// `split = { kind = "stratified_kfold", n_folds = 5 }`
+/// `split = { kind = "stratified_kfold", n_folds = 5, repeats = 1 }`
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct StratifiedKfold {
-    /// The number of folds.
+    /// The number of folds of a repeat.
     pub n_folds: usize,
+    /// The number of partitions into folds: everybody is held out once in each.
+    pub repeats: usize,
 }
 
 impl Default for StratifiedKfold {
-    /// The usual number, as in scikit-learn.
+    /// The usual number of folds, as in scikit-learn, in one partition.
     fn default() -> StratifiedKfold {
-        StratifiedKfold { n_folds: 5 }
+        StratifiedKfold { n_folds: 5, repeats: 1 }
     }
 }
 
@@ -36,20 +46,49 @@ impl Split for StratifiedKfold {
         candidates: &[Candidate<'_>],
         seed: Seed,
     ) -> Result<Vec<Vec<usize>>, SplitError> {
-        let n_folds = self.n_folds;
+        let StratifiedKfold { n_folds, repeats } = *self;
         if n_folds < 2 || n_folds > candidates.len() {
             let n = candidates.len();
             return Err(SplitError(format!(
                 "`n_folds` must be from 2 to the number of groups, {n}, not {n_folds}"
             )));
         }
-        let strata = Strata::new(candidates, seed);
-        let preferences = |group: usize| preferences(candidates[group].name, n_folds, seed);
-        let mut folds = vec![Vec::new(); n_folds];
-        Spread::new(&strata, n_folds, &preferences).collect(&mut folds);
-        folds.iter_mut().for_each(|it| it.sort_unstable());
-        Ok(folds)
+        if repeats == 0 {
+            return Err(SplitError("`repeats` must be at least 1, not 0".to_owned()));
+        }
+        check_n_folds(n_folds.saturating_mul(repeats))?;
+        let is_even = is_even(candidates);
+        let folds = (0..repeats).flat_map(|repeat| {
+            let seed = match repeat {
+                0 => seed,
+                _ => Seed(seed.stream(&format!("split/repeat/{repeat}")).random()),
+            };
+            let mut folds = match is_even {
+                true => partition(candidates, n_folds, seed),
+                false => exchange(candidates, n_folds, seed),
+            };
+            folds.iter_mut().for_each(|it| it.sort_unstable());
+            folds
+        });
+        Ok(folds.collect())
     }
+
+    fn n_repeats(&self) -> usize {
+        self.repeats
+    }
+
+    fn is_cross_validation(&self) -> bool {
+        true
+    }
+}
+
+/// Splits groups into folds with equally many groups of each stratum.
+fn partition(candidates: &[Candidate<'_>], n_folds: usize, seed: Seed) -> Vec<Vec<usize>> {
+    let strata = Strata::new(candidates, seed);
+    let preferences = |group: usize| preferences(candidates[group].name, n_folds, seed);
+    let mut folds = vec![Vec::new(); n_folds];
+    Spread::new(&strata, n_folds, &preferences).collect(&mut folds);
+    folds
 }
 
 /// The groups of a part of the strata, assigned to folds.
@@ -141,26 +180,35 @@ mod tests {
     use super::{super::tests::crowd, Candidate, Split as _, StratifiedKfold};
 
     #[test]
-    fn everybody_is_held_out_once_and_folds_are_stratified() {
+    fn everybody_is_held_out_once_in_each_repeat_and_folds_are_stratified() {
         let crowd = crowd((0..103).map(|it| vec![usize::from(it % 10 == 0)]));
         let candidates: Vec<Candidate<'_>> = crowd.iter().map(Candidate::from).collect();
-        let split = StratifiedKfold { n_folds: 5 };
-        let folds = split.held_out(&candidates, Seed(1)).unwrap();
-        let mut all = folds.concat();
-        all.sort_unstable();
-        assert_eq!(all, (0..103).collect::<Vec<_>>());
+        let of = |repeats| {
+            StratifiedKfold { n_folds: 5, repeats }.held_out(&candidates, Seed(1)).unwrap()
+        };
+        let folds = of(3);
+        assert_eq!(folds.len(), 15);
+        for repeat in folds.chunks(5) {
+            let mut all = repeat.concat();
+            all.sort_unstable();
+            assert_eq!(all, (0..103).collect::<Vec<_>>());
+        }
         for fold in &folds {
             let rare = fold.iter().filter(|&&it| crowd[it].stratum == [1]).count();
             assert!((20..=21).contains(&fold.len()) && (2..=3).contains(&rare), "{fold:?}");
         }
+        // The first repeat is the partition of one; the others are different ones.
+        assert_eq!(of(1), folds[..5]);
+        assert!(folds[..5] != folds[5..10] && folds[5..10] != folds[10..]);
     }
 
     #[test]
-    fn an_impossible_number_of_folds_is_an_error() {
+    fn an_impossible_number_of_folds_or_repeats_is_an_error() {
         let crowd = crowd((0..3).map(|_| vec![0]));
         let candidates: Vec<Candidate<'_>> = crowd.iter().map(Candidate::from).collect();
-        for n_folds in [0, 1, 4] {
-            assert!(StratifiedKfold { n_folds }.held_out(&candidates, Seed(0)).is_err());
+        for (n_folds, repeats) in [(0, 1), (1, 1), (4, 1), (2, 0), (2, 251)] {
+            let split = StratifiedKfold { n_folds, repeats };
+            assert!(split.held_out(&candidates, Seed(0)).is_err());
         }
     }
 }

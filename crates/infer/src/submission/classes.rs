@@ -1,10 +1,9 @@
-//! The most probable class of each image: `ImageID,ans`, as in the mask competition, or class names.
+//! The predicted class of each image: `ImageID,ans`, as in the mask competition, or class names.
 //!
 //! The index of a class is its position in the bundle's task, from 0. Where classes are whole numbers, such
 //! as 1 to 10, their names are what a competition expects: a note reports where the two differ.
 
 use base::{Task, task::Scope};
-use metrics::argmax;
 use serde::{Deserialize, Serialize};
 
 use super::{Submit, columns::Column};
@@ -29,7 +28,7 @@ impl Submit for Classes {
         _: Option<usize>,
         prediction: &Prediction,
     ) -> Result<Vec<String>, String> {
-        let class = argmax(&prediction.probabilities);
+        let class = prediction.predicted;
         Ok(vec![match self.names {
             true => task.class_name(class, Scope::Joint),
             false => class.to_string(),

@@ -1,11 +1,10 @@
 //! The level of each factor, by name: `ImageID,mask,gender,age`, and the number of a numeric factor,
 //! `age.number`, where a head of every model predicts it.
 //!
-//! The levels are those of the most probable joint class, as in the scores of reports. A sample file may lack
+//! The levels are those of the predicted joint class, as in the scores of reports. A sample file may lack
 //! the number's column.
 
 use base::{Task, table::number as text};
-use metrics::argmax;
 use serde::{Deserialize, Serialize};
 
 use super::{Submit, columns::Column};
@@ -34,7 +33,7 @@ impl Submit for Factors {
         number: Option<usize>,
         prediction: &Prediction,
     ) -> Result<Vec<String>, String> {
-        let levels = task.levels_of(argmax(&prediction.probabilities));
+        let levels = task.levels_of(prediction.predicted);
         let mut fields = Vec::new();
         for (idx, (factor, level)) in task.factors.iter().zip(levels).enumerate() {
             fields.push(factor.levels[level].clone());

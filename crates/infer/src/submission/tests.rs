@@ -59,7 +59,8 @@ fn sampled(
 }
 
 fn predicted(probabilities: &[f64]) -> Prediction {
-    Prediction { probabilities: probabilities.to_vec(), number: None }
+    let predicted = metrics::argmax(probabilities);
+    Prediction { probabilities: probabilities.to_vec(), predicted, ..Prediction::default() }
 }
 
 /// Returns the prediction that is certain of a class.

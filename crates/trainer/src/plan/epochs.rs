@@ -1,11 +1,11 @@
 //! The length of each epoch: the sampler's number of samples, in batches.
 
 use base::Epochs;
-use data::{ByClass, Manifest};
+use data::{ByClass, Manifest, PseudoImages};
 
 use super::{
     error::{PlanError, wrong},
-    sides::{TrainingSets, divide},
+    sides::{Trained, TrainingSets, divide},
 };
 use crate::{experiment::Experiment, phase::PhaseSection, sizes, span::Span};
 
@@ -25,20 +25,26 @@ pub fn course_of(
     let mut spans: Vec<Span> = Vec::new();
     for (idx, (section, experiment)) in experiment.phases().into_iter().enumerate() {
         let start = spans.last().map_or(0, Span::end);
-        let span = by_class(&experiment, manifest, sets.of(section), &classes)
-            .and_then(|it| span(section, experiment, &it, start));
-        spans.push(span.map_err(|err| err.in_phase(section.map(|it| (idx, it))))?);
+        let span = || {
+            let Trained { labelled, pseudo } =
+                Trained::of(&experiment, manifest, sets.of(section))?;
+            let by_class = by_class(&experiment, manifest, labelled, &classes)?;
+            span(section, experiment, &by_class, pseudo, start)
+        };
+        spans.push(span().map_err(|err| err.in_phase(section.map(|it| (idx, it))))?);
     }
     Ok(spans)
 }
 
 /// Returns a phase in time.
 ///
+/// - `by_class`, `pseudo`: the images with labels, and those with pseudo-labels, that it is trained on.
 /// - `start`: the steps of the run before it.
 pub(super) fn span(
     section: Option<&PhaseSection>,
     experiment: Experiment,
     by_class: &ByClass,
+    pseudo: PseudoImages,
     start: usize,
 ) -> Result<Span, PlanError> {
     if section.is_some_and(|it| it.total.is_none()) {
@@ -46,7 +52,7 @@ pub(super) fn span(
     }
     let train = &experiment.train;
     let ends = sizes::ends(&train.sizes, train.total).map_err(wrong("train.sizes"))?;
-    let epochs = epochs(&experiment, by_class, |epoch_idx| {
+    let epochs = epochs(&experiment, by_class, pseudo, |epoch_idx| {
         sizes::batch_size(&train.sizes, ends.iter().copied(), train.batch_size, epoch_idx)
     })?;
     check_lengths(&experiment, &epochs)?;
@@ -55,7 +61,7 @@ pub(super) fn span(
 
 /// Returns the classes that the sampler samples from.
 ///
-/// - `images`: the images that are trained on.
+/// - `images`: the images with labels that are trained on.
 pub(super) fn by_class(
     experiment: &Experiment,
     manifest: &Manifest,
@@ -96,6 +102,7 @@ const MAX_SAMPLES: usize = 100_000_000;
 fn epochs(
     experiment: &Experiment,
     by_class: &ByClass,
+    pseudo: PseudoImages,
     batch_size: impl Fn(usize) -> usize,
 ) -> Result<Epochs, PlanError> {
     let Experiment { data, train, .. } = experiment;
@@ -110,7 +117,11 @@ fn epochs(
             "at `data.sampler`: epoch {} has {n} images, more than the maximum of {MAX_SAMPLES}",
             epoch_idx + 1
         )),
-        n => Ok(batches_of(n, batch_size(epoch_idx), train.drop_last).0),
+        n => {
+            let batch_size = batch_size(epoch_idx);
+            let n = n + pseudo.n_in(n, batch_size);
+            Ok(batches_of(n, batch_size, train.drop_last).0)
+        }
     };
     Epochs::new(train.total, n_steps).map_err(|it| PlanError::Settings(vec![it]))
 }

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use augment::{Mixing, Pipeline, Resize, Statistics, Step, TransformConfig};
-use data::{CacheDir, Content, Load, Loader, Pack, PackError, Sides, measure_statistics};
+use data::{
+    CacheDir, Content, Load, LoadViews, Loader, Pack, PackError, Sides, measure_statistics,
+};
 
 use super::error::{PlanError, wrong};
 use crate::{
@@ -50,22 +52,31 @@ pub(super) fn pipelines(
         }
     };
     (train.statistics, eval.statistics) = (statistics, statistics);
-    for (pipeline, side) in [(&train, &sides.train), (&eval, &sides.valid)] {
-        let load = Load {
-            images: Arc::clone(images),
-            batches: side.iter().take(1).map(|&it| vec![it]).collect(),
-            pipeline: Arc::new(pipeline.clone()),
-            cache: cache.cloned(),
-            pack: None,
-            mixing: Mixing::default(),
-            seed: *seed,
-            stream: "augment/0".to_owned(),
-            first_batch: 0,
-            n_threads: 1,
-            prefetch: 1,
-        };
-        Loader::start(load).next().transpose()?;
-    }
+    let views = experiment.tta.get().views(&eval, &train.ops).map_err(wrong("tta"))?;
+    let first = |side: &[usize]| side.iter().take(1).map(|&it| vec![it]).collect();
+    let load = Load {
+        images: Arc::clone(images),
+        batches: first(&sides.train),
+        pipeline: Arc::new(train.clone()),
+        cache: cache.cloned(),
+        pack: None,
+        mixing: Mixing::default(),
+        seed: *seed,
+        stream: "augment/0".to_owned(),
+        first_batch: 0,
+        n_threads: 1,
+        prefetch: 1,
+    };
+    Loader::start(load).next().transpose()?;
+    let load = LoadViews {
+        images: Arc::clone(images),
+        batches: first(&sides.valid),
+        views,
+        cache: cache.cloned(),
+        n_threads: 1,
+        prefetch: 1,
+    };
+    Loader::start(load).next().transpose()?;
     Ok((train, eval))
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use augment::{Mixing, Pipeline};
 use base::{Epochs, Length, Task};
 use candle::{DType, Device, Tensor};
-use data::{ByClass, Manifest, Pack, PackError};
+use data::{ByClass, Manifest, Pack, PackError, PseudoImages};
 use losses::{Counts, Criterion, HeadOutput};
 use models::{Model, ModelSpec, Stage};
 use ops::{Pass, Tape, Training};
@@ -14,7 +14,7 @@ use super::{
     epochs::{batches_of, by_class, span},
     error::{PlanError, wrong},
     images::{Resized, resized},
-    sides::TrainingSets,
+    sides::{Trained, TrainingSets},
 };
 use crate::{
     callback::Callback,
@@ -32,11 +32,13 @@ pub struct Phase {
     pub name: String,
     /// Its settings and its steps.
     pub span: Span,
-    /// The images that it is trained on.
+    /// The images that it is trained on; those with pseudo-labels come last.
     pub train: Vec<usize>,
+    /// Those with pseudo-labels.
+    pub(super) pseudo: PseudoImages,
     /// Whether the validation images are among those trained on, in this phase or an earlier one.
     pub sees_valid: bool,
-    /// The classes that the sampler samples from, as indices into `train`.
+    /// The classes that the sampler samples from, as indices into `train`; without pseudo-labelled images.
     pub by_class: ByClass,
     /// Its epochs of smaller images.
     pub(super) sizes: Vec<Resized>,
@@ -97,9 +99,10 @@ impl Phase {
         let Common { manifest, training_classes, pipeline, .. } = *common;
         let images = common.sets.of(section);
         check_numbers(&experiment, manifest, images)?;
-        let by_class = by_class(&experiment, manifest, images, training_classes)?;
+        let Trained { labelled, pseudo } = Trained::of(&experiment, manifest, images)?;
+        let by_class = by_class(&experiment, manifest, labelled, training_classes)?;
         let start = earlier.last().map_or(0, |it| it.span.end());
-        let span = span(section, experiment, &by_class, start)?;
+        let span = span(section, experiment, &by_class, pseudo, start)?;
         let Span { experiment, epochs, .. } = &span;
         let sizes = match epochs.total() {
             0 => Vec::new(),
@@ -109,9 +112,10 @@ impl Phase {
         let phase = Phase {
             name: section.map_or_else(String::new, |it| it.name.clone()),
             train: images.to_vec(),
+            pseudo,
             sees_valid: sees_valid || earlier.iter().any(|it| it.sees_valid),
-            mixing: mixing(experiment, &manifest.task, images, training_classes, epochs)?,
-            loss: criterion(experiment, manifest, images, training_classes)?,
+            mixing: mixing(experiment, &manifest.task, labelled, training_classes, epochs)?,
+            loss: criterion(experiment, manifest, labelled, training_classes)?,
             freezing: freezing(experiment, epochs)?,
             restores: restores(section, experiment, earlier)?,
             keeps_optimizer: section.is_some_and(|it| it.keep_optimizer),
@@ -130,6 +134,11 @@ impl Phase {
             "" => message.to_owned(),
             name => format!("phase `{name}`: {message}"),
         }
+    }
+
+    /// Returns the number of images with labels that it is trained on, the first of [`Phase::train`].
+    pub(super) fn n_labelled(&self) -> usize {
+        self.train.len() - self.pseudo.n()
     }
 
     /// Notes settings that the phase does not reach: a full first batch, and image sizes after its end.
@@ -168,7 +177,8 @@ impl Phase {
 
     /// Returns the number of samples of an epoch.
     fn n_samples(&self, epoch_idx: usize) -> usize {
-        self.span.experiment.data.sampler.get().n_samples(&self.by_class, epoch_idx)
+        let n = self.span.experiment.data.sampler.get().n_samples(&self.by_class, epoch_idx);
+        n + self.pseudo.n_in(n, self.batch_size(epoch_idx))
     }
 
     /// Returns its training pipeline in an epoch, with its pack, where the images are smaller.
@@ -207,11 +217,12 @@ impl Phase {
     ) -> Result<(), PlanError> {
         self.span.start = start;
         self.span.epochs = self.span.epochs.clone().only(steps);
+        let labelled = &self.train[..self.n_labelled()];
         let Span { experiment, epochs, .. } = &mut self.span;
         experiment.eval.every = Length::Steps(1);
         experiment.checkpoint.every = Length::Steps(1);
         experiment.train.patience = 0;
-        self.mixing = mixing(experiment, task, &self.train, training_classes, epochs)?;
+        self.mixing = mixing(experiment, task, labelled, training_classes, epochs)?;
         self.freezing = freezing(experiment, epochs)?;
         Ok(())
     }
@@ -239,7 +250,7 @@ fn check_numbers(
 
 /// Returns the mixing of a phase of these epochs.
 ///
-/// - `images`: the images that it is trained on.
+/// - `images`: the images with labels that it is trained on: partners are no others.
 fn mixing(
     experiment: &Experiment,
     task: &Task,
@@ -285,7 +296,8 @@ pub(super) fn stages(experiment: &Experiment) -> Vec<Stage<'_>> {
     stages
 }
 
-/// Returns the loss for the head's outputs and the classes and numbers of the images that are trained on.
+/// Returns the loss for the head's outputs and the classes and numbers of the images with labels that are
+/// trained on.
 fn criterion(
     experiment: &Experiment,
     manifest: &Manifest,

@@ -1,6 +1,6 @@
 //! The training and validation sets.
 
-use data::{Manifest, Sides, SplitError};
+use data::{Folds, Manifest, PseudoImages, Sides, SplitError, Use, held_out_copies};
 
 use super::error::{PlanError, wrong};
 use crate::{
@@ -8,25 +8,38 @@ use crate::{
     phase::{PhaseSection, TrainOn},
 };
 
-/// Returns the training and validation sets of each fold.
-pub(crate) fn folds(
-    experiment: &Experiment,
-    manifest: &Manifest,
-) -> Result<Vec<Sides>, SplitError> {
-    experiment.data.split.sides(manifest, experiment.data.split_seed)
+/// Returns the folds.
+pub(crate) fn folds(experiment: &Experiment, manifest: &Manifest) -> Result<Folds, SplitError> {
+    experiment.data.split.folds(manifest, experiment.data.split_seed)
 }
 
 /// Returns the training and validation sets of a fold, without the training images that settings exclude.
-pub(crate) fn divide(
+///
+/// # Errors
+/// A split that is impossible, a fold that there is not, settings that leave no training image, and pseudo-labelled
+/// images that are held out.
+pub fn divide(
     experiment: &Experiment,
     manifest: &Manifest,
     fold_idx: usize,
 ) -> Result<Sides, PlanError> {
     let folds = folds(experiment, manifest)?;
-    let n_folds = folds.len();
-    let mut sides = folds.into_iter().nth(fold_idx).ok_or_else(|| {
-        wrong("data.fold")(format!("there is no fold {fold_idx} of {n_folds}, counted from 0"))
-    })?;
+    let n_folds = folds.n();
+    if fold_idx >= n_folds {
+        let what = format!("there is no fold {fold_idx} of {n_folds}, counted from 0");
+        return Err(wrong("data.fold")(what));
+    }
+    let is_held_out = |idx: usize| match manifest.examples[idx].usage {
+        Use::Pool => {
+            (0..folds.n_repeats()).any(|it| folds.holding_out(manifest, it, idx).is_some())
+        }
+        Use::Valid | Use::Test => true,
+        Use::Train => false,
+    };
+    if let Some(problem) = held_out_copies(manifest, is_held_out) {
+        return Err(wrong("data.pseudo")(problem));
+    }
+    let mut sides = folds.sides(manifest, fold_idx);
     let is_left_out = left_out(experiment, manifest)?;
     let check = |train: &[usize], path: &str| match train.is_empty() {
         true => Err(wrong(path)("no training image is left".to_owned())),
@@ -37,6 +50,29 @@ pub(crate) fn divide(
     sides.train.retain(|&it| manifest.examples[it].weight > 0.0);
     check(&sides.train, "data.reviewed`, or `data.source.label_fixes")?;
     Ok(sides)
+}
+
+/// The images that a phase is trained on: those with labels, then those with pseudo-labels.
+pub(super) struct Trained<'a> {
+    pub(super) labelled: &'a [usize],
+    pub(super) pseudo: PseudoImages,
+}
+
+impl<'a> Trained<'a> {
+    /// Divides images, in the order of the manifest.
+    ///
+    /// # Errors
+    /// A share of pseudo-labelled images that is less than an image of a batch.
+    pub(super) fn of(
+        experiment: &Experiment,
+        manifest: &Manifest,
+        images: &'a [usize],
+    ) -> Result<Trained<'a>, PlanError> {
+        let (share, batch_size) = (experiment.data.pseudo.share, experiment.train.batch_size);
+        let pseudo = PseudoImages::of(share, manifest, images, batch_size);
+        let pseudo = pseudo.map_err(wrong("data.pseudo"))?;
+        Ok(Trained { labelled: &images[..images.len() - pseudo.n()], pseudo })
+    }
 }
 
 /// Returns whether the settings exclude an image from training by a number of its factors.

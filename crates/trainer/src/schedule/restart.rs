@@ -12,6 +12,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{Rates, Schedule, ScheduleConfig, cosine::Cosine};
 
+/// The schedules of a whole run, which cannot be begun anew.
+const WHOLE: [&str; 3] = ["fine_tune", "plateau", "restart"];
+
 /// `[schedule] kind = "restart"`
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -43,20 +46,23 @@ impl Schedule for Restart {
         if self.every.is_none() {
             return Some("`every` is longer than 0".to_owned());
         }
-        match &*self.schedule {
-            ScheduleConfig::FineTune(_)
-            | ScheduleConfig::Plateau(_)
-            | ScheduleConfig::Restart(_) => {
-                Some(format!("`{}` cannot be begun anew", self.schedule.kind()))
-            }
-            it => it.get().problem().map(|it| format!("`schedule`: {it}")),
+        let kind = self.schedule.kind();
+        if WHOLE.contains(&kind) {
+            let others = ScheduleConfig::KINDS.iter().map(|it| it.0);
+            let others: Vec<_> =
+                others.filter(|it| !WHOLE.contains(it)).map(|it| format!("`{it}`")).collect();
+            return Some(format!(
+                "`schedule`: `{kind}` depends on the whole run and cannot be begun anew, expected one of {}",
+                others.join(", ")
+            ));
         }
+        self.schedule.get().problem().map(|it| format!("`schedule`: {it}"))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::Restart;
+    use super::{Restart, WHOLE};
     use crate::schedule::Schedule as _;
 
     #[test]
@@ -64,9 +70,13 @@ mod tests {
         let problem = |text: &str| toml::from_str::<Restart>(text).unwrap().problem();
         assert_eq!(problem(""), None);
         assert!(problem("every = '0 steps'").unwrap().contains("`every`"));
-        for kind in ["fine_tune", "plateau", "restart"] {
-            let text = format!("schedule = {{ kind = '{kind}' }}");
-            assert_eq!(problem(&text), Some(format!("`{kind}` cannot be begun anew")));
+        for kind in WHOLE {
+            let problem = problem(&format!("schedule = {{ kind = '{kind}' }}")).unwrap();
+            assert!(problem.starts_with(&format!("`schedule`: `{kind}` depends")), "{problem}");
+            assert!(
+                problem.contains("`cosine`") && !problem.contains("of `fine_tune`"),
+                "{problem}"
+            );
         }
         let nested = problem("schedule = { kind = 'cosine', floor = 2.0 }").unwrap();
         assert!(nested.starts_with("`schedule`: `floor`"), "{nested}");

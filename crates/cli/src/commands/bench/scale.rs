@@ -13,8 +13,8 @@ use augment::{Pipeline, Resize, StatisticsConfig, TransformConfig};
 use base::{Seed, Task, files::write_atomic_with, table::Table, task::Factor};
 use candle::Device;
 use data::{Context, Manifest, link_hashes};
-use infer::{Bundle, LabelledWriter, Member, probabilities_header, probabilities_row};
-use metrics::{Predictions, Report};
+use infer::{Bundle, LabelledWriter, Member, Prediction, PredictionTable};
+use metrics::{Predictions, Report, argmax};
 use models::{Model, ModelSpec};
 use trainer::{Experiment, Plan, course_of};
 
@@ -49,12 +49,14 @@ pub(super) fn scale(step: &ScaleStep) -> anyhow::Result<End> {
         }
         ScaleStep::Table { images, classes, output } => {
             let mut synthetic = synthetic(*classes, Seed(0));
-            let header = probabilities_header(&task(*classes));
+            let rows = PredictionTable::new(&task(*classes), false);
             write_atomic_with(output, |file| {
-                let mut table = Table::begin(BufWriter::new(file), header)?;
+                let mut table = Table::begin(BufWriter::new(file), rows.header())?;
                 for image in 0..*images {
-                    let (_, p) = synthetic(image);
-                    table.row(probabilities_row(&name(image), &p))?;
+                    let (_, probabilities) = synthetic(image);
+                    let predicted = argmax(&probabilities);
+                    let it = Prediction { probabilities, predicted, ..Prediction::default() };
+                    table.row(rows.row(&name(image), &it))?;
                 }
                 table.finish()?.flush()
             })
@@ -147,8 +149,8 @@ fn write_runs(dir: &Path, n_runs: usize, n_images: usize, n_classes: usize) -> a
         statistics: statistics.context("the statistics of ImageNet are known")?,
         max_pixels: 1 << 20,
     };
-    let member = Member { model: Rc::new(model), pipeline };
-    let bundle = Bundle { task, members: vec![member] };
+    let member = Member::new(Rc::new(model), task.clone(), pipeline);
+    let bundle = Bundle::new(task, vec![member]);
     for run in 0..n_runs {
         let run_dir = dir.join(format!("run-{run:03}"));
         let best = run_dir.join("best");

@@ -6,7 +6,7 @@ use super::Folders;
 use crate::{
     Findings, Manifest,
     manifest::Use,
-    source::{Context, Source as _, SourceError},
+    source::{Context, NamePattern, Source as _, SourceError},
 };
 
 /// Writes small images, all different but for those with equal `shade`.
@@ -24,7 +24,11 @@ fn context() -> Context<'static> {
 }
 
 fn source(root: &Path, group: &str) -> Folders {
-    Folders { root: root.to_owned(), group: group.to_owned(), ..Folders::default() }
+    Folders {
+        root: root.to_owned(),
+        group: NamePattern { regex: group.to_owned() },
+        ..Folders::default()
+    }
 }
 
 fn listed(root: &Path) -> (Manifest, Findings) {
@@ -147,7 +151,10 @@ fn images_are_grouped_by_name() {
     let text = findings.to_string();
     assert!(text.contains("`group`: does not match 2 names: `a/x1_0.png`, `a/x1_1.png`"), "{text}");
     let err = source(dir.path(), "(").list(&context()).unwrap_err().to_string();
-    assert!(err.contains("`data.source.group` is `(`, which is not a regular expression"), "{err}");
+    assert!(
+        err.contains("`data.source.group.regex` is `(`, which is not a regular expression"),
+        "{err}"
+    );
 }
 
 #[test]

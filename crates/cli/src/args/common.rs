@@ -1,0 +1,29 @@
+//! Arguments that several commands have.
+
+use std::path::PathBuf;
+
+use super::values::number;
+
+/// The experiment.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct ExperimentArgs {
+    /// Experiment file, with the settings that differ from the defaults; or a recipe of `list recipes`.
+    pub(crate) config: Option<PathBuf>,
+    /// Override a setting, for example `optim.lr=1e-4`. May be repeated.
+    #[arg(long, value_name = "PATH=VALUE")]
+    pub(crate) set: Vec<String>,
+}
+
+/// The models to predict with.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct ModelArgs {
+    /// Runs, cross-validations or bundles, or `latest`; the predictions of several are averaged.
+    #[arg(required = true, value_name = "RUN")]
+    pub(crate) runs: Vec<PathBuf>,
+    /// Batch size.
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = number)]
+    pub(crate) batch_size: usize,
+    /// Number of threads that load images.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = number)]
+    pub(crate) num_workers: usize,
+}

@@ -1,0 +1,99 @@
+//! The folder of an ensemble: the bundle, the nested predictions, the scores, and who was trained on.
+
+use std::io::{BufWriter, Write as _};
+
+use anyhow::Context as _;
+use base::files::write_atomic_with;
+use ensemble::{CombineConfig, Conformal, Predicted, SoftVote};
+use infer::{Bundle, LabelledWriter};
+use trainer::class_tables;
+
+use super::{recipe::Fitted, report, scores::SEED, summary::Summary};
+use crate::{
+    held_out::Columns,
+    new_folder::NewFolder,
+    trained_on::{self, TrainedOn},
+};
+
+/// The tag of the weights in the bundle.
+const TAG: &str = "ensemble";
+
+/// What was made of the runs.
+pub(super) struct Made {
+    pub(super) fitted: Fitted,
+    pub(super) conformal: Option<Conformal>,
+    /// The weights of runs that predict different factors; empty for equal ones.
+    pub(super) weights: Vec<f64>,
+}
+
+/// Writes all files.
+///
+/// - `nested`: the nested predictions.
+pub(super) fn save(
+    output: &NewFolder,
+    columns: &Columns,
+    made: &Made,
+    nested: &Predicted<'_>,
+    summary: &Summary,
+) -> anyhow::Result<()> {
+    // The largest files first: a disk that is full is noticed early.
+    let bundle = bundle(columns, made)?;
+    if let Some(problem) = bundle.problem() {
+        anyhow::bail!("these runs do not fit together: {problem}");
+    }
+    bundle.save(output.begun()?, TAG)?;
+    let file = "oof.csv";
+    let shown = output.path().join(file).display().to_string();
+    let written = write_atomic_with(&output.begun()?.join(file), |out| {
+        let mut table = LabelledWriter::new(BufWriter::new(out), &columns.task);
+        for (image, it) in nested.iter().enumerate() {
+            table.row(&columns.images[image], &columns.group_names[it.group], &it)?;
+        }
+        table.finish()?.flush()
+    });
+    written.context(shown)?;
+    let scored = nested.report(SEED);
+    for (file, text) in class_tables("oof", &scored) {
+        output.write(&file, text.as_bytes())?;
+    }
+    output.write("reliability.csv", report::reliability(&summary.reliability).as_bytes())?;
+    if let Some(all) = trained_on(columns)? {
+        output.write(trained_on::FILE, all.to_csv().as_bytes())?;
+    }
+    output.write("report.toml", report::to_toml(&made.fitted, &scored, summary).as_bytes())
+}
+
+/// Returns the bundle: the models of each run are one input of the combination.
+fn bundle(columns: &Columns, made: &Made) -> anyhow::Result<Bundle> {
+    let (mut members, mut inputs) = (Vec::new(), Vec::new());
+    for column in &columns.columns {
+        let n_before = members.len();
+        for idx in 0..column.bundles.len() {
+            members.extend(column.open(idx)?.members);
+        }
+        inputs.push(members.len() - n_before);
+    }
+    if inputs.iter().all(|it| *it == 1) {
+        inputs.clear();
+    }
+    let Fitted { combine, calibration, decision } = made.fitted.clone();
+    let combine = match columns.are_whole() {
+        true => combine,
+        // The members are joined by their factors.
+        false => CombineConfig::SoftVote(SoftVote { weights: made.weights.clone() }),
+    };
+    let conformal = made.conformal.clone();
+    let bundle = Bundle::new(columns.task.clone(), members);
+    Ok(Bundle { inputs, combine, calibration, decision, conformal, ..bundle })
+}
+
+/// Returns the groups that any model was trained on, as far as they are known.
+fn trained_on(columns: &Columns) -> anyhow::Result<Option<TrainedOn>> {
+    let mut all: Option<TrainedOn> = None;
+    for dir in columns.columns.iter().flat_map(|it| &it.bundles) {
+        if let Some(own) = TrainedOn::of(dir)? {
+            all.get_or_insert_default().add(own);
+        }
+    }
+    Ok(all)
+}

@@ -1,0 +1,281 @@
+//! What `maskfit ensemble` prints and writes to `report.toml`.
+
+use base::task::Unit;
+use ensemble::{By, Coverage, ReliabilityReport};
+use metrics::Interval;
+
+use super::scores::Scores;
+use crate::{
+    style::headed,
+    tables::{columns, cut},
+};
+
+/// Members that a matrix of correlations can show within the width of a terminal.
+const MATRIX: usize = 12;
+/// Pairs to show of more members, from each end.
+const PAIRS: usize = 5;
+/// Maximum width of the name of a member, and of a step.
+const NAME: usize = 26;
+const STEP: usize = 19;
+
+/// The results of `maskfit ensemble`.
+pub(super) struct Summary {
+    pub(super) by: By,
+    pub(super) unit: Unit,
+    pub(super) members: Vec<MemberSummary>,
+    /// How the errors of each two members are correlated.
+    pub(super) correlation: Vec<Vec<f64>>,
+    /// From the combination on, each with all before it.
+    pub(super) steps: Vec<Step>,
+    /// How often prediction sets of each level hold the true class; empty without sets.
+    pub(super) coverage: Vec<Coverage>,
+    /// What the prediction sets promise, in words.
+    pub(super) promise: String,
+    /// How far the nested probabilities can be believed.
+    pub(super) reliability: ReliabilityReport,
+}
+
+/// One run among the members.
+pub(super) struct MemberSummary {
+    pub(super) name: String,
+    /// The number of models: that of folds of a cross-validation.
+    pub(super) n_models: usize,
+    /// Where the combination has one.
+    pub(super) weight: Option<f64>,
+    pub(super) scores: Scores,
+    /// How much better the ensemble is with it than without it, both nested; positive is better.
+    pub(super) adds: Option<f64>,
+}
+
+/// A step from the members to the prediction.
+pub(super) struct Step {
+    pub(super) name: String,
+    pub(super) is_calibration: bool,
+    /// The scores on the images that it was fitted on, if something was fitted.
+    pub(super) fitted: Option<Scores>,
+    /// The scores where everything was fitted on other groups.
+    pub(super) nested: Scores,
+}
+
+impl Summary {
+    /// Prints everything.
+    pub(super) fn print(&self) {
+        say!("\n{}", headed(&self.member_table()));
+        if self.members.iter().any(|it| it.adds.is_some()) {
+            let by = name(self.by);
+            say!("adds: how much better the {by} is with it than without it, nested");
+        }
+        if self.correlation.len() > 1 {
+            say!("\n{}", self.correlations());
+            say!("Members whose errors are less correlated gain more from each other.");
+        }
+        say!("\n{}", headed(&self.step_table()));
+        let many = self.unit.many();
+        say!("difference: to the last nested row above, on the same resamples of the {many}");
+        if self.steps.iter().any(|it| it.fitted.is_some()) {
+            say!("fitted: on the images it is scored on, so optimistic");
+            say!("nested: fitted on other {many} than it is scored on, so honest");
+        }
+        let calibrated = self.steps.windows(2).find(|it| it[1].is_calibration);
+        if let Some([before, after]) = calibrated {
+            let ece = |it: &Step| {
+                let ece = it.nested.ece.interval();
+                format!("{:.4} [{:.4}, {:.4}]", ece.value, ece.low, ece.high)
+            };
+            say!("\nECE, nested: {} before, {} calibrated", ece(before), ece(after));
+        }
+        if !self.coverage.is_empty() {
+            say!("\n{}", headed(&self.coverage_table()));
+            say!("{}", self.promise);
+        }
+    }
+
+    fn member_table(&self) -> String {
+        let header = ["", "member", "weight", "macro F1", "95 % CI", "log loss", "adds"];
+        let mut rows = vec![header.map(str::to_owned)];
+        for (idx, it) in self.members.iter().enumerate() {
+            let f1 = it.scores.macro_f1.interval();
+            let folds =
+                if it.n_models > 1 { format!(" ({} folds)", it.n_models) } else { String::new() };
+            // The folds stay visible when a name is cut.
+            let name = cut(&it.name, NAME.saturating_sub(folds.len())) + &folds;
+            rows.push([
+                (idx + 1).to_string(),
+                name,
+                it.weight.map_or("-".to_owned(), |it| format!("{it:.3}")),
+                format!("{:.4}", f1.value),
+                range(f1),
+                format!("{:.4}", it.scores.log_loss.value),
+                it.adds.map_or(String::new(), |it| format!("{it:+.4}")),
+            ]);
+        }
+        columns(&rows, &[true, false, true, true, true, true, true])
+    }
+
+    /// Formats the correlations as a matrix, or of many members those of the extreme pairs.
+    fn correlations(&self) -> String {
+        let n = self.correlation.len();
+        let cell = |x: f64| if x.is_nan() { "-".to_owned() } else { format!("{x:.2}") };
+        let mut text = "correlation of errors\n".to_owned();
+        if n <= MATRIX {
+            let header = (1..=n).map(|it| format!("{it:>5}")).collect::<String>();
+            text += &format!("   {header}");
+            for (idx, row) in self.correlation.iter().enumerate() {
+                let cells = row.iter().take(idx + 1).map(|&it| format!("{:>5}", cell(it)));
+                text += &format!("\n{:>3}{}", idx + 1, cells.collect::<String>());
+            }
+            return text;
+        }
+        let mut pairs: Vec<(f64, usize, usize)> = Vec::new();
+        for a in 0..n {
+            pairs
+                .extend((0..a).map(|b| (self.correlation[a][b], a, b)).filter(|it| !it.0.is_nan()));
+        }
+        pairs.sort_by(|a, b| a.0.total_cmp(&b.0));
+        let ends = [&pairs[..PAIRS.min(pairs.len())], &pairs[pairs.len().saturating_sub(PAIRS)..]];
+        for (what, pairs) in ["lowest: ", "highest:"].into_iter().zip(ends) {
+            let each = pairs.iter().map(|(x, a, b)| format!("{}-{} {x:.2}", b + 1, a + 1));
+            text += &format!("{what} {}\n", each.collect::<Vec<_>>().join(", "));
+        }
+        text.trim_end().to_owned()
+    }
+
+    fn step_table(&self) -> String {
+        let by = self.by;
+        let other = match by {
+            By::MacroF1 => By::LogLoss,
+            By::LogLoss => By::MacroF1,
+        };
+        let header = ["", name(by), "95 % CI", "difference [95 % CI]", name(other)];
+        let mut rows = vec![header.map(str::to_owned)];
+        let mut before: Option<&Scores> = None;
+        for step in &self.steps {
+            let names = match step.fitted {
+                Some(_) => [format!("{} fitted", step.name), format!("{} nested", step.name)],
+                None => [String::new(), step.name.clone()],
+            };
+            for (name, scores) in names.into_iter().zip([step.fitted.as_ref(), Some(&step.nested)])
+            {
+                let Some(scores) = scores else { continue };
+                let own = scores.by(by).interval();
+                let gain = before.map(|it| scores.gain_over(it, by));
+                rows.push([
+                    cut(&name, STEP),
+                    format!("{:.4}", own.value),
+                    range(own),
+                    gain.map_or(String::new(), |it| {
+                        format!("{:+.4} [{:+.4}, {:+.4}]", it.value, it.low, it.high)
+                    }),
+                    format!("{:.4}", scores.by(other).value),
+                ]);
+            }
+            before = Some(&step.nested);
+        }
+        columns(&rows, &[false, true, true, true, true])
+    }
+
+    fn coverage_table(&self) -> String {
+        let mut rows = vec![
+            ["prediction sets", "true class in set", "classes", "one class"].map(str::to_owned),
+        ];
+        for it in &self.coverage {
+            rows.push([
+                format!("--sets {}", it.level),
+                format!("{:.1} %", 100.0 * it.covered),
+                format!("{:.2}", it.mean_size),
+                format!("{:.1} %", 100.0 * it.single),
+            ]);
+        }
+        columns(&rows, &[false, true, true, true])
+    }
+}
+
+/// Returns the name of a score in texts.
+pub(super) fn name(by: By) -> &'static str {
+    match by {
+        By::MacroF1 => "macro F1",
+        By::LogLoss => "log loss",
+    }
+}
+
+/// Formats an interval in 11 columns.
+fn range(it: Interval) -> String {
+    format!("{:.3}-{:.3}", it.low, it.high)
+}
+
+#[cfg(test)]
+mod tests {
+    use base::{Seed, Task, task::Unit};
+    use ensemble::{By, Coverage, Reliability};
+    use metrics::Bootstrapped;
+    use unicode_width::UnicodeWidthStr as _;
+
+    use super::{MemberSummary, Scores, Step, Summary};
+
+    fn scores(value: f64) -> Scores {
+        let of = |value: f64| Bootstrapped { value, resamples: vec![value - 0.1, value + 0.1] };
+        Scores { macro_f1: of(value), log_loss: of(2.5), ece: of(0.25) }
+    }
+
+    fn summary(n: usize, by: By) -> Summary {
+        let member = |idx: usize| MemberSummary {
+            name: format!("runs/사진-{}-{idx}", "아주 긴 이름 ".repeat(5)),
+            n_models: 1 + idx % 2 * 19,
+            weight: Some(1.0 / n as f64),
+            scores: scores(0.5),
+            adds: Some(-0.1234),
+        };
+        let step = |name: &str, value: f64| Step {
+            name: name.to_owned(),
+            is_calibration: name == "temperature",
+            fitted: Some(scores(value + 0.1)),
+            nested: scores(value),
+        };
+        Summary {
+            by,
+            unit: Unit::Person,
+            members: (0..n).map(member).collect(),
+            correlation: (0..n).map(|a| (0..n).map(|b| (a * b) as f64 / 300.0).collect()).collect(),
+            steps: vec![step("rank average", 0.5), step("temperature", 0.4)],
+            coverage: vec![Coverage { level: 0.95, covered: 0.9, mean_size: 123.4, single: 1.0 }],
+            promise: String::new(),
+            reliability: Reliability::new(&Task::mask_gender_age()).report(Seed(0)),
+        }
+    }
+
+    #[test]
+    fn tables_fit_a_terminal() {
+        for n in [1, 2, 12, 13, 16] {
+            for by in [By::MacroF1, By::LogLoss] {
+                let it = summary(n, by);
+                let all =
+                    [it.member_table(), it.correlations(), it.step_table(), it.coverage_table()];
+                for line in all.iter().flat_map(|it| it.lines()) {
+                    assert!(line.width() <= 80, "{}: {line}", line.width());
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn steps_are_compared_with_the_nested_row_above() {
+        let table = summary(2, By::MacroF1).step_table();
+        let lines: Vec<&str> = table.lines().collect();
+        // 0.5 and 0.4 nested, each 0.1 more fitted.
+        assert!(lines[1].starts_with("rank average fitted "), "{table}");
+        assert!(lines[1].contains("  0.6000  0.500-0.700  "), "{table}");
+        assert!(lines[2].contains("0.5000  0.400-0.600  ") && !lines[2].contains('['), "{table}");
+        assert!(lines[3].contains("+0.0000 [+0.0000, +0.0000]"), "{table}");
+        assert!(lines[4].contains("-0.1000 [-0.1000, -0.1000]"), "{table}");
+    }
+
+    #[test]
+    fn of_many_members_only_extreme_pairs_are_shown() {
+        let text = summary(13, By::MacroF1).correlations();
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines[0], "correlation of errors");
+        // The member 1 has 0 with all others; 12 and 13 have 11 · 12 / 300.
+        assert!(lines[1].starts_with("lowest:  1-2 0.00, "), "{text}");
+        assert!(lines[2].starts_with("highest: ") && lines[2].ends_with("12-13 0.44"), "{text}");
+    }
+}

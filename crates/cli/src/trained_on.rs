@@ -1,0 +1,78 @@
+//! What a bundle was trained on, as far as its folder or that of its run tells.
+
+use std::{collections::BTreeSet, path::Path};
+
+use anyhow::Context as _;
+use base::{records::Records, table, text};
+
+use crate::runs::is_trained_on_valid;
+
+/// The groups that a bundle was trained on.
+#[derive(Debug, Default, PartialEq)]
+pub(crate) struct TrainedOn {
+    /// By name.
+    pub(crate) groups: BTreeSet<String>,
+}
+
+/// The table of the groups and their sides, in the folder of a run or of an ensemble.
+pub(crate) const FILE: &str = "split.csv";
+
+impl TrainedOn {
+    /// Reads it for the bundle in a folder; `None` if nothing is known.
+    ///
+    /// # Errors
+    /// A table that cannot be read.
+    pub(crate) fn of(bundle: &Path) -> anyhow::Result<Option<TrainedOn>> {
+        let of_run = bundle.parent().filter(|_| bundle.ends_with("best"));
+        let dirs = [Some(bundle), of_run];
+        let Some(dir) = dirs.into_iter().flatten().find(|it| it.join(FILE).is_file()) else {
+            return Ok(None);
+        };
+        let path = dir.join(FILE);
+        let text = text::read(&path).with_context(|| path.display().to_string())?;
+        let has_valid = is_trained_on_valid(dir);
+        let is_trained_on = |side: &str| side == "train" || side == "valid" && has_valid;
+        let rows = Records::exact(&text).rows();
+        let trained = rows.filter(|it| it.fields.get(1).is_some_and(is_trained_on));
+        let groups = trained.filter_map(|it| it.fields.get(0).map(str::to_owned)).collect();
+        Ok(Some(TrainedOn { groups }))
+    }
+
+    /// Adds what another bundle was trained on.
+    pub(crate) fn add(&mut self, other: TrainedOn) {
+        self.groups.extend(other.groups);
+    }
+
+    /// Formats the table.
+    pub(crate) fn to_csv(&self) -> String {
+        table::text(["group", "side"], self.groups.iter().map(|it| [it.as_str(), "train"]))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::TrainedOn;
+
+    #[test]
+    fn groups_of_the_training_set_are_read_from_the_runs_folder() {
+        let dir = tempfile::tempdir().unwrap();
+        let best = dir.path().join("best");
+        fs::create_dir(&best).unwrap();
+        assert_eq!(TrainedOn::of(&best).unwrap(), None);
+        let table = "group,side\n\"Kim, A\",train\nb,valid\nc,test\n";
+        fs::write(dir.path().join("split.csv"), table).unwrap();
+        let groups =
+            || TrainedOn::of(&best).unwrap().unwrap().groups.into_iter().collect::<Vec<_>>();
+        assert_eq!(groups(), ["Kim, A"]);
+        fs::write(dir.path().join("report.toml"), "trained_on_valid = true\n").unwrap();
+        assert_eq!(groups(), ["Kim, A", "b"]);
+
+        // An ensemble has its own.
+        let mut all = TrainedOn::of(&best).unwrap().unwrap();
+        all.add(TrainedOn { groups: ["d".to_owned()].into() });
+        fs::write(best.join("split.csv"), all.to_csv()).unwrap();
+        assert_eq!(groups(), ["Kim, A", "b", "d"]);
+    }
+}

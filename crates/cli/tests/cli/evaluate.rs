@@ -1,0 +1,93 @@
+//! `maskfit evaluate`: what it scores, and what it refuses.
+
+use std::fs;
+
+use expect_test::expect;
+
+use crate::{
+    bench::{Bench, text},
+    files::differences,
+};
+
+#[test]
+fn evaluations_are_compared_like_runs() {
+    let bench = Bench::new();
+    let source =
+        "data.source={kind = \"synthetic_people\", n_people = 8, n_test = 3, size = [40, 32]}";
+    let short = ["--set", "train.total=2 steps", "--set", source, "--set"];
+    for name in ["run.name=a", "run.name=b"] {
+        let seed = ["--set", if name == "run.name=a" { "seed=0" } else { "seed=1" }];
+        bench.ok(&[&["train", "small.toml"][..], &short, &[name], &seed].concat());
+    }
+    let read = |name: &str| fs::read_to_string(bench.path(name)).unwrap();
+
+    // A run's own bundle predicts what the run wrote.
+    let (out, err) = bench.both(&["evaluate", "runs/a", "-o", "test"]);
+    let found = differences(&bench.path("test"), &["Evaluation"]);
+    assert!(found.is_empty(), "{}", found.join("\n"));
+    assert_eq!(read("test/test.csv"), read("runs/a/test.csv"));
+    assert_eq!(read("test/test_classes.csv"), read("runs/a/test_classes.csv"));
+    assert!(out.starts_with("\ntest set: 21 images of 3 people\n"), "{out}");
+    assert!(out.contains("\ntest set: macro F1 0."), "{out}");
+    assert!(out.ends_with("predictions: test/test.csv\n"), "{out}");
+    assert!(err.contains("next: maskfit compare --test test OTHER"), "{err}");
+    bench.ok(&["evaluate", "runs/a", "--side", "valid", "-o", "valid"]);
+    assert_eq!(read("valid/valid.csv"), read("runs/a/valid.csv"));
+    let report: toml::Table = read("valid/report.toml").parse().unwrap();
+    let of_run: toml::Table = read("runs/a/report.toml").parse().unwrap();
+    assert_eq!(
+        report["valid"]["scores"]["joint"]["macro_f1"],
+        of_run["valid"]["scores"]["joint"]["macro_f1"]
+    );
+    assert_eq!(report["models"][0].as_str(), Some("runs/a"));
+
+    // Several models are averaged; folders and runs are compared.
+    bench.ok(&["evaluate", "runs/a", "runs/b", "-o", "both"]);
+    let out = bench.ok(&["compare", "--test", "test", "runs/a", "both"]);
+    assert!(out.contains("A: test\nB: runs/a\n") && out.contains("A: test\nB: both\n"), "{out}");
+    assert!(out.contains("+0.0000 [+0.0000, +0.0000]"), "{out}");
+    bench.ok(&["compare", "valid", "runs/b"]);
+    bench.fails(
+        &["compare", "test", "runs/a"],
+        expect!["error: test: there is no valid.csv: it has those of a test set: add --test"],
+    );
+    bench.fails(
+        &["compare", "valid", "runs/a", "--test"],
+        expect![
+            "error: valid: there is no test.csv: it has those of a validation set: leave out --test"
+        ],
+    );
+
+    // People whom the run trained on.
+    let before = bench.names();
+    let output = bench.run(&["evaluate", "runs/a", "--side", "all", "-o", "all"]);
+    let err = text(&output.stderr);
+    assert_eq!((output.status.code(), bench.names()), (Some(1), before), "{err}");
+    assert!(err.contains("error: runs/a/best: was trained on 6 of these 11 people: `"), "{err}");
+    assert!(err.contains("`, ...\nits score there says nothing about new people: "), "{err}");
+    // Of other people there is nothing known.
+    fs::remove_file(bench.path("runs/b/split.csv")).unwrap();
+    let config = ["--config", "small.toml", "--side", "all", "-o", "others"];
+    let err = bench.notes(&[&["evaluate", "runs/b"][..], &config].concat());
+    assert!(err.contains("note: runs/b/best: what it was trained on is unknown"), "{err}");
+    assert_eq!(read("others/test.csv").lines().count(), 57);
+
+    bench.fails(
+        &["evaluate", "runs/a", "-o", "test"],
+        expect!["error: test: already exists: choose a new folder with `-o`"],
+    );
+    bench.fails(
+        &["evaluate", "runs/a/best", "-o", "new"],
+        expect![
+            "error: runs/a/best: a bundle has no data: name an experiment file with `--config`"
+        ],
+    );
+    bench.fails(
+        &["evaluate", "runs/a", "--config", "small.toml", "-o", "new"],
+        expect!["error: the data has no such images: name another `--side`, or other data with `--config`"],
+    );
+    bench.fails(
+        &["compare", "runs/a/best", "runs/b"],
+        expect!["error: runs/a/best: there is no valid.csv: a bundle has no held-out predictions: name its run, or predict labelled images with `maskfit evaluate`"],
+    );
+}

@@ -1,0 +1,193 @@
+//! The models of a soup: the best of a run, or one of its checkpoints.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashSet},
+    fmt,
+    path::{Path, PathBuf},
+    rc::Rc,
+};
+
+use base::Seed;
+use candle::{Device, Tensor};
+use data::{Manifest, Sides};
+use infer::Bundle;
+use models::Model;
+use toml::{Table, Value};
+
+use super::error::SoupError;
+use crate::{
+    average::{AverageConfig, averaged},
+    checkpoint::{self, Checkpoint},
+    experiment::{Experiment, differing},
+    record::{self, Record},
+    run::{RunError, at},
+};
+
+/// A model of a soup.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ingredient {
+    /// The folder of its run.
+    run: PathBuf,
+    /// Its checkpoint; `None` for the best bundle.
+    checkpoint: Option<PathBuf>,
+}
+
+impl fmt::Display for Ingredient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.run.display().fmt(f)?;
+        let step = self.checkpoint.as_ref().and_then(|it| it.file_stem()?.to_str()?.parse().ok());
+        step.map_or(Ok(()), |it: usize| write!(f, ", step {it}"))
+    }
+}
+
+impl Ingredient {
+    /// Returns the best model of a run.
+    pub fn best(run: &Path) -> Ingredient {
+        Ingredient { run: run.to_owned(), checkpoint: None }
+    }
+
+    /// Returns the models of a run's last `n` checkpoints, oldest first.
+    ///
+    /// # Errors
+    /// The run has fewer.
+    pub fn last(run: &Path, n: usize) -> Result<Vec<Ingredient>, SoupError> {
+        let mut all = checkpoint::list(&run.join("checkpoints"))?;
+        if all.len() < n {
+            let reason = format!(
+                "it has only {} of the last {n} checkpoints: train with `--set checkpoint.keep={n}`, and \
+                 `checkpoint.every` as often as they are wanted",
+                all.len()
+            );
+            return Err(SoupError::NoModel { run: run.display().to_string(), reason });
+        }
+        let last = all.split_off(all.len() - n).into_iter();
+        Ok(last.map(|it| Ingredient { run: run.to_owned(), checkpoint: Some(it) }).collect())
+    }
+
+    /// Returns the folder of its run.
+    pub fn run(&self) -> &Path {
+        &self.run
+    }
+
+    /// Opens it as a bundle of one model.
+    ///
+    /// # Errors
+    /// A run without a bundle, or damaged files.
+    pub fn open(&self, device: &Device) -> Result<Bundle, SoupError> {
+        let mut bundle = Bundle::open(&self.run.join("best"), device)?;
+        let (Some(mut member), true) = (bundle.members.pop(), bundle.members.is_empty()) else {
+            let reason = "its bundle has several models".to_owned();
+            return Err(SoupError::NoModel { run: self.to_string(), reason });
+        };
+        if let Some(path) = &self.checkpoint {
+            let model = Model::fresh(member.model.spec(), &member.task, Seed(0), device)?;
+            model.params().load(&weights(path)?).map_err(|source| {
+                let path = path.display().to_string();
+                SoupError::Weights { path, source }
+            })?;
+            member.model = Rc::new(model);
+        }
+        Ok(Bundle::new(bundle.task, vec![member]))
+    }
+}
+
+/// Returns the weights of a checkpoint that would be evaluated: those of its average, if that has begun. An
+/// average whose norms are measured at each evaluation (`swa`) is left out, since a checkpoint may lie between two:
+/// then they are the trained weights.
+fn weights(path: &Path) -> Result<BTreeMap<String, Tensor>, SoupError> {
+    let checkpoint = Checkpoint::open(path)?;
+    let average = checkpoint.settings.get("average").cloned();
+    let average = average.and_then(|it| it.try_into::<AverageConfig>().ok());
+    let is_measured = average.is_none_or(|it| it.get().measures());
+    if let Some(state) = checkpoint.part("average").filter(|_| !is_measured)
+        && let Some(it) = averaged(state)?
+    {
+        return Ok(it);
+    }
+    let damaged =
+        || RunError::Damaged { path: path.to_owned(), reason: "it has no model".to_owned() };
+    Ok(checkpoint.part("model").ok_or_else(damaged)?)
+}
+
+/// Checks that the models have the same classes, architecture and pipeline, and returns the first.
+///
+/// # Errors
+/// Everything that differs from the first.
+pub(super) fn check(ingredients: &[Ingredient], device: &Device) -> Result<Bundle, SoupError> {
+    let Some((first, others)) = ingredients.split_first() else {
+        return Err(SoupError::Differ(vec!["there are none".to_owned()]));
+    };
+    let bundle = first.open(device)?;
+    let table = description(&bundle);
+    let mut lines = Vec::new();
+    // The checkpoints of a run are alike.
+    for it in others.iter().filter(|it| it.run != first.run) {
+        let own = description(&it.open(device)?);
+        let line = |(name, a, b)| format!("{it}: `{name}` is {b}, in {first} {a}");
+        lines.extend(differing(&table, &own).into_iter().map(line));
+    }
+    match lines.is_empty() {
+        true => Ok(bundle),
+        false => Err(SoupError::Differ(lines)),
+    }
+}
+
+/// Returns what the models of a soup have in common.
+fn description(bundle: &Bundle) -> Table {
+    let member = &bundle.members[0];
+    let value = |it: Result<Value, _>| it.expect("parts of a bundle are TOML");
+    Table::from_iter([
+        ("task".to_owned(), value(Value::try_from(&bundle.task))),
+        ("model".to_owned(), value(Value::try_from(member.model.spec()))),
+        ("pipeline".to_owned(), value(Value::try_from(&member.pipeline))),
+    ])
+}
+
+/// Returns the images that at least one model was trained on, and those that all held out; and the number of
+/// training images that the data lacks.
+///
+/// # Errors
+/// A run without a table of its data.
+pub(super) fn sides(
+    ingredients: &[Ingredient],
+    manifest: &Manifest,
+) -> Result<(Sides, usize), SoupError> {
+    let (mut trained, mut validated, mut groups) = (HashSet::new(), HashSet::new(), HashSet::new());
+    let runs: BTreeSet<&Path> = ingredients.iter().map(|it| it.run.as_path()).collect();
+    for run in runs {
+        let read = |name: &str| {
+            let path = run.join(name);
+            base::text::read(&path).map_err(at(&path))
+        };
+        let damaged =
+            |name: &str, reason: String| RunError::Damaged { path: run.join(name), reason };
+        let config = Experiment::of_run(&read("config.toml")?);
+        let config = config.map_err(|err| damaged("config.toml", err.to_string()))?;
+        let trains_on_valid = config.trains_on_all();
+        let table = Record::from(read(record::FILE)?);
+        let read = table.each_side(&mut |image, group, side| match side {
+            "valid" if !trains_on_valid => {
+                validated.insert(image.to_owned());
+            }
+            "train" | "valid" => {
+                trained.insert(image.to_owned());
+                groups.insert(group.to_owned());
+            }
+            _ => {}
+        });
+        read.map_err(|err| damaged(record::FILE, err))?;
+    }
+    let mut sides = Sides { train: Vec::new(), valid: Vec::new() };
+    let mut n_found = 0;
+    for (idx, it) in manifest.examples.iter().enumerate() {
+        if trained.contains(&it.name) {
+            n_found += 1;
+            if it.weight > 0.0 {
+                sides.train.push(idx);
+            }
+        } else if validated.contains(&it.name) && !groups.contains(&manifest.groups[it.group]) {
+            sides.valid.push(idx);
+        }
+    }
+    Ok((sides, trained.len() - n_found))
+}
