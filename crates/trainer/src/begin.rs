@@ -25,7 +25,8 @@ pub(crate) fn begin(
 ) -> Result<(Learner, State), FitError> {
     if let Some(checkpoint) = checkpoint::newest(run, &|it| callback.note(it))? {
         let (step, total) = (checkpoint.state.step, plan.epochs.total());
-        let changes = differences(&checkpoint.settings, &plan.experiment.result_settings());
+        let settings = Experiment::settings_of(&checkpoint.settings);
+        let changes = differences(&settings, &plan.experiment.result_settings());
         let earlier = match checkpoint.data == record.fingerprint() {
             true => None,
             false => Some(Record::find(run, &checkpoint.data)?),
@@ -61,9 +62,7 @@ pub(crate) fn begin(
         if !changes.is_empty() {
             let config = run.read("config.toml")?;
             // Settings without a step since then are not saved.
-            if Experiment::of_run(&config)
-                .is_ok_and(|it| it.result_settings() == checkpoint.settings)
-            {
+            if Experiment::of_run(&config).is_ok_and(|it| it.result_settings() == settings) {
                 run.write(&format!("config-until-{step}.toml"), &config)?;
             }
         }

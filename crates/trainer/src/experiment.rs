@@ -262,6 +262,12 @@ impl Experiment {
         load(&default, &[&[published], layers].concat())
     }
 
+    /// Returns the settings of a checkpoint; those that did not exist when it was written have their defaults.
+    pub(crate) fn settings_of(checkpoint: &toml::Table) -> toml::Table {
+        let layer = Layer::new("checkpoint".to_owned(), checkpoint.clone());
+        Experiment::load(&[layer]).map_or_else(|_| checkpoint.clone(), |it| it.result_settings())
+    }
+
     /// Parses a run's `config.toml`.
     ///
     /// # Errors
@@ -449,5 +455,23 @@ impl Experiment {
         let of_phases = self.problems_of_phases(&problems);
         problems.extend(of_phases);
         problems
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Experiment;
+
+    #[test]
+    fn settings_that_a_checkpoint_does_not_have_are_the_default_ones() {
+        let settings = Experiment::load(&[]).unwrap().result_settings();
+        let mut earlier = settings.clone();
+        earlier.remove("tta").unwrap();
+        earlier["data"].as_table_mut().unwrap().remove("pseudo").unwrap();
+        assert_eq!(Experiment::settings_of(&earlier), settings);
+        // Others are kept.
+        let mut other = settings.clone();
+        other["seed"] = toml::Value::Integer(7);
+        assert_eq!(Experiment::settings_of(&other), other);
     }
 }

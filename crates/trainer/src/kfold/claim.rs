@@ -11,7 +11,7 @@
 //!   The same machine is the same start of the same kernel, which sees the folder on the same device; locks of
 //!   other machines are not relied on.
 //!
-//! A live owner that is taken for dead, because it was suspended or cut off, costs time, never results: what it
+//! A live owner that is treated as dead, because it was suspended or cut off, costs time, never results: what it
 //! trains is its own folder (`work.rs`), which it can no longer publish.
 
 use std::{

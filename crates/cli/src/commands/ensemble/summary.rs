@@ -70,11 +70,13 @@ impl Summary {
             say!("Members whose errors are less correlated gain more from each other.");
         }
         say!("\n{}", headed(&self.step_table()));
-        let many = self.unit.many();
-        say!("difference: to the last nested row above, on the same resamples of the {many}");
+        if self.steps.len() > 1 {
+            let many = self.unit.many();
+            say!("difference: to the last nested row above, on the same resamples of the {many}");
+        }
         if self.steps.iter().any(|it| it.fitted.is_some()) {
             say!("fitted: on the images it is scored on, so optimistic");
-            say!("nested: fitted on other {many} than it is scored on, so honest");
+            say!("nested: fitted on other {} than it is scored on, so honest", self.unit.many());
         }
         let calibrated = self.steps.windows(2).find(|it| it[1].is_calibration);
         if let Some([before, after]) = calibrated {
