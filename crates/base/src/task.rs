@@ -4,6 +4,8 @@
 //! competition mask·6 + gender·3 + age.
 //! Everything above this crate is written against [`Task`], never against the number 18.
 
+use std::collections::HashSet;
+
 use serde::{Deserialize, Serialize};
 
 /// The joint classes of a data set, as a product of factors.
@@ -153,8 +155,14 @@ impl Task {
             let is_cut = it.cuts.iter().all(|it| it.is_finite())
                 && it.cuts.windows(2).all(|it| it[0] < it[1])
                 && (it.cuts.is_empty() || it.cuts.len() + 1 == n);
+            let mut levels = HashSet::new();
+            let twice = it.levels.iter().find(|it| !levels.insert(it.as_str()));
             match (n, is_cut) {
                 (0, _) => Some(format!("the factor `{name}` has no levels")),
+                _ if twice.is_some() => {
+                    let twice = twice.map_or("", |it| it);
+                    Some(format!("the factor `{name}` has the level `{twice}` twice"))
+                }
                 (_, false) => Some(format!(
                     "the factor `{name}` has {n} levels, which take {} rising cuts, not {:?}",
                     n - 1,

@@ -204,6 +204,7 @@ fn edited_description_is_validated_like_a_config() {
         ("width = 0.25", "width = 1e9", "`width` is above 0 and at most 16"),
         ("width = 0.25", "width = nan", "`width` is above 0 and at most 16"),
         ("depth = 0.3", "depth = 0.0", "`depth` is above 0 and at most 16"),
+        ("\">=60\"", "\"<30\"", "the factor `age` has the level `<30` twice"),
         ("\">=60\"", "\">=60\", \"old\"", "has 4 levels, which take 3 rising cuts"),
         ("cuts = [30.0, 60.0]", "cuts = [60.0, 30.0]", "rising cuts"),
         ("\"male\", \"female\"", "", "has no levels"),
