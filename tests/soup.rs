@@ -10,8 +10,7 @@ use data::{Batch, Manifest};
 use models::{Kind, Model};
 use ops::{Pass, Rows, Tape, Training};
 use trainer::{
-    Ended, Ingredient, Plan, Run, Soup, SoupError, SoupKind, fit, last_members, load_epoch, soup,
-    soup_plan,
+    Ended, Ingredient, Plan, Run, Soup, SoupError, SoupKind, fit, load_epoch, soup, soup_plan,
 };
 
 use crate::small::{StopsAt, experiment, manifest};
@@ -175,10 +174,10 @@ fn the_last_checkpoints_of_a_run_are_averaged() {
     assert_eq!(report["kind"].as_str(), Some("greedy"));
     assert_eq!(report["models"].as_array().unwrap().len(), 3);
 
-    let last = last_members(&run, 1, &Device::Cpu).unwrap();
+    let last = Ingredient::last(&run, 1).unwrap().remove(0).open(&Device::Cpu).unwrap();
     let path = run.join("checkpoints").join(format!("{total:08}.safetensors"));
     let checkpoint = candle::safetensors::load(path, &Device::Cpu).unwrap();
-    for (name, tensor) in last[0].model.params().to_file().unwrap() {
+    for (name, tensor) in last.members[0].model.params().to_file().unwrap() {
         assert!(numbers(&tensor) == numbers(&checkpoint[&format!("model.{name}")]), "{name}");
     }
     let err = Ingredient::last(&run, 9).unwrap_err().to_string();
@@ -191,11 +190,11 @@ fn an_exponential_average_is_taken_where_a_checkpoint_has_one() {
     for (average, part) in [("ema", "average"), ("swa", "model")] {
         let sets = [&format!("average.kind={average}"), "train.total=1 epochs"];
         let run = train(dir.path(), average, &sets);
-        let last = last_members(&run, 1, &Device::Cpu).unwrap();
+        let last = Ingredient::last(&run, 1).unwrap().remove(0).open(&Device::Cpu).unwrap();
         let path =
             std::fs::read_dir(run.join("checkpoints")).unwrap().next().unwrap().unwrap().path();
         let checkpoint = candle::safetensors::load(path, &Device::Cpu).unwrap();
-        for (name, tensor) in last[0].model.params().to_file().unwrap() {
+        for (name, tensor) in last.members[0].model.params().to_file().unwrap() {
             let want = &checkpoint[&format!("{part}.{name}")];
             assert!(numbers(&tensor) == numbers(want), "{average}: {name}");
         }

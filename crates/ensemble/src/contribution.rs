@@ -4,7 +4,7 @@ use base::Seed;
 use metrics::{Comparison, argmax};
 use rayon::prelude::*;
 
-use crate::{CombineConfig, Fit, HeldOut, N_PARTS, Predicted, nested};
+use crate::{CombineConfig, Fit, HeldOut, N_PARTS, NestedFits, Predicted};
 
 /// Returns the predictions of a combination for groups that it was not fitted on: nested if anything is fitted.
 ///
@@ -27,7 +27,7 @@ pub fn nested_combination<'a>(
         let predicted = argmax(&probabilities);
         (probabilities, predicted)
     };
-    nested(held_out, N_PARTS, seed, &fit, &apply)
+    Ok(NestedFits::new(held_out, N_PARTS, seed, fit)?.predict(held_out, apply))
 }
 
 /// Compares the ensemble without each member, side A, with that of all of them, side B, by the score that is

@@ -3,9 +3,12 @@
 //! What is fitted fits its own images too well, and more so by macro F1 and with many members: score it nested.
 
 mod by;
+#[cfg(test)]
+mod fixture;
 mod greedy;
 mod log_loss;
 mod macro_f1;
+mod votes;
 
 pub use by::By;
 

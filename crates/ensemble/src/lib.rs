@@ -24,6 +24,6 @@ pub use contribution::{error_correlation, leave_one_out, nested_combination};
 pub use decision::{Decision, FactorThresholds, Tune};
 pub use fit::{By, Fit, Weights};
 pub use held_out::HeldOut;
-pub use nested::{N_PARTS, nested, parts};
+pub use nested::{N_PARTS, NestedFits, parts};
 pub use predicted::Predicted;
 pub use reliability::{Bin, ClassReliability, Reliability, ReliabilityReport};

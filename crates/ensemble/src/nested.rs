@@ -19,33 +19,49 @@ pub const N_PARTS: usize = 5;
 /// The largest number of folds that are parts.
 const MOST_FOLDS: usize = 20;
 
-/// Returns predictions for all images, each by a fit on the other parts.
-///
-/// - `n_parts`: the number of parts where there are no folds.
-/// - `seed`: of the parts.
-/// - `fit`: what is fitted on the images it is given.
-/// - `apply`: the probabilities and the predicted class of an image, given those of each member.
-///
-/// # Errors
-/// There are fewer than 2 groups, or a fit fails.
-#[expect(clippy::type_complexity, reason = "named, the parts would say less")]
-pub fn nested<'a, T: Sync>(
-    held_out: &'a HeldOut,
-    n_parts: usize,
-    seed: Seed,
-    fit: &dyn Fn(&HeldOut) -> Result<T, String>,
-    apply: &(dyn Fn(&T, &[&[f64]]) -> (Vec<f64>, usize) + Sync),
-) -> Result<Predicted<'a>, String> {
-    let part_of = parts(held_out, n_parts, seed)?;
-    let n_parts = part_of.iter().max().map_or(0, |it| it + 1);
-    let mut predicted = Predicted::none(held_out);
-    for part in 0..n_parts {
-        let (own, others): (Vec<usize>, Vec<usize>) =
-            (0..held_out.n_images()).partition(|&it| part_of[it] == part);
-        let fitted = fit(&held_out.subset(&others))?;
-        predicted.fill(&own, &|rows: &[&[f64]]| apply(&fitted, rows));
+/// What is fitted on all parts but one, for each part.
+pub struct NestedFits<T>(Vec<(Vec<usize>, T)>);
+
+impl<T: Sync> NestedFits<T> {
+    /// Fits each.
+    ///
+    /// - `n_parts`: the number of parts where there are no folds.
+    /// - `seed`: of the parts.
+    /// - `fit`: what is fitted on the images it is given.
+    ///
+    /// # Errors
+    /// There are fewer than 2 groups, or a fit fails.
+    pub fn new(
+        held_out: &HeldOut,
+        n_parts: usize,
+        seed: Seed,
+        fit: impl Fn(&HeldOut) -> Result<T, String>,
+    ) -> Result<NestedFits<T>, String> {
+        let part_of = parts(held_out, n_parts, seed)?;
+        let n_parts = part_of.iter().max().map_or(0, |it| it + 1);
+        let of_part = |part: usize| {
+            let (own, others): (Vec<usize>, Vec<usize>) =
+                (0..held_out.n_images()).partition(|&it| part_of[it] == part);
+            Ok((own, fit(&held_out.subset(&others))?))
+        };
+        (0..n_parts).map(of_part).collect::<Result<_, String>>().map(NestedFits)
     }
-    Ok(predicted)
+
+    /// Returns predictions for all images, each by the fit on the other parts.
+    ///
+    /// - `held_out`: what was fitted on.
+    /// - `apply`: the probabilities and the predicted class of an image, given those of each member.
+    pub fn predict<'a>(
+        &self,
+        held_out: &'a HeldOut,
+        apply: impl Fn(&T, &[&[f64]]) -> (Vec<f64>, usize) + Sync,
+    ) -> Predicted<'a> {
+        let mut predicted = Predicted::none(held_out);
+        for (own, fitted) in &self.0 {
+            predicted.fill(own, &|rows: &[&[f64]]| apply(fitted, rows));
+        }
+        predicted
+    }
 }
 
 /// Returns the part of each image, numbered from 0; every part has images.
@@ -89,7 +105,7 @@ pub fn parts(held_out: &HeldOut, n_parts: usize, seed: Seed) -> Result<Vec<usize
 mod tests {
     use base::{Seed, Task, task::Factor};
 
-    use super::{nested, parts};
+    use super::{NestedFits, parts};
     use crate::HeldOut;
 
     fn held_out(groups: &[usize], folds: &[usize]) -> HeldOut {
@@ -137,7 +153,7 @@ mod tests {
             let is_leaked = fitted.contains(&(rows[0][0] as usize));
             (rows[0].to_vec(), usize::from(is_leaked))
         };
-        let got = nested(&it, 3, Seed(0), &fit, &apply).unwrap();
+        let got = NestedFits::new(&it, 3, Seed(0), fit).unwrap().predict(&it, apply);
         assert_eq!(got.predicted, [0; 8]);
         assert_eq!(got.probabilities, it.members[0]);
     }
@@ -152,9 +168,8 @@ mod tests {
     #[test]
     fn an_error_of_a_fit_is_passed_on() {
         let fit = |_: &HeldOut| Err::<(), String>("no".to_owned());
-        let apply = |(): &(), rows: &[&[f64]]| (rows[0].to_vec(), 0);
         assert_eq!(
-            nested(&held_out(&[0, 1], &[0; 2]), 2, Seed(0), &fit, &apply).err(),
+            NestedFits::new(&held_out(&[0, 1], &[0; 2]), 2, Seed(0), fit).err(),
             Some("no".to_owned())
         );
     }

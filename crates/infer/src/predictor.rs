@@ -81,6 +81,7 @@ pub enum PredictError {
     #[error(transparent)]
     Tensor(#[from] candle::Error),
 }
+
 /// A member, ready to predict.
 struct Forward<'a> {
     member: &'a Member,

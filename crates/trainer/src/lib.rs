@@ -75,6 +75,6 @@ pub use report::{class_tables, section};
 pub use run::{Run, RunError};
 pub use schedule::{Rates, Schedule, ScheduleConfig};
 pub use sizes::Size;
-pub use soup::{Ingredient, Soup, SoupError, SoupKind, last_members, soup, soup_plan};
+pub use soup::{Ingredient, Soup, SoupError, SoupKind, soup, soup_plan};
 pub use span::Span;
 pub use stage_lr::{StageLr, StageLrConfig};

@@ -22,7 +22,7 @@ use augment::{Given, Statistics, StatisticsConfig};
 use base::Seed;
 use candle::{DType, Device, Tensor};
 use data::Manifest;
-use infer::{Bundle, Member};
+use infer::Bundle;
 use metrics::Report;
 use models::{Kind, Model};
 
@@ -188,19 +188,6 @@ impl Soup {
         }
         text
     }
-}
-
-/// Returns the last models of a run as members of an ensemble, oldest first: those of its last `n` checkpoints, with
-/// the pipeline of its best bundle.
-///
-/// # Errors
-/// A run with fewer checkpoints, and damaged files.
-pub fn last_members(run: &Path, n: usize, device: &Device) -> Result<Vec<Member>, SoupError> {
-    let mut members = Vec::new();
-    for it in Ingredient::last(run, n)? {
-        members.extend(it.open(device)?.members);
-    }
-    Ok(members)
 }
 
 /// Returns the positions of the models of a greedy soup, ascending.

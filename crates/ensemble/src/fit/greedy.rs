@@ -8,14 +8,14 @@
 use metrics::{MacroF1, Sums as _};
 use rayon::prelude::*;
 
-use super::by::By;
+use super::{
+    by::By,
+    votes::{EQUAL, count},
+};
 use crate::{HeldOut, image_sums::image_sums};
 
 /// The number of rounds.
 const N_ROUNDS: usize = 50;
-
-/// Scores that differ by less are equal.
-const EQUAL: f64 = 1e-12;
 
 /// Returns the weights; they sum to 1.
 pub(super) fn fit(held_out: &HeldOut, by: By) -> Vec<f64> {
@@ -101,11 +101,7 @@ impl<'a> Bag<'a> {
                         }
                         By::MacroF1 => {
                             let predicted = argmax_of_sum(bag, row);
-                            if predicted == class {
-                                sums[2 * class] += 1.0;
-                            }
-                            sums[2 * class + 1] += 1.0;
-                            sums[2 * predicted + 1] += 1.0;
+                            count(sums, class, predicted, 1.0);
                         }
                     }
                 }
@@ -132,25 +128,8 @@ fn argmax_of_sum(a: &[f64], b: &[f64]) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use base::{Task, task::Factor};
-
     use super::{By, fit};
-    use crate::HeldOut;
-
-    /// Images of class 0 of two, to which the members give these probabilities.
-    fn held_out(members: &[&[f64]]) -> HeldOut {
-        let n = members[0].len();
-        HeldOut {
-            task: Task::new(vec![Factor::new("class", &["a", "b"])]),
-            classes: vec![0; n],
-            groups: (0..n).collect(),
-            folds: vec![0; n],
-            members: members
-                .iter()
-                .map(|it| it.iter().flat_map(|&p| [p, 1.0 - p]).collect())
-                .collect(),
-        }
-    }
+    use crate::fit::fixture::held_out;
 
     #[test]
     fn the_best_member_comes_first_and_only_what_helps_is_added() {

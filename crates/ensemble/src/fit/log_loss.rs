@@ -91,26 +91,10 @@ fn zero(most: f64, f: impl Fn(f64) -> (f64, f64)) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use base::{Task, task::Factor};
     use testkit::{check_close_slices, numbers};
 
     use super::{fit, zero};
-    use crate::HeldOut;
-
-    /// Members that give the true class, 0, these probabilities.
-    fn held_out(members: &[&[f64]]) -> HeldOut {
-        let n = members[0].len();
-        HeldOut {
-            task: Task::new(vec![Factor::new("class", &["a", "b"])]),
-            classes: vec![0; n],
-            groups: (0..n).collect(),
-            folds: vec![0; n],
-            members: members
-                .iter()
-                .map(|it| it.iter().flat_map(|&p| [p, 1.0 - p]).collect())
-                .collect(),
-        }
-    }
+    use crate::fit::fixture::held_out;
 
     #[test]
     fn the_minimum_of_two_members_is_found() {

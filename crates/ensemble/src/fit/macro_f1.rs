@@ -11,12 +11,13 @@
 //! better.
 
 mod line;
-mod votes;
 
 use metrics::{MacroF1, Sums as _, argmax};
 
-use self::votes::{EQUAL, count, mix_into};
-use super::log_loss;
+use super::{
+    log_loss,
+    votes::{EQUAL, count, mix_into},
+};
 use crate::{HeldOut, image_sums::image_sums};
 
 /// The number of candidates that are refined.

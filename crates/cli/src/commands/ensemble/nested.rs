@@ -1,9 +1,9 @@
 //! The nested predictions of a recipe: of each image by what was fitted on the other parts of the groups.
 
-use ensemble::{HeldOut, N_PARTS, Predicted, parts};
+use ensemble::{HeldOut, N_PARTS, NestedFits, Predicted};
 
 use super::{
-    recipe::{Recipe, Stage},
+    recipe::{Fitted, Recipe, Stage},
     scores::SEED,
 };
 
@@ -22,30 +22,13 @@ impl<'a> Nested<'a> {
             let predicted = |stage| (stage, fitted.predict_all(held_out, stage));
             return Ok(Nested(stages.iter().map(|it| predicted(it.stage)).collect()));
         }
-        let n_images = held_out.n_images();
-        let n_classes = held_out.task.n_classes();
-        let blank = || Predicted {
-            held_out,
-            probabilities: vec![0.0; n_images * n_classes],
-            predicted: vec![0; n_images],
+        let fits = NestedFits::new(held_out, N_PARTS, SEED, |it| recipe.fit(it))?;
+        let predicted = |stage| {
+            let apply =
+                |fitted: &Fitted, rows: &[&[f64]]| fitted.predict(&held_out.task, rows, stage);
+            (stage, fits.predict(held_out, apply))
         };
-        let mut all: Vec<_> = stages.iter().map(|it| (it.stage, blank())).collect();
-        let part_of = parts(held_out, N_PARTS, SEED)?;
-        for part in 0..part_of.iter().max().map_or(0, |it| it + 1) {
-            let (own, others): (Vec<usize>, Vec<usize>) =
-                (0..n_images).partition(|&it| part_of[it] == part);
-            let fitted = recipe.fit(&held_out.subset(&others))?;
-            for image in own {
-                let rows = held_out.rows(image);
-                for (stage, to) in &mut all {
-                    let (probabilities, predicted) = fitted.predict(&held_out.task, &rows, *stage);
-                    to.probabilities[image * n_classes..][..n_classes]
-                        .copy_from_slice(&probabilities);
-                    to.predicted[image] = predicted;
-                }
-            }
-        }
-        Ok(Nested(all))
+        Ok(Nested(stages.iter().map(|it| predicted(it.stage)).collect()))
     }
 
     /// Returns the predictions of a stage.

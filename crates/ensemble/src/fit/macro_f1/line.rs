@@ -6,8 +6,10 @@
 use metrics::{MacroF1, Sums as _, argmax};
 use rayon::prelude::*;
 
-use super::votes::{EQUAL, count, mix_into};
-use crate::HeldOut;
+use crate::{
+    HeldOut,
+    fit::votes::{EQUAL, count, mix_into},
+};
 
 /// Intervals that are narrower are passed over.
 const NARROW: f64 = 1e-9;
