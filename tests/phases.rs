@@ -234,7 +234,7 @@ fn fast_run_takes_steps_of_each_phase() {
     assert_eq!((plan.epochs.total(), plan.phases.len()), (26, 3));
     let summary = plan.shorten().unwrap();
     let steps = "of 26 steps only 1 (phase `head`), 2 (after `train.warmup`), 14, 15 (phase `body`), \
-                 16 (after `train.warmup`), 25 (after `train.sizes[0]`), 26,";
+                 16 (after `train.warmup`), 25 (after `phase[1].sizes[0]`), 26,";
     assert!(summary.contains(steps), "{summary}");
     let starts: Vec<usize> = plan.phases.iter().map(|it| it.span.start).collect();
     assert_eq!((plan.epochs.total(), starts), (7, vec![0, 3, 7]));

@@ -216,7 +216,8 @@ fn runs_with_plateau_or_fine_tune_resume() {
 fn fine_tune_freezes_the_backbone_for_the_given_steps() {
     // After a warm-up of 2 steps.
     let fine_tune = "schedule={ kind = \"fine_tune\", frozen = \"3 steps\" }";
-    let plan = plan(&experiment(&[fine_tune, "train.warmup=2 steps"]));
+    let sets = [fine_tune, "train.warmup=2 steps", "checkpoint.every=1 steps"];
+    let plan = plan(&experiment(&sets));
     let fresh = plan.model().unwrap().0;
     for (n_steps, is_trainable) in [(5, false), (6, true)] {
         let dir = tempfile::tempdir().unwrap();

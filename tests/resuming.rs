@@ -6,7 +6,8 @@ use candle::Device;
 use data::{Manifest, Use};
 use infer::Bundle;
 use trainer::{
-    Ended, Experiment, FitError, Outcome, Plan, Run, fit,
+    Callback, Ended, EpochReport, Experiment, FitError, Ingredient, Outcome, Plan, Run, StepReport,
+    fit,
     kfold::{KfoldEnded, kfold, with_folds},
 };
 
@@ -172,6 +173,88 @@ fn best_starts_anew_where_scores_are_not_comparable() {
         assert_eq!(best[..2], ["true", "true"], "{epochs}");
         assert!(outcome.best_step >= 14, "{}", outcome.best_step);
     }
+}
+
+/// Steps are shorter here than writing takes.
+#[test]
+fn which_checkpoints_are_kept_is_a_function_of_the_settings() {
+    let kept = |sets: &[&str], stops: &[usize]| {
+        let sets = [&["train.total=2 epochs", "checkpoint.keep=4"], sets].concat();
+        let experiment = experiment(&sets);
+        let plan = plan_of(&experiment, &manifest(&experiment), false);
+        let dir = tempfile::tempdir().unwrap();
+        let run = Run::create(&dir.path().join("run"), &experiment.to_toml()).unwrap();
+        for &stop in stops {
+            let ended = fit(&plan, &run, &StopsAt::after(stop)).unwrap();
+            assert!(matches!(ended, Ended::Stopped { .. }), "the run is longer than {stops:?}");
+        }
+        finished(fit(&plan, &run, &StopsAt::never()).unwrap());
+        files(&run.checkpoints())
+    };
+    // By the clock after each step, too.
+    let clock = "checkpoint.minutes=1e-9";
+    // 7 steps per epoch, each with an evaluation.
+    for (every, want) in [("1 steps", [11, 12, 13, 14]), ("3 steps", [7, 9, 12, 14])] {
+        let every = format!("checkpoint.every={every}");
+        let first = kept(&[&every], &[]);
+        let names: Vec<&str> = first.iter().map(|it| it.0.as_str()).collect();
+        assert_eq!(names, want.map(|it| format!("{it:08}.safetensors")));
+        for (sets, stops) in [
+            (&[every.as_str()][..], &[][..]),
+            (&[&every, clock], &[]),
+            (&[&every], &[5, 3, 5]),
+            (&[&every, clock], &[1, 6, 6]),
+        ] {
+            assert!(kept(sets, stops) == first, "{sets:?}, {stops:?}");
+        }
+    }
+    // A soup takes none that an interruption asked for.
+    let stopped = experiment(&["checkpoint.every=3 steps"]);
+    let dir = tempfile::tempdir().unwrap();
+    let run = begun(&dir.path().join("run"), &stopped, &manifest(&stopped), 5);
+    assert_eq!(files(&run.checkpoints()).len(), 2);
+    let last = Ingredient::last(run.dir(), 1).unwrap();
+    assert!(last[0].to_string().ends_with(", step 3"), "{}", last[0]);
+}
+
+/// The owner of a fold that another process has taken over.
+struct Overtaken(StopsAt);
+
+impl Callback for Overtaken {
+    fn progress(&self, _: &str, _: usize, _: usize) {}
+
+    fn note(&self, text: &str) {
+        self.0.note(text);
+    }
+
+    fn step(&self, report: &StepReport) {
+        self.0.step(report);
+    }
+
+    fn epoch(&self, _: &EpochReport) {}
+
+    fn should_stop(&self) -> bool {
+        false
+    }
+
+    fn is_taken_over(&self) -> bool {
+        true
+    }
+}
+
+#[test]
+fn evaluations_of_a_fold_that_was_taken_over_are_not_logged() {
+    let experiment = experiment(&["train.total=2 epochs", "track=[{ kind = \"jsonl\" }]"]);
+    let plan = plan_of(&experiment, &manifest(&experiment), false);
+    let dir = tempfile::tempdir().unwrap();
+    let logged = |name: &str, callback: &dyn Callback| {
+        let run = Run::create(&dir.path().join(name), &experiment.to_toml()).unwrap();
+        finished(fit(&plan, &run, callback).unwrap());
+        let rows = run.read("metrics.jsonl").unwrap();
+        (rows.lines().count(), rows.matches("\"val_loss\"").count())
+    };
+    assert_eq!(logged("own", &StopsAt::never()), (14, 2));
+    assert_eq!(logged("stale", &Overtaken(StopsAt::never())), (12, 0));
 }
 
 /// A kill after the last step, before the final scores.

@@ -17,7 +17,7 @@ use metrics::{LabelScore, MetricConfig};
 use self::values::{level, metric, number, rate, score, size};
 pub(crate) use self::{
     bench::{BenchCommand, CompareArgs, NetworkArgs, ScaleStep},
-    common::{ExperimentArgs, ModelArgs},
+    common::{ExperimentArgs, JoinArgs, ModelArgs},
     ensemble::EnsembleArgs,
     evaluate::{EvaluateArgs, Side},
     kfold::{KfoldArgs, KfoldCommand},
@@ -95,6 +95,8 @@ pub(crate) enum Command {
     Submit {
         #[command(flatten)]
         models: ModelArgs,
+        #[command(flatten)]
+        join: JoinArgs,
         /// Folder of the test images, or of `images/`.
         #[arg(long, value_name = "DIR")]
         images: PathBuf,
@@ -118,6 +120,8 @@ pub(crate) enum Command {
     Predict {
         #[command(flatten)]
         models: ModelArgs,
+        #[command(flatten)]
+        join: JoinArgs,
         /// Image, or folder of images.
         #[arg(long, value_name = "PATH")]
         images: PathBuf,

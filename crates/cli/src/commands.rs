@@ -26,6 +26,7 @@ mod weights;
 use crate::{
     End,
     args::{Args, Command, ConfigCommand, DryArgs, RunsCommand},
+    runs,
 };
 
 pub(crate) fn run(args: Args) -> anyhow::Result<End> {
@@ -41,16 +42,29 @@ pub(crate) fn run(args: Args) -> anyhow::Result<End> {
             train::train(&experiment, resume, all_data, allow_changes, profile)
         }
         Command::Kfold(args) => kfold::kfold(&args),
-        Command::Submit { models, images, sample, set, output } => {
-            submit::submit(&models, &images, sample.as_deref(), &set, &output)
+        Command::Submit { models, join, images, sample, set, output } => {
+            let sample = sample.as_deref();
+            submit::submit(&models, join.join_factors, &images, sample, &set, &output)
         }
-        Command::Predict { models, sets, images, output } => {
-            predict::predict(&models, sets, &images, &output)
+        Command::Predict { models, join, sets, images, output } => {
+            predict::predict(&models, join.join_factors, sets, &images, &output)
         }
-        Command::Ensemble(args) => ensemble::ensemble(&args),
-        Command::Evaluate(args) => evaluate::evaluate(&args),
-        Command::Pseudo(args) => pseudo::pseudo(&args),
-        Command::Soup(args) => soup::soup(&args),
+        Command::Ensemble(mut args) => {
+            runs::find_all(&mut args.runs, None, &args.set)?;
+            ensemble::ensemble(&args)
+        }
+        Command::Evaluate(mut args) => {
+            runs::find_all(&mut args.models.runs, args.config.as_deref(), &args.set)?;
+            evaluate::evaluate(&args)
+        }
+        Command::Pseudo(mut args) => {
+            runs::find_all(&mut args.models.runs, args.config.as_deref(), &args.set)?;
+            pseudo::pseudo(&args)
+        }
+        Command::Soup(mut args) => {
+            runs::find_all(&mut args.runs, None, &args.set)?;
+            soup::soup(&args)
+        }
         Command::Compare(args) => compare::compare(&args),
         Command::Labels { run, output, by, images } => labels::labels(&run, &output, by, images),
         Command::Schedule { experiment, output } => schedule::schedule(&experiment, &output),

@@ -2,7 +2,8 @@
 //! and thresholds are fitted on.
 //!
 //! Each run is one column: of a cross-validation its `oof.csv`, in which each image is predicted by the fold that
-//! did not train on it, and of a run its `valid.csv`. Everything that keeps runs from being combined is one
+//! did not train on it, and of a run its `valid.csv`; or of both their `test.csv`, in which each image is predicted
+//! by the mean of all folds, as by the bundle. Everything that keeps runs from being combined is one
 //! error, before anything else is done.
 
 mod check;
@@ -19,8 +20,29 @@ use base::{
 use ensemble::HeldOut;
 use infer::{Index, LabelledReader, Row};
 
-use self::check::{differences, too_many};
+use self::check::{differences, too_many, unseen};
 use crate::runs;
+
+/// The images whose predictions are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, serde::Serialize)]
+#[value(rename_all = "snake_case")]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum FitOn {
+    /// Those that the run, or the fold of a cross-validation, did not train on.
+    HeldOut,
+    /// The test set: every fold of a cross-validation predicts every image.
+    Test,
+}
+
+impl FitOn {
+    /// Returns the name of the table of an ensemble's nested predictions.
+    pub(crate) fn table(self) -> &'static str {
+        match self {
+            FitOn::HeldOut => "oof",
+            FitOn::Test => "test",
+        }
+    }
+}
 
 /// The held-out predictions of runs, all in the order of `images`.
 pub(crate) struct Columns {
@@ -35,8 +57,7 @@ pub(crate) struct Columns {
     /// The true joint class of each image.
     pub(crate) classes: Vec<usize>,
     pub(crate) columns: Vec<Column>,
-    /// What the user should know.
-    pub(crate) notes: Vec<String>,
+    pub(crate) fit_on: FitOn,
 }
 
 /// The held-out predictions of one run.
@@ -50,8 +71,9 @@ pub(crate) struct Column {
     /// The factors that it predicts, and the position of each in the task of all runs.
     pub(crate) task: Task,
     pub(crate) places: Vec<usize>,
-    /// The images that each bundle did not train on. Of repeated cross-validations an image is held out by one
-    /// fold in each repeat, and its probabilities are their mean.
+    /// The images that each bundle predicts: those that it held out, or the test set. Of repeated
+    /// cross-validations an image is held out by one fold in each repeat. Its probabilities are the mean of all
+    /// that predict it.
     pub(crate) held: Vec<Vec<usize>>,
     /// The probabilities of the run's own classes, `[image * n_classes + class]`.
     pub(crate) probabilities: Vec<f64>,
@@ -73,10 +95,10 @@ struct Found {
 ///
 /// # Errors
 /// Names everything that keeps them from being combined.
-pub(crate) fn read(named: &[PathBuf]) -> anyhow::Result<Columns> {
+pub(crate) fn read(named: &[PathBuf], fit_on: FitOn) -> anyhow::Result<Columns> {
     let (mut found, mut problems) = (Vec::<Found>::new(), Vec::new());
     for named in named {
-        match find(named) {
+        match find(named, fit_on) {
             Ok(it) if found.iter().any(|known| is_same(&known.dir, &it.dir)) => {
                 problems.push(format!("{}: is named twice: name it once", named.display()));
             }
@@ -100,7 +122,13 @@ pub(crate) fn read(named: &[PathBuf]) -> anyhow::Result<Columns> {
     if !problems.is_empty() {
         return Err(all(problems));
     }
-    Columns::of(task, found)
+    let columns = Columns::of(task, found, fit_on)?;
+    if fit_on == FitOn::Test {
+        let bundles = columns.columns.iter().flat_map(|it| &it.bundles);
+        let notes = unseen(bundles, &columns.group_names, columns.task.unit)?;
+        notes.iter().for_each(|it| status!("note: {it}"));
+    }
+    Ok(columns)
 }
 
 /// Returns one error of all problems.
@@ -112,7 +140,7 @@ fn all(problems: Vec<String>) -> anyhow::Error {
 }
 
 /// Finds the tables of a run, and indexes its images.
-fn find(named: &Path) -> anyhow::Result<Found> {
+fn find(named: &Path, fit_on: FitOn) -> anyhow::Result<Found> {
     let mut dir = runs::find(named)?;
     // A run's own bundle is the run.
     if let Some(run) = dir.parent().filter(|it| dir.ends_with("best") && is_run(it)) {
@@ -126,13 +154,26 @@ fn find(named: &Path) -> anyhow::Result<Found> {
         );
     }
     let bundles = runs::bundle_dirs(&dir)?;
-    let runs::LabelledTable { path, task } = runs::labelled_table(&dir, false)?;
+    let is_test = fit_on == FitOn::Test;
+    if is_test && dir.join("report.toml").is_file() && !has_test(&dir) {
+        bail!(
+            "{}: there is no test.csv, the predictions for a test set: name runs whose data has one, or leave out \
+             `--fit-on test`",
+            dir.display()
+        );
+    }
+    let runs::LabelledTable { path, task } = runs::labelled_table(&dir, is_test)?;
     let index = Index::of(std::slice::from_ref(&path), &task)?;
     index.check()?;
     if index.images.is_empty() {
         bail!("{}: it has no images", path.display());
     }
     Ok(Found { name: named.display().to_string(), dir, bundles, table: path, task, index })
+}
+
+/// Whether a run has predictions for a test set.
+fn has_test(dir: &Path) -> bool {
+    dir.join("test.csv").is_file()
 }
 
 fn is_run(dir: &Path) -> bool {
@@ -145,30 +186,38 @@ fn is_same(a: &Path, b: &Path) -> bool {
 
 impl Columns {
     /// Reads the tables; all have the same images and groups.
-    fn of(task: Task, found: Vec<Found>) -> anyhow::Result<Columns> {
+    ///
+    /// # Errors
+    /// Images whose labels differ between runs: they may be other images of the same name. Damaged tables.
+    fn of(task: Task, found: Vec<Found>, fit_on: FitOn) -> anyhow::Result<Columns> {
         let first = &found[0].index;
         let images: Vec<String> = first.images.iter().map(|it| it.image.clone()).collect();
         let groups = first.images.iter().map(|it| it.group).collect();
         let group_names = first.groups.clone();
-        let (mut levels, mut notes) =
-            (vec![vec![None; task.factors.len()]; images.len()], Vec::new());
-        let mut columns = Vec::new();
-        for Found { name, dir, bundles, table, task: own, index } in found {
-            let places = task.places(&own).map_err(anyhow::Error::msg)?;
-            let mut n_relabelled = 0;
+        let mut levels = vec![vec![None; task.factors.len()]; images.len()];
+        let (mut all_places, mut problems) = (Vec::new(), Vec::new());
+        for Found { name, task: own, index, .. } in &found {
+            let places = task.places(own).map_err(anyhow::Error::msg)?;
+            let mut relabelled = Vec::new();
             for (known, image) in levels.iter_mut().zip(&index.images) {
                 let mut is_other = false;
                 for (&place, level) in places.iter().zip(own.levels_of(image.class)) {
                     is_other |= *known[place].get_or_insert(level) != level;
                 }
-                n_relabelled += usize::from(is_other);
+                if is_other {
+                    relabelled.push(format!("`{}`", image.image));
+                }
             }
-            if n_relabelled > 0 {
-                notes.push(format!(
-                    "{name}: {n_relabelled} images have other labels than in the runs before it, which count"
-                ));
-            }
-            let held = held(&dir, &bundles, &index, &own)?;
+            problems.extend(check::relabelled(name, &relabelled));
+            all_places.push(places);
+        }
+        if !problems.is_empty() {
+            return Err(all(problems));
+        }
+        let mut columns = Vec::new();
+        for (found, places) in found.into_iter().zip(all_places) {
+            let Found { name, dir, bundles, table, task: own, index } = found;
+            let held = held(&dir, &bundles, &index, &own, fit_on)?;
             let probabilities = probabilities(&table, &own, &index)?;
             let (task, views) = (own, None);
             columns.push(Column { name, dir, bundles, task, places, held, probabilities, views });
@@ -177,7 +226,17 @@ impl Columns {
             task.class_of(&levels.into_iter().map(Option::unwrap_or_default).collect::<Vec<_>>())
         };
         let classes = levels.into_iter().map(class).collect();
-        Ok(Columns { task, images, group_names, groups, classes, columns, notes })
+        Ok(Columns { task, images, group_names, groups, classes, columns, fit_on })
+    }
+
+    /// Whether every run has predictions for a test set.
+    pub(crate) fn have_test(&self) -> bool {
+        self.columns.iter().all(|it| has_test(&it.dir))
+    }
+
+    /// Whether images were predicted by single folds, while a bundle predicts with the mean of all.
+    pub(crate) fn are_of_single_folds(&self) -> bool {
+        self.fit_on == FitOn::HeldOut && self.columns.iter().any(|it| it.bundles.len() > 1)
     }
 
     /// Returns whether every run predicts every factor.
@@ -264,16 +323,17 @@ impl Columns {
     }
 }
 
-/// Returns the images that each bundle of a run held out.
+/// Returns the images that each bundle of a run predicts.
 fn held(
     dir: &Path,
     bundles: &[PathBuf],
     index: &Index,
     task: &Task,
+    fit_on: FitOn,
 ) -> anyhow::Result<Vec<Vec<usize>>> {
     let n = index.images.len();
-    if bundles.len() == 1 {
-        return Ok(vec![(0..n).collect()]);
+    if bundles.len() == 1 || fit_on == FitOn::Test {
+        return Ok(vec![(0..n).collect(); bundles.len()]);
     }
     let (mut all, mut is_held) = (Vec::new(), vec![false; n]);
     for bundle in bundles {

@@ -49,6 +49,7 @@ mod style;
 mod tables;
 mod terminal;
 mod trained_on;
+mod wrap;
 
 use std::{
     panic::{self, AssertUnwindSafe},

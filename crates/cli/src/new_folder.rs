@@ -1,9 +1,15 @@
 //! A folder of results that appears whole: its files are written to a hidden folder beside it, which is renamed
 //! when all of them are there.
+//!
+//! A killed process leaves the hidden folder, `.<name>.<process>.partial`. It held a lock on it, which the system has
+//! released; the next folder that is written beside it removes it.
 
 use std::{
-    fs,
+    cell::OnceCell,
+    fs::{self, File},
+    io,
     path::{Path, PathBuf},
+    process,
 };
 
 use anyhow::{Context as _, bail};
@@ -11,11 +17,16 @@ use base::files::{replace, write_atomic};
 
 use crate::output::folder;
 
+/// The ending of a hidden folder.
+const PARTIAL: &str = ".partial";
+
 /// A folder that does not exist yet, or is empty.
 pub(crate) struct NewFolder {
     path: PathBuf,
     /// Where it is written; removed if it is not finished.
     partial: PathBuf,
+    /// The hidden folder, locked from when it is created.
+    lock: OnceCell<File>,
 }
 
 impl NewFolder {
@@ -41,9 +52,11 @@ impl NewFolder {
             let parent = parent.display();
             bail!("--output {}: folder {parent} does not exist: create it", path.display());
         }
+        remove_leftovers(parent);
         // Processes do not disturb each other: each has its own.
-        let hidden = format!(".{}.{}.partial", name.to_string_lossy(), std::process::id());
-        Ok(NewFolder { path: path.to_owned(), partial: parent.join(hidden) })
+        let hidden = format!(".{}.{}{PARTIAL}", name.to_string_lossy(), process::id());
+        let (path, partial) = (path.to_owned(), parent.join(hidden));
+        Ok(NewFolder { path, partial, lock: OnceCell::new() })
     }
 
     /// Returns the folder as it is named.
@@ -53,7 +66,11 @@ impl NewFolder {
 
     /// Returns the folder to write to; creates it first.
     pub(crate) fn begun(&self) -> anyhow::Result<&Path> {
-        fs::create_dir_all(&self.partial).with_context(|| self.path.display().to_string())?;
+        if self.lock.get().is_none() {
+            let locked = create_locked(&self.partial);
+            let locked = locked.with_context(|| self.path.display().to_string())?;
+            self.lock.get_or_init(|| locked);
+        }
         Ok(&self.partial)
     }
 
@@ -78,9 +95,53 @@ impl Drop for NewFolder {
     }
 }
 
+/// Creates a hidden folder, and locks it.
+fn create_locked(partial: &Path) -> io::Result<File> {
+    loop {
+        fs::create_dir_all(partial)?;
+        let file = File::open(partial)?;
+        // Some file systems have no locks.
+        drop(file.lock());
+        // Another process could take it for a leftover before it was locked.
+        if partial.is_dir() {
+            return Ok(file);
+        }
+    }
+}
+
+/// Removes the hidden folders of processes on this machine that have ended before they were finished. One that is
+/// locked, or where there are no locks, may be that of a process on another machine: it stays.
+fn remove_leftovers(parent: &Path) {
+    for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let owner = name
+            .to_str()
+            .filter(|it| it.starts_with('.'))
+            .and_then(|it| it.strip_suffix(PARTIAL)?.rsplit_once('.')?.1.parse::<u32>().ok());
+        let is_folder = entry.file_type().is_ok_and(|it| it.is_dir());
+        if owner.is_none_or(is_another_running) || !is_folder {
+            continue;
+        }
+        // The lock is held until it is removed.
+        if let Ok(file) = File::open(entry.path())
+            && file.try_lock().is_ok()
+        {
+            drop(fs::remove_dir_all(entry.path()));
+        }
+    }
+}
+
+/// Returns whether another process of this number runs on this machine, where that can be known.
+fn is_another_running(process: u32) -> bool {
+    process != process::id() && Path::new("/proc").join(process.to_string()).exists()
+}
+
 #[cfg(test)]
 mod tests {
-    use std::fs;
+    use std::{
+        fs::{self, File},
+        process::{self, Command},
+    };
 
     use super::NewFolder;
 
@@ -103,5 +164,46 @@ mod tests {
         for taken in [path.clone(), path.join("a"), dir.path().join("absent/b")] {
             assert!(NewFolder::at(&taken).is_err());
         }
+    }
+
+    #[test]
+    fn leftovers_of_dead_processes_are_removed_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut child = Command::new("true").spawn().unwrap();
+        let dead = child.id();
+        child.wait().unwrap();
+        let names = || {
+            let names = fs::read_dir(dir.path()).unwrap().map(|it| it.unwrap().file_name());
+            let mut names: Vec<_> = names.map(|it| it.into_string().unwrap()).collect();
+            names.sort();
+            names
+        };
+        // An earlier process of the same number, as in a container, is dead too.
+        let own = process::id();
+        for name in [format!(".a.{dead}.partial"), format!(".b.c.{own}.partial")] {
+            fs::create_dir(dir.path().join(&name)).unwrap();
+            fs::write(dir.path().join(name).join("bundle.toml"), b"1").unwrap();
+        }
+        // Not of a process, not hidden, not a folder, and in use by a process on another machine.
+        let kept = [".a.partial", ".a.x.partial", "a.1.partial"].map(|it| dir.path().join(it));
+        kept.iter().for_each(|it| fs::create_dir(it).unwrap());
+        fs::write(dir.path().join(format!(".f.{dead}.partial")), b"").unwrap();
+        let busy = dir.path().join(format!(".g.{dead}.partial"));
+        fs::create_dir(&busy).unwrap();
+        let lock = File::open(&busy).unwrap();
+        lock.lock().unwrap();
+
+        let folder = NewFolder::at(&dir.path().join("b.c")).unwrap();
+        folder.write("a", b"1").unwrap();
+        // Its own is locked from when it is created.
+        drop(NewFolder::at(&dir.path().join("other")).unwrap());
+        let mut want = [".a.partial", ".a.x.partial", "a.1.partial"].map(str::to_owned).to_vec();
+        want.extend([format!(".f.{dead}.partial"), format!(".g.{dead}.partial")]);
+        want.push(format!(".b.c.{own}.partial"));
+        want.sort();
+        assert_eq!(names(), want);
+        folder.finish().unwrap();
+        let written = fs::read_dir(dir.path().join("b.c")).unwrap().count();
+        assert_eq!(written, 1, "files of the leftover are in the folder");
     }
 }

@@ -5,7 +5,7 @@
 //!   `/dev/stdout`; then everything else goes to stderr.
 //! - A result that cannot be written is an error: a full disk, a device. A pipe whose reader ends early, such as
 //!   `head`, is none: it stops a result that is a file, and no other command.
-//! - Progress, notes and status go to stderr, and `--quiet` leaves them out.
+//! - Progress, notes and status go to stderr, wrapped, and `--quiet` leaves them out.
 //! - Details go to stderr with `--verbose` only.
 //! - Errors go to stderr.
 
@@ -22,7 +22,7 @@ use std::{
 use anyhow::{Context as _, bail};
 use base::files::{descriptor, write_atomic_with};
 
-use crate::style::labelled;
+use crate::{style::labelled, wrap::wrapped_message};
 
 /// Whether the result goes to stdout.
 static IS_TAKEN: AtomicBool = AtomicBool::new(false);
@@ -84,7 +84,12 @@ pub(crate) fn problem() -> Option<String> {
 /// - `level`: the least verbosity at which it is printed.
 pub(crate) fn message(level: Verbosity, line: fmt::Arguments<'_>) {
     if level.is_on() {
-        drop(writeln!(anstream::stderr(), "{}", labelled(&line.to_string())));
+        let mut text = line.to_string();
+        // Errors and details may be searched for; `next:` is followed by a command to paste.
+        if level == Verbosity::Normal && !text.starts_with("next: ") {
+            text = wrapped_message(&text);
+        }
+        drop(writeln!(anstream::stderr(), "{}", labelled(&text)));
     }
 }
 

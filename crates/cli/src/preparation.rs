@@ -54,12 +54,22 @@ pub(crate) fn manifest(experiment: &Experiment, terminal: &Terminal) -> anyhow::
     let unfit = unfit(experiment, &manifest, terminal);
     match (wrong, unfit.0.is_empty()) {
         (None, true) => {}
-        (None, false) => bail!("{unfit}"),
+        (None, false) => bail!("{}", in_short(&unfit)),
         (Some(err), true) => return Err(err.into()),
-        (Some(err), false) => bail!("{err}\nand image sizes: {unfit}"),
+        (Some(err), false) => bail!("{err}\nand image sizes: {}", in_short(&unfit)),
     }
     manifest.notes.iter().for_each(|it| terminal.status(&format!("note: {it}")));
     Ok(manifest)
+}
+
+/// Formats the problems of images, one a line for the same problem of many images; the details have them all.
+pub(crate) fn in_short(unfit: &Findings) -> String {
+    let (grouped, is_shorter) = unfit.grouped();
+    if !is_shorter {
+        return grouped.to_string();
+    }
+    detail!("{unfit}");
+    format!("{grouped}\n  (`--verbose` lists all {} images)", unfit.0.len())
 }
 
 /// Returns the images that are too small for the configured crops, or too large: images that may be trained

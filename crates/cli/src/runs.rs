@@ -21,6 +21,9 @@ use crate::{
 /// How to fix a config file that cannot be read.
 const NAME_ONE: &str = "name an experiment's config file, or a recipe of `maskfit list recipes`";
 
+/// The name of the newest run.
+const LATEST: &str = "latest";
+
 /// Loads the experiment of a config file and `--set` arguments, and returns it with its name.
 pub(crate) fn experiment(args: &ExperimentArgs) -> anyhow::Result<(Experiment, String)> {
     let (layers, name) = layers(args)?;
@@ -32,20 +35,25 @@ pub(crate) fn layers(args: &ExperimentArgs) -> anyhow::Result<(Vec<Layer>, Strin
     let mut layers = Vec::new();
     let mut name = "quickstart".to_owned();
     if let Some(path) = &args.config {
-        let shown = path.display().to_string();
-        let text = match recipe(path) {
-            Some(it) => it.text.to_owned(),
-            None => text::read(path).map_err(|err| match err.kind() {
-                io::ErrorKind::InvalidData => anyhow!("{shown}: {err}"),
-                _ => anyhow::Error::new(err).context(format!("{shown}: {NAME_ONE}")),
-            })?,
-        };
-        layers.push(Layer::from_toml(&shown, &text)?);
+        layers.push(layer_of(path)?);
         name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     }
     layers.extend(Layer::from_sets(&args.set)?);
     detail!("settings: {}", named(&layers));
     Ok((layers, name))
+}
+
+/// Reads a config file, or a recipe.
+fn layer_of(config: &Path) -> anyhow::Result<Layer> {
+    let shown = config.display().to_string();
+    let text = match recipe(config) {
+        Some(it) => it.text.to_owned(),
+        None => text::read(config).map_err(|err| match err.kind() {
+            io::ErrorKind::InvalidData => anyhow!("{shown}: {err}"),
+            _ => anyhow::Error::new(err).context(format!("{shown}: {NAME_ONE}")),
+        })?,
+    };
+    Ok(Layer::from_toml(&shown, &text)?)
 }
 
 /// Returns the recipe that an argument names, unless there is a file of that name.
@@ -180,36 +188,116 @@ fn now() -> String {
 
 /// Finds a run's folder: `named` is a path, the name of a folder in `runs/`, or `latest`.
 pub(crate) fn find(named: &Path) -> anyhow::Result<PathBuf> {
+    find_with(named, None, &[])
+}
+
+/// As [`find`], in the folder of runs that a config or `--set` arguments of the command set.
+pub(crate) fn find_with(
+    named: &Path,
+    config: Option<&Path>,
+    set: &[String],
+) -> anyhow::Result<PathBuf> {
     if named.exists() {
         return Ok(named.to_owned());
     }
-    let runs = experiment(&ExperimentArgs { config: None, set: Vec::new() })?.0.run.dir;
-    if named.as_os_str() != "latest" {
+    let runs = folder_of_runs(config, set)?;
+    if named.as_os_str() != LATEST {
         let within = runs.join(named);
         return Ok(if within.is_dir() { within } else { named.to_owned() });
     }
     let begun =
         |path: &PathBuf| fs::metadata(path.join("config.toml")).and_then(|it| it.modified()).ok();
-    let Ok(entries) = fs::read_dir(&runs) else {
-        bail!("{}: this folder has no runs yet: train first, or name a folder", runs.display());
-    };
-    let all = entries.flatten().map(|it| it.path());
+    let all = fs::read_dir(&runs).into_iter().flatten().flatten().map(|it| it.path());
     let newest = all.filter_map(|it| Some((begun(&it)?, it))).max();
-    match newest {
-        Some((_, path)) => Ok(path),
-        None => bail!("{}: this folder has no runs yet: train first", runs.display()),
+    newest.map(|it| it.1).with_context(|| {
+        format!(
+            "{LATEST}: there are no runs in `{}`, the folder that `run.dir` sets: train first, or name the folder \
+             of a run",
+            runs.display()
+        )
+    })
+}
+
+/// As [`find_with`], for all models of a command.
+pub(crate) fn find_all(
+    named: &mut [PathBuf],
+    config: Option<&Path>,
+    set: &[String],
+) -> anyhow::Result<()> {
+    for it in named {
+        *it = find_with(it, config, set)?;
     }
+    Ok(())
+}
+
+/// Returns the folder that runs are written to.
+fn folder_of_runs(config: Option<&Path>, set: &[String]) -> anyhow::Result<PathBuf> {
+    let mut layers: Vec<Layer> = config.map(layer_of).transpose()?.into_iter().collect();
+    // Others may be for the settings of the run that is looked for.
+    layers.extend(Layer::from_sets(set)?.into_iter().filter(|it| it.gives("run")));
+    Ok(Experiment::load(&layers)?.run.dir)
 }
 
 /// Opens the bundles of runs, cross-validations and bundle folders as one ensemble, whose members count equally.
-pub(crate) fn open_bundles(named: &[PathBuf], device: &Device) -> anyhow::Result<Bundle> {
-    let mut all = Vec::new();
+///
+/// - `joins_factors`: whether models of different factors are of one task, which no bundle shows.
+///
+/// # Errors
+/// Bundles that do not fit together, or that may be of unrelated tasks.
+pub(crate) fn open_bundles(
+    named: &[PathBuf],
+    joins_factors: bool,
+    device: &Device,
+) -> anyhow::Result<Bundle> {
+    let mut dirs = Vec::new();
     for named in named {
-        for dir in bundle_dirs(&find(named)?)? {
-            all.push((dir.display().to_string(), Bundle::open(&dir, device)?));
+        dirs.extend(bundle_dirs(&find(named)?)?);
+    }
+    check_related(&dirs, joins_factors)?;
+    let open = |dir: PathBuf| Ok((dir.display().to_string(), Bundle::open(&dir, device)?));
+    let all = dirs.into_iter().map(open).collect::<anyhow::Result<Vec<_>>>()?;
+    Bundle::join(all, &[]).map_err(anyhow::Error::msg)
+}
+
+/// Checks that the factors of bundles may be multiplied.
+///
+/// - `joins_factors`: as for [`open_bundles`].
+pub(crate) fn check_related(dirs: &[PathBuf], joins_factors: bool) -> anyhow::Result<()> {
+    if joins_factors {
+        return Ok(());
+    }
+    let task = |dir: &PathBuf| Ok((dir.display().to_string(), Bundle::task(dir)?));
+    let tasks = dirs.iter().map(task).collect::<anyhow::Result<Vec<_>>>()?;
+    unrelated(&tasks).map_or(Ok(()), |problem| bail!(problem))
+}
+
+/// Returns why the factors of bundles may not be those of one task: none of them has all factors.
+fn unrelated(tasks: &[(String, Task)]) -> Option<String> {
+    // Tasks that contradict each other are reported when they are joined.
+    let joint = Task::product(tasks.iter().map(|it| &it.1)).ok()?;
+    if tasks.iter().any(|it| it.1.factors.len() == joint.factors.len()) {
+        return None;
+    }
+    let names = |task: &Task| -> Vec<String> {
+        let mut names: Vec<_> = task.factors.iter().map(|it| format!("`{}`", it.name)).collect();
+        names.sort();
+        names
+    };
+    let mut shown: Vec<(&str, Vec<String>)> = Vec::new();
+    for (dir, task) in tasks {
+        let names = names(task);
+        if shown.iter().all(|it| it.1 != names) {
+            shown.push((dir, names));
         }
     }
-    Bundle::join(all, &[]).map_err(anyhow::Error::msg)
+    let lines: Vec<String> =
+        shown.iter().map(|(dir, names)| format!("  {dir}: {}", names.join(", "))).collect();
+    Some(format!(
+        "the models predict different factors, and none of them predicts all:\n{}\nif these are factors of one \
+         task, such as the mask and the age of a person, multiply their probabilities with `--join-factors`; \
+         otherwise predict with each model alone",
+        lines.join("\n")
+    ))
 }
 
 /// Notes which runs are not finished: their bundles are those of the best evaluation so far.
@@ -358,4 +446,35 @@ pub(crate) fn cache_dir() -> Option<PathBuf> {
     var("MASKFIT_CACHE")
         .or_else(|| Some(var("XDG_CACHE_HOME")?.join("maskfit")))
         .or_else(|| Some(var("HOME")?.join(".cache/maskfit")))
+}
+
+#[cfg(test)]
+mod tests {
+    use base::{Task, task::Factor};
+
+    use super::unrelated;
+
+    #[test]
+    fn factors_are_multiplied_unasked_only_where_one_bundle_has_them_all() {
+        let task = |names: &[&str]| {
+            Task::new(names.iter().map(|it| Factor::new(it, &["a", "b"])).collect())
+        };
+        let problem = |all: &[&[&str]]| {
+            let named = |(idx, names): (usize, &&[&str])| (format!("b{idx}"), task(names));
+            unrelated(&all.iter().enumerate().map(named).collect::<Vec<_>>())
+        };
+        for fine in [
+            &[&["breed"][..]][..],
+            &[&["mask", "age"], &["age", "mask"]],
+            &[&["age"], &["mask", "age"], &["mask"]],
+        ] {
+            assert_eq!(problem(fine), None, "{fine:?}");
+        }
+        let err = problem(&[&["breed"], &["mask", "age"], &["age", "mask"]]).unwrap();
+        let begin = "the models predict different factors, and none of them predicts all:\n  b0: `breed`\n  \
+                     b1: `age`, `mask`\nif these are factors of one task, ";
+        assert!(err.starts_with(begin) && err.contains("`--join-factors`"), "{err}");
+        // Nor where they overlap.
+        assert!(problem(&[&["mask", "age"], &["age", "gender"]]).is_some());
+    }
 }

@@ -1,15 +1,15 @@
-//! Tables: classification reports, confusion matrices, and plain columns.
+//! Tables: classification reports and confusion matrices.
 
 use std::{cmp::Reverse, path::Path};
 
-use base::task::Scope;
-use metrics::{Interval, Report, ScopeReport};
-use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
+use base::task::{Scope, Unit};
+use metrics::{AttributeReport, Interval, Report, ScopeReport};
+use unicode_width::UnicodeWidthStr as _;
 
 use crate::style::{BEST, HEADING, WORST, headed, paint};
+use crate::wrap::wrapped;
+pub(crate) use crate::wrap::{WIDTH, columns, cut, fold, padded};
 
-/// Width of a terminal, at least.
-pub(crate) const WIDTH: usize = 80;
 /// With more classes than this, a table shows only the worst or most extreme ones.
 pub(crate) const MANY: usize = 30;
 /// Number of rows to show with many classes.
@@ -21,6 +21,8 @@ const BAR: usize = 7;
 const NAME: usize = 22;
 /// Maximum width of the name of a scope: with it a row of scores has [`WIDTH`] columns.
 const SCOPE: usize = 11;
+/// Maximum width of the value of an attribute: with it a row of its scores has [`WIDTH`] columns.
+const VALUE: usize = 16;
 /// Minimum width of the names beside a confusion matrix, if they are cut.
 const SHORT: usize = 10;
 
@@ -73,59 +75,50 @@ pub(crate) fn report(title: &str, report: &Report, files: &Path) -> String {
     if let Some(mae) = report.mae {
         text += &format!("MAE: {mae:.2}\n");
     }
+    // The scores of a single value are those of the set.
+    let attributes = report.attributes.iter().filter(|it| it.values.len() > 1);
+    text.extend(attributes.map(|it| attribute_table(it, report.unit)));
     text
 }
 
-/// Formats rows as a table, with columns as wide as their widest cell.
-///
-/// - `right`: whether each column is right-aligned, as numbers are.
-pub(crate) fn columns<const N: usize>(rows: &[[String; N]], right: &[bool; N]) -> String {
-    let width = |idx: usize| rows.iter().map(|it| it[idx].width()).max().unwrap_or(0);
-    let widths: [usize; N] = std::array::from_fn(width);
-    let line = |row: &[String; N]| {
-        let cells = row.iter().zip(widths).zip(right).map(|((cell, width), right)| match right {
-            true => " ".repeat(width - cell.width()) + cell,
-            false => padded(cell, width),
-        });
-        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+/// Formats the scores by an attribute.
+fn attribute_table(it: &AttributeReport, unit: Unit) -> String {
+    let named = |value: &str| match value {
+        "" => "(empty)".to_owned(),
+        it => cut(it, VALUE),
     };
-    rows.iter().map(line).collect::<Vec<_>>().join("\n")
-}
-
-/// Breaks text after commas into lines of at most [`WIDTH`] columns; the lines after the first are indented by
-/// the width of the label.
-pub(crate) fn fold(label: &str, text: &str) -> String {
-    let (mut lines, mut line) = (String::new(), label.to_owned());
-    for (idx, part) in text.split_inclusive(", ").enumerate() {
-        if idx > 0 && line.width() + part.trim_end().width() > WIDTH {
-            lines += line.trim_end();
-            lines.push('\n');
-            line = " ".repeat(label.width());
-        }
-        line += part;
+    // Of images that are groups of their own, the number of groups is the same.
+    let groups = |text: String| if unit == Unit::Image { String::new() } else { text };
+    let (name, unit) = (cut(&it.name, VALUE), groups(unit.many().to_owned()));
+    let header = [&name, "images", &unit, "macro F1", "95 % CI", "accuracy", "95 % CI"];
+    let mut rows = vec![header.map(str::to_owned)];
+    for row in &it.values {
+        let interval = |it: Interval| match it.low.is_nan() {
+            true => "-".to_owned(),
+            false => format!("{:.3}-{:.3}", it.low, it.high),
+        };
+        rows.push([
+            row.value.as_ref().map_or_else(|| format!("{} others", row.n_values), |it| named(it)),
+            row.n_images.to_string(),
+            groups(row.n_groups.to_string()),
+            format!("{:.4}", row.macro_f1.value),
+            interval(row.macro_f1),
+            format!("{:.4}", row.accuracy.value),
+            interval(row.accuracy),
+        ]);
     }
-    lines + &line
-}
-
-/// Pads text with spaces at the end to a width in columns of a terminal.
-pub(crate) fn padded(text: &str, width: usize) -> String {
-    text.to_owned() + &" ".repeat(width.saturating_sub(text.width()))
-}
-
-/// Cuts text to a width in columns of a terminal; `…` replaces what is cut off.
-pub(crate) fn cut(text: &str, width: usize) -> String {
-    if text.width() <= width {
-        return text.to_owned();
+    let table = columns(&rows, &[false, true, true, true, true, true, true]);
+    let mut text = format!("\n{}\n", headed(&table));
+    if let Some(gap) = &it.gap {
+        let Interval { value, low, high } = gap.difference;
+        let line = format!(
+            "largest gap of accuracy: {value:.4} between {} and {} (95 % CI: {low:.4} to {high:.4})",
+            named(&gap.lowest),
+            named(&gap.highest)
+        );
+        text += &(wrapped("", &line) + "\n");
     }
-    let (mut short, mut taken) = (String::new(), 1);
-    for letter in text.chars() {
-        taken += letter.width().unwrap_or(0);
-        if taken > width {
-            break;
-        }
-        short.push(letter);
-    }
-    short + "…"
+    text
 }
 
 /// Formats the macro F1 of the joint classes with its confidence interval.
@@ -304,11 +297,11 @@ mod tests {
     use std::path::Path;
 
     use base::{Seed, Task, task::Factor};
-    use metrics::{Evaluation, Prediction};
+    use metrics::{AttributeReport, Evaluation, Gap, Interval, Prediction, Report, ValueReport};
 
     use unicode_width::UnicodeWidthStr as _;
 
-    use super::{BAR, Counted, bar, counted, cut, fold, report};
+    use super::{BAR, Counted, bar, counted, report};
 
     /// Adds an image that is predicted with certainty.
     fn add(evaluation: &mut Evaluation, n: usize, class: usize, predicted: usize, group: usize) {
@@ -325,16 +318,6 @@ mod tests {
     }
 
     #[test]
-    fn text_is_broken_after_commas() {
-        assert_eq!(fold("plan:  ", "2 epochs, 10 steps"), "plan:  2 epochs, 10 steps");
-        let text = ["a".repeat(40), "b".repeat(31), "c".repeat(90), "d".to_owned()].join(", ");
-        let [a, b, c] = [("a", 40), ("b", 31), ("c", 90)].map(|it| it.0.repeat(it.1));
-        assert_eq!(fold("to: ", &text), format!("to: {a}, {b},\n    {c},\n    d"));
-        let text = text.replacen('b', "bb", 5);
-        assert!(fold("to: ", &text).starts_with(&format!("to: {a},\n    bbbbb")));
-    }
-
-    #[test]
     fn with_many_classes_only_the_most_and_the_least_frequent_are_listed() {
         let all: Vec<Counted> = (0..30).map(Counted::Class).collect();
         assert_eq!(counted(&[7; 30]), all);
@@ -346,16 +329,10 @@ mod tests {
     }
 
     #[test]
-    fn bars_and_names_fit_their_columns() {
+    fn bars_fit_their_column() {
         let bars = [0.0, 0.01, 0.5, 0.55, 1.0].map(bar);
         assert_eq!(bars, ["", "▏", "███▌", "███▉", "███████"]);
         assert!(bars.iter().all(|it| it.width() <= BAR));
-        assert_eq!(cut("worn male <30", 13), "worn male <30");
-        assert_eq!(cut("worn male <30", 12), "worn male <…");
-        // A letter of Hangul takes two columns.
-        assert_eq!(cut("마스크 미착용", 13), "마스크 미착용");
-        assert_eq!(cut("마스크 미착용", 12), "마스크 미착…");
-        assert_eq!(cut("마스크 미착용", 11), "마스크 미…");
     }
 
     #[test]
@@ -425,6 +402,60 @@ mod tests {
               2 not worn    172    . 1028
         "#]]
         .assert_eq(matrix);
+    }
+
+    #[test]
+    fn scores_by_attribute_fit_80_columns() {
+        let interval =
+            |value: f64, off: f64| Interval { value, low: value - off, high: value + off };
+        let value = |value: Option<&str>, n_values, counts: [usize; 2], scores: [Interval; 2]| {
+            ValueReport {
+                value: value.map(str::to_owned),
+                n_values,
+                n_images: counts[0],
+                n_groups: counts[1],
+                macro_f1: scores[0],
+                accuracy: scores[1],
+            }
+        };
+        let values = vec![
+            value(Some(""), 1, [1, 1], [interval(1.0, f64::NAN); 2]),
+            value(Some("B"), 1, [20, 3], [interval(0.25, 0.15), interval(0.3, 0.1)]),
+            value(
+                Some("a value with a long name"),
+                1,
+                [1_234_567, 100_000],
+                [interval(0.5, 0.1), interval(0.6, 0.1)],
+            ),
+            value(None, 990, [990, 990], [interval(0.5, 0.1); 2]),
+        ];
+        let gap = Gap {
+            lowest: "B".to_owned(),
+            highest: "a value with a long name".to_owned(),
+            difference: interval(0.3, 0.15),
+        };
+        // The scores of one value are those of the set.
+        let one =
+            AttributeReport { name: "one".to_owned(), values: values[..1].to_vec(), gap: None };
+        let site = AttributeReport { name: "site".to_owned(), values, gap: Some(gap) };
+        let mut evaluation = Evaluation::new(&Task::new(vec![Factor::new("class", &["a", "b"])]));
+        add(&mut evaluation, 2, 0, 0, 0);
+        let all = Report { attributes: vec![one, site], ..evaluation.report(Seed(0)) };
+        let text = report("validation set", &all, Path::new("valid"));
+        let text = anstream::adapter::strip_str(&text).to_string();
+        assert!(text.lines().all(|it| it.width() <= 80), "{text}");
+        assert!(!text.contains("\none "), "{text}");
+        let table = &text[text.find("\nsite ").unwrap() + 1..];
+        expect_test::expect![[r#"
+            site               images  groups  macro F1      95 % CI  accuracy      95 % CI
+            (empty)                 1       1    1.0000            -    1.0000            -
+            B                      20       3    0.2500  0.100-0.400    0.3000  0.200-0.400
+            a value with a …  1234567  100000    0.5000  0.400-0.600    0.6000  0.500-0.700
+            990 others            990     990    0.5000  0.400-0.600    0.5000  0.400-0.600
+            largest gap of accuracy: 0.3000 between B and a value with a … (95 % CI: 0.1500
+            to 0.4500)
+        "#]]
+        .assert_eq(table);
     }
 
     #[test]

@@ -20,6 +20,7 @@ use crate::{
     output::Verbosity,
     phrases::seconds,
     style::headed,
+    wrap::columns,
 };
 
 /// The callback that prints progress.
@@ -249,25 +250,30 @@ impl Callback for Terminal {
         let row = |name: &str, what: &str, spent: f64| {
             let share = 100.0 * spent / total.max(1e-9);
             let of_step = 1000.0 * spent / n_steps;
-            format!("{name:>9}  {:>9}  {share:>5.1} %  {of_step:>9.2} ms  {what}", seconds(spent))
+            [
+                name.to_owned(),
+                seconds(spent),
+                format!("{share:.1} %"),
+                format!("{of_step:.2} ms"),
+                what.to_owned(),
+            ]
         };
-        let mut lines =
-            vec![format!("{:>9}  {:>9}  {:>7}  {:>12}", "activity", "time", "share", "per step")];
+        let mut rows = vec![["activity", "time", "share", "per step", ""].map(str::to_owned)];
         let mut named = 0.0;
         for activity in Activity::ALL {
             let (name, what) = activity.describe();
             let spent = profile.spent(activity).as_secs_f64();
             named += spent;
-            lines.push(row(name, what, spent));
+            rows.push(row(name, what, spent));
         }
-        lines.push(row("", "everything else", (total - named).max(0.0)));
+        rows.push(row("", "everything else", (total - named).max(0.0)));
         let load = profile.loading().as_secs_f64();
-        lines.push(row(
+        rows.push(row(
             "load",
             "decoding and augmenting images, concurrently on loader threads",
             load,
         ));
-        let table = headed(&lines.join("\n"));
+        let table = headed(&columns(&rows, &[true, true, true, true, false]));
         match is_asked_for {
             true => self.print(|| say!("{table}")),
             false => self.status(&table),

@@ -78,8 +78,12 @@ impl Hub {
         let output = self.run(&self.endpoint, &["weights", "inspect", place]);
         let (out, err) = (text(&output.stdout), text(&output.stderr));
         assert!(output.status.success(), "{place}\n{out}\n{err}");
-        let origin = out.lines().find_map(|it| it.strip_prefix("  origin "));
-        origin.unwrap_or_else(|| panic!("{out}")).trim().to_owned()
+        let mut lines = out.lines().skip_while(|it| !it.starts_with("  origin "));
+        let Some(first) = lines.next() else { panic!("{out}") };
+        // A long one goes on in the next lines, below its text.
+        let more = lines.take_while(|it| it.starts_with("      ")).map(str::trim);
+        let first = first.trim_start_matches("  origin ").trim();
+        std::iter::once(first).chain(more).collect::<Vec<_>>().join(" ")
     }
 
     /// Inspects weights, which must fail.

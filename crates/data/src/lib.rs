@@ -37,7 +37,9 @@ pub use manifest::{Attribute, Content, Example, Listed, Manifest, Use};
 pub use measure::measure_statistics;
 pub use pack::{Pack, PackError, Packs};
 pub use prepare::{Prepared, prepare};
-pub use pseudo::{Pseudo, PseudoImages, PseudoLabels, PseudoTable, groups_in, held_out_copies};
+pub use pseudo::{
+    Pseudo, PseudoImages, PseudoLabels, PseudoTable, copies, groups_in, held_out_copies,
+};
 pub use review::{Decision, Review, Reviewed};
 pub use sampler::{ByClass, Sampler, SamplerConfig};
 pub use sizes::{check_sizes, sizes_of};

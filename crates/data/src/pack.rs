@@ -4,9 +4,9 @@
 //! and saved: an epoch reads an image's pixels from the file and applies the remaining steps.
 //! There is one pack per folder of images, steps and version of the decoders.
 //! After the pixels of all images it contains a line for each: the offset of its pixels, its height and
-//! width, the size and modification time of its file, and its name. Reading by position instead of mapping
-//! the file into memory costs one copy, which is needed anyway, and truncating the file causes an error
-//! instead of ending the process.
+//! width, the CRC-32 of its pixels, which is checked whenever they are read, the size and modification time of
+//! its file, and its name. Reading by position instead of mapping the file into memory costs one copy, which is
+//! needed anyway, and truncating the file causes an error instead of ending the process.
 
 use std::{
     cell::OnceCell,
@@ -41,6 +41,7 @@ struct Place {
     offset: u64,
     height: u32,
     width: u32,
+    crc: u32,
 }
 
 /// Why a pack cannot be written or used.
@@ -83,8 +84,8 @@ pub enum PackError {
 }
 
 /// The first bytes of a pack. The version is increased when a decoder or a step outputs other pixels than in
-/// an earlier version.
-const MAGIC: &[u8; 16] = b"maskfit pack 4\n\0";
+/// an earlier version, or the format changes.
+const MAGIC: &[u8; 16] = b"maskfit pack 5\n\0";
 /// Number of images that are decoded in parallel and held in memory.
 const CHUNK: usize = 256;
 
@@ -130,14 +131,14 @@ impl<'a> Packs<'a> {
             }
             Err(source) => return Err(PackError::Io { path: shown(), source }),
         };
-        let index = index(&file).map_err(|_| PackError::Damaged(shown()))?;
-        let known: HashMap<&str, [&str; 4]> = index.lines().filter_map(fields).collect();
+        let (index, end) = index(&file).map_err(|_| PackError::Damaged(shown()))?;
+        let known: HashMap<&str, [&str; 5]> = index.lines().filter_map(fields).collect();
         let mut places = Vec::with_capacity(self.images.len());
         let mut changed = Vec::new();
         for ((name, _), stamp) in self.images.iter().zip(self.stamps()) {
             let line = known.get(name.as_str());
-            let is_fresh = |line: &&[&str; 4]| stamp.as_deref() == Some(line[3]);
-            match line.filter(is_fresh).map(place) {
+            let is_fresh = |line: &&[&str; 5]| stamp.as_deref() == Some(line[4]);
+            match line.filter(is_fresh).map(|it| place(it, end)) {
                 Some(Some(place)) => places.push(place),
                 Some(None) => return Err(PackError::Damaged(shown())),
                 None => changed.push(name),
@@ -203,7 +204,8 @@ impl Pack {
                 for ((name, _), (stamp, image)) in chunk.iter().zip(prepared) {
                     file.write_all(image.as_raw())?;
                     let (w, h) = image.dimensions();
-                    index += &format!("{offset}\t{h}\t{w}\t{stamp}\t{name}\n");
+                    let crc = crc32fast::hash(image.as_raw());
+                    index += &format!("{offset}\t{h}\t{w}\t{crc:08x}\t{stamp}\t{name}\n");
                     offset += image.as_raw().len() as u64;
                 }
                 progress(chunk_idx * CHUNK + chunk.len(), images.len());
@@ -229,17 +231,25 @@ impl Pack {
     /// Returns an image, by its index among those of the run.
     ///
     /// # Errors
-    /// A file that was truncated after it was opened.
+    /// A file that was truncated after it was opened, or pixels that are not those that were written.
     pub fn image(&self, idx: usize) -> io::Result<Image> {
-        let Place { offset, height, width } = self.places[idx];
+        let Place { offset, height, width, crc } = self.places[idx];
         let mut pixels = vec![0; height as usize * width as usize * 3];
         self.file.read_exact_at(&mut pixels, offset)?;
+        if crc32fast::hash(&pixels) != crc {
+            let path = self.path.display();
+            let reason = format!(
+                "{path}: this pack is damaged, the checksum of the image's pixels is not the one it was written \
+                 with: delete it, and write it again with `maskfit data pack`"
+            );
+            return Err(io::Error::new(io::ErrorKind::InvalidData, reason));
+        }
         Ok(Image::from_raw(width, height, pixels).expect("three bytes per pixel"))
     }
 }
 
-/// Reads the lines at the end of a pack.
-fn index(file: &File) -> io::Result<String> {
+/// Reads the lines at the end of a pack, and returns them with the end of the pixels.
+fn index(file: &File) -> io::Result<(String, u64)> {
     let damaged = || io::Error::from(io::ErrorKind::InvalidData);
     let end = file.metadata()?.len();
     let tail = end.checked_sub(8 + MAGIC.len() as u64).ok_or_else(damaged)?;
@@ -250,23 +260,28 @@ fn index(file: &File) -> io::Result<String> {
     let length = tail.checked_sub(start).filter(|_| magic == *MAGIC).ok_or_else(damaged)?;
     let mut text = vec![0; length as usize];
     file.read_exact_at(&mut text, start)?;
-    String::from_utf8(text).map_err(|_| damaged())
+    Ok((String::from_utf8(text).map_err(|_| damaged())?, start))
 }
 
 /// Splits a line into the name and the fields before it.
-fn fields(line: &str) -> Option<(&str, [&str; 4])> {
-    let mut fields = line.splitn(5, '\t');
+fn fields(line: &str) -> Option<(&str, [&str; 5])> {
+    let mut fields = line.splitn(6, '\t');
     let mut next = || fields.next();
-    let before = [next()?, next()?, next()?, next()?];
+    let before = [next()?, next()?, next()?, next()?, next()?];
     Some((next()?, before))
 }
 
-fn place(line: &[&str; 4]) -> Option<Place> {
-    Some(Place {
+/// - `end`: that of the pixels of all images.
+fn place(line: &[&str; 5], end: u64) -> Option<Place> {
+    let it = Place {
         offset: line[0].parse().ok()?,
         height: line[1].parse().ok()?,
         width: line[2].parse().ok()?,
-    })
+        crc: u32::from_str_radix(line[3], 16).ok()?,
+    };
+    // Damaged numbers must not reserve more memory than the file has pixels.
+    let n_bytes = u64::from(it.height).checked_mul(it.width.into())?.checked_mul(3)?;
+    (it.offset.checked_add(n_bytes)? <= end).then_some(it)
 }
 
 /// Returns a stamp that changes with the content of an image: size and modification time, or size and hash.
@@ -417,6 +432,39 @@ mod tests {
         let mut left: Vec<_> = fs::read_dir(&cache).unwrap().map(|it| it.unwrap().path()).collect();
         left.sort();
         assert_eq!(left, [temporary("pack-fedcba9876543210.rgb"), path]);
+    }
+
+    #[test]
+    fn changed_pixels_or_lines_of_a_pack_are_an_error() {
+        let dir = tempfile::tempdir().unwrap();
+        let (images, pipeline) = (images(dir.path()), pipeline());
+        let packs = Packs::new(dir.path(), &images);
+        let path = packs.path(&pipeline);
+        Pack::write(&path, &pipeline, &images, None, &|_, _| {}).unwrap();
+        let whole = fs::read(&path).unwrap();
+        // The lowest bit of the last pixel of the second image: each has 20 * 16 pixels of 3 bytes.
+        let mut flipped = whole.clone();
+        flipped[16 + 2 * 960 - 1] ^= 1;
+        fs::write(&path, &flipped).unwrap();
+        let pack = packs.open(&pipeline).unwrap().unwrap();
+        for idx in [0, 2, 3, 4] {
+            pack.image(idx).unwrap();
+        }
+        let err = pack.image(1).unwrap_err().to_string();
+        assert!(
+            err.contains("this pack is damaged") && err.contains("`maskfit data pack`"),
+            "{err}"
+        );
+
+        // A height that is far too large.
+        let start = 16 + 5 * 960;
+        let line = String::from_utf8_lossy(&whole[start..]).into_owned();
+        assert!(line.starts_with("16\t20\t16\t"), "{line}");
+        let mut longer = whole;
+        longer.splice(start + 3..start + 5, *b"90");
+        longer.splice(start + 6..start + 8, *b"99");
+        fs::write(&path, &longer).unwrap();
+        assert!(matches!(packs.open(&pipeline), Err(PackError::Damaged(_))));
     }
 
     #[test]

@@ -30,13 +30,13 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
+use self::table::Row;
 pub use self::{
     batches::PseudoImages,
     labels::PseudoLabels,
-    own::{groups_in, held_out_copies},
+    own::{copies, groups_in, held_out_copies},
     table::PseudoTable,
 };
-use self::{own::copies, table::Row};
 use crate::{
     Content, Context, Example, Findings, Manifest, SourceError, Use, verified::check_images,
 };

@@ -9,6 +9,7 @@ use crate::{CombineConfig, Fit, HeldOut, N_PARTS, NestedFits, Predicted};
 /// Returns the predictions of a combination for groups that it was not fitted on: nested if anything is fitted.
 ///
 /// - `seed`: of the parts.
+/// - `fit`: [`CombineConfig::fit`], around which the caller may count the fits, and stop between them.
 ///
 /// # Errors
 /// The fit fails, or there are fewer than 2 groups.
@@ -17,11 +18,12 @@ pub fn nested_combination<'a>(
     combine: &CombineConfig,
     how: &Fit,
     seed: Seed,
+    fit: &impl Fn(&CombineConfig, &HeldOut, &Fit) -> Result<CombineConfig, String>,
 ) -> Result<Predicted<'a>, String> {
     if !combine.get().is_fitted(how) {
         return Ok(Predicted::combined(held_out, &combine.fit(held_out, how)?));
     }
-    let fit = |part: &HeldOut| combine.fit(part, how);
+    let fit = |part: &HeldOut| fit(combine, part, how);
     let apply = |fitted: &CombineConfig, rows: &[&[f64]]| {
         let probabilities = fitted.get().combine(rows);
         let predicted = argmax(&probabilities);
@@ -35,22 +37,26 @@ pub fn nested_combination<'a>(
 ///
 /// Both are [nested](nested_combination): on the images that it is fitted on, even a useless member adds something.
 ///
+/// - `all`: the nested combination of all members.
+/// - `fit`: as there.
+///
 /// # Errors
 /// There are fewer than 2 members, or a fit fails.
 pub fn leave_one_out(
-    held_out: &HeldOut,
+    all: &Predicted<'_>,
     combine: &CombineConfig,
     how: &Fit,
     seed: Seed,
+    fit: &impl Fn(&CombineConfig, &HeldOut, &Fit) -> Result<CombineConfig, String>,
 ) -> Result<Vec<Comparison>, String> {
+    let held_out = all.held_out;
     if held_out.members.len() < 2 {
         return Err("what a member adds is measured with at least 2 members".to_owned());
     }
-    let all = nested_combination(held_out, combine, how, seed)?;
     let without = |member: usize| {
         let others = held_out.without(member);
-        let rest = nested_combination(&others, combine, &how.without(member), seed)?;
-        Ok(rest.compare(&all, how.by.metric(), seed))
+        let rest = nested_combination(&others, combine, &how.without(member), seed, fit)?;
+        Ok(rest.compare(all, how.by.metric(), seed))
     };
     (0..held_out.members.len()).map(without).collect()
 }
@@ -78,10 +84,13 @@ pub fn error_correlation(held_out: &HeldOut) -> Vec<Vec<f64>> {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
     use base::{Seed, Task, task::Factor};
+    use metrics::Comparison;
     use testkit::{check_close_slices, numbers};
 
-    use super::{error_correlation, leave_one_out, nested_combination};
+    use super::{error_correlation, nested_combination};
     use crate::{By, CombineConfig, Fit, HeldOut, Predicted, Weights};
 
     /// A good member, the same with other noise, and one that knows nothing.
@@ -109,18 +118,25 @@ mod tests {
         }
     }
 
+    /// A soft vote without each member.
+    fn leave_one_out(held_out: &HeldOut, how: &Fit) -> Result<Vec<Comparison>, String> {
+        let (vote, fit) = (CombineConfig::default(), CombineConfig::fit);
+        let all = nested_combination(held_out, &vote, how, Seed(0), &fit)?;
+        super::leave_one_out(&all, &vote, how, Seed(0), &fit)
+    }
+
     #[test]
     fn a_good_member_adds_and_a_useless_one_does_not() {
         let held_out = held_out(600);
         let how = Fit { weights: Weights::Fit, by: By::LogLoss };
-        let it = leave_one_out(&held_out, &CombineConfig::default(), &how, Seed(0)).unwrap();
+        let it = leave_one_out(&held_out, &how).unwrap();
         assert_eq!(it.len(), 3);
         // A lower loss is better: the difference is negative for the first two.
         assert!(it[0].difference.high < 0.0 && it[1].difference.high < 0.0, "{it:?}");
         assert!(it[2].difference.value.abs() < 0.2 * it[0].difference.value.abs(), "{it:?}");
         // With equal weights it does harm.
         let equal = Fit { by: By::LogLoss, ..Fit::default() };
-        let it = leave_one_out(&held_out, &CombineConfig::default(), &equal, Seed(0)).unwrap();
+        let it = leave_one_out(&held_out, &equal).unwrap();
         assert!(it[2].difference.low > 0.0, "{it:?}");
     }
 
@@ -129,7 +145,9 @@ mod tests {
         let held_out = held_out(60);
         let vote = CombineConfig::default();
         let plain = Predicted::combined(&held_out, &vote);
-        assert_eq!(nested_combination(&held_out, &vote, &Fit::default(), Seed(0)), Ok(plain));
+        let refuse = |_: &CombineConfig, _: &HeldOut, _: &Fit| Err("fitted".to_owned());
+        let got = nested_combination(&held_out, &vote, &Fit::default(), Seed(0), &refuse);
+        assert_eq!(got, Ok(plain));
     }
 
     #[test]
@@ -138,17 +156,32 @@ mod tests {
         let weights = Weights::Given(vec![1.0, 2.0, 3.0]);
         let how = Fit { weights, by: By::MacroF1 };
         assert_eq!(how.without(1).weights, Weights::Given(vec![1.0, 3.0]));
-        assert_eq!(
-            leave_one_out(&held_out, &CombineConfig::default(), &how, Seed(0)).map(|it| it.len()),
-            Ok(3)
-        );
+        assert_eq!(leave_one_out(&held_out, &how).map(|it| it.len()), Ok(3));
     }
 
     #[test]
     fn one_member_has_nothing_to_be_left_out_of() {
         let held_out = held_out(10).without(2).without(1);
-        let vote = CombineConfig::default();
-        assert!(leave_one_out(&held_out, &vote, &Fit::default(), Seed(0)).is_err());
+        assert!(leave_one_out(&held_out, &Fit::default()).is_err());
+    }
+
+    #[test]
+    fn every_fit_can_be_counted_and_refused() {
+        let (held_out, vote) = (held_out(60), CombineConfig::default());
+        let how = Fit { weights: Weights::Fit, by: By::LogLoss };
+        let all = nested_combination(&held_out, &vote, &how, Seed(0), &CombineConfig::fit).unwrap();
+        let n_fits = Cell::new(0);
+        let fit = |most: usize| {
+            n_fits.set(0);
+            let fit = |it: &CombineConfig, part: &HeldOut, how: &Fit| {
+                n_fits.set(n_fits.get() + 1);
+                if n_fits.get() > most { Err("stopped".to_owned()) } else { it.fit(part, how) }
+            };
+            super::leave_one_out(&all, &vote, &how, Seed(0), &fit).map(|it| it.len())
+        };
+        // Five parts without each of three members.
+        assert_eq!((fit(usize::MAX), n_fits.get()), (Ok(3), 15));
+        assert_eq!((fit(7), n_fits.get()), (Err("stopped".to_owned()), 8));
     }
 
     #[test]

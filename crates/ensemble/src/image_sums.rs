@@ -4,8 +4,9 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-/// The number of images whose sums are computed by one thread.
-const CHUNK: usize = 2048;
+/// The number of images whose sums are computed by one thread: few, so that ten thousand images keep all cores
+/// busy.
+const CHUNK: usize = 512;
 
 /// Returns sums over images: `add` adds those of a range of images.
 ///

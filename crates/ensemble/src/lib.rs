@@ -16,6 +16,7 @@ mod minimise;
 mod nested;
 mod predicted;
 mod reliability;
+mod whitening;
 
 pub use calibration::{Calibration, CalibrationConfig};
 pub use combine::{Combine, CombineConfig, SoftVote};

@@ -20,7 +20,7 @@ use augment::{Pipeline, Step, View, ViewsConfig};
 use base::{Seed, Task, files::write_atomic};
 use candle::Device;
 use ensemble::{CalibrationConfig, CombineConfig, Conformal, Decision};
-use models::{Model, read_weights};
+use models::{Model, WeightsError, read_weights};
 use sha2::{Digest as _, Sha256};
 
 use self::description::{Description, FILE, MemberDescription, VERSION, staged};
@@ -270,11 +270,12 @@ impl Bundle {
         let open = |it: MemberDescription| {
             let own = it.task.unwrap_or_else(|| task.clone());
             let path = dir.join(&it.weights);
-            let tensors = read_weights(&path)?;
+            let tensors = read_weights(&path).map_err(unreadable)?;
             if let Some(saved) = it.sha256
                 && saved != sha256_of(&path).map_err(io_at(&path))?
             {
-                return Err(BundleError::Damaged { path });
+                let reason = "its SHA-256 is not the one in `bundle.toml`".to_owned();
+                return Err(BundleError::Damaged { path, reason });
             }
             let misfit = |source| BundleError::OtherWeights { path: path.clone(), source };
             // Checked first: a description may specify a network that does not fit into memory.
@@ -294,6 +295,20 @@ fn io_at(path: &Path) -> impl FnOnce(io::Error) -> BundleError {
     let path = path.to_owned();
     move |source| BundleError::Io { path, source }
 }
+
+/// Replaces the advice to download weights again: those of a bundle were not downloaded.
+fn unreadable(err: WeightsError) -> BundleError {
+    match err {
+        WeightsError::Unreadable { path, reason } => match reason.strip_suffix(DOWNLOAD) {
+            Some(it) => BundleError::Damaged { path, reason: it.to_owned() },
+            None => WeightsError::Unreadable { path, reason }.into(),
+        },
+        other => other.into(),
+    }
+}
+
+/// The advice in the errors of files that are not complete.
+const DOWNLOAD: &str = ": download it again";
 
 fn hexadecimal(bytes: &[u8]) -> String {
     bytes.iter().map(|it| format!("{it:02x}")).collect()

@@ -1,10 +1,11 @@
 //! Predicted probabilities as a table: one row per image, one column per joint class.
 //!
 //! ```text
-//! image,predicted,<class names>
-//! image,predicted,set,<class names>    with prediction sets
+//! image,predicted,class,<class names>
+//! image,predicted,class,set,<class names>    with prediction sets
 //! ```
 //!
+//! `predicted` is the index of the predicted class, as in the tables with true labels; `class` is its name.
 //! `set` lists the names of the classes in the set, from the most probable on, separated by `;`.
 //! Probabilities have at most 9 significant digits ([`base::table::number`]).
 //! [`crate::LabelledWriter`] writes a table that also has the true labels.
@@ -12,6 +13,9 @@
 use base::{Task, table::number, task::Scope};
 
 use crate::predictor::Prediction;
+
+/// The leading columns.
+const COLUMNS: [&str; 3] = ["image", "predicted", "class"];
 
 /// The header and the rows of a table of predictions.
 pub struct PredictionTable {
@@ -29,13 +33,14 @@ impl PredictionTable {
 
     /// Returns the column names.
     pub fn header(&self) -> Vec<String> {
-        let leading = ["image", "predicted"].into_iter().chain(self.has_sets.then_some("set"));
+        let leading = COLUMNS.into_iter().chain(self.has_sets.then_some("set"));
         leading.chain(self.classes.iter().map(String::as_str)).map(str::to_owned).collect()
     }
 
     /// Returns the row of an image.
     pub fn row(&self, name: &str, it: &Prediction) -> Vec<String> {
-        let mut row = vec![name.to_owned(), it.predicted.to_string()];
+        let mut row =
+            vec![name.to_owned(), it.predicted.to_string(), self.classes[it.predicted].clone()];
         if self.has_sets {
             let mut set = it.set.clone().unwrap_or_default();
             set.sort_by(|&a, &b| it.probabilities[b].total_cmp(&it.probabilities[a]));
@@ -69,12 +74,12 @@ mod tests {
         };
         assert_eq!(
             text(false),
-            "image,predicted,<30,\"30, or more\"\n\"a, b.jpg\",0,0.333333333,0.666666667\n"
+            "image,predicted,class,<30,\"30, or more\"\n\"a, b.jpg\",0,<30,0.333333333,0.666666667\n"
         );
         assert_eq!(
             text(true),
-            "image,predicted,set,<30,\"30, or more\"\n\
-             \"a, b.jpg\",0,\"30, or more;<30\",0.333333333,0.666666667\n"
+            "image,predicted,class,set,<30,\"30, or more\"\n\
+             \"a, b.jpg\",0,<30,\"30, or more;<30\",0.333333333,0.666666667\n"
         );
     }
 }

@@ -5,6 +5,7 @@
 //! To add a metric, write its file, declare it below, and give it a line in [`MetricConfig`].
 
 mod accuracy;
+mod attribute;
 mod average_precision;
 mod balanced_accuracy;
 mod bootstrap;
@@ -27,6 +28,7 @@ mod top_k;
 mod weighted_f1;
 
 pub use accuracy::Accuracy;
+pub use attribute::{AttributeReport, AttributeSums, Gap, ValueReport};
 pub use bootstrap::{Bootstrapped, Comparison, Interval, N_RESAMPLES, Resamples, compare};
 pub use confusion::{ClassScore, Confusion};
 pub use expected_calibration_error::ExpectedCalibrationError;

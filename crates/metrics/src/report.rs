@@ -10,8 +10,8 @@ use base::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Confusion, GroupSums, Interval, MacroF1, N_RESAMPLES, Prediction, Predictions, Projection,
-    Resamples, RunningMetric, accuracy::Accuracy, balanced_accuracy::BalancedAccuracy,
+    AttributeReport, Confusion, GroupSums, Interval, MacroF1, N_RESAMPLES, Prediction, Predictions,
+    Projection, Resamples, RunningMetric, accuracy::Accuracy, balanced_accuracy::BalancedAccuracy,
     expected_calibration_error::ExpectedCalibrationError, log_loss::LogLoss, mae::Mae, top_k::TopK,
 };
 
@@ -28,6 +28,8 @@ pub struct Report {
     pub scopes: Vec<ScopeReport>,
     /// The mean absolute error of the number, if the head predicts one.
     pub mae: Option<f64>,
+    /// The scores by attribute; empty without attributes.
+    pub attributes: Vec<AttributeReport>,
 }
 
 /// Scores over the classes of one scope.
@@ -171,6 +173,7 @@ impl Evaluation {
             n_images,
             scopes: reports,
             mae: Some(mae.score()).filter(|it| it.is_finite()),
+            attributes: Vec::new(),
         }
     }
 }

@@ -216,16 +216,16 @@ fn note_other_data(
     let path = kfold.join(record::FILE);
     let mut before = HashSet::new();
     let table = Record::from(base::text::read(&path).map_err(at(&path))?);
-    let read = table.each_side(&mut |image, _, _| {
-        before.insert(image.to_owned());
+    let read = table.each_row(&mut |row| {
+        before.insert(row.image.to_owned());
     });
     read.map_err(|reason| AllDataError::Kfold { path, reason })?;
     let n_known = manifest.examples.iter().filter(|it| before.contains(&it.name)).count();
     let (n_new, n_gone) = (manifest.examples.len() - n_known, before.len() - n_known);
     if n_new + n_gone > 0 {
         callback.note(&format!(
-            "since the cross-validation {n_new} images are new and {n_gone} are gone: its lengths and its \
-             estimate are those of the earlier data"
+            "images that are new since the cross-validation: {n_new}, and that are gone: {n_gone}: its lengths \
+             and its estimate are those of the earlier data"
         ));
     }
     Ok(())

@@ -5,6 +5,7 @@ use infer::Bundle;
 use crate::{
     callback::Callback,
     checkpoint::{self, State},
+    checkpoint_writer,
     error::FitError,
     experiment::{Experiment, differences},
     freeze::Freezing,
@@ -89,7 +90,9 @@ pub(crate) fn begin(
             ));
             state = State { best: None, n_since_best: 0, scores: Vec::new(), ..state };
         }
-        checkpoint::commit_best(&run.best(), &state)?;
+        // What follows the writing of a checkpoint, in case the run was killed before it.
+        checkpoint_writer::commit_best(&run.best(), &state)?;
+        checkpoint_writer::prune(&run.checkpoints(), step, plan.experiment.checkpoint.keep)?;
         Bundle::discard_staged(&run.best());
         state.check_best(run, is_unchanged, callback);
         return Ok((learner, state));

@@ -30,6 +30,11 @@ pub trait Callback {
 
     /// Returns whether to stop after this step.
     fn should_stop(&self) -> bool;
+
+    /// Finds out whether another process has taken the run over, so that nothing more may be logged for it.
+    fn is_taken_over(&self) -> bool {
+        false
+    }
 }
 
 /// The results of a step.

@@ -1,26 +1,19 @@
 //! Checkpoints: everything that the next step depends on, one file each.
 //!
 //! `checkpoints/<steps done>.safetensors` contains the tensors of the model, the optimizer, the average and
-//! those that a later phase restores, and in its header the state of the run, its settings and the fingerprint of its data (`record.rs`). A
-//! separate thread writes checkpoints atomically, so that training does not wait. Once one is on disk, older
-//! ones are removed, and the bundle of the best evaluation that it records replaces the previous one. A run
-//! resumes from the newest readable checkpoint.
+//! those that a later phase restores, and in its header the state of the run, its settings and the fingerprint of
+//! its data (`record.rs`). A separate thread writes checkpoints atomically, and removes old ones (`checkpoint_writer.rs`). A run
+//! resumes from the newest intact checkpoint: the header also contains a CRC-32 of the whole file, which differs if
+//! any bit has changed on the disk.
 
 use std::{
     collections::BTreeMap,
-    fs::{self, File},
+    fs,
+    ops::Range,
     path::{Path, PathBuf},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-        mpsc::{Receiver, SyncSender, sync_channel},
-    },
-    thread::{self, JoinHandle},
 };
 
-use base::files::write_atomic;
 use candle::{Device, Tensor};
-use infer::Bundle;
 use safetensors::SafeTensors;
 use serde::{Deserialize, Serialize};
 
@@ -70,6 +63,9 @@ pub(crate) struct Checkpoint {
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Header {
+    /// The checksum of the file with [`NO_CRC`] in place of this, in 8 hexadecimal digits; none in earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    crc32: Option<String>,
     data: String,
     settings: toml::Table,
     state: State,
@@ -77,6 +73,9 @@ struct Header {
 
 /// The only entry of the header: several would be written in arbitrary order.
 const ENTRY: &str = "maskfit";
+
+/// What the checksum is computed with in its own place.
+const NO_CRC: &str = "00000000";
 
 impl Checkpoint {
     /// Returns the tensors of a part, or `None` if the checkpoint lacks it.
@@ -91,31 +90,43 @@ impl Checkpoint {
     pub(crate) fn open(path: &Path) -> Result<Checkpoint, RunError> {
         let bytes = fs::read(path).map_err(at(path))?;
         Checkpoint::from_bytes(&bytes).map_err(|reason| {
-            let reason = format!("the checkpoint cannot be read ({reason})");
+            let reason = format!("the checkpoint is damaged ({reason})");
             RunError::Damaged { path: path.to_owned(), reason }
         })
     }
 
-    fn to_bytes(&self) -> Result<Vec<u8>, candle::Error> {
+    pub(crate) fn to_bytes(&self) -> Result<Vec<u8>, candle::Error> {
         let tensors = self.tensors.iter().flat_map(|(part, tensors)| {
             tensors.iter().map(move |(name, it)| (format!("{part}.{name}"), it))
         });
         let header = Header {
+            crc32: Some(NO_CRC.to_owned()),
             data: self.data.clone(),
             settings: self.settings.clone(),
             state: self.state.clone(),
         };
         let header = toml::to_string(&header).expect("a header is TOML");
         let entries = [(ENTRY.to_owned(), header)].into_iter().collect();
-        safetensors::serialize(tensors, Some(entries)).map_err(candle::Error::wrap)
+        let mut bytes =
+            safetensors::serialize(tensors, Some(entries)).map_err(candle::Error::wrap)?;
+        let place = place_of_crc(&bytes).expect("the header has a checksum");
+        let crc = format!("{:08x}", crc32(&bytes, &place));
+        bytes[place].copy_from_slice(crc.as_bytes());
+        Ok(bytes)
     }
 
     fn from_bytes(bytes: &[u8]) -> Result<Checkpoint, String> {
         let (_, metadata) = SafeTensors::read_metadata(bytes).map_err(|err| err.to_string())?;
         let header = metadata.metadata().as_ref().and_then(|it| it.get(ENTRY));
         let header = header.ok_or("it has no header of this program")?;
-        let Header { data, settings, state } =
+        let Header { crc32: saved, data, settings, state } =
             toml::from_str(header).map_err(|err| err.message().to_owned())?;
+        if let Some(saved) = saved {
+            let is_intact = |place| format!("{:08x}", crc32(bytes, &place)) == saved;
+            if !place_of_crc(bytes).is_some_and(is_intact) {
+                return Err("its checksum is not the one in its header".to_owned());
+            }
+        }
         let all = candle::safetensors::load_buffer(bytes, &Device::Cpu);
         let mut tensors: BTreeMap<String, Vec<(String, Tensor)>> = BTreeMap::new();
         for (name, tensor) in all.map_err(|err| err.to_string())? {
@@ -124,6 +135,26 @@ impl Checkpoint {
         }
         Ok(Checkpoint { state, settings, data, tensors })
     }
+}
+
+/// Returns the place of the checksum in a file: the value of the first key of its entry, which is JSON.
+fn place_of_crc(bytes: &[u8]) -> Option<Range<usize>> {
+    const KEY: &[u8] = br#""maskfit":"crc32 = \""#;
+    let length = u64::from_le_bytes(*bytes.first_chunk()?);
+    let end = usize::try_from(length).ok()?.checked_add(8)?;
+    let header = bytes.get(..end)?;
+    let start = header.windows(KEY.len()).position(|it| it == KEY)? + KEY.len();
+    header.get(start..start + NO_CRC.len())?;
+    Some(start..start + NO_CRC.len())
+}
+
+/// Returns the checksum of a file, without the one that is in it.
+fn crc32(bytes: &[u8], place: &Range<usize>) -> u32 {
+    let mut crc = crc32fast::Hasher::new();
+    for part in [&bytes[..place.start], NO_CRC.as_bytes(), &bytes[place.end..]] {
+        crc.update(part);
+    }
+    crc.finalize()
 }
 
 impl Run {
@@ -149,156 +180,56 @@ pub(crate) fn list(dir: &Path) -> Result<Vec<PathBuf>, RunError> {
     Ok(paths)
 }
 
-/// Returns the newest readable checkpoint, or `None` if the run has no checkpoint.
+/// The end of the name of a checkpoint that the settings do not schedule. It sorts before a scheduled one of the same
+/// step.
+const INTERIM: &str = "-interim";
+
+/// Returns the path of the checkpoint of a step.
+pub(crate) fn path_of(dir: &Path, step: usize, is_scheduled: bool) -> PathBuf {
+    let end = if is_scheduled { "" } else { INTERIM };
+    dir.join(format!("{step:08}{end}.safetensors"))
+}
+
+/// Returns whether the settings schedule a checkpoint.
+pub(crate) fn is_scheduled(path: &Path) -> bool {
+    !path.file_stem().is_some_and(|it| it.to_string_lossy().ends_with(INTERIM))
+}
+
+/// Returns the checkpoints in a folder that the settings schedule, oldest first.
+pub(crate) fn scheduled(dir: &Path) -> Result<Vec<PathBuf>, RunError> {
+    let mut paths = list(dir)?;
+    paths.retain(|it| is_scheduled(it));
+    Ok(paths)
+}
+
+/// Returns the newest intact checkpoint, or `None` if the run has no checkpoint.
 ///
-/// - `note`: called with a message for each unreadable checkpoint.
+/// - `note`: called with a message for each damaged checkpoint that has one before it.
 ///
 /// # Errors
-/// The run has checkpoints, but none is readable.
+/// The run has checkpoints, but none is intact.
 pub(crate) fn newest(run: &Run, note: &dyn Fn(&str)) -> Result<Option<Checkpoint>, RunError> {
-    let mut problem = None;
-    for path in list(&run.checkpoints())?.into_iter().rev() {
+    let mut left = list(&run.checkpoints())?;
+    while let Some(path) = left.pop() {
         match Checkpoint::open(&path) {
             Ok(it) => return Ok(Some(it)),
-            Err(err @ RunError::Damaged { .. }) => {
-                note(&format!("{err}: trying the previous one"));
-                problem.get_or_insert(err);
-            }
+            Err(RunError::Damaged { path, reason }) => match left.last() {
+                Some(before) => {
+                    let (path, before) = (path.display(), before.display());
+                    note(&format!("{path}: {reason}: trying the one before it, {before}"));
+                }
+                None => {
+                    let reason = format!(
+                        "{reason}, and no checkpoint before it is intact: restore one from a copy, or start \
+                         a new run"
+                    );
+                    return Err(RunError::Damaged { path, reason });
+                }
+            },
             Err(err) => return Err(err),
         }
     }
-    problem.map_or(Ok(None), Err)
-}
-
-/// The thread that writes checkpoints.
-pub(crate) struct Writer {
-    /// Closed to end the thread.
-    jobs: Option<SyncSender<Checkpoint>>,
-    thread: Option<JoinHandle<Result<(), RunError>>>,
-    is_busy: Arc<AtomicBool>,
-}
-
-impl Writer {
-    /// Starts the thread.
-    ///
-    /// - `keep`: the number of checkpoints to keep, at least 1.
-    /// - `tables`: files that are synced to disk before a checkpoint is written.
-    ///
-    /// # Errors
-    /// The folder cannot be created.
-    pub(crate) fn start(run: &Run, keep: usize, tables: Vec<File>) -> Result<Writer, RunError> {
-        let (dir, best) = (run.checkpoints(), run.best());
-        fs::create_dir_all(&dir).map_err(at(&dir))?;
-        // The sender blocks until the thread receives: at most one checkpoint is in memory.
-        let (sender, receiver) = sync_channel(0);
-        let is_busy = Arc::new(AtomicBool::new(false));
-        let busy = Arc::clone(&is_busy);
-        let thread = thread::spawn(move || work(&dir, &best, keep, &tables, &receiver, &busy));
-        Ok(Writer { jobs: Some(sender), thread: Some(thread), is_busy })
-    }
-
-    /// Returns whether a checkpoint would be accepted without waiting.
-    pub(crate) fn is_idle(&self) -> bool {
-        !self.is_busy.load(Ordering::Acquire)
-    }
-
-    /// Hands a checkpoint to the thread once the previous one is on disk.
-    ///
-    /// # Errors
-    /// An earlier checkpoint could not be written.
-    pub(crate) fn write(&mut self, checkpoint: Checkpoint) -> Result<(), RunError> {
-        if let Some(jobs) = &self.jobs {
-            self.is_busy.store(true, Ordering::Release);
-            if jobs.send(checkpoint).is_ok() {
-                return Ok(());
-            }
-        }
-        self.join()
-    }
-
-    /// Waits until all checkpoints are on disk.
-    ///
-    /// # Errors
-    /// A checkpoint could not be written.
-    pub(crate) fn finish(mut self) -> Result<(), RunError> {
-        self.join()
-    }
-
-    /// Checks that the thread has not failed.
-    ///
-    /// # Errors
-    /// The error that ended the thread.
-    pub(crate) fn check(&mut self) -> Result<(), RunError> {
-        match self.thread.as_ref().is_some_and(JoinHandle::is_finished) {
-            true => self.join(),
-            false => Ok(()),
-        }
-    }
-
-    fn join(&mut self) -> Result<(), RunError> {
-        drop(self.jobs.take());
-        match self.thread.take().map(JoinHandle::join) {
-            Some(Ok(it)) => it,
-            Some(Err(panic)) => std::panic::resume_unwind(panic),
-            None => Ok(()),
-        }
-    }
-}
-
-impl Drop for Writer {
-    fn drop(&mut self) {
-        drop(self.jobs.take());
-        if let Some(thread) = self.thread.take() {
-            // A writer is dropped without `finish` only when another error is returned.
-            drop(thread.join());
-        }
-    }
-}
-
-fn work(
-    dir: &Path,
-    best: &Path,
-    keep: usize,
-    tables: &[File],
-    jobs: &Receiver<Checkpoint>,
-    is_busy: &AtomicBool,
-) -> Result<(), RunError> {
-    for checkpoint in jobs {
-        save(dir, best, keep, tables, &checkpoint)?;
-        is_busy.store(false, Ordering::Release);
-    }
-    Ok(())
-}
-
-/// Commits the staged bundle of a state's best evaluation as the run's best.
-pub(crate) fn commit_best(best: &Path, state: &State) -> Result<(), RunError> {
-    let Some(it) = state.best else { return Ok(()) };
-    let committed = Bundle::commit(best, &it.step.to_string());
-    committed.map_err(std::io::Error::other).map_err(at(best))
-}
-
-fn save(
-    dir: &Path,
-    best: &Path,
-    keep: usize,
-    tables: &[File],
-    checkpoint: &Checkpoint,
-) -> Result<(), RunError> {
-    let path = dir.join(format!("{:08}.safetensors", checkpoint.state.step));
-    let bytes = checkpoint.to_bytes().map_err(std::io::Error::other).map_err(at(&path))?;
-    // A run resumed from here finds the rows of its tables.
-    tables.iter().try_for_each(File::sync_data).map_err(at(dir))?;
-    write_atomic(&path, &bytes).map_err(at(&path))?;
-    // Only once the checkpoint that records it is on disk.
-    commit_best(best, &checkpoint.state)?;
-    let all = list(dir)?;
-    let (newer, older): (Vec<_>, Vec<_>) = all.into_iter().partition(|it| *it > path);
-    // Newer checkpoints are unreadable, or this run would have resumed from there.
-    let n_old = older.len().saturating_sub(keep.max(1));
-    for path in newer.iter().chain(&older[..n_old]) {
-        fs::remove_file(path).map_err(at(path))?;
-    }
-    Ok(())
+    Ok(None)
 }
 
 #[cfg(test)]
@@ -307,8 +238,11 @@ mod tests {
 
     use candle::{Device, Tensor};
 
-    use super::{Checkpoint, State, Writer, list, newest};
-    use crate::run::{Run, RunError};
+    use super::{Checkpoint, ENTRY, State, list, newest};
+    use crate::{
+        checkpoint_writer::Writer,
+        run::{Run, RunError},
+    };
 
     fn checkpoint(step: usize) -> Checkpoint {
         let tensor = Tensor::new(&[step as f32, 0.5], &Device::Cpu).unwrap();
@@ -330,7 +264,7 @@ mod tests {
         assert!(newest(&run, &|_| ()).unwrap().is_none());
         let mut writer = Writer::start(&run, 2, Vec::new()).unwrap();
         for step in [5, 10, 15] {
-            writer.write(checkpoint(step)).unwrap();
+            writer.write(checkpoint(step), true).unwrap();
         }
         writer.finish().unwrap();
         assert_eq!(names(&run), ["00000010", "00000015"]);
@@ -346,31 +280,54 @@ mod tests {
         let notes = std::cell::RefCell::new(String::new());
         let found = newest(&run, &|it| notes.borrow_mut().push_str(it)).unwrap().unwrap();
         assert_eq!(found.state.step, 10);
-        assert!(notes.borrow().contains("00000015.safetensors"), "{notes:?}");
+        let want = "00000015.safetensors: the checkpoint is damaged (";
+        assert!(notes.borrow().contains(want), "{notes:?}");
+        assert!(notes.borrow().ends_with("checkpoints/00000010.safetensors"), "{notes:?}");
         // The run resumes from 10, and the unreadable checkpoint is removed.
         let mut writer = Writer::start(&run, 1, Vec::new()).unwrap();
-        writer.write(checkpoint(12)).unwrap();
+        writer.write(checkpoint(12), true).unwrap();
         writer.finish().unwrap();
         assert_eq!(names(&run), ["00000012"]);
 
         fs::write(run.checkpoints().join("00000012.safetensors"), b"no").unwrap();
-        assert!(matches!(newest(&run, &|_| ()), Err(RunError::Damaged { .. })));
+        let err = newest(&run, &|_| ()).err().unwrap();
+        assert!(matches!(err, RunError::Damaged { .. }));
+        assert!(
+            err.to_string().ends_with(": restore one from a copy, or start a new run"),
+            "{err}"
+        );
+    }
+
+    #[test]
+    fn a_changed_bit_anywhere_is_noticed() {
+        let bytes = checkpoint(3).to_bytes().unwrap();
+        assert!(Checkpoint::from_bytes(&bytes).is_ok());
+        for at in 0..bytes.len() {
+            for bit in [1, 4, 0x20] {
+                let mut flipped = bytes.clone();
+                flipped[at] ^= bit;
+                let opened = Checkpoint::from_bytes(&flipped);
+                assert!(opened.is_err(), "byte {at}, {:?}", char::from(bytes[at]));
+            }
+        }
+        let mut flipped = bytes;
+        *flipped.last_mut().unwrap() ^= 1;
+        let err = Checkpoint::from_bytes(&flipped).err().unwrap();
+        assert_eq!(err, "its checksum is not the one in its header");
+    }
+
+    #[test]
+    fn a_checkpoint_without_a_checksum_is_opened() {
+        let header = "data = \"of this data\"\n[settings]\nseed = 0\n[state]\nstep = 3\nphase = 0\n\
+                      loss_sum = 0.0\nn_losses = 0\nn_since_best = 0\nscores = []\n";
+        let entries = [(ENTRY.to_owned(), header.to_owned())].into_iter().collect();
+        let tensor = Tensor::new(&[0.5_f32], &Device::Cpu).unwrap();
+        let bytes = safetensors::serialize([("model.a.b", &tensor)], Some(entries)).unwrap();
+        assert_eq!(Checkpoint::from_bytes(&bytes).unwrap().state.step, 3);
     }
 
     #[test]
     fn checkpoint_bytes_are_deterministic() {
         assert!(checkpoint(3).to_bytes().unwrap() == checkpoint(3).to_bytes().unwrap());
-    }
-
-    #[test]
-    #[cfg(unix)]
-    fn a_write_error_is_reported_at_the_next_call() {
-        let dir = tempfile::tempdir().unwrap();
-        let run = Run::create(&dir.path().join("run"), "").unwrap();
-        let mut writer = Writer::start(&run, 1, Vec::new()).unwrap();
-        fs::remove_dir_all(run.checkpoints()).unwrap();
-        writer.write(checkpoint(1)).unwrap();
-        let err = writer.finish().unwrap_err().to_string();
-        assert!(err.contains("00000001.safetensors"), "{err}");
     }
 }

@@ -131,17 +131,19 @@ impl Phase {
         let Span { experiment, epochs, .. } = &self.span;
         let Experiment { train, augment, schedule, average, .. } = experiment;
         let steps = |it: Length| it.to_steps(epochs);
-        let mut all = vec![(steps(train.warmup), "after `train.warmup`".to_owned())];
+        let named = |of_run: &str| format!("`{}`", self.setting(of_run));
+        let mut all = vec![(steps(train.warmup), format!("after {}", named("train.warmup")))];
         if schedule.get().frozen().is_some() {
             let unfreezes = experiment.unfreezes(epochs);
-            all.push((unfreezes, "the backbone unfreezes, by `schedule`".to_owned()));
+            all.push((unfreezes, format!("the backbone unfreezes, by {}", named("schedule"))));
         }
         for (idx, it) in train.freeze.iter().enumerate() {
-            all.push((steps(it.from), format!("`train.freeze[{idx}]` begins")));
-            all.extend(it.until.map(|it| (steps(it), format!("`train.freeze[{idx}]` ends"))));
+            let setting = named(&format!("train.freeze[{idx}]"));
+            all.push((steps(it.from), format!("{setting} begins")));
+            all.extend(it.until.map(|it| (steps(it), format!("{setting} ends"))));
         }
         for (idx, end) in self.ends_of_sizes().enumerate() {
-            all.push((end, format!("after `train.sizes[{idx}]`")));
+            all.push((end, format!("after {}", named(&format!("train.sizes[{idx}]")))));
         }
         for (idx, it) in augment.mix.iter().enumerate() {
             let until = it.get().until().map(steps);

@@ -183,11 +183,13 @@ pub struct EvalSection {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CheckpointSection {
-    /// The interval between checkpoints; one is also saved after each evaluation.
+    /// The interval between checkpoints; one is also saved after each evaluation. None of these is left out: where
+    /// steps are shorter than writing takes, training waits. So which ones there are depends on the settings only.
     pub every: Length,
-    /// The maximum number of minutes between checkpoints; 0 for no limit.
+    /// The maximum number of minutes between checkpoints; 0 for no limit. A checkpoint saved by the clock or at an
+    /// interruption is removed once there is a newer one, and `soup --last` does not take it.
     pub minutes: f64,
-    /// The number of checkpoints kept.
+    /// The number of checkpoints kept, of those by `every` and after evaluations.
     pub keep: usize,
 }
 

@@ -13,14 +13,15 @@ use std::{
 
 use data::Loader;
 use infer::{Bundle, LabelledWriter, Member, Predictor};
-use metrics::{Evaluation as Reporting, Prediction, Report};
+use metrics::{Prediction, Report};
 use models::Model;
 
 use crate::{
     all_data::Estimate,
     begin::{begin, notes_on},
     callback::Callback,
-    checkpoint::{Best, State, Writer},
+    checkpoint::{Best, State},
+    checkpoint_writer::Writer,
     error::FitError,
     evaluation::{Evaluated, Evaluation},
     experiment::CheckpointSection,
@@ -34,6 +35,7 @@ use crate::{
     record::{self, Record},
     report::write_tables,
     run::{Run, RunError},
+    scoring::Scoring,
     tracking::{self, Tracking},
 };
 
@@ -53,7 +55,9 @@ pub fn fit(plan: &Plan, run: &Run, callback: &dyn Callback) -> Result<Ended, Fit
     let note = |it: &str| callback.note(it);
     let mut tracking = Tracking::open(plan, run, state.step, &note);
     let ended = train(plan, run, callback, learner, state, data, &mut tracking);
-    tracking.finish(&ended);
+    if !callback.is_taken_over() {
+        tracking.finish(&ended);
+    }
     ended
 }
 
@@ -144,11 +148,18 @@ fn train(
             (state.loss_sum, state.n_losses) = (0.0, 0);
             pace = Pace::start();
         }
-        profile.time(Activity::Save, || tracking.scalars(state.step, &numbers));
+        // Another process may continue a cross-validation's fold, and log it under the same name.
+        if !(is_evaluated && callback.is_taken_over()) {
+            profile.time(Activity::Save, || tracking.scalars(state.step, &numbers));
+        }
         let is_stopped = callback.should_stop() && !is_finished(plan, &state);
-        profile.time(Activity::Save, || match is_evaluated || is_stopped {
-            true => saver.save(plan, &learner, &state),
-            false => saver.save_if_due(plan, &learner, &state),
+        let CheckpointSection { every, minutes, .. } = settings.checkpoint;
+        let is_scheduled = is_evaluated || every.is_up(n_steps, epochs);
+        profile.time(Activity::Save, || {
+            match is_scheduled || is_stopped || saver.is_overdue(minutes) {
+                true => saver.save(plan, &learner, &state, is_scheduled),
+                false => saver.check(),
+            }
         })?;
         if is_stopped {
             saver.finish()?;
@@ -162,7 +173,7 @@ fn train(
         let score = evaluate(plan, &bundle, callback)?.best_by;
         bundle.stage(&run.best(), &state.step.to_string())?;
         state.note(score, true);
-        saver.save(plan, &learner, &state)?;
+        saver.save(plan, &learner, &state, true)?;
     }
     saver.finish()?;
     callback.profile(&profile);
@@ -191,9 +202,11 @@ fn is_finished(plan: &Plan, state: &State) -> bool {
 }
 
 fn early_stop(state: &State, end: usize) -> String {
+    let n = state.n_since_best;
     format!(
-        "no improvement in {} evaluations (`train.patience`): stopping early after step {} of {end}",
-        state.n_since_best, state.step
+        "no improvement in {n} evaluation{} (`train.patience`): stopping early after step {} of {end}",
+        if n == 1 { "" } else { "s" },
+        state.step
     )
 }
 
@@ -242,28 +255,31 @@ impl Saver {
         Ok(Saver { writer, data, written: Instant::now() })
     }
 
-    /// Saves a checkpoint now.
-    fn save(&mut self, plan: &Plan, learner: &Learner, state: &State) -> Result<(), FitError> {
-        self.written = Instant::now();
-        Ok(self.writer.write(learner.checkpoint(plan, state, &self.data)?)?)
-    }
-
-    /// Saves a checkpoint if the settings require one, unless the previous one is still being written.
-    fn save_if_due(
+    /// Saves a checkpoint, once the previous one is on disk.
+    ///
+    /// - `is_scheduled`: whether the settings schedule it: then it is saved however long that takes, since which
+    ///   checkpoints there are must not depend on time.
+    fn save(
         &mut self,
         plan: &Plan,
         learner: &Learner,
         state: &State,
+        is_scheduled: bool,
     ) -> Result<(), FitError> {
-        self.writer.check()?;
-        let span = &plan.phases[state.phase].span;
-        let CheckpointSection { every, minutes, .. } = span.experiment.checkpoint;
-        let is_due = every.is_up(state.step - span.start, &span.epochs)
-            || (minutes > 0.0 && self.written.elapsed().as_secs_f64() >= 60.0 * minutes);
-        match is_due && self.writer.is_idle() {
-            true => self.save(plan, learner, state),
-            false => Ok(()),
-        }
+        self.writer.wait()?;
+        self.written = Instant::now();
+        Ok(self.writer.write(learner.checkpoint(plan, state, &self.data)?, is_scheduled)?)
+    }
+
+    /// Returns whether the clock asks for a checkpoint. While the previous one is still being written it does not.
+    fn is_overdue(&mut self, minutes: f64) -> bool {
+        let is_due = minutes > 0.0 && self.written.elapsed().as_secs_f64() >= 60.0 * minutes;
+        is_due && self.writer.is_idle()
+    }
+
+    /// Checks that the last checkpoint has not failed.
+    fn check(&mut self) -> Result<(), FitError> {
+        Ok(self.writer.check()?)
     }
 
     /// Waits until all checkpoints are on disk.
@@ -339,16 +355,18 @@ pub(crate) fn predict_table(
     callback: &dyn Callback,
     table: (&Path, impl Write),
 ) -> Result<Report, FitError> {
-    let mut reporting = Reporting::new(&plan.task);
+    let values = |image: usize| plan.attribute_values[image].as_slice();
+    let of_side = side.iter().map(|&it| values(it));
+    let mut scoring = Scoring::new(&plan.task, &plan.attributes, of_side);
     let failed = |source| RunError::Io { path: table.0.to_owned(), source };
     let mut rows = LabelledWriter::new(table.1, &plan.task);
     predict(plan, bundle, side, what, callback, &mut |idx, it| {
-        reporting.add(it);
+        scoring.add(values(idx), it);
         let (image, group) = (&plan.images[idx].0, &plan.groups[it.group]);
         Ok(rows.row(image, group, it).map_err(failed)?)
     })?;
     rows.finish().and_then(|mut it| it.flush()).map_err(failed)?;
-    Ok(reporting.report(plan.seed()))
+    Ok(scoring.report(plan.seed()))
 }
 
 /// Scores the best bundle, as saved, and writes the run's final files.

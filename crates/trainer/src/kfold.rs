@@ -15,7 +15,12 @@ mod claim;
 mod join;
 mod work;
 
-use std::{fs, path::PathBuf, thread, time::Duration};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    thread,
+    time::Duration,
+};
 
 use augment::Image;
 use base::table;
@@ -31,6 +36,7 @@ use self::{
 pub use crate::fold_folders::{finished_folds, is_kfold};
 use crate::{
     callback::{Callback, EpochReport, SampleImage, StepReport},
+    checkpoint,
     error::FitError,
     experiment::{Experiment, differences},
     fit::fit,
@@ -267,6 +273,14 @@ impl<'a> Kfold<'a> {
         };
         let run = run.with_home(home(self.run.dir(), fold));
         begin(fold, self.n_folds(), &plan, &run);
+        if let Some(dead) = claim.dead() {
+            let newest = checkpoint::list(&run.checkpoints())?.pop();
+            let state = match newest.and_then(|it| step_of(&it)) {
+                Some(step) => format!("with its checkpoint of step {step}"),
+                None => "without a checkpoint, so from the beginning".to_owned(),
+            };
+            callback.note(&format!("fold {fold}: taken over from {dead}, {state}"));
+        }
         let ended = fit(&plan, &run, &WhileClaimed { callback, claim });
         drop(run);
         // Where the fold was taken over, its folder is gone, which may be the error.
@@ -306,6 +320,11 @@ impl<'a> Kfold<'a> {
         drop(fs::remove_dir_all(claim::folder(dir)));
         Ok(outcome)
     }
+}
+
+/// Returns the step of a checkpoint, by its name.
+fn step_of(checkpoint: &Path) -> Option<usize> {
+    checkpoint.file_stem()?.to_str()?.split('-').next()?.parse().ok()
 }
 
 /// Returns the settings of a fold.
@@ -358,6 +377,10 @@ impl Callback for WhileClaimed<'_> {
 
     fn should_stop(&self) -> bool {
         self.callback.should_stop() || self.claim.was_lost()
+    }
+
+    fn is_taken_over(&self) -> bool {
+        self.claim.is_lost()
     }
 }
 

@@ -101,10 +101,11 @@ impl PhaseSection {
         }
     }
 
-    /// Returns a message on the phase's settings that names the setting of the phase, or else the phase.
+    /// Returns the name of a setting as the user wrote it, from the run's setting that it takes the place of; `None`
+    /// for one that the phase does not set.
     ///
-    /// - `idx`: its position.
-    pub(crate) fn located(&self, idx: usize, message: &str) -> String {
+    /// - `idx`: the position of the phase.
+    pub(crate) fn setting(&self, idx: usize, of_run: &str) -> Option<String> {
         let names = [
             ("train.total", "total", true),
             ("train.warmup", "warmup", self.warmup.is_some()),
@@ -115,12 +116,45 @@ impl PhaseSection {
             ("schedule", "schedule", self.schedule.is_some()),
             ("restore", "restore", true),
         ];
-        for (of_run, name, _) in names.iter().filter(|it| it.2) {
-            let rest = message.strip_prefix("at `").and_then(|it| it.strip_prefix(of_run));
-            if let Some(rest) = rest.filter(|it| it.starts_with(['`', '['])) {
-                return format!("at `phase[{idx}].{name}{rest}");
-            }
+        names.iter().filter(|it| it.2).find_map(|(replaced, name, _)| {
+            let rest = of_run.strip_prefix(replaced)?;
+            (rest.is_empty() || rest.starts_with('[')).then(|| format!("phase[{idx}].{name}{rest}"))
+        })
+    }
+
+    /// Returns a message on the phase's settings that names the setting of the phase, or else the phase.
+    ///
+    /// - `idx`: its position.
+    pub(crate) fn located(&self, idx: usize, message: &str) -> String {
+        let parts = message.strip_prefix("at `").and_then(|it| it.split_once('`'));
+        match parts.and_then(|(of_run, rest)| Some((self.setting(idx, of_run)?, rest))) {
+            Some((setting, rest)) => format!("at `{setting}`{rest}"),
+            None => format!("in phase `{}`: {message}", self.name),
         }
-        format!("in phase `{}`: {message}", self.name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use base::Length;
+
+    use super::PhaseSection;
+
+    #[test]
+    fn a_setting_is_named_as_it_was_written() {
+        let section = PhaseSection {
+            freeze: Some(Vec::new()),
+            ..PhaseSection::new("a", Length::Epochs(1.0))
+        };
+        let of = |name: &str| section.setting(2, name);
+        assert_eq!(of("train.freeze[0]").as_deref(), Some("phase[2].freeze[0]"));
+        assert_eq!(of("train.total").as_deref(), Some("phase[2].total"));
+        // The run sets these.
+        assert_eq!([of("train.warmup"), of("train.sizes[1]"), of("optim")], [None, None, None]);
+        let message = "at `train.freeze[0]`: `stem` is never frozen";
+        let located = section.located(2, message);
+        assert_eq!(located, "at `phase[2].freeze[0]`: `stem` is never frozen");
+        let other = "at `train.warmup`: is too long";
+        assert_eq!(section.located(2, other), format!("in phase `a`: {other}"));
     }
 }

@@ -11,9 +11,9 @@ mod sides;
 use std::{path::PathBuf, rc::Rc, sync::Arc};
 
 use augment::Pipeline;
-use base::{Clock, Epochs, Seed, Task};
+use base::{Clock, Epochs, Length, Seed, Task, task::Unit};
 use candle::Device;
-use data::{CacheDir, Content, Manifest, Pack, Packs, PseudoLabels, Sides, Use};
+use data::{Attribute, CacheDir, Content, Manifest, Pack, Packs, PseudoLabels, Sides, Use};
 use infer::Serving;
 use models::{LoadedWeights, Model, ModelSpec, read_weights};
 
@@ -25,7 +25,9 @@ use self::{
     sides::TrainingSets,
 };
 pub(crate) use self::{phase::Restored, sides::folds};
-use crate::{callback::Callback, experiment::Experiment, groups::ParamGroups, span::Span};
+use crate::{
+    callback::Callback, experiment::Experiment, groups::ParamGroups, phase::TrainOn, span::Span,
+};
 
 /// A run that is ready to train.
 pub struct Plan {
@@ -49,6 +51,10 @@ pub struct Plan {
     pub predicted: Option<usize>,
     /// Which images have pseudo-labels.
     pub pseudo: PseudoLabels,
+    /// What else is known about the images, for reports.
+    pub attributes: Vec<Attribute>,
+    /// For each image the position of its value of each attribute.
+    pub attribute_values: Vec<Vec<u32>>,
     /// The permitted use of each image.
     pub usages: Vec<Use>,
     /// The sample weight of each image in training; above 0 for all training images.
@@ -156,6 +162,8 @@ impl Plan {
             numbers: examples.clone().map(|it| it.numbers.clone()).collect(),
             predicted: head.number(task),
             pseudo: manifest.pseudo.clone(),
+            attributes: manifest.attributes.clone(),
+            attribute_values: examples.clone().map(|it| it.attributes.clone()).collect(),
             usages: examples.clone().map(|it| it.usage).collect(),
             weights: examples.map(|it| it.weight).collect(),
             sides,
@@ -231,11 +239,14 @@ impl Plan {
         }
         let pipeline = self.pipeline_at(self.epochs.find(*start).0).0;
         let [h, w] = pipeline.size().unwrap_or_default();
+        let section = self.experiment.phase.get(phase_idx);
+        let all = if section.is_some_and(|it| it.data == TrainOn::All) { "all " } else { "" };
+        let steps = Length::Steps(epochs.total());
         format!(
-            "{name}: {}, {} steps, {} images of {h}x{w}, {} with lr {}",
-            experiment.train.total,
-            epochs.total(),
-            phase.train.len(),
+            "{name}: {}, {}, {all}{} of {h}x{w}, {} with lr {}",
+            in_words(experiment.train.total),
+            in_words(steps),
+            Unit::Image.count(phase.train.len()),
             experiment.schedule.kind(),
             experiment.optim.get().lr()
         )
@@ -312,5 +323,14 @@ impl Experiment {
         let stages = stages(self);
         let names: Vec<&str> = stages.iter().map(|it| it.name.as_str()).collect();
         ParamGroups::new(&self.groups, &names).map_err(wrong("groups.stage_lr"))
+    }
+}
+
+/// Formats a length in a text: `1 epoch`, where a setting is `1 epochs`.
+fn in_words(length: Length) -> String {
+    let text = length.to_string();
+    match text.strip_suffix('s').filter(|it| it.starts_with("1 ")) {
+        Some(one) => one.to_owned(),
+        None => text,
     }
 }

@@ -36,16 +36,16 @@ use crate::{
 pub(crate) const FILE: &str = "data.csv";
 
 /// A row of the table: an image of the run.
-struct Row<'a> {
-    image: &'a str,
-    group: &'a str,
+pub(crate) struct Row<'a> {
+    pub(crate) image: &'a str,
+    pub(crate) group: &'a str,
     class: usize,
-    label: &'a str,
+    pub(crate) label: &'a str,
     /// The number of each numeric factor, where it is known.
-    numbers: Vec<Option<f64>>,
+    pub(crate) numbers: Vec<Option<f64>>,
     weight: f32,
     usage: &'a str,
-    side: &'a str,
+    pub(crate) side: &'a str,
 }
 
 /// The columns before and after those of the numeric factors.
@@ -59,6 +59,11 @@ impl<'a> Row<'a> {
         let weight = table::number(f64::from(self.weight)).into();
         let end = [weight, self.usage.into(), self.side.into()];
         begin.chain(self.numbers.into_iter().map(number)).chain(end).collect()
+    }
+
+    /// Returns whether the label is one that a model predicted.
+    pub(crate) fn is_pseudo(&self) -> bool {
+        self.usage.starts_with(PSEUDO)
     }
 
     fn read(record: &'a records::Record) -> Option<Row<'a>> {
@@ -175,14 +180,13 @@ impl Record {
         &self.text
     }
 
-    /// Passes the name, the group and the side of each image to `each`.
+    /// Passes the row of each image to `each`.
     ///
     /// # Errors
     /// The table was not written by this program.
-    pub(crate) fn each_side(&self, each: &mut dyn FnMut(&str, &str, &str)) -> Result<(), String> {
+    pub(crate) fn each_row(&self, each: &mut dyn FnMut(Row<'_>)) -> Result<(), String> {
         for line in &read(&self.text)?.1 {
-            let row = Row::read(line).ok_or_else(|| format!("line {}: invalid row", line.line))?;
-            each(row.image, row.group, row.side);
+            each(Row::read(line).ok_or_else(|| format!("line {}: invalid row", line.line))?);
         }
         Ok(())
     }
@@ -231,6 +235,9 @@ impl From<String> for Record {
     }
 }
 
+/// The beginning of `use` for pseudo-labelled images.
+const PSEUDO: &str = "pseudo ";
+
 /// The texts of the column `use`.
 struct Usages<'a> {
     pseudo: &'a PseudoLabels,
@@ -239,7 +246,7 @@ struct Usages<'a> {
 
 impl Usages<'_> {
     fn new(pseudo: &PseudoLabels) -> Usages<'_> {
-        Usages { pseudo, name_of_pseudo: format!("pseudo {}", pseudo.hash) }
+        Usages { pseudo, name_of_pseudo: format!("{PSEUDO}{}", pseudo.hash) }
     }
 
     fn name(&self, image: usize, usage: Use) -> &str {
@@ -254,7 +261,7 @@ impl Usages<'_> {
 }
 
 /// Returns the number of each numeric factor, where it is known.
-fn numbers(task: &Task, numbers: &[f64]) -> Vec<Option<f64>> {
+pub(crate) fn numbers(task: &Task, numbers: &[f64]) -> Vec<Option<f64>> {
     let known = |idx: usize| numbers.get(idx).copied().filter(|it| !it.is_nan());
     task.numeric().map(known).collect()
 }

@@ -1,9 +1,11 @@
-//! Formats scores as a section of a `report.toml`: of the joint classes, of each factor, and of each class;
-//! and as the tables `<name>_classes.csv` and `<name>_confusions.csv`, which score the predictions of
+//! Formats scores as a section of a `report.toml`: of the joint classes, of each factor, of each class, and by
+//! attribute; and as the tables `<name>_classes.csv` and `<name>_confusions.csv`, which score the predictions of
 //! `<name>.csv`.
 
+use std::collections::BTreeMap;
+
 use base::table;
-use metrics::{ClassScore, Report};
+use metrics::{AttributeReport, ClassScore, Interval, Report};
 use serde::Serialize;
 
 use crate::run::{Run, RunError};
@@ -14,6 +16,33 @@ struct ClassRow<'a> {
     name: &'a str,
     #[serde(flatten)]
     scores: ClassScore,
+}
+
+/// The scores of the images with a value of an attribute.
+#[derive(Serialize)]
+struct ValueRow<'a> {
+    value: &'a str,
+    /// Of all others together, how many values they are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    other_values: Option<usize>,
+    images: usize,
+    groups: usize,
+    macro_f1: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    macro_f1_interval: Option<[f64; 2]>,
+    accuracy: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    accuracy_interval: Option<[f64; 2]>,
+}
+
+/// The two values of an attribute whose accuracies differ most.
+#[derive(Serialize)]
+struct GapRow<'a> {
+    lowest: &'a str,
+    highest: &'a str,
+    accuracy: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    accuracy_interval: Option<[f64; 2]>,
 }
 
 /// Formats the section `name` of a `report.toml`.
@@ -39,6 +68,41 @@ pub fn section(name: &str, report: &Report) -> String {
             let row = toml::to_string(&row).expect("scores are TOML");
             text += &format!("\n[[{name}.classes.{:?}]]\n{row}", scope.name);
         }
+    }
+    text.extend(report.attributes.iter().map(|it| of_attribute(name, it)));
+    text
+}
+
+/// Formats the scores by an attribute.
+fn of_attribute(name: &str, it: &AttributeReport) -> String {
+    let limits = |it: Interval| Some([it.low, it.high]).filter(|it| !it[0].is_nan());
+    // TOML's spelling of the name.
+    let key = toml::to_string(&BTreeMap::from([(&it.name, 0)])).expect("a name is TOML");
+    let key = key.trim_end().trim_end_matches(" = 0");
+    let mut text = String::new();
+    for it in &it.values {
+        let row = ValueRow {
+            value: it.value.as_deref().unwrap_or("others"),
+            other_values: it.value.is_none().then_some(it.n_values),
+            images: it.n_images,
+            groups: it.n_groups,
+            macro_f1: it.macro_f1.value,
+            macro_f1_interval: limits(it.macro_f1),
+            accuracy: it.accuracy.value,
+            accuracy_interval: limits(it.accuracy),
+        };
+        let row = toml::to_string(&row).expect("scores are TOML");
+        text += &format!("\n[[{name}.attributes.{key}]]\n{row}");
+    }
+    if let Some(gap) = &it.gap {
+        let row = GapRow {
+            lowest: &gap.lowest,
+            highest: &gap.highest,
+            accuracy: gap.difference.value,
+            accuracy_interval: limits(gap.difference),
+        };
+        let row = toml::to_string(&row).expect("scores are TOML");
+        text += &format!("\n[{name}.gaps.{key}]\n{row}");
     }
     text
 }
@@ -69,4 +133,70 @@ pub fn class_tables(name: &str, report: &Report) -> [(String, String); 2] {
     let header = ["scope", "truth", "predicted", "images"];
     let confusions = table::text(header, confusions);
     [(format!("{name}_classes.csv"), classes), (format!("{name}_confusions.csv"), confusions)]
+}
+
+#[cfg(test)]
+mod tests {
+    use base::{Seed, Task, task::Factor};
+    use data::Attribute;
+    use metrics::Prediction;
+
+    use super::section;
+    use crate::Scoring;
+
+    #[test]
+    fn a_report_has_the_scores_by_attribute() {
+        let task = Task::new(vec![Factor::new("class", &["a", "b"])]);
+        let attribute = |name: &str, values: &[&str]| {
+            let values = values.iter().map(|&it| it.to_owned()).collect();
+            Attribute { name: name.to_owned(), values }
+        };
+        // Six images, twice: of site A 4 of 6 images of 2 groups are right, of site B 2 of 4; the 2 without a
+        // site are right. Each image has a file of its own.
+        let files: Vec<String> = (0..12).map(|it| format!("{it:02}")).collect();
+        let files: Vec<&str> = files.iter().map(String::as_str).collect();
+        let attributes = [attribute("site \"x\"", &["", "A", "B"]), attribute("file", &files)];
+        let images = [(0, 1, 0), (0, 1, 0), (1, 1, 1), (2, 2, 0), (3, 2, 1), (4, 0, 0)];
+        let values: Vec<[u32; 2]> = (0..12).map(|it| [images[it % 6].1, it as u32]).collect();
+        let of_set = values.iter().map(<[u32; 2]>::as_slice);
+        let mut scoring = Scoring::new(&task, &attributes, of_set);
+        for (at, values) in values.iter().enumerate() {
+            let (group, _, predicted) = images[at % 6];
+            scoring.add(
+                values,
+                &Prediction {
+                    probabilities: &[0.5, 0.5],
+                    predicted,
+                    class: 0,
+                    group,
+                    number: None,
+                    true_number: None,
+                },
+            );
+        }
+        let text = section("valid", &scoring.report(Seed(0)));
+        let report: toml::Table = text.parse().unwrap();
+        let rows = report["valid"]["attributes"]["site \"x\""].as_array().unwrap();
+        assert_eq!(rows.len(), 3);
+        let [none, a, b] = [&rows[0], &rows[1], &rows[2]];
+        assert_eq!((none["value"].as_str(), none["images"].as_integer()), (Some(""), Some(2)));
+        assert_eq!(none["accuracy"].as_float(), Some(1.0));
+        // With one group there is no interval.
+        assert!(none.get("accuracy_interval").is_none() && none.get("macro_f1_interval").is_none());
+        assert_eq!((a["value"].as_str(), a["groups"].as_integer()), (Some("A"), Some(2)));
+        assert_eq!(a["images"].as_integer(), Some(6));
+        assert_eq!(a["macro_f1_interval"].as_array().map(Vec::len), Some(2));
+        assert_eq!(b["accuracy_interval"].as_array().unwrap()[0].as_float(), Some(0.0));
+        let gap = &report["valid"]["gaps"]["site \"x\""];
+        assert_eq!((gap["lowest"].as_str(), gap["highest"].as_str()), (Some("B"), Some("A")));
+        let difference = gap["accuracy"].as_float().unwrap();
+        assert!((difference - 1.0 / 6.0).abs() < 1e-12, "{difference}");
+        assert!(gap.get("accuracy_interval").is_some());
+        // Ten files, and two others; each has one group, so no two have a gap.
+        let rows = report["valid"]["attributes"]["file"].as_array().unwrap();
+        assert_eq!(rows.len(), 11);
+        assert_eq!(rows[10]["value"].as_str(), Some("others"));
+        assert_eq!(rows[10]["other_values"].as_integer(), Some(2));
+        assert!(report["valid"]["gaps"].get("file").is_none());
+    }
 }

@@ -19,7 +19,7 @@ mod ingredient;
 use std::{collections::BTreeMap, fmt, fs::File, io::BufWriter, path::Path, rc::Rc};
 
 use augment::{Given, Statistics, StatisticsConfig};
-use base::Seed;
+use base::{Seed, task::Unit};
 use candle::{DType, Device, Tensor};
 use data::Manifest;
 use infer::Bundle;
@@ -94,8 +94,8 @@ pub fn soup_plan(
         ));
     }
     if n_missing > 0 {
-        callback
-            .note(&format!("{n_missing} images that the models trained on are not in the data"));
+        let images = Unit::Image.count(n_missing);
+        callback.note(&format!("the data lacks {images} that the models trained on"));
     }
     let mut experiment = experiment.clone();
     // Those of the models, whatever the images are.
@@ -134,20 +134,27 @@ pub fn soup(
         let kept: Vec<&Ingredient> = kept.iter().map(|&it| &ingredients[it]).collect();
         mixed(plan, &kept, is_measured, callback)
     };
-    let kept = match kind {
-        SoupKind::Uniform | SoupKind::Ensemble => (0..ingredients.len()).collect(),
-        SoupKind::Greedy => greedy(&scores, |kept| Ok::<_, SoupError>(macro_f1(&mean_of(kept)?)?))?,
-    };
-    let bundle = match kind {
-        SoupKind::Ensemble => together(ingredients, &plan.device)?,
-        _ => mean_of(&kept)?,
+    let all = || (0..ingredients.len()).collect::<Vec<_>>();
+    let (kept, bundle) = match kind {
+        SoupKind::Uniform => (all(), mean_of(&all())?),
+        SoupKind::Ensemble => (all(), together(ingredients, &plan.device)?),
+        SoupKind::Greedy => {
+            let (kept, accepted) = greedy(&scores, |tried| {
+                let bundle = mean_of(tried)?;
+                Ok::<_, SoupError>((macro_f1(&bundle)?, bundle))
+            })?;
+            // The norms of a mean are measured already.
+            let bundle = accepted.map_or_else(|| mean_of(&kept), Ok)?;
+            (kept, bundle)
+        }
     };
     Ok(Soup { bundle, scores, kept })
 }
 
 impl Soup {
     /// Predicts the held-out images, writes the table of the predictions, and returns their scores; `None` if no
-    /// image is held out. The scores of a greedy soup are optimistically biased: selected on these images.
+    /// image is held out. The scores of a greedy soup are optimistically biased: selected on these images. They are
+    /// predicted once more, since the scores that selected it have neither test-time augmentation nor intervals.
     ///
     /// # Errors
     /// Those of predicting, and I/O errors.
@@ -184,35 +191,39 @@ impl Soup {
         let mut text = format!("kind = \"{kind}\"\nmodels = {all}\nkept = {kept}\n");
         if let Some(it) = valid {
             text += &format!("macro_f1 = {}\n", toml::Value::from(self.scores.clone()));
+            if kind == SoupKind::Greedy {
+                text += "# The models were selected on these images, and there is no nested estimate: the \
+                         scores in\n# [valid] are optimistically biased.\n";
+            }
             text += &section("valid", it);
         }
         text
     }
 }
 
-/// Returns the positions of the models of a greedy soup, ascending.
+/// Returns the positions of the models of a greedy soup, ascending, and their mean; `None` for a single model.
 ///
 /// - `scores`: the score of each model; one that is NaN is the lowest.
-/// - `score_of`: the score of the mean of several.
-fn greedy<E>(
+/// - `mean_of`: the mean of several, with its score.
+fn greedy<T, E>(
     scores: &[f64],
-    mut score_of: impl FnMut(&[usize]) -> Result<f64, E>,
-) -> Result<Vec<usize>, E> {
+    mut mean_of: impl FnMut(&[usize]) -> Result<(f64, T), E>,
+) -> Result<(Vec<usize>, Option<T>), E> {
     let score = |it: usize| if scores[it].is_nan() { f64::NEG_INFINITY } else { scores[it] };
     let mut order: Vec<usize> = (0..scores.len()).collect();
     order.sort_by(|&a, &b| score(b).total_cmp(&score(a)));
-    let Some((&first, others)) = order.split_first() else { return Ok(order) };
-    let (mut kept, mut best) = (vec![first], score(first));
+    let Some((&first, others)) = order.split_first() else { return Ok((order, None)) };
+    let (mut kept, mut mean, mut best) = (vec![first], None, score(first));
     for &it in others {
         let mut tried = [&kept[..], &[it]].concat();
         // The order of the sum, and so its last bits, does not depend on the scores.
         tried.sort_unstable();
-        let score = score_of(&tried)?;
+        let (score, of_tried) = mean_of(&tried)?;
         if score >= best {
-            (kept, best) = (tried, score);
+            (kept, mean, best) = (tried, Some(of_tried), score);
         }
     }
-    Ok(kept)
+    Ok((kept, mean))
 }
 
 /// Returns the bundle of the mean of some models. A single one is unchanged.
@@ -301,25 +312,28 @@ mod tests {
     #[test]
     fn a_greedy_soup_keeps_what_does_not_lower_the_score() {
         let tried = RefCell::new(Vec::new());
-        let score_of = |kept: &[usize]| {
+        let mean_of = |kept: &[usize]| {
             tried.borrow_mut().push(kept.to_vec());
-            Ok::<_, ()>(match kept {
+            let score = match kept {
                 [1, 2] => 0.75,
                 // Lower than the two alone.
                 [1, 2, 3] => 0.74,
                 // The same: the paper keeps it.
                 [0, 1, 2] => 0.75,
                 _ => f64::NAN,
-            })
+            };
+            Ok::<_, ()>((score, kept.to_vec()))
         };
-        let kept = greedy(&[0.5, 0.7, 0.7, 0.6, f64::NAN], score_of).unwrap();
-        assert_eq!(kept, [0, 1, 2]);
+        let (kept, mean) = greedy(&[0.5, 0.7, 0.7, 0.6, f64::NAN], mean_of).unwrap();
+        // The mean is that of the models that were kept, not the last that was tried.
+        assert_eq!((kept, mean), (vec![0, 1, 2], Some(vec![0, 1, 2])));
         // From the best down; of equal ones the first.
         assert_eq!(
             tried.into_inner(),
             [vec![1, 2], vec![1, 2, 3], vec![0, 1, 2], vec![0, 1, 2, 4]]
         );
-        assert_eq!(greedy(&[0.1, 0.9, 0.5], |_| Ok::<_, ()>(0.8)).unwrap(), [1]);
-        assert!(greedy(&[0.1, 0.9], |_| Err(())).is_err());
+        let lower = greedy(&[0.1, 0.9, 0.5], |_| Ok::<_, ()>((0.8, ())));
+        assert_eq!(lower.unwrap(), (vec![1], None));
+        assert!(greedy::<(), _>(&[0.1, 0.9], |_| Err(())).is_err());
     }
 }

@@ -27,3 +27,12 @@ pub(crate) struct ModelArgs {
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = number)]
     pub(crate) num_workers: usize,
 }
+
+/// Which models are joined.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub(crate) struct JoinArgs {
+    /// Multiply the probabilities of models that predict different factors of one task, such as one for the mask
+    /// and one for the age. Not needed where one of the models predicts all factors.
+    #[arg(long)]
+    pub(crate) join_factors: bool,
+}

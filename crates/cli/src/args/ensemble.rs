@@ -6,6 +6,7 @@ use augment::ViewsConfig;
 use ensemble::{By, CalibrationConfig, CombineConfig, Tune, Weights};
 
 use super::values::{component, number};
+use crate::held_out::FitOn;
 
 /// The runs to combine, and what is fitted.
 #[derive(Clone, Debug, clap::Args)]
@@ -27,6 +28,11 @@ pub(crate) struct EnsembleArgs {
     /// fitted for log_loss, and thresholds for macro_f1.
     #[arg(long, value_name = "SCORE", default_value = "macro_f1", value_parser = by)]
     pub(crate) by: By,
+    /// Predictions that everything is fitted on: held_out, those of images that a run did not train on; or test,
+    /// those of the test set of the runs' data, where the folds of a cross-validation are averaged as in the
+    /// bundle. Its fitted scores are then no test scores.
+    #[arg(long, value_enum, value_name = "IMAGES", default_value = "held_out")]
+    pub(crate) fit_on: FitOn,
     /// Predict the held-out images again with this test-time augmentation, instead of each run's own, and
     /// keep it in the bundle: a name of `list views`, or a table, such as `{ kind = "crops", n = 5 }`.
     #[arg(long, value_name = "VIEWS", value_parser = component::<ViewsConfig>)]

@@ -4,13 +4,15 @@ use std::path::PathBuf;
 
 use clap::ValueEnum;
 
-use super::ModelArgs;
+use super::{JoinArgs, ModelArgs};
 
 /// The models, the images, and which of them get a label.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct PseudoArgs {
     #[command(flatten)]
     pub(crate) models: ModelArgs,
+    #[command(flatten)]
+    pub(crate) join: JoinArgs,
     /// Folder of the images to label.
     #[arg(long, value_name = "DIR")]
     pub(crate) images: PathBuf,

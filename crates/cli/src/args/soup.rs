@@ -16,7 +16,8 @@ pub(crate) struct SoupArgs {
     /// lower it (greedy). With `ensemble` their predictions are averaged instead: an ensemble of all.
     #[arg(long, value_name = "KIND", default_value = "uniform", value_parser = kind)]
     pub(crate) kind: SoupKind,
-    /// Take the last K checkpoints of each run, not its best model. `checkpoint.keep` is how many a run has.
+    /// Take the last K checkpoints of each run, not its best model: of those that `checkpoint.every` and evaluations
+    /// save. `checkpoint.keep` is how many a run has.
     #[arg(long, value_name = "K", value_parser = number)]
     pub(crate) last: Option<usize>,
     /// Average the running statistics of batch norms too, rather than measure them over the training images.

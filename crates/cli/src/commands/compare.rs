@@ -19,6 +19,7 @@ use crate::{
     runs,
     style::headed,
     tables::{MANY, columns},
+    wrap::wrapped,
 };
 
 /// Maximum number of missing images to name.
@@ -83,10 +84,11 @@ pub(crate) fn compare(args: &RunsArgs) -> anyhow::Result<End> {
         say!("\nA: {}\nB: {}", sides[0].name, other.name);
         reference.print(&sides[0], other);
     }
-    say!(
-        "\n[low, high]: 95 % confidence interval, {N_RESAMPLES} paired bootstrap resamples of the {}.",
+    let text = format!(
+        "95 % confidence interval, {N_RESAMPLES} paired bootstrap resamples of the {}.",
         reference.task.unit.many()
     );
+    say!("\n{}", wrapped("[low, high]: ", &text));
     say!("P(B better): share of resamples in which B is better; ties count half.");
     Ok(End::Done)
 }
@@ -116,6 +118,13 @@ fn named(metric: &MetricConfig) -> String {
     let settings = toml::Table::try_from(metric).expect("a metric is TOML");
     let settings = settings.iter().filter(|it| it.0 != "kind" && !is_default);
     settings.fold(kind.to_owned(), |name, (key, value)| format!("{name} {key}={value}"))
+}
+
+/// Returns the scope of predicted numbers: the numeric factor; the joint one if there are several, since a table
+/// does not say whose numbers it has, or where the task has no other.
+fn scope_of_number(task: &Task) -> Scope {
+    let factor = task.numeric_named("").map_or(Scope::Joint, Scope::Factor);
+    if task.scopes().contains(&factor) { factor } else { Scope::Joint }
 }
 
 /// Returns the mean of runs in each scope.
@@ -248,8 +257,9 @@ impl<'a> Reference<'a> {
     }
 
     fn print(&self, a: &Side, b: &Side) {
-        let interval = |it: Interval| format!("{:.4} [{:.4}, {:.4}]", it.value, it.low, it.high);
-        let gain = |it: Interval| format!("{:+.4} [{:+.4}, {:+.4}]", it.value, it.low, it.high);
+        // An interval is below its value: side by side, a row is wider than a terminal.
+        let interval = |it: Interval| format!("{:.4}\n[{:.4}, {:.4}]", it.value, it.low, it.high);
+        let gain = |it: Interval| format!("{:+.4}\n[{:+.4}, {:+.4}]", it.value, it.low, it.high);
         let heading = if self.metrics.len() == 1 { self.metrics[0].0.as_str() } else { "metric" };
         let mut scores = vec![[heading, "A", "B", "B - A", "P(B better)"].map(str::to_owned)];
         let mut classes = vec![["f1-score", "support", "A", "B", "B - A"].map(str::to_owned)];
@@ -261,6 +271,10 @@ impl<'a> Reference<'a> {
             for ((metric_name, metric), (a, b)) in
                 self.metrics.iter().zip(a.scores.iter().zip(&b.scores))
             {
+                // The predicted number is that of one factor, the same in all scopes.
+                if metric.needs_numbers() && scope != scope_of_number(&self.task) {
+                    continue;
+                }
                 let it: Comparison = compare_sides(*metric, a, b);
                 let row = if self.metrics.len() == 1 { name } else { metric_name };
                 scores.push([
@@ -306,9 +320,12 @@ impl<'a> Reference<'a> {
 
 #[cfg(test)]
 mod tests {
-    use base::{Task, task::Factor};
+    use base::{
+        Task,
+        task::{Factor, Scope},
+    };
 
-    use super::{RunsArgs, metrics};
+    use super::{RunsArgs, metrics, scope_of_number};
 
     fn names(task: &Task, by: &str) -> Vec<String> {
         #[derive(serde::Deserialize)]
@@ -318,6 +335,19 @@ mod tests {
         let Settings { by } = toml::from_str(&format!("by = {by}")).unwrap();
         let args = RunsArgs { runs: Vec::new(), a: Vec::new(), b: Vec::new(), test: false, by };
         metrics(&args, task).into_iter().map(|it| it.0).collect()
+    }
+
+    #[test]
+    fn a_number_belongs_to_its_factor() {
+        let mut task = Task::mask_gender_age();
+        assert_eq!(scope_of_number(&task), Scope::Factor(2));
+        task.factors[1] = Factor::ranges("height", &["<160", ">=160"], &[160.0]);
+        assert_eq!(scope_of_number(&task), Scope::Joint);
+        task.factors.truncate(2);
+        assert_eq!(scope_of_number(&task), Scope::Factor(1));
+        // Of one factor, the joint classes are its levels.
+        task.factors.remove(0);
+        assert_eq!(scope_of_number(&task), Scope::Joint);
     }
 
     #[test]

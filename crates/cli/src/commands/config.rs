@@ -16,8 +16,8 @@ use crate::{
     pretrained, runs,
     settings::{elements, settings, table},
     style::{ASIDE, HEADING, headed, paint},
-    tables::columns,
     terminal::Terminal,
+    wrap::in_columns,
 };
 
 /// Comments are aligned within a section, up to this column.
@@ -78,7 +78,8 @@ pub(crate) fn diff(a: PathBuf, b: PathBuf) -> anyhow::Result<End> {
     let header = ["setting".to_owned(), a.display().to_string(), b.display().to_string()];
     let rows = found.into_iter().map(|(name, [a, b])| [name, a, b]);
     let rows: Vec<_> = std::iter::once(header).chain(rows).collect();
-    say!("{}", headed(&columns(&rows, &[false; 3])));
+    // Values are to be pasted, so that nothing is wrapped.
+    say!("{}", headed(&in_columns(usize::MAX, &rows, &[false; 3]).join("\n")));
     Ok(End::Done)
 }
 

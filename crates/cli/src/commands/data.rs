@@ -24,6 +24,7 @@ use crate::{
     output::Output,
     preparation::{manifest, settled, use_threads},
     terminal::Terminal,
+    wrap::wrapped,
 };
 
 pub(crate) fn data(command: DataCommand) -> anyhow::Result<End> {
@@ -88,7 +89,7 @@ pub(crate) fn data(command: DataCommand) -> anyhow::Result<End> {
                     format!("{:.3} {}", it.weight, plan.task.class_name(class, Scope::Joint))
                 };
                 let labels: Vec<String> = sample.row(batch.size).iter().map(label).collect();
-                say!("{idx:>4}  {}", labels.join(" + "));
+                say!("{}", wrapped(&format!("{idx:>4}  "), &labels.join(" + ")));
                 let lines = std::iter::once(idx.to_string()).chain(labels).collect();
                 Cell::named(Some(thumbnail(&image)), lines)
             };
@@ -127,10 +128,11 @@ fn prepare_images(experiment: &Experiment, terminal: &Terminal) -> anyhow::Resul
         let Prepared { n_found, n_not_found, milliseconds_median } = prepared;
         let n = n_found + n_not_found;
         let percent = 100.0 * n_found as f64 / n.max(1) as f64;
-        say!(
-            "augment.{name}: a face detected in {n_found} of {n} images ({percent:.1} %), the others are \
-             cropped at the centre; median {milliseconds_median:.1} ms per image"
+        let text = format!(
+            "a face detected in {n_found} of {n} images ({percent:.1} %), the others are cropped at the centre; \
+             median {milliseconds_median:.1} ms per image"
         );
+        say!("{}", wrapped(&format!("augment.{name}: "), &text));
     }
     Ok(())
 }

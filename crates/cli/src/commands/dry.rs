@@ -28,7 +28,7 @@ pub(crate) fn fast(args: &ExperimentArgs, profile: bool) -> anyhow::Result<End> 
     let mut plan = Plan::new(&experiment, &manifest, fold, &Device::Cpu, &terminal)?;
     let shortened = plan.shorten()?;
     let (_dir, run) = dry_run(&plan, &terminal)?;
-    announce(&plan, &run, &terminal);
+    announce(&plan, run.dir(), &terminal);
     terminal.status(&shortened);
     terminal.heed_interrupts();
     let ended = fit(&plan, &run, &terminal);
@@ -53,7 +53,7 @@ pub(crate) fn overfit(args: &ExperimentArgs, n: usize, profile: bool) -> anyhow:
     let manifest = manifest(&experiment, &terminal)?;
     let plan = Plan::overfit(&experiment, &manifest, n, &Device::Cpu, &terminal)?;
     let (_dir, run) = dry_run(&plan, &terminal)?;
-    announce(&plan, &run, &terminal);
+    announce(&plan, run.dir(), &terminal);
     terminal.heed_interrupts();
     let callback =
         UntilPerfect { terminal: &terminal, accuracy: Cell::new(0.0), step: Cell::new(0) };

@@ -2,8 +2,11 @@
 //!
 //! The held-out predictions of runs are combined, calibrated and decided by what is fitted on them; each step is
 //! scored as fitted and nested. What is fitted on all of them is the bundle; the nested predictions are its
-//! `oof.csv`.
+//! `oof.csv`, or its `test.csv` if it is fitted on a test set.
 
+mod fits;
+#[cfg(test)]
+mod fixture;
 mod nested;
 mod recipe;
 mod report;
@@ -13,23 +16,23 @@ mod summary;
 
 use anyhow::bail;
 use ensemble::{
-    CombineConfig, Conformal, Fit, HeldOut, N_PARTS, Predicted, Reliability, Tune, Weights,
-    error_correlation, leave_one_out, parts,
+    Conformal, Fit, HeldOut, N_PARTS, Predicted, Reliability, Tune, Weights, error_correlation,
+    parts,
 };
 use trainer::Callback as _;
 
 use self::{
-    nested::Nested,
+    fits::Fits,
     recipe::{Fitted, Part, Recipe, Stage},
     save::{Made, save},
-    scores::{SEED, Scorer},
+    scores::{SEED, Scorer, gain},
     summary::{MemberSummary, Step, Summary},
 };
 use super::predict::promise;
 use crate::{
     End,
     args::EnsembleArgs,
-    held_out::{self, Columns},
+    held_out::{self, Columns, FitOn},
     new_folder::NewFolder,
     phrases::argument,
     preparation::use_threads,
@@ -43,11 +46,10 @@ const LEVEL: f64 = 0.9;
 
 pub(crate) fn ensemble(args: &EnsembleArgs) -> anyhow::Result<End> {
     let output = NewFolder::at(&args.output)?;
-    let mut columns = held_out::read(&args.runs)?;
+    let mut columns = held_out::read(&args.runs, args.fit_on)?;
     let mut recipe = recipe_of(args, &columns)?;
     let sets = if args.sets { Some(check_sets(&columns)?) } else { None };
     use_threads(0)?;
-    columns.notes.iter().for_each(|it| status!("note: {it}"));
     let terminal = Terminal::new();
     terminal.heed_interrupts();
     let stopped = || {
@@ -76,10 +78,15 @@ pub(crate) fn ensemble(args: &EnsembleArgs) -> anyhow::Result<End> {
     let held_out = columns.held_out(&weights)?;
     let scorer = Scorer::new(&held_out);
     status!("fitting");
-    let fitted = recipe.fit(&held_out).map_err(anyhow::Error::msg)?;
-    let nested = Nested::of(&recipe, &held_out).map_err(anyhow::Error::msg)?;
-    let members = members(&columns, &held_out, &recipe, &fitted.combine, &scorer, &weights)?;
-    let steps = steps(&recipe, &fitted, &nested, &held_out, &scorer);
+    let fits = Fits::of(&recipe, &held_out, &terminal);
+    terminal.clear();
+    if fits.is_err() && terminal.should_stop() {
+        return stopped();
+    }
+    let fits = fits.map_err(anyhow::Error::msg)?;
+    let members = members(&columns, &held_out, &recipe, &fits, &scorer, &weights);
+    let steps = steps(&recipe, &fits, &held_out, &scorer);
+    let nested = &fits.nested;
     let probabilities = nested.probabilities();
     // None of these was fitted on the image's own group.
     let honest = HeldOut {
@@ -110,6 +117,7 @@ pub(crate) fn ensemble(args: &EnsembleArgs) -> anyhow::Result<End> {
     let unit = columns.task.unit;
     let summary = Summary {
         by: args.by,
+        fit_on: args.fit_on,
         unit,
         members,
         correlation: if held_out.members.len() > 1 {
@@ -121,12 +129,14 @@ pub(crate) fn ensemble(args: &EnsembleArgs) -> anyhow::Result<End> {
         coverage,
         promise: conformal.as_ref().map_or(String::new(), |it| promise(it, LEVEL, unit)),
         reliability: reliability.report(SEED),
+        notes: notes(&columns, &recipe),
     };
-    let made = Made { fitted, conformal, weights };
+    let made = Made { fitted: fits.fitted.clone(), conformal, weights };
     save(&output, &columns, &made, nested.predictions(recipe.last()), &summary)?;
     let dir = output.path().to_owned();
     output.finish()?;
-    say!("{}", unit.images_of(columns.images.len(), columns.group_names.len()));
+    let of_test = if args.fit_on == FitOn::Test { " of the test set" } else { "" };
+    say!("{}{of_test}", unit.images_of(columns.images.len(), columns.group_names.len()));
     summary.print();
     say!("\nbundle: {}", dir.display());
     status!("next: maskfit predict {} --images DIR -o FILE", argument(&dir));
@@ -174,10 +184,41 @@ fn recipe_of(args: &EnsembleArgs, columns: &Columns) -> anyhow::Result<Recipe> {
         problems
             .push("--tune thresholds: the task has no numeric factor: tune `classes`".to_owned());
     }
+    if args.sets && args.combine.kind() == "hard_vote" && args.calibrate != "none" {
+        // What a calibration makes of a share of 0 is the same for all classes, and another number for each part of
+        // the nested predictions: neither their sets nor their coverage are those of the bundle.
+        problems.push(
+            "--sets: a calibrated `hard_vote` cannot order the classes without a vote: leave out --calibrate, or \
+             combine by `soft_vote`"
+                .to_owned(),
+        );
+    }
     match problems.is_empty() {
         true => Ok(recipe),
         false => bail!("{}", problems.join("\n")),
     }
+}
+
+/// Returns what the user should know of what everything is fitted on.
+fn notes(columns: &Columns, recipe: &Recipe) -> Vec<String> {
+    let mut notes = Vec::new();
+    if columns.fit_on == FitOn::Test {
+        notes.push(
+            "the test set is now used for fitting: only the nested score estimates that of new images"
+                .to_owned(),
+        );
+    }
+    if recipe.calibrate != "none" && columns.are_of_single_folds() {
+        let instead = match columns.have_test() {
+            true => "fit it on predictions of the mean for the test set, with `--fit-on test`",
+            false => "check it with `maskfit evaluate` on images that no fold was trained on",
+        };
+        notes.push(format!(
+            "the calibration is fitted on predictions of single folds, and leaves their mean, which is less \
+             confident, slightly underconfident: {instead}"
+        ));
+    }
+    notes
 }
 
 /// Returns the weights that are given as numbers.
@@ -199,13 +240,14 @@ enum Sets {
 /// # Errors
 /// They do not.
 fn check_sets(columns: &Columns) -> anyhow::Result<Sets> {
-    let are_runs = columns.columns.iter().all(|it| it.bundles.len() == 1);
-    match are_runs {
+    // Of a test set no model of a cross-validation has seen anybody.
+    let are_new = columns.fit_on == FitOn::Test;
+    match are_new || columns.columns.iter().all(|it| it.bundles.len() == 1) {
         true => Ok(Sets::Split),
         false if columns.folds().is_some() && columns.are_whole() => Ok(Sets::CvPlus),
         false => bail!(
             "--sets: takes runs with one validation set, or cross-validations with the same folds, not repeated, \
-             that predict every factor"
+             that predict every factor; or a test set, with `--fit-on test`"
         ),
     }
 }
@@ -215,18 +257,13 @@ fn members(
     columns: &Columns,
     held_out: &HeldOut,
     recipe: &Recipe,
-    combine: &CombineConfig,
+    fits: &Fits<'_>,
     scorer: &Scorer,
     given: &[f64],
-) -> anyhow::Result<Vec<MemberSummary>> {
+) -> Vec<MemberSummary> {
     let n = columns.columns.len();
     let is_whole = columns.are_whole();
-    let adds = match is_whole && n > 1 {
-        true => leave_one_out(held_out, &recipe.combine, &recipe.fit, SEED)
-            .map_err(anyhow::Error::msg)?,
-        false => Vec::new(),
-    };
-    let weights = if is_whole { combine.get().weights() } else { Some(given) };
+    let weights = if is_whole { fits.fitted.combine.get().weights() } else { Some(given) };
     let total: f64 = weights.map_or(0.0, |it| it.iter().sum());
     let summary = |(idx, column): (usize, &held_out::Column)| MemberSummary {
         name: column.name.clone(),
@@ -239,38 +276,36 @@ fn members(
                 scorer.scores(&Predicted::member(&own, 0))
             }
         },
-        adds: adds.get(idx).map(|it| match recipe.fit.by.metric().more_is_better() {
-            true => it.difference.value,
-            false => -it.difference.value,
-        }),
+        adds: fits.without.get(idx).map(|it| gain(it, recipe.fit.by).value),
     };
-    Ok(columns.columns.iter().enumerate().map(summary).collect())
+    columns.columns.iter().enumerate().map(summary).collect()
 }
 
 /// Scores every step from the members to the prediction.
-fn steps(
-    recipe: &Recipe,
-    fitted: &Fitted,
-    nested: &Nested<'_>,
-    held_out: &HeldOut,
-    scorer: &Scorer,
-) -> Vec<Step> {
+fn steps(recipe: &Recipe, fits: &Fits<'_>, held_out: &HeldOut, scorer: &Scorer) -> Vec<Step> {
     let mut steps = Vec::new();
     let is_plain = recipe.combine.kind() == "soft_vote"
         && recipe.fit == Fit { by: recipe.fit.by, ..Fit::default() };
     if held_out.members.len() > 1 && !is_plain {
         let mean = Fitted::default().predict_all(held_out, Stage::Combined);
-        let nested = scorer.scores(&mean);
-        let name = "mean".to_owned();
-        steps.push(Step { name, is_calibration: false, fitted: None, nested });
+        steps.push(Step {
+            name: "mean".to_owned(),
+            is_calibration: false,
+            by: recipe.fit.by,
+            options: String::new(),
+            fitted: None,
+            nested: scorer.scores(&mean),
+        });
     }
-    for Part { stage, name, is_fitted } in recipe.stages() {
-        let on_all = || scorer.scores(&fitted.predict_all(held_out, stage));
+    for Part { stage, name, is_fitted, by, options } in recipe.stages() {
+        let on_all = || scorer.scores(&fits.fitted.predict_all(held_out, stage));
         steps.push(Step {
             name,
             is_calibration: stage == Stage::Calibrated,
+            by,
+            options,
             fitted: is_fitted.then(on_all),
-            nested: scorer.scores(nested.predictions(stage)),
+            nested: scorer.scores(fits.nested.predictions(stage)),
         });
     }
     steps

@@ -4,18 +4,24 @@
 //! contains the task.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeSet, HashMap},
     io::{BufWriter, Write as _},
     path::Path,
     sync::Arc,
 };
 
 use anyhow::{Context as _, bail};
-use base::{Task, files::write_atomic_with};
+use base::{
+    Task,
+    files::write_atomic_with,
+    records::{Record, Records},
+    task::Scope,
+    text,
+};
 use data::{Example, Manifest, Use};
 use infer::{Bundle, LabelledWriter, Predictor, Serving};
-use metrics::{Evaluation, Prediction, Report};
-use trainer::{Callback as _, Experiment, class_tables, section};
+use metrics::{Prediction, Report};
+use trainer::{Callback as _, Experiment, Scoring, class_tables, section};
 
 use super::predict::{self, serving};
 use crate::{
@@ -23,7 +29,7 @@ use crate::{
     args::{EvaluateArgs, ExperimentArgs, Side},
     new_folder::NewFolder,
     phrases::argument,
-    preparation::{check_settings, manifest},
+    preparation::{check_settings, in_short, manifest},
     runs,
     tables::{macro_f1, report},
     terminal::Terminal,
@@ -45,7 +51,8 @@ pub(crate) fn evaluate(args: &EvaluateArgs) -> anyhow::Result<End> {
     let output = NewFolder::at(&args.output)?;
     let experiment = experiment(args)?;
     check_settings(&experiment)?;
-    let bundle = predict::open(&args.models)?;
+    // The data shows below whether they are of one task.
+    let bundle = predict::open(&args.models, true)?;
     let terminal = Terminal::new();
     let manifest = manifest(&experiment, &terminal)?;
     if manifest.task.factors != bundle.task.factors {
@@ -129,7 +136,46 @@ fn side(side: Side, experiment: &Experiment, manifest: &Manifest) -> anyhow::Res
     }
 }
 
-/// Refuses images of groups that a model was trained on.
+/// Returns the images of a side whose label or group is not the one in the table of a run's data: they may be other
+/// images of the same name. Empty where there is no such table, or it is of another task.
+fn others(dir: &Path, manifest: &Manifest, side: &[usize]) -> anyhow::Result<Vec<String>> {
+    // An ensemble may be named `best` too.
+    let is_of_run = |it: &&Path| dir.ends_with("best") && it.join("config.toml").is_file();
+    let path = dir.parent().filter(is_of_run).map(|it| it.join("data.csv"));
+    let Some(path) = path.filter(|it| it.is_file()) else { return Ok(Vec::new()) };
+    if Bundle::task(dir)?.factors != manifest.task.factors {
+        return Ok(Vec::new());
+    }
+    let text = text::read(&path).with_context(|| path.display().to_string())?;
+    let table = Records::exact(&text);
+    let Ok(columns) = table.header().columns(["image", "group", "label", "use"]) else {
+        bail!("{}: line 1: the columns are not those of a run's data", path.display());
+    };
+    let fields = |row: Record| columns.map(|it| row.fields.get(it).unwrap_or_default().to_owned());
+    let labelled = table.rows().map(fields).filter(|it| !it[3].starts_with("pseudo "));
+    let known: HashMap<String, [String; 2]> =
+        labelled.map(|[image, group, label, _]| (image, [label, group])).collect();
+    let labels = manifest.task.class_names(Scope::Joint);
+    let other = |&it: &usize| {
+        let example = &manifest.examples[it];
+        let [label, group] = known.get(&example.name)?;
+        let (own, of) = (&labels[example.class], &manifest.groups[example.group]);
+        let is_same = label == own && group == of;
+        (!is_same).then(|| format!("`{}` ({own} of {of}, not {label} of {group})", example.name))
+    };
+    Ok(side.iter().filter_map(other).collect())
+}
+
+/// Counts images, and lists the first of them.
+fn counted(images: &[String]) -> String {
+    let more = if images.len() > SHOWN { ", ..." } else { "" };
+    let shown = images[..images.len().min(SHOWN)].join(", ");
+    let have = if images.len() == 1 { "image has" } else { "images have" };
+    let than = "another label or group than in the run's `data.csv`";
+    format!("{} {have} {than}: {shown}{more}", images.len())
+}
+
+/// Refuses images of groups that a model was trained on, and a run's own data if it is not what it was.
 fn check_unseen(
     args: &EvaluateArgs,
     manifest: &Manifest,
@@ -149,18 +195,35 @@ fn check_unseen(
                 ));
                 continue;
             };
+            let others = others(&dir, manifest, side)?;
+            if !others.is_empty() && args.config.is_none() && args.set.is_empty() {
+                bail!(
+                    "{}: {}: restore the run's data, or name the new one with `--config`",
+                    dir.display(),
+                    counted(&others)
+                );
+            }
             let seen: Vec<&str> =
                 groups.iter().copied().filter(|it| trained.groups.contains(*it)).collect();
             if !seen.is_empty() {
                 let shown: Vec<_> = seen.iter().take(SHOWN).map(|it| format!("`{it}`")).collect();
                 let more = if seen.len() > SHOWN { ", ..." } else { "" };
-                problems.push(format!(
+                let mut problem = format!(
                     "{}: was trained on {} of these {}: {}{more}",
                     dir.display(),
                     seen.len(),
                     unit.count(groups.len()),
                     shown.join(", ")
-                ));
+                );
+                if !others.is_empty() {
+                    let (counted, one) = (counted(&others), unit.one());
+                    problem += &format!(
+                        "; {counted}: if this is other data, give each {one} and image a name of its own"
+                    );
+                }
+                problems.push(problem);
+            } else if !others.is_empty() {
+                terminal.status(&format!("note: {}: {}", dir.display(), counted(&others)));
             }
         }
     }
@@ -190,13 +253,14 @@ fn write(
         .collect();
     let unfit = predict::unfit(&bundle, Path::new("."), &images, terminal);
     if !unfit.0.is_empty() {
-        bail!("{unfit}\nnothing is written");
+        bail!("{}\nnothing is written", in_short(&unfit));
     }
     let of_number = bundle.number();
     let predictor = Predictor::new(bundle, &candle::Device::Cpu);
     let file = format!("{}.csv", args.side.table());
     let shown = output.path().join(&file).display().to_string();
-    let mut scores = Evaluation::new(&manifest.task);
+    let of_side = side.iter().map(|&it| manifest.examples[it].attributes.as_slice());
+    let mut scores = Scoring::new(&manifest.task, &manifest.attributes, of_side);
     write_atomic_with(&output.begun()?.join(&file), |out| {
         let mut table = LabelledWriter::new(BufWriter::new(out), &manifest.task);
         let mut n_done = 0;
@@ -214,7 +278,7 @@ fn write(
                 number: it.number,
                 true_number: of_number.and_then(|factor| example.number(factor)),
             };
-            scores.add(&it);
+            scores.add(&example.attributes, &it);
             let group = &manifest.groups[example.group];
             table.row(&example.name, group, &it).with_context(|| shown.clone())?;
             n_done += 1;

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::bail;
+use anyhow::{anyhow, bail};
 use base::task::Scope;
 use candle::Device;
 use data::{Manifest, SplitConfig};
@@ -25,8 +25,9 @@ use crate::{
     preparation::{check_settings, manifest, use_threads},
     pretrained, runs,
     style::{HEADING, headed, paint},
-    tables::{columns, fold as wrapped, macro_f1, report},
+    tables::{columns, macro_f1, report},
     terminal::Terminal,
+    wrap::{wrapped, wrapped_message},
 };
 
 /// The maximum number of folds in the table of a plan.
@@ -41,7 +42,7 @@ pub(crate) fn kfold(args: &KfoldArgs) -> anyhow::Result<End> {
     match &args.command {
         None => {
             let opened = match &args.resume {
-                None => Opened::new(&args.experiment, args.folds, &terminal)?,
+                None => Opened::new(&args.experiment, args.folds, "kfold --resume", &terminal)?,
                 Some(named) => Opened::of(named, &[], &terminal)?,
             };
             let kfold = opened.kfold()?;
@@ -56,7 +57,7 @@ pub(crate) fn kfold(args: &KfoldArgs) -> anyhow::Result<End> {
             opened.join(&kfold, begun)?;
         }
         Some(KfoldCommand::Plan { experiment, folds }) => {
-            let opened = Opened::new(experiment, *folds, &terminal)?;
+            let opened = Opened::new(experiment, *folds, "kfold run", &terminal)?;
             let kfold = opened.kfold()?;
             show(&kfold, &opened, &terminal);
             say!("cross-validation: {}", opened.run.dir().display());
@@ -100,9 +101,12 @@ struct Opened {
 
 impl Opened {
     /// Creates the folder of a new one.
+    ///
+    /// - `again`: the command that continues one that exists.
     fn new(
         args: &ExperimentArgs,
         n_folds: Option<usize>,
+        again: &str,
         terminal: &Terminal,
     ) -> anyhow::Result<Opened> {
         let (experiment, name) = runs::experiment(args)?;
@@ -116,7 +120,8 @@ impl Opened {
         trainer::check_memory(&plan, terminal)?;
         let mut settings = portable(&experiment)?;
         let config = settings.stored.to_toml();
-        let run = runs::begin_with(&experiment, &config, &format!("{name}-kfold"))?;
+        let run = runs::begin_with(&experiment, &config, &format!("{name}-kfold"));
+        let run = run.map_err(|err| with_way_on(err, again))?;
         keep_weights(&mut settings, &run)?;
         let dir = run.dir().to_owned();
         drop(run);
@@ -125,7 +130,7 @@ impl Opened {
 
     /// Opens one that has a folder.
     fn of(named: &Path, set: &[String], terminal: &Terminal) -> anyhow::Result<Opened> {
-        let dir = runs::find(named)?;
+        let dir = runs::find_with(named, None, set)?;
         if !dir.join("config.toml").is_file() {
             return Err(RunError::Absent(dir).into());
         }
@@ -162,14 +167,15 @@ impl Opened {
     ) -> anyhow::Result<End> {
         terminal.heed_interrupts();
         let n_repeats = kfold.folds().n_repeats();
-        let begin = |fold: usize, n_folds: usize, plan: &trainer::Plan, run: &Run| {
+        let begin = |fold: usize, n_folds: usize, plan: &trainer::Plan, _: &Run| {
             let repeat = match n_repeats {
                 1 => String::new(),
                 _ => format!(", repeat {}", fold / (n_folds / n_repeats)),
             };
-            let title = format!("fold {fold} of 0 to {}{repeat}", n_folds - 1);
+            let title = format!("fold {fold} ({} of {n_folds}){repeat}", fold + 1);
             terminal.status(&format!("\n{}", paint(HEADING, title)));
-            announce(plan, run, terminal);
+            // The folder that a fold is trained in is gone at its end.
+            announce(plan, self.run.dir(), terminal);
         };
         let timeout = Duration::from_secs_f64(seconds);
         let ended = kfold.train(which, timeout, &Device::Cpu, terminal, begin);
@@ -196,7 +202,9 @@ impl Opened {
             for (repeat, score) in repeats.iter().enumerate() {
                 say!("out-of-fold, repeat {repeat}: macro F1 {score:.4}");
             }
-            say!("out-of-fold, mean of {} repeats: {}", repeats.len(), macro_f1(&joined));
+            let text =
+                format!("out-of-fold, mean of {} repeats: {}", repeats.len(), macro_f1(&joined));
+            say!("{}", wrapped_message(&text));
         } else {
             say!("out-of-fold, all folds: {}", macro_f1(&joined));
         }
@@ -208,6 +216,22 @@ impl Opened {
         say!("out-of-fold probabilities: {}", dir.join("oof.csv").display());
         conclude(dir, begun);
         Ok(())
+    }
+}
+
+/// Adds to the error that a run exists what to do about it.
+///
+/// - `again`: the command that continues a cross-validation.
+fn with_way_on(err: RunError, again: &str) -> anyhow::Error {
+    let RunError::Exists(dir) = err else { return err.into() };
+    let shown = dir.display();
+    match is_kfold(&dir) && !dir.join("report.toml").is_file() {
+        true => anyhow!(
+            "{shown}: a cross-validation of this name exists: continue it with `maskfit {again} {}`, or choose \
+             another `run.name`",
+            argument(&dir)
+        ),
+        false => anyhow!("{shown}: a run of this name exists: choose another `run.name`"),
     }
 }
 

@@ -16,8 +16,8 @@ use crate::{
     preparation::manifest,
     runs,
     style::headed,
-    tables::columns,
     terminal::Terminal,
+    wrap::{columns, wrapped},
 };
 
 /// Number of labels to print.
@@ -108,7 +108,7 @@ pub(crate) fn labels(
     say!("contact sheet of the first {n_shown}: {}", sheet_path.display());
     say!(
         "\nNo label was changed. To review, fill the column `decision` of labels.csv:\n  \
-         fix          replace the label by the value of `suggested`, which may be edited\n  \
+         fix          replace the label by that of `suggested`, which may be edited\n  \
          drop         exclude its images from training and validation\n  \
          weight 0.5   sample weight of its images in training; weight 0 excludes them\n  \
          keep         leave the label unchanged (the default)\n\
@@ -125,8 +125,9 @@ fn print_summary(labelled: &LabelledPredictions, issues: &[LabelIssue]) {
         "{}, predicted by models that were not trained on them.",
         unit.images_of(labelled.images.len(), labelled.groups.len())
     );
-    say!("Confident learning: a label is a likely error if another level reaches its threshold,");
-    say!("the mean predicted probability where that level is the label.");
+    let rule = "Confident learning: a label is a likely error if another level reaches its threshold, the mean \
+                predicted probability where that level is the label.";
+    say!("{}", wrapped("", rule));
     for (idx, factor) in labelled.predictions.task.factors.iter().enumerate() {
         let own: Vec<&LabelIssue> = issues.iter().filter(|it| it.factor == idx).collect();
         let n_errors = own.iter().filter(|it| it.is_error).count();
@@ -139,7 +140,8 @@ fn print_summary(labelled: &LabelledPredictions, issues: &[LabelIssue]) {
                 format!("{groups} (predictions pooled), and of {n} images of others")
             }
         };
-        say!("  {}: {n_errors} likely errors among the labels of {whose}", factor.name);
+        let text = format!("{}: {n_errors} likely errors among the labels of {whose}", factor.name);
+        say!("{}", wrapped("  ", &text));
     }
 }
 

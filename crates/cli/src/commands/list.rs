@@ -17,7 +17,7 @@ use crate::{
     End,
     recipes::RECIPES,
     style::{HEADING, headed, paint},
-    tables::columns,
+    wrap::{columns, fold, wrapped},
 };
 
 /// A registry: the components that one place of a config may name.
@@ -102,11 +102,13 @@ pub(crate) fn registries() -> Vec<Registry> {
 
 /// What is listed beside the registries.
 const OF_RECIPES: &str = "recipes";
+/// What the lines about a member begin with.
+const INDENT: &str = "      ";
 
 pub(crate) fn list(registry: Option<&str>) -> anyhow::Result<End> {
     if registry == Some(OF_RECIPES) {
         say!("{} (maskfit train NAME)", paint(HEADING, OF_RECIPES));
-        RECIPES.iter().for_each(|it| say!("  {}\n      {}", it.name, it.summary()));
+        RECIPES.iter().for_each(|it| say!("  {}\n{}", it.name, wrapped(INDENT, it.summary())));
         return Ok(End::Done);
     }
     let registries = registries();
@@ -121,19 +123,19 @@ pub(crate) fn list(registry: Option<&str>) -> anyhow::Result<End> {
         }
         say!("{} ({})", paint(HEADING, it.name), it.place);
         for Member { kind, doc, settings, .. } in &it.members {
-            say!("  {kind}\n      {doc}");
+            say!("  {kind}\n{}", wrapped(INDENT, doc));
             let fields = settings.iter().filter(|(key, _)| *key != "kind");
             let fields: Vec<String> = fields.map(|(key, it)| format!("{key} = {it}")).collect();
             if !fields.is_empty() {
-                say!("      {}", fields.join(", "));
+                say!("{}", fold(INDENT, &fields.join(", ")));
             }
         }
     }
     match registry {
         Some("models") => say!("\n{}", networks()?),
         None => say!(
-            "\nFor published networks and the input of their weights, see `list models`; for experiments that \
-             are built in, `list recipes`."
+            "\nFor published networks and the input of their weights, see `list models`;\n\
+             for experiments that are built in, `list recipes`."
         ),
         Some(_) => {}
     }
@@ -142,39 +144,25 @@ pub(crate) fn list(registry: Option<&str>) -> anyhow::Result<End> {
 
 /// Formats the published networks as a table.
 fn networks() -> anyhow::Result<String> {
-    let mut rows = vec![
-        [
-            "published network",
-            "parameters",
-            "multiply-adds",
-            "size",
-            "crop",
-            "interpolation",
-            "mean/std",
-            "weights",
-        ]
-        .map(str::to_owned),
-    ];
+    let header = ["network, weights", "params", "GMACs", "size", "crop", "filter", "mean/std"];
+    let mut rows = vec![header.map(str::to_owned)];
     for it in published() {
         let ([h, w], millions) = (it.input.size, it.n_parameters()? as f64 / 1e6);
         rows.push([
-            it.name.to_owned(),
+            format!("{}\n  {}", it.name, if it.has_weights() { it.tag } else { "none" }),
             format!("{millions:.2} M"),
-            format!("{:.2} G", it.multiply_adds as f64 / 1e9),
+            format!("{:.2}", it.multiply_adds as f64 / 1e9),
             if h == w { h.to_string() } else { format!("{h}x{w}") },
             it.input.crop.to_string(),
             it.input.interpolation.name().to_owned(),
             it.input.normalisation(),
-            if it.has_weights() { it.tag.to_owned() } else { "none".to_owned() },
         ]);
     }
-    let notes = "Parameters are for 1000 classes, multiply-adds for one image of the given size; the shorter \
-                 side is resized\nto size / crop. Download the weights with \
+    let notes = "Parameters are for 1000 classes, GMACs (billions of multiply-adds) for one image of the given \
+                 size; the shorter side is resized to size / crop. Download the weights with \
                  `pretrained = \"hf:timm/NAME.WEIGHTS\"`.";
-    Ok(format!(
-        "{}\n{notes}",
-        headed(&columns(&rows, &[false, true, true, true, true, false, false, false]))
-    ))
+    let right = [false, true, true, true, true, false, false];
+    Ok(format!("{}\n{}", headed(&columns(&rows, &right)), wrapped("", notes)))
 }
 
 /// Returns the settings of a member.

@@ -30,7 +30,7 @@ pub(crate) fn lr_find(
     let (mut experiment, run) = match named {
         None => (runs::experiment(args)?.0, None),
         Some(named) => {
-            let run = Run::open(&runs::find(named)?)?;
+            let run = Run::open(&runs::find_with(named, None, &args.set)?)?;
             (runs::experiment_of(run.dir(), &args.set)?, Some(run))
         }
     };

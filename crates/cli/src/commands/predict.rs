@@ -14,19 +14,25 @@ use infer::{Bundle, Prediction, PredictionTable, Predictor, Serving};
 use trainer::Callback as _;
 
 use crate::{
-    End, args::ModelArgs, output::Output, preparation::use_threads, runs, terminal::Terminal,
+    End,
+    args::ModelArgs,
+    output::Output,
+    preparation::{in_short, use_threads},
+    runs,
+    terminal::Terminal,
 };
 
 /// Predicts all images that can be predicted; fails at the end, naming the others, if there are any.
 pub(crate) fn predict(
     models: &ModelArgs,
+    joins_factors: bool,
     sets: Option<f64>,
     root: &Path,
     output: &Path,
 ) -> anyhow::Result<End> {
     let output = Output::at(output)?;
     // First, because this sets the number of threads, and listing starts them.
-    let bundle = open(models)?;
+    let bundle = open(models, joins_factors)?;
     let predictor = match sets {
         None => Predictor::new(bundle.clone(), &Device::Cpu),
         Some(level) => with_sets(&bundle, level)?,
@@ -43,7 +49,11 @@ pub(crate) fn predict(
     unfit.0.append(&mut folder.unreadable.0);
     unfit.0.sort();
     if folder.images.is_empty() {
-        bail!("{}: {unfit}\nno image can be predicted: nothing is written", root.display());
+        bail!(
+            "{}: {}\nno image can be predicted: nothing is written",
+            root.display(),
+            in_short(&unfit)
+        );
     }
     let images = Arc::from(mem::take(&mut folder.images));
     let table = PredictionTable::new(&bundle.task, sets.is_some());
@@ -58,8 +68,9 @@ pub(crate) fn predict(
     say!("{}: {output}", rows(images.len()));
     if !unfit.0.is_empty() {
         bail!(
-            "{}: {unfit}\nthese images have no row; {} written",
+            "{}: {}\nthese images have no row; {} written",
             root.display(),
+            in_short(&unfit),
             rows(images.len())
         );
     }
@@ -88,8 +99,11 @@ pub(super) fn promise(conformal: &Conformal, level: f64, unit: Unit) -> String {
     };
     let proven = match conformal.is_cv_plus() {
         false => String::new(),
-        // Every model has seen all folds but one.
-        true => format!("; proven is {:.2} (CV+)", conformal.guarantee(level)),
+        // Every model has seen all folds but one. 2 level - 1 has as many decimals as the level.
+        true => {
+            let n_decimals = level.to_string().split_once('.').map_or(0, |it| it.1.len()).max(2);
+            format!("; proven is {:.n_decimals$} (CV+)", conformal.guarantee(level))
+        }
     };
     format!(
         "a set of level {level} holds the class of {new} with\n\
@@ -97,10 +111,13 @@ pub(super) fn promise(conformal: &Conformal, level: f64, unit: Unit) -> String {
     )
 }
 
-pub(super) fn open(models: &ModelArgs) -> anyhow::Result<Bundle> {
+/// Opens models as one bundle.
+///
+/// - `joins_factors`: whether those of different factors are of one task.
+pub(super) fn open(models: &ModelArgs, joins_factors: bool) -> anyhow::Result<Bundle> {
     use_threads(0)?;
     runs::note_unfinished(&models.runs)?;
-    runs::open_bundles(&models.runs, &Device::Cpu)
+    runs::open_bundles(&models.runs, joins_factors, &Device::Cpu)
 }
 
 pub(super) fn rows(n: usize) -> String {
@@ -191,4 +208,23 @@ pub(super) fn stopped(result: &anyhow::Result<()>, terminal: &Terminal) -> Optio
         complain!("stopped: no file was written");
         End::Stopped
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use base::task::Unit;
+    use ensemble::Conformal;
+
+    use super::promise;
+
+    #[test]
+    fn what_is_proven_has_the_digits_of_the_level() {
+        let fold = "{ scores = [0.5], weights = [0.25] }";
+        let text = format!("n_groups = 2\nfolds = [{fold}, {fold}]");
+        let conformal: Conformal = toml::from_str(&text).unwrap();
+        for (level, want) in [(0.8, "0.60"), (0.95, "0.90"), (0.999, "0.998"), (0.9995, "0.9990")] {
+            let promise = promise(&conformal, level, Unit::Person);
+            assert!(promise.ends_with(&format!("; proven is {want} (CV+)")), "{promise}");
+        }
+    }
 }

@@ -13,7 +13,7 @@ use base::{
     task::{Scope, Unit},
 };
 use candle::Device;
-use data::{Content, Context, Manifest, PseudoTable, Recognise, groups_in, list_images};
+use data::{Content, Context, Manifest, PseudoTable, Recognise, copies, groups_in, list_images};
 use infer::{Bundle, Prediction, Predictor};
 use metrics::argmax;
 use trainer::{Callback as _, Experiment};
@@ -24,12 +24,13 @@ use crate::{
     args::{ExperimentArgs, LabelKind, PseudoArgs},
     output::Output,
     phrases::argument,
-    preparation::use_threads,
+    preparation::{in_short, use_threads},
     runs,
     style::headed,
     tables::{Counted, columns, counted, cut},
     terminal::Terminal,
     trained_on::TrainedOn,
+    wrap::wrapped,
 };
 
 /// Maximum width of the name of a class.
@@ -44,6 +45,8 @@ struct Labellers {
     refused: Vec<Vec<usize>>,
     /// The group of each image that is among the data; empty for the others.
     groups: Vec<String>,
+    /// Whether each image has the content of an image of the data.
+    are_copies: Vec<bool>,
 }
 
 /// An image with its label.
@@ -82,9 +85,12 @@ pub(crate) fn pseudo(args: &PseudoArgs) -> anyhow::Result<End> {
     let shown = args.images.display();
     if folder.images.is_empty() {
         let why = match n_left_out {
-            0 => format!("{unfit}\nno image can be predicted"),
+            0 => format!("{}\nno image can be predicted", in_short(&unfit)),
             n => {
-                format!("all models were trained on these images, or on their groups ({n} images)")
+                format!(
+                    "all models were trained on these images, or on their groups ({})",
+                    Unit::Image.count(n)
+                )
             }
         };
         bail!("{shown}: {why}: nothing is written");
@@ -130,6 +136,17 @@ pub(crate) fn pseudo(args: &PseudoArgs) -> anyhow::Result<End> {
     labellers.print(n_left_out, n_unsure);
     say!("{} of {} images: {output}", taken.len(), images.len());
     if let Output::Path(file) = &output {
+        let n_copies = taken.iter().filter(|it| labellers.are_copies[it.image]).count();
+        if n_copies > 0 {
+            status!(
+                "note: {} of {} {} in the data of the models. A run on this data refuses those that it holds \
+                 out, which in a cross-validation are all: take a CONFIG with one validation set (`--set \
+                 data.split.kind=profile`), and remove the rows that its error names",
+                Unit::Image.count(n_copies),
+                file.display(),
+                if n_copies == 1 { "is" } else { "are" }
+            );
+        }
         status!(
             "next: maskfit train CONFIG --set data.pseudo.file={} --set data.pseudo.images={}",
             argument(file),
@@ -137,7 +154,11 @@ pub(crate) fn pseudo(args: &PseudoArgs) -> anyhow::Result<End> {
         );
     }
     if !unfit.0.is_empty() {
-        bail!("{shown}: {unfit}\nthese images have no label; {} written", rows(taken.len()));
+        bail!(
+            "{shown}: {}\nthese images have no label; {} written",
+            in_short(&unfit),
+            rows(taken.len())
+        );
     }
     Ok(End::Done)
 }
@@ -206,11 +227,19 @@ impl Labellers {
         let (mut bundles, mut n_members) = (Vec::new(), Vec::new());
         let mut refused = vec![Vec::new(); images.len()];
         let mut groups = vec![String::new(); images.len()];
-        for named in &args.models.runs {
-            let run = runs::find(named)?;
-            let manifest = own_data(args, &run, terminal)?;
-            let found = manifest.as_ref().map(|it| groups_in(images, it)).unwrap_or_default();
-            for dir in runs::bundle_dirs(&run)? {
+        let mut are_copies = vec![false; images.len()];
+        let runs = args.models.runs.iter().map(|it| runs::find(it));
+        let runs = runs.collect::<anyhow::Result<Vec<_>>>()?;
+        let dirs = runs.iter().map(|it| runs::bundle_dirs(it));
+        let dirs = dirs.collect::<anyhow::Result<Vec<_>>>()?;
+        runs::check_related(&dirs.concat(), args.join.join_factors)?;
+        for (run, dirs) in runs.iter().zip(dirs) {
+            let manifest = own_data(args, run, terminal)?;
+            let copies = manifest.as_ref().map(|it| copies(images, it)).unwrap_or_default();
+            copies.iter().for_each(|it| are_copies[it.0] = true);
+            let found = manifest.as_ref().map(|it| groups_in(images, it, &copies));
+            let found = found.unwrap_or_default();
+            for dir in dirs {
                 let shown = dir.display().to_string();
                 let trained = TrainedOn::of(&dir)?;
                 if let (Some(manifest), Some(trained)) = (&manifest, &trained) {
@@ -239,13 +268,14 @@ impl Labellers {
             }
         }
         let bundle = Bundle::join(bundles, &[]).map_err(|err| anyhow!(err))?;
-        Ok(Labellers { bundle, n_members, refused, groups })
+        Ok(Labellers { bundle, n_members, refused, groups, are_copies })
     }
 
     /// Keeps the images that are marked.
     fn keep(&mut self, is_kept: &[bool]) {
         keep(&mut self.refused, is_kept);
         keep(&mut self.groups, is_kept);
+        keep(&mut self.are_copies, is_kept);
     }
 
     /// Leaves out the images that all models were trained on; returns their number.
@@ -317,12 +347,13 @@ impl Labellers {
         let n = self.refused.iter().filter(|it| !it.is_empty()).count();
         let of_all = self.groups.iter().filter(|it| !it.is_empty()).count();
         if of_all > 0 {
-            say!(
+            let text = format!(
                 "{} among the data of the models, each labelled only by models that were not trained on its {} ({n} \
                  not by all models)",
                 Unit::Image.count(of_all),
                 unit.one()
             );
+            say!("{}", wrapped("", &text));
         }
         if n_left_out > 0 {
             let images = Unit::Image.count(n_left_out);

@@ -20,11 +20,9 @@ use crate::{
     phrases::seconds,
     settings::settings,
     style::{ERROR, headed, paint},
-    tables::{columns, cut},
+    wrap::{WIDTH, fold, in_columns, wrapped},
 };
 
-/// Width of the column of settings.
-const WIDTH: usize = 60;
 /// Bytes at the end of a table that contain its last line.
 const TAIL: u64 = 4096;
 
@@ -59,35 +57,46 @@ pub(crate) fn runs(dir: Option<&Path>) -> anyhow::Result<End> {
     rows.sort_by(|a, b| (a.0, &a.1).cmp(&(b.0, &b.1)));
     unreadable.sort();
     if !rows.is_empty() {
-        let header = ["run", "state", "done", "score", "95 % CI", "metric", "started", "time"];
-        let header: [String; 9] = std::array::from_fn(|it| {
-            header.get(it).copied().unwrap_or("differs from the defaults").to_owned()
-        });
         let shared = shared(rows.iter().map(|it| &it.2.differences));
-        let rows = rows.into_iter().map(|(_, _, Row { mut cells, mut differences })| {
-            differences.retain(|it| !shared.contains(it));
-            cells[8] = cut(&differences.join(", "), WIDTH);
-            cells
-        });
-        let rows: Vec<_> = std::iter::once(header).chain(rows).collect();
-        let right = [false, false, false, true, true, false, false, true, false];
-        say!("{}", headed(&columns(&rows, &right)));
+        let header = ["run", "state", "done", "score", "metric", "started"].map(str::to_owned);
+        let cells = rows.iter().map(|it| it.2.cells.clone());
+        let cells: Vec<_> = std::iter::once(header).chain(cells).collect();
+        let mut lines = in_columns(WIDTH, &cells, &[false, false, false, true, false, false]);
+        // The row of the header is the first.
+        for (line, it) in lines[1..].iter_mut().zip(&rows) {
+            *line += &format!("\n{}", it.2.below(&shared));
+        }
+        say!("{}", headed(&lines.join("\n")));
         if !shared.is_empty() {
-            say!("all of them: {}", shared.join(", "));
+            say!("{}", fold("all of them: ", &shared.join(", ")));
         }
     }
     for (name, reason) in unreadable {
-        say!("{name}  {} {reason}", paint(ERROR, "unreadable:"));
+        let text = wrapped("  ", &format!("unreadable: {reason}"));
+        say!("{name}\n{}", text.replacen("unreadable:", &paint(ERROR, "unreadable:"), 1));
     }
     Ok(End::Done)
 }
 
-/// A run's row.
+/// A run's row, and the line below it.
 struct Row {
-    /// The last one is empty.
-    cells: [String; 9],
+    cells: [String; 6],
+    time: String,
+    /// The 95 % confidence interval of the score, if it is known.
+    interval: Option<String>,
     /// The settings that differ from the defaults.
     differences: Vec<String>,
+}
+
+impl Row {
+    /// Formats what does not fit into the row; settings that all runs share are left out.
+    fn below(&self, shared: &[String]) -> String {
+        let interval = self.interval.iter().map(|it| format!("95 % CI {it}"));
+        let own = self.differences.iter().filter(|it| !shared.contains(it)).cloned();
+        let parts: Vec<String> =
+            std::iter::once(self.time.clone()).chain(interval).chain(own).collect();
+        fold("    ", &parts.join(", "))
+    }
 }
 
 /// Returns the differences that all of several runs have.
@@ -155,14 +164,11 @@ fn row(dir: &Path, name: &str, standard: &Table) -> anyhow::Result<(SystemTime, 
         state.to_owned(),
         done,
         score.map_or("-".to_owned(), |it| format!("{it:.4}")),
-        interval.unwrap_or_default(),
         metric.to_owned(),
         format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}"),
-        seconds(spent),
-        String::new(),
     ];
     let differences = differences(&experiment.result_settings(), standard);
-    Ok((started, Row { cells, differences }))
+    Ok((started, Row { cells, time: seconds(spent), interval, differences }))
 }
 
 /// Formats how much of a run is done, in the unit of its length.

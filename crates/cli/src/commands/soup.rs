@@ -72,10 +72,13 @@ pub(crate) fn soup(args: &SoupArgs) -> anyhow::Result<End> {
     };
     say!("{}", paint(BEST, what));
     if let Some(it) = &valid {
-        say!("  held out: {}", macro_f1(it));
-        if args.kind == SoupKind::Greedy {
-            say!("  (optimistically biased: the models were selected on these images)");
-        }
+        let biased = match args.kind {
+            SoupKind::Greedy => {
+                "; optimistically biased: selected on these images, no nested estimate"
+            }
+            SoupKind::Uniform | SoupKind::Ensemble => "",
+        };
+        say!("  held out: {}{biased}", macro_f1(it));
     }
     say!("bundle: {}", args.output.display());
     conclude(&args.output, begun);

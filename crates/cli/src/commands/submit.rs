@@ -7,11 +7,14 @@ use candle::Device;
 use infer::{Predictor, Submission};
 
 use super::predict::{open, rows, stopped, unfit, write};
-use crate::{End, args::ModelArgs, output::Output, runs, terminal::Terminal};
+use crate::{
+    End, args::ModelArgs, output::Output, preparation::in_short, runs, terminal::Terminal,
+};
 
 /// Writes a submission with a row for each test image, or nothing.
 pub(crate) fn submit(
     models: &ModelArgs,
+    joins_factors: bool,
     root: &Path,
     sample: Option<&Path>,
     set: &[String],
@@ -19,15 +22,16 @@ pub(crate) fn submit(
 ) -> anyhow::Result<End> {
     let output = Output::at(output)?;
     let config = runs::submit_settings(&models.runs, set)?;
-    let bundle = open(models)?;
+    let bundle = open(models, joins_factors)?;
     let submission = Submission::new(&config, &bundle.task, bundle.number(), root, sample)?;
     submission.notes.iter().for_each(|it| status!("note: {it}"));
     let (images, terminal) = (&submission.images, Terminal::new());
     let unfit = unfit(&bundle, root, images, &terminal);
     if !unfit.0.is_empty() {
         bail!(
-            "{}: {unfit}\na submission needs a row for each image: nothing is written",
-            root.display()
+            "{}: {}\na submission needs a row for each image: nothing is written",
+            root.display(),
+            in_short(&unfit)
         );
     }
     let header = submission.header();

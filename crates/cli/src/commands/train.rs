@@ -3,7 +3,7 @@
 use std::{path::Path, time::Instant};
 
 use anyhow::bail;
-use base::task::Unit;
+use base::{Length, task::Unit};
 use candle::Device;
 use models::{BackboneConfig, Published};
 use toml::Table;
@@ -23,6 +23,7 @@ use crate::{
     style::{BEST, paint},
     tables::{fold, macro_f1, report},
     terminal::Terminal,
+    wrap::wrapped,
 };
 
 pub(crate) fn train(
@@ -35,7 +36,8 @@ pub(crate) fn train(
     let begun = Instant::now();
     let terminal = Terminal::new();
     terminal.profiles(profile);
-    let kfold = all_data.map(runs::find).transpose()?;
+    let find = |named: &Path| runs::find_with(named, args.config.as_deref(), &args.set);
+    let kfold = all_data.map(find).transpose()?;
     let (mut experiment, name, held) = match resume {
         None if args.config.is_none()
             && let Some(dir) = &kfold =>
@@ -47,7 +49,7 @@ pub(crate) fn train(
             (experiment, name, None)
         }
         Some(named) => {
-            let dir = runs::find(named)?;
+            let dir = find(named)?;
             if is_kfold(&dir) {
                 bail!(
                     "{}: this is a cross-validation: resume it with `maskfit kfold --resume {}`",
@@ -97,7 +99,7 @@ pub(crate) fn train(
             run
         }
     };
-    announce(&plan, &run, &terminal);
+    announce(&plan, run.dir(), &terminal);
     terminal.heed_interrupts();
     let ended = fit(&plan, &run, &terminal);
     terminal.clear();
@@ -165,11 +167,15 @@ fn say_length(it: &AllData) {
         return;
     };
     let lengths: Vec<String> = it.lengths.iter().map(|&it| phrases::epoch(it)).collect();
-    say!(
-        "length: {}, the median of the folds' epochs until their best evaluation ({})",
-        last.total,
+    let length = match last.total {
+        Length::Epochs(n) => count(&n.to_string(), "epoch"),
+        other => other.to_string(),
+    };
+    let text = format!(
+        "{length}, the median of the folds' epochs until their best evaluation ({})",
         lengths.join(", ")
     );
+    say!("{}", wrapped("length: ", &text));
 }
 
 /// Prints how long it took to make the models of a folder, and what to do next.
@@ -191,28 +197,34 @@ pub(super) fn with_resume_hint(err: FitError, is_saved: bool, command: &str) -> 
 }
 
 /// Prints the folder, the data, the network and the plan of a run before it starts.
-pub(super) fn announce(plan: &Plan, run: &Run, terminal: &Terminal) {
+pub(super) fn announce(plan: &Plan, dir: &Path, terminal: &Terminal) {
     let groups = |side: &[usize]| {
         let mut groups: Vec<usize> = side.iter().map(|&it| plan.persons[it]).collect();
         groups.sort_unstable();
         groups.dedup();
         groups.len()
     };
-    let side = |label: &str, name: &str, side: &[usize]| {
+    let side = |label: &str, name: &str, side: &[usize], note: &str| {
         let images = plan.task.unit.images_of(side.len(), groups(side));
-        terminal.status(&format!("{label:<7}{name:<14}  {images}"));
+        terminal.status(&format!("{label:<7}{name:<14}  {images}{note}"));
     };
-    terminal.status(&format!("run:   {}", run.dir().display()));
-    let train = plan.sides.train.iter();
+    terminal.status(&format!("run:   {}", dir.display()));
+    // That of the split, or all the data.
+    let train = plan.phases[0].train.iter();
     let (pseudo, labelled): (Vec<_>, Vec<_>) = train.partition(|it| plan.pseudo.contains(**it));
-    side("data:", "training set", &labelled);
+    side("data:", "training set", &labelled, "");
     if !pseudo.is_empty() {
         let images = Unit::Image.count(pseudo.len());
         terminal.status(&format!("       {:<14}  {images}", "pseudo-labels"));
     }
-    side("", "validation set", &plan.sides.valid);
+    let also = match plan.phases.iter().position(|it| it.sees_valid) {
+        None => String::new(),
+        Some(0) => ", also trained on".to_owned(),
+        Some(idx) => format!(", also trained on from phase `{}` on", plan.phases[idx].name),
+    };
+    side("", "validation set", &plan.sides.valid, &also);
     if !plan.test.is_empty() {
-        side("", "test set", &plan.test);
+        side("", "test set", &plan.test, "");
     }
     let network = network(&plan.spec.backbone);
     let head = plan.spec.head.kind();
@@ -231,7 +243,8 @@ pub(super) fn announce(plan: &Plan, run: &Run, terminal: &Terminal) {
         let text = format!("{epochs}, {steps} of {images} of {h}x{w}, {per_epoch}");
         terminal.status(&fold("plan:  ", &text));
     } else {
-        let text = format!("{epochs}, {steps}, {per_epoch}, in {n_phases} phases");
+        let phases = count(&n_phases.to_string(), "phase");
+        let text = format!("{epochs}, {steps}, {per_epoch}, in {phases}");
         terminal.status(&fold("plan:  ", &text));
         (0..n_phases).for_each(|it| terminal.status(&fold("       ", &plan.describe(it))));
     }

@@ -12,8 +12,9 @@ use crate::{
     End,
     args::WeightsCommand,
     pretrained::{self, sha256},
-    tables::columns,
+    tables::{columns, fold},
     terminal::Terminal,
+    wrap::{wrapped, wrapped_message},
 };
 
 /// Number of tensors to print at the beginning and at the end, unless all are printed.
@@ -44,7 +45,7 @@ fn inspect(requested: &str, all: bool) -> anyhow::Result<End> {
     let n_others = file.tensors.len() - n_weights;
     say!("{}", found.path.display());
     if let Some(origin) = &found.origin {
-        say!("  origin      {origin}");
+        say!("{}", wrapped("  origin      ", origin));
     }
     say!("  format      {}", file.format.name());
     match file.n_bytes {
@@ -63,7 +64,7 @@ fn inspect(requested: &str, all: bool) -> anyhow::Result<End> {
         say!("  within      `{}`", file.place);
     }
     if !file.ignored.is_empty() {
-        say!("  ignored     {}", file.ignored.join(", "));
+        say!("{}", fold("  ignored     ", &file.ignored.join(", ")));
     }
     let row = |(name, it): &(String, candle::Tensor)| {
         let dims = it.dims().iter().map(ToString::to_string).collect::<Vec<_>>().join(" x ");
@@ -84,7 +85,7 @@ fn inspect(requested: &str, all: bool) -> anyhow::Result<End> {
     for line in
         verdict(&file, requested, &found.path).with_context(|| found.path.display().to_string())?
     {
-        say!("{line}");
+        say!("{}", wrapped_message(&line));
     }
     Ok(End::Done)
 }
@@ -153,9 +154,9 @@ fn convention(
     };
     let mut lines = vec![format!("by {} the weights are {}:", it.identified_by, it.name())];
     if !it.network().is_empty() {
-        lines.push(format!("  network     {}", it.network()));
+        lines.push(fold("  network     ", &it.network()));
     }
-    lines.push(format!("  images      {}", it.origin.input));
+    lines.push(fold("  images      ", &it.origin.input.to_string()));
     lines.extend(it.ambiguities(given).iter().map(|it| format!("  note: {it}")));
     Ok(lines)
 }

@@ -1,10 +1,17 @@
-//! What keeps runs from being combined: other images, other groups, too many probabilities.
+//! What keeps runs from being combined: other images, groups or labels, too many probabilities, a test set that a
+//! model was trained on.
 
+use std::path::PathBuf;
+
+use anyhow::bail;
+use base::task::Unit;
 use infer::Index;
+
+use crate::trained_on::TrainedOn;
 
 /// The largest number of probabilities of all runs: 0.8 GB, and a few times that while they are fitted on.
 const MOST: usize = 100_000_000;
-/// The number of images to name.
+/// The number of images or groups to name.
 const SHOWN: usize = 5;
 
 /// Returns what differs between the images of each run and those of the first.
@@ -44,6 +51,20 @@ fn difference(a: &Index, b: &Index) -> Option<String> {
     Some(format!("only in the first: {}; only in the other: {}", list(&only_a), list(&only_b)))
 }
 
+/// Returns a problem if images have other labels in a run than in those before it, so that they may be images of
+/// other data with the same names.
+///
+/// - `names`: those images.
+pub(super) fn relabelled(run: &str, names: &[String]) -> Option<String> {
+    (!names.is_empty()).then(|| {
+        format!(
+            "{run}: images have other labels than in the runs before it: {}: combine runs of the same data with the \
+             same labels and `data.reviewed`, or train them again with those",
+            list(names)
+        )
+    })
+}
+
 /// Counts names, and lists the first of them.
 fn list(names: &[String]) -> String {
     match names {
@@ -63,14 +84,57 @@ pub(super) fn too_many(n_probabilities: usize) -> Option<String> {
     })
 }
 
+/// Checks that no bundle was trained on any of the groups of a test set, as far as is known, and returns notes on
+/// what is not.
+///
+/// # Errors
+/// Names the bundles that were.
+pub(super) fn unseen<'a>(
+    bundles: impl Iterator<Item = &'a PathBuf>,
+    groups: &[String],
+    unit: Unit,
+) -> anyhow::Result<Vec<String>> {
+    let (mut notes, mut problems) = (Vec::new(), Vec::new());
+    for dir in bundles {
+        let shown = dir.display();
+        let Some(trained) = TrainedOn::of(dir)? else {
+            notes.push(format!(
+                "{shown}: what it was trained on is unknown: images of the test set may be among it"
+            ));
+            continue;
+        };
+        let seen = groups.iter().filter(|it| trained.groups.contains(*it));
+        let seen: Vec<String> = seen.map(|it| format!("`{it}`")).collect();
+        if !seen.is_empty() {
+            let n = unit.count(groups.len());
+            problems.push(format!(
+                "{shown}: was trained on some of the {n} of the test set: {}",
+                list(&seen)
+            ));
+        }
+    }
+    match problems.is_empty() {
+        true => Ok(notes),
+        false => bail!(
+            "{}\nwhat is fitted there does not hold for new {}: name runs whose test set no model was trained on, \
+             or leave out `--fit-on test`",
+            problems.join("\n"),
+            unit.many()
+        ),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::fs;
 
-    use base::{Task, task::Factor};
+    use base::{
+        Task,
+        task::{Factor, Unit},
+    };
     use infer::Index;
 
-    use super::{MOST, differences, too_many};
+    use super::{MOST, differences, relabelled, too_many, unseen};
 
     #[test]
     fn all_runs_with_other_images_or_groups_are_named() {
@@ -92,6 +156,30 @@ mod tests {
         let of_c = "a and c do not hold out the same images: only in the first: 1 (`y`); only in the other: 1 (`z`)";
         assert_eq!(found[0], of_c);
         assert!(found[1].ends_with("the same images: they are assigned to different groups"));
+        assert_eq!(relabelled("b", &[]), None);
+        let problem = relabelled("b", &["`y`".to_owned()]).unwrap();
+        assert!(
+            problem
+                .starts_with("b: images have other labels than in the runs before it: 1 (`y`): ")
+        );
         assert!(too_many(MOST).is_none() && too_many(MOST + 1).is_some());
+    }
+
+    #[test]
+    fn a_test_set_that_a_model_was_trained_on_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let bundles = ["a", "b"].map(|it| dir.path().join(it));
+        bundles.iter().for_each(|it| fs::create_dir(it).unwrap());
+        fs::write(bundles[0].join("split.csv"), "group,side\np,train\nq,test\n").unwrap();
+        let check = |groups: &[&str]| {
+            let groups: Vec<String> = groups.iter().map(|it| (*it).to_owned()).collect();
+            unseen(bundles.iter(), &groups, Unit::Person).map_err(|err| err.to_string())
+        };
+        let notes = check(&["q", "r"]).unwrap();
+        assert_eq!(notes.len(), 1);
+        assert!(notes[0].contains("b: what it was trained on is unknown"), "{notes:?}");
+        let err = check(&["p", "q"]).unwrap_err();
+        let want = "a: was trained on some of the 2 people of the test set: 1 (`p`)\n";
+        assert!(err.contains(want) && err.contains("for new people: name runs"), "{err}");
     }
 }

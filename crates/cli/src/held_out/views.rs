@@ -18,7 +18,7 @@ use crate::{
 };
 
 impl Columns {
-    /// Predicts all held-out images again, each by the bundle that did not train on it.
+    /// Predicts all images again, each by the bundle that did not train on it: of a test set by every bundle.
     ///
     /// - `set`: settings of the data that differ from the runs', such as its folder.
     ///

@@ -127,7 +127,13 @@ const RUN: &[File] = &[
          `best_step` and `steps`; `trained_on_valid = true` if a phase was trained on the validation set \
          too, which makes its scores meaningless; for each set, `[valid]` and `[test]`, the numbers of groups and images, the \
          macro F1 of the joint classes and its interval, and where the head predicts a number its mean \
-         absolute error; `[valid.scores.SCOPE]` has every score of a scope, `[[valid.classes.SCOPE]]` of each class.",
+         absolute error; `[valid.scores.SCOPE]` has every score of a scope, `[[valid.classes.SCOPE]]` of each class. \
+         `[[valid.attributes.NAME]]` has for each value of an attribute, which the source keeps for reports, the numbers \
+         of images and groups, macro F1 and accuracy over the joint classes, and their intervals, `macro_f1_interval` \
+         and `accuracy_interval`, which are absent with one group. The ten most frequent values have rows, all others \
+         one with `other_values`, their number. `[valid.gaps.NAME]` has the two values with the `lowest` and the \
+         `highest` accuracy among those with intervals, the difference as `accuracy`, and `accuracy_interval`: resampled \
+         independently, and without regard to the choice of the two.",
         &[],
     ),
     (
@@ -151,7 +157,10 @@ const RUN: &[File] = &[
     ),
     (
         "checkpoints/{step}.safetensors",
-        "Everything that the next step depends on: weights, the optimizer's state, the average, the weights that a later phase restores, and in the header the run's state, settings and the SHA-256 of `data.csv`.",
+        "Everything that the next step depends on: weights, the optimizer's state, the average, the weights that a later \
+         phase restores, and in the header the run's state, settings, the SHA-256 of `data.csv` and a CRC-32 of the \
+         file. One that the clock or an interruption asked for is `{step}-interim.safetensors`, until there is a newer \
+         one.",
         &[],
     ),
 ];
@@ -299,6 +308,7 @@ const WRITTEN: &[File] = &[
                 "predicted",
                 "index of the predicted joint class: the most probable, unless thresholds were tuned",
             ),
+            ("class", "name of that class"),
             (
                 "set?",
                 "with `--sets`: names of the classes that hold the true one, from the most probable on, \
@@ -340,12 +350,13 @@ const ENSEMBLE: &[File] = &[
     ),
     ("weights-{member}-{tag}.safetensors", "The weights of a member.", &[]),
     (
-        "oof.csv",
-        "The nested held-out predictions: of each image by what was fitted on other groups. `compare` reads it.",
+        "oof.csv, test.csv",
+        "The nested held-out predictions: of each image by what was fitted on other groups. `test.csv` instead with \
+         `--fit-on test`. `compare` reads it.",
         PREDICTIONS,
     ),
-    ("oof_classes.csv", "Scores of each class, nested.", CLASSES),
-    ("oof_confusions.csv", "Confusions, nested.", CONFUSIONS),
+    ("oof_classes.csv, test_classes.csv", "Scores of each class, nested.", CLASSES),
+    ("oof_confusions.csv, test_confusions.csv", "Confusions, nested.", CONFUSIONS),
     (
         "reliability.csv",
         "How far the nested probabilities can be believed: a row for each class and bin of its probability; without \
@@ -365,13 +376,14 @@ const ENSEMBLE: &[File] = &[
     ),
     (
         "split.csv",
-        "The groups that a member was trained on, so that `evaluate` can refuse them.",
+        "The groups that a member was trained on, and those of a test set that was fitted on, so that `evaluate` can \
+         refuse them.",
         &[("group", "the group"), ("side", "`train`")],
     ),
     (
         "report.toml",
-        "`[[members]]` with the weight and the held-out scores of each run and what it adds, the `correlation` of \
-         their errors, `[[steps]]` with the fitted and the nested scores of each step, `[[sets]]` with the \
+        "What was `fit_on`, `notes`, `[[members]]` with the weight and the held-out scores of each run and what it \
+         adds, the `correlation` of their errors, `[[steps]]` with the fitted and the nested scores of each step, `[[sets]]` with the \
          coverage of prediction sets, and `[nested]` with the final scores as in a run.",
         &[],
     ),

@@ -138,6 +138,37 @@ pub(crate) fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
+/// Returns the lines of messages, each on one line again where it was wrapped: the lines after its first are
+/// indented.
+pub(crate) fn unwrapped(messages: &str) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for line in messages.lines() {
+        match lines.last_mut() {
+            // Tables are indented by more.
+            Some(last) if matches!(line.len() - line.trim_start().len(), 2 | 6) => {
+                *last += &format!(" {}", line.trim_start());
+            }
+            _ => lines.push(line.to_owned()),
+        }
+    }
+    lines
+}
+
+/// Replaces a field of the first row of a table without quotes for which `is_wanted` holds, and returns its image.
+pub(crate) fn edit(
+    table: &Path,
+    column: usize,
+    value: impl Fn(&str) -> String,
+    is_wanted: impl Fn(&str) -> bool,
+) -> String {
+    let text = fs::read_to_string(table).unwrap();
+    let row = text.lines().skip(1).find(|it| is_wanted(it)).unwrap();
+    let mut fields: Vec<String> = row.split(',').map(str::to_owned).collect();
+    fields[column] = value(&fields[column]);
+    fs::write(table, text.replacen(row, &fields.join(","), 1)).unwrap();
+    fields.swap_remove(0)
+}
+
 pub(crate) const TRAIN: [&str; 2] = ["train", "small.toml"];
 
 /// Returns the files of a run that are reproducible byte for byte.

@@ -8,7 +8,7 @@ use expect_test::{Expect, expect};
 use models::{BackboneConfig, EfficientNet, HeadConfig, Model, ModelSpec, Variant};
 
 use crate::{
-    bench::{Bench, lasting, text},
+    bench::{Bench, lasting, text, unwrapped},
     runs::{signal, wait_for},
 };
 
@@ -56,7 +56,8 @@ fn bench() -> Bench {
 fn settings_from_weights_are_saved_with_the_run_and_its_bundle() {
     let bench = bench();
     let out = bench.notes(&["train", "net.toml", "--set", "run.name=a"]);
-    let notes: Vec<&str> = out.lines().filter(|it| it.starts_with("note:")).collect();
+    let mut notes = unwrapped(&out);
+    notes.retain(|it| it.starts_with("note:"));
     expect![[r#"note: the weights are identified as efficientnet_pytorch's by the tensor names: the network has padding = "same", norm_eps = 0.001"#]].assert_eq(&notes.join("\n"));
     for file in ["config.toml", "best/bundle.toml"] {
         let text = fs::read_to_string(bench.path("runs/a").join(file)).unwrap();
@@ -191,10 +192,13 @@ fn preprocessing_of_absent_weights_is_shown_and_reported() {
     fs::write(bench.path("net.toml"), net).unwrap();
     let out = bench.run(&["data", "show", "net.toml", "--set", "model.pretrained=hf:timm/absent"]);
     expect![[r#"
-        note: the weights `hf:timm/absent` are not on this machine: their preprocessing is derived from the network alone, until training reads the file
-        preprocessing of efficientnet_b0.ra_in1k: 224x224, crop 0.875, bicubic, mean 0.485 0.456 0.406, std 0.229 0.224 0.225
+        note: the weights `hf:timm/absent` are not on this machine: their preprocessing
+              is derived from the network alone, until training reads the file
+        preprocessing of efficientnet_b0.ra_in1k: 224x224, crop 0.875, bicubic, mean
+          0.485 0.456 0.406, std 0.229 0.224 0.225
         reading the data
-    "#]].assert_eq(&text(&out.stderr));
+    "#]]
+    .assert_eq(&text(&out.stderr));
     assert_eq!(
         text(&out.stdout),
         "6 images, 8 augmentations of each: show.png

@@ -38,12 +38,17 @@ fn planted_problems_are_printed_drawn_and_written() {
 
         problems
           1 image cannot be read:
-            000003_female_Drawn_58/mask3.jpg  this is not an image: its first bytes are none of JPEG, PNG, WebP, GIF, BMP or TIFF
+            000003_female_Drawn_58/mask3.jpg  this is not an image: its first bytes are
+                                              none of JPEG, PNG, WebP, GIF, BMP or TIFF
           data errors that prevent training:
-            images/000004_male_Drawn_43/mask3  is missing  put the image there, or leave the person out by a label fix
+            images/000004_male_Drawn_43/mask3  is missing  put the image there, or leave
+                                                           the person out by a label fix
           2 pairs of duplicates or near-duplicates, 2 with different labels:
-            000001_female_Drawn_23/incorrect_mask.jpg  000001_female_Drawn_23/normal.jpg  identical file  incorrect female <30 / not worn female <30
-            000001_female_Drawn_23/mask1.jpg           000002_male_Drawn_20/mask1.jpg     identical file  worn female <30 / worn male <30
+            000001_female_Drawn_23/incorrect_mask.jpg  identical file
+            000001_female_Drawn_23/normal.jpg          incorrect female <30 / not worn
+                                                       female <30
+            000001_female_Drawn_23/mask1.jpg           identical file
+            000002_male_Drawn_20/mask1.jpg             worn female <30 / worn male <30
           6 classes have no images, and no contact sheet:
              2  worn male >=60
              5  worn female >=60
@@ -92,10 +97,11 @@ fn planted_problems_are_printed_drawn_and_written() {
                     darkest 66: 000003_female_Drawn_58/mask2.jpg
                     brightest 185: 000004_male_Drawn_43/mask4.jpg
 
-        duplicates                               same person  different people  labels differ
-        identical file                                     1                 1              2
-        identical pixels                                   0                 0              0
-        near-duplicate (Hamming distance <= 15)            -                 0              0
+        duplicates                same person  different people  labels differ
+        identical file                      1                 1              2
+        identical pixels                    0                 0              0
+        near-duplicate                      -                 0              0
+        (Hamming distance <= 15)
 
         written to look:
           classes.png     images and people by class, and by each factor
@@ -105,7 +111,8 @@ fn planted_problems_are_printed_drawn_and_written() {
           duplicates.png  pairs of suspicious duplicates
           duplicates.csv  all duplicates and near-duplicates
           eda.toml        all statistics
-    "#]].assert_eq(&out);
+    "#]]
+    .assert_eq(&out);
 
     let files = files(&bench.path("look"));
     let csv = String::from_utf8(files["duplicates.csv"].clone()).unwrap();
@@ -171,7 +178,8 @@ fn several_roots_are_explored_together() {
     expect![[r#"
         people/train + synthetic_people: 77 images of 11 people
         note: roots[0]: 8 people, 56 images
-        note: synthetic: 3 of 6 people, 21 images, training only; test set left out: 2 people"#]]
+        note: synthetic: 3 of 6 people, 21 images, training only; test set left out: 2
+              people"#]]
     .assert_eq(head);
     // The same folder twice: images of held-out people would be in the training set.
     let twice = config.replace(

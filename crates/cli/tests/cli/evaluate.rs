@@ -5,7 +5,7 @@ use std::fs;
 use expect_test::expect;
 
 use crate::{
-    bench::{Bench, text},
+    bench::{Bench, edit, text, unwrapped},
     files::differences,
 };
 
@@ -45,7 +45,7 @@ fn evaluations_are_compared_like_runs() {
     bench.ok(&["evaluate", "runs/a", "runs/b", "-o", "both"]);
     let out = bench.ok(&["compare", "--test", "test", "runs/a", "both"]);
     assert!(out.contains("A: test\nB: runs/a\n") && out.contains("A: test\nB: both\n"), "{out}");
-    assert!(out.contains("+0.0000 [+0.0000, +0.0000]"), "{out}");
+    assert!(out.contains("  +0.0000  ") && out.contains("  [+0.0000, +0.0000]\n"), "{out}");
     bench.ok(&["compare", "valid", "runs/b"]);
     bench.fails(
         &["compare", "test", "runs/a"],
@@ -65,6 +65,32 @@ fn evaluations_are_compared_like_runs() {
     assert_eq!((output.status.code(), bench.names()), (Some(1), before), "{err}");
     assert!(err.contains("error: runs/a/best: was trained on 6 of these 11 people: `"), "{err}");
     assert!(err.contains("`, ...\nits score there says nothing about new people: "), "{err}");
+    // The data is not what it was: another image of the same name has another label.
+    let whole = read("runs/a/data.csv");
+    let other = |_: &str| "worn male unknown".to_owned();
+    let image = edit(&bench.path("runs/a/data.csv"), 3, other, |it| it.ends_with(",valid"));
+    let own = bench.run(&["evaluate", "runs/a", "--side", "valid", "-o", "changed"]);
+    let err = text(&own.stderr);
+    let count = "1 image has another label or group than in the run's `data.csv`: ";
+    assert!(err.contains(&format!("error: runs/a/best: {count}`{image}` (")), "{err}");
+    assert!(
+        own.status.code() == Some(1) && err.contains("name the new one with `--config`"),
+        "{err}"
+    );
+    // With other settings that may be on purpose.
+    let set = ["--set", "threads=1"];
+    let err =
+        bench.notes(&[&["evaluate", "runs/a", "--side", "valid", "-o", "b"], &set[..]].concat());
+    let note = format!("note: runs/a/best: {count}`{image}` (");
+    assert!(unwrapped(&err).iter().any(|it| it.contains(&note)), "{err}");
+    let args = [&["evaluate", "runs/a", "--side", "all", "-o", "all"], &set[..]].concat();
+    let err = text(&bench.run(&args).stderr);
+    assert!(
+        err.contains(&format!("; {count}`{image}`")) && err.contains("name of its own"),
+        "{err}"
+    );
+    fs::write(bench.path("runs/a/data.csv"), whole).unwrap();
+
     // Of other people there is nothing known.
     fs::remove_file(bench.path("runs/b/split.csv")).unwrap();
     let config = ["--config", "small.toml", "--side", "all", "-o", "others"];

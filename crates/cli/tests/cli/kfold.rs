@@ -9,6 +9,7 @@ use std::{
 };
 
 use expect_test::expect;
+use unicode_width::UnicodeWidthStr as _;
 
 use crate::{
     bench::{Bench, lasting, text},
@@ -81,6 +82,26 @@ fn folds_are_planned_trained_and_joined_in_steps_from_different_places() {
     let table = fs::read_to_string(bench.path("runs/parts/folds.csv")).unwrap();
     assert!(table.starts_with("fold,repeat,groups,images,deviation,class\n0,0,"), "{table}");
     assert_eq!(table.lines().count(), 4);
+    for (command, want) in [
+        (
+            &["kfold", "plan"][..],
+            expect![
+                "error: runs/parts: a cross-validation of this name exists: continue it with `maskfit kfold run runs/parts`, or choose another `run.name`"
+            ],
+        ),
+        (
+            &["kfold"][..],
+            expect![
+                "error: runs/parts: a cross-validation of this name exists: continue it with `maskfit kfold --resume runs/parts`, or choose another `run.name`"
+            ],
+        ),
+    ] {
+        bench.fails(&[command, &common[..], &["run.name=parts"]].concat(), want);
+    }
+    bench.fails(
+        &[&["kfold", "plan"], &common[..], &["run.name=whole"]].concat(),
+        expect!["error: runs/whole: a run of this name exists: choose another `run.name`"],
+    );
     bench.fails(
         &["kfold", "join", "runs/parts"],
         expect!["error: runs/parts: folds 0, 1, 2 are not finished: train them with `kfold run`, then join"],
@@ -164,11 +185,19 @@ fn a_killed_process_is_replaced_by_another_that_works_on_the_same_folder() {
     let other = spawn(&bench, &["kfold", "run", "runs/shared"]);
     // It trains the next fold meanwhile.
     wait_for(&run.join("claims/fold-1.1.run/config.toml"));
-    signal("-KILL", killed.id());
+    let id = killed.id();
+    signal("-KILL", id);
     killed.wait().unwrap();
     assert!(run.join("claims/fold-0.1.run").exists(), "the fold finished before it was killed");
     let out = finish(other);
     assert!(out.contains("3 of 3 folds are finished"), "{out}");
+    let line = out.split_once("fold 0: taken over from ").map_or("", |it| it.1);
+    let words = line.split_whitespace().take(20).collect::<Vec<_>>().join(" ");
+    let owner = format!("process {id} on ");
+    assert!(words.starts_with(&owner), "{out}");
+    assert!(words.contains(", which has ended, with its checkpoint of step "), "{out}");
+    // A fold is not trained where it stays.
+    assert!(out.contains("run:   runs/shared\n") && !out.contains("claims"), "{out}");
     // By a new claim, with the steps of the old one.
     assert!(run.join("claims/fold-0.2").is_file() && out.contains("resuming after step"), "{out}");
     bench.ok(&["kfold", "join", "runs/shared"]);
@@ -234,9 +263,10 @@ fn repeats_are_other_partitions_and_their_predictions_are_averaged() {
     let split = "data.split={ kind = \"stratified_kfold\", n_folds = 2, repeats = 2 }";
     let args = ["kfold", "small.toml", "--set", FAST, "--set", split, "--set", "run.name=a"];
     let (out, err) = bench.both(&args);
-    assert!(err.contains("fold 3 of 0 to 3, repeat 1"), "{err}");
+    assert!(err.contains("fold 3 (4 of 4), repeat 1"), "{err}");
     assert!(out.contains("out-of-fold, repeat 1: macro F1"), "{out}");
     assert!(out.contains("out-of-fold, mean of 2 repeats:"), "{out}");
+    assert!(out.lines().all(|it| it.width() <= 80), "{out}");
     let run = bench.path("runs/a");
     let [mean, first, second] =
         ["oof.csv", "oof-0.csv", "oof-1.csv"].map(|it| probabilities(&run.join(it)));

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "in a test a panic is a failure")]
 
+mod attributes;
 mod bench;
 mod config;
 mod conventions;
@@ -22,3 +23,4 @@ mod runs_table;
 mod soup;
 mod submit;
 mod weights;
+mod width;

@@ -4,6 +4,21 @@ use expect_test::expect;
 
 use crate::bench::{Bench, text};
 
+#[test]
+fn a_setting_of_a_phase_is_named_as_it_is_written() {
+    let bench = Bench::new();
+    let phases = "phase=[{ name = \"a\", total = \"1 epochs\", freeze = [{ layers = \"stem\", until = \"2 steps\" }] }, \
+                  { name = \"b\", total = \"1 epochs\" }]";
+    let of_run = "train.freeze=[{ layers = \"norm\", until = \"3 steps\" }]";
+    let args = ["train", "small.toml", "--fast", "--set", "train.warmup=0 steps", "--set", of_run];
+    let (out, notes) = bench.both(&[&args[..], &["--set", phases]].concat());
+    let all = (out + &notes).split_whitespace().collect::<Vec<_>>().join(" ");
+    // The second phase has the run's.
+    assert!(all.contains("`phase[0].freeze[0]` ends"), "{all}");
+    assert!(all.contains("`train.freeze[0]` ends"), "{all}");
+    assert_eq!(all.matches("freeze[0]` ends").count(), 2, "{all}");
+}
+
 const PHASES: &str = "phase=[{ name = \"a\", total = \"1 epochs\" }, { name = \"b\", total = \"1 epochs\", \
                       lr = 1e-3, data = \"all\", schedule = { kind = \"constant\" } }]";
 
@@ -21,12 +36,14 @@ fn phases_are_listed_trained_and_plotted() {
     }
 
     let (out, notes) = bench.both(&[&["train"], &small[..], &["--set", "run.name=a"]].concat());
-    let phase = "phase 2 of 2 `b`: 1 epochs, 7 steps, 56 images of 32x24, constant with lr 0.001\n";
     for want in [
+        "data:  training set    42 images of 6 people\n",
+        "       validation set  14 images of 2 people, also trained on from phase `b` on\n",
         "plan:  2 epochs, 12 steps, 5 in the first epoch, 7 in the last, in 2 phases\n",
-        "       phase 1 of 2 `a`: 1 epochs, 5 steps, 42 images of 32x24,\n       cosine with lr 0.002\n",
-        "       phase 2 of 2 `b`: 1 epochs, 7 steps, 56 images of 32x24,\n       constant with lr 0.001\n",
-        &format!("\n{phase}phase `b`: the validation images are trained on, so that scores are"),
+        "       phase 1 of 2 `a`: 1 epoch, 5 steps, 42 images of 32x24,\n       cosine with lr 0.002\n",
+        "       phase 2 of 2 `b`: 1 epoch, 7 steps, all 56 images of 32x24,\n       constant with lr 0.001\n",
+        "\nphase 2 of 2 `b`: 1 epoch, 7 steps, all 56 images of 32x24, ",
+        "\nphase `b`: the validation images are trained on, so that scores are",
         "  biased\n",
     ] {
         assert!(notes.contains(want), "{want}: {notes}");

@@ -175,7 +175,7 @@ fn models_label_only_what_they_were_not_trained_on() {
     // A cross-validation labels its own data out of fold, and other images with all folds.
     let folds = ["kfold", "small.toml", "--folds", "2"];
     bench.ok(&[&folds[..], &short, &["run.name=k"]].concat());
-    let out = bench.ok(&[&["pseudo", "runs/k"][..], &own, &["k.csv"]].concat());
+    let (out, err) = bench.both(&[&["pseudo", "runs/k"][..], &own, &["k.csv"]].concat());
     assert!(
         out.contains("56 images among the data of the models, each labelled only by models"),
         "{out}"
@@ -197,6 +197,27 @@ fn models_label_only_what_they_were_not_trained_on() {
             assert!((a - b).abs() < 1e-5, "{name}: {a}, {b}");
         }
     }
+    // The command that it suggests is for a run with one validation set, without the rows that this holds out.
+    let err = err.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(err.contains("note: 56 images of k.csv are in the data of the models."), "{err}");
+    let file = "data.pseudo.file=k.csv";
+    let next = format!("next: maskfit train CONFIG --set {file} --set {images}");
+    assert!(err.contains("take a CONFIG with one validation set") && err.contains(&next), "{err}");
+    let sets = ["run.name=n", "--set", file, "--set", images];
+    let next = [&["train", "small.toml"], &short[..], &sets].concat();
+    let err = error(&bench, &next);
+    assert!(
+        held_out.iter().all(|it| err.contains(&format!("`pseudo/{it}` is a copy of"))),
+        "{err}"
+    );
+    let table = read(&bench, "k.csv");
+    let is_left = |it: &&str| !held_out.contains(it.split(',').next().unwrap());
+    let left: String = table.lines().filter(is_left).map(|it| format!("{it}\n")).collect();
+    fs::write(bench.path("k.csv"), &left).unwrap();
+    bench.ok(&next);
+    let trained = read(&bench, "runs/n/data.csv");
+    assert_eq!(trained.lines().filter(|it| it.starts_with("pseudo/")).count(), n);
+
     bench.ok(&[
         &["pseudo", "runs/k"][..],
         &EVAL,
@@ -208,7 +229,7 @@ fn models_label_only_what_they_were_not_trained_on() {
     let (eval, predicted) = (rows(&eval), rows(&predicted));
     assert_eq!(eval.len(), 21);
     for (name, predicted) in &predicted {
-        assert_eq!(eval[name][2..20], predicted[2..20], "{name}");
+        assert_eq!(eval[name][2..20], predicted[3..21], "{name}");
         assert_eq!(eval[name][1], "");
     }
 

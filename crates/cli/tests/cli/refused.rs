@@ -78,6 +78,29 @@ fn damaged_images_are_all_named() {
 }
 
 #[test]
+fn images_that_are_all_too_small_are_one_line() {
+    let bench = Bench::new();
+    let crop = |kind: &str| format!("[{{ kind = \"{kind}\", size = [64, 64] }}]");
+    let train = format!("augment.train={}", crop("random_crop"));
+    let eval = format!("augment.eval={}", crop("center_crop"));
+    let args = [&TRAIN[..], &["--set", &train, "--set", &eval]].concat();
+    let output = bench.run(&args);
+    let err = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{err}");
+    let lines: Vec<&str> = err.lines().filter(|it| it.contains("exceeds the image")).collect();
+    assert_eq!(lines.len(), 2, "{err}");
+    for line in lines {
+        assert!(line.starts_with("  000001_") && line.contains(" and 53 more: at `aug"), "{err}");
+    }
+    assert!(err.contains("(`--verbose` lists all 112 images)"), "{err}");
+    // All of them are among the details.
+    let output = bench.run(&[&args[..], &["-v"]].concat());
+    let err = text(&output.stderr);
+    let n_lines = err.lines().filter(|it| it.contains("exceeds the image")).count();
+    assert_eq!(n_lines, 2 + 112, "{err}");
+}
+
+#[test]
 fn age_that_is_not_a_number_is_refused() {
     let bench = Bench::new();
     let path = bench.path("people/train/train.csv");

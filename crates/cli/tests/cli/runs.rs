@@ -10,7 +10,7 @@ use std::{
 
 use expect_test::expect;
 
-use crate::bench::{Bench, TRAIN, lasting, text};
+use crate::bench::{Bench, SMALL, TRAIN, lasting, text};
 
 #[test]
 fn train_predict_and_submit_work_and_a_truncated_bundle_is_refused() {
@@ -48,7 +48,7 @@ fn train_predict_and_submit_work_and_a_truncated_bundle_is_refused() {
 
     bench.ok(&["predict", "latest", "--images", "people/eval/images", "-o", "p.csv"]);
     let table = fs::read_to_string(bench.path("p.csv")).unwrap();
-    assert!(table.starts_with("image,predicted,worn male <30,worn male 30-59,"), "{table}");
+    assert!(table.starts_with("image,predicted,class,worn male <30,worn male 30-59,"), "{table}");
     assert_eq!(table.lines().count(), 22);
 
     // The resolved config reproduces the run.
@@ -93,6 +93,40 @@ fn train_predict_and_submit_work_and_a_truncated_bundle_is_refused() {
             "error: people: this is not a bundle: name the folder of a `bundle.toml`, or a run"
         ],
     );
+}
+
+#[test]
+fn the_newest_run_is_that_of_the_folder_that_the_command_sets() {
+    let bench = Bench::new();
+    let set = ["--set", "run.dir=other"];
+    let named = ["--set", "run.name=a", "--set", "train.total=1 steps"];
+    bench.ok(&[&TRAIN[..], &set, &named].concat());
+    bench.fails(
+        &["predict", "latest", "--images", "people/eval/images"],
+        expect!["error: latest: there are no runs in `runs`, the folder that `run.dir` sets: train first, or name the folder of a run"],
+    );
+    bench.fails(
+        &["evaluate", "latest", "--config", "small.toml", "-o", "scores"],
+        expect!["error: latest: there are no runs in `runs`, the folder that `run.dir` sets: train first, or name the folder of a run"],
+    );
+    for run in ["latest", "a"] {
+        bench.fails(
+            &[&["train", "--resume", run][..], &set].concat(),
+            expect!["error: other/a: this run is finished: to train longer, start a new one with a longer `train.total`"],
+        );
+    }
+    bench.fails(
+        &[&["kfold", "run", "latest"][..], &set].concat(),
+        expect![
+            "error: other/a: this is a single run: resume it with `maskfit train --resume other/a`"
+        ],
+    );
+    let config = SMALL.to_owned() + "\n[run]\ndir = \"other\"\n";
+    fs::write(bench.path("other.toml"), config).unwrap();
+    let side = ["--config", "other.toml", "--side", "valid", "-o", "scores"];
+    bench.ok(&[&["evaluate", "latest"][..], &side].concat());
+    let report = fs::read_to_string(bench.path("scores/report.toml")).unwrap();
+    assert!(report.contains("\"other/a\""), "{report}");
 }
 
 /// Waits until a file is there.
@@ -209,25 +243,35 @@ fn help_and_lists_are_complete() {
         heads (head)
           joint
               One linear classifier over the joint classes, with optional hidden layers.
-              activation = "relu", depth = 0, dropout = 0.2, init = "default", width = 512
+              activation = "relu", depth = 0, dropout = 0.2, init = "default",
+              width = 512
           factored
               One classifier per factor of the task; their probabilities are multiplied.
-              activation = "relu", depth = 0, dropout = 0.2, init = "default", width = 512
+              activation = "relu", depth = 0, dropout = 0.2, init = "default",
+              width = 512
           branched
               As `factored`, with a copy of the last convolution stage for each factor.
-              activation = "relu", depth = 0, dropout = 0.2, init = "default", width = 512
+              activation = "relu", depth = 0, dropout = 0.2, init = "default",
+              width = 512
           cosine
-              Cosine similarity between the features and a weight vector per class; the losses `arcface` and `ldam`, which add the margins, need this head.
+              Cosine similarity between the features and a weight vector per class; the
+              losses `arcface` and `ldam`, which add the margins, need this head.
               by = "joint", dropout = 0.2, scale = 30.0
           bins
-              As `factored`, with a numeric factor, such as an age, as a distribution over whole numbers, which is cut into ranges at inference.
-              activation = "relu", cuts = [], decide = "mass", depth = 0, dropout = 0.2, factor = "", init = "default", max = 60, min = 0, width = 512
+              As `factored`, with a numeric factor, such as an age, as a distribution
+              over whole numbers, which is cut into ranges at inference.
+              activation = "relu", cuts = [], decide = "mass", depth = 0, dropout = 0.2,
+              factor = "", init = "default", max = 60, min = 0, width = 512
           regression
-              As `factored`, with regression of the number of a numeric factor, such as an age: auxiliary to its ranges, or cut into them.
-              activation = "relu", auxiliary = true, center = 40.0, cuts = [], depth = 0, dropout = 0.2, factor = "", init = "default", scale = 10.0, weight = 0.001, width = 512
+              As `factored`, with regression of the number of a numeric factor, such as
+              an age: auxiliary to its ranges, or cut into them.
+              activation = "relu", auxiliary = true, center = 40.0, cuts = [],
+              depth = 0, dropout = 0.2, factor = "", init = "default", scale = 10.0,
+              weight = 0.001, width = 512
           sigmoid
               One independent binary classifier per joint class.
-              activation = "relu", depth = 0, dropout = 0.2, init = "default", width = 512
+              activation = "relu", depth = 0, dropout = 0.2, init = "default",
+              width = 512
           multi_sample_dropout
               As `joint`, trained on several dropout masks at once (Inoue, 2019).
               dropout = 0.5, init = "default", mean = "loss", samples = 5
@@ -239,10 +283,23 @@ fn help_and_lists_are_complete() {
     let began = Instant::now();
     let models = bench.ok(&["list", "models"]);
     assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
-    let network = |name: &str| models.lines().find(|it| it.starts_with(name)).unwrap().to_owned();
-    expect!["published network      parameters  multiply-adds  size   crop  interpolation  mean/std         weights"].assert_eq(&network("published network"));
-    expect!["tf_efficientnet_lite0      4.65 M         0.39 G   224  0.875  bicubic        inception (0.5)  in1k"].assert_eq(&network("tf_efficientnet_lite0"));
-    expect!["efficientnet_b7           66.35 M        37.75 G   600  0.949  bicubic        imagenet         none"].assert_eq(&network("efficientnet_b7"));
+    // Its weights are below a network.
+    let network = |name: &str| {
+        let lines = models.lines().skip_while(|it| !it.starts_with(name));
+        lines.take(2).collect::<Vec<_>>().join("\n")
+    };
+    assert_eq!(
+        network("network, ").lines().next(),
+        Some("network, weights         params  GMACs  size   crop  filter    mean/std")
+    );
+    expect![[r#"
+        tf_efficientnet_lite0    4.65 M   0.39   224  0.875  bicubic   inception (0.5)
+          in1k"#]]
+    .assert_eq(&network("tf_efficientnet_lite0"));
+    expect![[r#"
+        efficientnet_b7         66.35 M  37.75   600  0.949  bicubic   imagenet
+          none"#]]
+    .assert_eq(&network("efficientnet_b7"));
     bench.fails(&["list", "cheeses"], expect!["error: there is no registry `cheeses`: choose one of sources, splits, samplers, transforms, mixes, statistics, views, models, heads, losses, class-weights, optimizers, stage-rates, schedules, averages, clips, metrics, submissions, trackers, combinations, calibrations, recipes"]);
 }
 
@@ -268,7 +325,9 @@ fn runs_are_compared_only_on_the_same_images() {
     );
 
     let itself = bench.ok(&["compare", "runs/a", "runs/a"]);
-    assert!(itself.contains("+0.0000 [+0.0000, +0.0000]") && itself.contains("0.500"), "{itself}");
+    for want in ["  +0.0000  ", "  [+0.0000, +0.0000]\n", "0.500"] {
+        assert!(itself.contains(want), "{want}: {itself}");
+    }
     let out = bench.ok(&["compare", "runs/a", "runs/b", "--by", "log_loss"]);
     assert!(out.contains("A: runs/a\nB: runs/b") && out.contains("worn male <30"), "{out}");
     let sides = bench.ok(&["compare", "--a", "runs/a", "runs/b", "--b", "runs/b"]);
@@ -301,7 +360,10 @@ fn runs_are_compared_only_on_the_same_images() {
         valid.starts_with("image,group,truth,predicted,number,predicted_number,worn male <30,"),
         "{valid}"
     );
-    bench.ok(&["compare", "runs/years", "runs/years", "--by", "mae"]);
+    // The number is that of one factor, so there is one row.
+    let out = bench.ok(&["compare", "runs/years", "runs/years", "--by", "mae"]);
+    let rows: Vec<&str> = out.lines().filter(|it| it.contains("  +0.0000  ")).collect();
+    assert!(rows.len() == 1 && rows[0].starts_with("age "), "{out}");
 }
 
 #[test]

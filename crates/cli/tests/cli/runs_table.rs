@@ -3,6 +3,7 @@
 use std::{fs, process::Stdio, time::Duration};
 
 use expect_test::expect;
+use unicode_width::UnicodeWidthStr as _;
 
 use crate::{
     bench::{Bench, TRAIN, text},
@@ -12,15 +13,16 @@ use crate::{
 /// Replaces times, which differ from run to run.
 fn timeless(table: &str) -> String {
     let line = |line: &str| {
-        if let Some((before, after)) = line.split_once("started ") {
-            return format!("{before}started {}", after.trim_start());
+        // When a run was started is last in its row; how long it took is first in the lines below.
+        if let Some(at) = line.find(" 20") {
+            return format!("{} TIME", &line[..at]);
         }
-        let Some(at) = line.find(" 20") else { return line.to_owned() };
-        let rest = &line[at + 17..];
-        let rest = rest.split_once(" s ").map_or(rest, |it| it.1);
-        format!("{} TIME  {}", &line[..at], rest.trim_start())
+        match line.split_once(", ") {
+            Some((time, rest)) if time.ends_with(" s") => format!("    TIME, {rest}"),
+            _ => line.to_owned(),
+        }
     };
-    let lines: Vec<String> = table.lines().map(|it| line(it).trim_end().to_owned()).collect();
+    let lines: Vec<String> = table.lines().map(line).collect();
     lines.join("\n")
 }
 
@@ -53,16 +55,33 @@ fn runs_are_listed_with_their_scores_and_settings() {
         fs::write(bench.path("runs").join(name).join("config.toml"), config).unwrap();
     }
     fs::create_dir(bench.path("runs/notes")).unwrap();
+    let out = bench.ok(&["runs"]);
+    assert!(out.lines().all(|it| it.width() <= 80), "{out}");
     expect![[r#"
-        run     state     done            score         95 % CI  metric    started time  differs from the defaults
-        first   stopped   2 of 2 epochs  0.0877                  macro_f1  TIME  data.split.ratio=0.3, train.total=2 epochs
-        마스크  finished  2 of 2 epochs  0.0877  0.000 to 0.278  macro_f1  TIME  data.split.ratio=0.3, loss=focal, optim.lr=0.001, train.tot…
-        third   finished  3 of 3 steps   2.7673                  log_loss  TIME  data.split.ratio=0.3, eval.best_by=log_loss, train.total=3 …
-        folds   finished  2 folds        0.0219  0.000 to 0.071  macro_f1  TIME  data.split=stratified_kfold, train.total=2 epochs
-        all of them: augment.eval, augment.train, data.source=mask_profiles, model.backbone.depth=0.3, model.backbone.drop_path=0.2, model.backbone.width=0.25, train.batch_size=8
-        damaged  unreadable: config.toml: this looks like windows-1252, not UTF-8 (line 2): save it as UTF-8
-        notes  unreadable: it has no config.toml: this is not a run
-        old  unreadable: config.toml: its first line is not `# maskfit run, format 3`, so another version of maskfit wrote this run: start a new run, or use that version"#]].assert_eq(&timeless(&bench.ok(&["runs"])));
+        run     state     done            score  metric    started
+        first   stopped   2 of 2 epochs  0.0877  macro_f1  TIME
+            TIME, data.split.ratio=0.3, train.total=2 epochs
+        마스크  finished  2 of 2 epochs  0.0877  macro_f1  TIME
+            TIME, 95 % CI 0.000 to 0.278, data.split.ratio=0.3, loss=focal,
+            optim.lr=0.001, train.total=2 epochs
+        third   finished  3 of 3 steps   2.7673  log_loss  TIME
+            TIME, data.split.ratio=0.3, eval.best_by=log_loss, train.total=3 steps
+        folds   finished  2 folds        0.0219  macro_f1  TIME
+            TIME, 95 % CI 0.000 to 0.071, data.split=stratified_kfold,
+            train.total=2 epochs
+        all of them: augment.eval, augment.train, data.source=mask_profiles,
+                     model.backbone.depth=0.3, model.backbone.drop_path=0.2,
+                     model.backbone.width=0.25, train.batch_size=8
+        damaged
+          unreadable: config.toml: this looks like windows-1252, not UTF-8 (line 2):
+          save it as UTF-8
+        notes
+          unreadable: it has no config.toml: this is not a run
+        old
+          unreadable: config.toml: its first line is not `# maskfit run, format 3`, so
+          another version of maskfit wrote this run: start a new run, or use that
+          version"#]]
+    .assert_eq(&timeless(out.trim_end()));
 }
 
 #[test]
@@ -77,7 +96,10 @@ fn a_hundred_runs_are_listed() {
         }
     }
     let out = bench.ok(&["runs"]);
-    assert_eq!(out.lines().count(), 102, "{out}");
+    let n_runs = out.lines().filter(|it| it.contains("  finished  2 of 2 epochs")).count();
+    assert_eq!(n_runs, 100, "{out}");
+    // A row and a line below it for each run, the header, and what they have in common.
+    assert!(out.lines().count() < 210, "{out}");
 }
 
 #[test]

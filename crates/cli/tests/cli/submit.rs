@@ -60,17 +60,19 @@ fn submission_has_the_rows_and_columns_of_the_sample_file() {
     // The same probabilities, clipped, each row divided by its sum.
     bench.ok(&["predict", "runs/a", "--images", "test", "-o", "p.csv"]);
     let predicted = fields(&fs::read_to_string(bench.path("p.csv")).unwrap());
-    assert_eq!(predicted[0], ["image", "predicted", "10", "Spitz, German", "푸들"]);
+    assert_eq!(predicted[0], ["image", "predicted", "class", "10", "Spitz, German", "푸들"]);
     let mut classes = Vec::new();
     for (row, (name, at)) in submission[1..].iter().zip([("c", 3), ("a", 1), ("b", 2)]) {
         let of_image = &predicted[at];
         assert_eq!((row[0].as_str(), of_image[0].clone()), (name, format!("{name}.jpg")));
         let clipped = |it: usize| of_image[it].parse::<f64>().unwrap().clamp(0.2, 0.5);
-        let sum: f64 = (2..5).map(clipped).sum();
-        for (field, want) in row[1..].iter().zip([4, 3, 2].map(|it| clipped(it) / sum)) {
+        let sum: f64 = (3..6).map(clipped).sum();
+        for (field, want) in row[1..].iter().zip([5, 4, 3].map(|it| clipped(it) / sum)) {
             assert!((field.parse::<f64>().unwrap() - want).abs() < 1e-7, "{row:?} {of_image:?}");
         }
-        classes.push(predicted[0][2 + of_image[1].parse::<usize>().unwrap()].clone());
+        // The name is that of the index.
+        assert_eq!(of_image[2], predicted[0][3 + of_image[1].parse::<usize>().unwrap()]);
+        classes.push(of_image[2].clone());
     }
 
     assert_eq!(bench.ok(&[&submit[..], &["-o", "-"]].concat()), text);

@@ -4,7 +4,7 @@ use std::{fs, path::Path};
 
 use expect_test::{Expect, expect};
 
-use crate::bench::{Bench, lasting, text};
+use crate::bench::{Bench, lasting, text, unwrapped};
 
 #[test]
 fn file_without_weights_is_refused() {
@@ -85,8 +85,12 @@ fn weight_files_are_inspected() {
 
         fits resnet18 (torchvision and timm's names): 1000 classes; all 102 tensors used
         by the tensor names the weights are torchvision and timm's:
-          images      224x224, crop 0.95, bicubic, mean 0.485 0.456 0.406, std 0.229 0.224 0.225
-          note: it is unknown which of torchvision and timm's weights these are (resnet18.a1_in1k, resnet18.a3_in1k, resnet18.fb_ssl_yfcc100m_ft_in1k, ...; the library's own file name identifies them): assuming the preprocessing of resnet18.a1_in1k
+          images      224x224, crop 0.95, bicubic, mean 0.485 0.456 0.406,
+                      std 0.229 0.224 0.225
+          note: it is unknown which of torchvision and timm's weights these are
+                (resnet18.a1_in1k, resnet18.a3_in1k, resnet18.fb_ssl_yfcc100m_ft_in1k,
+                ...; the library's own file name identifies them): assuming the
+                preprocessing of resnet18.a1_in1k
     "#]]
     .assert_eq(&bench.ok(&["weights", "inspect", "net.safetensors"]));
     let all = bench.ok(&["weights", "inspect", "net.safetensors", "--all"]);
@@ -97,11 +101,13 @@ fn weight_files_are_inspected() {
     fs::write(bench.path("net.safetensors"), safetensors(&tensors)).unwrap();
     let out = bench.ok(&["weights", "inspect", "net.safetensors"]);
     expect![[r#"
-        fits no published network; the closest is resnet18 (torchvision and timm's names): 1 of its 100 tensors differ:
+        fits no published network; the closest is resnet18 (torchvision and timm's
+          names): 1 of its 100 tensors differ:
           `bn1.bias` is missing
         1 of the file's tensors are unused:
           extra
-    "#]].assert_eq(out.split_once("\n\n").unwrap().1);
+    "#]]
+    .assert_eq(out.split_once("\n\n").unwrap().1);
 
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/weights");
     fs::copy(golden.join("zip.pth"), bench.path("zip.pth")).unwrap();
@@ -203,9 +209,10 @@ fn published_weights_set_the_input_transforms() {
         let output = command.env("MASKFIT_WEIGHTS", "weights").output().unwrap();
         assert!(output.status.success(), "{}", text(&output.stderr));
         let out = text(&output.stderr);
-        let is_note =
-            |it: &&str| ["weights:", "images", "note:", "pretr"].iter().any(|n| it.starts_with(n));
-        let lines: Vec<&str> = out.lines().filter(is_note).collect();
+        let is_note = |it: &String| {
+            ["weights:", "images", "note:", "pretr"].iter().any(|n| it.starts_with(n))
+        };
+        let lines: Vec<String> = unwrapped(&out).into_iter().filter(is_note).collect();
         lines
             .join("\n")
             .replace(&bench.path("").canonicalize().unwrap().display().to_string(), "DIR")

@@ -15,9 +15,15 @@ use crate::{Content, Manifest};
 ///
 /// An image belongs to the groups of the images with the same content; and, where the images of the data in its
 /// folder are all of one group, to that one.
-pub fn groups_in(images: &[(String, Content)], manifest: &Manifest) -> Vec<Vec<usize>> {
+///
+/// - `copies`: those of [`copies`].
+pub fn groups_in(
+    images: &[(String, Content)],
+    manifest: &Manifest,
+    copies: &[(usize, usize)],
+) -> Vec<Vec<usize>> {
     let mut groups = vec![Vec::new(); images.len()];
-    for (image, of_data) in copies(images, manifest) {
+    for &(image, of_data) in copies {
         groups[image].push(manifest.examples[of_data].group);
     }
     if manifest.task.unit != Unit::Image {
@@ -57,8 +63,8 @@ impl Canonical {
     }
 }
 
-/// Returns which images have the same content as an image of a manifest: their positions.
-pub(super) fn copies(images: &[(String, Content)], manifest: &Manifest) -> Vec<(usize, usize)> {
+/// Returns which images have the same content as an image of a manifest: the positions of both.
+pub fn copies(images: &[(String, Content)], manifest: &Manifest) -> Vec<(usize, usize)> {
     let size = |content: &Content| match content {
         Content::File(path) => fs::metadata(path).map(|it| it.len()).ok(),
         Content::Memory(bytes) => Some(bytes.len() as u64),

@@ -3,7 +3,7 @@ use std::{fs, path::Path};
 use base::{Task, task::Factor};
 use image::{ImageFormat, Rgb, RgbImage};
 
-use super::{Pseudo, groups_in, held_out_copies};
+use super::{Pseudo, copies, groups_in, held_out_copies};
 use crate::{Content, Context, Example, Manifest, SourceError, Use};
 
 /// Writes an image of one colour.
@@ -186,5 +186,7 @@ fn images_belong_to_the_group_of_their_folder_or_of_their_copy() {
         file("other/new.png", 91),
     ];
     let want: [&[usize]; 4] = [&[1], &[0], &[0, 1], &[]];
-    assert_eq!(groups_in(&images, &manifest), want);
+    let copies = copies(&images, &manifest);
+    assert_eq!(copies.iter().map(|it| it.0).collect::<Vec<_>>(), [1, 2]);
+    assert_eq!(groups_in(&images, &manifest, &copies), want);
 }

@@ -74,7 +74,8 @@ pub struct Table {
     pub split: String,
     /// The column of the sample weight in training, 0 or more; empty if all are 1.
     pub weight: String,
-    /// Columns kept for reports.
+    /// Columns kept for reports, which have the scores of the images with each value; the column of a label may
+    /// be one too.
     pub attributes: Vec<String>,
 }
 
@@ -187,6 +188,11 @@ impl Table {
                 wrong(&at, format!("is another factor `{}`: set another `name`", it.name()));
             }
             it.problem().into_iter().for_each(|what| wrong(&at, what));
+        }
+        for (idx, it) in self.attributes.iter().enumerate() {
+            if self.attributes[..idx].contains(it) {
+                wrong("attributes", format!("has `{it}` twice: leave one out"));
+            }
         }
         let grouping = match &self.group {
             GroupBy::Column(_) => None,

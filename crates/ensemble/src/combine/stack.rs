@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use super::{Combine, CombineConfig, mean};
 use crate::{
     Fit, HeldOut, Weights, calibration::softmax, image_sums::image_sums, minimise::minimise,
+    whitening::Whitening,
 };
 
 /// `{ kind = "stack", c = 1.0 }`
@@ -49,6 +50,9 @@ const MOST_FEATURES: usize = 200_000_000;
 
 /// The largest product of images and coefficients: about a second for each step of the fit.
 const MOST_PRODUCTS: usize = 4_000_000_000;
+
+/// The largest number of features that are whitened.
+const MOST_WHITENED: usize = 512;
 
 impl Combine for Stack {
     fn combine(&self, members: &[&[f64]]) -> Vec<f64> {
@@ -176,8 +180,21 @@ fn regression(held_out: &HeldOut, learned: &[usize], c: f64) -> (Vec<Vec<f64>>, 
     features
         .par_chunks_mut(n_features)
         .for_each(|row| row.iter_mut().zip(&means).for_each(|(x, mean)| *x -= mean));
+    // Members are alike: for features that are not, the minimum takes fewer than half the steps. Of the ridges that
+    // were tried, a quarter of the penalty's curvature took the fewest.
+    let whitening = (n_features <= MOST_WHITENED).then(|| {
+        let whitening = Whitening::new(&features, n_features, 0.25 / (c * n_images as f64));
+        features.par_chunks_mut(n_features).for_each(|row| whitening.whiten(row));
+        whitening
+    });
     // The coefficients are `[feature][class]`, then the intercepts.
     let n_coefficients = n_features * n;
+    // Those of a class for the features, given those for whitened ones.
+    let row = |coefficients: &[f64], class: usize| {
+        let mut row: Vec<f64> = coefficients.iter().skip(class).step_by(n).copied().collect();
+        whitening.iter().for_each(|it| it.unwhiten(&mut row));
+        row
+    };
     let objective = |at: &[f64]| {
         let (coefficients, intercepts) = at.split_at(n_coefficients);
         let mut gradient = image_sums(n_images, at.len() + 1, |images, sums| {
@@ -200,9 +217,12 @@ fn regression(held_out: &HeldOut, learned: &[usize], c: f64) -> (Vec<Vec<f64>>, 
             }
         });
         let mut loss = gradient.pop().unwrap_or_default();
-        for (sum, w) in gradient.iter_mut().zip(coefficients) {
-            loss += w * w / (2.0 * c);
-            *sum += w / c;
+        for class in 0..n {
+            let mut row = row(coefficients, class);
+            loss += row.iter().map(|w| w * w).sum::<f64>() / (2.0 * c);
+            whitening.iter().for_each(|it| it.whiten(&mut row));
+            let sums = gradient[..n_coefficients].iter_mut().skip(class).step_by(n);
+            sums.zip(row).for_each(|(sum, w)| *sum += w / c);
         }
         let n_images = n_images as f64;
         gradient.iter_mut().for_each(|it| *it /= n_images);
@@ -210,8 +230,7 @@ fn regression(held_out: &HeldOut, learned: &[usize], c: f64) -> (Vec<Vec<f64>>, 
     };
     let at = minimise(vec![0.0; n_coefficients + n], 1e-8, objective);
     let (coefficients, intercepts) = at.split_at(n_coefficients);
-    let row = |idx: usize| coefficients.iter().skip(idx).step_by(n).copied().collect::<Vec<f64>>();
-    let rows: Vec<Vec<f64>> = (0..n).map(row).collect();
+    let rows: Vec<Vec<f64>> = (0..n).map(|class| row(coefficients, class)).collect();
     let uncentred = |(row, intercept): (&Vec<f64>, &f64)| {
         intercept - row.iter().zip(&means).map(|(w, mean)| w * mean).sum::<f64>()
     };

@@ -11,7 +11,7 @@ use std::{
 use augment::{Pipeline, Step, ViewsConfig};
 use base::{
     MissingFactor, Task,
-    config::{Layer, load},
+    config::{ConfigError, Layer, load},
 };
 use ensemble::{CalibrationConfig, CombineConfig, Conformal, Decision};
 use models::ModelSpec;
@@ -102,8 +102,11 @@ impl Description {
             _ => BundleError::Io { path: path.clone(), source },
         })?;
         let unclear = |reason: String| BundleError::Description { path: path.clone(), reason };
-        let table: toml::Table =
-            toml::from_str(&text).map_err(|err| unclear(err.message().to_owned()))?;
+        let name = path.display().to_string();
+        let table: toml::Table = text.parse().map_err(|source| ConfigError::Syntax {
+            name: name.clone(),
+            source: Box::new(source),
+        })?;
         // First, because other versions have other keys.
         let version = table.get("version").and_then(toml::Value::as_integer);
         let is_known = |it: &i64| (i64::from(OLDEST)..=i64::from(VERSION)).contains(it);
@@ -114,7 +117,7 @@ impl Description {
             );
             return Err(unclear(reason));
         }
-        let layer = Layer::new(path.display().to_string(), table);
+        let layer = Layer::new(name, table);
         let description: Description = load(&layer, &[])?;
         let has_no_hash = |it: &MemberDescription| it.sha256.is_none();
         let bare = description.members.iter().position(has_no_hash);

@@ -46,13 +46,15 @@ pub enum BundleError {
     },
     /// The weights are not those that were saved.
     #[error(
-        "{}: its SHA-256 is not the one in `bundle.toml`: the file is damaged, or of another bundle: copy the \
-         bundle again",
+        "{}: {reason}: the file is damaged, or of another bundle: copy the bundle again, or make it anew with \
+         `maskfit train` or `maskfit ensemble`",
         path.display()
     )]
     Damaged {
         /// The file.
         path: PathBuf,
+        /// How that shows.
+        reason: String,
     },
     /// A tensor operation failed.
     #[error(transparent)]

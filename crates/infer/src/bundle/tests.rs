@@ -130,6 +130,9 @@ fn damage_to_a_bundle_is_reported() {
     let whole = fs::read(&weights).unwrap();
     fs::write(&weights, &whole[..whole.len() - 100]).unwrap();
     assert!(err().contains("weights-0-1.safetensors: this is not a complete"), "{}", err());
+    let remedy =
+        ": the file is damaged, or of another bundle: copy the bundle again, or make it anew";
+    assert!(err().contains(remedy) && !err().contains("download"), "{}", err());
     fs::remove_file(&weights).unwrap();
     assert!(err().contains("No such file"), "{}", err());
 
@@ -138,6 +141,10 @@ fn damage_to_a_bundle_is_reported() {
     *flipped.iter_mut().nth_back(3).unwrap() ^= 1;
     fs::write(&weights, &flipped).unwrap();
     assert!(err().contains("weights-0-1.safetensors: its SHA-256 is not the one in"), "{}", err());
+    assert!(err().contains(remedy), "{}", err());
+    // A file that is fetched in another way keeps its own advice.
+    fs::write(&weights, "version https://git-lfs.github.com/spec/v1\n").unwrap();
+    assert!(err().contains("run `git lfs pull`"), "{}", err());
 
     fs::write(&weights, &whole).unwrap();
     let text = fs::read_to_string(dir.path().join("bundle.toml")).unwrap();
@@ -151,6 +158,10 @@ fn damage_to_a_bundle_is_reported() {
     )
     .unwrap();
     assert!(err().contains("has format 1"), "{}", err());
+    // Errors of syntax have a line and a column, as those of configs.
+    fs::write(dir.path().join("bundle.toml"), "version = 3\ninputs = [1,, 2]\n").unwrap();
+    let want = "bundle.toml is not valid TOML\nTOML parse error at line 2, column 1";
+    assert!(err().contains(want), "{}", err());
 }
 
 #[test]

@@ -32,6 +32,22 @@ pub enum TableError {
     },
 }
 
+/// How far the sum of a row's probabilities may be from 1: they are written with nine digits.
+const TOLERANCE: f64 = 1e-3;
+/// The number of rows that an error lists.
+const SHOWN: usize = 5;
+
+/// Returns why numbers are not the probabilities of the joint classes, if they are not. Those of each factor are
+/// their sums, so they need no check of their own.
+fn improbable(numbers: &[f64]) -> Option<String> {
+    if let Some(it) = numbers.iter().find(|it| !(0.0..=1.0).contains(*it)) {
+        return Some(format!("`{it}` is not a probability from 0 to 1"));
+    }
+    let sum: f64 = numbers.iter().sum();
+    let is_other = !numbers.is_empty() && (sum - 1.0).abs() > TOLERANCE;
+    is_other.then(|| format!("the probabilities sum to {}, not 1", (sum * 1e4).round() / 1e4))
+}
+
 /// Reads a table of predictions with true labels row by row.
 pub struct LabelledReader {
     path: PathBuf,
@@ -63,7 +79,7 @@ impl LabelledReader {
         let classes = task.class_names(Scope::Joint);
         let n_leading = header.len().saturating_sub(classes.len());
         let (leading, named) = header.split_at(n_leading);
-        if leading == ["image", "predicted"] {
+        if leading.starts_with(&["image", "predicted"]) {
             return Err(damaged(
                 "this table has no column `truth` (those of `predict` and of earlier versions have \
                  none): name a run's valid.csv, test.csv or oof.csv",
@@ -97,9 +113,47 @@ impl LabelledReader {
     /// Reads the next row; returns whether there was one.
     ///
     /// # Errors
-    /// A damaged row; the error names the line.
+    /// A damaged row; the error names the line. One whose numbers are not probabilities is an error that counts
+    /// the other such rows of the table too.
     pub fn next(&mut self, row: &mut Row) -> Result<bool, TableError> {
-        self.advance(row, true)
+        let is_row = self.advance(row, true)?;
+        match improbable(&row.probabilities).filter(|_| is_row) {
+            None => Ok(is_row),
+            Some(what) => Err(self.all_improbable(row, what)),
+        }
+    }
+
+    /// Returns the error of a table in which rows are not probabilities, after reading the rest of it.
+    ///
+    /// - `row`, `what`: the first such row, which was read last, and what is wrong with it.
+    fn all_improbable(&mut self, row: &mut Row, what: String) -> TableError {
+        let (mut shown, mut n) = (Vec::new(), 0_usize);
+        let mut next = Some(what);
+        loop {
+            if let Some(what) = next.take() {
+                n += 1;
+                if shown.len() < SHOWN {
+                    let begin = self.record.position().map_or(0, csv::Position::byte);
+                    shown.push(format!("line {}: {what}", line_of(&self.path, begin)));
+                }
+            }
+            // Other damage is reported once these rows are mended.
+            match self.advance(row, true) {
+                Ok(true) => next = improbable(&row.probabilities),
+                _ => break,
+            }
+        }
+        let more = match n - shown.len() {
+            0 => String::new(),
+            more => format!("; and {more} more, {n} rows in all"),
+        };
+        let reason = format!(
+            "{}{more}: the table was changed or is damaged: make it anew, that of a cross-validation with \
+             `maskfit kfold join`, of an ensemble with `maskfit ensemble`, and of a run or a fold with \
+             `maskfit evaluate`",
+            shown.join("; ")
+        );
+        TableError::Damaged { path: self.path.clone(), reason }
     }
 
     /// Like [`LabelledReader::next`] without the probabilities, in a fraction of the time.
@@ -122,10 +176,13 @@ impl LabelledReader {
             let fields = if n == 1 { "field" } else { "fields" };
             return Err(wrong(format!("has {n} {fields}, but the header has {}", self.n_columns)));
         }
-        let number = |at: usize| -> Result<f64, TableError> {
+        let parsed = |at: usize| -> Result<f64, TableError> {
             let field = &record[at];
-            let number = field.parse::<f64>().ok().filter(|it| it.is_finite());
-            number.ok_or_else(|| wrong(format!("`{field}` is not a finite number")))
+            field.parse().map_err(|_| wrong(format!("`{field}` is not a finite number")))
+        };
+        let number = |at: usize| -> Result<f64, TableError> {
+            let not_finite = || wrong(format!("`{}` is not a finite number", &record[at]));
+            Some(parsed(at)?).filter(|it| it.is_finite()).ok_or_else(not_finite)
         };
         let class = |at: usize| -> Result<usize, TableError> {
             let class = record[at].parse().ok().filter(|&it: &usize| it < self.n_classes);
@@ -144,7 +201,8 @@ impl LabelledReader {
         row.probabilities.clear();
         if with_probabilities {
             for at in record.len() - self.n_classes..record.len() {
-                row.probabilities.push(number(at)?);
+                // Whether it is a probability is checked for the whole row.
+                row.probabilities.push(parsed(at)?);
             }
         }
         Ok(true)

@@ -131,6 +131,38 @@ fn errors_name_the_line() {
 }
 
 #[test]
+fn rows_that_are_not_probabilities_are_counted_and_the_first_are_listed() {
+    let task = Task::new(vec![Factor::new("age", &["a", "b"])]);
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("oof.csv");
+    let read_rows = |rows: &[&str]| {
+        let rows: String = rows.iter().map(|it| format!("x,p,0,0,{it}\n")).collect();
+        fs::write(&path, format!("image,group,truth,predicted,a,b\n{rows}")).unwrap();
+        read(&path, &task)
+    };
+    // As written with few digits, and exactly.
+    assert_eq!(read_rows(&["0.3333,0.6667", "0.5,0.4995", "1,0"]).unwrap().len(), 3);
+    for (row, want) in [
+        ("0.9,0.9", "line 3: the probabilities sum to 1.8, not 1: the table was changed"),
+        ("0,0", "line 3: the probabilities sum to 0, not 1"),
+        ("0.5,0.498", "line 3: the probabilities sum to 0.998, not 1"),
+        ("-0.25,1.25", "line 3: `-0.25` is not a probability from 0 to 1"),
+        ("0,1.0005", "line 3: `1.0005` is not a probability"),
+        ("NaN,0.5", "line 3: `NaN` is not a probability"),
+        ("inf,0.5", "line 3: `inf` is not a probability"),
+    ] {
+        let err = read_rows(&["0.5,0.5", row, "0.5,0.5"]).unwrap_err();
+        assert!(err.starts_with(want), "{row}: {err}");
+        assert!(err.contains("`maskfit kfold join`") && !err.contains("more"), "{err}");
+    }
+    let err = read_rows(&[&["0,1"; 2][..], &["1,1"; 7], &["0,1"]].concat()).unwrap_err();
+    let shown: Vec<String> =
+        (4..9).map(|it| format!("line {it}: the probabilities sum to 2, not 1")).collect();
+    let want = format!("{}; and 2 more, 7 rows in all: ", shown.join("; "));
+    assert!(err.starts_with(&want), "{err}");
+}
+
+#[test]
 fn tables_are_joined_by_image_name_without_parsing_probabilities() {
     let dir = tempfile::tempdir().unwrap();
     let paths: Vec<PathBuf> = ["0", "1"].map(|it| dir.path().join(it)).into();

@@ -73,31 +73,54 @@ impl Claims {
     fn try_take(&mut self, fold: usize) -> Result<Option<Claim>, RunError> {
         fs::create_dir_all(&self.dir).map_err(at(&self.dir))?;
         let newest = newest(&self.dir, fold)?;
-        match newest {
-            Some(token) if !self.is_dead(fold, token)? => Ok(None),
-            _ => Claim::create(&self.dir, fold, newest.unwrap_or(0) + 1, self.timeout),
-        }
+        let dead = match newest.map(|token| self.state(fold, token)).transpose()? {
+            Some(Earlier::Held) => return Ok(None),
+            Some(Earlier::Dead(why)) => Some(why),
+            Some(Earlier::Released) | None => None,
+        };
+        Claim::create(&self.dir, fold, newest.unwrap_or(0) + 1, self.timeout, dead)
     }
 
-    fn is_dead(&mut self, fold: usize, token: u64) -> Result<bool, RunError> {
+    /// Returns the state of the claim in force.
+    fn state(&mut self, fold: usize, token: u64) -> Result<Earlier, RunError> {
         let path = path(&self.dir, fold, token);
         let (file, text) = read(&path).map_err(at(&path))?;
         let mark = Mark::parse(&text);
         let is_here = mark.place.is_some() && mark.place == here(&self.dir);
-        if text.trim() == RELEASED || is_here && file.try_lock().is_ok() {
-            return Ok(true);
+        let owner = mark.owner.as_deref().unwrap_or("another process");
+        if text.trim() == RELEASED {
+            return Ok(Earlier::Released);
+        }
+        if is_here && file.try_lock().is_ok() {
+            return Ok(Earlier::Dead(format!("{owner}, which has ended")));
         }
         match self.seen.get(&fold) {
             Some((known, content, since)) if (*known, content) == (token, &text) => {
                 let timeout = self.timeout.as_secs_f64().max(MISSED * mark.every);
-                Ok(since.elapsed().as_secs_f64() >= timeout)
+                let silent = since.elapsed().as_secs_f64();
+                Ok(match silent >= timeout {
+                    true => Earlier::Dead(format!(
+                        "{owner}, whose heartbeat has been missing for {silent:.1} s"
+                    )),
+                    false => Earlier::Held,
+                })
             }
             _ => {
                 self.seen.insert(fold, (token, text, Instant::now()));
-                Ok(false)
+                Ok(Earlier::Held)
             }
         }
     }
+}
+
+/// The state of another process's claim.
+enum Earlier {
+    /// Its owner trains the fold.
+    Held,
+    /// Its owner has given it up.
+    Released,
+    /// Its owner has died: who that was, and how it is known, in words.
+    Dead(String),
 }
 
 /// Returns the highest token of a fold.
@@ -129,7 +152,17 @@ fn here(dir: &Path) -> Option<String> {
     Some(format!("{}/{}", kernel.trim(), fs::metadata(dir).ok()?.dev()))
 }
 
-/// The content of a claim: `beat 0000000017 every 10 on <place>`; always of the same length, since it is
+/// Names this process to those who take its fold over: `process 17 on host`.
+fn me() -> String {
+    let process = format!("process {}", std::process::id());
+    let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    match host.split_whitespace().next() {
+        Some(host) => format!("{process} on {host}"),
+        None => process,
+    }
+}
+
+/// The content of a claim: `beat 0000000017 every 10 on <place> by <owner>`; always of the same length, since it is
 /// overwritten in place.
 #[derive(Default)]
 struct Mark {
@@ -137,23 +170,33 @@ struct Mark {
     every: f64,
     /// Where its owner holds a lock on it; `None` without locks.
     place: Option<String>,
+    /// The owner, in words; earlier versions do not write it.
+    owner: Option<String>,
 }
 
 impl Mark {
     /// Parses a content. One that is being written has no place, and changes soon.
     fn parse(text: &str) -> Mark {
+        let (text, owner) = match text.trim().split_once(" by ") {
+            Some((text, owner)) => (text, Some(owner.to_owned())),
+            None => (text, None),
+        };
         match text.split_whitespace().collect::<Vec<_>>().as_slice() {
             ["beat", _, "every", every, rest @ ..] => Mark {
                 every: every.parse().ok().filter(|it: &f64| it.is_finite()).unwrap_or(0.0),
                 place: rest.strip_prefix(&["on"]).and_then(|it| Some((*it.first()?).to_owned())),
+                owner,
             },
             _ => Mark::default(),
         }
     }
 
     fn text(&self, beat: u64) -> String {
-        let place = self.place.as_ref().map_or(String::new(), |it| format!(" on {it}"));
-        format!("beat {beat:010} every {}{place}\n", self.every)
+        let part = |word: &str, it: &Option<String>| {
+            it.as_ref().map_or(String::new(), |it| format!(" {word} {it}"))
+        };
+        let (place, owner) = (part("on", &self.place), part("by", &self.owner));
+        format!("beat {beat:010} every {}{place}{owner}\n", self.every)
     }
 }
 
@@ -164,6 +207,8 @@ pub(super) struct Claim {
     token: u64,
     file: Arc<File>,
     is_lost: Arc<AtomicBool>,
+    /// The owner that it was taken over from, if that had died.
+    dead: Option<String>,
     /// Dropped to stop the heartbeat.
     stop: Option<Sender<()>>,
     heart: Option<JoinHandle<()>>,
@@ -171,11 +216,14 @@ pub(super) struct Claim {
 
 impl Claim {
     /// Creates the claim with this token; `None` if another process has.
+    ///
+    /// - `dead`: the owner that it is taken over from, if that has died.
     fn create(
         dir: &Path,
         fold: usize,
         token: u64,
         timeout: Duration,
+        dead: Option<String>,
     ) -> Result<Option<Claim>, RunError> {
         let path = path(dir, fold, token);
         let file = match File::options().write(true).create_new(true).open(&path) {
@@ -185,7 +233,7 @@ impl Claim {
         // The content names the place only once the lock is held: until then, others go by the heartbeat.
         let place = if file.try_lock().is_ok() { here(dir) } else { None };
         let every = timeout / BEATS;
-        let mark = Mark { every: every.as_secs_f64(), place };
+        let mark = Mark { every: every.as_secs_f64(), place, owner: Some(me()) };
         file.write_all_at(mark.text(0).as_bytes(), 0).map_err(at(&path))?;
         let (stop, stopped) = mpsc::channel::<()>();
         let (file, is_lost) = (Arc::new(file), Arc::new(AtomicBool::new(false)));
@@ -205,12 +253,19 @@ impl Claim {
             }
         });
         let (stop, heart) = (Some(stop), Some(heart));
-        Ok(Some(Claim { dir: dir.to_owned(), fold, token, file, is_lost, stop, heart }))
+        let dir = dir.to_owned();
+        Ok(Some(Claim { dir, fold, token, file, is_lost, dead, stop, heart }))
     }
 
     /// Returns the fold.
     pub(super) fn fold(&self) -> usize {
         self.fold
+    }
+
+    /// Returns the owner that it was taken over from, and how it is known that it had died, in words; `None` if it was
+    /// free.
+    pub(super) fn dead(&self) -> Option<&str> {
+        self.dead.as_deref()
     }
 
     /// Returns the fencing token: higher than those of all earlier claims of the fold.

@@ -12,7 +12,7 @@ use std::{
 use base::Seed;
 use data::{Folds, Manifest, Use};
 use infer::{Index, LabelledReader, LabelledWriter, Row, mean};
-use metrics::{Evaluation, MetricConfig, Prediction, Report, RunningMetric};
+use metrics::{MetricConfig, Prediction, Report, RunningMetric};
 
 use crate::{
     error::FitError,
@@ -20,6 +20,7 @@ use crate::{
     names::first_of,
     report::{section, write_tables},
     run::{Run, RunError},
+    scoring::Scoring,
 };
 
 /// The results of a cross-validation.
@@ -99,18 +100,42 @@ fn check(joining: &Joining<'_>, repeat: usize, held: &Index) -> Result<(), Strin
     }
 }
 
-/// Reads a table of predictions: each row, with the position of its group.
+/// The scores of a table of predictions, whose rows name their images.
+struct Named<'a> {
+    scoring: Scoring,
+    /// The attributes of each image; empty where there are none.
+    values: HashMap<&'a str, &'a [u32]>,
+}
+
+impl<'a> Named<'a> {
+    /// - `is_in`: whether the image at a position of the data is in the table.
+    fn new(manifest: &'a Manifest, is_in: impl Fn(usize) -> bool) -> Named<'a> {
+        let of_table = manifest.examples.iter().enumerate().filter(|it| is_in(it.0));
+        let all: Vec<(&str, &[u32])> =
+            of_table.map(|(_, it)| (it.name.as_str(), it.attributes.as_slice())).collect();
+        let scoring = Scoring::new(&manifest.task, &manifest.attributes, all.iter().map(|it| it.1));
+        let is_known = !manifest.attributes.is_empty();
+        Named { scoring, values: all.into_iter().filter(|_| is_known).collect() }
+    }
+
+    fn add(&mut self, image: &str, it: &Prediction<'_>) {
+        let values = self.values.get(image).copied().unwrap_or_default();
+        self.scoring.add(values, it);
+    }
+}
+
+/// Reads a table of predictions: the image of each row and its prediction, with the position of its group.
 fn read(
     joining: &Joining<'_>,
     path: &Path,
     index: &Index,
-    each: &mut dyn FnMut(&Prediction<'_>),
+    each: &mut dyn FnMut(&str, &Prediction<'_>),
 ) -> Result<(), RunError> {
     let mut reader = LabelledReader::open(path, &joining.manifest.task)?;
     let mut row = Row::default();
     while reader.next(&mut row)? {
         let group = index.group(&row.group).expect("the index has all groups");
-        each(&row.prediction(group));
+        each(&row.image, &row.prediction(group));
     }
     Ok(())
 }
@@ -124,7 +149,8 @@ pub(super) fn join(joining: &Joining<'_>) -> Result<KfoldOutcome, FitError> {
     };
     let metric = MetricConfig::default();
     let new = || RunningMetric::new(metric.get(), task.n_classes());
-    let mut reporting = Evaluation::new(task);
+    // Every repeat holds out the same images.
+    let mut scoring = Named::new(manifest, |image| folds.holding_out(manifest, 0, image).is_some());
     let (mut of_folds, mut of_repeats, mut joined) = (Vec::new(), Vec::new(), Vec::new());
     for repeat in 0..n_repeats {
         let held = tables(folds.of_repeat(repeat), "valid.csv");
@@ -140,11 +166,11 @@ pub(super) fn join(joining: &Joining<'_>) -> Result<KfoldOutcome, FitError> {
         let mut of_repeat = new();
         for path in &held {
             let mut of_fold = new();
-            read(joining, path, &index, &mut |it| {
+            read(joining, path, &index, &mut |image, it| {
                 of_fold.add(it);
                 of_repeat.add(it);
                 if n_repeats == 1 {
-                    reporting.add(it);
+                    scoring.add(image, it);
                 }
             })?;
             of_folds.push(of_fold.score());
@@ -152,16 +178,17 @@ pub(super) fn join(joining: &Joining<'_>) -> Result<KfoldOutcome, FitError> {
         of_repeats.push(of_repeat.score());
     }
     if n_repeats > 1 {
-        write_mean(joining, &joined, "oof", &mut reporting)?;
+        write_mean(joining, &joined, "oof", &mut scoring)?;
     }
-    let joined = reporting.report(seed);
+    let joined = scoring.scoring.report(seed);
     write_tables(run, "oof", &joined)?;
     let test = match manifest.examples.iter().any(|it| it.usage == Use::Test) {
         false => None,
         true => {
-            let mut reporting = Evaluation::new(task);
-            write_mean(joining, &tables(0..folds.n(), "test.csv"), "test", &mut reporting)?;
-            let report = reporting.report(seed);
+            let is_test = |image: usize| manifest.examples[image].usage == Use::Test;
+            let mut scoring = Named::new(manifest, is_test);
+            write_mean(joining, &tables(0..folds.n(), "test.csv"), "test", &mut scoring)?;
+            let report = scoring.scoring.report(seed);
             write_tables(run, "test", &report)?;
             Some(report)
         }
@@ -188,7 +215,7 @@ fn write_mean(
     joining: &Joining<'_>,
     tables: &[PathBuf],
     name: &str,
-    reporting: &mut Evaluation,
+    scoring: &mut Named<'_>,
 ) -> Result<(), FitError> {
     let (task, run, file) = (&joining.manifest.task, joining.run, format!("{name}.csv"));
     let index = Index::of(&tables[..1], task).map_err(RunError::from)?;
@@ -198,7 +225,7 @@ fn write_mean(
         mean(tables, task, &mut |row| {
             let group = index.group(&row.group).expect("the index has all groups");
             let it = row.prediction(group);
-            reporting.add(&it);
+            scoring.add(&row.image, &it);
             table.row(&row.image, &row.group, &it).map_err(failed)
         })?;
         table.finish().map(drop).map_err(failed)

@@ -30,6 +30,8 @@ use crate::{
 pub struct Phase {
     /// Its name; empty where the run is one phase.
     pub name: String,
+    /// Its position and its section of the settings; `None` where the run is one phase.
+    section: Option<(usize, PhaseSection)>,
     /// Its settings and its steps.
     pub span: Span,
     /// The images that it is trained on; those with pseudo-labels come last.
@@ -111,6 +113,7 @@ impl Phase {
         let sees_valid = section.is_some_and(|it| it.data == TrainOn::All);
         let phase = Phase {
             name: section.map_or_else(String::new, |it| it.name.clone()),
+            section: section.map(|it| (earlier.len(), it.clone())),
             train: images.to_vec(),
             pseudo,
             sees_valid: sees_valid || earlier.iter().any(|it| it.sees_valid),
@@ -136,6 +139,12 @@ impl Phase {
         }
     }
 
+    /// Returns the name of a setting as the user wrote it: for the phase or for the run.
+    pub(crate) fn setting(&self, of_run: &str) -> String {
+        let own = self.section.as_ref().and_then(|(idx, it)| it.setting(*idx, of_run));
+        own.unwrap_or_else(|| of_run.to_owned())
+    }
+
     /// Returns the number of images with labels that it is trained on, the first of [`Phase::train`].
     pub(super) fn n_labelled(&self) -> usize {
         self.train.len() - self.pseudo.n()
@@ -146,14 +155,16 @@ impl Phase {
         let Span { experiment, epochs, .. } = &self.span;
         let n_samples = self.n_samples(0);
         if epochs.total() > 0 && n_samples < self.batch_size(0) {
+            let setting = self.setting("train.batch_size");
             callback.note(&self.named(&format!(
-                "`train.batch_size`: the first epoch has only {n_samples} images, so its batch is smaller"
+                "`{setting}`: the first epoch has only {n_samples} images, so its batch is smaller"
             )));
         }
         if let Some(idx) = self.sizes.iter().position(|it| it.end > epochs.n_begun()) {
             let until = experiment.train.sizes[idx].until;
+            let setting = self.setting(&format!("train.sizes[{idx}]"));
             callback.note(&self.named(&format!(
-                "`train.sizes[{idx}]`: the run ends before `until = \"{until}\"`, so no image is larger"
+                "`{setting}`: the run ends before `until = \"{until}\"`, so no image is larger"
             )));
         }
     }

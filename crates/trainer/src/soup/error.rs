@@ -32,6 +32,13 @@ pub enum SoupError {
     /// The data is not that of the models.
     #[error("the data is not that of the models: {0}")]
     OtherData(String),
+    /// Images of the same name are not the same.
+    #[error(
+        "images of the same name are not the same, so what each model held out is unknown:\n  {}\nname runs of the \
+         same data and labels, and restore the data that they trained on",
+        .0.join("\n  ")
+    )]
+    OtherLabels(Vec<String>),
     /// The images cannot be trained on.
     #[error(transparent)]
     Plan(#[from] PlanError),

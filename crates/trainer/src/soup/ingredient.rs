@@ -1,13 +1,13 @@
 //! The models of a soup: the best of a run, or one of its checkpoints.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     fmt,
     path::{Path, PathBuf},
     rc::Rc,
 };
 
-use base::Seed;
+use base::{Seed, task::Scope};
 use candle::{Device, Tensor};
 use data::{Manifest, Sides};
 use infer::Bundle;
@@ -19,6 +19,7 @@ use crate::{
     average::{AverageConfig, averaged},
     checkpoint::{self, Checkpoint},
     experiment::{Experiment, differing},
+    names::first_of,
     record::{self, Record},
     run::{RunError, at},
 };
@@ -46,12 +47,13 @@ impl Ingredient {
         Ingredient { run: run.to_owned(), checkpoint: None }
     }
 
-    /// Returns the models of a run's last `n` checkpoints, oldest first.
+    /// Returns the models of a run's last `n` checkpoints, oldest first. Those that the clock or an interruption asked
+    /// for are not among them, so that they are a function of the settings.
     ///
     /// # Errors
     /// The run has fewer.
     pub fn last(run: &Path, n: usize) -> Result<Vec<Ingredient>, SoupError> {
-        let mut all = checkpoint::list(&run.join("checkpoints"))?;
+        let mut all = checkpoint::scheduled(&run.join("checkpoints"))?;
         if all.len() < n {
             let reason = format!(
                 "it has only {} of the last {n} checkpoints: train with `--set checkpoint.keep={n}`, and \
@@ -95,7 +97,13 @@ impl Ingredient {
 /// average whose norms are measured at each evaluation (`swa`) is left out, since a checkpoint may lie between two:
 /// then they are the trained weights.
 fn weights(path: &Path) -> Result<BTreeMap<String, Tensor>, SoupError> {
-    let checkpoint = Checkpoint::open(path)?;
+    let checkpoint = Checkpoint::open(path).map_err(|err| match err {
+        RunError::Damaged { path, reason } => {
+            let reason = format!("{reason}: restore it from a copy, or remove it");
+            RunError::Damaged { path, reason }
+        }
+        other => other,
+    })?;
     let average = checkpoint.settings.get("average").cloned();
     let average = average.and_then(|it| it.try_into::<AverageConfig>().ok());
     let is_measured = average.is_none_or(|it| it.get().measures());
@@ -147,12 +155,14 @@ fn description(bundle: &Bundle) -> Table {
 /// training images that the data lacks.
 ///
 /// # Errors
-/// A run without a table of its data.
+/// A run without a table of its data; runs or data in which images of the same name have other labels or groups.
 pub(super) fn sides(
     ingredients: &[Ingredient],
     manifest: &Manifest,
 ) -> Result<(Sides, usize), SoupError> {
     let (mut trained, mut validated, mut groups) = (HashSet::new(), HashSet::new(), HashSet::new());
+    let mut known: HashMap<String, (String, &Path)> = HashMap::new();
+    let mut differ: BTreeMap<(String, String), Vec<String>> = BTreeMap::new();
     let runs: BTreeSet<&Path> = ingredients.iter().map(|it| it.run.as_path()).collect();
     for run in runs {
         let read = |name: &str| {
@@ -165,18 +175,44 @@ pub(super) fn sides(
         let config = config.map_err(|err| damaged("config.toml", err.to_string()))?;
         let trains_on_valid = config.trains_on_all();
         let table = Record::from(read(record::FILE)?);
-        let read = table.each_side(&mut |image, group, side| match side {
-            "valid" if !trains_on_valid => {
-                validated.insert(image.to_owned());
+        let read = table.each_row(&mut |row| {
+            match row.side {
+                "valid" if !trains_on_valid => {
+                    validated.insert(row.image.to_owned());
+                }
+                "train" | "valid" => {
+                    trained.insert(row.image.to_owned());
+                    groups.insert(row.group.to_owned());
+                }
+                _ => {}
             }
-            "train" | "valid" => {
-                trained.insert(image.to_owned());
-                groups.insert(group.to_owned());
+            // Models may well differ in what they predict for an image without a label.
+            if !row.is_pseudo() {
+                let own = labelled(row.label, &row.numbers, row.group);
+                let first = known.entry(row.image.to_owned()).or_insert_with(|| (own.clone(), run));
+                if first.0 != own {
+                    let places = (run.display().to_string(), first.1.display().to_string());
+                    let line = format!("`{}` ({own}, not {})", row.image, first.0);
+                    differ.entry(places).or_default().push(line);
+                }
             }
-            _ => {}
         });
         read.map_err(|err| damaged(record::FILE, err))?;
     }
+    let labels = manifest.task.class_names(Scope::Joint);
+    for (idx, it) in manifest.examples.iter().enumerate() {
+        let Some((first, run)) = known.get(&it.name).filter(|_| !manifest.pseudo.contains(idx))
+        else {
+            continue;
+        };
+        let numbers = record::numbers(&manifest.task, &it.numbers);
+        let own = labelled(&labels[it.class], &numbers, &manifest.groups[it.group]);
+        if *first != own {
+            let places = ("the data".to_owned(), run.display().to_string());
+            differ.entry(places).or_default().push(format!("`{}` ({own}, not {first})", it.name));
+        }
+    }
+    check_same(differ)?;
     let mut sides = Sides { train: Vec::new(), valid: Vec::new() };
     let mut n_found = 0;
     for (idx, it) in manifest.examples.iter().enumerate() {
@@ -190,4 +226,45 @@ pub(super) fn sides(
         }
     }
     Ok((sides, trained.len() - n_found))
+}
+
+/// Formats what is known of an image besides its name; different texts are of different images.
+fn labelled(label: &str, numbers: &[Option<f64>], group: &str) -> String {
+    let numbers: String = numbers.iter().flatten().map(|it| format!(", {it}")).collect();
+    format!("{label}{numbers} of {group}")
+}
+
+/// Returns an error if images of the same name differ.
+///
+/// - `differ`: the images that differ between two places.
+fn check_same(differ: BTreeMap<(String, String), Vec<String>>) -> Result<(), SoupError> {
+    if differ.is_empty() {
+        return Ok(());
+    }
+    let line = |((place, first), images): ((String, String), Vec<String>)| {
+        let (n, images) = (images.len(), first_of(images));
+        let have = if n == 1 { "image has" } else { "images have" };
+        format!("{n} {have} another label or group in {place} than in {first}: {images}")
+    };
+    let lines: Vec<String> = differ.into_iter().map(line).collect();
+    Err(SoupError::OtherLabels(lines))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::{check_same, labelled};
+
+    #[test]
+    fn images_that_differ_are_named() {
+        assert!(check_same(BTreeMap::new()).is_ok());
+        let [a, b] = [30.0, 31.0].map(|age| labelled("old", &[None, Some(age)], "p1"));
+        let images = vec![format!("`x` ({b}, not {a})"); 6];
+        let differ = BTreeMap::from([(("runs/b".to_owned(), "runs/a".to_owned()), images)]);
+        let err = check_same(differ).unwrap_err().to_string();
+        let want = "6 images have another label or group in runs/b than in runs/a: \
+                    `x` (old, 31 of p1, not old, 30 of p1), ";
+        assert!(err.contains(want) && err.contains(" and 1 more"), "{err}");
+    }
 }

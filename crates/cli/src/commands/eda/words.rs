@@ -1,10 +1,13 @@
 //! The printed report of `maskfit eda`: first the problems to fix, then the statistics.
 
 use base::task::Unit;
-use data::{ClassCount, NEAR};
+use data::{ClassCount, Findings, NEAR};
 
 use super::{Look, count, likeness};
-use crate::tables::{Counted, columns, counted};
+use crate::{
+    tables::{Counted, counted},
+    wrap::{WIDTH, columns, in_columns, wrapped},
+};
 
 /// Maximum number of rows per problem; the files contain all.
 const SHOWN: usize = 12;
@@ -21,7 +24,7 @@ impl Look {
         let it = &self.survey;
         let images = self.unit().images_of(it.n_images, it.n_groups);
         let mut text = format!("{}: {images}\n", self.place);
-        let notes = self.manifest.notes.iter().map(|it| format!("note: {it}\n"));
+        let notes = self.manifest.notes.iter().map(|it| wrapped("note: ", it) + "\n");
         text.extend(notes);
         let kept = self.manifest.examples.len() - it.n_images;
         if kept > 0 {
@@ -45,7 +48,8 @@ impl Look {
             }
             let more = rows.len().saturating_sub(shown);
             let rows: Vec<[String; 4]> = rows.into_iter().take(shown).collect();
-            let table = columns(&rows, &[false; 4]).replace('\n', "\n    ");
+            let table = in_columns(WIDTH - 4, &rows, &[false; 4]).join("\n");
+            let table = table.replace('\n', "\n    ");
             let rest =
                 if more > 0 { format!("\n    and {more} more, in {file}") } else { String::new() };
             problems.push(format!("  {title}:\n    {table}{rest}"));
@@ -53,14 +57,15 @@ impl Look {
         let nothing = String::new;
         let (it, unit) = (&self.survey, self.unit());
         let n = it.unreadable.len();
-        let faults = it.unreadable.iter();
-        let faults = faults.map(|it| [it.image.clone(), it.reason.clone(), nothing(), nothing()]);
+        let mut unreadable = Findings::default();
+        it.unreadable.iter().for_each(|it| unreadable.add(&it.image, &it.reason, ""));
+        let faults = unreadable.grouped().0.0.into_iter();
+        let faults = faults.map(|it| [it.place, it.problem, nothing(), nothing()]);
         let title = format!("{} cannot be read", count(n, "image", "images"));
         section(title, faults.collect(), FAULTS, "eda.toml");
 
-        let faults = self.findings.0.iter();
-        let faults =
-            faults.map(|it| [it.place.clone(), it.problem.clone(), it.remedy.clone(), nothing()]);
+        let faults = self.findings.grouped().0.0.into_iter();
+        let faults = faults.map(|it| [it.place, it.problem, it.remedy, nothing()]);
         let title = "data errors that prevent training".to_owned();
         section(title, faults.collect(), FAULTS, "eda.toml");
 
@@ -74,7 +79,9 @@ impl Look {
                 false => String::new(),
             };
             let more = if n > 1 { format!(", and {} more", n - 1) } else { String::new() };
-            [a.name.clone(), b.name.clone(), likeness(pair) + &more, labels]
+            // An image a line, so that their names stay whole.
+            let names = format!("{}\n{}", a.name, b.name);
+            [names, format!("{}{more}\n{labels}", likeness(pair)), nothing(), nothing()]
         });
         let title = format!(
             "{} of duplicates or near-duplicates, {differ} with different labels",
@@ -196,18 +203,21 @@ impl Look {
             header.map(str::to_owned),
             row("identical file", it.same_bytes),
             row("identical pixels", it.same_pixels),
-            row(&format!("near-duplicate (Hamming distance <= {NEAR})"), it.near),
+            row(&format!("near-duplicate\n(Hamming distance <= {NEAR})"), it.near),
         ];
         // Images of one group are similar anyway.
         rows[3][1] = "-".to_owned();
         let table = columns(&rows, &[false, true, true, true]);
         match it.n_crowded {
             0 => table,
-            n => format!(
-                "{table}\n{} have so many similar images that not all pairs were compared: some \
-                 near-duplicates may be missing",
-                count(n, "image", "images")
-            ),
+            n => {
+                let text = format!(
+                    "{} have so many similar images that not all pairs were compared: some \
+                     near-duplicates may be missing",
+                    count(n, "image", "images")
+                );
+                format!("{table}\n{}", wrapped("", &text))
+            }
         }
     }
 }

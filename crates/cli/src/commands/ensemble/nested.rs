@@ -13,16 +13,22 @@ pub(super) struct Nested<'a>(Vec<(Stage, Predicted<'a>)>);
 impl<'a> Nested<'a> {
     /// Fits the recipe on all parts but one, and predicts that one, for each part.
     ///
+    /// - `fit`: fits it on the images of these parts.
+    ///
     /// # Errors
-    /// A part cannot be fitted without another, or there is one group only.
-    pub(super) fn of(recipe: &Recipe, held_out: &'a HeldOut) -> Result<Nested<'a>, String> {
+    /// A fit fails, or there is one group only.
+    pub(super) fn of(
+        recipe: &Recipe,
+        held_out: &'a HeldOut,
+        fit: impl Fn(&HeldOut) -> Result<Fitted, String>,
+    ) -> Result<Nested<'a>, String> {
         let stages = recipe.stages();
-        if !stages.iter().any(|it| it.is_fitted) {
+        if !recipe.is_fitted() {
             let fitted = recipe.fit(held_out)?;
             let predicted = |stage| (stage, fitted.predict_all(held_out, stage));
             return Ok(Nested(stages.iter().map(|it| predicted(it.stage)).collect()));
         }
-        let fits = NestedFits::new(held_out, N_PARTS, SEED, |it| recipe.fit(it))?;
+        let fits = NestedFits::new(held_out, N_PARTS, SEED, fit)?;
         let predicted = |stage| {
             let apply =
                 |fitted: &Fitted, rows: &[&[f64]]| fitted.predict(&held_out.task, rows, stage);
@@ -46,45 +52,17 @@ impl<'a> Nested<'a> {
 
 #[cfg(test)]
 mod tests {
-    use base::{Task, task::Factor};
-    use ensemble::{By, CombineConfig, Fit, HeldOut, Predicted, Tune, Weights, nested_combination};
+    use ensemble::{CombineConfig, HeldOut, Predicted, Tune, Weights, nested_combination};
 
     use super::Nested;
     use crate::commands::ensemble::{
+        fixture::{held_out, recipe},
         recipe::{Recipe, Stage},
         scores::SEED,
     };
 
-    /// Two members that are right about different images, of 12 groups.
-    fn held_out() -> HeldOut {
-        let n = 36;
-        let classes: Vec<usize> = (0..n).map(|it| it * 7 % 11 % 2).collect();
-        let p = |image: usize, member: usize| {
-            let sure = 0.55 + 0.4 * ((image * (5 + member) % 13) as f64 / 13.0);
-            let is_right = !usize::is_multiple_of(image + member, 3);
-            let of_truth = if is_right { sure } else { 1.0 - sure };
-            if classes[image] == 0 {
-                [of_truth, 1.0 - of_truth]
-            } else {
-                [1.0 - of_truth, of_truth]
-            }
-        };
-        HeldOut {
-            task: Task::new(vec![Factor::new("class", &["a", "b"])]),
-            members: (0..2).map(|m| (0..n).flat_map(|it| p(it, m)).collect()).collect(),
-            groups: (0..n).map(|it| it / 3).collect(),
-            folds: vec![0; n],
-            classes,
-        }
-    }
-
-    fn recipe(weights: Weights) -> Recipe {
-        Recipe {
-            combine: CombineConfig::default(),
-            fit: Fit { weights, by: By::LogLoss },
-            calibrate: "none",
-            tune: Vec::new(),
-        }
+    fn nested<'a>(recipe: &Recipe, held_out: &'a HeldOut) -> Result<Nested<'a>, String> {
+        Nested::of(recipe, held_out, |it| recipe.fit(it))
     }
 
     #[test]
@@ -93,8 +71,9 @@ mod tests {
         let plain = recipe(Weights::Fit);
         let full =
             Recipe { calibrate: "temperature", tune: vec![Tune::Classes], ..recipe(Weights::Fit) };
-        let it = Nested::of(&full, &held_out).unwrap();
-        let want = nested_combination(&held_out, &plain.combine, &plain.fit, SEED).unwrap();
+        let it = nested(&full, &held_out).unwrap();
+        let (combine, fit) = (&plain.combine, CombineConfig::fit);
+        let want = nested_combination(&held_out, combine, &plain.fit, SEED, &fit).unwrap();
         assert_eq!(*it.predictions(Stage::Combined), want);
         assert_ne!(it.predictions(Stage::Calibrated).probabilities, want.probabilities);
         // A decision changes no probability.
@@ -109,9 +88,9 @@ mod tests {
         let mut held_out = held_out();
         held_out.groups.fill(0);
         let mean = Predicted::combined(&held_out, &CombineConfig::default());
-        let it = Nested::of(&recipe(Weights::default()), &held_out).unwrap();
+        let it = nested(&recipe(Weights::default()), &held_out).unwrap();
         assert_eq!(*it.predictions(Stage::Combined), mean);
-        let err = Nested::of(&recipe(Weights::Fit), &held_out).err().unwrap();
+        let err = nested(&recipe(Weights::Fit), &held_out).err().unwrap();
         assert!(err.contains("at least 2"), "{err}");
     }
 }

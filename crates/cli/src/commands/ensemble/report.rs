@@ -7,12 +7,16 @@ use serde::Serialize;
 use trainer::section;
 
 use super::{recipe::Fitted, scores::Scores, summary::Summary};
+use crate::held_out::FitOn;
 
 #[derive(Serialize)]
 struct Head<'a> {
     combine: &'a str,
     calibration: &'a str,
     by: By,
+    fit_on: FitOn,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    notes: &'a [String],
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     correlation: &'a [Vec<f64>],
     members: Vec<Member<'a>>,
@@ -82,10 +86,13 @@ pub(super) fn to_toml(fitted: &Fitted, nested: &Report, summary: &Summary) -> St
         nested: (&it.nested).into(),
         fitted: it.fitted.as_ref().map(Flat::from),
     });
+    let notes = summary.notes();
     let head = Head {
         combine: fitted.combine.kind(),
         calibration: fitted.calibration.kind(),
         by: summary.by,
+        fit_on: summary.fit_on,
+        notes: &notes,
         correlation: &summary.correlation,
         members: members.collect(),
         steps: steps.collect(),

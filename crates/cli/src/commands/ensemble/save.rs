@@ -10,7 +10,7 @@ use trainer::class_tables;
 
 use super::{recipe::Fitted, report, scores::SEED, summary::Summary};
 use crate::{
-    held_out::Columns,
+    held_out::{Columns, FitOn},
     new_folder::NewFolder,
     trained_on::{self, TrainedOn},
 };
@@ -42,9 +42,10 @@ pub(super) fn save(
         anyhow::bail!("these runs do not fit together: {problem}");
     }
     bundle.save(output.begun()?, TAG)?;
-    let file = "oof.csv";
-    let shown = output.path().join(file).display().to_string();
-    let written = write_atomic_with(&output.begun()?.join(file), |out| {
+    let name = columns.fit_on.table();
+    let file = format!("{name}.csv");
+    let shown = output.path().join(&file).display().to_string();
+    let written = write_atomic_with(&output.begun()?.join(&file), |out| {
         let mut table = LabelledWriter::new(BufWriter::new(out), &columns.task);
         for (image, it) in nested.iter().enumerate() {
             table.row(&columns.images[image], &columns.group_names[it.group], &it)?;
@@ -53,7 +54,7 @@ pub(super) fn save(
     });
     written.context(shown)?;
     let scored = nested.report(SEED);
-    for (file, text) in class_tables("oof", &scored) {
+    for (file, text) in class_tables(name, &scored) {
         output.write(&file, text.as_bytes())?;
     }
     output.write("reliability.csv", report::reliability(&summary.reliability).as_bytes())?;
@@ -87,13 +88,18 @@ fn bundle(columns: &Columns, made: &Made) -> anyhow::Result<Bundle> {
     Ok(Bundle { inputs, combine, calibration, decision, conformal, ..bundle })
 }
 
-/// Returns the groups that any model was trained on, as far as they are known.
+/// Returns the groups that any model was trained on, as far as they are known, and those of a test set that was
+/// fitted on: it is none for this bundle.
 fn trained_on(columns: &Columns) -> anyhow::Result<Option<TrainedOn>> {
     let mut all: Option<TrainedOn> = None;
     for dir in columns.columns.iter().flat_map(|it| &it.bundles) {
         if let Some(own) = TrainedOn::of(dir)? {
             all.get_or_insert_default().add(own);
         }
+    }
+    if columns.fit_on == FitOn::Test {
+        let groups = columns.group_names.iter().cloned().collect();
+        all.get_or_insert_default().add(TrainedOn { groups });
     }
     Ok(all)
 }

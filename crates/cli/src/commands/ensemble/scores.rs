@@ -4,8 +4,8 @@
 use base::Seed;
 use ensemble::{By, HeldOut, Predicted};
 use metrics::{
-    Bootstrapped, ExpectedCalibrationError, Interval, LogLoss, MacroF1, Metric, N_RESAMPLES,
-    Resamples, compare,
+    Bootstrapped, Comparison, ExpectedCalibrationError, Interval, LogLoss, MacroF1, Metric,
+    N_RESAMPLES, Resamples, compare,
 };
 
 /// The seed of everything random: the resamples, and the parts of nested estimates.
@@ -48,8 +48,41 @@ impl Scores {
         }
     }
 
-    /// Returns how much these scores are above others, with an interval on the same resamples.
+    /// Returns how much better these scores are than others, with an interval on the same resamples.
     pub(super) fn gain_over(&self, other: &Scores, by: By) -> Interval {
-        compare(by.metric(), other.by(by), self.by(by)).difference
+        gain(&compare(by.metric(), other.by(by), self.by(by)), by)
+    }
+}
+
+/// Returns how much better side B is: positive is better, also where less is better.
+pub(super) fn gain(it: &Comparison, by: By) -> Interval {
+    let Interval { value, low, high } = it.difference;
+    match by.metric().more_is_better() {
+        true => it.difference,
+        // A difference of 0 has no sign.
+        false => Interval { value: 0.0 - value, low: 0.0 - high, high: 0.0 - low },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ensemble::By;
+    use metrics::Bootstrapped;
+
+    use super::Scores;
+
+    #[test]
+    fn a_positive_gain_is_better_by_every_score() {
+        let scores = |value: f64, resamples: [f64; 2]| {
+            let it = Bootstrapped { value, resamples: resamples.to_vec() };
+            Scores { macro_f1: it.clone(), log_loss: it.clone(), ece: it }
+        };
+        let (less, more) = (scores(0.25, [0.25, 0.25]), scores(0.5, [0.5, 1.0]));
+        let f1 = more.gain_over(&less, By::MacroF1);
+        let loss = more.gain_over(&less, By::LogLoss);
+        assert_eq!(f1.value, 0.25);
+        assert!(f1.low > 0.2 && f1.high > 0.7, "{f1:?}");
+        assert_eq!((loss.value, loss.low, loss.high), (-f1.value, -f1.high, -f1.low));
+        assert!(less.gain_over(&less, By::LogLoss).value.is_sign_positive());
     }
 }

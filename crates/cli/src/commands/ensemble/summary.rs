@@ -6,8 +6,10 @@ use metrics::Interval;
 
 use super::scores::Scores;
 use crate::{
+    held_out::FitOn,
     style::headed,
     tables::{columns, cut},
+    wrap::wrapped,
 };
 
 /// Members that a matrix of correlations can show within the width of a terminal.
@@ -17,10 +19,13 @@ const PAIRS: usize = 5;
 /// Maximum width of the name of a member, and of a step.
 const NAME: usize = 26;
 const STEP: usize = 19;
+/// A difference that is less is shown as 0.
+const SHOWN: f64 = 0.000_05;
 
 /// The results of `maskfit ensemble`.
 pub(super) struct Summary {
     pub(super) by: By,
+    pub(super) fit_on: FitOn,
     pub(super) unit: Unit,
     pub(super) members: Vec<MemberSummary>,
     /// How the errors of each two members are correlated.
@@ -33,6 +38,8 @@ pub(super) struct Summary {
     pub(super) promise: String,
     /// How far the nested probabilities can be believed.
     pub(super) reliability: ReliabilityReport,
+    /// What the user should know of all this.
+    pub(super) notes: Vec<String>,
 }
 
 /// One run among the members.
@@ -51,19 +58,62 @@ pub(super) struct MemberSummary {
 pub(super) struct Step {
     pub(super) name: String,
     pub(super) is_calibration: bool,
+    /// The score that it is to improve.
+    pub(super) by: By,
+    /// The options that ask for it, for a text.
+    pub(super) options: String,
     /// The scores on the images that it was fitted on, if something was fitted.
     pub(super) fitted: Option<Scores>,
     /// The scores where everything was fitted on other groups.
     pub(super) nested: Scores,
 }
 
+impl Step {
+    /// Returns what the step makes worse, if anything, and how to leave it out.
+    ///
+    /// - `before`: the step before it.
+    /// - `by`: a score that matters beside the one that it is to improve.
+    fn harm(&self, before: &Step, by: By) -> Option<String> {
+        let harm = |by: By| {
+            let gain = self.nested.gain_over(&before.nested, by);
+            let what = match by {
+                By::MacroF1 => "lowers the nested macro F1",
+                By::LogLoss => "raises the nested log loss",
+            };
+            let how_sure = match gain.high < 0.0 {
+                true => " (the interval of the difference excludes 0)",
+                false => "",
+            };
+            (gain.value < -SHOWN).then(|| format!("{what}{how_sure}"))
+        };
+        let mut scores = vec![by];
+        scores.extend(Some(self.by).filter(|it| *it != by));
+        let harms: Vec<String> = scores.into_iter().filter_map(harm).collect();
+        (!harms.is_empty()).then(|| {
+            let (name, harms, options) = (&self.name, harms.join(" and "), &self.options);
+            format!("`{name}` {harms}: leave it out (drop {options})")
+        })
+    }
+}
+
 impl Summary {
+    /// Returns what the user should know: first which steps do harm.
+    pub(super) fn notes(&self) -> Vec<String> {
+        let mut notes = self.harms();
+        notes.extend_from_slice(&self.notes);
+        notes
+    }
+
+    fn harms(&self) -> Vec<String> {
+        self.steps.windows(2).filter_map(|it| it[1].harm(&it[0], self.by)).collect()
+    }
+
     /// Prints everything.
     pub(super) fn print(&self) {
         say!("\n{}", headed(&self.member_table()));
         if self.members.iter().any(|it| it.adds.is_some()) {
             let by = name(self.by);
-            say!("adds: how much better the {by} is with it than without it, nested");
+            say!("adds: how much better the nested {by} is with it; positive is better");
         }
         if self.correlation.len() > 1 {
             say!("\n{}", self.correlations());
@@ -71,13 +121,22 @@ impl Summary {
         }
         say!("\n{}", headed(&self.step_table()));
         if self.steps.len() > 1 {
-            let many = self.unit.many();
-            say!("difference: to the last nested row above, on the same resamples of the {many}");
+            let text = format!(
+                "how much better than the step before it, fitted than fitted and nested than nested, on the same \
+                 resamples of the {}; positive is better",
+                self.unit.many()
+            );
+            say!("{}", wrapped("difference: ", &text));
         }
         if self.steps.iter().any(|it| it.fitted.is_some()) {
-            say!("fitted: on the images it is scored on, so optimistic");
+            let (what, and) = match self.fit_on {
+                FitOn::HeldOut => ("images", ""),
+                FitOn::Test => ("test set", ", and no test score"),
+            };
+            say!("fitted: on the {what} it is scored on, so optimistic{and}");
             say!("nested: fitted on other {} than it is scored on, so honest", self.unit.many());
         }
+        self.harms().iter().for_each(|it| status!("note: {it}"));
         let calibrated = self.steps.windows(2).find(|it| it[1].is_calibration);
         if let Some([before, after]) = calibrated {
             let ece = |it: &Step| {
@@ -90,6 +149,7 @@ impl Summary {
             say!("\n{}", headed(&self.coverage_table()));
             say!("{}", self.promise);
         }
+        self.notes.iter().for_each(|it| status!("note: {it}"));
     }
 
     fn member_table(&self) -> String {
@@ -150,14 +210,19 @@ impl Summary {
         };
         let header = ["", name(by), "95 % CI", "difference [95 % CI]", name(other)];
         let mut rows = vec![header.map(str::to_owned)];
-        let mut before: Option<&Scores> = None;
+        let mut before: Option<&Step> = None;
         for step in &self.steps {
             let names = match step.fitted {
                 Some(_) => [format!("{} fitted", step.name), format!("{} nested", step.name)],
                 None => [String::new(), step.name.clone()],
             };
-            for (name, scores) in names.into_iter().zip([step.fitted.as_ref(), Some(&step.nested)])
-            {
+            // What is not fitted is the same in both.
+            let fitted_before = before.map(|it| it.fitted.as_ref().unwrap_or(&it.nested));
+            let all = [
+                (step.fitted.as_ref(), fitted_before),
+                (Some(&step.nested), before.map(|it| &it.nested)),
+            ];
+            for (name, (scores, before)) in names.into_iter().zip(all) {
                 let Some(scores) = scores else { continue };
                 let own = scores.by(by).interval();
                 let gain = before.map(|it| scores.gain_over(it, by));
@@ -171,7 +236,7 @@ impl Summary {
                     format!("{:.4}", scores.by(other).value),
                 ]);
             }
-            before = Some(&step.nested);
+            before = Some(step);
         }
         columns(&rows, &[false, true, true, true, true])
     }
@@ -212,7 +277,7 @@ mod tests {
     use metrics::Bootstrapped;
     use unicode_width::UnicodeWidthStr as _;
 
-    use super::{MemberSummary, Scores, Step, Summary};
+    use super::{FitOn, MemberSummary, Scores, Step, Summary};
 
     fn scores(value: f64) -> Scores {
         let of = |value: f64| Bootstrapped { value, resamples: vec![value - 0.1, value + 0.1] };
@@ -230,11 +295,14 @@ mod tests {
         let step = |name: &str, value: f64| Step {
             name: name.to_owned(),
             is_calibration: name == "temperature",
+            by: if name == "temperature" { By::LogLoss } else { by },
+            options: format!("`--{name}`"),
             fitted: Some(scores(value + 0.1)),
             nested: scores(value),
         };
         Summary {
             by,
+            fit_on: FitOn::HeldOut,
             unit: Unit::Person,
             members: (0..n).map(member).collect(),
             correlation: (0..n).map(|a| (0..n).map(|b| (a * b) as f64 / 300.0).collect()).collect(),
@@ -242,6 +310,7 @@ mod tests {
             coverage: vec![Coverage { level: 0.95, covered: 0.9, mean_size: 123.4, single: 1.0 }],
             promise: String::new(),
             reliability: Reliability::new(&Task::mask_gender_age()).report(Seed(0)),
+            notes: vec!["everything is known".to_owned()],
         }
     }
 
@@ -260,15 +329,70 @@ mod tests {
     }
 
     #[test]
-    fn steps_are_compared_with_the_nested_row_above() {
+    fn steps_are_compared_fitted_with_fitted_and_nested_with_nested() {
         let table = summary(2, By::MacroF1).step_table();
         let lines: Vec<&str> = table.lines().collect();
         // 0.5 and 0.4 nested, each 0.1 more fitted.
         assert!(lines[1].starts_with("rank average fitted "), "{table}");
         assert!(lines[1].contains("  0.6000  0.500-0.700  "), "{table}");
         assert!(lines[2].contains("0.5000  0.400-0.600  ") && !lines[2].contains('['), "{table}");
-        assert!(lines[3].contains("+0.0000 [+0.0000, +0.0000]"), "{table}");
+        assert!(lines[3].contains("-0.1000 [-0.1000, -0.1000]"), "{table}");
         assert!(lines[4].contains("-0.1000 [-0.1000, -0.1000]"), "{table}");
+        // A step that is not fitted has the same predictions in both.
+        let mut it = summary(2, By::MacroF1);
+        it.steps[0].fitted = None;
+        let table = it.step_table();
+        assert!(table.lines().nth(2).unwrap().contains("+0.0000 [+0.0000, +0.0000]"), "{table}");
+    }
+
+    #[test]
+    fn a_temperature_that_changes_no_class_has_no_difference_in_macro_f1() {
+        // Fitted weights score more than nested ones; the classes stay as they are after them.
+        let mut it = summary(2, By::MacroF1);
+        it.steps[1].nested = it.steps[0].nested.clone();
+        it.steps[1].fitted = it.steps[0].fitted.clone();
+        let table = it.step_table();
+        for line in [3, 4] {
+            let line = table.lines().nth(line).unwrap();
+            assert!(line.contains("+0.0000 [+0.0000, +0.0000]"), "{table}");
+        }
+    }
+
+    #[test]
+    fn positive_differences_are_better_by_every_score() {
+        for (by, sign) in [(By::MacroF1, "+"), (By::LogLoss, "-")] {
+            let mut it = summary(2, by);
+            let scored = |value: f64| Scores { log_loss: scores(value).macro_f1, ..scores(value) };
+            for (step, value) in it.steps.iter_mut().zip([0.5, 0.75]) {
+                (step.fitted, step.nested) = (None, scored(value));
+            }
+            let table = it.step_table();
+            assert!(table.contains(&format!("{sign}0.2500 [{sign}0.2500, ")), "{table}");
+        }
+    }
+
+    #[test]
+    fn steps_that_do_harm_are_named_with_the_options_to_drop() {
+        let mut it = summary(2, By::MacroF1);
+        assert_eq!(
+            it.notes(),
+            [
+                "`temperature` lowers the nested macro F1 (the interval of the difference excludes 0): leave it out \
+                 (drop `--temperature`)",
+                "everything is known"
+            ]
+        );
+        // By the score that it is to improve as well, and without a word where the interval contains 0.
+        it.steps[1].nested = Scores { log_loss: scores(2.75).macro_f1, ..scores(0.5) };
+        it.steps[1].nested.log_loss.resamples = vec![2.0, 3.0];
+        let raises =
+            "`temperature` raises the nested log loss: leave it out (drop `--temperature`)";
+        assert_eq!(it.harms(), [raises]);
+        // What is not shown is no harm; neither is what is better.
+        it.steps[1].nested = scores(0.499_96);
+        assert!(it.harms().is_empty());
+        it.steps[1].nested = scores(0.75);
+        assert!(it.harms().is_empty());
     }
 
     #[test]

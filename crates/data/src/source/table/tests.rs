@@ -395,10 +395,11 @@ fn wrong_settings_are_reported_at_once() {
         `data.source.labels[3]` has the level `a` twice
         `data.source.labels[4]` needs 2 levels for its cuts, not 1"#]]
     .assert_eq(&problems(labels));
-    let both = "csv = \"a\"\nimage = \"b\"\nlabel = \"c\"\nlabels = [{ column = \"d\" }]\n";
-    expect![
-        "`data.source.label` excludes `labels`: set `label` for one column, or `labels` for several"
-    ]
+    let both = "csv = \"a\"\nimage = \"b\"\nlabel = \"c\"\nlabels = [{ column = \"d\" }]\n\
+                attributes = [\"e\", \"f\", \"e\"]\n";
+    expect![[r#"
+        `data.source.label` excludes `labels`: set `label` for one column, or `labels` for several
+        `data.source.attributes` has `e` twice: leave one out"#]]
     .assert_eq(&problems(both));
     let read = |settings: &str| toml::from_str::<Table>(settings).unwrap_err().message().to_owned();
     expect!["must be a column or { regex = \"...\" }"].assert_eq(&read("group = 1"));

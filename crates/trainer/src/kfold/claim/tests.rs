@@ -18,7 +18,8 @@ fn take(run: &Path, timeout: Duration) -> Option<Claim> {
 /// A claim of another machine, whose locks nobody sees, that does nothing more.
 fn abandon(run: &Path, token: u64, every: f64) {
     fs::create_dir_all(folder(run)).unwrap();
-    let mark = Mark { every, place: Some("another-machine/1".to_owned()) };
+    let owner = Some("process 17 on another-machine".to_owned());
+    let mark = Mark { every, place: Some("another-machine/1".to_owned()), owner };
     fs::write(path(&folder(run), 3, token), mark.text(5)).unwrap();
 }
 
@@ -61,7 +62,7 @@ fn a_released_claim_is_taken_at_once_with_a_higher_token() {
     assert!(take(dir.path(), LONG).is_none());
     drop(first);
     let second = take(dir.path(), LONG).unwrap();
-    assert_eq!((second.fold(), second.token()), (3, 2));
+    assert_eq!((second.fold(), second.token(), second.dead()), (3, 2, None));
 }
 
 #[test]
@@ -75,6 +76,9 @@ fn a_claim_without_heartbeat_dies_by_the_clock_of_the_taker() {
     assert!(claims.take(3).unwrap().is_none());
     let (claim, waited) = take_soon(&mut claims);
     assert_eq!(claim.token(), 8);
+    let dead = claim.dead().unwrap();
+    let begin = "process 17 on another-machine, whose heartbeat has been missing for 0.";
+    assert!(dead.starts_with(begin) || waited > Duration::from_millis(900), "{dead}");
     assert!(waited >= SHORT / 2, "{waited:?}");
 }
 
@@ -139,7 +143,11 @@ fn a_claim_of_a_killed_process_on_this_machine_is_dead_at_once() {
     drop(held);
     // As the killed process leaves it: with its last heartbeat, and not locked.
     fs::write(&at, text).unwrap();
-    assert_eq!(take(dir.path(), LONG).unwrap().token(), 2);
+    let next = take(dir.path(), LONG).unwrap();
+    assert_eq!(next.token(), 2);
+    let dead = next.dead().unwrap();
+    let begin = format!("process {}", std::process::id());
+    assert!(dead.starts_with(&begin) && dead.ends_with(", which has ended"), "{dead}");
 }
 
 #[test]
@@ -150,6 +158,13 @@ fn a_content_that_is_being_written_is_alive() {
         fs::write(path(&folder(dir.path()), 3, 1), text).unwrap();
         assert!(take(dir.path(), LONG).is_none(), "{text}");
     }
-    let mark = Mark::parse(&Mark { every: 2.5, place: Some("a/1".to_owned()) }.text(9));
-    assert_eq!((mark.every, mark.place.as_deref()), (2.5, Some("a/1")));
+    let [place, owner] = ["a/1", "process 17 on a"].map(|it| Some(it.to_owned()));
+    let text = Mark { every: 2.5, place: place.clone(), owner: owner.clone() }.text(9);
+    let mark = Mark::parse(&text);
+    assert_eq!((mark.every, mark.place, mark.owner), (2.5, place.clone(), owner.clone()));
+    // Without locks; and as earlier versions write it.
+    let mark = Mark::parse(&Mark { every: 2.5, place: None, owner: owner.clone() }.text(9));
+    assert_eq!((mark.every, mark.place, mark.owner), (2.5, None, owner));
+    let mark = Mark::parse("beat 0000000009 every 2.5 on a/1\n");
+    assert_eq!((mark.every, mark.place, mark.owner), (2.5, place, None));
 }
