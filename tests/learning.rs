@@ -12,7 +12,7 @@ use image::imageops::FilterType;
 use losses::{Labels, Targets};
 use metrics::{MetricConfig, Predictions};
 use models::{HeadConfig, Model};
-use ops::{Pass, Rows, Tape, Training};
+use ops::{Pass, Prepacked, Rows, Tape, Training};
 use trainer::{OptimConfig, ParamGroups, Rates};
 
 use crate::small::{experiment, plan};
@@ -53,7 +53,7 @@ fn overfit(optim: &OptimConfig, head: &HeadConfig, n_steps: usize) -> Result<(Ve
         optimizer.step(&tape.backward(&mean)?, Rates::of(1.0))?;
     }
     let mut predictions = vec![Vec::new(); 8];
-    for output in model.forward(&xs, &Pass::Eval)? {
+    for output in model.forward(&xs, &Pass::Eval(&Prepacked::default()))? {
         for (all, it) in predictions.iter_mut().zip(output.predictions()?.into_iter().flatten()) {
             all.push(it);
         }

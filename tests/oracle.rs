@@ -8,7 +8,7 @@ use candle::{DType, Device, Module as _, Result, Tensor};
 use candle_nn::VarBuilder;
 use candle_transformers::models::efficientnet as theirs;
 use models::{BackboneConfig, EfficientNet, HeadConfig, Model, ModelSpec, Variant};
-use ops::{Padding, Pass};
+use ops::{Padding, Pass, Prepacked};
 use testkit::{check_close, numbers};
 
 use crate::golden::plain_task;
@@ -47,7 +47,7 @@ fn candle_transformers_gives_the_same_logits() -> Result<()> {
         Tensor::from_vec(numbers("pictures", 2 * 65 * 64 * 3), (2, 65, 64, 3), &Device::Cpu)?;
     let images = images.to_dtype(DType::F32)?;
     let want = theirs.forward(&images.permute((0, 3, 1, 2))?.contiguous()?)?;
-    let got = ours.forward(&images, &Pass::Eval)?.remove(0).numbers;
+    let got = ours.forward(&images, &Pass::Eval(&Prepacked::default()))?.remove(0).numbers;
     let want = want.flatten_all()?.to_dtype(DType::F64)?.to_vec1::<f64>()?;
     check_close(&got, &want, 1e-5);
     Ok(())

@@ -45,10 +45,8 @@ fn check_served(sets: &[&str]) {
             let got = got.probabilities.iter().map(|&it| number(it).parse::<f64>().unwrap());
             let worst = row.probabilities.iter().zip(got).map(|(a, b)| (a - b).abs());
             let worst = worst.fold(0.0, f64::max);
-            // At the batch size of validation, equal to the last digit; at others, up to rounding.
-            let tolerance = if batch_size == 128 { 0.0 } else { 1e-6 };
             let name = &row.image;
-            assert!(worst <= tolerance, "{sets:?}: {name} at {batch_size}: off by {worst:e}");
+            assert!(worst == 0.0, "{sets:?}: {name} at {batch_size}: off by {worst:e}");
         }
     }
 }
@@ -134,7 +132,7 @@ fn an_ensemble_with_views_calibration_and_decision_serves_what_it_is_made_of() {
         assert_eq!(both.set, None);
     }
     for (one, many) in alone.iter().zip(served(&bundle, &all, 64)) {
-        check_same(one, &many, 1e-5);
+        assert_eq!(*one, many);
     }
     images.reverse();
     for (one, turned) in alone.iter().rev().zip(served(&bundle, &images.into(), 1)) {

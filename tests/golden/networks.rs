@@ -8,7 +8,7 @@ use models::{
     BackboneConfig, ConvNeXt, DenseNet, EfficientNet, HeadConfig, Joint, Model, ModelSpec, ResNet,
     Variant, Vgg, WeightsFile, XResNet,
 };
-use ops::{Padding, Pass, Tape, Training};
+use ops::{Padding, Pass, Prepacked, Tape, Training};
 use testkit::{check_close, numbers};
 use trainer::Experiment;
 
@@ -108,7 +108,7 @@ fn check(name: &str, tolerance: Tolerance) -> Result<()> {
     let ([h, w], n): ([usize; 2], usize) = (case.to("size"), case.to("batch"));
     let images = numbers("pictures", n * h * w * 3);
     let images = Tensor::from_vec(images, (n, h, w, 3), &Device::Cpu)?.to_dtype(dtype)?;
-    let logits = model.forward(&images, &Pass::Eval)?.remove(0).numbers;
+    let logits = model.forward(&images, &Pass::Eval(&Prepacked::default()))?.remove(0).numbers;
     check_close(&logits, &case.to::<Vec<f64>>("eval"), tolerance.logits);
 
     let tape = Tape::default();
@@ -190,7 +190,7 @@ fn lite0_on_its_published_weights_agrees_with_timm() -> Result<()> {
     let pixels = (0..10 * 128 * 128 * 3)
         .map(|it| level(it / (128 * 128 * 3), it / (128 * 3) % 128, it / 3 % 128, it % 3));
     let images = Tensor::from_iter(pixels, &Device::Cpu)?.reshape((10, 128, 128, 3))?;
-    let logits = model.forward(&images, &Pass::Eval)?.remove(0).numbers;
+    let logits = model.forward(&images, &Pass::Eval(&Prepacked::default()))?.remove(0).numbers;
     check_close(&logits, &want.concat(), 1e-4);
     Ok(())
 }
@@ -232,7 +232,7 @@ fn weights_with_efficientnet_pytorchs_names_predict_as_tensorflows_network() -> 
     let ([h, w], n): ([usize; 2], usize) = (case.to("size"), case.to("batch"));
     let images = Tensor::from_vec(numbers("pictures", n * h * w * 3), (n, h, w, 3), &Device::Cpu)?;
     let images = images.to_dtype(DType::F32)?;
-    let logits = model.forward(&images, &Pass::Eval)?.remove(0).numbers;
+    let logits = model.forward(&images, &Pass::Eval(&Prepacked::default()))?.remove(0).numbers;
     check_close(&logits, &case.to::<Vec<f64>>("eval"), 1e-4);
     Ok(())
 }

@@ -8,7 +8,7 @@ use models::{
     BackboneConfig, ConvNeXt, DenseNet, EfficientNet, HeadConfig, Kind, Model, ModelSpec, ResNet,
     Vgg, XResNet, published,
 };
-use ops::{Form, Output, Pass, Tape, Training, Value};
+use ops::{Form, Output, Pass, Prepacked, Tape, Training, Value};
 use testkit::numbers;
 
 fn spec(backbone: BackboneConfig, head: HeadConfig) -> ModelSpec {
@@ -52,6 +52,29 @@ fn check_outputs(name: &str, outputs: &[Output], n: usize, task: &Task) -> Resul
     Ok(())
 }
 
+/// The output of a network, packed anew.
+fn predicted(model: &Model, xs: &Tensor) -> Result<Vec<f32>> {
+    Ok(flat(&model.forward(xs, &Pass::Eval(&Prepacked::default()))?))
+}
+
+/// Checks that an image has the same bits alone and in a batch, with weights that were packed for the other.
+fn check_alone(name: &str, model: &Model, xs: &Tensor) -> Result<()> {
+    let packed = Prepacked::default();
+    let all = model.forward(xs, &Pass::Eval(&packed))?;
+    for image in 0..xs.dims()[0] {
+        let alone = model.forward(&xs.narrow(0, image, 1)?, &Pass::Eval(&packed))?;
+        for (all, alone) in all.iter().zip(alone) {
+            let want = all.numbers.get(image)?.to_vec1::<f32>()?;
+            assert_eq!(
+                alone.numbers.get(0)?.to_vec1::<f32>()?,
+                want,
+                "{name}: image {image} alone"
+            );
+        }
+    }
+    Ok(())
+}
+
 /// Checks a network with a head.
 fn check_model(name: &str, spec: &ModelSpec) -> Result<()> {
     eprintln!("{name}");
@@ -59,24 +82,21 @@ fn check_model(name: &str, spec: &ModelSpec) -> Result<()> {
     let fresh = |seed| Model::fresh(spec, &task, Seed(seed), &Device::Cpu);
     let model = fresh(0)?;
     for (n, h, w) in [(2, 64, 64), (1, 96, 70)] {
-        let outputs = model.forward(&images(n, h, w)?, &Pass::Eval)?;
+        let outputs = model.forward(&images(n, h, w)?, &Pass::Eval(&Prepacked::default()))?;
         check_outputs(name, &outputs, n, &task)?;
     }
 
+    check_alone(name, &model, &images(3, 70, 64)?)?;
     let xs = images(2, 64, 64)?;
-    let before = flat(&model.forward(&xs, &Pass::Eval)?);
-    assert_eq!(
-        before,
-        flat(&model.forward(&xs, &Pass::Eval)?),
-        "{name}: inference changes the model"
-    );
-    assert_eq!(before, flat(&fresh(0)?.forward(&xs, &Pass::Eval)?), "{name}: same seed");
-    assert_ne!(before, flat(&fresh(1)?.forward(&xs, &Pass::Eval)?), "{name}: other seed");
+    let before = predicted(&model, &xs)?;
+    assert_eq!(before, predicted(&model, &xs)?, "{name}: inference changes the model");
+    assert_eq!(before, predicted(&fresh(0)?, &xs)?, "{name}: same seed");
+    assert_ne!(before, predicted(&fresh(1)?, &xs)?, "{name}: other seed");
 
     let other = fresh(1)?;
     let tensors: BTreeMap<String, Tensor> = model.params().to_file()?.into_iter().collect();
     other.params().load(&tensors).expect("the same network");
-    assert_eq!(before, flat(&other.forward(&xs, &Pass::Eval)?), "{name}: saved and loaded");
+    assert_eq!(before, predicted(&other, &xs)?, "{name}: saved and loaded");
 
     let tape = Tape::default();
     let training = Training { tape: &tape, seed: Seed(0), step: 0, first_row: 0, momentum: None };
@@ -96,10 +116,10 @@ fn check_model(name: &str, spec: &ModelSpec) -> Result<()> {
         assert!(grad.iter().all(|it| it.is_finite()), "{name}: {param}");
     }
     let has_statistics = model.params().named().any(|(_, it)| it.kind == Kind::Buffer);
-    let moved = flat(&model.forward(&xs, &Pass::Eval)?);
+    let moved = predicted(&model, &xs)?;
     assert_eq!(before != moved, has_statistics, "{name}: training updates the running statistics");
 
-    let maps = model.maps(&xs, &Pass::Eval)?;
+    let maps = model.maps(&xs, &Pass::Eval(&Prepacked::default()))?;
     let (stages, n_heads) = (model.stages(), spec.head.get().n_copied());
     assert_eq!(maps.len() + 1, stages.len(), "{name}");
     let is_map = |it: &Value| it.dims().len() == 4;

@@ -16,7 +16,7 @@ use metrics::{LabelScore, MetricConfig};
 
 use self::values::{level, metric, number, rate, score, size};
 pub(crate) use self::{
-    bench::{BenchCommand, CompareArgs, NetworkArgs, ScaleStep},
+    bench::{BenchCommand, CompareArgs, MeasureArgs, NetworkArgs, OtherArgs, ScaleStep},
     common::{ExperimentArgs, JoinArgs, ModelArgs},
     ensemble::EnsembleArgs,
     evaluate::{EvaluateArgs, Side},

@@ -17,7 +17,7 @@ use std::{
 };
 
 use augment::{Pipeline, Step, View, ViewsConfig};
-use base::{Seed, Task, files::write_atomic};
+use base::{Task, files::write_atomic};
 use candle::Device;
 use ensemble::{CalibrationConfig, CombineConfig, Conformal, Decision};
 use models::{Model, WeightsError, read_weights};
@@ -280,8 +280,7 @@ impl Bundle {
             let misfit = |source| BundleError::OtherWeights { path: path.clone(), source };
             // Checked first: a description may specify a network that does not fit into memory.
             it.model.params(&own)?.check_shapes(&tensors).map_err(misfit)?;
-            // The fresh weights are all replaced.
-            let model = Model::fresh(&it.model, &own, Seed(0), device)?;
+            let model = Model::zeros(&it.model, &own, device)?;
             model.params().load(&tensors).map_err(misfit)?;
             let (pipeline, views, train) = (it.pipeline, it.views, it.train);
             Ok(Member { model: Rc::new(model), task: own, pipeline, views, train })

@@ -14,7 +14,7 @@ use base::{
 use candle::Device;
 use data::{Batch, CacheDir, Content, LoadError, LoadViews, Loader};
 use ensemble::{CalibrationConfig, CombineConfig};
-use ops::{Pass, Rows};
+use ops::{Pass, Prepacked, Rows};
 
 use crate::bundle::{Bundle, Member};
 
@@ -27,6 +27,8 @@ pub struct Predictor {
     weights: Vec<f64>,
     /// The probability with which sets hold the true class, if they are predicted.
     level: Option<f64>,
+    /// The packed weights of all members.
+    packed: Prepacked,
     device: Device,
 }
 
@@ -105,7 +107,8 @@ impl Predictor {
     /// Creates a predictor with a bundle's members.
     pub fn new(bundle: Bundle, device: &Device) -> Predictor {
         let (number, weights) = (bundle.number(), bundle.weights());
-        Predictor { bundle, number, weights, level: None, device: device.clone() }
+        let (packed, device) = (Prepacked::default(), device.clone());
+        Predictor { bundle, number, weights, level: None, packed, device }
     }
 
     /// Returns a predictor that also predicts the set of classes for each image that holds the true one with
@@ -248,7 +251,7 @@ impl Predictor {
         let mut rows = vec![Row::default(); samples.len()];
         let pixels = Rows { images, size: *size, samples };
         let xs = ops::normalise(pixels, statistics.mean, statistics.std, &self.device)?;
-        for output in member.model.forward(&xs, &Pass::Eval)? {
+        for output in member.model.forward(&xs, &Pass::Eval(&self.packed))? {
             for (row, it) in rows.iter_mut().zip(output.predictions()?.into_iter().flatten()) {
                 row.outputs.push(it);
             }

@@ -119,8 +119,10 @@ impl Conv {
     ) -> Result<Value> {
         let c = self.n_out;
         match (self.late_bias(), pass) {
-            (None, Pass::Eval) if activation == Activation::None => self.convolve(xs, pass, None),
-            (_, Pass::Eval) => {
+            (None, Pass::Eval(_)) if activation == Activation::None => {
+                self.convolve(xs, pass, None)
+            }
+            (_, Pass::Eval(_)) => {
                 self.with_epilogue(xs, pass, Epilogue::line(c, None, None, activation)?)
             }
             (None, Pass::Train(_)) => ops::activate(&self.convolve(xs, pass, None)?, activation),
@@ -189,9 +191,10 @@ impl BatchNorm {
     }
 
     /// The epilogue of a convolution at inference: this norm with its running statistics, and `activation`.
-    pub(crate) fn epilogue(&self, activation: Activation) -> Result<Epilogue> {
+    pub(crate) fn epilogue(&self, pass: &Pass<'_>, activation: Activation) -> Result<Epilogue> {
+        let (gamma, beta) = (pass.param(&self.weight), pass.param(&self.bias));
         let running = (self.running_mean.as_tensor(), self.running_var.as_tensor());
-        Epilogue::norm(&self.weight, &self.bias, running, self.settings.eps, activation)
+        Epilogue::norm(&gamma, &beta, running, self.settings.eps, activation)
     }
 }
 
@@ -249,8 +252,8 @@ impl ConvNorm {
 impl Layer for ConvNorm {
     fn forward(&self, xs: &Value, pass: &Pass<'_>) -> Result<Value> {
         match pass {
-            Pass::Eval => {
-                self.conv.with_epilogue(xs, pass, self.norm.epilogue(self.norm.activation)?)
+            Pass::Eval(_) => {
+                self.conv.with_epilogue(xs, pass, self.norm.epilogue(pass, self.norm.activation)?)
             }
             Pass::Train(_) => self.norm.forward(&self.conv.forward(xs, pass)?, pass),
         }
@@ -266,8 +269,8 @@ impl ConvNorm {
         pass: &Pass<'_>,
     ) -> Result<Value> {
         match pass {
-            Pass::Eval => {
-                let then = |it: &ConvNorm| it.norm.epilogue(it.norm.activation);
+            Pass::Eval(_) => {
+                let then = |it: &ConvNorm| it.norm.epilogue(pass, it.norm.activation);
                 let (weight, window) = (pass.param(&depthwise.conv.weight), depthwise.conv.window);
                 let expand = (&pass.param(&self.conv.weight), &then(self)?);
                 ops::expand_depthwise(xs, expand, &weight, window, &then(depthwise)?)
@@ -395,7 +398,7 @@ impl Layer for StemPool {
 mod tests {
     use base::Seed;
     use candle::{DType, Device, Result};
-    use ops::Pass;
+    use ops::{Pass, Prepacked};
 
     use super::{Linear, LinearInit};
     use crate::params::Params;
@@ -406,7 +409,11 @@ mod tests {
         let mut params = Params::fresh(Seed(0), DType::F64, &Device::Cpu);
         let linear = Linear::new(params.builder(), 400, 100, init)?;
         let moments = |var: &candle::Var| -> Result<(f64, f64)> {
-            let xs = Pass::Eval.param(var).tensor()?.flatten_all()?.to_vec1::<f64>()?;
+            let xs = Pass::Eval(&Prepacked::default())
+                .param(var)
+                .tensor()?
+                .flatten_all()?
+                .to_vec1::<f64>()?;
             let largest = xs.iter().fold(0.0, |best: f64, it| best.max(it.abs()));
             Ok((largest, (xs.iter().map(|it| it * it).sum::<f64>() / xs.len() as f64).sqrt()))
         };

@@ -66,6 +66,11 @@ impl Model {
         Model::on(Params::fresh(seed, dtype, device), spec, task)
     }
 
+    /// Builds a model whose parameters are all 0, to load saved ones into it.
+    pub fn zeros(spec: &ModelSpec, task: &Task, device: &Device) -> Result<Model> {
+        Model::on(Params::zeros(DType::F32, device), spec, task)
+    }
+
     /// Builds a model whose parameters are created in `params`.
     fn on(mut params: Params, spec: &ModelSpec, task: &Task) -> Result<Model> {
         let (architecture, head) = (spec.backbone.get(), spec.head.get());
@@ -119,7 +124,7 @@ impl Model {
         let features = self.backbone.forward(&Value::constant(xs.clone()), pass)?;
         let export = |it: Output<Value>| {
             let numbers = match pass {
-                Pass::Eval => it.numbers.tensor()?,
+                Pass::Eval(_) => it.numbers.tensor()?,
                 Pass::Train(training) => training.tape.export(&it.numbers)?,
             };
             Ok(Output { scope: it.scope, form: it.form, weight: it.weight, numbers })

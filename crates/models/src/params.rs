@@ -16,7 +16,8 @@ use crate::{WeightsError, weights::check_numbers};
 
 /// All parameters and buffers of one model.
 pub struct Params {
-    seed: Seed,
+    /// That of random initial values; `None` for zeros.
+    seed: Option<Seed>,
     dtype: DType,
     device: Device,
     /// Parameters have shapes but no values.
@@ -115,7 +116,13 @@ impl Params {
     /// Returns an empty collection: building a model on [`Params::builder`] creates the parameters.
     pub fn fresh(seed: Seed, dtype: DType, device: &Device) -> Params {
         let device = device.clone();
-        Params { seed, dtype, device, is_blank: false, entries: BTreeMap::new() }
+        Params { seed: Some(seed), dtype, device, is_blank: false, entries: BTreeMap::new() }
+    }
+
+    /// Returns an empty collection whose parameters will be 0, until they are loaded: random ones take longer than
+    /// reading a file.
+    pub fn zeros(dtype: DType, device: &Device) -> Params {
+        Params { seed: None, ..Params::fresh(Seed(0), dtype, device) }
     }
 
     /// Returns an empty collection whose parameters will have names and shapes but no values, like
@@ -270,9 +277,14 @@ impl Builder<'_> {
         }
         // Sampled in the file layout, so that the memory layout is free to change.
         let dims = kind.file_dims(dims);
-        let mut rng = self.params.seed.stream(&format!("init/{path}"));
-        let values = sample(init, kind, &dims, &mut rng);
-        let tensor = Tensor::from_vec(values, dims, &Device::Cpu)?.to_dtype(self.params.dtype)?;
+        let tensor = match self.params.seed {
+            Some(seed) => {
+                let mut rng = seed.stream(&format!("init/{path}"));
+                let values = sample(init, kind, &dims, &mut rng);
+                Tensor::from_vec(values, dims, &Device::Cpu)?.to_dtype(self.params.dtype)?
+            }
+            None => Tensor::zeros(dims, self.params.dtype, &Device::Cpu)?,
+        };
         let tensor = kind.from_file(&tensor)?.to_device(&self.params.device)?;
         let var = Var::from_tensor(&tensor)?;
         self.params.entries.insert(path, Param { var: var.clone(), kind, stage: self.stage });

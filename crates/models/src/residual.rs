@@ -34,8 +34,8 @@ impl Residual {
         pass: &Pass<'_>,
     ) -> Result<Value> {
         match pass {
-            Pass::Eval if last.norm.activation == Activation::None => {
-                let then = last.norm.epilogue(self.activation)?.plus(skip);
+            Pass::Eval(_) if last.norm.activation == Activation::None => {
+                let then = last.norm.epilogue(pass, self.activation)?.plus(skip);
                 last.conv.with_epilogue(xs, pass, then)
             }
             _ => self.add(&last.forward(xs, pass)?, skip, pass),

@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use crate::{kernel::kernel, real::Real, share::share};
+use crate::{kernel::kernel, real::Real, share::share, target::Target};
 
 /// Elements that a block should touch: few enough to stay in a core's L2 cache.
 const BLOCK_ELEMENTS: usize = 64 * 1024;
@@ -78,6 +78,55 @@ pub(crate) unsafe fn overwrite_blocks<T: Real, P: Send>(
         write(idx, rows, block)
     });
     // SAFETY: the blocks cover all `n` numbers, and the caller promises that each was written.
+    unsafe { built.set_len(n) };
+    (built, given)
+}
+
+/// A part of a matrix: some columns of some rows.
+#[derive(Clone)]
+pub(crate) struct Part {
+    pub(crate) rows: Range<usize>,
+    pub(crate) cols: Range<usize>,
+}
+
+impl Part {
+    /// Splits all rows into blocks of `rows`, and those into blocks of `cols` columns.
+    pub(crate) fn all([n_rows, n_cols]: [usize; 2], [rows, cols]: [usize; 2]) -> Vec<Part> {
+        let pieces = |n: usize, of: usize| {
+            (0..n).step_by(of.max(1)).map(move |first| first..(first + of.max(1)).min(n))
+        };
+        let of_rows = |rows: Range<usize>| {
+            pieces(n_cols, cols).map(move |cols| Part { rows: rows.clone(), cols })
+        };
+        pieces(n_rows, rows).flat_map(of_rows).collect()
+    }
+}
+
+/// Like [`overwrite`], with parts of rows and columns. `write` gets the index of a part, the part, and the numbers
+/// from its first one on, of which it may access those of its part.
+///
+/// # Safety
+/// The parts do not overlap, and cover all rows and columns; `write` must write every number of its part, and
+/// access no other.
+pub(crate) unsafe fn overwrite_parts<T: Real, P: Send>(
+    [n_rows, width]: [usize; 2],
+    parts: &[Part],
+    write: impl Fn(usize, &Part, Target<'_, T>) -> P + Sync,
+) -> (Vec<T>, Vec<P>) {
+    let n = n_rows * width;
+    let covered: usize = parts.iter().map(|it| it.rows.len() * it.cols.len()).sum();
+    assert_eq!(covered, n, "parts that do not cover a result");
+    let mut built: Vec<T> = Vec::with_capacity(n);
+    let first = built.as_mut_ptr();
+    let work = parts.iter().map(|it| {
+        let at = it.rows.start * width + it.cols.start;
+        assert!(it.rows.end <= n_rows && it.cols.end <= width, "a part beyond the result");
+        // SAFETY: the vector has room for `n` numbers, and outlives the work; the caller promises that no two
+        // parts have a number in common.
+        (it, unsafe { Target::shared(first.add(at), n - at) })
+    });
+    let given = share(work.collect(), |idx, (part, to)| write(idx, part, to));
+    // SAFETY: the caller promises that the parts cover all numbers, and that each was written.
     unsafe { built.set_len(n) };
     (built, given)
 }

@@ -12,19 +12,19 @@ mod tiles;
 use std::ops::Range;
 
 use candle::{Result, bail};
-use kernels::{Correlation, Results, correlate_rows, gather_rows};
-use tiles::{groups, tiles};
+use kernels::{Correlation, Results, correlate_rows, gather_rows, row_sums};
+use tiles::{groups, parts, tiles};
 
 use crate::{
     Epilogue, Moments, Value, Window,
-    blocks::{overwrite_blocks, total},
+    blocks::{Part, add_to, overwrite_blocks, overwrite_parts, total},
     epilogue::OnRows,
     frame::{Frame, PrologueBackward},
     matmul::{End, Left, Panels, Rows, multiply, padded},
-    pool::add_rows,
     profiler::{Event, Phase, record},
     prologue::{BackwardSums, Grad, GradView, View},
     real::{Reading, Real, by_dtype, tensor},
+    target::Target,
     window::{Grid, phases},
 };
 
@@ -129,8 +129,8 @@ pub fn expand_depthwise(
             bail!("expand_depthwise: nothing can be added between the two convolutions");
         };
         let xs_view = View::<T>::of(&x, prologue.as_ref())?;
-        let weight_panels = Panels::of_columns(n_in, c, e);
-        let source = Source::Expanded { xs: xs_view, weight: weight_panels, last };
+        let panels = expand.packed(|| Ok(Panels::of_columns(n_in, c, e)))?;
+        let source = Source::Expanded { xs: xs_view, weight: &panels, last };
         convolve(&source, &[xs, expand], weight, &grid, Some(then))
     })
 }
@@ -152,7 +152,9 @@ fn convolve<T: Real>(
     let last = last.on_rows()?;
     let kernel = weight.tensor()?;
     let kernel = Reading::of(&kernel);
-    let made = forward(source, c, kernel.slice()?, grid, last.as_ref(), weight.is_on_tape());
+    let k = kernel.slice()?;
+    let k = weight.packed(|| Ok(PaddedKernel(pad_kernel(k, c))))?;
+    let made = forward(source, c, &k.0, grid, last.as_ref(), weight.is_on_tape());
     let share = T::of(1.0 / (grid.out[0] * grid.out[1]) as f64);
     let means = made.sums.map(|it| it.into_iter().map(|it| it * share).collect());
     let means = means.map(|it| tensor::<T>(it, &[grid.n, c])).transpose()?;
@@ -161,6 +163,8 @@ fn convolve<T: Real>(
 }
 
 /// The kernel, with its channels padded.
+struct PaddedKernel<T>(Vec<T>);
+
 fn pad_kernel<T: Real>(k: &[T], c: usize) -> Vec<T> {
     let wide = padded(c);
     let mut all = vec![T::ZERO; k.len() / c * wide];
@@ -179,13 +183,13 @@ fn forward<T: Real>(
     needs_moments: bool,
 ) -> Made<T> {
     let ([oh, ow], [kh, kw]) = (grid.out, grid.kernel);
-    let (k, wide) = (pad_kernel(k, c), padded(c));
-    let tiles = tiles(grid, c);
-    let blocks = tiles.iter().map(|(n, it)| n * oh + it.start..n * oh + it.end).collect();
-    let write = |idx: usize, _, ys: &mut [T]| {
-        let (image, rows) = tiles[idx].clone();
-        let last = last.map(|it| it.block((image * oh + rows.start) * ow, rows.len() * ow));
-        for group in groups(grid, c) {
+    let wide = padded(c);
+    let parts = if needs_moments { row_parts(grid, c) } else { parts(grid, c) };
+    let write = |_, part: &Part, mut ys: Target<'_, T>| {
+        let (image, first) = (part.rows.start / (oh * ow), part.rows.start / ow % oh);
+        let rows = first..first + part.rows.len() / ow;
+        let last = last.map(|it| it.block(part.rows.start, part.rows.len()));
+        for group in groups(grid, part.cols.clone()) {
             let frame = Frame::receptive_field(grid, &rows, padded(group.len()));
             T::with_scratch(frame.len(), |from| {
                 xs.fill(&frame, from, grid, image, group.clone());
@@ -206,27 +210,41 @@ fn forward<T: Real>(
                     into_col: c,
                     last: last.map(|it| it.part(group.start, group.start)),
                 };
-                gather_rows(from, &k, &taps, of, &mut ys[group.start..], group.len());
+                let into = ys.after(group.start - part.cols.start);
+                gather_rows(from, k, &taps, of, into, group.len());
             });
         }
-        let moments = needs_moments.then(|| Moments::of(ys, c));
+        // SAFETY: in training a part has all channels of its rows.
+        let moments =
+            needs_moments.then(|| Moments::of(unsafe { ys.slice(part.rows.len() * c) }, c));
         // With an epilogue, a pooling may follow, which would read the whole result again.
-        let sums = last.map(|_| {
-            let mut sums = vec![T::ZERO; c];
-            add_rows(ys, &mut sums);
-            sums
-        });
+        let sums = last.map(|_| row_sums(ys, [rows.len(), ow], c, part.cols.len()));
         (moments, sums)
     };
-    // SAFETY: `gather_rows` writes every number of each row, group by group.
-    let (ys, parts) = unsafe { overwrite_blocks(ow * c, blocks, write) };
-    let (moments, sums): (Vec<_>, Vec<_>) = parts.into_iter().unzip();
-    let sums = sums.into_iter().collect::<Option<Vec<_>>>().map(|it| {
-        let (per_image, mut parts) = (it.len() / grid.n.max(1), it.into_iter());
-        let images = (0..grid.n).map(|_| total(parts.by_ref().take(per_image)));
-        images.collect::<Vec<_>>().concat()
+    // SAFETY: `gather_rows` writes every number of the part, group by group.
+    let (ys, made) = unsafe { overwrite_parts([grid.n * oh * ow, c], &parts, write) };
+    let (moments, sums): (Vec<_>, Vec<_>) = made.into_iter().unzip();
+    let sums = sums.into_iter().collect::<Option<Vec<_>>>().map(|of_parts| {
+        // Row by row, so that they do not depend on the parts.
+        let mut sums = vec![T::ZERO; grid.n * c];
+        for (part, rows) in parts.iter().zip(&of_parts) {
+            let first = part.rows.start / (oh * ow) * c;
+            let sums = &mut sums[first..first + c][part.cols.clone()];
+            rows.chunks_exact(part.cols.len()).for_each(|row| add_to(row, sums));
+        }
+        sums
     });
     Made { ys, moments: Moments::join(moments.into_iter().flatten()), sums }
+}
+
+/// The parts in training: all channels of some rows, since moments are of whole rows.
+fn row_parts(grid: &Grid, c: usize) -> Vec<Part> {
+    let [oh, ow] = grid.out;
+    let part = |(image, rows): (usize, Range<usize>)| Part {
+        rows: (image * oh + rows.start) * ow..(image * oh + rows.end) * ow,
+        cols: 0..c,
+    };
+    tiles(grid, c).into_iter().map(part).collect()
 }
 
 /// The input of a forward pass.
@@ -235,7 +253,7 @@ enum Source<'a, T> {
     /// Rows times a matrix, computed when they are read.
     Expanded {
         xs: View<'a, T>,
-        weight: Panels<T>,
+        weight: &'a Panels<T>,
         last: OnRows<'a, T>,
     },
 }
@@ -267,7 +285,13 @@ impl<T: Real> Source<'_, T> {
                 let mut times = |xs: &[T], n_in: usize| {
                     let xs = Left::rows(xs, many, n_in, n_in);
                     let to = Rows::At(&places);
-                    multiply(xs, weight.columns(channels.clone()), into, to, End::Epilogue(last));
+                    multiply(
+                        xs,
+                        weight.columns(channels.clone()),
+                        &mut *into,
+                        to,
+                        End::Epilogue(last),
+                    );
                 };
                 match xs.plain(first, many) {
                     Some(values) => times(values, xs.c),
@@ -306,7 +330,7 @@ fn backward<T: Real>(
         let own = grid.own(&rows);
         let mut dw = if needs_dw { vec![T::ZERO; kh * kw * wide] } else { Vec::new() };
         let mut sums = xs.backward_sums().filter(|_| needs_dx);
-        for group in groups(grid, c) {
+        for group in groups(grid, 0..c) {
             let n = group.len();
             let of_gs = Frame::of_gradients(grid, &rows, needs_dx.then_some(&own), padded(n));
             let of_xs = Frame::receptive_field(grid, &rows, padded(n));
@@ -339,7 +363,7 @@ fn backward<T: Real>(
                         last: None,
                     };
                     let begin = ((first - own.start) * w + x) * c + group.start;
-                    gather_rows(g_frame, &k, &taps, of, &mut dx[begin..], n);
+                    gather_rows(g_frame, &k, &taps, of, (&mut dx[begin..]).into(), n);
                 }
             };
             T::with_scratch(of_gs.len(), |g_frame| {
@@ -430,7 +454,7 @@ mod tests {
     fn groups_of_channels_agree_with_each_half_alone() -> Result<()> {
         let (c, half, window) = (600, 300, Window::square(5, 1, Padding::Same));
         let grid = window.on(1, [12, 20])?;
-        assert_eq!((groups(&grid, c).len(), groups(&grid, half).len()), (2, 1));
+        assert_eq!((groups(&grid, 0..c).len(), groups(&grid, 0..half).len()), (2, 1));
         let tensor = |name: &str, dims: &[usize]| {
             Tensor::from_vec(numbers(name, dims.iter().product()), dims, &Device::Cpu)
         };

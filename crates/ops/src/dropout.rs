@@ -32,7 +32,7 @@ pub fn drop_path(xs: &Value, p: f64, pass: &Pass<'_>, name: &str) -> Result<Valu
 
 fn mask(xs: &Value, p: f64, pass: &Pass<'_>, name: &str, per_row: usize) -> Result<Value> {
     assert!((0.0..=1.0).contains(&p), "{p} is not a probability");
-    if p == 0.0 || matches!(pass, Pass::Eval) {
+    if p == 0.0 || matches!(pass, Pass::Eval(_)) {
         return Ok(xs.clone());
     }
     let dims = xs.dims();
@@ -64,7 +64,7 @@ mod tests {
     use candle::{DType, Device, Result, Tensor};
 
     use super::{drop_path, dropout};
-    use crate::{Pass, Tape, Training, Value, check::check};
+    use crate::{Pass, Prepacked, Tape, Training, Value, check::check};
 
     fn pass(tape: &Tape, step: usize, first_row: usize) -> Pass<'_> {
         Pass::Train(Training { tape, seed: Seed(7), step, first_row, momentum: None })
@@ -118,7 +118,7 @@ mod tests {
 
     #[test]
     fn nothing_is_dropped_at_inference() -> Result<()> {
-        let ys = dropout(&ones(2, 2)?, 0.9, &Pass::Eval, "drop")?;
+        let ys = dropout(&ones(2, 2)?, 0.9, &Pass::Eval(&Prepacked::default()), "drop")?;
         assert_eq!(ys.tensor()?.to_vec2::<f32>()?, [[1.0; 2]; 2]);
         Ok(())
     }

@@ -4,6 +4,8 @@
 //! y = act(scale·x + shift + plus), scale and shift per channel. If gradients are required, the norm and
 //! activation are a [`prologue`](crate::prologue) of the reader instead, since the backward pass needs x.
 
+use std::sync::Arc;
+
 use candle::{DType, Result, Tensor, bail};
 
 use crate::{
@@ -16,10 +18,16 @@ use crate::{
 
 /// The function applied to a result before it is stored.
 pub struct Epilogue {
-    scale: Vec<f64>,
-    shift: Vec<f64>,
+    line: Arc<Line>,
     activation: Activation,
     plus: Option<Value>,
+}
+
+/// An affine function of each channel.
+#[derive(Clone)]
+struct Line {
+    scale: Vec<f64>,
+    shift: Vec<f64>,
 }
 
 impl Epilogue {
@@ -28,16 +36,20 @@ impl Epilogue {
     ///
     /// - `gamma`, `beta`, `mean`, `variance`: `[c]`.
     pub fn norm(
-        gamma: &Tensor,
-        beta: &Tensor,
+        gamma: &Value,
+        beta: &Value,
         (mean, variance): (&Tensor, &Tensor),
         eps: f64,
         activation: Activation,
     ) -> Result<Epilogue> {
         let list = |it: &Tensor| it.to_dtype(DType::F64)?.to_vec1::<f64>();
-        let moments = Moments { mean: list(mean)?, variance: list(variance)?, count: 0 };
-        let (_, scale, shift) = lines(&list(gamma)?, &list(beta)?, &moments, eps);
-        Ok(Epilogue { scale, shift, activation, plus: None })
+        let line = gamma.packed(|| {
+            let moments = Moments { mean: list(mean)?, variance: list(variance)?, count: 0 };
+            let (gamma, beta) = (list(&gamma.tensor()?)?, list(&beta.tensor()?)?);
+            let (_, scale, shift) = lines(&gamma, &beta, &moments, eps);
+            Ok(Line { scale, shift })
+        })?;
+        Ok(Epilogue { line, activation, plus: None })
     }
 
     /// An affine function per channel, of `c` channels, and an activation: a bias, or a layer scale.
@@ -53,7 +65,8 @@ impl Epilogue {
             Some(it) => it.to_dtype(DType::F64)?.to_vec1::<f64>(),
             None => Ok(vec![number; c]),
         };
-        Ok(Epilogue { scale: list(scale, 1.0)?, shift: list(shift, 0.0)?, activation, plus: None })
+        let line = Arc::new(Line { scale: list(scale, 1.0)?, shift: list(shift, 0.0)? });
+        Ok(Epilogue { line, activation, plus: None })
     }
 
     /// The epilogue applied after a bias is added.
@@ -61,8 +74,9 @@ impl Epilogue {
     /// - `bias`: `[c]`.
     pub fn after_bias(mut self, bias: &Tensor) -> Result<Epilogue> {
         let bias = bias.to_dtype(DType::F64)?.to_vec1::<f64>()?;
-        for ((shift, scale), bias) in self.shift.iter_mut().zip(&self.scale).zip(bias) {
-            *shift += scale * bias;
+        let Line { scale, shift } = Arc::make_mut(&mut self.line);
+        for ((shift, scale), bias) in shift.iter_mut().zip(scale).zip(bias) {
+            *shift += *scale * bias;
         }
         Ok(self)
     }
@@ -92,10 +106,11 @@ impl Epilogue {
         if inputs.iter().copied().chain(plus).any(Value::is_on_tape) {
             bail!("an operation with an epilogue has no gradient");
         }
-        if it.scale.len() != c || plus.is_some_and(|it| it.dims() != dims) {
-            bail!("an epilogue for {} channels does not match {dims:?}", it.scale.len());
+        let Line { scale, shift } = &*it.line;
+        if scale.len() != c || plus.is_some_and(|it| it.dims() != dims) {
+            bail!("an epilogue for {} channels does not match {dims:?}", scale.len());
         }
-        let (scale, mut shift) = (cast::<T>(&it.scale), cast::<T>(&it.shift));
+        let (scale, mut shift) = (cast::<T>(scale), cast::<T>(shift));
         for ((shift, &scale), &bias) in shift.iter_mut().zip(&scale).zip(bias.unwrap_or_default()) {
             *shift += scale * bias;
         }
@@ -255,6 +270,7 @@ mod tests {
 
     fn norm_epilogue(c: usize, activation: Activation) -> Result<Epilogue> {
         let [gamma, beta, mean, variance] = norm(c)?;
+        let (gamma, beta) = (Value::constant(gamma), Value::constant(beta));
         Epilogue::norm(&gamma, &beta, (&mean, &variance), 1e-3, activation)
     }
 

@@ -46,7 +46,7 @@ pub fn gate(xs: &Value, gates: &Value) -> Result<Value> {
                 let view = View::<T>::of(&saved, Some(&before))?;
                 let ds = Reading::of(&grad);
                 let ds = ds.slice::<T>()?;
-                let dg = per_image(&view, area, |rows, xs, sums| {
+                let dg = per_image(&view, area, true, |rows, xs, sums| {
                     multiply_add(xs, &ds[rows.start * c..rows.end * c], sums);
                 });
                 Ok(Grad::plain(tensor(dg, &[n, c])?))

@@ -47,30 +47,31 @@ pub(crate) use kernel;
 macro_rules! lanes_kernel {
     (
         $(#[$meta:meta])*
-        $vis:vis unsafe fn $name:ident($($arg:ident: $ty:ty),* $(,)?) $body:block
+        $vis:vis unsafe fn $name:ident $(<$(const $n:ident: $nt:ty),+>)? ($($arg:ident: $ty:ty),* $(,)?) $body:block
     ) => {
         $(#[$meta])*
-        $vis unsafe fn $name<T: crate::real::Real>($($arg: $ty),*) {
+        $vis unsafe fn $name<T: crate::real::Real $($(, const $n: $nt)+)?>($($arg: $ty),*) {
             #[inline(always)]
             unsafe fn body<
                 T: crate::real::Real,
                 V: crate::lanes::Lanes<Number = T>,
                 const ROWS: usize,
-                const VECS: usize,
+                const VECS: usize
+                $($(, const $n: $nt)+)?
             >($($arg: $ty),*) $body
 
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
-            unsafe fn avx512<T: crate::real::Real>($($arg: $ty),*) {
+            unsafe fn avx512<T: crate::real::Real $($(, const $n: $nt)+)?>($($arg: $ty),*) {
                 // SAFETY: guaranteed by the caller.
-                unsafe { body::<T, T::Avx512, 8, 3>($($arg),*) }
+                unsafe { body::<T, T::Avx512, 8, 3 $($(, $n)+)?>($($arg),*) }
             }
 
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx2,fma")]
-            unsafe fn avx2<T: crate::real::Real>($($arg: $ty),*) {
+            unsafe fn avx2<T: crate::real::Real $($(, const $n: $nt)+)?>($($arg: $ty),*) {
                 // SAFETY: guaranteed by the caller.
-                unsafe { body::<T, T::Avx2, 6, 2>($($arg),*) }
+                unsafe { body::<T, T::Avx2, 6, 2 $($(, $n)+)?>($($arg),*) }
             }
 
             // SAFETY: a set is chosen only after the processor was found to support it; the rest is
@@ -78,10 +79,10 @@ macro_rules! lanes_kernel {
             unsafe {
                 match crate::isa::Isa::chosen() {
                     #[cfg(target_arch = "x86_64")]
-                    crate::isa::Isa::Avx512 => avx512::<T>($($arg),*),
+                    crate::isa::Isa::Avx512 => avx512::<T $($(, $n)+)?>($($arg),*),
                     #[cfg(target_arch = "x86_64")]
-                    crate::isa::Isa::Avx2 => avx2::<T>($($arg),*),
-                    _ => body::<T, T::Portable, 4, 2>($($arg),*),
+                    crate::isa::Isa::Avx2 => avx2::<T $($(, $n)+)?>($($arg),*),
+                    _ => body::<T, T::Portable, 4, 2 $($(, $n)+)?>($($arg),*),
                 }
             }
         }

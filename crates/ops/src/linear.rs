@@ -7,13 +7,14 @@ use candle::{Result, bail};
 
 use crate::{
     Epilogue, Moments, Value,
-    blocks::{overwrite, total, written},
+    blocks::{Part, overwrite, overwrite_parts, total, written},
     epilogue::OnRows,
-    matmul::{End, Layout, Left, Panels, Right, Rows, multiply},
+    matmul::{End, Layout, Left, Panels, Right, Rows, multiply, split},
     pool::add_rows,
     profiler::{Event, Phase, record},
     prologue::{BackwardSums, Grad, GradView, View},
     real::{Reading, Real, by_dtype, cast, tensor},
+    target::Target,
 };
 
 /// Multiplies every row by a matrix.
@@ -60,7 +61,9 @@ pub fn linear(
         let inputs: Vec<&Value> = [xs, weight].into_iter().chain(bias).collect();
         let last = Epilogue::ready(then, &inputs, b, &out_dims)?;
         let last = last.on_rows()?;
-        let (ys, moments) = forward(&view, w.slice()?, last.as_ref(), n_out, needs_moments);
+        let w = w.slice()?;
+        let panels = weight.packed(|| Ok(Panels::of_columns(n_in, n_out, w)))?;
+        let (ys, moments) = forward(&view, &panels, last.as_ref(), n_out, needs_moments);
         Ok::<_, candle::Error>((tensor(ys, &out_dims)?, moments))
     })?;
 
@@ -114,20 +117,44 @@ fn block_rows(n_rows: usize, width: usize) -> usize {
     ((BLOCK / width).min(n_rows / 8) / 8 * 8).max(8)
 }
 
+/// The number of columns per part: all of them, unless so few rows have to be shared by all threads that each
+/// block would read the whole weight for a few of them. Then all rows are in one part, and its columns, none
+/// of which depends on another, are shared.
+///
+/// - `is_plain`: whether the rows are read where they are; if not, each part reads them through their prologue.
+fn block_cols([n_rows, n_in, n_out]: [usize; 3], is_plain: bool) -> usize {
+    if n_rows >= 8 * FEW_ROWS || n_rows * n_in * n_out < WORTH_SHARING {
+        return n_out;
+    }
+    let n_parts = if is_plain { 8 } else { 2 } * rayon::current_num_threads();
+    split(n_out, n_parts)
+}
+
+/// The number of rows for which it pays to read a weight from the outer caches.
+const FEW_ROWS: usize = 32;
+
+/// Multiplications that take longer than handing a part of them to another thread.
+const WORTH_SHARING: usize = 256 * 1024;
+
 fn forward<T: Real>(
     xs: &View<'_, T>,
-    w: &[T],
+    weight: &Panels<T>,
     last: Option<&OnRows<'_, T>>,
     n_out: usize,
     needs_moments: bool,
 ) -> (Vec<T>, Option<Moments>) {
-    let n_in = xs.c;
-    let weight = Panels::of_columns(n_in, n_out, w);
-    let write = |rows: Range<usize>, ys: &mut [T]| {
-        let last = last.map(|it| it.block(rows.start, rows.len()));
+    let (n_in, n_rows) = (xs.c, xs.n_rows);
+    let cols = match needs_moments {
+        true => n_out,
+        false => block_cols([n_rows, n_in, n_out], xs.plain(0, n_rows).is_some()),
+    };
+    let rows = if cols < n_out { n_rows } else { block_rows(n_rows, n_in + n_out) };
+    let write = |_, part: &Part, mut ys: Target<'_, T>| {
+        let Part { rows, cols } = part;
+        let last = last.map(|it| it.block(rows.start, rows.len()).part(cols.start, cols.start));
         let mut times = |xs: &[T]| {
-            let xs = Left::rows(xs, rows.len(), n_in, n_in);
-            multiply(xs, weight.right(), ys, Rows::Apart(n_out), End::of(last));
+            let (xs, ys) = (Left::rows(xs, rows.len(), n_in, n_in), ys.after(0));
+            multiply(xs, weight.columns(cols.clone()), ys, Rows::Apart(n_out), End::of(last));
         };
         match xs.plain(rows.start, rows.len()) {
             Some(xs) => times(xs),
@@ -136,11 +163,12 @@ fn forward<T: Real>(
                 times(values);
             }),
         }
-        needs_moments.then(|| Moments::of(ys, n_out))
+        // SAFETY: the part has whole rows.
+        needs_moments.then(|| Moments::of(unsafe { ys.slice(rows.len() * n_out) }, n_out))
     };
-    // SAFETY: `multiply` writes every number.
-    let (ys, moments) =
-        unsafe { overwrite(xs.n_rows, n_out, block_rows(xs.n_rows, n_in + n_out), write) };
+    let parts = Part::all([n_rows, n_out], [rows, cols]);
+    // SAFETY: `multiply` writes every number of its part, and no other.
+    let (ys, moments) = unsafe { overwrite_parts([n_rows, n_out], &parts, write) };
     (ys, Moments::join(moments.into_iter().flatten()))
 }
 
@@ -178,7 +206,7 @@ fn backward<T: Real>(xs: &View<'_, T>, gs: &GradView<'_, T>, w: &[T], needs: Nee
                         let (from, n) = (first + done, per_step.min(n - done));
                         let gs = Left::rows(&gs[done * n_out..], n, n_out, n_out);
                         let dx = &mut dx[(from - rows.start) * n_in..][..n * n_in];
-                        multiply(gs, weight.right(), dx, Rows::Apart(n_in), End::Store);
+                        multiply(gs, weight.right(), &mut *dx, Rows::Apart(n_in), End::Store);
                         if let Some(sums) = &mut sums {
                             let values =
                                 needs.dw.then(|| (&mut values[done * layout.row..], layout));
@@ -193,7 +221,7 @@ fn backward<T: Real>(xs: &View<'_, T>, gs: &GradView<'_, T>, w: &[T], needs: Nee
                         let gs = Left::columns(gs, n_out, n, n_out, &[0]);
                         let end = if first == rows.start { End::Store } else { End::Add };
                         let values = Right::new(values, n, n_in, layout);
-                        multiply(gs, values, dw, Rows::Apart(n_in), end);
+                        multiply(gs, values, &mut *dw, Rows::Apart(n_in), end);
                     }
                 });
             };

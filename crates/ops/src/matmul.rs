@@ -9,7 +9,7 @@ mod panels;
 
 use std::hint::black_box;
 
-pub(crate) use layout::{Layout, PAD, PANEL, padded};
+pub(crate) use layout::{Layout, PAD, PANEL, padded, split};
 pub(crate) use panels::{Panels, Right};
 
 use crate::{
@@ -17,6 +17,7 @@ use crate::{
     kernel::lanes_kernel,
     lanes::{Lanes, Two},
     real::Real,
+    target::Target,
 };
 
 /// The offsets of the rows of a matrix in its slice.
@@ -107,13 +108,14 @@ impl<'a, T> End<'a, T> {
 }
 
 /// Multiplies A·B into rows of `c`.
-pub(crate) fn multiply<T: Real>(
+pub(crate) fn multiply<'c, T: Real>(
     a: Left<'_, T>,
     b: Right<'_, T>,
-    c: &mut [T],
+    c: impl Into<Target<'c, T>>,
     rows: Rows<'_>,
     end: End<'_, T>,
 ) {
+    let mut c: Target<'c, T> = c.into();
     assert!(
         a.n_cols == b.n_rows && a.pieces.len() == b.pieces.len(),
         "matrix shapes that do not match"
@@ -136,7 +138,7 @@ pub(crate) fn multiply<T: Real>(
         assert!(a_end < a.data.len() && b_end <= b.data.len(), "a matrix ends early");
     }
     // SAFETY: the last number that is read of `a` and of `b` (in whole registers, which divide the
-    // padding) and the last that is written of `c` were just checked; `c` is borrowed mutably.
+    // padding) and the last that is written of `c` were just checked; nobody else accesses these of `c`.
     unsafe { tiles(Parts { a, b, c: c.as_mut_ptr(), rows, end }) }
 }
 
@@ -333,8 +335,8 @@ mod tests {
             let lefts = [Left::rows(&a, m, k, k), Left::columns(&transposed, m, k, m, &[0])];
             for (left, right) in lefts.iter().flat_map(|l| rights.map(|r| (l, r))) {
                 let mut c = vec![1.0; m * (n + 2)];
-                multiply(*left, right, &mut c, Rows::Apart(n + 2), End::Store);
-                multiply(*left, right, &mut c, Rows::Apart(n + 2), End::Add);
+                multiply(*left, right, &mut c[..], Rows::Apart(n + 2), End::Store);
+                multiply(*left, right, &mut c[..], Rows::Apart(n + 2), End::Add);
                 for (i, row) in c.chunks(n + 2).enumerate() {
                     for (j, &got) in row[..n].iter().enumerate() {
                         assert!((got - 2.0 * at(i, j)).abs() < 1e-12, "{m}x{n}x{k}: {i}, {j}");

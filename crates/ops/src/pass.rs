@@ -3,12 +3,13 @@
 use base::{Rng, Seed};
 use candle::Var;
 
-use crate::{Tape, Value};
+use crate::{Prepacked, Tape, Value};
 
 /// One run of a network over a batch.
 pub enum Pass<'a> {
-    /// Inference: running statistics, no dropout, nothing recorded.
-    Eval,
+    /// Inference: running statistics, no dropout, nothing recorded. Weights are packed once for all passes
+    /// with the same `Prepacked`, which must not outlive a change of the parameters.
+    Eval(&'a Prepacked),
     /// Training: the statistics of the batch, dropout, and a tape for the backward pass.
     Train(Training<'a>),
 }
@@ -33,7 +34,7 @@ impl Pass<'_> {
     /// A parameter for this pass: a leaf of the tape in training, a constant at inference.
     pub fn param(&self, var: &Var) -> Value {
         match self {
-            Pass::Eval => Value::constant(var.as_detached_tensor()),
+            Pass::Eval(packed) => Value::parameter(var, packed),
             Pass::Train(it) => it.tape.leaf(var),
         }
     }
@@ -41,7 +42,7 @@ impl Pass<'_> {
     /// The random stream of the layer `name` for one row of the batch; `None` at inference.
     pub(crate) fn stream(&self, name: &str, row: usize) -> Option<Rng> {
         match self {
-            Pass::Eval => None,
+            Pass::Eval(_) => None,
             Pass::Train(it) => {
                 let row = it.first_row + row;
                 Some(it.seed.stream(&format!("{name}/{}/{row}", it.step)))

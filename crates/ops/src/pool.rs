@@ -34,7 +34,7 @@ pub fn global_avg_pool(xs: &Value) -> Result<Value> {
     let ys = by_dtype!("global_avg_pool", x, T => {
         let view = View::<T>::of(&x, xs.prologue())?;
         let share = T::of(1.0 / area as f64);
-        let sums = per_image(&view, area, |_, xs, sums| add_rows(xs, sums));
+        let sums = per_image(&view, area, xs.is_on_tape(), |_, xs, sums| add_rows(xs, sums));
         tensor(sums.into_iter().map(|it| it * share).collect::<Vec<T>>(), &[n, c])
     })?;
     Value::record(&[xs], ys, move |grad, slots| {
@@ -45,15 +45,19 @@ pub fn global_avg_pool(xs: &Value) -> Result<Value> {
 
 /// Sums over the rows of each image, `[n, c]`: `add` gets a range of rows, their numbers, and the sums to
 /// add to.
+///
+/// - `may_split`: whether large maps of small batches may be split, so that all cores have work. Then the bits of
+///   an image's sums depend on the size of its batch, so at inference they may not.
 pub(crate) fn per_image<T: Real>(
     xs: &View<'_, T>,
     area: usize,
+    may_split: bool,
     add: impl Fn(Range<usize>, &[T], &mut [T]) + Sync,
 ) -> Vec<T> {
     let c = xs.c;
     let (n, tile) = (xs.n_rows / area, (64 * 1024 / c).clamp(1, area));
-    // Small batches of large maps are split, so that all cores have work.
-    let n_parts = 16_usize.div_ceil(n.max(1)).min(area.div_ceil(tile));
+    let most = if may_split { 16_usize.div_ceil(n.max(1)) } else { 1 };
+    let n_parts = most.min(area.div_ceil(tile));
     let part = area.div_ceil(n_parts);
     let sum = |idx: Range<usize>, _: &mut [T]| {
         let (image, idx) = (idx.start / n_parts, idx.start % n_parts);

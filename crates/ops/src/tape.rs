@@ -9,15 +9,18 @@
 //! [`Tape::backward`] (candle's gradients of those leaves start the backward pass).
 
 use std::{
+    any::Any,
     cell::RefCell,
     collections::{HashMap, HashSet, hash_map::Entry},
     rc::Rc,
+    sync::Arc,
 };
 
 use candle::{Result, Tensor, TensorId, Var, bail};
 
 use crate::{
-    Moments,
+    Moments, Prepacked,
+    prepacked::Forms,
     prologue::{Grad, Prologue, materialise},
 };
 
@@ -28,6 +31,7 @@ pub struct Value {
     prologue: Option<Rc<Prologue>>,
     moments: Option<Rc<Moments>>,
     means: Option<Tensor>,
+    forms: Option<Arc<Forms>>,
     place: Option<(Tape, usize)>,
 }
 
@@ -126,12 +130,28 @@ impl Tape {
 
 impl Value {
     fn new(raw: Tensor, place: Option<(Tape, usize)>) -> Value {
-        Value { raw, prologue: None, moments: None, means: None, place }
+        Value { raw, prologue: None, moments: None, means: None, forms: None, place }
     }
 
     /// A value that requires no gradient: an image, or anything at inference.
     pub fn constant(tensor: Tensor) -> Value {
         Value::new(tensor, None)
+    }
+
+    /// A parameter at inference, whose forms for the kernels are kept in `packed`.
+    pub(crate) fn parameter(var: &Var, packed: &Prepacked) -> Value {
+        Value { forms: Some(packed.forms(var)), ..Value::constant(var.as_detached_tensor()) }
+    }
+
+    /// The form of this weight that a kernel reads: kept if it is a parameter at inference, else made anew.
+    pub(crate) fn packed<F: Any + Send + Sync>(
+        &self,
+        make: impl FnOnce() -> Result<F>,
+    ) -> Result<Arc<F>> {
+        match &self.forms {
+            Some(forms) => forms.get(make),
+            None => make().map(Arc::new),
+        }
     }
 
     /// The tensor, with its prologue applied.

@@ -13,7 +13,7 @@ use infer::PredictError;
 use losses::{Criterion, Labels, Targets};
 use metrics::Predictions;
 use models::{Model, Param};
-use ops::{Gradients, Output, Pass, Tape, Training};
+use ops::{Gradients, Output, Pass, Prepacked, Tape, Training};
 
 use crate::{
     average::{Average, AverageConfig},
@@ -301,7 +301,7 @@ impl Learner {
 
     /// Runs an inference pass on blank images.
     pub(crate) fn blank_eval(&self, n: usize, size: [usize; 2]) -> candle::Result<()> {
-        self.model.forward(&blank(n, size)?, &Pass::Eval).map(drop)
+        self.model.forward(&blank(n, size)?, &Pass::Eval(&Prepacked::default())).map(drop)
     }
 }
 

@@ -12,9 +12,9 @@ use super::{
 #[derive(Debug, Subcommand)]
 pub(crate) enum BenchCommand {
     /// Time training steps and inference on random pixels: print a table by layer kind, and a line of JSON.
-    Train(NetworkArgs),
-    /// Time inference only.
-    Infer(NetworkArgs),
+    Train(MeasureArgs),
+    /// Time inference only: opening a bundle, the first forward pass and the later ones, with their memory.
+    Infer(MeasureArgs),
     /// Time every layer shape of a training step, next to its lower bound on this machine (roofline).
     Ops(NetworkArgs),
     /// Time reading, decoding and augmenting images on one core, stage by stage.
@@ -24,9 +24,21 @@ pub(crate) enum BenchCommand {
         /// Number of images to load.
         #[arg(long, value_name = "N", default_value_t = 500, value_parser = number)]
         images: usize,
+        /// File to append the line of JSON to.
+        #[arg(long, value_name = "FILE")]
+        save: Option<PathBuf>,
     },
-    /// Run `bench train` and another program alternately, and print the ratios.
+    /// Compare with an older build, with another program or with saved measurements: print the ratios.
+    ///
+    /// Both programs run in each round, in random order, so that other load on the machine affects both. A ratio
+    /// is this program's figure divided by the other's in the same round.
     Compare(CompareArgs),
+    /// Write a bundle of a network with random weights, for `bench infer` to open.
+    #[command(hide = true)]
+    Fresh { model: String, dir: PathBuf },
+    /// Use a core until stdin ends: a neighbour of `--busy`.
+    #[command(hide = true)]
+    Spin,
     /// Run one step whose cost grows with the data, for `cargo xtask scale` to measure.
     #[command(hide = true)]
     Scale {
@@ -71,12 +83,12 @@ pub(crate) enum ScaleStep {
 /// The network and its input.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct NetworkArgs {
-    /// Model name, for example efficientnet_b0 or tf_efficientnet_lite0.
-    #[arg(long, default_value = "efficientnet_b0")]
-    pub(crate) model: String,
-    /// Batch size, in images.
-    #[arg(long, default_value_t = 16, value_parser = number)]
-    pub(crate) batch_size: usize,
+    /// Model name, for example efficientnet_b0 or tf_efficientnet_lite0. Several are separated by commas.
+    #[arg(long, default_value = "efficientnet_b0", value_delimiter = ',')]
+    pub(crate) model: Vec<String>,
+    /// Batch size, in images. Several are separated by commas.
+    #[arg(long, value_name = "N", default_value = "16", value_delimiter = ',', value_parser = number)]
+    pub(crate) batch_size: Vec<usize>,
     /// Height and width of the images: one number, or HxW.
     #[arg(long, value_name = "HxW", default_value = "224", value_parser = size)]
     pub(crate) size: [usize; 2],
@@ -88,16 +100,44 @@ pub(crate) struct NetworkArgs {
     pub(crate) threads: usize,
 }
 
-/// The programs to compare.
+/// The network, what else runs, and where the result is kept.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct MeasureArgs {
+    #[command(flatten)]
+    pub(crate) network: NetworkArgs,
+    /// Number of busy neighbours: processes that each use a core during the measurement.
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u16).range(..=1024))]
+    pub(crate) busy: u16,
+    /// File to append the lines of JSON to.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) save: Option<PathBuf>,
+}
+
+/// What to compare.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct CompareArgs {
     #[command(flatten)]
-    pub(crate) network: NetworkArgs,
-    /// Other program, for example "python3 torch_throughput.py": it gets the arguments MODEL BATCH SIZE, and
-    /// ends with a line of JSON like that of `bench train`.
-    #[arg(long, value_name = "COMMAND")]
-    pub(crate) peer: String,
+    pub(crate) measure: MeasureArgs,
+    #[command(flatten)]
+    pub(crate) other: OtherArgs,
+    /// Measure inference only.
+    #[arg(long)]
+    pub(crate) infer: bool,
     /// Number of times each program runs.
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = number)]
     pub(crate) rounds: usize,
+}
+
+/// What to compare with.
+#[derive(Clone, Debug, clap::Args)]
+#[group(required = true, multiple = false)]
+pub(crate) struct OtherArgs {
+    /// An older build of this program, or a file of `--save`. A file was measured under other load: small
+    /// differences need two programs.
+    #[arg(long, value_name = "PROGRAM|FILE")]
+    pub(crate) before: Option<PathBuf>,
+    /// Other program, for example "python3 torch_throughput.py": it gets the arguments MODEL BATCH SIZE, and
+    /// ends with a line of JSON like that of `bench train`.
+    #[arg(long, value_name = "COMMAND")]
+    pub(crate) peer: Option<String>,
 }

@@ -21,6 +21,7 @@ mod refused;
 mod runs;
 mod runs_table;
 mod soup;
+mod speed;
 mod submit;
 mod weights;
 mod width;

@@ -102,7 +102,7 @@ impl BuiltHead for Built {
             let logits = self.linear.forward(features, pass)?;
             Ok(Output { weight, ..Output::new(Scope::Joint, Form::Classes, logits) })
         };
-        if matches!(pass, Pass::Eval) {
+        if matches!(pass, Pass::Eval(_)) {
             return Ok(vec![output(features, 1.0)?]);
         }
         let share = 1.0 / self.names.len() as f64;
@@ -127,7 +127,7 @@ impl BuiltHead for Built {
 mod tests {
     use base::{Seed, Task};
     use candle::{DType, Device, Result, Tensor};
-    use ops::{Output, Pass, Tape, Training, Value};
+    use ops::{Output, Pass, Prepacked, Tape, Training, Value};
     use testkit::{check_close, numbers};
 
     use super::{Mean, MultiSampleDropout};
@@ -175,7 +175,7 @@ mod tests {
     #[test]
     fn inference_has_one_output() -> Result<()> {
         for mean in [Mean::Loss, Mean::Logits] {
-            let outputs = outputs(mean, &Pass::Eval)?;
+            let outputs = outputs(mean, &Pass::Eval(&Prepacked::default()))?;
             assert_eq!((outputs.len(), outputs[0].weight), (1, 1.0));
         }
         Ok(())

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::{matmul::PAD, real::Real, window::Grid, winograd};
+use crate::{matmul::PAD, real::Real, window::Grid, winograd::Side};
 
 /// The groups of channels, and the number of groups per product.
 #[derive(Clone, Copy, Debug)]
@@ -42,9 +42,11 @@ impl Groups {
         }
     }
 
-    /// Whether [`winograd`] applies to 3x3 kernels.
-    pub(super) fn are_tiled(&self, grid: &Grid) -> bool {
-        self.n == 1 && winograd::fits(grid, self.n_in, self.n_out)
+    /// The tiles of [`winograd`] for results and the input's gradient, and for the weight's gradient; `None`
+    /// without.
+    pub(super) fn tiles(&self, grid: &Grid) -> (Option<Side>, Option<Side>) {
+        let Groups { n: 1, n_in, n_out, .. } = *self else { return (None, None) };
+        (Side::of_results(grid, n_in, n_out), Side::of_weight(grid, n_in, n_out))
     }
 
     /// The number of products, and the input and output channels of each.

@@ -8,6 +8,7 @@ use crate::{
     lanes::{Lanes, Two},
     matmul::padded,
     real::Real,
+    target::Target,
 };
 
 /// Rows of results: their number in each direction, and the strides of their windows and of the results.
@@ -36,7 +37,7 @@ pub(super) fn gather_rows<T: Real>(
     k: &[T],
     taps: &[(usize, usize)],
     of: Results<'_, T>,
-    into: &mut [T],
+    mut into: Target<'_, T>,
     c: usize,
 ) {
     if of.n_rows == 0 || of.n_cols == 0 {
@@ -129,6 +130,41 @@ unsafe fn neighbours<T: Real, V: Lanes<Number = T>, const N: usize>(
         }
         for (idx, sum) in sums.into_iter().enumerate() {
             sum.store_some(into.add(at(idx)), left);
+        }
+    }
+}
+
+/// The sums over each row of results, `[row, channel]`.
+///
+/// - `ys`: the first number of rows of `n_cols` positions, `apart` from each other, of `c` channels, which
+///   the caller alone accesses.
+pub(super) fn row_sums<T: Real>(
+    mut ys: Target<'_, T>,
+    [n_rows, n_cols]: [usize; 2],
+    apart: usize,
+    c: usize,
+) -> Vec<T> {
+    let mut sums = vec![T::ZERO; n_rows * c];
+    assert!(n_rows * n_cols == 0 || (n_rows * n_cols - 1) * apart + c <= ys.len());
+    for (row, sums) in sums.chunks_exact_mut(c).enumerate() {
+        let first = ys.as_mut_ptr().wrapping_add(row * n_cols * apart);
+        // SAFETY: the last number that is read was just checked.
+        unsafe { add_positions(first, n_cols, apart, sums.as_mut_ptr(), c) }
+    }
+    sums
+}
+
+lanes_kernel! {
+    unsafe fn add_positions(from: *const T, n: usize, apart: usize, sums: *mut T, c: usize) {
+        for channel in (0..c).step_by(V::LANES) {
+            // SAFETY: guaranteed by the caller.
+            unsafe {
+                let (one, mut sum) = (V::splat(T::ONE), V::splat(T::ZERO));
+                for at in 0..n {
+                    sum = V::load_some(from.add(at * apart + channel), c - channel).mul_add(one, sum);
+                }
+                sum.store_some(sums.add(channel), c - channel);
+            }
         }
     }
 }

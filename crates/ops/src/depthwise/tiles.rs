@@ -4,7 +4,8 @@
 use std::ops::Range;
 
 use crate::{
-    matmul::{PANEL, padded},
+    blocks::Part,
+    matmul::{PANEL, padded, split},
     window::Grid,
 };
 
@@ -12,9 +13,28 @@ use crate::{
 const FRAME: usize = 160 * 1024;
 
 /// The groups of channels that are processed together.
-pub(super) fn groups(grid: &Grid, c: usize) -> Vec<Range<usize>> {
-    let wide = group_len(grid, c);
-    (0..c).step_by(wide).map(|first| first..(first + wide).min(c)).collect()
+pub(super) fn groups(grid: &Grid, of: Range<usize>) -> Vec<Range<usize>> {
+    let wide = group_len(grid, of.len());
+    of.clone().step_by(wide).map(|first| first..(first + wide).min(of.end)).collect()
+}
+
+/// The parts at inference, of the positions of all images and their channels: as many as keep all threads busy,
+/// of few channels rather than of few rows, since parts of few rows have halo rows in common, which would be
+/// read, or computed, for each.
+pub(super) fn parts(grid: &Grid, c: usize) -> Vec<Part> {
+    let wanted = (4 * rayon::current_num_threads()).div_ceil(grid.n.max(1));
+    let wide = split(c, wanted);
+    let [oh, ow] = grid.out;
+    let most = rows_that_fit(grid, group_len(grid, wide)).clamp(1, oh);
+    let n_rows = oh.div_ceil(wanted.div_ceil(c.div_ceil(wide)).max(oh.div_ceil(most)));
+    let of_image = |image: usize| {
+        let of_rows = move |it: Part| {
+            let of_row = |row: usize| (image * oh + row) * ow;
+            Part { rows: of_row(it.rows.start)..of_row(it.rows.end), cols: it.cols }
+        };
+        Part::all([oh, c], [n_rows, wide]).into_iter().map(of_rows)
+    };
+    (0..grid.n).flat_map(of_image).collect()
 }
 
 /// All channels, contiguous in memory, unless so few of their rows fit a frame that most would be read

@@ -5,8 +5,14 @@ use crate::isa::Isa;
 /// Rows of a right matrix are read in whole registers, so their length is padded to a multiple of this.
 pub(crate) const PAD: usize = 16;
 
-/// A multiple of the width of every kind of panel: a multiple of it is the start of a panel.
+/// In a matrix of at least this many columns twice, a multiple of this is the start of a panel.
 pub(crate) const PANEL: usize = 48;
+
+/// The number of columns of each of `n_parts` parts of a right matrix of `n` columns: whole panels. A matrix of
+/// fewer than two panels is not split.
+pub(crate) fn split(n: usize, n_parts: usize) -> usize {
+    if n < 2 * PANEL { n } else { n.div_ceil(n_parts.max(1)).next_multiple_of(PANEL).min(n) }
+}
 
 /// The panel width of a right matrix of `n` columns, so that a strip is read sequentially: three registers
 /// of the widest kind, or two if the matrix is exactly two strips of two; two registers of the other kinds.

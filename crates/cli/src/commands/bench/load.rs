@@ -7,17 +7,18 @@ use std::time::Instant;
 
 use augment::{Cache, Canvas, decode};
 use candle::Device;
+use serde_json::{Map, Value, json};
 use trainer::Plan;
 
 use super::timing::round;
 use crate::{
-    End,
     args::ExperimentArgs,
     preparation::{manifest, settled, use_threads},
     terminal::Terminal,
 };
 
-pub(super) fn load(args: &ExperimentArgs, n_images: usize) -> anyhow::Result<End> {
+/// Returns the line of JSON.
+pub(super) fn load(args: &ExperimentArgs, n_images: usize) -> anyhow::Result<Value> {
     let terminal = Terminal::new();
     let experiment = settled(args, &terminal)?;
     use_threads(experiment.threads)?;
@@ -75,14 +76,11 @@ pub(super) fn load(args: &ExperimentArgs, n_images: usize) -> anyhow::Result<End
         let share = 100.0 * seconds / apart;
         say!("{name:<16} {:>12.3} {share:>6.1}% {:>14.0}", seconds / n * 1e3, n / seconds);
     }
-    let by_stage: serde_json::Map<_, _> =
+    let by_stage: Map<_, _> =
         rows.iter().map(|(name, s)| ((*name).to_owned(), round(s / n * 1e6).into())).collect();
-    say!(
-        "{}",
-        serde_json::json!({
-            "peer": format!("maskfit {}", env!("CARGO_PKG_VERSION")),
-            "images": n_images, "load_img_s": round(n / as_trained), "us_an_image": by_stage,
-        })
-    );
-    Ok(End::Done)
+    Ok(json!({
+        "peer": format!("maskfit {}", env!("CARGO_PKG_VERSION")),
+        "version": env!("CARGO_PKG_VERSION"),
+        "images": n_images, "load_img_s": round(n / as_trained), "us_an_image": by_stage,
+    }))
 }

@@ -16,13 +16,10 @@ pub(super) fn median_of(
         run()?;
         times.push(began.elapsed().as_secs_f64());
     }
-    Ok(median(&mut times[WARM_UP..]))
-}
-
-/// Returns the median; of an even number of values the upper middle one.
-pub(super) fn median(xs: &mut [f64]) -> f64 {
-    xs.sort_by(f64::total_cmp);
-    xs[xs.len() / 2]
+    // Of an even number the upper middle one, as in older builds, which `bench compare` runs.
+    let times = &mut times[WARM_UP..];
+    times.sort_by(f64::total_cmp);
+    Ok(times[times.len() / 2])
 }
 
 /// Rounds to hundredths, the precision of these measurements.
