@@ -123,18 +123,19 @@ fn block_rows(n_rows: usize, width: usize) -> usize {
 ///
 /// - `is_plain`: whether the rows are read where they are; if not, each part reads them through their prologue.
 fn block_cols([n_rows, n_in, n_out]: [usize; 3], is_plain: bool) -> usize {
-    if n_rows >= 8 * FEW_ROWS || n_rows * n_in * n_out < WORTH_SHARING {
+    let (few, n_parts) = if is_plain { (8 * FEW_ROWS, 8) } else { (4 * FEW_ROWS, 2) };
+    if n_rows >= few || (n_rows + 20) * n_in * n_out < WORTH_SHARING {
         return n_out;
     }
-    let n_parts = if is_plain { 8 } else { 2 } * rayon::current_num_threads();
-    split(n_out, n_parts)
+    split(n_out, n_parts * rayon::current_num_threads())
 }
 
 /// The number of rows for which it pays to read a weight from the outer caches.
 const FEW_ROWS: usize = 32;
 
-/// Multiplications that take longer than handing a part of them to another thread.
-const WORTH_SHARING: usize = 256 * 1024;
+/// Multiplications that take longer than handing a part of them to another thread. Reading a number of the weight
+/// takes as long as twenty.
+const WORTH_SHARING: usize = 1024 * 1024;
 
 fn forward<T: Real>(
     xs: &View<'_, T>,

@@ -5,10 +5,29 @@
 use std::collections::BTreeMap;
 
 use base::table;
-use metrics::{AttributeReport, ClassScore, Interval, Report};
+use metrics::{AttributeReport, ClassScore, Interval, Report, Scores};
 use serde::Serialize;
 
 use crate::run::{Run, RunError};
+
+/// The scores of all images.
+#[derive(Serialize)]
+struct Head {
+    groups: usize,
+    images: usize,
+    macro_f1: f64,
+    macro_f1_interval: [f64; 2],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mae: Option<f64>,
+}
+
+/// The scores of a scope.
+#[derive(Serialize)]
+struct ScopeRow<'a> {
+    #[serde(flatten)]
+    scores: &'a Scores,
+    macro_f1_interval: [f64; 2],
+}
 
 /// The scores of a class.
 #[derive(Serialize)]
@@ -47,38 +66,42 @@ struct GapRow<'a> {
 
 /// Formats the section `name` of a `report.toml`.
 pub fn section(name: &str, report: &Report) -> String {
-    let metrics::Interval { value, low, high } = report.joint().macro_f1;
-    let mut text = format!(
-        "\n[{name}]\ngroups = {}\nimages = {}\nmacro_f1 = {value}\n\
-         macro_f1_interval = [{low}, {high}]\n",
-        report.n_groups, report.n_images
-    );
-    if let Some(mae) = report.mae {
-        text += &format!("mae = {mae}\n");
-    }
+    let Interval { value, low, high } = report.joint().macro_f1;
+    let head = Head {
+        groups: report.n_groups,
+        images: report.n_images,
+        macro_f1: value,
+        macro_f1_interval: [low, high],
+        mae: report.mae,
+    };
+    let mut text = format!("\n[{name}]\n{}", toml::to_string(&head).expect("scores are TOML"));
     for scope in &report.scopes {
-        let scores = toml::to_string(&scope.scores).expect("scores are TOML");
-        text += &format!("\n[{name}.scores.{:?}]\n{scores}", scope.name);
-        let metrics::Interval { low, high, .. } = scope.macro_f1;
-        text += &format!("macro_f1_interval = [{low}, {high}]\n");
+        let Interval { low, high, .. } = scope.macro_f1;
+        let scores = ScopeRow { scores: &scope.scores, macro_f1_interval: [low, high] };
+        let scores = toml::to_string(&scores).expect("scores are TOML");
+        text += &format!("\n[{name}.scores.{}]\n{scores}", key(&scope.name));
     }
     for scope in &report.scopes {
         for (class, row) in scope.classes.iter().enumerate() {
             let row = ClassRow { name: row, scores: scope.confusion.class(class) };
             let row = toml::to_string(&row).expect("scores are TOML");
-            text += &format!("\n[[{name}.classes.{:?}]]\n{row}", scope.name);
+            text += &format!("\n[[{name}.classes.{}]]\n{row}", key(&scope.name));
         }
     }
     text.extend(report.attributes.iter().map(|it| of_attribute(name, it)));
     text
 }
 
+/// Returns TOML's spelling of a name.
+fn key(name: &str) -> String {
+    let line = toml::to_string(&BTreeMap::from([(name, 0)])).expect("a name is TOML");
+    line.trim_end().trim_end_matches(" = 0").to_owned()
+}
+
 /// Formats the scores by an attribute.
 fn of_attribute(name: &str, it: &AttributeReport) -> String {
     let limits = |it: Interval| Some([it.low, it.high]).filter(|it| !it[0].is_nan());
-    // TOML's spelling of the name.
-    let key = toml::to_string(&BTreeMap::from([(&it.name, 0)])).expect("a name is TOML");
-    let key = key.trim_end().trim_end_matches(" = 0");
+    let key = key(&it.name);
     let mut text = String::new();
     for it in &it.values {
         let row = ValueRow {
@@ -198,5 +221,27 @@ mod tests {
         assert_eq!(rows[10]["value"].as_str(), Some("others"));
         assert_eq!(rows[10]["other_values"].as_integer(), Some(2));
         assert!(report["valid"]["gaps"].get("file").is_none());
+    }
+
+    #[test]
+    fn a_score_that_is_nan_and_a_name_with_quotes_are_toml() {
+        let names = ["a \"b\"", "마스크"];
+        let task = Task::new(names.map(|it| Factor::new(it, &["a", "b"])).to_vec());
+        let mut scoring = Scoring::new(&task, &[], std::iter::empty());
+        let prediction = Prediction {
+            probabilities: &[f64::NAN; 4],
+            predicted: 0,
+            class: 0,
+            group: 0,
+            number: None,
+            true_number: None,
+        };
+        scoring.add(&[], &prediction);
+        let report: toml::Table = section("valid", &scoring.report(Seed(0))).parse().unwrap();
+        let valid = &report["valid"];
+        assert!(valid["macro_f1"].as_float().is_some_and(f64::is_nan), "{valid}");
+        for scope in ["joint", names[0], names[1]] {
+            assert!(valid["scores"].get(scope).is_some() && valid["classes"].get(scope).is_some());
+        }
     }
 }

@@ -22,11 +22,14 @@ pub(super) fn groups(grid: &Grid, of: Range<usize>) -> Vec<Range<usize>> {
 /// of few channels rather than of few rows, since parts of few rows have halo rows in common, which would be
 /// read, or computed, for each.
 pub(super) fn parts(grid: &Grid, c: usize) -> Vec<Part> {
-    let wanted = (4 * rayon::current_num_threads()).div_ceil(grid.n.max(1));
-    let wide = split(c, wanted);
+    let per_image = |n: usize| (n * rayon::current_num_threads()).div_ceil(grid.n.max(1));
+    let wide = match per_image(4) {
+        1 => c,
+        n => split(c, 4 * n),
+    };
     let [oh, ow] = grid.out;
     let most = rows_that_fit(grid, group_len(grid, wide)).clamp(1, oh);
-    let n_rows = oh.div_ceil(wanted.div_ceil(c.div_ceil(wide)).max(oh.div_ceil(most)));
+    let n_rows = oh.div_ceil(per_image(2).div_ceil(c.div_ceil(wide)).max(oh.div_ceil(most)));
     let of_image = |image: usize| {
         let of_rows = move |it: Part| {
             let of_row = |row: usize| (image * oh + row) * ow;
