@@ -30,7 +30,7 @@ impl Findings {
         self.0.push(Finding { place, problem, remedy: remedy.to_owned() });
     }
 
-    /// Returns the findings with the same problem in more than [`NAMED`] places as one, which names the first of
+    /// Returns the findings with the same problem in more than three places as one, which names the first of
     /// them, and whether there is such a problem. Images that are too small have the same problem, whatever
     /// their size.
     pub fn grouped(&self) -> (Findings, bool) {

@@ -42,7 +42,7 @@ impl Groups {
         }
     }
 
-    /// The tiles of [`winograd`] for results and the input's gradient, and for the weight's gradient; `None`
+    /// The tiles of [`winograd`](crate::winograd) for results and the input's gradient, and for the weight's gradient; `None`
     /// without.
     pub(super) fn tiles(&self, grid: &Grid) -> (Option<Side>, Option<Side>) {
         let Groups { n: 1, n_in, n_out, .. } = *self else { return (None, None) };
