@@ -1,7 +1,8 @@
-//! Parallel work in blocks of rows: the partition depends on the shapes alone, never on the number of
-//! threads.
+//! Parallel work in blocks of rows, or in parts of rows and columns.
 //!
-//! This makes the bits of every result independent of the number of threads.
+//! Where partial sums are added, the partition depends on the shapes alone, so that the bits of every result are
+//! independent of the number of threads. Parts whose numbers do not depend on each other may be as many as suit
+//! the threads.
 
 use std::ops::Range;
 

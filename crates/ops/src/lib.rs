@@ -5,8 +5,9 @@
 //! An operation takes [`Value`]s and returns one; it records its backward pass on the [`Tape`] of its
 //! inputs. Every operation works in `f32`, and in `f64` for its gradient check.
 //!
-//! The bits of a result depend on the instruction set and never on the number of threads: work is
-//! split into blocks that are a function of the shapes, and partial sums are added in block order.
+//! The bits of a result depend on the instruction set and never on the number of threads: sums are split into
+//! blocks that are a function of the shapes, and added in block order. Only results that no other depends on, as at
+//! inference, are shared by the number of threads.
 
 #![expect(unsafe_code, reason = "the kernels of the workspace are here, and nowhere else")]
 
