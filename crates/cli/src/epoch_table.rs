@@ -9,7 +9,7 @@ use unicode_width::UnicodeWidthStr as _;
 use crate::{
     phrases::{epoch, metric, seconds},
     style::{BEST, HEADING, paint},
-    tables::{WIDTH, cut},
+    wrap::{WIDTH, cut},
 };
 
 /// Minimum width of a score, such as `0.1234`.

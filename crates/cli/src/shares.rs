@@ -3,7 +3,10 @@
 use trainer::Plan;
 use unicode_width::UnicodeWidthStr as _;
 
-use crate::tables::{Counted, WIDTH, counted, cut, padded};
+use crate::{
+    tables::{Counted, counted},
+    wrap::{WIDTH, cut, padded},
+};
 
 /// Maximum width of the name of a class.
 const NAME: usize = 30;

@@ -6,9 +6,10 @@ use base::task::{Scope, Unit};
 use metrics::{AttributeReport, Interval, Report, ScopeReport};
 use unicode_width::UnicodeWidthStr as _;
 
-use crate::style::{BEST, HEADING, WORST, headed, paint};
-use crate::wrap::wrapped;
-pub(crate) use crate::wrap::{WIDTH, columns, cut, fold, padded};
+use crate::{
+    style::{BEST, HEADING, WORST, headed, paint},
+    wrap::{WIDTH, columns, cut, padded, wrapped},
+};
 
 /// With more classes than this, a table shows only the worst or most extreme ones.
 pub(crate) const MANY: usize = 30;

@@ -18,8 +18,8 @@ use crate::{
     args::RunsArgs,
     runs,
     style::headed,
-    tables::{MANY, columns},
-    wrap::wrapped,
+    tables::MANY,
+    wrap::{columns, wrapped},
 };
 
 /// Maximum number of missing images to name.

@@ -246,7 +246,7 @@ fn write(look: &Look, max_pixels: u64, output: &Path) -> anyhow::Result<String> 
     kind("duplicates.csv", "all duplicates and near-duplicates");
     save("eda.toml", look.statistics().as_bytes())?;
     kind("eda.toml", "all statistics");
-    Ok(crate::tables::columns(&kinds, &[false; 2]))
+    Ok(crate::wrap::columns(&kinds, &[false; 2]))
 }
 
 /// Returns a name as part of a file's name: what is neither a letter nor a digit becomes `_`.

@@ -25,9 +25,9 @@ use crate::{
     preparation::{check_settings, manifest, use_threads},
     pretrained, runs,
     style::{HEADING, headed, paint},
-    tables::{columns, macro_f1, report},
+    tables::{macro_f1, report},
     terminal::Terminal,
-    wrap::{wrapped, wrapped_message},
+    wrap::{columns, wrapped, wrapped_message},
 };
 
 /// The maximum number of folds in the table of a plan.

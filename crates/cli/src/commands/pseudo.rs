@@ -27,10 +27,10 @@ use crate::{
     preparation::{in_short, use_threads},
     runs,
     style::headed,
-    tables::{Counted, columns, counted, cut},
+    tables::{Counted, counted},
     terminal::Terminal,
     trained_on::TrainedOn,
-    wrap::wrapped,
+    wrap::{columns, cut, wrapped},
 };
 
 /// Maximum width of the name of a class.

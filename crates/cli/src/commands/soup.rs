@@ -17,9 +17,10 @@ use crate::{
     preparation::{check_settings, manifest, use_threads},
     runs,
     style::{BEST, headed, paint},
-    tables::{columns, macro_f1},
+    tables::macro_f1,
     terminal::Terminal,
     trained_on::{self, TrainedOn},
+    wrap::columns,
 };
 
 /// The tag of the weights in the bundle.

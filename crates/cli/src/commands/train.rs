@@ -21,9 +21,9 @@ use crate::{
     pretrained, runs,
     shares::shares,
     style::{BEST, paint},
-    tables::{fold, macro_f1, report},
+    tables::{macro_f1, report},
     terminal::Terminal,
-    wrap::wrapped,
+    wrap::{fold, wrapped},
 };
 
 pub(crate) fn train(

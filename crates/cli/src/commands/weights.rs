@@ -12,9 +12,8 @@ use crate::{
     End,
     args::WeightsCommand,
     pretrained::{self, sha256},
-    tables::{columns, fold},
     terminal::Terminal,
-    wrap::{wrapped, wrapped_message},
+    wrap::{columns, fold, wrapped, wrapped_message},
 };
 
 /// Number of tensors to print at the beginning and at the end, unless all are printed.

@@ -11,8 +11,9 @@ use crate::{
     args::ExperimentArgs,
     preparation::{manifest, settled, use_threads},
     style::headed,
-    tables::{Counted, columns, counted, cut, fold},
+    tables::{Counted, counted},
     terminal::Terminal,
+    wrap::{columns, cut, fold},
 };
 
 /// Maximum width of the name of a class.

@@ -8,8 +8,7 @@ use super::scores::Scores;
 use crate::{
     held_out::FitOn,
     style::headed,
-    tables::{columns, cut},
-    wrap::wrapped,
+    wrap::{columns, cut, wrapped},
 };
 
 /// Members that a matrix of correlations can show within the width of a terminal.
