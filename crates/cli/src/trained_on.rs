@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, path::Path};
 
 use anyhow::Context as _;
-use base::{records::Records, table, text};
+use base::{records::Records, table, task::Unit, text};
 
 use crate::runs::is_trained_on_valid;
 
@@ -12,6 +12,15 @@ use crate::runs::is_trained_on_valid;
 pub(crate) struct TrainedOn {
     /// By name.
     pub(crate) groups: BTreeSet<String>,
+}
+
+/// The number of groups to name.
+const SHOWN: usize = 5;
+
+/// What to print where nothing is known of a bundle.
+pub(crate) fn unknown(bundle: &Path) -> String {
+    let bundle = bundle.display();
+    format!("{bundle}: what it was trained on is unknown: these images may be among it")
 }
 
 /// The table of the groups and their sides, in the folder of a run or of an ensemble.
@@ -38,6 +47,23 @@ impl TrainedOn {
         Ok(Some(TrainedOn { groups }))
     }
 
+    /// Returns which of the groups of some images the bundle was trained on, as a problem, if any.
+    pub(crate) fn problem<'a>(
+        &self,
+        bundle: &Path,
+        groups: impl ExactSizeIterator<Item = &'a str>,
+        unit: Unit,
+    ) -> Option<String> {
+        let n = groups.len();
+        let seen: Vec<String> =
+            groups.filter(|it| self.groups.contains(*it)).map(|it| format!("`{it}`")).collect();
+        let more = if seen.len() > SHOWN { ", ..." } else { "" };
+        let shown = seen.get(..SHOWN).unwrap_or(&seen).join(", ");
+        let (bundle, of, n_seen) = (bundle.display(), unit.count(n), seen.len());
+        (n_seen > 0)
+            .then(|| format!("{bundle}: was trained on {n_seen} of these {of}: {shown}{more}"))
+    }
+
     /// Adds what another bundle was trained on.
     pub(crate) fn add(&mut self, other: TrainedOn) {
         self.groups.extend(other.groups);
@@ -51,7 +77,9 @@ impl TrainedOn {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
+    use std::{fs, path::Path};
+
+    use base::task::Unit;
 
     use super::TrainedOn;
 
@@ -68,6 +96,13 @@ mod tests {
         assert_eq!(groups(), ["Kim, A"]);
         fs::write(dir.path().join("report.toml"), "trained_on_valid = true\n").unwrap();
         assert_eq!(groups(), ["Kim, A", "b"]);
+
+        let seen = TrainedOn::of(&best).unwrap().unwrap();
+        let problem =
+            |groups: &[&str]| seen.problem(Path::new("best"), groups.iter().copied(), Unit::Person);
+        assert_eq!(problem(&["c", "d"]), None);
+        let text = "best: was trained on 2 of these 3 people: `b`, `Kim, A`";
+        assert_eq!(problem(&["b", "c", "Kim, A"]).as_deref(), Some(text));
 
         // An ensemble has its own.
         let mut all = TrainedOn::of(&best).unwrap().unwrap();

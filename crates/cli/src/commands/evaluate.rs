@@ -33,7 +33,7 @@ use crate::{
     runs,
     tables::{macro_f1, report},
     terminal::Terminal,
-    trained_on::TrainedOn,
+    trained_on::{TrainedOn, unknown},
 };
 
 /// Groups to name in an error.
@@ -189,10 +189,7 @@ fn check_unseen(
     for named in &args.models.runs {
         for dir in runs::bundle_dirs(&runs::find(named)?)? {
             let Some(trained) = TrainedOn::of(&dir)? else {
-                terminal.status(&format!(
-                    "note: {}: what it was trained on is unknown: these images may be among it",
-                    dir.display()
-                ));
+                terminal.status(&format!("note: {}", unknown(&dir)));
                 continue;
             };
             let others = others(&dir, manifest, side)?;
@@ -203,18 +200,7 @@ fn check_unseen(
                     counted(&others)
                 );
             }
-            let seen: Vec<&str> =
-                groups.iter().copied().filter(|it| trained.groups.contains(*it)).collect();
-            if !seen.is_empty() {
-                let shown: Vec<_> = seen.iter().take(SHOWN).map(|it| format!("`{it}`")).collect();
-                let more = if seen.len() > SHOWN { ", ..." } else { "" };
-                let mut problem = format!(
-                    "{}: was trained on {} of these {}: {}{more}",
-                    dir.display(),
-                    seen.len(),
-                    unit.count(groups.len()),
-                    shown.join(", ")
-                );
+            if let Some(mut problem) = trained.problem(&dir, groups.iter().copied(), unit) {
                 if !others.is_empty() {
                     let (counted, one) = (counted(&others), unit.one());
                     problem += &format!(

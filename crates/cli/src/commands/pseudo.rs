@@ -29,7 +29,7 @@ use crate::{
     style::headed,
     tables::{Counted, counted},
     terminal::Terminal,
-    trained_on::TrainedOn,
+    trained_on::{TrainedOn, unknown},
     wrap::{columns, cut, wrapped},
 };
 
@@ -251,8 +251,8 @@ impl Labellers {
                     }
                 } else {
                     terminal.status(&format!(
-                        "note: {shown}: what it was trained on is unknown: these images may be among it; name its \
-                         run, or its data with `--config`"
+                        "note: {}; name its run, or its data with `--config`",
+                        unknown(&dir)
                     ));
                 }
                 let bundle = Bundle::open(&dir, &Device::Cpu)?;

@@ -7,7 +7,7 @@ use anyhow::bail;
 use base::task::Unit;
 use infer::Index;
 
-use crate::trained_on::TrainedOn;
+use crate::trained_on::{TrainedOn, unknown};
 
 /// The largest number of probabilities of all runs: 0.8 GB, and a few times that while they are fitted on.
 const MOST: usize = 100_000_000;
@@ -96,21 +96,9 @@ pub(super) fn unseen<'a>(
 ) -> anyhow::Result<Vec<String>> {
     let (mut notes, mut problems) = (Vec::new(), Vec::new());
     for dir in bundles {
-        let shown = dir.display();
-        let Some(trained) = TrainedOn::of(dir)? else {
-            notes.push(format!(
-                "{shown}: what it was trained on is unknown: images of the test set may be among it"
-            ));
-            continue;
-        };
-        let seen = groups.iter().filter(|it| trained.groups.contains(*it));
-        let seen: Vec<String> = seen.map(|it| format!("`{it}`")).collect();
-        if !seen.is_empty() {
-            let n = unit.count(groups.len());
-            problems.push(format!(
-                "{shown}: was trained on some of the {n} of the test set: {}",
-                list(&seen)
-            ));
+        match TrainedOn::of(dir)? {
+            Some(it) => problems.extend(it.problem(dir, groups.iter().map(String::as_str), unit)),
+            None => notes.push(unknown(dir)),
         }
     }
     match problems.is_empty() {
@@ -179,7 +167,7 @@ mod tests {
         assert_eq!(notes.len(), 1);
         assert!(notes[0].contains("b: what it was trained on is unknown"), "{notes:?}");
         let err = check(&["p", "q"]).unwrap_err();
-        let want = "a: was trained on some of the 2 people of the test set: 1 (`p`)\n";
+        let want = "a: was trained on 1 of these 2 people: `p`\n";
         assert!(err.contains(want) && err.contains("for new people: name runs"), "{err}");
     }
 }
