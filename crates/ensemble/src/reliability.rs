@@ -3,7 +3,7 @@
 //! Over all classes it is the confidence in the predicted class: images are put into M bins of equal width by it,
 //! and a calibrated model is right in as large a share of a bin's images as its mean confidence there. The mean
 //! gap is the expected calibration error (ECE; Guo et al., "On Calibration of Modern Neural Networks", 2017),
-//! with an interval bootstrapped over groups.
+//! with an interval bootstrapped over groups, centred on it (`Bootstrapped::centred_interval`).
 //!
 //! Of a class it is the probability of that class for all images, beside the share of them that are of it: the
 //! classwise ECE (Kull et al., "Beyond Temperature Scaling", 2019).
@@ -88,7 +88,7 @@ impl<'a> Reliability<'a> {
     pub fn report(self, seed: Seed) -> ReliabilityReport {
         let groups = self.ece.groups();
         let resamples = Resamples::new(groups.len(), N_RESAMPLES, seed);
-        let interval = resamples.scores(&[groups])[0].interval();
+        let interval = resamples.scores(&[groups])[0].centred_interval();
         let mut of = self.bins.chunks(self.n_bins).map(|bins| {
             let n: usize = bins.iter().map(|it| it.n_images).sum();
             let n_of_class = bins.iter().map(|it| it.accuracy).sum::<f64>() as usize;

@@ -59,6 +59,21 @@ impl Bootstrapped {
     /// Returns the score and the range of 95 % of the resamples' scores; without resamples, a range of width
     /// 0; NaN if no resample has a score.
     pub fn interval(&self) -> Interval {
+        self.shifted_interval(0.0)
+    }
+
+    /// Returns the error and the range of 95 % of the resamples' errors, shifted so that their mean is the error,
+    /// and at least 0.
+    ///
+    /// For an error that resampling raises, such as that of calibration: a resample has fewer distinct images, and
+    /// so larger gaps between confidence and accuracy. The range might otherwise not contain the error.
+    pub fn centred_interval(&self) -> Interval {
+        let errors = self.resamples.iter().copied().filter(|it| !it.is_nan());
+        let Interval { value, low, high } = self.shifted_interval(self.value - mean(errors));
+        Interval { value, low: low.max(0.0), high }
+    }
+
+    fn shifted_interval(&self, shift: f64) -> Interval {
         let value = self.value;
         if self.resamples.is_empty() {
             return Interval { value, low: value, high: value };
@@ -69,7 +84,7 @@ impl Bootstrapped {
             return Interval { value, low: f64::NAN, high: f64::NAN };
         }
         scores.sort_by(f64::total_cmp);
-        let at = |share: f64| scores[((scores.len() - 1) as f64 * share).round() as usize];
+        let at = |share: f64| scores[((scores.len() - 1) as f64 * share).round() as usize] + shift;
         Interval { value, low: at(0.025), high: at(0.975) }
     }
 

@@ -61,6 +61,20 @@ fn predictions(n: usize, each: usize, n_right: usize) -> Predictions {
 }
 
 #[test]
+fn an_error_that_resampling_raises_is_within_its_centred_interval() {
+    // Resamples 0.2, 0.21, ..., 0.6 with mean 0.4, for an error of 0.1: the quantiles 0.21 and 0.59, less 0.3.
+    let resamples: Vec<f64> = (20..=60).map(|it| f64::from(it) / 100.0).collect();
+    let of = |value| Bootstrapped { value, resamples: resamples.clone() };
+    let close = |a: f64, b: f64| (a - b).abs() < 1e-12;
+    let it = of(0.1).centred_interval();
+    assert!(it.value == 0.1 && it.low == 0.0 && close(it.high, 0.29), "{it:?}");
+    let it = of(0.4).centred_interval();
+    assert!(close(it.low, 0.21) && close(it.high, 0.59), "{it:?}");
+    let none = Bootstrapped { value: 0.1, resamples: Vec::new() }.centred_interval();
+    assert_eq!((none.low, none.high), (0.1, 0.1));
+}
+
+#[test]
 fn the_interval_width_depends_on_the_number_of_groups() {
     // 140 of 200 groups are correct: 1.96 · √(0.7 · 0.3 / 200) = 0.064 each way, however many
     // images each has.

@@ -58,7 +58,8 @@ struct Flat {
 
 impl From<&Scores> for Flat {
     fn from(it: &Scores) -> Flat {
-        let [f1, loss, ece] = [&it.macro_f1, &it.log_loss, &it.ece].map(|it| it.interval());
+        let [f1, loss] = [&it.macro_f1, &it.log_loss].map(|it| it.interval());
+        let ece = it.ece.centred_interval();
         Flat {
             macro_f1: f1.value,
             macro_f1_interval: [f1.low, f1.high],

@@ -139,7 +139,7 @@ impl Summary {
         let calibrated = self.steps.windows(2).find(|it| it[1].is_calibration);
         if let Some([before, after]) = calibrated {
             let ece = |it: &Step| {
-                let ece = it.nested.ece.interval();
+                let ece = it.nested.ece.centred_interval();
                 format!("{:.4} [{:.4}, {:.4}]", ece.value, ece.low, ece.high)
             };
             say!("\nECE, nested: {} before, {} calibrated", ece(before), ece(after));
