@@ -5,6 +5,7 @@
 
 mod competition;
 mod configs;
+mod exported;
 mod golden;
 mod labels;
 mod learning;

@@ -2,6 +2,7 @@
 
 mod calibrations;
 mod combinations;
+mod export;
 mod losses;
 mod mixing;
 mod models;

@@ -8,7 +8,7 @@ use models::{
     BackboneConfig, ConvNeXt, DenseNet, EfficientNet, HeadConfig, Kind, Model, ModelSpec, ResNet,
     Vgg, XResNet, published,
 };
-use ops::{Form, Output, Pass, Prepacked, Tape, Training, Value};
+use ops::{Form, Op, Output, Pass, Prepacked, Tape, Training, Value};
 use testkit::numbers;
 
 fn spec(backbone: BackboneConfig, head: HeadConfig) -> ModelSpec {
@@ -75,6 +75,34 @@ fn check_alone(name: &str, model: &Model, xs: &Tensor) -> Result<()> {
     Ok(())
 }
 
+/// Checks that the graph of a network has its outputs, and no norm that could be part of a layer.
+///
+/// - `outputs`: those of its forward pass for two images.
+fn check_graph(name: &str, model: &Model, outputs: &[Output]) -> Result<()> {
+    let graph = model.graph(64, 64)?;
+    let dims = |it: &Output<usize>| [2, graph.nodes[it.numbers].dims[1]];
+    let got = graph.outputs.iter().map(|it| (it.scope, it.form.clone(), dims(it).to_vec()));
+    let want = outputs.iter().map(|it| (it.scope, it.form.clone(), it.numbers.dims().to_vec()));
+    assert_eq!(got.collect::<Vec<_>>(), want.collect::<Vec<_>>(), "{name}");
+    let mut n_readers = vec![0; graph.nodes.len()];
+    graph.nodes.iter().flat_map(|it| &it.inputs).for_each(|it| n_readers[*it] += 1);
+    for (idx, node) in graph.nodes.iter().enumerate() {
+        assert!(
+            node.inputs.iter().all(|it| *it < idx),
+            "{name}: operation {idx} is before its input"
+        );
+        let from = node.inputs.first().map(|&it| (&graph.nodes[it].op, n_readers[it]));
+        let is_layer = matches!(from, Some((Op::Conv { .. } | Op::Linear { .. }, 1)));
+        let is_norm = matches!(node.op, Op::Affine { .. });
+        assert!(!(is_layer && is_norm), "{name}: the norm of operation {idx} is not folded");
+        if let Op::Conv { weight, .. } = &node.op {
+            let known = weight.name.as_deref().and_then(|it| model.params().get(it));
+            assert!(known.is_some(), "{name}: the weight of operation {idx} has no name");
+        }
+    }
+    Ok(())
+}
+
 /// Checks a network with a head.
 fn check_model(name: &str, spec: &ModelSpec) -> Result<()> {
     eprintln!("{name}");
@@ -97,6 +125,8 @@ fn check_model(name: &str, spec: &ModelSpec) -> Result<()> {
     let tensors: BTreeMap<String, Tensor> = model.params().to_file()?.into_iter().collect();
     other.params().load(&tensors).expect("the same network");
     assert_eq!(before, predicted(&other, &xs)?, "{name}: saved and loaded");
+
+    check_graph(name, &model, &model.forward(&xs, &Pass::Eval(&Prepacked::default()))?)?;
 
     let tape = Tape::default();
     let training = Training { tape: &tape, seed: Seed(0), step: 0, first_row: 0, momentum: None };
@@ -133,7 +163,7 @@ fn check_model(name: &str, spec: &ModelSpec) -> Result<()> {
 }
 
 /// The same network with a quarter of the width, so that the largest take seconds instead of minutes.
-fn narrow(backbone: BackboneConfig) -> BackboneConfig {
+pub(super) fn narrow(backbone: BackboneConfig) -> BackboneConfig {
     let width = 0.25;
     match backbone {
         BackboneConfig::EfficientNet(it) => {

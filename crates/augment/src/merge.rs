@@ -28,10 +28,10 @@ pub enum Merge {
     Max,
 }
 
-/// The limits of probabilities whose logarithms are averaged.
-const LIMITS: [f64; 2] = [1e-7, 1.0 - 1e-7];
-
 impl Merge {
+    /// The limits of probabilities whose logarithms are averaged.
+    pub const LIMITS: [f64; 2] = [1e-7, 1.0 - 1e-7];
+
     /// All ways to merge.
     pub const ALL: [Merge; 4] = [Merge::Mean, Merge::Logits, Merge::Geometric, Merge::Max];
 
@@ -73,7 +73,7 @@ impl Merge {
 }
 
 fn limited(p: f64) -> f64 {
-    p.clamp(LIMITS[0], LIMITS[1])
+    p.clamp(Merge::LIMITS[0], Merge::LIMITS[1])
 }
 
 /// Divides by the sum.

@@ -4,6 +4,7 @@ mod bench;
 mod common;
 mod ensemble;
 mod evaluate;
+mod export;
 mod kfold;
 mod pseudo;
 mod soup;
@@ -20,6 +21,7 @@ pub(crate) use self::{
     common::{ExperimentArgs, JoinArgs, ModelArgs},
     ensemble::EnsembleArgs,
     evaluate::{EvaluateArgs, Side},
+    export::{ExportArgs, Format},
     kfold::{KfoldArgs, KfoldCommand},
     pseudo::{LabelKind, PseudoArgs},
     soup::SoupArgs,
@@ -144,6 +146,11 @@ pub(crate) enum Command {
     /// The folder that it writes can be compared like a run. Images of groups that a model was trained on are
     /// refused.
     Evaluate(EvaluateArgs),
+    /// Export a model for other programs: to ONNX, or its weights under timm's names.
+    ///
+    /// The ONNX file has one graph from images to probabilities for all models and what was fitted on their
+    /// predictions; its metadata has the class names and the preprocessing.
+    Export(ExportArgs),
     /// Average the weights of several models into one (a model soup), and save it as a bundle.
     Soup(SoupArgs),
     /// Label images with the predictions of models, to train on them (pseudo-labels).

@@ -8,6 +8,7 @@ mod dry;
 mod eda;
 mod ensemble;
 mod evaluate;
+mod export;
 mod init;
 mod kfold;
 mod labels;
@@ -57,6 +58,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<End> {
             runs::find_all(&mut args.models.runs, args.config.as_deref(), &args.set)?;
             evaluate::evaluate(&args)
         }
+        Command::Export(args) => export::export(&args),
         Command::Pseudo(mut args) => {
             runs::find_all(&mut args.models.runs, args.config.as_deref(), &args.set)?;
             pseudo::pseudo(&args)

@@ -39,10 +39,10 @@ pub trait Calibration: Sync {
     fn fit(&self, held_out: &HeldOut) -> CalibrationConfig;
 }
 
-/// Probabilities below this are raised to it before their logarithm is taken, which is then finite.
-pub(crate) const LOWEST: f64 = 1e-12;
-
 impl CalibrationConfig {
+    /// Probabilities below this are raised to it before their logarithm is taken, which is then finite.
+    pub const LOWEST: f64 = 1e-12;
+
     /// Returns the calibration of a kind, fitted on the first member of `held_out`.
     ///
     /// # Errors
@@ -76,7 +76,8 @@ impl CalibrationConfig {
 /// Returns the logarithms of the probabilities, all finite unless a probability is NaN.
 pub(crate) fn log_probabilities(probabilities: &[f64]) -> impl Iterator<Item = f64> + '_ {
     // `max` would replace NaN.
-    probabilities.iter().map(|&p| if p < LOWEST { LOWEST.ln() } else { p.ln() })
+    let lowest = CalibrationConfig::LOWEST;
+    probabilities.iter().map(move |&p| if p < lowest { lowest.ln() } else { p.ln() })
 }
 
 /// Replaces logits by their softmax, and returns the logarithm of the sum of their exponentials.

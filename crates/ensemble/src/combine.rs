@@ -10,6 +10,7 @@ mod stack;
 
 use rayon::prelude::*;
 pub use soft_vote::SoftVote;
+pub use stack::Stack;
 
 use crate::{Fit, HeldOut};
 

@@ -19,7 +19,7 @@ mod reliability;
 mod whitening;
 
 pub use calibration::{Calibration, CalibrationConfig};
-pub use combine::{Combine, CombineConfig, SoftVote};
+pub use combine::{Combine, CombineConfig, SoftVote, Stack};
 pub use conformal::{Conformal, Coverage, Scores};
 pub use contribution::{error_correlation, leave_one_out, nested_combination};
 pub use decision::{Decision, FactorThresholds, Tune};

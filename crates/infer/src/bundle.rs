@@ -77,7 +77,7 @@ impl Member {
     }
 
     /// Returns the factor of `task` whose number the member predicts, if it does.
-    pub(crate) fn number(&self, task: &Task) -> Option<usize> {
+    pub fn number(&self, task: &Task) -> Option<usize> {
         let own = self.model.spec().head.get().number(&self.task)?;
         task.places(&self.task).ok()?.get(own).copied()
     }

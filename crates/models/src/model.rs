@@ -1,8 +1,10 @@
 //! A backbone with a head, and the parameters of both.
 
+use std::collections::HashMap;
+
 use base::{Seed, Task};
-use candle::{DType, Device, Result, Tensor};
-use ops::{Output, Pass, Value};
+use candle::{DType, Device, Result, Tensor, bail};
+use ops::{Graph, Output, Pass, Prepacked, Recorder, Value};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -130,6 +132,48 @@ impl Model {
             Ok(Output { scope: it.scope, form: it.form, weight: it.weight, numbers })
         };
         self.heads.outputs(&features, pass)?.into_iter().map(export).collect()
+    }
+
+    /// Returns the operations of an eval pass on images of `height` and `width`, with the parameters' names; norms
+    /// are folded into the layers before them. The graph's outputs are those of the head.
+    ///
+    /// # Errors
+    /// An operation of the network that does not record itself: see [`Graph`].
+    pub fn graph(&self, height: usize, width: usize) -> Result<Graph> {
+        let packed = Prepacked::default();
+        let recorded = |n: usize| self.recorded((n, height, width, 3), &packed);
+        let graph = recorded(1)?;
+        // What was not recorded, but became a constant, is another one for other images.
+        if let Some(difference) = graph.difference(&recorded(2)?) {
+            bail!("the network cannot be exported: {difference}");
+        }
+        let names: HashMap<_, _> =
+            self.params.named().map(|(name, it)| (it.var.id(), name)).collect();
+        graph.name(|id| names.get(&id).map(|it| (*it).to_owned())).folded()
+    }
+
+    /// Returns the operations of an eval pass on images of a shape, whose numbers depend on how many there are.
+    fn recorded(&self, dims: (usize, usize, usize, usize), packed: &Prepacked) -> Result<Graph> {
+        let (n, height, width, c) = dims;
+        let last = (n * height * width * c) as f64;
+        let images = (Tensor::arange(0.0, last, &Device::Cpu)? * n as f64)?.sin()?;
+        let images = images.reshape(dims)?.to_dtype(self.dtype())?;
+        let recorder = Recorder::default();
+        let images = Value::traced(images.to_device(self.params.device())?, &recorder);
+        let pass = Pass::Eval(packed);
+        let features = self.backbone.forward(&images, &pass)?;
+        let of = |it: Output<Value>| {
+            let Output { scope, form, weight, numbers } = it;
+            Ok(Output { scope, form, weight, numbers: numbers.node()? })
+        };
+        let outputs = self.heads.outputs(&features, &pass)?.into_iter().map(of);
+        let outputs = outputs.collect::<Result<_>>()?;
+        Ok(recorder.finish(outputs))
+    }
+
+    /// The type of the parameters' numbers.
+    fn dtype(&self) -> DType {
+        self.params.named().next().map_or(DType::F32, |(_, it)| it.var.dtype())
     }
 
     /// Loads published weights, in the naming of any known library.

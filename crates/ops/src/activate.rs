@@ -8,6 +8,7 @@ use candle::Result;
 
 use crate::{
     Activation, Value,
+    graph::Op,
     prologue::{Grad, NormBackward, Prologue},
 };
 
@@ -27,7 +28,7 @@ pub fn activate(xs: &Value, activation: Activation) -> Result<Value> {
             Ok(Grad { norm, before: None, sums: None, gate_sums: None, ..grad })
         })
     })?;
-    Ok(ys.through(prologue))
+    ys.through(prologue).recorded(&[xs], || Ok(Op::Activate(activation)))
 }
 
 #[cfg(test)]

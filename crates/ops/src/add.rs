@@ -4,6 +4,7 @@ use candle::{Result, bail};
 
 use crate::{
     Value,
+    graph::Op,
     prologue::{self, Grad},
 };
 
@@ -14,11 +15,12 @@ pub fn add(xs: &Value, ys: &Value) -> Result<Value> {
     }
     let total = prologue::add((&xs.raw()?, xs.prologue()), (&ys.raw()?, ys.prologue()))?;
     let (x_slot, y_slot) = (xs.slot(), ys.slot());
-    Value::record(&[xs, ys], total, move |grad, slots| {
+    let total = Value::record(&[xs, ys], total, move |grad, slots| {
         let grad = grad.materialise()?;
         slots.give(x_slot, || Ok(Grad::plain(grad.clone())))?;
         slots.give(y_slot, || Ok(Grad::plain(grad)))
-    })
+    })?;
+    total.recorded(&[xs, ys], || Ok(Op::Add))
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ use candle::{Result, bail};
 use crate::{
     Value, Window,
     blocks::{overwrite, rows_per_block},
+    graph::Op,
     kernel::kernel,
     profiler::{Event, Phase, record},
     prologue::{Grad, GradView, View},
@@ -38,7 +39,7 @@ pub fn avg_pool(xs: &Value, window: Window) -> Result<Value> {
             })
             .collect(),
     };
-    pool(xs, [axis(0), axis(1)])
+    pool(xs, [axis(0), axis(1)])?.recorded(&[xs], || Ok(Op::AvgPool(grid.sliding())))
 }
 
 /// Averages a map of any size to `out` rows and columns.
@@ -59,7 +60,8 @@ pub fn adaptive_avg_pool(xs: &Value, out: [usize; 2]) -> Result<Value> {
         size,
         windows: (0..out).map(|idx| idx * size / out..((idx + 1) * size).div_ceil(out)).collect(),
     };
-    pool(xs, [axis(h, out[0]), axis(w, out[1])])
+    let ys = pool(xs, [axis(h, out[0]), axis(w, out[1])])?;
+    ys.recorded(&[xs], || Ok(Op::AdaptiveAvgPool))
 }
 
 /// The windows along one axis of a map: their starts and their ends are non-decreasing.

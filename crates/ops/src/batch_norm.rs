@@ -14,6 +14,7 @@ use candle::{DType, Result, Tensor, bail};
 use crate::{
     Activation, Value,
     blocks::{reduce, rows_per_block},
+    graph::Op,
     moments::{Moments, lines},
     profiler::{Event, Phase, record},
     prologue::{Grad, GradView, NormBackward, Prologue, View},
@@ -106,6 +107,7 @@ fn normalise(
 
     let (x_slot, gamma_slot, beta_slot) = (xs.slot(), gamma.slot(), beta.slot());
     let (saved, norm) = (x.clone(), prologue.clone());
+    let line = (Rc::clone(&prologue.scale), Rc::clone(&prologue.shift));
     let ys = Value::record(&[xs, gamma, beta], x, move |grad, slots| {
         let _recording = record(|| event(Phase::Backward));
         let grad = grad.before_norm()?;
@@ -150,7 +152,16 @@ fn normalise(
             Ok(Grad { norm, before: None, sums: None, gate_sums: None, ..grad })
         })
     })?;
-    Ok(ys.through(prologue))
+    let ys = ys.through(prologue);
+    if from_batch {
+        return Ok(ys);
+    }
+    let affine = || Ok(Op::Affine { scale: line.0.to_vec(), shift: line.1.to_vec() });
+    let ys = ys.recorded(&[xs], affine)?;
+    match activation {
+        Activation::None => Ok(ys),
+        _ => ys.then_recorded(&[], || Ok(Op::Activate(activation))),
+    }
 }
 
 /// The moments of each channel of a whole tensor.

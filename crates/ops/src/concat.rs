@@ -14,6 +14,7 @@ use candle::{Result, bail};
 use crate::{
     Moments, Value,
     blocks::{overwrite, rows_per_block},
+    graph::Op,
     profiler::{Event, Phase, record},
     prologue::{Grad, GradView, View},
     real::{Real, by_dtype, tensor},
@@ -69,7 +70,7 @@ pub fn concat(parts: &[&Value]) -> Result<Value> {
         })
     })?;
     let moments = if ys.is_on_tape() { moments(parts) } else { None };
-    Ok(ys.with_moments(moments))
+    ys.with_moments(moments).recorded(parts, || Ok(Op::Concat))
 }
 
 fn forward<T: Real>(parts: &[View<'_, T>], n_rows: usize, width: usize) -> Vec<T> {

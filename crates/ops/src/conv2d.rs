@@ -27,6 +27,7 @@ use crate::{
     blocks::{Part, overwrite_blocks, overwrite_parts, total},
     epilogue::OnRows,
     frame::{Frame, PrologueBackward},
+    graph::Op,
     matmul::{End, Layout, Left, PAD, Panels, Right, Rows, multiply, split},
     profiler::{Event, Phase, record},
     prologue::{BackwardSums, Grad, GradView, View},
@@ -112,7 +113,11 @@ pub fn conv2d(
             })
         })
     })?;
-    Ok(ys.with_moments(moments))
+    let conv = || {
+        let (weight, sliding, groups) = (weight.weight()?, grid.sliding(), n_in / group_in);
+        Ok(Op::Conv { weight, bias: None, sliding, groups })
+    };
+    Epilogue::recorded(then, ys.with_moments(moments).recorded(&[xs], conv)?)
 }
 
 /// The offset in a frame of the window of a row's first output.

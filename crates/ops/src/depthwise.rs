@@ -11,7 +11,7 @@ mod tiles;
 
 use std::ops::Range;
 
-use candle::{Result, bail};
+use candle::{Result, Tensor, bail};
 use kernels::{Correlation, Results, correlate_rows, gather_rows, row_sums};
 use tiles::{groups, parts, tiles};
 
@@ -20,6 +20,7 @@ use crate::{
     blocks::{Part, add_to, overwrite_blocks, overwrite_parts, total},
     epilogue::OnRows,
     frame::{Frame, PrologueBackward},
+    graph::Op,
     matmul::{End, Left, Panels, Rows, multiply, padded},
     profiler::{Event, Phase, record},
     prologue::{BackwardSums, Grad, GradView, View},
@@ -83,7 +84,15 @@ pub fn depthwise(
             })
         })
     })?;
-    Ok(ys.with_moments(moments).with_means(means))
+    let ys = ys.with_moments(moments).with_means(means).recorded(&[xs], || op(weight, &grid))?;
+    Epilogue::recorded(then, ys)
+}
+
+/// The operation in the graph.
+fn op(weight: &Value, grid: &Grid) -> Result<Op> {
+    let weight = weight.weight()?.map(|it| it.permute((2, 0, 1))?.unsqueeze(3))?;
+    let groups = weight.tensor.dims()[0];
+    Ok(Op::Conv { weight, bias: None, sliding: grid.sliding(), groups })
 }
 
 /// A 1x1 convolution followed by a depthwise convolution, fused: the intermediate result is never stored,
@@ -121,7 +130,7 @@ pub fn expand_depthwise(
         numbers: n * h * w * n_in + c * n_in + grid.n_out() * c,
     });
     let prologue = xs.prologue().cloned();
-    by_dtype!("expand_depthwise", x, T => {
+    let ys = by_dtype!("expand_depthwise", x, T => {
         let e = Reading::of(&e);
         let e = e.slice::<T>()?;
         let last = Epilogue::ready::<T>(Some(between), &[xs, expand], None, &[n, h, w, c])?;
@@ -132,7 +141,18 @@ pub fn expand_depthwise(
         let panels = expand.packed(|| Ok(Panels::of_columns(n_in, c, e)))?;
         let source = Source::Expanded { xs: xs_view, weight: &panels, last };
         convolve(&source, &[xs, expand], weight, &grid, Some(then))
-    })
+    })?;
+    if !xs.is_traced() {
+        return Ok(ys);
+    }
+    // The two convolutions, as if the result of the first were stored.
+    let wide = Tensor::zeros((), x.dtype(), x.device())?.broadcast_as((n, h, w, c))?;
+    let linear = || {
+        let matrix = expand.weight()?.map(|it| it.reshape((c, n_in)))?;
+        Ok(Op::Linear { weight: matrix, bias: None })
+    };
+    let wide = Epilogue::recorded(Some(between), Value::constant(wide).recorded(&[xs], linear)?)?;
+    Epilogue::recorded(Some(then), ys.recorded(&[&wide], || op(weight, &grid))?)
 }
 
 /// The result of a forward pass, with its moments and means.

@@ -11,6 +11,7 @@ use candle::{DType, Result, Tensor, bail};
 use crate::{
     Activation, Moments, Value,
     activation::{both_of, by_activation},
+    graph::Op,
     lanes::{Lanes, Two},
     moments::lines,
     real::{Reading, Real, cast},
@@ -84,6 +85,24 @@ impl Epilogue {
     /// Adds a value of the result's shape before the activation.
     pub fn plus(self, value: &Value) -> Epilogue {
         Epilogue { plus: Some(value.clone()), ..self }
+    }
+
+    /// Records the operations of an optional epilogue, after that of which `ys` is the result.
+    pub(crate) fn recorded(then: Option<&Epilogue>, mut ys: Value) -> Result<Value> {
+        let Some(Epilogue { line, activation, plus }) = then else { return Ok(ys) };
+        let Line { scale, shift } = &**line;
+        let is_identity = || scale.iter().all(|it| *it == 1.0) && shift.iter().all(|it| *it == 0.0);
+        if ys.is_traced() && !is_identity() {
+            let affine = || Ok(Op::Affine { scale: scale.clone(), shift: shift.clone() });
+            ys = ys.then_recorded(&[], affine)?;
+        }
+        if let Some(plus) = plus {
+            ys = ys.then_recorded(&[plus], || Ok(Op::Add))?;
+        }
+        match activation {
+            Activation::None => Ok(ys),
+            _ => ys.then_recorded(&[], || Ok(Op::Activate(*activation))),
+        }
     }
 
     /// Prepares an optional epilogue, and a bias, for a result of shape `dims` computed from `inputs`.

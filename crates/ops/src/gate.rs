@@ -8,6 +8,7 @@ use candle::{Result, Tensor, bail};
 
 use crate::{
     Value,
+    graph::Op,
     kernel::kernel,
     pool::per_image,
     profiler::{Event, Phase, record},
@@ -54,7 +55,8 @@ pub fn gate(xs: &Value, gates: &Value) -> Result<Value> {
         })?;
         slots.give(x_slot, || Ok(Grad { times: Some(factors), ..Grad::plain(grad) }))
     })?;
-    Ok(ys.through(Prologue { gate: Some(gate), ..prologue }))
+    let ys = ys.through(Prologue { gate: Some(gate), ..prologue });
+    ys.recorded(&[xs, gates], || Ok(Op::Gate))
 }
 
 kernel! {

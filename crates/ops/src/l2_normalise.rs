@@ -10,6 +10,7 @@ use candle::{Result, bail};
 use crate::{
     Value,
     blocks::{build, rows_per_block},
+    graph::Op,
     number::Number as _,
     prologue::Grad,
     real::{Reading, Real, by_dtype, tensor},
@@ -34,7 +35,7 @@ pub fn l2_normalise(xs: &Value, length: f64) -> Result<Value> {
         }), &[n, width])
     })?;
     let slot = xs.slot();
-    Value::record(&[xs], ys, move |grad, slots| {
+    let ys = Value::record(&[xs], ys, move |grad, slots| {
         slots.give(slot, || {
             let grad = grad.materialise()?.contiguous()?;
             by_dtype!("l2_normalise", x, T => {
@@ -54,7 +55,8 @@ pub fn l2_normalise(xs: &Value, length: f64) -> Result<Value> {
                 Ok(Grad::plain(tensor(dx, &[n, width])?))
             })
         })
-    })
+    })?;
+    ys.recorded(&[xs], || Ok(Op::L2Normalise { length, eps: EPS }))
 }
 
 /// Allocates rows and fills each by its index.

@@ -15,6 +15,7 @@ use candle::{Result, bail};
 use crate::{
     Value,
     blocks::{overwrite, rows_per_block, total},
+    graph::Op,
     kernel::lanes_kernel,
     lanes::{Lanes, prefetch},
     profiler::{Event, Phase, record},
@@ -51,7 +52,7 @@ pub fn layer_norm(xs: &Value, gamma: &Value, beta: &Value, eps: f64) -> Result<V
         Ok::<_, candle::Error>((tensor(ys, x.dims())?, stats))
     })?;
     let (x_slot, gamma_slot, beta_slot) = (xs.slot(), gamma.slot(), beta.slot());
-    Value::record(&[xs, gamma, beta], ys, move |grad, slots| {
+    let ys = Value::record(&[xs, gamma, beta], ys, move |grad, slots| {
         let _recording = record(|| event(Phase::Backward, 10, 2 + grad.reads()));
         let grad = Grad { tensor: grad.tensor.contiguous()?, ..grad };
         by_dtype!("layer_norm", x, T => {
@@ -66,7 +67,8 @@ pub fn layer_norm(xs: &Value, gamma: &Value, beta: &Value, eps: f64) -> Result<V
             slots.give(gamma_slot, || vector(&sums[..c]))?;
             slots.give(beta_slot, || vector(&sums[c..]))
         })
-    })
+    })?;
+    ys.recorded(&[xs], || Ok(Op::LayerNorm { gamma: gamma.weight()?, beta: beta.weight()?, eps }))
 }
 
 /// Returns the normalised rows, and μ and 1 / √(σ² + ε) of each row.

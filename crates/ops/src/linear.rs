@@ -9,6 +9,7 @@ use crate::{
     Epilogue, Moments, Value,
     blocks::{Part, overwrite, overwrite_parts, total, written},
     epilogue::OnRows,
+    graph::Op,
     matmul::{End, Layout, Left, Panels, Right, Rows, multiply, split},
     pool::add_rows,
     profiler::{Event, Phase, record},
@@ -92,7 +93,11 @@ pub fn linear(
             })
         })
     })?;
-    Ok(ys.with_moments(moments))
+    let linear = || {
+        let matrix = weight.weight()?.map(|it| it.reshape((n_out, n_in)))?;
+        Ok(Op::Linear { weight: matrix, bias: bias.map(Value::weight).transpose()? })
+    };
+    Epilogue::recorded(then, ys.with_moments(moments).recorded(&[xs], linear)?)
 }
 
 /// The name of a product in the profile.

@@ -10,6 +10,7 @@ use candle::{Result, bail};
 use crate::{
     Value, Window,
     blocks::{overwrite, rows_per_block},
+    graph::Op,
     kernel::kernel,
     profiler::{Event, Phase, record},
     prologue::{Grad, GradView, View},
@@ -42,14 +43,15 @@ pub fn max_pool(xs: &Value, window: Window) -> Result<Value> {
         Ok::<_, candle::Error>((tensor(ys, &[n, oh, ow, c])?, taps))
     })?;
     let slot = xs.slot();
-    Value::record(&[xs], ys, move |grad, slots| {
+    let ys = Value::record(&[xs], ys, move |grad, slots| {
         let _recording = record(|| event(Phase::Backward));
         by_dtype!("max_pool", x, T => slots.give(slot, || {
             let grad = Grad { tensor: grad.tensor.contiguous()?, ..grad };
             let dx = backward(&GradView::<T>::of(&grad)?, &taps, &grid);
             Ok(Grad::plain(tensor(dx, x.dims())?))
         }))
-    })
+    })?;
+    ys.recorded(&[xs], || Ok(Op::MaxPool(grid.sliding())))
 }
 
 /// Returns the largest numbers, and the tap (argmax) of each.

@@ -81,13 +81,6 @@ pub enum Decide {
     Mass,
 }
 
-/// The assumed error of x of [`Form::Number`], as the scale of a logistic distribution: its standard
-/// deviation is π / √3 times as large, for ages with a scale of 10 years 3.6 years.
-const SPREAD: f64 = 0.2;
-
-/// The minimum probability of a level, so that a product with other factors does not vanish.
-const LEAST: f64 = 1e-9;
-
 impl<T> Output<T> {
     /// An output whose loss has weight 1.
     pub fn new(scope: Scope, form: Form, numbers: T) -> Output<T> {
@@ -125,6 +118,14 @@ impl Output {
 }
 
 impl Form {
+    /// The assumed error of x of [`Form::Number`], as the scale of a logistic distribution: its standard
+    /// deviation is π / √3 times as large, for ages with a scale of 10 years 3.6 years.
+    pub const SPREAD: f64 = 0.2;
+
+    /// The minimum probability of a level of [`Form::Number`], so that a product with other factors does not
+    /// vanish.
+    pub const LEAST: f64 = 1e-9;
+
     /// The name of the form, for messages.
     pub fn name(&self) -> &'static str {
         match self {
@@ -162,11 +163,11 @@ impl Form {
             Form::Number { scale, center, cuts } => {
                 let cuts = cuts.as_deref().unwrap_or_default();
                 let number = scale * row[0] + center;
-                let below = |cut: &f64| log_sigmoid((cut - number) / (SPREAD * scale)).exp();
+                let below = |cut: &f64| log_sigmoid((cut - number) / (Form::SPREAD * scale)).exp();
                 let ends: Vec<f64> = cuts.iter().map(below).chain([1.0]).collect();
                 let starts = std::iter::once(0.0).chain(ends.iter().copied());
                 // NaN is propagated.
-                let p = starts.zip(&ends).map(|(start, end)| (end - start).clamp(LEAST, 1.0));
+                let p = starts.zip(&ends).map(|(start, end)| (end - start).clamp(Form::LEAST, 1.0));
                 let p: Vec<f64> = p.collect();
                 let sum: f64 = p.iter().sum();
                 let p = p.into_iter().map(|it| it / sum).collect();

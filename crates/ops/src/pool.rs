@@ -7,6 +7,7 @@ use candle::{Result, bail};
 use crate::{
     Value,
     blocks::{overwrite, total},
+    graph::Op,
     kernel::kernel,
     number::Number as _,
     profiler::{Event, Phase, record},
@@ -29,7 +30,8 @@ pub fn global_avg_pool(xs: &Value) -> Result<Value> {
     let _recording = record(|| event(Phase::Forward, n * h * w * c));
     let x = xs.raw()?;
     if let Some(means) = xs.means() {
-        return Ok(Value::constant(means.clone()));
+        let ys = Value::constant(means.clone());
+        return ys.recorded(&[xs], || Ok(Op::GlobalAvgPool));
     }
     let ys = by_dtype!("global_avg_pool", x, T => {
         let view = View::<T>::of(&x, xs.prologue())?;
@@ -37,10 +39,11 @@ pub fn global_avg_pool(xs: &Value) -> Result<Value> {
         let sums = per_image(&view, area, xs.is_on_tape(), |_, xs, sums| add_rows(xs, sums));
         tensor(sums.into_iter().map(|it| it * share).collect::<Vec<T>>(), &[n, c])
     })?;
-    Value::record(&[xs], ys, move |grad, slots| {
+    let ys = Value::record(&[xs], ys, move |grad, slots| {
         let _recording = record(|| event(Phase::Backward, n * c));
         slots.spread(slot, (grad.materialise()? / area as f64)?, &dims)
-    })
+    })?;
+    ys.recorded(&[xs], || Ok(Op::GlobalAvgPool))
 }
 
 /// Sums over the rows of each image, `[n, c]`: `add` gets a range of rows, their numbers, and the sums to

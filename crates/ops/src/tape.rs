@@ -12,6 +12,7 @@ use std::{
     any::Any,
     cell::RefCell,
     collections::{HashMap, HashSet, hash_map::Entry},
+    panic::Location,
     rc::Rc,
     sync::Arc,
 };
@@ -20,6 +21,7 @@ use candle::{Result, Tensor, TensorId, Var, bail};
 
 use crate::{
     Moments, Prepacked,
+    graph::{Op, Recorder, Trace, Weight},
     prepacked::Forms,
     prologue::{Grad, Prologue, materialise},
 };
@@ -33,6 +35,8 @@ pub struct Value {
     means: Option<Tensor>,
     forms: Option<Arc<Forms>>,
     place: Option<(Tape, usize)>,
+    /// What it is in the graph, if the pass is recorded.
+    trace: Trace,
 }
 
 /// The record of one forward pass.
@@ -130,7 +134,8 @@ impl Tape {
 
 impl Value {
     fn new(raw: Tensor, place: Option<(Tape, usize)>) -> Value {
-        Value { raw, prologue: None, moments: None, means: None, forms: None, place }
+        let trace = Trace::Constant;
+        Value { raw, prologue: None, moments: None, means: None, forms: None, place, trace }
     }
 
     /// A value that requires no gradient: an image, or anything at inference.
@@ -140,7 +145,82 @@ impl Value {
 
     /// A parameter at inference, whose forms for the kernels are kept in `packed`.
     pub(crate) fn parameter(var: &Var, packed: &Prepacked) -> Value {
-        Value { forms: Some(packed.forms(var)), ..Value::constant(var.as_detached_tensor()) }
+        let (forms, trace) = (Some(packed.forms(var)), Trace::Parameter(var.id()));
+        Value { forms, trace, ..Value::constant(var.as_detached_tensor()) }
+    }
+
+    /// The normalised images `[n, h, w, 3]` of an eval pass whose operations are recorded: see
+    /// [`Graph`](crate::Graph).
+    pub fn traced(images: Tensor, recorder: &Recorder) -> Value {
+        let idx = recorder.push(Op::Input, Vec::new(), images.dims());
+        Value { trace: Trace::Node(recorder.clone(), idx), ..Value::constant(images) }
+    }
+
+    /// The index of the operation in the recorded graph whose result this is.
+    ///
+    /// # Errors
+    /// It depends on an operation that was not recorded, or not on the images.
+    pub fn node(&self) -> Result<usize> {
+        self.trace.node()
+    }
+
+    /// Records the operation of which this is the result, if one of its inputs is of a recorded pass.
+    ///
+    /// - `inputs`: those that may depend on the images; the others are weights of `op`.
+    pub(crate) fn recorded(
+        self,
+        inputs: &[&Value],
+        op: impl FnOnce() -> Result<Op>,
+    ) -> Result<Value> {
+        let of = |it: &&Value| match &it.trace {
+            Trace::Node(recorder, _) => Some(recorder.clone()),
+            _ => None,
+        };
+        if let Some(lost) = inputs.iter().find(|it| matches!(it.trace, Trace::Lost(_))) {
+            return Ok(Value { trace: lost.trace.clone(), ..self });
+        }
+        let Some(recorder) = inputs.iter().find_map(of) else { return Ok(self) };
+        let mut read = Vec::new();
+        for it in inputs {
+            read.push(match &it.trace {
+                Trace::Node(other, idx) if recorder.is(other) => *idx,
+                Trace::Node(..) => bail!("the inputs of an operation are of two recorded passes"),
+                _ => recorder.push(Op::Constant(it.weight()?), Vec::new(), it.dims()),
+            });
+        }
+        let idx = recorder.push(op()?, read, self.dims());
+        Ok(Value { trace: Trace::Node(recorder, idx), ..self })
+    }
+
+    /// Records one more operation of a fused one: on what was recorded last as this value, and `others`.
+    pub(crate) fn then_recorded(
+        self,
+        others: &[&Value],
+        op: impl FnOnce() -> Result<Op>,
+    ) -> Result<Value> {
+        if !self.is_traced() && !others.iter().any(|it| it.is_traced()) {
+            return Ok(self);
+        }
+        let before = self.clone();
+        let inputs: Vec<&Value> = std::iter::once(&before).chain(others.iter().copied()).collect();
+        self.recorded(&inputs, op)
+    }
+
+    /// Whether it depends on the images of a recorded pass.
+    pub(crate) fn is_traced(&self) -> bool {
+        matches!(self.trace, Trace::Node(..) | Trace::Lost(_))
+    }
+
+    /// The numbers of a weight, for the graph.
+    pub(crate) fn weight(&self) -> Result<Weight> {
+        let id = match &self.trace {
+            Trace::Parameter(id) => Some(*id),
+            Trace::Constant => None,
+            Trace::Node(..) | Trace::Lost(_) => {
+                bail!("a weight depends on the images: such an operation cannot be exported")
+            }
+        };
+        Ok(Weight { name: None, tensor: self.tensor()?, id })
     }
 
     /// The form of this weight that a kernel reads: kept if it is a parameter at inference, else made anew.
@@ -206,9 +286,10 @@ impl Value {
     pub fn reshape(&self, dims: &[usize]) -> Result<Value> {
         let from = self.dims().to_vec();
         let (slot, tensor) = (self.slot(), self.tensor()?.reshape(dims)?);
-        Value::record(&[self], tensor, move |grad, slots| {
+        let ys = Value::record(&[self], tensor, move |grad, slots| {
             slots.give(slot, || Ok(Grad::plain(grad.materialise()?.reshape(from.as_slice())?)))
-        })
+        })?;
+        ys.recorded(&[self], || Ok(Op::Reshape))
     }
 
     /// The slot for the gradient of this value.
@@ -218,13 +299,20 @@ impl Value {
 
     /// Records the result of an operation on `inputs`, with its backward function: from the gradient of
     /// the result, which has the result's shape, to the gradients of the inputs.
+    ///
+    /// For the graph of an eval pass, [`recorded`](Value::recorded) must follow.
+    #[track_caller]
     pub(crate) fn record(
         inputs: &[&Value],
         tensor: Tensor,
         backward: impl FnOnce(Grad, &mut Slots) -> Result<()> + 'static,
     ) -> Result<Value> {
         let mut tapes = inputs.iter().filter_map(|it| it.place.as_ref()).map(|(tape, _)| tape);
-        let Some(tape) = tapes.next() else { return Ok(Value::constant(tensor)) };
+        let Some(tape) = tapes.next() else {
+            let traces = inputs.iter().map(|it| &it.trace);
+            let trace = Trace::unrecorded(traces, Location::caller());
+            return Ok(Value { trace, ..Value::constant(tensor) });
+        };
         if tapes.any(|it| !Rc::ptr_eq(&it.0, &tape.0)) {
             bail!("the inputs of an operation are on two tapes");
         }

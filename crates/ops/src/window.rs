@@ -5,6 +5,8 @@ use std::ops::Range;
 use candle::{Result, bail};
 use serde::{Deserialize, Serialize};
 
+use crate::graph::Sliding;
+
 /// The zero padding of a map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -41,6 +43,8 @@ pub(crate) struct Grid {
     pub(crate) stride: usize,
     /// Zeros above and to the left.
     pub(crate) before: [usize; 2],
+    /// Zeros below and to the right.
+    pub(crate) after: [usize; 2],
 }
 
 /// The phases of rows and columns: positions `stride` apart in both directions use the same taps.
@@ -56,7 +60,7 @@ impl Window {
 
     pub(crate) fn on(self, n: usize, size: [usize; 2]) -> Result<Grid> {
         let Window { kernel, stride, padding } = self;
-        let axis = |idx: usize| -> Result<(usize, usize)> {
+        let axis = |idx: usize| -> Result<[usize; 3]> {
             let (size, kernel) = (size[idx], kernel[idx]);
             let (before, total) = match padding {
                 Padding::Valid => (0, 0),
@@ -70,17 +74,21 @@ impl Window {
             if size == 0 || size + total < kernel {
                 bail!("a kernel of {kernel} does not fit a map of {size}: use larger images");
             }
-            Ok((before, (size + total - kernel) / stride + 1))
+            Ok([before, total - before, (size + total - kernel) / stride + 1])
         };
-        let ([top, left], [h, w]) = {
-            let (vertical, horizontal) = (axis(0)?, axis(1)?);
-            ([vertical.0, horizontal.0], [vertical.1, horizontal.1])
-        };
-        Ok(Grid { n, size, out: [h, w], kernel, stride, before: [top, left] })
+        let ([top, bottom, h], [left, right, w]) = (axis(0)?, axis(1)?);
+        let (before, after) = ([top, left], [bottom, right]);
+        Ok(Grid { n, size, out: [h, w], kernel, stride, before, after })
     }
 }
 
 impl Grid {
+    /// The window and its padding, for the graph.
+    pub(crate) fn sliding(&self) -> Sliding {
+        let &Grid { kernel, stride, before, after, .. } = self;
+        Sliding { kernel, stride, before, after }
+    }
+
     /// The number of output positions.
     pub(crate) fn n_out(&self) -> usize {
         self.n * self.out[0] * self.out[1]

@@ -9,6 +9,7 @@ mod conventions;
 mod eda;
 mod ensemble;
 mod evaluate;
+mod export;
 mod files;
 mod kfold;
 mod output;

@@ -39,9 +39,6 @@ impl Default for Stack {
     }
 }
 
-/// Probabilities below this are raised to it.
-const LOWEST: f64 = 1e-7;
-
 /// The largest number of coefficients.
 const MOST_COEFFICIENTS: usize = 100_000;
 
@@ -129,6 +126,9 @@ impl Combine for Stack {
 }
 
 impl Stack {
+    /// Probabilities below this are raised to it before their logarithm is taken.
+    pub const LOWEST: f64 = 1e-7;
+
     fn problem_of_c(&self) -> Option<String> {
         let is_fine = self.c.is_finite() && self.c > 0.0;
         (!is_fine).then(|| format!("`c` is more than 0, not {}", self.c))
@@ -154,7 +154,7 @@ fn too_large(held_out: &HeldOut, n_learned: usize) -> Option<String> {
 
 /// Returns ln max(p, 10⁻⁷); NaN stays NaN.
 fn feature(p: &f64) -> f64 {
-    if *p < LOWEST { LOWEST.ln() } else { p.ln() }
+    if *p < Stack::LOWEST { Stack::LOWEST.ln() } else { p.ln() }
 }
 
 /// Returns the coefficients and the intercept of each of the `learned` classes.

@@ -73,7 +73,7 @@ impl Bundle {
     }
 
     /// Returns the weight of each member among all; empty if all are equal.
-    pub(crate) fn weights(&self) -> Vec<f64> {
+    pub fn weights(&self) -> Vec<f64> {
         let of_inputs = self.combine.get().weights().unwrap_or_default();
         if self.inputs.is_empty() || self.inputs.iter().all(|it| *it == 1) {
             return of_inputs.to_vec();

@@ -1,0 +1,107 @@
+//! `maskfit export`: a bundle as a file for other programs.
+
+use std::path::Path;
+
+use anyhow::bail;
+use candle::Device;
+use export::{Onnx, OnnxOptions, Port, TimmWeights};
+use infer::Bundle;
+
+use crate::{
+    End,
+    args::{ExportArgs, Format},
+    output::Output,
+    preparation::use_threads,
+    runs,
+    wrap::{WIDTH, in_columns},
+};
+
+pub(crate) fn export(args: &ExportArgs) -> anyhow::Result<End> {
+    check(args)?;
+    let path = args.path();
+    let output = Output::at(&path)?;
+    if matches!(output, Output::Path(_)) && path.is_file() {
+        bail!("{}: already exists: name another file with `-o`, or remove it", path.display());
+    }
+    use_threads(0)?;
+    runs::note_unfinished(&args.runs)?;
+    let mut bundle = runs::open_bundles(&args.runs, args.join.join_factors, &Device::Cpu)?;
+    if args.no_tta {
+        bundle = bundle.without_views();
+    }
+    // The name that is loaded, in Python's quotes, which are those of JSON.
+    let file = match &output {
+        Output::Stdout => Path::new("FILE"),
+        Output::Path(it) => it.as_path(),
+    };
+    let file = serde_json::to_string(&file.display().to_string())?;
+    match args.format {
+        Format::Onnx => {
+            let options = OnnxOptions { preprocessing: args.preprocessing };
+            let made = export::onnx(&bundle, &options)?;
+            output.write(&made.bytes)?;
+            print_onnx(&made, &bundle, &output, &file);
+        }
+        Format::SafetensorsTimm => {
+            let made = export::timm(&bundle)?;
+            output.write(&made.bytes)?;
+            print_timm(&made, &output, &file);
+        }
+    }
+    Ok(End::Done)
+}
+
+/// Checks that the options are those of the format.
+fn check(args: &ExportArgs) -> anyhow::Result<()> {
+    let options = [("--preprocessing", args.preprocessing), ("--no-tta", args.no_tta)];
+    let given = options.iter().find(|it| it.1);
+    match (args.format, given) {
+        (Format::SafetensorsTimm, Some((name, _))) => bail!(
+            "{name}: is for `--format onnx`: a file of weights has neither a graph nor preprocessing"
+        ),
+        _ => Ok(()),
+    }
+}
+
+fn print_onnx(made: &Onnx, bundle: &Bundle, output: &Output, file: &str) {
+    let n = bundle.members.len();
+    let networks = if n == 1 { "1 network".to_owned() } else { format!("{n} networks") };
+    say!("{output}: {}, ONNX opset {}, {networks}", size(made.bytes.len()), made.opset);
+    let row = |what: &str, it: &Port| {
+        let dims = format!("{} [{}]", it.dtype, it.shape.join(", "));
+        [what.to_owned(), it.name.clone(), dims, it.doc.clone()]
+    };
+    let inputs = made.inputs.iter().map(|it| row("input", it));
+    let rows: Vec<_> = inputs.chain(made.outputs.iter().map(|it| row("output", it))).collect();
+    for row in in_columns(WIDTH - 2, &rows, &[false; 4]) {
+        row.lines().for_each(|line| say!("  {line}"));
+    }
+    if bundle.conformal.is_some() {
+        status!("note: the prediction sets of the bundle are not in the graph");
+    }
+    let (input, first) = (name_of(&made.inputs), name_of(&made.outputs));
+    say!("run it in Python, after `pip install onnxruntime`:");
+    say!("  session = onnxruntime.InferenceSession({file})");
+    say!("  {first}, *_ = session.run(None, {{\"{input}\": {input}}})");
+}
+
+/// The name of the first input or output.
+fn name_of(ports: &[Port]) -> &str {
+    ports.first().map_or("", |it| it.name.as_str())
+}
+
+fn print_timm(made: &TimmWeights, output: &Output, file: &str) {
+    let TimmWeights { architecture, n_classes, n_tensors, bytes } = made;
+    say!(
+        "{output}: {}, {n_tensors} tensors of timm's `{architecture}`, {n_classes} classes",
+        size(bytes.len())
+    );
+    say!("load it in Python, after `pip install timm`:");
+    say!("  model = timm.create_model(\"{architecture}\", num_classes={n_classes},");
+    say!("                            checkpoint_path={file}).eval()");
+}
+
+/// Formats the size of a file.
+fn size(n_bytes: usize) -> String {
+    format!("{:.1} MiB", n_bytes as f64 / f64::from(1 << 20))
+}
