@@ -5,13 +5,14 @@ use testkit::Golden;
 
 mod calibration;
 mod ensemble;
+mod explanations;
 mod folds;
 mod heads;
 mod losses;
 mod metrics;
 mod mixing;
 mod networks;
-pub(crate) use networks::plain_task;
+pub(crate) use networks::{plain_task, set_by_formula};
 mod ops;
 mod samplers;
 mod schedules;

@@ -5,6 +5,7 @@
 
 mod competition;
 mod configs;
+mod explain;
 mod exported;
 mod golden;
 mod labels;

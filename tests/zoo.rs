@@ -5,7 +5,7 @@ mod combinations;
 mod export;
 mod losses;
 mod mixing;
-mod models;
+pub(crate) mod models;
 mod samplers;
 mod settings;
 mod sources;

@@ -15,6 +15,7 @@ import timm
 import torch
 import torchvision
 from fastai.vision.models.xresnet import xresnet50
+from network_weights import formula
 from shared_numbers import numbers
 
 N_CLASSES, N_PROJECTIONS = 18, 4
@@ -85,22 +86,6 @@ def v2_names(net):
                 table = {"0.0": "conv_pw", "0.1": "bn1", "1.0": "conv_dw", "1.1": "bn2", "2.fc1": "se.conv_reduce", "2.fc2": "se.conv_expand", "3.0": "conv_pwl", "3.1": "bn3"}
             names[name] = f"blocks.{stage}.{block}.{table['.'.join(rest[:2])]}.{rest[2]}"
     return names
-
-
-def formula(name, shape):
-    """The values of the parameter `name`, scaled so that activations stay near 1."""
-    x = numbers(name, *shape)
-    if name.endswith("running_mean"):
-        return 0.1 * x
-    if name.endswith("running_var"):
-        return 1 + 0.5 * x
-    if len(shape) > 1:
-        return x * math.sqrt(6 / np.prod(shape[1:]))
-    if name.endswith("bias"):
-        return 0.1 * x
-    # The sum over many residual blocks would grow from block to block, and its rounding error too.
-    ends = name.endswith(("bn3.weight", "convpath.2.1.weight", "gamma"))
-    return (0.2 if ends and not name.startswith("blocks") else 1) * (1 + 0.2 * x)
 
 
 def ours_shape(name, t):

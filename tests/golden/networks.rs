@@ -15,7 +15,7 @@ use trainer::Experiment;
 use super::golden;
 
 /// The network of a case of the golden file.
-fn network(name: &str) -> BackboneConfig {
+pub(super) fn network(name: &str) -> BackboneConfig {
     let plain = |variant| EfficientNet { variant, drop_path: 0.0, ..EfficientNet::default() };
     let resnet = |config| BackboneConfig::ResNet(config);
     let vgg = |depth, batch_norm| {
@@ -61,8 +61,8 @@ pub(crate) fn plain_task(n: usize) -> Task {
     Task::new(vec![Factor::new("class", &names)])
 }
 
-/// Sets the weights that `formula` of networks.py computes.
-fn set_by_formula(model: &Model) -> Result<()> {
+/// Sets the weights that `formula` of network_weights.py computes.
+pub(crate) fn set_by_formula(model: &Model) -> Result<()> {
     for (name, param) in model.params().named() {
         let dims = param.kind.file_dims(param.var.dims());
         let xs = numbers(name, dims.iter().product());

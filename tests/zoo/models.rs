@@ -163,7 +163,7 @@ fn check_model(name: &str, spec: &ModelSpec) -> Result<()> {
 }
 
 /// The same network with a quarter of the width, so that the largest take seconds instead of minutes.
-pub(super) fn narrow(backbone: BackboneConfig) -> BackboneConfig {
+pub(crate) fn narrow(backbone: BackboneConfig) -> BackboneConfig {
     let width = 0.25;
     match backbone {
         BackboneConfig::EfficientNet(it) => {

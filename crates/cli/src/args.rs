@@ -4,6 +4,7 @@ mod bench;
 mod common;
 mod ensemble;
 mod evaluate;
+mod explain;
 mod export;
 mod kfold;
 mod pseudo;
@@ -21,6 +22,7 @@ pub(crate) use self::{
     common::{ExperimentArgs, JoinArgs, ModelArgs},
     ensemble::EnsembleArgs,
     evaluate::{EvaluateArgs, Side},
+    explain::{ExplainArgs, LabelledSide},
     export::{ExportArgs, Format},
     kfold::{KfoldArgs, KfoldCommand},
     pseudo::{LabelKind, PseudoArgs},
@@ -160,6 +162,26 @@ pub(crate) enum Command {
     Pseudo(PseudoArgs),
     /// Compare runs by a metric, with a paired bootstrap over groups.
     Compare(RunsArgs),
+    /// Write a page on a run, or on several side by side: scores, errors, calibration, groups, labels and data.
+    ///
+    /// It is one HTML file, which opens without a network. A run is reported on its test set, or on its validation set
+    /// without one; a cross-validation on its out-of-fold predictions. `train` and `kfold` end with it, unless
+    /// `run.report=false`.
+    Report {
+        /// Runs, cross-validations, or folders of `ensemble`, `soup` or `evaluate`; or `latest`. The others are
+        /// compared with the first.
+        #[arg(required = true, value_name = "RUN")]
+        runs: Vec<PathBuf>,
+        /// Page to write; `-` for stdout [default: `report.html` in the first run].
+        #[arg(short, long, value_name = "FILE")]
+        output: Option<PathBuf>,
+    },
+    /// Explain predictions: draw which parts of an image raise the score of a class, with Grad-CAM, Grad-CAM++ or
+    /// occlusion.
+    ///
+    /// The image is drawn as the network reads it, and beside it the map over it, from black (no effect) to light
+    /// yellow (the largest in this image).
+    Explain(ExplainArgs),
     /// Find likely label errors from held-out predictions.
     Labels {
         /// Cross-validation, which covers all groups; or run, which covers its validation set; or `latest`.
@@ -343,6 +365,9 @@ pub(crate) enum DataCommand {
         /// Random seed.
         #[arg(long, default_value_t = 0)]
         seed: u64,
+        /// Also write the area of the mask in each image, to `train/areas` and `eval/areas`: for `explain --areas`.
+        #[arg(long)]
+        areas: bool,
     },
     /// Check an experiment's data: report everything that is wrong, and count the classes.
     Check {

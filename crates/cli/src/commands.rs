@@ -8,6 +8,7 @@ mod dry;
 mod eda;
 mod ensemble;
 mod evaluate;
+mod explain;
 mod export;
 mod init;
 mod kfold;
@@ -16,6 +17,7 @@ pub(crate) mod list;
 mod lr_find;
 mod predict;
 mod pseudo;
+mod report;
 mod runs_rm;
 mod runs_table;
 mod schedule;
@@ -68,6 +70,8 @@ pub(crate) fn run(args: Args) -> anyhow::Result<End> {
             soup::soup(&args)
         }
         Command::Compare(args) => compare::compare(&args),
+        Command::Report { runs, output } => report::report(&runs, output.as_deref()),
+        Command::Explain(args) => explain::explain(&args),
         Command::Labels { run, output, by, images } => labels::labels(&run, &output, by, images),
         Command::Schedule { experiment, output } => schedule::schedule(&experiment, &output),
         Command::LrFind { experiment, run, from, to, steps, output } => {

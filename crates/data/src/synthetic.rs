@@ -11,4 +11,4 @@ mod person;
 mod portrait;
 
 pub use person::{Gender, Person};
-pub use portrait::{Shot, draw};
+pub use portrait::{Shot, draw, mask_area};

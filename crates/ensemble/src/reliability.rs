@@ -13,10 +13,10 @@ use metrics::{ExpectedCalibrationError, GroupSums, Interval, N_RESAMPLES, Predic
 use serde::{Deserialize, Serialize};
 
 /// Accumulates the reliability of predictions, image by image.
-pub struct Reliability<'a> {
-    task: &'a Task,
+pub struct Reliability {
+    task: Task,
     n_bins: usize,
-    ece: GroupSums<'a>,
+    ece: GroupSums<'static>,
     /// The bins of the predicted class, then those of each class.
     bins: Vec<Bin>,
 }
@@ -59,12 +59,13 @@ pub struct ClassReliability {
 /// The error of the predicted class, and its bins.
 const ECE: ExpectedCalibrationError = ExpectedCalibrationError::DEFAULT;
 
-impl<'a> Reliability<'a> {
+impl Reliability {
     /// Creates the reliability of no images.
-    pub fn new(task: &'a Task) -> Reliability<'a> {
+    pub fn new(task: &Task) -> Reliability {
         let n_bins = ECE.bins;
         let bins = vec![Bin::default(); n_bins * (1 + task.n_classes())];
-        Reliability { task, n_bins, ece: GroupSums::new(&ECE, task.n_classes()), bins }
+        let ece = GroupSums::new(&ECE, task.n_classes());
+        Reliability { task: task.clone(), n_bins, ece, bins }
     }
 
     /// Adds the prediction for one image.

@@ -155,6 +155,16 @@ impl Resamples {
         resamples
     }
 
+    /// Calls `each` with every resample in order: how often each group is in it. For scores that are no
+    /// [`crate::Metric`], paired with those of [`Resamples::scores`].
+    pub fn each(&self, mut each: impl FnMut(&[u8])) {
+        if self.kept.len() == self.n_resamples {
+            return self.kept.iter().for_each(|it| each(it));
+        }
+        let mut rng = self.seed.stream("bootstrap");
+        (0..self.n_resamples).for_each(|_| each(&draw(self.n_groups, &mut rng)));
+    }
+
     /// Returns each score with those of all resamples. All must be of the same groups.
     ///
     /// # Panics

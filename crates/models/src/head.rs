@@ -16,7 +16,7 @@ use candle::Result;
 
 pub use bins::Bins;
 pub use branched::Branched;
-pub use built::BuiltHead;
+pub use built::{BuiltHead, Tap};
 pub use cosine::{Cosine, CosineClasses};
 pub use factored::Factored;
 pub use joint::Joint;

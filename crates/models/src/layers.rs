@@ -125,8 +125,8 @@ impl Conv {
             (_, Pass::Eval(_)) => {
                 self.with_epilogue(xs, pass, Epilogue::line(c, None, None, activation)?)
             }
-            (None, Pass::Train(_)) => ops::activate(&self.convolve(xs, pass, None)?, activation),
-            (Some(bias), Pass::Train(_)) => {
+            (None, _) => ops::activate(&self.convolve(xs, pass, None)?, activation),
+            (Some(bias), _) => {
                 let ys = self.convolve(xs, pass, None)?;
                 ops::scale_and_shift(&ys, None, Some(&pass.param(bias)), activation)
             }
@@ -255,7 +255,7 @@ impl Layer for ConvNorm {
             Pass::Eval(_) => {
                 self.conv.with_epilogue(xs, pass, self.norm.epilogue(pass, self.norm.activation)?)
             }
-            Pass::Train(_) => self.norm.forward(&self.conv.forward(xs, pass)?, pass),
+            _ => self.norm.forward(&self.conv.forward(xs, pass)?, pass),
         }
     }
 }
@@ -275,7 +275,7 @@ impl ConvNorm {
                 let expand = (&pass.param(&self.conv.weight), &then(self)?);
                 ops::expand_depthwise(xs, expand, &weight, window, &then(depthwise)?)
             }
-            Pass::Train(_) => depthwise.forward(&self.forward(xs, pass)?, pass),
+            _ => depthwise.forward(&self.forward(xs, pass)?, pass),
         }
     }
 }

@@ -25,7 +25,7 @@ pub use densenet::DenseNet;
 pub use efficientnet::{EfficientNet, Variant};
 pub use head::{
     Bins, Branched, BuiltHead, Cosine, CosineClasses, Factored, Head, HeadConfig, HeadInput, Joint,
-    Mean, MultiSampleDropout, OutputSpec, Regression, Sigmoid,
+    Mean, MultiSampleDropout, OutputSpec, Regression, Sigmoid, Tap,
 };
 pub use layers::LinearInit;
 pub use model::{Model, ModelSpec};

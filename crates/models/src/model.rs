@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     BackboneConfig, HeadConfig, Layer,
-    head::{BuiltHead, HeadInput},
+    head::{BuiltHead, HeadInput, Tap},
     params::Params,
     weights::{LoadedWeights, WeightsError, load},
 };
@@ -49,6 +49,8 @@ pub struct Model {
     stages: Vec<String>,
     backbone: Vec<Box<dyn Layer>>,
     heads: Box<dyn BuiltHead>,
+    /// The names of the stages that end in feature maps.
+    maps: Vec<String>,
 }
 
 impl Model {
@@ -77,6 +79,9 @@ impl Model {
     fn on(mut params: Params, spec: &ModelSpec, task: &Task) -> Result<Model> {
         let (architecture, head) = (spec.backbone.get(), spec.head.get());
         let mut plans = architecture.stages();
+        // The last stage is the neck.
+        let with_map = plans.iter().take(plans.len() - 1);
+        let maps = with_map.map(|it| it.name.clone()).collect();
         let copied = plans.split_off(plans.len() - head.n_copied());
         let mut stages: Vec<String> = Vec::new();
         let mut backbone = Vec::new();
@@ -87,7 +92,7 @@ impl Model {
         stages.push("head".to_owned());
         let on = HeadInput { n_features: architecture.width(), last: &copied };
         let heads = head.build(on, task, params.builder_of(stages.len() - 1).under("head"))?;
-        Ok(Model { spec: spec.clone(), params, stages, backbone, heads })
+        Ok(Model { spec: spec.clone(), params, stages, backbone, heads, maps })
     }
 
     /// The specification that the model was built from.
@@ -104,6 +109,11 @@ impl Model {
     /// its stage.
     pub fn stages(&self) -> &[String] {
         &self.stages
+    }
+
+    /// The names of the stages that end in feature maps, those that the head copies included.
+    pub fn map_stages(&self) -> &[String] {
+        &self.maps
     }
 
     /// Returns the output of each stage of the backbone for normalised images `[n, h, w, 3]`: feature
@@ -123,15 +133,29 @@ impl Model {
     /// In a training pass the numbers are leaves of candle's graph, and
     /// [`Tape::backward`](ops::Tape::backward) finds the gradients of the parameters from there.
     pub fn forward(&self, xs: &Tensor, pass: &Pass<'_>) -> Result<Vec<Output>> {
-        let features = self.backbone.forward(&Value::constant(xs.clone()), pass)?;
+        self.forward_tapped(xs, pass, &mut |_, ys| Ok(ys))
+    }
+
+    /// [`forward`](Model::forward), in which `tap` may replace the output of each stage of the backbone before
+    /// it is read: by a leaf of the pass's tape, for its gradient.
+    ///
+    /// - `tap`: from the stage's name and its output to what the network goes on with. A stage that the head
+    ///   copies has one output for each copy.
+    pub fn forward_tapped(
+        &self,
+        xs: &Tensor,
+        pass: &Pass<'_>,
+        tap: &mut Tap<'_>,
+    ) -> Result<Vec<Output>> {
+        let mut ys = Value::constant(xs.clone());
+        for (stage, name) in self.backbone.iter().zip(&self.stages) {
+            ys = tap(name, stage.forward(&ys, pass)?)?;
+        }
         let export = |it: Output<Value>| {
-            let numbers = match pass {
-                Pass::Eval(_) => it.numbers.tensor()?,
-                Pass::Train(training) => training.tape.export(&it.numbers)?,
-            };
+            let numbers = pass.export(&it.numbers)?;
             Ok(Output { scope: it.scope, form: it.form, weight: it.weight, numbers })
         };
-        self.heads.outputs(&features, pass)?.into_iter().map(export).collect()
+        self.heads.outputs_tapped(&ys, pass, tap)?.into_iter().map(export).collect()
     }
 
     /// Returns the operations of an eval pass on images of `height` and `width`, with the parameters' names; norms

@@ -1,7 +1,7 @@
-//! The mode in which a network is run: inference or training.
+//! The mode in which a network is run: inference, inference with gradients, or training.
 
 use base::{Rng, Seed};
-use candle::Var;
+use candle::{Result, Tensor, Var};
 
 use crate::{Prepacked, Tape, Value};
 
@@ -10,6 +10,9 @@ pub enum Pass<'a> {
     /// Inference: running statistics, no dropout, nothing recorded. Weights are packed once for all passes
     /// with the same `Prepacked`, which must not outlive a change of the parameters.
     Eval(&'a Prepacked),
+    /// Inference with gradients: the network of [`Pass::Eval`], recorded on a tape from its first leaf on. The
+    /// parameters are constants: gradients are those of other leaves, such as a feature map.
+    Gradient(&'a Tape),
     /// Training: the statistics of the batch, dropout, and a tape for the backward pass.
     Train(Training<'a>),
 }
@@ -31,10 +34,25 @@ pub struct Training<'a> {
 }
 
 impl Pass<'_> {
+    /// Whether it is training: norms use the statistics of the batch, and dropout drops.
+    pub fn is_training(&self) -> bool {
+        matches!(self, Pass::Train(_))
+    }
+
+    /// Exports a value for candle's operations: as a leaf of its graph, if the pass has a tape.
+    pub fn export(&self, value: &Value) -> Result<Tensor> {
+        match self {
+            Pass::Eval(_) => value.tensor(),
+            Pass::Gradient(tape) => tape.export(value),
+            Pass::Train(it) => it.tape.export(value),
+        }
+    }
+
     /// A parameter for this pass: a leaf of the tape in training, a constant at inference.
     pub fn param(&self, var: &Var) -> Value {
         match self {
             Pass::Eval(packed) => Value::parameter(var, packed),
+            Pass::Gradient(_) => Value::constant(var.as_detached_tensor()),
             Pass::Train(it) => it.tape.leaf(var),
         }
     }
@@ -42,7 +60,7 @@ impl Pass<'_> {
     /// The random stream of the layer `name` for one row of the batch; `None` at inference.
     pub(crate) fn stream(&self, name: &str, row: usize) -> Option<Rng> {
         match self {
-            Pass::Eval(_) => None,
+            Pass::Eval(_) | Pass::Gradient(_) => None,
             Pass::Train(it) => {
                 let row = it.first_row + row;
                 Some(it.seed.stream(&format!("{name}/{}/{row}", it.step)))

@@ -86,6 +86,8 @@ pub struct RunSection {
     pub dir: PathBuf,
     /// Whether to refuse a run that needs more memory than is free.
     pub check_memory: bool,
+    /// Whether `train` and `kfold` end with `report.html`, the page of `maskfit report`. Does not change results.
+    pub report: bool,
 }
 
 /// `[data]`

@@ -15,6 +15,7 @@
 //! *_confusions.csv    the confusions, most frequent first
 //! estimate.toml   the out-of-fold score that estimates a run on all the data (`all_data.rs`)
 //! report.toml     the final scores; its presence marks the run as finished
+//! report.html     the page on the run, which the program adds at its end; it differs between repeated runs
 //! lock            locked while a program works on the run
 //! ```
 

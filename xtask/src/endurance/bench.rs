@@ -154,7 +154,7 @@ impl Bench {
                 }
                 if path.is_dir() {
                     todo.push(path);
-                } else if !["timing.csv", "lock"].contains(&relative.as_str()) {
+                } else if !["timing.csv", "report.html", "lock"].contains(&relative.as_str()) {
                     files.insert(relative, fs::read(path)?);
                 }
             }

@@ -30,7 +30,7 @@ use crate::{
 pub(crate) fn data(command: DataCommand) -> anyhow::Result<End> {
     let terminal = Terminal::new();
     match command {
-        DataCommand::SyntheticPeople { dir, people, test, size, wrong_labels, seed } => {
+        DataCommand::SyntheticPeople { dir, people, test, size, wrong_labels, seed, areas } => {
             let (n_people, n_test, flipped) = (people, test, 0.0);
             let source = SyntheticPeople { n_people, n_test, size, wrong_labels, flipped, seed };
             let progress = |done, total| terminal.progress("rendering people", done, total);
@@ -40,6 +40,10 @@ pub(crate) fn data(command: DataCommand) -> anyhow::Result<End> {
                 }
             }
             source.write(&dir, &progress)?;
+            if areas {
+                let progress = |done, total| terminal.progress("rendering areas", done, total);
+                source.write_areas(&dir, &progress)?;
+            }
             terminal.clear();
             say!("{people} people to train and validate on: {}", dir.join("train").display());
             say!("{test} people of the test set: {}", dir.join("eval").display());

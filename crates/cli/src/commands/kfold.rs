@@ -17,7 +17,10 @@ use trainer::{
 };
 
 use self::places::{Settings, keep_weights, located, portable};
-use super::train::{announce, conclude, with_resume_hint};
+use super::{
+    report::at_end,
+    train::{announce, conclude, with_resume_hint},
+};
 use crate::{
     End,
     args::{ExperimentArgs, KfoldArgs, KfoldCommand},
@@ -54,7 +57,7 @@ pub(crate) fn kfold(args: &KfoldArgs) -> anyhow::Result<End> {
             if let End::Stopped = opened.train(&kfold, &all, seconds, &again, &terminal)? {
                 return Ok(End::Stopped);
             }
-            opened.join(&kfold, begun)?;
+            opened.join(&kfold, begun, &terminal)?;
         }
         Some(KfoldCommand::Plan { experiment, folds }) => {
             let opened = Opened::new(experiment, *folds, "kfold run", &terminal)?;
@@ -86,7 +89,7 @@ pub(crate) fn kfold(args: &KfoldArgs) -> anyhow::Result<End> {
         }
         Some(KfoldCommand::Join { run, set }) => {
             let opened = Opened::of(run, set, &terminal)?;
-            opened.join(&opened.kfold()?, begun)?;
+            opened.join(&opened.kfold()?, begun, &terminal)?;
         }
     }
     Ok(End::Done)
@@ -190,7 +193,7 @@ impl Opened {
     }
 
     /// Joins the folds and prints their scores.
-    fn join(&self, kfold: &Kfold<'_>, begun: Instant) -> anyhow::Result<()> {
+    fn join(&self, kfold: &Kfold<'_>, begun: Instant, terminal: &Terminal) -> anyhow::Result<()> {
         let dir = self.run.dir();
         let KfoldOutcome { folds, mean, std, repeats, joined, test } = kfold.join()?;
         say!("{}", report("\nout-of-fold predictions", &joined, &dir.join("oof")));
@@ -213,6 +216,7 @@ impl Opened {
             say!("{}", report(title, test, &dir.join("test")));
             say!("test set, all folds: {}", macro_f1(test));
         }
+        at_end(dir, &self.settings.own, &self.manifest, terminal);
         say!("out-of-fold probabilities: {}", dir.join("oof.csv").display());
         conclude(dir, begun);
         Ok(())

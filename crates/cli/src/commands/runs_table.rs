@@ -198,7 +198,7 @@ fn best(dir: &Path) -> anyhow::Result<Option<f64>> {
 }
 
 /// Returns the seconds of training and evaluation of a run.
-fn spent(dir: &Path) -> anyhow::Result<f64> {
+pub(super) fn spent(dir: &Path) -> anyhow::Result<f64> {
     let number = |cell: Option<&String>| -> anyhow::Result<f64> {
         let cell = cell.map_or("", String::as_str);
         cell.parse().map_err(|_| anyhow!("timing.csv: `{cell}` is not a number"))

@@ -12,7 +12,10 @@ use trainer::{
     kfold::is_kfold,
 };
 
-use super::kfold::places::{Settings, located};
+use super::{
+    kfold::places::{Settings, located},
+    report::at_end,
+};
 use crate::{
     End,
     args::ExperimentArgs,
@@ -143,6 +146,7 @@ pub(crate) fn train(
             if let Some(it) = &outcome.test {
                 say!("test set:\n  {}", macro_f1(it));
             }
+            at_end(run.dir(), &experiment, &manifest, &terminal);
             say!("bundle: {}", run.best().display());
             conclude(run.dir(), begun);
             Ok(End::Done)

@@ -137,6 +137,12 @@ const RUN: &[File] = &[
         &[],
     ),
     (
+        "report.html",
+        "The page of `maskfit report` on this run, made at its end unless `run.report = false`. It has the time and the \
+         machine, so it differs when a run is repeated.",
+        &[],
+    ),
+    (
         "estimate.toml",
         "What estimates the scores of a run of `train --all-data`: the name of the cross-validation, and the macro \
          F1 of its out-of-fold predictions with its interval. The report repeats it as `[estimate]`.",
@@ -320,7 +326,31 @@ const WRITTEN: &[File] = &[
             ),
         ],
     ),
+    ("explain.csv", "Of `maskfit explain`: a row for each image.", EXPLAINED),
     ("pseudo.csv", "Of `maskfit pseudo`: a row for each image that was taken.", PSEUDO),
+];
+
+/// The table of explanations.
+const EXPLAINED: &[(&str, &str)] = &[
+    ("image", "path of the image in its folder; of several folders, the whole path"),
+    ("file", "name of its PNG in the folder that is written"),
+    ("truth?", "with `--side`: name of the true class or level"),
+    ("target", "name of the class or level that is explained"),
+    ("probability", "probability of the target by this model"),
+    (
+        "half_mass",
+        "the smallest share of the pixels that holds half of the map's mass: near 0 for one spot, 0.5 for an even map; \
+         empty for a map of zeros",
+    ),
+    ("on_area?", "with `--areas`: share of the map's mass on the area"),
+    (
+        "area?",
+        "with `--areas`: share of the pixels in the area, which is that of a random map's mass",
+    ),
+    (
+        "other_on_area?",
+        "with `--areas`: share of the mass of the map of the image before on this area",
+    ),
 ];
 
 /// The table of pseudo-labels.

@@ -35,6 +35,7 @@ fn tables_and_notes_are_at_most_80_columns_wide() {
         &["compare", "runs/first", "runs/first", "--by", "expected_calibration_error"],
         &["labels", "runs/folds", "-o", "issues"],
         &["export", "runs/folds", "--preprocessing"],
+        &["explain", "runs/first", "--images", "people/eval/images", "-o", "maps"],
         &["data", "check", "small.toml"],
         &["list"],
         &["list", "models"],

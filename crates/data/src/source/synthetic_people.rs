@@ -111,13 +111,19 @@ impl Source for SyntheticPeople {
 }
 
 impl Profile {
-    fn class(&self, task: &Task, shot: Shot) -> usize {
-        let shown = match (shot, self.swapped) {
+    /// The shot that an image is labelled as: the labels of two images may be exchanged, which a folder has as
+    /// exchanged file names.
+    fn labelled(&self, shot: Shot) -> Shot {
+        match (shot, self.swapped) {
             (Shot::Incorrect, true) => Shot::Normal,
             (Shot::Normal, true) => Shot::Incorrect,
             _ => shot,
-        };
-        let mask = MaskName::of_file(&shown.name()).expect("a shot has the name of its file");
+        }
+    }
+
+    fn class(&self, task: &Task, shot: Shot) -> usize {
+        let mask = MaskName::of_file(&self.labelled(shot).name())
+            .expect("a shot has the name of its file");
         let age = &task.factors[AGE];
         let age = Factor::level_of(f64::from(self.age), &age.cuts);
         task.class_of(&[mask.level(), self.gender as usize, age])
@@ -236,13 +242,8 @@ impl SyntheticPeople {
             let folder = train.join("images").join(&profile.name);
             fs::create_dir_all(&folder).map_err(io(&folder))?;
             for shot in Shot::ALL {
-                // Exchanged labels of two images are written as exchanged file names.
-                let named = match (shot, profile.swapped) {
-                    (Shot::Incorrect, true) => Shot::Normal,
-                    (Shot::Normal, true) => Shot::Incorrect,
-                    _ => shot,
-                };
-                save(&folder.join(format!("{}.jpg", named.name())), profile, shot)?;
+                let named = profile.labelled(shot).name();
+                save(&folder.join(format!("{named}.jpg")), profile, shot)?;
             }
             Ok(())
         })?;
@@ -258,10 +259,7 @@ impl SyntheticPeople {
         let mut images = BTreeMap::new();
         for profile in profiles.iter().filter(|it| it.usage == Use::Test) {
             for shot in Shot::ALL {
-                let hash = Seed(self.seed)
-                    .stream(&format!("{}/{}", profile.name, shot.name()))
-                    .random::<u128>();
-                images.insert(format!("{hash:032x}.jpg"), (profile, shot));
+                images.insert(format!("{}.jpg", self.hash(profile, shot)), (profile, shot));
             }
         }
         let list: Vec<_> = images.iter().collect();
@@ -284,6 +282,58 @@ impl SyntheticPeople {
     }
 }
 
+impl SyntheticPeople {
+    /// The name of an image of the test set, without its ending: a hash that reveals neither person nor class.
+    fn hash(&self, profile: &Profile, shot: Shot) -> String {
+        let name = format!("{}/{}", profile.name, shot.name());
+        format!("{:032x}", Seed(self.seed).stream(&name).random::<u128>())
+    }
+
+    /// Writes the area of the mask in each image that has one, white on black, for heat maps to be compared with:
+    /// to `train/areas` and `eval/areas` of the folder that [`write`](SyntheticPeople::write) has written, as PNG
+    /// files with the images' paths.
+    ///
+    /// # Errors
+    /// Invalid settings, or I/O errors.
+    pub fn write_areas(
+        &self,
+        dir: &Path,
+        progress: &(dyn Fn(usize, usize) + Sync),
+    ) -> Result<(), SourceError> {
+        self.check()?;
+        let profiles = self.profiles();
+        let n_done = AtomicUsize::new(0);
+        let write = |profile: &Profile| -> Result<(), SourceError> {
+            for shot in Shot::ALL {
+                let path = match profile.usage {
+                    Use::Test => dir.join("eval/areas").join(self.hash(profile, shot)),
+                    _ => {
+                        let named = profile.labelled(shot).name();
+                        dir.join("train/areas").join(&profile.name).join(named)
+                    }
+                };
+                let Some(area) = synthetic::mask_area(&profile.person, shot, self.size) else {
+                    continue;
+                };
+                let mut bytes = io::Cursor::new(Vec::new());
+                let encoded = area.write_to(&mut bytes, image::ImageFormat::Png);
+                encoded.expect("encoding a PNG into memory cannot fail");
+                let path = path.with_extension("png");
+                let folder = path.parent().unwrap_or(dir);
+                let written =
+                    fs::create_dir_all(folder).and_then(|()| write_atomic(&path, bytes.get_ref()));
+                written.map_err(|source| {
+                    let (path, remedy) = (path.clone(), "choose another folder");
+                    SourceError::Io { path, source, remedy }
+                })?;
+            }
+            progress(n_done.fetch_add(1, Ordering::Relaxed) + 1, profiles.len());
+            Ok(())
+        };
+        profiles.par_iter().try_for_each(write)
+    }
+}
+
 /// Renders an image and encodes it as JPEG.
 fn jpeg(person: &Person, shot: Shot, size: [usize; 2]) -> Vec<u8> {
     let mut bytes = io::Cursor::new(Vec::new());
@@ -297,10 +347,13 @@ fn jpeg(person: &Person, shot: Shot, size: [usize; 2]) -> Vec<u8> {
 mod tests {
     use std::collections::BTreeMap;
 
-    use base::Task;
+    use base::{Seed, Task};
 
     use super::{Source as _, SyntheticPeople};
-    use crate::{Content, Context, MaskProfiles, Use};
+    use crate::{
+        Content, Context, MaskProfiles, Use,
+        synthetic::{self, Person, Shot},
+    };
 
     const FEW: SyntheticPeople = SyntheticPeople {
         n_people: 12,
@@ -313,6 +366,55 @@ mod tests {
 
     fn context() -> Context<'static> {
         Context { cache: None, max_pixels: 1 << 20, progress: &|_, _| {} }
+    }
+
+    #[test]
+    fn the_area_of_a_mask_is_where_the_image_shows_it() {
+        let person = Person::new(Seed(0), 1);
+        let size = [64, 48];
+        // The same person without a mask has another pose: the area is checked by its place and its size.
+        for shot in Shot::ALL {
+            let Some(area) = synthetic::mask_area(&person, shot, size) else {
+                assert_eq!(shot, Shot::Normal);
+                continue;
+            };
+            assert_eq!((area.height(), area.width()), (64, 48));
+            let n = area.pixels().filter(|it| it.0[0] == 255).count();
+            assert!(area.pixels().all(|it| [0, 255].contains(&it.0[0])));
+            assert!((64 * 48 / 100..64 * 48 / 3).contains(&n), "{shot:?}: {n} pixels");
+            if let Shot::Mask(_) = shot {
+                // The centre of the lower half of the face, which a mask covers whole.
+                assert_eq!(area.get_pixel(24, 39).0, [255], "{shot:?}");
+                assert_eq!(area.get_pixel(24, 12).0, [0], "{shot:?}");
+            }
+        }
+        // Painting the area changes no image.
+        let plain = synthetic::draw(&person, Shot::Mask(1), size);
+        drop(synthetic::mask_area(&person, Shot::Mask(1), size));
+        assert_eq!(plain, synthetic::draw(&person, Shot::Mask(1), size));
+    }
+
+    #[test]
+    fn areas_have_the_paths_of_the_images() {
+        let dir = tempfile::tempdir().unwrap();
+        FEW.write(dir.path(), &|_, _| {}).unwrap();
+        FEW.write_areas(dir.path(), &|_, _| {}).unwrap();
+        let mut n = [0, 0];
+        for (part, n) in ["train", "eval"].into_iter().zip(&mut n) {
+            let mut todo = vec![dir.path().join(part).join("areas")];
+            while let Some(path) = todo.pop() {
+                if path.is_dir() {
+                    todo.extend(std::fs::read_dir(path).unwrap().map(|it| it.unwrap().path()));
+                    continue;
+                }
+                let below = path.strip_prefix(dir.path().join(part).join("areas")).unwrap();
+                let image = dir.path().join(part).join("images").join(below);
+                assert!(image.with_extension("jpg").is_file(), "{}", image.display());
+                *n += 1;
+            }
+        }
+        // Six of each person's seven images show a mask.
+        assert_eq!(n, [12 * 6, 5 * 6]);
     }
 
     #[test]

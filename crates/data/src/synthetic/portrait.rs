@@ -1,7 +1,7 @@
 //! An image of a synthetic person: head and shoulders, with or without a mask.
 
 use base::Rng;
-use image::RgbImage;
+use image::{GrayImage, Luma, RgbImage};
 use rand::Rng as _;
 use rand_distr::{Distribution as _, Normal};
 use tiny_skia::Transform;
@@ -46,6 +46,29 @@ impl Shot {
 
 /// Renders an image of `[height, width]` pixels.
 pub fn draw(person: &Person, shot: Shot, size: [usize; 2]) -> RgbImage {
+    paint(person, shot, size, None)
+}
+
+/// Returns the pixels of an image of a person that the mask covers, straps included: 255 where it covers at least
+/// half of a pixel, else 0. `None` for the image without a mask.
+pub fn mask_area(person: &Person, shot: Shot, size: [usize; 2]) -> Option<GrayImage> {
+    if shot == Shot::Normal {
+        return None;
+    }
+    let mut area = Canvas::new(size);
+    paint(person, shot, size, Some(&mut area));
+    let [h, w] = size.map(|it| it as u32);
+    let mut pixels = GrayImage::new(w, h);
+    for (pixel, painted) in pixels.pixels_mut().zip(area.pixmap.pixels()) {
+        *pixel = Luma([if painted.alpha() >= 128 { 255 } else { 0 }]);
+    }
+    Some(pixels)
+}
+
+/// Renders an image.
+///
+/// - `area`: an empty canvas, on which the mask alone is painted.
+fn paint(person: &Person, shot: Shot, size: [usize; 2], area: Option<&mut Canvas>) -> RgbImage {
     let mut rng = person.seed.stream(&format!("shot/{}", shot.name()));
     let mut canvas = Canvas::new(size);
     let to_pixels = canvas.transform;
@@ -68,13 +91,20 @@ pub fn draw(person: &Person, shot: Shot, size: [usize; 2]) -> RgbImage {
     eyes(&mut canvas, person, &face, &mut rng);
     lines(&mut canvas, person, &face);
     hair_in_front(&mut canvas, person, &face);
-    match shot {
-        Shot::Normal => {}
-        Shot::Mask(_) => mask(&mut canvas, &face, Worn::Right, &mut rng),
+    let worn = match shot {
+        Shot::Normal => None,
+        Shot::Mask(_) => Some(Worn::Right),
         Shot::Incorrect => {
             let wrong = [Worn::BelowNose, Worn::OnChin, Worn::FromOneEar, Worn::OverEyes];
-            mask(&mut canvas, &face, wrong[rng.random_range(0..wrong.len())], &mut rng);
+            Some(wrong[rng.random_range(0..wrong.len())])
         }
+    };
+    if let Some(worn) = worn {
+        if let Some(area) = area {
+            area.transform = canvas.transform;
+            mask(area, &face, worn, &mut rng.clone());
+        }
+        mask(&mut canvas, &face, worn, &mut rng);
     }
     // Glasses cover the mask's edge.
     glasses(&mut canvas, person, &face);

@@ -12,10 +12,10 @@ use ops::{Activation, Output, Pass, Value};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    BuiltHead, Head, HeadInput,
+    BuiltHead, Head, HeadInput, Tap,
     output_spec::{OutputSpec, Shape},
 };
-use crate::{Layer, layers::LinearInit, params::Builder};
+use crate::{Layer, Stage, layers::LinearInit, params::Builder};
 
 /// `[head] kind = "branched"`
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -62,8 +62,10 @@ impl Head for Branched {
     ) -> Result<Box<dyn BuiltHead>> {
         let branch = |output: OutputSpec| {
             let mut place = builder.under(&output.name);
-            let stages = on.last.iter().map(|it| it.build(place.under("branch")));
-            let stages = stages.collect::<Result<_>>()?;
+            let stage = |it: &Stage<'_>| -> Result<_> {
+                Ok((it.name.clone(), it.build(place.under("branch"))?))
+            };
+            let stages = on.last.iter().map(stage).collect::<Result<_>>()?;
             let output = vec![output];
             let heads = self.shape().build(output, on.n_features, builder.here())?;
             Ok(Branch { stages, heads })
@@ -91,7 +93,8 @@ impl Head for Branched {
 }
 
 struct Branch {
-    stages: Vec<Box<dyn Layer>>,
+    /// Each copied stage with its name.
+    stages: Vec<(String, Box<dyn Layer>)>,
     heads: Box<dyn BuiltHead>,
 }
 
@@ -101,8 +104,23 @@ struct Built {
 
 impl BuiltHead for Built {
     fn outputs(&self, maps: &Value, pass: &Pass<'_>) -> Result<Vec<Output<Value>>> {
-        let outputs = |it: &Branch| it.heads.outputs(&it.stages.forward(maps, pass)?, pass);
-        let outputs = self.branches.iter().map(outputs).collect::<Result<Vec<_>>>()?;
-        Ok(outputs.into_iter().flatten().collect())
+        self.outputs_tapped(maps, pass, &mut |_, ys| Ok(ys))
+    }
+
+    fn outputs_tapped(
+        &self,
+        maps: &Value,
+        pass: &Pass<'_>,
+        tap: &mut Tap<'_>,
+    ) -> Result<Vec<Output<Value>>> {
+        let mut outputs = Vec::new();
+        for Branch { stages, heads } in &self.branches {
+            let mut ys = maps.clone();
+            for (name, stage) in stages {
+                ys = tap(name, stage.forward(&ys, pass)?)?;
+            }
+            outputs.extend(heads.outputs(&ys, pass)?);
+        }
+        Ok(outputs)
     }
 }

@@ -1,0 +1,59 @@
+//! The arguments of `maskfit explain`.
+
+use std::path::PathBuf;
+
+use clap::ValueEnum;
+use explain::Method;
+
+use super::values::number;
+
+/// The network, the images, and what is explained.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct ExplainArgs {
+    /// Run, cross-validation or bundle, or `latest`.
+    #[arg(value_name = "RUN")]
+    pub(crate) run: PathBuf,
+    /// Images, or folders of images.
+    #[arg(long, value_name = "PATH", num_args = 1.., required_unless_present = "side")]
+    pub(crate) images: Vec<PathBuf>,
+    /// Explain images of the run's own test or validation set instead: half of them wrong, half right, the most
+    /// certain first.
+    #[arg(long, value_enum, value_name = "SIDE", conflicts_with = "images")]
+    pub(crate) side: Option<LabelledSide>,
+    /// Number of images of `--side`.
+    #[arg(long, value_name = "N", default_value_t = 24, value_parser = number, conflicts_with = "images")]
+    pub(crate) n: usize,
+    /// Class to explain: a level of `--factor`, a level that one factor has, or a joint class, by name or number
+    /// [default: the predicted one of each image].
+    #[arg(long, value_name = "CLASS")]
+    pub(crate) target: Option<String>,
+    /// Factor to explain [default: the joint classes].
+    #[arg(long, value_name = "NAME")]
+    pub(crate) factor: Option<String>,
+    /// Method: grad_cam, grad_cam_plus_plus or occlusion.
+    #[arg(long, value_name = "METHOD", default_value_t = Method::GradCam)]
+    pub(crate) method: Method,
+    /// Stage whose feature map is weighted, such as `stage3` [default: the last]. Occlusion has none.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) stage: Option<String>,
+    /// Number of the model in a cross-validation or ensemble, from 0.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) member: usize,
+    /// Folder of areas, as `data synthetic-people --areas` writes: compare the maps with them. The area of an image
+    /// is the PNG of the same name, white on black, in the same subfolder; images without one are left out.
+    #[arg(long, value_name = "DIR", requires = "images")]
+    pub(crate) areas: Option<PathBuf>,
+    /// Number of images on the contact sheet.
+    #[arg(long, value_name = "N", default_value_t = 24, value_parser = number)]
+    pub(crate) sheet: usize,
+    /// Folder to write: new or empty. It gets a PNG of each image, `explain.csv`, and `sheet.png`, a contact sheet.
+    #[arg(short, long, value_name = "FOLDER")]
+    pub(crate) output: PathBuf,
+}
+
+/// A set of a run, whose predictions it has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LabelledSide {
+    Test,
+    Valid,
+}

@@ -1,0 +1,185 @@
+//! `maskfit report`, and the page at the end of `train` and `kfold`.
+
+use std::{fmt::Write as _, fs};
+
+use expect_test::expect;
+
+use crate::bench::{Bench, SMALL, unwrapped};
+
+const SHORT: [&str; 4] = ["train", "small.toml", "--set", "train.total=2 steps"];
+
+/// Reads a page, with the slashes that templates escape.
+fn page(bench: &Bench, path: &str) -> String {
+    fs::read_to_string(bench.path(path)).unwrap().replace("&#x2f;", "/")
+}
+
+/// Whether a page reads anything else.
+#[track_caller]
+fn check_alone(page: &str) {
+    for outside in ["src=\"http", "src='http", "<link", "url(http", "@import", "<script"] {
+        assert!(!page.contains(outside), "{outside}");
+    }
+    assert!(page.contains("data:image/jpeg;base64,"));
+}
+
+#[test]
+fn a_run_ends_with_its_page_unless_it_is_told_otherwise() {
+    let bench = Bench::new();
+    let (out, err) = bench.both(&[&SHORT[..], &["--set", "run.name=a"]].concat());
+    assert!(out.contains("\nreport: runs/a/report.html\n"), "{out}");
+    assert!(!err.contains("the report was not made"), "{err}");
+    assert!(unwrapped(&err).iter().any(|it| it.contains("B in ") && it.ends_with(" s")), "{err}");
+    let made = page(&bench, "runs/a/report.html");
+    check_alone(&made);
+    assert!(made.contains("on the validation set (14 images of 2 people)"), "{made}");
+    assert!(made.contains("optimistically biased"));
+    assert!(made.contains("incorrect") && made.contains("maskfit train runs/a/config.toml"));
+
+    let out =
+        bench.ok(&[&SHORT[..], &["--set", "run.name=b", "--set", "run.report=false"]].concat());
+    assert!(!out.contains("report: ") && !bench.path("runs/b/report.html").exists(), "{out}");
+    // It affects no result.
+    let read = |run: &str| fs::read(bench.path(run).join("valid.csv")).unwrap();
+    assert!(read("runs/a") == read("runs/b"));
+
+    // Asked for, it is written to the run, or elsewhere.
+    let out = bench.ok(&["report", "runs/b"]);
+    assert_eq!(out, "report: runs/b/report.html\n");
+    let out = bench.ok(&["report", "latest", "-o", "page.html", "-q"]);
+    assert_eq!(out, "report: page.html\n");
+    let (stdout, err) = bench.both(&["report", "runs/a", "-o", "-"]);
+    assert!(stdout.trim_start().starts_with("<!") && err.contains("report: stdout"), "{err}");
+    check_alone(&stdout.replace("&#x2f;", "/"));
+}
+
+#[test]
+fn what_is_missing_is_a_note_on_the_page() {
+    let bench = Bench::new();
+    bench.ok(&[&SHORT[..], &["--set", "run.name=a", "--set", "run.report=false"]].concat());
+    // An evaluation does not name its data.
+    bench.ok(&["evaluate", "runs/a", "--side", "valid", "-o", "valid"]);
+    assert_eq!(bench.ok(&["report", "valid"]), "report: valid/report.html\n");
+    assert!(page(&bench, "valid/report.html").contains("There are no images and no attributes"));
+    // An image of the validation set is damaged.
+    let table = page(&bench, "runs/a/valid.csv");
+    let names: Vec<&str> = table.lines().skip(1).map(|it| it.split(',').next().unwrap()).collect();
+    let image = |name: &str| bench.path("people/train/images").join(name);
+    fs::write(image(names[0]), "no image").unwrap();
+    bench.ok(&["report", "runs/a"]);
+    let made = page(&bench, "runs/a/report.html");
+    assert!(
+        made.contains("1 image is missing or cannot be read, and shown by name only"),
+        "{made}"
+    );
+    check_alone(&made);
+    // All data is gone: the scores remain.
+    fs::rename(bench.path("people"), bench.path("moved")).unwrap();
+    bench.ok(&["report", "runs/a"]);
+    let made = page(&bench, "runs/a/report.html");
+    assert!(made.contains("There are no images and no attributes"), "{made}");
+    assert!(made.contains("on the validation set (14 images of 2 people)"), "{made}");
+    assert!(!made.contains("data:image/jpeg"));
+}
+
+#[test]
+fn names_of_values_and_classes_are_text() {
+    let bench = Bench::new();
+    let mut table = "file,person,mask,site,use\n".to_owned();
+    for person in 0..8 {
+        for image in ["normal.jpg", "incorrect_mask.jpg", "mask1.jpg", "mask2.jpg"] {
+            let path = bench.image(person, image);
+            let name = path.parent().unwrap().file_name().unwrap().to_str().unwrap();
+            let mask = ["<script>", "\"마스크, 착용\""][usize::from(image.starts_with("mask"))];
+            let site = ["<b>north</b>", "\"남쪽, \"\"1\"\"\""][person % 2];
+            let side = if person < 4 { "train" } else { "val" };
+            writeln!(table, "{name}/{image},{name},{mask},{site},{side}").unwrap();
+        }
+    }
+    fs::write(bench.path("labels.csv"), table).unwrap();
+    let source = "{ kind = \"table\", csv = \"labels.csv\", images = \"people/train/images\", image = \"file\", \
+                  group = \"person\", label = \"mask\", attributes = [\"site\"], split = \"use\" }";
+    let profiles = "{ kind = \"mask_profiles\", root = \"people/train\" }";
+    let config = SMALL.replace(profiles, source) + "\n[head]\nkind = \"joint\"\n";
+    fs::write(bench.path("small.toml"), config).unwrap();
+    bench.ok(&[&SHORT[..], &["--set", "run.name=a"]].concat());
+    let made = page(&bench, "runs/a/report.html");
+    check_alone(&made);
+    for name in
+        ["&lt;script&gt;", "마스크, 착용", "&lt;b&gt;north&lt;/b&gt;", "남쪽, &quot;1&quot;"]
+    {
+        assert!(made.contains(name), "{name}");
+    }
+    assert!(made.contains("permutation of the values over"), "{made}");
+}
+
+#[test]
+fn several_runs_are_side_by_side() {
+    let bench = Bench::new();
+    for name in ["a", "b"] {
+        let name = format!("run.name={name}");
+        let seed = if name.ends_with('a') { "seed=0" } else { "seed=1" };
+        bench
+            .ok(&[&SHORT[..], &["--set", &name, "--set", seed, "--set", "run.report=false"]]
+                .concat());
+    }
+    let out = bench.ok(&["report", "runs/a", "runs/b", "-o", "both.html"]);
+    assert_eq!(out, "report: both.html\n");
+    let made = page(&bench, "both.html");
+    check_alone(&made);
+    assert!(made.contains("runs/b/config.toml") && made.contains("runs/a/config.toml"));
+    // Another validation set: scores, but no differences.
+    bench.ok(&[
+        &SHORT[..],
+        &["--set", "run.name=c", "--set", "data.split_seed=7", "--set", "run.report=false"],
+        &["--set", "data.split.ratio=0.5"],
+    ]
+    .concat());
+    bench.ok(&["report", "runs/a", "runs/c", "-o", "other.html"]);
+    let made = page(&bench, "other.html");
+    assert!(made.contains("is not compared: it predicted other images"), "{made}");
+}
+
+#[test]
+fn a_cross_validation_ends_with_its_page() {
+    let bench = Bench::new();
+    let out = bench.ok(&[
+        "kfold",
+        "small.toml",
+        "--folds",
+        "2",
+        "--set",
+        "train.total=2 steps",
+        "--set",
+        "run.name=folds",
+    ]);
+    assert!(out.contains("\nreport: runs/folds/report.html\n"), "{out}");
+    let made = page(&bench, "runs/folds/report.html");
+    check_alone(&made);
+    assert!(made.contains("on the out-of-fold predictions (56 images of 8 people)"), "{made}");
+    assert!(made.contains("slightly optimistically biased") && made.contains("fold 1"), "{made}");
+    // The folds have none of their own.
+    assert!(!bench.path("runs/folds/fold-0/report.html").exists());
+}
+
+#[test]
+fn folders_without_predictions_are_refused() {
+    let bench = Bench::new();
+    bench.ok(&[&SHORT[..], &["--set", "run.name=a", "--set", "run.report=false"]].concat());
+    bench.fails(
+        &["report", "people"],
+        expect!["error: people: there is no valid.csv: this is not a finished run: name a folder of `runs/`, or resume it with `--resume`"],
+    );
+    bench.fails(
+        &["report", "runs/a", "./runs/a"],
+        expect!["error: ./runs/a: is named twice: name each run once"],
+    );
+    bench.fails(
+        &["report", "runs/a", "-o", "missing/page.html"],
+        expect!["error: --output missing/page.html: folder missing does not exist: create it"],
+    );
+    fs::remove_file(bench.path("runs/a/report.toml")).unwrap();
+    bench.fails(
+        &["report", "runs/a"],
+        expect!["error: runs/a: this run is not finished: resume it with `maskfit train --resume runs/a`, or report on another"],
+    );
+}

@@ -1,0 +1,140 @@
+//! The page: [`Contents`] as one HTML file, that opens from disk and reads nothing else.
+//!
+//! `page/page.html` is the page, section by section; `page/parts.html` has what several sections use, such as an
+//! interval, a heat map and an image with its prediction; `page/style.css` is embedded by the page. Templates are
+//! minijinja's, which escapes every name. There is no script. Each number stands next to what is drawn of it, so that
+//! nothing is said by colour alone.
+//!
+//! The page is XML as well as HTML (each element is closed, each attribute quoted), so that tests can parse it.
+
+mod curves;
+
+use minijinja::{
+    AutoEscape, Environment, UndefinedBehavior, Value, syntax::SyntaxConfig, value::Serde,
+};
+use serde::Serialize;
+
+use crate::contents::{Contents, RunReport};
+use curves::{Chart, Summary};
+
+/// Why a page could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum PageError {
+    /// The template does not fit the contents.
+    #[error(
+        "the template of the report does not fit its contents: {0:#}: this is a bug of maskfit"
+    )]
+    Template(#[from] minijinja::Error),
+}
+
+/// What the template receives.
+#[derive(Serialize)]
+struct Page<'a> {
+    contents: &'a Contents,
+    /// For each run what is drawn here.
+    drawn: Vec<Drawn<'a>>,
+}
+
+/// The charts of a run.
+#[derive(Serialize)]
+struct Drawn<'a> {
+    charts: Vec<Chart>,
+    summaries: Vec<Summary<'a>>,
+}
+
+impl Drawn<'_> {
+    fn of(run: &RunReport) -> Drawn<'_> {
+        let (charts, summaries) = (curves::charts(&run.curves), curves::summaries(&run.curves));
+        Drawn { charts, summaries }
+    }
+}
+
+const TEMPLATES: [(&str, &str); 3] = [
+    ("page.html", include_str!("page/page.html")),
+    ("parts.html", include_str!("page/parts.html")),
+    ("style.css", include_str!("page/style.css")),
+];
+
+/// Returns the page.
+///
+/// # Errors
+/// A bug of ours: a template does not fit the contents.
+pub fn html(contents: &Contents) -> Result<String, PageError> {
+    let mut templates = Environment::new();
+    templates.set_undefined_behavior(UndefinedBehavior::Strict);
+    templates.set_syntax(SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build()?);
+    templates.set_auto_escape_callback(|name| match name.ends_with(".css") {
+        true => AutoEscape::None,
+        false => AutoEscape::Html,
+    });
+    templates.add_filter("score", |it: Value| number(&it, |it| format!("{it:.3}")));
+    templates.add_filter("signed", |it: Value| number(&it, |it| format!("{it:+.3}")));
+    templates.add_filter("percent", |it: Value| number(&it, percent));
+    templates.add_filter("short", |it: Value| number(&it, short));
+    templates.add_filter("at", |it: Value| number(&it, |it| short((it * 10.0).round() / 10.0)));
+    templates.add_filter("upper_first", |it: &str| upper_first(it));
+    templates.add_filter("data_uri", |it: &str| data_uri(it));
+    templates.add_filter("count", |it: usize| count(it));
+    for (name, text) in TEMPLATES {
+        templates.add_template(name, text)?;
+    }
+    let drawn = contents.runs.iter().map(Drawn::of).collect();
+    let page = Value::from(Serde(Page { contents, drawn }));
+    Ok(templates.get_template("page.html")?.render(page)?)
+}
+
+/// Formats a number; `undefined` for none, NaN and infinity.
+fn number(it: &Value, format: impl Fn(f64) -> String) -> String {
+    match f64::try_from(it.clone()).ok().filter(|it| it.is_finite()) {
+        // No -0.
+        Some(it) => format(it + 0.0),
+        None => "undefined".to_owned(),
+    }
+}
+
+/// Returns a data URI as it is, since escaping its slashes would make it longer; anything else is left out, so that the
+/// page reads nothing.
+fn data_uri(it: &str) -> Value {
+    let is_part = |it: char| it.is_ascii_alphanumeric() || "+/=;,:".contains(it);
+    let is_uri = it.starts_with("data:image/") && it.chars().all(is_part);
+    Value::from_safe_string(if is_uri { it.to_owned() } else { String::new() })
+}
+
+/// Formats a share; one that is neither 0 nor 1 is not shown as 0 % or 100 %.
+fn percent(it: f64) -> String {
+    match it {
+        _ if 0.0 < it && it < 0.0005 => "< 0.1 %".to_owned(),
+        _ if 0.9995 < it && it < 1.0 => "> 99.9 %".to_owned(),
+        _ => format!("{:.1} %", 100.0 * it),
+    }
+}
+
+/// Formats a number without trailing zeros, with at most three decimals.
+fn short(it: f64) -> String {
+    let text = format!("{it:.3}");
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
+/// Formats a count: `20,000`.
+fn count(it: usize) -> String {
+    let digits = it.to_string();
+    let first = digits.len() % 3;
+    let (head, rest) = digits.split_at_checked(first).unwrap_or(("", &digits));
+    let mut text = head.to_owned();
+    for (at, digit) in rest.chars().enumerate() {
+        if at.is_multiple_of(3) && !text.is_empty() {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// Begins a name with a capital letter, and leaves the rest as it is.
+fn upper_first(name: &str) -> String {
+    let mut rest = name.chars();
+    rest.next().map_or(String::new(), |it| it.to_uppercase().chain(rest).collect())
+}
+
+#[cfg(test)]
+mod tests;

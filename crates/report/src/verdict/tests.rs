@@ -1,0 +1,222 @@
+use base::task::Unit;
+
+use super::{Basis, Grounds, verdict};
+use crate::contents::{
+    AttributeScores, ClassRow, ClassTable, ConfusionMatrix, Curve, CurvePoint, Estimate,
+    FactorLabels, GapTest, PairCount, ReliabilityBin, ReliabilityOf, RunReport, ScopeScores,
+};
+
+fn between(value: f64, low: f64, high: f64) -> Estimate {
+    Estimate { value: Some(value), low: Some(low), high: Some(high) }
+}
+
+fn scope(name: &str, macro_f1: Estimate) -> ScopeScores {
+    let accuracy = Estimate::of(0.9);
+    ScopeScores { name: name.to_owned(), macro_f1, accuracy, ..ScopeScores::default() }
+}
+
+/// A run with a score and nothing that limits it.
+fn plain() -> (RunReport, Grounds) {
+    let run = RunReport {
+        set: "test set".to_owned(),
+        scores: vec![scope("joint", between(0.8, 0.76, 0.84))],
+        ..RunReport::default()
+    };
+    let grounds = Grounds {
+        basis: Basis::Test,
+        unit: Unit::Person,
+        n_images: 210,
+        n_groups: 30,
+        n_wrong: 20,
+        n_wrong_factors: vec![20],
+        rarest: None,
+    };
+    (run, grounds)
+}
+
+#[test]
+fn the_score_and_what_it_holds_for_are_always_there() {
+    let (run, grounds) = plain();
+    assert_eq!(
+        verdict(&run, &grounds),
+        [
+            "Macro F1 is 0.800 (95 % CI 0.760 to 0.840), and accuracy 0.900, on the test set (210 images of 30 people).",
+            "These images were used neither for training nor for selecting the model: the score is an unbiased estimate.",
+        ]
+    );
+    for (basis, want) in [
+        (Basis::Selected, "optimistically biased"),
+        (Basis::OutOfFold, "slightly optimistically biased"),
+        (Basis::Trained, "says nothing about new ones"),
+        (Basis::Nested, "nested"),
+        (Basis::Evaluated, "not known"),
+    ] {
+        let it = verdict(&run, &Grounds { basis, ..grounds.clone() });
+        assert!(it[1].contains(want), "{it:?}");
+    }
+    // Without a score there is no interval.
+    let run = RunReport { scores: vec![scope("joint", Estimate::default())], ..run };
+    assert!(verdict(&run, &grounds)[0].starts_with("The score is undefined"));
+    assert_eq!(verdict(&RunReport::default(), &grounds).len(), 1);
+}
+
+#[test]
+fn a_wide_interval_and_no_errors_are_named() {
+    let (mut run, mut grounds) = plain();
+    run.scores = vec![scope("joint", between(0.8, 0.7, 0.86))];
+    grounds.n_wrong = 0;
+    let it = verdict(&run, &grounds);
+    assert!(
+        it[2].starts_with("The interval is 0.16 wide, since the set has only 30 people"),
+        "{it:?}"
+    );
+    assert_eq!(it[3], "No image is predicted wrongly.");
+}
+
+#[test]
+fn the_worst_factor_or_the_most_frequent_confusion_is_named() {
+    let (mut run, mut grounds) = plain();
+    for name in ["mask", "나이"] {
+        run.scores.push(scope(name, between(0.8, 0.79, 0.81)));
+    }
+    grounds.n_wrong_factors = vec![4, 17];
+    let it = verdict(&run, &grounds);
+    assert_eq!(
+        it[2],
+        "`나이` limits the score most: it is wrong in 17 of the 20 wrong images (85 %)."
+    );
+
+    let (mut run, grounds) = plain();
+    let pair = |of_errors| PairCount {
+        actual: "<script>".to_owned(),
+        predicted: "a, b".to_owned(),
+        n_images: 2,
+        of_class: 0.1,
+        of_errors,
+    };
+    run.confusions = vec![ConfusionMatrix { pairs: vec![pair(0.1)], ..ConfusionMatrix::default() }];
+    let want = "The most frequent error is `<script>` predicted as `a, b`: 2 of the 20 wrong images (10 %).";
+    assert_eq!(verdict(&run, &grounds)[2], want);
+    run.confusions[0].pairs = vec![pair(0.09)];
+    assert_eq!(verdict(&run, &grounds).len(), 2);
+}
+
+#[test]
+fn the_rarest_class_is_named_where_its_f1_is_low() {
+    let (mut run, mut grounds) = plain();
+    let class = |name: &str, f1| ClassRow {
+        name: name.to_owned(),
+        f1: Estimate::of(f1),
+        n_images: 10,
+        ..ClassRow::default()
+    };
+    grounds.rarest = Some(("b".to_owned(), 12));
+    let rows = vec![class("a", 0.2), class("b", 0.75)];
+    run.classes = vec![ClassTable { rows, ..ClassTable::default() }];
+    let want =
+        "The rarest class, `b` with 12 training images, has an F1 of 0.750, 0.050 below the mean.";
+    assert_eq!(verdict(&run, &grounds)[2], want);
+    run.classes[0].rows[1] = class("b", 0.76);
+    assert_eq!(verdict(&run, &grounds).len(), 2);
+}
+
+#[test]
+fn the_largest_significant_gap_is_named() {
+    let (mut run, grounds) = plain();
+    let attribute = |name: &str, difference, p| AttributeScores {
+        name: name.to_owned(),
+        gap: Some(GapTest {
+            lowest: String::new(),
+            highest: "B".to_owned(),
+            difference: between(difference, 0.05, 0.3),
+            p: Some(p),
+            test: String::new(),
+        }),
+        ..AttributeScores::default()
+    };
+    run.attributes = vec![attribute("race", 0.125, 0.02), attribute("site", 0.2, 0.03)];
+    // The limit of two tests is 0.025.
+    let want = "By `race`, accuracy is 0.125 lower for (empty) than for `B`, 95 % CI 0.050 to 0.300 (p = 0.020, 2 \
+                attributes tested).";
+    assert_eq!(verdict(&run, &grounds)[2], want);
+    run.attributes.remove(0);
+    assert!(verdict(&run, &grounds)[2].contains("By `site`, accuracy is 0.200 lower"));
+    run.attributes = vec![attribute("race", 0.125, 0.03), attribute("site", 0.2, 0.03)];
+    let want = "No gap of accuracy between the values of `race`, `site` is significant.";
+    assert_eq!(verdict(&run, &grounds)[2], want);
+    run.attributes[0].gap = None;
+    run.attributes[1].gap = None;
+    assert_eq!(verdict(&run, &grounds).len(), 2);
+}
+
+fn curve(points: &[(f64, f64)]) -> Curve {
+    let point = |(idx, &(train, valid)): (usize, &(f64, f64))| CurvePoint {
+        step: 10 * (idx + 1),
+        epoch: (idx + 1) as f64,
+        train_loss: Some(train),
+        valid_loss: Some(valid),
+        ..CurvePoint::default()
+    };
+    Curve { points: points.iter().enumerate().map(point).collect(), ..Curve::default() }
+}
+
+#[test]
+fn over_fitting_and_short_training_are_read_from_the_losses() {
+    let (mut run, grounds) = plain();
+    let over = curve(&[(2.0, 1.5), (1.0, 1.0), (0.5, 1.1)]);
+    run.curves = vec![over.clone()];
+    let want = "The model over-fits: the validation loss rises from 1.000 at epoch 2 to 1.100 at the end, while the \
+                training loss falls.";
+    assert_eq!(verdict(&run, &grounds)[2], want);
+    // Less than a tenth, or a training loss that rises too, is none.
+    for it in [&[(2.0, 1.5), (1.0, 1.0), (0.5, 1.09)], &[(2.0, 1.5), (1.0, 1.0), (1.5, 1.2)]] {
+        run.curves = vec![curve(it)];
+        assert_eq!(verdict(&run, &grounds).len(), 2, "{it:?}");
+    }
+    let short = curve(&[(2.0, 1.5), (1.0, 1.0), (0.9, 0.98)]);
+    run.curves = vec![short.clone()];
+    let want = "The validation loss was still falling at the end: longer training may help.";
+    assert_eq!(verdict(&run, &grounds)[2], want);
+    run.curves = vec![curve(&[(2.0, 1.5), (1.0, 1.0), (0.9, 0.995)])];
+    assert_eq!(verdict(&run, &grounds).len(), 2);
+    // In folds, most of them count.
+    run.curves = vec![over.clone(), over.clone(), short.clone()];
+    assert!(verdict(&run, &grounds)[2].starts_with("The model over-fits in 2 of 3 folds: "));
+    run.curves = vec![over, short];
+    assert_eq!(verdict(&run, &grounds).len(), 2);
+}
+
+#[test]
+fn miscalibration_and_label_noise_are_named() {
+    let (mut run, grounds) = plain();
+    let bin = |n_images, confidence, accuracy| ReliabilityBin {
+        n_images,
+        confidence,
+        accuracy,
+        ..ReliabilityBin::default()
+    };
+    run.reliability = vec![ReliabilityOf {
+        ece: Estimate::of(0.05),
+        bins: vec![bin(0, 0.0, 0.0), bin(10, 0.9, 0.8), bin(5, 0.5, 0.6)],
+        ..ReliabilityOf::default()
+    }];
+    let factor = |factor: &str, n_errors| FactorLabels {
+        factor: factor.to_owned(),
+        n_labels: 100,
+        n_errors,
+    };
+    run.labels.factors = vec![factor("mask", 0), factor("<b>", 1)];
+    let it = verdict(&run, &grounds);
+    assert_eq!(
+        it[2..],
+        [
+            "Probabilities are overconfident: confidence and accuracy differ by 0.050 on average (ECE).",
+            "1 of the 100 labels of `<b>` (1.0 %) are likely errors: they limit what any model can score here.",
+        ]
+    );
+    run.reliability[0].bins = vec![bin(10, 0.8, 0.9)];
+    assert!(verdict(&run, &grounds)[2].starts_with("Probabilities are underconfident"));
+    run.reliability[0].ece = Estimate::of(0.049);
+    run.labels.factors.remove(1);
+    assert_eq!(verdict(&run, &grounds).len(), 2);
+}
