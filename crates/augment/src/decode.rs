@@ -257,6 +257,12 @@ pub fn decode_whole(bytes: &[u8], max_pixels: u64) -> Result<Image, DecodeError>
     }
 }
 
+/// Whether a file goes on to the end of its format: what [`verify`] checks beside decoding, in one pass over the
+/// bytes. False for bytes that are not an image.
+pub fn is_complete(bytes: &[u8]) -> bool {
+    image::guess_format(bytes).is_ok_and(|format| has_an_end(bytes, format))
+}
+
 /// Checks that bytes are a complete image.
 ///
 /// # Errors
@@ -271,7 +277,7 @@ mod tests {
 
     use image::{DynamicImage, ImageFormat, RgbImage, RgbaImage};
 
-    use super::{DecodeError, Encoded, decode, verify};
+    use super::{DecodeError, Encoded, decode, is_complete, verify};
 
     fn gradient(width: u32, height: u32) -> RgbImage {
         RgbImage::from_fn(width, height, |x, y| image::Rgb([(x * 7) as u8, (y * 11) as u8, 128]))
@@ -309,6 +315,15 @@ mod tests {
                 assert!(cut.is_err() || is_harmless, "{format:?} cut to {n} of {}", whole.len());
             }
         }
+    }
+
+    #[test]
+    fn completeness_is_known_without_decoding() {
+        let whole = encoded(&DynamicImage::from(gradient(33, 21)), ImageFormat::Jpeg);
+        let before = super::N_DECODED.get();
+        assert!(is_complete(&whole) && !is_complete(&whole[..whole.len() - 9]));
+        assert!(!is_complete(b"") && !is_complete(b"text"));
+        assert_eq!(super::N_DECODED.get(), before);
     }
 
     #[test]

@@ -35,7 +35,7 @@ mod views;
 
 pub use cache::Cache;
 pub use canvas::{Canvas, OpError};
-pub use decode::{decode, decode_whole, verify};
+pub use decode::{decode, decode_whole, is_complete, verify};
 pub use error::DecodeError;
 pub use filter::Filter;
 pub use merge::Merge;

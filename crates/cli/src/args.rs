@@ -8,6 +8,7 @@ mod explain;
 mod export;
 mod kfold;
 mod pseudo;
+mod serve;
 mod soup;
 mod values;
 
@@ -26,6 +27,7 @@ pub(crate) use self::{
     export::{ExportArgs, Format},
     kfold::{KfoldArgs, KfoldCommand},
     pseudo::{LabelKind, PseudoArgs},
+    serve::ServeArgs,
     soup::SoupArgs,
 };
 use crate::style::Colour;
@@ -137,6 +139,11 @@ pub(crate) enum Command {
         #[arg(short, long, value_name = "FILE", default_value = "probabilities.csv")]
         output: PathBuf,
     },
+    /// Serve bundles over HTTP: predictions, metrics, and a page to try them.
+    ///
+    /// The probabilities are those of `predict`, bit for bit. A bundle is opened anew when its files are replaced,
+    /// without a lost request. Ctrl-C or SIGTERM finishes what was accepted; a second Ctrl-C stops at once.
+    Serve(ServeArgs),
     /// Combine runs into one bundle, with weights, calibration and thresholds fitted on held-out predictions.
     ///
     /// The held-out predictions are those of images that a run did not train on: `oof.csv` of a

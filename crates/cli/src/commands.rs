@@ -21,6 +21,7 @@ mod report;
 mod runs_rm;
 mod runs_table;
 mod schedule;
+mod serve;
 mod soup;
 mod submit;
 mod train;
@@ -52,6 +53,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<End> {
         Command::Predict { models, join, sets, images, output } => {
             predict::predict(&models, join.join_factors, sets, &images, &output)
         }
+        Command::Serve(args) => serve::serve(&args),
         Command::Ensemble(mut args) => {
             runs::find_all(&mut args.runs, None, &args.set)?;
             ensemble::ensemble(&args)

@@ -167,10 +167,7 @@ impl Predictor {
         serving: Serving,
         each: &mut dyn FnMut(Prediction) -> Result<(), E>,
     ) -> Result<(), E> {
-        if let Some(problem) = self.bundle.problem() {
-            return Err(PredictError::Unfit(problem).into());
-        }
-        let views = self.bundle.views().map_err(PredictError::Unfit)?;
+        let views = self.views()?;
         let members = self.members(&views).map_err(PredictError::Unfit)?;
         // All views of a batch are in memory: of fewer images where there are more views.
         let n_each = (serving.batch_size / views.len().max(1)).max(1);
@@ -187,19 +184,67 @@ impl Predictor {
         for examples in &batches {
             let loaded = loader.next().expect("a loader yields all batches");
             let loaded: Vec<Batch> = loaded.map_err(PredictError::from)?;
-            // `[n][member]`.
-            let mut rows: Vec<Vec<Row>> = examples.iter().map(|_| Vec::new()).collect();
-            for member in &members {
-                let own = self.forward(member, &loaded).map_err(PredictError::from)?;
-                for (of_image, own) in rows.iter_mut().zip(own) {
-                    of_image.push(own);
-                }
-            }
+            let rows = self.rows(&members, &loaded).map_err(PredictError::from)?;
             for (&example, of_image) in examples.iter().zip(rows) {
                 each(self.combine(&images[example].0, of_image)?)?;
             }
         }
         Ok(())
+    }
+
+    /// Returns the views of an image, each once, that [`predict_loaded`](Self::predict_loaded) needs.
+    ///
+    /// # Errors
+    /// The members do not fit together.
+    pub fn views(&self) -> Result<Vec<View>, PredictError> {
+        match self.bundle.problem() {
+            Some(problem) => Err(PredictError::Unfit(problem)),
+            None => self.bundle.views().map_err(PredictError::Unfit),
+        }
+    }
+
+    /// Predicts a batch of images whose views are loaded: what [`predict`](Self::predict) returns for each. Whether
+    /// the members fit together is checked once, by [`views`](Self::views), and not for each batch.
+    ///
+    /// - `names`: of the images, for errors.
+    /// - `loaded`: a batch of each of the [`views`](Self::views), with a row for each image.
+    ///
+    /// # Errors
+    /// The members do not fit together, or a tensor operation fails. Inner: the output of the network for this
+    /// image is not finite.
+    pub fn predict_loaded(
+        &self,
+        names: &[&str],
+        loaded: &[Batch],
+    ) -> Result<Vec<Result<Prediction, PredictError>>, PredictError> {
+        let views = self.bundle.views().map_err(PredictError::Unfit)?;
+        let is_fitting = loaded.iter().all(|it| it.samples.len() == names.len());
+        if loaded.len() != views.len() || !is_fitting {
+            let reason = format!(
+                "its {} views need a batch each, with a row for each of {} images",
+                views.len(),
+                names.len()
+            );
+            return Err(PredictError::Unfit(reason));
+        }
+        let members = self.members(&views).map_err(PredictError::Unfit)?;
+        let rows = self.rows(&members, loaded)?;
+        Ok(names.iter().zip(rows).map(|(name, it)| self.combine(name, it)).collect())
+    }
+
+    /// Returns the classes that hold the true one of an image with the probability `level`; `None` if the bundle has
+    /// no scores of held-out images.
+    ///
+    /// - `prediction`: that of this predictor for the image.
+    pub fn set(&self, prediction: &Prediction, level: f64) -> Option<Vec<usize>> {
+        let conformal = self.bundle.conformal.as_ref()?;
+        if !conformal.is_cv_plus() {
+            return Some(conformal.set(level, &[&prediction.probabilities]));
+        }
+        let members: Vec<&[f64]> = prediction.members.iter().map(Vec::as_slice).collect();
+        let fold = |it| self.calibrate(self.combine_inputs(&members, Some(it)));
+        let folds: Vec<Vec<f64>> = (0..conformal.folds.len()).map(fold).collect();
+        Some(conformal.set(level, &folds.iter().map(Vec::as_slice).collect::<Vec<_>>()))
     }
 
     /// Returns the members.
@@ -221,6 +266,20 @@ impl Predictor {
             })
         };
         self.bundle.members.iter().map(of_member).collect()
+    }
+
+    /// Returns the predictions of each member for each image of a batch, `[n][member]`.
+    ///
+    /// - `loaded`: a batch of each view.
+    fn rows(&self, members: &[Forward<'_>], loaded: &[Batch]) -> candle::Result<Vec<Vec<Row>>> {
+        let n_images = loaded.first().map_or(0, |it| it.samples.len());
+        let mut rows: Vec<Vec<Row>> = (0..n_images).map(|_| Vec::new()).collect();
+        for member in members {
+            for (of_image, own) in rows.iter_mut().zip(self.forward(member, loaded)?) {
+                of_image.push(own);
+            }
+        }
+        Ok(rows)
     }
 
     /// Returns the predictions of one member for each image of a batch.
@@ -275,7 +334,7 @@ impl Predictor {
 
     /// Returns the prediction for an image from those of all members.
     fn combine(&self, name: &str, members: Vec<Row>) -> Result<Prediction, PredictError> {
-        let Bundle { task, calibration, decision, conformal, .. } = &self.bundle;
+        let Bundle { task, decision, .. } = &self.bundle;
         let is_finite = |it: &ScopePrediction| it.probabilities.iter().all(|p| p.is_finite());
         if !members.iter().all(|it| it.outputs.iter().all(is_finite)) {
             return Err(PredictError::NotFinite(name.to_owned()));
@@ -285,42 +344,41 @@ impl Predictor {
         let is_whole =
             |it: &Vec<ScopePrediction>| matches!(&it[..], [it] if it.scope == Scope::Joint);
         let combined = match outputs.iter().all(is_whole) {
-            true => self.combine_inputs(&outputs, None),
+            true => {
+                let all = outputs.iter().map(|it| it[0].probabilities.as_slice());
+                self.combine_inputs(&all.collect::<Vec<_>>(), None)
+            }
             // Only a soft vote takes members that predict some factors.
             false => task.join(&outputs, &self.weights)?,
         };
-        let calibrate = |it: Vec<f64>| match calibration {
-            CalibrationConfig::Off(_) => it,
-            _ => calibration.get().apply(&it),
-        };
-        let probabilities = calibrate(combined);
-        let set = self.level.zip(conformal.as_ref()).map(|(level, conformal)| {
-            if !conformal.is_cv_plus() {
-                return conformal.set(level, &[&probabilities]);
-            }
-            let fold = |it| calibrate(self.combine_inputs(&outputs, Some(it)));
-            let folds: Vec<Vec<f64>> = (0..conformal.folds.len()).map(fold).collect();
-            conformal.set(level, &folds.iter().map(Vec::as_slice).collect::<Vec<_>>())
-        });
+        let probabilities = self.calibrate(combined);
         let predicted = decision.decide(task, &probabilities);
         let joint = |it: Vec<ScopePrediction>| {
             let joint = it.into_iter().find(|it| it.scope == Scope::Joint);
             joint.map(|it| it.probabilities).unwrap_or_default()
         };
         let members = outputs.into_iter().map(joint).collect();
-        Ok(Prediction { probabilities, predicted, number, members, set })
+        let mut prediction = Prediction { probabilities, predicted, number, members, set: None };
+        prediction.set = self.level.and_then(|level| self.set(&prediction, level));
+        Ok(prediction)
+    }
+
+    fn calibrate(&self, combined: Vec<f64>) -> Vec<f64> {
+        match &self.bundle.calibration {
+            CalibrationConfig::Off(_) => combined,
+            calibration => calibration.get().apply(&combined),
+        }
     }
 
     /// Returns the combination of the inputs: of the means of their members, or of their members of one fold.
     ///
-    /// - `outputs`: the probabilities of the joint classes of each member.
-    fn combine_inputs(&self, outputs: &[Vec<ScopePrediction>], fold: Option<usize>) -> Vec<f64> {
+    /// - `all`: the probabilities of the joint classes of each member.
+    fn combine_inputs(&self, all: &[&[f64]], fold: Option<usize>) -> Vec<f64> {
         let Bundle { inputs, combine, .. } = &self.bundle;
-        let all: Vec<&[f64]> = outputs.iter().map(|it| it[0].probabilities.as_slice()).collect();
         if inputs.is_empty() {
-            return combine.get().combine(&all);
+            return combine.get().combine(all);
         }
-        let (mean, mut rest) = (CombineConfig::default(), &all[..]);
+        let (mean, mut rest) = (CombineConfig::default(), all);
         let mut of_input = |&n: &usize| {
             let own;
             (own, rest) = rest.split_at(n);

@@ -23,6 +23,7 @@ mod refused;
 mod report;
 mod runs;
 mod runs_table;
+mod serve;
 mod soup;
 mod speed;
 mod submit;

@@ -1,0 +1,131 @@
+//! `maskfit serve`.
+
+use std::{
+    env,
+    io::{self, IsTerminal as _},
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
+
+use anstream::{AutoStream, ColorChoice};
+use anyhow::{Context as _, anyhow, bail};
+use serve::{
+    Batching, Level, Limits, LogFormat, Options, Server, Source, Stopper, Token, log_to_stderr,
+};
+
+use crate::{End, args::ServeArgs, output::Verbosity, runs};
+
+/// The variable with the token.
+const TOKEN: &str = "MASKFIT_TOKEN";
+
+/// Serves models until Ctrl-C or SIGTERM; what was accepted by then is finished.
+pub(crate) fn serve(args: &ServeArgs) -> anyhow::Result<End> {
+    let models = args.bundles.iter().map(|it| source(it)).collect::<anyhow::Result<Vec<_>>>()?;
+    let defaults = Options::new(models);
+    let options = Options {
+        listen: args.listen,
+        token: token(args.token_file.as_deref())?,
+        is_public: args.public,
+        batching: Batching {
+            batch_size: args.batch_size,
+            max_wait: Duration::from_millis(args.max_wait),
+            queue: args.queue,
+            num_workers: args.num_workers.unwrap_or(defaults.batching.num_workers),
+        },
+        limits: Limits {
+            max_body: args.max_body.saturating_mul(1 << 20),
+            max_memory: defaults.limits.max_memory.max(args.max_body.saturating_mul(1 << 20)),
+            max_pixels: args.max_pixels,
+            max_images: args.max_images,
+            timeout: Duration::from_secs(args.timeout as u64),
+            max_connections: args.max_connections,
+        },
+        ..defaults
+    };
+    log_to_stderr(format(), level());
+    let has_token = options.token.is_some();
+    serve::serve(options, |server| {
+        heed_signals(server.stopper());
+        say!("{}", greeting(server, has_token));
+    })?;
+    Ok(End::Done)
+}
+
+/// Returns the text that says what is served, and what is not asked for.
+fn greeting(server: &Server, has_token: bool) -> String {
+    let mut lines = vec![format!("serving on http://{}", server.address())];
+    for (idx, (name, version, n_classes)) in server.models().into_iter().enumerate() {
+        let default = if idx == 0 { " (default)" } else { "" };
+        lines.push(format!("  {name}{default}: {n_classes} classes, version {version}"));
+    }
+    if !has_token {
+        lines.push(format!("no token: whoever reaches it is served (`--token-file`, or {TOKEN})"));
+    }
+    lines.push("stop it with Ctrl-C".to_owned());
+    lines.join("\n")
+}
+
+/// Returns the name and the bundles that an argument names.
+fn source(named: &Path) -> anyhow::Result<Source> {
+    let text = named.to_str().filter(|_| !named.exists());
+    let (name, path) = match text.and_then(|it| it.split_once('=')) {
+        Some((name, path)) => (Some(name.to_owned()), PathBuf::from(path)),
+        None => (None, named.to_owned()),
+    };
+    runs::note_unfinished(std::slice::from_ref(&path))?;
+    let dir = runs::find(&path)?;
+    let dirs = runs::bundle_dirs(&dir)?;
+    Ok(Source { name: name.unwrap_or_else(|| runs::name_of(&dir)), dirs })
+}
+
+/// Returns the token of a file, or of the variable, if there is one.
+fn token(file: Option<&Path>) -> anyhow::Result<Option<Token>> {
+    if let Some(path) = file {
+        let token = Token::read(path).map_err(|err| anyhow!("--token-file {err}"))?;
+        return Ok(Some(token));
+    }
+    match env::var_os(TOKEN) {
+        None => Ok(None),
+        Some(it) if it.is_empty() => Ok(None),
+        Some(it) => {
+            let Some(text) = it.to_str() else { bail!("{TOKEN}: the token is not text") };
+            let token = Token::new(text).map_err(|err| anyhow!("{err}"));
+            Ok(Some(token.context(TOKEN)?))
+        }
+    }
+}
+
+/// JSON lines, for whatever collects them; text on a terminal.
+fn format() -> LogFormat {
+    match io::stderr().is_terminal() {
+        false => LogFormat::Json,
+        true => {
+            let choice = AutoStream::choice(&io::stderr());
+            LogFormat::Text { is_coloured: choice != ColorChoice::Never }
+        }
+    }
+}
+
+fn level() -> Level {
+    if Verbosity::Verbose.is_on() {
+        Level::DEBUG
+    } else if Verbosity::Normal.is_on() {
+        Level::INFO
+    } else {
+        Level::WARN
+    }
+}
+
+/// Installs the handler of Ctrl-C and SIGTERM: the first stops the server, the second ends the program at once.
+fn heed_signals(stopper: Stopper) {
+    let is_stopping = AtomicBool::new(false);
+    let handler = move || {
+        if is_stopping.swap(true, Ordering::Relaxed) {
+            std::process::exit(i32::from(crate::INTERRUPTED));
+        }
+        stopper.stop();
+    };
+    // If the handler cannot be installed, Ctrl-C ends the program.
+    drop(ctrlc::set_handler(handler));
+}

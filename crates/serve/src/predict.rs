@@ -1,0 +1,231 @@
+//! `POST /predict`, and how every route predicts: accepted into the queue, decoded, predicted in a batch.
+//!
+//! All images of a request enter the queue or none does. An image that cannot be decoded fails alone.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use augment::{DecodeError, PipelineError, View, apply_views, is_complete};
+use axum::{
+    Extension, Json,
+    extract::{Query, State, rejection::QueryRejection},
+    http::{HeaderMap, StatusCode},
+    response::{IntoResponse as _, Response},
+};
+use base::mix::whole;
+use bytes::Bytes;
+use data::Batch;
+use infer::Prediction;
+use serde::Deserialize;
+use tokio::{
+    sync::{OwnedSemaphorePermit, oneshot},
+    task::{JoinSet, spawn_blocking},
+    time::timeout,
+};
+
+use crate::{
+    batching::{Job, Worker},
+    body::{self, Unread},
+    error::ApiError,
+    images::{Upload, images},
+    models::Model,
+    response,
+    state::Shared,
+};
+
+/// The query of `/predict`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Asked {
+    model: Option<String>,
+    sets: Option<f64>,
+}
+
+/// Why an image has no prediction.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// It cannot be decoded, or not be preprocessed.
+    Image(String),
+    /// The server failed.
+    Server(String),
+}
+
+impl Failure {
+    pub(crate) fn message(&self) -> &str {
+        let (Failure::Image(it) | Failure::Server(it)) = self;
+        it
+    }
+
+    pub(crate) fn status(&self) -> StatusCode {
+        match self {
+            Failure::Image(_) => StatusCode::BAD_REQUEST,
+            Failure::Server(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+}
+
+/// The number of images of a request; an extension of its response, for the log.
+#[derive(Clone, Copy)]
+pub(crate) struct Counted(pub(crate) usize);
+
+/// What is predicted for the images of a request.
+pub(crate) struct Predicted {
+    /// The model as it was when they were accepted.
+    pub(crate) by: Arc<Worker>,
+    /// The name and the prediction of each image, in order.
+    pub(crate) images: Vec<(String, Result<Prediction, Failure>)>,
+}
+
+/// `POST /predict`.
+pub(crate) async fn predict(
+    State(shared): State<Arc<Shared>>,
+    asked: Result<Query<Asked>, QueryRejection>,
+    Extension(unread): Extension<Unread>,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    let Query(asked) = asked.map_err(|err| ApiError::bad(err.body_text()))?;
+    let model = shared.model(asked.model.as_deref())?;
+    check_room(model)?;
+    let held = body::read(&unread, &shared.limits, &shared.memory).await?;
+    let uploads = images(&headers, held.bytes.clone(), shared.limits.max_images).await?;
+    let predicted = predict_all(&shared, model, uploads, asked.sets).await?;
+    let n_images = predicted.images.len();
+    let failure = predicted.images.iter().find_map(|it| it.1.as_ref().err());
+    let are_all_failed = predicted.images.iter().all(|it| it.1.is_err());
+    let status = failure.filter(|_| are_all_failed).map_or(StatusCode::OK, Failure::status);
+    let body = match (failure, &predicted.images[..]) {
+        // As every other error.
+        (Some(err), [_]) => return Err(ApiError::new(status, err.message())),
+        _ => Json(response::predicted(model.name(), &predicted)),
+    };
+    let mut response = (status, body).into_response();
+    response.extensions_mut().insert(Counted(n_images));
+    Ok(response)
+}
+
+/// Fails if the queue is full, before the body is read.
+pub(crate) fn check_room(model: &Model) -> Result<(), ApiError> {
+    if model.queue().is_full() { Err(full()) } else { Ok(()) }
+}
+
+pub(crate) fn full() -> ApiError {
+    let message = "the queue is full: send the request again later";
+    ApiError::new(StatusCode::TOO_MANY_REQUESTS, message)
+}
+
+/// Predicts the images of a request.
+///
+/// - `level`: the probability with which sets hold the true class, if they are asked for.
+///
+/// # Errors
+/// 400 if the model has no sets, 429 if the queue has no place for all images, 503 if they were not predicted in
+/// time.
+pub(crate) async fn predict_all(
+    shared: &Arc<Shared>,
+    model: &Model,
+    uploads: Vec<Upload>,
+    level: Option<f64>,
+) -> Result<Predicted, ApiError> {
+    let by = model.worker();
+    check_level(&by, level)?;
+    let mut places = model.queue().enter(uploads.len()).ok_or_else(full)?;
+    // Dropping it ends its tasks: what a request that was not predicted in time does.
+    let mut tasks = JoinSet::new();
+    let mut images = Vec::with_capacity(uploads.len());
+    for (idx, Upload { name, bytes }) in uploads.into_iter().enumerate() {
+        let place = places.split(1).ok_or_else(full)?;
+        let (shared, by, named) = (Arc::clone(shared), Arc::clone(&by), name.clone());
+        let one = async move { (idx, predict_one(&shared, by, named, bytes, level, place).await) };
+        tasks.spawn(one);
+        let failed = "this is a bug in maskfit, please report it with the image".to_owned();
+        images.push((name, Err(Failure::Server(failed))));
+    }
+    let all = async {
+        while let Some(joined) = tasks.join_next().await {
+            // A panic leaves the failure that is there.
+            if let Ok((idx, result)) = joined
+                && let Some(image) = images.get_mut(idx)
+            {
+                image.1 = result;
+            }
+        }
+    };
+    let limit: Duration = shared.limits.timeout;
+    if timeout(limit, all).await.is_err() {
+        let message = format!(
+            "the images were not predicted within {} s: send fewer at once, or again later",
+            limit.as_secs_f64()
+        );
+        return Err(ApiError::new(StatusCode::SERVICE_UNAVAILABLE, message));
+    }
+    for (_, result) in &images {
+        shared.metrics.image(model.name(), result.is_ok());
+    }
+    Ok(Predicted { by, images })
+}
+
+fn check_level(by: &Worker, level: Option<f64>) -> Result<(), ApiError> {
+    match level {
+        Some(level) if !(level > 0.0 && level < 1.0) => {
+            Err(ApiError::bad(format!("`sets` must be between 0 and 1, not {level}")))
+        }
+        Some(_) if !by.about.has_sets => Err(ApiError::bad(
+            "`sets`: the bundle has no scores of held-out images, from which sets follow: make one with \
+             `maskfit ensemble RUNS --sets`",
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// Predicts an image.
+///
+/// - `place`: its place in the queue.
+async fn predict_one(
+    shared: &Shared,
+    by: Arc<Worker>,
+    name: String,
+    bytes: Bytes,
+    level: Option<f64>,
+    place: OwnedSemaphorePermit,
+) -> Result<Prediction, Failure> {
+    let decoder = Arc::clone(&shared.decoders).acquire_owned().await;
+    let worker = Arc::clone(&by);
+    let loaded = spawn_blocking(move || {
+        let loaded = load(&worker.about.views, &bytes);
+        // Held until here, even if the request is given up meanwhile.
+        drop(decoder);
+        loaded
+    });
+    let views = match loaded.await {
+        Ok(loaded) => loaded.map_err(Failure::Image)?,
+        Err(_) => {
+            let message = "this is a bug in maskfit, please report it with the image";
+            return Err(Failure::Server(message.to_owned()));
+        }
+    };
+    let (reply, result) = oneshot::channel();
+    by.submit(Job { name, views, level, since: Instant::now(), reply, place });
+    match result.await {
+        Ok(result) => result.map_err(Failure::Server),
+        Err(_) => Err(Failure::Server("the thread of the model has ended".to_owned())),
+    }
+}
+
+/// Returns the views of an image, a batch of one each. Its size is checked before it is decoded.
+fn load(views: &[View], bytes: &[u8]) -> Result<Vec<Batch>, String> {
+    let made = apply_views(views, bytes, None);
+    let images = match made {
+        // Not every decoder reports a missing end, or reports it as such.
+        Ok(_) | Err(PipelineError::Decode(DecodeError::Damaged(_))) if !is_complete(bytes) => {
+            return Err(DecodeError::Truncated.to_string());
+        }
+        made => made.map_err(|err| err.to_string())?,
+    };
+    let batch = |image: augment::Image| {
+        let size = [image.height() as usize, image.width() as usize];
+        Batch { images: image.into_raw(), size, samples: whole(1), examples: vec![0] }
+    };
+    Ok(images.into_iter().map(batch).collect())
+}

@@ -1,0 +1,63 @@
+//! `POST /explain`: a picture, between predictions that it does not change.
+
+use std::thread;
+
+use candle::Device;
+use explain::{ColourMap, Explainer, Method, Target};
+use infer::Bundle;
+use tempfile::tempdir;
+
+use crate::small::{Client, check_same, ensemble, expected, images, start};
+
+#[test]
+fn a_picture_is_that_of_the_explainer_and_predictions_go_on() {
+    let dir = tempdir().unwrap();
+    ensemble().save(dir.path(), "1").unwrap();
+    let images = images(3);
+    let want = expected(dir.path(), &images, None);
+    let bundle = Bundle::open(dir.path(), &Device::Cpu).unwrap();
+    let explainer = Explainer::new(&bundle, 1).unwrap();
+    let target = Target::parse(explainer.task(), Some("mask"), Some("worn")).unwrap();
+    let picture = explainer.explain(&images[0], &target, Method::GradCam, None).unwrap();
+    let layers = [
+        ("", picture.overlay(ColourMap::Viridis, 0.5)),
+        ("&layer=map", picture.overlay(ColourMap::Viridis, 1.0)),
+        ("&layer=image", picture.image.clone()),
+    ];
+    let server = start(&[("m", dir.path())], |_| {});
+    assert_eq!(Client::new(&server).get("/models").ok()["models"][0]["explains"], true);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let client = Client::new(&server);
+            for (image, want) in images.iter().zip(&want).cycle().take(30) {
+                check_same(&client.predict(image).ok()["images"][0], want);
+            }
+        });
+        let client = Client::new(&server);
+        for (layer, picture) in &layers {
+            let path =
+                format!("/explain?model=m&factor=mask&target=worn&method=grad_cam&member=1{layer}");
+            let reply = client.post(&path, "image/png", &images[0]);
+            assert_eq!((reply.status, reply.header("content-type")), (200, "image/png"));
+            let got = image::load_from_memory(&reply.bytes).unwrap().into_rgb8();
+            assert!(got == *picture, "{layer}: another picture");
+        }
+    });
+    let client = Client::new(&server);
+    for (query, body, why) in [
+        ("factor=hat", &images[0][..], "hat"),
+        ("factor=mask&target=hat", &images[0], "hat"),
+        ("stage=none", &images[0], "no stage `none`"),
+        ("member=2", &images[0], "no member 2"),
+        ("method=occlusion", &images[0], "maskfit explain"),
+        ("method=x", &images[0], "not a method"),
+        ("layer=red", &images[0], "unknown variant `red`"),
+        ("colour=red", &images[0], "unknown field `colour`"),
+        ("", b"text", "this is not an image"),
+    ] {
+        let reply = client.post(&format!("/explain?{query}"), "image/png", body);
+        assert_eq!(reply.status, 400, "{query}: {}", reply.text);
+        assert!(reply.text.contains(why), "{query}: {}", reply.text);
+    }
+    assert_eq!(client.get("/explain").status, 405);
+}
