@@ -242,11 +242,13 @@ fn cases() -> Vec<(String, BackboneConfig, HeadConfig)> {
 /// Writes a case for `tests/peers/exports.py`: `model.onnx`, `model.safetensors` with timm's names if it has the network,
 /// and `case.safetensors` with images and our outputs.
 #[test]
-#[ignore = "`cargo xtask exports` runs it, with the variables that it reads"]
 fn a_case_is_written_for_other_runtimes() -> Result<()> {
     /// The size of the images.
     const SIZE: [usize; 2] = [97, 80];
-    let dir = env::var("MASKFIT_EXPORT_DIR").expect("MASKFIT_EXPORT_DIR: a folder");
+    let Ok(dir) = env::var("MASKFIT_EXPORT_DIR") else {
+        eprintln!("skipped: `cargo xtask exports` runs it, with MASKFIT_EXPORT_DIR");
+        return Ok(());
+    };
     let dir = Path::new(&dir);
     let wanted = env::var("MASKFIT_EXPORT_CASE").unwrap_or_default();
     if wanted.is_empty() {

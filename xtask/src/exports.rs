@@ -35,7 +35,7 @@ pub(crate) fn check(root: &Path, program: &Path, words: &[String]) -> anyhow::Re
     let mut compare = Command::new(&python);
     build.args(test).arg(&manifest).arg("--no-run");
     compare.arg(root.join("tests/peers/exports.py")).arg(program).arg(&dir).arg("cargo");
-    compare.args(test).arg(&manifest).args(["--", "--ignored", "--exact", TEST]);
+    compare.args(test).arg(&manifest).args(["--", "--exact", TEST]);
     for name in variables::of_cargo() {
         build.env_remove(&name);
         compare.env_remove(&name);

@@ -169,6 +169,9 @@ fn crop(graph: &mut GraphBuilder, xs: &str, size: [usize; 2], at: [f64; 2]) -> S
     let double = Attr::Int(DataType::Double as i64);
     let margin = graph.node("margin", "Cast", &[&margin], &[("to", double)]);
     let start = graph.node("start", "Mul", &[&margin, &at], &[]);
+    // tract rounds 32-bit floats only; half a pixel is exact in them.
+    let float = Attr::Int(DataType::Float as i64);
+    let start = graph.node("start", "Cast", &[&start], &[("to", float)]);
     let start = graph.node("start", "Round", &[&start], &[]);
     let whole = Attr::Int(DataType::Int64 as i64);
     let start = graph.node("start", "Cast", &[&start], &[("to", whole)]);

@@ -116,10 +116,7 @@ fn json<T>(it: serde_json::Result<T>) -> Result<T, ExportError> {
 ///
 /// A file is the length of its header in 8 bytes, the header, which is JSON and padded to a multiple of 8 bytes, and
 /// the numbers.
-fn with_metadata(
-    file: &[u8],
-    metadata: BTreeMap<String, String>,
-) -> Result<Vec<u8>, ExportError> {
+fn with_metadata(file: &[u8], metadata: BTreeMap<String, String>) -> Result<Vec<u8>, ExportError> {
     const LENGTH: usize = size_of::<u64>();
     let broken = || ExportError::Unfit("the library wrote no safetensors file".to_owned());
     let (length, rest) = file.split_first_chunk::<LENGTH>().ok_or_else(broken)?;

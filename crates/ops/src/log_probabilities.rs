@@ -35,7 +35,8 @@ impl Output {
             }
             Form::Number { cuts: None, .. } => Ok(None),
             Form::Number { scale, center, cuts: Some(cuts) } => {
-                let (number, spread) = (xs.squeeze(1)?.affine(*scale, *center)?, Form::SPREAD * scale);
+                let (number, spread) =
+                    (xs.squeeze(1)?.affine(*scale, *center)?, Form::SPREAD * scale);
                 // (cut - number) / spread.
                 let to = |cut: f64| number.affine(-1.0 / spread, cut / spread);
                 let mass = |level: usize| {

@@ -58,7 +58,7 @@
 //! | `body.rs`, `images.rs` | from a request to the bytes of its images |
 //! | `batching.rs`, `explainers.rs` | the thread of a model: batches of decoded images, and heat maps |
 //! | `models.rs`, `reload.rs` | the models by name, and their replacement when their files are |
-//! | `predict.rs`, `response.rs`, `explain.rs`, `v2.rs`, `info.rs` | the routes above |
+//! | `predict.rs`, `predicted.rs`, `response.rs`, `explain.rs`, `v2.rs`, `info.rs` | the routes above |
 
 mod batching;
 mod body;
@@ -74,6 +74,7 @@ mod observe;
 mod options;
 mod page;
 mod predict;
+mod predicted;
 mod reload;
 mod response;
 mod routes;

@@ -31,6 +31,7 @@ use crate::{
     error::ApiError,
     images::{Upload, images},
     models::Model,
+    predicted::{Failure, Predicted},
     response,
     state::Shared,
 };
@@ -43,40 +44,9 @@ pub(crate) struct Asked {
     sets: Option<f64>,
 }
 
-/// Why an image has no prediction.
-#[derive(Debug)]
-pub(crate) enum Failure {
-    /// It cannot be decoded, or not be preprocessed.
-    Image(String),
-    /// The server failed.
-    Server(String),
-}
-
-impl Failure {
-    pub(crate) fn message(&self) -> &str {
-        let (Failure::Image(it) | Failure::Server(it)) = self;
-        it
-    }
-
-    pub(crate) fn status(&self) -> StatusCode {
-        match self {
-            Failure::Image(_) => StatusCode::BAD_REQUEST,
-            Failure::Server(_) => StatusCode::INTERNAL_SERVER_ERROR,
-        }
-    }
-}
-
 /// The number of images of a request; an extension of its response, for the log.
 #[derive(Clone, Copy)]
 pub(crate) struct Counted(pub(crate) usize);
-
-/// What is predicted for the images of a request.
-pub(crate) struct Predicted {
-    /// The model as it was when they were accepted.
-    pub(crate) by: Arc<Worker>,
-    /// The name and the prediction of each image, in order.
-    pub(crate) images: Vec<(String, Result<Prediction, Failure>)>,
-}
 
 /// `POST /predict`.
 pub(crate) async fn predict(

@@ -4,7 +4,7 @@ use base::task::Scope;
 use infer::Prediction;
 use serde::Serialize;
 
-use crate::{batching::About, predict::Predicted};
+use crate::{batching::About, predicted::Predicted};
 
 /// The response.
 #[derive(Serialize)]

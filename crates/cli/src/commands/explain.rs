@@ -210,8 +210,7 @@ fn csv(rows: &[Row], with_areas: bool) -> String {
         header.extend(["on_area", "area", "other_on_area"]);
     }
     let number = |it: Option<f64>| it.map(table::number).unwrap_or_default();
-    let mut text = table::line(header);
-    for row in rows {
+    let fields = |row: &Row| {
         let mut fields = vec![row.image.clone(), row.file.clone()];
         if has_truth {
             fields.push(row.truth.clone().unwrap_or_default());
@@ -222,9 +221,9 @@ fn csv(rows: &[Row], with_areas: bool) -> String {
             let shares = row.shares.unwrap_or_default();
             fields.extend([shares.on_area, shares.area, shares.other].map(number));
         }
-        text += &table::line(fields);
-    }
-    text
+        fields
+    };
+    table::text(header, rows.iter().map(fields))
 }
 
 /// Returns the first rows as a table to print.

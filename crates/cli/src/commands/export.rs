@@ -69,13 +69,14 @@ fn print_onnx(made: &Onnx, bundle: &Bundle, output: &Output, file: &str) {
     say!("{output}: {}, ONNX opset {}, {networks}", size(made.bytes.len()), made.opset);
     let row = |what: &str, it: &Port| {
         let dims = format!("{} [{}]", it.dtype, it.shape.join(", "));
-        [what.to_owned(), it.name.clone(), dims, it.doc.clone()]
+        [what.to_owned(), it.name.clone(), dims]
     };
     let inputs = made.inputs.iter().map(|it| row("input", it));
     let rows: Vec<_> = inputs.chain(made.outputs.iter().map(|it| row("output", it))).collect();
-    for row in in_columns(WIDTH - 2, &rows, &[false; 4]) {
+    for row in in_columns(WIDTH - 2, &rows, &[false; 3]) {
         row.lines().for_each(|line| say!("  {line}"));
     }
+    made.inputs.iter().for_each(|it| say!("{} are {}", it.name, it.doc));
     if bundle.conformal.is_some() {
         status!("note: the prediction sets of the bundle are not in the graph");
     }

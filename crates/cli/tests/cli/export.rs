@@ -33,6 +33,7 @@ fn an_onnx_file_is_described_and_never_replaced() {
     assert_eq!(words[..3], ["input", "images", "float32"], "{out}");
     assert!(out.contains(" [batch, 3, 32, 24]") && out.contains(" [batch, 18]"), "{out}");
     for want in [
+        "\nimages are RGB, (x / 255 - mean) / std\n",
         "\n  session = onnxruntime.InferenceSession(\"model.onnx\")\n",
         "\n  probabilities, *_ = session.run(None, {\"images\": images})\n",
     ] {
@@ -108,25 +109,25 @@ fn weights_have_timms_names_and_layouts() {
     bench.ok(&["bench", "fresh", "tf_efficientnet_lite0", "b"]);
     let out = bench.ok(&["export", "b", "--format", "safetensors-timm"]);
     assert!(out.starts_with("model.safetensors: 1"), "{out}");
-    assert!(out.contains(" tensors of timm's `tf_efficientnet_lite0`, 1000 classes\n"), "{out}");
-    let create = "  model = timm.create_model(\"tf_efficientnet_lite0\", num_classes=1000,\n";
+    assert!(out.contains(" tensors of timm's `tf_efficientnet_lite0`, 18 classes\n"), "{out}");
+    let create = "  model = timm.create_model(\"tf_efficientnet_lite0\", num_classes=18,\n";
     assert!(out.contains(create), "{out}");
     let header = header(&bench.path("model.safetensors"));
     for (name, shape) in [
         ("conv_stem.weight", vec![32, 3, 3, 3]),
         ("blocks.0.0.conv_dw.weight", vec![32, 1, 3, 3]),
         ("bn1.running_var", vec![32]),
-        ("classifier.weight", vec![1000, 1280]),
-        ("classifier.bias", vec![1000]),
+        ("classifier.weight", vec![18, 1280]),
+        ("classifier.bias", vec![18]),
     ] {
         assert_eq!(header[name]["shape"], serde_json::json!(shape), "{name}");
     }
     let metadata = &header["__metadata__"];
     assert_eq!(metadata["format"], "pt");
     assert_eq!(metadata["architecture"], "tf_efficientnet_lite0");
-    assert_eq!(metadata["num_classes"], "1000");
+    assert_eq!(metadata["num_classes"], "18");
     let classes: Vec<String> = serde_json::from_str(metadata["classes"].as_str().unwrap()).unwrap();
-    assert_eq!((classes.len(), classes[999].as_str()), (1000, "999"));
+    assert_eq!((classes.len(), classes[0].as_str()), (18, "0"));
 
     // They are the weights of that network for our own reader, too.
     let out = bench.ok(&["weights", "inspect", "model.safetensors"]);

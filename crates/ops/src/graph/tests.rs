@@ -211,6 +211,7 @@ fn recording_changes_no_bit() -> Result<()> {
 const OTHERS: &[&str] = &[
     "batch_norm",
     "keep_freed_memory",
+    "log_sum_exp_of",
     "normalise",
     "peak_allocated",
     "profile",

@@ -48,7 +48,7 @@ fn a_picture_is_that_of_the_explainer_and_predictions_go_on() {
         ("factor=hat", &images[0][..], "hat"),
         ("factor=mask&target=hat", &images[0], "hat"),
         ("stage=none", &images[0], "no stage `none`"),
-        ("member=2", &images[0], "no member 2"),
+        ("member=2", &images[0], "there is no model 2"),
         ("method=occlusion", &images[0], "maskfit explain"),
         ("method=x", &images[0], "not a method"),
         ("layer=red", &images[0], "unknown variant `red`"),

@@ -94,7 +94,7 @@ fn image(random: &mut Random) -> (&'static str, Vec<u8>) {
 fn header(random: &mut Random) -> (&'static str, Vec<u8>) {
     let png = png(16, 16);
     let n = png.len();
-    let long = "x".repeat(70_000);
+    let long = "x".repeat(200_000);
     let many = "X-A: b\r\n".repeat(300);
     let garbage: String = random
         .bytes(20)
