@@ -10,7 +10,8 @@
 mod curves;
 
 use minijinja::{
-    AutoEscape, Environment, UndefinedBehavior, Value, syntax::SyntaxConfig, value::Serde,
+    AutoEscape, Environment, HtmlEscape, UndefinedBehavior, Value, syntax::SyntaxConfig,
+    value::Serde,
 };
 use serde::Serialize;
 
@@ -73,6 +74,7 @@ pub fn html(contents: &Contents) -> Result<String, PageError> {
     templates.add_filter("short", |it: Value| number(&it, short));
     templates.add_filter("at", |it: Value| number(&it, |it| short((it * 10.0).round() / 10.0)));
     templates.add_filter("upper_first", |it: &str| upper_first(it));
+    templates.add_filter("ticked", |it: &str| ticked(it));
     templates.add_filter("data_uri", |it: &str| data_uri(it));
     templates.add_filter("count", |it: usize| count(it));
     for (name, text) in TEMPLATES {
@@ -90,6 +92,20 @@ fn number(it: &Value, format: impl Fn(f64) -> String) -> String {
         Some(it) => format(it + 0.0),
         None => "undefined".to_owned(),
     }
+}
+
+/// Escapes a text; what is in back-ticks, as in the terminal, becomes code.
+fn ticked(text: &str) -> Value {
+    let parts: Vec<String> = text.split('`').map(|it| HtmlEscape(it).to_string()).collect();
+    let html = match parts.len() % 2 {
+        // Each back-tick has its other one.
+        1 => parts.iter().enumerate().map(|(at, it)| match at % 2 {
+            0 => it.clone(),
+            _ => format!("<code>{it}</code>"),
+        }),
+        _ => return Value::from_safe_string(parts.join("`")),
+    };
+    Value::from_safe_string(html.collect())
 }
 
 /// Returns a data URI as it is, since escaping its slashes would make it longer; anything else is left out, so that the

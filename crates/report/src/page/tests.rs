@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use roxmltree::{Document, Node, ParsingOptions};
 
-use super::{count, data_uri, html, percent, short, upper_first};
+use super::{count, data_uri, html, percent, short, ticked, upper_first};
 use crate::contents::{
     AttributeScores, ClassCalibration, ClassCount, ClassCounts, ClassRow, ClassTable, Compared,
     ComparedRun, ComparedScope, ConfusedPair, ConfusionMatrix, Contents, Curve, CurvePoint,
@@ -412,6 +412,9 @@ fn numbers_and_names_are_formatted_for_reading() {
     assert_eq!(shares, ["0.0 %", "< 0.1 %", "7.5 %", "> 99.9 %", "100.0 %"]);
     assert_eq!([0.0, 2.0, 0.25, 1.0 / 3.0].map(short), ["0", "2", "0.25", "0.333"]);
     assert_eq!(["", "eu", "EU", "나이"].map(upper_first), ["", "Eu", "EU", "나이"]);
+    let of = |it: &str| ticked(it).to_string();
+    assert_eq!(of("by `a<b`, `c`"), "by <code>a&lt;b</code>, <code>c</code>");
+    assert_eq!(of("a ` b & c"), "a ` b &amp; c");
     let uri = "data:image/jpeg;base64,/9j/4AA=";
     assert_eq!(data_uri(uri).to_string(), uri);
     for other in ["http:", "data:image/png\"", "data:text/html,a", "image.png"] {
