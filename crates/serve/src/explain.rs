@@ -120,17 +120,17 @@ async fn explained(
         let message = "the explanation has failed: please report it with the image";
         ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, message)
     };
-    let picture = match question.layer {
+    let drawn = match question.layer {
         Layer::Image => image,
         Layer::Overlay | Layer::Map => {
-            let (reply, picture) = oneshot::channel();
+            let (reply, drawn) = oneshot::channel();
             by.explain(Ask { image, question, reply, place });
-            picture.await.map_err(gone)?.map_err(|err| failed(&err))?
+            drawn.await.map_err(gone)?.map_err(|err| failed(&err))?
         }
     };
     let encode = move || {
         let mut png = Cursor::new(Vec::new());
-        picture.write_to(&mut png, ImageFormat::Png).map(|()| png.into_inner())
+        drawn.write_to(&mut png, ImageFormat::Png).map(|()| png.into_inner())
     };
     let encoded = spawn_blocking(encode).await.map_err(bug)?;
     encoded.map_err(|err| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, err.to_string()))

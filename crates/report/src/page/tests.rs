@@ -1,4 +1,4 @@
-//! The page is well-formed, complete, readable without colour or pictures, and reads nothing else.
+//! The page is well-formed, complete, readable without colour or images, and reads nothing else.
 
 use std::collections::BTreeSet;
 
@@ -226,7 +226,7 @@ fn text(of: Node<'_, '_>) -> String {
     of.descendants().filter(Node::is_text).filter_map(|it| it.text()).collect()
 }
 
-/// Whether a page is well-formed, has every section in order, and can be read without colour, pictures or a mouse.
+/// Whether a page is well-formed, has every section in order, and can be read without colour, images or a mouse.
 #[track_caller]
 fn check(page: &str, n_runs: usize) {
     assert!(page.starts_with("<!DOCTYPE html>"), "{}", &page[..40]);

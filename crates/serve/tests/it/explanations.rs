@@ -1,4 +1,4 @@
-//! `POST /explain`: a picture, between predictions that it does not change.
+//! `POST /explain`: a PNG, between predictions that it does not change.
 
 use std::thread;
 
@@ -10,7 +10,7 @@ use tempfile::tempdir;
 use crate::small::{Client, check_same, ensemble, expected, images, start};
 
 #[test]
-fn a_picture_is_that_of_the_explainer_and_predictions_go_on() {
+fn a_png_is_that_of_the_explainer_and_predictions_go_on() {
     let dir = tempdir().unwrap();
     ensemble().save(dir.path(), "1").unwrap();
     let images = images(3);
@@ -18,11 +18,11 @@ fn a_picture_is_that_of_the_explainer_and_predictions_go_on() {
     let bundle = Bundle::open(dir.path(), &Device::Cpu).unwrap();
     let explainer = Explainer::new(&bundle, 1).unwrap();
     let target = Target::parse(explainer.task(), Some("mask"), Some("worn")).unwrap();
-    let picture = explainer.explain(&images[0], &target, Method::GradCam, None).unwrap();
+    let explained = explainer.explain(&images[0], &target, Method::GradCam, None).unwrap();
     let layers = [
-        ("", picture.overlay(ColourMap::Viridis, 0.5)),
-        ("&layer=map", picture.overlay(ColourMap::Viridis, 1.0)),
-        ("&layer=image", picture.image.clone()),
+        ("", explained.overlay(ColourMap::Viridis, 0.5)),
+        ("&layer=map", explained.overlay(ColourMap::Viridis, 1.0)),
+        ("&layer=image", explained.image.clone()),
     ];
     let server = start(&[("m", dir.path())], |_| {});
     assert_eq!(Client::new(&server).get("/models").ok()["models"][0]["explains"], true);
@@ -34,13 +34,13 @@ fn a_picture_is_that_of_the_explainer_and_predictions_go_on() {
             }
         });
         let client = Client::new(&server);
-        for (layer, picture) in &layers {
+        for (layer, explained) in &layers {
             let path =
                 format!("/explain?model=m&factor=mask&target=worn&method=grad_cam&member=1{layer}");
             let reply = client.post(&path, "image/png", &images[0]);
             assert_eq!((reply.status, reply.header("content-type")), (200, "image/png"));
             let got = image::load_from_memory(&reply.bytes).unwrap().into_rgb8();
-            assert!(got == *picture, "{layer}: another picture");
+            assert!(got == *explained, "{layer}: another image");
         }
     });
     let client = Client::new(&server);

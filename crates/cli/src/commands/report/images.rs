@@ -9,7 +9,7 @@ use image::{ExtendedColorType, codecs::jpeg::JpegEncoder};
 
 use crate::drawing::thumbnail;
 
-/// The quality of a thumbnail: about 8 KB for a photograph.
+/// The quality of a thumbnail: about 8 KB for an image of a camera.
 const QUALITY: u8 = 80;
 /// How many images a note names.
 const NAMED: usize = 5;
