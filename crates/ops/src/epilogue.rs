@@ -12,7 +12,7 @@ use crate::{
     Activation, Moments, Value,
     activation::{both_of, by_activation},
     graph::Op,
-    lanes::{Lanes, Two},
+    lanes::{Lanes, Two, prefetch},
     moments::lines,
     real::{Reading, Real, cast},
 };
@@ -201,6 +201,14 @@ impl<'a, T: Real> Last<'a, T> {
     pub(crate) fn part(self, channel: usize, at: usize) -> Last<'a, T> {
         let (scale, shift) = (&self.scale[channel..], &self.shift[channel..]);
         Last { scale, shift, plus: self.plus.map(|it| &it[at..]), ..self }
+    }
+
+    /// Prefetches the residual at an offset.
+    #[inline(always)]
+    pub(crate) fn prefetch(&self, at: usize) {
+        if let Some(plus) = self.plus {
+            prefetch(plus.as_ptr().wrapping_add(at));
+        }
     }
 
     /// Applies the epilogue to a register of `some` numbers at offset `at`, from channel `channel`.

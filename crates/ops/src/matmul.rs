@@ -7,15 +7,16 @@
 mod layout;
 mod panels;
 
-use std::hint::black_box;
+use std::{hint::black_box, ops::Range};
 
 pub(crate) use layout::{Layout, PAD, PANEL, padded, split};
 pub(crate) use panels::{Panels, Right};
 
 use crate::{
     epilogue::Last,
+    isa::Isa,
     kernel::lanes_kernel,
-    lanes::{Lanes, Two},
+    lanes::{Lanes, Two, prefetch, prefetch_far},
     real::Real,
     target::Target,
 };
@@ -78,6 +79,11 @@ impl<'a, T: Real> Left<'a, T> {
         Left { data, n_rows: places.len(), n_cols, rows, col_stride: 1, pieces }
     }
 
+    /// The number of products that are added up.
+    fn depth(&self) -> usize {
+        self.n_cols * self.pieces.len()
+    }
+
     /// Column-major: columns of `n_rows` contiguous numbers, `stride` apart, in pieces of `n_cols`.
     pub(crate) fn columns(
         data: &'a [T],
@@ -137,10 +143,28 @@ pub(crate) fn multiply<'c, T: Real>(
         let b_end = b_end + padded(n_cols - last);
         assert!(a_end < a.data.len() && b_end <= b.data.len(), "a matrix ends early");
     }
+    let at_once = at_once(n_rows, b.pieces.len() * depth * n_cols);
     // SAFETY: the last number that is read of `a` and of `b` (in whole registers, which divide the
     // padding) and the last that is written of `c` were just checked; nobody else accesses these of `c`.
-    unsafe { tiles(Parts { a, b, c: c.as_mut_ptr(), rows, end }) }
+    unsafe { tiles(Parts { a, b, c: c.as_mut_ptr(), rows, end }, at_once) }
 }
+
+/// The number of rows of C that are computed through all strips before the next rows: all, strip by strip, where
+/// the right matrix comes from memory, since each of its panels is then read once. Few where it stays in the L2
+/// cache, so that C and the residual are accessed in long contiguous pieces, and A stays in the L1 cache.
+///
+/// - `right`: the numbers of the right matrix.
+fn at_once(n_rows: usize, right: usize) -> usize {
+    // On AVX2 nothing was gained.
+    let is_few = Isa::chosen() == Isa::Avx512 && n_rows >= 4 * AT_ONCE && right <= IN_CACHE;
+    if is_few { AT_ONCE } else { n_rows }
+}
+
+/// A multiple of the rows of every tile.
+const AT_ONCE: usize = 24;
+
+/// Numbers that stay in a core's L2 cache, beside a few rows.
+const IN_CACHE: usize = 160 * 1024;
 
 #[derive(Clone, Copy)]
 struct Parts<'a, T> {
@@ -152,28 +176,31 @@ struct Parts<'a, T> {
 }
 
 lanes_kernel! {
-    /// Computes C tile by tile, down each strip of columns.
-    unsafe fn tiles(parts: Parts<'_, T>) {
-        let n_cols = parts.b.n_cols;
-        let mut col = 0;
-        while col < n_cols {
-            // Strips do not cross panels.
-            let left = (n_cols - col).min(parts.b.layout.panel - col % parts.b.layout.panel);
-            // Four registers are split into two strips of two, since a strip of one is bound by its loads.
-            let vecs = match left.div_ceil(V::LANES) {
-                4 => 2,
-                n => n.min(VECS),
-            };
-            // SAFETY: guaranteed by the caller.
-            unsafe {
-                match vecs {
-                    3 if VECS >= 3 => strip::<T, V, ROWS, 3>(parts, col),
-                    2 => strip::<T, V, ROWS, 2>(parts, col),
-                    // Enough independent sums to hide latency.
-                    _ => strip::<T, V, 12, 1>(parts, col),
+    /// Computes C tile by tile, down each strip of columns, `at_once` rows at a time.
+    unsafe fn tiles(parts: Parts<'_, T>, at_once: usize) {
+        let (n_rows, n_cols) = (parts.a.n_rows, parts.b.n_cols);
+        for first in (0..n_rows).step_by(at_once) {
+            let rows = first..n_rows.min(first + at_once);
+            let mut col = 0;
+            while col < n_cols {
+                // Strips do not cross panels.
+                let left = (n_cols - col).min(parts.b.layout.panel - col % parts.b.layout.panel);
+                // Four registers are split into two strips of two, since a strip of one is bound by its loads.
+                let vecs = match left.div_ceil(V::LANES) {
+                    4 => 2,
+                    n => n.min(VECS),
+                };
+                // SAFETY: guaranteed by the caller.
+                unsafe {
+                    match vecs {
+                        3 if VECS >= 3 => strip::<T, V, ROWS, 3>(parts, rows.clone(), col),
+                        2 => strip::<T, V, ROWS, 2>(parts, rows.clone(), col),
+                        // Enough independent sums to hide latency.
+                        _ => strip::<T, V, 12, 1>(parts, rows.clone(), col),
+                    }
                 }
+                col += vecs * V::LANES;
             }
-            col += vecs * V::LANES;
         }
     }
 }
@@ -181,34 +208,55 @@ lanes_kernel! {
 #[inline(always)]
 unsafe fn strip<T: Real, V: Lanes<Number = T>, const ROWS: usize, const VECS: usize>(
     parts: Parts<'_, T>,
+    rows: Range<usize>,
     col: usize,
 ) {
-    let n_rows = parts.a.n_rows;
-    let mut row = 0;
-    while row < n_rows {
+    let Right { data, layout, .. } = parts.b;
+    // The next panel is read ahead, tile by tile, if each is read only once.
+    let mut next = layout.at(col) + layout.panel_stride;
+    let is_once = layout.panel_stride > 0 && rows.len() == parts.a.n_rows;
+    let end = if is_once { data.len().min(next + parts.a.depth() * layout.row) } else { 0 };
+    let per_tile = parts.a.depth() / UNROLLED * AHEAD * LINE;
+    let mut row = rows.start;
+    while row < rows.end {
+        let ahead = (next < end).then_some(next);
         // SAFETY: guaranteed by the caller.
         unsafe {
-            row += match n_rows - row {
-                1 => tile::<T, V, 1, VECS>(parts, row, col),
-                2 | 3 => tile::<T, V, 2, VECS>(parts, row, col),
-                left if left < ROWS => tile::<T, V, 4, VECS>(parts, row, col),
-                _ => tile::<T, V, ROWS, VECS>(parts, row, col),
+            row += match rows.end - row {
+                1 => tile::<T, V, 1, VECS>(parts, row, col, ahead),
+                2 | 3 => tile::<T, V, 2, VECS>(parts, row, col, ahead),
+                left if left < ROWS => tile::<T, V, 4, VECS>(parts, row, col, ahead),
+                _ => tile::<T, V, ROWS, VECS>(parts, row, col, ahead),
             };
         }
+        next += per_tile;
     }
 }
 
 /// Computes a tile of C, and returns its number of rows.
+///
+/// - `ahead`: the offset in B of numbers to prefetch.
 #[inline(always)]
 unsafe fn tile<T: Real, V: Lanes<Number = T>, const ROWS: usize, const VECS: usize>(
     parts: Parts<'_, T>,
     row: usize,
     col: usize,
+    ahead: Option<usize>,
 ) -> usize {
     let Parts { a, b, c, rows, end } = parts;
     let n_cols = (VECS * V::LANES).min(b.n_cols - col);
     // SAFETY: guaranteed by the caller.
     unsafe {
+        for idx in 0..ROWS {
+            let at = rows.begin(row + idx) + col;
+            for vec in 0..VECS {
+                prefetch(c.wrapping_add(at + vec * V::LANES));
+                if let End::Epilogue(it) = &end {
+                    it.prefetch(at + vec * V::LANES);
+                }
+            }
+        }
+        let mut ahead = ahead.map(|at| b.data.as_ptr().wrapping_add(at));
         let first_b = b.data.as_ptr().add(b.layout.at(col));
         let first_a = |idx: usize| a.data.as_ptr().wrapping_add(a.rows.begin(row + idx));
         let mut sums = [[V::splat(T::ZERO); VECS]; ROWS];
@@ -218,13 +266,14 @@ unsafe fn tile<T: Real, V: Lanes<Number = T>, const ROWS: usize, const VECS: usi
             let a_rows: [*const T; ROWS] = black_box(std::array::from_fn(first_a));
             for (piece, b_rows) in pieces() {
                 let a_rows = a_rows.map(|it| it.wrapping_add(piece));
-                add_tile(&mut sums, a.n_cols, (a_rows, 1), (b_rows, b.layout.row));
+                add_tile(&mut sums, a.n_cols, (a_rows, 1), (b_rows, b.layout.row), &mut ahead);
             }
         } else {
             let first_a = first_a(0);
             for (piece, b_rows) in pieces() {
                 let a_rows = std::array::from_fn(|idx| first_a.wrapping_add(piece + idx));
-                add_tile(&mut sums, a.n_cols, (a_rows, a.col_stride), (b_rows, b.layout.row));
+                let (a_rows, b_rows) = ((a_rows, a.col_stride), (b_rows, b.layout.row));
+                add_tile(&mut sums, a.n_cols, a_rows, b_rows, &mut ahead);
             }
         }
         for (idx, sums) in sums.iter_mut().enumerate() {
@@ -256,13 +305,14 @@ unsafe fn tile<T: Real, V: Lanes<Number = T>, const ROWS: usize, const VECS: usi
     ROWS
 }
 
-/// Adds the products of `depth` columns and rows to the sums of a tile.
+/// Adds the products of `depth` columns and rows to the sums of a tile, and prefetches what is `ahead`.
 #[inline(always)]
 unsafe fn add_tile<T: Real, V: Lanes<Number = T>, const ROWS: usize, const VECS: usize>(
     sums: &mut [[V; VECS]; ROWS],
     depth: usize,
     (a, a_step): ([*const T; ROWS], usize),
     (mut b, b_step): (*const T, usize),
+    ahead: &mut Option<*const T>,
 ) {
     // SAFETY: guaranteed by the caller.
     unsafe {
@@ -288,6 +338,12 @@ unsafe fn add_tile<T: Real, V: Lanes<Number = T>, const ROWS: usize, const VECS:
             }};
         }
         for _ in 0..depth / UNROLLED {
+            if let Some(ahead) = ahead {
+                for _ in 0..AHEAD {
+                    prefetch_far(*ahead);
+                    *ahead = ahead.wrapping_add(LINE);
+                }
+            }
             for _ in 0..UNROLLED {
                 step!();
             }
@@ -302,6 +358,12 @@ unsafe fn add_tile<T: Real, V: Lanes<Number = T>, const ROWS: usize, const VECS:
 /// Unrolled steps of a tile.
 const UNROLLED: usize = 4;
 
+/// Cache lines that are prefetched in as many steps: with six tiles of 8 rows, as many as a panel has.
+const AHEAD: usize = 2;
+
+/// Numbers of a cache line in `f32`.
+const LINE: usize = 16;
+
 #[cfg(test)]
 mod tests {
     use testkit::numbers;
@@ -310,9 +372,15 @@ mod tests {
 
     #[test]
     fn agrees_with_the_definition_at_every_tile_size() {
-        for (m, n, k) in
-            [(1, 1, 1), (8, 48, 7), (9, 49, 3), (17, 64, 133), (5, 130, 2), (31, 24, 6)]
-        {
+        for (m, n, k) in [
+            (1, 1, 1),
+            (8, 48, 7),
+            (9, 49, 3),
+            (17, 64, 133),
+            (5, 130, 2),
+            (31, 24, 6),
+            (101, 130, 5),
+        ] {
             let (a, b) = (numbers("a", m * k), numbers("b", k * n));
             let wide = padded(n);
             let mut rows = vec![0.0; k * wide];
