@@ -49,14 +49,58 @@ pub fn write_atomic_with<E: From<io::Error>>(
     replace().inspect_err(|_| drop(fs::remove_file(&temporary.0)))
 }
 
+/// Like [`write_atomic`], but a file that is there is never replaced, even if it appears while this one is written.
+///
+/// The temporary file gets its name by a hard link, which fails if the name is taken. Where there are no links it is
+/// renamed after a last look. A pipe, a device or an open file descriptor is written to.
+///
+/// # Errors
+/// [`AlreadyExists`](io::ErrorKind::AlreadyExists), and any other I/O error.
+pub fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let is_special = fs::metadata(path).is_ok_and(|it| !it.is_file() && !it.is_dir());
+    if is_special || descriptor(path).is_some() {
+        return write_atomic(path, bytes);
+    }
+    write_new_with(path, bytes, |from, to| fs::hard_link(from, to))
+}
+
+fn write_new_with(
+    path: &Path,
+    bytes: &[u8],
+    link: impl FnOnce(&Path, &Path) -> io::Result<()>,
+) -> io::Result<()> {
+    let (temporary, mut file) = Temporary::create(path)?;
+    let publish = || -> io::Result<()> {
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        match link(&temporary.0, path) {
+            Ok(()) => {
+                fs::remove_file(&temporary.0)?;
+                sync_folder_of(path)
+            }
+            Err(err) if err.kind() == io::ErrorKind::AlreadyExists => Err(err),
+            Err(_) if fs::symlink_metadata(path).is_ok() => {
+                Err(io::ErrorKind::AlreadyExists.into())
+            }
+            // The file system has no links.
+            Err(_) => replace(&temporary.0, path),
+        }
+    };
+    publish().inspect_err(|_| drop(fs::remove_file(&temporary.0)))
+}
+
 /// Renames a file, replacing `to`, and syncs the rename to disk.
 ///
 /// # Errors
 /// Any I/O error.
 pub fn replace(from: &Path, to: &Path) -> io::Result<()> {
     fs::rename(from, to)?;
-    // The new name is on disk only after its folder is synced.
-    let dir = to.parent().filter(|it| !it.as_os_str().is_empty());
+    sync_folder_of(to)
+}
+
+/// Syncs the folder of a file: only then is a new name on disk.
+fn sync_folder_of(path: &Path) -> io::Result<()> {
+    let dir = path.parent().filter(|it| !it.as_os_str().is_empty());
     File::open(dir.unwrap_or(Path::new(".")))?.sync_all()
 }
 
@@ -129,6 +173,11 @@ impl Temporary {
         if !is_same(&file, &self.0) {
             return Ok(None);
         }
+        if has_two_names(&file) {
+            // A process was killed while it published it: the other name is the finished file.
+            drop(fs::remove_file(&self.0));
+            return Ok(None);
+        }
         file.set_len(0)?;
         Ok(Some(file))
     }
@@ -154,6 +203,11 @@ fn is_same(file: &File, path: &Path) -> bool {
     let of = |it: fs::Metadata| (it.dev(), it.ino());
     let found = fs::symlink_metadata(path).map(of);
     found.is_ok_and(|it| file.metadata().map(of).is_ok_and(|ours| ours == it))
+}
+
+fn has_two_names(file: &File) -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    file.metadata().is_ok_and(|it| it.nlink() > 1)
 }
 
 /// Opens a file for reading and appending, creating it if it does not exist, with an exclusive lock: waits
@@ -199,11 +253,14 @@ pub fn remove_leftovers_of(path: &Path) {
 mod tests {
     use std::{
         fs::{self, File},
+        io,
         path::Path,
         thread,
     };
 
-    use super::{descriptor, remove_leftovers, remove_leftovers_of, write_atomic};
+    use super::{
+        descriptor, remove_leftovers, remove_leftovers_of, write_atomic, write_new, write_new_with,
+    };
 
     fn names(dir: &Path) -> Vec<String> {
         let names = fs::read_dir(dir).unwrap().map(|it| it.unwrap().file_name());
@@ -319,6 +376,40 @@ mod tests {
         write_atomic(&link, b"two").unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"one,two");
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn a_file_that_is_there_or_appears_is_never_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.txt");
+        write_new(&path, b"one").unwrap();
+        assert_eq!(write_new(&path, b"two").unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(fs::read(&path).unwrap(), b"one");
+
+        // Without links: it is renamed, unless another file has appeared.
+        let other = dir.path().join("b.txt");
+        let none = |_: &Path, _: &Path| Err(io::ErrorKind::Unsupported.into());
+        write_new_with(&other, b"one", none).unwrap();
+        let err = write_new_with(&path, b"two", none).unwrap_err();
+        assert_eq!(err.kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(names(dir.path()), ["a.txt", "b.txt"]);
+        assert_eq!(fs::read(&path).unwrap(), b"one");
+        assert_eq!(fs::read(&other).unwrap(), b"one");
+        write_new("/dev/null".as_ref(), b"gone").unwrap();
+    }
+
+    #[test]
+    fn a_finished_file_whose_temporary_name_is_left_is_not_reused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.txt");
+        fs::write(&path, b"one").unwrap();
+        let reader = dir.path().join("reader");
+        fs::hard_link(&path, dir.path().join(".a.txt.0.tmp")).unwrap();
+        fs::hard_link(&path, &reader).unwrap();
+        write_atomic(&path, b"two").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"two");
+        assert_eq!(fs::read(&reader).unwrap(), b"one");
+        assert_eq!(names(dir.path()), ["a.txt", "reader"]);
     }
 
     #[test]

@@ -179,7 +179,8 @@ pub(crate) enum Command {
         /// compared with the first.
         #[arg(required = true, value_name = "RUN")]
         runs: Vec<PathBuf>,
-        /// Page to write; `-` for stdout [default: `report.html` in the first run].
+        /// Page to write, required for several runs; `-` for stdout. A page is replaced, any other file is not
+        /// [default: `report.html` in the run].
         #[arg(short, long, value_name = "FILE")]
         output: Option<PathBuf>,
     },

@@ -66,10 +66,11 @@ pub(crate) fn recognise(dir: &Path) -> anyhow::Result<Layout> {
     if let Some(it) = tables.into_iter().max_by(|a, b| a.share.total_cmp(&b.share)) {
         return Ok(it.layout(dir, sample));
     }
-    let with_images = |dir: &Path| {
-        Entries::of(dir)
-            .is_ok_and(|it| it.folders.iter().filter(|it| has_image(&dir.join(it), 3)).count() >= 2)
+    let classes = |dir: &Path| {
+        let folders = Entries::of(dir).map(|it| it.folders).unwrap_or_default();
+        folders.into_iter().filter(|it| has_image(&dir.join(it), 3)).collect::<Vec<_>>()
     };
+    let with_images = |dir: &Path| classes(dir).len() >= 2;
     let folders = |remark: &str| {
         let source = vec![("kind", "folders".into()), ("root", text_of(dir))];
         Layout { source, remarks: vec![remark.to_owned()], sample: sample.clone() }
@@ -81,6 +82,19 @@ pub(crate) fn recognise(dir: &Path) -> anyhow::Result<Layout> {
     }
     if with_images(dir) {
         return Ok(folders("a folder for each class"));
+    }
+    // `train` alone has the classes below it.
+    let train = dir.join("train");
+    for root in [train.as_path(), dir] {
+        if let [only] = classes(root).as_slice()
+            && root.join(only) != train
+            && entries.tables.is_empty()
+        {
+            bail!(
+                "{}: only one folder of images, `{only}`: at least two are needed, one for each class",
+                root.display()
+            );
+        }
     }
     bail!(
         "{}: recognised no layout: expected `train.csv` with the columns {} and `images/`; or a CSV or TSV \
@@ -361,11 +375,17 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let err = |dir: &Path| recognise(dir).unwrap_err().to_string();
         assert!(err(&dir.path().join("absent")).contains("absent"));
-        for names in [&[][..], &["1.jpg", "2.jpg"], &["one/1.jpg"]] {
+        for names in [&[][..], &["1.jpg", "2.jpg"], &["train/1.jpg"]] {
             files(dir.path(), names);
             assert!(err(dir.path()).contains("recognised no layout"), "{names:?}");
         }
         fs::write(dir.path().join("other.csv"), "a,b\n8,9\n").unwrap();
         assert!(err(dir.path()).contains("recognised no layout"));
+        for name in ["one/1.jpg", "train/one/1.jpg"] {
+            let dir = tempfile::tempdir().unwrap();
+            files(dir.path(), &[name]);
+            let text = err(dir.path());
+            assert!(text.contains("only one folder of images, `one`: at least two"), "{text}");
+        }
     }
 }

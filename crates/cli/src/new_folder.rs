@@ -1,11 +1,15 @@
 //! A folder of results that appears whole: its files are written to a hidden folder beside it, which is renamed
 //! when all of them are there.
 //!
+//! An empty folder that exists keeps its permissions, and may be a mount point or a link, which cannot be renamed
+//! over: the hidden folder is inside it, and its files are moved up, last those that say that it is complete.
+//!
 //! A killed process leaves the hidden folder, `.<name>.<process>.partial`. It held a lock on it, which the system has
-//! released; the next folder that is written beside it removes it.
+//! released; the next folder that is written beside it, or in its place, removes it.
 
 use std::{
     cell::OnceCell,
+    ffi::OsString,
     fs::{self, File},
     io,
     path::{Path, PathBuf},
@@ -20,9 +24,14 @@ use crate::output::folder;
 /// The ending of a hidden folder.
 const PARTIAL: &str = ".partial";
 
+/// Files that say that a folder is complete, in the order in which they are moved, after all others.
+const LAST: [&str; 3] = ["explain.csv", "bundle.toml", "report.toml"];
+
 /// A folder that does not exist yet, or is empty.
 pub(crate) struct NewFolder {
     path: PathBuf,
+    /// Whether it exists, and is filled.
+    is_there: bool,
     /// Where it is written; removed if it is not finished.
     partial: PathBuf,
     /// The hidden folder, locked from when it is created.
@@ -41,12 +50,18 @@ impl NewFolder {
         };
         let parent = path.parent().filter(|it| !it.as_os_str().is_empty());
         let parent = parent.unwrap_or(Path::new("."));
-        if path.is_file() {
+        let is_there = path.is_dir();
+        if path.exists() && !is_there {
             bail!("{}: is a file: choose a new folder with `-o`", path.display());
         }
-        let is_used = fs::read_dir(path).is_ok_and(|mut it| it.next().is_some());
-        if is_used {
-            bail!("{}: already exists: choose a new folder with `-o`", path.display());
+        if path.is_symlink() && !is_there {
+            bail!("{}: is a link to nothing: choose a new folder with `-o`", path.display());
+        }
+        if is_there {
+            remove_leftovers(path);
+            if fs::read_dir(path).with_context(|| path.display().to_string())?.next().is_some() {
+                bail!("{}: already exists: choose a new folder with `-o`", path.display());
+            }
         }
         if !parent.is_dir() {
             let parent = parent.display();
@@ -55,8 +70,9 @@ impl NewFolder {
         remove_leftovers(parent);
         // Processes do not disturb each other: each has its own.
         let hidden = format!(".{}.{}{PARTIAL}", name.to_string_lossy(), process::id());
-        let (path, partial) = (path.to_owned(), parent.join(hidden));
-        Ok(NewFolder { path, partial, lock: OnceCell::new() })
+        // Inside a mount point it is on the same file system.
+        let partial = if is_there { path.join(hidden) } else { parent.join(hidden) };
+        Ok(NewFolder { path: path.to_owned(), is_there, partial, lock: OnceCell::new() })
     }
 
     /// Returns the folder as it is named.
@@ -82,15 +98,41 @@ impl NewFolder {
 
     /// Makes the folder appear.
     pub(crate) fn finish(self) -> anyhow::Result<()> {
-        // An empty folder is replaced.
-        let finished = replace(self.begun()?, &self.path);
+        let partial = self.begun()?;
+        let finished = match self.is_there {
+            true => move_up(partial, &self.path),
+            false => replace(partial, &self.path),
+        };
         finished.with_context(|| self.path.display().to_string())
     }
 }
 
+/// Moves the files of a hidden folder into the folder that it is in, all or none.
+fn move_up(partial: &Path, dir: &Path) -> io::Result<()> {
+    let in_dir = fs::read_dir(dir)?.collect::<io::Result<Vec<_>>>()?;
+    if in_dir.iter().any(|it| Some(it.file_name().as_os_str()) != partial.file_name()) {
+        return Err(io::Error::other("the folder is no longer empty: choose another with `-o`"));
+    }
+    let mut names = Vec::new();
+    for entry in fs::read_dir(partial)? {
+        names.push(entry?.file_name());
+    }
+    let rank = |name: &OsString| LAST.iter().position(|it| name == it).map_or(0, |it| it + 1);
+    names.sort_by_key(rank);
+    for (idx, name) in names.iter().enumerate() {
+        let moved = replace(&partial.join(name), &dir.join(name));
+        if moved.is_err() {
+            // They are removed with the hidden folder.
+            names.iter().take(idx).for_each(|it| drop(fs::rename(dir.join(it), partial.join(it))));
+        }
+        moved?;
+    }
+    Ok(())
+}
+
 impl Drop for NewFolder {
     fn drop(&mut self) {
-        // Nothing is there if it was finished or never begun.
+        // Nothing, or an empty folder, is there if it was finished or never begun.
         drop(fs::remove_dir_all(&self.partial));
     }
 }
@@ -140,6 +182,7 @@ fn is_another_running(process: u32) -> bool {
 mod tests {
     use std::{
         fs::{self, File},
+        os::unix::fs::{PermissionsExt as _, symlink},
         process::{self, Command},
     };
 
@@ -164,6 +207,44 @@ mod tests {
         for taken in [path.clone(), path.join("a"), dir.path().join("absent/b")] {
             assert!(NewFolder::at(&taken).is_err());
         }
+    }
+
+    #[test]
+    fn an_empty_folder_or_a_link_to_one_is_filled() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, link) = (dir.path().join("out"), dir.path().join("link"));
+        fs::create_dir(&path).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o750)).unwrap();
+        symlink(&path, &link).unwrap();
+        let names = || {
+            let names = fs::read_dir(&path).unwrap().map(|it| it.unwrap().file_name());
+            let mut names: Vec<_> = names.map(|it| it.into_string().unwrap()).collect();
+            names.sort();
+            names
+        };
+
+        // Not finished, and finished after another file has appeared.
+        let folder = NewFolder::at(&link).unwrap();
+        folder.write("a", b"1").unwrap();
+        drop(folder);
+        assert!(names().is_empty());
+        let folder = NewFolder::at(&link).unwrap();
+        folder.write("a", b"1").unwrap();
+        fs::write(path.join("other"), b"2").unwrap();
+        assert!(format!("{:#}", folder.finish().unwrap_err()).contains("no longer empty"));
+        assert_eq!(names(), ["other"]);
+        fs::remove_file(path.join("other")).unwrap();
+
+        let folder = NewFolder::at(&link).unwrap();
+        ["report.toml", "a"].iter().for_each(|it| folder.write(it, b"1").unwrap());
+        folder.finish().unwrap();
+        assert_eq!(names(), ["a", "report.toml"]);
+        assert!(link.is_symlink());
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o750);
+
+        let nothing = dir.path().join("nothing");
+        symlink(dir.path().join("absent"), &nothing).unwrap();
+        assert!(NewFolder::at(&nothing).is_err());
     }
 
     #[test]

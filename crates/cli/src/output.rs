@@ -19,8 +19,8 @@ use std::{
     },
 };
 
-use anyhow::{Context as _, bail};
-use base::files::{descriptor, write_atomic_with};
+use anyhow::{Context as _, anyhow, bail};
+use base::files::{descriptor, write_atomic_with, write_new};
 
 use crate::{style::labelled, wrap::wrapped_message};
 
@@ -128,6 +128,14 @@ impl Output {
         self.write_with(|out| Ok(out.write_all(bytes)?))
     }
 
+    /// Writes the result, and never replaces a file.
+    pub(crate) fn write_new(&self, bytes: &[u8]) -> anyhow::Result<()> {
+        match self {
+            Output::Stdout => self.write(bytes),
+            Output::Path(path) => new_file(path, bytes),
+        }
+    }
+
     /// Writes the result piece by piece with `write`. If that fails, an existing file is not changed.
     pub(crate) fn write_with(
         &self,
@@ -162,6 +170,19 @@ impl fmt::Display for Output {
             Output::Path(path) => write!(f, "{}", path.display()),
         }
     }
+}
+
+/// Writes a file that is never to replace one.
+pub(crate) fn new_file(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    match write_new(path, bytes) {
+        Err(err) if err.kind() == io::ErrorKind::AlreadyExists => Err(taken(path)),
+        written => written.with_context(|| path.display().to_string()),
+    }
+}
+
+/// The error that a file is there already.
+pub(crate) fn taken(path: &Path) -> anyhow::Error {
+    anyhow!("{}: already exists: name another file with `-o`, or remove it", path.display())
 }
 
 /// Parses `--output` of a command that writes several files: a folder.

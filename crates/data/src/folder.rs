@@ -20,6 +20,7 @@ use crate::{
     manifest::Content,
     names::{lookalikes, text_of},
     source::SourceError,
+    verified::{problem_of, remedy},
 };
 
 /// The content of a folder.
@@ -135,7 +136,11 @@ pub fn list_images(path: &Path, recognise: Recognise) -> Result<Folder, SourceEr
                 images.push((name, Content::File(file)));
             }
             Ok(Sniffed::Other) => skipped.push((name, Skipped::NoImage)),
-            Err(err) => unreadable.add(name, err.to_string(), "make it readable"),
+            Err(err) => {
+                let problem = problem_of(&err);
+                let remedy = remedy(&problem, "make it readable");
+                unreadable.add(name, problem, remedy);
+            }
         }
     }
     skipped.sort_unstable();

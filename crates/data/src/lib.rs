@@ -55,4 +55,4 @@ pub use survey::{
     Brightness, ClassCount, Extreme, NEAR, NearDuplicate, NearDuplicates, NumberCount,
     NumberCounts, ScopeCount, Similarity, SizeCount, Survey, Unreadable, link_hashes, survey,
 };
-pub use verified::check_images;
+pub use verified::{check_images, remedy};

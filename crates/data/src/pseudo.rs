@@ -38,7 +38,8 @@ pub use self::{
     table::PseudoTable,
 };
 use crate::{
-    Content, Context, Example, Findings, Manifest, SourceError, Use, verified::check_images,
+    Content, Context, Example, Findings, Manifest, SourceError, Use,
+    verified::{check_images, remedy},
 };
 
 /// `[data] pseudo`: images that are trained on with the labels of a file of `maskfit pseudo`.
@@ -104,7 +105,8 @@ impl Pseudo {
         self.check(&rows, &images, manifest, &mut findings);
         if opens_images && findings.0.is_empty() {
             for (name, problem) in check_images(&self.images, &images, context) {
-                findings.add(name, problem, "replace the file, or remove its row");
+                let remedy = remedy(&problem, "replace the file, or remove its row");
+                findings.add(name, problem, remedy);
             }
         }
         if !findings.0.is_empty() {

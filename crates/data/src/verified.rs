@@ -72,8 +72,26 @@ pub(crate) fn check_files(
     checked
 }
 
+/// The problem of a file that may not be read.
+const DENIED: &str = "permission denied";
+
+/// Returns the problem of a file that cannot be read.
+pub(crate) fn problem_of(err: &io::Error) -> String {
+    match err.kind() {
+        io::ErrorKind::PermissionDenied => DENIED.to_owned(),
+        _ => err.to_string(),
+    }
+}
+
+/// Returns the remedy of a problem of [`check_images`].
+///
+/// - `usual`: that of an image that is damaged.
+pub fn remedy<'a>(problem: &str, usual: &'a str) -> &'a str {
+    if problem == DENIED { "check its permissions" } else { usual }
+}
+
 fn check_file(path: &Path, max_pixels: u64) -> Result<u64, String> {
-    let bytes = fs::read(path).map_err(|err| err.to_string())?;
+    let bytes = fs::read(path).map_err(|err| problem_of(&err))?;
     verify(&bytes, max_pixels).map_err(|err: DecodeError| err.to_string())?;
     Ok(fnv1a(&bytes))
 }
@@ -229,7 +247,7 @@ fn lines(text: &[u8]) -> impl Iterator<Item = &str> {
 mod tests {
     use std::{
         collections::HashSet,
-        fs,
+        fs, io,
         panic::{AssertUnwindSafe, catch_unwind},
         path::{Path, PathBuf},
         sync::atomic::{AtomicUsize, Ordering},
@@ -237,7 +255,7 @@ mod tests {
         time::Duration,
     };
 
-    use super::append;
+    use super::{append, problem_of, remedy};
     use crate::Context;
 
     /// The files that are not intact.
@@ -245,6 +263,14 @@ mod tests {
         let checked = super::check_files(root, files, context);
         let damaged = files.iter().zip(checked).filter(|it| it.1.is_err());
         damaged.map(|it| it.0.clone()).collect()
+    }
+
+    #[test]
+    fn a_file_that_may_not_be_read_is_not_to_be_replaced() {
+        let denied = problem_of(&io::ErrorKind::PermissionDenied.into());
+        assert_eq!(remedy(&denied, "replace the file"), "check its permissions");
+        let other = problem_of(&io::ErrorKind::NotFound.into());
+        assert_eq!(remedy(&other, "replace the file"), "replace the file");
     }
 
     #[test]

@@ -1,7 +1,11 @@
 //! Scores by attribute: of the images with each value of a column that is kept for reports.
 //!
-//! They are scores over the joint classes. The intervals of a value are bootstrapped over the groups that have
-//! images with it; a value with a single group has none.
+//! They are scores over the joint classes. Macro F1 is the mean F1 over the classes that occur among the images with
+//! the value: a level of a factor excludes the classes of its other levels, which would count as 0 as soon as one is
+//! predicted. A class that does not occur in a resample is left out of that one too.
+//!
+//! The intervals of a value are bootstrapped over the groups that have images with it; a value with a single group has
+//! none.
 //!
 //! Two values usually have different groups, so their resamples are not paired, unlike those of two models: the
 //! difference of two values is that of independent resamples. Where the same groups have images with both values,
@@ -15,8 +19,8 @@ use std::cmp::Reverse;
 use base::{Seed, Task, rng::fnv1a};
 
 use crate::{
-    Bootstrapped, GroupSums, Interval, MacroF1, N_RESAMPLES, Prediction, Resamples,
-    accuracy::Accuracy,
+    Basis, Bootstrapped, GroupSums, Interval, Metric, N_RESAMPLES, Prediction, Resamples, Sums,
+    accuracy::Accuracy, quotient,
 };
 
 /// The number of values with scores of their own: the most frequent ones.
@@ -44,7 +48,7 @@ pub struct ValueReport {
     pub n_images: usize,
     /// The number of groups with such images.
     pub n_groups: usize,
-    /// Macro F1; the limits of its interval are NaN with a single group.
+    /// Macro F1 over the classes that occur; the limits of its interval are NaN with a single group.
     pub macro_f1: Interval,
     /// Accuracy; the limits of its interval are NaN with a single group.
     pub accuracy: Interval,
@@ -59,6 +63,42 @@ pub struct Gap {
     pub highest: String,
     /// The difference, 0 or more.
     pub difference: Interval,
+}
+
+/// Macro F1 over the classes that occur.
+struct OccurringF1;
+
+impl Sums for OccurringF1 {
+    /// For each class its true positives; how often it is the true or the predicted class; and how often the true one.
+    fn n_sums(&self, n_classes: usize) -> usize {
+        3 * n_classes
+    }
+
+    fn add(&self, it: &Prediction<'_>, add: &mut dyn FnMut(usize, f64)) {
+        if it.is_correct() {
+            add(3 * it.class, 1.0);
+        }
+        add(3 * it.class + 1, 1.0);
+        add(3 * it.predicted + 1, 1.0);
+        add(3 * it.class + 2, 1.0);
+    }
+
+    fn of(&self, sums: &[f64]) -> f64 {
+        let occurs = |it: &&[f64]| it[2] > 0.0;
+        let scores = sums.chunks(3).filter(occurs).map(|it| quotient(2.0 * it[0], it[1]));
+        let (n, sum) = scores.fold((0.0, 0.0), |(n, sum), it| (n + 1.0, sum + it));
+        quotient(sum, n)
+    }
+}
+
+impl Metric for OccurringF1 {
+    fn basis(&self) -> Basis<'_> {
+        Basis::Sums(self)
+    }
+
+    fn more_is_better(&self) -> bool {
+        true
+    }
 }
 
 /// Accumulates predictions for the scores by attribute.
@@ -139,7 +179,7 @@ impl OfAttribute {
             value: value.map(|it| values[it].clone()),
             n_values,
             n_images: 0,
-            macro_f1: GroupSums::new(&MacroF1::DEFAULT, n_classes),
+            macro_f1: GroupSums::new(&OccurringF1, n_classes),
             accuracy: GroupSums::new(&Accuracy {}, n_classes),
         };
         let mut row_of = vec![usize::MAX; values.len()];
@@ -263,6 +303,17 @@ mod tests {
         let gap = it.gap.unwrap();
         assert_eq!((gap.lowest.as_str(), gap.highest.as_str()), ("B", "A"));
         assert_eq!(limits(gap.difference), (0.5, 0.0, 1.0));
+    }
+
+    #[test]
+    fn macro_f1_is_over_the_classes_that_occur_with_a_value() {
+        // All images of site A are of class a, and 2 of 3 are right: F1 is 2 * 2 / (3 + 2), and b has none.
+        let images = [(0, 0, 0, 0), (0, 0, 0, 0), (0, 1, 1, 0), (1, 1, 2, 1), (1, 1, 3, 1)];
+        let it = report(&["A", "B"], &images);
+        assert!(is_close(it.values[0].macro_f1.value, 0.8), "{:?}", it.values[0]);
+        assert_eq!(it.values[1].macro_f1.value, 1.0);
+        // Resamples: group 0 twice has an F1 of 1, group 1 twice of 0.
+        assert_eq!((it.values[0].macro_f1.low, it.values[0].macro_f1.high), (0.0, 1.0));
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! Scores by group: of the images with each value of an attribute that the data keeps for reports, and of each level
 //! of a factor.
 //!
-//! Scores and their intervals are those of `metrics::AttributeSums`. The largest gap of accuracy is tested by
+//! Scores and their intervals are those of `metrics::AttributeSums`: macro F1 is over the classes that occur among the
+//! images of the group. The largest gap of accuracy is tested by
 //! permutation: the values are shuffled, and p is the share of permutations whose largest gap is at least as large,
 //! (1 + n) / (1 + N). Since the largest gap of each permutation is taken, the choice of the two values is accounted
 //! for. What is shuffled is what is exchangeable if the value does not matter: where every group has one value, such as
@@ -289,6 +290,10 @@ mod tests {
         let rates: Vec<f64> = script.factor_errors.iter().filter_map(|it| it.error_rate).collect();
         assert_eq!(rates, [0.25, 0.5]);
         assert_eq!((other.error_rate.value, other.error_rate.low), (Some(0.0), None));
+        // Classes 0 and 1 are `<script>`, and only class 0 occurs: 2 of its 4 images are right, and none is predicted
+        // as it wrongly.
+        assert!((script.macro_f1.value.unwrap() - 2.0 / 3.0).abs() < 1e-12, "{script:?}");
+        assert_eq!(other.macro_f1.value, Some(1.0));
         // One value alone has an interval: there is no gap to test.
         assert_eq!(it[0].gap, None);
     }

@@ -212,15 +212,21 @@ impl Collected {
         (n, n_wrong)
     }
 
-    /// Returns the class that has images here with the fewest training images, the first of equals, and their number.
+    /// Returns the class that has images here with the fewest training images, the first of equals, and their number;
+    /// `None` if they are more than half of those of the median class.
     ///
     /// - `n_trained`: the number of training images of each joint class.
     pub fn rarest(&self, n_trained: &[usize]) -> Option<(String, usize)> {
         let mut occurs = vec![false; self.task.n_classes()];
         self.records.iter().for_each(|it| occurs[it.class] = true);
         let counts = n_trained.iter().enumerate().filter(|it| occurs.get(it.0) == Some(&true));
+        let mut sorted: Vec<usize> = counts.clone().map(|it| *it.1).collect();
+        sorted.sort_unstable();
         let (class, &n) = counts.min_by_key(|it| it.1)?;
-        Some((self.task.class_name(class, Scope::Joint), n))
+        // The median is the mean of the two middle ones, which are the same of an odd number.
+        let middle = |at: usize| sorted.get(at).copied().unwrap_or_default();
+        let twice_median = middle((sorted.len() - 1) / 2) + middle(sorted.len() / 2);
+        (4 * n <= twice_median).then(|| (self.task.class_name(class, Scope::Joint), n))
     }
 }
 
@@ -267,7 +273,10 @@ mod tests {
         assert!(scores[0].accuracy.low.unwrap() < scores[0].accuracy.high.unwrap());
         assert_eq!(it.wrong_factors(), (2, vec![1, 2]));
         // Class 1 has no images here.
-        assert_eq!(it.rarest(&[30, 1, 20, 20]), Some(("a, \"b\" s".to_owned(), 20)));
+        assert_eq!(it.rarest(&[30, 1, 10, 20]), Some(("a, \"b\" s".to_owned(), 10)));
+        // More than half of the median, 20.
+        assert_eq!(it.rarest(&[30, 1, 11, 20]), None);
+        assert_eq!(it.rarest(&[20, 20, 20, 20]), None);
         assert_eq!(it.rarest(&[]), None);
         let joint = &it.confusions()[0];
         assert_eq!(joint.counts[0], [2, 1, 0, 1]);

@@ -291,7 +291,7 @@ pub struct ValueScores {
     pub n_images: usize,
     /// The number of groups with such images.
     pub n_groups: usize,
-    /// Macro F1 of the joint classes.
+    /// Macro F1 of the joint classes that occur among these images.
     pub macro_f1: Estimate,
     /// The share of images whose joint class is predicted wrongly.
     pub error_rate: Estimate,
@@ -523,10 +523,12 @@ pub struct ComparedRun {
     pub name: String,
     /// Its score.
     pub score: Estimate,
-    /// The paired difference to the reference; `None` for the reference, and for runs on other images.
+    /// The paired difference to the reference; `None` for the reference, and for runs on other images or classes.
     pub difference: Option<Estimate>,
     /// The share of resamples in which it is better than the reference; ties count half.
     pub better: Option<f64>,
+    /// Why there is no difference, such as `other images`; empty if there is one.
+    pub why_none: String,
 }
 
 impl From<Interval> for Estimate {

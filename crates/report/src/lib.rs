@@ -20,5 +20,5 @@ pub use collector::{Collected, Collector, Record};
 pub use contents::*;
 pub use gallery::{Gallery, GalleryPair, Limits};
 pub use labels::label_errors;
-pub use page::{PageError, html};
+pub use page::{HEAD, PageError, html, is_page};
 pub use verdict::{Basis, Grounds, verdict};

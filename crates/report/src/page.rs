@@ -15,7 +15,10 @@ use minijinja::{
 };
 use serde::Serialize;
 
-use crate::contents::{Contents, RunReport};
+use crate::{
+    contents::{Contents, RunReport},
+    verdict::limit_of_p,
+};
 use curves::{Chart, Summary};
 
 /// Why a page could not be made.
@@ -41,12 +44,23 @@ struct Page<'a> {
 struct Drawn<'a> {
     charts: Vec<Chart>,
     summaries: Vec<Summary<'a>>,
+    /// Below which p the largest gap of an attribute is significant, in words.
+    limit: String,
 }
 
 impl Drawn<'_> {
     fn of(run: &RunReport) -> Drawn<'_> {
         let (charts, summaries) = (curves::charts(&run.curves), curves::summaries(&run.curves));
-        Drawn { charts, summaries }
+        Drawn { charts, summaries, limit: limit(run) }
+    }
+}
+
+/// Formats the limit of p: `0.017 (0.05 / 3 attributes)`.
+fn limit(run: &RunReport) -> String {
+    let (alpha, n) = limit_of_p(run);
+    match n {
+        0 | 1 => short(alpha),
+        _ => format!("{:.3} ({} / {n} attributes)", alpha / n as f64, short(alpha)),
     }
 }
 
@@ -55,6 +69,18 @@ const TEMPLATES: [(&str, &str); 3] = [
     ("parts.html", include_str!("page/parts.html")),
     ("style.css", include_str!("page/style.css")),
 ];
+
+/// What a page begins with, and what its head has soon after.
+const MARKS: [&[u8]; 2] =
+    [b"<!DOCTYPE html>", b"<meta name=\"generator\" content=\"maskfit report\"/>"];
+/// How many bytes tell whether a file is a page.
+pub const HEAD: usize = 512;
+
+/// Whether a file is a page of ours, by its first [`HEAD`] bytes.
+pub fn is_page(head: &[u8]) -> bool {
+    let [begin, mark] = MARKS;
+    head.starts_with(begin) && head.windows(mark.len()).any(|it| it == mark)
+}
 
 /// Returns the page.
 ///

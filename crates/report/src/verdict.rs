@@ -7,19 +7,22 @@
 //! - a small set: the interval of macro F1 is wider than 0.1.
 //! - the worst factor: of several factors, the one that is wrong in most of the wrong images; of one factor, the most
 //!   frequent confusion, if it has at least a tenth of all errors.
-//! - the rarest class: the class of the set with the fewest training images has an F1 that is at least 0.05 below macro
-//!   F1.
+//! - the rarest class: the class of the set with the fewest training images has at most half as many as the median
+//!   class, and an F1 that is at least 0.05 below macro F1.
 //! - the largest gap: of the attributes whose gap has p < 0.05 / the number of tested attributes (Bonferroni), the one
 //!   with the largest gap. Without one, that no gap is significant.
 //! - over-fitting: in more than half of the curves, the last validation loss is at least a tenth above the lowest, and
 //!   the training loss is lower than there. Or training was short: in more than half of the curves, the last validation
 //!   loss is the lowest, and at least a hundredth below that of the evaluation before.
 //! - calibration: the expected calibration error is at least 0.05.
-//! - label noise: of a factor, at least a hundredth of the labels are likely errors.
+//! - label noise: a factor whose accuracy is at least 0.8, and whose share of likely errors is from 0.01 to 0.2: a
+//!   weaker model, or one that doubts more, is rather wrong itself. Of several, the one with the largest share.
+
+use std::ops::RangeInclusive;
 
 use base::task::Unit;
 
-use crate::contents::{Curve, CurvePoint, Estimate, RunReport};
+use crate::contents::{Curve, CurvePoint, Estimate, FactorLabels, RunReport};
 
 /// How the images of a report were used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,7 +56,8 @@ pub struct Grounds {
     pub n_wrong: usize,
     /// Of these the number with each factor wrong.
     pub n_wrong_factors: Vec<usize>,
-    /// The class of the set with the fewest training images, and their number; `None` if they are unknown.
+    /// The class of the set with the fewest training images, and their number; `None` if they are unknown, or more
+    /// than half of those of the median class.
     pub rarest: Option<(String, usize)>,
 }
 
@@ -71,8 +75,10 @@ const RISE: f64 = 0.1;
 const FALL: f64 = 0.01;
 /// The calibration error that is named.
 const MISCALIBRATED: f64 = 0.05;
-/// The share of likely label errors that is named.
-const NOISY: f64 = 0.01;
+/// The shares of likely label errors that are named.
+const NOISY: RangeInclusive<f64> = 0.01..=0.2;
+/// The least accuracy of a factor whose labels are doubted.
+const TRUSTED: f64 = 0.8;
 
 /// Returns the sentences, in the order above.
 ///
@@ -148,7 +154,11 @@ fn small(run: &RunReport, of: &Grounds) -> Option<String> {
     let width = it.high? - it.low?;
     let groups = of.unit.count(of.n_groups);
     (width > WIDE).then(|| {
-        format!("The interval is {width:.2} wide, since the set has only {groups}: smaller differences are not visible here.")
+        format!(
+            "The interval is {width:.2} wide, since the set has only {groups}: the score itself is known to about ± \
+             {:.2}: compare two runs with `maskfit compare`.",
+            width / 2.0
+        )
     })
 }
 
@@ -195,13 +205,18 @@ fn rarest(run: &RunReport, of: &Grounds) -> Option<String> {
     })
 }
 
+/// Returns the level of significance, and the number of tested attributes by which it is divided.
+pub(crate) fn limit_of_p(run: &RunReport) -> (f64, usize) {
+    (ALPHA, run.attributes.iter().filter(|it| it.gap.is_some()).count())
+}
+
 fn gap(run: &RunReport) -> Option<String> {
     let tested = || run.attributes.iter().filter_map(|it| Some((it, it.gap.as_ref()?)));
-    let n = tested().count();
+    let (alpha, n) = limit_of_p(run);
     if n == 0 {
         return None;
     }
-    let is_significant = |p: Option<f64>| p.is_some_and(|it| it < ALPHA / n as f64);
+    let is_significant = |p: Option<f64>| p.is_some_and(|it| it < alpha / n as f64);
     let found = tested().filter(|it| is_significant(it.1.p));
     let size = |it: &Estimate| it.value.unwrap_or(0.0);
     let largest = found.max_by(|a, b| size(&a.1.difference).total_cmp(&size(&b.1.difference)));
@@ -297,16 +312,25 @@ fn calibration(run: &RunReport) -> Option<String> {
 }
 
 fn labels(run: &RunReport) -> Option<String> {
-    let share = |n: usize, of: usize| n as f64 / of.max(1) as f64;
-    let factors = run.labels.factors.iter().filter(|it| share(it.n_errors, it.n_labels) >= NOISY);
-    let of = |it: &&crate::contents::FactorLabels| share(it.n_errors, it.n_labels);
-    let it = factors.max_by(|a, b| of(a).total_cmp(&of(b)))?;
+    let share = |it: &FactorLabels| it.n_errors as f64 / it.n_labels.max(1) as f64;
+    // The first scope is the joint one, that of a single factor.
+    let accuracy = |it: &FactorLabels| {
+        let own = run.scores.iter().skip(1).find(|scope| scope.name == it.factor);
+        let scope = own.or_else(|| run.scores.first().filter(|_| run.scores.len() == 1));
+        scope?.accuracy.value
+    };
+    let is_named = |it: &&FactorLabels| {
+        NOISY.contains(&share(it)) && accuracy(it).is_some_and(|it| it >= TRUSTED)
+    };
+    let factors = run.labels.factors.iter().filter(is_named);
+    let it = factors.max_by(|a, b| share(a).total_cmp(&share(b)))?;
     Some(format!(
-        "{} of the {} labels of `{}` ({:.1} %) are likely errors: they limit what any model can score here.",
+        "The model doubts {} of the {} labels of `{}` ({:.1} %): look at {} under likely label errors.",
         it.n_errors,
         it.n_labels,
         it.factor,
-        100.0 * share(it.n_errors, it.n_labels)
+        100.0 * share(it),
+        if it.n_errors == 1 { "it" } else { "them" }
     ))
 }
 

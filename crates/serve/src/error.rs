@@ -17,9 +17,17 @@ pub(crate) struct ApiError {
     pub(crate) message: String,
 }
 
+/// The longest message, in bytes: one may quote the request.
+const LONGEST: usize = 1000;
+
 impl ApiError {
     pub(crate) fn new(status: StatusCode, message: impl Into<String>) -> ApiError {
-        ApiError { status, message: message.into() }
+        let mut message = message.into();
+        if message.len() > LONGEST {
+            message.truncate(message.floor_char_boundary(LONGEST));
+            message.push('…');
+        }
+        ApiError { status, message }
     }
 
     /// The request is wrong.
@@ -51,5 +59,18 @@ impl IntoResponse for ApiError {
             _ => {}
         }
         response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::ApiError;
+
+    #[test]
+    fn a_long_message_is_cut_between_characters() {
+        assert_eq!(ApiError::bad("short").message, "short");
+        // 998 bytes, and characters of three.
+        let message = ApiError::bad("a".repeat(998) + &"가".repeat(1000)).message;
+        assert_eq!(message, "a".repeat(998) + "…");
     }
 }

@@ -84,7 +84,7 @@ mod state;
 mod token;
 mod v2;
 
-pub use logs::{LogFormat, log_to_stderr};
+pub use logs::{LogFormat, Logs, log_to_stderr};
 pub use options::{Batching, Limits, Options, Source};
 pub use server::{Server, Stopper, serve};
 pub use server_error::ServeError;

@@ -1,7 +1,16 @@
 //! Structured logs on stderr: a JSON object a line, or text on a terminal.
+//!
+//! A thread of their own writes them, and a line is dropped where too many wait for it: a full disk, or a reader of
+//! the logs that has stopped reading, holds up no request.
+
+use std::io::stderr;
 
 use tracing::Level;
+use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::fmt;
+
+/// The most lines that wait to be written.
+const WAITING: usize = 4096;
 
 /// The form of the logs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,11 +24,24 @@ pub enum LogFormat {
     },
 }
 
-/// Writes the logs of this process to stderr from now on; only the first call has an effect.
+/// The thread that writes the logs; dropping it waits a moment for the lines that are left.
+#[must_use]
+pub struct Logs {
+    _thread: WorkerGuard,
+}
+
+/// Writes the logs of this process to stderr as long as the result lives; only the first call has an effect.
 ///
 /// - `most`: the most detailed level that is written.
-pub fn log_to_stderr(format: LogFormat, most: Level) {
-    let logs = fmt().with_writer(std::io::stderr).with_max_level(most).with_target(false);
+pub fn log_to_stderr(format: LogFormat, most: Level) -> Logs {
+    let lines = NonBlockingBuilder::default().lossy(true).buffered_lines_limit(WAITING);
+    let (writer, thread) = lines.finish(stderr());
+    let logs = fmt()
+        .with_writer(writer)
+        .with_max_level(most)
+        .with_target(false)
+        // Its report of a line that cannot be written would panic on the same stderr.
+        .log_internal_errors(false);
     let set = match format {
         LogFormat::Json => logs
             .json()
@@ -30,4 +52,5 @@ pub fn log_to_stderr(format: LogFormat, most: Level) {
         LogFormat::Text { is_coloured } => logs.with_ansi(is_coloured).try_init(),
     };
     drop(set);
+    Logs { _thread: thread }
 }

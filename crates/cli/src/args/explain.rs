@@ -13,8 +13,8 @@ pub(crate) struct ExplainArgs {
     /// Run, cross-validation or bundle, or `latest`.
     #[arg(value_name = "RUN")]
     pub(crate) run: PathBuf,
-    /// Images, or folders of images.
-    #[arg(long, value_name = "PATH", num_args = 1.., required_unless_present = "side")]
+    /// Images, or folders of images; or name a set with `--side`.
+    #[arg(long, value_name = "PATH", num_args = 1..)]
     pub(crate) images: Vec<PathBuf>,
     /// Explain images of the run's own test or validation set instead: half of them wrong, half right, the most
     /// certain first.

@@ -1,6 +1,6 @@
 //! The arguments of `maskfit export`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::JoinArgs;
 
@@ -40,10 +40,31 @@ pub(crate) enum Format {
 impl ExportArgs {
     /// The file to write.
     pub(crate) fn path(&self) -> PathBuf {
-        let usual = match self.format {
-            Format::Onnx => "model.onnx",
-            Format::SafetensorsTimm => "model.safetensors",
-        };
-        self.output.clone().unwrap_or_else(|| PathBuf::from(usual))
+        let usual = || PathBuf::from(format!("model.{}", self.format.ending()));
+        self.output.clone().unwrap_or_else(usual)
+    }
+}
+
+impl Format {
+    /// Its name on the command line.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Format::Onnx => "onnx",
+            Format::SafetensorsTimm => "safetensors-timm",
+        }
+    }
+
+    /// The usual ending of its files.
+    pub(crate) fn ending(self) -> &'static str {
+        match self {
+            Format::Onnx => "onnx",
+            Format::SafetensorsTimm => "safetensors",
+        }
+    }
+
+    /// The format that an ending stands for, if it does for any.
+    pub(crate) fn of_ending(path: &Path) -> Option<Format> {
+        let ending = path.extension()?.to_str()?.to_ascii_lowercase();
+        [Format::Onnx, Format::SafetensorsTimm].into_iter().find(|it| it.ending() == ending)
     }
 }

@@ -37,7 +37,7 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "MIB", default_value_t = 32, value_parser = number)]
     pub(crate) max_body: usize,
     /// Maximum number of pixels of an image; a bundle may allow fewer.
-    #[arg(long, value_name = "N", default_value_t = 50_000_000)]
+    #[arg(long, value_name = "N", default_value_t = 50_000_000, value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) max_pixels: u64,
     /// Maximum number of images per request.
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = number)]

@@ -50,6 +50,9 @@ struct Row {
 
 /// Explains each image, or none if one cannot be read.
 pub(crate) fn explain(args: &ExplainArgs) -> anyhow::Result<End> {
+    if args.images.is_empty() && args.side.is_none() {
+        bail!("name the images with `--images PATH`, or a set of the run with `--side valid`");
+    }
     let output = NewFolder::at(&args.output)?;
     let models = ModelArgs { runs: vec![args.run.clone()], batch_size: 1, num_workers: 1 };
     let bundle = predict::open(&models, true)?;

@@ -10,7 +10,7 @@ use infer::Bundle;
 use crate::{
     End,
     args::{ExportArgs, Format},
-    output::Output,
+    output::{Output, taken},
     preparation::use_threads,
     runs,
     wrap::{WIDTH, in_columns},
@@ -21,7 +21,7 @@ pub(crate) fn export(args: &ExportArgs) -> anyhow::Result<End> {
     let path = args.path();
     let output = Output::at(&path)?;
     if matches!(output, Output::Path(_)) && path.is_file() {
-        bail!("{}: already exists: name another file with `-o`, or remove it", path.display());
+        return Err(taken(&path));
     }
     use_threads(0)?;
     runs::note_unfinished(&args.runs)?;
@@ -39,20 +39,31 @@ pub(crate) fn export(args: &ExportArgs) -> anyhow::Result<End> {
         Format::Onnx => {
             let options = OnnxOptions { preprocessing: args.preprocessing };
             let made = export::onnx(&bundle, &options)?;
-            output.write(&made.bytes)?;
+            output.write_new(&made.bytes)?;
             print_onnx(&made, &bundle, &output, &file);
         }
         Format::SafetensorsTimm => {
             let made = export::timm(&bundle)?;
-            output.write(&made.bytes)?;
+            output.write_new(&made.bytes)?;
             print_timm(&made, &output, &file);
         }
     }
     Ok(End::Done)
 }
 
-/// Checks that the options are those of the format.
+/// Checks that the options, and the ending of the file, are those of the format.
 fn check(args: &ExportArgs) -> anyhow::Result<()> {
+    if let Some(path) = &args.output
+        && let Some(other) = Format::of_ending(path)
+        && other != args.format
+    {
+        bail!(
+            "--output {}: the ending is that of `--format {}`: give this format, or a file that ends with `.{}`",
+            path.display(),
+            other.name(),
+            args.format.ending()
+        );
+    }
     let options = [("--preprocessing", args.preprocessing), ("--no-tta", args.no_tta)];
     let given = options.iter().find(|it| it.1);
     match (args.format, given) {

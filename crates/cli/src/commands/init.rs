@@ -5,14 +5,15 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context as _, bail};
-use base::{config::Layer, files::write_atomic, records::Records, task::Scope, text};
+use anyhow::Context as _;
+use base::{config::Layer, records::Records, task::Scope, text};
 use data::{Content, Context, Manifest, Use, sizes_of};
 use trainer::{Callback as _, DEFAULT, Experiment};
 
 use crate::{
     End,
     layout::{Layout, recognise},
+    output::{new_file, taken},
     terminal::Terminal,
 };
 
@@ -30,7 +31,7 @@ pub(crate) fn init(dir: &Path, output: Option<&Path>) -> anyhow::Result<End> {
     let own = PathBuf::from(format!("{name}.toml"));
     let output = output.unwrap_or(&own);
     if output.exists() {
-        bail!("{}: already exists: name another file with `-o`, or remove it", output.display());
+        return Err(taken(output));
     }
     let layout = recognise(dir)?;
     let source = inline(&layout);
@@ -50,7 +51,7 @@ pub(crate) fn init(dir: &Path, output: Option<&Path>) -> anyhow::Result<End> {
     let text = text(dir, &layout, &source, &manifest, &sizes)?;
     // What is written can be read.
     config(&text)?;
-    write_atomic(output, text.as_bytes()).with_context(|| output.display().to_string())?;
+    new_file(output, text.as_bytes())?;
     for line in text.lines().take_while(|it| it.starts_with('#')).skip(2) {
         say!("{}", line.trim_start_matches(['#', ' ']));
     }

@@ -7,7 +7,7 @@ use augment::View;
 use base::{table::Table, task::Unit};
 use candle::Device;
 use data::{
-    Content, Context, Findings, Recognise, check_images, check_sizes, list_images, sizes_of,
+    Content, Context, Findings, Recognise, check_images, check_sizes, list_images, remedy, sizes_of,
 };
 use ensemble::Conformal;
 use infer::{Bundle, Prediction, PredictionTable, Predictor, Serving};
@@ -145,7 +145,8 @@ pub(super) fn unfit(
     terminal.clear();
     let mut findings = Findings::default();
     for (name, problem) in problems {
-        findings.add(name, problem, "replace the file");
+        let remedy = remedy(&problem, "replace the file");
+        findings.add(name, problem, remedy);
     }
     // The size of a damaged image is meaningless.
     let damaged: HashSet<String> = findings.0.iter().map(|it| it.place.clone()).collect();

@@ -15,14 +15,16 @@ mod predictions;
 mod setup;
 
 use std::{
+    fs::File,
+    io::Read as _,
     path::{Path, PathBuf},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use base::date::utc;
 use data::Manifest;
-use report::{Contents, Limits};
+use report::{Contents, Limits, RunReport};
 use trainer::Experiment;
 
 use self::found::Found;
@@ -30,6 +32,8 @@ use crate::{End, output::Output, phrases::seconds, terminal::Terminal};
 
 /// The page's file in a run's folder.
 pub(crate) const FILE: &str = "report.html";
+/// The most notes that are printed.
+const MOST_NOTES: usize = 5;
 /// How long maps are made for a page that is asked for, and for one at the end of a run.
 const PATIENCE: [Duration; 2] = [Duration::from_secs(60), Duration::from_secs(4)];
 
@@ -38,16 +42,61 @@ pub(crate) fn report(named: &[PathBuf], output: Option<&Path>) -> anyhow::Result
     let begun = Instant::now();
     let terminal = Terminal::new();
     let found = found::all(named)?;
-    let path = match output {
-        Some(it) => it.to_owned(),
-        None => found[0].dir.join(FILE),
+    let path = match (output, found.as_slice()) {
+        (Some(it), _) => it.to_owned(),
+        (None, [one]) => one.dir.join(FILE),
+        (None, _) => bail!(
+            "{} runs are named: name the page with `-o FILE`, so that it does not replace the page of the first run",
+            found.len()
+        ),
     };
     let output = Output::at(&path)?;
-    let page = page(&found, None, PATIENCE[0], &terminal)?;
+    if matches!(output, Output::Path(_)) {
+        check_replaceable(&path)?;
+    }
+    let contents = contents(&found, None, PATIENCE[0], &terminal)?;
+    let page = report::html(&contents)?;
     output.write(page.as_bytes())?;
+    terminal.clear();
     say!("report: {output}");
+    notes(&contents).iter().for_each(|it| status!("note: {it}"));
     status!("{} in {}", size(page.len()), seconds(begun.elapsed().as_secs_f64()));
     Ok(End::Done)
+}
+
+/// Refuses to replace a file that is no page of a report.
+fn check_replaceable(path: &Path) -> anyhow::Result<()> {
+    // A pipe or a device is written to, not replaced.
+    if !path.is_file() {
+        return Ok(());
+    }
+    let mut head = Vec::new();
+    let file = File::open(path).with_context(|| path.display().to_string())?;
+    file.take(report::HEAD as u64)
+        .read_to_end(&mut head)
+        .with_context(|| path.display().to_string())?;
+    if !report::is_page(&head) {
+        bail!("`{}` exists and is not a report: name another file with `-o`", path.display());
+    }
+    Ok(())
+}
+
+/// Returns the notes on a page, at most [`MOST_NOTES`] of them and the number of the others.
+fn notes(contents: &Contents) -> Vec<String> {
+    let is_single = contents.runs.len() == 1;
+    let of_run = |run: &RunReport| {
+        let name = if is_single { String::new() } else { format!("`{}`: ", run.name) };
+        run.notes.iter().map(|it| format!("{name}{it}")).collect::<Vec<String>>()
+    };
+    let compared = contents.comparison.iter().flat_map(|it| it.notes.clone());
+    let mut all: Vec<String> = contents.runs.iter().flat_map(of_run).chain(compared).collect();
+    let n_more = all.len().saturating_sub(MOST_NOTES);
+    all.truncate(MOST_NOTES);
+    if n_more > 0 {
+        let notes = if n_more == 1 { "note" } else { "notes" };
+        all.push(format!("{n_more} more {notes} on the page"));
+    }
+    all
 }
 
 /// Writes the page of a run that has just finished, if its settings ask for it. One that fails is a note.
@@ -63,7 +112,7 @@ pub(super) fn at_end(
     let begun = Instant::now();
     let write = || {
         let found = found::one(dir)?;
-        let page = page(&[found], Some(manifest), PATIENCE[1], terminal)?;
+        let page = report::html(&contents(&[found], Some(manifest), PATIENCE[1], terminal)?)?;
         let path = dir.join(FILE);
         let written = base::files::write_atomic(&path, page.as_bytes());
         written.with_context(|| path.display().to_string())?;
@@ -83,16 +132,16 @@ pub(super) fn at_end(
     }
 }
 
-/// Makes the page.
+/// Collects what is on the page.
 ///
 /// - `manifest`: the data of a single run, if it is read already.
 /// - `patience`: how long maps are made.
-fn page(
+fn contents(
     found: &[Found],
     manifest: Option<&Manifest>,
     patience: Duration,
     terminal: &Terminal,
-) -> anyhow::Result<String> {
+) -> anyhow::Result<Contents> {
     let limits = Limits::of(found.len());
     let patience = patience / found.len().max(1) as u32;
     let mut contents = Contents {
@@ -105,7 +154,7 @@ fn page(
         contents.runs.push(one::report(it, manifest, limits, patience, terminal)?);
     }
     contents.comparison = (found.len() > 1).then(|| beside::compare(found)).transpose()?;
-    Ok(report::html(&contents)?)
+    Ok(contents)
 }
 
 fn size(n_bytes: usize) -> String {
@@ -120,4 +169,48 @@ fn now() -> String {
     let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |it| it.as_secs());
     let [year, month, day, hour, minute, _] = utc(seconds);
     format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02} UTC")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use report::{Compared, Contents, RunReport};
+
+    use super::{check_replaceable, notes};
+
+    #[test]
+    fn a_few_notes_are_printed_and_the_others_counted() {
+        let run = |name: &str, n: usize| RunReport {
+            name: name.to_owned(),
+            notes: (0..n).map(|it| format!("No {it}.")).collect(),
+            ..RunReport::default()
+        };
+        let one = Contents { runs: vec![run("a", 1)], ..Contents::default() };
+        assert_eq!(notes(&one), ["No 0."]);
+        let compared = Compared { notes: vec!["Others.".to_owned()], ..Compared::default() };
+        let runs = vec![run("a", 2), run("b", 2)];
+        let mut two = Contents { runs, comparison: Some(compared), ..Contents::default() };
+        assert_eq!(
+            notes(&two),
+            ["`a`: No 0.", "`a`: No 1.", "`b`: No 0.", "`b`: No 1.", "Others."]
+        );
+        two.runs[0] = run("a", 3);
+        assert_eq!(notes(&two)[4..], ["`b`: No 1.", "1 more note on the page"]);
+        two.runs[0] = run("a", 9);
+        assert_eq!(notes(&two)[4..], ["`a`: No 4.", "7 more notes on the page"]);
+    }
+
+    #[test]
+    fn only_a_page_is_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("page.html");
+        assert!(check_replaceable(&path).is_ok());
+        fs::write(&path, report::html(&Contents::default()).unwrap()).unwrap();
+        assert!(check_replaceable(&path).is_ok());
+        fs::write(&path, "<!DOCTYPE html><title>My page</title>").unwrap();
+        let want =
+            format!("`{}` exists and is not a report: name another file with `-o`", path.display());
+        assert_eq!(check_replaceable(&path).unwrap_err().to_string(), want);
+    }
 }

@@ -43,7 +43,7 @@ pub(crate) fn serve(args: &ServeArgs) -> anyhow::Result<End> {
         },
         ..defaults
     };
-    log_to_stderr(format(), level());
+    let _logs = log_to_stderr(format(), level());
     let has_token = options.token.is_some();
     serve::serve(options, |server| {
         heed_signals(server.stopper());

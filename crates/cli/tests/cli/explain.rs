@@ -135,8 +135,12 @@ fn what_the_network_does_not_have_is_an_error() {
         ],
     );
     fails(&["--areas", "nowhere"], expect!["error: --areas nowhere: there is no such folder"]);
-    let output = bench.run(&["explain", "runs/a", "-o", "maps"]);
-    assert!(text(&output.stderr).contains("--images"), "{}", text(&output.stderr));
+    bench.fails(
+        &["explain", "runs/a", "--n", "2", "-o", "maps"],
+        expect![
+            "error: name the images with `--images PATH`, or a set of the run with `--side valid`"
+        ],
+    );
 }
 
 #[test]

@@ -66,7 +66,7 @@ fn what_cannot_be_exported_is_named() {
     let lanczos = "augment.eval=[{ kind = \"resize\", size = [32, 24], filter = \"lanczos\" }]";
     let bench = trained(&["--set", lanczos, "--set", "tta.kind=scales"]);
     let export = |args: &[&str], want| {
-        bench.fails(&[&["export", "runs/a", "-o", "x"][..], args].concat(), want);
+        bench.fails(&[&["export", "runs/a"][..], args].concat(), want);
     };
     export(
         &["--preprocessing", "--no-tta"],
@@ -92,6 +92,12 @@ fn what_cannot_be_exported_is_named() {
             "error: --preprocessing: is for `--format onnx`: a file of weights has neither a graph nor preprocessing"
         ],
     );
+    export(
+        &["--format", "safetensors-timm", "-o", "x.ONNX"],
+        expect![
+            "error: --output x.ONNX: the ending is that of `--format onnx`: give this format, or a file that ends with `.safetensors`"
+        ],
+    );
     bench.fails(
         &["export", "nowhere"],
         expect!["error: nowhere: there is no such folder: name a run, a bundle or `latest`"],
@@ -99,6 +105,12 @@ fn what_cannot_be_exported_is_named() {
     bench.fails(
         &["export", "runs/a", "--no-tta", "-o", "no/x.onnx"],
         expect!["error: --output no/x.onnx: folder no does not exist: create it"],
+    );
+    bench.fails(
+        &["export", "runs/a", "--no-tta", "-o", "x.safetensors"],
+        expect![
+            "error: --output x.safetensors: the ending is that of `--format safetensors-timm`: give this format, or a file that ends with `.onnx`"
+        ],
     );
     bench.ok(&["export", "runs/a", "--no-tta", "-o", "x"]);
 }

@@ -74,6 +74,12 @@ fn folds_are_planned_trained_and_joined_in_steps_from_different_places() {
     let bench = Bench::new();
     let common = ["small.toml", "--folds", "3", "--set", FAST, "--set"];
     bench.ok(&[&["kfold"], &common[..], &["run.name=whole"]].concat());
+    bench.fails(
+        &["explain", "runs/whole", "--side", "valid", "-o", "maps"],
+        expect![
+            "error: runs/whole: `--side` needs the folder of one run: name a fold, such as `runs/whole/fold-0`, or name `--images`"
+        ],
+    );
     let out = bench.ok(&[&["kfold", "plan"], &common[..], &["run.name=parts"]].concat());
     assert!(
         out.contains("balance: the images of a class deviate") && out.contains("SHA-256"),

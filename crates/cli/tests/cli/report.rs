@@ -45,6 +45,23 @@ fn a_run_ends_with_its_page_unless_it_is_told_otherwise() {
     // Asked for, it is written to the run, or elsewhere.
     let out = bench.ok(&["report", "runs/b"]);
     assert_eq!(out, "report: runs/b/report.html\n");
+    // A page is replaced, any other file is not.
+    bench.ok(&["report", "runs/b", "-o", "runs/a/report.html"]);
+    let own = fs::read(bench.path("runs/b/report.toml")).unwrap();
+    bench.fails(
+        &["report", "runs/b", "-o", "runs/b/report.toml"],
+        expect![
+            "error: `runs/b/report.toml` exists and is not a report: name another file with `-o`"
+        ],
+    );
+    assert!(fs::read(bench.path("runs/b/report.toml")).unwrap() == own);
+    fs::write(bench.path("runs/b/report.html"), "<!DOCTYPE html><title>mine</title>").unwrap();
+    bench.fails(
+        &["report", "runs/b"],
+        expect![
+            "error: `runs/b/report.html` exists and is not a report: name another file with `-o`"
+        ],
+    );
     let out = bench.ok(&["report", "latest", "-o", "page.html", "-q"]);
     assert_eq!(out, "report: page.html\n");
     let (stdout, err) = bench.both(&["report", "runs/a", "-o", "-"]);
@@ -65,7 +82,9 @@ fn what_is_missing_is_a_note_on_the_page() {
     let names: Vec<&str> = table.lines().skip(1).map(|it| it.split(',').next().unwrap()).collect();
     let image = |name: &str| bench.path("people/train/images").join(name);
     fs::write(image(names[0]), "no image").unwrap();
-    bench.ok(&["report", "runs/a"]);
+    let err = bench.notes(&["report", "runs/a"]);
+    let is_note = |it: &String| it.starts_with("note: 1 image is missing or cannot be read");
+    assert!(unwrapped(&err).iter().any(is_note), "{err}");
     let made = page(&bench, "runs/a/report.html");
     assert!(
         made.contains("1 image is missing or cannot be read, and shown by name only"),
@@ -74,7 +93,9 @@ fn what_is_missing_is_a_note_on_the_page() {
     check_alone(&made);
     // All data is gone: the scores remain.
     fs::rename(bench.path("people"), bench.path("moved")).unwrap();
-    bench.ok(&["report", "runs/a"]);
+    let err = bench.notes(&["report", "runs/a"]);
+    let is_note = |it: &String| it.starts_with("note: There are no images and no attributes: ");
+    assert!(unwrapped(&err).iter().any(is_note), "{err}");
     let made = page(&bench, "runs/a/report.html");
     assert!(made.contains("There are no images and no attributes"), "{made}");
     assert!(made.contains("on the validation set (14 images of 2 people)"), "{made}");
@@ -137,6 +158,58 @@ fn several_runs_are_side_by_side() {
     bench.ok(&["report", "runs/a", "runs/c", "-o", "other.html"]);
     let made = page(&bench, "other.html");
     assert!(made.contains("is not compared: it predicted other images"), "{made}");
+    assert_eq!(made.matches(">other images</td>").count(), 12, "{made}");
+    check_own_scores(&made);
+    bench.fails(
+        &["report", "runs/a", "runs/b"],
+        expect!["error: 2 runs are named: name the page with `-o FILE`, so that it does not replace the page of the first run"],
+    );
+    // Other classes too: of one factor, so there are only scores of the joint classes.
+    let mut table = "file,person,mask\n".to_owned();
+    for person in 0..8 {
+        for image in ["normal.jpg", "mask1.jpg", "mask2.jpg"] {
+            let path = bench.image(person, image);
+            let name = path.parent().unwrap().file_name().unwrap().to_str().unwrap();
+            writeln!(table, "{name}/{image},{name},{}", image.starts_with("mask")).unwrap();
+        }
+    }
+    fs::write(bench.path("labels.csv"), table).unwrap();
+    let source = "{ kind = \"table\", csv = \"labels.csv\", images = \"people/train/images\", image = \"file\", \
+                  group = \"person\", label = \"mask\" }";
+    let profiles = "{ kind = \"mask_profiles\", root = \"people/train\" }";
+    let config = SMALL.replace(profiles, source) + "\n[head]\nkind = \"joint\"\n";
+    fs::write(bench.path("small.toml"), config).unwrap();
+    bench.ok(&[&SHORT[..], &["--set", "run.name=d", "--set", "run.report=false"]].concat());
+    bench.ok(&["report", "runs/a", "runs/d", "-o", "classes.html"]);
+    let made = page(&bench, "classes.html");
+    assert!(made.contains("has other classes than"), "{made}");
+    assert_eq!(made.matches(">other classes</td>").count(), 12, "{made}");
+    let without = "<td class=\"num\">–</td><td class=\"num\">–</td><td class=\"num\">–</td>";
+    assert_eq!(made.matches(without).count(), 9, "{made}");
+    check_own_scores(&made);
+}
+
+/// Whether every score of the comparison is defined: those of runs that are not compared too.
+#[track_caller]
+fn check_own_scores(made: &str) {
+    let compared = made.split("id=\"comparison\"").nth(1).unwrap();
+    let compared = compared.split("</section>").next().unwrap();
+    assert!(!compared.contains("undefined"), "{compared}");
+}
+
+#[test]
+fn an_ensemble_of_runs_is_scored_on_the_images_they_were_selected_on() {
+    let bench = Bench::new();
+    for (name, seed) in [("a", 0), ("b", 1)] {
+        let set = [format!("run.name={name}"), format!("seed={seed}")];
+        let more = ["--set", &set[0], "--set", &set[1], "--set", "run.report=false"];
+        bench.ok(&[&SHORT[..], &more].concat());
+    }
+    bench.ok(&["ensemble", "runs/a", "runs/b", "-o", "both"]);
+    assert_eq!(bench.ok(&["report", "both"]), "report: both/report.html\n");
+    let made = page(&bench, "both/report.html");
+    assert!(made.contains("on the validation set (14 images of 2 people)"), "{made}");
+    assert!(made.contains("selected on these images, so the score is optimistically biased"));
 }
 
 #[test]

@@ -24,7 +24,7 @@ use crate::{
     findings::{Findings, shown},
     manifest::{Attribute, Content, Example, Listed, Manifest, Use},
     pseudo::PseudoLabels,
-    verified::check_files,
+    verified::{check_files, remedy as remedy_of},
 };
 
 /// All images of a source, while it is being read.
@@ -355,7 +355,7 @@ pub(super) fn verified(
         files.iter().zip(&checked).filter_map(|it| Some((it.0, it.1.as_ref().err()?)))
     {
         let place = path.strip_prefix(root).unwrap_or(path).display().to_string();
-        findings.add(place, problem, remedy);
+        findings.add(place, problem, remedy_of(problem, remedy));
     }
     if findings.0.is_empty() {
         let hashes: Vec<u64> = checked.into_iter().filter_map(Result::ok).collect();

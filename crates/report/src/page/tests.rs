@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use roxmltree::{Document, Node, ParsingOptions};
 
-use super::{count, data_uri, html, percent, short, ticked, upper_first};
+use super::{HEAD, count, data_uri, html, is_page, percent, short, ticked, upper_first};
 use crate::contents::{
     AttributeScores, ClassCalibration, ClassCount, ClassCounts, ClassRow, ClassTable, Compared,
     ComparedRun, ComparedScope, ConfusedPair, ConfusionMatrix, Contents, Curve, CurvePoint,
@@ -373,6 +373,7 @@ fn a_difference_is_called_better_or_worse_only_outside_its_interval() {
             high: Some(high),
         }),
         better: difference.map(|_| 0.75),
+        why_none: if difference.is_none() { "other classes".to_owned() } else { String::new() },
     };
     let rows = || {
         let others = [[0.01, 0.02, 0.03], [-0.03, -0.02, -0.01], [-0.01, 0.0, 0.01]];
@@ -400,8 +401,35 @@ fn a_difference_is_called_better_or_worse_only_outside_its_interval() {
         last.map(text).collect::<Vec<String>>()
     };
     let same = "= not distinguishable";
-    assert_eq!(results(true), ["reference", "▲ better", "▼ worse", same, "other images"]);
-    assert_eq!(results(false), ["reference", "▼ worse", "▲ better", same, "other images"]);
+    assert_eq!(results(true), ["reference", "▲ better", "▼ worse", same, "other classes"]);
+    assert_eq!(results(false), ["reference", "▼ worse", "▲ better", same, "other classes"]);
+}
+
+#[test]
+fn the_limit_of_p_is_beside_each_p() {
+    let mut of = contents(&names(2), 1);
+    let limit = |of: &Contents| {
+        let page = html(of).unwrap();
+        let n = page.matches("; p &lt; 0.001, significant below ").count();
+        let text = page.split("significant below ").nth(1).unwrap().replace("&#x2f;", "/");
+        (n, text.chars().take(27).collect::<String>())
+    };
+    let (n, text) = limit(&of);
+    assert!(n == 1 && text.starts_with("0.05 ("), "{n} {text}");
+    let other = AttributeScores { gap: None, ..of.runs[0].attributes[0].clone() };
+    let same = of.runs[0].attributes[0].clone();
+    of.runs[0].attributes.extend([same.clone(), same, other]);
+    assert_eq!(limit(&of), (3, "0.017 (0.05 / 3 attributes)".to_owned()));
+}
+
+#[test]
+fn a_page_is_known_by_its_first_bytes() {
+    let page = html(&contents(&[EVIL.repeat(200), "b".to_owned()], 0)).unwrap();
+    assert!(is_page(&page.as_bytes()[..HEAD]));
+    let other = b"<!DOCTYPE html><meta name=\"generator\" content=\"a tool\"/>";
+    for it in [&b""[..], b"steps = 2\n", b"<!DOCTYPE html>", other, &page.as_bytes()[1..]] {
+        assert!(!is_page(it));
+    }
 }
 
 #[test]

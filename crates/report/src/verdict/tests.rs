@@ -66,9 +66,10 @@ fn a_wide_interval_and_no_errors_are_named() {
     run.scores = vec![scope("joint", between(0.8, 0.7, 0.86))];
     grounds.n_wrong = 0;
     let it = verdict(&run, &grounds);
-    assert!(
-        it[2].starts_with("The interval is 0.16 wide, since the set has only 30 people"),
-        "{it:?}"
+    assert_eq!(
+        it[2],
+        "The interval is 0.16 wide, since the set has only 30 people: the score itself is known to about ± 0.08: \
+         compare two runs with `maskfit compare`."
     );
     assert_eq!(it[3], "No image is predicted wrongly.");
 }
@@ -211,12 +212,42 @@ fn miscalibration_and_label_noise_are_named() {
         it[2..],
         [
             "Probabilities are overconfident: confidence and accuracy differ by 0.050 on average (ECE).",
-            "1 of the 100 labels of `<b>` (1.0 %) are likely errors: they limit what any model can score here.",
+            "The model doubts 1 of the 100 labels of `<b>` (1.0 %): look at it under likely label errors.",
         ]
     );
     run.reliability[0].bins = vec![bin(10, 0.8, 0.9)];
     assert!(verdict(&run, &grounds)[2].starts_with("Probabilities are underconfident"));
     run.reliability[0].ece = Estimate::of(0.049);
     run.labels.factors.remove(1);
+    assert_eq!(verdict(&run, &grounds).len(), 2);
+}
+
+#[test]
+fn labels_are_doubted_only_by_an_accurate_model_that_doubts_few() {
+    let (mut run, mut grounds) = plain();
+    let accurate = |name: &str, accuracy| ScopeScores {
+        accuracy: Estimate::of(accuracy),
+        ..scope(name, between(0.8, 0.79, 0.81))
+    };
+    let factor = |factor: &str, n_errors| FactorLabels {
+        factor: factor.to_owned(),
+        n_labels: 360,
+        n_errors,
+    };
+    run.scores.extend([accurate("mask", 0.79), accurate("age", 0.8)]);
+    grounds.n_wrong = 0;
+    // The model is weak at `mask`.
+    run.labels.factors = vec![factor("mask", 60), factor("age", 56)];
+    let want = "The model doubts 56 of the 360 labels of `age` (15.6 %): look at them under likely label errors.";
+    assert_eq!(verdict(&run, &grounds)[3], want);
+    for (n, is_named) in [(3, false), (4, true), (72, true), (73, false)] {
+        run.labels.factors[1].n_errors = n;
+        assert_eq!(verdict(&run, &grounds).len(), 3 + usize::from(is_named), "{n}");
+    }
+    // A task of one factor has one scope.
+    let (mut run, grounds) = plain();
+    run.labels.factors = vec![factor("class", 36)];
+    assert!(verdict(&run, &grounds)[2].contains("36 of the 360 labels of `class` (10.0 %)"));
+    run.scores[0].accuracy = Estimate::of(0.5);
     assert_eq!(verdict(&run, &grounds).len(), 2);
 }

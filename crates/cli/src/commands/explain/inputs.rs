@@ -78,7 +78,14 @@ fn labelled(
     terminal: &Terminal,
 ) -> anyhow::Result<Vec<Input>> {
     let dir = runs::find(&args.run)?;
-    if is_kfold(&dir) || !dir.join("config.toml").is_file() {
+    if is_kfold(&dir) {
+        bail!(
+            "{}: `--side` needs the folder of one run: name a fold, such as `{}`, or name `--images`",
+            dir.display(),
+            dir.join("fold-0").display()
+        );
+    }
+    if !dir.join("config.toml").is_file() {
         bail!(
             "{}: `--side` needs the folder of a run, with its data and predictions: name one, or name `--images`",
             dir.display()

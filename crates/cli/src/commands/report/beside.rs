@@ -1,8 +1,8 @@
 //! Several runs side by side: their scores, and the paired differences to the first one, on the same bootstrap
 //! resamples of the groups.
 //!
-//! A difference is computed where the other run predicted exactly the images of the first, of the same groups; its
-//! scores use the labels of the first.
+//! A difference is computed where the other run predicted exactly the images of the first, of the same groups and
+//! classes; its scores use the labels of the first. Any other run has the scores of its own images.
 
 use base::{Seed, Task};
 use infer::{Index, LabelledReader, Row};
@@ -21,6 +21,24 @@ const METRICS: [(&str, &dyn Metric); 3] =
 /// The scores of a run: by scope and metric.
 type Scores = Vec<Vec<Bootstrapped>>;
 
+/// A run beside the first.
+struct Side {
+    scores: Scores,
+    n_groups: usize,
+    /// The names of the scopes.
+    scopes: Vec<String>,
+    /// Why there is no difference, such as `other images`; empty if there is one.
+    why_none: String,
+}
+
+impl Side {
+    /// Returns a score by the name of its scope and the position of its metric.
+    fn of(&self, scope: &str, metric: usize) -> Option<&Bootstrapped> {
+        let at = self.scopes.iter().position(|it| it == scope)?;
+        self.scores.get(at)?.get(metric)
+    }
+}
+
 /// Compares runs with the first.
 pub(super) fn compare(found: &[Found]) -> anyhow::Result<Compared> {
     let Some(first) = found.first() else { return Ok(Compared::default()) };
@@ -36,7 +54,7 @@ pub(super) fn compare(found: &[Found]) -> anyhow::Result<Compared> {
                 "`{}` has other classes than `{}`: it is not compared.",
                 it.name, first.name
             ));
-            all.push(None);
+            all.push(alone(it, "other classes")?);
             continue;
         }
         match score(it, task, &index)? {
@@ -47,23 +65,27 @@ pub(super) fn compare(found: &[Found]) -> anyhow::Result<Compared> {
                         it.name, first.name
                     ));
                 }
-                all.push(Some(resampled(scores, &resamples)));
+                all.push(Side {
+                    scores: resampled(scores, &resamples),
+                    n_groups,
+                    scopes: names(task),
+                    why_none: String::new(),
+                });
             }
-            Err(reason) => {
+            Err(Unlike { what, reason }) => {
                 notes.push(format!("`{}` is not compared: {reason}.", it.name));
-                all.push(None);
+                all.push(alone(it, &what)?);
             }
         }
     }
-    let scopes = task.scopes();
     let mut rows = Vec::new();
-    for (at, scope) in scopes.into_iter().enumerate() {
+    for scope in names(task) {
         for (of, (name, metric)) in METRICS.iter().enumerate() {
             rows.push(ComparedScope {
-                name: task.scope_name(scope).to_owned(),
+                name: scope.clone(),
                 metric: (*name).to_owned(),
                 more_is_better: metric.more_is_better(),
-                rows: of_metric(found, &all, *metric, n_groups, at, of),
+                rows: of_metric(found, &all, *metric, &scope, of),
             });
         }
     }
@@ -81,41 +103,66 @@ pub(super) fn compare(found: &[Found]) -> anyhow::Result<Compared> {
 
 /// Returns the rows of a table.
 ///
-/// - `at`, `of`: the positions of the scope and of the metric.
+/// - `scope`: the name of the scope; a run of other classes has a score if it has such a scope too.
+/// - `of`: the position of the metric.
 fn of_metric(
     found: &[Found],
-    all: &[Option<Scores>],
+    all: &[Side],
     metric: &dyn Metric,
-    n_groups: usize,
-    at: usize,
+    scope: &str,
     of: usize,
 ) -> Vec<ComparedRun> {
-    let bootstrapped = |idx: usize| all.get(idx)?.as_ref()?.get(at)?.get(of);
-    let estimate = |it: metrics::Interval| match n_groups {
+    let estimate = |side: &Side, it: metrics::Interval| match side.n_groups {
         0 | 1 => Estimate::of(it.value),
         _ => it.into(),
     };
-    let row = |(idx, run): (usize, &Found)| {
-        let own = bootstrapped(idx);
-        let name = run.name.clone();
-        let score = own.map_or_else(Estimate::default, |it| estimate(it.interval()));
-        let pair = own.filter(|_| idx > 0).and_then(|it| Some((bootstrapped(0)?, it)));
+    let first = all.first().and_then(|it| it.of(scope, of));
+    let row = |(idx, (run, side)): (usize, (&Found, &Side))| {
+        let own = side.of(scope, of);
+        let is_paired = idx > 0 && side.why_none.is_empty();
+        let pair = own.filter(|_| is_paired).and_then(|it| Some((first?, it)));
         let compared = pair.map(|(first, it)| compare_sides(metric, first, it));
         ComparedRun {
-            name,
-            score,
-            difference: compared.map(|it| estimate(it.difference)),
+            name: run.name.clone(),
+            score: own.map_or_else(Estimate::default, |it| estimate(side, it.interval())),
+            difference: compared.map(|it| estimate(side, it.difference)),
             better: compared.and_then(|it| defined(it.b_is_better)),
+            why_none: side.why_none.clone(),
         }
     };
-    found.iter().enumerate().map(row).collect()
+    found.iter().zip(all).enumerate().map(row).collect()
+}
+
+/// Returns the names of the scopes of a task.
+fn names(task: &Task) -> Vec<String> {
+    task.scopes().into_iter().map(|it| task.scope_name(it).to_owned()).collect()
+}
+
+/// Scores a run on its own images, which are not compared.
+fn alone(found: &Found, why_none: &str) -> anyhow::Result<Side> {
+    let task = &found.task;
+    let index = Index::of(std::slice::from_ref(&found.table), task)?;
+    let n_groups = index.groups.len();
+    let scores = match score(found, task, &index)? {
+        Ok((sums, _)) => resampled(sums, &Resamples::new(n_groups, N_RESAMPLES, Seed(0))),
+        // The table has its own images.
+        Err(_) => Scores::new(),
+    };
+    Ok(Side { scores, n_groups, scopes: names(task), why_none: why_none.to_owned() })
 }
 
 /// The sums of the scopes, and the number of images whose labels differ from the reference's.
 type Summed = (Vec<Vec<GroupSums<'static>>>, usize);
 
+/// Why a run cannot be compared with the first.
+struct Unlike {
+    /// What is other, such as `other images`.
+    what: String,
+    reason: String,
+}
+
 /// Reads a table and scores it on the images of the first; the inner error is why it cannot be compared.
-fn score(found: &Found, task: &Task, index: &Index) -> anyhow::Result<Result<Summed, String>> {
+fn score(found: &Found, task: &Task, index: &Index) -> anyhow::Result<Result<Summed, Unlike>> {
     let mut reader = LabelledReader::open(&found.table, task)?;
     let mut scopes: Vec<(Projection, Vec<GroupSums<'static>>)> = Projection::all(task)
         .into_iter()
@@ -133,8 +180,9 @@ fn score(found: &Found, task: &Task, index: &Index) -> anyhow::Result<Result<Sum
         };
         let image = &index.images[at];
         if index.groups[image.group] != row.group {
-            let many = task.unit.many();
-            return Ok(Err(format!("it assigns the same images to other {many}")));
+            let what = format!("other {}", task.unit.many());
+            let reason = format!("it assigns the same images to {what}");
+            return Ok(Err(Unlike { what, reason }));
         }
         is_there[at] = true;
         n_relabelled += usize::from(row.class != image.class);
@@ -147,9 +195,9 @@ fn score(found: &Found, task: &Task, index: &Index) -> anyhow::Result<Result<Sum
     }
     let n_absent = is_there.iter().filter(|it| !**it).count();
     if n_absent + n_foreign > 0 {
-        return Ok(Err(format!(
-            "it predicted other images ({n_absent} are missing, {n_foreign} are new)"
-        )));
+        let what = "other images".to_owned();
+        let reason = format!("it predicted {what} ({n_absent} are missing, {n_foreign} are new)");
+        return Ok(Err(Unlike { what, reason }));
     }
     Ok(Ok((scopes.into_iter().map(|it| it.1).collect(), n_relabelled)))
 }

@@ -116,6 +116,7 @@ pub(super) fn one(dir: &Path) -> anyhow::Result<Found> {
         Kind::Kfold if is_test => ("test set", Basis::Test),
         Kind::Kfold => ("out-of-fold predictions", Basis::OutOfFold),
         Kind::Ensemble if is_test => ("test set", Basis::Nested),
+        Kind::Ensemble if has_runs(dir) => ("validation set", Basis::Selected),
         Kind::Ensemble => ("out-of-fold predictions", Basis::Nested),
         Kind::Soup => ("validation set", Basis::Selected),
         Kind::Evaluation if is_test => ("test set", Basis::Evaluated),
@@ -141,6 +142,16 @@ fn kind(dir: &Path) -> Kind {
         () if is_evaluation() => Kind::Evaluation,
         () => Kind::Run,
     }
+}
+
+/// Whether an ensemble was made of runs, each of which selected its epoch on the images that the ensemble is scored on,
+/// and not of cross-validations, which have several models.
+fn has_runs(dir: &Path) -> bool {
+    let report: toml::Table =
+        text::read(&dir.join("report.toml")).unwrap_or_default().parse().unwrap_or_default();
+    let members = report.get("members").and_then(toml::Value::as_array);
+    let n_models = |it: &toml::Value| it.get("models").and_then(toml::Value::as_integer);
+    members.into_iter().flatten().any(|it| n_models(it) == Some(1))
 }
 
 /// Returns the settings that name the data; or why there are none.
@@ -183,7 +194,19 @@ mod tests {
 
     use trainer::Experiment;
 
-    use super::of_run;
+    use super::{has_runs, of_run};
+
+    #[test]
+    fn an_ensemble_of_runs_has_members_of_one_model() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(!has_runs(dir.path()));
+        for (models, want) in [([5, 5], false), ([5, 1], true), ([1, 1], true)] {
+            let member = |n: usize| format!("[[members]]\nrun = \"a\"\nmodels = {n}\n");
+            let report = models.map(member).concat();
+            fs::write(dir.path().join("report.toml"), report).unwrap();
+            assert_eq!(has_runs(dir.path()), want, "{models:?}");
+        }
+    }
 
     #[test]
     fn data_is_found_from_the_folder_that_a_run_was_started_in() {
