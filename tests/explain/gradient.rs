@@ -55,7 +55,7 @@ fn check(name: &str, backbone: BackboneConfig, head: HeadConfig) -> Result<()> {
     let (spec, task) = (ModelSpec { backbone, head }, Task::mask_gender_age());
     let model = Model::with_dtype(&spec, &task, Seed(0), DType::F64, &Device::Cpu)?;
     set_by_formula(&model)?;
-    let xs = Tensor::from_vec(numbers("pictures", 40 * 32 * 3), (1, 40, 32, 3), &Device::Cpu)?;
+    let xs = Tensor::from_vec(numbers("images", 40 * 32 * 3), (1, 40, 32, 3), &Device::Cpu)?;
     // The scores that are differentiated are those of inference.
     let packed = Prepacked::default();
     let at_inference = projected(&model.forward(&xs, &Pass::Eval(&packed))?)?.to_scalar::<f64>()?;

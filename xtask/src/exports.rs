@@ -3,14 +3,11 @@
 //!
 //! `tests/zoo/export.rs` writes the cases, and `tests/peers/exports.py` compares them.
 
-use std::{
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::{path::Path, process::Command};
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, ensure};
 
-use crate::variables;
+use crate::{peers::Peers, variables};
 
 /// The test that writes a case.
 const TEST: &str = "zoo::export::a_case_is_written_for_other_runtimes";
@@ -19,22 +16,14 @@ const TEST: &str = "zoo::export::a_case_is_written_for_other_runtimes";
 ///
 /// - `words`: `--python PATH`, an interpreter with the libraries; `--keep FOLDER`, to keep the files.
 pub(crate) fn check(root: &Path, program: &Path, words: &[String]) -> anyhow::Result<()> {
-    let (mut python, mut keep) = (PathBuf::from("python3"), None);
-    for pair in words.chunks(2) {
-        match pair {
-            [name, path] if name == "--python" => python = PathBuf::from(path),
-            [name, path] if name == "--keep" => keep = Some(PathBuf::from(path)),
-            _ => bail!("expected `--python PATH` or `--keep FOLDER`, not `{}`", pair.join(" ")),
-        }
-    }
-    let temporary = tempfile::tempdir()?;
-    let dir = keep.unwrap_or_else(|| temporary.path().to_owned());
+    let peers = Peers::of(words)?;
+    let (python, dir) = (peers.python.as_path(), peers.dir());
     let manifest = root.join("Cargo.toml");
     let test = ["test", "--release", "--workspace", "--test", "it", "--manifest-path"];
     let mut build = Command::new("cargo");
-    let mut compare = Command::new(&python);
+    let mut compare = Command::new(python);
     build.args(test).arg(&manifest).arg("--no-run");
-    compare.arg(root.join("tests/peers/exports.py")).arg(program).arg(&dir).arg("cargo");
+    compare.arg(root.join("tests/peers/exports.py")).arg(program).arg(dir).arg("cargo");
     compare.args(test).arg(&manifest).args(["--", "--exact", TEST]);
     for name in variables::of_cargo() {
         build.env_remove(&name);

@@ -7,13 +7,15 @@ use std::{
     fs,
     io::{Read as _, Write as _},
     net::{TcpListener, TcpStream},
-    path::{Path, PathBuf},
+    path::Path,
     process::{Child, Command, Stdio},
     thread,
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, ensure};
+
+use crate::peers::Peers;
 
 /// Time limit for starting the server.
 const STARTS_WITHIN: Duration = Duration::from_secs(120);
@@ -52,25 +54,16 @@ every = "7 steps"
 ///
 /// - `words`: `--python PATH`, an interpreter with the libraries; `--keep FOLDER`, to keep the files.
 pub(crate) fn check(root: &Path, program: &Path, words: &[String]) -> anyhow::Result<()> {
-    let (mut python, mut keep) = (PathBuf::from("python3"), None);
-    for pair in words.chunks(2) {
-        match pair {
-            [name, path] if name == "--python" => python = PathBuf::from(path),
-            [name, path] if name == "--keep" => keep = Some(PathBuf::from(path)),
-            _ => bail!("expected `--python PATH` or `--keep FOLDER`, not `{}`", pair.join(" ")),
-        }
-    }
-    let temporary = tempfile::tempdir()?;
-    let dir = keep.unwrap_or_else(|| temporary.path().to_owned());
-    fs::create_dir_all(&dir)?;
+    let peers = Peers::of(words)?;
+    let (python, dir) = (peers.python.as_path(), peers.dir());
     let script = root.join("tests/peers/trackers.py");
     let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port().to_string();
-    let server = Server::start(&python, &script, &port, &dir)?;
+    let server = Server::start(python, &script, &port, dir)?;
 
     fs::write(dir.join("experiment.toml"), EXPERIMENT.replace("PORT", &port))?;
     let train = |args: &[&str]| {
         let mut command = Command::new(program);
-        command.current_dir(&dir).arg("train").args(args).stdout(Stdio::null());
+        command.current_dir(dir).arg("train").args(args).stdout(Stdio::null());
         command
     };
     let set = ["experiment.toml", "--set"];
@@ -94,7 +87,7 @@ pub(crate) fn check(root: &Path, program: &Path, words: &[String]) -> anyhow::Re
 
     for name in ["whole", "killed"] {
         println!("\n{name}");
-        let mut read = Command::new(&python);
+        let mut read = Command::new(python);
         read.arg(&script).arg("read").arg(dir.join("runs").join(name));
         ensure!(read.status()?.success(), "some values differ");
     }

@@ -20,7 +20,7 @@ use base::{Seed, Task, rng::fnv1a};
 
 use crate::{
     Basis, Bootstrapped, GroupSums, Interval, Metric, N_RESAMPLES, Prediction, Resamples, Sums,
-    accuracy::Accuracy, quotient,
+    accuracy::Accuracy, quotient, weighted_f1::WeightedF1,
 };
 
 /// The number of values with scores of their own: the most frequent ones.
@@ -69,23 +69,18 @@ pub struct Gap {
 struct OccurringF1;
 
 impl Sums for OccurringF1 {
-    /// For each class its true positives; how often it is the true or the predicted class; and how often the true one.
+    /// Those of weighted F1: for each class its true positives, its images, and how often it is predicted.
     fn n_sums(&self, n_classes: usize) -> usize {
-        3 * n_classes
+        WeightedF1 {}.n_sums(n_classes)
     }
 
     fn add(&self, it: &Prediction<'_>, add: &mut dyn FnMut(usize, f64)) {
-        if it.is_correct() {
-            add(3 * it.class, 1.0);
-        }
-        add(3 * it.class + 1, 1.0);
-        add(3 * it.predicted + 1, 1.0);
-        add(3 * it.class + 2, 1.0);
+        WeightedF1 {}.add(it, add);
     }
 
     fn of(&self, sums: &[f64]) -> f64 {
-        let occurs = |it: &&[f64]| it[2] > 0.0;
-        let scores = sums.chunks(3).filter(occurs).map(|it| quotient(2.0 * it[0], it[1]));
+        let occurs = |it: &&[f64]| it[1] > 0.0;
+        let scores = sums.chunks(3).filter(occurs).map(|it| quotient(2.0 * it[0], it[1] + it[2]));
         let (n, sum) = scores.fold((0.0, 0.0), |(n, sum), it| (n + 1.0, sum + it));
         quotient(sum, n)
     }
